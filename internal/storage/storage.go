@@ -1,0 +1,177 @@
+// Package storage is the contract that every storage driver keeps: an ordered
+// map of keys to small values with atomic, conditional batches and a feed of
+// its changes. Drivers are subfolders; each passes storagetest.
+//
+// Invariants that all that stands above relies on:
+//   - A batch is stored whole or not at all, and what a caller has been told –
+//     by a Commit or by a read – survives kill -9 and loss of power.
+//   - A [Version] is a store-wide commit number, never used again: not after a
+//     delete, not after a failed commit, not after a restart.
+//   - [ErrConflict] and [ErrTooLarge] mean that surely nothing was stored. Any
+//     other error of Commit means unknown: re-read, and recognise your own id.
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+)
+
+// The sentinels of this package. Drivers return them bare or wrapped.
+var (
+	// ErrConflict: an assertion of the batch did not hold. Nothing was stored.
+	ErrConflict = errors.New("storage: conflict")
+	// ErrTooLarge: the batch passes [MaxOps] or [MaxBytes], or a key
+	// [MaxKey]. Nothing was stored.
+	ErrTooLarge = errors.New("storage: batch too large")
+	// ErrFull: the medium is full, or below the low-water mark. Nothing was
+	// stored; reads go on, and writes resume once there is space.
+	ErrFull = errors.New("storage: no space")
+	// ErrGap ends a Watch that cannot go on from where it stood. The holder
+	// drops all that it cached and starts again.
+	ErrGap = errors.New("storage: gap in the feed")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("storage: closed")
+)
+
+// Limits of one batch, the same for every driver; etcd refuses more than 128
+// operations in one transaction by default.
+const (
+	MaxOps   = 100
+	MaxBytes = 1 << 20 // keys and values together
+	MaxKey   = 4096
+)
+
+// A Version numbers a commit. 0 is no commit: an entry of version 0 is absent.
+type Version uint64
+
+// An Entry is one key, its value, and the version a later write may assert. An
+// absent key has Version 0 and a nil value. The value must not be changed.
+type Entry struct {
+	Key     string
+	Value   []byte
+	Version Version
+}
+
+// A Store is an ordered map. All methods are safe for concurrent use.
+type Store interface {
+	// Get returns the entry at key; an absent one has Version 0 and is no
+	// error.
+	Get(ctx context.Context, key string) (Entry, error)
+	// Scan yields the entries with from ≤ key < to in byte order; to "" means
+	// no end. It is not a snapshot: it may or may not see commits made while
+	// it runs, but each key at most once, and each key untouched meanwhile
+	// exactly once. An error ends it. To go on, scan from the last key + "\x00".
+	Scan(ctx context.Context, from, to string) iter.Seq2[Entry, error]
+	// Commit stores all of b or nothing and returns its number. Once it
+	// returns nil the batch is durable and every reader sees it.
+	Commit(ctx context.Context, b Batch) (Version, error)
+	// Watch yields the changes of keys below prefix made by commits after the
+	// given version, in commit order, and marks of progress (a Change without
+	// a key) at least every half second while the feed is fresh. It ends with
+	// ErrGap when it cannot go on without leaving something out, and with
+	// ctx's error. after = 0 means from now; the first thing yielded is a mark that tells
+	// where now is.
+	Watch(ctx context.Context, prefix string, after Version) iter.Seq2[Change, error]
+	Close() error
+}
+
+// A Change says that the commit Version put or deleted Key. A Change with an
+// empty key is a mark: all changes up to Version have been yielded.
+type Change struct {
+	Version Version
+	Key     string
+	Deleted bool
+}
+
+// A Batch is a set of operations on distinct keys.
+type Batch struct{ Ops []Op }
+
+// Kind says what an operation does.
+type Kind uint8
+
+// The kinds of operation.
+const (
+	Put    Kind = iota // store Value at Key
+	Delete             // remove Key; removing an absent key succeeds
+	Assert             // only check
+)
+
+// An Op is one operation of a batch. Build it with [Set], [Remove] or
+// [Expect].
+type Op struct {
+	Kind  Kind
+	Key   string
+	Value []byte
+	// Check, with Want: the operation – and with it the whole batch – holds
+	// only if Key's version is Want (0: absent). Always set for Assert.
+	Check bool
+	Want  Version
+	// Stamp, for a Put: the commit's number, as 16 hexadecimal digits, is
+	// appended to Key. So rows of an event log are named in commit order.
+	Stamp bool
+}
+
+// Set stores value at key.
+func Set(key string, value []byte) Op { return Op{Kind: Put, Key: key, Value: value} }
+
+// Remove deletes key.
+func Remove(key string) Op { return Op{Kind: Delete, Key: key} }
+
+// Expect only asserts that key has version v; 0 means absent.
+func Expect(key string, v Version) Op { return Op{Kind: Assert, Key: key, Check: true, Want: v} }
+
+// If returns the operation with the assertion that its key has version v.
+func (o Op) If(v Version) Op { o.Check, o.Want = true, v; return o }
+
+// Append stores value at prefix followed by the commit's number.
+func Append(prefix string, value []byte) Op {
+	return Op{Kind: Put, Key: prefix, Value: value, Stamp: true}
+}
+
+// StampedKey is the key that [Append] gives in commit v.
+func StampedKey(prefix string, v Version) string { return fmt.Sprintf("%s%016x", prefix, uint64(v)) }
+
+// Validate refuses what every driver must refuse: too many operations, too
+// many bytes, an empty or repeated key. Drivers call it first.
+func (b Batch) Validate() error {
+	if len(b.Ops) == 0 {
+		return errors.New("storage: empty batch")
+	}
+	if len(b.Ops) > MaxOps {
+		return fmt.Errorf("%w: %d operations, at most %d", ErrTooLarge, len(b.Ops), MaxOps)
+	}
+	size := 0
+	seen := make(map[string]struct{}, len(b.Ops))
+	for _, op := range b.Ops {
+		if op.Key == "" {
+			return errors.New("storage: empty key")
+		}
+		if len(op.Key) > MaxKey {
+			return fmt.Errorf("%w: a key of %d bytes, at most %d", ErrTooLarge, len(op.Key), MaxKey)
+		}
+		if _, twice := seen[op.Key]; twice {
+			return fmt.Errorf("storage: key %q twice in one batch", op.Key)
+		}
+		seen[op.Key] = struct{}{}
+		size += len(op.Key) + len(op.Value)
+	}
+	if size > MaxBytes {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, size, MaxBytes)
+	}
+	return nil
+}
+
+// PrefixEnd is the end of the range of keys that start with prefix, for Scan;
+// "" where there is none.
+func PrefixEnd(prefix string) string {
+	b := []byte(prefix)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i] < 0xff {
+			b[i]++
+			return string(b[:i+1])
+		}
+	}
+	return ""
+}
