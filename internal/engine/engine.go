@@ -1,0 +1,192 @@
+// Package engine is the contract between core and a secrets engine: a mount
+// that serves routes, undoes what its leases created, and does its own due
+// work. Implementations are subfolders; each exports one [Type].
+//
+// Invariants an engine keeps:
+//   - Nothing exists outside that the store cannot undo: an engine makes things outside
+//     only in the create half of a leased route, or after an intent of its own
+//     is durable, with a due item scheduled in the same commit.
+//   - Undo is repeatable: what is gone is undone.
+//   - It holds no goroutine that outlives the context given to Open.
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// A Type is a kind of engine.
+type Type struct {
+	Name string // "kv"
+	// Single: mounted once, by core, and not by users (cubbyhole).
+	Single bool
+	// Options checks and completes the mount's options, before anything is
+	// stored; nil accepts none.
+	Options func(options map[string]string) (map[string]string, error)
+	// Open starts an engine for one mount. ctx ends when the mount is
+	// disabled or the server is sealed. It must not do work that grows with
+	// what is stored.
+	Open func(ctx context.Context, m *Mount) (Engine, error)
+}
+
+// A Mount is all that an engine is given of the world.
+type Mount struct {
+	UUID     string
+	Accessor string
+	Type     string
+	Store    *barrier.View // encrypted, rooted at mount/<uuid>/
+	Log      *slog.Logger
+	Host     Host
+	// Settings returns what tuning or moving may change, as it is now.
+	Settings func() Settings
+}
+
+// Settings of a mount that can change while it is open.
+type Settings struct {
+	Path       string // ends in a slash
+	Options    map[string]string
+	DefaultTTL time.Duration // effective: the mount's, else the system's
+	MaxTTL     time.Duration
+}
+
+// A Host is what core lends to every engine. Its functions are safe for
+// concurrent use.
+type Host struct {
+	Installation string // the id in every generated name and marker
+
+	// Schedule returns the operations that move the engine's due item (kind, id) from one
+	// time to another, to be committed with [barrier.View.Commit] as absolute
+	// operations in the same batch as the data. A zero from means that there is
+	// none yet, a zero to that it is to be dropped. When it falls due, Work is
+	// called; the item stays until the engine moves or drops it, and Work is called again
+	// with back-off while it returns an error.
+	Schedule func(kind, id string, from, to time.Time) []storage.Op
+
+	// Event returns the operation that records an event for users, in the
+	// same commit as what it tells. Data must hold no secret.
+	Event func(kind string, data map[string]string) storage.Op
+
+	// Now says whether the clock is trusted; work is held while it is not.
+	ClockHeld func() bool
+
+	// Password generates one by the named password policy, "" being the default.
+	Password func(ctx context.Context, policy string) (secret.Value, error)
+
+	// LeaseCount tells how many leases of this mount name the target, up to
+	// the given limit: a connection lives as a tombstone until the last ends.
+	LeaseCount func(ctx context.Context, target string, limit int) (int, error)
+
+	// Publish writes fields to a KV path as the principal did configure it.
+	Publish func(ctx context.Context, p Publication) (version int, err error)
+	// Published reads back the system part of what is published at a path.
+	Published func(ctx context.Context, p Publication) (*Published, error)
+	// Audited runs an automatic action of the engine's between the two lines
+	// of its audit entry, fail closed: without the first line act is not called.
+	Audited func(ctx context.Context, a Automatic, act func(ctx context.Context) error) error
+}
+
+// A Publication is one write of a rotated credential to a KV v2 path, made
+// once however often it is asked for.
+type Publication struct {
+	Turn     string // idempotency: the same turn is written once
+	Key      string // the rotation key's name
+	Path     string // full path of the secret: "static/stripe/production"
+	Policies []string
+	Fields   map[string]secret.Value // merged over what is there
+	Plain    map[string]string       // rotated_at, next_rotation: in the data, not secret
+	Custom   map[string]string       // custom metadata: key_id, previous_key_id, retire_after
+	Period   time.Duration
+	Next     time.Time // absolute; zero: no next turn is planned
+	ReadTTL  time.Duration
+	// CAS is the version that must be current; -1 for any.
+	CAS int
+}
+
+// Published is what a KV path holds of a rotation.
+type Published struct {
+	Version int
+	Turn    string
+	Fields  map[string]secret.Value
+}
+
+// Automatic names what the server does by itself, for the audit log.
+type Automatic struct {
+	Operation string // "rotate", "renew"
+	Path      string // full path it concerns: "rotation/keys/stripe"
+	Detail    map[string]string
+}
+
+// An Engine serves one mount.
+type Engine interface {
+	// Routes is called once, after Open.
+	Routes() []route.Route
+	Close() error
+}
+
+// An Undo is one lease, or one reservation that never became a lease, whose
+// effect is to be taken back.
+type Undo struct {
+	LeaseID string
+	Attempt string // the id that create was given
+	Kind    string
+	Target  string
+	Data    json.RawMessage // Plan.Undo
+	// Granted: create is known to have succeeded. If not, a late effect may still come
+	// until Late.
+	Granted bool
+	Late    time.Time
+	Force   bool
+}
+
+// Undone is what an undo has to tell.
+type Undone struct {
+	// Again asks to be called again at this time, because a late create may
+	// still come; zero: the object is gone for good.
+	Again time.Time
+	// Note is shown by the lease's lookup and in the log: what was unusual.
+	Note string
+}
+
+// An Undoer is an engine with leases.
+type Undoer interface {
+	// Undo takes back what a lease created. It succeeds where there is
+	// nothing. An error is retried for days with slow back-off.
+	Undo(ctx context.Context, u Undo) (Undone, error)
+	// Renew makes what the lease created live until expires. It is called before the
+	// new time is committed and may be called again.
+	Renew(ctx context.Context, u Undo, expires time.Time) error
+	// Bounds returns the TTL bounds that the role of a lease has now; zero
+	// durations where it has none.
+	Bounds(ctx context.Context, u Undo) (ttl, max time.Duration, err error)
+}
+
+// A Worker is an engine with due work of its own.
+type Worker interface {
+	// Work does what fell due. On success it has moved or dropped the item in
+	// a commit of its own; the same item may be given again, never two at once.
+	Work(ctx context.Context, kind, id string) error
+}
+
+// A Versioned engine is one that core can publish to (kv, version 2).
+type Versioned interface {
+	Publish(ctx context.Context, rest string, p Publication) (version int, err error)
+	Published(ctx context.Context, rest string) (*Published, error)
+}
+
+// Hints ride on the answers to reads of a managed path; unmodified agents
+// re-read by them. Both are at least one second.
+type Hints struct {
+	RotationPeriod time.Duration `json:"rotation_period"`
+	TTL            time.Duration `json:"ttl"`
+}
+
+// Raw is JSON of a user's, kept as bytes.
+type Raw = wire.Raw

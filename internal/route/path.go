@@ -1,0 +1,87 @@
+package route
+
+import (
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// MaxPath is the longest request path, in bytes after decoding.
+const MaxPath = 1024
+
+// A Path is the one canonical form of a request's path below /v1/: decoded
+// once, without a leading slash, without empty or dot segments. The router, the policies,
+// the audit log and the engine all see this value and nothing else. A listing's
+// path ends in a slash, or is empty; every other path does not end in one.
+type Path string
+
+// ParsePath makes the canonical path of an escaped URL path below /v1/ (with
+// or without the leading slash). list says that the operation is a listing. It refuses
+// dot segments, empty segments, control characters and bad UTF-8, also where they
+// were escaped twice: what looks like "%2e%2e" after one decoding would be
+// ".." to whoever decodes again.
+func ParsePath(escaped string, list bool) (Path, error) {
+	bad := func(why string) (Path, error) {
+		return "", fault.New("route.ParsePath", fault.Invalid, "the path is refused: %s", why)
+	}
+	p, err := url.PathUnescape(strings.TrimPrefix(escaped, "/"))
+	if err != nil {
+		return bad("it has a bad % escape")
+	}
+	if len(p) > MaxPath {
+		return bad("it is longer than 1024 bytes")
+	}
+	if !utf8.ValidString(p) {
+		return bad("it is not UTF-8")
+	}
+	p = strings.TrimSuffix(p, "/")
+	if p == "" {
+		return "", nil
+	}
+	for seg := range strings.SplitSeq(p, "/") {
+		if why := refuseSegment(seg); why != "" {
+			return bad(why)
+		}
+	}
+	if list {
+		p += "/"
+	}
+	return Path(p), nil
+}
+
+func refuseSegment(seg string) string {
+	if seg == "" {
+		return "it has an empty segment (two slashes in a row)"
+	}
+	for i := 0; i < len(seg); i++ {
+		if seg[i] < 0x20 || seg[i] == 0x7f {
+			return "it has a control character"
+		}
+	}
+	// Names may hold a %, but not one that hides a dot, a slash or NUL.
+	for decoded, depth := seg, 0; depth < 4; depth++ {
+		if decoded == "." || decoded == ".." {
+			return "it has a dot segment"
+		}
+		next, err := url.PathUnescape(decoded)
+		if err != nil || next == decoded {
+			break
+		}
+		if strings.ContainsAny(next, "/\\\x00") {
+			return "a segment hides a slash or a NUL behind an escape"
+		}
+		decoded = next
+	}
+	return ""
+}
+
+// Below cuts the prefix, which ends in a slash, off p.
+func (p Path) Below(prefix string) string {
+	rest, ok := strings.CutPrefix(string(p), prefix)
+	if !ok && string(p)+"/" == prefix {
+		return ""
+	}
+	return rest
+}

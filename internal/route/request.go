@@ -1,0 +1,148 @@
+package route
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// Op is what a request does to a path.
+type Op string
+
+// The operations. A write is Create or Update, which policies tell apart by
+// whether the thing exists; routes say [Write] for both.
+const (
+	Read   Op = "read"
+	Write  Op = "update" // until Exists has said otherwise
+	Create Op = "create"
+	Delete Op = "delete"
+	List   Op = "list"
+	Patch  Op = "patch"
+)
+
+// A Caller is who makes the request: the token, decoded.
+type Caller struct {
+	ID          string // the token's storage id (an HMAC), never the token
+	Accessor    string
+	DisplayName string
+	EntityID    string
+	Policies    []string
+	Meta        map[string]string
+	Batch       bool
+	Root        bool // holds the root policy
+	Orphan      bool
+	Expires     time.Time // zero: never
+}
+
+// A Mount says where the request was routed to.
+type Mount struct {
+	Path       string // "auth/token/", ends in a slash
+	Type       string
+	UUID       string
+	Accessor   string
+	Class      string // "secret" or "auth"
+	DefaultTTL time.Duration
+	MaxTTL     time.Duration
+}
+
+// A Request is one operation on its way through the house. The engine that
+// serves it may read all of it and shape the answer with the methods; nobody
+// keeps it after the handler has returned.
+type Request struct {
+	ID      string
+	Op      Op
+	Path    Path   // the whole canonical path
+	Rest    string // Path below Mount.Path
+	Mount   Mount
+	Caller  *Caller
+	Token   secret.Value // as the client sent it; only core and auth/token read it
+	Remote  netip.AddrPort
+	Body    []byte // a JSON object that wire.Check accepted, or empty
+	Query   url.Values
+	Header  map[string][]string // those that the mount passes through
+	WrapTTL time.Duration
+	Time    time.Time // when it came
+
+	params []param
+	reply  Reply
+}
+
+type param struct{ name, value string }
+
+// Param is the part of the path that the route's pattern names.
+func (r *Request) Param(name string) string {
+	for _, p := range r.params {
+		if p.name == name {
+			return p.value
+		}
+	}
+	return ""
+}
+
+// Auth is the "auth" object of an answer: a token for the client.
+type Auth struct {
+	ClientToken      secret.Value      `json:"client_token"`
+	Accessor         string            `json:"accessor"`
+	Policies         []string          `json:"policies"`
+	TokenPolicies    []string          `json:"token_policies"`
+	IdentityPolicies []string          `json:"identity_policies,omitempty"`
+	Metadata         map[string]string `json:"metadata"`
+	LeaseDuration    time.Duration     `json:"lease_duration"`
+	Renewable        bool              `json:"renewable"`
+	EntityID         string            `json:"entity_id"`
+	TokenType        string            `json:"token_type"`
+	Orphan           bool              `json:"orphan"`
+	MFARequirement   *struct{}         `json:"mfa_requirement"`
+	NumUses          int               `json:"num_uses"`
+
+	// TokenID is the storage id of a token made by this very request, which is
+	// revoked if its answer cannot be audited; empty for a renewal.
+	TokenID string `json:"-"`
+}
+
+// Shape says where the data stands in the answer.
+type Shape uint8
+
+// The shapes of an answer.
+const (
+	Enveloped Shape = iota // {"request_id": …, "data": {…}}
+	Merged                 // the same, and each member of data at the top, too
+	Bare                   // data is the whole answer
+	Binary                 // data is bytes, with ContentType
+)
+
+// Reply is how the answer departs from a plain 200 with data.
+type Reply struct {
+	Status        int // 0: 200 with data, 204 without
+	Warnings      []string
+	LeaseDuration time.Duration // of an answer without a lease
+	Auth          *Auth
+	Shape         Shape
+	ContentType   string
+	Unwrapped     bool // the data is a whole answer, stored when it was wrapped
+	NoAuditData   bool
+}
+
+// Reply returns what the handler has said of the answer so far.
+func (r *Request) Reply() *Reply { return &r.reply }
+
+// Warn adds a line to the answer's warnings.
+func (r *Request) Warn(format string, args ...any) {
+	r.reply.Warnings = append(r.reply.Warnings, fmt.Sprintf(format, args...))
+}
+
+// SetStatus answers with another status than 200 or 204, and keeps the data: a
+// deleted version in KV v2 is a 404 that carries its metadata.
+func (r *Request) SetStatus(code int) { r.reply.Status = code }
+
+// SetLeaseDuration sets lease_duration of an answer that has no lease.
+func (r *Request) SetLeaseDuration(d time.Duration) { r.reply.LeaseDuration = d }
+
+// SetAuth puts a token into the answer.
+func (r *Request) SetAuth(a *Auth) { r.reply.Auth = a }
+
+// SetShape chooses where the data stands.
+func (r *Request) SetShape(s Shape) { r.reply.Shape = s }

@@ -1,0 +1,181 @@
+package route
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+type pathField struct {
+	name  string
+	index []int
+}
+
+var pathFieldCache sync.Map // reflect.Type → []pathField
+
+func pathFields(t reflect.Type) []pathField {
+	if c, ok := pathFieldCache.Load(t); ok {
+		return c.([]pathField)
+	}
+	var out []pathField
+	for _, f := range reflect.VisibleFields(t) {
+		if name := f.Tag.Get("path"); name != "" {
+			out = append(out, pathField{name, f.Index})
+		}
+	}
+	pathFieldCache.Store(t, out)
+	return out
+}
+
+// A Table finds the route of a request below one mount. It is immutable.
+type Table struct {
+	routes []Route
+	root   *node
+}
+
+// node is one segment position of the tree of patterns.
+type node struct {
+	literal map[string]*node
+	name    *node  // "{name}"
+	param   string // its name
+	rest    map[Op]*leaf
+	here    map[Op]*leaf
+}
+
+// leaf is a route with the names its pattern gives to segments.
+type leaf struct {
+	route *Route
+	names []string // in order; the rest's name last
+}
+
+// NewTable checks and indexes routes. Two routes for one operation on one
+// pattern are an error, and so is a path tag without a name in the pattern.
+func NewTable(routes []Route) (*Table, error) {
+	t := &Table{routes: slices.Clone(routes), root: &node{}}
+	for i := range t.routes {
+		if err := t.add(&t.routes[i]); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// Routes returns the rows, in the order given.
+func (t *Table) Routes() []Route { return slices.Clone(t.routes) }
+
+func (t *Table) add(r *Route) error {
+	n := t.root
+	var names []string
+	pattern := strings.TrimSuffix(r.Pattern, "/")
+	segs := strings.Split(pattern, "/")
+	if pattern == "" {
+		segs = nil
+	}
+	leafOf := func(m *map[Op]*leaf) error {
+		if *m == nil {
+			*m = map[Op]*leaf{}
+		}
+		if (*m)[r.Op] != nil {
+			return fmt.Errorf("route: two routes for %s %s", r.Op, r.Pattern)
+		}
+		(*m)[r.Op] = &leaf{r, names}
+		return nil
+	}
+	for _, seg := range segs {
+		switch {
+		case strings.HasPrefix(seg, "{") && strings.HasSuffix(seg, "...}"):
+			names = append(names, seg[1:len(seg)-4])
+			return leafOf(&n.rest)
+		case strings.HasPrefix(seg, "{"):
+			names = append(names, seg[1:len(seg)-1])
+			if n.name == nil {
+				n.name = &node{}
+			}
+			n = n.name
+		default:
+			if n.literal == nil {
+				n.literal = map[string]*node{}
+			}
+			if n.literal[seg] == nil {
+				n.literal[seg] = &node{}
+			}
+			n = n.literal[seg]
+		}
+	}
+	for _, p := range pathFields(r.In) {
+		if !slices.Contains(names, p.name) {
+			return fmt.Errorf("route: %s %s has no {%s}", r.Op, r.Pattern, p.name)
+		}
+	}
+	return leafOf(&n.here)
+}
+
+// Find returns the route for r and stores the path's parts in r. An unknown
+// path is NotFound without a message, a path without this operation Unsupported.
+func (t *Table) Find(r *Request) (*Route, error) {
+	rest := strings.TrimSuffix(r.Rest, "/")
+	var values [8]string
+	l, others := t.root.find(rest, r.tableOp(), values[:0])
+	if l == nil {
+		if others {
+			return nil, fault.New("route.Find", fault.Unsupported, "the operation %q is not supported on this path", r.Op)
+		}
+		return nil, fault.New("route.Find", fault.NotFound, "there is no route for %q below %q", r.Rest, r.Mount.Path)
+	}
+	r.params = make([]param, len(l.names))
+	for i, v := range l.values {
+		r.params[i] = param{l.names[i], v}
+	}
+	return l.route, nil
+}
+
+// tableOp is the operation by which routes are found.
+func (r *Request) tableOp() Op {
+	if r.Op == Create {
+		return Write
+	}
+	return r.Op
+}
+
+type found struct {
+	*leaf
+	values []string
+}
+
+// find walks the tree: literal before name before rest. others says that the
+// path has routes for other operations.
+func (n *node) find(rest string, op Op, values []string) (*found, bool) {
+	if rest == "" {
+		if l := n.here[op]; l != nil {
+			return &found{l, values}, true
+		}
+		if l := n.rest[op]; l != nil && op == List {
+			return &found{l, append(values, "")}, true
+		}
+		return nil, len(n.here) > 0
+	}
+	seg, more, _ := strings.Cut(rest, "/")
+	others := false
+	if next := n.literal[seg]; next != nil {
+		f, o := next.find(more, op, values)
+		if f != nil {
+			return f, true
+		}
+		others = others || o
+	}
+	if n.name != nil {
+		f, o := n.name.find(more, op, append(values, seg))
+		if f != nil {
+			return f, true
+		}
+		others = others || o
+	}
+	if l := n.rest[op]; l != nil {
+		return &found{l, append(values, rest)}, true
+	}
+	return nil, others || len(n.rest) > 0
+}

@@ -1,0 +1,403 @@
+package wire
+
+import (
+	"encoding/json"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// Decode fills the struct that into points to from a JSON object that [Check]
+// has accepted, by the fields' json tags. Embedded structs count as their
+// fields; a field without a json tag, or with "-", is left alone. A pointer
+// field stays nil where the object does not name it; null leaves any field
+// alone. It returns the names that the struct does not have, and an error of
+// kind Invalid that names the first field whose value does not fit.
+func Decode(body []byte, into any) (unknown []string, err error) {
+	v := reflect.ValueOf(into).Elem()
+	d := decoderOf(v.Type())
+	if len(body) == 0 {
+		return nil, nil
+	}
+	if d.passthrough() {
+		return nil, d.all(v, body)
+	}
+	err = EachField(body, func(name string, value []byte) error {
+		f, ok := d.fields[name]
+		if !ok {
+			unknown = append(unknown, name)
+			return nil
+		}
+		if string(value) == "null" {
+			return nil
+		}
+		if why := f.set(v.FieldByIndex(f.index), value); why != "" {
+			return fault.New("wire.Decode", fault.Invalid, "field %q: %s", name, why)
+		}
+		return nil
+	})
+	return unknown, err
+}
+
+// SetText fills the field with the given json tag from text, as a query
+// parameter gives it. known is false where the struct has no such field.
+func SetText(into any, name, text string) (known bool, err error) {
+	v := reflect.ValueOf(into).Elem()
+	f, ok := decoderOf(v.Type()).fields[name]
+	if !ok {
+		return false, nil
+	}
+	quoted := AppendString(nil, text)
+	if why := f.set(v.FieldByIndex(f.index), quoted); why != "" {
+		return true, fault.New("wire.SetText", fault.Invalid, "parameter %q: %s", name, why)
+	}
+	return true, nil
+}
+
+// EachField calls f for each member of the JSON object body, which [Check] has
+// accepted, in its order; value is the member's text.
+func EachField(body []byte, f func(name string, value []byte) error) error {
+	s := scanner{b: body}
+	s.space()
+	if s.i >= len(body) || body[s.i] != '{' {
+		return fault.New("wire.Decode", fault.Invalid, "the request's body must be a JSON object")
+	}
+	s.i++
+	for {
+		s.space()
+		if s.i < len(body) && body[s.i] == '}' {
+			return nil
+		}
+		key, err := s.str()
+		if err != nil {
+			return err
+		}
+		s.space()
+		s.i++ // the colon
+		s.space()
+		from := s.i
+		if err := s.value(1); err != nil {
+			return err
+		}
+		if err := f(unescape(key), body[from:s.i]); err != nil {
+			return err
+		}
+		if done, err := s.next('}'); done || err != nil {
+			return err
+		}
+	}
+}
+
+// A setter stores JSON text in a field, and says why it cannot.
+type setter func(v reflect.Value, text []byte) (why string)
+
+type decoderField struct {
+	index []int
+	set   setter
+}
+
+type decoder struct {
+	fields map[string]decoderField
+	whole  []int // the field tagged json:",whole": it takes the entire body
+}
+
+func (d *decoder) passthrough() bool { return d.whole != nil }
+
+func (d *decoder) all(v reflect.Value, body []byte) error {
+	v.FieldByIndex(d.whole).Set(reflect.ValueOf(RawOf(body)))
+	return nil
+}
+
+var decoders sync.Map // reflect.Type → *decoder
+
+func decoderOf(t reflect.Type) *decoder {
+	if d, ok := decoders.Load(t); ok {
+		return d.(*decoder)
+	}
+	d := &decoder{fields: map[string]decoderField{}}
+	for _, f := range reflect.VisibleFields(t) {
+		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if opts == "whole" && f.Type == reflect.TypeFor[Raw]() {
+			d.whole = f.Index
+		}
+		if name == "" || name == "-" || !f.IsExported() {
+			continue
+		}
+		d.fields[name] = decoderField{f.Index, setterOf(f.Type)}
+	}
+	decoders.Store(t, d)
+	return d
+}
+
+func setterOf(t reflect.Type) setter {
+	switch t {
+	case reflect.TypeFor[secret.Value]():
+		return setSecret
+	case reflect.TypeFor[Raw]():
+		return func(v reflect.Value, b []byte) string { v.Set(reflect.ValueOf(RawOf(b))); return "" }
+	case reflect.TypeFor[time.Duration]():
+		return setDuration
+	case reflect.TypeFor[time.Time]():
+		return setTime
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		inner := setterOf(t.Elem())
+		return func(v reflect.Value, b []byte) string {
+			p := reflect.New(t.Elem())
+			if why := inner(p.Elem(), b); why != "" {
+				return why
+			}
+			v.Set(p)
+			return ""
+		}
+	case reflect.String:
+		return func(v reflect.Value, b []byte) string {
+			s, ok := scalar(b)
+			if !ok {
+				return "want a string"
+			}
+			v.SetString(s)
+			return ""
+		}
+	case reflect.Bool:
+		return setBool
+	case reflect.Int, reflect.Int64, reflect.Int32:
+		return setInt
+	case reflect.Float64:
+		return setFloat
+	case reflect.Slice:
+		return sliceSetter(t)
+	case reflect.Map:
+		return mapSetter(t)
+	}
+	return func(v reflect.Value, b []byte) string {
+		if err := json.Unmarshal(b, v.Addr().Interface()); err != nil {
+			return "its form is wrong"
+		}
+		return ""
+	}
+}
+
+func setSecret(v reflect.Value, b []byte) string {
+	s, ok := scalar(b)
+	if !ok {
+		return "want a string"
+	}
+	v.Set(reflect.ValueOf(secret.Text(s)))
+	return ""
+}
+
+func setDuration(v reflect.Value, b []byte) string {
+	s, ok := scalar(b)
+	if !ok {
+		return `want a duration such as "1h30m" or a number of seconds`
+	}
+	d, err := ParseDuration(s)
+	if err != nil {
+		return err.Error()
+	}
+	v.SetInt(int64(d))
+	return ""
+}
+
+func setTime(v reflect.Value, b []byte) string {
+	s, ok := scalar(b)
+	if ok && s == "" {
+		return ""
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if !ok || err != nil {
+		return `want a time such as "2026-03-09T00:00:00Z"`
+	}
+	v.Set(reflect.ValueOf(t))
+	return ""
+}
+
+func setBool(v reflect.Value, b []byte) string {
+	s, ok := scalar(b)
+	x, err := strconv.ParseBool(strings.ToLower(s))
+	if ok && s == "" {
+		x, err = false, nil
+	}
+	if !ok || err != nil {
+		return "want true or false"
+	}
+	v.SetBool(x)
+	return ""
+}
+
+func setInt(v reflect.Value, b []byte) string {
+	s, ok := scalar(b)
+	if ok && s == "" {
+		return ""
+	}
+	n, err := strconv.ParseInt(s, 10, v.Type().Bits())
+	if err != nil {
+		f, ferr := strconv.ParseFloat(s, 64)
+		if ferr != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+			return "want a whole number"
+		}
+		n = int64(f)
+	}
+	if !ok || v.OverflowInt(n) {
+		return "want a whole number"
+	}
+	v.SetInt(n)
+	return ""
+}
+
+func setFloat(v reflect.Value, b []byte) string {
+	s, ok := scalar(b)
+	f, err := strconv.ParseFloat(s, 64)
+	if !ok || err != nil {
+		return "want a number"
+	}
+	v.SetFloat(f)
+	return ""
+}
+
+// sliceSetter takes an array, or for strings a comma-separated text.
+func sliceSetter(t reflect.Type) setter {
+	elem := setterOf(t.Elem())
+	return func(v reflect.Value, b []byte) string {
+		out := reflect.MakeSlice(t, 0, 4)
+		add := func(text []byte) string {
+			e := reflect.New(t.Elem()).Elem()
+			if why := elem(e, text); why != "" {
+				return why
+			}
+			out = reflect.Append(out, e)
+			return ""
+		}
+		why := ""
+		if len(b) > 0 && b[0] == '[' {
+			why = eachElement(b, add)
+		} else if s, ok := scalar(b); ok {
+			for part := range strings.SplitSeq(s, ",") {
+				if part = strings.TrimSpace(part); part != "" && why == "" {
+					why = add(AppendString(nil, part))
+				}
+			}
+		} else {
+			why = "want a list"
+		}
+		if why == "" {
+			v.Set(out)
+		}
+		return why
+	}
+}
+
+func eachElement(b []byte, f func([]byte) string) string {
+	s := scanner{b: b, i: 1}
+	for {
+		s.space()
+		if s.i < len(b) && b[s.i] == ']' {
+			return ""
+		}
+		from := s.i
+		if s.value(1) != nil {
+			return "want a list"
+		}
+		if why := f(b[from:s.i]); why != "" {
+			return why
+		}
+		if done, err := s.next(']'); err != nil {
+			return "want a list"
+		} else if done {
+			return ""
+		}
+	}
+}
+
+// mapSetter takes an object, or a list of "k=v" as some clients send.
+func mapSetter(t reflect.Type) setter {
+	elem := setterOf(t.Elem())
+	return func(v reflect.Value, b []byte) string {
+		out := reflect.MakeMap(t)
+		put := func(k string, text []byte) string {
+			e := reflect.New(t.Elem()).Elem()
+			if string(text) != "null" || t.Elem().Kind() != reflect.Pointer {
+				if why := elem(e, text); why != "" {
+					return why
+				}
+			}
+			out.SetMapIndex(reflect.ValueOf(k).Convert(t.Key()), e)
+			return ""
+		}
+		why := ""
+		switch {
+		case len(b) > 0 && b[0] == '{':
+			if err := EachField(b, func(k string, text []byte) error {
+				if why == "" {
+					why = put(k, text)
+				}
+				return nil
+			}); err != nil {
+				return "want an object"
+			}
+		case len(b) > 0 && b[0] == '[':
+			why = eachElement(b, func(e []byte) string { return pair(e, put) })
+		default:
+			s, ok := scalar(b)
+			if ok && s == "" {
+				break
+			}
+			if !ok {
+				return "want an object"
+			}
+			why = pair(b, put)
+		}
+		if why == "" {
+			v.Set(out)
+		}
+		return why
+	}
+}
+
+func pair(text []byte, put func(string, []byte) string) string {
+	s, ok := scalar(text)
+	k, val, cut := strings.Cut(s, "=")
+	if !ok || !cut {
+		return "want an object, or key=value"
+	}
+	return put(k, AppendString(nil, val))
+}
+
+// scalar is the text of a JSON string, number or boolean.
+func scalar(b []byte) (string, bool) {
+	if len(b) == 0 {
+		return "", false
+	}
+	switch b[0] {
+	case '"':
+		return unescape(b), true
+	case '{', '[':
+		return "", false
+	}
+	return string(b), true
+}
+
+// unescape decodes a JSON string with its quotes.
+func unescape(quoted []byte) string {
+	plain := true
+	for _, c := range quoted {
+		if c == '\\' {
+			plain = false
+			break
+		}
+	}
+	if plain {
+		return string(quoted[1 : len(quoted)-1])
+	}
+	var s string
+	_ = json.Unmarshal(quoted, &s) // the scanner has checked it
+	return s
+}

@@ -1,0 +1,51 @@
+package wire
+
+import (
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var errDuration = errors.New(`want a duration such as "1h30m" or a number of seconds, not negative`)
+
+// ParseDuration reads a duration as Vault's clients write it: whole seconds
+// ("3600"), Go's form ("1h30m"), or days ("7d", "1d12h"). It refuses negative
+// ones and what does not fit 292 years. "" is 0.
+func ParseDuration(s string) (time.Duration, error) {
+	s = strings.TrimSpace(s)
+	if s == "" {
+		return 0, nil
+	}
+	if n, err := strconv.ParseFloat(s, 64); err == nil {
+		if math.IsNaN(n) || n < 0 || n > math.MaxInt64/1e9 {
+			return 0, errDuration
+		}
+		return time.Duration(n * 1e9), nil
+	}
+	var days time.Duration
+	if i := strings.IndexByte(s, 'd'); i > 0 {
+		n, err := strconv.ParseInt(s[:i], 10, 32)
+		if err != nil || n < 0 || n > 100_000 {
+			return 0, errDuration
+		}
+		days, s = time.Duration(n)*24*time.Hour, s[i+1:]
+		if s == "" {
+			return days, nil
+		}
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 || days > math.MaxInt64-d {
+		return 0, errDuration
+	}
+	return days + d, nil
+}
+
+// Seconds is d in whole seconds, rounded up: a lease of 0.4 s is not one of 0.
+func Seconds(d time.Duration) int64 {
+	if d <= 0 {
+		return int64(d / time.Second)
+	}
+	return int64((d + time.Second - 1) / time.Second)
+}

@@ -1,0 +1,363 @@
+package wire
+
+import (
+	"encoding"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// A Leaf replaces the plaintext of one leaf by what audit may see: it appends a
+// whole JSON value to dst.
+type Leaf func(dst, plain []byte) []byte
+
+// Append appends v as JSON for the client who may have it: secrets are
+// revealed. v is built of structs with json tags, maps with string keys,
+// slices, pointers, strings, numbers, booleans, times, durations,
+// [secret.Value] and [Raw]. Keys of maps are sorted.
+func Append(dst []byte, v any) []byte { return appendAny(dst, v, nil) }
+
+// AppendAudit appends v as JSON with each string, number and boolean replaced
+// by leaf. Keys stay readable, null stays null. Members of the outermost object that clear
+// names are written as they are.
+func AppendAudit(dst []byte, v any, leaf Leaf, clear ...string) []byte {
+	if len(clear) == 0 || v == nil {
+		return appendAny(dst, v, leaf)
+	}
+	text := Append(nil, v)
+	first := true
+	dst = append(dst, '{')
+	err := EachField(text, func(name string, value []byte) error {
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = append(AppendString(dst, name), ':')
+		if slices.Contains(clear, name) {
+			dst = append(dst, value...)
+		} else {
+			dst = appendRaw(dst, value, leaf)
+		}
+		return nil
+	})
+	if err != nil { // not an object
+		return appendAny(dst[:len(dst)-1], v, leaf)
+	}
+	return append(dst, '}')
+}
+
+// An encoder appends a value; leaf is nil for the client's form.
+type encoder func(dst []byte, v reflect.Value, leaf Leaf) []byte
+
+var encoders sync.Map // reflect.Type → encoder
+
+func appendAny(dst []byte, v any, leaf Leaf) []byte {
+	switch t := v.(type) {
+	case nil:
+		return append(dst, "null"...)
+	case Raw:
+		return appendRaw(dst, t.v.Reveal(), leaf)
+	}
+	rv := reflect.ValueOf(v)
+	return encoderOf(rv.Type())(dst, rv, leaf)
+}
+
+func encoderOf(t reflect.Type) encoder {
+	if e, ok := encoders.Load(t); ok {
+		return e.(encoder)
+	}
+	// A recursive type meets itself while its plan is made: let it look up
+	// the finished plan when it runs.
+	lazy := encoder(func(dst []byte, v reflect.Value, leaf Leaf) []byte {
+		e, _ := encoders.Load(t)
+		return e.(encoder)(dst, v, leaf)
+	})
+	if e, busy := encoders.LoadOrStore(t, lazy); busy {
+		return e.(encoder)
+	}
+	e := makeEncoder(t)
+	encoders.Store(t, e)
+	return e
+}
+
+func makeEncoder(t reflect.Type) encoder {
+	switch t {
+	case reflect.TypeFor[secret.Value]():
+		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
+			return text(dst, v.Interface().(secret.Value).Reveal(), leaf)
+		}
+	case reflect.TypeFor[Raw]():
+		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
+			return appendRaw(dst, v.Interface().(Raw).v.Reveal(), leaf)
+		}
+	case reflect.TypeFor[time.Time]():
+		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
+			return text(dst, []byte(FormatTime(v.Interface().(time.Time))), leaf)
+		}
+	case reflect.TypeFor[time.Duration]():
+		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
+			return bare(dst, strconv.AppendInt(nil, Seconds(time.Duration(v.Int())), 10), leaf)
+		}
+	}
+	if t.Implements(reflect.TypeFor[encoding.TextMarshaler]()) && t.Kind() != reflect.Pointer && t.Kind() != reflect.Interface {
+		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
+			b, err := v.Interface().(encoding.TextMarshaler).MarshalText()
+			if err != nil {
+				return append(dst, "null"...)
+			}
+			return text(dst, b, leaf)
+		}
+	}
+	return encoderOfKind(t)
+}
+
+func encoderOfKind(t reflect.Type) encoder {
+	switch t.Kind() {
+	case reflect.String:
+		return func(dst []byte, v reflect.Value, leaf Leaf) []byte { return text(dst, []byte(v.String()), leaf) }
+	case reflect.Bool:
+		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
+			return bare(dst, strconv.AppendBool(nil, v.Bool()), leaf)
+		}
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
+			return bare(dst, strconv.AppendInt(nil, v.Int(), 10), leaf)
+		}
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
+			return bare(dst, strconv.AppendUint(nil, v.Uint(), 10), leaf)
+		}
+	case reflect.Float32, reflect.Float64:
+		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
+			return bare(dst, strconv.AppendFloat(nil, v.Float(), 'g', -1, 64), leaf)
+		}
+	case reflect.Pointer:
+		inner := encoderOf(t.Elem())
+		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
+			if v.IsNil() {
+				return append(dst, "null"...)
+			}
+			return inner(dst, v.Elem(), leaf)
+		}
+	case reflect.Interface:
+		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
+			if v.IsNil() {
+				return append(dst, "null"...)
+			}
+			return appendAny(dst, v.Elem().Interface(), leaf)
+		}
+	case reflect.Slice, reflect.Array:
+		return listEncoder(t)
+	case reflect.Map:
+		return mapEncoder(t)
+	case reflect.Struct:
+		return structEncoder(t)
+	}
+	panic("wire: no JSON form for " + t.String()) // a programming error, found by the first test of a route
+}
+
+func listEncoder(t reflect.Type) encoder {
+	inner := encoderOf(t.Elem())
+	return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
+		if v.Kind() == reflect.Slice && v.IsNil() {
+			return append(dst, "null"...)
+		}
+		dst = append(dst, '[')
+		for i := range v.Len() {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = inner(dst, v.Index(i), leaf)
+		}
+		return append(dst, ']')
+	}
+}
+
+func mapEncoder(t reflect.Type) encoder {
+	inner := encoderOf(t.Elem())
+	return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
+		if v.IsNil() {
+			return append(dst, "null"...)
+		}
+		keys := v.MapKeys()
+		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+		dst = append(dst, '{')
+		for i, k := range keys {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(AppendString(dst, k.String()), ':')
+			dst = inner(dst, v.MapIndex(k), leaf)
+		}
+		return append(dst, '}')
+	}
+}
+
+type encoderField struct {
+	index []int
+	label []byte // `"name":`
+	omit  bool   // omitempty
+	plain bool   // tagged audit:"clear": no secret, shown to audit as it is
+	enc   encoder
+}
+
+func structEncoder(t reflect.Type) encoder {
+	var fields []encoderField
+	for _, f := range reflect.VisibleFields(t) {
+		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !f.IsExported() || name == "-" || name == "" {
+			continue
+		}
+		fields = append(fields, encoderField{
+			index: f.Index, label: append(AppendString(nil, name), ':'),
+			omit: opts == "omitempty", plain: f.Tag.Get("audit") == "clear", enc: encoderOf(f.Type),
+		})
+	}
+	return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
+		dst = append(dst, '{')
+		start := len(dst)
+		for i := range fields {
+			f := &fields[i]
+			fv, err := v.FieldByIndexErr(f.index)
+			if err != nil || f.omit && empty(fv) {
+				continue
+			}
+			if len(dst) > start {
+				dst = append(dst, ',')
+			}
+			dst = append(dst, f.label...)
+			if f.plain {
+				dst = f.enc(dst, fv, nil)
+			} else {
+				dst = f.enc(dst, fv, leaf)
+			}
+		}
+		return append(dst, '}')
+	}
+}
+
+func empty(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Slice, reflect.Map:
+		return v.Len() == 0
+	}
+	if s, ok := v.Interface().(secret.Value); ok {
+		return s.Empty()
+	}
+	if r, ok := v.Interface().(Raw); ok {
+		return r.v.Empty()
+	}
+	return v.IsZero()
+}
+
+func text(dst, b []byte, leaf Leaf) []byte {
+	if leaf != nil {
+		return leaf(dst, b)
+	}
+	return AppendString(dst, string(b))
+}
+
+func bare(dst, b []byte, leaf Leaf) []byte {
+	if leaf != nil {
+		return leaf(dst, b)
+	}
+	return append(dst, b...)
+}
+
+// appendRaw walks checked JSON and hands each leaf on; for the client the
+// bytes go out as they came in.
+func appendRaw(dst, b []byte, leaf Leaf) []byte {
+	if len(b) == 0 {
+		return append(dst, "null"...)
+	}
+	if leaf == nil {
+		return append(dst, b...)
+	}
+	s := scanner{b: b}
+	for s.i < len(b) {
+		switch c := b[s.i]; {
+		case c == '{' || c == '}' || c == '[' || c == ']' || c == ',' || c == ':':
+			dst = append(dst, c)
+			s.i++
+		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
+			s.i++
+		case c == '"':
+			quoted, err := s.str()
+			if err != nil {
+				return append(dst, "null"...)
+			}
+			s.space()
+			if s.i < len(b) && b[s.i] == ':' { // a key
+				dst = append(dst, quoted...)
+				continue
+			}
+			dst = leaf(dst, []byte(unescape(quoted)))
+		default:
+			from := s.i
+			if s.value(1) != nil {
+				return append(dst, "null"...)
+			}
+			if lit := b[from:s.i]; string(lit) == "null" {
+				dst = append(dst, "null"...)
+			} else {
+				dst = leaf(dst, lit)
+			}
+		}
+	}
+	return dst
+}
+
+// FormatTime is t as Vault writes it; "" for the zero time.
+func FormatTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+const hexDigits = "0123456789abcdef"
+
+// AppendString appends s as a JSON string. HTML is not escaped; invalid UTF-8
+// becomes U+FFFD.
+func AppendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	from := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && n == 1 {
+				dst = append(append(dst, s[from:i]...), "\ufffd"...)
+				from = i + 1
+			}
+			i += n
+			continue
+		}
+		if c >= 0x20 && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		dst = append(dst, s[from:i]...)
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		}
+		i++
+		from = i
+	}
+	return append(append(dst, s[from:]...), '"')
+}

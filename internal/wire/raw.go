@@ -1,0 +1,303 @@
+package wire
+
+import (
+	"bytes"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// Raw is secret JSON kept as the bytes that came, so that numbers keep their
+// digits and fields their order. It has been checked by [Check]. Its zero value
+// is null.
+type Raw struct{ v secret.Value }
+
+// RawOf keeps b, which must be valid JSON.
+func RawOf(b []byte) Raw { return Raw{secret.New(b)} }
+
+// Reveal returns the JSON text; nil for the zero Raw.
+func (r Raw) Reveal() []byte { return r.v.Reveal() }
+
+// IsNull reports whether r is absent or JSON's null.
+func (r Raw) IsNull() bool {
+	return r.v.Empty() || bytes.Equal(bytes.TrimSpace(r.v.Reveal()), []byte("null"))
+}
+
+// IsObject reports whether r is a JSON object.
+func (r Raw) IsObject() bool {
+	b := bytes.TrimLeft(r.v.Reveal(), " \t\r\n")
+	return len(b) > 0 && b[0] == '{'
+}
+
+// Limits bound what a request's JSON may make the server do. A zero field is
+// no limit.
+type Limits struct {
+	Depth     int // nesting of objects and arrays
+	Keys      int // keys of all objects together
+	Elements  int // elements of all arrays together
+	StringLen int // bytes of one string, as written
+}
+
+// DefaultLimits are used at the front door. Vault's clients stay far below;
+// the hash-collision and memory attacks on JSON parsers need more.
+var DefaultLimits = Limits{Depth: 64, Keys: 20_000, Elements: 100_000, StringLen: 16 << 20}
+
+// Check scans b once: it must be one valid JSON value within limits, with no
+// key twice in one object. It decodes nothing.
+func Check(b []byte, l Limits) error {
+	s := scanner{b: b, limits: l}
+	s.space()
+	if err := s.value(1); err != nil {
+		return err
+	}
+	s.space()
+	if s.i != len(b) {
+		return s.bad("text after the JSON value")
+	}
+	return nil
+}
+
+// A scanner walks JSON text without making values of it.
+type scanner struct {
+	b      []byte
+	i      int
+	limits Limits
+	keys   int
+	elems  int
+}
+
+func (s *scanner) bad(format string, args ...any) error {
+	return fault.New("wire.Check", fault.Invalid, "the request's body is not acceptable JSON at byte %d: %s", s.i, fmt.Sprintf(format, args...))
+}
+
+func (s *scanner) space() {
+	for s.i < len(s.b) {
+		switch s.b[s.i] {
+		case ' ', '\t', '\n', '\r':
+			s.i++
+		default:
+			return
+		}
+	}
+}
+
+func (s *scanner) value(depth int) error {
+	if s.i >= len(s.b) {
+		return s.bad("it ends too early")
+	}
+	if s.limits.Depth > 0 && depth > s.limits.Depth {
+		return s.bad("nested deeper than %d levels", s.limits.Depth)
+	}
+	switch c := s.b[s.i]; {
+	case c == '{':
+		return s.object(depth)
+	case c == '[':
+		return s.array(depth)
+	case c == '"':
+		_, err := s.str()
+		return err
+	case c == '-' || c >= '0' && c <= '9':
+		return s.number()
+	default:
+		for _, lit := range [...]string{"true", "false", "null"} {
+			if bytes.HasPrefix(s.b[s.i:], []byte(lit)) {
+				s.i += len(lit)
+				return nil
+			}
+		}
+		return s.bad("unexpected character %q", c)
+	}
+}
+
+func (s *scanner) object(depth int) error {
+	s.i++
+	s.space()
+	if s.i < len(s.b) && s.b[s.i] == '}' {
+		s.i++
+		return nil
+	}
+	var first [8]string // most objects are small: no map for them
+	seen := first[:0]
+	var many map[string]struct{}
+	for {
+		s.space()
+		if s.i >= len(s.b) || s.b[s.i] != '"' {
+			return s.bad("want a key in quotes")
+		}
+		key, err := s.str()
+		if err != nil {
+			return err
+		}
+		if s.keys++; s.limits.Keys > 0 && s.keys > s.limits.Keys {
+			return s.bad("more than %d keys", s.limits.Keys)
+		}
+		name := unescape(key)
+		if seen, many, err = s.unique(name, seen, many); err != nil {
+			return err
+		}
+		s.space()
+		if s.i >= len(s.b) || s.b[s.i] != ':' {
+			return s.bad("want ':' after a key")
+		}
+		s.i++
+		s.space()
+		if err := s.value(depth + 1); err != nil {
+			return err
+		}
+		if done, err := s.next('}'); done || err != nil {
+			return err
+		}
+	}
+}
+
+// unique refuses a key that the object had before: two parsers may choose
+// different ones of the two.
+func (s *scanner) unique(name string, seen []string, many map[string]struct{}) ([]string, map[string]struct{}, error) {
+	if many != nil {
+		if _, twice := many[name]; twice {
+			return seen, many, s.bad("a key stands twice in one object")
+		}
+		many[name] = struct{}{}
+		return seen, many, nil
+	}
+	for _, k := range seen {
+		if k == name {
+			return seen, many, s.bad("a key stands twice in one object")
+		}
+	}
+	if len(seen) < cap(seen) {
+		return append(seen, name), nil, nil
+	}
+	many = make(map[string]struct{}, 4*len(seen))
+	for _, k := range append(seen, name) {
+		many[k] = struct{}{}
+	}
+	return seen, many, nil
+}
+
+func (s *scanner) array(depth int) error {
+	s.i++
+	s.space()
+	if s.i < len(s.b) && s.b[s.i] == ']' {
+		s.i++
+		return nil
+	}
+	for {
+		if s.elems++; s.limits.Elements > 0 && s.elems > s.limits.Elements {
+			return s.bad("more than %d elements", s.limits.Elements)
+		}
+		s.space()
+		if err := s.value(depth + 1); err != nil {
+			return err
+		}
+		if done, err := s.next(']'); done || err != nil {
+			return err
+		}
+	}
+}
+
+// next moves past a comma, or past the closing bracket and says so.
+func (s *scanner) next(end byte) (done bool, err error) {
+	s.space()
+	if s.i >= len(s.b) {
+		return false, s.bad("it ends too early")
+	}
+	switch s.b[s.i] {
+	case end:
+		s.i++
+		return true, nil
+	case ',':
+		s.i++
+		return false, nil
+	}
+	return false, s.bad("want ',' or '%c'", end)
+}
+
+// str moves past a string and returns it with its quotes.
+func (s *scanner) str() ([]byte, error) {
+	from := s.i
+	for s.i++; s.i < len(s.b); s.i++ {
+		switch c := s.b[s.i]; {
+		case c == '"':
+			s.i++
+			text := s.b[from:s.i]
+			if s.limits.StringLen > 0 && len(text)-2 > s.limits.StringLen {
+				return nil, s.bad("a string of more than %d bytes", s.limits.StringLen)
+			}
+			if !utf8.Valid(text) {
+				return nil, s.bad("a string that is not UTF-8")
+			}
+			return text, nil
+		case c == '\\':
+			if err := s.escape(); err != nil {
+				return nil, err
+			}
+		case c < 0x20:
+			return nil, s.bad("a control character in a string")
+		}
+	}
+	return nil, s.bad("a string without an end")
+}
+
+func (s *scanner) escape() error {
+	s.i++
+	if s.i >= len(s.b) {
+		return s.bad("it ends too early")
+	}
+	switch s.b[s.i] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return nil
+	case 'u':
+		if s.i+4 >= len(s.b) {
+			return s.bad("it ends too early")
+		}
+		for _, c := range s.b[s.i+1 : s.i+5] {
+			if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F') {
+				return s.bad("bad \\u escape")
+			}
+		}
+		s.i += 4
+		return nil
+	}
+	return s.bad("bad escape in a string")
+}
+
+func (s *scanner) number() error {
+	digits := func() bool {
+		from := s.i
+		for s.i < len(s.b) && s.b[s.i] >= '0' && s.b[s.i] <= '9' {
+			s.i++
+		}
+		return s.i > from
+	}
+	from := s.i
+	if s.b[s.i] == '-' {
+		s.i++
+	}
+	zero := s.i < len(s.b) && s.b[s.i] == '0'
+	first := s.i
+	if !digits() || zero && s.i-first > 1 {
+		return s.bad("bad number")
+	}
+	if s.i < len(s.b) && s.b[s.i] == '.' {
+		s.i++
+		if !digits() {
+			return s.bad("bad number")
+		}
+	}
+	if s.i < len(s.b) && (s.b[s.i] == 'e' || s.b[s.i] == 'E') {
+		s.i++
+		if s.i < len(s.b) && (s.b[s.i] == '+' || s.b[s.i] == '-') {
+			s.i++
+		}
+		if !digits() {
+			return s.bad("bad number")
+		}
+	}
+	if s.i-from > 400 {
+		return s.bad("a number of more than 400 digits")
+	}
+	return nil
+}
