@@ -1,0 +1,129 @@
+package outbound
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// An Origin is a scheme, a host and a port: "https://api.example.com:443".
+type Origin string
+
+// hostForm is a DNS name with no trailing dot.
+var hostForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+
+// ParseOrigin reads "host", "host:port" (both https) or "http://address:port",
+// where plain HTTP is for loopback addresses written as numbers only: there is no
+// wire to listen on. Errors are of kind Invalid.
+func ParseOrigin(s string) (Origin, error) {
+	bad := func(why string) (Origin, error) {
+		return "", fault.New("outbound.ParseOrigin", fault.Invalid, "host %q is refused: %s", s, why)
+	}
+	scheme, rest := "https", s
+	if before, after, ok := strings.Cut(s, "://"); ok {
+		scheme, rest = before, after
+	}
+	if scheme != "https" && scheme != "http" {
+		return bad("want a host, host:port, or http:// and a loopback address")
+	}
+	host, port := rest, ""
+	if h, p, err := net.SplitHostPort(rest); err == nil {
+		host, port = h, p
+	} else {
+		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	}
+	if port == "" {
+		port = map[string]string{"https": "443", "http": "80"}[scheme]
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
+		return bad("the port is no number from 1 to 65535")
+	}
+	host = strings.ToLower(host)
+	addr, err := netip.ParseAddr(host)
+	switch {
+	case err == nil && addr.Zone() != "":
+		return bad("an address with a zone is not supported")
+	case err == nil:
+		host = addr.String()
+	case len(host) > 253 || !hostForm.MatchString(host):
+		return bad("it is no host name")
+	}
+	if scheme == "http" && (err != nil || !addr.Unmap().IsLoopback()) {
+		return bad("plain http:// is only for loopback addresses such as 127.0.0.1; use https")
+	}
+	return Origin(scheme + "://" + net.JoinHostPort(host, port)), nil
+}
+
+// OriginOf returns the origin of an absolute URL, or an error of kind Invalid
+// where it has none, has a user part, or is not one that [ParseOrigin] would take.
+func OriginOf(u *url.URL) (Origin, error) {
+	if u.Host == "" || u.Opaque != "" {
+		return "", fault.New("outbound.OriginOf", fault.Invalid, "the URL is not absolute")
+	}
+	if u.User != nil {
+		return "", fault.New("outbound.OriginOf", fault.Invalid, "the URL has a user part; use auth")
+	}
+	return ParseOrigin(u.Scheme + "://" + u.Host)
+}
+
+// A ClientConfig says where a client may go, and how.
+type ClientConfig struct {
+	Origins []Origin // anything else is refused
+	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	Roots   *x509.CertPool // nil: the system's
+}
+
+// NewClient returns a client for calls that carry credentials. A redirect is
+// returned like any reply. Each call has its own connection, over HTTP/1.1: the
+// transport then never sends a request a second time by itself, so that the caller
+// knows what an error means. The caller's context is the only deadline.
+func NewClient(c ClientConfig) *http.Client {
+	dial := c.Dial
+	if dial == nil {
+		dial = func(context.Context, string, string) (net.Conn, error) {
+			return nil, fault.New("outbound.Dial", fault.Denied, "no network was given")
+		}
+	}
+	return &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &declared{origins: slices.Clone(c.Origins), next: &http.Transport{
+			DialContext:            dial,
+			TLSClientConfig:        &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout:    15 * time.Second,
+			DisableKeepAlives:      true,
+			DisableCompression:     true, // a reply's limit is then a limit on what is read, not on what it unpacks to
+			MaxResponseHeaderBytes: 64 << 10,
+		}},
+	}
+}
+
+// declared lets requests to its origins through.
+type declared struct {
+	origins []Origin
+	next    http.RoundTripper
+}
+
+func (d *declared) RoundTrip(r *http.Request) (*http.Response, error) {
+	origin, err := OriginOf(r.URL)
+	if err == nil && !slices.Contains(d.origins, origin) {
+		err = fault.New("outbound.Client", fault.Denied, "%s is not among the declared hosts", origin)
+	}
+	if err != nil {
+		if r.Body != nil {
+			r.Body.Close()
+		}
+		return nil, err
+	}
+	return d.next.RoundTrip(r)
+}

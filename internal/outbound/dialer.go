@@ -1,0 +1,154 @@
+// Package outbound is the one way out: connections that the server opens because
+// a user's configuration says so.
+//
+// Such configuration can name a host inside, and DNS can change its answer between
+// a check and a call. So a [Dialer] judges the address that a socket is about to
+// connect to, not the name: nothing on this machine, on the link or of a cloud's
+// metadata service is reached unless the operator listed it. A client made by
+// [NewClient] speaks to declared origins only, follows no redirect, and knows no proxy.
+package outbound
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// A Dialer opens TCP connections to allowed addresses. Its zero value allows
+// everything except what [Guarded] names. It is safe for concurrent use.
+type Dialer struct {
+	// Allow lists guarded addresses that may be reached all the same. It is the
+	// operator's, from the server's file; never a user's.
+	Allow []netip.Prefix
+
+	// Timeout bounds one connection; 0 means 10 s.
+	Timeout time.Duration
+
+	// Resolver is for tests; nil means the system's.
+	Resolver *net.Resolver
+}
+
+// DialContext connects to address, a host and port. The host's every address
+// passes the check at the moment of connecting; those that do not pass are
+// skipped, and when none is left the error is of kind Denied.
+func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if network != "tcp" && network != "tcp4" && network != "tcp6" {
+		return nil, fault.New("outbound.Dial", fault.Denied, "only TCP goes out, not %q", network)
+	}
+	timeout := d.Timeout
+	if timeout == 0 {
+		timeout = 10 * time.Second
+	}
+	dialer := net.Dialer{Timeout: timeout, Resolver: d.Resolver, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+		return d.check(address)
+	}}
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err == nil {
+		return conn, nil
+	}
+	if fault.Is(err, fault.Denied) {
+		return nil, err
+	}
+	return nil, fault.Wrap("outbound.Dial", fault.Upstream, err)
+}
+
+// check judges what the socket is about to connect to, "ip:port".
+func (d *Dialer) check(address string) error {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fault.New("outbound.Dial", fault.Denied, "the address %q cannot be judged", address)
+	}
+	return d.Check(ap.Addr())
+}
+
+// Check reports, as an error of kind Denied, that addr is guarded and not allowed.
+func (d *Dialer) Check(addr netip.Addr) error {
+	why := Guarded(addr)
+	if why == "" {
+		return nil
+	}
+	plain := addr.WithZone("").Unmap()
+	for _, p := range d.Allow {
+		if p.Contains(plain) {
+			return nil
+		}
+	}
+	return fault.New("outbound.Dial", fault.Denied, "connecting to %s is refused: it is %s; the operator can allow the address in the server's configuration", plain, why)
+}
+
+// guarded lists what a user's configuration must not reach, with the reason. Private networks
+// are not in it: the services whose keys are turned often live there.
+var guarded = func() (rows []guard) {
+	for _, row := range []string{
+		"0.0.0.0/8 an address of this machine",
+		"127.0.0.0/8 an address of this machine",
+		"::/128 an address of this machine",
+		"::1/128 an address of this machine",
+		"169.254.0.0/16 on the link, where clouds keep their metadata",
+		"fe80::/10 on the link",
+		"224.0.0.0/4 a multicast address",
+		"ff00::/8 a multicast address",
+		"240.0.0.0/4 a reserved address",
+		"100.100.100.200/32 a cloud's metadata service",
+		"168.63.129.16/32 a cloud's metadata service",
+		"192.0.0.192/32 a cloud's metadata service",
+		"fd00:ec2::/32 a cloud's metadata service",
+		"fd20:ce::/32 a cloud's metadata service",
+	} {
+		prefix, why, _ := strings.Cut(row, " ")
+		rows = append(rows, guard{netip.MustParsePrefix(prefix), why})
+	}
+	return rows
+}()
+
+type guard struct {
+	prefix netip.Prefix
+	why    string
+}
+
+// Guarded says why addr must not be reached, or "". IPv6 forms that carry an IPv4
+// address are judged as both.
+func Guarded(addr netip.Addr) string {
+	addr = addr.WithZone("").Unmap()
+	if !addr.IsValid() {
+		return "no address"
+	}
+	for _, g := range guarded {
+		if g.prefix.Contains(addr) {
+			return g.why
+		}
+	}
+	if inner, ok := carried(addr); ok {
+		return Guarded(inner)
+	}
+	return ""
+}
+
+var (
+	nat64      = netip.MustParsePrefix("64:ff9b::/96")
+	nat64Local = netip.MustParsePrefix("64:ff9b:1::/48")
+	sixToFour  = netip.MustParsePrefix("2002::/16")
+	compatible = netip.MustParsePrefix("::/96")
+	translated = netip.MustParsePrefix("::ffff:0:0:0/96")
+)
+
+// carried returns the IPv4 address that a translator or tunnel would take out
+// of an IPv6 address.
+func carried(addr netip.Addr) (netip.Addr, bool) {
+	if !addr.Is6() {
+		return netip.Addr{}, false
+	}
+	b := addr.As16()
+	switch {
+	case sixToFour.Contains(addr):
+		return netip.AddrFrom4([4]byte(b[2:6])), true
+	case nat64.Contains(addr), nat64Local.Contains(addr), compatible.Contains(addr), translated.Contains(addr):
+		return netip.AddrFrom4([4]byte(b[12:16])), true
+	}
+	return netip.Addr{}, false
+}
