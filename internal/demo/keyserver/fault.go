@@ -1,0 +1,127 @@
+package keyserver
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// A Call is a kind of request.
+type Call string
+
+// The calls.
+const (
+	Create  Call = "create"
+	List    Call = "list"
+	Get     Call = "get"
+	Disable Call = "disable"
+	Delete  Call = "delete"
+	Use     Call = "use"
+)
+
+// A Mode is a way to fail.
+type Mode string
+
+// The modes. They come in pairs, because what a caller may do next depends on whether
+// the failed call had its effect, which it cannot see.
+const (
+	Before Mode = "before" // no effect; answers Err
+	After  Mode = "after"  // has its effect; answers Err
+	Hang   Mode = "hang"   // no effect, no answer while the caller waits
+	Late   Mode = "late"   // no answer while the caller waits; the effect lands Delay after the call arrived, or after the caller left if that is later
+	Lag    Mode = "lag"    // List only: shows the state as it was Delay ago
+)
+
+// A Fault is an order to fail.
+type Fault struct {
+	Call  Call
+	Mode  Mode
+	Err   error // of Before and After; nil: ErrCut
+	Delay time.Duration
+	Times int // how many calls fail so; 0: one; negative: until Heal
+}
+
+// Inject orders a fault. Faults of one call wait in line.
+func (s *Server) Inject(f Fault) {
+	if f.Times == 0 {
+		f.Times = 1
+	}
+	if f.Err == nil {
+		f.Err = ErrCut
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = append(s.faults, f)
+}
+
+// Heal drops all faults that have not struck yet. Late effects still land.
+func (s *Server) Heal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = nil
+}
+
+// take returns the fault that strikes this call, if any. Lags are taken by lag only.
+func (s *Server) take(c Call, lag bool) (Fault, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.faults, func(f Fault) bool { return f.Call == c && (f.Mode == Lag) == lag })
+	if i < 0 {
+		return Fault{}, false
+	}
+	f := s.faults[i]
+	if s.faults[i].Times--; s.faults[i].Times == 0 {
+		s.faults = slices.Delete(s.faults, i, i+1)
+	}
+	return f, true
+}
+
+func (s *Server) lag() time.Duration {
+	f, _ := s.take(List, true)
+	return f.Delay
+}
+
+// call runs effect under the lock, as the fault whose turn it is allows.
+func (s *Server) call(ctx context.Context, c Call, effect func(now time.Time) error) error {
+	s.mu.Lock()
+	s.calls[c]++
+	s.mu.Unlock()
+	locked := func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return effect(time.Now())
+	}
+	f, ok := s.take(c, false)
+	if !ok {
+		return locked()
+	}
+	switch f.Mode {
+	case Before:
+		return f.Err
+	case After:
+		if err := locked(); err != nil {
+			return err
+		}
+		return f.Err
+	case Late:
+		s.late(ctx, f.Delay, effect)
+	}
+	<-ctx.Done()
+	return ErrCut
+}
+
+// late lets effect land after delay, but not while the caller still waits.
+func (s *Server) late(ctx context.Context, delay time.Duration, effect func(now time.Time) error) {
+	s.mu.Lock()
+	s.pending++
+	s.mu.Unlock()
+	timer := time.NewTimer(delay)
+	go func() {
+		<-timer.C
+		<-ctx.Done()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.pending--
+		_ = effect(time.Now()) // nobody is left to hear of it
+	}()
+}

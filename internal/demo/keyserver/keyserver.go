@@ -1,0 +1,257 @@
+// Package keyserver is a small provider of keys for demonstrations and tests: an
+// HTTP API that issues keys with labels, lists them, disables and deletes them,
+// and answers its users' calls with live keys only. It fails on command.
+//
+//	POST   /v1/keys               {"label": …} → 201 {"id", "secret", "label", "created_at"}   admin
+//	GET    /v1/keys?after=&limit= → {"keys": [{"id", "label", "created_at", "last_used_at", "disabled"}], "next"}
+//	GET    /v1/keys/{id}          → one of these
+//	POST   /v1/keys/{id}/disable  → 204
+//	POST   /v1/keys/{id}/enable   → 204
+//	DELETE /v1/keys/{id}          → 204, or 404
+//	GET    /v1/whoami             → {"id", "label"}                                           a key
+//
+// Authorization is "Bearer" and the admin token or the key; a wrong one is answered
+// with 401. A [Server] keeps everything in memory behind one lock; its methods and
+// its handler may be used from any goroutine.
+package keyserver
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Config says how a [Server] behaves when nothing is broken.
+type Config struct {
+	AdminToken  string        // required
+	MaxKeys     int           // keys that can live at once; 0: no limit
+	ActiveAfter time.Duration // a new key is refused for so long
+	DeadAfter   time.Duration // a disabled or deleted key works on for so long
+}
+
+// A Key is one that was issued. It stays known after it is deleted.
+type Key struct {
+	ID       string
+	Secret   string
+	Label    string
+	Created  time.Time
+	LastUsed time.Time // zero: never
+	Disabled time.Time // zero: enabled
+	Deleted  time.Time // zero: there
+}
+
+// A Server is the provider.
+type Server struct {
+	config Config
+
+	mu      sync.Mutex // guards all below
+	keys    []Key      // in order of creation
+	faults  []Fault
+	pending int // effects that are still to land
+	calls   map[Call]int
+	refused int // calls with a key that was not live
+}
+
+// New returns a server without keys.
+func New(c Config) *Server {
+	if c.AdminToken == "" {
+		panic("keyserver: an admin token is required")
+	}
+	return &Server{config: c, calls: map[Call]int{}}
+}
+
+// Errors of a call. The handler turns them into statuses.
+var (
+	ErrUnauthorized = errors.New("keyserver: the credential is refused")        // 401
+	ErrNotFound     = errors.New("keyserver: there is no such key")             // 404
+	ErrFull         = errors.New("keyserver: the limit on keys is reached")     // 409
+	ErrCut          = errors.New("keyserver: the connection was cut")           // no reply
+	ErrBroken       = errors.New("keyserver: internal error (asked for)")       // 500
+	ErrBusy         = errors.New("keyserver: too many requests (asked for)")    // 429
+	ErrBadRequest   = errors.New("keyserver: the request cannot be understood") // 400
+)
+
+// Create issues a key.
+func (s *Server) Create(ctx context.Context, admin, label string) (Key, error) {
+	if err := s.admin(admin); err != nil {
+		return Key{}, err
+	}
+	var made Key
+	err := s.call(ctx, Create, func(now time.Time) error {
+		if s.config.MaxKeys > 0 && s.count() >= s.config.MaxKeys {
+			return ErrFull
+		}
+		made = Key{ID: "key_" + rand.Text()[:12], Secret: "ks_live_" + rand.Text(), Label: label, Created: now}
+		s.keys = append(s.keys, made)
+		return nil
+	})
+	return made, err
+}
+
+// List returns the keys that are there, oldest first, as they were as long ago as
+// the list lags.
+func (s *Server) List(ctx context.Context, admin string) ([]Key, error) {
+	if err := s.admin(admin); err != nil {
+		return nil, err
+	}
+	lag := s.lag()
+	var out []Key
+	err := s.call(ctx, List, func(now time.Time) error {
+		at := now.Add(-lag)
+		for _, k := range s.keys {
+			if !k.Created.After(at) && (k.Deleted.IsZero() || k.Deleted.After(at)) {
+				out = append(out, k)
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Get returns one key.
+func (s *Server) Get(ctx context.Context, admin, id string) (Key, error) {
+	if err := s.admin(admin); err != nil {
+		return Key{}, err
+	}
+	var out Key
+	err := s.call(ctx, Get, func(time.Time) error {
+		k := s.find(id)
+		if k == nil {
+			return ErrNotFound
+		}
+		out = *k
+		return nil
+	})
+	return out, err
+}
+
+// Disable makes a key unusable, or usable again.
+func (s *Server) Disable(ctx context.Context, admin, id string, disabled bool) error {
+	if err := s.admin(admin); err != nil {
+		return err
+	}
+	return s.call(ctx, Disable, func(now time.Time) error {
+		k := s.find(id)
+		switch {
+		case k == nil:
+			return ErrNotFound
+		case !disabled:
+			k.Disabled = time.Time{}
+		case k.Disabled.IsZero():
+			k.Disabled = now
+		}
+		return nil
+	})
+}
+
+// Delete removes a key.
+func (s *Server) Delete(ctx context.Context, admin, id string) error {
+	if err := s.admin(admin); err != nil {
+		return err
+	}
+	return s.call(ctx, Delete, func(now time.Time) error {
+		k := s.find(id)
+		if k == nil {
+			return ErrNotFound
+		}
+		k.Deleted = now
+		return nil
+	})
+}
+
+// Use is what a key's user does: it succeeds with a live key only.
+func (s *Server) Use(ctx context.Context, secret string) (Key, error) {
+	var out Key
+	err := s.call(ctx, Use, func(now time.Time) error {
+		i := slices.IndexFunc(s.keys, func(k Key) bool { return same(k.Secret, secret) })
+		if i < 0 || !s.live(s.keys[i], now) {
+			s.refused++
+			return ErrUnauthorized
+		}
+		s.keys[i].LastUsed = now
+		out = s.keys[i]
+		return nil
+	})
+	return out, err
+}
+
+// Live returns the keys that are neither disabled nor deleted, oldest first.
+func (s *Server) Live() []Key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []Key
+	for _, k := range s.keys {
+		if k.Disabled.IsZero() && k.Deleted.IsZero() {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// Issued returns every key ever issued, oldest first.
+func (s *Server) Issued() []Key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.keys)
+}
+
+// Stats counts what was asked of a server.
+type Stats struct {
+	Calls   map[Call]int
+	Refused int // of the Use calls: those whose key was not live
+	Pending int // effects of Late faults that have not landed yet
+}
+
+// Stats returns the counts so far.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	calls := map[Call]int{}
+	for c, n := range s.calls {
+		calls[c] = n
+	}
+	return Stats{calls, s.refused, s.pending}
+}
+
+func (s *Server) admin(token string) error {
+	if !same(token, s.config.AdminToken) {
+		return ErrUnauthorized
+	}
+	return nil
+}
+
+// same compares in time that does not depend on the contents.
+func same(a, b string) bool {
+	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
+}
+
+// find returns the key that is there under id, or nil. The lock is held.
+func (s *Server) find(id string) *Key {
+	i := slices.IndexFunc(s.keys, func(k Key) bool { return k.ID == id && k.Deleted.IsZero() })
+	if i < 0 {
+		return nil
+	}
+	return &s.keys[i]
+}
+
+// count is the number of keys that are there. The lock is held.
+func (s *Server) count() (n int) {
+	for _, k := range s.keys {
+		if k.Deleted.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+// live reports whether k is accepted at now, with the delays of the configuration.
+func (s *Server) live(k Key, now time.Time) bool {
+	ended := func(t time.Time) bool { return !t.IsZero() && !now.Before(t.Add(s.config.DeadAfter)) }
+	return !now.Before(k.Created.Add(s.config.ActiveAfter)) && !ended(k.Disabled) && !ended(k.Deleted)
+}
