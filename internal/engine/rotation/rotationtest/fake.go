@@ -1,0 +1,161 @@
+package rotationtest
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/demo/keyserver"
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// FakeTimeout and FakeLate are the fake's capabilities: how long a call runs, and how long
+// after it the key may still appear. A [keyserver.Late] fault with a longer
+// delay than FakeLate breaks the fake's word.
+const (
+	FakeTimeout = 30 * time.Second
+	FakeLate    = 15 * time.Minute
+)
+
+// Fake is a provider in front of s, without HTTP between them: fast, and good in a
+// synctest bubble. Its one definition, "fake", wants the admin credential
+// "token" and makes credentials with one secret, "api_key". It passes [Run].
+func Fake(s *keyserver.Server) rotation.Provider {
+	d := rotation.Definition{
+		Provider: "fake", Name: "fake", Description: "keys for tests", Evidence: "its own tests", Style: rotation.TwoKey,
+		Admin:   []rotation.Field{{Name: "token", Type: "string", Secret: true, Required: true}},
+		Outputs: []rotation.Output{{Name: "api_key", Secret: true}, {Name: "label"}},
+		Settle:  rotation.Settle{Successes: 2, Interval: time.Second, Timeout: 10 * time.Minute},
+		Can: rotation.Capabilities{
+			List: true, Label: true, LastUsed: true, Disable: true,
+			Proof: rotation.ProofUse, Retry: rotation.RetryAdopt, Timeout: FakeTimeout, Late: FakeLate,
+		},
+		Hash: "fake:1",
+	}
+	return rotation.Provider{
+		Name:        d.Provider,
+		Definitions: func() ([]rotation.Definition, error) { return []rotation.Definition{d}, nil },
+		Open: func(c rotation.OpenConfig) (rotation.Source, error) {
+			if c.Definition.Name != d.Name || c.Definition.Hash != d.Hash {
+				return nil, fault.New("fake.Open", fault.Invalid, "there is no definition %q with hash %q", c.Definition.Name, c.Definition.Hash)
+			}
+			if c.Admin["token"].Empty() {
+				return nil, fault.New("fake.Open", fault.Invalid, `admin credential "token" is required`)
+			}
+			r := c.Redactor
+			if r == nil {
+				r = new(secret.Redactor)
+			}
+			r.Know(c.Admin["token"])
+			return &fake{s, c.Admin["token"], r}, nil
+		},
+	}
+}
+
+type fake struct {
+	server   *keyserver.Server
+	token    secret.Value
+	redactor *secret.Redactor
+}
+
+func (f *fake) Create(ctx context.Context, o rotation.Order) (rotation.Credential, error) {
+	ctx, cancel := context.WithTimeout(ctx, FakeTimeout)
+	defer cancel()
+	k, err := f.server.Create(ctx, f.token.RevealString(), o.Marker.String())
+	if err != nil {
+		return rotation.Credential{}, f.failure("fake.Create", err, true)
+	}
+	value := secret.Text(k.Secret)
+	f.redactor.Know(value)
+	return rotation.Credential{
+		ID:     k.ID,
+		Secret: map[string]secret.Value{"api_key": value},
+		Public: map[string]string{"label": k.Label},
+	}, nil
+}
+
+func (f *fake) Verify(ctx context.Context, c rotation.Credential) error {
+	ctx, cancel := context.WithTimeout(ctx, FakeTimeout)
+	defer cancel()
+	_, err := f.server.Use(ctx, c.Secret["api_key"].RevealString())
+	if errors.Is(err, keyserver.ErrUnauthorized) {
+		return &rotation.Failure{Outcome: rotation.Rejected, Status: 401, Err: fault.Wrap("fake.Verify", fault.Upstream, err)}
+	}
+	return f.failure("fake.Verify", err, false)
+}
+
+func (f *fake) VerifyDead(ctx context.Context, c rotation.Credential) error {
+	err := f.Verify(ctx, c)
+	switch {
+	case err == nil:
+		return &rotation.Failure{Outcome: rotation.Alive, Err: fault.New("fake.VerifyDead", fault.Upstream, "the provider still accepts the key")}
+	case rotation.OutcomeOf(err) == rotation.Rejected:
+		return nil
+	}
+	return err
+}
+
+func (f *fake) List(ctx context.Context) ([]rotation.Listed, error) {
+	ctx, cancel := context.WithTimeout(ctx, FakeTimeout)
+	defer cancel()
+	keys, err := f.server.List(ctx, f.token.RevealString())
+	if err != nil {
+		return nil, f.failure("fake.List", err, false)
+	}
+	out := make([]rotation.Listed, 0, len(keys))
+	for _, k := range keys {
+		m, _ := rotation.ParseMarker(k.Label)
+		out = append(out, rotation.Listed{ID: k.ID, Label: k.Label, Marker: m, Created: k.Created, LastUsed: k.LastUsed, Disabled: !k.Disabled.IsZero()})
+	}
+	return out, nil
+}
+
+func (f *fake) LastUsed(ctx context.Context, id string) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, FakeTimeout)
+	defer cancel()
+	k, err := f.server.Get(ctx, f.token.RevealString(), id)
+	return k.LastUsed, f.failure("fake.LastUsed", err, false)
+}
+
+func (f *fake) Disable(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, FakeTimeout)
+	defer cancel()
+	return f.absent("fake.Disable", f.server.Disable(ctx, f.token.RevealString(), id, true))
+}
+
+func (f *fake) Retire(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, FakeTimeout)
+	defer cancel()
+	return f.absent("fake.Retire", f.server.Delete(ctx, f.token.RevealString(), id))
+}
+
+// absent is failure for calls that succeed when the key is gone.
+func (f *fake) absent(op string, err error) error {
+	if errors.Is(err, keyserver.ErrNotFound) {
+		return nil
+	}
+	return f.failure(op, err, true)
+}
+
+// failure classifies an error of a call that does or does not change something.
+func (f *fake) failure(op string, err error, changes bool) error {
+	if err == nil {
+		return nil
+	}
+	out := &rotation.Failure{Err: fault.Wrap(op, fault.Upstream, f.redactor.Error(err))}
+	switch {
+	case errors.Is(err, keyserver.ErrBusy):
+		out.Outcome, out.RetryAfter = rotation.Transient, 7*time.Second
+	case errors.Is(err, keyserver.ErrFull):
+		out.Outcome = rotation.Exhausted
+	case errors.Is(err, keyserver.ErrCut), errors.Is(err, keyserver.ErrBroken):
+		if !changes {
+			out.Outcome = rotation.Transient
+		}
+	default:
+		out.Outcome = rotation.Permanent
+	}
+	return out
+}

@@ -1,0 +1,40 @@
+package rotationtest
+
+import (
+	"time"
+
+	"github.com/keyturn/keyturn/internal/demo/keyserver"
+)
+
+// Breaker returns the Break of a [Rig] whose vendor is s.
+func Breaker(s *keyserver.Server, late time.Duration) func(Call, Fault) {
+	calls := map[Call]keyserver.Call{
+		Create: keyserver.Create, Verify: keyserver.Use, List: keyserver.List,
+		LastUsed: keyserver.Get, Disable: keyserver.Disable, Retire: keyserver.Delete,
+	}
+	faults := map[Fault]keyserver.Fault{
+		Busy:      {Mode: keyserver.Before, Err: keyserver.ErrBusy},
+		Broken:    {Mode: keyserver.Before, Err: keyserver.ErrBroken},
+		CutBefore: {Mode: keyserver.Before},
+		CutAfter:  {Mode: keyserver.After},
+		Hang:      {Mode: keyserver.Hang},
+		Late:      {Mode: keyserver.Late, Delay: late},
+		Lag:       {Mode: keyserver.Lag, Delay: time.Hour},
+		Full:      {Mode: keyserver.Before, Err: keyserver.ErrFull},
+	}
+	return func(c Call, f Fault) {
+		order := faults[f]
+		order.Call = calls[c]
+		s.Inject(order)
+	}
+}
+
+// LiveIDs returns the Live of a [Rig] whose vendor is s.
+func LiveIDs(s *keyserver.Server) func() []string {
+	return func() (ids []string) {
+		for _, k := range s.Live() {
+			ids = append(ids, k.ID)
+		}
+		return ids
+	}
+}
