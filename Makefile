@@ -1,0 +1,48 @@
+# Everything a developer types. Targets need Go (the version in go.mod or newer)
+# and, for make test, what test/prepare.sh installs or names.
+
+GO ?= go
+BIN := bin/keyturn
+COMMIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+export CGO_ENABLED ?= 1
+
+.PHONY: run build test bench soak lint generate clean
+
+run: build ## build and run the demo
+	./$(BIN) demo
+
+build: ## build bin/keyturn
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/keyturn
+
+test: ## everything: vet, hermetic tests, real services, recorded API behaviour
+	./test/prepare.sh
+	$(GO) vet ./...
+	$(GO) test -race -shuffle=on -timeout 10m ./...
+	$(GO) vet -tags integration ./...
+	$(GO) test -tags integration -timeout 15m ./...
+	./test/conformance.sh
+
+bench: ## benchmarks
+	./test/prepare.sh
+	$(GO) test -run '^$$' -bench . ./...
+
+soak: ## the long version of the tests
+	./test/prepare.sh
+	$(GO) test -tags 'integration soak' -timeout 4h -count 1 ./...
+
+lint: ## gofmt, vet for every platform, staticcheck, the rules of the house
+	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt -w these:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags integration ./...
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) vet ./...
+	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) vet ./...
+	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 $(GO) vet ./...
+	cd tools && $(GO) build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	./bin/staticcheck -checks 'all,-ST1000,-ST1016,-ST1020,-ST1021,-ST1022,-ST1023' ./...
+	$(GO) test ./internal/arch
+
+generate: ## what is generated from the code
+	$(GO) generate ./internal/plugins
+
+clean:
+	rm -rf bin

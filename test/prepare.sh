@@ -1,0 +1,41 @@
+#!/bin/sh
+# Makes sure that what the tests run against is there. On Debian as root it
+# installs what is missing; elsewhere it names it and fails.
+set -eu
+
+missing=""
+need() { # need PACKAGE COMMAND...: the Debian package without which COMMAND fails
+	package=$1
+	shift
+	"$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+postgres() { ls /usr/lib/postgresql/*/bin/initdb || command -v initdb; }
+hvac() { /usr/bin/python3 -c 'import hvac'; }
+
+check() {
+	missing=""
+	need gcc command -v gcc # the race detector links C
+	need libc6-dev test -e /usr/include/stdlib.h
+	need git command -v git
+	need postgresql postgres
+	need python3-hvac hvac
+}
+
+command -v "${GO:-go}" >/dev/null || {
+	echo "prepare: no Go; install the version that go.mod names: https://go.dev/dl/" >&2
+	exit 1
+}
+check
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	echo "prepare: installing$missing"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -q
+	# shellcheck disable=SC2086 # a list of packages
+	apt-get install -q -y --no-install-recommends $missing
+	check
+fi
+if [ -n "$missing" ]; then
+	echo "prepare: missing:$missing (names of Debian packages); install them, or run as root on Debian" >&2
+	exit 1
+fi
