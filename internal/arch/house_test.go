@@ -186,17 +186,20 @@ func (h *house) evicted(dir, pkg string) string {
 	return fmt.Sprintf("%s is at home in %v alone; go through that package", best, h.homes[best])
 }
 
-// refuseOutside says why a folder that is not below internal/ may not import a
-// package of ours, or "".
-func refuseOutside(dir, to string) string {
+// roof is the storey from which commands take what they join.
+const roof = 6
+
+// refuseOutside says why a folder that is not below internal/ may not import
+// package to, which is, or "".
+func (h *house) refuseOutside(dir, to string) string {
 	switch family(dir) {
 	case "test", "bench":
 		return ""
 	case "cmd":
-		if to == "internal/cli" || to == "internal/plugins" {
+		if storey, known := h.storey[to]; known && storey >= roof {
 			return ""
 		}
-		return "a command imports cli and plugins alone"
+		return fmt.Sprintf("a command joins families of storey %d and above", roof)
 	}
 	return "only cmd, test and bench import internal packages"
 }
@@ -313,17 +316,20 @@ func TestRefuse(t *testing.T) {
 }
 
 func TestRefuseOutside(t *testing.T) {
+	h := sampleHouse(t)
 	for _, tt := range []struct {
 		dir, to string
 		ok      bool
 	}{
-		{"cmd/keyturn", "internal/cli", true},
-		{"cmd/keyturn", "internal/server", false},
-		{"test", "internal/storage/pebble", true},
-		{"bench", "internal/core", true},
-		{"recipes", "internal/fault", false},
+		{"cmd/keyturn", "cli", true},
+		{"cmd/keyturn", "server", true},
+		{"cmd/keyturn", "server/httpapi", false},
+		{"cmd/keyturn", "core", false},
+		{"test", "storage/pebble", true},
+		{"bench", "core", true},
+		{"recipes", "fault", false},
 	} {
-		if got := refuseOutside(tt.dir, tt.to); (got == "") != tt.ok {
+		if got := h.refuseOutside(tt.dir, tt.to); (got == "") != tt.ok {
 			t.Errorf("refuseOutside(%q, %q) = %q, want ok=%v", tt.dir, tt.to, got, tt.ok)
 		}
 	}

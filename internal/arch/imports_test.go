@@ -32,7 +32,7 @@ func checkImports(h *house, s *source) []finding {
 			if from, ok := strings.CutPrefix(s.dir, "internal/"); ok {
 				why = h.refuse(from, below, s.test)
 			} else {
-				why = refuseOutside(s.dir, to)
+				why = h.refuseOutside(s.dir, below)
 			}
 		}
 		if why != "" {

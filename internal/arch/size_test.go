@@ -14,6 +14,8 @@ const (
 	capFile, capFunc, capFields, capMethods, capParams = 800, 100, 25, 30, 6
 	// No more than one in twenty, or in a hundred, is longer than these.
 	fileP95, funcP95, funcP99 = 450, 45, 80
+	// main only joins.
+	capMain = 40
 )
 
 func TestSizes(t *testing.T) {
@@ -32,6 +34,9 @@ func checkSizes(s *source) []finding {
 	var found []finding
 	if n := strings.Count(s.text, "\n"); n > capFile {
 		found = append(found, s.found(s.file.Package, "file of %d lines, at most %d: split it by type", n, capFile))
+	}
+	if n := strings.Count(s.text, "\n"); n > capMain && s.path == "cmd/keyturn/main.go" {
+		found = append(found, s.found(s.file.Package, "main of %d lines, at most %d: it only joins what others made", n, capMain))
 	}
 	ast.Inspect(s.file, func(n ast.Node) bool {
 		switch x := n.(type) {
@@ -189,6 +194,9 @@ func TestSizesFind(t *testing.T) {
 		if got := checkSizes(sample(t, "internal/x/x.go", tt.text)); len(got) != tt.want {
 			t.Errorf("%s: got %v, want %d findings", name, got, tt.want)
 		}
+	}
+	if got := checkSizes(sample(t, "cmd/keyturn/main.go", "package main"+lines(41))); len(got) != 1 {
+		t.Errorf("a long main: got %v, want one finding", got)
 	}
 	if got := checkSizes(sample(t, "internal/x/x_test.go", "package x"+lines(900))); len(got) != 0 {
 		t.Errorf("a test file: got %v", got)

@@ -6,6 +6,7 @@ import (
 	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/auth"
 	"github.com/keyturn/keyturn/internal/engine"
+	enginekv "github.com/keyturn/keyturn/internal/engine/kv"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 )
 
@@ -19,4 +20,6 @@ var AuthMethods = []auth.Type{}
 var RotationProviders = []rotation.Provider{}
 
 // Engines is every secrets engine.
-var Engines = []engine.Type{}
+var Engines = []engine.Type{
+	enginekv.Type,
+}
