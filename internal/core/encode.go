@@ -1,0 +1,119 @@
+package core
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// leased is the lease part of an answer.
+type leased struct {
+	id        string
+	ttl       time.Duration
+	renewable bool
+}
+
+// wrapInfo is the answer's wrap_info.
+type wrapInfo struct {
+	Token           wire.Raw `json:"token"`
+	Accessor        string   `json:"accessor"`
+	TTL             int64    `json:"ttl"`
+	CreationTime    string   `json:"creation_time"`
+	CreationPath    string   `json:"creation_path"`
+	WrappedAccessor string   `json:"wrapped_accessor,omitempty"`
+}
+
+// envelope is Vault's form of an answer.
+type envelope struct {
+	x     *exchange
+	data  any
+	lease *leased
+	wrap  *wrapInfo
+}
+
+// answer encodes the envelope for the client.
+func (e *envelope) answer() *Answer {
+	rep := e.x.r.Reply()
+	a := &Answer{Status: rep.Status, ContentType: rep.ContentType}
+	switch {
+	case rep.Shape == route.Binary:
+		if raw, ok := e.data.(wire.Raw); ok {
+			a.Body = raw.Reveal()
+		}
+	case rep.Unwrapped && e.wrap == nil, rep.Shape == route.Bare && e.wrap == nil:
+		a.Body = wire.Append(nil, e.data)
+	case e.empty():
+		if a.Status == 0 {
+			a.Status = 204
+		}
+		return a
+	default:
+		a.Body = e.encode(make([]byte, 0, 512))
+	}
+	if a.Status == 0 {
+		a.Status = 200
+	}
+	return a
+}
+
+func (e *envelope) empty() bool {
+	rep := e.x.r.Reply()
+	return e.data == nil && e.lease == nil && e.wrap == nil && rep.Auth == nil && len(rep.Warnings) == 0
+}
+
+// encode appends the whole answer.
+func (e *envelope) encode(b []byte) []byte {
+	r := e.x.r
+	rep := r.Reply()
+	id, duration, renewable := "", rep.LeaseDuration, false
+	if e.lease != nil {
+		id, duration, renewable = e.lease.id, e.lease.ttl, e.lease.renewable
+	}
+	b = append(b, `{"request_id":`...)
+	if e.wrap != nil {
+		b = append(b, `""`...)
+		duration = 0
+	} else {
+		b = wire.AppendString(b, r.ID)
+	}
+	b = wire.AppendString(append(b, `,"lease_id":`...), id)
+	b = strconv.AppendBool(append(b, `,"renewable":`...), renewable)
+	b = strconv.AppendInt(append(b, `,"lease_duration":`...), wire.Seconds(duration), 10)
+	b = wire.Append(append(b, `,"data":`...), e.data)
+	if e.wrap != nil {
+		b = wire.Append(append(b, `,"wrap_info":`...), e.wrap)
+	} else {
+		b = append(b, `,"wrap_info":null`...)
+	}
+	if len(rep.Warnings) > 0 {
+		b = wire.Append(append(b, `,"warnings":`...), rep.Warnings)
+	} else {
+		b = append(b, `,"warnings":null`...)
+	}
+	if rep.Auth != nil && e.wrap == nil {
+		b = wire.Append(append(b, `,"auth":`...), rep.Auth)
+	} else {
+		b = append(b, `,"auth":null`...)
+	}
+	b = wire.AppendString(append(b, `,"mount_type":`...), r.Mount.Type)
+	if rep.Shape == route.Merged && e.wrap == nil && e.data != nil {
+		b = e.merge(b)
+	}
+	return append(b, '}')
+}
+
+// merge repeats the members of data at the top, as old clients expect of sys/.
+func (e *envelope) merge(b []byte) []byte {
+	_ = wire.EachField(wire.Append(nil, e.data), func(name string, value []byte) error {
+		switch name {
+		case "request_id", "lease_id", "renewable", "lease_duration", "data", "wrap_info", "warnings", "auth", "mount_type":
+			return nil
+		}
+		b = wire.AppendString(append(b, ','), name)
+		b = append(append(b, ':'), value...)
+		return nil
+	})
+	return b
+}

@@ -1,0 +1,188 @@
+package core
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/lease"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/token"
+)
+
+// How long a create may take, and an effect of it may come late, where the
+// engine does not say.
+const (
+	createWithin  = time.Minute
+	lateByDefault = 15 * time.Minute
+)
+
+// serveLeased is plan → reserve → create → grant. Nothing outside is touched
+// before the reservation is durable, and nothing is answered before the grant is.
+func (h *house) serveLeased(ctx context.Context, x *exchange) (*Answer, error) {
+	plan, create, err := x.route.Plan(ctx, x.r)
+	if err != nil {
+		return h.finish(ctx, x, result{err: err, both: true})
+	}
+	draft, err := h.draft(x, plan)
+	if err != nil {
+		return h.finish(ctx, x, result{err: err, both: true})
+	}
+	if err := h.audit.request(ctx, x); err != nil {
+		return nil, err
+	}
+	data, l, err := h.issue(ctx, x, plan, create, draft)
+	if err != nil {
+		return h.finish(ctx, x, result{err: err})
+	}
+	if !x.entry.Expires.IsZero() && l.Expires.After(x.entry.Expires) {
+		x.r.Warn("the lease will end with its token, in %s, before its own time", time.Until(x.entry.Expires).Round(time.Second))
+	}
+	out := &leased{id: l.ID, ttl: l.Expires.Sub(l.Issued), renewable: l.Renewable}
+	return h.finish(ctx, x, result{data: data, lease: out})
+}
+
+// draft decides the lease's terms: role, mount and system bound it.
+func (h *house) draft(x *exchange, plan route.Plan) (*lease.Lease, error) {
+	undo, err := json.Marshal(plan.Undo)
+	if err != nil {
+		return nil, fault.Wrap("core.draft", fault.Internal, err)
+	}
+	most := x.open.MaxTTL()
+	if plan.MaxTTL > 0 && plan.MaxTTL < most {
+		most = plan.MaxTTL
+	}
+	ttl := plan.TTL
+	if ttl == 0 {
+		ttl = x.open.DefaultTTL()
+	}
+	if ttl > most {
+		x.r.Warn("the TTL of %s is capped to %s, the maximum", ttl, most)
+		ttl = most
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	return &lease.Lease{
+		ID: strings.TrimSuffix(string(x.r.Path), "/") + "/" + token.Random(24), Mount: x.open.Entry().UUID, Target: plan.Target,
+		Kind: plan.Kind, Data: undo, Owner: x.entry.Owner(), Entity: x.entry.EntityID,
+		Attempt: strings.ToLower(token.Random(20)), Issued: now, Expires: now.Add(ttl), Max: now.Add(most), Renewable: plan.Renewable,
+	}, nil
+}
+
+// issue reserves, creates and grants.
+func (h *house) issue(ctx context.Context, x *exchange, plan route.Plan, create route.CreateFunc, draft *lease.Lease) (any, *lease.Lease, error) {
+	guard, err := h.tokens.Guard(ctx, x.entry)
+	if err != nil {
+		return nil, nil, err
+	}
+	within, late := plan.CreateWithin, plan.Late
+	if within == 0 {
+		within = createWithin
+	}
+	if late == 0 {
+		late = lateByDefault
+	}
+	deadline := time.Now().Add(within)
+	draft.Late = deadline.Add(late).UTC()
+	r, err := h.leases.Reserve(ctx, draft, deadline, guard)
+	if err != nil {
+		return nil, nil, err
+	}
+	data, err := h.create(create, route.Attempt{
+		ID: r.Attempt, LeaseID: r.ID, TTL: r.Expires.Sub(r.Issued), Expires: r.Expires,
+	}, deadline)
+	if err != nil {
+		h.abandon(r)
+		return nil, nil, err
+	}
+	l, err := h.leases.Grant(ctx, r, time.Now(), guard)
+	if err != nil {
+		h.abandon(r)
+		if fault.Is(err, fault.Conflict) {
+			return nil, nil, fault.New("core.issue", fault.Denied, "permission denied: the token was changed or revoked meanwhile, or creating took too long; what was created is being undone")
+		}
+		return nil, nil, err
+	}
+	return data, l, nil
+}
+
+// create calls the engine on the unsealed scope's context, never the
+// request's: a client that hangs up must not leave a half-made thing behind.
+func (h *house) create(create route.CreateFunc, a route.Attempt, deadline time.Time) (any, error) {
+	ctx, cancel := h.scope()
+	defer cancel()
+	ctx, stop := context.WithDeadline(ctx, deadline)
+	defer stop()
+	return create(ctx, a)
+}
+
+// abandon makes a reservation due at once. Where even that fails, it falls due
+// by itself at its deadline.
+func (h *house) abandon(r *lease.Lease) {
+	ctx, cancel := h.scope()
+	defer cancel()
+	if err := h.leases.End(ctx, r.ID, false, time.Now()); err != nil {
+		h.log.Warn("ending a reservation early", "lease", r.ID, "error", err)
+	}
+}
+
+// undo calls the engine of a lease to take back what it created.
+func (h *house) undo(ctx context.Context, l *lease.Lease) (time.Time, string, error) {
+	o := h.mounts.Snapshot().ByUUID(l.Mount)
+	if o == nil || o.Undoer == nil {
+		return time.Time{}, "", fault.New("core.undo", fault.Internal, "the engine of lease %q is not there", l.ID)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	done, err := o.Undoer.Undo(ctx, undoOf(l))
+	return done.Again, done.Note, err
+}
+
+func (h *house) renew(ctx context.Context, l *lease.Lease, expires time.Time) error {
+	o := h.mounts.Snapshot().ByUUID(l.Mount)
+	if o == nil || o.Undoer == nil {
+		return fault.New("core.renew", fault.Internal, "the engine of lease %q is not there", l.ID)
+	}
+	return o.Undoer.Renew(ctx, undoOf(l), expires)
+}
+
+func undoOf(l *lease.Lease) engine.Undo {
+	return engine.Undo{
+		LeaseID: l.ID, Attempt: l.Attempt, Kind: l.Kind, Target: l.Target, Data: l.Data,
+		Granted: l.Granted, Late: l.Late, Force: l.Force,
+	}
+}
+
+// RenewLease renews by id, within the bounds of role, mount, system and token.
+func (h *house) renewLease(ctx context.Context, id string, increment time.Duration) (*lease.Lease, []string, error) {
+	l, err := h.leases.Lookup(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	o := h.mounts.Snapshot().ByUUID(l.Mount)
+	if o == nil || o.Undoer == nil {
+		return nil, nil, fault.New("core.renewLease", fault.Internal, "the engine of lease %q is not there", id)
+	}
+	ttl, most, err := o.Undoer.Bounds(ctx, undoOf(l))
+	if err != nil {
+		return nil, nil, err
+	}
+	if ttl == 0 {
+		ttl = o.DefaultTTL()
+	}
+	if most == 0 || most > o.MaxTTL() {
+		most = o.MaxTTL()
+	}
+	renewed, capped, err := h.leases.Renew(ctx, l, increment, lease.Bounds{TTL: ttl, Max: most}, time.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	var warnings []string
+	if capped {
+		warnings = append(warnings, fmt.Sprintf("the lease cannot live past %s, its maximum; it was renewed until then", renewed.Expires.Format(time.RFC3339)))
+	}
+	return renewed, warnings, nil
+}

@@ -1,0 +1,303 @@
+package mounts
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/auth"
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/mount"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Enable mounts e, whose Class, Path as the user wrote it, Type, Options and
+// Tune are given; the rest is filled in.
+func (m *Manager) Enable(ctx context.Context, e mount.Entry) (*mount.Entry, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.complete(&e); err != nil {
+		return nil, err
+	}
+	s := m.snap.Load()
+	if why := s.Table.Conflict(e.Path); why != "" {
+		return nil, fault.New("mounts.Enable", fault.Invalid, "nothing can be mounted at %q: %s", e.Path, why)
+	}
+	if err := m.checkTune(&e); err != nil {
+		return nil, err
+	}
+	return &e, m.add(ctx, &e)
+}
+
+// EnsureBuiltin mounts what every server has, at its first start. The
+// caller holds no change.
+func (m *Manager) EnsureBuiltin(ctx context.Context, e mount.Entry) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.snap.Load().Table.At(e.Path) != nil {
+		return nil
+	}
+	e.UUID, e.Accessor, e.Created = NewUUID(), NewAccessor(e.Class, e.Type), time.Now().UTC()
+	return m.add(ctx, &e)
+}
+
+// add commits a new record, opens it and swaps the snapshot.
+func (m *Manager) add(ctx context.Context, e *mount.Entry) error {
+	s := m.snap.Load()
+	table, err := s.Table.With(e)
+	if err != nil {
+		return err
+	}
+	o, err := m.openEntry(e)
+	if err != nil {
+		return err
+	}
+	b, err := e.Encode()
+	if err != nil {
+		return err
+	}
+	if _, err := m.view.Commit(ctx, storage.Set(e.Key(), b).If(0)); err != nil {
+		_ = o.close() // it was never routed to
+		return err
+	}
+	open := maps.Clone(s.open)
+	open[e.UUID] = o
+	m.snap.Store(&Snapshot{Table: table, open: open})
+	return nil
+}
+
+// complete checks what a user asked for and fills in the rest.
+func (m *Manager) complete(e *mount.Entry) error {
+	path, err := mount.CleanPath(e.Class, e.Path)
+	if err != nil {
+		return err
+	}
+	e.Path = path
+	if e.Type == "" {
+		return fault.New("mounts.Enable", fault.Invalid, "field \"type\": say which engine to mount, for example \"kv\"")
+	}
+	first, _, _ := strings.Cut(path, "/")
+	if e.Class == mount.ClassSecret && slices.Contains([]string{"sys", "auth", "cubbyhole", "audit", "identity", "token"}, first) {
+		return fault.New("mounts.Enable", fault.Invalid, "the path %q is reserved; choose another", path)
+	}
+	if e.Class == mount.ClassAuth {
+		err = m.completeAuth(e)
+	} else {
+		err = m.completeEngine(e)
+	}
+	if err != nil {
+		return err
+	}
+	e.UUID, e.Accessor, e.Created = NewUUID(), NewAccessor(e.Class, e.Type), time.Now().UTC()
+	return nil
+}
+
+func (m *Manager) completeAuth(e *mount.Entry) error {
+	i := slices.IndexFunc(m.cfg.Auths, func(t auth.Type) bool { return t.Name == e.Type && !t.Single })
+	if i < 0 {
+		return fault.New("mounts.Enable", fault.Invalid, "field \"type\": there is no login method %q; there are %s", e.Type, m.authNames())
+	}
+	return nil
+}
+
+func (m *Manager) completeEngine(e *mount.Entry) error {
+	if v, ok := strings.CutPrefix(e.Type, "kv-v"); ok && (v == "1" || v == "2") {
+		e.Type = "kv"
+		e.Options = maps.Clone(e.Options)
+		if e.Options == nil {
+			e.Options = map[string]string{}
+		}
+		e.Options["version"] = v
+	}
+	i := slices.IndexFunc(m.cfg.Engines, func(t engine.Type) bool { return t.Name == e.Type && !t.Single })
+	if i < 0 {
+		return fault.New("mounts.Enable", fault.Invalid, "field \"type\": there is no secrets engine %q; there are %s", e.Type, m.engineNames())
+	}
+	if check := m.cfg.Engines[i].Options; check != nil {
+		options, err := check(e.Options)
+		if err != nil {
+			return err
+		}
+		e.Options = options
+	}
+	return nil
+}
+
+func (m *Manager) engineNames() string {
+	var names []string
+	for _, t := range m.cfg.Engines {
+		if !t.Single {
+			names = append(names, t.Name)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+func (m *Manager) authNames() string {
+	var names []string
+	for _, t := range m.cfg.Auths {
+		if !t.Single {
+			names = append(names, t.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "none but token yet"
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+func (m *Manager) checkTune(e *mount.Entry) error {
+	def, most := e.Tune.DefaultTTL, e.Tune.MaxTTL
+	if most == 0 {
+		most = m.cfg.MaxTTL
+	}
+	if def > most {
+		return fault.New("mounts.Tune", fault.Invalid, "default_lease_ttl (%s) must not be above max_lease_ttl (%s)", def, most)
+	}
+	if v := e.Tune.ListingVisibility; v != "" && v != "unauth" && v != "hidden" {
+		return fault.New("mounts.Tune", fault.Invalid, "listing_visibility must be \"unauth\", \"hidden\" or empty, not %q", v)
+	}
+	return nil
+}
+
+// Change commits a new record of the mount at path, made by f of a copy.
+func (m *Manager) Change(ctx context.Context, path string, f func(e *mount.Entry) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.snap.Load()
+	old := s.Table.At(path)
+	if old == nil {
+		return fault.New("mounts.Change", fault.Invalid, "nothing is mounted at %q", path)
+	}
+	e := *old
+	if err := f(&e); err != nil {
+		return err
+	}
+	if err := m.checkTune(&e); err != nil {
+		return err
+	}
+	return m.replace(ctx, s, &e)
+}
+
+func (m *Manager) replace(ctx context.Context, s *Snapshot, e *mount.Entry) error {
+	table, err := s.Table.With(e)
+	if err != nil {
+		return err
+	}
+	b, err := e.Encode()
+	if err != nil {
+		return err
+	}
+	if _, err := m.view.Commit(ctx, storage.Set(e.Key(), b)); err != nil {
+		return err
+	}
+	s.open[e.UUID].entry.Store(e)
+	m.snap.Store(&Snapshot{Table: table, open: s.open})
+	return nil
+}
+
+// Move gives the mount at from another path.
+func (m *Manager) Move(ctx context.Context, from, to string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.snap.Load()
+	old := s.Table.At(from)
+	if old == nil {
+		return fault.New("mounts.Move", fault.Invalid, "field \"from\": nothing is mounted at %q", from)
+	}
+	if builtin(old) {
+		return fault.New("mounts.Move", fault.Invalid, "field \"from\": %q cannot be moved", from)
+	}
+	class := mount.ClassSecret
+	if strings.HasPrefix(to, "auth/") {
+		class = mount.ClassAuth
+	}
+	if class != old.Class {
+		return fault.New("mounts.Move", fault.Invalid, "a secrets engine cannot be moved below auth/, nor a login method out of it")
+	}
+	clean, err := mount.CleanPath(class, strings.TrimPrefix(to, "auth/"))
+	if err != nil {
+		return err
+	}
+	first, _, _ := strings.Cut(clean, "/")
+	if slices.Contains([]string{"sys", "cubbyhole", "audit", "identity", "token"}, first) {
+		return fault.New("mounts.Move", fault.Invalid, "field \"to\": the path %q is reserved", clean)
+	}
+	without, err := s.Table.Without(old.UUID)
+	if err != nil {
+		return err
+	}
+	if why := without.Conflict(clean); why != "" {
+		return fault.New("mounts.Move", fault.Invalid, "field \"to\": nothing can be mounted at %q: %s", clean, why)
+	}
+	e := *old
+	e.Path = clean
+	return m.replace(ctx, s, &e)
+}
+
+func builtin(e *mount.Entry) bool {
+	return e.Type == "system" || e.Type == "cubbyhole" || e.Path == "auth/token/"
+}
+
+// Retire takes the mount at path out of service; from now on it serves only
+// undo. It returns nil where nothing is mounted there.
+func (m *Manager) Retire(ctx context.Context, path string) (*mount.Entry, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.snap.Load()
+	old := s.Table.At(path)
+	if old == nil {
+		return nil, nil
+	}
+	if builtin(old) {
+		return nil, fault.New("mounts.Retire", fault.Invalid, "%q cannot be disabled", path)
+	}
+	e := *old
+	e.Gone = time.Now().UTC()
+	return &e, m.replace(ctx, s, &e)
+}
+
+// Remove forgets a tombstone whose last lease has ended, with all its data.
+// It is repeatable.
+func (m *Manager) Remove(ctx context.Context, uuid string) error {
+	prefix := "mount/" + uuid + "/"
+	for {
+		var ops []storage.Op
+		for row, err := range m.view.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+			if err != nil {
+				return err
+			}
+			if ops = append(ops, storage.Remove(row.Key)); len(ops) == storage.MaxOps {
+				break
+			}
+		}
+		if len(ops) == 0 {
+			break
+		}
+		if _, err := m.view.Commit(ctx, ops...); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.view.Commit(ctx, storage.Remove(mount.Prefix+uuid)); err != nil {
+		return err
+	}
+	s := m.snap.Load()
+	table, err := s.Table.Without(uuid)
+	if err != nil {
+		return err
+	}
+	open := maps.Clone(s.open)
+	if o := open[uuid]; o != nil {
+		_ = o.close() // its leases are gone, nothing is lost
+		delete(open, uuid)
+	}
+	m.snap.Store(&Snapshot{Table: table, open: open})
+	return nil
+}

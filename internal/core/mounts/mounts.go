@@ -1,0 +1,234 @@
+// Package mounts opens, changes and closes what is mounted. It is the part of core
+// that owns the table of mounts and the engines and login methods behind it.
+//
+// Requests read an immutable [Snapshot]; changes are made one at a time: a
+// record is committed, then the engine is opened, then the snapshot swapped.
+package mounts
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/auth"
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/mount"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Config of a [Manager].
+type Config struct {
+	Barrier *barrier.Barrier
+	Engines []engine.Type
+	Auths   []auth.Type
+	Log     *slog.Logger
+	// DefaultTTL and MaxTTL are the system's.
+	DefaultTTL, MaxTTL time.Duration
+	// Host and AuthMount complete what an engine or a login method is given.
+	Host      func(e *mount.Entry) engine.Host
+	AuthMount func(m *auth.Mount)
+	// System are the routes of the mount at sys/.
+	System func() []route.Route
+}
+
+// An Open mount is a mount with what serves it.
+type Open struct {
+	entry  atomic.Pointer[mount.Entry]
+	def    time.Duration
+	max    time.Duration
+	Engine engine.Engine // nil for login methods and sys
+	Table  *route.Table
+	close  func() error
+
+	// Optional powers of the engine, found once; nil where it lacks them.
+	Undoer    engine.Undoer
+	Worker    engine.Worker
+	Versioned engine.Versioned
+}
+
+// Entry is the mount's record as it is now.
+func (o *Open) Entry() *mount.Entry { return o.entry.Load() }
+
+// DefaultTTL is the mount's, else the system's.
+func (o *Open) DefaultTTL() time.Duration {
+	if d := o.Entry().Tune.DefaultTTL; d > 0 {
+		return d
+	}
+	return min(o.def, o.MaxTTL())
+}
+
+// MaxTTL is the mount's, else the system's.
+func (o *Open) MaxTTL() time.Duration {
+	if d := o.Entry().Tune.MaxTTL; d > 0 {
+		return d
+	}
+	return o.max
+}
+
+// A Snapshot is an immutable view of all mounts.
+type Snapshot struct {
+	Table *mount.Table
+	open  map[string]*Open // by uuid
+}
+
+// Route finds the open mount that serves a path, or nil.
+func (s *Snapshot) Route(path string) *Open {
+	if e := s.Table.Find(path); e != nil {
+		return s.open[e.UUID]
+	}
+	return nil
+}
+
+// ByUUID finds an open mount, a tombstone too, or nil.
+func (s *Snapshot) ByUUID(uuid string) *Open { return s.open[uuid] }
+
+// A Manager owns the mounts of one unsealed server.
+type Manager struct {
+	cfg   Config
+	view  *barrier.View
+	scope func() (context.Context, context.CancelFunc) // a child of the unsealed scope
+
+	mu   sync.Mutex // one change at a time
+	snap atomic.Pointer[Snapshot]
+}
+
+// Load reads the records and opens every mount. ctx is the scope in which the
+// engines live.
+func Load(ctx context.Context, cfg Config) (*Manager, error) {
+	m := &Manager{cfg: cfg, view: cfg.Barrier.View("")}
+	m.scope = func() (context.Context, context.CancelFunc) { return context.WithCancel(ctx) }
+	var entries []*mount.Entry
+	for row, err := range m.view.Scan(ctx, mount.Prefix, storage.PrefixEnd(mount.Prefix)) {
+		if err != nil {
+			return nil, err
+		}
+		e, err := mount.Decode(row.Value)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	table, err := mount.NewTable(entries)
+	if err != nil {
+		return nil, err
+	}
+	s := &Snapshot{Table: table, open: map[string]*Open{}}
+	for _, e := range entries {
+		o, err := m.openEntry(e)
+		if err != nil {
+			return nil, fmt.Errorf("opening the mount at %s: %w", e.Path, err)
+		}
+		s.open[e.UUID] = o
+	}
+	m.snap.Store(s)
+	return m, nil
+}
+
+// Snapshot is what is mounted now.
+func (m *Manager) Snapshot() *Snapshot { return m.snap.Load() }
+
+// Close closes every engine.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, o := range m.snap.Load().open {
+		if err := o.close(); err != nil {
+			m.cfg.Log.Warn("closing a mount", "path", o.Entry().Path, "error", err)
+		}
+	}
+}
+
+// openEntry starts what serves e.
+func (m *Manager) openEntry(e *mount.Entry) (*Open, error) {
+	o := &Open{def: m.cfg.DefaultTTL, max: m.cfg.MaxTTL}
+	o.entry.Store(e)
+	ctx, cancel := m.scope()
+	routes, err := m.start(ctx, o, e)
+	if err == nil {
+		o.Table, err = route.NewTable(routes)
+	}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	inner := o.close
+	o.close = func() error {
+		cancel()
+		if inner != nil {
+			return inner()
+		}
+		return nil
+	}
+	return o, nil
+}
+
+func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.Route, error) {
+	store := m.cfg.Barrier.View("mount/" + e.UUID + "/")
+	log := m.cfg.Log.With("mount", e.Path)
+	if e.Class == mount.ClassAuth {
+		i := slices.IndexFunc(m.cfg.Auths, func(t auth.Type) bool { return t.Name == e.Type })
+		if i < 0 {
+			return nil, fault.New("mounts.open", fault.Invalid, "there is no login method of type %q", e.Type)
+		}
+		am := &auth.Mount{UUID: e.UUID, Accessor: e.Accessor, Store: store, Log: log, Settings: func() auth.Settings {
+			return auth.Settings{Path: o.Entry().Path, DefaultTTL: o.DefaultTTL(), MaxTTL: o.MaxTTL()}
+		}}
+		m.cfg.AuthMount(am)
+		method, err := m.cfg.Auths[i].Open(ctx, am)
+		if err != nil {
+			return nil, err
+		}
+		o.close = method.Close
+		return method.Routes(), nil
+	}
+	if e.Type == "system" {
+		return m.cfg.System(), nil
+	}
+	i := slices.IndexFunc(m.cfg.Engines, func(t engine.Type) bool { return t.Name == e.Type })
+	if i < 0 {
+		return nil, fault.New("mounts.open", fault.Invalid, "there is no secrets engine of type %q", e.Type)
+	}
+	eng, err := m.cfg.Engines[i].Open(ctx, &engine.Mount{
+		UUID: e.UUID, Accessor: e.Accessor, Type: e.Type, Store: store, Log: log, Host: m.cfg.Host(e),
+		Settings: func() engine.Settings {
+			now := o.Entry()
+			return engine.Settings{Path: now.Path, Options: now.Options, DefaultTTL: o.DefaultTTL(), MaxTTL: o.MaxTTL()}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	o.Engine, o.close = eng, eng.Close
+	o.Undoer, _ = eng.(engine.Undoer)
+	o.Worker, _ = eng.(engine.Worker)
+	o.Versioned, _ = eng.(engine.Versioned)
+	return eng.Routes(), nil
+}
+
+// NewUUID is a random version 4 UUID.
+func NewUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	h := hex.EncodeToString(b[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
+
+// NewAccessor is a mount's accessor, as Vault forms it: kv_1a2b3c4d.
+func NewAccessor(class, typ string) string {
+	var b [4]byte
+	_, _ = rand.Read(b[:])
+	if class == mount.ClassAuth {
+		typ = "auth_" + typ
+	}
+	return typ + "_" + hex.EncodeToString(b[:])
+}

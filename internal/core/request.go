@@ -1,0 +1,231 @@
+package core
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/core/mounts"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/policy"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/token"
+)
+
+// An Answer is what goes to the client.
+type Answer struct {
+	Status      int
+	Body        []byte // nil: none
+	ContentType string // "": application/json
+}
+
+// exchange is one request on its way: what the rooms have found out so far.
+type exchange struct {
+	r      *route.Request
+	open   *mounts.Open
+	route  *route.Route
+	entry  *token.Entry // nil for a public route
+	denied string       // why the policy refused, for the audit log
+}
+
+// Handle serves one request. The error has a kind that tells the status, and a message
+// that the client may read.
+func (c *Core) Handle(ctx context.Context, r *route.Request) (*Answer, error) {
+	h := c.house.Load()
+	if h == nil {
+		return nil, errSealed()
+	}
+	x := &exchange{r: r}
+	answer, err := h.handle(ctx, x)
+	if c.cfg.Observe != nil {
+		c.cfg.Observe(Observation{
+			Op: string(r.Op), Mount: r.Mount.Type, Status: fault.KindOf(err), OK: err == nil, Took: time.Since(r.Time),
+		})
+	}
+	return answer, err
+}
+
+func (h *house) handle(ctx context.Context, x *exchange) (*Answer, error) {
+	if err := h.admit(ctx, x); err != nil {
+		return nil, h.audit.refused(ctx, x, err)
+	}
+	answer, err := h.serve(ctx, x)
+	if x.entry != nil && x.entry.Uses < 0 {
+		// The last use is taken: the token and what it made end with this
+		// answer, or after a crash with the due loop.
+		if rerr := h.tokens.Revoke(ctx, x.entry.ID); rerr != nil {
+			h.log.Error("revoking a token that was used up", "accessor", x.entry.Accessor, "error", rerr)
+		}
+	}
+	return answer, err
+}
+
+// admit finds the route, who asks, and whether they may. Nothing outside has
+// happened when it refuses.
+func (h *house) admit(ctx context.Context, x *exchange) error {
+	r := x.r
+	lost := h.find(x)
+	if lost == nil && x.route.Public {
+		return nil
+	}
+	if err := h.identify(ctx, x); err != nil {
+		return err
+	}
+	if err := h.allow(ctx, x); err != nil {
+		return err
+	}
+	if lost != nil {
+		return lost
+	}
+	if x.entry.Uses != 0 {
+		used, err := h.tokens.Use(ctx, x.entry)
+		if err != nil {
+			return err
+		}
+		x.entry = used
+	}
+	r.Caller = caller(x.entry)
+	return nil
+}
+
+func (h *house) find(x *exchange) error {
+	r := x.r
+	x.open = h.mounts.Snapshot().Route(string(r.Path))
+	if x.open == nil {
+		return fault.New("core.find", fault.NotFound, "no handler for route %q: nothing is mounted there", r.Path)
+	}
+	e := x.open.Entry()
+	r.Mount = route.Mount{
+		Path: e.Path, Type: e.Type, UUID: e.UUID, Accessor: e.Accessor, Class: e.Class,
+		DefaultTTL: x.open.DefaultTTL(), MaxTTL: x.open.MaxTTL(),
+	}
+	r.Rest = r.Path.Below(e.Path)
+	var err error
+	x.route, err = x.open.Table.Find(r)
+	return err
+}
+
+func (h *house) identify(ctx context.Context, x *exchange) error {
+	if x.r.Token.Empty() {
+		return fault.New("core.identify", fault.Denied, "permission denied: missing client token")
+	}
+	e, err := h.tokens.Lookup(ctx, x.r.Token)
+	if err != nil {
+		return err
+	}
+	if why := e.Usable(x.r.Time, x.r.Remote.Addr()); why != "" {
+		return fault.New("core.identify", fault.Denied, "permission denied: %s", why)
+	}
+	if e.Wrapping {
+		return fault.New("core.identify", fault.Denied, "permission denied: a wrapping token can only be unwrapped")
+	}
+	x.entry = e
+	return nil
+}
+
+func caller(e *token.Entry) *route.Caller {
+	return &route.Caller{
+		ID: e.ID, Accessor: e.Accessor, DisplayName: e.DisplayName, EntityID: e.EntityID, Policies: e.Policies,
+		Meta: e.Meta, Batch: e.Batch, Root: e.Root(), Orphan: e.Orphan(), Expires: e.Expires,
+	}
+}
+
+// policyOps are the operations as policies know them.
+var policyOps = map[route.Op]policy.Operation{
+	route.Read: policy.Read, route.Write: policy.Update, route.Create: policy.Create,
+	route.Delete: policy.Delete, route.List: policy.List, route.Patch: policy.Patch,
+}
+
+func (h *house) allow(ctx context.Context, x *exchange) error {
+	set, err := h.policies.Set(ctx, x.entry.Policies)
+	if err != nil {
+		return err
+	}
+	q := policy.Query{
+		Path: string(x.r.Path), Op: policyOps[x.r.Op], Body: x.r.Body, WrapTTL: x.r.WrapTTL,
+		Sudo: x.route != nil && x.route.Sudo,
+	}
+	d := set.Decide(q)
+	if x.r.Op == route.Write && x.route != nil && x.route.Exists != nil {
+		q.Op = policy.Create
+		create := set.Decide(q)
+		if create.Allowed != d.Allowed {
+			exists, err := x.route.Exists(ctx, x.r)
+			if err != nil {
+				return err
+			}
+			if !exists {
+				x.r.Op, d = route.Create, create
+			}
+		}
+	}
+	if !d.Allowed {
+		x.denied = d.Why
+		return fault.New("core.allow", fault.Denied, "permission denied")
+	}
+	return nil
+}
+
+// serve carries out what was admitted.
+func (h *house) serve(ctx context.Context, x *exchange) (*Answer, error) {
+	if x.route.Leased() {
+		return h.serveLeased(ctx, x)
+	}
+	if pure(x) {
+		// Nothing happens but a read: both lines go out in one write, before the reply.
+		data, err := x.route.Serve(ctx, x.r)
+		return h.finish(ctx, x, result{data: data, err: err, both: true})
+	}
+	if err := h.audit.request(ctx, x); err != nil {
+		return nil, err
+	}
+	data, err := x.route.Serve(ctx, x.r)
+	return h.finish(ctx, x, result{data: data, err: err})
+}
+
+// pure reports whether serving has no effect that the request line must precede.
+func pure(x *exchange) bool {
+	return (x.r.Op == route.Read || x.r.Op == route.List) && x.r.WrapTTL == 0 && !x.route.Public
+}
+
+// result is what a handler came back with.
+type result struct {
+	data  any
+	lease *leased
+	err   error
+	both  bool // the request line is still to be written
+}
+
+// finish wraps, audits and encodes.
+func (h *house) finish(ctx context.Context, x *exchange, res result) (*Answer, error) {
+	if res.err != nil {
+		return nil, h.audit.failed(ctx, x, res)
+	}
+	e := envelope{x: x, data: res.data, lease: res.lease}
+	if x.r.WrapTTL > 0 && wrappable(x) {
+		info, err := h.wrap(ctx, x, &e)
+		if err != nil {
+			h.undoUnsaid(ctx, x, res)
+			return nil, h.audit.failed(ctx, x, result{err: err})
+		}
+		e = envelope{x: x, wrap: info}
+	}
+	if err := h.audit.response(ctx, x, &e, res.both); err != nil {
+		h.undoUnsaid(ctx, x, res)
+		return nil, err
+	}
+	return e.answer(), nil
+}
+
+// undoUnsaid takes back what was made for an answer that cannot be given.
+func (h *house) undoUnsaid(ctx context.Context, x *exchange, res result) {
+	if res.lease != nil {
+		if err := h.leases.End(ctx, res.lease.id, false, time.Now()); err != nil {
+			h.log.Error("ending a lease whose answer could not be audited", "lease", res.lease.id, "error", err)
+		}
+	}
+	if a := x.r.Reply().Auth; a != nil && a.TokenID != "" {
+		if err := h.tokens.Revoke(ctx, a.TokenID); err != nil {
+			h.log.Error("revoking a token whose answer could not be audited", "accessor", a.Accessor, "error", err)
+		}
+	}
+}

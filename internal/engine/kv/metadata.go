@@ -1,0 +1,250 @@
+package kv
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"strconv"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// configOut is the mount's settings in answers.
+type configOut struct {
+	CASRequired         bool   `json:"cas_required"`
+	DeleteVersionAfter  string `json:"delete_version_after"`
+	MaxVersions         int    `json:"max_versions"`
+	MetadataCASRequired bool   `json:"metadata_cas_required"`
+}
+
+func (v *versioned) readConfig(_ context.Context, _ *route.Request, _ route.None) (configOut, error) {
+	c := v.config.Load()
+	return configOut{CASRequired: c.CASRequired, DeleteVersionAfter: max(c.DeleteVersionAfter, 0).String(), MaxVersions: c.MaxVersions}, nil
+}
+
+type settingsIn struct {
+	Path               string             `path:"path"`
+	MaxVersions        *int               `json:"max_versions"`
+	CASRequired        *bool              `json:"cas_required"`
+	DeleteVersionAfter *string            `json:"delete_version_after"`
+	Custom             map[string]*string `json:"custom_metadata"`
+}
+
+// configIn has no path and no custom metadata.
+type configIn struct {
+	MaxVersions        *int    `json:"max_versions"`
+	CASRequired        *bool   `json:"cas_required"`
+	DeleteVersionAfter *string `json:"delete_version_after"`
+}
+
+// parseAfter reads delete_version_after; a negative duration means never.
+func parseAfter(text string) (time.Duration, error) {
+	if len(text) > 1 && text[0] == '-' {
+		if _, err := wire.ParseDuration(text[1:]); err == nil {
+			return -1, nil
+		}
+	}
+	d, err := wire.ParseDuration(text)
+	if err != nil {
+		return 0, fault.New("kv.parseAfter", fault.Invalid, "field \"delete_version_after\": %s; \"-1s\" means never", err)
+	}
+	return d, nil
+}
+
+func checkMax(n *int) error {
+	if n != nil && (*n < 0 || *n > 100_000) {
+		return fault.New("kv.checkMax", fault.Invalid, "field \"max_versions\" must be from 0 to 100000, not %d", *n)
+	}
+	return nil
+}
+
+func (v *versioned) writeConfig(ctx context.Context, _ *route.Request, in configIn) (route.None, error) {
+	defer v.latch("")()
+	c := *v.config.Load()
+	if err := checkMax(in.MaxVersions); err != nil {
+		return route.None{}, err
+	}
+	if in.MaxVersions != nil {
+		c.MaxVersions = *in.MaxVersions
+	}
+	if in.CASRequired != nil {
+		c.CASRequired = *in.CASRequired
+	}
+	if in.DeleteVersionAfter != nil {
+		d, err := parseAfter(*in.DeleteVersionAfter)
+		if err != nil {
+			return route.None{}, err
+		}
+		c.DeleteVersionAfter = d
+	}
+	b, err := json.Marshal(c)
+	if err != nil {
+		return route.None{}, fault.Wrap("kv.writeConfig", fault.Internal, err)
+	}
+	if _, err := v.m.Store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Set(configKey, b)}}); err != nil {
+		return route.None{}, err
+	}
+	v.config.Store(&c)
+	return route.None{}, nil
+}
+
+// metaOut is a secret's metadata in answers.
+type metaOut struct {
+	CASRequired            bool                  `json:"cas_required"`
+	CreatedTime            time.Time             `json:"created_time"`
+	CurrentMetadataVersion int                   `json:"current_metadata_version"`
+	CurrentVersion         int                   `json:"current_version"`
+	Custom                 map[string]string     `json:"custom_metadata"`
+	DeleteVersionAfter     string                `json:"delete_version_after"`
+	MaxVersions            int                   `json:"max_versions"`
+	MetadataCASRequired    bool                  `json:"metadata_cas_required"`
+	OldestVersion          int                   `json:"oldest_version"`
+	UpdatedTime            time.Time             `json:"updated_time"`
+	Versions               map[string]versionRow `json:"versions"`
+}
+
+type versionRow struct {
+	CreatedTime  time.Time `json:"created_time"`
+	DeletionTime time.Time `json:"deletion_time"`
+	Destroyed    bool      `json:"destroyed"`
+}
+
+func (v *versioned) readMeta(ctx context.Context, _ *route.Request, in pathIn) (*metaOut, error) {
+	m, _, err := v.load(ctx, in.Path)
+	if err != nil || m == nil {
+		return nil, err
+	}
+	out := &metaOut{
+		CASRequired: m.Settings.CASRequired, CreatedTime: m.Created, CurrentMetadataVersion: m.MetaVer, CurrentVersion: m.Current,
+		Custom: m.Custom, DeleteVersionAfter: max(m.Settings.DeleteVersionAfter, 0).String(), MaxVersions: m.Settings.MaxVersions,
+		OldestVersion: m.Oldest, UpdatedTime: m.Updated, Versions: map[string]versionRow{},
+	}
+	for _, ver := range m.Versions {
+		out.Versions[itoa(ver.N)] = versionRow{CreatedTime: ver.Created, DeletionTime: ver.Deleted, Destroyed: ver.Destroyed}
+	}
+	return out, nil
+}
+
+func (v *versioned) writeMeta(ctx context.Context, _ *route.Request, in settingsIn) (route.None, error) {
+	return route.None{}, v.changeMeta(ctx, in, false)
+}
+
+func (v *versioned) patchMeta(ctx context.Context, _ *route.Request, in settingsIn) (route.None, error) {
+	return route.None{}, v.changeMeta(ctx, in, true)
+}
+
+// changeMeta changes settings and custom metadata. A patch merges the custom
+// metadata and needs the secret to exist; a write replaces it.
+func (v *versioned) changeMeta(ctx context.Context, in settingsIn, patch bool) error {
+	if err := checkMax(in.MaxVersions); err != nil {
+		return err
+	}
+	after := time.Duration(0)
+	if in.DeleteVersionAfter != nil {
+		var err error
+		if after, err = parseAfter(*in.DeleteVersionAfter); err != nil {
+			return err
+		}
+	}
+	return v.change(ctx, in.Path, func(m *record) (*record, []storage.Op, error) {
+		if m == nil && patch {
+			return nil, nil, fault.New("kv.patchMeta", fault.NotFound, "")
+		}
+		now := time.Now().UTC()
+		next := &record{Created: now}
+		if m != nil {
+			next = m.clone()
+			next.MetaVer++
+		}
+		next.Updated = now
+		if in.MaxVersions != nil {
+			next.Settings.MaxVersions = *in.MaxVersions
+		}
+		if in.CASRequired != nil {
+			next.Settings.CASRequired = *in.CASRequired
+		}
+		if in.DeleteVersionAfter != nil {
+			next.Settings.DeleteVersionAfter = after
+		}
+		if in.Custom != nil {
+			custom, err := mergeCustom(next.Custom, in.Custom, patch)
+			if err != nil {
+				return nil, nil, err
+			}
+			next.Custom = custom
+			next.Indexed = nextOf(next)
+		}
+		return next, nil, nil
+	})
+}
+
+// mergeCustom applies a write or a patch to custom metadata, within Vault's
+// limits: 64 keys of 128 bytes, values of 512.
+func mergeCustom(old map[string]string, in map[string]*string, patch bool) (map[string]string, error) {
+	out := map[string]string{}
+	if patch {
+		maps.Copy(out, old)
+	}
+	for k, val := range in {
+		if val == nil {
+			delete(out, k)
+			continue
+		}
+		if k == "" || len(k) > 128 || len(*val) > 512 {
+			return nil, fault.New("kv.mergeCustom", fault.Invalid, "field \"custom_metadata\": a key must have 1 to 128 bytes and a value at most 512 (key %.20q)", k)
+		}
+		out[k] = *val
+	}
+	if len(out) > 64 {
+		return nil, fault.New("kv.mergeCustom", fault.Invalid, "field \"custom_metadata\": at most 64 keys, not %d", len(out))
+	}
+	if len(out) == 0 {
+		return nil, nil
+	}
+	return out, nil
+}
+
+// deleteMeta removes a secret: versions first, a batch at a time, the record
+// with the last. Killed between, it leaves a secret with fewer old versions.
+func (v *versioned) deleteMeta(ctx context.Context, _ *route.Request, in pathIn) (route.None, error) {
+	defer v.latch(in.Path)()
+	for {
+		m, ver, err := v.load(ctx, in.Path)
+		if err != nil || m == nil {
+			return route.None{}, err
+		}
+		next := m.clone()
+		var ops []storage.Op
+		for n := 0; len(next.Versions) > 0 && n < 90; n++ {
+			ops = append(ops, storage.Remove(versionKey(in.Path, next.Versions[0].N)))
+			next.Versions = next.Versions[1:]
+		}
+		last := len(next.Versions) == 0
+		if last {
+			next.Indexed = time.Time{}
+			ops = append(ops, storage.Remove(metaPrefix+in.Path).If(ver))
+		} else {
+			next.Oldest = next.Versions[0].N
+			b, err := next.encode()
+			if err != nil {
+				return route.None{}, err
+			}
+			ops = append(ops, storage.Set(metaPrefix+in.Path, b).If(ver))
+		}
+		ops = append(ops, v.reindex(in.Path, m, next)...)
+		_, err = v.m.Store.CommitWith(ctx, ops, v.event(in.Path, next))
+		if err != nil && !fault.Is(err, fault.Conflict) || err == nil && last {
+			return route.None{}, err
+		}
+	}
+}
+
+func (v *versioned) listMeta(ctx context.Context, _ *route.Request, in listIn) (route.Keys, error) {
+	return v.list(ctx, metaPrefix, in)
+}

@@ -1,0 +1,147 @@
+package kv
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// patch merges into the current version by RFC 7396 and stores the result as
+// a new version.
+func (v *versioned) patch(ctx context.Context, _ *route.Request, in putIn) (*versionOut, error) {
+	if in.Data.IsNull() || !in.Data.IsObject() {
+		return nil, fault.New("kv.patch", fault.Invalid, "field \"data\": no data provided; what is to change goes into {\"data\": {…}}")
+	}
+	var out *versionOut
+	err := v.change(ctx, in.Path, func(m *record) (*record, []storage.Op, error) {
+		var ver *version
+		if m != nil {
+			ver = m.find(0)
+		}
+		if ver == nil || ver.gone(time.Now()) {
+			return nil, nil, fault.New("kv.patch", fault.NotFound, "")
+		}
+		if err := v.checkCAS(m, in.cas()); err != nil {
+			return nil, nil, err
+		}
+		e, err := v.m.Store.Get(ctx, versionKey(in.Path, ver.N))
+		if err != nil {
+			return nil, nil, err
+		}
+		if e.Version == 0 {
+			return nil, nil, fault.New("kv.patch", fault.NotFound, "")
+		}
+		merged, err := mergePatch(e.Value, in.Data.Reveal())
+		if err != nil {
+			return nil, nil, err
+		}
+		next, nv, ops := v.append(m, in.Path, merged, nil)
+		o := outOf(next, nv)
+		out = &o
+		return next, ops, nil
+	})
+	return out, err
+}
+
+func decodeNumbers(b []byte) (any, error) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	var x any
+	if err := d.Decode(&x); err != nil {
+		return nil, fault.Wrap("kv.decodeNumbers", fault.Internal, err)
+	}
+	return x, nil
+}
+
+// mergePatch applies a JSON merge patch (RFC 7396). Numbers keep their digits.
+func mergePatch(target, patch []byte) ([]byte, error) {
+	t, err := decodeNumbers(target)
+	if err != nil {
+		return nil, err
+	}
+	p, err := decodeNumbers(patch)
+	if err != nil {
+		return nil, err
+	}
+	var buf bytes.Buffer
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(merge(t, p)); err != nil {
+		return nil, fault.Wrap("kv.mergePatch", fault.Internal, err)
+	}
+	return bytes.TrimSpace(buf.Bytes()), nil
+}
+
+func merge(target, patch any) any {
+	p, ok := patch.(map[string]any)
+	if !ok {
+		return patch
+	}
+	t, ok := target.(map[string]any)
+	if !ok {
+		t = map[string]any{}
+	}
+	for k, v := range p {
+		if v == nil {
+			delete(t, k)
+			continue
+		}
+		t[k] = merge(t[k], v)
+	}
+	return t
+}
+
+type subkeysIn struct {
+	Path    string `path:"path"`
+	Version int    `json:"version"`
+	Depth   int    `json:"depth"`
+}
+
+type subkeysOut struct {
+	Metadata versionOut `json:"metadata"`
+	Subkeys  wire.Raw   `json:"subkeys"`
+}
+
+// subkeys shows the structure of a version with null in place of each value.
+func (v *versioned) subkeys(ctx context.Context, r *route.Request, in subkeysIn) (*subkeysOut, error) {
+	got, err := v.read(ctx, r, readIn{Path: in.Path, Version: in.Version})
+	if err != nil || got == nil {
+		return nil, err
+	}
+	out := &subkeysOut{Metadata: got.Metadata}
+	if got.Data.IsNull() {
+		return out, nil
+	}
+	x, err := decodeNumbers(got.Data.Reveal())
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(hollow(x, in.Depth, 1))
+	if err != nil {
+		return nil, fault.Wrap("kv.subkeys", fault.Internal, err)
+	}
+	out.Subkeys = wire.RawOf(b)
+	return out, nil
+}
+
+// hollow replaces values by null, down to depth levels (0: all).
+func hollow(x any, depth, level int) any {
+	m, ok := x.(map[string]any)
+	if !ok || depth > 0 && level > depth {
+		return nil
+	}
+	out := make(map[string]any, len(m))
+	for k, v := range m {
+		out[k] = hollow(v, depth, level+1)
+		if sub, ok := v.(map[string]any); ok && len(sub) == 0 {
+			out[k] = map[string]any{}
+		}
+	}
+	return out
+}

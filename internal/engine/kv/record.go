@@ -1,0 +1,142 @@
+package kv
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// Keys of version 2.
+const (
+	metaPrefix    = "m/"
+	versionPrefix = "v/"
+	nextPrefix    = "next/"
+	configKey     = "config"
+)
+
+// versionKey is where the data of one version is kept. Paths hold no NUL.
+func versionKey(path string, n int) string {
+	return fmt.Sprintf("%s%s\x00%010d", versionPrefix, path, n)
+}
+
+// nextKey indexes when a secret says that its next rotation is due.
+func nextKey(at time.Time, path string) string {
+	return fmt.Sprintf("%s%016x/%s", nextPrefix, max(at.Unix(), 0), path)
+}
+
+// config is the mount's settings.
+type config struct {
+	MaxVersions        int           `json:"max_versions,omitempty"`
+	CASRequired        bool          `json:"cas_required,omitempty"`
+	DeleteVersionAfter time.Duration `json:"delete_version_after,omitempty"`
+}
+
+// defaultMaxVersions is kept where neither the mount nor the path says.
+const defaultMaxVersions = 10
+
+// record is the metadata of one path.
+type record struct {
+	Created  time.Time         `json:"c"`
+	Updated  time.Time         `json:"u"`
+	Current  int               `json:"n"` // the newest version; 0: none yet
+	Oldest   int               `json:"o"` // the oldest that is kept; 0: nothing was dropped yet
+	Versions []version         `json:"v"` // ascending, without holes
+	Settings settings          `json:"s"`
+	Custom   map[string]string `json:"m,omitempty"`
+	MetaVer  int               `json:"mv,omitempty"` // counts changes of settings and custom metadata
+	// Indexed is the next_rotation under which the path stands in the index.
+	Indexed time.Time `json:"ix,omitzero"`
+}
+
+// settings of a path, from its metadata endpoint.
+type settings struct {
+	MaxVersions        int           `json:"max,omitempty"`
+	CASRequired        bool          `json:"cas,omitempty"`
+	DeleteVersionAfter time.Duration `json:"dva,omitempty"` // negative: never, whatever the mount says
+}
+
+// version is one version's metadata.
+type version struct {
+	N         int       `json:"n"`
+	Created   time.Time `json:"c"`
+	Deleted   time.Time `json:"d,omitzero"` // when it is, or will be, soft-deleted
+	Destroyed bool      `json:"x,omitempty"`
+	Rotated   time.Time `json:"r,omitzero"` // rotated_at, as its data or a turn says
+	Next      time.Time `json:"nx,omitzero"`
+	Turn      *turn     `json:"t,omitempty"`
+}
+
+// turn is the system metadata of a version that a rotation published.
+type turn struct {
+	ID      string        `json:"id"`
+	Key     string        `json:"k"`
+	Period  time.Duration `json:"p"`
+	ReadTTL time.Duration `json:"rt,omitempty"`
+}
+
+// gone reports whether the version's data cannot be read at now.
+func (v *version) gone(now time.Time) bool {
+	return v.Destroyed || !v.Deleted.IsZero() && !now.Before(v.Deleted)
+}
+
+func (m *record) find(n int) *version {
+	if n == 0 {
+		n = m.Current
+	}
+	i := slices.IndexFunc(m.Versions, func(v version) bool { return v.N == n })
+	if i < 0 {
+		return nil
+	}
+	return &m.Versions[i]
+}
+
+// clone returns a copy that may be changed.
+func (m *record) clone() *record {
+	c := *m
+	c.Versions = slices.Clone(m.Versions)
+	return &c
+}
+
+func (m *record) encode() ([]byte, error) {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return nil, fault.Wrap("kv.encode", fault.Internal, err)
+	}
+	return b, nil
+}
+
+func decodeRecord(b []byte) (*record, error) {
+	m := new(record)
+	if err := json.Unmarshal(b, m); err != nil {
+		return nil, fault.Wrap("kv.decodeRecord", fault.Internal, err)
+	}
+	return m, nil
+}
+
+// keep is how many versions are kept.
+func (m *record) keep(c config) int {
+	switch {
+	case m.Settings.MaxVersions > 0:
+		return m.Settings.MaxVersions
+	case c.MaxVersions > 0:
+		return c.MaxVersions
+	}
+	return defaultMaxVersions
+}
+
+// deletesAt is when a version written now deletes itself; zero: never.
+func (m *record) deletesAt(c config, now time.Time) time.Time {
+	d := c.DeleteVersionAfter
+	if s := m.Settings.DeleteVersionAfter; s < 0 || d < 0 {
+		return time.Time{}
+	} else if s > 0 && (d == 0 || s < d) {
+		d = s
+	}
+	if d == 0 {
+		return time.Time{}
+	}
+	return now.Add(d)
+}

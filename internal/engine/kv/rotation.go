@@ -1,0 +1,252 @@
+package kv
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// rotationTimes reads rotated_at and next_rotation of the data, else of the
+// custom metadata. What is not a time is not one.
+func rotationTimes(data []byte, custom map[string]string) (rotated, next time.Time) {
+	read := func(name string) time.Time {
+		text := custom[name]
+		if bytes.Contains(data, []byte(name)) {
+			if s := fieldText(data, name); s != "" {
+				text = s
+			}
+		}
+		t, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			return time.Time{}
+		}
+		return t.UTC()
+	}
+	return read("rotated_at"), read("next_rotation")
+}
+
+// nextOf is the next_rotation of a record whose custom metadata has changed.
+func nextOf(m *record) time.Time {
+	if ver := m.find(0); ver != nil && !ver.Next.IsZero() {
+		return ver.Next
+	}
+	_, next := rotationTimes(nil, m.Custom)
+	return next
+}
+
+// Limits of the ttl that readers are told.
+const (
+	defaultReadTTL = time.Minute
+	maxReadTTL     = 300 * time.Second
+)
+
+// hints are what unmodified agents re-read by: they sleep ttl and nothing
+// wakes them. At least 1, less a random tenth, so that readers do not come at once.
+func hints(ver *version, now time.Time) (period, ttl int64) {
+	if ver.Turn == nil {
+		return 0, 0
+	}
+	read := ver.Turn.ReadTTL
+	if read <= 0 {
+		read = defaultReadTTL
+	}
+	left := min(read, maxReadTTL)
+	if !ver.Next.IsZero() {
+		left = min(left, max(ver.Next.Sub(now), 0))
+	}
+	left -= time.Duration(rand.Int64N(int64(left)/10 + 1))
+	return max(wire.Seconds(ver.Turn.Period), 1), max(int64(left/time.Second), 1)
+}
+
+// Publish writes a rotated credential as a new version, once for each turn.
+func (v *versioned) Publish(ctx context.Context, path string, p engine.Publication) (int, error) {
+	n := 0
+	err := v.change(ctx, path, func(m *record) (*record, []storage.Op, error) {
+		if m != nil {
+			for _, ver := range m.Versions {
+				if ver.Turn != nil && ver.Turn.ID == p.Turn {
+					n = ver.N
+					return nil, nil, nil
+				}
+			}
+		}
+		current := 0
+		if m != nil {
+			current = m.Current
+		}
+		if p.CAS >= 0 && p.CAS != current {
+			return nil, nil, fault.New("kv.Publish", fault.Conflict, "%q is at version %d and not at %d: somebody else wrote it", path, current, p.CAS)
+		}
+		data, err := v.fill(ctx, path, m, p)
+		if err != nil {
+			return nil, nil, err
+		}
+		base := m
+		if base == nil {
+			base = &record{Created: time.Now().UTC()}
+		}
+		base = base.clone()
+		base.Custom = maps.Clone(base.Custom)
+		if base.Custom == nil && len(p.Custom) > 0 {
+			base.Custom = map[string]string{}
+		}
+		maps.Copy(base.Custom, p.Custom)
+		next, ver, ops := v.append(base, path, data, &turn{ID: p.Turn, Key: p.Key, Period: p.Period, ReadTTL: p.ReadTTL})
+		ver.Next, ver.Deleted = p.Next.UTC(), time.Time{}
+		if p.Next.IsZero() {
+			ver.Next = time.Time{}
+		}
+		next.Indexed, n = ver.Next, next.Current
+		return next, ops, nil
+	})
+	return n, err
+}
+
+// fill puts the published fields over the current data, so that what a user
+// keeps beside the key stays.
+func (v *versioned) fill(ctx context.Context, path string, m *record, p engine.Publication) ([]byte, error) {
+	doc := map[string]any{}
+	if m != nil {
+		if ver := m.find(0); ver != nil && !ver.gone(time.Now()) {
+			e, err := v.m.Store.Get(ctx, versionKey(path, ver.N))
+			if err != nil {
+				return nil, err
+			}
+			if x, err := decodeNumbers(e.Value); err == nil {
+				if old, ok := x.(map[string]any); ok {
+					doc = old
+				}
+			}
+		}
+	}
+	for k, val := range p.Fields {
+		doc[k] = val.RevealString()
+	}
+	for k, val := range p.Plain {
+		doc[k] = val
+	}
+	var buf bytes.Buffer
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(doc); err != nil {
+		return nil, fault.Wrap("kv.fill", fault.Internal, err)
+	}
+	return bytes.TrimSpace(buf.Bytes()), nil
+}
+
+// Published reads what is current at a path.
+func (v *versioned) Published(ctx context.Context, path string) (*engine.Published, error) {
+	m, _, err := v.load(ctx, path)
+	if err != nil || m == nil {
+		return nil, err
+	}
+	ver := m.find(0)
+	if ver == nil || ver.gone(time.Now()) {
+		return &engine.Published{Version: m.Current}, nil
+	}
+	out := &engine.Published{Version: ver.N, Fields: map[string]secret.Value{}}
+	if ver.Turn != nil {
+		out.Turn = ver.Turn.ID
+	}
+	e, err := v.m.Store.Get(ctx, versionKey(path, ver.N))
+	if err != nil || e.Version == 0 {
+		return out, err
+	}
+	return out, wire.EachField(e.Value, func(name string, value []byte) error {
+		if len(value) > 0 && value[0] == '"' {
+			out.Fields[name] = secret.Text(fieldText(e.Value, name))
+		}
+		return nil
+	})
+}
+
+// startUpgrade carries what an unversioned mount held over into version 1 of
+// each secret, in the background; requests are refused until it is through.
+func (v *versioned) startUpgrade(ctx context.Context) error {
+	some := false
+	for _, err := range v.m.Store.Scan(ctx, dataPrefix, storage.PrefixEnd(dataPrefix)) {
+		if err != nil {
+			return err
+		}
+		some = true
+		break
+	}
+	if !some {
+		return nil
+	}
+	v.upgrade.running.Store(true)
+	go func() {
+		for ctx.Err() == nil {
+			err := v.carryOver(ctx)
+			if err == nil {
+				v.upgrade.running.Store(false)
+				return
+			}
+			v.m.Log.Warn("upgrading to versioned data; it is tried again", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(5 * time.Second):
+			}
+		}
+	}()
+	return nil
+}
+
+func (v *versioned) carryOver(ctx context.Context) error {
+	for e, err := range v.m.Store.Scan(ctx, dataPrefix, storage.PrefixEnd(dataPrefix)) {
+		if err != nil {
+			return err
+		}
+		path := e.Key[len(dataPrefix):]
+		next, _, ops := v.append(nil, path, e.Value, nil)
+		b, err := next.encode()
+		if err != nil {
+			return err
+		}
+		ops = append(ops, storage.Set(metaPrefix+path, b), storage.Remove(e.Key))
+		if _, err := v.m.Store.Commit(ctx, storage.Batch{Ops: ops}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parsedCache keeps decoded records by the version of their row, which each
+// read asks the store for: it can never be stale.
+type parsedCache struct {
+	mu sync.RWMutex
+	m  map[string]parsedRecord
+}
+
+type parsedRecord struct {
+	version storage.Version
+	record  *record
+}
+
+func (c *parsedCache) get(path string, v storage.Version) *record {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if p, ok := c.m[path]; ok && p.version == v {
+		return p.record
+	}
+	return nil
+}
+
+func (c *parsedCache) put(path string, v storage.Version, m *record) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.m == nil || len(c.m) >= 4096 { // some 4 MiB
+		c.m = map[string]parsedRecord{}
+	}
+	c.m[path] = parsedRecord{v, m}
+}

@@ -1,0 +1,96 @@
+package kv
+
+import (
+	"context"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+const dataPrefix = "d/"
+
+// unversioned is KV version 1: a path holds one JSON object.
+type unversioned struct{ *backend }
+
+// Routes of version 1. Reading, writing and deleting are one path each.
+func (u *unversioned) Routes() []route.Route {
+	return []route.Route{
+		route.On(route.Read, "{path...}", u.read).WithHelp("Read a secret."),
+		route.On(route.Write, "{path...}", u.write).WithExists(u.exists).WithHelp("Write a secret; what was there is replaced."),
+		route.On(route.Delete, "{path...}", u.remove).WithHelp("Delete a secret."),
+		route.On(route.List, "{path...}", u.listing).WithHelp("List the names below a folder."),
+	}
+}
+
+type pathIn struct {
+	Path string `path:"path"`
+}
+
+func (u *unversioned) read(ctx context.Context, r *route.Request, in pathIn) (*wire.Raw, error) {
+	e, err := u.m.Store.Get(ctx, dataPrefix+in.Path)
+	if err != nil || e.Version == 0 {
+		return nil, err
+	}
+	r.SetLeaseDuration(u.m.Settings().DefaultTTL)
+	if ttl := fieldText(e.Value, "ttl"); ttl != "" {
+		if d, err := wire.ParseDuration(ttl); err == nil && d > 0 {
+			r.SetLeaseDuration(d)
+		}
+	}
+	raw := wire.RawOf(e.Value)
+	return &raw, nil
+}
+
+type writeIn struct {
+	Path string   `path:"path"`
+	Data wire.Raw `json:",whole"`
+}
+
+func (u *unversioned) write(ctx context.Context, _ *route.Request, in writeIn) (route.None, error) {
+	body := in.Data.Reveal()
+	fields := 0
+	if err := wire.EachField(body, func(string, []byte) error { fields++; return nil }); err != nil || fields == 0 {
+		return route.None{}, fault.New("kv.write", fault.Invalid, "missing data fields: the request's body must be a JSON object with at least one field")
+	}
+	_, err := u.m.Store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Set(dataPrefix+in.Path, body)}})
+	return route.None{}, err
+}
+
+func (u *unversioned) remove(ctx context.Context, _ *route.Request, in pathIn) (route.None, error) {
+	_, err := u.m.Store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Remove(dataPrefix + in.Path)}})
+	return route.None{}, err
+}
+
+func (u *unversioned) exists(ctx context.Context, r *route.Request) (bool, error) {
+	e, err := u.m.Store.Get(ctx, dataPrefix+r.Param("path"))
+	return e.Version != 0, err
+}
+
+func (u *unversioned) listing(ctx context.Context, _ *route.Request, in listIn) (route.Keys, error) {
+	return u.list(ctx, dataPrefix, in)
+}
+
+// fieldText is the text of a string or number member of a JSON object, or "".
+func fieldText(body []byte, name string) string {
+	var in struct {
+		V *string
+	}
+	_ = wire.EachField(body, func(k string, v []byte) error {
+		if k == name && len(v) > 0 && v[0] != '{' && v[0] != '[' {
+			var s struct {
+				V string `json:"v"`
+			}
+			text := append(append([]byte(`{"v":`), v...), '}')
+			if _, err := wire.Decode(text, &s); err == nil {
+				in.V = &s.V
+			}
+		}
+		return nil
+	})
+	if in.V == nil {
+		return ""
+	}
+	return *in.V
+}

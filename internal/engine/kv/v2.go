@@ -1,0 +1,378 @@
+package kv
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// versioned is KV version 2.
+type versioned struct {
+	*backend
+	upgrade upgrade
+	config  atomic.Pointer[config]
+	parsed  parsedCache
+}
+
+// Routes of version 2.
+func (v *versioned) Routes() []route.Route {
+	return []route.Route{
+		route.On(route.Read, "config", v.readConfig).WithHelp("Read the mount's settings."),
+		route.On(route.Write, "config", v.writeConfig).WithHelp("Change the mount's settings."),
+		route.On(route.Read, "data/{path...}", v.read).WithHelp("Read a version of a secret."),
+		route.On(route.Write, "data/{path...}", v.write).WithExists(v.exists).WithHelp("Write a new version of a secret."),
+		route.On(route.Patch, "data/{path...}", v.patch).WithHelp("Merge into the current version, as a new one."),
+		route.On(route.Delete, "data/{path...}", v.deleteLatest).WithHelp("Soft-delete the newest version."),
+		route.On(route.Write, "delete/{path...}", v.deleteVersions).WithHelp("Soft-delete versions."),
+		route.On(route.Write, "undelete/{path...}", v.undelete).WithHelp("Take back a soft delete."),
+		route.On(route.Write, "destroy/{path...}", v.destroy).WithHelp("Destroy versions for good."),
+		route.On(route.Read, "subkeys/{path...}", v.subkeys).WithHelp("Read the structure of a version, without values."),
+		route.On(route.Read, "metadata/{path...}", v.readMeta).WithHelp("Read a secret's metadata."),
+		route.On(route.Write, "metadata/{path...}", v.writeMeta).WithExists(v.exists).WithHelp("Change a secret's settings and custom metadata."),
+		route.On(route.Patch, "metadata/{path...}", v.patchMeta).WithHelp("Merge into a secret's settings and custom metadata."),
+		route.On(route.Delete, "metadata/{path...}", v.deleteMeta).WithHelp("Delete a secret with all its versions."),
+		route.On(route.List, "metadata/{path...}", v.listMeta).WithHelp("List the names below a folder."),
+	}
+}
+
+// begin loads the settings and, where the mount was unversioned, starts to
+// carry its secrets over.
+func (v *versioned) begin(ctx context.Context) error {
+	e, err := v.m.Store.Get(ctx, configKey)
+	if err != nil {
+		return err
+	}
+	c := new(config)
+	if e.Version != 0 {
+		if err := json.Unmarshal(e.Value, c); err != nil {
+			return fault.Wrap("kv.begin", fault.Internal, err)
+		}
+	}
+	v.config.Store(c)
+	return v.startUpgrade(ctx)
+}
+
+// load reads the metadata of a path; nil where there is none.
+func (v *versioned) load(ctx context.Context, path string) (*record, storage.Version, error) {
+	if v.upgrade.running.Load() {
+		return nil, 0, fault.New("kv.load", fault.Invalid, "the mount is being upgraded to versioned data; try again in a moment")
+	}
+	e, err := v.m.Store.Get(ctx, metaPrefix+path)
+	if err != nil || e.Version == 0 {
+		return nil, 0, err
+	}
+	if m := v.parsed.get(path, e.Version); m != nil {
+		return m, e.Version, nil
+	}
+	m, err := decodeRecord(e.Value)
+	if err != nil {
+		return nil, 0, err
+	}
+	v.parsed.put(path, e.Version, m)
+	return m, e.Version, nil
+}
+
+// change makes a new record of a path's with f, and commits it with the
+// operations that f returns. f gets nil where there is nothing; it may be called again.
+func (v *versioned) change(ctx context.Context, path string, f func(m *record) (*record, []storage.Op, error)) error {
+	defer v.latch(path)()
+	for range 16 {
+		old, ver, err := v.load(ctx, path)
+		if err != nil {
+			return err
+		}
+		next, ops, err := f(old)
+		if err != nil || next == nil {
+			return err
+		}
+		b, err := next.encode()
+		if err != nil {
+			return err
+		}
+		ops = append(ops, storage.Set(metaPrefix+path, b).If(ver))
+		ops = append(ops, v.reindex(path, old, next)...)
+		_, err = v.m.Store.CommitWith(ctx, ops, v.event(path, next))
+		if fault.Is(err, fault.Conflict) {
+			continue
+		}
+		return err
+	}
+	return fault.New("kv.change", fault.Unavailable, "the secret is being written by many requests at once; try again")
+}
+
+// reindex moves the path in the index of next rotations.
+func (v *versioned) reindex(path string, old, next *record) []storage.Op {
+	var was time.Time
+	if old != nil {
+		was = old.Indexed
+	}
+	if was.Equal(next.Indexed) {
+		return nil
+	}
+	var ops []storage.Op
+	if !was.IsZero() {
+		ops = append(ops, storage.Remove(nextKey(was, path)))
+	}
+	if !next.Indexed.IsZero() {
+		ops = append(ops, storage.Set(nextKey(next.Indexed, path), nil))
+	}
+	return ops
+}
+
+func (v *versioned) event(path string, m *record) []storage.Op {
+	return []storage.Op{v.m.Host.Event("kv/write", map[string]string{
+		"mount": v.m.UUID, "path": path, "version": itoa(m.Current),
+	})}
+}
+
+type readIn struct {
+	Path    string `path:"path"`
+	Version int    `json:"version"`
+}
+
+// versionOut is a version's metadata in answers.
+type versionOut struct {
+	CreatedTime  time.Time         `json:"created_time" audit:"clear"`
+	Custom       map[string]string `json:"custom_metadata" audit:"clear"`
+	DeletionTime time.Time         `json:"deletion_time" audit:"clear"`
+	Destroyed    bool              `json:"destroyed" audit:"clear"`
+	Version      int               `json:"version" audit:"clear"`
+}
+
+func outOf(m *record, ver *version) versionOut {
+	return versionOut{CreatedTime: ver.Created, Custom: m.Custom, DeletionTime: ver.Deleted, Destroyed: ver.Destroyed, Version: ver.N}
+}
+
+// readOut is a read's answer. The two hints stand beside the data, never in
+// it, where unmodified agents look for them.
+type readOut struct {
+	Data           wire.Raw   `json:"data"`
+	Metadata       versionOut `json:"metadata"`
+	RotationPeriod int64      `json:"rotation_period,omitempty" audit:"clear"`
+	TTL            int64      `json:"ttl,omitempty" audit:"clear"`
+}
+
+func (v *versioned) read(ctx context.Context, r *route.Request, in readIn) (*readOut, error) {
+	if in.Version < 0 {
+		return nil, fault.New("kv.read", fault.Invalid, "parameter \"version\" must not be negative")
+	}
+	m, _, err := v.load(ctx, in.Path)
+	if err != nil || m == nil {
+		return nil, err
+	}
+	ver := m.find(in.Version)
+	if ver == nil {
+		return nil, nil
+	}
+	out := &readOut{Metadata: outOf(m, ver)}
+	now := time.Now()
+	if ver.gone(now) {
+		r.SetStatus(404)
+		return out, nil
+	}
+	e, err := v.m.Store.Get(ctx, versionKey(in.Path, ver.N))
+	if err != nil {
+		return nil, err
+	}
+	if e.Version == 0 { // dropped between the two reads
+		return nil, nil
+	}
+	out.Data = wire.RawOf(e.Value)
+	if ver.N == m.Current {
+		out.RotationPeriod, out.TTL = hints(ver, now)
+	}
+	return out, nil
+}
+
+type putIn struct {
+	Path    string   `path:"path"`
+	Data    wire.Raw `json:"data"`
+	Options *struct {
+		CAS *int `json:"cas"`
+	} `json:"options"`
+	Version *int `json:"version"` // sent by old clients, without meaning
+}
+
+func (in *putIn) cas() *int {
+	if in.Options == nil {
+		return nil
+	}
+	return in.Options.CAS
+}
+
+func (v *versioned) write(ctx context.Context, _ *route.Request, in putIn) (*versionOut, error) {
+	if in.Data.IsNull() || !in.Data.IsObject() {
+		return nil, fault.New("kv.write", fault.Invalid, "field \"data\": no data provided; the secret goes into {\"data\": {…}}")
+	}
+	var out versionOut
+	err := v.change(ctx, in.Path, func(m *record) (*record, []storage.Op, error) {
+		if err := v.checkCAS(m, in.cas()); err != nil {
+			return nil, nil, err
+		}
+		next, ver, ops := v.append(m, in.Path, in.Data.Reveal(), nil)
+		out = outOf(next, ver)
+		return next, ops, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+func (v *versioned) checkCAS(m *record, cas *int) error {
+	required := v.config.Load().CASRequired || m != nil && m.Settings.CASRequired
+	if cas == nil {
+		if required {
+			return fault.New("kv.write", fault.Invalid, "check-and-set parameter required for this call: send options.cas with the current version, 0 for a new secret")
+		}
+		return nil
+	}
+	current := 0
+	if m != nil {
+		current = m.Current
+	}
+	if *cas != current {
+		return fault.New("kv.write", fault.Invalid, "check-and-set parameter did not match the current version: options.cas is %d, the current version is %d", *cas, current)
+	}
+	return nil
+}
+
+// append makes the record with one version more, and the operations that
+// store its data and drop what is too old.
+func (v *versioned) append(m *record, path string, data []byte, t *turn) (*record, *version, []storage.Op) {
+	now := time.Now().UTC()
+	next := &record{Created: now}
+	if m != nil {
+		next = m.clone()
+	}
+	c := *v.config.Load()
+	next.Updated, next.Current = now, next.Current+1
+	ver := version{N: next.Current, Created: now, Deleted: next.deletesAt(c, now), Turn: t}
+	ver.Rotated, ver.Next = rotationTimes(data, next.Custom)
+	next.Versions = append(next.Versions, ver)
+	next.Indexed = ver.Next
+	ops := []storage.Op{storage.Set(versionKey(path, ver.N), data)}
+	// At most 90 go at once, so that the batch stays within its limit; the
+	// next write drops more.
+	for n := 0; len(next.Versions) > next.keep(c) && n < 90; n++ {
+		ops = append(ops, storage.Remove(versionKey(path, next.Versions[0].N)))
+		next.Versions = next.Versions[1:]
+		next.Oldest = next.Versions[0].N
+	}
+	return next, &next.Versions[len(next.Versions)-1], ops
+}
+
+func (v *versioned) exists(ctx context.Context, r *route.Request) (bool, error) {
+	m, _, err := v.load(ctx, r.Param("path"))
+	return m != nil, err
+}
+
+func (v *versioned) deleteLatest(ctx context.Context, _ *route.Request, in pathIn) (route.None, error) {
+	return route.None{}, v.mark(ctx, in.Path, nil, func(ver *version, now time.Time) bool {
+		if ver.gone(now) {
+			return false
+		}
+		ver.Deleted = now
+		return true
+	})
+}
+
+type versionsIn struct {
+	Path     string `path:"path"`
+	Versions []int  `json:"versions"`
+}
+
+func (in *versionsIn) check() error {
+	if len(in.Versions) == 0 {
+		return fault.New("kv.versions", fault.Invalid, "field \"versions\": name at least one version, for example {\"versions\": [2]}")
+	}
+	if len(in.Versions) > 90 {
+		return fault.New("kv.versions", fault.Invalid, "field \"versions\": at most 90 at once, not %d", len(in.Versions))
+	}
+	return nil
+}
+
+func (v *versioned) deleteVersions(ctx context.Context, _ *route.Request, in versionsIn) (route.None, error) {
+	if err := in.check(); err != nil {
+		return route.None{}, err
+	}
+	return route.None{}, v.mark(ctx, in.Path, in.Versions, func(ver *version, now time.Time) bool {
+		if ver.gone(now) {
+			return false
+		}
+		ver.Deleted = now
+		return true
+	})
+}
+
+func (v *versioned) undelete(ctx context.Context, _ *route.Request, in versionsIn) (route.None, error) {
+	if err := in.check(); err != nil {
+		return route.None{}, err
+	}
+	return route.None{}, v.changeMarked(ctx, in.Path, in.Versions, func(m *record, ver *version, now time.Time) bool {
+		if ver.Destroyed || ver.Deleted.IsZero() {
+			return false
+		}
+		// The version lives anew, and so does its own time to die.
+		ver.Deleted = m.deletesAt(*v.config.Load(), now)
+		return true
+	})
+}
+
+func (v *versioned) mark(ctx context.Context, path string, ns []int, f func(ver *version, now time.Time) bool) error {
+	return v.changeMarked(ctx, path, ns, func(_ *record, ver *version, now time.Time) bool { return f(ver, now) })
+}
+
+// changeMarked applies f to the named versions, the newest where none is named.
+func (v *versioned) changeMarked(ctx context.Context, path string, ns []int, f func(m *record, ver *version, now time.Time) bool) error {
+	return v.change(ctx, path, func(m *record) (*record, []storage.Op, error) {
+		if m == nil {
+			return nil, nil, nil
+		}
+		next, changed, now := m.clone(), false, time.Now().UTC()
+		if ns == nil {
+			ns = []int{next.Current}
+		}
+		for _, n := range ns {
+			if ver := next.find(n); ver != nil && n > 0 && f(next, ver, now) {
+				changed = true
+			}
+		}
+		if !changed {
+			return nil, nil, nil
+		}
+		next.Updated = now
+		return next, nil, nil
+	})
+}
+
+func (v *versioned) destroy(ctx context.Context, _ *route.Request, in versionsIn) (route.None, error) {
+	if err := in.check(); err != nil {
+		return route.None{}, err
+	}
+	return route.None{}, v.change(ctx, in.Path, func(m *record) (*record, []storage.Op, error) {
+		if m == nil {
+			return nil, nil, nil
+		}
+		next := m.clone()
+		next.Updated = time.Now().UTC()
+		var ops []storage.Op
+		for _, n := range slices.Compact(slices.Sorted(slices.Values(in.Versions))) {
+			if ver := next.find(n); ver != nil && n > 0 {
+				ver.Destroyed = true
+				ops = append(ops, storage.Remove(versionKey(in.Path, n)))
+			}
+		}
+		return next, ops, nil
+	})
+}
+
+var _ engine.Versioned = (*versioned)(nil)

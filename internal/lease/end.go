@@ -1,0 +1,230 @@
+package lease
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// End makes a lease unusable and due at once. It is durable when it returns;
+// the undo follows in the due loop, or by Step. An unknown lease is success.
+func (m *Manager) End(ctx context.Context, id string, force bool, now time.Time) error {
+	for range 8 {
+		e, err := m.view.Get(ctx, Prefix+id)
+		if err != nil || e.Version == 0 {
+			return err
+		}
+		l, err := decode(e)
+		if err != nil {
+			return err
+		}
+		if l.State == Ending && (l.Force || !force) {
+			return nil
+		}
+		n := *l
+		n.State, n.Due, n.Force = Ending, ms(now), l.Force || force
+		err = m.replace(ctx, l, &n)
+		if fault.Is(err, fault.Conflict) {
+			continue
+		}
+		return err
+	}
+	return fault.New("lease.End", fault.Unavailable, "lease %q is being changed by many requests at once; try again", id)
+}
+
+// replace commits n over l, asserting that l is what is stored.
+func (m *Manager) replace(ctx context.Context, l, n *Lease, extra ...storage.Op) error {
+	b, err := n.encode()
+	if err != nil {
+		return err
+	}
+	ops := []storage.Op{storage.Set(Prefix+n.ID, b).If(l.Version)}
+	if !n.Due.Equal(l.Due) {
+		ops = append(ops, m.cfg.Due(n.Lane(), n.ID, l.Due, n.Due)...)
+	}
+	v, err := m.view.Commit(ctx, append(ops, extra...)...)
+	n.Version = v
+	return err
+}
+
+// Step does what a lease's due item asks for: it claims the lease, undoes it,
+// and forgets it. stray drops the item itself, for one that stands where its
+// lease does not. Errors of the outside have kind Upstream or Timeout.
+func (m *Manager) Step(ctx context.Context, id string, now time.Time, at time.Time, stray []storage.Op) error {
+	e, err := m.view.Get(ctx, Prefix+id)
+	if err != nil {
+		return err
+	}
+	if e.Version == 0 {
+		return m.dropStray(ctx, id, 0, stray)
+	}
+	l, err := decode(e)
+	if err != nil {
+		return err
+	}
+	if !l.Due.Equal(at) {
+		return m.dropStray(ctx, id, l.Version, stray)
+	}
+	return m.undo(ctx, l, now)
+}
+
+func (m *Manager) dropStray(ctx context.Context, id string, v storage.Version, stray []storage.Op) error {
+	if len(stray) == 0 {
+		return nil
+	}
+	_, err := m.view.Commit(ctx, append(stray, storage.Expect(Prefix+id, v))...)
+	if fault.Is(err, fault.Conflict) {
+		return nil
+	}
+	return err
+}
+
+// Now undoes a lease at once, in the caller's time: what a revoke with sync
+// does. An unknown lease is success.
+func (m *Manager) Now(ctx context.Context, id string, now time.Time) error {
+	e, err := m.view.Get(ctx, Prefix+id)
+	if err != nil || e.Version == 0 {
+		return err
+	}
+	l, err := decode(e)
+	if err != nil {
+		return err
+	}
+	err = m.undo(ctx, l, now)
+	if fault.Is(err, fault.Conflict) {
+		return nil // the due loop has claimed it
+	}
+	return err
+}
+
+// undo claims, undoes and forgets. The claim's commit is what decides between
+// several who try.
+func (m *Manager) undo(ctx context.Context, l *Lease, now time.Time) error {
+	owed := m.cfg.Begin(ctx, l)
+	c := *l
+	c.State, c.Tries = Ending, l.Tries+1
+	c.Due = ms(now.Add(backoff(c.Tries)))
+	if err := m.replace(ctx, l, &c, owed...); err != nil {
+		if fault.Is(err, fault.Conflict) {
+			return nil
+		}
+		return err
+	}
+	again, note, err := m.cfg.Undo(ctx, &c)
+	switch {
+	case err != nil && !c.Force:
+		m.Stats.Failed.Add(1)
+		return m.failed(ctx, &c, err, now)
+	case err == nil && !again.IsZero() && !c.Force:
+		n := c
+		n.Due, n.Note = ms(again), note
+		return m.replace(ctx, &c, &n)
+	}
+	return m.forget(ctx, &c)
+}
+
+// failed writes down why, for the lookup; the claim has already set the time
+// of the next try.
+func (m *Manager) failed(ctx context.Context, c *Lease, cause error, now time.Time) error {
+	n := *c
+	n.Error = cause.Error()
+	if len(n.Error) > 512 {
+		n.Error = strings.ToValidUTF8(n.Error[:512], "")
+	}
+	if n.Failing.IsZero() {
+		n.Failing = now.UTC()
+	}
+	if err := m.replace(ctx, c, &n); err != nil && !fault.Is(err, fault.Conflict) {
+		return err
+	}
+	return cause
+}
+
+// forget takes the record out of the store.
+func (m *Manager) forget(ctx context.Context, l *Lease) error {
+	ops := []storage.Op{
+		storage.Remove(Prefix + l.ID).If(l.Version),
+		storage.Remove(OfPrefix + l.Owner + "/" + l.ID),
+	}
+	ops = append(ops, m.cfg.Due(l.Lane(), l.ID, l.Due, time.Time{})...)
+	ops = append(ops, m.cfg.Event("lease/ended", l)...)
+	_, err := m.view.Commit(ctx, ops...)
+	if err != nil {
+		return err
+	}
+	m.Stats.Live.Add(-1)
+	m.Stats.Undone.Add(1)
+	return nil
+}
+
+// EndOwned ends all leases of a token. It is durable when it returns.
+func (m *Manager) EndOwned(ctx context.Context, owner string, now time.Time) error {
+	for id, err := range m.owned(ctx, owner) {
+		if err != nil {
+			return err
+		}
+		if err := m.End(ctx, id, false, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// NowOwned undoes all leases of a token in the caller's time.
+func (m *Manager) NowOwned(ctx context.Context, owner string, now time.Time) error {
+	for id, err := range m.owned(ctx, owner) {
+		if err != nil {
+			return err
+		}
+		if err := m.Now(ctx, id, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// owned yields the ids of a token's leases in pages, so that what is done with one may
+// remove its row.
+func (m *Manager) owned(ctx context.Context, owner string) func(yield func(string, error) bool) {
+	return m.pages(ctx, OfPrefix+owner+"/")
+}
+
+func (m *Manager) pages(ctx context.Context, prefix string) func(yield func(string, error) bool) {
+	return func(yield func(string, error) bool) {
+		from := prefix
+		for {
+			var page []string
+			for row, err := range m.view.Scan(ctx, from, storage.PrefixEnd(prefix)) {
+				if err != nil {
+					yield("", err)
+					return
+				}
+				page = append(page, row.Key)
+				if len(page) == 256 {
+					break
+				}
+			}
+			for _, key := range page {
+				id := strings.TrimPrefix(key, prefix)
+				if prefix == "" || strings.HasPrefix(prefix, Prefix) {
+					id = strings.TrimPrefix(key, Prefix)
+				}
+				if !yield(id, nil) {
+					return
+				}
+			}
+			if len(page) < 256 {
+				return
+			}
+			from = page[len(page)-1] + "\x00"
+		}
+	}
+}
+
+// Below yields the ids of the leases whose id starts with prefix.
+func (m *Manager) Below(ctx context.Context, prefix string) func(yield func(string, error) bool) {
+	return m.pages(ctx, Prefix+prefix)
+}

@@ -1,0 +1,71 @@
+package lease
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Stats are the manager's counts. They are added up in memory, saved once a
+// second by their owner, and never scanned for.
+type Stats struct {
+	Live    atomic.Int64 // reservations and leases that are stored
+	Undone  atomic.Int64
+	Failed  atomic.Int64 // undos that failed, each try
+	Waiting atomic.Int64 // leases whose undo has failed and is to be tried again
+}
+
+// List returns the names directly below a prefix of lease ids, as a folder
+// shows them: "creds/" for what has more below it. prefix ends in a slash or is empty. It
+// seeks past subtrees, so that it costs what it returns. after is the last name
+// of the page before, limit 0 is no limit.
+func (m *Manager) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	base := Prefix + prefix
+	from := base
+	if after != "" {
+		from = base + after + "\x00"
+		if strings.HasSuffix(after, "/") {
+			from = storage.PrefixEnd(base + after)
+		}
+	}
+	var names []string
+	for limit == 0 || len(names) < limit {
+		key := ""
+		for e, err := range m.view.Scan(ctx, from, storage.PrefixEnd(base)) {
+			if err != nil {
+				return nil, err
+			}
+			key = e.Key
+			break
+		}
+		if key == "" {
+			break
+		}
+		name, _, deeper := strings.Cut(strings.TrimPrefix(key, base), "/")
+		if deeper {
+			names = append(names, name+"/")
+			from = storage.PrefixEnd(base + name + "/")
+			continue
+		}
+		names = append(names, name)
+		from = key + "\x00"
+	}
+	return names, nil
+}
+
+// CountOf counts the leases of one mount's target, up to limit, by its lane of the due
+// index: every record has exactly one item there. lanePrefix is given by who owns the index.
+func (m *Manager) CountOf(ctx context.Context, lanePrefix string, limit int) (int, error) {
+	n := 0
+	for _, err := range m.view.Scan(ctx, lanePrefix, storage.PrefixEnd(lanePrefix)) {
+		if err != nil {
+			return n, err
+		}
+		if n++; n >= limit {
+			break
+		}
+	}
+	return n, nil
+}

@@ -1,0 +1,159 @@
+package lease
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Config of a [Manager].
+type Config struct {
+	Barrier *barrier.Barrier
+	// Due returns the operations that move a lease's due item.
+	Due func(lane, id string, from, to time.Time) []storage.Op
+	// Undo takes back what the lease created. again is when to ask again
+	// because a late create may still come; zero: it is gone for good.
+	Undo func(ctx context.Context, l *Lease) (again time.Time, note string, err error)
+	// Renew makes what was created live until expires.
+	Renew func(ctx context.Context, l *Lease, expires time.Time) error
+	// Event, Begin and End surround what the server does by itself.
+	Event func(kind string, l *Lease) []storage.Op
+	// Begin writes the first audit line of an automatic end; what only takes
+	// access away goes on where it fails, and owes the entry: it returns the
+	// operations that record the debt.
+	Begin func(ctx context.Context, l *Lease) []storage.Op
+}
+
+// A Manager keeps the leases of one installation. Safe for concurrent use.
+type Manager struct {
+	cfg   Config
+	view  *barrier.View
+	Stats Stats
+}
+
+// NewManager returns a manager.
+func NewManager(cfg Config) *Manager {
+	return &Manager{cfg: cfg, view: cfg.Barrier.View("")}
+}
+
+// Reserve stores l, which becomes a reservation due at deadline. guard asserts
+// that who asks is still alive.
+func (m *Manager) Reserve(ctx context.Context, l *Lease, deadline time.Time, guard []storage.Op) (*Lease, error) {
+	r := *l
+	r.State, r.Due = Reserved, ms(deadline)
+	b, err := r.encode()
+	if err != nil {
+		return nil, err
+	}
+	ops := []storage.Op{
+		storage.Set(Prefix+r.ID, b).If(0),
+		storage.Set(OfPrefix+r.Owner+"/"+r.ID, nil),
+	}
+	ops = append(ops, m.cfg.Due(r.Lane(), r.ID, time.Time{}, r.Due)...)
+	v, err := m.view.Commit(ctx, append(ops, guard...)...)
+	if fault.Is(err, fault.Conflict) {
+		return nil, fault.New("lease.Reserve", fault.Denied, "permission denied: the token was changed or revoked meanwhile")
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.Version = v
+	m.Stats.Live.Add(1)
+	return &r, nil
+}
+
+// Grant turns a reservation into a lease. It fails with Conflict where the
+// expirer has claimed it meanwhile: then what was created is being undone.
+func (m *Manager) Grant(ctx context.Context, r *Lease, now time.Time, guard []storage.Op) (*Lease, error) {
+	g := *r
+	g.State, g.Granted, g.Issued, g.Late = Granted, true, now.UTC(), time.Time{}
+	g.Due = ms(g.Expires)
+	b, err := g.encode()
+	if err != nil {
+		return nil, err
+	}
+	ops := []storage.Op{storage.Set(Prefix+g.ID, b).If(r.Version)}
+	ops = append(ops, m.cfg.Due(g.Lane(), g.ID, r.Due, g.Due)...)
+	ops = append(ops, m.cfg.Event("lease/granted", &g)...)
+	v, err := m.view.Commit(ctx, append(ops, guard...)...)
+	if err != nil {
+		return nil, err
+	}
+	g.Version = v
+	return &g, nil
+}
+
+// Lookup finds a lease by its id; an unknown one is Invalid, as in Vault.
+func (m *Manager) Lookup(ctx context.Context, id string) (*Lease, error) {
+	e, err := m.view.Get(ctx, Prefix+id)
+	if err != nil {
+		return nil, err
+	}
+	if id == "" || e.Version == 0 {
+		return nil, fault.New("lease.Lookup", fault.Invalid, "lease %q was not found: it has expired, was revoked, or never was", id)
+	}
+	return decode(e)
+}
+
+// Bounds limits a renewal.
+type Bounds struct {
+	TTL   time.Duration // when no increment is asked for
+	Max   time.Duration // since the issue; 0: none
+	Until time.Time     // absolute; zero: none
+}
+
+// Renew moves the end of a lease: the engine first, then the record. It never
+// goes past b; capped says that it was asked to.
+func (m *Manager) Renew(ctx context.Context, l *Lease, increment time.Duration, b Bounds, now time.Time) (renewed *Lease, capped bool, err error) {
+	if l.State != Granted || !now.Before(l.Expires) {
+		return nil, false, fault.New("lease.Renew", fault.Invalid, "lease %q has ended and cannot be renewed; ask for a new one", l.ID)
+	}
+	if !l.Renewable {
+		return nil, false, fault.New("lease.Renew", fault.Invalid, "lease %q is not renewable; ask for a new one before it ends", l.ID)
+	}
+	if increment <= 0 {
+		increment = b.TTL
+	}
+	n := *l
+	n.Expires = now.Add(increment).UTC()
+	for _, limit := range []time.Time{l.Max, b.Until, issuedPlus(l.Issued, b.Max)} {
+		if !limit.IsZero() && n.Expires.After(limit) {
+			n.Expires, capped = limit, true
+		}
+	}
+	if !n.Expires.After(now) {
+		return nil, capped, fault.New("lease.Renew", fault.Invalid, "lease %q has reached its maximum lifetime; ask for a new one", l.ID)
+	}
+	if err := m.cfg.Renew(ctx, l, n.Expires); err != nil {
+		return nil, capped, err
+	}
+	n.Renewed, n.Due = now.UTC(), ms(n.Expires)
+	enc, err := n.encode()
+	if err != nil {
+		return nil, capped, err
+	}
+	ops := []storage.Op{storage.Set(Prefix+n.ID, enc).If(l.Version)}
+	ops = append(ops, m.cfg.Due(n.Lane(), n.ID, l.Due, n.Due)...)
+	v, err := m.view.Commit(ctx, ops...)
+	if fault.Is(err, fault.Conflict) {
+		return nil, capped, fault.New("lease.Renew", fault.Invalid, "lease %q was renewed or revoked by another request at the same time; look it up", l.ID)
+	}
+	if err != nil {
+		return nil, capped, err
+	}
+	n.Version = v
+	return &n, capped, nil
+}
+
+func issuedPlus(issued time.Time, d time.Duration) time.Time {
+	if d <= 0 {
+		return time.Time{}
+	}
+	return issued.Add(d)
+}
+
+// ms cuts a time to the milliseconds that the index keeps.
+func ms(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

@@ -1,0 +1,318 @@
+package token
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Config of a [Store].
+type Config struct {
+	Barrier *barrier.Barrier
+	// Due returns the operations that move the due item of a token.
+	Due func(id string, from, to time.Time) []storage.Op
+	// EndLeases makes all leases of the token due and unusable. It is
+	// repeatable and returns once that is durable.
+	EndLeases func(ctx context.Context, id string) error
+	// Forget drops what else belonged to the token: its cubbyhole.
+	Forget func(ctx context.Context, id string) error
+}
+
+// A Store keeps the tokens of one installation. Safe for concurrent use.
+type Store struct {
+	cfg   Config
+	view  *barrier.View // absolute keys
+	cache cache
+}
+
+// NewStore returns a store. Follow must run for its cache to be used.
+func NewStore(cfg Config) *Store {
+	return &Store{cfg: cfg, view: cfg.Barrier.View("")}
+}
+
+// ID is the storage id of a token: an HMAC under a key of the barrier's.
+func (s *Store) ID(tok secret.Value) string {
+	h := s.cfg.Barrier.HMAC("token", tok.Reveal())
+	return hex.EncodeToString(h[:20]) // 160 bits are enough against collisions
+}
+
+// Lookup finds the record of a token, whether it is usable or not. An unknown
+// one is Denied, as Vault answers it.
+func (s *Store) Lookup(ctx context.Context, tok secret.Value) (*Entry, error) {
+	text := tok.RevealString()
+	if strings.HasPrefix(text, BatchPrefix) {
+		return s.openBatch(ctx, tok)
+	}
+	if len(text) < 8 || len(text) > 512 {
+		return nil, errBad()
+	}
+	return s.ByID(ctx, s.ID(tok))
+}
+
+func errBad() error {
+	return fault.New("token.Lookup", fault.Denied, "permission denied: the token is not known, has expired or was revoked")
+}
+
+// ByID finds a record by its storage id. An unknown one is Denied.
+func (s *Store) ByID(ctx context.Context, id string) (*Entry, error) {
+	if e := s.cache.get(id); e != nil {
+		return e, nil
+	}
+	gen := s.cache.generation()
+	row, err := s.view.Get(ctx, Prefix+id)
+	if err != nil {
+		return nil, err
+	}
+	if row.Version == 0 {
+		return nil, errBad()
+	}
+	e, err := decode(id, row.Version, row.Value)
+	if err != nil {
+		return nil, err
+	}
+	s.cache.put(e, gen)
+	return e, nil
+}
+
+// ByAccessor finds a record by its accessor. An unknown one is Invalid.
+func (s *Store) ByAccessor(ctx context.Context, accessor string) (*Entry, error) {
+	bad := fault.New("token.ByAccessor", fault.Invalid, "no token has this accessor")
+	if accessor == "" || len(accessor) > 64 || strings.Contains(accessor, "/") {
+		return nil, bad
+	}
+	row, err := s.view.Get(ctx, AccessorPrefix+accessor)
+	if err != nil {
+		return nil, err
+	}
+	if row.Version == 0 {
+		return nil, bad
+	}
+	e, err := s.ByID(ctx, string(row.Value))
+	if fault.Is(err, fault.Denied) {
+		return nil, bad
+	}
+	return e, err
+}
+
+// Accessors lists the accessors of all tokens.
+func (s *Store) Accessors(ctx context.Context) ([]string, error) {
+	var out []string
+	for row, err := range s.view.Scan(ctx, AccessorPrefix, storage.PrefixEnd(AccessorPrefix)) {
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, strings.TrimPrefix(row.Key, AccessorPrefix))
+	}
+	return out, nil
+}
+
+// Create stores a new token and returns it. parent is who creates it and is
+// asserted to be alive, also where the token becomes an orphan; nil for the first
+// root token and for logins. e.Parent must be set or not by the caller. extra rides
+// along in the commit.
+func (s *Store) Create(ctx context.Context, e *Entry, parent *Entry, extra ...storage.Op) (secret.Value, *Entry, error) {
+	e.Created = e.Created.UTC().Round(0)
+	if e.Batch {
+		return s.sealBatch(e, parent)
+	}
+	tok := secret.Text(ServicePrefix + Random(32))
+	return s.CreateAs(ctx, tok, e, parent, extra...)
+}
+
+// CreateAs is Create with a token that the caller chose.
+func (s *Store) CreateAs(ctx context.Context, tok secret.Value, e *Entry, parent *Entry, extra ...storage.Op) (secret.Value, *Entry, error) {
+	stored := *e
+	stored.ID = s.ID(tok)
+	if stored.Accessor == "" {
+		stored.Accessor = Random(24)
+	}
+	b, err := json.Marshal(&stored)
+	if err != nil {
+		return secret.Value{}, nil, fault.Wrap("token.Create", fault.Internal, err)
+	}
+	ops := []storage.Op{
+		storage.Set(Prefix+stored.ID, b).If(0),
+		storage.Set(AccessorPrefix+stored.Accessor, []byte(stored.ID)).If(0),
+	}
+	if stored.Parent != "" {
+		ops = append(ops, storage.Set(ChildPrefix+stored.Parent+"/"+stored.ID, nil))
+	}
+	if parent != nil {
+		ops = append(ops, parent.Expect()...)
+	}
+	ops = append(ops, s.cfg.Due(stored.ID, time.Time{}, stored.Expires)...)
+	v, err := s.view.Commit(ctx, append(ops, extra...)...)
+	if fault.Is(err, fault.Conflict) {
+		return secret.Value{}, nil, fault.New("token.Create", fault.Denied, "permission denied: the creating token was changed or revoked meanwhile")
+	}
+	if err != nil {
+		return secret.Value{}, nil, err
+	}
+	stored.Version = v
+	return tok, &stored, nil
+}
+
+// Update changes the record of e by change, which may be called again on a
+// fresher one; an error of change ends it.
+func (s *Store) Update(ctx context.Context, id string, change func(*Entry) error) (*Entry, error) {
+	for range 16 {
+		row, err := s.view.Get(ctx, Prefix+id)
+		if err != nil {
+			return nil, err
+		}
+		if row.Version == 0 {
+			return nil, errBad()
+		}
+		old, err := decode(id, row.Version, row.Value)
+		if err != nil {
+			return nil, err
+		}
+		e := *old
+		if err := change(&e); err != nil {
+			return nil, err
+		}
+		b, err := json.Marshal(&e)
+		if err != nil {
+			return nil, fault.Wrap("token.Update", fault.Internal, err)
+		}
+		ops := []storage.Op{storage.Set(Prefix+id, b).If(row.Version)}
+		if !e.Expires.Equal(old.Expires) || e.Revoking != old.Revoking {
+			ops = append(ops, s.cfg.Due(id, dueAt(old), dueAt(&e))...)
+		}
+		v, err := s.view.Commit(ctx, ops...)
+		s.cache.drop(id)
+		if fault.Is(err, fault.Conflict) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		e.Version = v
+		return &e, nil
+	}
+	return nil, fault.New("token.Update", fault.Unavailable, "the token is being changed by many requests at once; try again")
+}
+
+// dueAt is when a token's item is due: at its end, or from the creation on
+// where it is being revoked.
+func dueAt(e *Entry) time.Time {
+	if e.Revoking {
+		return e.Created
+	}
+	return e.Expires
+}
+
+// Use takes one use of a token that has a limited number.
+func (s *Store) Use(ctx context.Context, e *Entry) (*Entry, error) {
+	return s.Update(ctx, e.ID, func(e *Entry) error {
+		switch {
+		case e.Uses < 0 || e.Revoking:
+			return errBad()
+		case e.Uses == 1:
+			e.Uses = -1
+		case e.Uses > 1:
+			e.Uses--
+		}
+		return nil
+	})
+}
+
+const batchPurpose = "batch-token"
+
+func (s *Store) sealBatch(e, parent *Entry) (secret.Value, *Entry, error) {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return secret.Value{}, nil, fault.Wrap("token.Create", fault.Internal, err)
+	}
+	if parent != nil && parent.Batch {
+		return secret.Value{}, nil, fault.New("token.Create", fault.Invalid, "a batch token cannot create tokens")
+	}
+	sealed, err := s.cfg.Barrier.SealBytes(batchPurpose, b)
+	if err != nil {
+		return secret.Value{}, nil, err
+	}
+	tok := secret.Text(BatchPrefix + base64.RawURLEncoding.EncodeToString(sealed))
+	out := *e
+	out.ID = s.ID(tok)
+	return tok, &out, nil
+}
+
+// openBatch reads a batch token; it lives no longer than its parent.
+func (s *Store) openBatch(ctx context.Context, tok secret.Value) (*Entry, error) {
+	sealed, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(tok.RevealString(), BatchPrefix))
+	if err != nil {
+		return nil, errBad()
+	}
+	b, err := s.cfg.Barrier.OpenBytes(batchPurpose, sealed)
+	if fault.Is(err, fault.Sealed) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, errBad()
+	}
+	e, err := decode(s.ID(tok), 0, b)
+	if err != nil {
+		return nil, errBad()
+	}
+	if e.Parent != "" {
+		p, err := s.ByID(ctx, e.Parent)
+		if err != nil {
+			return nil, err
+		}
+		if p.Revoking || !p.Expires.IsZero() && !time.Now().Before(p.Expires) {
+			return nil, errBad()
+		}
+	}
+	return e, nil
+}
+
+// Guard returns the assertions that what is made with e commits along: e's
+// own, or for a batch token its parent's.
+func (s *Store) Guard(ctx context.Context, e *Entry) ([]storage.Op, error) {
+	if !e.Batch || e.Parent == "" {
+		return e.Expect(), nil
+	}
+	p, err := s.ByID(ctx, e.Parent)
+	if err != nil {
+		return nil, err
+	}
+	if p.Revoking {
+		return nil, errBad()
+	}
+	return p.Expect(), nil
+}
+
+// Owner is the id under which leases made with e are indexed: a batch token's
+// die with its parent, if it has one, or with themselves.
+func (e *Entry) Owner() string {
+	if e.Batch && e.Parent != "" {
+		return e.Parent
+	}
+	return e.ID
+}
+
+const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+// Random returns n random letters and digits, each of 5.95 bits.
+func Random(n int) string {
+	out := make([]byte, 0, n)
+	var buf [64]byte
+	for len(out) < n {
+		_, _ = rand.Read(buf[:]) // never fails
+		for _, b := range buf {
+			if b < 4*byte(len(alphabet)) && len(out) < n {
+				out = append(out, alphabet[b%byte(len(alphabet))])
+			}
+		}
+	}
+	return string(out)
+}

@@ -1,0 +1,108 @@
+// Package token keeps tokens: who may call, with which policies, until when.
+//
+//	token/<id>                 the record; id is the HMAC of the token, in hex
+//	token-accessor/<accessor>  the id
+//	token-child/<parent>/<id>  an edge of the tree
+//
+// A token itself is never stored. A batch token is stored nowhere: it is its
+// record, sealed.
+//
+// Revoking: first the record is committed as revoking, from which moment the
+// token and what is made with it are refused; then its children and leases
+// are walked as resumable work, and the record goes last. Whatever is created with a
+// token – a child, a lease – asserts its record's version, so nothing slips in
+// behind the walk. Children are marked before the revoke is answered.
+package token
+
+import (
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Prefixes of the keys.
+const (
+	Prefix         = "token/"
+	AccessorPrefix = "token-accessor/"
+	ChildPrefix    = "token-child/"
+)
+
+// Prefixes of the tokens themselves, as Vault's clients know them.
+const (
+	ServicePrefix = "hvs."
+	BatchPrefix   = "hvb."
+)
+
+// DueKind is the kind of a token's due item.
+const DueKind = "token"
+
+// An Entry is the record of a token. It is immutable once it is stored.
+type Entry struct {
+	ID          string            `json:"-"`
+	Version     storage.Version   `json:"-"` // 0 for a batch token
+	Namespace   string            `json:"namespace,omitempty"`
+	Accessor    string            `json:"accessor,omitempty"`
+	Parent      string            `json:"parent,omitempty"` // id; "": an orphan
+	Policies    []string          `json:"policies"`
+	Path        string            `json:"path"` // of the request that made it
+	DisplayName string            `json:"display_name,omitempty"`
+	Meta        map[string]string `json:"meta,omitempty"`
+	Uses        int               `json:"uses,omitempty"` // left; 0: without limit; -1: the last was taken
+	Created     time.Time         `json:"created"`
+	TTL         time.Duration     `json:"ttl,omitempty"` // at creation
+	Expires     time.Time         `json:"expires,omitzero"`
+	Renewed     time.Time         `json:"renewed,omitzero"`
+	Period      time.Duration     `json:"period,omitempty"`
+	ExplicitMax time.Duration     `json:"explicit_max,omitempty"`
+	EntityID    string            `json:"entity_id,omitempty"`
+	Role        string            `json:"role,omitempty"`
+	Mount       string            `json:"mount,omitempty"` // uuid of the login method's mount
+	BoundCIDRs  []netip.Prefix    `json:"bound_cidrs,omitempty"`
+	Batch       bool              `json:"batch,omitempty"`
+	Renewable   bool              `json:"renewable,omitempty"`
+	Wrapping    bool              `json:"wrapping,omitempty"` // may only unwrap
+	Revoking    bool              `json:"revoking,omitempty"`
+}
+
+// Root reports whether the token holds the root policy.
+func (e *Entry) Root() bool { return slices.Contains(e.Policies, "root") }
+
+// Orphan reports whether no parent's death takes the token along.
+func (e *Entry) Orphan() bool { return e.Parent == "" }
+
+// Usable says why the token cannot be used at now from remote, or "".
+func (e *Entry) Usable(now time.Time, remote netip.Addr) string {
+	switch {
+	case e.Revoking:
+		return "the token is revoked"
+	case !e.Expires.IsZero() && !now.Before(e.Expires):
+		return "the token has expired"
+	case e.Uses < 0:
+		return "the token has been used up"
+	}
+	if len(e.BoundCIDRs) > 0 && !slices.ContainsFunc(e.BoundCIDRs, func(p netip.Prefix) bool { return p.Contains(remote.Unmap()) }) {
+		return "the token may not be used from this address"
+	}
+	return ""
+}
+
+// Expect is the assertion that the token is as it was read: what is made with
+// it commits this along. A batch token has none of its own.
+func (e *Entry) Expect() []storage.Op {
+	if e.Version == 0 {
+		return nil
+	}
+	return []storage.Op{storage.Expect(Prefix+e.ID, e.Version)}
+}
+
+func decode(id string, v storage.Version, b []byte) (*Entry, error) {
+	e := &Entry{ID: id, Version: v}
+	if err := json.Unmarshal(b, e); err != nil {
+		return nil, fault.Wrap("token.decode", fault.Internal, err)
+	}
+	return e, nil
+}
