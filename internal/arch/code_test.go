@@ -108,24 +108,20 @@ func checkSleep(s *source) []finding {
 		return nil
 	}
 	var found []finding
-	var walk func(n ast.Node)
-	walk = func(n ast.Node) {
-		ast.Inspect(n, func(n ast.Node) bool {
-			switch x := n.(type) {
-			case *ast.FuncDecl:
-				return x.Doc == nil || !strings.Contains(unwrapped(x.Doc), "in a bubble")
-			case *ast.CallExpr:
-				if selects(x.Fun, "synctest", "Test") {
-					return false
-				}
-				if selects(x.Fun, "time", "Sleep") {
-					found = append(found, s.found(x.Pos(), "time.Sleep in a test: run in a synctest bubble, or wait for the thing itself; a helper says in its comment that it runs in a bubble"))
-				}
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		switch x := n.(type) {
+		case *ast.FuncDecl:
+			return x.Doc == nil || !strings.Contains(unwrapped(x.Doc), "in a bubble")
+		case *ast.CallExpr:
+			if selects(x.Fun, "synctest", "Test") {
+				return false
 			}
-			return true
-		})
-	}
-	walk(s.file)
+			if selects(x.Fun, "time", "Sleep") {
+				found = append(found, s.found(x.Pos(), "time.Sleep in a test: run in a synctest bubble, or wait for the thing itself; a helper says in its comment that it runs in a bubble"))
+			}
+		}
+		return true
+	})
 	return found
 }
 

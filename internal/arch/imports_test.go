@@ -24,11 +24,9 @@ func TestImports(t *testing.T) {
 func checkImports(h *house, s *source) []finding {
 	var found []finding
 	for imp, at := range s.imports() {
-		to, ours := strings.CutPrefix(imp, module+"/")
-		why := ""
-		if !ours {
-			why = h.evicted(s.dir, imp)
-		} else if below, inside := strings.CutPrefix(to, "internal/"); inside {
+		to, _ := strings.CutPrefix(imp, module+"/")
+		why := h.evicted(s.dir, imp)
+		if below, inside := strings.CutPrefix(to, "internal/"); inside {
 			if from, ok := strings.CutPrefix(s.dir, "internal/"); ok {
 				why = h.refuse(from, below, s.test)
 			} else {

@@ -4,14 +4,22 @@ package plugins
 
 import (
 	"github.com/keyturn/keyturn/internal/audit"
+	auditfile "github.com/keyturn/keyturn/internal/audit/file"
 	"github.com/keyturn/keyturn/internal/auth"
 	"github.com/keyturn/keyturn/internal/engine"
+	enginecubbyhole "github.com/keyturn/keyturn/internal/engine/cubbyhole"
 	enginekv "github.com/keyturn/keyturn/internal/engine/kv"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/storage"
 )
 
+// StorageDrivers is every storage driver.
+var StorageDrivers = []storage.Driver{}
+
 // AuditDevices is every kind of audit device.
-var AuditDevices = []audit.Type{}
+var AuditDevices = []audit.Type{
+	auditfile.Type,
+}
 
 // AuthMethods is every login method.
 var AuthMethods = []auth.Type{}
@@ -21,5 +29,6 @@ var RotationProviders = []rotation.Provider{}
 
 // Engines is every secrets engine.
 var Engines = []engine.Type{
+	enginecubbyhole.Type,
 	enginekv.Type,
 }
