@@ -8,12 +8,14 @@ import (
 	"testing"
 )
 
-// TestInterfaces finds interfaces that only one type satisfies. An unexported
-// interface of one method, at who needs it, is free.
-func TestInterfaces(t *testing.T) { report(t, checkInterfaces(tree(t))) }
+// TestInterfaces finds interfaces that only one type satisfies. Free are an
+// unexported interface of one method, at who needs it, and what a contract of
+// ARCHITECTURE.md's table asks of its implementations, while the first is alone.
+func TestInterfaces(t *testing.T) { report(t, checkInterfaces(readHouse(t), tree(t))) }
 
-func checkInterfaces(all []*source) []finding {
+func checkInterfaces(h *house, all []*source) []finding {
 	type need struct {
+		dir     string
 		at      finding
 		methods []string
 	}
@@ -25,7 +27,7 @@ func checkInterfaces(all []*source) []finding {
 		}
 		for name, methods := range interfaces(s) {
 			if len(methods) > 1 || ast.IsExported(name.Name) {
-				needs[s.dir+"."+name.Name] = need{s.found(name.Pos(), "interface %s has one implementation: use the concrete type, a function, or an unexported one-method need", name.Name), methods}
+				needs[s.dir+"."+name.Name] = need{s.dir, s.found(name.Pos(), "interface %s has one implementation: use the concrete type, a function, or an unexported one-method need", name.Name), methods}
 			}
 		}
 		for _, f := range s.funcs() {
@@ -41,17 +43,23 @@ func checkInterfaces(all []*source) []finding {
 	var found []finding
 	for _, name := range slices.Sorted(maps.Keys(needs)) {
 		n := needs[name]
-		impl := 0
-		for _, methods := range has {
+		var impl []string
+		for of, methods := range has {
 			if !slices.ContainsFunc(n.methods, func(m string) bool { return !methods[m] }) {
-				impl++
+				impl = append(impl, of)
 			}
 		}
-		if impl == 1 {
+		if len(impl) == 1 && !h.asks(n.dir, impl[0]) {
 			found = append(found, n.at)
 		}
 	}
 	return found
+}
+
+// asks says whether dir is a contract and the type stands in a folder below it.
+func (h *house) asks(dir, typ string) bool {
+	contract := h.contracts[strings.TrimPrefix(dir, "internal/")]
+	return contract != "" && strings.HasPrefix(typ, dir+"/")
 }
 
 // interfaces returns the method names of each interface with methods.
@@ -81,7 +89,24 @@ func interfaces(s *source) map[*ast.Ident][]string {
 	return all
 }
 
+func TestCheckInterfacesSparesContracts(t *testing.T) {
+	h := sampleHouse(t)
+	contract := sample(t, "internal/storage/s.go", "package storage\ntype Store interface {\nM()\n}")
+	driver := sample(t, "internal/storage/pebble/p.go", "package pebble\ntype store struct{}\nfunc (store) M() {}")
+	elsewhere := sample(t, "internal/lease/l.go", "package lease\ntype l struct{}\nfunc (l) M() {}")
+	beside := sample(t, "internal/storage/t.go", "package storage\ntype l struct{}\nfunc (l) M() {}")
+	if got := checkInterfaces(h, []*source{contract, driver}); len(got) != 0 {
+		t.Errorf("a contract and its first driver: got %v", got)
+	}
+	for _, s := range []*source{elsewhere, beside} {
+		if got := checkInterfaces(h, []*source{contract, s}); len(got) != 1 {
+			t.Errorf("a contract that only %s satisfies: got %v, want one finding", s.path, got)
+		}
+	}
+}
+
 func TestCheckInterfacesFinds(t *testing.T) {
+	h := sampleHouse(t)
 	for name, tt := range map[string]struct {
 		text string
 		want int
@@ -94,7 +119,7 @@ func TestCheckInterfacesFinds(t *testing.T) {
 		"in part":                {"type I interface{ M(); N() }\ntype a struct{}\nfunc (a) M() {}", 0},
 	} {
 		s := sample(t, "internal/x/x.go", "package x\n"+strings.ReplaceAll(tt.text, "; ", "\n"))
-		if got := checkInterfaces([]*source{s}); len(got) != tt.want {
+		if got := checkInterfaces(h, []*source{s}); len(got) != tt.want {
 			t.Errorf("%s: got %v, want %d findings", name, got, tt.want)
 		}
 	}

@@ -24,7 +24,7 @@ var spellings = []spelling{
 	{`\bioutil\.`, "os or io", nil},
 	{`\bhttp\.(DefaultClient|DefaultTransport|Get|Post|PostForm|Head)\b`, "outbound's dialer on the server, a client with a timeout elsewhere", []string{"tests"}},
 	{`\bhttp\.(Handle|HandleFunc|DefaultServeMux)\b`, "a ServeMux of your own", nil},
-	{`\bos\.Exit\(`, "return a code to main", []string{"main"}},
+	{`\bos\.Exit\(`, "return a code to main", []string{"main", "tests"}},
 	{`\bslog\.(Debug|Info|Warn|Error)(Context)?\(`, "the *slog.Logger that you were given", nil},
 	{`\blog\.(Print|Fatal|Panic)(f|ln)?\(`, "the *slog.Logger that you were given, or an error", nil},
 	{`\bunsafe\.`, "safe Go", nil},

@@ -10,11 +10,15 @@ import (
 	enginecubbyhole "github.com/keyturn/keyturn/internal/engine/cubbyhole"
 	enginekv "github.com/keyturn/keyturn/internal/engine/kv"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
+	rotationrecipe "github.com/keyturn/keyturn/internal/engine/rotation/recipe"
 	"github.com/keyturn/keyturn/internal/storage"
+	storagememory "github.com/keyturn/keyturn/internal/storage/memory"
 )
 
 // StorageDrivers is every storage driver.
-var StorageDrivers = []storage.Driver{}
+var StorageDrivers = []storage.Driver{
+	storagememory.Driver,
+}
 
 // AuditDevices is every kind of audit device.
 var AuditDevices = []audit.Type{
@@ -25,7 +29,9 @@ var AuditDevices = []audit.Type{
 var AuthMethods = []auth.Type{}
 
 // RotationProviders is every provider of keys.
-var RotationProviders = []rotation.Provider{}
+var RotationProviders = []rotation.Provider{
+	rotationrecipe.Provider,
+}
 
 // Engines is every secrets engine.
 var Engines = []engine.Type{
