@@ -1,0 +1,26 @@
+// Command keyturn is the server, the command line, the agent and the rotation
+// engine in one binary.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/keyturn/keyturn/internal/cli"
+)
+
+func main() { os.Exit(run()) }
+
+// run is the program; the first signal to stop cancels what runs, a second ends
+// it at once.
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return cli.Main(ctx, os.Args, cli.Env{
+		Stdin:  os.Stdin,
+		Stdout: os.Stdout,
+		Stderr: os.Stderr,
+	})
+}

@@ -1,0 +1,129 @@
+// Package cli is the command line: one literal tree of commands over Vault's
+// HTTP API.
+//
+// Grammar, output and exit codes are those of Vault's own command line, so that
+// scripts written for it run unchanged, whatever name the binary is started
+// under: 0 is success, 1 a mistake made here (flags, files, input), 2 an answer
+// from the server that is not success. Results go to standard output, everything
+// else to standard error.
+//
+// Nothing here holds state between two calls of [Main]: a tree of commands, with
+// the variables its flags write to, is built for each.
+package cli
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// A Hook runs a command that lives in another package and parses its own
+// flags. It returns the exit code.
+type Hook func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int
+
+// Env is what the command line touches of the process around it. The API client
+// and the token helper read the process's own environment besides Getenv: the
+// names of Vault's variables that concern connections.
+type Env struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Getenv         func(string) string // nil: the process's
+	Layout         int                 // the number of the storage layout, for version
+	Server, Demo   Hook                // nil: this binary was built without
+}
+
+// The exit codes.
+const (
+	exitOK     = 0
+	exitLocal  = 1
+	exitRemote = 2
+)
+
+// Main runs the command that args name; args[0] is the program. It returns the
+// exit code.
+func Main(ctx context.Context, args []string, env Env) int {
+	name := "keyturn"
+	if len(args) > 0 {
+		name = strings.TrimSuffix(filepath.Base(args[0]), ".exe")
+		args = args[1:]
+	}
+	if env.Getenv == nil {
+		env.Getenv = os.Getenv
+	}
+	if env.Stdin == nil {
+		env.Stdin = strings.NewReader("")
+	}
+	return run(ctx, program{name: name, env: env, root: tree(env)}, args)
+}
+
+// A program is one started command line.
+type program struct {
+	name string
+	env  Env
+	root *command
+}
+
+// run finds the command, parses its flags and calls it.
+func run(ctx context.Context, p program, args []string) int {
+	switch first(args) {
+	case "-v", "-version", "--version":
+		args = []string{"version"}
+	case "help":
+		args = append(args[1:len(args):len(args)], "-h")
+	}
+	path, rest, err := p.root.find(args)
+	c := path[len(path)-1]
+	s := &session{name: p.name, line: lineOf(p.name, path), env: p.env}
+	if err != nil {
+		return s.report(err)
+	}
+	if c.hook != nil {
+		return c.hook(ctx, rest, p.env.Stdin, p.env.Stdout, p.env.Stderr)
+	}
+	if c.run == nil {
+		return s.listCommands(c, rest)
+	}
+	s.flags = newFlags(c, s)
+	asked, err := s.prepare(c, rest)
+	if asked {
+		return s.print(s.usage(c, s.flags))
+	}
+	if err == nil {
+		err = c.run(ctx, s)
+	}
+	return s.report(err)
+}
+
+// listCommands answers a group that was named without one of its commands.
+func (s *session) listCommands(c *command, rest []string) int {
+	switch first(rest) {
+	case "-h", "-help", "--help":
+		return s.print(s.usage(c, nil))
+	}
+	io.WriteString(s.env.Stderr, s.usage(c, nil))
+	return exitLocal
+}
+
+// print writes text to standard output.
+func (s *session) print(text string) int {
+	if _, err := io.WriteString(s.env.Stdout, text); err != nil {
+		return exitLocal
+	}
+	return exitOK
+}
+
+func first(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}
+
+func lineOf(name string, path []*command) string {
+	for _, c := range path[1:] {
+		name += " " + c.name
+	}
+	return name
+}

@@ -1,0 +1,199 @@
+package cli
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/hashicorp/vault/api/cliconfig"
+
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// A session is one command being run: what was typed, and the client that it
+// makes when it first needs one.
+type session struct {
+	name   string // the program, as it was started
+	line   string // the program and the command
+	env    Env
+	args   []string
+	flags  *flags
+	opt    options
+	client *api.Client
+}
+
+// options are the flags that all commands share.
+type options struct {
+	format, field string
+
+	address, agentAddress, tlsServerName        string
+	caFile, caFolder, clientCert, clientKeyFile string
+	namespace, wrapTTL                          string
+	headers                                     map[string]string
+	mfa                                         []string
+	skipVerify, noRedirects, policyOverride     bool
+	asCurl, asPolicy, noPrompt                  bool
+}
+
+// declare adds the HTTP flags.
+func (o *options) declare(f *flags) {
+	f.String(&o.address, "address", "url", "the server's address (also VAULT_ADDR; https://127.0.0.1:8200 by default)")
+	f.String(&o.agentAddress, "agent-address", "url", "an agent's address, used in place of the server's (also VAULT_AGENT_ADDR)")
+	f.String(&o.caFile, "ca-cert", "file", "PEM file with the authority that signed the server's certificate (also VAULT_CACERT)")
+	f.String(&o.caFolder, "ca-path", "folder", "folder of such files (also VAULT_CAPATH)")
+	f.String(&o.clientCert, "client-cert", "file", "PEM certificate to show to the server (also VAULT_CLIENT_CERT)")
+	f.String(&o.clientKeyFile, "client-key", "file", "PEM key of that certificate (also VAULT_CLIENT_KEY)")
+	f.String(&o.tlsServerName, "tls-server-name", "name", "the name that the server's certificate must have (also VAULT_TLS_SERVER_NAME)")
+	f.Bool(&o.skipVerify, "tls-skip-verify", "do not check the server's certificate (also VAULT_SKIP_VERIFY)")
+	f.Bool(&o.noRedirects, "disable-redirects", "do not follow a redirect (also VAULT_DISABLE_REDIRECTS)")
+	f.String(&o.namespace, "namespace", "path", "the namespace of the request (also VAULT_NAMESPACE); short: -ns")
+	f.Alias("ns", "namespace")
+	f.Pairs(&o.headers, "header", "a header to add to the requests")
+	f.List(&o.mfa, "mfa", "value", "a second factor for the request (also VAULT_MFA)")
+	f.Bool(&o.policyOverride, "policy-override", "override soft-mandatory policies")
+	f.TTL(&o.wrapTTL, "wrap-ttl", "wrap the answer: get a single-use token for it that lives this long (also VAULT_WRAP_TTL)")
+	f.Bool(&o.asCurl, "output-curl-string", "print the request as a curl command and do not send it")
+	f.Bool(&o.asPolicy, "output-policy", "print a policy that allows the request and do not send it")
+	f.Bool(&o.noPrompt, "non-interactive", "never ask; fail where an answer is missing")
+}
+
+// connect returns the session's client. The API library reads the environment,
+// flags come over it, and the token is VAULT_TOKEN or the token helper's.
+func (s *session) connect() (*api.Client, error) {
+	if s.client != nil {
+		return s.client, nil
+	}
+	config, err := s.opt.config(s.env.Getenv)
+	if err != nil {
+		return nil, local(err, "configuring the client")
+	}
+	client, err := api.NewClient(config)
+	if err != nil {
+		return nil, local(err, "configuring the client")
+	}
+	held, err := s.heldToken()
+	if err != nil {
+		return nil, err
+	}
+	if client.ClearToken(); !held.Empty() {
+		client.SetToken(held.RevealString())
+	}
+	if err := s.opt.configure(client, s.env.Getenv); err != nil {
+		return nil, err
+	}
+	s.client = client
+	return client, nil
+}
+
+// config is the connection that the environment and the flags describe.
+func (o *options) config(getenv func(string) string) (*api.Config, error) {
+	config := api.DefaultConfig()
+	if config.Error != nil {
+		return nil, config.Error
+	}
+	if address := getenv("VAULT_ADDR"); address != "" {
+		config.Address = address
+	}
+	if o.address != "" {
+		config.Address, config.AgentAddress = o.address, ""
+	}
+	if o.agentAddress != "" {
+		config.AgentAddress = o.agentAddress
+	}
+	config.DisableRedirects = config.DisableRedirects || o.noRedirects
+	config.OutputCurlString, config.OutputPolicy = o.asCurl, o.asPolicy
+	if getenv("VAULT_MAX_RETRIES") == "" {
+		config.MaxRetries = 0 // a person, or a script that has its own loop, is waiting
+	}
+	given := api.TLSConfig{CACert: o.caFile, CAPath: o.caFolder, ClientCert: o.clientCert,
+		ClientKey: o.clientKeyFile, TLSServerName: o.tlsServerName, Insecure: o.skipVerify}
+	if o.caFile != "" || o.caFolder != "" || o.clientCert != "" || o.clientKeyFile != "" || o.tlsServerName != "" || o.skipVerify {
+		return config, config.ConfigureTLS(&given)
+	}
+	return config, nil
+}
+
+// configure sets what goes with each request.
+func (o *options) configure(client *api.Client, getenv func(string) string) error {
+	namespace := o.namespace
+	if namespace == "" {
+		namespace = getenv("VAULT_NAMESPACE")
+	}
+	if namespace != "" {
+		client.SetNamespace(strings.Trim(namespace, "/") + "/")
+	}
+	for key, value := range o.headers {
+		if strings.HasPrefix(strings.ToLower(key), "x-vault-") {
+			return usagef("-header: %s: headers that begin with X-Vault- have their own flags", key)
+		}
+		client.AddHeader(key, value)
+	}
+	if len(o.mfa) > 0 {
+		client.SetMFACreds(o.mfa)
+	}
+	if o.policyOverride {
+		client.SetPolicyOverride(true)
+	}
+	wrap := o.wrapTTL
+	if wrap == "" {
+		wrap = getenv("VAULT_WRAP_TTL")
+	}
+	client.SetWrappingLookupFunc(func(operation, path string) string {
+		if wrap == "" && path == "sys/wrapping/wrap" && (operation == http.MethodPut || operation == http.MethodPost) {
+			return api.DefaultWrappingTTL
+		}
+		return wrap
+	})
+	return nil
+}
+
+// heldToken is the token that requests carry; empty when there is none.
+func (s *session) heldToken() (secret.Value, error) {
+	if held := s.env.Getenv("VAULT_TOKEN"); held != "" {
+		return secret.Text(held), nil
+	}
+	helper, err := cliconfig.DefaultTokenHelper()
+	if err != nil {
+		return secret.Value{}, local(err, "finding the token helper")
+	}
+	held, err := helper.Get()
+	return secret.Text(strings.TrimSpace(held)), local(err, "reading the token from %s", helper.Path())
+}
+
+// aside makes a request that is not the one the user asked for: it is sent even
+// when the user's is only to be printed, and is not wrapped.
+func (s *session) aside(client *api.Client, request func() error) error {
+	wrap := client.CurrentWrappingLookupFunc()
+	client.SetWrappingLookupFunc(func(string, string) string { return "" })
+	client.SetOutputCurlString(false)
+	client.SetOutputPolicy(false)
+	defer func() {
+		client.SetWrappingLookupFunc(wrap)
+		client.SetOutputCurlString(s.opt.asCurl)
+		client.SetOutputPolicy(s.opt.asPolicy)
+	}()
+	return request()
+}
+
+// fields sends a GET whose answer is an object without the usual envelope.
+func (s *session) fields(ctx context.Context, client *api.Client, path string) (map[string]any, error) {
+	response, err := client.RawRequestWithContext(ctx, client.NewRequest(http.MethodGet, "/v1/"+path))
+	return object(response, err)
+}
+
+// object decodes such an answer.
+func object(response *api.Response, err error) (map[string]any, error) {
+	if response != nil {
+		defer response.Body.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	var fields map[string]any
+	err = response.DecodeJSON(&fields)
+	return fields, err
+}
+
+// cleanPath is a path as the API wants it: without slashes at its ends.
+func cleanPath(path string) string { return strings.Trim(strings.TrimSpace(path), "/") }

@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"slices"
+	"strings"
+)
+
+// A command is a leaf of the tree, with run or hook, or a group, with sub.
+type command struct {
+	name     string
+	short    string // one line, for the list of commands
+	args     string // the arguments as usage shows them: "PATH [K=V ...]"
+	min, max int    // how many arguments; max below zero: any number
+	long     string
+	examples []example
+	flags    func(*flags) // the command's own flags
+	local    bool         // talks to no server: has no HTTP flags
+	fields   bool         // has -field
+	run      func(context.Context, *session) error
+	hook     Hook
+	sub      []*command
+}
+
+// An example is a line that works as it stands, and what it does. Lines are
+// written with the name keyturn; usage shows the name that was typed.
+type example struct{ what, line string }
+
+// find follows args down the tree and returns the commands passed, the root
+// first, and the arguments that are left.
+func (c *command) find(args []string) ([]*command, []string, error) {
+	path := []*command{c}
+	for len(c.sub) > 0 && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		i := slices.IndexFunc(c.sub, func(sub *command) bool { return sub.name == args[0] })
+		if i < 0 {
+			return path, args, c.unknown(args[0])
+		}
+		c, args = c.sub[i], args[1:]
+		path = append(path, c)
+	}
+	return path, args, nil
+}
+
+// unknown is the error for a name that is no command of c, with the nearest that
+// is.
+func (c *command) unknown(name string) error {
+	err := usagef("there is no command %q", name)
+	best, distance := "", 3
+	for _, sub := range c.sub {
+		if d := editDistance(name, sub.name); d < distance {
+			best, distance = sub.name, d
+		}
+	}
+	if best != "" {
+		return hinted(err, "did you mean %q?", best)
+	}
+	return err
+}
+
+// prepare parses the flags and checks what came. It reports whether help was
+// asked for.
+func (s *session) prepare(c *command, args []string) (asked bool, err error) {
+	s.args, err = s.flags.parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return true, nil
+	case err != nil:
+		return false, usagef("%s", err)
+	}
+	if s.opt.format, err = chooseFormat(s.opt.format, s.env.Getenv("VAULT_FORMAT")); err != nil {
+		return false, err
+	}
+	switch n := len(s.args); {
+	case n < c.min:
+		return false, usagef("not enough arguments: expected %s, got %d", c.args, n)
+	case c.max >= 0 && n > c.max:
+		return false, usagef("too many arguments: expected %s, got %d", c.expected(), n)
+	}
+	return false, nil
+}
+
+func (c *command) expected() string {
+	if c.args == "" {
+		return "none"
+	}
+	return c.args
+}
+
+// editDistance is the number of letters to insert, delete or change to turn a
+// into b.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		corner := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := corner
+			if a[i] != b[j] {
+				cost++
+			}
+			corner = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

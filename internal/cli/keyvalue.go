@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode/utf8"
+)
+
+// A dataParser turns arguments into the fields of a request, by Vault's rules:
+//
+//	key=value     split at the first equal sign; the value stays text
+//	key=@file     the value is the file's content, all of it
+//	key=\@text    the value begins with an at sign
+//	key=-         the value is standard input, all of it
+//	@file         the file is a JSON object of fields
+//	-             standard input is a JSON object of fields
+//
+// A key given twice becomes a list. Standard input can be used once. What is not
+// UTF-8 is refused: JSON would store something else.
+type dataParser struct {
+	stdin io.Reader
+	used  bool
+	data  map[string]any
+}
+
+// parseData is a dataParser's work in one call. It never returns a nil map
+// without an error.
+func parseData(stdin io.Reader, args []string) (map[string]any, error) {
+	p := dataParser{stdin: stdin, data: map[string]any{}}
+	for i, arg := range args {
+		if err := p.add(arg); err != nil {
+			return nil, usageError{fmt.Errorf("argument %d: %w", i+1, err)}
+		}
+	}
+	return p.data, nil
+}
+
+func (p *dataParser) add(arg string) error {
+	switch {
+	case arg == "-":
+		b, err := p.readStdin()
+		if err != nil {
+			return err
+		}
+		return p.addObject(b, "standard input")
+	case strings.HasPrefix(arg, "@"):
+		b, err := os.ReadFile(arg[1:])
+		if err != nil {
+			return err
+		}
+		return p.addObject(b, arg[1:])
+	}
+	key, text, ok := strings.Cut(arg, "=")
+	if !ok {
+		return errors.New("it is not of the form key=value")
+	}
+	if key == "" {
+		return errors.New("there is no key before the equal sign")
+	}
+	value, err := p.value(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	if !utf8.ValidString(key) || !utf8.ValidString(value) {
+		return fmt.Errorf("%s is not UTF-8 text, which JSON cannot carry; encode it, as with base64", strings.ToValidUTF8(key, "?"))
+	}
+	p.put(key, value)
+	return nil
+}
+
+// value is what the text after an equal sign stands for.
+func (p *dataParser) value(text string) (string, error) {
+	switch {
+	case text == "-":
+		b, err := p.readStdin()
+		return string(b), err
+	case strings.HasPrefix(text, "@"):
+		b, err := os.ReadFile(text[1:])
+		return string(b), err
+	case strings.HasPrefix(text, `\@`):
+		return text[1:], nil
+	}
+	return text, nil
+}
+
+func (p *dataParser) readStdin() ([]byte, error) {
+	if p.used {
+		return nil, errors.New("standard input was read by an earlier argument")
+	}
+	p.used = true
+	return io.ReadAll(p.stdin)
+}
+
+// addObject takes the fields of a JSON object; numbers keep all their digits.
+func (p *dataParser) addObject(b []byte, from string) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	var object map[string]any
+	err := d.Decode(&object)
+	if _, other := errors.AsType[*json.UnmarshalTypeError](err); other || err == nil && object == nil {
+		return fmt.Errorf("%s is JSON, but no object", from)
+	}
+	if err != nil {
+		return fmt.Errorf("%s is no JSON object: %w", from, err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return fmt.Errorf("%s has more than one JSON object", from)
+	}
+	for key, value := range object {
+		p.put(key, value)
+	}
+	return nil
+}
+
+func (p *dataParser) put(key string, value any) {
+	old, again := p.data[key]
+	if !again {
+		p.data[key] = value
+		return
+	}
+	if list, ok := old.([]any); ok {
+		p.data[key] = append(list, value)
+		return
+	}
+	p.data[key] = []any{old, value}
+}
+
+// query turns fields into the parameters of a request without a body.
+func query(data map[string]any) map[string][]string {
+	q := map[string][]string{}
+	for key, value := range data {
+		list, ok := value.([]any)
+		if !ok {
+			list = []any{value}
+		}
+		for _, v := range list {
+			q[key] = append(q[key], fmt.Sprint(v))
+		}
+	}
+	return q
+}

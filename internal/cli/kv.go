@@ -1,0 +1,234 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/vault/api"
+)
+
+func kvCommand() *command {
+	return &command{
+		name: "kv", short: "Store and read secrets by key, with their versions",
+		long: "Works with key-value engines of version 1 and 2; which of them is mounted is\nfound out by itself. A path begins with the mount, or -mount names it.",
+		sub: []*command{
+			kvGet(), kvPut(), kvPatch(), kvList(), kvDelete(),
+			kvUndelete(), kvDestroy(), kvRollback(), kvMetadata(), kvEnableVersioning(),
+		},
+	}
+}
+
+// A kvPath is where a secret is: its mount, with a slash at the end, its path
+// below it, and the version of the engine.
+type kvPath struct {
+	mount, rest string
+	versioned   bool
+}
+
+// api is the path to use in requests; kind is one of version 2's: data,
+// metadata, delete, undelete, destroy.
+func (p kvPath) api(kind string) string {
+	if !p.versioned {
+		return cleanPath(p.mount + p.rest)
+	}
+	return cleanPath(p.mount + kind + "/" + p.rest)
+}
+
+// mountFlag declares -mount.
+func mountFlag(f *flags, mount *string) {
+	f.String(mount, "mount", "path", "where the engine is mounted; the argument is then the path below it")
+}
+
+// connectKV is connect and finding out which engine path belongs to.
+func (s *session) connectKV(ctx context.Context, mount, path string) (*api.Client, kvPath, error) {
+	client, err := s.connect()
+	if err != nil {
+		return nil, kvPath{}, err
+	}
+	path, mount = cleanPath(path), cleanPath(mount)
+	asked := path
+	if mount != "" {
+		asked = mount
+	}
+	var found *api.Secret
+	err = s.aside(client, func() error {
+		found, err = client.Logical().ReadWithContext(ctx, "sys/internal/ui/mounts/"+asked)
+		return err
+	})
+	if err != nil {
+		return nil, kvPath{}, mountHint(remote(err, "finding the engine at %s", asked), err)
+	}
+	p := kvPath{mount: mount + "/"}
+	if found == nil { // a server that does not tell: version 1
+		if mount == "" {
+			p.mount = ""
+		}
+		p.rest = path
+		return client, p, nil
+	}
+	if text, ok := found.Data["path"].(string); ok {
+		p.mount = cleanPath(text) + "/"
+	}
+	if p.rest = path; mount == "" {
+		p.rest = strings.TrimPrefix(strings.TrimPrefix(path+"/", p.mount), "/")
+		p.rest = cleanPath(p.rest)
+	}
+	if given, ok := found.Data["options"].(map[string]any); ok {
+		p.versioned = given["version"] == "2"
+	}
+	return client, p, nil
+}
+
+func mountHint(err, cause error) error {
+	var answer *api.ResponseError
+	if errors.As(cause, &answer) && answer.StatusCode == http.StatusForbidden {
+		return hinted(err, "nothing is mounted there, or no policy of the token allows anything below it.")
+	}
+	return err
+}
+
+// versionedOnly refuses what version 1 cannot do.
+func (p kvPath) versionedOnly(what string) error {
+	if p.versioned {
+		return nil
+	}
+	return hinted(refusal{exitLocal, "Error: " + what + " needs version 2 of the key-value engine; at " + p.mount + " version 1 is mounted"},
+		"the command \"kv enable-versioning %s\" upgrades it.", p.mount)
+}
+
+func kvGet() *command {
+	var mount string
+	var version int
+	return &command{
+		name: "get", short: "Read a secret", args: "PATH", min: 1, max: 1, fields: true,
+		long: "Reads a secret, in version 2 its newest version.",
+		examples: []example{
+			{"Read a secret:", "keyturn kv get static/stripe/production"},
+			{"Print one value of it:", "keyturn kv get -field=api_key static/stripe/production"},
+			{"Read an older version, naming the mount:", "keyturn kv get -mount=static -version=1 stripe/production"},
+		},
+		flags: func(f *flags) {
+			mountFlag(f, &mount)
+			f.Int(&version, "version", "the version to read; 0 is the newest (version 2 only)")
+		},
+		run: func(ctx context.Context, s *session) error {
+			client, p, err := s.connectKV(ctx, mount, s.args[0])
+			if err != nil {
+				return err
+			}
+			params := map[string][]string{}
+			if p.versioned && version > 0 {
+				params["version"] = []string{strconv.Itoa(version)}
+			}
+			path := p.api("data")
+			sec, err := client.Logical().ReadWithDataWithContext(ctx, path, params)
+			if err != nil {
+				return remote(err, "reading %s", path)
+			}
+			if sec == nil {
+				return nothingAt("%s", path)
+			}
+			return s.showKV(sec, p)
+		},
+	}
+}
+
+// showKV prints a secret that was read: in version 2 with its metadata, and
+// with what the engine says of its rotation.
+func (s *session) showKV(sec *api.Secret, p kvPath) error {
+	metadata, ok := sec.Data["metadata"].(map[string]any)
+	if !p.versioned || !ok || sec.WrapInfo != nil {
+		return s.showPlainKV(sec)
+	}
+	values, _ := sec.Data["data"].(map[string]any)
+	if s.opt.field != "" {
+		if values == nil {
+			return refusal{exitRemote, "No data found at " + p.api("data")}
+		}
+		return s.showField(&api.Secret{Data: values})
+	}
+	s.warn(sec.Warnings)
+	if done, err := s.encode(sec); done {
+		return err
+	}
+	parts := []string{section("Secret Path", p.api("data")+"\n"), section("Metadata", pairTable(dataPairs(metadata)))}
+	extra := map[string]any{}
+	for key, value := range sec.Data {
+		if key != "data" && key != "metadata" {
+			extra[key] = value
+		}
+	}
+	if len(extra) > 0 {
+		parts = append(parts, section("Rotation", pairTable(dataPairs(extra))))
+	}
+	if values != nil {
+		parts = append(parts, section("Data", pairTable(dataPairs(values))))
+	}
+	return s.write(strings.Join(parts, "\n"))
+}
+
+func (s *session) showPlainKV(sec *api.Secret) error {
+	if s.opt.field != "" || s.opt.format != "table" || sec.WrapInfo != nil {
+		return s.show(sec)
+	}
+	s.warn(sec.Warnings)
+	return s.write(section("Data", pairTable(dataPairs(sec.Data))))
+}
+
+// showWritten prints the answer to a write: the path and the new version's
+// metadata, or for version 1 that it succeeded.
+func (s *session) showWritten(sec *api.Secret, path string) error {
+	if sec == nil || len(sec.Data) == 0 || s.opt.field != "" || s.opt.format != "table" {
+		return s.done(sec, "Success! Data written to: %s", path)
+	}
+	s.warn(sec.Warnings)
+	return s.write(section("Secret Path", path+"\n") + "\n" + section("Metadata", pairTable(dataPairs(sec.Data))))
+}
+
+func kvList() *command {
+	var mount string
+	return &command{
+		name: "list", short: "List the names under a path", args: "PATH", max: 1,
+		long: "Lists the names under a path. A name that ends in a slash has more below it.\nIt shows no values.",
+		examples: []example{
+			{"List the secrets of a mount:", "keyturn kv list static"},
+			{"The same with the mount named:", "keyturn kv list -mount=static"},
+		},
+		flags: func(f *flags) { mountFlag(f, &mount) },
+		run: func(ctx context.Context, s *session) error {
+			if mount == "" && len(s.args) == 0 {
+				return usagef("not enough arguments: name the path, or the mount with -mount")
+			}
+			client, p, err := s.connectKV(ctx, mount, first(s.args))
+			if err != nil {
+				return err
+			}
+			return s.list(ctx, client, p.api("metadata"))
+		},
+	}
+}
+
+func kvEnableVersioning() *command {
+	return &command{
+		name: "enable-versioning", short: "Turn version 1 of the engine into version 2", args: "MOUNT", min: 1, max: 1,
+		long:     "Makes a mount of version 1 keep versions. What is stored stays.",
+		examples: []example{{"Upgrade a mount:", "keyturn kv enable-versioning secret"}},
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			mount := cleanPath(s.args[0])
+			_, err = client.Logical().WriteWithContext(ctx, "sys/mounts/"+mount+"/tune", map[string]any{
+				"options": map[string]any{"version": "2"},
+			})
+			if err != nil {
+				return remote(err, "tuning the secrets engine at %s/", mount)
+			}
+			return s.say("Success! Tuned the secrets engine at: %s/", mount)
+		},
+	}
+}

@@ -1,0 +1,209 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// casFlag declares -cas.
+func casFlag(f *flags, cas *int) {
+	f.Int(cas, "cas", "write only while this is the current version; 0: only while there is none (version 2 only)")
+}
+
+func kvPut() *command {
+	var mount string
+	var cas int
+	return &command{
+		name: "put", short: "Write a secret", args: "PATH K=V ...", min: 1, max: -1, fields: true,
+		long: "Writes a secret, replacing all its values; version 2 keeps the old version.\n" + dataHelp,
+		examples: []example{
+			{"Write a secret:", "keyturn kv put static/stripe/production api_key=sk_live_1 rotated_at=2026-03-09T00:00:00Z"},
+			{"Take a value from a file:", "keyturn kv put -mount=static tls/site key=@site.key"},
+			{"Write only if the newest version is 3:", "keyturn kv put -cas=3 static/stripe/production api_key=sk_live_2"},
+		},
+		flags: func(f *flags) { mountFlag(f, &mount); casFlag(f, &cas) },
+		run: func(ctx context.Context, s *session) error {
+			data, err := s.values()
+			if err != nil {
+				return err
+			}
+			client, p, err := s.connectKV(ctx, mount, s.args[0])
+			if err != nil {
+				return err
+			}
+			body := data
+			if p.versioned {
+				body = versionedBody(data, cas, s.flags.given("cas"))
+			} else if s.flags.given("cas") {
+				return p.versionedOnly("-cas")
+			}
+			path := p.api("data")
+			sec, err := client.Logical().WriteWithContext(ctx, path, body)
+			if err != nil {
+				return remote(err, "writing data to %s", path)
+			}
+			return s.showWritten(sec, path)
+		},
+	}
+}
+
+// values are the fields that the arguments after the path give.
+func (s *session) values() (map[string]any, error) {
+	data, err := parseData(s.env.Stdin, s.args[1:])
+	if err == nil && len(data) == 0 {
+		err = usagef("there is no data to write to %s: give key=value", s.args[0])
+	}
+	return data, err
+}
+
+// versionedBody is what version 2 wants to be written.
+func versionedBody(data map[string]any, cas int, useCAS bool) map[string]any {
+	options := map[string]any{}
+	if useCAS {
+		options["cas"] = cas
+	}
+	return map[string]any{"data": data, "options": options}
+}
+
+func kvPatch() *command {
+	var mount, method string
+	var cas int
+	var remove []string
+	return &command{
+		name: "patch", short: "Change some values of a secret", args: "PATH K=V ...", min: 1, max: -1, fields: true,
+		long: "Writes a new version with some values changed; the others stay. Version 2 only.\n" + dataHelp,
+		examples: []example{
+			{"Change one value:", "keyturn kv patch static/stripe/production api_key=sk_live_2"},
+			{"Take one value away:", "keyturn kv patch -remove-data=note static/stripe/production"},
+		},
+		flags: func(f *flags) {
+			mountFlag(f, &mount)
+			casFlag(f, &cas)
+			f.String(&method, "method", "name", "patch: the server merges; rw: read here, then write; by default patch, and rw where it is not possible")
+			f.List(&remove, "remove-data", "key", "a value to take away")
+		},
+		run: func(ctx context.Context, s *session) error {
+			data, err := parseData(s.env.Stdin, s.args[1:])
+			if err != nil {
+				return err
+			}
+			if len(data) == 0 && len(remove) == 0 {
+				return usagef("there is nothing to change: give key=value or -remove-data")
+			}
+			if !slices.Contains([]string{"", "patch", "rw"}, method) {
+				return usagef("-method: unknown method %q; use patch or rw", method)
+			}
+			client, p, err := s.connectKV(ctx, mount, s.args[0])
+			if err == nil {
+				err = p.versionedOnly("kv patch")
+			}
+			if err != nil {
+				return err
+			}
+			change := kvChange{client, p.api("data"), data, remove, cas, s.flags.given("cas")}
+			sec, err := change.apply(ctx, method)
+			if err != nil {
+				return err
+			}
+			return s.showWritten(sec, change.path)
+		},
+	}
+}
+
+// A kvChange is a patch of a secret in version 2.
+type kvChange struct {
+	client *api.Client
+	path   string
+	set    map[string]any
+	remove []string
+	cas    int
+	useCAS bool
+}
+
+// apply patches by the method; none means patch, and read-then-write where the
+// token or the server does not have it.
+func (c kvChange) apply(ctx context.Context, method string) (*api.Secret, error) {
+	if method != "rw" {
+		sec, err := c.merge(ctx)
+		var answer *api.ResponseError
+		if !errors.As(err, &answer) || method == "patch" ||
+			answer.StatusCode != http.StatusForbidden && answer.StatusCode != http.StatusMethodNotAllowed {
+			return sec, err
+		}
+	}
+	return c.rewrite(ctx)
+}
+
+func (c kvChange) merge(ctx context.Context) (*api.Secret, error) {
+	data := map[string]any{}
+	for key, value := range c.set {
+		data[key] = value
+	}
+	for _, key := range c.remove {
+		data[key] = nil
+	}
+	sec, err := c.client.Logical().JSONMergePatch(ctx, c.path, versionedBody(data, c.cas, c.useCAS))
+	var answer *api.ResponseError
+	if errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
+		return nil, nothingAt("%s", c.path)
+	}
+	if err == nil && sec == nil {
+		return nil, nothingAt("%s", c.path)
+	}
+	return sec, remote(err, "writing data to %s", c.path)
+}
+
+// rewrite reads the newest version, changes it and writes it as the next one,
+// unless somebody was faster.
+func (c kvChange) rewrite(ctx context.Context) (*api.Secret, error) {
+	data, version, err := readVersion(ctx, c.client, c.path, nil)
+	if err != nil {
+		return nil, err
+	}
+	if c.useCAS {
+		version = c.cas
+	}
+	for key, value := range c.set {
+		data[key] = value
+	}
+	for _, key := range c.remove {
+		delete(data, key)
+	}
+	sec, err := c.client.Logical().WriteWithContext(ctx, c.path, versionedBody(data, version, true))
+	return sec, remote(err, "writing data to %s", c.path)
+}
+
+// readVersion returns the values and the number of a version that has some.
+func readVersion(ctx context.Context, client *api.Client, path string, params map[string][]string) (map[string]any, int, error) {
+	sec, err := client.Logical().ReadWithDataWithContext(ctx, path, params)
+	if err != nil {
+		return nil, 0, remote(err, "reading %s", path)
+	}
+	if sec == nil {
+		return nil, 0, nothingAt("%s", path)
+	}
+	version, err := versionOf(sec)
+	if err != nil {
+		return nil, 0, remote(err, "reading %s", path)
+	}
+	data, ok := sec.Data["data"].(map[string]any)
+	if !ok {
+		return nil, version, refusal{exitRemote, "No data found at " + path + ": that version is deleted"}
+	}
+	return data, version, nil
+}
+
+func versionOf(sec *api.Secret) (int, error) {
+	metadata, _ := sec.Data["metadata"].(map[string]any)
+	number, ok := metadata["version"].(json.Number)
+	if !ok {
+		return 0, errors.New("the answer does not say which version it is")
+	}
+	n, err := number.Int64()
+	return int(n), err
+}

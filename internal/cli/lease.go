@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+)
+
+func leaseCommand() *command {
+	return &command{
+		name: "lease", short: "Look up, renew and revoke leases",
+		long: "Works with leases: the terms on which credentials were issued.",
+		sub:  []*command{leaseLookup(), leaseRenew(), leaseRevoke()},
+	}
+}
+
+const anExampleLease = "database/creds/app-readonly/2f6a614c4e1a4ba0a3f1c9d2"
+
+func leaseLookup() *command {
+	return &command{
+		name: "lookup", short: "Show a lease", args: "LEASE_ID", min: 1, max: 1, fields: true,
+		long:     "Shows when a lease was issued and when it ends.",
+		examples: []example{{"Look at a lease:", "keyturn lease lookup " + anExampleLease}},
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			sec, err := client.Sys().LookupWithContext(ctx, s.args[0])
+			if err != nil {
+				return remote(err, "looking up lease %s", s.args[0])
+			}
+			if sec == nil {
+				return nothingAt("%s", s.args[0])
+			}
+			return s.show(sec)
+		},
+	}
+}
+
+func leaseRenew() *command {
+	var increment string
+	return &command{
+		name: "renew", short: "Renew a lease", args: "LEASE_ID", min: 1, max: 1, fields: true,
+		long: "Lets credentials live longer, within the limits of their role.",
+		examples: []example{
+			{"Renew a lease:", "keyturn lease renew " + anExampleLease},
+			{"Ask for an hour:", "keyturn lease renew -increment=1h " + anExampleLease},
+		},
+		flags: func(f *flags) {
+			f.TTL(&increment, "increment", "from now on, how much longer to live; the server may give less. Short: -i")
+			f.Alias("i", "increment")
+		},
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			body := map[string]any{"lease_id": s.args[0]}
+			if increment != "" {
+				body["increment"] = increment
+			}
+			sec, err := client.Logical().WriteWithContext(ctx, "sys/leases/renew", body)
+			if err != nil {
+				return remote(err, "renewing %s", s.args[0])
+			}
+			return s.done(sec, "Success! Renewed lease: %s", s.args[0])
+		},
+	}
+}
+
+// revokeFlags are what lease revoke takes.
+type revokeFlags struct{ prefix, force, sync bool }
+
+func leaseRevoke() *command {
+	var r revokeFlags
+	return &command{
+		name: "revoke", short: "Revoke a lease, or all below a path", args: "LEASE_ID | PREFIX", min: 1, max: 1,
+		long: "Ends a lease now: its credentials are taken back. Without -sync the command does\nnot wait for that; the server goes on trying until it succeeds.",
+		examples: []example{
+			{"Revoke a lease:", "keyturn lease revoke " + anExampleLease},
+			{"Revoke all credentials of a role and wait:", "keyturn lease revoke -prefix -sync database/creds/app-readonly"},
+			{"Forget the leases of a database that is gone:", "keyturn lease revoke -force -prefix database/creds"},
+		},
+		flags: func(f *flags) {
+			f.Bool(&r.prefix, "prefix", "the argument is a path: revoke every lease below it")
+			f.Bool(&r.force, "force", "with -prefix: forget the leases even if their credentials cannot be taken back; short: -f")
+			f.Alias("f", "force")
+			f.Bool(&r.sync, "sync", "wait until the credentials are taken back")
+		},
+		run: func(ctx context.Context, s *session) error {
+			path, body, success, err := r.request(s.args[0])
+			if err != nil {
+				return err
+			}
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			if r.force {
+				fmt.Fprint(s.env.Stderr, "WARNING! Credentials of leases that are forgotten may live on outside; nothing will\ntake them back.\n\n")
+			}
+			sec, err := client.Logical().WriteWithContext(ctx, path, body)
+			if err != nil {
+				return remote(err, "revoking %s", s.args[0])
+			}
+			return s.done(sec, "%s", success)
+		},
+	}
+}
+
+// request is the endpoint, the body and what to say when it succeeded.
+func (r revokeFlags) request(what string) (path string, body map[string]any, success string, err error) {
+	body = map[string]any{"sync": r.sync}
+	switch prefix := cleanPath(what); {
+	case r.force && !r.prefix:
+		return "", nil, "", usagef("-force needs -prefix: one lease cannot be forgotten")
+	case r.force:
+		return "sys/leases/revoke-force/" + prefix, map[string]any{}, "Success! Force revoked any leases with prefix: " + prefix, nil
+	case r.prefix:
+		path, success = "sys/leases/revoke-prefix/"+prefix, "Success! Revoked any leases with prefix: "+prefix
+	default:
+		body["lease_id"] = what
+		path, success = "sys/leases/revoke", "Success! Revoked lease: "+what
+	}
+	if !r.sync {
+		success = "All revocation operations queued successfully!"
+	}
+	return path, body, success, nil
+}

@@ -1,0 +1,250 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/hashicorp/vault/api"
+)
+
+func readCommand() *command {
+	return &command{
+		name: "read", short: "Read a secret, credentials or configuration", args: "PATH [K=V ...]", min: 1, max: -1, fields: true,
+		long: "Reads what is at a path. Reading credentials creates them. Further arguments\nare parameters of the request.",
+		examples: []example{
+			{"Get database credentials:", "keyturn read database/creds/app-readonly"},
+			{"Print one field of a secret:", "keyturn read -field=username database/creds/app-readonly"},
+			{"Print the answer as it came:", "keyturn read -format=raw sys/health"},
+		},
+		run: func(ctx context.Context, s *session) error {
+			client, data, err := s.connectWithData(s.args[1:])
+			if err != nil {
+				return err
+			}
+			path := cleanPath(s.args[0])
+			if s.opt.format == "raw" && s.opt.field == "" {
+				return s.raw(ctx, client, path, query(data))
+			}
+			sec, err := client.Logical().ReadWithDataWithContext(ctx, path, query(data))
+			if err != nil {
+				return remote(err, "reading %s", path)
+			}
+			if sec == nil {
+				return nothingAt("%s", path)
+			}
+			return s.show(sec)
+		},
+	}
+}
+
+// raw copies an answer's body.
+func (s *session) raw(ctx context.Context, client *api.Client, path string, params map[string][]string) error {
+	request := client.NewRequest(http.MethodGet, "/v1/"+path)
+	for key, values := range params {
+		request.Params[key] = values
+	}
+	response, err := client.RawRequestWithContext(ctx, request)
+	if err != nil {
+		return remote(err, "reading %s", path)
+	}
+	defer response.Body.Close()
+	_, err = io.Copy(s.env.Stdout, response.Body)
+	return remote(err, "reading %s", path)
+}
+
+// connectWithData is connect and the fields that the arguments give.
+func (s *session) connectWithData(args []string) (*api.Client, map[string]any, error) {
+	data, err := parseData(s.env.Stdin, args)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := s.connect()
+	return client, data, err
+}
+
+const dataHelp = `
+A value is split from its key at the first equal sign. It may come from a file,
+key=@file, or from standard input, key=-; a JSON object of all fields may come
+from a file, @file, or from standard input, -.`
+
+func writeCommand() *command {
+	var force bool
+	return &command{
+		name: "write", short: "Write configuration, a secret, or call an endpoint", args: "PATH [K=V ...]", min: 1, max: -1, fields: true,
+		long: "Sends fields to a path.\n" + dataHelp,
+		examples: []example{
+			{"Define a role:", "keyturn write database/roles/app-readonly db_name=production default_ttl=30m max_ttl=2h"},
+			{"Take a value from a file:", "keyturn write aws/config/root access_key=AKIA… secret_key=@secret.txt"},
+			{"Call an endpoint that takes no data:", "keyturn write -f sys/leases/tidy"},
+		},
+		flags: func(f *flags) {
+			f.Bool(&force, "force", "send the request without any data; short: -f")
+			f.Alias("f", "force")
+		},
+		run: func(ctx context.Context, s *session) error {
+			if len(s.args) == 1 && !force {
+				return hinted(usagef("there is no data to write to %s", s.args[0]), "give key=value, or -force to write without data.")
+			}
+			client, data, err := s.connectWithData(s.args[1:])
+			if err != nil {
+				return err
+			}
+			path := cleanPath(s.args[0])
+			sec, err := client.Logical().WriteWithContext(ctx, path, data)
+			if err != nil {
+				return remote(err, "writing data to %s", path)
+			}
+			return s.done(sec, "Success! Data written to: %s", path)
+		},
+	}
+}
+
+// done prints the answer to a change, or where there is none that it succeeded.
+func (s *session) done(sec *api.Secret, format string, args ...any) error {
+	if sec == nil {
+		return s.say(format, args...)
+	}
+	if len(sec.Data) == 0 && sec.Auth == nil && sec.WrapInfo == nil && sec.LeaseID == "" && s.opt.field == "" && s.opt.format == "table" {
+		s.warn(sec.Warnings)
+		return s.say(format, args...)
+	}
+	return s.show(sec)
+}
+
+func patchCommand() *command {
+	var force bool
+	return &command{
+		name: "patch", short: "Change some fields of what is at a path", args: "PATH K=V ...", min: 1, max: -1, fields: true,
+		long:     "Sends fields to a path as a merge patch (RFC 7396): other fields stay.\n" + dataHelp,
+		examples: []example{{"Change one field of a key's schedule:", "keyturn patch rotation/keys/stripe period=720h"}},
+		flags: func(f *flags) {
+			f.Bool(&force, "force", "send the request without any data; short: -f")
+			f.Alias("f", "force")
+		},
+		run: func(ctx context.Context, s *session) error {
+			if len(s.args) == 1 && !force {
+				return usagef("there is no data to patch %s with", s.args[0])
+			}
+			client, data, err := s.connectWithData(s.args[1:])
+			if err != nil {
+				return err
+			}
+			path := cleanPath(s.args[0])
+			sec, err := client.Logical().JSONMergePatch(ctx, path, data)
+			if err != nil {
+				return remote(err, "patching %s", path)
+			}
+			return s.done(sec, "Success! Data written to: %s", path)
+		},
+	}
+}
+
+func deleteCommand() *command {
+	return &command{
+		name: "delete", short: "Delete a secret or configuration", args: "PATH [K=V ...]", min: 1, max: -1, fields: true,
+		long: "Deletes what is at a path. What that means is the engine's to say.",
+		examples: []example{
+			{"Delete a role:", "keyturn delete database/roles/app-readonly"},
+		},
+		run: func(ctx context.Context, s *session) error {
+			client, data, err := s.connectWithData(s.args[1:])
+			if err != nil {
+				return err
+			}
+			path := cleanPath(s.args[0])
+			sec, err := client.Logical().DeleteWithDataWithContext(ctx, path, query(data))
+			if err != nil {
+				return remote(err, "deleting %s", path)
+			}
+			return s.done(sec, "Success! Data deleted (if it existed) at: %s", path)
+		},
+	}
+}
+
+func listCommand() *command {
+	return &command{
+		name: "list", short: "List the names under a path", args: "PATH", min: 1, max: 1,
+		long: "Lists the names under a path. A name that ends in a slash has more below it.",
+		examples: []example{
+			{"List roles:", "keyturn list database/roles"},
+			{"List the leases of a role's credentials:", "keyturn list sys/leases/lookup/database/creds/app-readonly"},
+		},
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			return s.list(ctx, client, cleanPath(s.args[0]))
+		},
+	}
+}
+
+// list prints the names under a path; where there are none it fails as Vault
+// does, with an empty object for programs.
+func (s *session) list(ctx context.Context, client *api.Client, path string) error {
+	sec, err := client.Logical().ListWithContext(ctx, path)
+	if err != nil {
+		return remote(err, "listing %s", path)
+	}
+	if sec != nil && sec.WrapInfo != nil {
+		return s.show(sec)
+	}
+	keys := keysOf(sec)
+	if len(keys) == 0 {
+		if done, err := s.encode(struct{}{}); done && err != nil {
+			return err
+		}
+		return nothingAt("%s", path)
+	}
+	s.warn(sec.Warnings)
+	if done, err := s.encode(keys); done {
+		return err
+	}
+	return s.write(keyTable(keys))
+}
+
+func keysOf(sec *api.Secret) []string {
+	if sec == nil {
+		return nil
+	}
+	list, _ := sec.Data["keys"].([]any)
+	keys := make([]string, len(list))
+	for i, key := range list {
+		keys[i] = fmt.Sprint(key)
+	}
+	return keys
+}
+
+func keyTable(keys []string) string {
+	rows := make([][]string, len(keys))
+	for i, key := range keys {
+		rows[i] = []string{key}
+	}
+	return table([]string{"Keys"}, rows)
+}
+
+func unwrapCommand() *command {
+	return &command{
+		name: "unwrap", short: "Open a wrapped answer", args: "[TOKEN]", max: 1, fields: true,
+		long: "Prints the answer that a wrapping token stands for. The token works once.\nWithout an argument, the session's own token is taken for a wrapping token.",
+		examples: []example{
+			{"Open an answer that was wrapped with -wrap-ttl:", "keyturn unwrap hvs.CAESIJ…"},
+		},
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			sec, err := client.Logical().UnwrapWithContext(ctx, first(s.args))
+			if err != nil {
+				return remote(err, "unwrapping")
+			}
+			if sec == nil {
+				return refusal{exitRemote, "Could not find wrapped response"}
+			}
+			return s.show(sec)
+		},
+	}
+}

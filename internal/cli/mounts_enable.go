@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"context"
+	"time"
+)
+
+// moveInterval is how often to ask whether a move has ended: often enough for a
+// person, seldom enough for the server.
+const moveInterval = 200 * time.Millisecond
+
+// pause waits, unless ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// enableCommand is "secrets enable" and "auth enable".
+func enableCommand(k mountKind, examples []example) *command {
+	var m mountFlags
+	return &command{
+		name: "enable", short: "Enable a " + k.what, args: "TYPE", min: 1, max: 1,
+		long:     "Enables a " + k.what + " at a path.",
+		examples: examples,
+		flags:    m.declareEnable,
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			kind := s.args[0]
+			path := cleanPath(m.path)
+			if path == "" {
+				path = cleanPath(kind)
+				if kind == "plugin" {
+					path = m.plugin
+				}
+			}
+			body := m.enableBody(kind, s.flags)
+			sec, err := client.Logical().WriteWithContext(ctx, k.api+"/"+path, body)
+			if err != nil {
+				return remote(err, "enabling the %s %s at %s/", kind, k.what, path)
+			}
+			return s.done(sec, k.enabled, kind, path)
+		},
+	}
+}
+
+// enableBody is what to mount.
+func (m *mountFlags) enableBody(kind string, f *flags) map[string]any {
+	config := m.config(f)
+	if m.noCache {
+		config["force_no_cache"] = true
+	}
+	body := map[string]any{"type": kind, "description": m.description, "config": config,
+		"local": m.local, "seal_wrap": m.sealWrap, "options": m.allOptions(f)}
+	if m.entropy {
+		body["external_entropy_access"] = true
+	}
+	if m.plugin != "" {
+		body["type"] = m.plugin
+	}
+	return body
+}
+
+// tuneCommand is "secrets tune" and "auth tune".
+func tuneCommand(k mountKind, examples []example) *command {
+	var m mountFlags
+	return &command{
+		name: "tune", short: "Change how the " + k.what + " at a path is mounted", args: "PATH", min: 1, max: 1,
+		long:     "Changes what is given; the rest stays.",
+		examples: examples,
+		flags:    m.declare,
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			body := m.config(s.flags)
+			if s.flags.given("description") {
+				body["description"] = m.description
+			}
+			if options := m.allOptions(s.flags); len(options) > 0 {
+				body["options"] = options
+			}
+			if len(body) == 0 {
+				return usagef("there is nothing to change: give a flag")
+			}
+			path := cleanPath(s.args[0])
+			sec, err := client.Logical().WriteWithContext(ctx, k.api+"/"+path+"/tune", body)
+			if err != nil {
+				return remote(err, "tuning the %s at %s/", k.what, path)
+			}
+			return s.done(sec, "Success! Tuned the %s at: %s/", k.what, path)
+		},
+	}
+}

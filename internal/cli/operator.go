@@ -1,0 +1,227 @@
+package cli
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/hashicorp/vault/api"
+)
+
+func operatorCommand() *command {
+	return &command{
+		name: "operator", short: "Set up, unseal and seal the server",
+		long: "The work of those who run the server.",
+		sub:  []*command{operatorInit(), operatorUnseal(), operatorSeal()},
+	}
+}
+
+// initFlags are what init takes.
+type initFlags struct {
+	status                            bool
+	shares, threshold                 int
+	recoveryShares, recoveryThreshold int
+	pgpKeys, recoveryPGP              []string
+	rootPGP                           string
+}
+
+func (i *initFlags) declare(f *flags) {
+	i.shares, i.threshold, i.recoveryShares, i.recoveryThreshold = 5, 3, 5, 3
+	f.Bool(&i.status, "status", "only tell whether the server is initialized: the exit code is 0 when it is, 2 when it is not")
+	f.Int(&i.shares, "key-shares", "into how many keys to split the root key (5 by default); short: -n")
+	f.Alias("n", "key-shares")
+	f.Int(&i.threshold, "key-threshold", "how many of them unseal the server (3 by default); short: -t")
+	f.Alias("t", "key-threshold")
+	f.List(&i.pgpKeys, "pgp-keys", "key", "encrypt the keys, one for each PGP key given")
+	f.String(&i.rootPGP, "root-token-pgp-key", "key", "encrypt the root token for this PGP key")
+	f.Int(&i.recoveryShares, "recovery-shares", "key shares of a server that unseals itself (5 by default)")
+	f.Int(&i.recoveryThreshold, "recovery-threshold", "how many of these an operation needs (3 by default)")
+	f.List(&i.recoveryPGP, "recovery-pgp-keys", "key", "encrypt the recovery keys, one for each PGP key given")
+}
+
+// request is what to ask for; a server that unseals itself has recovery keys in
+// place of unseal keys.
+func (i *initFlags) request(f *flags, unsealsItself bool) *api.InitRequest {
+	r := &api.InitRequest{RootTokenPGPKey: i.rootPGP}
+	if !unsealsItself || f.given("key-shares") || f.given("n") {
+		r.SecretShares, r.SecretThreshold, r.PGPKeys = i.shares, i.threshold, splitAll(i.pgpKeys)
+	}
+	if unsealsItself {
+		r.RecoveryShares, r.RecoveryThreshold, r.RecoveryPGPKeys = i.recoveryShares, i.recoveryThreshold, splitAll(i.recoveryPGP)
+	}
+	return r
+}
+
+func splitAll(lists []string) []string {
+	var items []string
+	for _, list := range lists {
+		items = append(items, strings.Split(list, ",")...)
+	}
+	return items
+}
+
+func operatorInit() *command {
+	var i initFlags
+	return &command{
+		name: "init", short: "Set up an empty server",
+		long: "Makes the root key and splits it, opens the storage, and prints the keys and the\nroot token. They are shown this once.",
+		examples: []example{
+			{"Set up with five keys, of which three unseal:", "keyturn operator init"},
+			{"Set up for a trial, with output for a program:", "keyturn operator init -key-shares=1 -key-threshold=1 -format=json"},
+		},
+		flags: i.declare,
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			if i.status {
+				return s.initStatus(ctx, client)
+			}
+			var unsealsItself bool
+			err = s.aside(client, func() error {
+				status, err := client.Sys().SealStatusWithContext(ctx)
+				unsealsItself = err == nil && status.RecoverySeal
+				return err
+			})
+			if err != nil {
+				return remote(err, "checking the seal's status")
+			}
+			request := i.request(s.flags, unsealsItself)
+			answer, err := client.Sys().InitWithContext(ctx, request)
+			if err != nil {
+				return remote(err, "initializing")
+			}
+			return s.showInit(answer, request)
+		},
+	}
+}
+
+func (s *session) initStatus(ctx context.Context, client *api.Client) error {
+	yes, err := client.Sys().InitStatusWithContext(ctx)
+	if err != nil {
+		return local(err, "checking whether the server is initialized")
+	}
+	if done, err := s.encode(map[string]bool{"initialized": yes}); done && err != nil {
+		return err
+	}
+	if yes {
+		return s.say("The server is initialized")
+	}
+	if err := s.say("The server is not initialized"); err != nil {
+		return err
+	}
+	return exitCode(exitRemote)
+}
+
+// showInit prints the keys: for people one in a line, for programs in both
+// encodings.
+func (s *session) showInit(a *api.InitResponse, r *api.InitRequest) error {
+	done, err := s.encode(map[string]any{
+		"unseal_keys_b64": listed(a.KeysB64), "unseal_keys_hex": listed(a.Keys),
+		"unseal_shares": r.SecretShares, "unseal_threshold": r.SecretThreshold,
+		"recovery_keys_b64": listed(a.RecoveryKeysB64), "recovery_keys_hex": listed(a.RecoveryKeys),
+		"recovery_keys_shares": r.RecoveryShares, "recovery_keys_threshold": r.RecoveryThreshold,
+		"root_token": a.RootToken,
+	})
+	if done {
+		return err
+	}
+	var b strings.Builder
+	for i, key := range a.KeysB64 {
+		fmt.Fprintf(&b, "Unseal Key %d: %s\n", i+1, key)
+	}
+	for i, key := range a.RecoveryKeysB64 {
+		fmt.Fprintf(&b, "Recovery Key %d: %s\n", i+1, key)
+	}
+	fmt.Fprintf(&b, "\nInitial Root Token: %s\n\n", a.RootToken)
+	if len(a.KeysB64) > 0 {
+		fmt.Fprintf(&b, "Give each key to another person. After every start of the server, %d of the %d\n"+
+			"unseal it (%s operator unseal). They are shown this once: without\n"+
+			"them nobody, the makers of this program included, can read what is stored.\n",
+			r.SecretThreshold, r.SecretShares, s.name)
+	} else {
+		b.WriteString("The server unseals itself. Keep the recovery keys: they are shown this once.\n")
+	}
+	return s.write(b.String())
+}
+
+// listed makes an absent list an empty one, for programs that index it.
+func listed(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+func operatorUnseal() *command {
+	var reset, migrate bool
+	return &command{
+		name: "unseal", short: "Unseal the server with one key", args: "[KEY]", max: 1, fields: true,
+		long: "Gives one key to a sealed server. When enough were given, it is unsealed. Without\nan argument the key is asked for and does not show; an argument may stay in the\nshell's history.",
+		examples: []example{
+			{"Give a key:", "keyturn operator unseal"},
+			{"Forget the keys that were given so far:", "keyturn operator unseal -reset"},
+		},
+		flags: func(f *flags) {
+			f.Bool(&reset, "reset", "forget the keys that were given so far")
+			f.Bool(&migrate, "migrate", "the key is one of the old seal, and the seal is being changed")
+		},
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			body := map[string]any{"reset": true}
+			if !reset {
+				key, err := s.argumentOrPrompt("Unseal Key (will be hidden): ")
+				if err != nil {
+					return err
+				}
+				if !looksLikeKey(key.RevealString()) {
+					return usagef("the key is neither hexadecimal nor base64; was it copied whole?")
+				}
+				body = map[string]any{"key": key.RevealString(), "migrate": migrate}
+			}
+			request := client.NewRequest(http.MethodPut, "/v1/sys/unseal")
+			if err := request.SetJSONBody(body); err != nil {
+				return local(err, "encoding the request")
+			}
+			status, err := object(client.RawRequestWithContext(ctx, request))
+			if err != nil {
+				return remote(err, "unsealing")
+			}
+			return s.showStatus(status)
+		},
+	}
+}
+
+// looksLikeKey tells a key from a slip of the clipboard.
+func looksLikeKey(text string) bool {
+	if _, err := hex.DecodeString(text); err == nil {
+		return text != ""
+	}
+	_, err := base64.StdEncoding.DecodeString(text)
+	return err == nil && text != ""
+}
+
+func operatorSeal() *command {
+	return &command{
+		name: "seal", short: "Seal the server",
+		long:     "Throws the server's keys away and ends what it does. It answers nothing until it is\nunsealed again.",
+		examples: []example{{"Seal the server:", "keyturn operator seal"}},
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			if err := client.Sys().SealWithContext(ctx); err != nil {
+				return remote(err, "sealing")
+			}
+			return s.say("Success! The server is sealed.")
+		},
+	}
+}

@@ -1,0 +1,158 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/hashicorp/hcl"
+	"github.com/hashicorp/hcl/hcl/printer"
+)
+
+func policyCommand() *command {
+	return &command{
+		name: "policy", short: "Write, read and delete policies",
+		long: "Works with policies: what tokens may do at which paths.",
+		sub:  []*command{policyRead(), policyWrite(), policyList(), policyDelete(), policyFmt()},
+	}
+}
+
+const policies = "sys/policies/acl"
+
+func policyRead() *command {
+	return &command{
+		name: "read", short: "Print a policy", args: "NAME", min: 1, max: 1,
+		long:     "Prints the text of a policy.",
+		examples: []example{{"Print a policy:", "keyturn policy read deploy-service"}},
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			name := policyName(s.args[0])
+			sec, err := client.Logical().ReadWithContext(ctx, policies+"/"+name)
+			if err != nil {
+				return remote(err, "reading policy named %s", name)
+			}
+			if sec == nil {
+				return refusal{exitRemote, "No policy named: " + name}
+			}
+			text, _ := sec.Data["policy"].(string)
+			if done, err := s.encode(map[string]string{"policy": text}); done {
+				return err
+			}
+			return s.write(strings.TrimRight(text, "\n") + "\n")
+		},
+	}
+}
+
+// policyName is a name as the server keeps it.
+func policyName(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
+
+func policyWrite() *command {
+	return &command{
+		name: "write", short: "Write a policy", args: "NAME FILE", min: 2, max: 2,
+		long: "Writes a policy from a file or, for -, from standard input.",
+		examples: []example{
+			{"Write a policy from a file:", "keyturn policy write deploy-service deploy-service.hcl"},
+			{"Write one in place:", "echo 'path \"database/creds/app-readonly\" { capabilities = [\"read\"] }' | keyturn policy write deploy-service -"},
+		},
+		run: func(ctx context.Context, s *session) error {
+			text, err := s.readFile(s.args[1])
+			if err != nil {
+				return local(err, "reading the policy")
+			}
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			name := policyName(s.args[0])
+			sec, err := client.Logical().WriteWithContext(ctx, policies+"/"+name, map[string]any{"policy": string(text)})
+			if err != nil {
+				return remote(err, "uploading policy %s", name)
+			}
+			return s.done(sec, "Success! Uploaded policy: %s", name)
+		},
+	}
+}
+
+// readFile reads a file, or standard input for "-".
+func (s *session) readFile(name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(s.env.Stdin)
+	}
+	return os.ReadFile(name)
+}
+
+func policyList() *command {
+	return &command{
+		name: "list", short: "List the policies",
+		long:     "Lists the names of the policies.",
+		examples: []example{{"List the policies:", "keyturn policy list"}},
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			sec, err := client.Logical().ListWithContext(ctx, policies)
+			if err != nil {
+				return remote(err, "listing policies")
+			}
+			names := keysOf(sec)
+			if done, err := s.encode(names); done {
+				return err
+			}
+			var b strings.Builder
+			for _, name := range names {
+				b.WriteString(name + "\n")
+			}
+			return s.write(b.String())
+		},
+	}
+}
+
+func policyDelete() *command {
+	return &command{
+		name: "delete", short: "Delete a policy", args: "NAME", min: 1, max: 1,
+		long:     "Deletes a policy. Tokens that have it lose what it allowed at once.",
+		examples: []example{{"Delete a policy:", "keyturn policy delete deploy-service"}},
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			name := policyName(s.args[0])
+			if _, err := client.Logical().DeleteWithContext(ctx, policies+"/"+name); err != nil {
+				return remote(err, "deleting %s", name)
+			}
+			return s.say("Success! Deleted policy: %s", name)
+		},
+	}
+}
+
+func policyFmt() *command {
+	return &command{
+		name: "fmt", short: "Format a policy file", args: "FILE", min: 1, max: 1, local: true,
+		long:     "Formats a policy file in place.",
+		examples: []example{{"Format a file:", "keyturn policy fmt deploy-service.hcl"}},
+		run: func(_ context.Context, s *session) error {
+			file := s.args[0]
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return local(err, "reading the policy")
+			}
+			if _, err := hcl.ParseBytes(text); err != nil {
+				return local(err, "parsing %s", file)
+			}
+			formatted, err := printer.Format(text)
+			if err != nil {
+				return local(err, "formatting %s", file)
+			}
+			if err := os.WriteFile(file, formatted, 0o644); err != nil {
+				return local(err, "writing %s", file)
+			}
+			return s.say("Success! Formatted policy: %s", file)
+		},
+	}
+}

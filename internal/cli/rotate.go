@@ -1,0 +1,281 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/api"
+)
+
+func rotateCommand() *command {
+	return &command{
+		name: "rotate", short: "Turn keys, go back, and see how turns went",
+		long: "Works with the keys that the rotation engine turns: it creates a new key at its\nprovider, proves that it works, publishes it, gives readers time, and retires the\nold one.",
+		sub: []*command{
+			turnCommand("now", "rotate", "Success! Turning key: %s", &command{
+				short: "Turn a key now", long: "Starts a turn. It goes on by itself; rotate status shows how far it is.",
+				examples: []example{{"Turn a key:", "keyturn rotate now stripe"}, {"Turn a key that leaked, without the grace period:", "keyturn rotate now -leaked stripe"}},
+			}),
+			rotateStatus(), rotateHistory(), rotatePlan(),
+			turnCommand("rollback", "rollback", "Success! Rolling back key: %s", &command{
+				short: "Go back to the key before", long: "Publishes the old key again, and retires the new one after its grace period.",
+				examples: []example{{"Go back:", "keyturn rotate rollback stripe"}},
+			}),
+			turnCommand("pause", "pause", "Success! Paused key: %s", &command{
+				short: "Stop turning a key", long: "Stops a key's schedule, and a turn before its next step.",
+				examples: []example{{"Pause a key:", "keyturn rotate pause stripe"}},
+			}),
+			turnCommand("resume", "resume", "Success! Resumed key: %s", &command{
+				short: "Go on turning a key", long: "Resumes a paused key.",
+				examples: []example{{"Resume a key:", "keyturn rotate resume stripe"}},
+			}),
+		},
+	}
+}
+
+// rotationFlag declares -mount for the commands that talk to the rotation
+// engine.
+func rotationFlag(f *flags, mount *string) {
+	*mount = "rotation"
+	f.String(mount, "mount", "path", "where the rotation engine is mounted; rotation by default")
+}
+
+// turnCommand makes c the command that calls an action of a key. Further
+// arguments are fields of the request.
+func turnCommand(name, action, success string, c *command) *command {
+	var mount string
+	var leaked bool
+	c.name, c.args, c.min, c.max, c.fields = name, "NAME [K=V ...]", 1, -1, true
+	c.flags = func(f *flags) {
+		rotationFlag(f, &mount)
+		if action == "rotate" {
+			f.Bool(&leaked, "leaked", "the key is in wrong hands: retire it as soon as the new one is published")
+		}
+	}
+	c.run = func(ctx context.Context, s *session) error {
+		client, data, err := s.connectWithData(s.args[1:])
+		if err != nil {
+			return err
+		}
+		if leaked {
+			data["leaked"] = true
+		}
+		name := cleanPath(s.args[0])
+		sec, err := client.Logical().WriteWithContext(ctx, keyPath(mount, name, action), data)
+		if err != nil {
+			return rotationHint(remote(err, "calling %s of key %s", action, name), mount)
+		}
+		if sec == nil || s.opt.format != "table" || s.opt.field != "" || sec.WrapInfo != nil {
+			return s.done(sec, success, name)
+		}
+		if err := s.say(success, name); err != nil {
+			return err
+		}
+		return s.showTree(sec)
+	}
+	return c
+}
+
+func keyPath(mount string, parts ...string) string {
+	return cleanPath(mount) + "/keys/" + strings.Join(parts, "/")
+}
+
+// rotationHint helps where no rotation engine is mounted.
+func rotationHint(err error, mount string) error {
+	var answer *api.ResponseError
+	if errors.As(err, &answer) && answer.StatusCode == 404 {
+		return hinted(err, "is a rotation engine mounted at %s/? -mount names another path.", cleanPath(mount))
+	}
+	return err
+}
+
+func rotateHistory() *command {
+	return keyReport("history", &command{
+		short: "Show the turns of a key", long: "Shows the turns of a key, with their steps and times.",
+		examples: []example{{"Show the turns of a key:", "keyturn rotate history stripe"}},
+	})
+}
+
+func rotatePlan() *command {
+	return keyReport("plan", &command{
+		short: "Show when a key will be turned", long: "Shows when the next turns of a key are due, and what each will do.",
+		examples: []example{{"Show what comes:", "keyturn rotate plan stripe"}},
+	})
+}
+
+// keyReport makes c the command that prints what a key's endpoint says.
+func keyReport(kind string, c *command) *command {
+	var mount string
+	c.name, c.args, c.min, c.max, c.fields = kind, "NAME", 1, 1, true
+	c.flags = func(f *flags) { rotationFlag(f, &mount) }
+	c.run = func(ctx context.Context, s *session) error {
+		client, err := s.connect()
+		if err != nil {
+			return err
+		}
+		return s.showKey(ctx, client, mount, keyPath(mount, cleanPath(s.args[0]), kind))
+	}
+	return c
+}
+
+// showKey reads and prints an endpoint of a key.
+func (s *session) showKey(ctx context.Context, client *api.Client, mount, path string) error {
+	sec, err := client.Logical().ReadWithContext(ctx, path)
+	if err != nil {
+		return rotationHint(remote(err, "reading %s", path), mount)
+	}
+	if sec == nil {
+		return hinted(nothingAt("%s", path), "is a rotation engine mounted at %s/, and is there a key of that name? %q lists them.", cleanPath(mount), s.name+" rotate status")
+	}
+	return s.showTree(sec)
+}
+
+func rotateStatus() *command {
+	var mount string
+	return &command{
+		name: "status", short: "Show where keys are in their turns", args: "[NAME]", max: 1, fields: true,
+		long: "Shows a key: the state of its turn, which key is current, when it was turned and\nwhen it will be. Without a name it shows all keys in a table.",
+		examples: []example{
+			{"Show one key:", "keyturn rotate status stripe"},
+			{"Show all keys:", "keyturn rotate status"},
+		},
+		flags: func(f *flags) { rotationFlag(f, &mount) },
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			if len(s.args) == 1 {
+				return s.showKey(ctx, client, mount, keyPath(mount, cleanPath(s.args[0])))
+			}
+			return s.showAllKeys(ctx, client, mount)
+		},
+	}
+}
+
+// showAllKeys prints one line for each key.
+func (s *session) showAllKeys(ctx context.Context, client *api.Client, mount string) error {
+	path := cleanPath(mount) + "/keys"
+	names, err := client.Logical().ListWithContext(ctx, path)
+	if err != nil {
+		return rotationHint(remote(err, "listing %s", path), mount)
+	}
+	keys := keysOf(names)
+	if len(keys) == 0 {
+		if done, err := s.encode(struct{}{}); done && err != nil {
+			return err
+		}
+		return nothingAt("%s", path)
+	}
+	all := map[string]any{}
+	var rows [][]string
+	for _, name := range keys {
+		sec, err := client.Logical().ReadWithContext(ctx, keyPath(mount, name))
+		if err != nil {
+			return remote(err, "reading %s", keyPath(mount, name))
+		}
+		if sec == nil { // deleted since it was listed
+			continue
+		}
+		all[name] = sec.Data
+		rows = append(rows, statusRow(name, sec.Data))
+	}
+	if done, err := s.encode(all); done {
+		return err
+	}
+	return s.write(table([]string{"Key", "State", "Turn", "Current Key ID", "Last Rotated", "Next Rotation", "Last Error"}, rows))
+}
+
+func statusRow(name string, data map[string]any) []string {
+	state := text(data["state"])
+	if data["paused"] == true {
+		state = strings.TrimPrefix(state+", paused", ", ")
+	}
+	return []string{name, state, text(data["turn"]), text(data["current_key_id"]),
+		text(data["last_rotated"]), text(data["next_rotation"]), text(data["last_error"])}
+}
+
+// showTree prints an answer whose fields may be lists of objects: plain fields
+// first, then each list as a table of its own.
+func (s *session) showTree(sec *api.Secret) error {
+	if s.opt.field != "" || s.opt.format != "table" || sec.WrapInfo != nil {
+		return s.show(sec)
+	}
+	s.warn(sec.Warnings)
+	plain := map[string]any{}
+	var parts []string
+	for _, key := range sortedKeys(sec.Data) {
+		if header, rows, ok := grid(sec.Data[key]); ok {
+			parts = append(parts, section(strings.ReplaceAll(key, "_", " "), table(header, rows)))
+		} else {
+			plain[key] = sec.Data[key]
+		}
+	}
+	if len(plain) > 0 {
+		parts = append([]string{pairTable(dataPairs(plain))}, parts...)
+	}
+	return s.write(strings.Join(parts, "\n"))
+}
+
+// grid lays a list of objects out in rows, with a column for each name that
+// occurs, in the order in which names first occur.
+func grid(v any) (header []string, rows [][]string, ok bool) {
+	list, _ := v.([]any)
+	column := map[string]int{}
+	for _, item := range list {
+		object, isObject := item.(map[string]any)
+		if !isObject {
+			return nil, nil, false
+		}
+		for _, key := range leadingFirst(object) {
+			if _, seen := column[key]; !seen {
+				column[key] = len(header)
+				header = append(header, key)
+			}
+		}
+	}
+	for _, item := range list {
+		row := make([]string, len(header))
+		for key, value := range item.(map[string]any) {
+			row[column[key]] = gridCell(key, value)
+		}
+		rows = append(rows, row)
+	}
+	return header, rows, len(header) > 0
+}
+
+// leadingFirst orders the names of a turn's fields: what identifies it, when it
+// was, and the rest by name.
+func leadingFirst(object map[string]any) []string {
+	var keys []string
+	leading := []string{"turn", "step", "time", "at", "state", "started", "finished"}
+	for _, key := range leading {
+		if _, ok := object[key]; ok {
+			keys = append(keys, key)
+		}
+	}
+	for _, key := range sortedKeys(object) {
+		if !slices.Contains(leading, key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// gridCell is a value in one line; what is nested is JSON.
+func gridCell(key string, v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case json.Number:
+		return cell(dataPairs(map[string]any{key: v})[0].show)
+	case map[string]any, []any:
+		if b, err := json.Marshal(v); err == nil {
+			return string(b)
+		}
+	}
+	return strings.ReplaceAll(cell(v), "\n", " ")
+}

@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"github.com/hashicorp/vault/api"
+)
+
+func statusCommand() *command {
+	return &command{
+		name: "status", short: "Show whether the server is sealed", fields: true,
+		long: "Shows the state of the seal. The exit code is 0 when the server is unsealed, 2\nwhen it is sealed and 1 when it does not answer.",
+		examples: []example{
+			{"Show the state:", "keyturn status"},
+			{"Wait until the server is unsealed:", "until keyturn status >/dev/null; do sleep 1; done"},
+		},
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			status, err := s.fields(ctx, client, "sys/seal-status")
+			if err != nil {
+				return local(err, "checking the seal's status")
+			}
+			if sealed, _ := status["sealed"].(bool); !sealed {
+				s.addLeader(ctx, client, status)
+				return s.showStatus(status)
+			}
+			if err := s.showStatus(status); err != nil {
+				return err
+			}
+			return exitCode(exitRemote)
+		},
+	}
+}
+
+// addLeader adds who is active. A server that does not say is still a server
+// whose seal is known.
+func (s *session) addLeader(ctx context.Context, client *api.Client, status map[string]any) {
+	if leader, err := s.fields(ctx, client, "sys/leader"); err == nil {
+		maps.Copy(status, leader)
+	}
+}
+
+// statusLabels are the rows of a status, in order, where the server sent them.
+var statusLabels = []struct{ key, label string }{
+	{"type", "Seal Type"},
+	{"initialized", "Initialized"},
+	{"sealed", "Sealed"},
+	{"n", "Total Shares"},
+	{"t", "Threshold"},
+	{"progress", "Unseal Progress"},
+	{"nonce", "Unseal Nonce"},
+	{"version", "Version"},
+	{"keyturn_version", "Keyturn Version"},
+	{"build_date", "Build Date"},
+	{"storage_type", "Storage Type"},
+	{"cluster_name", "Cluster Name"},
+	{"cluster_id", "Cluster ID"},
+	{"ha_enabled", "HA Enabled"},
+	{"leader_address", "HA Leader"},
+	{"active_time", "Active Since"},
+}
+
+func (s *session) showStatus(status map[string]any) error {
+	if s.opt.field != "" {
+		return s.showField(&api.Secret{Data: status})
+	}
+	if done, err := s.encode(status); done {
+		return err
+	}
+	sealed, _ := status["sealed"].(bool)
+	ha, _ := status["ha_enabled"].(bool)
+	var rows []pair
+	for _, row := range statusLabels {
+		value, sent := status[row.key]
+		label := row.label
+		switch row.key {
+		case "n":
+			if recovery, _ := status["recovery_seal"].(bool); recovery {
+				label = "Total Recovery Shares"
+			}
+		case "progress":
+			value, sent = fmt.Sprintf("%v/%v", value, status["t"]), sealed
+		case "nonce":
+			sent = sealed
+		case "leader_address", "active_time":
+			sent = sent && ha
+		}
+		if sent {
+			rows = append(rows, pair{label, value, nil})
+		}
+	}
+	return s.write(pairTable(rows))
+}

@@ -1,0 +1,34 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+)
+
+// tree is every command there is.
+func tree(env Env) *command {
+	return &command{
+		long: "Keyturn issues credentials that live for minutes, and turns the keys that others issue.",
+		sub: []*command{
+			readCommand(), writeCommand(), listCommand(), deleteCommand(), patchCommand(), unwrapCommand(),
+			kvCommand(), rotateCommand(),
+			loginCommand(), tokenCommand(), leaseCommand(), policyCommand(), printCommand(),
+			secretsCommand(), authCommand(), auditCommand(), operatorCommand(), statusCommand(),
+			hookCommand("server", "Start the server", env.Server),
+			hookCommand("demo", "Watch keys being turned, with everything built in", env.Demo),
+			versionCommand(env),
+		},
+	}
+}
+
+// hookCommand is a command that lives elsewhere.
+func hookCommand(name, short string, hook Hook) *command {
+	if hook == nil {
+		hook = func(_ context.Context, _ []string, _ io.Reader, _, stderr io.Writer) int {
+			fmt.Fprintf(stderr, "Error: the command %q is not built into this binary\n\nHint: use a binary that was built with it.\n", name)
+			return exitLocal
+		}
+	}
+	return &command{name: name, short: short, hook: hook}
+}
