@@ -1,0 +1,245 @@
+// Package database is the engine that lends users of databases: a user with a
+// random name and password that lives as long as its lease.
+//
+// This file is the contract of a kind of database. An implementation is a
+// subfolder that exports one [Provider] and passes databasetest.
+package database
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"regexp"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// A Provider is a kind of database. Its functions are safe for concurrent use.
+type Provider struct {
+	// Name is what metrics, logs and the folder call it: "postgresql".
+	Name string
+
+	// Plugins are the names that a configuration's plugin_name may say.
+	Plugins []string
+
+	// NameMax is the longest user name in bytes. Names besides match [ValidName].
+	NameMax int
+
+	// Check finds what is wrong with a configuration without any I/O. All
+	// problems are in one error of kind Invalid.
+	Check func(c Config) error
+
+	// CheckStatements finds what is wrong with statements without any I/O:
+	// quotes that are never closed, commands that cannot run in a
+	// transaction of ours. field is the name that the error of kind Invalid blames.
+	CheckStatements func(field string, statements []string) error
+
+	// Display returns a connection URL as it may be shown: a password that
+	// is written into it is masked, placeholders stay.
+	Display func(url secret.Value) string
+
+	// Connect checks c and returns a connection to it. It does no I/O: the first
+	// call, or Verify, does. What it starts ends with Close, not with ctx.
+	Connect func(ctx context.Context, c Config) (Conn, error)
+}
+
+// A Config says how to reach one database server as its administrator. Zero
+// values mean the provider's defaults.
+type Config struct {
+	// URL is the connection string, in any form that the database knows, with
+	// {{username}} and {{password}} where the two below belong. Their values
+	// are escaped as the form asks unless DisableEscaping. It is a secret because
+	// a user may write a password into it.
+	URL             secret.Value
+	Username        string
+	Password        secret.Value
+	DisableEscaping bool
+
+	MaxOpen      int           // connections at most; 0: 4, negative: no limit
+	MaxIdle      int           // connections kept idle; 0: as MaxOpen, negative: none
+	ConnLifetime time.Duration // a connection is closed when it is this old; 0: never
+
+	// PasswordAuthentication is how the server learns a new user's password: "" and
+	// "password" send it as it is, "scram-sha-256" sends a verifier only, so
+	// that the server's log never holds a password.
+	PasswordAuthentication string
+
+	// TLS material as PEM text, all optional. A CA makes the connection verified,
+	// also where the URL did not ask for that.
+	TLSCA          string
+	TLSCertificate string
+	PrivateKey     secret.Value
+
+	// Dial opens every connection; nil means the operating system's. The one
+	// who configures a database may not be the one who may reach every
+	// address, so the owner of the outbound rules gives it.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Log  *slog.Logger // nil: none
+}
+
+// A Conn makes and removes users of one database server. It is safe for
+// concurrent use and keeps its own pool.
+//
+// Every call returns soon after its context ends and then has tried to
+// cancel what runs on the server. No call waits longer than its context for a
+// connection of the pool. While the server is away calls fail, and when it is
+// back they succeed: there is nothing to reopen.
+//
+// Errors are [fault.Error]s whose client message names the field, the cause and the next
+// step, and whose cause is redacted of every secret that the call knew. Kinds:
+//
+//	Invalid      the name, a statement or the configuration; nothing was sent
+//	NotFound     there is no such user (Renew, SetPassword)
+//	Conflict     there is such a user already (Create)
+//	Denied       the outbound rules forbid the address
+//	Upstream     the database refused, or cannot be reached
+//	Timeout      the context's deadline passed
+//	Unavailable  the Conn was closed, or the context canceled
+//
+// An error for which [Unchanged] reports true had surely no effect on the
+// database, and none will come. After any other error of Create the user may exist,
+// now or later: see SettleAttempt.
+type Conn interface {
+	// Verify proves that the server can be reached and takes the credentials.
+	Verify(ctx context.Context) error
+
+	// Create makes a user by statements, all or nothing. It is called once for an
+	// attempt and is not repeatable: where the name is taken it fails with
+	// Conflict and leaves that user alone. Where the database has no transactions,
+	// or for what is outside of them, rollback runs after statements have failed.
+	Create(ctx context.Context, u User, statements, rollback []string) error
+
+	// Renew makes the user's credentials valid until expires. Without
+	// statements it does what the database has for that, if anything. Repeatable.
+	Renew(ctx context.Context, name string, expires time.Time, statements []string) error
+
+	// Drop removes a user. Removing an absent user succeeds, whatever the statements
+	// would say to that, so Drop is repeatable. Without statements it uses
+	// the database's own way; what the user owned is handed to the
+	// administrator, never deleted. When statements fail because of what the
+	// user still has, Drop takes that away, runs them again, and reports it.
+	Drop(ctx context.Context, name string, o DropOptions) (Report, error)
+
+	// SetPassword changes the password of a user. Repeatable.
+	SetPassword(ctx context.Context, name string, password secret.Value) error
+
+	// Exists reports whether there is a user of this name.
+	Exists(ctx context.Context, name string) (bool, error)
+
+	// SettleAttempt makes sure that a Create whose outcome is unknown – its reply was lost,
+	// its caller died – can have no effect any more. It ends what still runs of it
+	// and returns true once nothing can come: an object that is absent after
+	// that stays absent. So undo is SettleAttempt until true, then Drop. It may be called on another
+	// Conn, in another process, any number of times, for attempts that never ran. It never waits
+	// long: false means ask again, at the earliest at the attempt's deadline.
+	SettleAttempt(ctx context.Context, a Attempt) (bool, error)
+
+	// Close cancels what runs, and releases all connections. It returns within a
+	// second. Closing twice is harmless.
+	Close() error
+}
+
+// An Attempt names one call of Create, for good. It is part of the reservation
+// that is durable before the call.
+type Attempt struct {
+	// ID is 1 to 48 of A-Z a-z 0-9 . _ - and unique.
+	ID string
+	// Deadline is when the call may take effect at the latest: a create that
+	// reaches the server later refuses itself. The server's clock judges,
+	// here and in SettleAttempt, so a wrong clock can delay but not deceive.
+	Deadline time.Time
+}
+
+// A User is what Create makes.
+type User struct {
+	Name     string
+	Password secret.Value
+	Expires  time.Time
+	Attempt  Attempt
+}
+
+// DropOptions say how Drop goes about it.
+type DropOptions struct {
+	Statements []string
+	// TerminateSessions ends the user's open sessions, too.
+	TerminateSessions bool
+}
+
+// A Report tells what a Drop had to do beyond running the statements.
+type Report struct {
+	// Notes are sentences for the lease's lookup and the log, without secrets.
+	// None is the normal case.
+	Notes []string
+	// Remains: the role's own statements succeeded, but the user is still there.
+	Remains bool
+}
+
+var (
+	nameForm    = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,63}$`)
+	attemptForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,48}$`)
+)
+
+// ValidName reports whether a user name is one that Keyturn may have generated.
+// Everything else is refused before it reaches SQL, quoted or not.
+func ValidName(name string) bool { return nameForm.MatchString(name) }
+
+// Valid reports whether the attempt can be tracked.
+func (a Attempt) Valid() bool { return attemptForm.MatchString(a.ID) && !a.Deadline.IsZero() }
+
+// CheckName returns the error of kind Invalid for a name that is not [ValidName].
+func CheckName(op, name string) error {
+	if ValidName(name) {
+		return nil
+	}
+	return unchanged(fault.New(op, fault.Invalid, "username %q is refused: it must be 1 to 63 of A-Z a-z 0-9 . _ -; check the username template", clip(name)))
+}
+
+// CheckUser returns what keeps u from being created, as an error of kind Invalid.
+func CheckUser(op string, u User) error {
+	if err := CheckName(op, u.Name); err != nil {
+		return err
+	}
+	switch {
+	case u.Password.Empty():
+		return unchanged(fault.New(op, fault.Invalid, "the user's password is empty; check the password policy"))
+	case u.Expires.IsZero():
+		return unchanged(fault.New(op, fault.Invalid, "the user's expiration is missing"))
+	case !u.Attempt.Valid():
+		return unchanged(fault.New(op, fault.Invalid, "attempt %q is refused: it must have a deadline and be 1 to 48 of A-Z a-z 0-9 . _ -", clip(u.Attempt.ID)))
+	}
+	return nil
+}
+
+func clip(s string) string { return s[:min(len(s), 80)] }
+
+// errUnchanged marks errors after which the database is surely as it was.
+var errUnchanged = errors.New("nothing was changed")
+
+// Unchanged reports whether the failed call surely had no effect, and none will come.
+func Unchanged(err error) bool { return errors.Is(err, errUnchanged) }
+
+// MarkUnchanged says so of an error, for implementations.
+func MarkUnchanged(e *fault.Error) error { return unchanged(e) }
+
+func unchanged(e *fault.Error) error {
+	marked := *e
+	marked.Err = unchangedCause{e.Err}
+	return &marked
+}
+
+// unchangedCause carries the mark without changing the text of the cause.
+type unchangedCause struct{ err error }
+
+func (u unchangedCause) Error() string {
+	if u.err == nil {
+		return errUnchanged.Error()
+	}
+	return u.err.Error()
+}
+
+func (u unchangedCause) Unwrap() error { return u.err }
+
+func (unchangedCause) Is(target error) bool { return target == errUnchanged }
