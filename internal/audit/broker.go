@@ -1,0 +1,244 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// DefaultTimeout is how long a device may take for a write. A local file takes
+// microseconds; a log shipper that takes seconds would take every request with it.
+const DefaultTimeout = 2 * time.Second
+
+// Options of a [Broker]. The zero value is good.
+type Options struct {
+	StorageDir string        // where no device may write; empty: there is none
+	Timeout    time.Duration // of one write; 0: [DefaultTimeout]
+	Log        *slog.Logger  // nil: no log
+}
+
+// A Broker hands entries to all enabled devices. It is safe for concurrent use.
+type Broker struct {
+	opts  Options
+	sinks atomic.Pointer[[]*sink] // immutable snapshot
+	mu    sync.Mutex              // for who changes the snapshot
+}
+
+// NewBroker returns a broker without devices.
+func NewBroker(o Options) *Broker {
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	b := &Broker{opts: o}
+	b.sinks.Store(new([]*sink))
+	return b
+}
+
+// Enable adds a device, once an opening line has been written to it. The
+// options that every device has are log_raw, hmac_accessor (true unless said
+// otherwise), elide_list_responses and format ("json"); a prefix is refused.
+func (b *Broker) Enable(ctx context.Context, spec Spec) error {
+	return b.add(ctx, spec, "enabled", true)
+}
+
+// Restore adds a device that was enabled before a restart. If it cannot be
+// opened, it is enabled all the same, and failing: no device must not become
+// "nothing to audit to" because a disk is missing. The error says why; the
+// device is tried again until it works.
+func (b *Broker) Restore(ctx context.Context, spec Spec) error {
+	return b.add(ctx, spec, "started", false)
+}
+
+func (b *Broker) add(ctx context.Context, spec Spec, reason string, must bool) error {
+	o, err := spec.parse()
+	switch {
+	case err != nil && must:
+		return err
+	case err != nil:
+		spec = spec.refused(err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	old := *b.sinks.Load()
+	if slices.ContainsFunc(old, func(s *sink) bool { return s.spec.Path == spec.Path }) {
+		return fault.New("audit.Enable", fault.Invalid, "path: an audit device is already enabled at %q; disable it first or use another path", spec.Path)
+	}
+	s := newSink(spec, o, b.opts)
+	err = s.start(ctx, reason)
+	if err != nil && must {
+		s.stop()
+		return err
+	}
+	next := append(slices.Clone(old), s)
+	b.sinks.Store(&next)
+	return err
+}
+
+// Disable takes the device at path away, after what waits for it was written.
+func (b *Broker) Disable(path string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	old := *b.sinks.Load()
+	i := slices.IndexFunc(old, func(s *sink) bool { return s.spec.Path == path })
+	if i < 0 {
+		return fault.New("audit.Disable", fault.NotFound, "path: no audit device is enabled at %q", path)
+	}
+	next := slices.Delete(slices.Clone(old), i, i+1)
+	b.sinks.Store(&next)
+	old[i].stop()
+	return nil
+}
+
+// Close stops all devices. Entries written later are refused.
+func (b *Broker) Close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range *b.sinks.Load() {
+		s.stop()
+	}
+}
+
+// Reopen opens every device anew, after a log rotation. The devices that could not be
+// opened are failing, and are tried again.
+func (b *Broker) Reopen() error {
+	var all error
+	for _, s := range *b.sinks.Load() {
+		all = errors.Join(all, s.reopen())
+	}
+	return all
+}
+
+// Enabled reports whether there is a device.
+func (b *Broker) Enabled() bool { return len(*b.sinks.Load()) > 0 }
+
+// Healthy reports whether Write would have somewhere to write to: no device is
+// enabled, or at least one works.
+func (b *Broker) Healthy() bool {
+	sinks := *b.sinks.Load()
+	return len(sinks) == 0 || slices.ContainsFunc(sinks, (*sink).up)
+}
+
+// Hash returns the form in which the device at path shows a secret.
+func (b *Broker) Hash(path string, v secret.Value) (string, error) {
+	for _, s := range *b.sinks.Load() {
+		if s.spec.Path == path {
+			return s.plain.h.Hash(v), nil
+		}
+	}
+	return "", fault.New("audit.Hash", fault.NotFound, "path: no audit device is enabled at %q", path)
+}
+
+// Write writes entries, in this order and together, to every device. It returns
+// nil as soon as one device has written all of them, or if no device is
+// enabled. Otherwise the error's kind is Unavailable, and what the entries tell of
+// must not happen, or not be answered; a device may have some of the lines all the same.
+func (b *Broker) Write(ctx context.Context, entries ...*Entry) error {
+	return b.write(ctx, func(s *sink, g *group) {
+		for _, e := range entries {
+			g.text = s.lines.entry(g.text, e)
+			g.ends = append(g.ends, len(g.text))
+		}
+	})
+}
+
+// write has fill render the lines for each device.
+func (b *Broker) write(ctx context.Context, fill func(s *sink, g *group)) error {
+	for {
+		sinks := *b.sinks.Load()
+		if len(sinks) == 0 {
+			return nil
+		}
+		t := newTally(len(sinks))
+		for _, s := range sinks {
+			g := groups.Get().(*group)
+			fill(s, g)
+			s.enqueue(g, t)
+			g.text, g.ends = g.text[:0], g.ends[:0]
+			if cap(g.text) <= maxPooled {
+				groups.Put(g)
+			}
+		}
+		select {
+		case <-t.done:
+		case <-ctx.Done():
+			return fault.Wrap("audit.Write", fault.Timeout, ctx.Err())
+		}
+		if t.written() {
+			return nil
+		}
+		if t.gone.Load() && !b.same(sinks) {
+			continue // all that is left may be other devices, or none
+		}
+		return &fault.Error{
+			Op: "audit.Write", Kind: fault.Unavailable,
+			Msg: "no audit device can write now, so requests are refused; an operator must mend or disable one (keyturn audit list -detailed)",
+			Err: t.err(),
+		}
+	}
+}
+
+func (b *Broker) same(sinks []*sink) bool { return slices.Equal(sinks, *b.sinks.Load()) }
+
+// A group is the lines of one call, rendered for one device.
+type group struct {
+	text []byte
+	ends []int // where each line ends in text
+}
+
+// maxPooled keeps one huge answer from staying in memory for ever.
+const maxPooled = 1 << 20
+
+var groups = sync.Pool{New: func() any { return new(group) }}
+
+// A tally counts what has become of one call's lines at each device.
+type tally struct {
+	done chan struct{} // closed when one device has written or all have not
+	ok   atomic.Bool
+	gone atomic.Bool // a device was disabled meanwhile
+
+	mu     sync.Mutex // guards:
+	open   int        // devices that have not said yet
+	closed bool
+	causes []error
+}
+
+func newTally(devices int) *tally { return &tally{done: make(chan struct{}), open: devices} }
+
+func (t *tally) settle(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open--
+	switch {
+	case err == nil:
+		t.ok.Store(true)
+	case errors.Is(err, errStopped):
+		t.gone.Store(true)
+	default:
+		t.causes = append(t.causes, err)
+	}
+	if !t.closed && (err == nil || t.open == 0) {
+		t.closed = true
+		close(t.done)
+	}
+}
+
+func (t *tally) written() bool { return t.ok.Load() }
+
+func (t *tally) err() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.causes) == 0 {
+		return errStopped
+	}
+	return errors.Join(t.causes...)
+}

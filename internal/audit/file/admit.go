@@ -1,0 +1,131 @@
+package file
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// checkFolder refuses folders in which the audit file could be replaced by
+// anybody, or could replace what the server stores.
+func (d *file) checkFolder() error {
+	dir := filepath.Dir(d.path)
+	real, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fault.New(op, fault.Invalid, "file_path: the folder %s does not exist; create it, writable for the server", dir)
+	}
+	if err != nil {
+		return d.refuse("its folder cannot be read", err)
+	}
+	info, err := os.Stat(real)
+	switch {
+	case err != nil:
+		return d.refuse("its folder cannot be read", err)
+	case !info.IsDir():
+		return fault.New(op, fault.Invalid, "file_path: %s is not a folder", dir)
+	case openToAll(info.Mode()):
+		return fault.New(op, fault.Invalid, "file_path: everyone may replace files in the folder %s; take the write permission for others away (chmod o-w)", dir)
+	}
+	return d.checkStorage(real)
+}
+
+// checkStorage walks up from the real folder: names may differ where mounts,
+// links or letter case make two names for one folder.
+func (d *file) checkStorage(real string) error {
+	if d.storage == "" {
+		return nil
+	}
+	storage, err := os.Stat(d.storage)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return d.refuse("the storage folder cannot be read", err)
+	}
+	for dir := real; ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return d.refuse("its folders cannot be read", err)
+		}
+		if os.SameFile(info, storage) {
+			return fault.New(op, fault.Invalid, "file_path: %s is inside the server's storage folder; choose a folder outside of it", d.path)
+		}
+		if dir == filepath.Dir(dir) {
+			return nil
+		}
+	}
+}
+
+// openChecked opens the file without following a link and without waiting, and
+// creates it where there is none. What is no regular file is not even opened: opening a device can
+// have effects.
+func (d *file) openChecked() (*os.File, error) {
+	mode := d.mode
+	if mode == 0 {
+		mode = 0o600
+	}
+	for range 3 { // it may appear or vanish meanwhile, but not for ever
+		info, err := os.Lstat(d.path)
+		flags := os.O_RDWR | os.O_APPEND | openFlags
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			flags |= os.O_CREATE | os.O_EXCL
+		case err != nil:
+			return nil, d.refuse("it cannot be read", err)
+		case !info.Mode().IsRegular():
+			return nil, d.notRegular()
+		}
+		f, err := os.OpenFile(d.path, flags, mode)
+		switch {
+		case err == nil:
+			return f, nil
+		case !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist):
+			return nil, d.refuse("it cannot be opened", err)
+		}
+	}
+	return nil, d.refuse("it keeps appearing and vanishing", nil)
+}
+
+// admit checks the opened file and takes hold of it. Nothing is changed about a
+// file that is not ours.
+func (d *file) admit(f *os.File) (fs.FileInfo, error) {
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, d.refuse("it cannot be read", err)
+	case !info.Mode().IsRegular():
+		return nil, d.notRegular()
+	case executable(info.Mode()):
+		return nil, fault.New(op, fault.Invalid, "file_path: %s is executable; choose another path", d.path)
+	case !ownerTrusted(info):
+		return nil, fault.New(op, fault.Invalid, "file_path: %s belongs to another user, who could read and change it; move it away or choose another path", d.path)
+	}
+	if err := lock(f); err != nil {
+		return nil, d.refuse("another audit device or another server is writing to it", err)
+	}
+	e, err := readEnd(f, info.Size())
+	if err != nil {
+		return nil, d.refuse("it cannot be read", err)
+	}
+	if !e.ours {
+		return nil, fault.New(op, fault.Invalid, "file_path: %s exists and is no audit file; move it away or choose another path", d.path)
+	}
+	if d.mode != 0 && info.Mode().Perm() != d.mode {
+		if err := f.Chmod(d.mode); err != nil {
+			return nil, d.refuse("its mode cannot be changed", err)
+		}
+	}
+	return info, nil
+}
+
+func (d *file) notRegular() error {
+	return fault.New(op, fault.Invalid, "file_path: %s is not a regular file; give a file's path, or stdout, stderr or discard", d.path)
+}
+
+// refuse keeps the system's own words for the log.
+func (d *file) refuse(why string, err error) error {
+	return &fault.Error{Op: op, Kind: fault.Invalid, Msg: "file_path: " + d.path + ": " + why, Err: err}
+}

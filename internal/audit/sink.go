@@ -1,0 +1,304 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+const (
+	// maxWaiting bounds what waits for a slow device while another one is fast.
+	maxWaiting = 64 << 20
+	// stopWait is how long a device is given to finish when it is disabled.
+	stopWait = time.Second
+	// A failing device is probed after firstRetry, then twice as late each time
+	// up to lastRetry: it should be back within seconds of a disk's being mended.
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = time.Second
+)
+
+var (
+	errStopped = errors.New("the device was disabled")
+	errSlow    = errors.New("the device did not write in time")
+	errFull    = errors.New("too much waits for the device")
+)
+
+// A sink is one enabled device with the lines that wait for it.
+type sink struct {
+	spec    Spec
+	lines   *renderer // as the device's options say
+	plain   *renderer // the same, but never raw: for lines that are kept before they are written
+	options map[string]string
+	broker  Options
+	log     *slog.Logger
+	metrics Metrics
+
+	wake    chan struct{}              // something waits
+	control chan func(context.Context) // run between two writes
+	quit    chan struct{}
+	done    chan struct{} // closed when the goroutine has ended
+
+	mu       sync.Mutex // guards:
+	waiting  *batch     // gathers the next write; nil: nothing waits
+	current  *batch     // being written
+	spare    *batch     // its buffers are used again
+	down     error      // why the device is failing; nil: it works
+	stopped  bool
+	position Position // chain.at, for others to see
+	writes   uint64   // counts beginnings and ends of writes: odd while one is under way
+	late     bool     // the write under way was given up
+
+	chain chain // of the goroutine alone
+}
+
+// A chain is what a sink's goroutine knows of its device.
+type chain struct {
+	dev    Device // nil: could not be opened yet
+	at     Position
+	torn   int           // to be said in the next line
+	missed uint64        // lines missed, as of the last line that said so
+	wait   time.Duration // until the next probe
+	out    []byte        // the next write's bytes
+}
+
+// A batch is what is written at once.
+type batch struct {
+	group
+	tallies []*tally
+}
+
+func newSink(spec Spec, o options, broker Options) *sink {
+	h := NewHasher(spec.Salt)
+	plain := &renderer{h: h, plainAccessor: !o.hashAccessor, elideLists: o.elideLists}
+	lines := plain
+	if o.raw {
+		raw := NewHasher(spec.Salt)
+		raw.Raw = true
+		lines = &renderer{h: raw, plainAccessor: !o.hashAccessor, elideLists: o.elideLists}
+	}
+	return &sink{
+		spec: spec, lines: lines, plain: plain, options: o.device, broker: broker,
+		log:     broker.Log.With("device", spec.Path),
+		wake:    make(chan struct{}, 1),
+		control: make(chan func(context.Context)),
+		quit:    make(chan struct{}),
+		done:    make(chan struct{}),
+		down:    errors.New("the device is being opened"),
+		chain:   chain{at: spec.Resume, wait: firstRetry}, position: spec.Resume,
+	}
+}
+
+func (s *sink) up() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.down == nil && !s.stopped
+}
+
+func (s *sink) status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Status{Path: s.spec.Path, Type: s.spec.Type.Name, Up: s.down == nil, Position: s.position, Metrics: &s.metrics}
+	if s.down != nil {
+		st.Cause = s.down.Error()
+	}
+	return st
+}
+
+// start starts the goroutine and returns once the device was opened and a line
+// written, or the reason why not.
+func (s *sink) start(ctx context.Context, reason string) error {
+	opened := make(chan error, 1)
+	go s.run(context.WithoutCancel(ctx), func(ctx context.Context) { opened <- s.recover(ctx, reason) })
+	return s.await(opened, "opening")
+}
+
+// reopen has the goroutine open the device anew.
+func (s *sink) reopen() error {
+	reopened := make(chan error, 1)
+	f := func(ctx context.Context) { reopened <- s.rotate(ctx) }
+	late := time.NewTimer(s.broker.Timeout)
+	defer late.Stop()
+	select {
+	case s.control <- f:
+	case <-s.done:
+		return nil
+	case <-late.C:
+		return s.fault(errSlow, "reopening")
+	}
+	return s.await(reopened, "reopening")
+}
+
+func (s *sink) await(done <-chan error, doing string) error {
+	late := time.NewTimer(2 * s.broker.Timeout)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-late.C:
+		return s.fault(errSlow, doing)
+	}
+}
+
+// stop ends the sink: what waits is written, then the device is closed. A
+// device that hangs in a write is left to its goroutine, which closes it when the write returns.
+func (s *sink) stop() {
+	s.mu.Lock()
+	again := s.stopped
+	s.stopped = true
+	s.mu.Unlock()
+	if again {
+		return
+	}
+	close(s.quit)
+	late := time.NewTimer(stopWait)
+	defer late.Stop()
+	select {
+	case <-s.done:
+	case <-late.C:
+		s.fail(s.takeAll(), errStopped)
+	}
+}
+
+// enqueue copies the lines of one call to what waits. The tally hears of them
+// once, from here or from the goroutine.
+func (s *sink) enqueue(g *group, t *tally) {
+	if err := s.join(g, t); err != nil {
+		s.metrics.Missed.Add(uint64(len(g.ends)))
+		t.settle(err)
+	}
+}
+
+func (s *sink) join(g *group, t *tally) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.stopped:
+		return errStopped
+	case s.down != nil:
+		return s.down
+	}
+	b := s.waiting
+	if b == nil {
+		if b = s.spare; b == nil {
+			b = new(batch)
+		}
+		s.waiting, s.spare = b, nil
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	} else if len(b.text)+len(g.text) > maxWaiting {
+		return errFull
+	}
+	from := len(b.text)
+	b.text = append(b.text, g.text...)
+	for _, end := range g.ends {
+		b.ends = append(b.ends, from+end)
+	}
+	b.tallies = append(b.tallies, t)
+	return nil
+}
+
+// take moves what waits to be written now.
+func (s *sink) take() *batch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current, s.waiting = s.waiting, nil
+	return s.current
+}
+
+// takeAll takes what waits and what is being written: nobody will tell them
+// that they were written.
+func (s *sink) takeAll() []*tally {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.takeAllLocked()
+}
+
+func (s *sink) takeAllLocked() []*tally {
+	var all []*tally
+	for _, b := range []*batch{s.current, s.waiting} {
+		if b != nil {
+			all = append(all, b.tallies...)
+			s.metrics.Missed.Add(uint64(len(b.ends)))
+		}
+	}
+	s.current, s.waiting = nil, nil
+	return all
+}
+
+// fail tells tallies that their lines were not written.
+func (s *sink) fail(tallies []*tally, err error) {
+	for _, t := range tallies {
+		t.settle(err)
+	}
+}
+
+// succeed tells those whose lines are in b, which was just written.
+func (s *sink) succeed(b *batch) {
+	s.mu.Lock()
+	s.current = nil
+	s.mu.Unlock()
+	for _, t := range b.tallies {
+		t.settle(nil)
+	}
+}
+
+// recycle keeps a batch's buffers for the next one.
+func (s *sink) recycle(b *batch) {
+	if cap(b.text) > 4*maxPooled {
+		return
+	}
+	clear(b.tallies)
+	b.text, b.ends, b.tallies = b.text[:0], b.ends[:0], b.tallies[:0]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spare = b
+}
+
+// beginWrite numbers a write, for giveUp.
+func (s *sink) beginWrite() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writes++
+	s.late = false
+	return s.writes
+}
+
+// endWrite reports whether the write was given up before it returned.
+func (s *sink) endWrite() (late bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writes++
+	return s.late
+}
+
+// giveUp tells those who wait that write number n takes too long, unless it
+// has returned meanwhile.
+func (s *sink) giveUp(n uint64) {
+	s.mu.Lock()
+	if s.writes != n {
+		s.mu.Unlock()
+		return
+	}
+	s.late, s.down = true, errSlow
+	tallies := s.takeAllLocked()
+	s.mu.Unlock()
+	s.log.Error("audit device hangs", "timeout", s.broker.Timeout)
+	s.fail(tallies, errSlow)
+}
+
+// setDown marks the device failing, or working again for a nil err.
+func (s *sink) setDown(err error) (was error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was, s.down = s.down, err
+	return was
+}
+
+func (s *sink) fault(err error, doing string) error {
+	return fmt.Errorf("audit device %s: %s: %w", s.spec.Path, doing, err)
+}
