@@ -82,6 +82,9 @@ type ClientConfig struct {
 	Origins []Origin // anything else is refused
 	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	Roots   *x509.CertPool // nil: the system's
+
+	// Replay answers in place of the network, to play recorded replies; nil: Dial.
+	Replay http.RoundTripper
 }
 
 // NewClient returns a client for calls that carry credentials. A redirect is
@@ -95,16 +98,20 @@ func NewClient(c ClientConfig) *http.Client {
 			return nil, fault.New("outbound.Dial", fault.Denied, "no network was given")
 		}
 	}
-	return &http.Client{
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &declared{origins: slices.Clone(c.Origins), next: &http.Transport{
+	next := c.Replay
+	if next == nil {
+		next = &http.Transport{
 			DialContext:            dial,
 			TLSClientConfig:        &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    15 * time.Second,
 			DisableKeepAlives:      true,
 			DisableCompression:     true, // a reply's limit is then a limit on what is read, not on what it unpacks to
 			MaxResponseHeaderBytes: 64 << 10,
-		}},
+		}
+	}
+	return &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport:     &declared{origins: slices.Clone(c.Origins), next: next},
 	}
 }
 

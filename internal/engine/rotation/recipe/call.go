@@ -1,0 +1,214 @@
+package recipe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/zclconf/go-cty/cty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// maxQuote is how much of a failed reply an error's cause quotes, after redaction.
+const maxQuote = 400
+
+// A reply is what a provider answered, read whole.
+type reply struct {
+	status int
+	header http.Header
+	vars   scope // the request's, and "response"
+}
+
+// send makes one request, once, and reads the reply. Its errors are failures.
+func (s *source) send(ctx context.Context, st *step, vars scope) (*reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, st.timeout)
+	defer cancel()
+	request, err := s.request(ctx, st, vars)
+	if err != nil {
+		return nil, s.unfit(st, err)
+	}
+	// From the moment that there is a connection, some of the request may have gone out.
+	var sent atomic.Bool
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }}
+	answer, err := s.client.Do(request.WithContext(httptrace.WithClientTrace(ctx, trace)))
+	if err != nil {
+		return nil, s.unanswered(ctx, st, sent.Load(), err)
+	}
+	defer answer.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(answer.Body, maxReply+1))
+	if err == nil && len(data) > maxReply {
+		err = fault.New("recipe.send", fault.TooLarge, "the reply to %s is larger than %d KiB", st.name, maxReply>>10)
+	}
+	if err != nil && answer.StatusCode < 400 {
+		return nil, s.unanswered(ctx, st, true, err)
+	}
+	return s.reply(answer, data, vars), nil
+}
+
+// unanswered is the failure of a request without a whole reply.
+func (s *source) unanswered(ctx context.Context, st *step, sent bool, err error) error {
+	kind, outcome, msg := fault.Upstream, rotation.Transient, "the provider cannot be reached"
+	if sent {
+		msg = "the provider did not answer completely"
+		if st.changes {
+			outcome = rotation.Unknown
+		}
+	}
+	switch k := fault.KindOf(err); {
+	case k == fault.Denied:
+		kind, outcome, msg = k, rotation.Permanent, fault.Message(err)
+	case k == fault.TooLarge:
+		kind, msg = k, fault.Message(err)
+		if !st.changes {
+			outcome = rotation.Permanent
+		}
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		kind, msg = fault.Timeout, "the provider did not answer in time"
+	}
+	return s.failure(st, outcome, kind, msg, err)
+}
+
+// reply makes the variable "response".
+func (s *source) reply(answer *http.Response, data []byte, vars scope) *reply {
+	headers := map[string]cty.Value{}
+	for name, values := range answer.Header {
+		headers[strings.ToLower(name)] = cty.StringVal(strings.Join(values, ", "))
+	}
+	header := cty.MapValEmpty(cty.String)
+	if len(headers) > 0 {
+		header = cty.MapVal(headers)
+	}
+	parsed, err := parseJSON(data)
+	if err != nil {
+		parsed = cty.NullVal(cty.DynamicPseudoType)
+	}
+	return &reply{answer.StatusCode, answer.Header, vars.with(scope{"response": cty.ObjectVal(map[string]cty.Value{
+		"status":  cty.NumberIntVal(int64(answer.StatusCode)),
+		"json":    parsed,
+		"body":    cty.StringVal(string(data)),
+		"headers": header,
+	})})}
+}
+
+// expected reports whether the reply is what the step wants: the status, and the condition. A
+// condition that cannot be evaluated is not met.
+func (s *source) expected(st *step, r *reply) (bool, error) {
+	if !slices.Contains(st.status, r.status) {
+		return false, nil
+	}
+	return s.truth(st.when, r.vars, true)
+}
+
+// judge turns an unexpected reply into a failure.
+func (s *source) judge(st *step, r *reply) error {
+	ok, err := s.expected(st, r)
+	if ok && err == nil {
+		return nil
+	}
+	outcome := byStatus(r.status, st.changes)
+	for _, f := range st.fails {
+		if hit, err := s.truth(f.when, r.vars, false); err == nil && hit {
+			outcome = f.outcome
+			break
+		}
+	}
+	return s.unexpected(st, r, outcome, err)
+}
+
+// unexpected is the failure of a reply that is not wanted. Only what a failing status
+// came with is quoted: a reply that succeeded may hold a new key.
+func (s *source) unexpected(st *step, r *reply, outcome rotation.Outcome, cause error) error {
+	msg := fmt.Sprintf("the provider answered %d, want %s", r.status, statusText(st.status))
+	switch {
+	case slices.Contains(st.status, r.status):
+		msg = fmt.Sprintf("the provider answered %d, but not as the recipe's condition wants", r.status)
+	case r.status/100 == 3:
+		msg += "; redirects are not followed, correct the address"
+	case (r.status == 401 || r.status == 403) && outcome == rotation.Permanent:
+		msg += "; check the admin credentials and what they may do"
+	}
+	if cause == nil && r.status >= 400 {
+		cause = errors.New("the reply: " + strconv.Quote(s.quote(r)))
+	}
+	f := s.failure(st, outcome, fault.Upstream, msg, cause)
+	f.Status = r.status
+	f.RetryAfter = retryAfter(r.header.Get("Retry-After"), time.Now())
+	return f
+}
+
+// quote is the beginning of a reply, redacted before it is cut: a half of a secret would not
+// be known. JSON is written anew, so that its escapes are the ones that the redactor knows.
+func (s *source) quote(r *reply) string {
+	response := r.vars["response"]
+	whole := strings.ToValidUTF8(response.GetAttr("body").AsString(), "?")
+	if parsed := response.GetAttr("json"); !parsed.IsNull() {
+		if text, err := ctyjson.Marshal(parsed, parsed.Type()); err == nil {
+			whole = string(text)
+		}
+	}
+	whole = s.redactor.Scrub(whole)
+	if len(whole) > maxQuote {
+		whole = strings.ToValidUTF8(whole[:maxQuote], "") + "…"
+	}
+	return whole
+}
+
+func statusText(want []int) string {
+	var out []string
+	for _, n := range want {
+		out = append(out, strconv.Itoa(n))
+	}
+	return strings.Join(out, " or ")
+}
+
+// byStatus is what a status means where the recipe does not say.
+func byStatus(status int, changes bool) rotation.Outcome {
+	switch {
+	case status == 408 || status == 425 || status == 429:
+		return rotation.Transient
+	case status >= 500 && changes:
+		return rotation.Unknown // a gateway answers so for a call that it gave up waiting for
+	case status >= 500:
+		return rotation.Transient
+	case changes && (status < 300 || status == 302 || status == 303):
+		return rotation.Unknown // something was done, but what?
+	}
+	return rotation.Permanent
+}
+
+// retryAfter reads a Retry-After header, seconds or a date, up to a day.
+func retryAfter(header string, now time.Time) time.Duration {
+	var d time.Duration
+	if n, err := strconv.ParseUint(header, 10, 31); err == nil {
+		d = time.Duration(n) * time.Second
+	} else if t, err := http.ParseTime(header); err == nil {
+		d = t.Sub(now)
+	}
+	return min(max(d, 0), 24*time.Hour)
+}
+
+// failure makes a failure. Its text passes the redactor, and its chain ends here.
+func (s *source) failure(st *step, o rotation.Outcome, k fault.Kind, msg string, cause error) *rotation.Failure {
+	return &rotation.Failure{Outcome: o, Err: &fault.Error{
+		Op:   "recipe." + st.name,
+		Kind: k,
+		Msg:  fmt.Sprintf("recipe %q, %s: %s", s.recipe.def.Name, st.name, s.redactor.Scrub(msg)),
+		Err:  s.redactor.Error(cause),
+	}}
+}
+
+// unfit is the failure of what the recipe's own text comes to: no call was made.
+func (s *source) unfit(st *step, err error) *rotation.Failure {
+	return s.failure(st, rotation.Permanent, fault.KindOf(err), fault.Message(err), nil)
+}

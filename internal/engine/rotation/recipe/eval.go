@@ -1,0 +1,155 @@
+package recipe
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// value evaluates an expression. The result has no marks; the redactor knows every text
+// in it that a secret went into.
+func (s *source) value(e hcl.Expression, vars scope) (v cty.Value, err error) {
+	defer func() {
+		if recover() != nil { // what cty prints may hold a value
+			v, err = cty.NilVal, fault.New("recipe.eval", fault.Invalid, "%s: the expression cannot be evaluated", position(e.Range()))
+		}
+	}()
+	marked, diags := e.Value(&hcl.EvalContext{Variables: vars, Functions: functions})
+	if diags.HasErrors() {
+		return cty.NilVal, evalError(e, diags)
+	}
+	v, marks := marked.UnmarkDeepWithPaths()
+	for _, m := range marks {
+		part, err := m.Path.Apply(v)
+		if err != nil {
+			part = v
+		}
+		leaves(part, s.know)
+	}
+	if !v.IsWhollyKnown() {
+		return cty.NilVal, fault.New("recipe.eval", fault.Invalid, "%s: the expression has no value", position(e.Range()))
+	}
+	return v, nil
+}
+
+var escape = regexp.MustCompile(`%[0-9A-F]{2}`)
+
+// know makes the redactor know a text, also as those write it who escape in lower case.
+func (s *source) know(text string) {
+	escaped := escape.ReplaceAllStringFunc(url.QueryEscape(text), strings.ToLower)
+	s.redactor.Know(secret.Text(text), secret.Text(escaped))
+}
+
+// quotable are the diagnostics whose detail quotes the recipe and never a value.
+var quotable = []string{"Unsupported attribute", "Attempt to get attribute from null value", "Attempt to index null value", "Invalid index", "Unknown variable"}
+
+// evalError tells where an expression failed, and why as far as that quotes no value.
+func evalError(e hcl.Expression, diags hcl.Diagnostics) error {
+	d := diags[slices.IndexFunc(diags, func(d *hcl.Diagnostic) bool { return d.Severity == hcl.DiagError })]
+	at := e.Range()
+	if d.Subject != nil {
+		at = *d.Subject
+	}
+	text := d.Summary
+	if slices.Contains(quotable, d.Summary) && d.Detail != "" {
+		text += ": " + strings.ReplaceAll(d.Detail, "\n", " ")
+	}
+	return fault.New("recipe.eval", fault.Invalid, "%s: %s", position(at), text)
+}
+
+func position(r hcl.Range) string {
+	return fmt.Sprintf("%s:%d:%d", r.Filename, r.Start.Line, r.Start.Column)
+}
+
+// text evaluates an expression to a string; ok is false where it is null or not there.
+func (s *source) text(e hcl.Expression, vars scope) (out string, ok bool, err error) {
+	if e == nil {
+		return "", false, nil
+	}
+	v, err := s.value(e, vars)
+	if err != nil {
+		return "", false, err
+	}
+	if out, ok, err = text(v); err != nil {
+		return "", false, fault.New("recipe.eval", fault.Invalid, "%s: want a string, got %s", position(e.Range()), v.Type().FriendlyName())
+	}
+	return out, ok, nil
+}
+
+// truth evaluates an expression to a bool; null, or not there, is unset.
+func (s *source) truth(e hcl.Expression, vars scope, unset bool) (bool, error) {
+	if e == nil {
+		return unset, nil
+	}
+	v, err := s.value(e, vars)
+	if err != nil {
+		return false, err
+	}
+	b, err := convert.Convert(v, cty.Bool)
+	if err != nil {
+		return false, fault.New("recipe.eval", fault.Invalid, "%s: want true or false, got %s", position(e.Range()), v.Type().FriendlyName())
+	}
+	if b.IsNull() {
+		return unset, nil
+	}
+	return b.True(), nil
+}
+
+// when evaluates an expression to a time; null and "" are the zero time.
+func (s *source) when(e hcl.Expression, vars scope) (time.Time, error) {
+	out, ok, err := s.text(e, vars)
+	if err != nil || !ok || out == "" {
+		return time.Time{}, err
+	}
+	t, err := time.Parse(time.RFC3339, out)
+	if err != nil {
+		return time.Time{}, fault.New("recipe.eval", fault.Invalid, "%s: want an RFC 3339 time; fromunix(…) makes one of seconds", position(e.Range()))
+	}
+	return t.UTC(), nil
+}
+
+// A pair is a name with one value; a name may come several times.
+type pair struct{ name, value string }
+
+// pairs evaluates an object to names and strings, in order of names. A null is left out, a list
+// comes to several pairs.
+func (s *source) pairs(e hcl.Expression, vars scope) (out []pair, err error) {
+	if e == nil {
+		return nil, nil
+	}
+	v, err := s.value(e, vars)
+	if err != nil {
+		return nil, err
+	}
+	wrong := fault.New("recipe.eval", fault.Invalid, "%s: want an object of strings or lists of strings", position(e.Range()))
+	if v.IsNull() || !v.Type().IsObjectType() && !v.Type().IsMapType() {
+		return nil, wrong
+	}
+	for it := v.ElementIterator(); it.Next(); {
+		name, each := it.Element()
+		values := []cty.Value{each}
+		if !each.IsNull() && (each.Type().IsTupleType() || each.Type().IsListType()) {
+			values = each.AsValueSlice()
+		}
+		for _, one := range values {
+			s, ok, err := text(one)
+			if err != nil {
+				return nil, wrong
+			}
+			if ok {
+				out = append(out, pair{name.AsString(), s})
+			}
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,96 @@
+package recipe
+
+import (
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+)
+
+// A recipe is a parsed and checked text. It is immutable.
+type recipe struct {
+	def    rotation.Definition
+	params map[string]cty.Type
+	hosts  hcl.Expression
+
+	create   *createStep
+	verify   *verifyStep // nil: nothing can be proven
+	list     *listStep   // nil: none
+	lastUsed *lastUsedStep
+	disable  *undoStep
+	retire   *undoStep
+}
+
+// A step is one request and what is expected of its reply.
+type step struct {
+	name    string // "create"; in errors
+	at      hcl.Range
+	changes bool // an unknown outcome may have had an effect
+
+	method              string
+	url, query, headers hcl.Expression
+	auth                *auth
+	body                body
+	timeout             time.Duration
+	status              []int
+	when                hcl.Expression // nil: the status is enough
+	fails               []fail
+}
+
+// An auth says how a request shows who sends it. Only the fields of its kind are set.
+type auth struct {
+	kind               string // "bearer", "basic", "header", "none"
+	token              hcl.Expression
+	username, password hcl.Expression
+	headers            hcl.Expression
+}
+
+// A body is what a request carries. At most one of the kinds is set.
+type body struct {
+	json, form, raw  hcl.Expression
+	query, variables hcl.Expression // of graphql
+	contentType      hcl.Expression
+}
+
+// A fail gives a failed reply an outcome.
+type fail struct {
+	outcome rotation.Outcome
+	when    hcl.Expression
+}
+
+// An output is one value of a credential, by expression.
+type output struct {
+	name string
+	expr hcl.Expression
+}
+
+type createStep struct {
+	step
+	id             hcl.Expression
+	secret, public []output
+	expires        hcl.Expression // nil: never, or not told
+}
+
+type verifyStep struct {
+	step
+	rejected hcl.Expression // nil: 401 and 403
+}
+
+type listStep struct {
+	step
+	next                                   hcl.Expression // nil: one page
+	items, where                           hcl.Expression
+	id, label, created, lastUsed, disabled hcl.Expression
+}
+
+type lastUsedStep struct {
+	step
+	value hcl.Expression
+}
+
+type undoStep struct {
+	step
+	absent hcl.Expression // nil: 404 and 410
+}

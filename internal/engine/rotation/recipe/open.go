@@ -1,0 +1,164 @@
+package recipe
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/outbound"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// maxParams is how many bytes all parameters may have together.
+const maxParams = 16 << 10
+
+// open checks a binding and makes its source. replay is nil but in tests of recipes.
+func open(c rotation.OpenConfig, replay http.RoundTripper) (*source, error) {
+	r, err := bound(c.Definition)
+	if err != nil {
+		return nil, err
+	}
+	s := &source{recipe: r, redactor: c.Redactor}
+	if s.redactor == nil {
+		s.redactor = new(secret.Redactor)
+	}
+	var wrong []string
+	params := bindParams(r, c, &wrong)
+	admin := s.bindAdmin(c, &wrong)
+	if len(wrong) > 0 {
+		return nil, refused(r, wrong)
+	}
+	s.base = scope{"param": cty.ObjectVal(params), "admin": cty.ObjectVal(admin)}
+	origins := s.origins(&wrong)
+	if len(wrong) > 0 {
+		return nil, refused(r, wrong)
+	}
+	s.client = outbound.NewClient(outbound.ClientConfig{Origins: origins, Dial: c.Dial, Roots: c.Roots, Replay: replay})
+	return s, nil
+}
+
+func refused(r *recipe, wrong []string) error {
+	return fault.New("recipe.Open", fault.Invalid, "recipe %q: %s", r.def.Name, strings.Join(wrong, "; "))
+}
+
+// bindParams makes typed values of the configured parameters.
+func bindParams(r *recipe, c rotation.OpenConfig, wrong *[]string) map[string]cty.Value {
+	out := map[string]cty.Value{}
+	total := 0
+	for _, f := range r.def.Params {
+		raw, ok := c.Params[f.Name]
+		if !ok {
+			raw = f.Default
+		}
+		if len(raw) == 0 {
+			*wrong = append(*wrong, fmt.Sprintf("params.%s is required: %s", f.Name, f.Description))
+			continue
+		}
+		total += len(raw)
+		v, err := paramValue(raw, r.params[f.Name])
+		if err != nil {
+			*wrong = append(*wrong, fmt.Sprintf("params.%s must be a %s", f.Name, f.Type))
+			continue
+		}
+		out[f.Name] = v
+	}
+	if total > maxParams {
+		*wrong = append(*wrong, fmt.Sprintf("params are larger than %d KiB together", maxParams>>10))
+	}
+	unknown(slices.Sorted(maps.Keys(c.Params)), r.def.Params, "params", wrong)
+	return out
+}
+
+// paramValue converts one parameter. Lists and maps may come as the JSON text of one, as
+// a command line gives them.
+func paramValue(raw []byte, t cty.Type) (cty.Value, error) {
+	v, err := parseJSON(raw)
+	if err != nil {
+		return cty.NilVal, err
+	}
+	if v.Type() == cty.String && !v.IsNull() && t != cty.String {
+		if v, err = parseJSON([]byte(v.AsString())); err != nil {
+			return cty.NilVal, err
+		}
+	}
+	if v, err = convert.Convert(v, t); err != nil || v.IsNull() || !v.IsWhollyKnown() {
+		return cty.NilVal, errJSON
+	}
+	null := false
+	_ = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
+		null = null || v.IsNull()
+		return true, nil
+	})
+	if null {
+		return cty.NilVal, errJSON
+	}
+	return v, nil
+}
+
+// bindAdmin makes values of the admin credentials, and the redactor know them.
+func (s *source) bindAdmin(c rotation.OpenConfig, wrong *[]string) map[string]cty.Value {
+	out := map[string]cty.Value{}
+	for _, f := range s.recipe.def.Admin {
+		v := c.Admin[f.Name]
+		if v.Empty() {
+			*wrong = append(*wrong, fmt.Sprintf("admin.%s is required: %s", f.Name, f.Description))
+			continue
+		}
+		if v.Len() > maxParams {
+			*wrong = append(*wrong, fmt.Sprintf("admin.%s is larger than %d KiB", f.Name, maxParams>>10))
+			continue
+		}
+		out[f.Name] = cty.StringVal(v.RevealString())
+		if f.Secret {
+			s.know(v.RevealString())
+			out[f.Name] = out[f.Name].Mark(sensitive)
+		}
+	}
+	unknown(slices.Sorted(maps.Keys(c.Admin)), s.recipe.def.Admin, "admin", wrong)
+	return out
+}
+
+func unknown(given []string, fields []rotation.Field, what string, wrong *[]string) {
+	var known []string
+	for _, f := range fields {
+		known = append(known, f.Name)
+	}
+	for _, name := range given {
+		if !slices.Contains(known, name) {
+			*wrong = append(*wrong, fmt.Sprintf("%s.%s is not known; known are: %s", what, name, strings.Join(known, ", ")))
+		}
+	}
+}
+
+// origins fills in the allow-list.
+func (s *source) origins(wrong *[]string) (out []outbound.Origin) {
+	v, err := s.value(s.recipe.hosts, s.base)
+	if err == nil {
+		v, err = convert.Convert(v, cty.List(cty.String))
+	}
+	if err != nil || v.IsNull() || !v.IsWhollyKnown() || v.LengthInt() == 0 {
+		*wrong = append(*wrong, "hosts come to no list of hosts")
+		return nil
+	}
+	for it := v.ElementIterator(); it.Next(); {
+		_, host := it.Element()
+		if host.IsNull() {
+			*wrong = append(*wrong, "a host is null")
+			continue
+		}
+		origin, err := outbound.ParseOrigin(host.AsString())
+		if err != nil {
+			*wrong = append(*wrong, fault.Message(err))
+			continue
+		}
+		out = append(out, origin)
+	}
+	return out
+}

@@ -1,0 +1,77 @@
+package recipe
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// maxProblems is how many problems one error tells.
+const maxProblems = 25
+
+// A problem is one thing wrong with a recipe's text.
+type problem struct {
+	at    hcl.Range
+	text  string
+	later bool // known, but not built
+}
+
+// problems collects all that is wrong, so that it can be told at once.
+type problems []problem
+
+func (ps *problems) add(at hcl.Range, format string, args ...any) {
+	*ps = append(*ps, problem{at: at, text: fmt.Sprintf(format, args...)})
+}
+
+func (ps *problems) later(at hcl.Range, format string, args ...any) {
+	*ps = append(*ps, problem{at, fmt.Sprintf(format, args...), true})
+}
+
+// diagnostics adds what HCL found.
+func (ps *problems) diagnostics(ds hcl.Diagnostics) {
+	for _, d := range ds {
+		if d.Severity != hcl.DiagError {
+			continue
+		}
+		at := hcl.Range{}
+		if d.Subject != nil {
+			at = *d.Subject
+		}
+		text := d.Summary
+		if d.Detail != "" {
+			text += ": " + d.Detail
+		}
+		ps.add(at, "%s", text)
+	}
+}
+
+// err is one error that tells all problems in order, or nil.
+func (ps problems) err(file string) error {
+	if len(ps) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(ps, func(a, b problem) int {
+		return cmp.Or(cmp.Compare(a.at.Start.Line, b.at.Start.Line), cmp.Compare(a.at.Start.Column, b.at.Start.Column))
+	})
+	kind := fault.Unsupported
+	var lines []string
+	for _, p := range ps {
+		if !p.later {
+			kind = fault.Invalid
+		}
+		text := strings.ReplaceAll(p.text, "\n", " ")
+		line := fmt.Sprintf("%s:%d:%d: %s", file, max(p.at.Start.Line, 1), max(p.at.Start.Column, 1), text)
+		if !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	if n := len(lines) - maxProblems; n > 0 {
+		lines = append(lines[:maxProblems], fmt.Sprintf("%s: and %d more", file, n))
+	}
+	return fault.New("recipe.Parse", kind, "%s", strings.Join(lines, "\n"))
+}

@@ -1,0 +1,218 @@
+package recipe
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// request evaluates a step's request.
+func (s *source) request(ctx context.Context, st *step, vars scope) (*http.Request, error) {
+	u, err := s.address(st, vars)
+	if err != nil {
+		return nil, err
+	}
+	content, contentType, err := s.content(st, vars)
+	if err != nil {
+		return nil, err
+	}
+	var payload io.Reader
+	if contentType != "" {
+		payload = strings.NewReader(content)
+	}
+	r, err := http.NewRequestWithContext(ctx, st.method, u.String(), payload)
+	if err != nil {
+		return nil, fault.New("recipe.request", fault.Invalid, "%s: the request cannot be made", position(st.at))
+	}
+	r.Header.Set("Accept", "application/json")
+	r.Header.Set("User-Agent", "keyturn")
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	if err := s.addHeaders(r, st.headers, vars); err != nil {
+		return nil, err
+	}
+	return r, s.authenticate(r, st.auth, vars)
+}
+
+// address evaluates the URL and the query. What the recipe's author did not write cannot
+// change which path is meant: dot segments are refused.
+func (s *source) address(st *step, vars scope) (*url.URL, error) {
+	bad := func(why string) (*url.URL, error) {
+		return nil, fault.New("recipe.request", fault.Invalid, "%s: the url is refused: %s", position(st.url.Range()), why)
+	}
+	raw, _, err := s.text(st.url, vars)
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > maxURL {
+		return bad("it is too long")
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return bad("it is no URL")
+	}
+	if u.Fragment != "" || u.RawFragment != "" || strings.HasSuffix(raw, "#") {
+		return bad("it has a fragment")
+	}
+	for _, path := range []string{u.Path, u.EscapedPath()} {
+		for segment := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '/' || r == '\\' }) {
+			if segment == "." || segment == ".." {
+				return bad("its path has a dot segment")
+			}
+		}
+	}
+	pairs, err := s.pairs(st.query, vars)
+	if err != nil {
+		return nil, err
+	}
+	if len(pairs) > 0 {
+		query := u.Query()
+		for _, p := range pairs {
+			query.Add(p.name, p.value)
+		}
+		u.RawQuery = query.Encode()
+	}
+	return u, nil
+}
+
+// content evaluates the body. Without one, the content type is "".
+func (s *source) content(st *step, vars scope) (content, contentType string, err error) {
+	b := &st.body
+	switch {
+	case b.json != nil:
+		content, err = s.json(b.json, vars)
+		contentType = "application/json"
+	case b.query != nil:
+		content, err = s.graphql(b, vars)
+		contentType = "application/json"
+	case b.form != nil:
+		var pairs []pair
+		pairs, err = s.pairs(b.form, vars)
+		form := url.Values{}
+		for _, p := range pairs {
+			form.Add(p.name, p.value)
+		}
+		content, contentType = form.Encode(), "application/x-www-form-urlencoded"
+	case b.raw != nil:
+		content, _, err = s.text(b.raw, vars)
+	default:
+		return "", "", nil
+	}
+	if err != nil {
+		return "", "", err
+	}
+	if b.contentType != nil {
+		if contentType, _, err = s.text(b.contentType, vars); err != nil {
+			return "", "", err
+		}
+		if contentType == "" || !httpguts.ValidHeaderFieldValue(contentType) {
+			return "", "", fault.New("recipe.request", fault.Invalid, "%s: the content type is not valid", position(b.contentType.Range()))
+		}
+	}
+	return content, contentType, nil
+}
+
+func (s *source) json(e hcl.Expression, vars scope) (string, error) {
+	v, err := s.value(e, vars)
+	if err != nil {
+		return "", err
+	}
+	fits := true
+	_ = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
+		fits = fits && printable(v)
+		return true, nil
+	})
+	out, err := ctyjson.Marshal(v, v.Type())
+	if err != nil || !fits || size(v) > maxText {
+		return "", fault.New("recipe.request", fault.Invalid, "%s: the value has no JSON form", position(e.Range()))
+	}
+	return string(out), nil
+}
+
+func (s *source) graphql(b *body, vars scope) (string, error) {
+	query, _, err := s.text(b.query, vars)
+	if err != nil {
+		return "", err
+	}
+	out := map[string]json.RawMessage{}
+	if out["query"], err = json.Marshal(query); err != nil {
+		return "", err
+	}
+	if b.variables != nil {
+		variables, err := s.json(b.variables, vars)
+		if err != nil {
+			return "", err
+		}
+		out["variables"] = json.RawMessage(variables)
+	}
+	text, err := json.Marshal(out)
+	return string(text), err
+}
+
+// hopHeaders are the transport's own.
+var hopHeaders = []string{"Host", "Content-Length", "Transfer-Encoding", "Connection", "Upgrade", "Te", "Trailer", "Keep-Alive", "Expect", "Proxy-Authorization", "Proxy-Connection"}
+
+func (s *source) addHeaders(r *http.Request, e hcl.Expression, vars scope) error {
+	pairs, err := s.pairs(e, vars)
+	if err != nil {
+		return err
+	}
+	first := map[string]bool{}
+	for _, p := range pairs {
+		name := http.CanonicalHeaderKey(p.name)
+		if !httpguts.ValidHeaderFieldName(p.name) || !httpguts.ValidHeaderFieldValue(p.value) || slices.Contains(hopHeaders, name) {
+			return fault.New("recipe.request", fault.Invalid, "%s: the header %q is not valid or not a recipe's to set", position(e.Range()), p.name)
+		}
+		if !first[name] {
+			first[name] = true
+			r.Header.Del(name)
+		}
+		r.Header.Add(name, p.value)
+	}
+	return nil
+}
+
+// authenticate adds the credentials. The redactor learns them in the form in which they are
+// sent, because that is what an error may echo.
+func (s *source) authenticate(r *http.Request, a *auth, vars scope) error {
+	if a == nil {
+		return nil
+	}
+	switch a.kind {
+	case "bearer":
+		token, _, err := s.text(a.token, vars)
+		if err != nil {
+			return err
+		}
+		if token == "" || !httpguts.ValidHeaderFieldValue(token) {
+			return fault.New("recipe.request", fault.Invalid, "%s: the token is empty or cannot be put in a header", position(a.token.Range()))
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+	case "basic":
+		username, _, err := s.text(a.username, vars)
+		if err != nil {
+			return err
+		}
+		password, _, err := s.text(a.password, vars)
+		if err != nil {
+			return err
+		}
+		r.SetBasicAuth(username, password)
+		s.know(strings.TrimPrefix(r.Header.Get("Authorization"), "Basic "))
+	case "header":
+		return s.addHeaders(r, a.headers, vars)
+	}
+	return nil
+}
