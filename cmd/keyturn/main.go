@@ -13,14 +13,16 @@ import (
 
 func main() { os.Exit(run()) }
 
-// run is the program; the first signal to stop cancels what runs, a second ends
+// run is the program: the first signal to stop cancels what runs, a second ends
 // it at once.
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	context.AfterFunc(ctx, stop)
-	return cli.Main(ctx, os.Args, cli.Env{
-		Stdin:  os.Stdin,
-		Stdout: os.Stdout,
-		Stderr: os.Stderr,
-	})
+	return cli.Main(ctx, os.Args, environment())
+}
+
+// environment is what this binary is built with.
+func environment() cli.Env {
+	return cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 }

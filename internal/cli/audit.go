@@ -41,7 +41,7 @@ func auditEnable() *command {
 			if err != nil {
 				return remote(err, "enabling audit device")
 			}
-			return s.done(sec, "Success! Enabled the %s audit device at: %s/", kind, path)
+			return s.out.done(sec, "Success! Enabled the %s audit device at: %s/", kind, path)
 		},
 	}
 }
@@ -61,7 +61,7 @@ func auditDisable() *command {
 			if err != nil {
 				return remote(err, "disabling audit device")
 			}
-			return s.done(sec, "Success! Disabled audit device (if it was enabled) at: %s/", path)
+			return s.out.done(sec, "Success! Disabled audit device (if it was enabled) at: %s/", path)
 		},
 	}
 }
@@ -83,15 +83,15 @@ func auditList() *command {
 				return remote(err, "listing audits")
 			}
 			if sec == nil || len(sec.Data) == 0 {
-				if done, err := s.encode(struct{}{}); done && err != nil {
+				if done, err := s.out.encode(struct{}{}); done && err != nil {
 					return err
 				}
 				return refusal{exitRemote, "No audit devices are enabled."}
 			}
-			if done, err := s.encode(sec.Data); done {
+			if done, err := s.out.encode(sec.Data); done {
 				return err
 			}
-			return s.write(auditTable(sec.Data, detailed))
+			return s.out.write(auditTable(sec.Data, detailed))
 		},
 	}
 }

@@ -31,7 +31,10 @@ type Env struct {
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string // nil: the process's
 	Layout         int                 // the number of the storage layout, for version
-	Server, Demo   Hook                // nil: this binary was built without
+
+	// What lives in other packages; nil: this binary was built without.
+	Server, Demo Hook
+	FormatPolicy func([]byte) ([]byte, error)
 }
 
 // The exit codes.
@@ -76,6 +79,7 @@ func run(ctx context.Context, p program, args []string) int {
 	path, rest, err := p.root.find(args)
 	c := path[len(path)-1]
 	s := &session{name: p.name, line: lineOf(p.name, path), env: p.env}
+	s.out = printer{stdout: p.env.Stdout, stderr: p.env.Stderr}
 	if err != nil {
 		return s.report(err)
 	}
@@ -88,7 +92,7 @@ func run(ctx context.Context, p program, args []string) int {
 	s.flags = newFlags(c, s)
 	asked, err := s.prepare(c, rest)
 	if asked {
-		return s.print(s.usage(c, s.flags))
+		return s.report(s.out.write(s.usage(c, s.flags)))
 	}
 	if err == nil {
 		err = c.run(ctx, s)
@@ -100,18 +104,10 @@ func run(ctx context.Context, p program, args []string) int {
 func (s *session) listCommands(c *command, rest []string) int {
 	switch first(rest) {
 	case "-h", "-help", "--help":
-		return s.print(s.usage(c, nil))
+		return s.report(s.out.write(s.usage(c, nil)))
 	}
 	io.WriteString(s.env.Stderr, s.usage(c, nil))
 	return exitLocal
-}
-
-// print writes text to standard output.
-func (s *session) print(text string) int {
-	if _, err := io.WriteString(s.env.Stdout, text); err != nil {
-		return exitLocal
-	}
-	return exitOK
 }
 
 func first(args []string) string {

@@ -187,8 +187,8 @@ func TestFlagsAnywhere(t *testing.T) {
 		s := &session{}
 		f := newFlags(&command{name: "test", fields: true}, s)
 		rest, err := f.parse(strings.Fields(c.line))
-		if err != nil || strings.Join(rest, " ") != c.rest || s.opt.field != c.field {
-			t.Errorf("%q: %q, field %q (%v); want %q, %q", c.line, rest, s.opt.field, err, c.rest, c.field)
+		if err != nil || strings.Join(rest, " ") != c.rest || s.out.field != c.field {
+			t.Errorf("%q: %q, field %q (%v); want %q, %q", c.line, rest, s.out.field, err, c.rest, c.field)
 		}
 	}
 }

@@ -20,13 +20,12 @@ type session struct {
 	args   []string
 	flags  *flags
 	opt    options
+	out    printer
 	client *api.Client
 }
 
-// options are the flags that all commands share.
+// options are the HTTP flags.
 type options struct {
-	format, field string
-
 	address, agentAddress, tlsServerName        string
 	caFile, caFolder, clientCert, clientKeyFile string
 	namespace, wrapTTL                          string
@@ -177,7 +176,7 @@ func (s *session) aside(client *api.Client, request func() error) error {
 }
 
 // fields sends a GET whose answer is an object without the usual envelope.
-func (s *session) fields(ctx context.Context, client *api.Client, path string) (map[string]any, error) {
+func fields(ctx context.Context, client *api.Client, path string) (map[string]any, error) {
 	response, err := client.RawRequestWithContext(ctx, client.NewRequest(http.MethodGet, "/v1/"+path))
 	return object(response, err)
 }

@@ -69,7 +69,7 @@ func (s *session) prepare(c *command, args []string) (asked bool, err error) {
 	case err != nil:
 		return false, usagef("%s", err)
 	}
-	if s.opt.format, err = chooseFormat(s.opt.format, s.env.Getenv("VAULT_FORMAT")); err != nil {
+	if s.out.format, err = chooseFormat(s.out.format, s.env.Getenv("VAULT_FORMAT")); err != nil {
 		return false, err
 	}
 	switch n := len(s.args); {

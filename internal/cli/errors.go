@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -110,7 +109,7 @@ func (s *session) instead(text string, err error) int {
 		fmt.Fprintln(s.env.Stderr, err)
 		return exitLocal
 	}
-	return s.print(text + "\n")
+	return s.report(s.out.write(text + "\n"))
 }
 
 func codeOf(err error) int {
@@ -163,7 +162,7 @@ func (s *session) hints(err error) []string {
 	case errors.As(err, &answer):
 		list = append(list, s.answerHints(answer)...)
 	case errors.As(err, &unsent):
-		list = append(list, s.connectionHints(unsent)...)
+		list = append(list, connectionHints(unsent)...)
 	}
 	return list
 }
@@ -176,14 +175,14 @@ func (s *session) answerHints(e *api.ResponseError) []string {
 		return []string{"the server speaks https; set VAULT_ADDR (or -address) to the same address with https://."}
 	case e.StatusCode == http.StatusServiceUnavailable && strings.Contains(strings.ToLower(text), "sealed"):
 		return []string{fmt.Sprintf("unseal the server with %q.", s.name+" operator unseal")}
-	case e.StatusCode == http.StatusForbidden && s.client != nil && s.client.Token() == "":
+	case (e.StatusCode == http.StatusForbidden || strings.Contains(text, "missing client token")) && s.client != nil && s.client.Token() == "":
 		return []string{fmt.Sprintf("no token was sent; log in with %q or set VAULT_TOKEN.", s.name+" login")}
 	}
 	return nil
 }
 
 // connectionHints are for a request that got no answer.
-func (s *session) connectionHints(e *url.Error) []string {
+func connectionHints(e *url.Error) []string {
 	address := "the server"
 	if u, err := url.Parse(e.URL); err == nil {
 		address = u.Scheme + "://" + u.Host
@@ -202,16 +201,4 @@ func (s *session) connectionHints(e *url.Error) []string {
 		return []string{fmt.Sprintf("%s did not answer in time; VAULT_CLIENT_TIMEOUT sets for how long to wait.", address)}
 	}
 	return nil
-}
-
-// warn writes the warnings that came with an answer to standard error.
-func (s *session) warn(warnings []string) {
-	if len(warnings) == 0 || s.opt.format != "table" {
-		return
-	}
-	fmt.Fprint(s.env.Stderr, "WARNING! The server answered with warnings:\n\n")
-	for _, w := range warnings {
-		io.WriteString(s.env.Stderr, indent(wrap(w, 74), "  * "))
-	}
-	fmt.Fprintln(s.env.Stderr)
 }

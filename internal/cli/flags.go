@@ -32,9 +32,9 @@ func newFlags(c *command, s *session) *flags {
 		c.flags(f)
 	}
 	f.group = "Output options"
-	f.String(&s.opt.format, "format", "format", "how to print: table, json, yaml, or raw where a command has it (also VAULT_FORMAT)")
+	f.String(&s.out.format, "format", "format", "how to print: table, json, yaml, or raw where a command has it (also VAULT_FORMAT)")
 	if c.fields {
-		f.String(&s.opt.field, "field", "name", "print this field alone, without a line's end, for use in pipes")
+		f.String(&s.out.field, "field", "name", "print this field alone, without a line's end, for use in pipes")
 	}
 	if !c.local {
 		f.group = "HTTP options"

@@ -4,12 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
-
-	"golang.org/x/term"
 )
 
 // chooseFormat is the flag's format, else the environment's, else a table.
@@ -31,39 +27,6 @@ func chooseFormat(flag, environment string) (string, error) {
 	return "", usagef("unknown output format %q; use table, json, yaml or raw", name)
 }
 
-// say writes a line for people; programs that asked for a format get none.
-func (s *session) say(format string, args ...any) error {
-	if s.opt.format != "table" {
-		return nil
-	}
-	return s.write(fmt.Sprintf(format, args...) + "\n")
-}
-
-// write puts text on standard output.
-func (s *session) write(text string) error {
-	_, err := io.WriteString(s.env.Stdout, text)
-	return local(err, "writing the output")
-}
-
-// encode writes v in the format that was asked for, and reports whether one
-// was: with a table it writes nothing.
-func (s *session) encode(v any) (bool, error) {
-	switch s.opt.format {
-	case "table":
-		return false, nil
-	case "raw":
-		return true, usagef("this command has no raw output; use table, json or yaml")
-	}
-	b, err := encodeJSON(v)
-	if err == nil && s.opt.format == "yaml" {
-		b, err = toYAML(b)
-	}
-	if err != nil {
-		return true, local(err, "encoding the output")
-	}
-	return true, s.write(string(b))
-}
-
 // encodeJSON is v in indented lines; angle brackets and ampersands stay
 // themselves.
 func encodeJSON(v any) ([]byte, error) {
@@ -73,19 +36,6 @@ func encodeJSON(v any) ([]byte, error) {
 	e.SetIndent("", "  ")
 	err := e.Encode(v)
 	return b.Bytes(), err
-}
-
-// single writes one field: text as it is, without a line's end unless a person
-// looks at it, everything else in the format asked for.
-func (s *session) single(v any) error {
-	if done, err := s.encode(v); done {
-		return err
-	}
-	end := ""
-	if f, ok := s.env.Stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		end = "\n"
-	}
-	return s.write(cell(v) + end)
 }
 
 // toYAML turns JSON into block-style YAML; keys are sorted.

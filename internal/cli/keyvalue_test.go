@@ -72,7 +72,7 @@ func FuzzParseData(f *testing.F) {
 		if text == "-" {
 			read = stdin
 		}
-		if wrong := !ok || key == "" || !utf8.ValidString(key+read); wrong != (err != nil) {
+		if wrong := !ok || key == "" || !utf8.ValidString(key) || !utf8.ValidString(read); wrong != (err != nil) {
 			t.Fatalf("%q: %v, %v", arg, got, err)
 		}
 		if err != nil {

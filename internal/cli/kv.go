@@ -131,27 +131,27 @@ func kvGet() *command {
 			if sec == nil {
 				return nothingAt("%s", path)
 			}
-			return s.showKV(sec, p)
+			return s.out.showKV(sec, p)
 		},
 	}
 }
 
 // showKV prints a secret that was read: in version 2 with its metadata, and
 // with what the engine says of its rotation.
-func (s *session) showKV(sec *api.Secret, p kvPath) error {
+func (out *printer) showKV(sec *api.Secret, p kvPath) error {
 	metadata, ok := sec.Data["metadata"].(map[string]any)
 	if !p.versioned || !ok || sec.WrapInfo != nil {
-		return s.showPlainKV(sec)
+		return out.showPlainKV(sec)
 	}
 	values, _ := sec.Data["data"].(map[string]any)
-	if s.opt.field != "" {
+	if out.field != "" {
 		if values == nil {
 			return refusal{exitRemote, "No data found at " + p.api("data")}
 		}
-		return s.showField(&api.Secret{Data: values})
+		return out.showField(&api.Secret{Data: values})
 	}
-	s.warn(sec.Warnings)
-	if done, err := s.encode(sec); done {
+	out.warn(sec.Warnings)
+	if done, err := out.encode(sec); done {
 		return err
 	}
 	parts := []string{section("Secret Path", p.api("data")+"\n"), section("Metadata", pairTable(dataPairs(metadata)))}
@@ -167,25 +167,25 @@ func (s *session) showKV(sec *api.Secret, p kvPath) error {
 	if values != nil {
 		parts = append(parts, section("Data", pairTable(dataPairs(values))))
 	}
-	return s.write(strings.Join(parts, "\n"))
+	return out.write(strings.Join(parts, "\n"))
 }
 
-func (s *session) showPlainKV(sec *api.Secret) error {
-	if s.opt.field != "" || s.opt.format != "table" || sec.WrapInfo != nil {
-		return s.show(sec)
+func (out *printer) showPlainKV(sec *api.Secret) error {
+	if out.field != "" || out.format != "table" || sec.WrapInfo != nil {
+		return out.show(sec)
 	}
-	s.warn(sec.Warnings)
-	return s.write(section("Data", pairTable(dataPairs(sec.Data))))
+	out.warn(sec.Warnings)
+	return out.write(section("Data", pairTable(dataPairs(sec.Data))))
 }
 
 // showWritten prints the answer to a write: the path and the new version's
 // metadata, or for version 1 that it succeeded.
-func (s *session) showWritten(sec *api.Secret, path string) error {
-	if sec == nil || len(sec.Data) == 0 || s.opt.field != "" || s.opt.format != "table" {
-		return s.done(sec, "Success! Data written to: %s", path)
+func (out *printer) showWritten(sec *api.Secret, path string) error {
+	if sec == nil || len(sec.Data) == 0 || out.field != "" || out.format != "table" {
+		return out.done(sec, "Success! Data written to: %s", path)
 	}
-	s.warn(sec.Warnings)
-	return s.write(section("Secret Path", path+"\n") + "\n" + section("Metadata", pairTable(dataPairs(sec.Data))))
+	out.warn(sec.Warnings)
+	return out.write(section("Secret Path", path+"\n") + "\n" + section("Metadata", pairTable(dataPairs(sec.Data))))
 }
 
 func kvList() *command {
@@ -228,7 +228,7 @@ func kvEnableVersioning() *command {
 			if err != nil {
 				return remote(err, "tuning the secrets engine at %s/", mount)
 			}
-			return s.say("Success! Tuned the secrets engine at: %s/", mount)
+			return s.out.say("Success! Tuned the secrets engine at: %s/", mount)
 		},
 	}
 }

@@ -47,18 +47,18 @@ func kvMetadataGet() *command {
 			if sec == nil {
 				return nothingAt("%s", path)
 			}
-			return s.showMetadata(sec, path)
+			return s.out.showMetadata(sec, path)
 		},
 	}
 }
 
 // showMetadata prints the fields of a secret and then each version.
-func (s *session) showMetadata(sec *api.Secret, path string) error {
+func (out *printer) showMetadata(sec *api.Secret, path string) error {
 	versions, ok := sec.Data["versions"].(map[string]any)
-	if s.opt.field != "" || s.opt.format != "table" || sec.WrapInfo != nil || !ok {
-		return s.show(sec)
+	if out.field != "" || out.format != "table" || sec.WrapInfo != nil || !ok {
+		return out.show(sec)
 	}
-	s.warn(sec.Warnings)
+	out.warn(sec.Warnings)
 	own := map[string]any{}
 	for key, value := range sec.Data {
 		if key != "versions" {
@@ -70,7 +70,7 @@ func (s *session) showMetadata(sec *api.Secret, path string) error {
 		fields, _ := versions[name].(map[string]any)
 		parts = append(parts, section("Version "+name, pairTable(dataPairs(fields))))
 	}
-	return s.write(strings.Join(parts, "\n"))
+	return out.write(strings.Join(parts, "\n"))
 }
 
 // numericKeys are the keys of m, which are numbers, in their order.
@@ -145,7 +145,7 @@ func kvMetadataPut() *command {
 			if err != nil {
 				return remote(err, "writing metadata to %s", path)
 			}
-			return s.done(sec, "Success! Data written to: %s", path)
+			return s.out.done(sec, "Success! Data written to: %s", path)
 		},
 	}
 }
@@ -171,7 +171,7 @@ func kvMetadataPatch() *command {
 			if err != nil {
 				return remote(err, "writing metadata to %s", path)
 			}
-			return s.done(sec, "Success! Data written to: %s", path)
+			return s.out.done(sec, "Success! Data written to: %s", path)
 		},
 	}
 }
@@ -194,7 +194,7 @@ func kvMetadataDelete() *command {
 			if err != nil {
 				return remote(err, "deleting %s", path)
 			}
-			return s.done(sec, "Success! Data deleted (if it existed) at: %s", path)
+			return s.out.done(sec, "Success! Data deleted (if it existed) at: %s", path)
 		},
 	}
 }

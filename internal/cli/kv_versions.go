@@ -55,7 +55,7 @@ func kvDelete() *command {
 			if err != nil {
 				return remote(err, "deleting %s", path)
 			}
-			return s.done(sec, "Success! Data deleted (if it existed) at: %s", path)
+			return s.out.done(sec, "Success! Data deleted (if it existed) at: %s", path)
 		},
 	}
 }
@@ -75,9 +75,9 @@ func (s *session) onVersions(ctx context.Context, client *api.Client, p kvPath, 
 		return remote(err, "writing data to %s", path)
 	}
 	if kind == "delete" {
-		return s.done(sec, "Success! Data deleted (if it existed) at: %s", p.api("data"))
+		return s.out.done(sec, "Success! Data deleted (if it existed) at: %s", p.api("data"))
 	}
-	return s.done(sec, "Success! Data written to: %s", path)
+	return s.out.done(sec, "Success! Data written to: %s", path)
 }
 
 func kvUndelete() *command {
@@ -151,7 +151,7 @@ func kvRollback() *command {
 			if err != nil {
 				return err
 			}
-			return s.done(sec, "Success! Data written to: %s", p.api("data"))
+			return s.out.done(sec, "Success! Data written to: %s", p.api("data"))
 		},
 	}
 }

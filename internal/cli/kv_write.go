@@ -47,7 +47,7 @@ func kvPut() *command {
 			if err != nil {
 				return remote(err, "writing data to %s", path)
 			}
-			return s.showWritten(sec, path)
+			return s.out.showWritten(sec, path)
 		},
 	}
 }
@@ -110,7 +110,7 @@ func kvPatch() *command {
 			if err != nil {
 				return err
 			}
-			return s.showWritten(sec, change.path)
+			return s.out.showWritten(sec, change.path)
 		},
 	}
 }

@@ -32,7 +32,7 @@ func leaseLookup() *command {
 			if sec == nil {
 				return nothingAt("%s", s.args[0])
 			}
-			return s.show(sec)
+			return s.out.show(sec)
 		},
 	}
 }
@@ -63,7 +63,7 @@ func leaseRenew() *command {
 			if err != nil {
 				return remote(err, "renewing %s", s.args[0])
 			}
-			return s.done(sec, "Success! Renewed lease: %s", s.args[0])
+			return s.out.done(sec, "Success! Renewed lease: %s", s.args[0])
 		},
 	}
 }
@@ -103,7 +103,7 @@ func leaseRevoke() *command {
 			if err != nil {
 				return remote(err, "revoking %s", s.args[0])
 			}
-			return s.done(sec, "%s", success)
+			return s.out.done(sec, "%s", success)
 		},
 	}
 }

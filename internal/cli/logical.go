@@ -24,7 +24,7 @@ func readCommand() *command {
 				return err
 			}
 			path := cleanPath(s.args[0])
-			if s.opt.format == "raw" && s.opt.field == "" {
+			if s.out.format == "raw" && s.out.field == "" {
 				return s.raw(ctx, client, path, query(data))
 			}
 			sec, err := client.Logical().ReadWithDataWithContext(ctx, path, query(data))
@@ -34,7 +34,7 @@ func readCommand() *command {
 			if sec == nil {
 				return nothingAt("%s", path)
 			}
-			return s.show(sec)
+			return s.out.show(sec)
 		},
 	}
 }
@@ -96,21 +96,9 @@ func writeCommand() *command {
 			if err != nil {
 				return remote(err, "writing data to %s", path)
 			}
-			return s.done(sec, "Success! Data written to: %s", path)
+			return s.out.done(sec, "Success! Data written to: %s", path)
 		},
 	}
-}
-
-// done prints the answer to a change, or where there is none that it succeeded.
-func (s *session) done(sec *api.Secret, format string, args ...any) error {
-	if sec == nil {
-		return s.say(format, args...)
-	}
-	if len(sec.Data) == 0 && sec.Auth == nil && sec.WrapInfo == nil && sec.LeaseID == "" && s.opt.field == "" && s.opt.format == "table" {
-		s.warn(sec.Warnings)
-		return s.say(format, args...)
-	}
-	return s.show(sec)
 }
 
 func patchCommand() *command {
@@ -136,7 +124,7 @@ func patchCommand() *command {
 			if err != nil {
 				return remote(err, "patching %s", path)
 			}
-			return s.done(sec, "Success! Data written to: %s", path)
+			return s.out.done(sec, "Success! Data written to: %s", path)
 		},
 	}
 }
@@ -158,7 +146,7 @@ func deleteCommand() *command {
 			if err != nil {
 				return remote(err, "deleting %s", path)
 			}
-			return s.done(sec, "Success! Data deleted (if it existed) at: %s", path)
+			return s.out.done(sec, "Success! Data deleted (if it existed) at: %s", path)
 		},
 	}
 }
@@ -189,20 +177,20 @@ func (s *session) list(ctx context.Context, client *api.Client, path string) err
 		return remote(err, "listing %s", path)
 	}
 	if sec != nil && sec.WrapInfo != nil {
-		return s.show(sec)
+		return s.out.show(sec)
 	}
 	keys := keysOf(sec)
 	if len(keys) == 0 {
-		if done, err := s.encode(struct{}{}); done && err != nil {
+		if done, err := s.out.encode(struct{}{}); done && err != nil {
 			return err
 		}
 		return nothingAt("%s", path)
 	}
-	s.warn(sec.Warnings)
-	if done, err := s.encode(keys); done {
+	s.out.warn(sec.Warnings)
+	if done, err := s.out.encode(keys); done {
 		return err
 	}
-	return s.write(keyTable(keys))
+	return s.out.write(keyTable(keys))
 }
 
 func keysOf(sec *api.Secret) []string {
@@ -244,7 +232,7 @@ func unwrapCommand() *command {
 			if sec == nil {
 				return refusal{exitRemote, "Could not find wrapped response"}
 			}
-			return s.show(sec)
+			return s.out.show(sec)
 		},
 	}
 }

@@ -41,7 +41,7 @@ func loginCommand() *command {
 				return err
 			}
 			if l.tokenAlone {
-				s.opt.field, l.noStore = "token", true
+				s.out.field, l.noStore = "token", true
 			}
 			var sec *api.Secret
 			if l.method == "" || l.method == "token" {
@@ -159,7 +159,7 @@ func (s *session) loginWithMethod(ctx context.Context, client *api.Client, l log
 // finishLogin stores the token and prints it.
 func (s *session) finishLogin(sec *api.Secret, l loginFlags) error {
 	if sec.Auth == nil || sec.Auth.ClientToken == "" {
-		return s.show(sec)
+		return s.out.show(sec)
 	}
 	if !l.noStore {
 		helper, err := cliconfig.DefaultTokenHelper()
@@ -176,14 +176,14 @@ func (s *session) finishLogin(sec *api.Secret, l loginFlags) error {
 	if l.noPrint {
 		return nil
 	}
-	if s.opt.field == "" {
+	if s.out.field == "" {
 		stored := "It was not stored."
 		if !l.noStore {
 			stored = "The token shown here is\nstored; the commands that follow use it."
 		}
-		if err := s.say("Success! You are now authenticated. %s\n", stored); err != nil {
+		if err := s.out.say("Success! You are now authenticated. %s\n", stored); err != nil {
 			return err
 		}
 	}
-	return s.show(sec)
+	return s.out.show(sec)
 }

@@ -72,7 +72,7 @@ func disableCommand(k mountKind, examples []example) *command {
 			if err != nil {
 				return remote(err, "disabling %s at %s", k.what, path)
 			}
-			return s.done(sec, k.disable, path)
+			return s.out.done(sec, k.disable, path)
 		},
 	}
 }
@@ -98,15 +98,15 @@ func moveCommand() *command {
 				id, _ = sec.Data["migration_id"].(string)
 			}
 			if id == "" { // a server that answers when it is done
-				return s.done(sec, "Success! Moved secrets engine %s to: %s", from, to)
+				return s.out.done(sec, "Success! Moved secrets engine %s to: %s", from, to)
 			}
-			if err := s.say("Started moving secrets engine %s to %s, with migration ID %s", from, to, id); err != nil {
+			if err := s.out.say("Started moving secrets engine %s to %s, with migration ID %s", from, to, id); err != nil {
 				return err
 			}
 			if err := waitForMove(ctx, client, id); err != nil {
 				return remote(err, "moving secrets engine %s to %s", from, to)
 			}
-			return s.say("Success! Finished moving secrets engine %s to %s, with migration ID %s", from, to, id)
+			return s.out.say("Success! Finished moving secrets engine %s to %s, with migration ID %s", from, to, id)
 		},
 	}
 }
@@ -152,13 +152,13 @@ func listMountsCommand(k mountKind, examples []example) *command {
 			if sec == nil {
 				return nothingAt("%s", k.api)
 			}
-			if done, err := s.encode(sec.Data); done {
+			if done, err := s.out.encode(sec.Data); done {
 				return err
 			}
 			if detailed {
-				return s.write(detailedMounts(sec.Data))
+				return s.out.write(detailedMounts(sec.Data))
 			}
-			return s.write(shortMounts(sec.Data))
+			return s.out.write(shortMounts(sec.Data))
 		},
 	}
 }

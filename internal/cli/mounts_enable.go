@@ -47,7 +47,7 @@ func enableCommand(k mountKind, examples []example) *command {
 			if err != nil {
 				return remote(err, "enabling the %s %s at %s/", kind, k.what, path)
 			}
-			return s.done(sec, k.enabled, kind, path)
+			return s.out.done(sec, k.enabled, kind, path)
 		},
 	}
 }
@@ -97,7 +97,7 @@ func tuneCommand(k mountKind, examples []example) *command {
 			if err != nil {
 				return remote(err, "tuning the %s at %s/", k.what, path)
 			}
-			return s.done(sec, "Success! Tuned the %s at: %s/", k.what, path)
+			return s.out.done(sec, "Success! Tuned the %s at: %s/", k.what, path)
 		},
 	}
 }

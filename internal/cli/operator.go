@@ -95,7 +95,7 @@ func operatorInit() *command {
 			if err != nil {
 				return remote(err, "initializing")
 			}
-			return s.showInit(answer, request)
+			return s.out.showInit(answer, request, s.name)
 		},
 	}
 }
@@ -105,13 +105,13 @@ func (s *session) initStatus(ctx context.Context, client *api.Client) error {
 	if err != nil {
 		return local(err, "checking whether the server is initialized")
 	}
-	if done, err := s.encode(map[string]bool{"initialized": yes}); done && err != nil {
+	if done, err := s.out.encode(map[string]bool{"initialized": yes}); done && err != nil {
 		return err
 	}
 	if yes {
-		return s.say("The server is initialized")
+		return s.out.say("The server is initialized")
 	}
-	if err := s.say("The server is not initialized"); err != nil {
+	if err := s.out.say("The server is not initialized"); err != nil {
 		return err
 	}
 	return exitCode(exitRemote)
@@ -119,8 +119,8 @@ func (s *session) initStatus(ctx context.Context, client *api.Client) error {
 
 // showInit prints the keys: for people one in a line, for programs in both
 // encodings.
-func (s *session) showInit(a *api.InitResponse, r *api.InitRequest) error {
-	done, err := s.encode(map[string]any{
+func (out *printer) showInit(a *api.InitResponse, r *api.InitRequest, program string) error {
+	done, err := out.encode(map[string]any{
 		"unseal_keys_b64": listed(a.KeysB64), "unseal_keys_hex": listed(a.Keys),
 		"unseal_shares": r.SecretShares, "unseal_threshold": r.SecretThreshold,
 		"recovery_keys_b64": listed(a.RecoveryKeysB64), "recovery_keys_hex": listed(a.RecoveryKeys),
@@ -142,11 +142,11 @@ func (s *session) showInit(a *api.InitResponse, r *api.InitRequest) error {
 		fmt.Fprintf(&b, "Give each key to another person. After every start of the server, %d of the %d\n"+
 			"unseal it (%s operator unseal). They are shown this once: without\n"+
 			"them nobody, the makers of this program included, can read what is stored.\n",
-			r.SecretThreshold, r.SecretShares, s.name)
+			r.SecretThreshold, r.SecretShares, program)
 	} else {
 		b.WriteString("The server unseals itself. Keep the recovery keys: they are shown this once.\n")
 	}
-	return s.write(b.String())
+	return out.write(b.String())
 }
 
 // listed makes an absent list an empty one, for programs that index it.
@@ -194,7 +194,7 @@ func operatorUnseal() *command {
 			if err != nil {
 				return remote(err, "unsealing")
 			}
-			return s.showStatus(status)
+			return s.out.showStatus(status)
 		},
 	}
 }
@@ -221,7 +221,7 @@ func operatorSeal() *command {
 			if err := client.Sys().SealWithContext(ctx); err != nil {
 				return remote(err, "sealing")
 			}
-			return s.say("Success! The server is sealed.")
+			return s.out.say("Success! The server is sealed.")
 		},
 	}
 }

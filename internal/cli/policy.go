@@ -5,16 +5,13 @@ import (
 	"io"
 	"os"
 	"strings"
-
-	"github.com/hashicorp/hcl"
-	"github.com/hashicorp/hcl/hcl/printer"
 )
 
-func policyCommand() *command {
+func policyCommand(env Env) *command {
 	return &command{
 		name: "policy", short: "Write, read and delete policies",
 		long: "Works with policies: what tokens may do at which paths.",
-		sub:  []*command{policyRead(), policyWrite(), policyList(), policyDelete(), policyFmt()},
+		sub:  []*command{policyRead(), policyWrite(), policyList(), policyDelete(), policyFmt(env.FormatPolicy)},
 	}
 }
 
@@ -39,10 +36,10 @@ func policyRead() *command {
 				return refusal{exitRemote, "No policy named: " + name}
 			}
 			text, _ := sec.Data["policy"].(string)
-			if done, err := s.encode(map[string]string{"policy": text}); done {
+			if done, err := s.out.encode(map[string]string{"policy": text}); done {
 				return err
 			}
-			return s.write(strings.TrimRight(text, "\n") + "\n")
+			return s.out.write(strings.TrimRight(text, "\n") + "\n")
 		},
 	}
 }
@@ -72,7 +69,7 @@ func policyWrite() *command {
 			if err != nil {
 				return remote(err, "uploading policy %s", name)
 			}
-			return s.done(sec, "Success! Uploaded policy: %s", name)
+			return s.out.done(sec, "Success! Uploaded policy: %s", name)
 		},
 	}
 }
@@ -100,14 +97,14 @@ func policyList() *command {
 				return remote(err, "listing policies")
 			}
 			names := keysOf(sec)
-			if done, err := s.encode(names); done {
+			if done, err := s.out.encode(names); done {
 				return err
 			}
 			var b strings.Builder
 			for _, name := range names {
 				b.WriteString(name + "\n")
 			}
-			return s.write(b.String())
+			return s.out.write(b.String())
 		},
 	}
 }
@@ -126,33 +123,33 @@ func policyDelete() *command {
 			if _, err := client.Logical().DeleteWithContext(ctx, policies+"/"+name); err != nil {
 				return remote(err, "deleting %s", name)
 			}
-			return s.say("Success! Deleted policy: %s", name)
+			return s.out.say("Success! Deleted policy: %s", name)
 		},
 	}
 }
 
-func policyFmt() *command {
+func policyFmt(format func([]byte) ([]byte, error)) *command {
 	return &command{
 		name: "fmt", short: "Format a policy file", args: "FILE", min: 1, max: 1, local: true,
 		long:     "Formats a policy file in place.",
 		examples: []example{{"Format a file:", "keyturn policy fmt deploy-service.hcl"}},
 		run: func(_ context.Context, s *session) error {
 			file := s.args[0]
+			if format == nil {
+				return notBuilt("policy fmt")
+			}
 			text, err := os.ReadFile(file)
 			if err != nil {
 				return local(err, "reading the policy")
 			}
-			if _, err := hcl.ParseBytes(text); err != nil {
-				return local(err, "parsing %s", file)
-			}
-			formatted, err := printer.Format(text)
+			formatted, err := format(text)
 			if err != nil {
 				return local(err, "formatting %s", file)
 			}
 			if err := os.WriteFile(file, formatted, 0o644); err != nil {
 				return local(err, "writing %s", file)
 			}
-			return s.say("Success! Formatted policy: %s", file)
+			return s.out.say("Success! Formatted policy: %s", file)
 		},
 	}
 }

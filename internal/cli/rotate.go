@@ -68,13 +68,13 @@ func turnCommand(name, action, success string, c *command) *command {
 		if err != nil {
 			return rotationHint(remote(err, "calling %s of key %s", action, name), mount)
 		}
-		if sec == nil || s.opt.format != "table" || s.opt.field != "" || sec.WrapInfo != nil {
-			return s.done(sec, success, name)
+		if sec == nil || s.out.format != "table" || s.out.field != "" || sec.WrapInfo != nil {
+			return s.out.done(sec, success, name)
 		}
-		if err := s.say(success, name); err != nil {
+		if err := s.out.say(success, name); err != nil {
 			return err
 		}
-		return s.showTree(sec)
+		return s.out.showTree(sec)
 	}
 	return c
 }
@@ -130,7 +130,7 @@ func (s *session) showKey(ctx context.Context, client *api.Client, mount, path s
 	if sec == nil {
 		return hinted(nothingAt("%s", path), "is a rotation engine mounted at %s/, and is there a key of that name? %q lists them.", cleanPath(mount), s.name+" rotate status")
 	}
-	return s.showTree(sec)
+	return s.out.showTree(sec)
 }
 
 func rotateStatus() *command {
@@ -165,7 +165,7 @@ func (s *session) showAllKeys(ctx context.Context, client *api.Client, mount str
 	}
 	keys := keysOf(names)
 	if len(keys) == 0 {
-		if done, err := s.encode(struct{}{}); done && err != nil {
+		if done, err := s.out.encode(struct{}{}); done && err != nil {
 			return err
 		}
 		return nothingAt("%s", path)
@@ -183,10 +183,10 @@ func (s *session) showAllKeys(ctx context.Context, client *api.Client, mount str
 		all[name] = sec.Data
 		rows = append(rows, statusRow(name, sec.Data))
 	}
-	if done, err := s.encode(all); done {
+	if done, err := s.out.encode(all); done {
 		return err
 	}
-	return s.write(table([]string{"Key", "State", "Turn", "Current Key ID", "Last Rotated", "Next Rotation", "Last Error"}, rows))
+	return s.out.write(table([]string{"Key", "State", "Turn", "Current Key ID", "Last Rotated", "Next Rotation", "Last Error"}, rows))
 }
 
 func statusRow(name string, data map[string]any) []string {
@@ -200,11 +200,11 @@ func statusRow(name string, data map[string]any) []string {
 
 // showTree prints an answer whose fields may be lists of objects: plain fields
 // first, then each list as a table of its own.
-func (s *session) showTree(sec *api.Secret) error {
-	if s.opt.field != "" || s.opt.format != "table" || sec.WrapInfo != nil {
-		return s.show(sec)
+func (out *printer) showTree(sec *api.Secret) error {
+	if out.field != "" || out.format != "table" || sec.WrapInfo != nil {
+		return out.show(sec)
 	}
-	s.warn(sec.Warnings)
+	out.warn(sec.Warnings)
 	plain := map[string]any{}
 	var parts []string
 	for _, key := range sortedKeys(sec.Data) {
@@ -217,7 +217,7 @@ func (s *session) showTree(sec *api.Secret) error {
 	if len(plain) > 0 {
 		parts = append([]string{pairTable(dataPairs(plain))}, parts...)
 	}
-	return s.write(strings.Join(parts, "\n"))
+	return out.write(strings.Join(parts, "\n"))
 }
 
 // grid lays a list of objects out in rows, with a column for each name that

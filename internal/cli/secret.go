@@ -19,36 +19,6 @@ type pair struct {
 	raw  any // for -field; nil: the same
 }
 
-// show prints an answer: one field of it, or all in the format asked for.
-func (s *session) show(sec *api.Secret) error {
-	if s.opt.field != "" {
-		return s.showField(sec)
-	}
-	s.warn(sec.Warnings)
-	if done, err := s.encode(sec); done {
-		return err
-	}
-	return s.write(pairTable(pairsOf(sec)))
-}
-
-// showField prints the field that -field names.
-func (s *session) showField(sec *api.Secret) error {
-	for _, p := range pairsOf(sec) {
-		if strings.TrimSuffix(p.key, ":") != s.opt.field {
-			continue
-		}
-		if p.raw != nil {
-			return s.single(p.raw)
-		}
-		return s.single(p.show)
-	}
-	return s.noField()
-}
-
-func (s *session) noField() error {
-	return refusal{exitLocal, fmt.Sprintf("Field %q not present in secret", s.opt.field)}
-}
-
 // pairsOf lays an answer out in rows: the wrapping alone where it is wrapped,
 // else its lease, its login and its data.
 func pairsOf(sec *api.Secret) []pair {

@@ -21,15 +21,15 @@ func statusCommand() *command {
 			if err != nil {
 				return err
 			}
-			status, err := s.fields(ctx, client, "sys/seal-status")
+			status, err := fields(ctx, client, "sys/seal-status")
 			if err != nil {
 				return local(err, "checking the seal's status")
 			}
 			if sealed, _ := status["sealed"].(bool); !sealed {
-				s.addLeader(ctx, client, status)
-				return s.showStatus(status)
+				addLeader(ctx, client, status)
+				return s.out.showStatus(status)
 			}
-			if err := s.showStatus(status); err != nil {
+			if err := s.out.showStatus(status); err != nil {
 				return err
 			}
 			return exitCode(exitRemote)
@@ -39,8 +39,8 @@ func statusCommand() *command {
 
 // addLeader adds who is active. A server that does not say is still a server
 // whose seal is known.
-func (s *session) addLeader(ctx context.Context, client *api.Client, status map[string]any) {
-	if leader, err := s.fields(ctx, client, "sys/leader"); err == nil {
+func addLeader(ctx context.Context, client *api.Client, status map[string]any) {
+	if leader, err := fields(ctx, client, "sys/leader"); err == nil {
 		maps.Copy(status, leader)
 	}
 }
@@ -65,11 +65,11 @@ var statusLabels = []struct{ key, label string }{
 	{"active_time", "Active Since"},
 }
 
-func (s *session) showStatus(status map[string]any) error {
-	if s.opt.field != "" {
-		return s.showField(&api.Secret{Data: status})
+func (out *printer) showStatus(status map[string]any) error {
+	if out.field != "" {
+		return out.showField(&api.Secret{Data: status})
 	}
-	if done, err := s.encode(status); done {
+	if done, err := out.encode(status); done {
 		return err
 	}
 	sealed, _ := status["sealed"].(bool)
@@ -94,5 +94,5 @@ func (s *session) showStatus(status map[string]any) error {
 			rows = append(rows, pair{label, value, nil})
 		}
 	}
-	return s.write(pairTable(rows))
+	return out.write(pairTable(rows))
 }

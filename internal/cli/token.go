@@ -95,7 +95,7 @@ func tokenCreate() *command {
 			if err != nil {
 				return remote(err, "creating a token")
 			}
-			return s.done(sec, "Success! Token created")
+			return s.out.done(sec, "Success! Token created")
 		},
 	}
 }
@@ -129,7 +129,7 @@ func tokenLookup() *command {
 			if err != nil {
 				return remote(err, "looking up token")
 			}
-			return s.show(sec)
+			return s.out.show(sec)
 		},
 	}
 }
@@ -177,7 +177,7 @@ func tokenRenew() *command {
 			if err != nil {
 				return remote(err, "renewing token")
 			}
-			return s.done(sec, "Success! Token renewed")
+			return s.out.done(sec, "Success! Token renewed")
 		},
 	}
 }
@@ -210,7 +210,7 @@ func tokenRevoke() *command {
 			if _, err := client.Logical().WriteWithContext(ctx, path, body); err != nil {
 				return remote(err, "revoking token")
 			}
-			return s.say("Success! Revoked token (if it existed)")
+			return s.out.say("Success! Revoked token (if it existed)")
 		},
 	}
 }
@@ -271,10 +271,10 @@ func tokenCapabilities() *command {
 			if err != nil {
 				return remote(err, "listing capabilities")
 			}
-			if done, err := s.encode(list); done {
+			if done, err := s.out.encode(list); done {
 				return err
 			}
-			return s.write(strings.Join(list, ", ") + "\n")
+			return s.out.write(strings.Join(list, ", ") + "\n")
 		},
 	}
 }

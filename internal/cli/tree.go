@@ -13,7 +13,7 @@ func tree(env Env) *command {
 		sub: []*command{
 			readCommand(), writeCommand(), listCommand(), deleteCommand(), patchCommand(), unwrapCommand(),
 			kvCommand(), rotateCommand(),
-			loginCommand(), tokenCommand(), leaseCommand(), policyCommand(), printCommand(),
+			loginCommand(), tokenCommand(), leaseCommand(), policyCommand(env), printCommand(),
 			secretsCommand(), authCommand(), auditCommand(), operatorCommand(), statusCommand(),
 			hookCommand("server", "Start the server", env.Server),
 			hookCommand("demo", "Watch keys being turned, with everything built in", env.Demo),
@@ -26,9 +26,13 @@ func tree(env Env) *command {
 func hookCommand(name, short string, hook Hook) *command {
 	if hook == nil {
 		hook = func(_ context.Context, _ []string, _ io.Reader, _, stderr io.Writer) int {
-			fmt.Fprintf(stderr, "Error: the command %q is not built into this binary\n\nHint: use a binary that was built with it.\n", name)
+			fmt.Fprintln(stderr, notBuilt(name))
 			return exitLocal
 		}
 	}
 	return &command{name: name, short: short, hook: hook}
+}
+
+func notBuilt(name string) error {
+	return refusal{exitLocal, fmt.Sprintf("Error: the command %q is not built into this binary; use one that was built with it", name)}
 }

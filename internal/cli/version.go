@@ -41,11 +41,11 @@ func versionCommand(env Env) *command {
 			if commit == "" {
 				commit = "unknown"
 			}
-			done, err := s.encode(map[string]any{"version": Version, "commit": commit, "storage_layout": env.Layout})
+			done, err := s.out.encode(map[string]any{"version": Version, "commit": commit, "storage_layout": env.Layout})
 			if done {
 				return err
 			}
-			return s.write(fmt.Sprintf("Keyturn v%s (commit %s), storage layout %d\n", Version, commit, env.Layout))
+			return s.out.write(fmt.Sprintf("Keyturn v%s (commit %s), storage layout %d\n", Version, commit, env.Layout))
 		},
 	}
 }
@@ -66,7 +66,7 @@ func printCommand() *command {
 				if held.Empty() {
 					return hinted(refusal{exitLocal, "Error: there is no token"}, "log in with %q or set VAULT_TOKEN.", s.name+" login")
 				}
-				return s.write(held.RevealString() + "\n")
+				return s.out.write(held.RevealString() + "\n")
 			},
 		}},
 	}

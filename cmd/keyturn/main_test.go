@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain makes this test binary the programs that the scripts call.
+func TestMain(m *testing.M) {
+	program := func() { os.Exit(run()) }
+	testscript.Main(m, map[string]func(){"keyturn": program, "vault": program})
+}
+
+// TestScripts tells the product in scripts: each command against a development
+// server of its own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireUniqueNames:  true,
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+			return os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o700)
+		},
+		Condition: condition,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"startdev": startdev,
+			"setout":   setout,
+		},
+	})
+}
+
+// condition knows [server], [demo] and [policyfmt]: whether this binary has
+// them.
+func condition(name string) (bool, error) {
+	switch name {
+	case "server":
+		return environment().Server != nil, nil
+	case "demo":
+		return environment().Demo != nil, nil
+	case "policyfmt":
+		return environment().FormatPolicy != nil, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", name)
+}
+
+// startdev starts a development server on a free port, with the root token
+// "root" and what flags the script adds, and waits until it answers. It sets
+// VAULT_ADDR and VAULT_TOKEN. The server ends with the script.
+func startdev(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("startdev: cannot be negated")
+	}
+	address := freeAddress(ts)
+	ctx, cancel := context.WithCancel(context.Background())
+	program := filepath.Join(filepath.SplitList(ts.Getenv("PATH"))[0], "keyturn")
+	server := exec.CommandContext(ctx, program, append([]string{"server", "-dev",
+		"-dev-root-token-id=root", "-dev-listen-address=" + address}, args...)...)
+	server.Env = []string{"HOME=" + ts.Getenv("HOME"), "PATH=" + ts.Getenv("PATH"), "TMPDIR=" + ts.Getenv("TMPDIR")}
+	server.Dir = ts.Getenv("WORK")
+	log, err := os.Create(filepath.Join(ts.Getenv("WORK"), "server.log"))
+	ts.Check(err)
+	server.Stdout, server.Stderr = log, log
+	ts.Check(server.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Wait() }()
+	ts.Defer(func() {
+		cancel()
+		<-ended
+		log.Close()
+	})
+	ts.Setenv("VAULT_ADDR", "http://"+address)
+	ts.Setenv("VAULT_TOKEN", "root")
+	if err := answers("http://"+address+"/v1/sys/health", ended); err != nil {
+		text, _ := os.ReadFile(log.Name())
+		ts.Fatalf("starting the development server: %v\n%s", err, text)
+	}
+}
+
+func freeAddress(ts *testscript.TestScript) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// answers asks url until it answers with 200, for at most 20 seconds, which
+// leave room for a slow machine under the race detector.
+func answers(url string, ended chan error) error {
+	late := time.After(20 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-ended:
+			ended <- err
+			return fmt.Errorf("it ended: %w", err)
+		case <-late:
+			return fmt.Errorf("no answer from %s", url)
+		case <-tick.C:
+		}
+		response, err := http.Get(url)
+		if err != nil {
+			continue // not listening yet
+		}
+		io.Copy(io.Discard, response.Body)
+		response.Body.Close()
+		if response.StatusCode == http.StatusOK {
+			return nil
+		}
+	}
+}
+
+// setout puts the last standard output, without spaces around it, into an
+// environment variable.
+func setout(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: setout NAME")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}

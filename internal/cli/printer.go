@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// A printer writes results: one field, or all in the format asked for. Results
+// go to standard output; warnings that came with them to standard error.
+type printer struct {
+	stdout, stderr io.Writer
+	format         string // table, json, yaml or raw; set by prepare
+	field          string // what -field names
+}
+
+// say writes a line for people; programs that asked for a format get none.
+func (out *printer) say(format string, args ...any) error {
+	if out.format != "table" {
+		return nil
+	}
+	return out.write(fmt.Sprintf(format, args...) + "\n")
+}
+
+// write puts text on standard output.
+func (out *printer) write(text string) error {
+	_, err := io.WriteString(out.stdout, text)
+	return local(err, "writing the output")
+}
+
+// encode writes v in the format that was asked for, and reports whether one
+// was: with a table it writes nothing.
+func (out *printer) encode(v any) (bool, error) {
+	switch out.format {
+	case "table":
+		return false, nil
+	case "raw":
+		return true, usagef("this command has no raw output; use table, json or yaml")
+	}
+	b, err := encodeJSON(v)
+	if err == nil && out.format == "yaml" {
+		b, err = toYAML(b)
+	}
+	if err != nil {
+		return true, local(err, "encoding the output")
+	}
+	return true, out.write(string(b))
+}
+
+// single writes one field: text as it is, without a line's end unless a person
+// looks at it, everything else in the format asked for.
+func (out *printer) single(v any) error {
+	if done, err := out.encode(v); done {
+		return err
+	}
+	end := ""
+	if f, ok := out.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		end = "\n"
+	}
+	return out.write(cell(v) + end)
+}
+
+// warn writes the warnings that came with an answer to standard error.
+func (out *printer) warn(warnings []string) {
+	if len(warnings) == 0 || out.format != "table" {
+		return
+	}
+	fmt.Fprint(out.stderr, "WARNING! The server answered with warnings:\n\n")
+	for _, w := range warnings {
+		io.WriteString(out.stderr, indent(wrap(w, 74), "  * "))
+	}
+	fmt.Fprintln(out.stderr)
+}
+
+// show prints an answer: one field of it, or all in the format asked for.
+func (out *printer) show(sec *api.Secret) error {
+	if out.field != "" {
+		return out.showField(sec)
+	}
+	out.warn(sec.Warnings)
+	if done, err := out.encode(sec); done {
+		return err
+	}
+	return out.write(pairTable(pairsOf(sec)))
+}
+
+// showField prints the field that -field names.
+func (out *printer) showField(sec *api.Secret) error {
+	for _, p := range pairsOf(sec) {
+		if strings.TrimSuffix(p.key, ":") != out.field {
+			continue
+		}
+		if p.raw != nil {
+			return out.single(p.raw)
+		}
+		return out.single(p.show)
+	}
+	return refusal{exitLocal, fmt.Sprintf("Field %q not present in secret", out.field)}
+}
+
+// done prints the answer to a change, or where there is none that it succeeded.
+func (out *printer) done(sec *api.Secret, format string, args ...any) error {
+	if sec == nil {
+		return out.say(format, args...)
+	}
+	bare := len(sec.Data) == 0 && sec.Auth == nil && sec.WrapInfo == nil && sec.LeaseID == ""
+	if bare && out.field == "" && out.format == "table" {
+		out.warn(sec.Warnings)
+		return out.say(format, args...)
+	}
+	return out.show(sec)
+}
