@@ -23,6 +23,13 @@ import (
 // maxQuote is how much of a failed reply an error's cause quotes, after redaction.
 const maxQuote = 400
 
+// A caller makes the calls of one source, and judges the replies.
+type caller struct {
+	recipe string // its name, for errors
+	eval   *evaluator
+	client *http.Client
+}
+
 // A reply is what a provider answered, read whole.
 type reply struct {
 	status int
@@ -31,19 +38,19 @@ type reply struct {
 }
 
 // send makes one request, once, and reads the reply. Its errors are failures.
-func (s *source) send(ctx context.Context, st *step, vars scope) (*reply, error) {
+func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, st.timeout)
 	defer cancel()
-	request, err := s.request(ctx, st, vars)
+	request, err := c.eval.request(ctx, st, vars)
 	if err != nil {
-		return nil, s.unfit(st, err)
+		return nil, c.unfit(st, err)
 	}
 	// From the moment that there is a connection, some of the request may have gone out.
 	var sent atomic.Bool
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }}
-	answer, err := s.client.Do(request.WithContext(httptrace.WithClientTrace(ctx, trace)))
+	answer, err := c.client.Do(request.WithContext(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
-		return nil, s.unanswered(ctx, st, sent.Load(), err)
+		return nil, c.unanswered(ctx, st, sent.Load(), err)
 	}
 	defer answer.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(answer.Body, maxReply+1))
@@ -51,13 +58,13 @@ func (s *source) send(ctx context.Context, st *step, vars scope) (*reply, error)
 		err = fault.New("recipe.send", fault.TooLarge, "the reply to %s is larger than %d KiB", st.name, maxReply>>10)
 	}
 	if err != nil && answer.StatusCode < 400 {
-		return nil, s.unanswered(ctx, st, true, err)
+		return nil, c.unanswered(ctx, st, true, err)
 	}
-	return s.reply(answer, data, vars), nil
+	return c.reply(answer, data, vars), nil
 }
 
 // unanswered is the failure of a request without a whole reply.
-func (s *source) unanswered(ctx context.Context, st *step, sent bool, err error) error {
+func (c *caller) unanswered(ctx context.Context, st *step, sent bool, err error) error {
 	kind, outcome, msg := fault.Upstream, rotation.Transient, "the provider cannot be reached"
 	if sent {
 		msg = "the provider did not answer completely"
@@ -76,11 +83,11 @@ func (s *source) unanswered(ctx context.Context, st *step, sent bool, err error)
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		kind, msg = fault.Timeout, "the provider did not answer in time"
 	}
-	return s.failure(st, outcome, kind, msg, err)
+	return c.failure(st, outcome, kind, msg, err)
 }
 
 // reply makes the variable "response".
-func (s *source) reply(answer *http.Response, data []byte, vars scope) *reply {
+func (c *caller) reply(answer *http.Response, data []byte, vars scope) *reply {
 	headers := map[string]cty.Value{}
 	for name, values := range answer.Header {
 		headers[strings.ToLower(name)] = cty.StringVal(strings.Join(values, ", "))
@@ -103,32 +110,32 @@ func (s *source) reply(answer *http.Response, data []byte, vars scope) *reply {
 
 // expected reports whether the reply is what the step wants: the status, and the condition. A
 // condition that cannot be evaluated is not met.
-func (s *source) expected(st *step, r *reply) (bool, error) {
+func (c *caller) expected(st *step, r *reply) (bool, error) {
 	if !slices.Contains(st.status, r.status) {
 		return false, nil
 	}
-	return s.truth(st.when, r.vars, true)
+	return c.eval.truth(st.when, r.vars, true)
 }
 
 // judge turns an unexpected reply into a failure.
-func (s *source) judge(st *step, r *reply) error {
-	ok, err := s.expected(st, r)
+func (c *caller) judge(st *step, r *reply) error {
+	ok, err := c.expected(st, r)
 	if ok && err == nil {
 		return nil
 	}
 	outcome := byStatus(r.status, st.changes)
 	for _, f := range st.fails {
-		if hit, err := s.truth(f.when, r.vars, false); err == nil && hit {
+		if hit, err := c.eval.truth(f.when, r.vars, false); err == nil && hit {
 			outcome = f.outcome
 			break
 		}
 	}
-	return s.unexpected(st, r, outcome, err)
+	return c.unexpected(st, r, outcome, err)
 }
 
 // unexpected is the failure of a reply that is not wanted. Only what a failing status
 // came with is quoted: a reply that succeeded may hold a new key.
-func (s *source) unexpected(st *step, r *reply, outcome rotation.Outcome, cause error) error {
+func (c *caller) unexpected(st *step, r *reply, outcome rotation.Outcome, cause error) error {
 	msg := fmt.Sprintf("the provider answered %d, want %s", r.status, statusText(st.status))
 	switch {
 	case slices.Contains(st.status, r.status):
@@ -139,9 +146,9 @@ func (s *source) unexpected(st *step, r *reply, outcome rotation.Outcome, cause 
 		msg += "; check the admin credentials and what they may do"
 	}
 	if cause == nil && r.status >= 400 {
-		cause = errors.New("the reply: " + strconv.Quote(s.quote(r)))
+		cause = errors.New("the reply: " + strconv.Quote(c.quote(r)))
 	}
-	f := s.failure(st, outcome, fault.Upstream, msg, cause)
+	f := c.failure(st, outcome, fault.Upstream, msg, cause)
 	f.Status = r.status
 	f.RetryAfter = retryAfter(r.header.Get("Retry-After"), time.Now())
 	return f
@@ -149,7 +156,7 @@ func (s *source) unexpected(st *step, r *reply, outcome rotation.Outcome, cause 
 
 // quote is the beginning of a reply, redacted before it is cut: a half of a secret would not
 // be known. JSON is written anew, so that its escapes are the ones that the redactor knows.
-func (s *source) quote(r *reply) string {
+func (c *caller) quote(r *reply) string {
 	response := r.vars["response"]
 	whole := strings.ToValidUTF8(response.GetAttr("body").AsString(), "?")
 	if parsed := response.GetAttr("json"); !parsed.IsNull() {
@@ -157,7 +164,7 @@ func (s *source) quote(r *reply) string {
 			whole = string(text)
 		}
 	}
-	whole = s.redactor.Scrub(whole)
+	whole = c.eval.redactor.Scrub(whole)
 	if len(whole) > maxQuote {
 		whole = strings.ToValidUTF8(whole[:maxQuote], "") + "…"
 	}
@@ -199,16 +206,21 @@ func retryAfter(header string, now time.Time) time.Duration {
 }
 
 // failure makes a failure. Its text passes the redactor, and its chain ends here.
-func (s *source) failure(st *step, o rotation.Outcome, k fault.Kind, msg string, cause error) *rotation.Failure {
+func (c *caller) failure(st *step, o rotation.Outcome, k fault.Kind, msg string, cause error) *rotation.Failure {
 	return &rotation.Failure{Outcome: o, Err: &fault.Error{
 		Op:   "recipe." + st.name,
 		Kind: k,
-		Msg:  fmt.Sprintf("recipe %q, %s: %s", s.recipe.def.Name, st.name, s.redactor.Scrub(msg)),
-		Err:  s.redactor.Error(cause),
+		Msg:  fmt.Sprintf("recipe %q, %s: %s", c.recipe, st.name, c.eval.redactor.Scrub(msg)),
+		Err:  c.eval.redactor.Error(cause),
 	}}
 }
 
 // unfit is the failure of what the recipe's own text comes to: no call was made.
-func (s *source) unfit(st *step, err error) *rotation.Failure {
-	return s.failure(st, rotation.Permanent, fault.KindOf(err), fault.Message(err), nil)
+func (c *caller) unfit(st *step, err error) *rotation.Failure {
+	return c.failure(st, rotation.Permanent, fault.KindOf(err), fault.Message(err), nil)
+}
+
+// missing is the failure of a call that the recipe has no block for.
+func (c *caller) missing(name string) error {
+	return c.failure(&step{name: name}, rotation.Permanent, fault.Unsupported, "the recipe has no block "+name, nil)
 }

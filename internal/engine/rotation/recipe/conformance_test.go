@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/demo/keyserver"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -50,7 +49,7 @@ func openDemo(t *testing.T, d rotation.Definition, dial dialFunc) rotation.Sourc
 func TestConformance(t *testing.T) {
 	d := demo(t)
 	rotationtest.Run(t, func(t *testing.T) rotationtest.Rig {
-		server := keyserver.New(keyserver.Config{AdminToken: adminCanary})
+		server := rotationtest.NewVendor(rotationtest.VendorConfig{AdminToken: adminCanary})
 		return rotationtest.Rig{
 			Source: openDemo(t, d, rotationtest.Pipe(t, server.Handler())),
 			Can:    d.Can,

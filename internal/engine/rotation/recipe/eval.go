@@ -16,9 +16,21 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
+// An evaluator evaluates expressions with what one source is bound to. Values of cty
+// hold plaintext; they stay inside one call.
+type evaluator struct {
+	base     scope // "param" and "admin"
+	redactor *secret.Redactor
+}
+
+// vars are what a call's expressions see.
+func (ev *evaluator) vars(more scope) scope {
+	return ev.base.with(scope{"now": cty.StringVal(time.Now().UTC().Format(time.RFC3339))}).with(more)
+}
+
 // value evaluates an expression. The result has no marks; the redactor knows every text
 // in it that a secret went into.
-func (s *source) value(e hcl.Expression, vars scope) (v cty.Value, err error) {
+func (ev *evaluator) value(e hcl.Expression, vars scope) (v cty.Value, err error) {
 	defer func() {
 		if recover() != nil { // what cty prints may hold a value
 			v, err = cty.NilVal, fault.New("recipe.eval", fault.Invalid, "%s: the expression cannot be evaluated", position(e.Range()))
@@ -34,7 +46,7 @@ func (s *source) value(e hcl.Expression, vars scope) (v cty.Value, err error) {
 		if err != nil {
 			part = v
 		}
-		leaves(part, s.know)
+		leaves(part, ev.know)
 	}
 	if !v.IsWhollyKnown() {
 		return cty.NilVal, fault.New("recipe.eval", fault.Invalid, "%s: the expression has no value", position(e.Range()))
@@ -45,9 +57,9 @@ func (s *source) value(e hcl.Expression, vars scope) (v cty.Value, err error) {
 var escape = regexp.MustCompile(`%[0-9A-F]{2}`)
 
 // know makes the redactor know a text, also as those write it who escape in lower case.
-func (s *source) know(text string) {
+func (ev *evaluator) know(text string) {
 	escaped := escape.ReplaceAllStringFunc(url.QueryEscape(text), strings.ToLower)
-	s.redactor.Know(secret.Text(text), secret.Text(escaped))
+	ev.redactor.Know(secret.Text(text), secret.Text(escaped))
 }
 
 // quotable are the diagnostics whose detail quotes the recipe and never a value.
@@ -72,11 +84,11 @@ func position(r hcl.Range) string {
 }
 
 // text evaluates an expression to a string; ok is false where it is null or not there.
-func (s *source) text(e hcl.Expression, vars scope) (out string, ok bool, err error) {
+func (ev *evaluator) text(e hcl.Expression, vars scope) (out string, ok bool, err error) {
 	if e == nil {
 		return "", false, nil
 	}
-	v, err := s.value(e, vars)
+	v, err := ev.value(e, vars)
 	if err != nil {
 		return "", false, err
 	}
@@ -87,11 +99,11 @@ func (s *source) text(e hcl.Expression, vars scope) (out string, ok bool, err er
 }
 
 // truth evaluates an expression to a bool; null, or not there, is unset.
-func (s *source) truth(e hcl.Expression, vars scope, unset bool) (bool, error) {
+func (ev *evaluator) truth(e hcl.Expression, vars scope, unset bool) (bool, error) {
 	if e == nil {
 		return unset, nil
 	}
-	v, err := s.value(e, vars)
+	v, err := ev.value(e, vars)
 	if err != nil {
 		return false, err
 	}
@@ -106,8 +118,8 @@ func (s *source) truth(e hcl.Expression, vars scope, unset bool) (bool, error) {
 }
 
 // when evaluates an expression to a time; null and "" are the zero time.
-func (s *source) when(e hcl.Expression, vars scope) (time.Time, error) {
-	out, ok, err := s.text(e, vars)
+func (ev *evaluator) when(e hcl.Expression, vars scope) (time.Time, error) {
+	out, ok, err := ev.text(e, vars)
 	if err != nil || !ok || out == "" {
 		return time.Time{}, err
 	}
@@ -123,11 +135,11 @@ type pair struct{ name, value string }
 
 // pairs evaluates an object to names and strings, in order of names. A null is left out, a list
 // comes to several pairs.
-func (s *source) pairs(e hcl.Expression, vars scope) (out []pair, err error) {
+func (ev *evaluator) pairs(e hcl.Expression, vars scope) (out []pair, err error) {
 	if e == nil {
 		return nil, nil
 	}
-	v, err := s.value(e, vars)
+	v, err := ev.value(e, vars)
 	if err != nil {
 		return nil, err
 	}

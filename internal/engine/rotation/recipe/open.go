@@ -25,23 +25,22 @@ func open(c rotation.OpenConfig, replay http.RoundTripper) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &source{recipe: r, redactor: c.Redactor}
-	if s.redactor == nil {
-		s.redactor = new(secret.Redactor)
+	ev := &evaluator{redactor: c.Redactor}
+	if ev.redactor == nil {
+		ev.redactor = new(secret.Redactor)
 	}
 	var wrong []string
-	params := bindParams(r, c, &wrong)
-	admin := s.bindAdmin(c, &wrong)
+	params, admin := bindParams(r, c, &wrong), bindAdmin(r, c, ev, &wrong)
 	if len(wrong) > 0 {
 		return nil, refused(r, wrong)
 	}
-	s.base = scope{"param": cty.ObjectVal(params), "admin": cty.ObjectVal(admin)}
-	origins := s.origins(&wrong)
+	ev.base = scope{"param": cty.ObjectVal(params), "admin": cty.ObjectVal(admin)}
+	origins := originsOf(r, ev, &wrong)
 	if len(wrong) > 0 {
 		return nil, refused(r, wrong)
 	}
-	s.client = outbound.NewClient(outbound.ClientConfig{Origins: origins, Dial: c.Dial, Roots: c.Roots, Replay: replay})
-	return s, nil
+	client := outbound.NewClient(outbound.ClientConfig{Origins: origins, Dial: c.Dial, Roots: c.Roots, Replay: replay})
+	return &source{r, ev, &caller{r.def.Name, ev, client}}, nil
 }
 
 func refused(r *recipe, wrong []string) error {
@@ -103,9 +102,9 @@ func paramValue(raw []byte, t cty.Type) (cty.Value, error) {
 }
 
 // bindAdmin makes values of the admin credentials, and the redactor know them.
-func (s *source) bindAdmin(c rotation.OpenConfig, wrong *[]string) map[string]cty.Value {
+func bindAdmin(r *recipe, c rotation.OpenConfig, ev *evaluator, wrong *[]string) map[string]cty.Value {
 	out := map[string]cty.Value{}
-	for _, f := range s.recipe.def.Admin {
+	for _, f := range r.def.Admin {
 		v := c.Admin[f.Name]
 		if v.Empty() {
 			*wrong = append(*wrong, fmt.Sprintf("admin.%s is required: %s", f.Name, f.Description))
@@ -117,11 +116,11 @@ func (s *source) bindAdmin(c rotation.OpenConfig, wrong *[]string) map[string]ct
 		}
 		out[f.Name] = cty.StringVal(v.RevealString())
 		if f.Secret {
-			s.know(v.RevealString())
+			ev.know(v.RevealString())
 			out[f.Name] = out[f.Name].Mark(sensitive)
 		}
 	}
-	unknown(slices.Sorted(maps.Keys(c.Admin)), s.recipe.def.Admin, "admin", wrong)
+	unknown(slices.Sorted(maps.Keys(c.Admin)), r.def.Admin, "admin", wrong)
 	return out
 }
 
@@ -137,9 +136,9 @@ func unknown(given []string, fields []rotation.Field, what string, wrong *[]stri
 	}
 }
 
-// origins fills in the allow-list.
-func (s *source) origins(wrong *[]string) (out []outbound.Origin) {
-	v, err := s.value(s.recipe.hosts, s.base)
+// originsOf fills in the allow-list.
+func originsOf(r *recipe, ev *evaluator, wrong *[]string) (out []outbound.Origin) {
+	v, err := ev.value(r.hosts, ev.base)
 	if err == nil {
 		v, err = convert.Convert(v, cty.List(cty.String))
 	}

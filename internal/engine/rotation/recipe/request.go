@@ -18,12 +18,12 @@ import (
 )
 
 // request evaluates a step's request.
-func (s *source) request(ctx context.Context, st *step, vars scope) (*http.Request, error) {
-	u, err := s.address(st, vars)
+func (ev *evaluator) request(ctx context.Context, st *step, vars scope) (*http.Request, error) {
+	u, err := ev.address(st, vars)
 	if err != nil {
 		return nil, err
 	}
-	content, contentType, err := s.content(st, vars)
+	content, contentType, err := ev.content(st, vars)
 	if err != nil {
 		return nil, err
 	}
@@ -40,19 +40,19 @@ func (s *source) request(ctx context.Context, st *step, vars scope) (*http.Reque
 	if contentType != "" {
 		r.Header.Set("Content-Type", contentType)
 	}
-	if err := s.addHeaders(r, st.headers, vars); err != nil {
+	if err := ev.addHeaders(r, st.headers, vars); err != nil {
 		return nil, err
 	}
-	return r, s.authenticate(r, st.auth, vars)
+	return r, ev.authenticate(r, st.auth, vars)
 }
 
 // address evaluates the URL and the query. What the recipe's author did not write cannot
 // change which path is meant: dot segments are refused.
-func (s *source) address(st *step, vars scope) (*url.URL, error) {
+func (ev *evaluator) address(st *step, vars scope) (*url.URL, error) {
 	bad := func(why string) (*url.URL, error) {
 		return nil, fault.New("recipe.request", fault.Invalid, "%s: the url is refused: %s", position(st.url.Range()), why)
 	}
-	raw, _, err := s.text(st.url, vars)
+	raw, _, err := ev.text(st.url, vars)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (s *source) address(st *step, vars scope) (*url.URL, error) {
 			}
 		}
 	}
-	pairs, err := s.pairs(st.query, vars)
+	pairs, err := ev.pairs(st.query, vars)
 	if err != nil {
 		return nil, err
 	}
@@ -88,25 +88,25 @@ func (s *source) address(st *step, vars scope) (*url.URL, error) {
 }
 
 // content evaluates the body. Without one, the content type is "".
-func (s *source) content(st *step, vars scope) (content, contentType string, err error) {
+func (ev *evaluator) content(st *step, vars scope) (content, contentType string, err error) {
 	b := &st.body
 	switch {
 	case b.json != nil:
-		content, err = s.json(b.json, vars)
+		content, err = ev.json(b.json, vars)
 		contentType = "application/json"
 	case b.query != nil:
-		content, err = s.graphql(b, vars)
+		content, err = ev.graphql(b, vars)
 		contentType = "application/json"
 	case b.form != nil:
 		var pairs []pair
-		pairs, err = s.pairs(b.form, vars)
+		pairs, err = ev.pairs(b.form, vars)
 		form := url.Values{}
 		for _, p := range pairs {
 			form.Add(p.name, p.value)
 		}
 		content, contentType = form.Encode(), "application/x-www-form-urlencoded"
 	case b.raw != nil:
-		content, _, err = s.text(b.raw, vars)
+		content, _, err = ev.text(b.raw, vars)
 	default:
 		return "", "", nil
 	}
@@ -114,7 +114,7 @@ func (s *source) content(st *step, vars scope) (content, contentType string, err
 		return "", "", err
 	}
 	if b.contentType != nil {
-		if contentType, _, err = s.text(b.contentType, vars); err != nil {
+		if contentType, _, err = ev.text(b.contentType, vars); err != nil {
 			return "", "", err
 		}
 		if contentType == "" || !httpguts.ValidHeaderFieldValue(contentType) {
@@ -124,8 +124,8 @@ func (s *source) content(st *step, vars scope) (content, contentType string, err
 	return content, contentType, nil
 }
 
-func (s *source) json(e hcl.Expression, vars scope) (string, error) {
-	v, err := s.value(e, vars)
+func (ev *evaluator) json(e hcl.Expression, vars scope) (string, error) {
+	v, err := ev.value(e, vars)
 	if err != nil {
 		return "", err
 	}
@@ -141,8 +141,8 @@ func (s *source) json(e hcl.Expression, vars scope) (string, error) {
 	return string(out), nil
 }
 
-func (s *source) graphql(b *body, vars scope) (string, error) {
-	query, _, err := s.text(b.query, vars)
+func (ev *evaluator) graphql(b *body, vars scope) (string, error) {
+	query, _, err := ev.text(b.query, vars)
 	if err != nil {
 		return "", err
 	}
@@ -151,7 +151,7 @@ func (s *source) graphql(b *body, vars scope) (string, error) {
 		return "", err
 	}
 	if b.variables != nil {
-		variables, err := s.json(b.variables, vars)
+		variables, err := ev.json(b.variables, vars)
 		if err != nil {
 			return "", err
 		}
@@ -164,8 +164,8 @@ func (s *source) graphql(b *body, vars scope) (string, error) {
 // hopHeaders are the transport's own.
 var hopHeaders = []string{"Host", "Content-Length", "Transfer-Encoding", "Connection", "Upgrade", "Te", "Trailer", "Keep-Alive", "Expect", "Proxy-Authorization", "Proxy-Connection"}
 
-func (s *source) addHeaders(r *http.Request, e hcl.Expression, vars scope) error {
-	pairs, err := s.pairs(e, vars)
+func (ev *evaluator) addHeaders(r *http.Request, e hcl.Expression, vars scope) error {
+	pairs, err := ev.pairs(e, vars)
 	if err != nil {
 		return err
 	}
@@ -186,13 +186,13 @@ func (s *source) addHeaders(r *http.Request, e hcl.Expression, vars scope) error
 
 // authenticate adds the credentials. The redactor learns them in the form in which they are
 // sent, because that is what an error may echo.
-func (s *source) authenticate(r *http.Request, a *auth, vars scope) error {
+func (ev *evaluator) authenticate(r *http.Request, a *auth, vars scope) error {
 	if a == nil {
 		return nil
 	}
 	switch a.kind {
 	case "bearer":
-		token, _, err := s.text(a.token, vars)
+		token, _, err := ev.text(a.token, vars)
 		if err != nil {
 			return err
 		}
@@ -201,18 +201,18 @@ func (s *source) authenticate(r *http.Request, a *auth, vars scope) error {
 		}
 		r.Header.Set("Authorization", "Bearer "+token)
 	case "basic":
-		username, _, err := s.text(a.username, vars)
+		username, _, err := ev.text(a.username, vars)
 		if err != nil {
 			return err
 		}
-		password, _, err := s.text(a.password, vars)
+		password, _, err := ev.text(a.password, vars)
 		if err != nil {
 			return err
 		}
 		r.SetBasicAuth(username, password)
-		s.know(strings.TrimPrefix(r.Header.Get("Authorization"), "Basic "))
+		ev.know(strings.TrimPrefix(r.Header.Get("Authorization"), "Basic "))
 	case "header":
-		return s.addHeaders(r, a.headers, vars)
+		return ev.addHeaders(r, a.headers, vars)
 	}
 	return nil
 }

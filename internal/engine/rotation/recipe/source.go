@@ -2,7 +2,6 @@ package recipe
 
 import (
 	"context"
-	"net/http"
 	"strings"
 	"time"
 	"unicode"
@@ -21,18 +20,11 @@ const (
 	maxSecret = 64 << 10
 )
 
-// A source is a recipe bound to parameters, admin credentials and a client. Values of
-// cty hold plaintext; they stay inside one call.
+// A source is a recipe bound to parameters, admin credentials and a client.
 type source struct {
-	recipe   *recipe
-	base     scope // "param" and "admin"
-	client   *http.Client
-	redactor *secret.Redactor
-}
-
-// vars are what a call's expressions see.
-func (s *source) vars(more scope) scope {
-	return s.base.with(scope{"now": cty.StringVal(time.Now().UTC().Format(time.RFC3339))}).with(more)
+	recipe *recipe
+	eval   *evaluator
+	call   *caller
 }
 
 func optionalText(text string) cty.Value {
@@ -52,17 +44,17 @@ func (s *source) Create(ctx context.Context, o rotation.Order) (rotation.Credent
 	marker := o.Marker.String()
 	switch limit := s.recipe.def.Limits.Label; {
 	case !o.Marker.Valid():
-		return rotation.Credential{}, s.failure(&st.step, rotation.Permanent, fault.Invalid, "the marker is not valid", nil)
+		return rotation.Credential{}, s.call.failure(&st.step, rotation.Permanent, fault.Invalid, "the marker is not valid", nil)
 	case limit > 0 && len(marker) > limit:
-		return rotation.Credential{}, s.failure(&st.step, rotation.Permanent, fault.Invalid, "the marker is longer than a label may be", nil)
+		return rotation.Credential{}, s.call.failure(&st.step, rotation.Permanent, fault.Invalid, "the marker is longer than a label may be", nil)
 	}
-	vars := s.vars(scope{
+	vars := s.eval.vars(scope{
 		"marker":  cty.StringVal(marker),
 		"current": cty.ObjectVal(map[string]cty.Value{"id": optionalText(o.Current)}),
 	})
-	r, err := s.send(ctx, &st.step, vars)
+	r, err := s.call.send(ctx, &st.step, vars)
 	if err == nil {
-		err = s.judge(&st.step, r)
+		err = s.call.judge(&st.step, r)
 	}
 	if err != nil {
 		return rotation.Credential{}, err
@@ -75,25 +67,25 @@ func (s *source) Create(ctx context.Context, o rotation.Order) (rotation.Credent
 func (s *source) credential(st *createStep, r *reply) (rotation.Credential, error) {
 	c := rotation.Credential{Secret: map[string]secret.Value{}, Public: map[string]string{}}
 	lost := func(err error) (rotation.Credential, error) {
-		f := s.failure(&st.step, rotation.Unknown, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
+		f := s.call.failure(&st.step, rotation.Unknown, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
 		f.ID, f.Status = c.ID, r.status
 		return rotation.Credential{}, f
 	}
 	for _, o := range st.secret { // first, so that no error below can tell one
-		v, _, err := s.text(o.expr, r.vars)
+		v, _, err := s.eval.text(o.expr, r.vars)
 		if err == nil && (v == "" || len(v) > maxSecret) {
 			err = fault.New("recipe.create", fault.Upstream, "secret %q is empty or too long", o.name)
 		}
 		if err != nil {
-			if id, _, bad := s.text(st.id, r.vars); bad == nil && validID(id) {
+			if id, _, bad := s.eval.text(st.id, r.vars); bad == nil && validID(id) {
 				c.ID = id
 			}
 			return lost(err)
 		}
 		c.Secret[o.name] = secret.Text(v)
-		s.know(v)
+		s.eval.know(v)
 	}
-	id, _, err := s.text(st.id, r.vars)
+	id, _, err := s.eval.text(st.id, r.vars)
 	if err == nil && !validID(id) {
 		err = fault.New("recipe.create", fault.Upstream, "the id is empty, too long or not printable")
 	}
@@ -102,7 +94,7 @@ func (s *source) credential(st *createStep, r *reply) (rotation.Credential, erro
 	}
 	c.ID = id
 	for _, o := range st.public {
-		v, ok, err := s.text(o.expr, r.vars)
+		v, ok, err := s.eval.text(o.expr, r.vars)
 		if err == nil && len(v) > maxSecret {
 			err = fault.New("recipe.create", fault.Upstream, "%q is too long", o.name)
 		}
@@ -113,7 +105,7 @@ func (s *source) credential(st *createStep, r *reply) (rotation.Credential, erro
 			c.Public[o.name] = v
 		}
 	}
-	if c.Expires, err = s.when(st.expires, r.vars); err != nil {
+	if c.Expires, err = s.eval.when(st.expires, r.vars); err != nil {
 		return lost(err)
 	}
 	return c, nil
@@ -135,25 +127,25 @@ func (s *source) probe(ctx context.Context, c rotation.Credential) error {
 		}
 		v := c.Secret[o.Name]
 		if v.Empty() {
-			return s.failure(&st.step, rotation.Permanent, fault.Invalid, "the credential has no "+o.Name, nil)
+			return s.call.failure(&st.step, rotation.Permanent, fault.Invalid, "the credential has no "+o.Name, nil)
 		}
-		s.know(v.RevealString())
+		s.eval.know(v.RevealString())
 		key[o.Name] = cty.StringVal(v.RevealString()).Mark(sensitive)
 	}
-	r, err := s.send(ctx, &st.step, s.vars(scope{"key": cty.ObjectVal(key)}))
+	r, err := s.call.send(ctx, &st.step, s.eval.vars(scope{"key": cty.ObjectVal(key)}))
 	if err != nil {
 		return err
 	}
 	refused := r.status == 401 || r.status == 403
 	if st.rejected != nil {
-		if refused, err = s.truth(st.rejected, r.vars, false); err != nil {
+		if refused, err = s.eval.truth(st.rejected, r.vars, false); err != nil {
 			refused = false
 		}
 	}
-	if ok, err := s.expected(&st.step, r); refused && (!ok || err != nil || st.rejected != nil) {
-		return s.unexpected(&st.step, r, rotation.Rejected, nil)
+	if ok, err := s.call.expected(&st.step, r); refused && (!ok || err != nil || st.rejected != nil) {
+		return s.call.unexpected(&st.step, r, rotation.Rejected, nil)
 	}
-	return s.judge(&st.step, r)
+	return s.call.judge(&st.step, r)
 }
 
 // Verify implements [rotation.Source].
@@ -167,38 +159,33 @@ func (s *source) Verify(ctx context.Context, c rotation.Credential) error {
 // VerifyDead implements [rotation.Source].
 func (s *source) VerifyDead(ctx context.Context, c rotation.Credential) error {
 	if s.recipe.verify == nil {
-		return s.missing("verify")
+		return s.call.missing("verify")
 	}
 	err := s.probe(ctx, c)
 	switch {
 	case err == nil:
-		return s.failure(&s.recipe.verify.step, rotation.Alive, fault.Upstream, "the provider still accepts the key", nil)
+		return s.call.failure(&s.recipe.verify.step, rotation.Alive, fault.Upstream, "the provider still accepts the key", nil)
 	case rotation.OutcomeOf(err) == rotation.Rejected:
 		return nil
 	}
 	return err
 }
 
-// missing is the failure of a call that the recipe has no block for.
-func (s *source) missing(name string) error {
-	return s.failure(&step{name: name}, rotation.Permanent, fault.Unsupported, "the recipe has no block "+name, nil)
-}
-
 // List implements [rotation.Source].
 func (s *source) List(ctx context.Context) ([]rotation.Listed, error) {
 	st := s.recipe.list
 	if st == nil {
-		return nil, s.missing("list")
+		return nil, s.call.missing("list")
 	}
 	broken := func(err error) ([]rotation.Listed, error) {
-		return nil, s.failure(&st.step, rotation.Permanent, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
+		return nil, s.call.failure(&st.step, rotation.Permanent, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
 	}
 	out, seen := []rotation.Listed{}, map[string]bool{}
 	page := cty.NullVal(cty.DynamicPseudoType)
 	for range maxPages {
-		r, err := s.send(ctx, &st.step, s.vars(scope{"page": page}))
+		r, err := s.call.send(ctx, &st.step, s.eval.vars(scope{"page": page}))
 		if err == nil {
-			err = s.judge(&st.step, r)
+			err = s.call.judge(&st.step, r)
 		}
 		if err != nil {
 			return nil, err
@@ -227,7 +214,7 @@ func (s *source) nextPage(st *listStep, r *reply) (cty.Value, error) {
 	if st.next == nil {
 		return end, nil
 	}
-	v, err := s.value(st.next, r.vars)
+	v, err := s.eval.value(st.next, r.vars)
 	if err != nil {
 		return end, err
 	}
@@ -243,7 +230,7 @@ func (s *source) nextPage(st *listStep, r *reply) (cty.Value, error) {
 
 // addPage adds one page's keys. A key that moved to the next page meanwhile is there twice.
 func (s *source) addPage(st *listStep, r *reply, seen map[string]bool, out *[]rotation.Listed) error {
-	items, err := s.value(st.items, r.vars)
+	items, err := s.eval.value(st.items, r.vars)
 	if err != nil {
 		return err
 	}
@@ -253,8 +240,8 @@ func (s *source) addPage(st *listStep, r *reply, seen map[string]bool, out *[]ro
 	}
 	for it := items.ElementIterator(); it.Next(); {
 		_, item := it.Element()
-		vars := scope{"param": s.base["param"], "now": r.vars["now"], "item": item}
-		if wanted, err := s.truth(st.where, vars, true); err != nil {
+		vars := scope{"param": s.eval.base["param"], "now": r.vars["now"], "item": item}
+		if wanted, err := s.eval.truth(st.where, vars, true); err != nil {
 			return err
 		} else if !wanted {
 			continue
@@ -276,23 +263,23 @@ func (s *source) addPage(st *listStep, r *reply, seen map[string]bool, out *[]ro
 
 // listed reads one item.
 func (s *source) listed(st *listStep, vars scope) (l rotation.Listed, err error) {
-	if l.ID, _, err = s.text(st.id, vars); err != nil {
+	if l.ID, _, err = s.eval.text(st.id, vars); err != nil {
 		return l, err
 	}
 	if !validID(l.ID) {
 		return l, fault.New("recipe.list", fault.Upstream, "%s: the id is empty, too long or not printable", position(st.id.Range()))
 	}
-	if l.Label, _, err = s.text(st.label, vars); err != nil {
+	if l.Label, _, err = s.eval.text(st.label, vars); err != nil {
 		return l, err
 	}
 	l.Marker, _ = rotation.ParseMarker(l.Label)
-	if l.Created, err = s.when(st.created, vars); err != nil {
+	if l.Created, err = s.eval.when(st.created, vars); err != nil {
 		return l, err
 	}
-	if l.LastUsed, err = s.when(st.lastUsed, vars); err != nil {
+	if l.LastUsed, err = s.eval.when(st.lastUsed, vars); err != nil {
 		return l, err
 	}
-	l.Disabled, err = s.truth(st.disabled, vars, false)
+	l.Disabled, err = s.eval.truth(st.disabled, vars, false)
 	return l, err
 }
 
@@ -302,16 +289,16 @@ func (s *source) LastUsed(ctx context.Context, id string) (time.Time, error) {
 	if st == nil {
 		return s.lastListed(ctx, id)
 	}
-	r, err := s.send(ctx, &st.step, s.vars(keyVar(id)))
+	r, err := s.call.send(ctx, &st.step, s.eval.vars(keyVar(id)))
 	if err == nil {
-		err = s.judge(&st.step, r)
+		err = s.call.judge(&st.step, r)
 	}
 	if err != nil {
 		return time.Time{}, err
 	}
-	used, err := s.when(st.value, r.vars)
+	used, err := s.eval.when(st.value, r.vars)
 	if err != nil {
-		return time.Time{}, s.failure(&st.step, rotation.Permanent, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
+		return time.Time{}, s.call.failure(&st.step, rotation.Permanent, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
 	}
 	return used, nil
 }
@@ -319,7 +306,7 @@ func (s *source) LastUsed(ctx context.Context, id string) (time.Time, error) {
 // lastListed takes the last use from the list.
 func (s *source) lastListed(ctx context.Context, id string) (time.Time, error) {
 	if s.recipe.list == nil || s.recipe.list.lastUsed == nil {
-		return time.Time{}, s.missing("last_used")
+		return time.Time{}, s.call.missing("last_used")
 	}
 	all, err := s.List(ctx)
 	for _, l := range all {
@@ -333,7 +320,7 @@ func (s *source) lastListed(ctx context.Context, id string) (time.Time, error) {
 // Disable implements [rotation.Source].
 func (s *source) Disable(ctx context.Context, id string) error {
 	if s.recipe.disable == nil {
-		return s.missing("disable")
+		return s.call.missing("disable")
 	}
 	return s.undo(ctx, s.recipe.disable, id)
 }
@@ -346,20 +333,20 @@ func (s *source) Retire(ctx context.Context, id string) error {
 // undo makes a call that succeeds also when the key is gone.
 func (s *source) undo(ctx context.Context, st *undoStep, id string) error {
 	if !validID(id) {
-		return s.failure(&st.step, rotation.Permanent, fault.Invalid, "the key's id is not valid", nil)
+		return s.call.failure(&st.step, rotation.Permanent, fault.Invalid, "the key's id is not valid", nil)
 	}
-	r, err := s.send(ctx, &st.step, s.vars(keyVar(id)))
+	r, err := s.call.send(ctx, &st.step, s.eval.vars(keyVar(id)))
 	if err != nil {
 		return err
 	}
 	gone := r.status == 404 || r.status == 410
 	if st.absent != nil {
-		if gone, err = s.truth(st.absent, r.vars, false); err != nil {
+		if gone, err = s.eval.truth(st.absent, r.vars, false); err != nil {
 			gone = false
 		}
 	}
 	if gone {
 		return nil
 	}
-	return s.judge(&st.step, r)
+	return s.call.judge(&st.step, r)
 }

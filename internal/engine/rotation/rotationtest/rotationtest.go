@@ -336,6 +336,7 @@ func deadlines(s *suite) {
 	s.live()
 }
 
+// late runs in a bubble, as all of these do.
 func late(s *suite) {
 	o := s.order()
 	s.Break(Create, Late)

@@ -6,8 +6,19 @@ import (
 	"github.com/keyturn/keyturn/internal/demo/keyserver"
 )
 
+// The demonstration provider's names, for tests that may not import it: a part of the
+// demo is the demo's and this package's.
+type (
+	Vendor       = keyserver.Server
+	VendorConfig = keyserver.Config
+	VendorFault  = keyserver.Fault // its calls and modes are strings
+)
+
+// NewVendor returns a provider without keys.
+func NewVendor(c VendorConfig) *Vendor { return keyserver.New(c) }
+
 // Breaker returns the Break of a [Rig] whose vendor is s.
-func Breaker(s *keyserver.Server, late time.Duration) func(Call, Fault) {
+func Breaker(s *Vendor, late time.Duration) func(Call, Fault) {
 	calls := map[Call]keyserver.Call{
 		Create: keyserver.Create, Verify: keyserver.Use, List: keyserver.List,
 		LastUsed: keyserver.Get, Disable: keyserver.Disable, Retire: keyserver.Delete,
@@ -30,7 +41,7 @@ func Breaker(s *keyserver.Server, late time.Duration) func(Call, Fault) {
 }
 
 // LiveIDs returns the Live of a [Rig] whose vendor is s.
-func LiveIDs(s *keyserver.Server) func() []string {
+func LiveIDs(s *Vendor) func() []string {
 	return func() (ids []string) {
 		for _, k := range s.Live() {
 			ids = append(ids, k.ID)

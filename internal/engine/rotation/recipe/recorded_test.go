@@ -1,16 +1,14 @@
-package recipes_test
+package recipe
 
 import (
 	"os"
 	"path/filepath"
 	"testing"
-
-	"github.com/keyturn/keyturn/internal/engine/rotation/recipe"
 )
 
 // TestRecorded plays every recipe's recorded exchanges; a recipe without them fails.
 func TestRecorded(t *testing.T) {
-	definitions, err := recipe.Provider.Definitions()
+	definitions, err := Provider.Definitions()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -19,11 +17,11 @@ func TestRecorded(t *testing.T) {
 	}
 	for _, d := range definitions {
 		t.Run(d.Name, func(t *testing.T) {
-			script, err := os.ReadFile(filepath.Join("testdata", d.Name+".json"))
+			script, err := os.ReadFile(filepath.Join("../../../../recipes/testdata", d.Name+".json"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := recipe.Provider.Test(t.Context(), d, script); err != nil {
+			if err := Provider.Test(t.Context(), d, script); err != nil {
 				t.Error(err)
 			}
 		})
