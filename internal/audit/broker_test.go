@@ -158,6 +158,31 @@ func TestBlockedDevice(t *testing.T) {
 	})
 }
 
+// TestBlockedReopen: a file server that dies during a log rotation holds nobody
+// either.
+func TestBlockedReopen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := new(fakeDevice)
+		b := brokerOn(t, d)
+		block := make(chan struct{})
+		d.set(func(d *fakeDevice) { d.block = block })
+		go b.Reopen()
+		synctest.Wait()
+		start := time.Now()
+		if err := b.Write(t.Context(), readOf("1")); !fault.Is(err, fault.Unavailable) || time.Since(start) > DefaultTimeout {
+			t.Errorf("Write = %v after %v, want Unavailable within %v", err, time.Since(start), DefaultTimeout)
+		}
+		d.set(func(d *fakeDevice) { d.block = nil })
+		close(block)
+		time.Sleep(2 * lastRetry)
+		if err := b.Write(t.Context(), readOf("2")); err != nil {
+			t.Errorf("Write after the device was back: %v", err)
+		}
+		b.Close()
+		verified(t, d)
+	})
+}
+
 func TestBlockedDeviceBesideAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow, good := new(fakeDevice), new(fakeDevice)
@@ -191,7 +216,7 @@ func TestBlockedDeviceBesideAnother(t *testing.T) {
 	})
 }
 
-// TestWriteWithoutContext: who goes away does not wait for the device.
+// TestWriteEndsWithContext: who goes away does not wait for the device.
 func TestWriteEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := new(fakeDevice)
@@ -250,6 +275,73 @@ func TestDisableUnderLoad(t *testing.T) {
 	all.Wait()
 	verified(t, one)
 	verified(t, two)
+}
+
+// TestDisableBetween: a device that is disabled after the write has begun is no
+// reason to refuse: the write begins again with what is enabled then.
+func TestDisableBetween(t *testing.T) {
+	for _, other := range []bool{false, true} {
+		d, second := new(fakeDevice), new(fakeDevice)
+		b := brokerOn(t, d)
+		disable := sync.OnceFunc(func() {
+			if err := b.Disable("0/"); err != nil {
+				t.Error(err)
+			}
+			if other {
+				if err := b.Enable(t.Context(), second.spec("1/")); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		err := b.write(t.Context(), func(s *sink, g *group) {
+			disable()
+			g.text = s.lines.entry(g.text, readOf("between"))
+			g.ends = append(g.ends, len(g.text))
+		})
+		if err != nil || strings.Contains(second.String(), "between") != other {
+			t.Errorf("other=%v: %v\n%s", other, err, second)
+		}
+	}
+}
+
+// TestLateAlarm: a watchdog that fires when its call has returned does nothing.
+func TestLateAlarm(t *testing.T) {
+	b := brokerOn(t, new(fakeDevice))
+	s := (*b.sinks.Load())[0]
+	n := s.beginCall()
+	if s.endCall() {
+		t.Error("a call that returned at once was given up")
+	}
+	s.giveUp(n)
+	if !b.Healthy() {
+		t.Error("a late alarm took the device down")
+	}
+}
+
+// TestTooMuchWaits: what waits for a slow device beside a fast one is bounded.
+func TestTooMuchWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := new(fakeDevice)
+		b := brokerOn(t, d)
+		block := make(chan struct{})
+		d.set(func(d *fakeDevice) { d.block = block })
+		s := (*b.sinks.Load())[0]
+		line := readOfSize(s, maxWaiting/2+1)
+		for i, want := range []error{nil, nil, errFull} {
+			if err := s.join(line, newTally(1)); !errors.Is(err, want) {
+				t.Errorf("batch %d: %v, want %v", i, err, want)
+			}
+			synctest.Wait() // the first is being written, the second waits
+		}
+		close(block)
+	})
+}
+
+func readOfSize(s *sink, size int) *group {
+	e := readOf("1")
+	e.Error = strings.Repeat("x", size)
+	text := s.lines.entry(nil, e)
+	return &group{text: text, ends: []int{len(text)}}
 }
 
 func TestRestoreOfMissingDevice(t *testing.T) {

@@ -61,7 +61,15 @@ func (d *fakeDevice) Write(_ context.Context, lines []byte) error {
 	return err
 }
 
-func (d *fakeDevice) Reopen() error { return nil }
+func (d *fakeDevice) Reopen() error {
+	d.mu.Lock()
+	block := d.block
+	d.mu.Unlock()
+	if block != nil {
+		<-block
+	}
+	return nil
+}
 
 func (d *fakeDevice) Close() error {
 	d.mu.Lock()

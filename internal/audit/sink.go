@@ -22,7 +22,7 @@ const (
 
 var (
 	errStopped = errors.New("the device was disabled")
-	errSlow    = errors.New("the device did not write in time")
+	errSlow    = errors.New("the device did not answer in time")
 	errFull    = errors.New("too much waits for the device")
 )
 
@@ -48,8 +48,8 @@ type sink struct {
 	down     error      // why the device is failing; nil: it works
 	stopped  bool
 	position Position // chain.at, for others to see
-	writes   uint64   // counts beginnings and ends of writes: odd while one is under way
-	late     bool     // the write under way was given up
+	calls    uint64   // counts beginnings and ends of calls of the device
+	late     bool     // the call under way was given up
 
 	chain chain // of the goroutine alone
 }
@@ -259,28 +259,28 @@ func (s *sink) recycle(b *batch) {
 	s.spare = b
 }
 
-// beginWrite numbers a write, for giveUp.
-func (s *sink) beginWrite() uint64 {
+// beginCall numbers a call of the device, for giveUp.
+func (s *sink) beginCall() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.writes++
+	s.calls++
 	s.late = false
-	return s.writes
+	return s.calls
 }
 
-// endWrite reports whether the write was given up before it returned.
-func (s *sink) endWrite() (late bool) {
+// endCall reports whether the call was given up before it returned.
+func (s *sink) endCall() (late bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.writes++
+	s.calls++
 	return s.late
 }
 
-// giveUp tells those who wait that write number n takes too long, unless it
+// giveUp tells those who wait that call number n takes too long, unless it
 // has returned meanwhile.
 func (s *sink) giveUp(n uint64) {
 	s.mu.Lock()
-	if s.writes != n {
+	if s.calls != n {
 		s.mu.Unlock()
 		return
 	}

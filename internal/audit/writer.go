@@ -73,19 +73,24 @@ func (s *sink) link(b *batch) Position {
 	return at
 }
 
-// write calls the device. If it does not return in time, those who wait are
-// told so meanwhile.
+// write calls the device.
 func (s *sink) write(ctx context.Context, out []byte) error {
+	s.metrics.Writes.Add(1)
+	return s.watched(ctx, func(ctx context.Context) error { return s.chain.dev.Write(ctx, out) })
+}
+
+// watched calls the device. If it does not return in time, those who wait are
+// told so meanwhile.
+func (s *sink) watched(ctx context.Context, call func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.broker.Timeout)
 	defer cancel()
-	n := s.beginWrite()
+	n := s.beginCall()
 	stop := context.AfterFunc(ctx, func() { s.giveUp(n) })
-	err := s.chain.dev.Write(ctx, out)
+	err := call(ctx)
 	stop()
-	if s.endWrite() && err == nil {
+	if s.endCall() && err == nil {
 		err = errSlow // all may be written, but who waited was told otherwise
 	}
-	s.metrics.Writes.Add(1)
 	return err
 }
 
@@ -133,7 +138,7 @@ func (s *sink) resume(ctx context.Context, reason string) error {
 		}
 		s.chain.dev = dev
 	}
-	if _, err := s.resync(); err != nil {
+	if _, err := s.resync(ctx); err != nil {
 		return err
 	}
 	return s.announce(ctx, reason)
@@ -142,8 +147,12 @@ func (s *sink) resume(ctx context.Context, reason string) error {
 // resync asks the device where it stands. Where lines were written that nobody
 // was told of, it is further than we are; a new or shortened file is behind us, and the chain
 // goes on, so that the gap shows.
-func (s *sink) resync() (Tail, error) {
-	tail, err := s.chain.dev.Tail()
+func (s *sink) resync(ctx context.Context) (Tail, error) {
+	var tail Tail
+	err := s.watched(ctx, func(context.Context) (err error) {
+		tail, err = s.chain.dev.Tail()
+		return err
+	})
 	if err != nil {
 		return tail, s.fault(err, "reading its last line")
 	}
@@ -185,10 +194,10 @@ func (s *sink) rotate(ctx context.Context) error {
 	if s.chain.dev == nil || !s.up() {
 		return nil // the next probe opens it
 	}
-	err := s.chain.dev.Reopen()
+	err := s.watched(ctx, func(context.Context) error { return s.chain.dev.Reopen() })
 	if err == nil {
 		var tail Tail
-		if tail, err = s.resync(); err == nil && tail.Line == nil {
+		if tail, err = s.resync(ctx); err == nil && tail.Line == nil {
 			err = s.announce(ctx, "reopened")
 		}
 	}

@@ -152,6 +152,24 @@ func snapshot(t *testing.T, dir string) string {
 	return b.String()
 }
 
+// TestForeignOwner: who put an empty file there could read all that follows.
+func TestForeignOwner(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	if err := os.WriteFile(path, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(path, 12345, 12345); err != nil {
+		t.Skipf("only root can give a file away: %v", err)
+	}
+	d, err := openAt(path)
+	if err == nil {
+		d.Close()
+	}
+	if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "belongs to another user") {
+		t.Errorf("Open = %v, want a refusal", err)
+	}
+}
+
 func TestRefusedOptions(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	for _, test := range []struct{ name, value, want string }{
@@ -309,18 +327,18 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// halfway writes the first half and fails, or all and fails.
+// halfway writes all but the end and fails, or all and fails.
 type halfway struct {
 	bytes.Buffer
-	broken bool
+	broken int // writes of lines that will fail
 	all    bool
 }
 
 func (w *halfway) Write(p []byte) (int, error) {
-	if !w.broken {
+	if w.broken == 0 || len(p) == 1 {
 		return w.Buffer.Write(p)
 	}
-	w.broken = false
+	w.broken--
 	if !w.all {
 		p = p[:len(p)-4]
 	}
@@ -343,7 +361,7 @@ func testStreamBrokenWrite(t *testing.T, all bool) {
 	if err := b.Enable(t.Context(), audit.Spec{Type: typ, Path: "stdout/", Salt: audittest.Salt()}); err != nil {
 		t.Fatal(err)
 	}
-	out.broken = true
+	out.broken = 3 // the write and two probes
 	if err := b.Write(t.Context(), audittest.Entry("1"), audittest.Entry("2")); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("Write = %v, want Unavailable", err)
 	}
@@ -353,7 +371,7 @@ func testStreamBrokenWrite(t *testing.T, all bool) {
 	}
 	b.Close()
 	report, err := audit.Verify(&out.Buffer)
-	torn := 1
+	torn := 3
 	if all {
 		torn = 0
 	}

@@ -14,7 +14,8 @@ import (
 type stream struct {
 	out    io.Writer
 	last   []byte // the last whole line of a broken write
-	torn   int    // bytes after it
+	torn   int    // bytes after it, not ended yet
+	junk   int    // bytes after it, ended, not yet told by a line that was written
 	closed bool
 }
 
@@ -23,15 +24,13 @@ func (d *stream) Tail() (audit.Tail, error) {
 	if d.closed {
 		return audit.Tail{}, fs.ErrClosed
 	}
-	if d.torn == 0 {
-		return audit.Tail{Line: d.last}, nil
+	if d.torn > 0 {
+		if _, err := d.out.Write([]byte{'\n'}); err != nil {
+			return audit.Tail{}, err
+		}
+		d.junk, d.torn = d.junk+d.torn+1, 0
 	}
-	if _, err := d.out.Write([]byte{'\n'}); err != nil {
-		return audit.Tail{}, err
-	}
-	t := audit.Tail{Line: d.last, Torn: d.torn + 1}
-	d.torn = 0
-	return t, nil
+	return audit.Tail{Line: d.last, Torn: d.junk}, nil
 }
 
 // Write writes lines.
@@ -41,11 +40,13 @@ func (d *stream) Write(_ context.Context, lines []byte) error {
 	}
 	n, err := d.out.Write(lines)
 	if err == nil {
+		d.junk = 0
 		return nil
 	}
 	whole := bytes.LastIndexByte(lines[:n], '\n') + 1
 	d.torn = n - whole
 	if whole > 0 {
+		d.junk = 0
 		line := lines[:whole-1]
 		d.last = bytes.Clone(line[bytes.LastIndexByte(line, '\n')+1:])
 	}
