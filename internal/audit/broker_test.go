@@ -338,9 +338,10 @@ func TestTooMuchWaits(t *testing.T) {
 }
 
 func readOfSize(s *sink, size int) *group {
-	e := readOf("1")
-	e.Error = strings.Repeat("x", size)
-	text := s.lines.entry(nil, e)
+	text := s.lines.entry(nil, readOf("1"))
+	text = append(text[:len(text)-1], `,"error":"`...)
+	text = append(text, bytes.Repeat([]byte{'x'}, size)...)
+	text = append(text, `"}`...)
 	return &group{text: text, ends: []int{len(text)}}
 }
 

@@ -1,4 +1,4 @@
-package audit_test
+package file
 
 import (
 	"net/netip"
@@ -9,7 +9,6 @@ import (
 
 	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/audit/audittest"
-	"github.com/keyturn/keyturn/internal/audit/file"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/wire"
 )
@@ -45,7 +44,7 @@ func BenchmarkWrite(b *testing.B) {
 			}
 			broker := audit.NewBroker(audit.Options{})
 			defer broker.Close()
-			spec := audit.Spec{Type: file.Type, Path: "file/", Options: map[string]string{"file_path": path}, Salt: audittest.Salt()}
+			spec := audit.Spec{Type: Type, Path: "file/", Options: map[string]string{"file_path": path}, Salt: audittest.Salt()}
 			if err := broker.Enable(b.Context(), spec); err != nil {
 				b.Fatal(err)
 			}
@@ -63,6 +62,23 @@ func BenchmarkWrite(b *testing.B) {
 			b.ReportMetric(float64(m.Lines.Load())/float64(m.Writes.Load()), "lines/write")
 			b.ReportMetric(float64(m.Bytes.Load())/float64(m.Lines.Load()), "bytes/line")
 		})
+	}
+}
+
+// BenchmarkWriteAlone is the time that one caller waits when nobody else writes.
+func BenchmarkWriteAlone(b *testing.B) {
+	broker := audit.NewBroker(audit.Options{})
+	defer broker.Close()
+	spec := audit.Spec{Type: Type, Path: "file/", Options: map[string]string{"file_path": filepath.Join(b.TempDir(), "audit.log")}, Salt: audittest.Salt()}
+	if err := broker.Enable(b.Context(), spec); err != nil {
+		b.Fatal(err)
+	}
+	q, r := readEntries()
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := broker.Write(b.Context(), q, r); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
