@@ -35,6 +35,11 @@ var (
 	ErrClosed = errors.New("storage: closed")
 )
 
+// Layout numbers what is on the disk: how a driver lays out its files and what
+// the rooms above put under which key. A binary refuses a store of a newer
+// layout than its own.
+const Layout = 1
+
 // Limits of one batch, the same for every driver; etcd refuses more than 128
 // operations in one transaction by default.
 const (
@@ -109,7 +114,8 @@ type Op struct {
 	Check bool
 	Want  Version
 	// Stamp, for a Put: the commit's number, as 16 hexadecimal digits, is
-	// appended to Key. So rows of an event log are named in commit order.
+	// appended to Key. So rows of an event log are named in commit order. A
+	// stamped Put cannot assert: no entry has its key yet.
 	Stamp bool
 }
 
@@ -130,11 +136,15 @@ func Append(prefix string, value []byte) Op {
 	return Op{Kind: Put, Key: prefix, Value: value, Stamp: true}
 }
 
+// stampLen is the length of what a stamp appends.
+const stampLen = 16
+
 // StampedKey is the key that [Append] gives in commit v.
 func StampedKey(prefix string, v Version) string { return fmt.Sprintf("%s%016x", prefix, uint64(v)) }
 
 // Validate refuses what every driver must refuse: too many operations, too
-// many bytes, an empty or repeated key. Drivers call it first.
+// many bytes, an empty or repeated key, a contradiction. Drivers call it first;
+// nothing was stored.
 func (b Batch) Validate() error {
 	if len(b.Ops) == 0 {
 		return errors.New("storage: empty batch")
@@ -145,11 +155,8 @@ func (b Batch) Validate() error {
 	size := 0
 	seen := make(map[string]struct{}, len(b.Ops))
 	for _, op := range b.Ops {
-		if op.Key == "" {
-			return errors.New("storage: empty key")
-		}
-		if len(op.Key) > MaxKey {
-			return fmt.Errorf("%w: a key of %d bytes, at most %d", ErrTooLarge, len(op.Key), MaxKey)
+		if err := op.validate(); err != nil {
+			return err
 		}
 		if _, twice := seen[op.Key]; twice {
 			return fmt.Errorf("storage: key %q twice in one batch", op.Key)
@@ -159,6 +166,26 @@ func (b Batch) Validate() error {
 	}
 	if size > MaxBytes {
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, size, MaxBytes)
+	}
+	return nil
+}
+
+func (o Op) validate() error {
+	size := len(o.Key)
+	if o.Stamp {
+		size += stampLen
+	}
+	switch {
+	case o.Key == "":
+		return errors.New("storage: empty key")
+	case size > MaxKey:
+		return fmt.Errorf("%w: a key of %d bytes, at most %d", ErrTooLarge, size, MaxKey)
+	case o.Kind > Assert:
+		return fmt.Errorf("storage: operation of unknown kind %d on %q", o.Kind, o.Key)
+	case o.Kind == Assert && !o.Check:
+		return fmt.Errorf("storage: an assertion on %q that asserts nothing", o.Key)
+	case o.Stamp && (o.Kind != Put || o.Check):
+		return fmt.Errorf("storage: only a Put without an assertion can be stamped, on %q", o.Key)
 	}
 	return nil
 }

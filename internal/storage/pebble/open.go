@@ -1,0 +1,214 @@
+package pebble
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Driver is the storage driver "pebble". Its parameters:
+//
+//	path         the folder; must be given
+//	cache_bytes  memory for blocks of tables, as a number; 64 MiB by default
+var Driver = storage.Driver{Name: "pebble", Open: openDriver}
+
+func openDriver(ctx context.Context, params map[string]string, log *slog.Logger) (storage.Store, error) {
+	const op = "storage.Open"
+	if err := storage.CheckParams("pebble", params, "path", "cache_bytes"); err != nil {
+		return nil, err
+	}
+	o := Options{Path: params["path"], Log: log}
+	if o.Path == "" {
+		return nil, fault.New(op, fault.Invalid, `storage "pebble" needs path, the folder to keep everything in`)
+	}
+	if text, ok := params["cache_bytes"]; ok {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n < 1<<20 {
+			return nil, fault.New(op, fault.Invalid, `storage "pebble": cache_bytes must be a number of at least 1048576, not %q`, text)
+		}
+		o.CacheBytes = n
+	}
+	s, err := Open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Open opens the folder, which no other process may have open, and replays
+// what the last process had not flushed. The caller closes the store.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	o.setDefaults()
+	if o.FS == vfs.Default {
+		path, err := filepath.Abs(o.Path)
+		if err != nil {
+			return nil, fault.Wrap("storage.Open", fault.Invalid, err)
+		}
+		o.Path = path
+	}
+	lock, err := lockFolder(&o)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkLayout(&o); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s := &Store{
+		opts:  o,
+		log:   o.Log,
+		cache: pebble.NewCache(o.CacheBytes),
+		lock:  lock,
+		space: newSpace(&o),
+		feed:  storage.NewFeed(1),
+		seed:  maphash.MakeSeed(),
+		stop:  make(chan struct{}),
+	}
+	h, start, err := s.openHandle(ctx)
+	if err == nil {
+		err = s.install(h, start)
+	}
+	if err != nil {
+		close(s.stop)
+		s.cache.Unref()
+		err = fmt.Errorf("opening the store in %s: %w", o.Path, err)
+		return nil, errors.Join(fault.Wrap("storage.Open", fault.Internal, err), lock.Close())
+	}
+	s.wg.Go(func() { s.space.run(s.stop) })
+	return s, nil
+}
+
+func lockFolder(o *Options) (io.Closer, error) {
+	const op = "storage.Open"
+	if err := o.FS.MkdirAll(o.Path, 0o700); err != nil {
+		return nil, &fault.Error{Op: op, Kind: fault.Invalid, Msg: "the storage folder " + o.Path + " cannot be made", Err: err}
+	}
+	lock, err := o.FS.Lock(o.FS.PathJoin(o.Path, "LOCK"))
+	switch {
+	case errors.Is(err, os.ErrPermission) && o.FS == vfs.Default && !writable(o.Path):
+		return nil, &fault.Error{Op: op, Kind: fault.Invalid, Msg: "the storage folder " + o.Path + " may not be written by this user", Err: err}
+	case err != nil:
+		return nil, &fault.Error{Op: op, Kind: fault.Unavailable, Err: err,
+			Msg: "the storage folder " + o.Path + " is in use by another process; stop that one, or give this one its own folder"}
+	}
+	return lock, nil
+}
+
+// writable tells a folder that is forbidden from one that is locked: both may
+// come as the same error.
+func writable(path string) bool {
+	f, err := os.CreateTemp(path, "probe")
+	if err != nil {
+		return false
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name())) == nil
+}
+
+// layoutPrefix stands before the number in the file LAYOUT.
+const layoutPrefix = "keyturn storage layout "
+
+// checkLayout reads the layout's number, or writes it into a new folder. It
+// comes before Pebble, which may already change files when it opens.
+func checkLayout(o *Options) error {
+	const op = "storage.Open"
+	name := o.FS.PathJoin(o.Path, "LAYOUT")
+	f, err := o.FS.Open(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return newLayout(o, name)
+	}
+	if err != nil {
+		return fault.Wrap(op, fault.Internal, fmt.Errorf("reading the layout: %w", err))
+	}
+	text, err := io.ReadAll(io.LimitReader(f, 256))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fault.Wrap(op, fault.Internal, fmt.Errorf("reading the layout: %w", err))
+	}
+	n, err := parseLayout(text)
+	if err != nil {
+		return fault.New(op, fault.Invalid, "%s is damaged: it should say %q and a number", name, strings.TrimSpace(layoutPrefix))
+	}
+	if n > storage.Layout {
+		return fault.New(op, fault.Invalid, "the storage folder %s has layout %d and this keyturn knows layouts up to %d; run the newer keyturn that wrote it",
+			o.Path, n, storage.Layout)
+	}
+	return nil
+}
+
+func parseLayout(text []byte) (int, error) {
+	number, ok := bytes.CutPrefix(text, []byte(layoutPrefix))
+	number, ends := bytes.CutSuffix(number, []byte("\n"))
+	if !ok || !ends {
+		return 0, errors.New("not a layout")
+	}
+	n, err := strconv.ParseUint(string(number), 10, 31)
+	if err != nil || n == 0 {
+		return 0, errors.New("not a layout's number")
+	}
+	return int(n), nil
+}
+
+// newLayout marks a folder as ours, if nothing is in it that is not.
+func newLayout(o *Options, name string) error {
+	const op = "storage.Open"
+	files, err := o.FS.List(o.Path)
+	if err != nil {
+		return fault.Wrap(op, fault.Internal, err)
+	}
+	for _, f := range files {
+		if f != "LOCK" && f != "LAYOUT.new" && f != "lost+found" {
+			return fault.New(op, fault.Invalid, "the storage folder %s holds %q but no LAYOUT: it is not keyturn's, or damaged; give an empty folder", o.Path, f)
+		}
+	}
+	write := func() error {
+		f, err := o.FS.Create(name+".new", vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(f, "%s%d\n", layoutPrefix, storage.Layout)
+		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+			return err
+		}
+		if err := o.FS.Rename(name+".new", name); err != nil {
+			return err
+		}
+		return syncFolders(o)
+	}
+	if err := write(); err != nil {
+		return fault.Wrap(op, fault.Internal, fmt.Errorf("writing the layout: %w", err))
+	}
+	return nil
+}
+
+// syncFolders makes the folder's files durable, and its place in the folder
+// above, where this user may read that.
+func syncFolders(o *Options) error {
+	if err := syncFolder(o.FS, o.Path); err != nil {
+		return err
+	}
+	err := syncFolder(o.FS, o.FS.PathDir(o.Path))
+	if errors.Is(err, os.ErrPermission) {
+		return nil
+	}
+	return err
+}
+
+func syncFolder(fs vfs.FS, path string) error {
+	dir, err := fs.OpenDir(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
