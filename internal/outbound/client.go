@@ -123,7 +123,10 @@ type declared struct {
 
 func (d *declared) RoundTrip(r *http.Request) (*http.Response, error) {
 	origin, err := OriginOf(r.URL)
-	if err == nil && !slices.Contains(d.origins, origin) {
+	switch {
+	case err != nil:
+		err = fault.New("outbound.Client", fault.Denied, "%s", fault.Message(err))
+	case !slices.Contains(d.origins, origin):
 		err = fault.New("outbound.Client", fault.Denied, "%s is not among the declared hosts", origin)
 	}
 	if err != nil {

@@ -56,10 +56,16 @@ func (ev *evaluator) value(e hcl.Expression, vars scope) (v cty.Value, err error
 
 var escape = regexp.MustCompile(`%[0-9A-F]{2}`)
 
-// know makes the redactor know a text, also as those write it who escape in lower case.
+// know makes the redactor know a text, also in forms that it does not think of: spaces as
+// %20, escapes in lower case, and JSON with its slashes escaped.
 func (ev *evaluator) know(text string) {
-	escaped := escape.ReplaceAllStringFunc(url.QueryEscape(text), strings.ToLower)
-	ev.redactor.Know(secret.Text(text), secret.Text(escaped))
+	spaced := strings.ReplaceAll(url.QueryEscape(text), "+", "%20")
+	for _, form := range []string{text, spaced, strings.ReplaceAll(text, "/", `\/`)} {
+		ev.redactor.Know(secret.Text(form))
+	}
+	for _, form := range []string{spaced, url.QueryEscape(text), url.PathEscape(text)} {
+		ev.redactor.Know(secret.Text(escape.ReplaceAllStringFunc(form, strings.ToLower)))
+	}
 }
 
 // quotable are the diagnostics whose detail quotes the recipe and never a value.

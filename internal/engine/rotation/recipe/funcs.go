@@ -33,7 +33,7 @@ var functions = map[string]function.Function{
 	"keys":         bounded(stdlib.KeysFunc),
 	"length":       bounded(stdlib.LengthFunc),
 	"link":         textFunc(link, "header", "relation"),
-	"lookup":       bounded(stdlib.LookupFunc),
+	"lookup":       lookupFunc,
 	"lower":        bounded(stdlib.LowerFunc),
 	"merge":        bounded(stdlib.MergeFunc),
 	"replace":      textFunc(replace, "text", "old", "new"),
@@ -177,6 +177,25 @@ var splitFunc = function.New(&function.Spec{
 			out = append(out, cty.StringVal(part))
 		}
 		return cty.ListVal(out), nil
+	},
+})
+
+// lookupFunc takes one element of an object or map, or what to take where there is none.
+var lookupFunc = function.New(&function.Spec{
+	Params: []function.Parameter{
+		{Name: "object", Type: cty.DynamicPseudoType}, {Name: "name", Type: cty.String},
+		{Name: "default", Type: cty.DynamicPseudoType, AllowNull: true, AllowDynamicType: true},
+	},
+	Type: function.StaticReturnType(cty.DynamicPseudoType),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		t := args[0].Type()
+		if !t.IsObjectType() && !t.IsMapType() {
+			return cty.NilVal, function.NewArgErrorf(0, "want an object or a map")
+		}
+		if v, ok := args[0].AsValueMap()[args[1].AsString()]; ok {
+			return v, nil
+		}
+		return args[2], nil
 	},
 })
 

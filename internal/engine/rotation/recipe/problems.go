@@ -12,7 +12,7 @@ import (
 )
 
 // maxProblems is how many problems one error tells.
-const maxProblems = 25
+const maxProblems = 50
 
 // A problem is one thing wrong with a recipe's text.
 type problem struct {

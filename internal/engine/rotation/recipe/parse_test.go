@@ -1,0 +1,174 @@
+package recipe
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/recipes"
+)
+
+var update = flag.Bool("update", false, "write golden files")
+
+// TestParseErrors compares all that is said about wrong recipes with golden files.
+func TestParseErrors(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad/*.hcl")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no files", err)
+	}
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Provider.Parse(filepath.Base(file), source)
+		if err == nil {
+			t.Errorf("%s: parsed", file)
+			continue
+		}
+		got := fault.KindOf(err).String() + "\n" + fault.Message(err) + "\n"
+		golden := strings.TrimSuffix(file, ".hcl") + ".golden"
+		if *update {
+			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", file, diff)
+		}
+	}
+}
+
+func TestParseLimits(t *testing.T) {
+	for _, c := range []struct{ source, want string }{
+		{`name = "` + strings.Repeat("x", maxSource) + `"`, "larger than 64 KiB"},
+		{"name = " + strings.Repeat("(", 1000), "Nested too deeply"},
+		{"name = " + strings.Repeat("[", 1000), "Nested too deeply"},
+		{`name = "` + strings.Repeat(`${"`, 1000), "Nested too deeply"},
+		{minimal(`[` + strings.Repeat(`"a",`, 600) + `]`), "more than 500 parts"},
+		{minimal(`[` + strings.Repeat(`now,`, 65) + `]`), "more than 64 times"},
+	} {
+		if _, err := parse("x.hcl", []byte(c.source)); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), c.want) {
+			t.Errorf("%.40s…: got %v, want %q", c.source, err, c.want)
+		}
+	}
+}
+
+// minimal is a right recipe with an expression in the creating call's body.
+func minimal(json string) string {
+	return `name = "minimal"
+description = "d"
+style = "two-key"
+evidence = "e"
+hosts = ["api.example.com"]
+admin "token" { description = "d" }
+auth "bearer" { token = admin.token }
+create {
+  url = "https://api.example.com/keys"
+  json = ` + json + `
+  retry = "never"
+  id = response.json.id
+  secret = { api_key = response.json.key }
+}
+retire {
+  method = "DELETE"
+  url = "https://api.example.com/keys/${urlencode(key.id)}"
+}
+`
+}
+
+func TestDefinition(t *testing.T) {
+	d := demo(t)
+	source, err := recipes.Files.ReadFile("http-demo.hcl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := rotation.Definition{
+		Provider: "recipe", Name: "http-demo", Description: d.Description, Doc: d.Doc, Evidence: d.Evidence,
+		Style: rotation.TwoKey, Hosts: []string{"${param.url}"},
+		Admin:   []rotation.Field{{Name: "token", Type: "string", Description: "The provider's admin token", Secret: true, Required: true}},
+		Params:  []rotation.Field{{Name: "url", Type: "string", Description: d.Params[0].Description, Required: true, Routes: true}},
+		Outputs: []rotation.Output{{Name: "api_key", Secret: true}, {Name: "label"}},
+		Limits:  rotation.Limits{Label: 255},
+		Settle:  rotation.Settle{Successes: 2, Interval: 1e9, Timeout: 120e9},
+		Can: rotation.Capabilities{
+			List: true, Label: true, LastUsed: true, Disable: true,
+			Proof: rotation.ProofUse, Retry: rotation.RetryAdopt, Timeout: 30e9, Late: 120e9,
+		},
+		Hash:   hashOf(source),
+		Source: source,
+	}
+	if diff := cmp.Diff(want, d); diff != "" {
+		t.Errorf("http-demo (-want +got):\n%s", diff)
+	}
+	changed, err := Provider.Parse("x", append(source, '\n'))
+	if err != nil || changed.Hash == d.Hash {
+		t.Errorf("a changed text has hash %s, %v; want another than %s", changed.Hash, err, d.Hash)
+	}
+}
+
+func TestHostSources(t *testing.T) {
+	text := strings.Replace(minimal("{}"), `["api.example.com"]`, `["api.${param.site}.example.com:8443", param.url]
+param "site" {
+  description = "d"
+  default = "eu"
+}
+param "url" { description = "d" }
+param "other" {
+  description = "d"
+  type = list(string)
+  default = []
+}`, 1)
+	r, err := parse("x", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"api.${param.site}.example.com:8443", "${param.url}"}, r.def.Hosts); diff != "" {
+		t.Error(diff)
+	}
+	for _, f := range r.def.Params {
+		if want := f.Name != "other"; f.Routes != want {
+			t.Errorf("param %s routes: %v, want %v", f.Name, f.Routes, want)
+		}
+	}
+	if got := string(r.def.Params[0].Default) + string(r.def.Params[2].Default); got != `"eu"[]` {
+		t.Errorf("defaults are %s", got)
+	}
+}
+
+// FuzzParse looks for texts that crash the parser, and for right ones that cannot be parsed again.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(minimal("{}")))
+	for _, pattern := range []string{"testdata/bad/*.hcl", "../../../../recipes/*.hcl"} {
+		files, _ := filepath.Glob(pattern)
+		for _, file := range files {
+			source, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(source)
+		}
+	}
+	f.Fuzz(func(t *testing.T, source []byte) {
+		r, err := parse("x.hcl", source)
+		if err != nil {
+			if k := fault.KindOf(err); k != fault.Invalid && k != fault.Unsupported || fault.Message(err) == "" {
+				t.Fatalf("kind %v: %v", k, err)
+			}
+			return
+		}
+		if r.create == nil || r.retire == nil || len(r.def.Outputs) == 0 || r.def.Can.Retry == "" {
+			t.Fatalf("parsed, but incomplete: %+v", r.def)
+		}
+	})
+}

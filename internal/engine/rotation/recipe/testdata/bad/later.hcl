@@ -1,0 +1,17 @@
+name        = "later"
+description = "only what is not built yet"
+style       = "two-key"
+evidence    = "none"
+hosts       = ["example.com"]
+auth "sigv4" {}
+read "scopes" {}
+create {
+  url    = "https://example.com/keys"
+  retry  = "never"
+  id     = response.json.id
+  secret = { api_key = response.json.key }
+}
+retire {
+  method = "DELETE"
+  url    = "https://example.com/keys/${urlencode(key.id)}"
+}

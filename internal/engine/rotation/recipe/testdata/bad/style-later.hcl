@@ -1,0 +1,5 @@
+name  = "auth-token"
+style = "promote"
+promote {
+  url = "https://example.com"
+}

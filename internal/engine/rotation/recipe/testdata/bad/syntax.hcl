@@ -1,0 +1,3 @@
+name = "x"
+style = "two-key
+create {
