@@ -1,0 +1,253 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// A conn is a pool of sessions of one administrator in one database.
+type conn struct {
+	plan
+	sessions *pgxpool.Pool
+	turns    *turns
+	super    atomic.Bool // the last session that was opened is a superuser's
+}
+
+func open(ctx context.Context, p plan) (*conn, error) {
+	c := &conn{plan: p, turns: newTurns()}
+	if p.idle < p.pool.MaxConns {
+		p.pool.AfterRelease = func(*pgx.Conn) bool { return c.sessions.Stat().IdleConns() < p.idle }
+	}
+	p.pool.AfterConnect = func(_ context.Context, s *pgx.Conn) error {
+		c.super.Store(s.PgConn().ParameterStatus("is_superuser") == "on")
+		return nil
+	}
+	var err error
+	if c.sessions, err = pgxpool.NewWithConfig(ctx, p.pool); err != nil {
+		return nil, fault.Wrap("postgres.Connect", fault.Internal, p.admin.Error(err))
+	}
+	return c, nil
+}
+
+// A call is one call of the contract: what its errors say and must not say.
+type call struct {
+	op       string // "postgres.Create"
+	doing    string // "creating the user"
+	field    string // the field that holds the statements, if they are a user's
+	preamble int    // results of the message that come before the user's statements
+	redactor *secret.Redactor
+}
+
+// call describes a call whose secrets are those of the connection and those given.
+func (c *conn) call(op, doing string, secrets ...secret.Value) call {
+	r := new(secret.Redactor)
+	r.Know(c.known...)
+	r.Know(secrets...)
+	return call{op: "postgres." + op, doing: doing, redactor: r}
+}
+
+// with runs f with a session of the pool, and closes the session if the context
+// ended meanwhile: a cancel request may still be on its way to it.
+func (c *conn) with(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error) error {
+	ctx, end, err := c.turns.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	held, err := c.sessions.Acquire(ctx)
+	if err != nil {
+		return &notSent{cause(ctx, err)}
+	}
+	defer held.Release()
+	err = f(ctx, held.Conn().PgConn())
+	if ctx.Err() != nil {
+		soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+		defer cancel()
+		_ = held.Conn().Close(soon)
+	}
+	if err == nil {
+		return nil
+	}
+	if pgconn.SafeToRetry(err) {
+		return &notSent{cause(ctx, err)}
+	}
+	return cause(ctx, err)
+}
+
+// repeatable is with, once more where the session turned out to be dead: the
+// server was restarted, or an idle connection was cut.
+func (c *conn) repeatable(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error) error {
+	return c.again(ctx, f, func(error) bool { return true })
+}
+
+// unsent is with, once more where the session was known dead before anything was sent.
+func (c *conn) unsent(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error) error {
+	return c.again(ctx, f, func(err error) bool {
+		_, early := errors.AsType[*notSent](err)
+		return early
+	})
+}
+
+func (c *conn) again(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error, may func(error) bool) error {
+	err := c.with(ctx, f)
+	if err == nil || ctx.Err() != nil || !lost(err) || !may(err) {
+		return err
+	}
+	c.sessions.Reset()
+	return c.with(ctx, f)
+}
+
+// lost reports whether the session, rather than what it was asked, failed.
+func lost(err error) bool {
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting || errors.Is(err, errClosed) {
+		return false
+	}
+	pg, answered := errors.AsType[*pgconn.PgError](err)
+	return !answered || pg.Code == "57P01" || pg.Code == "57P02"
+}
+
+// notSent is an error that came before anything was sent to the server.
+type notSent struct{ err error }
+
+func (e *notSent) Error() string { return e.err.Error() }
+func (e *notSent) Unwrap() error { return e.err }
+
+// cause adds why the context ended to an error that came of it.
+func cause(ctx context.Context, err error) error {
+	if why := context.Cause(ctx); why != nil && !errors.Is(err, why) {
+		return errors.Join(err, why)
+	}
+	return err
+}
+
+// A result is what one statement of a message yielded.
+type result struct {
+	rows [][]string // the first few
+}
+
+const fewRows = 4096
+
+// send runs sql as one message of the simple protocol: one round trip, and one
+// transaction unless the text says otherwise. With an error it returns the results of the
+// statements before the one that failed.
+func send(ctx context.Context, s *pgconn.PgConn, sql string) ([]result, error) {
+	var all []result
+	m := s.Exec(ctx, sql)
+	for m.NextResult() {
+		var one result
+		r := m.ResultReader()
+		for r.NextRow() {
+			if len(one.rows) >= fewRows {
+				continue
+			}
+			var row []string
+			for _, v := range r.Values() {
+				row = append(row, string(v))
+			}
+			one.rows = append(one.rows, row)
+		}
+		if _, err := r.Close(); err != nil {
+			return all, errors.Join(err, m.Close())
+		}
+		all = append(all, one)
+	}
+	return all, m.Close()
+}
+
+// ask runs a query of ours and returns its last rows.
+func ask(ctx context.Context, s *pgconn.PgConn, sql string) ([][]string, error) {
+	results, err := send(ctx, s, sql)
+	if err != nil || len(results) == 0 {
+		return nil, err
+	}
+	return results[len(results)-1].rows, nil
+}
+
+// change runs a script that changes roles, and runs it again while the server
+// answers that another one changed the same rows at the same time. It returns
+// the results of its message.
+func (c *conn) change(ctx context.Context, repeatable bool, sql string, reset bool) ([]result, error) {
+	var results []result
+	once := func(ctx context.Context, s *pgconn.PgConn) (err error) {
+		results, err = send(ctx, s, sql)
+		if reset && s.TxStatus() == 'I' {
+			// The statements may have changed the session's role or settings.
+			if _, err := send(ctx, s, "DISCARD ALL"); err != nil {
+				_ = s.Close(ctx)
+			}
+		}
+		return err
+	}
+	run := c.unsent
+	if repeatable {
+		run = c.repeatable
+	}
+	release, err := c.turns.calm(ctx)
+	if err != nil {
+		return nil, &notSent{err}
+	}
+	defer func() { release() }()
+	for try := 1; ; try++ {
+		err := run(ctx, once)
+		if err == nil || try == tries || !collided(err) {
+			return results, err
+		}
+		release()
+		c.turns.collision()
+		if release, err = c.turns.calm(ctx); err != nil {
+			release = func() {}
+			return nil, &notSent{err}
+		}
+	}
+}
+
+// tries is how often a change is tried at most. Calls of this Conn take turns after
+// the first collision, so further ones come from elsewhere.
+const tries = 20
+
+// collided reports whether the server undid a transaction only because of
+// another one.
+func collided(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return false
+	}
+	switch pg.Code {
+	case "40001", "40P01": // serialization failure, deadlock
+		return true
+	case "XX000": // two GRANTs on one object; there is no code of its own
+		return pg.Message == "tuple concurrently updated" || pg.Message == "tuple concurrently deleted"
+	}
+	return false
+}
+
+// Verify proves that a session can be had.
+func (c *conn) Verify(ctx context.Context) error {
+	k := c.call("Verify", "connecting")
+	return c.explain(k, 0, c.repeatable(ctx, func(ctx context.Context, s *pgconn.PgConn) error {
+		_, err := send(ctx, s, "SELECT 1")
+		return err
+	}))
+}
+
+// Close cancels what runs and releases the sessions, within a second.
+func (c *conn) Close() error {
+	c.turns.close()
+	closed := make(chan struct{})
+	go func() { c.sessions.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(time.Second):
+		c.log.Warn("closing the sessions of a database takes longer than a second; going on without")
+	}
+	return nil
+}

@@ -1,0 +1,382 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// Settings of a connection by libpq's names ("dbname", "host").
+type settings map[string]string
+
+// secretKeys are settings that are never shown.
+var secretKeys = []string{"password", "sslpassword"}
+
+// refusedKeys would read the server's own files for whoever configures a database.
+var refusedKeys = []string{"service", "servicefile", "passfile", "krbsrvname", "krbspn"}
+
+var sslModes = []string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
+
+const (
+	userMark     = "{{username}}"
+	passwordMark = "{{password}}"
+	masked       = "*****"
+)
+
+// parseDSN reads connection_url and puts the credentials where their placeholders are.
+// Errors name the problem in our own words: those of parsers quote their input,
+// and the input holds a password.
+func parseDSN(c database.Config) (settings, error) {
+	text := c.URL.RevealString()
+	fill := strings.NewReplacer(userMark, c.Username, passwordMark, c.Password.RevealString())
+	if strings.TrimSpace(text) == "" {
+		return nil, errors.New("connection_url is empty: give a URL such as postgresql://{{username}}:{{password}}@host:5432/database")
+	}
+	if strings.Contains(text, userMark) && c.Username == "" {
+		return nil, errors.New("username is empty, and connection_url has {{username}} in it")
+	}
+	if strings.Contains(text, passwordMark) && c.Password.Empty() {
+		return nil, errors.New("password is empty, and connection_url has {{password}} in it")
+	}
+	if c.DisableEscaping {
+		text, fill = fill.Replace(text), strings.NewReplacer()
+	}
+	s, err := split(text)
+	if err != nil {
+		return nil, err
+	}
+	// Values are filled in after parsing: nothing in them can end what they stand in.
+	for key, value := range s {
+		s[key] = fill.Replace(value)
+	}
+	if s["user"] == "" {
+		s["user"] = c.Username
+	}
+	if s["password"] == "" {
+		s["password"] = c.Password.RevealString()
+	}
+	return s, s.check()
+}
+
+func split(text string) (settings, error) {
+	text = strings.TrimSpace(text)
+	if strings.ContainsRune(text, 0) {
+		return nil, errors.New("connection_url has a NUL byte in it: take it out")
+	}
+	for _, scheme := range []string{"postgresql://", "postgres://"} {
+		if rest, ok := strings.CutPrefix(text, scheme); ok {
+			return splitURL(rest)
+		}
+	}
+	if scheme, _, ok := strings.Cut(text, "://"); ok && !strings.ContainsAny(scheme, " =") {
+		return nil, errors.New("connection_url must begin with postgresql:// or postgres://, or consist of keyword=value pairs")
+	}
+	return splitPairs(text)
+}
+
+// splitURL reads what follows the scheme: [user[:password]@]host[:port][,...][/database][?key=value[&...]].
+func splitURL(rest string) (settings, error) {
+	s := settings{}
+	userinfo, hosts, database, query := cutURL(rest)
+	if userinfo == "" && strings.Contains(database+query, "@") {
+		return nil, errors.New("connection_url has a / or ? before its @: percent-encode them in the password, or write {{username}} and {{password}} and give the two as fields of their own")
+	}
+	user, password, _ := strings.Cut(userinfo, ":")
+	for key, part := range map[string]string{"user": user, "password": password, "dbname": database} {
+		if err := s.decode(key, part); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.addHosts(hosts); err != nil {
+		return nil, err
+	}
+	for pair := range strings.SplitSeq(query, "&") {
+		if pair == "" {
+			continue
+		}
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" || strings.Contains(key, "%") {
+			return nil, errors.New("connection_url has a parameter after ? that is not key=value")
+		}
+		if err := s.decode(canonical(key), value); err != nil {
+			return nil, err
+		}
+	}
+	if s["ssl"] == "true" {
+		s["sslmode"] = "require"
+		delete(s, "ssl")
+	}
+	return s, nil
+}
+
+// cutURL cuts what follows the scheme into its four parts, still encoded. An @ in the
+// password that was not encoded belongs to the password, so that no
+// part of a password becomes a host, which errors show.
+func cutURL(rest string) (userinfo, hosts, database, query string) {
+	authority := rest
+	if i := strings.IndexAny(rest, "/?"); i >= 0 {
+		authority, rest = rest[:i], rest[i:]
+	} else {
+		rest = ""
+	}
+	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
+		userinfo, authority = authority[:i], authority[i+1:]
+	}
+	rest, query, _ = strings.Cut(rest, "?")
+	return userinfo, authority, strings.TrimPrefix(rest, "/"), query
+}
+
+// addHosts reads host[:port][,host[:port]...] with IPv6 addresses in brackets.
+func (s settings) addHosts(list string) error {
+	if list == "" {
+		return nil
+	}
+	var hosts, ports []string
+	for one := range strings.SplitSeq(list, ",") {
+		host, port, _ := strings.Cut(one, ":")
+		if strings.HasPrefix(one, "[") {
+			end := strings.IndexByte(one, ']')
+			if end < 0 {
+				return errors.New("connection_url has an IPv6 host without its closing bracket")
+			}
+			host, port = one[1:end], strings.TrimPrefix(one[end+1:], ":")
+		}
+		hosts, ports = append(hosts, host), append(ports, port)
+	}
+	if err := s.decode("host", strings.Join(hosts, ",")); err != nil {
+		return err
+	}
+	if strings.Trim(strings.Join(ports, ""), ",") != "" {
+		s["port"] = strings.Join(ports, ",")
+	}
+	return nil
+}
+
+var errEscape = errors.New("connection_url has a % that does not begin an escape such as %40: percent-encode special characters, or write {{username}} and {{password}} and give the two as fields of their own")
+
+// decode sets key to the percent-decoded value, if there is any.
+func (s settings) decode(key, value string) error {
+	if value == "" {
+		return nil
+	}
+	var out strings.Builder
+	for i := 0; i < len(value); i++ {
+		if value[i] != '%' {
+			out.WriteByte(value[i])
+			continue
+		}
+		if i+2 >= len(value) {
+			return errEscape
+		}
+		b, err := strconv.ParseUint(value[i+1:i+3], 16, 8)
+		if err != nil || b == 0 || value[i+1] == '+' || value[i+1] == '-' {
+			return errEscape
+		}
+		out.WriteByte(byte(b))
+		i += 2
+	}
+	s[key] = out.String()
+	return nil
+}
+
+var errPairs = errors.New("connection_url is neither a URL nor keyword=value pairs: write postgresql://{{username}}:{{password}}@host:5432/database or host=... dbname=... user={{username}} password={{password}}, with values that have spaces in single quotes")
+
+// splitPairs reads libpq's keyword/value form: key = value, with values that have spaces
+// in single quotes, and backslashes before quotes and backslashes.
+func splitPairs(text string) (settings, error) {
+	s := settings{}
+	for text = strings.TrimSpace(text); text != ""; text = strings.TrimSpace(text) {
+		key, rest, ok := strings.Cut(text, "=")
+		key = strings.TrimSpace(key)
+		if !ok || key == "" || strings.ContainsAny(key, " \t\r\n'\\") {
+			return nil, errPairs
+		}
+		value, rest, ok := cutValue(strings.TrimLeft(rest, " \t\r\n"))
+		if !ok {
+			return nil, errPairs
+		}
+		if text = rest; value != "" {
+			s[canonical(key)] = value
+		}
+	}
+	return s, nil
+}
+
+// cutValue reads one value and returns what follows it.
+func cutValue(text string) (value, rest string, ok bool) {
+	inQuotes := strings.HasPrefix(text, "'")
+	if inQuotes {
+		text = text[1:]
+	}
+	var out strings.Builder
+	for i := 0; i < len(text); i++ {
+		switch b := text[i]; {
+		case b == '\\' && i+1 < len(text):
+			i++
+			out.WriteByte(text[i])
+		case inQuotes && b == '\'':
+			return out.String(), text[i+1:], i+1 == len(text) || strings.IndexByte(" \t\r\n", text[i+1]) >= 0
+		case !inQuotes && strings.IndexByte(" \t\r\n", b) >= 0:
+			return out.String(), text[i:], true
+		default:
+			out.WriteByte(b)
+		}
+	}
+	return out.String(), "", !inQuotes
+}
+
+func canonical(key string) string {
+	if key == "database" {
+		return "dbname"
+	}
+	return key
+}
+
+// check refuses settings that cannot work, and those that would reach into the server's own machine.
+func (s settings) check() error {
+	var problems []error
+	for _, key := range refusedKeys {
+		if _, ok := s[key]; ok {
+			problems = append(problems, fmt.Errorf("connection_url sets %s, which would read the server's own files: take it out", key))
+		}
+	}
+	if s["host"] == "" {
+		problems = append(problems, errors.New("connection_url names no host"))
+	}
+	for port := range strings.SplitSeq(s["port"], ",") {
+		if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || n == 0) {
+			problems = append(problems, errors.New("connection_url has a port that is not a number from 1 to 65535 (an @, : or / in a password must be percent-encoded)"))
+			break
+		}
+	}
+	if mode := s["sslmode"]; mode != "" && !slices.Contains(sslModes, mode) {
+		problems = append(problems, fmt.Errorf("connection_url has an unknown sslmode: choose one of %s", strings.Join(sslModes, ", ")))
+	}
+	for _, key := range []string{"sslrootcert", "sslcert", "sslkey"} {
+		if !plainFile(s[key]) && (key != "sslrootcert" || s[key] != "system") {
+			problems = append(problems, fmt.Errorf("connection_url gives %s what is no small regular file on the server: give tls_ca, tls_certificate and private_key instead", key))
+		}
+	}
+	for key, value := range s {
+		if strings.ContainsRune(value, 0) {
+			problems = append(problems, fmt.Errorf("connection_url gives %s a NUL byte", key))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// plainFile reports whether reading path is harmless, as reading a device is not.
+func plainFile(path string) bool {
+	if path == "" {
+		return true
+	}
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Size() < 1<<20
+}
+
+// secrets are the values that no text may show.
+func (s settings) secrets() []secret.Value {
+	var all []secret.Value
+	for _, key := range secretKeys {
+		all = append(all, secret.Text(s[key]))
+	}
+	return all
+}
+
+// neutral gives every setting that a library would otherwise take from the server's environment or home folder.
+var neutral = settings{
+	"port": "5432", "sslmode": "prefer", "sslcert": "", "sslkey": "", "sslrootcert": "", "sslpassword": "", "sslcertmode": "allow",
+	"sslsni": "1", "sslnegotiation": "", "target_session_attrs": "any", "connect_timeout": "10", "application_name": appName,
+	"min_protocol_version": "", "max_protocol_version": "", "channel_binding": "prefer", "require_auth": "", "passfile": "",
+	"timezone": "UTC", "options": "",
+}
+
+// text writes the settings in keyword/value form, complete, but without the password.
+func (s settings) text() string {
+	all := maps.Clone(neutral)
+	maps.Copy(all, s)
+	all["password"] = ""
+	if all["dbname"] == "" {
+		all["dbname"] = all["user"]
+	}
+	quote := strings.NewReplacer(`\`, `\\`, `'`, `\'`)
+	var out strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		fmt.Fprintf(&out, "%s='%s' ", key, quote.Replace(all[key]))
+	}
+	return out.String()
+}
+
+// display masks the passwords that are written into a connection URL. What
+// cannot be read is masked as a whole.
+func display(url secret.Value) string {
+	text := strings.TrimSpace(url.RevealString())
+	s, err := split(text)
+	if err != nil || s.check() != nil {
+		return masked // a part of a password may stand where a host or port should
+	}
+	hidden := false
+	for _, key := range secretKeys {
+		hidden = hidden || s[key] != "" && s[key] != passwordMark
+	}
+	if !hidden {
+		return text
+	}
+	scheme, rest, isURL := strings.Cut(text, "://")
+	if !isURL || !strings.HasPrefix(scheme, "postgres") {
+		return s.displayPairs()
+	}
+	userinfo, hosts, db, query := cutURL(rest)
+	out := scheme + "://"
+	if user, password, ok := strings.Cut(userinfo, ":"); ok {
+		out += user + ":" + mask(password) + "@"
+	} else if userinfo != "" {
+		out += userinfo + "@"
+	}
+	out += hosts
+	if db != "" {
+		out += "/" + db
+	}
+	var shown []string
+	for pair := range strings.SplitSeq(query, "&") {
+		if key, value, _ := strings.Cut(pair, "="); slices.Contains(secretKeys, key) {
+			pair = key + "=" + mask(value)
+		}
+		if pair != "" {
+			shown = append(shown, pair)
+		}
+	}
+	if len(shown) > 0 {
+		out += "?" + strings.Join(shown, "&")
+	}
+	return out
+}
+
+func (s settings) displayPairs() string {
+	var shown []string
+	for _, key := range slices.Sorted(maps.Keys(s)) {
+		value := s[key]
+		if slices.Contains(secretKeys, key) {
+			value = mask(value)
+		}
+		if strings.ContainsAny(value, ` '\`) {
+			value = "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
+		}
+		shown = append(shown, key+"="+value)
+	}
+	return strings.Join(shown, " ")
+}
+
+func mask(value string) string {
+	if value == "" || value == passwordMark {
+		return value
+	}
+	return masked
+}

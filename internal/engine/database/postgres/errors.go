@@ -1,0 +1,141 @@
+package postgres
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// tooLate is what the server is made to say when a create comes after its deadline.
+const tooLate = "keyturn: this attempt came after its deadline"
+
+// states are the SQLSTATEs that users meet, in words, with what to do.
+var states = map[string][2]string{
+	"08P01": {"protocol violation", "check that the address is a PostgreSQL server's"},
+	"22023": {"invalid value", "correct the statement"},
+	"25006": {"read-only transaction", "connect to the primary: target_session_attrs=read-write in connection_url"},
+	"28000": {"login not allowed", "check username and the server's pg_hba.conf"},
+	"28P01": {"wrong password", "check username and password"},
+	"2BP01": {"the user still has privileges or objects", "see the log for which, and revoke them in revocation_statements"},
+	"3D000": {"no such database", "check the database in connection_url"},
+	"3F000": {"no such schema", "correct the statement"},
+	"42501": {"not allowed", "give the administrator CREATEROLE, and GRANT OPTION on what the statements grant"},
+	"42601": {"syntax error", "correct the statement"},
+	"42704": {"no such object or role", "correct the statement"},
+	"42710": {"it exists already", "check the username template"},
+	"42P01": {"no such table", "correct the statement"},
+	"42883": {"no such function", "correct the statement"},
+	"53300": {"too many connections", "lower max_open_connections, or raise the server's max_connections"},
+	"54000": {"a limit of the server was passed", "grant membership in one role instead of many privileges"},
+	"55P03": {"a lock was not to be had", "try again"},
+	"57014": {"canceled", "try again; see what blocks it in pg_stat_activity"},
+	"57P01": {"the server is shutting down", "try again"},
+	"57P02": {"the server crashed", "try again"},
+	"57P03": {"the server is starting", "try again"},
+}
+
+// explain makes a fault of an error of a call. done is how many statements had succeeded.
+func (c *conn) explain(k call, done int, err error) error {
+	if err == nil {
+		return nil
+	}
+	f := &fault.Error{Op: k.op, Kind: fault.Upstream}
+	known := k.classify(f, done, err)
+	text := k.doing + ": " + err.Error()
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Detail != "" {
+		text += " (" + pg.Detail + ")"
+	}
+	f.Err = errors.New(k.redactor.Scrub(text))
+	if known {
+		return database.MarkUnchanged(f)
+	}
+	return f
+}
+
+// classify sets kind and message, and reports whether the database is surely unchanged.
+func (k call) classify(f *fault.Error, done int, err error) (unchanged bool) {
+	_, early := errors.AsType[*notSent](err)
+	pg, answered := errors.AsType[*pgconn.PgError](err)
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
+	switch {
+	case errors.Is(err, errClosed), errors.Is(err, context.Canceled):
+		f.Kind, f.Msg = fault.Unavailable, k.doing+" was canceled"
+	case fault.Is(err, fault.Denied):
+		f.Kind, f.Msg = fault.Denied, fault.Message(err)
+		return true
+	case connecting && !answered && errors.Is(err, context.DeadlineExceeded):
+		f.Kind, f.Msg = fault.Timeout, "cannot connect to PostgreSQL: it does not answer in time; check host and port in connection_url, and what lies between"
+		return true
+	case connecting && !answered:
+		f.Msg = "cannot connect to PostgreSQL: " + unreachable(err)
+		return true
+	case connecting && answered:
+		f.Msg = fmt.Sprintf("cannot connect to PostgreSQL: %s", state(pg))
+		return true
+	case answered && strings.Contains(pg.Message, tooLate):
+		f.Kind, f.Msg = fault.Timeout, k.doing+" reached PostgreSQL after the attempt's deadline and was not done: compare the server's clock with this machine's, or see what delays the connection"
+		return true
+	case errors.Is(err, context.DeadlineExceeded), answered && pg.Code == "57014":
+		f.Kind, f.Msg = fault.Timeout, k.doing+" took too long: see what blocks it in pg_stat_activity"
+	case answered:
+		f.Msg = k.refused(done, pg)
+	default:
+		f.Msg = "the connection to PostgreSQL was lost while " + k.doing
+	}
+	// A FATAL error may have met a session whose work was done.
+	return early || answered && pg.SeverityUnlocalized != "FATAL"
+}
+
+// refused says which statement PostgreSQL refused, and why.
+func (k call) refused(done int, pg *pgconn.PgError) string {
+	if k.field == "" {
+		return fmt.Sprintf("PostgreSQL refused %s: %s", k.doing, state(pg))
+	}
+	return fmt.Sprintf("PostgreSQL refused statement %d of %s: %s", max(1, done-k.preamble+1), k.field, state(pg))
+}
+
+func state(pg *pgconn.PgError) string {
+	known, ok := states[pg.Code]
+	if !ok {
+		return fmt.Sprintf("SQLSTATE %s; the server's words are in the log", pg.Code)
+	}
+	return fmt.Sprintf("%s (SQLSTATE %s); %s", known[0], pg.Code, known[1])
+}
+
+// unreachable says in our words why there is no connection.
+func unreachable(err error) string {
+	_, authority := errors.AsType[x509.UnknownAuthorityError](err)
+	_, hostname := errors.AsType[x509.HostnameError](err)
+	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there; check host and port in connection_url"
+	case authority:
+		return "its certificate is not signed by a known authority; give tls_ca"
+	case hostname:
+		return "its certificate is for another name; check the host in connection_url, or say sslmode=verify-ca"
+	case invalid:
+		return "its certificate is not valid; renew it"
+	case strings.Contains(err.Error(), "refused TLS"):
+		return "the server has no TLS; say sslmode=disable in connection_url, or switch TLS on there"
+	case strings.Contains(err.Error(), "hostname resolving"), strings.Contains(err.Error(), "no such host"):
+		return "the host's name cannot be resolved; check connection_url"
+	}
+	return "the log has the reason; check host, port and sslmode in connection_url"
+}
+
+// sqlState returns the SQLSTATE that the server answered, or "".
+func sqlState(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code
+	}
+	return ""
+}

@@ -1,0 +1,387 @@
+package postgres
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// A place is where in SQL a byte stands.
+type place uint8
+
+const (
+	code    place = iota
+	literal       // '...', also of B, X and N; backslashes are plain
+	escaped       // E'...' and U&'...'
+	quoted        // "..."
+	dollar        // $tag$...$tag$
+	comment       // -- and /* */
+)
+
+// A lexer walks over SQL as the server's would, with standard_conforming_strings
+// on, far enough to know where quotes and statements end.
+type lexer struct {
+	src   string
+	pos   int
+	place place
+	tag   string // of a dollar quote
+	deep  int    // nesting of /* */, -1 for --
+	prev  byte   // the byte before pos, 0 at the start
+}
+
+// step moves over one lexical bite and returns where it stood: whole delimiters
+// are one bite, everything else is one byte.
+func (l *lexer) step() place {
+	at := l.place
+	n := 1
+	rest := l.src[l.pos:]
+	switch l.place {
+	case code:
+		n = l.open(rest)
+		if l.place != code {
+			at = l.place
+		}
+	case literal, escaped, quoted:
+		n = l.inQuotes(rest)
+	case dollar:
+		if strings.HasPrefix(rest, l.tag) {
+			n, l.place = len(l.tag), code
+		}
+	case comment:
+		n = l.inComment(rest)
+	}
+	l.prev = l.src[l.pos+n-1]
+	if at == dollar && l.place == code {
+		l.prev = ' ' // the closing $ is not part of an identifier
+	}
+	l.pos += n
+	return at
+}
+
+// open moves over one bite of code, which may open something else.
+func (l *lexer) open(rest string) int {
+	switch {
+	case rest[0] == '\'':
+		l.place = literal
+		if l.prefixed() {
+			l.place = escaped
+		}
+	case rest[0] == '"':
+		l.place = quoted
+	case strings.HasPrefix(rest, "--"):
+		l.place, l.deep = comment, -1
+		return 2
+	case strings.HasPrefix(rest, "/*"):
+		l.place, l.deep = comment, 1
+		return 2
+	case rest[0] == '$' && !identifierByte(l.prev):
+		if tag := dollarTag(rest); tag != "" {
+			l.place, l.tag = dollar, tag
+			return len(tag)
+		}
+	}
+	return 1
+}
+
+// prefixed reports whether the quote at pos follows the whole word E or U&.
+func (l *lexer) prefixed() bool {
+	before := l.src[:l.pos]
+	word := strings.TrimSuffix(before, "&")
+	if word == "" || (len(word) != len(before) && word[len(word)-1]|0x20 != 'u') ||
+		(len(word) == len(before) && word[len(word)-1]|0x20 != 'e') {
+		return false
+	}
+	return len(word) == 1 || !identifierByte(word[len(word)-2])
+}
+
+func (l *lexer) inQuotes(rest string) int {
+	mark := byte('\'')
+	if l.place == quoted {
+		mark = '"'
+	}
+	switch {
+	case l.place == escaped && rest[0] == '\\' && len(rest) > 1:
+		return 2
+	case rest[0] == mark && len(rest) > 1 && rest[1] == mark:
+		return 2
+	case rest[0] == mark:
+		l.place = code
+	}
+	return 1
+}
+
+func (l *lexer) inComment(rest string) int {
+	switch {
+	case l.deep < 0:
+		if rest[0] == '\n' || rest[0] == '\r' {
+			l.place = code
+		}
+	case strings.HasPrefix(rest, "/*"):
+		l.deep++
+		return 2
+	case strings.HasPrefix(rest, "*/"):
+		if l.deep--; l.deep == 0 {
+			l.place = code
+		}
+		return 2
+	}
+	return 1
+}
+
+func identifierByte(b byte) bool {
+	return b == '_' || b == '$' || b >= 0x80 || b >= '0' && b <= '9' || b|0x20 >= 'a' && b|0x20 <= 'z'
+}
+
+// dollarTag returns the opening $tag$ that rest starts with, or "".
+func dollarTag(rest string) string {
+	for i := 1; i < len(rest); i++ {
+		switch b := rest[i]; {
+		case b == '$':
+			return rest[:i+1]
+		case !identifierByte(b), i == 1 && b >= '0' && b <= '9':
+			return ""
+		}
+	}
+	return ""
+}
+
+// A script is SQL to be sent as one message.
+type script struct {
+	sql   string
+	first []string // the first words of each statement, upper case: "CREATE ROLE"
+	ours  bool     // made by this package
+}
+
+// compile joins statements and puts values in place of their placeholders, each a
+// name in double braces. The error is of kind Invalid and blames field.
+func compile(field string, statements []string, values map[string]string) (script, error) {
+	var s script
+	var sql strings.Builder
+	for _, text := range statements {
+		if err := checkText(field, text); err != nil {
+			return script{}, err
+		}
+		filled, err := substitute(field, text, values)
+		if err != nil {
+			return script{}, err
+		}
+		s.first = append(s.first, firstWords(filled)...)
+		sql.WriteString(filled)
+		sql.WriteString("\n;\n") // a line of its own: the text may end in a comment
+	}
+	s.sql = sql.String()
+	if len(s.first) == 0 {
+		return script{}, fault.New("postgres.compile", fault.Invalid, "%s has no statement in it", field)
+	}
+	return s, checkWords(field, s.first)
+}
+
+// checkText refuses what is not a text of whole statements.
+func checkText(field, text string) error {
+	if strings.ContainsRune(text, 0) {
+		return fault.New("postgres.compile", fault.Invalid, "%s has a NUL byte in it: take it out", field)
+	}
+	l := lexer{src: text}
+	for l.pos < len(text) {
+		l.step()
+	}
+	if l.place != code && !(l.place == comment && l.deep < 0) {
+		what := map[place]string{literal: "a '", escaped: "a '", quoted: `a "`, dollar: "a dollar quote", comment: "a /*"}[l.place]
+		return fault.New("postgres.compile", fault.Invalid, "%s opens %s that is never closed: close it within the same statement text", field, what)
+	}
+	return nil
+}
+
+// ours are the commands that would end the one transaction that all statements run in.
+var ours = []string{"BEGIN", "START TRANSACTION", "COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE TRANSACTION", "SAVEPOINT", "RELEASE"}
+
+func checkWords(field string, first []string) error {
+	for _, words := range first {
+		word, _, _ := strings.Cut(words, " ")
+		if slices.Contains(ours, word) || slices.Contains(ours, words) {
+			return fault.New("postgres.compile", fault.Invalid, "%s says %s: its statements already run as one transaction; take it out", field, word)
+		}
+	}
+	return nil
+}
+
+// tame are the commands after which a session is as it was before. After others
+// it is reset.
+var tame = []string{"CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "REASSIGN", "COMMENT", "SECURITY"}
+
+// resets reports whether the session that ran the script needs a reset.
+func (s script) resets() bool {
+	return slices.ContainsFunc(s.first, func(words string) bool {
+		word, _, _ := strings.Cut(words, " ")
+		return !slices.Contains(tame, word) && words != "SET LOCAL"
+	})
+}
+
+// substitute replaces placeholders. Inside quotes a value is escaped as the
+// quotes ask, so that it arrives as it is and cannot end them; elsewhere it must
+// consist of harmless bytes. Generated names and passwords are harmless everywhere.
+func substitute(field, text string, values map[string]string) (string, error) {
+	var out strings.Builder
+	l := lexer{src: text}
+	for l.pos < len(text) {
+		name, value, found := placeholder(text[l.pos:], values)
+		if !found || l.place == comment {
+			from := l.pos
+			l.step()
+			out.WriteString(text[from:l.pos])
+			continue
+		}
+		fitted, ok := fit(value, l.place)
+		if !ok {
+			return "", fault.New("postgres.compile", fault.Invalid, "%s has {{%s}} where its value cannot stand as it is: put it between single quotes, or change the password policy", field, name)
+		}
+		out.WriteString(fitted)
+		l.pos += len(name) + 4
+		l.prev = '_' // what follows a value directly is part of the same word
+	}
+	return out.String(), nil
+}
+
+func placeholder(rest string, values map[string]string) (name, value string, found bool) {
+	if !strings.HasPrefix(rest, "{{") {
+		return "", "", false
+	}
+	name, _, closed := strings.Cut(rest[2:], "}}")
+	if !closed {
+		return "", "", false
+	}
+	value, found = values[name]
+	return name, value, found
+}
+
+// fit makes a value safe for a place.
+func fit(value string, at place) (string, bool) {
+	if strings.ContainsRune(value, 0) {
+		return "", false
+	}
+	switch at {
+	case literal:
+		return strings.ReplaceAll(value, `'`, `''`), true
+	case escaped:
+		return strings.NewReplacer(`'`, `''`, `\`, `\\`).Replace(value), true
+	case quoted:
+		return strings.ReplaceAll(value, `"`, `""`), true
+	case dollar:
+		return value, !strings.ContainsAny(value, `'"\`) && !strings.HasPrefix(value, "$") && !strings.HasSuffix(value, "$") && dollarsAreApart(value)
+	default:
+		return value, !strings.ContainsFunc(value, func(r rune) bool {
+			return r >= 0x80 || !identifierByte(byte(r)) && !strings.ContainsRune(".:+- ", r) || r == '$'
+		}) && !strings.Contains(value, "--")
+	}
+}
+
+// dollarsAreApart reports whether no two dollars of value could be a dollar
+// quote's end: a SCRAM verifier's are not.
+func dollarsAreApart(value string) bool {
+	for i := range len(value) {
+		if value[i] == '$' && dollarTag(value[i:]) != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// firstWords splits text at its semicolons and returns the first two words of each
+// statement that has any.
+func firstWords(text string) []string {
+	var all []string
+	s := splitter{}
+	l := lexer{src: text}
+	for l.pos < len(text) {
+		from := l.pos
+		at := l.step()
+		if at != code {
+			s.endWord()
+			if at != comment {
+				s.some = true
+			}
+			continue
+		}
+		if words, done := s.take(text[from]); done {
+			all = appendWords(all, words)
+		}
+	}
+	s.endWord()
+	return appendWords(all, s.first())
+}
+
+func appendWords(all []string, words string) []string {
+	if words == "" {
+		return all
+	}
+	return append(all, words)
+}
+
+// A splitter finds the ends of statements: semicolons that are neither in parentheses
+// (rules) nor in the body of a function written in plain SQL.
+type splitter struct {
+	words  []string // the first few of the statement
+	word   []byte
+	some   bool // the statement has something other than words
+	parens int
+	blocks int // BEGIN ATOMIC and CASE that are open
+}
+
+func (s *splitter) take(b byte) (words string, done bool) {
+	if identifierByte(b) {
+		s.word = append(s.word, b)
+		return "", false
+	}
+	s.endWord()
+	switch {
+	case b == '(':
+		s.parens++
+	case b == ')':
+		s.parens--
+	case b == ';' && s.parens <= 0 && s.blocks == 0:
+		words = s.first()
+		*s = splitter{}
+		return words, true
+	}
+	if b > ' ' && b != ';' {
+		s.some = true
+	}
+	return "", false
+}
+
+func (s *splitter) endWord() {
+	if len(s.word) == 0 {
+		return
+	}
+	word := strings.ToUpper(string(s.word))
+	s.word = s.word[:0]
+	if len(s.words) < 4 {
+		s.words = append(s.words, word)
+	}
+	if !s.routine() {
+		return
+	}
+	switch {
+	case word == "BEGIN" || word == "CASE" && s.blocks > 0:
+		s.blocks++
+	case word == "END" && s.blocks > 0:
+		s.blocks--
+	}
+}
+
+// routine reports whether the statement creates a function or procedure.
+func (s *splitter) routine() bool {
+	return len(s.words) > 1 && s.words[0] == "CREATE" && slices.ContainsFunc(s.words[1:], func(w string) bool { return w == "FUNCTION" || w == "PROCEDURE" })
+}
+
+// first returns the first two words, or "?" for a statement without words.
+func (s *splitter) first() string {
+	if len(s.words) == 0 {
+		if s.some {
+			return "?"
+		}
+		return ""
+	}
+	return strings.Join(s.words[:min(2, len(s.words))], " ")
+}
