@@ -71,9 +71,8 @@ type Route struct {
 	// Exists tells create from update, for the policy; nil: always update.
 	Exists func(ctx context.Context, r *Request) (bool, error)
 
-	serve  func(context.Context, *Request) (any, error)
-	plan   func(context.Context, *Request) (Plan, CreateFunc, error)
-	decode func(r *Request) error
+	serve func(context.Context, *Request) (any, error)
+	plan  func(context.Context, *Request) (Plan, CreateFunc, error)
 }
 
 // CreateFunc carries out a plan.
@@ -207,4 +206,12 @@ func decodeInto[In any](r *Request) (In, error) {
 		r.Warn("unknown parameter %q was ignored", name)
 	}
 	return in, nil
+}
+
+// Leasing is the answer to the renewal of a lease: it stands in the envelope
+// and not in its data.
+type Leasing struct {
+	ID        string
+	TTL       time.Duration
+	Renewable bool
 }

@@ -40,8 +40,7 @@ type Table struct {
 // node is one segment position of the tree of patterns.
 type node struct {
 	literal map[string]*node
-	name    *node  // "{name}"
-	param   string // its name
+	name    *node // "{name}"
 	rest    map[Op]*leaf
 	here    map[Op]*leaf
 }
@@ -156,7 +155,7 @@ func (n *node) find(rest string, op Op, values []string) (*found, bool) {
 		if l := n.rest[op]; l != nil && op == List {
 			return &found{l, append(values, "")}, true
 		}
-		return nil, len(n.here) > 0
+		return nil, len(n.here) > 0 || len(n.rest) > 0
 	}
 	seg, more, _ := strings.Cut(rest, "/")
 	others := false

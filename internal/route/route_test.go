@@ -1,0 +1,175 @@
+package route_test
+
+import (
+	"context"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+func TestParsePath(t *testing.T) {
+	for _, tt := range []struct {
+		in   string
+		list bool
+		want route.Path
+		ok   bool
+	}{
+		{"secret/data/a", false, "secret/data/a", true},
+		{"/secret/data/a/", false, "secret/data/a", true},
+		{"secret/metadata", true, "secret/metadata/", true},
+		{"secret/metadata/", true, "secret/metadata/", true},
+		{"a%20b/c", false, "a b/c", true},
+		{"a%2Fb", false, "a/b", true}, // an escaped slash is a slash, for router and policy alike
+		{"100%25", false, "100%", true},
+		{"", false, "", true},
+		{"a//b", false, "", false},
+		{"a/./b", false, "", false},
+		{"a/../b", false, "", false},
+		{"a/%2e%2e/b", false, "", false},
+		{"a/%252e%252e/b", false, "", false},
+		{"a/%25252e./b", false, "", false},
+		{"a/..%2fb", false, "", false},
+		{"a/%00", false, "", false},
+		{"a/%2500", false, "", false},
+		{"a/x%252fy", false, "", false},
+		{"a/%zz", false, "", false},
+		{"a/%ff", false, "", false},
+		{"a/%0a", false, "", false},
+		{strings.Repeat("a", 1025), false, "", false},
+	} {
+		got, err := route.ParsePath(tt.in, tt.list)
+		if (err == nil) != tt.ok || got != tt.want {
+			t.Errorf("ParsePath(%q, %v) = %q, %v; want %q, ok %v", tt.in, tt.list, got, err, tt.want, tt.ok)
+		}
+	}
+}
+
+// A canonical path is its own canonical form, whatever it came from, and has
+// no segment that somebody who decodes again would read as another path.
+func FuzzParsePath(f *testing.F) {
+	for _, s := range []string{"a/b", "a/%2e%2e/b", "a//b", "%252f", "ü/%C3%BC", "a%"} {
+		f.Add(s, false)
+	}
+	f.Fuzz(func(t *testing.T, in string, list bool) {
+		p, err := route.ParsePath(in, list)
+		if err != nil || p == "" {
+			return
+		}
+		again, err := route.ParsePath((&url.URL{Path: string(p)}).EscapedPath(), list)
+		if err != nil || again != p {
+			t.Fatalf("ParsePath(%q) = %q, whose own form is %q, %v", in, p, again, err)
+		}
+		if strings.HasSuffix(string(p), "/") != list {
+			t.Fatalf("ParsePath(%q, %v) = %q", in, list, p)
+		}
+		for seg := range strings.SplitSeq(strings.TrimSuffix(string(p), "/"), "/") {
+			for range 4 {
+				if seg == "" || seg == "." || seg == ".." || strings.ContainsAny(seg, "/\x00") {
+					t.Fatalf("ParsePath(%q) = %q hides %q", in, p, seg)
+				}
+				next, err := url.PathUnescape(seg)
+				if err != nil {
+					break
+				}
+				seg = next
+			}
+		}
+	})
+}
+
+type in struct {
+	Name string `path:"name"`
+	N    int    `json:"n"`
+}
+
+type out struct {
+	Got string `json:"got"`
+}
+
+func table(t *testing.T) *route.Table {
+	t.Helper()
+	h := func(tag string) func(context.Context, *route.Request, route.None) (out, error) {
+		return func(_ context.Context, r *route.Request, _ route.None) (out, error) {
+			return out{tag + ":" + r.Param("name") + ":" + r.Param("path")}, nil
+		}
+	}
+	tab, err := route.NewTable([]route.Route{
+		route.On(route.Read, "roles/{name}", h("role")),
+		route.On(route.List, "roles", h("roles")),
+		route.On(route.Read, "roles/special", h("special")),
+		route.On(route.Write, "data/{path...}", h("data")),
+		route.On(route.List, "data/{path...}", h("datalist")),
+		route.On(route.Read, "roles/{name}/generate", h("generate")),
+		route.On(route.Write, "n/{name}", func(_ context.Context, _ *route.Request, i in) (out, error) {
+			return out{i.Name + strings.Repeat("!", i.N)}, nil
+		}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tab
+}
+
+func TestFind(t *testing.T) {
+	tab := table(t)
+	for _, tt := range []struct {
+		op   route.Op
+		rest string
+		want string
+		kind fault.Kind
+	}{
+		{route.Read, "roles/a", "role:a:", 0},
+		{route.Read, "roles/special", "special::", 0},
+		{route.Read, "roles/a/generate", "generate:a:", 0},
+		{route.List, "roles/", "roles::", 0},
+		{route.Create, "data/a/b", "data::a/b", 0},
+		{route.List, "data/", "datalist::", 0},
+		{route.List, "data/x/", "datalist::x", 0},
+		{route.Write, "data", "", fault.Unsupported},
+		{route.Delete, "roles/a", "", fault.Unsupported},
+		{route.Read, "nope", "", fault.NotFound},
+		{route.Read, "roles/a/b/c", "", fault.NotFound},
+	} {
+		r := &route.Request{Op: tt.op, Rest: tt.rest}
+		ro, err := tab.Find(r)
+		if err != nil {
+			if tt.want != "" || !fault.Is(err, tt.kind) {
+				t.Errorf("Find(%s %s): %v", tt.op, tt.rest, err)
+			}
+			continue
+		}
+		got, err := ro.Serve(t.Context(), r)
+		if err != nil || got.(out).Got != tt.want {
+			t.Errorf("%s %s served %v, %v; want %q", tt.op, tt.rest, got, err, tt.want)
+		}
+	}
+}
+
+func TestDecodeRequest(t *testing.T) {
+	tab := table(t)
+	r := &route.Request{Op: route.Write, Rest: "n/x", Body: []byte(`{"n":"2","odd":1}`)}
+	ro, err := tab.Find(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ro.Serve(t.Context(), r)
+	if err != nil || got.(out).Got != "x!!" {
+		t.Errorf("served %v, %v", got, err)
+	}
+	if w := r.Reply().Warnings; len(w) != 1 || !strings.Contains(w[0], "odd") {
+		t.Errorf("warnings = %q, want one that names odd", w)
+	}
+}
+
+func TestNewTableRefuses(t *testing.T) {
+	h := func(context.Context, *route.Request, in) (out, error) { return out{}, nil }
+	if _, err := route.NewTable([]route.Route{route.On(route.Read, "a", h)}); err == nil {
+		t.Error("a path tag without a name in the pattern was accepted")
+	}
+	if _, err := route.NewTable([]route.Route{route.On(route.Read, "{name}", h), route.On(route.Read, "{name}", h)}); err == nil {
+		t.Error("two routes for one pattern were accepted")
+	}
+}
