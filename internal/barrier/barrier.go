@@ -1,0 +1,422 @@
+// Package barrier is the encrypted view of a store. Everything above it reads
+// and writes plaintext through a [View]; everything below sees ciphertext.
+//
+// Key names are not encrypted: what must not be seen on the disk – a token, a
+// one-time code – stands in a key only as an HMAC ([Barrier.HMAC]).
+//
+// # Layout, version 1
+//
+//	core/keyring    the ring, under the root key:
+//	                version (1) · fingerprint of the root key (8) · nonce (12) · AES-256-GCM of JSON
+//	core/seal       the seal record, written by core as package seal encodes it
+//	anything else   a value:
+//	                format (1) · data key's id (uvarint) · nonce (12) · AES-256-GCM
+//
+// The additional data of a value is format, id and the storage key, so a value
+// cannot be moved to another key. Format 1 takes the whole key; format 2, of
+// an operation whose key the store completes with its commit's number
+// ([storage.Append]), takes what stands before those 16 digits: rows of one
+// event log could be swapped by who writes the disk. An old value put back at
+// its own key is not noticed either.
+//
+// # Keys
+//
+// The ring holds the data keys, the secret behind every HMAC, and the
+// installation's id. A data key is used with random nonces, so its uses are
+// counted: a node takes them from a block that the ring recorded as spent
+// before – a crash wastes the rest of a block and never counts too few – and
+// at [usesPerKey] a new key takes over, far below the 2^32 that random nonces
+// allow. Old keys stay in the ring and only decrypt. The HMAC secret never
+// changes: names made with it are in the store.
+//
+// A change of the ring is one commit that asserts the version that was read.
+// A node that meets an unknown key id reads the ring again. With several
+// nodes, a new key is to be recorded first and made the active one only after
+// every live node's feed has passed that commit; with one node the two steps
+// are the same commit.
+//
+// # Locking
+//
+// Readers take the ring's snapshot from an atomic pointer. Changes are
+// serialised by a lock that a context can give up on. [Barrier.Close] drops
+// the snapshot; it waits for nobody.
+package barrier
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/seal"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// RingKey is where the key ring lies.
+const RingKey = "core/keyring"
+
+// RootKeySize is the length of a root key in bytes.
+const RootKeySize = seal.RootKeySize
+
+const (
+	// usesPerKey is after how many encryptions a data key is replaced. At 2^30
+	// random nonces two are equal with a chance of 2^-37; NIST's limit for
+	// 2^-32 is 2^32.
+	usesPerKey = 1 << 30
+	// usesPerBlock is how many are recorded as spent at once. At 200,000 a
+	// second that is one commit in five seconds; a thousand restarts that
+	// waste their block cost one data key.
+	usesPerBlock = 1 << 20
+)
+
+// A Barrier encrypts and decrypts with the keys of one ring. All methods are
+// safe for concurrent use.
+type Barrier struct {
+	store        storage.Store
+	installation string
+
+	ring    atomic.Pointer[ring] // nil once closed
+	hashers sync.Map             // purpose → *Hasher
+
+	changing chan struct{} // holds one token: the lock of the fields below
+	root     *rootKey
+}
+
+// Initialized reports whether the store has a key ring.
+func Initialized(ctx context.Context, st storage.Store) (bool, error) {
+	e, err := st.Get(ctx, RingKey)
+	return e.Version != 0, storeError("barrier.Initialized", err)
+}
+
+// Initialize creates the key ring with a first data key and the installation's
+// id under a new root key. The operations in with are stored in the same
+// commit as they are, not encrypted: the seal record belongs there, so that
+// no crash leaves one without the other. A store that has a ring is left as
+// it is: fault.Conflict.
+func Initialize(ctx context.Context, st storage.Store, root secret.Value, with ...storage.Op) error {
+	const op = "barrier.Initialize"
+	rk, err := newRootKey(op, root)
+	if err != nil {
+		return err
+	}
+	rec := &ringRecord{Installation: newUUID(), HMACKey: newKey()}
+	rec.rotate(time.Now())
+	ops := append([]storage.Op{storage.Set(RingKey, rk.seal(rec)).If(0)}, with...)
+	rec.wipe()
+	_, err = st.Commit(ctx, storage.Batch{Ops: ops})
+	if errors.Is(err, storage.ErrConflict) {
+		return &fault.Error{Op: op, Kind: fault.Conflict, Msg: "the storage is initialized already; unseal it", Err: err}
+	}
+	return storeError(op, err)
+}
+
+// Open reads the key ring. A root key that is not the ring's is fault.Invalid,
+// a store without a ring fault.NotFound, and a ring that is damaged
+// fault.Internal. It writes nothing.
+func Open(ctx context.Context, st storage.Store, root secret.Value) (*Barrier, error) {
+	const op = "barrier.Open"
+	rk, err := newRootKey(op, root)
+	if err != nil {
+		return nil, err
+	}
+	b := &Barrier{store: st, root: rk, changing: make(chan struct{}, 1)}
+	rec, version, err := b.readRing(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	defer rec.wipe()
+	b.installation = rec.Installation
+	r, err := newRing(rec, version, nil)
+	if err != nil {
+		return nil, fault.Wrap(op, fault.Internal, err)
+	}
+	b.ring.Store(r)
+	return b, nil
+}
+
+// Close drops the keys. Everything that is called afterwards returns
+// fault.Sealed, and nothing that is under way begins another commit. Closing
+// twice is allowed.
+func (b *Barrier) Close() {
+	if r := b.ring.Swap(nil); r != nil {
+		b.hashers.Clear()
+	}
+}
+
+// Installation is the id that this installation has had since it was
+// initialized, for generated names and markers. It is a UUID and no secret.
+func (b *Barrier) Installation() string { return b.installation }
+
+func errSealed(op string) error {
+	return fault.New(op, fault.Sealed, "the server is sealed; unseal it with `keyturn operator unseal`")
+}
+
+// Commit stores a batch of operations with absolute keys and returns its
+// number.
+func (b *Barrier) Commit(ctx context.Context, ops ...storage.Op) (storage.Version, error) {
+	return b.commit(ctx, slices.Clone(ops))
+}
+
+// commit encrypts the operations in place – the slice is its own – and commits
+// them. All that is written to the store but the ring passes here.
+func (b *Barrier) commit(ctx context.Context, ops []storage.Op) (storage.Version, error) {
+	const op = "barrier.Commit"
+	if err := b.encrypt(ctx, op, ops); err != nil {
+		return 0, err
+	}
+	if b.ring.Load() == nil {
+		return 0, errSealed(op)
+	}
+	batch := storage.Batch{Ops: ops}
+	v, err := b.store.Commit(ctx, batch)
+	if err == nil {
+		return v, nil
+	}
+	if bug := batch.Validate(); bug != nil && !errors.Is(bug, storage.ErrTooLarge) {
+		return 0, fault.Wrap(op, fault.Internal, bug) // ours, not the store's
+	}
+	return 0, storeError(op, err)
+}
+
+// encrypt replaces the values of the puts by ciphertext, all in one buffer.
+func (b *Barrier) encrypt(ctx context.Context, op string, ops []storage.Op) error {
+	puts, size := 0, 0
+	for _, o := range ops {
+		if raw(o.Key) && o.Kind != storage.Assert {
+			return fault.Wrap(op, fault.Internal, fmt.Errorf("%q is not written through the barrier", o.Key))
+		}
+		if o.Kind == storage.Put {
+			puts, size = puts+1, size+len(o.Value)+overhead
+		}
+	}
+	if size > 2*storage.MaxBytes { // the store would refuse it; do not encrypt it first
+		return storeError(op, fmt.Errorf("%w: %d bytes", storage.ErrTooLarge, size))
+	}
+	k, err := b.use(ctx, op, puts)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 0, size)
+	for i := range ops {
+		if o := &ops[i]; o.Kind == storage.Put {
+			start := len(buf)
+			buf = k.sealValue(buf, *o)
+			o.Value = buf[start:len(buf):len(buf)]
+		}
+	}
+	return nil
+}
+
+// raw are the keys beside the barrier.
+func raw(key string) bool { return key == RingKey || key == seal.RecordKey }
+
+// use takes n uses of the active data key, of the block that is paid for.
+func (b *Barrier) use(ctx context.Context, op string, n int) (*dataKey, error) {
+	for {
+		r := b.ring.Load()
+		if r == nil {
+			return nil, errSealed(op)
+		}
+		k := r.active
+		if k.left.Add(-int64(n)) >= 0 {
+			return k, nil
+		}
+		k.left.Add(int64(n))
+		if n > usesPerBlock {
+			return nil, storeError(op, storage.ErrTooLarge)
+		}
+		if err := b.reserve(ctx, op, k, n); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// reserve records another block of uses as spent and gives it to the active
+// key; where that one has had its share, to a new one.
+func (b *Barrier) reserve(ctx context.Context, op string, k *dataKey, n int) error {
+	unlock, err := b.lock(ctx, op)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	r := b.ring.Load()
+	if r == nil || r.active != k || k.left.Load() >= int64(n) {
+		return nil // somebody else was faster
+	}
+	r, err = b.changeLocked(ctx, op, func(rec *ringRecord) {
+		a := rec.active()
+		if a.Reserved+usesPerBlock > usesPerKey {
+			a = rec.rotate(time.Now())
+		}
+		a.Reserved += usesPerBlock
+	})
+	if err != nil {
+		return err
+	}
+	r.active.left.Add(usesPerBlock)
+	return nil
+}
+
+// Rotate makes a new data key, with which everything is written from now on,
+// and returns its number. What is stored stays as it is.
+func (b *Barrier) Rotate(ctx context.Context) (term int, err error) {
+	const op = "barrier.Rotate"
+	unlock, err := b.lock(ctx, op)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	r, err := b.changeLocked(ctx, op, func(rec *ringRecord) { rec.rotate(time.Now()) })
+	if err != nil {
+		return 0, err
+	}
+	return int(r.active.id), nil
+}
+
+// Rekey puts the ring under a new root key. As in [Initialize], the operations
+// in with are stored as they are in the same commit: the seal record that wraps the new root key.
+func (b *Barrier) Rekey(ctx context.Context, root secret.Value, with ...storage.Op) error {
+	const op = "barrier.Rekey"
+	rk, err := newRootKey(op, root)
+	if err != nil {
+		return err
+	}
+	unlock, err := b.lock(ctx, op)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	rec, version, err := b.readRing(ctx, op)
+	if err != nil {
+		return err
+	}
+	defer rec.wipe()
+	if _, err = b.putRing(ctx, op, rk, rec, version, with...); err != nil {
+		return err
+	}
+	b.root = rk
+	return nil
+}
+
+// A KeyStatus tells of the data key that is written with.
+type KeyStatus struct {
+	Term    int
+	Created time.Time
+	Uses    uint64 // encryptions, with the rest of each block that a restart wasted
+}
+
+// KeyStatus returns the state of the active data key.
+func (b *Barrier) KeyStatus() (KeyStatus, error) {
+	r := b.ring.Load()
+	if r == nil {
+		return KeyStatus{}, errSealed("barrier.KeyStatus")
+	}
+	k := r.active
+	return KeyStatus{Term: int(k.id), Created: k.created, Uses: k.reserved - uint64(max(k.left.Load(), 0))}, nil
+}
+
+// lock takes the lock of changes, or gives up with ctx.
+func (b *Barrier) lock(ctx context.Context, op string) (unlock func(), err error) {
+	select {
+	case b.changing <- struct{}{}:
+		return func() { <-b.changing }, nil
+	case <-ctx.Done():
+		return nil, storeError(op, ctx.Err())
+	}
+}
+
+// changeLocked edits the ring as the store has it and commits it. After an
+// error that leaves open whether it was stored, this node goes on with what it
+// knows, and the next change begins with what is stored.
+func (b *Barrier) changeLocked(ctx context.Context, op string, edit func(*ringRecord)) (*ring, error) {
+	for range 16 {
+		rec, version, err := b.readRing(ctx, op)
+		if err != nil {
+			return nil, err
+		}
+		edit(rec)
+		r, err := b.putRing(ctx, op, b.root, rec, version)
+		rec.wipe()
+		if fault.Is(err, fault.Conflict) {
+			continue
+		}
+		return r, err
+	}
+	return nil, fault.New(op, fault.Unavailable, "the key ring is being changed by others; try again")
+}
+
+// putRing commits a ring and swaps the snapshot.
+func (b *Barrier) putRing(ctx context.Context, op string, rk *rootKey, rec *ringRecord, was storage.Version, with ...storage.Op) (*ring, error) {
+	old := b.ring.Load()
+	if old == nil {
+		return nil, errSealed(op)
+	}
+	ops := append([]storage.Op{storage.Set(RingKey, rk.seal(rec)).If(was)}, with...)
+	v, err := b.store.Commit(ctx, storage.Batch{Ops: ops})
+	if err != nil {
+		return nil, storeError(op, err)
+	}
+	return b.swap(op, rec, v, old)
+}
+
+// reload reads the ring again, for a key id that the snapshot seen has not.
+func (b *Barrier) reload(ctx context.Context, op string, seen *ring) (*ring, error) {
+	unlock, err := b.lock(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	old := b.ring.Load()
+	if old == nil {
+		return nil, errSealed(op)
+	}
+	if old != seen {
+		return old, nil
+	}
+	rec, version, err := b.readRing(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	defer rec.wipe()
+	return b.swap(op, rec, version, old)
+}
+
+// swap replaces the snapshot, unless the barrier was closed meanwhile: only
+// Close does not hold the lock.
+func (b *Barrier) swap(op string, rec *ringRecord, v storage.Version, old *ring) (*ring, error) {
+	r, err := newRing(rec, v, old)
+	if err != nil {
+		return nil, fault.Wrap(op, fault.Internal, err)
+	}
+	if !b.ring.CompareAndSwap(old, r) {
+		return nil, errSealed(op)
+	}
+	return r, nil
+}
+
+// readRing reads and decrypts the ring.
+func (b *Barrier) readRing(ctx context.Context, op string) (*ringRecord, storage.Version, error) {
+	e, err := b.store.Get(ctx, RingKey)
+	if err != nil {
+		return nil, 0, storeError(op, err)
+	}
+	if e.Version == 0 {
+		return nil, 0, fault.New(op, fault.NotFound, "the storage is not initialized; run `keyturn operator init`")
+	}
+	rec, err := b.root.open(op, e.Value)
+	return rec, e.Version, err
+}
+
+// newUUID returns a random UUID (version 4).
+func newUUID() string {
+	var u [16]byte
+	_, _ = rand.Read(u[:]) // it does not fail: it ends the process instead
+	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+}

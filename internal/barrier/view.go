@@ -1,0 +1,200 @@
+package barrier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// A View is what lies below one prefix of the store, decrypted. Its keys are
+// relative to the prefix; operations with absolute keys can join its commits.
+// Its errors are of fault's kinds and still match the sentinels of storage. All methods are safe for concurrent
+// use.
+type View struct {
+	b      *Barrier
+	prefix string
+	guards []storage.Op
+}
+
+// View returns the part of the store below prefix, which ends in a slash or is
+// empty: then keys are absolute.
+func (b *Barrier) View(prefix string) *View { return &View{b: b, prefix: prefix} }
+
+// With returns a view whose every commit has these assertions, too, on
+// absolute keys: that the leader is still the leader.
+func (v *View) With(asserts ...storage.Op) *View {
+	w := *v
+	w.guards = append(slices.Clone(v.guards), asserts...)
+	return &w
+}
+
+// Prefix is where the view is rooted.
+func (v *View) Prefix() string { return v.prefix }
+
+// Abs returns an operation of this view with its absolute key, to join a
+// commit of another view.
+func (v *View) Abs(op storage.Op) storage.Op {
+	op.Key = v.prefix + op.Key
+	return op
+}
+
+// Get returns the entry at key; an absent one has Version 0 and is no error.
+func (v *View) Get(ctx context.Context, key string) (storage.Entry, error) {
+	const op = "barrier.Get"
+	r := v.b.ring.Load()
+	if r == nil {
+		return storage.Entry{}, errSealed(op)
+	}
+	abs := v.prefix + key
+	if raw(abs) {
+		return storage.Entry{}, fault.Wrap(op, fault.Internal, fmt.Errorf("%q is not read through the barrier", abs))
+	}
+	e, err := v.b.store.Get(ctx, abs)
+	if err != nil {
+		return storage.Entry{}, storeError(op, err)
+	}
+	if e.Version == 0 {
+		return storage.Entry{Key: key}, nil
+	}
+	e.Key = abs
+	if err := v.b.decrypt(ctx, op, r, &e); err != nil {
+		return storage.Entry{}, err
+	}
+	e.Key = key
+	return e, nil
+}
+
+// Scan yields the entries with from ≤ key < to in byte order, as
+// [storage.Store] says; to "" means up to the end of the view. An entry that
+// cannot be decrypted is yielded with its key and an error, and whoever goes on
+// gets those after it; any other error ends the scan.
+func (v *View) Scan(ctx context.Context, from, to string) iter.Seq2[storage.Entry, error] {
+	const op = "barrier.Scan"
+	return func(yield func(storage.Entry, error) bool) {
+		end := v.prefix + to
+		if to == "" {
+			end = storage.PrefixEnd(v.prefix)
+		}
+		if v.b.ring.Load() == nil {
+			yield(storage.Entry{}, errSealed(op))
+			return
+		}
+		for e, err := range v.b.store.Scan(ctx, v.prefix+from, end) {
+			if err != nil {
+				yield(storage.Entry{}, storeError(op, err))
+				return
+			}
+			if raw(e.Key) {
+				continue
+			}
+			r := v.b.ring.Load()
+			if r == nil {
+				yield(storage.Entry{}, errSealed(op))
+				return
+			}
+			if err = v.b.decrypt(ctx, op, r, &e); err != nil {
+				e.Value = nil
+			}
+			e.Key = e.Key[len(v.prefix):]
+			if !yield(e, err) || err != nil && !fault.Is(err, fault.Internal) {
+				return
+			}
+		}
+	}
+}
+
+// Commit stores all the operations, whose keys are relative, or nothing, and
+// returns the commit's number. An assertion that does not hold is
+// fault.Conflict; with fault.Unavailable it is open whether they were stored,
+// unless the error is [storage.ErrFull].
+func (v *View) Commit(ctx context.Context, ops ...storage.Op) (storage.Version, error) {
+	return v.CommitWith(ctx, ops, nil)
+}
+
+// CommitWith is Commit with operations on absolute keys in the same batch:
+// rows of the due index, events, leases.
+func (v *View) CommitWith(ctx context.Context, ops, absolute []storage.Op) (storage.Version, error) {
+	const op = "barrier.Commit"
+	all := make([]storage.Op, 0, len(ops)+len(absolute)+len(v.guards))
+	for _, o := range ops {
+		if o.Key == "" {
+			return 0, fault.Wrap(op, fault.Internal, fmt.Errorf("an empty key below %q", v.prefix))
+		}
+		all = append(all, v.Abs(o))
+	}
+	all = append(all, absolute...)
+	for _, g := range v.guards {
+		i := slices.IndexFunc(all, func(o storage.Op) bool { return o.Key == g.Key && !o.Stamp })
+		switch {
+		case i < 0:
+			all = append(all, g)
+		case !all[i].Check:
+			all[i] = all[i].If(g.Want)
+		case all[i].Want != g.Want:
+			return 0, storeError(op, fmt.Errorf("%w: %q cannot have two versions", storage.ErrConflict, g.Key))
+		}
+	}
+	return v.b.commit(ctx, all)
+}
+
+// Watch yields the changes of keys below prefix, as [storage.Store] says.
+func (v *View) Watch(ctx context.Context, prefix string, after storage.Version) iter.Seq2[storage.Change, error] {
+	const op = "barrier.Watch"
+	return func(yield func(storage.Change, error) bool) {
+		if v.b.ring.Load() == nil {
+			yield(storage.Change{}, errSealed(op))
+			return
+		}
+		for c, err := range v.b.store.Watch(ctx, v.prefix+prefix, after) {
+			if v.b.ring.Load() == nil {
+				yield(storage.Change{}, errSealed(op))
+				return
+			}
+			if err != nil {
+				yield(storage.Change{}, storeError(op, err))
+				return
+			}
+			if c.Key != "" {
+				if c.Key = strings.TrimPrefix(c.Key, v.prefix); c.Key == "" {
+					continue // the prefix itself is no key of the view, and an empty one would be a mark
+				}
+			}
+			if !yield(c, nil) {
+				return
+			}
+		}
+	}
+}
+
+// storeError gives an error of the store its kind; the sentinels still match.
+func storeError(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*fault.Error](err); ok {
+		return err
+	}
+	e := &fault.Error{Op: op, Kind: fault.Unavailable, Err: err}
+	switch {
+	case errors.Is(err, storage.ErrConflict):
+		e.Kind, e.Msg = fault.Conflict, "it was changed by another request; read it again"
+	case errors.Is(err, storage.ErrTooLarge):
+		e.Kind = fault.TooLarge
+		e.Msg = fmt.Sprintf("too large to store: one write holds at most %d bytes and %d keys", storage.MaxBytes, storage.MaxOps)
+	case errors.Is(err, storage.ErrFull):
+		e.Msg = "the disk is full: reads go on, and writes resume once space is free"
+	case errors.Is(err, context.DeadlineExceeded):
+		e.Kind, e.Msg = fault.Timeout, "the storage did not answer in time; try again"
+	case errors.Is(err, context.Canceled):
+		e.Kind, e.Msg = fault.Timeout, "the request was given up"
+	default:
+		e.Msg = "the storage does not work at the moment; try again, and see the server's log"
+	}
+	return e
+}

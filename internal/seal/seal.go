@@ -1,0 +1,145 @@
+// Package seal is the contract of what wraps the root key, the key under which
+// the barrier's key ring lies. Implementations are subfolders; each passes
+// sealtest.
+//
+// The root key is random and never stored as it is. The seal record holds it
+// in wrapped copies, one for each seal that may open it: one as a rule, two
+// while a server moves from one seal to another. A seal that people open
+// ([Seal.Splits]) wraps under a secret that is split into shares, one for each
+// person; the others open by themselves when the server starts.
+//
+// Invariants: a wrong share or key never yields a wrong root key – every copy
+// is authenticated, and a share is recognised on its own when it is given.
+// Nothing in the record helps to find the root key without the seal.
+//
+// # Layout of the record, version 1
+//
+// JSON at [RecordKey], outside the barrier:
+//
+//	{"version":1,"copies":[{"seal":"shamir","shares":5,"threshold":3,
+//	  "salt":"…","checks":["…"],"wrapped":"…","created":"…"}]}
+package seal
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// RootKeySize is the length of a root key in bytes.
+const RootKeySize = 32
+
+// RecordKey is where core keeps the seal record, not encrypted by the barrier.
+const RecordKey = "core/seal"
+
+// A Driver is a kind of seal that a configuration can name.
+type Driver struct {
+	// Name is the label of the stanza: seal "static" { … }.
+	Name string
+	// Open makes a seal from the stanza's parameters. A parameter that the
+	// driver does not know is an error that names those it does. Open reads
+	// files and the environment; it does not touch the storage.
+	Open func(params map[string]string) (Seal, error)
+}
+
+// CheckParams refuses parameters that are not among the allowed ones. Drivers
+// call it first.
+func CheckParams(driver string, params map[string]string, allowed ...string) error {
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		if slices.Contains(allowed, name) {
+			continue
+		}
+		if len(allowed) == 0 {
+			return fault.New("seal.Open", fault.Invalid, "seal %q has no parameter %q; it takes none", driver, name)
+		}
+		return fault.New("seal.Open", fault.Invalid, "seal %q has no parameter %q; it takes: %s",
+			driver, name, strings.Join(allowed, ", "))
+	}
+	return nil
+}
+
+// A Split says into how many shares a secret is split, and how many of them
+// give it back. It is zero for a seal that opens by itself.
+type Split struct{ Shares, Threshold int }
+
+// A Seal wraps the root key. All methods are safe for concurrent use. Those
+// that ask somebody outside are bounded by ctx.
+type Seal interface {
+	// Name is its driver's, and the type that seal-status shows.
+	Name() string
+	// Splits reports whether people open the seal with shares. If not, it
+	// opens by itself.
+	Splits() bool
+	// CheckSplit refuses, as fault.Invalid and with the field's name, a split
+	// that the seal cannot make.
+	CheckSplit(s Split) error
+	// Wrap returns a new copy of the root key, and the shares that open it, as
+	// many as were asked for. Two calls never give the same.
+	Wrap(ctx context.Context, root secret.Value, s Split) (Copy, []secret.Value, error)
+	// Recognise returns the identity of a share of the copy: two shares with
+	// the same one are the same. Anything else is fault.Invalid.
+	Recognise(c Copy, share secret.Value) (id string, err error)
+	// Unwrap returns the root key of a copy that this seal made. It needs as
+	// many different shares as the copy's threshold says, and none where the
+	// seal does not split. Wrong shares, a wrong key, a changed copy:
+	// fault.Invalid. A seal outside that does not answer: fault.Upstream.
+	Unwrap(ctx context.Context, c Copy, shares []secret.Value) (secret.Value, error)
+	// Current reports whether Wrap would use the same key as for this copy. One
+	// that is not current is wrapped anew once the root key is known.
+	Current(c Copy) bool
+}
+
+// NewRootKey returns a random root key.
+func NewRootKey() secret.Value {
+	key := make([]byte, RootKeySize)
+	_, _ = rand.Read(key) // it does not fail: it ends the process instead
+	defer clear(key)
+	return secret.New(key)
+}
+
+// Initialize makes a root key and its record. The record's bytes belong into
+// the commit that creates the barrier; the shares are shown once.
+func Initialize(ctx context.Context, s Seal, split Split) (root secret.Value, shares []secret.Value, r *Record, err error) {
+	root = NewRootKey()
+	r, shares, err = (&Record{}).Rewrap(ctx, s, root, split)
+	return root, shares, r, err
+}
+
+// Unseal returns the root key of a seal that opens by itself. Renewed is the
+// record to be committed in place of r, because its copy is not wrapped with
+// the current key, or nil. Without it the server runs as well; it only still
+// needs the previous key at its next start.
+func Unseal(ctx context.Context, s Seal, r *Record) (root secret.Value, renewed *Record, err error) {
+	const op = "seal.Unseal"
+	c, err := r.Copy(s.Name())
+	if err != nil {
+		return secret.Value{}, nil, err
+	}
+	if s.Splits() {
+		return secret.Value{}, nil, fault.New(op, fault.Invalid, "this server is unsealed with key shares; give them with `keyturn operator unseal`")
+	}
+	if root, err = s.Unwrap(ctx, c, nil); err != nil {
+		return secret.Value{}, nil, err
+	}
+	if s.Current(c) {
+		return root, nil, nil
+	}
+	renewed, _, err = r.Rewrap(ctx, s, root, Split{})
+	return root, renewed, err
+}
+
+// check is the digest by which a share is recognised before the others are
+// there. A share has 252 random bits, so the digest gives nothing away.
+func check(salt, share []byte) []byte {
+	h := sha256.New()
+	h.Write([]byte("keyturn/seal/share\x00"))
+	h.Write(salt)
+	h.Write(share)
+	return h.Sum(nil)[:checkSize]
+}
