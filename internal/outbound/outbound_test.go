@@ -2,7 +2,9 @@ package outbound
 
 import (
 	"context"
+	"crypto/x509"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -161,6 +163,29 @@ func TestClient(t *testing.T) {
 	}
 	if _, err := NewClient(ClientConfig{Origins: []Origin{origin}}).Get(server.URL); err == nil {
 		t.Error("a client without a network reached the server")
+	}
+}
+
+func TestTLS(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	origin, err := ParseOrigin(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := Dialer{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	reply, err := NewClient(ClientConfig{Origins: []Origin{origin}, Dial: d.DialContext, Roots: roots}).Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reply.Body.Close()
+	if reply, err := NewClient(ClientConfig{Origins: []Origin{origin}, Dial: d.DialContext}).Get(server.URL); err == nil {
+		reply.Body.Close()
+		t.Error("a certificate of nobody was taken")
 	}
 }
 

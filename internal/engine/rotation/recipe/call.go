@@ -53,6 +53,9 @@ func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error)
 		return nil, c.unanswered(ctx, st, sent.Load(), err)
 	}
 	defer answer.Body.Close()
+	if answer.StatusCode == http.StatusSwitchingProtocols { // whose body outlives the deadline
+		return nil, c.unanswered(ctx, st, true, errors.New("the provider wants another protocol"))
+	}
 	data, err := io.ReadAll(io.LimitReader(answer.Body, maxReply+1))
 	if err == nil && len(data) > maxReply {
 		err = fault.New("recipe.send", fault.TooLarge, "the reply to %s is larger than %d KiB", st.name, maxReply>>10)

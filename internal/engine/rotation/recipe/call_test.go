@@ -92,6 +92,15 @@ func TestOutcomes(t *testing.T) {
 			io.WriteString(w, `{"id":`)
 			panic(http.ErrAbortHandler)
 		}, u, tr, tr, u},
+		{"another protocol", func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+			t.Cleanup(func() { conn.Close() })
+		}, u, tr, tr, u},
 		{"cut before the reply", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, u, tr, tr, u},
 	} {
 		s := serve(t, c.handler)

@@ -152,7 +152,7 @@ func (ps *problems) check(e hcl.Expression, s scope, want cty.Type) {
 	if len(*ps) > before {
 		return // it may not be bounded
 	}
-	v, diags := e.Value(&hcl.EvalContext{Variables: s, Functions: functions})
+	v, diags := evaluated(e, s)
 	ps.diagnostics(diags)
 	if diags.HasErrors() || want == cty.DynamicPseudoType {
 		return

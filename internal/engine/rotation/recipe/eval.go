@@ -30,13 +30,8 @@ func (ev *evaluator) vars(more scope) scope {
 
 // value evaluates an expression. The result has no marks; the redactor knows every text
 // in it that a secret went into.
-func (ev *evaluator) value(e hcl.Expression, vars scope) (v cty.Value, err error) {
-	defer func() {
-		if recover() != nil { // what cty prints may hold a value
-			v, err = cty.NilVal, fault.New("recipe.eval", fault.Invalid, "%s: the expression cannot be evaluated", position(e.Range()))
-		}
-	}()
-	marked, diags := e.Value(&hcl.EvalContext{Variables: vars, Functions: functions})
+func (ev *evaluator) value(e hcl.Expression, vars scope) (cty.Value, error) {
+	marked, diags := evaluated(e, vars)
 	if diags.HasErrors() {
 		return cty.NilVal, evalError(e, diags)
 	}
@@ -52,6 +47,16 @@ func (ev *evaluator) value(e hcl.Expression, vars scope) (v cty.Value, err error
 		return cty.NilVal, fault.New("recipe.eval", fault.Invalid, "%s: the expression has no value", position(e.Range()))
 	}
 	return v, nil
+}
+
+// evaluated is e.Value that cannot panic: what cty would print may hold a value.
+func evaluated(e hcl.Expression, vars scope) (v cty.Value, diags hcl.Diagnostics) {
+	defer func() {
+		if recover() != nil {
+			diags = hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "The expression cannot be evaluated", Subject: e.Range().Ptr()}}
+		}
+	}()
+	return e.Value(&hcl.EvalContext{Variables: vars, Functions: functions})
 }
 
 var escape = regexp.MustCompile(`%[0-9A-F]{2}`)

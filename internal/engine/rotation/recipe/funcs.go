@@ -144,6 +144,9 @@ var joinFunc = function.New(&function.Spec{
 		if !args[1].CanIterateElements() || args[1].Type().IsObjectType() || args[1].Type().IsMapType() {
 			return cty.NilVal, function.NewArgErrorf(1, "want a list")
 		}
+		if !args[1].IsWhollyKnown() {
+			return cty.UnknownVal(cty.String), nil
+		}
 		var parts []string
 		for it := args[1].ElementIterator(); it.Next(); {
 			_, v := it.Element()

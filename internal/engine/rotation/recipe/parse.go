@@ -304,7 +304,7 @@ func (p *parser) defaultOf(e hcl.Expression, t cty.Type) []byte {
 	if len(p.problems) > before {
 		return nil
 	}
-	v, diags := e.Value(&hcl.EvalContext{Functions: functions})
+	v, diags := evaluated(e, nil)
 	p.problems.diagnostics(diags)
 	if diags.HasErrors() {
 		return nil

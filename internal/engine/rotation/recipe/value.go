@@ -57,7 +57,7 @@ func readJSON(d *json.Decoder, depth int, left *int) (cty.Value, error) {
 	if err != nil {
 		return cty.NilVal, errJSON
 	}
-	if *left--; *left < 0 || depth > maxDepth {
+	if *left--; *left < 0 || depth >= maxDepth {
 		return cty.NilVal, errTooBig
 	}
 	switch t := token.(type) {
