@@ -1,0 +1,167 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// A Source is where the figures come from that are not counted here. A nil
+// function leaves its series out. Each is called once in a scrape, and none may scan.
+type Source struct {
+	// House tells how the unsealed server stands; known is false while it is
+	// sealed, and then it has no figures.
+	House func() (h House, known bool)
+	// Store tells what the store has counted.
+	Store func() storage.Stats
+	// Turns tells how many turns of keys are in each state.
+	Turns func() map[string]int64
+	// Audit tells how each audit device stands.
+	Audit func() []Device
+}
+
+// House are the figures of an unsealed server.
+type House struct {
+	Leases    int64 // live
+	Undone    int64 // leases that were undone
+	Failures  int64 // attempts to undo that failed
+	Waiting   int64 // leases whose undoing failed and is tried again
+	Lateness  storage.Histogram
+	Tokens    int64 // live; below zero: not counted
+	ClockHeld bool
+}
+
+// A Device is one audit device.
+type Device struct {
+	Path     string
+	Type     string
+	Up       bool
+	Lines    uint64
+	Failures uint64
+	Missed   uint64
+}
+
+// The series that are read from a Source.
+var (
+	unsealed = desc("vault_core_unsealed", "Whether the server is unsealed.")
+
+	numLeases   = desc("vault_expire_num_leases", "Leases that are live.")
+	undone      = desc("keyturn_revocations_total", "Leases whose secret was taken back.")
+	undoFails   = desc("keyturn_revocation_failures_total", "Attempts to take a secret back that failed; each is tried again.")
+	undoWaiting = desc("keyturn_revocations_failing", "Leases whose last attempt to take the secret back failed: it still works, and is tried again.")
+	lateness    = desc("keyturn_expiry_lateness_seconds", "How long after it was due the work on an expired lease or token began.")
+	tokens      = desc("keyturn_tokens", "Tokens that are live.")
+	clockHeld   = desc("keyturn_clock_held", "Whether expiry and turns are held because the clock jumped.")
+
+	turns = desc("keyturn_rotation_turns", "Turns of keys, by the state they are in.", "state")
+
+	commitTook   = desc("keyturn_storage_commit_duration_seconds", "How long commits took until they were durable.")
+	conflicts    = desc("keyturn_storage_conflicts_total", "Commits that lost against another one; the caller tries again.")
+	commitFails  = desc("keyturn_storage_commit_failures_total", "Commits that failed otherwise.")
+	diskUsed     = desc("keyturn_storage_disk_bytes", "What the store takes on the disk.")
+	diskFree     = desc("keyturn_storage_free_bytes", "What is left on the store's disk.")
+	diskFull     = desc("keyturn_storage_full", "Whether writes are refused for want of space.")
+	storeReopens = desc("keyturn_storage_reopened_total", "Times that the store was reopened after a write to the disk failed.")
+	storeBad     = desc("keyturn_storage_corruptions_total", "Blocks of the store whose checksum was wrong.")
+	storeRefuses = desc("keyturn_storage_refusing", "Whether nothing is served because the store waits to be reopened.")
+
+	auditUp     = desc("keyturn_audit_device_up", "Whether the audit device writes.", "device", "type")
+	auditLines  = desc("keyturn_audit_lines_total", "Lines that the audit device has written.", "device", "type")
+	auditFails  = desc("keyturn_audit_failures_total", "Writes to the audit device that failed.", "device", "type")
+	auditMissed = desc("keyturn_audit_missed_lines_total", "Lines that the audit device did not get.", "device", "type")
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+// collector reads a Source for the registry.
+type collector struct{ src Source }
+
+func newCollector(src Source) *collector { return &collector{src} }
+
+// Describe implements [prometheus.Collector]: it sends nothing, because which
+// series there are depends on what is open.
+func (*collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements [prometheus.Collector].
+func (c *collector) Collect(to chan<- prometheus.Metric) {
+	if c.src.House != nil {
+		h, known := c.src.House()
+		gauge(to, unsealed, truth(known))
+		if known {
+			h.collect(to)
+		}
+	}
+	if c.src.Turns != nil {
+		for state, n := range c.src.Turns() {
+			gauge(to, turns, float64(n), state)
+		}
+	}
+	if c.src.Store != nil {
+		collectStore(to, c.src.Store())
+	}
+	if c.src.Audit != nil {
+		for _, d := range c.src.Audit() {
+			gauge(to, auditUp, truth(d.Up), d.Path, d.Type)
+			counter(to, auditLines, float64(d.Lines), d.Path, d.Type)
+			counter(to, auditFails, float64(d.Failures), d.Path, d.Type)
+			counter(to, auditMissed, float64(d.Missed), d.Path, d.Type)
+		}
+	}
+}
+
+func (h House) collect(to chan<- prometheus.Metric) {
+	gauge(to, numLeases, float64(h.Leases))
+	counter(to, undone, float64(h.Undone))
+	counter(to, undoFails, float64(h.Failures))
+	gauge(to, undoWaiting, float64(h.Waiting))
+	gauge(to, clockHeld, truth(h.ClockHeld))
+	if h.Tokens >= 0 {
+		gauge(to, tokens, float64(h.Tokens))
+	}
+	histogram(to, lateness, h.Lateness)
+}
+
+func collectStore(to chan<- prometheus.Metric, s storage.Stats) {
+	histogram(to, commitTook, s.CommitSeconds)
+	counter(to, conflicts, float64(s.Conflicts))
+	counter(to, commitFails, float64(s.Failed))
+	gauge(to, diskUsed, float64(s.DiskBytes))
+	if s.FreeBytes > 0 {
+		gauge(to, diskFree, float64(s.FreeBytes))
+	}
+	gauge(to, diskFull, truth(s.Full))
+	counter(to, storeReopens, float64(s.Reopened))
+	counter(to, storeBad, float64(s.Corruptions))
+	gauge(to, storeRefuses, truth(s.Refusing))
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func gauge(to chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
+	to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func counter(to chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
+	to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+}
+
+// histogram turns counts by bucket into cumulative ones.
+func histogram(to chan<- prometheus.Metric, d *prometheus.Desc, h storage.Histogram) {
+	if len(h.Counts) != len(h.Bounds)+1 {
+		return // it has counted nothing yet
+	}
+	buckets := make(map[float64]uint64, len(h.Bounds))
+	var n uint64
+	for i, bound := range h.Bounds {
+		n += h.Counts[i]
+		buckets[bound] = n
+	}
+	to <- prometheus.MustNewConstHistogram(d, n+h.Counts[len(h.Bounds)], h.Sum, buckets)
+}
