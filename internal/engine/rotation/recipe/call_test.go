@@ -471,3 +471,36 @@ list {
 		}
 	}
 }
+
+// TestPaging has the ways in which providers divide lists.
+func TestPaging(t *testing.T) {
+	for name, c := range map[string]struct{ block, reply string }{
+		"cursor": {`url = "https://api.example.com/keys"
+  query = { after = page }
+  next = response.json.has_more ? response.json.last_id : null`, `{"items":[{"id":"%d"}],"has_more":%v,"last_id":"c%[3]d"}`},
+		"number": {`url = "https://api.example.com/keys"
+  query = { page = coalesce(page, 1) }
+  next = response.json.has_more ? tonumber(coalesce(page, 1)) + 1 : null`, `{"items":[{"id":"%d"}],"has_more":%v,"x":%d}`},
+		"address": {`url = coalesce(page, "https://api.example.com/keys")
+  next = try(response.json.next, null)`, `{"items":[{"id":"%d"}],"has_more":%v,"next":"http://127.0.0.1/keys?%d"}`},
+	} {
+		var asked []string
+		text := minimal("{}") + "list {\n" + c.block + "\nitems = response.json.items\nid = item.id\n}\n"
+		s := plain(t, text, func(w http.ResponseWriter, r *http.Request) {
+			asked = append(asked, r.URL.RawQuery)
+			reply := fmt.Sprintf(c.reply, len(asked), len(asked) < 3, len(asked))
+			if len(asked) == 3 {
+				reply = strings.Replace(reply, `"next"`, `"none"`, 1)
+			}
+			io.WriteString(w, reply)
+		})
+		keys, err := s.List(t.Context())
+		if err != nil || len(keys) != 3 {
+			t.Errorf("%s: %d keys, %v; asked %q", name, len(keys), err, asked)
+		}
+		want := map[string][]string{"cursor": {"", "after=c1", "after=c2"}, "number": {"page=1", "page=2", "page=3"}, "address": {"", "1", "2"}}[name]
+		if diff := cmp.Diff(want, asked); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
