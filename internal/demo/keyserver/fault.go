@@ -82,36 +82,37 @@ func (s *Server) lag() time.Duration {
 }
 
 // call runs effect under the lock, as the fault whose turn it is allows.
-func (s *Server) call(ctx context.Context, c Call, effect func(now time.Time) error) error {
+func call[T any](ctx context.Context, s *Server, c Call, effect func(now time.Time) (T, error)) (T, error) {
 	s.mu.Lock()
 	s.calls[c]++
 	s.mu.Unlock()
-	locked := func() error {
+	locked := func() (T, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return effect(time.Now())
 	}
+	var none T
 	f, ok := s.take(c, false)
 	if !ok {
 		return locked()
 	}
 	switch f.Mode {
 	case Before:
-		return f.Err
+		return none, f.Err
 	case After:
-		if err := locked(); err != nil {
-			return err
+		if _, err := locked(); err != nil {
+			return none, err
 		}
-		return f.Err
+		return none, f.Err
 	case Late:
-		s.late(ctx, f.Delay, effect)
+		s.late(ctx, f.Delay, func() { _, _ = locked() }) // nobody is left to hear of it
 	}
 	<-ctx.Done()
-	return ErrCut
+	return none, ErrCut
 }
 
 // late lets effect land after delay, but not while the caller still waits.
-func (s *Server) late(ctx context.Context, delay time.Duration, effect func(now time.Time) error) {
+func (s *Server) late(ctx context.Context, delay time.Duration, effect func()) {
 	s.mu.Lock()
 	s.pending++
 	s.mu.Unlock()
@@ -119,9 +120,9 @@ func (s *Server) late(ctx context.Context, delay time.Duration, effect func(now 
 	go func() {
 		<-timer.C
 		<-ctx.Done()
+		effect()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.pending--
-		_ = effect(time.Now()) // nobody is left to hear of it
 	}()
 }

@@ -81,16 +81,14 @@ func (s *Server) Create(ctx context.Context, admin, label string) (Key, error) {
 	if err := s.admin(admin); err != nil {
 		return Key{}, err
 	}
-	var made Key
-	err := s.call(ctx, Create, func(now time.Time) error {
+	return call(ctx, s, Create, func(now time.Time) (Key, error) {
 		if s.config.MaxKeys > 0 && s.count() >= s.config.MaxKeys {
-			return ErrFull
+			return Key{}, ErrFull
 		}
-		made = Key{ID: "key_" + rand.Text()[:12], Secret: "ks_live_" + rand.Text(), Label: label, Created: now}
+		made := Key{ID: "key_" + rand.Text()[:12], Secret: "ks_live_" + rand.Text(), Label: label, Created: now}
 		s.keys = append(s.keys, made)
-		return nil
+		return made, nil
 	})
-	return made, err
 }
 
 // List returns the keys that are there, oldest first, as they were as long ago as
@@ -100,17 +98,15 @@ func (s *Server) List(ctx context.Context, admin string) ([]Key, error) {
 		return nil, err
 	}
 	lag := s.lag()
-	var out []Key
-	err := s.call(ctx, List, func(now time.Time) error {
+	return call(ctx, s, List, func(now time.Time) (out []Key, err error) {
 		at := now.Add(-lag)
 		for _, k := range s.keys {
 			if !k.Created.After(at) && (k.Deleted.IsZero() || k.Deleted.After(at)) {
 				out = append(out, k)
 			}
 		}
-		return nil
+		return out, nil
 	})
-	return out, err
 }
 
 // Get returns one key.
@@ -118,16 +114,13 @@ func (s *Server) Get(ctx context.Context, admin, id string) (Key, error) {
 	if err := s.admin(admin); err != nil {
 		return Key{}, err
 	}
-	var out Key
-	err := s.call(ctx, Get, func(time.Time) error {
+	return call(ctx, s, Get, func(time.Time) (Key, error) {
 		k := s.find(id)
 		if k == nil {
-			return ErrNotFound
+			return Key{}, ErrNotFound
 		}
-		out = *k
-		return nil
+		return *k, nil
 	})
-	return out, err
 }
 
 // Disable makes a key unusable, or usable again.
@@ -135,18 +128,19 @@ func (s *Server) Disable(ctx context.Context, admin, id string, disabled bool) e
 	if err := s.admin(admin); err != nil {
 		return err
 	}
-	return s.call(ctx, Disable, func(now time.Time) error {
+	_, err := call(ctx, s, Disable, func(now time.Time) (none struct{}, err error) {
 		k := s.find(id)
 		switch {
 		case k == nil:
-			return ErrNotFound
+			return none, ErrNotFound
 		case !disabled:
 			k.Disabled = time.Time{}
 		case k.Disabled.IsZero():
 			k.Disabled = now
 		}
-		return nil
+		return none, nil
 	})
+	return err
 }
 
 // Delete removes a key.
@@ -154,30 +148,28 @@ func (s *Server) Delete(ctx context.Context, admin, id string) error {
 	if err := s.admin(admin); err != nil {
 		return err
 	}
-	return s.call(ctx, Delete, func(now time.Time) error {
+	_, err := call(ctx, s, Delete, func(now time.Time) (none struct{}, err error) {
 		k := s.find(id)
 		if k == nil {
-			return ErrNotFound
+			return none, ErrNotFound
 		}
 		k.Deleted = now
-		return nil
+		return none, nil
 	})
+	return err
 }
 
 // Use is what a key's user does: it succeeds with a live key only.
 func (s *Server) Use(ctx context.Context, secret string) (Key, error) {
-	var out Key
-	err := s.call(ctx, Use, func(now time.Time) error {
+	return call(ctx, s, Use, func(now time.Time) (Key, error) {
 		i := slices.IndexFunc(s.keys, func(k Key) bool { return same(k.Secret, secret) })
 		if i < 0 || !s.live(s.keys[i], now) {
 			s.refused++
-			return ErrUnauthorized
+			return Key{}, ErrUnauthorized
 		}
 		s.keys[i].LastUsed = now
-		out = s.keys[i]
-		return nil
+		return s.keys[i], nil
 	})
-	return out, err
 }
 
 // Live returns the keys that are neither disabled nor deleted, oldest first.
