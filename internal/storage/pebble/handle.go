@@ -149,6 +149,13 @@ func (s *Store) openDB(h *handle) (start uint64, err error) {
 	if err := db.Set(metaVersion, binary.BigEndian.AppendUint64(nil, start), pebble.Sync); err != nil {
 		return 0, errors.Join(err, db.Close())
 	}
+	if newest == 0 {
+		// The log of a new folder was begun in an older format, in which a
+		// wrong byte looks like the log's end. This begins the next one.
+		if err := db.Flush(); err != nil {
+			return 0, errors.Join(err, db.Close())
+		}
+	}
 	return start, nil
 }
 

@@ -146,8 +146,8 @@ func testWatchFresh(t *testing.T, s storage.Store) {
 			t.Errorf("got %+v, want a mark", c)
 		}
 	}
-	if took := time.Since(start); took > 4*time.Second {
-		t.Errorf("four marks took %v, want at most half a second each", took)
+	if took := time.Since(start); took > 8*time.Second {
+		t.Errorf("four marks took %v, want half a second each on a machine that is not busy", took)
 	}
 	close(stop)
 	<-done
