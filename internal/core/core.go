@@ -48,6 +48,10 @@ type Config struct {
 	ClusterName string
 	// RefusedFolders may not hold an audit file: the storage folder.
 	RefusedFolders []string
+	// Boot guards the clock across restarts; nil: it is not checked at the start.
+	Boot Boot
+	// Metrics renders the metrics; nil: there are none.
+	Metrics func(ctx context.Context) ([]byte, string, error)
 	// Observe is told of each request that was served; may be nil.
 	Observe func(o Observation)
 }
@@ -118,6 +122,13 @@ func (c *Core) unsealed(parent context.Context, o order) error {
 		o.done <- err
 		return err
 	}
+	asked := make(chan struct{}, 1) // sys/seal asks from inside
+	h.sealNow = func() {
+		select {
+		case asked <- struct{}{}:
+		default: // asked already
+		}
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- h.run(ctx) }()
 	c.house.Store(h)
@@ -128,6 +139,7 @@ func (c *Core) unsealed(parent context.Context, o order) error {
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
+	case <-asked:
 	case sealing = <-c.orders:
 		for !sealing.key.Empty() { // unsealed already
 			sealing.done <- nil

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
@@ -17,12 +18,12 @@ type leased struct {
 
 // wrapInfo is the answer's wrap_info.
 type wrapInfo struct {
-	Token           wire.Raw `json:"token"`
-	Accessor        string   `json:"accessor"`
-	TTL             int64    `json:"ttl"`
-	CreationTime    string   `json:"creation_time"`
-	CreationPath    string   `json:"creation_path"`
-	WrappedAccessor string   `json:"wrapped_accessor,omitempty"`
+	Token           secret.Value  `json:"token"`
+	Accessor        string        `json:"accessor"`
+	TTL             time.Duration `json:"ttl"`
+	CreationTime    time.Time     `json:"creation_time"`
+	CreationPath    string        `json:"creation_path"`
+	WrappedAccessor string        `json:"wrapped_accessor,omitempty"`
 }
 
 // envelope is Vault's form of an answer.

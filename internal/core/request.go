@@ -36,6 +36,9 @@ func (c *Core) Handle(ctx context.Context, r *route.Request) (*Answer, error) {
 	}
 	x := &exchange{r: r}
 	answer, err := h.handle(ctx, x)
+	if h.sealAsked.Load() {
+		h.sealNow()
+	}
 	if c.cfg.Observe != nil {
 		c.cfg.Observe(Observation{
 			Op: string(r.Op), Mount: r.Mount.Type, Status: fault.KindOf(err), OK: err == nil, Took: time.Since(r.Time),
@@ -200,6 +203,10 @@ func (h *house) finish(ctx context.Context, x *exchange, res result) (*Answer, e
 	if res.err != nil {
 		return nil, h.audit.failed(ctx, x, res)
 	}
+	if l, ok := res.data.(*route.Leasing); ok { // a renewal
+		res.data, res.lease = nil, nil
+		return h.finishRenewal(ctx, x, l)
+	}
 	e := envelope{x: x, data: res.data, lease: res.lease}
 	if x.r.WrapTTL > 0 && wrappable(x) {
 		info, err := h.wrap(ctx, x, &e)
@@ -211,6 +218,16 @@ func (h *house) finish(ctx context.Context, x *exchange, res result) (*Answer, e
 	}
 	if err := h.audit.response(ctx, x, &e, res.both); err != nil {
 		h.undoUnsaid(ctx, x, res)
+		return nil, err
+	}
+	return e.answer(), nil
+}
+
+// finishRenewal answers with a lease that was there before: if the answer
+// cannot be audited, the lease stays.
+func (h *house) finishRenewal(ctx context.Context, x *exchange, l *route.Leasing) (*Answer, error) {
+	e := envelope{x: x, lease: &leased{id: l.ID, ttl: l.TTL, renewable: l.Renewable}}
+	if err := h.audit.response(ctx, x, &e, false); err != nil {
 		return nil, err
 	}
 	return e.answer(), nil

@@ -103,11 +103,10 @@ func (m *Manager) Now(ctx context.Context, id string, now time.Time) error {
 // undo claims, undoes and forgets. The claim's commit is what decides between
 // several who try.
 func (m *Manager) undo(ctx context.Context, l *Lease, now time.Time) error {
-	owed := m.cfg.Begin(ctx, l)
 	c := *l
 	c.State, c.Tries = Ending, l.Tries+1
 	c.Due = ms(now.Add(backoff(c.Tries)))
-	if err := m.replace(ctx, l, &c, owed...); err != nil {
+	if err := m.replace(ctx, l, &c); err != nil {
 		if fault.Is(err, fault.Conflict) {
 			return nil
 		}

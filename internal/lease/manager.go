@@ -19,12 +19,8 @@ type Config struct {
 	Undo func(ctx context.Context, l *Lease) (again time.Time, note string, err error)
 	// Renew makes what was created live until expires.
 	Renew func(ctx context.Context, l *Lease, expires time.Time) error
-	// Event, Begin and End surround what the server does by itself.
+	// Event returns the operations that record an event in the same commit.
 	Event func(kind string, l *Lease) []storage.Op
-	// Begin writes the first audit line of an automatic end; what only takes
-	// access away goes on where it fails, and owes the entry: it returns the
-	// operations that record the debt.
-	Begin func(ctx context.Context, l *Lease) []storage.Op
 }
 
 // A Manager keeps the leases of one installation. Safe for concurrent use.

@@ -87,7 +87,7 @@ func (v *versioned) writeConfig(ctx context.Context, _ *route.Request, in config
 	if err != nil {
 		return route.None{}, fault.Wrap("kv.writeConfig", fault.Internal, err)
 	}
-	if _, err := v.m.Store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Set(configKey, b)}}); err != nil {
+	if _, err := v.m.Store.Commit(ctx, storage.Set(configKey, b)); err != nil {
 		return route.None{}, err
 	}
 	v.config.Store(&c)

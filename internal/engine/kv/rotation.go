@@ -214,7 +214,7 @@ func (v *versioned) carryOver(ctx context.Context) error {
 			return err
 		}
 		ops = append(ops, storage.Set(metaPrefix+path, b), storage.Remove(e.Key))
-		if _, err := v.m.Store.Commit(ctx, storage.Batch{Ops: ops}); err != nil {
+		if _, err := v.m.Store.Commit(ctx, ops...); err != nil {
 			return err
 		}
 	}

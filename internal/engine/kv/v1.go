@@ -54,12 +54,12 @@ func (u *unversioned) write(ctx context.Context, _ *route.Request, in writeIn) (
 	if err := wire.EachField(body, func(string, []byte) error { fields++; return nil }); err != nil || fields == 0 {
 		return route.None{}, fault.New("kv.write", fault.Invalid, "missing data fields: the request's body must be a JSON object with at least one field")
 	}
-	_, err := u.m.Store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Set(dataPrefix+in.Path, body)}})
+	_, err := u.m.Store.Commit(ctx, storage.Set(dataPrefix+in.Path, body))
 	return route.None{}, err
 }
 
 func (u *unversioned) remove(ctx context.Context, _ *route.Request, in pathIn) (route.None, error) {
-	_, err := u.m.Store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Remove(dataPrefix + in.Path)}})
+	_, err := u.m.Store.Commit(ctx, storage.Remove(dataPrefix + in.Path))
 	return route.None{}, err
 }
 

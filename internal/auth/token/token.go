@@ -1,0 +1,481 @@
+// Package token is the login method at auth/token/: tokens that make, look up,
+// renew and revoke tokens, and the roles by which others may make them.
+package token
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/auth"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/token"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// Type is the token method. Core mounts it once, at auth/token/.
+var Type = auth.Type{Name: "token", Single: true, Open: func(_ context.Context, m *auth.Mount) (auth.Method, error) {
+	return &method{m}, nil
+}}
+
+type method struct{ m *auth.Mount }
+
+// Close has nothing to close.
+func (t *method) Close() error { return nil }
+
+// Routes of the method.
+func (t *method) Routes() []route.Route {
+	return []route.Route{
+		route.On(route.Write, "create", t.create).WithHelp("Make a token, a child of the caller's."),
+		route.On(route.Write, "create-orphan", t.createOrphan).WithSudo().WithHelp("Make a token without a parent."),
+		route.On(route.Write, "create/{role}", t.createByRole).WithHelp("Make a token by a role."),
+		route.On(route.Read, "lookup-self", t.lookupSelf).WithHelp("Look the caller's token up."),
+		route.On(route.Write, "lookup-self", t.lookupSelf),
+		route.On(route.Write, "lookup", t.lookup).WithHelp("Look a token up."),
+		route.On(route.Read, "lookup", t.lookup),
+		route.On(route.Write, "lookup-accessor", t.lookupAccessor).WithHelp("Look a token up by its accessor."),
+		route.On(route.Write, "renew-self", t.renewSelf).WithHelp("Renew the caller's token."),
+		route.On(route.Write, "renew", t.renew).WithHelp("Renew a token."),
+		route.On(route.Write, "renew-accessor", t.renewAccessor).WithHelp("Renew a token by its accessor."),
+		route.On(route.Write, "revoke-self", t.revokeSelf).WithHelp("Revoke the caller's token, with its children and leases."),
+		route.On(route.Write, "revoke", t.revoke).WithHelp("Revoke a token, with its children and leases."),
+		route.On(route.Write, "revoke-orphan", t.revokeOrphan).WithSudo().WithHelp("Revoke a token and leave its children."),
+		route.On(route.Write, "revoke-accessor", t.revokeAccessor).WithHelp("Revoke a token by its accessor."),
+		route.On(route.List, "accessors", t.accessors).WithSudo().WithHelp("List all accessors."),
+		route.On(route.Write, "tidy", t.tidy).WithSudo().WithHelp("Accepted, and needless: the index cannot go stale."),
+		route.On(route.List, "roles", t.listRoles).WithHelp("List the roles."),
+		route.On(route.Read, "roles/{role}", t.readRole),
+		route.On(route.Write, "roles/{role}", t.writeRole).WithHelp("Write a role."),
+		route.On(route.Delete, "roles/{role}", t.deleteRole),
+	}
+}
+
+type createIn struct {
+	ID              secret.Value      `json:"id"`
+	Policies        []string          `json:"policies"`
+	Meta            map[string]string `json:"meta"`
+	NoParent        bool              `json:"no_parent"`
+	NoDefault       bool              `json:"no_default_policy"`
+	Renewable       *bool             `json:"renewable"`
+	Lease           time.Duration     `json:"lease"`
+	TTL             time.Duration     `json:"ttl"`
+	Type            string            `json:"type"`
+	ExplicitMax     time.Duration     `json:"explicit_max_ttl"`
+	DisplayName     string            `json:"display_name"`
+	NumUses         int               `json:"num_uses"`
+	Period          time.Duration     `json:"period"`
+	EntityAlias     string            `json:"entity_alias"`
+	BoundCIDRs      []string          `json:"bound_cidrs"`
+	RequestedPolicy []string          `json:"policy"`
+}
+
+func (t *method) create(ctx context.Context, r *route.Request, in createIn) (route.None, error) {
+	return route.None{}, t.make(ctx, r, in, nil, false)
+}
+
+func (t *method) createOrphan(ctx context.Context, r *route.Request, in createIn) (route.None, error) {
+	return route.None{}, t.make(ctx, r, in, nil, true)
+}
+
+func (t *method) createByRole(ctx context.Context, r *route.Request, in createIn) (route.None, error) {
+	ro, err := t.loadRole(ctx, r.Param("role"))
+	if err != nil {
+		return route.None{}, err
+	}
+	if ro == nil {
+		return route.None{}, fault.New("token.create", fault.Invalid, "unknown role %q", r.Param("role"))
+	}
+	return route.None{}, t.make(ctx, r, in, ro, ro.Orphan)
+}
+
+// make checks what was asked for against the caller and the role, and makes it.
+func (t *method) make(ctx context.Context, r *route.Request, in createIn, ro *role, orphan bool) error {
+	caller, err := t.m.Tokens.Lookup(ctx, r.Token)
+	if err != nil {
+		return err
+	}
+	if caller.Batch {
+		return fault.New("token.create", fault.Invalid, "batch tokens cannot create more tokens")
+	}
+	if caller.Uses != 0 {
+		return fault.New("token.create", fault.Invalid, "a token with a limited number of uses cannot create tokens")
+	}
+	if in.NoParent && !caller.Root() && ro == nil {
+		return fault.New("token.create", fault.Invalid, "field \"no_parent\": root or sudo privileges required to create an orphan token; use auth/token/create-orphan")
+	}
+	if !in.ID.Empty() && !caller.Root() {
+		return fault.New("token.create", fault.Invalid, "field \"id\": root privileges required to choose a token")
+	}
+	e := token.Entry{Meta: in.Meta, Uses: in.NumUses, TTL: max(in.TTL, in.Lease), ExplicitMax: in.ExplicitMax, Period: in.Period}
+	if e.Policies, err = t.choosePolicies(in, caller, ro); err != nil {
+		return err
+	}
+	if err := fillEntry(&e, in, caller, ro); err != nil {
+		return err
+	}
+	if !orphan && !in.NoParent {
+		e.Parent = caller.ID
+	}
+	if !in.ID.Empty() {
+		return t.makeChosen(ctx, r, in, e, caller)
+	}
+	a, err := t.m.Issue(ctx, r, e, caller)
+	if err != nil {
+		return err
+	}
+	r.SetAuth(a)
+	return nil
+}
+
+// makeChosen makes a token that a root caller has chosen the text of.
+func (t *method) makeChosen(_ context.Context, _ *route.Request, _ createIn, _ token.Entry, _ *token.Entry) error {
+	return fault.New("token.create", fault.Unsupported, "field \"id\": choosing a token is not built; leave it out and a random one is made")
+}
+
+// choosePolicies decides what the new token may: no more than its creator, or
+// what the role allows.
+func (t *method) choosePolicies(in createIn, caller *token.Entry, ro *role) ([]string, error) {
+	asked, err := t.m.CheckPolicies(append(slices.Clone(in.Policies), in.RequestedPolicy...))
+	if err != nil {
+		return nil, err
+	}
+	if ro != nil {
+		return ro.choose(asked, in.NoDefault)
+	}
+	if len(asked) == 0 {
+		asked = slices.Clone(caller.Policies)
+	} else if !caller.Root() {
+		for _, p := range asked {
+			if p != "default" && !slices.Contains(caller.Policies, p) {
+				return nil, fault.New("token.create", fault.Denied, "permission denied: child policies must be a subset of the parent's; the caller does not hold %q", p)
+			}
+		}
+	}
+	return withDefault(asked, in.NoDefault), nil
+}
+
+func withDefault(policies []string, without bool) []string {
+	if slices.Contains(policies, "root") {
+		return []string{"root"}
+	}
+	if !without && !slices.Contains(policies, "default") {
+		policies = append(policies, "default")
+	}
+	slices.Sort(policies)
+	return slices.Compact(policies)
+}
+
+// fillEntry checks and fills what does not concern policies.
+func fillEntry(e *token.Entry, in createIn, caller *token.Entry, ro *role) error {
+	if in.NumUses < 0 {
+		return fault.New("token.create", fault.Invalid, "field \"num_uses\" must not be negative")
+	}
+	e.Renewable = in.Renewable == nil || *in.Renewable
+	e.DisplayName = "token"
+	if in.DisplayName != "" {
+		e.DisplayName = "token-" + strings.TrimRight(in.DisplayName, "-")
+	}
+	if in.Period > 0 && !caller.Root() && ro == nil {
+		return fault.New("token.create", fault.Invalid, "field \"period\": root or sudo privileges required to create a periodic token; use a role that has a period")
+	}
+	kind := in.Type
+	cidrs := in.BoundCIDRs
+	if ro != nil {
+		kind = ro.kind(in.Type)
+		if ro.Period > 0 {
+			e.Period = ro.Period
+		}
+		if ro.ExplicitMax > 0 && (e.ExplicitMax == 0 || ro.ExplicitMax < e.ExplicitMax) {
+			e.ExplicitMax = ro.ExplicitMax
+		}
+		e.Renewable = e.Renewable && !ro.NotRenewable
+		e.Role = ro.Name
+		if ro.NumUses > 0 && (e.Uses == 0 || ro.NumUses < e.Uses) {
+			e.Uses = ro.NumUses
+		}
+		if ro.PathSuffix != "" {
+			e.Path = "auth/token/create/" + ro.Name + "/" + ro.PathSuffix
+		}
+		cidrs = append(cidrs, ro.BoundCIDRs...)
+	}
+	var err error
+	if e.BoundCIDRs, err = parseCIDRs(cidrs); err != nil {
+		return err
+	}
+	switch kind {
+	case "", "service", "default", "default-service":
+	case "batch", "default-batch":
+		return fillBatch(e)
+	default:
+		return fault.New("token.create", fault.Invalid, "field \"type\" must be \"service\" or \"batch\", not %q", kind)
+	}
+	return nil
+}
+
+func fillBatch(e *token.Entry) error {
+	switch {
+	case e.Period > 0:
+		return fault.New("token.create", fault.Invalid, "batch tokens cannot be periodic")
+	case e.Uses > 0:
+		return fault.New("token.create", fault.Invalid, "batch tokens cannot have a limited number of uses")
+	case e.ExplicitMax > 0:
+		return fault.New("token.create", fault.Invalid, "batch tokens cannot have an explicit maximum TTL; they are never renewed")
+	case slices.Contains(e.Policies, "root"):
+		return fault.New("token.create", fault.Invalid, "batch tokens cannot be root tokens")
+	}
+	e.Batch, e.Renewable = true, false
+	return nil
+}
+
+func parseCIDRs(texts []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, s := range texts {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			a, aerr := netip.ParseAddr(s)
+			if aerr != nil {
+				return nil, fault.New("token.create", fault.Invalid, "field \"bound_cidrs\": %q is no address and no range such as 10.0.0.0/8", s)
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
+
+// lookupOut is a token in answers.
+type lookupOut struct {
+	Accessor       string            `json:"accessor"`
+	CreationTime   int64             `json:"creation_time"`
+	CreationTTL    time.Duration     `json:"creation_ttl"`
+	DisplayName    string            `json:"display_name"`
+	EntityID       string            `json:"entity_id"`
+	ExpireTime     *time.Time        `json:"expire_time"`
+	ExplicitMax    time.Duration     `json:"explicit_max_ttl"`
+	ID             secret.Value      `json:"id"`
+	IssueTime      time.Time         `json:"issue_time"`
+	LastRenewal    *time.Time        `json:"last_renewal,omitempty"`
+	LastRenewalSec int64             `json:"last_renewal_time,omitempty"`
+	Meta           map[string]string `json:"meta"`
+	NumUses        int               `json:"num_uses"`
+	Orphan         bool              `json:"orphan"`
+	Path           string            `json:"path"`
+	Period         time.Duration     `json:"period,omitempty"`
+	Policies       []string          `json:"policies"`
+	Renewable      bool              `json:"renewable"`
+	Role           string            `json:"role,omitempty"`
+	TTL            int64             `json:"ttl"`
+	Type           string            `json:"type"`
+	BoundCIDRs     []netip.Prefix    `json:"bound_cidrs,omitempty"`
+}
+
+func show(e *token.Entry, tok secret.Value, now time.Time) *lookupOut {
+	out := &lookupOut{
+		Accessor: e.Accessor, CreationTime: e.Created.Unix(), CreationTTL: e.TTL, DisplayName: e.DisplayName, EntityID: e.EntityID,
+		ExplicitMax: e.ExplicitMax, ID: tok, IssueTime: e.Created, Meta: e.Meta, NumUses: e.Uses, Orphan: e.Orphan(), Path: e.Path,
+		Period: e.Period, Policies: e.Policies, Renewable: e.Renewable, Role: e.Role, Type: "service", BoundCIDRs: e.BoundCIDRs,
+	}
+	if e.Batch {
+		out.Type = "batch"
+	}
+	if !e.Expires.IsZero() {
+		out.ExpireTime = &e.Expires
+		out.TTL = wire.Seconds(max(e.Expires.Sub(now), 0))
+	}
+	if !e.Renewed.IsZero() {
+		out.LastRenewal, out.LastRenewalSec = &e.Renewed, e.Renewed.Unix()
+	}
+	return out
+}
+
+type tokenIn struct {
+	Token     secret.Value  `json:"token"`
+	Accessor  string        `json:"accessor"`
+	Increment time.Duration `json:"increment"`
+}
+
+func (t *method) lookupSelf(ctx context.Context, r *route.Request, _ tokenIn) (*lookupOut, error) {
+	e, err := t.m.Tokens.Lookup(ctx, r.Token)
+	if err != nil {
+		return nil, err
+	}
+	return show(e, r.Token, r.Time), nil
+}
+
+func (t *method) lookup(ctx context.Context, r *route.Request, in tokenIn) (*lookupOut, error) {
+	if in.Token.Empty() {
+		in.Token = r.Token
+	}
+	e, err := t.usable(ctx, in.Token, r.Time)
+	if err != nil {
+		return nil, err
+	}
+	return show(e, in.Token, r.Time), nil
+}
+
+// usable finds a token that is neither revoked nor expired.
+func (t *method) usable(ctx context.Context, tok secret.Value, now time.Time) (*token.Entry, error) {
+	e, err := t.m.Tokens.Lookup(ctx, tok)
+	if err != nil {
+		if fault.Is(err, fault.Denied) {
+			return nil, fault.New("token.lookup", fault.Denied, "bad token: it is not known, has expired or was revoked")
+		}
+		return nil, err
+	}
+	if e.Revoking || !e.Expires.IsZero() && !now.Before(e.Expires) {
+		return nil, fault.New("token.lookup", fault.Denied, "bad token: it is not known, has expired or was revoked")
+	}
+	return e, nil
+}
+
+func (t *method) byAccessor(ctx context.Context, in tokenIn, now time.Time) (*token.Entry, error) {
+	e, err := t.m.Tokens.ByAccessor(ctx, in.Accessor)
+	if err != nil {
+		return nil, err
+	}
+	if e.Revoking || !e.Expires.IsZero() && !now.Before(e.Expires) {
+		return nil, fault.New("token.byAccessor", fault.Invalid, "invalid accessor: its token has ended")
+	}
+	return e, nil
+}
+
+func (t *method) lookupAccessor(ctx context.Context, r *route.Request, in tokenIn) (*lookupOut, error) {
+	e, err := t.byAccessor(ctx, in, r.Time)
+	if err != nil {
+		return nil, err
+	}
+	return show(e, secret.Value{}, r.Time), nil
+}
+
+func (t *method) renewSelf(ctx context.Context, r *route.Request, in tokenIn) (route.None, error) {
+	in.Token = r.Token
+	return t.renew(ctx, r, in)
+}
+
+func (t *method) renew(ctx context.Context, r *route.Request, in tokenIn) (route.None, error) {
+	if in.Token.Empty() {
+		return route.None{}, fault.New("token.renew", fault.Invalid, "field \"token\": say which token to renew")
+	}
+	e, err := t.usable(ctx, in.Token, r.Time)
+	if err != nil {
+		return route.None{}, err
+	}
+	return route.None{}, t.extend(ctx, r, e, in.Token, in.Increment)
+}
+
+func (t *method) renewAccessor(ctx context.Context, r *route.Request, in tokenIn) (route.None, error) {
+	e, err := t.byAccessor(ctx, in, r.Time)
+	if err != nil {
+		return route.None{}, err
+	}
+	return route.None{}, t.extend(ctx, r, e, secret.Value{}, in.Increment)
+}
+
+// extend moves the end of a token: by its period, or by what is asked for
+// within the explicit and the mount's maximum since its creation.
+func (t *method) extend(ctx context.Context, r *route.Request, e *token.Entry, tok secret.Value, increment time.Duration) error {
+	if e.Batch {
+		return fault.New("token.renew", fault.Invalid, "batch tokens cannot be renewed")
+	}
+	if !e.Renewable || e.Expires.IsZero() {
+		return fault.New("token.renew", fault.Invalid, "the token is not renewable; make a new one before it ends")
+	}
+	s := t.m.Settings()
+	updated, err := t.m.Tokens.Update(ctx, e.ID, func(e *token.Entry) error {
+		if e.Revoking || !r.Time.Before(e.Expires) {
+			return fault.New("token.renew", fault.Denied, "bad token: it has ended")
+		}
+		ttl := increment
+		if e.Period > 0 {
+			ttl = e.Period
+		} else if ttl <= 0 {
+			ttl = e.TTL
+		}
+		end := r.Time.Add(ttl)
+		limits := []time.Duration{e.ExplicitMax}
+		if e.Period == 0 {
+			limits = append(limits, s.MaxTTL)
+		}
+		for _, most := range limits {
+			if limit := e.Created.Add(most); most > 0 && end.After(limit) {
+				r.Warn("the token cannot live past %s, its maximum; it was renewed until then", limit.Format(time.RFC3339))
+				end = limit
+			}
+		}
+		if !end.After(r.Time) {
+			return fault.New("token.renew", fault.Invalid, "the token has reached its maximum lifetime; make a new one")
+		}
+		e.Expires, e.Renewed = end.UTC().Truncate(time.Millisecond), r.Time.UTC()
+		// A later renewal without an increment asks for the same again.
+		if e.Period == 0 && increment > 0 {
+			e.TTL = end.Sub(r.Time)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	a := &route.Auth{
+		ClientToken: tok, Accessor: updated.Accessor, Policies: updated.Policies, TokenPolicies: updated.Policies,
+		Metadata: updated.Meta, LeaseDuration: updated.Expires.Sub(r.Time), Renewable: updated.Renewable,
+		EntityID: updated.EntityID, TokenType: "service", Orphan: updated.Orphan(), NumUses: max(updated.Uses, 0),
+	}
+	r.SetAuth(a)
+	return nil
+}
+
+func (t *method) revokeSelf(ctx context.Context, r *route.Request, _ route.None) (route.None, error) {
+	return t.end(ctx, r.Token)
+}
+
+func (t *method) revoke(ctx context.Context, _ *route.Request, in tokenIn) (route.None, error) {
+	if in.Token.Empty() {
+		return route.None{}, fault.New("token.revoke", fault.Invalid, "field \"token\": say which token to revoke")
+	}
+	return t.end(ctx, in.Token)
+}
+
+func (t *method) end(ctx context.Context, tok secret.Value) (route.None, error) {
+	if strings.HasPrefix(tok.RevealString(), token.BatchPrefix) {
+		return route.None{}, fault.New("token.revoke", fault.Invalid, "batch tokens cannot be revoked; they end with their parent or their TTL")
+	}
+	return route.None{}, t.endID(ctx, t.m.Tokens.ID(tok))
+}
+
+func (t *method) endID(ctx context.Context, id string) error {
+	if err := t.m.Tokens.Revoke(ctx, id); err != nil {
+		return err
+	}
+	t.m.RevokeWait(ctx, id)
+	return nil
+}
+
+func (t *method) revokeOrphan(ctx context.Context, _ *route.Request, in tokenIn) (route.None, error) {
+	if in.Token.Empty() {
+		return route.None{}, fault.New("token.revokeOrphan", fault.Invalid, "field \"token\": say which token to revoke")
+	}
+	return route.None{}, t.m.Tokens.RevokeOrphan(ctx, t.m.Tokens.ID(in.Token))
+}
+
+func (t *method) revokeAccessor(ctx context.Context, _ *route.Request, in tokenIn) (route.None, error) {
+	e, err := t.m.Tokens.ByAccessor(ctx, in.Accessor)
+	if err != nil {
+		return route.None{}, err
+	}
+	return route.None{}, t.endID(ctx, e.ID)
+}
+
+func (t *method) accessors(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+	names, err := t.m.Tokens.Accessors(ctx)
+	return route.Keys{Keys: names}, err
+}
+
+func (t *method) tidy(_ context.Context, r *route.Request, _ route.None) (route.None, error) {
+	r.SetStatus(202)
+	r.Warn("there is nothing to tidy: a token and its index entries are one commit")
+	return route.None{}, nil
+}

@@ -1,0 +1,201 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/audit"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/lease"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/token"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// auditor makes the audit entries of requests. It holds one rendered auth
+// block for each token that has lately called.
+type auditor struct {
+	broker *audit.Broker
+
+	mu    sync.Mutex
+	auths map[*token.Entry]*audit.Auth // by the cached record: a changed token has a new one
+}
+
+func (a *auditor) auth(x *exchange) *audit.Auth {
+	e := x.entry
+	if e == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if got := a.auths[e]; got != nil {
+		return got
+	}
+	kind := "service"
+	if e.Batch {
+		kind = "batch"
+	}
+	out := &audit.Auth{
+		Token: x.r.Token, Accessor: e.Accessor, DisplayName: e.DisplayName, Policies: e.Policies, TokenPolicies: e.Policies,
+		Metadata: e.Meta, EntityID: e.EntityID, TokenType: kind, TTL: e.TTL, Issued: e.Created, NumUses: max(e.Uses, 0),
+	}
+	if a.auths == nil || len(a.auths) >= 4096 {
+		a.auths = map[*token.Entry]*audit.Auth{}
+	}
+	a.auths[e] = out
+	return out
+}
+
+// entry is the request line of x.
+func (a *auditor) entry(x *exchange) *audit.Entry {
+	r := x.r
+	q := &audit.Request{
+		ID: r.ID, Operation: string(r.Op), Path: string(r.Path), Remote: r.Remote, WrapTTL: r.WrapTTL,
+		Mount: audit.Mount{Point: r.Mount.Path, Type: r.Mount.Type, Accessor: r.Mount.Accessor, Class: r.Mount.Class},
+	}
+	if x.entry == nil {
+		q.Token = r.Token
+	}
+	var clear []string
+	if x.open != nil {
+		clear = x.open.Entry().Tune.AuditClearRequest
+	}
+	switch {
+	case len(r.Body) > 0:
+		q.Data = audit.Data{V: wire.RawOf(r.Body), Clear: clear}
+	case len(r.Query) > 0:
+		q.Data = audit.Data{V: map[string][]string(r.Query), Clear: clear}
+	}
+	e := &audit.Entry{Kind: audit.KindRequest, Time: r.Time, Auth: a.auth(x), Request: q}
+	if x.entry != nil {
+		e.Decision = &audit.Decision{Allowed: x.denied == ""}
+	}
+	return e
+}
+
+// request writes the line before the effect.
+func (a *auditor) request(ctx context.Context, x *exchange) error {
+	return a.broker.Write(ctx, a.entry(x))
+}
+
+// refused writes both lines of a request that was not admitted, and returns
+// why. Where no device writes, that is what the client is told.
+func (a *auditor) refused(ctx context.Context, x *exchange, why error) error {
+	q := a.entry(x)
+	if q.Decision != nil {
+		q.Decision.Allowed = !fault.Is(why, fault.Denied)
+	}
+	q.Error = audit.ErrorText(messageOf(why))
+	if err := a.broker.Write(ctx, q, q.Answered(time.Now(), nil, q.Error)); err != nil {
+		return err
+	}
+	return why
+}
+
+// failed writes the response line of a request whose handler failed.
+func (a *auditor) failed(ctx context.Context, x *exchange, res result) error {
+	q := a.entry(x)
+	lines := []*audit.Entry{q.Answered(time.Now(), nil, audit.ErrorText(messageOf(res.err)))}
+	if res.both {
+		lines = []*audit.Entry{q, lines[0]}
+	}
+	if err := a.broker.Write(ctx, lines...); err != nil {
+		return err
+	}
+	return res.err
+}
+
+// response writes the line before the answer; both writes the request's, too.
+func (a *auditor) response(ctx context.Context, x *exchange, e *envelope, both bool) error {
+	q := a.entry(x)
+	rep := x.r.Reply()
+	out := &audit.Response{Warnings: rep.Warnings}
+	if e.data != nil {
+		out.Data = audit.Data{V: e.data, Clear: x.open.Entry().Tune.AuditClearResponse}
+	}
+	if e.lease != nil {
+		out.LeaseID = e.lease.id
+	}
+	if rep.Auth != nil {
+		out.Auth = authOf(rep.Auth)
+	}
+	if e.wrap != nil {
+		out.Wrap = &audit.Wrap{
+			Token: e.wrap.Token, Accessor: e.wrap.Accessor, WrappedAccessor: e.wrap.WrappedAccessor,
+			TTL: e.wrap.TTL, Created: e.wrap.CreationTime, CreationPath: e.wrap.CreationPath,
+		}
+	}
+	answer := q.Answered(time.Now(), out, "")
+	if both {
+		return a.broker.Write(ctx, q, answer)
+	}
+	return a.broker.Write(ctx, answer)
+}
+
+func authOf(r *route.Auth) *audit.Auth {
+	return &audit.Auth{
+		Token: r.ClientToken, Accessor: r.Accessor, Policies: r.Policies, TokenPolicies: r.TokenPolicies,
+		Metadata: r.Metadata, EntityID: r.EntityID, TokenType: r.TokenType, TTL: r.LeaseDuration, NumUses: r.NumUses,
+	}
+}
+
+// messageOf is what the client will read of an error.
+func messageOf(err error) string {
+	if m := fault.Message(err); m != "" {
+		return m
+	}
+	return strings.ReplaceAll(fault.KindOf(err).String(), "-", " ")
+}
+
+// expiry is the action that ends a lease, as the audit log names it.
+func (h *house) expiry(l *lease.Lease) audit.Action {
+	m := audit.Mount{Class: "secret"}
+	if o := h.mounts.Snapshot().ByUUID(l.Mount); o != nil {
+		e := o.Entry()
+		m = audit.Mount{Point: e.Path, Type: e.Type, Accessor: e.Accessor, Class: e.Class}
+	}
+	return audit.Expiry(newRequestID(), l.ID, m)
+}
+
+// automatic surrounds what the server does by itself with its two lines. What
+// gives access needs the first one; the second is owed if no device takes it.
+func (h *house) automatic(ctx context.Context, a audit.Action, act func(ctx context.Context) error) error {
+	first := a.Request(time.Now())
+	if err := h.broker.Write(ctx, first); err != nil {
+		return err
+	}
+	err := act(ctx)
+	text := ""
+	if err != nil {
+		text = audit.ErrorText(messageOf(err))
+	}
+	last := first.Answered(time.Now(), nil, text)
+	if werr := h.broker.Write(ctx, last); werr != nil {
+		return errors.Join(err, h.owe(ctx, last))
+	}
+	return err
+}
+
+// taking surrounds what only takes access away: it goes on while no device
+// writes, and owes its entries.
+func (h *house) taking(ctx context.Context, a audit.Action, act func(ctx context.Context) error) error {
+	first := a.Request(time.Now())
+	wrote := h.broker.Write(ctx, first) == nil
+	err := act(ctx)
+	text := ""
+	if err != nil {
+		text = audit.ErrorText(messageOf(err))
+	}
+	last := first.Answered(time.Now(), nil, text)
+	lines := []*audit.Entry{first, last}
+	if wrote {
+		lines = lines[1:]
+	}
+	if werr := h.broker.Write(ctx, lines...); werr != nil {
+		return errors.Join(err, h.owe(ctx, lines...))
+	}
+	return err
+}

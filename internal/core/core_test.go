@@ -1,0 +1,239 @@
+package core_test
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/audit"
+	"github.com/keyturn/keyturn/internal/auth"
+	authtoken "github.com/keyturn/keyturn/internal/auth/token"
+	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
+	"github.com/keyturn/keyturn/internal/engine/kv"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/seal"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// plainSeal opens by itself: the root key lies in the copy.
+type plainSeal struct{}
+
+func (plainSeal) Name() string                { return "plain" }
+func (plainSeal) Splits() bool                { return false }
+func (plainSeal) CheckSplit(seal.Split) error { return nil }
+func (plainSeal) Current(seal.Copy) bool      { return true }
+func (plainSeal) Recognise(seal.Copy, secret.Value) (string, error) {
+	return "", fault.New("plain", fault.Invalid, "")
+}
+
+func (plainSeal) Wrap(_ context.Context, root secret.Value, s seal.Split) (seal.Copy, []secret.Value, error) {
+	c := seal.NewCopy("plain", "", s)
+	return c, nil, c.Lock(make([]byte, 32), root)
+}
+
+func (plainSeal) Unwrap(_ context.Context, c seal.Copy, _ []secret.Value) (secret.Value, error) {
+	return c.Unlock(make([]byte, 32))
+}
+
+// server is a running core, and the way to ask it.
+type server struct {
+	*core.Core
+	root string
+}
+
+func start(t testing.TB, st storage.Store) *server {
+	t.Helper()
+	c := core.New(core.Config{
+		Store: st, StorageName: "memory", Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler), ClusterName: "test",
+		Engines: []engine.Type{kv.Type, cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}, Audits: []audit.Type{},
+	})
+	go c.Run(t.Context())
+	s := &server{Core: c, root: "hvs.root-token-for-tests"}
+	ctx := t.Context()
+	if done, err := c.Initialized(ctx); err != nil {
+		t.Fatal(err)
+	} else if done {
+		if err := c.AutoUnseal(ctx); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if _, err := c.Init(ctx, core.InitRequest{RootToken: secret.Text(s.root)}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+type answer struct {
+	Status   int
+	Data     map[string]any `json:"data"`
+	Auth     map[string]any `json:"auth"`
+	Wrap     map[string]any `json:"wrap_info"`
+	Warnings []string       `json:"warnings"`
+	LeaseID  string         `json:"lease_id"`
+}
+
+func (s *server) ask(t testing.TB, op route.Op, path, tok, body string) (*answer, error) {
+	t.Helper()
+	return s.askWrapped(t, op, path, tok, body, 0)
+}
+
+func (s *server) askWrapped(t testing.TB, op route.Op, path, tok, body string, wrap time.Duration) (*answer, error) {
+	t.Helper()
+	p, err := route.ParsePath(path, op == route.List)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &route.Request{
+		ID: core.NewRequestID(), Op: op, Path: p, Token: secret.Text(tok), Body: []byte(body), Time: time.Now(),
+		Remote: netip.MustParseAddrPort("127.0.0.1:1"), WrapTTL: wrap,
+	}
+	if body != "" {
+		if err := wire.Check(r.Body, wire.DefaultLimits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := s.Handle(t.Context(), r)
+	if err != nil {
+		return nil, err
+	}
+	out := &answer{Status: got.Status}
+	if len(got.Body) > 0 {
+		if err := json.Unmarshal(got.Body, out); err != nil {
+			t.Fatalf("%s %s answered %s: %v", op, path, got.Body, err)
+		}
+	}
+	return out, nil
+}
+
+func (s *server) must(t testing.TB, op route.Op, path, tok, body string) *answer {
+	t.Helper()
+	a, err := s.ask(t, op, path, tok, body)
+	if err != nil {
+		t.Fatalf("%s %s: %v", op, path, err)
+	}
+	return a
+}
+
+func TestKVThroughCore(t *testing.T) {
+	st := memory.Open()
+	s := start(t, st)
+	s.must(t, route.Write, "sys/mounts/static", s.root, `{"type":"kv","options":{"version":"2"}}`)
+	s.must(t, route.Write, "static/data/stripe/production", s.root, `{"data":{"api_key":"sk_live_current"}}`)
+	s.must(t, route.Write, "static/data/stripe/production", s.root, `{"data":{"api_key":"sk_live_new"}}`)
+	a := s.must(t, route.Read, "static/data/stripe/production", s.root, "")
+	if got := a.Data["data"].(map[string]any)["api_key"]; got != "sk_live_new" {
+		t.Fatalf("read %v", a.Data)
+	}
+	// The same store under a new core: what was answered is there.
+	s2 := start(t, st)
+	a = s2.must(t, route.Read, "static/data/stripe/production", s.root, "")
+	if got := a.Data["metadata"].(map[string]any)["version"]; got != 2.0 {
+		t.Fatalf("after a restart: %v", a.Data)
+	}
+}
+
+func TestTokensAndPolicies(t *testing.T) {
+	s := start(t, memory.Open())
+	s.must(t, route.Write, "sys/policies/acl/dev", s.root, `{"policy":"path \"k/dev/*\" { capabilities = [\"create\",\"read\"] }"}`)
+	s.must(t, route.Write, "sys/mounts/k", s.root, `{"type":"kv"}`)
+	a := s.must(t, route.Write, "auth/token/create", s.root, `{"policies":["dev"],"ttl":"1h"}`)
+	dev := a.Auth["client_token"].(string)
+	s.must(t, route.Write, "k/dev/a", dev, `{"x":"1"}`)
+	s.must(t, route.Read, "k/dev/a", dev, "")
+	for _, refused := range []struct {
+		op   route.Op
+		path string
+		body string
+	}{{route.Write, "k/dev/a", `{"x":"2"}`}, {route.Read, "k/prod/a", ""}, {route.Read, "sys/mounts", ""}, {route.Write, "auth/token/create", `{}`}, {route.Delete, "k/dev/a", ""}} {
+		if _, err := s.ask(t, refused.op, refused.path, dev, refused.body); !fault.Is(err, fault.Denied) {
+			t.Errorf("%s %s with dev: %v, want denied", refused.op, refused.path, err)
+		}
+	}
+	s.must(t, route.Write, "auth/token/revoke", s.root, `{"token":"`+dev+`"}`)
+	if _, err := s.ask(t, route.Read, "k/dev/a", dev, ""); !fault.Is(err, fault.Denied) {
+		t.Errorf("a revoked token: %v, want denied", err)
+	}
+}
+
+func TestRevokingATree(t *testing.T) {
+	s := start(t, memory.Open())
+	s.must(t, route.Write, "sys/policies/acl/make", s.root, `{"policy":"path \"auth/token/*\" { capabilities = [\"create\",\"read\",\"update\",\"sudo\"] }"}`)
+	tok := s.root
+	var made []string
+	for range 5 {
+		a := s.must(t, route.Write, "auth/token/create", tok, `{"policies":["make"],"ttl":"1h"}`)
+		tok = a.Auth["client_token"].(string)
+		made = append(made, tok)
+	}
+	orphan := s.must(t, route.Write, "auth/token/create-orphan", made[4], `{"policies":["make"],"ttl":"1h"}`).Auth["client_token"].(string)
+	s.must(t, route.Write, "auth/token/revoke", s.root, `{"token":"`+made[1]+`"}`)
+	for i, m := range made {
+		_, err := s.ask(t, route.Read, "auth/token/lookup-self", m, "")
+		if want := i >= 1; want != fault.Is(err, fault.Denied) {
+			t.Errorf("token %d after revoking token 1: %v", i, err)
+		}
+	}
+	s.must(t, route.Read, "auth/token/lookup-self", orphan, "")
+}
+
+func TestWrapping(t *testing.T) {
+	s := start(t, memory.Open())
+	a, err := s.askWrapped(t, route.Write, "auth/token/create", s.root, `{"policies":["default"],"ttl":"1h"}`, time.Minute)
+	if err != nil || a.Wrap["token"] == nil || a.Auth != nil {
+		t.Fatalf("wrapped create = %+v, %v", a, err)
+	}
+	w := a.Wrap["token"].(string)
+	if _, err := s.ask(t, route.Read, "auth/token/lookup-self", w, ""); !fault.Is(err, fault.Denied) {
+		t.Errorf("a wrapping token used as another: %v, want denied", err)
+	}
+	got := s.must(t, route.Write, "sys/wrapping/unwrap", w, "")
+	if tok, _ := got.Auth["client_token"].(string); !strings.HasPrefix(tok, "hvs.") {
+		t.Fatalf("unwrapped %+v", got)
+	}
+	if _, err := s.ask(t, route.Write, "sys/wrapping/unwrap", w, ""); !fault.Is(err, fault.Invalid) {
+		t.Errorf("unwrapping twice: %v, want invalid", err)
+	}
+}
+
+func TestLastUse(t *testing.T) {
+	s := start(t, memory.Open())
+	a := s.must(t, route.Write, "auth/token/create", s.root, `{"policies":["default"],"ttl":"1h","num_uses":2}`)
+	tok := a.Auth["client_token"].(string)
+	for _, want := range []float64{1, -1} {
+		if got := s.must(t, route.Read, "auth/token/lookup-self", tok, "").Data["num_uses"]; got != want {
+			t.Errorf("num_uses = %v, want %v", got, want)
+		}
+	}
+	if _, err := s.ask(t, route.Read, "auth/token/lookup-self", tok, ""); !fault.Is(err, fault.Denied) {
+		t.Errorf("a third use: %v, want denied", err)
+	}
+}
+
+func TestSealing(t *testing.T) {
+	s := start(t, memory.Open())
+	s.must(t, route.Write, "sys/seal", s.root, "")
+	deadline := time.Now().Add(5 * time.Second)
+	for !s.Sealed() && time.Now().Before(deadline) {
+		if _, err := s.ask(t, route.Read, "sys/mounts", s.root, ""); fault.Is(err, fault.Sealed) {
+			break
+		}
+	}
+	if _, err := s.ask(t, route.Read, "sys/mounts", s.root, ""); !fault.Is(err, fault.Sealed) {
+		t.Fatalf("after sys/seal: %v, want sealed", err)
+	}
+	if err := s.AutoUnseal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.must(t, route.Read, "sys/mounts", s.root, "")
+}

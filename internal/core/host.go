@@ -1,0 +1,205 @@
+package core
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/audit"
+	"github.com/keyturn/keyturn/internal/auth"
+	"github.com/keyturn/keyturn/internal/core/mounts"
+	"github.com/keyturn/keyturn/internal/due"
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/lease"
+	"github.com/keyturn/keyturn/internal/mount"
+	"github.com/keyturn/keyturn/internal/policy"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/token"
+)
+
+// workKind is the kind of the due items of engines' own work: the id is
+// <kind>/<id>, the lane names the mount.
+const workKind = "work"
+
+const workLane = "work-"
+
+// host is what an engine is lent.
+func (h *house) host(e *mount.Entry) engine.Host {
+	uuid := e.UUID
+	return engine.Host{
+		Installation: h.barrier.Installation(),
+		Schedule: func(kind, id string, from, to time.Time) []storage.Op {
+			return due.Move(due.Item{Lane: workLane + uuid, Kind: workKind, ID: kind + "/" + id}, from, to)
+		},
+		Event:     h.event,
+		ClockHeld: h.held,
+		Password:  h.policies.Password,
+		LeaseCount: func(ctx context.Context, target string, limit int) (int, error) {
+			return h.leases.CountOf(ctx, due.Prefix+lease.Lane(uuid, target)+"/", limit)
+		},
+		Publish:   h.publish,
+		Published: h.published,
+		Audited: func(ctx context.Context, a engine.Automatic, act func(ctx context.Context) error) error {
+			m := audit.Mount{Class: mount.ClassSecret}
+			if o := h.mounts.Snapshot().ByUUID(uuid); o != nil {
+				now := o.Entry()
+				m = audit.Mount{Point: now.Path, Type: now.Type, Accessor: now.Accessor, Class: now.Class}
+			}
+			action := audit.Action{
+				ID: newRequestID(), Actor: audit.ActorRotation, Operation: a.Operation, Path: a.Path, Mount: m, Detail: audit.Detail(a.Detail),
+			}
+			return h.automatic(ctx, action, act)
+		},
+	}
+}
+
+// work gives a due item of an engine's own to it.
+func (h *house) work(ctx context.Context, it due.Item) error {
+	o := h.mounts.Snapshot().ByUUID(strings.TrimPrefix(it.Lane, workLane))
+	kind, id, _ := strings.Cut(it.ID, "/")
+	if o == nil || o.Worker == nil || !o.Entry().Gone.IsZero() {
+		_, err := h.view.Commit(ctx, storage.Remove(it.Key()))
+		return err
+	}
+	return o.Worker.Work(ctx, kind, id)
+}
+
+// target finds the versioned mount of a publication, and the path below it.
+func (h *house) target(path string) (*mounts.Open, string, error) {
+	o := h.mounts.Snapshot().Route(path)
+	if o == nil || o.Versioned == nil {
+		return nil, "", fault.New("core.publish", fault.Invalid, "field \"path\": %q is not below a versioned kv mount", path)
+	}
+	rest := strings.TrimPrefix(path, o.Entry().Path)
+	if rest == "" {
+		return nil, "", fault.New("core.publish", fault.Invalid, "field \"path\": name a secret below %q", path)
+	}
+	return o, rest, nil
+}
+
+// publish writes a rotated credential as the principal that configured its
+// key: the policies are evaluated now, not as they were then.
+func (h *house) publish(ctx context.Context, p engine.Publication) (int, error) {
+	o, rest, err := h.target(p.Path)
+	if err != nil {
+		return 0, err
+	}
+	if err := h.mayPublish(ctx, p.Policies, o.Entry().Path+"data/"+rest); err != nil {
+		return 0, err
+	}
+	e, version := o.Entry(), 0
+	a := audit.Action{
+		ID: newRequestID(), Actor: audit.ActorRotation, Operation: "update", Path: e.Path + "data/" + rest,
+		Mount:  audit.Mount{Point: e.Path, Type: e.Type, Accessor: e.Accessor, Class: e.Class},
+		Detail: audit.Detail{"turn": p.Turn, "key": p.Key, "step": "publish"},
+	}
+	err = h.automatic(ctx, a, func(ctx context.Context) error {
+		version, err = o.Versioned.Publish(ctx, rest, p)
+		return err
+	})
+	return version, err
+}
+
+func (h *house) mayPublish(ctx context.Context, names []string, path string) error {
+	set, err := h.policies.Set(ctx, names)
+	if err != nil {
+		return err
+	}
+	for _, op := range []policy.Operation{policy.Create, policy.Update} {
+		if d := set.Decide(policy.Query{Path: path, Op: op}); !d.Allowed {
+			return fault.New("core.publish", fault.Denied, "the policies %s of who configured the key do not allow to write %q; grant create and update, or configure the key anew as somebody who may", strings.Join(names, ", "), path)
+		}
+	}
+	return nil
+}
+
+func (h *house) published(ctx context.Context, p engine.Publication) (*engine.Published, error) {
+	o, rest, err := h.target(p.Path)
+	if err != nil {
+		return nil, err
+	}
+	return o.Versioned.Published(ctx, rest)
+}
+
+// authMount completes what a login method is given.
+func (h *house) authMount(m *auth.Mount) {
+	m.Tokens = h.tokens
+	m.Issue = func(ctx context.Context, r *route.Request, spec token.Entry, parent *token.Entry) (*route.Auth, error) {
+		return h.issueToken(ctx, r, m.Settings(), spec, parent)
+	}
+	m.CheckPolicies = checkPolicies
+	m.RevokeWait = func(ctx context.Context, id string) {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if err := h.leases.NowOwned(ctx, id, time.Now()); err != nil {
+			h.log.Warn("undoing the leases of a revoked token; the due loop goes on with it", "error", err)
+		}
+	}
+}
+
+// checkPolicies refuses names that are no policy names.
+func checkPolicies(names []string) ([]string, error) {
+	var out []string
+	for _, n := range names {
+		clean, err := policy.Name(n)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, clean)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// issueToken bounds a token's life by its mount and the system, and makes it.
+func (h *house) issueToken(ctx context.Context, r *route.Request, s auth.Settings, e token.Entry, parent *token.Entry) (*route.Auth, error) {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	e.Created, e.Path = now, string(r.Path)
+	root := slices.Contains(e.Policies, policy.Root)
+	if e.Period > 0 {
+		if e.Period > s.MaxTTL {
+			r.Warn("the period of %s is capped to %s, the maximum", e.Period, s.MaxTTL)
+			e.Period = s.MaxTTL
+		}
+		e.TTL = e.Period
+	}
+	if e.TTL == 0 && !root {
+		e.TTL = s.DefaultTTL
+	}
+	for _, limit := range []time.Duration{s.MaxTTL, e.ExplicitMax} {
+		if limit > 0 && e.TTL > limit {
+			r.Warn("the TTL of %s is capped to %s, the maximum", e.TTL, limit)
+			e.TTL = limit
+		}
+	}
+	if root && e.TTL == 0 && parent != nil && !parent.Expires.IsZero() {
+		return nil, fault.New("core.issueToken", fault.Invalid, "an expiring root token cannot create a root token that never expires; send a ttl")
+	}
+	if e.TTL > 0 {
+		e.Expires = now.Add(e.TTL)
+	} else {
+		e.Renewable = false
+	}
+	tok, made, err := h.tokens.Create(ctx, &e, parent)
+	if err != nil {
+		return nil, err
+	}
+	a := AuthOf(made)
+	a.ClientToken, a.TokenID = tok, made.ID
+	return a, nil
+}
+
+// AuthOf is the answer's auth block for a token, without the token.
+func AuthOf(e *token.Entry) *route.Auth {
+	kind := "service"
+	if e.Batch {
+		kind = "batch"
+	}
+	return &route.Auth{
+		Accessor: e.Accessor, Policies: e.Policies, TokenPolicies: e.Policies, Metadata: e.Meta, LeaseDuration: e.TTL,
+		Renewable: e.Renewable, EntityID: e.EntityID, TokenType: kind, Orphan: e.Orphan(), NumUses: max(e.Uses, 0),
+	}
+}

@@ -1,0 +1,336 @@
+package core
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/audit"
+	"github.com/keyturn/keyturn/internal/auth"
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/core/mounts"
+	"github.com/keyturn/keyturn/internal/core/policies"
+	"github.com/keyturn/keyturn/internal/core/sys"
+	"github.com/keyturn/keyturn/internal/core/wrapping"
+	"github.com/keyturn/keyturn/internal/due"
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/lease"
+	"github.com/keyturn/keyturn/internal/mount"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/token"
+)
+
+// house is all that exists while the server is unsealed. It is made by
+// openHouse and lives as long as one call of Core.unsealed.
+type house struct {
+	cfg      Config
+	log      *slog.Logger
+	barrier  *barrier.Barrier
+	view     *barrier.View // absolute keys
+	broker   *audit.Broker
+	audit    *auditor
+	devices  *devices
+	policies *policies.Manager
+	tokens   *token.Store
+	leases   *lease.Manager
+	wrapping *wrapping.Store
+	mounts   *mounts.Manager
+	loop     *due.Loop
+	clock    *clock
+	lateness *lateness
+	// scope returns a context that ends with the unsealed scope.
+	scope func() (context.Context, context.CancelFunc)
+	// sealNow asks Core.unsealed to end; sealAsked is set by sys/seal, whose
+	// answer goes out first.
+	sealNow   func()
+	sealAsked atomic.Bool
+}
+
+// openHouse opens the barrier with the root key and everything above it. Its
+// cost does not grow with what is stored, but for the mounts and the policies.
+func openHouse(ctx context.Context, cfg Config, rootKey secret.Value) (*house, error) {
+	b, err := barrier.Open(ctx, cfg.Store, rootKey)
+	if err != nil {
+		return nil, err
+	}
+	h := &house{cfg: cfg, log: cfg.Log, barrier: b, view: b.View(""), lateness: newLateness()}
+	h.scope = func() (context.Context, context.CancelFunc) { return context.WithCancel(ctx) }
+	if err := h.open(ctx); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return h, nil
+}
+
+func (h *house) open(ctx context.Context) error {
+	folder := ""
+	if len(h.cfg.RefusedFolders) > 0 {
+		folder = h.cfg.RefusedFolders[0]
+	}
+	h.broker = audit.NewBroker(audit.Options{StorageDir: folder, Log: h.log})
+	h.audit = &auditor{broker: h.broker}
+	h.devices = &devices{view: h.view, broker: h.broker, types: h.cfg.Audits}
+	h.policies = policies.New(h.barrier)
+	h.tokens = token.NewStore(token.Config{
+		Barrier: h.barrier,
+		Due: func(id string, from, to time.Time) []storage.Op {
+			return due.Move(due.Item{Lane: "token", Kind: token.DueKind, ID: id}, from, to)
+		},
+		EndLeases: func(ctx context.Context, id string) error { return h.leases.EndOwned(ctx, id, time.Now()) },
+		Forget:    h.forgetToken,
+	})
+	h.leases = lease.NewManager(lease.Config{
+		Barrier: h.barrier,
+		Due: func(lane, id string, from, to time.Time) []storage.Op {
+			return due.Move(due.Item{Lane: lane, Kind: lease.DueKind, ID: id}, from, to)
+		},
+		Undo:  h.undoAudited,
+		Renew: h.renew,
+		Event: func(kind string, l *lease.Lease) []storage.Op {
+			return []storage.Op{h.event(kind, map[string]string{"lease_id": l.ID})}
+		},
+	})
+	h.wrapping = wrapping.New(h.barrier, h.tokens)
+	h.loop = due.NewLoop(due.Config{Store: h.view, Handle: h.handleDue, Held: h.held, Late: h.lateness.observe, Log: h.log})
+	var err error
+	if h.clock, err = openClock(ctx, h.view, h.cfg.Boot); err != nil {
+		return err
+	}
+	if err := h.devices.restore(ctx, h.log); err != nil {
+		return err
+	}
+	if err := h.policies.Ensure(ctx); err != nil {
+		return err
+	}
+	return h.openMounts(ctx)
+}
+
+// builtin are the mounts that every server has.
+var builtin = []mount.Entry{
+	{Path: "sys/", Class: mount.ClassSecret, Type: "system", Description: "system endpoints used for control, policy and debugging"},
+	{Path: "cubbyhole/", Class: mount.ClassSecret, Type: "cubbyhole", Description: "per-token private secret storage", Local: true},
+	{Path: "auth/token/", Class: mount.ClassAuth, Type: "token", Description: "token based credentials"},
+}
+
+func (h *house) openMounts(ctx context.Context) error {
+	var err error
+	h.mounts, err = mounts.Load(ctx, mounts.Config{
+		Barrier: h.barrier, Engines: h.cfg.Engines, Auths: h.cfg.Auths, Log: h.log,
+		DefaultTTL: h.cfg.DefaultTTL, MaxTTL: h.cfg.MaxTTL,
+		Host: h.host, AuthMount: h.authMount, System: h.system,
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range builtin {
+		if err := h.mounts.EnsureBuiltin(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *house) system() []route.Route {
+	return sys.Routes(sys.Config{
+		Mounts: func() *mounts.Manager { return h.mounts }, Policies: h.policies, Tokens: h.tokens, Leases: h.leases,
+		Wrapping: h.wrapping, Devices: h.devices, RenewLease: h.renewLease, StartJob: h.startJob, JobStatus: h.jobStatus,
+		Seal: func() { h.sealAsked.Store(true) }, RotateKey: h.barrier.Rotate, Metrics: h.cfg.Metrics,
+	})
+}
+
+// run does the house's background work until ctx ends.
+func (h *house) run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, work := range []func(context.Context) error{h.loop.Run, h.tokens.Follow, h.tick} {
+		wg.Go(func() {
+			if err := work(ctx); err != nil && ctx.Err() == nil {
+				h.log.Error("background work ended", "error", err)
+			}
+		})
+	}
+	wg.Wait()
+	return ctx.Err()
+}
+
+// close drops the keys. What still hangs can commit no more.
+func (h *house) close() {
+	h.mounts.Close()
+	h.broker.Close()
+	h.barrier.Close()
+}
+
+// tick does the small work of each second: the clock, owed audit entries,
+// counts, old events.
+func (h *house) tick(ctx context.Context) error {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+		}
+		if was, is := h.clock.check(time.Now()); was != is {
+			h.log.Warn("the clock's trust has changed; while it is held, nothing is revoked or turned", "held", is)
+		}
+		for _, step := range []func(context.Context) error{h.payOwed, h.saveCounts} {
+			if err := step(ctx); err != nil && ctx.Err() == nil {
+				h.log.Warn("the work of each second", "error", err)
+			}
+		}
+		if n%60 == 59 {
+			if err := h.trimEvents(ctx); err != nil && ctx.Err() == nil {
+				h.log.Warn("trimming old events", "error", err)
+			}
+		}
+	}
+}
+
+func (h *house) held() bool { return h.clock.held() }
+
+// handleDue does one item of the due index.
+func (h *house) handleDue(ctx context.Context, it due.Item) due.Outcome {
+	var err error
+	stray := []storage.Op{storage.Remove(it.Key())}
+	switch it.Kind {
+	case lease.DueKind:
+		err = h.leases.Step(ctx, it.ID, time.Now(), it.At, stray)
+	case token.DueKind:
+		err = h.expireToken(ctx, it, stray)
+	case jobKind:
+		err = h.runJob(ctx, it.ID, false)
+	case workKind:
+		err = h.work(ctx, it)
+	default:
+		_, err = h.view.Commit(ctx, stray...)
+	}
+	switch {
+	case err == nil:
+		return due.Handled
+	case ctx.Err() != nil:
+		return due.StoreFailed
+	}
+	h.log.Warn("due work failed; it is tried again", "kind", it.Kind, "id", it.ID, "error", err)
+	if it.Kind == lease.DueKind && !fault.Is(err, fault.Unavailable) && !fault.Is(err, fault.Sealed) {
+		return due.TargetFailed
+	}
+	return due.StoreFailed
+}
+
+func (h *house) expireToken(ctx context.Context, it due.Item, stray []storage.Op) error {
+	a := audit.Expiry(newRequestID(), "auth/token/", audit.Mount{Point: "auth/token/", Type: "token", Class: mount.ClassAuth})
+	return h.taking(ctx, a, func(ctx context.Context) error {
+		return h.tokens.Expire(ctx, it.ID, time.Now(), stray)
+	})
+}
+
+// undoAudited surrounds an undo with its two lines.
+func (h *house) undoAudited(ctx context.Context, l *lease.Lease) (again time.Time, note string, err error) {
+	err = h.taking(ctx, h.expiry(l), func(ctx context.Context) error {
+		again, note, err = h.undo(ctx, l)
+		return err
+	})
+	return again, note, err
+}
+
+// forgetToken drops what belonged to a token alone: its cubbyhole and what was wrapped in it.
+func (h *house) forgetToken(ctx context.Context, id string) error {
+	if err := h.wrapping.Forget(ctx, id); err != nil {
+		return err
+	}
+	e := h.mounts.Snapshot().Table.At("cubbyhole/")
+	if e == nil {
+		return nil
+	}
+	prefix := "mount/" + e.UUID + "/c/" + id + "/"
+	return h.removeBelow(ctx, prefix)
+}
+
+func (h *house) removeBelow(ctx context.Context, prefix string) error {
+	for {
+		var ops []storage.Op
+		for row, err := range h.view.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+			if err != nil {
+				return err
+			}
+			if ops = append(ops, storage.Remove(row.Key)); len(ops) == storage.MaxOps {
+				break
+			}
+		}
+		if len(ops) == 0 {
+			return nil
+		}
+		if _, err := h.view.Commit(ctx, ops...); err != nil {
+			return err
+		}
+	}
+}
+
+// event is the operation that records an event for users.
+func (h *house) event(kind string, data map[string]string) storage.Op {
+	b, _ := json.Marshal(struct { // strings always encode
+		Kind string            `json:"kind"`
+		At   time.Time         `json:"at"`
+		Data map[string]string `json:"data"`
+	}{kind, time.Now().UTC(), data})
+	return storage.Append(eventPrefix, b)
+}
+
+const eventPrefix = "event/"
+
+// eventHorizon is how many commits back events are kept: at a few hundred
+// bytes each at most some 60 MiB.
+const eventHorizon = 200_000
+
+func (h *house) trimEvents(ctx context.Context) error {
+	newest := storage.Version(0)
+	row, err := h.view.Get(ctx, countKey)
+	if err != nil || row.Version <= eventHorizon {
+		return err
+	}
+	newest = row.Version
+	end := storage.StampedKey(eventPrefix, newest-eventHorizon)
+	for {
+		var ops []storage.Op
+		for e, err := range h.view.Scan(ctx, eventPrefix, end) {
+			if err != nil {
+				return err
+			}
+			if ops = append(ops, storage.Remove(e.Key)); len(ops) == storage.MaxOps {
+				break
+			}
+		}
+		if len(ops) == 0 {
+			return nil
+		}
+		if _, err := h.view.Commit(ctx, ops...); err != nil {
+			return err
+		}
+	}
+}
+
+func newRequestID() string { return mounts.NewUUID() }
+
+// NewRequestID is a fresh id for a request: a random UUID.
+func NewRequestID() string { return newRequestID() }
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return b
+}
+
+func randomHex(n int) string { return hex.EncodeToString(randomBytes(n)) }
+
+var (
+	_ engine.Engine
+	_ auth.Method
+)

@@ -1,0 +1,261 @@
+// Package policies is the part of core that stores policies and keeps them
+// compiled: once for each set of names that tokens hold.
+//
+//	core/policy/<name>           an ACL policy
+//	core/password-policy/<name>  a password policy
+//
+// A compiled set is dropped when any policy changes; names that have no policy
+// grant nothing.
+package policies
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/policy"
+	"github.com/keyturn/keyturn/internal/policy/password"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Prefixes of the keys.
+const (
+	aclPrefix      = "core/policy/"
+	passwordPrefix = "core/password-policy/"
+)
+
+// maxSets bounds the compiled sets that are kept; past it all are dropped.
+const maxSets = 4096
+
+// A Record is a stored policy.
+type Record struct {
+	Name     string    `json:"-"`
+	Text     string    `json:"text"`
+	Version  int       `json:"version"`
+	Modified time.Time `json:"modified"`
+}
+
+// A Manager stores and compiles policies. Safe for concurrent use.
+type Manager struct {
+	view *barrier.View
+
+	mu   sync.RWMutex
+	gen  uint64 // counts changes: a set compiled across one is not kept
+	sets map[string]*policy.Set
+}
+
+// New returns a manager.
+func New(b *barrier.Barrier) *Manager { return &Manager{view: b.View("")} }
+
+// Ensure writes the default policy where there is none.
+func (m *Manager) Ensure(ctx context.Context) error {
+	row, err := m.view.Get(ctx, aclPrefix+"default")
+	if err != nil || row.Version != 0 {
+		return err
+	}
+	return m.Write(ctx, "default", policy.DefaultText)
+}
+
+// Set returns the compiled set of the named policies.
+func (m *Manager) Set(ctx context.Context, names []string) (*policy.Set, error) {
+	id := strings.Join(names, ",")
+	m.mu.RLock()
+	set, gen := m.sets[id], m.gen
+	m.mu.RUnlock()
+	if set != nil {
+		return set, nil
+	}
+	var ps []*policy.Policy
+	for _, name := range names {
+		if name == policy.Root {
+			ps = append(ps, policy.RootPolicy())
+			continue
+		}
+		rec, err := m.Read(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if rec == nil {
+			continue
+		}
+		p, err := policy.Parse(name, rec.Text)
+		if err != nil {
+			return nil, fault.Wrap("policies.Set", fault.Internal, err)
+		}
+		ps = append(ps, p)
+	}
+	set = policy.Compile(ps)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.gen == gen {
+		if m.sets == nil || len(m.sets) >= maxSets {
+			m.sets = map[string]*policy.Set{}
+		}
+		m.sets[id] = set
+	}
+	return set, nil
+}
+
+func (m *Manager) changed() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gen++
+	m.sets = nil
+}
+
+// Read returns a policy, nil where there is none. The root policy has no text.
+func (m *Manager) Read(ctx context.Context, name string) (*Record, error) {
+	clean, err := policy.Name(name)
+	if err != nil {
+		return nil, nil // such a name cannot have been written
+	}
+	if clean == policy.Root {
+		return &Record{Name: clean}, nil
+	}
+	row, err := m.view.Get(ctx, aclPrefix+clean)
+	if err != nil || row.Version == 0 {
+		return nil, err
+	}
+	rec := &Record{Name: clean}
+	if err := json.Unmarshal(row.Value, rec); err != nil {
+		return nil, fault.Wrap("policies.Read", fault.Internal, err)
+	}
+	return rec, nil
+}
+
+// Write checks and stores a policy.
+func (m *Manager) Write(ctx context.Context, name, text string) error {
+	clean, err := policy.Name(name)
+	if err != nil {
+		return err
+	}
+	if clean == policy.Root {
+		return fault.New("policies.Write", fault.Invalid, "the policy \"root\" cannot be changed")
+	}
+	if _, err := policy.Parse(clean, text); err != nil {
+		return err
+	}
+	for range 8 {
+		row, err := m.view.Get(ctx, aclPrefix+clean)
+		if err != nil {
+			return err
+		}
+		rec := Record{Text: text, Version: 1, Modified: time.Now().UTC()}
+		if row.Version != 0 {
+			var old Record
+			if err := json.Unmarshal(row.Value, &old); err == nil {
+				rec.Version = old.Version + 1
+			}
+		}
+		b, err := json.Marshal(rec)
+		if err != nil {
+			return fault.Wrap("policies.Write", fault.Internal, err)
+		}
+		_, err = m.view.Commit(ctx, storage.Set(aclPrefix+clean, b).If(row.Version))
+		m.changed()
+		if !fault.Is(err, fault.Conflict) {
+			return err
+		}
+	}
+	return fault.New("policies.Write", fault.Unavailable, "the policy is being written by many requests at once; try again")
+}
+
+// Delete removes a policy; one that is not there is success.
+func (m *Manager) Delete(ctx context.Context, name string) error {
+	clean, err := policy.Name(name)
+	if err != nil {
+		return err
+	}
+	if clean == policy.Root || clean == "default" {
+		return fault.New("policies.Delete", fault.Invalid, "the policy %q cannot be deleted", clean)
+	}
+	_, err = m.view.Commit(ctx, storage.Remove(aclPrefix+clean))
+	m.changed()
+	return err
+}
+
+// List returns the names of all policies, root among them, sorted.
+func (m *Manager) List(ctx context.Context) ([]string, error) {
+	names, err := m.names(ctx, aclPrefix)
+	names = append(names, policy.Root)
+	slices.Sort(names)
+	return names, err
+}
+
+func (m *Manager) names(ctx context.Context, prefix string) ([]string, error) {
+	var names []string
+	for row, err := range m.view.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, strings.TrimPrefix(row.Key, prefix))
+	}
+	return names, nil
+}
+
+// ListPassword returns the names of the password policies.
+func (m *Manager) ListPassword(ctx context.Context) ([]string, error) {
+	return m.names(ctx, passwordPrefix)
+}
+
+// ReadPassword returns the text of a password policy, "" where there is none.
+func (m *Manager) ReadPassword(ctx context.Context, name string) (string, error) {
+	clean, err := policy.Name(name)
+	if err != nil {
+		return "", nil
+	}
+	row, err := m.view.Get(ctx, passwordPrefix+clean)
+	return string(row.Value), err
+}
+
+// WritePassword checks a password policy, by generating with it, and stores it.
+func (m *Manager) WritePassword(ctx context.Context, name, text string) error {
+	clean, err := policy.Name(name)
+	if err != nil {
+		return err
+	}
+	p, err := password.Parse(text)
+	if err != nil {
+		return err
+	}
+	if _, err := p.Generate(); err != nil {
+		return err
+	}
+	_, err = m.view.Commit(ctx, storage.Set(passwordPrefix+clean, []byte(text)))
+	return err
+}
+
+// DeletePassword removes a password policy; one that is not there is success.
+func (m *Manager) DeletePassword(ctx context.Context, name string) error {
+	clean, err := policy.Name(name)
+	if err != nil {
+		return err
+	}
+	_, err = m.view.Commit(ctx, storage.Remove(passwordPrefix+clean))
+	return err
+}
+
+// Password generates by a named policy; "" is the default one.
+func (m *Manager) Password(ctx context.Context, name string) (secret.Value, error) {
+	if name == "" {
+		return password.Default().Generate()
+	}
+	text, err := m.ReadPassword(ctx, name)
+	if err != nil {
+		return secret.Value{}, err
+	}
+	if text == "" {
+		return secret.Value{}, fault.New("policies.Password", fault.NotFound, "there is no password policy %q", name)
+	}
+	p, err := password.Parse(text)
+	if err != nil {
+		return secret.Value{}, err
+	}
+	return p.Generate()
+}

@@ -1,0 +1,215 @@
+package core
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/mount"
+	"github.com/keyturn/keyturn/internal/policy"
+	"github.com/keyturn/keyturn/internal/seal"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/token"
+)
+
+// A Health is how the server is, for those who balance load.
+type Health struct {
+	Initialized bool
+	Sealed      bool
+	ClusterName string
+	ClusterID   string // "" while sealed
+	Now         time.Time
+}
+
+// Health answers without a token, sealed or not.
+func (c *Core) Health(ctx context.Context) (Health, error) {
+	initialized, err := c.Initialized(ctx)
+	h := Health{Initialized: initialized, Sealed: true, Now: time.Now().UTC()}
+	if house := c.house.Load(); house != nil {
+		h.Sealed, h.ClusterName, h.ClusterID = false, c.cfg.ClusterName, house.barrier.Installation()
+	}
+	return h, err
+}
+
+// A SealStatus is how unsealing stands.
+type SealStatus struct {
+	seal.Status
+	Initialized bool
+	Sealed      bool
+	AutoUnseals bool // the seal needs no people
+	StorageName string
+	ClusterName string
+	ClusterID   string
+}
+
+// SealStatus answers without a token.
+func (c *Core) SealStatus(ctx context.Context) (SealStatus, error) {
+	r, err := c.record(ctx)
+	if err != nil {
+		return SealStatus{}, err
+	}
+	h, err := c.Health(ctx)
+	if err != nil {
+		return SealStatus{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return SealStatus{
+		Status: c.progress.Status(c.cfg.Seal, r), Initialized: h.Initialized, Sealed: h.Sealed, AutoUnseals: !c.cfg.Seal.Splits(),
+		StorageName: c.cfg.StorageName, ClusterName: h.ClusterName, ClusterID: h.ClusterID,
+	}, nil
+}
+
+// Initialized reports whether the store has a key ring.
+func (c *Core) Initialized(ctx context.Context) (bool, error) {
+	return barrier.Initialized(ctx, c.cfg.Store)
+}
+
+// record reads the seal record; nil where the server is not initialized.
+func (c *Core) record(ctx context.Context) (*seal.Record, error) {
+	e, err := c.cfg.Store.Get(ctx, seal.RecordKey)
+	if err != nil {
+		return nil, fault.Wrap("core.record", fault.Unavailable, err)
+	}
+	if e.Version == 0 {
+		return nil, nil
+	}
+	return seal.Decode(e.Value)
+}
+
+// An InitRequest says how to initialize.
+type InitRequest struct {
+	Split seal.Split
+	// RootToken is the first root token; empty: a random one is made.
+	RootToken secret.Value
+	// Mounts are made besides the built-in ones: Path without a class prefix.
+	Mounts []mount.Entry
+}
+
+// An InitResult is shown once and kept nowhere.
+type InitResult struct {
+	Shares    []secret.Value
+	RootToken secret.Value
+}
+
+// Init makes a new installation: its root key, key ring, built-in mounts and
+// first root token. With a seal that people open it is sealed again
+// afterwards; the others stay unsealed.
+func (c *Core) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
+	if done, err := c.Initialized(ctx); err != nil || done {
+		if done {
+			err = fault.New("core.Init", fault.Invalid, "the server is already initialized")
+		}
+		return nil, err
+	}
+	root, shares, rec, err := seal.Initialize(ctx, c.cfg.Seal, req.Split)
+	if err != nil {
+		return nil, err
+	}
+	b, err := rec.Encode()
+	if err != nil {
+		return nil, err
+	}
+	if err := barrier.Initialize(ctx, c.cfg.Store, root, storage.Set(seal.RecordKey, b)); err != nil {
+		return nil, err
+	}
+	if err := c.command(ctx, root); err != nil {
+		return nil, err
+	}
+	tok, err := c.furnish(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	if c.cfg.Seal.Splits() {
+		if err := c.Seal(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return &InitResult{Shares: shares, RootToken: tok}, nil
+}
+
+// furnish makes the first root token and mounts of a new installation.
+func (c *Core) furnish(ctx context.Context, req InitRequest) (secret.Value, error) {
+	h := c.house.Load()
+	if h == nil {
+		return secret.Value{}, errSealed()
+	}
+	for _, t := range c.cfg.Engines {
+		if t.Name == "rotation" {
+			req.Mounts = append(req.Mounts, mount.Entry{Class: mount.ClassSecret, Path: "rotation", Type: "rotation", Description: "turns keys of third parties"})
+		}
+	}
+	for _, e := range req.Mounts {
+		if _, err := h.mounts.Enable(ctx, e); err != nil {
+			return secret.Value{}, err
+		}
+	}
+	e := &token.Entry{Policies: []string{policy.Root}, Path: "auth/token/root", DisplayName: "root", Created: time.Now().UTC()}
+	tok := req.RootToken
+	if tok.Empty() {
+		tok = secret.Text(token.ServicePrefix + token.Random(32))
+	}
+	made, _, err := h.tokens.CreateAs(ctx, tok, e, nil)
+	return made, err
+}
+
+// Unseal takes one key share. With the last one that is needed the server
+// opens; until then the status tells how many are there.
+func (c *Core) Unseal(ctx context.Context, share secret.Value, reset bool) (SealStatus, error) {
+	if reset {
+		c.mu.Lock()
+		c.progress.Reset()
+		c.mu.Unlock()
+		return c.SealStatus(ctx)
+	}
+	r, err := c.record(ctx)
+	if err != nil {
+		return SealStatus{}, err
+	}
+	if r == nil {
+		return SealStatus{}, fault.New("core.Unseal", fault.Invalid, "the server is not initialized; run `keyturn operator init`")
+	}
+	if !c.Sealed() {
+		return c.SealStatus(ctx)
+	}
+	c.mu.Lock()
+	root, err := c.progress.Give(ctx, c.cfg.Seal, r, share)
+	c.mu.Unlock()
+	if err != nil {
+		return SealStatus{}, err
+	}
+	if !root.Empty() {
+		if err := c.command(ctx, root); err != nil {
+			return SealStatus{}, err
+		}
+	}
+	return c.SealStatus(ctx)
+}
+
+// AutoUnseal opens a server whose seal needs no people. It does nothing where
+// the server is not initialized, or people are needed.
+func (c *Core) AutoUnseal(ctx context.Context) error {
+	r, err := c.record(ctx)
+	if err != nil || r == nil || c.cfg.Seal.Splits() {
+		return err
+	}
+	root, renewed, err := seal.Unseal(ctx, c.cfg.Seal, r)
+	if err != nil {
+		return err
+	}
+	if renewed != nil {
+		b, err := renewed.Encode()
+		if err != nil {
+			return err
+		}
+		if _, err := c.cfg.Store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Set(seal.RecordKey, b)}}); err != nil {
+			c.cfg.Log.Warn("wrapping the root key with the seal's current key; it is tried again at the next start", "error", err)
+		}
+	}
+	return c.command(ctx, root)
+}
+
+// Seal ends the unsealed scope, and returns when the keys are dropped.
+func (c *Core) Seal(ctx context.Context) error { return c.command(ctx, secret.Value{}) }

@@ -1,0 +1,190 @@
+package sys
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/lease"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+func parseTTL(field, text string) (time.Duration, error) {
+	d, err := wire.ParseDuration(text)
+	if err != nil {
+		return 0, fault.New("sys.parseTTL", fault.Invalid, "field %q: %s", field, err)
+	}
+	return d, nil
+}
+
+func (a *api) leaseRoutes() []route.Route {
+	out := []route.Route{
+		route.On(route.Write, "leases/lookup", a.lookupLease).WithHelp("Look a lease up."),
+		route.On(route.List, "leases/lookup/{prefix...}", a.listLeases).WithSudo().WithHelp("List leases by prefix."),
+		route.On(route.Read, "leases/count", a.countLeases).WithHelp("Count leases."),
+		route.On(route.Write, "leases/tidy", a.tidyLeases).WithSudo().WithHelp("Accepted, and needless: the index cannot go stale."),
+		route.On(route.Write, "leases/revoke-prefix/{prefix...}", a.revokePrefix).WithSudo().WithHelp("Revoke all leases below a prefix."),
+		route.On(route.Write, "leases/revoke-force/{prefix...}", a.revokeForce).WithSudo().WithHelp("Forget leases below a prefix, whether undone or not."),
+		route.On(route.Write, "revoke-prefix/{prefix...}", a.revokePrefix).WithSudo(),
+		route.On(route.Write, "revoke-force/{prefix...}", a.revokeForce).WithSudo(),
+	}
+	for _, base := range []string{"leases/", ""} {
+		out = append(out,
+			route.On(route.Write, base+"renew", a.renewLease).WithHelp("Renew a lease."),
+			route.On(route.Write, base+"renew/{id...}", a.renewLease),
+			route.On(route.Write, base+"revoke", a.revokeLease).WithHelp("Revoke a lease."),
+			route.On(route.Write, base+"revoke/{id...}", a.revokeLease),
+		)
+	}
+	return out
+}
+
+type leaseIn struct {
+	ID        string        `json:"lease_id"`
+	URLID     string        `json:"url_lease_id"`
+	Increment time.Duration `json:"increment"`
+	Sync      bool          `json:"sync"`
+}
+
+// id is the lease that the body or the path names.
+func (in *leaseIn) id(r *route.Request) (string, error) {
+	id := in.ID
+	if id == "" {
+		id = r.Param("id")
+	}
+	if id == "" {
+		return "", fault.New("sys.lease", fault.Invalid, "field \"lease_id\": say which lease")
+	}
+	return strings.Trim(id, "/"), nil
+}
+
+type leaseOut struct {
+	ExpireTime  time.Time  `json:"expire_time"`
+	ID          string     `json:"id"`
+	IssueTime   time.Time  `json:"issue_time"`
+	LastRenewal *time.Time `json:"last_renewal"`
+	Renewable   bool       `json:"renewable"`
+	TTL         int64      `json:"ttl"`
+	State       string     `json:"state,omitempty"`
+	Tries       int        `json:"revoke_tries,omitempty"`
+	Error       string     `json:"revoke_error,omitempty"`
+	Failing     *time.Time `json:"revoke_failing_since,omitempty"`
+	NextTry     *time.Time `json:"revoke_next_try,omitempty"`
+	Note        string     `json:"note,omitempty"`
+}
+
+func (a *api) lookupLease(ctx context.Context, r *route.Request, in leaseIn) (*leaseOut, error) {
+	id, err := in.id(r)
+	if err != nil {
+		return nil, err
+	}
+	l, err := a.Leases.Lookup(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	out := &leaseOut{
+		ExpireTime: l.Expires, ID: l.ID, IssueTime: l.Issued, Renewable: l.Renewable && l.State == lease.Granted,
+		TTL: int64(l.TTL(now).Round(time.Second) / time.Second), Note: l.Note,
+	}
+	if !l.Renewed.IsZero() {
+		out.LastRenewal = &l.Renewed
+	}
+	switch l.State {
+	case lease.Reserved:
+		out.State = "creating"
+	case lease.Ending:
+		out.State, out.TTL, out.Tries, out.Error = "revoking", 0, l.Tries, l.Error
+		if !l.Failing.IsZero() {
+			out.Failing, out.NextTry = &l.Failing, &l.Due
+		}
+	}
+	return out, nil
+}
+
+type prefixIn struct {
+	Prefix string `path:"prefix"`
+	After  string `json:"after"`
+	Limit  int    `json:"limit"`
+	Sync   bool   `json:"sync"`
+}
+
+func (in *prefixIn) folder() string {
+	if p := strings.Trim(in.Prefix, "/"); p != "" {
+		return p + "/"
+	}
+	return ""
+}
+
+func (a *api) listLeases(ctx context.Context, _ *route.Request, in prefixIn) (route.Keys, error) {
+	names, err := a.Leases.List(ctx, in.folder(), in.After, in.Limit)
+	return route.Keys{Keys: names}, err
+}
+
+func (a *api) renewLease(ctx context.Context, r *route.Request, in leaseIn) (*route.Leasing, error) {
+	id, err := in.id(r)
+	if err != nil {
+		return nil, err
+	}
+	l, warnings, err := a.RenewLease(ctx, id, in.Increment)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		r.Warn("%s", w)
+	}
+	return &route.Leasing{ID: l.ID, TTL: time.Until(l.Expires).Round(time.Second), Renewable: l.Renewable}, nil
+}
+
+func (a *api) revokeLease(ctx context.Context, r *route.Request, in leaseIn) (route.None, error) {
+	id, err := in.id(r)
+	if err != nil {
+		return route.None{}, err
+	}
+	if err := a.Leases.End(ctx, id, false, time.Now()); err != nil {
+		return route.None{}, err
+	}
+	if in.Sync {
+		return route.None{}, a.Leases.Now(ctx, id, time.Now())
+	}
+	return route.None{}, nil
+}
+
+func (a *api) revokePrefix(ctx context.Context, _ *route.Request, in prefixIn) (route.None, error) {
+	_, err := a.StartJob(ctx, Job{Kind: "revoke-prefix", Prefix: in.folder()}, in.Sync)
+	return route.None{}, err
+}
+
+func (a *api) revokeForce(ctx context.Context, r *route.Request, in prefixIn) (route.None, error) {
+	r.Warn("what these leases created is left behind where its undo fails; find it by its name at the target")
+	_, err := a.StartJob(ctx, Job{Kind: "revoke-prefix", Prefix: in.folder(), Force: true}, true)
+	return route.None{}, err
+}
+
+func (a *api) tidyLeases(_ context.Context, r *route.Request, _ route.None) (route.None, error) {
+	r.SetStatus(202)
+	r.Warn("there is nothing to tidy: each lease and its index entries are one commit")
+	return route.None{}, nil
+}
+
+type countIn struct {
+	Type string `json:"type"`
+}
+
+type countOut struct {
+	LeaseCount int64            `json:"lease_count"`
+	Counts     map[string]int64 `json:"counts"`
+}
+
+func (a *api) countLeases(_ context.Context, _ *route.Request, in countIn) (*countOut, error) {
+	if in.Type != "" && !slices.Contains([]string{"irrevocable", "all"}, in.Type) {
+		return nil, fault.New("sys.countLeases", fault.Invalid, "parameter \"type\" must be \"irrevocable\" or \"all\", not %q", in.Type)
+	}
+	if in.Type == "irrevocable" { // none ever is: undo is tried for ever
+		return &countOut{Counts: map[string]int64{}}, nil
+	}
+	return &countOut{LeaseCount: a.Leases.Stats.Live.Load(), Counts: map[string]int64{}}, nil
+}

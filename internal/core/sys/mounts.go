@@ -1,0 +1,369 @@
+package sys
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/core/mounts"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/mount"
+	"github.com/keyturn/keyturn/internal/policy"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+func (a *api) mountRoutes() []route.Route {
+	var out []route.Route
+	for _, class := range []string{mount.ClassSecret, mount.ClassAuth} {
+		base := map[string]string{mount.ClassSecret: "mounts", mount.ClassAuth: "auth"}[class]
+		c := mountAPI{a, class}
+		out = append(out,
+			route.On(route.Read, base, c.list).WithHelp("List what is mounted."),
+			route.On(route.Read, base+"/{path...}", c.read).WithHelp("Read a mount, or with /tune its settings."),
+			route.On(route.Write, base+"/{path...}", c.write).WithHelp("Mount an engine, or with /tune change its settings."),
+			route.On(route.Delete, base+"/{path...}", c.disable).WithHelp("Disable a mount; its leases are undone."),
+		)
+	}
+	return append(out,
+		route.On(route.Write, "remount", a.remount).WithSudo().WithHelp("Move a mount to another path."),
+		route.On(route.Read, "remount/status/{id}", a.remountStatus).WithHelp("How a move stands."),
+		route.On(route.Read, "internal/ui/mounts", a.uiMounts).WithHelp("The mounts that the caller may see."),
+		route.On(route.Read, "internal/ui/mounts/{path...}", a.uiMount).WithHelp("The mount that serves a path."),
+		route.On(route.Read, "internal/ui/resultant-acl", a.resultantACL).WithHelp("What the caller may do."),
+	)
+}
+
+// mountAPI serves sys/mounts or sys/auth.
+type mountAPI struct {
+	*api
+	class string
+}
+
+// configOut is the "config" of a mount.
+type configOut struct {
+	DefaultTTL         time.Duration `json:"default_lease_ttl"`
+	MaxTTL             time.Duration `json:"max_lease_ttl"`
+	ForceNoCache       bool          `json:"force_no_cache"`
+	AuditRequestKeys   []string      `json:"audit_non_hmac_request_keys,omitempty"`
+	AuditResponseKeys  []string      `json:"audit_non_hmac_response_keys,omitempty"`
+	ListingVisibility  string        `json:"listing_visibility,omitempty"`
+	PassthroughHeaders []string      `json:"passthrough_request_headers,omitempty"`
+	ResponseHeaders    []string      `json:"allowed_response_headers,omitempty"`
+	TokenType          string        `json:"token_type,omitempty"`
+}
+
+// mountOut is one mount in answers. None of it is secret.
+type mountOut struct {
+	Accessor              string            `json:"accessor"`
+	Config                configOut         `json:"config"`
+	DeprecationStatus     string            `json:"deprecation_status"`
+	Description           string            `json:"description"`
+	ExternalEntropyAccess bool              `json:"external_entropy_access"`
+	Local                 bool              `json:"local"`
+	Options               map[string]string `json:"options"`
+	Path                  string            `json:"path,omitempty"`
+	PluginVersion         string            `json:"plugin_version"`
+	RunningPluginVersion  string            `json:"running_plugin_version"`
+	RunningSHA256         string            `json:"running_sha256"`
+	SealWrap              bool              `json:"seal_wrap"`
+	Type                  string            `json:"type"`
+	UUID                  string            `json:"uuid"`
+}
+
+func outOf(e *mount.Entry) mountOut {
+	t := e.Tune
+	c := configOut{
+		DefaultTTL: t.DefaultTTL, MaxTTL: t.MaxTTL, ForceNoCache: t.ForceNoCache, AuditRequestKeys: t.AuditClearRequest,
+		AuditResponseKeys: t.AuditClearResponse, ListingVisibility: t.ListingVisibility,
+		PassthroughHeaders: t.PassthroughHeaders, ResponseHeaders: t.AllowedResponseHeaders, TokenType: t.TokenType,
+	}
+	if e.Class == mount.ClassAuth && c.TokenType == "" {
+		c.TokenType = "default-service"
+	}
+	return mountOut{
+		Accessor: e.Accessor, Config: c, DeprecationStatus: "supported", Description: e.Description, Local: e.Local,
+		Options: e.Options, SealWrap: e.SealWrap, Type: e.Type, UUID: e.UUID,
+	}
+}
+
+func (c mountAPI) list(_ context.Context, r *route.Request, _ route.None) (map[string]mountOut, error) {
+	r.SetShape(route.Merged)
+	return c.all(func(*mount.Entry) bool { return true }), nil
+}
+
+func (c mountAPI) all(keep func(*mount.Entry) bool) map[string]mountOut {
+	out := map[string]mountOut{}
+	for _, e := range c.Mounts().Snapshot().Table.Live(c.class) {
+		if keep(e) {
+			out[strings.TrimPrefix(e.Path, authPrefix(c.class))] = outOf(e)
+		}
+	}
+	return out
+}
+
+func authPrefix(class string) string {
+	if class == mount.ClassAuth {
+		return "auth/"
+	}
+	return ""
+}
+
+type mountPath struct {
+	Path string `path:"path"`
+}
+
+func (c mountAPI) read(_ context.Context, r *route.Request, in mountPath) (any, error) {
+	r.SetShape(route.Merged)
+	path, tune := strings.CutSuffix(in.Path, "/tune")
+	e := c.Mounts().Snapshot().Table.At(classPath(c.class, path))
+	if e == nil {
+		return nil, fault.New("sys.read", fault.Invalid, "nothing is mounted at %q", path)
+	}
+	if tune {
+		return c.readTune(e), nil
+	}
+	return outOf(e), nil
+}
+
+// tuneOut is what a mount's settings are in effect.
+type tuneOut struct {
+	configOut
+	Description string            `json:"description"`
+	Options     map[string]string `json:"options,omitempty"`
+}
+
+func (c mountAPI) readTune(e *mount.Entry) tuneOut {
+	out := tuneOut{configOut: outOf(e).Config, Description: e.Description, Options: e.Options}
+	if o := c.Mounts().Snapshot().ByUUID(e.UUID); o != nil {
+		out.DefaultTTL, out.MaxTTL = o.DefaultTTL(), o.MaxTTL()
+	}
+	return out
+}
+
+// tuneIn are the settings that a mount can be given.
+type tuneIn struct {
+	DefaultTTL         *string            `json:"default_lease_ttl"`
+	MaxTTL             *string            `json:"max_lease_ttl"`
+	ForceNoCache       *bool              `json:"force_no_cache"`
+	Description        *string            `json:"description"`
+	AuditRequestKeys   *[]string          `json:"audit_non_hmac_request_keys"`
+	AuditResponseKeys  *[]string          `json:"audit_non_hmac_response_keys"`
+	ListingVisibility  *string            `json:"listing_visibility"`
+	PassthroughHeaders *[]string          `json:"passthrough_request_headers"`
+	ResponseHeaders    *[]string          `json:"allowed_response_headers"`
+	TokenType          *string            `json:"token_type"`
+	Options            map[string]*string `json:"options"`
+	PluginVersion      *string            `json:"plugin_version"`
+	PluginName         *string            `json:"plugin_name"`
+}
+
+type enableIn struct {
+	Path        string             `path:"path"`
+	Type        string             `json:"type"`
+	Local       bool               `json:"local"`
+	SealWrap    bool               `json:"seal_wrap"`
+	External    bool               `json:"external_entropy_access"`
+	Config      tuneIn             `json:"config"`
+	ReqOptions  map[string]*string `json:"options"`
+	Descr       *string            `json:"description"`
+	NameOfKind  *string            `json:"plugin_name"`
+	VersionOf   *string            `json:"plugin_version"`
+	DefaultTTL  *string            `json:"default_lease_ttl"`
+	MaxTTL      *string            `json:"max_lease_ttl"`
+	Force       *bool              `json:"force_no_cache"`
+	ReqKeys     *[]string          `json:"audit_non_hmac_request_keys"`
+	RespKeys    *[]string          `json:"audit_non_hmac_response_keys"`
+	Visibility  *string            `json:"listing_visibility"`
+	PassHeaders *[]string          `json:"passthrough_request_headers"`
+	RespHeaders *[]string          `json:"allowed_response_headers"`
+	TokenType   *string            `json:"token_type"`
+}
+
+// tune is the part of the request that sys/mounts/<path>/tune means.
+func (in *enableIn) tune() tuneIn {
+	return tuneIn{
+		DefaultTTL: in.DefaultTTL, MaxTTL: in.MaxTTL, ForceNoCache: in.Force, Description: in.Descr,
+		AuditRequestKeys: in.ReqKeys, AuditResponseKeys: in.RespKeys, ListingVisibility: in.Visibility,
+		PassthroughHeaders: in.PassHeaders, ResponseHeaders: in.RespHeaders, TokenType: in.TokenType, Options: in.ReqOptions,
+	}
+}
+
+func (c mountAPI) write(ctx context.Context, r *route.Request, in enableIn) (route.None, error) {
+	if path, tune := strings.CutSuffix(in.Path, "/tune"); tune {
+		return route.None{}, c.Mounts().Change(ctx, classPath(c.class, path), func(e *mount.Entry) error {
+			return applyTune(e, in.tune())
+		})
+	}
+	e := mount.Entry{Class: c.class, Path: in.Path, Type: in.Type, Local: in.Local, SealWrap: in.SealWrap}
+	if in.Descr != nil {
+		e.Description = *in.Descr
+	}
+	if e.Type == "plugin" && in.NameOfKind != nil {
+		e.Type = *in.NameOfKind
+	}
+	for k, v := range in.ReqOptions {
+		if v != nil {
+			setOption(&e, k, *v)
+		}
+	}
+	cfg := in.Config
+	cfg.Options, cfg.Description = nil, nil
+	if err := applyTune(&e, cfg); err != nil {
+		return route.None{}, err
+	}
+	if in.Local || in.SealWrap {
+		r.Warn("local and seal_wrap have no effect here: nothing is replicated, and everything is sealed")
+	}
+	_, err := c.Mounts().Enable(ctx, e)
+	return route.None{}, err
+}
+
+func setOption(e *mount.Entry, k, v string) {
+	old := e.Options
+	e.Options = map[string]string{k: v}
+	for name, val := range old {
+		if name != k {
+			e.Options[name] = val
+		}
+	}
+}
+
+func applyTune(e *mount.Entry, in tuneIn) error {
+	var err error
+	if e.Tune.DefaultTTL, err = tuneTTL("default_lease_ttl", in.DefaultTTL, e.Tune.DefaultTTL); err != nil {
+		return err
+	}
+	if e.Tune.MaxTTL, err = tuneTTL("max_lease_ttl", in.MaxTTL, e.Tune.MaxTTL); err != nil {
+		return err
+	}
+	set(&e.Tune.ForceNoCache, in.ForceNoCache)
+	set(&e.Description, in.Description)
+	set(&e.Tune.AuditClearRequest, in.AuditRequestKeys)
+	set(&e.Tune.AuditClearResponse, in.AuditResponseKeys)
+	set(&e.Tune.ListingVisibility, in.ListingVisibility)
+	set(&e.Tune.PassthroughHeaders, in.PassthroughHeaders)
+	set(&e.Tune.AllowedResponseHeaders, in.ResponseHeaders)
+	set(&e.Tune.TokenType, in.TokenType)
+	for k, v := range in.Options {
+		if v == nil {
+			continue
+		}
+		if k == "version" && e.Options["version"] == "2" && *v == "1" {
+			return fault.New("sys.tune", fault.Invalid, "options.version: a versioned mount cannot be made unversioned again")
+		}
+		setOption(e, k, *v)
+	}
+	return nil
+}
+
+func set[T any](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// tuneTTL reads a TTL; "system" and 0 mean the system's.
+func tuneTTL(field string, text *string, old time.Duration) (time.Duration, error) {
+	if text == nil {
+		return old, nil
+	}
+	if *text == "system" {
+		return 0, nil
+	}
+	return parseTTL(field, *text)
+}
+
+func (c mountAPI) disable(ctx context.Context, _ *route.Request, in mountPath) (route.None, error) {
+	path := classPath(c.class, in.Path)
+	e, err := c.Mounts().Retire(ctx, path)
+	if err != nil || e == nil {
+		return route.None{}, err
+	}
+	_, err = c.StartJob(ctx, Job{Kind: "disable", Mount: e.UUID, Prefix: path}, false)
+	return route.None{}, err
+}
+
+type remountIn struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+type remountOut struct {
+	ID string `json:"migration_id"`
+}
+
+func (a *api) remount(ctx context.Context, r *route.Request, in remountIn) (*remountOut, error) {
+	if in.From == "" || in.To == "" {
+		return nil, fault.New("sys.remount", fault.Invalid, "fields \"from\" and \"to\" are both needed")
+	}
+	clean := func(p string) string { return strings.Trim(p, "/") + "/" }
+	if err := a.Mounts().Move(ctx, clean(in.From), strings.Trim(in.To, "/")); err != nil {
+		return nil, err
+	}
+	id, err := a.StartJob(ctx, Job{Kind: "move", From: clean(in.From), To: clean(in.To)}, false)
+	r.SetShape(route.Merged)
+	return &remountOut{id}, err
+}
+
+type idIn struct {
+	ID string `path:"id"`
+}
+
+type statusOut struct {
+	ID   string       `json:"migration_id"`
+	Info remountState `json:"migration_info"`
+}
+
+type remountState struct {
+	Source string `json:"source_mount"`
+	Target string `json:"target_mount"`
+	Status string `json:"status"`
+}
+
+func (a *api) remountStatus(ctx context.Context, _ *route.Request, in idIn) (*statusOut, error) {
+	j, err := a.JobStatus(ctx, in.ID)
+	if err != nil || j == nil {
+		return nil, err
+	}
+	return &statusOut{ID: j.ID, Info: remountState{Source: j.From, Target: j.To, Status: j.State}}, nil
+}
+
+type uiOut struct {
+	Auth   map[string]mountOut `json:"auth"`
+	Secret map[string]mountOut `json:"secret"`
+}
+
+func (a *api) uiMounts(ctx context.Context, r *route.Request, _ route.None) (*uiOut, error) {
+	set, err := a.Policies.Set(ctx, r.Caller.Policies)
+	if err != nil {
+		return nil, err
+	}
+	keep := func(e *mount.Entry) bool { return e.Tune.ListingVisibility == "unauth" || set.Touches(e.Path) }
+	return &uiOut{Auth: mountAPI{a, mount.ClassAuth}.all(keep), Secret: mountAPI{a, mount.ClassSecret}.all(keep)}, nil
+}
+
+func (a *api) uiMount(ctx context.Context, r *route.Request, in mountPath) (*mountOut, error) {
+	set, err := a.Policies.Set(ctx, r.Caller.Policies)
+	if err != nil {
+		return nil, err
+	}
+	var o *mounts.Open
+	if o = a.Mounts().Snapshot().Route(in.Path); o == nil {
+		o = a.Mounts().Snapshot().Route(in.Path + "/")
+	}
+	if o == nil || !set.Touches(o.Entry().Path) {
+		return nil, fault.New("sys.uiMount", fault.Denied, "preflight capability check returned 403: the token may see nothing at %q", in.Path)
+	}
+	out := outOf(o.Entry())
+	out.Path = o.Entry().Path
+	out.Config.DefaultTTL, out.Config.MaxTTL = o.DefaultTTL(), o.MaxTTL()
+	return &out, nil
+}
+
+func (a *api) resultantACL(ctx context.Context, r *route.Request, _ route.None) (policy.Resultant, error) {
+	set, err := a.Policies.Set(ctx, r.Caller.Policies)
+	if err != nil {
+		return policy.Resultant{}, err
+	}
+	return set.Resultant(), nil
+}

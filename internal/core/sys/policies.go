@@ -1,0 +1,214 @@
+package sys
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+func (a *api) policyRoutes() []route.Route {
+	out := []route.Route{
+		route.On(route.List, "policies/acl", a.listPolicies).WithHelp("List policies."),
+		route.On(route.List, "policy", a.listPolicies),
+		route.On(route.Read, "policy", a.listOldPolicies),
+		route.On(route.List, "policies/password", a.listPasswordPolicies).WithHelp("List password policies."),
+		route.On(route.Read, "policies/password/{name}", a.readPasswordPolicy),
+		route.On(route.Write, "policies/password/{name}", a.writePasswordPolicy).WithHelp("Write a password policy."),
+		route.On(route.Delete, "policies/password/{name}", a.deletePasswordPolicy),
+		route.On(route.Read, "policies/password/{name}/generate", a.generatePassword).WithHelp("Generate a password by a policy."),
+		route.On(route.Write, "capabilities", a.capabilities).WithHelp("What a token may do on paths."),
+		route.On(route.Write, "capabilities-self", a.capabilitiesSelf).WithHelp("What the caller may do on paths."),
+		route.On(route.Write, "capabilities-accessor", a.capabilitiesAccessor),
+	}
+	for _, base := range []string{"policies/acl/{name}", "policy/{name}"} {
+		p := policyAPI{a, base == "policy/{name}"}
+		out = append(out,
+			route.On(route.Read, base, p.read).WithHelp("Read a policy."),
+			route.On(route.Write, base, p.write).WithHelp("Write a policy."),
+			route.On(route.Delete, base, p.remove).WithHelp("Delete a policy."),
+		)
+	}
+	return out
+}
+
+// policyAPI serves policies at their path and at the old one, which names the
+// text differently.
+type policyAPI struct {
+	*api
+	old bool
+}
+
+type nameIn struct {
+	Name string `path:"name"`
+}
+
+func (a *api) listPolicies(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+	names, err := a.Policies.List(ctx)
+	return route.Keys{Keys: names}, err
+}
+
+type oldList struct {
+	Keys     []string `json:"keys"`
+	Policies []string `json:"policies"`
+}
+
+func (a *api) listOldPolicies(ctx context.Context, r *route.Request, _ route.None) (*oldList, error) {
+	names, err := a.Policies.List(ctx)
+	r.SetShape(route.Merged)
+	return &oldList{names, names}, err
+}
+
+type policyOut struct {
+	CASRequired bool      `json:"cas_required"`
+	Modified    time.Time `json:"modified"`
+	Name        string    `json:"name"`
+	Policy      string    `json:"policy"`
+	Version     int       `json:"version"`
+}
+
+type oldPolicyOut struct {
+	CASRequired bool      `json:"cas_required"`
+	Modified    time.Time `json:"modified"`
+	Name        string    `json:"name"`
+	Rules       string    `json:"rules"`
+	Version     int       `json:"version"`
+}
+
+func (p policyAPI) read(ctx context.Context, r *route.Request, in nameIn) (any, error) {
+	rec, err := p.Policies.Read(ctx, in.Name)
+	if err != nil {
+		return nil, err
+	}
+	if rec == nil {
+		return nil, fault.New("sys.readPolicy", fault.NotFound, "")
+	}
+	if p.old {
+		r.SetShape(route.Merged)
+		return oldPolicyOut{Modified: rec.Modified, Name: rec.Name, Rules: rec.Text, Version: rec.Version}, nil
+	}
+	return policyOut{Modified: rec.Modified, Name: rec.Name, Policy: rec.Text, Version: rec.Version}, nil
+}
+
+type policyIn struct {
+	Name   string `path:"name"`
+	Policy string `json:"policy"`
+	Rules  string `json:"rules"`
+}
+
+func (p policyAPI) write(ctx context.Context, _ *route.Request, in policyIn) (route.None, error) {
+	text := in.Policy
+	if text == "" {
+		text = in.Rules
+	}
+	if text == "" {
+		return route.None{}, fault.New("sys.writePolicy", fault.Invalid, "field \"policy\": the policy's text is missing")
+	}
+	return route.None{}, p.Policies.Write(ctx, in.Name, text)
+}
+
+func (p policyAPI) remove(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+	return route.None{}, p.Policies.Delete(ctx, in.Name)
+}
+
+func (a *api) listPasswordPolicies(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+	names, err := a.Policies.ListPassword(ctx)
+	return route.Keys{Keys: names}, err
+}
+
+type passwordPolicyOut struct {
+	Policy string `json:"policy"`
+}
+
+func (a *api) readPasswordPolicy(ctx context.Context, _ *route.Request, in nameIn) (*passwordPolicyOut, error) {
+	text, err := a.Policies.ReadPassword(ctx, in.Name)
+	if err != nil || text == "" {
+		return nil, err
+	}
+	return &passwordPolicyOut{text}, nil
+}
+
+type passwordPolicyIn struct {
+	Name          string `path:"name"`
+	Policy        string `json:"policy"`
+	EntropySource string `json:"entropy_source"`
+}
+
+func (a *api) writePasswordPolicy(ctx context.Context, _ *route.Request, in passwordPolicyIn) (route.None, error) {
+	if in.EntropySource != "" && in.EntropySource != "platform" {
+		return route.None{}, fault.New("sys.writePasswordPolicy", fault.Invalid, "field \"entropy_source\" can only be \"platform\"")
+	}
+	return route.None{}, a.Policies.WritePassword(ctx, in.Name, in.Policy)
+}
+
+func (a *api) deletePasswordPolicy(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+	return route.None{}, a.Policies.DeletePassword(ctx, in.Name)
+}
+
+type passwordOut struct {
+	Password secret.Value `json:"password"`
+}
+
+func (a *api) generatePassword(ctx context.Context, _ *route.Request, in nameIn) (*passwordOut, error) {
+	v, err := a.Policies.Password(ctx, in.Name)
+	if err != nil {
+		return nil, err
+	}
+	return &passwordOut{v}, nil
+}
+
+type capabilitiesIn struct {
+	Token    secret.Value `json:"token"`
+	Accessor string       `json:"accessor"`
+	Path     []string     `json:"path"`
+	Paths    []string     `json:"paths"`
+}
+
+func (a *api) capabilities(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {
+	e, err := a.Tokens.Lookup(ctx, in.Token)
+	if err != nil {
+		return nil, fault.New("sys.capabilities", fault.Invalid, "field \"token\": invalid token")
+	}
+	return a.capabilitiesOf(ctx, r, e.Policies, in)
+}
+
+func (a *api) capabilitiesSelf(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {
+	return a.capabilitiesOf(ctx, r, r.Caller.Policies, in)
+}
+
+func (a *api) capabilitiesAccessor(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {
+	e, err := a.Tokens.ByAccessor(ctx, in.Accessor)
+	if err != nil {
+		return nil, err
+	}
+	return a.capabilitiesOf(ctx, r, e.Policies, in)
+}
+
+func (a *api) capabilitiesOf(ctx context.Context, r *route.Request, names []string, in capabilitiesIn) (map[string][]string, error) {
+	paths := append(in.Paths, in.Path...)
+	if len(paths) == 0 || len(paths) > 1000 {
+		return nil, fault.New("sys.capabilities", fault.Invalid, "field \"paths\": name 1 to 1000 paths")
+	}
+	set, err := a.Policies.Set(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]string{}
+	for _, p := range paths {
+		out[p] = set.Capabilities(trimLeadingSlash(p))
+	}
+	if len(paths) == 1 {
+		out["capabilities"] = out[paths[0]]
+	}
+	r.SetShape(route.Merged)
+	return out, nil
+}
+
+func trimLeadingSlash(p string) string {
+	if p != "" && p[0] == '/' {
+		return p[1:]
+	}
+	return p
+}

@@ -1,0 +1,114 @@
+// Package sys is the part of core that serves what is below sys/: mounts,
+// policies, leases, wrapping, tools and audit devices. Health, seal status and
+// unsealing, which work while the server is sealed, are not requests of an unsealed
+// house; the HTTP layer asks core for them.
+package sys
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/audit"
+	"github.com/keyturn/keyturn/internal/core/mounts"
+	"github.com/keyturn/keyturn/internal/core/policies"
+	"github.com/keyturn/keyturn/internal/core/wrapping"
+	"github.com/keyturn/keyturn/internal/lease"
+	"github.com/keyturn/keyturn/internal/mount"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/token"
+)
+
+// Config is what the routes work with.
+type Config struct {
+	Mounts   func() *mounts.Manager // it is loaded after the routes are made
+	Policies *policies.Manager
+	Tokens   *token.Store
+	Leases   *lease.Manager
+	Wrapping *wrapping.Store
+	Devices  Devices
+	// RenewLease renews within all bounds, and returns warnings.
+	RenewLease func(ctx context.Context, id string, increment time.Duration) (*lease.Lease, []string, error)
+	// StartJob commits a job and, if wait is set, does it before it returns.
+	StartJob func(ctx context.Context, j Job, wait bool) (id string, err error)
+	// JobStatus tells how a job stands.
+	JobStatus func(ctx context.Context, id string) (*Job, error)
+	// Seal ends the unsealed scope, after the answer has gone out.
+	Seal func()
+	// RotateKey makes a new data key for the barrier.
+	RotateKey func(ctx context.Context) (term int, err error)
+	// Metrics renders the metrics in Prometheus' form; nil: there are none.
+	Metrics func(ctx context.Context) ([]byte, string, error)
+}
+
+// A Job is work on many rows that is committed before it begins, done in
+// batches, and goes on after a restart.
+type Job struct {
+	ID      string    `json:"id"`
+	Kind    string    `json:"kind"` // "disable", "revoke-prefix", "move"
+	Prefix  string    `json:"prefix,omitempty"`
+	Mount   string    `json:"mount,omitempty"` // uuid
+	From    string    `json:"from,omitempty"`
+	To      string    `json:"to,omitempty"`
+	Force   bool      `json:"force,omitempty"`
+	Started time.Time `json:"started"`
+	Done    int       `json:"done"`
+	State   string    `json:"state"` // "in-progress", "success"
+}
+
+// Devices manages the audit devices.
+type Devices interface {
+	Enable(ctx context.Context, path, typ, description string, options map[string]string) error
+	Disable(ctx context.Context, path string) error
+	List() []Device
+	Hash(path string, input secret.Value) (string, error)
+	Types() []audit.Type
+}
+
+// A Device is one audit device as it is listed.
+type Device struct {
+	Path        string            `json:"path"`
+	Type        string            `json:"type"`
+	Description string            `json:"description"`
+	Local       bool              `json:"local"`
+	Options     map[string]string `json:"options"`
+}
+
+type api struct{ Config }
+
+// Routes returns the routes below sys/.
+func Routes(c Config) []route.Route {
+	a := &api{c}
+	var out []route.Route
+	for _, part := range [][]route.Route{
+		a.mountRoutes(), a.policyRoutes(), a.leaseRoutes(), a.wrappingRoutes(), a.toolRoutes(), a.auditRoutes(),
+	} {
+		out = append(out, part...)
+	}
+	return append(out,
+		route.On(route.Write, "seal", a.seal).WithSudo().WithHelp("Seal the server."),
+		route.On(route.Write, "rotate", a.rotate).WithSudo().WithHelp("Make a new data key."),
+		route.On(route.Read, "metrics", a.metrics).WithHelp("Metrics, with format=prometheus."),
+	)
+}
+
+func (a *api) seal(context.Context, *route.Request, route.None) (route.None, error) {
+	a.Seal()
+	return route.None{}, nil
+}
+
+func (a *api) rotate(ctx context.Context, r *route.Request, _ route.None) (route.None, error) {
+	term, err := a.RotateKey(ctx)
+	if err == nil {
+		r.Warn("the data key is now number %d; what was written before stays readable", term)
+	}
+	return route.None{}, err
+}
+
+// named returns the mount's class and path that a sys/mounts or sys/auth route means.
+func classPath(class, path string) string {
+	if class == mount.ClassAuth {
+		return "auth/" + path + "/"
+	}
+	return path + "/"
+}

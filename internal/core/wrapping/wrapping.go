@@ -1,0 +1,121 @@
+// Package wrapping keeps answers that were wrapped: each under a token of its
+// own that can do nothing but read it once.
+//
+//	wrapped/<token id>  the answer, with where and when it was made
+//
+// The row is committed together with its token; unwrapping removes it with an
+// assertion of its version before it is given out, so that of two who unwrap one gets it.
+package wrapping
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/token"
+)
+
+// Prefix of the rows' keys.
+const Prefix = "wrapped/"
+
+// A Store keeps wrapped answers.
+type Store struct {
+	view   *barrier.View
+	tokens *token.Store
+}
+
+// New returns a store.
+func New(b *barrier.Barrier, tokens *token.Store) *Store {
+	return &Store{view: b.View(""), tokens: tokens}
+}
+
+// An Answer is one that is wrapped.
+type Answer struct {
+	Path    string          `json:"path"` // creation_path
+	Created time.Time       `json:"created"`
+	TTL     time.Duration   `json:"ttl"`
+	Body    json.RawMessage `json:"body"` // the whole answer
+	// TokenID is the token inside, revoked with an answer that nobody unwraps.
+	Accessor string `json:"accessor,omitempty"`
+}
+
+// Wrap stores an answer and returns its token. parent is who asked, or nil.
+func (s *Store) Wrap(ctx context.Context, a Answer, parent *token.Entry) (secret.Value, *token.Entry, error) {
+	a.Created = time.Now().UTC()
+	b, err := json.Marshal(a)
+	if err != nil {
+		return secret.Value{}, nil, fault.Wrap("wrapping.Wrap", fault.Internal, err)
+	}
+	tok := secret.Text(token.ServicePrefix + token.Random(32))
+	e := &token.Entry{
+		Policies: []string{"response-wrapping"}, Path: a.Path, Created: a.Created, TTL: a.TTL,
+		Expires: a.Created.Add(a.TTL), Wrapping: true,
+	}
+	return s.tokens.CreateAs(ctx, tok, e, parent, storage.Set(Prefix+s.tokens.ID(tok), b))
+}
+
+func errNone() error {
+	return fault.New("wrapping", fault.Invalid, "wrapping token is not valid or does not exist: it has been unwrapped, has expired, or never was. If you did not unwrap it, somebody else may have")
+}
+
+// find reads the row of a wrapping token that can still be unwrapped.
+func (s *Store) find(ctx context.Context, tok secret.Value) (*token.Entry, storage.Entry, *Answer, error) {
+	e, err := s.tokens.Lookup(ctx, tok)
+	if fault.Is(err, fault.Denied) {
+		return nil, storage.Entry{}, nil, errNone()
+	}
+	if err != nil {
+		return nil, storage.Entry{}, nil, err
+	}
+	if !e.Wrapping || e.Revoking || !time.Now().Before(e.Expires) {
+		return nil, storage.Entry{}, nil, errNone()
+	}
+	row, err := s.view.Get(ctx, Prefix+e.ID)
+	if err != nil {
+		return nil, storage.Entry{}, nil, err
+	}
+	if row.Version == 0 {
+		return nil, storage.Entry{}, nil, errNone()
+	}
+	a := new(Answer)
+	if err := json.Unmarshal(row.Value, a); err != nil {
+		return nil, storage.Entry{}, nil, fault.Wrap("wrapping.find", fault.Internal, err)
+	}
+	return e, row, a, nil
+}
+
+// Lookup tells of a wrapped answer without opening it.
+func (s *Store) Lookup(ctx context.Context, tok secret.Value) (*Answer, error) {
+	_, _, a, err := s.find(ctx, tok)
+	return a, err
+}
+
+// Unwrap gives the answer out, once.
+func (s *Store) Unwrap(ctx context.Context, tok secret.Value) (*Answer, error) {
+	e, row, a, err := s.find(ctx, tok)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.view.Commit(ctx, storage.Remove(row.Key).If(row.Version))
+	if fault.Is(err, fault.Conflict) {
+		return nil, errNone()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a, s.tokens.Revoke(ctx, e.ID)
+}
+
+// Forget drops what was wrapped under a token that ends.
+func (s *Store) Forget(ctx context.Context, tokenID string) error {
+	row, err := s.view.Get(ctx, Prefix+tokenID)
+	if err != nil || row.Version == 0 {
+		return err
+	}
+	_, err = s.view.Commit(ctx, storage.Remove(row.Key))
+	return err
+}

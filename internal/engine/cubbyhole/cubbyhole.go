@@ -1,0 +1,122 @@
+// Package cubbyhole is the store that each token has to itself: nobody else
+// can read it, not root either, and it dies with the token.
+//
+//	c/<token id>/<path>
+package cubbyhole
+
+import (
+	"context"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// Type is the cubbyhole engine. Core mounts it once, at cubbyhole/.
+var Type = engine.Type{Name: "cubbyhole", Single: true, Open: func(_ context.Context, m *engine.Mount) (engine.Engine, error) {
+	return &backend{m}, nil
+}}
+
+// Prefix is where a token's store begins, below the mount's: core drops it
+// with the token.
+func prefix(tokenID string) string { return "c/" + tokenID + "/" }
+
+type backend struct{ m *engine.Mount }
+
+// Routes of the engine.
+func (b *backend) Routes() []route.Route {
+	return []route.Route{
+		route.On(route.Read, "{path...}", b.read).WithHelp("Read from the token's own store."),
+		route.On(route.Write, "{path...}", b.write).WithExists(b.exists).WithHelp("Write to the token's own store."),
+		route.On(route.Delete, "{path...}", b.remove).WithHelp("Delete from the token's own store."),
+		route.On(route.List, "{path...}", b.list).WithHelp("List the token's own store."),
+	}
+}
+
+// Close has nothing to close.
+func (b *backend) Close() error { return nil }
+
+type pathIn struct {
+	Path string `path:"path"`
+}
+
+type writeIn struct {
+	Path string   `path:"path"`
+	Data wire.Raw `json:",whole"`
+}
+
+func key(r *route.Request, path string) (string, error) {
+	if r.Caller == nil || r.Caller.Batch {
+		return "", fault.New("cubbyhole", fault.Invalid, "a batch token has no cubbyhole; use a service token")
+	}
+	return prefix(r.Caller.ID) + path, nil
+}
+
+func (b *backend) read(ctx context.Context, r *route.Request, in pathIn) (*wire.Raw, error) {
+	k, err := key(r, in.Path)
+	if err != nil {
+		return nil, err
+	}
+	e, err := b.m.Store.Get(ctx, k)
+	if err != nil || e.Version == 0 {
+		return nil, err
+	}
+	raw := wire.RawOf(e.Value)
+	return &raw, nil
+}
+
+func (b *backend) write(ctx context.Context, r *route.Request, in writeIn) (route.None, error) {
+	k, err := key(r, in.Path)
+	if err != nil {
+		return route.None{}, err
+	}
+	if !in.Data.IsObject() {
+		return route.None{}, fault.New("cubbyhole.write", fault.Invalid, "missing data fields: the request's body must be a JSON object")
+	}
+	_, err = b.m.Store.Commit(ctx, storage.Set(k, in.Data.Reveal()))
+	return route.None{}, err
+}
+
+func (b *backend) remove(ctx context.Context, r *route.Request, in pathIn) (route.None, error) {
+	k, err := key(r, in.Path)
+	if err != nil {
+		return route.None{}, err
+	}
+	_, err = b.m.Store.Commit(ctx, storage.Remove(k))
+	return route.None{}, err
+}
+
+func (b *backend) exists(ctx context.Context, r *route.Request) (bool, error) {
+	if r.Caller == nil {
+		return false, nil
+	}
+	e, err := b.m.Store.Get(ctx, prefix(r.Caller.ID)+r.Param("path"))
+	return e.Version != 0, err
+}
+
+func (b *backend) list(ctx context.Context, r *route.Request, in pathIn) (route.Keys, error) {
+	k, err := key(r, strings.Trim(in.Path, "/"))
+	if err != nil {
+		return route.Keys{}, err
+	}
+	if !strings.HasSuffix(k, "/") {
+		k += "/"
+	}
+	var out []string
+	for e, err := range b.m.Store.Scan(ctx, k, storage.PrefixEnd(k)) {
+		if err != nil {
+			return route.Keys{}, err
+		}
+		name, _, deeper := strings.Cut(strings.TrimPrefix(e.Key, k), "/")
+		if deeper {
+			name += "/"
+		}
+		if len(out) == 0 || out[len(out)-1] != name {
+			out = append(out, name)
+		}
+	}
+	return route.Keys{Keys: out}, nil
+}
