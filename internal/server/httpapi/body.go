@@ -1,0 +1,124 @@
+package httpapi
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+const (
+	// smallBody is what any client may make the server hold.
+	smallBody = 1 << 20
+	// maxLarge is how many bodies above smallBody are held at once: half a
+	// gigabyte at the default limit, whoever sends them.
+	maxLarge = 16
+	// maxPooled keeps one large body from staying in memory for ever.
+	maxPooled = 64 << 10
+)
+
+// A buffer holds one body.
+type buffer struct {
+	bytes.Buffer
+	large bool
+}
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+// release wipes the buffer and gives it back.
+func (h *Handler) release(b *buffer) {
+	if b == nil {
+		return
+	}
+	if b.large {
+		h.large.Add(-1)
+	}
+	clear(b.Bytes())
+	if b.Cap() > maxPooled {
+		return
+	}
+	b.Reset()
+	b.large = false
+	buffers.Put(b)
+}
+
+// readBody reads the body, if the request has a use for one, and checks it
+// once: it must be a JSON object within the limits. The words "null", which clients
+// send for no data, and white space count as none. The content type is not
+// asked: curl says "form" for everything.
+func (h *Handler) readBody(x *call, r *http.Request, limit int64) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	if x.request.Op == route.Read || x.request.Op == route.List {
+		x.request.Warn("the body was ignored: this method has none")
+		return nil
+	}
+	if r.ContentLength > limit {
+		return tooLarge(limit)
+	}
+	b := buffers.Get().(*buffer)
+	x.body = b
+	if err := h.fill(b, r, limit); err != nil {
+		return err
+	}
+	text := bytes.TrimSpace(b.Bytes())
+	if len(text) == 0 || string(text) == "null" {
+		return nil
+	}
+	if err := wire.Check(text, wire.DefaultLimits); err != nil {
+		return err
+	}
+	if text[0] != '{' {
+		return invalid("the request's body must be a JSON object")
+	}
+	x.request.Body = text
+	return nil
+}
+
+// fill reads at most limit bytes. What a client only announces is not
+// allocated: the buffer grows with what comes.
+func (h *Handler) fill(b *buffer, r *http.Request, limit int64) error {
+	small := min(limit, smallBody)
+	if n := r.ContentLength; n > 0 {
+		b.Grow(int(min(n, small)) + bytes.MinRead)
+	}
+	if _, err := b.ReadFrom(io.LimitReader(r.Body, small+1)); err != nil {
+		return broken(err)
+	}
+	if int64(b.Len()) <= small {
+		return nil
+	}
+	if int64(b.Len()) > limit {
+		return tooLarge(limit)
+	}
+	b.large = true
+	if h.large.Add(1) > maxLarge {
+		return fault.New("httpapi", fault.Unavailable, "too many large requests are under way; try again")
+	}
+	if _, err := b.ReadFrom(io.LimitReader(r.Body, limit+1-int64(b.Len()))); err != nil {
+		return broken(err)
+	}
+	if int64(b.Len()) > limit {
+		return tooLarge(limit)
+	}
+	return nil
+}
+
+func tooLarge(limit int64) error {
+	return fault.New("httpapi", fault.TooLarge, "the request's body is larger than %d bytes", limit)
+}
+
+// broken says why a body did not come whole.
+func broken(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fault.New("httpapi", fault.Timeout, "the request's body did not come in time")
+	}
+	return invalid("the request's body did not come whole")
+}

@@ -1,0 +1,198 @@
+// Package httpapi is the front door: Vault's HTTP API, one request at a time.
+//
+// A request is bounded (body, JSON, headers, time) and gets its id and its one
+// canonical path here, before anything else looks at it: no routing happens on
+// another form of the path. What it asks goes to core; what works
+// while the server is sealed – health, seal status, leader, init, unseal – is
+// answered here.
+//
+// Errors leave through one function, which reads the status from one table.
+// Clients get the message of a [fault.Error]; the cause goes to the log, under
+// the request's id.
+//
+// Nothing here holds state between two requests, but for pooled buffers, which
+// are wiped, and the count of large bodies under way. There is one handler
+// and no chain of middleware: what a request costs here is in ServeHTTP.
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// APIVersion is the version of Vault whose behaviour is implemented. Clients
+// gate on it: plain X.Y.Z, nothing behind it.
+const APIVersion = "1.21.0"
+
+// The limits where the configuration says nothing.
+const (
+	// DefaultMaxBody is Vault's. The largest honest request is a KV secret or a
+	// policy of a few megabytes.
+	DefaultMaxBody = 32 << 20
+	// DefaultMaxTime is Vault's. A create at a slow target takes up to a minute.
+	DefaultMaxTime = 90 * time.Second
+)
+
+// A Backend is what stands behind the door: the methods of a [core.Core].
+type Backend struct {
+	Handle      func(ctx context.Context, r *route.Request) (*core.Answer, error)
+	Health      func(ctx context.Context) (core.Health, error)
+	SealStatus  func(ctx context.Context) (core.SealStatus, error)
+	Initialized func(ctx context.Context) (bool, error)
+	Init        func(ctx context.Context, r core.InitRequest) (*core.InitResult, error)
+	Unseal      func(ctx context.Context, share secret.Value, reset bool) (core.SealStatus, error)
+	// Metrics renders the metrics and says their content type.
+	Metrics func(ctx context.Context) ([]byte, string, error)
+}
+
+// Config of a [Handler].
+type Config struct {
+	Backend Backend
+	Version string // Keyturn's own
+	Log     *slog.Logger
+	MaxBody int64         // 0: [DefaultMaxBody]
+	MaxTime time.Duration // of one request; 0: [DefaultMaxTime]
+	// OpenMetrics answers sys/metrics without a token.
+	OpenMetrics bool
+}
+
+// A Handler serves the API. It is safe for concurrent use.
+type Handler struct {
+	cfg   Config
+	large atomic.Int64 // bodies under way that are more than smallBody
+}
+
+var _ http.Handler = (*Handler)(nil)
+
+// New returns a handler.
+func New(cfg Config) *Handler {
+	if cfg.MaxBody == 0 {
+		cfg.MaxBody = DefaultMaxBody
+	}
+	if cfg.MaxTime == 0 {
+		cfg.MaxTime = DefaultMaxTime
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Handler{cfg: cfg}
+}
+
+// Server returns the http.Server around h. The caller gives it its context,
+// listeners and TLS.
+func (h *Handler) Server() *http.Server {
+	return &http.Server{
+		Handler: h,
+		// A client that says nothing costs a connection; ten seconds are enough
+		// for the slowest honest one.
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       h.cfg.MaxTime,
+		// A little more than a request may take, so that its error can be said.
+		WriteTimeout: h.cfg.MaxTime + 10*time.Second,
+		// Agents poll every few minutes; a new handshake each time would cost more.
+		IdleTimeout:                  5 * time.Minute,
+		MaxHeaderBytes:               64 << 10,
+		ErrorLog:                     slog.NewLogLogger(h.cfg.Log.Handler(), slog.LevelDebug),
+		DisableGeneralOptionsHandler: true,
+	}
+}
+
+// A call is one request while it is here.
+type call struct {
+	request route.Request
+	body    *buffer // to be given back; may be nil
+}
+
+// ServeHTTP implements [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &call{}
+	x.request.ID = newID()
+	x.request.Time = time.Now()
+	defer h.finish(w, x)
+	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.MaxTime)
+	defer cancel()
+	answer, err := h.serve(ctx, x, r)
+	if err != nil {
+		answer = h.refusal(ctx, x, err)
+	}
+	write(w, answer)
+}
+
+// finish gives the buffer back. If the handler panicked, the client gets an
+// answer, the log a stack without values, and the server goes on.
+func (h *Handler) finish(w http.ResponseWriter, x *call) {
+	switch p := recover(); p {
+	case nil:
+	case http.ErrAbortHandler:
+		panic(p)
+	default:
+		write(w, h.panicked(x, p))
+	}
+	h.release(x.body)
+}
+
+// serve reads the request and hands it to who answers it.
+func (h *Handler) serve(ctx context.Context, x *call, r *http.Request) (*core.Answer, error) {
+	below, ok := strings.CutPrefix(asSent(r.URL), "/v1/")
+	if !ok {
+		return nil, noSuchPage(r.URL.Path)
+	}
+	if err := h.readHead(x, r, below); err != nil {
+		return nil, err
+	}
+	public, known := statusPages[x.request.Path]
+	if r.Method == http.MethodHead && !known {
+		return nil, fault.New("httpapi", fault.Unsupported, "the method HEAD is served on status pages only")
+	}
+	limit := h.cfg.MaxBody
+	if known {
+		limit = min(limit, smallBody)
+	}
+	if err := h.readBody(x, r, limit); err != nil {
+		return nil, err
+	}
+	if known {
+		return public(h, ctx, &x.request)
+	}
+	if h.cfg.OpenMetrics && x.request.Path == "sys/metrics" && x.request.Op == route.Read {
+		return h.metrics(ctx)
+	}
+	return h.cfg.Backend.Handle(ctx, &x.request)
+}
+
+// asSent is the path of the request line. URL.EscapedPath would encode anew
+// what is not encoded well, and there would be two readings of one path.
+func asSent(u *url.URL) string {
+	if u.RawPath != "" {
+		return u.RawPath
+	}
+	return u.EscapedPath()
+}
+
+// noSuchPage is the error for a path that is not below /v1/.
+func noSuchPage(path string) error {
+	if path == "/ui" || strings.HasPrefix(path, "/ui/") || path == "/" {
+		return fault.New("httpapi", fault.NotFound, "the web interface is not built into this version; use the command line or the API below /v1/")
+	}
+	return fault.New("httpapi", fault.NotFound, "there is nothing here; the API is below /v1/")
+}
+
+// remote is the client's address; zero where it is no IP address.
+func remote(text string) netip.AddrPort {
+	a, err := netip.ParseAddrPort(text)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
