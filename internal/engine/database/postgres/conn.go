@@ -43,6 +43,7 @@ type call struct {
 	op       string // "postgres.Create"
 	doing    string // "creating the user"
 	field    string // the field that holds the statements, if they are a user's
+	steps    bool   // it sends several messages, so a failure proves nothing about the earlier ones
 	preamble int    // results of the message that come before the user's statements
 	redactor *secret.Redactor
 }
@@ -68,19 +69,13 @@ func (c *conn) with(ctx context.Context, f func(ctx context.Context, s *pgconn.P
 		return &notSent{cause(ctx, err)}
 	}
 	defer held.Release()
-	err = f(ctx, held.Conn().PgConn())
+	err = cause(ctx, f(ctx, held.Conn().PgConn()))
 	if ctx.Err() != nil {
 		soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
 		defer cancel()
 		_ = held.Conn().Close(soon)
 	}
-	if err == nil {
-		return nil
-	}
-	if pgconn.SafeToRetry(err) {
-		return &notSent{cause(ctx, err)}
-	}
-	return cause(ctx, err)
+	return err
 }
 
 // repeatable is with, once more where the session turned out to be dead: the
@@ -123,11 +118,16 @@ func (e *notSent) Unwrap() error { return e.err }
 
 // cause adds why the context ended to an error that came of it.
 func cause(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
 	if why := context.Cause(ctx); why != nil && !errors.Is(err, why) {
 		return errors.Join(err, why)
 	}
 	return err
 }
+
+var errBroken = errors.New("the session broke while it was idle")
 
 // A result is what one statement of a message yielded.
 type result struct {
@@ -139,7 +139,16 @@ const fewRows = 4096
 // send runs sql as one message of the simple protocol: one round trip, and one
 // transaction unless the text says otherwise. With an error it returns the results of the
 // statements before the one that failed.
+//
+// Whether anything was sent is decided here: pgconn calls errors safe to retry
+// that it reports after a connection broke behind a message.
 func send(ctx context.Context, s *pgconn.PgConn, sql string) ([]result, error) {
+	if ctx.Err() != nil {
+		return nil, &notSent{ctx.Err()}
+	}
+	if s.IsClosed() {
+		return nil, &notSent{errBroken}
+	}
 	var all []result
 	m := s.Exec(ctx, sql)
 	for m.NextResult() {

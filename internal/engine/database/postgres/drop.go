@@ -14,6 +14,7 @@ import (
 // PostgreSQL objects to is dealt with only then, since normally it does not.
 func (c *conn) Drop(ctx context.Context, name string, o database.DropOptions) (database.Report, error) {
 	k := c.call("Drop", "revoking the user")
+	k.steps = true
 	var report database.Report
 	if err := database.CheckName(k.op, name); err != nil {
 		return report, err

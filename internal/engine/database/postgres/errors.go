@@ -54,7 +54,7 @@ func (c *conn) explain(k call, done int, err error) error {
 		text += " (" + pg.Detail + ")"
 	}
 	f.Err = errors.New(k.redactor.Scrub(text))
-	if known {
+	if known && !k.steps {
 		return database.MarkUnchanged(f)
 	}
 	return f

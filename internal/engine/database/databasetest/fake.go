@@ -1,0 +1,307 @@
+package databasetest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// A Fake is a database server in memory. Its administrator is "admin" with the password
+// "admin-password". Statements are "CREATE", "DROP", "SLEEP 1s", "FAIL", and anything
+// else, which does nothing. Its zero value is a running server without users. It works
+// in a synctest bubble.
+type Fake struct {
+	mu      sync.Mutex // guards all
+	users   map[string]database.User
+	running map[string]context.CancelFunc // by attempt
+	down    bool
+	lose    int
+	created int
+	dropped int
+}
+
+// FakeAdmin and FakePassword are the administrator's.
+const (
+	FakeAdmin    = "admin"
+	FakePassword = "admin-password"
+)
+
+// Provider returns a provider named "fake" whose every connection is to f.
+func (f *Fake) Provider() database.Provider {
+	return database.Provider{
+		Name: "fake", Plugins: []string{"fake-database-plugin"}, NameMax: 63,
+		Check: func(c database.Config) error {
+			if c.URL.Empty() {
+				return fault.New("fake.Check", fault.Invalid, "connection_url is empty")
+			}
+			return nil
+		},
+		CheckStatements: func(field string, statements []string) error {
+			if slices.Contains(statements, "BROKEN") {
+				return fault.New("fake.CheckStatements", fault.Invalid, "%s is broken", field)
+			}
+			return nil
+		},
+		Display: func(url secret.Value) string { return url.RevealString() },
+		Connect: func(_ context.Context, c database.Config) (database.Conn, error) {
+			return &fakeConn{fake: f, admin: c.Username == FakeAdmin && c.Password.RevealString() == FakePassword, done: make(chan struct{})}, nil
+		},
+	}
+}
+
+// SetDown makes every call fail until it is told otherwise.
+func (f *Fake) SetDown(down bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.down = down
+}
+
+// LoseReplies makes the next n changing calls do their work and then fail.
+func (f *Fake) LoseReplies(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lose = n
+}
+
+// Users returns the names of all users, sorted.
+func (f *Fake) Users() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var names []string
+	for name := range f.users {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Counts returns how many users were made and removed so far.
+func (f *Fake) Counts() (created, dropped int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.created, f.dropped
+}
+
+// Login logs in as a user.
+func (f *Fake) Login(name, password string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u, ok := f.users[name]
+	if !ok || u.Password.RevealString() != password || time.Now().After(u.Expires) {
+		return errors.New("login refused")
+	}
+	return nil
+}
+
+// change runs do under the lock, unless the server is away, and may lose the reply.
+func (f *Fake) change(op string, do func() error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.down {
+		return database.MarkUnchanged(fault.New(op, fault.Upstream, "the fake database is down"))
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	if f.lose > 0 {
+		f.lose--
+		return fault.New(op, fault.Upstream, "the reply of the fake database was lost")
+	}
+	return nil
+}
+
+type fakeConn struct {
+	fake  *Fake
+	admin bool
+	once  sync.Once
+	done  chan struct{}
+}
+
+// ready says why a call cannot be made.
+func (c *fakeConn) ready(ctx context.Context, op string) error {
+	select {
+	case <-c.done:
+		return database.MarkUnchanged(fault.New(op, fault.Unavailable, "the connection was closed"))
+	default:
+	}
+	if ctx.Err() != nil {
+		return database.MarkUnchanged(fault.New(op, fault.Timeout, "the deadline passed"))
+	}
+	c.fake.mu.Lock()
+	defer c.fake.mu.Unlock()
+	switch {
+	case c.fake.down:
+		return database.MarkUnchanged(fault.New(op, fault.Upstream, "the fake database is down"))
+	case !c.admin:
+		return database.MarkUnchanged(fault.New(op, fault.Upstream, "the fake database refuses username or password"))
+	}
+	return nil
+}
+
+func (c *fakeConn) Verify(ctx context.Context) error { return c.ready(ctx, "fake.Verify") }
+
+func (c *fakeConn) Create(ctx context.Context, u database.User, statements, _ []string) error {
+	const op = "fake.Create"
+	if err := database.CheckUser(op, u); err != nil {
+		return err
+	}
+	if len(statements) == 0 {
+		return database.MarkUnchanged(fault.New(op, fault.Invalid, "creation_statements are missing"))
+	}
+	if err := c.ready(ctx, op); err != nil {
+		return err
+	}
+	if !time.Now().Before(u.Attempt.Deadline) {
+		return database.MarkUnchanged(fault.New(op, fault.Timeout, "the create came after its deadline"))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.fake.track(u.Attempt.ID, cancel)
+	defer c.fake.track(u.Attempt.ID, nil)
+	for _, s := range statements {
+		if err := c.sleep(ctx, op, s); err != nil {
+			return err
+		}
+	}
+	return c.fake.change(op, func() error {
+		switch _, taken := c.fake.users[u.Name]; {
+		case ctx.Err() != nil:
+			return database.MarkUnchanged(fault.New(op, fault.Timeout, "the create was canceled"))
+		case slices.Contains(statements, "FAIL"):
+			return database.MarkUnchanged(fault.New(op, fault.Upstream, "the fake database refused a statement"))
+		case taken:
+			return database.MarkUnchanged(fault.New(op, fault.Conflict, "there is such a user already"))
+		case !slices.Contains(statements, "CREATE"):
+			return nil
+		}
+		if c.fake.users == nil {
+			c.fake.users = map[string]database.User{}
+		}
+		c.fake.users[u.Name] = u
+		c.fake.created++
+		return nil
+	})
+}
+
+// track remembers how to end an attempt, or forgets it.
+func (f *Fake) track(id string, cancel context.CancelFunc) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.running == nil {
+		f.running = map[string]context.CancelFunc{}
+	}
+	if f.running[id] = cancel; cancel == nil {
+		delete(f.running, id)
+	}
+}
+
+// sleep runs a SLEEP statement.
+func (c *fakeConn) sleep(ctx context.Context, op, statement string) error {
+	word, ok := strings.CutPrefix(statement, "SLEEP ")
+	if !ok {
+		return nil
+	}
+	d, err := time.ParseDuration(word)
+	if err != nil {
+		return database.MarkUnchanged(fault.New(op, fault.Upstream, "the fake database cannot read %q", statement))
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return database.MarkUnchanged(fault.New(op, fault.Timeout, "the deadline passed"))
+	case <-c.done:
+		return database.MarkUnchanged(fault.New(op, fault.Unavailable, "the connection was closed"))
+	}
+}
+
+func (c *fakeConn) Renew(ctx context.Context, name string, expires time.Time, _ []string) error {
+	return c.alter(ctx, "fake.Renew", name, func(u *database.User) { u.Expires = expires })
+}
+
+func (c *fakeConn) SetPassword(ctx context.Context, name string, password secret.Value) error {
+	return c.alter(ctx, "fake.SetPassword", name, func(u *database.User) { u.Password = password })
+}
+
+func (c *fakeConn) alter(ctx context.Context, op, name string, edit func(*database.User)) error {
+	if err := database.CheckName(op, name); err != nil {
+		return err
+	}
+	if err := c.ready(ctx, op); err != nil {
+		return err
+	}
+	return c.fake.change(op, func() error {
+		u, ok := c.fake.users[name]
+		if !ok {
+			return database.MarkUnchanged(fault.New(op, fault.NotFound, "there is no user %s", name))
+		}
+		edit(&u)
+		c.fake.users[name] = u
+		return nil
+	})
+}
+
+func (c *fakeConn) Drop(ctx context.Context, name string, o database.DropOptions) (r database.Report, err error) {
+	const op = "fake.Drop"
+	if err := database.CheckName(op, name); err != nil {
+		return r, err
+	}
+	if err := c.ready(ctx, op); err != nil {
+		return r, err
+	}
+	return r, c.fake.change(op, func() error {
+		_, there := c.fake.users[name]
+		if len(o.Statements) > 0 && !slices.Contains(o.Statements, "DROP") {
+			r.Remains = there
+			return nil
+		}
+		if there {
+			c.fake.dropped++
+		}
+		delete(c.fake.users, name)
+		return nil
+	})
+}
+
+func (c *fakeConn) Exists(ctx context.Context, name string) (there bool, err error) {
+	const op = "fake.Exists"
+	if err := database.CheckName(op, name); err != nil {
+		return false, err
+	}
+	if err := c.ready(ctx, op); err != nil {
+		return false, err
+	}
+	c.fake.mu.Lock()
+	defer c.fake.mu.Unlock()
+	_, there = c.fake.users[name]
+	return there, nil
+}
+
+func (c *fakeConn) SettleAttempt(ctx context.Context, a database.Attempt) (bool, error) {
+	const op = "fake.SettleAttempt"
+	if !a.Valid() {
+		return false, database.MarkUnchanged(fault.New(op, fault.Invalid, "the attempt has no deadline or an id that cannot be"))
+	}
+	if err := c.ready(ctx, op); err != nil {
+		return false, err
+	}
+	c.fake.mu.Lock()
+	defer c.fake.mu.Unlock()
+	if cancel := c.fake.running[a.ID]; cancel != nil {
+		cancel()
+		return false, nil
+	}
+	return !time.Now().Before(a.Deadline), nil
+}
+
+func (c *fakeConn) Close() error {
+	c.once.Do(func() { close(c.done) })
+	return nil
+}

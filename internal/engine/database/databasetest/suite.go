@@ -1,0 +1,347 @@
+package databasetest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// A Target is one running database server and how to look at it.
+type Target struct {
+	Provider database.Provider
+	Config   database.Config // of the administrator, without TLS where Network is set
+
+	// Creation makes a user that can log in until it expires; Revocation removes it.
+	Creation, Revocation []string
+	// Slow returns statements that make the user when the time has passed.
+	Slow func(d time.Duration) []string
+	// Broken makes the user and then fails, with the password in the statement that does.
+	Broken []string
+
+	// Login logs in as a user would, and Exists looks, both past the provider.
+	Login  func(ctx context.Context, name, password string) error
+	Exists func(ctx context.Context, name string) (bool, error)
+
+	// Stop and Start take the server away and bring it back. Nil: not possible.
+	Stop, Start func() error
+
+	Network bool // connections are made with Config.Dial, and can be tampered with
+	Expires bool // the server itself refuses users that have expired
+	Crowd   int  // concurrent users; 0: 500
+}
+
+// Run tries everything on the target.
+func Run(t *testing.T, target Target) {
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *bench)
+	}{
+		{"create and drop", createAndDrop},
+		{"create twice", createTwice},
+		{"drop what is gone", dropGone},
+		{"a failed create leaves nothing", failedCreate},
+		{"renew", renew},
+		{"set password", setPassword},
+		{"what is absent is not found", absent},
+		{"passwords of all kinds", passwords},
+		{"hostile names", hostileNames},
+		{"errors show no secret", canaries},
+		{"a deadline is kept", deadlines},
+		{"close", closing},
+		{"settle what never ran", settleNothing},
+		{"reply lost", replyLost},
+		{"late create after the client died", lateCreate},
+		{"message held by the network", heldMessage},
+		{"server away and back", awayAndBack},
+		{"crowd", crowd},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := &bench{Target: target, t: t}
+			b.conn = b.connect(target.Config)
+			test.run(t, b)
+		})
+	}
+}
+
+// A bench is a target, a connection to it, and one test.
+type bench struct {
+	Target
+	t    *testing.T
+	conn database.Conn
+}
+
+func (b *bench) connect(c database.Config) database.Conn {
+	b.t.Helper()
+	conn, err := b.Provider.Connect(b.ctx(), c)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// ctx is long enough for anything that is expected to succeed.
+func (b *bench) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
+	b.t.Cleanup(cancel)
+	return ctx
+}
+
+func (b *bench) user() database.User {
+	return database.User{
+		Name: "v-kt-" + random(), Password: secret.Text("Pw-" + random()), Expires: time.Now().Add(time.Hour),
+		Attempt: database.Attempt{ID: random(), Deadline: time.Now().Add(30 * time.Second)},
+	}
+}
+
+func random() string {
+	b := make([]byte, 8)
+	_, _ = rand.Read(b)
+	return hex.EncodeToString(b)
+}
+
+func (b *bench) create(u database.User) {
+	b.t.Helper()
+	if err := b.conn.Create(b.ctx(), u, b.Creation, nil); err != nil {
+		b.t.Fatalf("creating %s: %v", u.Name, err)
+	}
+}
+
+func (b *bench) drop(name string) {
+	b.t.Helper()
+	r, err := b.conn.Drop(b.ctx(), name, database.DropOptions{Statements: b.Revocation})
+	if err != nil || r.Remains {
+		b.t.Fatalf("dropping %s: %+v, %v", name, r, err)
+	}
+}
+
+// wantExists compares both what the provider says and what is.
+func (b *bench) wantExists(name string, want bool) {
+	b.t.Helper()
+	is, err := b.Exists(b.ctx(), name)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	says, err := b.conn.Exists(b.ctx(), name)
+	if err != nil || is != want || says != want {
+		b.t.Fatalf("%s exists: %v, and the provider says %v, %v; want %v", name, is, says, err, want)
+	}
+}
+
+func (b *bench) wantLogin(u database.User, want bool) {
+	b.t.Helper()
+	err := b.Login(b.ctx(), u.Name, u.Password.RevealString())
+	if (err == nil) != want {
+		b.t.Fatalf("login of %s: %v, want success: %v", u.Name, err, want)
+	}
+}
+
+func (b *bench) wantKind(what string, err error, unchanged bool, kinds ...fault.Kind) {
+	b.t.Helper()
+	for _, k := range kinds {
+		if fault.Is(err, k) {
+			if fault.Message(err) == "" {
+				b.t.Errorf("%s: %v has no message for the client", what, err)
+			}
+			if got := database.Unchanged(err); got != unchanged {
+				b.t.Errorf("%s: %v: unchanged is %v, want %v", what, err, got, unchanged)
+			}
+			return
+		}
+	}
+	b.t.Errorf("%s: got %v (%v), want one of %v", what, err, fault.KindOf(err), kinds)
+}
+
+// settle asks until the attempt is settled, as the due loop would.
+func (b *bench) settle(a database.Attempt) {
+	b.t.Helper()
+	ctx := b.ctx()
+	for {
+		settled, err := b.conn.SettleAttempt(ctx, a)
+		if err != nil {
+			b.t.Fatalf("settling: %v", err)
+		}
+		if settled {
+			return
+		}
+		pause(50 * time.Millisecond)
+	}
+}
+
+func pause(d time.Duration) { <-time.After(d) }
+
+func createAndDrop(t *testing.T, b *bench) {
+	if err := b.conn.Verify(b.ctx()); err != nil {
+		t.Fatalf("verifying: %v", err)
+	}
+	for _, statements := range [][]string{b.Revocation, nil} {
+		u := b.user()
+		b.create(u)
+		b.wantExists(u.Name, true)
+		b.wantLogin(u, true)
+		r, err := b.conn.Drop(b.ctx(), u.Name, database.DropOptions{Statements: statements})
+		if err != nil || r.Remains || len(r.Notes) != 0 {
+			t.Fatalf("dropping with %q: %+v, %v; want nothing to report", statements, r, err)
+		}
+		b.wantExists(u.Name, false)
+		b.wantLogin(u, false)
+	}
+}
+
+func createTwice(t *testing.T, b *bench) {
+	u := b.user()
+	b.create(u)
+	again := u
+	again.Password, again.Attempt.ID = secret.Text("another-"+random()), random()
+	b.wantKind("second create", b.conn.Create(b.ctx(), again, b.Creation, nil), true, fault.Conflict)
+	b.wantLogin(u, true)
+	b.wantLogin(again, false)
+	b.drop(u.Name)
+}
+
+func dropGone(t *testing.T, b *bench) {
+	for _, statements := range [][]string{b.Revocation, nil} {
+		for _, terminate := range []bool{false, true} {
+			u := b.user()
+			o := database.DropOptions{Statements: statements, TerminateSessions: terminate}
+			if _, err := b.conn.Drop(b.ctx(), u.Name, o); err != nil {
+				t.Errorf("dropping what never was (%+v): %v", o, err)
+			}
+			b.create(u)
+			for range 2 {
+				if r, err := b.conn.Drop(b.ctx(), u.Name, o); err != nil || r.Remains {
+					t.Errorf("dropping (%+v): %+v, %v", o, r, err)
+				}
+			}
+			b.wantExists(u.Name, false)
+		}
+	}
+}
+
+func failedCreate(t *testing.T, b *bench) {
+	u := b.user()
+	b.wantKind("broken create", b.conn.Create(b.ctx(), u, b.Broken, nil), true, fault.Upstream)
+	b.wantExists(u.Name, false)
+	b.wantKind("create without statements", b.conn.Create(b.ctx(), u, nil, nil), true, fault.Invalid)
+	b.create(u)
+	b.drop(u.Name)
+}
+
+func renew(t *testing.T, b *bench) {
+	kept, left := b.user(), b.user()
+	first := time.Now().Add(2 * time.Second)
+	kept.Expires, left.Expires = first, first
+	b.create(kept)
+	b.create(left)
+	for range 2 {
+		if err := b.conn.Renew(b.ctx(), kept.Name, time.Now().Add(time.Hour), nil); err != nil {
+			t.Fatalf("renewing: %v", err)
+		}
+	}
+	if b.Expires {
+		pause(time.Until(first) + 1200*time.Millisecond)
+		b.wantLogin(left, false)
+	}
+	b.wantLogin(kept, true)
+	b.drop(kept.Name)
+	b.drop(left.Name)
+}
+
+func setPassword(t *testing.T, b *bench) {
+	u := b.user()
+	b.create(u)
+	old := u
+	u.Password = secret.Text(`new'pass"word\` + random())
+	for range 2 {
+		if err := b.conn.SetPassword(b.ctx(), u.Name, u.Password); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.wantLogin(u, true)
+	b.wantLogin(old, false)
+	b.drop(u.Name)
+}
+
+func absent(t *testing.T, b *bench) {
+	u := b.user()
+	b.wantExists(u.Name, false)
+	b.wantKind("renewing", b.conn.Renew(b.ctx(), u.Name, u.Expires, nil), true, fault.NotFound)
+	b.wantKind("changing the password", b.conn.SetPassword(b.ctx(), u.Name, u.Password), true, fault.NotFound)
+}
+
+func passwords(t *testing.T, b *bench) {
+	for _, p := range []string{
+		`it's`, `a"b`, `a\b`, `a\'b`, `$$`, `$1$a`, `a;b--c`, `/* x */`, `{{name}}`, `{{password}}`, `%s%d%41`, ` lead and trail `, "`x`", `:name?`, strings.Repeat("x", 200), `' OR '1'='1`,
+	} {
+		u := b.user()
+		u.Password = secret.Text(p)
+		if err := b.conn.Create(b.ctx(), u, b.Creation, nil); err != nil {
+			t.Errorf("creating with the password %q: %v", p, err)
+			continue
+		}
+		b.wantLogin(u, true)
+		b.drop(u.Name)
+	}
+}
+
+func hostileNames(t *testing.T, b *bench) {
+	for _, name := range []string{
+		"", " ", "a b", `a"b`, `a'b`, `a";DROP ROLE x;--`, "a\x00b", "ä", "a/b", "a\nb", strings.Repeat("a", 64), "a{{password}}", `a\b`, "a;b", "%s", "public ", "a$b", "a@b", "*",
+	} {
+		u := b.user()
+		u.Name = name
+		b.wantKind(fmt.Sprintf("Create(%q)", name), b.conn.Create(b.ctx(), u, b.Creation, nil), true, fault.Invalid)
+		b.wantKind(fmt.Sprintf("Renew(%q)", name), b.conn.Renew(b.ctx(), name, u.Expires, nil), true, fault.Invalid)
+		b.wantKind(fmt.Sprintf("SetPassword(%q)", name), b.conn.SetPassword(b.ctx(), name, u.Password), true, fault.Invalid)
+		_, err := b.conn.Drop(b.ctx(), name, database.DropOptions{Statements: b.Revocation, TerminateSessions: true})
+		b.wantKind(fmt.Sprintf("Drop(%q)", name), err, true, fault.Invalid)
+		_, err = b.conn.Exists(b.ctx(), name)
+		b.wantKind(fmt.Sprintf("Exists(%q)", name), err, true, fault.Invalid)
+	}
+	for _, id := range []string{"", "a b", "a'b", strings.Repeat("a", 49)} {
+		u := b.user()
+		u.Attempt.ID = id
+		b.wantKind(fmt.Sprintf("Create of attempt %q", id), b.conn.Create(b.ctx(), u, b.Creation, nil), true, fault.Invalid)
+		_, err := b.conn.SettleAttempt(b.ctx(), u.Attempt)
+		b.wantKind(fmt.Sprintf("SettleAttempt(%q)", id), err, true, fault.Invalid)
+	}
+	// The names that look worst and are ours.
+	for _, name := range []string{"-" + random(), "." + random(), "v-1.2_" + strings.Repeat("x", 40) + random(), random() + "--"} {
+		u := b.user()
+		u.Name = name
+		b.create(u)
+		b.wantExists(name, true)
+		b.drop(name)
+		b.wantExists(name, false)
+	}
+}
+
+// canaries provokes errors of the server that quote what it was sent.
+func canaries(t *testing.T, b *bench) {
+	u := b.user()
+	u.Password = secret.Text("Canary" + random())
+	wrong := b.Config
+	wrong.Password = secret.Text("WrongCanary" + random())
+	conn := b.connect(wrong)
+	for what, err := range map[string]error{
+		"a broken statement":       b.conn.Create(b.ctx(), u, b.Broken, nil),
+		"a wrong password":         conn.Verify(b.ctx()),
+		"a create that cannot log": conn.Create(b.ctx(), u, b.Creation, nil),
+	} {
+		if err == nil {
+			t.Errorf("%s: no error", what)
+			continue
+		}
+		if all := fmt.Sprintf("%v %+v %#v %s", err, err, err, fault.Message(err)); strings.Contains(all, "Canary") {
+			t.Errorf("%s: the error shows a password: %s", what, all)
+		}
+	}
+}

@@ -1,0 +1,84 @@
+//go:build integration && unix
+
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/test/pgtest"
+)
+
+const guideDrop = `DROP ROLE IF EXISTS "{{name}}";`
+
+// admin of the guide: no superuser, but CREATEROLE and grant option on what its roles grant.
+const adminSQL = `
+CREATE ROLE vault_admin WITH LOGIN CREATEROLE PASSWORD 'vault_admin_password';
+CREATE ROLE app_owner;
+`
+
+const tablesSQL = `
+CREATE TABLE public.accounts (id serial PRIMARY KEY, name text); CREATE TABLE public.orders (id int);
+ALTER TABLE public.accounts OWNER TO app_owner;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO vault_admin WITH GRANT OPTION;
+`
+
+func configOf(s *pgtest.Server, username, password string) database.Config {
+	return database.Config{URL: secret.Text("postgresql://{{username}}:{{password}}@" + s.Addr() + "/postgres?sslmode=disable"), Username: username, Password: secret.Text(password)}
+}
+
+func target(s *pgtest.Server, c database.Config) databasetest.Target {
+	return databasetest.Target{
+		Provider: Provider, Config: c, Network: true, Expires: true,
+		Creation: []string{guide}, Revocation: []string{guideDrop},
+		Broken: []string{`CREATE ROLE "{{name}}"; SELECT '{{password}}'::int`},
+		Slow: func(d time.Duration) []string {
+			return []string{fmt.Sprintf(`SELECT pg_sleep(%f)`, d.Seconds()), guide}
+		},
+		Login: func(ctx context.Context, name, password string) error {
+			conn, err := pgx.Connect(ctx, s.UserDSN(name, password, "postgres"))
+			if err != nil {
+				return err
+			}
+			return conn.Close(ctx)
+		},
+		Exists: func(ctx context.Context, name string) (is bool, err error) {
+			conn, err := pgx.Connect(ctx, s.DSN("postgres"))
+			if err != nil {
+				return false, err
+			}
+			defer conn.Close(ctx)
+			err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", name).Scan(&is)
+			return is, err
+		},
+		Stop:  func() error { s.Stop(); return nil },
+		Start: s.Start,
+	}
+}
+
+func TestConformance(t *testing.T) {
+	for _, admin := range []struct{ name, user, password string }{
+		{"superuser", pgtest.Superuser, pgtest.Password},
+		{"vault_admin", "vault_admin", "vault_admin_password"},
+	} {
+		t.Run(admin.name, func(t *testing.T) {
+			s := pgtest.Start(t, pgtest.Options{})
+			s.Exec(t, "postgres", adminSQL)
+			c := configOf(s, admin.user, admin.password)
+			databasetest.Run(t, target(s, c))
+			t.Run("verifiers", func(t *testing.T) {
+				c.PasswordAuthentication = "scram-sha-256"
+				scram := target(s, c)
+				scram.Crowd = 50
+				databasetest.Run(t, scram)
+			})
+		})
+	}
+}
