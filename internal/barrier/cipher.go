@@ -65,7 +65,7 @@ func (b *Barrier) decrypt(ctx context.Context, op string, r *ring, e *storage.En
 	plain, err := key.values.Open(make([]byte, 0, len(sealed)), nil, sealed, *ad)
 	scratch.Put(ad)
 	if err != nil {
-		return damaged(op, e.Key, errors.New("authentication"))
+		return damaged(op, e.Key, errors.New("not authentic"))
 	}
 	e.Value = plain
 	return nil
@@ -169,7 +169,7 @@ func (b *Barrier) OpenBytes(purpose string, sealed []byte) ([]byte, error) {
 	}
 	plain, err := aead.Open(nil, make([]byte, aead.NonceSize()), sealed[head+saltSize:], append(sealed[:head:head], purpose...))
 	if err != nil {
-		return nil, fault.Wrap(op, fault.Invalid, errors.New("authentication"))
+		return nil, fault.Wrap(op, fault.Invalid, errors.New("not authentic"))
 	}
 	return plain, nil
 }

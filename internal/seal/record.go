@@ -223,5 +223,5 @@ func (c *Copy) aead(key []byte) (cipher.AEAD, error) {
 
 // bound is the additional data: the copy's description, unambiguous.
 func (c *Copy) bound() []byte {
-	return fmt.Appendf(nil, "keyturn/seal/1 %q %q %d %d", c.Seal, c.KeyID, c.Shares, c.Threshold)
+	return fmt.Appendf(nil, "keyturn/seal/1 %q %q %d %d %x", c.Seal, c.KeyID, c.Shares, c.Threshold, c.Salt)
 }
