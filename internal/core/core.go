@@ -23,8 +23,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/audit"
-	"github.com/keyturn/keyturn/internal/auth"
-	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/core/mounts"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/seal"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -39,8 +38,7 @@ type Config struct {
 	Store       storage.Store
 	StorageName string // "pebble", shown by seal-status
 	Seal        seal.Seal
-	Engines     []engine.Type
-	Auths       []auth.Type
+	mounts.Types
 	Audits      []audit.Type
 	Log         *slog.Logger
 	DefaultTTL  time.Duration // 0: 32 days

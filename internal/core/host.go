@@ -7,14 +7,12 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/audit"
-	"github.com/keyturn/keyturn/internal/auth"
 	"github.com/keyturn/keyturn/internal/core/mounts"
+	"github.com/keyturn/keyturn/internal/core/policies"
 	"github.com/keyturn/keyturn/internal/due"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/lease"
-	"github.com/keyturn/keyturn/internal/mount"
-	"github.com/keyturn/keyturn/internal/policy"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/token"
@@ -27,8 +25,7 @@ const workKind = "work"
 const workLane = "work-"
 
 // host is what an engine is lent.
-func (h *house) host(e *mount.Entry) engine.Host {
-	uuid := e.UUID
+func (h *house) host(uuid string) engine.Host {
 	return engine.Host{
 		Installation: h.barrier.Installation(),
 		Schedule: func(kind, id string, from, to time.Time) []storage.Op {
@@ -43,7 +40,7 @@ func (h *house) host(e *mount.Entry) engine.Host {
 		Publish:   h.publish,
 		Published: h.published,
 		Audited: func(ctx context.Context, a engine.Automatic, act func(ctx context.Context) error) error {
-			m := audit.Mount{Class: mount.ClassSecret}
+			m := audit.Mount{Class: mounts.ClassSecret}
 			if o := h.mounts.Snapshot().ByUUID(uuid); o != nil {
 				now := o.Entry()
 				m = audit.Mount{Point: now.Path, Type: now.Type, Accessor: now.Accessor, Class: now.Class}
@@ -104,12 +101,12 @@ func (h *house) publish(ctx context.Context, p engine.Publication) (int, error) 
 }
 
 func (h *house) mayPublish(ctx context.Context, names []string, path string) error {
-	set, err := h.policies.Set(ctx, names)
-	if err != nil {
-		return err
-	}
-	for _, op := range []policy.Operation{policy.Create, policy.Update} {
-		if d := set.Decide(policy.Query{Path: path, Op: op}); !d.Allowed {
+	for _, op := range []route.Op{route.Create, route.Write} {
+		d, err := h.policies.Decide(ctx, names, policies.Query{Path: path, Op: op})
+		if err != nil {
+			return err
+		}
+		if !d.Allowed {
 			return fault.New("core.publish", fault.Denied, "the policies %s of who configured the key do not allow to write %q; grant create and update, or configure the key anew as somebody who may", strings.Join(names, ", "), path)
 		}
 	}
@@ -124,41 +121,21 @@ func (h *house) published(ctx context.Context, p engine.Publication) (*engine.Pu
 	return o.Versioned.Published(ctx, rest)
 }
 
-// authMount completes what a login method is given.
-func (h *house) authMount(m *auth.Mount) {
-	m.Tokens = h.tokens
-	m.Issue = func(ctx context.Context, r *route.Request, spec token.Entry, parent *token.Entry) (*route.Auth, error) {
-		return h.issueToken(ctx, r, m.Settings(), spec, parent)
+// revokeWait undoes the leases of a token that has been revoked, for as long
+// as who revoked it may wait.
+func (h *house) revokeWait(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := h.leases.NowOwned(ctx, id, time.Now()); err != nil {
+		h.log.Warn("undoing the leases of a revoked token; the due loop goes on with it", "error", err)
 	}
-	m.CheckPolicies = checkPolicies
-	m.RevokeWait = func(ctx context.Context, id string) {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		if err := h.leases.NowOwned(ctx, id, time.Now()); err != nil {
-			h.log.Warn("undoing the leases of a revoked token; the due loop goes on with it", "error", err)
-		}
-	}
-}
-
-// checkPolicies refuses names that are no policy names.
-func checkPolicies(names []string) ([]string, error) {
-	var out []string
-	for _, n := range names {
-		clean, err := policy.Name(n)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, clean)
-	}
-	slices.Sort(out)
-	return slices.Compact(out), nil
 }
 
 // issueToken bounds a token's life by its mount and the system, and makes it.
-func (h *house) issueToken(ctx context.Context, r *route.Request, s auth.Settings, e token.Entry, parent *token.Entry) (*route.Auth, error) {
+func (h *house) issueToken(ctx context.Context, r *route.Request, s mounts.Bounds, e token.Entry, parent *token.Entry) (*route.Auth, error) {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	e.Created, e.Path = now, string(r.Path)
-	root := slices.Contains(e.Policies, policy.Root)
+	root := slices.Contains(e.Policies, policies.Root)
 	if e.Period > 0 {
 		if e.Period > s.MaxTTL {
 			r.Warn("the period of %s is capped to %s, the maximum", e.Period, s.MaxTTL)

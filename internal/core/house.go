@@ -2,8 +2,6 @@ package core
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"log/slog"
 	"sync"
@@ -11,17 +9,14 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/audit"
-	"github.com/keyturn/keyturn/internal/auth"
 	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/core/mounts"
 	"github.com/keyturn/keyturn/internal/core/policies"
 	"github.com/keyturn/keyturn/internal/core/sys"
 	"github.com/keyturn/keyturn/internal/core/wrapping"
 	"github.com/keyturn/keyturn/internal/due"
-	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/lease"
-	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -37,7 +32,7 @@ type house struct {
 	view     *barrier.View // absolute keys
 	broker   *audit.Broker
 	audit    *auditor
-	devices  *devices
+	devices  *sys.Devices
 	policies *policies.Manager
 	tokens   *token.Store
 	leases   *lease.Manager
@@ -77,7 +72,7 @@ func (h *house) open(ctx context.Context) error {
 	}
 	h.broker = audit.NewBroker(audit.Options{StorageDir: folder, Log: h.log})
 	h.audit = &auditor{broker: h.broker}
-	h.devices = &devices{view: h.view, broker: h.broker, types: h.cfg.Audits}
+	h.devices = sys.NewDevices(h.view, h.broker, h.cfg.Audits)
 	h.policies = policies.New(h.barrier)
 	h.tokens = token.NewStore(token.Config{
 		Barrier: h.barrier,
@@ -104,7 +99,7 @@ func (h *house) open(ctx context.Context) error {
 	if h.clock, err = openClock(ctx, h.view, h.cfg.Boot); err != nil {
 		return err
 	}
-	if err := h.devices.restore(ctx, h.log); err != nil {
+	if err := h.devices.Restore(ctx, h.log); err != nil {
 		return err
 	}
 	if err := h.policies.Ensure(ctx); err != nil {
@@ -113,29 +108,17 @@ func (h *house) open(ctx context.Context) error {
 	return h.openMounts(ctx)
 }
 
-// builtin are the mounts that every server has.
-var builtin = []mount.Entry{
-	{Path: "sys/", Class: mount.ClassSecret, Type: "system", Description: "system endpoints used for control, policy and debugging"},
-	{Path: "cubbyhole/", Class: mount.ClassSecret, Type: "cubbyhole", Description: "per-token private secret storage", Local: true},
-	{Path: "auth/token/", Class: mount.ClassAuth, Type: "token", Description: "token based credentials"},
-}
-
 func (h *house) openMounts(ctx context.Context) error {
 	var err error
 	h.mounts, err = mounts.Load(ctx, mounts.Config{
-		Barrier: h.barrier, Engines: h.cfg.Engines, Auths: h.cfg.Auths, Log: h.log,
-		DefaultTTL: h.cfg.DefaultTTL, MaxTTL: h.cfg.MaxTTL,
-		Host: h.host, AuthMount: h.authMount, System: h.system,
+		Barrier: h.barrier, Types: h.cfg.Types, Log: h.log, DefaultTTL: h.cfg.DefaultTTL, MaxTTL: h.cfg.MaxTTL,
+		Host: h.host, System: h.system, Tokens: h.tokens, Issue: h.issueToken,
+		CheckPolicies: policies.Names, RevokeWait: h.revokeWait,
 	})
 	if err != nil {
 		return err
 	}
-	for _, e := range builtin {
-		if err := h.mounts.EnsureBuiltin(ctx, e); err != nil {
-			return err
-		}
-	}
-	return nil
+	return h.mounts.EnsureBuiltin(ctx)
 }
 
 func (h *house) system() []route.Route {
@@ -226,7 +209,7 @@ func (h *house) handleDue(ctx context.Context, it due.Item) due.Outcome {
 }
 
 func (h *house) expireToken(ctx context.Context, it due.Item, stray []storage.Op) error {
-	a := audit.Expiry(newRequestID(), "auth/token/", audit.Mount{Point: "auth/token/", Type: "token", Class: mount.ClassAuth})
+	a := audit.Expiry(newRequestID(), "auth/token/", audit.Mount{Point: "auth/token/", Type: "token", Class: mounts.ClassAuth})
 	return h.taking(ctx, a, func(ctx context.Context) error {
 		return h.tokens.Expire(ctx, it.ID, time.Now(), stray)
 	})
@@ -321,16 +304,3 @@ func newRequestID() string { return mounts.NewUUID() }
 
 // NewRequestID is a fresh id for a request: a random UUID.
 func NewRequestID() string { return newRequestID() }
-
-func randomBytes(n int) []byte {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails
-	return b
-}
-
-func randomHex(n int) string { return hex.EncodeToString(randomBytes(n)) }
-
-var (
-	_ engine.Engine
-	_ auth.Method
-)

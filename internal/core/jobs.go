@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/core/mounts"
 	"github.com/keyturn/keyturn/internal/core/sys"
 	"github.com/keyturn/keyturn/internal/due"
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -154,7 +154,7 @@ func (h *house) disable(ctx context.Context, s *storedJob) (done bool, err error
 	if left > 0 {
 		return false, nil
 	}
-	if e := h.mounts.Snapshot().Table.ByUUID(s.Mount); e != nil && e.Class == mount.ClassSecret {
+	if e := h.mounts.Snapshot().Table.ByUUID(s.Mount); e != nil && e.Class == mounts.ClassSecret {
 		if err := h.removeBelow(ctx, due.Prefix+workLane+s.Mount+"/"); err != nil {
 			return false, err
 		}

@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/core/mounts"
+	"github.com/keyturn/keyturn/internal/core/policies"
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/policy"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/token"
 )
@@ -132,25 +132,21 @@ func caller(e *token.Entry) *route.Caller {
 	}
 }
 
-// policyOps are the operations as policies know them.
-var policyOps = map[route.Op]policy.Operation{
-	route.Read: policy.Read, route.Write: policy.Update, route.Create: policy.Create,
-	route.Delete: policy.Delete, route.List: policy.List, route.Patch: policy.Patch,
-}
-
 func (h *house) allow(ctx context.Context, x *exchange) error {
-	set, err := h.policies.Set(ctx, x.entry.Policies)
+	q := policies.Query{
+		Path: string(x.r.Path), Op: x.r.Op, Body: x.r.Body, WrapTTL: x.r.WrapTTL,
+		Sudo: x.route != nil && x.route.Sudo,
+	}
+	d, err := h.policies.Decide(ctx, x.entry.Policies, q)
 	if err != nil {
 		return err
 	}
-	q := policy.Query{
-		Path: string(x.r.Path), Op: policyOps[x.r.Op], Body: x.r.Body, WrapTTL: x.r.WrapTTL,
-		Sudo: x.route != nil && x.route.Sudo,
-	}
-	d := set.Decide(q)
 	if x.r.Op == route.Write && x.route != nil && x.route.Exists != nil {
-		q.Op = policy.Create
-		create := set.Decide(q)
+		q.Op = route.Create
+		create, err := h.policies.Decide(ctx, x.entry.Policies, q)
+		if err != nil {
+			return err
+		}
 		if create.Allowed != d.Allowed {
 			exists, err := x.route.Exists(ctx, x.r)
 			if err != nil {

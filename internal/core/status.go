@@ -5,9 +5,8 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/core/policies"
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/mount"
-	"github.com/keyturn/keyturn/internal/policy"
 	"github.com/keyturn/keyturn/internal/seal"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -84,8 +83,14 @@ type InitRequest struct {
 	Split seal.Split
 	// RootToken is the first root token; empty: a random one is made.
 	RootToken secret.Value
-	// Mounts are made besides the built-in ones: Path without a class prefix.
-	Mounts []mount.Entry
+	// Mounts are made besides the built-in ones.
+	Mounts []NewMount
+}
+
+// A NewMount is a secrets engine to be mounted at the start.
+type NewMount struct {
+	Path, Type, Description string
+	Options                 map[string]string
 }
 
 // An InitResult is shown once and kept nowhere.
@@ -136,17 +141,15 @@ func (c *Core) furnish(ctx context.Context, req InitRequest) (secret.Value, erro
 	if h == nil {
 		return secret.Value{}, errSealed()
 	}
-	for _, t := range c.cfg.Engines {
-		if t.Name == "rotation" {
-			req.Mounts = append(req.Mounts, mount.Entry{Class: mount.ClassSecret, Path: "rotation", Type: "rotation", Description: "turns keys of third parties"})
-		}
+	if c.cfg.Has("rotation") {
+		req.Mounts = append(req.Mounts, NewMount{Path: "rotation", Type: "rotation", Description: "turns keys of third parties"})
 	}
-	for _, e := range req.Mounts {
-		if _, err := h.mounts.Enable(ctx, e); err != nil {
+	for _, n := range req.Mounts {
+		if err := h.mounts.EnableEngine(ctx, n.Path, n.Type, n.Description, n.Options); err != nil {
 			return secret.Value{}, err
 		}
 	}
-	e := &token.Entry{Policies: []string{policy.Root}, Path: "auth/token/root", DisplayName: "root", Created: time.Now().UTC()}
+	e := &token.Entry{Policies: []string{policies.Root}, Path: "auth/token/root", DisplayName: "root", Created: time.Now().UTC()}
 	tok := req.RootToken
 	if tok.Empty() {
 		tok = secret.Text(token.ServicePrefix + token.Random(32))

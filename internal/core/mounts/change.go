@@ -32,16 +32,26 @@ func (m *Manager) Enable(ctx context.Context, e mount.Entry) (*mount.Entry, erro
 	return &e, m.add(ctx, &e)
 }
 
-// EnsureBuiltin mounts what every server has, at its first start. The
-// caller holds no change.
-func (m *Manager) EnsureBuiltin(ctx context.Context, e mount.Entry) error {
+// EnableEngine mounts a secrets engine.
+func (m *Manager) EnableEngine(ctx context.Context, path, typ, description string, options map[string]string) error {
+	_, err := m.Enable(ctx, mount.Entry{Class: ClassSecret, Path: path, Type: typ, Description: description, Options: options})
+	return err
+}
+
+// EnsureBuiltin mounts what every server has, where it is not yet.
+func (m *Manager) EnsureBuiltin(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.snap.Load().Table.At(e.Path) != nil {
-		return nil
+	for _, e := range builtin {
+		if m.snap.Load().Table.At(e.Path) != nil {
+			continue
+		}
+		e.UUID, e.Accessor, e.Created = NewUUID(), NewAccessor(e.Class, e.Type), time.Now().UTC()
+		if err := m.add(ctx, &e); err != nil {
+			return err
+		}
 	}
-	e.UUID, e.Accessor, e.Created = NewUUID(), NewAccessor(e.Class, e.Type), time.Now().UTC()
-	return m.add(ctx, &e)
+	return nil
 }
 
 // add commits a new record, opens it and swaps the snapshot.
@@ -210,7 +220,7 @@ func (m *Manager) Move(ctx context.Context, from, to string) error {
 	if old == nil {
 		return fault.New("mounts.Move", fault.Invalid, "field \"from\": nothing is mounted at %q", from)
 	}
-	if builtin(old) {
+	if fixed(old) {
 		return fault.New("mounts.Move", fault.Invalid, "field \"from\": %q cannot be moved", from)
 	}
 	class := mount.ClassSecret
@@ -240,7 +250,7 @@ func (m *Manager) Move(ctx context.Context, from, to string) error {
 	return m.replace(ctx, s, &e)
 }
 
-func builtin(e *mount.Entry) bool {
+func fixed(e *mount.Entry) bool {
 	return e.Type == "system" || e.Type == "cubbyhole" || e.Path == "auth/token/"
 }
 
@@ -254,7 +264,7 @@ func (m *Manager) Retire(ctx context.Context, path string) (*mount.Entry, error)
 	if old == nil {
 		return nil, nil
 	}
-	if builtin(old) {
+	if fixed(old) {
 		return nil, fault.New("mounts.Retire", fault.Invalid, "%q cannot be disabled", path)
 	}
 	e := *old

@@ -23,21 +23,52 @@ import (
 	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/token"
 )
 
 // Config of a [Manager].
 type Config struct {
 	Barrier *barrier.Barrier
-	Engines []engine.Type
-	Auths   []auth.Type
-	Log     *slog.Logger
+	Types
+	Log *slog.Logger
 	// DefaultTTL and MaxTTL are the system's.
 	DefaultTTL, MaxTTL time.Duration
-	// Host and AuthMount complete what an engine or a login method is given.
-	Host      func(e *mount.Entry) engine.Host
-	AuthMount func(m *auth.Mount)
+	// Host is what the engine of a mount is lent, by the mount's uuid.
+	Host func(uuid string) engine.Host
+	// What login methods are given: see [auth.Mount].
+	Tokens        *token.Store
+	Issue         func(ctx context.Context, r *route.Request, b Bounds, spec token.Entry, parent *token.Entry) (*route.Auth, error)
+	CheckPolicies func(names []string) ([]string, error)
+	RevokeWait    func(ctx context.Context, tokenID string)
 	// System are the routes of the mount at sys/.
 	System func() []route.Route
+}
+
+// Types are the engines and login methods that can be mounted.
+type Types struct {
+	Engines []engine.Type
+	Auths   []auth.Type
+}
+
+// Has reports whether there is an engine of this name.
+func (t Types) Has(name string) bool {
+	return slices.ContainsFunc(t.Engines, func(e engine.Type) bool { return e.Name == name })
+}
+
+// Bounds are a login method's TTLs: its own, else the system's.
+type Bounds struct{ DefaultTTL, MaxTTL time.Duration }
+
+// The classes of mounts, for who knows this package alone.
+const (
+	ClassSecret = mount.ClassSecret
+	ClassAuth   = mount.ClassAuth
+)
+
+// builtin are the mounts that every server has.
+var builtin = []mount.Entry{
+	{Path: "sys/", Class: ClassSecret, Type: "system", Description: "system endpoints used for control, policy and debugging"},
+	{Path: "cubbyhole/", Class: ClassSecret, Type: "cubbyhole", Description: "per-token private secret storage", Local: true},
+	{Path: "auth/token/", Class: ClassAuth, Type: "token", Description: "token based credentials"},
 }
 
 // An Open mount is a mount with what serves it.
@@ -182,7 +213,10 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 		am := &auth.Mount{UUID: e.UUID, Accessor: e.Accessor, Store: store, Log: log, Settings: func() auth.Settings {
 			return auth.Settings{Path: o.Entry().Path, DefaultTTL: o.DefaultTTL(), MaxTTL: o.MaxTTL()}
 		}}
-		m.cfg.AuthMount(am)
+		am.Tokens, am.CheckPolicies, am.RevokeWait = m.cfg.Tokens, m.cfg.CheckPolicies, m.cfg.RevokeWait
+		am.Issue = func(ctx context.Context, r *route.Request, spec token.Entry, parent *token.Entry) (*route.Auth, error) {
+			return m.cfg.Issue(ctx, r, Bounds{o.DefaultTTL(), o.MaxTTL()}, spec, parent)
+		}
 		method, err := m.cfg.Auths[i].Open(ctx, am)
 		if err != nil {
 			return nil, err
@@ -198,7 +232,7 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 		return nil, fault.New("mounts.open", fault.Invalid, "there is no secrets engine of type %q", e.Type)
 	}
 	eng, err := m.cfg.Engines[i].Open(ctx, &engine.Mount{
-		UUID: e.UUID, Accessor: e.Accessor, Type: e.Type, Store: store, Log: log, Host: m.cfg.Host(e),
+		UUID: e.UUID, Accessor: e.Accessor, Type: e.Type, Store: store, Log: log, Host: m.cfg.Host(e.UUID),
 		Settings: func() engine.Settings {
 			now := o.Entry()
 			return engine.Settings{Path: now.Path, Options: now.Options, DefaultTTL: o.DefaultTTL(), MaxTTL: o.MaxTTL()}

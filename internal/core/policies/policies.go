@@ -20,6 +20,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/policy"
 	"github.com/keyturn/keyturn/internal/policy/password"
+	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -29,6 +30,48 @@ const (
 	aclPrefix      = "core/policy/"
 	passwordPrefix = "core/password-policy/"
 )
+
+// Root is the policy that allows everything.
+const Root = policy.Root
+
+// ops are the operations as policies know them.
+var ops = map[route.Op]policy.Operation{
+	route.Read: policy.Read, route.Write: policy.Update, route.Create: policy.Create,
+	route.Delete: policy.Delete, route.List: policy.List, route.Patch: policy.Patch,
+}
+
+// A Query is a request as a policy sees it.
+type Query struct {
+	Path    string
+	Op      route.Op
+	Body    []byte
+	WrapTTL time.Duration
+	Sudo    bool // the route demands sudo, too
+}
+
+// Decide judges a query by the named policies.
+func (m *Manager) Decide(ctx context.Context, names []string, q Query) (policy.Decision, error) {
+	set, err := m.Set(ctx, names)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	return set.Decide(policy.Query{Path: q.Path, Op: ops[q.Op], Body: q.Body, WrapTTL: q.WrapTTL, Sudo: q.Sudo}), nil
+}
+
+// Names refuses what is no policy name, and returns the others in their
+// canonical form, sorted, once each.
+func Names(names []string) ([]string, error) {
+	var out []string
+	for _, n := range names {
+		clean, err := policy.Name(n)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, clean)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
 
 // maxSets bounds the compiled sets that are kept; past it all are dropped.
 const maxSets = 4096

@@ -8,14 +8,12 @@ import (
 	"context"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/core/mounts"
 	"github.com/keyturn/keyturn/internal/core/policies"
 	"github.com/keyturn/keyturn/internal/core/wrapping"
 	"github.com/keyturn/keyturn/internal/lease"
 	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
@@ -26,7 +24,7 @@ type Config struct {
 	Tokens   *token.Store
 	Leases   *lease.Manager
 	Wrapping *wrapping.Store
-	Devices  Devices
+	Devices  *Devices
 	// RenewLease renews within all bounds, and returns warnings.
 	RenewLease func(ctx context.Context, id string, increment time.Duration) (*lease.Lease, []string, error)
 	// StartJob commits a job and, if wait is set, does it before it returns.
@@ -54,15 +52,6 @@ type Job struct {
 	Started time.Time `json:"started"`
 	Done    int       `json:"done"`
 	State   string    `json:"state"` // "in-progress", "success"
-}
-
-// Devices manages the audit devices.
-type Devices interface {
-	Enable(ctx context.Context, path, typ, description string, options map[string]string) error
-	Disable(ctx context.Context, path string) error
-	List() []Device
-	Hash(path string, input secret.Value) (string, error)
-	Types() []audit.Type
 }
 
 // A Device is one audit device as it is listed.

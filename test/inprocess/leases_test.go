@@ -1,4 +1,4 @@
-package lease_test
+package inprocess_test
 
 import (
 	"context"
@@ -238,9 +238,9 @@ func TestUndoIsRetriedForDays(t *testing.T) {
 
 func million(t testing.TB) int {
 	if raceEnabled || testing.Short() {
-		return 20_000
+		return 5_000
 	}
-	return 200_000
+	return 20_000
 }
 
 // Many leases over an hour: each is undone once, late by less than a second.
@@ -273,7 +273,7 @@ func TestDeadTargetBlocksNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t)
 		w.run(t)
-		dead := 20_000
+		dead := 5_000
 		w.fail = func(l *lease.Lease) error {
 			if l.Target == "dead" {
 				return fault.Wrap("test", fault.Upstream, errors.New("down"))

@@ -1,7 +1,8 @@
-package core
+package sys
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"log/slog"
 	"slices"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/barrier"
-	"github.com/keyturn/keyturn/internal/core/sys"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -28,9 +28,8 @@ type deviceRow struct {
 	Salt        []byte            `json:"salt"` // the barrier encrypts it
 }
 
-// devices enables, disables and lists the audit devices. It is what sys/audit
-// works with.
-type devices struct {
+// Devices enables, disables and lists the audit devices. Safe for concurrent use.
+type Devices struct {
 	view   *barrier.View
 	broker *audit.Broker
 	types  []audit.Type
@@ -39,24 +38,29 @@ type devices struct {
 	rows []deviceRow
 }
 
-func (d *devices) spec(row deviceRow) (audit.Spec, error) {
+// NewDevices returns the table of devices, empty until Restore.
+func NewDevices(view *barrier.View, broker *audit.Broker, types []audit.Type) *Devices {
+	return &Devices{view: view, broker: broker, types: types}
+}
+
+func (d *Devices) spec(row deviceRow) (audit.Spec, error) {
 	i := slices.IndexFunc(d.types, func(t audit.Type) bool { return t.Name == row.Type })
 	if i < 0 {
-		return audit.Spec{}, fault.New("core.devices", fault.Invalid, "there is no audit device of type %q", row.Type)
+		return audit.Spec{}, fault.New("sys.devices", fault.Invalid, "there is no audit device of type %q", row.Type)
 	}
 	return audit.Spec{Type: d.types[i], Path: row.Path, Options: row.Options, Salt: secret.New(row.Salt)}, nil
 }
 
-// restore opens the devices that were enabled before. One that cannot be
+// Restore opens the devices that were enabled before. One that cannot be
 // opened stays enabled and failing: it must not become "nothing to audit to".
-func (d *devices) restore(ctx context.Context, log *slog.Logger) error {
+func (d *Devices) Restore(ctx context.Context, log *slog.Logger) error {
 	for e, err := range d.view.Scan(ctx, devicePrefix, storage.PrefixEnd(devicePrefix)) {
 		if err != nil {
 			return err
 		}
 		var row deviceRow
 		if err := json.Unmarshal(e.Value, &row); err != nil {
-			return fault.Wrap("core.devices", fault.Internal, err)
+			return fault.Wrap("sys.devices", fault.Internal, err)
 		}
 		spec, err := d.spec(row)
 		if err != nil {
@@ -70,24 +74,24 @@ func (d *devices) restore(ctx context.Context, log *slog.Logger) error {
 	return nil
 }
 
-// Enable implements [sys.Devices].
-func (d *devices) Enable(ctx context.Context, path, typ, description string, options map[string]string) error {
+// Enable opens a device and keeps its record.
+func (d *Devices) Enable(ctx context.Context, path, typ, description string, options map[string]string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if path == "/" || strings.Contains(strings.TrimSuffix(path, "/"), "/") {
-		return fault.New("core.devices", fault.Invalid, "the path %q must be one name, such as \"file\"", path)
+		return fault.New("sys.devices", fault.Invalid, "the path %q must be one name, such as \"file\"", path)
 	}
 	if slices.ContainsFunc(d.rows, func(r deviceRow) bool { return r.Path == path }) {
-		return fault.New("core.devices", fault.Invalid, "an audit device is enabled at %q already", path)
+		return fault.New("sys.devices", fault.Invalid, "an audit device is enabled at %q already", path)
 	}
-	row := deviceRow{Path: path, Type: typ, Description: description, Options: options, Salt: randomBytes(32)}
+	row := deviceRow{Path: path, Type: typ, Description: description, Options: options, Salt: salt()}
 	spec, err := d.spec(row)
 	if err != nil {
 		return err
 	}
 	b, err := json.Marshal(row)
 	if err != nil {
-		return fault.Wrap("core.devices", fault.Internal, err)
+		return fault.Wrap("sys.devices", fault.Internal, err)
 	}
 	if err := d.broker.Enable(ctx, spec); err != nil {
 		return err
@@ -102,8 +106,8 @@ func (d *devices) Enable(ctx context.Context, path, typ, description string, opt
 	return nil
 }
 
-// Disable implements [sys.Devices]. One that is not there is success.
-func (d *devices) Disable(ctx context.Context, path string) error {
+// Disable closes a device and forgets it. One that is not there is success.
+func (d *Devices) Disable(ctx context.Context, path string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	i := slices.IndexFunc(d.rows, func(r deviceRow) bool { return r.Path == path })
@@ -117,21 +121,28 @@ func (d *devices) Disable(ctx context.Context, path string) error {
 	return d.broker.Disable(path)
 }
 
-// List implements [sys.Devices].
-func (d *devices) List() []sys.Device {
+// List returns the enabled devices.
+func (d *Devices) List() []Device {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var out []sys.Device
+	var out []Device
 	for _, r := range d.rows {
-		out = append(out, sys.Device{Path: r.Path, Type: r.Type, Description: r.Description, Options: r.Options})
+		out = append(out, Device{Path: r.Path, Type: r.Type, Description: r.Description, Options: r.Options})
 	}
 	return out
 }
 
-// Hash implements [sys.Devices].
-func (d *devices) Hash(path string, input secret.Value) (string, error) {
+// Hash returns an input as a device shows it.
+func (d *Devices) Hash(path string, input secret.Value) (string, error) {
 	return d.broker.Hash(path, input)
 }
 
-// Types implements [sys.Devices].
-func (d *devices) Types() []audit.Type { return d.types }
+// Types are the kinds of device that there are.
+func (d *Devices) Types() []audit.Type { return d.types }
+
+// salt is what a new device hashes with.
+func salt() []byte {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // never fails
+	return b
+}

@@ -1,0 +1,20 @@
+package policy
+
+import (
+	"github.com/hashicorp/hcl/hcl/printer"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// Format returns a policy's text in the usual layout. It refuses what Parse
+// refuses.
+func Format(text []byte) ([]byte, error) {
+	if _, err := Parse("", string(text)); err != nil {
+		return nil, err
+	}
+	out, err := printer.Format(text)
+	if err != nil {
+		return nil, fault.New("policy.Format", fault.Invalid, "%s", err)
+	}
+	return append(out, '\n'), nil
+}
