@@ -126,13 +126,13 @@ func Open(ctx context.Context, st storage.Store, root secret.Value) (*Barrier, e
 		return nil, err
 	}
 	b := &Barrier{store: st, root: rk, changing: make(chan struct{}, 1)}
-	rec, version, err := b.readRing(ctx, op)
+	rec, _, err := b.readRing(ctx, op)
 	if err != nil {
 		return nil, err
 	}
 	defer rec.wipe()
 	b.installation = rec.Installation
-	r, err := newRing(rec, version, nil)
+	r, err := newRing(rec, nil)
 	if err != nil {
 		return nil, fault.Wrap(op, fault.Internal, err)
 	}
@@ -358,11 +358,10 @@ func (b *Barrier) putRing(ctx context.Context, op string, rk *rootKey, rec *ring
 		return nil, errSealed(op)
 	}
 	ops := append([]storage.Op{storage.Set(RingKey, rk.seal(rec)).If(was)}, with...)
-	v, err := b.store.Commit(ctx, storage.Batch{Ops: ops})
-	if err != nil {
+	if _, err := b.store.Commit(ctx, storage.Batch{Ops: ops}); err != nil {
 		return nil, storeError(op, err)
 	}
-	return b.swap(op, rec, v, old)
+	return b.swap(op, rec, old)
 }
 
 // reload reads the ring again, for a key id that the snapshot seen has not.
@@ -379,18 +378,18 @@ func (b *Barrier) reload(ctx context.Context, op string, seen *ring) (*ring, err
 	if old != seen {
 		return old, nil
 	}
-	rec, version, err := b.readRing(ctx, op)
+	rec, _, err := b.readRing(ctx, op)
 	if err != nil {
 		return nil, err
 	}
 	defer rec.wipe()
-	return b.swap(op, rec, version, old)
+	return b.swap(op, rec, old)
 }
 
 // swap replaces the snapshot, unless the barrier was closed meanwhile: only
 // Close does not hold the lock.
-func (b *Barrier) swap(op string, rec *ringRecord, v storage.Version, old *ring) (*ring, error) {
-	r, err := newRing(rec, v, old)
+func (b *Barrier) swap(op string, rec *ringRecord, old *ring) (*ring, error) {
+	r, err := newRing(rec, old)
 	if err != nil {
 		return nil, fault.Wrap(op, fault.Internal, err)
 	}

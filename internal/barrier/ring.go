@@ -15,7 +15,6 @@ import (
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
-	"github.com/keyturn/keyturn/internal/storage"
 )
 
 const keySize = 32
@@ -163,7 +162,6 @@ func (r *ringRecord) wipe() {
 // A ring is what a node works with: an immutable snapshot, but for the uses
 // that are left, which the snapshots of one node share.
 type ring struct {
-	version storage.Version
 	active  *dataKey
 	keys    map[uint32]*dataKey
 	hmacKey secret.Value
@@ -181,8 +179,8 @@ type dataKey struct {
 
 // newRing builds a snapshot; what is left of a key's block it takes over from
 // the one before, if there is one.
-func newRing(rec *ringRecord, v storage.Version, old *ring) (*ring, error) {
-	r := &ring{version: v, keys: make(map[uint32]*dataKey, len(rec.Keys)), hmacKey: secret.New(rec.HMACKey)}
+func newRing(rec *ringRecord, old *ring) (*ring, error) {
+	r := &ring{keys: make(map[uint32]*dataKey, len(rec.Keys)), hmacKey: secret.New(rec.HMACKey)}
 	for _, kr := range rec.Keys {
 		k := &dataKey{id: kr.ID, created: kr.Created, reserved: kr.Reserved, left: new(atomic.Int64)}
 		if old != nil && old.keys[kr.ID] != nil {

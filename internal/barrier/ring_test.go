@@ -146,7 +146,7 @@ func TestUnknownKey(t *testing.T) {
 	}
 }
 
-func TestNothingIsLeftOfTheRoot(t *testing.T) {
+func TestWipe(t *testing.T) {
 	rec := &ringRecord{Installation: newUUID(), HMACKey: newKey()}
 	rec.rotate(time.Now())
 	rec.wipe()
@@ -209,7 +209,7 @@ func FuzzParseRing(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := newRing(rec, 1, nil); err != nil {
+		if _, err := newRing(rec, nil); err != nil {
 			t.Errorf("a ring that was parsed cannot be used: %v", err)
 		}
 		if rec.active().ID != rec.Active {
@@ -223,9 +223,10 @@ func FuzzOpenRing(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	rec := &ringRecord{Installation: newUUID(), HMACKey: newKey()}
-	rec.rotate(time.Now())
-	good := rk.seal(rec)
+	good, err := base64.StdEncoding.DecodeString(readFixture(f).Rows[RingKey]) // the same in every process of the fuzzer
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Add(good)
 	f.Add(good[:ringHeader])
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -245,8 +246,8 @@ type fixture struct {
 	HMAC         []byte            `json:"hmac"` // of "data", for purpose "fixture"
 }
 
-// TestFixture opens what layout 1 wrote, with two data keys.
-func TestFixture(t *testing.T) {
+func readFixture(t testing.TB) fixture {
+	t.Helper()
 	text, err := os.ReadFile("testdata/layout-1.json")
 	if err != nil {
 		t.Fatal(err)
@@ -255,6 +256,12 @@ func TestFixture(t *testing.T) {
 	if err := json.Unmarshal(text, &f); err != nil {
 		t.Fatal(err)
 	}
+	return f
+}
+
+// TestFixture opens what layout 1 wrote, with two data keys.
+func TestFixture(t *testing.T) {
+	f := readFixture(t)
 	st := memory.Open()
 	for key, row := range f.Rows {
 		value, err := base64.StdEncoding.DecodeString(row)

@@ -262,34 +262,32 @@ func TestWatchIsRelative(t *testing.T) {
 // A failing store answers everything with one error.
 type failing struct {
 	storage.Store
-	err atomicError
+	err error
 }
 
-type atomicError struct{ err error }
-
 func (f *failing) Get(ctx context.Context, key string) (storage.Entry, error) {
-	if f.err.err != nil {
-		return storage.Entry{}, f.err.err
+	if f.err != nil {
+		return storage.Entry{}, f.err
 	}
 	return f.Store.Get(ctx, key)
 }
 
 func (f *failing) Commit(ctx context.Context, b storage.Batch) (storage.Version, error) {
-	if f.err.err != nil {
-		return 0, f.err.err
+	if f.err != nil {
+		return 0, f.err
 	}
 	return f.Store.Commit(ctx, b)
 }
 
 func (f *failing) Scan(ctx context.Context, from, to string) iter.Seq2[storage.Entry, error] {
-	if f.err.err != nil {
-		return func(yield func(storage.Entry, error) bool) { yield(storage.Entry{}, f.err.err) }
+	if f.err != nil {
+		return func(yield func(storage.Entry, error) bool) { yield(storage.Entry{}, f.err) }
 	}
 	return f.Store.Scan(ctx, from, to)
 }
 
 func (f *failing) Watch(ctx context.Context, prefix string, after storage.Version) iter.Seq2[storage.Change, error] {
-	return func(yield func(storage.Change, error) bool) { yield(storage.Change{}, f.err.err) }
+	return func(yield func(storage.Change, error) bool) { yield(storage.Change{}, f.err) }
 }
 
 func TestStoreErrorsHaveKinds(t *testing.T) {
@@ -314,7 +312,7 @@ func TestStoreErrorsHaveKinds(t *testing.T) {
 		{context.Canceled, fault.Timeout},
 		{fault.New("x", fault.Held, "held"), fault.Held},
 	} {
-		st.err.err = fmt.Errorf("below: %w", tt.err)
+		st.err = fmt.Errorf("below: %w", tt.err)
 		calls := map[string]func() error{
 			"Get":    func() error { _, err := v.Get(t.Context(), "a"); return err },
 			"Commit": func() error { _, err := v.Commit(t.Context(), storage.Set("a", nil)); return err },
@@ -335,7 +333,7 @@ func TestStoreErrorsHaveKinds(t *testing.T) {
 			}
 		}
 	}
-	st.err.err = nil
+	st.err = nil
 	if _, err := v.Commit(t.Context(), storage.Set("a", make([]byte, storage.MaxBytes))); !fault.Is(err, fault.TooLarge) {
 		t.Errorf("a large value: %v, want too large", err)
 	}
