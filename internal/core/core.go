@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +47,8 @@ type Config struct {
 	ClusterName string
 	// RefusedFolders may not hold an audit file: the storage folder.
 	RefusedFolders []string
+	// Dial is the engines' one way out; see [engine.Host].
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Boot guards the clock across restarts; nil: it is not checked at the start.
 	Boot Boot
 	// Metrics renders the metrics; nil: there are none.

@@ -32,6 +32,7 @@ func (h *house) host(uuid string) engine.Host {
 			return due.Move(due.Item{Lane: workLane + uuid, Kind: workKind, ID: kind + "/" + id}, from, to)
 		},
 		Event:     h.event,
+		Dial:      h.cfg.Dial,
 		ClockHeld: h.held,
 		Password:  h.policies.Password,
 		LeaseCount: func(ctx context.Context, target string, limit int) (int, error) {

@@ -14,6 +14,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
@@ -74,7 +75,11 @@ type Host struct {
 	// same commit as what it tells. Data must hold no secret.
 	Event func(kind string, data map[string]string) storage.Op
 
-	// Now says whether the clock is trusted; work is held while it is not.
+	// Dial is the one way out. It refuses loopback, link-local and metadata
+	// addresses unless the operator allows them.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// ClockHeld says that the clock is not trusted; work is held while it is not.
 	ClockHeld func() bool
 
 	// Password generates one by the named password policy, "" being the default.
