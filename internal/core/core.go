@@ -31,6 +31,9 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
+// Types are the engines and login methods that can be mounted.
+type Types = mounts.Types
+
 // TTLs of the system where the configuration says nothing: 32 days, as Vault.
 const systemTTL = 32 * 24 * time.Hour
 
@@ -39,7 +42,7 @@ type Config struct {
 	Store       storage.Store
 	StorageName string // "pebble", shown by seal-status
 	Seal        seal.Seal
-	mounts.Types
+	Types
 	Audits      []audit.Type
 	Log         *slog.Logger
 	DefaultTTL  time.Duration // 0: 32 days

@@ -12,7 +12,6 @@ import (
 	"github.com/keyturn/keyturn/internal/auth"
 	authtoken "github.com/keyturn/keyturn/internal/auth/token"
 	"github.com/keyturn/keyturn/internal/core"
-	"github.com/keyturn/keyturn/internal/core/mounts"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
 	"github.com/keyturn/keyturn/internal/engine/kv"
@@ -55,7 +54,7 @@ func start(t testing.TB, st storage.Store) *server {
 	t.Helper()
 	c := core.New(core.Config{
 		Store: st, StorageName: "memory", Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler), ClusterName: "test",
-		Types: mounts.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
+		Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
 	})
 	go c.Run(t.Context())
 	s := &server{Core: c, root: "hvs.root-token-for-tests"}
