@@ -183,11 +183,8 @@ func (x *index) find(path string) (r *rule, exact bool) {
 // listed finds the rule for a listing, whose path may end in a slash: both
 // forms are looked at, and a deny of either denies.
 func (x *index) listed(path string) *rule {
-	with, withExact := x.find(path)
 	bare := strings.TrimSuffix(path, "/")
-	if bare == path {
-		return with
-	}
+	with, withExact := x.find(bare + "/")
 	without, withoutExact := x.find(bare)
 	switch {
 	case with == nil:
@@ -390,13 +387,10 @@ func (s *Set) Capabilities(path string) []string {
 	}
 	caps := Operation(0)
 	if r := s.rule(path, false); r != nil {
-		caps = r.caps
+		caps = r.caps &^ List
 	}
-	if r := s.rule(path, true); r != nil && !strings.HasSuffix(path, "/") {
-		// A listing of the path without its slash is one of it with it.
-		if l := s.rule(path+"/", true); l != nil {
-			caps |= l.caps & List
-		}
+	if r := s.rule(path, true); r != nil { // a listing may be judged by another rule
+		caps |= r.caps & List
 	}
 	if caps == 0 {
 		return []string{"deny"}
