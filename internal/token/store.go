@@ -52,7 +52,7 @@ func (s *Store) Lookup(ctx context.Context, tok secret.Value) (*Entry, error) {
 	if strings.HasPrefix(text, BatchPrefix) {
 		return s.openBatch(ctx, tok)
 	}
-	if len(text) < 8 || len(text) > 512 {
+	if text == "" || len(text) > 512 {
 		return nil, errBad()
 	}
 	return s.ByID(ctx, s.ID(tok))

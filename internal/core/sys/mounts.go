@@ -70,6 +70,10 @@ type mountOut struct {
 	UUID                  string            `json:"uuid"`
 }
 
+// builtinVersion is what a mount's engine reports as its version: the one that
+// the recorded answers of the reference have. Clients show it and compare it with nothing.
+const builtinVersion = "v2.0.0+builtin.bao"
+
 func outOf(e *mount.Entry) mountOut {
 	t := e.Tune
 	c := configOut{
@@ -82,7 +86,7 @@ func outOf(e *mount.Entry) mountOut {
 	}
 	return mountOut{
 		Accessor: e.Accessor, Config: c, DeprecationStatus: "supported", Description: e.Description, Local: e.Local,
-		Options: e.Options, SealWrap: e.SealWrap, Type: e.Type, UUID: e.UUID,
+		Options: e.Options, RunningPluginVersion: builtinVersion, SealWrap: e.SealWrap, Type: e.Type, UUID: e.UUID,
 	}
 }
 

@@ -59,7 +59,7 @@ func (u *unversioned) write(ctx context.Context, _ *route.Request, in writeIn) (
 }
 
 func (u *unversioned) remove(ctx context.Context, _ *route.Request, in pathIn) (route.None, error) {
-	_, err := u.m.Store.Commit(ctx, storage.Remove(dataPrefix + in.Path))
+	_, err := u.m.Store.Commit(ctx, storage.Remove(dataPrefix+in.Path))
 	return route.None{}, err
 }
 

@@ -265,6 +265,8 @@ func (v *versioned) append(m *record, path string, data []byte, t *turn) (*recor
 	for n := 0; len(next.Versions) > next.keep(c) && n < 90; n++ {
 		ops = append(ops, storage.Remove(versionKey(path, next.Versions[0].N)))
 		next.Versions = next.Versions[1:]
+	}
+	if len(next.Versions) >= next.keep(c) { // from now on, each write drops one
 		next.Oldest = next.Versions[0].N
 	}
 	return next, &next.Versions[len(next.Versions)-1], ops
