@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/keyturn/keyturn/internal/cli"
+	"github.com/keyturn/keyturn/internal/plugins"
+	"github.com/keyturn/keyturn/internal/server"
 )
 
 func main() { os.Exit(run()) }
@@ -24,5 +26,11 @@ func run() int {
 
 // environment is what this binary is built with.
 func environment() cli.Env {
-	return cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	return cli.Env{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Layout: server.Layout,
+		Server: server.Command(server.Plugins{
+			Storage: plugins.StorageDrivers, Seals: plugins.Seals, Audits: plugins.AuditDevices,
+			Engines: plugins.Engines, Auths: plugins.AuthMethods,
+		}, cli.Version),
+	}
 }

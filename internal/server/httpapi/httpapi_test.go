@@ -49,8 +49,10 @@ func (b *backend) config() Config {
 				}
 				return b.answer, b.err
 			},
-			Health:      func(context.Context) (core.Health, error) { return b.health, b.err },
-			SealStatus:  func(context.Context) (core.SealStatus, error) { return core.SealStatus{Status: seal.Status{Type: "shamir"}, AutoUnseals: b.auto}, b.err },
+			Health: func(context.Context) (core.Health, error) { return b.health, b.err },
+			SealStatus: func(context.Context) (core.SealStatus, error) {
+				return core.SealStatus{Status: seal.Status{Type: "shamir"}, AutoUnseals: b.auto}, b.err
+			},
 			Initialized: func(context.Context) (bool, error) { return b.health.Initialized, b.err },
 			Init: func(_ context.Context, r core.InitRequest) (*core.InitResult, error) {
 				b.init = r

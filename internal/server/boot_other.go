@@ -1,0 +1,8 @@
+//go:build !linux
+
+package server
+
+import "time"
+
+// boot tells nothing here: the clock is not checked at a start.
+func boot() (id string, since time.Duration) { return "", 0 }

@@ -1,0 +1,268 @@
+// Package server is `keyturn server`: it reads the configuration, opens the
+// store and the listeners, lives until it is told to stop, and closes in order.
+//
+// The life of a server is one call of run: sockets are bound, the store is opened, core
+// starts – sealed – and the listeners answer at once, with 503 until
+// somebody, or the seal itself, unseals. The end of the context drains: what is under way
+// may finish for a while, then core drops its keys, then the store is closed.
+//
+// SIGHUP reloads certificates, the log's level and the audit files. The whole
+// new configuration is read and checked first; if anything in it is wrong,
+// everything stays as it is.
+//
+// Implementations come in as [Plugins]: this package imports none.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/audit"
+	"github.com/keyturn/keyturn/internal/auth"
+	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/outbound"
+	"github.com/keyturn/keyturn/internal/seal"
+	"github.com/keyturn/keyturn/internal/server/httpapi"
+	"github.com/keyturn/keyturn/internal/server/metrics"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Layout is the number of the storage layout that this program writes.
+const Layout = storage.Layout
+
+// Plugins are the implementations that a server can be built of.
+type Plugins struct {
+	Storage []storage.Driver
+	Seals   []seal.Driver
+	Audits  []audit.Type
+	Engines []engine.Type
+	Auths   []auth.Type
+}
+
+const (
+	// drainTime is how long requests may finish after the signal to stop.
+	// Supervisors kill after 30 s; a request that takes longer is covered by its reservation.
+	drainTime = 15 * time.Second
+	// unsealAgain is how long an automatic unsealing waits after it failed.
+	unsealAgain = 5 * time.Second
+)
+
+// A server is what one run has opened.
+type server struct {
+	plugins Plugins
+	version string
+	cfg     *Config
+	log     *slog.Logger
+	level   *slog.LevelVar
+	reread  func() (*Config, error) // nil: nothing to reload from
+	ready   func(context.Context, *server) error
+
+	store storage.Store
+	core  *core.Core
+	doors []*door
+}
+
+// run opens everything, serves until ctx ends, and closes everything.
+func (s *server) run(ctx context.Context) error {
+	// What is under way when ctx ends may still finish: it hangs on life.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	if err := s.bind(ctx); err != nil {
+		return err
+	}
+	defer s.closeSockets()
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		if err := s.store.Close(); err != nil {
+			s.log.Error("closing the store", "error", err)
+		}
+	}()
+	m := metrics.New(s.source(), s.version)
+	if err := s.build(m); err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer end()
+	wg.Go(func() { _ = s.core.Run(life) }) // it returns when life ends
+	failed := s.serve(life, &wg, m)
+	wg.Go(func() { s.unseal(life) })
+	if s.ready != nil {
+		if err := s.ready(ctx, s); err != nil {
+			return errors.Join(err, s.drain(life))
+		}
+	}
+	err := s.wait(ctx, failed)
+	return errors.Join(err, s.drain(life))
+}
+
+// bind opens the sockets, so that an address in use is known before anything
+// else is touched.
+func (s *server) bind(ctx context.Context) error {
+	for _, spec := range s.cfg.Listeners {
+		d, err := openDoor(ctx, spec)
+		if err != nil {
+			s.closeSockets()
+			return err
+		}
+		s.doors = append(s.doors, d)
+	}
+	return nil
+}
+
+func (s *server) closeSockets() {
+	for _, d := range s.doors {
+		_ = d.socket.Close() // it is closed already after serving
+	}
+}
+
+// open opens the store.
+func (s *server) open(ctx context.Context) error {
+	i := slices.IndexFunc(s.plugins.Storage, func(d storage.Driver) bool { return d.Name == s.cfg.Storage.Name })
+	if i < 0 {
+		return fault.New("server.open", fault.Invalid, "there is no storage %q", s.cfg.Storage.Name)
+	}
+	store, err := s.plugins.Storage[i].Open(ctx, s.cfg.Storage.Params, s.log)
+	if err != nil {
+		return at(s.cfg.Storage.At, err)
+	}
+	s.store = store
+	return nil
+}
+
+// build makes the core, with the configured seal.
+func (s *server) build(m *metrics.Metrics) error {
+	name := s.cfg.Seal.Name
+	if name == "" {
+		name = "shamir"
+	}
+	i := slices.IndexFunc(s.plugins.Seals, func(d seal.Driver) bool { return d.Name == name })
+	if i < 0 {
+		return fault.New("server.build", fault.Invalid, "there is no seal %q", name)
+	}
+	with, err := s.plugins.Seals[i].Open(s.cfg.Seal.Params)
+	if err != nil {
+		return at(s.cfg.Seal.At, err)
+	}
+	var folders []string
+	if path := s.cfg.Storage.Params["path"]; path != "" {
+		folders = []string{path}
+	}
+	out := &outbound.Dialer{Allow: s.cfg.OutboundAllow}
+	cfg := core.Config{
+		Store: s.store, StorageName: s.cfg.Storage.Name, Seal: with, Audits: s.plugins.Audits, Log: s.log,
+		DefaultTTL: s.cfg.DefaultLeaseTTL, MaxTTL: s.cfg.MaxLeaseTTL, ClusterName: s.cfg.ClusterName,
+		RefusedFolders: folders, Dial: out.DialContext, Boot: boot, Metrics: m.Render, Observe: observe(m),
+	}
+	cfg.Engines, cfg.Auths = s.plugins.Engines, s.plugins.Auths
+	s.core = core.New(cfg)
+	return nil
+}
+
+// serve opens the doors. The channel gets the error of one that closes by itself.
+func (s *server) serve(life context.Context, wg *sync.WaitGroup, m *metrics.Metrics) <-chan error {
+	cfg := httpapi.Config{Version: s.version, Log: s.log, Backend: httpapi.Backend{
+		Handle: s.core.Handle, Health: s.core.Health, SealStatus: s.core.SealStatus,
+		Initialized: s.core.Initialized, Init: s.core.Init, Unseal: s.core.Unseal, Metrics: m.Render,
+	}}
+	failed := make(chan error, len(s.doors))
+	for _, d := range s.doors {
+		work := d.start(life, cfg)
+		wg.Go(func() {
+			if err := work(); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serving on %s: %w", d.spec.Address, err)
+			}
+		})
+		s.log.Info("listening", "address", d.spec.describe())
+	}
+	return failed
+}
+
+// unseal opens a server whose seal needs nobody, and tries until it is open.
+func (s *server) unseal(ctx context.Context) {
+	for {
+		err := s.core.AutoUnseal(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		s.log.Error("unsealing; it is tried again", "after", unsealAgain, "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(unsealAgain):
+		}
+	}
+}
+
+// wait returns when the server is to stop, and reloads whenever it is told to.
+func (s *server) wait(ctx context.Context, failed <-chan error) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			s.log.Info("stopping; requests under way may finish", "within", drainTime)
+			return nil
+		case err := <-failed:
+			return err
+		case <-hup:
+			s.reload()
+		}
+	}
+}
+
+// drain lets what is under way finish, for a while.
+func (s *server) drain(life context.Context) error {
+	ctx, cancel := context.WithTimeout(life, drainTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, d := range s.doors {
+		wg.Go(func() {
+			if err := d.http.Shutdown(ctx); err != nil {
+				s.log.Warn("requests were cut off: they did not finish in time", "address", d.spec.Address)
+				_ = d.http.Close() // their connections; there is nothing left to say
+			}
+		})
+	}
+	wg.Wait()
+	return nil
+}
+
+// at puts the place of a stanza before an error that a person reads.
+func at(p Position, err error) error {
+	return Problems{{p, told(err)}}
+}
+
+// told is an error for the person at the terminal: the message, then the cause.
+func told(err error) string {
+	text := fault.Message(err)
+	if text == "" {
+		return err.Error()
+	}
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if _, ours := e.(*fault.Error); !ours {
+			return text + ": " + e.Error()
+		}
+	}
+	return text
+}
+
+// note writes lines for a person.
+func note(w io.Writer, format string, args ...any) {
+	fmt.Fprintf(w, format+"\n", args...)
+}
