@@ -84,11 +84,11 @@ func (s *Store) commit(ctx context.Context, b storage.Batch) (storage.Version, e
 		h.latches.unlock(r.held)
 		return 0, s.unserved()
 	}
-	return s.await(ctx, h, r)
+	return r.await(ctx, h.dead, s.space)
 }
 
 // await waits for the syncer's answer. Whoever gives up earlier does not know.
-func (s *Store) await(ctx context.Context, h *handle, r *request) (storage.Version, error) {
+func (r *request) await(ctx context.Context, dead <-chan struct{}, space *space) (storage.Version, error) {
 	select {
 	case <-r.done:
 		return r.version, nil
@@ -99,9 +99,9 @@ func (s *Store) await(ctx context.Context, h *handle, r *request) (storage.Versi
 		return r.version, nil
 	case <-ctx.Done():
 		return 0, ctx.Err()
-	case <-h.dead:
+	case <-dead:
 		return 0, errPoisoned
-	case <-s.space.stalled():
+	case <-space.stalled():
 		return 0, errStalled
 	}
 }
@@ -269,7 +269,7 @@ func (s *Store) number(h *handle, requests []*request) *group {
 		g.last++
 		r.version = storage.Version(g.last)
 		for i := range r.writes {
-			s.put(g, &r.writes[i])
+			g.put(s, &r.writes[i])
 		}
 	}
 	s.begun.Store(g.last)
@@ -278,7 +278,7 @@ func (s *Store) number(h *handle, requests []*request) *group {
 }
 
 // put adds one write to the group.
-func (s *Store) put(g *group, w *write) {
+func (g *group) put(s *Store, w *write) {
 	name := w.name
 	if w.stamp {
 		name = storage.StampedKey(w.name, storage.Version(g.last))

@@ -124,7 +124,7 @@ func (s *Store) openHandle(ctx context.Context) (*handle, uint64, error) {
 
 // openDB runs on the goroutine of openHandle.
 func (s *Store) openDB(h *handle) (start uint64, err error) {
-	db, err := pebble.Open(s.opts.Path, s.pebbleOptions(h))
+	db, err := pebble.Open(s.opts.Path, pebbleOptions(s, h))
 	if err != nil {
 		return 0, err
 	}

@@ -356,6 +356,7 @@ func (s *Store) Close() error {
 	var err error
 	if h := s.current.Swap(nil); h != nil {
 		h.drain()
+		s.flush(h)
 		s.poison(h, storage.ErrClosed) // for readers that have it still
 		if !s.retire(h, closeWait) {
 			err = errors.New("storage: the store could not be closed within " + closeWait.String())
@@ -364,6 +365,31 @@ func (s *Store) Close() error {
 	s.wg.Wait()
 	s.cache.Unref()
 	return errors.Join(err, s.lock.Close())
+}
+
+// flush leaves no log to replay, so that opening again takes no time. That it
+// could not is no error: nothing is lost.
+func (s *Store) flush(h *handle) {
+	if h.isDead() || s.space.full.Load() {
+		return
+	}
+	flushed := make(chan struct{})
+	go func() {
+		defer close(flushed)
+		h.applying.Lock()
+		defer h.applying.Unlock()
+		if err := h.db.Flush(); err != nil {
+			s.log.Warn("flushing before closing the store", "cause", err)
+		}
+	}()
+	timer := time.NewTimer(flushWait)
+	defer timer.Stop()
+	select {
+	case <-flushed:
+	case <-h.dead:
+	case <-timer.C:
+		s.log.Warn("flushing before closing the store took too long", "limit", flushWait)
+	}
 }
 
 // A mark is a number that only grows, and that can be waited for.
@@ -409,5 +435,8 @@ func (m *mark) wait(ctx context.Context, dead <-chan struct{}, v uint64) error {
 }
 
 // closeWait is how long closing a handle of Pebble may take before it counts as
-// stuck: it flushes nothing, but waits for a running compaction.
-const closeWait = 30 * time.Second
+// stuck: it waits for a merge that runs. flushWait bounds the flush before.
+const (
+	closeWait = 30 * time.Second
+	flushWait = 5 * time.Second
+)

@@ -48,7 +48,7 @@ const (
 )
 
 // Bounds of the low-water mark, a twentieth of the disk between them. A flush
-// needs 16 MiB, a compaction some times that; more than 128 MiB would only be
+// needs 8 MiB, a compaction some times that; more than 128 MiB would only be
 // space that cannot be used.
 const (
 	lowest  = 16 << 20

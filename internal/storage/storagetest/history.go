@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -260,7 +261,8 @@ func (l *log) resolve(t *testing.T, s storage.Store) {
 	for i := range l.attempts {
 		a := &l.attempts[i]
 		if v, ok := stored[a.id]; a.unknown && ok {
-			a.version, a.unknown = v, false
+			// It may have been stored long after its caller had gone.
+			a.version, a.unknown, a.end = v, false, math.MaxInt64
 		}
 	}
 }
