@@ -152,6 +152,14 @@ func (c *Core) unsealed(parent context.Context, o order) error {
 	}
 	c.house.Store(nil)
 	cancel()
+	if err == nil {
+		// What still hangs after a second can commit no more: its keys are gone.
+		select {
+		case <-ended:
+		case <-time.After(time.Second):
+			c.cfg.Log.Warn("background work still hangs; sealing all the same")
+		}
+	}
 	h.close()
 	c.cfg.Log.Info("sealed")
 	if sealing.done != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/due"
+	"github.com/keyturn/keyturn/internal/lease"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -43,6 +44,40 @@ func (h *house) loadCounts(ctx context.Context) error {
 		h.leases.Stats.Live.Store(c.Leases)
 	}
 	return nil
+}
+
+// recount counts what is stored, slowly, and corrects the counts: after a crash
+// they may be a second old. It reads no values, and pauses often.
+func (h *house) recount(ctx context.Context) error {
+	const every = time.Hour
+	for {
+		n, before := int64(0), h.leases.Stats.Live.Load()
+		for _, err := range h.cfg.Store.Scan(ctx, lease.Prefix, storage.PrefixEnd(lease.Prefix)) {
+			if err != nil {
+				return err
+			}
+			if n++; n%1000 == 0 && !pause(ctx, 5*time.Millisecond) {
+				return ctx.Err()
+			}
+		}
+		// What came and went meanwhile was seen by half, on average.
+		h.leases.Stats.Live.Store(n + (h.leases.Stats.Live.Load()-before)/2)
+		if !pause(ctx, every) {
+			return ctx.Err()
+		}
+	}
+}
+
+// pause waits, and reports false where ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
 }
 
 // owedPrefix is where audit entries wait that no device took.

@@ -99,6 +99,9 @@ func (h *house) open(ctx context.Context) error {
 	if h.clock, err = openClock(ctx, h.view, h.cfg.Boot); err != nil {
 		return err
 	}
+	if err := h.loadCounts(ctx); err != nil {
+		return err
+	}
 	if err := h.devices.Restore(ctx, h.log); err != nil {
 		return err
 	}
@@ -132,7 +135,7 @@ func (h *house) system() []route.Route {
 // run does the house's background work until ctx ends.
 func (h *house) run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, work := range []func(context.Context) error{h.loop.Run, h.tokens.Follow, h.tick} {
+	for _, work := range []func(context.Context) error{h.loop.Run, h.tokens.Follow, h.tick, h.recount} {
 		wg.Go(func() {
 			if err := work(ctx); err != nil && ctx.Err() == nil {
 				h.log.Error("background work ended", "error", err)
@@ -164,7 +167,7 @@ func (h *house) tick(ctx context.Context) error {
 		if was, is := h.clock.check(time.Now()); was != is {
 			h.log.Warn("the clock's trust has changed; while it is held, nothing is revoked or turned", "held", is)
 		}
-		for _, step := range []func(context.Context) error{h.payOwed, h.saveCounts} {
+		for _, step := range []func(context.Context) error{h.payOwed, h.saveCounts, h.devices.SavePositions} {
 			if err := step(ctx); err != nil && ctx.Err() == nil {
 				h.log.Warn("the work of each second", "error", err)
 			}

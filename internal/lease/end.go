@@ -135,6 +135,7 @@ func (m *Manager) failed(ctx context.Context, c *Lease, cause error, now time.Ti
 	}
 	if n.Failing.IsZero() {
 		n.Failing = now.UTC()
+		m.Stats.Waiting.Add(1)
 	}
 	if err := m.replace(ctx, c, &n); err != nil && !fault.Is(err, fault.Conflict) {
 		return err
@@ -155,6 +156,9 @@ func (m *Manager) forget(ctx context.Context, l *Lease) error {
 		return err
 	}
 	m.Stats.Live.Add(-1)
+	if !l.Failing.IsZero() {
+		m.Stats.Waiting.Add(-1)
+	}
 	m.Stats.Undone.Add(1)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -34,8 +35,9 @@ type Devices struct {
 	broker *audit.Broker
 	types  []audit.Type
 
-	mu   sync.Mutex
-	rows []deviceRow
+	mu    sync.Mutex
+	rows  []deviceRow
+	saved map[string]audit.Position
 }
 
 // NewDevices returns the table of devices, empty until Restore.
@@ -54,6 +56,16 @@ func (d *Devices) spec(row deviceRow) (audit.Spec, error) {
 // Restore opens the devices that were enabled before. One that cannot be
 // opened stays enabled and failing: it must not become "nothing to audit to".
 func (d *Devices) Restore(ctx context.Context, log *slog.Logger) error {
+	stood, err := d.view.Get(ctx, positionKey)
+	if err != nil {
+		return err
+	}
+	positions := map[string]audit.Position{}
+	if stood.Version != 0 {
+		if err := json.Unmarshal(stood.Value, &positions); err != nil {
+			return fault.Wrap("sys.devices", fault.Internal, err)
+		}
+	}
 	for e, err := range d.view.Scan(ctx, devicePrefix, storage.PrefixEnd(devicePrefix)) {
 		if err != nil {
 			return err
@@ -66,11 +78,38 @@ func (d *Devices) Restore(ctx context.Context, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
+		spec.Resume = positions[row.Path]
 		if err := d.broker.Restore(ctx, spec); err != nil {
 			log.Error("opening an audit device; requests are refused until one writes", "device", row.Path, "error", err)
 		}
 		d.rows = append(d.rows, row)
 	}
+	return nil
+}
+
+// positionKey is where the devices' positions are kept, so that a chain goes on
+// over a file that was rotated while the server was down.
+const positionKey = "core/audit-position"
+
+// SavePositions stores where the devices stand, if they have moved on.
+func (d *Devices) SavePositions(ctx context.Context) error {
+	now := d.broker.Positions()
+	d.mu.Lock()
+	same := maps.Equal(now, d.saved)
+	d.mu.Unlock()
+	if same {
+		return nil
+	}
+	b, err := json.Marshal(now)
+	if err != nil {
+		return fault.Wrap("sys.devices", fault.Internal, err)
+	}
+	if _, err := d.view.Commit(ctx, storage.Set(positionKey, b)); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.saved = now
 	return nil
 }
 
