@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -45,15 +46,19 @@ type call struct {
 	field    string // the field that holds the statements, if they are a user's
 	steps    bool   // it sends several messages, so a failure proves nothing about the earlier ones
 	preamble int    // results of the message that come before the user's statements
-	redactor *secret.Redactor
+	secrets  []secret.Value
 }
 
 // call describes a call whose secrets are those of the connection and those given.
 func (c *conn) call(op, doing string, secrets ...secret.Value) call {
-	r := new(secret.Redactor)
-	r.Know(c.known...)
-	r.Know(secrets...)
-	return call{op: "postgres." + op, doing: doing, redactor: r}
+	return call{op: "postgres." + op, doing: doing, secrets: append(secrets, c.known...)}
+}
+
+// scrub takes the call's secrets out of text.
+func (k call) scrub(text string) string {
+	var r secret.Redactor
+	r.Know(k.secrets...)
+	return r.Scrub(text)
 }
 
 // with runs f with a session of the pool, and closes the session if the context
@@ -103,7 +108,7 @@ func (c *conn) again(ctx context.Context, f func(ctx context.Context, s *pgconn.
 
 // lost reports whether the session, rather than what it was asked, failed.
 func lost(err error) bool {
-	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting || errors.Is(err, errClosed) {
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting || errors.Is(err, errClosed) || errors.Is(err, errCrowded) {
 		return false
 	}
 	pg, answered := errors.AsType[*pgconn.PgError](err)
@@ -181,46 +186,87 @@ func ask(ctx context.Context, s *pgconn.PgConn, sql string) ([][]string, error) 
 	return results[len(results)-1].rows, nil
 }
 
-// change runs a script that changes roles, and runs it again while the server
-// answers that another one changed the same rows at the same time. It returns
-// the results of its message.
-func (c *conn) change(ctx context.Context, repeatable bool, sql string, reset bool) ([]result, error) {
-	var results []result
-	once := func(ctx context.Context, s *pgconn.PgConn) (err error) {
-		results, err = send(ctx, s, sql)
-		if reset && s.TxStatus() == 'I' {
-			// The statements may have changed the session's role or settings.
-			if _, err := send(ctx, s, "DISCARD ALL"); err != nil {
-				_ = s.Close(ctx)
-			}
-		}
-		return err
-	}
+// A message changes roles. It runs in one transaction.
+type message struct {
+	head       string // the fence of a create
+	headers    int    // results of head
+	body       string
+	resets     bool // the session needs a reset afterwards
+	repeatable bool
+}
+
+// fileLock makes a transaction wait for those of other nodes that change in single file,
+// too. Any user of the database can hold such a lock, so it is not waited for for long.
+const fileLock = "SET LOCAL lock_timeout = '2s';\nSELECT pg_catalog.pg_advisory_xact_lock(7738151096086654318);\nSET LOCAL lock_timeout = DEFAULT;\n"
+
+const fileLockResults = 3
+
+// noLock is for those whose turn it is but who could not get the lock.
+const noLock = "\n"
+
+// change sends a message, and sends it again while the server answers that another
+// transaction changed the same rows at the same time. It returns the results.
+func (c *conn) change(ctx context.Context, m message) (results []result, err error) {
 	run := c.unsent
-	if repeatable {
+	if m.repeatable {
 		run = c.repeatable
 	}
-	release, err := c.turns.calm(ctx)
-	if err != nil {
-		return nil, &notSent{err}
-	}
-	defer func() { release() }()
+	err = c.inTurn(ctx, func(lock string) error {
+		return run(ctx, func(ctx context.Context, s *pgconn.PgConn) (err error) {
+			if lock == "" && c.turns.crowded() {
+				return errCrowded
+			}
+			results, err = send(ctx, s, m.head+lock+m.body)
+			if n := len(results); lock == fileLock && n > m.headers {
+				results = slices.Delete(results, m.headers, min(n, m.headers+fileLockResults))
+			}
+			if m.resets && s.TxStatus() == 'I' {
+				// The statements may have changed the session's role or settings.
+				if _, err := send(ctx, s, "DISCARD ALL"); err != nil {
+					_ = s.Close(ctx)
+				}
+			}
+			return err
+		})
+	})
+	return results, err
+}
+
+// inTurn runs f until it does not collide with another transaction. lock is what
+// f must put before its changes, "" where there is no need.
+func (c *conn) inTurn(ctx context.Context, f func(lock string) error) error {
+	lockable := true
 	for try := 1; ; try++ {
-		err := run(ctx, once)
-		if err == nil || try == tries || !collided(err) {
-			return results, err
+		release, crowded, err := c.turns.take(ctx)
+		if err != nil {
+			return &notSent{err}
 		}
+		lock := ""
+		switch {
+		case crowded && lockable:
+			lock = fileLock
+		case crowded:
+			lock = noLock
+		}
+		err = f(lock)
 		release()
-		c.turns.collision()
-		if release, err = c.turns.calm(ctx); err != nil {
-			release = func() {}
-			return nil, &notSent{err}
+		switch {
+		case errors.Is(err, errCrowded):
+			try-- // nothing was tried
+		case err == nil || try == tries:
+			return err
+		case collided(err):
+			c.turns.collision()
+		case lock == fileLock && sqlState(err) == "55P03":
+			lockable = false
+		default:
+			return err
 		}
 	}
 }
 
-// tries is how often a change is tried at most. Calls of this Conn take turns after
-// the first collision, so further ones come from elsewhere.
+// tries is how often a change is tried at most. After the first collision all changes go
+// in single file, so further ones come from others than Keyturn.
 const tries = 20
 
 // collided reports whether the server undid a transaction only because of

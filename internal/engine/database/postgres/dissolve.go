@@ -23,27 +23,17 @@ type taken struct {
 // statements that run afterwards decide whether it mattered.
 func (c *conn) dissolve(ctx context.Context, name string) (taken, error) {
 	var t taken
-	release, err := c.turns.calm(ctx)
-	if err != nil {
-		return t, &notSent{err}
-	}
-	defer func() { release() }()
-	for try := 1; ; try++ {
-		err = c.repeatable(ctx, func(ctx context.Context, s *pgconn.PgConn) error {
+	err := c.inTurn(ctx, func(lock string) error {
+		return c.repeatable(ctx, func(ctx context.Context, s *pgconn.PgConn) error {
+			if lock == "" && c.turns.crowded() {
+				return errCrowded
+			}
 			t = taken{}
 			d := dissolution{session: s, name: name, taken: &t}
-			return d.run(ctx)
+			return d.run(ctx, lock)
 		})
-		if err == nil || try == tries || !collided(err) {
-			return t, err
-		}
-		release()
-		c.turns.collision()
-		if release, err = c.turns.calm(ctx); err != nil {
-			release = func() {}
-			return t, &notSent{err}
-		}
-	}
+	})
+	return t, err
 }
 
 // A dissolution is one run over one role in one transaction.
@@ -63,11 +53,11 @@ type facts struct {
 	elsewhere string // other databases where the role has something
 }
 
-func (d *dissolution) run(ctx context.Context) error {
-	if _, err := send(ctx, d.session, "BEGIN; SET LOCAL search_path = pg_catalog, pg_temp"); err != nil {
-		return err
+func (d *dissolution) run(ctx context.Context, lock string) error {
+	_, err := send(ctx, d.session, "BEGIN; "+lock+"SET LOCAL search_path = pg_catalog, pg_temp")
+	if err == nil {
+		err = d.steps(ctx)
 	}
-	err := d.steps(ctx)
 	end := "COMMIT"
 	if err != nil {
 		end = "ROLLBACK"

@@ -82,14 +82,14 @@ func retrievable(err error) bool {
 // revoke runs the statements and looks, in the same message, whether the role is
 // gone. Ours are preceded by a look at what the role owns, for the report.
 func (c *conn) revoke(ctx context.Context, name string, s script, report *database.Report) ([]result, error) {
-	results, err := c.change(ctx, true, s.sql+presence(name), s.resets())
+	results, err := c.change(ctx, message{body: s.sql + presence(name), resets: s.resets(), repeatable: true})
 	if err != nil {
 		return results, err
 	}
 	if owned := one(results[0].rows); s.ours && owned != "0" {
 		report.Notes = append(report.Notes, "handed "+owned+" objects that the user owned to the administrator")
 	}
-	report.Remains = one(results[len(results)-1].rows) != "0"
+	report.Remains = one(results[len(results)-1].rows) == "t"
 	return results, nil
 }
 
@@ -114,7 +114,7 @@ func (c *conn) goneOr(ctx context.Context, k call, name string, done int, err er
 // evict keeps the user from logging in and ends its sessions. Where that is not
 // allowed, the report says so and the user is revoked all the same.
 func (c *conn) evict(ctx context.Context, name string, report *database.Report) error {
-	_, err := c.change(ctx, true, "ALTER ROLE "+ident(name)+" WITH NOLOGIN", false)
+	_, err := c.change(ctx, message{body: "ALTER ROLE " + ident(name) + " WITH NOLOGIN", repeatable: true})
 	if err != nil && sqlState(err) == "" {
 		return err
 	}

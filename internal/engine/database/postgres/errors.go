@@ -53,7 +53,7 @@ func (c *conn) explain(k call, done int, err error) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Detail != "" {
 		text += " (" + pg.Detail + ")"
 	}
-	f.Err = errors.New(k.redactor.Scrub(text))
+	f.Err = errors.New(k.scrub(text))
 	if known && !k.steps {
 		return database.MarkUnchanged(f)
 	}

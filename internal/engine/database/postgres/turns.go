@@ -7,14 +7,18 @@ import (
 	"time"
 )
 
+// errCrowded sends a change back to take its turn: while it waited for a session, others collided.
+var errCrowded = errors.New("changes go in single file now")
+
 var errClosed = errors.New("the connection to the database was closed")
 
 // turns knows the running calls, so that they can be canceled, and makes changes go
 // one at a time for a while after two of them collided.
 //
-// PostgreSQL refuses a GRANT on an object that another transaction is
-// granting on. Creates of one role grant on the same tables, so with several sessions
-// nearly all of them would collide again and again; in single file none does.
+// PostgreSQL refuses a GRANT on an object that another transaction has just granted
+// on, and finds a deadlock where two took several objects in another order, after a
+// second of waiting. Creates of one role grant on the same tables, so with several
+// sessions they collide again and again; in single file they do not.
 type turns struct {
 	alone chan struct{} // holds one element while a change goes alone
 
@@ -65,19 +69,23 @@ func (t *turns) collision() {
 	t.until = time.Now().Add(singleFile)
 }
 
-// calm waits, after a collision, until no other change goes alone. The returned
-// function ends the turn.
-func (t *turns) calm(ctx context.Context) (func(), error) {
-	t.mu.Lock()
-	free := time.Now().After(t.until)
-	t.mu.Unlock()
-	if free {
-		return func() {}, nil
+// take waits, for a while after a collision, until no other change goes alone. The
+// returned function ends the turn.
+func (t *turns) take(ctx context.Context) (release func(), alone bool, err error) {
+	if !t.crowded() {
+		return func() {}, false, nil
 	}
 	select {
 	case t.alone <- struct{}{}:
-		return func() { <-t.alone }, nil
+		return func() { <-t.alone }, true, nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, false, ctx.Err()
 	}
+}
+
+// crowded reports whether changes go in single file now.
+func (t *turns) crowded() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return time.Now().Before(t.until)
 }

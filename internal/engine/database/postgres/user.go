@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -60,17 +61,17 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 	if err != nil {
 		return invalid(k.op, err)
 	}
-	k.redactor.Know(secret.Text(values["password"]))
+	k.secrets = append(k.secrets, secret.Text(values["password"]))
 	s, err := compile(k.field, statements, values)
 	if err != nil {
 		return invalid(k.op, err)
 	}
-	results, err := c.change(ctx, false, fence(u.Attempt)+s.sql, s.resets())
+	results, err := c.change(ctx, message{head: fence(u.Attempt), headers: fenceResults, body: s.sql, resets: s.resets()})
 	if err == nil {
 		return nil
 	}
 	if sqlState(err) == "42710" {
-		return database.MarkUnchanged(&fault.Error{Op: k.op, Kind: fault.Conflict, Err: k.redactor.Error(err), Msg: "PostgreSQL says that the user exists already; nothing was changed; check that the username template has {{random}} in it"})
+		return database.MarkUnchanged(&fault.Error{Op: k.op, Kind: fault.Conflict, Err: errors.New(k.scrub(err.Error())), Msg: "PostgreSQL says that the user exists already; nothing was changed; check that the username template has {{random}} in it"})
 	}
 	if sqlState(err) != "" {
 		c.rollBack(ctx, rollback, values)
@@ -88,10 +89,10 @@ func (c *conn) rollBack(ctx context.Context, statements []string, values map[str
 	k := c.call("Create", "rolling back", secret.Text(values["password"]))
 	s, err := compile("rollback_statements", statements, values)
 	if err == nil {
-		_, err = c.change(ctx, true, s.sql, s.resets())
+		_, err = c.change(ctx, message{body: s.sql, resets: s.resets(), repeatable: true})
 	}
 	if err != nil {
-		c.log.Warn("running rollback_statements failed", "user", values["name"], "error", k.redactor.Scrub(err.Error()))
+		c.log.Warn("running rollback_statements failed", "user", values["name"], "error", k.scrub(err.Error()))
 	}
 }
 
@@ -134,7 +135,7 @@ func (c *conn) Renew(ctx context.Context, name string, expires time.Time, statem
 	if err != nil {
 		return invalid(k.op, err)
 	}
-	results, err := c.change(ctx, true, s.sql, s.resets())
+	results, err := c.change(ctx, message{body: s.sql, resets: s.resets(), repeatable: true})
 	return c.absentOr(ctx, k, name, len(results), err)
 }
 
@@ -151,12 +152,12 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 	if err != nil {
 		return invalid(k.op, err)
 	}
-	k.redactor.Know(secret.Text(values["password"]))
+	k.secrets = append(k.secrets, secret.Text(values["password"]))
 	return c.alter(ctx, k, name, "PASSWORD "+text(values["password"]))
 }
 
 func (c *conn) alter(ctx context.Context, k call, name, what string) error {
-	_, err := c.change(ctx, true, "ALTER ROLE "+ident(name)+" WITH "+what, false)
+	_, err := c.change(ctx, message{body: "ALTER ROLE " + ident(name) + " WITH " + what, repeatable: true})
 	return c.absentOr(ctx, k, name, 0, err)
 }
 
@@ -164,7 +165,7 @@ func (c *conn) alter(ctx context.Context, k call, name, what string) error {
 func (c *conn) absentOr(ctx context.Context, k call, name string, done int, err error) error {
 	if err != nil && sqlState(err) == "42704" {
 		if there, e := c.present(ctx, name); e == nil && !there {
-			return database.MarkUnchanged(&fault.Error{Op: k.op, Kind: fault.NotFound, Err: k.redactor.Error(err), Msg: "there is no user " + name + " in PostgreSQL any more"})
+			return database.MarkUnchanged(&fault.Error{Op: k.op, Kind: fault.NotFound, Err: errors.New(k.scrub(err.Error())), Msg: "there is no user " + name + " in PostgreSQL any more"})
 		}
 	}
 	return c.explain(k, done, err)
@@ -180,14 +181,16 @@ func (c *conn) Exists(ctx context.Context, name string) (bool, error) {
 	return there, c.explain(k, 0, err)
 }
 
+// presence asks whether there is a role. It is a look into a cache of the server's; a query of
+// pg_roles took a third as long again as a DROP ROLE.
 func presence(name string) string {
-	return "SELECT pg_catalog.count(*) FROM pg_catalog.pg_roles WHERE rolname = " + text(name)
+	return "SELECT pg_catalog.to_regrole(" + text(ident(name)) + ") IS NOT NULL"
 }
 
 func (c *conn) present(ctx context.Context, name string) (there bool, err error) {
 	err = c.repeatable(ctx, func(ctx context.Context, s *pgconn.PgConn) error {
 		rows, err := ask(ctx, s, presence(name))
-		there = err == nil && one(rows) != "0"
+		there = err == nil && one(rows) == "t"
 		return err
 	})
 	return there, err
