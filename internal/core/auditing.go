@@ -151,7 +151,7 @@ func messageOf(err error) string {
 }
 
 // expiry is the action that ends a lease, as the audit log names it.
-func (h *house) expiry(l *lease.Lease) audit.Action {
+func (h ledger) expiry(l *lease.Lease) audit.Action {
 	m := audit.Mount{Class: "secret"}
 	if o := h.mounts.Snapshot().ByUUID(l.Mount); o != nil {
 		e := o.Entry()
@@ -162,7 +162,7 @@ func (h *house) expiry(l *lease.Lease) audit.Action {
 
 // automatic surrounds what the server does by itself with its two lines. What
 // gives access needs the first one; the second is owed if no device takes it.
-func (h *house) automatic(ctx context.Context, a audit.Action, act func(ctx context.Context) error) error {
+func (h ledger) automatic(ctx context.Context, a audit.Action, act func(ctx context.Context) error) error {
 	first := a.Request(time.Now())
 	if err := h.broker.Write(ctx, first); err != nil {
 		return err
@@ -181,7 +181,7 @@ func (h *house) automatic(ctx context.Context, a audit.Action, act func(ctx cont
 
 // taking surrounds what only takes access away: it goes on while no device
 // writes, and owes its entries.
-func (h *house) taking(ctx context.Context, a audit.Action, act func(ctx context.Context) error) error {
+func (h ledger) taking(ctx context.Context, a audit.Action, act func(ctx context.Context) error) error {
 	first := a.Request(time.Now())
 	wrote := h.broker.Write(ctx, first) == nil
 	err := act(ctx)

@@ -21,7 +21,7 @@ type countRow struct {
 	Leases int64 `json:"leases"`
 }
 
-func (h *house) saveCounts(ctx context.Context) error {
+func (h ledger) saveCounts(ctx context.Context) error {
 	b, err := json.Marshal(countRow{Leases: h.leases.Stats.Live.Load()})
 	if err != nil {
 		return err
@@ -34,7 +34,7 @@ func (h *house) saveCounts(ctx context.Context) error {
 	return err
 }
 
-func (h *house) loadCounts(ctx context.Context) error {
+func (h ledger) loadCounts(ctx context.Context) error {
 	row, err := h.view.Get(ctx, countKey)
 	if err != nil || row.Version == 0 {
 		return err
@@ -48,7 +48,7 @@ func (h *house) loadCounts(ctx context.Context) error {
 
 // recount counts what is stored, slowly, and corrects the counts: after a crash
 // they may be a second old. It reads no values, and pauses often.
-func (h *house) recount(ctx context.Context) error {
+func (h ledger) recount(ctx context.Context) error {
 	const every = time.Hour
 	for {
 		n, before := int64(0), h.leases.Stats.Live.Load()
@@ -84,7 +84,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 const owedPrefix = "audit-owed/"
 
 // owe commits entries that are to be written once a device is back.
-func (h *house) owe(ctx context.Context, entries ...*audit.Entry) error {
+func (h ledger) owe(ctx context.Context, entries ...*audit.Entry) error {
 	b := h.broker.Render(entries...)
 	if b == nil {
 		return nil
@@ -94,7 +94,7 @@ func (h *house) owe(ctx context.Context, entries ...*audit.Entry) error {
 }
 
 // payOwed writes what is owed, in order, once a device writes again.
-func (h *house) payOwed(ctx context.Context) error {
+func (h ledger) payOwed(ctx context.Context) error {
 	if h.broker.Enabled() && !h.broker.Healthy() {
 		return nil
 	}

@@ -25,13 +25,13 @@ const workKind = "work"
 const workLane = "work-"
 
 // host is what an engine is lent.
-func (h *house) host(uuid string) engine.Host {
+func (h lending) host(uuid string) engine.Host {
 	return engine.Host{
 		Installation: h.barrier.Installation(),
 		Schedule: func(kind, id string, from, to time.Time) []storage.Op {
 			return due.Move(due.Item{Lane: workLane + uuid, Kind: workKind, ID: kind + "/" + id}, from, to)
 		},
-		Event:     h.event,
+		Event:     ledger(h).event,
 		Dial:      h.cfg.Dial,
 		ClockHeld: h.held,
 		Password:  h.policies.Password,
@@ -49,13 +49,13 @@ func (h *house) host(uuid string) engine.Host {
 			action := audit.Action{
 				ID: newRequestID(), Actor: audit.ActorRotation, Operation: a.Operation, Path: a.Path, Mount: m, Detail: audit.Detail(a.Detail),
 			}
-			return h.automatic(ctx, action, act)
+			return ledger(h).automatic(ctx, action, act)
 		},
 	}
 }
 
 // work gives a due item of an engine's own to it.
-func (h *house) work(ctx context.Context, it due.Item) error {
+func (h lending) work(ctx context.Context, it due.Item) error {
 	o := h.mounts.Snapshot().ByUUID(strings.TrimPrefix(it.Lane, workLane))
 	kind, id, _ := strings.Cut(it.ID, "/")
 	if o == nil || o.Worker == nil || !o.Entry().Gone.IsZero() {
@@ -66,7 +66,7 @@ func (h *house) work(ctx context.Context, it due.Item) error {
 }
 
 // target finds the versioned mount of a publication, and the path below it.
-func (h *house) target(path string) (*mounts.Open, string, error) {
+func (h lending) target(path string) (*mounts.Open, string, error) {
 	o := h.mounts.Snapshot().Route(path)
 	if o == nil || o.Versioned == nil {
 		return nil, "", fault.New("core.publish", fault.Invalid, "field \"path\": %q is not below a versioned kv mount", path)
@@ -80,7 +80,7 @@ func (h *house) target(path string) (*mounts.Open, string, error) {
 
 // publish writes a rotated credential as the principal that configured its
 // key: the policies are evaluated now, not as they were then.
-func (h *house) publish(ctx context.Context, p engine.Publication) (int, error) {
+func (h lending) publish(ctx context.Context, p engine.Publication) (int, error) {
 	o, rest, err := h.target(p.Path)
 	if err != nil {
 		return 0, err
@@ -94,14 +94,14 @@ func (h *house) publish(ctx context.Context, p engine.Publication) (int, error) 
 		Mount:  audit.Mount{Point: e.Path, Type: e.Type, Accessor: e.Accessor, Class: e.Class},
 		Detail: audit.Detail{"turn": p.Turn, "key": p.Key, "step": "publish"},
 	}
-	err = h.automatic(ctx, a, func(ctx context.Context) error {
+	err = ledger(h).automatic(ctx, a, func(ctx context.Context) error {
 		version, err = o.Versioned.Publish(ctx, rest, p)
 		return err
 	})
 	return version, err
 }
 
-func (h *house) mayPublish(ctx context.Context, names []string, path string) error {
+func (h lending) mayPublish(ctx context.Context, names []string, path string) error {
 	for _, op := range []route.Op{route.Create, route.Write} {
 		d, err := h.policies.Decide(ctx, names, policies.Query{Path: path, Op: op})
 		if err != nil {
@@ -114,7 +114,7 @@ func (h *house) mayPublish(ctx context.Context, names []string, path string) err
 	return nil
 }
 
-func (h *house) published(ctx context.Context, p engine.Publication) (*engine.Published, error) {
+func (h lending) published(ctx context.Context, p engine.Publication) (*engine.Published, error) {
 	o, rest, err := h.target(p.Path)
 	if err != nil {
 		return nil, err

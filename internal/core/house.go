@@ -32,7 +32,7 @@ type house struct {
 	view     *barrier.View // absolute keys
 	broker   *audit.Broker
 	audit    *auditor
-	devices  *sys.Devices
+	devices  *audit.Devices
 	policies *policies.Manager
 	tokens   *token.Store
 	leases   *lease.Manager
@@ -48,6 +48,15 @@ type house struct {
 	sealNow   func()
 	sealAsked atomic.Bool
 }
+
+// The house's work is told apart by these views of it. They hold nothing of
+// their own.
+type (
+	leasing struct{ *house } // reserving, creating, granting, undoing
+	jobs    struct{ *house } // resumable work on many rows
+	lending struct{ *house } // what engines are lent
+	ledger  struct{ *house } // audit of the server's own doings, counts, events
+)
 
 // openHouse opens the barrier with the root key and everything above it. Its
 // cost does not grow with what is stored, but for the mounts and the policies.
@@ -72,7 +81,7 @@ func (h *house) open(ctx context.Context) error {
 	}
 	h.broker = audit.NewBroker(audit.Options{StorageDir: folder, Log: h.log})
 	h.audit = &auditor{broker: h.broker}
-	h.devices = sys.NewDevices(h.view, h.broker, h.cfg.Audits)
+	h.devices = audit.NewDevices(h.view, h.broker, h.cfg.Audits)
 	h.policies = policies.New(h.barrier)
 	h.tokens = token.NewStore(token.Config{
 		Barrier: h.barrier,
@@ -87,10 +96,10 @@ func (h *house) open(ctx context.Context) error {
 		Due: func(lane, id string, from, to time.Time) []storage.Op {
 			return due.Move(due.Item{Lane: lane, Kind: lease.DueKind, ID: id}, from, to)
 		},
-		Undo:  h.undoAudited,
-		Renew: h.renew,
+		Undo:  (leasing{h}).undoAudited,
+		Renew: (leasing{h}).renew,
 		Event: func(kind string, l *lease.Lease) []storage.Op {
-			return []storage.Op{h.event(kind, map[string]string{"lease_id": l.ID})}
+			return []storage.Op{(ledger{h}).event(kind, map[string]string{"lease_id": l.ID})}
 		},
 	})
 	h.wrapping = wrapping.New(h.barrier, h.tokens)
@@ -99,7 +108,7 @@ func (h *house) open(ctx context.Context) error {
 	if h.clock, err = openClock(ctx, h.view, h.cfg.Boot); err != nil {
 		return err
 	}
-	if err := h.loadCounts(ctx); err != nil {
+	if err := (ledger{h}).loadCounts(ctx); err != nil {
 		return err
 	}
 	if err := h.devices.Restore(ctx, h.log); err != nil {
@@ -115,7 +124,7 @@ func (h *house) openMounts(ctx context.Context) error {
 	var err error
 	h.mounts, err = mounts.Load(ctx, mounts.Config{
 		Barrier: h.barrier, Types: h.cfg.Types, Log: h.log, DefaultTTL: h.cfg.DefaultTTL, MaxTTL: h.cfg.MaxTTL,
-		Host: h.host, System: h.system, Tokens: h.tokens, Issue: h.issueToken,
+		Host: (lending{h}).host, System: h.system, Tokens: h.tokens, Issue: h.issueToken,
 		CheckPolicies: policies.Names, RevokeWait: h.revokeWait,
 	})
 	if err != nil {
@@ -127,7 +136,7 @@ func (h *house) openMounts(ctx context.Context) error {
 func (h *house) system() []route.Route {
 	return sys.Routes(sys.Config{
 		Mounts: func() *mounts.Manager { return h.mounts }, Policies: h.policies, Tokens: h.tokens, Leases: h.leases,
-		Wrapping: h.wrapping, Devices: h.devices, RenewLease: h.renewLease, StartJob: h.startJob, JobStatus: h.jobStatus,
+		Wrapping: h.wrapping, Devices: h.devices, RenewLease: (leasing{h}).renewLease, StartJob: (jobs{h}).startJob, JobStatus: (jobs{h}).jobStatus,
 		Seal: func() { h.sealAsked.Store(true) }, RotateKey: h.barrier.Rotate, Metrics: h.cfg.Metrics,
 	})
 }
@@ -135,7 +144,7 @@ func (h *house) system() []route.Route {
 // run does the house's background work until ctx ends.
 func (h *house) run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, work := range []func(context.Context) error{h.loop.Run, h.tokens.Follow, h.tick, h.recount} {
+	for _, work := range []func(context.Context) error{h.loop.Run, h.tokens.Follow, h.tick, (ledger{h}).recount} {
 		wg.Go(func() {
 			if err := work(ctx); err != nil && ctx.Err() == nil {
 				h.log.Error("background work ended", "error", err)
@@ -167,13 +176,13 @@ func (h *house) tick(ctx context.Context) error {
 		if was, is := h.clock.check(time.Now()); was != is {
 			h.log.Warn("the clock's trust has changed; while it is held, nothing is revoked or turned", "held", is)
 		}
-		for _, step := range []func(context.Context) error{h.payOwed, h.saveCounts, h.devices.SavePositions} {
+		for _, step := range []func(context.Context) error{(ledger{h}).payOwed, (ledger{h}).saveCounts, h.devices.SavePositions} {
 			if err := step(ctx); err != nil && ctx.Err() == nil {
 				h.log.Warn("the work of each second", "error", err)
 			}
 		}
 		if n%60 == 59 {
-			if err := h.trimEvents(ctx); err != nil && ctx.Err() == nil {
+			if err := (ledger{h}).trimEvents(ctx); err != nil && ctx.Err() == nil {
 				h.log.Warn("trimming old events", "error", err)
 			}
 		}
@@ -190,11 +199,11 @@ func (h *house) handleDue(ctx context.Context, it due.Item) due.Outcome {
 	case lease.DueKind:
 		err = h.leases.Step(ctx, it.ID, time.Now(), it.At, stray)
 	case token.DueKind:
-		err = h.expireToken(ctx, it, stray)
+		err = (leasing{h}).expireToken(ctx, it, stray)
 	case jobKind:
-		err = h.runJob(ctx, it.ID, false)
+		err = (jobs{h}).runJob(ctx, it.ID, false)
 	case workKind:
-		err = h.work(ctx, it)
+		err = (lending{h}).work(ctx, it)
 	default:
 		_, err = h.view.Commit(ctx, stray...)
 	}
@@ -211,16 +220,16 @@ func (h *house) handleDue(ctx context.Context, it due.Item) due.Outcome {
 	return due.StoreFailed
 }
 
-func (h *house) expireToken(ctx context.Context, it due.Item, stray []storage.Op) error {
+func (h leasing) expireToken(ctx context.Context, it due.Item, stray []storage.Op) error {
 	a := audit.Expiry(newRequestID(), "auth/token/", audit.Mount{Point: "auth/token/", Type: "token", Class: mounts.ClassAuth})
-	return h.taking(ctx, a, func(ctx context.Context) error {
+	return ledger(h).taking(ctx, a, func(ctx context.Context) error {
 		return h.tokens.Expire(ctx, it.ID, time.Now(), stray)
 	})
 }
 
 // undoAudited surrounds an undo with its two lines.
-func (h *house) undoAudited(ctx context.Context, l *lease.Lease) (again time.Time, note string, err error) {
-	err = h.taking(ctx, h.expiry(l), func(ctx context.Context) error {
+func (h leasing) undoAudited(ctx context.Context, l *lease.Lease) (again time.Time, note string, err error) {
+	err = ledger(h).taking(ctx, ledger(h).expiry(l), func(ctx context.Context) error {
 		again, note, err = h.undo(ctx, l)
 		return err
 	})
@@ -261,7 +270,7 @@ func (h *house) removeBelow(ctx context.Context, prefix string) error {
 }
 
 // event is the operation that records an event for users.
-func (h *house) event(kind string, data map[string]string) storage.Op {
+func (h ledger) event(kind string, data map[string]string) storage.Op {
 	b, _ := json.Marshal(struct { // strings always encode
 		Kind string            `json:"kind"`
 		At   time.Time         `json:"at"`
@@ -276,7 +285,7 @@ const eventPrefix = "event/"
 // bytes each at most some 60 MiB.
 const eventHorizon = 200_000
 
-func (h *house) trimEvents(ctx context.Context) error {
+func (h ledger) trimEvents(ctx context.Context) error {
 	newest := storage.Version(0)
 	row, err := h.view.Get(ctx, countKey)
 	if err != nil || row.Version <= eventHorizon {

@@ -35,7 +35,7 @@ func jobItem(id string, from, to time.Time) []storage.Op {
 
 // startJob commits a job. With wait it is done before startJob returns, and its
 // error is the caller's; it is tried again in the background all the same.
-func (h *house) startJob(ctx context.Context, j sys.Job, wait bool) (string, error) {
+func (h jobs) startJob(ctx context.Context, j sys.Job, wait bool) (string, error) {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	j.ID, j.Started, j.State = newRequestID(), now, "in-progress"
 	s := storedJob{Job: j, Due: now}
@@ -54,7 +54,7 @@ func (h *house) startJob(ctx context.Context, j sys.Job, wait bool) (string, err
 	return j.ID, nil
 }
 
-func (h *house) saveJob(ctx context.Context, s *storedJob, was time.Time) error {
+func (h jobs) saveJob(ctx context.Context, s *storedJob, was time.Time) error {
 	b, err := json.Marshal(s)
 	if err != nil {
 		return fault.Wrap("core.saveJob", fault.Internal, err)
@@ -64,7 +64,7 @@ func (h *house) saveJob(ctx context.Context, s *storedJob, was time.Time) error 
 	return err
 }
 
-func (h *house) loadJob(ctx context.Context, id string) (*storedJob, error) {
+func (h jobs) loadJob(ctx context.Context, id string) (*storedJob, error) {
 	row, err := h.view.Get(ctx, jobPrefix+id)
 	if err != nil || row.Version == 0 {
 		return nil, err
@@ -76,7 +76,7 @@ func (h *house) loadJob(ctx context.Context, id string) (*storedJob, error) {
 	return s, nil
 }
 
-func (h *house) jobStatus(ctx context.Context, id string) (*sys.Job, error) {
+func (h jobs) jobStatus(ctx context.Context, id string) (*sys.Job, error) {
 	s, err := h.loadJob(ctx, id)
 	if err != nil || s == nil {
 		return nil, err
@@ -85,7 +85,7 @@ func (h *house) jobStatus(ctx context.Context, id string) (*sys.Job, error) {
 }
 
 // runJob goes on with a job where it stands.
-func (h *house) runJob(ctx context.Context, id string, wait bool) error {
+func (h jobs) runJob(ctx context.Context, id string, wait bool) error {
 	s, err := h.loadJob(ctx, id)
 	if err != nil || s == nil {
 		return err
@@ -112,7 +112,7 @@ func (h *house) runJob(ctx context.Context, id string, wait bool) error {
 
 // revokePrefix ends every lease below a prefix; with wait it undoes each too.
 // One that cannot be undone stops no other; the first such error is returned.
-func (h *house) revokePrefix(ctx context.Context, s *storedJob, wait bool) error {
+func (h jobs) revokePrefix(ctx context.Context, s *storedJob, wait bool) error {
 	var first error
 	for id, err := range h.leases.Below(ctx, s.Prefix) {
 		if err != nil {
@@ -135,7 +135,7 @@ func (h *house) revokePrefix(ctx context.Context, s *storedJob, wait bool) error
 }
 
 // disable ends the leases of a tombstone mount, and forgets it once none is left.
-func (h *house) disable(ctx context.Context, s *storedJob) (done bool, err error) {
+func (h jobs) disable(ctx context.Context, s *storedJob) (done bool, err error) {
 	prefix := due.Prefix + s.Mount + "-"
 	left := 0
 	for row, err := range h.view.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {

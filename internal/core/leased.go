@@ -28,14 +28,14 @@ func (h *house) serveLeased(ctx context.Context, x *exchange) (*Answer, error) {
 	if err != nil {
 		return h.finish(ctx, x, result{err: err, both: true})
 	}
-	draft, err := h.draft(x, plan)
+	draft, err := (leasing{h}).draft(x, plan)
 	if err != nil {
 		return h.finish(ctx, x, result{err: err, both: true})
 	}
 	if err := h.audit.request(ctx, x); err != nil {
 		return nil, err
 	}
-	data, l, err := h.issue(ctx, x, plan, create, draft)
+	data, l, err := (leasing{h}).issue(ctx, x, plan, create, draft)
 	if err != nil {
 		return h.finish(ctx, x, result{err: err})
 	}
@@ -47,7 +47,7 @@ func (h *house) serveLeased(ctx context.Context, x *exchange) (*Answer, error) {
 }
 
 // draft decides the lease's terms: role, mount and system bound it.
-func (h *house) draft(x *exchange, plan route.Plan) (*lease.Lease, error) {
+func (h leasing) draft(x *exchange, plan route.Plan) (*lease.Lease, error) {
 	undo, err := json.Marshal(plan.Undo)
 	if err != nil {
 		return nil, fault.Wrap("core.draft", fault.Internal, err)
@@ -73,7 +73,7 @@ func (h *house) draft(x *exchange, plan route.Plan) (*lease.Lease, error) {
 }
 
 // issue reserves, creates and grants.
-func (h *house) issue(ctx context.Context, x *exchange, plan route.Plan, create route.CreateFunc, draft *lease.Lease) (any, *lease.Lease, error) {
+func (h leasing) issue(ctx context.Context, x *exchange, plan route.Plan, create route.CreateFunc, draft *lease.Lease) (any, *lease.Lease, error) {
 	guard, err := h.tokens.Guard(ctx, x.entry)
 	if err != nil {
 		return nil, nil, err
@@ -111,7 +111,7 @@ func (h *house) issue(ctx context.Context, x *exchange, plan route.Plan, create 
 
 // create calls the engine on the unsealed scope's context, never the
 // request's: a client that hangs up must not leave a half-made thing behind.
-func (h *house) create(create route.CreateFunc, a route.Attempt, deadline time.Time) (any, error) {
+func (h leasing) create(create route.CreateFunc, a route.Attempt, deadline time.Time) (any, error) {
 	ctx, cancel := h.scope()
 	defer cancel()
 	ctx, stop := context.WithDeadline(ctx, deadline)
@@ -121,7 +121,7 @@ func (h *house) create(create route.CreateFunc, a route.Attempt, deadline time.T
 
 // abandon makes a reservation due at once. Where even that fails, it falls due
 // by itself at its deadline.
-func (h *house) abandon(r *lease.Lease) {
+func (h leasing) abandon(r *lease.Lease) {
 	ctx, cancel := h.scope()
 	defer cancel()
 	if err := h.leases.End(ctx, r.ID, false, time.Now()); err != nil {
@@ -130,7 +130,7 @@ func (h *house) abandon(r *lease.Lease) {
 }
 
 // undo calls the engine of a lease to take back what it created.
-func (h *house) undo(ctx context.Context, l *lease.Lease) (time.Time, string, error) {
+func (h leasing) undo(ctx context.Context, l *lease.Lease) (time.Time, string, error) {
 	o := h.mounts.Snapshot().ByUUID(l.Mount)
 	if o == nil || o.Undoer == nil {
 		return time.Time{}, "", fault.New("core.undo", fault.Internal, "the engine of lease %q is not there", l.ID)
@@ -141,7 +141,7 @@ func (h *house) undo(ctx context.Context, l *lease.Lease) (time.Time, string, er
 	return done.Again, done.Note, err
 }
 
-func (h *house) renew(ctx context.Context, l *lease.Lease, expires time.Time) error {
+func (h leasing) renew(ctx context.Context, l *lease.Lease, expires time.Time) error {
 	o := h.mounts.Snapshot().ByUUID(l.Mount)
 	if o == nil || o.Undoer == nil {
 		return fault.New("core.renew", fault.Internal, "the engine of lease %q is not there", l.ID)
@@ -157,7 +157,7 @@ func undoOf(l *lease.Lease) engine.Undo {
 }
 
 // RenewLease renews by id, within the bounds of role, mount, system and token.
-func (h *house) renewLease(ctx context.Context, id string, increment time.Duration) (*lease.Lease, []string, error) {
+func (h leasing) renewLease(ctx context.Context, id string, increment time.Duration) (*lease.Lease, []string, error) {
 	l, err := h.leases.Lookup(ctx, id)
 	if err != nil {
 		return nil, nil, err

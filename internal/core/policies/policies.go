@@ -34,6 +34,9 @@ const (
 // Root is the policy that allows everything.
 const Root = policy.Root
 
+// Resultant is what a set allows.
+type Resultant = policy.Resultant
+
 // ops are the operations as policies know them.
 var ops = map[route.Op]policy.Operation{
 	route.Read: policy.Read, route.Write: policy.Update, route.Create: policy.Create,

@@ -20,7 +20,10 @@ func parseTTL(field, text string) (time.Duration, error) {
 	return d, nil
 }
 
-func (a *api) leaseRoutes() []route.Route {
+// leaseAPI serves sys/leases, and its old paths.
+type leaseAPI struct{ Config }
+
+func (a *leaseAPI) routes() []route.Route {
 	out := []route.Route{
 		route.On(route.Write, "leases/lookup", a.lookupLease).WithHelp("Look a lease up."),
 		route.On(route.List, "leases/lookup/{prefix...}", a.listLeases).WithSudo().WithHelp("List leases by prefix."),
@@ -76,7 +79,7 @@ type leaseOut struct {
 	Note        string     `json:"note,omitempty"`
 }
 
-func (a *api) lookupLease(ctx context.Context, r *route.Request, in leaseIn) (*leaseOut, error) {
+func (a *leaseAPI) lookupLease(ctx context.Context, r *route.Request, in leaseIn) (*leaseOut, error) {
 	id, err := in.id(r)
 	if err != nil {
 		return nil, err
@@ -119,12 +122,12 @@ func (in *prefixIn) folder() string {
 	return ""
 }
 
-func (a *api) listLeases(ctx context.Context, _ *route.Request, in prefixIn) (route.Keys, error) {
+func (a *leaseAPI) listLeases(ctx context.Context, _ *route.Request, in prefixIn) (route.Keys, error) {
 	names, err := a.Leases.List(ctx, in.folder(), in.After, in.Limit)
 	return route.Keys{Keys: names}, err
 }
 
-func (a *api) renewLease(ctx context.Context, r *route.Request, in leaseIn) (*route.Leasing, error) {
+func (a *leaseAPI) renewLease(ctx context.Context, r *route.Request, in leaseIn) (*route.Leasing, error) {
 	id, err := in.id(r)
 	if err != nil {
 		return nil, err
@@ -139,7 +142,7 @@ func (a *api) renewLease(ctx context.Context, r *route.Request, in leaseIn) (*ro
 	return &route.Leasing{ID: l.ID, TTL: time.Until(l.Expires).Round(time.Second), Renewable: l.Renewable}, nil
 }
 
-func (a *api) revokeLease(ctx context.Context, r *route.Request, in leaseIn) (route.None, error) {
+func (a *leaseAPI) revokeLease(ctx context.Context, r *route.Request, in leaseIn) (route.None, error) {
 	id, err := in.id(r)
 	if err != nil {
 		return route.None{}, err
@@ -153,18 +156,18 @@ func (a *api) revokeLease(ctx context.Context, r *route.Request, in leaseIn) (ro
 	return route.None{}, nil
 }
 
-func (a *api) revokePrefix(ctx context.Context, _ *route.Request, in prefixIn) (route.None, error) {
+func (a *leaseAPI) revokePrefix(ctx context.Context, _ *route.Request, in prefixIn) (route.None, error) {
 	_, err := a.StartJob(ctx, Job{Kind: "revoke-prefix", Prefix: in.folder()}, in.Sync)
 	return route.None{}, err
 }
 
-func (a *api) revokeForce(ctx context.Context, r *route.Request, in prefixIn) (route.None, error) {
+func (a *leaseAPI) revokeForce(ctx context.Context, r *route.Request, in prefixIn) (route.None, error) {
 	r.Warn("what these leases created is left behind where its undo fails; find it by its name at the target")
 	_, err := a.StartJob(ctx, Job{Kind: "revoke-prefix", Prefix: in.folder(), Force: true}, true)
 	return route.None{}, err
 }
 
-func (a *api) tidyLeases(_ context.Context, r *route.Request, _ route.None) (route.None, error) {
+func (a *leaseAPI) tidyLeases(_ context.Context, r *route.Request, _ route.None) (route.None, error) {
 	r.SetStatus(202)
 	r.Warn("there is nothing to tidy: each lease and its index entries are one commit")
 	return route.None{}, nil
@@ -179,7 +182,7 @@ type countOut struct {
 	Counts     map[string]int64 `json:"counts"`
 }
 
-func (a *api) countLeases(_ context.Context, _ *route.Request, in countIn) (*countOut, error) {
+func (a *leaseAPI) countLeases(_ context.Context, _ *route.Request, in countIn) (*countOut, error) {
 	if in.Type != "" && !slices.Contains([]string{"irrevocable", "all"}, in.Type) {
 		return nil, fault.New("sys.countLeases", fault.Invalid, "parameter \"type\" must be \"irrevocable\" or \"all\", not %q", in.Type)
 	}

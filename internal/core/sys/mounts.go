@@ -6,17 +6,17 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/core/mounts"
+	"github.com/keyturn/keyturn/internal/core/policies"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/mount"
-	"github.com/keyturn/keyturn/internal/policy"
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-func (a *api) mountRoutes() []route.Route {
+func mountRoutes(cfg Config) []route.Route {
 	var out []route.Route
 	for _, class := range []string{mount.ClassSecret, mount.ClassAuth} {
 		base := map[string]string{mount.ClassSecret: "mounts", mount.ClassAuth: "auth"}[class]
-		c := mountAPI{a, class}
+		c := mountAPI{cfg, class}
 		out = append(out,
 			route.On(route.Read, base, c.list).WithHelp("List what is mounted."),
 			route.On(route.Read, base+"/{path...}", c.read).WithHelp("Read a mount, or with /tune its settings."),
@@ -24,6 +24,7 @@ func (a *api) mountRoutes() []route.Route {
 			route.On(route.Delete, base+"/{path...}", c.disable).WithHelp("Disable a mount; its leases are undone."),
 		)
 	}
+	a := &viewAPI{cfg}
 	return append(out,
 		route.On(route.Write, "remount", a.remount).WithSudo().WithHelp("Move a mount to another path."),
 		route.On(route.Read, "remount/status/{id}", a.remountStatus).WithHelp("How a move stands."),
@@ -35,7 +36,7 @@ func (a *api) mountRoutes() []route.Route {
 
 // mountAPI serves sys/mounts or sys/auth.
 type mountAPI struct {
-	*api
+	Config
 	class string
 }
 
@@ -287,6 +288,9 @@ func (c mountAPI) disable(ctx context.Context, _ *route.Request, in mountPath) (
 	return route.None{}, err
 }
 
+// viewAPI serves moving, and what a user interface asks of mounts.
+type viewAPI struct{ Config }
+
 type remountIn struct {
 	From string `json:"from"`
 	To   string `json:"to"`
@@ -296,7 +300,7 @@ type remountOut struct {
 	ID string `json:"migration_id"`
 }
 
-func (a *api) remount(ctx context.Context, r *route.Request, in remountIn) (*remountOut, error) {
+func (a *viewAPI) remount(ctx context.Context, r *route.Request, in remountIn) (*remountOut, error) {
 	if in.From == "" || in.To == "" {
 		return nil, fault.New("sys.remount", fault.Invalid, "fields \"from\" and \"to\" are both needed")
 	}
@@ -324,7 +328,7 @@ type remountState struct {
 	Status string `json:"status"`
 }
 
-func (a *api) remountStatus(ctx context.Context, _ *route.Request, in idIn) (*statusOut, error) {
+func (a *viewAPI) remountStatus(ctx context.Context, _ *route.Request, in idIn) (*statusOut, error) {
 	j, err := a.JobStatus(ctx, in.ID)
 	if err != nil || j == nil {
 		return nil, err
@@ -337,16 +341,16 @@ type uiOut struct {
 	Secret map[string]mountOut `json:"secret"`
 }
 
-func (a *api) uiMounts(ctx context.Context, r *route.Request, _ route.None) (*uiOut, error) {
+func (a *viewAPI) uiMounts(ctx context.Context, r *route.Request, _ route.None) (*uiOut, error) {
 	set, err := a.Policies.Set(ctx, r.Caller.Policies)
 	if err != nil {
 		return nil, err
 	}
 	keep := func(e *mount.Entry) bool { return e.Tune.ListingVisibility == "unauth" || set.Touches(e.Path) }
-	return &uiOut{Auth: mountAPI{a, mount.ClassAuth}.all(keep), Secret: mountAPI{a, mount.ClassSecret}.all(keep)}, nil
+	return &uiOut{Auth: mountAPI{a.Config, mount.ClassAuth}.all(keep), Secret: mountAPI{a.Config, mount.ClassSecret}.all(keep)}, nil
 }
 
-func (a *api) uiMount(ctx context.Context, r *route.Request, in mountPath) (*mountOut, error) {
+func (a *viewAPI) uiMount(ctx context.Context, r *route.Request, in mountPath) (*mountOut, error) {
 	set, err := a.Policies.Set(ctx, r.Caller.Policies)
 	if err != nil {
 		return nil, err
@@ -364,10 +368,10 @@ func (a *api) uiMount(ctx context.Context, r *route.Request, in mountPath) (*mou
 	return &out, nil
 }
 
-func (a *api) resultantACL(ctx context.Context, r *route.Request, _ route.None) (policy.Resultant, error) {
+func (a *viewAPI) resultantACL(ctx context.Context, r *route.Request, _ route.None) (policies.Resultant, error) {
 	set, err := a.Policies.Set(ctx, r.Caller.Policies)
 	if err != nil {
-		return policy.Resultant{}, err
+		return policies.Resultant{}, err
 	}
 	return set.Resultant(), nil
 }

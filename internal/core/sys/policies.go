@@ -9,7 +9,10 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-func (a *api) policyRoutes() []route.Route {
+// policiesAPI serves policies of both kinds, and capabilities.
+type policiesAPI struct{ Config }
+
+func (a *policiesAPI) routes() []route.Route {
 	out := []route.Route{
 		route.On(route.List, "policies/acl", a.listPolicies).WithHelp("List policies."),
 		route.On(route.List, "policy", a.listPolicies),
@@ -24,7 +27,7 @@ func (a *api) policyRoutes() []route.Route {
 		route.On(route.Write, "capabilities-accessor", a.capabilitiesAccessor),
 	}
 	for _, base := range []string{"policies/acl/{name}", "policy/{name}"} {
-		p := policyAPI{a, base == "policy/{name}"}
+		p := policyAPI{a.Config, base == "policy/{name}"}
 		out = append(out,
 			route.On(route.Read, base, p.read).WithHelp("Read a policy."),
 			route.On(route.Write, base, p.write).WithHelp("Write a policy."),
@@ -37,7 +40,7 @@ func (a *api) policyRoutes() []route.Route {
 // policyAPI serves policies at their path and at the old one, which names the
 // text differently.
 type policyAPI struct {
-	*api
+	Config
 	old bool
 }
 
@@ -45,7 +48,7 @@ type nameIn struct {
 	Name string `path:"name"`
 }
 
-func (a *api) listPolicies(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+func (a *policiesAPI) listPolicies(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
 	names, err := a.Policies.List(ctx)
 	return route.Keys{Keys: names}, err
 }
@@ -55,7 +58,7 @@ type oldList struct {
 	Policies []string `json:"policies"`
 }
 
-func (a *api) listOldPolicies(ctx context.Context, r *route.Request, _ route.None) (*oldList, error) {
+func (a *policiesAPI) listOldPolicies(ctx context.Context, r *route.Request, _ route.None) (*oldList, error) {
 	names, err := a.Policies.List(ctx)
 	r.SetShape(route.Merged)
 	return &oldList{names, names}, err
@@ -113,7 +116,7 @@ func (p policyAPI) remove(ctx context.Context, _ *route.Request, in nameIn) (rou
 	return route.None{}, p.Policies.Delete(ctx, in.Name)
 }
 
-func (a *api) listPasswordPolicies(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+func (a *policiesAPI) listPasswordPolicies(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
 	names, err := a.Policies.ListPassword(ctx)
 	return route.Keys{Keys: names}, err
 }
@@ -122,7 +125,7 @@ type passwordPolicyOut struct {
 	Policy string `json:"policy"`
 }
 
-func (a *api) readPasswordPolicy(ctx context.Context, _ *route.Request, in nameIn) (*passwordPolicyOut, error) {
+func (a *policiesAPI) readPasswordPolicy(ctx context.Context, _ *route.Request, in nameIn) (*passwordPolicyOut, error) {
 	text, err := a.Policies.ReadPassword(ctx, in.Name)
 	if err != nil || text == "" {
 		return nil, err
@@ -136,14 +139,14 @@ type passwordPolicyIn struct {
 	EntropySource string `json:"entropy_source"`
 }
 
-func (a *api) writePasswordPolicy(ctx context.Context, _ *route.Request, in passwordPolicyIn) (route.None, error) {
+func (a *policiesAPI) writePasswordPolicy(ctx context.Context, _ *route.Request, in passwordPolicyIn) (route.None, error) {
 	if in.EntropySource != "" && in.EntropySource != "platform" {
 		return route.None{}, fault.New("sys.writePasswordPolicy", fault.Invalid, "field \"entropy_source\" can only be \"platform\"")
 	}
 	return route.None{}, a.Policies.WritePassword(ctx, in.Name, in.Policy)
 }
 
-func (a *api) deletePasswordPolicy(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+func (a *policiesAPI) deletePasswordPolicy(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
 	return route.None{}, a.Policies.DeletePassword(ctx, in.Name)
 }
 
@@ -151,7 +154,7 @@ type passwordOut struct {
 	Password secret.Value `json:"password"`
 }
 
-func (a *api) generatePassword(ctx context.Context, _ *route.Request, in nameIn) (*passwordOut, error) {
+func (a *policiesAPI) generatePassword(ctx context.Context, _ *route.Request, in nameIn) (*passwordOut, error) {
 	v, err := a.Policies.Password(ctx, in.Name)
 	if err != nil {
 		return nil, err
@@ -166,7 +169,7 @@ type capabilitiesIn struct {
 	Paths    []string     `json:"paths"`
 }
 
-func (a *api) capabilities(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {
+func (a *policiesAPI) capabilities(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {
 	e, err := a.Tokens.Lookup(ctx, in.Token)
 	if err != nil {
 		return nil, fault.New("sys.capabilities", fault.Invalid, "field \"token\": invalid token")
@@ -174,11 +177,11 @@ func (a *api) capabilities(ctx context.Context, r *route.Request, in capabilitie
 	return a.capabilitiesOf(ctx, r, e.Policies, in)
 }
 
-func (a *api) capabilitiesSelf(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {
+func (a *policiesAPI) capabilitiesSelf(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {
 	return a.capabilitiesOf(ctx, r, r.Caller.Policies, in)
 }
 
-func (a *api) capabilitiesAccessor(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {
+func (a *policiesAPI) capabilitiesAccessor(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {
 	e, err := a.Tokens.ByAccessor(ctx, in.Accessor)
 	if err != nil {
 		return nil, err
@@ -186,7 +189,7 @@ func (a *api) capabilitiesAccessor(ctx context.Context, r *route.Request, in cap
 	return a.capabilitiesOf(ctx, r, e.Policies, in)
 }
 
-func (a *api) capabilitiesOf(ctx context.Context, r *route.Request, names []string, in capabilitiesIn) (map[string][]string, error) {
+func (a *policiesAPI) capabilitiesOf(ctx context.Context, r *route.Request, names []string, in capabilitiesIn) (map[string][]string, error) {
 	paths := append(in.Paths, in.Path...)
 	if len(paths) == 0 || len(paths) > 1000 {
 		return nil, fault.New("sys.capabilities", fault.Invalid, "field \"paths\": name 1 to 1000 paths")

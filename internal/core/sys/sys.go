@@ -8,13 +8,16 @@ import (
 	"context"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/core/mounts"
 	"github.com/keyturn/keyturn/internal/core/policies"
 	"github.com/keyturn/keyturn/internal/core/wrapping"
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/lease"
 	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/token"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // Config is what the routes work with.
@@ -24,7 +27,7 @@ type Config struct {
 	Tokens   *token.Store
 	Leases   *lease.Manager
 	Wrapping *wrapping.Store
-	Devices  *Devices
+	Devices  *audit.Devices
 	// RenewLease renews within all bounds, and returns warnings.
 	RenewLease func(ctx context.Context, id string, increment time.Duration) (*lease.Lease, []string, error)
 	// StartJob commits a job and, if wait is set, does it before it returns.
@@ -54,39 +57,35 @@ type Job struct {
 	State   string    `json:"state"` // "in-progress", "success"
 }
 
-// A Device is one audit device as it is listed.
-type Device struct {
-	Path        string            `json:"path"`
-	Type        string            `json:"type"`
-	Description string            `json:"description"`
-	Local       bool              `json:"local"`
-	Options     map[string]string `json:"options"`
-}
-
-type api struct{ Config }
-
 // Routes returns the routes below sys/.
 func Routes(c Config) []route.Route {
-	a := &api{c}
 	var out []route.Route
 	for _, part := range [][]route.Route{
-		a.mountRoutes(), a.policyRoutes(), a.leaseRoutes(), a.wrappingRoutes(), a.toolRoutes(), a.auditRoutes(),
+		mountRoutes(c), (&policiesAPI{c}).routes(), (&leaseAPI{c}).routes(), (&wrappingAPI{c}).routes(), toolRoutes(),
+		(&auditAPI{c}).routes(), (&serverAPI{c}).routes(),
 	} {
 		out = append(out, part...)
 	}
-	return append(out,
+	return out
+}
+
+// serverAPI serves what concerns the server itself.
+type serverAPI struct{ Config }
+
+func (a *serverAPI) routes() []route.Route {
+	return []route.Route{
 		route.On(route.Write, "seal", a.seal).WithSudo().WithHelp("Seal the server."),
 		route.On(route.Write, "rotate", a.rotate).WithSudo().WithHelp("Make a new data key."),
 		route.On(route.Read, "metrics", a.metrics).WithHelp("Metrics, with format=prometheus."),
-	)
+	}
 }
 
-func (a *api) seal(context.Context, *route.Request, route.None) (route.None, error) {
+func (a *serverAPI) seal(context.Context, *route.Request, route.None) (route.None, error) {
 	a.Seal()
 	return route.None{}, nil
 }
 
-func (a *api) rotate(ctx context.Context, r *route.Request, _ route.None) (route.None, error) {
+func (a *serverAPI) rotate(ctx context.Context, r *route.Request, _ route.None) (route.None, error) {
 	term, err := a.RotateKey(ctx)
 	if err == nil {
 		r.Warn("the data key is now number %d; what was written before stays readable", term)
@@ -94,10 +93,31 @@ func (a *api) rotate(ctx context.Context, r *route.Request, _ route.None) (route
 	return route.None{}, err
 }
 
-// named returns the mount's class and path that a sys/mounts or sys/auth route means.
+// classPath is the path of the mount that a sys/mounts or sys/auth route means.
 func classPath(class, path string) string {
 	if class == mount.ClassAuth {
 		return "auth/" + path + "/"
 	}
 	return path + "/"
+}
+
+type metricsIn struct {
+	Format string `json:"format"`
+}
+
+func (a *serverAPI) metrics(ctx context.Context, r *route.Request, in metricsIn) (*wire.Raw, error) {
+	if in.Format != "prometheus" {
+		return nil, fault.New("sys.metrics", fault.Invalid, "parameter \"format\": only \"prometheus\" is built")
+	}
+	if a.Metrics == nil {
+		return nil, fault.New("sys.metrics", fault.Unsupported, "this server keeps no metrics")
+	}
+	text, contentType, err := a.Metrics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.SetShape(route.Binary)
+	r.Reply().ContentType, r.Reply().NoAuditData = contentType, true
+	raw := wire.RawOf(text)
+	return &raw, nil
 }

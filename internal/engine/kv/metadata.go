@@ -237,7 +237,7 @@ func (v *versioned) deleteMeta(ctx context.Context, _ *route.Request, in pathIn)
 			}
 			ops = append(ops, storage.Set(metaPrefix+in.Path, b).If(ver))
 		}
-		ops = append(ops, v.reindex(in.Path, m, next)...)
+		ops = append(ops, reindex(in.Path, m, next)...)
 		_, err = v.m.Store.CommitWith(ctx, ops, v.event(in.Path, next))
 		if err != nil && !fault.Is(err, fault.Conflict) || err == nil && last {
 			return route.None{}, err

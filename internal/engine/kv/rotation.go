@@ -114,11 +114,11 @@ func (v *versioned) Publish(ctx context.Context, path string, p engine.Publicati
 
 // fill puts the published fields over the current data, so that what a user
 // keeps beside the key stays.
-func (v *versioned) fill(ctx context.Context, path string, m *record, p engine.Publication) ([]byte, error) {
+func (b *backend) fill(ctx context.Context, path string, m *record, p engine.Publication) ([]byte, error) {
 	doc := map[string]any{}
 	if m != nil {
 		if ver := m.find(0); ver != nil && !ver.gone(time.Now()) {
-			e, err := v.m.Store.Get(ctx, versionKey(path, ver.N))
+			e, err := b.m.Store.Get(ctx, versionKey(path, ver.N))
 			if err != nil {
 				return nil, err
 			}

@@ -98,7 +98,7 @@ func (v *versioned) change(ctx context.Context, path string, f func(m *record) (
 			return err
 		}
 		ops = append(ops, storage.Set(metaPrefix+path, b).If(ver))
-		ops = append(ops, v.reindex(path, old, next)...)
+		ops = append(ops, reindex(path, old, next)...)
 		_, err = v.m.Store.CommitWith(ctx, ops, v.event(path, next))
 		if fault.Is(err, fault.Conflict) {
 			continue
@@ -109,7 +109,7 @@ func (v *versioned) change(ctx context.Context, path string, f func(m *record) (
 }
 
 // reindex moves the path in the index of next rotations.
-func (v *versioned) reindex(path string, old, next *record) []storage.Op {
+func reindex(path string, old, next *record) []storage.Op {
 	var was time.Time
 	if old != nil {
 		was = old.Indexed

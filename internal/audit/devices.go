@@ -1,4 +1,4 @@
-package sys
+package audit
 
 import (
 	"context"
@@ -7,10 +7,10 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
-	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -29,28 +29,37 @@ type deviceRow struct {
 	Salt        []byte            `json:"salt"` // the barrier encrypts it
 }
 
+// Enabled is one device as it is listed.
+type Enabled struct {
+	Path        string            `json:"path"`
+	Type        string            `json:"type"`
+	Description string            `json:"description"`
+	Local       bool              `json:"local"`
+	Options     map[string]string `json:"options"`
+}
+
 // Devices enables, disables and lists the audit devices. Safe for concurrent use.
 type Devices struct {
 	view   *barrier.View
-	broker *audit.Broker
-	types  []audit.Type
+	broker *Broker
+	types  []Type
 
 	mu    sync.Mutex
 	rows  []deviceRow
-	saved map[string]audit.Position
+	saved map[string]Position
 }
 
 // NewDevices returns the table of devices, empty until Restore.
-func NewDevices(view *barrier.View, broker *audit.Broker, types []audit.Type) *Devices {
+func NewDevices(view *barrier.View, broker *Broker, types []Type) *Devices {
 	return &Devices{view: view, broker: broker, types: types}
 }
 
-func (d *Devices) spec(row deviceRow) (audit.Spec, error) {
-	i := slices.IndexFunc(d.types, func(t audit.Type) bool { return t.Name == row.Type })
+func (d *Devices) spec(row deviceRow) (Spec, error) {
+	i := slices.IndexFunc(d.types, func(t Type) bool { return t.Name == row.Type })
 	if i < 0 {
-		return audit.Spec{}, fault.New("sys.devices", fault.Invalid, "there is no audit device of type %q", row.Type)
+		return Spec{}, fault.New("audit.Devices", fault.Invalid, "field \"type\": there is no audit device %q; there is %s", row.Type, d.kinds())
 	}
-	return audit.Spec{Type: d.types[i], Path: row.Path, Options: row.Options, Salt: secret.New(row.Salt)}, nil
+	return Spec{Type: d.types[i], Path: row.Path, Options: row.Options, Salt: secret.New(row.Salt)}, nil
 }
 
 // Restore opens the devices that were enabled before. One that cannot be
@@ -60,10 +69,10 @@ func (d *Devices) Restore(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	positions := map[string]audit.Position{}
+	positions := map[string]Position{}
 	if stood.Version != 0 {
 		if err := json.Unmarshal(stood.Value, &positions); err != nil {
-			return fault.Wrap("sys.devices", fault.Internal, err)
+			return fault.Wrap("audit.Devices", fault.Internal, err)
 		}
 	}
 	for e, err := range d.view.Scan(ctx, devicePrefix, storage.PrefixEnd(devicePrefix)) {
@@ -72,7 +81,7 @@ func (d *Devices) Restore(ctx context.Context, log *slog.Logger) error {
 		}
 		var row deviceRow
 		if err := json.Unmarshal(e.Value, &row); err != nil {
-			return fault.Wrap("sys.devices", fault.Internal, err)
+			return fault.Wrap("audit.Devices", fault.Internal, err)
 		}
 		spec, err := d.spec(row)
 		if err != nil {
@@ -102,7 +111,7 @@ func (d *Devices) SavePositions(ctx context.Context) error {
 	}
 	b, err := json.Marshal(now)
 	if err != nil {
-		return fault.Wrap("sys.devices", fault.Internal, err)
+		return fault.Wrap("audit.Devices", fault.Internal, err)
 	}
 	if _, err := d.view.Commit(ctx, storage.Set(positionKey, b)); err != nil {
 		return err
@@ -118,10 +127,10 @@ func (d *Devices) Enable(ctx context.Context, path, typ, description string, opt
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if path == "/" || strings.Contains(strings.TrimSuffix(path, "/"), "/") {
-		return fault.New("sys.devices", fault.Invalid, "the path %q must be one name, such as \"file\"", path)
+		return fault.New("audit.Devices", fault.Invalid, "the path %q must be one name, such as \"file\"", path)
 	}
 	if slices.ContainsFunc(d.rows, func(r deviceRow) bool { return r.Path == path }) {
-		return fault.New("sys.devices", fault.Invalid, "an audit device is enabled at %q already", path)
+		return fault.New("audit.Devices", fault.Invalid, "an audit device is enabled at %q already", path)
 	}
 	row := deviceRow{Path: path, Type: typ, Description: description, Options: options, Salt: salt()}
 	spec, err := d.spec(row)
@@ -130,7 +139,7 @@ func (d *Devices) Enable(ctx context.Context, path, typ, description string, opt
 	}
 	b, err := json.Marshal(row)
 	if err != nil {
-		return fault.Wrap("sys.devices", fault.Internal, err)
+		return fault.Wrap("audit.Devices", fault.Internal, err)
 	}
 	if err := d.broker.Enable(ctx, spec); err != nil {
 		return err
@@ -161,12 +170,12 @@ func (d *Devices) Disable(ctx context.Context, path string) error {
 }
 
 // List returns the enabled devices.
-func (d *Devices) List() []Device {
+func (d *Devices) List() []Enabled {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var out []Device
+	var out []Enabled
 	for _, r := range d.rows {
-		out = append(out, Device{Path: r.Path, Type: r.Type, Description: r.Description, Options: r.Options})
+		out = append(out, Enabled{Path: r.Path, Type: r.Type, Description: r.Description, Options: r.Options})
 	}
 	return out
 }
@@ -176,12 +185,18 @@ func (d *Devices) Hash(path string, input secret.Value) (string, error) {
 	return d.broker.Hash(path, input)
 }
 
-// Types are the kinds of device that there are.
-func (d *Devices) Types() []audit.Type { return d.types }
-
 // salt is what a new device hashes with.
 func salt() []byte {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // never fails
 	return b
+}
+
+// kinds names the kinds of device that there are.
+func (d *Devices) kinds() string {
+	var names []string
+	for _, t := range d.types {
+		names = append(names, strconv.Quote(t.Name))
+	}
+	return strings.Join(names, ", ")
 }
