@@ -1,0 +1,150 @@
+package rotation
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// userRecipe is the stored form of a recipe that a user wrote.
+type userRecipe struct {
+	Provider string `json:"provider"`
+	Hash     string `json:"hash"`
+	Source   []byte `json:"source"`
+}
+
+// bound is the stored form of what a key is bound to: the text itself, so that
+// a turn ends by the text that it began with.
+type bound struct {
+	Source []byte `json:"source"` // nil: of a provider written in Go
+}
+
+// provider finds a family.
+func (b *backend) provider(name string) (Provider, error) {
+	i := slices.IndexFunc(b.providers, func(p Provider) bool { return p.Name == name })
+	if i >= 0 {
+		return b.providers[i], nil
+	}
+	var known []string
+	for _, p := range b.providers {
+		known = append(known, p.Name)
+	}
+	return Provider{}, fault.New("rotation.provider", fault.Invalid, "field \"provider\": there is no %q; there are %q", name, known)
+}
+
+// builtIn finds a definition of any family that is in the binary.
+func (b *backend) builtIn(name string) (Definition, bool, error) {
+	for _, p := range b.providers {
+		ds, err := p.Definitions()
+		if err != nil {
+			return Definition{}, false, err
+		}
+		for _, d := range ds {
+			if d.Name == name {
+				return d, true, nil
+			}
+		}
+	}
+	return Definition{}, false, nil
+}
+
+// parser is the family whose definitions users may write.
+func (b *backend) parser() (Provider, error) {
+	i := slices.IndexFunc(b.providers, func(p Provider) bool { return p.Parse != nil })
+	if i < 0 {
+		return Provider{}, fault.New("rotation.parser", fault.Unsupported, "no provider of this server takes recipes")
+	}
+	return b.providers[i], nil
+}
+
+// userRecipe reads a recipe that was written here; nil if there is none.
+func (b *backend) userRecipe(ctx context.Context, name string) (*userRecipe, error) {
+	e, err := b.m.Store.Get(ctx, recipePrefix+name)
+	if err != nil || e.Version == 0 {
+		return nil, err
+	}
+	u := new(userRecipe)
+	return u, decode(e, u)
+}
+
+// find returns the definition that a name means now.
+func (b *backend) find(ctx context.Context, name string) (Definition, error) {
+	d, ok, err := b.builtIn(name)
+	if ok || err != nil {
+		return d, err
+	}
+	u, err := b.userRecipe(ctx, name)
+	if err != nil {
+		return Definition{}, err
+	}
+	if u == nil {
+		return Definition{}, fault.New("rotation.find", fault.Invalid, "field \"recipe\": there is no recipe %q; list recipes/, or write it to recipes/%s first", name, name)
+	}
+	return b.restore(binding{Provider: u.Provider, Name: name, Hash: u.Hash}, u.Source)
+}
+
+// restore makes the definition of a binding from the text that was kept.
+func (b *backend) restore(bind binding, source []byte) (Definition, error) {
+	p, err := b.provider(bind.Provider)
+	if err != nil {
+		return Definition{}, err
+	}
+	if len(source) > 0 && p.Parse != nil {
+		d, err := p.Parse(bind.Name+".hcl", source)
+		if err != nil {
+			return Definition{}, err
+		}
+		if d.Source == nil {
+			d.Source = source
+		}
+		return d, nil
+	}
+	d, ok, err := b.builtIn(bind.Name)
+	if err != nil {
+		return Definition{}, err
+	}
+	if !ok || d.Hash != bind.Hash {
+		return Definition{}, fault.New("rotation.restore", fault.Held, "provider %q has changed since the key was bound to it; bind the key anew", bind.Name)
+	}
+	return d, nil
+}
+
+// definition is what a key is bound to.
+func (b *backend) definition(ctx context.Context, r *record) (Definition, error) {
+	e, err := b.m.Store.Get(ctx, boundPrefix+r.Name)
+	if err != nil {
+		return Definition{}, err
+	}
+	var kept bound
+	if e.Version != 0 {
+		if err := decode(e, &kept); err != nil {
+			return Definition{}, err
+		}
+	}
+	return b.restore(r.Bind, kept.Source)
+}
+
+// changed reports whether the name means another text now than what the key is
+// bound to.
+func (b *backend) changed(ctx context.Context, r *record) (bool, error) {
+	d, err := b.find(ctx, r.Bind.Name)
+	if fault.Is(err, fault.Invalid) {
+		return true, nil
+	}
+	return d.Hash != r.Bind.Hash, err
+}
+
+// source opens the provider with a key's parameters and admin credentials.
+func (b *backend) source(d Definition, params map[string]json.RawMessage, admin map[string]secret.Value, r *secret.Redactor) (Source, error) {
+	p, err := b.provider(d.Provider)
+	if err != nil {
+		return nil, err
+	}
+	return p.Open(OpenConfig{
+		Definition: d, Params: maps.Clone(params), Admin: maps.Clone(admin), Dial: b.net.Dial, Roots: b.net.Roots, Redactor: r,
+	})
+}

@@ -1,0 +1,421 @@
+package rotation
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/rotation/schedule"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// mountConfig is the mount's configuration.
+type mountConfig struct {
+	Brake   bool          `json:"brake"`
+	Grace   time.Duration `json:"default_grace_period"`
+	ReadTTL time.Duration `json:"default_read_ttl"`
+}
+
+func (b *backend) config(ctx context.Context) (c mountConfig, err error) {
+	e, err := b.m.Store.Get(ctx, configKey)
+	if err != nil || e.Version == 0 {
+		return c, err
+	}
+	return c, decode(e, &c)
+}
+
+type configIn struct {
+	Brake   *bool          `json:"brake"`
+	Grace   *time.Duration `json:"default_grace_period"`
+	ReadTTL *time.Duration `json:"default_read_ttl"`
+}
+
+func (b *backend) readConfig(ctx context.Context, _ *route.Request, _ route.None) (mountConfig, error) {
+	c, err := b.config(ctx)
+	d := schedule.Policy{}.Complete(schedule.Policy{Grace: c.Grace, ReadTTL: c.ReadTTL})
+	c.Grace, c.ReadTTL = d.Grace, d.ReadTTL
+	return c, err
+}
+
+func (b *backend) writeConfig(ctx context.Context, _ *route.Request, in configIn) (route.None, error) {
+	c, err := b.config(ctx)
+	if err != nil {
+		return route.None{}, err
+	}
+	braked := c.Brake
+	set(&c.Brake, in.Brake)
+	set(&c.Grace, in.Grace)
+	set(&c.ReadTTL, in.ReadTTL)
+	if wrong := (schedule.Policy{}).Complete(schedule.Policy{Grace: c.Grace, ReadTTL: c.ReadTTL}).Problems(); len(wrong) > 0 {
+		return route.None{}, fault.New("rotation.config", fault.Invalid, "the defaults do not fit a key of the standard class: %s", strings.Join(wrong, "; "))
+	}
+	row, err := encode(c)
+	if err != nil {
+		return route.None{}, err
+	}
+	var abs []storage.Op
+	if braked != c.Brake {
+		abs = append(abs, b.m.Host.Event("rotation/brake", map[string]string{"brake": map[bool]string{true: "on", false: "off"}[c.Brake]}))
+	}
+	_, err = b.m.Store.CommitWith(ctx, []storage.Op{storage.Set(configKey, row)}, abs)
+	return route.None{}, err
+}
+
+// set overwrites to with what was given, if it was.
+func set[T any](to *T, given *T) {
+	if given != nil {
+		*to = *given
+	}
+}
+
+// keyIn is a key's configuration as it is written. What is nil was not given.
+type keyIn struct {
+	Name     string                  `path:"name"`
+	Provider *string                 `json:"provider"`
+	Recipe   *string                 `json:"recipe"`
+	Params   map[string]wire.Raw     `json:"params"`
+	Admin    map[string]secret.Value `json:"admin"`
+	Path     *string                 `json:"path"`
+	Fields   map[string]string       `json:"fields"`
+
+	Class   *string        `json:"class"`
+	Period  *time.Duration `json:"rotation_period"`
+	Grace   *time.Duration `json:"grace_period"`
+	ReadTTL *time.Duration `json:"read_ttl"`
+	Idle    *time.Duration `json:"idle_period"`
+	MaxHold *time.Duration `json:"max_hold"`
+
+	Successes *int           `json:"settle_successes"`
+	Interval  *time.Duration `json:"settle_interval"`
+	Timeout   *time.Duration `json:"settle_timeout"`
+
+	CurrentID     *string                 `json:"current_key_id"`
+	CurrentSecret map[string]secret.Value `json:"current_secret"`
+	SkipImport    *bool                   `json:"skip_import_rotation"`
+
+	laterIn
+}
+
+// laterIn are fields that are known and not built yet.
+type laterIn struct {
+	Schedule wire.Raw `json:"rotation_schedule"`
+	Window   wire.Raw `json:"rotation_window"`
+	Jitter   wire.Raw `json:"jitter"`
+	Groups   wire.Raw `json:"groups"`
+	Rollout  wire.Raw `json:"rollout"`
+	Notify   wire.Raw `json:"notify"`
+}
+
+func (l *laterIn) refuse() error {
+	for name, v := range map[string]wire.Raw{
+		"rotation_schedule": l.Schedule, "rotation_window": l.Window, "jitter": l.Jitter, "groups": l.Groups, "rollout": l.Rollout, "notify": l.Notify,
+	} {
+		if text := bytes.TrimSpace(v.Reveal()); v.IsNull() || slices.Contains([]string{`""`, "0", "[]", "{}", "false", `"0"`}, string(text)) {
+			continue
+		}
+		return fault.New("rotation.key", fault.Invalid, "field %q: it is planned and not built yet; leave it out, and use rotation_period", name)
+	}
+	return nil
+}
+
+// A change is what a write does to a key.
+type change struct {
+	in      *keyIn
+	r       *run
+	req     *route.Request
+	replace bool // all that is not given has its default
+	fresh   bool // the key is new
+	again   bool // the recipe's text of now is to be taken
+
+	def    Definition
+	rebind bool // who writes becomes the principal
+	target bool // secrets go elsewhere from now on
+}
+
+// apply checks a write in full and changes the record in hand.
+func (c *change) apply(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{
+		func(context.Context) error { return c.in.refuse() }, c.definition, c.params, c.admin, c.path, c.fields, c.timing, c.adopt, c.probe,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	if c.rebind {
+		c.r.rec.Principal, c.r.rec.Owner = slices.Clone(c.req.Caller.Policies), c.req.Caller.DisplayName
+	}
+	return nil
+}
+
+func invalid(format string, args ...any) error {
+	return fault.New("rotation.key", fault.Invalid, format, args...)
+}
+
+// definition finds what the key is to turn by.
+func (c *change) definition(ctx context.Context) error {
+	rec := c.r.rec
+	name := rec.Bind.Name
+	switch {
+	case c.in.Recipe != nil && *c.in.Recipe != "":
+		name = *c.in.Recipe
+	case c.in.Provider != nil && *c.in.Provider != "" && *c.in.Provider != rec.Bind.Provider:
+		name = *c.in.Provider // one in Go has a definition of its own name
+	}
+	if name == "" {
+		return invalid(`field "recipe" is required: the kind of key, such as "http-demo"; list recipes/`)
+	}
+	if c.again && name != rec.Bind.Name {
+		return invalid(`field "recipe": binding anew keeps the recipe; write the key to give it another`)
+	}
+	if !c.fresh && !c.again && name == rec.Bind.Name {
+		d, err := c.r.definition(ctx, rec)
+		if err != nil {
+			return err
+		}
+		c.def = d
+		if changed, err := c.r.changed(ctx, rec); err != nil {
+			return err
+		} else if changed {
+			c.req.Warn("recipe %q has changed since the key was bound to it; the key keeps to the text of then and begins no turn until it is bound anew at keys/%s/rebind, which needs sudo", name, rec.Name)
+		}
+		return nil
+	}
+	if rec.Turn != nil {
+		return fault.New("rotation.key", fault.Conflict, "field \"recipe\": turn %d is in flight (%s); wait for its end, or roll it back", rec.Turn.N, rec.Turn.State)
+	}
+	d, err := c.r.find(ctx, name)
+	if err != nil {
+		return err
+	}
+	if p := c.in.Provider; p != nil && *p != "" && *p != d.Provider {
+		return invalid("field \"provider\": %q is of provider %q, not %q", name, d.Provider, *p)
+	}
+	if rec.Current != nil && !c.fresh && !c.again {
+		c.req.Warn("key %s was made by %q and is not recorded as ours any more: nobody will retire it", rec.Current.ID, rec.Bind.Name)
+		rec.Current = nil
+	}
+	c.def, c.rebind, c.target = d, true, !c.again
+	return c.bind(d)
+}
+
+// bind records the definition, text and all.
+func (c *change) bind(d Definition) error {
+	if d.Style != TwoKey {
+		return fault.New("rotation.key", fault.Invalid, "field \"recipe\": %q is of style %q, which is planned and not built yet; only %q is", d.Name, d.Style, TwoKey)
+	}
+	c.r.rec.Bind = binding{Provider: d.Provider, Name: d.Name, Hash: d.Hash, At: c.r.now}
+	row, err := encode(bound{d.Source})
+	if err != nil {
+		return err
+	}
+	c.r.more = append(c.r.more, storage.Set(boundPrefix+c.r.rec.Name, row))
+	return nil
+}
+
+func (c *change) params(context.Context) error {
+	cfg := &c.r.rec.Config
+	old := cfg.Params
+	next := map[string]json.RawMessage{}
+	if !c.replace {
+		maps.Copy(next, old)
+	}
+	for name, v := range c.in.Params {
+		if v.IsNull() {
+			delete(next, name)
+			continue
+		}
+		next[name] = v.Reveal()
+	}
+	for name := range union(old, next) {
+		if bytes.Equal(bytes.TrimSpace(old[name]), bytes.TrimSpace(next[name])) {
+			continue
+		}
+		c.rebind = true
+		i := slices.IndexFunc(c.def.Params, func(f Field) bool { return f.Name == name })
+		c.target = c.target || i < 0 || c.def.Params[i].Routes
+	}
+	cfg.Params = next
+	return nil
+}
+
+func union(a, b map[string]json.RawMessage) map[string]struct{} {
+	out := map[string]struct{}{}
+	for _, m := range []map[string]json.RawMessage{a, b} {
+		for k := range m {
+			out[k] = struct{}{}
+		}
+	}
+	return out
+}
+
+// admin takes the credentials of the provider's management API, which must come
+// again with a change of where they are sent.
+func (c *change) admin(context.Context) error {
+	sec := c.r.sec
+	if len(c.in.Admin) == 0 {
+		if !c.fresh && c.target && len(sec.Admin) > 0 {
+			return invalid(`field "admin": the write changes where secrets are sent, so it must give the admin credentials anew`)
+		}
+		return nil
+	}
+	// Only what is given now goes to a new target.
+	next := map[string]secret.Value{}
+	if !c.replace && !c.target {
+		maps.Copy(next, sec.Admin)
+	}
+	maps.Copy(next, c.in.Admin)
+	sec.Admin, c.rebind = next, true
+	return nil
+}
+
+func (c *change) path(ctx context.Context) error {
+	cfg := &c.r.rec.Config
+	if c.in.Path == nil && (cfg.Path != "" && !c.replace) {
+		return nil
+	}
+	if c.in.Path == nil || *c.in.Path == "" {
+		return invalid(`field "path" is required: where the key is published, in a KV version 2 mount, such as "secret/stripe"`)
+	}
+	path, err := route.ParsePath(strings.Trim(strings.ReplaceAll(*c.in.Path, "%", "%25"), "/"), false)
+	if err != nil {
+		return invalid("field \"path\": %s", fault.Message(err))
+	}
+	if string(path) == cfg.Path {
+		return nil
+	}
+	if t := c.r.rec.Turn; t != nil {
+		return fault.New("rotation.key", fault.Conflict, "field \"path\": turn %d is in flight (%s); wait for its end, or roll it back", t.N, t.State)
+	}
+	if !c.fresh && c.r.rec.Current != nil {
+		c.req.Warn("nothing is published at %q before the next turn; rotate the key now, or copy the secret", path)
+	}
+	cfg.Path, c.rebind = string(path), true
+	_, err = c.r.m.Host.Published(ctx, engine.Publication{Path: cfg.Path})
+	return err
+}
+
+func (c *change) fields(context.Context) error {
+	cfg := &c.r.rec.Config
+	next := cfg.Fields
+	if c.in.Fields != nil || c.replace || c.target {
+		next = c.in.Fields
+	}
+	if len(next) == 0 {
+		next = map[string]string{}
+		for _, o := range c.def.Outputs {
+			next[o.Name] = o.Name
+		}
+	}
+	taken := map[string]string{"rotated_at": "", "next_rotation": ""}
+	for output, field := range next {
+		if !slices.ContainsFunc(c.def.Outputs, func(o Output) bool { return o.Name == output }) {
+			return invalid("field \"fields\": %q makes no %q; it makes %q", c.def.Name, output, outputNames(c.def))
+		}
+		if other, twice := taken[field]; twice || field == "" {
+			return invalid("field \"fields\": %q cannot be written to %q, which is taken %s", output, field, other)
+		}
+		taken[field] = "by " + output
+	}
+	if c.r.rec.Turn != nil && !maps.Equal(cfg.Fields, next) {
+		return fault.New("rotation.key", fault.Conflict, "field \"fields\": turn %d is in flight (%s); wait for its end, or roll it back", c.r.rec.Turn.N, c.r.rec.Turn.State)
+	}
+	cfg.Fields = next
+	return nil
+}
+
+func outputNames(d Definition) (names []string) {
+	for _, o := range d.Outputs {
+		names = append(names, o.Name)
+	}
+	return names
+}
+
+// timing sets the schedule and, where the period has changed, the next turn.
+func (c *change) timing(ctx context.Context) error {
+	rec := c.r.rec
+	p, s := rec.Config.Policy, rec.Config.Settle
+	before := p
+	if c.replace {
+		p, s = schedule.Policy{}, Settle{}
+	}
+	if c.in.Class != nil {
+		p.Class = schedule.Class(*c.in.Class)
+		if c.in.Period == nil {
+			p.Period = 0 // the class's
+		}
+	}
+	for to, given := range map[*time.Duration]*time.Duration{
+		&p.Period: c.in.Period, &p.Grace: c.in.Grace, &p.ReadTTL: c.in.ReadTTL, &p.Idle: c.in.Idle, &p.MaxHold: c.in.MaxHold,
+		&s.Interval: c.in.Interval, &s.Timeout: c.in.Timeout,
+	} {
+		set(to, given)
+	}
+	set(&s.Successes, c.in.Successes)
+	base, err := c.r.config(ctx)
+	if err != nil {
+		return err
+	}
+	p = p.Complete(schedule.Policy{Grace: base.Grace, ReadTTL: base.ReadTTL})
+	if wrong := p.Problems(); len(wrong) > 0 {
+		return invalid("%s", strings.Join(wrong, "; "))
+	}
+	if s.Successes < 0 || s.Successes > 100 {
+		return invalid(`field "settle_successes": want 1 to 100`)
+	}
+	rec.Config.Policy, rec.Config.Settle = p, s
+	switch {
+	case c.fresh:
+		rec.Next = c.r.now
+		if c.in.SkipImport != nil && *c.in.SkipImport {
+			rec.Next = c.r.now.Add(p.Period)
+		}
+	case p.Period != before.Period:
+		rec.Next = schedule.Move(rec.Next, rec.LastRotated, c.r.now, p.Period)
+	}
+	return nil
+}
+
+// adopt records a key that somebody else made as ours, so that it may be retired.
+func (c *change) adopt(context.Context) error {
+	rec := c.r.rec
+	if c.in.CurrentID == nil || *c.in.CurrentID == "" {
+		if len(c.in.CurrentSecret) > 0 {
+			return invalid(`field "current_secret" belongs to current_key_id, which is missing`)
+		}
+		return nil
+	}
+	id := *c.in.CurrentID
+	if rec.Current != nil && rec.Current.ID == id && len(c.in.CurrentSecret) == 0 {
+		return nil
+	}
+	if rec.Turns > 0 || rec.Turn != nil {
+		return fault.New("rotation.key", fault.Conflict, "field \"current_key_id\": the key has turned since %q was current (now %q); leave the field out", id, rec.Current.id())
+	}
+	for name := range c.in.CurrentSecret {
+		if !slices.Contains(outputNames(c.def), name) {
+			return invalid("field \"current_secret\": %q makes no %q; it makes %q", c.def.Name, name, outputNames(c.def))
+		}
+	}
+	rec.Current = &held{ID: id, At: c.r.now, Adopted: true}
+	c.r.sec.Keys = map[string]Credential{}
+	if len(c.in.CurrentSecret) > 0 {
+		c.r.sec.Keys[id] = Credential{ID: id, Secret: c.in.CurrentSecret}
+	}
+	return nil
+}
+
+// probe opens the provider, which checks parameters and credentials without a call.
+func (c *change) probe(context.Context) error {
+	c.r.sec.know(c.r.redactor)
+	_, err := c.r.source(c.def, c.r.rec.Config.Params, c.r.sec.Admin, c.r.redactor)
+	return err
+}

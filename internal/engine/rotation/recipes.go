@@ -1,0 +1,176 @@
+package rotation
+
+import (
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+var recipeForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
+
+func (b *backend) listRecipes(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+	var out route.Keys
+	for _, p := range b.providers {
+		ds, err := p.Definitions()
+		if err != nil {
+			return out, err
+		}
+		for _, d := range ds {
+			out.Keys = append(out.Keys, d.Name)
+		}
+	}
+	for e, err := range b.m.Store.Scan(ctx, recipePrefix, storage.PrefixEnd(recipePrefix)) {
+		if err != nil {
+			return out, err
+		}
+		out.Keys = append(out.Keys, strings.TrimPrefix(e.Key, recipePrefix))
+	}
+	slices.Sort(out.Keys)
+	return out, nil
+}
+
+type recipeOut struct {
+	Name        string     `json:"name"`
+	Provider    string     `json:"provider"`
+	BuiltIn     bool       `json:"built_in"`
+	Description string     `json:"description"`
+	Doc         string     `json:"doc"`
+	Evidence    string     `json:"evidence"`
+	Style       Style      `json:"style"`
+	Hosts       []string   `json:"hosts"`
+	Admin       []fieldOut `json:"admin"`
+	Params      []fieldOut `json:"params"`
+	Outputs     []string   `json:"outputs"`
+	Proof       Proof      `json:"proof"`
+	Retry       Retry      `json:"retry"`
+	Hash        string     `json:"hash"`
+	Source      string     `json:"source"`
+}
+
+type fieldOut struct {
+	Name        string `json:"name"`
+	Type        string `json:"type"`
+	Description string `json:"description"`
+	Required    bool   `json:"required"`
+	Secret      bool   `json:"is_secret"`
+	Routes      bool   `json:"routes"`
+}
+
+func showFields(fs []Field) []fieldOut {
+	out := []fieldOut{}
+	for _, f := range fs {
+		out = append(out, fieldOut{f.Name, f.Type, f.Description, f.Required, f.Secret, f.Routes})
+	}
+	return out
+}
+
+func (b *backend) readRecipe(ctx context.Context, _ *route.Request, in nameIn) (*recipeOut, error) {
+	_, own, err := b.builtIn(in.Name)
+	if err != nil {
+		return nil, err
+	}
+	d, err := b.find(ctx, in.Name)
+	if fault.Is(err, fault.Invalid) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &recipeOut{
+		Name: d.Name, Provider: d.Provider, BuiltIn: own, Description: d.Description, Doc: d.Doc, Evidence: d.Evidence, Style: d.Style, Hosts: d.Hosts,
+		Admin: showFields(d.Admin), Params: showFields(d.Params), Outputs: outputNames(d), Proof: d.Can.Proof, Retry: d.Can.Retry, Hash: d.Hash, Source: string(d.Source),
+	}, nil
+}
+
+type recipeIn struct {
+	Name   string `path:"name"`
+	Source string `json:"source"`
+}
+
+// maxRecipe bounds a recipe's text.
+const maxRecipe = 128 << 10
+
+func (b *backend) writeRecipe(ctx context.Context, req *route.Request, in recipeIn) (route.None, error) {
+	p, err := b.parser()
+	if err != nil {
+		return route.None{}, err
+	}
+	_, own, err := b.builtIn(in.Name)
+	switch {
+	case err != nil:
+		return route.None{}, err
+	case own:
+		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"name\": %q is built in and cannot be replaced; take another name", in.Name)
+	case !recipeForm.MatchString(in.Name):
+		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"name\": %q is refused; use 1 to 64 of a-z 0-9 -, beginning with a letter or digit", in.Name)
+	case in.Source == "" || len(in.Source) > maxRecipe:
+		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"source\": give the recipe's text, at most %d KiB", maxRecipe>>10)
+	}
+	d, err := p.Parse(in.Name+".hcl", []byte(in.Source))
+	if err != nil {
+		return route.None{}, err
+	}
+	if d.Name != in.Name {
+		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"source\": the text calls itself %q, not %q", d.Name, in.Name)
+	}
+	row, err := encode(userRecipe{p.Name, d.Hash, []byte(in.Source)})
+	if err != nil {
+		return route.None{}, err
+	}
+	before, err := b.userRecipe(ctx, in.Name)
+	if err != nil {
+		return route.None{}, err
+	}
+	if before != nil && before.Hash != d.Hash {
+		keys, err := b.boundTo(ctx, in.Name)
+		if err != nil {
+			return route.None{}, err
+		}
+		for _, k := range keys {
+			req.Warn("key %q keeps to the earlier text and begins no turn until it is bound anew at keys/%s/rebind", k, k)
+		}
+	}
+	event := b.m.Host.Event("rotation/recipe", map[string]string{"recipe": in.Name, "hash": d.Hash})
+	_, err = b.m.Store.CommitWith(ctx, []storage.Op{storage.Set(recipePrefix+in.Name, row)}, []storage.Op{event})
+	return route.None{}, err
+}
+
+func (b *backend) deleteRecipe(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+	if _, own, err := b.builtIn(in.Name); err != nil || own {
+		if own {
+			err = fault.New("rotation.recipe", fault.Invalid, "recipe %q is built in and cannot be deleted", in.Name)
+		}
+		return route.None{}, err
+	}
+	keys, err := b.boundTo(ctx, in.Name)
+	if err != nil {
+		return route.None{}, err
+	}
+	if len(keys) > 0 {
+		return route.None{}, fault.New("rotation.recipe", fault.Conflict, "recipe %q is what keys %q turn by; delete them or give them another first", in.Name, keys)
+	}
+	_, err = b.m.Store.Commit(ctx, storage.Remove(recipePrefix+in.Name))
+	return route.None{}, err
+}
+
+// boundTo lists the keys that turn by a recipe.
+func (b *backend) boundTo(ctx context.Context, recipe string) (keys []string, err error) {
+	for e, err := range b.m.Store.Scan(ctx, recordPrefix, storage.PrefixEnd(recordPrefix)) {
+		if err != nil {
+			return nil, err
+		}
+		var r record
+		if err := decode(e, &r); err != nil {
+			return nil, err
+		}
+		if r.Bind.Name == recipe {
+			keys = append(keys, r.Name)
+		}
+	}
+	return keys, nil
+}

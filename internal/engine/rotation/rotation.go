@@ -1,0 +1,94 @@
+// Package rotation is the engine that turns keys which others issue: it creates
+// the new key, proves it, publishes it to a KV path, gives every reader time, retires the
+// old key and proves that it is dead.
+//
+// This folder holds the contract of a [Provider] of keys (provider.go), the
+// engine's routes, and the state machine of a turn:
+//
+//	scheduled → creating → settling → verifying → publishing → grace → retiring → done
+//	                any of them before retiring → rolling-back → … → failed, rolled-back
+//
+// # Invariants
+//
+//   - A state is a row of a table, and a step is one function that makes at most one call
+//     to the outside. What it is about to do is durable before the call, what came
+//     of it is the next commit. Every commit asserts the record's version and holds the
+//     moved due item, an event and a row of the journal.
+//   - Nothing is published before it is proven. Nothing is retired before what replaces
+//     it was published and every reader has had time to read it – but for a leaked
+//     key, and a new key that was never published. Nothing is retired that is not
+//     recorded as ours.
+//   - All memory is the store. A process that dies anywhere goes on from the record: a
+//     creating call without a recorded result may have had its effect until its late
+//     time has passed, and the turn does not end before.
+//
+// # Locking
+//
+// One lock per key is held over a step and over each change by a request; a request waits
+// for the call that runs. Reads take no lock.
+package rotation
+
+import (
+	"context"
+	"crypto/x509"
+	"net"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/outbound"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+// A Network is how providers' APIs are reached.
+type Network struct {
+	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
+	Roots *x509.CertPool // nil: the system's
+}
+
+// New returns the engine for these providers. Their calls go through a guarded
+// dialer that reaches public addresses only.
+func New(ps ...Provider) engine.Type {
+	return NewWith(Network{Dial: new(outbound.Dialer).DialContext}, ps...)
+}
+
+// NewWith is New with the operator's own way out.
+func NewWith(n Network, ps ...Provider) engine.Type {
+	return engine.Type{Name: "rotation", Open: func(_ context.Context, m *engine.Mount) (engine.Engine, error) {
+		return &backend{m: m, net: n, providers: ps, locks: newLocks()}, nil
+	}}
+}
+
+// backend is the engine of one mount.
+type backend struct {
+	m         *engine.Mount
+	net       Network
+	providers []Provider
+	locks     *locks
+}
+
+// Close has nothing to close.
+func (b *backend) Close() error { return nil }
+
+// Routes are the mount's API.
+func (b *backend) Routes() []route.Route {
+	return []route.Route{
+		route.On(route.Write, "keys/{name}", b.writeKey).WithExists(b.keyExists).
+			WithHelp("Configures a key to be turned. All that is not given has its default; the admin credentials stay where their target does."),
+		route.On(route.Patch, "keys/{name}", b.patchKey).WithHelp("Changes what is given and leaves the rest."),
+		route.On(route.Read, "keys/{name}", b.readKey).WithHelp("Shows a key's configuration and where it stands. Never shows a secret."),
+		route.On(route.Delete, "keys/{name}", b.deleteKey).WithHelp("Forgets a key. What lives at the provider lives on."),
+		route.On(route.List, "keys", b.listKeys).WithHelp("Lists the keys."),
+		route.On(route.Write, "keys/{name}/rotate", b.rotate).WithHelp("Turns a key now. leaked=true does not wait for readers."),
+		route.On(route.Write, "keys/{name}/rollback", b.rollback).WithHelp("Takes the turn in flight back: the old key is published again."),
+		route.On(route.Write, "keys/{name}/pause", b.pause).WithHelp("Stops a key where it stands."),
+		route.On(route.Write, "keys/{name}/resume", b.resume).WithHelp("Lets a paused key go on."),
+		route.On(route.Write, "keys/{name}/rebind", b.rebind).WithSudo().WithHelp("Binds a key to its recipe as it is now."),
+		route.On(route.Read, "keys/{name}/history", b.history).WithHelp("Shows a key's turns, the newest first."),
+		route.On(route.Read, "keys/{name}/plan", b.plan).WithHelp("Shows what will happen to a key and when."),
+		route.On(route.List, "recipes", b.listRecipes).WithHelp("Lists the recipes, built in and written here."),
+		route.On(route.Read, "recipes/{name}", b.readRecipe).WithHelp("Shows a recipe: its text, what it needs, what it can."),
+		route.On(route.Write, "recipes/{name}", b.writeRecipe).WithHelp("Writes a recipe. Keys bound to an earlier text stay with it until they are bound anew."),
+		route.On(route.Delete, "recipes/{name}", b.deleteRecipe).WithHelp("Deletes a recipe that no key is bound to."),
+		route.On(route.Read, "config", b.readConfig).WithHelp("Shows the mount's defaults and its brake."),
+		route.On(route.Write, "config", b.writeConfig).WithHelp("Sets the mount's defaults; brake=true stops all turning."),
+	}
+}

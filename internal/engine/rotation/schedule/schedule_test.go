@@ -1,0 +1,94 @@
+package schedule
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestCompleteIsSound(t *testing.T) {
+	for _, p := range []Policy{
+		{}, {Class: Financial}, {Class: LowRisk}, {Period: time.Hour}, {Period: time.Minute}, {Grace: time.Hour},
+		{Period: 100 * day, Grace: 90 * day}, {Grace: 2 * time.Hour, ReadTTL: 300 * time.Second},
+	} {
+		c := p.Complete(Policy{})
+		if wrong := c.Problems(); len(wrong) > 0 {
+			t.Errorf("%+v completed to %+v: %v", p, c, wrong)
+		}
+		if c.Hold(false) < 2*c.ReadTTL || c.Hold(false) < c.Grace {
+			t.Errorf("%+v holds %v", c, c.Hold(false))
+		}
+	}
+	d := Policy{}.Complete(Policy{})
+	if d.Period != 60*day || d.Grace != 48*time.Hour || d.ReadTTL != time.Minute {
+		t.Errorf("defaults are %+v", d)
+	}
+	if got := (Policy{}).Complete(Policy{Grace: 24 * time.Hour}); got.Grace != 24*time.Hour {
+		t.Errorf("the mount's default grace is not used: %+v", got)
+	}
+}
+
+func TestProblems(t *testing.T) {
+	for _, tt := range []struct {
+		p    Policy
+		want string
+	}{
+		{Policy{Class: "gold"}, "class"},
+		{Policy{Period: time.Second}, "rotation_period"},
+		{Policy{Period: time.Hour, Grace: time.Hour}, "grace_period"},
+		{Policy{ReadTTL: 301 * time.Second}, "read_ttl"},
+		{Policy{Grace: time.Minute, ReadTTL: time.Minute}, "read_ttl"},
+	} {
+		got := strings.Join(tt.p.Complete(Policy{}).Problems(), "; ")
+		if !strings.Contains(got, tt.want) {
+			t.Errorf("%+v: %q does not name %s", tt.p, got, tt.want)
+		}
+	}
+}
+
+// A changed period had no effect in a peer (V#21967).
+func TestMoveRecomputes(t *testing.T) {
+	now := time.Date(2026, 3, 9, 0, 0, 0, 0, time.UTC)
+	last := now.Add(-10 * day)
+	next := last.Add(30 * day)
+	if got := Move(next, last, now, 60*day); !got.Equal(last.Add(60 * day)) {
+		t.Errorf("a longer period: %v", got)
+	}
+	if got := Move(next, last, now, 5*day); !got.Equal(now) {
+		t.Errorf("a period that has passed: %v, want now", got)
+	}
+	// A zero last turn made every key due in a peer (V#29537).
+	if got := Move(next, time.Time{}, now, time.Hour); !got.Equal(next) {
+		t.Errorf("without a last turn: %v, want the stored %v", got, next)
+	}
+}
+
+func TestAsleep(t *testing.T) {
+	p := Policy{ReadTTL: time.Minute}
+	now := time.Date(2026, 3, 9, 0, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		published time.Time
+		want      time.Duration
+	}{{time.Time{}, 2 * time.Minute}, {now, 2 * time.Minute}, {now.Add(-90 * time.Second), 30 * time.Second}, {now.Add(-time.Hour), 0}} {
+		if got := p.Asleep(tt.published, now); got != tt.want {
+			t.Errorf("published %v: %v, want %v", tt.published, got, tt.want)
+		}
+	}
+	if p.Hold(true) != 0 {
+		t.Error("a leaked key is held")
+	}
+}
+
+func TestBackoffs(t *testing.T) {
+	for _, tt := range []struct {
+		try  int
+		want time.Duration
+	}{{0, 10 * time.Second}, {1, 10 * time.Second}, {2, 20 * time.Second}, {4, 80 * time.Second}, {90, time.Hour}} {
+		if got := Backoff(tt.try, time.Hour); got != tt.want {
+			t.Errorf("Backoff(%d) = %v, want %v", tt.try, got, tt.want)
+		}
+	}
+	if Retry(1) != time.Hour || Retry(2) != 2*time.Hour || Retry(1000) != day {
+		t.Error("Retry is off")
+	}
+}

@@ -1,0 +1,561 @@
+package rotation_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+func contains(s, part string) bool { return strings.Contains(s, part) }
+
+// bubble runs a test in a world of its own.
+func bubble(t *testing.T, test func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { test(newWorld(t, rotationtest.VendorConfig{ActiveAfter: 3 * time.Second, DeadAfter: 5 * time.Second})) })
+}
+
+func TestTurn(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		s := w.until(rotation.Scheduled)
+		w.after(time.Hour)
+		s = w.status()
+		first := w.idOf(w.value())
+		w.live(first)
+		if s["current_key_id"] != first || s["turn"] != 1.0 || s["last_error"] != "" || s["overdue"] != false || len(s["unproven"].([]any)) != 0 {
+			t.Errorf("after the first turn: %v", s)
+		}
+		next, err := time.Parse(time.RFC3339, s["next_rotation"].(string))
+		if at := w.kv.read("secret/demo", time.Now()); err != nil || at.fields["next_rotation"] != next.Format(time.RFC3339) || at.fields["rotated_at"] == "" {
+			t.Errorf("published %v, the next turn is at %v", at.fields, next)
+		}
+		time.Sleep(time.Until(next))
+		w.until(rotation.Grace)
+		second := w.idOf(w.value())
+		w.live(first, second)
+		if c := w.kv.read("secret/demo", time.Now()).custom; c["key_id"] != second || c["previous_key_id"] != first || c["retire_after"] == "" {
+			t.Errorf("custom metadata: %v", c)
+		}
+		published := time.Now()
+		w.run(time.Now().Add(7*24*time.Hour), func() bool { return len(w.vendor.Live()) < 2 })
+		if held := time.Since(published); held < 48*time.Hour || held > 49*time.Hour {
+			t.Errorf("the old key lived on for %v, want 48h", held)
+		}
+		s = w.until(rotation.Scheduled)
+		w.live(second)
+		if s["current_key_id"] != second || s["alert"] != "" {
+			t.Errorf("after the second turn: %v", s)
+		}
+		h := w.must(route.Read, "keys/demo/history", nil)["turns"].([]any)
+		if len(h) != 2 || h[0].(map[string]any)["dead_proof"] != "refused" || h[0].(map[string]any)["proven"] != true || h[0].(map[string]any)["result"] != "done" {
+			t.Errorf("history: %v", h)
+		}
+		if p := w.must(route.Read, "keys/demo/plan", nil); len(p["turns"].([]any)) != 5 || len(p["notes"].([]any)) != 0 {
+			t.Errorf("plan: %v", p)
+		}
+		if len(w.audits) == 0 || w.audits[0].Path != "rotation/keys/demo" || w.audits[0].Operation != "rotate" {
+			t.Errorf("audits: %v", w.audits)
+		}
+		w.silent()
+	})
+}
+
+// silent wants no secret in what users and logs see.
+func (w *world) silent() {
+	w.Helper()
+	var canaries []string
+	for _, k := range w.vendor.Issued() {
+		canaries = append(canaries, k.Secret)
+	}
+	canaries = append(canaries, adminToken)
+	var seen strings.Builder
+	for _, path := range []string{"keys/demo", "keys/demo/history", "keys/demo/plan"} {
+		out, err := w.do(route.Read, path, nil)
+		if err == nil {
+			writeAll(&seen, out)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	seen.WriteString(strings.Join(w.events, "\n"))
+	for _, c := range canaries {
+		if contains(seen.String(), c) {
+			w.Errorf("secret %q is shown", c)
+		}
+	}
+}
+
+func writeAll(b *strings.Builder, v any) {
+	switch x := v.(type) {
+	case map[string]any:
+		for k, v := range x {
+			b.WriteString(k + "\n")
+			writeAll(b, v)
+		}
+	case []any:
+		for _, v := range x {
+			writeAll(b, v)
+		}
+	case string:
+		b.WriteString(x + "\n")
+	}
+}
+
+// A turn that is asked for goes the same way as one that fell due (INF#2402), and
+// two in quick succession leave no orphan.
+func TestManualTurn(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		first := w.idOf(w.value())
+		out := w.must(route.Write, "keys/demo/rotate", map[string]any{})
+		if out["turn"] != 2.0 || out["state"] != "creating" {
+			t.Errorf("rotate: %v", out)
+		}
+		w.refused(route.Write, "keys/demo/rotate", nil, fault.Conflict, "turn 2")
+		w.until(rotation.Grace)
+		w.live(first, w.idOf(w.value()))
+		w.until(rotation.Scheduled)
+		w.live(w.idOf(w.value()))
+	})
+}
+
+func TestLeaked(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		out := w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
+		if out["sleeping_readers_seconds"] != 120.0 || len(out["warnings"].([]string)) != 1 {
+			t.Errorf("rotate leaked: %v", out)
+		}
+		start := time.Now()
+		w.until(rotation.Scheduled)
+		if took := time.Since(start); took > 2*time.Minute {
+			t.Errorf("a leaked key lived for %v", took)
+		}
+		w.live(w.idOf(w.value()))
+
+		// While a key is in grace, both may have leaked.
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotation.Grace)
+		time.Sleep(30 * time.Second)
+		out = w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
+		if out["queued"] != true || out["retires_previous_now"] != true {
+			t.Errorf("rotate leaked in grace: %v", out)
+		}
+		start = time.Now()
+		w.run(start.Add(time.Hour), func() bool { s := w.status(); return s["turn"] == 4.0 && s["state"] == "scheduled" })
+		if took := time.Since(start); took > 3*time.Minute {
+			t.Errorf("both keys were gone after %v", took)
+		}
+		w.live(w.idOf(w.value()))
+		w.must(route.Write, "keys/demo/rotate", nil)
+		s := w.until(rotation.Grace)
+		out = w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": s["previous_key_id"]})
+		if out["queued"] != false {
+			t.Errorf("only the old key leaked: %v", out)
+		}
+	})
+}
+
+func TestRollbackBeforePublishing(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		old := w.value()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotation.Settling)
+		w.must(route.Write, "keys/demo/rollback", map[string]any{"reason": "changed my mind"})
+		start := time.Now()
+		w.until(rotation.Scheduled)
+		if took := time.Since(start); took > time.Minute {
+			t.Errorf("backing out took %v", took)
+		}
+		w.live(w.idOf(old))
+		if w.value() != old {
+			t.Error("something was published")
+		}
+		w.refused(route.Write, "keys/demo/rollback", nil, fault.Conflict, "rotate instead")
+	})
+}
+
+// Some of the readers may already use the new key: it gets the same grace.
+func TestRollbackAfterPublishing(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		old := w.value()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotation.Grace)
+		time.Sleep(time.Hour)
+		fresh := w.value()
+		w.must(route.Write, "keys/demo/rollback", nil)
+		w.until(rotation.Grace)
+		start := time.Now()
+		if w.value() != old {
+			t.Error("the old value is not published")
+		}
+		if c := w.kv.read("secret/demo", time.Now()).custom; c["key_id"] != w.idOf(old) || c["previous_key_id"] != w.idOf(fresh) {
+			t.Errorf("custom metadata: %v", c)
+		}
+		w.run(time.Now().Add(7*24*time.Hour), func() bool { return len(w.vendor.Live()) < 2 })
+		if held := time.Since(start); held < 48*time.Hour {
+			t.Errorf("the new key had a grace of %v", held)
+		}
+		s := w.until(rotation.Scheduled)
+		w.live(w.idOf(old))
+		h := w.must(route.Read, "keys/demo/history", nil)["turns"].([]any)[0].(map[string]any)
+		if s["current_key_id"] != w.idOf(old) || h["result"] != "rolled-back" {
+			t.Errorf("after rolling back: %v, %v", s, h)
+		}
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		w.live(w.idOf(w.value()))
+	})
+}
+
+func TestFirstTurnCannotBeRolledBackOncePublished(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		w.refused(route.Write, "keys/demo/rollback", nil, fault.Conflict, "nothing was published")
+	})
+}
+
+// An old key in use is not retired by a timer alone.
+func TestUseHoldsBack(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(map[string]any{"max_hold": "24h"}))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		old := w.value()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		s := w.until(rotation.Grace)
+		after, err := time.Parse(time.RFC3339, s["retire_after"].(string))
+		if err != nil {
+			t.Fatal(err)
+		}
+		use := func(until time.Time) {
+			for time.Now().Before(until) {
+				if _, err := w.vendor.Use(w.ctx, old); err != nil {
+					t.Fatalf("the old key ended while it was used: %v", err)
+				}
+				w.after(20 * time.Minute)
+			}
+		}
+		use(after.Add(23 * time.Hour))
+		if s := w.status(); s["state"] != "grace" || s["alert"] != "" {
+			t.Errorf("within the cap: %v", s)
+		}
+		use(after.Add(26 * time.Hour))
+		if s := w.status(); s["state"] != "grace" || !contains(s["alert"].(string), "still used") {
+			t.Errorf("past the cap: %v", s)
+		}
+		w.until(rotation.Scheduled)
+		w.live(w.idOf(w.value()))
+		if s := w.status(); s["alert"] != "" {
+			t.Errorf("the alert stays: %v", s)
+		}
+	})
+}
+
+// Whoever does not own a key must not end it.
+func TestForeignKeysAreLeftAlone(t *testing.T) {
+	bubble(t, func(w *world) {
+		theirs, _ := w.vendor.Create(t.Context(), adminToken, "by hand")
+		like, _ := w.vendor.Create(t.Context(), adminToken, "kt:zzzzzzzz/demo/1/1")
+		w.kv.write("secret/demo", map[string]string{"api_key": theirs.Secret, "note": "mine"})
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		w.live(theirs.ID, like.ID, w.idOf(w.value()))
+		if w.kv.read("secret/demo", time.Now()).fields["note"] != "mine" {
+			t.Error("what stood beside the key is gone")
+		}
+	})
+}
+
+func TestAdoptedKeyIsRetired(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		bubble(t, func(w *world) {
+			theirs, _ := w.vendor.Create(t.Context(), adminToken, "by hand")
+			w.kv.write("secret/demo", map[string]string{"api_key": theirs.Secret})
+			more := map[string]any{"current_key_id": theirs.ID}
+			if known {
+				more["current_secret"] = map[string]string{"api_key": theirs.Secret}
+			}
+			w.must(route.Write, "keys/demo", basic(more))
+			w.until(rotation.Grace)
+			w.live(theirs.ID, w.idOf(w.value()))
+			s := w.until(rotation.Scheduled)
+			w.live(w.idOf(w.value()))
+			if unproven := len(s["unproven"].([]any)) > 0; unproven == known {
+				t.Errorf("secret known %v, unproven %v", known, s["unproven"])
+			}
+			// A stale write must not bring the dead key back (redhat-cop/vault-config-operator#131).
+			w.refused(route.Write, "keys/demo", basic(more), fault.Conflict, "current_key_id")
+		})
+	}
+}
+
+func TestPermanentFailureKeepsTheOld(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		s := w.until(rotation.Scheduled)
+		old := w.value()
+		w.must(route.Patch, "keys/demo", map[string]any{"admin": map[string]string{"token": "wrong-token-0000"}})
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.run(time.Now().Add(time.Hour), func() bool { return w.status()["failures"] == 1.0 })
+		s = w.status()
+		if s["state"] != "scheduled" || s["alert"] == "" || s["last_error"] == "" || contains(s["last_error"].(string), "wrong-token") {
+			t.Errorf("after a turn that failed: %v", s)
+		}
+		w.live(w.idOf(old))
+		// A turn that failed is queued again (V#23673).
+		if s["next_step"] == "" {
+			t.Errorf("nothing is planned: %v", s)
+		}
+		w.must(route.Patch, "keys/demo", map[string]any{"admin": map[string]string{"token": adminToken}})
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotation.Grace)
+		s = w.until(rotation.Scheduled)
+		if s["alert"] != "" || s["last_error"] != "" || s["failures"] != 0.0 {
+			t.Errorf("after a turn that went well: %v", s)
+		}
+		w.live(w.idOf(w.value()))
+	})
+}
+
+// A new key that the provider never accepts is not published (V#28989: it is not
+// tried for ever, either).
+func TestKeyThatNeverWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, rotationtest.VendorConfig{ActiveAfter: 30 * 24 * time.Hour})
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.run(time.Now().Add(time.Hour), func() bool { return w.status()["failures"] == 1.0 })
+		w.live()
+		if w.value() != "" {
+			t.Error("a key that never worked is published")
+		}
+		if s := w.status(); !contains(s["alert"].(string), "refused") {
+			t.Errorf("status: %v", s)
+		}
+	})
+}
+
+func TestMissingCapabilityPauses(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.kv.denied = true
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.after(time.Hour)
+		s := w.status()
+		if s["paused"] != true || s["state"] != "publishing" || !contains(s["alert"].(string), "rotators") {
+			t.Errorf("status: %v", s)
+		}
+		w.kv.denied = false
+		w.must(route.Write, "keys/demo/resume", nil)
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		w.live(w.idOf(w.value()))
+	})
+}
+
+func TestPublishedOverAUsersWrite(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.kv.write("secret/demo", map[string]string{"note": "one"})
+		w.hook = func(what string, before bool) error {
+			if what == "publish" && before {
+				w.hook = nil
+				w.kv.write("secret/demo", map[string]string{"note": "two"})
+			}
+			return nil
+		}
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		if at := w.kv.read("secret/demo", time.Now()); at.fields["note"] != "two" || at.fields["api_key"] == "" {
+			t.Errorf("published: %v", at.fields)
+		}
+	})
+}
+
+func TestLostReplyLeavesNoOrphan(t *testing.T) {
+	for _, f := range []rotationtest.Fault{rotationtest.CutBefore, rotationtest.CutAfter, rotationtest.Hang, rotationtest.Late, rotationtest.Busy, rotationtest.Broken} {
+		bubble(t, func(w *world) {
+			rotationtest.Breaker(w.vendor, 10*time.Minute)(rotationtest.Create, f)
+			w.must(route.Write, "keys/demo", basic(nil))
+			w.until(rotation.Grace)
+			w.until(rotation.Scheduled)
+			w.live(w.idOf(w.value()))
+			if n := w.vendor.Stats().Pending; n != 0 {
+				t.Errorf("%s: the turn was done while %d effects were still to land", f, n)
+			}
+		})
+	}
+}
+
+func TestPauseAndResume(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		next := w.status()["next_rotation"]
+		w.must(route.Write, "keys/demo/pause", map[string]any{"reason": "audit week"})
+		w.refused(route.Write, "keys/demo/rotate", nil, fault.Held, "audit week")
+		w.after(40 * 24 * time.Hour)
+		s := w.status()
+		if s["turn"] != 1.0 || s["paused"] != true || s["overdue"] != true {
+			t.Errorf("paused: %v", s)
+		}
+		// What was skipped keeps its own time; nothing is derived from zero (V#29537).
+		if s["next_rotation"] != next {
+			t.Errorf("the next turn moved from %v to %v", next, s["next_rotation"])
+		}
+		w.must(route.Write, "keys/demo/resume", nil)
+		w.until(rotation.Grace)
+		if s := w.status(); s["turn"] != 2.0 || s["overdue"] != false {
+			t.Errorf("resumed: %v", s)
+		}
+		w.must(route.Write, "keys/demo/pause", nil)
+		w.after(7 * 24 * time.Hour)
+		if len(w.vendor.Live()) != 2 {
+			t.Error("a paused key's old one was retired")
+		}
+	})
+}
+
+func TestBrakeAndClock(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "config", map[string]any{"brake": true})
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.after(24 * time.Hour)
+		if len(w.vendor.Issued()) != 0 {
+			t.Error("a key was made under the brake")
+		}
+		w.refused(route.Write, "keys/demo/rotate", map[string]any{"leaked": true}, fault.Held, "brake")
+		w.must(route.Write, "config", map[string]any{"brake": false})
+		w.held = true
+		w.after(time.Hour)
+		w.refused(route.Write, "keys/demo/rotate", nil, fault.Held, "clock")
+		if len(w.vendor.Issued()) != 0 {
+			t.Error("a key was made while the clock was held")
+		}
+		w.held = false
+		w.until(rotation.Grace)
+	})
+}
+
+// No new turn starts while nothing can be audited.
+func TestNoTurnWithoutAudit(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.hook = func(what string, before bool) error {
+			if what == "audit" {
+				return fault.New("audit", fault.Unavailable, "no device writes")
+			}
+			return nil
+		}
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.after(time.Hour)
+		if len(w.vendor.Issued()) != 0 || w.status()["state"] != "scheduled" {
+			t.Errorf("a turn began without audit: %v", w.status())
+		}
+		w.hook = nil
+		w.until(rotation.Grace)
+	})
+}
+
+func TestSkipImportRotation(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(map[string]any{"skip_import_rotation": true}))
+		w.after(29 * 24 * time.Hour)
+		if len(w.vendor.Issued()) != 0 {
+			t.Error("the key turned although its first turn was to be skipped")
+		}
+		w.after(25 * time.Hour)
+		if len(w.vendor.Issued()) != 1 {
+			t.Error("the key did not turn after its first period")
+		}
+	})
+}
+
+// A restart turns nothing that is not due, and forgets nothing that is (V#23673, V#29537).
+func TestRestartTurnsNothing(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		s := w.until(rotation.Scheduled)
+		for range 3 {
+			w.cancel()
+			w.boot()
+			w.after(time.Hour)
+		}
+		if got := w.status(); got["turn"] != 1.0 || got["next_rotation"] != s["next_rotation"] {
+			t.Errorf("after restarts: %v, want turn 1 and the next at %v", got, s["next_rotation"])
+		}
+		next, _ := time.Parse(time.RFC3339, s["next_rotation"].(string))
+		time.Sleep(time.Until(next))
+		w.cancel()
+		w.boot()
+		w.until(rotation.Grace)
+		if got := w.status(); got["turn"] != 2.0 {
+			t.Errorf("the due turn was forgotten: %v", got)
+		}
+	})
+}
+
+// In a peer a changed period had no effect (V#21967).
+func TestChangedPeriod(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		last, _ := time.Parse(time.RFC3339, w.status()["last_rotated"].(string))
+		w.must(route.Patch, "keys/demo", map[string]any{"rotation_period": "240h"})
+		next, _ := time.Parse(time.RFC3339, w.status()["next_rotation"].(string))
+		if !next.Equal(last.Add(240 * time.Hour)) {
+			t.Errorf("the next turn is at %v, want ten days after %v", next, last)
+		}
+		if it, ok := w.item(); !ok || it.At.Sub(next).Abs() > time.Millisecond {
+			t.Errorf("the due item is at %v, want %v", it.At, next)
+		}
+		time.Sleep(11 * 24 * time.Hour)
+		w.until(rotation.Grace)
+	})
+}
+
+func TestDelete(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		old := w.idOf(w.value())
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotation.Grace)
+		w.refused(route.Delete, "keys/demo", nil, fault.Conflict, "force")
+		w.must(route.Delete, "keys/demo", map[string]any{"force": true})
+		fresh := w.idOf(w.value())
+		w.live(old, fresh)
+		if _, ok := w.item(); ok {
+			t.Error("a due item is left")
+		}
+		// A name's second life does not take the first one's keys for its own.
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		w.live(old, fresh, w.idOf(w.value()))
+		if s := w.status(); s["turn"] != 1.0 || w.idOf(w.value()) == fresh {
+			t.Errorf("the second life published nothing: %v", s)
+		}
+	})
+}

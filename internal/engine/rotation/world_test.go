@@ -1,0 +1,452 @@
+package rotation_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/due"
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+const (
+	adminToken = "admin-canary-4711"
+	lane       = "work-r"
+)
+
+// world is a server around the engine: a store that outlives it, a fake KV, a
+// vendor, and the loop that calls Work. It lives in a bubble.
+type world struct {
+	*testing.T
+	store  storage.Store
+	root   secret.Value
+	vendor *rotationtest.Vendor
+	kv     *fakeKV
+	types  []rotation.Provider
+
+	// hook is asked before and after each effect; an error it returns stands
+	// in for the effect's own: before it, the effect does not happen.
+	hook func(what string, before bool) error
+
+	mu     sync.Mutex
+	events []string
+	audits []engine.Automatic
+	held   bool
+
+	barrier *barrier.Barrier
+	engine  engine.Engine
+	table   *route.Table
+	ctx     context.Context
+	cancel  context.CancelFunc
+}
+
+func newWorld(t *testing.T, vendor rotationtest.VendorConfig) *world {
+	t.Helper()
+	vendor.AdminToken = adminToken
+	w := &world{T: t, store: memory.Open(), root: secret.New(make([]byte, barrier.RootKeySize)), vendor: rotationtest.NewVendor(vendor), kv: &fakeKV{paths: map[string]*kvPath{}}}
+	w.types = []rotation.Provider{rotationtest.Fake(w.vendor)}
+	if err := barrier.Initialize(t.Context(), w.store, w.root); err != nil {
+		t.Fatal(err)
+	}
+	w.boot()
+	t.Cleanup(func() { w.cancel() })
+	return w
+}
+
+// boot opens a new engine on the same store, as a process that starts does.
+func (w *world) boot() {
+	w.Helper()
+	b, err := barrier.Open(context.Background(), w.store, w.root)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.barrier = b
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	hooked, err := barrier.Open(context.Background(), &hookedStore{w.store, w}, w.root)
+	if err != nil {
+		w.Fatal(err)
+	}
+	m := &engine.Mount{
+		UUID: "r", Type: "rotation", Store: hooked.View("mount/r/"), Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Host: w.host(b.Installation()),
+		Settings: func() engine.Settings { return engine.Settings{Path: "rotation/"} },
+	}
+	var ps []rotation.Provider
+	for _, p := range w.types {
+		open := p.Open
+		p.Open = func(c rotation.OpenConfig) (rotation.Source, error) {
+			s, err := open(c)
+			return &hookedSource{s, w}, err
+		}
+		ps = append(ps, p)
+	}
+	if w.engine, err = rotation.New(ps...).Open(w.ctx, m); err != nil {
+		w.Fatal(err)
+	}
+	if w.table, err = route.NewTable(w.engine.Routes()); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) host(installation string) engine.Host {
+	return engine.Host{
+		Installation: installation,
+		Schedule: func(kind, id string, from, to time.Time) []storage.Op {
+			return due.Move(due.Item{Lane: lane, Kind: "work", ID: kind + "/" + id}, from, to)
+		},
+		Event: func(kind string, data map[string]string) storage.Op {
+			b, _ := json.Marshal(data)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.events = append(w.events, kind+" "+string(b))
+			return storage.Append("event/", b)
+		},
+		ClockHeld: func() bool { return w.held },
+		Publish: func(ctx context.Context, p engine.Publication) (n int, err error) {
+			return n, w.around("publish", func() error { n, err = w.kv.publish(p); return err })
+		},
+		Published: func(_ context.Context, p engine.Publication) (*engine.Published, error) { return w.kv.published(p.Path) },
+		Audited: func(ctx context.Context, a engine.Automatic, act func(context.Context) error) error {
+			if err := w.around("audit", func() error { return nil }); err != nil {
+				return err
+			}
+			w.mu.Lock()
+			w.audits = append(w.audits, a)
+			w.mu.Unlock()
+			return act(ctx)
+		},
+	}
+}
+
+// around asks the hook before and after an effect.
+func (w *world) around(what string, effect func() error) error {
+	hook := w.hook
+	if hook == nil {
+		return effect()
+	}
+	if err := hook(what, true); err != nil {
+		return err
+	}
+	err := effect()
+	if herr := hook(what, false); herr != nil {
+		return herr
+	}
+	return err
+}
+
+// do makes a request and returns the answer's data.
+func (w *world) do(op route.Op, path string, body any) (map[string]any, error) {
+	w.Helper()
+	r := &route.Request{
+		Op: op, Path: route.Path("rotation/" + path), Rest: path, Mount: route.Mount{Path: "rotation/"},
+		Caller: &route.Caller{DisplayName: "ann", Policies: []string{"rotators"}}, Time: time.Now(),
+	}
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			w.Fatal(err)
+		}
+		r.Body = b
+	}
+	found, err := w.table.Find(r)
+	if err != nil {
+		return nil, err
+	}
+	data, err := found.Serve(w.ctx, r)
+	if err != nil || data == nil {
+		return nil, err
+	}
+	out := map[string]any{}
+	if err := json.Unmarshal(wire.Append(nil, data), &out); err != nil {
+		w.Fatal(err)
+	}
+	out["warnings"] = r.Reply().Warnings
+	return out, nil
+}
+
+// must is do for what must succeed.
+func (w *world) must(op route.Op, path string, body any) map[string]any {
+	w.Helper()
+	out, err := w.do(op, path, body)
+	if err != nil {
+		w.Fatalf("%s %s: %v", op, path, err)
+	}
+	return out
+}
+
+// refused is do for what must be refused in words that hold want.
+func (w *world) refused(op route.Op, path string, body any, k fault.Kind, want string) {
+	w.Helper()
+	_, err := w.do(op, path, body)
+	if err == nil {
+		w.Errorf("%s %s: succeeded, want it refused with %q", op, path, want)
+		return
+	}
+	if msg := fault.Message(err); fault.KindOf(err) != k || !contains(msg, want) {
+		w.Errorf("%s %s: %v %q, want %v with %q", op, path, fault.KindOf(err), msg, k, want)
+	}
+}
+
+func (w *world) status() map[string]any { w.Helper(); return w.must(route.Read, "keys/demo", nil) }
+
+// item is the first row of the due index.
+func (w *world) item() (due.Item, bool) {
+	w.Helper()
+	for e, err := range w.barrier.View("").Scan(context.Background(), due.Prefix, storage.PrefixEnd(due.Prefix)) {
+		if err != nil {
+			w.Fatal(err)
+		}
+		it, ok := due.Parse(e.Key)
+		if !ok {
+			w.Fatalf("bad due key %q", e.Key)
+		}
+		return it, true
+	}
+	return due.Item{}, false
+}
+
+// run is the due loop, in a bubble, until stop says so or the time has come.
+func (w *world) run(until time.Time, stop func() bool) {
+	w.Helper()
+	for time.Now().Before(until) && !stop() {
+		it, ok := w.item()
+		if !ok || it.At.After(time.Now()) {
+			next := until
+			if ok && it.At.Before(until) {
+				next = it.At
+			}
+			time.Sleep(min(time.Until(next), time.Minute))
+			continue
+		}
+		var kind, name string
+		fmt.Sscanf(it.ID, "key/%s", &name)
+		kind = "key"
+		if err := w.engine.(engine.Worker).Work(w.ctx, kind, name); err != nil {
+			if w.ctx.Err() != nil {
+				return
+			}
+			time.Sleep(time.Second)
+		}
+	}
+}
+
+func never() bool { return false }
+
+// after runs the loop for d.
+func (w *world) after(d time.Duration) { w.Helper(); w.run(time.Now().Add(d), never) }
+
+// until runs the loop until the key is in a state, at most a week.
+func (w *world) until(state rotation.State) map[string]any {
+	w.Helper()
+	w.run(time.Now().Add(7*24*time.Hour), func() bool { return w.status()["state"] == string(state) })
+	s := w.status()
+	if s["state"] != string(state) {
+		w.Fatalf("the key never came to %s: %v", state, s)
+	}
+	return s
+}
+
+// live wants exactly these keys to live at the vendor.
+func (w *world) live(want ...string) {
+	w.Helper()
+	got := rotationtest.LiveIDs(w.vendor)()
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		w.Errorf("live at the vendor: %v, want %v", got, want)
+	}
+}
+
+// value is what a reader gets.
+func (w *world) value() string { return w.kv.read("secret/demo", time.Now()).fields["api_key"] }
+
+// idOf finds the key of a secret.
+func (w *world) idOf(value string) string {
+	for _, k := range w.vendor.Issued() {
+		if k.Secret == value {
+			return k.ID
+		}
+	}
+	return ""
+}
+
+// basic is a key's configuration.
+func basic(more map[string]any) map[string]any {
+	out := map[string]any{
+		"recipe": "fake", "admin": map[string]string{"token": adminToken}, "path": "secret/demo",
+		"rotation_period": "720h", "grace_period": "48h",
+	}
+	maps.Copy(out, more)
+	return out
+}
+
+// fakeKV publishes once per turn, as the contract says.
+type fakeKV struct {
+	mu     sync.Mutex
+	paths  map[string]*kvPath
+	denied bool
+}
+
+type kvPath struct {
+	version int
+	turns   map[string]int // turn → version
+	fields  map[string]string
+	custom  map[string]string
+	turn    string
+	next    time.Time
+	ttl     time.Duration
+	at      time.Time
+}
+
+func (k *fakeKV) publish(p engine.Publication) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.denied {
+		return 0, fault.New("kv", fault.Denied, "the policies %v do not allow it", p.Policies)
+	}
+	at := k.paths[p.Path]
+	if at == nil {
+		at = &kvPath{turns: map[string]int{}, fields: map[string]string{}}
+		k.paths[p.Path] = at
+	}
+	if n, ok := at.turns[p.Turn]; ok {
+		return n, nil
+	}
+	if p.CAS >= 0 && p.CAS != at.version {
+		return 0, fault.New("kv", fault.Conflict, "at %d, not %d", at.version, p.CAS)
+	}
+	at.version++
+	at.fields = maps.Clone(at.fields)
+	for f, v := range p.Fields {
+		at.fields[f] = v.RevealString()
+	}
+	maps.Copy(at.fields, p.Plain)
+	at.custom, at.turn, at.next, at.ttl, at.at = p.Custom, p.Turn, p.Next, p.ReadTTL, time.Now()
+	at.turns[p.Turn] = at.version
+	return at.version, nil
+}
+
+func (k *fakeKV) published(path string) (*engine.Published, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(path) < 8 || path[:7] != "secret/" {
+		return nil, fault.New("kv", fault.Invalid, "field \"path\": %q is not below a versioned kv mount", path)
+	}
+	at := k.paths[path]
+	if at == nil {
+		return nil, nil
+	}
+	out := &engine.Published{Version: at.version, Turn: at.turn, Fields: map[string]secret.Value{}}
+	for f, v := range at.fields {
+		out.Fields[f] = secret.Text(v)
+	}
+	return out, nil
+}
+
+// write is a user's own.
+func (k *fakeKV) write(path string, fields map[string]string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	at := k.paths[path]
+	if at == nil {
+		at = &kvPath{turns: map[string]int{}}
+		k.paths[path] = at
+	}
+	at.version++
+	at.fields = maps.Clone(fields)
+}
+
+// read is what a reader gets, with the hint of how long to sleep.
+func (k *fakeKV) read(path string, now time.Time) kvPath {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	at := k.paths[path]
+	if at == nil {
+		return kvPath{}
+	}
+	out := *at
+	if out.ttl = min(at.ttl, at.next.Sub(now)); out.ttl < time.Second {
+		out.ttl = time.Second
+	}
+	return out
+}
+
+// hookedStore is a store whose commits pass the world's hook.
+type hookedStore struct {
+	storage.Store
+	w *world
+}
+
+func (s *hookedStore) Commit(ctx context.Context, b storage.Batch) (v storage.Version, err error) {
+	err = s.w.around("commit", func() error { v, err = s.Store.Commit(ctx, b); return err })
+	return v, err
+}
+
+func (s *hookedStore) Scan(ctx context.Context, from, to string) iter.Seq2[storage.Entry, error] {
+	return s.Store.Scan(ctx, from, to)
+}
+
+// hookedSource is a source whose calls pass it, too.
+type hookedSource struct {
+	rotation.Source
+	w *world
+}
+
+func lost(err error) error {
+	return &rotation.Failure{Outcome: rotation.Unknown, Err: fault.Wrap("hooked", fault.Upstream, err)}
+}
+
+func (s *hookedSource) around(what string, effect func() error) error {
+	var own error
+	if err := s.w.around(what, func() error { own = effect(); return nil }); err != nil {
+		return lost(err)
+	}
+	return own
+}
+
+func (s *hookedSource) Create(ctx context.Context, o rotation.Order) (c rotation.Credential, err error) {
+	err = s.around("create", func() error { c, err = s.Source.Create(ctx, o); return err })
+	return c, err
+}
+
+func (s *hookedSource) Verify(ctx context.Context, c rotation.Credential) error {
+	return s.around("verify", func() error { return s.Source.Verify(ctx, c) })
+}
+
+func (s *hookedSource) VerifyDead(ctx context.Context, c rotation.Credential) error {
+	return s.around("verify-dead", func() error { return s.Source.VerifyDead(ctx, c) })
+}
+
+func (s *hookedSource) List(ctx context.Context) (l []rotation.Listed, err error) {
+	err = s.around("list", func() error { l, err = s.Source.List(ctx); return err })
+	return l, err
+}
+
+func (s *hookedSource) LastUsed(ctx context.Context, id string) (at time.Time, err error) {
+	err = s.around("last-used", func() error { at, err = s.Source.LastUsed(ctx, id); return err })
+	return at, err
+}
+
+func (s *hookedSource) Disable(ctx context.Context, id string) error {
+	return s.around("disable", func() error { return s.Source.Disable(ctx, id) })
+}
+
+func (s *hookedSource) Retire(ctx context.Context, id string) error {
+	return s.around("retire", func() error { return s.Source.Retire(ctx, id) })
+}
