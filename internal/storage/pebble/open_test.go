@@ -185,7 +185,7 @@ func TestCorruptByte(t *testing.T) {
 	table := tableOf(t, mem)
 	size := len(contents(t, mem, table))
 	refused := 0
-	for at := 0; at < size; at += 97 {
+	for at := 0; at < size; at += 211 {
 		disk := vfs.NewMem()
 		if ok, err := vfs.Clone(mem, disk, "/store", "/store"); err != nil || !ok {
 			t.Fatal(ok, err)
