@@ -248,7 +248,7 @@ func (s *sink) succeed(b *batch) {
 }
 
 // recycle keeps a batch's buffers for the next one.
-func (s *sink) recycle(b *batch) {
+func recycle(s *sink, b *batch) {
 	if cap(b.text) > 4*maxPooled {
 		return
 	}

@@ -55,7 +55,7 @@ func (s *sink) flush(ctx context.Context) {
 	}
 	s.advance(next, len(b.ends))
 	s.succeed(b)
-	s.recycle(b)
+	recycle(s, b)
 }
 
 // link gives each line of b its place in the chain, in s.chain.out.

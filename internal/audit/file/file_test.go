@@ -354,6 +354,7 @@ func TestStreamBrokenWrite(t *testing.T) {
 	}
 }
 
+// testStreamBrokenWrite runs in a bubble.
 func testStreamBrokenWrite(t *testing.T, all bool) {
 	out := &halfway{all: all}
 	typ := audit.Type{Name: "stream", Open: func(audit.Config) (audit.Device, error) { return &stream{out: out}, nil }}
