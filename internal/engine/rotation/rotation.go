@@ -34,7 +34,6 @@ import (
 	"net"
 
 	"github.com/keyturn/keyturn/internal/engine"
-	"github.com/keyturn/keyturn/internal/outbound"
 	"github.com/keyturn/keyturn/internal/route"
 )
 
@@ -44,15 +43,17 @@ type Network struct {
 	Roots *x509.CertPool // nil: the system's
 }
 
-// New returns the engine for these providers. Their calls go through a guarded
-// dialer that reaches public addresses only.
-func New(ps ...Provider) engine.Type {
-	return NewWith(Network{Dial: new(outbound.Dialer).DialContext}, ps...)
-}
+// New returns the engine for these providers. Their calls go out by the host's
+// guarded dialer.
+func New(ps ...Provider) engine.Type { return NewWith(Network{}, ps...) }
 
-// NewWith is New with the operator's own way out.
+// NewWith is New with a way out of its own.
 func NewWith(n Network, ps ...Provider) engine.Type {
 	return engine.Type{Name: "rotation", Open: func(_ context.Context, m *engine.Mount) (engine.Engine, error) {
+		n := n
+		if n.Dial == nil {
+			n.Dial = m.Host.Dial
+		}
 		return &backend{m: m, net: n, providers: ps, locks: newLocks()}, nil
 	}}
 }
