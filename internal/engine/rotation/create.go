@@ -230,7 +230,7 @@ func (r *run) leftovers(ctx context.Context, open []*attempt) (sure bool, err er
 				continue
 			}
 			if a := t.attempt(l.Marker.String()); a != nil && !slices.Contains(a.IDs, l.ID) {
-				a.IDs, a.Swept = append(a.IDs, l.ID), false
+				a.left(l.ID)
 			}
 		}
 		return true, nil
@@ -243,7 +243,7 @@ func (r *run) leftovers(ctx context.Context, open []*attempt) (sure bool, err er
 		}
 	}
 	if len(fresh) == 1 && len(open) == 1 && inWindow(fresh[0].Created, a) {
-		a.IDs, a.Swept = append(a.IDs, fresh[0].ID), false
+		a.left(fresh[0].ID)
 		return true, nil
 	}
 	return len(fresh) == 0, nil

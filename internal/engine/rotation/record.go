@@ -157,6 +157,14 @@ func (a *attempt) open() bool {
 	return !a.Settled && (a.Outcome == "" || a.Outcome == Unknown.String())
 }
 
+// left notes that a key is what the call left behind, to be retired.
+func (a *attempt) left(id string) {
+	if !slices.Contains(a.IDs, id) {
+		a.IDs = append(a.IDs, id)
+	}
+	a.Swept = false
+}
+
 // publication is what was written, or is about to be.
 type publication struct {
 	Asked   time.Time `json:"asked"` // the intent; zero: nothing can have been published

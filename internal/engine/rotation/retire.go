@@ -172,7 +172,11 @@ func (r *run) account(ctx context.Context) error {
 	if err != nil {
 		return r.stumble(ctx, err)
 	}
-	if wrong := r.compare(all); len(wrong) > 0 {
+	wrong, err := r.compare(ctx, all)
+	if err != nil {
+		return err
+	}
+	if len(wrong) > 0 {
 		t.Tries++
 		text := strings.Join(wrong, "; ")
 		r.say("error", text)
@@ -189,10 +193,10 @@ func (r *run) account(ctx context.Context) error {
 	return r.finish(ctx)
 }
 
-// compare says how a list differs from what should be there. A key whose marker
-// is this turn's has been looked for by sweep; one of another turn is not
-// recorded here, and a person must say what it is.
-func (r *run) compare(all []Listed) (wrong []string) {
+// compare says how a list differs from what should be there. A key that an
+// attempt on record made is noted as that attempt's, for sweep to retire. One with
+// our label and no such record is left alone: a person must say what it is.
+func (r *run) compare(ctx context.Context, all []Listed) (wrong []string, err error) {
 	t := r.turn()
 	live := t.live().id()
 	there := live == ""
@@ -205,16 +209,43 @@ func (r *run) compare(all []Listed) (wrong []string) {
 			wrong = append(wrong, fmt.Sprintf("the retired key %s is still listed", l.ID))
 			t.End.Retired, t.End.Dead = time.Time{}, time.Time{} // once more
 		case l.Marker.Installation == inst && l.Marker.Key == r.rec.Tag:
-			if a := t.attempt(l.Marker.String()); a != nil {
-				a.IDs, a.Swept = append(a.IDs, l.ID), false
-			}
 			wrong = append(wrong, fmt.Sprintf("key %s with our label %q should not be there", l.ID, l.Label))
+			a, err := r.onRecord(ctx, l.Marker)
+			if err != nil {
+				return nil, err
+			}
+			if a != nil {
+				a.left(l.ID)
+			}
 		}
 	}
 	if !there {
 		wrong = append(wrong, fmt.Sprintf("the current key %s is not listed", live))
 	}
-	return wrong
+	return wrong, nil
+}
+
+// onRecord finds the attempt with a marker: one of this turn, or a copy of one of
+// an earlier turn, whose key came later than the provider had said; nil if there is none.
+func (r *run) onRecord(ctx context.Context, m Marker) (*attempt, error) {
+	t := r.turn()
+	if a := t.attempt(m.String()); a != nil || m.Turn >= t.N {
+		return a, nil
+	}
+	e, err := r.m.Store.Get(ctx, historyKey(r.rec.Name, m.Turn))
+	if err != nil || e.Version == 0 {
+		return nil, err
+	}
+	var past turn
+	if err := decode(e, &past); err != nil {
+		return nil, err
+	}
+	a := past.attempt(m.String())
+	if a == nil {
+		return nil, nil
+	}
+	t.Attempts = append(t.Attempts, attempt{N: a.N, Marker: a.Marker, At: a.At, Outcome: a.Outcome, Settled: true})
+	return t.last(), nil
 }
 
 // finish ends the turn and plans the next.

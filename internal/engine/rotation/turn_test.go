@@ -17,7 +17,9 @@ func contains(s, part string) bool { return strings.Contains(s, part) }
 // bubble runs a test in a world of its own.
 func bubble(t *testing.T, test func(w *world)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { test(newWorld(t, rotationtest.VendorConfig{ActiveAfter: 3 * time.Second, DeadAfter: 5 * time.Second})) })
+	synctest.Test(t, func(t *testing.T) {
+		test(newWorld(t, rotationtest.VendorConfig{ActiveAfter: 3 * time.Second, DeadAfter: 5 * time.Second}))
+	})
 }
 
 func TestTurn(t *testing.T) {

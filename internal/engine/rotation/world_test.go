@@ -3,12 +3,12 @@ package rotation_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"iter"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -121,7 +121,9 @@ func (w *world) host(installation string) engine.Host {
 		Publish: func(ctx context.Context, p engine.Publication) (n int, err error) {
 			return n, w.around("publish", func() error { n, err = w.kv.publish(p); return err })
 		},
-		Published: func(_ context.Context, p engine.Publication) (*engine.Published, error) { return w.kv.published(p.Path) },
+		Published: func(_ context.Context, p engine.Publication) (*engine.Published, error) {
+			return w.kv.published(p.Path)
+		},
 		Audited: func(ctx context.Context, a engine.Automatic, act func(context.Context) error) error {
 			if err := w.around("audit", func() error { return nil }); err != nil {
 				return err
@@ -221,27 +223,29 @@ func (w *world) item() (due.Item, bool) {
 	return due.Item{}, false
 }
 
-// run is the due loop, in a bubble, until stop says so or the time has come.
+// run is the due loop, in a bubble, until the time has come, the process dies, or
+// stop, asked after each step, says so.
 func (w *world) run(until time.Time, stop func() bool) {
 	w.Helper()
-	for time.Now().Before(until) && !stop() {
+	for w.ctx.Err() == nil && time.Now().Before(until) {
 		it, ok := w.item()
 		if !ok || it.At.After(time.Now()) {
 			next := until
 			if ok && it.At.Before(until) {
 				next = it.At
 			}
-			time.Sleep(min(time.Until(next), time.Minute))
+			select {
+			case <-time.After(time.Until(next)):
+			case <-w.ctx.Done():
+			}
 			continue
 		}
-		var kind, name string
-		fmt.Sscanf(it.ID, "key/%s", &name)
-		kind = "key"
+		kind, name, _ := strings.Cut(it.ID, "/")
 		if err := w.engine.(engine.Worker).Work(w.ctx, kind, name); err != nil {
-			if w.ctx.Err() != nil {
-				return
-			}
 			time.Sleep(time.Second)
+		}
+		if stop() {
+			return
 		}
 	}
 }
@@ -254,8 +258,10 @@ func (w *world) after(d time.Duration) { w.Helper(); w.run(time.Now().Add(d), ne
 // until runs the loop until the key is in a state, at most a week.
 func (w *world) until(state rotation.State) map[string]any {
 	w.Helper()
-	w.run(time.Now().Add(7*24*time.Hour), func() bool { return w.status()["state"] == string(state) })
 	s := w.status()
+	if s["state"] != string(state) {
+		w.run(time.Now().Add(7*24*time.Hour), func() bool { s = w.status(); return s["state"] == string(state) })
+	}
 	if s["state"] != string(state) {
 		w.Fatalf("the key never came to %s: %v", state, s)
 	}
