@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/keyturn/keyturn/internal/cli"
+	"github.com/keyturn/keyturn/internal/demo"
 	"github.com/keyturn/keyturn/internal/plugins"
 	"github.com/keyturn/keyturn/internal/server"
 )
@@ -32,5 +33,6 @@ func environment() cli.Env {
 			Storage: plugins.StorageDrivers, Seals: plugins.Seals, Audits: plugins.AuditDevices,
 			Engines: plugins.Engines, Auths: plugins.AuthMethods,
 		}, cli.Version),
+		Demo: demo.Command,
 	}
 }

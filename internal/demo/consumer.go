@@ -1,0 +1,108 @@
+package demo
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A reading is what the consumer got from the server.
+type reading struct {
+	Key     string
+	KeyID   string
+	Version int
+	TTL     time.Duration // when to read again
+}
+
+const (
+	// callEvery is how often the consumer calls the provider.
+	callEvery = 10 * time.Millisecond
+	// readAgain is how long it waits to read again after reading failed.
+	readAgain = 250 * time.Millisecond
+)
+
+// A consumer is an application that depends on the key: it calls the provider
+// all the time. It learns of new keys by nothing but reading again after the
+// time that the last answer named, and while it cannot read it goes on with what it has.
+type consumer struct {
+	read func(ctx context.Context) (reading, error)
+	use  func(ctx context.Context, key string) error
+	tell func(format string, args ...any)
+
+	current atomic.Pointer[reading]
+	calls   atomic.Int64
+	failed  atomic.Int64
+	reads   atomic.Int64
+	missed  atomic.Int64 // readings that failed
+
+	mu    sync.Mutex // guards first
+	first error      // of the calls that failed
+}
+
+// run reads and calls until ctx ends.
+func (c *consumer) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for ctx.Err() == nil && c.current.Load() == nil {
+		c.pause(ctx, c.step(ctx))
+	}
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			c.call(ctx)
+			c.pause(ctx, callEvery)
+		}
+	})
+	for ctx.Err() == nil {
+		c.pause(ctx, c.step(ctx))
+	}
+}
+
+func (c *consumer) pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// step reads once and returns when to read again.
+func (c *consumer) step(ctx context.Context) time.Duration {
+	got, err := c.read(ctx)
+	if err != nil {
+		if ctx.Err() == nil && c.missed.Add(1) == 1 {
+			c.tell("cannot read the key, and goes on with the one it has")
+		}
+		return readAgain
+	}
+	c.reads.Add(1)
+	before := c.current.Swap(&got)
+	if before == nil || before.Key != got.Key {
+		c.tell("has read version %d: uses %s from now on", got.Version, got.KeyID)
+	}
+	return max(got.TTL, readAgain)
+}
+
+// call uses the key once. What was under way when everything ended counts for nothing.
+func (c *consumer) call(ctx context.Context) {
+	err := c.use(ctx, c.current.Load().Key)
+	if ctx.Err() != nil {
+		return
+	}
+	c.calls.Add(1)
+	if err == nil {
+		return
+	}
+	if c.failed.Add(1) == 1 {
+		c.mu.Lock()
+		c.first = err
+		c.mu.Unlock()
+		c.tell("A CALL FAILED: %v", err)
+	}
+}
+
+// trouble is why the first call failed; nil if none did.
+func (c *consumer) trouble() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.first
+}

@@ -1,0 +1,95 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// A process is a program that runs beside the demo, with its output in a file.
+type process struct {
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when it has
+}
+
+// launch starts a program that outlives no demo: stop or kill ends it.
+func launch(cmd *exec.Cmd, log string) (*process, error) {
+	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // the program has its own handle
+	cmd.Stdout, cmd.Stderr = f, f
+	apart(cmd)
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd: cmd, ended: make(chan struct{})}
+	go func() {
+		_ = cmd.Wait() // how it ended, its log tells
+		close(p.ended)
+	}()
+	return p, nil
+}
+
+// kill ends it at once, as a crash would.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it has ended already
+	<-p.ended
+}
+
+// stop asks it to end, and insists after a while.
+func (p *process) stop(ask os.Signal) {
+	if p.cmd.Process.Signal(ask) == nil {
+		select {
+		case <-p.ended:
+			return
+		case <-time.After(5 * time.Second):
+		}
+	}
+	p.kill()
+}
+
+// answer waits until ready says that the program answers, for at most limit.
+func (p *process) answer(ctx context.Context, limit time.Duration, ready func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		err := ready(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.ended:
+			return fmt.Errorf("it ended while starting (%w)", err)
+		case <-ctx.Done():
+			return fmt.Errorf("no answer: %w", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// tail is the end of a log, indented.
+func tail(path string) string {
+	const most = 12
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return "    " + strings.Join(lines[max(len(lines)-most, 0):], "\n    ")
+}
+
+// freePort finds a port that nobody listens on now.
+func freePort(ctx context.Context) (int, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("looking for a free port: %w", err)
+	}
+	defer func() { _ = l.Close() }() // it was only to know the port
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
