@@ -35,8 +35,12 @@ func TestScripts(t *testing.T) {
 		},
 		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"startdev": startdev,
-			"setout":   setout,
+			"startdev":    startdev,
+			"setout":      setout,
+			"startserver": startserver,
+			"stopserver":  stopserver,
+			"hangup":      hangup,
+			"waitfor":     waitfor,
 		},
 	})
 }
