@@ -44,24 +44,18 @@ type consumer struct {
 func (c *consumer) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	for ctx.Err() == nil && c.current.Load() == nil {
-		c.pause(ctx, c.step(ctx))
+	again := c.step(ctx)
+	for c.current.Load() == nil && wait(ctx, again) == nil {
+		again = c.step(ctx)
 	}
 	wg.Go(func() {
 		for ctx.Err() == nil {
 			c.call(ctx)
-			c.pause(ctx, callEvery)
+			_ = wait(ctx, callEvery) // the loop looks, too
 		}
 	})
-	for ctx.Err() == nil {
-		c.pause(ctx, c.step(ctx))
-	}
-}
-
-func (c *consumer) pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
+	for wait(ctx, again) == nil {
+		again = c.step(ctx)
 	}
 }
 

@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // A postgres is a throwaway PostgreSQL server. It forgets on power loss, and is fast.
@@ -169,14 +168,4 @@ func (p *postgres) close() {
 		p.process.stop(syscall.SIGQUIT)
 	}
 	_ = os.RemoveAll(p.dir) // what is left is in the folder for temporary files
-}
-
-// wait pauses a loop; it returns early when ctx ends.
-func wait(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

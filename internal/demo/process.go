@@ -93,3 +93,13 @@ func freePort(ctx context.Context) (int, error) {
 	defer func() { _ = l.Close() }() // it was only to know the port
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
+
+// wait pauses a loop; it returns early when ctx ends.
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
