@@ -86,10 +86,19 @@ func (h *Handler) health(ctx context.Context, r *route.Request) (*core.Answer, e
 		Initialized: now.Initialized, Sealed: now.Sealed,
 		ReplicationPerformanceMode: "disabled", ReplicationDRMode: "disabled",
 		ServerTimeUTC: now.Now.Unix(), Version: APIVersion, KeyturnVersion: h.cfg.Version,
-		ClusterName: now.ClusterName, ClusterID: now.ClusterID,
+		ClusterName: clusterName(now.ClusterName, now.ClusterID), ClusterID: now.ClusterID,
 	})
 	a.Status = status
 	return a, err
+}
+
+// clusterName is the configured name, or one that stays as long as the
+// installation does: clients show it.
+func clusterName(name, id string) string {
+	if name == "" && len(id) >= 8 {
+		return "keyturn-" + id[:8]
+	}
+	return name
 }
 
 func (h *Handler) sealStatus(ctx context.Context, r *route.Request) (*core.Answer, error) {
@@ -126,7 +135,7 @@ func (h *Handler) showSeal(s core.SealStatus, err error) (*core.Answer, error) {
 	return show(sealStatus{
 		Type: s.Type, Initialized: s.Initialized, Sealed: s.Sealed, Threshold: s.Threshold, Shares: s.Shares,
 		Progress: s.Progress, Nonce: s.Nonce, Version: APIVersion, KeyturnVersion: h.cfg.Version,
-		ClusterName: s.ClusterName, ClusterID: s.ClusterID, RecoverySeal: s.AutoUnseals, StorageType: s.StorageName,
+		ClusterName: clusterName(s.ClusterName, s.ClusterID), ClusterID: s.ClusterID, RecoverySeal: s.AutoUnseals, StorageType: s.StorageName,
 	})
 }
 

@@ -1,0 +1,320 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/server/httpapi"
+)
+
+// certificate writes a certificate with its key to dir. It is its own
+// authority.
+func certificate(t *testing.T, dir, name string, serial int64) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, name+".crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	write(t, dir, name+".key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
+}
+
+// clientTLS trusts what stands in the file.
+func clientTLS(t *testing.T, file string) *tls.Config {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(text)
+	return &tls.Config{RootCAs: pool}
+}
+
+// A logBook is a log that a test reads while it is written.
+type logBook struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logBook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logBook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// launch runs a server with the configuration file until the test ends, and
+// returns it once it is ready.
+func launch(t *testing.T, path string) (*server, *logBook) {
+	t.Helper()
+	read := func() (*Config, error) { return ReadConfig([]string{path}, named()) }
+	c, err := read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &logBook{}
+	s := newServer(c, named(), "0.0.1", log)
+	s.reread = read
+	ready := make(chan struct{})
+	s.ready = func(context.Context, *server) error { close(ready); return nil }
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the server ended with %v", err)
+		}
+	})
+	select {
+	case <-ready:
+	case err := <-done:
+		done <- nil
+		t.Fatalf("starting: %v", err)
+	}
+	return s, log
+}
+
+// anyone is whom a test trusts that only looks at what is shown.
+const anyone = true
+
+// serial is the number of the certificate that the server shows.
+func serial(t *testing.T, address string) int64 {
+	t.Helper()
+	c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: anyone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return c.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+}
+
+func TestReloadTLS(t *testing.T) {
+	dir := t.TempDir()
+	certificate(t, dir, "server", 1)
+	path := write(t, dir, "keyturn.hcl", fmt.Sprintf(`storage "memory" {}
+listener "tcp" {
+  address       = "127.0.0.1:0"
+  tls_cert_file = %q
+  tls_key_file  = %q
+}
+`, dir+"/server.crt", dir+"/server.key"))
+	s, log := launch(t, path)
+	address := s.doors[0].spec.Address
+	if got := serial(t, address); got != 1 {
+		t.Fatalf("serial %d", got)
+	}
+	certificate(t, dir, "server", 2)
+	if got := serial(t, address); got != 1 {
+		t.Errorf("serial %d before the reload", got)
+	}
+	s.reload()
+	if got := serial(t, address); got != 2 {
+		t.Errorf("serial %d after the reload", got)
+	}
+	write(t, dir, "server.crt", "no certificate")
+	s.reload()
+	if got := serial(t, address); got != 2 || !strings.Contains(log.String(), "everything stays as it is") {
+		t.Errorf("serial %d after a broken reload: %s", got, log)
+	}
+}
+
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	certificate(t, dir, "server", 1)
+	certificate(t, dir, "client", 2)
+	certificate(t, dir, "stranger", 3)
+	listener := `
+listener "tcp" {
+  address       = "127.0.0.1:0"
+  tls_cert_file = "DIR/server.crt"
+  tls_key_file  = "DIR/server.key"
+  MORE
+}
+`
+	text := `storage "memory" {}`
+	for _, more := range []string{``, `tls_min_version = "tls13"`, `tls_client_ca_file = "DIR/client.crt"`,
+		"tls_client_ca_file = \"DIR/client.crt\"\n tls_require_and_verify_client_cert = true"} {
+		text += strings.ReplaceAll(strings.ReplaceAll(listener, "MORE", more), "DIR", dir)
+	}
+	for i, tt := range []struct {
+		listener int
+		client   string
+		change   func(*tls.Config)
+		ok       bool
+	}{
+		{0, "", nil, true},
+		{0, "", func(c *tls.Config) { c.MaxVersion = tls.VersionTLS11; c.MinVersion = tls.VersionTLS10 }, false},
+		{0, "", func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }, true},
+		{0, "", func(c *tls.Config) { c.NextProtos = []string{"h2"} }, true},
+		{1, "", func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }, false},
+		{1, "", nil, true},
+		{2, "", nil, true},
+		{2, "client", nil, true},
+		{2, "stranger", nil, false},
+		{3, "", nil, false},
+		{3, "client", nil, true},
+		{3, "stranger", nil, false},
+	} {
+		one := t.TempDir()
+		parts := strings.Split(text, "\nlistener")
+		path := write(t, one, "keyturn.hcl", parts[0]+"\nlistener"+parts[1+tt.listener])
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			s, _ := launch(t, path)
+			c := clientTLS(t, dir+"/server.crt")
+			if tt.client != "" {
+				pair, err := tls.LoadX509KeyPair(filepath.Join(dir, tt.client+".crt"), filepath.Join(dir, tt.client+".key"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+			}
+			if tt.change != nil {
+				tt.change(c)
+			}
+			tr := &http.Transport{TLSClientConfig: c, ForceAttemptHTTP2: len(c.NextProtos) > 0}
+			defer tr.CloseIdleConnections()
+			resp, err := (&http.Client{Transport: tr}).Get("https://" + s.doors[0].spec.Address + "/v1/sys/health")
+			if (err == nil) != tt.ok {
+				t.Fatalf("got %v, want ok=%v", err, tt.ok)
+			}
+			if err == nil {
+				resp.Body.Close()
+				if resp.StatusCode != 501 || len(c.NextProtos) > 0 && resp.ProtoMajor != 2 {
+					t.Errorf("status %d over %s", resp.StatusCode, resp.Proto)
+				}
+			}
+		})
+	}
+}
+
+func TestAddressInUse(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	s := newServer(&Config{
+		Listeners: []Listener{{At: Position{"a.hcl", 3}, Address: taken.Addr().String(), TLSDisable: true}},
+		Storage:   Stanza{Name: "memory"},
+	}, named(), "0.0.1", io.Discard)
+	err = s.run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "a.hcl:3: address: listening on "+taken.Addr().String()) || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("got %v", err)
+	}
+	if s.store != nil {
+		t.Error("the store was opened")
+	}
+}
+
+// TestDrain: a request under way when the server stops is answered; a new one
+// finds the door closed.
+func TestDrain(t *testing.T) {
+	d, err := openDoor(t.Context(), Listener{Address: "127.0.0.1:0", TLSDisable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, out := make(chan struct{}), make(chan struct{})
+	work := d.start(t.Context(), httpapi.Config{Backend: httpapi.Backend{
+		Handle: func(ctx context.Context, _ *route.Request) (*core.Answer, error) {
+			close(in)
+			select {
+			case <-out:
+				return &core.Answer{Status: 200, Body: []byte(`{}`)}, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		},
+	}})
+	served := make(chan error, 1)
+	go func() { served <- work() }()
+	s := newServer(&Config{}, named(), "0.0.1", io.Discard)
+	s.doors = []*door{d}
+	url := "http://" + d.spec.Address + "/v1/secret/a"
+	status := make(chan int, 1)
+	go func() {
+		resp, err := http.Get(url)
+		if err != nil {
+			t.Error(err)
+			status <- 0
+			return
+		}
+		resp.Body.Close()
+		status <- resp.StatusCode
+	}()
+	<-in
+	drained := make(chan error, 1)
+	go func() { drained <- s.drain(t.Context()) }()
+	if err := <-served; err != http.ErrServerClosed {
+		t.Errorf("serving ended with %v", err)
+	}
+	if resp, err := http.Get(url); err == nil {
+		resp.Body.Close()
+		t.Error("a new request was taken")
+	}
+	select {
+	case <-drained:
+		t.Error("drained while a request is under way")
+	default:
+	}
+	close(out)
+	if got := <-status; got != 200 {
+		t.Errorf("status %d", got)
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLater(t *testing.T) {
+	base := Config{Storage: Stanza{Name: "pebble", Params: map[string]string{"path": "a"}}, Listeners: []Listener{{Address: "a", CertFile: "x"}}}
+	same := base
+	same.Listeners = []Listener{{Address: "a", CertFile: "y", At: Position{"f", 9}}}
+	same.LogLevel = 4
+	if got := base.later(&same); len(got) != 0 {
+		t.Errorf("what is reloaded is called late: %q", got)
+	}
+	other := Config{Storage: Stanza{Name: "pebble", Params: map[string]string{"path": "b"}}, Seal: Stanza{Name: "static"}, LogFormat: "json", ClusterName: "c", APIAddr: "d", DefaultLeaseTTL: 1, MaxLeaseTTL: 2}
+	if got := base.later(&other); len(got) != 8 {
+		t.Errorf("got %q", got)
+	}
+}
