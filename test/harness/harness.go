@@ -1,0 +1,128 @@
+// Package harness runs keyturn as its users do, for whole-system tests: the
+// binary as it is shipped, started as a process on a free port with its files
+// in a temporary folder, asked over HTTP, and stopped, killed and started
+// again as a supervisor would.
+//
+// A package that uses it has
+//
+//	func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+//
+// which builds the binary once. KEYTURN_BINARY names one that is built already.
+package harness
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// Patience is how long anything that should happen soon may take on a busy machine.
+const Patience = 30 * time.Second
+
+// folder holds the binary and, beside it, the link "vault".
+var folder string
+
+// Main builds the binary, runs the tests and removes it.
+func Main(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "kt-bin-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // a leftover in the temporary folder harms nobody
+	folder = dir
+	if err := build(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+func build() error {
+	if ready := os.Getenv("KEYTURN_BINARY"); ready != "" {
+		if err := copyFile(ready, Binary()); err != nil {
+			return err
+		}
+	} else {
+		cmd := exec.Command("go", "build", "-trimpath", "-o", Binary(), "github.com/keyturn/keyturn/cmd/keyturn")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("building keyturn: %w\n%s", err, out)
+		}
+	}
+	return os.Symlink(Binary(), filepath.Join(folder, "vault"))
+}
+
+// Binary is the path of the program.
+func Binary() string { return filepath.Join(folder, "keyturn") }
+
+// Folder is where the binary and its link named vault are: what goes in PATH.
+func Folder() string { return folder }
+
+// CopyTree copies a folder, as a backup does.
+func CopyTree(from, to string) error {
+	return filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, rel)
+		if d.IsDir() {
+			return os.MkdirAll(target, 0o700)
+		}
+		return copyFile(path, target)
+	})
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, info.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		out.Close()
+		return err
+	}
+	return out.Close()
+}
+
+// FreeAddress is an address on this machine at which nobody listens.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Eventually asks until the answer is yes, and fails the test if it is not
+// within [Patience]. what says what is waited for.
+func Eventually(t testing.TB, what string, yes func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(Patience)
+	for wait := 2 * time.Millisecond; !yes(); wait = min(2*wait, 100*time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %s still not: %s", Patience, what)
+		}
+		<-time.After(wait)
+	}
+}

@@ -1,0 +1,301 @@
+package harness
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Options of a server. The zero value opens by itself, with the seal "static".
+type Options struct {
+	// Shamir has the server wait for unseal keys.
+	Shamir bool
+	// Level of the log; "" is info.
+	Level string
+	// Data is the storage folder; "" is one below the server's own.
+	Data string
+	// Listener and Config are more lines for the listener, and for the top level
+	// of the configuration.
+	Listener, Config string
+}
+
+// A Server is one installation: its files, its address, and the process while
+// one runs. Its methods are not for several goroutines at once.
+type Server struct {
+	Dir     string // configuration, seal key, output
+	Data    string // the storage folder
+	Address string // host:port
+	Keys    []string
+	Root    string // the root token, after Init
+
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when the process has ended
+	err    error         // how it ended
+}
+
+// ErrEnded means that the process ended by itself.
+var ErrEnded = errors.New("the server ended")
+
+// New makes the files of a server that is not started yet. Whatever runs at
+// the end of the test is killed.
+func New(t testing.TB, o Options) *Server {
+	t.Helper()
+	s := &Server{Dir: t.TempDir(), Data: o.Data, Address: FreeAddress(t)}
+	if s.Data == "" {
+		s.Data = filepath.Join(s.Dir, "data")
+	}
+	s.NewSealKey(t)
+	s.Configure(t, o)
+	t.Cleanup(func() {
+		s.Kill()
+		if t.Failed() {
+			t.Logf("the end of the server's log:\n%s", tail(s.Stderr(t), 6000))
+		}
+	})
+	return s
+}
+
+// Configure writes the configuration file anew.
+func (s *Server) Configure(t testing.TB, o Options) {
+	t.Helper()
+	seal := fmt.Sprintf("seal \"static\" { current_key = \"file://%s\" }\n", s.SealKey())
+	if o.Shamir {
+		seal = ""
+	}
+	level := o.Level
+	if level == "" {
+		level = "info"
+	}
+	text := fmt.Sprintf(`
+listener "tcp" {
+  address     = %q
+  tls_disable = true
+  %s
+}
+storage "pebble" { path = %q }
+%slog_level     = %q
+disable_mlock = true
+%s
+`, s.Address, o.Listener, s.Data, seal, level, o.Config)
+	if err := os.WriteFile(s.Config(), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Config is the path of the configuration file.
+func (s *Server) Config() string { return filepath.Join(s.Dir, "keyturn.hcl") }
+
+// SealKey is the path of the key of the seal "static".
+func (s *Server) SealKey() string { return filepath.Join(s.Dir, "seal.key") }
+
+// NewSealKey writes a seal key that differs from each one before.
+func (s *Server) NewSealKey(t testing.TB) {
+	t.Helper()
+	key := make([]byte, 32)
+	rand.Read(key)
+	if err := os.WriteFile(s.SealKey(), []byte(hex.EncodeToString(key)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Stdout is what the server has printed in all its lives.
+func (s *Server) Stdout(t testing.TB) string { return s.output(t, "stdout") }
+
+// Stderr is what the server has logged in all its lives.
+func (s *Server) Stderr(t testing.TB) string { return s.output(t, "stderr") }
+
+func (s *Server) output(t testing.TB, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(s.Dir, name))
+	if err != nil && !os.IsNotExist(err) {
+		t.Error(err)
+	}
+	return string(b)
+}
+
+func (s *Server) appendTo(name string) (*os.File, error) {
+	return os.OpenFile(filepath.Join(s.Dir, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+}
+
+// Launch starts the process and does not wait for it to answer.
+func (s *Server) Launch() error {
+	if s.cmd != nil {
+		return errors.New("it runs already")
+	}
+	cmd := exec.Command(Binary(), "server", "-config", s.Config())
+	cmd.Dir = s.Dir
+	cmd.Env = []string{"HOME=" + s.Dir, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + s.Dir}
+	stdout, err := s.appendTo("stdout")
+	if err != nil {
+		return err
+	}
+	defer stdout.Close() // the process has its own
+	stderr, err := s.appendTo("stderr")
+	if err != nil {
+		return err
+	}
+	defer stderr.Close()
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	s.cmd, s.exited = cmd, make(chan struct{})
+	go func(exited chan struct{}) {
+		s.err = cmd.Wait()
+		close(exited)
+	}(s.exited)
+	return nil
+}
+
+// Answers waits until the server answers at all, sealed or not.
+func (s *Server) Answers() error { return s.await("sealedcode=200&uninitcode=200") }
+
+// Serves waits until the server is unsealed.
+func (s *Server) Serves() error { return s.await("uninitcode=503") }
+
+func (s *Server) await(query string) error {
+	client := http.Client{Timeout: 5 * time.Second}
+	defer client.CloseIdleConnections()
+	deadline := time.Now().Add(Patience)
+	for {
+		res, err := client.Get("http://" + s.Address + "/v1/sys/health?" + query)
+		if err == nil {
+			res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return nil
+			}
+			err = fmt.Errorf("it answers %s", res.Status)
+		}
+		select {
+		case <-s.exited:
+			return fmt.Errorf("%w: %w", ErrEnded, s.err)
+		case <-time.After(3 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// Start starts the server and waits until it answers.
+func (s *Server) Start(t testing.TB) {
+	t.Helper()
+	if err := errors.Join(s.Launch(), s.Answers()); err != nil {
+		t.Fatalf("starting the server: %v", err)
+	}
+}
+
+// StartServing starts the server and waits until it is unsealed.
+func (s *Server) StartServing(t testing.TB) {
+	t.Helper()
+	if err := errors.Join(s.Launch(), s.Serves()); err != nil {
+		t.Fatalf("starting the server: %v", err)
+	}
+}
+
+// Kill ends the process at once, as kill -9 does. Killing none is fine.
+func (s *Server) Kill() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill() // it may have ended already
+	<-s.exited
+	s.cmd = nil
+}
+
+// Stop ends the server as its supervisor does, and fails the test if it does
+// not end well.
+func (s *Server) Stop(t testing.TB) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ends(); err != nil {
+		t.Fatalf("stopping the server: %v", err)
+	}
+}
+
+// Ends waits for the end of the process and returns how it ended.
+func (s *Server) Ends() error {
+	select {
+	case <-s.exited:
+		s.cmd = nil
+		return s.err
+	case <-time.After(Patience):
+		return errors.New("the server does not end")
+	}
+}
+
+// Hangup has the server reload.
+func (s *Server) Hangup(t testing.TB) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// PID is the process's id.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Init initializes a server that answers, and with the seal "static" waits
+// until it serves. shares and threshold are for the seal "shamir".
+func (s *Server) Init(t testing.TB, shares, threshold int) {
+	t.Helper()
+	a := s.Client("").Must(t, "PUT", "sys/init", map[string]int{"secret_shares": shares, "secret_threshold": threshold}, 200)
+	s.Root = a.Text("root_token")
+	for _, k := range a.List("keys_base64") {
+		s.Keys = append(s.Keys, k.(string))
+	}
+	if len(s.Keys) > 0 {
+		return
+	}
+	if err := s.Serves(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Ready is New, Start and Init for the seal "static".
+func Ready(t testing.TB, o Options) *Server {
+	t.Helper()
+	s := New(t, o)
+	s.Start(t)
+	s.Init(t, 0, 0)
+	return s
+}
+
+// Client asks the server with a token.
+func (s *Server) Client(token string) *Client { return NewClient(s.Address, token) }
+
+// Command is a command line of name ("keyturn" or "vault"), as the operator
+// with the root token has it.
+func (s *Server) Command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(Folder(), name), args...)
+	cmd.Dir, cmd.Env = s.Dir, s.Environ()
+	return cmd
+}
+
+// Environ is the environment of a client with the root token.
+func (s *Server) Environ() []string {
+	return []string{
+		"HOME=" + s.Dir, "PATH=" + Folder() + ":" + os.Getenv("PATH"), "VAULT_ADDR=http://" + s.Address, "VAULT_TOKEN=" + s.Root,
+		"TMPDIR=" + s.Dir, "LC_ALL=C.UTF-8",
+	}
+}
+
+func tail(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	text = text[len(text)-n:]
+	_, text, _ = strings.Cut(text, "\n")
+	return text
+}
