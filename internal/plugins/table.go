@@ -6,18 +6,32 @@ import (
 	"github.com/keyturn/keyturn/internal/audit"
 	auditfile "github.com/keyturn/keyturn/internal/audit/file"
 	"github.com/keyturn/keyturn/internal/auth"
+	authtoken "github.com/keyturn/keyturn/internal/auth/token"
 	"github.com/keyturn/keyturn/internal/engine"
 	enginecubbyhole "github.com/keyturn/keyturn/internal/engine/cubbyhole"
+	"github.com/keyturn/keyturn/internal/engine/database"
+	databasepostgres "github.com/keyturn/keyturn/internal/engine/database/postgres"
 	enginekv "github.com/keyturn/keyturn/internal/engine/kv"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	rotationrecipe "github.com/keyturn/keyturn/internal/engine/rotation/recipe"
+	"github.com/keyturn/keyturn/internal/seal"
+	sealshamir "github.com/keyturn/keyturn/internal/seal/shamir"
+	sealstatic "github.com/keyturn/keyturn/internal/seal/static"
 	"github.com/keyturn/keyturn/internal/storage"
 	storagememory "github.com/keyturn/keyturn/internal/storage/memory"
+	storagepebble "github.com/keyturn/keyturn/internal/storage/pebble"
 )
 
 // StorageDrivers is every storage driver.
 var StorageDrivers = []storage.Driver{
 	storagememory.Driver,
+	storagepebble.Driver,
+}
+
+// Seals is every seal.
+var Seals = []seal.Driver{
+	sealshamir.Driver,
+	sealstatic.Driver,
 }
 
 // AuditDevices is every kind of audit device.
@@ -26,7 +40,14 @@ var AuditDevices = []audit.Type{
 }
 
 // AuthMethods is every login method.
-var AuthMethods = []auth.Type{}
+var AuthMethods = []auth.Type{
+	authtoken.Type,
+}
+
+// Databases is every kind of database.
+var Databases = []database.Provider{
+	databasepostgres.Provider,
+}
 
 // RotationProviders is every provider of keys.
 var RotationProviders = []rotation.Provider{
@@ -36,5 +57,7 @@ var RotationProviders = []rotation.Provider{
 // Engines is every secrets engine.
 var Engines = []engine.Type{
 	enginecubbyhole.Type,
+	database.New(Databases...),
 	enginekv.Type,
+	rotation.New(RotationProviders...),
 }
