@@ -1,0 +1,165 @@
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// value is one value that a rule names for a parameter, or one that a request
+// gives it: a text, or a list of texts. Clients write 3600 and "3600", true and "true"
+// alike, so numbers and booleans are their texts.
+type value struct {
+	text   string
+	list   []string
+	isList bool
+}
+
+// valueOf takes a value as the HCL decoder gives it.
+func valueOf(v any) (value, error) {
+	list, ok := v.([]any)
+	if !ok {
+		s, err := scalarOf(v)
+		return value{text: s}, err
+	}
+	out := value{isList: true}
+	for _, e := range list {
+		s, err := scalarOf(e)
+		if err != nil {
+			return value{}, err
+		}
+		out.list = append(out.list, s)
+	}
+	return out, nil
+}
+
+func scalarOf(v any) (string, error) {
+	switch t := v.(type) {
+	case string:
+		return t, nil
+	case bool:
+		return strconv.FormatBool(t), nil
+	case int:
+		return strconv.Itoa(t), nil
+	case float64:
+		return floatText(t), nil
+	}
+	return "", fmt.Errorf("values are texts, numbers, booleans and lists of these")
+}
+
+func floatText(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+
+// valueIn takes a value of a request's body. ok is false for what no rule can
+// name: an object, null, or a list that holds one.
+func valueIn(raw []byte) (v value, ok bool) {
+	if len(raw) > 0 && raw[0] != '[' {
+		v.text, ok = scalarIn(raw)
+		return v, ok
+	}
+	var elems []json.RawMessage
+	if json.Unmarshal(raw, &elems) != nil {
+		return value{}, false
+	}
+	v, ok = value{isList: true}, true
+	for _, e := range elems {
+		s, scalar := scalarIn(e)
+		if scalar {
+			v.list = append(v.list, s)
+		}
+		ok = ok && scalar
+	}
+	return v, ok
+}
+
+func scalarIn(raw []byte) (string, bool) {
+	if len(raw) == 0 {
+		return "", false
+	}
+	switch c := raw[0]; {
+	case c == '"':
+		var s string
+		err := json.Unmarshal(raw, &s)
+		return s, err == nil
+	case c == 't', c == 'f':
+		return string(raw), true
+	case c == '-', c >= '0' && c <= '9':
+		if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+			return strconv.FormatInt(n, 10), true
+		}
+		f, err := strconv.ParseFloat(string(raw), 64)
+		return floatText(f), err == nil
+	}
+	return "", false
+}
+
+// parts are what a value consists of: a list's elements, or what stands between
+// commas, since engines read "a,b" as a list.
+func (v value) parts() []string {
+	if v.isList {
+		return v.list
+	}
+	if !strings.Contains(v.text, ",") {
+		return nil
+	}
+	parts := strings.Split(v.text, ",")
+	for i := range parts {
+		parts[i] = strings.TrimSpace(parts[i])
+	}
+	return parts
+}
+
+// allowedBy reports whether v, or each of its parts, is among values.
+func (v value) allowedBy(values []value) bool {
+	among := func(v value) bool {
+		return slices.ContainsFunc(values, func(want value) bool { return want.is(v) })
+	}
+	if among(v) {
+		return true
+	}
+	parts := v.parts()
+	return len(parts) > 0 && !slices.ContainsFunc(parts, func(p string) bool { return !among(value{text: p}) })
+}
+
+// deniedBy reports whether v, or any of its parts, is among values, which are
+// folded. Case and outer spaces do not count: engines fold names, and what they would
+// take for a denied value is denied.
+func (v value) deniedBy(values []value) bool {
+	among := func(v value) bool {
+		return slices.ContainsFunc(values, func(want value) bool { return want.is(v) })
+	}
+	v = v.fold()
+	return among(v) || slices.ContainsFunc(v.parts(), func(p string) bool { return among(value{text: p}) })
+}
+
+func fold(s string) string { return strings.ToLower(strings.TrimSpace(s)) }
+
+func (v value) fold() value {
+	out := value{text: fold(v.text), isList: v.isList}
+	for _, e := range v.list {
+		out.list = append(out.list, fold(e))
+	}
+	return out
+}
+
+// is compares v, whose text may begin or end in *, with what a request gives.
+func (v value) is(given value) bool {
+	if v.isList || given.isList {
+		return v.isList == given.isList && slices.Equal(v.list, given.list)
+	}
+	return globbed(v.text, given.text)
+}
+
+func globbed(pattern, s string) bool {
+	head, tail := strings.HasPrefix(pattern, "*"), strings.HasSuffix(pattern, "*")
+	switch {
+	case head && tail && len(pattern) > 1:
+		return strings.Contains(s, pattern[1:len(pattern)-1])
+	case head:
+		return strings.HasSuffix(s, pattern[1:])
+	case tail:
+		return strings.HasPrefix(s, pattern[:len(pattern)-1])
+	}
+	return s == pattern
+}
