@@ -2,7 +2,6 @@ package database
 
 import (
 	"context"
-	"encoding/json"
 	"path"
 	"slices"
 	"strings"
@@ -14,48 +13,39 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/token"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// conn is a stored configuration. The barrier encrypts it, so its secrets are
-// plain text here and nowhere else.
+// conn is a stored configuration. Its stored form reveals the secrets, and the
+// barrier encrypts it.
 type conn struct {
-	ID         string    `json:"id"`
-	Name       string    `json:"name"`
-	Plugin     string    `json:"plugin"`
-	Allowed    []string  `json:"allowed,omitempty"`
-	URL        string    `json:"url"`
-	Username   string    `json:"username,omitempty"`
-	Passphrase string    `json:"passphrase,omitempty"` // the administrator's
-	NoEscape   bool      `json:"no_escape,omitempty"`
-	RootSQL    []string  `json:"root_sql,omitempty"`
-	Policy     string    `json:"policy,omitempty"`
-	Auth       string    `json:"auth,omitempty"`
-	Open       Limits    `json:"open"`
-	TLS        material  `json:"tls"`
-	Terminate  bool      `json:"terminate,omitempty"`
-	Revision   int       `json:"revision"` // counts writes: a pool of an older one is replaced
-	Gone       time.Time `json:"gone,omitzero"`
-}
-
-// Limits of a connection's pool.
-type Limits struct {
-	MaxOpen  int           `json:"max_open,omitempty"`
-	MaxIdle  int           `json:"max_idle,omitempty"`
-	Lifetime time.Duration `json:"lifetime,omitempty"`
-}
-
-// material is TLS material as PEM text.
-type material struct {
-	CA   string `json:"ca,omitempty"`
-	Cert string `json:"cert,omitempty"`
-	Key  string `json:"key,omitempty"`
+	ID        string        `json:"id"`
+	Name      string        `json:"name"`
+	Plugin    string        `json:"plugin"`
+	Allowed   []string      `json:"allowed"`
+	URL       secret.Value  `json:"url"`
+	Username  string        `json:"username"`
+	Password  secret.Value  `json:"password"` // the administrator's
+	NoEscape  bool          `json:"no_escape"`
+	RootSQL   []string      `json:"root_sql"`
+	Policy    string        `json:"policy"`
+	Auth      string        `json:"auth"`
+	MaxOpen   int           `json:"max_open"`
+	MaxIdle   int           `json:"max_idle"`
+	Lifetime  time.Duration `json:"lifetime"`
+	CA        string        `json:"tls_ca"`
+	Cert      string        `json:"tls_cert"`
+	Key       secret.Value  `json:"tls_key"`
+	Terminate bool          `json:"terminate"`
+	Revision  int           `json:"revision"` // counts writes: a pool of an older one is replaced
+	Gone      time.Time     `json:"gone"`     // when it became a tombstone
 }
 
 func (c *conn) settings(m *engine.Mount) Config {
 	return Config{
-		URL: secret.Text(c.URL), Username: c.Username, Password: secret.Text(c.Passphrase), DisableEscaping: c.NoEscape,
-		MaxOpen: c.Open.MaxOpen, MaxIdle: c.Open.MaxIdle, ConnLifetime: c.Open.Lifetime, PasswordAuthentication: c.Auth,
-		TLSCA: c.TLS.CA, TLSCertificate: c.TLS.Cert, PrivateKey: secret.Text(c.TLS.Key), Dial: m.Host.Dial, Log: m.Log,
+		URL: c.URL, Username: c.Username, Password: c.Password, DisableEscaping: c.NoEscape,
+		MaxOpen: c.MaxOpen, MaxIdle: c.MaxIdle, ConnLifetime: c.Lifetime, PasswordAuthentication: c.Auth,
+		TLSCA: c.CA, TLSCertificate: c.Cert, PrivateKey: c.Key, Dial: m.Host.Dial, Log: m.Log,
 	}
 }
 
@@ -85,16 +75,15 @@ func (b *backend) byID(ctx context.Context, id string) (*conn, error) {
 		return nil, err
 	}
 	c := new(conn)
-	if err := json.Unmarshal(e.Value, c); err != nil {
+	if _, err := wire.Decode(e.Value, c); err != nil {
 		return nil, fault.Wrap("database.byID", fault.Internal, err)
 	}
 	return c, nil
 }
 
-func (c *conn) put() (storage.Op, error) {
-	b, err := json.Marshal(c)
-	return storage.Set(connPrefix+c.ID, b), fault.Wrap("database.put", fault.Internal, err)
-}
+// put stores the configuration with its secrets in the clear: below is the
+// barrier.
+func (c *conn) put() storage.Op { return storage.Set(connPrefix+c.ID, wire.Append(nil, c)) }
 
 type nameIn struct {
 	Name string `path:"name"`
@@ -131,42 +120,36 @@ func set[T any](to *T, from *T) {
 	}
 }
 
-func reveal(to *string, from *secret.Value) {
-	if from != nil {
-		*to = from.RevealString()
-	}
-}
-
 // apply changes c by what was written.
 func (in *configIn) apply(c *conn) error {
 	if in.Template != nil && *in.Template != "" {
 		return fault.New("database.config", fault.Unsupported, "field \"username_template\" is not built yet; leave it out")
 	}
-	moved := in.URL != nil && in.URL.RevealString() != c.URL || in.CA != nil && *in.CA != c.TLS.CA
-	if moved && c.Passphrase != "" && in.Password == nil {
+	moved := in.URL != nil && !in.URL.Equal(c.URL) || in.CA != nil && *in.CA != c.CA
+	if moved && !c.Password.Empty() && in.Password == nil {
 		return fault.New("database.config", fault.Invalid, "field \"password\": a write that changes where the stored password is sent (connection_url, tls_ca) must carry it again")
 	}
 	set(&c.Plugin, in.Plugin)
 	set(&c.Allowed, in.Allowed)
-	reveal(&c.URL, in.URL)
+	set(&c.URL, in.URL)
 	set(&c.Username, in.Username)
-	reveal(&c.Passphrase, in.Password)
+	set(&c.Password, in.Password)
 	set(&c.RootSQL, in.OldSQL)
 	set(&c.RootSQL, in.RootSQL)
 	set(&c.Policy, in.Policy)
 	set(&c.Auth, in.Auth)
 	set(&c.NoEscape, in.NoEscape)
-	set(&c.Open.MaxOpen, in.MaxOpen)
-	set(&c.Open.MaxIdle, in.MaxIdle)
-	set(&c.Open.Lifetime, in.Lifetime)
-	set(&c.TLS.CA, in.CA)
-	set(&c.TLS.Cert, in.Cert)
-	reveal(&c.TLS.Key, in.Key)
+	set(&c.MaxOpen, in.MaxOpen)
+	set(&c.MaxIdle, in.MaxIdle)
+	set(&c.Lifetime, in.Lifetime)
+	set(&c.CA, in.CA)
+	set(&c.Cert, in.Cert)
+	set(&c.Key, in.Key)
 	set(&c.Terminate, in.Terminate)
 	if c.Plugin == "" {
 		return fault.New("database.config", fault.Invalid, "field \"plugin_name\": say which kind of database, for example \"postgresql-database-plugin\"")
 	}
-	if c.URL == "" {
+	if c.URL.Empty() {
 		return fault.New("database.config", fault.Invalid, "field \"connection_url\" is missing, for example postgresql://{{username}}:{{password}}@db.example.com:5432/app")
 	}
 	return nil
@@ -198,15 +181,11 @@ func (b *backend) writeConfig(ctx context.Context, r *route.Request, in configIn
 	if err := b.prove(ctx, c, in.Verify == nil || *in.Verify); err != nil {
 		return route.None{}, err
 	}
-	op, err := c.put()
-	if err != nil {
-		return route.None{}, err
-	}
-	if _, err := b.m.Store.Commit(ctx, append(ops, op)...); err != nil {
+	if _, err := b.m.Store.Commit(ctx, append(ops, c.put())...); err != nil {
 		return route.None{}, err
 	}
 	b.drop(c.ID)
-	if c.Passphrase != "" && strings.Contains(c.URL, c.Passphrase) {
+	if !c.Password.Empty() && strings.Contains(c.URL.RevealString(), c.Password.RevealString()) {
 		r.Warn("connection_url holds the password itself; write {{password}} there, so that it can be changed")
 	}
 	return route.None{}, nil
@@ -263,19 +242,19 @@ func (b *backend) readConfig(ctx context.Context, _ *route.Request, in nameIn) (
 	if err != nil || c == nil {
 		return nil, err
 	}
-	url := c.URL
+	url := ""
 	if p, err := b.provider(c.Plugin); err == nil {
-		url = p.Display(secret.Text(c.URL))
+		url = p.Display(c.URL)
 	}
 	details := map[string]any{"connection_url": url, "username": c.Username}
-	if c.Open.MaxOpen != 0 {
-		details["max_open_connections"] = c.Open.MaxOpen
+	if c.MaxOpen != 0 {
+		details["max_open_connections"] = c.MaxOpen
 	}
-	if c.Open.MaxIdle != 0 {
-		details["max_idle_connections"] = c.Open.MaxIdle
+	if c.MaxIdle != 0 {
+		details["max_idle_connections"] = c.MaxIdle
 	}
-	if c.Open.Lifetime != 0 {
-		details["max_connection_lifetime"] = c.Open.Lifetime.String()
+	if c.Lifetime != 0 {
+		details["max_connection_lifetime"] = c.Lifetime.String()
 	}
 	if c.Auth != "" {
 		details["password_authentication"] = c.Auth
@@ -283,11 +262,11 @@ func (b *backend) readConfig(ctx context.Context, _ *route.Request, in nameIn) (
 	if c.NoEscape {
 		details["disable_escaping"] = true
 	}
-	if c.TLS.CA != "" {
-		details["tls_ca"] = c.TLS.CA
+	if c.CA != "" {
+		details["tls_ca"] = c.CA
 	}
-	if c.TLS.Cert != "" {
-		details["tls_certificate"] = c.TLS.Cert
+	if c.Cert != "" {
+		details["tls_certificate"] = c.Cert
 	}
 	return &configOut{Allowed: list(c.Allowed), Details: details, Policy: c.Policy, Plugin: c.Plugin, RootSQL: list(c.RootSQL), Verify: true}, nil
 }
@@ -320,11 +299,7 @@ func (b *backend) deleteConfig(ctx context.Context, _ *route.Request, in nameIn)
 		return route.None{}, err
 	}
 	c.Gone = time.Now().UTC()
-	op, err := c.put()
-	if err != nil {
-		return route.None{}, err
-	}
-	if _, err := b.m.Store.Commit(ctx, op, storage.Remove(configPrefix+in.Name)); err != nil {
+	if _, err := b.m.Store.Commit(ctx, c.put(), storage.Remove(configPrefix+in.Name)); err != nil {
 		return route.None{}, err
 	}
 	return route.None{}, b.bury(ctx, c)

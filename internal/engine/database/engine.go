@@ -47,6 +47,7 @@ type openConn struct {
 
 // Routes are the mount's API.
 func (b *backend) Routes() []route.Route {
+	ro := roles{b}
 	out := []route.Route{
 		route.On(route.List, "config", b.listConfigs).WithHelp("List the connections."),
 		route.On(route.Read, "config/{name}", b.readConfig).WithHelp("Read a connection; never its password."),
@@ -54,10 +55,10 @@ func (b *backend) Routes() []route.Route {
 		route.On(route.Delete, "config/{name}", b.deleteConfig).WithHelp("Delete a connection; it goes on to undo what lives."),
 		route.On(route.Write, "reset/{name}", b.reset).WithHelp("Close a connection's pool and open it anew."),
 		route.On(route.Write, "reload/{plugin}", b.reload).WithHelp("Close the pools of all connections of a plugin."),
-		route.On(route.List, "roles", b.listRoles).WithHelp("List the roles."),
-		route.On(route.Read, "roles/{name}", b.readRole).WithHelp("Read a role."),
-		route.On(route.Write, "roles/{name}", b.writeRole).WithExists(b.roleExists).WithHelp("Write a role."),
-		route.On(route.Delete, "roles/{name}", b.deleteRole).WithHelp("Delete a role; what was issued by it lives on."),
+		route.On(route.List, "roles", ro.listRoles).WithHelp("List the roles."),
+		route.On(route.Read, "roles/{name}", ro.readRole).WithHelp("Read a role."),
+		route.On(route.Write, "roles/{name}", ro.writeRole).WithExists(ro.roleExists).WithHelp("Write a role."),
+		route.On(route.Delete, "roles/{name}", ro.deleteRole).WithHelp("Delete a role; what was issued by it lives on."),
 		route.Lease(route.Read, "creds/{name}", b.plan, b.create).WithHelp("Lend a user of the database."),
 	}
 	for _, r := range []string{"static-roles/{name}", "static-creds/{name}", "rotate-role/{name}", "rotate-root/{name}"} {

@@ -25,6 +25,9 @@ type role struct {
 	Note string `json:"note,omitempty"`
 }
 
+// roles serves the roles of a mount.
+type roles struct{ *backend }
+
 func (b *backend) loadRole(ctx context.Context, name string) (*role, storage.Version, error) {
 	e, err := b.m.Store.Get(ctx, rolePrefix+name)
 	if err != nil || e.Version == 0 {
@@ -92,7 +95,7 @@ func setSQL(to *[]string, from *sqlField) {
 	}
 }
 
-func (b *backend) writeRole(ctx context.Context, r *route.Request, in roleIn) (route.None, error) {
+func (b roles) writeRole(ctx context.Context, r *route.Request, in roleIn) (route.None, error) {
 	ro, was, err := b.loadRole(ctx, in.Name)
 	if err != nil {
 		return route.None{}, err
@@ -117,7 +120,7 @@ func (b *backend) writeRole(ctx context.Context, r *route.Request, in roleIn) (r
 	return route.None{}, b.saveRole(ctx, ro, was)
 }
 
-func (b *backend) checkRole(ctx context.Context, r *route.Request, ro *role, in *roleIn) error {
+func (b roles) checkRole(ctx context.Context, r *route.Request, ro *role, in *roleIn) error {
 	switch {
 	case ro.DB == "":
 		return fault.New("database.role", fault.Invalid, "field \"db_name\": say which connection the role is for")
@@ -163,7 +166,7 @@ type roleOut struct {
 	Terminate  bool          `json:"terminate_sessions,omitempty"`
 }
 
-func (b *backend) readRole(ctx context.Context, r *route.Request, in nameIn) (*roleOut, error) {
+func (b roles) readRole(ctx context.Context, r *route.Request, in nameIn) (*roleOut, error) {
 	ro, _, err := b.loadRole(ctx, in.Name)
 	if err != nil || ro == nil {
 		return nil, err
@@ -177,16 +180,16 @@ func (b *backend) readRole(ctx context.Context, r *route.Request, in nameIn) (*r
 	}, nil
 }
 
-func (b *backend) roleExists(ctx context.Context, r *route.Request) (bool, error) {
+func (b roles) roleExists(ctx context.Context, r *route.Request) (bool, error) {
 	e, err := b.m.Store.Get(ctx, rolePrefix+r.Param("name"))
 	return e.Version != 0, err
 }
 
-func (b *backend) listRoles(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+func (b roles) listRoles(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
 	return b.names(ctx, rolePrefix)
 }
 
-func (b *backend) deleteRole(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+func (b roles) deleteRole(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
 	_, err := b.m.Store.Commit(ctx, storage.Remove(rolePrefix+in.Name))
 	return route.None{}, err
 }
