@@ -157,7 +157,7 @@ func start(ctx context.Context, o *options, p Plugins, version string, stdout, s
 	for _, w := range c.Warnings {
 		s.log.Warn(w)
 	}
-	s.ready = func(ctx context.Context, s *server) error {
+	s.prepare = func(ctx context.Context, s *server) error {
 		h, err := s.core.Health(ctx)
 		if err == nil && !h.Initialized {
 			s.log.Info("the server is not initialized; run: keyturn operator init")

@@ -24,7 +24,7 @@ func startDev(ctx context.Context, o *options, p Plugins, version string, stdout
 	}
 	o.apply(c)
 	s := newServer(c, p, version, stderr)
-	s.ready = func(ctx context.Context, s *server) error {
+	s.prepare = func(ctx context.Context, s *server) error {
 		made, err := s.initDev(ctx, secret.Text(o.root))
 		if err != nil {
 			return err

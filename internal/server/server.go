@@ -67,7 +67,9 @@ type server struct {
 	log     *slog.Logger
 	level   *slog.LevelVar
 	reread  func() (*Config, error) // nil: nothing to reload from
-	ready   func(context.Context, *server) error
+	// prepare runs when core does and nobody is answered yet; the sockets are
+	// bound, so who connects waits.
+	prepare func(context.Context, *server) error
 
 	store storage.Store
 	core  *core.Core
@@ -99,13 +101,11 @@ func (s *server) run(ctx context.Context) error {
 	defer wg.Wait()
 	defer end()
 	wg.Go(func() { _ = s.core.Run(life) }) // it returns when life ends
+	if err := s.prepare(ctx, s); err != nil {
+		return err
+	}
 	failed := s.serve(life, &wg, m)
 	wg.Go(func() { s.unseal(life) })
-	if s.ready != nil {
-		if err := s.ready(ctx, s); err != nil {
-			return errors.Join(err, s.drain(life))
-		}
-	}
 	err := s.wait(ctx, failed)
 	return errors.Join(err, s.drain(life))
 }

@@ -95,7 +95,7 @@ func launch(t *testing.T, path string) (*server, *logBook) {
 	s := newServer(c, named(), "0.0.1", log)
 	s.reread = read
 	ready := make(chan struct{})
-	s.ready = func(context.Context, *server) error { close(ready); return nil }
+	s.prepare = func(context.Context, *server) error { close(ready); return nil }
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.run(ctx) }()
