@@ -68,6 +68,7 @@ type lane struct {
 	next    time.Time // when there is something to do; zero: not known, look
 	idle    bool      // nothing is left at or after cursor
 	running bool
+	news    time.Time // the first row that the feed has told of since the running drain's last look; zero: none
 
 	inflight map[string]struct{}
 	sem      chan struct{}
@@ -142,6 +143,9 @@ func (l *Loop) added(it Item, key string) {
 	ln := l.laneLocked(it.Lane)
 	if key < ln.cursor {
 		ln.cursor = key
+	}
+	if ln.running && (ln.news.IsZero() || it.At.Before(ln.news)) {
+		ln.news = it.At
 	}
 	sooner := ln.idle || it.At.Before(ln.next)
 	if sooner {
@@ -257,6 +261,7 @@ func (l *Loop) drain(ctx context.Context, ln *lane) {
 		now := time.Now()
 		l.mu.Lock()
 		from, probe := ln.cursor, !ln.paused.IsZero()
+		ln.news = time.Time{}
 		l.mu.Unlock()
 		items, last, next, err := l.batch(ctx, ln, from, now, probe)
 		if err != nil {
@@ -313,6 +318,9 @@ func (l *Loop) advance(ln *lane, from, last string, next time.Time, probe bool) 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lowered := ln.cursor != from
+	if !ln.news.IsZero() && (next.IsZero() || ln.news.Before(next)) {
+		next = ln.news // committed after the look
+	}
 	if last != "" && !lowered {
 		ln.cursor = last + "\x00"
 	}
