@@ -40,7 +40,7 @@ func (e *envelope) answer() *Answer {
 	a := &Answer{Status: rep.Status, ContentType: rep.ContentType}
 	switch {
 	case rep.Shape == route.Binary:
-		if raw, ok := e.data.(wire.Raw); ok {
+		if raw, ok := e.data.(*wire.Raw); ok {
 			a.Body = raw.Reveal()
 		}
 	case rep.Unwrapped && e.wrap == nil, rep.Shape == route.Bare && e.wrap == nil:

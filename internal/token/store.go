@@ -124,7 +124,10 @@ func (s *Store) Create(ctx context.Context, e *Entry, parent *Entry, extra ...st
 	if e.Batch {
 		return s.sealBatch(e, parent)
 	}
-	tok := secret.Text(ServicePrefix + Random(32))
+	tok := e.Chosen
+	if tok.Empty() {
+		tok = secret.Text(ServicePrefix + Random(32))
+	}
 	return s.CreateAs(ctx, tok, e, parent, extra...)
 }
 

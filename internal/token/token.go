@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -66,6 +67,8 @@ type Entry struct {
 	Renewable   bool              `json:"renewable,omitempty"`
 	Wrapping    bool              `json:"wrapping,omitempty"` // may only unwrap
 	Revoking    bool              `json:"revoking,omitempty"`
+	// Chosen is the token's text where its creator chooses it; never stored.
+	Chosen secret.Value `json:"-"`
 }
 
 // Root reports whether the token holds the root policy.

@@ -54,7 +54,8 @@ func start(t testing.TB, st storage.Store) *server {
 	t.Helper()
 	c := core.New(core.Config{
 		Store: st, StorageName: "memory", Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler), ClusterName: "test",
-		Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
+		Metrics: func(context.Context) ([]byte, string, error) { return []byte("metric 1\n"), "text/plain", nil },
+		Types:   core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
 	})
 	go c.Run(t.Context())
 	s := &server{Core: c, root: "hvs.root-token-for-tests"}
@@ -235,4 +236,16 @@ func TestSealing(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.must(t, route.Read, "sys/mounts", s.root, "")
+}
+
+func TestMetricsHaveABody(t *testing.T) {
+	s := start(t, memory.Open())
+	r := &route.Request{
+		ID: core.NewRequestID(), Op: route.Read, Path: "sys/metrics", Token: secret.Text(s.root), Time: time.Now(),
+		Query: map[string][]string{"format": {"prometheus"}},
+	}
+	a, err := s.Handle(t.Context(), r)
+	if err != nil || string(a.Body) != "metric 1\n" || a.ContentType != "text/plain" {
+		t.Fatalf("metrics = %+v, %v", a, err)
+	}
 }

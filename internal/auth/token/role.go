@@ -210,7 +210,7 @@ func set[T any](to *T, from *T) {
 }
 
 func (t *method) deleteRole(ctx context.Context, r *route.Request, _ route.None) (route.None, error) {
-	_, err := t.m.Store.Commit(ctx, storage.Remove(rolePrefix + strings.ToLower(r.Param("role"))))
+	_, err := t.m.Store.Commit(ctx, storage.Remove(rolePrefix+strings.ToLower(r.Param("role"))))
 	return route.None{}, err
 }
 

@@ -110,7 +110,10 @@ func (t *method) make(ctx context.Context, r *route.Request, in createIn, ro *ro
 	if !in.ID.Empty() && !caller.Root() {
 		return fault.New("token.create", fault.Invalid, "field \"id\": root privileges required to choose a token")
 	}
-	e := token.Entry{Meta: in.Meta, Uses: in.NumUses, TTL: max(in.TTL, in.Lease), ExplicitMax: in.ExplicitMax, Period: in.Period}
+	if err := checkChosen(in.ID); err != nil {
+		return err
+	}
+	e := token.Entry{Meta: in.Meta, Uses: in.NumUses, TTL: max(in.TTL, in.Lease), ExplicitMax: in.ExplicitMax, Period: in.Period, Chosen: in.ID}
 	if e.Policies, err = t.choosePolicies(in, caller, ro); err != nil {
 		return err
 	}
@@ -120,9 +123,6 @@ func (t *method) make(ctx context.Context, r *route.Request, in createIn, ro *ro
 	if !orphan && !in.NoParent {
 		e.Parent = caller.ID
 	}
-	if !in.ID.Empty() {
-		return t.makeChosen(ctx, r, in, e, caller)
-	}
 	a, err := t.m.Issue(ctx, r, e, caller)
 	if err != nil {
 		return err
@@ -131,9 +131,15 @@ func (t *method) make(ctx context.Context, r *route.Request, in createIn, ro *ro
 	return nil
 }
 
-// makeChosen makes a token that a root caller has chosen the text of.
-func (t *method) makeChosen(_ context.Context, _ *route.Request, _ createIn, _ token.Entry, _ *token.Entry) error {
-	return fault.New("token.create", fault.Unsupported, "field \"id\": choosing a token is not built; leave it out and a random one is made")
+// checkChosen refuses a text that cannot be told from tokens of our own making, or
+// that a header cannot carry.
+func checkChosen(id secret.Value) error {
+	text := id.RevealString()
+	odd := func(r rune) bool { return r <= ' ' || r > '~' || r == '.' }
+	if len(text) > 128 || strings.ContainsFunc(text, odd) {
+		return fault.New("token.create", fault.Invalid, "field \"id\": a chosen token must have at most 128 printable ASCII characters, without spaces and dots")
+	}
+	return nil
 }
 
 // choosePolicies decides what the new token may: no more than its creator, or
