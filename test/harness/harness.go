@@ -13,6 +13,7 @@ package harness
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -103,15 +104,21 @@ func copyFile(from, to string) error {
 	return out.Close()
 }
 
-// FreeAddress is an address on this machine at which nobody listens.
+// FreeAddress is an address on this machine at which nobody listens. Its port
+// is below those that the system gives to outgoing connections, one of which
+// could take it while a server is started again.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 // Eventually asks until the answer is yes, and fails the test if it is not
