@@ -207,7 +207,8 @@ func (r *run) committed(v storage.Version) { r.version, r.more, r.said = v, nil,
 func (r *run) batch(what string, due time.Time) (ops, abs []storage.Op, err error) {
 	rec := r.rec
 	from := rec.Due
-	if due = due.UTC().Truncate(time.Millisecond); due.Unix() <= 0 {
+	// The index counts in milliseconds: never a part of one early.
+	if due = due.UTC().Add(time.Millisecond - 1).Truncate(time.Millisecond); due.Unix() <= 0 {
 		due = time.Time{}
 	}
 	if r.working && !due.IsZero() && due.Sub(from).Abs() < time.Millisecond {

@@ -1,0 +1,433 @@
+package rotation_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+// written is a family whose definitions users write: the text is a name, a
+// colon and anything. Their keys come from the fake.
+func written(fake rotation.Provider) rotation.Provider {
+	parse := func(_ string, source []byte) (rotation.Definition, error) {
+		name, rest, ok := bytes.Cut(source, []byte(":"))
+		if !ok {
+			return rotation.Definition{}, fault.New("written", fault.Invalid, "line 1: want a colon")
+		}
+		ds, err := fake.Definitions()
+		d := ds[0]
+		d.Provider, d.Name, d.Hash, d.Source = "written", string(name), fmt.Sprintf("h:%s", source), source
+		d.Params = []rotation.Field{{Name: "url", Type: "string", Routes: true}, {Name: "note", Type: "string"}, {Name: "pin", Type: "string", Secret: true}}
+		switch string(bytes.TrimSpace(rest)) {
+		case "slots":
+			d.Style = rotation.Slots
+		case "management":
+			d.Can.Proof = rotation.ProofManagement
+		case "unlabelled":
+			d.Can.Label = false
+		case "never":
+			d.Can.Retry, d.Can.List = rotation.RetryNever, false
+		}
+		return d, err
+	}
+	return rotation.Provider{
+		Name: "written",
+		Definitions: func() ([]rotation.Definition, error) {
+			d, err := parse("", []byte("house:own"))
+			return []rotation.Definition{d}, err
+		},
+		Parse: parse,
+		Open: func(c rotation.OpenConfig) (rotation.Source, error) {
+			for name := range c.Params {
+				if name != "url" && name != "note" && name != "pin" {
+					return nil, fault.New("written", fault.Invalid, "params.%s is not known", name)
+				}
+			}
+			ds, err := fake.Definitions()
+			if err != nil {
+				return nil, err
+			}
+			c.Definition = ds[0]
+			return fake.Open(c)
+		},
+	}
+}
+
+// workshop is a bubble whose world has a family of written recipes, too.
+func workshop(t *testing.T, test func(w *world)) {
+	t.Helper()
+	bubble(t, func(w *world) {
+		w.types = append(w.types, written(w.types[0]))
+		w.cancel()
+		w.boot()
+		test(w)
+	})
+}
+
+func TestWriteRefuses(t *testing.T) {
+	workshop(t, func(w *world) {
+		for _, tt := range []struct {
+			name string
+			body map[string]any
+			want string
+		}{
+			{"demo", map[string]any{"recipe": nil}, `field "recipe" is required`},
+			{"demo", map[string]any{"recipe": "nothing"}, "there is no recipe"},
+			{"demo", map[string]any{"provider": "nowhere", "recipe": ""}, "there is no recipe"},
+			{"demo", map[string]any{"provider": "written"}, `is of provider "fake"`},
+			{"demo", map[string]any{"path": ""}, `field "path" is required`},
+			{"demo", map[string]any{"path": "elsewhere/x"}, "versioned kv"},
+			{"demo", map[string]any{"path": "secret/../sys"}, `field "path"`},
+			{"demo", map[string]any{"admin": nil}, `"token" is required`},
+			{"demo", map[string]any{"fields": map[string]string{"nope": "x"}}, `makes no "nope"`},
+			{"demo", map[string]any{"fields": map[string]string{"api_key": "x", "label": "x"}}, "taken"},
+			{"demo", map[string]any{"fields": map[string]string{"api_key": "rotated_at"}}, "taken"},
+			{"demo", map[string]any{"class": "gold"}, `field "class"`},
+			{"demo", map[string]any{"rotation_period": "1s"}, `field "rotation_period"`},
+			{"demo", map[string]any{"read_ttl": 301}, `field "read_ttl"`},
+			{"demo", map[string]any{"grace_period": "1m", "read_ttl": "30s"}, `field "read_ttl"`},
+			{"demo", map[string]any{"rotation_schedule": "0 0 * * *"}, "not built yet"},
+			{"demo", map[string]any{"groups": []string{"a"}}, "not built yet"},
+			{"demo", map[string]any{"current_secret": map[string]string{"api_key": "x"}}, "current_key_id"},
+			{"demo", map[string]any{"current_key_id": "k", "current_secret": map[string]string{"x": "x"}}, `makes no "x"`},
+			{"a b", nil, `field "name"`},
+			{"demo", map[string]any{"recipe": "house", "params": map[string]string{"colour": "red"}}, "not known"},
+		} {
+			w.refused(route.Write, "keys/"+tt.name, basic(tt.body), fault.Invalid, tt.want)
+		}
+		if _, err := w.do(route.List, "keys", nil); !fault.Is(err, fault.NotFound) {
+			t.Errorf("something was stored: %v", err)
+		}
+		// Explicit zero values mean "not configured".
+		w.must(route.Write, "keys/demo", basic(map[string]any{"rotation_schedule": "", "rotation_window": 0, "groups": []string{}, "grace_period": 0}))
+	})
+}
+
+// A binary without a field says so instead of ignoring it (V#30610).
+func TestUnknownFieldsAreWarnedOf(t *testing.T) {
+	bubble(t, func(w *world) {
+		r := &route.Request{Op: route.Write, Rest: "keys/demo", Caller: &route.Caller{}}
+		r.Body, _ = json.Marshal(basic(map[string]any{"skip_imports": true}))
+		found, err := w.table.Find(r)
+		if err == nil {
+			_, err = found.Serve(w.ctx, r)
+		}
+		if err != nil || len(r.Reply().Warnings) != 1 {
+			t.Errorf("%v, warnings %q", err, r.Reply().Warnings)
+		}
+	})
+}
+
+func TestConfigRoundTrip(t *testing.T) {
+	workshop(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(map[string]any{
+			"recipe": "house", "params": map[string]string{"url": "https://a", "pin": "pin-canary-1"}, "class": "low-risk", "rotation_period": nil,
+			"settle_successes": 4, "settle_interval": "9s", "read_ttl": 45,
+		}))
+		s := w.status()
+		if s["provider"] != "written" || s["recipe"] != "house" || s["rotation_period"] != 90*86400.0 || s["read_ttl"] != 45.0 || s["settle_successes"] != 4.0 {
+			t.Errorf("read back: %v", s)
+		}
+		if p := s["params"].(map[string]any); p["url"] != "https://a" || p["pin"] != nil {
+			t.Errorf("params: %v", p)
+		}
+		if a := s["admin_fields"].([]any); len(a) != 1 || a[0] != "token" {
+			t.Errorf("admin: %v", a)
+		}
+		w.silent()
+		// PATCH leaves what is not given, POST does not.
+		w.must(route.Patch, "keys/demo", map[string]any{"grace_period": "24h"})
+		if s = w.status(); s["grace_period"] != 86400.0 || s["read_ttl"] != 45.0 || s["class"] != "low-risk" {
+			t.Errorf("patched: %v", s)
+		}
+		w.must(route.Write, "keys/demo", map[string]any{"recipe": "house", "path": "secret/demo", "params": map[string]string{"url": "https://a"}})
+		if s = w.status(); s["read_ttl"] != 60.0 || s["class"] != "standard" || s["params"].(map[string]any)["url"] != "https://a" {
+			t.Errorf("replaced: %v", s)
+		}
+	})
+}
+
+// Whoever changes where secrets are sent must know them.
+func TestAdminComesAgainWithANewTarget(t *testing.T) {
+	workshop(t, func(w *world) {
+		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:x"})
+		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}}))
+		w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"note": "harmless"}})
+		w.refused(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"url": "https://evil"}}, fault.Invalid, `field "admin"`)
+		w.refused(route.Patch, "keys/demo", map[string]any{"recipe": "mine"}, fault.Invalid, `field "admin"`)
+		w.refused(route.Write, "keys/demo", map[string]any{"recipe": "house", "path": "secret/demo"}, fault.Invalid, `field "admin"`)
+		w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"url": "https://b"}, "admin": map[string]string{"token": adminToken}})
+		if got := w.status()["params"].(map[string]any); got["url"] != "https://b" || got["note"] != "harmless" {
+			t.Errorf("params: %v", got)
+		}
+	})
+}
+
+func TestPrincipalIsWhoChangedTheTarget(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		as := func(name string, body map[string]any) {
+			r := &route.Request{Op: route.Patch, Rest: "keys/demo", Caller: &route.Caller{DisplayName: name, Policies: []string{name + "s-policy"}}}
+			r.Body, _ = json.Marshal(body)
+			found, err := w.table.Find(r)
+			if err == nil {
+				_, err = found.Serve(w.ctx, r)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		as("bob", map[string]any{"rotation_period": "800h"})
+		if s := w.status(); s["configured_by"] != "ann" {
+			t.Errorf("a change of timing made %v the principal", s["configured_by"])
+		}
+		as("bob", map[string]any{"path": "secret/other"})
+		if s := w.status(); s["configured_by"] != "bob" || s["policies"].([]any)[0] != "bobs-policy" {
+			t.Errorf("the principal is %v with %v", s["configured_by"], s["policies"])
+		}
+	})
+}
+
+func TestRecipes(t *testing.T) {
+	workshop(t, func(w *world) {
+		w.refused(route.Write, "recipes/house", map[string]any{"source": "house:evil"}, fault.Invalid, "built in")
+		w.refused(route.Write, "recipes/fake", map[string]any{"source": "fake:evil"}, fault.Invalid, "built in")
+		w.refused(route.Write, "recipes/Mine", map[string]any{"source": "Mine:x"}, fault.Invalid, `field "name"`)
+		w.refused(route.Write, "recipes/mine", map[string]any{"source": "other:x"}, fault.Invalid, "calls itself")
+		w.refused(route.Write, "recipes/mine", map[string]any{"source": "bad"}, fault.Invalid, "line 1")
+		w.refused(route.Write, "recipes/mine", nil, fault.Invalid, `field "source"`)
+		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:1"})
+		w.must(route.Write, "recipes/later", map[string]any{"source": "later:slots"})
+		if got := fmt.Sprint(w.must(route.List, "recipes", nil)["keys"]); got != "[fake house later mine]" {
+			t.Errorf("recipes: %s", got)
+		}
+		if r := w.must(route.Read, "recipes/mine", nil); r["source"] != "mine:1" || r["built_in"] != false || r["style"] != "two-key" {
+			t.Errorf("recipe: %v", r)
+		}
+		w.refused(route.Write, "keys/demo", basic(map[string]any{"recipe": "later"}), fault.Invalid, "not built yet")
+		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "mine"}))
+		w.refused(route.Delete, "recipes/mine", nil, fault.Conflict, "demo")
+		w.refused(route.Delete, "recipes/house", nil, fault.Invalid, "built in")
+		w.must(route.Delete, "recipes/later", nil)
+		if _, err := w.do(route.Read, "recipes/later", nil); !fault.Is(err, fault.NotFound) {
+			t.Errorf("a deleted recipe: %v", err)
+		}
+	})
+}
+
+// A key turns by the text that it is bound to, and by no other.
+func TestChangedRecipeNeedsBinding(t *testing.T) {
+	workshop(t, func(w *world) {
+		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:1"})
+		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "mine"}))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotation.Grace)
+		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:2"})
+		w.refused(route.Write, "keys/demo/rebind", nil, fault.Conflict, "turn 2")
+		w.until(rotation.Scheduled) // the turn in flight ends by the text that it began with
+		w.live(w.idOf(w.value()))
+		w.refused(route.Write, "keys/demo/rotate", nil, fault.Held, "rebind")
+		w.after(32 * 24 * time.Hour)
+		s := w.status()
+		if s["turn"] != 2.0 || !contains(s["alert"].(string), "bind it anew") || s["overdue"] != true {
+			t.Errorf("a turn began by a text that the key is not bound to: %v", s)
+		}
+		w.must(route.Write, "keys/demo/rebind", nil)
+		w.until(rotation.Grace)
+		if s := w.status(); s["turn"] != 3.0 || s["recipe_hash"] != "h:mine:2" {
+			t.Errorf("after binding: %v", s)
+		}
+	})
+}
+
+func TestManagementProofIsUnproven(t *testing.T) {
+	workshop(t, func(w *world) {
+		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:management"})
+		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "mine"}))
+		w.until(rotation.Grace)
+		s := w.until(rotation.Scheduled)
+		h := w.must(route.Read, "keys/demo/history", nil)["turns"].([]any)[0].(map[string]any)
+		p := w.must(route.Read, "keys/demo/plan", nil)
+		if len(s["unproven"].([]any)) == 0 || h["proven"] != false || !contains(fmt.Sprint(p["notes"]), "unproven") {
+			t.Errorf("status %v, history %v, plan %v", s["unproven"], h["proven"], p["notes"])
+		}
+	})
+}
+
+// A second creating call may do harm: the engine stops and asks.
+func TestUnknownOutcomeAsks(t *testing.T) {
+	workshop(t, func(w *world) {
+		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:never"})
+		rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.Create, rotationtest.CutAfter)
+		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "mine"}))
+		w.after(24 * time.Hour)
+		s := w.status()
+		if s["paused"] != true || !contains(s["alert"].(string), "kt:") || len(w.vendor.Issued()) != 1 {
+			t.Errorf("status %v with %d keys made", s, len(w.vendor.Issued()))
+		}
+		w.must(route.Write, "keys/demo/resume", nil)
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		w.live(w.vendor.Issued()[0].ID, w.idOf(w.value())) // the lost one was never ours to end
+	})
+}
+
+// Without labels, one new id in the call's window is evidence, two are not.
+func TestDifferenceIsEvidence(t *testing.T) {
+	for _, others := range []int{0, 1} {
+		workshop(t, func(w *world) {
+			old, _ := w.vendor.Create(t.Context(), adminToken, "before")
+			w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:unlabelled"})
+			rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.Create, rotationtest.CutAfter)
+			w.hook = func(what string, before bool) error {
+				if what == "create" && !before {
+					w.hook = nil
+					for range others {
+						if _, err := w.vendor.Create(t.Context(), adminToken, "meanwhile"); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+				return nil
+			}
+			w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "mine"}))
+			w.after(3 * 24 * time.Hour)
+			if others == 0 {
+				w.live(old.ID, w.idOf(w.value()))
+			} else if s := w.status(); s["paused"] != true || len(w.vendor.Live()) != 3 {
+				t.Errorf("two new ids: %v, %d live", s, len(w.vendor.Live()))
+			}
+		})
+	}
+}
+
+// What a lost call left takes a place that the next one needs.
+func TestLostReplyAtTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, rotationtest.VendorConfig{MaxKeys: 2})
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.Create, rotationtest.CutAfter)
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotation.Grace)
+		if s := w.status(); s["turn"] != 2.0 {
+			t.Errorf("status: %v", s)
+		}
+		w.until(rotation.Scheduled)
+		w.live(w.idOf(w.value()))
+	})
+}
+
+// At the limit with keys of others, the old key stays.
+func TestExhausted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, rotationtest.VendorConfig{MaxKeys: 1})
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		old := w.idOf(w.value())
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.run(time.Now().Add(24*time.Hour), func() bool { return w.status()["failures"] == 1.0 })
+		if s := w.status(); s["current_key_id"] != old || s["alert"] == "" {
+			t.Errorf("status: %v", s)
+		}
+		w.live(old)
+	})
+}
+
+// Every intent is durable before its call.
+func TestIntentsComeFirst(t *testing.T) {
+	bubble(t, func(w *world) {
+		seen := map[string]bool{}
+		w.hook = func(what string, before bool) error {
+			if !before || what != "create" && what != "publish" && what != "disable" && what != "retire" {
+				return nil
+			}
+			last := w.must(route.Read, "keys/demo/history", map[string]any{"steps": true})
+			state, steps := w.status()["state"], last["steps"].([]any)
+			doing := steps[len(steps)-1].(map[string]any)
+			switch what {
+			case "create":
+				attempts := last["turns"].([]any)[0].(map[string]any)["attempts"].([]any)
+				if doing["what"] != "creating" || !contains(attempts[len(attempts)-1].(string), "under way") || !contains(fmt.Sprint(doing["more"]), "kt:") {
+					t.Errorf("create is called after %v with attempts %v", doing, attempts)
+				}
+			case "publish":
+				if doing["what"] != "publishing" {
+					t.Errorf("publish is called after %v", doing)
+				}
+			case "disable", "retire":
+				if state != "retiring" {
+					t.Errorf("%s is called in state %v", what, state)
+				}
+			}
+			seen[what] = true
+			return nil
+		}
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		if len(seen) != 4 {
+			t.Errorf("seen: %v", seen)
+		}
+	})
+}
+
+// A process that has lost its place – another runs on the same store – can no longer commit.
+func TestOvertakenProcessCommitsNothing(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.hook = func(what string, before bool) error {
+			if what == "verify" && before {
+				w.hook = nil
+				ctx, cancel := w.ctx, w.cancel
+				w.boot()
+				w.must(route.Write, "keys/demo/pause", nil)
+				w.ctx, w.cancel = ctx, cancel
+			}
+			return nil
+		}
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.after(time.Hour)
+		if s := w.status(); s["paused"] != true || s["state"] != "settling" {
+			t.Errorf("the first process went on: %v", s)
+		}
+	})
+}
+
+func TestLocksWaitForContexts(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.Create, rotationtest.Hang)
+		go w.after(time.Minute)
+		time.Sleep(5 * time.Second)
+		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		defer cancel()
+		r := &route.Request{Op: route.Write, Rest: "keys/demo/pause", Caller: &route.Caller{}}
+		found, err := w.table.Find(r)
+		if err == nil {
+			_, err = found.Serve(ctx, r)
+		}
+		if !fault.Is(err, fault.Timeout) {
+			t.Errorf("a request during a call that hangs: %v", err)
+		}
+		if s := w.status(); s["state"] != "creating" {
+			t.Errorf("a read during a call that hangs: %v", s)
+		}
+		time.Sleep(2 * time.Minute)
+	})
+}

@@ -1,0 +1,90 @@
+package rotation
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// Every state has a step, and every way leads somewhere that ends.
+func TestTable(t *testing.T) {
+	for s := range steps {
+		if len(ways[s].next) == 0 {
+			t.Errorf("no way leads out of %s", s)
+		}
+		if g := ways[s].gives; g != "" && !slices.Contains(ways[s].next, g) {
+			t.Errorf("%s gives way to %s, which it does not lead to", s, g)
+		}
+	}
+	for s, w := range ways {
+		for _, next := range w.next {
+			if ended := slices.Contains([]State{Done, Failed, RolledBack}, next); steps[next] == nil && !ended {
+				t.Errorf("%s leads to %s, which has no step", s, next)
+			}
+		}
+	}
+}
+
+func FuzzNewTag(f *testing.F) {
+	for _, name := range []string{"stripe", "Stripe.Live", "", "日本", "a b/c", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"} {
+		f.Add(name, "0b9e-77F1-3")
+	}
+	f.Fuzz(func(t *testing.T, name, id string) {
+		inst := installation(id)
+		if inst == "" {
+			inst = "a"
+		}
+		m := Marker{Installation: inst, Key: newTag(name), Turn: 1<<32 - 1, Attempt: 1<<16 - 1}
+		if got, ok := ParseMarker(m.String()); !ok || got != m || len(m.String()) > MarkerMax {
+			t.Errorf("key %q of installation %q makes the marker %q, read back as %v, %v", name, id, m, got, ok)
+		}
+		if newTag(name) == newTag(name) {
+			t.Errorf("two lives of %q have one tag", name)
+		}
+	})
+}
+
+func TestVaultRoundTrip(t *testing.T) {
+	in := &vault{
+		Admin:    map[string]secret.Value{"token": secret.New([]byte{0, 255, 'x'})},
+		Keys:     map[string]Credential{"k1": {ID: "k1", Secret: map[string]secret.Value{"a": secret.Text("ä\x00")}, Public: map[string]string{"p": "q"}, Expires: time.Unix(5, 0).UTC()}},
+		Previous: map[string]secret.Value{"f": secret.Text("")},
+	}
+	b, err := in.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := decodeVault(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := out.Keys["k1"]
+	if !out.Admin["token"].Equal(in.Admin["token"]) || !k.Secret["a"].Equal(secret.Text("ä\x00")) || k.Public["p"] != "q" || !k.Expires.Equal(time.Unix(5, 0)) || k.ID != "k1" {
+		t.Errorf("read back %+v", out)
+	}
+	if _, ok := out.Previous["f"]; !ok {
+		t.Error("an empty value is gone")
+	}
+	if _, err := decodeVault([]byte("{")); !fault.Is(err, fault.Internal) {
+		t.Errorf("a damaged vault: %v", err)
+	}
+}
+
+func TestWordsAreRedactedAndShort(t *testing.T) {
+	r := &run{redactor: new(secret.Redactor)}
+	r.redactor.Know(secret.Text("canary-0815"))
+	long := make([]byte, 2*maxText)
+	for i := range long {
+		long[i] = 'x'
+	}
+	got := r.words(fault.New("op", fault.Upstream, "refused canary-0815 %s", long))
+	if len(got) > maxText+10 || slices.Contains([]string{got}, "canary") {
+		t.Errorf("%d bytes", len(got))
+	}
+	if got := r.words(&Failure{Err: fault.New("op", fault.Upstream, "no canary-0815 here")}); got != "no [secret] here" {
+		t.Errorf("got %q", got)
+	}
+}
