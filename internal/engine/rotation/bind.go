@@ -6,9 +6,18 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 )
+
+// catalog is the kinds of keys that a mount can turn: those in the binary, and those
+// that its users wrote.
+type catalog struct {
+	m         *engine.Mount
+	net       Network
+	providers []Provider
+}
 
 // userRecipe is the stored form of a recipe that a user wrote.
 type userRecipe struct {
@@ -24,7 +33,7 @@ type bound struct {
 }
 
 // provider finds a family.
-func (b *backend) provider(name string) (Provider, error) {
+func (b *catalog) provider(name string) (Provider, error) {
 	i := slices.IndexFunc(b.providers, func(p Provider) bool { return p.Name == name })
 	if i >= 0 {
 		return b.providers[i], nil
@@ -37,7 +46,7 @@ func (b *backend) provider(name string) (Provider, error) {
 }
 
 // builtIn finds a definition of any family that is in the binary.
-func (b *backend) builtIn(name string) (Definition, bool, error) {
+func (b *catalog) builtIn(name string) (Definition, bool, error) {
 	for _, p := range b.providers {
 		ds, err := p.Definitions()
 		if err != nil {
@@ -53,7 +62,7 @@ func (b *backend) builtIn(name string) (Definition, bool, error) {
 }
 
 // parser is the family whose definitions users may write.
-func (b *backend) parser() (Provider, error) {
+func (b *catalog) parser() (Provider, error) {
 	i := slices.IndexFunc(b.providers, func(p Provider) bool { return p.Parse != nil })
 	if i < 0 {
 		return Provider{}, fault.New("rotation.parser", fault.Unsupported, "no provider of this server takes recipes")
@@ -62,7 +71,7 @@ func (b *backend) parser() (Provider, error) {
 }
 
 // userRecipe reads a recipe that was written here; nil if there is none.
-func (b *backend) userRecipe(ctx context.Context, name string) (*userRecipe, error) {
+func (b *catalog) userRecipe(ctx context.Context, name string) (*userRecipe, error) {
 	e, err := b.m.Store.Get(ctx, recipePrefix+name)
 	if err != nil || e.Version == 0 {
 		return nil, err
@@ -72,7 +81,7 @@ func (b *backend) userRecipe(ctx context.Context, name string) (*userRecipe, err
 }
 
 // find returns the definition that a name means now.
-func (b *backend) find(ctx context.Context, name string) (Definition, error) {
+func (b *catalog) find(ctx context.Context, name string) (Definition, error) {
 	d, ok, err := b.builtIn(name)
 	if ok || err != nil {
 		return d, err
@@ -88,7 +97,7 @@ func (b *backend) find(ctx context.Context, name string) (Definition, error) {
 }
 
 // restore makes the definition of a binding from the text that was kept.
-func (b *backend) restore(bind binding, source []byte) (Definition, error) {
+func (b *catalog) restore(bind binding, source []byte) (Definition, error) {
 	p, err := b.provider(bind.Provider)
 	if err != nil {
 		return Definition{}, err
@@ -114,7 +123,7 @@ func (b *backend) restore(bind binding, source []byte) (Definition, error) {
 }
 
 // definition is what a key is bound to.
-func (b *backend) definition(ctx context.Context, r *record) (Definition, error) {
+func (b *catalog) definition(ctx context.Context, r *record) (Definition, error) {
 	e, err := b.m.Store.Get(ctx, boundPrefix+r.Name)
 	if err != nil {
 		return Definition{}, err
@@ -130,7 +139,7 @@ func (b *backend) definition(ctx context.Context, r *record) (Definition, error)
 
 // changed reports whether the name means another text now than what the key is
 // bound to.
-func (b *backend) changed(ctx context.Context, r *record) (bool, error) {
+func (b *catalog) changed(ctx context.Context, r *record) (bool, error) {
 	d, err := b.find(ctx, r.Bind.Name)
 	if fault.Is(err, fault.Invalid) {
 		return true, nil
@@ -139,7 +148,7 @@ func (b *backend) changed(ctx context.Context, r *record) (bool, error) {
 }
 
 // source opens the provider with a key's parameters and admin credentials.
-func (b *backend) source(d Definition, params map[string]json.RawMessage, admin map[string]secret.Value, r *secret.Redactor) (Source, error) {
+func (b *catalog) source(d Definition, params map[string]json.RawMessage, admin map[string]secret.Value, r *secret.Redactor) (Source, error) {
 	p, err := b.provider(d.Provider)
 	if err != nil {
 		return nil, err

@@ -414,7 +414,7 @@ func TestLocksWaitForContexts(t *testing.T) {
 		w.must(route.Write, "keys/demo", basic(nil))
 		rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.Create, rotationtest.Hang)
 		go w.after(time.Minute)
-		time.Sleep(5 * time.Second)
+		nap(5 * time.Second)
 		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
 		defer cancel()
 		r := &route.Request{Op: route.Write, Rest: "keys/demo/pause", Caller: &route.Caller{}}
@@ -428,6 +428,6 @@ func TestLocksWaitForContexts(t *testing.T) {
 		if s := w.status(); s["state"] != "creating" {
 			t.Errorf("a read during a call that hangs: %v", s)
 		}
-		time.Sleep(2 * time.Minute)
+		nap(2 * time.Minute)
 	})
 }

@@ -146,7 +146,7 @@ func (c *chaos) play() {
 		}
 		c.run(time.Now().Add(time.Duration(c.rng.Int64N(int64(40*time.Minute)))), never)
 		if c.ctx.Err() != nil {
-			time.Sleep(time.Duration(c.rng.Int64N(int64(3 * time.Minute))))
+			nap(time.Duration(c.rng.Int64N(int64(3 * time.Minute))))
 			c.boot()
 			c.tell("booted")
 		}
@@ -163,7 +163,7 @@ func (c *chaos) setUp() {
 		c.kv.write("secret/demo", map[string]string{"api_key": theirs.Secret})
 		more["current_key_id"], more["current_secret"] = theirs.ID, map[string]string{"api_key": theirs.Secret}
 	}
-	time.Sleep(time.Minute) // what was made by hand is live
+	nap(time.Minute) // what was made by hand is live
 	c.must(route.Write, "keys/demo", basic(more))
 }
 
@@ -172,7 +172,7 @@ func (c *chaos) calm() {
 	c.wild = false
 	c.vendor.Heal()
 	c.tell("calm")
-	time.Sleep(time.Minute)
+	nap(time.Minute)
 	c.cancel()
 	c.boot()
 	c.must(route.Write, "keys/demo/resume", nil)

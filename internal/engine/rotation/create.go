@@ -10,8 +10,12 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
+// creation is a run's part that makes keys and finds what lost calls made.
+type creation struct{ *run }
+
 // create makes the new key. What an earlier call may have left is looked for first.
-func create(ctx context.Context, r *run) error {
+func create(ctx context.Context, in *run) error {
+	r := creation{in}
 	if err := r.open(ctx); err != nil {
 		return r.unopened(ctx, err)
 	}
@@ -64,7 +68,7 @@ func create(ctx context.Context, r *run) error {
 var errSlow = &Failure{Outcome: Transient, Err: fault.New("rotation.create", fault.Unavailable, "the storage was too slow to record the attempt")}
 
 // created keeps the new key, sealed as pending.
-func (r *run) created(ctx context.Context, made Credential) error {
+func (r creation) created(ctx context.Context, made Credential) error {
 	t := r.turn()
 	a := t.last()
 	a.Outcome = "created"
@@ -80,7 +84,7 @@ func (r *run) created(ctx context.Context, made Credential) error {
 }
 
 // notCreated records what is known of a creating call that failed.
-func (r *run) notCreated(ctx context.Context, err error) error {
+func (r creation) notCreated(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // the attempt stays open
 	}
@@ -99,14 +103,14 @@ func (r *run) notCreated(ctx context.Context, err error) error {
 
 // recoverable reports whether the engine itself can make good a creating call
 // of unknown outcome.
-func (r *run) recoverable() bool {
+func (r creation) recoverable() bool {
 	can := r.def.Can
 	return can.Retry == RetrySafe || can.Retry == RetryAdopt && can.List
 }
 
 // ask stops the turn and then the key, until a person has looked. What can be found
 // to be ours is still cleared away; nothing else is touched.
-func (r *run) ask(ctx context.Context, why string) error {
+func (r creation) ask(ctx context.Context, why string) error {
 	t := r.turn()
 	var markers []string
 	for i := range t.Attempts {
@@ -141,7 +145,7 @@ func (r *run) ids(ctx context.Context) (out []string, err error) {
 // sweep deals with what creating calls of this turn left behind: it finds it by
 // marker, records it as ours, and retires it. It reports whether the caller may
 // go on; if not, it has committed. final: no call's late effect may come any more.
-func (r *run) sweep(ctx context.Context, final bool) (done bool, err error) {
+func (r creation) sweep(ctx context.Context, final bool) (done bool, err error) {
 	t := r.turn()
 	for i := range t.Attempts {
 		a := &t.Attempts[i]
@@ -213,7 +217,7 @@ func latest(open []*attempt) (t time.Time) {
 
 // leftovers lists the provider's keys and adds to the attempts the ids that are
 // theirs. It is not sure where it cannot tell whether some are.
-func (r *run) leftovers(ctx context.Context, open []*attempt) (sure bool, err error) {
+func (r creation) leftovers(ctx context.Context, open []*attempt) (sure bool, err error) {
 	t := r.turn()
 	var all []Listed
 	err = call(ctx, func(ctx context.Context) error {
@@ -257,7 +261,7 @@ func inWindow(created time.Time, a *attempt) bool {
 }
 
 // sweepOne retires what an attempt left.
-func (r *run) sweepOne(ctx context.Context, a *attempt) error {
+func (r creation) sweepOne(ctx context.Context, a *attempt) error {
 	for _, id := range a.IDs {
 		if err := call(ctx, func(ctx context.Context) error { return r.src.Retire(ctx, id) }); err != nil {
 			return r.stumble(ctx, err)

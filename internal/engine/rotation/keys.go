@@ -150,10 +150,10 @@ func (b *backend) readKey(ctx context.Context, _ *route.Request, in nameIn) (*ke
 	if err := r.unlock(ctx); err != nil {
 		return nil, err
 	}
-	return &keyOut{r.showConfig(ctx), r.showStatus()}, nil
+	return &keyOut{request{r}.showConfig(ctx), request{r}.showStatus()}, nil
 }
 
-func (r *run) showConfig(ctx context.Context) keyConfig {
+func (r request) showConfig(ctx context.Context) keyConfig {
 	rec := r.rec
 	d, err := r.definition(ctx, rec)
 	known := err == nil
@@ -183,7 +183,7 @@ func (r *run) showConfig(ctx context.Context) keyConfig {
 // turn takes its time to settle.
 const overdueAfter = 10 * time.Minute
 
-func (r *run) showStatus() keyStatus {
+func (r request) showStatus() keyStatus {
 	rec := r.rec
 	out := keyStatus{
 		State: r.state(), Turn: int(r.number()), CurrentID: rec.Current.id(), LastRotated: rec.LastRotated, Next: rec.Next, NextStep: rec.Due,

@@ -10,6 +10,9 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
+// request is a key in the hand of a request.
+type request struct{ *run }
+
 type rotateIn struct {
 	Name   string `path:"name"`
 	Leaked bool   `json:"leaked"`
@@ -28,7 +31,8 @@ type rotateOut struct {
 
 // rotate turns a key now, by the same steps as a turn that fell due.
 func (b *backend) rotate(ctx context.Context, req *route.Request, in rotateIn) (out *rotateOut, err error) {
-	return out, b.edit(ctx, in.Name, func(r *run) error {
+	return out, b.edit(ctx, in.Name, func(key *run) error {
+		r := request{key}
 		if err := r.mayTurn(ctx); err != nil {
 			return err
 		}
@@ -53,7 +57,7 @@ func (b *backend) rotate(ctx context.Context, req *route.Request, in rotateIn) (
 }
 
 // asleep is how long readers may still hold a value that ends now.
-func (r *run) asleep() time.Duration {
+func (r request) asleep() time.Duration {
 	var published time.Time
 	if r.rec.Turn != nil && r.rec.Queued == nil {
 		published = r.rec.Turn.published()
@@ -61,7 +65,7 @@ func (r *run) asleep() time.Duration {
 	return r.policy().Asleep(published, r.now)
 }
 
-func (r *run) turnNow(ctx context.Context, in rotateIn, why start, out *rotateOut) error {
+func (r request) turnNow(ctx context.Context, in rotateIn, why start, out *rotateOut) error {
 	if in.KeyID != "" && in.KeyID != r.rec.Current.id() {
 		return fault.New("rotation.rotate", fault.Invalid, "field \"key_id\": %q is not a key that lives; the current one is %q", in.KeyID, r.rec.Current.id())
 	}
@@ -76,7 +80,7 @@ func (r *run) turnNow(ctx context.Context, in rotateIn, why start, out *rotateOu
 }
 
 // hurry deals with a request for a turn while one is in flight.
-func (r *run) hurry(in rotateIn, why start, out *rotateOut) error {
+func (r request) hurry(in rotateIn, why start, out *rotateOut) error {
 	t := r.turn()
 	if !in.Leaked {
 		return fault.New("rotation.rotate", fault.Conflict, "turn %d of key %q is in flight (%s); wait for its end, roll it back, or give leaked=true", t.N, r.rec.Name, t.State)
@@ -110,7 +114,7 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // mayTurn refuses where no turn may begin.
-func (r *run) mayTurn(ctx context.Context) error {
+func (r request) mayTurn(ctx context.Context) error {
 	c, err := r.config(ctx)
 	switch {
 	case err != nil:
@@ -133,7 +137,8 @@ type rollbackIn struct {
 
 // rollback takes the turn in flight back.
 func (b *backend) rollback(ctx context.Context, req *route.Request, in rollbackIn) (out *rotateOut, err error) {
-	return out, b.edit(ctx, in.Name, func(r *run) error {
+	return out, b.edit(ctx, in.Name, func(key *run) error {
+		r := request{key}
 		if err := r.mayTurn(ctx); err != nil {
 			return err
 		}
@@ -154,7 +159,7 @@ func (b *backend) rollback(ctx context.Context, req *route.Request, in rollbackI
 	})
 }
 
-func (r *run) mayGoBack(force bool) error {
+func (r request) mayGoBack(force bool) error {
 	refuse := func(format string, args ...any) error {
 		return fault.New("rotation.rollback", fault.Conflict, format, args...)
 	}
@@ -266,12 +271,12 @@ func (b *backend) plan(ctx context.Context, _ *route.Request, in planIn) (*planO
 		out.Turns = append(out.Turns, plannedIn{at, at.Add(p.Hold(false))})
 		at = at.Add(p.Period)
 	}
-	out.Steps, out.Notes = r.willDo()
+	out.Steps, out.Notes = request{r}.willDo()
 	return out, nil
 }
 
 // willDo words the steps of a turn, and what they leave unproven.
-func (r *run) willDo() (steps, notes []string) {
+func (r request) willDo() (steps, notes []string) {
 	p, s, can := r.policy(), r.settle(), r.def.Can
 	steps = append(steps, fmt.Sprintf("create a key with %s, labelled %t; a lost reply: %s", r.def.Name, can.Label, can.Retry),
 		fmt.Sprintf("settle: %d successes in a row, %s apart, within %s", s.Successes, s.Interval, s.Timeout),

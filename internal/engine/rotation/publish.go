@@ -12,6 +12,9 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
+// putting is a run's part that publishes.
+type putting struct{ *run }
+
 // pending is the new key with its secret.
 func (r *run) pending() (Credential, error) {
 	c, ok := r.sec.Keys[r.turn().New.id()]
@@ -23,7 +26,8 @@ func (r *run) pending() (Credential, error) {
 
 // publish writes the new key where its readers look. From the moment that the
 // intent is recorded somebody may have read it, so publishing is never given up by itself.
-func publish(ctx context.Context, r *run) error {
+func publish(ctx context.Context, in *run) error {
+	r := putting{in}
 	if err := r.open(ctx); err != nil {
 		return r.unopened(ctx, err)
 	}
@@ -55,7 +59,8 @@ func publish(ctx context.Context, r *run) error {
 }
 
 // takeBack undoes a turn: nothing was published, or the old value is published again.
-func takeBack(ctx context.Context, r *run) error {
+func takeBack(ctx context.Context, in *run) error {
+	r := putting{in}
 	t := r.turn()
 	if t.Put.Asked.IsZero() {
 		t.End = ending{After: r.now, Now: true}
@@ -80,7 +85,7 @@ func takeBack(ctx context.Context, r *run) error {
 }
 
 // askPut records the intent to publish, with what stands there now.
-func (r *run) askPut(ctx context.Context, put *publication) error {
+func (r putting) askPut(ctx context.Context, put *publication) error {
 	there, err := r.m.Host.Published(ctx, engine.Publication{Path: r.rec.Config.Path})
 	r.now = time.Now().UTC()
 	if err != nil {
@@ -97,7 +102,7 @@ func (r *run) askPut(ctx context.Context, put *publication) error {
 }
 
 // keepPrevious keeps what readers have now, so that it can be given back.
-func (r *run) keepPrevious(there *engine.Published) {
+func (r putting) keepPrevious(there *engine.Published) {
 	r.sec.Previous = map[string]secret.Value{}
 	if there == nil {
 		return
@@ -111,7 +116,7 @@ func (r *run) keepPrevious(there *engine.Published) {
 }
 
 // publication is what both directions have in common.
-func (r *run) publication(id string, put *publication) engine.Publication {
+func (r putting) publication(id string, put *publication) engine.Publication {
 	return engine.Publication{
 		Turn: id, Key: r.rec.Name, Path: r.rec.Config.Path, Policies: slices.Clone(r.rec.Principal),
 		Plain:  map[string]string{"rotated_at": put.Asked.Format(time.RFC3339), "next_rotation": put.Next.Format(time.RFC3339)},
@@ -129,7 +134,7 @@ func custom(now, before *held, retire time.Time) map[string]string {
 
 // put publishes. Version 0 without an error means that it has committed what
 // went wrong.
-func (r *run) put(ctx context.Context, p engine.Publication, put *publication) (version int, err error) {
+func (r putting) put(ctx context.Context, p engine.Publication, put *publication) (version int, err error) {
 	version, err = r.m.Host.Publish(ctx, p)
 	r.now = time.Now().UTC()
 	switch {
@@ -157,7 +162,7 @@ func (r *run) put(ctx context.Context, p engine.Publication, put *publication) (
 }
 
 // unpublished deals with an error of publishing. What only a person can mend pauses the key.
-func (r *run) unpublished(ctx context.Context, err error) error {
+func (r putting) unpublished(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -171,7 +176,7 @@ func (r *run) unpublished(ctx context.Context, err error) error {
 }
 
 // afterPut begins the grace of the key that readers are to leave.
-func (r *run) afterPut(ctx context.Context, what string) error {
+func (r putting) afterPut(ctx context.Context, what string) error {
 	t := r.turn()
 	leaked := t.Start.Leaked
 	if t.Back != nil {

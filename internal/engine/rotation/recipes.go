@@ -13,7 +13,7 @@ import (
 
 var recipeForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 
-func (b *backend) listRecipes(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+func (b *catalog) listRecipes(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
 	var out route.Keys
 	for _, p := range b.providers {
 		ds, err := p.Definitions()
@@ -69,7 +69,7 @@ func showFields(fs []Field) []fieldOut {
 	return out
 }
 
-func (b *backend) readRecipe(ctx context.Context, _ *route.Request, in nameIn) (*recipeOut, error) {
+func (b *catalog) readRecipe(ctx context.Context, _ *route.Request, in nameIn) (*recipeOut, error) {
 	_, own, err := b.builtIn(in.Name)
 	if err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ type recipeIn struct {
 // maxRecipe bounds a recipe's text.
 const maxRecipe = 128 << 10
 
-func (b *backend) writeRecipe(ctx context.Context, req *route.Request, in recipeIn) (route.None, error) {
+func (b *catalog) writeRecipe(ctx context.Context, req *route.Request, in recipeIn) (route.None, error) {
 	p, err := b.parser()
 	if err != nil {
 		return route.None{}, err
@@ -140,7 +140,7 @@ func (b *backend) writeRecipe(ctx context.Context, req *route.Request, in recipe
 	return route.None{}, err
 }
 
-func (b *backend) deleteRecipe(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+func (b *catalog) deleteRecipe(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
 	if _, own, err := b.builtIn(in.Name); err != nil || own {
 		if own {
 			err = fault.New("rotation.recipe", fault.Invalid, "recipe %q is built in and cannot be deleted", in.Name)
@@ -159,7 +159,7 @@ func (b *backend) deleteRecipe(ctx context.Context, _ *route.Request, in nameIn)
 }
 
 // boundTo lists the keys that turn by a recipe.
-func (b *backend) boundTo(ctx context.Context, recipe string) (keys []string, err error) {
+func (b *catalog) boundTo(ctx context.Context, recipe string) (keys []string, err error) {
 	for e, err := range b.m.Store.Scan(ctx, recordPrefix, storage.PrefixEnd(recordPrefix)) {
 		if err != nil {
 			return nil, err

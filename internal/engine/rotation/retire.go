@@ -15,9 +15,13 @@ import (
 // fails now, while it could be enabled again.
 const disableWait = 10 * time.Minute
 
+// retirement is a run's part that ends keys, and turns.
+type retirement struct{ *run }
+
 // wait is grace: every reader had time. Now the provider may say that the old
 // key is used nevertheless.
-func wait(ctx context.Context, r *run) error {
+func wait(ctx context.Context, in *run) error {
+	r := retirement{in}
 	t := r.turn()
 	victim := t.victim()
 	if victim == nil || t.End.Now {
@@ -55,7 +59,7 @@ func wait(ctx context.Context, r *run) error {
 }
 
 // gone asks whether the provider does not know a key any more.
-func (r *run) gone(ctx context.Context, id string) bool {
+func (r retirement) gone(ctx context.Context, id string) bool {
 	if !r.def.Can.List {
 		return false
 	}
@@ -63,7 +67,7 @@ func (r *run) gone(ctx context.Context, id string) bool {
 	return err == nil && !slices.Contains(ids, id)
 }
 
-func (r *run) endGrace(ctx context.Context) error {
+func (r retirement) endGrace(ctx context.Context) error {
 	r.to(Retiring)
 	if v := r.turn().victim(); v != nil {
 		r.say("key_id", v.ID)
@@ -72,7 +76,8 @@ func (r *run) endGrace(ctx context.Context) error {
 }
 
 // retire ends the key that is left behind – disable, wait, delete, prove – and then the turn.
-func retire(ctx context.Context, r *run) error {
+func retire(ctx context.Context, in *run) error {
+	r := retirement{in}
 	t := r.turn()
 	if t.victim() == nil && !t.touched() {
 		if err := r.unlock(ctx); err != nil {
@@ -105,7 +110,7 @@ func (t *turn) touched() bool {
 }
 
 // disableWait is none for a key that nobody may use.
-func (r *run) disableWait() time.Duration {
+func (r retirement) disableWait() time.Duration {
 	if r.turn().End.Now {
 		return 0
 	}
@@ -114,7 +119,7 @@ func (r *run) disableWait() time.Duration {
 
 // undo makes a call that takes the victim away. It is repeatable; entering
 // Retiring was its intent.
-func (r *run) undo(ctx context.Context, do func(context.Context, string) error, done *time.Time, what string, then time.Duration) error {
+func (r retirement) undo(ctx context.Context, do func(context.Context, string) error, done *time.Time, what string, then time.Duration) error {
 	id := r.turn().victim().ID
 	err := call(ctx, func(ctx context.Context) error { return do(ctx, id) })
 	if err != nil {
@@ -128,7 +133,7 @@ func (r *run) undo(ctx context.Context, do func(context.Context, string) error, 
 }
 
 // bury proves that the retired key is refused.
-func (r *run) bury(ctx context.Context) error {
+func (r retirement) bury(ctx context.Context) error {
 	t := r.turn()
 	e := &t.End
 	cred, known := r.sec.Keys[t.victim().ID]
@@ -154,8 +159,8 @@ func (r *run) bury(ctx context.Context) error {
 
 // account closes the turn's books: no late effect is still to come, and a list
 // taken now shows exactly the keys that should be there.
-func (r *run) account(ctx context.Context) error {
-	if done, err := r.sweep(ctx, true); !done || err != nil {
+func (r retirement) account(ctx context.Context) error {
+	if done, err := (creation{r.run}).sweep(ctx, true); !done || err != nil {
 		return err
 	}
 	t := r.turn()
@@ -196,7 +201,7 @@ func (r *run) account(ctx context.Context) error {
 // compare says how a list differs from what should be there. A key that an
 // attempt on record made is noted as that attempt's, for sweep to retire. One with
 // our label and no such record is left alone: a person must say what it is.
-func (r *run) compare(ctx context.Context, all []Listed) (wrong []string, err error) {
+func (r retirement) compare(ctx context.Context, all []Listed) (wrong []string, err error) {
 	t := r.turn()
 	live := t.live().id()
 	there := live == ""
@@ -227,7 +232,7 @@ func (r *run) compare(ctx context.Context, all []Listed) (wrong []string, err er
 
 // onRecord finds the attempt with a marker: one of this turn, or a copy of one of
 // an earlier turn, whose key came later than the provider had said; nil if there is none.
-func (r *run) onRecord(ctx context.Context, m Marker) (*attempt, error) {
+func (r retirement) onRecord(ctx context.Context, m Marker) (*attempt, error) {
 	t := r.turn()
 	if a := t.attempt(m.String()); a != nil || m.Turn >= t.N {
 		return a, nil
@@ -249,7 +254,7 @@ func (r *run) onRecord(ctx context.Context, m Marker) (*attempt, error) {
 }
 
 // finish ends the turn and plans the next.
-func (r *run) finish(ctx context.Context) error {
+func (r retirement) finish(ctx context.Context) error {
 	rec, t := r.rec, r.turn()
 	result := Done
 	rec.Retry = time.Time{}
@@ -310,7 +315,7 @@ func historyKey(name string, n uint32) string {
 }
 
 // trim removes the oldest turns and journal rows, some at a time.
-func (r *run) trim(ctx context.Context) (ops []storage.Op, err error) {
+func (r retirement) trim(ctx context.Context) (ops []storage.Op, err error) {
 	for prefix, keep := range map[string]int{historyPrefix: maxTurns, journalPrefix: maxJournal} {
 		prefix += r.rec.Name + "/"
 		var keys []string

@@ -54,16 +54,14 @@ func NewWith(n Network, ps ...Provider) engine.Type {
 		if n.Dial == nil {
 			n.Dial = m.Host.Dial
 		}
-		return &backend{m: m, net: n, providers: ps, locks: newLocks()}, nil
+		return &backend{&catalog{m: m, net: n, providers: ps}, newLocks()}, nil
 	}}
 }
 
 // backend is the engine of one mount.
 type backend struct {
-	m         *engine.Mount
-	net       Network
-	providers []Provider
-	locks     *locks
+	*catalog
+	locks *locks
 }
 
 // Close has nothing to close.

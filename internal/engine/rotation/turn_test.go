@@ -37,7 +37,7 @@ func TestTurn(t *testing.T) {
 		if at := w.kv.read("secret/demo", time.Now()); err != nil || at.fields["next_rotation"] != next.Format(time.RFC3339) || at.fields["rotated_at"] == "" {
 			t.Errorf("published %v, the next turn is at %v", at.fields, next)
 		}
-		time.Sleep(time.Until(next))
+		nap(time.Until(next))
 		w.until(rotation.Grace)
 		second := w.idOf(w.value())
 		w.live(first, second)
@@ -148,7 +148,7 @@ func TestLeaked(t *testing.T) {
 		// While a key is in grace, both may have leaked.
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotation.Grace)
-		time.Sleep(30 * time.Second)
+		nap(30 * time.Second)
 		out = w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
 		if out["queued"] != true || out["retires_previous_now"] != true {
 			t.Errorf("rotate leaked in grace: %v", out)
@@ -199,7 +199,7 @@ func TestRollbackAfterPublishing(t *testing.T) {
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotation.Grace)
-		time.Sleep(time.Hour)
+		nap(time.Hour)
 		fresh := w.value()
 		w.must(route.Write, "keys/demo/rollback", nil)
 		w.until(rotation.Grace)
@@ -506,7 +506,7 @@ func TestRestartTurnsNothing(t *testing.T) {
 			t.Errorf("after restarts: %v, want turn 1 and the next at %v", got, s["next_rotation"])
 		}
 		next, _ := time.Parse(time.RFC3339, s["next_rotation"].(string))
-		time.Sleep(time.Until(next))
+		nap(time.Until(next))
 		w.cancel()
 		w.boot()
 		w.until(rotation.Grace)
@@ -531,7 +531,7 @@ func TestChangedPeriod(t *testing.T) {
 		if it, ok := w.item(); !ok || it.At.Sub(next).Abs() > time.Millisecond {
 			t.Errorf("the due item is at %v, want %v", it.At, next)
 		}
-		time.Sleep(11 * 24 * time.Hour)
+		nap(11 * 24 * time.Hour)
 		w.until(rotation.Grace)
 	})
 }

@@ -242,13 +242,16 @@ func (w *world) run(until time.Time, stop func() bool) {
 		}
 		kind, name, _ := strings.Cut(it.ID, "/")
 		if err := w.engine.(engine.Worker).Work(w.ctx, kind, name); err != nil {
-			time.Sleep(time.Second)
+			nap(time.Second)
 		}
 		if stop() {
 			return
 		}
 	}
 }
+
+// nap sleeps, in a bubble.
+func nap(d time.Duration) { time.Sleep(d) }
 
 func never() bool { return false }
 
