@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,8 @@ type chaos struct {
 var errKilled = errors.New("the process was killed")
 
 func (c *chaos) tell(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.story = append(c.story, time.Now().Format("02 15:04:05.000 ")+fmt.Sprintf(format, args...))
 }
 
@@ -134,7 +137,9 @@ func (c *chaos) play() {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); c.consume(ctx) }()
-	defer func() { stop(); <-done }()
+	var once sync.Once
+	rest := func() { once.Do(func() { stop(); <-done }) }
+	defer rest()
 
 	c.wild = true
 	c.hook = c.strike
@@ -152,6 +157,7 @@ func (c *chaos) play() {
 		}
 	}
 	c.calm()
+	rest()
 	c.judge(foreign.ID)
 }
 

@@ -77,11 +77,11 @@ func (b *backend) change(ctx context.Context, c *change) error {
 	if c.fresh {
 		what = "created-key"
 	}
-	return r.commit(ctx, what, r.planned())
+	return r.commit(ctx, what, request{r}.planned())
 }
 
 // planned is when the key is next due, by what is stored alone: never by a time that is zero.
-func (r *run) planned() time.Time {
+func (r request) planned() time.Time {
 	rec := r.rec
 	switch {
 	case rec.Paused != nil:

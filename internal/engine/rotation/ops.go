@@ -209,7 +209,7 @@ func (b *backend) resume(ctx context.Context, _ *route.Request, in nameIn) (rout
 		if p.Auto {
 			r.rec.Alert, r.rec.Retry = nil, time.Time{} // a person has looked
 		}
-		return r.commit(ctx, "resumed", r.planned())
+		return r.commit(ctx, "resumed", request{r}.planned())
 	})
 }
 

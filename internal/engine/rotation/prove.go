@@ -5,9 +5,13 @@ import (
 	"time"
 )
 
+// proving is a run's part that tries the new key.
+type proving struct{ *run }
+
 // prove settles: providers are eventually consistent, so the new key must work
 // some times in a row, and then once more after a wait.
-func prove(ctx context.Context, r *run) error {
+func prove(ctx context.Context, in *run) error {
+	r := proving{in}
 	if err := r.open(ctx); err != nil {
 		return r.unopened(ctx, err)
 	}
@@ -38,7 +42,7 @@ func prove(ctx context.Context, r *run) error {
 
 // rejected deals with a new key that the provider does not take: word of it may
 // not have spread.
-func (r *run) rejected(ctx context.Context, err error) error {
+func (r proving) rejected(ctx context.Context, err error) error {
 	t := r.turn()
 	if !r.now.Before(t.Until) {
 		r.note(err)
@@ -49,7 +53,8 @@ func (r *run) rejected(ctx context.Context, err error) error {
 }
 
 // verify is the last proof before readers get the key.
-func verify(ctx context.Context, r *run) error {
+func verify(ctx context.Context, in *run) error {
+	r := proving{in}
 	if err := r.open(ctx); err != nil {
 		return r.unopened(ctx, err)
 	}
@@ -80,7 +85,7 @@ func verify(ctx context.Context, r *run) error {
 	return r.commit(ctx, "verified", r.now)
 }
 
-func (r *run) tryNew(ctx context.Context) error {
+func (r proving) tryNew(ctx context.Context) error {
 	made, err := r.pending()
 	if err == nil {
 		err = call(ctx, func(ctx context.Context) error { return r.src.Verify(ctx, made) })

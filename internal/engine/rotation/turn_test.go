@@ -168,6 +168,44 @@ func TestLeaked(t *testing.T) {
 	})
 }
 
+func TestRollbackToALeakedKeyIsRefused(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.Retire, rotationtest.Busy)
+		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
+		w.run(time.Now().Add(time.Hour), func() bool { return w.status()["state"] == "grace" })
+		w.refused(route.Write, "keys/demo/rollback", nil, fault.Conflict, "leaked")
+		w.must(route.Write, "keys/demo/rollback", map[string]any{"force": true})
+	})
+}
+
+// A retired key that the provider shows again is ended again, and the turn waits for it.
+func TestRetiredKeyThatIsStillListed(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotation.Retiring)
+		lagged := false
+		w.hook = func(what string, before bool) error {
+			if what == "list" && before && !lagged {
+				lagged = true
+				rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.List, rotationtest.Lag)
+			}
+			return nil
+		}
+		w.run(time.Now().Add(24*time.Hour), func() bool { return lagged })
+		if s := w.status(); s["state"] != "retiring" || !contains(s["last_error"].(string), "still listed") {
+			t.Errorf("status: %v", s)
+		}
+		w.until(rotation.Scheduled)
+		w.live(w.idOf(w.value()))
+	})
+}
+
 func TestRollbackBeforePublishing(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
