@@ -3,6 +3,7 @@ package rotation_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -211,10 +212,13 @@ func (c *chaos) judge(foreign string) {
 	c.silent()
 }
 
+// crashes is how many seeds are played. A thousand take half a minute on two cores.
+var crashes = flag.Uint64("crashes", 300, "how many seeds TestCrashes plays")
+
 func TestCrashes(t *testing.T) {
-	runs := uint64(1000)
+	runs := *crashes
 	if testing.Short() || raceDetector {
-		runs = 60
+		runs = min(runs, 60)
 	}
 	for seed := range runs {
 		crash(t, seed)
