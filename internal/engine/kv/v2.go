@@ -141,7 +141,7 @@ type readIn struct {
 // versionOut is a version's metadata in answers.
 type versionOut struct {
 	CreatedTime  time.Time         `json:"created_time" audit:"clear"`
-	Custom       map[string]string `json:"custom_metadata" audit:"clear"`
+	Custom       map[string]string `json:"custom_metadata"`
 	DeletionTime time.Time         `json:"deletion_time" audit:"clear"`
 	Destroyed    bool              `json:"destroyed" audit:"clear"`
 	Version      int               `json:"version" audit:"clear"`
