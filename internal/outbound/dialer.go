@@ -78,7 +78,7 @@ func (d *Dialer) Check(addr netip.Addr) error {
 			return nil
 		}
 	}
-	return fault.New("outbound.Dial", fault.Denied, "connecting to %s is refused: it is %s; the operator can allow the address in the server's configuration", plain, why)
+	return fault.New("outbound.Dial", fault.Denied, "connecting to %s is refused: it is %s; the operator can allow it with outbound_allow in the server's configuration", plain, why)
 }
 
 // guarded lists what a user's configuration must not reach, with the reason. Private networks

@@ -38,8 +38,10 @@ type credsOut struct {
 	Username string       `json:"username"`
 }
 
-// createWithin bounds one create at the database.
-const createWithin = 30 * time.Second
+// createWithin bounds one create at the database. It takes milliseconds; what a
+// crash has left of one can be settled at its deadline at the earliest, so a
+// longer bound would leave orphans for longer.
+const createWithin = 8 * time.Second
 
 // plan decides on a user, without touching the database.
 func (b *backend) plan(ctx context.Context, _ *route.Request, in nameIn) (route.Plan, planned, error) {
@@ -173,12 +175,13 @@ func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error
 }
 
 // later is when to ask again after an attempt that is not settled: at its
-// deadline, and then every few seconds.
+// deadline, and then every other second.
 func later(deadline, now time.Time) time.Time {
-	if next := deadline.Add(time.Second); next.After(now.Add(5 * time.Second)) {
+	const again = 2 * time.Second
+	if next := deadline.Add(time.Second); next.After(now.Add(again)) {
 		return next
 	}
-	return now.Add(5 * time.Second)
+	return now.Add(again)
 }
 
 // buryKind is the work of forgetting a tombstone after its last lease, whose
