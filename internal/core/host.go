@@ -49,6 +49,9 @@ func (h lending) host(uuid string) engine.Host {
 			action := audit.Action{
 				ID: newRequestID(), Actor: audit.ActorRotation, Operation: a.Operation, Path: a.Path, Mount: m, Detail: audit.Detail(a.Detail),
 			}
+			if a.Takes {
+				return ledger(h).taking(ctx, action, act)
+			}
 			return ledger(h).automatic(ctx, action, act)
 		},
 	}

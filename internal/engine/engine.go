@@ -127,6 +127,9 @@ type Automatic struct {
 	Operation string // "rotate", "renew"
 	Path      string // full path it concerns: "rotation/keys/stripe"
 	Detail    map[string]string
+	// Takes: the action only takes access away. It goes on while no audit
+	// device writes, and its lines are owed.
+	Takes bool
 }
 
 // An Engine serves one mount.

@@ -108,6 +108,10 @@ func (r *run) audited(ctx context.Context, step func(context.Context, *run) erro
 		Operation: "rotate", Path: r.m.Settings().Path + "keys/" + r.rec.Name,
 		Detail: map[string]string{"key": r.rec.Name, "turn": strconv.FormatUint(uint64(r.number()), 10), "step": string(r.state())},
 	}
+	// Retiring a leaked key only takes access away: it does not wait for a device.
+	if s := r.state(); (s == Grace || s == Retiring) && r.turn() != nil {
+		a.Takes = r.turn().Start.Leaked
+	}
 	err := r.m.Host.Audited(ctx, a, func(ctx context.Context) error {
 		ran = true
 		if stepErr = step(ctx, r); stepErr != nil {
