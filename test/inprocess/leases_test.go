@@ -3,6 +3,7 @@ package inprocess_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -236,16 +237,21 @@ func TestUndoIsRetriedForDays(t *testing.T) {
 	})
 }
 
-func million(t testing.TB) int {
-	if raceEnabled || testing.Short() {
-		return 5_000
+var (
+	leases = flag.Int("leases", 20_000, "how many leases TestManyLeases makes; the race detector gets a quarter")
+	dead   = flag.Int("dead", 5_000, "how many leases of the dead target are due in TestDeadTargetBlocksNoOther")
+)
+
+func many() int {
+	if raceEnabled {
+		return *leases / 4
 	}
-	return 20_000
+	return *leases
 }
 
 // Many leases over an hour: each is undone once, late by less than a second.
 func TestManyLeases(t *testing.T) {
-	n := million(t)
+	n := many()
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t)
 		w.run(t)
@@ -273,7 +279,7 @@ func TestDeadTargetBlocksNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t)
 		w.run(t)
-		dead := 5_000
+		dead := *dead
 		w.fail = func(l *lease.Lease) error {
 			if l.Target == "dead" {
 				return fault.Wrap("test", fault.Upstream, errors.New("down"))
