@@ -68,9 +68,9 @@ type lane struct {
 	next    time.Time // when there is something to do; zero: not known, look
 	idle    bool      // nothing is left at or after cursor
 	running bool
-	news    time.Time // the first row that the feed has told of since the running drain's last look; zero: none
+	news    string // the first key that the feed has told of since the running drain's last look; "": none
 
-	inflight map[string]struct{}
+	inflight map[string]bool // with a handler; true: the row was met again meanwhile
 	sem      chan struct{}
 	paused   time.Time // until then; zero: not paused
 	pause    time.Duration
@@ -115,6 +115,7 @@ func (l *Loop) Run(ctx context.Context) error {
 // follow lowers cursors and wakes the loop as rows are committed.
 func (l *Loop) follow(ctx context.Context) {
 	for ctx.Err() == nil {
+		joined := false
 		for c, err := range l.cfg.Store.Watch(ctx, Prefix, 0) {
 			if err != nil {
 				if ctx.Err() == nil && !errors.Is(err, storage.ErrGap) {
@@ -122,18 +123,23 @@ func (l *Loop) follow(ctx context.Context) {
 				}
 				break
 			}
+			if !joined { // what was committed before the feed began, it does not tell
+				joined = true
+				if err := l.discover(ctx); err != nil && ctx.Err() == nil {
+					l.cfg.Log.Warn("reading the due index", "error", err)
+				}
+				l.poke()
+			}
 			if it, ok := Parse(c.Key); ok && !c.Deleted {
 				l.added(it, c.Key)
 			}
 		}
 		// The feed left something out: look everywhere.
 		l.reset()
+		l.poke()
 		select {
 		case <-ctx.Done():
 		case <-time.After(100 * time.Millisecond):
-		}
-		if err := l.discover(ctx); err == nil {
-			l.poke()
 		}
 	}
 }
@@ -144,8 +150,8 @@ func (l *Loop) added(it Item, key string) {
 	if key < ln.cursor {
 		ln.cursor = key
 	}
-	if ln.running && (ln.news.IsZero() || it.At.Before(ln.news)) {
-		ln.news = it.At
+	if ln.running && (ln.news == "" || key < ln.news) {
+		ln.news = key
 	}
 	sooner := ln.idle || it.At.Before(ln.next)
 	if sooner {
@@ -167,7 +173,7 @@ func (l *Loop) poke() {
 func (l *Loop) laneLocked(name string) *lane {
 	ln := l.lanes[name]
 	if ln == nil {
-		ln = &lane{name: name, cursor: Prefix + name + "/", inflight: map[string]struct{}{}, sem: make(chan struct{}, l.cfg.Workers), idle: true}
+		ln = &lane{name: name, cursor: Prefix + name + "/", inflight: map[string]bool{}, sem: make(chan struct{}, l.cfg.Workers), idle: true}
 		l.lanes[name] = ln
 	}
 	return ln
@@ -261,7 +267,7 @@ func (l *Loop) drain(ctx context.Context, ln *lane) {
 		now := time.Now()
 		l.mu.Lock()
 		from, probe := ln.cursor, !ln.paused.IsZero()
-		ln.news = time.Time{}
+		ln.news = ""
 		l.mu.Unlock()
 		items, last, next, err := l.batch(ctx, ln, from, now, probe)
 		if err != nil {
@@ -318,11 +324,14 @@ func (l *Loop) advance(ln *lane, from, last string, next time.Time, probe bool) 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lowered := ln.cursor != from
-	if !ln.news.IsZero() && (next.IsZero() || ln.news.Before(next)) {
-		next = ln.news // committed after the look
-	}
 	if last != "" && !lowered {
 		ln.cursor = last + "\x00"
+	}
+	if it, ok := Parse(ln.news); ok { // it may have been committed after the look
+		ln.cursor = min(ln.cursor, ln.news)
+		if next.IsZero() || it.At.Before(next) {
+			next = it.At
+		}
 	}
 	if probe || !ln.paused.IsZero() {
 		// Wait for the pause to pass, or for the probe to tell.
@@ -373,11 +382,12 @@ func (l *Loop) hand(ctx context.Context, ln *lane, it Item) bool {
 		return false
 	}
 	if _, busy := ln.inflight[key]; busy {
+		ln.inflight[key] = true // its handler may have put it there anew
 		l.mu.Unlock()
 		<-ln.sem
 		return true
 	}
-	ln.inflight[key] = struct{}{}
+	ln.inflight[key] = false
 	ln.probing = !ln.paused.IsZero()
 	l.mu.Unlock()
 	if l.cfg.Late != nil {
@@ -395,8 +405,13 @@ func (l *Loop) hand(ctx context.Context, ln *lane, it Item) bool {
 func (l *Loop) finish(ln *lane, key string, out Outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	again := ln.inflight[key]
 	delete(ln.inflight, key)
 	ln.probing = false
+	if again {
+		ln.cursor, ln.next, ln.idle = min(ln.cursor, key), time.Now(), false
+		l.poke()
+	}
 	switch out {
 	case Handled:
 		if !ln.paused.IsZero() {

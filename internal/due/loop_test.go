@@ -69,3 +69,43 @@ func TestMovedWhileDraining(t *testing.T) {
 		}
 	})
 }
+
+// TestMovedBack: an item that its handler moves away and back to the same
+// millisecond is due once more.
+func TestMovedBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.Open()
+		defer store.Close()
+		commit := func(ops []storage.Op) {
+			if _, err := store.Commit(t.Context(), storage.Batch{Ops: ops}); err != nil {
+				t.Error(err)
+			}
+		}
+		it := Item{Lane: "work", At: time.Now().Add(time.Second), Kind: "key", ID: "a"}
+		commit(Move(it, time.Time{}, it.At))
+		handled := 0
+		loop := NewLoop(Config{Store: store, Log: slog.New(slog.DiscardHandler), Handle: func(context.Context, Item) Outcome {
+			if handled++; handled > 1 {
+				commit(Move(it, it.At, time.Time{}))
+				return Handled
+			}
+			far := it.At.Add(time.Hour)
+			commit(Move(it, it.At, far))
+			commit(Move(it, far, it.At))
+			time.Sleep(10 * time.Millisecond) // the feed tells, and the loop looks, while the handler is not done
+			return Handled
+		}})
+		ctx, end := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = loop.Run(ctx)
+		}()
+		time.Sleep(30 * time.Second)
+		end()
+		<-done
+		if handled != 2 {
+			t.Errorf("handled %d times, want 2", handled)
+		}
+	})
+}
