@@ -222,7 +222,8 @@ func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if len(body) > 0 {
 		note += " " + compact(body)
 	}
-	for header, label := range map[string]string{"X-Vault-Wrap-Ttl": "wrap", "X-Vault-Namespace": "namespace", "X-Extra": "extra"} {
+	for _, pair := range [][2]string{{"X-Vault-Wrap-Ttl", "wrap"}, {"X-Vault-Namespace", "namespace"}, {"X-Extra", "extra"}} {
+		header, label := pair[0], pair[1]
 		if v := r.Header.Get(header); v != "" {
 			note += fmt.Sprintf(" [%s %s]", label, v)
 		}

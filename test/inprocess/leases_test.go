@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -136,6 +137,20 @@ func (w *world) keysLeft(t testing.TB) int {
 	return n
 }
 
+// seen is a copy of what was undone, and how often.
+func (w *world) seen() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.undone)
+}
+
+// latest is how late the latest item was begun.
+func (w *world) latest() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.late
+}
+
 func TestLifeOfALease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t)
@@ -143,13 +158,13 @@ func TestLifeOfALease(t *testing.T) {
 		w.grant(t, "db/creds/a/1", "x", time.Hour)
 		time.Sleep(59 * time.Minute) // in a bubble
 		synctest.Wait()
-		if len(w.undone) != 0 {
-			t.Fatalf("undone early: %v", w.undone)
+		if len(w.seen()) != 0 {
+			t.Fatalf("undone early: %v", w.seen())
 		}
 		time.Sleep(time.Minute + time.Second)
 		synctest.Wait()
-		if w.undone["db/creds/a/1"] != 1 || w.late > time.Second {
-			t.Fatalf("undone %v, late by %v", w.undone, w.late)
+		if w.seen()["db/creds/a/1"] != 1 || w.latest() > time.Second {
+			t.Fatalf("undone %v, late by %v", w.seen(), w.latest())
 		}
 		if n := w.keysLeft(t); n != 0 {
 			t.Errorf("%d rows are left", n)
@@ -174,13 +189,13 @@ func TestReservationThatIsNotGranted(t *testing.T) {
 		if _, err := w.m.Grant(t.Context(), r, time.Now(), nil); !fault.Is(err, fault.Conflict) {
 			t.Fatalf("granting what the expirer has claimed: %v, want a conflict", err)
 		}
-		if w.undone[r.ID] != 0 {
-			t.Fatalf("forgotten before a late create could come: %v", w.undone)
+		if w.seen()[r.ID] != 0 {
+			t.Fatalf("forgotten before a late create could come: %v", w.seen())
 		}
 		time.Sleep(time.Until(late) + time.Second)
 		synctest.Wait()
-		if w.undone[r.ID] != 1 || w.keysLeft(t) != 0 {
-			t.Fatalf("undone %v", w.undone)
+		if w.seen()[r.ID] != 1 || w.keysLeft(t) != 0 {
+			t.Fatalf("undone %v", w.seen())
 		}
 	})
 }
@@ -204,8 +219,8 @@ func TestRenewal(t *testing.T) {
 		}
 		time.Sleep(time.Until(g.Max) + time.Second)
 		synctest.Wait()
-		if w.undone[g.ID] != 1 || w.keysLeft(t) != 0 {
-			t.Fatalf("undone %v", w.undone)
+		if w.seen()[g.ID] != 1 || w.keysLeft(t) != 0 {
+			t.Fatalf("undone %v", w.seen())
 		}
 	})
 }
@@ -216,7 +231,7 @@ func TestUndoIsRetriedForDays(t *testing.T) {
 		w := open(t)
 		w.run(t)
 		back := time.Now().Add(7 * 24 * time.Hour)
-		w.fail = func(*lease.Lease) error {
+		w.fail = func(*lease.Lease) error { // before anything is due
 			if time.Now().Before(back) {
 				return fault.Wrap("test", fault.Upstream, errors.New("down"))
 			}
@@ -231,8 +246,8 @@ func TestUndoIsRetriedForDays(t *testing.T) {
 		}
 		time.Sleep(time.Until(back) + 2*time.Hour)
 		synctest.Wait()
-		if w.undone[g.ID] != 1 || w.keysLeft(t) != 0 {
-			t.Fatalf("undone %v", w.undone)
+		if w.seen()[g.ID] != 1 || w.keysLeft(t) != 0 {
+			t.Fatalf("undone %v", w.seen())
 		}
 	})
 }
@@ -260,10 +275,10 @@ func TestManyLeases(t *testing.T) {
 		}
 		time.Sleep(2*time.Hour + time.Second) // in a bubble
 		synctest.Wait()
-		if len(w.undone) != n || w.late >= time.Second {
-			t.Fatalf("%d of %d undone, late by %v", len(w.undone), n, w.late)
+		if len(w.seen()) != n || w.latest() >= time.Second {
+			t.Fatalf("%d of %d undone, late by %v", len(w.seen()), n, w.latest())
 		}
-		for id, times := range w.undone {
+		for id, times := range w.seen() {
 			if times != 1 {
 				t.Fatalf("%s was undone %d times", id, times)
 			}
@@ -307,8 +322,8 @@ func TestDeadTargetBlocksNoOther(t *testing.T) {
 		w.mu.Unlock()
 		time.Sleep(time.Hour) // in a bubble
 		synctest.Wait()
-		if len(w.undone) != 1000 || worst >= time.Second {
-			t.Fatalf("%d of 1000 undone, late by %v", len(w.undone), worst)
+		if len(w.seen()) != 1000 || worst >= time.Second {
+			t.Fatalf("%d of 1000 undone, late by %v", len(w.seen()), worst)
 		}
 		// The target comes back: nothing was lost.
 		w.mu.Lock()
@@ -316,8 +331,8 @@ func TestDeadTargetBlocksNoOther(t *testing.T) {
 		w.mu.Unlock()
 		time.Sleep(3 * time.Hour)
 		synctest.Wait()
-		if len(w.undone) != 1000+dead || w.keysLeft(t) != 0 {
-			t.Fatalf("%d of %d undone once the target is back", len(w.undone), 1000+dead)
+		if len(w.seen()) != 1000+dead || w.keysLeft(t) != 0 {
+			t.Fatalf("%d of %d undone once the target is back", len(w.seen()), 1000+dead)
 		}
 	})
 }

@@ -125,7 +125,9 @@ func TestBounds(t *testing.T) {
 			t.Errorf("%.60s came to %d bytes", text, len(out))
 		}
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	// Without bounds these take minutes and gigabytes; a busy machine under the
+	// race detector takes a few seconds.
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("it took %v", took)
 	}
 	for _, reply := range []string{
