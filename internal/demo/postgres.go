@@ -40,9 +40,6 @@ func openPostgres(ctx context.Context) (p *postgres, err error) {
 	if p.account, err = lesser(); err != nil {
 		return nil, err
 	}
-	if p.port, err = freePort(ctx); err != nil {
-		return nil, err
-	}
 	if p.dir, err = os.MkdirTemp("", "keyturn-demo-pg-"); err != nil {
 		return nil, err
 	}
@@ -119,7 +116,10 @@ func (p *postgres) command(ctx context.Context, name string, args ...string) *ex
 }
 
 // start runs the server until it answers.
-func (p *postgres) start(ctx context.Context) error {
+func (p *postgres) start(ctx context.Context) (err error) {
+	if p.port, err = freePort(ctx); err != nil {
+		return err
+	}
 	args := []string{"-D", p.data()}
 	for _, setting := range []string{
 		"port=" + strconv.Itoa(p.port), "listen_addresses=127.0.0.1", "unix_socket_directories=",
@@ -129,7 +129,6 @@ func (p *postgres) start(ctx context.Context) error {
 	}
 	cmd := p.command(context.WithoutCancel(ctx), "postgres", args...) // close ends it
 	log := filepath.Join(p.dir, "log")
-	var err error
 	if p.process, err = launch(cmd, log); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -84,14 +85,18 @@ func tail(path string) string {
 	return "    " + strings.Join(lines[max(len(lines)-most, 0):], "\n    ")
 }
 
-// freePort finds a port that nobody listens on now.
-func freePort(ctx context.Context) (int, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("looking for a free port: %w", err)
+// freePort finds a port that nobody listens on now, below those that systems
+// give to outgoing connections: one of these could take it before it is used.
+func freePort(ctx context.Context) (port int, err error) {
+	const lowest, count, tries = 20000, 12000, 50
+	for range tries {
+		port = lowest + rand.N(count)
+		var l net.Listener
+		if l, err = new(net.ListenConfig).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return port, l.Close()
+		}
 	}
-	defer func() { _ = l.Close() }() // it was only to know the port
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, fmt.Errorf("looking for a free port: %w", err)
 }
 
 // wait pauses a loop; it returns early when ctx ends.
