@@ -181,7 +181,7 @@ func (b *Broker) write(ctx context.Context, fill func(s *sink, g *group)) error 
 		}
 		return &fault.Error{
 			Op: "audit.Write", Kind: fault.Unavailable,
-			Msg: "no audit device can write now, so requests are refused; an operator must mend or disable one (keyturn audit list -detailed)",
+			Msg: "no audit device can write now, so requests are refused; an operator must mend one, or disable it (keyturn audit disable PATH)",
 			Err: t.err(),
 		}
 	}

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +20,8 @@ import (
 // block for each token that has lately called.
 type auditor struct {
 	broker *audit.Broker
+	owe    func(ctx context.Context, entries ...*audit.Entry) error
+	log    *slog.Logger
 
 	mu    sync.Mutex
 	auths map[*token.Entry]*audit.Auth // by the cached record: a changed token has a new one
@@ -78,7 +81,21 @@ func (a *auditor) entry(x *exchange) *audit.Entry {
 
 // request writes the line before the effect.
 func (a *auditor) request(ctx context.Context, x *exchange) error {
-	return a.broker.Write(ctx, a.entry(x))
+	return a.write(ctx, x, a.entry(x))
+}
+
+// write writes lines of a request that was admitted. Where no device writes,
+// what an operator needs then goes on all the same: its lines are owed.
+func (a *auditor) write(ctx context.Context, x *exchange, lines ...*audit.Entry) error {
+	err := a.broker.Write(ctx, lines...)
+	if err == nil || !x.route.Rescue {
+		return err
+	}
+	if oerr := a.owe(ctx, lines...); oerr != nil {
+		// Refusing would leave the operator without any way to seal.
+		a.log.Error("an audit entry is lost: no device writes, and it could not be kept", "request_id", x.r.ID, "path", string(x.r.Path), "error", oerr)
+	}
+	return nil
 }
 
 // refused writes both lines of a request that was not admitted, and returns
@@ -102,7 +119,7 @@ func (a *auditor) failed(ctx context.Context, x *exchange, res result) error {
 	if res.both {
 		lines = []*audit.Entry{q, lines[0]}
 	}
-	if err := a.broker.Write(ctx, lines...); err != nil {
+	if err := a.write(ctx, x, lines...); err != nil {
 		return err
 	}
 	return res.err
@@ -130,9 +147,9 @@ func (a *auditor) response(ctx context.Context, x *exchange, e *envelope, both b
 	}
 	answer := q.Answered(time.Now(), out, "")
 	if both {
-		return a.broker.Write(ctx, q, answer)
+		return a.write(ctx, x, q, answer)
 	}
-	return a.broker.Write(ctx, answer)
+	return a.write(ctx, x, answer)
 }
 
 func authOf(r *route.Auth) *audit.Auth {

@@ -80,7 +80,7 @@ func (h *house) open(ctx context.Context) error {
 		folder = h.cfg.RefusedFolders[0]
 	}
 	h.broker = audit.NewBroker(audit.Options{StorageDir: folder, Log: h.log})
-	h.audit = &auditor{broker: h.broker}
+	h.audit = &auditor{broker: h.broker, owe: ledger{h}.owe, log: h.log}
 	h.devices = audit.NewDevices(h.view, h.broker, h.cfg.Audits)
 	h.policies = policies.New(h.barrier)
 	h.tokens = token.NewStore(token.Config{

@@ -68,6 +68,9 @@ type Route struct {
 	Help    string
 	// Public: served without a token. Sudo: the policy must grant sudo as well.
 	Public, Sudo bool
+	// Rescue: served although no audit device writes, for it is what an operator
+	// needs then; its audit entries are kept until one does.
+	Rescue bool
 	// Exists tells create from update, for the policy; nil: always update.
 	Exists func(ctx context.Context, r *Request) (bool, error)
 
@@ -149,6 +152,9 @@ func (r Route) WithSudo() Route { r.Sudo = true; return r }
 
 // WithPublic returns the route open to callers without a token.
 func (r Route) WithPublic() Route { r.Public = true; return r }
+
+// WithRescue returns the route served while no audit device writes.
+func (r Route) WithRescue() Route { r.Rescue = true; return r }
 
 // WithHelp returns the route with its help text.
 func (r Route) WithHelp(text string) Route { r.Help = text; return r }

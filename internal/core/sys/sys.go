@@ -74,7 +74,7 @@ type serverAPI struct{ Config }
 
 func (a *serverAPI) routes() []route.Route {
 	return []route.Route{
-		route.On(route.Write, "seal", a.seal).WithSudo().WithHelp("Seal the server."),
+		route.On(route.Write, "seal", a.seal).WithSudo().WithRescue().WithHelp("Seal the server."),
 		route.On(route.Write, "rotate", a.rotate).WithSudo().WithHelp("Make a new data key."),
 		route.On(route.Read, "metrics", a.metrics).WithHelp("Metrics, with format=prometheus."),
 	}
