@@ -3,6 +3,7 @@
 package main
 
 import (
+	"os"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -13,5 +14,15 @@ func TestLong(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/integration", RequireUniqueNames: true, RequireExplicitExec: true,
 		Condition: condition,
+		Setup: func(env *testscript.Env) error {
+			// PostgreSQL runs as another user, who cannot enter the script's own folder.
+			dir, err := os.MkdirTemp("", "keyturn-long-")
+			if err != nil {
+				return err
+			}
+			env.Defer(func() { os.RemoveAll(dir) })
+			env.Setenv("TMPDIR", dir)
+			return os.Chmod(dir, 0o755)
+		},
 	})
 }
