@@ -139,17 +139,7 @@ func (c *Core) unsealed(parent context.Context, o order) error {
 	o.done <- nil
 	c.cfg.Log.Info("unsealed")
 
-	var sealing order
-	select {
-	case err = <-ended:
-	case <-ctx.Done():
-	case <-asked:
-	case sealing = <-c.orders:
-		for !sealing.key.Empty() { // unsealed already
-			sealing.done <- nil
-			sealing = <-c.orders
-		}
-	}
+	sealing, err := c.untilSealed(ctx, ended, asked)
 	c.house.Store(nil)
 	cancel()
 	if err == nil {
@@ -166,6 +156,26 @@ func (c *Core) unsealed(parent context.Context, o order) error {
 		sealing.done <- nil
 	}
 	return err
+}
+
+// untilSealed returns once the unsealed scope is to end. Orders to unseal what
+// is unsealed may come at any time, and change nothing.
+func (c *Core) untilSealed(ctx context.Context, ended <-chan error, asked <-chan struct{}) (sealing order, err error) {
+	for {
+		select {
+		case err := <-ended:
+			return order{}, err
+		case <-ctx.Done():
+			return order{}, nil
+		case <-asked:
+			return order{}, nil
+		case o := <-c.orders:
+			if o.key.Empty() {
+				return o, nil
+			}
+			o.done <- nil
+		}
+	}
 }
 
 // command sends an order to Run and waits for its answer.
