@@ -24,9 +24,9 @@ test: ## everything: vet, hermetic tests, real services, recorded API behaviour
 	$(GO) test -tags integration -timeout 15m ./...
 	./test/conformance.sh
 
-bench: ## benchmarks
+bench: build ## against a bare server and pgbench; BENCH="-run read" for one row, "-json", "-h"
 	./test/prepare.sh
-	$(GO) test -run '^$$' -bench . ./...
+	$(GO) run ./bench $(BENCH)
 
 soak: ## the long version of the tests
 	./test/prepare.sh

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/keyturn/keyturn/internal/cli"
+	"github.com/keyturn/keyturn/internal/plugins"
+	"github.com/keyturn/keyturn/internal/server"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/pebble"
+)
+
+// What this program can be started as by itself.
+const (
+	childBare    = "as-bare-server"
+	childKeyturn = "as-keyturn"
+)
+
+// A shape is what one request leaves behind, and what the bare server is to do.
+type shape struct {
+	Body    []byte  `json:"body"`    // of the answer; empty: 204
+	Commits []batch `json:"commits"` // one batch each
+	Audit   []byte  `json:"audit"`   // whole lines
+	Dir     string  `json:"dir"`     // for the store and the audit file; "": neither is written
+}
+
+// A batch is the operations of one commit: keys of their lengths, values of theirs.
+type batch []written
+
+// written is one operation. Key is the whole key; its last part is made unique
+// for each request.
+type written struct {
+	Key    string `json:"key"`
+	Size   int    `json:"size"`
+	Delete bool   `json:"delete"`
+	Stamp  bool   `json:"stamp"` // the store completes the key
+}
+
+// child runs this process as what it was started as, if it was.
+func child(ctx context.Context, as string) bool {
+	var err error
+	switch as {
+	case childBare:
+		err = serveBare(ctx)
+	case childKeyturn:
+		err = serveProfiled(ctx, os.Args[2], os.Args[3:])
+	default:
+		return false
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	return true
+}
+
+// serveProfiled is keyturn with profiles of its life written beside prefix.
+func serveProfiled(ctx context.Context, prefix string, args []string) error {
+	cpu, err := os.Create(prefix + ".cpu")
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(cpu); err != nil {
+		return err
+	}
+	code := cli.Main(ctx, append([]string{"keyturn"}, args...), cli.Env{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Server: server.Command(server.Plugins{
+			Storage: plugins.StorageDrivers, Seals: plugins.Seals, Audits: plugins.AuditDevices,
+			Engines: plugins.Engines, Auths: plugins.AuthMethods,
+		}, cli.Version),
+	})
+	pprof.StopCPUProfile()
+	mem, err := os.Create(prefix + ".mem")
+	if err != nil {
+		return err
+	}
+	err = errors.Join(pprof.Lookup("allocs").WriteTo(mem, 0), mem.Close(), cpu.Close())
+	if code != 0 {
+		err = errors.Join(err, fmt.Errorf("keyturn ended with %d", code))
+	}
+	return err
+}
+
+// bare is a process that serves a shape.
+type bare struct {
+	address string
+	cmd     *exec.Cmd
+	life    io.Closer // its standard input: it ends with it
+}
+
+func startBare(s shape) (*bare, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self, childBare)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	err = json.NewEncoder(in).Encode(s)
+	line, rerr := bufio.NewReader(out).ReadString('\n')
+	if err := errors.Join(err, rerr); err != nil {
+		return nil, fmt.Errorf("starting the bare server: %w", err)
+	}
+	return &bare{strings.TrimSpace(line), cmd, in}, nil
+}
+
+func (b *bare) stop() error { return errors.Join(b.life.Close(), b.cmd.Wait()) }
+
+// serveBare reads a shape and serves it until standard input ends.
+func serveBare(ctx context.Context) error {
+	in := json.NewDecoder(os.Stdin)
+	var s shape
+	if err := in.Decode(&s); err != nil {
+		return err
+	}
+	d := &doer{shape: s}
+	if err := d.open(ctx); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(l.Addr())
+	ended := make(chan error, 1)
+	go func() { ended <- http.Serve(l, d) }()
+	go func() {
+		_, err := io.Copy(io.Discard, os.Stdin)
+		ended <- err
+	}()
+	return errors.Join(<-ended, d.close())
+}
+
+// doer answers the same bytes each time.
+type doer struct {
+	shape
+	store storage.Store // nil: nothing is committed
+	audit *os.File      // nil: nothing is audited
+	n     atomic.Uint64
+	value []byte
+}
+
+func (d *doer) open(ctx context.Context) (err error) {
+	if d.Dir == "" {
+		return nil
+	}
+	d.n.Store(rand.Uint64() >> 1)
+	d.value = make([]byte, storage.MaxBytes)
+	for i := range d.value {
+		d.value[i] = byte(rand.Uint32()) // as encrypted values are: nothing to compress
+	}
+	if len(d.Commits) > 0 {
+		if d.store, err = pebble.Open(ctx, pebble.Options{Path: filepath.Join(d.Dir, "store")}); err != nil {
+			return err
+		}
+	}
+	if len(d.Audit) > 0 {
+		d.audit, err = os.OpenFile(filepath.Join(d.Dir, "audit.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	}
+	return err
+}
+
+func (d *doer) close() (err error) {
+	if d.audit != nil {
+		err = d.audit.Close()
+	}
+	if d.store != nil {
+		err = errors.Join(err, d.store.Close())
+	}
+	return err
+}
+
+// ServeHTTP implements [http.Handler].
+func (d *doer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if err := d.work(r.Context()); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h["Cache-Control"] = []string{"no-store"}
+	if len(d.Body) == 0 {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	h["Content-Type"] = []string{"application/json"}
+	_, _ = w.Write(d.Body) // a client that has gone needs no answer
+}
+
+func (d *doer) work(ctx context.Context) error {
+	if d.store != nil {
+		n := d.n.Add(1)
+		for _, c := range d.Commits {
+			if _, err := d.store.Commit(ctx, storage.Batch{Ops: d.ops(c, n)}); err != nil {
+				return err
+			}
+		}
+	}
+	if d.audit == nil {
+		return nil
+	}
+	_, err := d.audit.Write(d.Audit)
+	return err
+}
+
+// ops are the operations of one request, on keys that no other has.
+func (d *doer) ops(c batch, n uint64) []storage.Op {
+	ops := make([]storage.Op, len(c))
+	for i, o := range c {
+		if o.Stamp {
+			ops[i] = storage.Append(o.Key, d.value[:o.Size])
+			continue
+		}
+		unique := strconv.FormatUint(n*uint64(len(c))+uint64(i), 36)
+		key := o.Key[:max(0, len(o.Key)-len(unique))] + unique
+		if ops[i] = storage.Set(key, d.value[:o.Size]); o.Delete {
+			ops[i] = storage.Remove(key)
+		}
+	}
+	return ops
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// A load is requests over kept connections, each with one under way. The client
+// is written by hand: net/http's costs more than a bare server, and would make
+// every ratio look better than it is.
+type load struct {
+	address string
+	conns   int
+	// request appends request n of a connection to b.
+	request func(b []byte, conn, n int) []byte
+	from    []int // where each connection goes on
+}
+
+func newLoad(address string, conns int, request func(b []byte, conn, n int) []byte) *load {
+	return &load{address: address, conns: conns, request: request, from: make([]int, conns)}
+}
+
+// run asks for d and returns the answers per second.
+func (l *load) run(ctx context.Context, d time.Duration) (float64, error) {
+	var all sync.WaitGroup
+	errs := make([]error, l.conns)
+	began := time.Now()
+	before := sum(l.from)
+	for i := range l.conns {
+		all.Go(func() { errs[i] = l.ask(ctx, i, began.Add(d)) })
+	}
+	all.Wait()
+	return float64(sum(l.from)-before) / time.Since(began).Seconds(), errors.Join(errs...)
+}
+
+func sum(ns []int) (total int) {
+	for _, n := range ns {
+		total += n
+	}
+	return total
+}
+
+func (l *load) ask(ctx context.Context, conn int, until time.Time) error {
+	c, err := net.Dial("tcp", l.address)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }() // all answers are there
+	in := bufio.NewReaderSize(c, 16<<10)
+	var b []byte
+	for time.Now().Before(until) && ctx.Err() == nil {
+		b = l.request(b[:0], conn, l.from[conn])
+		if _, err := c.Write(b); err != nil {
+			return err
+		}
+		if err := answer(in); err != nil {
+			return err
+		}
+		l.from[conn]++
+	}
+	return ctx.Err()
+}
+
+var contentLength = []byte("Content-Length: ")
+
+// answer reads one answer, which must be a success and say its length.
+func answer(in *bufio.Reader) error {
+	line, err := in.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	if len(line) < 12 {
+		return fmt.Errorf("not HTTP: %q", line)
+	}
+	ok := line[9] == '2'
+	status := string(line[9:12])
+	length := 0
+	for {
+		if line, err = in.ReadSlice('\n'); err != nil {
+			return err
+		}
+		if len(line) <= 2 {
+			break
+		}
+		if digits, is := bytes.CutPrefix(line, contentLength); is {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(digits))); err != nil {
+				return err
+			}
+		}
+	}
+	if ok {
+		_, err = in.Discard(length)
+		return err
+	}
+	body := make([]byte, length)
+	if _, err := io.ReadFull(in, body); err != nil {
+		return err
+	}
+	return fmt.Errorf("status %s: %s", status, body)
+}
+
+// rendered appends a request as a Go client sends it.
+func rendered(b []byte, method, path, token string, body []byte) []byte {
+	b = append(b, method...)
+	b = append(b, " /v1/"...)
+	b = append(b, path...)
+	b = append(b, " HTTP/1.1\r\nHost: 127.0.0.1:8200\r\nUser-Agent: Go-http-client/1.1\r\nAccept-Encoding: gzip\r\nX-Vault-Request: true\r\nX-Vault-Token: "...)
+	b = append(b, token...)
+	if body != nil {
+		b = append(b, "\r\nContent-Type: application/json\r\nContent-Length: "...)
+		b = strconv.AppendInt(b, int64(len(body)), 10)
+	}
+	b = append(b, "\r\n\r\n"...)
+	return append(b, body...)
+}
+
+// turns runs the loads by turns, first once to warm up, and returns the rates
+// of each load in each round.
+func turns(ctx context.Context, b *bench, loads ...*load) ([][]float64, error) {
+	rates := make([][]float64, len(loads))
+	for round := -1; round < b.rounds; round++ {
+		for i, l := range loads {
+			rate, err := l.run(ctx, b.round)
+			if err != nil {
+				return nil, err
+			}
+			if round >= 0 {
+				rates[i] = append(rates[i], rate)
+			}
+		}
+	}
+	return rates, nil
+}
+
+// compared is the row of a rate against another, of rounds by turns.
+func compared(name string, ours, theirs []float64, budget float64) result {
+	ratios := make([]float64, len(ours))
+	for i := range ours {
+		ratios[i] = ours[i] / theirs[i]
+	}
+	r := median(ratios)
+	return result{Row: name, Keyturn: median(ours), Against: median(theirs), Unit: "1/s", Ratio: r, Budget: fmt.Sprintf("≥ %.2f", budget), Met: r >= budget}
+}
+
+func median(of []float64) float64 {
+	s := slices.Sorted(slices.Values(of))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
