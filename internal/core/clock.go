@@ -36,12 +36,14 @@ type clock struct {
 
 	mu      sync.Mutex
 	base    time.Time     // with its monotonic reading, when the clock was last trusted
+	wall    time.Time     // the same without
 	ahead   time.Duration // at the start: how far the wall was ahead of the time since boot
 	stopped bool
 }
 
 func openClock(ctx context.Context, view *barrier.View, boot Boot) (*clock, error) {
-	c := &clock{boot: boot, base: time.Now()}
+	now := time.Now()
+	c := &clock{boot: boot, base: now, wall: now.Round(0)}
 	row, err := view.Get(ctx, clockKey)
 	if err != nil || row.Version == 0 || boot == nil {
 		return c, err
@@ -62,8 +64,7 @@ func (c *clock) check(now time.Time) (was, is bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	was = c.stopped
-	monotonic := now.Sub(c.base)
-	wall := now.Round(0).Sub(c.base.Round(0))
+	wall, monotonic := now.Round(0).Sub(c.wall), now.Sub(c.base)
 	c.stopped = c.ahead+wall-monotonic > maxJump
 	return was, c.stopped
 }
@@ -74,11 +75,12 @@ func (c *clock) held() bool {
 	return c.stopped
 }
 
-// Trust takes the wall clock as it is: what an operator confirms.
+// trust takes the wall clock as it is: what an operator confirms.
 func (c *clock) trust() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.base, c.ahead, c.stopped = time.Now(), 0, false
+	c.wall = c.base.Round(0)
 }
 
 // row is what the next start compares with; while the clock is held the last

@@ -108,6 +108,9 @@ func (h *house) open(ctx context.Context) error {
 	if h.clock, err = openClock(ctx, h.view, h.cfg.Boot); err != nil {
 		return err
 	}
+	if h.held() {
+		h.log.Error(clockHeld)
+	}
 	if err := (ledger{h}).loadCounts(ctx); err != nil {
 		return err
 	}
@@ -137,7 +140,7 @@ func (h *house) system() []route.Route {
 	return sys.Routes(sys.Config{
 		Mounts: func() *mounts.Manager { return h.mounts }, Policies: h.policies, Tokens: h.tokens, Leases: h.leases,
 		Wrapping: h.wrapping, Devices: h.devices, RenewLease: (leasing{h}).renewLease, StartJob: (jobs{h}).startJob, JobStatus: (jobs{h}).jobStatus,
-		Seal: func() { h.sealAsked.Store(true) }, RotateKey: h.barrier.Rotate, Metrics: h.cfg.Metrics,
+		Seal: func() { h.sealAsked.Store(true) }, RotateKey: h.barrier.Rotate, Metrics: h.cfg.Metrics, TrustClock: h.clock.trust,
 	})
 }
 
@@ -173,9 +176,7 @@ func (h *house) tick(ctx context.Context) error {
 			return ctx.Err()
 		case <-t.C:
 		}
-		if was, is := h.clock.check(time.Now()); was != is {
-			h.log.Warn("the clock's trust has changed; while it is held, nothing is revoked or turned", "held", is)
-		}
+		h.watchClock()
 		for _, step := range []func(context.Context) error{(ledger{h}).payOwed, (ledger{h}).saveCounts, h.devices.SavePositions} {
 			if err := step(ctx); err != nil && ctx.Err() == nil {
 				h.log.Warn("the work of each second", "error", err)
@@ -188,6 +189,18 @@ func (h *house) tick(ctx context.Context) error {
 		}
 	}
 }
+
+// watchClock says in the log when trust in the clock ends and comes back.
+func (h *house) watchClock() {
+	switch was, is := h.clock.check(time.Now()); {
+	case !was && is:
+		h.log.Error(clockHeld)
+	case was && !is:
+		h.log.Warn("the clock is right again: what is due is revoked and turned")
+	}
+}
+
+const clockHeld = "the clock has jumped ahead: nothing is revoked or turned; set it right, or, if it is, run: keyturn write -f sys/clock/trust"
 
 func (h *house) held() bool { return h.clock.held() }
 

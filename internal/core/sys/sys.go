@@ -38,6 +38,8 @@ type Config struct {
 	Seal func()
 	// RotateKey makes a new data key for the barrier.
 	RotateKey func(ctx context.Context) (term int, err error)
+	// TrustClock takes the clock as it is, after it has jumped ahead.
+	TrustClock func()
 	// Metrics renders the metrics in Prometheus' form; nil: there are none.
 	Metrics func(ctx context.Context) ([]byte, string, error)
 }
@@ -76,6 +78,7 @@ func (a *serverAPI) routes() []route.Route {
 	return []route.Route{
 		route.On(route.Write, "seal", a.seal).WithSudo().WithRescue().WithHelp("Seal the server."),
 		route.On(route.Write, "rotate", a.rotate).WithSudo().WithHelp("Make a new data key."),
+		route.On(route.Write, "clock/trust", a.trustClock).WithSudo().WithHelp("Confirm the clock after it has jumped ahead: what is due then is revoked and turned."),
 		route.On(route.Read, "metrics", a.metrics).WithHelp("Metrics, with format=prometheus."),
 	}
 }
@@ -91,6 +94,11 @@ func (a *serverAPI) rotate(ctx context.Context, r *route.Request, _ route.None) 
 		r.Warn("the data key is now number %d; what was written before stays readable", term)
 	}
 	return route.None{}, err
+}
+
+func (a *serverAPI) trustClock(context.Context, *route.Request, route.None) (route.None, error) {
+	a.TrustClock()
+	return route.None{}, nil
 }
 
 // classPath is the path of the mount that a sys/mounts or sys/auth route means.

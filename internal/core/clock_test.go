@@ -1,0 +1,121 @@
+package core
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+)
+
+// TestClockJumps sets the wall clock while the server runs, by moving what it
+// is compared with.
+func TestClockJumps(t *testing.T) {
+	for name, tt := range map[string]struct {
+		jump time.Duration
+		held bool
+	}{
+		"not at all": {0, false}, "a little": {30 * time.Second, false}, "a day ahead": {24 * time.Hour, true},
+		"just enough": {61 * time.Second, true}, "a day back": {-24 * time.Hour, false},
+	} {
+		c, err := openClock(t.Context(), view(t), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.wall = c.wall.Add(-tt.jump)
+		if was, is := c.check(time.Now()); was || is != tt.held {
+			t.Errorf("%s: held %t, then %t, want %t", name, was, is, tt.held)
+		}
+		c.wall = c.wall.Add(tt.jump) // somebody sets it right
+		if was, is := c.check(time.Now()); was != tt.held || is {
+			t.Errorf("%s, healed: held %t, then %t", name, was, is)
+		}
+	}
+}
+
+// TestClockWhileRunning lets a long time pass as it does: both clocks go on.
+func TestClockWhileRunning(t *testing.T) {
+	c, err := openClock(t.Context(), view(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, is := c.check(time.Now().Add(365 * 24 * time.Hour)); is {
+		t.Error("a year that has passed holds the clock")
+	}
+}
+
+// TestClockAtStart compares with what the last start has left.
+func TestClockAtStart(t *testing.T) {
+	for name, tt := range map[string]struct {
+		off  time.Duration // how long ago, by the wall, the last server stopped
+		up   time.Duration // how long ago by the time since boot
+		boot string
+		held bool
+	}{
+		"a restart":             {10 * time.Second, 10 * time.Second, "one", false},
+		"down for a month":      {30 * 24 * time.Hour, 30 * 24 * time.Hour, "one", false},
+		"a day ahead":           {24*time.Hour + 10*time.Second, 10 * time.Second, "one", true},
+		"a day back":            {-24 * time.Hour, 10 * time.Second, "one", false},
+		"another boot":          {24 * time.Hour, -time.Hour, "two", false},
+		"boot that is unknown":  {24 * time.Hour, 10 * time.Second, "", false},
+		"two minutes in twenty": {22 * time.Minute, 20 * time.Minute, "one", true},
+	} {
+		v := view(t)
+		const up = 1000 * time.Hour
+		row, err := json.Marshal(clockRow{Wall: time.Now().Add(-tt.off), Boot: "one", Up: up - tt.up})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.Commit(t.Context(), storage.Set(clockKey, row)); err != nil {
+			t.Fatal(err)
+		}
+		boot := func() (string, time.Duration) { return tt.boot, up }
+		for range 2 { // a second start does not launder what the first has found
+			c, err := openClock(t.Context(), v, boot)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, is := c.check(time.Now()); is != tt.held || c.held() != tt.held {
+				t.Errorf("%s: held %t, want %t", name, is, tt.held)
+			}
+			op, leaves := c.row()
+			if leaves == tt.held {
+				t.Errorf("%s: it leaves a row: %t", name, leaves)
+			}
+			if leaves {
+				if _, err := v.Commit(t.Context(), op); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		c, err := openClock(t.Context(), v, boot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.trust()
+		if _, is := c.check(time.Now()); is || c.held() {
+			t.Errorf("%s: an operator trusts it, and it is held", name)
+		}
+		if _, leaves := c.row(); !leaves {
+			t.Errorf("%s: a trusted clock leaves no row", name)
+		}
+	}
+}
+
+func view(t *testing.T) *barrier.View {
+	t.Helper()
+	st := memory.Open()
+	root := secret.New(make([]byte, 32))
+	if err := barrier.Initialize(t.Context(), st, root); err != nil {
+		t.Fatal(err)
+	}
+	b, err := barrier.Open(t.Context(), st, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b.View("")
+}

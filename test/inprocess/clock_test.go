@@ -1,0 +1,97 @@
+package inprocess_test
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/auth"
+	authtoken "github.com/keyturn/keyturn/internal/auth/token"
+	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
+	"github.com/keyturn/keyturn/internal/engine/kv"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+)
+
+// TestClockADayAhead restarts a server whose clock has meanwhile jumped a day
+// ahead: nothing is revoked, though an hour's token is refused by then. What
+// an operator confirms, or another boot of the machine, lets it go on.
+func TestClockADayAhead(t *testing.T) {
+	for name, confirm := range map[string]func(t *testing.T, s *server, restart func(boot string) *server) *server{
+		"an operator confirms": func(t *testing.T, s *server, _ func(string) *server) *server {
+			s.must(t, route.Write, "sys/clock/trust", s.root, "")
+			return s
+		},
+		"another boot": func(t *testing.T, _ *server, restart func(string) *server) *server { return restart("two") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := memory.Open()
+				up, stop := time.Duration(0), context.CancelFunc(func() {})
+				restart := func(boot string) *server {
+					stop()
+					synctest.Wait()
+					c := core.New(core.Config{
+						Store: st, Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler),
+						Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
+						Boot:  func() (string, time.Duration) { return boot, up },
+					})
+					var ctx context.Context
+					ctx, stop = context.WithCancel(t.Context())
+					go c.Run(ctx)
+					s := &server{Core: c, root: "hvs.root-token-for-tests"}
+					if done, err := c.Initialized(ctx); err != nil {
+						t.Fatal(err)
+					} else if !done {
+						if _, err := c.Init(ctx, core.InitRequest{RootToken: secret.Text(s.root)}); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if err := c.AutoUnseal(ctx); err != nil {
+						t.Fatal(err)
+					}
+					return s
+				}
+				s := restart("one")
+				made := s.must(t, route.Write, "auth/token/create", s.root, `{"policies":["default"],"ttl":"1h"}`)
+				token, accessor := made.Auth["client_token"].(string), made.Auth["accessor"].(string)
+				there := func() bool {
+					keys, _ := s.must(t, route.List, "auth/token/accessors", s.root, "").Data["keys"].([]any)
+					return slices.Contains(keys, any(accessor))
+				}
+				time.Sleep(5 * time.Second)
+				up += 5 * time.Second
+				stop()
+				synctest.Wait()
+				time.Sleep(24 * time.Hour) // the wall's; since the boot, ten seconds have passed
+				up += 10 * time.Second
+				s = restart("one")
+				time.Sleep(30 * time.Second)
+				up += 30 * time.Second
+				if !there() {
+					t.Error("a token was revoked by a clock that is not trusted")
+				}
+				if _, err := s.ask(t, route.Read, "auth/token/lookup-self", token, ""); !fault.Is(err, fault.Denied) {
+					t.Errorf("an expired token is served: %v", err)
+				}
+				if !s.Stats().ClockHeld {
+					t.Error("the metrics do not say that the clock is held")
+				}
+				s = confirm(t, s, restart)
+				time.Sleep(30 * time.Second)
+				if there() || s.Stats().ClockHeld {
+					t.Error("it does not go on")
+				}
+				stop()
+				synctest.Wait()
+			})
+		})
+	}
+}
