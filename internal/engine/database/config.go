@@ -1,95 +1,21 @@
 package database
 
 import (
+	"bytes"
 	"context"
-	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
-	"github.com/keyturn/keyturn/internal/token"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// conn is a stored configuration. Its stored form reveals the secrets, and the
-// barrier encrypts it.
-type conn struct {
-	ID        string        `json:"id"`
-	Name      string        `json:"name"`
-	Plugin    string        `json:"plugin"`
-	Allowed   []string      `json:"allowed"`
-	URL       secret.Value  `json:"url"`
-	Username  string        `json:"username"`
-	Password  secret.Value  `json:"password"` // the administrator's
-	NoEscape  bool          `json:"no_escape"`
-	RootSQL   []string      `json:"root_sql"`
-	Policy    string        `json:"policy"`
-	Auth      string        `json:"auth"`
-	MaxOpen   int           `json:"max_open"`
-	MaxIdle   int           `json:"max_idle"`
-	Lifetime  time.Duration `json:"lifetime"`
-	CA        string        `json:"tls_ca"`
-	Cert      string        `json:"tls_cert"`
-	Key       secret.Value  `json:"tls_key"`
-	Terminate bool          `json:"terminate"`
-	Revision  int           `json:"revision"` // counts writes: a pool of an older one is replaced
-	Gone      time.Time     `json:"gone"`     // when it became a tombstone
-}
-
-func (c *conn) settings(m *engine.Mount) Config {
-	return Config{
-		URL: c.URL, Username: c.Username, Password: c.Password, DisableEscaping: c.NoEscape,
-		MaxOpen: c.MaxOpen, MaxIdle: c.MaxIdle, ConnLifetime: c.Lifetime, PasswordAuthentication: c.Auth,
-		TLSCA: c.CA, TLSCertificate: c.Cert, PrivateKey: c.Key, Dial: m.Host.Dial, Log: m.Log,
-	}
-}
-
-func (c *conn) allows(role string) bool {
-	return slices.ContainsFunc(c.Allowed, func(g string) bool {
-		ok, err := path.Match(g, role)
-		return g == "*" || err == nil && ok
-	})
-}
-
-// target is the undo target of what the configuration creates.
-func (c *conn) target() string { return "config/" + c.ID }
-
-// byName finds the configuration that a name means now; nil for none.
-func (b *backend) byName(ctx context.Context, name string) (*conn, error) {
-	e, err := b.m.Store.Get(ctx, configPrefix+name)
-	if err != nil || e.Version == 0 {
-		return nil, err
-	}
-	return b.byID(ctx, string(e.Value))
-}
-
-// byID finds a configuration, a tombstone too; nil for none.
-func (b *backend) byID(ctx context.Context, id string) (*conn, error) {
-	e, err := b.m.Store.Get(ctx, connPrefix+id)
-	if err != nil || e.Version == 0 {
-		return nil, err
-	}
-	c := new(conn)
-	if _, err := wire.Decode(e.Value, c); err != nil {
-		return nil, fault.Wrap("database.byID", fault.Internal, err)
-	}
-	return c, nil
-}
-
-// put stores the configuration with its secrets in the clear: below is the
-// barrier.
-func (c *conn) put() storage.Op { return storage.Set(connPrefix+c.ID, wire.Append(nil, c)) }
-
-type nameIn struct {
-	Name string `path:"name"`
-}
-
-// configIn is a configuration as it is written. What is absent stays.
+// configIn is a configuration as it is written. What is nil was not given.
 type configIn struct {
 	Name      string         `path:"name"`
 	Plugin    *string        `json:"plugin_name"`
@@ -99,9 +25,9 @@ type configIn struct {
 	URL       *secret.Value  `json:"connection_url"`
 	Username  *string        `json:"username"`
 	Password  *secret.Value  `json:"password"`
-	RootSQL   *[]string      `json:"root_rotation_statements"`
-	OldSQL    *[]string      `json:"root_credentials_rotate_statements"`
+	RootSQL   *statements    `json:"root_rotation_statements"`
 	Policy    *string        `json:"password_policy"`
+	Template  *string        `json:"username_template"`
 	Auth      *string        `json:"password_authentication"`
 	NoEscape  *bool          `json:"disable_escaping"`
 	MaxOpen   *int           `json:"max_open_connections"`
@@ -111,125 +37,287 @@ type configIn struct {
 	Cert      *string        `json:"tls_certificate"`
 	Key       *secret.Value  `json:"private_key"`
 	Terminate *bool          `json:"terminate_sessions"`
-	Template  *string        `json:"username_template"`
+
+	laterIn
 }
 
-func set[T any](to *T, from *T) {
-	if from != nil {
-		*to = *from
+// laterIn are fields that are known and not built yet.
+type laterIn struct {
+	AuthType    wire.Raw `json:"auth_type"`
+	Account     wire.Raw `json:"service_account_json"`
+	SelfManaged wire.Raw `json:"self_managed"`
+	Period      wire.Raw `json:"rotation_period"`
+	Schedule    wire.Raw `json:"rotation_schedule"`
+}
+
+func (l *laterIn) refuse() error {
+	for _, f := range []struct {
+		name string
+		v    wire.Raw
+	}{
+		{"auth_type", l.AuthType}, {"service_account_json", l.Account}, {"self_managed", l.SelfManaged},
+		{"rotation_period", l.Period}, {"rotation_schedule", l.Schedule},
+	} {
+		unset := f.v.IsNull() || slices.Contains([]string{`""`, "0", `"0"`, "false", `"false"`}, string(bytes.TrimSpace(f.v.Reveal())))
+		if !unset {
+			return invalid("field %q: it is planned and not built yet; leave it out, and use username and password", f.name)
+		}
+	}
+	return nil
+}
+
+func invalid(format string, args ...any) error {
+	return fault.New("database.config", fault.Invalid, format, args...)
+}
+
+// set overwrites to with what was given, if it was.
+func set[T any](to *T, given *T) {
+	if given != nil {
+		*to = *given
 	}
 }
 
-// apply changes c by what was written.
-func (in *configIn) apply(c *conn) error {
-	if in.Template != nil && *in.Template != "" {
-		return fault.New("database.config", fault.Unsupported, "field \"username_template\" is not built yet; leave it out")
+var objectForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,127}$`)
+
+func checkObjectName(what, name string) error {
+	if objectForm.MatchString(name) {
+		return nil
 	}
-	moved := in.URL != nil && !in.URL.Equal(c.URL) || in.CA != nil && *in.CA != c.CA
-	if moved && !c.Password.Empty() && in.Password == nil {
-		return fault.New("database.config", fault.Invalid, "field \"password\": a write that changes where the stored password is sent (connection_url, tls_ca) must carry it again")
+	return invalid("the %s's name %q is refused: it must be 1 to 128 of A-Z a-z 0-9 _ . @ - and begin with none of the last three", what, name)
+}
+
+// configs are the routes below config/, and what acts on connections.
+type configs struct{ *backend }
+
+// writeConfig stores a configuration. Nothing is stored that cannot be right, or – unless
+// the writer knows better – that does not reach its database.
+func (b configs) writeConfig(ctx context.Context, r *route.Request, in configIn) (route.None, error) {
+	if err := checkObjectName("connection", in.Name); err != nil {
+		return route.None{}, err
 	}
+	if err := in.refuse(); err != nil {
+		return route.None{}, err
+	}
+	decoding := r.Reply().Warnings
+	err := b.exclusively(ctx, namePrefix+in.Name, func() error {
+		old, err := b.byName(ctx, in.Name)
+		if err != nil {
+			return err
+		}
+		r.Reply().Warnings = slices.Clip(decoding) // without those of a try that lost against another node
+		c, err := b.merge(ctx, r, old, &in)
+		if err != nil {
+			return err
+		}
+		if err := b.prove(ctx, c, in.Verify == nil || *in.Verify); err != nil {
+			return err
+		}
+		op, err := c.put()
+		if err != nil {
+			return err
+		}
+		ops := []storage.Op{op}
+		if old == nil {
+			ops = append(ops, storage.Set(namePrefix+c.Name, []byte(c.ID)).If(0))
+		}
+		_, err = b.m.Store.Commit(ctx, ops...)
+		return err
+	})
+	return route.None{}, err
+}
+
+// merge returns what old becomes by a write, checked in full but not tried.
+func (b configs) merge(ctx context.Context, r *route.Request, old *connection, in *configIn) (*connection, error) {
+	c := &connection{ID: newID(), Name: in.Name}
+	if old != nil {
+		copied := *old
+		c = &copied
+	}
+	in.apply(c)
+	if c.Plugin == "" {
+		return nil, invalid("field \"plugin_name\" is required: the kind of database, such as %q", b.anyPlugin())
+	}
+	p, err := b.provider(c.Plugin)
+	if err != nil {
+		return nil, err
+	}
+	if old != nil {
+		if err := b.mayMove(ctx, r, old, c, in); err != nil {
+			return nil, err
+		}
+		if !c.samePool(old) {
+			c.Revision++
+		}
+	}
+	if err := p.Check(c.settings(b.m)); err != nil {
+		return nil, outside("database.config", err, c.redactor())
+	}
+	if err := checkTemplate(c.Template, p.NameMax); err != nil {
+		return nil, err
+	}
+	return c, b.advise(ctx, r, p, c, in)
+}
+
+func (b configs) anyPlugin() string {
+	for _, p := range b.providers {
+		if len(p.Plugins) > 0 {
+			return p.Plugins[0]
+		}
+	}
+	return ""
+}
+
+func (in *configIn) apply(c *connection) {
 	set(&c.Plugin, in.Plugin)
+	set(&c.Version, in.Version)
 	set(&c.Allowed, in.Allowed)
 	set(&c.URL, in.URL)
 	set(&c.Username, in.Username)
 	set(&c.Password, in.Password)
-	set(&c.RootSQL, in.OldSQL)
-	set(&c.RootSQL, in.RootSQL)
+	in.RootSQL.to(&c.RootSQL)
 	set(&c.Policy, in.Policy)
-	set(&c.Auth, in.Auth)
-	set(&c.NoEscape, in.NoEscape)
-	set(&c.MaxOpen, in.MaxOpen)
-	set(&c.MaxIdle, in.MaxIdle)
-	set(&c.Lifetime, in.Lifetime)
-	set(&c.CA, in.CA)
-	set(&c.Cert, in.Cert)
+	set(&c.Template, in.Template)
+	set(&c.Access.Auth, in.Auth)
+	set(&c.Access.NoEscape, in.NoEscape)
+	set(&c.Access.MaxOpen, in.MaxOpen)
+	set(&c.Access.MaxIdle, in.MaxIdle)
+	set(&c.Access.Lifetime, in.Lifetime)
+	set(&c.Access.CA, in.CA)
+	set(&c.Access.Cert, in.Cert)
 	set(&c.Key, in.Key)
 	set(&c.Terminate, in.Terminate)
-	if c.Plugin == "" {
-		return fault.New("database.config", fault.Invalid, "field \"plugin_name\": say which kind of database, for example \"postgresql-database-plugin\"")
+}
+
+// mayMove refuses a write that would send a stored secret elsewhere: who may write
+// a configuration must not thereby learn its password.
+func (b configs) mayMove(ctx context.Context, r *route.Request, old, c *connection, in *configIn) error {
+	moved := old.moves(c)
+	if len(moved) == 0 {
+		return nil
 	}
-	if c.URL.Empty() {
-		return fault.New("database.config", fault.Invalid, "field \"connection_url\" is missing, for example postgresql://{{username}}:{{password}}@db.example.com:5432/app")
+	was, err := b.provider(old.Plugin)
+	if err != nil {
+		return err
+	}
+	is, err := b.provider(c.Plugin)
+	if err != nil {
+		return err
+	}
+	changes := strings.Join(moved, ", ")
+	switch inURL := was.Display(old.URL) != old.URL.RevealString(); {
+	case was.Name != is.Name:
+		return invalid("field \"plugin_name\": the connection is of %s; delete it and write it again as one of %s, so that what was issued is revoked where it was issued", was.Name, is.Name)
+	case !old.Password.Empty() && in.Password == nil:
+		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again", changes)
+	case inURL && in.URL == nil:
+		return invalid("field \"connection_url\": this write changes where or how the password in the stored connection_url is sent (%s), so it must give connection_url again", changes)
+	}
+	if slices.Contains(moved, "connection_url") {
+		n, err := b.m.Host.LeaseCount(ctx, old.target(), 1)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			r.Warn("users that were issued before will be revoked at the new connection_url; if that is another database, put the old URL back, delete the connection and write it again")
+		}
 	}
 	return nil
 }
 
-func (b *backend) writeConfig(ctx context.Context, r *route.Request, in configIn) (route.None, error) {
-	c, err := b.byName(ctx, in.Name)
-	if err != nil {
-		return route.None{}, err
+// advise warns of what can be stored and will probably disappoint.
+func (b configs) advise(ctx context.Context, r *route.Request, p *Provider, c *connection, in *configIn) error {
+	if p.Display(c.URL) != c.URL.RevealString() {
+		r.Warn("connection_url holds a password; write {{username}} and {{password}} there and give the two as fields of their own, so that they can be changed and rotated")
 	}
-	var ops []storage.Op
-	if c == nil {
-		c = &conn{ID: strings.ToLower(token.Random(16)), Name: in.Name}
-		ops = append(ops, storage.Set(configPrefix+in.Name, []byte(c.ID)).If(0))
+	if in.Version != nil && *in.Version != "" {
+		r.Warn("plugin_version %q is kept and has no effect: plugins are built in", *in.Version)
 	}
-	if in.Plugin == nil && c.Plugin == "" {
-		in.Plugin = new(string)
-	}
-	// An unknown plugin is told before what else may be missing.
-	if in.Plugin != nil && *in.Plugin != "" {
-		if _, err := b.provider(*in.Plugin); err != nil {
-			return route.None{}, err
+	if in.Policy != nil && *in.Policy != "" {
+		if _, err := b.m.Host.Password(ctx, *in.Policy); fault.Is(err, fault.Invalid) || fault.Is(err, fault.NotFound) {
+			r.Warn("password_policy: %s; no user can be made until it is there", fault.Message(err))
+		} else if err != nil {
+			return err
 		}
 	}
-	if err := in.apply(c); err != nil {
-		return route.None{}, err
-	}
-	c.Revision++
-	if err := b.prove(ctx, c, in.Verify == nil || *in.Verify); err != nil {
-		return route.None{}, err
-	}
-	if _, err := b.m.Store.Commit(ctx, append(ops, c.put())...); err != nil {
-		return route.None{}, err
-	}
-	b.drop(c.ID)
-	if !c.Password.Empty() && strings.Contains(c.URL.RevealString(), c.Password.RevealString()) {
-		r.Warn("connection_url holds the password itself; write {{password}} there, so that it can be changed")
-	}
-	return route.None{}, nil
+	return nil
 }
 
-// prove checks a configuration, and where asked reaches the database with it.
-func (b *backend) prove(ctx context.Context, c *conn, verify bool) error {
+// verifyWithin bounds how long a write waits for a database that does not answer.
+const verifyWithin = 20 * time.Second
+
+// prove reaches the database with a configuration, where asked.
+func (b configs) prove(ctx context.Context, c *connection, verify bool) error {
+	if !verify {
+		return nil
+	}
 	p, err := b.provider(c.Plugin)
 	if err != nil {
 		return err
 	}
-	if err := p.Check(c.settings(b.m)); err != nil {
-		return err
-	}
-	if !verify {
-		return nil
-	}
-	try, err := p.Connect(ctx, c.settings(b.m))
-	if err != nil {
-		return err
-	}
-	defer try.Close()
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, verifyWithin)
 	defer cancel()
-	if err := try.Verify(ctx); err != nil {
-		return &fault.Error{
-			Op: "database.verify", Kind: fault.Invalid, Err: err,
-			Msg: "error verifying connection: " + fault.Message(err) + "; nothing was stored. To store it all the same, send verify_connection=false",
-		}
+	conn, err := p.Connect(ctx, c.settings(b.m))
+	if err != nil {
+		return outside("database.config", err, c.redactor())
+	}
+	defer b.pools.shut(&pool{conn: conn})
+	if err := conn.Verify(ctx); err != nil {
+		f := outside("database.verify", err, c.redactor())
+		f.Kind, f.Msg = fault.Invalid, "the connection does not work: "+f.Msg+"; nothing was stored; to store it untried, send verify_connection=false"
+		return f
 	}
 	return nil
 }
 
-// configOut is a configuration in answers.
+// configOut is a configuration as it is shown.
 type configOut struct {
-	Allowed []string       `json:"allowed_roles"`
-	Details map[string]any `json:"connection_details"`
-	Policy  string         `json:"password_policy"`
-	Plugin  string         `json:"plugin_name"`
-	Version string         `json:"plugin_version"`
-	RootSQL []string       `json:"root_credentials_rotate_statements"`
-	Verify  bool           `json:"verify_connection"`
+	Allowed []string   `json:"allowed_roles"`
+	Details detailsOut `json:"connection_details"`
+	Policy  string     `json:"password_policy"`
+	Plugin  string     `json:"plugin_name"`
+	Version string     `json:"plugin_version"`
+	RootSQL []string   `json:"root_credentials_rotate_statements"`
 }
 
+type detailsOut struct {
+	URL       string `json:"connection_url"`
+	Username  string `json:"username"`
+	Template  string `json:"username_template,omitempty"`
+	Auth      string `json:"password_authentication,omitempty"`
+	NoEscape  bool   `json:"disable_escaping,omitempty"`
+	MaxOpen   int    `json:"max_open_connections,omitempty"`
+	MaxIdle   int    `json:"max_idle_connections,omitempty"`
+	Lifetime  string `json:"max_connection_lifetime,omitempty"`
+	CA        string `json:"tls_ca,omitempty"`
+	Cert      string `json:"tls_certificate,omitempty"`
+	Terminate bool   `json:"terminate_sessions,omitempty"`
+}
+
+type nameIn struct {
+	Name string `path:"name"`
+}
+
+func (b configs) readConfig(ctx context.Context, _ *route.Request, in nameIn) (*configOut, error) {
+	c, err := b.byName(ctx, in.Name)
+	if err != nil || c == nil {
+		return nil, err
+	}
+	p, err := b.provider(c.Plugin)
+	if err != nil {
+		return nil, err
+	}
+	a := c.Access
+	d := detailsOut{
+		URL: p.Display(c.URL), Username: c.Username, Template: c.Template, Auth: a.Auth, NoEscape: a.NoEscape,
+		MaxOpen: a.MaxOpen, MaxIdle: a.MaxIdle, CA: a.CA, Cert: a.Cert, Terminate: c.Terminate,
+	}
+	if a.Lifetime > 0 {
+		d.Lifetime = a.Lifetime.String()
+	}
+	return &configOut{Allowed: list(c.Allowed), Details: d, Policy: c.Policy, Plugin: c.Plugin, Version: c.Version, RootSQL: list(c.RootSQL)}, nil
+}
+
+// list is in, never null in an answer.
 func list(in []string) []string {
 	if in == nil {
 		return []string{}
@@ -237,116 +325,89 @@ func list(in []string) []string {
 	return in
 }
 
-func (b *backend) readConfig(ctx context.Context, _ *route.Request, in nameIn) (*configOut, error) {
-	c, err := b.byName(ctx, in.Name)
-	if err != nil || c == nil {
-		return nil, err
-	}
-	url := ""
-	if p, err := b.provider(c.Plugin); err == nil {
-		url = p.Display(c.URL)
-	}
-	details := map[string]any{"connection_url": url, "username": c.Username}
-	if c.MaxOpen != 0 {
-		details["max_open_connections"] = c.MaxOpen
-	}
-	if c.MaxIdle != 0 {
-		details["max_idle_connections"] = c.MaxIdle
-	}
-	if c.Lifetime != 0 {
-		details["max_connection_lifetime"] = c.Lifetime.String()
-	}
-	if c.Auth != "" {
-		details["password_authentication"] = c.Auth
-	}
-	if c.NoEscape {
-		details["disable_escaping"] = true
-	}
-	if c.CA != "" {
-		details["tls_ca"] = c.CA
-	}
-	if c.Cert != "" {
-		details["tls_certificate"] = c.Cert
-	}
-	return &configOut{Allowed: list(c.Allowed), Details: details, Policy: c.Policy, Plugin: c.Plugin, RootSQL: list(c.RootSQL), Verify: true}, nil
-}
-
-func (b *backend) configExists(ctx context.Context, r *route.Request) (bool, error) {
-	e, err := b.m.Store.Get(ctx, configPrefix+r.Param("name"))
+func (b configs) configExists(ctx context.Context, r *route.Request) (bool, error) {
+	e, err := b.m.Store.Get(ctx, namePrefix+r.Param("name"))
 	return e.Version != 0, err
 }
 
-func (b *backend) listConfigs(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
-	return b.names(ctx, configPrefix)
+func (b configs) listConfigs(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+	names, err := b.names(ctx, namePrefix)
+	return route.Keys{Keys: names}, err
 }
 
-func (b *backend) names(ctx context.Context, prefix string) (route.Keys, error) {
-	var out []string
+func (b *backend) names(ctx context.Context, prefix string) (names []string, err error) {
 	for e, err := range b.m.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
 		if err != nil {
-			return route.Keys{}, err
+			return nil, err
 		}
-		out = append(out, strings.TrimPrefix(e.Key, prefix))
+		names = append(names, strings.TrimPrefix(e.Key, prefix))
 	}
-	return route.Keys{Keys: out}, nil
+	return names, nil
 }
 
-// deleteConfig frees the name at once. The configuration stays as a tombstone,
-// for undo only, until its last lease ends.
-func (b *backend) deleteConfig(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
-	c, err := b.byName(ctx, in.Name)
-	if err != nil || c == nil {
-		return route.None{}, err
+func (b configs) reset(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+	found, err := b.reopen(ctx, in.Name)
+	if err == nil && !found {
+		err = fault.New("database.reset", fault.Invalid, "there is no connection %q; list config/", in.Name)
 	}
-	c.Gone = time.Now().UTC()
-	if _, err := b.m.Store.Commit(ctx, c.put(), storage.Remove(configPrefix+in.Name)); err != nil {
-		return route.None{}, err
-	}
-	return route.None{}, b.bury(ctx, c)
+	return route.None{}, err
 }
 
-// bury forgets a tombstone that no lease needs any more.
-func (b *backend) bury(ctx context.Context, c *conn) error {
-	if c.Gone.IsZero() {
-		return nil
-	}
-	n, err := b.m.Host.LeaseCount(ctx, c.target(), 2)
-	if err != nil || n > 0 {
-		return err
-	}
-	b.drop(c.ID)
-	_, err = b.m.Store.Commit(ctx, storage.Remove(connPrefix+c.ID))
-	return err
-}
-
-func (b *backend) reset(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
-	c, err := b.byName(ctx, in.Name)
-	if err != nil {
-		return route.None{}, err
-	}
-	if c == nil {
-		return route.None{}, fault.New("database.reset", fault.Invalid, "there is no connection %q", in.Name)
-	}
-	b.drop(c.ID)
-	return route.None{}, b.prove(ctx, c, true)
-}
-
-func (b *backend) reload(ctx context.Context, r *route.Request, _ route.None) (route.None, error) {
-	if _, err := b.provider(r.Param("plugin")); err != nil {
-		return route.None{}, err
-	}
-	keys, err := b.names(ctx, connPrefix)
-	if err != nil {
-		return route.None{}, err
-	}
-	for _, id := range keys.Keys {
-		c, err := b.byID(ctx, id)
+// reopen makes every node open a connection's pool anew.
+func (b configs) reopen(ctx context.Context, name string) (found bool, err error) {
+	err = b.exclusively(ctx, namePrefix+name, func() error {
+		c, err := b.byName(ctx, name)
+		if err != nil || c == nil {
+			return err
+		}
+		c.Revision++
+		op, err := c.put()
 		if err != nil {
-			return route.None{}, err
+			return err
 		}
-		if c != nil && c.Plugin == r.Param("plugin") {
-			b.drop(id)
+		if _, err = b.m.Store.Commit(ctx, op); err != nil {
+			return err
 		}
+		found = true
+		b.pools.retire(c.ID)
+		return nil
+	})
+	return found, err
+}
+
+type reloadIn struct {
+	Plugin string `path:"plugin"`
+}
+
+type reloadOut struct {
+	Connections []string `json:"connections"`
+	Count       int      `json:"count"`
+}
+
+func (b configs) reload(ctx context.Context, r *route.Request, in reloadIn) (reloadOut, error) {
+	out := reloadOut{Connections: []string{}}
+	if _, err := b.provider(in.Plugin); err != nil {
+		return out, err
 	}
-	return route.None{}, nil
+	names, err := b.names(ctx, namePrefix)
+	if err != nil {
+		return out, err
+	}
+	for _, name := range names {
+		c, err := b.byName(ctx, name)
+		if err != nil {
+			return out, err
+		}
+		if c == nil || c.Plugin != in.Plugin {
+			continue
+		}
+		if _, err := b.reopen(ctx, name); err != nil {
+			return out, err
+		}
+		out.Connections = append(out.Connections, name)
+	}
+	if out.Count = len(out.Connections); out.Count == 0 {
+		r.Warn("no connection is of plugin %q", in.Plugin)
+	}
+	return out, nil
 }

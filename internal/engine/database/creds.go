@@ -3,34 +3,46 @@ package database
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
-	"github.com/keyturn/keyturn/internal/token"
 )
 
-// lent is what undo and renewal need to know of a user.
-type lent struct {
-	Config     string    `json:"c"` // id
-	Role       string    `json:"r"`
-	User       string    `json:"u"`
-	Deadline   time.Time `json:"d"`           // of the create
-	Revocation []string  `json:"v,omitempty"` // as they were, should the role be gone
-	Renewal    []string  `json:"w,omitempty"`
-	Terminate  bool      `json:"t,omitempty"`
+// createWithin bounds a create at the database. It takes milliseconds there, and
+// what a crash has left of one is settled after its deadline at the earliest, so that a
+// longer bound would leave orphans for longer.
+const createWithin = 8 * time.Second
+
+// lateMargin is what the lease's record adds to the deadline for its Late. It is taken
+// off again; zero would mean that nobody knows how late an effect can come.
+const lateMargin = time.Millisecond
+
+// attempt is what the database is told of a create, before and after: deadline is that of
+// the call. It is cut to the precision of the due index, so that a reservation that falls
+// due can be settled the first time.
+func attempt(id string, deadline time.Time) Attempt {
+	return Attempt{ID: id, Deadline: deadline.UTC().Truncate(time.Millisecond)}
 }
 
-// planned is what plan hands to create, in memory alone.
+// A lent user is what a lease knows of it. The JSON names are short because
+// there are as many as leases.
+type lent struct {
+	Config     string   `json:"c"` // id
+	Role       string   `json:"r"`
+	RoleID     string   `json:"i"`
+	User       string   `json:"u"`
+	Revocation []string `json:"s,omitempty"` // as they were
+	Terminate  bool     `json:"t,omitempty"`
+}
+
+// planned is what plan hands to create.
 type planned struct {
 	lent
-	conn     *conn
-	role     *role
-	password secret.Value
+	creation, rollback []string
+	password           secret.Value
 }
 
 type credsOut struct {
@@ -38,207 +50,186 @@ type credsOut struct {
 	Username string       `json:"username"`
 }
 
-// createWithin bounds one create at the database. It takes milliseconds; what a
-// crash has left of one can be settled at its deadline at the earliest, so a
-// longer bound would leave orphans for longer.
-const createWithin = 8 * time.Second
+// lending is the route creds/.
+type lending struct{ *backend }
 
-// plan decides on a user, without touching the database.
-func (b *backend) plan(ctx context.Context, _ *route.Request, in nameIn) (route.Plan, planned, error) {
-	none := route.Plan{}
-	ro, _, err := b.loadRole(ctx, in.Name)
+// plan decides on a user, without any effect.
+func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan route.Plan, p planned, err error) {
+	ro, c, err := b.lendable(ctx, in.Name)
 	if err != nil {
-		return none, planned{}, err
+		return plan, p, err
 	}
-	if ro == nil {
-		return none, planned{}, fault.New("database.creds", fault.Invalid, "unknown role: %q", in.Name)
-	}
-	c, err := b.byName(ctx, ro.DB)
+	kind, err := b.provider(c.Plugin)
 	if err != nil {
-		return none, planned{}, err
+		return plan, p, err
 	}
-	if c == nil {
-		return none, planned{}, fault.New("database.creds", fault.Upstream, "the role %q is for the connection %q, which is not configured", ro.Name, ro.DB)
+	n := naming{installation: b.m.Host.Installation, role: in.Name, longest: kind.NameMax, now: time.Now()}
+	if r.Caller != nil {
+		n.display = r.Caller.DisplayName
 	}
-	if !c.allows(ro.Name) {
-		return none, planned{}, fault.New("database.creds", fault.Upstream, "%q is not an allowed role of the connection %q; add it to allowed_roles", ro.Name, ro.DB)
-	}
-	p, err := b.provider(c.Plugin)
+	name, err := n.name(c.Template)
 	if err != nil {
-		return none, planned{}, err
+		return plan, p, err
 	}
-	pass, err := b.m.Host.Password(ctx, c.Policy)
+	policy := ro.Policy
+	if policy == "" {
+		policy = c.Policy
+	}
+	password, err := b.m.Host.Password(ctx, policy)
 	if err != nil {
-		return none, planned{}, err
+		return plan, p, err
 	}
-	l := lent{
-		Config: c.ID, Role: ro.Name, User: userName(ro.Name, b.m.Host.Installation, p.NameMax),
-		Deadline: time.Now().Add(createWithin).UTC(), Revocation: ro.Revocation, Renewal: ro.Renewal, Terminate: ro.Terminate || c.Terminate,
+	p = planned{
+		lent:     lent{Config: c.ID, Role: in.Name, RoleID: ro.ID, User: name, Revocation: ro.Revocation, Terminate: ro.Terminate},
+		creation: ro.Creation, rollback: ro.Rollback, password: password,
 	}
 	return route.Plan{
-		Kind: "user", Undo: l, TTL: ro.TTL, MaxTTL: ro.MaxTTL, Renewable: true, Target: c.target(),
-		CreateWithin: createWithin, Late: 15 * time.Minute,
-	}, planned{lent: l, conn: c, role: ro, password: pass}, nil
+		Kind: "user", Undo: p.lent, TTL: ro.TTL, MaxTTL: ro.MaxTTL, Renewable: true, Target: c.target(),
+		CreateWithin: createWithin, Late: lateMargin,
+	}, p, nil
 }
 
-// userName makes a name that tells its role, and whose it is: v-<role>-<installation>-<random>-<unix>.
-func userName(role, installation string, most int) string {
-	clean := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' || r == '.' {
-			return r
-		}
-		return '_'
-	}, role)
-	if most <= 0 || most > 63 {
-		most = 63
-	}
-	tail := fmt.Sprintf("-%s-%s-%d", strings.ReplaceAll(installation, "-", "")[:min(6, len(installation))], token.Random(12), time.Now().Unix())
-	if len(tail)+2 >= most {
-		tail = "-" + token.Random(12)
-	}
-	return "v-" + clean[:min(len(clean), most-2-len(tail))] + tail
-}
-
-// create makes the user.
-func (b *backend) create(ctx context.Context, a route.Attempt, p planned) (*credsOut, error) {
-	pool, err := b.pool(p.conn)
+// lendable finds a role and its connection, if users may be made by them.
+func (b lending) lendable(ctx context.Context, name string) (*role, *connection, error) {
+	const op = "database.creds"
+	ro, err := b.role(ctx, name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	u := User{Name: p.User, Password: p.password, Expires: a.Expires, Attempt: Attempt{ID: a.ID, Deadline: p.Deadline}}
-	if err := pool.Create(ctx, u, p.role.Creation, p.role.Rollback); err != nil {
-		return nil, err
+	if ro == nil {
+		return nil, nil, fault.New(op, fault.Invalid, "unknown role: %s", name)
 	}
-	return &credsOut{Password: p.password, Username: p.User}, nil
+	c, err := b.byName(ctx, ro.DB)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case c == nil:
+		return nil, nil, fault.New(op, fault.Invalid, "role %q is for the connection %q, which does not exist; write config/%s", name, ro.DB, ro.DB)
+	case !c.allows(name):
+		return nil, nil, fault.New(op, fault.Upstream, "%q is not an allowed role of connection %q; add it to allowed_roles", name, c.Name)
+	case len(ro.Creation) == 0:
+		return nil, nil, fault.New(op, fault.Invalid, "role %q has no creation_statements; write them into the role", name)
+	}
+	return ro, c, nil
 }
 
-// of decodes what a lease knows and finds its pool.
-func (b *backend) of(ctx context.Context, u engine.Undo) (lent, *conn, Conn, error) {
-	var l lent
+// create makes the user. What it needs is durable by now.
+func (b lending) create(ctx context.Context, a route.Attempt, p planned) (*credsOut, error) {
+	err := b.make(ctx, a, p)
+	if err == nil {
+		return &credsOut{Username: p.User, Password: p.password}, nil
+	}
+	if Unchanged(err) {
+		b.never.add(a.ID)
+	}
+	return nil, err
+}
+
+func (b lending) make(ctx context.Context, a route.Attempt, p planned) error {
+	const op = "database.create"
+	deadline, bounded := ctx.Deadline()
+	if !bounded {
+		return MarkUnchanged(fault.New(op, fault.Internal, "a create came without a deadline"))
+	}
+	c, err := b.byID(ctx, p.Config)
+	if err != nil {
+		return MarkUnchanged(&fault.Error{Op: op, Kind: fault.KindOf(err), Msg: fault.Message(err), Err: err})
+	}
+	if c == nil || !c.Gone.IsZero() {
+		return MarkUnchanged(fault.New(op, fault.Invalid, "the role's connection was deleted meanwhile; write it again"))
+	}
+	known := c.redactor(p.password)
+	conn, done, err := b.conn(ctx, c)
+	if err != nil {
+		return MarkUnchanged(outside(op, err, known))
+	}
+	defer done()
+	u := User{Name: p.User, Password: p.password, Expires: a.Expires, Attempt: attempt(a.ID, deadline)}
+	if err := conn.Create(ctx, u, p.creation, p.rollback); err != nil {
+		return outside(op, err, known)
+	}
+	return nil
+}
+
+// conn is the connection's pool, for one call.
+func (b *backend) conn(ctx context.Context, c *connection) (Conn, func(), error) {
+	p, err := b.provider(c.Plugin)
+	if err != nil {
+		return nil, nil, err
+	}
+	return b.pools.use(ctx, p, c)
+}
+
+// lentBy decodes what a lease knows, and finds its connection.
+func (b *backend) lentBy(ctx context.Context, u engine.Undo) (l lent, c *connection, err error) {
 	if err := json.Unmarshal(u.Data, &l); err != nil {
-		return l, nil, nil, fault.Wrap("database.of", fault.Internal, err)
+		return l, nil, fault.Wrap("database.lease", fault.Internal, err)
 	}
-	c, err := b.byID(ctx, l.Config)
-	if err != nil {
-		return l, nil, nil, err
+	if c, err = b.byID(ctx, l.Config); err != nil {
+		return l, nil, err
 	}
 	if c == nil {
-		return l, nil, nil, fault.New("database.of", fault.Internal, "the connection that made %q is gone from the store; drop the user by hand and use revoke-force", l.User)
+		return l, nil, fault.New("database.lease", fault.Held, "the connection by which %q was made is not in the store any more; remove that user from its database, and forget the lease by revoke-force", l.User)
 	}
-	pool, err := b.pool(c)
-	return l, c, pool, err
+	return l, c, nil
 }
 
-// Undo removes a user. A create that may still come is settled first.
-func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error) {
-	l, c, pool, err := b.of(ctx, u)
-	if err != nil {
-		return engine.Undone{}, err
+// current is the lease's role, if it still is what the lease was issued by.
+func (b *backend) current(ctx context.Context, l *lent) (*role, error) {
+	ro, err := b.role(ctx, l.Role)
+	if err != nil || ro == nil || ro.ID != l.RoleID {
+		return nil, err
 	}
-	if !u.Granted {
-		settled, err := pool.SettleAttempt(ctx, Attempt{ID: u.Attempt, Deadline: l.Deadline})
-		if err != nil {
-			return engine.Undone{}, err
-		}
-		if !settled {
-			return engine.Undone{Again: later(l.Deadline, time.Now()), Note: "a create of it may still be under way"}, nil
-		}
-	}
-	ro, was, err := b.loadRole(ctx, l.Role)
-	if err != nil {
-		return engine.Undone{}, err
-	}
-	if ro != nil { // the role as it is now knows better than as it was
-		l.Revocation, l.Terminate = ro.Revocation, ro.Terminate || c.Terminate
-	}
-	report, err := pool.Drop(ctx, l.User, DropOptions{Statements: l.Revocation, TerminateSessions: l.Terminate})
-	if err != nil {
-		return engine.Undone{}, err
-	}
-	note := strings.Join(report.Notes, "; ")
-	if report.Remains {
-		return engine.Undone{}, fault.New("database.Undo", fault.Upstream, "revocation_statements of the role %q succeed and leave the user %q; correct them", l.Role, l.User)
-	}
-	if note != "" {
-		b.m.Log.Warn("a revocation had to do more than its statements say", "role", l.Role, "note", note)
-		if ro != nil && ro.Note != note {
-			ro.Note = note
-			if err := b.saveRole(ctx, ro, was); err != nil && !fault.Is(err, fault.Unavailable) {
-				return engine.Undone{}, err
-			}
-		}
-	}
-	if !c.Gone.IsZero() {
-		return engine.Undone{Note: note}, b.scheduleBurial(ctx, c)
-	}
-	return engine.Undone{Note: note}, nil
+	return ro, nil
 }
 
-// later is when to ask again after an attempt that is not settled: at its
-// deadline, and then every other second.
-func later(deadline, now time.Time) time.Time {
-	const again = 2 * time.Second
-	if next := deadline.Add(time.Second); next.After(now.Add(again)) {
-		return next
-	}
-	return now.Add(again)
-}
-
-// buryKind is the work of forgetting a tombstone after its last lease, whose
-// record goes only after its undo has returned.
-const buryKind = "bury"
-
-func (b *backend) scheduleBurial(ctx context.Context, c *conn) error {
-	at := time.Now().Add(10 * time.Second).Truncate(10 * time.Second)
-	_, err := b.m.Store.CommitWith(ctx, nil, b.m.Host.Schedule(buryKind, c.ID+"/"+fmt.Sprint(at.Unix()), time.Time{}, at))
-	return err
-}
-
-// Work forgets a tombstone that no lease needs any more.
-func (b *backend) Work(ctx context.Context, kind, id string) error {
-	connID, unix, _ := strings.Cut(id, "/")
-	if kind == buryKind {
-		c, err := b.byID(ctx, connID)
-		if err != nil {
-			return err
-		}
-		if c != nil {
-			if err := b.bury(ctx, c); err != nil {
-				return err
-			}
-		}
-	}
-	var at int64
-	if _, err := fmt.Sscan(unix, &at); err != nil {
-		return fault.Wrap("database.Work", fault.Internal, err)
-	}
-	_, err := b.m.Store.CommitWith(ctx, nil, b.m.Host.Schedule(kind, id, time.Unix(at, 0), time.Time{}))
-	return err
-}
-
-// Renew moves the user's own end.
+// Renew moves the end of the user itself.
 func (b *backend) Renew(ctx context.Context, u engine.Undo, expires time.Time) error {
-	l, _, pool, err := b.of(ctx, u)
+	const op = "database.Renew"
+	l, c, err := b.lentBy(ctx, u)
 	if err != nil {
 		return err
 	}
-	if ro, _, err := b.loadRole(ctx, l.Role); err != nil {
+	ro, err := b.current(ctx, &l)
+	switch {
+	case err != nil:
 		return err
-	} else if ro != nil {
-		l.Renewal = ro.Renewal
+	case ro == nil:
+		return roleGone(l.Role)
+	case !c.Gone.IsZero():
+		return fault.New(op, fault.Invalid, "the connection %q was deleted, and serves to revoke alone; the lease ends at its time", c.Name)
 	}
-	return pool.Renew(ctx, l.User, expires, l.Renewal)
+	conn, done, err := b.conn(ctx, c)
+	if err != nil {
+		return outside(op, err, c.redactor())
+	}
+	defer done()
+	err = conn.Renew(ctx, l.User, expires, ro.Renewal)
+	if fault.Is(err, fault.NotFound) {
+		return fault.New(op, fault.Invalid, "the user %s is not in the database any more; read new credentials", l.User)
+	}
+	if err != nil {
+		return outside(op, err, c.redactor())
+	}
+	return nil
 }
 
-// Bounds are the role's; a role that is gone bounds nothing but what the lease was made with.
-func (b *backend) Bounds(ctx context.Context, u engine.Undo) (ttl, most time.Duration, err error) {
+func roleGone(name string) error {
+	return fault.New("database.Renew", fault.Invalid, "the role %q was deleted since the lease was issued, so it cannot be renewed; read new credentials", name)
+}
+
+// Bounds are the role's, as it is now.
+func (b *backend) Bounds(ctx context.Context, u engine.Undo) (ttl, longest time.Duration, err error) {
 	var l lent
 	if err := json.Unmarshal(u.Data, &l); err != nil {
-		return 0, 0, fault.Wrap("database.Bounds", fault.Internal, err)
+		return 0, 0, fault.Wrap("database.lease", fault.Internal, err)
 	}
-	ro, _, err := b.loadRole(ctx, l.Role)
-	if err != nil || ro == nil {
+	ro, err := b.current(ctx, &l)
+	if err != nil {
 		return 0, 0, err
+	}
+	if ro == nil {
+		return 0, 0, roleGone(l.Role)
 	}
 	return ro.TTL, ro.MaxTTL, nil
 }

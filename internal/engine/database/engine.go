@@ -3,7 +3,6 @@ package database
 import (
 	"context"
 	"slices"
-	"sync"
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -12,20 +11,33 @@ import (
 
 // Keys below the mount:
 //
-//	config/<name>   which configuration a name means now: its id
-//	conn/<id>       a configuration, with its password; a tombstone stays for undo
-//	role/<name>     a role
+//	config/<name>  the id of the configuration that the name means now
+//	conn/<id>      a configuration, secrets and all; without a name it is a tombstone
+//	role/<name>    a role
+//	note/<name>    what revoking a user of the role last needed beyond its statements
+//
+// Invariants:
+//   - A user's name, the attempt and all that revoking needs are in the reservation before
+//     the database hears of it.
+//   - A lease names the configuration's id. A name that is used again gets another id, so
+//     old users are never looked for in a new database. A tombstone serves revoking
+//     alone, and goes after the last lease that names it.
+//   - What a database's driver says is redacted of every secret involved before it
+//     reaches an answer, the log or a lease's record.
+//
+// Locking: locks hold one name over a write of its configuration or role. Pools guard
+// themselves; nothing waits for a database while it holds their lock.
 const (
-	configPrefix = "config/"
-	connPrefix   = "conn/"
-	rolePrefix   = "role/"
+	namePrefix = "config/"
+	connPrefix = "conn/"
+	rolePrefix = "role/"
+	notePrefix = "note/"
 )
 
 // New returns the engine for these kinds of database.
 func New(ps ...Provider) engine.Type {
-	return engine.Type{Name: "database", Open: func(ctx context.Context, m *engine.Mount) (engine.Engine, error) {
-		scope := func() context.Context { return ctx }
-		return &backend{m: m, providers: ps, scope: scope, conns: map[string]*openConn{}}, nil
+	return engine.Type{Name: "database", Open: func(_ context.Context, m *engine.Mount) (engine.Engine, error) {
+		return &backend{m: m, providers: ps, pools: newPools(m), locks: newLocks()}, nil
 	}}
 }
 
@@ -33,104 +45,61 @@ func New(ps ...Provider) engine.Type {
 type backend struct {
 	m         *engine.Mount
 	providers []Provider
-	scope     func() context.Context // what pools live in
-
-	mu    sync.Mutex
-	conns map[string]*openConn // by configuration id
+	pools     *pools
+	locks     *locks
+	never     attempts // whose create surely had no effect
 }
 
-// openConn is a pool and the configuration that it was opened with.
-type openConn struct {
-	Conn
-	revision int
-}
+// Close closes every pool and cancels what runs on it.
+func (b *backend) Close() error { b.pools.close(); return nil }
 
 // Routes are the mount's API.
 func (b *backend) Routes() []route.Route {
-	ro := roles{b}
-	out := []route.Route{
-		route.On(route.List, "config", b.listConfigs).WithHelp("List the connections."),
-		route.On(route.Read, "config/{name}", b.readConfig).WithHelp("Read a connection; never its password."),
-		route.On(route.Write, "config/{name}", b.writeConfig).WithExists(b.configExists).WithHelp("Configure a connection."),
-		route.On(route.Delete, "config/{name}", b.deleteConfig).WithHelp("Delete a connection; it goes on to undo what lives."),
-		route.On(route.Write, "reset/{name}", b.reset).WithHelp("Close a connection's pool and open it anew."),
-		route.On(route.Write, "reload/{plugin}", b.reload).WithHelp("Close the pools of all connections of a plugin."),
-		route.On(route.List, "roles", ro.listRoles).WithHelp("List the roles."),
-		route.On(route.Read, "roles/{name}", ro.readRole).WithHelp("Read a role."),
-		route.On(route.Write, "roles/{name}", ro.writeRole).WithExists(ro.roleExists).WithHelp("Write a role."),
-		route.On(route.Delete, "roles/{name}", ro.deleteRole).WithHelp("Delete a role; what was issued by it lives on."),
-		route.Lease(route.Read, "creds/{name}", b.plan, b.create).WithHelp("Lend a user of the database."),
+	cs, rs, l := configs{b}, roles{b}, lending{b}
+	return append([]route.Route{
+		route.On(route.Write, "config/{name}", cs.writeConfig).WithExists(cs.configExists).
+			WithHelp("Configures a connection to a database. What is not given stays as it is."),
+		route.On(route.Read, "config/{name}", cs.readConfig).WithHelp("Shows a connection. Never shows its secrets."),
+		route.On(route.List, "config", cs.listConfigs).WithHelp("Lists the connections."),
+		route.On(route.Delete, "config/{name}", cs.deleteConfig).
+			WithHelp("Deletes a connection. It goes on to revoke what was issued by it, until that has ended."),
+		route.On(route.Write, "reset/{name}", cs.reset).WithHelp("Opens a connection's pool anew. What runs on the old one ends first."),
+		route.On(route.Write, "reload/{plugin}", cs.reload).WithHelp("Opens the pools of all connections of a plugin anew."),
+		route.On(route.Write, "roles/{name}", rs.writeRole).WithExists(rs.roleExists).
+			WithHelp("Writes a role: how its users are made, renewed and revoked. What is not given stays as it is."),
+		route.On(route.Read, "roles/{name}", rs.readRole).WithHelp("Shows a role."),
+		route.On(route.List, "roles", rs.listRoles).WithHelp("Lists the roles."),
+		route.On(route.Delete, "roles/{name}", rs.deleteRole).WithHelp("Deletes a role. Its users live on until their leases end."),
+		route.Lease(route.Read, "creds/{name}", l.plan, l.create).WithHelp("Makes a user of the database that lives as long as its lease."),
+	}, unbuilt()...)
+}
+
+// unbuilt are routes that are known and not built yet.
+func unbuilt() (routes []route.Route) {
+	for _, r := range []struct {
+		op      route.Op
+		pattern string
+	}{
+		{route.Write, "rotate-root/{name}"}, {route.Write, "rotate-role/{name}"}, {route.Read, "static-creds/{name}"},
+		{route.Write, "static-roles/{name}"}, {route.Read, "static-roles/{name}"}, {route.Delete, "static-roles/{name}"}, {route.List, "static-roles"},
+	} {
+		routes = append(routes, route.On(r.op, r.pattern, notBuilt).WithHelp("Planned and not built yet."))
 	}
-	for _, r := range []string{"static-roles/{name}", "static-creds/{name}", "rotate-role/{name}", "rotate-root/{name}"} {
-		for _, op := range []route.Op{route.Read, route.Write, route.Delete} {
-			out = append(out, route.On(op, r, notBuilt))
-		}
-	}
-	return out
+	return routes
 }
 
 func notBuilt(_ context.Context, r *route.Request, _ route.None) (route.None, error) {
-	return route.None{}, fault.New("database", fault.Unsupported, "%q is not built yet: static roles and the rotation of root credentials come later", r.Rest)
-}
-
-// Close closes every pool.
-func (b *backend) Close() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, c := range b.conns {
-		_ = c.Close() // it is over either way
-	}
-	b.conns = map[string]*openConn{}
-	return nil
+	return route.None{}, fault.New("database", fault.Unsupported, "%q is planned and not built yet: so far the engine lends users by creds/, and rotates neither static roles nor the administrator's password", r.Rest)
 }
 
 // provider finds the kind of database of a plugin name.
 func (b *backend) provider(plugin string) (*Provider, error) {
-	i := slices.IndexFunc(b.providers, func(p Provider) bool { return slices.Contains(p.Plugins, plugin) })
-	if i < 0 {
-		var known []string
-		for _, p := range b.providers {
-			known = append(known, p.Plugins...)
+	var known []string
+	for i := range b.providers {
+		if slices.Contains(b.providers[i].Plugins, plugin) {
+			return &b.providers[i], nil
 		}
-		return nil, fault.New("database.provider", fault.Invalid, "field \"plugin_name\": there is no plugin %q; there are %q", plugin, known)
+		known = append(known, b.providers[i].Plugins...)
 	}
-	return &b.providers[i], nil
-}
-
-// pool returns the pool of a configuration, opened if it is not, or if the
-// configuration has changed since.
-func (b *backend) pool(c *conn) (Conn, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if o := b.conns[c.ID]; o != nil {
-		if o.revision == c.Revision {
-			return o, nil
-		}
-		b.dropLocked(c.ID)
-	}
-	p, err := b.provider(c.Plugin)
-	if err != nil {
-		return nil, err
-	}
-	opened, err := p.Connect(b.scope(), c.settings(b.m))
-	if err != nil {
-		return nil, err
-	}
-	o := &openConn{opened, c.Revision}
-	b.conns[c.ID] = o
-	return o, nil
-}
-
-// drop closes a configuration's pool. What runs on it is given up.
-func (b *backend) drop(id string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.dropLocked(id)
-}
-
-func (b *backend) dropLocked(id string) {
-	if o := b.conns[id]; o != nil {
-		delete(b.conns, id)
-		go func() { _ = o.Close() }() // it waits for what runs, at most a second
-	}
+	return nil, fault.New("database.provider", fault.Invalid, "field \"plugin_name\": there is no %q; there are %q", plugin, known)
 }

@@ -1,8 +1,11 @@
 package database
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -10,174 +13,199 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// role says how users are made and ended.
+// A role says how users are made, renewed and revoked.
 type role struct {
-	Name       string        `json:"-"`
-	DB         string        `json:"db"`
+	ID         string        `json:"id"` // another for each life of the name
+	DB         string        `json:"db"` // a connection's name
 	Creation   []string      `json:"creation,omitempty"`
 	Revocation []string      `json:"revocation,omitempty"`
 	Renewal    []string      `json:"renewal,omitempty"`
 	Rollback   []string      `json:"rollback,omitempty"`
 	TTL        time.Duration `json:"ttl,omitempty"`
 	MaxTTL     time.Duration `json:"max_ttl,omitempty"`
+	Policy     string        `json:"policy,omitempty"` // of passwords, before the connection's
 	Terminate  bool          `json:"terminate,omitempty"`
-	// Note is what the last revocation had to do beyond the role's statements.
-	Note string `json:"note,omitempty"`
+
+	stored storage.Version
 }
 
-// roles serves the roles of a mount.
-type roles struct{ *backend }
-
-func (b *backend) loadRole(ctx context.Context, name string) (*role, storage.Version, error) {
+// role finds a role; nil for none.
+func (b *backend) role(ctx context.Context, name string) (*role, error) {
 	e, err := b.m.Store.Get(ctx, rolePrefix+name)
 	if err != nil || e.Version == 0 {
-		return nil, 0, err
+		return nil, err
 	}
-	ro := &role{Name: name}
-	if err := json.Unmarshal(e.Value, ro); err != nil {
-		return nil, 0, fault.Wrap("database.loadRole", fault.Internal, err)
-	}
-	return ro, e.Version, nil
+	ro := &role{stored: e.Version}
+	return ro, fault.Wrap("database.role", fault.Internal, json.Unmarshal(e.Value, ro))
 }
 
-func (b *backend) saveRole(ctx context.Context, ro *role, was storage.Version) error {
-	enc, err := json.Marshal(ro)
-	if err != nil {
-		return fault.Wrap("database.saveRole", fault.Internal, err)
-	}
-	_, err = b.m.Store.Commit(ctx, storage.Set(rolePrefix+ro.Name, enc).If(was))
-	if fault.Is(err, fault.Conflict) {
-		return fault.New("database.saveRole", fault.Unavailable, "the role %q was written by another request at the same time; try again", ro.Name)
-	}
-	return err
-}
+// statements are SQL as it is written: a list, or one text. Unlike other lists a text is
+// not taken apart at its commas. A nil pointer was not given.
+type statements struct{ list []string }
 
-// statements are SQL texts: a list, or one text that holds commas of its own.
-type statements []string
-
-// UnmarshalJSON takes a list, or one text as it is: SQL has commas.
-func (s *statements) UnmarshalJSON(b []byte) error {
-	var many []string
-	if json.Unmarshal(b, &many) == nil {
-		*s = many
-		return nil
+// UnmarshalJSON takes a list of strings or a string.
+func (s *statements) UnmarshalJSON(text []byte) error {
+	if text = bytes.TrimSpace(text); len(text) > 0 && text[0] == '"' {
+		text = slices.Concat([]byte{'['}, text, []byte{']'})
 	}
-	var one string
-	if err := json.Unmarshal(b, &one); err != nil {
+	var all []string
+	if err := json.Unmarshal(text, &all); err != nil {
 		return err
 	}
-	*s = nil
-	if one != "" {
-		*s = statements{one}
+	s.list = slices.DeleteFunc(all, func(one string) bool { return strings.TrimSpace(one) == "" })
+	return nil
+}
+
+func (s *statements) to(list *[]string) {
+	if s != nil {
+		*list = s.list
+	}
+}
+
+// roleIn is a role as it is written. What is nil was not given.
+type roleIn struct {
+	Name       string             `path:"name"`
+	DB         *string            `json:"db_name"`
+	Creation   *statements        `json:"creation_statements"`
+	Revocation *statements        `json:"revocation_statements"`
+	Renewal    *statements        `json:"renew_statements"`
+	Rollback   *statements        `json:"rollback_statements"`
+	TTL        *time.Duration     `json:"default_ttl"`
+	MaxTTL     *time.Duration     `json:"max_ttl"`
+	Kind       *string            `json:"credential_type"`
+	Config     *map[string]string `json:"credential_config"`
+	Terminate  *bool              `json:"terminate_sessions"`
+}
+
+// roles are the routes below roles/.
+type roles struct{ *backend }
+
+func (b roles) writeRole(ctx context.Context, r *route.Request, in roleIn) (route.None, error) {
+	if err := checkObjectName("role", in.Name); err != nil {
+		return route.None{}, err
+	}
+	decoding := r.Reply().Warnings
+	err := b.exclusively(ctx, rolePrefix+in.Name, func() error {
+		ro, err := b.role(ctx, in.Name)
+		if err != nil {
+			return err
+		}
+		if ro == nil {
+			ro = &role{ID: newID()}
+		}
+		r.Reply().Warnings = slices.Clip(decoding)
+		if err := in.apply(ro); err != nil {
+			return err
+		}
+		if err := b.checkRole(ctx, r, in.Name, ro); err != nil {
+			return err
+		}
+		enc, err := json.Marshal(ro)
+		if err != nil {
+			return fault.Wrap("database.writeRole", fault.Internal, err)
+		}
+		_, err = b.m.Store.Commit(ctx, storage.Set(rolePrefix+in.Name, enc).If(ro.stored))
+		return err
+	})
+	return route.None{}, err
+}
+
+func (in *roleIn) apply(ro *role) error {
+	set(&ro.DB, in.DB)
+	in.Creation.to(&ro.Creation)
+	in.Revocation.to(&ro.Revocation)
+	in.Renewal.to(&ro.Renewal)
+	in.Rollback.to(&ro.Rollback)
+	set(&ro.TTL, in.TTL)
+	set(&ro.MaxTTL, in.MaxTTL)
+	set(&ro.Terminate, in.Terminate)
+	if in.Kind != nil && *in.Kind != "" && *in.Kind != "password" {
+		return invalid("field \"credential_type\": %q is planned and not built yet; only \"password\" is", *in.Kind)
+	}
+	if in.Config == nil {
+		return nil
+	}
+	ro.Policy = ""
+	for name, value := range *in.Config {
+		if name != "password_policy" {
+			return invalid("field \"credential_config\": there is no %q for passwords; there is \"password_policy\"", name)
+		}
+		ro.Policy = value
 	}
 	return nil
 }
 
-type sqlField struct{ statements }
-
-type roleIn struct {
-	Name       string         `path:"name"`
-	DB         *string        `json:"db_name"`
-	Creation   *sqlField      `json:"creation_statements"`
-	Revocation *sqlField      `json:"revocation_statements"`
-	Renewal    *sqlField      `json:"renew_statements"`
-	Rollback   *sqlField      `json:"rollback_statements"`
-	TTL        *time.Duration `json:"default_ttl"`
-	MaxTTL     *time.Duration `json:"max_ttl"`
-	Kind       *string        `json:"credential_type"`
-	KindConfig map[string]any `json:"credential_config"`
-	Terminate  *bool          `json:"terminate_sessions"`
-}
-
-func setSQL(to *[]string, from *sqlField) {
-	if from != nil {
-		*to = from.statements
-	}
-}
-
-func (b roles) writeRole(ctx context.Context, r *route.Request, in roleIn) (route.None, error) {
-	ro, was, err := b.loadRole(ctx, in.Name)
-	if err != nil {
-		return route.None{}, err
-	}
-	if ro == nil {
-		ro = &role{Name: in.Name}
-	}
-	set(&ro.DB, in.DB)
-	setSQL(&ro.Creation, in.Creation)
-	setSQL(&ro.Revocation, in.Revocation)
-	setSQL(&ro.Renewal, in.Renewal)
-	setSQL(&ro.Rollback, in.Rollback)
-	set(&ro.TTL, in.TTL)
-	set(&ro.MaxTTL, in.MaxTTL)
-	set(&ro.Terminate, in.Terminate)
-	if in.Revocation != nil {
-		ro.Note = ""
-	}
-	if err := b.checkRole(ctx, r, ro, &in); err != nil {
-		return route.None{}, err
-	}
-	return route.None{}, b.saveRole(ctx, ro, was)
-}
-
-func (b roles) checkRole(ctx context.Context, r *route.Request, ro *role, in *roleIn) error {
+// checkRole finds what cannot be right, and warns of what may not be. The
+// connection need not be there yet.
+func (b roles) checkRole(ctx context.Context, r *route.Request, name string, ro *role) error {
 	switch {
 	case ro.DB == "":
-		return fault.New("database.role", fault.Invalid, "field \"db_name\": say which connection the role is for")
-	case len(ro.Creation) == 0:
-		return fault.New("database.role", fault.Invalid, "field \"creation_statements\": say how a user is made")
-	case in.Kind != nil && *in.Kind != "" && *in.Kind != "password":
-		return fault.New("database.role", fault.Unsupported, "field \"credential_type\": only \"password\" is built, not %q", *in.Kind)
+		return invalid("field \"db_name\" is required: the name of the connection that the role is for")
 	case ro.MaxTTL > 0 && ro.TTL > ro.MaxTTL:
-		return fault.New("database.role", fault.Invalid, "field \"default_ttl\" (%s) must not be above max_ttl (%s)", ro.TTL, ro.MaxTTL)
+		return invalid("field \"default_ttl\": %s is above max_ttl, %s", ro.TTL, ro.MaxTTL)
+	}
+	if len(ro.Creation) == 0 {
+		r.Warn("creation_statements are empty; no user can be made until they are given")
+	}
+	if err := b.warnOfNote(ctx, r, name, ro); err != nil {
+		return err
 	}
 	c, err := b.byName(ctx, ro.DB)
 	if err != nil {
 		return err
 	}
 	if c == nil {
-		r.Warn("there is no connection %q yet; the role can be used once there is", ro.DB)
+		r.Warn("there is no connection %q yet; statements were not checked", ro.DB)
 		return nil
 	}
 	p, err := b.provider(c.Plugin)
-	if err != nil || p.CheckStatements == nil {
+	if err != nil {
 		return err
 	}
-	for field, sql := range map[string][]string{
-		"creation_statements": ro.Creation, "revocation_statements": ro.Revocation,
-		"renew_statements": ro.Renewal, "rollback_statements": ro.Rollback,
+	for _, f := range []struct {
+		name string
+		sql  []string
+	}{
+		{"creation_statements", ro.Creation}, {"revocation_statements", ro.Revocation},
+		{"renew_statements", ro.Renewal}, {"rollback_statements", ro.Rollback},
 	} {
-		if err := p.CheckStatements(field, sql); err != nil {
+		if err := p.CheckStatements(f.name, f.sql); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// roleOut is a role as it is shown.
 type roleOut struct {
-	Creation   []string      `json:"creation_statements"`
-	Kind       string        `json:"credential_type"`
-	DB         string        `json:"db_name"`
-	TTL        time.Duration `json:"default_ttl"`
-	MaxTTL     time.Duration `json:"max_ttl"`
-	Renewal    []string      `json:"renew_statements"`
-	Revocation []string      `json:"revocation_statements"`
-	Rollback   []string      `json:"rollback_statements"`
-	Terminate  bool          `json:"terminate_sessions,omitempty"`
+	Creation   []string          `json:"creation_statements"`
+	Config     map[string]string `json:"credential_config"`
+	Kind       string            `json:"credential_type"`
+	DB         string            `json:"db_name"`
+	TTL        time.Duration     `json:"default_ttl"`
+	MaxTTL     time.Duration     `json:"max_ttl"`
+	Renewal    []string          `json:"renew_statements"`
+	Revocation []string          `json:"revocation_statements"`
+	Rollback   []string          `json:"rollback_statements"`
+	Terminate  bool              `json:"terminate_sessions,omitempty"`
 }
 
 func (b roles) readRole(ctx context.Context, r *route.Request, in nameIn) (*roleOut, error) {
-	ro, _, err := b.loadRole(ctx, in.Name)
+	ro, err := b.role(ctx, in.Name)
 	if err != nil || ro == nil {
 		return nil, err
 	}
-	if ro.Note != "" {
-		r.Warn("the last revocation had to do more than revocation_statements say: %s", ro.Note)
+	if err := b.warnOfNote(ctx, r, in.Name, ro); err != nil {
+		return nil, err
 	}
-	return &roleOut{
-		Creation: list(ro.Creation), Kind: "password", DB: ro.DB, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
+	out := &roleOut{
+		Creation: list(ro.Creation), Config: map[string]string{}, Kind: "password", DB: ro.DB, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
 		Renewal: list(ro.Renewal), Revocation: list(ro.Revocation), Rollback: list(ro.Rollback), Terminate: ro.Terminate,
-	}, nil
+	}
+	if ro.Policy != "" {
+		out.Config["password_policy"] = ro.Policy
+	}
+	return out, nil
 }
 
 func (b roles) roleExists(ctx context.Context, r *route.Request) (bool, error) {
@@ -186,10 +214,61 @@ func (b roles) roleExists(ctx context.Context, r *route.Request) (bool, error) {
 }
 
 func (b roles) listRoles(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
-	return b.names(ctx, rolePrefix)
+	names, err := b.names(ctx, rolePrefix)
+	return route.Keys{Keys: names}, err
 }
 
 func (b roles) deleteRole(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
-	_, err := b.m.Store.Commit(ctx, storage.Remove(rolePrefix+in.Name))
+	_, err := b.m.Store.Commit(ctx, storage.Remove(rolePrefix+in.Name), storage.Remove(notePrefix+in.Name))
 	return route.None{}, err
+}
+
+// A note is what revoking a user of a role last needed beyond what its statements do. It
+// holds for these statements of this role only.
+type note struct {
+	Role       string    `json:"role"` // id
+	Revocation []string  `json:"revocation"`
+	Text       string    `json:"text"`
+	At         time.Time `json:"at"`
+}
+
+// noteOf returns the note that holds for a role, or nil.
+func (b *backend) noteOf(ctx context.Context, name string, ro *role) (*note, error) {
+	e, err := b.m.Store.Get(ctx, notePrefix+name)
+	if err != nil || e.Version == 0 {
+		return nil, err
+	}
+	n := new(note)
+	if err := json.Unmarshal(e.Value, n); err != nil {
+		return nil, fault.Wrap("database.note", fault.Internal, err)
+	}
+	if n.Role != ro.ID || !slices.Equal(n.Revocation, ro.Revocation) {
+		return nil, nil
+	}
+	return n, nil
+}
+
+func (b roles) warnOfNote(ctx context.Context, r *route.Request, name string, ro *role) error {
+	n, err := b.noteOf(ctx, name, ro)
+	if n != nil {
+		r.Warn("revocation_statements do not suffice by themselves; at %s, %s; correct them, or leave them out to have users revoked in full", n.At.Format(time.RFC3339), n.Text)
+	}
+	return err
+}
+
+// remember keeps a note, once for all users of whom the same is to be said.
+func (b *backend) remember(ctx context.Context, name string, ro *role, text string) error {
+	n, err := b.noteOf(ctx, name, ro)
+	if err != nil || n != nil && n.Text == text {
+		return err
+	}
+	enc, err := json.Marshal(note{Role: ro.ID, Revocation: ro.Revocation, Text: text, At: time.Now().UTC()})
+	if err != nil {
+		return fault.Wrap("database.note", fault.Internal, err)
+	}
+	_, err = b.m.Store.Commit(ctx, storage.Set(notePrefix+name, enc), storage.Expect(rolePrefix+name, ro.stored))
+	if fault.Is(err, fault.Conflict) {
+		return nil // the role was written meanwhile: the note is not of what it says now
+	}
+	return err
 }

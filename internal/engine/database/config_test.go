@@ -1,0 +1,273 @@
+package database_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
+	"github.com/keyturn/keyturn/internal/engine/enginetest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+func TestConfigReadsAsRecorded(t *testing.T) {
+	w := open(t, enginetest.Config{})
+	w.Must(t, route.Write, "config/prod", with(prod, fields{"allowed_roles": "ro,rw"}))
+	a := w.Must(t, route.Read, "config/prod", nil)
+	want := fields{
+		"allowed_roles": []any{"ro", "rw"},
+		"connection_details": fields{
+			"connection_url": "fake://{{username}}:{{password}}@db", "username": databasetest.FakeAdmin,
+		},
+		"password_policy": "", "plugin_name": "fake-database-plugin", "plugin_version": "", "root_credentials_rotate_statements": []any{},
+	}
+	if d := cmp.Diff(want, a.Data); d != "" || a.Warnings != nil {
+		t.Errorf("read (-want +got):\n%s\nwarnings %q", d, a.Warnings)
+	}
+	if got := w.Must(t, route.List, "config", nil).Data["keys"]; !cmp.Equal(got, []any{"prod"}) {
+		t.Errorf("list = %v", got)
+	}
+	if _, err := w.Do(route.Read, "config/none", nil); !fault.Is(err, fault.NotFound) {
+		t.Errorf("reading an absent connection: %v, want not found", err)
+	}
+}
+
+// Every field that is written can be read, but for the secrets; and what a
+// write does not name stays.
+func TestConfigKeepsWhatIsAbsent(t *testing.T) {
+	w := open(t, enginetest.Config{})
+	w.Must(t, route.Write, "config/prod", with(prod, fields{
+		"root_rotation_statements": []string{"ALTER a, b"}, "password_policy": "strong", "username_template": "u-{{random 20}}", "plugin_version": "v1",
+		"password_authentication": "scram-sha-256", "disable_escaping": "true", "max_open_connections": "7", "max_idle_connections": 2,
+		"max_connection_lifetime": "90s", "tls_ca": "CA", "tls_certificate": "CERT", "private_key": "canary-key", "terminate_sessions": true,
+	}))
+	before := w.Must(t, route.Read, "config/prod", nil)
+	want := fields{
+		"connection_url": "fake://{{username}}:{{password}}@db", "username": databasetest.FakeAdmin, "username_template": "u-{{random 20}}",
+		"password_authentication": "scram-sha-256", "disable_escaping": true, "max_open_connections": 7.0, "max_idle_connections": 2.0,
+		"max_connection_lifetime": "1m30s", "tls_ca": "CA", "tls_certificate": "CERT", "terminate_sessions": true,
+	}
+	if d := cmp.Diff(want, before.Data["connection_details"]); d != "" {
+		t.Errorf("details (-want +got):\n%s", d)
+	}
+	for _, secret := range []string{databasetest.FakePassword, "canary-key"} {
+		if strings.Contains(before.Text, secret) {
+			t.Errorf("the read shows %q", secret)
+		}
+	}
+	w.Must(t, route.Write, "config/prod", fields{"allowed_roles": "*"})
+	after := w.Must(t, route.Read, "config/prod", nil)
+	before.Data["allowed_roles"] = []any{"*"}
+	if d := cmp.Diff(before.Data, after.Data); d != "" {
+		t.Errorf("a write of allowed_roles changed more (-before +after):\n%s", d)
+	}
+}
+
+func TestConfigRefuses(t *testing.T) {
+	w := open(t, enginetest.Config{})
+	for _, tt := range []struct {
+		name string
+		body fields
+		want string
+	}{
+		{"bad", with(prod, fields{"plugin_name": "nonesuch"}), `field "plugin_name": there is no "nonesuch"; there are ["fake-database-plugin" "other-database-plugin"]`},
+		{"bad", with(prod, fields{"plugin_name": nil}), `field "plugin_name" is required`},
+		{"bad", with(prod, fields{"connection_url": nil}), "connection_url is empty"},
+		{"bad", with(prod, fields{"password": "wrong-canary"}), "the connection does not work: the fake database refuses username or password; nothing was stored; to store it untried, send verify_connection=false"},
+		{"bad", with(prod, fields{"max_open_connections": "many"}), `field "max_open_connections": want a whole number`},
+		{"bad", with(prod, fields{"auth_type": "gcp_iam"}), `field "auth_type": it is planned and not built yet`},
+		{"bad", with(prod, fields{"self_managed": true}), `field "self_managed"`},
+		{"bad", with(prod, fields{"rotation_period": "24h"}), `field "rotation_period"`},
+		{"bad", with(prod, fields{"username_template": "{{.Nonesuch}}-{{random 20}}"}), `field "username_template"`},
+		{"bad", with(prod, fields{"username_template": "fixed"}), "twice"},
+		{"-bad", prod, "name"},
+		{"a b", prod, "name"},
+	} {
+		w.Refused(t, route.Write, "config/"+tt.name, tt.body, fault.Invalid, tt.want)
+	}
+	if _, err := w.Do(route.List, "config", nil); !fault.Is(err, fault.NotFound) {
+		t.Errorf("list after refusals: %v, want none stored", err)
+	}
+	// Unset values of fields that are not built are no values.
+	w.Must(t, route.Write, "config/prod", with(prod, fields{"auth_type": "", "self_managed": false, "rotation_period": 0}))
+	// Without verifying, what does not work is stored.
+	w.Must(t, route.Write, "config/later", with(prod, fields{"password": "wrong-canary", "verify_connection": false}))
+}
+
+func TestConfigWarns(t *testing.T) {
+	w := open(t, enginetest.Config{Host: knownPasswords})
+	a := w.Must(t, route.Write, "config/prod", with(prod, fields{
+		"connection_url": "fake://admin:" + inURL + "@db", "plugin_version": "v9", "password_policy": "absent", "nonesuch": 1,
+	}))
+	for _, want := range []string{"connection_url holds a password", `plugin_version "v9"`, `password_policy: there is no password policy "absent"`, `unknown parameter "nonesuch"`} {
+		if !strings.Contains(strings.Join(a.Warnings, "\n"), want) {
+			t.Errorf("warnings %q, want one with %q", a.Warnings, want)
+		}
+	}
+	if got := w.Must(t, route.Read, "config/prod", nil).Text; strings.Contains(got, inURL) || !strings.Contains(got, "*****") {
+		t.Errorf("read %s, want the URL's password masked", got)
+	}
+}
+
+// Who may write a configuration cannot have its password sent elsewhere.
+func TestConfigMovesNoSecret(t *testing.T) {
+	w := open(t, enginetest.Config{})
+	w.Must(t, route.Write, "config/prod", prod)
+	for _, body := range []fields{
+		{"connection_url": "fake://{{username}}:{{password}}@evil"},
+		{"username": "x:y@evil/"},
+		{"tls_ca": "EVIL"},
+		{"disable_escaping": true},
+		{"connection_url": "fake://{{username}}:{{password}}@evil", "verify_connection": false},
+	} {
+		w.Refused(t, route.Write, "config/prod", body, fault.Invalid, `field "password": this write changes where or how the stored password is sent (`)
+	}
+	w.Refused(t, route.Write, "config/prod", fields{"plugin_name": "other-database-plugin", "password": databasetest.FakePassword}, fault.Invalid, "delete it and write it again")
+	w.Must(t, route.Write, "config/prod", fields{"connection_url": "fake://{{username}}:{{password}}@db2", "password": databasetest.FakePassword})
+	w.Must(t, route.Write, "config/prod", fields{"connection_url": "fake://{{username}}:{{password}}@db2", "max_open_connections": 3}) // as it is
+
+	w.Must(t, route.Write, "config/literal", with(prod, fields{"connection_url": "fake://admin:" + inURL + "@db", "password": "", "verify_connection": false}))
+	w.Refused(t, route.Write, "config/literal", fields{"tls_ca": "EVIL"}, fault.Invalid, `field "connection_url": this write changes`)
+}
+
+func TestConfigWarnsOfMovingLeases(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	moved := fields{"connection_url": "fake://{{username}}:{{password}}@db2", "password": databasetest.FakePassword}
+	w.lend("ro")
+	if a := w.Must(t, route.Write, "config/prod", moved); !strings.Contains(strings.Join(a.Warnings, ""), "issued before will be revoked at the new connection_url") {
+		t.Errorf("warnings = %q", a.Warnings)
+	}
+}
+
+// A database's words may hold any secret that was sent to it.
+func TestErrorsAreRedacted(t *testing.T) {
+	w := ready(t, enginetest.Config{Host: knownPasswords})
+	made := "" // the new user's password, which creating knows
+	leak := func(call string) error {
+		return &fault.Error{
+			Op: "fake", Kind: fault.Upstream, Msg: call + " of " + databasetest.FakePassword + " at fake://{{username}}:{{password}}@db",
+			Err: errors.New("dial admin:" + databasetest.FakePassword + " for " + made + " failed"),
+		}
+	}
+	_, _, id := w.lend("ro")
+	w.setHook(leak)
+	check := func(what string, err error, k fault.Kind) {
+		t.Helper()
+		if fault.KindOf(err) != k {
+			t.Errorf("%s: %v, want kind %v", what, err, k)
+		}
+		for _, canary := range []string{databasetest.FakePassword, "generated-canary"} {
+			if strings.Contains(err.Error(), canary) {
+				t.Errorf("%s shows %q: %v", what, canary, err)
+			}
+		}
+		if !strings.Contains(err.Error(), "[secret]") {
+			t.Errorf("%s: %v, want the rest of the words kept", what, err)
+		}
+	}
+	made = "Pw-generated-canary-"
+	_, err := w.Do(route.Read, "creds/ro", nil)
+	made = ""
+	check("creds", err, fault.Upstream)
+	_, err = w.Renew(id, time.Minute)
+	check("renew", err, fault.Upstream)
+	_, err = w.Do(route.Write, "config/prod", fields{"max_open_connections": 2})
+	check("config", err, fault.Invalid)
+	w.setHook(func(call string) error {
+		if call == "drop" {
+			return errors.New("bare: " + databasetest.FakePassword)
+		}
+		return nil
+	})
+	check("revoke", w.Revoke(id), fault.Upstream)
+	l, err := w.Leases.Lookup(t.Context(), id)
+	if err != nil || l.Error == "" || strings.Contains(l.Error, databasetest.FakePassword) {
+		t.Errorf("the lease says %q, %v; want the redacted error", l.Error, err)
+	}
+	if strings.Contains(w.log.String(), databasetest.FakePassword) {
+		t.Errorf("the log shows the password: %s", w.log)
+	}
+}
+
+// What the outbound rules forbid is not about policies, and does not look like it.
+func TestKindsOfErrors(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	for kind, want := range map[fault.Kind]fault.Kind{
+		fault.Denied: fault.Upstream, fault.Conflict: fault.Upstream, fault.NotFound: fault.Upstream, fault.Internal: fault.Upstream,
+		fault.Invalid: fault.Invalid, fault.Upstream: fault.Upstream, fault.Timeout: fault.Timeout, fault.Unavailable: fault.Unavailable,
+	} {
+		w.setHook(func(string) error { return database.MarkUnchanged(fault.New("fake", kind, "the words")) })
+		w.Refused(t, route.Read, "creds/ro", nil, want, "the words")
+	}
+}
+
+func TestResetAndReload(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	w.Must(t, route.Write, "config/second", prod)
+	w.lend("ro")
+	opens := w.opens.Load()
+	w.lend("ro")
+	if w.opens.Load() != opens {
+		t.Error("a pool is opened for each use")
+	}
+	w.Must(t, route.Write, "reset/prod", nil)
+	if got, want := w.shuts.Load(), opens; got != want {
+		t.Errorf("%d pools closed after a reset, want all %d that were opened", got, want)
+	}
+	w.lend("ro")
+	if w.opens.Load() != opens+1 {
+		t.Errorf("%d pools opened after a reset, want one more than %d", w.opens.Load(), opens)
+	}
+	w.Refused(t, route.Write, "reset/none", nil, fault.Invalid, `there is no connection "none"`)
+
+	a := w.Must(t, route.Write, "reload/fake-database-plugin", nil)
+	if want := (fields{"connections": []any{"prod", "second"}, "count": 2.0}); !cmp.Equal(a.Data, want) {
+		t.Errorf("reload = %v, want %v", a.Data, want)
+	}
+	if w.shuts.Load() != w.opens.Load() {
+		t.Errorf("%d of %d pools closed after a reload", w.shuts.Load(), w.opens.Load())
+	}
+	if a := w.Must(t, route.Write, "reload/other-database-plugin", nil); len(a.Warnings) != 1 {
+		t.Errorf("reload of an unused plugin: %+v", a)
+	}
+	w.Refused(t, route.Write, "reload/nonesuch", nil, fault.Invalid, "nonesuch")
+}
+
+// A change gives the connection another pool; one that does not concern the pool leaves it.
+func TestChangesAndPools(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	w.lend("ro")
+	opens := w.opens.Load() // those of verifying, too
+	w.Must(t, route.Write, "config/prod", fields{"allowed_roles": "*", "verify_connection": false})
+	w.lend("ro")
+	if w.opens.Load() != opens {
+		t.Error("a change of allowed_roles opened another pool")
+	}
+	w.Must(t, route.Write, "config/prod", fields{"max_open_connections": 2, "verify_connection": false})
+	w.lend("ro")
+	if w.opens.Load() != opens+1 || w.shuts.Load() != opens {
+		t.Errorf("after a change of the pool: %d opened, %d closed, want %d and %d", w.opens.Load(), w.shuts.Load(), opens+1, opens)
+	}
+	if err := w.Engine.Close(); err != nil || w.shuts.Load() != w.opens.Load() {
+		t.Errorf("Close = %v with %d of %d pools closed", err, w.shuts.Load(), w.opens.Load())
+	}
+	w.Refused(t, route.Read, "creds/ro", nil, fault.Unavailable, "being closed")
+}
+
+func TestUnbuiltRoutesSaySo(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	for _, r := range []struct {
+		op   route.Op
+		path string
+	}{
+		{route.Write, "rotate-root/prod"}, {route.Write, "rotate-role/x"}, {route.Read, "static-creds/x"},
+		{route.Write, "static-roles/x"}, {route.Read, "static-roles/x"}, {route.Delete, "static-roles/x"}, {route.List, "static-roles"},
+	} {
+		w.Refused(t, r.op, r.path, nil, fault.Unsupported, "not built yet")
+	}
+}

@@ -1,0 +1,160 @@
+package database
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// A connection is a configuration: how one database is reached, and by whom.
+type connection struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	Plugin    string    `json:"plugin"`
+	Version   string    `json:"plugin_version,omitempty"` // as it was given: every plugin is built in
+	Allowed   []string  `json:"allowed,omitempty"`
+	Username  string    `json:"username,omitempty"`
+	Policy    string    `json:"policy,omitempty"` // of the passwords of users
+	Template  string    `json:"template,omitempty"`
+	RootSQL   []string  `json:"root_sql,omitempty"`
+	Terminate bool      `json:"terminate,omitempty"` // revoking ends the user's sessions
+	Access    access    `json:"access"`
+	Revision  int       `json:"revision"` // goes up where a pool must be opened anew
+	Gone      time.Time `json:"gone,omitzero"`
+	Bury      time.Time `json:"bury,omitzero"` // where the tombstone's due item is
+
+	URL      secret.Value `json:"-"` // these are in the stored form alone
+	Password secret.Value `json:"-"`
+	Key      secret.Value `json:"-"`
+
+	stored storage.Version
+}
+
+// access is how connections are made, but for who makes them.
+type access struct {
+	NoEscape bool          `json:"no_escape,omitempty"`
+	Auth     string        `json:"auth,omitempty"`
+	MaxOpen  int           `json:"max_open,omitempty"`
+	MaxIdle  int           `json:"max_idle,omitempty"`
+	Lifetime time.Duration `json:"lifetime,omitempty"`
+	CA       string        `json:"ca,omitempty"`
+	Cert     string        `json:"cert,omitempty"`
+}
+
+// storedConnection is what the barrier encrypts.
+type storedConnection struct {
+	*connection
+	URL      []byte `json:"url"`
+	Password []byte `json:"pw,omitempty"`
+	Key      []byte `json:"key,omitempty"`
+}
+
+func (c *connection) put() (storage.Op, error) {
+	b, err := json.Marshal(storedConnection{c, c.URL.Reveal(), c.Password.Reveal(), c.Key.Reveal()})
+	return storage.Set(connPrefix+c.ID, b).If(c.stored), fault.Wrap("database.put", fault.Internal, err)
+}
+
+// byID finds a configuration, a tombstone too; nil for none.
+func (b *backend) byID(ctx context.Context, id string) (*connection, error) {
+	e, err := b.m.Store.Get(ctx, connPrefix+id)
+	if err != nil || e.Version == 0 {
+		return nil, err
+	}
+	s := storedConnection{connection: &connection{stored: e.Version}}
+	if err := json.Unmarshal(e.Value, &s); err != nil {
+		return nil, fault.Wrap("database.byID", fault.Internal, err)
+	}
+	c := s.connection
+	c.URL, c.Password, c.Key = secret.New(s.URL), secret.New(s.Password), secret.New(s.Key)
+	return c, nil
+}
+
+// byName finds the configuration that a name means now; nil for none.
+func (b *backend) byName(ctx context.Context, name string) (*connection, error) {
+	e, err := b.m.Store.Get(ctx, namePrefix+name)
+	if err != nil || e.Version == 0 {
+		return nil, err
+	}
+	c, err := b.byID(ctx, string(e.Value))
+	if err != nil || c == nil || !c.Gone.IsZero() {
+		return nil, err // deleted between the two reads
+	}
+	return c, nil
+}
+
+func (c *connection) settings(m *engine.Mount) Config {
+	a := c.Access
+	return Config{
+		URL: c.URL, Username: c.Username, Password: c.Password, DisableEscaping: a.NoEscape,
+		MaxOpen: a.MaxOpen, MaxIdle: a.MaxIdle, ConnLifetime: a.Lifetime, PasswordAuthentication: a.Auth,
+		TLSCA: a.CA, TLSCertificate: a.Cert, PrivateKey: c.Key, Dial: m.Host.Dial, Log: m.Log.With("connection", c.Name),
+	}
+}
+
+// redactor knows the connection's secrets, and others.
+func (c *connection) redactor(more ...secret.Value) *secret.Redactor {
+	r := new(secret.Redactor)
+	r.Know(append(more, c.URL, c.Password, c.Key)...)
+	return r
+}
+
+// target is what leases say that they are undone at.
+func (c *connection) target() string { return "config/" + c.ID }
+
+// allows reports whether a role may use the connection.
+func (c *connection) allows(role string) bool {
+	return slices.ContainsFunc(c.Allowed, func(pattern string) bool { return matches(pattern, role) })
+}
+
+// matches reports whether s is what the pattern says, where a * stands for any text.
+func matches(pattern, s string) bool {
+	head, rest, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == s
+	}
+	s, ok := strings.CutPrefix(s, head)
+	if !ok {
+		return false
+	}
+	parts := strings.Split(rest, "*")
+	for _, part := range parts[:len(parts)-1] {
+		i := strings.Index(s, part)
+		if i < 0 {
+			return false
+		}
+		s = s[i+len(part):]
+	}
+	return strings.HasSuffix(s, parts[len(parts)-1])
+}
+
+// samePool reports whether the pool of one does for the other.
+func (c *connection) samePool(d *connection) bool {
+	return c.Plugin == d.Plugin && c.Username == d.Username && c.Access == d.Access &&
+		c.URL.Equal(d.URL) && c.Password.Equal(d.Password) && c.Key.Equal(d.Key)
+}
+
+// moves names what differs between two that decides where a password is sent,
+// or to whom it is shown there.
+func (c *connection) moves(d *connection) (fields []string) {
+	for field, same := range map[string]bool{
+		"connection_url": c.URL.Equal(d.URL), "username": c.Username == d.Username, "plugin_name": c.Plugin == d.Plugin,
+		"disable_escaping": c.Access.NoEscape == d.Access.NoEscape, "tls_ca": c.Access.CA == d.Access.CA,
+	} {
+		if !same {
+			fields = append(fields, field)
+		}
+	}
+	slices.Sort(fields)
+	return fields
+}
+
+// newID is for configurations and roles: another one for each life of a name.
+func newID() string { return strings.ToLower(rand.Text())[:16] }

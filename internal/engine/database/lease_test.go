@@ -1,0 +1,435 @@
+package database_test
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
+	"github.com/keyturn/keyturn/internal/engine/enginetest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+)
+
+func TestLendRenewExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		a := w.Must(t, route.Read, "creds/ro", nil)
+		if len(a.Data) != 2 || a.Warnings != nil {
+			t.Errorf("answer %s, warnings %q", a.Text, a.Warnings)
+		}
+		if ttl := a.Lease.Expires.Sub(a.Lease.Issued); ttl != 30*time.Minute || !a.Lease.Renewable || a.Lease.Kind != "user" || !strings.HasPrefix(a.Lease.Target, "config/") {
+			t.Errorf("lease %+v", a.Lease)
+		}
+		name, password := a.Data["username"].(string), a.Data["password"].(string)
+		if !regexp.MustCompile(`^v-tester-ro-[a-z2-7]{20}-\d+$`).MatchString(name) {
+			t.Errorf("the user's name is %q", name)
+		}
+		time.Sleep(29 * time.Minute)
+		if _, err := w.Renew(a.Lease.ID, 0); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(29 * time.Minute) // past the first TTL
+		if err := w.fake.Login(name, password); err != nil {
+			t.Errorf("after a renewal: %v", err)
+		}
+		l, err := w.Renew(a.Lease.ID, 99*time.Hour)
+		if err != nil || l.Expires.Sub(l.Issued) != 2*time.Hour {
+			t.Errorf("renewed until %v after the issue, %v; want max_ttl", l.Expires.Sub(l.Issued), err)
+		}
+		time.Sleep(62*time.Minute + 2*time.Second)
+		w.want(0, 0)
+	})
+}
+
+func TestCredsRefused(t *testing.T) {
+	w := ready(t, enginetest.Config{Host: knownPasswords})
+	w.Must(t, route.Write, "roles/other", ro)
+	w.Must(t, route.Write, "roles/app-nodb", with(ro, fields{"db_name": "absent"}))
+	w.Must(t, route.Write, "roles/app-empty", with(ro, fields{"creation_statements": nil}))
+	w.Must(t, route.Write, "roles/app-policy", with(ro, fields{"credential_config": fields{"password_policy": "absent"}}))
+	w.Must(t, route.Write, "roles/app-fails", with(ro, fields{"creation_statements": []string{"CREATE", "FAIL"}}))
+	w.Refused(t, route.Read, "creds/none", nil, fault.Invalid, "unknown role: none")
+	w.Refused(t, route.Read, "creds/other", nil, fault.Upstream, `"other" is not an allowed role of connection "prod"; add it to allowed_roles`)
+	w.Refused(t, route.Read, "creds/app-nodb", nil, fault.Invalid, `connection "absent", which does not exist`)
+	w.Refused(t, route.Read, "creds/app-empty", nil, fault.Invalid, "has no creation_statements")
+	w.Refused(t, route.Read, "creds/app-policy", nil, fault.Invalid, `no password policy "absent"`)
+	w.want(0, 0)
+	w.Refused(t, route.Read, "creds/app-fails", nil, fault.Upstream, "refused a statement")
+}
+
+// The policy of the role comes before the connection's.
+func TestPasswordPolicies(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	w.Must(t, route.Write, "config/prod", fields{"password_policy": "of-conn-"})
+	if _, pw, _ := w.lend("ro"); !strings.HasPrefix(pw, "Pw-of-conn-") {
+		t.Errorf("password %q, want one by the connection's policy", pw)
+	}
+	w.Must(t, route.Write, "roles/ro", fields{"credential_config": fields{"password_policy": "of-role-"}})
+	if _, pw, _ := w.lend("ro"); !strings.HasPrefix(pw, "Pw-of-role-") {
+		t.Errorf("password %q, want one by the role's policy", pw)
+	}
+}
+
+func TestUsernameTemplate(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	w.Must(t, route.Write, "config/prod", fields{"username_template": `{{ printf "app_%s_%s" (.RoleName | uppercase) (random 12) | truncate 20 }}`})
+	if name, _, _ := w.lend("ro"); !regexp.MustCompile(`^app_RO_[a-z2-7]{12}$`).MatchString(name) {
+		t.Errorf("name %q", name)
+	}
+}
+
+// A create that surely had no effect is forgotten at once, even while the
+// database is away.
+func TestFailedCreateLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.fake.SetDown(true)
+		w.Refused(t, route.Read, "creds/ro", nil, fault.Upstream, "down")
+		time.Sleep(time.Second)
+		w.want(0, 0)
+	})
+}
+
+// When the reply to a create is lost, the user is removed at once, and the
+// lease forgotten only when no late effect can come any more.
+func TestLostReply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.fake.LoseReplies(1)
+		w.Refused(t, route.Read, "creds/ro", nil, fault.Upstream, "lost")
+		time.Sleep(time.Second)
+		w.want(0, 1)
+		time.Sleep(8 * time.Second)
+		w.want(0, 0)
+		if made, gone := w.fake.Counts(); made != 1 || gone != 1 {
+			t.Errorf("%d users made and %d removed, want one each", made, gone)
+		}
+	})
+}
+
+// A process that dies at any step of issuing leaves nothing behind.
+func TestDyingWhileIssuing(t *testing.T) {
+	for _, step := range []string{"planned", "reserved", "created"} {
+		synctest.Test(t, func(t *testing.T) {
+			var dying bool
+			w := ready(t, enginetest.Config{Between: func(s string) error {
+				if dying && s == step {
+					return errDied
+				}
+				return nil
+			}})
+			dying = true
+			if _, err := w.Do(route.Read, "creds/ro", nil); err != errDied {
+				t.Fatalf("died at %s: %v", step, err)
+			}
+			dying = false
+			w.Reopen(t)
+			time.Sleep(10 * time.Second)
+			w.want(0, 0)
+			w.lend("ro")
+		})
+	}
+}
+
+// A create that is still running when its process dies is ended, and what it
+// makes late is removed.
+func TestLateCreate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.Must(t, route.Write, "roles/app-slow", with(ro, fields{"creation_statements": []string{"SLEEP 7s", "CREATE"}}))
+		go func() { _, _ = w.Do(route.Read, "creds/app-slow", nil) }()
+		time.Sleep(5 * time.Second)
+		w.want(0, 1)
+		if err := w.Revoke(w.IDs(t)[0]); err != nil {
+			t.Fatal(err)
+		}
+		w.want(0, 1) // it may still come
+		time.Sleep(time.Minute)
+		w.want(0, 0)
+	})
+}
+
+// The database is away when leases end: they wait, and end when it is back.
+func TestDatabaseAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		for range 20 {
+			w.lend("ro")
+		}
+		w.fake.SetDown(true)
+		time.Sleep(time.Hour)
+		w.want(20, 20)
+		w.fake.SetDown(false)
+		time.Sleep(3 * time.Hour)
+		w.want(0, 0)
+	})
+}
+
+// A user is revoked by the role's statements of now, or, if the role is another one, by
+// those that it was issued with.
+func TestWhichStatementsRevoke(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	w.Must(t, route.Write, "roles/ro", fields{"revocation_statements": []string{"OLD", "DROP"}})
+	revoke := func(id string, want []string, terminate bool) {
+		t.Helper()
+		if err := w.Revoke(id); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.lastDrop(); !slices.Equal(got.Statements, want) || got.TerminateSessions != terminate {
+			t.Errorf("revoked by %q, terminating %v; want %q, %v", got.Statements, got.TerminateSessions, want, terminate)
+		}
+	}
+	_, _, changed := w.lend("ro")
+	w.Must(t, route.Write, "roles/ro", fields{"revocation_statements": []string{"NEW", "DROP"}, "terminate_sessions": true})
+	revoke(changed, []string{"NEW", "DROP"}, true)
+
+	_, _, deleted := w.lend("ro")
+	_, _, replaced := w.lend("ro")
+	w.Must(t, route.Delete, "roles/ro", nil)
+	revoke(deleted, []string{"NEW", "DROP"}, true)
+	w.Must(t, route.Write, "roles/ro", with(ro, fields{"revocation_statements": []string{"OF ANOTHER ROLE", "DROP"}}))
+	revoke(replaced, []string{"NEW", "DROP"}, true)
+
+	w.Must(t, route.Write, "config/prod", fields{"terminate_sessions": true})
+	_, _, id := w.lend("ro")
+	revoke(id, []string{"OF ANOTHER ROLE", "DROP"}, true)
+	w.want(0, 0)
+}
+
+// Statements that succeed and leave the user do not end the lease; correcting them does.
+func TestUserRemains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.Must(t, route.Write, "roles/ro", fields{"revocation_statements": "SELECT 1"})
+		_, _, id := w.lend("ro")
+		if err := w.Revoke(id); !fault.Is(err, fault.Upstream) || !strings.Contains(fault.Message(err), "still in the database") {
+			t.Errorf("revoking: %v", err)
+		}
+		w.want(1, 1)
+		if a := w.Must(t, route.Read, "roles/ro", nil); len(a.Warnings) != 1 || strings.Contains(a.Warnings[0], w.fake.Users()[0]) {
+			t.Errorf("warnings %q, want one for all users of the role", a.Warnings)
+		}
+		w.Must(t, route.Write, "roles/ro", fields{"revocation_statements": "DROP"})
+		time.Sleep(time.Hour)
+		w.want(0, 0)
+	})
+}
+
+func TestRenewRefused(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	name, _, id := w.lend("ro")
+	renew := func(kind fault.Kind, want string) {
+		t.Helper()
+		if _, err := w.Renew(id, time.Minute); !fault.Is(err, kind) || !strings.Contains(fault.Message(err), want) {
+			t.Errorf("renewing: %v, want %v with %q", err, kind, want)
+		}
+	}
+	w.setHook(func(string) error {
+		return database.MarkUnchanged(fault.New("fake", fault.NotFound, "no user %s", name))
+	})
+	renew(fault.Invalid, "not in the database any more")
+	w.setHook(func(string) error { return fault.New("fake", fault.Timeout, "slow") })
+	renew(fault.Timeout, "slow")
+	w.setHook(nil)
+	w.Must(t, route.Delete, "config/prod", nil)
+	renew(fault.Invalid, `connection "prod" was deleted`)
+	w.Must(t, route.Delete, "roles/ro", nil)
+	renew(fault.Invalid, `role "ro" was deleted`)
+	w.Must(t, route.Write, "roles/ro", ro)
+	renew(fault.Invalid, `role "ro" was deleted`)
+}
+
+// A deleted connection revokes what it has issued, and nothing else, and is
+// forgotten after the last.
+func TestTombstone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.lend("ro")
+		w.Must(t, route.Delete, "config/prod", nil)
+		w.Must(t, route.Delete, "config/prod", nil)
+		if _, err := w.Do(route.Read, "config/prod", nil); !fault.Is(err, fault.NotFound) {
+			t.Errorf("reading a deleted connection: %v, want not found", err)
+		}
+		w.Refused(t, route.Read, "creds/ro", nil, fault.Invalid, "does not exist")
+		w.Refused(t, route.Write, "reset/prod", nil, fault.Invalid, "no connection")
+		w.Reopen(t)
+		time.Sleep(20 * time.Minute)
+		if w.keys("conn/") != 1 || w.Work(t) != 1 {
+			t.Errorf("%d configurations and %d due items, want the tombstone with its item", w.keys("conn/"), w.Work(t))
+		}
+		time.Sleep(11 * time.Minute)
+		w.want(0, 0)
+		if w.keys("conn/") != 0 || w.keys("config/") != 0 || w.Work(t) != 0 {
+			t.Errorf("%d configurations and %d due items after the last lease, want none", w.keys("conn/"), w.Work(t))
+		}
+		if w.opens.Load() != w.shuts.Load() {
+			t.Errorf("%d pools opened, %d closed", w.opens.Load(), w.shuts.Load())
+		}
+	})
+}
+
+// A name that is used again has nothing to do with what it named before.
+func TestReusedName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		_, _, old := w.lend("ro")
+		w.Must(t, route.Delete, "config/prod", nil)
+		w.Must(t, route.Write, "config/prod", with(prod, fields{"password": "not this one", "verify_connection": false}))
+		if w.keys("conn/") != 2 {
+			t.Errorf("%d configurations, want the tombstone and the new one", w.keys("conn/"))
+		}
+		w.Must(t, route.Write, "roles/ro", fields{"revocation_statements": []string{"NEW", "DROP"}})
+		if err := w.Revoke(old); err != nil {
+			t.Errorf("revoking by the tombstone: %v", err)
+		}
+		if got := w.lastDrop().Statements; !slices.Equal(got, []string{"DROP"}) {
+			t.Errorf("revoked by %q, want the statements of the old connection's days", got)
+		}
+		time.Sleep(time.Hour)
+		if w.keys("conn/") != 1 || w.keys("config/") != 1 {
+			t.Error("the new connection went with the tombstone")
+		}
+	})
+}
+
+// A connection is deleted between plan and create, or while the reservation is
+// not there yet: what comes of it is revoked all the same.
+func TestDeletedWhileIssuing(t *testing.T) {
+	for _, step := range []string{"planned", "reserved"} {
+		synctest.Test(t, func(t *testing.T) {
+			var w *world
+			w = ready(t, enginetest.Config{Between: func(s string) error {
+				if s == step {
+					_, err := w.Do(route.Delete, "config/prod", nil)
+					return err
+				}
+				return nil
+			}})
+			w.Refused(t, route.Read, "creds/ro", nil, fault.Invalid, "deleted meanwhile")
+			time.Sleep(30 * time.Minute)
+			w.want(0, 0)
+			if w.keys("conn/") != 0 {
+				t.Error("the tombstone stays")
+			}
+		})
+	}
+}
+
+// A change of the connection does not cut what runs on the old pool.
+func TestChangeWhileCreating(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.Must(t, route.Write, "roles/app-slow", with(ro, fields{"creation_statements": []string{"SLEEP 6s", "CREATE"}}))
+		result := make(chan error)
+		go func() { _, err := w.Do(route.Read, "creds/app-slow", nil); result <- err }()
+		time.Sleep(time.Second)
+		w.Must(t, route.Write, "config/prod", fields{"max_open_connections": 9})
+		w.Must(t, route.Write, "reset/prod", nil)
+		w.lend("ro")
+		shut := w.shuts.Load()
+		if err := <-result; err != nil {
+			t.Errorf("the create that ran: %v", err)
+		}
+		synctest.Wait()
+		if w.shuts.Load() != shut+1 {
+			t.Errorf("the old pool was not closed after its last call: %d, then %d", shut, w.shuts.Load())
+		}
+	})
+}
+
+// Closing the mount ends what runs, within a second.
+func TestCloseWhileCreating(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.Must(t, route.Write, "roles/app-slow", with(ro, fields{"creation_statements": []string{"SLEEP 6s", "CREATE"}}))
+		result := make(chan error)
+		go func() { _, err := w.Do(route.Read, "creds/app-slow", nil); result <- err }()
+		time.Sleep(time.Second)
+		start := time.Now()
+		if err := w.Engine.Close(); err != nil || time.Since(start) > time.Second {
+			t.Errorf("Close = %v after %v", err, time.Since(start))
+		}
+		if err := <-result; !fault.Is(err, fault.Unavailable) {
+			t.Errorf("the create that ran: %v, want unavailable", err)
+		}
+	})
+}
+
+// Many at once, on several roles, with the store failing in between: in the end
+// nothing is left that no lease knows of.
+func TestStoreFails(t *testing.T) {
+	for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
+		synctest.Test(t, func(t *testing.T) {
+			st := faulty.New(memory.Open(), 1)
+			w := ready(t, enginetest.Config{Store: st})
+			st.Inject(faulty.Fault{Calls: faulty.Commits, Rate: 0.3, Times: -1, Mode: mode})
+			var all sync.WaitGroup
+			for range 40 {
+				all.Go(func() { _, _ = w.Do(route.Read, "creds/ro", nil) })
+			}
+			all.Wait()
+			st.Clear()
+			w.Reopen(t)
+			time.Sleep(6 * time.Hour)
+			w.want(0, 0)
+		})
+	}
+}
+
+// The lease keeps no password, and stays small.
+func TestWhatALeaseKeeps(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	_, password, id := w.lend("ro")
+	e, err := w.View.Get(context.Background(), "lease/"+id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, canary := range []string{password, databasetest.FakePassword} {
+		if strings.Contains(string(e.Value), canary) {
+			t.Errorf("the lease keeps %q", canary)
+		}
+	}
+	if len(e.Value) > 600 {
+		t.Errorf("a lease is %d bytes: %s", len(e.Value), e.Value)
+	}
+}
+
+// A lease whose connection is not in the store names what to do.
+func TestConnectionLost(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	name, _, id := w.lend("ro")
+	for e, err := range w.View.Scan(context.Background(), "mount/m/conn/", storage.PrefixEnd("mount/m/conn/")) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.View.Commit(context.Background(), storage.Remove(e.Key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Revoke(id); !fault.Is(err, fault.Held) || !strings.Contains(fault.Message(err), name) || !strings.Contains(fault.Message(err), "revoke-force") {
+		t.Errorf("revoking: %v", err)
+	}
+}
+
+func BenchmarkLend(b *testing.B) {
+	fake := new(databasetest.Fake)
+	w := enginetest.Open(b, database.New(fake.Provider()), enginetest.Config{})
+	w.Must(b, route.Write, "config/prod", prod)
+	w.Must(b, route.Write, "roles/ro", ro)
+	for i := 0; b.Loop(); i++ {
+		if _, err := w.Do(route.Read, "creds/ro", nil); err != nil {
+			b.Fatal(fmt.Errorf("lending the %dth: %w", i, err))
+		}
+	}
+}

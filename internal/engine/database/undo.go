@@ -1,0 +1,185 @@
+package database
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Undo removes a user. Where it is not known that the create has ended, what runs of it is
+// ended and what exists is removed, and that again until nothing can come any more.
+//
+// It goes by the role's revocation statements of now, so that correcting them helps the
+// users that were issued before. Where the role is another one now, or its connection
+// was deleted, it goes by those that the lease was issued with.
+func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error) {
+	l, c, err := b.lentBy(ctx, u)
+	if err != nil {
+		return engine.Undone{}, err
+	}
+	var done engine.Undone
+	if u.Granted || !b.never.has(u.Attempt) {
+		if done, err = b.revoke(ctx, u, &l, c); err != nil {
+			return engine.Undone{}, err
+		}
+	}
+	if done.Again.IsZero() && !c.Gone.IsZero() {
+		b.hasten(ctx, c)
+	}
+	return done, nil
+}
+
+// askAgain is the wait before asking again whether a create can still come, once its
+// time should be over: the server's clock is behind, or a session hangs.
+const askAgain = 2 * time.Second
+
+func (b *backend) revoke(ctx context.Context, u engine.Undo, l *lent, c *connection) (engine.Undone, error) {
+	const op = "database.Undo"
+	o := DropOptions{Statements: l.Revocation, TerminateSessions: l.Terminate || c.Terminate}
+	ro, err := b.current(ctx, l)
+	if err != nil {
+		return engine.Undone{}, err
+	}
+	if ro != nil && c.Gone.IsZero() && ro.DB == c.Name {
+		o.Statements, o.TerminateSessions = ro.Revocation, ro.Terminate || c.Terminate
+	}
+	conn, release, err := b.conn(ctx, c)
+	if err != nil {
+		return engine.Undone{}, outside(op, err, c.redactor())
+	}
+	defer release()
+	settled := u.Granted
+	if !settled {
+		if settled, err = conn.SettleAttempt(ctx, attempt(u.Attempt, u.Late.Add(-lateMargin))); err != nil {
+			return engine.Undone{}, outside(op, err, c.redactor())
+		}
+	}
+	report, err := conn.Drop(ctx, l.User, o)
+	if err != nil {
+		return engine.Undone{}, outside(op, err, c.redactor())
+	}
+	done := engine.Undone{Note: c.redactor().Scrub(b.tell(ctx, l, ro, o, report))}
+	if report.Remains {
+		// The statements may mean to keep the user, but then it is not revoked: that is
+		// for a person to see, and to correct.
+		return done, fault.New(op, fault.Upstream, "the user %s is still in the database after revocation_statements of role %q have succeeded; make them drop it, or leave them out", l.User, l.Role)
+	}
+	if !settled {
+		done.Again = later(u.Late, time.Now())
+	}
+	return done, nil
+}
+
+func later(late, now time.Time) time.Time {
+	if now.Before(late) {
+		return late
+	}
+	return now.Add(askAgain)
+}
+
+// tell makes a note of what was unusual about a revocation, and keeps it with
+// the role where it is about the role's statements.
+func (b *backend) tell(ctx context.Context, l *lent, ro *role, o DropOptions, report Report) string {
+	notes := slices.Clone(report.Notes)
+	about := slices.ContainsFunc(notes, func(n string) bool { return strings.Contains(n, "revocation_statements") })
+	if report.Remains {
+		about = true
+		notes = append(notes, "revocation_statements succeeded and left the user "+l.User+" in the database")
+	}
+	if len(notes) == 0 {
+		return ""
+	}
+	text := strings.Join(notes, "; ")
+	b.m.Log.Warn("revoking a user took more than usual", "user", l.User, "role", l.Role, "what", text)
+	if about && ro != nil && slices.Equal(ro.Revocation, o.Statements) {
+		kept := strings.ReplaceAll(text, l.User, "a user") // the same text for all of them
+		if err := b.remember(ctx, l.Role, ro, kept); err != nil {
+			// The user is gone, and that is what counts; the next one brings the note again.
+			b.m.Log.Warn("keeping a note on a role", "role", l.Role, "error", err)
+		}
+	}
+	return text
+}
+
+// buryKind is the due work of forgetting a tombstone.
+const buryKind = "bury"
+
+// When a tombstone is looked at. The first time is later than any request lives
+// that read the configuration before it was deleted: its reservation is counted.
+const (
+	buryFirst = 2 * time.Minute
+	buryNext  = 10 * time.Minute
+	burySoon  = 2 * time.Second // after what seemed to be the last undo, whose lease goes only then
+)
+
+// deleteConfig frees the name at once, and leaves the configuration for undo.
+func (b configs) deleteConfig(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+	err := b.exclusively(ctx, namePrefix+in.Name, func() error {
+		c, err := b.byName(ctx, in.Name)
+		if err != nil || c == nil {
+			return err
+		}
+		c.Gone = time.Now().UTC()
+		return b.bury(ctx, c, c.Gone.Add(buryFirst), storage.Remove(namePrefix+in.Name))
+	})
+	return route.None{}, err
+}
+
+// bury sets when the tombstone is looked at next.
+func (b *backend) bury(ctx context.Context, c *connection, at time.Time, more ...storage.Op) error {
+	item := b.m.Host.Schedule(buryKind, c.ID, c.Bury, at)
+	c.Bury = at
+	op, err := c.put()
+	if err != nil {
+		return err
+	}
+	_, err = b.m.Store.CommitWith(ctx, append(more, op), item)
+	return err
+}
+
+// hasten brings the look at a tombstone forward when its last lease is being
+// undone. If that is lost, Work comes by itself.
+func (b *backend) hasten(ctx context.Context, c *connection) {
+	soon := time.Now().Add(burySoon).UTC()
+	if first := c.Gone.Add(buryFirst); soon.Before(first) {
+		soon = first
+	}
+	n, err := b.m.Host.LeaseCount(ctx, c.target(), 2)
+	if err == nil && n <= 1 && soon.Before(c.Bury) {
+		err = b.bury(ctx, c, soon)
+	}
+	if err != nil && !fault.Is(err, fault.Conflict) {
+		b.m.Log.Warn("looking whether a deleted connection is still needed; it is looked at again later", "connection", c.Name, "error", err)
+	}
+}
+
+// Work forgets a tombstone that no lease names any more.
+func (b *backend) Work(ctx context.Context, kind, id string) error {
+	if kind != buryKind {
+		return fault.New("database.Work", fault.Internal, "there is no work of kind %q", kind)
+	}
+	c, err := b.byID(ctx, id)
+	if err != nil || c == nil || c.Gone.IsZero() {
+		return err
+	}
+	n, err := b.m.Host.LeaseCount(ctx, c.target(), 1)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		err = b.bury(ctx, c, time.Now().UTC().Add(buryNext))
+	} else {
+		b.pools.retire(c.ID)
+		_, err = b.m.Store.CommitWith(ctx, []storage.Op{storage.Remove(connPrefix + c.ID).If(c.stored)}, b.m.Host.Schedule(buryKind, c.ID, c.Bury, time.Time{}))
+	}
+	if fault.Is(err, fault.Conflict) {
+		return nil // an undo has moved the item meanwhile
+	}
+	return err
+}

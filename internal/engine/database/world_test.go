@@ -1,0 +1,233 @@
+package database_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
+	"github.com/keyturn/keyturn/internal/engine/enginetest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// world is the engine over a database in memory.
+type world struct {
+	*enginetest.World
+	t     *testing.T
+	fake  *databasetest.Fake
+	log   *syncBuffer
+	opens atomic.Int32 // pools opened
+	shuts atomic.Int32 // pools closed
+
+	mu    sync.Mutex
+	hook  func(call string) error               // before each call of a Conn
+	note  func(o database.DropOptions) []string // what Drop reports
+	drops []database.DropOptions
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+func (s *syncBuffer) String() string { s.mu.Lock(); defer s.mu.Unlock(); return s.b.String() }
+
+func open(t *testing.T, c enginetest.Config) *world {
+	t.Helper()
+	w := &world{t: t, fake: new(databasetest.Fake), log: new(syncBuffer)}
+	c.Log = slog.New(slog.NewJSONHandler(w.log, nil))
+	p := w.fake.Provider()
+	connect := p.Connect
+	p.Connect = func(ctx context.Context, c database.Config) (database.Conn, error) {
+		conn, err := connect(ctx, c)
+		w.opens.Add(1)
+		return &hooked{Conn: conn, w: w}, err
+	}
+	p.Display = func(url secret.Value) string { return strings.ReplaceAll(url.RevealString(), inURL, "*****") }
+	other := w.fake.Provider()
+	other.Name, other.Plugins = "other", []string{"other-database-plugin"}
+	w.World = enginetest.Open(t, database.New(p, other), c)
+	return w
+}
+
+// inURL is a password that a user writes into a URL.
+const inURL = "canary-in-url"
+
+// hooked is a connection whose calls pass the world's hook.
+type hooked struct {
+	database.Conn
+	w *world
+}
+
+func (h *hooked) ask(call string) error {
+	h.w.mu.Lock()
+	hook := h.w.hook
+	h.w.mu.Unlock()
+	if hook == nil {
+		return nil
+	}
+	return hook(call)
+}
+
+func (w *world) setHook(f func(call string) error) { w.mu.Lock(); defer w.mu.Unlock(); w.hook = f }
+
+func (w *world) setNote(f func(o database.DropOptions) []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.note = f
+}
+
+func (h *hooked) Verify(ctx context.Context) error {
+	if err := h.ask("verify"); err != nil {
+		return err
+	}
+	return h.Conn.Verify(ctx)
+}
+
+func (h *hooked) Create(ctx context.Context, u database.User, sql, rollback []string) error {
+	if err := h.ask("create"); err != nil {
+		return err
+	}
+	return h.Conn.Create(ctx, u, sql, rollback)
+}
+
+func (h *hooked) Renew(ctx context.Context, name string, expires time.Time, sql []string) error {
+	if err := h.ask("renew"); err != nil {
+		return err
+	}
+	return h.Conn.Renew(ctx, name, expires, sql)
+}
+
+func (h *hooked) Drop(ctx context.Context, name string, o database.DropOptions) (database.Report, error) {
+	if err := h.ask("drop"); err != nil {
+		return database.Report{}, err
+	}
+	r, err := h.Conn.Drop(ctx, name, o)
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	h.w.drops = append(h.w.drops, o)
+	if h.w.note != nil {
+		r.Notes = h.w.note(o)
+	}
+	return r, err
+}
+
+func (w *world) lastDrop() database.DropOptions {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.drops) == 0 {
+		return database.DropOptions{}
+	}
+	return w.drops[len(w.drops)-1]
+}
+
+func (h *hooked) SettleAttempt(ctx context.Context, a database.Attempt) (bool, error) {
+	if err := h.ask("settle"); err != nil {
+		return false, err
+	}
+	return h.Conn.SettleAttempt(ctx, a)
+}
+
+func (h *hooked) Close() error {
+	h.w.shuts.Add(1)
+	return h.Conn.Close()
+}
+
+type fields = map[string]any
+
+// with returns base with more over it.
+func with(base fields, more fields) fields {
+	out := fields{}
+	for k, v := range base {
+		out[k] = v
+	}
+	for k, v := range more {
+		if v == nil {
+			delete(out, k)
+		} else {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+var prod = fields{
+	"plugin_name": "fake-database-plugin", "allowed_roles": "ro,app-*", "connection_url": "fake://{{username}}:{{password}}@db",
+	"username": databasetest.FakeAdmin, "password": databasetest.FakePassword,
+}
+
+var ro = fields{
+	"db_name": "prod", "creation_statements": "CREATE", "revocation_statements": "DROP", "default_ttl": "30m", "max_ttl": "2h",
+}
+
+// ready has the connection prod and the role ro.
+func ready(t *testing.T, c enginetest.Config) *world {
+	t.Helper()
+	w := open(t, c)
+	w.Must(t, route.Write, "config/prod", prod)
+	w.Must(t, route.Write, "roles/ro", ro)
+	return w
+}
+
+// lend reads credentials that must work.
+func (w *world) lend(role string) (name, password, lease string) {
+	w.t.Helper()
+	a := w.Must(w.t, route.Read, "creds/"+role, nil)
+	name, _ = a.Data["username"].(string)
+	password, _ = a.Data["password"].(string)
+	if err := w.fake.Login(name, password); err != nil {
+		w.t.Fatalf("login with what was lent: %v", err)
+	}
+	return name, password, a.Lease.ID
+}
+
+// users wants so many users in the database and so many leases.
+func (w *world) want(users, leases int) {
+	w.t.Helper()
+	if got := w.fake.Users(); len(got) != users {
+		w.t.Errorf("users in the database: %q, want %d", got, users)
+	}
+	if got := w.IDs(w.t); len(got) != leases {
+		w.t.Errorf("leases: %q, want %d", got, leases)
+	}
+}
+
+// keys counts what the engine stores below a prefix.
+func (w *world) keys(prefix string) (n int) {
+	w.t.Helper()
+	from := "mount/" + enginetest.UUID + "/" + prefix
+	for _, err := range w.View.Scan(context.Background(), from, from+"\xff") {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+var errDied = errors.New("the process died")
+
+// knownPasswords makes passwords that are no secret, and none by one policy.
+func knownPasswords(h *engine.Host) {
+	h.Password = func(_ context.Context, policy string) (secret.Value, error) {
+		if policy == "absent" {
+			return secret.Value{}, fault.New("policies", fault.Invalid, "there is no password policy %q", policy)
+		}
+		return secret.Text("Pw-generated-canary-" + policy), nil
+	}
+}

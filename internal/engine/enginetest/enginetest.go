@@ -1,0 +1,404 @@
+// Package enginetest runs an engine in a test as core does: over a real barrier, with
+// real leases and the real due loop, but for audit, tokens and policies. It
+// works in a synctest bubble, and a [World] can die and be opened again.
+package enginetest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/due"
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/lease"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+	"github.com/keyturn/keyturn/internal/token"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// UUID is the mount's, Path where it is mounted.
+const (
+	UUID = "m"
+	Path = "mount/"
+)
+
+const (
+	workLane = "work-" + UUID
+	workKind = "work"
+	owner    = "owner"
+)
+
+// Config of a [World]. The zero value is one for an engine without needs.
+type Config struct {
+	Store    storage.Store // nil: memory
+	Log      *slog.Logger  // nil: none
+	Settings engine.Settings
+	// Host changes what the engine is lent.
+	Host func(h *engine.Host)
+	// Between is called at every point where a process can die: "planned", "reserved",
+	// "created". An error ends the request there, without any clearing up.
+	Between func(step string) error
+}
+
+// A World is one mount of an engine with what is around it.
+type World struct {
+	Engine engine.Engine
+	Leases *lease.Manager
+	View   *barrier.View // of the whole store, decrypted
+	cfg    Config
+	typ    engine.Type
+	table  *route.Table
+	loop   *due.Loop
+	root   secret.Value
+	scope  func() context.Context // ends when the process dies
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu     sync.Mutex
+	events []string
+}
+
+// An Answer is what a client would see.
+type Answer struct {
+	Data     map[string]any
+	Text     string // data as JSON
+	Warnings []string
+	Lease    *lease.Lease // nil: none
+}
+
+// Open mounts an engine. It ends with the test.
+func Open(t testing.TB, typ engine.Type, c Config) *World {
+	t.Helper()
+	if c.Store == nil {
+		c.Store = memory.Open()
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Settings.Path == "" {
+		c.Settings.Path = Path
+	}
+	if c.Settings.DefaultTTL == 0 {
+		c.Settings.DefaultTTL = 768 * time.Hour
+	}
+	if c.Settings.MaxTTL == 0 {
+		c.Settings.MaxTTL = 768 * time.Hour
+	}
+	w := &World{cfg: c, typ: typ, root: secret.New(make([]byte, barrier.RootKeySize))}
+	if err := barrier.Initialize(t.Context(), c.Store, w.root); err != nil {
+		t.Fatal(err)
+	}
+	w.boot(t)
+	t.Cleanup(func() { w.Stop(); _ = c.Store.Close() })
+	return w
+}
+
+// Reopen is what happens when the process has died and starts again.
+func (w *World) Reopen(t testing.TB) {
+	t.Helper()
+	w.Stop()
+	w.boot(t)
+}
+
+// Stop ends the engine and the loop.
+func (w *World) Stop() {
+	if w.cancel == nil {
+		return
+	}
+	w.cancel()
+	<-w.done
+	_ = w.Engine.Close()
+	w.cancel = nil
+}
+
+func (w *World) boot(t testing.TB) {
+	t.Helper()
+	b, err := barrier.Open(context.Background(), w.cfg.Store, w.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.View = b.View("")
+	ctx, cancel := context.WithCancel(context.Background())
+	w.scope, w.cancel = func() context.Context { return ctx }, cancel
+	w.Leases = lease.NewManager(lease.Config{
+		Barrier: b, Due: func(lane, id string, from, to time.Time) []storage.Op {
+			return due.Move(due.Item{Lane: lane, Kind: lease.DueKind, ID: id}, from, to)
+		},
+		Undo: w.undo, Renew: w.renew, Event: func(string, *lease.Lease) []storage.Op { return nil },
+	})
+	m := &engine.Mount{
+		UUID: UUID, Type: w.typ.Name, Store: b.View("mount/" + UUID + "/"), Log: w.cfg.Log, Host: w.host(b.Installation()),
+		Settings: func() engine.Settings { return w.cfg.Settings },
+	}
+	if w.Engine, err = w.typ.Open(ctx, m); err != nil {
+		t.Fatal(err)
+	}
+	if w.table, err = route.NewTable(w.Engine.Routes()); err != nil {
+		t.Fatal(err)
+	}
+	w.loop = due.NewLoop(due.Config{Store: w.View, Handle: w.handle, Log: w.cfg.Log, Workers: 4})
+	w.done = make(chan struct{})
+	go func() {
+		defer close(w.done)
+		_ = w.loop.Run(ctx) // it ends when it is told to
+	}()
+}
+
+func (w *World) host(installation string) engine.Host {
+	h := engine.Host{
+		Installation: installation,
+		Schedule: func(kind, id string, from, to time.Time) []storage.Op {
+			return due.Move(due.Item{Lane: workLane, Kind: workKind, ID: kind + "/" + id}, from, to)
+		},
+		Event: func(kind string, data map[string]string) storage.Op {
+			b, _ := json.Marshal(data)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.events = append(w.events, kind+" "+string(b))
+			return storage.Append("event/", b)
+		},
+		ClockHeld: func() bool { return false },
+		Password: func(_ context.Context, policy string) (secret.Value, error) {
+			return secret.Text("Pw-" + policy + token.Random(20)), nil
+		},
+		LeaseCount: func(ctx context.Context, target string, limit int) (int, error) {
+			return w.Leases.CountOf(ctx, due.Prefix+lease.Lane(UUID, target)+"/", limit)
+		},
+		Audited: func(ctx context.Context, _ engine.Automatic, act func(context.Context) error) error { return act(ctx) },
+	}
+	if w.cfg.Host != nil {
+		w.cfg.Host(&h)
+	}
+	return h
+}
+
+// Events are those that were recorded, tries that did not commit included.
+func (w *World) Events() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string(nil), w.events...)
+}
+
+// Work is how many items of the engine's own work are waiting.
+func (w *World) Work(t testing.TB) (n int) {
+	t.Helper()
+	prefix := due.Prefix + workLane + "/"
+	for _, err := range w.View.Scan(context.Background(), prefix, storage.PrefixEnd(prefix)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+func (w *World) handle(ctx context.Context, it due.Item) due.Outcome {
+	var err error
+	if it.Kind == lease.DueKind {
+		err = w.Leases.Step(ctx, it.ID, time.Now(), it.At, []storage.Op{storage.Remove(it.Key())})
+	} else {
+		kind, id, _ := strings.Cut(it.ID, "/")
+		err = w.Engine.(engine.Worker).Work(ctx, kind, id)
+	}
+	switch {
+	case err == nil:
+		return due.Handled
+	case ctx.Err() == nil && it.Kind == lease.DueKind && !fault.Is(err, fault.Unavailable):
+		return due.TargetFailed
+	}
+	return due.StoreFailed
+}
+
+func undoOf(l *lease.Lease) engine.Undo {
+	return engine.Undo{
+		LeaseID: l.ID, Attempt: l.Attempt, Kind: l.Kind, Target: l.Target, Data: l.Data,
+		Granted: l.Granted, Late: l.Late, Force: l.Force,
+	}
+}
+
+func (w *World) undo(ctx context.Context, l *lease.Lease) (time.Time, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	done, err := w.Engine.(engine.Undoer).Undo(ctx, undoOf(l))
+	return done.Again, done.Note, err
+}
+
+func (w *World) renew(ctx context.Context, l *lease.Lease, expires time.Time) error {
+	return w.Engine.(engine.Undoer).Renew(ctx, undoOf(l), expires)
+}
+
+// Do makes a request of who is called "tester" and returns the answer. body is
+// JSON text or a value, nil for none.
+func (w *World) Do(op route.Op, path string, body any) (*Answer, error) {
+	r := &route.Request{
+		Op: op, Path: route.Path(Path + path), Rest: path, Mount: route.Mount{Path: Path, UUID: UUID, Type: w.typ.Name},
+		Caller: &route.Caller{ID: owner, DisplayName: "tester", Policies: []string{"default"}}, Time: time.Now(),
+	}
+	switch x := body.(type) {
+	case nil:
+	case string:
+		r.Body = []byte(x)
+	default:
+		b, err := json.Marshal(x)
+		if err != nil {
+			return nil, err
+		}
+		r.Body = b
+	}
+	if len(r.Body) > 0 {
+		if err := wire.Check(r.Body, wire.DefaultLimits); err != nil {
+			return nil, err
+		}
+	}
+	found, err := w.table.Find(r)
+	if err != nil {
+		return nil, err
+	}
+	a := &Answer{}
+	var data any
+	if found.Leased() {
+		data, a.Lease, err = w.lease(found, r)
+	} else {
+		data, err = found.Serve(w.scope(), r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.Warnings = r.Reply().Warnings
+	if data != nil {
+		a.Text = string(wire.Append(nil, data))
+		if err := json.Unmarshal([]byte(a.Text), &a.Data); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// lease is plan, reserve, create and grant.
+func (w *World) lease(found *route.Route, r *route.Request) (any, *lease.Lease, error) {
+	plan, create, err := found.Plan(w.scope(), r)
+	if err != nil {
+		return nil, nil, err
+	}
+	draft, err := w.draft(plan, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := w.between("planned"); err != nil {
+		return nil, nil, err
+	}
+	deadline := time.Now().Add(plan.CreateWithin)
+	draft.Late = deadline.Add(plan.Late).UTC()
+	reserved, err := w.Leases.Reserve(w.scope(), draft, deadline, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := w.between("reserved"); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithDeadline(w.scope(), deadline)
+	defer cancel()
+	data, err := create(ctx, route.Attempt{ID: reserved.Attempt, LeaseID: reserved.ID, TTL: draft.Expires.Sub(draft.Issued), Expires: draft.Expires})
+	if died := w.between("created"); died != nil {
+		return nil, nil, died
+	}
+	if err == nil {
+		var granted *lease.Lease
+		if granted, err = w.Leases.Grant(w.scope(), reserved, time.Now(), nil); err == nil {
+			return data, granted, nil
+		}
+	}
+	return nil, nil, errors.Join(err, w.Leases.End(w.scope(), reserved.ID, false, time.Now()))
+}
+
+func (w *World) between(step string) error {
+	if w.cfg.Between == nil {
+		return nil
+	}
+	return w.cfg.Between(step)
+}
+
+func (w *World) draft(plan route.Plan, r *route.Request) (*lease.Lease, error) {
+	undo, err := json.Marshal(plan.Undo)
+	if err != nil {
+		return nil, err
+	}
+	ttl, longest := plan.TTL, w.cfg.Settings.MaxTTL
+	if plan.MaxTTL > 0 {
+		longest = min(longest, plan.MaxTTL)
+	}
+	if ttl == 0 {
+		ttl = w.cfg.Settings.DefaultTTL
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	return &lease.Lease{
+		ID: string(r.Path) + "/" + token.Random(24), Mount: UUID, Target: plan.Target, Kind: plan.Kind, Data: undo, Owner: owner,
+		Attempt: strings.ToLower(token.Random(20)), Issued: now, Expires: now.Add(min(ttl, longest)), Max: now.Add(longest), Renewable: plan.Renewable,
+	}, nil
+}
+
+// Must is Do for what must succeed.
+func (w *World) Must(t testing.TB, op route.Op, path string, body any) *Answer {
+	t.Helper()
+	a, err := w.Do(op, path, body)
+	if err != nil {
+		t.Fatalf("%s %s: %v", op, path, err)
+	}
+	return a
+}
+
+// Refused is Do for what must be refused, with a kind and a message that holds want.
+func (w *World) Refused(t testing.TB, op route.Op, path string, body any, k fault.Kind, want string) {
+	t.Helper()
+	_, err := w.Do(op, path, body)
+	if err == nil {
+		t.Errorf("%s %s %v: succeeded, want it refused with %q", op, path, body, want)
+		return
+	}
+	if msg := fault.Message(err); fault.KindOf(err) != k || !strings.Contains(msg, want) {
+		t.Errorf("%s %s %v: %v %q, want %v with %q", op, path, body, fault.KindOf(err), msg, k, want)
+	}
+}
+
+// Renew renews a lease within the engine's bounds.
+func (w *World) Renew(id string, increment time.Duration) (*lease.Lease, error) {
+	l, err := w.Leases.Lookup(w.scope(), id)
+	if err != nil {
+		return nil, err
+	}
+	ttl, longest, err := w.Engine.(engine.Undoer).Bounds(w.scope(), undoOf(l))
+	if err != nil {
+		return nil, err
+	}
+	if ttl == 0 {
+		ttl = w.cfg.Settings.DefaultTTL
+	}
+	renewed, _, err := w.Leases.Renew(w.scope(), l, increment, lease.Bounds{TTL: ttl, Max: longest}, time.Now())
+	return renewed, err
+}
+
+// Revoke undoes a lease now, and returns how that went. The due loop, which would
+// go on with it after an error, comes later.
+func (w *World) Revoke(id string) error { return w.Leases.Now(w.scope(), id, time.Now()) }
+
+// IDs are those of all leases and reservations.
+func (w *World) IDs(t testing.TB) (ids []string) {
+	t.Helper()
+	for id, err := range w.Leases.Below(context.Background(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}

@@ -1,0 +1,3 @@
+// Package database holds tests of the database engine on a real PostgreSQL. They
+// need the build tag integration.
+package database
