@@ -52,7 +52,7 @@ func reads(ctx context.Context, b *bench, name, title string, audited bool, budg
 		var path [64]byte
 		return rendered(out, http.MethodGet, string(secretPath(path[:0], n+conn*61)), k.token, nil)
 	}
-	rates, err := turns(ctx, b, newLoad(k.address, b.conns, request), newLoad(limit.address, b.conns, request))
+	rates, err := turns(ctx, b, newLoad("keyturn", k.address, k.cmd.Process.Pid, b.conns, request), newLoad("bare", limit.address, limit.cmd.Process.Pid, b.conns, request))
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func writes(ctx context.Context, b *bench, name, title string, path func([]byte,
 		var p [64]byte
 		return rendered(out, http.MethodPost, string(path(p[:0], conn, n)), k.token, []byte(body))
 	}
-	rates, err := turns(ctx, b, newLoad(k.address, b.conns, request), newLoad(committing.address, b.conns, request), newLoad(idle.address, b.conns, request))
+	rates, err := turns(ctx, b, newLoad("keyturn", k.address, k.cmd.Process.Pid, b.conns, request), newLoad("bare that commits", committing.address, committing.cmd.Process.Pid, b.conns, request), newLoad("bare", idle.address, idle.cmd.Process.Pid, b.conns, request))
 	if err != nil {
 		return nil, err
 	}

@@ -91,7 +91,7 @@ func lent(ctx context.Context, b *bench, name string, n int) (*stock, [2]float64
 			return nil, restarts, err
 		}
 		// Writes that a kill leaves to be replayed.
-		if _, err := newLoad(k.address, b.conns, writeRequest(k)).run(ctx, b.round); err != nil {
+		if _, err := newLoad("keyturn", k.address, k.cmd.Process.Pid, b.conns, writeRequest(k)).run(ctx, b.round); err != nil {
 			return nil, restarts, err
 		}
 		k.kill()

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -18,15 +20,17 @@ import (
 // is written by hand: net/http's costs more than a bare server, and would make
 // every ratio look better than it is.
 type load struct {
+	name    string
 	address string
+	pid     int // of the server
 	conns   int
 	// request appends request n of a connection to b.
 	request func(b []byte, conn, n int) []byte
 	from    []int // where each connection goes on
 }
 
-func newLoad(address string, conns int, request func(b []byte, conn, n int) []byte) *load {
-	return &load{address: address, conns: conns, request: request, from: make([]int, conns)}
+func newLoad(name, address string, pid, conns int, request func(b []byte, conn, n int) []byte) *load {
+	return &load{name: name, address: address, pid: pid, conns: conns, request: request, from: make([]int, conns)}
 }
 
 // run asks for d and returns the answers per second.
@@ -124,21 +128,48 @@ func rendered(b []byte, method, path, token string, body []byte) []byte {
 }
 
 // turns runs the loads by turns, first once to warm up, and returns the rates
-// of each load in each round.
+// of each load in each round. What a request costs its server and this client in
+// processor time, which depends less on the machine's neighbours, goes to the log.
 func turns(ctx context.Context, b *bench, loads ...*load) ([][]float64, error) {
 	rates := make([][]float64, len(loads))
+	theirs, ours := make([]time.Duration, len(loads)), make([]time.Duration, len(loads))
+	asked := make([]int, len(loads))
 	for round := -1; round < b.rounds; round++ {
 		for i, l := range loads {
+			server, client, before := consumed(l.pid), consumed(os.Getpid()), sum(l.from)
 			rate, err := l.run(ctx, b.round)
 			if err != nil {
 				return nil, err
 			}
 			if round >= 0 {
 				rates[i] = append(rates[i], rate)
+				theirs[i] += consumed(l.pid) - server
+				ours[i] += consumed(os.Getpid()) - client
+				asked[i] += sum(l.from) - before
 			}
 		}
 	}
+	for i, l := range loads {
+		fmt.Fprintf(b.log, "  %-20s %7.0f/s, processor time of a request: server %5.1f µs, client %5.1f µs\n", l.name, median(rates[i]),
+			float64(theirs[i].Microseconds())/float64(asked[i]), float64(ours[i].Microseconds())/float64(asked[i]))
+	}
 	return rates, nil
+}
+
+// consumed is the processor time of a process so far; 0 where the system does not tell.
+func consumed(pid int) time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	const user, system, tick = 11, 12, 10 * time.Millisecond
+	if len(fields) <= system {
+		return 0
+	}
+	u, _ := strconv.Atoi(fields[user])
+	k, _ := strconv.Atoi(fields[system])
+	return time.Duration(u+k) * tick
 }
 
 // compared is the row of a rate against another, of rounds by turns.
