@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,14 +35,15 @@ func TestClockADayAhead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				st := memory.Open()
-				up, stop := time.Duration(0), context.CancelFunc(func() {})
+				var up atomic.Int64 // time since the boot; a server reads it at any time
+				stop := context.CancelFunc(func() {})
 				restart := func(boot string) *server {
 					stop()
 					synctest.Wait()
 					c := core.New(core.Config{
 						Store: st, Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler),
 						Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
-						Boot:  func() (string, time.Duration) { return boot, up },
+						Boot:  func() (string, time.Duration) { return boot, time.Duration(up.Load()) },
 					})
 					var ctx context.Context
 					ctx, stop = context.WithCancel(t.Context())
@@ -67,14 +69,14 @@ func TestClockADayAhead(t *testing.T) {
 					return slices.Contains(keys, any(accessor))
 				}
 				time.Sleep(5 * time.Second)
-				up += 5 * time.Second
+				up.Add(int64(5 * time.Second))
 				stop()
 				synctest.Wait()
 				time.Sleep(24 * time.Hour) // the wall's; since the boot, ten seconds have passed
-				up += 10 * time.Second
+				up.Add(int64(10 * time.Second))
 				s = restart("one")
 				time.Sleep(30 * time.Second)
-				up += 30 * time.Second
+				up.Add(int64(30 * time.Second))
 				if !there() {
 					t.Error("a token was revoked by a clock that is not trusted")
 				}
