@@ -332,6 +332,7 @@ func (s *Store) syncLoop(h *handle) {
 			s.poison(h, fmt.Errorf("syncing the log: %w", err))
 			return
 		}
+		s.end.saw(g.last)
 		if !s.publish(h, g) {
 			return
 		}

@@ -129,7 +129,7 @@ func (s *Store) openDB(h *handle) (start uint64, err error) {
 		return 0, err
 	}
 	h.db = db
-	newest := s.begun.Load()
+	newest, found := s.begun.Load(), uint64(0)
 	value, closer, err := db.Get(metaVersion)
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
@@ -138,10 +138,14 @@ func (s *Store) openDB(h *handle) (start uint64, err error) {
 	case len(value) != versionLen:
 		return 0, errors.Join(errors.New("reading the newest commit's number: it is damaged"), closer.Close(), db.Close())
 	default:
-		newest = max(newest, binary.BigEndian.Uint64(value))
+		found = binary.BigEndian.Uint64(value)
+		newest = max(newest, found)
 		if err := closer.Close(); err != nil {
 			return 0, errors.Join(err, db.Close())
 		}
+	}
+	if err := s.end.check(found); err != nil {
+		return 0, errors.Join(err, db.Close())
 	}
 	start = max(newest+skip, uint64(time.Now().Unix())<<clockShift)
 	h.applying.Lock()

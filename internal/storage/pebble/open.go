@@ -67,7 +67,12 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := checkLayout(&o); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
+	end, err := openLogEnd(&o)
+	if err != nil {
+		return nil, errors.Join(fault.Wrap("storage.Open", fault.Internal, err), lock.Close())
+	}
 	s := &Store{
+		end:   end,
 		opts:  o,
 		log:   o.Log,
 		cache: pebble.NewCache(o.CacheBytes),
@@ -85,7 +90,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		close(s.stop)
 		s.cache.Unref()
 		err = fmt.Errorf("opening the store in %s: %w", o.Path, err)
-		return nil, errors.Join(fault.Wrap("storage.Open", fault.Internal, err), lock.Close())
+		return nil, errors.Join(fault.Wrap("storage.Open", fault.Internal, err), end.close(), lock.Close())
 	}
 	s.wg.Go(func() { s.space.run(s.stop) })
 	return s, nil

@@ -1,11 +1,13 @@
 package pebble
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -268,33 +270,92 @@ func flip(t *testing.T, fs vfs.FS, name string, at int64) {
 }
 
 // TestCorruptLog: a wrong byte in the log, with later commits behind it, is an
-// error when the store is opened, not a store without them.
+// error when the store is opened, not a store without them: also near the log's end,
+// and whatever the commits' size.
 func TestCorruptLog(t *testing.T) {
 	t.Parallel()
-	mem := vfs.NewCrashableMem()
-	s := open(t, Options{Path: "/store", FS: mem})
-	for i := range 300 {
-		until(t, s, storage.Set(fmt.Sprintf("key/%03d", i), random(300)))
+	for _, size := range []int{300, 20_000, 70_000} {
+		mem := vfs.NewCrashableMem()
+		s := open(t, Options{Path: "/store", FS: mem})
+		for i := range 40 {
+			until(t, s, storage.Set(fmt.Sprintf("key/%03d", i), random(size)))
+		}
+		for _, part := range []int64{2, 50, 90, 99} { // of a hundred
+			// A killed process has lost nothing of what it wrote.
+			disk := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 2))})
+			name, length := longestLog(t, disk)
+			flip(t, disk, name, length*part/100)
+			damaged, err := Open(t.Context(), Options{Path: "/store", FS: disk})
+			if err == nil {
+				n := 0
+				for range damaged.Scan(t.Context(), "", "") {
+					n++
+				}
+				t.Errorf("commits of %d bytes, wrong at %d%%: opened with %d of 40 entries and no error", size, part, n)
+				if err := damaged.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
 	}
-	disk := mem.CrashClone(vfs.CrashCloneCfg{})
+}
+
+// longestLog returns the log that holds most.
+func longestLog(t *testing.T, disk *vfs.MemFS) (name string, length int64) {
+	t.Helper()
 	files, err := disk.List("/store")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		if strings.HasSuffix(f, ".log") && len(contents(t, disk, "/store/"+f)) > 40_000 {
-			flip(t, disk, "/store/"+f, 20_000)
+		if n := int64(len(contents(t, disk, "/store/"+f))); strings.HasSuffix(f, ".log") && n >= length {
+			name, length = "/store/"+f, n
 		}
 	}
-	damaged, err := Open(t.Context(), Options{Path: "/store", FS: disk})
-	if err == nil {
-		n := 0
-		for range damaged.Scan(t.Context(), "", "") {
-			n++
+	if length == 0 {
+		t.Fatal("there is no log")
+	}
+	return name, length
+}
+
+// TestLogEnd: what cannot be read of it has seen nothing, it never sees less
+// than before, and without it the store opens with what is left.
+func TestLogEnd(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewCrashableMem()
+	s := open(t, Options{Path: "/store", FS: mem})
+	for i := range 10 {
+		until(t, s, storage.Set(fmt.Sprintf("key/%03d", i), random(300)))
+	}
+	disk := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 2))})
+	name, length := longestLog(t, disk)
+	flip(t, disk, name, length/2)
+	if _, err := Open(t.Context(), Options{Path: "/store", FS: disk}); err == nil || !strings.Contains(err.Error(), logEndName) {
+		t.Errorf("a damaged log's error does not say what to do: %v", err)
+	}
+	if err := disk.Remove("/store/" + logEndName); err != nil {
+		t.Fatal(err)
+	}
+	left, err := Open(t.Context(), Options{Path: "/store", FS: disk})
+	if err != nil {
+		t.Fatalf("without it: %v", err)
+	}
+	until(t, left, storage.Set("key/after", []byte("x")))
+	if err := left.Close(); err != nil {
+		t.Error(err)
+	}
+	text := contents(t, disk, "/store/"+logEndName)
+	if n := parseLogEnd(text); n == 0 {
+		t.Errorf("it says %x", text)
+	}
+	for i := range text {
+		torn := bytes.Clone(text)
+		torn[i] ^= 1
+		if n := parseLogEnd(torn); n != 0 {
+			t.Errorf("torn, it says %d", n)
 		}
-		t.Errorf("opened with %d of 300 entries and no error", n)
-		if err := damaged.Close(); err != nil {
-			t.Error(err)
+		if n := parseLogEnd(text[:i]); n != 0 {
+			t.Errorf("cut, it says %d", n)
 		}
 	}
 }

@@ -8,6 +8,7 @@
 //	LAYOUT    the text "keyturn storage layout 1\n"; written first, read first
 //	LOCK      locked by the process that has the store open
 //	BALLAST   space to give back when the disk is full; holds nothing
+//	LOGEND    the newest commit's number and its CRC-32, see below; may be missing
 //	others    Pebble's
 //
 //	key in Pebble          value
@@ -35,6 +36,10 @@
 // and not below the clock's seconds times 2^24, and makes its start durable. So
 // no number comes twice: not after a crash, nor – unless the clock went back –
 // in an older copy of the folder.
+//
+// The newest number is noted in LOGEND, too, each time the disk has it. A log
+// that ends below it was damaged, and is refused: Pebble alone would take a
+// wrong byte near the end for the place where a crash stopped it.
 //
 // # When the disk fails
 //
@@ -83,6 +88,7 @@ type Store struct {
 	feed  *storage.Feed
 	stats storage.Recorder
 	seed  maphash.Seed
+	end   *logEnd
 
 	// current is what serves; nil while the store is being reopened.
 	current atomic.Pointer[handle]
@@ -364,7 +370,7 @@ func (s *Store) Close() error {
 	}
 	s.wg.Wait()
 	s.cache.Unref()
-	return errors.Join(err, s.lock.Close())
+	return errors.Join(err, s.end.close(), s.lock.Close())
 }
 
 // flush leaves no log to replay, so that opening again takes no time. That it
