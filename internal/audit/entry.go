@@ -109,6 +109,11 @@ type Request struct {
 	Headers    []Header
 	WrapTTL    time.Duration
 	CertSerial string // of the client's certificate
+
+	// What a renderer made of it for the first of its lines, for the second. No two
+	// goroutines write entries of one request.
+	text   []byte
+	textBy *renderer
 }
 
 // A Mount is where a request was routed to. Its zero value is nowhere.

@@ -56,6 +56,16 @@ func (r *renderer) entry(dst []byte, e *Entry) []byte {
 }
 
 func (r *renderer) request(dst []byte, q *Request, frag *fragment) []byte {
+	if q.textBy == r {
+		return append(dst, q.text...)
+	}
+	from := len(dst)
+	dst = r.makeRequest(dst, q, frag)
+	q.text, q.textBy = append(q.text[:0], dst[from:]...), r
+	return dst
+}
+
+func (r *renderer) makeRequest(dst []byte, q *Request, frag *fragment) []byte {
 	dst = append(dst, `{"id":`...)
 	dst = wire.AppendString(dst, q.ID)
 	dst = appendMember(dst, "client_id", q.ClientID)

@@ -49,7 +49,7 @@ func withoutData(entries []*Entry) []*Entry {
 		c := *e
 		if e.Request != nil {
 			q := *e.Request
-			q.Data, c.Request = nil, &q
+			q.Data, q.text, q.textBy, c.Request = nil, nil, nil, &q
 		}
 		if e.Response != nil {
 			r := *e.Response

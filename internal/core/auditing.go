@@ -6,13 +6,13 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/lease"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/token"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
@@ -23,19 +23,20 @@ type auditor struct {
 	owe    func(ctx context.Context, entries ...*audit.Entry) error
 	log    *slog.Logger
 
-	mu    sync.Mutex
-	auths map[*token.Entry]*audit.Auth // by the cached record: a changed token has a new one
+	auths sync.Map // *token.Entry → *audit.Auth, by the cached record: a changed token has a new one
+	held  atomic.Int64
 }
+
+// maxAuths is how many auth blocks are held; past it all are dropped.
+const maxAuths = 4096
 
 func (a *auditor) auth(x *exchange) *audit.Auth {
 	e := x.entry
 	if e == nil {
 		return nil
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if got := a.auths[e]; got != nil {
-		return got
+	if got, ok := a.auths.Load(e); ok {
+		return got.(*audit.Auth)
 	}
 	kind := "service"
 	if e.Batch {
@@ -45,15 +46,24 @@ func (a *auditor) auth(x *exchange) *audit.Auth {
 		Token: x.r.Token, Accessor: e.Accessor, DisplayName: e.DisplayName, Policies: e.Policies, TokenPolicies: e.Policies,
 		Metadata: e.Meta, EntityID: e.EntityID, TokenType: kind, TTL: e.TTL, Issued: e.Created, NumUses: max(e.Uses, 0),
 	}
-	if a.auths == nil || len(a.auths) >= 4096 {
-		a.auths = map[*token.Entry]*audit.Auth{}
+	if a.held.Add(1) > maxAuths {
+		a.auths.Clear()
+		a.held.Store(1)
 	}
-	a.auths[e] = out
+	a.auths.Store(e, out)
 	return out
 }
 
-// entry is the request line of x.
+// entry is the request line of x. Nothing that it tells changes once a line was
+// written, but for an error, which belongs to one line alone.
 func (a *auditor) entry(x *exchange) *audit.Entry {
+	if x.line == nil {
+		x.line = a.makeEntry(x)
+	}
+	return x.line
+}
+
+func (a *auditor) makeEntry(x *exchange) *audit.Entry {
 	r := x.r
 	q := &audit.Request{
 		ID: r.ID, Operation: string(r.Op), Path: string(r.Path), Remote: r.Remote, WrapTTL: r.WrapTTL,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/core/mounts"
 	"github.com/keyturn/keyturn/internal/core/policies"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -25,6 +26,7 @@ type exchange struct {
 	route  *route.Route
 	entry  *token.Entry // nil for a public route
 	denied string       // why the policy refused, for the audit log
+	line   *audit.Entry // the request line, once it was made
 }
 
 // Handle serves one request. The error has a kind that tells the status, and a message

@@ -90,19 +90,19 @@ func makeEncoder(t reflect.Type) encoder {
 	switch t {
 	case reflect.TypeFor[secret.Value]():
 		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
-			return text(dst, v.Interface().(secret.Value).Reveal(), leaf)
+			return text(dst, held[secret.Value](v).Reveal(), leaf)
 		}
 	case reflect.TypeFor[Raw]():
 		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
-			return appendRaw(dst, v.Interface().(Raw).v.Reveal(), leaf)
+			return appendRaw(dst, held[Raw](v).v.Reveal(), leaf)
 		}
 	case reflect.TypeFor[time.Time]():
 		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
-			return text(dst, []byte(FormatTime(v.Interface().(time.Time))), leaf)
+			return appendTime(dst, held[time.Time](v), leaf)
 		}
 	case reflect.TypeFor[time.Duration]():
 		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
-			return bare(dst, strconv.AppendInt(nil, Seconds(time.Duration(v.Int())), 10), leaf)
+			return integer(dst, Seconds(time.Duration(v.Int())), leaf)
 		}
 	}
 	if t.Implements(reflect.TypeFor[encoding.TextMarshaler]()) && t.Kind() != reflect.Pointer && t.Kind() != reflect.Interface {
@@ -117,17 +117,34 @@ func makeEncoder(t reflect.Type) encoder {
 	return encoderOfKind(t)
 }
 
+// held is what v holds. Where v is part of what a pointer points to, it is not
+// copied to the heap for that.
+func held[T any](v reflect.Value) T {
+	if v.CanAddr() {
+		return *v.Addr().Interface().(*T)
+	}
+	return v.Interface().(T)
+}
+
 func encoderOfKind(t reflect.Type) encoder {
 	switch t.Kind() {
 	case reflect.String:
-		return func(dst []byte, v reflect.Value, leaf Leaf) []byte { return text(dst, []byte(v.String()), leaf) }
+		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
+			if leaf == nil {
+				return AppendString(dst, v.String())
+			}
+			return leaf(dst, []byte(v.String()))
+		}
 	case reflect.Bool:
 		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
-			return bare(dst, strconv.AppendBool(nil, v.Bool()), leaf)
+			if leaf == nil {
+				return strconv.AppendBool(dst, v.Bool())
+			}
+			return leaf(dst, strconv.AppendBool(nil, v.Bool()))
 		}
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
-			return bare(dst, strconv.AppendInt(nil, v.Int(), 10), leaf)
+			return integer(dst, v.Int(), leaf)
 		}
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
@@ -201,9 +218,9 @@ func mapEncoder(t reflect.Type) encoder {
 
 type encoderField struct {
 	index []int
-	label []byte // `"name":`
-	omit  bool   // omitempty
-	plain bool   // tagged audit:"clear": no secret, shown to audit as it is
+	label []byte                     // `"name":`
+	omit  func(v reflect.Value) bool // omitempty; nil: never
+	plain bool                       // tagged audit:"clear": no secret, shown to audit as it is
 	enc   encoder
 }
 
@@ -214,10 +231,14 @@ func structEncoder(t reflect.Type) encoder {
 		if !f.IsExported() || name == "-" || name == "" {
 			continue
 		}
-		fields = append(fields, encoderField{
+		ef := encoderField{
 			index: f.Index, label: append(AppendString(nil, name), ':'),
-			omit: opts == "omitempty", plain: f.Tag.Get("audit") == "clear", enc: encoderOf(f.Type),
-		})
+			plain: f.Tag.Get("audit") == "clear", enc: encoderOf(f.Type),
+		}
+		if opts == "omitempty" {
+			ef.omit = emptyOf(f.Type)
+		}
+		fields = append(fields, ef)
 	}
 	return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
 		dst = append(dst, '{')
@@ -225,7 +246,7 @@ func structEncoder(t reflect.Type) encoder {
 		for i := range fields {
 			f := &fields[i]
 			fv, err := v.FieldByIndexErr(f.index)
-			if err != nil || f.omit && empty(fv) {
+			if err != nil || f.omit != nil && f.omit(fv) {
 				continue
 			}
 			if len(dst) > start {
@@ -242,18 +263,47 @@ func structEncoder(t reflect.Type) encoder {
 	}
 }
 
-func empty(v reflect.Value) bool {
-	switch v.Kind() {
+// emptyOf says how a type is found empty.
+func emptyOf(t reflect.Type) func(v reflect.Value) bool {
+	switch t {
+	case reflect.TypeFor[secret.Value]():
+		return func(v reflect.Value) bool { return held[secret.Value](v).Empty() }
+	case reflect.TypeFor[Raw]():
+		return func(v reflect.Value) bool { return held[Raw](v).v.Empty() }
+	}
+	switch t.Kind() {
 	case reflect.Slice, reflect.Map:
-		return v.Len() == 0
+		return func(v reflect.Value) bool { return v.Len() == 0 }
+	case reflect.Interface: // only the value tells what it holds
+		return func(v reflect.Value) bool {
+			switch held := v.Interface().(type) {
+			case secret.Value:
+				return held.Empty()
+			case Raw:
+				return held.v.Empty()
+			}
+			return v.IsZero()
+		}
 	}
-	if s, ok := v.Interface().(secret.Value); ok {
-		return s.Empty()
+	return reflect.Value.IsZero
+}
+
+func integer(dst []byte, n int64, leaf Leaf) []byte {
+	if leaf == nil {
+		return strconv.AppendInt(dst, n, 10)
 	}
-	if r, ok := v.Interface().(Raw); ok {
-		return r.v.Empty()
+	return leaf(dst, strconv.AppendInt(nil, n, 10))
+}
+
+func appendTime(dst []byte, t time.Time, leaf Leaf) []byte {
+	switch {
+	case leaf != nil:
+		return leaf(dst, []byte(FormatTime(t)))
+	case t.IsZero():
+		return append(dst, '"', '"')
 	}
-	return v.IsZero()
+	dst = t.UTC().AppendFormat(append(dst, '"'), time.RFC3339Nano)
+	return append(dst, '"')
 }
 
 func text(dst, b []byte, leaf Leaf) []byte {

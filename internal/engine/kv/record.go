@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -19,7 +20,14 @@ const (
 
 // versionKey is where the data of one version is kept. Paths hold no NUL.
 func versionKey(path string, n int) string {
-	return fmt.Sprintf("%s%s\x00%010d", versionPrefix, path, n)
+	b := make([]byte, 0, len(versionPrefix)+len(path)+11)
+	b = append(append(append(b, versionPrefix...), path...), 0)
+	var digits [20]byte
+	text := strconv.AppendInt(digits[:0], int64(n), 10)
+	for range 10 - len(text) {
+		b = append(b, '0')
+	}
+	return string(append(b, text...))
 }
 
 // nextKey indexes when a secret says that its next rotation is due.

@@ -90,7 +90,11 @@ func operation(method string, query url.Values) (route.Op, error) {
 }
 
 func readHelp(query url.Values) bool {
-	help, err := strconv.ParseBool(query.Get("help"))
+	text := query.Get("help")
+	if text == "" { // nearly always: an error would be made only to be dropped
+		return false
+	}
+	help, err := strconv.ParseBool(text)
 	return err == nil && help
 }
 
