@@ -75,13 +75,15 @@ func (h *house) admit(ctx context.Context, x *exchange) error {
 	if err := h.identify(ctx, x); err != nil {
 		return err
 	}
-	if err := h.allow(ctx, x); err != nil {
-		return err
+	if lost != nil || !x.route.Own {
+		if err := h.allow(ctx, x); err != nil {
+			return err
+		}
 	}
 	if lost != nil {
 		return lost
 	}
-	if x.entry.Uses != 0 {
+	if x.entry.Uses != 0 && !x.route.Own {
 		used, err := h.tokens.Use(ctx, x.entry)
 		if err != nil {
 			return err

@@ -67,7 +67,9 @@ type Route struct {
 	In, Out reflect.Type
 	Help    string
 	// Public: served without a token. Sudo: the policy must grant sudo as well.
-	Public, Sudo bool
+	// Own: any valid token is let in, which costs it none of its uses, and the
+	// handler judges by its policies what it may see.
+	Public, Sudo, Own bool
 	// Rescue: served although no audit device writes, for it is what an operator
 	// needs then; its audit entries are kept until one does.
 	Rescue bool
@@ -152,6 +154,9 @@ func (r Route) WithSudo() Route { r.Sudo = true; return r }
 
 // WithPublic returns the route open to callers without a token.
 func (r Route) WithPublic() Route { r.Public = true; return r }
+
+// WithOwn returns the route open to every token: its handler judges.
+func (r Route) WithOwn() Route { r.Own = true; return r }
 
 // WithRescue returns the route served while no audit device writes.
 func (r Route) WithRescue() Route { r.Rescue = true; return r }

@@ -28,8 +28,8 @@ func mountRoutes(cfg Config) []route.Route {
 	return append(out,
 		route.On(route.Write, "remount", a.remount).WithSudo().WithHelp("Move a mount to another path."),
 		route.On(route.Read, "remount/status/{id}", a.remountStatus).WithHelp("How a move stands."),
-		route.On(route.Read, "internal/ui/mounts", a.uiMounts).WithHelp("The mounts that the caller may see."),
-		route.On(route.Read, "internal/ui/mounts/{path...}", a.uiMount).WithHelp("The mount that serves a path."),
+		route.On(route.Read, "internal/ui/mounts", a.uiMounts).WithOwn().WithHelp("The mounts that the caller may see."),
+		route.On(route.Read, "internal/ui/mounts/{path...}", a.uiMount).WithOwn().WithHelp("The mount that serves a path."),
 		route.On(route.Read, "internal/ui/resultant-acl", a.resultantACL).WithHelp("What the caller may do."),
 	)
 }
