@@ -108,21 +108,25 @@ func (v *versioned) change(ctx context.Context, path string, f func(m *record) (
 	return fault.New("kv.change", fault.Unavailable, "the secret is being written by many requests at once; try again")
 }
 
-// reindex moves the path in the index of next rotations.
+// reindex moves the path in the index of next rotations. Times within one
+// second have the same row there.
 func reindex(path string, old, next *record) []storage.Op {
-	var was time.Time
-	if old != nil {
-		was = old.Indexed
+	var was, is string
+	if old != nil && !old.Indexed.IsZero() {
+		was = nextKey(old.Indexed, path)
 	}
-	if was.Equal(next.Indexed) {
+	if !next.Indexed.IsZero() {
+		is = nextKey(next.Indexed, path)
+	}
+	if was == is {
 		return nil
 	}
 	var ops []storage.Op
-	if !was.IsZero() {
-		ops = append(ops, storage.Remove(nextKey(was, path)))
+	if was != "" {
+		ops = append(ops, storage.Remove(was))
 	}
-	if !next.Indexed.IsZero() {
-		ops = append(ops, storage.Set(nextKey(next.Indexed, path), nil))
+	if is != "" {
+		ops = append(ops, storage.Set(is, nil))
 	}
 	return ops
 }
