@@ -1,0 +1,63 @@
+// Package cron says when a schedule is due: five fields in UTC, as in crontab(5), read
+// by robfig/cron.
+package cron
+
+import (
+	"strings"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// MinWindow is the shortest window in which something that is due at a schedule's time may
+// begin. Shorter ones would be missed by what is restarted, or waits for its turn.
+const MinWindow = time.Hour
+
+// horizon is how far ahead a schedule must have a time: 29 February comes within eight years.
+const horizon = 8 * 366 * 24 * time.Hour
+
+// A Schedule is a set of minutes. Its zero value has none; [Parse] makes others.
+type Schedule struct{ at cron.Schedule }
+
+// Parse reads five fields – minute, hour, day of the month, month, day of the week – or
+// one of @yearly, @monthly, @weekly, @daily and @hourly. Times are UTC, so that none comes
+// twice or never when clocks change. The error's message says what to write instead.
+func Parse(text string) (Schedule, error) {
+	const op = "cron.Parse"
+	if strings.Contains(text, "TZ=") || strings.HasPrefix(strings.TrimSpace(text), "@every") {
+		return Schedule{}, fault.New(op, fault.Invalid, "%q is refused: schedules are in UTC and have no intervals; write five fields, such as \"0 3 * * SAT\"", clip(text))
+	}
+	at, err := cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor).Parse(text)
+	if err != nil {
+		return Schedule{}, &fault.Error{Op: op, Kind: fault.Invalid, Err: err, Msg: "\"" + clip(text) +
+			"\" is no schedule; write five fields – minute, hour, day of the month, month, day of the week – such as \"0 3 * * SAT\""}
+	}
+	s := Schedule{at}
+	if s.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
+		return Schedule{}, fault.New(op, fault.Invalid, "%q never comes: there is no such day", clip(text))
+	}
+	return s, nil
+}
+
+func clip(s string) string { return s[:min(len(s), 100)] }
+
+// Next is the first time of the schedule after another; zero if there is none.
+func (s Schedule) Next(after time.Time) time.Time {
+	if s.at == nil {
+		return time.Time{}
+	}
+	for from := after.UTC(); from.Sub(after) < horizon; from = from.AddDate(4, 0, 0) {
+		if next := s.at.Next(from); !next.IsZero() { // it looks no further than five years
+			return next
+		}
+	}
+	return time.Time{}
+}
+
+// Missed reports whether what was due at some time may not begin any more. Without
+// a window it always may.
+func Missed(due time.Time, window time.Duration, now time.Time) bool {
+	return window > 0 && now.After(due.Add(window))
+}
