@@ -236,7 +236,7 @@ func (h *house) handleDue(ctx context.Context, it due.Item) due.Outcome {
 func (h leasing) expireToken(ctx context.Context, it due.Item, stray []storage.Op) error {
 	a := audit.Expiry(newRequestID(), "auth/token/", audit.Mount{Point: "auth/token/", Type: "token", Class: mounts.ClassAuth})
 	return ledger(h).taking(ctx, a, func(ctx context.Context) error {
-		return h.tokens.Expire(ctx, it.ID, time.Now(), stray)
+		return h.tokens.Expire(ctx, it.ID, time.Now(), it.At, stray)
 	})
 }
 

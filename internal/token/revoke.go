@@ -2,6 +2,7 @@ package token
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -9,68 +10,110 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
+// finishWithin bounds how long who revokes waits for the leases of a tree to
+// be ended, once nothing of it can be used any more. The due loop does the rest.
+const finishWithin = 20 * time.Second
+
 // Revoke ends a token, its children and its leases. When it returns, none of
-// the tree can be used; leases are due. Unknown tokens are success.
+// the tree can be used, and leases are due or soon will be. Unknown tokens are
+// success.
 func (s *Store) Revoke(ctx context.Context, id string) error {
-	marked, err := s.mark(ctx, id)
-	if err != nil || !marked {
+	if err := s.markTree(ctx, id); err != nil {
 		return err
 	}
-	if err := s.markBelow(ctx, id); err != nil {
-		return err
+	within, cancel := context.WithTimeout(ctx, finishWithin)
+	defer cancel()
+	err := s.Finish(within, id)
+	if within.Err() != nil && ctx.Err() == nil {
+		return nil // each marked token has a due item of its own
 	}
-	return s.Finish(ctx, id)
+	return err
 }
 
-// RevokeOrphan ends a token and its leases; its children live on as orphans.
+// RevokeOrphan ends a token and its leases; its children live on as orphans,
+// also after a crash in the middle of it.
 func (s *Store) RevokeOrphan(ctx context.Context, id string) error {
-	marked, err := s.mark(ctx, id)
-	if err != nil || !marked {
+	e, err := s.mark(ctx, id, func(e *Entry) error { e.Spare = true; return nil })
+	if err != nil || e == nil {
 		return err
-	}
-	for child, err := range s.children(ctx, id) {
-		if err != nil {
-			return err
-		}
-		_, err = s.Update(ctx, child, func(e *Entry) error { e.Parent = ""; return nil })
-		if err != nil && !fault.Is(err, fault.Denied) {
-			return err
-		}
-		if _, err := s.view.Commit(ctx, storage.Remove(ChildPrefix+id+"/"+child)); err != nil {
-			return err
-		}
 	}
 	return s.Finish(ctx, id)
 }
 
-// Expire is what the due loop does with a token's item: it ends the token if
-// it is to be ended, and resumes what was begun.
-func (s *Store) Expire(ctx context.Context, id string, now time.Time, item []storage.Op) error {
+// Expire is what the due loop does with a token's item, which stands at at: it
+// ends the token if it is to be ended, and resumes what was begun. item drops
+// the item itself, for one that stands where its token does not.
+func (s *Store) Expire(ctx context.Context, id string, now, at time.Time, item []storage.Op) error {
 	row, err := s.view.Get(ctx, Prefix+id)
 	if err != nil {
 		return err
 	}
-	if row.Version == 0 { // a stray item: nothing else knows of it
-		_, err := s.view.Commit(ctx, append(item, storage.Expect(Prefix+id, 0))...)
-		if fault.Is(err, fault.Conflict) {
-			return nil
-		}
-		return err
+	if row.Version == 0 {
+		return s.dropStray(ctx, row.Version, id, item)
 	}
 	e, err := decode(id, row.Version, row.Value)
 	if err != nil {
 		return err
 	}
-	if !e.Revoking && (e.Expires.IsZero() || now.Before(e.Expires)) {
-		return nil // renewed meanwhile; its new item will come
+	want := dueAt(e).Truncate(time.Millisecond) // as the index keeps it
+	switch {
+	case want.IsZero() || !want.Equal(at):
+		return s.dropStray(ctx, row.Version, id, item)
+	case now.Before(want):
+		return nil
 	}
-	return s.Revoke(ctx, id)
+	if err := s.markTree(ctx, id); err != nil {
+		return err
+	}
+	return s.Finish(ctx, id)
 }
 
-// mark commits a token as revoking. It reports false where there is none.
-func (s *Store) mark(ctx context.Context, id string) (bool, error) {
-	_, err := s.Update(ctx, id, func(e *Entry) error {
-		if e.Revoking {
+func (s *Store) dropStray(ctx context.Context, v storage.Version, id string, item []storage.Op) error {
+	_, err := s.view.Commit(ctx, append(item, storage.Expect(Prefix+id, v))...)
+	if fault.Is(err, fault.Conflict) {
+		return nil // it comes or changes at this moment; the item is looked at again
+	}
+	return err
+}
+
+// markTree commits a token and all below it as revoking. Below one whose
+// children are spared nothing is marked.
+func (s *Store) markTree(ctx context.Context, id string) error {
+	e, err := s.mark(ctx, id, nil)
+	if err != nil || e == nil || e.Spare {
+		return err
+	}
+	return s.below(ctx, id, func(parent, child string) (bool, error) {
+		e, err := s.mark(ctx, child, func(e *Entry) error {
+			if e.Parent != parent { // it was made an orphan
+				return errNotBelow
+			}
+			return nil
+		})
+		if err == errNotBelow {
+			return false, nil
+		}
+		return err == nil && (e == nil || !e.Spare), err
+	})
+}
+
+// What ends a mark that changes nothing.
+var (
+	errMarked   = errors.New("token: it is marked already")
+	errNotBelow = errors.New("token: it is not below")
+)
+
+// mark commits a token as revoking, with what more is said, unless it is
+// already. It returns nil where there is no such token.
+func (s *Store) mark(ctx context.Context, id string, more func(e *Entry) error) (*Entry, error) {
+	var was *Entry
+	e, err := s.Update(ctx, id, func(e *Entry) error {
+		if more != nil && !e.Revoking {
+			if err := more(e); err != nil {
+				return err
+			}
+		}
+		if was = e; e.Revoking {
 			return errMarked
 		}
 		e.Revoking = true
@@ -78,77 +121,92 @@ func (s *Store) mark(ctx context.Context, id string) (bool, error) {
 	})
 	switch {
 	case err == errMarked:
-		return true, nil
+		return was, nil
 	case fault.Is(err, fault.Denied):
-		return false, nil
+		return nil, nil
 	}
-	return err == nil, err
+	return e, err
 }
 
-var errMarked error = fault.New("token.mark", fault.Conflict, "")
-
-func (s *Store) markBelow(ctx context.Context, id string) error {
-	for child, err := range s.children(ctx, id) {
+// below calls f for each token below id, parents before children; f says
+// whether to go below that one, too, and may remove its edge. It keeps little in memory,
+// however deep or wide the tree is: a chain of a million tokens must not be
+// the end of the server.
+func (s *Store) below(ctx context.Context, id string, f func(parent, child string) (descend bool, err error)) error {
+	type level struct {
+		id, from string
+		page     []string // of children that are still to be seen
+		last     bool     // nothing comes after page
+	}
+	for stack := []level{{id: id}}; len(stack) > 0; {
+		top := &stack[len(stack)-1]
+		if len(top.page) == 0 && !top.last {
+			var err error
+			if top.page, err = s.children(ctx, top.id, top.from); err != nil {
+				return err
+			}
+			if top.last = len(top.page) < pageSize; !top.last {
+				top.from = top.page[pageSize-1] + "\x00"
+			}
+		}
+		parent, child := top.id, ""
+		if len(top.page) > 0 {
+			child, top.page = top.page[0], top.page[1:]
+		}
+		if len(top.page) == 0 && top.last {
+			stack = stack[:len(stack)-1]
+		}
+		if child == "" {
+			continue
+		}
+		descend, err := f(parent, child)
 		if err != nil {
 			return err
 		}
-		if _, err := s.mark(ctx, child); err != nil {
-			return err
-		}
-		if err := s.markBelow(ctx, child); err != nil {
-			return err
+		if descend {
+			stack = append(stack, level{id: child})
 		}
 	}
 	return nil
 }
 
-// children yields the ids below a token, read in pages so that what is done
-// with one may remove its row.
-func (s *Store) children(ctx context.Context, id string) func(yield func(string, error) bool) {
+const pageSize = 512
+
+// children returns up to a page of the ids right below a token, at or after from.
+func (s *Store) children(ctx context.Context, id, from string) ([]string, error) {
 	prefix := ChildPrefix + id + "/"
-	return func(yield func(string, error) bool) {
-		from := prefix
-		for {
-			var page []string
-			for row, err := range s.view.Scan(ctx, from, storage.PrefixEnd(prefix)) {
-				if err != nil {
-					yield("", err)
-					return
-				}
-				page = append(page, row.Key)
-				if len(page) == 512 {
-					break
-				}
-			}
-			for _, key := range page {
-				if !yield(strings.TrimPrefix(key, prefix), nil) {
-					return
-				}
-			}
-			if len(page) < 512 {
-				return
-			}
-			from = page[len(page)-1] + "\x00"
+	var page []string
+	for row, err := range s.view.Scan(ctx, prefix+from, storage.PrefixEnd(prefix)) {
+		if err != nil {
+			return nil, err
+		}
+		if page = append(page, strings.TrimPrefix(row.Key, prefix)); len(page) == pageSize {
+			break
 		}
 	}
+	return page, nil
 }
 
 // Finish takes a token that is marked, with all that hangs on it, out of the
-// store: children first, then leases, its cubbyhole, and the record last, so that a
-// crash anywhere leaves the due item that resumes it.
+// store. Each of its tree has a due item of its own, so that a crash anywhere
+// leaves what resumes it.
 func (s *Store) Finish(ctx context.Context, id string) error {
-	for child, err := range s.children(ctx, id) {
-		if err != nil {
-			return err
-		}
-		if err := s.Finish(ctx, child); err != nil {
-			return err
-		}
-		// An edge whose child never came, or has gone before.
-		if _, err := s.view.Commit(ctx, storage.Remove(ChildPrefix+id+"/"+child)); err != nil {
-			return err
-		}
+	if err := s.finish(ctx, id); err != nil {
+		return err
 	}
+	return s.below(ctx, id, func(parent, child string) (bool, error) {
+		if err := s.finish(ctx, child); err != nil {
+			return false, err
+		}
+		// The edge of a child that never came, has gone before, or was made an orphan.
+		_, err := s.view.Commit(ctx, storage.Remove(ChildPrefix+parent+"/"+child))
+		return true, err
+	})
+}
+
+// finish ends the leases of one marked token, then drops its cubbyhole, and the
+// record last.
+func (s *Store) finish(ctx context.Context, id string) error {
 	row, err := s.view.Get(ctx, Prefix+id)
 	if err != nil || row.Version == 0 {
 		return err
@@ -159,6 +217,11 @@ func (s *Store) Finish(ctx context.Context, id string) error {
 	}
 	if !e.Revoking { // a child that was made an orphan meanwhile
 		return nil
+	}
+	if e.Spare {
+		if err := s.spareChildren(ctx, id); err != nil {
+			return err
+		}
 	}
 	if err := s.cfg.EndLeases(ctx, id); err != nil {
 		return err
@@ -177,7 +240,25 @@ func (s *Store) Finish(ctx context.Context, id string) error {
 	_, err = s.view.Commit(ctx, ops...)
 	s.cache.drop(id)
 	if fault.Is(err, fault.Conflict) {
-		return nil // somebody else finished it
+		return nil // somebody else finished it, or its due item will
 	}
 	return err
+}
+
+// spareChildren makes orphans of the children of a token that goes.
+func (s *Store) spareChildren(ctx context.Context, id string) error {
+	return s.below(ctx, id, func(_, child string) (bool, error) {
+		edge := storage.Remove(ChildPrefix + id + "/" + child)
+		_, err := s.update(ctx, child, func(e *Entry) error {
+			if e.Parent != id {
+				return errNotBelow
+			}
+			e.Parent = ""
+			return nil
+		}, edge)
+		if err == errNotBelow || fault.Is(err, fault.Denied) {
+			_, err = s.view.Commit(ctx, edge)
+		}
+		return false, err
+	})
 }

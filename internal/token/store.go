@@ -134,6 +134,7 @@ func (s *Store) Create(ctx context.Context, e *Entry, parent *Entry, extra ...st
 // CreateAs is Create with a token that the caller chose.
 func (s *Store) CreateAs(ctx context.Context, tok secret.Value, e *Entry, parent *Entry, extra ...storage.Op) (secret.Value, *Entry, error) {
 	stored := *e
+	stored.Expires = stored.Expires.Truncate(time.Millisecond) // as its due item
 	stored.ID = s.ID(tok)
 	if stored.Accessor == "" {
 		stored.Accessor = Random(24)
@@ -167,6 +168,11 @@ func (s *Store) CreateAs(ctx context.Context, tok secret.Value, e *Entry, parent
 // Update changes the record of e by change, which may be called again on a
 // fresher one; an error of change ends it.
 func (s *Store) Update(ctx context.Context, id string, change func(*Entry) error) (*Entry, error) {
+	return s.update(ctx, id, change)
+}
+
+// update is Update with more operations in its commit.
+func (s *Store) update(ctx context.Context, id string, change func(*Entry) error, extra ...storage.Op) (*Entry, error) {
 	for range 16 {
 		row, err := s.view.Get(ctx, Prefix+id)
 		if err != nil {
@@ -187,9 +193,9 @@ func (s *Store) Update(ctx context.Context, id string, change func(*Entry) error
 		if err != nil {
 			return nil, fault.Wrap("token.Update", fault.Internal, err)
 		}
-		ops := []storage.Op{storage.Set(Prefix+id, b).If(row.Version)}
-		if !e.Expires.Equal(old.Expires) || e.Revoking != old.Revoking {
-			ops = append(ops, s.cfg.Due(id, dueAt(old), dueAt(&e))...)
+		ops := append([]storage.Op{storage.Set(Prefix+id, b).If(row.Version)}, extra...)
+		if from, to := dueAt(old), dueAt(&e); !from.Equal(to) {
+			ops = append(ops, s.cfg.Due(id, from, to)...)
 		}
 		v, err := s.view.Commit(ctx, ops...)
 		s.cache.drop(id)
@@ -205,11 +211,18 @@ func (s *Store) Update(ctx context.Context, id string, change func(*Entry) error
 	return nil, fault.New("token.Update", fault.Unavailable, "the token is being changed by many requests at once; try again")
 }
 
-// dueAt is when a token's item is due: at its end, or from the creation on
-// where it is being revoked.
+// lastUseWithin is how long the request that took the last use of a token may
+// go on. It revokes the token itself; after a crash the due loop does, then.
+const lastUseWithin = 10 * time.Minute
+
+// dueAt is when a token's item is due: at its end, soon after its last use, or
+// from the creation on where it is being revoked.
 func dueAt(e *Entry) time.Time {
 	if e.Revoking {
 		return e.Created
+	}
+	if at := e.UsedUp.Add(lastUseWithin); !e.UsedUp.IsZero() && (e.Expires.IsZero() || at.Before(e.Expires)) {
+		return at
 	}
 	return e.Expires
 }
@@ -221,7 +234,7 @@ func (s *Store) Use(ctx context.Context, e *Entry) (*Entry, error) {
 		case e.Uses < 0 || e.Revoking:
 			return errBad()
 		case e.Uses == 1:
-			e.Uses = -1
+			e.Uses, e.UsedUp = -1, time.Now().UTC().Truncate(time.Millisecond)
 		case e.Uses > 1:
 			e.Uses--
 		}

@@ -8,10 +8,12 @@
 // record, sealed.
 //
 // Revoking: first the record is committed as revoking, from which moment the
-// token and what is made with it are refused; then its children and leases
-// are walked as resumable work, and the record goes last. Whatever is created with a
-// token – a child, a lease – asserts its record's version, so nothing slips in
-// behind the walk. Children are marked before the revoke is answered.
+// token and what is made with it are refused; then its children are marked alike,
+// before the revoke is answered. Each that is marked has a due item of its own, so
+// that ending its leases and taking it out of the store goes on after a crash.
+// Whatever is created with a token – a child, a lease – asserts its record's
+// version, so nothing slips in behind the walk. That children are to live on as
+// orphans is recorded with the mark: whoever resumes it spares them, too.
 package token
 
 import (
@@ -66,9 +68,16 @@ type Entry struct {
 	Batch       bool              `json:"batch,omitempty"`
 	Renewable   bool              `json:"renewable,omitempty"`
 	Wrapping    bool              `json:"wrapping,omitempty"` // may only unwrap
-	Revoking    bool              `json:"revoking,omitempty"`
+	Ending
 	// Chosen is the token's text where its creator chooses it; never stored.
 	Chosen secret.Value `json:"-"`
+}
+
+// Ending is what is recorded of a token that comes to its end before its time.
+type Ending struct {
+	Revoking bool      `json:"revoking,omitempty"`
+	Spare    bool      `json:"spare,omitempty"`  // revoking, but its children live on as orphans
+	UsedUp   time.Time `json:"used_up,omitzero"` // when its last use was taken
 }
 
 // Root reports whether the token holds the root policy.

@@ -1,0 +1,167 @@
+package token_test
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+	"github.com/keyturn/keyturn/internal/token"
+)
+
+// open returns a store of tokens, and the rows below it.
+func open(t testing.TB) (*token.Store, *barrier.View) {
+	t.Helper()
+	st := memory.Open()
+	root := secret.New(make([]byte, 32))
+	if err := barrier.Initialize(t.Context(), st, root); err != nil {
+		t.Fatal(err)
+	}
+	b, err := barrier.Open(t.Context(), st, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token.NewStore(token.Config{
+		Barrier: b,
+		Due: func(id string, from, to time.Time) []storage.Op {
+			var ops []storage.Op
+			if !from.IsZero() {
+				ops = append(ops, storage.Remove(item(id, from)))
+			}
+			if !to.IsZero() {
+				ops = append(ops, storage.Set(item(id, to), nil))
+			}
+			return ops
+		},
+		EndLeases: func(context.Context, string) error { return nil },
+		Forget:    func(context.Context, string) error { return nil },
+	}), b.View("")
+}
+
+// item is the key of a token's due item, to the millisecond.
+func item(id string, at time.Time) string { return fmt.Sprintf("due/%d/%s", at.UnixMilli(), id) }
+
+func create(t testing.TB, s *token.Store, parent *token.Entry) *token.Entry {
+	t.Helper()
+	e := &token.Entry{Policies: []string{"p"}, Created: time.Now(), Expires: time.Now().Add(time.Hour)}
+	if parent != nil {
+		e.Parent = parent.ID
+	}
+	_, made, err := s.Create(t.Context(), e, parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+func left(t testing.TB, v *barrier.View) (keys []string) {
+	t.Helper()
+	for e, err := range v.Scan(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, strings.ToValidUTF8(e.Key, "?"))
+	}
+	return keys
+}
+
+// A chain of tokens is no deeper for the server's stack than one token.
+func TestRevokingADeepTree(t *testing.T) {
+	defer debug.SetMaxStack(debug.SetMaxStack(4 << 20))
+	s, v := open(t)
+	first := create(t, s, nil)
+	last := first
+	for range 20_000 {
+		last = create(t, s, last)
+	}
+	if err := s.Revoke(t.Context(), first.ID); err != nil {
+		t.Fatal(err)
+	}
+	if keys := left(t, v); len(keys) != 0 {
+		t.Errorf("%d rows are left, for example %q", len(keys), keys[0])
+	}
+}
+
+// A wide tree is walked in pages, to its last child.
+func TestRevokingAWideTree(t *testing.T) {
+	for name, revoke := range map[string]func(s *token.Store, id string) error{
+		"with its children": func(s *token.Store, id string) error { return s.Revoke(t.Context(), id) },
+		"alone":             func(s *token.Store, id string) error { return s.RevokeOrphan(t.Context(), id) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, v := open(t)
+			first := create(t, s, nil)
+			var children []*token.Entry
+			for range 1025 {
+				children = append(children, create(t, s, first))
+			}
+			grandchild := create(t, s, children[600])
+			if err := revoke(s, first.ID); err != nil {
+				t.Fatal(err)
+			}
+			if name == "with its children" {
+				if keys := left(t, v); len(keys) != 0 {
+					t.Errorf("%d rows are left, for example %q", len(keys), keys[0])
+				}
+				return
+			}
+			for i, c := range children {
+				if e, err := s.ByID(t.Context(), c.ID); err != nil || !e.Orphan() || e.Revoking {
+					t.Fatalf("child %d: %+v, %v; want an orphan", i, e, err)
+				}
+			}
+			if e, err := s.ByID(t.Context(), grandchild.ID); err != nil || e.Parent != children[600].ID {
+				t.Errorf("the grandchild: %+v, %v", e, err)
+			}
+			for _, key := range left(t, v) {
+				if strings.HasPrefix(key, token.ChildPrefix+first.ID) {
+					t.Errorf("%q is left", key)
+				}
+			}
+		})
+	}
+}
+
+// What is to be ended is ended at the time in the index, which has
+// milliseconds, however the token's own time ends.
+func TestExpiryBetweenMilliseconds(t *testing.T) {
+	s, v := open(t)
+	now := time.Now().Truncate(time.Second)
+	_, made, err := s.Create(t.Context(), &token.Entry{Created: now, Expires: now.Add(time.Minute + 700*time.Microsecond)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := now.Add(time.Minute)
+	if err := s.Expire(t.Context(), made.ID, at, at, nil); err != nil {
+		t.Fatal(err)
+	}
+	if keys := left(t, v); len(keys) != 0 {
+		t.Errorf("left: %q", keys)
+	}
+}
+
+// A due item that stands where its token does not is dropped.
+func TestStrayItem(t *testing.T) {
+	s, v := open(t)
+	made := create(t, s, nil)
+	at := time.Now().Truncate(time.Second)
+	stray := item(made.ID, at)
+	if _, err := v.Commit(t.Context(), storage.Set(stray, nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Expire(t.Context(), made.ID, at, at, []storage.Op{storage.Remove(stray)}); err != nil {
+		t.Fatal(err)
+	}
+	if row, err := v.Get(t.Context(), stray); err != nil || row.Version != 0 {
+		t.Errorf("the stray item: %+v, %v", row, err)
+	}
+	if e, err := s.ByID(t.Context(), made.ID); err != nil || e.Revoking {
+		t.Errorf("its token: %+v, %v", e, err)
+	}
+}
