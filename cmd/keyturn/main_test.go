@@ -45,16 +45,13 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// condition knows [server], [demo] and [policyfmt]: whether this binary has
-// them.
+// condition knows [server] and [demo]: whether this binary has them.
 func condition(name string) (bool, error) {
 	switch name {
 	case "server":
 		return environment().Server != nil, nil
 	case "demo":
 		return environment().Demo != nil, nil
-	case "policyfmt":
-		return environment().FormatPolicy != nil, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }

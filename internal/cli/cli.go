@@ -34,7 +34,6 @@ type Env struct {
 
 	// What lives in other packages; nil: this binary was built without.
 	Server, Demo Hook
-	FormatPolicy func([]byte) ([]byte, error)
 }
 
 // The exit codes.

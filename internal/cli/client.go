@@ -69,7 +69,7 @@ func (s *session) connect() (*api.Client, error) {
 	}
 	client, err := api.NewClient(config)
 	if err != nil {
-		return nil, local(err, "configuring the client")
+		return nil, addressHint(local(err, "configuring the client"), config.Address)
 	}
 	held, err := s.heldToken()
 	if err != nil {
@@ -83,6 +83,14 @@ func (s *session) connect() (*api.Client, error) {
 	}
 	s.client = client
 	return client, nil
+}
+
+// addressHint helps where an address lacks its scheme.
+func addressHint(err error, address string) error {
+	if strings.Contains(address, "://") {
+		return err
+	}
+	return hinted(err, "an address begins with https:// or http://, as in VAULT_ADDR=https://%s.", address)
 }
 
 // config is the connection that the environment and the flags describe.

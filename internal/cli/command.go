@@ -35,6 +35,9 @@ func (c *command) find(args []string) ([]*command, []string, error) {
 	for len(c.sub) > 0 && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		i := slices.IndexFunc(c.sub, func(sub *command) bool { return sub.name == args[0] })
 		if i < 0 {
+			if err := unbuilt(strings.TrimSpace(lineOf("", path) + " " + args[0])); err != nil {
+				return path, args, err
+			}
 			return path, args, c.unknown(args[0])
 		}
 		c, args = c.sub[i], args[1:]
@@ -47,16 +50,25 @@ func (c *command) find(args []string) ([]*command, []string, error) {
 // is.
 func (c *command) unknown(name string) error {
 	err := usagef("there is no command %q", name)
-	best, distance := "", 3
+	var names []string
 	for _, sub := range c.sub {
-		if d := editDistance(name, sub.name); d < distance {
-			best, distance = sub.name, d
-		}
+		names = append(names, sub.name)
 	}
-	if best != "" {
+	if best := nearest(name, names); best != "" {
 		return hinted(err, "did you mean %q?", best)
 	}
 	return err
+}
+
+// nearest is the name that was probably meant; empty: none is near.
+func nearest(typed string, names []string) string {
+	best, distance := "", 3
+	for _, name := range names {
+		if d := editDistance(typed, name); d < distance {
+			best, distance = name, d
+		}
+	}
+	return best
 }
 
 // prepare parses the flags and checks what came. It reports whether help was
@@ -67,7 +79,7 @@ func (s *session) prepare(c *command, args []string) (asked bool, err error) {
 	case errors.Is(err, flag.ErrHelp):
 		return true, nil
 	case err != nil:
-		return false, usagef("%s", err)
+		return false, s.flags.meant(usagef("%s", err))
 	}
 	if s.out.format, err = chooseFormat(s.out.format, s.env.Getenv("VAULT_FORMAT")); err != nil {
 		return false, err

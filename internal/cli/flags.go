@@ -62,6 +62,22 @@ func (f *flags) parse(args []string) ([]string, error) {
 	}
 }
 
+// meant adds to the error for an unknown flag which one was probably meant.
+func (f *flags) meant(err error) error {
+	_, name, unknown := strings.Cut(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return err
+	}
+	var names []string
+	for _, g := range f.shown {
+		names = append(names, g.name)
+	}
+	if best := nearest(name, names); best != "" {
+		return hinted(err, "did you mean -%s?", best)
+	}
+	return err
+}
+
 // given reports whether the flag was typed.
 func (f *flags) given(name string) (yes bool) {
 	f.set.Visit(func(g *flag.Flag) { yes = yes || g.Name == name })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -88,6 +89,30 @@ func mountHint(err, cause error) error {
 		return hinted(err, "nothing is mounted there, or no policy of the token allows anything below it.")
 	}
 	return err
+}
+
+// versionHint adds to the error of a plain request which kv command it stands
+// for, where the path is one of a versioned engine without its data/ or metadata/.
+func (s *session) versionHint(ctx context.Context, client *api.Client, path, command string, err error) error {
+	var answer *api.ResponseError
+	if errors.As(err, &answer) && answer.StatusCode != http.StatusNotFound {
+		return err
+	}
+	var found *api.Secret
+	asking := s.aside(client, func() (err error) {
+		found, err = client.Logical().ReadWithContext(ctx, "sys/internal/ui/mounts/"+path)
+		return err
+	})
+	if asking != nil || found == nil {
+		return err
+	}
+	options, _ := found.Data["options"].(map[string]any)
+	mount, _ := found.Data["path"].(string)
+	kind, _, _ := strings.Cut(strings.TrimPrefix(path+"/", mount), "/")
+	if options["version"] != "2" || slices.Contains([]string{"data", "metadata", "config", "delete", "undelete", "destroy", "subkeys"}, kind) {
+		return err
+	}
+	return hinted(err, "at %s is version 2 of the key-value engine: use %q.", mount, s.name+" kv "+command+" "+path)
 }
 
 // versionedOnly refuses what version 1 cannot do.

@@ -29,10 +29,10 @@ func readCommand() *command {
 			}
 			sec, err := client.Logical().ReadWithDataWithContext(ctx, path, query(data))
 			if err != nil {
-				return remote(err, "reading %s", path)
+				return s.versionHint(ctx, client, path, "get", remote(err, "reading %s", path))
 			}
 			if sec == nil {
-				return nothingAt("%s", path)
+				return s.versionHint(ctx, client, path, "get", nothingAt("%s", path))
 			}
 			return s.out.show(sec)
 		},
@@ -94,7 +94,7 @@ func writeCommand() *command {
 			path := cleanPath(s.args[0])
 			sec, err := client.Logical().WriteWithContext(ctx, path, data)
 			if err != nil {
-				return remote(err, "writing data to %s", path)
+				return s.versionHint(ctx, client, path, "put", remote(err, "writing data to %s", path))
 			}
 			return s.out.done(sec, "Success! Data written to: %s", path)
 		},
@@ -106,7 +106,7 @@ func patchCommand() *command {
 	return &command{
 		name: "patch", short: "Change some fields of what is at a path", args: "PATH K=V ...", min: 1, max: -1, fields: true,
 		long:     "Sends fields to a path as a merge patch (RFC 7396): other fields stay.\n" + dataHelp,
-		examples: []example{{"Change one field of a key's schedule:", "keyturn patch rotation/keys/stripe period=720h"}},
+		examples: []example{{"Change one field of a key's schedule:", "keyturn patch rotation/keys/stripe rotation_period=720h"}},
 		flags: func(f *flags) {
 			f.Bool(&force, "force", "send the request without any data; short: -f")
 			f.Alias("f", "force")
@@ -144,7 +144,7 @@ func deleteCommand() *command {
 			path := cleanPath(s.args[0])
 			sec, err := client.Logical().DeleteWithDataWithContext(ctx, path, query(data))
 			if err != nil {
-				return remote(err, "deleting %s", path)
+				return s.versionHint(ctx, client, path, "delete", remote(err, "deleting %s", path))
 			}
 			return s.out.done(sec, "Success! Data deleted (if it existed) at: %s", path)
 		},
@@ -174,7 +174,7 @@ func listCommand() *command {
 func (s *session) list(ctx context.Context, client *api.Client, path string) error {
 	sec, err := client.Logical().ListWithContext(ctx, path)
 	if err != nil {
-		return remote(err, "listing %s", path)
+		return s.versionHint(ctx, client, path, "list", remote(err, "listing %s", path))
 	}
 	if sec != nil && sec.WrapInfo != nil {
 		return s.out.show(sec)
@@ -184,7 +184,7 @@ func (s *session) list(ctx context.Context, client *api.Client, path string) err
 		if done, err := s.out.encode(struct{}{}); done && err != nil {
 			return err
 		}
-		return nothingAt("%s", path)
+		return s.versionHint(ctx, client, path, "list", nothingAt("%s", path))
 	}
 	s.out.warn(sec.Warnings)
 	if done, err := s.out.encode(keys); done {

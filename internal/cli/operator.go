@@ -15,7 +15,7 @@ func operatorCommand() *command {
 	return &command{
 		name: "operator", short: "Set up, unseal and seal the server",
 		long: "The work of those who run the server.",
-		sub:  []*command{operatorInit(), operatorUnseal(), operatorSeal()},
+		sub:  []*command{operatorInit(), operatorUnseal(), operatorSeal(), operatorRotate()},
 	}
 }
 
@@ -137,14 +137,21 @@ func (out *printer) showInit(a *api.InitResponse, r *api.InitRequest, program st
 	for i, key := range a.RecoveryKeysB64 {
 		fmt.Fprintf(&b, "Recovery Key %d: %s\n", i+1, key)
 	}
-	fmt.Fprintf(&b, "\nInitial Root Token: %s\n\n", a.RootToken)
-	if len(a.KeysB64) > 0 {
+	if b.Len() > 0 {
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(&b, "Initial Root Token: %s\n\n", a.RootToken)
+	switch {
+	case len(a.KeysB64) > 0:
 		fmt.Fprintf(&b, "Give each key to another person. After every start of the server, %d of the %d\n"+
 			"unseal it (%s operator unseal). They are shown this once: without\n"+
 			"them nobody, the makers of this program included, can read what is stored.\n",
 			r.SecretThreshold, r.SecretShares, program)
-	} else {
+	case len(a.RecoveryKeysB64) > 0:
 		b.WriteString("The server unseals itself. Keep the recovery keys: they are shown this once.\n")
+	default:
+		b.WriteString("The server unseals itself with its seal's key. Keep a copy of that key apart from the\n" +
+			"data and its backups: without it nobody can read them.\n")
 	}
 	return out.write(b.String())
 }
@@ -222,6 +229,25 @@ func operatorSeal() *command {
 				return remote(err, "sealing")
 			}
 			return s.out.say("Success! The server is sealed.")
+		},
+	}
+}
+
+func operatorRotate() *command {
+	return &command{
+		name: "rotate", short: "Make a new data key",
+		long:     "Makes a new key for what is stored from now on. What is stored already stays\nreadable. The server does so by itself in time.",
+		examples: []example{{"Make a new data key:", "keyturn operator rotate"}},
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			sec, err := client.Logical().WriteWithContext(ctx, "sys/rotate", nil)
+			if err != nil {
+				return remote(err, "rotating the data key")
+			}
+			return s.out.done(sec, "Success! The server uses a new data key.")
 		},
 	}
 }

@@ -2,16 +2,20 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/policy"
 )
 
-func policyCommand(env Env) *command {
+func policyCommand() *command {
 	return &command{
 		name: "policy", short: "Write, read and delete policies",
 		long: "Works with policies: what tokens may do at which paths.",
-		sub:  []*command{policyRead(), policyWrite(), policyList(), policyDelete(), policyFmt(env.FormatPolicy)},
+		sub:  []*command{policyRead(), policyWrite(), policyList(), policyDelete(), policyFmt()},
 	}
 }
 
@@ -128,23 +132,20 @@ func policyDelete() *command {
 	}
 }
 
-func policyFmt(format func([]byte) ([]byte, error)) *command {
+func policyFmt() *command {
 	return &command{
 		name: "fmt", short: "Format a policy file", args: "FILE", min: 1, max: 1, local: true,
 		long:     "Formats a policy file in place.",
 		examples: []example{{"Format a file:", "keyturn policy fmt deploy-service.hcl"}},
 		run: func(_ context.Context, s *session) error {
 			file := s.args[0]
-			if format == nil {
-				return notBuilt("policy fmt")
-			}
 			text, err := os.ReadFile(file)
 			if err != nil {
 				return local(err, "reading the policy")
 			}
-			formatted, err := format(text)
+			formatted, err := policy.Format(text)
 			if err != nil {
-				return local(err, "formatting %s", file)
+				return local(errors.New(fault.Message(err)), "formatting %s", file)
 			}
 			if err := os.WriteFile(file, formatted, 0o644); err != nil {
 				return local(err, "writing %s", file)

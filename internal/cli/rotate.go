@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -92,13 +93,6 @@ func rotationHint(err error, mount string) error {
 	return err
 }
 
-func rotateHistory() *command {
-	return keyReport("history", &command{
-		short: "Show the turns of a key", long: "Shows the turns of a key, with their steps and times.",
-		examples: []example{{"Show the turns of a key:", "keyturn rotate history stripe"}},
-	})
-}
-
 func rotatePlan() *command {
 	return keyReport("plan", &command{
 		short: "Show when a key will be turned", long: "Shows when the next turns of a key are due, and what each will do.",
@@ -123,14 +117,23 @@ func keyReport(kind string, c *command) *command {
 
 // showKey reads and prints an endpoint of a key.
 func (s *session) showKey(ctx context.Context, client *api.Client, mount, path string) error {
-	sec, err := client.Logical().ReadWithContext(ctx, path)
+	sec, err := s.readKey(ctx, client, mount, path)
 	if err != nil {
-		return rotationHint(remote(err, "reading %s", path), mount)
-	}
-	if sec == nil {
-		return hinted(nothingAt("%s", path), "is a rotation engine mounted at %s/, and is there a key of that name? %q lists them.", cleanPath(mount), s.name+" rotate status")
+		return err
 	}
 	return s.out.showTree(sec)
+}
+
+// readKey reads an endpoint of a key.
+func (s *session) readKey(ctx context.Context, client *api.Client, mount, path string) (*api.Secret, error) {
+	sec, err := client.Logical().ReadWithContext(ctx, path)
+	if err != nil {
+		return nil, rotationHint(remote(err, "reading %s", path), mount)
+	}
+	if sec == nil {
+		return nil, hinted(nothingAt("%s", path), "is a rotation engine mounted at %s/, and is there a key of that name? %q lists them.", cleanPath(mount), s.name+" rotate status")
+	}
+	return sec, nil
 }
 
 func rotateStatus() *command {
@@ -168,7 +171,7 @@ func (s *session) showAllKeys(ctx context.Context, client *api.Client, mount str
 		if done, err := s.out.encode(struct{}{}); done && err != nil {
 			return err
 		}
-		return nothingAt("%s", path)
+		return hinted(nothingAt("%s", path), "no key is turned there yet; %q makes one, and -mount names another engine.", s.name+" write "+path+"/NAME recipe=… path=…")
 	}
 	all := map[string]any{}
 	var rows [][]string
@@ -208,8 +211,11 @@ func (out *printer) showTree(sec *api.Secret) error {
 	plain := map[string]any{}
 	var parts []string
 	for _, key := range sortedKeys(sec.Data) {
+		heading := strings.ReplaceAll(key, "_", " ")
 		if header, rows, ok := grid(sec.Data[key]); ok {
-			parts = append(parts, section(strings.ReplaceAll(key, "_", " "), table(header, rows)))
+			parts = append(parts, section(heading, table(header, rows)))
+		} else if lines := sentences(sec.Data[key]); lines != "" {
+			parts = append(parts, section(heading, lines))
 		} else {
 			plain[key] = sec.Data[key]
 		}
@@ -218,6 +224,20 @@ func (out *printer) showTree(sec *api.Secret) error {
 		parts = append([]string{pairTable(dataPairs(plain))}, parts...)
 	}
 	return out.write(strings.Join(parts, "\n"))
+}
+
+// sentences are the items of a list of texts of several words, one in a line; empty: v is no such list.
+func sentences(v any) string {
+	list, _ := v.([]any)
+	var b strings.Builder
+	for i, item := range list {
+		text, ok := item.(string)
+		if !ok || !strings.Contains(text, " ") {
+			return ""
+		}
+		b.WriteString(indent(wrap(text, 74), fmt.Sprintf("%2d. ", i+1)))
+	}
+	return b.String()
 }
 
 // grid lays a list of objects out in rows, with a column for each name that

@@ -111,7 +111,7 @@ func cell(v any) string {
 // isDuration reports whether a field of this name holds seconds.
 func isDuration(key string) bool {
 	switch key {
-	case "ttl", "period", "duration", "lease_max", "ttl_max":
+	case "ttl", "period", "duration", "lease_max", "ttl_max", "max_hold":
 		return true
 	}
 	return slices.ContainsFunc([]string{"_ttl", "_period", "_duration"}, func(end string) bool {

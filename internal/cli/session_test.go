@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -113,12 +112,6 @@ func typed(t *testing.T, fake *fakeServer, url, folder, line string) string {
 	fake.seen = nil
 	code := Main(t.Context(), words, Env{
 		Stdin: strings.NewReader(strings.ReplaceAll(stdin, `\n`, "\n")), Stdout: &stdout, Stderr: &stderr, Layout: 1,
-		FormatPolicy: func(text []byte) ([]byte, error) {
-			if !bytes.Contains(text, []byte("}")) {
-				return nil, errors.New("a brace is missing")
-			}
-			return append([]byte("# formatted\n"), text...), nil
-		},
 		Getenv: func(name string) string { return environment[name] },
 	})
 	var b strings.Builder

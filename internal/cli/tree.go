@@ -13,7 +13,7 @@ func tree(env Env) *command {
 		sub: []*command{
 			readCommand(), writeCommand(), listCommand(), deleteCommand(), patchCommand(), unwrapCommand(),
 			kvCommand(), rotateCommand(),
-			loginCommand(), tokenCommand(), leaseCommand(), policyCommand(env), printCommand(),
+			loginCommand(), tokenCommand(), leaseCommand(), policyCommand(), printCommand(),
 			secretsCommand(), authCommand(), auditCommand(), operatorCommand(), statusCommand(),
 			hookCommand("server", "Start the server", env.Server),
 			hookCommand("demo", "Watch keys being turned, with everything built in", env.Demo),

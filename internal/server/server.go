@@ -23,6 +23,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -255,7 +256,7 @@ func told(err error) string {
 		return err.Error()
 	}
 	for e := err; e != nil; e = errors.Unwrap(e) {
-		if _, ours := e.(*fault.Error); !ours {
+		if _, ours := e.(*fault.Error); !ours && !strings.Contains(e.Error(), text) {
 			return text + ": " + e.Error()
 		}
 	}

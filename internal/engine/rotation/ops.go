@@ -278,7 +278,11 @@ func (b *backend) plan(ctx context.Context, _ *route.Request, in planIn) (*planO
 // willDo words the steps of a turn, and what they leave unproven.
 func (r request) willDo() (steps, notes []string) {
 	p, s, can := r.policy(), r.settle(), r.def.Can
-	steps = append(steps, fmt.Sprintf("create a key with %s, labelled %t; a lost reply: %s", r.def.Name, can.Label, can.Retry),
+	label := "without a label"
+	if can.Label {
+		label = "labelled with the turn's marker"
+	}
+	steps = append(steps, fmt.Sprintf("create a key with %s, %s; if the reply is lost: %s", r.def.Name, label, can.Retry),
 		fmt.Sprintf("settle: %d successes in a row, %s apart, within %s", s.Successes, s.Interval, s.Timeout),
 		fmt.Sprintf("verify (proof: %s)", can.Proof),
 		fmt.Sprintf("publish to %s", r.rec.Config.Path),

@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+)
+
+func rotateHistory() *command {
+	var mount string
+	return &command{
+		name: "history", short: "Show the turns of a key", args: "NAME [TURN]", min: 1, max: 2, fields: true,
+		long: "Shows the turns of a key, the newest first: how each ended, what proved its new\nkey, and what proved the old one dead. With a turn's number it shows all that is\nknown about that one.",
+		examples: []example{
+			{"Show the turns of a key:", "keyturn rotate history stripe"},
+			{"Show one of them, with its states and errors:", "keyturn rotate history stripe 12"},
+		},
+		flags: func(f *flags) { rotationFlag(f, &mount) },
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			path := keyPath(mount, cleanPath(s.args[0]), "history")
+			if len(s.args) == 2 {
+				return s.showTurn(ctx, client, mount, path, s.args[1])
+			}
+			if s.out.format != "table" || s.out.field != "" {
+				return s.showKey(ctx, client, mount, path)
+			}
+			sec, err := s.readKey(ctx, client, mount, path)
+			if err != nil {
+				return err
+			}
+			if sec.WrapInfo != nil {
+				return s.out.show(sec)
+			}
+			return s.out.write(historyTable(turnsOf(sec)))
+		},
+	}
+}
+
+// turnsOf are the turns in an answer.
+func turnsOf(sec *api.Secret) []map[string]any {
+	list, _ := sec.Data["turns"].([]any)
+	var turns []map[string]any
+	for _, item := range list {
+		if turn, ok := item.(map[string]any); ok {
+			turns = append(turns, turn)
+		}
+	}
+	return turns
+}
+
+func historyTable(turns []map[string]any) string {
+	header := []string{"Turn", "Result", "Reason", "Started", "Published", "Retired", "Key ID", "Proof", "Old Key", "Note"}
+	var rows [][]string
+	for _, t := range turns {
+		reason := text(t["reason"])
+		if by := text(t["by"]); by != "" {
+			reason += ", " + by
+		}
+		rows = append(rows, []string{text(t["turn"]), text(t["result"]), reason, toSecond(t["started"]), toSecond(t["published"]),
+			toSecond(t["retired"]), text(t["key_id"]), text(t["proof"]), text(t["dead_proof"]), turnNote(t)})
+	}
+	return table(header, rows)
+}
+
+// turnNote is why a turn went back, or what went wrong in it last.
+func turnNote(turn map[string]any) string {
+	if why := text(turn["rolled_back_because"]); why != "" {
+		return why
+	}
+	list, _ := turn["errors"].([]any)
+	if len(list) == 0 {
+		return ""
+	}
+	last, _ := list[len(list)-1].(map[string]any)
+	return strings.ReplaceAll(text(last["text"]), "\n", " ")
+}
+
+// toSecond is a time of the API without the fraction of its second.
+func toSecond(v any) string {
+	at, err := time.Parse(time.RFC3339Nano, text(v))
+	if err != nil {
+		return text(v)
+	}
+	return at.Format(time.RFC3339)
+}
+
+// showTurn prints one turn.
+func (s *session) showTurn(ctx context.Context, client *api.Client, mount, path, number string) error {
+	sec, err := s.readKey(ctx, client, mount, path)
+	if err != nil {
+		return err
+	}
+	if sec.WrapInfo != nil {
+		return s.out.show(sec)
+	}
+	for _, t := range turnsOf(sec) {
+		if fmt.Sprint(t["turn"]) == number {
+			sec.Data = t
+			return s.out.showTree(sec)
+		}
+	}
+	return refusal{exitRemote, fmt.Sprintf("No turn %s in the history of %s", number, s.args[0])}
+}
