@@ -133,13 +133,16 @@ func (h *house) openMounts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return h.mounts.EnsureBuiltin(ctx)
+	if err := h.mounts.EnsureBuiltin(ctx); err != nil {
+		return err
+	}
+	return (jobs{h}).ensureJobs(ctx)
 }
 
 func (h *house) system() []route.Route {
 	return sys.Routes(sys.Config{
 		Mounts: func() *mounts.Manager { return h.mounts }, Policies: h.policies, Tokens: h.tokens, Leases: h.leases,
-		Wrapping: h.wrapping, Devices: h.devices, RenewLease: (leasing{h}).renewLease, StartJob: (jobs{h}).startJob, JobStatus: (jobs{h}).jobStatus,
+		Wrapping: h.wrapping, Devices: h.devices, RenewLease: (leasing{h}).renewLease, StartJob: (jobs{h}).startJob, PlanJob: (jobs{h}).planJob, JobStatus: (jobs{h}).jobStatus,
 		Seal: func() { h.sealAsked.Store(true) }, RotateKey: h.barrier.Rotate, Metrics: h.cfg.Metrics, TrustClock: h.clock.trust,
 	})
 }
@@ -214,7 +217,7 @@ func (h *house) handleDue(ctx context.Context, it due.Item) due.Outcome {
 	case token.DueKind:
 		err = (leasing{h}).expireToken(ctx, it, stray)
 	case jobKind:
-		err = (jobs{h}).runJob(ctx, it.ID, false)
+		err = (jobs{h}).jobDue(ctx, it, stray)
 	case workKind:
 		err = (lending{h}).work(ctx, it)
 	default:

@@ -27,6 +27,9 @@ const keepDone = time.Hour
 type storedJob struct {
 	sys.Job
 	Due time.Time `json:"due"`
+	// Ended: all leases of a disabled mount are ending; it is only waited for.
+	Ended   bool `json:"ended,omitempty"`
+	version storage.Version
 }
 
 func jobItem(id string, from, to time.Time) []storage.Op {
@@ -36,32 +39,71 @@ func jobItem(id string, from, to time.Time) []storage.Op {
 // startJob commits a job. With wait it is done before startJob returns, and its
 // error is the caller's; it is tried again in the background all the same.
 func (h jobs) startJob(ctx context.Context, j sys.Job, wait bool) (string, error) {
-	now := time.Now().UTC().Truncate(time.Millisecond)
-	j.ID, j.Started, j.State = newRequestID(), now, "in-progress"
-	s := storedJob{Job: j, Due: now}
+	s := newJob(j)
 	if wait { // leave it to this request for a while
-		s.Due = now.Add(time.Minute)
+		s.Due = s.Due.Add(time.Minute)
 	}
-	if j.Kind == "move" { // the mount's record was the whole of it
-		s.State, s.Due = "success", now.Add(keepDone)
+	ops, err := s.save(time.Time{}, 0)
+	if err != nil {
+		return "", err
 	}
-	if err := h.saveJob(ctx, &s, time.Time{}); err != nil {
+	if _, err := h.view.Commit(ctx, ops...); err != nil {
 		return "", err
 	}
 	if wait {
-		return j.ID, h.runJob(ctx, j.ID, true)
+		return s.ID, h.runJob(ctx, s.ID, true)
 	}
-	return j.ID, nil
+	return s.ID, nil
 }
 
-func (h jobs) saveJob(ctx context.Context, s *storedJob, was time.Time) error {
+// planJob is startJob in somebody's batch.
+func (h jobs) planJob(j sys.Job) (string, []storage.Op, error) {
+	s := newJob(j)
+	ops, err := s.save(time.Time{}, 0)
+	return s.ID, ops, err
+}
+
+func newJob(j sys.Job) *storedJob {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	j.ID, j.Started, j.State = newRequestID(), now, "in-progress"
+	s := &storedJob{Job: j, Due: now}
+	if j.Kind == "move" { // the mount's record is the whole of it
+		s.State, s.Due = "success", now.Add(keepDone)
+	}
+	return s
+}
+
+// save returns the operations that store the job over the version v of its row,
+// and move its item from was.
+func (s *storedJob) save(was time.Time, v storage.Version) ([]storage.Op, error) {
 	b, err := json.Marshal(s)
 	if err != nil {
-		return fault.Wrap("core.saveJob", fault.Internal, err)
+		return nil, fault.Wrap("core.saveJob", fault.Internal, err)
 	}
-	ops := append(jobItem(s.ID, was, s.Due), storage.Set(jobPrefix+s.ID, b))
-	_, err = h.view.Commit(ctx, ops...)
-	return err
+	return append(jobItem(s.ID, was, s.Due), storage.Set(jobPrefix+s.ID, b).If(v)), nil
+}
+
+// ensureJobs gives each tombstone that has none a job that ends its leases.
+func (h jobs) ensureJobs(ctx context.Context) error {
+	at := map[string]bool{}
+	for row, err := range h.view.Scan(ctx, jobPrefix, storage.PrefixEnd(jobPrefix)) {
+		if err != nil {
+			return err
+		}
+		var s storedJob
+		if err := json.Unmarshal(row.Value, &s); err == nil {
+			at[s.Mount] = true
+		}
+	}
+	for _, e := range h.mounts.Snapshot().Table.All() {
+		if e.Gone.IsZero() || at[e.UUID] {
+			continue
+		}
+		if _, err := h.startJob(ctx, sys.Job{Kind: "disable", Mount: e.UUID, Prefix: e.Path}, false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (h jobs) loadJob(ctx context.Context, id string) (*storedJob, error) {
@@ -69,7 +111,7 @@ func (h jobs) loadJob(ctx context.Context, id string) (*storedJob, error) {
 	if err != nil || row.Version == 0 {
 		return nil, err
 	}
-	s := new(storedJob)
+	s := &storedJob{version: row.Version}
 	if err := json.Unmarshal(row.Value, s); err != nil {
 		return nil, fault.Wrap("core.loadJob", fault.Internal, err)
 	}
@@ -83,6 +125,34 @@ func (h jobs) jobStatus(ctx context.Context, id string) (*sys.Job, error) {
 	}
 	return &s.Job, nil
 }
+
+// jobDue does what a job's item asks for; stray drops the item of a job that
+// is not there.
+func (h jobs) jobDue(ctx context.Context, it due.Item, stray []storage.Op) error {
+	row, err := h.view.Get(ctx, jobPrefix+it.ID)
+	if err != nil {
+		return err
+	}
+	if row.Version != 0 {
+		return h.runJob(ctx, it.ID, false)
+	}
+	_, err = h.view.Commit(ctx, append(stray, storage.Expect(jobPrefix+it.ID, 0))...)
+	return unlessConflict(err)
+}
+
+// unlessConflict forgives a commit that somebody else has made needless.
+func unlessConflict(err error) error {
+	if fault.Is(err, fault.Conflict) {
+		return nil
+	}
+	return err
+}
+
+// Pauses between two looks at a disabled mount: the first, and the longest.
+const (
+	firstLook   = 5 * time.Second
+	longestLook = time.Minute
+)
 
 // runJob goes on with a job where it stands.
 func (h jobs) runJob(ctx context.Context, id string, wait bool) error {
@@ -100,14 +170,17 @@ func (h jobs) runJob(ctx context.Context, id string, wait bool) error {
 	if err != nil {
 		return err
 	}
+	ops := append(jobItem(s.ID, s.Due, time.Time{}), storage.Remove(jobPrefix+s.ID).If(s.version))
 	if !done { // leases are still being undone: look again
 		was := s.Due
-		s.Due = time.Now().UTC().Add(5 * time.Second).Truncate(time.Millisecond)
-		return h.saveJob(ctx, s, was)
+		pause := min(max(firstLook, time.Since(s.Started)/8), longestLook)
+		s.Due = time.Now().UTC().Add(pause).Truncate(time.Millisecond)
+		if ops, err = s.save(was, s.version); err != nil {
+			return err
+		}
 	}
-	ops := append(jobItem(s.ID, s.Due, time.Time{}), storage.Remove(jobPrefix+s.ID))
 	_, err = h.view.Commit(ctx, ops...)
-	return err
+	return unlessConflict(err) // two have run it at once, which does no harm
 }
 
 // revokePrefix ends every lease below a prefix; with wait it undoes each too.
@@ -146,12 +219,15 @@ func (h jobs) disable(ctx context.Context, s *storedJob) (done bool, err error) 
 		if !ok {
 			continue
 		}
-		left++
+		if left++; s.Ended {
+			break // nothing can be lent by it any more: this is one that still fails
+		}
 		if err := h.leases.End(ctx, it.ID, false, time.Now()); err != nil {
 			return false, err
 		}
 	}
 	if left > 0 {
+		s.Ended = true
 		return false, nil
 	}
 	if e := h.mounts.Snapshot().Table.ByUUID(s.Mount); e != nil && e.Class == mounts.ClassSecret {

@@ -65,6 +65,11 @@ func (h leasing) draft(x *exchange, plan route.Plan) (*lease.Lease, error) {
 		ttl = most
 	}
 	now := time.Now().UTC().Truncate(time.Millisecond)
+	if x.entry.Batch && !x.entry.Expires.IsZero() {
+		// Nothing is stored of a batch token that could end its leases.
+		left := x.entry.Expires.Sub(now)
+		ttl, most = min(ttl, left), min(most, left)
+	}
 	return &lease.Lease{
 		ID: strings.TrimSuffix(string(x.r.Path), "/") + "/" + token.Random(24), Mount: x.open.Entry().UUID, Target: plan.Target,
 		Kind: plan.Kind, Data: undo, Owner: x.entry.Owner(), Entity: x.entry.EntityID,
@@ -74,10 +79,6 @@ func (h leasing) draft(x *exchange, plan route.Plan) (*lease.Lease, error) {
 
 // issue reserves, creates and grants.
 func (h leasing) issue(ctx context.Context, x *exchange, plan route.Plan, create route.CreateFunc, draft *lease.Lease) (any, *lease.Lease, error) {
-	guard, err := h.tokens.Guard(ctx, x.entry)
-	if err != nil {
-		return nil, nil, err
-	}
 	within, late := plan.CreateWithin, plan.Late
 	if within == 0 {
 		within = createWithin
@@ -87,7 +88,7 @@ func (h leasing) issue(ctx context.Context, x *exchange, plan route.Plan, create
 	}
 	deadline := time.Now().Add(within)
 	draft.Late = deadline.Add(late).UTC()
-	r, err := h.leases.Reserve(ctx, draft, deadline, guard)
+	r, err := h.reserve(ctx, x, draft, deadline)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -98,15 +99,62 @@ func (h leasing) issue(ctx context.Context, x *exchange, plan route.Plan, create
 		h.abandon(r)
 		return nil, nil, err
 	}
-	l, err := h.leases.Grant(ctx, r, time.Now(), guard)
+	l, err := h.grant(ctx, x, r)
 	if err != nil {
 		h.abandon(r)
-		if fault.Is(err, fault.Conflict) {
-			return nil, nil, fault.New("core.issue", fault.Denied, "permission denied: the token was changed or revoked meanwhile, or creating took too long; what was created is being undone")
-		}
 		return nil, nil, err
 	}
 	return data, l, nil
+}
+
+// attempts is how often a commit is tried whose token or mount was changed
+// meanwhile, and lives on: by a renewal, a use, a tune.
+const attempts = 8
+
+// reserve stores the reservation, asserting that the token lives and the mount
+// is in service: behind the back of who ends their leases nothing comes.
+func (h leasing) reserve(ctx context.Context, x *exchange, draft *lease.Lease, deadline time.Time) (*lease.Lease, error) {
+	for range attempts {
+		mount := x.open.Entry()
+		if !mount.Gone.IsZero() {
+			return nil, fault.New("core.reserve", fault.NotFound, "no handler for route %q: its engine was disabled", x.r.Path)
+		}
+		guard, err := h.tokens.Guard(ctx, x.entry)
+		if err != nil {
+			return nil, err
+		}
+		r, err := h.leases.Reserve(ctx, draft, deadline, append(guard, mount.Expect()))
+		if !fault.Is(err, fault.Conflict) {
+			return r, err
+		}
+	}
+	return nil, fault.New("core.reserve", fault.Unavailable, "the token or the mount is being changed by many requests at once; try again")
+}
+
+// grant turns the reservation into a lease, unless it was claimed meanwhile, or
+// the token has ended.
+func (h leasing) grant(ctx context.Context, x *exchange, r *lease.Lease) (*lease.Lease, error) {
+	for range attempts {
+		guard, err := h.tokens.Guard(ctx, x.entry)
+		if err != nil {
+			return nil, err
+		}
+		if !time.Now().Before(r.Expires) {
+			return nil, fault.New("core.grant", fault.Timeout, "creating took longer than the lease's TTL of %s; what was created is being undone", r.Expires.Sub(r.Issued))
+		}
+		l, err := h.leases.Grant(ctx, r, time.Now(), guard)
+		if !fault.Is(err, fault.Conflict) {
+			return l, err
+		}
+		now, err := h.leases.Lookup(ctx, r.ID)
+		if err == nil && now.Version != r.Version || fault.Is(err, fault.Invalid) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, fault.New("core.grant", fault.Timeout, "creating took too long, or the lease was revoked meanwhile; what was created is being undone")
 }
 
 // create calls the engine on the unsealed scope's context, never the

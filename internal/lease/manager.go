@@ -36,7 +36,8 @@ func NewManager(cfg Config) *Manager {
 }
 
 // Reserve stores l, which becomes a reservation due at deadline. guard asserts
-// that who asks is still alive.
+// that who asks is still alive, and what lends still there; where it does not
+// hold, nothing was stored and the error is Conflict.
 func (m *Manager) Reserve(ctx context.Context, l *Lease, deadline time.Time, guard []storage.Op) (*Lease, error) {
 	r := *l
 	r.State, r.Due = Reserved, ms(deadline)
@@ -50,9 +51,6 @@ func (m *Manager) Reserve(ctx context.Context, l *Lease, deadline time.Time, gua
 	}
 	ops = append(ops, m.cfg.Due(r.Lane(), r.ID, time.Time{}, r.Due)...)
 	v, err := m.view.Commit(ctx, append(ops, guard...)...)
-	if fault.Is(err, fault.Conflict) {
-		return nil, fault.New("lease.Reserve", fault.Denied, "permission denied: the token was changed or revoked meanwhile")
-	}
 	if err != nil {
 		return nil, err
 	}

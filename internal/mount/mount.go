@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/storage"
 )
 
 // Prefix of the records' keys.
@@ -43,6 +44,9 @@ type Entry struct {
 	Created     time.Time         `json:"created"`
 	// Gone is when it was disabled: since then it serves only undo.
 	Gone time.Time `json:"gone,omitzero"`
+	// Version is that of the record as it is stored: what is made for the
+	// mount asserts it.
+	Version storage.Version `json:"-"`
 }
 
 // Tune is what sys/mounts/<path>/tune sets.
@@ -61,13 +65,16 @@ type Tune struct {
 // Key is where the entry is kept.
 func (e *Entry) Key() string { return Prefix + e.UUID }
 
+// Expect is the assertion that the mount is as it was read.
+func (e *Entry) Expect() storage.Op { return storage.Expect(e.Key(), e.Version) }
+
 // Encode is the entry's stored form.
 func (e *Entry) Encode() ([]byte, error) { return json.Marshal(e) }
 
 // Decode reads a stored entry.
-func Decode(b []byte) (*Entry, error) {
-	e := new(Entry)
-	if err := json.Unmarshal(b, e); err != nil {
+func Decode(row storage.Entry) (*Entry, error) {
+	e := &Entry{Version: row.Version}
+	if err := json.Unmarshal(row.Value, e); err != nil {
 		return nil, fault.Wrap("mount.Decode", fault.Internal, err)
 	}
 	return e, nil

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,14 +69,7 @@ func (s *Store) ByID(ctx context.Context, id string) (*Entry, error) {
 		return e, nil
 	}
 	gen := s.cache.generation()
-	row, err := s.view.Get(ctx, Prefix+id)
-	if err != nil {
-		return nil, err
-	}
-	if row.Version == 0 {
-		return nil, errBad()
-	}
-	e, err := decode(id, row.Version, row.Value)
+	e, err := s.stored(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -150,19 +144,37 @@ func (s *Store) CreateAs(ctx context.Context, tok secret.Value, e *Entry, parent
 	if stored.Parent != "" {
 		ops = append(ops, storage.Set(ChildPrefix+stored.Parent+"/"+stored.ID, nil))
 	}
-	if parent != nil {
-		ops = append(ops, parent.Expect()...)
-	}
 	ops = append(ops, s.cfg.Due(stored.ID, time.Time{}, stored.Expires)...)
-	v, err := s.view.Commit(ctx, append(ops, extra...)...)
-	if fault.Is(err, fault.Conflict) {
-		return secret.Value{}, nil, fault.New("token.Create", fault.Denied, "permission denied: the creating token was changed or revoked meanwhile")
-	}
+	stored.Version, err = s.add(ctx, append(ops, extra...), parent)
 	if err != nil {
 		return secret.Value{}, nil, err
 	}
-	stored.Version = v
 	return tok, &stored, nil
+}
+
+// add commits a new token's rows, asserting that its parent lives. A parent that
+// was only changed since it was read – renewed, used – is asserted anew.
+func (s *Store) add(ctx context.Context, ops []storage.Op, parent *Entry) (storage.Version, error) {
+	var guard []storage.Op
+	if parent != nil {
+		guard = parent.Expect()
+	}
+	for range 16 {
+		v, err := s.view.Commit(ctx, slices.Concat(ops, guard)...)
+		if !fault.Is(err, fault.Conflict) {
+			return v, err
+		}
+		was := guard
+		if guard = nil; parent != nil {
+			if guard, err = s.Guard(ctx, parent); err != nil {
+				return 0, err
+			}
+		}
+		if slices.EqualFunc(was, guard, func(a, b storage.Op) bool { return a.Want == b.Want }) {
+			return 0, fault.New("token.Create", fault.Invalid, "there is such a token already, or what it is made from has changed; choose another, or try again")
+		}
+	}
+	return 0, fault.New("token.Create", fault.Unavailable, "the creating token is being changed by many requests at once; try again")
 }
 
 // Update changes the record of e by change, which may be called again on a
@@ -291,20 +303,34 @@ func (s *Store) openBatch(ctx context.Context, tok secret.Value) (*Entry, error)
 	return e, nil
 }
 
-// Guard returns the assertions that what is made with e commits along: e's
-// own, or for a batch token its parent's.
+// Guard returns the assertions that what is made with e commits along: that
+// its record – for a batch token its parent's – is as it is stored now, where it is still
+// to be used. A token that has only been changed since e was read is no hindrance.
 func (s *Store) Guard(ctx context.Context, e *Entry) ([]storage.Op, error) {
-	if !e.Batch || e.Parent == "" {
-		return e.Expect(), nil
+	id := e.Owner()
+	if e.Batch && e.Parent == "" {
+		return nil, nil
 	}
-	p, err := s.ByID(ctx, e.Parent)
+	now, err := s.stored(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	if p.Revoking {
+	if now.Revoking || !now.Expires.IsZero() && !time.Now().Before(now.Expires) {
 		return nil, errBad()
 	}
-	return p.Expect(), nil
+	return now.Expect(), nil
+}
+
+// stored reads a record past the cache. An unknown one is Denied.
+func (s *Store) stored(ctx context.Context, id string) (*Entry, error) {
+	row, err := s.view.Get(ctx, Prefix+id)
+	if err != nil {
+		return nil, err
+	}
+	if row.Version == 0 {
+		return nil, errBad()
+	}
+	return decode(id, row.Version, row.Value)
 }
 
 // Owner is the id under which leases made with e are indexed: a batch token's

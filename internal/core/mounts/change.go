@@ -22,6 +22,9 @@ func (m *Manager) Enable(ctx context.Context, e mount.Entry) (*mount.Entry, erro
 	if err := m.complete(&e); err != nil {
 		return nil, err
 	}
+	if err := m.settleLocked(ctx); err != nil {
+		return nil, err
+	}
 	s := m.snap.Load()
 	if why := s.Table.Conflict(e.Path); why != "" {
 		return nil, fault.New("mounts.Enable", fault.Invalid, "nothing can be mounted at %q: %s", e.Path, why)
@@ -65,11 +68,7 @@ func (m *Manager) add(ctx context.Context, e *mount.Entry) error {
 	if err != nil {
 		return err
 	}
-	b, err := e.Encode()
-	if err != nil {
-		return err
-	}
-	if _, err := m.view.Commit(ctx, storage.Set(e.Key(), b).If(0)); err != nil {
+	if err := m.commitLocked(ctx, e); err != nil {
 		_ = o.close() // it was never routed to
 		return err
 	}
@@ -179,6 +178,9 @@ func (m *Manager) checkTune(e *mount.Entry) error {
 func (m *Manager) Change(ctx context.Context, path string, f func(e *mount.Entry) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.settleLocked(ctx); err != nil {
+		return err
+	}
 	s := m.snap.Load()
 	old := s.Table.At(path)
 	if old == nil {
@@ -194,16 +196,13 @@ func (m *Manager) Change(ctx context.Context, path string, f func(e *mount.Entry
 	return m.replace(ctx, s, &e)
 }
 
-func (m *Manager) replace(ctx context.Context, s *Snapshot, e *mount.Entry) error {
+// replace commits a changed record with extra, and swaps the snapshot.
+func (m *Manager) replace(ctx context.Context, s *Snapshot, e *mount.Entry, extra ...storage.Op) error {
 	table, err := s.Table.With(e)
 	if err != nil {
 		return err
 	}
-	b, err := e.Encode()
-	if err != nil {
-		return err
-	}
-	if _, err := m.view.Commit(ctx, storage.Set(e.Key(), b)); err != nil {
+	if err := m.commitLocked(ctx, e, extra...); err != nil {
 		return err
 	}
 	s.open[e.UUID].entry.Store(e)
@@ -211,10 +210,13 @@ func (m *Manager) replace(ctx context.Context, s *Snapshot, e *mount.Entry) erro
 	return nil
 }
 
-// Move gives the mount at from another path.
-func (m *Manager) Move(ctx context.Context, from, to string) error {
+// Move gives the mount at from another path. extra rides along in the commit.
+func (m *Manager) Move(ctx context.Context, from, to string, extra ...storage.Op) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.settleLocked(ctx); err != nil {
+		return err
+	}
 	s := m.snap.Load()
 	old := s.Table.At(from)
 	if old == nil {
@@ -247,7 +249,7 @@ func (m *Manager) Move(ctx context.Context, from, to string) error {
 	}
 	e := *old
 	e.Path = clean
-	return m.replace(ctx, s, &e)
+	return m.replace(ctx, s, &e, extra...)
 }
 
 func fixed(e *mount.Entry) bool {
@@ -255,21 +257,29 @@ func fixed(e *mount.Entry) bool {
 }
 
 // Retire takes the mount at path out of service; from now on it serves only
-// undo. It returns nil where nothing is mounted there.
-func (m *Manager) Retire(ctx context.Context, path string) (*mount.Entry, error) {
+// undo. job is what ends its leases: it is committed along, or a crash would leave
+// them. Where nothing is mounted there it does nothing.
+func (m *Manager) Retire(ctx context.Context, path string, job func(e *mount.Entry) ([]storage.Op, error)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.settleLocked(ctx); err != nil {
+		return err
+	}
 	s := m.snap.Load()
 	old := s.Table.At(path)
 	if old == nil {
-		return nil, nil
+		return nil
 	}
 	if fixed(old) {
-		return nil, fault.New("mounts.Retire", fault.Invalid, "%q cannot be disabled", path)
+		return fault.New("mounts.Retire", fault.Invalid, "%q cannot be disabled", path)
 	}
 	e := *old
 	e.Gone = time.Now().UTC()
-	return &e, m.replace(ctx, s, &e)
+	ops, err := job(&e)
+	if err != nil {
+		return err
+	}
+	return m.replace(ctx, s, &e, ops...)
 }
 
 // Remove forgets a tombstone whose last lease has ended, with all its data.

@@ -22,7 +22,6 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
@@ -128,8 +127,9 @@ type Manager struct {
 	view  *barrier.View
 	scope func() (context.Context, context.CancelFunc) // a child of the unsealed scope
 
-	mu   sync.Mutex // one change at a time
-	snap atomic.Pointer[Snapshot]
+	mu     sync.Mutex // one change at a time; guards unsure
+	unsure bool       // a commit may have been stored: the records are to be read again
+	snap   atomic.Pointer[Snapshot]
 }
 
 // Load reads the records and opens every mount. ctx is the scope in which the
@@ -137,16 +137,9 @@ type Manager struct {
 func Load(ctx context.Context, cfg Config) (*Manager, error) {
 	m := &Manager{cfg: cfg, view: cfg.Barrier.View("")}
 	m.scope = func() (context.Context, context.CancelFunc) { return context.WithCancel(ctx) }
-	var entries []*mount.Entry
-	for row, err := range m.view.Scan(ctx, mount.Prefix, storage.PrefixEnd(mount.Prefix)) {
-		if err != nil {
-			return nil, err
-		}
-		e, err := mount.Decode(row.Value)
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, e)
+	entries, err := m.read(ctx)
+	if err != nil {
+		return nil, err
 	}
 	table, err := mount.NewTable(entries)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
 )
 
 func mountRoutes(cfg Config) []route.Route {
@@ -280,12 +281,10 @@ func tuneTTL(field string, text *string, old time.Duration) (time.Duration, erro
 
 func (c mountAPI) disable(ctx context.Context, _ *route.Request, in mountPath) (route.None, error) {
 	path := classPath(c.class, in.Path)
-	e, err := c.Mounts().Retire(ctx, path)
-	if err != nil || e == nil {
-		return route.None{}, err
-	}
-	_, err = c.StartJob(ctx, Job{Kind: "disable", Mount: e.UUID, Prefix: path}, false)
-	return route.None{}, err
+	return route.None{}, c.Mounts().Retire(ctx, path, func(e *mount.Entry) ([]storage.Op, error) {
+		_, ops, err := c.PlanJob(Job{Kind: "disable", Mount: e.UUID, Prefix: path})
+		return ops, err
+	})
 }
 
 // viewAPI serves moving, and what a user interface asks of mounts.
@@ -305,12 +304,15 @@ func (a *viewAPI) remount(ctx context.Context, r *route.Request, in remountIn) (
 		return nil, fault.New("sys.remount", fault.Invalid, "fields \"from\" and \"to\" are both needed")
 	}
 	clean := func(p string) string { return strings.Trim(p, "/") + "/" }
-	if err := a.Mounts().Move(ctx, clean(in.From), strings.Trim(in.To, "/")); err != nil {
+	id, ops, err := a.PlanJob(Job{Kind: "move", From: clean(in.From), To: clean(in.To)})
+	if err != nil {
 		return nil, err
 	}
-	id, err := a.StartJob(ctx, Job{Kind: "move", From: clean(in.From), To: clean(in.To)}, false)
+	if err := a.Mounts().Move(ctx, clean(in.From), strings.Trim(in.To, "/"), ops...); err != nil {
+		return nil, err
+	}
 	r.SetShape(route.Merged)
-	return &remountOut{id}, err
+	return &remountOut{id}, nil
 }
 
 type idIn struct {

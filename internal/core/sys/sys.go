@@ -16,6 +16,7 @@ import (
 	"github.com/keyturn/keyturn/internal/lease"
 	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/token"
 	"github.com/keyturn/keyturn/internal/wire"
 )
@@ -32,6 +33,8 @@ type Config struct {
 	RenewLease func(ctx context.Context, id string, increment time.Duration) (*lease.Lease, []string, error)
 	// StartJob commits a job and, if wait is set, does it before it returns.
 	StartJob func(ctx context.Context, j Job, wait bool) (id string, err error)
+	// PlanJob returns the operations that commit a job, for somebody's batch.
+	PlanJob func(j Job) (id string, ops []storage.Op, err error)
 	// JobStatus tells how a job stands.
 	JobStatus func(ctx context.Context, id string) (*Job, error)
 	// Seal ends the unsealed scope, after the answer has gone out.

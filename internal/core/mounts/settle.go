@@ -1,0 +1,125 @@
+package mounts
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/mount"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// read returns the stored records. None of them keeps the server from opening:
+// of two at one path the older stands beside it until somebody moves it.
+func (m *Manager) read(ctx context.Context) ([]*mount.Entry, error) {
+	var entries []*mount.Entry
+	for row, err := range m.view.Scan(ctx, mount.Prefix, storage.PrefixEnd(mount.Prefix)) {
+		if err != nil {
+			return nil, err
+		}
+		e, err := mount.Decode(row)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	// The newest first: of two, that is the one that clients were told of.
+	slices.SortStableFunc(entries, func(a, b *mount.Entry) int { return b.Created.Compare(a.Created) })
+	table, err := mount.NewTable(nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.Gone.IsZero() {
+			if why := table.Conflict(e.Path); why != "" {
+				beside := strings.ReplaceAll(strings.TrimSuffix(e.Path, "/"), "/", "-") + "-" + e.UUID + "/"
+				if e.Class == mount.ClassAuth {
+					beside = "auth/" + strings.TrimPrefix(beside, "auth-")
+				}
+				m.cfg.Log.Error("two mounts are in each other's way; one stands elsewhere until it is moved or disabled", "path", e.Path, "now", beside, "reason", why)
+				e.Path = beside
+			}
+		}
+		if table, err = table.With(e); err != nil {
+			return nil, err
+		}
+	}
+	return entries, nil
+}
+
+// settled is how long a change waits to learn whether it was stored.
+const settled = 5 * time.Second
+
+// commitLocked stores a mount's record over the version that it was read at,
+// with extra. Where the store leaves open whether it did, the record tells.
+func (m *Manager) commitLocked(ctx context.Context, e *mount.Entry, extra ...storage.Op) error {
+	b, err := e.Encode()
+	if err != nil {
+		return err
+	}
+	v, err := m.view.Commit(ctx, append([]storage.Op{storage.Set(e.Key(), b).If(e.Version)}, extra...)...)
+	switch {
+	case err == nil:
+		e.Version = v
+		return nil
+	case fault.Is(err, fault.TooLarge), fault.Is(err, fault.Internal), fault.Is(err, fault.Sealed), errors.Is(err, storage.ErrFull):
+		return err // surely nothing
+	case fault.Is(err, fault.Conflict):
+		m.unsure = true
+		return err
+	}
+	scope, cancel := m.scope() // the request may have been given up
+	defer cancel()
+	scope, stop := context.WithTimeout(scope, settled)
+	defer stop()
+	row, rerr := m.view.Get(scope, e.Key())
+	if rerr != nil {
+		m.unsure = true
+		return err
+	}
+	if row.Version != e.Version && bytes.Equal(row.Value, b) {
+		e.Version = row.Version
+		return nil
+	}
+	return err
+}
+
+// settleLocked makes the snapshot what is stored, where a commit has left that
+// open. Nothing is changed before that is known: two mounts at one path would
+// come of it.
+func (m *Manager) settleLocked(ctx context.Context) error {
+	if !m.unsure {
+		return nil
+	}
+	entries, err := m.read(ctx)
+	if err != nil {
+		return err
+	}
+	table, err := mount.NewTable(entries)
+	if err != nil {
+		return err
+	}
+	open, gone := map[string]*Open{}, maps.Clone(m.snap.Load().open)
+	for _, e := range entries {
+		o := gone[e.UUID]
+		if o == nil {
+			if o, err = m.openEntry(e); err != nil {
+				return err
+			}
+		}
+		o.entry.Store(e)
+		open[e.UUID] = o
+		delete(gone, e.UUID)
+	}
+	m.snap.Store(&Snapshot{Table: table, open: open})
+	m.unsure = false
+	for _, o := range gone {
+		_ = o.close() // what it served is not stored any more
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+package inprocess_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
+)
+
+// lending starts a life with a mount that lends, a policy for everything, and a
+// token called a.
+func lending(t *testing.T) *life {
+	t.Helper()
+	l := newLife(t)
+	l.must(t, route.Write, "sys/policies/acl/all", l.root, allowAll)
+	l.must(t, route.Write, "sys/mounts/lend", l.root, `{"type":"lend"}`)
+	l.make("root", "a", "auth/token/create", `{"policies":["all"],"ttl":"1h","num_uses":0}`, time.Hour)
+	return l
+}
+
+// finally lets time pass, in a bubble, and wants nothing left of leases.
+func (l *life) finally(pass time.Duration) {
+	l.t.Helper()
+	time.Sleep(pass)
+	synctest.Wait()
+	s := inspect(l.t, l.st, l.out)
+	s.demand(l.t, "in the end")
+	if n := len(l.out.living()); n != 0 || len(s.leases) != 0 {
+		l.t.Errorf("in the end: %d things live outside, %d leases are left", n, len(s.leases))
+	}
+	l.stop()
+	synctest.Wait()
+}
+
+// TestBetweenPlanAndGrant does something else while a request is under way: it
+// is refused, or what it was lent is true, and nothing is ever left outside.
+func TestBetweenPlanAndGrant(t *testing.T) {
+	disable := func(l *life) { l.must(l.t, route.Delete, "sys/mounts/lend", l.root, "") }
+	for name, tt := range map[string]struct {
+		plan, create func(l *life)
+		lent         bool
+	}{
+		"nothing":                  {lent: true},
+		"the token is renewed":     {plan: renewA, create: renewA, lent: true},
+		"the mount is tuned":       {plan: tuneLend, create: tuneLend, lent: true},
+		"the mount is moved":       {plan: moveLend, lent: true},
+		"it is moved at the end":   {create: moveLend, lent: true},
+		"the token is revoked":     {plan: revokeA},
+		"it is revoked at the end": {create: revokeA},
+		"the mount is disabled":    {plan: disable},
+		"it is disabled later":     {create: func(l *life) { disable(l); l.pass() }},
+		"it is disabled and gone":  {plan: func(l *life) { disable(l); l.pass() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := lending(t)
+				if tt.plan != nil {
+					l.out.atPlan = func() { tt.plan(l) }
+				}
+				if tt.create != nil {
+					l.out.atCreate = func() { tt.create(l) }
+				}
+				id := l.lend("a", "lend/creds/r")
+				if (id != "") != tt.lent {
+					t.Errorf("lent %q, want %v", id, tt.lent)
+				}
+				if id != "" {
+					l.must(t, route.Write, "sys/leases/lookup", l.root, `{"lease_id":"`+id+`"}`)
+				}
+				l.finally(10 * time.Minute)
+			})
+		})
+	}
+}
+
+func renewA(l *life)  { l.must(l.t, route.Write, "auth/token/renew-self", l.told["a"], `{}`) }
+func revokeA(l *life) { l.must(l.t, route.Write, "auth/token/revoke-self", l.told["a"], "") }
+func tuneLend(l *life) {
+	l.must(l.t, route.Write, "sys/mounts/lend/tune", l.root, `{"description":"x"}`)
+}
+func moveLend(l *life) {
+	l.must(l.t, route.Write, "sys/remount", l.root, `{"from":"lend","to":"lent"}`)
+}
+
+// pass lets the due loop do what is due, in a bubble.
+func (*life) pass() { time.Sleep(2 * time.Second) }
+
+// TestBatchTokensLeases: nothing is stored of a batch token that could end its
+// leases, so they end with it by themselves.
+func TestBatchTokensLeases(t *testing.T) {
+	for _, path := range []string{"auth/token/create", "auth/token/create-orphan"} {
+		t.Run(path, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := lending(t)
+				l.make("a", "batch", path, `{"policies":["all"],"ttl":"2m","type":"batch"}`, 2*time.Minute)
+				a := l.must(t, route.Write, "lend/creds/batch", l.told["batch"], `{"ttl":"30m"}`)
+				l.must(t, route.Write, "sys/leases/renew", l.told["batch"], `{"lease_id":"`+a.LeaseID+`","increment":"30m"}`)
+				l.finally(2*time.Minute + 2*time.Second)
+			})
+		})
+	}
+}
+
+// TestLastUseThenCrash: a token whose last use was taken just before a crash
+// ends, though it would live for ever otherwise, and so do its leases.
+func TestLastUseThenCrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := lending(t)
+		l.make("root", "one", "auth/token/create", `{"policies":["root"],"num_uses":1}`, time.Hour)
+		l.out.atCreate = func() { l.st.CrashAfter(1, faulty.NotStored) } // after the grant
+		l.must(t, route.Write, "lend/creds/r", l.told["one"], `{"ttl":"10h"}`)
+		l.restart()
+		if n := len(l.out.living()); n != 1 {
+			t.Fatalf("%d things live, want 1", n)
+		}
+		l.finally(11 * time.Minute)
+	})
+}

@@ -1,0 +1,368 @@
+package inprocess_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/auth"
+	authtoken "github.com/keyturn/keyturn/internal/auth/token"
+	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
+	"github.com/keyturn/keyturn/internal/engine/kv"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+)
+
+// life is one installation through several servers, with what was answered.
+type life struct {
+	*server
+	t    *testing.T
+	st   *faulty.Store
+	out  *outside
+	stop func()
+
+	told  map[string]string // what answers promised: token by name
+	owner map[string]string // lease → name of the token that it was lent to
+	until map[string]time.Time
+	ended map[string]bool // by name or lease: its end was asked for
+	over  map[string]bool // … and answered
+	uses  map[string]int  // how often a token was served
+}
+
+func newLife(t *testing.T) *life {
+	l := &life{
+		t: t, st: faulty.New(memory.Open(), 1), out: newOutside(), told: map[string]string{}, owner: map[string]string{},
+		until: map[string]time.Time{}, ended: map[string]bool{}, over: map[string]bool{}, uses: map[string]int{},
+	}
+	l.restart()
+	return l
+}
+
+// run starts a core over st that is stopped by stop.
+func run(t testing.TB, st storage.Store, out *outside) (c *core.Core, ctx context.Context, stop func()) {
+	c = core.New(core.Config{
+		Store: st, Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler),
+		Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type, out.lendType()}, Auths: []auth.Type{authtoken.Type}},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = c.Run(ctx) }()
+	return c, ctx, func() { cancel(); <-done }
+}
+
+// restart ends the server, whether it was killed or not, and starts the next.
+func (l *life) restart() {
+	l.t.Helper()
+	if l.stop != nil {
+		l.stop()
+		synctest.Wait()
+	}
+	l.st.Clear()
+	l.st.Revive()
+	c, ctx, stop := run(l.t, l.st, l.out)
+	l.server, l.stop = &server{Core: c, root: "hvs.root-token-for-tests"}, stop
+	done, err := c.Initialized(ctx)
+	if err == nil && !done {
+		_, err = c.Init(ctx, core.InitRequest{RootToken: secret.Text(l.root)})
+	} else if err == nil {
+		err = c.AutoUnseal(ctx)
+	}
+	if err != nil {
+		l.t.Fatalf("starting: %v", err)
+	}
+}
+
+func (l *life) crashed() bool {
+	select {
+	case <-l.st.Crashed():
+		return true
+	default:
+		return false
+	}
+}
+
+// try asks, and counts what the token was served.
+func (l *life) try(op route.Op, path, name, body string, wrap time.Duration) *answer {
+	l.t.Helper()
+	tok := l.root
+	if name != "root" {
+		if tok = l.told[name]; tok == "" {
+			return nil // it was never told
+		}
+	}
+	a, err := l.askWrapped(l.t, op, path, tok, body, wrap)
+	if err != nil {
+		return nil
+	}
+	l.uses[name]++
+	return a
+}
+
+// make has by make a token called name.
+func (l *life) make(by, name, path, body string, ttl time.Duration) {
+	l.t.Helper()
+	a := l.try(route.Write, path, by, body, 0)
+	if a == nil {
+		return
+	}
+	l.told[name], l.until[name] = a.Auth["client_token"].(string), time.Now().Add(ttl)
+}
+
+// lend has by lend from path, for a minute.
+func (l *life) lend(by, path string) string {
+	l.t.Helper()
+	a := l.try(route.Write, path, by, `{"ttl":"1m"}`, 0)
+	if a == nil {
+		return ""
+	}
+	l.owner[a.LeaseID], l.until[a.LeaseID] = by, time.Now().Add(time.Minute)
+	return a.LeaseID
+}
+
+// end asks for the end of what is named, by a request.
+func (l *life) end(by, path, body string, names ...string) {
+	l.t.Helper()
+	for _, n := range names {
+		l.ended[n] = true
+	}
+	if l.try(route.Write, path, by, body, 0) != nil {
+		for _, n := range names {
+			l.over[n] = true
+		}
+	}
+}
+
+func (l *life) token(name string) string { return `{"token":"` + l.told[name] + `"}` }
+
+const allowAll = `{"policy":"path \"*\" { capabilities = [\"create\",\"read\",\"update\",\"delete\",\"list\",\"sudo\"] }"}`
+
+const spec = `{"policies":["all"],"ttl":"4m"}`
+
+// history is what happens, in order, in a bubble. Each step may fail.
+func (l *life) history() []func() {
+	create := "auth/token/create"
+	var first, wrapped string
+	return []func(){
+		func() { l.try(route.Write, "sys/policies/acl/all", "root", allowAll, 0) },
+		func() { l.try(route.Write, "sys/mounts/lend", "root", `{"type":"lend"}`, 0) },
+		func() { l.make("root", "a", create, spec, 4*time.Minute) },
+		func() { l.make("a", "b", create, spec, 4*time.Minute) },
+		func() { l.make("b", "c", create, spec, 4*time.Minute) },
+		func() { l.make("a", "orphan", "auth/token/create-orphan", spec, 4*time.Minute) },
+		func() { l.try(route.Write, "cubbyhole/x", "c", `{"x":"y"}`, 0) },
+		func() { first = l.lend("a", "lend/creds/r") },
+		func() { l.lend("c", "lend/creds/r"); l.lend("orphan", "lend/creds/other") },
+		func() { l.out.next(failsBefore); l.lend("a", "lend/creds/r") },
+		func() { l.out.next(failsAfter); l.lend("a", "lend/creds/r") },
+		func() { l.out.next(hangs); l.lend("b", "lend/creds/r") },
+		func() { l.out.next(late); l.lend("b", "lend/creds/r") },
+		func() {
+			if l.try(route.Write, "sys/leases/renew", "a", `{"lease_id":"`+first+`","increment":"2m"}`, 0) != nil {
+				l.until[first] = time.Now().Add(2 * time.Minute)
+			}
+		},
+		func() { l.try(route.Write, "auth/token/renew-self", "a", `{}`, 0) },
+		func() {
+			l.make("a", "batch", create, `{"policies":["all"],"ttl":"3m","type":"batch"}`, 3*time.Minute)
+			l.lend("batch", "lend/creds/batch")
+		},
+		func() {
+			l.make("a", "two", create, `{"policies":["all"],"ttl":"4m","num_uses":2}`, 4*time.Minute)
+			l.lend("two", "lend/creds/r")
+			l.try(route.Read, "auth/token/lookup-self", "two", "", 0)
+			l.try(route.Read, "auth/token/lookup-self", "two", "", 0)
+		},
+		func() {
+			l.make("a", "one", create, `{"policies":["all"],"ttl":"4m","num_uses":1}`, 4*time.Minute)
+			l.lend("one", "lend/creds/r")
+		},
+		func() {
+			if a := l.try(route.Write, create, "a", spec, time.Minute); a != nil {
+				wrapped = a.Wrap["token"].(string)
+			}
+			l.try(route.Write, create, "a", spec, time.Minute) // nobody unwraps it
+		},
+		func() {
+			a, err := l.ask(l.t, route.Write, "sys/wrapping/unwrap", wrapped, "")
+			if err == nil {
+				l.told["unwrapped"], l.until["unwrapped"] = a.Auth["client_token"].(string), time.Now().Add(4*time.Minute)
+			}
+		},
+		func() {
+			id := l.lend("a", "lend/creds/r")
+			l.end("a", "sys/leases/revoke", `{"lease_id":"`+id+`"}`, id)
+			id = l.lend("a", "lend/creds/r")
+			l.end("a", "sys/leases/revoke", `{"lease_id":"`+id+`","sync":true}`, id)
+		},
+		func() {
+			one, two := l.lend("a", "lend/creds/prefix"), l.lend("orphan", "lend/creds/prefix")
+			l.end("root", "sys/leases/revoke-prefix/lend/creds/prefix", `{"sync":true}`, one, two)
+			one = l.lend("a", "lend/creds/prefix")
+			l.end("root", "sys/leases/revoke-force/lend/creds/prefix", `{}`, one)
+		},
+		func() {
+			l.make("a", "p", create, spec, 4*time.Minute)
+			l.make("p", "p1", create, spec, 4*time.Minute)
+			l.make("p", "p2", create, spec, 4*time.Minute)
+			l.end("root", "auth/token/revoke-orphan", l.token("p"), "p")
+		},
+		func() { l.end("root", "auth/token/revoke", l.token("b"), "b", "c") },
+		func() {
+			l.try(route.Write, "sys/mounts/other", "root", `{"type":"lend"}`, 0)
+			id := l.lend("a", "other/creds/r")
+			l.ended[id] = true
+			l.try(route.Delete, "sys/mounts/other", "root", "", 0)
+			l.try(route.Delete, "sys/mounts/other", "root", "", 0)
+			l.try(route.Write, "sys/mounts/other", "root", `{"type":"lend"}`, 0)
+			l.try(route.Write, "sys/mounts/other", "root", `{"type":"lend"}`, 0)
+			l.lend("a", "other/creds/r")
+		},
+		func() {
+			l.try(route.Write, "sys/remount", "root", `{"from":"lend","to":"lent"}`, 0)
+			l.try(route.Write, "sys/mounts/lend", "root", `{"type":"lend"}`, 0)
+			l.try(route.Write, "sys/mounts/lent", "root", `{"type":"lend"}`, 0)
+			l.lend("a", "lent/creds/r")
+			l.lend("a", "lend/creds/r")
+		},
+		func() { time.Sleep(90 * time.Second) }, // in a bubble
+		func() { l.end("root", "auth/token/revoke", l.token("a"), "a", "batch", "two", "one") },
+	}
+}
+
+// ownersEnd reports whether the end of name, or of one above it, was asked for.
+func (l *life) ownersEnd(name string) bool {
+	above := map[string]string{"b": "a", "c": "b", "batch": "a", "two": "a", "one": "a", "p": "a", "unwrapped": "a"}
+	if !l.over["p"] { // whether its children were made orphans is open
+		above["p1"], above["p2"] = "a", "a"
+	}
+	for ; name != ""; name = above[name] {
+		if l.ended[name] || name == "one" || name == "two" && l.uses["two"] > 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// promises holds what is stored against what was answered.
+func (l *life) promises(when string) {
+	l.t.Helper()
+	for name, tok := range l.told {
+		_, err := l.ask(l.t, route.Write, "auth/token/lookup", l.root, `{"token":"`+tok+`"}`)
+		switch {
+		case l.over[name] && !fault.Is(err, fault.Denied):
+			l.t.Errorf("%s: token %s is alive after its end was answered: %v", when, name, err)
+		case err != nil && !l.ownersEnd(name) && time.Now().Before(l.until[name].Add(-time.Second)):
+			l.t.Errorf("%s: token %s, which was answered, is gone: %v", when, name, err)
+		}
+	}
+	for id, by := range l.owner {
+		_, err := l.ask(l.t, route.Write, "sys/leases/lookup", l.root, `{"lease_id":"`+id+`"}`)
+		if err != nil && !l.ended[id] && !l.ownersEnd(by) && time.Now().Before(l.until[id].Add(-time.Second)) {
+			l.t.Errorf("%s: lease %s of %s, which was answered, is gone: %v", when, id, by, err)
+		}
+	}
+	if l.uses["two"] > 2 || l.uses["one"] > 1 {
+		l.t.Errorf("%s: tokens with one and two uses were served %d and %d times", when, l.uses["one"], l.uses["two"])
+	}
+}
+
+// live goes through the history, up to a crash, and through what follows. It
+// reports whether the fault struck.
+func live(t *testing.T, arm func(st *faulty.Store), struck func(st *faulty.Store) bool) (hit bool) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLife(t)
+		arm(l.st)
+		for _, step := range l.history() {
+			if step(); l.crashed() {
+				break
+			}
+		}
+		hit = struck(l.st)
+		l.restart()
+		l.promises("after the restart")
+		synctest.Wait()
+		inspect(t, l.st, l.out).demand(t, "after the restart")
+		time.Sleep(3 * time.Second) // what was begun is gone on with
+		synctest.Wait()
+		l.promises("a little later")
+		inspect(t, l.st, l.out).demand(t, "a little later")
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		end := inspect(t, l.st, l.out)
+		end.demand(t, "in the end")
+		end.countsAreTrue(t, "in the end", l.Stats())
+		if n := len(l.out.living()); n != 0 || len(end.leases) != 0 {
+			t.Errorf("in the end: %d things live outside, %d leases are left", n, len(end.leases))
+		}
+		if len(end.tokens) != 1 {
+			t.Errorf("in the end: %d tokens are left, want the root token alone", len(end.tokens))
+		}
+		l.stop()
+		synctest.Wait()
+	})
+	return hit
+}
+
+var every = flag.Int("every", 7, "which commits of the history are made to fail: each of so many; with the race detector, of five times as many")
+
+// stride is how many commits lie between two that are made to fail.
+func stride() int {
+	if raceEnabled {
+		return 5 * *every
+	}
+	return *every
+}
+
+// TestCrashAtEveryCommit lives through one history, and dies at each commit of
+// it in turn, once before and once after it was stored.
+func TestCrashAtEveryCommit(t *testing.T) {
+	for name, mode := range map[string]faulty.Mode{"not stored": faulty.NotStored, "stored": faulty.Stored} {
+		t.Run(name, func(t *testing.T) {
+			for n := 0; n < 5000; n += stride() {
+				hit := false
+				t.Run(fmt.Sprint(n), func(t *testing.T) {
+					hit = live(t, func(st *faulty.Store) { st.CrashAfter(n, mode) }, func(st *faulty.Store) bool {
+						select {
+						case <-st.Crashed():
+							return true
+						default:
+							return false
+						}
+					})
+				})
+				if !hit {
+					t.Logf("%d commits", n)
+					break
+				}
+			}
+		})
+	}
+}
+
+// TestUnknownCommits fails each commit of the history in turn, once stored and
+// once not, and goes on in the same process.
+func TestUnknownCommits(t *testing.T) {
+	for name, mode := range map[string]faulty.Mode{"not stored": faulty.NotStored, "stored": faulty.Stored} {
+		t.Run(name, func(t *testing.T) {
+			most := 0
+			for n := 0; most == 0 || n < most; n += stride() {
+				t.Run(fmt.Sprint(n), func(t *testing.T) {
+					live(t, func(st *faulty.Store) {
+						most = st.Commits()
+						st.Inject(faulty.Fault{After: n, Mode: mode})
+					}, func(st *faulty.Store) bool { most = st.Commits() - most; return true })
+				})
+			}
+		})
+	}
+}

@@ -1,0 +1,159 @@
+package inprocess_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+// Ways in which a call of the outside can go.
+const (
+	callsWork   = ""
+	failsBefore = "before" // an error, and nothing was made
+	failsAfter  = "after"  // an error, and it was made all the same
+	hangs       = "hang"   // until the deadline; nothing was made
+	late        = "late"   // hangs until the deadline, and is made after it
+)
+
+// How long a create of the outside may take, and come late.
+const (
+	outsideWithin = 5 * time.Second
+	outsideLate   = 30 * time.Second
+)
+
+// outside is what engines of type "lend" make things in. It outlives servers.
+type outside struct {
+	mu    sync.Mutex
+	alive map[string]string // attempt → lease id
+	mode  string            // of the next create alone
+	dead  bool              // undo fails
+	// atPlan and atCreate, if set, are called once by the next request, before
+	// anything is stored, and while the create is under way.
+	atPlan, atCreate func()
+}
+
+func newOutside() *outside { return &outside{alive: map[string]string{}} }
+
+func (o *outside) next(mode string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.mode = mode
+}
+
+func (o *outside) living() map[string]string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return maps.Clone(o.alive)
+}
+
+func (o *outside) call(hook *func()) {
+	o.mu.Lock()
+	f := *hook
+	*hook = nil
+	o.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
+func (o *outside) put(a route.Attempt) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.alive[a.ID] = a.LeaseID
+}
+
+func (o *outside) create(ctx context.Context, a route.Attempt) error {
+	o.mu.Lock()
+	mode := o.mode
+	o.mode = callsWork
+	o.mu.Unlock()
+	o.call(&o.atCreate)
+	broken := fault.Wrap("outside", fault.Upstream, errors.New("broken"))
+	switch mode {
+	case failsBefore:
+		return broken
+	case failsAfter:
+		o.put(a)
+		return broken
+	case hangs:
+		<-ctx.Done()
+		return broken
+	case late:
+		<-ctx.Done()
+		time.AfterFunc(outsideLate/2, func() { o.put(a) })
+		return broken
+	}
+	o.put(a)
+	return nil
+}
+
+// lendType is an engine whose leases are things in the outside.
+func (o *outside) lendType() engine.Type {
+	return engine.Type{
+		Name:    "lend",
+		Options: func(map[string]string) (map[string]string, error) { return nil, nil },
+		Open:    func(context.Context, *engine.Mount) (engine.Engine, error) { return lender{o}, nil },
+	}
+}
+
+type lender struct{ o *outside }
+
+type lendIn struct {
+	Role string        `path:"role"`
+	TTL  time.Duration `json:"ttl"`
+}
+
+type lendOut struct {
+	Attempt string `json:"attempt"`
+}
+
+// Routes of the engine.
+func (l lender) Routes() []route.Route {
+	return []route.Route{route.Lease(route.Write, "creds/{role}",
+		func(_ context.Context, _ *route.Request, in lendIn) (route.Plan, lendIn, error) {
+			l.o.call(&l.o.atPlan)
+			return route.Plan{
+				Kind: "thing", Undo: in.Role, TTL: in.TTL, Renewable: true, Target: in.Role,
+				CreateWithin: outsideWithin, Late: outsideLate,
+			}, in, nil
+		},
+		func(ctx context.Context, a route.Attempt, _ lendIn) (*lendOut, error) {
+			return &lendOut{a.ID}, l.o.create(ctx, a)
+		})}
+}
+
+// Close has nothing to close.
+func (lender) Close() error { return nil }
+
+// Undo implements [engine.Undoer].
+func (l lender) Undo(_ context.Context, u engine.Undo) (engine.Undone, error) {
+	l.o.mu.Lock()
+	defer l.o.mu.Unlock()
+	var role string
+	if err := json.Unmarshal(u.Data, &role); err != nil {
+		return engine.Undone{}, err
+	}
+	if l.o.dead {
+		return engine.Undone{}, fault.Wrap("outside", fault.Upstream, errors.New("dead"))
+	}
+	delete(l.o.alive, u.Attempt)
+	if !u.Granted && time.Now().Before(u.Late) {
+		return engine.Undone{Again: u.Late}, nil
+	}
+	return engine.Undone{}, nil
+}
+
+// Renew implements [engine.Undoer].
+func (l lender) Renew(context.Context, engine.Undo, time.Time) error { return nil }
+
+// Bounds implements [engine.Undoer].
+func (l lender) Bounds(context.Context, engine.Undo) (time.Duration, time.Duration, error) {
+	return 0, 0, nil
+}
