@@ -43,6 +43,7 @@
 package barrier
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -100,18 +101,51 @@ func Initialized(ctx context.Context, st storage.Store) (bool, error) {
 // no crash leaves one without the other. A store that has a ring is left as
 // it is: fault.Conflict.
 func Initialize(ctx context.Context, st storage.Store, root secret.Value, with ...storage.Op) error {
+	return InitializeWith(ctx, st, root, func(*Barrier) ([]storage.Op, error) { return nil, nil }, with...)
+}
+
+// InitializeWith is [Initialize] with more rows, on absolute keys, that are
+// encrypted: those that fill returns. It is given a barrier with the new ring,
+// for HMACs and blobs; nothing is stored yet. Without them an installation
+// would be of no use to anybody, so no crash leaves it without them.
+func InitializeWith(ctx context.Context, st storage.Store, root secret.Value, fill func(b *Barrier) ([]storage.Op, error), with ...storage.Op) error {
 	const op = "barrier.Initialize"
 	rk, err := newRootKey(op, root)
 	if err != nil {
 		return err
 	}
 	rec := &ringRecord{Installation: newUUID(), HMACKey: newKey()}
+	defer rec.wipe()
 	rec.rotate(time.Now())
-	ops := append([]storage.Op{storage.Set(RingKey, rk.seal(rec)).If(0)}, with...)
-	rec.wipe()
+	r, err := newRing(rec, nil)
+	if err != nil {
+		return fault.Wrap(op, fault.Internal, err)
+	}
+	b := &Barrier{store: st, root: rk, installation: rec.Installation, changing: make(chan struct{}, 1)}
+	b.ring.Store(r)
+	defer b.Close()
+	rows, err := fill(b)
+	if err != nil {
+		return err
+	}
+	if len(rows) > 0 { // the first block of uses pays for them
+		rec.active().Reserved = usesPerBlock
+		r.active.left.Store(usesPerBlock)
+	}
+	if err := b.encrypt(ctx, op, rows); err != nil {
+		return err
+	}
+	sealed := rk.seal(rec)
+	ops := slices.Concat([]storage.Op{storage.Set(RingKey, sealed).If(0)}, with, rows)
 	_, err = st.Commit(ctx, storage.Batch{Ops: ops})
-	if errors.Is(err, storage.ErrConflict) {
+	switch {
+	case errors.Is(err, storage.ErrConflict):
 		return &fault.Error{Op: op, Kind: fault.Conflict, Msg: "the storage is initialized already; unseal it", Err: err}
+	case err != nil && !errors.Is(err, storage.ErrTooLarge):
+		// Whether it was stored is open, and the root key must not be lost.
+		if e, rerr := st.Get(context.WithoutCancel(ctx), RingKey); rerr == nil && bytes.Equal(e.Value, sealed) {
+			return nil
+		}
 	}
 	return storeError(op, err)
 }

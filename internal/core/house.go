@@ -84,10 +84,8 @@ func (h *house) open(ctx context.Context) error {
 	h.devices = audit.NewDevices(h.view, h.broker, h.cfg.Audits)
 	h.policies = policies.New(h.barrier)
 	h.tokens = token.NewStore(token.Config{
-		Barrier: h.barrier,
-		Due: func(id string, from, to time.Time) []storage.Op {
-			return due.Move(due.Item{Lane: "token", Kind: token.DueKind, ID: id}, from, to)
-		},
+		Barrier:   h.barrier,
+		Due:       dueToken,
 		EndLeases: func(ctx context.Context, id string) error { return h.leases.EndOwned(ctx, id, time.Now()) },
 		Forget:    h.forgetToken,
 	})
@@ -121,6 +119,11 @@ func (h *house) open(ctx context.Context) error {
 		return err
 	}
 	return h.openMounts(ctx)
+}
+
+// dueToken moves the due item of a token.
+func dueToken(id string, from, to time.Time) []storage.Op {
+	return due.Move(due.Item{Lane: "token", Kind: token.DueKind, ID: id}, from, to)
 }
 
 func (h *house) openMounts(ctx context.Context) error {

@@ -2,9 +2,11 @@ package core
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/core/mounts"
 	"github.com/keyturn/keyturn/internal/core/policies"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/seal"
@@ -99,9 +101,10 @@ type InitResult struct {
 	RootToken secret.Value
 }
 
-// Init makes a new installation: its root key, key ring, built-in mounts and
-// first root token. With a seal that people open it is sealed again
-// afterwards; the others stay unsealed.
+// Init makes a new installation: its root key, key ring, mounts and first root
+// token are one commit, so that a crash leaves a storage that can be initialized
+// still, or one that the root token opens. With a seal that people open the
+// server stays sealed; the others unseal it.
 func (c *Core) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	if done, err := c.Initialized(ctx); err != nil || done {
 		if done {
@@ -117,45 +120,39 @@ func (c *Core) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := barrier.Initialize(ctx, c.cfg.Store, root, storage.Set(seal.RecordKey, b)); err != nil {
+	tok := req.RootToken
+	if tok.Empty() {
+		tok = secret.Text(token.ServicePrefix + token.Random(32))
+	}
+	fill := func(b *barrier.Barrier) ([]storage.Op, error) { return c.furnish(b, tok, req.Mounts) }
+	if err := barrier.InitializeWith(ctx, c.cfg.Store, root, fill, storage.Set(seal.RecordKey, b)); err != nil {
 		return nil, err
 	}
-	if err := c.command(ctx, root); err != nil {
-		return nil, err
-	}
-	tok, err := c.furnish(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	if c.cfg.Seal.Splits() {
-		if err := c.Seal(ctx); err != nil {
-			return nil, err
+	if !c.cfg.Seal.Splits() {
+		if err := c.command(ctx, root); err != nil { // the answer must not be lost for that
+			c.cfg.Log.Error("unsealing after the initialization; it is tried again at the next start", "error", err)
 		}
 	}
 	return &InitResult{Shares: shares, RootToken: tok}, nil
 }
 
-// furnish makes the first root token and mounts of a new installation.
-func (c *Core) furnish(ctx context.Context, req InitRequest) (secret.Value, error) {
-	h := c.house.Load()
-	if h == nil {
-		return secret.Value{}, errSealed()
-	}
+// furnish returns the rows of the first root token and mounts of a new installation.
+func (c *Core) furnish(b *barrier.Barrier, tok secret.Value, asked []NewMount) ([]storage.Op, error) {
 	if c.cfg.Has("rotation") {
-		req.Mounts = append(req.Mounts, NewMount{Path: "rotation", Type: "rotation", Description: "turns keys of third parties"})
+		asked = append(slices.Clone(asked), NewMount{Path: "rotation", Type: "rotation", Description: "turns keys of third parties"})
 	}
-	for _, n := range req.Mounts {
-		if err := h.mounts.EnableEngine(ctx, n.Path, n.Type, n.Description, n.Options); err != nil {
-			return secret.Value{}, err
-		}
+	var engines []mounts.Engine
+	for _, n := range asked {
+		engines = append(engines, mounts.Engine{Path: n.Path, Type: n.Type, Description: n.Description, Options: n.Options})
 	}
-	e := &token.Entry{Policies: []string{policies.Root}, Path: "auth/token/root", DisplayName: "root", Created: time.Now().UTC()}
-	tok := req.RootToken
-	if tok.Empty() {
-		tok = secret.Text(token.ServicePrefix + token.Random(32))
+	ops, err := mounts.Rows(c.cfg.Types, c.cfg.MaxTTL, engines)
+	if err != nil {
+		return nil, err
 	}
-	made, _, err := h.tokens.CreateAs(ctx, tok, e, nil)
-	return made, err
+	_, rows, err := token.NewStore(token.Config{Barrier: b, Due: dueToken}).Rows(tok, &token.Entry{
+		Policies: []string{policies.Root}, Path: "auth/token/root", DisplayName: "root", Created: time.Now().UTC().Truncate(time.Millisecond),
+	})
+	return append(ops, rows...), err
 }
 
 // Unseal takes one key share. With the last one that is needed the server

@@ -127,6 +127,20 @@ func (s *Store) Create(ctx context.Context, e *Entry, parent *Entry, extra ...st
 
 // CreateAs is Create with a token that the caller chose.
 func (s *Store) CreateAs(ctx context.Context, tok secret.Value, e *Entry, parent *Entry, extra ...storage.Op) (secret.Value, *Entry, error) {
+	stored, ops, err := s.Rows(tok, e)
+	if err != nil {
+		return secret.Value{}, nil, err
+	}
+	stored.Version, err = s.add(ctx, append(ops, extra...), parent)
+	if err != nil {
+		return secret.Value{}, nil, err
+	}
+	return tok, stored, nil
+}
+
+// Rows returns the record of a new token, and the operations that store it with its
+// indexes, for somebody's batch.
+func (s *Store) Rows(tok secret.Value, e *Entry) (*Entry, []storage.Op, error) {
 	stored := *e
 	stored.Expires = stored.Expires.Truncate(time.Millisecond) // as its due item
 	stored.ID = s.ID(tok)
@@ -135,7 +149,7 @@ func (s *Store) CreateAs(ctx context.Context, tok secret.Value, e *Entry, parent
 	}
 	b, err := json.Marshal(&stored)
 	if err != nil {
-		return secret.Value{}, nil, fault.Wrap("token.Create", fault.Internal, err)
+		return nil, nil, fault.Wrap("token.Create", fault.Internal, err)
 	}
 	ops := []storage.Op{
 		storage.Set(Prefix+stored.ID, b).If(0),
@@ -144,12 +158,7 @@ func (s *Store) CreateAs(ctx context.Context, tok secret.Value, e *Entry, parent
 	if stored.Parent != "" {
 		ops = append(ops, storage.Set(ChildPrefix+stored.Parent+"/"+stored.ID, nil))
 	}
-	ops = append(ops, s.cfg.Due(stored.ID, time.Time{}, stored.Expires)...)
-	stored.Version, err = s.add(ctx, append(ops, extra...), parent)
-	if err != nil {
-		return secret.Value{}, nil, err
-	}
-	return tok, &stored, nil
+	return &stored, append(ops, s.cfg.Due(stored.ID, time.Time{}, stored.Expires)...), nil
 }
 
 // add commits a new token's rows, asserting that its parent lives. A parent that

@@ -35,10 +35,39 @@ func (m *Manager) Enable(ctx context.Context, e mount.Entry) (*mount.Entry, erro
 	return &e, m.add(ctx, &e)
 }
 
-// EnableEngine mounts a secrets engine.
-func (m *Manager) EnableEngine(ctx context.Context, path, typ, description string, options map[string]string) error {
-	_, err := m.Enable(ctx, mount.Entry{Class: ClassSecret, Path: path, Type: typ, Description: description, Options: options})
-	return err
+// Rows returns the operations that store secrets engines to be mounted when a
+// new installation is opened first. Path, Type, Description and Options are given.
+func Rows(types Types, maxTTL time.Duration, engines []mount.Entry) ([]storage.Op, error) {
+	m := &Manager{cfg: Config{Types: types, MaxTTL: maxTTL}}
+	table, err := mount.NewTable(nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range builtin {
+		e.UUID = e.Path
+		if table, err = table.With(&e); err != nil {
+			return nil, err
+		}
+	}
+	var ops []storage.Op
+	for _, e := range engines {
+		e.Class = ClassSecret
+		if err := m.complete(&e); err != nil {
+			return nil, err
+		}
+		if why := table.Conflict(e.Path); why != "" {
+			return nil, fault.New("mounts.Rows", fault.Invalid, "nothing can be mounted at %q: %s", e.Path, why)
+		}
+		if table, err = table.With(&e); err != nil {
+			return nil, err
+		}
+		b, err := e.Encode()
+		if err != nil {
+			return nil, err
+		}
+		ops = append(ops, storage.Set(e.Key(), b))
+	}
+	return ops, nil
 }
 
 // EnsureBuiltin mounts what every server has, where it is not yet.

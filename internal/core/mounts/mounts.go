@@ -54,6 +54,9 @@ func (t Types) Has(name string) bool {
 	return slices.ContainsFunc(t.Engines, func(e engine.Type) bool { return e.Name == name })
 }
 
+// An Engine is a secrets engine that a new installation is to have.
+type Engine = mount.Entry
+
 // Bounds are a login method's TTLs: its own, else the system's.
 type Bounds struct{ DefaultTTL, MaxTTL time.Duration }
 
