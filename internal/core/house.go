@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -233,10 +234,20 @@ func (h *house) handleDue(ctx context.Context, it due.Item) due.Outcome {
 		return due.StoreFailed
 	}
 	h.log.Warn("due work failed; it is tried again", "kind", it.Kind, "id", it.ID, "error", err)
-	if it.Kind == lease.DueKind && !fault.Is(err, fault.Unavailable) && !fault.Is(err, fault.Sealed) {
-		return due.TargetFailed
+	return outcome(it, err)
+}
+
+// outcome says whom a failure concerns: all that stands in the item's lane, or
+// it alone.
+func outcome(it due.Item, err error) due.Outcome {
+	switch fault.KindOf(err) {
+	case fault.Unavailable, fault.Sealed, fault.Conflict:
+		return due.StoreFailed
 	}
-	return due.StoreFailed
+	if it.Kind == lease.DueKind && !errors.Is(err, lease.ErrDamaged) {
+		return due.TargetFailed // it was claimed first, and stands in no other's way
+	}
+	return due.ItemFailed
 }
 
 func (h leasing) expireToken(ctx context.Context, it due.Item, stray []storage.Op) error {

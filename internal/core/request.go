@@ -57,6 +57,8 @@ func (h *house) handle(ctx context.Context, x *exchange) (*Answer, error) {
 	if x.entry != nil && x.entry.Uses < 0 {
 		// The last use is taken: the token and what it made end with this
 		// answer, or after a crash with the due loop.
+		ctx, cancel := h.afterwards()
+		defer cancel()
 		if rerr := h.tokens.Revoke(ctx, x.entry.ID); rerr != nil {
 			h.log.Error("revoking a token that was used up", "accessor", x.entry.Accessor, "error", rerr)
 		}
@@ -211,13 +213,13 @@ func (h *house) finish(ctx context.Context, x *exchange, res result) (*Answer, e
 	if x.r.WrapTTL > 0 && wrappable(x) {
 		info, err := h.wrap(ctx, x, &e)
 		if err != nil {
-			h.undoUnsaid(ctx, x, res)
+			h.undoUnsaid(x, res)
 			return nil, h.audit.failed(ctx, x, result{err: err})
 		}
 		e = envelope{x: x, wrap: info}
 	}
 	if err := h.audit.response(ctx, x, &e, res.both); err != nil {
-		h.undoUnsaid(ctx, x, res)
+		h.undoUnsaid(x, res)
 		return nil, err
 	}
 	return e.answer(), nil
@@ -233,8 +235,18 @@ func (h *house) finishRenewal(ctx context.Context, x *exchange, l *route.Leasing
 	return e.answer(), nil
 }
 
+// afterwards is the context of what is done whether or not the client still
+// waits: its request may have been given up, and often that is why.
+func (h *house) afterwards() (context.Context, context.CancelFunc) {
+	scope, end := h.scope()
+	ctx, cancel := context.WithTimeout(scope, 30*time.Second)
+	return ctx, func() { cancel(); end() }
+}
+
 // undoUnsaid takes back what was made for an answer that cannot be given.
-func (h *house) undoUnsaid(ctx context.Context, x *exchange, res result) {
+func (h *house) undoUnsaid(x *exchange, res result) {
+	ctx, cancel := h.afterwards()
+	defer cancel()
 	if res.lease != nil {
 		if err := h.leases.End(ctx, res.lease.id, false, time.Now()); err != nil {
 			h.log.Error("ending a lease whose answer could not be audited", "lease", res.lease.id, "error", err)

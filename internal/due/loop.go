@@ -11,8 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// An Outcome is what a handler has done with an item. Whatever it says, the
-// handler's own commit has moved or dropped the row.
+// An Outcome is what a handler has done with an item. Only a handler's own
+// commit moves or drops the row; a row that stays is met again at the next rescan.
 type Outcome uint8
 
 // The outcomes.
@@ -20,6 +20,7 @@ const (
 	Handled      Outcome = iota // done, or not to be done any more
 	TargetFailed                // the thing outside did not answer, or refused: pause the lane
 	StoreFailed                 // our own store or audit did not take it: try again soon
+	ItemFailed                  // nobody else is to blame: it stays, for the next rescan
 )
 
 // Config of a [Loop].
@@ -70,12 +71,21 @@ type lane struct {
 	running bool
 	news    string // the first key that the feed has told of since the running drain's last look; "": none
 
-	inflight map[string]bool // with a handler; true: the row was met again meanwhile
+	inflight map[string]*flight // with a handler
 	sem      chan struct{}
 	paused   time.Time // until then; zero: not paused
 	pause    time.Duration
 	probing  bool
 }
+
+// A flight is an item that a handler has. Guarded by Loop.mu.
+type flight struct {
+	again bool // the row was met again meanwhile
+	probe bool // its lane waits to learn how it goes
+}
+
+// first is the key before all of the lane's.
+func (ln *lane) first() string { return Prefix + ln.name + "/" }
 
 // NewLoop returns a loop that does nothing until Run.
 func NewLoop(cfg Config) *Loop {
@@ -173,7 +183,7 @@ func (l *Loop) poke() {
 func (l *Loop) laneLocked(name string) *lane {
 	ln := l.lanes[name]
 	if ln == nil {
-		ln = &lane{name: name, cursor: Prefix + name + "/", inflight: map[string]bool{}, sem: make(chan struct{}, l.cfg.Workers), idle: true}
+		ln = &lane{name: name, cursor: Prefix + name + "/", inflight: map[string]*flight{}, sem: make(chan struct{}, l.cfg.Workers), idle: true}
 		l.lanes[name] = ln
 	}
 	return ln
@@ -195,7 +205,7 @@ func (l *Loop) discover(ctx context.Context) error {
 	for {
 		var first Item
 		for e, err := range l.cfg.Store.Scan(ctx, from, storage.PrefixEnd(Prefix)) {
-			if err != nil {
+			if err != nil && e.Key == "" { // else its value is damaged, which holds nothing
 				return err
 			}
 			var ok bool
@@ -211,7 +221,10 @@ func (l *Loop) discover(ctx context.Context) error {
 		present[first.Lane] = true
 		l.mu.Lock()
 		ln := l.laneLocked(first.Lane)
-		ln.cursor, ln.next, ln.idle = Prefix+first.Lane+"/", first.At, false
+		ln.next, ln.idle = first.At, false
+		if ln.paused.IsZero() { // the probes of a paused lane go round by themselves
+			ln.cursor = ln.first()
+		}
 		l.mu.Unlock()
 		from = storage.PrefixEnd(Prefix + first.Lane + "/")
 	}
@@ -298,7 +311,7 @@ func (l *Loop) batch(ctx context.Context, ln *lane, from string, now time.Time, 
 		limit = 1
 	}
 	for e, err := range l.cfg.Store.Scan(ctx, from, storage.PrefixEnd(Prefix+ln.name+"/")) {
-		if err != nil {
+		if err != nil && e.Key == "" {
 			return nil, "", time.Time{}, err
 		}
 		it, ok := Parse(e.Key)
@@ -336,7 +349,11 @@ func (l *Loop) advance(ln *lane, from, last string, next time.Time, probe bool) 
 	if probe || !ln.paused.IsZero() {
 		// Wait for the pause to pass, or for the probe to tell.
 		ln.running = false
-		if last == "" {
+		switch {
+		case last != "":
+		case from != ln.first() && !lowered: // round again: each is probed in turn
+			ln.cursor, ln.next = ln.first(), time.Now()
+		default:
 			ln.next, ln.idle = next, next.IsZero()
 		}
 		return true
@@ -381,14 +398,14 @@ func (l *Loop) hand(ctx context.Context, ln *lane, it Item) bool {
 		<-ln.sem
 		return false
 	}
-	if _, busy := ln.inflight[key]; busy {
-		ln.inflight[key] = true // its handler may have put it there anew
+	if busy := ln.inflight[key]; busy != nil {
+		busy.again = true // its handler may have put it there anew
 		l.mu.Unlock()
 		<-ln.sem
 		return true
 	}
-	ln.inflight[key] = false
 	ln.probing = !ln.paused.IsZero()
+	ln.inflight[key] = &flight{probe: ln.probing}
 	l.mu.Unlock()
 	if l.cfg.Late != nil {
 		l.cfg.Late(it, max(now.Sub(it.At), 0))
@@ -405,25 +422,31 @@ func (l *Loop) hand(ctx context.Context, ln *lane, it Item) bool {
 func (l *Loop) finish(ln *lane, key string, out Outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	again := ln.inflight[key]
+	f, now := ln.inflight[key], time.Now()
 	delete(ln.inflight, key)
-	ln.probing = false
-	if again {
-		ln.cursor, ln.next, ln.idle = min(ln.cursor, key), time.Now(), false
+	if f.probe {
+		ln.probing = false
+	}
+	if f.again {
+		ln.cursor, ln.next, ln.idle = min(ln.cursor, key), now, false
 		l.poke()
 	}
 	switch out {
 	case Handled:
 		if !ln.paused.IsZero() {
 			ln.paused, ln.pause = time.Time{}, 0
-			ln.cursor, ln.next, ln.idle = Prefix+ln.name+"/", time.Now(), false
+			ln.cursor, ln.next, ln.idle = ln.first(), now, false
+			l.poke()
+		}
+	case ItemFailed:
+		if f.probe { // it tells nothing of the target: ask another
+			ln.next, ln.idle = now, false
 			l.poke()
 		}
 	case TargetFailed, StoreFailed:
-		if key < ln.cursor {
-			ln.cursor = key
+		if !f.probe { // of probes each gets its turn, lest one that never can be done stands before all
+			ln.cursor = min(ln.cursor, key)
 		}
-		now := time.Now()
 		if ln.paused.After(now) {
 			break // another item of the same moment has paused it
 		}

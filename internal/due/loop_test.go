@@ -2,8 +2,11 @@ package due
 
 import (
 	"context"
+	"errors"
+	"iter"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,6 +109,100 @@ func TestMovedBack(t *testing.T) {
 		<-done
 		if handled != 2 {
 			t.Errorf("handled %d times, want 2", handled)
+		}
+	})
+}
+
+// TestOneThatAlwaysFails: an item that can never be done keeps no other of its
+// lane from being done in time, whatever its handler says of the reason.
+func TestOneThatAlwaysFails(t *testing.T) {
+	for name, out := range map[string]Outcome{"the item": ItemFailed, "the store": StoreFailed, "the target": TargetFailed} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := memory.Open()
+				defer store.Close()
+				commit := func(ops []storage.Op) {
+					if _, err := store.Commit(t.Context(), storage.Batch{Ops: ops}); err != nil {
+						t.Error(err)
+					}
+				}
+				begin := time.Now()
+				for i, id := range []string{"bad", "good", "good too", "later", "last"} {
+					it := Item{Lane: "token", Kind: "token", ID: id, At: begin.Add(time.Second)}
+					if i > 2 {
+						it.At = begin.Add(time.Duration(i) * time.Minute)
+					}
+					commit(Move(it, time.Time{}, it.At))
+				}
+				var mu sync.Mutex
+				worst, tries, handled := time.Duration(0), 0, 0
+				loop := NewLoop(Config{Store: store, Log: slog.New(slog.DiscardHandler), Workers: 1, Handle: func(_ context.Context, it Item) Outcome {
+					mu.Lock()
+					defer mu.Unlock()
+					if it.ID == "bad" {
+						tries++
+						return out
+					}
+					handled++
+					worst = max(worst, time.Since(it.At))
+					commit(Move(it, it.At, time.Time{}))
+					return Handled
+				}})
+				ctx, end := context.WithCancel(t.Context())
+				done := make(chan struct{})
+				go func() { defer close(done); _ = loop.Run(ctx) }()
+				time.Sleep(10 * time.Minute)
+				end()
+				<-done
+				most := map[Outcome]time.Duration{ItemFailed: time.Second, StoreFailed: 5 * time.Second, TargetFailed: 2 * time.Minute}[out]
+				if handled != 4 || worst > most || tries < 5 || tries > 1000 {
+					t.Errorf("%d of 4 handled, %s late, and the bad one was tried %d times", handled, worst, tries)
+				}
+			})
+		})
+	}
+}
+
+// damaged yields the rows of a store with an error each, as a barrier does
+// that cannot decrypt them.
+type damaged struct{ *memory.Store }
+
+func (d damaged) Scan(ctx context.Context, from, to string) iter.Seq2[storage.Entry, error] {
+	return func(yield func(storage.Entry, error) bool) {
+		for e, err := range d.Store.Scan(ctx, from, to) {
+			if err == nil {
+				err = errors.New("damaged")
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestDamagedRow: a row whose value cannot be read is done all the same, for
+// its key says it all.
+func TestDamagedRow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.Open()
+		defer store.Close()
+		it := Item{Lane: "token", Kind: "token", ID: "a", At: time.Now()}
+		if _, err := store.Commit(t.Context(), storage.Batch{Ops: Move(it, time.Time{}, it.At)}); err != nil {
+			t.Fatal(err)
+		}
+		var handled atomic.Int32
+		loop := NewLoop(Config{Store: damaged{store}, Log: slog.New(slog.DiscardHandler), Handle: func(context.Context, Item) Outcome {
+			handled.Add(1)
+			return Handled
+		}})
+		ctx, end := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); _ = loop.Run(ctx) }()
+		time.Sleep(time.Second)
+		end()
+		<-done
+		if handled.Load() == 0 {
+			t.Error("it was not handled")
 		}
 	})
 }

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -50,18 +51,24 @@ func (m *Manager) replace(ctx context.Context, l, n *Lease, extra ...storage.Op)
 	return err
 }
 
+// ErrDamaged: a record cannot be read, and so its lease not be claimed.
+var ErrDamaged = errors.New("lease: a damaged record")
+
 // Step does what a lease's due item asks for: it claims the lease, undoes it,
 // and forgets it. stray drops the item itself, for one that stands where its
 // lease does not. Errors of the outside have kind Upstream or Timeout.
 func (m *Manager) Step(ctx context.Context, id string, now time.Time, at time.Time, stray []storage.Op) error {
 	e, err := m.view.Get(ctx, Prefix+id)
-	if err != nil {
-		return err
-	}
-	if e.Version == 0 {
+	if err == nil && e.Version == 0 {
 		return m.dropStray(ctx, id, 0, stray)
 	}
-	l, err := decode(e)
+	var l *Lease
+	if err == nil {
+		l, err = decode(e)
+	}
+	if fault.Is(err, fault.Internal) {
+		return fault.Wrap("lease.Step", fault.Internal, errors.Join(ErrDamaged, err))
+	}
 	if err != nil {
 		return err
 	}
@@ -93,15 +100,11 @@ func (m *Manager) Now(ctx context.Context, id string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	err = m.undo(ctx, l, now)
-	if fault.Is(err, fault.Conflict) {
-		return nil // the due loop has claimed it
-	}
-	return err
+	return m.undo(ctx, l, now)
 }
 
 // undo claims, undoes and forgets. The claim's commit is what decides between
-// several who try.
+// several who try; who loses has nothing to do.
 func (m *Manager) undo(ctx context.Context, l *Lease, now time.Time) error {
 	c := *l
 	c.State, c.Tries = Ending, l.Tries+1
@@ -119,10 +122,20 @@ func (m *Manager) undo(ctx context.Context, l *Lease, now time.Time) error {
 		return m.failed(ctx, &c, err, now)
 	case err == nil && !again.IsZero() && !c.Force:
 		n := c
-		n.Due, n.Note = ms(again), note
-		return m.replace(ctx, &c, &n)
+		n.Due, n.Note = ms(again.Add(time.Millisecond)), note // not before again
+		if soonest := ms(now.Add(time.Second)); n.Due.Before(soonest) {
+			n.Due = soonest
+		}
+		return unlessConflict(m.replace(ctx, &c, &n))
 	}
-	return m.forget(ctx, &c)
+	return unlessConflict(m.forget(ctx, &c))
+}
+
+func unlessConflict(err error) error {
+	if fault.Is(err, fault.Conflict) {
+		return nil // another has claimed it meanwhile, and goes on with it
+	}
+	return err
 }
 
 // failed writes down why, for the lookup; the claim has already set the time
@@ -151,9 +164,10 @@ func (m *Manager) forget(ctx context.Context, l *Lease) error {
 	}
 	ops = append(ops, m.cfg.Due(l.Lane(), l.ID, l.Due, time.Time{})...)
 	ops = append(ops, m.cfg.Event("lease/ended", l)...)
-	_, err := m.view.Commit(ctx, ops...)
-	if err != nil {
-		return err
+	if _, err := m.view.Commit(ctx, ops...); err != nil {
+		if e, rerr := m.view.Get(ctx, Prefix+l.ID); fault.Is(err, fault.Conflict) || rerr != nil || e.Version != 0 {
+			return err
+		}
 	}
 	m.Stats.Live.Add(-1)
 	if !l.Failing.IsZero() {

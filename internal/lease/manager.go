@@ -52,6 +52,9 @@ func (m *Manager) Reserve(ctx context.Context, l *Lease, deadline time.Time, gua
 	ops = append(ops, m.cfg.Due(r.Lane(), r.ID, time.Time{}, r.Due)...)
 	v, err := m.view.Commit(ctx, append(ops, guard...)...)
 	if err != nil {
+		if e, rerr := m.view.Get(ctx, Prefix+r.ID); rerr == nil && e.Version != 0 {
+			m.Stats.Live.Add(1) // it was stored all the same, and falls due
+		}
 		return nil, err
 	}
 	r.Version = v
