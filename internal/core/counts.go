@@ -18,11 +18,12 @@ import (
 const countKey = "count/local"
 
 type countRow struct {
-	Leases int64 `json:"leases"`
+	Leases  int64 `json:"leases"`
+	Waiting int64 `json:"waiting,omitempty"`
 }
 
 func (h ledger) saveCounts(ctx context.Context) error {
-	b, err := json.Marshal(countRow{Leases: h.leases.Stats.Live.Load()})
+	b, err := json.Marshal(countRow{Leases: h.leases.Stats.Live.Load(), Waiting: h.leases.Stats.Waiting.Load()})
 	if err != nil {
 		return err
 	}
@@ -42,30 +43,54 @@ func (h ledger) loadCounts(ctx context.Context) error {
 	var c countRow
 	if err := json.Unmarshal(row.Value, &c); err == nil {
 		h.leases.Stats.Live.Store(c.Leases)
+		h.leases.Stats.Waiting.Store(c.Waiting)
 	}
 	return nil
 }
 
+// Pauses between two slow counts, and after one that the store has ended.
+const (
+	recountEvery = time.Hour
+	recountAgain = time.Minute
+)
+
 // recount counts what is stored, slowly, and corrects the counts: after a crash
-// they may be a second old. It reads no values, and pauses often.
+// they may be a second old. It pauses often.
 func (h ledger) recount(ctx context.Context) error {
-	const every = time.Hour
 	for {
-		n, before := int64(0), h.leases.Stats.Live.Load()
-		for _, err := range h.cfg.Store.Scan(ctx, lease.Prefix, storage.PrefixEnd(lease.Prefix)) {
-			if err != nil {
-				return err
-			}
-			if n++; n%1000 == 0 && !pause(ctx, 5*time.Millisecond) {
+		again := recountEvery
+		if err := h.countLeases(ctx); err != nil {
+			if ctx.Err() != nil {
 				return ctx.Err()
 			}
+			h.log.Warn("counting the leases", "error", err)
+			again = recountAgain
 		}
-		// What came and went meanwhile was seen by half, on average.
-		h.leases.Stats.Live.Store(n + (h.leases.Stats.Live.Load()-before)/2)
-		if !pause(ctx, every) {
+		if !pause(ctx, again) {
 			return ctx.Err()
 		}
 	}
+}
+
+func (h ledger) countLeases(ctx context.Context) error {
+	stats := &h.leases.Stats
+	n, failing := int64(0), int64(0)
+	before, waited := stats.Live.Load(), stats.Waiting.Load()
+	for e, err := range h.view.Scan(ctx, lease.Prefix, storage.PrefixEnd(lease.Prefix)) {
+		if err != nil && e.Key == "" {
+			return err
+		}
+		if err == nil && lease.Failing(e.Value) {
+			failing++
+		}
+		if n++; n%1000 == 0 && !pause(ctx, 5*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+	// What came and went meanwhile was seen by half, on average.
+	stats.Live.Add(n - before - (stats.Live.Load()-before)/2)
+	stats.Waiting.Add(failing - waited - (stats.Waiting.Load()-waited)/2)
+	return nil
 }
 
 // pause waits, and reports false where ctx ended first.
@@ -169,8 +194,8 @@ func (c *Core) Stats() Stats {
 		return Stats{}
 	}
 	s := Stats{
-		Unsealed: true, Leases: h.leases.Stats.Live.Load(), Undone: h.leases.Stats.Undone.Load(),
-		UndoFailures: h.leases.Stats.Failed.Load(), UndoWaiting: h.leases.Stats.Waiting.Load(),
+		Unsealed: true, Leases: max(h.leases.Stats.Live.Load(), 0), Undone: h.leases.Stats.Undone.Load(),
+		UndoFailures: h.leases.Stats.Failed.Load(), UndoWaiting: max(h.leases.Stats.Waiting.Load(), 0),
 		ClockHeld: h.held(), Audit: h.broker.Devices(),
 	}
 	h.lateness.mu.Lock()

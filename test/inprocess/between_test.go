@@ -1,11 +1,17 @@
 package inprocess_test
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/core"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 )
 
@@ -116,5 +122,99 @@ func TestLastUseThenCrash(t *testing.T) {
 			t.Fatalf("%d things live, want 1", n)
 		}
 		l.finally(11 * time.Minute)
+	})
+}
+
+// TestClientThatHangsUp: what a request has made for nobody is taken back at
+// once, though its own context is over by then.
+func TestClientThatHangsUp(t *testing.T) {
+	for name, when := range map[string]func(l *life, hangUp func()){
+		"while it is created": func(l *life, hangUp func()) { l.out.atCreate = hangUp },
+		"before the audit device fails": func(l *life, hangUp func()) {
+			l.must(l.t, route.Write, "sys/audit/tape", l.root, `{"type":"tape"}`)
+			l.out.mu.Lock()
+			defer l.out.mu.Unlock()
+			l.out.onLines = func(lines []byte) error {
+				if bytes.Contains(lines, []byte(`"type":"response"`)) {
+					hangUp()
+					return errors.New("no tape")
+				}
+				return nil
+			}
+		},
+	} {
+		for _, path := range []string{"lend/creds/r", "auth/token/create"} {
+			t.Run(name+" "+path, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					l := lending(t)
+					l.make("root", "one", "auth/token/create", `{"policies":["all"],"ttl":"1h","num_uses":1}`, time.Hour)
+					by := l.told["one"]
+					if path != "lend/creds/r" {
+						by = l.told["a"]
+					}
+					ctx, hangUp := context.WithCancel(t.Context())
+					when(l, hangUp)
+					before := len(inspect(t, l.st, l.out).tokens)
+					_, err := l.Handle(ctx, &route.Request{
+						ID: core.NewRequestID(), Op: route.Write, Path: route.Path(path), Token: secret.Text(by), Body: []byte(`{"ttl":"50m"}`),
+						Time: time.Now(), Remote: netip.MustParseAddrPort("127.0.0.1:1"),
+					})
+					if hangUp(); err == nil {
+						l.stop() // no create was under way
+						synctest.Wait()
+						return
+					}
+					l.out.mu.Lock()
+					l.out.onLines = nil
+					l.out.mu.Unlock()
+					time.Sleep(2 * time.Minute)
+					synctest.Wait()
+					s := inspect(t, l.st, l.out)
+					s.demand(t, "afterwards")
+					want := before
+					if path == "lend/creds/r" {
+						want-- // its one use was taken
+					}
+					if len(s.tokens) != want || len(s.leases) != 0 || len(l.out.living()) != 0 {
+						t.Errorf("%d tokens (want %d), %d leases, %v outside", len(s.tokens), want, len(s.leases), l.out.living())
+					}
+					l.stop()
+					synctest.Wait()
+				})
+			})
+		}
+	}
+}
+
+// TestWaitingAfterARestart: leases that cannot be undone are still counted, and
+// so alerted of, by the next server, however the one before has ended.
+func TestWaitingAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := lending(t)
+		l.lend("a", "lend/creds/r")
+		l.lend("a", "lend/creds/other")
+		l.out.kill(true)
+		time.Sleep(65 * time.Second)
+		synctest.Wait()
+		for _, crash := range []bool{false, true} {
+			if crash {
+				l.st.CrashAfter(0, faulty.NotStored)
+				time.Sleep(2 * time.Second)
+			}
+			l.restart()
+			time.Sleep(time.Second)
+			synctest.Wait()
+			inspect(t, l.st, l.out).countsAreTrue(t, "after a restart", l.Stats())
+			if got := l.Stats().UndoWaiting; got != 2 {
+				t.Errorf("%d leases wait for their undo, want 2", got)
+			}
+		}
+		l.out.kill(false)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if got := l.Stats(); got.UndoWaiting != 0 || got.Leases != 0 {
+			t.Errorf("in the end %d leases, %d of them waiting", got.Leases, got.UndoWaiting)
+		}
+		l.finally(time.Second)
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/auth"
 	authtoken "github.com/keyturn/keyturn/internal/auth/token"
 	"github.com/keyturn/keyturn/internal/core"
@@ -52,7 +53,8 @@ func newLife(t *testing.T) *life {
 func run(t testing.TB, st storage.Store, out *outside) (c *core.Core, ctx context.Context, stop func()) {
 	c = core.New(core.Config{
 		Store: st, Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler),
-		Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type, out.lendType()}, Auths: []auth.Type{authtoken.Type}},
+		Types:  core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type, out.lendType()}, Auths: []auth.Type{authtoken.Type}},
+		Audits: []audit.Type{out.tapeType()},
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
