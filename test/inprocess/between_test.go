@@ -218,3 +218,36 @@ func TestWaitingAfterARestart(t *testing.T) {
 		l.finally(time.Second)
 	})
 }
+
+// TestUnwrappedAnswerIsNotLost: whatever commit fails while an answer is
+// unwrapped or wrapped anew, it is given out, or can be still – or the store
+// leaves open whether it was given out, and then it is not.
+func TestUnwrappedAnswerIsNotLost(t *testing.T) {
+	for _, path := range []string{"sys/wrapping/unwrap", "sys/wrapping/rewrap"} {
+		for n := range 4 {
+			t.Run(path+" "+string(rune('0'+n)), func(t *testing.T) {
+				l := lending(t)
+				a, err := l.askWrapped(t, route.Write, "auth/token/create", l.root, `{"ttl":"1h","policies":["all"]}`, time.Hour)
+				if err != nil {
+					t.Fatal(err)
+				}
+				tok := a.Wrap["token"].(string)
+				l.st.Inject(faulty.Fault{After: n, Mode: faulty.NotStored})
+				got, err := l.ask(t, route.Write, path, tok, "")
+				l.st.Clear()
+				switch {
+				case err != nil:
+					got = l.must(t, route.Write, "sys/wrapping/unwrap", tok, "")
+				case got.Wrap != nil:
+					got = l.must(t, route.Write, "sys/wrapping/unwrap", got.Wrap["token"].(string), "")
+				}
+				if got.Auth["client_token"] == nil {
+					t.Errorf("unwrapped %+v", got)
+				}
+				if _, err := l.ask(t, route.Write, "sys/wrapping/unwrap", tok, ""); err == nil {
+					t.Error("it was unwrapped twice")
+				}
+			})
+		}
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/core/wrapping"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -76,11 +75,7 @@ func (a *wrappingAPI) lookupWrapped(ctx context.Context, r *route.Request, in wr
 }
 
 func (a *wrappingAPI) rewrap(ctx context.Context, r *route.Request, in wrappedIn) (*wire.Raw, error) {
-	got, err := a.Wrapping.Unwrap(ctx, in.of(r))
-	if err != nil {
-		return nil, err
-	}
-	tok, e, err := a.Wrapping.Wrap(ctx, wrapping.Answer{Path: got.Path, TTL: got.TTL, Body: got.Body, Accessor: got.Accessor}, nil)
+	tok, e, got, err := a.Wrapping.Rewrap(ctx, in.of(r))
 	if err != nil {
 		return nil, err
 	}

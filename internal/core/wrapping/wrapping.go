@@ -45,6 +45,11 @@ type Answer struct {
 
 // Wrap stores an answer and returns its token. parent is who asked, or nil.
 func (s *Store) Wrap(ctx context.Context, a Answer, parent *token.Entry) (secret.Value, *token.Entry, error) {
+	return s.wrap(ctx, a, parent)
+}
+
+// wrap is Wrap with more operations in its commit.
+func (s *Store) wrap(ctx context.Context, a Answer, parent *token.Entry, extra ...storage.Op) (secret.Value, *token.Entry, error) {
 	a.Created = time.Now().UTC()
 	b, err := json.Marshal(a)
 	if err != nil {
@@ -55,7 +60,7 @@ func (s *Store) Wrap(ctx context.Context, a Answer, parent *token.Entry) (secret
 		Policies: []string{"response-wrapping"}, Path: a.Path, Created: a.Created, TTL: a.TTL,
 		Expires: a.Created.Add(a.TTL), Wrapping: true,
 	}
-	return s.tokens.CreateAs(ctx, tok, e, parent, storage.Set(Prefix+s.tokens.ID(tok), b))
+	return s.tokens.CreateAs(ctx, tok, e, parent, append(extra, storage.Set(Prefix+s.tokens.ID(tok), b))...)
 }
 
 func errNone() error {
@@ -107,8 +112,30 @@ func (s *Store) Unwrap(ctx context.Context, tok secret.Value) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a, s.tokens.Revoke(ctx, e.ID)
+	s.drop(ctx, e)
+	return a, nil
 }
+
+// Rewrap moves the answer under a new token, in one commit: no crash loses it.
+func (s *Store) Rewrap(ctx context.Context, tok secret.Value) (secret.Value, *token.Entry, *Answer, error) {
+	e, row, a, err := s.find(ctx, tok)
+	if err != nil {
+		return secret.Value{}, nil, nil, err
+	}
+	fresh, made, err := s.wrap(ctx, *a, nil, storage.Remove(row.Key).If(row.Version))
+	if fault.Is(err, fault.Invalid) { // another has unwrapped it meanwhile
+		err = errNone()
+	}
+	if err != nil {
+		return secret.Value{}, nil, nil, err
+	}
+	s.drop(ctx, e)
+	return fresh, made, a, nil
+}
+
+// drop ends a token that nothing is wrapped under any more. If it fails, the
+// answer must not be lost for that: the token opens nothing, and ends at its time.
+func (s *Store) drop(ctx context.Context, e *token.Entry) { _ = s.tokens.Revoke(ctx, e.ID) }
 
 // Forget drops what was wrapped under a token that ends.
 func (s *Store) Forget(ctx context.Context, tokenID string) error {
