@@ -19,7 +19,7 @@ func ParseDuration(s string) (time.Duration, error) {
 		return 0, nil
 	}
 	if n, err := strconv.ParseFloat(s, 64); err == nil {
-		if math.IsNaN(n) || n < 0 || n > math.MaxInt64/1e9 {
+		if math.IsNaN(n) || n < 0 || n*1e9 >= 1<<63 { // as a float, 1<<63 - 1 is 1<<63
 			return 0, errDuration
 		}
 		return time.Duration(n * 1e9), nil
