@@ -168,9 +168,21 @@ func (h *house) issueToken(ctx context.Context, r *route.Request, s mounts.Bound
 	if err != nil {
 		return nil, err
 	}
+	if parent != nil {
+		h.warnOfAbsent(ctx, r, made.Policies)
+	}
 	a := AuthOf(made)
 	a.ClientToken, a.TokenID = tok, made.ID
 	return a, nil
+}
+
+// warnOfAbsent tells who gives policies away which of them nobody has written.
+func (h *house) warnOfAbsent(ctx context.Context, r *route.Request, names []string) {
+	for _, name := range names {
+		if p, err := h.policies.Read(ctx, name); err == nil && p == nil {
+			r.Warn("policy %q does not exist: it allows nothing until it is written", name)
+		}
+	}
 }
 
 // AuthOf is the answer's auth block for a token, without the token.
