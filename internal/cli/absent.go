@@ -7,7 +7,6 @@ import "fmt"
 var absent = map[string]string{
 	"agent":           agentInstead,
 	"proxy":           agentInstead,
-	"path-help":       "A path's errors name the fields that it takes.",
 	"debug":           "Start the server with -log-level=debug, and read sys/metrics?format=prometheus.",
 	"monitor":         "The server's log is its standard error; -log-level=debug shows more.",
 	"events":          "An audit device (\"audit enable file file_path=…\") has every request and every turn.",

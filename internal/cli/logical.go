@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/hashicorp/vault/api"
 )
@@ -233,6 +234,32 @@ func unwrapCommand() *command {
 				return refusal{exitRemote, "Could not find wrapped response"}
 			}
 			return s.out.show(sec)
+		},
+	}
+}
+
+func pathHelpCommand() *command {
+	return &command{
+		name: "path-help", short: "Show what a path takes", args: "PATH", min: 1, max: 1,
+		long: "Asks the server what a path is for and which fields it takes.",
+		examples: []example{
+			{"See what an engine serves:", "keyturn path-help database"},
+			{"See what one path takes:", "keyturn path-help database/roles/app-readonly"},
+		},
+		run: func(ctx context.Context, s *session) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			path := cleanPath(s.args[0])
+			help, err := client.HelpWithContext(ctx, path)
+			if err != nil {
+				return remote(err, "retrieving help for %s", path)
+			}
+			if done, err := s.out.encode(help); done {
+				return err
+			}
+			return s.out.write(strings.TrimRight(help.Help, "\n") + "\n")
 		},
 	}
 }

@@ -198,7 +198,7 @@ func statusRow(name string, data map[string]any) []string {
 		state = strings.TrimPrefix(state+", paused", ", ")
 	}
 	return []string{name, state, text(data["turn"]), text(data["current_key_id"]),
-		text(data["last_rotated"]), text(data["next_rotation"]), text(data["last_error"])}
+		toSecond(data["last_rotated"]), toSecond(data["next_rotation"]), text(data["last_error"])}
 }
 
 // showTree prints an answer whose fields may be lists of objects: plain fields

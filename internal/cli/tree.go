@@ -11,7 +11,7 @@ func tree(env Env) *command {
 	return &command{
 		long: "Keyturn issues credentials that live for minutes, and turns the keys that others issue.",
 		sub: []*command{
-			readCommand(), writeCommand(), listCommand(), deleteCommand(), patchCommand(), unwrapCommand(),
+			readCommand(), writeCommand(), listCommand(), deleteCommand(), patchCommand(), unwrapCommand(), pathHelpCommand(),
 			kvCommand(), rotateCommand(),
 			loginCommand(), tokenCommand(), leaseCommand(), policyCommand(), printCommand(),
 			secretsCommand(), authCommand(), auditCommand(), operatorCommand(), statusCommand(),
