@@ -31,7 +31,10 @@ func (h lending) host(uuid string) engine.Host {
 		Schedule: func(kind, id string, from, to time.Time) []storage.Op {
 			return due.Move(due.Item{Lane: workLane + uuid, Kind: workKind, ID: kind + "/" + id}, from, to)
 		},
-		Event:     ledger(h).event,
+		Event: ledger(h).event,
+		Guard: func(ctx context.Context, id string) ([]storage.Op, error) {
+			return h.tokens.Guard(ctx, &token.Entry{ID: id})
+		},
 		Dial:      h.cfg.Dial,
 		ClockHeld: h.held,
 		Password:  h.policies.Password,

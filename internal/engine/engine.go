@@ -75,6 +75,11 @@ type Host struct {
 	// same commit as what it tells. Data must hold no secret.
 	Event func(kind string, data map[string]string) storage.Op
 
+	// Guard returns the assertion that a token, by its id, is as it is stored now; it
+	// is Denied where it has ended. What is kept for a token is committed with it, lest
+	// it outlive the token.
+	Guard func(ctx context.Context, tokenID string) ([]storage.Op, error)
+
 	// Dial is the one way out. It refuses loopback, link-local and metadata
 	// addresses unless the operator allows them.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)

@@ -446,10 +446,18 @@ func (t *method) revoke(ctx context.Context, _ *route.Request, in tokenIn) (rout
 }
 
 func (t *method) end(ctx context.Context, tok secret.Value) (route.None, error) {
-	if strings.HasPrefix(tok.RevealString(), token.BatchPrefix) {
-		return route.None{}, fault.New("token.revoke", fault.Invalid, "batch tokens cannot be revoked; they end with their parent or their TTL")
+	if err := notBatch(tok); err != nil {
+		return route.None{}, err
 	}
 	return route.None{}, t.endID(ctx, t.m.Tokens.ID(tok))
+}
+
+// notBatch refuses to say that a token was revoked of which nothing is stored.
+func notBatch(tok secret.Value) error {
+	if strings.HasPrefix(tok.RevealString(), token.BatchPrefix) {
+		return fault.New("token.revoke", fault.Invalid, "batch tokens cannot be revoked; they end with their parent or their TTL")
+	}
+	return nil
 }
 
 func (t *method) endID(ctx context.Context, id string) error {
@@ -463,6 +471,9 @@ func (t *method) endID(ctx context.Context, id string) error {
 func (t *method) revokeOrphan(ctx context.Context, _ *route.Request, in tokenIn) (route.None, error) {
 	if in.Token.Empty() {
 		return route.None{}, fault.New("token.revokeOrphan", fault.Invalid, "field \"token\": say which token to revoke")
+	}
+	if err := notBatch(in.Token); err != nil {
+		return route.None{}, err
 	}
 	return route.None{}, t.m.Tokens.RevokeOrphan(ctx, t.m.Tokens.ID(in.Token))
 }

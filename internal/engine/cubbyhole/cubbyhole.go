@@ -76,8 +76,17 @@ func (b *backend) write(ctx context.Context, r *route.Request, in writeIn) (rout
 	if !in.Data.IsObject() {
 		return route.None{}, fault.New("cubbyhole.write", fault.Invalid, "missing data fields: the request's body must be a JSON object")
 	}
-	_, err = b.m.Store.Commit(ctx, storage.Set(k, in.Data.Reveal()))
-	return route.None{}, err
+	for range 8 { // the token may be renewed meanwhile, and used
+		guard, err := b.m.Host.Guard(ctx, r.Caller.ID)
+		if err != nil {
+			return route.None{}, err
+		}
+		_, err = b.m.Store.CommitWith(ctx, []storage.Op{storage.Set(k, in.Data.Reveal())}, guard)
+		if !fault.Is(err, fault.Conflict) {
+			return route.None{}, err
+		}
+	}
+	return route.None{}, fault.New("cubbyhole.write", fault.Unavailable, "the token is being changed by many requests at once; try again")
 }
 
 func (b *backend) remove(ctx context.Context, r *route.Request, in pathIn) (route.None, error) {
