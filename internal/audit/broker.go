@@ -91,7 +91,7 @@ func (b *Broker) Disable(path string) error {
 	old := *b.sinks.Load()
 	i := slices.IndexFunc(old, func(s *sink) bool { return s.spec.Path == path })
 	if i < 0 {
-		return fault.New("audit.Disable", fault.NotFound, "path: no audit device is enabled at %q", path)
+		return fault.New("audit.Disable", fault.NotFound, "path: no audit device is enabled at %q; list sys/audit for those that are", path)
 	}
 	next := slices.Delete(slices.Clone(old), i, i+1)
 	b.sinks.Store(&next)
@@ -135,7 +135,7 @@ func (b *Broker) Hash(path string, v secret.Value) (string, error) {
 			return s.plain.h.Hash(v), nil
 		}
 	}
-	return "", fault.New("audit.Hash", fault.NotFound, "path: no audit device is enabled at %q", path)
+	return "", fault.New("audit.Hash", fault.NotFound, "path: no audit device is enabled at %q; list sys/audit for those that are", path)
 }
 
 // Write writes entries, in this order and together, to every device. It returns

@@ -130,7 +130,7 @@ func (d *Devices) Enable(ctx context.Context, path, typ, description string, opt
 		return fault.New("audit.Devices", fault.Invalid, "the path %q must be one name, such as \"file\"", path)
 	}
 	if slices.ContainsFunc(d.rows, func(r deviceRow) bool { return r.Path == path }) {
-		return fault.New("audit.Devices", fault.Invalid, "an audit device is enabled at %q already", path)
+		return fault.New("audit.Devices", fault.Invalid, "path: an audit device is already enabled at %q; disable it first or use another path", path)
 	}
 	row := deviceRow{Path: path, Type: typ, Description: description, Options: options, Salt: salt()}
 	spec, err := d.spec(row)

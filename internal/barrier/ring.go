@@ -33,7 +33,7 @@ const (
 
 func newRootKey(op string, root secret.Value) (*rootKey, error) {
 	if root.Len() != RootKeySize {
-		return nil, fault.New(op, fault.Invalid, "a root key has %d bytes, not %d", RootKeySize, root.Len())
+		return nil, fault.New(op, fault.Invalid, "a root key must have %d bytes, not %d", RootKeySize, root.Len())
 	}
 	key := root.Reveal()
 	defer clear(key)

@@ -75,7 +75,7 @@ func (h lending) work(ctx context.Context, it due.Item) error {
 func (h lending) target(path string) (*mounts.Open, string, error) {
 	o := h.mounts.Snapshot().Route(path)
 	if o == nil || o.Versioned == nil {
-		return nil, "", fault.New("core.publish", fault.Invalid, "field \"path\": %q is not below a versioned kv mount", path)
+		return nil, "", fault.New("core.publish", fault.Invalid, "field \"path\": %q is not below a versioned kv mount; name one, such as \"secret/stripe\"", path)
 	}
 	rest := strings.TrimPrefix(path, o.Entry().Path)
 	if rest == "" {

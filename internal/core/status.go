@@ -108,7 +108,7 @@ type InitResult struct {
 func (c *Core) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	if done, err := c.Initialized(ctx); err != nil || done {
 		if done {
-			err = fault.New("core.Init", fault.Invalid, "the server is already initialized")
+			err = fault.New("core.Init", fault.Invalid, "the server is already initialized; unseal it with `keyturn operator unseal`")
 		}
 		return nil, err
 	}

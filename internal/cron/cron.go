@@ -36,7 +36,7 @@ func Parse(text string) (Schedule, error) {
 	}
 	s := Schedule{at}
 	if s.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return Schedule{}, fault.New(op, fault.Invalid, "%q never comes: there is no such day", clip(text))
+		return Schedule{}, fault.New(op, fault.Invalid, "%q never comes: there is no such day; choose a day that the month has", clip(text))
 	}
 	return s, nil
 }

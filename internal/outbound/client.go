@@ -47,13 +47,13 @@ func ParseOrigin(s string) (Origin, error) {
 		port = map[string]string{"https": "443", "http": "80"}[scheme]
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
-		return bad("the port is no number from 1 to 65535")
+		return bad("the port must be a number from 1 to 65535")
 	}
 	host = strings.ToLower(host)
 	addr, err := netip.ParseAddr(host)
 	switch {
 	case err == nil && addr.Zone() != "":
-		return bad("an address with a zone is not supported")
+		return bad("an address with a zone is not supported; leave the zone out")
 	case err == nil:
 		host = addr.String()
 	case len(host) > 253 || !hostForm.MatchString(host):
@@ -69,7 +69,7 @@ func ParseOrigin(s string) (Origin, error) {
 // where it has none, has a user part, or is not one that [ParseOrigin] would take.
 func OriginOf(u *url.URL) (Origin, error) {
 	if u.Host == "" || u.Opaque != "" {
-		return "", fault.New("outbound.OriginOf", fault.Invalid, "the URL is not absolute")
+		return "", fault.New("outbound.OriginOf", fault.Invalid, "the URL is not absolute; want https://host/path")
 	}
 	if u.User != nil {
 		return "", fault.New("outbound.OriginOf", fault.Invalid, "the URL has a user part; use auth")
@@ -95,7 +95,7 @@ func NewClient(c ClientConfig) *http.Client {
 	dial := c.Dial
 	if dial == nil {
 		dial = func(context.Context, string, string) (net.Conn, error) {
-			return nil, fault.New("outbound.Dial", fault.Denied, "no network was given")
+			return nil, fault.New("outbound.Dial", fault.Denied, "no network was given; want \"tcp\"")
 		}
 	}
 	next := c.Replay
@@ -127,7 +127,7 @@ func (d *declared) RoundTrip(r *http.Request) (*http.Response, error) {
 	case err != nil:
 		err = fault.New("outbound.Client", fault.Denied, "%s", fault.Message(err))
 	case !slices.Contains(d.origins, origin):
-		err = fault.New("outbound.Client", fault.Denied, "%s is not among the declared hosts", origin)
+		err = fault.New("outbound.Client", fault.Denied, "%s is not among the declared hosts; add it to the hosts that may be called", origin)
 	}
 	if err != nil {
 		if r.Body != nil {

@@ -61,7 +61,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 func (d *Dialer) check(address string) error {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return fault.New("outbound.Dial", fault.Denied, "the address %q cannot be judged", address)
+		return fault.New("outbound.Dial", fault.Denied, "the address %q cannot be judged; want an IP address and a port", address)
 	}
 	return d.Check(ap.Addr())
 }

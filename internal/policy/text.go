@@ -28,7 +28,7 @@ const maxWords = 2000
 func ReadText(op, text string, limit int) (list *ast.ObjectList, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			list, err = nil, badText(op, "it cannot be parsed")
+			list, err = nil, badText(op, "it cannot be parsed; check its brackets and quotes")
 		}
 	}()
 	if len(text) > limit {

@@ -28,13 +28,13 @@ func ParsePath(escaped string, list bool) (Path, error) {
 	}
 	p, err := url.PathUnescape(strings.TrimPrefix(escaped, "/"))
 	if err != nil {
-		return bad("it has a bad % escape")
+		return bad("it has a bad % escape; write a plain % as %25")
 	}
 	if len(p) > MaxPath {
-		return bad("it is longer than 1024 bytes")
+		return bad("it is longer than 1024 bytes; shorten it")
 	}
 	if !utf8.ValidString(p) {
-		return bad("it is not UTF-8")
+		return bad("it is not UTF-8; escape it as such")
 	}
 	p = strings.TrimSuffix(p, "/")
 	if p == "" {

@@ -121,9 +121,9 @@ func (t *Table) Find(r *Request) (*Route, error) {
 	l, others := t.root.find(rest, r.tableOp(), values[:0])
 	if l == nil {
 		if others {
-			return nil, fault.New("route.Find", fault.Unsupported, "the operation %q is not supported on this path", r.Op)
+			return nil, fault.New("route.Find", fault.Unsupported, "the operation %q is not supported on this path; ?help=1 tells which are", r.Op)
 		}
-		return nil, fault.New("route.Find", fault.NotFound, "there is no route for %q below %q", r.Rest, r.Mount.Path)
+		return nil, fault.New("route.Find", fault.NotFound, "there is no route for %q below %q; ?help=1 on the mount lists its paths", r.Rest, r.Mount.Path)
 	}
 	r.params = make([]param, len(l.names))
 	for i, v := range l.values {

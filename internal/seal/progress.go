@@ -42,7 +42,7 @@ func (p *Progress) Give(ctx context.Context, s Seal, r *Record, text secret.Valu
 		return secret.Value{}, err
 	}
 	if !s.Splits() {
-		return secret.Value{}, fault.New(op, fault.Invalid, "this server unseals itself (seal %q) and takes no key", s.Name())
+		return secret.Value{}, fault.New(op, fault.Invalid, "this server unseals itself (seal %q) and takes no key; leave it out", s.Name())
 	}
 	share, err := ParseShare(text)
 	if err != nil {

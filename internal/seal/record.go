@@ -180,7 +180,7 @@ func (c *Copy) Check(id int, share []byte) bool {
 func (c *Copy) Lock(key []byte, root secret.Value) error {
 	const op = "seal.Lock"
 	if root.Len() != RootKeySize {
-		return fault.New(op, fault.Invalid, "a root key has %d bytes, not %d", RootKeySize, root.Len())
+		return fault.New(op, fault.Invalid, "a root key must have %d bytes, not %d", RootKeySize, root.Len())
 	}
 	aead, err := c.aead(key)
 	if err != nil {

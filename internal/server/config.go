@@ -135,7 +135,7 @@ func (p *parser) files(paths []string) []string {
 			found = append(found, some...)
 		}
 		if len(found) == 0 {
-			p.problem(Position{File: path}, "the folder has no file *.hcl or *.json")
+			p.problem(Position{File: path}, "the folder has no file *.hcl or *.json; name a file, or a folder that has one")
 		}
 		slices.Sort(found)
 		all = append(all, found...)

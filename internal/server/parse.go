@@ -85,13 +85,13 @@ func (p *parser) tree(text []byte) (*ast.File, error) {
 func (p *parser) file(path string, text []byte) {
 	p.path, p.text, p.order[path] = path, text, len(p.order)
 	if len(text) > maxFile {
-		p.problem(Position{File: path}, "it is larger than %d bytes", maxFile)
+		p.problem(Position{File: path}, "it is larger than %d bytes; split it, or check that it is the right file", maxFile)
 		return
 	}
 	// The library panics on some texts that are no HCL.
 	defer func() {
 		if recover() != nil {
-			p.problem(Position{File: path}, "it is not well-formed HCL or JSON")
+			p.problem(Position{File: path}, "it is not well-formed HCL or JSON; check its brackets and quotes")
 		}
 	}()
 	f, err := p.tree(text)
@@ -101,7 +101,7 @@ func (p *parser) file(path string, text []byte) {
 	}
 	root, ok := f.Node.(*ast.ObjectList)
 	if !ok {
-		p.problem(Position{File: path}, "it is not well-formed HCL or JSON")
+		p.problem(Position{File: path}, "it is not well-formed HCL or JSON; check its brackets and quotes")
 		return
 	}
 	p.top(root)
@@ -153,7 +153,7 @@ func (p *parser) members(list *ast.ObjectList, where string, setters map[string]
 		case !ok:
 			p.problem(p.at(item), "unknown key %q in %s; known are: %s", name, where, strings.Join(slices.Sorted(maps.Keys(setters)), ", "))
 		case seen[name]:
-			p.problem(p.at(item), "%s: it is given twice in %s", name, where)
+			p.problem(p.at(item), "%s: it is given twice in %s; take one out", name, where)
 		default:
 			set(item)
 		}

@@ -135,7 +135,7 @@ func (s *server) closeSockets() {
 func (s *server) open(ctx context.Context) error {
 	i := slices.IndexFunc(s.plugins.Storage, func(d storage.Driver) bool { return d.Name == s.cfg.Storage.Name })
 	if i < 0 {
-		return fault.New("server.open", fault.Invalid, "there is no storage %q", s.cfg.Storage.Name)
+		return fault.New("server.open", fault.Invalid, "storage: there is no %q; use one that the server was built with", s.cfg.Storage.Name)
 	}
 	store, err := s.plugins.Storage[i].Open(ctx, s.cfg.Storage.Params, s.log)
 	if err != nil {
@@ -153,7 +153,7 @@ func (s *server) build(m *metrics.Metrics) error {
 	}
 	i := slices.IndexFunc(s.plugins.Seals, func(d seal.Driver) bool { return d.Name == name })
 	if i < 0 {
-		return fault.New("server.build", fault.Invalid, "there is no seal %q", name)
+		return fault.New("server.build", fault.Invalid, "seal: there is no %q; use one that the server was built with", name)
 	}
 	with, err := s.plugins.Seals[i].Open(s.cfg.Seal.Params)
 	if err != nil {

@@ -26,7 +26,7 @@ func (p *parser) top(list *ast.ObjectList) {
 		return func(item *ast.ObjectItem) {
 			name := key(item, 0)
 			if before, twice := p.set[name]; twice {
-				p.problem(p.at(item), "%s: it is given already at %s", name, before)
+				p.problem(p.at(item), "%s: it is given already at %s; take one out", name, before)
 				return
 			}
 			p.set[name] = p.at(item)
@@ -44,7 +44,7 @@ func (p *parser) top(list *ast.ObjectList) {
 		"log_format":        once(then(p.words(&scratch.shape), func(i *ast.ObjectItem) { p.format(i, scratch.shape) })),
 		"ui": once(then(p.truth(&scratch.ui), func(i *ast.ObjectItem) {
 			if scratch.ui {
-				p.warn(p.at(i), "ui: the web interface is not built yet")
+				p.warn(p.at(i), "ui: the web interface is not built yet; use the command line")
 			}
 		})),
 		"disable_mlock": once(then(p.truth(&scratch.mlock), func(i *ast.ObjectItem) {
@@ -190,7 +190,7 @@ var storageHints = map[string]string{
 
 func (p *parser) storage(b labelled) {
 	if p.config.Storage.Name != "" {
-		p.problem(b.at, "storage: it is given already at %s", p.config.Storage.At)
+		p.problem(b.at, "storage: it is given already at %s; take one out", p.config.Storage.At)
 		return
 	}
 	p.config.Storage = Stanza{b.at, b.label, p.params(b, "storage")}
@@ -200,7 +200,7 @@ func (p *parser) storage(b labelled) {
 	}
 	if slices.Contains(names, b.label) {
 		if b.label == "memory" {
-			p.warn(b.at, "storage \"memory\": nothing survives the end of the process")
+			p.warn(b.at, "storage \"memory\": nothing survives the end of the process; use storage \"pebble\" for what must last")
 		}
 		return
 	}
@@ -208,7 +208,7 @@ func (p *parser) storage(b labelled) {
 	if hint == "" {
 		hint = "use pebble"
 	}
-	p.problem(b.at, "there is no storage %q: %s: %s (there are: %s)", b.label, hint, examples["storage"], strings.Join(names, ", "))
+	p.problem(b.at, "there is no storage %q: %s; write %s (there are: %s)", b.label, hint, examples["storage"], strings.Join(names, ", "))
 }
 
 func (p *parser) seal(b labelled) {
@@ -237,7 +237,7 @@ func (p *parser) params(b labelled, what string) map[string]string {
 	for _, item := range b.list.Items {
 		name := key(item, 0)
 		if _, twice := params[name]; twice {
-			p.problem(p.at(item), "%s: it is given twice in %s %q", name, what, b.label)
+			p.problem(p.at(item), "%s: it is given twice in %s %q; take one out", name, what, b.label)
 		}
 		if text, _, ok := p.literal(item); ok {
 			params[name] = text
@@ -259,7 +259,7 @@ func (p *parser) whole() {
 	for i, l := range c.Listeners {
 		for _, before := range c.Listeners[:i] {
 			if l.Address == before.Address {
-				p.problem(l.At, "address: %s is given already at %s", l.Address, before.At)
+				p.problem(l.At, "address: %s is given already at %s; take one out", l.Address, before.At)
 			}
 		}
 	}

@@ -79,7 +79,7 @@ func (s *Store) ByID(ctx context.Context, id string) (*Entry, error) {
 
 // ByAccessor finds a record by its accessor. An unknown one is Invalid.
 func (s *Store) ByAccessor(ctx context.Context, accessor string) (*Entry, error) {
-	bad := fault.New("token.ByAccessor", fault.Invalid, "no token has this accessor")
+	bad := fault.New("token.ByAccessor", fault.Invalid, "no token has this accessor; list auth/token/accessors for those that live")
 	if accessor == "" || len(accessor) > 64 || strings.Contains(accessor, "/") {
 		return nil, bad
 	}
@@ -271,7 +271,7 @@ func (s *Store) sealBatch(e, parent *Entry) (secret.Value, *Entry, error) {
 		return secret.Value{}, nil, fault.Wrap("token.Create", fault.Internal, err)
 	}
 	if parent != nil && parent.Batch {
-		return secret.Value{}, nil, fault.New("token.Create", fault.Invalid, "a batch token cannot create tokens")
+		return secret.Value{}, nil, fault.New("token.Create", fault.Invalid, "a batch token cannot create tokens; use a service token")
 	}
 	sealed, err := s.cfg.Barrier.SealBytes(batchPurpose, b)
 	if err != nil {

@@ -25,7 +25,7 @@ func (d *file) checkFolder() error {
 	case err != nil:
 		return d.refuse("its folder cannot be read", err)
 	case !info.IsDir():
-		return fault.New(op, fault.Invalid, "file_path: %s is not a folder", dir)
+		return fault.New(op, fault.Invalid, "file_path: %s is not a folder; choose a path in one", dir)
 	case openToAll(info.Mode()):
 		return fault.New(op, fault.Invalid, "file_path: everyone may replace files in the folder %s; take the write permission for others away (chmod o-w)", dir)
 	}

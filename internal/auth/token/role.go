@@ -50,13 +50,13 @@ func (ro *role) choose(asked []string, noDefault bool) ([]string, error) {
 	}
 	for _, p := range asked {
 		if p == "root" && !slices.Contains(ro.Allowed, "root") {
-			return nil, fault.New("token.create", fault.Denied, "permission denied: the role %q does not allow the policy \"root\"", ro.Name)
+			return nil, fault.New("token.create", fault.Denied, "permission denied: the role %q does not allow the policy \"root\"; name it in the role's allowed_policies, or leave it out", ro.Name)
 		}
 		if limited && p != "default" && !slices.Contains(ro.Allowed, p) && !matchAny(ro.AllowedGlob, p) {
 			return nil, fault.New("token.create", fault.Invalid, "token policies %q must be a subset of the role's allowed policies", p)
 		}
 		if slices.Contains(ro.Disallowed, p) || matchAny(ro.DisallowedGlob, p) {
-			return nil, fault.New("token.create", fault.Invalid, "the policy %q is disallowed by the role %q", p, ro.Name)
+			return nil, fault.New("token.create", fault.Invalid, "field \"policies\": the policy %q is disallowed by the role %q; leave it out", p, ro.Name)
 		}
 	}
 	without := noDefault || ro.NoDefault || slices.Contains(ro.Disallowed, "default") || matchAny(ro.DisallowedGlob, "default")

@@ -87,7 +87,7 @@ func (t *method) createByRole(ctx context.Context, r *route.Request, in createIn
 		return route.None{}, err
 	}
 	if ro == nil {
-		return route.None{}, fault.New("token.create", fault.Invalid, "unknown role %q", r.Param("role"))
+		return route.None{}, fault.New("token.create", fault.Invalid, "unknown role %q; list auth/token/roles, or write it there first", r.Param("role"))
 	}
 	return route.None{}, t.make(ctx, r, in, ro, ro.Orphan)
 }
@@ -99,10 +99,10 @@ func (t *method) make(ctx context.Context, r *route.Request, in createIn, ro *ro
 		return err
 	}
 	if caller.Batch {
-		return fault.New("token.create", fault.Invalid, "batch tokens cannot create more tokens")
+		return fault.New("token.create", fault.Invalid, "batch tokens cannot create more tokens; use a service token")
 	}
 	if caller.Uses != 0 {
-		return fault.New("token.create", fault.Invalid, "a token with a limited number of uses cannot create tokens")
+		return fault.New("token.create", fault.Invalid, "a token with a limited number of uses cannot create tokens; use one without num_uses")
 	}
 	if in.NoParent && !caller.Root() && ro == nil {
 		return fault.New("token.create", fault.Invalid, "field \"no_parent\": root or sudo privileges required to create an orphan token; use auth/token/create-orphan")
@@ -225,13 +225,13 @@ func fillEntry(e *token.Entry, in createIn, caller *token.Entry, ro *role) error
 func fillBatch(e *token.Entry) error {
 	switch {
 	case e.Period > 0:
-		return fault.New("token.create", fault.Invalid, "batch tokens cannot be periodic")
+		return fault.New("token.create", fault.Invalid, "batch tokens cannot be periodic; leave \"period\" out, or make a service token")
 	case e.Uses > 0:
-		return fault.New("token.create", fault.Invalid, "batch tokens cannot have a limited number of uses")
+		return fault.New("token.create", fault.Invalid, "batch tokens cannot have a limited number of uses; leave \"num_uses\" out, or make a service token")
 	case e.ExplicitMax > 0:
-		return fault.New("token.create", fault.Invalid, "batch tokens cannot have an explicit maximum TTL; they are never renewed")
+		return fault.New("token.create", fault.Invalid, "batch tokens cannot have an explicit maximum TTL, for they are never renewed; leave \"explicit_max_ttl\" out")
 	case slices.Contains(e.Policies, "root"):
-		return fault.New("token.create", fault.Invalid, "batch tokens cannot be root tokens")
+		return fault.New("token.create", fault.Invalid, "batch tokens cannot be root tokens; leave the policy \"root\" out, or make a service token")
 	}
 	e.Batch, e.Renewable = true, false
 	return nil
@@ -244,7 +244,7 @@ func parseCIDRs(texts []string) ([]netip.Prefix, error) {
 		if err != nil {
 			a, aerr := netip.ParseAddr(s)
 			if aerr != nil {
-				return nil, fault.New("token.create", fault.Invalid, "field \"bound_cidrs\": %q is no address and no range such as 10.0.0.0/8", s)
+				return nil, fault.New("token.create", fault.Invalid, "field \"bound_cidrs\": want addresses or ranges such as 10.0.0.0/8, not %q", s)
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
@@ -328,12 +328,12 @@ func (t *method) usable(ctx context.Context, tok secret.Value, now time.Time) (*
 	e, err := t.m.Tokens.Lookup(ctx, tok)
 	if err != nil {
 		if fault.Is(err, fault.Denied) {
-			return nil, fault.New("token.lookup", fault.Denied, "bad token: it is not known, has expired or was revoked")
+			return nil, fault.New("token.lookup", fault.Denied, "bad token: it is not known, has expired or was revoked; log in again")
 		}
 		return nil, err
 	}
 	if e.Revoking || !e.Expires.IsZero() && !now.Before(e.Expires) {
-		return nil, fault.New("token.lookup", fault.Denied, "bad token: it is not known, has expired or was revoked")
+		return nil, fault.New("token.lookup", fault.Denied, "bad token: it is not known, has expired or was revoked; log in again")
 	}
 	return e, nil
 }
@@ -344,7 +344,7 @@ func (t *method) byAccessor(ctx context.Context, in tokenIn, now time.Time) (*to
 		return nil, err
 	}
 	if e.Revoking || !e.Expires.IsZero() && !now.Before(e.Expires) {
-		return nil, fault.New("token.byAccessor", fault.Invalid, "invalid accessor: its token has ended")
+		return nil, fault.New("token.byAccessor", fault.Invalid, "invalid accessor: its token has ended; list auth/token/accessors for those that live")
 	}
 	return e, nil
 }
@@ -385,7 +385,7 @@ func (t *method) renewAccessor(ctx context.Context, r *route.Request, in tokenIn
 // within the explicit and the mount's maximum since its creation.
 func (t *method) extend(ctx context.Context, r *route.Request, e *token.Entry, tok secret.Value, increment time.Duration) error {
 	if e.Batch {
-		return fault.New("token.renew", fault.Invalid, "batch tokens cannot be renewed")
+		return fault.New("token.renew", fault.Invalid, "batch tokens cannot be renewed; make a new one before it ends")
 	}
 	if !e.Renewable || e.Expires.IsZero() {
 		return fault.New("token.renew", fault.Invalid, "the token is not renewable; make a new one before it ends")
@@ -393,7 +393,7 @@ func (t *method) extend(ctx context.Context, r *route.Request, e *token.Entry, t
 	s := t.m.Settings()
 	updated, err := t.m.Tokens.Update(ctx, e.ID, func(e *token.Entry) error {
 		if e.Revoking || !r.Time.Before(e.Expires) {
-			return fault.New("token.renew", fault.Denied, "bad token: it has ended")
+			return fault.New("token.renew", fault.Denied, "bad token: it has ended; log in again")
 		}
 		ttl := increment
 		if e.Period > 0 {

@@ -195,10 +195,10 @@ func (m *Manager) checkTune(e *mount.Entry) error {
 		most = m.cfg.MaxTTL
 	}
 	if def > most {
-		return fault.New("mounts.Tune", fault.Invalid, "default_lease_ttl (%s) must not be above max_lease_ttl (%s)", def, most)
+		return fault.New("mounts.Tune", fault.Invalid, "field \"default_lease_ttl\": %s must not be above max_lease_ttl, %s", def, most)
 	}
 	if v := e.Tune.ListingVisibility; v != "" && v != "unauth" && v != "hidden" {
-		return fault.New("mounts.Tune", fault.Invalid, "listing_visibility must be \"unauth\", \"hidden\" or empty, not %q", v)
+		return fault.New("mounts.Tune", fault.Invalid, "field \"listing_visibility\" must be \"unauth\", \"hidden\" or empty, not %q", v)
 	}
 	return nil
 }
@@ -213,7 +213,7 @@ func (m *Manager) Change(ctx context.Context, path string, f func(e *mount.Entry
 	s := m.snap.Load()
 	old := s.Table.At(path)
 	if old == nil {
-		return fault.New("mounts.Change", fault.Invalid, "nothing is mounted at %q", path)
+		return fault.New("mounts.Change", fault.Invalid, "nothing is mounted at %q; list sys/mounts and sys/auth", path)
 	}
 	e := *old
 	if err := f(&e); err != nil {
@@ -249,17 +249,17 @@ func (m *Manager) Move(ctx context.Context, from, to string, extra ...storage.Op
 	s := m.snap.Load()
 	old := s.Table.At(from)
 	if old == nil {
-		return fault.New("mounts.Move", fault.Invalid, "field \"from\": nothing is mounted at %q", from)
+		return fault.New("mounts.Move", fault.Invalid, "field \"from\": nothing is mounted at %q; list sys/mounts and sys/auth", from)
 	}
 	if fixed(old) {
-		return fault.New("mounts.Move", fault.Invalid, "field \"from\": %q cannot be moved", from)
+		return fault.New("mounts.Move", fault.Invalid, "field \"from\": %q cannot be moved, for the server needs it there; move mounts of your own only", from)
 	}
 	class := mount.ClassSecret
 	if strings.HasPrefix(to, "auth/") {
 		class = mount.ClassAuth
 	}
 	if class != old.Class {
-		return fault.New("mounts.Move", fault.Invalid, "a secrets engine cannot be moved below auth/, nor a login method out of it")
+		return fault.New("mounts.Move", fault.Invalid, "field \"to\": a secrets engine cannot be moved below auth/, nor a login method out of it; choose a path on the same side")
 	}
 	clean, err := mount.CleanPath(class, strings.TrimPrefix(to, "auth/"))
 	if err != nil {
@@ -267,7 +267,7 @@ func (m *Manager) Move(ctx context.Context, from, to string, extra ...storage.Op
 	}
 	first, _, _ := strings.Cut(clean, "/")
 	if slices.Contains([]string{"sys", "cubbyhole", "audit", "identity", "token"}, first) {
-		return fault.New("mounts.Move", fault.Invalid, "field \"to\": the path %q is reserved", clean)
+		return fault.New("mounts.Move", fault.Invalid, "field \"to\": the path %q is reserved; choose another", clean)
 	}
 	without, err := s.Table.Without(old.UUID)
 	if err != nil {
@@ -300,7 +300,7 @@ func (m *Manager) Retire(ctx context.Context, path string, job func(e *mount.Ent
 		return nil
 	}
 	if fixed(old) {
-		return fault.New("mounts.Retire", fault.Invalid, "%q cannot be disabled", path)
+		return fault.New("mounts.Retire", fault.Invalid, "%q cannot be disabled, for the server needs it; disable mounts of your own only", path)
 	}
 	e := *old
 	e.Gone = time.Now().UTC()

@@ -204,7 +204,7 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 	if e.Class == mount.ClassAuth {
 		i := slices.IndexFunc(m.cfg.Auths, func(t auth.Type) bool { return t.Name == e.Type })
 		if i < 0 {
-			return nil, fault.New("mounts.open", fault.Invalid, "there is no login method of type %q", e.Type)
+			return nil, fault.New("mounts.open", fault.Invalid, "field \"type\": there is no login method %q in this version; use one that the server was built with", e.Type)
 		}
 		am := &auth.Mount{UUID: e.UUID, Accessor: e.Accessor, Store: store, Log: log, Settings: func() auth.Settings {
 			return auth.Settings{Path: o.Entry().Path, DefaultTTL: o.DefaultTTL(), MaxTTL: o.MaxTTL()}
@@ -225,7 +225,7 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 	}
 	i := slices.IndexFunc(m.cfg.Engines, func(t engine.Type) bool { return t.Name == e.Type })
 	if i < 0 {
-		return nil, fault.New("mounts.open", fault.Invalid, "there is no secrets engine of type %q", e.Type)
+		return nil, fault.New("mounts.open", fault.Invalid, "field \"type\": there is no secrets engine %q in this version; use one that the server was built with", e.Type)
 	}
 	eng, err := m.cfg.Engines[i].Open(ctx, &engine.Mount{
 		UUID: e.UUID, Accessor: e.Accessor, Type: e.Type, Store: store, Log: log, Host: m.cfg.Host(e.UUID),

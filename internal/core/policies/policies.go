@@ -182,7 +182,7 @@ func (m *Manager) Write(ctx context.Context, name, text string) error {
 		return err
 	}
 	if clean == policy.Root {
-		return fault.New("policies.Write", fault.Invalid, "the policy \"root\" cannot be changed")
+		return fault.New("policies.Write", fault.Invalid, "the policy \"root\" cannot be changed; write one of another name")
 	}
 	if _, err := policy.Parse(clean, text); err != nil {
 		return err
@@ -219,7 +219,7 @@ func (m *Manager) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	if clean == policy.Root || clean == "default" {
-		return fault.New("policies.Delete", fault.Invalid, "the policy %q cannot be deleted", clean)
+		return fault.New("policies.Delete", fault.Invalid, "the policy %q cannot be deleted, for every server has it; take it from the tokens that should not hold it", clean)
 	}
 	_, err = m.view.Commit(ctx, storage.Remove(aclPrefix+clean))
 	m.changed()
@@ -297,7 +297,7 @@ func (m *Manager) Password(ctx context.Context, name string) (secret.Value, erro
 		return secret.Value{}, err
 	}
 	if text == "" {
-		return secret.Value{}, fault.New("policies.Password", fault.NotFound, "there is no password policy %q", name)
+		return secret.Value{}, fault.New("policies.Password", fault.NotFound, "there is no password policy %q; list sys/policies/password, or write it there first", name)
 	}
 	p, err := password.Parse(text)
 	if err != nil {

@@ -123,7 +123,7 @@ func (c mountAPI) read(_ context.Context, r *route.Request, in mountPath) (any, 
 	path, tune := strings.CutSuffix(in.Path, "/tune")
 	e := c.Mounts().Snapshot().Table.At(classPath(c.class, path))
 	if e == nil {
-		return nil, fault.New("sys.read", fault.Invalid, "nothing is mounted at %q", path)
+		return nil, fault.New("sys.read", fault.Invalid, "nothing is mounted at %q; list sys/mounts and sys/auth", path)
 	}
 	if tune {
 		return c.readTune(e), nil
@@ -255,7 +255,7 @@ func applyTune(e *mount.Entry, in tuneIn) error {
 			continue
 		}
 		if k == "version" && e.Options["version"] == "2" && *v == "1" {
-			return fault.New("sys.tune", fault.Invalid, "options.version: a versioned mount cannot be made unversioned again")
+			return fault.New("sys.tune", fault.Invalid, "options.version: a versioned mount cannot be made unversioned again; mount another with version 1")
 		}
 		setOption(e, k, *v)
 	}

@@ -107,7 +107,7 @@ func (p policyAPI) write(ctx context.Context, _ *route.Request, in policyIn) (ro
 		text = in.Rules
 	}
 	if text == "" {
-		return route.None{}, fault.New("sys.writePolicy", fault.Invalid, "field \"policy\": the policy's text is missing")
+		return route.None{}, fault.New("sys.writePolicy", fault.Invalid, "field \"policy\": the policy's text is missing; send HCL or JSON such as path \"secret/*\" { capabilities = [\"read\"] }")
 	}
 	return route.None{}, p.Policies.Write(ctx, in.Name, text)
 }
@@ -172,7 +172,7 @@ type capabilitiesIn struct {
 func (a *policiesAPI) capabilities(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {
 	e, err := a.Tokens.Lookup(ctx, in.Token)
 	if err != nil {
-		return nil, fault.New("sys.capabilities", fault.Invalid, "field \"token\": invalid token")
+		return nil, fault.New("sys.capabilities", fault.Invalid, "field \"token\": invalid token: it is not known, has expired or was revoked; name one that lives")
 	}
 	return a.capabilitiesOf(ctx, r, e.Policies, in)
 }

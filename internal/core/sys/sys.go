@@ -121,7 +121,7 @@ func (a *serverAPI) metrics(ctx context.Context, r *route.Request, in metricsIn)
 		return nil, fault.New("sys.metrics", fault.Invalid, "parameter \"format\": only \"prometheus\" is built")
 	}
 	if a.Metrics == nil {
-		return nil, fault.New("sys.metrics", fault.Unsupported, "this server keeps no metrics")
+		return nil, fault.New("sys.metrics", fault.Unsupported, "this server keeps no metrics; ask one that `keyturn server` started")
 	}
 	text, contentType, err := a.Metrics(ctx)
 	if err != nil {

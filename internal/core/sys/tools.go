@@ -41,7 +41,7 @@ func random(_ context.Context, r *route.Request, in randomIn) (*randomOut, error
 		if m, err := strconv.Atoi(part); err == nil {
 			n = m
 		} else if part != "" && part != "platform" {
-			return nil, fault.New("sys.random", fault.Invalid, "the source %q is not there; only \"platform\" is", part)
+			return nil, fault.New("sys.random", fault.Invalid, "parameter \"source\": %q is not there; only \"platform\" is", part)
 		}
 	}
 	if n == 0 {

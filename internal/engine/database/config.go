@@ -135,7 +135,7 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 	}
 	in.apply(c)
 	if c.Plugin == "" {
-		return nil, invalid("field \"plugin_name\" is required: the kind of database, such as %q", b.anyPlugin())
+		return nil, invalid("field \"plugin_name\" is required: name the kind of database, such as %q", b.anyPlugin())
 	}
 	p, err := b.provider(c.Plugin)
 	if err != nil {

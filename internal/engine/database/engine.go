@@ -89,7 +89,7 @@ func unbuilt() (routes []route.Route) {
 }
 
 func notBuilt(_ context.Context, r *route.Request, _ route.None) (route.None, error) {
-	return route.None{}, fault.New("database", fault.Unsupported, "%q is planned and not built yet: so far the engine lends users by creds/, and rotates neither static roles nor the administrator's password", r.Rest)
+	return route.None{}, fault.New("database", fault.Unsupported, "%q is planned and not built yet: the engine rotates neither static roles nor the administrator's password; use creds/, which lends users", r.Rest)
 }
 
 // provider finds the kind of database of a plugin name.

@@ -116,7 +116,7 @@ func (n naming) ownName() string {
 // is bounded, and without loops it ends.
 func (n naming) template(text string) (*template.Template, error) {
 	if len(text) > longestText {
-		return nil, invalid("field \"username_template\": it is longer than %d bytes", longestText)
+		return nil, invalid("field \"username_template\": it is longer than %d bytes; shorten it", longestText)
 	}
 	t, err := template.New("username").Option("missingkey=error").Funcs(n.functions()).Parse(text)
 	if err != nil {
@@ -164,7 +164,7 @@ const longestText = 1024
 
 func short(s string) (string, error) {
 	if len(s) > longestText {
-		return "", fmt.Errorf("a part of it is longer than %d bytes", longestText)
+		return "", fmt.Errorf("a part of it is longer than %d bytes; shorten it", longestText)
 	}
 	return s, nil
 }
@@ -181,7 +181,7 @@ func printf(format string, args ...any) (string, error) {
 
 func replace(old, by, s string) (string, error) {
 	if len(s)+(strings.Count(s, old)*len(by)) > 4*longestText {
-		return "", fmt.Errorf("a part of it is longer than %d bytes", longestText)
+		return "", fmt.Errorf("a part of it is longer than %d bytes; shorten it", longestText)
 	}
 	return short(strings.ReplaceAll(s, old, by))
 }

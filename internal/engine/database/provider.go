@@ -206,7 +206,7 @@ func CheckUser(op string, u User) error {
 	case u.Password.Empty():
 		return unchanged(fault.New(op, fault.Invalid, "the user's password is empty; check the password policy"))
 	case u.Expires.IsZero():
-		return unchanged(fault.New(op, fault.Invalid, "the user's expiration is missing"))
+		return unchanged(fault.New(op, fault.Invalid, "the user's expiration is missing; a user must have one"))
 	case !u.Attempt.Valid():
 		return unchanged(fault.New(op, fault.Invalid, "attempt %q is refused: it must have a deadline and be 1 to 48 of A-Z a-z 0-9 . _ -", clip(u.Attempt.ID)))
 	}

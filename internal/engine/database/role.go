@@ -142,7 +142,7 @@ func (b roles) checkRole(ctx context.Context, r *route.Request, name string, ro 
 	case ro.DB == "":
 		return invalid("field \"db_name\" is required: the name of the connection that the role is for")
 	case ro.MaxTTL > 0 && ro.TTL > ro.MaxTTL:
-		return invalid("field \"default_ttl\": %s is above max_ttl, %s", ro.TTL, ro.MaxTTL)
+		return invalid("field \"default_ttl\": %s must not be above max_ttl, %s", ro.TTL, ro.MaxTTL)
 	}
 	if len(ro.Creation) == 0 {
 		r.Warn("creation_statements are empty; no user can be made until they are given")

@@ -85,7 +85,7 @@ func (v *versioned) Publish(ctx context.Context, path string, p engine.Publicati
 			current = m.Current
 		}
 		if p.CAS >= 0 && p.CAS != current {
-			return nil, nil, fault.New("kv.Publish", fault.Conflict, "%q is at version %d and not at %d: somebody else wrote it", path, current, p.CAS)
+			return nil, nil, fault.New("kv.Publish", fault.Conflict, "%q is at version %d and not at %d: somebody else wrote it; read it and decide whose value is right", path, current, p.CAS)
 		}
 		data, err := v.fill(ctx, path, m, p)
 		if err != nil {

@@ -65,7 +65,7 @@ func (b *catalog) builtIn(name string) (Definition, bool, error) {
 func (b *catalog) parser() (Provider, error) {
 	i := slices.IndexFunc(b.providers, func(p Provider) bool { return p.Parse != nil })
 	if i < 0 {
-		return Provider{}, fault.New("rotation.parser", fault.Unsupported, "no provider of this server takes recipes")
+		return Provider{}, fault.New("rotation.parser", fault.Unsupported, "no provider of this server takes recipes; use a build that has one")
 	}
 	return b.providers[i], nil
 }

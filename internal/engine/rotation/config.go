@@ -197,7 +197,7 @@ func (c *change) definition(ctx context.Context) error {
 		return err
 	}
 	if p := c.in.Provider; p != nil && *p != "" && *p != d.Provider {
-		return invalid("field \"provider\": %q is of provider %q, not %q", name, d.Provider, *p)
+		return invalid("field \"provider\": %q is of provider %q, not %q; leave the field out", name, d.Provider, *p)
 	}
 	if rec.Current != nil && !c.fresh && !c.again {
 		c.req.Warn("key %s was made by %q and is not recorded as ours any more: nobody will retire it", rec.Current.ID, rec.Bind.Name)
@@ -283,7 +283,7 @@ func (c *change) path(ctx context.Context) error {
 		return nil
 	}
 	if c.in.Path == nil || *c.in.Path == "" {
-		return invalid(`field "path" is required: where the key is published, in a KV version 2 mount, such as "secret/stripe"`)
+		return invalid(`field "path" is required: name where the key is published, in a KV version 2 mount, such as "secret/stripe"`)
 	}
 	path, err := route.ParsePath(strings.Trim(strings.ReplaceAll(*c.in.Path, "%", "%25"), "/"), false)
 	if err != nil {
@@ -321,7 +321,7 @@ func (c *change) fields(context.Context) error {
 			return invalid("field \"fields\": %q makes no %q; it makes %q", c.def.Name, output, outputNames(c.def))
 		}
 		if other, twice := taken[field]; twice || field == "" {
-			return invalid("field \"fields\": %q cannot be written to %q, which is taken %s", output, field, other)
+			return invalid("field \"fields\": %q cannot be written to %q, which is taken %s; choose another name", output, field, other)
 		}
 		taken[field] = "by " + output
 	}
@@ -389,7 +389,7 @@ func (c *change) adopt(context.Context) error {
 	rec := c.r.rec
 	if c.in.CurrentID == nil || *c.in.CurrentID == "" {
 		if len(c.in.CurrentSecret) > 0 {
-			return invalid(`field "current_secret" belongs to current_key_id, which is missing`)
+			return invalid(`field "current_secret" belongs to current_key_id, which is missing; give both`)
 		}
 		return nil
 	}

@@ -137,7 +137,7 @@ func (r *run) ids(ctx context.Context) (out []string, err error) {
 		out = append(out, l.ID)
 	}
 	if len(out) > maxBefore {
-		return nil, &Failure{Outcome: Permanent, Err: fault.New("rotation.ids", fault.TooLarge, "the provider lists %d keys without labels, more than can be told apart", len(out))}
+		return nil, &Failure{Outcome: Permanent, Err: fault.New("rotation.ids", fault.TooLarge, "the provider lists %d keys without labels, more than can be told apart; delete at the provider those that nobody uses", len(out))}
 	}
 	return out, err
 }

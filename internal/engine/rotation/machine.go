@@ -81,7 +81,7 @@ func (r *run) step(ctx context.Context) error {
 		return nil // an item of the past
 	}
 	if r.m.Host.ClockHeld != nil && r.m.Host.ClockHeld() {
-		return fault.New("rotation.Work", fault.Held, "the clock is held")
+		return fault.New("rotation.Work", fault.Held, "the server's clock has jumped and is held; confirm it first (sys/clock/trust)")
 	}
 	if r.rec.Paused != nil {
 		return r.commit(ctx, "paused", time.Time{})

@@ -87,7 +87,7 @@ func (r request) hurry(in rotateIn, why start, out *rotateOut) error {
 	}
 	victim := t.victim().id()
 	if in.KeyID != "" && in.KeyID != victim && in.KeyID != t.New.id() && in.KeyID != t.Old.id() {
-		return fault.New("rotation.rotate", fault.Invalid, "field \"key_id\": %q is none of the keys of the turn in flight: %q", in.KeyID, t.ids())
+		return fault.New("rotation.rotate", fault.Invalid, "field \"key_id\": %q is none of the keys of the turn in flight; name one of %q", in.KeyID, t.ids())
 	}
 	out.Retires = true
 	if t.Back != nil {
@@ -124,7 +124,7 @@ func (r request) mayTurn(ctx context.Context) error {
 	case r.rec.Paused != nil:
 		return fault.New("rotation.rotate", fault.Held, "key %q is paused (%s); resume it first", r.rec.Name, r.rec.Paused.Reason)
 	case r.m.Host.ClockHeld != nil && r.m.Host.ClockHeld():
-		return fault.New("rotation.rotate", fault.Held, "the server's clock has jumped and is held; confirm it first")
+		return fault.New("rotation.rotate", fault.Held, "the server's clock has jumped and is held; confirm it first (sys/clock/trust)")
 	}
 	return nil
 }
@@ -168,7 +168,7 @@ func (r request) mayGoBack(force bool) error {
 	case t == nil:
 		return refuse("no turn of key %q is in flight: the key before %q is gone; rotate instead", r.rec.Name, r.rec.Current.id())
 	case t.Back != nil:
-		return refuse("turn %d of key %q is already being taken back (%s)", t.N, r.rec.Name, t.State)
+		return refuse("turn %d of key %q is already being taken back (%s); wait for its end", t.N, r.rec.Name, t.State)
 	case t.State == Retiring:
 		return refuse("turn %d of key %q is already retiring the old key; rotate instead", t.N, r.rec.Name)
 	case t.Put.Asked.IsZero():

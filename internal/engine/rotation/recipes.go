@@ -116,7 +116,7 @@ func (b *catalog) writeRecipe(ctx context.Context, req *route.Request, in recipe
 		return route.None{}, err
 	}
 	if d.Name != in.Name {
-		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"source\": the text calls itself %q, not %q", d.Name, in.Name)
+		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"source\": the text calls itself %q, not %q; write it under its own name", d.Name, in.Name)
 	}
 	row, err := encode(userRecipe{p.Name, d.Hash, []byte(in.Source)})
 	if err != nil {
@@ -143,7 +143,7 @@ func (b *catalog) writeRecipe(ctx context.Context, req *route.Request, in recipe
 func (b *catalog) deleteRecipe(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
 	if _, own, err := b.builtIn(in.Name); err != nil || own {
 		if own {
-			err = fault.New("rotation.recipe", fault.Invalid, "recipe %q is built in and cannot be deleted", in.Name)
+			err = fault.New("rotation.recipe", fault.Invalid, "recipe %q is built in and cannot be deleted; delete those that were written here only", in.Name)
 		}
 		return route.None{}, err
 	}

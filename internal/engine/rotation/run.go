@@ -50,7 +50,7 @@ func (b *backend) load(ctx context.Context, name string) (*run, error) {
 func (b *backend) have(ctx context.Context, name string) (*run, error) {
 	r, err := b.load(ctx, name)
 	if err == nil && r == nil {
-		err = fault.New("rotation.load", fault.NotFound, "there is no rotation key %q", name)
+		err = fault.New("rotation.load", fault.NotFound, "there is no rotation key %q; list keys/", name)
 	}
 	return r, err
 }

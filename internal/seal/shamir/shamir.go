@@ -104,7 +104,7 @@ func (shamir) Recognise(c seal.Copy, share secret.Value) (string, error) {
 		return "", err
 	}
 	if !c.Check(int(b[0]), b) {
-		return "", fault.New(op, fault.Invalid, "key: this is no key share of this server, or an outdated one")
+		return "", fault.New(op, fault.Invalid, "key: this is no key share of this server, or an outdated one; give one of its last initialization or rekeying")
 	}
 	return strconv.Itoa(int(b[0])), nil
 }
@@ -113,7 +113,7 @@ func (shamir) Recognise(c seal.Copy, share secret.Value) (string, error) {
 func (shamir) Unwrap(_ context.Context, c seal.Copy, given []secret.Value) (secret.Value, error) {
 	const op = "shamir.Unwrap"
 	if c.Threshold < 1 {
-		return secret.Value{}, fault.New(op, fault.Invalid, "the seal record says a threshold of %d", c.Threshold)
+		return secret.Value{}, fault.New(op, fault.Invalid, "the seal record is damaged: it says a threshold of %d; restore the storage from a backup", c.Threshold)
 	}
 	var shares []secretsharing.Share
 	seen := map[byte]bool{}

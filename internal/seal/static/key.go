@@ -46,7 +46,7 @@ func fetch(param, from string) ([]byte, error) {
 	if v, ok := strings.CutPrefix(from, "env://"); ok {
 		text := os.Getenv(v)
 		if text == "" {
-			return nil, fault.New(op, fault.Invalid, "seal \"static\": %s: the environment has no variable %q, or it is empty", param, v)
+			return nil, fault.New(op, fault.Invalid, "seal \"static\": %s: the environment has no variable %q, or it is empty; set it for the server", param, v)
 		}
 		return []byte(text), nil
 	}

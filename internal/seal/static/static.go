@@ -99,7 +99,7 @@ func (*static) CheckSplit(s seal.Split) error {
 
 // Recognise implements [seal.Seal]: there are no shares.
 func (*static) Recognise(seal.Copy, secret.Value) (string, error) {
-	return "", fault.New("static.Recognise", fault.Invalid, "this server unseals itself (seal \"static\") and takes no key")
+	return "", fault.New("static.Recognise", fault.Invalid, "this server unseals itself (seal \"static\") and takes no key; leave it out")
 }
 
 // Wrap implements [seal.Seal].

@@ -112,13 +112,13 @@ func (h *Handler) fill(b *buffer, r *http.Request, limit int64) error {
 }
 
 func tooLarge(limit int64) error {
-	return fault.New("httpapi", fault.TooLarge, "the request's body is larger than %d bytes", limit)
+	return fault.New("httpapi", fault.TooLarge, "the request's body is larger than %d bytes; send less, or raise the listener's max_request_size", limit)
 }
 
 // broken says why a body did not come whole.
 func broken(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fault.New("httpapi", fault.Timeout, "the request's body did not come in time")
+		return fault.New("httpapi", fault.Timeout, "the request's body did not come in time; send it again")
 	}
-	return invalid("the request's body did not come whole")
+	return invalid("the request's body did not come whole; send it again")
 }

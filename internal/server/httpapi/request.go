@@ -56,7 +56,7 @@ func parseQuery(u *url.URL) (url.Values, error) {
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return nil, invalid("the query string is not well formed: escape its values")
+		return nil, invalid("the query string is not well formed; escape its values")
 	}
 	return query, nil
 }
@@ -131,7 +131,7 @@ func readToken(q *route.Request, head http.Header) error {
 	if len(tokens) == 0 {
 		bearer := head["Authorization"]
 		if len(bearer) > 1 {
-			return invalid("header Authorization: it came more than once")
+			return invalid("header Authorization: it came more than once; send one")
 		}
 		if len(bearer) == 1 && len(bearer[0]) > 7 && strings.EqualFold(bearer[0][:7], "Bearer ") {
 			tokens = []string{strings.TrimSpace(bearer[0][7:])}
@@ -141,7 +141,7 @@ func readToken(q *route.Request, head http.Header) error {
 	case len(tokens) == 0:
 		return nil
 	case len(tokens) > 1:
-		return invalid("header X-Vault-Token: it came more than once")
+		return invalid("header X-Vault-Token: it came more than once; send one")
 	case len(tokens[0]) > maxToken:
 		return fault.New("httpapi", fault.TooLarge, "header X-Vault-Token: a token has at most %d bytes", maxToken)
 	}

@@ -27,7 +27,7 @@ var statusPages = map[route.Path]page{
 }
 
 func unsupported(r *route.Request) error {
-	return fault.New("httpapi", fault.Unsupported, "the operation %q is not supported on this path", r.Op)
+	return fault.New("httpapi", fault.Unsupported, "the operation %q is not supported on this path; the reference of the API tells which are", r.Op)
 }
 
 func show(v any) (*core.Answer, error) {
@@ -230,7 +230,7 @@ func decode(r *route.Request, in any) error {
 		return err
 	}
 	if len(unknown) > 0 {
-		return invalid("unknown parameter %q", unknown[0])
+		return invalid("unknown parameter %q; leave it out", unknown[0])
 	}
 	return nil
 }

@@ -99,12 +99,12 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 func lockFolder(o *Options) (io.Closer, error) {
 	const op = "storage.Open"
 	if err := o.FS.MkdirAll(o.Path, 0o700); err != nil {
-		return nil, &fault.Error{Op: op, Kind: fault.Invalid, Msg: "the storage folder " + o.Path + " cannot be made", Err: err}
+		return nil, &fault.Error{Op: op, Kind: fault.Invalid, Msg: "the storage folder " + o.Path + " cannot be made; make it, writable for the server's user", Err: err}
 	}
 	lock, err := o.FS.Lock(o.FS.PathJoin(o.Path, "LOCK"))
 	switch {
 	case errors.Is(err, os.ErrPermission) && o.FS == vfs.Default && !writable(o.Path):
-		return nil, &fault.Error{Op: op, Kind: fault.Invalid, Msg: "the storage folder " + o.Path + " may not be written by this user", Err: err}
+		return nil, &fault.Error{Op: op, Kind: fault.Invalid, Msg: "the storage folder " + o.Path + " may not be written by this user; give it to the server's user (chown)", Err: err}
 	case err != nil:
 		return nil, &fault.Error{Op: op, Kind: fault.Unavailable, Err: err,
 			Msg: "the storage folder " + o.Path + " is in use by another process; stop that one, or give this one its own folder"}

@@ -97,7 +97,7 @@ func prepare(c database.Config) (plan, error) {
 	p.pool, err = pgxpool.ParseConfig(s.text())
 	if err != nil {
 		return plan{}, &fault.Error{Op: op, Kind: fault.Invalid, Err: p.admin.Error(err),
-			Msg: "connection_url has a parameter that is not accepted: check connect_timeout, target_session_attrs, sslcert, sslkey, sslrootcert and the number of ports"}
+			Msg: "field \"connection_url\": it has a parameter that is not accepted; check connect_timeout, target_session_attrs, sslcert, sslkey, sslrootcert and the number of ports"}
 	}
 	p.connection(s, m, c)
 	p.limits(c)

@@ -23,7 +23,7 @@ const (
 func (c *conn) SettleAttempt(ctx context.Context, a database.Attempt) (settled bool, err error) {
 	k := c.call("SettleAttempt", "settling the attempt")
 	if !a.Valid() {
-		return false, database.MarkUnchanged(fault.New(k.op, fault.Invalid, "the attempt has no deadline or an id that cannot be"))
+		return false, database.MarkUnchanged(fault.New(k.op, fault.Invalid, "the attempt has no deadline or an id that cannot be; the reservation must give both"))
 	}
 	late := fmt.Sprintf("SELECT pg_catalog.clock_timestamp() >= %s::pg_catalog.timestamptz", text(instant(a.Deadline)))
 	err = c.repeatable(ctx, func(ctx context.Context, s *pgconn.PgConn) error {

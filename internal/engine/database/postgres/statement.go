@@ -172,7 +172,7 @@ func compile(field string, statements []string, values map[string]string) (scrip
 	}
 	s.sql = sql.String()
 	if len(s.first) == 0 {
-		return script{}, fault.New("postgres.compile", fault.Invalid, "%s has no statement in it", field)
+		return script{}, fault.New("postgres.compile", fault.Invalid, "%s has no statement in it; write SQL, or leave the field empty", field)
 	}
 	return s, checkWords(field, s.first)
 }
@@ -180,7 +180,7 @@ func compile(field string, statements []string, values map[string]string) (scrip
 // checkText refuses what is not a text of whole statements.
 func checkText(field, text string) error {
 	if strings.ContainsRune(text, 0) {
-		return fault.New("postgres.compile", fault.Invalid, "%s has a NUL byte in it: take it out", field)
+		return fault.New("postgres.compile", fault.Invalid, "%s has a NUL byte in it; take it out", field)
 	}
 	l := lexer{src: text}
 	for l.pos < len(text) {
@@ -188,7 +188,7 @@ func checkText(field, text string) error {
 	}
 	if l.place != code && !(l.place == comment && l.deep < 0) {
 		what := map[place]string{literal: "a '", escaped: "a '", quoted: `a "`, dollar: "a dollar quote", comment: "a /*"}[l.place]
-		return fault.New("postgres.compile", fault.Invalid, "%s opens %s that is never closed: close it within the same statement text", field, what)
+		return fault.New("postgres.compile", fault.Invalid, "%s opens %s that is never closed; close it within the same statement text", field, what)
 	}
 	return nil
 }

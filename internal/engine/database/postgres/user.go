@@ -165,7 +165,7 @@ func (c *conn) alter(ctx context.Context, k call, name, what string) error {
 func (c *conn) absentOr(ctx context.Context, k call, name string, done int, err error) error {
 	if err != nil && sqlState(err) == "42704" {
 		if there, e := c.present(ctx, name); e == nil && !there {
-			return database.MarkUnchanged(&fault.Error{Op: k.op, Kind: fault.NotFound, Err: errors.New(k.scrub(err.Error())), Msg: "there is no user " + name + " in PostgreSQL any more"})
+			return database.MarkUnchanged(&fault.Error{Op: k.op, Kind: fault.NotFound, Err: errors.New(k.scrub(err.Error())), Msg: "there is no user " + name + " in PostgreSQL any more; read new credentials"})
 		}
 	}
 	return c.explain(k, done, err)

@@ -58,7 +58,7 @@ func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error)
 	}
 	data, err := io.ReadAll(io.LimitReader(answer.Body, maxReply+1))
 	if err == nil && len(data) > maxReply {
-		err = fault.New("recipe.send", fault.TooLarge, "the reply to %s is larger than %d KiB", st.name, maxReply>>10)
+		err = fault.New("recipe.send", fault.TooLarge, "the reply to %s is larger than %d KiB; let the recipe ask for less", st.name, maxReply>>10)
 	}
 	if err != nil && answer.StatusCode < 400 {
 		return nil, c.unanswered(ctx, st, true, err)

@@ -55,23 +55,23 @@ func (l *limits) tell(at hcl.Range, format string, args ...any) {
 // Enter judges one node on the way down.
 func (l *limits) Enter(node hclsyntax.Node) hcl.Diagnostics {
 	if l.nodes++; l.nodes > maxNodes {
-		l.tell(node.Range(), "the expression has more than %d parts", maxNodes)
+		l.tell(node.Range(), "the expression has more than %d parts; write a shorter one", maxNodes)
 	}
 	switch n := node.(type) {
 	case *hclsyntax.ScopeTraversalExpr:
 		if l.names++; l.names > maxNames {
-			l.tell(n.SrcRange, "the expression refers to variables more than %d times", maxNames)
+			l.tell(n.SrcRange, "the expression refers to variables more than %d times; write a shorter one", maxNames)
 		}
 		if root := n.Traversal.RootName(); l.inLoopBody(n) && slices.Contains([]string{"response", "item"}, root) {
 			l.tell(n.SrcRange, "%q cannot be used for each element of a loop; use the loop's own variables", root)
 		}
 	case *hclsyntax.ForExpr:
 		if l.loops = append(l.loops, n); len(l.loops) > maxLoops {
-			l.tell(n.SrcRange, "loops may be %d deep", maxLoops)
+			l.tell(n.SrcRange, "loops may be at most %d deep", maxLoops)
 		}
 	case *hclsyntax.LiteralValueExpr:
 		if !printable(n.Val) {
-			l.tell(n.SrcRange, "the number is out of range")
+			l.tell(n.SrcRange, "the number is out of range; make it smaller")
 		}
 	case *hclsyntax.BinaryOpExpr:
 		if n.Op.Type == cty.Number {

@@ -44,7 +44,7 @@ func (ev *evaluator) value(e hcl.Expression, vars scope) (cty.Value, error) {
 		leaves(part, ev.know)
 	}
 	if !v.IsWhollyKnown() {
-		return cty.NilVal, fault.New("recipe.eval", fault.Invalid, "%s: the expression has no value", position(e.Range()))
+		return cty.NilVal, fault.New("recipe.eval", fault.Invalid, "%s: the expression has no value; check the names in it", position(e.Range()))
 	}
 	return v, nil
 }

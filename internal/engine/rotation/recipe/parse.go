@@ -39,7 +39,7 @@ type parser struct {
 func parse(file string, source []byte) (*recipe, error) {
 	p := &parser{file: file, out: &recipe{params: map[string]cty.Type{}}}
 	if len(source) > maxSource {
-		p.problems.add(hcl.Range{}, "the recipe is larger than %d KiB", maxSource>>10)
+		p.problems.add(hcl.Range{}, "the recipe is larger than %d KiB; shorten it", maxSource>>10)
 		return nil, p.problems.err(file)
 	}
 	if diags := nesting(source, file); diags.HasErrors() {
@@ -151,7 +151,7 @@ func (p *parser) content(b *hclsyntax.Body, schema *hcl.BodySchema) (*hcl.BodyCo
 	for _, block := range content.Blocks {
 		before := blocks[block.Type]
 		if len(before) > 0 && block.Type != "param" && block.Type != "admin" && block.Type != "fail" {
-			p.problems.add(block.DefRange, "there is already a block %q at line %d", block.Type, before[0].DefRange.Start.Line)
+			p.problems.add(block.DefRange, "there is already a block %q at line %d; take one out", block.Type, before[0].DefRange.Start.Line)
 			continue
 		}
 		blocks[block.Type] = append(before, block)
@@ -277,7 +277,7 @@ func (p *parser) field(block *hcl.Block, taken map[string]cty.Value) (rotation.F
 		return rotation.Field{Name: name}, cty.String, false
 	}
 	if _, ok := taken[name]; ok {
-		p.problems.add(block.LabelRanges[0], "there is already a %s %q", block.Type, name)
+		p.problems.add(block.LabelRanges[0], "there is already a %s %q; take one out, or rename it", block.Type, name)
 		return rotation.Field{Name: name}, cty.String, false
 	}
 	return rotation.Field{Name: name}, cty.String, true
@@ -316,7 +316,7 @@ func (p *parser) defaultOf(e hcl.Expression, t cty.Type) []byte {
 	}
 	out, err := ctyjson.Marshal(v, t)
 	if err != nil {
-		p.problems.add(e.Range(), "the default has no JSON form")
+		p.problems.add(e.Range(), "the default has no JSON form; use numbers, strings, lists and objects")
 	}
 	return out
 }
@@ -421,7 +421,7 @@ func (p *parser) settle(blocks []*hcl.Block) {
 		s.Interval = p.duration(content, "interval", s.Interval, time.Hour)
 		s.Timeout = p.duration(content, "timeout", s.Timeout, 24*time.Hour)
 		if least := time.Duration(s.Successes) * s.Interval; s.Timeout < least {
-			p.problems.add(block.DefRange, "settle's timeout %v is less than %d successes %v apart", s.Timeout, s.Successes, s.Interval)
+			p.problems.add(block.DefRange, "settle's timeout %v is less than %d successes %v apart; make it longer", s.Timeout, s.Successes, s.Interval)
 		}
 	}
 }

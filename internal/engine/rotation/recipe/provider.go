@@ -68,7 +68,7 @@ func bound(d rotation.Definition) (*recipe, error) {
 	}
 	r, err := parse(d.Name+".hcl", source)
 	if err == nil && r.def.Name != d.Name {
-		err = fault.New("recipe.Open", fault.Invalid, "the text is of recipe %q, not %q", r.def.Name, d.Name)
+		err = fault.New("recipe.Open", fault.Invalid, "the text is of recipe %q, not %q; write it under its own name", r.def.Name, d.Name)
 	}
 	return r, err
 }

@@ -33,7 +33,7 @@ func (ev *evaluator) request(ctx context.Context, st *step, vars scope) (*http.R
 	}
 	r, err := http.NewRequestWithContext(ctx, st.method, u.String(), payload)
 	if err != nil {
-		return nil, fault.New("recipe.request", fault.Invalid, "%s: the request cannot be made", position(st.at))
+		return nil, fault.New("recipe.request", fault.Invalid, "%s: the request cannot be made; check method, url and headers", position(st.at))
 	}
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("User-Agent", "keyturn")
@@ -57,19 +57,19 @@ func (ev *evaluator) address(st *step, vars scope) (*url.URL, error) {
 		return nil, err
 	}
 	if len(raw) > maxURL {
-		return bad("it is too long")
+		return bad("it is too long; shorten what it is made of")
 	}
 	u, err := url.Parse(raw)
 	if err != nil {
-		return bad("it is no URL")
+		return bad("it is no URL; want https://host/path")
 	}
 	if u.Fragment != "" || u.RawFragment != "" || strings.HasSuffix(raw, "#") {
-		return bad("it has a fragment")
+		return bad("it has a fragment; take out what follows the #")
 	}
 	for _, path := range []string{u.Path, u.EscapedPath()} {
 		for segment := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '/' || r == '\\' }) {
 			if segment == "." || segment == ".." {
-				return bad("its path has a dot segment")
+				return bad("its path has a dot segment; write it without such")
 			}
 		}
 	}
@@ -118,7 +118,7 @@ func (ev *evaluator) content(st *step, vars scope) (content, contentType string,
 			return "", "", err
 		}
 		if contentType == "" || !httpguts.ValidHeaderFieldValue(contentType) {
-			return "", "", fault.New("recipe.request", fault.Invalid, "%s: the content type is not valid", position(b.contentType.Range()))
+			return "", "", fault.New("recipe.request", fault.Invalid, "%s: the content type is not valid; write one such as application/json", position(b.contentType.Range()))
 		}
 	}
 	return content, contentType, nil
@@ -136,7 +136,7 @@ func (ev *evaluator) json(e hcl.Expression, vars scope) (string, error) {
 	})
 	out, err := ctyjson.Marshal(v, v.Type())
 	if err != nil || !fits || size(v) > maxText {
-		return "", fault.New("recipe.request", fault.Invalid, "%s: the value has no JSON form", position(e.Range()))
+		return "", fault.New("recipe.request", fault.Invalid, "%s: the value has no JSON form; use numbers, strings, lists and objects", position(e.Range()))
 	}
 	return string(out), nil
 }
@@ -197,7 +197,7 @@ func (ev *evaluator) authenticate(r *http.Request, a *auth, vars scope) error {
 			return err
 		}
 		if token == "" || !httpguts.ValidHeaderFieldValue(token) {
-			return fault.New("recipe.request", fault.Invalid, "%s: the token is empty or cannot be put in a header", position(a.token.Range()))
+			return fault.New("recipe.request", fault.Invalid, "%s: the token is empty or cannot be put in a header; check the admin credentials", position(a.token.Range()))
 		}
 		r.Header.Set("Authorization", "Bearer "+token)
 	case "basic":

@@ -91,7 +91,7 @@ func test(ctx context.Context, d rotation.Definition, text []byte) error {
 	}
 	for _, call := range s.calls() {
 		if !run.tried[call] {
-			return fault.New("recipe.Test", fault.Invalid, "the script has no step %q that succeeds", call)
+			return fault.New("recipe.Test", fault.Invalid, "the script has no step %q that succeeds; add one", call)
 		}
 	}
 	return nil

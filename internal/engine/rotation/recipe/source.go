@@ -74,7 +74,7 @@ func (s *source) credential(st *createStep, r *reply) (rotation.Credential, erro
 	for _, o := range st.secret { // first, so that no error below can tell one
 		v, _, err := s.eval.text(o.expr, r.vars)
 		if err == nil && (v == "" || len(v) > maxSecret) {
-			err = fault.New("recipe.create", fault.Upstream, "secret %q is empty or too long", o.name)
+			err = fault.New("recipe.create", fault.Upstream, "secret %q is empty or too long; check its expression against the provider's reply", o.name)
 		}
 		if err != nil {
 			if id, _, bad := s.eval.text(st.id, r.vars); bad == nil && validID(id) {
@@ -87,7 +87,7 @@ func (s *source) credential(st *createStep, r *reply) (rotation.Credential, erro
 	}
 	id, _, err := s.eval.text(st.id, r.vars)
 	if err == nil && !validID(id) {
-		err = fault.New("recipe.create", fault.Upstream, "the id is empty, too long or not printable")
+		err = fault.New("recipe.create", fault.Upstream, "the id is empty, too long or not printable; check its expression against the provider's reply")
 	}
 	if err != nil {
 		return lost(err)
@@ -96,7 +96,7 @@ func (s *source) credential(st *createStep, r *reply) (rotation.Credential, erro
 	for _, o := range st.public {
 		v, ok, err := s.eval.text(o.expr, r.vars)
 		if err == nil && len(v) > maxSecret {
-			err = fault.New("recipe.create", fault.Upstream, "%q is too long", o.name)
+			err = fault.New("recipe.create", fault.Upstream, "%q is too long; check its expression against the provider's reply", o.name)
 		}
 		if err != nil {
 			return lost(err)
@@ -201,11 +201,11 @@ func (s *source) List(ctx context.Context) ([]rotation.Listed, error) {
 			return out, nil
 		}
 		if next.RawEquals(page) {
-			return broken(fault.New("recipe.list", fault.Upstream, "the next page is the same as this one"))
+			return broken(fault.New("recipe.list", fault.Upstream, "the next page is the same as this one; check the recipe's list.next"))
 		}
 		page = next
 	}
-	return broken(fault.New("recipe.list", fault.TooLarge, "the list has more than %d pages", maxPages))
+	return broken(fault.New("recipe.list", fault.TooLarge, "the list has more than %d pages; let the recipe ask for larger ones, or delete keys that nobody uses", maxPages))
 }
 
 // nextPage evaluates what the next request's "page" is; null or "" is the end.
@@ -254,7 +254,7 @@ func (s *source) addPage(st *listStep, r *reply, seen map[string]bool, out *[]ro
 			continue
 		}
 		if seen[l.ID] = true; len(seen) > maxListed {
-			return fault.New("recipe.list", fault.TooLarge, "the list has more than %d keys", maxListed)
+			return fault.New("recipe.list", fault.TooLarge, "the list has more than %d keys; delete at the provider those that nobody uses", maxListed)
 		}
 		*out = append(*out, l)
 	}
@@ -267,7 +267,7 @@ func (s *source) listed(st *listStep, vars scope) (l rotation.Listed, err error)
 		return l, err
 	}
 	if !validID(l.ID) {
-		return l, fault.New("recipe.list", fault.Upstream, "%s: the id is empty, too long or not printable", position(st.id.Range()))
+		return l, fault.New("recipe.list", fault.Upstream, "%s: the id is empty, too long or not printable; check the expression for the id", position(st.id.Range()))
 	}
 	if l.Label, _, err = s.eval.text(st.label, vars); err != nil {
 		return l, err

@@ -122,7 +122,7 @@ func (p *parser) createStep(block *hcl.Block) {
 	}
 	for i, o := range s.public {
 		if slices.ContainsFunc(s.secret, func(x output) bool { return x.name == o.name }) {
-			p.problems.add(content.Attributes["public"].Expr.Range(), "%q is both secret and public", o.name)
+			p.problems.add(content.Attributes["public"].Expr.Range(), "%q is both secret and public; name it in one of the two", o.name)
 			s.public = slices.Delete(s.public, i, i+1)
 			break
 		}
@@ -154,7 +154,7 @@ func (p *parser) outputs(c *hcl.BodyContent, name string, in scope) (out []outpu
 			continue
 		}
 		if slices.ContainsFunc(out, func(o output) bool { return o.name == key.AsString() }) {
-			p.problems.add(pair.Key.Range(), "there is already an output %q", key.AsString())
+			p.problems.add(pair.Key.Range(), "there is already an output %q; take one out, or rename it", key.AsString())
 			continue
 		}
 		p.problems.check(pair.Value, in, cty.String)
@@ -319,13 +319,13 @@ func (p *parser) body(s *step, c *hcl.BodyContent, blocks map[string][]*hcl.Bloc
 	}
 	switch {
 	case len(kinds) > 1:
-		p.problems.add(s.at, "a request has one body, not %s", strings.Join(kinds, " and "))
+		p.problems.add(s.at, "a request has one body, not %s; keep one", strings.Join(kinds, " and "))
 	case len(kinds) == 1 && (s.method == "GET" || s.method == "HEAD"):
-		p.problems.add(s.at, "%s carries no body", s.method)
+		p.problems.add(s.at, "%s carries no body; take the body out, or use another method", s.method)
 	case s.body.raw != nil && s.body.contentType == nil:
 		p.problems.add(s.at, "raw must come with a content_type")
 	case len(kinds) == 0 && s.body.contentType != nil:
-		p.problems.add(s.at, "there is a content_type but no body")
+		p.problems.add(s.at, "there is a content_type but no body; take it out")
 	}
 }
 
