@@ -46,6 +46,9 @@ func (a *auditor) auth(x *exchange) *audit.Auth {
 		Token: x.r.Token, Accessor: e.Accessor, DisplayName: e.DisplayName, Policies: e.Policies, TokenPolicies: e.Policies,
 		Metadata: e.Meta, EntityID: e.EntityID, TokenType: kind, TTL: e.TTL, Issued: e.Created, NumUses: max(e.Uses, 0),
 	}
+	if e.Large() {
+		return out
+	}
 	if a.held.Add(1) > maxAuths {
 		a.auths.Clear()
 		a.held.Store(1)

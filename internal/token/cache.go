@@ -8,9 +8,14 @@ import (
 	"time"
 )
 
-// maxCached is how many decoded tokens are kept; past it all are dropped. At
-// some 500 bytes each this is 32 MiB.
-const maxCached = 1 << 16
+// Bounds of the decoded tokens that are kept; past one all are dropped. At
+// some 500 bytes each the two meet. A token may carry up to a megabyte of metadata,
+// and one that is larger than maxHeld is read anew each time.
+const (
+	maxCached = 1 << 16
+	maxBytes  = 32 << 20
+	maxHeld   = 16 << 10
+)
 
 // freshFor is how long after the feed's last sign of life a cached token is
 // still believed.
@@ -23,8 +28,9 @@ type cache struct {
 	gen  atomic.Uint64
 	seen atomic.Int64 // the feed's last progress, unix nanoseconds
 
-	mu sync.RWMutex
-	m  map[string]*Entry
+	mu    sync.RWMutex
+	m     map[string]*Entry
+	bytes int // of their records
 }
 
 func (c *cache) get(id string) *Entry {
@@ -41,27 +47,36 @@ func (c *cache) generation() uint64 { return c.gen.Load() }
 func (c *cache) put(e *Entry, gen uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.gen.Load() != gen {
+	if c.gen.Load() != gen || e.Large() {
 		return
 	}
-	if c.m == nil || len(c.m) >= maxCached {
-		c.m = map[string]*Entry{}
+	c.forgetLocked(e.ID)
+	if c.m == nil || len(c.m) >= maxCached || c.bytes+e.size > maxBytes {
+		c.m, c.bytes = map[string]*Entry{}, 0
 	}
 	c.m[e.ID] = e
+	c.bytes += e.size
+}
+
+func (c *cache) forgetLocked(id string) {
+	if e := c.m[id]; e != nil {
+		c.bytes -= e.size
+		delete(c.m, id)
+	}
 }
 
 func (c *cache) drop(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gen.Add(1)
-	delete(c.m, id)
+	c.forgetLocked(id)
 }
 
 func (c *cache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gen.Add(1)
-	c.m = nil
+	c.m, c.bytes = nil, 0
 }
 
 // Follow keeps the cache true to the store until ctx ends.

@@ -68,20 +68,26 @@ type Entry struct {
 	Batch       bool              `json:"batch,omitempty"`
 	Renewable   bool              `json:"renewable,omitempty"`
 	Wrapping    bool              `json:"wrapping,omitempty"` // may only unwrap
-	Ending
+	State
 	// Chosen is the token's text where its creator chooses it; never stored.
 	Chosen secret.Value `json:"-"`
 }
 
-// Ending is what is recorded of a token that comes to its end before its time.
-type Ending struct {
+// State is how a token stands, besides its terms.
+type State struct {
 	Revoking bool      `json:"revoking,omitempty"`
 	Spare    bool      `json:"spare,omitempty"`  // revoking, but its children live on as orphans
 	UsedUp   time.Time `json:"used_up,omitzero"` // when its last use was taken
+
+	size int // of the record that it was read from
 }
 
 // Root reports whether the token holds the root policy.
 func (e *Entry) Root() bool { return slices.Contains(e.Policies, "root") }
+
+// Large reports whether the token's record is too large to be held in memory
+// for the next request.
+func (e *Entry) Large() bool { return e.size > maxHeld }
 
 // Orphan reports whether no parent's death takes the token along.
 func (e *Entry) Orphan() bool { return e.Parent == "" }
@@ -112,7 +118,7 @@ func (e *Entry) Expect() []storage.Op {
 }
 
 func decode(id string, v storage.Version, b []byte) (*Entry, error) {
-	e := &Entry{ID: id, Version: v}
+	e := &Entry{ID: id, Version: v, State: State{size: len(b)}}
 	if err := json.Unmarshal(b, e); err != nil {
 		return nil, fault.Wrap("token.decode", fault.Internal, err)
 	}
