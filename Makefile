@@ -3,7 +3,6 @@
 
 GO ?= go
 BIN := bin/keyturn
-COMMIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 export CGO_ENABLED ?= 1
 
 .PHONY: run build test bench soak lint generate clean

@@ -60,7 +60,7 @@ func (s *session) connectKV(ctx context.Context, mount, path string) (*api.Clien
 		return err
 	})
 	if err != nil {
-		return nil, kvPath{}, mountHint(remote(err, "finding the engine at %s", asked), err)
+		return nil, kvPath{}, s.mountHint(remote(err, "finding the engine at %s", asked), err)
 	}
 	p := kvPath{mount: mount + "/"}
 	if found == nil { // a server that does not tell: version 1
@@ -83,9 +83,18 @@ func (s *session) connectKV(ctx context.Context, mount, path string) (*api.Clien
 	return client, p, nil
 }
 
-func mountHint(err, cause error) error {
+// connectSecret is connectKV for what takes a secret, not the mount itself.
+func (s *session) connectSecret(ctx context.Context, mount, path string) (*api.Client, kvPath, error) {
+	client, p, err := s.connectKV(ctx, mount, path)
+	if err == nil && p.rest == "" {
+		return nil, p, usagef("at %s an engine is mounted: name a secret below it", p.mount)
+	}
+	return client, p, err
+}
+
+func (s *session) mountHint(err, cause error) error {
 	var answer *api.ResponseError
-	if errors.As(cause, &answer) && answer.StatusCode == http.StatusForbidden {
+	if errors.As(cause, &answer) && answer.StatusCode == http.StatusForbidden && s.client.Token() != "" {
 		return hinted(err, "nothing is mounted there, or no policy of the token allows anything below it.")
 	}
 	return err
@@ -140,7 +149,7 @@ func kvGet() *command {
 			f.Int(&version, "version", "the version to read; 0 is the newest (version 2 only)")
 		},
 		run: func(ctx context.Context, s *session) error {
-			client, p, err := s.connectKV(ctx, mount, s.args[0])
+			client, p, err := s.connectSecret(ctx, mount, s.args[0])
 			if err != nil {
 				return err
 			}

@@ -17,9 +17,9 @@ func kvMetadata() *command {
 	}
 }
 
-// connectMetadata is connectKV for version 2 alone.
+// connectMetadata is connectSecret for version 2 alone.
 func (s *session) connectMetadata(ctx context.Context, mount string) (*api.Client, string, error) {
-	client, p, err := s.connectKV(ctx, mount, s.args[0])
+	client, p, err := s.connectSecret(ctx, mount, s.args[0])
 	if err == nil {
 		err = p.versionedOnly("kv metadata")
 	}

@@ -43,7 +43,7 @@ func kvDelete() *command {
 			versionsFlag(f, &versions, "the versions to delete (version 2 only)")
 		},
 		run: func(ctx context.Context, s *session) error {
-			client, p, err := s.connectKV(ctx, mount, s.args[0])
+			client, p, err := s.connectSecret(ctx, mount, s.args[0])
 			if err != nil {
 				return err
 			}
@@ -114,7 +114,7 @@ func versionsCommand(name string, c *command) *command {
 		if len(versions) == 0 {
 			return usagef("there are no versions to %s: name them with -versions", name)
 		}
-		client, p, err := s.connectKV(ctx, mount, s.args[0])
+		client, p, err := s.connectSecret(ctx, mount, s.args[0])
 		if err != nil {
 			return err
 		}
@@ -140,7 +140,7 @@ func kvRollback() *command {
 			if version < 1 {
 				return usagef("-version: name the version to go back to, 1 or above")
 			}
-			client, p, err := s.connectKV(ctx, mount, s.args[0])
+			client, p, err := s.connectSecret(ctx, mount, s.args[0])
 			if err == nil {
 				err = p.versionedOnly("kv rollback")
 			}

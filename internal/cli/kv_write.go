@@ -32,7 +32,7 @@ func kvPut() *command {
 			if err != nil {
 				return err
 			}
-			client, p, err := s.connectKV(ctx, mount, s.args[0])
+			client, p, err := s.connectSecret(ctx, mount, s.args[0])
 			if err != nil {
 				return err
 			}
@@ -98,7 +98,7 @@ func kvPatch() *command {
 			if !slices.Contains([]string{"", "patch", "rw"}, method) {
 				return usagef("-method: unknown method %q; use patch or rw", method)
 			}
-			client, p, err := s.connectKV(ctx, mount, s.args[0])
+			client, p, err := s.connectSecret(ctx, mount, s.args[0])
 			if err == nil {
 				err = p.versionedOnly("kv patch")
 			}

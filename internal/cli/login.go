@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -148,7 +150,7 @@ func (s *session) loginWithMethod(ctx context.Context, client *api.Client, l log
 	client.ClearToken()
 	sec, err := client.Logical().WriteWithContext(ctx, path, data)
 	if err != nil {
-		return nil, remote(err, "authenticating")
+		return nil, methodHint(remote(err, "authenticating"), mount)
 	}
 	if sec == nil || sec.Auth == nil && sec.WrapInfo == nil {
 		return nil, refusal{exitRemote, "Error authenticating: the server's answer has no token"}
@@ -186,4 +188,14 @@ func (s *session) finishLogin(sec *api.Secret, l loginFlags) error {
 		}
 	}
 	return s.out.show(sec)
+}
+
+// methodHint helps where the login endpoint is not there: the server then asks
+// for a token, which whoever logs in does not have.
+func methodHint(err error, mount string) error {
+	var answer *api.ResponseError
+	if errors.As(err, &answer) && (answer.StatusCode == http.StatusNotFound || strings.Contains(strings.Join(answer.Errors, " "), "missing client token")) {
+		return hinted(err, "is a login method enabled at auth/%s/? An administrator sees them with \"auth list\"; -path names another.", mount)
+	}
+	return err
 }
