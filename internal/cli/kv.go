@@ -60,7 +60,7 @@ func (s *session) connectKV(ctx context.Context, mount, path string) (*api.Clien
 		return err
 	})
 	if err != nil {
-		return nil, kvPath{}, s.mountHint(remote(err, "finding the engine at %s", asked), err)
+		return nil, kvPath{}, mountHint(remote(err, "finding the engine at %s", asked), err, client)
 	}
 	p := kvPath{mount: mount + "/"}
 	if found == nil { // a server that does not tell: version 1
@@ -92,9 +92,9 @@ func (s *session) connectSecret(ctx context.Context, mount, path string) (*api.C
 	return client, p, err
 }
 
-func (s *session) mountHint(err, cause error) error {
+func mountHint(err, cause error, client *api.Client) error {
 	var answer *api.ResponseError
-	if errors.As(cause, &answer) && answer.StatusCode == http.StatusForbidden && s.client.Token() != "" {
+	if errors.As(cause, &answer) && answer.StatusCode == http.StatusForbidden && client.Token() != "" {
 		return hinted(err, "nothing is mounted there, or no policy of the token allows anything below it.")
 	}
 	return err
@@ -102,7 +102,7 @@ func (s *session) mountHint(err, cause error) error {
 
 // versionHint adds to the error of a plain request which kv command it stands
 // for, where the path is one of a versioned engine without its data/ or metadata/.
-func (s *session) versionHint(ctx context.Context, client *api.Client, path, command string, err error) error {
+func versionHint(ctx context.Context, s *session, client *api.Client, path, command string, err error) error {
 	var answer *api.ResponseError
 	if errors.As(err, &answer) && answer.StatusCode != http.StatusNotFound {
 		return err

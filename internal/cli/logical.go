@@ -30,10 +30,10 @@ func readCommand() *command {
 			}
 			sec, err := client.Logical().ReadWithDataWithContext(ctx, path, query(data))
 			if err != nil {
-				return s.versionHint(ctx, client, path, "get", remote(err, "reading %s", path))
+				return versionHint(ctx, s, client, path, "get", remote(err, "reading %s", path))
 			}
 			if sec == nil {
-				return s.versionHint(ctx, client, path, "get", nothingAt("%s", path))
+				return versionHint(ctx, s, client, path, "get", nothingAt("%s", path))
 			}
 			return s.out.show(sec)
 		},
@@ -95,7 +95,7 @@ func writeCommand() *command {
 			path := cleanPath(s.args[0])
 			sec, err := client.Logical().WriteWithContext(ctx, path, data)
 			if err != nil {
-				return s.versionHint(ctx, client, path, "put", remote(err, "writing data to %s", path))
+				return versionHint(ctx, s, client, path, "put", remote(err, "writing data to %s", path))
 			}
 			return s.out.done(sec, "Success! Data written to: %s", path)
 		},
@@ -145,7 +145,7 @@ func deleteCommand() *command {
 			path := cleanPath(s.args[0])
 			sec, err := client.Logical().DeleteWithDataWithContext(ctx, path, query(data))
 			if err != nil {
-				return s.versionHint(ctx, client, path, "delete", remote(err, "deleting %s", path))
+				return versionHint(ctx, s, client, path, "delete", remote(err, "deleting %s", path))
 			}
 			return s.out.done(sec, "Success! Data deleted (if it existed) at: %s", path)
 		},
@@ -175,7 +175,7 @@ func listCommand() *command {
 func (s *session) list(ctx context.Context, client *api.Client, path string) error {
 	sec, err := client.Logical().ListWithContext(ctx, path)
 	if err != nil {
-		return s.versionHint(ctx, client, path, "list", remote(err, "listing %s", path))
+		return versionHint(ctx, s, client, path, "list", remote(err, "listing %s", path))
 	}
 	if sec != nil && sec.WrapInfo != nil {
 		return s.out.show(sec)
@@ -185,7 +185,7 @@ func (s *session) list(ctx context.Context, client *api.Client, path string) err
 		if done, err := s.out.encode(struct{}{}); done && err != nil {
 			return err
 		}
-		return s.versionHint(ctx, client, path, "list", nothingAt("%s", path))
+		return versionHint(ctx, s, client, path, "list", nothingAt("%s", path))
 	}
 	s.out.warn(sec.Warnings)
 	if done, err := s.out.encode(keys); done {

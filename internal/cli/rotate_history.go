@@ -26,7 +26,7 @@ func rotateHistory() *command {
 			}
 			path := keyPath(mount, cleanPath(s.args[0]), "history")
 			if len(s.args) == 2 {
-				return s.showTurn(ctx, client, mount, path, s.args[1])
+				return showTurn(ctx, s, client, mount, path, s.args[1])
 			}
 			if s.out.format != "table" || s.out.field != "" {
 				return s.showKey(ctx, client, mount, path)
@@ -92,7 +92,7 @@ func toSecond(v any) string {
 }
 
 // showTurn prints one turn.
-func (s *session) showTurn(ctx context.Context, client *api.Client, mount, path, number string) error {
+func showTurn(ctx context.Context, s *session, client *api.Client, mount, path, number string) error {
 	sec, err := s.readKey(ctx, client, mount, path)
 	if err != nil {
 		return err
