@@ -48,10 +48,12 @@ func (h ledger) loadCounts(ctx context.Context) error {
 	return nil
 }
 
-// Pauses between two slow counts, and after one that the store has ended.
+// Pauses between two slow counts, and after one that the store has ended, or
+// that leases came and went in: so few are soon counted again.
 const (
 	recountEvery = time.Hour
 	recountAgain = time.Minute
+	few          = 100_000
 )
 
 // recount counts what is stored, slowly, and corrects the counts: after a crash
@@ -59,11 +61,14 @@ const (
 func (h ledger) recount(ctx context.Context) error {
 	for {
 		again := recountEvery
-		if err := h.countLeases(ctx); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
+		n, still, err := h.countLeases(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
 			h.log.Warn("counting the leases", "error", err)
+		}
+		if err != nil || !still && n < few {
 			again = recountAgain
 		}
 		if !pause(ctx, again) {
@@ -72,25 +77,27 @@ func (h ledger) recount(ctx context.Context) error {
 	}
 }
 
-func (h ledger) countLeases(ctx context.Context) error {
+// countLeases returns how many there are, and whether none came or went meanwhile.
+func (h ledger) countLeases(ctx context.Context) (n int64, still bool, err error) {
 	stats := &h.leases.Stats
-	n, failing := int64(0), int64(0)
-	before, waited := stats.Live.Load(), stats.Waiting.Load()
+	failing := int64(0)
+	before, waited, undone := stats.Live.Load(), stats.Waiting.Load(), stats.Undone.Load()
 	for e, err := range h.view.Scan(ctx, lease.Prefix, storage.PrefixEnd(lease.Prefix)) {
 		if err != nil && e.Key == "" {
-			return err
+			return n, false, err
 		}
 		if err == nil && lease.Failing(e.Value) {
 			failing++
 		}
 		if n++; n%1000 == 0 && !pause(ctx, 5*time.Millisecond) {
-			return ctx.Err()
+			return n, false, ctx.Err()
 		}
 	}
+	live, waiting := stats.Live.Load()-before, stats.Waiting.Load()-waited
 	// What came and went meanwhile was seen by half, on average.
-	stats.Live.Add(n - before - (stats.Live.Load()-before)/2)
-	stats.Waiting.Add(failing - waited - (stats.Waiting.Load()-waited)/2)
-	return nil
+	stats.Live.Add(n - before - live/2)
+	stats.Waiting.Add(failing - waited - waiting/2)
+	return n, live == 0 && waiting == 0 && stats.Undone.Load() == undone, nil
 }
 
 // pause waits, and reports false where ctx ended first.

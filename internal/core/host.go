@@ -68,7 +68,7 @@ func (h lending) work(ctx context.Context, it due.Item) error {
 		_, err := h.view.Commit(ctx, storage.Remove(it.Key()))
 		return err
 	}
-	return o.Worker.Work(ctx, kind, id)
+	return h.guarded("work", func() error { return o.Worker.Work(ctx, kind, id) })
 }
 
 // target finds the versioned mount of a publication, and the path below it.

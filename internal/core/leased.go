@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -185,8 +186,25 @@ func (h leasing) undo(ctx context.Context, l *lease.Lease) (time.Time, string, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	done, err := o.Undoer.Undo(ctx, undoOf(l))
+	var done engine.Undone
+	err := h.guarded("undo", func() (err error) {
+		done, err = o.Undoer.Undo(ctx, undoOf(l))
+		return err
+	})
 	return done.Again, done.Note, err
+}
+
+// guarded runs what an engine does where no request waits for it. A panic there
+// is an error: one lease or key must not end the server, at each start anew.
+// What was panicked with may hold a secret; its type is logged, and the stack.
+func (h *house) guarded(what string, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.log.Error("an engine panicked", "doing", what, "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			err = fault.New("core."+what, fault.Internal, "the engine failed in a way that it should not; see the server's log, and report it")
+		}
+	}()
+	return f()
 }
 
 func (h leasing) renew(ctx context.Context, l *lease.Lease, expires time.Time) error {

@@ -251,3 +251,23 @@ func TestUnwrappedAnswerIsNotLost(t *testing.T) {
 		}
 	}
 }
+
+// TestUndoThatPanics is the end of neither the server nor of other leases.
+func TestUndoThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := lending(t)
+		l.out.panics = "bad"
+		bad := l.lend("a", "lend/creds/bad")
+		l.lend("a", "lend/creds/r")
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		got := l.must(t, route.Write, "sys/leases/lookup", l.root, `{"lease_id":"`+bad+`"}`)
+		if n := len(l.out.living()); n != 1 || got.Data["revoke_error"] == nil {
+			t.Errorf("%d things live outside, want the one; its lease: %v", n, got.Data)
+		}
+		l.out.mu.Lock()
+		l.out.panics = ""
+		l.out.mu.Unlock()
+		l.finally(10 * time.Minute)
+	})
+}

@@ -162,6 +162,7 @@ func (l *life) history() []func() {
 		func() { l.make("b", "c", create, spec, 4*time.Minute) },
 		func() { l.make("a", "orphan", "auth/token/create-orphan", spec, 4*time.Minute) },
 		func() { l.try(route.Write, "cubbyhole/x", "c", `{"x":"y"}`, 0) },
+		func() { l.try(route.Write, "sys/rotate", "root", "", 0) },
 		func() { first = l.lend("a", "lend/creds/r") },
 		func() { l.lend("c", "lend/creds/r"); l.lend("orphan", "lend/creds/other") },
 		func() { l.out.next(failsBefore); l.lend("a", "lend/creds/r") },
@@ -190,6 +191,9 @@ func (l *life) history() []func() {
 		},
 		func() {
 			if a := l.try(route.Write, create, "a", spec, time.Minute); a != nil {
+				wrapped = a.Wrap["token"].(string)
+			}
+			if a, err := l.ask(l.t, route.Write, "sys/wrapping/rewrap", wrapped, ""); err == nil {
 				wrapped = a.Wrap["token"].(string)
 			}
 			l.try(route.Write, create, "a", spec, time.Minute) // nobody unwraps it

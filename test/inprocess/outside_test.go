@@ -31,10 +31,11 @@ const (
 
 // outside is what engines of type "lend" make things in. It outlives servers.
 type outside struct {
-	mu    sync.Mutex
-	alive map[string]string // attempt → lease id
-	mode  string            // of the next create alone
-	dead  bool              // undo fails
+	mu     sync.Mutex
+	alive  map[string]string // attempt → lease id
+	mode   string            // of the next create alone
+	dead   bool              // undo fails
+	panics string            // the role whose undo panics
 	// atPlan and atCreate, if set, are called once by the next request, before
 	// anything is stored, and while the create is under way.
 	atPlan, atCreate func()
@@ -148,6 +149,9 @@ func (l lender) Undo(_ context.Context, u engine.Undo) (engine.Undone, error) {
 	var role string
 	if err := json.Unmarshal(u.Data, &role); err != nil {
 		return engine.Undone{}, err
+	}
+	if role == l.o.panics {
+		panic(role)
 	}
 	if l.o.dead {
 		return engine.Undone{}, fault.Wrap("outside", fault.Upstream, errors.New("dead"))
