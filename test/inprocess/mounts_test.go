@@ -1,0 +1,188 @@
+package inprocess_test
+
+import (
+	"context"
+	"encoding/json"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/due"
+	"github.com/keyturn/keyturn/internal/mount"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/seal"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
+)
+
+// behind changes the rows of a store behind its server's back.
+func behind(t testing.TB, st storage.Store, ops ...storage.Op) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	e, err := st.Get(ctx, seal.RecordKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := seal.Decode(e.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, _, err := seal.Unseal(ctx, plainSeal{}, rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := barrier.Open(ctx, st, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if _, err := b.Commit(ctx, ops...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestMountThatMayBeThere: where the store leaves open whether a mount was
+// stored, and cannot be read either, it is found out before the next change.
+func TestMountThatMayBeThere(t *testing.T) {
+	for name, mode := range map[string]faulty.Mode{"it was stored": faulty.Stored, "it was not": faulty.NotStored} {
+		for _, change := range []string{"enable", "disable", "move", "tune"} {
+			t.Run(name+" "+change, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					l := lending(t)
+					id := l.lend("a", "lend/creds/r")
+					l.st.Inject(faulty.Fault{Prefix: mount.Prefix, Mode: mode})
+					l.st.Inject(faulty.Fault{Prefix: mount.Prefix, Calls: faulty.Gets | faulty.Scans, Times: 2})
+					for range 4 { // the client tries again
+						switch change {
+						case "enable":
+							_, _ = l.ask(t, route.Write, "sys/mounts/other", l.root, `{"type":"lend"}`)
+						case "disable":
+							_, _ = l.ask(t, route.Delete, "sys/mounts/lend", l.root, "")
+						case "move":
+							_, _ = l.ask(t, route.Write, "sys/remount", l.root, `{"from":"lend","to":"other"}`)
+						case "tune":
+							_, _ = l.ask(t, route.Write, "sys/mounts/lend/tune", l.root, `{"description":"new"}`)
+						}
+					}
+					inspect(t, l.st, l.out).demand(t, "at once")
+					got := l.must(t, route.Read, "sys/mounts", l.root, "").Data
+					_, lend := got["lend/"]
+					_, other := got["other/"]
+					if lend != (change == "enable" || change == "tune") || other != (change == "enable" || change == "move") {
+						t.Errorf("mounted are %v", got)
+					}
+					if change == "tune" && got["lend/"].(map[string]any)["description"] != "new" {
+						t.Errorf("tuned: %v", got["lend/"])
+					}
+					if change != "disable" {
+						path := map[bool]string{true: "other", false: "lend"}[other]
+						if l.lend("a", path+"/creds/r") == "" {
+							t.Error("it does not lend")
+						}
+						l.must(t, route.Write, "sys/leases/renew", l.root, `{"increment":"1m","lease_id":"`+id+`"}`)
+					}
+					l.restart()
+					inspect(t, l.st, l.out).demand(t, "after a restart")
+					l.finally(2 * time.Minute)
+				})
+			})
+		}
+	}
+}
+
+// TestTwoMountsAtOnePath: a store that has them opens all the same, and both
+// can be reached.
+func TestTwoMountsAtOnePath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := lending(t)
+		l.lend("a", "lend/creds/r")
+		older := mount.Entry{
+			UUID: "00000000-0000-4000-8000-000000000000", Accessor: "lend_1", Path: "lend/", Class: mount.ClassSecret, Type: "lend",
+			Created: time.Now().Add(-time.Hour),
+		}
+		below := older
+		below.UUID, below.Path = "00000000-0000-4000-8000-000000000001", "lend/deeper/"
+		for _, e := range []mount.Entry{older, below} {
+			b, err := e.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			behind(t, l.st, storage.Set(e.Key(), b))
+		}
+		l.restart()
+		for _, path := range []string{"lend", "lend-" + older.UUID, "lend-deeper-" + below.UUID} {
+			if l.lend("a", path+"/creds/r") == "" {
+				t.Errorf("nothing lends at %s", path)
+			}
+		}
+		l.must(t, route.Write, "sys/remount", l.root, `{"from":"lend-`+older.UUID+`","to":"found"}`)
+		l.restart()
+		if l.lend("a", "found/creds/r") == "" {
+			t.Error("what was moved does not lend")
+		}
+		l.finally(2 * time.Minute)
+	})
+}
+
+// TestDisabledWithoutAJob: a mount that was disabled by a server that died
+// before it made the job gets one at the next start.
+func TestDisabledWithoutAJob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := lending(t)
+		l.must(t, route.Write, "lend/creds/r", l.told["a"], `{"ttl":"10h"}`)
+		l.st.CrashAfter(1, faulty.NotStored)
+		_, _ = l.ask(t, route.Delete, "sys/mounts/lend", l.root, "")
+		time.Sleep(2 * time.Second)
+		l.stop()
+		l.st.Revive()
+		for key, e := range inspect(t, l.st, l.out).rows {
+			if id, ok := strings.CutPrefix(key, "job/"); ok {
+				var j struct{ Due time.Time }
+				if err := json.Unmarshal(e.Value, &j); err != nil {
+					t.Fatal(err)
+				}
+				behind(t, l.st, storage.Remove(key), storage.Remove(due.Item{Lane: "jobs", Kind: "job", ID: id, At: j.Due}.Key()))
+			}
+		}
+		l.restart()
+		l.finally(time.Minute)
+	})
+}
+
+// TestCrashTwice dies in the history, and again while the next server starts
+// and takes up what was left.
+func TestCrashTwice(t *testing.T) {
+	for seed := range uint64(40 / *every) + 3 {
+		t.Run("", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rng := rand.New(rand.NewPCG(seed, 1))
+				l := newLife(t)
+				l.st.CrashAfter(rng.IntN(150), faulty.Mode(rng.IntN(2)))
+				for _, step := range l.history() {
+					if step(); l.crashed() {
+						break
+					}
+				}
+				for range 3 {
+					l.stop()
+					synctest.Wait()
+					l.st.Revive()
+					l.st.CrashAfter(rng.IntN(12), faulty.Mode(rng.IntN(2)))
+					c, ctx, stop := run(t, l.st, l.out)
+					l.server, l.stop = &server{Core: c, root: l.root}, stop
+					_ = c.AutoUnseal(ctx)
+					time.Sleep(time.Duration(rng.IntN(5000)) * time.Millisecond)
+				}
+				l.restart()
+				l.promises("after the restarts")
+				time.Sleep(3 * time.Second)
+				synctest.Wait()
+				inspect(t, l.st, l.out).demand(t, "a little later")
+				l.finally(10 * time.Minute)
+			})
+		})
+	}
+}
