@@ -67,7 +67,7 @@ func (s *session) loginWithToken(ctx context.Context, client *api.Client, willSt
 	if len(s.args) > 1 {
 		return nil, usagef("too many arguments: one token is enough")
 	}
-	held, err := s.argumentOrPrompt("Token (will be hidden): ")
+	held, err := s.argumentOrPrompt(ctx, "Token (will be hidden): ")
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (s *session) loginWithMethod(ctx context.Context, client *api.Client, l log
 		delete(data, "username")
 		path += "/" + user
 		if _, given := data["password"]; !given {
-			password, err := s.prompt("Password (will be hidden): ")
+			password, err := s.prompt(ctx, "Password (will be hidden): ")
 			if err != nil {
 				return nil, err
 			}

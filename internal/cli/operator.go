@@ -184,7 +184,7 @@ func operatorUnseal() *command {
 			}
 			body := map[string]any{"reset": true}
 			if !reset {
-				key, err := s.argumentOrPrompt("Unseal Key (will be hidden): ")
+				key, err := s.argumentOrPrompt(ctx, "Unseal Key (will be hidden): ")
 				if err != nil {
 					return err
 				}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,13 +16,13 @@ import (
 
 // prompt asks for a secret. At a terminal it does not show; elsewhere it is a
 // line of standard input.
-func (s *session) prompt(question string) (secret.Value, error) {
+func (s *session) prompt(ctx context.Context, question string) (secret.Value, error) {
 	if s.opt.noPrompt {
 		return secret.Value{}, usagef("an answer is missing, and -non-interactive forbids to ask: %s", strings.TrimSuffix(question, ": "))
 	}
 	fmt.Fprint(s.env.Stderr, question)
 	if f, ok := s.env.Stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		b, err := term.ReadPassword(int(f.Fd()))
+		b, err := readHidden(ctx, int(f.Fd()))
 		fmt.Fprintln(s.env.Stderr)
 		return secret.Text(strings.TrimSpace(string(b))), local(err, "reading the answer")
 	}
@@ -38,13 +39,38 @@ func (s *session) prompt(question string) (secret.Value, error) {
 
 // argumentOrPrompt is the one argument; "-" stands for standard input, and none
 // for asking.
-func (s *session) argumentOrPrompt(question string) (secret.Value, error) {
+func (s *session) argumentOrPrompt(ctx context.Context, question string) (secret.Value, error) {
 	switch first(s.args) {
 	case "":
-		return s.prompt(question)
+		return s.prompt(ctx, question)
 	case "-":
 		b, err := io.ReadAll(s.env.Stdin)
 		return secret.Text(strings.TrimSpace(string(b))), local(err, "reading standard input")
 	}
 	return secret.Text(strings.TrimSpace(s.args[0])), nil
+}
+
+// readHidden reads a line that does not show. The signal to stop ends it at
+// once and lets the terminal show again what is typed; the read itself cannot be
+// called off, and ends with the program.
+func readHidden(ctx context.Context, terminal int) ([]byte, error) {
+	before, err := term.GetState(terminal)
+	if err != nil {
+		return nil, err
+	}
+	type line struct {
+		text []byte
+		err  error
+	}
+	read := make(chan line, 1)
+	go func() {
+		b, err := term.ReadPassword(terminal)
+		read <- line{b, err}
+	}()
+	select {
+	case l := <-read:
+		return l.text, l.err
+	case <-ctx.Done():
+		return nil, errors.Join(context.Cause(ctx), term.Restore(terminal, before))
+	}
 }
