@@ -17,10 +17,14 @@ type Stats struct {
 	Waiting atomic.Int64 // leases whose undo has failed and is to be tried again
 }
 
+// MaxNames is how many names a page has at most: all names of ten million leases
+// would fill the memory of the server and of who asked.
+const MaxNames = 100_000
+
 // List returns the names directly below a prefix of lease ids, as a folder
 // shows them: "creds/" for what has more below it. prefix ends in a slash or is empty. It
 // seeks past subtrees, so that it costs what it returns. after is the last name
-// of the page before, limit 0 is no limit.
+// of the page before, limit 0 is [MaxNames].
 func (m *Manager) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
 	base := Prefix + prefix
 	from := base
@@ -30,8 +34,11 @@ func (m *Manager) List(ctx context.Context, prefix, after string, limit int) ([]
 			from = storage.PrefixEnd(base + after)
 		}
 	}
+	if limit <= 0 || limit > MaxNames {
+		limit = MaxNames
+	}
 	var names []string
-	for limit == 0 || len(names) < limit {
+	for len(names) < limit {
 		key := ""
 		for e, err := range m.view.Scan(ctx, from, storage.PrefixEnd(base)) {
 			if err != nil {

@@ -97,14 +97,27 @@ func (s *Store) ByAccessor(ctx context.Context, accessor string) (*Entry, error)
 	return e, err
 }
 
-// Accessors lists the accessors of all tokens.
-func (s *Store) Accessors(ctx context.Context) ([]string, error) {
+// MaxAccessors is how many accessors a page has at most.
+const MaxAccessors = 100_000
+
+// Accessors lists the accessors of the tokens that come after one, in their
+// order; limit 0 is [MaxAccessors].
+func (s *Store) Accessors(ctx context.Context, after string, limit int) ([]string, error) {
+	if limit <= 0 || limit > MaxAccessors {
+		limit = MaxAccessors
+	}
+	from := AccessorPrefix
+	if after != "" {
+		from += after + "\x00"
+	}
 	var out []string
-	for row, err := range s.view.Scan(ctx, AccessorPrefix, storage.PrefixEnd(AccessorPrefix)) {
+	for row, err := range s.view.Scan(ctx, from, storage.PrefixEnd(AccessorPrefix)) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, strings.TrimPrefix(row.Key, AccessorPrefix))
+		if out = append(out, strings.TrimPrefix(row.Key, AccessorPrefix)); len(out) == limit {
+			break
+		}
 	}
 	return out, nil
 }

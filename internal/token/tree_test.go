@@ -165,3 +165,31 @@ func TestStrayItem(t *testing.T) {
 		t.Errorf("its token: %+v, %v", e, err)
 	}
 }
+
+// TestAccessorsInPages: each accessor is on exactly one page.
+func TestAccessorsInPages(t *testing.T) {
+	s, _ := open(t)
+	want := map[string]bool{}
+	for range 25 {
+		want[create(t, s, nil).Accessor] = true
+	}
+	after, seen := "", map[string]bool{}
+	for {
+		page, err := s.Accessors(t.Context(), after, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range page {
+			if seen[a] || !want[a] {
+				t.Errorf("%q is on two pages, or unknown", a)
+			}
+			seen[a], after = true, a
+		}
+		if len(page) < 10 {
+			break
+		}
+	}
+	if len(seen) != len(want) {
+		t.Errorf("%d of %d accessors were listed", len(seen), len(want))
+	}
+}

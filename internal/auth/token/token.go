@@ -486,8 +486,16 @@ func (t *method) revokeAccessor(ctx context.Context, _ *route.Request, in tokenI
 	return route.None{}, t.endID(ctx, e.ID)
 }
 
-func (t *method) accessors(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
-	names, err := t.m.Tokens.Accessors(ctx)
+type pageIn struct {
+	After string `json:"after"`
+	Limit int    `json:"limit"`
+}
+
+func (t *method) accessors(ctx context.Context, r *route.Request, in pageIn) (route.Keys, error) {
+	names, err := t.m.Tokens.Accessors(ctx, in.After, in.Limit)
+	if len(names) == token.MaxAccessors {
+		r.Warn("only the first %d accessors are shown; for more, list with after=%s", len(names), names[len(names)-1])
+	}
 	return route.Keys{Keys: names}, err
 }
 

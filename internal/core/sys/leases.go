@@ -124,6 +124,9 @@ func (in *prefixIn) folder() string {
 
 func (a *leaseAPI) listLeases(ctx context.Context, _ *route.Request, in prefixIn) (route.Keys, error) {
 	names, err := a.Leases.List(ctx, in.folder(), in.After, in.Limit)
+	if len(names) == lease.MaxNames {
+		r.Warn("only the first %d names are shown; for more, list with after=%s", len(names), names[len(names)-1])
+	}
 	return route.Keys{Keys: names}, err
 }
 
