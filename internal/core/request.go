@@ -108,6 +108,10 @@ func (h *house) find(x *exchange) error {
 		DefaultTTL: x.open.DefaultTTL(), MaxTTL: x.open.MaxTTL(),
 	}
 	r.Rest = r.Path.Below(e.Path)
+	if r.Op == route.Help {
+		x.route = x.open.Table.HelpOn(r)
+		return nil
+	}
 	var err error
 	x.route, err = x.open.Table.Find(r)
 	return err

@@ -21,6 +21,7 @@ const (
 	Delete Op = "delete"
 	List   Op = "list"
 	Patch  Op = "patch"
+	Help   Op = "help" // of the path, whatever it serves
 )
 
 // A Caller is who makes the request: the token, decoded.

@@ -9,7 +9,8 @@
 // segment, "{name...}" for the rest (at least one segment, or, for a List, none). Literal segments win over
 // names. The request type says where its fields come from: a tag path:"name"
 // takes it from the pattern, a tag json:"name" from the body of a write or the
-// query of a read; json:",whole" on a wire.Raw takes the whole body.
+// query of a read; json:",whole" on a wire.Raw takes the whole body. A tag doc:"…" tells
+// readers what the field is for, default:"…" what holds without it.
 //
 // Invariant: what a handler sees of the path is cut from the one canonical
 // [Path] that the policies judged.
@@ -76,6 +77,7 @@ type Route struct {
 	// Exists tells create from update, for the policy; nil: always update.
 	Exists func(ctx context.Context, r *Request) (bool, error)
 
+	docs  map[string]string // of parameters, by name
 	serve func(context.Context, *Request) (any, error)
 	plan  func(context.Context, *Request) (Plan, CreateFunc, error)
 }

@@ -6,8 +6,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
 )
 
 func TestParsePath(t *testing.T) {
@@ -171,5 +174,69 @@ func TestNewTableRefuses(t *testing.T) {
 	}
 	if _, err := route.NewTable([]route.Route{route.On(route.Read, "{name}", h), route.On(route.Read, "{name}", h)}); err == nil {
 		t.Error("two routes for one pattern were accepted")
+	}
+}
+
+type described struct {
+	Name   string       `path:"name" doc:"The name."`
+	TTL    *int         `json:"ttl" default:"1" doc:"How long."`
+	Token  secret.Value `json:"token" doc:"The token."`
+	Hidden string       `json:"-"`
+	Lists  []string     `json:"lists" doc:"Lists."`
+	embedded
+}
+
+type embedded struct {
+	Inner map[string]string `json:"inner" doc:"Inner."`
+}
+
+func TestParams(t *testing.T) {
+	r := route.On(route.Write, "a/{name}/{other...}", func(context.Context, *route.Request, described) (out, error) { return out{}, nil }).
+		WithParam("other", "The rest.").WithParam("inner", "Another inner.")
+	want := []route.Param{
+		{Name: "name", In: "path", Type: "string", Doc: "The name."},
+		{Name: "other", In: "path", Type: "string", Doc: "The rest."},
+		{Name: "ttl", In: "body", Type: "integer", Default: "1", Doc: "How long."},
+		{Name: "token", In: "body", Type: "string", Doc: "The token.", Secret: true},
+		{Name: "lists", In: "body", Type: "list of strings", Doc: "Lists."},
+		{Name: "inner", In: "body", Type: "map of strings", Doc: "Another inner."},
+	}
+	if d := cmp.Diff(want, r.Params()); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	tab, err := route.NewTable([]route.Route{
+		route.On(route.Read, "roles/{name}", func(context.Context, *route.Request, described) (out, error) { return out{}, nil }).WithHelp("Reads one."),
+		route.On(route.Delete, "roles/{name}", func(context.Context, *route.Request, route.None) (out, error) { return out{}, nil }).WithSudo().WithHelp("Deletes one."),
+		route.On(route.List, "roles/{name...}", func(context.Context, *route.Request, route.None) (out, error) { return out{}, nil }).WithHelp("Lists them."),
+		route.On(route.Read, "other", func(context.Context, *route.Request, route.None) (out, error) { return out{}, nil }).WithHelp("Another."),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rest, want := range map[string][]string{
+		"roles/a":   {"read m/roles/{name}\n    Reads one.", "Deletes one.", "capability sudo", "ttl (integer, in the query, 1 by default)\n        How long.", "token (string, in the query, secret)"},
+		"roles":     {"list m/roles/{name...}"},
+		"":          {`"kv" serves these paths`, "Reads one.", "Another."},
+		"elsewhere": {`"kv" serves these paths`},
+	} {
+		r := &route.Request{Op: route.Help, Rest: rest, Mount: route.Mount{Path: "m/", Type: "kv"}}
+		h := tab.HelpOn(r)
+		got, err := h.Serve(t.Context(), r)
+		if err != nil || !h.Own || r.Reply().Shape != route.Bare {
+			t.Fatalf("%q: %v, own %v, shape %v", rest, err, h.Own, r.Reply().Shape)
+		}
+		for _, part := range want {
+			if text := got.(*route.HelpText).Help; !strings.Contains(text, part) {
+				t.Errorf("help on %q:\n%s\nwants %q", rest, text, part)
+			}
+		}
+	}
+	r := &route.Request{Rest: "other", Mount: route.Mount{Path: "m/"}}
+	got, _ := tab.HelpOn(r).Serve(t.Context(), r)
+	if text := got.(*route.HelpText).Help; strings.Contains(text, "roles") {
+		t.Errorf("help on one path tells of others:\n%s", text)
 	}
 }

@@ -135,23 +135,23 @@ func (t *method) readRole(ctx context.Context, r *route.Request, _ route.None) (
 
 // roleIn is what a role is written with; what is absent stays as it is.
 type roleIn struct {
-	Allowed        *[]string      `json:"allowed_policies"`
-	AllowedGlob    *[]string      `json:"allowed_policies_glob"`
-	Disallowed     *[]string      `json:"disallowed_policies"`
-	DisallowedGlob *[]string      `json:"disallowed_policies_glob"`
-	Aliases        *[]string      `json:"allowed_entity_aliases"`
-	Orphan         *bool          `json:"orphan"`
-	Renewable      *bool          `json:"renewable"`
-	PathSuffix     *string        `json:"path_suffix"`
-	Period         *time.Duration `json:"token_period"`
-	OldPeriod      *time.Duration `json:"period"`
-	ExplicitMax    *time.Duration `json:"token_explicit_max_ttl"`
-	OldExplicitMax *time.Duration `json:"explicit_max_ttl"`
-	NumUses        *int           `json:"token_num_uses"`
-	NoDefault      *bool          `json:"token_no_default_policy"`
-	Type           *string        `json:"token_type"`
-	CIDRs          *[]string      `json:"token_bound_cidrs"`
-	OldCIDRs       *[]string      `json:"bound_cidrs"`
+	Allowed        *[]string      `json:"allowed_policies" default:"the caller's" doc:"The policies that tokens of the role may have."`
+	AllowedGlob    *[]string      `json:"allowed_policies_glob" doc:"The same, with * for any letters."`
+	Disallowed     *[]string      `json:"disallowed_policies" doc:"The policies that they may not have."`
+	DisallowedGlob *[]string      `json:"disallowed_policies_glob" doc:"The same, with * for any letters."`
+	Aliases        *[]string      `json:"allowed_entity_aliases" doc:"Kept, and without effect until entities are built."`
+	Orphan         *bool          `json:"orphan" default:"false" doc:"Whether tokens outlive the caller's."`
+	Renewable      *bool          `json:"renewable" default:"true" doc:"Whether tokens may be renewed."`
+	PathSuffix     *string        `json:"path_suffix" doc:"What is put behind the tokens' path, to revoke them together."`
+	Period         *time.Duration `json:"token_period" default:"0s" doc:"For periodic tokens, which live as long as they are renewed within this time."`
+	OldPeriod      *time.Duration `json:"period" doc:"token_period, under its old name."`
+	ExplicitMax    *time.Duration `json:"token_explicit_max_ttl" default:"0s" doc:"How long tokens live at most, however often they are renewed; 0s: as the mount says."`
+	OldExplicitMax *time.Duration `json:"explicit_max_ttl" doc:"token_explicit_max_ttl, under its old name."`
+	NumUses        *int           `json:"token_num_uses" default:"0" doc:"How many requests tokens are good for; 0: any number."`
+	NoDefault      *bool          `json:"token_no_default_policy" default:"false" doc:"Whether the policy default is left out."`
+	Type           *string        `json:"token_type" default:"default-service" doc:"The tokens' type: service, batch, default-service or default-batch."`
+	CIDRs          *[]string      `json:"token_bound_cidrs" default:"any" doc:"The addresses and networks that tokens may be used from."`
+	OldCIDRs       *[]string      `json:"bound_cidrs" doc:"token_bound_cidrs, under its old name."`
 }
 
 func (t *method) writeRole(ctx context.Context, r *route.Request, in roleIn) (route.None, error) {

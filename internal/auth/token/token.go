@@ -32,11 +32,11 @@ func (t *method) Routes() []route.Route {
 	return []route.Route{
 		route.On(route.Write, "create", t.create).WithHelp("Make a token, a child of the caller's."),
 		route.On(route.Write, "create-orphan", t.createOrphan).WithSudo().WithHelp("Make a token without a parent."),
-		route.On(route.Write, "create/{role}", t.createByRole).WithHelp("Make a token by a role."),
+		route.On(route.Write, "create/{role}", t.createByRole).WithParam("role", "The role's name.").WithHelp("Make a token by a role."),
 		route.On(route.Read, "lookup-self", t.lookupSelf).WithHelp("Look the caller's token up."),
-		route.On(route.Write, "lookup-self", t.lookupSelf),
+		route.On(route.Write, "lookup-self", t.lookupSelf).WithHelp("Look the caller's token up."),
 		route.On(route.Write, "lookup", t.lookup).WithHelp("Look a token up."),
-		route.On(route.Read, "lookup", t.lookup),
+		route.On(route.Read, "lookup", t.lookup).WithHelp("Look the caller's token up."),
 		route.On(route.Write, "lookup-accessor", t.lookupAccessor).WithHelp("Look a token up by its accessor."),
 		route.On(route.Write, "renew-self", t.renewSelf).WithHelp("Renew the caller's token."),
 		route.On(route.Write, "renew", t.renew).WithHelp("Renew a token."),
@@ -48,29 +48,29 @@ func (t *method) Routes() []route.Route {
 		route.On(route.List, "accessors", t.accessors).WithSudo().WithHelp("List all accessors."),
 		route.On(route.Write, "tidy", t.tidy).WithSudo().WithHelp("Accepted, and needless: the index cannot go stale."),
 		route.On(route.List, "roles", t.listRoles).WithHelp("List the roles."),
-		route.On(route.Read, "roles/{role}", t.readRole),
-		route.On(route.Write, "roles/{role}", t.writeRole).WithHelp("Write a role."),
-		route.On(route.Delete, "roles/{role}", t.deleteRole),
+		route.On(route.Read, "roles/{role}", t.readRole).WithParam("role", "The role's name.").WithHelp("Read a role."),
+		route.On(route.Write, "roles/{role}", t.writeRole).WithParam("role", "The role's name.").WithHelp("Write a role."),
+		route.On(route.Delete, "roles/{role}", t.deleteRole).WithParam("role", "The role's name.").WithHelp("Delete a role; its tokens stay."),
 	}
 }
 
 type createIn struct {
-	ID              secret.Value      `json:"id"`
-	Policies        []string          `json:"policies"`
-	Meta            map[string]string `json:"meta"`
-	NoParent        bool              `json:"no_parent"`
-	NoDefault       bool              `json:"no_default_policy"`
-	Renewable       *bool             `json:"renewable"`
-	Lease           time.Duration     `json:"lease"`
-	TTL             time.Duration     `json:"ttl"`
-	Type            string            `json:"type"`
-	ExplicitMax     time.Duration     `json:"explicit_max_ttl"`
-	DisplayName     string            `json:"display_name"`
-	NumUses         int               `json:"num_uses"`
-	Period          time.Duration     `json:"period"`
-	EntityAlias     string            `json:"entity_alias"`
-	BoundCIDRs      []string          `json:"bound_cidrs"`
-	RequestedPolicy []string          `json:"policy"`
+	ID              secret.Value      `json:"id" doc:"The token itself, chosen by a holder of root."`
+	Policies        []string          `json:"policies" default:"the caller's" doc:"The token's policies."`
+	Meta            map[string]string `json:"meta" doc:"Notes on the token, in audit entries and lookups."`
+	NoParent        bool              `json:"no_parent" default:"false" doc:"Whether the token outlives the caller's; needs sudo."`
+	NoDefault       bool              `json:"no_default_policy" default:"false" doc:"Whether the policy default is left out."`
+	Renewable       *bool             `json:"renewable" default:"true" doc:"Whether it may be renewed."`
+	Lease           time.Duration     `json:"lease" doc:"The TTL, under the name that old clients send."`
+	TTL             time.Duration     `json:"ttl" default:"the mount's" doc:"How long the token lives."`
+	Type            string            `json:"type" default:"service" doc:"The token's type: service or batch."`
+	ExplicitMax     time.Duration     `json:"explicit_max_ttl" default:"0s" doc:"How long it lives at most, however often it is renewed; 0s: as the mount says."`
+	DisplayName     string            `json:"display_name" default:"token" doc:"The name in audit entries and lookups."`
+	NumUses         int               `json:"num_uses" default:"0" doc:"How many requests it is good for; 0: any number."`
+	Period          time.Duration     `json:"period" default:"0s" doc:"For a periodic token, which lives as long as it is renewed within this time."`
+	EntityAlias     string            `json:"entity_alias" doc:"Without effect until entities are built."`
+	BoundCIDRs      []string          `json:"bound_cidrs" default:"any" doc:"The addresses and networks that it may be used from."`
+	RequestedPolicy []string          `json:"policy" doc:"The policies, under a name that is also sent."`
 }
 
 func (t *method) create(ctx context.Context, r *route.Request, in createIn) (route.None, error) {
@@ -299,9 +299,9 @@ func show(e *token.Entry, tok secret.Value, now time.Time) *lookupOut {
 }
 
 type tokenIn struct {
-	Token     secret.Value  `json:"token"`
-	Accessor  string        `json:"accessor"`
-	Increment time.Duration `json:"increment"`
+	Token     secret.Value  `json:"token" default:"the caller's own" doc:"The token that is meant."`
+	Accessor  string        `json:"accessor" doc:"For the routes by accessor: the token's accessor."`
+	Increment time.Duration `json:"increment" default:"the token's TTL" doc:"For renewing: how long it should live from now on; the server may give less."`
 }
 
 func (t *method) lookupSelf(ctx context.Context, r *route.Request, _ tokenIn) (*lookupOut, error) {

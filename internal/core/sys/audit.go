@@ -31,11 +31,11 @@ func (a *auditAPI) listAudit(_ context.Context, r *route.Request, _ route.None) 
 }
 
 type auditIn struct {
-	Path        string            `path:"path"`
-	Type        string            `json:"type"`
-	Description string            `json:"description"`
-	Options     map[string]string `json:"options"`
-	Local       bool              `json:"local"`
+	Path        string            `path:"path" doc:"Where the device is enabled, one name such as file."`
+	Type        string            `json:"type" doc:"The kind of device: file."`
+	Description string            `json:"description" doc:"A note for those who list the devices."`
+	Options     map[string]string `json:"options" doc:"The device's options: file_path, mode, log_raw, hmac_accessor, elide_list_responses."`
+	Local       bool              `json:"local" doc:"Taken and without effect: there is no replication."`
 }
 
 func (a *auditAPI) enableAudit(ctx context.Context, _ *route.Request, in auditIn) (route.None, error) {
@@ -47,8 +47,8 @@ func (a *auditAPI) disableAudit(ctx context.Context, _ *route.Request, in auditI
 }
 
 type auditHashIn struct {
-	Path  string       `path:"path"`
-	Input secret.Value `json:"input"`
+	Path  string       `path:"path" doc:"Where the device is enabled."`
+	Input secret.Value `json:"input" doc:"The text whose hash is wanted."`
 }
 
 type auditHashOut struct {

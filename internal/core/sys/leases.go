@@ -31,25 +31,25 @@ func (a *leaseAPI) routes() []route.Route {
 		route.On(route.Write, "leases/tidy", a.tidyLeases).WithSudo().WithHelp("Accepted, and needless: the index cannot go stale."),
 		route.On(route.Write, "leases/revoke-prefix/{prefix...}", a.revokePrefix).WithSudo().WithHelp("Revoke all leases below a prefix."),
 		route.On(route.Write, "leases/revoke-force/{prefix...}", a.revokeForce).WithSudo().WithHelp("Forget leases below a prefix, whether undone or not."),
-		route.On(route.Write, "revoke-prefix/{prefix...}", a.revokePrefix).WithSudo(),
-		route.On(route.Write, "revoke-force/{prefix...}", a.revokeForce).WithSudo(),
+		route.On(route.Write, "revoke-prefix/{prefix...}", a.revokePrefix).WithSudo().WithHelp("Revoke all leases below a prefix, under the old path."),
+		route.On(route.Write, "revoke-force/{prefix...}", a.revokeForce).WithSudo().WithHelp("Forget leases below a prefix, under the old path."),
 	}
 	for _, base := range []string{"leases/", ""} {
 		out = append(out,
 			route.On(route.Write, base+"renew", a.renewLease).WithHelp("Renew a lease."),
-			route.On(route.Write, base+"renew/{id...}", a.renewLease),
+			route.On(route.Write, base+"renew/{id...}", a.renewLease).WithParam("id", "The lease.").WithHelp("Renew the lease that the path names."),
 			route.On(route.Write, base+"revoke", a.revokeLease).WithHelp("Revoke a lease."),
-			route.On(route.Write, base+"revoke/{id...}", a.revokeLease),
+			route.On(route.Write, base+"revoke/{id...}", a.revokeLease).WithParam("id", "The lease.").WithHelp("Revoke the lease that the path names."),
 		)
 	}
 	return out
 }
 
 type leaseIn struct {
-	ID        string        `json:"lease_id"`
-	URLID     string        `json:"url_lease_id"`
-	Increment time.Duration `json:"increment"`
-	Sync      bool          `json:"sync"`
+	ID        string        `json:"lease_id" doc:"The lease."`
+	URLID     string        `json:"url_lease_id" doc:"The lease, under the name that some clients send."`
+	Increment time.Duration `json:"increment" default:"the lease's TTL" doc:"For renewing: how long the lease should live from now on; the server may give less."`
+	Sync      bool          `json:"sync" default:"false" doc:"For revoking: whether the answer waits until the credentials are gone."`
 }
 
 // id is the lease that the body or the path names.
@@ -109,10 +109,10 @@ func (a *leaseAPI) lookupLease(ctx context.Context, r *route.Request, in leaseIn
 }
 
 type prefixIn struct {
-	Prefix string `path:"prefix"`
-	After  string `json:"after"`
-	Limit  int    `json:"limit"`
-	Sync   bool   `json:"sync"`
+	Prefix string `path:"prefix" doc:"The beginning of the leases' ids, a path such as database/creds/."`
+	After  string `json:"after" doc:"For listing: begin behind this name."`
+	Limit  int    `json:"limit" default:"all" doc:"For listing: how many names at most."`
+	Sync   bool   `json:"sync" default:"false" doc:"For revoking: whether the answer waits until the credentials are gone."`
 }
 
 func (in *prefixIn) folder() string {
@@ -122,7 +122,7 @@ func (in *prefixIn) folder() string {
 	return ""
 }
 
-func (a *leaseAPI) listLeases(ctx context.Context, _ *route.Request, in prefixIn) (route.Keys, error) {
+func (a *leaseAPI) listLeases(ctx context.Context, r *route.Request, in prefixIn) (route.Keys, error) {
 	names, err := a.Leases.List(ctx, in.folder(), in.After, in.Limit)
 	if len(names) == lease.MaxNames {
 		r.Warn("only the first %d names are shown; for more, list with after=%s", len(names), names[len(names)-1])
@@ -177,7 +177,7 @@ func (a *leaseAPI) tidyLeases(_ context.Context, r *route.Request, _ route.None)
 }
 
 type countIn struct {
-	Type string `json:"type"`
+	Type string `json:"type" default:"all" doc:"Which leases to count: all or irrevocable."`
 }
 
 type countOut struct {

@@ -115,7 +115,7 @@ func authPrefix(class string) string {
 }
 
 type mountPath struct {
-	Path string `path:"path"`
+	Path string `path:"path" doc:"The mount's path; with /tune behind it, its settings are meant."`
 }
 
 func (c mountAPI) read(_ context.Context, r *route.Request, in mountPath) (any, error) {
@@ -148,41 +148,41 @@ func (c mountAPI) readTune(e *mount.Entry) tuneOut {
 
 // tuneIn are the settings that a mount can be given.
 type tuneIn struct {
-	DefaultTTL         *string            `json:"default_lease_ttl"`
-	MaxTTL             *string            `json:"max_lease_ttl"`
-	ForceNoCache       *bool              `json:"force_no_cache"`
-	Description        *string            `json:"description"`
-	AuditRequestKeys   *[]string          `json:"audit_non_hmac_request_keys"`
-	AuditResponseKeys  *[]string          `json:"audit_non_hmac_response_keys"`
-	ListingVisibility  *string            `json:"listing_visibility"`
-	PassthroughHeaders *[]string          `json:"passthrough_request_headers"`
-	ResponseHeaders    *[]string          `json:"allowed_response_headers"`
-	TokenType          *string            `json:"token_type"`
-	Options            map[string]*string `json:"options"`
-	PluginVersion      *string            `json:"plugin_version"`
-	PluginName         *string            `json:"plugin_name"`
+	DefaultTTL         *string            `json:"default_lease_ttl" default:"the server's" doc:"The TTL of leases and tokens whose request and role have none."`
+	MaxTTL             *string            `json:"max_lease_ttl" default:"the server's" doc:"The longest TTL of leases and tokens."`
+	ForceNoCache       *bool              `json:"force_no_cache" doc:"Taken and without effect: there is no such cache."`
+	Description        *string            `json:"description" doc:"A note for those who list the mounts."`
+	AuditRequestKeys   *[]string          `json:"audit_non_hmac_request_keys" doc:"Fields of requests that the audit log shows as they are."`
+	AuditResponseKeys  *[]string          `json:"audit_non_hmac_response_keys" doc:"Fields of answers that the audit log shows as they are."`
+	ListingVisibility  *string            `json:"listing_visibility" default:"hidden" doc:"Whether those without a token see the mount: unauth or hidden."`
+	PassthroughHeaders *[]string          `json:"passthrough_request_headers" doc:"Headers of requests that the engine may read."`
+	ResponseHeaders    *[]string          `json:"allowed_response_headers" doc:"Headers that the engine may set."`
+	TokenType          *string            `json:"token_type" doc:"For login methods: the type of the tokens that they issue."`
+	Options            map[string]*string `json:"options" doc:"The engine's options; kv has version, 1 or 2."`
+	PluginVersion      *string            `json:"plugin_version" doc:"Taken and without effect: engines are built in."`
+	PluginName         *string            `json:"plugin_name" doc:"The kind of engine, under its other name."`
 }
 
 type enableIn struct {
-	Path        string             `path:"path"`
-	Type        string             `json:"type"`
-	Local       bool               `json:"local"`
-	SealWrap    bool               `json:"seal_wrap"`
-	External    bool               `json:"external_entropy_access"`
-	Config      tuneIn             `json:"config"`
-	ReqOptions  map[string]*string `json:"options"`
-	Descr       *string            `json:"description"`
-	NameOfKind  *string            `json:"plugin_name"`
-	VersionOf   *string            `json:"plugin_version"`
-	DefaultTTL  *string            `json:"default_lease_ttl"`
-	MaxTTL      *string            `json:"max_lease_ttl"`
-	Force       *bool              `json:"force_no_cache"`
-	ReqKeys     *[]string          `json:"audit_non_hmac_request_keys"`
-	RespKeys    *[]string          `json:"audit_non_hmac_response_keys"`
-	Visibility  *string            `json:"listing_visibility"`
-	PassHeaders *[]string          `json:"passthrough_request_headers"`
-	RespHeaders *[]string          `json:"allowed_response_headers"`
-	TokenType   *string            `json:"token_type"`
+	Path        string             `path:"path" doc:"Where to mount; with /tune behind it, the settings of what is mounted there are changed."`
+	Type        string             `json:"type" doc:"The kind of engine or login method: kv, database, rotation …"`
+	Local       bool               `json:"local" doc:"Taken and without effect: there is no replication."`
+	SealWrap    bool               `json:"seal_wrap" doc:"Taken and without effect: everything that is stored is encrypted once."`
+	External    bool               `json:"external_entropy_access" doc:"Taken and without effect: random numbers come from the system."`
+	Config      tuneIn             `json:"config" doc:"An object of settings: default_lease_ttl, max_lease_ttl, listing_visibility and the others of tuning."`
+	ReqOptions  map[string]*string `json:"options" doc:"The engine's options; kv has version, 1 or 2."`
+	Descr       *string            `json:"description" doc:"A note for those who list the mounts."`
+	NameOfKind  *string            `json:"plugin_name" doc:"The kind of engine, under its other name."`
+	VersionOf   *string            `json:"plugin_version" doc:"Taken and without effect: engines are built in."`
+	DefaultTTL  *string            `json:"default_lease_ttl" default:"the server's" doc:"For tuning: the TTL of leases and tokens whose request and role have none."`
+	MaxTTL      *string            `json:"max_lease_ttl" default:"the server's" doc:"For tuning: the longest TTL of leases and tokens."`
+	Force       *bool              `json:"force_no_cache" doc:"Taken and without effect: there is no such cache."`
+	ReqKeys     *[]string          `json:"audit_non_hmac_request_keys" doc:"For tuning: fields of requests that the audit log shows as they are."`
+	RespKeys    *[]string          `json:"audit_non_hmac_response_keys" doc:"For tuning: fields of answers that the audit log shows as they are."`
+	Visibility  *string            `json:"listing_visibility" default:"hidden" doc:"For tuning: whether those without a token see the mount: unauth or hidden."`
+	PassHeaders *[]string          `json:"passthrough_request_headers" doc:"For tuning: headers of requests that the engine may read."`
+	RespHeaders *[]string          `json:"allowed_response_headers" doc:"For tuning: headers that the engine may set."`
+	TokenType   *string            `json:"token_type" doc:"For tuning a login method: the type of the tokens that it issues."`
 }
 
 // tune is the part of the request that sys/mounts/<path>/tune means.
@@ -291,8 +291,8 @@ func (c mountAPI) disable(ctx context.Context, _ *route.Request, in mountPath) (
 type viewAPI struct{ Config }
 
 type remountIn struct {
-	From string `json:"from"`
-	To   string `json:"to"`
+	From string `json:"from" doc:"The mount to move."`
+	To   string `json:"to" doc:"Its new path."`
 }
 
 type remountOut struct {
@@ -316,7 +316,7 @@ func (a *viewAPI) remount(ctx context.Context, r *route.Request, in remountIn) (
 }
 
 type idIn struct {
-	ID string `path:"id"`
+	ID string `path:"id" doc:"The id that the move's answer gave."`
 }
 
 type statusOut struct {

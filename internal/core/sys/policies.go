@@ -15,16 +15,16 @@ type policiesAPI struct{ Config }
 func (a *policiesAPI) routes() []route.Route {
 	out := []route.Route{
 		route.On(route.List, "policies/acl", a.listPolicies).WithHelp("List policies."),
-		route.On(route.List, "policy", a.listPolicies),
-		route.On(route.Read, "policy", a.listOldPolicies),
+		route.On(route.List, "policy", a.listPolicies).WithHelp("List policies, under the old path."),
+		route.On(route.Read, "policy", a.listOldPolicies).WithHelp("List policies, under the old path."),
 		route.On(route.List, "policies/password", a.listPasswordPolicies).WithHelp("List password policies."),
-		route.On(route.Read, "policies/password/{name}", a.readPasswordPolicy),
+		route.On(route.Read, "policies/password/{name}", a.readPasswordPolicy).WithHelp("Read a password policy."),
 		route.On(route.Write, "policies/password/{name}", a.writePasswordPolicy).WithHelp("Write a password policy."),
-		route.On(route.Delete, "policies/password/{name}", a.deletePasswordPolicy),
+		route.On(route.Delete, "policies/password/{name}", a.deletePasswordPolicy).WithHelp("Delete a password policy."),
 		route.On(route.Read, "policies/password/{name}/generate", a.generatePassword).WithHelp("Generate a password by a policy."),
 		route.On(route.Write, "capabilities", a.capabilities).WithHelp("What a token may do on paths."),
 		route.On(route.Write, "capabilities-self", a.capabilitiesSelf).WithHelp("What the caller may do on paths."),
-		route.On(route.Write, "capabilities-accessor", a.capabilitiesAccessor),
+		route.On(route.Write, "capabilities-accessor", a.capabilitiesAccessor).WithHelp("What the token of an accessor may do on paths."),
 	}
 	for _, base := range []string{"policies/acl/{name}", "policy/{name}"} {
 		p := policyAPI{a.Config, base == "policy/{name}"}
@@ -45,7 +45,7 @@ type policyAPI struct {
 }
 
 type nameIn struct {
-	Name string `path:"name"`
+	Name string `path:"name" doc:"The policy's name."`
 }
 
 func (a *policiesAPI) listPolicies(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
@@ -96,9 +96,9 @@ func (p policyAPI) read(ctx context.Context, r *route.Request, in nameIn) (any, 
 }
 
 type policyIn struct {
-	Name   string `path:"name"`
-	Policy string `json:"policy"`
-	Rules  string `json:"rules"`
+	Name   string `path:"name" doc:"The policy's name."`
+	Policy string `json:"policy" doc:"The policy, HCL or JSON, as it is or in base64."`
+	Rules  string `json:"rules" doc:"The policy, under the name that old clients send."`
 }
 
 func (p policyAPI) write(ctx context.Context, _ *route.Request, in policyIn) (route.None, error) {
@@ -134,9 +134,9 @@ func (a *policiesAPI) readPasswordPolicy(ctx context.Context, _ *route.Request, 
 }
 
 type passwordPolicyIn struct {
-	Name          string `path:"name"`
-	Policy        string `json:"policy"`
-	EntropySource string `json:"entropy_source"`
+	Name          string `path:"name" doc:"The policy's name."`
+	Policy        string `json:"policy" doc:"The policy, HCL or JSON: a length and rules."`
+	EntropySource string `json:"entropy_source" default:"platform" doc:"Where random numbers come from: platform."`
 }
 
 func (a *policiesAPI) writePasswordPolicy(ctx context.Context, _ *route.Request, in passwordPolicyIn) (route.None, error) {
@@ -163,10 +163,10 @@ func (a *policiesAPI) generatePassword(ctx context.Context, _ *route.Request, in
 }
 
 type capabilitiesIn struct {
-	Token    secret.Value `json:"token"`
-	Accessor string       `json:"accessor"`
-	Path     []string     `json:"path"`
-	Paths    []string     `json:"paths"`
+	Token    secret.Value `json:"token" doc:"The token to judge; capabilities-self takes the caller's."`
+	Accessor string       `json:"accessor" doc:"For capabilities-accessor: the accessor of the token to judge."`
+	Path     []string     `json:"path" doc:"The paths, under the name that old clients send."`
+	Paths    []string     `json:"paths" doc:"The paths to judge, at most 1000."`
 }
 
 func (a *policiesAPI) capabilities(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {

@@ -113,7 +113,7 @@ func classPath(class, path string) string {
 }
 
 type metricsIn struct {
-	Format string `json:"format"`
+	Format string `json:"format" doc:"The form of the figures: prometheus."`
 }
 
 func (a *serverAPI) metrics(ctx context.Context, r *route.Request, in metricsIn) (*wire.Raw, error) {

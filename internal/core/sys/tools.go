@@ -18,17 +18,17 @@ import (
 func toolRoutes() []route.Route {
 	return []route.Route{
 		route.On(route.Write, "tools/random", random).WithHelp("Random bytes."),
-		route.On(route.Write, "tools/random/{first}", random),
-		route.On(route.Write, "tools/random/{first}/{second}", random),
+		route.On(route.Write, "tools/random/{first}", random).WithParam("first", "How many bytes, or platform.").WithHelp("Random bytes, by the path."),
+		route.On(route.Write, "tools/random/{first}/{second}", random).WithParam("first", "platform.").WithParam("second", "How many bytes.").WithHelp("Random bytes, by the path."),
 		route.On(route.Write, "tools/hash", hash).WithHelp("Hash data."),
-		route.On(route.Write, "tools/hash/{algorithm}", hash),
+		route.On(route.Write, "tools/hash/{algorithm}", hash).WithHelp("Hash data, by the path."),
 	}
 }
 
 type randomIn struct {
-	Bytes  int    `json:"bytes"`
-	Format string `json:"format"`
-	Source string `json:"source"`
+	Bytes  int    `json:"bytes" default:"32" doc:"How many bytes, at most 131072."`
+	Format string `json:"format" default:"base64" doc:"How they are written: base64 or hex."`
+	Source string `json:"source" default:"platform" doc:"Where they come from: platform."`
 }
 
 type randomOut struct {
@@ -67,9 +67,9 @@ func encodeBytes(format string, b []byte) (string, error) {
 }
 
 type hashIn struct {
-	Algorithm string       `json:"algorithm"`
-	Input     secret.Value `json:"input"`
-	Format    string       `json:"format"`
+	Algorithm string       `json:"algorithm" default:"sha2-256" doc:"The hash: sha2-224 to sha2-512, sha3-224 to sha3-512."`
+	Input     secret.Value `json:"input" doc:"What to hash, in base64."`
+	Format    string       `json:"format" default:"hex" doc:"How the hash is written: hex or base64."`
 }
 
 type hashOut struct {

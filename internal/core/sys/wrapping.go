@@ -19,13 +19,13 @@ func (a *wrappingAPI) routes() []route.Route {
 		route.On(route.Write, "wrapping/wrap", a.wrapData).WithHelp("Wrap the request's body."),
 		route.On(route.Write, "wrapping/unwrap", a.unwrap).WithPublic().WithHelp("Open a wrapped answer, once."),
 		route.On(route.Write, "wrapping/lookup", a.lookupWrapped).WithPublic().WithHelp("When and where an answer was wrapped."),
-		route.On(route.Read, "wrapping/lookup", a.lookupWrapped).WithPublic(),
+		route.On(route.Read, "wrapping/lookup", a.lookupWrapped).WithPublic().WithHelp("When and where the answer behind the caller's token was wrapped."),
 		route.On(route.Write, "wrapping/rewrap", a.rewrap).WithPublic().WithHelp("Wrap anew, under a new token."),
 	}
 }
 
 type wrapIn struct {
-	Data wire.Raw `json:",whole"`
+	Data wire.Raw `json:",whole" doc:"What to wrap, any fields."`
 }
 
 func (a *wrappingAPI) wrapData(_ context.Context, r *route.Request, in wrapIn) (*wire.Raw, error) {
@@ -39,7 +39,7 @@ func (a *wrappingAPI) wrapData(_ context.Context, r *route.Request, in wrapIn) (
 }
 
 type wrappedIn struct {
-	Token secret.Value `json:"token"`
+	Token secret.Value `json:"token" default:"the caller's own" doc:"The wrapping token."`
 }
 
 // token is the wrapping token: the body's, else the one that the request was made with.

@@ -40,12 +40,12 @@ func (b *backend) Routes() []route.Route {
 func (b *backend) Close() error { return nil }
 
 type pathIn struct {
-	Path string `path:"path"`
+	Path string `path:"path" doc:"The path within the token's own store."`
 }
 
 type writeIn struct {
-	Path string   `path:"path"`
-	Data wire.Raw `json:",whole"`
+	Path string   `path:"path" doc:"The path within the token's own store."`
+	Data wire.Raw `json:",whole" doc:"The secret, any fields."`
 }
 
 func key(r *route.Request, path string) (string, error) {

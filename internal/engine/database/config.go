@@ -17,37 +17,37 @@ import (
 
 // configIn is a configuration as it is written. What is nil was not given.
 type configIn struct {
-	Name      string         `path:"name"`
-	Plugin    *string        `json:"plugin_name"`
-	Version   *string        `json:"plugin_version"`
-	Verify    *bool          `json:"verify_connection"`
-	Allowed   *[]string      `json:"allowed_roles"`
-	URL       *secret.Value  `json:"connection_url"`
-	Username  *string        `json:"username"`
-	Password  *secret.Value  `json:"password"`
-	RootSQL   *statements    `json:"root_rotation_statements"`
-	Policy    *string        `json:"password_policy"`
-	Template  *string        `json:"username_template"`
-	Auth      *string        `json:"password_authentication"`
-	NoEscape  *bool          `json:"disable_escaping"`
-	MaxOpen   *int           `json:"max_open_connections"`
-	MaxIdle   *int           `json:"max_idle_connections"`
-	Lifetime  *time.Duration `json:"max_connection_lifetime"`
-	CA        *string        `json:"tls_ca"`
-	Cert      *string        `json:"tls_certificate"`
-	Key       *secret.Value  `json:"private_key"`
-	Terminate *bool          `json:"terminate_sessions"`
+	Name      string         `path:"name" doc:"The connection's name."`
+	Plugin    *string        `json:"plugin_name" doc:"The kind of database, such as postgresql-database-plugin."`
+	Version   *string        `json:"plugin_version" doc:"Taken and without effect: the kinds of database are built in."`
+	Verify    *bool          `json:"verify_connection" default:"true" doc:"Whether the write is refused when the database cannot be reached."`
+	Allowed   *[]string      `json:"allowed_roles" default:"none" doc:"The roles that may use the connection; * stands for all."`
+	URL       *secret.Value  `json:"connection_url" doc:"How to reach the database, with {{username}} and {{password}} where the two belong."`
+	Username  *string        `json:"username" doc:"The administrator's name."`
+	Password  *secret.Value  `json:"password" doc:"The administrator's password."`
+	RootSQL   *statements    `json:"root_rotation_statements" doc:"Kept for when the administrator's password is rotated, which is not built yet."`
+	Policy    *string        `json:"password_policy" default:"20 letters, digits and dashes" doc:"The password policy that new passwords follow."`
+	Template  *string        `json:"username_template" default:"v-token-role-random-time" doc:"How user names are made, a template with fields and functions."`
+	Auth      *string        `json:"password_authentication" default:"password" doc:"How the database keeps passwords: password or scram-sha-256."`
+	NoEscape  *bool          `json:"disable_escaping" default:"false" doc:"Whether name and password stand in connection_url as they are."`
+	MaxOpen   *int           `json:"max_open_connections" default:"4" doc:"How many connections at most; below zero: no limit."`
+	MaxIdle   *int           `json:"max_idle_connections" default:"max_open_connections" doc:"How many idle connections are kept; below zero: none."`
+	Lifetime  *time.Duration `json:"max_connection_lifetime" default:"0s" doc:"When a connection is closed and opened anew; 0s: never."`
+	CA        *string        `json:"tls_ca" doc:"The authority that signed the database's certificate, in PEM."`
+	Cert      *string        `json:"tls_certificate" doc:"The client's certificate, in PEM."`
+	Key       *secret.Value  `json:"private_key" doc:"The client certificate's key, in PEM."`
+	Terminate *bool          `json:"terminate_sessions" default:"false" doc:"Whether revoking ends a user's sessions."`
 
 	laterIn
 }
 
 // laterIn are fields that are known and not built yet.
 type laterIn struct {
-	AuthType    wire.Raw `json:"auth_type"`
-	Account     wire.Raw `json:"service_account_json"`
-	SelfManaged wire.Raw `json:"self_managed"`
-	Period      wire.Raw `json:"rotation_period"`
-	Schedule    wire.Raw `json:"rotation_schedule"`
+	AuthType    wire.Raw `json:"auth_type" doc:"Planned, and refused until it is built."`
+	Account     wire.Raw `json:"service_account_json" doc:"Planned, and refused until it is built."`
+	SelfManaged wire.Raw `json:"self_managed" doc:"Planned, and refused until it is built."`
+	Period      wire.Raw `json:"rotation_period" doc:"Planned, and refused until it is built."`
+	Schedule    wire.Raw `json:"rotation_schedule" doc:"Planned, and refused until it is built."`
 }
 
 func (l *laterIn) refuse() error {
@@ -294,7 +294,7 @@ type detailsOut struct {
 }
 
 type nameIn struct {
-	Name string `path:"name"`
+	Name string `path:"name" doc:"The connection's name."`
 }
 
 func (b configs) readConfig(ctx context.Context, _ *route.Request, in nameIn) (*configOut, error) {
@@ -376,7 +376,7 @@ func (b configs) reopen(ctx context.Context, name string) (found bool, err error
 }
 
 type reloadIn struct {
-	Plugin string `path:"plugin"`
+	Plugin string `path:"plugin" doc:"The kind of database whose connections are meant."`
 }
 
 type reloadOut struct {

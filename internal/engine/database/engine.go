@@ -67,10 +67,10 @@ func (b *backend) Routes() []route.Route {
 		route.On(route.Write, "reload/{plugin}", cs.reload).WithHelp("Opens the pools of all connections of a plugin anew."),
 		route.On(route.Write, "roles/{name}", rs.writeRole).WithExists(rs.roleExists).
 			WithHelp("Writes a role: how its users are made, renewed and revoked. What is not given stays as it is."),
-		route.On(route.Read, "roles/{name}", rs.readRole).WithHelp("Shows a role."),
+		route.On(route.Read, "roles/{name}", rs.readRole).WithParam("name", "The role's name.").WithHelp("Shows a role."),
 		route.On(route.List, "roles", rs.listRoles).WithHelp("Lists the roles."),
-		route.On(route.Delete, "roles/{name}", rs.deleteRole).WithHelp("Deletes a role. Its users live on until their leases end."),
-		route.Lease(route.Read, "creds/{name}", l.plan, l.create).WithHelp("Makes a user of the database that lives as long as its lease."),
+		route.On(route.Delete, "roles/{name}", rs.deleteRole).WithParam("name", "The role's name.").WithHelp("Deletes a role. Its users live on until their leases end."),
+		route.Lease(route.Read, "creds/{name}", l.plan, l.create).WithParam("name", "The role's name.").WithHelp("Makes a user of the database that lives as long as its lease."),
 	}, unbuilt()...)
 }
 
@@ -83,7 +83,7 @@ func unbuilt() (routes []route.Route) {
 		{route.Write, "rotate-root/{name}"}, {route.Write, "rotate-role/{name}"}, {route.Read, "static-creds/{name}"},
 		{route.Write, "static-roles/{name}"}, {route.Read, "static-roles/{name}"}, {route.Delete, "static-roles/{name}"}, {route.List, "static-roles"},
 	} {
-		routes = append(routes, route.On(r.op, r.pattern, notBuilt).WithHelp("Planned and not built yet."))
+		routes = append(routes, route.On(r.op, r.pattern, notBuilt).WithParam("name", "The name.").WithHelp("Planned and not built yet."))
 	}
 	return routes
 }

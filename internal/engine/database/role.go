@@ -64,17 +64,17 @@ func (s *statements) to(list *[]string) {
 
 // roleIn is a role as it is written. What is nil was not given.
 type roleIn struct {
-	Name       string             `path:"name"`
-	DB         *string            `json:"db_name"`
-	Creation   *statements        `json:"creation_statements"`
-	Revocation *statements        `json:"revocation_statements"`
-	Renewal    *statements        `json:"renew_statements"`
-	Rollback   *statements        `json:"rollback_statements"`
-	TTL        *time.Duration     `json:"default_ttl"`
-	MaxTTL     *time.Duration     `json:"max_ttl"`
-	Kind       *string            `json:"credential_type"`
-	Config     *map[string]string `json:"credential_config"`
-	Terminate  *bool              `json:"terminate_sessions"`
+	Name       string             `path:"name" doc:"The role's name."`
+	DB         *string            `json:"db_name" doc:"The connection that the role uses."`
+	Creation   *statements        `json:"creation_statements" doc:"What makes a user, with {{name}}, {{password}} and {{expiration}}."`
+	Revocation *statements        `json:"revocation_statements" default:"the database's own" doc:"What takes a user away, with {{name}}."`
+	Renewal    *statements        `json:"renew_statements" default:"the database's own" doc:"What lets a user live longer, with {{name}} and {{expiration}}."`
+	Rollback   *statements        `json:"rollback_statements" doc:"What takes away a user who was made by half."`
+	TTL        *time.Duration     `json:"default_ttl" default:"the mount's" doc:"How long users live who do not ask for more."`
+	MaxTTL     *time.Duration     `json:"max_ttl" default:"the mount's" doc:"How long users live at most."`
+	Kind       *string            `json:"credential_type" default:"password" doc:"What users log in with: password."`
+	Config     *map[string]string `json:"credential_config" doc:"Options of the credentials: password_policy."`
+	Terminate  *bool              `json:"terminate_sessions" default:"the connection's" doc:"Whether revoking ends a user's sessions."`
 }
 
 // roles are the routes below roles/.

@@ -73,9 +73,9 @@ func (b *backend) Close() error { return nil }
 
 // listIn is the request of a listing, in pages if the client wants.
 type listIn struct {
-	Path  string `path:"path"`
-	After string `json:"after"`
-	Limit int    `json:"limit"`
+	Path  string `path:"path" doc:"The folder."`
+	After string `json:"after" doc:"Begin behind this name."`
+	Limit int    `json:"limit" default:"all" doc:"How many names at most."`
 }
 
 // list returns the names directly below a folder of keys, seeking past what

@@ -29,18 +29,18 @@ func (v *versioned) readConfig(_ context.Context, _ *route.Request, _ route.None
 }
 
 type settingsIn struct {
-	Path               string             `path:"path"`
-	MaxVersions        *int               `json:"max_versions"`
-	CASRequired        *bool              `json:"cas_required"`
-	DeleteVersionAfter *string            `json:"delete_version_after"`
-	Custom             map[string]*string `json:"custom_metadata"`
+	Path               string             `path:"path" doc:"The secret's path."`
+	MaxVersions        *int               `json:"max_versions" default:"0" doc:"How many versions are kept; 0: as the mount says."`
+	CASRequired        *bool              `json:"cas_required" default:"false" doc:"Whether each write must say which version it replaces."`
+	DeleteVersionAfter *string            `json:"delete_version_after" default:"0s" doc:"How long a version is kept before it is deleted; 0s: as the mount says."`
+	Custom             map[string]*string `json:"custom_metadata" doc:"Notes on the secret, at most 64 keys; null takes one away."`
 }
 
 // configIn has no path and no custom metadata.
 type configIn struct {
-	MaxVersions        *int    `json:"max_versions"`
-	CASRequired        *bool   `json:"cas_required"`
-	DeleteVersionAfter *string `json:"delete_version_after"`
+	MaxVersions        *int    `json:"max_versions" default:"0" doc:"How many versions of a secret are kept; 0: ten."`
+	CASRequired        *bool   `json:"cas_required" default:"false" doc:"Whether each write must say which version it replaces."`
+	DeleteVersionAfter *string `json:"delete_version_after" default:"0s" doc:"How long a version is kept before it is deleted; 0s: for ever."`
 }
 
 // parseAfter reads delete_version_after; a negative duration means never.

@@ -98,9 +98,9 @@ func merge(target, patch any) any {
 }
 
 type subkeysIn struct {
-	Path    string `path:"path"`
-	Version int    `json:"version"`
-	Depth   int    `json:"depth"`
+	Path    string `path:"path" doc:"The secret's path."`
+	Version int    `json:"version" default:"0" doc:"Which version; 0: the current one."`
+	Depth   int    `json:"depth" default:"0" doc:"How many levels of objects are shown; 0: all."`
 }
 
 type subkeysOut struct {

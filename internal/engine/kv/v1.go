@@ -25,7 +25,7 @@ func (u *unversioned) Routes() []route.Route {
 }
 
 type pathIn struct {
-	Path string `path:"path"`
+	Path string `path:"path" doc:"The secret's path."`
 }
 
 func (u *unversioned) read(ctx context.Context, r *route.Request, in pathIn) (*wire.Raw, error) {
@@ -44,8 +44,8 @@ func (u *unversioned) read(ctx context.Context, r *route.Request, in pathIn) (*w
 }
 
 type writeIn struct {
-	Path string   `path:"path"`
-	Data wire.Raw `json:",whole"`
+	Path string   `path:"path" doc:"The secret's path."`
+	Data wire.Raw `json:",whole" doc:"The secret, any fields."`
 }
 
 func (u *unversioned) write(ctx context.Context, _ *route.Request, in writeIn) (route.None, error) {

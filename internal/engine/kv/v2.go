@@ -138,8 +138,8 @@ func (v *versioned) event(path string, m *record) []storage.Op {
 }
 
 type readIn struct {
-	Path    string `path:"path"`
-	Version int    `json:"version"`
+	Path    string `path:"path" doc:"The secret's path."`
+	Version int    `json:"version" default:"0" doc:"Which version; 0: the current one."`
 }
 
 // versionOut is a version's metadata in answers.
@@ -197,12 +197,12 @@ func (v *versioned) read(ctx context.Context, r *route.Request, in readIn) (*rea
 }
 
 type putIn struct {
-	Path    string   `path:"path"`
-	Data    wire.Raw `json:"data"`
+	Path    string   `path:"path" doc:"The secret's path."`
+	Data    wire.Raw `json:"data" doc:"The secret, any fields."`
 	Options *struct {
 		CAS *int `json:"cas"`
-	} `json:"options"`
-	Version *int `json:"version"` // sent by old clients, without meaning
+	} `json:"options" doc:"An object with cas: the version that this write replaces, 0 for a new secret."`
+	Version *int `json:"version" doc:"Taken and without effect: old clients send it."` // sent by old clients, without meaning
 }
 
 func (in *putIn) cas() *int {
@@ -292,8 +292,8 @@ func (v *versioned) deleteLatest(ctx context.Context, _ *route.Request, in pathI
 }
 
 type versionsIn struct {
-	Path     string `path:"path"`
-	Versions []int  `json:"versions"`
+	Path     string `path:"path" doc:"The secret's path."`
+	Versions []int  `json:"versions" doc:"The versions that are meant."`
 }
 
 func (in *versionsIn) check() error {

@@ -34,9 +34,9 @@ func (b *backend) config(ctx context.Context) (c mountConfig, err error) {
 }
 
 type configIn struct {
-	Brake   *bool          `json:"brake"`
-	Grace   *time.Duration `json:"default_grace_period"`
-	ReadTTL *time.Duration `json:"default_read_ttl"`
+	Brake   *bool          `json:"brake" default:"false" doc:"Whether all turning stops; what is past publishing waits in grace."`
+	Grace   *time.Duration `json:"default_grace_period" default:"48h" doc:"How long old keys live on, for keys that do not say."`
+	ReadTTL *time.Duration `json:"default_read_ttl" default:"60s" doc:"After how long readers read again, for keys that do not say."`
 }
 
 func (b *backend) readConfig(ctx context.Context, _ *route.Request, _ route.None) (mountConfig, error) {
@@ -79,40 +79,40 @@ func set[T any](to *T, given *T) {
 
 // keyIn is a key's configuration as it is written. What is nil was not given.
 type keyIn struct {
-	Name     string                  `path:"name"`
-	Provider *string                 `json:"provider"`
-	Recipe   *string                 `json:"recipe"`
-	Params   map[string]wire.Raw     `json:"params"`
-	Admin    map[string]secret.Value `json:"admin"`
-	Path     *string                 `json:"path"`
-	Fields   map[string]string       `json:"fields"`
+	Name     string                  `path:"name" doc:"The key's name."`
+	Provider *string                 `json:"provider" default:"the recipe's" doc:"The provider of the recipe, as a check."`
+	Recipe   *string                 `json:"recipe" doc:"The kind of key, such as http-demo; list recipes/."`
+	Params   map[string]wire.Raw     `json:"params" doc:"What the recipe asks for and is no secret, such as a region."`
+	Admin    map[string]secret.Value `json:"admin" doc:"The credentials of the provider's management API."`
+	Path     *string                 `json:"path" doc:"Where the key is published, in a KV version 2 mount, such as secret/stripe."`
+	Fields   map[string]string       `json:"fields" default:"each to its own name" doc:"Which output of the recipe is written to which field."`
 
-	Class   *string        `json:"class"`
-	Period  *time.Duration `json:"rotation_period"`
-	Grace   *time.Duration `json:"grace_period"`
-	ReadTTL *time.Duration `json:"read_ttl"`
-	Idle    *time.Duration `json:"idle_period"`
-	MaxHold *time.Duration `json:"max_hold"`
+	Class   *string        `json:"class" default:"standard" doc:"How dear the key is: financial, standard or low-risk; it decides the period."`
+	Period  *time.Duration `json:"rotation_period" default:"30, 60 or 90 days, by class" doc:"How often the key turns, at least 1m."`
+	Grace   *time.Duration `json:"grace_period" default:"48h, at most half the period" doc:"How long the old key lives on after the new one is published."`
+	ReadTTL *time.Duration `json:"read_ttl" default:"60s, or less" doc:"After how long readers read again, at most 300s and a quarter of the grace."`
+	Idle    *time.Duration `json:"idle_period" default:"1h, or less" doc:"How long the old key must be unused before it is retired, where the provider tells."`
+	MaxHold *time.Duration `json:"max_hold" default:"168h" doc:"How long the use of an old key keeps it alive before a person is called."`
 
-	Successes *int           `json:"settle_successes"`
-	Interval  *time.Duration `json:"settle_interval"`
-	Timeout   *time.Duration `json:"settle_timeout"`
+	Successes *int           `json:"settle_successes" default:"the recipe's" doc:"How many proofs in a row a new key needs before it is published, at most 100."`
+	Interval  *time.Duration `json:"settle_interval" default:"the recipe's" doc:"How long after one proof the next is tried."`
+	Timeout   *time.Duration `json:"settle_timeout" default:"the recipe's" doc:"How long proving may take."`
 
-	CurrentID     *string                 `json:"current_key_id"`
-	CurrentSecret map[string]secret.Value `json:"current_secret"`
-	SkipImport    *bool                   `json:"skip_import_rotation"`
+	CurrentID     *string                 `json:"current_key_id" doc:"The id of a key that somebody else made and that is in use now: it is retired after the first turn."`
+	CurrentSecret map[string]secret.Value `json:"current_secret" doc:"That key's secret outputs, so that it can be published again."`
+	SkipImport    *bool                   `json:"skip_import_rotation" default:"false" doc:"Whether the first turn waits for a whole period."`
 
 	laterIn
 }
 
 // laterIn are fields that are known and not built yet.
 type laterIn struct {
-	Schedule wire.Raw `json:"rotation_schedule"`
-	Window   wire.Raw `json:"rotation_window"`
-	Jitter   wire.Raw `json:"jitter"`
-	Groups   wire.Raw `json:"groups"`
-	Rollout  wire.Raw `json:"rollout"`
-	Notify   wire.Raw `json:"notify"`
+	Schedule wire.Raw `json:"rotation_schedule" doc:"Planned, and refused until it is built."`
+	Window   wire.Raw `json:"rotation_window" doc:"Planned, and refused until it is built."`
+	Jitter   wire.Raw `json:"jitter" doc:"Planned, and refused until it is built."`
+	Groups   wire.Raw `json:"groups" doc:"Planned, and refused until it is built."`
+	Rollout  wire.Raw `json:"rollout" doc:"Planned, and refused until it is built."`
+	Notify   wire.Raw `json:"notify" doc:"Planned, and refused until it is built."`
 }
 
 func (l *laterIn) refuse() error {

@@ -16,7 +16,7 @@ import (
 )
 
 type nameIn struct {
-	Name string `path:"name"`
+	Name string `path:"name" doc:"The key's name."`
 }
 
 func (b *backend) keyExists(ctx context.Context, r *route.Request) (bool, error) {
@@ -214,8 +214,8 @@ func (r request) showStatus() keyStatus {
 }
 
 type deleteIn struct {
-	Name  string `path:"name"`
-	Force bool   `json:"force"`
+	Name  string `path:"name" doc:"The key's name."`
+	Force bool   `json:"force" default:"false" doc:"Whether to forget a key whose turn is in flight."`
 }
 
 func (b *backend) deleteKey(ctx context.Context, req *route.Request, in deleteIn) (route.None, error) {
@@ -279,8 +279,8 @@ func (b *backend) clear(ctx context.Context, prefix string) error {
 }
 
 type listIn struct {
-	After string `json:"after"`
-	Limit int    `json:"limit"`
+	After string `json:"after" doc:"Begin behind this name."`
+	Limit int    `json:"limit" default:"all" doc:"How many names at most."`
 }
 
 func (b *backend) listKeys(ctx context.Context, _ *route.Request, in listIn) (route.Keys, error) {
@@ -301,9 +301,9 @@ func (b *backend) listKeys(ctx context.Context, _ *route.Request, in listIn) (ro
 }
 
 type historyIn struct {
-	Name  string `path:"name"`
-	Limit int    `json:"limit"`
-	Steps bool   `json:"steps"`
+	Name  string `path:"name" doc:"The key's name."`
+	Limit int    `json:"limit" default:"all that are kept" doc:"How many turns at most."`
+	Steps bool   `json:"steps" default:"false" doc:"Whether each turn comes with its steps."`
 }
 
 type historyOut struct {

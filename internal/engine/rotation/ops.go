@@ -14,11 +14,11 @@ import (
 type request struct{ *run }
 
 type rotateIn struct {
-	Name   string `path:"name"`
-	Leaked bool   `json:"leaked"`
+	Name   string `path:"name" doc:"The key's name."`
+	Leaked bool   `json:"leaked" default:"false" doc:"Whether the old key is known to others: it is retired without waiting for readers."`
 	// KeyID says which key leaked: the current one, or the one in grace. Not
 	// given, both count as leaked.
-	KeyID string `json:"key_id"`
+	KeyID string `json:"key_id" default:"both" doc:"Which key leaked: the current one, or the one in grace."`
 }
 
 type rotateOut struct {
@@ -130,9 +130,9 @@ func (r request) mayTurn(ctx context.Context) error {
 }
 
 type rollbackIn struct {
-	Name   string `path:"name"`
-	Reason string `json:"reason"`
-	Force  bool   `json:"force"`
+	Name   string `path:"name" doc:"The key's name."`
+	Reason string `json:"reason" doc:"Why, for the history."`
+	Force  bool   `json:"force" default:"false" doc:"Whether a key that leaked may be published again."`
 }
 
 // rollback takes the turn in flight back.
@@ -182,8 +182,8 @@ func (r request) mayGoBack(force bool) error {
 }
 
 type pauseIn struct {
-	Name   string `path:"name"`
-	Reason string `json:"reason"`
+	Name   string `path:"name" doc:"The key's name."`
+	Reason string `json:"reason" doc:"Why, for the history and those who ask."`
 }
 
 func (b *backend) pause(ctx context.Context, req *route.Request, in pauseIn) (route.None, error) {
@@ -223,8 +223,8 @@ func (b *backend) rebind(ctx context.Context, req *route.Request, in keyIn) (rou
 }
 
 type planIn struct {
-	Name  string `path:"name"`
-	Count int    `json:"count"`
+	Name  string `path:"name" doc:"The key's name."`
+	Count int    `json:"count" default:"5" doc:"How many turns ahead, at most 100."`
 }
 
 type planOut struct {

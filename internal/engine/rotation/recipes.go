@@ -88,8 +88,8 @@ func (b *catalog) readRecipe(ctx context.Context, _ *route.Request, in nameIn) (
 }
 
 type recipeIn struct {
-	Name   string `path:"name"`
-	Source string `json:"source"`
+	Name   string `path:"name" doc:"The recipe's name."`
+	Source string `json:"source" doc:"The recipe, HCL 2."`
 }
 
 // maxRecipe bounds a recipe's text.

@@ -84,9 +84,9 @@ func (b *backend) Routes() []route.Route {
 		route.On(route.Read, "keys/{name}/history", b.history).WithHelp("Shows a key's turns, the newest first."),
 		route.On(route.Read, "keys/{name}/plan", b.plan).WithHelp("Shows what will happen to a key and when."),
 		route.On(route.List, "recipes", b.listRecipes).WithHelp("Lists the recipes, built in and written here."),
-		route.On(route.Read, "recipes/{name}", b.readRecipe).WithHelp("Shows a recipe: its text, what it needs, what it can."),
+		route.On(route.Read, "recipes/{name}", b.readRecipe).WithParam("name", "The recipe's name.").WithHelp("Shows a recipe: its text, what it needs, what it can."),
 		route.On(route.Write, "recipes/{name}", b.writeRecipe).WithHelp("Writes a recipe. Keys bound to an earlier text stay with it until they are bound anew."),
-		route.On(route.Delete, "recipes/{name}", b.deleteRecipe).WithHelp("Deletes a recipe that no key is bound to."),
+		route.On(route.Delete, "recipes/{name}", b.deleteRecipe).WithParam("name", "The recipe's name.").WithHelp("Deletes a recipe that no key is bound to."),
 		route.On(route.Read, "config", b.readConfig).WithHelp("Shows the mount's defaults and its brake."),
 		route.On(route.Write, "config", b.writeConfig).WithHelp("Sets the mount's defaults; brake=true stops all turning."),
 	}

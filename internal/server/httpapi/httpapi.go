@@ -152,6 +152,7 @@ func (h *Handler) serve(ctx context.Context, x *call, r *http.Request) (*core.An
 		return nil, err
 	}
 	public, known := statusPages[x.request.Path]
+	known = known && x.request.Op != route.Help
 	if r.Method == http.MethodHead && !known {
 		return nil, fault.New("httpapi", fault.Unsupported, "the method HEAD is served on status pages only")
 	}

@@ -141,7 +141,7 @@ func TestRefused(t *testing.T) {
 		"broken query":           {"GET", "/v1/secret/a?x=%zz", "", nil, 400, "query"},
 		"semicolons in query":    {"GET", "/v1/secret/a?x=1;list=true", "", nil, 400, "query"},
 		"list is no boolean":     {"GET", "/v1/secret/a?list=perhaps", "", nil, 400, `\"list\"`},
-		"help":                   {"GET", "/v1/secret/a?help=1", "", nil, 405, "help"},
+		"help by another method": {"DELETE", "/v1/secret/a?help=1", "", nil, 405, "GET"},
 		"namespace":              {"GET", "/v1/secret/a", "", []string{"X-Vault-Namespace", "team"}, 400, "X-Vault-Namespace"},
 		"namespace below root":   {"GET", "/v1/secret/a", "", []string{"X-Vault-Namespace", "root/team"}, 400, "X-Vault-Namespace"},
 		"wrapping TTL":           {"GET", "/v1/secret/a", "", []string{"X-Vault-Wrap-TTL", "soon"}, 400, "X-Vault-Wrap-TTL"},

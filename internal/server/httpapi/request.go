@@ -37,7 +37,10 @@ func (h *Handler) readHead(x *call, r *http.Request, below string) error {
 		return err
 	}
 	if readHelp(query) {
-		return fault.New("httpapi", fault.Unsupported, "help over the API is not built into this version; leave \"help\" out")
+		if q.Op != route.Read {
+			return fault.New("httpapi", fault.Unsupported, "help is asked for with GET; leave \"help\" out of what is to have an effect")
+		}
+		q.Op, query = route.Help, nil
 	}
 	switch q.Op {
 	case route.Read, route.List, route.Delete:

@@ -160,14 +160,19 @@ func (h *Handler) leader(_ context.Context, r *route.Request) (*core.Answer, err
 
 // initRequest is the body of sys/init.
 type initRequest struct {
-	SecretShares      int      `json:"secret_shares"`
-	SecretThreshold   int      `json:"secret_threshold"`
-	StoredShares      int      `json:"stored_shares"` // says nothing here
-	RecoveryShares    int      `json:"recovery_shares"`
-	RecoveryThreshold int      `json:"recovery_threshold"`
-	PGPKeys           []string `json:"pgp_keys"`
-	RecoveryPGPKeys   []string `json:"recovery_pgp_keys"`
-	RootTokenPGPKey   string   `json:"root_token_pgp_key"`
+	SecretShares      int      `json:"secret_shares" doc:"Into how many shares the unseal key is split."`
+	SecretThreshold   int      `json:"secret_threshold" doc:"How many of them unseal."`
+	StoredShares      int      `json:"stored_shares" doc:"Taken and without effect: clients send it."` // says nothing here
+	RecoveryShares    int      `json:"recovery_shares" doc:"For a server that unseals itself: taken and without effect."`
+	RecoveryThreshold int      `json:"recovery_threshold" doc:"For a server that unseals itself: taken and without effect."`
+	PGPKeys           []string `json:"pgp_keys" doc:"Planned, and refused until it is built."`
+	RecoveryPGPKeys   []string `json:"recovery_pgp_keys" doc:"Planned, and refused until it is built."`
+	RootTokenPGPKey   string   `json:"root_token_pgp_key" doc:"Planned, and refused until it is built."`
+}
+
+// initState is the answer to reading sys/init.
+type initState struct {
+	Initialized bool `json:"initialized"`
 }
 
 // initAnswer is what sys/init shows once.
@@ -183,9 +188,7 @@ func (h *Handler) initialize(ctx context.Context, r *route.Request) (*core.Answe
 		if err != nil {
 			return nil, err
 		}
-		return show(struct {
-			Initialized bool `json:"initialized"`
-		}{is})
+		return show(initState{is})
 	}
 	if r.Op != route.Write {
 		return nil, unsupported(r)
@@ -237,9 +240,9 @@ func decode(r *route.Request, in any) error {
 
 // unsealRequest is the body of sys/unseal.
 type unsealRequest struct {
-	Key     secret.Value `json:"key"`
-	Reset   bool         `json:"reset"`
-	Migrate bool         `json:"migrate"`
+	Key     secret.Value `json:"key" doc:"One share of the unseal key."`
+	Reset   bool         `json:"reset" default:"false" doc:"Whether the shares given so far are forgotten."`
+	Migrate bool         `json:"migrate" doc:"Planned, and refused until it is built."`
 }
 
 func (h *Handler) unseal(ctx context.Context, r *route.Request) (*core.Answer, error) {
