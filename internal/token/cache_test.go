@@ -9,17 +9,17 @@ import (
 func TestCacheIsBounded(t *testing.T) {
 	for _, size := range []int{500, maxHeld, maxHeld + 1, 1 << 20} {
 		var c cache
-		for i := range 2*maxCached + 10 {
+		for i := range maxCached + 10 {
 			c.put(&Entry{ID: fmt.Sprint(i), State: State{size: size}}, 0)
 			c.put(&Entry{ID: fmt.Sprint(i), State: State{size: size}}, 0)
 			if c.bytes != len(c.m)*size || c.bytes > maxBytes || len(c.m) > maxCached {
 				t.Fatalf("after %d tokens of %d bytes it holds %d, %d bytes", i, size, len(c.m), c.bytes)
 			}
 		}
-		if last := c.m[fmt.Sprint(2*maxCached+9)]; (last != nil) != (size <= maxHeld) {
+		if last := c.m[fmt.Sprint(maxCached+9)]; (last != nil) != (size <= maxHeld) {
 			t.Errorf("a token of %d bytes is held: %v", size, last != nil)
 		}
-		for i := range 2*maxCached + 10 {
+		for i := range maxCached + 10 {
 			c.drop(fmt.Sprint(i))
 		}
 		if c.bytes != 0 || len(c.m) != 0 {
