@@ -29,12 +29,16 @@ type clockRow struct {
 }
 
 // clock compares the wall clock with one that cannot be set: while the server
-// runs with Go's monotonic reading, at its start – within one boot of the machine –
-// with the time since boot. Backward it never holds: nothing falls due early.
+// runs with Go's monotonic reading, or, as that stands still while the machine
+// sleeps, with the time since boot, whichever has gone further; at its start – within
+// one boot of the machine – with the time since boot. Backward it never holds:
+// nothing falls due early.
 type clock struct {
 	boot Boot
 
 	mu      sync.Mutex
+	id      string // the boot, and how long ago it was, at base
+	up      time.Duration
 	base    time.Time     // with its monotonic reading, when the clock was last trusted
 	wall    time.Time     // the same without
 	ahead   time.Duration // at the start: how far the wall was ahead of the time since boot
@@ -44,6 +48,9 @@ type clock struct {
 func openClock(ctx context.Context, view *barrier.View, boot Boot) (*clock, error) {
 	now := time.Now()
 	c := &clock{boot: boot, base: now, wall: now.Round(0)}
+	if boot != nil {
+		c.id, c.up = boot()
+	}
 	row, err := view.Get(ctx, clockKey)
 	if err != nil || row.Version == 0 || boot == nil {
 		return c, err
@@ -52,8 +59,8 @@ func openClock(ctx context.Context, view *barrier.View, boot Boot) (*clock, erro
 	if err := json.Unmarshal(row.Value, &last); err != nil {
 		return nil, fault.Wrap("core.openClock", fault.Internal, err)
 	}
-	if id, up := boot(); id != "" && id == last.Boot {
-		c.ahead = c.base.Sub(last.Wall.Add(up - last.Up))
+	if c.id != "" && c.id == last.Boot {
+		c.ahead = c.base.Sub(last.Wall.Add(c.up - last.Up))
 		c.stopped = c.ahead > maxJump
 	}
 	return c, nil
@@ -63,16 +70,26 @@ func openClock(ctx context.Context, view *barrier.View, boot Boot) (*clock, erro
 func (c *clock) check(now time.Time) (was, is bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	was = c.stopped
-	wall, monotonic := now.Round(0).Sub(c.wall), now.Sub(c.base)
-	c.stopped = c.ahead+wall-monotonic > maxJump
+	was, c.stopped = c.stopped, c.jumpedLocked(now)
 	return was, c.stopped
 }
 
+func (c *clock) jumpedLocked(now time.Time) bool {
+	wall, passed := now.Round(0).Sub(c.wall), now.Sub(c.base)
+	if c.boot != nil && c.id != "" {
+		if id, up := c.boot(); id == c.id {
+			passed = max(passed, up-c.up)
+		}
+	}
+	return c.ahead+wall-passed > maxJump
+}
+
+// held judges at the moment, too: who asks acts by the time that he reads next,
+// and not by that of the last check.
 func (c *clock) held() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.stopped
+	return c.stopped || c.jumpedLocked(time.Now())
 }
 
 // trust takes the wall clock as it is: what an operator confirms.
@@ -81,6 +98,9 @@ func (c *clock) trust() {
 	defer c.mu.Unlock()
 	c.base, c.ahead, c.stopped = time.Now(), 0, false
 	c.wall = c.base.Round(0)
+	if c.boot != nil {
+		c.id, c.up = c.boot()
+	}
 }
 
 // row is what the next start compares with; while the clock is held the last

@@ -36,6 +36,46 @@ func TestClockJumps(t *testing.T) {
 	}
 }
 
+// TestHeldBetweenChecks: a jump holds at once, not from the next check on.
+func TestHeldBetweenChecks(t *testing.T) {
+	c, err := openClock(t.Context(), view(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.held() {
+		t.Error("held from the start")
+	}
+	c.wall = c.wall.Add(-24 * time.Hour)
+	if !c.held() {
+		t.Error("a day ahead, and it is not held until the next check")
+	}
+	if was, is := c.check(time.Now()); was || !is {
+		t.Errorf("the check that tells of it: held %t, then %t", was, is)
+	}
+}
+
+// TestClockAfterSleep: the machine slept, which Go's monotonic reading does not
+// count, and the time since boot does.
+func TestClockAfterSleep(t *testing.T) {
+	for name, tt := range map[string]struct {
+		wall, up time.Duration
+		held     bool
+	}{
+		"a night's sleep": {10 * time.Hour, 10 * time.Hour, false}, "no sleep": {10 * time.Hour, 0, true},
+		"a jump in its sleep": {20 * time.Hour, 10 * time.Hour, true}, "back in its sleep": {time.Hour, 10 * time.Hour, false},
+	} {
+		up := 1000 * time.Hour
+		c, err := openClock(t.Context(), view(t), func() (string, time.Duration) { return "one", up })
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.wall, up = c.wall.Add(-tt.wall), up+tt.up
+		if _, is := c.check(time.Now()); is != tt.held || c.held() != tt.held {
+			t.Errorf("%s: held %t, want %t", name, is, tt.held)
+		}
+	}
+}
+
 // TestClockWhileRunning lets a long time pass as it does: both clocks go on.
 func TestClockWhileRunning(t *testing.T) {
 	c, err := openClock(t.Context(), view(t), nil)

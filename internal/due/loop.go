@@ -241,13 +241,13 @@ func (l *Loop) discover(ctx context.Context) error {
 // start begins each lane that has something due and returns how long to wait
 // for the next.
 func (l *Loop) start(ctx context.Context) time.Duration {
+	now := time.Now() // before Held: what it does not hold, this was not
 	if l.cfg.Held != nil && l.cfg.Held() {
 		return time.Second
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	wait := rescan
-	now := time.Now()
 	for _, ln := range l.lanes {
 		if ln.running || ln.idle {
 			continue
@@ -274,10 +274,10 @@ func (l *Loop) start(ctx context.Context) time.Duration {
 func (l *Loop) drain(ctx context.Context, ln *lane) {
 	defer l.poke()
 	for ctx.Err() == nil {
+		now := time.Now()
 		if l.cfg.Held != nil && l.cfg.Held() {
 			break
 		}
-		now := time.Now()
 		l.mu.Lock()
 		from, probe := ln.cursor, !ln.paused.IsZero()
 		ln.news = ""
