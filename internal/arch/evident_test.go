@@ -3,10 +3,10 @@ package arch
 // evident are messages that have no next step, each with the reason. Texts of
 // Vault's are kept word for word where its clients look for them.
 var evident = map[string]string{
-	"permission denied":                                                        "Vault's words, which clients compare; what is allowed is no business of who was refused",
-	"permission denied: missing client token":                                  "Vault's words; they say what is missing",
-	"no handler for route %q: nothing is mounted there":                        "Vault's words, by which clients tell an absent mount",
-	"preflight capability check returned 403: the token may see nothing at %q": "Vault's words, which its command line looks for",
+	"permission denied":                                 "Vault's words, which clients compare; what is allowed is no business of who was refused",
+	"permission denied: missing client token":           "Vault's words; they say what is missing",
+	"no handler for route %q: nothing is mounted there": "Vault's words, by which clients tell an absent mount",
+	"permission denied: preflight capability check returned 403: the token may see nothing at %q":                                                       "Vault's words, which its command line looks for",
 	"wrapping token is not valid or does not exist: it has been unwrapped, has expired, or never was. If you did not unwrap it, somebody else may have": "Vault's words in front, and a sentence that tells of a theft",
 }
 

@@ -362,7 +362,7 @@ func (a *viewAPI) uiMount(ctx context.Context, r *route.Request, in mountPath) (
 		o = a.Mounts().Snapshot().Route(in.Path + "/")
 	}
 	if o == nil || !set.Touches(o.Entry().Path) {
-		return nil, fault.New("sys.uiMount", fault.Denied, "preflight capability check returned 403: the token may see nothing at %q", in.Path)
+		return nil, fault.New("sys.uiMount", fault.Denied, "permission denied: preflight capability check returned 403: the token may see nothing at %q", in.Path)
 	}
 	out := outOf(o.Entry())
 	out.Path = o.Entry().Path
