@@ -198,8 +198,12 @@ func (s *Store) Finish(ctx context.Context, id string) error {
 		if err := s.finish(ctx, child); err != nil {
 			return false, err
 		}
-		// The edge of a child that never came, has gone before, or was made an orphan.
-		_, err := s.view.Commit(ctx, storage.Remove(ChildPrefix+parent+"/"+child))
+		// It has taken its edge along, but for one that was gone before, or made an orphan.
+		edge := ChildPrefix + parent + "/" + child
+		row, err := s.view.Get(ctx, edge)
+		if err == nil && row.Version != 0 {
+			_, err = s.view.Commit(ctx, storage.Remove(edge))
+		}
 		return true, err
 	})
 }
