@@ -240,7 +240,11 @@ func (h *house) handleDue(ctx context.Context, it due.Item) due.Outcome {
 // outcome says whom a failure concerns: all that stands in the item's lane, or
 // it alone.
 func outcome(it due.Item, err error) due.Outcome {
-	switch fault.KindOf(err) {
+	kind := fault.KindOf(err)
+	if kind == fault.Timeout && (it.Kind == token.DueKind || it.Kind == jobKind) {
+		kind = fault.Unavailable // these ask nothing but the store
+	}
+	switch kind {
 	case fault.Unavailable, fault.Sealed, fault.Conflict:
 		return due.StoreFailed
 	}
