@@ -44,7 +44,7 @@ lint: ## gofmt, vet for every platform, staticcheck, the rules of the house
 	$(GO) test ./internal/arch
 
 generate: ## what is generated from the code
-	$(GO) generate ./internal/plugins
+	$(GO) generate ./internal/plugins ./test/reference
 
 clean:
 	rm -rf bin

@@ -16,6 +16,27 @@ import (
 // top reads the top level of a file. A key that stands in two files is a
 // contradiction, even if both agree.
 func (p *parser) top(list *ast.ObjectList) {
+	setters := p.topSetters()
+	blocks := map[string]func(labelled){"listener": p.listener, "storage": p.storage, "seal": p.seal}
+	rest := &ast.ObjectList{}
+	for _, item := range list.Items {
+		read, ok := blocks[key(item, 0)]
+		if !ok {
+			rest.Add(item)
+			continue
+		}
+		for _, b := range p.blocks(item) {
+			read(b)
+		}
+	}
+	for name := range blocks { // they are known, too
+		setters[name] = func(*ast.ObjectItem) {}
+	}
+	p.members(rest, "the configuration", setters)
+}
+
+// topSetters are the keys of the top level that are no blocks with a label.
+func (p *parser) topSetters() map[string]setter {
 	c := &p.config
 	var scratch struct {
 		ui, mlock    bool
@@ -33,7 +54,7 @@ func (p *parser) top(list *ast.ObjectList) {
 			set(item)
 		}
 	}
-	setters := map[string]setter{
+	return map[string]setter{
 		"api_addr":          once(p.address(&c.APIAddr)),
 		"cluster_addr":      once(p.unbuilt(p.address(&scratch.cluster), "there are no clusters yet; one server serves")),
 		"cluster_name":      once(p.words(&c.ClusterName)),
@@ -54,22 +75,6 @@ func (p *parser) top(list *ast.ObjectList) {
 		})),
 		"telemetry": once(p.unbuilt(func(*ast.ObjectItem) {}, "pushing metrics is not built yet; let Prometheus read /v1/sys/metrics?format=prometheus")),
 	}
-	blocks := map[string]func(labelled){"listener": p.listener, "storage": p.storage, "seal": p.seal}
-	rest := &ast.ObjectList{}
-	for _, item := range list.Items {
-		read, ok := blocks[key(item, 0)]
-		if !ok {
-			rest.Add(item)
-			continue
-		}
-		for _, b := range p.blocks(item) {
-			read(b)
-		}
-	}
-	for name := range blocks { // they are known, too
-		setters[name] = func(*ast.ObjectItem) {}
-	}
-	p.members(rest, "the configuration", setters)
 }
 
 // then does one after the other.
@@ -121,27 +126,8 @@ func (p *parser) listener(b labelled) {
 		return
 	}
 	l := Listener{At: b.at, Address: "127.0.0.1:8200"}
-	var version, cluster string
-	p.members(b.list, `listener "tcp"`, map[string]setter{
-		"address":                            p.words(&l.Address),
-		"cluster_address":                    p.unbuilt(p.words(&cluster), "there are no clusters yet; one server serves"),
-		"tls_disable":                        p.truth(&l.TLSDisable),
-		"tls_cert_file":                      p.words(&l.CertFile),
-		"tls_key_file":                       p.words(&l.KeyFile),
-		"tls_min_version":                    p.words(&version),
-		"tls_client_ca_file":                 p.words(&l.ClientCAFile),
-		"tls_require_and_verify_client_cert": p.truth(&l.RequireClient),
-		"max_request_size":                   p.size(&l.MaxBody),
-		"max_request_duration":               p.duration(&l.MaxTime),
-		"telemetry": func(item *ast.ObjectItem) {
-			body, ok := item.Val.(*ast.ObjectType)
-			if !ok {
-				p.problem(p.at(item), "telemetry: want a block")
-				return
-			}
-			p.members(body.List, "telemetry", map[string]setter{"unauthenticated_metrics_access": p.truth(&l.OpenMetrics)})
-		},
-	})
+	var version string
+	p.members(b.list, `listener "tcp"`, p.listenerSetters(&l, &version))
 	if _, _, err := net.SplitHostPort(l.Address); err != nil {
 		p.problem(b.at, "address: want a host and a port such as \"0.0.0.0:8200\", not %q", l.Address)
 	}
@@ -160,6 +146,36 @@ func (p *parser) listener(b labelled) {
 	}
 }
 
+// listenerSetters are the keys of a listener block.
+func (p *parser) listenerSetters(l *Listener, version *string) map[string]setter {
+	var cluster string
+	return map[string]setter{
+		"address":                            p.words(&l.Address),
+		"cluster_address":                    p.unbuilt(p.words(&cluster), "there are no clusters yet; one server serves"),
+		"tls_disable":                        p.truth(&l.TLSDisable),
+		"tls_cert_file":                      p.words(&l.CertFile),
+		"tls_key_file":                       p.words(&l.KeyFile),
+		"tls_min_version":                    p.words(version),
+		"tls_client_ca_file":                 p.words(&l.ClientCAFile),
+		"tls_require_and_verify_client_cert": p.truth(&l.RequireClient),
+		"max_request_size":                   p.size(&l.MaxBody),
+		"max_request_duration":               p.duration(&l.MaxTime),
+		"telemetry": func(item *ast.ObjectItem) {
+			body, ok := item.Val.(*ast.ObjectType)
+			if !ok {
+				p.problem(p.at(item), "telemetry: want a block")
+				return
+			}
+			p.members(body.List, "telemetry", p.telemetrySetters(l))
+		},
+	}
+}
+
+// telemetrySetters are the keys of a listener's telemetry block.
+func (p *parser) telemetrySetters(l *Listener) map[string]setter {
+	return map[string]setter{"unauthenticated_metrics_access": p.truth(&l.OpenMetrics)}
+}
+
 // contradiction says what in the TLS settings cannot be meant.
 func (l *Listener) contradiction() string {
 	switch has := l.CertFile != "" || l.KeyFile != "" || l.ClientCAFile != "" || l.RequireClient; {
@@ -170,9 +186,9 @@ func (l *Listener) contradiction() string {
 	case l.CertFile == "" && l.KeyFile == "":
 		return "tls_cert_file and tls_key_file are missing: give them, or say tls_disable = true if everything may travel in the clear"
 	case l.CertFile == "":
-		return "tls_cert_file is missing"
+		return "tls_cert_file is missing; name the certificate that belongs to tls_key_file"
 	case l.KeyFile == "":
-		return "tls_key_file is missing"
+		return "tls_key_file is missing; name the key that belongs to tls_cert_file"
 	case l.RequireClient && l.ClientCAFile == "":
 		return "tls_require_and_verify_client_cert needs tls_client_ca_file"
 	}

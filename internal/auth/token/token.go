@@ -487,8 +487,8 @@ func (t *method) revokeAccessor(ctx context.Context, _ *route.Request, in tokenI
 }
 
 type pageIn struct {
-	After string `json:"after"`
-	Limit int    `json:"limit"`
+	After string `json:"after" doc:"Begin behind this name."`
+	Limit int    `json:"limit" default:"all" doc:"How many at most."`
 }
 
 func (t *method) accessors(ctx context.Context, r *route.Request, in pageIn) (route.Keys, error) {

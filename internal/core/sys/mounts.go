@@ -165,7 +165,7 @@ type tuneIn struct {
 
 type enableIn struct {
 	Path        string             `path:"path" doc:"Where to mount; with /tune behind it, the settings of what is mounted there are changed."`
-	Type        string             `json:"type" doc:"The kind of engine or login method: kv, database, rotation …"`
+	Type        string             `json:"type" doc:"The kind of engine or login method: such as kv, database or rotation."`
 	Local       bool               `json:"local" doc:"Taken and without effect: there is no replication."`
 	SealWrap    bool               `json:"seal_wrap" doc:"Taken and without effect: everything that is stored is encrypted once."`
 	External    bool               `json:"external_entropy_access" doc:"Taken and without effect: random numbers come from the system."`

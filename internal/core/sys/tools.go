@@ -21,7 +21,7 @@ func toolRoutes() []route.Route {
 		route.On(route.Write, "tools/random/{first}", random).WithParam("first", "How many bytes, or platform.").WithHelp("Random bytes, by the path."),
 		route.On(route.Write, "tools/random/{first}/{second}", random).WithParam("first", "platform.").WithParam("second", "How many bytes.").WithHelp("Random bytes, by the path."),
 		route.On(route.Write, "tools/hash", hash).WithHelp("Hash data."),
-		route.On(route.Write, "tools/hash/{algorithm}", hash).WithHelp("Hash data, by the path."),
+		route.On(route.Write, "tools/hash/{algorithm}", hash).WithParam("algorithm", "The hash: sha2-224 to sha2-512, sha3-224 to sha3-512.").WithHelp("Hash data, by the path."),
 	}
 }
 

@@ -50,7 +50,7 @@ func open(params map[string]string) (seal.Seal, error) {
 		return nil, fault.New(op, fault.Invalid, "seal \"static\": current_key is missing; name a file (file:///path) or a variable (env://NAME) that holds 32 random bytes")
 	}
 	if params["previous_key"] == "" && params["previous_key_id"] != "" {
-		return nil, fault.New(op, fault.Invalid, "seal \"static\": previous_key_id is set, but previous_key is not")
+		return nil, fault.New(op, fault.Invalid, "seal \"static\": previous_key_id is set, but previous_key is not; give both or neither")
 	}
 	current, err := readKey("current_key", params)
 	if err != nil {

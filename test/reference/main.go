@@ -1,0 +1,60 @@
+// Command reference writes docs/reference from the code: the API from the typed
+// routes, the command line from its tree, the configuration from its parser, the
+// metrics from their registry. A test fails while the pages that are committed are
+// others than these, or leave a cell blank.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+//go:generate go run .
+
+// folder of the pages, from this one.
+const folder = "../../docs/reference"
+
+func main() {
+	if err := run(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "reference:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	pages, err := pages(ctx)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	for name, text := range pages {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pages are all pages, by the names of their files.
+func pages(ctx context.Context) (map[string]string, error) {
+	mounts, err := tables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]string{
+		"README.md": index(mounts),
+		"cli.md":    commands(ctx),
+		"config.md": configuration(),
+	}
+	if all["metrics.md"], err = series(ctx); err != nil {
+		return nil, err
+	}
+	for _, m := range mounts {
+		all[m.file()] = m.page()
+	}
+	return all, nil
+}

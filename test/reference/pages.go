@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/cli"
+	"github.com/keyturn/keyturn/internal/demo"
+	"github.com/keyturn/keyturn/internal/plugins"
+	"github.com/keyturn/keyturn/internal/server"
+	"github.com/keyturn/keyturn/internal/server/metrics"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// commandPages are the pages of all commands, as the binary has them.
+func commandPages(ctx context.Context) []cli.Page {
+	return cli.Pages(ctx, cli.Env{
+		Stdout: io.Discard, Stderr: io.Discard, Layout: server.Layout,
+		Server: server.Command(server.Plugins{
+			Storage: plugins.StorageDrivers, Seals: plugins.Seals, Audits: plugins.AuditDevices,
+			Engines: plugins.Engines, Auths: plugins.AuthMethods,
+		}, cli.Version),
+		Demo: demo.Command,
+	})
+}
+
+// shared are the flags that nearly every command has.
+var shared = []string{"Output options", "HTTP options"}
+
+// commands is the page of the command line.
+func commands(ctx context.Context) string {
+	var b strings.Builder
+	b.WriteString(head + `# The command line
+
+Flags may stand anywhere, with one dash or two. The exit code is 0 for success, 1 for a mistake made here (flags, files, input) and 2
+for an answer of the server's that is no success. Started under the name ` + "`vault`" + `, the program names itself so.
+`)
+	all := commandPages(ctx)
+	for _, group := range shared {
+		fmt.Fprintf(&b, "\n## %s\n\n", group)
+		flagTable(&b, sharedFlags(all, group))
+	}
+	for _, p := range all {
+		fmt.Fprintf(&b, "\n## keyturn %s\n\n", p.Line)
+		if p.Own != "" {
+			fmt.Fprintf(&b, "```text\n%s\n```\n", strings.TrimRight(strings.ReplaceAll(p.Own, "\t", "    "), "\n"))
+			continue
+		}
+		fmt.Fprintf(&b, "%s\n\n    keyturn %s\n", strings.TrimSpace(p.Long), strings.TrimSpace(p.Line+" [options] "+p.Args))
+		for _, e := range p.Examples {
+			fmt.Fprintf(&b, "\n%s\n\n%s", e.What, indented(e.Line))
+		}
+		var own []cli.Flag
+		for _, f := range p.Flags {
+			if !slices.Contains(shared, f.Group) {
+				own = append(own, f)
+			}
+		}
+		if len(own) > 0 {
+			b.WriteByte('\n')
+			flagTable(&b, own)
+		}
+	}
+	return b.String()
+}
+
+// sharedFlags are those of a group, each once.
+func sharedFlags(all []cli.Page, group string) []cli.Flag {
+	var flags []cli.Flag
+	for _, p := range all {
+		for _, f := range p.Flags {
+			if f.Group == group && !slices.Contains(flags, f) {
+				flags = append(flags, f)
+			}
+		}
+	}
+	return flags
+}
+
+func flagTable(b *strings.Builder, flags []cli.Flag) {
+	b.WriteString("| flag | what it is for |\n|---|---|\n")
+	for _, f := range flags {
+		name := "-" + f.Name
+		if f.Value != "" {
+			name += "=" + f.Value
+		}
+		row(b, "`"+name+"`", f.Usage)
+	}
+}
+
+func indented(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString("    " + strings.TrimRight(line, "\n") + "\n")
+	}
+	return b.String()
+}
+
+// configuration is the page of the server's configuration.
+func configuration() string {
+	var b strings.Builder
+	b.WriteString(head + `# The server's configuration
+
+HCL 1 or JSON, in one file, several, or a folder of them (` + "`keyturn server -config`" + `). A key that is not known is an error, with file and
+line; all errors are told at once. ` + "`-check`" + ` only checks. A duration is a number of seconds or text such as ` + "`1h30m`" + `.
+`)
+	block := "?"
+	for _, f := range server.Fields() {
+		if f.Block != block {
+			block = f.Block
+			title := "The top level"
+			if block != "" {
+				title = "`" + block + "`"
+			}
+			fmt.Fprintf(&b, "\n## %s\n\n| key | takes | default | what it is for |\n|---|---|---|---|\n", title)
+		}
+		row(&b, "`"+f.Name+"`", f.Type, orDash(f.Default), f.Doc)
+	}
+	b.WriteString("\n`storage \"memory\"` and `seal \"shamir\"`, which is the default, take no keys.\n")
+	return b.String()
+}
+
+// everything is a source that has every series.
+func everything() metrics.Source {
+	h := storage.Histogram{Bounds: []float64{1}, Counts: []uint64{1, 1}, Sum: 1}
+	return metrics.Source{
+		House: func() (metrics.House, bool) { return metrics.House{Lateness: h}, true },
+		Store: func() storage.Stats { return storage.Stats{CommitSeconds: h, FreeBytes: 1} },
+		Turns: func() map[string]int64 { return map[string]int64{"grace": 1} },
+		Audit: func() []metrics.Device { return []metrics.Device{{Path: "file/", Type: "file"}} },
+	}
+}
+
+// series is the page of the metrics.
+func series(ctx context.Context) (string, error) {
+	m := metrics.New(everything(), "1")
+	m.Observe(metrics.Request{Operation: "read", MountType: "kv", Result: "ok", Took: time.Second})
+	text, _, err := m.Render(ctx)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	b.WriteString(head + `# Metrics
+
+` + "`GET /v1/sys/metrics?format=prometheus`" + `, with a token that may read it or, where the listener says so, without. Those of Go and of
+the process, ` + "`go_…` and `process_…`" + `, are there as well.
+
+| series | type | labels | what it tells |
+|---|---|---|---|
+`)
+	var name, help, kind string
+	done := ""
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if rest, ok := strings.CutPrefix(line, "# HELP "); ok {
+			name, help, _ = strings.Cut(rest, " ")
+			continue
+		}
+		if rest, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			_, kind, _ = strings.Cut(rest, " ")
+			continue
+		}
+		ours := strings.HasPrefix(name, "keyturn_") || strings.HasPrefix(name, "vault_")
+		if !ours || name == done {
+			continue
+		}
+		done = name
+		row(&b, "`"+name+"`", kind, orDash(labels(line)), help)
+	}
+	return b.String(), nil
+}
+
+// labels are the names of the labels of a sample.
+func labels(sample string) string {
+	_, rest, ok := strings.Cut(sample, "{")
+	if !ok {
+		return ""
+	}
+	var names []string
+	for pair := range strings.SplitSeq(rest, ",") {
+		name, _, _ := strings.Cut(pair, "=")
+		if name != "le" {
+			names = append(names, "`"+name+"`")
+		}
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/plugins"
+	"github.com/keyturn/keyturn/internal/server"
+)
+
+// TestPagesAreFresh compares the pages with the code.
+func TestPagesAreFresh(t *testing.T) {
+	want, err := pages(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(folder, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if _, ok := want[filepath.Base(f)]; !ok {
+			t.Errorf("%s is written by nobody: delete it", f)
+		}
+	}
+	for name, text := range want {
+		have, err := os.ReadFile(filepath.Join(folder, name))
+		if err != nil {
+			t.Errorf("docs/reference/%s: %v; run: make generate", name, err)
+			continue
+		}
+		if d := cmp.Diff(string(have), text); d != "" {
+			t.Errorf("docs/reference/%s is stale; run: make generate\n%s", name, d)
+		}
+	}
+}
+
+// TestEveryParameterIsDescribed wants a description of each route, and of each
+// of its parameters.
+func TestEveryParameterIsDescribed(t *testing.T) {
+	mounts, err := tables(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes, params := 0, 0
+	for _, m := range mounts {
+		if m.about == "" {
+			t.Errorf("%s: say in places what it is", m.name)
+		}
+		for _, r := range m.routes {
+			at := fmt.Sprintf("%s %s%s", r.Op, m.at, r.Pattern)
+			routes++
+			describes(t, at, r.Help)
+			for _, p := range r.Params() {
+				params++
+				describes(t, at+": "+p.Name, p.Doc)
+			}
+		}
+	}
+	t.Logf("%d routes, %d parameters", routes, params)
+}
+
+func describes(t *testing.T, what, doc string) {
+	t.Helper()
+	if doc == "" {
+		t.Errorf("%s: no description; say what it is for, in the tag doc or WithParam (a route: WithHelp)", what)
+	} else if !strings.HasSuffix(doc, ".") {
+		t.Errorf("%s: the description %q is no sentence", what, doc)
+	}
+}
+
+func TestEveryCommandIsDescribed(t *testing.T) {
+	for _, p := range commandPages(t.Context()) {
+		if p.Short == "" || p.Own == "" && p.Long == "" {
+			t.Errorf("keyturn %s: no description", p.Line)
+		}
+		for _, f := range p.Flags {
+			if f.Usage == "" {
+				t.Errorf("keyturn %s -%s: no description", p.Line, f.Name)
+			}
+		}
+	}
+}
+
+// TestEveryKeyIsDescribed also asks the drivers which keys they take.
+func TestEveryKeyIsDescribed(t *testing.T) {
+	blocks := map[string][]string{}
+	for _, f := range server.Fields() {
+		if f.Type == "" || f.Doc == "" {
+			t.Errorf("%s %s: no type or no description; add it to described in internal/server", f.Block, f.Name)
+		}
+		blocks[f.Block] = append(blocks[f.Block], f.Name)
+	}
+	odd := map[string]string{"no-such-key": "x"}
+	for _, d := range plugins.StorageDrivers {
+		_, err := d.Open(t.Context(), odd, nil)
+		sameKeys(t, fmt.Sprintf("storage %q", d.Name), blocks, err)
+	}
+	for _, d := range plugins.Seals {
+		_, err := d.Open(odd)
+		sameKeys(t, fmt.Sprintf("seal %q", d.Name), blocks, err)
+	}
+}
+
+// sameKeys reads the keys that a driver takes from its complaint of one that it
+// does not.
+func sameKeys(t *testing.T, block string, blocks map[string][]string, err error) {
+	t.Helper()
+	_, list, some := strings.Cut(fault.Message(err), "it takes: ")
+	var want []string
+	if some {
+		want = strings.Split(list, ", ")
+	} else if !strings.Contains(fault.Message(err), "it takes none") {
+		t.Fatalf("%s does not complain of a key that it does not know: %v", block, err)
+	}
+	slices.Sort(want)
+	if d := cmp.Diff(want, blocks[block]); d != "" {
+		t.Errorf("%s takes other keys than described in internal/server:\n%s", block, d)
+	}
+}
+
+func TestEverySeriesIsDescribed(t *testing.T) {
+	text, err := series(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden, err := os.ReadFile("../../internal/server/metrics/testdata/series.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(golden)) {
+		if rest, ok := strings.CutPrefix(line, "TYPE "); ok {
+			name, _, _ := strings.Cut(rest, " ")
+			if !strings.Contains(text, "| `"+name+"` |") {
+				t.Errorf("%s is not on the page", name)
+			}
+		}
+	}
+}
