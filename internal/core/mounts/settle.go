@@ -28,28 +28,34 @@ func (m *Manager) read(ctx context.Context) ([]*mount.Entry, error) {
 		}
 		entries = append(entries, e)
 	}
+	if _, err := mount.NewTable(entries); err == nil {
+		return entries, nil
+	}
+	return entries, m.disentangle(entries)
+}
+
+// disentangle gives mounts that are in others' way another path, in memory.
+func (m *Manager) disentangle(entries []*mount.Entry) error {
 	// The newest first: of two, that is the one that clients were told of.
 	slices.SortStableFunc(entries, func(a, b *mount.Entry) int { return b.Created.Compare(a.Created) })
 	table, err := mount.NewTable(nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, e := range entries {
-		if e.Gone.IsZero() {
-			if why := table.Conflict(e.Path); why != "" {
-				beside := strings.ReplaceAll(strings.TrimSuffix(e.Path, "/"), "/", "-") + "-" + e.UUID + "/"
-				if e.Class == mount.ClassAuth {
-					beside = "auth/" + strings.TrimPrefix(beside, "auth-")
-				}
-				m.cfg.Log.Error("two mounts are in each other's way; one stands elsewhere until it is moved or disabled", "path", e.Path, "now", beside, "reason", why)
-				e.Path = beside
+		if why := table.Conflict(e.Path); why != "" && e.Gone.IsZero() {
+			beside := strings.ReplaceAll(strings.TrimSuffix(e.Path, "/"), "/", "-") + "-" + e.UUID + "/"
+			if e.Class == mount.ClassAuth {
+				beside = "auth/" + strings.TrimPrefix(beside, "auth-")
 			}
+			m.cfg.Log.Error("two mounts are in each other's way; one stands elsewhere until it is moved or disabled", "path", e.Path, "now", beside, "reason", why)
+			e.Path = beside
 		}
 		if table, err = table.With(e); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return entries, nil
+	return nil
 }
 
 // settled is how long a change waits to learn whether it was stored.
