@@ -50,6 +50,7 @@ func TestMessageRules(t *testing.T) {
 		{"Invalid", `field "x": want a number, not %q`, 0},
 		{"Invalid", `field "x": %s`, 0},
 		{"Internal", "a record is damaged", 0},
+		{"Hint", "log in again.", 0},
 		{"Invalid", " it; use x", 1},
 	} {
 		m := message{text: tt.text, kind: tt.kind, src: sample(t, "internal/x/x.go", "package x")}

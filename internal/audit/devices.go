@@ -127,7 +127,7 @@ func (d *Devices) Enable(ctx context.Context, path, typ, description string, opt
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if path == "/" || strings.Contains(strings.TrimSuffix(path, "/"), "/") {
-		return fault.New("audit.Devices", fault.Invalid, "the path %q must be one name, such as \"file\"", path)
+		return fault.New("audit.Devices", fault.Invalid, "path: it must be one name, such as \"file\", not %q", path)
 	}
 	if slices.ContainsFunc(d.rows, func(r deviceRow) bool { return r.Path == path }) {
 		return fault.New("audit.Devices", fault.Invalid, "path: an audit device is already enabled at %q; disable it first or use another path", path)

@@ -129,7 +129,7 @@ func (h *house) identify(ctx context.Context, x *exchange) error {
 		return fault.New("core.identify", fault.Denied, "permission denied: %s", why)
 	}
 	if e.Wrapping {
-		return fault.New("core.identify", fault.Denied, "permission denied: a wrapping token can only be unwrapped")
+		return fault.New("core.identify", fault.Denied, "permission denied: a wrapping token can only be unwrapped; send it to sys/wrapping/unwrap")
 	}
 	x.entry = e
 	return nil

@@ -93,7 +93,7 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	case err != nil:
 		return nil, err
 	case f.NArg() > 0:
-		return nil, fmt.Errorf("server takes no arguments, but got %q", f.Arg(0))
+		return nil, fmt.Errorf("server takes no arguments, but got %q; name files with -config", f.Arg(0))
 	}
 	return o, o.contradiction()
 }

@@ -31,7 +31,7 @@ func (l *Listener) tlsConfig() (*tls.Config, error) {
 	}
 	c.ClientCAs = x509.NewCertPool()
 	if !c.ClientCAs.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("tls_client_ca_file %s: it has no certificate in PEM form", l.ClientCAFile)
+		return nil, fmt.Errorf("tls_client_ca_file %s: it has no certificate in PEM form; name a file that has one", l.ClientCAFile)
 	}
 	// Vault's default: a client may have a certificate, and if it does it must be good.
 	c.ClientAuth = tls.VerifyClientCertIfGiven

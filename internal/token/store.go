@@ -60,7 +60,7 @@ func (s *Store) Lookup(ctx context.Context, tok secret.Value) (*Entry, error) {
 }
 
 func errBad() error {
-	return fault.New("token.Lookup", fault.Denied, "permission denied: the token is not known, has expired or was revoked")
+	return fault.New("token.Lookup", fault.Denied, "permission denied: the token is not known, has expired or was revoked; log in again")
 }
 
 // ByID finds a record by its storage id. An unknown one is Denied.

@@ -97,7 +97,7 @@ func (b lending) lendable(ctx context.Context, name string) (*role, *connection,
 		return nil, nil, err
 	}
 	if ro == nil {
-		return nil, nil, fault.New(op, fault.Invalid, "unknown role: %s", name)
+		return nil, nil, fault.New(op, fault.Invalid, "unknown role: %s; list roles/, or write it there first", name)
 	}
 	c, err := b.byName(ctx, ro.DB)
 	switch {

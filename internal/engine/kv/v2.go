@@ -244,7 +244,7 @@ func (v *versioned) checkCAS(m *record, cas *int) error {
 		current = m.Current
 	}
 	if *cas != current {
-		return fault.New("kv.write", fault.Invalid, "check-and-set parameter did not match the current version: options.cas is %d, the current version is %d", *cas, current)
+		return fault.New("kv.write", fault.Invalid, "check-and-set parameter did not match the current version: options.cas is %d, the current version is %d; read it again and merge", *cas, current)
 	}
 	return nil
 }

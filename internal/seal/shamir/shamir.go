@@ -130,7 +130,7 @@ func (shamir) Unwrap(_ context.Context, c seal.Copy, given []secret.Value) (secr
 		clear(b)
 	}
 	if len(shares) < c.Threshold {
-		return secret.Value{}, fault.New(op, fault.Invalid, "%d different key shares are needed, %d were given", c.Threshold, len(shares))
+		return secret.Value{}, fault.New(op, fault.Invalid, "%d different key shares are needed, %d were given; give the others", c.Threshold, len(shares))
 	}
 	scalar, err := secretsharing.Recover(uint(c.Threshold-1), shares)
 	if err != nil {

@@ -154,7 +154,7 @@ func (h *Handler) serve(ctx context.Context, x *call, r *http.Request) (*core.An
 	public, known := statusPages[x.request.Path]
 	known = known && x.request.Op != route.Help
 	if r.Method == http.MethodHead && !known {
-		return nil, fault.New("httpapi", fault.Unsupported, "the method HEAD is served on status pages only")
+		return nil, fault.New("httpapi", fault.Unsupported, "the method HEAD is served on status pages only; use GET")
 	}
 	limit := h.cfg.MaxBody
 	if known {

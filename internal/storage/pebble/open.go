@@ -143,7 +143,7 @@ func checkLayout(o *Options) error {
 	}
 	n, err := parseLayout(text)
 	if err != nil {
-		return fault.New(op, fault.Invalid, "%s is damaged: it should say %q and a number", name, strings.TrimSpace(layoutPrefix))
+		return fault.New(op, fault.Invalid, "%s is damaged: it should say %q and a number; restore the folder from a backup", name, strings.TrimSpace(layoutPrefix))
 	}
 	if n > storage.Layout {
 		return fault.New(op, fault.Invalid, "the storage folder %s has layout %d and this keyturn knows layouts up to %d; run the newer keyturn that wrote it",

@@ -140,7 +140,7 @@ func (p *parser) content(b *hclsyntax.Body, schema *hcl.BodySchema) (*hcl.BodyCo
 	known.Blocks = nil
 	for _, block := range b.Blocks {
 		if slices.Contains(laterBlocks, block.Type) {
-			p.problems.later(block.TypeRange, "block %q is known but not supported yet", block.Type)
+			p.problems.later(block.TypeRange, "block %q is known but not supported yet; leave it out", block.Type)
 			continue
 		}
 		known.Blocks = append(known.Blocks, block)

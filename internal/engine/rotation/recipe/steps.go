@@ -214,7 +214,7 @@ func (p *parser) listStep(block *hcl.Block) {
 	s.lastUsed = p.optional(content, "last_used", item, cty.String)
 	s.disabled = p.optional(content, "disabled", item, cty.Bool)
 	if s.next != nil && !uses(s.expressions(), "page", "") {
-		p.problems.add(content.Attributes["next"].Expr.Range(), "the request does not use page, so that next would ask for the same page again")
+		p.problems.add(content.Attributes["next"].Expr.Range(), "the request does not use page, so that next would ask for the same page again; put it into url or query")
 	}
 	p.out.list = s
 }
@@ -224,7 +224,7 @@ func (p *parser) undoStep(block *hcl.Block, in scope) *undoStep {
 	content, _ := p.step(&s.step, block, stepSchema("absent"), in, defaults{status: []int{200, 202, 204}})
 	s.absent = p.optional(content, "absent", in.with(responseScope), cty.Bool)
 	if !uses(s.expressions(), "key", "id") {
-		p.problems.add(block.DefRange, "%s does not use key.id, so that it cannot mean one key", block.Type)
+		p.problems.add(block.DefRange, "%s does not use key.id, so that it cannot mean one key; put it into the request", block.Type)
 	}
 	return s
 }
