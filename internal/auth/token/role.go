@@ -142,7 +142,7 @@ type roleIn struct {
 	Aliases        *[]string      `json:"allowed_entity_aliases" doc:"Kept, and without effect until entities are built."`
 	Orphan         *bool          `json:"orphan" default:"false" doc:"Whether tokens outlive the caller's."`
 	Renewable      *bool          `json:"renewable" default:"true" doc:"Whether tokens may be renewed."`
-	PathSuffix     *string        `json:"path_suffix" doc:"What is put behind the tokens' path, to revoke them together."`
+	PathSuffix     *string        `json:"path_suffix" doc:"Kept and shown, and without effect: leases are revoked by token, not by such a path."`
 	Period         *time.Duration `json:"token_period" default:"0s" doc:"For periodic tokens, which live as long as they are renewed within this time."`
 	OldPeriod      *time.Duration `json:"period" doc:"token_period, under its old name."`
 	ExplicitMax    *time.Duration `json:"token_explicit_max_ttl" default:"0s" doc:"How long tokens live at most, however often they are renewed; 0s: as the mount says."`

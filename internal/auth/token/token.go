@@ -488,7 +488,7 @@ func (t *method) revokeAccessor(ctx context.Context, _ *route.Request, in tokenI
 
 type pageIn struct {
 	After string `json:"after" doc:"Begin behind this name."`
-	Limit int    `json:"limit" default:"all" doc:"How many at most."`
+	Limit int    `json:"limit" default:"100000" doc:"How many at most."`
 }
 
 func (t *method) accessors(ctx context.Context, r *route.Request, in pageIn) (route.Keys, error) {

@@ -111,7 +111,7 @@ func (a *leaseAPI) lookupLease(ctx context.Context, r *route.Request, in leaseIn
 type prefixIn struct {
 	Prefix string `path:"prefix" doc:"The beginning of the leases' ids, a path such as database/creds/."`
 	After  string `json:"after" doc:"For listing: begin behind this name."`
-	Limit  int    `json:"limit" default:"all" doc:"For listing: how many names at most."`
+	Limit  int    `json:"limit" default:"100000" doc:"For listing: how many names at most."`
 	Sync   bool   `json:"sync" default:"false" doc:"For revoking: whether the answer waits until the credentials are gone."`
 }
 

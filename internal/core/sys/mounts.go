@@ -155,9 +155,9 @@ type tuneIn struct {
 	AuditRequestKeys   *[]string          `json:"audit_non_hmac_request_keys" doc:"Fields of requests that the audit log shows as they are."`
 	AuditResponseKeys  *[]string          `json:"audit_non_hmac_response_keys" doc:"Fields of answers that the audit log shows as they are."`
 	ListingVisibility  *string            `json:"listing_visibility" default:"hidden" doc:"Whether those without a token see the mount: unauth or hidden."`
-	PassthroughHeaders *[]string          `json:"passthrough_request_headers" doc:"Headers of requests that the engine may read."`
-	ResponseHeaders    *[]string          `json:"allowed_response_headers" doc:"Headers that the engine may set."`
-	TokenType          *string            `json:"token_type" doc:"For login methods: the type of the tokens that they issue."`
+	PassthroughHeaders *[]string          `json:"passthrough_request_headers" doc:"Kept, and without effect: no engine reads headers yet."`
+	ResponseHeaders    *[]string          `json:"allowed_response_headers" doc:"Kept, and without effect: no engine sets headers yet."`
+	TokenType          *string            `json:"token_type" doc:"Kept, and without effect until there are login methods besides token."`
 	Options            map[string]*string `json:"options" doc:"The engine's options; kv has version, 1 or 2."`
 	PluginVersion      *string            `json:"plugin_version" doc:"Taken and without effect: engines are built in."`
 	PluginName         *string            `json:"plugin_name" doc:"The kind of engine, under its other name."`
@@ -180,9 +180,9 @@ type enableIn struct {
 	ReqKeys     *[]string          `json:"audit_non_hmac_request_keys" doc:"For tuning: fields of requests that the audit log shows as they are."`
 	RespKeys    *[]string          `json:"audit_non_hmac_response_keys" doc:"For tuning: fields of answers that the audit log shows as they are."`
 	Visibility  *string            `json:"listing_visibility" default:"hidden" doc:"For tuning: whether those without a token see the mount: unauth or hidden."`
-	PassHeaders *[]string          `json:"passthrough_request_headers" doc:"For tuning: headers of requests that the engine may read."`
-	RespHeaders *[]string          `json:"allowed_response_headers" doc:"For tuning: headers that the engine may set."`
-	TokenType   *string            `json:"token_type" doc:"For tuning a login method: the type of the tokens that it issues."`
+	PassHeaders *[]string          `json:"passthrough_request_headers" doc:"Kept, and without effect: no engine reads headers yet."`
+	RespHeaders *[]string          `json:"allowed_response_headers" doc:"Kept, and without effect: no engine sets headers yet."`
+	TokenType   *string            `json:"token_type" doc:"Kept, and without effect until there are login methods besides token."`
 }
 
 // tune is the part of the request that sys/mounts/<path>/tune means.
