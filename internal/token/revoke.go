@@ -37,6 +37,9 @@ func (s *Store) RevokeOrphan(ctx context.Context, id string) error {
 	if err != nil || e == nil {
 		return err
 	}
+	if !e.Spare { // it is being revoked already, and its children with it
+		return s.Revoke(ctx, id)
+	}
 	return s.Finish(ctx, id)
 }
 
@@ -188,50 +191,52 @@ func (s *Store) children(ctx context.Context, id, from string) ([]string, error)
 }
 
 // Finish takes a token that is marked, with all that hangs on it, out of the
-// store. Each of its tree has a due item of its own, so that a crash anywhere
-// leaves what resumes it.
+// store; markTree has marked that before. Each of its tree has a due item of its own, so
+// that a crash anywhere leaves what resumes it.
 func (s *Store) Finish(ctx context.Context, id string) error {
-	if err := s.finish(ctx, id); err != nil {
+	if _, err := s.finish(ctx, id); err != nil {
 		return err
 	}
 	return s.below(ctx, id, func(parent, child string) (bool, error) {
-		if err := s.finish(ctx, child); err != nil {
+		e, err := s.finish(ctx, child)
+		if err != nil {
 			return false, err
 		}
-		// It has taken its edge along, but for one that was gone before, or made an orphan.
+		if e != nil && e.Parent == parent {
+			return e.Revoking && !e.Spare, nil // it has taken its edge along, or is not ours to end
+		}
+		// The edge of one that has gone before, or was made an orphan: below that one nothing is ours.
 		edge := ChildPrefix + parent + "/" + child
 		row, err := s.view.Get(ctx, edge)
 		if err == nil && row.Version != 0 {
 			_, err = s.view.Commit(ctx, storage.Remove(edge))
 		}
-		return true, err
+		return e == nil, err
 	})
 }
 
 // finish ends the leases of one marked token, then drops its cubbyhole, and the
-// record last.
-func (s *Store) finish(ctx context.Context, id string) error {
+// record last. It leaves one that is not marked as it is. It returns the token
+// as it was, nil where there is none.
+func (s *Store) finish(ctx context.Context, id string) (*Entry, error) {
 	row, err := s.view.Get(ctx, Prefix+id)
 	if err != nil || row.Version == 0 {
-		return err
+		return nil, err
 	}
 	e, err := decode(id, row.Version, row.Value)
-	if err != nil {
-		return err
-	}
-	if !e.Revoking { // a child that was made an orphan meanwhile
-		return nil
+	if err != nil || !e.Revoking {
+		return e, err
 	}
 	if e.Spare {
 		if err := s.spareChildren(ctx, id); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := s.cfg.EndLeases(ctx, id); err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.cfg.Forget(ctx, id); err != nil {
-		return err
+		return nil, err
 	}
 	ops := []storage.Op{
 		storage.Remove(Prefix + id).If(row.Version),
@@ -244,9 +249,9 @@ func (s *Store) finish(ctx context.Context, id string) error {
 	_, err = s.view.Commit(ctx, ops...)
 	s.cache.drop(id)
 	if fault.Is(err, fault.Conflict) {
-		return nil // somebody else finished it, or its due item will
+		err = nil // somebody else finished it, or its due item will
 	}
-	return err
+	return e, err
 }
 
 // spareChildren makes orphans of the children of a token that goes.

@@ -193,3 +193,27 @@ func TestAccessorsInPages(t *testing.T) {
 		t.Errorf("%d of %d accessors were listed", len(seen), len(want))
 	}
 }
+
+// TestOrphanBelowAStaleEdge: who was made an orphan while its parent's children
+// were being walked lives on, with its own children.
+func TestOrphanBelowAStaleEdge(t *testing.T) {
+	s, v := open(t)
+	first := create(t, s, nil)
+	orphan := create(t, s, nil)
+	child := create(t, s, orphan)
+	if _, err := v.Commit(t.Context(), storage.Set(token.ChildPrefix+first.ID+"/"+orphan.ID, nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Revoke(t.Context(), first.ID); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := s.ByID(t.Context(), child.ID); err != nil || e.Revoking {
+		t.Fatalf("the orphan's child: %+v, %v", e, err)
+	}
+	if err := s.Revoke(t.Context(), orphan.ID); err != nil {
+		t.Fatal(err)
+	}
+	if keys := left(t, v); len(keys) != 0 {
+		t.Errorf("left: %q", keys)
+	}
+}
