@@ -80,7 +80,8 @@ func TestDecodeUnknown(t *testing.T) {
 
 func TestDecodeRest(t *testing.T) {
 	var in struct {
-		Text string              `json:"text"`
+		Text string `json:"text"`
+		//lint:ignore SA5008 the option is ours
 		Rest map[string]wire.Raw `json:",rest"`
 	}
 	unknown, err := wire.Decode([]byte(`{"text":"a","zzz":1,"Other":null}`), &in)

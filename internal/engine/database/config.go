@@ -40,7 +40,8 @@ type configIn struct {
 
 	laterIn
 
-	Rest map[string]wire.Raw `json:",rest"` // settings of the kind, and what is unknown
+	//lint:ignore SA5008 the option is wire's: settings of the kind, and what is unknown
+	Rest map[string]wire.Raw `json:",rest"`
 }
 
 // laterIn are fields that are known and not built yet.
