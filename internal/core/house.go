@@ -232,6 +232,8 @@ func (h *house) handleDue(ctx context.Context, it due.Item) due.Outcome {
 		return due.Handled
 	case ctx.Err() != nil:
 		return due.StoreFailed
+	case errors.Is(err, lease.ErrBusy):
+		return due.ItemFailed
 	}
 	h.log.Warn("due work failed; it is tried again", "kind", it.Kind, "id", it.ID, "error", err)
 	return outcome(it, err)

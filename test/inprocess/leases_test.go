@@ -66,6 +66,8 @@ func open(t testing.TB) *world {
 				return due.Handled
 			case fault.Is(err, fault.Upstream):
 				return due.TargetFailed
+			case errors.Is(err, lease.ErrBusy):
+				return due.ItemFailed
 			}
 			return due.StoreFailed
 		},
@@ -354,4 +356,49 @@ func TestList(t *testing.T) {
 			t.Errorf("List(%q, %q, %d) = %v, %v; want %s", tt.prefix, tt.after, tt.limit, got, err, tt.want)
 		}
 	}
+}
+
+// What a process has claimed that died is undone soon after, however often that happens; and an
+// undo that takes long is not begun again beside itself.
+func TestClaimsOfTheDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t)
+		died := errors.New("died")
+		w.fail = func(*lease.Lease) error { panic(died) }
+		g := w.grant(t, "db/creds/a/1", "x", time.Minute)
+		time.Sleep(time.Minute) // in a bubble
+		at := g.Due
+		for range 5 {
+			func() {
+				defer func() {
+					if p := recover(); p != died {
+						t.Fatalf("recovered %v", p)
+					}
+				}()
+				_ = w.m.Step(t.Context(), g.ID, time.Now(), at, nil)
+			}()
+			l, err := w.m.Lookup(t.Context(), g.ID)
+			if err != nil || l.Tries != 0 || time.Until(l.Due) > 3*time.Second {
+				t.Fatalf("claimed and died: %+v, %v", l, err)
+			}
+			at = l.Due
+			time.Sleep(time.Until(at))
+		}
+
+		begun := 0
+		w.fail = nil
+		w.again = func(*lease.Lease) time.Time {
+			begun++
+			w.mu.Unlock()
+			time.Sleep(time.Minute)
+			w.mu.Lock()
+			return time.Time{}
+		}
+		w.run(t)
+		time.Sleep(61 * time.Second)
+		synctest.Wait()
+		if begun != 1 || w.seen()[g.ID] != 1 || w.keysLeft(t) != 0 {
+			t.Errorf("an undo of a minute was begun %d times; undone %v", begun, w.seen())
+		}
+	})
 }
