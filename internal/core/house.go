@@ -16,6 +16,7 @@ import (
 	"github.com/keyturn/keyturn/internal/core/sys"
 	"github.com/keyturn/keyturn/internal/core/wrapping"
 	"github.com/keyturn/keyturn/internal/due"
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/lease"
 	"github.com/keyturn/keyturn/internal/route"
@@ -250,7 +251,7 @@ func outcome(it due.Item, err error) due.Outcome {
 	case fault.Unavailable, fault.Sealed, fault.Conflict:
 		return due.StoreFailed
 	}
-	if it.Kind == lease.DueKind && !errors.Is(err, lease.ErrDamaged) {
+	if it.Kind == lease.DueKind && !errors.Is(err, lease.ErrDamaged) && !engine.IsLeaseOnly(err) {
 		return due.TargetFailed // it was claimed first, and stands in no other's way
 	}
 	return due.ItemFailed
