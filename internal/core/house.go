@@ -16,6 +16,7 @@ import (
 	"github.com/keyturn/keyturn/internal/core/sys"
 	"github.com/keyturn/keyturn/internal/core/wrapping"
 	"github.com/keyturn/keyturn/internal/due"
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/lease"
 	"github.com/keyturn/keyturn/internal/route"
@@ -232,6 +233,8 @@ func (h *house) handleDue(ctx context.Context, it due.Item) due.Outcome {
 		return due.Handled
 	case ctx.Err() != nil:
 		return due.StoreFailed
+	case errors.Is(err, lease.ErrBusy):
+		return due.ItemFailed
 	}
 	h.log.Warn("due work failed; it is tried again", "kind", it.Kind, "id", it.ID, "error", err)
 	return outcome(it, err)
@@ -248,7 +251,7 @@ func outcome(it due.Item, err error) due.Outcome {
 	case fault.Unavailable, fault.Sealed, fault.Conflict:
 		return due.StoreFailed
 	}
-	if it.Kind == lease.DueKind && !errors.Is(err, lease.ErrDamaged) {
+	if it.Kind == lease.DueKind && !errors.Is(err, lease.ErrDamaged) && !engine.IsLeaseOnly(err) {
 		return due.TargetFailed // it was claimed first, and stands in no other's way
 	}
 	return due.ItemFailed

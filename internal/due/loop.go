@@ -20,7 +20,7 @@ const (
 	Handled      Outcome = iota // done, or not to be done any more
 	TargetFailed                // the thing outside did not answer, or refused: pause the lane
 	StoreFailed                 // our own store or audit did not take it: try again soon
-	ItemFailed                  // nobody else is to blame: it stays, for the next rescan
+	ItemFailed                  // nobody else is to blame: the lane goes on; it comes again when its row says, or at the next rescan
 )
 
 // Config of a [Loop].
@@ -352,7 +352,7 @@ func (l *Loop) advance(ln *lane, from, last string, next time.Time, probe bool) 
 		switch {
 		case last != "":
 		case from != ln.first() && !lowered: // round again: each is probed in turn
-			ln.cursor, ln.next = ln.first(), time.Now()
+			ln.cursor, ln.next = ln.first(), time.Now().Add(firstPause) // not at once: none may have told
 		default:
 			ln.next, ln.idle = next, next.IsZero()
 		}

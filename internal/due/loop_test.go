@@ -206,3 +206,40 @@ func TestDamagedRow(t *testing.T) {
 		}
 	})
 }
+
+// TestProbesTakeTurnsAtLeisure: of a paused lane whose only due item tells nothing of the
+// target, the loop does not ask that one without end.
+func TestProbesTakeTurnsAtLeisure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.Open()
+		defer store.Close()
+		commit := func(ops []storage.Op) {
+			if _, err := store.Commit(t.Context(), storage.Batch{Ops: ops}); err != nil {
+				t.Error(err)
+			}
+		}
+		now := time.Now()
+		commit(Move(Item{Lane: "db", Kind: "lease", ID: "damaged", At: now}, time.Time{}, now))
+		commit(Move(Item{Lane: "db", Kind: "lease", ID: "failing", At: now}, time.Time{}, now))
+		var tries atomic.Int32
+		ctx, end := context.WithCancel(t.Context())
+		loop := NewLoop(Config{Store: store, Log: slog.New(slog.DiscardHandler), Handle: func(_ context.Context, it Item) Outcome {
+			if it.ID == "failing" {
+				commit(Move(it, it.At, it.At.Add(time.Hour)))
+				return TargetFailed
+			}
+			if tries.Add(1) > 1000 {
+				end() // time stands still while the loop spins
+			}
+			return ItemFailed
+		}})
+		done := make(chan struct{})
+		go func() { defer close(done); _ = loop.Run(ctx) }()
+		time.Sleep(10 * time.Minute)
+		end()
+		<-done
+		if n := tries.Load(); n < 5 || n > 1000 {
+			t.Errorf("it was tried %d times in ten minutes", n)
+		}
+	})
+}

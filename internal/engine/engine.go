@@ -13,6 +13,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net"
 	"time"
@@ -168,10 +169,35 @@ type Undone struct {
 	Note string
 }
 
+// errLeaseOnly marks errors of Undo that concern one lease.
+var errLeaseOnly = errors.New("of this lease alone")
+
+// LeaseOnly says of an error of Undo that its cause is this lease's own: the target
+// answers, or was never asked. The lease is tried again later by itself; an error without
+// the mark is the target's, and pauses all that is to be undone there.
+func LeaseOnly(err error) error {
+	if err == nil {
+		return nil
+	}
+	return leaseOnly{err}
+}
+
+// IsLeaseOnly reports whether an error was marked by [LeaseOnly].
+func IsLeaseOnly(err error) bool { return errors.Is(err, errLeaseOnly) }
+
+// leaseOnly carries the mark without changing text or kind.
+type leaseOnly struct{ err error }
+
+func (e leaseOnly) Error() string { return e.err.Error() }
+func (e leaseOnly) Unwrap() error { return e.err }
+
+func (leaseOnly) Is(target error) bool { return target == errLeaseOnly }
+
 // An Undoer is an engine with leases.
 type Undoer interface {
 	// Undo takes back what a lease created. It succeeds where there is
-	// nothing. An error is retried for days with slow back-off.
+	// nothing. An error is retried for days with slow back-off; whether others of
+	// the same target wait meanwhile, [LeaseOnly] decides.
 	Undo(ctx context.Context, u Undo) (Undone, error)
 	// Renew makes what the lease created live until expires. It is called before the
 	// new time is committed and may be called again.

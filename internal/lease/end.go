@@ -54,6 +54,10 @@ func (m *Manager) replace(ctx context.Context, l, n *Lease, extra ...storage.Op)
 // ErrDamaged: a record cannot be read, and so its lease not be claimed.
 var ErrDamaged = errors.New("lease: a damaged record")
 
+// ErrBusy: an undo of the lease is under way for longer than its claim holds. It will
+// forget the lease, or move its due item.
+var ErrBusy = errors.New("lease: an undo is under way")
+
 // Step does what a lease's due item asks for: it claims the lease, undoes it,
 // and forgets it. stray drops the item itself, for one that stands where its
 // lease does not. Errors of the outside have kind Upstream or Timeout.
@@ -75,6 +79,10 @@ func (m *Manager) Step(ctx context.Context, id string, now time.Time, at time.Ti
 	if !l.Due.Equal(at) {
 		return m.dropStray(ctx, id, l.Version, stray)
 	}
+	if _, busy := m.running.LoadOrStore(id, struct{}{}); busy {
+		return ErrBusy
+	}
+	defer m.running.Delete(id)
 	return m.undo(ctx, l, now)
 }
 
@@ -103,19 +111,26 @@ func (m *Manager) Now(ctx context.Context, id string, now time.Time) error {
 	return m.undo(ctx, l, now)
 }
 
+// claimed is how long a claim holds before another may be made: what a process has claimed
+// that died is gone on with so soon after its end. While an undo takes longer than that, its own
+// process begins no second one, and that of another does no harm.
+const claimed = 3 * time.Second
+
 // undo claims, undoes and forgets. The claim's commit is what decides between
 // several who try; who loses has nothing to do.
 func (m *Manager) undo(ctx context.Context, l *Lease, now time.Time) error {
 	c := *l
-	c.State, c.Tries = Ending, l.Tries+1
-	c.Due = ms(now.Add(backoff(c.Tries)))
+	c.State = Ending
+	c.Due = ms(now.Add(claimed))
 	if err := m.replace(ctx, l, &c); err != nil {
 		if fault.Is(err, fault.Conflict) {
 			return nil
 		}
 		return err
 	}
+	began := time.Now()
 	again, note, err := m.cfg.Undo(ctx, &c)
+	now = now.Add(time.Since(began)) // a target that hangs takes long to fail
 	switch {
 	case err != nil && !c.Force:
 		m.Stats.Failed.Add(1)
@@ -138,10 +153,11 @@ func unlessConflict(err error) error {
 	return err
 }
 
-// failed writes down why, for the lookup; the claim has already set the time
-// of the next try.
+// failed writes down why, for the lookup, and sets the time of the next try.
 func (m *Manager) failed(ctx context.Context, c *Lease, cause error, now time.Time) error {
 	n := *c
+	n.Tries++
+	n.Due = ms(now.Add(backoff(n.Tries)))
 	n.Error = cause.Error()
 	if len(n.Error) > 512 {
 		n.Error = strings.ToValidUTF8(n.Error[:512], "")

@@ -17,13 +17,14 @@
 //   - A reservation that was never granted is forgotten only after its object was
 //     seen absent at or after Late.
 //   - Undo is retried for ever, 10 s after the first failure, doubling to an
-//     hour. A record is dropped without undo by revoke-force alone.
+//     hour. What a process had claimed that died is tried again within seconds. A record is dropped without undo by revoke-force alone.
 package lease
 
 import (
 	"bytes"
 	"encoding/json"
 	"hash/fnv"
+	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -70,9 +71,9 @@ type Lease struct {
 	Max       time.Time       `json:"x,omitzero"` // renewal never goes past it
 	Renewed   time.Time       `json:"rn,omitzero"`
 	Renewable bool            `json:"r,omitempty"`
-	Due       time.Time       `json:"du"` // where its item stands in the index
-	Tries     int             `json:"n,omitempty"`
-	Failing   time.Time       `json:"f,omitzero"` // since when undo has been failing
+	Due       time.Time       `json:"du"`          // where its item stands in the index
+	Tries     int             `json:"n,omitempty"` // undos that have failed
+	Failing   time.Time       `json:"f,omitzero"`  // since when undo has been failing
 	Error     string          `json:"er,omitempty"`
 	Note      string          `json:"no,omitempty"`
 	Granted   bool            `json:"gr,omitempty"` // create is known to have succeeded
@@ -118,11 +119,13 @@ func Failing(record []byte) bool {
 	return json.Unmarshal(record, &l) == nil && !l.Failing.IsZero()
 }
 
-// backoff is the wait before the n-th retry: 10 s doubling to an hour.
+// backoff is the wait before the n-th retry: 10 s doubling to an hour, and up to a tenth
+// more, so that what failed together does not come again together.
 func backoff(tries int) time.Duration {
 	d := 10 * time.Second
 	for range min(tries-1, 9) {
 		d *= 2
 	}
-	return min(d, time.Hour)
+	d = min(d, time.Hour)
+	return d + rand.N(d/10)
 }

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
@@ -28,6 +29,8 @@ type Manager struct {
 	cfg   Config
 	view  *barrier.View
 	Stats Stats
+
+	running sync.Map // ids of the leases that Step undoes now
 }
 
 // NewManager returns a manager.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -64,8 +65,10 @@ func open(t testing.TB) *world {
 			switch err := w.m.Step(ctx, it.ID, time.Now(), it.At, []storage.Op{storage.Remove(it.Key())}); {
 			case err == nil:
 				return due.Handled
-			case fault.Is(err, fault.Upstream):
+			case fault.Is(err, fault.Upstream), fault.Is(err, fault.Timeout):
 				return due.TargetFailed
+			case errors.Is(err, lease.ErrBusy):
+				return due.ItemFailed
 			}
 			return due.StoreFailed
 		},
@@ -354,4 +357,98 @@ func TestList(t *testing.T) {
 			t.Errorf("List(%q, %q, %d) = %v, %v; want %s", tt.prefix, tt.after, tt.limit, got, err, tt.want)
 		}
 	}
+}
+
+// What a process has claimed that died is undone soon after, however often that happens; and an
+// undo that takes long is not begun again beside itself.
+func TestClaimsOfTheDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t)
+		died := errors.New("died")
+		w.fail = func(*lease.Lease) error { panic(died) }
+		g := w.grant(t, "db/creds/a/1", "x", time.Minute)
+		time.Sleep(time.Minute) // in a bubble
+		at := g.Due
+		for range 5 {
+			func() {
+				defer func() {
+					if p := recover(); p != died {
+						t.Fatalf("recovered %v", p)
+					}
+				}()
+				_ = w.m.Step(t.Context(), g.ID, time.Now(), at, nil)
+			}()
+			l, err := w.m.Lookup(t.Context(), g.ID)
+			if err != nil || l.Tries != 0 || time.Until(l.Due) > 3*time.Second {
+				t.Fatalf("claimed and died: %+v, %v", l, err)
+			}
+			at = l.Due
+			time.Sleep(time.Until(at))
+		}
+
+		begun := 0
+		w.fail = nil
+		w.again = func(*lease.Lease) time.Time {
+			begun++
+			w.mu.Unlock()
+			time.Sleep(time.Minute)
+			w.mu.Lock()
+			return time.Time{}
+		}
+		w.run(t)
+		time.Sleep(61 * time.Second)
+		synctest.Wait()
+		if begun != 1 || w.seen()[g.ID] != 1 || w.keysLeft(t) != 0 {
+			t.Errorf("an undo of a minute was begun %d times; undone %v", begun, w.seen())
+		}
+	})
+}
+
+// A target that swallows what it is sent – each undo there ends by its timeout – makes no other
+// late, and is left in peace: few undos wait for it at a time.
+func TestBlackHoleBlocksNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t)
+		swallowed, most, waiting := 0, 0, 0
+		var late []time.Duration
+		w.fail = func(l *lease.Lease) error {
+			if l.Target == "live" {
+				late = append(late, time.Since(l.Expires))
+				return nil
+			}
+			waiting++
+			swallowed, most = swallowed+1, max(most, waiting)
+			w.mu.Unlock()
+			time.Sleep(time.Minute) // as long as core lets an undo take
+			w.mu.Lock()
+			waiting--
+			return fault.Wrap("test", fault.Timeout, context.DeadlineExceeded)
+		}
+		holes := 2 * *dead
+		for i := range holes {
+			w.grant(t, fmt.Sprintf("db/creds/hole/%07d", i), "hole", time.Minute)
+		}
+		const live = 2000
+		for i := range live {
+			w.grant(t, fmt.Sprintf("db/creds/live/%07d", i), "live", time.Minute+time.Duration(i)*time.Second)
+		}
+		w.run(t)
+		time.Sleep(time.Minute + live*time.Second) // in a bubble
+		synctest.Wait()
+		w.mu.Lock()
+		slices.Sort(late)
+		if len(late) != live || late[live*99/100] > time.Second {
+			t.Errorf("%d of %d undone, p99 late by %v", len(late), live, late[max(0, len(late)*99/100-1)])
+		}
+		if most > 32 || swallowed > 200 {
+			t.Errorf("the black hole was asked %d times, by %d at once", swallowed, most)
+		}
+		w.fail = nil
+		w.mu.Unlock()
+		time.Sleep(2 * time.Hour) // it answers again
+		synctest.Wait()
+		if n := len(w.seen()); n != holes+live {
+			t.Errorf("%d of %d undone once the target is back", n, holes+live)
+		}
+	})
 }

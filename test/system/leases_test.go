@@ -12,9 +12,10 @@ import (
 )
 
 // TestKillWhileLending kills the server fifty times while eight clients read
-// credentials of five seconds. Soon after the last restart – ten seconds where the
-// machine is idle – the database has no user left that was lent: what was created and never granted
-// is undone like what has expired.
+// credentials of five seconds. Fifteen seconds after the last restart the database has no user
+// left that was lent: what was created and never granted is undone like what has expired. A
+// machine that is busy with other things may miss that once; the kills are then repeated, and must
+// keep it.
 func TestKillWhileLending(t *testing.T) {
 	kills := 50
 	if testing.Short() {
@@ -35,6 +36,25 @@ func TestKillWhileLending(t *testing.T) {
 		"revocation_statements": `DROP ROLE IF EXISTS "{{name}}";`,
 	})
 
+	users := func() int64 { return pg.Int(t, "postgres", "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'v-%'") }
+	took := killAndSettle(t, s, kills, users)
+	if took > settled {
+		t.Logf("that was longer than %v; once more", settled)
+		took = killAndSettle(t, s, max(kills/5, 5), users)
+	}
+	if took > settled {
+		t.Errorf("lent users were left for %v after the last restart, twice above %v", took, settled)
+	}
+}
+
+// settled is how long after a restart a user may be left that nobody has, or whose time is over:
+// eight seconds for what was under way, and the time that it takes to remove what has piled up.
+const settled = 15 * time.Second
+
+// killAndSettle kills the server so many times while it lends, and returns how long after the
+// last restart no user was left.
+func killAndSettle(t *testing.T, s *harness.Server, kills int, users func() int64) time.Duration {
+	t.Helper()
 	lent := 0
 	for range kills {
 		lent += lendUntilKilled(s)
@@ -49,9 +69,8 @@ func TestKillWhileLending(t *testing.T) {
 	if lent < kills {
 		t.Fatalf("only %d credentials were lent in %d rounds: the test tests nothing", lent, kills)
 	}
-	users := func() int64 { return pg.Int(t, "postgres", "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'v-%'") }
 	left := users()
-	deadline := time.After(2 * time.Minute) // seconds on an idle machine; the time is logged
+	deadline := time.After(2 * time.Minute)
 	for users() > 0 {
 		select {
 		case <-deadline:
@@ -59,8 +78,9 @@ func TestKillWhileLending(t *testing.T) {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-	took := time.Since(restarted)
-	t.Logf("%d credentials lent over %d kills; %d users at the last restart, none after %v", lent, kills, left, took.Round(time.Millisecond))
+	took := time.Since(restarted).Round(time.Millisecond)
+	t.Logf("%d credentials lent over %d kills; %d users at the last restart, none after %v", lent, kills, left, took)
+	return took
 }
 
 // lendUntilKilled reads credentials with eight clients until the server has

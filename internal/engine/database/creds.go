@@ -168,13 +168,13 @@ func (b *backend) conn(ctx context.Context, c *connection) (Conn, func(), error)
 // lentBy decodes what a lease knows, and finds its connection.
 func (b *backend) lentBy(ctx context.Context, u engine.Undo) (l lent, c *connection, err error) {
 	if err := json.Unmarshal(u.Data, &l); err != nil {
-		return l, nil, fault.Wrap("database.lease", fault.Internal, err)
+		return l, nil, engine.LeaseOnly(fault.Wrap("database.lease", fault.Internal, err))
 	}
 	if c, err = b.byID(ctx, l.Config); err != nil {
 		return l, nil, err
 	}
 	if c == nil {
-		return l, nil, fault.New("database.lease", fault.Held, "the connection by which %q was made is not in the store any more; remove that user from its database, and forget the lease by revoke-force", l.User)
+		return l, nil, engine.LeaseOnly(fault.New("database.lease", fault.Held, "the connection by which %q was made is not in the store any more; remove that user from its database, and forget the lease by revoke-force", l.User))
 	}
 	return l, c, nil
 }

@@ -1,15 +1,13 @@
 package database
 
 import (
-	"errors"
-
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
 // outside makes an error of a database's one of this mount's: no word of it shows a
 // secret that r knows, and its kind means the same to a client as elsewhere. That the call
-// surely had no effect stays known.
+// surely had no effect, or that the server answers, stays known.
 func outside(op string, err error, r *secret.Redactor) *fault.Error {
 	f := &fault.Error{Op: op, Kind: fault.KindOf(err), Msg: r.Scrub(fault.Message(err)), Err: r.Error(err)}
 	switch f.Kind {
@@ -23,8 +21,10 @@ func outside(op string, err error, r *secret.Redactor) *fault.Error {
 		f.Msg = "the database did not do it; the server's log has the reason"
 	}
 	if Unchanged(err) {
-		// Cannot fail: marking a fault gives a fault.
-		f, _ = errors.AsType[*fault.Error](MarkUnchanged(f))
+		f = mark(f, errUnchanged)
+	}
+	if Refused(err) {
+		f = mark(f, errRefused)
 	}
 	return f
 }

@@ -433,3 +433,45 @@ func BenchmarkLend(b *testing.B) {
 		}
 	}
 }
+
+// A role that cannot be revoked – its statements leave the user, or fail – delays no user of
+// another role on the same connection. Each of its users is tried again and again, and its
+// lease says why.
+func TestBadRoleDelaysNoOther(t *testing.T) {
+	for name, statements := range map[string][]string{"leaves the user": {"SELECT 1"}, "fails": {"FAIL"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := ready(t, enginetest.Config{})
+				w.Must(t, route.Write, "roles/app-bad", with(ro, fields{"revocation_statements": statements}))
+				const bad = 1000
+				var stuck string
+				for range bad {
+					_, _, stuck = w.lend("app-bad")
+				}
+				var ends []time.Time
+				for range 100 {
+					a := w.Must(t, route.Read, "creds/ro", nil)
+					ends = append(ends, a.Lease.Expires)
+					time.Sleep(time.Minute)
+				}
+				// One look per good user, a second after its end.
+				for i, end := range ends {
+					time.Sleep(time.Until(end.Add(time.Second)))
+					if got := len(w.fake.Users()); i >= len(ends)-30 && got > bad+len(ends)-1-i {
+						t.Fatalf("%d users a second after the end of good one %d, want %d", got, i, bad+len(ends)-1-i)
+					}
+				}
+				w.want(bad, bad)
+				l, err := w.Leases.Lookup(t.Context(), stuck)
+				if err != nil || l.Error == "" || l.Failing.IsZero() || l.Tries < 3 || w.Leases.Stats.Waiting.Load() != bad {
+					t.Errorf("the lease: %+v, %v; %d are counted as waiting", l, err, w.Leases.Stats.Waiting.Load())
+				}
+				time.Sleep(3 * time.Hour)
+				w.want(bad, bad)
+				w.Must(t, route.Write, "roles/app-bad", fields{"revocation_statements": "DROP"})
+				time.Sleep(67 * time.Minute)
+				w.want(0, 0)
+			})
+		})
+	}
+}

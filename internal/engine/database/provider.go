@@ -135,6 +135,10 @@ type Config struct {
 //	Timeout      the context's deadline passed
 //	Unavailable  the Conn was closed, or the context canceled
 //
+// An error for which [Refused] reports true came of a server that was reached, let us in and
+// goes on answering: what it objects to is this user or these statements. Drop must tell, so that
+// one role whose statements fail delays no user of others.
+//
 // An error for which [Unchanged] reports true had surely no effect on the
 // database, and none will come. After any other error of Create the user may exist,
 // now or later: see SettleAttempt.
@@ -217,6 +221,9 @@ type Report struct {
 	// Notes are sentences for the lease's lookup and the log, without secrets.
 	// None is the normal case.
 	Notes []string
+	// Insufficient: the role's own statements failed or did not do all, and Drop had to
+	// help. Notes say what, and are kept with the role.
+	Insufficient bool
 	// Remains: the role's own statements succeeded, but the user is still there.
 	Remains bool
 }
@@ -277,8 +284,12 @@ func CheckUser(op string, u User) error {
 
 func clip(s string) string { return s[:min(len(s), 80)] }
 
-// errUnchanged marks errors after which the database is surely as it was.
-var errUnchanged = errors.New("nothing was changed")
+// errUnchanged marks errors after which the database is surely as it was, errRefused
+// those of a server that answers.
+var (
+	errUnchanged = errors.New("nothing was changed")
+	errRefused   = errors.New("the server refused this alone")
+)
 
 // Unchanged reports whether the failed call surely had no effect, and none will come.
 func Unchanged(err error) bool { return errors.Is(err, errUnchanged) }
@@ -286,22 +297,30 @@ func Unchanged(err error) bool { return errors.Is(err, errUnchanged) }
 // MarkUnchanged says so of an error, for implementations.
 func MarkUnchanged(e *fault.Error) error { return unchanged(e) }
 
-func unchanged(e *fault.Error) error {
+// Refused reports whether the server answers, and refused only what it was asked.
+func Refused(err error) bool { return errors.Is(err, errRefused) }
+
+// MarkRefused says so of an error, for implementations.
+func MarkRefused(e *fault.Error) *fault.Error { return mark(e, errRefused) }
+
+func unchanged(e *fault.Error) error { return mark(e, errUnchanged) }
+
+func mark(e *fault.Error, as error) *fault.Error {
 	marked := *e
-	marked.Err = unchangedCause{e.Err}
+	marked.Err = markedCause{e.Err, as}
 	return &marked
 }
 
-// unchangedCause carries the mark without changing the text of the cause.
-type unchangedCause struct{ err error }
+// markedCause carries a mark without changing the text of the cause.
+type markedCause struct{ err, mark error }
 
-func (u unchangedCause) Error() string {
-	if u.err == nil {
-		return errUnchanged.Error()
+func (m markedCause) Error() string {
+	if m.err == nil {
+		return m.mark.Error()
 	}
-	return u.err.Error()
+	return m.err.Error()
 }
 
-func (u unchangedCause) Unwrap() error { return u.err }
+func (m markedCause) Unwrap() error { return m.err }
 
-func (unchangedCause) Is(target error) bool { return target == errUnchanged }
+func (m markedCause) Is(target error) bool { return target == m.mark }

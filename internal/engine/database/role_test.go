@@ -121,8 +121,8 @@ func TestRoleWritersAtOnce(t *testing.T) {
 // is read and written, until its statements change.
 func TestNotesOnRoles(t *testing.T) {
 	w := ready(t, enginetest.Config{})
-	w.setNote(func(database.DropOptions) []string {
-		return []string{"revoked the user's privileges on 2 objects", "the role's revocation_statements failed (SQLSTATE 2BP01) and were run again"}
+	w.setNote(func(database.DropOptions) database.Report {
+		return database.Report{Insufficient: true, Notes: []string{"revoked the user's privileges on 2 objects", "the role's statements failed (SQLSTATE 2BP01) and were run again"}}
 	})
 	_, _, id := w.lend("ro")
 	if err := w.Revoke(id); err != nil {
@@ -141,7 +141,9 @@ func TestNotesOnRoles(t *testing.T) {
 		t.Errorf("new statements are warned of before they were tried: %q", a.Warnings)
 	}
 	// Ended sessions are no fault of the role's.
-	w.setNote(func(database.DropOptions) []string { return []string{"ended 1 of the user's sessions"} })
+	w.setNote(func(database.DropOptions) database.Report {
+		return database.Report{Notes: []string{"ended 1 of the user's sessions, among them one by revocation_statements"}}
+	})
 	_, _, id = w.lend("ro")
 	if err := w.Revoke(id); err != nil {
 		t.Fatal(err)
@@ -151,7 +153,9 @@ func TestNotesOnRoles(t *testing.T) {
 	}
 	// A role that is made anew has no past.
 	w.Must(t, route.Write, "roles/ro", ro)
-	w.setNote(func(database.DropOptions) []string { return []string{"revocation_statements did nothing"} })
+	w.setNote(func(database.DropOptions) database.Report {
+		return database.Report{Insufficient: true, Notes: []string{"they did nothing"}}
+	})
 	_, _, id = w.lend("ro")
 	w.Must(t, route.Delete, "roles/ro", nil)
 	w.Must(t, route.Write, "roles/ro", ro)

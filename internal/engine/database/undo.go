@@ -57,23 +57,33 @@ func (b *backend) revoke(ctx context.Context, u engine.Undo, l *lent, c *connect
 	settled := u.Granted
 	if !settled {
 		if settled, err = conn.SettleAttempt(ctx, attempt(u.Attempt, u.Late.Add(-lateMargin))); err != nil {
-			return engine.Undone{}, outside(op, err, c.redactor())
+			return engine.Undone{}, whose(op, err, c)
 		}
 	}
 	report, err := conn.Drop(ctx, l.User, o)
 	if err != nil {
-		return engine.Undone{}, outside(op, err, c.redactor())
+		return engine.Undone{}, whose(op, err, c)
 	}
 	done := engine.Undone{Note: c.redactor().Scrub(b.tell(ctx, l, ro, o, report))}
 	if report.Remains {
 		// The statements may mean to keep the user, but then it is not revoked: that is
 		// for a person to see, and to correct.
-		return done, fault.New(op, fault.Upstream, "the user %s is still in the database after revocation_statements of role %q have succeeded; make them drop it, or leave them out", l.User, l.Role)
+		return done, engine.LeaseOnly(fault.New(op, fault.Upstream, "the user %s is still in the database after revocation_statements of role %q have succeeded; make them drop it, or leave them out", l.User, l.Role))
 	}
 	if !settled {
 		done.Again = later(u.Late, time.Now())
 	}
 	return done, nil
+}
+
+// whose is an error of a revocation. One that this user or its role is to blame for
+// delays nobody else's.
+func whose(op string, err error, c *connection) error {
+	f := outside(op, err, c.redactor())
+	if Refused(err) || f.Kind == fault.Invalid {
+		return engine.LeaseOnly(f)
+	}
+	return f
 }
 
 func later(late, now time.Time) time.Time {
@@ -87,9 +97,7 @@ func later(late, now time.Time) time.Time {
 // the role where it is about the role's statements.
 func (b *backend) tell(ctx context.Context, l *lent, ro *role, o DropOptions, report Report) string {
 	notes := slices.Clone(report.Notes)
-	about := slices.ContainsFunc(notes, func(n string) bool { return strings.Contains(n, "revocation_statements") })
 	if report.Remains {
-		about = true
 		notes = append(notes, "revocation_statements succeeded and left the user "+l.User+" in the database")
 	}
 	if len(notes) == 0 {
@@ -97,7 +105,7 @@ func (b *backend) tell(ctx context.Context, l *lent, ro *role, o DropOptions, re
 	}
 	text := strings.Join(notes, "; ")
 	b.m.Log.Warn("revoking a user took more than usual", "user", l.User, "role", l.Role, "what", text)
-	if about && ro != nil && slices.Equal(ro.Revocation, o.Statements) {
+	if (report.Insufficient || report.Remains) && ro != nil && slices.Equal(ro.Revocation, o.Statements) {
 		kept := strings.ReplaceAll(text, l.User, "a user") // the same text for all of them
 		if err := b.remember(ctx, l.Role, ro, kept); err != nil {
 			// The user is gone, and that is what counts; the next one brings the note again.

@@ -30,8 +30,8 @@ type world struct {
 	shuts atomic.Int32 // pools closed
 
 	mu    sync.Mutex
-	hook  func(call string) error               // before each call of a Conn
-	note  func(o database.DropOptions) []string // what Drop reports
+	hook  func(call string) error                      // before each call of a Conn
+	note  func(o database.DropOptions) database.Report // what Drop reports
 	drops []database.DropOptions
 }
 
@@ -86,7 +86,7 @@ func (h *hooked) ask(call string) error {
 
 func (w *world) setHook(f func(call string) error) { w.mu.Lock(); defer w.mu.Unlock(); w.hook = f }
 
-func (w *world) setNote(f func(o database.DropOptions) []string) {
+func (w *world) setNote(f func(o database.DropOptions) database.Report) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.note = f
@@ -122,7 +122,7 @@ func (h *hooked) Drop(ctx context.Context, name string, o database.DropOptions) 
 	defer h.w.mu.Unlock()
 	h.w.drops = append(h.w.drops, o)
 	if h.w.note != nil {
-		r.Notes = h.w.note(o)
+		r = h.w.note(o)
 	}
 	return r, err
 }

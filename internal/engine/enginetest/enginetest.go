@@ -213,6 +213,8 @@ func (w *World) handle(ctx context.Context, it due.Item) due.Outcome {
 	switch {
 	case err == nil:
 		return due.Handled
+	case engine.IsLeaseOnly(err), errors.Is(err, lease.ErrBusy):
+		return due.ItemFailed
 	case ctx.Err() == nil && it.Kind == lease.DueKind && !fault.Is(err, fault.Unavailable):
 		return due.TargetFailed
 	}

@@ -283,6 +283,9 @@ func (c *fakeConn) Drop(ctx context.Context, name string, o database.DropOptions
 	}
 	return r, c.fake.change(op, func() error {
 		_, there := c.fake.users[name]
+		if there && slices.Contains(o.Statements, "FAIL") {
+			return database.MarkRefused(fault.New(op, fault.Upstream, "the fake database refused a statement"))
+		}
 		if len(o.Statements) > 0 && !slices.Contains(o.Statements, "DROP") {
 			r.Remains = there
 			return nil

@@ -55,6 +55,7 @@ func Run(t *testing.T, target Target) {
 		{"create and drop", createAndDrop},
 		{"create twice", createTwice},
 		{"drop what is gone", dropGone},
+		{"a failed drop blames the user alone", failedDrop},
 		{"a failed create leaves nothing", failedCreate},
 		{"renew", renew},
 		{"set password", setPassword},
@@ -237,6 +238,27 @@ func dropGone(t *testing.T, b *bench) {
 			}
 			b.wantExists(u.Name, false)
 		}
+	}
+}
+
+// failedDrop: a server that refuses the statements of one role is not away.
+func failedDrop(t *testing.T, b *bench) {
+	u := b.user()
+	b.create(u)
+	_, err := b.conn.Drop(b.ctx(), u.Name, database.DropOptions{Statements: b.Broken})
+	if !fault.Is(err, fault.Upstream) || !database.Refused(err) {
+		t.Errorf("statements that fail: %v, refused %v; want an Upstream error that is", err, database.Refused(err))
+	}
+	b.wantExists(u.Name, true)
+	b.drop(u.Name)
+	_, err = b.conn.Drop(b.ctx(), u.Name, database.DropOptions{Statements: b.Broken})
+	if err != nil {
+		t.Errorf("the same once the user is gone: %v", err)
+	}
+	wrong := b.Config
+	wrong.Password = secret.Text("wrong")
+	if _, err = b.connect(wrong).Drop(b.ctx(), u.Name, database.DropOptions{}); err == nil || database.Refused(err) {
+		t.Errorf("a server that does not let us in: %v, refused %v; want an error that is not of the user", err, database.Refused(err))
 	}
 }
 

@@ -45,6 +45,7 @@ func (c *conn) Drop(ctx context.Context, name string, o database.DropOptions) (d
 		return report, c.explain(k, 0, err)
 	}
 	if len(o.Statements) > 0 {
+		report.Insufficient = true
 		report.Notes = append(report.Notes, fmt.Sprintf("the role's revocation_statements failed (SQLSTATE %s) and were run again", sqlState(first)))
 	}
 	results, err = c.revoke(ctx, name, s, &report)

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -57,6 +58,9 @@ func (c *conn) explain(k call, done int, err error) error {
 		text += " (" + pg.Detail + ")"
 	}
 	f.Err = errors.New(k.scrub(text))
+	if onlyThis(err) {
+		f = database.MarkRefused(f)
+	}
 	if known && !k.steps {
 		return database.MarkUnchanged(f)
 	}
@@ -95,6 +99,18 @@ func (k call) classify(f *fault.Error, done int, err error) (unchanged bool) {
 	}
 	// A FATAL error may have met a session whose work was done.
 	return early || answered && pg.SeverityUnlocalized != "FATAL"
+}
+
+// onlyThis reports whether the server answers, and objects only to what it was asked. The
+// others speak of the server as a whole: it takes no session, is a standby, has no room,
+// is going down, or is broken.
+func onlyThis(err error) bool {
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
+	pg, answered := errors.AsType[*pgconn.PgError](err)
+	if connecting || !answered || pg.SeverityUnlocalized == "FATAL" || pg.SeverityUnlocalized == "PANIC" || len(pg.Code) != 5 {
+		return false
+	}
+	return pg.Code != "25006" && !slices.Contains([]string{"08", "53", "57", "58", "XX"}, pg.Code[:2])
 }
 
 // refused says which statement PostgreSQL refused, and why.
