@@ -36,14 +36,17 @@ func (h *house) serveLeased(ctx context.Context, x *exchange) (*Answer, error) {
 	if err := h.audit.request(ctx, x); err != nil {
 		return nil, err
 	}
-	data, l, err := (leasing{h}).issue(ctx, x, plan, create, draft)
+	data, l, err := (leasing{h}).again(ctx, x, plan, draft)
+	if err == nil && l == nil {
+		data, l, err = (leasing{h}).issue(ctx, x, plan, create, draft)
+	}
 	if err != nil {
 		return h.finish(ctx, x, result{err: err})
 	}
 	if !x.entry.Expires.IsZero() && l.Expires.After(x.entry.Expires) {
 		x.r.Warn("the lease will end with its token, in %s, before its own time", time.Until(x.entry.Expires).Round(time.Second))
 	}
-	out := &leased{id: l.ID, ttl: l.Expires.Sub(l.Issued), renewable: l.Renewable}
+	out := &leased{id: l.ID, ttl: l.Expires.Sub(draft.Issued).Round(time.Second), renewable: l.Renewable}
 	return h.finish(ctx, x, result{data: data, lease: out})
 }
 
@@ -76,6 +79,26 @@ func (h leasing) draft(x *exchange, plan route.Plan) (*lease.Lease, error) {
 		Kind: plan.Kind, Data: undo, Owner: x.entry.Owner(), Entity: x.entry.EntityID,
 		Attempt: strings.ToLower(token.Random(20)), Issued: now, Expires: now.Add(ttl), Max: now.Add(most), Renewable: plan.Renewable,
 	}, nil
+}
+
+// again finds the earlier lease that a plan would rather give out; nil for none. In the last tenth of
+// its life it is not worth having any more.
+func (h leasing) again(ctx context.Context, x *exchange, plan route.Plan, draft *lease.Lease) (any, *lease.Lease, error) {
+	if plan.Again == nil {
+		return nil, nil, nil
+	}
+	l, err := h.leases.Lookup(ctx, plan.Again.Lease)
+	switch {
+	case fault.Is(err, fault.Invalid):
+		return nil, nil, nil
+	case err != nil:
+		return nil, nil, err
+	}
+	ours := l.State == lease.Granted && l.Mount == draft.Mount && l.Owner == draft.Owner
+	if !ours || l.Expires.Sub(draft.Issued) < draft.Expires.Sub(draft.Issued)/10 {
+		return nil, nil, nil
+	}
+	return plan.Again.Data, l, nil
 }
 
 // issue reserves, creates and grants.

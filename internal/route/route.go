@@ -50,6 +50,16 @@ type Plan struct {
 	// CreateWithin bounds the create call (0: 60 s). Late is how long after it an effect may
 	// still come (0: 15 min); Settled, where the engine has it, can say so sooner.
 	CreateWithin, Late time.Duration
+	// Again, if there is one, is an earlier lease that the engine would rather give out once
+	// more. It is, unless it ends soon, has ended, or is another token's; then the plan is
+	// carried out.
+	Again *Again
+}
+
+// Again is an earlier lease and the answer that goes with it.
+type Again struct {
+	Lease string
+	Data  any
 }
 
 // An Attempt is given to create: its id marks the object outside, if the

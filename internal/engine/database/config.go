@@ -25,7 +25,7 @@ type configIn struct {
 	URL       *secret.Value  `json:"connection_url" doc:"How to reach the database, with {{username}} and {{password}} where the two belong."`
 	Username  *string        `json:"username" doc:"The administrator's name."`
 	Password  *secret.Value  `json:"password" doc:"The administrator's password."`
-	RootSQL   *statements    `json:"root_rotation_statements" doc:"Kept for when the administrator's password is rotated, which is not built yet."`
+	RootSQL   *statements    `json:"root_rotation_statements" doc:"What changes the administrator's password, with {{name}} and {{password}}. Default: the database's own."`
 	Policy    *string        `json:"password_policy" default:"20 letters, digits and dashes" doc:"The password policy that new passwords follow."`
 	Template  *string        `json:"username_template" default:"v-token-role-random-time" doc:"How user names are made, a template with fields and functions."`
 	Auth      *string        `json:"password_authentication" default:"password" doc:"How the database keeps passwords: password or scram-sha-256."`
@@ -38,19 +38,34 @@ type configIn struct {
 	Key       *secret.Value  `json:"private_key" doc:"The client certificate's key, in PEM."`
 	Terminate *bool          `json:"terminate_sessions" default:"false" doc:"Whether revoking ends a user's sessions."`
 
+	Self *bool `json:"self_managed" default:"false" doc:"Whether there is no administrator: the users of static roles change their own passwords."`
+
+	rootIn
 	laterIn
 
 	//lint:ignore SA5008 the option is wire's: settings of the kind, and what is unknown
 	Rest map[string]wire.Raw `json:",rest"`
 }
 
+// rootIn says when the administrator's password is rotated by itself.
+type rootIn struct {
+	Period   *time.Duration `json:"rotation_period" default:"never" doc:"How often the administrator's password changes. Excludes rotation_schedule."`
+	Schedule *string        `json:"rotation_schedule" default:"never" doc:"When it changes: cron, five fields, UTC. Excludes rotation_period."`
+	Window   *time.Duration `json:"rotation_window" default:"none" doc:"How long after the schedule's time a change may begin, 1h or more."`
+	Off      *bool          `json:"disable_automated_rotation" default:"false" doc:"Whether it changes by rotate-root alone."`
+}
+
+func (in *rootIn) apply(w *when) {
+	set(&w.Period, in.Period)
+	set(&w.Schedule, in.Schedule)
+	set(&w.Window, in.Window)
+	set(&w.Off, in.Off)
+}
+
 // laterIn are fields that are known and not built yet.
 type laterIn struct {
-	AuthType    wire.Raw `json:"auth_type" doc:"Planned, and refused until it is built."`
-	Account     wire.Raw `json:"service_account_json" doc:"Planned, and refused until it is built."`
-	SelfManaged wire.Raw `json:"self_managed" doc:"Planned, and refused until it is built."`
-	Period      wire.Raw `json:"rotation_period" doc:"Planned, and refused until it is built."`
-	Schedule    wire.Raw `json:"rotation_schedule" doc:"Planned, and refused until it is built."`
+	AuthType wire.Raw `json:"auth_type" doc:"Planned, and refused until it is built."`
+	Account  wire.Raw `json:"service_account_json" doc:"Planned, and refused until it is built."`
 }
 
 func (l *laterIn) refuse() error {
@@ -58,8 +73,7 @@ func (l *laterIn) refuse() error {
 		name string
 		v    wire.Raw
 	}{
-		{"auth_type", l.AuthType}, {"service_account_json", l.Account}, {"self_managed", l.SelfManaged},
-		{"rotation_period", l.Period}, {"rotation_schedule", l.Schedule},
+		{"auth_type", l.AuthType}, {"service_account_json", l.Account},
 	} {
 		unset := f.v.IsNull() || slices.Contains([]string{`""`, "0", `"0"`, "false", `"false"`}, string(bytes.TrimSpace(f.v.Reveal())))
 		if !unset {
@@ -112,19 +126,17 @@ func (b configs) writeConfig(ctx context.Context, r *route.Request, in configIn)
 		if err != nil {
 			return err
 		}
+		if err := b.mayReturn(ctx, old, c, &in); err != nil {
+			return err
+		}
 		if err := b.prove(ctx, c, in.Verify == nil || *in.Verify); err != nil {
 			return err
 		}
-		op, err := c.put()
-		if err != nil {
-			return err
-		}
-		ops := []storage.Op{op}
+		var more commit
 		if old == nil {
-			ops = append(ops, storage.Set(namePrefix+c.Name, []byte(c.ID)).If(0))
+			more.ops = append(more.ops, storage.Set(namePrefix+c.Name, []byte(c.ID)).If(0))
 		}
-		_, err = b.m.Store.Commit(ctx, ops...)
-		return err
+		return roots(b).saveRoot(ctx, c, b.nextRoot(old, c, &in), more)
 	})
 	return route.None{}, err
 }
@@ -155,13 +167,57 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 			c.Revision++
 		}
 	}
-	if err := p.Check(c.settings(b.m)); err != nil {
+	if c.Self && (c.Username != "" || !c.Password.Empty()) {
+		return nil, invalid("field \"self_managed\": such a connection has no username and password; each static role brings its user's; leave both out")
+	}
+	if err := c.Root.When.check(); err != nil {
+		return nil, err
+	}
+	if !c.Root.When.never() {
+		if err := roots(b).canTurn(c); err != nil {
+			return nil, err
+		}
+	}
+	given := c.settings(b.m)
+	if c.Self { // each static role brings them
+		given = c.as(b.m, "user", secret.Text("password"))
+	}
+	if err := p.Check(given); err != nil {
 		return nil, outside("database.config", err, c.redactor())
 	}
 	if err := checkTemplate(c.Template, p.LongestName(c.Plugin)); err != nil {
 		return nil, err
 	}
 	return c, b.advise(ctx, r, p, c, in)
+}
+
+// nextRoot is when the administrator's password is looked at next, after a write. A
+// password that the writer gives is the right one, whatever was under way.
+func (b configs) nextRoot(old, c *connection, in *configIn) time.Time {
+	if in.Password != nil && c.Root.Turn {
+		c.Root.Turn, c.Root.Sent, c.Fresh = false, false, secret.Value{}
+		c.Root.Failed, c.Root.Why = 0, ""
+	}
+	if old == nil || old.Root.When != c.Root.When {
+		c.Root.Next = c.Root.When.next(c.Root.Last, time.Now().UTC())
+	}
+	if c.Root.Turn {
+		return c.Root.Due
+	}
+	return c.Root.Next
+}
+
+// mayReturn refuses a password that was rotated away while the rotated one works: files
+// that hold it are written again by those who do not know.
+func (b configs) mayReturn(ctx context.Context, old, c *connection, in *configIn) error {
+	if old == nil || in.Password == nil || !old.replaced(*in.Password) {
+		return nil
+	}
+	probe := *old
+	if probe.Root.Turn || b.prove(ctx, &probe, true) == nil {
+		return invalid("field \"password\": it is one that rotate-root has replaced at %s, and the one that is stored now works; leave password out to keep that", old.Root.Last.Format(time.RFC3339))
+	}
+	return b.prove(ctx, c, true)
 }
 
 func (b configs) anyPlugin() string {
@@ -192,6 +248,8 @@ func (in *configIn) apply(c *connection) {
 	set(&c.Access.Cert, in.Cert)
 	set(&c.Key, in.Key)
 	set(&c.Terminate, in.Terminate)
+	set(&c.Self, in.Self)
+	in.rootIn.apply(&c.Root.When)
 }
 
 // mayMove refuses a write that would send a stored secret elsewhere: who may write
@@ -253,7 +311,7 @@ const verifyWithin = 20 * time.Second
 
 // prove reaches the database with a configuration, where asked.
 func (b configs) prove(ctx context.Context, c *connection, verify bool) error {
-	if !verify {
+	if !verify || c.Self {
 		return nil
 	}
 	p, err := b.provider(c.Plugin)
@@ -283,6 +341,13 @@ type configOut struct {
 	Plugin  string         `json:"plugin_name"`
 	Version string         `json:"plugin_version"`
 	RootSQL []string       `json:"root_credentials_rotate_statements"`
+
+	Off      bool      `json:"disable_automated_rotation,omitempty"`
+	Last     time.Time `json:"last_root_rotation,omitempty"`
+	Next     time.Time `json:"next_root_rotation,omitempty"`
+	LastFail string    `json:"last_root_error,omitempty"`
+
+	timing
 }
 
 type nameIn struct {
@@ -298,7 +363,10 @@ func (b configs) readConfig(ctx context.Context, _ *route.Request, in nameIn) (*
 	if err != nil {
 		return nil, err
 	}
-	return &configOut{Allowed: list(c.Allowed), Details: details(p, c), Policy: c.Policy, Plugin: c.Plugin, Version: c.Version, RootSQL: list(c.RootSQL)}, nil
+	return &configOut{
+		Allowed: list(c.Allowed), Details: details(p, c), Policy: c.Policy, Plugin: c.Plugin, Version: c.Version, RootSQL: list(c.RootSQL),
+		Off: c.Root.When.Off, Last: c.Root.Last, Next: c.Root.Next, LastFail: c.Root.Why, timing: c.Root.When.show(),
+	}, nil
 }
 
 // list is in, never null in an answer.

@@ -82,7 +82,12 @@ func TestConfigRefuses(t *testing.T) {
 		{"bad", with(prod, fields{"max_open_connections": "many"}), `field "max_open_connections": want a whole number`},
 		{"bad", with(prod, fields{"auth_type": "gcp_iam"}), `field "auth_type": it is planned and not built yet`},
 		{"bad", with(prod, fields{"self_managed": true}), `field "self_managed"`},
-		{"bad", with(prod, fields{"rotation_period": "24h"}), `field "rotation_period"`},
+		{"bad", with(prod, fields{"rotation_period": "1s"}), `field "rotation_period": 1s is less than 5s`},
+		{"bad", with(prod, fields{"rotation_period": "24h", "rotation_schedule": "0 3 * * *"}), "exclude each other"},
+		{"bad", with(prod, fields{"rotation_period": "24h", "rotation_window": "2h"}), `field "rotation_window" needs rotation_schedule`},
+		{"bad", with(prod, fields{"rotation_schedule": "0 3 * * *", "rotation_window": "2m"}), `field "rotation_window": 2m0s is less than`},
+		{"bad", with(prod, fields{"rotation_schedule": "not cron"}), `field "rotation_schedule"`},
+		{"bad", with(prod, fields{"rotation_period": "24h", "rotation_schedule": nil, "connection_url": "fake://admin:" + inURL + "@db"}), "written into connection_url"},
 		{"bad", with(prod, fields{"username_template": "{{.Nonesuch}}-{{random 20}}"}), `field "username_template"`},
 		{"bad", with(prod, fields{"username_template": "fixed"}), "twice"},
 		{"-bad", prod, "name"},
@@ -257,17 +262,4 @@ func TestChangesAndPools(t *testing.T) {
 		t.Errorf("Close = %v with %d of %d pools closed", err, w.shuts.Load(), w.opens.Load())
 	}
 	w.Refused(t, route.Read, "creds/ro", nil, fault.Unavailable, "being closed")
-}
-
-func TestUnbuiltRoutesSaySo(t *testing.T) {
-	w := ready(t, enginetest.Config{})
-	for _, r := range []struct {
-		op   route.Op
-		path string
-	}{
-		{route.Write, "rotate-root/prod"}, {route.Write, "rotate-role/x"}, {route.Read, "static-creds/x"},
-		{route.Write, "static-roles/x"}, {route.Read, "static-roles/x"}, {route.Delete, "static-roles/x"}, {route.List, "static-roles"},
-	} {
-		w.Refused(t, r.op, r.path, nil, fault.Unsupported, "not built yet")
-	}
 }

@@ -26,15 +26,18 @@ type connection struct {
 	Policy    string    `json:"policy,omitempty"` // of the passwords of users
 	Template  string    `json:"template,omitempty"`
 	RootSQL   []string  `json:"root_sql,omitempty"`
+	Self      bool      `json:"self,omitempty"`      // has no administrator: users change their own passwords
 	Terminate bool      `json:"terminate,omitempty"` // revoking ends the user's sessions
 	Access    access    `json:"access"`
 	Revision  int       `json:"revision"` // goes up where a pool must be opened anew
 	Gone      time.Time `json:"gone,omitzero"`
 	Bury      time.Time `json:"bury,omitzero"` // where the tombstone's due item is
+	Root      root      `json:"root,omitzero"`
 
 	URL      secret.Value `json:"-"` // these are in the stored form alone
 	Password secret.Value `json:"-"`
 	Key      secret.Value `json:"-"`
+	Fresh    secret.Value `json:"-"` // of Root's turn
 
 	Extra  map[string]string       `json:"extra,omitempty"` // settings of the kind
 	Hidden map[string]secret.Value `json:"-"`
@@ -59,12 +62,13 @@ type storedConnection struct {
 	URL      []byte `json:"url"`
 	Password []byte `json:"pw,omitempty"`
 	Key      []byte `json:"key,omitempty"`
+	Fresh    []byte `json:"fresh,omitempty"`
 
 	Hidden map[string][]byte `json:"hidden,omitempty"`
 }
 
 func (c *connection) put() (storage.Op, error) {
-	s := storedConnection{connection: c, URL: c.URL.Reveal(), Password: c.Password.Reveal(), Key: c.Key.Reveal()}
+	s := storedConnection{connection: c, URL: c.URL.Reveal(), Password: c.Password.Reveal(), Key: c.Key.Reveal(), Fresh: c.Fresh.Reveal()}
 	for name, v := range c.Hidden {
 		if s.Hidden == nil {
 			s.Hidden = map[string][]byte{}
@@ -86,7 +90,8 @@ func (b *backend) byID(ctx context.Context, id string) (*connection, error) {
 		return nil, fault.Wrap("database.byID", fault.Internal, err)
 	}
 	c := s.connection
-	c.URL, c.Password, c.Key = secret.New(s.URL), secret.New(s.Password), secret.New(s.Key)
+	c.Root.Sent = c.Root.Turn // a try that died may have been told to the database
+	c.URL, c.Password, c.Key, c.Fresh = secret.New(s.URL), secret.New(s.Password), secret.New(s.Key), secret.New(s.Fresh)
 	for name, b := range s.Hidden {
 		if c.Hidden == nil {
 			c.Hidden = map[string]secret.Value{}
@@ -121,7 +126,7 @@ func (c *connection) settings(m *engine.Mount) Config {
 // redactor knows the connection's secrets, and others.
 func (c *connection) redactor(more ...secret.Value) *secret.Redactor {
 	r := new(secret.Redactor)
-	r.Know(append(more, c.URL, c.Password, c.Key)...)
+	r.Know(append(more, c.URL, c.Password, c.Key, c.Fresh)...)
 	for _, v := range c.Hidden {
 		r.Know(v)
 	}

@@ -36,6 +36,7 @@ type lent struct {
 	User       string   `json:"u"`
 	Revocation []string `json:"s,omitempty"` // as they were
 	Terminate  bool     `json:"t,omitempty"`
+	Again      string   `json:"ag,omitempty"` // the key by which it may be given out again
 }
 
 // planned is what plan hands to create.
@@ -90,8 +91,13 @@ func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 		lent:     lent{Config: c.ID, Role: in.Name, RoleID: ro.ID, User: name, Revocation: ro.Revocation, Terminate: ro.Terminate},
 		creation: creation, rollback: ro.Rollback, password: password,
 	}
+	again, err := b.again(ctx, r, in.Name, ro, &p)
+	if err != nil {
+		return plan, p, err
+	}
 	return route.Plan{
-		Kind: "user", Undo: p.lent, TTL: ro.TTL, MaxTTL: ro.MaxTTL, Renewable: true, Target: c.target(),
+		Again: again,
+		Kind:  "user", Undo: p.lent, TTL: ro.TTL, MaxTTL: ro.MaxTTL, Renewable: true, Target: c.target(),
 		CreateWithin: createWithin, Late: lateMargin,
 	}, p, nil
 }
@@ -112,6 +118,8 @@ func (b lending) lendable(ctx context.Context, name string) (*role, *connection,
 		return nil, nil, err
 	case c == nil:
 		return nil, nil, fault.New(op, fault.Invalid, "role %q is for the connection %q, which does not exist; write config/%s", name, ro.DB, ro.DB)
+	case c.Self:
+		return nil, nil, fault.New(op, fault.Invalid, "connection %q is self-managed: without an administrator it can make no users; use a static role", c.Name)
 	case !c.allows(name):
 		return nil, nil, fault.New(op, fault.Upstream, "%q is not an allowed role of connection %q; add it to allowed_roles", name, c.Name)
 	}
@@ -122,6 +130,7 @@ func (b lending) lendable(ctx context.Context, name string) (*role, *connection,
 func (b lending) create(ctx context.Context, a route.Attempt, p planned) (*credsOut, error) {
 	err := b.make(ctx, a, p)
 	if err == nil {
+		b.keep(ctx, a, p)
 		return &credsOut{Username: p.User, Password: p.password}, nil
 	}
 	if Unchanged(err) {
@@ -158,6 +167,10 @@ func (b lending) make(ctx context.Context, a route.Attempt, p planned) error {
 
 // conn is the connection's pool, for one call.
 func (b *backend) conn(ctx context.Context, c *connection) (Conn, func(), error) {
+	c, err := roots{b}.rooted(ctx, c)
+	if err != nil {
+		return nil, nil, err
+	}
 	p, err := b.provider(c.Plugin)
 	if err != nil {
 		return nil, nil, err

@@ -14,6 +14,8 @@ import (
 //	config/<name>  the id of the configuration that the name means now
 //	conn/<id>      a configuration, secrets and all; without a name it is a tombstone
 //	role/<name>    a role
+//	static/, owned/  see static.go
+//	again/<role>/<token>  see reuse.go
 //	note/<name>    what revoking a user of the role last needed beyond its statements
 //
 // Invariants:
@@ -55,8 +57,8 @@ func (b *backend) Close() error { b.pools.close(); return nil }
 
 // Routes are the mount's API.
 func (b *backend) Routes() []route.Route {
-	cs, rs, l := configs{b}, roles{b}, lending{b}
-	return append([]route.Route{
+	cs, rs, l, st := configs{b}, roles{b}, lending{b}, statics{b}
+	return []route.Route{
 		route.On(route.Write, "config/{name}", cs.writeConfig).WithExists(cs.configExists).
 			WithHelp("Configures a connection to a database. What is not given stays as it is.").WithRest(cs.params()...),
 		route.On(route.Read, "config/{name}", cs.readConfig).WithHelp("Shows a connection. Never shows its secrets."),
@@ -71,25 +73,15 @@ func (b *backend) Routes() []route.Route {
 		route.On(route.List, "roles", rs.listRoles).WithHelp("Lists the roles."),
 		route.On(route.Delete, "roles/{name}", rs.deleteRole).WithParam("name", "The role's name.").WithHelp("Deletes a role. Its users live on until their leases end."),
 		route.Lease(route.Read, "creds/{name}", l.plan, l.create).WithParam("name", "The role's name.").WithHelp("Makes a user of the database that lives as long as its lease."),
-	}, unbuilt()...)
-}
-
-// unbuilt are routes that are known and not built yet.
-func unbuilt() (routes []route.Route) {
-	for _, r := range []struct {
-		op      route.Op
-		pattern string
-	}{
-		{route.Write, "rotate-root/{name}"}, {route.Write, "rotate-role/{name}"}, {route.Read, "static-creds/{name}"},
-		{route.Write, "static-roles/{name}"}, {route.Read, "static-roles/{name}"}, {route.Delete, "static-roles/{name}"}, {route.List, "static-roles"},
-	} {
-		routes = append(routes, route.On(r.op, r.pattern, notBuilt).WithParam("name", "The name.").WithHelp("Planned and not built yet."))
+		route.On(route.Write, "static-roles/{name}", st.writeStatic).WithExists(st.staticExists).
+			WithHelp("Takes a user that exists under rotation: its password changes now, and then by itself."),
+		route.On(route.Read, "static-roles/{name}", st.readStatic).WithHelp("Shows a static role. Never shows its passwords."),
+		route.On(route.List, "static-roles", st.listStatics).WithHelp("Lists the static roles."),
+		route.On(route.Delete, "static-roles/{name}", st.deleteStatic).WithHelp("Deletes a static role. Its user keeps the password that it has."),
+		route.On(route.Read, "static-creds/{name}", st.readCreds).WithHelp("Gives out the current user name and password of a static role."),
+		route.On(route.Write, "rotate-role/{name}", st.rotateStatic).WithHelp("Changes the password of a static role now."),
+		route.On(route.Write, "rotate-root/{name}", roots{b}.rotateRoot).WithHelp("Changes the administrator's password of a connection. Nobody knows the new one but this server."),
 	}
-	return routes
-}
-
-func notBuilt(_ context.Context, r *route.Request, _ route.None) (route.None, error) {
-	return route.None{}, fault.New("database", fault.Unsupported, "%q is planned and not built yet: the engine rotates neither static roles nor the administrator's password; use creds/, which lends users", r.Rest)
 }
 
 // provider finds the kind of database of a plugin name.

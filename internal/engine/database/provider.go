@@ -171,7 +171,8 @@ type Conn interface {
 	SetPassword(ctx context.Context, name string, password secret.Value, statements []string) error
 
 	// Login tries a user's name and password on a connection of its own, which ends at once.
-	// False without an error: the server was asked and refused them.
+	// False without an error: the server was asked and refused them. Unsupported: it lets this
+	// user in by no password from here, so that nothing is known of this one.
 	Login(ctx context.Context, name string, password secret.Value) (bool, error)
 
 	// Exists reports whether there is a user of this name.

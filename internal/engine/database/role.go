@@ -25,6 +25,7 @@ type role struct {
 	MaxTTL     time.Duration `json:"max_ttl,omitempty"`
 	Policy     string        `json:"policy,omitempty"` // of passwords, before the connection's
 	Terminate  bool          `json:"terminate,omitempty"`
+	Reuse      string        `json:"reuse,omitempty"` // "token": a token is given its user again
 
 	stored storage.Version
 }
@@ -82,6 +83,7 @@ type roleIn struct {
 	Kind       *string            `json:"credential_type" default:"password" doc:"What users log in with: password."`
 	Config     *map[string]string `json:"credential_config" doc:"Options of the credentials: password_policy."`
 	Terminate  *bool              `json:"terminate_sessions" default:"the connection's" doc:"Whether revoking ends a user's sessions."`
+	Reuse      *string            `json:"reuse" default:"a user for each read" doc:"token: the same token that reads again is given the user of its unexpired lease again."`
 }
 
 // roles are the routes below roles/.
@@ -126,6 +128,10 @@ func (in *roleIn) apply(ro *role) error {
 	set(&ro.TTL, in.TTL)
 	set(&ro.MaxTTL, in.MaxTTL)
 	set(&ro.Terminate, in.Terminate)
+	set(&ro.Reuse, in.Reuse)
+	if ro.Reuse != "" && ro.Reuse != reuseToken {
+		return invalid("field \"reuse\": %q is unknown; it is \"\" for a user of its own for each read, or \"token\" for one that the same token is given again", ro.Reuse)
+	}
 	if in.Kind != nil && *in.Kind != "" && *in.Kind != "password" {
 		return invalid("field \"credential_type\": %q is planned and not built yet; only \"password\" is", *in.Kind)
 	}
@@ -199,6 +205,7 @@ type roleOut struct {
 	Revocation []string          `json:"revocation_statements"`
 	Rollback   []string          `json:"rollback_statements"`
 	Terminate  bool              `json:"terminate_sessions,omitempty"`
+	Reuse      string            `json:"reuse,omitempty"`
 }
 
 func (b roles) readRole(ctx context.Context, r *route.Request, in nameIn) (*roleOut, error) {
@@ -211,7 +218,7 @@ func (b roles) readRole(ctx context.Context, r *route.Request, in nameIn) (*role
 	}
 	out := &roleOut{
 		Creation: list(ro.Creation), Config: map[string]string{}, Kind: "password", DB: ro.DB, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
-		Renewal: list(ro.Renewal), Revocation: list(ro.Revocation), Rollback: list(ro.Rollback), Terminate: ro.Terminate,
+		Renewal: list(ro.Renewal), Revocation: list(ro.Revocation), Rollback: list(ro.Rollback), Terminate: ro.Terminate, Reuse: ro.Reuse,
 	}
 	if ro.Policy != "" {
 		out.Config["password_policy"] = ro.Policy

@@ -29,6 +29,9 @@ func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error
 			return engine.Undone{}, err
 		}
 	}
+	if done.Again.IsZero() {
+		lending{b}.forget(ctx, u.LeaseID, l.Again)
+	}
 	if done.Again.IsZero() && !c.Gone.IsZero() {
 		b.hasten(ctx, c)
 	}
@@ -127,13 +130,16 @@ const (
 )
 
 // deleteConfig frees the name at once, and leaves the configuration for undo.
-func (b configs) deleteConfig(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+func (b configs) deleteConfig(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
 	err := b.exclusively(ctx, namePrefix+in.Name, func() error {
 		c, err := b.byName(ctx, in.Name)
 		if err != nil || c == nil {
 			return err
 		}
 		c.Gone = time.Now().UTC()
+		if c.Root.Turn && c.Root.Sent {
+			r.Warn("a rotation of the password of %q was under way, and whether it took place is found out when something is to be revoked", c.Username)
+		}
 		return b.bury(ctx, c, c.Gone.Add(buryFirst), storage.Remove(namePrefix+in.Name))
 	})
 	return route.None{}, err
@@ -167,11 +173,21 @@ func (b *backend) hasten(ctx context.Context, c *connection) {
 	}
 }
 
-// Work forgets a tombstone that no lease names any more.
+// Work does what fell due.
 func (b *backend) Work(ctx context.Context, kind, id string) error {
-	if kind != buryKind {
-		return fault.New("database.Work", fault.Internal, "there is no work of kind %q", kind)
+	switch kind {
+	case buryKind:
+		return b.workTombstone(ctx, id)
+	case staticKind:
+		return statics{b}.workStatic(ctx, id)
+	case rootKind:
+		return roots{b}.workRoot(ctx, id)
 	}
+	return fault.New("database.Work", fault.Internal, "there is no work of kind %q", kind)
+}
+
+// workTombstone forgets a tombstone that no lease names any more.
+func (b *backend) workTombstone(ctx context.Context, id string) error {
 	c, err := b.byID(ctx, id)
 	if err != nil || c == nil || c.Gone.IsZero() {
 		return err
@@ -184,7 +200,8 @@ func (b *backend) Work(ctx context.Context, kind, id string) error {
 		err = b.bury(ctx, c, time.Now().UTC().Add(buryNext))
 	} else {
 		b.pools.retire(c.ID)
-		_, err = b.m.Store.CommitWith(ctx, []storage.Op{storage.Remove(connPrefix + c.ID).If(c.stored)}, b.m.Host.Schedule(buryKind, c.ID, c.Bury, time.Time{}))
+		drop := append(b.m.Host.Schedule(buryKind, c.ID, c.Bury, time.Time{}), b.m.Host.Schedule(rootKind, c.ID, c.Root.Due, time.Time{})...)
+		_, err = b.m.Store.CommitWith(ctx, []storage.Op{storage.Remove(connPrefix + c.ID).If(c.stored)}, drop)
 	}
 	if fault.Is(err, fault.Conflict) {
 		return nil // an undo has moved the item meanwhile

@@ -296,6 +296,11 @@ func (w *World) lease(found *route.Route, r *route.Request) (any, *lease.Lease, 
 	if err != nil {
 		return nil, nil, err
 	}
+	if plan.Again != nil {
+		if l, err := w.Leases.Lookup(w.scope(), plan.Again.Lease); err == nil && l.State == lease.Granted && l.Owner == draft.Owner && time.Until(l.Expires) > draft.Expires.Sub(draft.Issued)/10 {
+			return plan.Again.Data, l, nil
+		}
+	}
 	if err := w.between("planned"); err != nil {
 		return nil, nil, err
 	}

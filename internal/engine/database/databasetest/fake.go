@@ -23,6 +23,7 @@ type Fake struct {
 	running map[string]context.CancelFunc // by attempt
 	down    bool
 	lose    int
+	root    string // the administrator's password, once it was changed
 	created int
 	dropped int
 }
@@ -51,7 +52,7 @@ func (f *Fake) Provider() database.Provider {
 		},
 		Display: func(url secret.Value) string { return url.RevealString() },
 		Connect: func(_ context.Context, c database.Config) (database.Conn, error) {
-			return &fakeConn{fake: f, admin: c.Username == FakeAdmin && c.Password.RevealString() == FakePassword, done: make(chan struct{})}, nil
+			return &fakeConn{fake: f, user: c.Username, password: c.Password.RevealString(), done: make(chan struct{})}, nil
 		},
 	}
 }
@@ -93,11 +94,34 @@ func (f *Fake) Counts() (created, dropped int) {
 func (f *Fake) Login(name, password string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if name == FakeAdmin {
+		if root := f.rootLocked(); password != root {
+			return errors.New("login refused")
+		}
+		return nil
+	}
 	u, ok := f.users[name]
 	if !ok || u.Password.RevealString() != password || time.Now().After(u.Expires) {
 		return errors.New("login refused")
 	}
 	return nil
+}
+
+func (f *Fake) rootLocked() string {
+	if f.root == "" {
+		return FakePassword
+	}
+	return f.root
+}
+
+// AddUser makes a user that lives for ever, as a person would have done.
+func (f *Fake) AddUser(name, password string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.users == nil {
+		f.users = map[string]database.User{}
+	}
+	f.users[name] = database.User{Name: name, Password: secret.Text(password), Expires: time.Unix(1<<40, 0)}
 }
 
 // change runs do under the lock, unless the server is away, and may lose the reply.
@@ -118,14 +142,25 @@ func (f *Fake) change(op string, do func() error) error {
 }
 
 type fakeConn struct {
-	fake  *Fake
-	admin bool
-	once  sync.Once
-	done  chan struct{}
+	fake           *Fake
+	user, password string
+	once           sync.Once
+	done           chan struct{}
 }
 
-// ready says why a call cannot be made.
+// ready says why a call cannot be made, as whoever the connection is of. Every call logs in.
 func (c *fakeConn) ready(ctx context.Context, op string) error {
+	if err := c.reach(ctx, op); err != nil {
+		return err
+	}
+	if err := c.fake.Login(c.user, c.password); err != nil {
+		return database.MarkUnchanged(fault.New(op, fault.Upstream, "the fake database refuses username or password"))
+	}
+	return nil
+}
+
+// reach says why the server cannot be reached.
+func (c *fakeConn) reach(ctx context.Context, op string) error {
 	select {
 	case <-c.done:
 		return database.MarkUnchanged(fault.New(op, fault.Unavailable, "the connection was closed"))
@@ -136,11 +171,8 @@ func (c *fakeConn) ready(ctx context.Context, op string) error {
 	}
 	c.fake.mu.Lock()
 	defer c.fake.mu.Unlock()
-	switch {
-	case c.fake.down:
+	if c.fake.down {
 		return database.MarkUnchanged(fault.New(op, fault.Upstream, "the fake database is down"))
-	case !c.admin:
-		return database.MarkUnchanged(fault.New(op, fault.Upstream, "the fake database refuses username or password"))
 	}
 	return nil
 }
@@ -233,6 +265,13 @@ func (c *fakeConn) SetPassword(ctx context.Context, name string, password secret
 		return database.MarkUnchanged(fault.New(op, fault.Invalid, "the new password is empty"))
 	case slices.Contains(statements, "FAIL"):
 		return database.MarkUnchanged(fault.New(op, fault.Upstream, "the fake database refused a statement"))
+	case slices.Contains(statements, "NOTHING"): // and says that it is done
+		return c.ready(ctx, op)
+	case name == FakeAdmin:
+		if err := c.ready(ctx, op); err != nil {
+			return err
+		}
+		return c.fake.change(op, func() error { c.fake.root = password.RevealString(); return nil })
 	}
 	return c.alterGiven(ctx, op, name, func(u *database.User) { u.Password = password })
 }
@@ -242,7 +281,7 @@ func (c *fakeConn) Login(ctx context.Context, name string, password secret.Value
 	if err := database.CheckGivenName(op, name); err != nil {
 		return false, err
 	}
-	if err := c.ready(ctx, op); err != nil {
+	if err := c.reach(ctx, op); err != nil {
 		return false, err
 	}
 	return c.fake.Login(name, password.RevealString()) == nil, nil

@@ -181,8 +181,17 @@ func (c *conn) Login(ctx context.Context, name string, password secret.Value) (b
 	s, err := pgconn.ConnectConfig(ctx, config)
 	switch sqlState(err) {
 	case "":
-	case "28P01", "28000": // wrong, expired, unknown, or not one who may log in
+	case "28P01": // wrong, expired, or of nobody
 		return false, nil
+	case "28000":
+		there, lerr := c.present(ctx, name)
+		if lerr != nil || !there {
+			return false, c.explain(k, 0, lerr)
+		}
+		return false, database.MarkUnchanged(&fault.Error{Op: k.op, Kind: fault.Unsupported, Err: errors.New(k.scrub(err.Error())),
+			Msg: "PostgreSQL does not let " + name + " log in from here: it has no LOGIN, or pg_hba.conf has no line for it"})
+	case "42501", "53300": // who was let in may not use this database, or there is no room
+		return true, nil
 	}
 	if err != nil {
 		return false, c.explain(k, 0, cause(ctx, err))

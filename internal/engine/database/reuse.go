@@ -1,0 +1,84 @@
+package database
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// A client that reads a role whenever it starts, or on each of its threads, makes a user each time.
+// With reuse=token, the same token is given the user of its unexpired lease again. For that the
+// password is kept, sealed, until the lease ends:
+//
+//	again/<role>/<digest of the token's id>
+const (
+	againPrefix = "again/"
+	reuseToken  = "token"
+)
+
+// A kept user may be given out again.
+type kept struct {
+	Lease    string `json:"lease"`
+	Role     string `json:"role"` // id: not that of another life of the name
+	User     string `json:"user"`
+	Password []byte `json:"pw"`
+}
+
+// again finds the user that a token was given before, and notes in p where the next one is kept.
+func (b lending) again(ctx context.Context, r *route.Request, name string, ro *role, p *planned) (*route.Again, error) {
+	if ro.Reuse != reuseToken || r.Caller == nil || r.Caller.ID == "" {
+		return nil, nil
+	}
+	sum := sha256.Sum256([]byte(r.Caller.ID))
+	p.Again = againPrefix + name + "/" + hex.EncodeToString(sum[:])
+	e, err := b.m.Store.Get(ctx, p.Again)
+	if err != nil || e.Version == 0 {
+		return nil, err
+	}
+	var k kept
+	if err := json.Unmarshal(e.Value, &k); err != nil {
+		return nil, fault.Wrap("database.again", fault.Internal, err)
+	}
+	if k.Role != ro.ID {
+		return nil, nil
+	}
+	return &route.Again{Lease: k.Lease, Data: &credsOut{Username: k.User, Password: secret.New(k.Password)}}, nil
+}
+
+// keep keeps a user that was made. Without it, the next read makes another.
+func (b lending) keep(ctx context.Context, a route.Attempt, p planned) {
+	if p.Again == "" {
+		return
+	}
+	text, err := json.Marshal(kept{Lease: a.LeaseID, Role: p.RoleID, User: p.User, Password: p.password.Reveal()})
+	if err == nil {
+		_, err = b.m.Store.Commit(ctx, storage.Set(p.Again, text))
+	}
+	if err != nil {
+		b.m.Log.Warn("keeping a user for the next read of its token; that makes another", "role", p.Role, "error", err)
+	}
+}
+
+// forget drops what was kept for a lease that has ended.
+func (b lending) forget(ctx context.Context, lease, key string) {
+	if key == "" {
+		return
+	}
+	e, err := b.m.Store.Get(ctx, key)
+	var k kept
+	if err == nil && e.Version != 0 {
+		err = json.Unmarshal(e.Value, &k)
+	}
+	if err == nil && k.Lease == lease {
+		_, err = b.m.Store.Commit(ctx, storage.Remove(key).If(e.Version))
+	}
+	if err != nil && !fault.Is(err, fault.Conflict) {
+		b.m.Log.Warn("dropping what was kept of a user that is gone; its password works no more", "lease", lease, "error", err)
+	}
+}

@@ -1,0 +1,456 @@
+package database
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Keys of static roles, below the mount:
+//
+//	static/<name>            a static role, its users' passwords and all
+//	owned/<connection>/<user>  the static role that changes the user's password
+//
+// Invariants:
+//   - A password is durable before the database hears of it, and the one before it until
+//     the new one is known to work.
+//   - A turn whose outcome is not known goes on until it is: with the same password.
+//   - One role alone changes a user's password.
+const (
+	staticPrefix = "static/"
+	ownedPrefix  = "owned/"
+)
+
+// staticKind is the due work of a static role: beginning a turn, or going on with one.
+const staticKind = "static"
+
+// A static role is a user that was there before, whose password changes. With a
+// second user, the two take turns: a change is always of the one that nobody was
+// given last, so that it cuts no one off.
+type static struct {
+	DB          string   `json:"db"` // a connection's name
+	Users       []string `json:"users"`
+	Current     int      `json:"current"` // who is given out
+	Statements  []string `json:"statements,omitempty"`
+	Policy      string   `json:"policy,omitempty"`
+	SelfManaged bool     `json:"self,omitempty"` // users change their own passwords
+	Skip        bool     `json:"skip,omitempty"` // was not turned when it was written first
+	When        when     `json:"when"`
+
+	Last   time.Time `json:"last,omitzero"`
+	Next   time.Time `json:"next,omitzero"` // zero: by request alone
+	Due    time.Time `json:"due,omitzero"`  // where the due item is
+	Failed int       `json:"failed,omitempty"`
+	Why    string    `json:"why,omitempty"`  // the last try failed
+	Note   string    `json:"note,omitempty"` // of the last turn
+	Turn   *turn     `json:"turn,omitempty"` // under way
+
+	Passwords []secret.Value `json:"-"` // of Users; empty: not known
+	Fresh     secret.Value   `json:"-"` // what the turn sets
+
+	stored storage.Version
+}
+
+// A turn is one change of a password, from before the database hears of it.
+type turn struct {
+	User    int       `json:"user"`
+	By      string    `json:"by"` // "schedule", "request" or "import"
+	At      time.Time `json:"at"`
+	Sent    bool      `json:"sent,omitempty"` // the database may have made it
+	Refused int       `json:"refused,omitempty"`
+}
+
+// storedStatic is what the barrier encrypts.
+type storedStatic struct {
+	*static
+	Passwords [][]byte `json:"pw"`
+	Fresh     []byte   `json:"fresh,omitempty"`
+}
+
+func (s *static) put(name string) (storage.Op, error) {
+	st := storedStatic{static: s, Fresh: s.Fresh.Reveal()}
+	for _, p := range s.Passwords {
+		st.Passwords = append(st.Passwords, p.Reveal())
+	}
+	b, err := json.Marshal(st)
+	return storage.Set(staticPrefix+name, b).If(s.stored), fault.Wrap("database.static", fault.Internal, err)
+}
+
+// static finds a static role; nil for none.
+func (b statics) static(ctx context.Context, name string) (*static, error) {
+	e, err := b.m.Store.Get(ctx, staticPrefix+name)
+	if err != nil || e.Version == 0 {
+		return nil, err
+	}
+	st := storedStatic{static: &static{stored: e.Version}}
+	if err := json.Unmarshal(e.Value, &st); err != nil {
+		return nil, fault.Wrap("database.static", fault.Internal, err)
+	}
+	s := st.static
+	s.Fresh = secret.New(st.Fresh)
+	for _, p := range st.Passwords {
+		s.Passwords = append(s.Passwords, secret.New(p))
+	}
+	return s, nil
+}
+
+// save commits a static role with its due item at a time, and more.
+func (b statics) save(ctx context.Context, name string, s *static, at time.Time, more commit) error {
+	from := s.Due
+	s.Due = tick(from, at)
+	op, err := s.put(name)
+	if err != nil {
+		return err
+	}
+	s.stored, err = b.m.Store.CommitWith(ctx, append(more.ops, op), append(more.abs, b.m.Host.Schedule(staticKind, name, from, s.Due)...))
+	return err
+}
+
+// A commit is what joins another.
+type commit struct{ ops, abs []storage.Op }
+
+// tick makes a time one that the due index can hold: whole milliseconds, never early, and
+// another one than before, since a row that did not change is taken for done.
+func tick(from, at time.Time) time.Time {
+	if at.IsZero() {
+		return at
+	}
+	at = at.UTC().Add(time.Millisecond - 1).Truncate(time.Millisecond)
+	if at.Equal(from) {
+		at = at.Add(time.Millisecond)
+	}
+	return at
+}
+
+// staticIn is a static role as it is written. What is nil was not given.
+type staticIn struct {
+	Name        string             `path:"name" doc:"The static role's name."`
+	DB          *string            `json:"db_name" doc:"The connection that the role uses. It cannot be changed."`
+	Username    *string            `json:"username" doc:"The user whose password is changed. It must be there already, and cannot be changed."`
+	Alternate   *string            `json:"alternate_username" default:"none" doc:"A second user with the same rights: the two take turns, so that a change cuts no reader off."`
+	Statements  *statements        `json:"rotation_statements" default:"the database's own" doc:"What changes a password, with {{name}} and {{password}}."`
+	Period      *time.Duration     `json:"rotation_period" doc:"How often the password changes, 5s or more. Excludes rotation_schedule."`
+	Schedule    *string            `json:"rotation_schedule" doc:"When the password changes: cron, five fields, UTC. Excludes rotation_period."`
+	Window      *time.Duration     `json:"rotation_window" default:"none" doc:"How long after the schedule's time a change may begin, 1h or more."`
+	Off         *bool              `json:"disable_automated_rotation" default:"false" doc:"Whether the password changes by rotate-role alone."`
+	Skip        *bool              `json:"skip_import_rotation" default:"false" doc:"Whether the password stays as it is until the first change."`
+	Password    *secret.Value      `json:"password" doc:"The password of now, which is given out until the first change. For skip_import_rotation."`
+	SelfManaged *secret.Value      `json:"self_managed_password" doc:"The password of now, for a connection that is self_managed: the user changes its own."`
+	Kind        *string            `json:"credential_type" default:"password" doc:"What users log in with: password."`
+	Config      *map[string]string `json:"credential_config" doc:"Options of the credentials: password_policy."`
+}
+
+// statics are the routes of static roles.
+type statics struct{ *backend }
+
+func (b statics) writeStatic(ctx context.Context, r *route.Request, in staticIn) (route.None, error) {
+	if err := checkObjectName("static role", in.Name); err != nil {
+		return route.None{}, err
+	}
+	release, err := b.locks.take(ctx, staticPrefix+in.Name)
+	if err != nil {
+		return route.None{}, err
+	}
+	defer release()
+	s, err := b.static(ctx, in.Name)
+	if err != nil {
+		return route.None{}, err
+	}
+	if s != nil {
+		return route.None{}, b.alter(ctx, r, s, &in)
+	}
+	return route.None{}, b.adopt(ctx, r, &in)
+}
+
+// adopt takes a user under rotation: its password changes at once, unless the writer says
+// that it must not. A role whose first turn surely failed is not stored.
+func (b statics) adopt(ctx context.Context, r *route.Request, in *staticIn) error {
+	now := time.Now().UTC()
+	s := new(static)
+	c, err := b.apply(ctx, r, s, in)
+	if err != nil {
+		return err
+	}
+	s.Passwords = make([]secret.Value, len(s.Users))
+	if err := b.known(ctx, s, c, in); err != nil {
+		return err
+	}
+	at := s.When.next(time.Time{}, now)
+	s.Next = at
+	var more commit
+	for _, u := range s.Users {
+		more.ops = append(more.ops, storage.Set(ownedKey(s.DB, u), []byte(in.Name)).If(0))
+	}
+	if !s.Skip {
+		if err := b.begin(ctx, s, c, "import", now); err != nil {
+			return err
+		}
+		s.Turn.Sent = true
+		at = now.Add(resumeAfter)
+	}
+	if err := b.save(ctx, in.Name, s, at, more); err != nil {
+		return err
+	}
+	if s.Skip {
+		return nil
+	}
+	err = b.finish(ctx, in.Name, s, true)
+	switch {
+	case err == nil:
+		return nil
+	case s.Turn != nil && s.Turn.Sent:
+		r.Warn("whether the first change of the password took place is not known; it goes on until it is: %s", fault.Message(err))
+		return nil
+	}
+	if rerr := b.remove(ctx, in.Name, s); rerr != nil {
+		return rerr
+	}
+	return err
+}
+
+// known takes passwords that the writer gives, after a try.
+func (b statics) known(ctx context.Context, s *static, c *connection, in *staticIn) error {
+	given, field := in.SelfManaged, "self_managed_password"
+	if given == nil {
+		given, field = in.Password, "password"
+	}
+	if given == nil || given.Empty() {
+		return nil
+	}
+	works, err := b.login(ctx, c, s.Users[0], *given)
+	switch {
+	case err != nil:
+		return err
+	case !works:
+		return invalid("field %q: the database refuses it for %q; give the password that the user has now", field, s.Users[0])
+	}
+	s.Passwords[0] = *given
+	return nil
+}
+
+// alter is a write of a role that is there. The times of its next turn follow at once.
+func (b statics) alter(ctx context.Context, r *route.Request, s *static, in *staticIn) error {
+	was := *s
+	if _, err := b.apply(ctx, r, s, in); err != nil {
+		return err
+	}
+	if !slices.Equal(was.Users, s.Users) || was.DB != s.DB {
+		return invalid("fields \"db_name\", \"username\" and \"alternate_username\" of a static role cannot change; it is of %q at %q; delete it and write another one", was.Users, was.DB)
+	}
+	if was.SelfManaged != s.SelfManaged {
+		return invalid("field \"self_managed_password\": it cannot be given to a role that is there; delete it and write it again")
+	}
+	at := s.Due
+	if was.When != s.When {
+		s.Next = s.When.next(s.Last, time.Now().UTC())
+		if s.Turn == nil {
+			at = s.Next
+		}
+	}
+	return b.save(ctx, in.Name, s, at, commit{})
+}
+
+// apply writes what was given into a role, and checks the whole.
+func (b statics) apply(ctx context.Context, r *route.Request, s *static, in *staticIn) (*connection, error) {
+	set(&s.DB, in.DB)
+	users := []string{"", ""}
+	copy(users, s.Users)
+	set(&users[0], in.Username)
+	set(&users[1], in.Alternate)
+	s.Users = slices.DeleteFunc(users, func(u string) bool { return u == "" })
+	in.Statements.to(&s.Statements)
+	set(&s.When.Period, in.Period)
+	set(&s.When.Schedule, in.Schedule)
+	set(&s.When.Window, in.Window)
+	set(&s.When.Off, in.Off)
+	if s.stored == 0 {
+		set(&s.Skip, in.Skip)
+	}
+	if in.SelfManaged != nil && !in.SelfManaged.Empty() {
+		s.SelfManaged = true
+	}
+	if err := in.credential(&s.Policy); err != nil {
+		return nil, err
+	}
+	if err := s.check(in); err != nil {
+		return nil, err
+	}
+	c, err := b.usable(ctx, in.Name, s)
+	if err != nil {
+		return nil, err
+	}
+	p, err := b.provider(c.Plugin)
+	if err != nil {
+		return nil, err
+	}
+	if s.When.Off {
+		r.Warn("disable_automated_rotation is set: the password changes by rotate-role/%s alone", in.Name)
+	}
+	return c, p.CheckStatements("rotation_statements", s.Statements)
+}
+
+func (in *staticIn) credential(policy *string) error {
+	if in.Kind != nil && *in.Kind != "" && *in.Kind != "password" {
+		return invalid("field \"credential_type\": %q is not built for static roles; only \"password\" is", *in.Kind)
+	}
+	if in.Config == nil {
+		return nil
+	}
+	*policy = ""
+	for name, value := range *in.Config {
+		if name != "password_policy" {
+			return invalid("field \"credential_config\": there is no %q for passwords; there is \"password_policy\"", name)
+		}
+		*policy = value
+	}
+	return nil
+}
+
+// check finds what cannot be right in itself.
+func (s *static) check(in *staticIn) error {
+	switch {
+	case s.DB == "":
+		return invalid("field \"db_name\" is required: the name of the connection that the role is for")
+	case len(s.Users) == 0 || in.Username != nil && *in.Username == "":
+		return invalid("field \"username\" is required: the user whose password is to change; it must be there already")
+	case len(s.Users) == 2 && s.Users[0] == s.Users[1]:
+		return invalid("field \"alternate_username\": it must be another user than username, with the same rights")
+	case s.SelfManaged && len(s.Users) == 2:
+		return invalid("field \"alternate_username\": users that change their own passwords cannot take turns; leave self_managed_password out")
+	case !s.When.Off && s.When.never():
+		return invalid("one of the fields \"rotation_period\" and \"rotation_schedule\" is required; for rotation by request alone, set disable_automated_rotation=true")
+	}
+	for i, u := range s.Users {
+		if err := CheckGivenName("database.static", u); err != nil {
+			return invalid("field %q: %s", []string{"username", "alternate_username"}[i], fault.Message(err))
+		}
+	}
+	return s.When.check()
+}
+
+// usable finds the connection of a role, if it may serve it.
+func (b statics) usable(ctx context.Context, name string, s *static) (*connection, error) {
+	c, err := b.byName(ctx, s.DB)
+	switch {
+	case err != nil:
+		return nil, err
+	case c == nil:
+		return nil, invalid("field \"db_name\": there is no connection %q; write config/%s first", s.DB, s.DB)
+	case c.Self != s.SelfManaged && c.Self:
+		return nil, invalid("field \"self_managed_password\" is required: connection %q has no administrator, so the user changes its own password; give the one that it has now", c.Name)
+	case c.Self != s.SelfManaged:
+		return nil, invalid("field \"self_managed_password\": connection %q has an administrator, who sets passwords; leave it out, or write config/%s with self_managed=true and no username", c.Name, c.Name)
+	case !c.allows(name):
+		return nil, fault.New("database.static", fault.Upstream, "%q is not an allowed role of connection %q; add it to allowed_roles", name, c.Name)
+	case slices.Contains(s.Users, c.Username) && c.Username != "":
+		return nil, invalid("field \"username\": %q is the administrator of the connection; change its password by rotate-root/%s", c.Username, c.Name)
+	}
+	for _, u := range s.Users {
+		e, err := b.m.Store.Get(ctx, ownedKey(s.DB, u))
+		if err != nil {
+			return nil, err
+		}
+		if e.Version != 0 && string(e.Value) != name {
+			return nil, invalid("field \"username\": the password of %q is changed by the static role %q already; two would cut each other's readers off", u, e.Value)
+		}
+	}
+	return c, nil
+}
+
+func ownedKey(db, user string) string { return ownedPrefix + db + "/" + user }
+
+// staticOut is a static role as it is shown.
+type staticOut struct {
+	Config     map[string]string `json:"credential_config"`
+	Kind       string            `json:"credential_type"`
+	DB         string            `json:"db_name"`
+	Statements []string          `json:"rotation_statements"`
+	Username   string            `json:"username"`
+	Alternate  string            `json:"alternate_username,omitempty"`
+	Skip       bool              `json:"skip_import_rotation,omitempty"`
+	Self       bool              `json:"self_managed,omitempty"`
+	Off        bool              `json:"disable_automated_rotation,omitempty"`
+
+	Last     time.Time `json:"last_vault_rotation,omitempty"`
+	NextAt   time.Time `json:"next_rotation,omitempty"`
+	Failures int       `json:"failures,omitempty"`
+	LastFail string    `json:"last_error,omitempty"`
+
+	timing
+}
+
+// timing is how roles and their credentials show when they are rotated.
+type timing struct {
+	Period   time.Duration `json:"rotation_period,omitempty"`
+	Schedule string        `json:"rotation_schedule,omitempty"`
+	Window   time.Duration `json:"rotation_window,omitempty"`
+}
+
+func (w when) show() timing { return timing{w.Period, w.Schedule, w.Window} }
+
+func (b statics) readStatic(ctx context.Context, r *route.Request, in nameIn) (*staticOut, error) {
+	s, err := b.static(ctx, in.Name)
+	if err != nil || s == nil {
+		return nil, err
+	}
+	out := &staticOut{
+		Config: map[string]string{}, Kind: "password", DB: s.DB, Statements: list(s.Statements), Username: s.Users[0],
+		Skip: s.Skip, Self: s.SelfManaged, Off: s.When.Off, Last: s.Last, NextAt: s.Next, Failures: s.Failed, LastFail: s.Why,
+		timing: s.When.show(),
+	}
+	if len(s.Users) > 1 {
+		out.Alternate = s.Users[1]
+	}
+	if s.Policy != "" {
+		out.Config["password_policy"] = s.Policy
+	}
+	if s.Failed > 0 {
+		r.Warn("the last %d tries to change the password have failed, and it is tried again at %s: %s", s.Failed, s.Due.Format(time.RFC3339), s.Why)
+	}
+	if s.Note != "" {
+		r.Warn("the last rotation: %s", s.Note)
+	}
+	return out, nil
+}
+
+func (b statics) staticExists(ctx context.Context, r *route.Request) (bool, error) {
+	e, err := b.m.Store.Get(ctx, staticPrefix+r.Param("name"))
+	return e.Version != 0, err
+}
+
+func (b statics) listStatics(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+	names, err := b.names(ctx, staticPrefix)
+	return route.Keys{Keys: names}, err
+}
+
+// deleteStatic forgets a role. Its users keep the passwords that they have.
+func (b statics) deleteStatic(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
+	release, err := b.locks.take(ctx, staticPrefix+in.Name)
+	if err != nil {
+		return route.None{}, err
+	}
+	defer release()
+	s, err := b.static(ctx, in.Name)
+	if err != nil || s == nil {
+		return route.None{}, err
+	}
+	if s.Turn != nil && s.Turn.Sent {
+		r.Warn("a change of the password of %q was under way, and whether it took place is not known; set the password by hand", s.Users[s.Turn.User])
+	}
+	return route.None{}, b.remove(ctx, in.Name, s)
+}
+
+func (b statics) remove(ctx context.Context, name string, s *static) error {
+	ops := []storage.Op{storage.Remove(staticPrefix + name).If(s.stored)}
+	for _, u := range s.Users {
+		ops = append(ops, storage.Remove(ownedKey(s.DB, u)))
+	}
+	_, err := b.m.Store.CommitWith(ctx, ops, b.m.Host.Schedule(staticKind, name, s.Due, time.Time{}))
+	return err
+}

@@ -1,0 +1,397 @@
+package database_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
+	"github.com/keyturn/keyturn/internal/engine/enginetest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+)
+
+const oldPassword = "canary-before"
+
+// withUsers has the connection prod, and users that people made.
+func withUsers(t *testing.T, c enginetest.Config, names ...string) *world {
+	t.Helper()
+	w := open(t, c)
+	w.Must(t, route.Write, "config/prod", with(prod, fields{"allowed_roles": "*"}))
+	for _, n := range names {
+		w.fake.AddUser(n, oldPassword)
+	}
+	return w
+}
+
+var svc = fields{"db_name": "prod", "username": "svc", "rotation_period": "1h"}
+
+// given reads what a static role gives out, which must work.
+func (w *world) given(role string) (name, password string) {
+	w.t.Helper()
+	a := w.Must(w.t, route.Read, "static-creds/"+role, nil)
+	name, _ = a.Data["username"].(string)
+	password, _ = a.Data["password"].(string)
+	if err := w.fake.Login(name, password); err != nil {
+		w.t.Errorf("what %s gives out: %v, warnings %q", role, err, a.Warnings)
+	}
+	return name, password
+}
+
+func TestStaticRoleTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc")
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		if err := w.fake.Login("svc", oldPassword); err == nil {
+			t.Error("the password from before works after the import")
+		}
+		a := w.Must(t, route.Read, "static-creds/svc", nil)
+		if a.Data["username"] != "svc" || a.Data["ttl"] != float64(3600) || a.Data["rotation_period"] != float64(3600) || a.Data["last_vault_rotation"] != time.Now().UTC().Format(time.RFC3339Nano) || a.Lease != nil {
+			t.Errorf("answer %s, lease %v", a.Text, a.Lease)
+		}
+		_, first := w.given("svc")
+		time.Sleep(20 * time.Minute)
+		if a := w.Must(t, route.Read, "static-creds/svc", nil); a.Data["ttl"] != float64(2400) || a.Data["password"] != first {
+			t.Errorf("after 20 minutes: %s", a.Text)
+		}
+		time.Sleep(40*time.Minute + time.Second)
+		_, second := w.given("svc")
+		if second == first || w.fake.Login("svc", first) == nil {
+			t.Error("it was not rotated after its period")
+		}
+		// A change of the period counts at once, from the last turn.
+		w.Must(t, route.Write, "static-roles/svc", fields{"rotation_period": "10m"})
+		time.Sleep(10 * time.Minute)
+		if _, third := w.given("svc"); third == second {
+			t.Error("it was not rotated after its shorter period")
+		}
+		w.Must(t, route.Write, "rotate-role/svc", nil)
+		_, fourth := w.given("svc")
+		time.Sleep(9 * time.Minute)
+		if _, now := w.given("svc"); now != fourth {
+			t.Error("a turn on request does not begin the period anew")
+		}
+		// By request alone.
+		w.Must(t, route.Write, "static-roles/svc", fields{"disable_automated_rotation": true})
+		time.Sleep(24 * time.Hour)
+		if _, now := w.given("svc"); now != fourth {
+			t.Error("it was rotated though that is disabled")
+		}
+		if n := w.Work(t); n != 0 {
+			t.Errorf("%d due items are left", n)
+		}
+		w.Must(t, route.Delete, "static-roles/svc", nil)
+		if err := w.fake.Login("svc", fourth); err != nil {
+			t.Error("the user lost its password with the role")
+		}
+		if n := w.keys("static/") + w.keys("owned/"); n != 0 {
+			t.Errorf("%d keys are left", n)
+		}
+		for _, event := range w.Events() {
+			for _, secret := range []string{first, second, fourth, oldPassword} {
+				if strings.Contains(event, secret) {
+					t.Errorf("an event holds a password: %s", event)
+				}
+			}
+		}
+	})
+}
+
+func TestStaticRolesRefused(t *testing.T) {
+	w := withUsers(t, enginetest.Config{}, "svc", "svc-b")
+	for _, tt := range []struct {
+		body fields
+		want string
+	}{
+		{fields{}, `field "db_name" is required`},
+		{with(svc, fields{"username": nil}), `field "username" is required`},
+		{with(svc, fields{"username": "a b"}), `field "username"`},
+		{with(svc, fields{"rotation_period": nil}), `one of the fields "rotation_period" and "rotation_schedule" is required`},
+		{with(svc, fields{"rotation_period": "4s"}), "less than 5s"},
+		{with(svc, fields{"rotation_schedule": "0 3 * * *"}), "exclude each other"},
+		{with(svc, fields{"rotation_window": "1h"}), "needs rotation_schedule"},
+		{with(svc, fields{"db_name": "absent"}), `there is no connection "absent"`},
+		{with(svc, fields{"username": databasetest.FakeAdmin}), "rotate-root/prod"},
+		{with(svc, fields{"alternate_username": "svc"}), "another user"},
+		{with(svc, fields{"credential_type": "rsa_private_key"}), `field "credential_type"`},
+		{with(svc, fields{"credential_config": fields{"key_bits": "2048"}}), `field "credential_config"`},
+		{with(svc, fields{"rotation_statements": "BROKEN"}), "rotation_statements is broken"},
+		{with(svc, fields{"skip_import_rotation": true, "password": "wrong"}), `field "password": the database refuses it`},
+		{with(svc, fields{"self_managed_password": oldPassword}), `field "self_managed_password"`},
+	} {
+		w.Refused(t, route.Write, "static-roles/bad", tt.body, fault.Invalid, tt.want)
+	}
+	if n := w.keys("static/") + w.keys("owned/"); n != 0 {
+		t.Errorf("%d keys were stored", n)
+	}
+	w.Must(t, route.Write, "static-roles/svc", svc)
+	w.Refused(t, route.Write, "static-roles/other", svc, fault.Invalid, `by the static role "svc" already`)
+	w.Refused(t, route.Write, "static-roles/svc", fields{"username": "svc-b"}, fault.Invalid, "cannot change")
+	w.Refused(t, route.Write, "rotate-role/absent", nil, fault.Invalid, "unknown role")
+	w.Refused(t, route.Read, "static-creds/absent", nil, fault.Invalid, "unknown role")
+	w.Must(t, route.Write, "config/prod", fields{"allowed_roles": "none"})
+	w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Upstream, "not an allowed role")
+	w.given("svc")
+}
+
+// TestSkipImport: nothing is changed before the first turn, and nothing comes early.
+func TestSkipImport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc", "known")
+		w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"skip_import_rotation": true}))
+		w.Must(t, route.Write, "static-roles/known", with(svc, fields{"username": "known", "skip_import_rotation": true, "password": oldPassword}))
+		w.Refused(t, route.Read, "static-creds/svc", nil, fault.Invalid, "is not known yet")
+		if _, p := w.given("known"); p != oldPassword {
+			t.Error("a known password is not given out")
+		}
+		time.Sleep(59 * time.Minute)
+		w.Reopen(t) // nothing that is missing is overdue
+		time.Sleep(30 * time.Second)
+		if err := w.fake.Login("svc", oldPassword); err != nil {
+			t.Error("it was rotated early")
+		}
+		time.Sleep(time.Minute)
+		w.given("svc")
+		if _, p := w.given("known"); p == oldPassword {
+			t.Error("it was not rotated at its time")
+		}
+	})
+}
+
+// TestStaticSchedule: by cron in UTC, within a window, with the hints that agents need.
+func TestStaticSchedule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // begins at midnight, 2000-01-01, a Saturday
+		w := withUsers(t, enginetest.Config{}, "svc")
+		w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"rotation_period": nil, "rotation_schedule": "0 3 * * SUN", "rotation_window": "1h"}))
+		a := w.Must(t, route.Read, "static-creds/svc", nil)
+		if a.Data["rotation_schedule"] != "0 3 * * SUN" || a.Data["rotation_window"] != float64(3600) || a.Data["ttl"] != float64(27*3600) || a.Data["rotation_period"] != float64(27*3600) {
+			t.Errorf("answer %s", a.Text)
+		}
+		_, first := w.given("svc")
+		time.Sleep(27*time.Hour - time.Minute)
+		w.fake.SetDown(true)
+		time.Sleep(2 * time.Hour)
+		w.fake.SetDown(false)
+		time.Sleep(24 * time.Hour)
+		if _, now := w.given("svc"); now != first {
+			t.Error("it was rotated outside of its window")
+		}
+		time.Sleep(6 * 24 * time.Hour)
+		if _, now := w.given("svc"); now == first {
+			t.Error("it was not rotated in its next window")
+		}
+		a = w.Must(t, route.Read, "static-creds/svc", nil)
+		if a.Data["rotation_period"] != float64(7*24*3600) {
+			t.Errorf("answer %s", a.Text)
+		}
+	})
+}
+
+// TestAlternatingUsers: a turn never touches the user that was given out last.
+func TestAlternatingUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc", "svc-b")
+		w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"alternate_username": "svc-b"}))
+		user, password := w.given("svc")
+		for range 5 {
+			time.Sleep(time.Hour + time.Second)
+			next, fresh := w.given("svc")
+			if next == user {
+				t.Fatalf("%s was turned twice in a row", user)
+			}
+			if err := w.fake.Login(user, password); err != nil {
+				t.Errorf("%s, given out before, was cut off", user)
+			}
+			user, password = next, fresh
+		}
+	})
+}
+
+// TestStaticRoleFailures come in pairs: not done, and done but not told.
+func TestStaticRoleFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc")
+		w.fake.SetDown(true)
+		w.Refused(t, route.Write, "static-roles/svc", svc, fault.Upstream, "down")
+		if n := w.keys("static/") + w.keys("owned/") + w.Work(t); n != 0 {
+			t.Errorf("%d keys are left of an import that surely failed", n)
+		}
+		w.fake.SetDown(false)
+		w.fake.LoseReplies(1)
+		a := w.Must(t, route.Write, "static-roles/svc", svc)
+		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "not known") {
+			t.Errorf("warnings %q", a.Warnings)
+		}
+		_, first := w.given("svc")
+		if a := w.Must(t, route.Read, "static-roles/svc", nil); a.Data["failures"] != nil {
+			t.Errorf("after a read found out: %s", a.Text)
+		}
+		time.Sleep(time.Hour - time.Second)
+		w.fake.SetDown(true)
+		time.Sleep(3 * time.Hour)
+		if a := w.Must(t, route.Read, "static-creds/svc", nil); a.Data["password"] != first || a.Data["ttl"].(float64) < 1 || a.Data["ttl"].(float64) > 60 {
+			t.Errorf("while it is down: %s", a.Text)
+		}
+		if a := w.Must(t, route.Read, "static-roles/svc", nil); a.Data["failures"].(float64) < 8 || len(a.Warnings) == 0 {
+			t.Errorf("after three hours down: %s, %q", a.Text, a.Warnings)
+		}
+		w.fake.SetDown(false)
+		time.Sleep(time.Hour + time.Second)
+		if _, now := w.given("svc"); now == first {
+			t.Error("it was not made up for")
+		}
+		// Statements that do nothing: the old password is put back, or was never gone.
+		_, before := w.given("svc")
+		w.Must(t, route.Write, "static-roles/svc", fields{"rotation_statements": "NOTHING"})
+		w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Upstream, "check rotation_statements")
+		if _, now := w.given("svc"); now != before {
+			t.Error("a password that does not work is given out")
+		}
+		// A password that is refused is made anew in the end.
+		w.Must(t, route.Write, "static-roles/svc", fields{"rotation_statements": "FAIL"})
+		for range 4 {
+			w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Upstream, "refused")
+			w.given("svc")
+		}
+		w.Must(t, route.Write, "static-roles/svc", fields{"rotation_statements": ""})
+		w.Must(t, route.Write, "rotate-role/svc", nil)
+		w.given("svc")
+		if log := w.log.String(); strings.Contains(log, before) || strings.Contains(log, oldPassword) {
+			t.Error("the log holds a password")
+		}
+	})
+}
+
+// TestStaticRoleCrashes dies at each commit of an import, of two turns and of a rotation of
+// the administrator's password, before and after it is stored, with the database's replies
+// lost or not. What is given out afterwards always works, and all goes on.
+func TestStaticRoleCrashes(t *testing.T) {
+	for _, alternate := range []string{"", "svc-b"} {
+		for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
+			for at := range 7 {
+				for lost := range 2 {
+					t.Run(fmt.Sprint(alternate, "/", mode, "/", at, "/", lost), func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) { staticCrash(t, alternate, mode, at, lost) })
+					})
+				}
+			}
+		}
+	}
+}
+
+func staticCrash(t *testing.T, alternate string, mode faulty.Mode, at, lost int) {
+	store := faulty.New(memory.Open(), 1)
+	w := withUsers(t, enginetest.Config{Store: store}, "svc", "svc-b")
+	w.fake.LoseReplies(lost)
+	store.CrashAfter(at, mode)
+	role := with(svc, fields{"alternate_username": alternate})
+	_, _ = w.Do(route.Write, "static-roles/svc", role)
+	_, _ = w.Do(route.Write, "rotate-role/svc", nil)
+	_, _ = w.Do(route.Write, "rotate-root/prod", nil)
+	time.Sleep(2 * time.Minute)
+	select {
+	case <-store.Crashed():
+	default:
+		if at < 5 {
+			t.Error("nothing crashed: there are fewer commits than the test assumes")
+		}
+	}
+	w.Stop()
+	store.Revive()
+	w.Reopen(t)
+	if a, err := w.Do(route.Read, "static-roles/svc", nil); err == nil && a.Data["username"] == "svc" {
+		if _, err := w.Do(route.Read, "static-creds/svc", nil); err != nil && lost == 0 {
+			t.Error(err)
+		}
+		w.given("svc") // at once, whatever was under way, but for a reply that was lost
+	}
+	time.Sleep(2 * time.Minute)
+	if _, err := w.Do(route.Read, "static-roles/svc", nil); fault.Is(err, fault.NotFound) {
+		w.Must(t, route.Write, "static-roles/svc", role)
+	}
+	_, before := w.given("svc")
+	time.Sleep(time.Hour + time.Second)
+	if _, after := w.given("svc"); after == before {
+		t.Error("it is not rotated any more")
+	}
+	w.Must(t, route.Write, "rotate-root/prod", nil)
+	w.Must(t, route.Write, "rotate-role/svc", nil)
+	w.given("svc")
+	if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err == nil {
+		t.Error("the administrator's first password works")
+	}
+	if n := w.Work(t); n != 1 {
+		t.Errorf("%d due items, want one", n)
+	}
+}
+
+func TestRotateRoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		name, password, _ := w.lend("ro")
+		w.Must(t, route.Write, "rotate-root/prod", nil)
+		if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err == nil {
+			t.Error("the old password works")
+		}
+		w.lend("ro")
+		if err := w.fake.Login(name, password); err != nil {
+			t.Error("a user that was lent before was cut off")
+		}
+		if text := w.Must(t, route.Read, "config/prod", nil).Text; strings.Contains(text, "Pw-") {
+			t.Errorf("the read shows a password: %s", text)
+		}
+		// A file that is applied again brings the old password, and must not win.
+		w.Refused(t, route.Write, "config/prod", prod, fault.Invalid, "one that rotate-root has replaced")
+		w.Refused(t, route.Write, "config/prod", with(prod, fields{"verify_connection": false}), fault.Invalid, "one that rotate-root has replaced")
+		w.Must(t, route.Write, "config/prod", with(prod, fields{"password": nil, "allowed_roles": "*"}))
+		w.lend("ro")
+
+		// The pair of failures.
+		w.fake.SetDown(true)
+		w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Upstream, "down")
+		w.fake.SetDown(false)
+		w.lend("ro")
+		w.fake.LoseReplies(1)
+		w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Upstream, "lost")
+		w.lend("ro") // finds out first
+		w.Must(t, route.Write, "rotate-root/prod", nil)
+
+		// By itself.
+		w.Must(t, route.Write, "config/prod", fields{"rotation_period": "24h"})
+		before := slices.Clone(w.Events())
+		time.Sleep(24*time.Hour + time.Second)
+		if n := len(w.Events()) - len(before); n < 1 {
+			t.Error("it was not rotated at its time")
+		}
+		w.lend("ro")
+		time.Sleep(3 * time.Hour)
+		w.want(0, 0) // all that was lent is revoked by whatever password
+		w.Must(t, route.Write, "config/hidden", with(prod, fields{"connection_url": "fake://admin:" + inURL + "@db", "verify_connection": false}))
+		w.Refused(t, route.Write, "rotate-root/hidden", nil, fault.Invalid, "written into connection_url")
+		w.Refused(t, route.Write, "rotate-root/absent", nil, fault.Invalid, "no connection")
+	})
+}
+
+// TestSelfManaged: a user changes its own password, and the connection has no other.
+func TestSelfManaged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, enginetest.Config{})
+		w.fake.AddUser("svc", oldPassword)
+		w.Refused(t, route.Write, "config/own", with(prod, fields{"self_managed": true}), fault.Invalid, `field "self_managed"`)
+		w.Must(t, route.Write, "config/own", fields{"plugin_name": "fake-database-plugin", "connection_url": prod["connection_url"], "allowed_roles": "*", "self_managed": true})
+		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"db_name": "own"}), fault.Invalid, `field "self_managed_password" is required`)
+		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"db_name": "own", "self_managed_password": "wrong"}), fault.Invalid, `field "self_managed_password"`)
+		w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"db_name": "own", "self_managed_password": oldPassword}))
+		_, first := w.given("svc")
+		w.fake.LoseReplies(1)
+		time.Sleep(time.Hour + time.Second)
+		if _, second := w.given("svc"); second == first || first == oldPassword {
+			t.Error("it was not rotated")
+		}
+	})
+}

@@ -1,0 +1,365 @@
+package database
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// A turn of a static role:
+//
+//	begun      the new password is durable, next to the old one
+//	sent       the database may have been told: this is durable before it is
+//	proven     a login with the new password succeeded
+//	over       the new password is the one that is given out
+//
+// Whatever dies in between, the next try sets the same password again. A password that
+// the database refuses again and again is made anew: it may be against its rules.
+const (
+	turnWithin  = 20 * time.Second // all calls of one try
+	resumeAfter = 30 * time.Second // a try that died is taken up
+	refusals    = 3                // of one password, before it is made anew
+)
+
+// begin makes a new password, and notes in s that it is to be set.
+func (b statics) begin(ctx context.Context, s *static, c *connection, by string, now time.Time) error {
+	user := s.Current
+	if len(s.Users) > 1 && !s.Passwords[s.Current].Empty() {
+		user = 1 - s.Current
+	}
+	fresh, err := b.freshPassword(ctx, s, c)
+	if err != nil {
+		return err
+	}
+	s.Fresh, s.Turn = fresh, &turn{User: user, By: by, At: now}
+	return nil
+}
+
+func (b statics) freshPassword(ctx context.Context, s *static, c *connection) (secret.Value, error) {
+	policy := s.Policy
+	if policy == "" {
+		policy = c.Policy
+	}
+	return b.m.Host.Password(ctx, policy)
+}
+
+// rotate turns a static role now, or goes on with a turn that was begun. Its lock is held.
+func (b statics) rotate(ctx context.Context, name string, s *static, by string) error {
+	now := time.Now().UTC()
+	if s.Turn == nil {
+		c, err := b.usable(ctx, name, s)
+		if err == nil {
+			err = b.begin(ctx, s, c, by, now)
+		}
+		if err != nil {
+			return b.failed(ctx, name, s, err)
+		}
+	}
+	unsent := !s.Turn.Sent
+	if unsent { // from here on, whoever finds the record must ask the database
+		s.Turn.Sent = true
+		if err := b.save(ctx, name, s, now.Add(resumeAfter), commit{}); err != nil {
+			return err
+		}
+	}
+	return b.finish(ctx, name, s, unsent)
+}
+
+// finish makes one try of the turn that was begun, and commits what came of it. unsent
+// means that the database surely did not hear of it before.
+func (b statics) finish(ctx context.Context, name string, s *static, unsent bool) error {
+	s.Turn.Sent = !unsent
+	// A client that goes away must not leave a password that nobody knows to be set or not.
+	calls, cancel := context.WithTimeout(context.WithoutCancel(ctx), turnWithin)
+	defer cancel()
+	c, err := b.usable(calls, name, s)
+	if err != nil {
+		return b.failed(ctx, name, s, err)
+	}
+	note, err := b.turnUser(calls, s, c)
+	if err != nil {
+		return b.failed(ctx, name, s, err)
+	}
+	t, now := s.Turn, time.Now().UTC()
+	s.Passwords[t.User], s.Fresh = s.Fresh, secret.Value{}
+	s.Current, s.Turn, s.Failed, s.Why, s.Note = t.User, nil, 0, "", note
+	s.Last, s.Next = now, s.When.next(now, now)
+	event := b.m.Host.Event("database/static-role", map[string]string{
+		"role": name, "username": s.Users[s.Current], "by": t.By, "path": b.m.Settings().Path + "static-roles/" + name,
+	})
+	return b.save(calls, name, s, s.Next, commit{abs: []storage.Op{event}})
+}
+
+// turnUser sets the new password and proves that it works. The note tells what was unusual.
+func (b statics) turnUser(ctx context.Context, s *static, c *connection) (note string, err error) {
+	user, old := s.Users[s.Turn.User], s.Passwords[s.Turn.User]
+	if s.Turn.Sent {
+		if done, err := b.login(ctx, c, user, s.Fresh); done || err != nil && !fault.Is(err, fault.Unsupported) {
+			return "", err // an earlier try has done it, or nobody can tell now
+		}
+	}
+	if err := b.setPassword(ctx, s, c, user, s.Fresh); err != nil {
+		return "", err
+	}
+	s.Turn.Sent = true
+	works, err := b.login(ctx, c, user, s.Fresh)
+	switch {
+	case works:
+		return "", nil
+	case fault.Is(err, fault.Unsupported):
+		return "the new password was set and could not be tried: " + fault.Message(err), nil
+	case err != nil:
+		return "", err
+	case !old.Empty() && !s.SelfManaged:
+		if err := b.setPassword(ctx, s, c, user, old); err != nil {
+			return "", err
+		}
+		s.Turn.Sent = false
+	}
+	return "", fault.New("database.rotate", fault.Upstream, "the database says that it has set the new password of %s, and refuses it at login; check rotation_statements", user)
+}
+
+// setPassword changes a user's password, as the administrator or as the user.
+func (b statics) setPassword(ctx context.Context, s *static, c *connection, user string, to secret.Value) error {
+	const op = "database.rotate"
+	known := c.redactor(append([]secret.Value{to, s.Fresh}, s.Passwords...)...)
+	conn, done, err := b.asking(ctx, c, user, s.Passwords[0])
+	if err != nil {
+		return outside(op, err, known)
+	}
+	defer done()
+	if err := conn.SetPassword(ctx, user, to, s.Statements); err != nil {
+		return outside(op, err, known)
+	}
+	return nil
+}
+
+// as is the configuration for one connection as another user.
+func (c *connection) as(m *engine.Mount, user string, password secret.Value) Config {
+	s := c.settings(m)
+	s.Username, s.Password, s.MaxOpen, s.MaxIdle = user, password, 1, -1
+	return s
+}
+
+// login tries a user's password; false: the database was asked and refused it.
+func (b statics) login(ctx context.Context, c *connection, user string, password secret.Value) (ok bool, err error) {
+	const op = "database.login"
+	conn, done, err := b.asking(ctx, c, user, password)
+	if err == nil {
+		ok, err = conn.Login(ctx, user, password)
+		done()
+	}
+	if err == nil {
+		return ok, nil
+	}
+	f := outside(op, err, c.redactor(password))
+	if fault.Is(err, fault.Unsupported) {
+		f.Kind = fault.Unsupported
+	}
+	return false, f
+}
+
+// asking is a connection by which a login can be tried.
+func (b statics) asking(ctx context.Context, c *connection, user string, password secret.Value) (Conn, func(), error) {
+	if c.Self {
+		return b.own(ctx, c, user, password)
+	}
+	return b.conn(ctx, c)
+}
+
+// own is a connection of a user's own.
+func (b statics) own(ctx context.Context, c *connection, user string, password secret.Value) (Conn, func(), error) {
+	p, err := b.provider(c.Plugin)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := p.Connect(ctx, c.as(b.m, user, password))
+	if err != nil {
+		return nil, nil, err
+	}
+	return conn, func() { b.pools.shut(&pool{conn: conn}) }, nil
+}
+
+// failed notes that a try has failed, and when the next one is made. It returns why.
+func (b statics) failed(ctx context.Context, name string, s *static, why error) error {
+	now := time.Now().UTC()
+	s.Failed++
+	s.Why = fault.Message(why)
+	at := retry(s.Failed, now)
+	if s.Turn != nil {
+		s.Turn.Sent = s.Turn.Sent || !Unchanged(why)
+		b.renewFresh(ctx, s, why)
+	}
+	// A window is for when a password may change. Finding out whether it did does not wait.
+	if (s.Turn == nil || !s.Turn.Sent) && !s.Next.IsZero() && s.When.missed(s.Next, at) {
+		s.Next = s.When.next(s.Last, now)
+		at = s.Next
+	}
+	b.m.Log.Warn("rotating a static role failed", "role", name, "failures", s.Failed, "next_try", at, "error", why)
+	event := b.m.Host.Event("database/static-role-failed", map[string]string{"role": name, "failures": strconv.Itoa(s.Failed), "path": b.m.Settings().Path + "static-roles/" + name})
+	if err := b.save(context.WithoutCancel(ctx), name, s, at, commit{abs: []storage.Op{event}}); err != nil {
+		b.m.Log.Error("keeping why a static role was not rotated", "role", name, "error", err)
+	}
+	return why
+}
+
+// renewFresh makes the new password anew where the database does not want it.
+func (b statics) renewFresh(ctx context.Context, s *static, why error) {
+	if !Unchanged(why) || !fault.Is(why, fault.Upstream) {
+		return
+	}
+	if s.Turn.Refused++; s.Turn.Refused%refusals != 0 {
+		return
+	}
+	c, err := b.byName(ctx, s.DB)
+	if err != nil || c == nil {
+		return
+	}
+	if fresh, err := b.freshPassword(ctx, s, c); err == nil {
+		s.Fresh = fresh
+	}
+}
+
+// workStatic is what the due item of a static role brings: nothing that failed is lost,
+// and each failure sets its own time.
+func (b statics) workStatic(ctx context.Context, name string) error {
+	release, err := b.locks.take(ctx, staticPrefix+name)
+	if err != nil {
+		return err
+	}
+	defer release()
+	s, err := b.static(ctx, name)
+	now := time.Now().UTC()
+	switch {
+	case err != nil || s == nil:
+		return err
+	case s.Due.IsZero() || s.Due.After(now):
+		return nil // moved meanwhile
+	case s.Turn == nil && (s.Next.IsZero() || s.Failed == 0 && s.Next.After(now)):
+		return b.save(ctx, name, s, s.Next, commit{})
+	case s.Turn == nil && s.When.missed(s.Next, now):
+		b.m.Log.Warn("the window of a static role's rotation was missed", "role", name, "was", s.Next)
+		s.Next = s.When.next(s.Last, now)
+		return b.save(ctx, name, s, s.Next, commit{})
+	}
+	due := s.Due
+	err = b.m.Host.Audited(ctx, engine.Automatic{
+		Operation: "rotate", Path: b.m.Settings().Path + "static-roles/" + name, Detail: map[string]string{"role": name, "username": s.Users[s.Current]},
+	}, func(ctx context.Context) error { return b.rotate(ctx, name, s, "schedule") })
+	if err != nil && !s.Due.Equal(due) {
+		return nil // noted, and tried again at its time
+	}
+	return err
+}
+
+// rotateStatic is a turn on request.
+func (b statics) rotateStatic(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+	release, err := b.locks.take(ctx, staticPrefix+in.Name)
+	if err != nil {
+		return route.None{}, err
+	}
+	defer release()
+	s, err := b.static(ctx, in.Name)
+	if err == nil && s == nil {
+		err = fault.New("database.rotate", fault.Invalid, "unknown role: %s; list static-roles/", in.Name)
+	}
+	if err != nil {
+		return route.None{}, err
+	}
+	return route.None{}, b.rotate(ctx, in.Name, s, "request")
+}
+
+// staticCredsOut is what the readers of a static role are given.
+type staticCredsOut struct {
+	Password secret.Value  `json:"password"`
+	Username string        `json:"username"`
+	Last     string        `json:"last_vault_rotation"`
+	TTL      time.Duration `json:"ttl"`
+
+	timing
+}
+
+// readCreds gives out a role's user. While it is not known whether a turn took place,
+// it finds out first: what it gives out works.
+func (b statics) readCreds(ctx context.Context, r *route.Request, in nameIn) (*staticCredsOut, error) {
+	s, err := b.static(ctx, in.Name)
+	if err == nil && s == nil {
+		err = fault.New("database.static", fault.Invalid, "unknown role: %s; list static-roles/", in.Name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.Turn != nil && s.Turn.Sent && s.Turn.User == s.Current {
+		if s, err = b.settled(ctx, r, in.Name); err != nil {
+			return nil, err
+		}
+	}
+	password := s.Passwords[s.Current]
+	if password.Empty() {
+		return nil, fault.New("database.static", fault.Invalid, "the password of %q is not known yet: it is so after the first rotation; begin it by rotate-role/%s", s.Users[s.Current], in.Name)
+	}
+	out := &staticCredsOut{Username: s.Users[s.Current], Password: password, timing: s.When.show()}
+	if !s.Last.IsZero() {
+		out.Last = s.Last.Format(time.RFC3339Nano)
+	}
+	if !s.Next.IsZero() {
+		s.hint(out, time.Now())
+	}
+	return out, nil
+}
+
+// hint says when to read again. Clients that know how sleep for ttl, if rotation_period comes with it and ttl
+// is not zero; so one that is overdue tells when it is tried again.
+func (s *static) hint(out *staticCredsOut, now time.Time) {
+	left := s.Next.Sub(now)
+	if left <= 0 {
+		left = min(s.Due.Sub(now), time.Minute)
+	}
+	out.TTL = max(left.Round(time.Second), time.Second)
+	if s.When.Schedule != "" {
+		out.Period = max(s.Next.Sub(s.Last).Round(time.Second), time.Second)
+		if s.Last.IsZero() {
+			out.Period = out.TTL
+		}
+	}
+}
+
+// settled waits for a turn that is under way. Of one whose outcome is unknown it
+// finds out which password works, as far as the database answers.
+func (b statics) settled(ctx context.Context, r *route.Request, name string) (*static, error) {
+	release, err := b.locks.take(ctx, staticPrefix+name)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	s, err := b.static(ctx, name)
+	switch {
+	case err != nil:
+		return nil, err
+	case s == nil:
+		return nil, fault.New("database.static", fault.Invalid, "unknown role: %s; it was deleted meanwhile", name)
+	case s.Turn == nil || !s.Turn.Sent || s.Turn.User != s.Current:
+		return s, nil
+	case s.Passwords[s.Current].Empty(): // there is nothing else to give out
+		return s, b.finish(ctx, name, s, false)
+	}
+	c, err := b.usable(ctx, name, s)
+	if err != nil {
+		return nil, err
+	}
+	user := s.Users[s.Current]
+	ctx, cancel := context.WithTimeout(ctx, turnWithin)
+	defer cancel()
+	if works, err := b.login(ctx, c, user, s.Fresh); works {
+		return s, b.finish(ctx, name, s, false)
+	} else if err != nil {
+		r.Warn("a change of the password of %q is under way, and whether it took place cannot be found out now; this is the one from before: %s", user, fault.Message(err))
+	}
+	return s, nil
+}
