@@ -10,7 +10,9 @@ import (
 	"github.com/keyturn/keyturn/internal/engine"
 	enginecubbyhole "github.com/keyturn/keyturn/internal/engine/cubbyhole"
 	"github.com/keyturn/keyturn/internal/engine/database"
+	databasemysql "github.com/keyturn/keyturn/internal/engine/database/mysql"
 	databasepostgres "github.com/keyturn/keyturn/internal/engine/database/postgres"
+	databaseredis "github.com/keyturn/keyturn/internal/engine/database/redis"
 	enginekv "github.com/keyturn/keyturn/internal/engine/kv"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	rotationrecipe "github.com/keyturn/keyturn/internal/engine/rotation/recipe"
@@ -46,7 +48,9 @@ var AuthMethods = []auth.Type{
 
 // Databases is every kind of database.
 var Databases = []database.Provider{
+	databasemysql.Provider,
 	databasepostgres.Provider,
+	databaseredis.Provider,
 }
 
 // RotationProviders is every provider of keys.

@@ -65,7 +65,7 @@ func (r *Route) Params() []Param {
 		}
 		all = append(all, r.documented(p, f.Tag))
 	}
-	return all
+	return append(all, r.rest...)
 }
 
 func (r *Route) documented(p Param, tag reflect.StructTag) Param {
@@ -120,6 +120,12 @@ func (r Route) WithParam(name, doc string) Route {
 		docs[n] = d
 	}
 	r.docs = docs
+	return r
+}
+
+// WithRest returns the route with parameters that its request type takes without a field for each.
+func (r Route) WithRest(more ...Param) Route {
+	r.rest = append(slices.Clip(r.rest), more...)
 	return r
 }
 

@@ -78,6 +78,7 @@ type Route struct {
 	Exists func(ctx context.Context, r *Request) (bool, error)
 
 	docs  map[string]string // of parameters, by name
+	rest  []Param           // that no field of In is for
 	serve func(context.Context, *Request) (any, error)
 	plan  func(context.Context, *Request) (Plan, CreateFunc, error)
 }

@@ -18,7 +18,8 @@ import (
 // fields; a field without a json tag, or with "-", is left alone. A pointer
 // field stays nil where the object does not name it; null leaves any field
 // alone. It returns the names that the struct does not have, and an error of
-// kind Invalid that names the first field whose value does not fit.
+// kind Invalid that names the first field whose value does not fit. Where the struct has
+// a map[string]Raw tagged json:",rest", that takes what else the object has, and no name is unknown.
 func Decode(body []byte, into any) (unknown []string, err error) {
 	v := reflect.ValueOf(into).Elem()
 	d := decoderOf(v.Type())
@@ -30,6 +31,14 @@ func Decode(body []byte, into any) (unknown []string, err error) {
 	}
 	err = EachField(body, func(name string, value []byte) error {
 		f, ok := d.fields[name]
+		if !ok && d.rest != nil {
+			rest := v.FieldByIndex(d.rest)
+			if rest.IsNil() {
+				rest.Set(reflect.ValueOf(map[string]Raw{}))
+			}
+			rest.SetMapIndex(reflect.ValueOf(name), reflect.ValueOf(RawOf(value)))
+			return nil
+		}
 		if !ok {
 			unknown = append(unknown, name)
 			return nil
@@ -105,6 +114,7 @@ type decoderField struct {
 type decoder struct {
 	fields map[string]decoderField
 	whole  []int // the field tagged json:",whole": it takes the entire body
+	rest   []int // the field tagged json:",rest": it takes what no other field does
 }
 
 func (d *decoder) passthrough() bool { return d.whole != nil }
@@ -125,6 +135,9 @@ func decoderOf(t reflect.Type) *decoder {
 		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if opts == "whole" && f.Type == reflect.TypeFor[Raw]() {
 			d.whole = f.Index
+		}
+		if opts == "rest" && f.Type == reflect.TypeFor[map[string]Raw]() {
+			d.rest = f.Index
 		}
 		if name == "" || name == "-" || !f.IsExported() {
 			continue

@@ -78,6 +78,18 @@ func TestDecodeUnknown(t *testing.T) {
 	}
 }
 
+func TestDecodeRest(t *testing.T) {
+	var in struct {
+		Text string `json:"text"`
+		//lint:ignore SA5008 the option is ours
+		Rest map[string]wire.Raw `json:",rest"`
+	}
+	unknown, err := wire.Decode([]byte(`{"text":"a","zzz":1,"Other":null}`), &in)
+	if err != nil || unknown != nil || in.Text != "a" || len(in.Rest) != 2 || string(in.Rest["zzz"].Reveal()) != "1" {
+		t.Errorf("unknown = %v, err = %v, rest has %d", unknown, err, len(in.Rest))
+	}
+}
+
 type response struct {
 	Name  string         `json:"name"`
 	Pass  secret.Value   `json:"pass"`

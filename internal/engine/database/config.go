@@ -39,6 +39,9 @@ type configIn struct {
 	Terminate *bool          `json:"terminate_sessions" default:"false" doc:"Whether revoking ends a user's sessions."`
 
 	laterIn
+
+	//lint:ignore SA5008 the option is wire's: settings of the kind, and what is unknown
+	Rest map[string]wire.Raw `json:",rest"`
 }
 
 // laterIn are fields that are known and not built yet.
@@ -141,6 +144,9 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 	if err != nil {
 		return nil, err
 	}
+	if err := in.settings(r, p, c); err != nil {
+		return nil, err
+	}
 	if old != nil {
 		if err := b.mayMove(ctx, r, old, c, in); err != nil {
 			return nil, err
@@ -152,7 +158,7 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 	if err := p.Check(c.settings(b.m)); err != nil {
 		return nil, outside("database.config", err, c.redactor())
 	}
-	if err := checkTemplate(c.Template, p.NameMax); err != nil {
+	if err := checkTemplate(c.Template, p.LongestName(c.Plugin)); err != nil {
 		return nil, err
 	}
 	return c, b.advise(ctx, r, p, c, in)
@@ -271,26 +277,12 @@ func (b configs) prove(ctx context.Context, c *connection, verify bool) error {
 
 // configOut is a configuration as it is shown.
 type configOut struct {
-	Allowed []string   `json:"allowed_roles"`
-	Details detailsOut `json:"connection_details"`
-	Policy  string     `json:"password_policy"`
-	Plugin  string     `json:"plugin_name"`
-	Version string     `json:"plugin_version"`
-	RootSQL []string   `json:"root_credentials_rotate_statements"`
-}
-
-type detailsOut struct {
-	URL       string `json:"connection_url"`
-	Username  string `json:"username"`
-	Template  string `json:"username_template,omitempty"`
-	Auth      string `json:"password_authentication,omitempty"`
-	NoEscape  bool   `json:"disable_escaping,omitempty"`
-	MaxOpen   int    `json:"max_open_connections,omitempty"`
-	MaxIdle   int    `json:"max_idle_connections,omitempty"`
-	Lifetime  string `json:"max_connection_lifetime,omitempty"`
-	CA        string `json:"tls_ca,omitempty"`
-	Cert      string `json:"tls_certificate,omitempty"`
-	Terminate bool   `json:"terminate_sessions,omitempty"`
+	Allowed []string       `json:"allowed_roles"`
+	Details map[string]any `json:"connection_details"`
+	Policy  string         `json:"password_policy"`
+	Plugin  string         `json:"plugin_name"`
+	Version string         `json:"plugin_version"`
+	RootSQL []string       `json:"root_credentials_rotate_statements"`
 }
 
 type nameIn struct {
@@ -306,15 +298,7 @@ func (b configs) readConfig(ctx context.Context, _ *route.Request, in nameIn) (*
 	if err != nil {
 		return nil, err
 	}
-	a := c.Access
-	d := detailsOut{
-		URL: p.Display(c.URL), Username: c.Username, Template: c.Template, Auth: a.Auth, NoEscape: a.NoEscape,
-		MaxOpen: a.MaxOpen, MaxIdle: a.MaxIdle, CA: a.CA, Cert: a.Cert, Terminate: c.Terminate,
-	}
-	if a.Lifetime > 0 {
-		d.Lifetime = a.Lifetime.String()
-	}
-	return &configOut{Allowed: list(c.Allowed), Details: d, Policy: c.Policy, Plugin: c.Plugin, Version: c.Version, RootSQL: list(c.RootSQL)}, nil
+	return &configOut{Allowed: list(c.Allowed), Details: details(p, c), Policy: c.Policy, Plugin: c.Plugin, Version: c.Version, RootSQL: list(c.RootSQL)}, nil
 }
 
 // list is in, never null in an answer.

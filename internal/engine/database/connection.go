@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -35,6 +36,9 @@ type connection struct {
 	Password secret.Value `json:"-"`
 	Key      secret.Value `json:"-"`
 
+	Extra  map[string]string       `json:"extra,omitempty"` // settings of the kind
+	Hidden map[string]secret.Value `json:"-"`
+
 	stored storage.Version
 }
 
@@ -55,10 +59,19 @@ type storedConnection struct {
 	URL      []byte `json:"url"`
 	Password []byte `json:"pw,omitempty"`
 	Key      []byte `json:"key,omitempty"`
+
+	Hidden map[string][]byte `json:"hidden,omitempty"`
 }
 
 func (c *connection) put() (storage.Op, error) {
-	b, err := json.Marshal(storedConnection{c, c.URL.Reveal(), c.Password.Reveal(), c.Key.Reveal()})
+	s := storedConnection{connection: c, URL: c.URL.Reveal(), Password: c.Password.Reveal(), Key: c.Key.Reveal()}
+	for name, v := range c.Hidden {
+		if s.Hidden == nil {
+			s.Hidden = map[string][]byte{}
+		}
+		s.Hidden[name] = v.Reveal()
+	}
+	b, err := json.Marshal(s)
 	return storage.Set(connPrefix+c.ID, b).If(c.stored), fault.Wrap("database.put", fault.Internal, err)
 }
 
@@ -74,6 +87,12 @@ func (b *backend) byID(ctx context.Context, id string) (*connection, error) {
 	}
 	c := s.connection
 	c.URL, c.Password, c.Key = secret.New(s.URL), secret.New(s.Password), secret.New(s.Key)
+	for name, b := range s.Hidden {
+		if c.Hidden == nil {
+			c.Hidden = map[string]secret.Value{}
+		}
+		c.Hidden[name] = secret.New(b)
+	}
 	return c, nil
 }
 
@@ -95,7 +114,7 @@ func (c *connection) settings(m *engine.Mount) Config {
 	return Config{
 		URL: c.URL, Username: c.Username, Password: c.Password, DisableEscaping: a.NoEscape,
 		MaxOpen: a.MaxOpen, MaxIdle: a.MaxIdle, ConnLifetime: a.Lifetime, PasswordAuthentication: a.Auth,
-		TLSCA: a.CA, TLSCertificate: a.Cert, PrivateKey: c.Key, Dial: m.Host.Dial, Log: m.Log.With("connection", c.Name),
+		TLSCA: a.CA, TLSCertificate: a.Cert, PrivateKey: c.Key, Extra: c.Extra, Hidden: c.Hidden, Dial: m.Host.Dial, Log: m.Log.With("connection", c.Name),
 	}
 }
 
@@ -103,6 +122,9 @@ func (c *connection) settings(m *engine.Mount) Config {
 func (c *connection) redactor(more ...secret.Value) *secret.Redactor {
 	r := new(secret.Redactor)
 	r.Know(append(more, c.URL, c.Password, c.Key)...)
+	for _, v := range c.Hidden {
+		r.Know(v)
+	}
 	return r
 }
 
@@ -138,7 +160,8 @@ func matches(pattern, s string) bool {
 // samePool reports whether the pool of one does for the other.
 func (c *connection) samePool(d *connection) bool {
 	return c.Plugin == d.Plugin && c.Username == d.Username && c.Access == d.Access &&
-		c.URL.Equal(d.URL) && c.Password.Equal(d.Password) && c.Key.Equal(d.Key)
+		c.URL.Equal(d.URL) && c.Password.Equal(d.Password) && c.Key.Equal(d.Key) &&
+		maps.Equal(c.Extra, d.Extra) && maps.EqualFunc(c.Hidden, d.Hidden, secret.Value.Equal)
 }
 
 // moves names what differs between two that decides where a password is sent,
@@ -150,6 +173,23 @@ func (c *connection) moves(d *connection) (fields []string) {
 	} {
 		if !same {
 			fields = append(fields, field)
+		}
+	}
+	for name, v := range c.Extra {
+		if v != d.Extra[name] {
+			fields = append(fields, name)
+		}
+	}
+	for name := range d.Extra {
+		if _, known := c.Extra[name]; !known {
+			fields = append(fields, name)
+		}
+	}
+	for _, both := range [][2]map[string]secret.Value{{c.Hidden, d.Hidden}, {d.Hidden, c.Hidden}} {
+		for name, v := range both[0] {
+			if !v.Equal(both[1][name]) && !slices.Contains(fields, name) {
+				fields = append(fields, name)
+			}
 		}
 	}
 	slices.Sort(fields)

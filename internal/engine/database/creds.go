@@ -63,7 +63,14 @@ func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	if err != nil {
 		return plan, p, err
 	}
-	n := naming{installation: b.m.Host.Installation, role: in.Name, longest: kind.NameMax, now: time.Now()}
+	creation := ro.Creation
+	if len(creation) == 0 {
+		creation = kind.DefaultCreation
+	}
+	if len(creation) == 0 {
+		return plan, p, fault.New("database.creds", fault.Invalid, "role %q has no creation_statements; write them into the role", in.Name)
+	}
+	n := naming{installation: b.m.Host.Installation, role: in.Name, longest: kind.LongestName(c.Plugin), now: time.Now()}
 	if r.Caller != nil {
 		n.display = r.Caller.DisplayName
 	}
@@ -81,7 +88,7 @@ func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	}
 	p = planned{
 		lent:     lent{Config: c.ID, Role: in.Name, RoleID: ro.ID, User: name, Revocation: ro.Revocation, Terminate: ro.Terminate},
-		creation: ro.Creation, rollback: ro.Rollback, password: password,
+		creation: creation, rollback: ro.Rollback, password: password,
 	}
 	return route.Plan{
 		Kind: "user", Undo: p.lent, TTL: ro.TTL, MaxTTL: ro.MaxTTL, Renewable: true, Target: c.target(),
@@ -107,8 +114,6 @@ func (b lending) lendable(ctx context.Context, name string) (*role, *connection,
 		return nil, nil, fault.New(op, fault.Invalid, "role %q is for the connection %q, which does not exist; write config/%s", name, ro.DB, ro.DB)
 	case !c.allows(name):
 		return nil, nil, fault.New(op, fault.Upstream, "%q is not an allowed role of connection %q; add it to allowed_roles", name, c.Name)
-	case len(ro.Creation) == 0:
-		return nil, nil, fault.New(op, fault.Invalid, "role %q has no creation_statements; write them into the role", name)
 	}
 	return ro, c, nil
 }

@@ -58,7 +58,7 @@ func (b *backend) Routes() []route.Route {
 	cs, rs, l := configs{b}, roles{b}, lending{b}
 	return append([]route.Route{
 		route.On(route.Write, "config/{name}", cs.writeConfig).WithExists(cs.configExists).
-			WithHelp("Configures a connection to a database. What is not given stays as it is."),
+			WithHelp("Configures a connection to a database. What is not given stays as it is.").WithRest(cs.params()...),
 		route.On(route.Read, "config/{name}", cs.readConfig).WithHelp("Shows a connection. Never shows its secrets."),
 		route.On(route.List, "config", cs.listConfigs).WithHelp("Lists the connections."),
 		route.On(route.Delete, "config/{name}", cs.deleteConfig).

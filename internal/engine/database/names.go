@@ -153,7 +153,7 @@ func (n naming) functions() template.FuncMap {
 		"uuid":             uuid,
 		// Go's own are unbounded, or make no sense here.
 		"print":   func(args ...any) (string, error) { return short(fmt.Sprint(args...)) },
-		"printf":  func(format string, args ...any) (string, error) { return short(fmt.Sprintf(format, args...)) },
+		"printf":  printf,
 		"println": none, "html": none, "js": none, "urlquery": none, "call": none, "slice": none, "index": none,
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"net"
 	"regexp"
 	"time"
+	"unicode/utf8"
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -27,6 +28,15 @@ type Provider struct {
 
 	// NameMax is the longest user name in bytes. Names besides match [ValidName].
 	NameMax int
+
+	// NameMaxOf has the plugins whose users have shorter names yet.
+	NameMaxOf map[string]int
+
+	// Settings are the fields of a configuration that this kind has besides those of all kinds.
+	Settings []Setting
+
+	// DefaultCreation is for roles without creation_statements. Empty: a role must have some.
+	DefaultCreation []string
 
 	// Check finds what is wrong with a configuration without any I/O. All
 	// problems are in one error of kind Invalid.
@@ -45,6 +55,27 @@ type Provider struct {
 	// call, or Verify, does. What it starts ends with Close, not with ctx.
 	Connect func(ctx context.Context, c Config) (Conn, error)
 }
+
+// A Setting is a field of a configuration that only some kinds have. Each is taken to
+// decide where the administrator's password is sent, or to whom it is shown: a write that
+// changes one has to give the password again.
+type Setting struct {
+	Name    string // "tls_server_name"
+	Form    Form
+	Default string // in words
+	Doc     string // what it is for, one sentence
+}
+
+// A Form is what a setting's value looks like.
+type Form uint8
+
+// The forms. What is not given has its form's zero value.
+const (
+	Text Form = iota
+	Flag
+	Number
+	Secret // text that is never shown
+)
 
 // A Config says how to reach one database server as its administrator. Zero
 // values mean the provider's defaults.
@@ -72,6 +103,11 @@ type Config struct {
 	TLSCA          string
 	TLSCertificate string
 	PrivateKey     secret.Value
+
+	// Extra are the kind's own settings: text as it is, a flag that is set as "true", a
+	// number in digits. What has its zero value is absent. Hidden are those of form Secret.
+	Extra  map[string]string
+	Hidden map[string]secret.Value
 
 	// Dial opens every connection; nil means the operating system's. The one
 	// who configures a database may not be the one who may reach every
@@ -127,8 +163,16 @@ type Conn interface {
 	// user still has, Drop takes that away, runs them again, and reports it.
 	Drop(ctx context.Context, name string, o DropOptions) (Report, error)
 
-	// SetPassword changes the password of a user. Repeatable.
-	SetPassword(ctx context.Context, name string, password secret.Value) error
+	// SetPassword changes the password of a user that exists, by statements or
+	// without them in the database's own way. Afterwards the user has no other password.
+	// Repeatable, also while it is unknown whether it was done before. The user may be the
+	// administrator: the Conn then goes on with the sessions that it has, and is
+	// to be replaced by one with the new password.
+	SetPassword(ctx context.Context, name string, password secret.Value, statements []string) error
+
+	// Login tries a user's name and password on a connection of its own, which ends at once.
+	// False without an error: the server was asked and refused them.
+	Login(ctx context.Context, name string, password secret.Value) (bool, error)
 
 	// Exists reports whether there is a user of this name.
 	Exists(ctx context.Context, name string) (bool, error)
@@ -185,6 +229,7 @@ type Report struct {
 }
 
 var (
+	givenForm   = regexp.MustCompile("^[^\\x00-\\x20\\x7f'\"`\\\\;%{}]{1,128}$")
 	nameForm    = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,63}$`)
 	attemptForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,48}$`)
 )
@@ -192,6 +237,23 @@ var (
 // ValidName reports whether a user name is one that Keyturn may have generated.
 // Everything else is refused before it reaches SQL, quoted or not.
 func ValidName(name string) bool { return nameForm.MatchString(name) }
+
+// CheckGivenName returns the error of kind Invalid for a name that no user of ours or of others
+// may have: SetPassword and Login take names that people chose.
+func CheckGivenName(op, name string) error {
+	if utf8.ValidString(name) && givenForm.MatchString(name) {
+		return nil
+	}
+	return unchanged(fault.New(op, fault.Invalid, "username %q is refused: it must be 1 to 128 bytes without spaces, quotes, backslashes, backticks, semicolons, percent signs and braces", clip(name)))
+}
+
+// LongestName is the longest user name of a plugin in bytes.
+func (p *Provider) LongestName(plugin string) int {
+	if n, ok := p.NameMaxOf[plugin]; ok {
+		return n
+	}
+	return p.NameMax
+}
 
 // Valid reports whether the attempt can be tracked.
 func (a Attempt) Valid() bool { return attemptForm.MatchString(a.ID) && !a.Deadline.IsZero() }

@@ -39,8 +39,9 @@ func (b *backend) role(ctx context.Context, name string) (*role, error) {
 	return ro, fault.Wrap("database.role", fault.Internal, json.Unmarshal(e.Value, ro))
 }
 
-// statements are SQL as it is written: a list, or one text. Unlike other lists a text is
-// not taken apart at its commas. A nil pointer was not given.
+// statements are SQL as it is written: a list, or one text, which may be a list in JSON, as
+// command lines give it. Unlike other lists a text is not taken apart at its commas. A nil
+// pointer was not given.
 type statements struct{ list []string }
 
 // UnmarshalJSON takes a list of strings or a string.
@@ -51,6 +52,12 @@ func (s *statements) UnmarshalJSON(text []byte) error {
 	var all []string
 	if err := json.Unmarshal(text, &all); err != nil {
 		return err
+	}
+	if len(all) == 1 && strings.HasPrefix(strings.TrimSpace(all[0]), "[") {
+		var listed []string
+		if json.Unmarshal([]byte(all[0]), &listed) == nil {
+			all = listed
+		}
 	}
 	s.list = slices.DeleteFunc(all, func(one string) bool { return strings.TrimSpace(one) == "" })
 	return nil
@@ -144,9 +151,6 @@ func (b roles) checkRole(ctx context.Context, r *route.Request, name string, ro 
 	case ro.MaxTTL > 0 && ro.TTL > ro.MaxTTL:
 		return invalid("field \"default_ttl\": %s must not be above max_ttl, %s", ro.TTL, ro.MaxTTL)
 	}
-	if len(ro.Creation) == 0 {
-		r.Warn("creation_statements are empty; no user can be made until they are given")
-	}
 	if err := b.warnOfNote(ctx, r, name, ro); err != nil {
 		return err
 	}
@@ -154,13 +158,20 @@ func (b roles) checkRole(ctx context.Context, r *route.Request, name string, ro 
 	if err != nil {
 		return err
 	}
+	const none = "creation_statements are empty; no user can be made until they are given"
 	if c == nil {
+		if len(ro.Creation) == 0 {
+			r.Warn(none)
+		}
 		r.Warn("there is no connection %q yet; statements were not checked", ro.DB)
 		return nil
 	}
 	p, err := b.provider(c.Plugin)
 	if err != nil {
 		return err
+	}
+	if len(ro.Creation) == 0 && len(p.DefaultCreation) == 0 {
+		r.Warn(none)
 	}
 	for _, f := range []struct {
 		name string

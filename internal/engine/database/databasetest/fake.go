@@ -226,12 +226,37 @@ func (c *fakeConn) Renew(ctx context.Context, name string, expires time.Time, _ 
 	return c.alter(ctx, "fake.Renew", name, func(u *database.User) { u.Expires = expires })
 }
 
-func (c *fakeConn) SetPassword(ctx context.Context, name string, password secret.Value) error {
-	return c.alter(ctx, "fake.SetPassword", name, func(u *database.User) { u.Password = password })
+func (c *fakeConn) SetPassword(ctx context.Context, name string, password secret.Value, statements []string) error {
+	const op = "fake.SetPassword"
+	switch {
+	case password.Empty():
+		return database.MarkUnchanged(fault.New(op, fault.Invalid, "the new password is empty"))
+	case slices.Contains(statements, "FAIL"):
+		return database.MarkUnchanged(fault.New(op, fault.Upstream, "the fake database refused a statement"))
+	}
+	return c.alterGiven(ctx, op, name, func(u *database.User) { u.Password = password })
+}
+
+func (c *fakeConn) Login(ctx context.Context, name string, password secret.Value) (bool, error) {
+	const op = "fake.Login"
+	if err := database.CheckGivenName(op, name); err != nil {
+		return false, err
+	}
+	if err := c.ready(ctx, op); err != nil {
+		return false, err
+	}
+	return c.fake.Login(name, password.RevealString()) == nil, nil
 }
 
 func (c *fakeConn) alter(ctx context.Context, op, name string, edit func(*database.User)) error {
 	if err := database.CheckName(op, name); err != nil {
+		return err
+	}
+	return c.alterGiven(ctx, op, name, edit)
+}
+
+func (c *fakeConn) alterGiven(ctx context.Context, op, name string, edit func(*database.User)) error {
+	if err := database.CheckGivenName(op, name); err != nil {
 		return err
 	}
 	if err := c.ready(ctx, op); err != nil {

@@ -13,26 +13,28 @@ import (
 // deadlines wants calls back soon after their context ends, and what they began, ended.
 func deadlines(t *testing.T, b *bench) {
 	u := b.user()
+	u.Attempt.Deadline = time.Now().Add(time.Second)
+	conn, statements := b.slow(2 * time.Second)
 	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	err := b.conn.Create(short, u, b.Slow(2*time.Second), nil)
+	err := conn.Create(short, u, statements, nil)
 	if took := time.Since(began); took > 1500*time.Millisecond {
 		t.Errorf("a create with a deadline of 0.3 s took %v", took)
 	}
 	if !fault.Is(err, fault.Timeout) {
 		t.Errorf("got %v, want Timeout", err)
 	}
+	b.settleHeld(u.Attempt)
 	pause(2200*time.Millisecond - time.Since(began))
 	b.wantExists(u.Name, false)
 
 	// No connection free.
-	one := b.Config
-	one.MaxOpen = 1
-	conn := b.connect(one)
+	b.Config.MaxOpen = 1
+	conn, statements = b.slow(1500 * time.Millisecond)
 	busy := make(chan error, 1)
 	v := b.user()
-	go func() { busy <- conn.Create(b.ctx(), v, b.Slow(1500*time.Millisecond), nil) }()
+	go func() { busy <- conn.Create(b.ctx(), v, statements, nil) }()
 	pause(300 * time.Millisecond)
 	short, cancel = context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
@@ -52,9 +54,10 @@ func deadlines(t *testing.T, b *bench) {
 
 func closing(t *testing.T, b *bench) {
 	u := b.user()
-	conn := b.connect(b.Config)
+	u.Attempt.Deadline = time.Now().Add(time.Second)
+	conn, statements := b.slow(3 * time.Second)
 	slow := make(chan error, 1)
-	go func() { slow <- conn.Create(b.ctx(), u, b.Slow(3*time.Second), nil) }()
+	go func() { slow <- conn.Create(b.ctx(), u, statements, nil) }()
 	pause(300 * time.Millisecond)
 	began := time.Now()
 	for range 2 {
@@ -69,6 +72,7 @@ func closing(t *testing.T, b *bench) {
 		t.Errorf("the call that was closed away: %v, want Unavailable", err)
 	}
 	b.wantKind("a call after closing", conn.Verify(b.ctx()), true, fault.Unavailable)
+	b.settleHeld(u.Attempt)
 	pause(3200*time.Millisecond - time.Since(began))
 	b.wantExists(u.Name, false)
 }
@@ -94,7 +98,7 @@ func settleNothing(t *testing.T, b *bench) {
 // wired returns a connection that is open, and its wire.
 func (b *bench) wired() (*wire, database.Conn) {
 	b.t.Helper()
-	w := newWire(b.Config.Dial)
+	w := newWire(b.Config.Dial, b.Effect)
 	c := b.Config
 	c.Dial = w.dial
 	conn := b.connect(c)
@@ -102,6 +106,28 @@ func (b *bench) wired() (*wire, database.Conn) {
 		b.t.Fatal(err)
 	}
 	return w, conn
+}
+
+// slow returns a connection and statements that make a user only when the time has passed.
+func (b *bench) slow(d time.Duration) (database.Conn, []string) {
+	b.t.Helper()
+	if b.Slow != nil {
+		return b.connect(b.Config), b.Slow(d)
+	}
+	w, conn := b.wired()
+	w.arm(hold)
+	late := time.AfterFunc(d, w.release)
+	b.t.Cleanup(func() { late.Stop() })
+	return conn, b.Creation
+}
+
+// settleHeld settles an attempt of a slow connection that is only slow because the network is: nothing
+// reaches its session, so that giving up alone cannot end it.
+func (b *bench) settleHeld(a database.Attempt) {
+	b.t.Helper()
+	if b.Slow == nil {
+		b.settle(a)
+	}
 }
 
 // replyLost cuts the connection when the server has done its work.
@@ -130,8 +156,8 @@ func replyLost(t *testing.T, b *bench) {
 // lateCreate is the case that an absent user proves nothing: a killed client's
 // create is still under way when the undo looks.
 func lateCreate(t *testing.T, b *bench) {
-	if !b.Network {
-		t.Skip("there is no connection to cut")
+	if !b.Network || b.Slow == nil {
+		t.Skip("there is no connection to cut, or nothing takes long after it")
 	}
 	const slow = 3 * time.Second
 	forgotten, undone := b.user(), b.user()
@@ -177,7 +203,8 @@ func heldMessage(t *testing.T, b *bench) {
 			}
 			w.release()
 			pause(300 * time.Millisecond)
-			b.wantExists(u.Name, true)
+			// Where earlier messages have made the attempt known, its session was ended.
+			b.wantExists(u.Name, b.Effect == nil)
 		}
 		b.settle(u.Attempt)
 		b.drop(u.Name)

@@ -21,10 +21,18 @@ type Target struct {
 
 	// Creation makes a user that can log in until it expires; Revocation removes it.
 	Creation, Revocation []string
-	// Slow returns statements that make the user when the time has passed.
+	// Slow returns statements that make the user when the time has passed. Nil: this database
+	// has none; then only the network is slow.
 	Slow func(d time.Duration) []string
 	// Broken makes the user and then fails, with the password in the statement that does.
+	// Where a create is one command, it fails without making the user.
 	Broken []string
+	// Password changes a user's password, and BadPassword fails. Nil: there are no such statements.
+	Password, BadPassword []string
+
+	// Effect recognizes the message that makes, changes or removes a user. Nil: a create is one
+	// message and so is the rest.
+	Effect func(message []byte) bool
 
 	// Login logs in as a user would, and Exists looks, both past the provider.
 	Login  func(ctx context.Context, name, password string) error
@@ -51,6 +59,9 @@ func Run(t *testing.T, target Target) {
 		{"a failed create leaves nothing", failedCreate},
 		{"renew", renew},
 		{"set password", setPassword},
+		{"set password, reply lost", setPasswordLost},
+		{"login", login},
+		{"the administrator's own password", ownPassword},
 		{"what is absent is not found", absent},
 		{"passwords of all kinds", passwords},
 		{"hostile names", hostileNames},
@@ -96,7 +107,10 @@ func (b *bench) ctx() context.Context {
 	return ctx
 }
 
-func (b *bench) user() database.User {
+func (b *bench) user() database.User { return NewUser() }
+
+// NewUser is a user of a random name, with time to be made.
+func NewUser() database.User {
 	return database.User{
 		Name: "v-kt-" + random(), Password: secret.Text("Pw-" + random()), Expires: time.Now().Add(time.Hour),
 		Attempt: database.Attempt{ID: random(), Deadline: time.Now().Add(30 * time.Second)},
@@ -277,26 +291,11 @@ func renew(t *testing.T, b *bench) {
 	b.drop(left.Name)
 }
 
-func setPassword(t *testing.T, b *bench) {
-	u := b.user()
-	b.create(u)
-	old := u
-	u.Password = secret.Text(`new'pass"word\` + random())
-	for range 2 {
-		if err := b.conn.SetPassword(b.ctx(), u.Name, u.Password); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b.wantLogin(u, true)
-	b.wantLogin(old, false)
-	b.drop(u.Name)
-}
-
 func absent(t *testing.T, b *bench) {
 	u := b.user()
 	b.wantExists(u.Name, false)
 	b.wantKind("renewing", b.conn.Renew(b.ctx(), u.Name, u.Expires, nil), true, fault.NotFound)
-	b.wantKind("changing the password", b.conn.SetPassword(b.ctx(), u.Name, u.Password), true, fault.NotFound)
+	b.wantKind("changing the password", b.conn.SetPassword(b.ctx(), u.Name, u.Password, nil), true, fault.NotFound)
 }
 
 func passwords(t *testing.T, b *bench) {
@@ -322,11 +321,18 @@ func hostileNames(t *testing.T, b *bench) {
 		u.Name = name
 		b.wantKind(fmt.Sprintf("Create(%q)", name), b.conn.Create(b.ctx(), u, b.Creation, nil), true, fault.Invalid)
 		b.wantKind(fmt.Sprintf("Renew(%q)", name), b.conn.Renew(b.ctx(), name, u.Expires, nil), true, fault.Invalid)
-		b.wantKind(fmt.Sprintf("SetPassword(%q)", name), b.conn.SetPassword(b.ctx(), name, u.Password), true, fault.Invalid)
 		_, err := b.conn.Drop(b.ctx(), name, database.DropOptions{Statements: b.Revocation, TerminateSessions: true})
 		b.wantKind(fmt.Sprintf("Drop(%q)", name), err, true, fault.Invalid)
 		_, err = b.conn.Exists(b.ctx(), name)
 		b.wantKind(fmt.Sprintf("Exists(%q)", name), err, true, fault.Invalid)
+	}
+	for _, name := range []string{
+		"", " ", "a b", `a"b`, `a'b`, "a\x00b", "a\nb", strings.Repeat("a", 129), "a{{password}}", `a\b`, "a;b", "%s", "a`b", "\xff",
+	} {
+		pw := b.user().Password
+		b.wantKind(fmt.Sprintf("SetPassword(%q)", name), b.conn.SetPassword(b.ctx(), name, pw, nil), true, fault.Invalid)
+		_, err := b.conn.Login(b.ctx(), name, pw)
+		b.wantKind(fmt.Sprintf("Login(%q)", name), err, true, fault.Invalid)
 	}
 	for _, id := range []string{"", "a b", "a'b", strings.Repeat("a", 49)} {
 		u := b.user()

@@ -22,18 +22,19 @@ const (
 
 // A wire makes connections that fail on command.
 type wire struct {
-	under func(ctx context.Context, network, address string) (net.Conn, error)
+	under  func(ctx context.Context, network, address string) (net.Conn, error)
+	effect func(message []byte) bool // which messages the mode is for; nil: all
 
 	mu   sync.Mutex // guards the rest
 	mode mode
 	held []func()
 }
 
-func newWire(under func(ctx context.Context, network, address string) (net.Conn, error)) *wire {
+func newWire(under func(ctx context.Context, network, address string) (net.Conn, error), effect func([]byte) bool) *wire {
 	if under == nil {
 		under = new(net.Dialer).DialContext
 	}
-	return &wire{under: under}
+	return &wire{under: under, effect: effect}
 }
 
 func (w *wire) arm(m mode) {
@@ -80,6 +81,9 @@ type wired struct {
 func (c *wired) Write(b []byte) (int, error) {
 	c.wire.mu.Lock()
 	m := c.wire.mode
+	if (m != hold || len(c.wire.held) == 0) && c.wire.effect != nil && !c.wire.effect(b) {
+		m = pass
+	}
 	switch m {
 	case loseReply:
 		c.wire.mode = pass

@@ -103,8 +103,18 @@ func (c *conn) again(ctx context.Context, f func(ctx context.Context, s *pgconn.
 		return err
 	}
 	c.sessions.Reset()
-	return c.with(ctx, f)
+	_, early := errors.AsType[*notSent](err)
+	if err = c.with(ctx, f); err != nil && !early {
+		return &uncertain{err}
+	}
+	return err
 }
+
+// uncertain is an error of a call that was tried before, and may have had its effect then.
+type uncertain struct{ err error }
+
+func (e *uncertain) Error() string { return e.err.Error() }
+func (e *uncertain) Unwrap() error { return e.err }
 
 // lost reports whether the session, rather than what it was asked, failed.
 func lost(err error) bool {

@@ -50,6 +50,9 @@ func (c *conn) explain(k call, done int, err error) error {
 	}
 	f := &fault.Error{Op: k.op, Kind: fault.Upstream}
 	known := k.classify(f, done, err)
+	if _, before := errors.AsType[*uncertain](err); before {
+		known = false
+	}
 	text := k.doing + ": " + err.Error()
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Detail != "" {
 		text += " (" + pg.Detail + ")"

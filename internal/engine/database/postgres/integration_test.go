@@ -38,7 +38,8 @@ func target(s *pgtest.Server, c database.Config) databasetest.Target {
 	return databasetest.Target{
 		Provider: Provider, Config: c, Network: true, Expires: true,
 		Creation: []string{guide}, Revocation: []string{guideDrop},
-		Broken: []string{`CREATE ROLE "{{name}}"; SELECT '{{password}}'::int`},
+		Broken:   []string{`CREATE ROLE "{{name}}"; SELECT '{{password}}'::int`},
+		Password: []string{`ALTER ROLE "{{username}}" WITH PASSWORD '{{password}}'`}, BadPassword: []string{`SELECT '{{password}}'::int`},
 		Slow: func(d time.Duration) []string {
 			return []string{fmt.Sprintf(`SELECT pg_sleep(%f)`, d.Seconds()), guide}
 		},

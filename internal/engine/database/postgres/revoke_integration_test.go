@@ -313,7 +313,7 @@ func TestServerNeverSeesThePassword(t *testing.T) {
 	defer c.Close()
 	u := b.create(c, guide)
 	changed := secret.Text("changed-" + u.Name)
-	if err := c.SetPassword(t.Context(), u.Name, changed); err != nil {
+	if err := c.SetPassword(t.Context(), u.Name, changed, nil); err != nil {
 		t.Fatal(err)
 	}
 	log := b.LogTail(1 << 20)

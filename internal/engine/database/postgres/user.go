@@ -140,9 +140,9 @@ func (c *conn) Renew(ctx context.Context, name string, expires time.Time, statem
 }
 
 // SetPassword changes a password.
-func (c *conn) SetPassword(ctx context.Context, name string, password secret.Value) error {
+func (c *conn) SetPassword(ctx context.Context, name string, password secret.Value, statements []string) error {
 	k := c.call("SetPassword", "changing the password", password)
-	if err := database.CheckName(k.op, name); err != nil {
+	if err := database.CheckGivenName(k.op, name); err != nil {
 		return err
 	}
 	if password.Empty() || strings.ContainsRune(password.RevealString(), 0) {
@@ -153,7 +153,44 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 		return invalid(k.op, err)
 	}
 	k.secrets = append(k.secrets, secret.Text(values["password"]))
-	return c.alter(ctx, k, name, "PASSWORD "+text(values["password"]))
+	if len(statements) == 0 {
+		return c.alter(ctx, k, name, "PASSWORD "+text(values["password"]))
+	}
+	k.field = "rotation_statements"
+	s, err := compile(k.field, statements, values)
+	if err != nil {
+		return invalid(k.op, err)
+	}
+	results, err := c.change(ctx, message{body: s.sql, resets: s.resets(), repeatable: true})
+	return c.absentOr(ctx, k, name, len(results), err)
+}
+
+// Login opens a session as the user, past the pool, and closes it.
+func (c *conn) Login(ctx context.Context, name string, password secret.Value) (bool, error) {
+	k := c.call("Login", "trying the login", password)
+	if err := database.CheckGivenName(k.op, name); err != nil {
+		return false, err
+	}
+	ctx, end, err := c.turns.begin(ctx)
+	if err != nil {
+		return false, c.explain(k, 0, err)
+	}
+	defer end()
+	config := c.pool.ConnConfig.Config.Copy()
+	config.User, config.Password = name, password.RevealString()
+	s, err := pgconn.ConnectConfig(ctx, config)
+	switch sqlState(err) {
+	case "":
+	case "28P01", "28000": // wrong, expired, unknown, or not one who may log in
+		return false, nil
+	}
+	if err != nil {
+		return false, c.explain(k, 0, cause(ctx, err))
+	}
+	soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer cancel()
+	_ = s.Close(soon)
+	return true, nil
 }
 
 func (c *conn) alter(ctx context.Context, k call, name, what string) error {

@@ -1,0 +1,154 @@
+package mysql
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+const (
+	userMark     = "{{username}}"
+	passwordMark = "{{password}}"
+	masked       = "*****"
+)
+
+// A dsn is a connection_url of the form [user[:password]@][protocol[(address)]]/[database][?key=value[&...]],
+// cut into its parts.
+type dsn struct {
+	user            string
+	password        secret.Value
+	address         string // with its protocol
+	database, query string
+
+	withUser, withPassword bool
+}
+
+var errForm = errors.New("connection_url must have the form {{username}}:{{password}}@tcp(host:3306)/database, in which the database may be empty and the / may not")
+
+// split cuts a connection_url as the driver does: at its last /, and at the last @ before that.
+func split(text string) (d dsn, err error) {
+	text = strings.TrimSpace(text)
+	if strings.ContainsRune(text, 0) {
+		return d, errors.New("connection_url has a NUL byte in it: take it out")
+	}
+	if strings.Contains(text, "://") {
+		return d, fmt.Errorf("connection_url is no URL with a scheme here: %w", errForm)
+	}
+	slash := strings.LastIndexByte(text, '/')
+	if slash < 0 {
+		return d, errForm
+	}
+	d.database, d.query, _ = strings.Cut(text[slash+1:], "?")
+	d.address = text[:slash]
+	if at := strings.LastIndexByte(d.address, '@'); at >= 0 {
+		d.withUser = true
+		user, password, found := strings.Cut(d.address[:at], ":")
+		d.user, d.password, d.withPassword = user, secret.Text(password), found
+		d.address = d.address[at+1:]
+	}
+	return d, nil
+}
+
+// accepted are the parameters that a connection_url may have. The rest are the driver's for
+// reading files of this machine, for weak logins, and for variables of sessions that are ours to set.
+var accepted = []string{
+	"allowCleartextPasswords", "allowNativePasswords", "charset", "checkConnLiveness", "clientFoundRows", "collation",
+	"columnsWithAlias", "interpolateParams", "loc", "maxAllowedPacket", "multiStatements", "parseTime", "readTimeout",
+	"rejectReadOnly", "timeout", "tls", "writeTimeout",
+}
+
+// parseDSN reads connection_url and puts the credentials where their placeholders are: after it was cut, so that
+// nothing in them can end what they stand in. Errors are in our own words, since the text holds a password.
+func parseDSN(c database.Config) (*mysql.Config, error) {
+	text := c.URL.RevealString()
+	if strings.TrimSpace(text) == "" {
+		return nil, errors.New("connection_url is empty: give one such as {{username}}:{{password}}@tcp(host:3306)/")
+	}
+	d, err := split(text)
+	if err != nil {
+		return nil, err
+	}
+	var problems []error
+	for pair := range strings.SplitSeq(d.query, "&") {
+		key, value, _ := strings.Cut(pair, "=")
+		if key == "charset" && !strings.HasPrefix(value, "utf8") {
+			problems = append(problems, errors.New("connection_url has a charset that is not utf8mb4: take it out"))
+		}
+		if pair != "" && !slices.Contains(accepted, key) {
+			problems = append(problems, fmt.Errorf("connection_url has the parameter %q, which is not accepted: take it out; accepted are %s", clip(key), strings.Join(accepted, ", ")))
+		}
+	}
+	if strings.Contains(text, userMark) && c.Username == "" {
+		problems = append(problems, errors.New("username is empty, and connection_url has {{username}} in it"))
+	}
+	if strings.Contains(text, passwordMark) && c.Password.Empty() {
+		problems = append(problems, errors.New("password is empty, and connection_url has {{password}} in it"))
+	}
+	if strings.Contains(d.address+d.query, "{{") {
+		problems = append(problems, errors.New("connection_url has a placeholder outside of its user, password and database"))
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	parsed, err := mysql.ParseDSN(d.address + "/?" + d.query)
+	if err != nil {
+		return nil, errors.New("connection_url cannot be read: check the address, as in tcp(host:3306), and the values of the parameters after ?")
+	}
+	if !slices.Contains([]string{"tcp", "tcp4", "tcp6", "unix"}, parsed.Net) {
+		return nil, errors.New("connection_url has an unknown protocol: write tcp(host:3306), or unix(/path)")
+	}
+	fill := strings.NewReplacer(userMark, c.Username, passwordMark, c.Password.RevealString())
+	parsed.User, parsed.Passwd, parsed.DBName = fill.Replace(d.user), fill.Replace(d.password.RevealString()), fill.Replace(d.database)
+	if !d.withUser {
+		parsed.User = c.Username
+	}
+	if !d.withPassword {
+		parsed.Passwd = c.Password.RevealString()
+	}
+	return parsed, checkAddress(parsed)
+}
+
+func checkAddress(d *mysql.Config) error {
+	if d.User == "" {
+		return errors.New("username is empty, and connection_url names none")
+	}
+	if d.Net == "unix" {
+		return nil
+	}
+	if host, port, err := net.SplitHostPort(d.Addr); err != nil || host == "" || port == "" {
+		return errors.New("connection_url names no host and port: write tcp(host:3306), with an IPv6 address in brackets")
+	}
+	return nil
+}
+
+func clip(s string) string { return s[:min(len(s), 40)] }
+
+// display masks a password that is written into a connection URL. What cannot be read is masked as a whole.
+func display(url secret.Value) string {
+	text := strings.TrimSpace(url.RevealString())
+	if text == "" {
+		return ""
+	}
+	d, err := split(text)
+	if err != nil {
+		return masked
+	}
+	if _, err := mysql.ParseDSN(d.address + "/?" + d.query); err != nil {
+		return masked // a part of a password may stand where an address should
+	}
+	if d.password.Empty() || d.password.RevealString() == passwordMark {
+		return text
+	}
+	out := d.user + ":" + masked + "@" + d.address + "/" + d.database
+	if d.query != "" {
+		out += "?" + d.query
+	}
+	return out
+}

@@ -1,0 +1,119 @@
+package mysql
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+func TestParseDSN(t *testing.T) {
+	for _, tt := range []struct{ url, user, password, net, addr, db string }{
+		{"{{username}}:{{password}}@tcp(db.example.com:3306)/", "root", `p@ss/w:o)rd?&%`, "tcp", "db.example.com:3306", ""},
+		{"{{username}}:{{password}}@tcp(db.example.com)/app", "root", `p@ss/w:o)rd?&%`, "tcp", "db.example.com:3306", "app"},
+		{"tcp([::1]:3307)/app?timeout=5s", "root", `p@ss/w:o)rd?&%`, "tcp", "[::1]:3307", "app"},
+		{"other:a@b:c@tcp(h:1)/", "other", "a@b:c", "tcp", "h:1", ""},
+		{"other@tcp(h:1)/", "other", `p@ss/w:o)rd?&%`, "tcp", "h:1", ""},
+		{"{{username}}:{{password}}@unix(/run/mysqld.sock)/", "root", `p@ss/w:o)rd?&%`, "unix", "/run/mysqld.sock", ""},
+	} {
+		d, err := parseDSN(database.Config{URL: secret.Text(tt.url), Username: "root", Password: secret.Text(`p@ss/w:o)rd?&%`)})
+		if err != nil {
+			t.Errorf("%s: %v", tt.url, err)
+			continue
+		}
+		if d.User != tt.user || d.Passwd != tt.password || d.Net != tt.net || d.Addr != tt.addr || d.DBName != tt.db {
+			t.Errorf("%s: got %q %q %q %q %q", tt.url, d.User, d.Passwd, d.Net, d.Addr, d.DBName)
+		}
+	}
+}
+
+func TestRefusedConfigurations(t *testing.T) {
+	const url = "{{username}}:{{password}}@tcp(h:3306)/"
+	full := database.Config{URL: secret.Text(url), Username: "root", Password: secret.Text("Canary-password")}
+	for want, edit := range map[string]func(*database.Config){
+		"connection_url is empty": func(c *database.Config) { c.URL = secret.Value{} },
+		"no URL with a scheme":    func(c *database.Config) { c.URL = secret.Text("mysql://root:Canary@h/") },
+		"must have the form":      func(c *database.Config) { c.URL = secret.Text("root:Canary@tcp(h:3306)") },
+		"NUL byte":                func(c *database.Config) { c.URL = secret.Text("root\x00:Canary@tcp(h:3306)/") },
+		`"allowAllFiles"`:         func(c *database.Config) { c.URL = secret.Text(url + "?allowAllFiles=true") },
+		`"sql_mode"`:              func(c *database.Config) { c.URL = secret.Text(url + "?sql_mode=ANSI") },
+		`"serverPubKey"`:          func(c *database.Config) { c.URL = secret.Text(url + "?serverPubKey=x") },
+		"charset":                 func(c *database.Config) { c.URL = secret.Text(url + "?charset=gbk") },
+		"cannot be read":          func(c *database.Config) { c.URL = secret.Text(url + "?timeout=Canary") },
+		"unknown protocol":        func(c *database.Config) { c.URL = secret.Text("root:Canary@pipe(h:3306)/") },
+		"a placeholder outside":   func(c *database.Config) { c.URL = secret.Text("root:Canary@tcp({{username}}:1)/") },
+		"username is empty":       func(c *database.Config) { c.Username = "" },
+		"password is empty":       func(c *database.Config) { c.Password = secret.Value{} },
+		"password_authentication": func(c *database.Config) { c.PasswordAuthentication = "scram-sha-256" },
+		"max_connection_lifetime": func(c *database.Config) { c.ConnLifetime = -1 },
+		"max_open_connections":    func(c *database.Config) { c.MaxOpen = 1 << 20 },
+		"tls_ca":                  func(c *database.Config) { c.TLSCA = "none" },
+		"tls=false": func(c *database.Config) {
+			c.URL, c.Extra = secret.Text(url+"?tls=false"), map[string]string{"tls_skip_verify": "true"}
+		},
+		"not a matching pair": func(c *database.Config) {
+			c.Hidden = map[string]secret.Value{"tls_certificate_key": secret.Text("Canary")}
+		},
+		"leave out tls_certificate": func(c *database.Config) {
+			c.TLSCertificate, c.Hidden = "x", map[string]secret.Value{"tls_certificate_key": secret.Text("Canary")}
+		},
+	} {
+		c := full
+		edit(&c)
+		err := Provider.Check(c)
+		if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), want) {
+			t.Errorf("got %v, want Invalid with %q", err, want)
+		}
+		if strings.Contains(err.Error(), "Canary") {
+			t.Errorf("the error shows a secret: %v", err)
+		}
+	}
+	if err := Provider.Check(full); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDisplay(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "",
+		"{{username}}:{{password}}@tcp(h:1)/app?tls=true": "{{username}}:{{password}}@tcp(h:1)/app?tls=true",
+		"root:secret@tcp(h:1)/app":                        "root:*****@tcp(h:1)/app",
+		"root:se@c/r:et@tcp(h:1)/?x=y":                    "root:*****@tcp(h:1)/?x=y",
+		"root@tcp(h:1)/":                                  "root@tcp(h:1)/",
+		"root:secret@tcp(h:1)":                            "*****",
+		"secret":                                          "*****",
+		"root:secret@odd(/":                               "*****",
+	} {
+		if got := display(secret.Text(in)); got != want {
+			t.Errorf("display(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func FuzzDisplay(f *testing.F) {
+	f.Add("root:", "@tcp(h:1)/app?x=y")
+	f.Add("a:b/", "@/")
+	f.Fuzz(func(t *testing.T, before, after string) {
+		const canary = "CaNaRy0815"
+		if !strings.Contains(before, ":") || strings.ContainsAny(after, ":") && strings.Contains(after, "@") || strings.Contains(before, canary) {
+			t.Skip()
+		}
+		d, err := split(before + canary + after)
+		if err == nil && !strings.Contains(d.password.RevealString(), canary) {
+			t.Skip() // it is no password there
+		}
+		if out := display(secret.Text(before + canary + after)); strings.Contains(out, canary) {
+			t.Errorf("shown: %q", out)
+		}
+	})
+}
+
+func TestNameLengths(t *testing.T) {
+	for plugin, want := range map[string]int{"mysql-database-plugin": 32, "mysql-rds-database-plugin": 32, "mysql-aurora-database-plugin": 32, legacy: 16} {
+		if got := Provider.LongestName(plugin); got != want {
+			t.Errorf("%s: %d, want %d", plugin, got, want)
+		}
+	}
+}

@@ -1,0 +1,194 @@
+package mysql
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// A call is one call of the contract: what its errors say and must not say.
+type call struct {
+	op      string // "mysql.Create"
+	doing   string // "creating the user"
+	field   string // the field that holds the statements, if they are a user's
+	secrets []secret.Value
+}
+
+func (c *conn) call(op, doing string, secrets ...secret.Value) call {
+	return call{op: "mysql." + op, doing: doing, secrets: append(secrets, c.known...)}
+}
+
+// scrub takes the call's secrets out of text.
+func (k call) scrub(text string) string {
+	var r secret.Redactor
+	r.Know(k.secrets...)
+	return r.Scrub(text)
+}
+
+// failed is an error of one of several statements.
+type failed struct {
+	err  error
+	at   int       // which, from 0
+	of   int       // how many
+	what statement // the one that failed
+}
+
+func (e *failed) Error() string { return e.err.Error() }
+func (e *failed) Unwrap() error { return e.err }
+
+// verdicts are what we conclude from the server's answers.
+var verdicts = []error{errClosed, errTooLate, errTaken, errAbsent, errTracked}
+
+var (
+	errTooLate = errors.New("the create came after its deadline")
+	errTaken   = errors.New("there is such a user already")
+	errAbsent  = errors.New("there is no such user")
+	errTracked = errors.New("another session holds the attempt's lock")
+)
+
+// numbers are the errors that users meet, in words, with what to do.
+var numbers = map[uint16][2]string{
+	1040: {"too many connections", "lower max_open_connections, or raise the server's max_connections"},
+	1044: {"not allowed in that database", "grant it to the administrator with GRANT OPTION"},
+	1045: {"wrong username or password", "check both, and the host that the administrator's account is for"},
+	1049: {"no such database", "check the database in connection_url, or the statement"},
+	1053: {"the server is shutting down", "try again"},
+	1064: {"syntax error", "correct the statement; the server's words may hold the password and are not kept"},
+	1095: {"not the owner of that session", "grant CONNECTION ADMIN (MariaDB), CONNECTION_ADMIN (MySQL 8) or SUPER to the administrator"},
+	1130: {"this machine's address is not allowed", "create the administrator's account for this host, or for '%'"},
+	1142: {"not allowed on that table", "grant it to the administrator with GRANT OPTION, and SELECT on mysql.user"},
+	1146: {"no such table", "correct the statement"},
+	1205: {"a lock was not to be had", "try again"},
+	1213: {"deadlock", "try again"},
+	1227: {"a privilege is missing", "give the administrator CREATE USER, and GRANT OPTION on what the statements grant"},
+	1269: {"the user has no such privileges", "correct the statement"},
+	1290: {"the server runs with an option that forbids it", "see its configuration: read_only, or skip_grant_tables"},
+	1317: {"interrupted", "try again"},
+	1396: {"the server could not do that to the user", "see whether the statement names the user and host that exist"},
+	1419: {"a privilege is missing for routines", "see log_bin_trust_function_creators"},
+	1470: {"the user name is too long", "shorten username_template; mysql-legacy-database-plugin makes names of 16"},
+	1698: {"the account takes no passwords", "create it with a password"},
+	1819: {"the password is too weak for the server", "give the role a password_policy that fits the server's"},
+	3118: {"the account is locked", "unlock it"},
+	4031: {"the session was idle for too long", "try again"},
+	4151: {"the account is locked", "unlock it"},
+}
+
+// explain makes a fault of an error of a call.
+func (c *conn) explain(k call, err error) error {
+	if err == nil {
+		return nil
+	}
+	f := &fault.Error{Op: k.op, Kind: fault.Upstream}
+	unchanged := k.classify(f, err)
+	if _, before := errors.AsType[*uncertain](err); before {
+		unchanged = false
+	}
+	f.Err = errors.New(k.scrub(k.doing + ": " + logged(err)))
+	if unchanged {
+		return database.MarkUnchanged(f)
+	}
+	return f
+}
+
+// logged is an error's text, without what the server quotes of a statement that had a password in it: it
+// cuts its quotes, and a part of a password is not found by redacting.
+func logged(err error) string {
+	at, many := errors.AsType[*failed](err)
+	my, answered := errors.AsType[*mysql.MySQLError](err)
+	if !answered || my.Number != 1064 && !(many && at.what.secretive) {
+		return err.Error()
+	}
+	return fmt.Sprintf("the server answered error %d (%s)", my.Number, my.SQLState)
+}
+
+// classify sets kind and message, and reports whether the database is surely unchanged.
+func (k call) classify(f *fault.Error, err error) (unchanged bool) {
+	_, early := errors.AsType[*notSent](err)
+	my, answered := errors.AsType[*mysql.MySQLError](err)
+	_, connecting := errors.AsType[*connectError](err)
+	at, many := errors.AsType[*failed](err)
+	switch {
+	case errors.Is(err, errClosed), errors.Is(err, context.Canceled):
+		f.Kind, f.Msg = fault.Unavailable, k.doing+" was canceled"
+	case fault.Is(err, fault.Denied):
+		f.Kind, f.Msg = fault.Denied, fault.Message(err)
+		return true
+	case errors.Is(err, errTooLate):
+		f.Kind, f.Msg = fault.Timeout, k.doing+" reached MySQL after the attempt's deadline and was not done: compare the server's clock with this machine's, or see what delays the connection"
+		return true
+	case errors.Is(err, errTaken):
+		f.Kind, f.Msg = fault.Conflict, "MySQL has a user of this name already; nothing was changed; check that the username template has {{random}} in it"
+		return true
+	case errors.Is(err, errTracked):
+		f.Msg = "another session of MySQL holds this attempt's lock; try again"
+		return true
+	case errors.Is(err, errAbsent):
+		f.Kind, f.Msg = fault.NotFound, "there is no such user in MySQL any more"
+		return true
+	case connecting && !answered && errors.Is(err, context.DeadlineExceeded):
+		f.Kind, f.Msg = fault.Timeout, "cannot connect to MySQL: it does not answer in time; check the address in connection_url, and what lies between"
+		return true
+	case connecting && !answered:
+		f.Msg = "cannot connect to MySQL: " + unreachable(err)
+		return true
+	case connecting:
+		f.Msg = "cannot connect to MySQL: " + state(my)
+		return true
+	case errors.Is(err, context.DeadlineExceeded):
+		f.Kind, f.Msg = fault.Timeout, k.doing+" took too long: see what blocks it in the server's process list"
+	case answered:
+		f.Msg = k.refused(at, my)
+	default:
+		f.Msg = "the connection to MySQL was lost while " + k.doing
+	}
+	// One statement that was refused has done nothing. Of several, those before it have.
+	return early || answered && !dying(err) && !(many && at.of > 1)
+}
+
+// refused says which statement the server refused, and why.
+func (k call) refused(at *failed, my *mysql.MySQLError) string {
+	if k.field == "" || at == nil {
+		return fmt.Sprintf("MySQL refused %s: %s", k.doing, state(my))
+	}
+	return fmt.Sprintf("MySQL refused statement %d of %s: %s", at.at+1, k.field, state(my))
+}
+
+func state(my *mysql.MySQLError) string {
+	known, ok := numbers[my.Number]
+	if !ok {
+		return fmt.Sprintf("error %d; the server's words are in the log", my.Number)
+	}
+	return fmt.Sprintf("%s (error %d); %s", known[0], my.Number, known[1])
+}
+
+// unreachable says in our words why there is no connection.
+func unreachable(err error) string {
+	_, authority := errors.AsType[x509.UnknownAuthorityError](err)
+	_, hostname := errors.AsType[x509.HostnameError](err)
+	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there; check the address in connection_url"
+	case authority:
+		return "its certificate is not signed by a known authority; give tls_ca"
+	case hostname:
+		return "its certificate is for another name; give tls_server_name"
+	case invalid:
+		return "its certificate is not valid; renew it"
+	case errors.Is(err, mysql.ErrNoTLS):
+		return "the server has no TLS; switch it on there, or leave out the fields for TLS and tls= in connection_url"
+	case strings.Contains(err.Error(), "no such host"):
+		return "the host's name cannot be resolved; check connection_url"
+	}
+	return "the log has the reason; check address and TLS"
+}

@@ -1,0 +1,71 @@
+//go:build integration && unix
+
+package mysql
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/test/mariatest"
+)
+
+const (
+	create = `CREATE USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'`
+	guide  = create + `; GRANT SELECT ON app.* TO '{{name}}'@'%';`
+	drop   = `DROP USER '{{name}}'@'%';`
+)
+
+// The administrator of the documentation: no superuser, but with what lending users needs.
+const (
+	lender       = "keyturn"
+	lenderSecret = "lender-password"
+	lenderSQL    = `CREATE DATABASE app; CREATE TABLE app.accounts (id int);
+CREATE USER 'keyturn'@'%' IDENTIFIED BY 'lender-password';
+GRANT CREATE USER, PROCESS, CONNECTION ADMIN ON *.* TO 'keyturn'@'%';
+GRANT SELECT ON mysql.user TO 'keyturn'@'%';
+GRANT SELECT ON app.* TO 'keyturn'@'%' WITH GRANT OPTION;`
+)
+
+func configOf(s *mariatest.Server, username, password string) database.Config {
+	return database.Config{URL: secret.Text("{{username}}:{{password}}@tcp(" + s.Addr() + ")/"), Username: username, Password: secret.Text(password)}
+}
+
+func target(s *mariatest.Server, c database.Config) databasetest.Target {
+	return databasetest.Target{
+		Provider: Provider, Config: c, Network: true,
+		Creation: []string{guide}, Revocation: []string{drop},
+		Broken:   []string{create, `SELECT '{{password}}' FROM no.table`},
+		Password: []string{`ALTER USER '{{username}}'@'%' IDENTIFIED BY '{{password}}'`}, BadPassword: []string{`ALTER USER '{{username}}'@'%' IDENTIFIED '{{password}}'`},
+		Effect: func(m []byte) bool {
+			return bytes.Contains(m, []byte("CREATE USER")) || bytes.Contains(m, []byte("REVOKE ALL")) || bytes.Contains(m, []byte("DROP USER")) || bytes.Contains(m, []byte("ALTER USER"))
+		},
+		Slow: func(d time.Duration) []string {
+			return []string{fmt.Sprintf("BEGIN NOT ATOMIC DO SLEEP(%f); %s; END", d.Seconds(), create)}
+		},
+		Login: s.Login,
+		Exists: func(ctx context.Context, name string) (bool, error) {
+			n, err := s.Int(ctx, "SELECT COUNT(*) FROM mysql.user WHERE User = ?", name)
+			return n > 0, err
+		},
+		Stop:  func() error { s.Stop(); return nil },
+		Start: s.Start,
+	}
+}
+
+func TestConformance(t *testing.T) {
+	s := mariatest.Start(t)
+	s.Exec(t, lenderSQL)
+	t.Run("admin", func(t *testing.T) { databasetest.Run(t, target(s, configOf(s, mariatest.Admin, mariatest.Password))) })
+	t.Run("lender", func(t *testing.T) {
+		lent := target(s, configOf(s, lender, lenderSecret))
+		// What users of Vault write, who cannot know that the second half suffices.
+		lent.Revocation = []string{`REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{{name}}'@'%'; ` + drop}
+		databasetest.Run(t, lent)
+	})
+}

@@ -1,0 +1,255 @@
+package mysql
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// A place is where in SQL a byte stands.
+type place uint8
+
+const (
+	code    place = iota
+	literal       // '...' and "...": sessions have neither ANSI_QUOTES nor NO_BACKSLASH_ESCAPES
+	quoted        // `...`
+	comment
+)
+
+// A lexer walks over SQL as the server does, far enough to know where quotes and statements end.
+type lexer struct {
+	src   string
+	pos   int
+	place place
+	mark  byte // what ends a literal, or a comment: '\n' or '*'
+}
+
+// step moves over one lexical bite and returns where it stood: delimiters and escapes are one
+// bite, everything else is one byte.
+func (l *lexer) step() place {
+	at, n := l.place, 1
+	rest := l.src[l.pos:]
+	switch l.place {
+	case code:
+		n = l.open(rest)
+		if l.place != code {
+			at = l.place
+		}
+	case literal, quoted:
+		switch {
+		case l.place == literal && rest[0] == '\\' && len(rest) > 1:
+			n = 2
+		case rest[0] == l.mark && len(rest) > 1 && rest[1] == l.mark:
+			n = 2
+		case rest[0] == l.mark:
+			l.place = code
+		}
+	case comment:
+		if l.mark == '\n' && rest[0] == '\n' {
+			l.place = code
+		} else if l.mark == '*' && strings.HasPrefix(rest, "*/") {
+			n, l.place = 2, code
+		}
+	}
+	l.pos += n
+	return at
+}
+
+// open moves over one bite of code, which may open something else. Comments that the server runs
+// (/*! and /*M!) are code.
+func (l *lexer) open(rest string) int {
+	switch b := rest[0]; {
+	case b == '\'' || b == '"':
+		l.place, l.mark = literal, b
+	case b == '`':
+		l.place, l.mark = quoted, b
+	case b == '#', strings.HasPrefix(rest, "--") && (len(rest) == 2 || rest[2] <= ' '):
+		l.place, l.mark = comment, '\n'
+	case strings.HasPrefix(rest, "/*!"), strings.HasPrefix(rest, "/*M!"):
+		return 3
+	case strings.HasPrefix(rest, "/*"):
+		l.place, l.mark = comment, '*'
+		return 2
+	}
+	return 1
+}
+
+// A statement is one message to the server.
+type statement struct {
+	sql       string
+	word      string // its first, upper case
+	secretive bool   // the password is in it
+}
+
+// compile takes statements apart at their semicolons and puts values in place of their placeholders, each a
+// name in double braces. The error is of kind Invalid and blames field.
+func compile(field string, texts []string, values map[string]string) ([]statement, error) {
+	var all []statement
+	for _, text := range texts {
+		parts, err := cut(field, text)
+		if err != nil {
+			return nil, err
+		}
+		for _, part := range parts {
+			sql, err := substitute(field, part, values)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, statement{sql: sql, word: words(part)[0], secretive: strings.Contains(part, passwordMark)})
+		}
+	}
+	if len(all) == 0 {
+		return nil, fault.New("mysql.compile", fault.Invalid, "%s has no statement in it; write one, or leave the field out", field)
+	}
+	return all, nil
+}
+
+// cut takes a text apart at its semicolons, unless it holds a routine or a block: that is one
+// statement with semicolons in it.
+func cut(field, text string) (parts []string, err error) {
+	if strings.ContainsRune(text, 0) {
+		return nil, fault.New("mysql.compile", fault.Invalid, "%s has a NUL byte in it: take it out", field)
+	}
+	from := 0
+	end := func(to int) error {
+		part := strings.TrimSpace(text[from:to])
+		switch w := words(part); {
+		case len(w) == 0:
+		case w[0] == "DELIMITER":
+			return fault.New("mysql.compile", fault.Invalid, "%s says DELIMITER, which is a command of the mysql client: write each routine as an element of its own in a list, without it", field)
+		default:
+			parts = append(parts, part)
+		}
+		from = to + 1
+		return nil
+	}
+	l := lexer{src: text}
+	for l.pos < len(text) {
+		at := l.pos
+		if l.step() == code && text[at] == ';' && !block(words(text[from:at])) {
+			if err := end(at); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if l.place != code && !(l.place == comment && l.mark == '\n') {
+		what := map[place]string{literal: "a quote", quoted: "a backtick", comment: "a /*"}[l.place]
+		return nil, fault.New("mysql.compile", fault.Invalid, "%s opens %s that is never closed; close it within the same statement text", field, what)
+	}
+	return parts, end(len(text))
+}
+
+// block reports whether a statement that begins with these words has semicolons inside.
+func block(w []string) bool {
+	if len(w) == 0 {
+		return false
+	}
+	switch w[0] {
+	case "BEGIN":
+		return len(w) > 1 && w[1] == "NOT"
+	case "IF", "CASE", "LOOP", "WHILE", "REPEAT", "FOR":
+		return true
+	case "CREATE", "ALTER":
+		return slices.ContainsFunc(w[1:], func(s string) bool {
+			return slices.Contains([]string{"PROCEDURE", "FUNCTION", "TRIGGER", "EVENT", "PACKAGE"}, s)
+		})
+	}
+	return false
+}
+
+// words returns the first few words of SQL in upper case, "?" where it begins with something else, and none
+// where there is only space and comment.
+func words(sql string) (all []string) {
+	var word []byte
+	take := func() {
+		if len(word) > 0 {
+			all = append(all, strings.ToUpper(string(word)))
+		}
+		word = word[:0]
+	}
+	l := lexer{src: sql}
+	for l.pos < len(sql) && len(all) < 10 {
+		at := l.pos
+		place := l.step()
+		switch b := sql[at]; {
+		case place == comment:
+			take()
+		case place == code && wordByte(b):
+			word = append(word, b)
+		default:
+			take()
+			if len(all) == 0 && (place != code || b > ' ') {
+				all = append(all, "?")
+			}
+		}
+	}
+	take()
+	return all
+}
+
+func wordByte(b byte) bool {
+	return b == '_' || b == '$' || b >= 0x80 || b >= '0' && b <= '9' || b|0x20 >= 'a' && b|0x20 <= 'z'
+}
+
+// tame are the commands after which a session is as it was before. After others it is closed.
+var tame = []string{"CREATE", "ALTER", "DROP", "GRANT", "REVOKE"}
+
+func wild(all []statement) bool {
+	return slices.ContainsFunc(all, func(s statement) bool { return !slices.Contains(tame, s.word) })
+}
+
+// substitute replaces placeholders. Inside quotes a value is escaped as the quotes ask, so that it
+// arrives as it is and cannot end them; elsewhere it must consist of harmless bytes.
+func substitute(field, text string, values map[string]string) (string, error) {
+	var out strings.Builder
+	l := lexer{src: text}
+	for l.pos < len(text) {
+		name, value, found := placeholder(text[l.pos:], values)
+		if !found || l.place == comment {
+			from := l.pos
+			l.step()
+			out.WriteString(text[from:l.pos])
+			continue
+		}
+		fitted, ok := l.fit(value)
+		if !ok {
+			return "", fault.New("mysql.compile", fault.Invalid, "%s has {{%s}} where its value cannot stand as it is: put it between single quotes, or change the password policy", field, name)
+		}
+		out.WriteString(fitted)
+		l.pos += len(name) + 4
+	}
+	return out.String(), nil
+}
+
+func placeholder(rest string, values map[string]string) (name, value string, found bool) {
+	if !strings.HasPrefix(rest, "{{") {
+		return "", "", false
+	}
+	name, _, closed := strings.Cut(rest[2:], "}}")
+	if !closed {
+		return "", "", false
+	}
+	value, found = values[name]
+	return name, value, found
+}
+
+// fit makes a value safe for where the lexer stands.
+func (l *lexer) fit(value string) (string, bool) {
+	if strings.ContainsRune(value, 0) {
+		return "", false
+	}
+	switch l.place {
+	case literal:
+		return strings.NewReplacer(`\`, `\\`, string(l.mark), string(l.mark)+string(l.mark)).Replace(value), true
+	case quoted:
+		return strings.ReplaceAll(value, "`", "``"), true
+	}
+	harmless := !strings.ContainsFunc(value, func(c rune) bool { return c >= 0x80 || !wordByte(byte(c)) })
+	return value, harmless
+}
+
+// text quotes a string for SQL.
+func text(s string) string {
+	return `'` + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(s) + `'`
+}

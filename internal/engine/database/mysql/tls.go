@@ -1,0 +1,73 @@
+package mysql
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+)
+
+// checkTLS reads the TLS material and reconciles it with the URL. Nil: there is no TLS. Material
+// that is given is used: no connection is made without TLS then, and the server is verified unless
+// tls_skip_verify says otherwise.
+func checkTLS(c database.Config, d *mysql.Config) (*tls.Config, error) {
+	bundle := c.Hidden["tls_certificate_key"]
+	skip, name := c.Extra["tls_skip_verify"] == "true", c.Extra["tls_server_name"]
+	given := c.TLSCA != "" || !bundle.Empty() || c.TLSCertificate != "" || !c.PrivateKey.Empty() || skip || name != ""
+	if d == nil { // connection_url has its own problem
+		d = &mysql.Config{}
+	}
+	t := d.TLS
+	if t == nil {
+		t = &tls.Config{}
+	}
+	if t = t.Clone(); !given {
+		if d.TLS == nil {
+			return nil, nil
+		}
+		t.MinVersion = tls.VersionTLS12
+		return t, nil
+	}
+	var problems []error
+	if d.TLSConfig == "false" {
+		problems = append(problems, errors.New("a field for TLS is given, but connection_url says tls=false: take one of them out"))
+	}
+	t.MinVersion, t.InsecureSkipVerify = tls.VersionTLS12, skip
+	if t.ServerName = name; name == "" {
+		t.ServerName, _, _ = net.SplitHostPort(d.Addr)
+	}
+	if c.TLSCA != "" {
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM([]byte(c.TLSCA)) {
+			problems = append(problems, errors.New("tls_ca has no certificate in PEM form in it"))
+		}
+	}
+	pair, err := clientPair(c)
+	if t.Certificates = nil; pair != nil {
+		t.Certificates = []tls.Certificate{*pair}
+	}
+	return t, errors.Join(append(problems, err)...)
+}
+
+// clientPair is the client's certificate: one bundle with its key, as Vault has it, or the two by themselves.
+func clientPair(c database.Config) (*tls.Certificate, error) {
+	bundle := c.Hidden["tls_certificate_key"]
+	cert, key := []byte(c.TLSCertificate), c.PrivateKey.Reveal()
+	switch {
+	case !bundle.Empty() && len(cert)+len(key) > 0:
+		return nil, errors.New("tls_certificate_key holds both certificate and key: leave out tls_certificate and private_key")
+	case !bundle.Empty():
+		cert, key = bundle.Reveal(), bundle.Reveal()
+	case len(cert)+len(key) == 0:
+		return nil, nil
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, errors.New("the client's certificate and key are not a matching pair in PEM form: tls_certificate_key has both, or tls_certificate the one and private_key the other")
+	}
+	return &pair, nil
+}

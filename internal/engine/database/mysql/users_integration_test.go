@@ -1,0 +1,195 @@
+//go:build integration && unix
+
+package mysql
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/test/mariatest"
+	"github.com/keyturn/keyturn/test/tlstest"
+)
+
+func connect(t *testing.T, c database.Config) *conn {
+	t.Helper()
+	opened, err := Provider.Connect(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = opened.Close() })
+	return opened.(*conn)
+}
+
+func accounts(t *testing.T, s *mariatest.Server, name string) int64 {
+	t.Helper()
+	n, err := s.Int(t.Context(), "SELECT COUNT(*) FROM mysql.user WHERE User = ?", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Whichever statement fails, the user is gone, and so is what rollback statements name.
+func TestStoppedInTheMiddle(t *testing.T) {
+	s := mariatest.Start(t)
+	s.Exec(t, lenderSQL)
+	c := connect(t, configOf(s, lender, lenderSecret))
+	parts := []string{create, "CREATE USER '{{name}}'@'10.%' IDENTIFIED BY '{{password}}'", "GRANT SELECT ON app.* TO '{{name}}'@'%'", "GRANT SELECT ON app.* TO '{{name}}'@'10.%'"}
+	for at := range len(parts) + 1 {
+		u := databasetest.NewUser()
+		statements := append(append([]string{}, parts[:at]...), "GRANT SELECT ON secret.* TO '{{name}}'@'%'")
+		err := c.Create(t.Context(), u, append(statements, parts[at:]...), []string{"DROP USER '{{name}}'@'10.%'"})
+		if !fault.Is(err, fault.Upstream) || !database.Unchanged(err) {
+			t.Errorf("failing at %d: %v, unchanged %v", at, err, database.Unchanged(err))
+		}
+		if n := accounts(t, s, u.Name); n != 0 {
+			t.Errorf("failing at %d left %d accounts", at, n)
+		}
+	}
+}
+
+// Without statements all accounts of a name are changed and removed.
+func TestSeveralHosts(t *testing.T) {
+	s := mariatest.Start(t)
+	s.Exec(t, lenderSQL)
+	c := connect(t, configOf(s, lender, lenderSecret))
+	u := databasetest.NewUser()
+	if err := c.Create(t.Context(), u, []string{create, "CREATE USER '{{name}}'@'127.0.0.1' IDENTIFIED BY '{{password}}'"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	next := secret.Text("next-password")
+	if err := c.SetPassword(t.Context(), u.Name, next, nil); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.Int(t.Context(), "SELECT COUNT(DISTINCT authentication_string) FROM mysql.user WHERE User = ?", u.Name); err != nil || n != 1 {
+		t.Errorf("%d passwords, %v", n, err)
+	}
+	if ok, err := c.Login(t.Context(), u.Name, next); err != nil || !ok {
+		t.Errorf("login: %v, %v", ok, err)
+	}
+	// Statements that keep one account leave the user, and the report says so.
+	if r, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{drop}}); err != nil || !r.Remains {
+		t.Errorf("dropping one of two: %+v, %v", r, err)
+	}
+	if _, err := c.Drop(t.Context(), u.Name, database.DropOptions{}); err != nil || accounts(t, s, u.Name) != 0 {
+		t.Errorf("dropping the rest: %v, %d left", err, accounts(t, s, u.Name))
+	}
+}
+
+func TestSessionsEnd(t *testing.T) {
+	s := mariatest.Start(t)
+	s.Exec(t, lenderSQL)
+	c := connect(t, configOf(s, lender, lenderSecret))
+	for _, terminate := range []bool{false, true} {
+		u := databasetest.NewUser()
+		if err := c.Create(t.Context(), u, []string{guide}, nil); err != nil {
+			t.Fatal(err)
+		}
+		db, err := s.Open(u.Name, u.Password.RevealString())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		session, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer session.Close()
+		r, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{drop}, TerminateSessions: terminate})
+		if err != nil || (len(r.Notes) == 1) != terminate {
+			t.Errorf("dropping: %+v, %v", r, err)
+		}
+		if _, err := session.ExecContext(t.Context(), "SELECT 1"); (err != nil) != terminate {
+			t.Errorf("terminate_sessions %v: the session says %v", terminate, err)
+		}
+	}
+}
+
+// A routine is one statement, and sessions that statements have changed are not used again.
+func TestRoutinesAndSettings(t *testing.T) {
+	s := mariatest.Start(t)
+	s.Exec(t, "CREATE DATABASE app")
+	config := configOf(s, mariatest.Admin, mariatest.Password)
+	config.MaxOpen = 1
+	c := connect(t, config)
+	u := databasetest.NewUser()
+	err := c.Create(t.Context(), u, []string{
+		"SET SESSION sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'; USE app",
+		"CREATE PROCEDURE greet() BEGIN SELECT 'a;b'; SELECT 2; END;", "CALL greet()", create,
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := databasetest.NewUser()
+	again.Password = secret.Text(`a\'b"`)
+	if err := c.Create(t.Context(), again, []string{create}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Login(t.Context(), again.Name, `a\'b"`); err != nil {
+		t.Errorf("a password in a session after one with another sql_mode: %v", err)
+	}
+}
+
+// What the server's log of statements shows is the server's; what our errors show is not the password,
+// also where the server has cut its quote.
+func TestErrorsQuoteNothing(t *testing.T) {
+	s := mariatest.Start(t)
+	c := connect(t, configOf(s, mariatest.Admin, mariatest.Password))
+	u := databasetest.NewUser()
+	u.Password = secret.Text("Canary" + strings.Repeat("y", 90) + "Canary")
+	for _, bad := range []string{"SYNTAX '{{password}}'", "SELECT CAST('{{password}}' AS INT) FROM no.no", "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = '{{password}}'"} {
+		err := c.Create(t.Context(), u, []string{bad}, nil)
+		if err == nil || strings.Contains(err.Error(), "Canary") || strings.Contains(fault.Message(err), "Canary") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+func TestTLS(t *testing.T) {
+	certs := tlstest.Certificates(t)
+	ca := certs.PEM
+	s := mariatest.Start(t, "--ssl-cert="+certs.Cert, "--ssl-key="+certs.Key, "--ssl-ca="+certs.CA)
+	s.Exec(t, "CREATE USER 'tls'@'%' IDENTIFIED BY 'tls-password' REQUIRE SSL; GRANT SELECT ON mysql.user TO 'tls'@'%'")
+	s.Exec(t, "CREATE USER 'certified'@'%' IDENTIFIED BY 'tls-password' REQUIRE X509; GRANT SELECT ON mysql.user TO 'certified'@'%'")
+	certified := func(c *database.Config) { c.TLSCA, c.Username = ca, "certified" }
+	var bundle []byte
+	for _, path := range []string{certs.Cert, certs.Key} {
+		part, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bundle = append(bundle, part...)
+	}
+	for name, tt := range map[string]struct {
+		edit func(*database.Config)
+		want string // in the error; "": it works
+	}{
+		"verified":                {func(c *database.Config) { c.TLSCA = ca }, ""},
+		"unknown CA":              {func(c *database.Config) { c.Extra = map[string]string{"tls_server_name": "127.0.0.1"} }, "known authority"},
+		"wrong name":              {func(c *database.Config) { c.TLSCA, c.Extra = ca, map[string]string{"tls_server_name": "other"} }, "another name"},
+		"not verified":            {func(c *database.Config) { c.Extra = map[string]string{"tls_skip_verify": "true"} }, ""},
+		"by the URL":              {func(c *database.Config) { c.URL = secret.Text(c.URL.RevealString() + "?tls=skip-verify") }, ""},
+		"no client's certificate": {certified, "wrong username"},
+		"a client's certificate": {func(c *database.Config) {
+			certified(c)
+			c.Hidden = map[string]secret.Value{"tls_certificate_key": secret.New(bundle)}
+		}, ""},
+		"none": {func(*database.Config) {}, "wrong username"},
+	} {
+		c := configOf(s, "tls", "tls-password")
+		tt.edit(&c)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		err := connect(t, c).Verify(ctx)
+		cancel()
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(fault.Message(err), tt.want)) {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+	}
+}

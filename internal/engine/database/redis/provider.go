@@ -1,0 +1,238 @@
+// Package redis lends users of Redis and Valkey: entries of the server's access control list.
+//
+// A create is one command, and the server does it as a whole or not at all. Before it, the session
+// takes the attempt's name (CLIENT SETNAME) and then reads the server's clock, and goes on only if that is before
+// the attempt's deadline. The order of the two is what makes SettleAttempt sound: whoever finds the
+// deadline passed and no session of that name knows that a create still on its way will refuse itself; who
+// finds one ends it, and what the network still holds for it meets a closed connection.
+//
+// Passwords are sent as their SHA-256, which is also what the server keeps: no log of the server and no
+// listener on its commands ever sees one.
+//
+// The access control list is each server's own: neither replicas nor the other nodes of a cluster
+// hear of a user.
+//
+// Locking: a Conn's own state is a pool and the running calls, which guard themselves.
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// Provider is Redis and Valkey, whose commands are the same.
+var Provider = database.Provider{
+	Name:    "redis",
+	Plugins: []string{"redis-database-plugin", "valkey-database-plugin"},
+	NameMax: 63,
+	Settings: []database.Setting{
+		{Name: "host", Doc: "the server's name or address."},
+		{Name: "port", Form: database.Number, Default: "6379", Doc: "the server's port."},
+		{Name: "tls", Form: database.Flag, Default: "false", Doc: "whether connections are encrypted."},
+		{Name: "insecure_tls", Form: database.Flag, Default: "false", Doc: "whether the server's certificate is taken unseen."},
+		{Name: "ca_cert", Default: "tls_ca", Doc: "the authority that signed the server's certificate, in PEM."},
+		{Name: "persistence_mode", Default: "none", Doc: "how users outlive the server's restart: ACLFILE or REWRITE."},
+	},
+	DefaultCreation: []string{"~*", "+@read"},
+	Check: func(c database.Config) error {
+		_, err := prepare(c)
+		return err
+	},
+	CheckStatements: checkStatements,
+	Display:         func(url secret.Value) string { return url.RevealString() },
+	Connect: func(_ context.Context, c database.Config) (database.Conn, error) {
+		p, err := prepare(c)
+		if err != nil {
+			return nil, err
+		}
+		return open(p), nil
+	},
+}
+
+// persisting has the commands that keep the access control list over a restart, by persistence_mode.
+var persisting = map[string][]string{"": nil, "REWRITE": {"CONFIG", "REWRITE"}, "ACLFILE": {"ACL", "SAVE"}}
+
+// A plan is a checked configuration.
+type plan struct {
+	address  string
+	tls      *tls.Config // nil: none
+	persist  []string    // the command, if any
+	maxOpen  int         // sessions at most; 0: no limit
+	maxIdle  int         // sessions kept
+	config   database.Config
+	dial     func(ctx context.Context, network, address string) (net.Conn, error)
+	known    []secret.Value // what no call must show
+	username string
+}
+
+// defaultOpen suffices: the server does one thing at a time anyway.
+const defaultOpen = 4
+
+// prepare checks a configuration without any I/O and reports all problems.
+func prepare(c database.Config) (plan, error) {
+	p := plan{config: c, dial: c.Dial, username: c.Username, known: []secret.Value{c.Password, c.PrivateKey}, maxOpen: defaultOpen}
+	if p.dial == nil {
+		p.dial = new(net.Dialer).DialContext
+	}
+	var problems []error
+	address, err := address(c)
+	problems = append(problems, err)
+	p.address = address
+	p.tls, err = checkTLS(c)
+	problems = append(problems, err)
+	mode := strings.ToUpper(c.Extra["persistence_mode"])
+	p.persist = persisting[mode]
+	if _, known := persisting[mode]; !known {
+		problems = append(problems, errors.New("persistence_mode must be REWRITE (CONFIG REWRITE), ACLFILE (ACL SAVE), or be left out"))
+	}
+	if c.Password.Empty() && c.Username != "" {
+		problems = append(problems, errors.New("password is empty: give that of the username"))
+	}
+	if a := c.PasswordAuthentication; a != "" && a != "password" {
+		problems = append(problems, errors.New("password_authentication has no meaning for Redis: leave it out; passwords are sent as their SHA-256 anyway"))
+	}
+	if c.ConnLifetime < 0 {
+		problems = append(problems, errors.New("max_connection_lifetime must not be negative"))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return plan{}, fault.New("redis.Check", fault.Invalid, "%v", err)
+	}
+	switch {
+	case c.MaxOpen > 0:
+		p.maxOpen = c.MaxOpen
+	case c.MaxOpen < 0:
+		p.maxOpen = 0
+	}
+	switch p.maxIdle = max(p.maxOpen, defaultOpen); {
+	case c.MaxIdle > 0:
+		p.maxIdle = c.MaxIdle
+	case c.MaxIdle < 0:
+		p.maxIdle = 0
+	}
+	return p, nil
+}
+
+func address(c database.Config) (string, error) {
+	host, port := c.Extra["host"], c.Extra["port"]
+	if port == "" {
+		port = "6379"
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	switch {
+	case !c.URL.Empty():
+		return "", errors.New("connection_url is not for Redis: give host and port")
+	case host == "":
+		return "", errors.New("host is empty: give the server's name or address")
+	case strings.ContainsAny(host, "/@ \x00") || strings.Contains(host, "{{"):
+		return "", errors.New("host must be a name or an address by itself, without a scheme, a user or a path")
+	case err != nil || n == 0:
+		return "", errors.New("port must be a number from 1 to 65535")
+	}
+	return net.JoinHostPort(strings.Trim(host, "[]"), port), nil
+}
+
+// checkTLS reads the TLS material. What is given asks for TLS.
+func checkTLS(c database.Config) (*tls.Config, error) {
+	ca, insecure := c.Extra["ca_cert"], c.Extra["insecure_tls"] == "true"
+	if ca == "" {
+		ca = c.TLSCA
+	}
+	if c.Extra["tls"] != "true" {
+		if ca != "" || insecure || c.TLSCertificate != "" || !c.PrivateKey.Empty() {
+			return nil, errors.New("a field for TLS is given, but tls is not true: set it, or leave the others out")
+		}
+		return nil, nil
+	}
+	t := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: insecure, ServerName: strings.Trim(c.Extra["host"], "[]")}
+	var problems []error
+	if ca != "" {
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM([]byte(ca)) {
+			problems = append(problems, errors.New("ca_cert has no certificate in PEM form in it"))
+		}
+	}
+	if c.TLSCertificate != "" || !c.PrivateKey.Empty() {
+		pair, err := tls.X509KeyPair([]byte(c.TLSCertificate), c.PrivateKey.Reveal())
+		if err != nil {
+			problems = append(problems, errors.New("tls_certificate and private_key are not a matching pair in PEM form"))
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, errors.Join(problems...)
+}
+
+func checkStatements(field string, statements []string) error {
+	if len(statements) == 0 {
+		return nil
+	}
+	if field != "creation_statements" {
+		return fault.New("redis.CheckStatements", fault.Invalid, "%s: Redis has none; leave them out, users are changed and removed in the one way that there is", field)
+	}
+	_, err := rules(statements)
+	return err
+}
+
+// spoiling are the rules that would undo what a user of ours is: enabled, with the password that it was made with and no other.
+var spoiling = []string{"on", "off", "nopass", "reset", "resetpass"}
+
+// rules reads creation_statements: rules of the access control list, one each, several separated by spaces, or
+// a list in JSON.
+func rules(statements []string) (all []string, err error) {
+	for _, s := range statements {
+		if s = strings.TrimSpace(s); strings.HasPrefix(s, "[") {
+			var listed []string
+			if json.Unmarshal([]byte(s), &listed) != nil {
+				return nil, fault.New("redis.rules", fault.Invalid, `creation_statements must be a list of rules such as ["~app:*", "+@read"]`)
+			}
+			all = append(all, listed...)
+			continue
+		}
+		all = append(all, fields(s)...)
+	}
+	for _, rule := range all {
+		word := strings.ToLower(rule)
+		if strings.TrimSpace(rule) == "" || slices.Contains(spoiling, word) || strings.ContainsAny(word[:1], "<>#!") || strings.ContainsRune(rule, 0) {
+			return nil, fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: whether a user is enabled, and its password, are not the role's to say; take it out", rule[:min(len(rule), 40)])
+		}
+	}
+	if len(all) == 0 {
+		return nil, fault.New("redis.rules", fault.Invalid, "creation_statements has no rule in it; write some, or leave the field out")
+	}
+	return all, nil
+}
+
+// fields splits at spaces, but not in the parentheses of a selector.
+func fields(s string) (all []string) {
+	deep, from := 0, 0
+	take := func(to int) {
+		if word := strings.TrimSpace(s[from:to]); word != "" {
+			all = append(all, word)
+		}
+		from = to
+	}
+	for i := range len(s) {
+		switch s[i] {
+		case '(':
+			deep++
+		case ')':
+			deep--
+		case ' ', '\t', '\n', '\r':
+			if deep <= 0 {
+				take(i)
+			}
+		}
+	}
+	take(len(s))
+	return all
+}

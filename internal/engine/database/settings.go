@@ -1,0 +1,143 @@
+package database
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// settings puts what was given of a kind's own settings into c, and warns of what
+// nobody knows.
+func (in *configIn) settings(r *route.Request, p *Provider, c *connection) error {
+	c.Extra, c.Hidden = maps.Clone(c.Extra), maps.Clone(c.Hidden) // those of the stored one stay as they were
+	for _, name := range slices.Sorted(maps.Keys(in.Rest)) {
+		raw := in.Rest[name]
+		i := slices.IndexFunc(p.Settings, func(s Setting) bool { return s.Name == name })
+		switch {
+		case i < 0:
+			r.Warn("unknown parameter %q was ignored", name)
+		case !raw.IsNull():
+			if err := c.take(p.Settings[i], raw); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// take keeps the value of a setting, or forgets it where it is its form's zero value.
+func (c *connection) take(s Setting, raw wire.Raw) error {
+	text, ok := scalarText(raw)
+	switch s.Form {
+	case Flag:
+		on, err := strconv.ParseBool(strings.ToLower(text))
+		if !ok || err != nil && text != "" {
+			return invalid("field %q: want true or false", s.Name)
+		}
+		if text = ""; on {
+			text = "true"
+		}
+	case Number:
+		n, err := strconv.ParseInt(text, 10, 64)
+		if !ok || err != nil && text != "" {
+			return invalid("field %q: want a whole number", s.Name)
+		}
+		if text = ""; n != 0 {
+			text = strconv.FormatInt(n, 10)
+		}
+	case Text, Secret:
+		if !ok {
+			return invalid("field %q: want a string", s.Name)
+		}
+	}
+	if s.Form == Secret {
+		keep(&c.Hidden, s.Name, secret.Text(text), text == "")
+	} else {
+		keep(&c.Extra, s.Name, text, text == "")
+	}
+	return nil
+}
+
+func keep[V any](m *map[string]V, name string, v V, zero bool) {
+	if zero {
+		delete(*m, name)
+		return
+	}
+	if *m == nil {
+		*m = map[string]V{}
+	}
+	(*m)[name] = v
+}
+
+// scalarText is the text of a string, number or boolean.
+func scalarText(raw wire.Raw) (string, bool) {
+	text := strings.TrimSpace(string(raw.Reveal()))
+	if text == "" || strings.ContainsRune("[{", rune(text[0])) {
+		return "", false
+	}
+	if text[0] != '"' {
+		return text, true
+	}
+	var s string
+	return s, json.Unmarshal([]byte(text), &s) == nil
+}
+
+// params describes the settings of all kinds, for help and the reference.
+func (b configs) params() (all []route.Param) {
+	for _, p := range b.providers {
+		for _, s := range p.Settings {
+			kind := map[Form]string{Text: "string", Flag: "boolean", Number: "integer", Secret: "string"}[s.Form]
+			all = append(all, route.Param{Name: s.Name, In: "body", Type: kind, Secret: s.Form == Secret, Default: s.Default, Doc: "Of " + p.Name + ": " + s.Doc})
+		}
+	}
+	return all
+}
+
+// details is what a configuration shows of how its database is reached.
+func details(p *Provider, c *connection) map[string]any {
+	a := c.Access
+	d := map[string]any{"username": c.Username}
+	if !c.URL.Empty() {
+		d["connection_url"] = p.Display(c.URL)
+	}
+	for name, v := range map[string]string{
+		"username_template": c.Template, "password_authentication": a.Auth, "tls_ca": a.CA, "tls_certificate": a.Cert,
+	} {
+		if v != "" {
+			d[name] = v
+		}
+	}
+	for name, n := range map[string]int{"max_open_connections": a.MaxOpen, "max_idle_connections": a.MaxIdle} {
+		if n != 0 {
+			d[name] = n
+		}
+	}
+	if a.Lifetime > 0 {
+		d["max_connection_lifetime"] = a.Lifetime.String()
+	}
+	for name, on := range map[string]bool{"disable_escaping": a.NoEscape, "terminate_sessions": c.Terminate} {
+		if on {
+			d[name] = true
+		}
+	}
+	for _, s := range p.Settings {
+		v, given := c.Extra[s.Name]
+		switch {
+		case !given:
+		case s.Form == Flag:
+			d[s.Name] = true
+		case s.Form == Number:
+			n, _ := strconv.ParseInt(v, 10, 64) // take wrote it
+			d[s.Name] = n
+		default:
+			d[s.Name] = v
+		}
+	}
+	return d
+}

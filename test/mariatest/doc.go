@@ -1,0 +1,3 @@
+// Package mariatest runs a real MariaDB for tests: a process of its own on a free port of the
+// loopback interface, with its files in a temporary folder.
+package mariatest
