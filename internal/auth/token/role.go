@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"encoding/json"
+	"net/netip"
 	"path"
 	"slices"
 	"strings"
@@ -39,7 +40,41 @@ func matchAny(globs []string, name string) bool {
 	return slices.ContainsFunc(globs, func(g string) bool { ok, err := path.Match(g, name); return err == nil && ok })
 }
 
-// choose decides the policies of a token made by the role.
+// judges reports whether the role says which policies its tokens may have. If it
+// does not, they may have no more than their creator.
+func (ro *role) judges() bool {
+	return len(ro.Allowed) > 0 || len(ro.AllowedGlob) > 0 || len(ro.Disallowed) > 0 || len(ro.DisallowedGlob) > 0
+}
+
+// bind is what the addresses that were asked for have in common with the role's.
+func (ro *role) bind(asked []netip.Prefix) ([]netip.Prefix, error) {
+	own, err := parseCIDRs(ro.BoundCIDRs)
+	switch {
+	case err != nil, len(own) == 0:
+		return asked, err
+	case len(asked) == 0:
+		return own, nil
+	}
+	var both []netip.Prefix
+	for _, a := range asked {
+		for _, o := range own {
+			if !a.Overlaps(o) {
+				continue
+			}
+			if a.Bits() < o.Bits() {
+				both = append(both, o)
+			} else {
+				both = append(both, a)
+			}
+		}
+	}
+	if len(both) == 0 {
+		return nil, fault.New("token.create", fault.Invalid, "field \"bound_cidrs\": none of these addresses is among those of the role %q; leave the field out", ro.Name)
+	}
+	return both, nil
+}
+
+// choose decides the policies of a token made by a role that judges them.
 func (ro *role) choose(asked []string, noDefault bool) ([]string, error) {
 	limited := len(ro.Allowed) > 0 || len(ro.AllowedGlob) > 0
 	if len(asked) == 0 {
@@ -84,6 +119,11 @@ func (t *method) loadRole(ctx context.Context, name string) (*role, error) {
 	ro := &role{Name: strings.ToLower(name)}
 	if err := json.Unmarshal(e.Value, ro); err != nil {
 		return nil, fault.Wrap("token.loadRole", fault.Internal, err)
+	}
+	for _, names := range [][]string{ro.Allowed, ro.AllowedGlob, ro.Disallowed, ro.DisallowedGlob} {
+		for i, name := range names { // as policies are named, or "Admin" would not disallow "admin"
+			names[i] = strings.ToLower(strings.TrimSpace(name))
+		}
 	}
 	return ro, nil
 }

@@ -104,7 +104,7 @@ func (t *method) make(ctx context.Context, r *route.Request, in createIn, ro *ro
 	if caller.Uses != 0 {
 		return fault.New("token.create", fault.Invalid, "a token with a limited number of uses cannot create tokens; use one without num_uses")
 	}
-	if in.NoParent && !caller.Root() && ro == nil {
+	if in.NoParent && !caller.Root() && !orphan {
 		return fault.New("token.create", fault.Invalid, "field \"no_parent\": root or sudo privileges required to create an orphan token; use auth/token/create-orphan")
 	}
 	if !in.ID.Empty() && !caller.Root() {
@@ -149,7 +149,7 @@ func (t *method) choosePolicies(in createIn, caller *token.Entry, ro *role) ([]s
 	if err != nil {
 		return nil, err
 	}
-	if ro != nil {
+	if ro != nil && ro.judges() {
 		return ro.choose(asked, in.NoDefault)
 	}
 	if len(asked) == 0 {
@@ -161,7 +161,7 @@ func (t *method) choosePolicies(in createIn, caller *token.Entry, ro *role) ([]s
 			}
 		}
 	}
-	return withDefault(asked, in.NoDefault), nil
+	return withDefault(asked, in.NoDefault || ro != nil && ro.NoDefault), nil
 }
 
 func withDefault(policies []string, without bool) []string {
@@ -185,11 +185,10 @@ func fillEntry(e *token.Entry, in createIn, caller *token.Entry, ro *role) error
 	if in.DisplayName != "" {
 		e.DisplayName = "token-" + strings.TrimRight(in.DisplayName, "-")
 	}
-	if in.Period > 0 && !caller.Root() && ro == nil {
+	if in.Period > 0 && !caller.Root() && (ro == nil || ro.Period == 0) {
 		return fault.New("token.create", fault.Invalid, "field \"period\": root or sudo privileges required to create a periodic token; use a role that has a period")
 	}
 	kind := in.Type
-	cidrs := in.BoundCIDRs
 	if ro != nil {
 		kind = ro.kind(in.Type)
 		if ro.Period > 0 {
@@ -206,11 +205,15 @@ func fillEntry(e *token.Entry, in createIn, caller *token.Entry, ro *role) error
 		if ro.PathSuffix != "" {
 			e.Path = "auth/token/create/" + ro.Name + "/" + ro.PathSuffix
 		}
-		cidrs = append(cidrs, ro.BoundCIDRs...)
 	}
 	var err error
-	if e.BoundCIDRs, err = parseCIDRs(cidrs); err != nil {
+	if e.BoundCIDRs, err = parseCIDRs(in.BoundCIDRs); err != nil {
 		return err
+	}
+	if ro != nil {
+		if e.BoundCIDRs, err = ro.bind(e.BoundCIDRs); err != nil {
+			return err
+		}
 	}
 	switch kind {
 	case "", "service", "default", "default-service":

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
 )
 
 // creation is a run's part that makes keys and finds what lost calls made.
@@ -34,6 +36,7 @@ func create(ctx context.Context, in *run) error {
 		t.Attempts = append(t.Attempts, attempt{N: uint16(len(t.Attempts) + 1)})
 		a = t.last()
 	}
+	was := *a
 	m := Marker{Installation: installation(r.m.Host.Installation), Key: r.rec.Tag, Turn: t.N, Attempt: a.N}
 	a.Marker, a.At, a.Outcome = m.String(), r.now, ""
 	a.Deadline = r.now.Add(max(can.Timeout, time.Second))
@@ -41,10 +44,15 @@ func create(ctx context.Context, in *run) error {
 	if can.List && !can.Label {
 		before, err := r.ids(ctx)
 		if err != nil {
-			t.Attempts = t.Attempts[:len(t.Attempts)-1]
+			*a = was
+			if !again {
+				t.Attempts = t.Attempts[:len(t.Attempts)-1]
+			}
 			return r.stumble(ctx, err)
 		}
-		a.Before = before
+		if !again { // else the first call's key may be among them
+			a.Before = before
+		}
 	}
 	r.say("marker", a.Marker)
 	if err := r.commit(ctx, "creating", a.Deadline); err != nil {
@@ -72,6 +80,9 @@ func (r creation) created(ctx context.Context, made Credential) error {
 	t := r.turn()
 	a := t.last()
 	a.Outcome = "created"
+	if why := r.stale(made.ID, made.Secret); why != "" {
+		return r.ask(ctx, why)
+	}
 	t.New = &held{ID: made.ID, At: r.now, Expires: made.Expires}
 	t.Until = r.now.Add(r.settle().Timeout)
 	r.sec.Keys[made.ID] = made
@@ -83,6 +94,23 @@ func (r creation) created(ctx context.Context, made Credential) error {
 	return r.commitKept(ctx, "created", r.now)
 }
 
+// stale says why what a creating call answered is no new key: it is the one in use, or was there
+// before. To go on would retire a key that somebody uses.
+func (r creation) stale(id string, fresh map[string]secret.Value) string {
+	t := r.turn()
+	if id == t.Old.id() || id == r.rec.Current.id() {
+		return fmt.Sprintf("the provider answered with the current key %s instead of a new one, and may have changed its secret", id)
+	}
+	if slices.Contains(t.last().Before, id) {
+		return fmt.Sprintf("the provider answered with the key %s, which was there before the call", id)
+	}
+	old := r.sec.Keys[t.Old.id()].Secret
+	if len(fresh) > 0 && len(old) > 0 && maps.EqualFunc(fresh, old, secret.Value.Equal) {
+		return fmt.Sprintf("the provider answered with the secret of the current key %s under another id, %s", t.Old.id(), id)
+	}
+	return ""
+}
+
 // notCreated records what is known of a creating call that failed.
 func (r creation) notCreated(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
@@ -92,6 +120,11 @@ func (r creation) notCreated(ctx context.Context, err error) error {
 	a := t.last()
 	a.Outcome = OutcomeOf(err).String()
 	if f, ok := errors.AsType[*Failure](err); ok && f.ID != "" {
+		if why := r.stale(f.ID, nil); why != "" {
+			r.note(err)
+			a.Outcome = Permanent.String() // nothing of it is to be looked for, and surely not retired
+			return r.ask(ctx, why)
+		}
 		a.IDs = append(a.IDs, f.ID)
 	}
 	if a.open() && len(a.IDs) == 0 && !r.recoverable() {
@@ -263,6 +296,9 @@ func inWindow(created time.Time, a *attempt) bool {
 // sweepOne retires what an attempt left.
 func (r creation) sweepOne(ctx context.Context, a *attempt) error {
 	for _, id := range a.IDs {
+		if id == r.rec.Current.id() {
+			continue // whoever says what: the key in use is never swept
+		}
 		if err := call(ctx, func(ctx context.Context) error { return r.src.Retire(ctx, id) }); err != nil {
 			return r.stumble(ctx, err)
 		}

@@ -155,10 +155,25 @@ func (r putting) put(ctx context.Context, p engine.Publication, put *publication
 	if there != nil {
 		put.CAS = there.Version
 	}
-	if r.turn().Back == nil && (there == nil || there.Turn != p.Turn) {
+	if r.turn().Back == nil && (there == nil || there.Turn != p.Turn) && !r.holds(there, p.Fields) {
 		r.keepPrevious(there)
 	}
 	return 0, r.commit(ctx, "overtaken", r.now)
+}
+
+// holds reports whether readers have any of the new values already: this turn had published them,
+// and who wrote the path afterwards kept them. They are not what is to be given back.
+func (r putting) holds(there *engine.Published, fields map[string]secret.Value) bool {
+	if there == nil {
+		return false
+	}
+	made, err := r.pending()
+	for output, field := range r.rec.Config.Fields {
+		if v, ok := there.Fields[field]; ok && err == nil && !made.Secret[output].Empty() && v.Equal(fields[field]) {
+			return true
+		}
+	}
+	return false
 }
 
 // unpublished deals with an error of publishing. What only a person can mend pauses the key.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine/rotation/schedule"
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -46,11 +47,14 @@ func wait(ctx context.Context, in *run) error {
 		return r.stumble(ctx, err)
 	}
 	idle := r.policy().Idle
+	if used.After(r.now) {
+		used = r.now // its clock is ahead, or it says what cannot be
+	}
 	if !used.Add(idle).After(r.now) {
 		return r.endGrace(ctx)
 	}
 	r.say("last_used", used.UTC().Format(time.RFC3339))
-	again := schedule.Later(used.Add(idle), r.now.Add(time.Minute))
+	again := schedule.Later(earlier(used.Add(idle), t.End.Hold), r.now.Add(time.Minute))
 	if !r.now.Before(t.End.Hold) {
 		r.alarm("key %q: the old key %s is still used %s after its grace; find who uses it, or rotate with leaked=true", r.rec.Name, victim.ID, r.now.Sub(t.End.After).Round(time.Minute))
 		again = r.now.Add(max(idle, time.Minute))
@@ -121,6 +125,9 @@ func (r retirement) disableWait() time.Duration {
 // Retiring was its intent.
 func (r retirement) undo(ctx context.Context, do func(context.Context, string) error, done *time.Time, what string, then time.Duration) error {
 	id := r.turn().victim().ID
+	if id == r.rec.Current.id() {
+		return r.stumble(ctx, &Failure{Outcome: Permanent, Err: fault.New("rotation.retire", fault.Internal, "the key %s is the current one and is not retired; look at its history, and report it", id)})
+	}
 	err := call(ctx, func(ctx context.Context) error { return do(ctx, id) })
 	if err != nil {
 		return r.stumble(ctx, err)

@@ -1,0 +1,216 @@
+package rotation_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+var errDied = errors.New("it died")
+
+// liar is a source that answers other than its provider did.
+type liar struct {
+	rotation.Source
+	create   func(c rotation.Credential, err error) (rotation.Credential, error)
+	lastUsed func() time.Time
+}
+
+func (s *liar) Create(ctx context.Context, o rotation.Order) (rotation.Credential, error) {
+	c, err := s.Source.Create(ctx, o)
+	if s.create != nil {
+		return s.create(c, err)
+	}
+	return c, err
+}
+
+func (s *liar) LastUsed(ctx context.Context, id string) (time.Time, error) {
+	if s.lastUsed != nil {
+		return s.lastUsed(), nil
+	}
+	return s.Source.LastUsed(ctx, id)
+}
+
+// lie puts a liar in front of the provider, from the next boot on.
+func (w *world) lie(l *liar, change func(can *rotation.Capabilities)) {
+	w.Helper()
+	p := rotationtest.Fake(w.vendor)
+	open, ds := p.Open, p.Definitions
+	p.Open = func(c rotation.OpenConfig) (rotation.Source, error) {
+		s, err := open(c)
+		copied := *l
+		copied.Source = s
+		return &copied, err
+	}
+	p.Definitions = func() ([]rotation.Definition, error) {
+		all, err := ds()
+		if change != nil {
+			change(&all[0].Can)
+		}
+		return all, err
+	}
+	w.types = []rotation.Provider{p}
+	w.cancel()
+	w.boot()
+}
+
+// turned is a key that has turned once.
+func turned(w *world) (current string) {
+	w.Helper()
+	w.must(route.Write, "keys/demo", basic(nil))
+	w.until(rotation.Grace)
+	w.until(rotation.Scheduled)
+	return w.idOf(w.value())
+}
+
+// A provider that answers a creating call with a key that is not new – the current one, with or
+// without its secret, the current one's secret, or somebody else's – ends no key that is in use: nothing is
+// published, nothing retired, and a person is asked.
+func TestCreatedKeyThatIsNotNew(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer func(current rotation.Credential, foreign string, c rotation.Credential, err error) (rotation.Credential, error)
+		can    func(*rotation.Capabilities)
+	}{
+		"the current key": {answer: func(current rotation.Credential, _ string, _ rotation.Credential, _ error) (rotation.Credential, error) {
+			return current, nil
+		}},
+		"the current id with another secret": {answer: func(current rotation.Credential, _ string, c rotation.Credential, err error) (rotation.Credential, error) {
+			c.ID = current.ID
+			return c, err
+		}},
+		"the current secret with another id": {answer: func(current rotation.Credential, _ string, c rotation.Credential, err error) (rotation.Credential, error) {
+			c.Secret = current.Secret
+			return c, err
+		}},
+		"the current id, the secret lost": {answer: func(current rotation.Credential, _ string, _ rotation.Credential, _ error) (rotation.Credential, error) {
+			return rotation.Credential{}, &rotation.Failure{Outcome: rotation.Unknown, ID: current.ID, Err: errDied}
+		}},
+		"a key that was there before": {answer: func(_ rotation.Credential, foreign string, c rotation.Credential, err error) (rotation.Credential, error) {
+			c.ID = foreign
+			return c, err
+		}, can: func(can *rotation.Capabilities) { can.Label = false }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				foreign, err := w.vendor.Create(t.Context(), adminToken, "by hand")
+				if err != nil {
+					t.Fatal(err)
+				}
+				var current rotation.Credential
+				l := &liar{create: func(c rotation.Credential, err error) (rotation.Credential, error) {
+					if current.ID == "" {
+						current = c
+						return c, err
+					}
+					return test.answer(current, foreign.ID, c, err)
+				}}
+				w.lie(l, test.can)
+				id := turned(w)
+				value := w.value()
+				w.must(route.Write, "keys/demo/rotate", nil)
+				w.after(14 * 24 * time.Hour)
+				s := w.status()
+				if w.value() != value || s["current_key_id"] != id || s["paused"] != true || !contains(s["alert"].(string), "answered with") {
+					t.Errorf("current key %v, status %v", id, s)
+				}
+				if _, err := w.vendor.Use(t.Context(), value); err != nil {
+					t.Errorf("the published key: %v", err)
+				}
+				if _, err := w.vendor.Use(t.Context(), foreign.Secret); err != nil {
+					t.Errorf("somebody else's key: %v", err)
+				}
+				w.silent()
+			})
+		})
+	}
+}
+
+// A provider whose clock is years ahead, or that lies about the last use, keeps an old key alive – and
+// a person is called in time.
+func TestLastUsedInTheFuture(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.lie(&liar{lastUsed: func() time.Time { return time.Now().AddDate(70, 0, 0) }}, nil)
+		w.must(route.Write, "keys/demo", basic(map[string]any{"max_hold": "24h", "idle_period": "47h"}))
+		w.until(rotation.Grace)
+		w.until(rotation.Scheduled)
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotation.Grace)
+		w.after((48 + 25) * time.Hour)
+		if s := w.status(); s["state"] != "grace" || !contains(s["alert"].(string), "still used") {
+			t.Errorf("an hour past grace and hold: %v", s)
+		}
+		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.status()["previous_key_id"]})
+		w.until(rotation.Scheduled)
+		w.live(w.idOf(w.value()))
+	})
+}
+
+// A list that fails before a call is repeated does not make the turn forget the call.
+func TestOpenAttemptOutlivesAFailedList(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.lie(&liar{}, func(can *rotation.Capabilities) { can.Label, can.Retry = false, rotation.RetrySafe })
+		turned(w)
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.hook = func(what string, before bool) error {
+			switch {
+			case what == "create" && !before:
+				return errDied // done; the reply is lost
+			case what == "list" && before && len(w.vendor.Live()) > 1:
+				return errDied
+			}
+			return nil
+		}
+		w.run(time.Now().Add(24*time.Hour), func() bool { return w.status()["state"] == "rolling-back" })
+		w.hook = nil
+		w.after(7 * 24 * time.Hour)
+		w.live(w.idOf(w.value()))
+	})
+}
+
+// What readers are given back is never the key that is taken back: also where the turn had published,
+// the process died, and somebody wrote the path and kept the new value, so often that the version of the
+// turn is gone.
+func TestPreviousIsNeverTheNewKey(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		old := w.value()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.hook = func(what string, before bool) error {
+			if what != "publish" || before {
+				return nil
+			}
+			w.hook = nil
+			w.cancel() // published, and not recorded
+			fields := w.kv.read("secret/demo", time.Now()).fields
+			fields["note"] = "mine"
+			w.kv.write("secret/demo", fields)
+			w.kv.forgetTurns("secret/demo")
+			return errDied
+		}
+		w.run(time.Now().Add(24*time.Hour), never)
+		w.boot()
+		w.until(rotation.Grace)
+		w.must(route.Write, "keys/demo/rollback", nil)
+		w.until(rotation.Grace)
+		if w.value() != old {
+			t.Errorf("given back is the key %q, want %q", w.idOf(w.value()), w.idOf(old))
+		}
+		w.until(rotation.Scheduled)
+		w.live(w.idOf(old))
+		if w.kv.read("secret/demo", time.Now()).fields["note"] != "mine" {
+			t.Error("what a user wrote is gone")
+		}
+	})
+}
+
+// forgetTurns drops the versions that turns have written, as a limit on versions does.
+func (k *fakeKV) forgetTurns(path string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.paths[path].turns = map[string]int{}
+	k.paths[path].turn = ""
+}
