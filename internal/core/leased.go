@@ -100,6 +100,9 @@ func (h leasing) issue(ctx context.Context, x *exchange, plan route.Plan, create
 		h.abandon(r)
 		return nil, nil, err
 	}
+	if plan.FromGrant {
+		r = r.From(time.Now())
+	}
 	l, err := h.grant(ctx, x, r)
 	if err != nil {
 		h.abandon(r)

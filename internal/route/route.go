@@ -50,6 +50,9 @@ type Plan struct {
 	// CreateWithin bounds the create call (0: 60 s). Late is how long after it an effect may
 	// still come (0: 15 min); Settled, where the engine has it, can say so sooner.
 	CreateWithin, Late time.Duration
+	// FromGrant: the TTL counts from the end of create, because that takes long and nothing outside
+	// has been told when the lease ends.
+	FromGrant bool
 }
 
 // An Attempt is given to create: its id marks the object outside, if the

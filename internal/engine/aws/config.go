@@ -138,31 +138,31 @@ func (c *root) replaced(s secret.Value) bool {
 
 // rootIn is the root configuration as it is written. What is nil was not given.
 type rootIn struct {
-	KeyID     *string        `json:"access_key"`
-	Secret    *secret.Value  `json:"secret_key"`
-	Region    *string        `json:"region"`
-	IAM       *string        `json:"iam_endpoint"`
-	STS       *string        `json:"sts_endpoint"`
-	STSRegion *string        `json:"sts_region"`
-	Others    *[]string      `json:"sts_fallback_endpoints"`
-	Regions   *[]string      `json:"sts_fallback_regions"`
-	Retries   *int           `json:"max_retries"`
-	Name      *string        `json:"username_template"`
-	Checks    *int           `json:"propagation_checks"`
-	Pause     *time.Duration `json:"propagation_settle"`
+	KeyID     *string        `json:"access_key" doc:"The access key by which users and sessions are made. Empty together with secret_key: what AWS's own tools find on this server."`
+	Secret    *secret.Value  `json:"secret_key" doc:"The secret key that belongs to access_key. It is never read back."`
+	Region    *string        `json:"region" default:"us-east-1" doc:"The region whose APIs are called."`
+	IAM       *string        `json:"iam_endpoint" default:"AWS's own" doc:"The address of the IAM API."`
+	STS       *string        `json:"sts_endpoint" default:"AWS's own" doc:"The address of the STS API."`
+	STSRegion *string        `json:"sts_region" default:"region" doc:"The region of sts_endpoint."`
+	Others    *[]string      `json:"sts_fallback_endpoints" default:"none" doc:"Addresses of STS that are tried, in order, where sts_endpoint cannot be reached."`
+	Regions   *[]string      `json:"sts_fallback_regions" default:"region" doc:"The regions of sts_fallback_endpoints, one for each."`
+	Retries   *int           `json:"max_retries" default:"-1" doc:"How often a failed call is made again; -1: three times."`
+	Name      *string        `json:"username_template" default:"vault-token-role-time-random" doc:"How names of users and sessions are made, a template with fields and functions."`
+	Checks    *int           `json:"propagation_checks" default:"5" doc:"How many calls in a row a new access key must be let in before it is given out, within a minute; 0: none, and no wait."`
+	Pause     *time.Duration `json:"propagation_settle" default:"5s" doc:"The wait after these calls."`
 
 	laterIn
 }
 
 // laterIn are fields that are known and not built yet.
 type laterIn struct {
-	RoleARN  wire.Raw `json:"role_arn"`
-	Audience wire.Raw `json:"identity_token_audience"`
-	TokenTTL wire.Raw `json:"identity_token_ttl"`
-	Period   wire.Raw `json:"rotation_period"`
-	Schedule wire.Raw `json:"rotation_schedule"`
-	Window   wire.Raw `json:"rotation_window"`
-	Off      wire.Raw `json:"disable_automated_rotation"`
+	RoleARN  wire.Raw `json:"role_arn" doc:"Planned and not built yet."`
+	Audience wire.Raw `json:"identity_token_audience" doc:"Planned and not built yet."`
+	TokenTTL wire.Raw `json:"identity_token_ttl" doc:"Planned and not built yet."`
+	Period   wire.Raw `json:"rotation_period" doc:"Planned and not built yet."`
+	Schedule wire.Raw `json:"rotation_schedule" doc:"Planned and not built yet."`
+	Window   wire.Raw `json:"rotation_window" doc:"Planned and not built yet."`
+	Off      wire.Raw `json:"disable_automated_rotation" doc:"Planned and not built yet."`
 }
 
 func (l *laterIn) refuse() error {
@@ -333,8 +333,8 @@ type leaseTTLs struct {
 }
 
 type leaseIn struct {
-	TTL *time.Duration `json:"lease"`
-	Max *time.Duration `json:"lease_max"`
+	TTL *time.Duration `json:"lease" doc:"The TTL of users whose role has no default_ttl."`
+	Max *time.Duration `json:"lease_max" doc:"Until when they can be renewed, counted from their making."`
 }
 
 type leaseOut struct {
@@ -354,11 +354,11 @@ func (b *backend) leaseTTLs(ctx context.Context) (*leaseTTLs, error) {
 func (b configs) writeLease(ctx context.Context, _ *route.Request, in leaseIn) (route.None, error) {
 	switch {
 	case in.TTL == nil || *in.TTL <= 0:
-		return route.None{}, invalid("field \"lease\" is required: a duration such as 1h")
+		return route.None{}, invalid("field \"lease\" is required; give a duration such as 1h")
 	case in.Max == nil || *in.Max <= 0:
-		return route.None{}, invalid("field \"lease_max\" is required: a duration such as 4h")
+		return route.None{}, invalid("field \"lease_max\" is required; give a duration such as 4h")
 	case *in.TTL > *in.Max:
-		return route.None{}, invalid("field \"lease\": %s is above lease_max, %s", *in.TTL, *in.Max)
+		return route.None{}, invalid("field \"lease\": %s is above lease_max, %s; lower it", *in.TTL, *in.Max)
 	}
 	text, err := json.Marshal(leaseTTLs{*in.TTL, *in.Max})
 	if err != nil {

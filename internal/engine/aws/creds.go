@@ -57,11 +57,11 @@ type planned struct {
 }
 
 type credsIn struct {
-	Name        string         `path:"name"`
-	RoleARN     *string        `json:"role_arn"`
-	SessionName *string        `json:"role_session_name"`
-	TTL         *time.Duration `json:"ttl"`
-	Code        *string        `json:"mfa_code"`
+	Name        string         `path:"name" doc:"The role's name."`
+	RoleARN     *string        `json:"role_arn" default:"the only one" doc:"Which of the role's role_arns is assumed."`
+	SessionName *string        `json:"role_session_name" default:"the role's" doc:"The session's name, as AWS logs it."`
+	TTL         *time.Duration `json:"ttl" default:"default_sts_ttl" doc:"How long a session lives. Users live as long as their lease."`
+	Code        *string        `json:"mfa_code" doc:"What the MFA device of the role's mfa_serial_number shows."`
 }
 
 // credsOut are credentials. The tokens are null for users: they have none.
@@ -114,7 +114,7 @@ func (b lending) plan(ctx context.Context, r *route.Request, in credsIn) (plan r
 func (b lending) planUser(ctx context.Context, p *planned) (route.Plan, error) {
 	ttl, most, err := b.userTTLs(ctx, p.role)
 	return route.Plan{
-		Kind: userKind, Undo: p.lent, TTL: ttl, MaxTTL: most, Renewable: true, Target: iamTarget, CreateWithin: createWithin, Late: late,
+		Kind: userKind, Undo: p.lent, TTL: ttl, MaxTTL: most, Renewable: true, Target: iamTarget, CreateWithin: createWithin, Late: late, FromGrant: true,
 	}, err
 }
 
@@ -153,7 +153,7 @@ func (p *planned) planSession(r *route.Request, n naming, c *root, in *credsIn) 
 		s.Serial = ro.MFASerial
 		set(&s.Code, in.Code)
 		if s.Serial != "" && s.Code == "" {
-			return plan, invalid("field \"mfa_code\" is required: the role has mfa_serial_number, and AWS wants that device's code")
+			return plan, invalid("field \"mfa_code\" is required: the role has mfa_serial_number, and AWS wants that device's code; send it")
 		}
 	}
 	switch {
@@ -162,7 +162,7 @@ func (p *planned) planSession(r *route.Request, n naming, c *root, in *credsIn) 
 			s.Name, err = n.ownName(), nil // a template for users may make names that sessions cannot have
 		}
 	case !nameForm.MatchString(s.Name):
-		return plan, invalid("field \"role_session_name\": %q is refused: AWS takes 2 to 64 of A-Z a-z 0-9 _ + = , . @ -", clip(s.Name))
+		return plan, invalid("field \"role_session_name\": %q is refused; give 2 to 64 of A-Z a-z 0-9 _ + = , . @ -", clip(s.Name))
 	}
 	ttl, err := ro.sessionTTL(r, in.TTL)
 	p.session = s
@@ -173,7 +173,7 @@ func (p *planned) planSession(r *route.Request, n naming, c *root, in *credsIn) 
 func (ro *role) choose(given *string) (string, error) {
 	switch {
 	case given != nil && *given != "" && !slices.Contains(ro.RoleARNs, *given):
-		return "", invalid("field \"role_arn\": %q is not one of the role's role_arns", clip(*given))
+		return "", invalid("field \"role_arn\": %q is not one of the role's role_arns; give one of these", clip(*given))
 	case given != nil && *given != "":
 		return *given, nil
 	case len(ro.RoleARNs) > 1:
@@ -202,7 +202,7 @@ func (ro *role) sessionTTL(r *route.Request, given *time.Duration) (time.Duratio
 		longest = longestAssumed
 	}
 	if ttl < shortestSession || ttl > longest {
-		return 0, invalid("field \"ttl\": %s is out of AWS's bounds, %s to %s", ttl, shortestSession, longest)
+		return 0, invalid("field \"ttl\": %s is out of AWS's bounds; give %s to %s", ttl, shortestSession, longest)
 	}
 	return ttl, nil
 }
@@ -292,7 +292,7 @@ func (b *backend) works(ctx context.Context, c *client.Client, k client.Key, s s
 				err = until.Err()
 			}
 			return &fault.Error{Op: "aws.works", Kind: fault.Upstream, Err: err,
-				Msg: "AWS does not take the new access key " + k.ID + " within " + settleWithin.String() + "; it is deleted again; try again, or see propagation_checks"}
+				Msg: "the new access key " + k.ID + " does not work at AWS within " + settleWithin.String() + "; it is deleted again; try again, or see propagation_checks"}
 		}
 	}
 	if !pause(ctx, rest) {

@@ -38,7 +38,7 @@ func (n naming) name(text string) (string, error) {
 	case err != nil:
 		return "", err
 	case !nameForm.MatchString(name) || len(name) > n.longest:
-		return "", invalid("field \"username_template\": it made %q, and AWS takes 2 to %d of A-Z a-z 0-9 _ + = , . @ - there", clip(name), n.longest)
+		return "", invalid("field \"username_template\": it made %q; make 2 to %d of A-Z a-z 0-9 _ + = , . @ -, which is what AWS takes", clip(name), n.longest)
 	}
 	return name, nil
 }

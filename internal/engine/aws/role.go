@@ -99,33 +99,33 @@ func (p *pairs) to(m *map[string]string) {
 
 // roleIn is a role as it is written. What is nil was not given.
 type roleIn struct {
-	Name        string         `path:"name"`
-	Type        *string        `json:"credential_type"`
-	RoleARNs    *[]string      `json:"role_arns"`
-	PolicyARNs  *[]string      `json:"policy_arns"`
-	Groups      *[]string      `json:"iam_groups"`
-	Document    *document      `json:"policy_document"`
-	Tags        *pairs         `json:"iam_tags"`
-	SessionTags *pairs         `json:"session_tags"`
-	Boundary    *string        `json:"permissions_boundary_arn"`
-	Path        *string        `json:"user_path"`
-	ExternalID  *string        `json:"external_id"`
-	SessionName *string        `json:"role_session_name"`
-	MFASerial   *string        `json:"mfa_serial_number"`
-	DefaultSTS  *time.Duration `json:"default_sts_ttl"`
-	MaxSTS      *time.Duration `json:"max_sts_ttl"`
-	TTL         *time.Duration `json:"default_ttl"`
-	MaxTTL      *time.Duration `json:"max_ttl"`
-	Checks      *int           `json:"propagation_checks"`
-	Pause       *time.Duration `json:"propagation_settle"`
+	Name        string         `path:"name" doc:"The role's name."`
+	Type        *string        `json:"credential_type" doc:"What is lent: iam_user, assumed_role, federation_token or session_token."`
+	RoleARNs    *[]string      `json:"role_arns" doc:"The AWS roles of which one is assumed. For assumed_role."`
+	PolicyARNs  *[]string      `json:"policy_arns" default:"none" doc:"Managed policies: attached to users, and narrowing sessions. Not for session_token."`
+	Groups      *[]string      `json:"iam_groups" default:"none" doc:"The IAM groups that users join. For iam_user."`
+	Document    *document      `json:"policy_document" default:"none" doc:"A policy in JSON: a user's own, or narrowing a session. Not for session_token."`
+	Tags        *pairs         `json:"iam_tags" default:"none" doc:"Tags of users, as name=value. For iam_user."`
+	SessionTags *pairs         `json:"session_tags" default:"none" doc:"Tags of sessions, as name=value. For assumed_role and federation_token."`
+	Boundary    *string        `json:"permissions_boundary_arn" default:"none" doc:"The policy that bounds what users may do. For iam_user."`
+	Path        *string        `json:"user_path" default:"/" doc:"The path of users' names. For iam_user."`
+	ExternalID  *string        `json:"external_id" default:"none" doc:"What the AWS role wants to be told by who assumes it. For assumed_role."`
+	SessionName *string        `json:"role_session_name" default:"made anew each time" doc:"The session's name, as AWS logs it. For assumed_role."`
+	MFASerial   *string        `json:"mfa_serial_number" default:"none" doc:"The MFA device whose code readers must send. For session_token."`
+	DefaultSTS  *time.Duration `json:"default_sts_ttl" default:"1h" doc:"How long sessions live, where readers do not say. 15m to 12h for assumed_role, to 36h for others."`
+	MaxSTS      *time.Duration `json:"max_sts_ttl" default:"AWS's" doc:"How long sessions live at most."`
+	TTL         *time.Duration `json:"default_ttl" default:"config/lease, or the mount's" doc:"How long users live. For iam_user."`
+	MaxTTL      *time.Duration `json:"max_ttl" default:"config/lease, or the mount's" doc:"Until when users can be renewed, counted from their making. For iam_user."`
+	Checks      *int           `json:"propagation_checks" default:"as in config/root" doc:"How many calls in a row a new access key must be let in before it is given out. For iam_user."`
+	Pause       *time.Duration `json:"propagation_settle" default:"as in config/root" doc:"The wait after these calls. For iam_user."`
 
 	legacyIn
 }
 
 // legacyIn are the fields of roles before there were types.
 type legacyIn struct {
-	ARN    *string   `json:"arn"`
-	Policy *document `json:"policy"`
+	ARN    *string   `json:"arn" doc:"The one policy or role of an old form of roles; use policy_arns or role_arns."`
+	Policy *document `json:"policy" doc:"The policy of an old form of roles; use policy_document."`
 }
 
 // A document is a policy in JSON: as a text, which is kept as it is, or as an object.
@@ -268,7 +268,7 @@ func (ro *role) check() error {
 	switch ro.Type {
 	case iamUser, assumedRole, federationToken, sessionToken:
 	case "":
-		return invalid("field \"credential_type\" is required: iam_user, assumed_role, federation_token or session_token")
+		return invalid("field \"credential_type\" is required; give iam_user, assumed_role, federation_token or session_token")
 	default:
 		return invalid("field \"credential_type\": there is no %q; there are iam_user, assumed_role, federation_token and session_token", clip(ro.Type))
 	}
@@ -277,19 +277,19 @@ func (ro *role) check() error {
 	}
 	switch {
 	case ro.Type == assumedRole && len(ro.RoleARNs) == 0:
-		return invalid("field \"role_arns\" is required: the roles that may be assumed")
+		return invalid("field \"role_arns\" is required; give the roles that may be assumed")
 	case ro.Type == federationToken && ro.Document == "" && len(ro.PolicyARNs) == 0:
-		return invalid("field \"policy_document\" or \"policy_arns\" is required: a federation token without them may do nothing")
+		return invalid("field \"policy_document\" or \"policy_arns\" is required; a federation token without them may do nothing")
 	case ro.Path != "" && (!strings.HasPrefix(ro.Path, "/") || !strings.HasSuffix(ro.Path, "/") || len(ro.Path) > 512):
 		return invalid("field \"user_path\": %q must begin and end with a slash", clip(ro.Path))
 	case ro.Document != "" && !validPolicy(ro.Document):
 		return invalid("field \"policy_document\": it is no JSON object; give the policy as AWS has it, by @file from a command line")
 	case ro.MaxTTL > 0 && ro.TTL > ro.MaxTTL:
-		return invalid("field \"default_ttl\": %s is above max_ttl, %s", ro.TTL, ro.MaxTTL)
+		return invalid("field \"default_ttl\": %s is above max_ttl, %s; lower it", ro.TTL, ro.MaxTTL)
 	case ro.MaxSTS > 0 && ro.DefaultSTS > ro.MaxSTS:
-		return invalid("field \"default_sts_ttl\": %s is above max_sts_ttl, %s", ro.DefaultSTS, ro.MaxSTS)
+		return invalid("field \"default_sts_ttl\": %s is above max_sts_ttl, %s; lower it", ro.DefaultSTS, ro.MaxSTS)
 	case ro.SessionName != "" && !nameForm.MatchString(ro.SessionName):
-		return invalid("field \"role_session_name\": %q is refused: AWS takes 2 to 64 of A-Z a-z 0-9 _ + = , . @ -", clip(ro.SessionName))
+		return invalid("field \"role_session_name\": %q is refused; give 2 to 64 of A-Z a-z 0-9 _ + = , . @ -", clip(ro.SessionName))
 	}
 	if err := ro.checkSTS(); err != nil {
 		return err
@@ -317,7 +317,7 @@ func (ro *role) checkSTS() error {
 		ttl  time.Duration
 	}{{"default_sts_ttl", ro.DefaultSTS}, {"max_sts_ttl", ro.MaxSTS}} {
 		if f.ttl != 0 && (f.ttl < shortestSession || f.ttl > longest) {
-			return invalid("field %q: %s is out of AWS's bounds, %s to %s", f.name, f.ttl, shortestSession, longest)
+			return invalid("field %q: %s is out of AWS's bounds; give %s to %s", f.name, f.ttl, shortestSession, longest)
 		}
 	}
 	return nil
@@ -367,7 +367,7 @@ func (b roles) read(ctx context.Context, _ *route.Request, in nameIn) (*roleOut,
 }
 
 type nameIn struct {
-	Name string `path:"name"`
+	Name string `path:"name" doc:"The role's name."`
 }
 
 func (b roles) exists(ctx context.Context, r *route.Request) (bool, error) {

@@ -36,7 +36,7 @@ const (
 )
 
 type rotateIn struct {
-	Replace *string `json:"replace_key"`
+	Replace *string `json:"replace_key" doc:"The user's second key, which is deleted to make room although it was used within a day."`
 }
 
 type rotateOut struct {
@@ -54,7 +54,7 @@ func (b configs) rotateRoot(ctx context.Context, r *route.Request, in rotateIn) 
 	case err != nil:
 		return nil, err
 	case cfg.KeyID == "":
-		return nil, invalid("there is no access_key in config/root to rotate: credentials come from this server's environment")
+		return nil, invalid("there is no access_key in config/root to rotate; credentials come from this server's environment, where they are replaced by hand")
 	}
 	if cfg.Turn != nil {
 		if err := b.resume(ctx, c, cfg); err != nil {
@@ -129,7 +129,7 @@ func (b configs) dispensable(ctx context.Context, c *client.Client, k client.Key
 	case time.Since(used) >= unusedFor:
 		return "it was last used at " + used.UTC().Format(time.RFC3339), nil
 	}
-	return "", fault.New("aws.rotateRoot", fault.Invalid, "AWS allows two keys, and the user has a second one, %s, that was used at %s; nothing was changed; to delete it all the same, send replace_key=%s", k.ID, used.UTC().Format(time.RFC3339), k.ID)
+	return "", fault.New("aws.rotateRoot", fault.Invalid, "the user has two keys, as many as AWS allows, and the other one, %s, was used at %s; nothing was changed; to delete it all the same, send replace_key=%s", k.ID, used.UTC().Format(time.RFC3339), k.ID)
 }
 
 // replace makes the new key, waits until it works, and takes it in place of the old one.
