@@ -22,11 +22,11 @@ func (w When) Check(least time.Duration) error {
 	case w.Period != 0 && w.Schedule != "":
 		return fault.New(op, fault.Invalid, "fields \"rotation_period\" and \"rotation_schedule\" exclude each other; give one, and set the other to \"\"")
 	case w.Period != 0 && w.Period < least:
-		return fault.New(op, fault.Invalid, "field \"rotation_period\": %s is less than %s", w.Period, least)
+		return fault.New(op, fault.Invalid, "field \"rotation_period\": %s is less than %s; give a longer one", w.Period, least)
 	case w.Window != 0 && w.Schedule == "":
 		return fault.New(op, fault.Invalid, "field \"rotation_window\" needs rotation_schedule; a rotation_period has no window")
 	case w.Window != 0 && w.Window < MinWindow:
-		return fault.New(op, fault.Invalid, "field \"rotation_window\": %s is less than %s", w.Window, MinWindow)
+		return fault.New(op, fault.Invalid, "field \"rotation_window\": %s is less than %s; give a longer one, or leave it out for none", w.Window, MinWindow)
 	case w.Schedule == "":
 		return nil
 	}

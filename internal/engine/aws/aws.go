@@ -9,6 +9,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/locks"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -18,6 +19,7 @@ import (
 //	root          how AWS is reached, and as whom
 //	lease         TTLs for roles that have none
 //	role/<name>   a role
+//	static/…      see static.go
 //
 // Invariants:
 //   - A user's name is in the reservation before AWS hears of it, so that undoing finds all
@@ -39,8 +41,8 @@ var Type = engine.Type{Name: "aws", Open: func(_ context.Context, m *engine.Moun
 type backend struct {
 	m *engine.Mount
 
-	// root is held over a write or a rotation of the root configuration.
-	root sync.Mutex
+	// locks are held over a write or a rotation: of the root configuration, and of each static role.
+	locks locks.Named
 
 	mu  sync.Mutex // guards the rest
 	now *client.Client
@@ -59,7 +61,7 @@ func (b *backend) Close() error {
 
 // Routes are the mount's API.
 func (b *backend) Routes() []route.Route {
-	cs, rs, l := configs{b}, roles{b}, lending{b}
+	cs, rs, l, st := configs{b}, roles{b}, lending{b}, statics{b}
 	return []route.Route{
 		route.On(route.Write, "config/root", cs.writeRoot).WithHelp("Says how AWS is reached, and by whose access key. What is not given stays as it is."),
 		route.On(route.Read, "config/root", cs.readRoot).WithHelp("Shows how AWS is reached. Never shows the secret key."),
@@ -75,6 +77,13 @@ func (b *backend) Routes() []route.Route {
 		route.Lease(route.Write, "creds/{name}", l.plan, l.create).WithHelp("Lends credentials of a role."),
 		route.Lease(route.Read, "sts/{name}", l.plan, l.create).WithHelp("Lends credentials of a role, as creds/ does."),
 		route.Lease(route.Write, "sts/{name}", l.plan, l.create).WithHelp("Lends credentials of a role, as creds/ does."),
+		route.On(route.Write, "static-roles/{name}", st.write).WithExists(st.exists).
+			WithHelp("Takes a user that exists under rotation: it gets a new access key now, and then by itself."),
+		route.On(route.Read, "static-roles/{name}", st.read).WithHelp("Shows a static role. Never shows its secret key."),
+		route.On(route.List, "static-roles", st.list).WithHelp("Lists the static roles."),
+		route.On(route.Delete, "static-roles/{name}", st.drop).WithHelp("Deletes a static role. Its user keeps the keys that it has."),
+		route.On(route.Read, "static-creds/{name}", st.creds).WithHelp("Gives out the current access key of a static role."),
+		route.On(route.Write, "rotate-role/{name}", st.rotate).WithHelp("Turns the access key of a static role now."),
 	}
 }
 

@@ -189,8 +189,11 @@ func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (ro
 	if err := in.refuse(); err != nil {
 		return route.None{}, err
 	}
-	b.root.Lock()
-	defer b.root.Unlock()
+	release, err := b.locks.Take(ctx, rootKey)
+	if err != nil {
+		return route.None{}, err
+	}
+	defer release()
 	c, err := b.config(ctx)
 	if err != nil {
 		return route.None{}, err

@@ -45,8 +45,11 @@ type rotateOut struct {
 
 // rotateRoot replaces the key of config/root.
 func (b configs) rotateRoot(ctx context.Context, r *route.Request, in rotateIn) (*rotateOut, error) {
-	b.root.Lock()
-	defer b.root.Unlock()
+	release, err := b.locks.Take(ctx, rootKey)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rotateWithin)
 	defer cancel()
 	c, cfg, err := b.aws(ctx)
@@ -246,8 +249,11 @@ func (b configs) resume(ctx context.Context, c *client.Client, cfg *root) error 
 
 // workRoot takes up a rotation that died.
 func (b configs) workRoot(ctx context.Context) error {
-	b.root.Lock()
-	defer b.root.Unlock()
+	release, err := b.locks.Take(ctx, rootKey)
+	if err != nil {
+		return err
+	}
+	defer release()
 	c, cfg, err := b.aws(ctx)
 	if err != nil {
 		return err
@@ -269,6 +275,8 @@ func (b *backend) Work(ctx context.Context, kind, id string) error {
 	switch kind {
 	case rootKind:
 		return configs{b}.workRoot(ctx)
+	case staticKind:
+		return statics{b}.workStatic(ctx, id)
 	}
 	return fault.New("aws.Work", fault.Internal, "there is no work of kind %q for %q", kind, id)
 }
