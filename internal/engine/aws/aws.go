@@ -78,12 +78,12 @@ func (b *backend) Routes() []route.Route {
 		route.Lease(route.Read, "sts/{name}", l.plan, l.create).WithHelp("Lends credentials of a role, as creds/ does."),
 		route.Lease(route.Write, "sts/{name}", l.plan, l.create).WithHelp("Lends credentials of a role, as creds/ does."),
 		route.On(route.Write, "static-roles/{name}", st.write).WithExists(st.exists).
-			WithHelp("Takes a user that exists under rotation: it gets a new access key now, and then by itself."),
-		route.On(route.Read, "static-roles/{name}", st.read).WithHelp("Shows a static role. Never shows its secret key."),
+			WithHelp("Takes the access keys of an IAM user under rotation, or changes how they are rotated. What is not given stays as it is."),
+		route.On(route.Read, "static-roles/{name}", st.read).WithHelp("Shows a static role, and how its rotations went. Never shows a secret key."),
 		route.On(route.List, "static-roles", st.list).WithHelp("Lists the static roles."),
-		route.On(route.Delete, "static-roles/{name}", st.drop).WithHelp("Deletes a static role. Its user keeps the keys that it has."),
-		route.On(route.Read, "static-creds/{name}", st.creds).WithHelp("Gives out the current access key of a static role."),
-		route.On(route.Write, "rotate-role/{name}", st.rotate).WithHelp("Turns the access key of a static role now."),
+		route.On(route.Delete, "static-roles/{name}", st.drop).WithHelp("Ends the rotation of a user's keys. The key that was given out last stays."),
+		route.On(route.Read, "static-creds/{name}", st.creds).WithHelp("Gives out the access key that a static role has now."),
+		route.On(route.Write, "rotate-role/{name}", st.rotateNow).WithHelp("Rotates the access key of a static role now."),
 	}
 }
 
