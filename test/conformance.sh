@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 go=${GO:-go}
 
 suites=("$@")
-[ $# -gt 0 ] || suites=(sys-status sys-mounts kv1 kv2 policies tokens leases-database wrapping-cubbyhole)
+[ $# -gt 0 ] || suites=(sys-status sys-mounts kv1 kv2 policies tokens leases-database wrapping-cubbyhole aws)
 
 dir=${CONFORMANCE_DIR:-../shared/conformance}
 tool=$dir/../tools/conform
@@ -37,9 +37,10 @@ for s in "${suites[@]}"; do
 done
 
 tmp=$(mktemp -d)
-server="" data=""
+server="" data="" aws=""
 cleanup() {
 	[ -z "$server" ] || { kill "$server" 2>/dev/null; wait "$server" 2>/dev/null; } || true
+	[ -z "$aws" ] || { kill "$aws" 2>/dev/null; wait "$aws" 2>/dev/null; } || true
 	[ -z "$data" ] || as_postgres "$pgbin/pg_ctl" -D "$data" -m immediate -w stop >/dev/null 2>&1 || true
 	rm -rf "$tmp"
 }
@@ -55,6 +56,7 @@ free_port() {
 
 echo "conformance: building"
 "$go" build -o "$tmp/keyturn" ./cmd/keyturn
+"$go" build -o "$tmp/awsserver" ./test/awsserver
 "$go" build -C "$tool" -o "$tmp/conform" .
 
 pgbin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
@@ -83,4 +85,10 @@ for try in $(seq 100); do
 	sleep 0.1
 done
 
-"$tmp/conform" check -addr "$VAULT_ADDR" -token root -var "postgres=127.0.0.1:$pgport/postgres" "${files[@]}"
+mkfifo "$tmp/never" # awsserver ends with its input
+"$tmp/awsserver" <>"$tmp/never" >"$tmp/aws.url" 2>"$tmp/aws.log" &
+aws=$!
+for try in $(seq 100); do [ ! -s "$tmp/aws.url" ] || break; sleep 0.1; done
+[ -s "$tmp/aws.url" ] || { echo "conformance: the AWS server did not start" >&2; cat "$tmp/aws.log" >&2; exit 1; }
+
+"$tmp/conform" check -addr "$VAULT_ADDR" -token root -var "postgres=127.0.0.1:$pgport/postgres" -var "aws=$(cat "$tmp/aws.url")" "${files[@]}"

@@ -15,7 +15,7 @@ var background = map[string]string{}
 
 // errorWriters may write HTTP error statuses. The first is the one place of the
 // server; the others are servers of somebody else's API, made for a show or a test.
-var errorWriters = []string{"internal/server/httpapi", "internal/demo/keyserver"}
+var errorWriters = []string{"internal/server/httpapi", "internal/demo/keyserver", "internal/demo/awsserver"}
 
 // vague are names that say nothing of what a package is for.
 var vague = []string{"util", "utils", "common", "helper", "helpers", "types", "models", "misc", "shared", "lib", "base"}

@@ -11,6 +11,7 @@ import (
 
 // leased is the lease part of an answer.
 type leased struct {
+	again     bool // it was there before, and stays whatever becomes of the answer
 	id        string
 	ttl       time.Duration
 	renewable bool

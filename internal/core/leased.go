@@ -37,7 +37,8 @@ func (h *house) serveLeased(ctx context.Context, x *exchange) (*Answer, error) {
 		return nil, err
 	}
 	data, l, err := (leasing{h}).again(ctx, x, plan, draft)
-	if err == nil && l == nil {
+	again := l != nil
+	if err == nil && !again {
 		data, l, err = (leasing{h}).issue(ctx, x, plan, create, draft)
 	}
 	if err != nil {
@@ -46,7 +47,11 @@ func (h *house) serveLeased(ctx context.Context, x *exchange) (*Answer, error) {
 	if !x.entry.Expires.IsZero() && l.Expires.After(x.entry.Expires) {
 		x.r.Warn("the lease will end with its token, in %s, before its own time", time.Until(x.entry.Expires).Round(time.Second))
 	}
-	out := &leased{id: l.ID, ttl: l.Expires.Sub(draft.Issued).Round(time.Second), renewable: l.Renewable}
+	from := l.Issued
+	if again {
+		from = draft.Issued
+	}
+	out := &leased{id: l.ID, ttl: l.Expires.Sub(from), renewable: l.Renewable, again: again}
 	return h.finish(ctx, x, result{data: data, lease: out})
 }
 
@@ -122,6 +127,9 @@ func (h leasing) issue(ctx context.Context, x *exchange, plan route.Plan, create
 	if err != nil {
 		h.abandon(r)
 		return nil, nil, err
+	}
+	if plan.FromGrant {
+		r = r.From(time.Now())
 	}
 	l, err := h.grant(ctx, x, r)
 	if err != nil {

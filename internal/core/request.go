@@ -251,7 +251,7 @@ func (h *house) afterwards() (context.Context, context.CancelFunc) {
 func (h *house) undoUnsaid(x *exchange, res result) {
 	ctx, cancel := h.afterwards()
 	defer cancel()
-	if res.lease != nil {
+	if res.lease != nil && !res.lease.again {
 		if err := h.leases.End(ctx, res.lease.id, false, time.Now()); err != nil {
 			h.log.Error("ending a lease whose answer could not be audited", "lease", res.lease.id, "error", err)
 		}

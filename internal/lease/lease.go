@@ -93,6 +93,14 @@ func Lane(mount, target string) string {
 // TTL is what is left at now, never negative.
 func (l *Lease) TTL(now time.Time) time.Duration { return max(l.Expires.Sub(now), 0) }
 
+// From is a reservation whose times count from another one than that of its making.
+func (l *Lease) From(now time.Time) *Lease {
+	later := *l
+	by := now.UTC().Truncate(time.Millisecond).Sub(l.Issued)
+	later.Issued, later.Expires, later.Max = l.Issued.Add(by), l.Expires.Add(by), l.Max.Add(by)
+	return &later
+}
+
 func (l *Lease) encode() ([]byte, error) {
 	b, err := json.Marshal(l)
 	if err != nil {

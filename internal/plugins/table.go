@@ -8,6 +8,7 @@ import (
 	"github.com/keyturn/keyturn/internal/auth"
 	authtoken "github.com/keyturn/keyturn/internal/auth/token"
 	"github.com/keyturn/keyturn/internal/engine"
+	engineaws "github.com/keyturn/keyturn/internal/engine/aws"
 	enginecubbyhole "github.com/keyturn/keyturn/internal/engine/cubbyhole"
 	"github.com/keyturn/keyturn/internal/engine/database"
 	databasemysql "github.com/keyturn/keyturn/internal/engine/database/mysql"
@@ -60,6 +61,7 @@ var RotationProviders = []rotation.Provider{
 
 // Engines is every secrets engine.
 var Engines = []engine.Type{
+	engineaws.Type,
 	enginecubbyhole.Type,
 	database.New(Databases...),
 	enginekv.Type,

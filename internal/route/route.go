@@ -50,6 +50,9 @@ type Plan struct {
 	// CreateWithin bounds the create call (0: 60 s). Late is how long after it an effect may
 	// still come (0: 15 min); Settled, where the engine has it, can say so sooner.
 	CreateWithin, Late time.Duration
+	// FromGrant: the TTL counts from the end of create, because that takes long and nothing outside
+	// has been told when the lease ends.
+	FromGrant bool
 	// Again, if there is one, is an earlier lease that the engine would rather give out once
 	// more. It is, unless it ends soon, has ended, or is another token's; then the plan is
 	// carried out.

@@ -29,6 +29,7 @@ func (t table) file() string { return "api-" + strings.ReplaceAll(t.name, " ", "
 
 // places say where an engine is mounted in the examples, and what it is.
 var places = map[string][2]string{
+	"aws":       {"aws/", "Users and sessions of AWS that live as long as their leases."},
 	"cubbyhole": {"cubbyhole/", "A store of each token's own, which ends with the token."},
 	"database":  {"database/", "Users of databases that live as long as their leases."},
 	"kv":        {"secret/", "Secrets without versions. Mount it with version=1."},

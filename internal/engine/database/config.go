@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -55,7 +56,7 @@ type rootIn struct {
 	Off      *bool          `json:"disable_automated_rotation" default:"false" doc:"Whether it changes by rotate-root alone."`
 }
 
-func (in *rootIn) apply(w *when) {
+func (in *rootIn) apply(w *cron.When) {
 	set(&w.Period, in.Period)
 	set(&w.Schedule, in.Schedule)
 	set(&w.Window, in.Window)
@@ -170,10 +171,10 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 	if c.Self && (c.Username != "" || !c.Password.Empty()) {
 		return nil, invalid("field \"self_managed\": such a connection has no username and password; each static role brings its user's; leave both out")
 	}
-	if err := c.Root.When.check(); err != nil {
+	if err := c.Root.When.Check(minPeriod); err != nil {
 		return nil, err
 	}
-	if !c.Root.When.never() {
+	if !c.Root.When.Never() {
 		if err := roots(b).canTurn(c); err != nil {
 			return nil, err
 		}
@@ -199,7 +200,7 @@ func (b configs) nextRoot(old, c *connection, in *configIn) time.Time {
 		c.Root.Failed, c.Root.Why = 0, ""
 	}
 	if old == nil || old.Root.When != c.Root.When {
-		c.Root.Next = c.Root.When.next(c.Root.Last, time.Now().UTC())
+		c.Root.Next = c.Root.When.Next(c.Root.Last, time.Now().UTC())
 	}
 	if c.Root.Turn {
 		return c.Root.Due
@@ -365,7 +366,7 @@ func (b configs) readConfig(ctx context.Context, _ *route.Request, in nameIn) (*
 	}
 	return &configOut{
 		Allowed: list(c.Allowed), Details: details(p, c), Policy: c.Policy, Plugin: c.Plugin, Version: c.Version, RootSQL: list(c.RootSQL),
-		Off: c.Root.When.Off, Last: c.Root.Last, Next: c.Root.Next, LastFail: c.Root.Why, timing: c.Root.When.show(),
+		Off: c.Root.When.Off, Last: c.Root.Last, Next: c.Root.Next, LastFail: c.Root.Why, timing: show(c.Root.When),
 	}, nil
 }
 

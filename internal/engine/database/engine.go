@@ -6,6 +6,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/locks"
 	"github.com/keyturn/keyturn/internal/route"
 )
 
@@ -39,7 +40,7 @@ const (
 // New returns the engine for these kinds of database.
 func New(ps ...Provider) engine.Type {
 	return engine.Type{Name: "database", Open: func(_ context.Context, m *engine.Mount) (engine.Engine, error) {
-		return &backend{m: m, providers: ps, pools: newPools(m), locks: newLocks()}, nil
+		return &backend{m: m, providers: ps, pools: newPools(m)}, nil
 	}}
 }
 
@@ -48,7 +49,7 @@ type backend struct {
 	m         *engine.Mount
 	providers []Provider
 	pools     *pools
-	locks     *locks
+	locks     locks.Named
 	never     attempts // whose create surely had no effect
 }
 

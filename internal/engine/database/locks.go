@@ -7,49 +7,10 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// locks is a lock for each name that is being written, and only for these.
-type locks struct {
-	mu sync.Mutex
-	m  map[string]*lock
-}
-
-type lock struct {
-	token chan struct{}
-	users int // guarded by locks.mu
-}
-
-func newLocks() *locks { return &locks{m: map[string]*lock{}} }
-
-// take waits for the lock of a key, or for ctx.
-func (l *locks) take(ctx context.Context, key string) (release func(), err error) {
-	l.mu.Lock()
-	k := l.m[key]
-	if k == nil {
-		k = &lock{token: make(chan struct{}, 1)}
-		l.m[key] = k
-	}
-	k.users++
-	l.mu.Unlock()
-	leave := func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if k.users--; k.users == 0 {
-			delete(l.m, key)
-		}
-	}
-	select {
-	case k.token <- struct{}{}:
-		return func() { <-k.token; leave() }, nil
-	case <-ctx.Done():
-		leave()
-		return nil, fault.New("database.lock", fault.Timeout, "%q is being written by another request, which waits for its database; try again", key)
-	}
-}
-
 // exclusively runs write while it holds the lock of a key, and again while a
 // write of another node comes in between.
 func (b *backend) exclusively(ctx context.Context, key string, write func() error) error {
-	release, err := b.locks.take(ctx, key)
+	release, err := b.locks.Take(ctx, key)
 	if err != nil {
 		return err
 	}

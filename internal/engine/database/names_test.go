@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/username"
 )
 
 var sample = naming{installation: "5e0c", display: "token", role: "app-readonly", longest: 63, now: time.Unix(1772582400, 0)}
@@ -35,7 +36,7 @@ func TestOwnNames(t *testing.T) {
 	other := sample
 	other.installation = "another"
 	b, _ := other.name("")
-	if !strings.Contains(a, marker("5e0c")) || strings.Contains(b, marker("5e0c")) {
+	if !strings.Contains(a, username.Marker("5e0c")) || strings.Contains(b, username.Marker("5e0c")) {
 		t.Errorf("%q and %q of two installations cannot be told apart", a, b)
 	}
 }
@@ -46,6 +47,7 @@ func TestTemplates(t *testing.T) {
 		`{{.RoleName | replace "-" "_" | uppercase}}.{{random 5}}`:                                                                `^APP_READONLY\.[a-z2-7]{5}$`,
 		`x{{"AbC" | lowercase}}{{sha256 "a" | truncate 6}}{{random 8}}`:                                                           `^xabcca9781[a-z2-7]{8}$`,
 		`{{"averyveryverylongname" | truncate_sha256 12}}{{uuid | truncate 13}}`:                                                  `^aver[0-9a-f]{8}[0-9a-f]{8}-[0-9a-f]{4}$`,
+		`{{if (eq .RoleName "x")}}{{else}}no{{end}}{{random 9}}`:                                                                  `^no[a-z2-7]{9}$`,
 		`{{timestamp "20060102"}}-{{unix_time_millis}}-{{random 20}}`:                                                             `^20260304-1772582400000-[a-z2-7]{20}$`,
 		`{{"ab" | base64 | truncate 2}}{{random 9}}`:                                                                              `^YW[a-z2-7]{9}$`,
 	} {
@@ -59,7 +61,7 @@ func TestTemplates(t *testing.T) {
 	}
 	for _, text := range []string{
 		"{{", "{{nonesuch}}", "{{.Nonesuch}}", "fixed", `{{random 0}}`, `{{random 1000}}`, `{{random 80}}`, `a b{{random 9}}`, `{{truncate 0 "x"}}`,
-		`{{truncate_sha256 3 "x"}}`, `{{range 1000000000}}{{end}}`, `{{if true}}{{random 9}}{{end}}`, `{{template "username"}}`, `{{printf "%999999d" 1}}`,
+		`{{truncate_sha256 3 "x"}}`, `{{range 1000000000}}{{end}}`, `{{if true}}{{range 9}}{{end}}{{end}}{{random 9}}`, `{{template "username"}}`, `{{printf "%999999d" 1}}`,
 		`{{printf "%*d" 99999 1}}`, `{{print}}`, `{{call .RoleName}}`, strings.Repeat("x", 2000), `{{html .RoleName}}{{random 9}}`,
 		`{{$a := .RoleName}}` + strings.Repeat(`{{$a = print $a $a}}`, 40),
 		`{{.RoleName` + strings.Repeat(` | base64`, 90) + `}}`,
@@ -110,7 +112,7 @@ func FuzzNames(f *testing.F) {
 		if template != "" || room < 16 {
 			return
 		}
-		if again, _ := n.name(""); again == got || !strings.HasPrefix(got, "v-") || !strings.Contains(got, marker(installation)) {
+		if again, _ := n.name(""); again == got || !strings.HasPrefix(got, "v-") || !strings.Contains(got, username.Marker(installation)) {
 			t.Fatalf("names %q and %q of %q", got, again, installation)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
@@ -22,7 +23,7 @@ const rootKind = "root"
 // is durable before the database hears of it. Until one of the two is known to be the
 // right one, nothing else uses the connection: that finds out first.
 type root struct {
-	When   when      `json:"when,omitzero"`
+	When   cron.When `json:"when,omitzero"`
 	Last   time.Time `json:"last,omitzero"`
 	Next   time.Time `json:"next,omitzero"`
 	Due    time.Time `json:"due,omitzero"` // where the due item is
@@ -133,7 +134,7 @@ func (b roots) finishRoot(ctx context.Context, c *connection) error {
 	c.Root.Replaced = c.Root.Replaced[max(len(c.Root.Replaced)-mostReplaced, 0):]
 	c.Password, c.Fresh = c.Fresh, secret.Value{}
 	c.Root.Turn, c.Root.Sent, c.Root.Failed, c.Root.Why = false, false, 0, ""
-	c.Root.Last, c.Root.Next = now, c.Root.When.next(now, now)
+	c.Root.Last, c.Root.Next = now, c.Root.When.Next(now, now)
 	c.Revision++
 	event := b.m.Host.Event("database/root", map[string]string{"connection": c.Name, "username": c.Username, "path": b.m.Settings().Path + "config/" + c.Name})
 	if err := b.saveRoot(calls, c, c.Root.Next, commit{abs: []storage.Op{event}}); err != nil {
@@ -194,13 +195,13 @@ func (b roots) failedRoot(ctx context.Context, c *connection, why error) error {
 	c.Root.Failed++
 	c.Root.Why = fault.Message(why)
 	c.Root.Sent = c.Root.Sent || !Unchanged(why)
-	at := retry(c.Root.Failed, now)
+	at := cron.Retry(c.Root.Failed, now)
 	if !c.Root.Sent {
 		c.Root.Turn, c.Fresh = false, secret.Value{}
 		if c.Root.Next.IsZero() {
 			at = time.Time{} // it was asked for, and whoever asked is told
-		} else if c.Root.When.missed(c.Root.Next, at) {
-			c.Root.Next = c.Root.When.next(c.Root.Last, now)
+		} else if c.Root.When.Missed(c.Root.Next, at) {
+			c.Root.Next = c.Root.When.Next(c.Root.Last, now)
 			at = c.Root.Next
 		}
 	}
@@ -217,7 +218,7 @@ func (b roots) rooted(ctx context.Context, c *connection) (*connection, error) {
 	if !c.Root.Turn {
 		return c, nil
 	}
-	release, err := b.locks.take(ctx, namePrefix+c.Name)
+	release, err := b.locks.Take(ctx, namePrefix+c.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -240,7 +241,7 @@ func (b roots) workRoot(ctx context.Context, id string) error {
 	if err != nil || c == nil {
 		return err
 	}
-	release, err := b.locks.take(ctx, namePrefix+c.Name)
+	release, err := b.locks.Take(ctx, namePrefix+c.Name)
 	if err != nil {
 		return err
 	}
@@ -256,9 +257,9 @@ func (b roots) workRoot(ctx context.Context, id string) error {
 		return b.saveRoot(ctx, c, time.Time{}, commit{})
 	case !c.Root.Turn && c.Root.Failed == 0 && c.Root.Next.After(now):
 		return b.saveRoot(ctx, c, c.Root.Next, commit{})
-	case !c.Root.Turn && c.Root.When.missed(c.Root.Next, now):
+	case !c.Root.Turn && c.Root.When.Missed(c.Root.Next, now):
 		b.m.Log.Warn("the window of an administrator's rotation was missed", "connection", c.Name, "was", c.Root.Next)
-		c.Root.Next = c.Root.When.next(c.Root.Last, now)
+		c.Root.Next = c.Root.When.Next(c.Root.Last, now)
 		return b.saveRoot(ctx, c, c.Root.Next, commit{})
 	}
 	due := c.Root.Due

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -27,6 +28,9 @@ const (
 	ownedPrefix  = "owned/"
 )
 
+// minPeriod keeps a typing error from rotating all the time.
+const minPeriod = 5 * time.Second
+
 // staticKind is the due work of a static role: beginning a turn, or going on with one.
 const staticKind = "static"
 
@@ -34,14 +38,14 @@ const staticKind = "static"
 // second user, the two take turns: a change is always of the one that nobody was
 // given last, so that it cuts no one off.
 type static struct {
-	DB          string   `json:"db"` // a connection's name
-	Users       []string `json:"users"`
-	Current     int      `json:"current"` // who is given out
-	Statements  []string `json:"statements,omitempty"`
-	Policy      string   `json:"policy,omitempty"`
-	SelfManaged bool     `json:"self,omitempty"` // users change their own passwords
-	Skip        bool     `json:"skip,omitempty"` // was not turned when it was written first
-	When        when     `json:"when"`
+	DB          string    `json:"db"` // a connection's name
+	Users       []string  `json:"users"`
+	Current     int       `json:"current"` // who is given out
+	Statements  []string  `json:"statements,omitempty"`
+	Policy      string    `json:"policy,omitempty"`
+	SelfManaged bool      `json:"self,omitempty"` // users change their own passwords
+	Skip        bool      `json:"skip,omitempty"` // was not turned when it was written first
+	When        cron.When `json:"when"`
 
 	Last   time.Time `json:"last,omitzero"`
 	Next   time.Time `json:"next,omitzero"` // zero: by request alone
@@ -153,7 +157,7 @@ func (b statics) writeStatic(ctx context.Context, r *route.Request, in staticIn)
 	if err := checkObjectName("static role", in.Name); err != nil {
 		return route.None{}, err
 	}
-	release, err := b.locks.take(ctx, staticPrefix+in.Name)
+	release, err := b.locks.Take(ctx, staticPrefix+in.Name)
 	if err != nil {
 		return route.None{}, err
 	}
@@ -181,7 +185,7 @@ func (b statics) adopt(ctx context.Context, r *route.Request, in *staticIn) erro
 	if err := b.known(ctx, s, c, in); err != nil {
 		return err
 	}
-	at := s.When.next(time.Time{}, now)
+	at := s.When.Next(time.Time{}, now)
 	s.Next = at
 	var more commit
 	for _, u := range s.Users {
@@ -248,7 +252,7 @@ func (b statics) alter(ctx context.Context, r *route.Request, s *static, in *sta
 	}
 	at := s.Due
 	if was.When != s.When {
-		s.Next = s.When.next(s.Last, time.Now().UTC())
+		s.Next = s.When.Next(s.Last, time.Now().UTC())
 		if s.Turn == nil {
 			at = s.Next
 		}
@@ -323,7 +327,7 @@ func (s *static) check(in *staticIn) error {
 		return invalid("field \"alternate_username\": it must be another user than username, with the same rights")
 	case s.SelfManaged && len(s.Users) == 2:
 		return invalid("field \"alternate_username\": users that change their own passwords cannot take turns; leave self_managed_password out")
-	case !s.When.Off && s.When.never():
+	case !s.When.Off && s.When.Never():
 		return invalid("one of the fields \"rotation_period\" and \"rotation_schedule\" is required; for rotation by request alone, set disable_automated_rotation=true")
 	}
 	for i, u := range s.Users {
@@ -331,7 +335,7 @@ func (s *static) check(in *staticIn) error {
 			return invalid("field %q: %s", []string{"username", "alternate_username"}[i], fault.Message(err))
 		}
 	}
-	return s.When.check()
+	return s.When.Check(minPeriod)
 }
 
 // usable finds the connection of a role, if it may serve it.
@@ -392,7 +396,7 @@ type timing struct {
 	Window   time.Duration `json:"rotation_window,omitempty"`
 }
 
-func (w when) show() timing { return timing{w.Period, w.Schedule, w.Window} }
+func show(w cron.When) timing { return timing{w.Period, w.Schedule, w.Window} }
 
 func (b statics) readStatic(ctx context.Context, r *route.Request, in nameIn) (*staticOut, error) {
 	s, err := b.static(ctx, in.Name)
@@ -402,7 +406,7 @@ func (b statics) readStatic(ctx context.Context, r *route.Request, in nameIn) (*
 	out := &staticOut{
 		Config: map[string]string{}, Kind: "password", DB: s.DB, Statements: list(s.Statements), Username: s.Users[0],
 		Skip: s.Skip, Self: s.SelfManaged, Off: s.When.Off, Last: s.Last, NextAt: s.Next, Failures: s.Failed, LastFail: s.Why,
-		timing: s.When.show(),
+		timing: show(s.When),
 	}
 	if len(s.Users) > 1 {
 		out.Alternate = s.Users[1]
@@ -431,7 +435,7 @@ func (b statics) listStatics(ctx context.Context, _ *route.Request, _ route.None
 
 // deleteStatic forgets a role. Its users keep the passwords that they have.
 func (b statics) deleteStatic(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
-	release, err := b.locks.take(ctx, staticPrefix+in.Name)
+	release, err := b.locks.Take(ctx, staticPrefix+in.Name)
 	if err != nil {
 		return route.None{}, err
 	}

@@ -284,6 +284,7 @@ func TestStaticRoleCrashes(t *testing.T) {
 	}
 }
 
+// staticCrash is one such run, in a bubble.
 func staticCrash(t *testing.T, alternate string, mode faulty.Mode, at, lost int) {
 	store := faulty.New(memory.Open(), 1)
 	w := withUsers(t, enginetest.Config{Store: store}, "svc", "svc-b")

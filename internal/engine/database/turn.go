@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
@@ -89,7 +90,7 @@ func (b statics) finish(ctx context.Context, name string, s *static, unsent bool
 	t, now := s.Turn, time.Now().UTC()
 	s.Passwords[t.User], s.Fresh = s.Fresh, secret.Value{}
 	s.Current, s.Turn, s.Failed, s.Why, s.Note = t.User, nil, 0, "", note
-	s.Last, s.Next = now, s.When.next(now, now)
+	s.Last, s.Next = now, s.When.Next(now, now)
 	event := b.m.Host.Event("database/static-role", map[string]string{
 		"role": name, "username": s.Users[s.Current], "by": t.By, "path": b.m.Settings().Path + "static-roles/" + name,
 	})
@@ -191,14 +192,14 @@ func (b statics) failed(ctx context.Context, name string, s *static, why error) 
 	now := time.Now().UTC()
 	s.Failed++
 	s.Why = fault.Message(why)
-	at := retry(s.Failed, now)
+	at := cron.Retry(s.Failed, now)
 	if s.Turn != nil {
 		s.Turn.Sent = s.Turn.Sent || !Unchanged(why)
 		b.renewFresh(ctx, s, why)
 	}
 	// A window is for when a password may change. Finding out whether it did does not wait.
-	if (s.Turn == nil || !s.Turn.Sent) && !s.Next.IsZero() && s.When.missed(s.Next, at) {
-		s.Next = s.When.next(s.Last, now)
+	if (s.Turn == nil || !s.Turn.Sent) && !s.Next.IsZero() && s.When.Missed(s.Next, at) {
+		s.Next = s.When.Next(s.Last, now)
 		at = s.Next
 	}
 	b.m.Log.Warn("rotating a static role failed", "role", name, "failures", s.Failed, "next_try", at, "error", why)
@@ -229,7 +230,7 @@ func (b statics) renewFresh(ctx context.Context, s *static, why error) {
 // workStatic is what the due item of a static role brings: nothing that failed is lost,
 // and each failure sets its own time.
 func (b statics) workStatic(ctx context.Context, name string) error {
-	release, err := b.locks.take(ctx, staticPrefix+name)
+	release, err := b.locks.Take(ctx, staticPrefix+name)
 	if err != nil {
 		return err
 	}
@@ -243,9 +244,9 @@ func (b statics) workStatic(ctx context.Context, name string) error {
 		return nil // moved meanwhile
 	case s.Turn == nil && (s.Next.IsZero() || s.Failed == 0 && s.Next.After(now)):
 		return b.save(ctx, name, s, s.Next, commit{})
-	case s.Turn == nil && s.When.missed(s.Next, now):
+	case s.Turn == nil && s.When.Missed(s.Next, now):
 		b.m.Log.Warn("the window of a static role's rotation was missed", "role", name, "was", s.Next)
-		s.Next = s.When.next(s.Last, now)
+		s.Next = s.When.Next(s.Last, now)
 		return b.save(ctx, name, s, s.Next, commit{})
 	}
 	due := s.Due
@@ -260,7 +261,7 @@ func (b statics) workStatic(ctx context.Context, name string) error {
 
 // rotateStatic is a turn on request.
 func (b statics) rotateStatic(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
-	release, err := b.locks.take(ctx, staticPrefix+in.Name)
+	release, err := b.locks.Take(ctx, staticPrefix+in.Name)
 	if err != nil {
 		return route.None{}, err
 	}
@@ -304,7 +305,7 @@ func (b statics) readCreds(ctx context.Context, r *route.Request, in nameIn) (*s
 	if password.Empty() {
 		return nil, fault.New("database.static", fault.Invalid, "the password of %q is not known yet: it is so after the first rotation; begin it by rotate-role/%s", s.Users[s.Current], in.Name)
 	}
-	out := &staticCredsOut{Username: s.Users[s.Current], Password: password, timing: s.When.show()}
+	out := &staticCredsOut{Username: s.Users[s.Current], Password: password, timing: show(s.When)}
 	if !s.Last.IsZero() {
 		out.Last = s.Last.Format(time.RFC3339Nano)
 	}
@@ -333,7 +334,7 @@ func (s *static) hint(out *staticCredsOut, now time.Time) {
 // settled waits for a turn that is under way. Of one whose outcome is unknown it
 // finds out which password works, as far as the database answers.
 func (b statics) settled(ctx context.Context, r *route.Request, name string) (*static, error) {
-	release, err := b.locks.take(ctx, staticPrefix+name)
+	release, err := b.locks.Take(ctx, staticPrefix+name)
 	if err != nil {
 		return nil, err
 	}

@@ -320,6 +320,9 @@ func (w *World) lease(found *route.Route, r *route.Request) (any, *lease.Lease, 
 		return nil, nil, died
 	}
 	if err == nil {
+		if plan.FromGrant {
+			reserved = reserved.From(time.Now())
+		}
 		var granted *lease.Lease
 		if granted, err = w.Leases.Grant(w.scope(), reserved, time.Now(), nil); err == nil {
 			return data, granted, nil

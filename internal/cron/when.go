@@ -1,0 +1,105 @@
+package cron
+
+import (
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// A When says when something is rotated by itself. Its zero value is never.
+type When struct {
+	Period   time.Duration `json:"period,omitempty"`
+	Schedule string        `json:"schedule,omitempty"` // five fields, UTC
+	Window   time.Duration `json:"window,omitempty"`   // how long after the schedule's time it may still begin
+	Off      bool          `json:"off,omitempty"`      // by request alone
+}
+
+// Check finds what cannot be. Its messages name fields of the API. least is the shortest period
+// that is no typing error.
+func (w When) Check(least time.Duration) error {
+	const op = "cron.Check"
+	switch {
+	case w.Period != 0 && w.Schedule != "":
+		return fault.New(op, fault.Invalid, "fields \"rotation_period\" and \"rotation_schedule\" exclude each other; give one, and set the other to \"\"")
+	case w.Period != 0 && w.Period < least:
+		return fault.New(op, fault.Invalid, "field \"rotation_period\": %s is less than %s; give a longer one", w.Period, least)
+	case w.Window != 0 && w.Schedule == "":
+		return fault.New(op, fault.Invalid, "field \"rotation_window\" needs rotation_schedule; a rotation_period has no window")
+	case w.Window != 0 && w.Window < MinWindow:
+		return fault.New(op, fault.Invalid, "field \"rotation_window\": %s is less than %s; give a longer one, or leave it out for none", w.Window, MinWindow)
+	case w.Schedule == "":
+		return nil
+	}
+	if _, err := Parse(w.Schedule); err != nil {
+		return fault.New(op, fault.Invalid, "field \"rotation_schedule\": %s", fault.Message(err))
+	}
+	return nil
+}
+
+// Never reports whether nothing is rotated by itself.
+func (w When) Never() bool { return w.Off || w.Period == 0 && w.Schedule == "" }
+
+// Next is the time of the rotation after the last one, never before now; zero for never.
+// Store it as it is, so that nothing that is missing is ever taken for overdue.
+func (w When) Next(last, now time.Time) time.Time {
+	switch {
+	case w.Never():
+		return time.Time{}
+	case w.Schedule != "":
+		s, err := Parse(w.Schedule)
+		if err != nil {
+			return time.Time{} // was checked when it was written
+		}
+		return s.Next(now)
+	case last.IsZero():
+		return now.Add(w.Period)
+	}
+	if at := last.Add(w.Period); at.After(now) {
+		return at
+	}
+	return now
+}
+
+// gaps is how many times of a schedule are looked at to find the shortest time between two.
+const gaps = 64
+
+// Shortest is the shortest time between two rotations, as far as is seen from now; zero for never.
+func (w When) Shortest(now time.Time) time.Duration {
+	if w.Never() || w.Schedule == "" {
+		return w.Period
+	}
+	s, err := Parse(w.Schedule)
+	if err != nil {
+		return 0
+	}
+	at, short := s.Next(now), time.Duration(0)
+	for range gaps {
+		next := s.Next(at)
+		if next.IsZero() {
+			break
+		}
+		if gap := next.Sub(at); short == 0 || gap < short {
+			short = gap
+		}
+		at = next
+	}
+	return short
+}
+
+// Missed reports whether a rotation that was due at some time may not begin any more.
+func (w When) Missed(due, now time.Time) bool { return Missed(due, w.Window, now) }
+
+// Waits between tries, doubled from the first to the last.
+const (
+	firstRetry = 10 * time.Second
+	lastRetry  = time.Hour
+)
+
+// Retry is when the next try is made after so many have failed in a row.
+func Retry(failed int, now time.Time) time.Time {
+	wait := firstRetry
+	for ; failed > 1 && wait < lastRetry; failed-- {
+		wait *= 2
+	}
+	return now.Add(min(wait, lastRetry))
+}

@@ -1,0 +1,78 @@
+package cron
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+var noon = time.Date(2030, 6, 5, 12, 0, 0, 0, time.UTC) // a Wednesday
+
+func TestWhenCheck(t *testing.T) {
+	for _, tt := range []struct {
+		w    When
+		want string
+	}{
+		{When{}, ""},
+		{When{Period: time.Minute}, ""},
+		{When{Schedule: "0 3 * * SAT", Window: time.Hour}, ""},
+		{When{Period: time.Second}, `field "rotation_period": 1s is less than 1m0s`},
+		{When{Period: time.Hour, Schedule: "@daily"}, `exclude each other`},
+		{When{Period: time.Hour, Window: time.Hour}, `needs rotation_schedule`},
+		{When{Schedule: "@daily", Window: time.Minute}, `field "rotation_window": 1m0s is less than 1h0m0s`},
+		{When{Schedule: "0 3 30 2 *"}, `field "rotation_schedule": "0 3 30 2 *" never comes`},
+		{When{Schedule: "nonsense"}, `field "rotation_schedule": "nonsense" is no schedule`},
+	} {
+		err := tt.w.Check(time.Minute)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(fault.Message(err), tt.want) {
+			t.Errorf("%+v: %v, want %q", tt.w, err, tt.want)
+		}
+	}
+}
+
+func TestWhenNext(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		w    When
+		last time.Time
+		want time.Time
+	}{
+		{"never", When{}, noon, time.Time{}},
+		{"switched off", When{Period: time.Hour, Off: true}, noon, time.Time{}},
+		{"the first time", When{Period: time.Hour}, time.Time{}, noon.Add(time.Hour)},
+		{"after the last", When{Period: time.Hour}, noon.Add(-20 * time.Minute), noon.Add(40 * time.Minute)},
+		{"overdue", When{Period: time.Hour}, noon.Add(-20 * time.Hour), noon},
+		{"by schedule", When{Schedule: "0 3 * * SAT"}, noon.Add(-20 * time.Hour), time.Date(2030, 6, 8, 3, 0, 0, 0, time.UTC)},
+	} {
+		if got := tt.w.Next(tt.last, noon); !got.Equal(tt.want) {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestShortest(t *testing.T) {
+	for _, tt := range []struct {
+		w    When
+		want time.Duration
+	}{
+		{When{}, 0},
+		{When{Period: time.Hour}, time.Hour},
+		{When{Schedule: "@daily"}, 24 * time.Hour},
+		{When{Schedule: "0 3,5 * * *"}, 2 * time.Hour},
+		{When{Schedule: "0 0 1,15 * *"}, 14 * 24 * time.Hour},
+	} {
+		if got := tt.w.Shortest(noon); got != tt.want {
+			t.Errorf("%+v: %s, want %s", tt.w, got, tt.want)
+		}
+	}
+}
+
+func TestRetry(t *testing.T) {
+	for failed, want := range map[int]time.Duration{0: 10 * time.Second, 1: 10 * time.Second, 2: 20 * time.Second, 4: 80 * time.Second, 9: 2560 * time.Second, 10: time.Hour, 1000: time.Hour} {
+		if got := Retry(failed, noon).Sub(noon); got != want {
+			t.Errorf("after %d: %s, want %s", failed, got, want)
+		}
+	}
+}

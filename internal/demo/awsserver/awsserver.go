@@ -1,0 +1,302 @@
+// Package awsserver is a server of those calls of the AWS IAM and STS query APIs that
+// Keyturn makes, for tests and demonstrations where there is no AWS. It behaves as AWS documents:
+// it checks signatures (Signature Version 4), knows the states in which a call is refused,
+// answers in AWS's XML, and is only eventually consistent, as far as [Options] say.
+// On command its calls fail, before or after their effect, hang, or take effect late.
+//
+// Sources: the IAM and STS API references, "Signature Version 4 signing process" of AWS's
+// general reference. What has been tested against this server alone has not been
+// tested against AWS.
+package awsserver
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Account is the number of the account that a server begins with.
+const Account = "123456789012"
+
+// MaxKeys is how many access keys a user can have.
+const MaxKeys = 2
+
+// Options of a server. The zero value is consistent at once.
+type Options struct {
+	// KeyLag is how long a new access key is refused, ListLag how long lists and lookups do not show
+	// what is new, DeadLag how long a deleted or inactive key still works.
+	KeyLag, ListLag, DeadLag time.Duration
+	// UsedLag is how late GetAccessKeyLastUsed tells of a use.
+	UsedLag time.Duration
+	// PageSize is how many entries a list shows at once; 0: 100.
+	PageSize int
+}
+
+// A Server is an http.Handler of both APIs, whose methods are safe for concurrent use.
+type Server struct {
+	o Options
+
+	mu       sync.Mutex // guards the rest
+	accounts map[string]*account
+	keys     map[string]*key // of users and of sessions, by id; deleted ones too
+	faults   []*Fault
+	calls    map[string]int // by action
+	policies map[string]bool
+}
+
+type account struct {
+	id     string
+	users  map[string]*user
+	groups map[string]bool
+	roles  map[string]*Role
+}
+
+type user struct {
+	account          *account
+	name, path, id   string
+	made             time.Time
+	admin            bool
+	boundary         string
+	tags             map[string]string
+	inline           map[string]string
+	attached, groups []string
+	keys             []*key
+	login            bool
+	// What people add to users, by id.
+	mfa, ssh, certs, service []string
+}
+
+type key struct {
+	id, secret, token string
+	user              *user // nil: of a session
+	session           *session
+	made              time.Time
+	inactive          bool
+	changed           time.Time // when it was deleted, or its state changed
+	deleted           bool
+	used              []use
+}
+
+type use struct {
+	at      time.Time
+	service string
+}
+
+type session struct {
+	account *account
+	arn     string
+	admin   bool
+	expires time.Time
+	policy  string
+}
+
+// A Role can be assumed by users of the accounts that it trusts.
+type Role struct {
+	Name       string
+	Trusts     []string // account numbers; none: its own
+	ExternalID string
+	Admin      bool // may call IAM
+	MaxSession time.Duration
+}
+
+// New returns a server with one account and no users.
+func New(o Options) *Server {
+	if o.PageSize == 0 {
+		o.PageSize = 100
+	}
+	s := &Server{o: o, accounts: map[string]*account{}, keys: map[string]*key{}, calls: map[string]int{}, policies: map[string]bool{}}
+	s.account(Account)
+	return s
+}
+
+func (s *Server) account(id string) *account {
+	a := s.accounts[id]
+	if a == nil {
+		a = &account{id: id, users: map[string]*user{}, groups: map[string]bool{}, roles: map[string]*Role{}}
+		s.accounts[id] = a
+	}
+	return a
+}
+
+// AddAdmin makes a user who may make all calls, with an access key that works at once.
+func (s *Server) AddAdmin(accountID, name, keyID, secret string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.addUser(s.account(accountID), name, "/")
+	u.admin = true
+	s.addKey(u, keyID, secret)
+}
+
+// AddUser makes a user without keys, as a person would have done.
+func (s *Server) AddUser(accountID, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.addUser(s.account(accountID), name, "/")
+}
+
+// AddKey gives a user an access key, which works at once. It returns id and secret.
+func (s *Server) AddKey(accountID, name string) (id, secret string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id, secret = newKey("AKIA")
+	s.addKey(s.account(accountID).users[name], id, secret)
+	return id, secret
+}
+
+// AddRole makes or replaces a role.
+func (s *Server) AddRole(accountID string, r Role) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.account(accountID).roles[r.Name] = &r
+}
+
+// AddGroup makes a group.
+func (s *Server) AddGroup(accountID, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.account(accountID).groups[name] = true
+}
+
+// Attach gives a user all that people and services add to one: a console password, an MFA
+// device, an SSH key, a signing certificate and a service's credential.
+func (s *Server) Attach(accountID, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.account(accountID).users[name]
+	u.login = true
+	u.mfa = append(u.mfa, "arn:aws:iam::"+accountID+":mfa/"+name)
+	u.ssh = append(u.ssh, "APKA"+token(16))
+	u.certs = append(u.certs, "CERT"+token(16))
+	u.service = append(u.service, "ACCA"+token(16))
+}
+
+func (s *Server) addUser(a *account, name, path string) *user {
+	u := &user{account: a, name: name, path: path, id: "AIDA" + token(17), tags: map[string]string{}, inline: map[string]string{}}
+	a.users[name] = u
+	return u
+}
+
+func (s *Server) addKey(u *user, id, secret string) *key {
+	k := &key{id: id, secret: secret, user: u}
+	u.keys = append(u.keys, k)
+	s.keys[id] = k
+	return k
+}
+
+// Users are the names of an account's users, sorted, whatever lists show.
+func (s *Server) Users(accountID string) (names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name := range s.account(accountID).users {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// A Key is an access key as its owner would see it.
+type Key struct {
+	ID       string
+	Inactive bool
+}
+
+// Keys are the access keys of a user, oldest first, whatever lists show.
+func (s *Server) Keys(accountID, name string) (keys []Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u := s.account(accountID).users[name]; u != nil {
+		for _, k := range u.keys {
+			keys = append(keys, Key{k.id, k.inactive})
+		}
+	}
+	return keys
+}
+
+// A Held is what one user has.
+type Held struct {
+	Path, Boundary   string
+	Tags, Inline     map[string]string
+	Attached, Groups []string
+}
+
+// Held tells what a user has; false where there is none.
+func (s *Server) Held(accountID, name string) (Held, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.account(accountID).users[name]
+	if u == nil {
+		return Held{}, false
+	}
+	return Held{u.path, u.boundary, u.tags, u.inline, u.attached, u.groups}, true
+}
+
+// Works reports whether a key signs calls that are let in.
+func (s *Server) Works(id, secret string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.keys[id]
+	return k != nil && k.secret == secret && s.live(k, time.Now()) == ""
+}
+
+// Use notes that a key was used now, as a call of another service would.
+func (s *Server) Use(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k := s.keys[id]; k != nil {
+		k.used = append(k.used, use{time.Now(), "s3"})
+	}
+}
+
+// Calls is how often an action was called.
+func (s *Server) Calls(action string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[action]
+}
+
+// live says why a key is refused now, as an error code; "" if it is not.
+func (s *Server) live(k *key, now time.Time) string {
+	switch {
+	case k.session != nil && now.After(k.session.expires):
+		return "ExpiredToken"
+	case (k.deleted || k.inactive) && now.Sub(k.changed) >= s.o.DeadLag:
+		return "InvalidClientTokenId"
+	case !k.made.IsZero() && now.Sub(k.made) < s.o.KeyLag:
+		return "InvalidClientTokenId"
+	}
+	return ""
+}
+
+// shown reports whether what was made at some time is in lists yet.
+func (s *Server) shown(made, now time.Time) bool {
+	return made.IsZero() || now.Sub(made) >= s.o.ListLag
+}
+
+// token is n characters as AWS has them in ids.
+func token(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b)
+	for i := range b {
+		b[i] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[b[i]%32]
+	}
+	return string(b)
+}
+
+func newKey(prefix string) (id, secret string) {
+	b := make([]byte, 30)
+	_, _ = rand.Read(b)
+	return prefix + token(16), base64.StdEncoding.EncodeToString(b)
+}
+
+// ServeHTTP serves one call, or a command to the server itself: see commands.go.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/-/") {
+		s.command(w, r)
+		return
+	}
+	s.serve(w, r)
+}

@@ -1,0 +1,57 @@
+package awsserver
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// command serves what is below /-/, without a signature, for those who run the server as a
+// program of its own:
+//
+//	POST /-/fault?action=CreateUser&mode=lost&times=1&skip=0&wait=1s
+//	POST /-/clear
+//	POST /-/use?key=AKIA…
+//	GET  /-/state
+func (s *Server) command(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	switch r.Method + " " + r.URL.Path {
+	case "POST /-/fault":
+		f := Fault{Action: q.Get("action"), Mode: Mode(q.Get("mode"))}
+		f.Times, _ = strconv.Atoi(q.Get("times"))
+		f.Skip, _ = strconv.Atoi(q.Get("skip"))
+		f.Wait, _ = time.ParseDuration(q.Get("wait"))
+		s.Inject(f)
+	case "POST /-/clear":
+		s.Clear()
+	case "POST /-/use":
+		s.Use(q.Get("key"))
+	case "GET /-/state":
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(s.state())
+		return
+	default:
+		http.NotFound(w, r)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// state is every user and its keys, by account.
+func (s *Server) state() map[string]map[string][]Key {
+	out := map[string]map[string][]Key{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, a := range s.accounts {
+		users := map[string][]Key{}
+		for name, u := range a.users {
+			users[name] = []Key{}
+			for _, k := range u.keys {
+				users[name] = append(users[name], Key{k.id, k.inactive})
+			}
+		}
+		out[id] = users
+	}
+	return out
+}

@@ -1,0 +1,111 @@
+package awsserver
+
+import (
+	"net/http"
+	"time"
+)
+
+// A Mode says how a call fails.
+type Mode string
+
+// The modes. Before and Lost are a pair: failed and not done; failed but done.
+const (
+	Before    Mode = "before"    // 500, without effect
+	Lost      Mode = "lost"      // done, and the connection is cut
+	Throttle  Mode = "throttle"  // refused because of the rate
+	Malformed Mode = "malformed" // done, and the answer is cut in its middle
+	Slow      Mode = "slow"      // done and answered after Wait
+	Late      Mode = "late"      // the connection is cut at once; done after Wait
+	Denied    Mode = "denied"    // AccessDenied, without effect
+)
+
+// A Fault fails calls of one action.
+type Fault struct {
+	Action string // "": any
+	Mode   Mode
+	Skip   int // so many calls pass first
+	Times  int // 0: always
+	Wait   time.Duration
+}
+
+// Inject adds a fault. Where several match a call, the first that was added decides.
+func (s *Server) Inject(f Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.Times == 0 {
+		f.Times = -1
+	}
+	s.faults = append(s.faults, &f)
+}
+
+// Clear removes all faults.
+func (s *Server) Clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = nil
+}
+
+// begin counts a call, and finds the fault that strikes it.
+func (s *Server) begin(action string) *Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls[action]++
+	for _, f := range s.faults {
+		switch {
+		case f.Action != "" && f.Action != action || f.Times == 0:
+			continue
+		case f.Skip > 0:
+			f.Skip--
+			return nil
+		case f.Times > 0:
+			f.Times--
+		}
+		strikes := *f
+		return &strikes
+	}
+	return nil
+}
+
+// before does what comes before the call, and reports whether that is all.
+func (f *Fault) before(w http.ResponseWriter) bool {
+	switch f.Mode {
+	case Before:
+		writeError(w, &apiError{500, "ServiceFailure", "The request processing has failed because of an unknown error, exception or failure."})
+		return true
+	case Throttle:
+		writeError(w, &apiError{400, "Throttling", "Rate exceeded"})
+		return true
+	case Denied:
+		writeError(w, &apiError{403, "AccessDenied", "not authorized"})
+		return true
+	case Slow:
+		time.Sleep(f.Wait)
+	case Late:
+		cut(w)
+		time.Sleep(f.Wait)
+	}
+	return false
+}
+
+// after does what comes after the call, and reports whether it was answered so.
+func (f *Fault) after(w http.ResponseWriter) bool {
+	switch f.Mode {
+	case Lost:
+		cut(w)
+		return true
+	case Late:
+		return true
+	case Malformed:
+		w.Header().Set("Content-Type", "text/xml")
+		_, _ = w.Write([]byte(`<Response xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Res`))
+		return true
+	}
+	return false
+}
+
+// cut closes the connection without an answer.
+func cut(w http.ResponseWriter) {
+	if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+		_ = conn.Close()
+	}
+}

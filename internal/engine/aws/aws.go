@@ -1,0 +1,126 @@
+// Package aws is the engine that lends credentials of AWS – IAM users of their own, and
+// sessions of STS – and rotates the access keys of users that people made.
+package aws
+
+import (
+	"context"
+	"sync"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/aws/client"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/locks"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Keys below the mount:
+//
+//	root          how AWS is reached, and as whom
+//	lease         TTLs for roles that have none
+//	role/<name>   a role
+//	static/…      see static.go
+//
+// Invariants:
+//   - A user's name is in the reservation before AWS hears of it, so that undoing finds all
+//     that was made, by that name alone.
+//   - A new access key is given out once it works, or not at all.
+//   - No key that may be in use is deleted unless somebody asked for that key.
+const (
+	rootKey    = "root"
+	leaseKey   = "lease"
+	rolePrefix = "role/"
+)
+
+// Type is the engine.
+var Type = engine.Type{Name: "aws", Open: func(_ context.Context, m *engine.Mount) (engine.Engine, error) {
+	return &backend{m: m}, nil
+}}
+
+// backend is the engine of one mount.
+type backend struct {
+	m *engine.Mount
+
+	// locks are held over a write or a rotation: of the root configuration, and of each static role.
+	locks locks.Named
+
+	mu  sync.Mutex // guards the rest
+	now *client.Client
+	of  storage.Version // the configuration that now was made of
+}
+
+// Close lets go of connections.
+func (b *backend) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.now != nil {
+		b.now.Close()
+	}
+	return nil
+}
+
+// Routes are the mount's API.
+func (b *backend) Routes() []route.Route {
+	cs, rs, l, st := configs{b}, roles{b}, lending{b}, statics{b}
+	return []route.Route{
+		route.On(route.Write, "config/root", cs.writeRoot).WithHelp("Says how AWS is reached, and by whose access key. What is not given stays as it is."),
+		route.On(route.Read, "config/root", cs.readRoot).WithHelp("Shows how AWS is reached. Never shows the secret key."),
+		route.On(route.Write, "config/rotate-root", cs.rotateRoot).WithHelp("Replaces the access key of config/root by a new one, which nobody else knows."),
+		route.On(route.Write, "config/lease", cs.writeLease).WithHelp("Sets TTLs of users whose role has none."),
+		route.On(route.Read, "config/lease", cs.readLease).WithHelp("Shows the TTLs of users whose role has none."),
+		route.On(route.Write, "roles/{name}", rs.write).WithExists(rs.exists).
+			WithHelp("Writes a role: which credentials its readers get. What is not given stays as it is."),
+		route.On(route.Read, "roles/{name}", rs.read).WithHelp("Shows a role."),
+		route.On(route.List, "roles", rs.list).WithHelp("Lists the roles."),
+		route.On(route.Delete, "roles/{name}", rs.remove).WithHelp("Deletes a role. What was lent by it lives on until its lease ends."),
+		route.Lease(route.Read, "creds/{name}", l.plan, l.create).WithHelp("Lends credentials of a role."),
+		route.Lease(route.Write, "creds/{name}", l.plan, l.create).WithHelp("Lends credentials of a role."),
+		route.Lease(route.Read, "sts/{name}", l.plan, l.create).WithHelp("Lends credentials of a role, as creds/ does."),
+		route.Lease(route.Write, "sts/{name}", l.plan, l.create).WithHelp("Lends credentials of a role, as creds/ does."),
+		route.On(route.Write, "static-roles/{name}", st.write).WithExists(st.exists).
+			WithHelp("Takes the access keys of an IAM user under rotation, or changes how they are rotated. What is not given stays as it is."),
+		route.On(route.Read, "static-roles/{name}", st.read).WithHelp("Shows a static role, and how its rotations went. Never shows a secret key."),
+		route.On(route.List, "static-roles", st.list).WithHelp("Lists the static roles."),
+		route.On(route.Delete, "static-roles/{name}", st.drop).WithHelp("Ends the rotation of a user's keys. The key that was given out last stays."),
+		route.On(route.Read, "static-creds/{name}", st.creds).WithHelp("Gives out the access key that a static role has now."),
+		route.On(route.Write, "rotate-role/{name}", st.rotateNow).WithHelp("Rotates the access key of a static role now."),
+	}
+}
+
+// aws is the client by the configuration of now.
+func (b *backend) aws(ctx context.Context) (*client.Client, *root, error) {
+	c, err := b.config(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c == nil {
+		return nil, nil, fault.New("aws", fault.Invalid, "the mount is not configured; write config/root with access_key, secret_key and region")
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.now != nil && b.of == c.stored {
+		return b.now, c, nil
+	}
+	made, err := client.New(ctx, c.client(b.m))
+	if err != nil {
+		return nil, nil, err
+	}
+	if b.now != nil {
+		b.now.Close()
+	}
+	b.now, b.of = made, c.stored
+	return made, c, nil
+}
+
+func invalid(format string, args ...any) error {
+	return fault.New("aws", fault.Invalid, format, args...)
+}
+
+// set overwrites to with what was given, if it was.
+func set[T any](to *T, given *T) {
+	if given != nil {
+		*to = *given
+	}
+}
+
+func clip(s string) string { return s[:min(len(s), 80)] }

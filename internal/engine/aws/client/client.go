@@ -1,0 +1,121 @@
+// Package client makes the calls of AWS IAM and STS that the engine needs, as operations that
+// can be repeated and whose errors say whether they had an effect.
+package client
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// An Endpoint is where the STS API is served.
+type Endpoint struct{ URL, Region string }
+
+// Config says how AWS is reached, and as whom. Without a key the credentials come from where
+// AWS's own tools have them: environment, files, the machine's role.
+type Config struct {
+	KeyID   string
+	Secret  secret.Value
+	Session secret.Value // of temporary credentials
+
+	Region string // "": us-east-1
+	IAM    string // "": AWS's own
+	STS    Endpoint
+	// Fallback endpoints of STS, tried in order where the one before cannot be reached.
+	Fallback   []Endpoint
+	MaxRetries int // negative: 3
+	// Dial opens every connection; nil means the operating system's.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// DefaultRegion is where AWS serves IAM, which has no regions.
+const DefaultRegion = "us-east-1"
+
+// attemptWithin bounds one try of one call.
+const attemptWithin = 30 * time.Second
+
+// A Client makes calls as one identity. It is safe for concurrent use.
+type Client struct {
+	iam  *iam.Client
+	sts  []*sts.Client
+	http *http.Client
+	cfg  Config
+}
+
+// New returns a client. It makes no calls, but may look for credentials where there is no key.
+func New(ctx context.Context, c Config) (*Client, error) {
+	if c.Region == "" {
+		c.Region = DefaultRegion
+	}
+	transport := &http.Transport{
+		DialContext: c.Dial, TLSHandshakeTimeout: 10 * time.Second, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
+	}
+	// A redirect would carry a signed request to wherever an answer says.
+	h := &http.Client{Transport: transport, Timeout: attemptWithin, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	base := aws.Config{Region: c.Region, HTTPClient: h, Retryer: retryer(c.MaxRetries)}
+	if c.KeyID != "" {
+		base.Credentials = aws.NewCredentialsCache(credentials.NewStaticCredentialsProvider(c.KeyID, c.Secret.RevealString(), c.Session.RevealString()))
+	} else {
+		found, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.Region))
+		if err != nil {
+			return nil, explain("looking for credentials", err)
+		}
+		base.Credentials = found.Credentials
+	}
+	out := &Client{http: h, cfg: c, iam: iam.NewFromConfig(base, func(o *iam.Options) { o.BaseEndpoint = endpoint(c.IAM) })}
+	for _, e := range append([]Endpoint{c.STS}, c.Fallback...) {
+		out.sts = append(out.sts, sts.NewFromConfig(base, func(o *sts.Options) {
+			o.BaseEndpoint = endpoint(e.URL)
+			if e.Region != "" {
+				o.Region = e.Region
+			}
+		}))
+	}
+	return out, nil
+}
+
+func endpoint(url string) *string {
+	if url == "" {
+		return nil
+	}
+	return aws.String(url)
+}
+
+// retryer tries calls again that AWS did not carry out or that can be repeated.
+func retryer(most int) func() aws.Retryer {
+	if most < 0 {
+		most = 3
+	}
+	return func() aws.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = most + 1; o.MaxBackoff = 5 * time.Second })
+	}
+}
+
+// throttledOnly is for calls that must not be made twice: they are tried again only where AWS has
+// surely refused them because of their rate.
+func throttledOnly(o *iam.Options) {
+	o.Retryer = retry.NewStandard(func(s *retry.StandardOptions) {
+		s.MaxBackoff = 5 * time.Second
+		s.Retryables = []retry.IsErrorRetryable{retry.RetryableErrorCode{Codes: retry.DefaultThrottleErrorCodes}}
+	})
+}
+
+// As returns a client of the same way with another key.
+func (c *Client) As(ctx context.Context, id string, secretKey, session secret.Value) (*Client, error) {
+	cfg := c.cfg
+	cfg.KeyID, cfg.Secret, cfg.Session = id, secretKey, session
+	return New(ctx, cfg)
+}
+
+// Close lets go of idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }

@@ -1,0 +1,118 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// An Error is why a call failed. Its fault's message has AWS's code and what to do about it; AWS's own
+// words are in the log alone.
+type Error struct {
+	fault *fault.Error
+	Code  string // AWS's, such as "NoSuchEntity"; "" where it did not answer
+	// Unchanged: AWS has surely not done it, and will not.
+	Unchanged bool
+}
+
+// Error is the text for the log.
+func (e *Error) Error() string { return e.fault.Error() }
+
+// Unwrap gives the fault, and by it kind and message.
+func (e *Error) Unwrap() error { return e.fault }
+
+// advice is what to do about codes.
+var advice = map[string]string{
+	"AccessDenied":            "the access key's user lacks the permission; see docs/aws.md for the policy that it needs",
+	"InvalidClientTokenId":    "AWS does not know the access key; write config/root again, or wait a few seconds if it is new",
+	"SignatureDoesNotMatch":   "secret_key does not belong to access_key, or this machine's clock is wrong; write config/root again",
+	"ExpiredToken":            "the credentials have expired; give ones that have not",
+	"EntityAlreadyExists":     "there is one of this name already; delete it in AWS or choose another",
+	"LimitExceeded":           "a quota of AWS's is reached; remove what is not needed, or ask AWS for more",
+	"MalformedPolicyDocument": "correct policy_document",
+	"NoSuchEntity":            "it is not there; check the names and ARNs in the role",
+	"Throttling":              "AWS refuses the rate of calls; try again, or raise max_retries",
+	"RequestLimitExceeded":    "AWS refuses the rate of calls; try again, or raise max_retries",
+	"ValidationError":         "AWS refuses a value; check the role's fields, and the length of the TTL",
+	"PackedPolicyTooLarge":    "policies and tags of the session are too large; shorten them",
+	"RegionDisabledException": "STS is not active in this region; activate it, or set sts_endpoint and sts_region",
+}
+
+var kinds = map[string]fault.Kind{
+	"NoSuchEntity": fault.NotFound, "EntityAlreadyExists": fault.Conflict, "LimitExceeded": fault.Conflict, "DeleteConflict": fault.Conflict,
+}
+
+// explain makes an Error of what the SDK says.
+func explain(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	f := &fault.Error{Op: "aws", Kind: fault.Upstream, Err: err}
+	out := &Error{fault: f}
+	api, answered := errors.AsType[smithy.APIError](err)
+	_, dialing := errors.AsType[*net.OpError](err)
+	answer, replied := errors.AsType[*awshttp.ResponseError](err)
+	switch {
+	case fault.Is(err, fault.Denied):
+		f.Msg, out.Unchanged = doing+": "+fault.Message(err), true
+	case answered && replied && answer.HTTPStatusCode() < 500:
+		out.Code, out.Unchanged = api.ErrorCode(), true
+		if kind, ok := kinds[out.Code]; ok {
+			f.Kind = kind
+		}
+		f.Msg = doing + ": AWS answers " + out.Code
+		if a := advice[out.Code]; a != "" {
+			f.Msg += "; " + a
+		} else {
+			f.Msg += "; its words are in the server's log"
+		}
+	case answered && replied:
+		out.Code = api.ErrorCode()
+		f.Msg = doing + ": AWS fails with " + out.Code + "; try again"
+	case errors.Is(err, context.DeadlineExceeded):
+		f.Kind, f.Msg = fault.Timeout, doing+": AWS did not answer in time"
+	case errors.Is(err, context.Canceled):
+		f.Kind, f.Msg = fault.Unavailable, doing+" was canceled"
+	case dialing && unsent(err):
+		f.Msg, out.Unchanged = doing+": AWS cannot be reached; check iam_endpoint, sts_endpoint and the way there", true
+	default:
+		f.Msg = doing + ": there was no answer of AWS's that can be read; check iam_endpoint, sts_endpoint and the way there"
+	}
+	return out
+}
+
+// unsent reports whether no connection was made.
+func unsent(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
+}
+
+// CodeOf is AWS's code of an error; "" where it has none.
+func CodeOf(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	return ""
+}
+
+// Unchanged reports whether AWS has surely not done what failed.
+func Unchanged(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Unchanged
+}
+
+// absent is nil for the error that says that something is not there.
+func absent(err error) error {
+	if CodeOf(err) == "NoSuchEntity" {
+		return nil
+	}
+	return err
+}

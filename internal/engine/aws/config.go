@@ -1,0 +1,380 @@
+package aws
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/json"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/aws/client"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// root is how AWS is reached, and by whose access key.
+type root struct {
+	KeyID   string   `json:"key,omitempty"`
+	Region  string   `json:"region,omitempty"`
+	IAM     string   `json:"iam,omitempty"`
+	STS     endpoint `json:"sts,omitzero"`
+	Others  []string `json:"others,omitempty"` // STS endpoints where STS cannot be reached
+	Regions []string `json:"regions,omitempty"`
+	Retries int      `json:"retries"`
+	Name    string   `json:"name,omitempty"` // template of user names
+	Settle  settle   `json:"settle,omitzero"`
+
+	Turn     *rootTurn `json:"turn,omitempty"`
+	Due      time.Time `json:"due,omitzero"`
+	Replaced [][]byte  `json:"replaced,omitempty"` // digests of secrets that were rotated away
+
+	Secret secret.Value `json:"-"`
+	stored storage.Version
+}
+
+type endpoint struct {
+	URL    string `json:"url,omitempty"`
+	Region string `json:"region,omitempty"`
+}
+
+// settle is how a new access key is proven to work; nil fields mean the default.
+type settle struct {
+	Checks *int           `json:"checks,omitempty"`
+	Pause  *time.Duration `json:"pause,omitempty"`
+}
+
+// over is s where it says something, else base.
+func (s settle) over(base settle) settle {
+	if s.Checks != nil {
+		base.Checks = s.Checks
+	}
+	if s.Pause != nil {
+		base.Pause = s.Pause
+	}
+	return base
+}
+
+func (s settle) check() error {
+	switch {
+	case s.Checks != nil && (*s.Checks < 0 || *s.Checks > 50):
+		return invalid("field \"propagation_checks\": %d must be from 0, which turns them off, to 50", *s.Checks)
+	case s.Pause != nil && (*s.Pause < 0 || *s.Pause > time.Minute):
+		return invalid("field \"propagation_settle\": %s must be from 0s to 1m", *s.Pause)
+	}
+	return nil
+}
+
+// storedRoot is what the barrier encrypts.
+type storedRoot struct {
+	*root
+	Secret []byte `json:"secret,omitempty"`
+	New    []byte `json:"new,omitempty"`
+}
+
+func (c *root) put() (storage.Op, error) {
+	s := storedRoot{root: c, Secret: c.Secret.Reveal()}
+	if c.Turn != nil {
+		s.New = c.Turn.NewSecret.Reveal()
+	}
+	b, err := json.Marshal(s)
+	return storage.Set(rootKey, b).If(c.stored), fault.Wrap("aws.put", fault.Internal, err)
+}
+
+// config reads the root configuration; nil for none.
+func (b *backend) config(ctx context.Context) (*root, error) {
+	e, err := b.m.Store.Get(ctx, rootKey)
+	if err != nil || e.Version == 0 {
+		return nil, err
+	}
+	s := storedRoot{root: &root{stored: e.Version}}
+	if err := json.Unmarshal(e.Value, &s); err != nil {
+		return nil, fault.Wrap("aws.config", fault.Internal, err)
+	}
+	s.root.Secret = secret.New(s.Secret)
+	if s.root.Turn != nil {
+		s.root.Turn.NewSecret = secret.New(s.New)
+	}
+	return s.root, nil
+}
+
+// client is the configuration as the client wants it.
+func (c *root) client(m *engine.Mount) client.Config {
+	out := client.Config{
+		KeyID: c.KeyID, Secret: c.Secret, Region: c.Region, IAM: c.IAM, STS: client.Endpoint{URL: c.STS.URL, Region: c.STS.Region},
+		MaxRetries: c.Retries, Dial: m.Host.Dial,
+	}
+	for i, u := range c.Others {
+		e := client.Endpoint{URL: u}
+		if i < len(c.Regions) {
+			e.Region = c.Regions[i]
+		}
+		out.Fallback = append(out.Fallback, e)
+	}
+	return out
+}
+
+// digest is of a secret key, for comparing.
+func digest(s secret.Value) []byte {
+	h := hmac.New(sha256.New, []byte("keyturn aws root"))
+	h.Write(s.Reveal())
+	return h.Sum(nil)
+}
+
+func (c *root) replaced(s secret.Value) bool {
+	d := digest(s)
+	for _, r := range c.Replaced {
+		if hmac.Equal(r, d) {
+			return true
+		}
+	}
+	return false
+}
+
+// rootIn is the root configuration as it is written. What is nil was not given.
+type rootIn struct {
+	KeyID     *string        `json:"access_key" doc:"The access key by which users and sessions are made. Empty together with secret_key: what AWS's own tools find on this server."`
+	Secret    *secret.Value  `json:"secret_key" doc:"The secret key that belongs to access_key. It is never read back."`
+	Region    *string        `json:"region" default:"us-east-1" doc:"The region whose APIs are called."`
+	IAM       *string        `json:"iam_endpoint" default:"AWS's own" doc:"The address of the IAM API."`
+	STS       *string        `json:"sts_endpoint" default:"AWS's own" doc:"The address of the STS API."`
+	STSRegion *string        `json:"sts_region" default:"region" doc:"The region of sts_endpoint."`
+	Others    *[]string      `json:"sts_fallback_endpoints" default:"none" doc:"Addresses of STS that are tried, in order, where sts_endpoint cannot be reached."`
+	Regions   *[]string      `json:"sts_fallback_regions" default:"region" doc:"The regions of sts_fallback_endpoints, one for each."`
+	Retries   *int           `json:"max_retries" default:"-1" doc:"How often a failed call is made again; -1: three times."`
+	Name      *string        `json:"username_template" default:"vault-token-role-time-random" doc:"How names of users and sessions are made, a template with fields and functions."`
+	Checks    *int           `json:"propagation_checks" default:"5" doc:"How many calls in a row a new access key must be let in before it is given out, within a minute; 0: none, and no wait."`
+	Pause     *time.Duration `json:"propagation_settle" default:"5s" doc:"The wait after these calls."`
+
+	laterIn
+}
+
+// laterIn are fields that are known and not built yet.
+type laterIn struct {
+	RoleARN  wire.Raw `json:"role_arn" doc:"Planned and not built yet."`
+	Audience wire.Raw `json:"identity_token_audience" doc:"Planned and not built yet."`
+	TokenTTL wire.Raw `json:"identity_token_ttl" doc:"Planned and not built yet."`
+	Period   wire.Raw `json:"rotation_period" doc:"Planned and not built yet."`
+	Schedule wire.Raw `json:"rotation_schedule" doc:"Planned and not built yet."`
+	Window   wire.Raw `json:"rotation_window" doc:"Planned and not built yet."`
+	Off      wire.Raw `json:"disable_automated_rotation" doc:"Planned and not built yet."`
+}
+
+func (l *laterIn) refuse() error {
+	for _, f := range []struct {
+		name string
+		v    wire.Raw
+	}{
+		{"role_arn", l.RoleARN}, {"identity_token_audience", l.Audience}, {"identity_token_ttl", l.TokenTTL},
+		{"rotation_period", l.Period}, {"rotation_schedule", l.Schedule}, {"rotation_window", l.Window},
+	} {
+		switch strings.TrimSpace(string(f.v.Reveal())) {
+		case "", "null", `""`, "0", `"0"`, `"0s"`:
+		default:
+			return invalid("field %q: it is planned and not built yet; leave it out, and give access_key and secret_key", f.name)
+		}
+	}
+	return nil
+}
+
+// configs are the routes below config/.
+type configs struct{ *backend }
+
+func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (route.None, error) {
+	if err := in.refuse(); err != nil {
+		return route.None{}, err
+	}
+	release, err := b.locks.Take(ctx, rootKey)
+	if err != nil {
+		return route.None{}, err
+	}
+	defer release()
+	c, err := b.config(ctx)
+	if err != nil {
+		return route.None{}, err
+	}
+	if c == nil {
+		c = &root{Retries: -1}
+	}
+	if err := in.apply(c); err != nil {
+		return route.None{}, err
+	}
+	if err := c.check(); err != nil {
+		return route.None{}, err
+	}
+	if c.KeyID == "" {
+		r.Warn("access_key and secret_key are empty: credentials come from where AWS's own tools find them on this server (environment, files, the machine's role), and rotate-root is not possible")
+	}
+	op, err := c.put()
+	if err != nil {
+		return route.None{}, err
+	}
+	_, err = b.m.Store.Commit(ctx, op)
+	return route.None{}, err
+}
+
+func (in *rootIn) apply(c *root) error {
+	if in.Secret != nil && c.replaced(*in.Secret) {
+		return invalid("field \"secret_key\": it belongs to a key that rotate-root has replaced; leave access_key and secret_key out to keep the one that is stored, %s", c.KeyID)
+	}
+	pair := in.KeyID != nil || in.Secret != nil
+	set(&c.KeyID, in.KeyID)
+	set(&c.Secret, in.Secret)
+	switch {
+	case pair && c.KeyID == "" && !c.Secret.Empty() && in.Secret != nil:
+		return invalid("field \"access_key\" is empty and secret_key is not, as an unset variable makes it; give both, or neither to use the credentials of this server's environment")
+	case pair && c.KeyID != "" && (c.Secret.Empty() || in.Secret == nil):
+		return invalid("field \"secret_key\" is empty and access_key is not, as an unset variable makes it; give both, or neither to use the credentials of this server's environment")
+	case c.KeyID == "":
+		c.Secret = secret.Value{}
+	}
+	if t := c.Turn; pair && t != nil && t.New != "" { // whoever gives a key says which one is right
+		t.Old, t.New, t.NewSecret = t.New, "", secret.Value{}
+	}
+	set(&c.Region, in.Region)
+	set(&c.IAM, in.IAM)
+	set(&c.STS.URL, in.STS)
+	set(&c.STS.Region, in.STSRegion)
+	set(&c.Others, in.Others)
+	set(&c.Regions, in.Regions)
+	set(&c.Retries, in.Retries)
+	set(&c.Name, in.Name)
+	if in.Checks != nil {
+		c.Settle.Checks = in.Checks
+	}
+	if in.Pause != nil {
+		c.Settle.Pause = in.Pause
+	}
+	return nil
+}
+
+func (c *root) check() error {
+	for _, f := range []struct{ name, url string }{{"iam_endpoint", c.IAM}, {"sts_endpoint", c.STS.URL}} {
+		if err := checkURL(f.name, f.url); err != nil {
+			return err
+		}
+	}
+	for _, u := range c.Others {
+		if err := checkURL("sts_fallback_endpoints", u); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(c.Others) > 0 && c.STS.URL == "":
+		return invalid("field \"sts_fallback_endpoints\" needs sts_endpoint, whose place they take where it cannot be reached")
+	case len(c.Regions) > 0 && len(c.Regions) != len(c.Others):
+		return invalid("field \"sts_fallback_regions\": there are %d and %d sts_fallback_endpoints; give one for each", len(c.Regions), len(c.Others))
+	case c.STS.Region != "" && c.STS.URL == "":
+		return invalid("field \"sts_region\" needs sts_endpoint, which is in that region")
+	case c.Retries < -1 || c.Retries > 100:
+		return invalid("field \"max_retries\": %d must be from 0 to 100, or -1 for AWS's default", c.Retries)
+	}
+	if err := checkName(c.Name); err != nil {
+		return err
+	}
+	return c.Settle.check()
+}
+
+func checkURL(field, text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
+		return invalid("field %q: %q is no address; write one such as https://sts.eu-west-1.amazonaws.com", field, clip(text))
+	}
+	return nil
+}
+
+// rootOut is the root configuration as it is shown.
+type rootOut struct {
+	KeyID     string   `json:"access_key"`
+	IAM       string   `json:"iam_endpoint"`
+	Retries   int      `json:"max_retries"`
+	Region    string   `json:"region"`
+	STS       string   `json:"sts_endpoint"`
+	Name      string   `json:"username_template"`
+	STSRegion string   `json:"sts_region,omitempty"`
+	Others    []string `json:"sts_fallback_endpoints,omitempty"`
+	Regions   []string `json:"sts_fallback_regions,omitempty"`
+	Checks    *int     `json:"propagation_checks,omitempty"`
+	Pause     *seconds `json:"propagation_settle,omitempty"`
+}
+
+// seconds is a duration that may be absent.
+type seconds struct{ time.Duration }
+
+// MarshalJSON writes whole seconds.
+func (s seconds) MarshalJSON() ([]byte, error) {
+	return json.Marshal(wire.Seconds(s.Duration))
+}
+
+func (b configs) readRoot(ctx context.Context, _ *route.Request, _ route.None) (*rootOut, error) {
+	c, err := b.config(ctx)
+	if err != nil || c == nil {
+		return nil, err
+	}
+	out := &rootOut{
+		KeyID: c.KeyID, IAM: c.IAM, Retries: c.Retries, Region: c.Region, STS: c.STS.URL, Name: c.Name,
+		STSRegion: c.STS.Region, Others: c.Others, Regions: c.Regions, Checks: c.Settle.Checks,
+	}
+	if c.Settle.Pause != nil {
+		out.Pause = &seconds{*c.Settle.Pause}
+	}
+	return out, nil
+}
+
+// leaseTTLs are for users whose role has none.
+type leaseTTLs struct {
+	TTL time.Duration `json:"ttl"`
+	Max time.Duration `json:"max"`
+}
+
+type leaseIn struct {
+	TTL *time.Duration `json:"lease" doc:"The TTL of users whose role has no default_ttl."`
+	Max *time.Duration `json:"lease_max" doc:"Until when they can be renewed, counted from their making."`
+}
+
+type leaseOut struct {
+	TTL string `json:"lease"`
+	Max string `json:"lease_max"`
+}
+
+func (b *backend) leaseTTLs(ctx context.Context) (*leaseTTLs, error) {
+	e, err := b.m.Store.Get(ctx, leaseKey)
+	if err != nil || e.Version == 0 {
+		return nil, err
+	}
+	l := new(leaseTTLs)
+	return l, fault.Wrap("aws.lease", fault.Internal, json.Unmarshal(e.Value, l))
+}
+
+func (b configs) writeLease(ctx context.Context, _ *route.Request, in leaseIn) (route.None, error) {
+	switch {
+	case in.TTL == nil || *in.TTL <= 0:
+		return route.None{}, invalid("field \"lease\" is required; give a duration such as 1h")
+	case in.Max == nil || *in.Max <= 0:
+		return route.None{}, invalid("field \"lease_max\" is required; give a duration such as 4h")
+	case *in.TTL > *in.Max:
+		return route.None{}, invalid("field \"lease\": %s is above lease_max, %s; lower it", *in.TTL, *in.Max)
+	}
+	text, err := json.Marshal(leaseTTLs{*in.TTL, *in.Max})
+	if err != nil {
+		return route.None{}, fault.Wrap("aws.lease", fault.Internal, err)
+	}
+	_, err = b.m.Store.Commit(ctx, storage.Set(leaseKey, text))
+	return route.None{}, err
+}
+
+func (b configs) readLease(ctx context.Context, _ *route.Request, _ route.None) (*leaseOut, error) {
+	l, err := b.leaseTTLs(ctx)
+	if err != nil || l == nil {
+		return nil, err
+	}
+	return &leaseOut{l.TTL.String(), l.Max.String()}, nil
+}

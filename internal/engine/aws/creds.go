@@ -1,0 +1,326 @@
+package aws
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/aws/client"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// Times of lending.
+const (
+	// createWithin bounds making a user and waiting until its key works. It is below the
+	// time that a request may take.
+	createWithin = 85 * time.Second
+	// late is how long after that a call of ours may still take effect at AWS.
+	late = 2 * time.Minute
+	// settleWithin bounds the wait until a key works.
+	settleWithin = time.Minute
+
+	defaultChecks = 5
+	defaultPause  = 5 * time.Second
+	betweenChecks = 200 * time.Millisecond
+	afterRefusal  = time.Second
+
+	defaultSession = time.Hour
+)
+
+// What leases say that they are undone at. Sessions need no undoing, and wait for nothing.
+const (
+	iamTarget = "iam"
+	stsTarget = "sts"
+)
+
+// The kinds of leases.
+const (
+	userKind    = "user"
+	sessionKind = "session"
+)
+
+// A lent user is what a lease knows of it.
+type lent struct {
+	User   string `json:"u,omitempty"`
+	Role   string `json:"r"`
+	RoleID string `json:"i"`
+}
+
+// planned is what plan hands to create.
+type planned struct {
+	lent
+	role    *role
+	session client.SessionRequest
+}
+
+type credsIn struct {
+	Name        string         `path:"name" doc:"The role's name."`
+	RoleARN     *string        `json:"role_arn" default:"the only one" doc:"Which of the role's role_arns is assumed."`
+	SessionName *string        `json:"role_session_name" default:"the role's" doc:"The session's name, as AWS logs it."`
+	TTL         *time.Duration `json:"ttl" default:"default_sts_ttl" doc:"How long a session lives. Users live as long as their lease."`
+	Code        *string        `json:"mfa_code" doc:"What the MFA device of the role's mfa_serial_number shows."`
+}
+
+// credsOut are credentials. The tokens are null for users: they have none.
+type credsOut struct {
+	KeyID    string        `json:"access_key"`
+	Secret   secret.Value  `json:"secret_key"`
+	Security *secret.Value `json:"security_token"`
+	Session  *secret.Value `json:"session_token"`
+	ARN      string        `json:"arn,omitempty"`
+	TTL      time.Duration `json:"ttl,omitempty"`
+}
+
+// lending are the routes creds/ and sts/.
+type lending struct{ *backend }
+
+// plan decides on credentials, without any effect.
+func (b lending) plan(ctx context.Context, r *route.Request, in credsIn) (plan route.Plan, p planned, err error) {
+	ro, err := b.role(ctx, in.Name)
+	if err != nil {
+		return plan, p, err
+	}
+	if ro == nil {
+		return plan, p, fault.New("aws.creds", fault.Invalid, "unknown role: %s; list roles/", in.Name)
+	}
+	c, err := b.config(ctx)
+	if err != nil {
+		return plan, p, err
+	}
+	if c == nil {
+		return plan, p, invalid("the mount is not configured; write config/root with access_key, secret_key and region")
+	}
+	p = planned{lent: lent{Role: in.Name, RoleID: ro.ID}, role: ro}
+	n := naming{installation: b.m.Host.Installation, role: in.Name, kind: "STS", longest: sessionMax, now: time.Now()}
+	if r.Caller != nil {
+		n.display = r.Caller.DisplayName
+	}
+	if ro.Type != iamUser {
+		plan, err = p.planSession(r, n, c, &in)
+		return plan, p, err
+	}
+	n.kind, n.longest = "IAM", userMax
+	if p.User, err = n.name(c.Name); err != nil {
+		return plan, p, err
+	}
+	plan, err = b.planUser(ctx, &p)
+	return plan, p, err
+}
+
+// planUser: the role's TTLs bound the lease, else those of config/lease, else the mount's.
+func (b lending) planUser(ctx context.Context, p *planned) (route.Plan, error) {
+	ttl, most, err := b.userTTLs(ctx, p.role)
+	return route.Plan{
+		Kind: userKind, Undo: p.lent, TTL: ttl, MaxTTL: most, Renewable: true, Target: iamTarget, CreateWithin: createWithin, Late: late, FromGrant: true,
+	}, err
+}
+
+func (b *backend) userTTLs(ctx context.Context, ro *role) (ttl, most time.Duration, err error) {
+	l, err := b.leaseTTLs(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	if l == nil {
+		l = new(leaseTTLs)
+	}
+	ttl, most = l.TTL, l.Max
+	if ro != nil && ro.TTL > 0 {
+		ttl = ro.TTL
+	}
+	if ro != nil && ro.MaxTTL > 0 {
+		most = ro.MaxTTL
+	}
+	return ttl, most, nil
+}
+
+// planSession checks what the reader asks for.
+func (p *planned) planSession(r *route.Request, n naming, c *root, in *credsIn) (plan route.Plan, err error) {
+	ro := p.role
+	s := client.SessionRequest{Policy: ro.Document, PolicyARNs: ro.PolicyARNs, Tags: ro.SessionTags, ExternalID: ro.ExternalID}
+	switch ro.Type {
+	case assumedRole:
+		if s.RoleARN, err = ro.choose(in.RoleARN); err != nil {
+			return plan, err
+		}
+		s.Name = ro.SessionName
+		set(&s.Name, in.SessionName)
+	case federationToken:
+		n.longest = federMax
+	case sessionToken:
+		s.Serial = ro.MFASerial
+		set(&s.Code, in.Code)
+		if s.Serial != "" && s.Code == "" {
+			return plan, invalid("field \"mfa_code\" is required: the role has mfa_serial_number, and AWS wants that device's code; send it")
+		}
+	}
+	switch {
+	case s.Name == "":
+		if s.Name, err = n.name(c.Name); err != nil {
+			s.Name, err = n.ownName(), nil // a template for users may make names that sessions cannot have
+		}
+	case !nameForm.MatchString(s.Name):
+		return plan, invalid("field \"role_session_name\": %q is refused; give 2 to 64 of A-Z a-z 0-9 _ + = , . @ -", clip(s.Name))
+	}
+	ttl, err := ro.sessionTTL(r, in.TTL)
+	p.session = s
+	return route.Plan{Kind: sessionKind, Undo: p.lent, TTL: ttl, MaxTTL: ttl, Target: stsTarget, CreateWithin: createWithin, Late: time.Millisecond}, err
+}
+
+// choose is the role to assume.
+func (ro *role) choose(given *string) (string, error) {
+	switch {
+	case given != nil && *given != "" && !slices.Contains(ro.RoleARNs, *given):
+		return "", invalid("field \"role_arn\": %q is not one of the role's role_arns; give one of these", clip(*given))
+	case given != nil && *given != "":
+		return *given, nil
+	case len(ro.RoleARNs) > 1:
+		return "", invalid("field \"role_arn\" is required: the role has several role_arns, of which one is to be assumed: %s", strings.Join(ro.RoleARNs, ", "))
+	}
+	return ro.RoleARNs[0], nil
+}
+
+func (ro *role) sessionTTL(r *route.Request, given *time.Duration) (time.Duration, error) {
+	ttl := ro.DefaultSTS
+	if ttl == 0 {
+		ttl = defaultSession
+		if ro.MaxSTS > 0 {
+			ttl = min(ttl, ro.MaxSTS)
+		}
+	}
+	if given != nil && *given > 0 {
+		ttl = *given
+	}
+	if ro.MaxSTS > 0 && ttl > ro.MaxSTS {
+		r.Warn("the TTL of %s is capped to %s, the role's max_sts_ttl", ttl, ro.MaxSTS)
+		ttl = ro.MaxSTS
+	}
+	longest := longestOther
+	if ro.Type == assumedRole {
+		longest = longestAssumed
+	}
+	if ttl < shortestSession || ttl > longest {
+		return 0, invalid("field \"ttl\": %s is out of AWS's bounds; give %s to %s", ttl, shortestSession, longest)
+	}
+	return ttl, nil
+}
+
+// create makes the credentials. What undoing needs is durable by now.
+func (b lending) create(ctx context.Context, a route.Attempt, p planned) (*credsOut, error) {
+	c, cfg, err := b.aws(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if p.role.Type == iamUser {
+		return b.makeUser(ctx, c, cfg, p)
+	}
+	p.session.TTL = max(a.TTL.Truncate(time.Second), shortestSession)
+	var s client.Session
+	switch p.role.Type {
+	case assumedRole:
+		s, err = c.AssumeRole(ctx, p.session)
+	case federationToken:
+		s, err = c.FederationToken(ctx, p.session)
+	default:
+		s, err = c.SessionToken(ctx, p.session)
+	}
+	if err != nil {
+		return nil, mine("aws.creds", err)
+	}
+	return &credsOut{KeyID: s.ID, Secret: s.Secret, Security: &s.Token, Session: &s.Token, ARN: s.ARN, TTL: a.TTL}, nil
+}
+
+// makeUser makes a user with all that its role says, and waits until its key works.
+func (b lending) makeUser(ctx context.Context, c *client.Client, cfg *root, p planned) (*credsOut, error) {
+	const op = "aws.creds"
+	ro := p.role
+	if err := c.CreateUser(ctx, client.NewUser{Name: p.User, Path: ro.Path, Boundary: ro.Boundary, Tags: ro.Tags}); err != nil {
+		return nil, mine(op, err)
+	}
+	for _, arn := range ro.PolicyARNs {
+		if err := c.AttachPolicy(ctx, p.User, arn); err != nil {
+			return nil, mine(op, err)
+		}
+	}
+	if ro.Document != "" {
+		if err := c.PutPolicy(ctx, p.User, "keyturn", ro.Document); err != nil {
+			return nil, mine(op, err)
+		}
+	}
+	for _, g := range ro.Groups {
+		if err := c.JoinGroup(ctx, p.User, g); err != nil {
+			return nil, mine(op, err)
+		}
+	}
+	k, err := c.CreateKey(ctx, p.User)
+	if err != nil {
+		return nil, mine(op, err)
+	}
+	if err := b.works(ctx, c, k, ro.Settle.over(cfg.Settle)); err != nil {
+		return nil, mine(op, err)
+	}
+	return &credsOut{KeyID: k.ID, Secret: k.Secret}, nil
+}
+
+// works waits until AWS takes a new key everywhere: until so many calls in a row were let in, and a
+// pause after that.
+func (b *backend) works(ctx context.Context, c *client.Client, k client.Key, s settle) error {
+	checks, rest := defaultChecks, defaultPause
+	set(&checks, s.Checks)
+	set(&rest, s.Pause)
+	if checks == 0 {
+		return nil
+	}
+	its, err := c.As(ctx, k.ID, k.Secret, secret.Value{})
+	if err != nil {
+		return err
+	}
+	defer its.Close()
+	until, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
+	for row := 0; row < checks; {
+		wait := betweenChecks
+		if _, err = its.WhoAmI(until); err != nil {
+			row, wait = 0, afterRefusal
+		} else {
+			row++
+		}
+		if row < checks && !pause(until, wait) {
+			if err == nil {
+				err = until.Err()
+			}
+			return &fault.Error{Op: "aws.works", Kind: fault.Upstream, Err: err,
+				Msg: "the new access key " + k.ID + " does not work at AWS within " + settleWithin.String() + "; it is deleted again; try again, or see propagation_checks"}
+		}
+	}
+	if !pause(ctx, rest) {
+		return fault.Wrap("aws.works", fault.Timeout, ctx.Err())
+	}
+	return nil
+}
+
+// pause waits, and reports whether it was not cut short.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// mine makes an error of AWS's one of this mount's: its kinds are about AWS, and not about
+// what the request names.
+func mine(op string, err error) error {
+	kind := fault.KindOf(err)
+	switch kind {
+	case fault.Invalid, fault.Timeout, fault.Unavailable, fault.Internal:
+	default:
+		kind = fault.Upstream
+	}
+	return &fault.Error{Op: op, Kind: kind, Msg: fault.Message(err), Err: err}
+}

@@ -1,0 +1,82 @@
+package aws
+
+import (
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/username"
+)
+
+// AWS's limits of names.
+const (
+	userMax    = 64
+	sessionMax = 64
+	federMax   = 32
+)
+
+var nameForm = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+
+// A naming is what a user or a session is named after.
+type naming struct {
+	installation, display, role string
+	kind                        string // "IAM" or "STS"
+	longest                     int
+	now                         time.Time
+}
+
+// name makes a name, by a template or in our own way: vault-<display>-<role>-<unix>-<random>.
+func (n naming) name(text string) (string, error) {
+	n.display, n.role = username.Clean(n.display), username.Clean(n.role)
+	if text == "" {
+		return n.ownName(), nil
+	}
+	name, err := username.Maker{Installation: n.installation, Now: n.now, Fields: map[string]string{
+		"DisplayName": n.display, "PolicyName": n.role, "RoleName": n.role, "Type": n.kind,
+	}}.Make(text)
+	switch {
+	case err != nil:
+		return "", err
+	case !nameForm.MatchString(name) || len(name) > n.longest:
+		return "", invalid("field \"username_template\": it made %q; make 2 to %d of A-Z a-z 0-9 _ + = , . @ -, which is what AWS takes", clip(name), n.longest)
+	}
+	return name, nil
+}
+
+// ownName fits what is random first, then the role, then who asks.
+func (n naming) ownName() string {
+	tail := strconv.FormatInt(n.now.Unix(), 10) + "-" + username.Random(n.installation, 20)
+	if n.longest < userMax {
+		return ("vault-" + tail)[:min(n.longest, len("vault-")+len(tail))]
+	}
+	left := n.longest - len("vault--") - len(tail)
+	middle := n.role[:min(len(n.role), left)]
+	if left -= len(middle) + 1; left >= 3 && n.display != "" {
+		middle = n.display[:min(len(n.display), left)] + "-" + middle
+	}
+	return "vault-" + middle + "-" + tail
+}
+
+// checkName tries a template: two users must not get the same name.
+func checkName(text string) error {
+	if text == "" {
+		return nil
+	}
+	for _, kind := range []struct {
+		name    string
+		longest int
+	}{{"IAM", userMax}, {"STS", federMax}} {
+		n := naming{installation: "sample", display: "token", role: "role", kind: kind.name, longest: kind.longest, now: time.Now()}
+		one, err := n.name(text)
+		if err != nil {
+			if kind.name == "STS" {
+				continue // sessions have shorter names, and their role need not be of this mount's
+			}
+			return err
+		}
+		if two, err := n.name(text); err != nil || one == two {
+			return invalid("field \"username_template\": it made the name %q twice; put {{random 20}} into it", one)
+		}
+	}
+	return nil
+}

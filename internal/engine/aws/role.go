@@ -1,0 +1,396 @@
+package aws
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// The types of credentials.
+const (
+	iamUser         = "iam_user"
+	assumedRole     = "assumed_role"
+	federationToken = "federation_token"
+	sessionToken    = "session_token"
+)
+
+// A role says which credentials its readers get.
+type role struct {
+	ID          string            `json:"id"` // another for each life of the name
+	Type        string            `json:"type"`
+	RoleARNs    []string          `json:"role_arns,omitempty"`
+	PolicyARNs  []string          `json:"policy_arns,omitempty"`
+	Groups      []string          `json:"groups,omitempty"`
+	Document    string            `json:"document,omitempty"`
+	Tags        map[string]string `json:"tags,omitempty"`
+	SessionTags map[string]string `json:"session_tags,omitempty"`
+	Boundary    string            `json:"boundary,omitempty"`
+	Path        string            `json:"path,omitempty"`
+	ExternalID  string            `json:"external,omitempty"`
+	SessionName string            `json:"session,omitempty"`
+	MFASerial   string            `json:"mfa,omitempty"`
+	DefaultSTS  time.Duration     `json:"sts,omitempty"`
+	MaxSTS      time.Duration     `json:"max_sts,omitempty"`
+	TTL         time.Duration     `json:"ttl,omitempty"`
+	MaxTTL      time.Duration     `json:"max_ttl,omitempty"`
+	Settle      settle            `json:"settle,omitzero"`
+
+	stored storage.Version
+}
+
+// role finds a role; nil for none.
+func (b *backend) role(ctx context.Context, name string) (*role, error) {
+	e, err := b.m.Store.Get(ctx, rolePrefix+name)
+	if err != nil || e.Version == 0 {
+		return nil, err
+	}
+	ro := &role{stored: e.Version}
+	return ro, fault.Wrap("aws.role", fault.Internal, json.Unmarshal(e.Value, ro))
+}
+
+// pairs are tags: an object, a list of "name=value", or one text of them with commas.
+type pairs struct{ m map[string]string }
+
+// UnmarshalJSON reads any of the forms.
+func (p *pairs) UnmarshalJSON(text []byte) error {
+	p.m = map[string]string{}
+	if text = bytes.TrimSpace(text); len(text) > 0 && text[0] == '{' {
+		return json.Unmarshal(text, &p.m)
+	}
+	var all []string
+	if len(text) > 0 && text[0] == '"' {
+		var one string
+		if err := json.Unmarshal(text, &one); err != nil {
+			return err
+		}
+		if one = strings.TrimSpace(one); strings.HasPrefix(one, "{") {
+			return json.Unmarshal([]byte(one), &p.m)
+		}
+		if one != "" {
+			all = strings.Split(one, ",")
+		}
+	} else if err := json.Unmarshal(text, &all); err != nil {
+		return err
+	}
+	for _, pair := range all {
+		name, value, ok := strings.Cut(pair, "=")
+		if !ok || strings.TrimSpace(name) == "" {
+			return fault.New("aws.tags", fault.Invalid, "%q is no tag; write name=value", clip(pair))
+		}
+		p.m[strings.TrimSpace(name)] = strings.TrimSpace(value)
+	}
+	return nil
+}
+
+func (p *pairs) to(m *map[string]string) {
+	if p != nil {
+		*m = p.m
+	}
+}
+
+// roleIn is a role as it is written. What is nil was not given.
+type roleIn struct {
+	Name        string         `path:"name" doc:"The role's name."`
+	Type        *string        `json:"credential_type" doc:"What is lent: iam_user, assumed_role, federation_token or session_token."`
+	RoleARNs    *[]string      `json:"role_arns" doc:"The AWS roles of which one is assumed. For assumed_role."`
+	PolicyARNs  *[]string      `json:"policy_arns" default:"none" doc:"Managed policies: attached to users, and narrowing sessions. Not for session_token."`
+	Groups      *[]string      `json:"iam_groups" default:"none" doc:"The IAM groups that users join. For iam_user."`
+	Document    *document      `json:"policy_document" default:"none" doc:"A policy in JSON: a user's own, or narrowing a session. Not for session_token."`
+	Tags        *pairs         `json:"iam_tags" default:"none" doc:"Tags of users, as name=value. For iam_user."`
+	SessionTags *pairs         `json:"session_tags" default:"none" doc:"Tags of sessions, as name=value. For assumed_role and federation_token."`
+	Boundary    *string        `json:"permissions_boundary_arn" default:"none" doc:"The policy that bounds what users may do. For iam_user."`
+	Path        *string        `json:"user_path" default:"/" doc:"The path of users' names. For iam_user."`
+	ExternalID  *string        `json:"external_id" default:"none" doc:"What the AWS role wants to be told by who assumes it. For assumed_role."`
+	SessionName *string        `json:"role_session_name" default:"made anew each time" doc:"The session's name, as AWS logs it. For assumed_role."`
+	MFASerial   *string        `json:"mfa_serial_number" default:"none" doc:"The MFA device whose code readers must send. For session_token."`
+	DefaultSTS  *time.Duration `json:"default_sts_ttl" default:"1h" doc:"How long sessions live, where readers do not say. 15m to 12h for assumed_role, to 36h for others."`
+	MaxSTS      *time.Duration `json:"max_sts_ttl" default:"AWS's" doc:"How long sessions live at most."`
+	TTL         *time.Duration `json:"default_ttl" default:"config/lease, or the mount's" doc:"How long users live. For iam_user."`
+	MaxTTL      *time.Duration `json:"max_ttl" default:"config/lease, or the mount's" doc:"Until when users can be renewed, counted from their making. For iam_user."`
+	Checks      *int           `json:"propagation_checks" default:"as in config/root" doc:"How many calls in a row a new access key must be let in before it is given out. For iam_user."`
+	Pause       *time.Duration `json:"propagation_settle" default:"as in config/root" doc:"The wait after these calls. For iam_user."`
+
+	legacyIn
+}
+
+// legacyIn are the fields of roles before there were types.
+type legacyIn struct {
+	ARN    *string   `json:"arn" doc:"The one policy or role of an old form of roles; use policy_arns or role_arns."`
+	Policy *document `json:"policy" doc:"The policy of an old form of roles; use policy_document."`
+}
+
+// A document is a policy in JSON: as a text, which is kept as it is, or as an object.
+type document struct{ text string }
+
+// UnmarshalJSON reads either.
+func (d *document) UnmarshalJSON(text []byte) error {
+	if text = bytes.TrimSpace(text); len(text) > 0 && text[0] == '{' {
+		d.text = string(text)
+		return nil
+	}
+	return json.Unmarshal(text, &d.text)
+}
+
+var objectForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@+=,-]{0,127}$`)
+
+// roles are the routes below roles/.
+type roles struct{ *backend }
+
+func (b roles) write(ctx context.Context, r *route.Request, in roleIn) (route.None, error) {
+	if !objectForm.MatchString(in.Name) {
+		return route.None{}, invalid("the role's name %q is refused: it must be 1 to 128 of A-Z a-z 0-9 _ . @ + = , - and begin with a letter, a digit or _", clip(in.Name))
+	}
+	ro, err := b.role(ctx, in.Name)
+	if err != nil {
+		return route.None{}, err
+	}
+	if ro == nil {
+		ro = &role{ID: strings.ToLower(rand.Text())[:16]}
+	}
+	if err := in.legacy(); err != nil {
+		return route.None{}, err
+	}
+	in.apply(ro)
+	if err := ro.check(); err != nil {
+		return route.None{}, err
+	}
+	if ro.Type == iamUser && len(ro.PolicyARNs)+len(ro.Groups) == 0 && ro.Document == "" {
+		r.Warn("the role has neither policy_arns nor policy_document nor iam_groups: its users may do nothing")
+	}
+	text, err := json.Marshal(ro)
+	if err != nil {
+		return route.None{}, fault.Wrap("aws.role", fault.Internal, err)
+	}
+	_, err = b.m.Store.Commit(ctx, storage.Set(rolePrefix+in.Name, text).If(ro.stored))
+	return route.None{}, err
+}
+
+// legacy translates the fields of before.
+func (in *roleIn) legacy() error {
+	if in.ARN == nil && in.Policy == nil {
+		return nil
+	}
+	if in.Type != nil || in.RoleARNs != nil || in.PolicyARNs != nil || in.Document != nil {
+		return invalid("fields \"arn\" and \"policy\" are of old roles and exclude credential_type, role_arns, policy_arns and policy_document; use these")
+	}
+	kind := iamUser
+	switch {
+	case in.ARN != nil && in.Policy != nil:
+		return invalid("fields \"arn\" and \"policy\" exclude each other; use policy_arns and policy_document, which can be combined")
+	case in.Policy != nil:
+		in.Document = in.Policy
+	case strings.Contains(*in.ARN, ":role/"):
+		kind, in.RoleARNs = assumedRole, &[]string{*in.ARN}
+	default:
+		in.PolicyARNs = &[]string{*in.ARN}
+	}
+	in.Type = &kind
+	return nil
+}
+
+func (in *roleIn) apply(ro *role) {
+	set(&ro.Type, in.Type)
+	set(&ro.RoleARNs, in.RoleARNs)
+	set(&ro.PolicyARNs, in.PolicyARNs)
+	set(&ro.Groups, in.Groups)
+	if in.Document != nil {
+		ro.Document = in.Document.text
+	}
+	in.Tags.to(&ro.Tags)
+	in.SessionTags.to(&ro.SessionTags)
+	set(&ro.Boundary, in.Boundary)
+	set(&ro.Path, in.Path)
+	set(&ro.ExternalID, in.ExternalID)
+	set(&ro.SessionName, in.SessionName)
+	set(&ro.MFASerial, in.MFASerial)
+	set(&ro.DefaultSTS, in.DefaultSTS)
+	set(&ro.MaxSTS, in.MaxSTS)
+	set(&ro.TTL, in.TTL)
+	set(&ro.MaxTTL, in.MaxTTL)
+	if in.Checks != nil {
+		ro.Settle.Checks = in.Checks
+	}
+	if in.Pause != nil {
+		ro.Settle.Pause = in.Pause
+	}
+}
+
+// AWS's bounds of sessions.
+const (
+	shortestSession = 15 * time.Minute
+	longestAssumed  = 12 * time.Hour
+	longestOther    = 36 * time.Hour
+)
+
+// foreign are the fields that a type of credentials does not have.
+func (ro *role) foreign() (field, instead string) {
+	for _, f := range []struct {
+		given bool
+		name  string
+		types []string
+		hint  string
+	}{
+		{len(ro.RoleARNs) > 0, "role_arns", []string{assumedRole}, "it is for assumed_role"},
+		{ro.ExternalID != "", "external_id", []string{assumedRole}, "it is for assumed_role"},
+		{ro.SessionName != "", "role_session_name", []string{assumedRole}, "it is for assumed_role"},
+		{len(ro.SessionTags) > 0, "session_tags", []string{assumedRole, federationToken}, "it is for assumed_role and federation_token"},
+		{len(ro.PolicyARNs) > 0, "policy_arns", []string{iamUser, assumedRole, federationToken}, "a session token has all rights of the user of config/root"},
+		{ro.Document != "", "policy_document", []string{iamUser, assumedRole, federationToken}, "a session token has all rights of the user of config/root"},
+		{len(ro.Groups) > 0, "iam_groups", []string{iamUser}, "only users are in groups; give policy_arns"},
+		{len(ro.Tags) > 0, "iam_tags", []string{iamUser}, "only users have them; see session_tags"},
+		{ro.Boundary != "", "permissions_boundary_arn", []string{iamUser}, "only users have one"},
+		{ro.Path != "", "user_path", []string{iamUser}, "only users have one"},
+		{ro.MFASerial != "", "mfa_serial_number", []string{sessionToken}, "it is for session_token"},
+		{ro.TTL != 0, "default_ttl", []string{iamUser}, "sessions end by AWS's clock; use default_sts_ttl"},
+		{ro.MaxTTL != 0, "max_ttl", []string{iamUser}, "sessions end by AWS's clock; use max_sts_ttl, and default_sts_ttl"},
+		{ro.DefaultSTS != 0, "default_sts_ttl", []string{assumedRole, federationToken, sessionToken}, "a user has a lease; use default_ttl"},
+		{ro.MaxSTS != 0, "max_sts_ttl", []string{assumedRole, federationToken, sessionToken}, "a user has a lease; use max_ttl"},
+		{ro.Settle.Checks != nil || ro.Settle.Pause != nil, "propagation_checks", []string{iamUser}, "sessions work at once"},
+	} {
+		if f.given && !slices.Contains(f.types, ro.Type) {
+			return f.name, f.hint
+		}
+	}
+	return "", ""
+}
+
+// check finds what cannot be right.
+func (ro *role) check() error {
+	switch ro.Type {
+	case iamUser, assumedRole, federationToken, sessionToken:
+	case "":
+		return invalid("field \"credential_type\" is required; give iam_user, assumed_role, federation_token or session_token")
+	default:
+		return invalid("field \"credential_type\": there is no %q; there are iam_user, assumed_role, federation_token and session_token", clip(ro.Type))
+	}
+	if field, hint := ro.foreign(); field != "" {
+		return invalid("field %q does not go with credential_type %s: %s", field, ro.Type, hint)
+	}
+	switch {
+	case ro.Type == assumedRole && len(ro.RoleARNs) == 0:
+		return invalid("field \"role_arns\" is required; give the roles that may be assumed")
+	case ro.Type == federationToken && ro.Document == "" && len(ro.PolicyARNs) == 0:
+		return invalid("field \"policy_document\" or \"policy_arns\" is required; a federation token without them may do nothing")
+	case ro.Path != "" && (!strings.HasPrefix(ro.Path, "/") || !strings.HasSuffix(ro.Path, "/") || len(ro.Path) > 512):
+		return invalid("field \"user_path\": %q must begin and end with a slash", clip(ro.Path))
+	case ro.Document != "" && !validPolicy(ro.Document):
+		return invalid("field \"policy_document\": it is no JSON object; give the policy as AWS has it, by @file from a command line")
+	case ro.MaxTTL > 0 && ro.TTL > ro.MaxTTL:
+		return invalid("field \"default_ttl\": %s is above max_ttl, %s; lower it", ro.TTL, ro.MaxTTL)
+	case ro.MaxSTS > 0 && ro.DefaultSTS > ro.MaxSTS:
+		return invalid("field \"default_sts_ttl\": %s is above max_sts_ttl, %s; lower it", ro.DefaultSTS, ro.MaxSTS)
+	case ro.SessionName != "" && !nameForm.MatchString(ro.SessionName):
+		return invalid("field \"role_session_name\": %q is refused; give 2 to 64 of A-Z a-z 0-9 _ + = , . @ -", clip(ro.SessionName))
+	}
+	if err := ro.checkSTS(); err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name string
+		arns []string
+	}{{"role_arns", ro.RoleARNs}, {"policy_arns", ro.PolicyARNs}, {"permissions_boundary_arn", []string{ro.Boundary}}} {
+		for _, arn := range f.arns {
+			if arn != "" && !strings.HasPrefix(arn, "arn:") {
+				return invalid("field %q: %q is no ARN; it looks like arn:aws:iam::123456789012:policy/Name", f.name, clip(arn))
+			}
+		}
+	}
+	return ro.Settle.check()
+}
+
+func (ro *role) checkSTS() error {
+	longest := longestOther
+	if ro.Type == assumedRole {
+		longest = longestAssumed
+	}
+	for _, f := range []struct {
+		name string
+		ttl  time.Duration
+	}{{"default_sts_ttl", ro.DefaultSTS}, {"max_sts_ttl", ro.MaxSTS}} {
+		if f.ttl != 0 && (f.ttl < shortestSession || f.ttl > longest) {
+			return invalid("field %q: %s is out of AWS's bounds; give %s to %s", f.name, f.ttl, shortestSession, longest)
+		}
+	}
+	return nil
+}
+
+func validPolicy(text string) bool {
+	var any map[string]json.RawMessage
+	return json.Unmarshal([]byte(text), &any) == nil
+}
+
+// roleOut is a role as it is shown.
+type roleOut struct {
+	Type        string            `json:"credential_type"`
+	DefaultSTS  time.Duration     `json:"default_sts_ttl"`
+	Groups      []string          `json:"iam_groups"`
+	Tags        map[string]string `json:"iam_tags"`
+	MaxSTS      time.Duration     `json:"max_sts_ttl"`
+	Boundary    string            `json:"permissions_boundary_arn"`
+	PolicyARNs  []string          `json:"policy_arns"`
+	Document    string            `json:"policy_document"`
+	RoleARNs    []string          `json:"role_arns"`
+	Path        string            `json:"user_path"`
+	TTL         time.Duration     `json:"default_ttl,omitempty"`
+	MaxTTL      time.Duration     `json:"max_ttl,omitempty"`
+	ExternalID  string            `json:"external_id,omitempty"`
+	SessionName string            `json:"role_session_name,omitempty"`
+	SessionTags map[string]string `json:"session_tags,omitempty"`
+	MFASerial   string            `json:"mfa_serial_number,omitempty"`
+	Checks      *int              `json:"propagation_checks,omitempty"`
+	Pause       *seconds          `json:"propagation_settle,omitempty"`
+}
+
+func (b roles) read(ctx context.Context, _ *route.Request, in nameIn) (*roleOut, error) {
+	ro, err := b.role(ctx, in.Name)
+	if err != nil || ro == nil {
+		return nil, err
+	}
+	out := &roleOut{
+		Type: ro.Type, DefaultSTS: ro.DefaultSTS, Groups: ro.Groups, Tags: ro.Tags, MaxSTS: ro.MaxSTS, Boundary: ro.Boundary,
+		PolicyARNs: ro.PolicyARNs, Document: ro.Document, RoleARNs: ro.RoleARNs, Path: ro.Path, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
+		ExternalID: ro.ExternalID, SessionName: ro.SessionName, SessionTags: ro.SessionTags, MFASerial: ro.MFASerial, Checks: ro.Settle.Checks,
+	}
+	if ro.Settle.Pause != nil {
+		out.Pause = &seconds{*ro.Settle.Pause}
+	}
+	return out, nil
+}
+
+type nameIn struct {
+	Name string `path:"name" doc:"The role's name."`
+}
+
+func (b roles) exists(ctx context.Context, r *route.Request) (bool, error) {
+	e, err := b.m.Store.Get(ctx, rolePrefix+r.Param("name"))
+	return e.Version != 0, err
+}
+
+func (b roles) list(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+	names, err := b.names(ctx, rolePrefix)
+	return route.Keys{Keys: names}, err
+}
+
+func (b *backend) names(ctx context.Context, prefix string) (names []string, err error) {
+	for e, err := range b.m.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, strings.TrimPrefix(e.Key, prefix))
+	}
+	return names, nil
+}
+
+func (b roles) remove(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+	_, err := b.m.Store.Commit(ctx, storage.Remove(rolePrefix+in.Name))
+	return route.None{}, err
+}

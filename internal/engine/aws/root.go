@@ -1,0 +1,282 @@
+package aws
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/aws/client"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// A rootTurn is a rotation of the key of config/root that is under way. Each step is durable before the
+// next, so that whatever dies in between, the work that is due goes on: a key of which
+// nobody knows the secret is deleted, and one that was replaced, too.
+type rootTurn struct {
+	User   string    `json:"user"`
+	At     time.Time `json:"at"`
+	Before []string  `json:"before"`        // ids of the user's keys before a new one is made
+	New    string    `json:"new,omitempty"` // once it was made
+	Old    string    `json:"old,omitempty"` // once it is replaced: to be deleted
+
+	NewSecret secret.Value `json:"-"`
+}
+
+// rootKind is the due work of a rotation that is under way.
+const rootKind = "root"
+
+const (
+	rotateWithin = 85 * time.Second
+	resumeAfter  = 2 * time.Minute // what died is taken up
+	unusedFor    = 24 * time.Hour  // a key unused for so long may make room
+)
+
+type rotateIn struct {
+	Replace *string `json:"replace_key" doc:"The user's second key, which is deleted to make room although it was used within a day."`
+}
+
+type rotateOut struct {
+	KeyID string `json:"access_key"`
+}
+
+// rotateRoot replaces the key of config/root.
+func (b configs) rotateRoot(ctx context.Context, r *route.Request, in rotateIn) (*rotateOut, error) {
+	release, err := b.locks.Take(ctx, rootKey)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rotateWithin)
+	defer cancel()
+	c, cfg, err := b.aws(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case cfg.KeyID == "":
+		return nil, invalid("there is no access_key in config/root to rotate; credentials come from this server's environment, where they are replaced by hand")
+	}
+	if cfg.Turn != nil {
+		if err := b.resume(ctx, c, cfg); err != nil {
+			return nil, err
+		}
+		if c, cfg, err = b.aws(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.begin(ctx, r, c, cfg, in.Replace); err != nil {
+		return nil, err
+	}
+	if err := b.replace(ctx, c, cfg); err != nil {
+		return nil, err
+	}
+	return &rotateOut{cfg.KeyID}, nil
+}
+
+// begin notes which keys there are, and makes room for one more.
+func (b configs) begin(ctx context.Context, r *route.Request, c *client.Client, cfg *root, replace *string) error {
+	const op = "aws.rotateRoot"
+	who, err := c.WhoAmI(ctx)
+	if err != nil {
+		return mine(op, err)
+	}
+	_, name, ok := strings.Cut(who.ARN, ":user/")
+	if !ok {
+		return invalid("the access_key of config/root is of %s, which is no IAM user, so that it cannot be rotated; give that of a user", who.ARN)
+	}
+	name = name[strings.LastIndex(name, "/")+1:]
+	keys, err := c.Keys(ctx, name)
+	if err != nil {
+		return mine(op, err)
+	}
+	cfg.Turn = &rootTurn{User: name, At: time.Now().UTC()}
+	for _, k := range keys {
+		cfg.Turn.Before = append(cfg.Turn.Before, k.ID)
+	}
+	if len(keys) < 2 {
+		return b.saveRoot(ctx, cfg, time.Now().Add(resumeAfter))
+	}
+	i := slices.IndexFunc(keys, func(k client.Key) bool { return k.ID != cfg.KeyID })
+	why, err := b.dispensable(ctx, c, keys[i], replace)
+	if err != nil {
+		return err
+	}
+	if err := b.saveRoot(ctx, cfg, time.Now().Add(resumeAfter)); err != nil {
+		return err
+	}
+	if err := c.DeleteKey(ctx, name, keys[i].ID); err != nil {
+		return mine(op, err)
+	}
+	r.Warn("AWS allows two keys, and user %s had two: %s was deleted, because %s", name, keys[i].ID, why)
+	return nil
+}
+
+// dispensable says why a key may be deleted to make room, or that it may not.
+func (b configs) dispensable(ctx context.Context, c *client.Client, k client.Key, replace *string) (why string, err error) {
+	if replace != nil && *replace == k.ID {
+		return "replace_key names it", nil
+	}
+	if !k.Active {
+		return "it was inactive", nil
+	}
+	used, err := c.LastUsed(ctx, k.ID)
+	if err != nil {
+		return "", mine("aws.rotateRoot", err)
+	}
+	switch {
+	case used.IsZero():
+		return "it was never used", nil
+	case time.Since(used) >= unusedFor:
+		return "it was last used at " + used.UTC().Format(time.RFC3339), nil
+	}
+	return "", fault.New("aws.rotateRoot", fault.Invalid, "the user has two keys, as many as AWS allows, and the other one, %s, was used at %s; nothing was changed; to delete it all the same, send replace_key=%s", k.ID, used.UTC().Format(time.RFC3339), k.ID)
+}
+
+// replace makes the new key, waits until it works, and takes it in place of the old one.
+func (b configs) replace(ctx context.Context, c *client.Client, cfg *root) error {
+	const op = "aws.rotateRoot"
+	t := cfg.Turn
+	k, err := c.CreateKey(ctx, t.User)
+	if err != nil {
+		if client.Unchanged(err) {
+			cfg.Turn = nil
+			if serr := b.saveRoot(ctx, cfg, time.Time{}); serr != nil {
+				return serr
+			}
+		}
+		return mine(op, err)
+	}
+	t.New, t.NewSecret = k.ID, k.Secret
+	if err := b.saveRoot(ctx, cfg, time.Now().Add(resumeAfter)); err != nil {
+		return err
+	}
+	return b.take(ctx, c, cfg)
+}
+
+// take proves the new key and makes it the one of config/root.
+func (b configs) take(ctx context.Context, c *client.Client, cfg *root) error {
+	t := cfg.Turn
+	if err := b.works(ctx, c, client.Key{ID: t.New, Secret: t.NewSecret}, cfg.Settle); err != nil {
+		return mine("aws.rotateRoot", err)
+	}
+	cfg.Replaced = append(cfg.Replaced, digest(cfg.Secret))
+	cfg.Replaced = cfg.Replaced[max(len(cfg.Replaced)-32, 0):]
+	t.Old, cfg.KeyID, cfg.Secret = cfg.KeyID, t.New, t.NewSecret
+	t.New, t.NewSecret = "", secret.Value{}
+	if err := b.saveRoot(ctx, cfg, time.Now().Add(resumeAfter)); err != nil {
+		return err
+	}
+	c, _, err := b.aws(ctx)
+	if err != nil {
+		return err
+	}
+	return b.discard(ctx, c, cfg)
+}
+
+// discard deletes the key that was replaced.
+func (b configs) discard(ctx context.Context, c *client.Client, cfg *root) error {
+	if err := c.DeleteKey(ctx, cfg.Turn.User, cfg.Turn.Old); err != nil {
+		// The new key is in use and the old one will go: for whoever asked, it is done.
+		b.m.Log.Warn("deleting the root key that was replaced; it is tried again", "key", cfg.Turn.Old, "error", err)
+		return nil
+	}
+	cfg.Turn = nil
+	return b.saveRoot(ctx, cfg, time.Time{})
+}
+
+// saveRoot commits the configuration with its due item at a time.
+func (b configs) saveRoot(ctx context.Context, c *root, at time.Time) error {
+	from := c.Due
+	c.Due = tick(from, at)
+	op, err := c.put()
+	if err != nil {
+		return err
+	}
+	abs := b.m.Host.Schedule(rootKind, "root", from, c.Due)
+	if c.Turn != nil && c.Turn.Old != "" {
+		abs = append(abs, b.m.Host.Event("aws/root", map[string]string{"key_id": c.KeyID, "previous_key_id": c.Turn.Old, "path": b.m.Settings().Path + "config/root"}))
+	}
+	c.stored, err = b.m.Store.CommitWith(ctx, []storage.Op{op}, abs)
+	return err
+}
+
+// tick makes a time one that the due index can hold: whole milliseconds, never early, and
+// another one than before, since a row that did not change is taken for done.
+func tick(from, at time.Time) time.Time {
+	if at.IsZero() {
+		return at
+	}
+	at = at.UTC().Add(time.Millisecond - 1).Truncate(time.Millisecond)
+	if at.Equal(from) {
+		at = at.Add(time.Millisecond)
+	}
+	return at
+}
+
+// resume takes up a rotation that died.
+func (b configs) resume(ctx context.Context, c *client.Client, cfg *root) error {
+	const op = "aws.rotateRoot"
+	t := cfg.Turn
+	switch {
+	case t.Old != "":
+		if err := c.DeleteKey(ctx, t.User, t.Old); err != nil {
+			return mine(op, err)
+		}
+	case t.New != "":
+		return b.take(ctx, c, cfg)
+	case time.Since(t.At) < resumeAfter: // AWS may not list what was made
+		return fault.New(op, fault.Unavailable, "whether an earlier rotation has made a key is not known yet; try again after %s", t.At.Add(resumeAfter).Format(time.RFC3339))
+	default: // whether a key was made is not known, and nobody knows its secret
+		keys, err := c.Keys(ctx, t.User)
+		if err != nil {
+			return mine(op, err)
+		}
+		for _, k := range keys {
+			if slices.Contains(t.Before, k.ID) || k.ID == cfg.KeyID || k.Made.Before(t.At.Add(-time.Minute)) || k.Made.After(t.At.Add(rotateWithin+late)) {
+				continue
+			}
+			if err := c.DeleteKey(ctx, t.User, k.ID); err != nil {
+				return mine(op, err)
+			}
+		}
+	}
+	cfg.Turn = nil
+	return b.saveRoot(ctx, cfg, time.Time{})
+}
+
+// workRoot takes up a rotation that died.
+func (b configs) workRoot(ctx context.Context) error {
+	release, err := b.locks.Take(ctx, rootKey)
+	if err != nil {
+		return err
+	}
+	defer release()
+	c, cfg, err := b.aws(ctx)
+	if err != nil {
+		return err
+	}
+	if cfg.Turn == nil {
+		return b.saveRoot(ctx, cfg, time.Time{})
+	}
+	due := cfg.Due
+	err = b.resume(ctx, c, cfg)
+	if err == nil || !cfg.Due.Equal(due) {
+		return err
+	}
+	b.m.Log.Warn("a rotation of the root key that was cut short is not settled yet", "error", err)
+	return b.saveRoot(ctx, cfg, time.Now().Add(resumeAfter))
+}
+
+// Work does what fell due.
+func (b *backend) Work(ctx context.Context, kind, id string) error {
+	switch kind {
+	case rootKind:
+		return configs{b}.workRoot(ctx)
+	case staticKind:
+		return statics{b}.workStatic(ctx, id)
+	}
+	return fault.New("aws.Work", fault.Internal, "there is no work of kind %q for %q", kind, id)
+}

@@ -1,0 +1,359 @@
+package aws
+
+import (
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/aws/client"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// staticIn is a static role as it is written. What is nil was not given.
+type staticIn struct {
+	Name     string         `path:"name" doc:"The static role's name."`
+	User     *string        `json:"username" doc:"The IAM user whose access key is rotated. It must be there already, and cannot be changed later."`
+	Period   *time.Duration `json:"rotation_period" doc:"How often the key is rotated, at least one minute. Either this or rotation_schedule."`
+	Schedule *string        `json:"rotation_schedule" doc:"When the key is rotated: five fields of cron, in UTC."`
+	Window   *time.Duration `json:"rotation_window" default:"none" doc:"How long after a time of rotation_schedule the rotation may still begin, at least one hour."`
+	Off      *bool          `json:"disable_automated_rotation" default:"false" doc:"Whether the key is rotated by rotate-role alone."`
+	Grace    *time.Duration `json:"grace_period" default:"half of the shortest time between two rotations, at most 24h" doc:"How long the key before lives on after a rotation."`
+	Idle     *time.Duration `json:"idle_period" default:"half of grace_period; 24h for a key from before the role" doc:"How long the key before must be unused, as AWS tells, to be set inactive."`
+	Inactive *time.Duration `json:"inactive_period" default:"half of grace_period, at most 1h" doc:"How long the key before is inactive, and can be set active again, until it is deleted."`
+
+	As          *string `json:"assume_role_arn" default:"none" doc:"The role that is assumed to reach the user's account, if it is another one."`
+	SessionName *string `json:"assume_role_session_name" default:"keyturn and the installation's id" doc:"The name of that role's session, as AWS logs it."`
+	ExternalID  *string `json:"external_id" default:"none" doc:"The external id that the role's trust policy asks for."`
+
+	Checks *int           `json:"propagation_checks" default:"that of config/root" doc:"How many calls in a row a new key must pass before it is given out; 0 turns that off."`
+	Pause  *time.Duration `json:"propagation_settle" default:"that of config/root" doc:"How long to wait after these calls."`
+
+	adoptIn
+}
+
+// adoptIn says what to do with the keys that a user has already.
+type adoptIn struct {
+	KeyID   *string       `json:"access_key" default:"a new key is made" doc:"A key that the user has already, to be given out until the first rotation. Only when the role is new."`
+	Secret  *secret.Value `json:"secret_key" doc:"The secret key that belongs to access_key."`
+	Replace *string       `json:"replace_key" default:"none" doc:"A key of the user's to be deleted at once, to make room for a new one. Only when the role is new."`
+}
+
+// Forms of what names users and roles.
+var (
+	userForm = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
+	roleForm = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/`)
+)
+
+func (b statics) write(ctx context.Context, r *route.Request, in staticIn) (route.None, error) {
+	if !objectForm.MatchString(in.Name) {
+		return route.None{}, invalid("the static role's name %q is refused: it must be 1 to 128 of A-Z a-z 0-9 _ . @ + = , - and begin with a letter, a digit or _", clip(in.Name))
+	}
+	release, err := b.locks.Take(ctx, staticPrefix+in.Name)
+	if err != nil {
+		return route.None{}, err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createWithin)
+	defer cancel()
+	s, err := b.static(ctx, in.Name)
+	switch {
+	case err != nil:
+		return route.None{}, err
+	case s != nil && s.Gone:
+		return route.None{}, fault.New("aws.static", fault.Unavailable, "the static role %q was deleted, and keys of its user %s are still to be settled; try again after %s", in.Name, s.User, s.Due.Format(time.RFC3339))
+	case s != nil:
+		return route.None{}, b.alter(ctx, s, &in)
+	}
+	return route.None{}, b.onboard(ctx, r, &in)
+}
+
+// apply writes what was given into a role, and checks the whole.
+func (s *static) apply(in *staticIn) error {
+	set(&s.User, in.User)
+	switch { // what is given replaces the other way
+	case in.Schedule != nil && *in.Schedule != "" && in.Period == nil:
+		s.When.Period = 0
+	case in.Period != nil && *in.Period != 0 && in.Schedule == nil:
+		s.When.Schedule, s.When.Window = "", 0
+	}
+	set(&s.When.Period, in.Period)
+	set(&s.When.Schedule, in.Schedule)
+	set(&s.When.Window, in.Window)
+	set(&s.When.Off, in.Off)
+	set(&s.Grace, in.Grace)
+	set(&s.Idle, in.Idle)
+	set(&s.Inactive, in.Inactive)
+	set(&s.As.ARN, in.As)
+	set(&s.As.Session, in.SessionName)
+	set(&s.As.ExternalID, in.ExternalID)
+	if in.Checks != nil {
+		s.Settle.Checks = in.Checks
+	}
+	if in.Pause != nil {
+		s.Settle.Pause = in.Pause
+	}
+	return s.check()
+}
+
+// check finds what cannot be right in itself.
+func (s *static) check() error {
+	if err := s.When.Check(minPeriod); err != nil {
+		return err
+	}
+	short := s.When.Shortest(time.Now())
+	switch {
+	case s.User == "":
+		return invalid("field \"username\" is required; give the name of the IAM user whose access key is to be rotated")
+	case !userForm.MatchString(s.User):
+		return invalid("field \"username\": %q is refused: it is the user's name alone, 1 to 64 of A-Z a-z 0-9 _ + = , . @ -, without path", clip(s.User))
+	case !s.When.Off && s.When.Never():
+		return invalid("one of the fields \"rotation_period\" and \"rotation_schedule\" is required; for rotation by request alone, set disable_automated_rotation=true")
+	case s.Grace < 0 || s.Idle < 0 || s.Inactive < 0:
+		return invalid("fields \"grace_period\", \"idle_period\" and \"inactive_period\" must not be negative; leave them out for the default")
+	case short > 0 && s.Grace+s.Inactive >= short:
+		return invalid("field \"grace_period\": with inactive_period it makes %s, not below %s, the shortest time between two rotations; AWS allows two keys, and the one before must be gone by then: give shorter ones", s.Grace+s.Inactive, short)
+	case s.As.ARN != "" && !roleForm.MatchString(s.As.ARN):
+		return invalid("field \"assume_role_arn\": %q is no role; it looks like arn:aws:iam::123456789012:role/Name", clip(s.As.ARN))
+	case s.As.ARN == "" && s.As.Session != "":
+		return invalid("field \"assume_role_session_name\" needs assume_role_arn, whose session it names; give both, or neither")
+	case s.As.ARN == "" && s.As.ExternalID != "":
+		return invalid("field \"external_id\" needs assume_role_arn, whose trust policy asks for it; give both, or neither")
+	case s.As.Session != "" && !nameForm.MatchString(s.As.Session):
+		return invalid("field \"assume_role_session_name\": %q is refused by AWS; give 2 to 64 of A-Z a-z 0-9 _ + = , . @ -", clip(s.As.Session))
+	}
+	return s.Settle.check()
+}
+
+// alter is a write of a role that is there. The time of its next rotation follows at once.
+func (b statics) alter(ctx context.Context, s *static, in *staticIn) error {
+	was := *s
+	if err := s.apply(in); err != nil {
+		return err
+	}
+	switch {
+	case was.User != s.User:
+		return invalid("field \"username\" of a static role cannot change: it is of %q; delete it and write another one", was.User)
+	case in.KeyID != nil || in.Secret != nil || in.Replace != nil:
+		return invalid("fields \"access_key\", \"secret_key\" and \"replace_key\" are for roles that are new; to rotate this one, write rotate-role/%s", in.Name)
+	}
+	if was.As != s.As {
+		c, done, err := b.client(ctx, s.As)
+		if err != nil {
+			return mine("aws.static", err)
+		}
+		defer done()
+		who, err := c.WhoAmI(ctx)
+		switch {
+		case err != nil:
+			return mine("aws.static", err)
+		case who.Account != s.Account:
+			return invalid("field \"assume_role_arn\": it leads to account %s, and user %s is in %s; delete the role and write another one", who.Account, s.User, s.Account)
+		}
+	}
+	at, now := s.Due, time.Now().UTC()
+	if was.When != s.When {
+		s.Next = s.When.Next(s.Last, now)
+	}
+	if s.Old != nil && s.Old.Inactive.IsZero() && was.grace(now) != s.grace(now) {
+		s.Old.At = s.Old.Since.Add(s.grace(now)) // what uses it is asked again then
+	}
+	if s.Failed == 0 && s.Turn == nil {
+		at = s.later(now)
+	}
+	return b.save(ctx, in.Name, s, at, commit{})
+}
+
+// onboard takes a user under rotation. A key that it has already goes on to work: it becomes the one before,
+// or, on request, the one that is given out.
+func (b statics) onboard(ctx context.Context, r *route.Request, in *staticIn) error {
+	const op = "aws.static"
+	s := new(static)
+	if err := s.apply(in); err != nil {
+		return err
+	}
+	c, done, err := b.client(ctx, s.As)
+	if err != nil {
+		return mine(op, err)
+	}
+	defer done()
+	if err := b.claim(ctx, c, in.Name, s); err != nil {
+		return err
+	}
+	keys, err := c.Keys(ctx, s.User)
+	if err != nil {
+		return mine(op, err)
+	}
+	now := time.Now().UTC()
+	if in.KeyID != nil || in.Secret != nil {
+		return b.adopt(ctx, r, c, s, in, keys)
+	}
+	keys, err = in.makeRoom(ctx, c, s, keys)
+	if err != nil {
+		return err
+	}
+	if len(keys) > 0 {
+		s.Old = &oldKey{ID: keys[0].ID, Since: now, At: now.Add(s.grace(now))}
+		r.Warn("user %s has the access key %s already; it goes on to work, and is retired from %s on, once it is unused for %s", s.User, keys[0].ID, s.Old.At.Format(time.RFC3339), s.idle(now))
+	}
+	s.Turn = &keyTurn{By: "import", At: now, Before: ids(keys)}
+	if err := b.save(ctx, in.Name, s, s.later(now), commit{ops: []storage.Op{storage.Set(s.owned(), []byte(in.Name)).If(0)}}); err != nil {
+		return err
+	}
+	err = b.mint(ctx, c, in.Name, s)
+	switch {
+	case err == nil:
+		return nil
+	case s.Turn != nil:
+		r.Warn("the first key of user %s is not known to work yet; that is tried again until it is known: %s", s.User, fault.Message(err))
+		return nil
+	}
+	if rerr := b.remove(ctx, in.Name, s); rerr != nil {
+		return rerr
+	}
+	return err
+}
+
+// claim finds out whose user it is, and that nobody else rotates its keys.
+func (b statics) claim(ctx context.Context, c *client.Client, name string, s *static) error {
+	const op = "aws.static"
+	who, err := c.WhoAmI(ctx)
+	if err != nil {
+		return mine(op, err)
+	}
+	s.Account = who.Account
+	if strings.HasSuffix(who.ARN, "/"+s.User) && strings.Contains(who.ARN, ":user/") {
+		return invalid("field \"username\": %s is the user of config/root; rotate its key by config/rotate-root", s.User)
+	}
+	e, err := b.m.Store.Get(ctx, s.owned())
+	switch {
+	case err != nil:
+		return err
+	case e.Version != 0 && string(e.Value) != name:
+		return invalid("field \"username\": the keys of %s are rotated by the static role %q already; read static-creds/%s", s.User, e.Value, e.Value)
+	}
+	there, err := c.UserExists(ctx, s.User)
+	switch {
+	case err != nil:
+		return mine(op, err)
+	case !there:
+		return invalid("field \"username\": there is no user %s in account %s; create it in AWS first, or see assume_role_arn", s.User, s.Account)
+	}
+	return nil
+}
+
+// adopt gives out a key that the user has already, until the first rotation.
+func (b statics) adopt(ctx context.Context, r *route.Request, c *client.Client, s *static, in *staticIn, keys []client.Key) error {
+	var id string
+	var given secret.Value
+	set(&id, in.KeyID)
+	set(&given, in.Secret)
+	switch {
+	case id == "" || given.Empty():
+		return invalid("fields \"access_key\" and \"secret_key\" belong together; give both, or neither for a new key")
+	case in.Replace != nil && *in.Replace != "":
+		return invalid("field \"replace_key\" makes room for a new key, and with access_key none is made; leave it out")
+	case !slices.ContainsFunc(keys, func(k client.Key) bool { return k.ID == id && k.Active }):
+		return invalid("field \"access_key\": user %s has no active key %s; it has %s", s.User, clip(id), describe(keys))
+	}
+	its, err := c.As(ctx, id, given, secret.Value{})
+	if err != nil {
+		return mine("aws.static", err)
+	}
+	defer its.Close()
+	if who, err := its.WhoAmI(ctx); err != nil {
+		return &fault.Error{Op: "aws.static", Kind: fault.Invalid, Err: err,
+			Msg: "field \"secret_key\": AWS does not let the pair in (" + client.CodeOf(err) + "); check that it belongs to access_key"}
+	} else if who.Account != s.Account || !strings.HasSuffix(who.ARN, "/"+s.User) {
+		return invalid("field \"access_key\": it belongs to %s, and not to user %s in account %s; give a key of that user", who.ARN, s.User, s.Account)
+	}
+	now := time.Now().UTC()
+	s.Current, s.Secret = id, given
+	s.Next = s.When.Next(time.Time{}, now)
+	for _, k := range keys {
+		if k.ID != id {
+			s.Old = &oldKey{ID: k.ID, Since: now, At: now.Add(s.grace(now))}
+			r.Warn("user %s has another access key, %s; it goes on to work, and is retired from %s on, once it is unused for %s, because the first rotation needs its place", s.User, k.ID, s.Old.At.Format(time.RFC3339), s.idle(now))
+		}
+	}
+	return b.save(ctx, in.Name, s, s.later(now), commit{ops: []storage.Op{storage.Set(s.owned(), []byte(in.Name)).If(0)}})
+}
+
+// makeRoom deletes the key that the writer names, and refuses where there is no place for a new one.
+func (in *staticIn) makeRoom(ctx context.Context, c *client.Client, s *static, keys []client.Key) ([]client.Key, error) {
+	if in.Replace != nil && *in.Replace != "" {
+		at := slices.IndexFunc(keys, func(k client.Key) bool { return k.ID == *in.Replace })
+		if at < 0 {
+			return nil, invalid("field \"replace_key\": user %s has no key %s; it has %s", s.User, clip(*in.Replace), describe(keys))
+		}
+		if err := c.DeleteKey(ctx, s.User, keys[at].ID); err != nil {
+			return nil, mine("aws.static", err)
+		}
+		keys = slices.Delete(keys, at, at+1)
+	}
+	if len(keys) > 1 {
+		return nil, invalid("user %s has two access keys, as many as AWS allows: %s; nothing was changed; give access_key and secret_key of the one to be given out until the first rotation, or replace_key=%s to have that one deleted now", s.User, describe(keys), keys[0].ID)
+	}
+	return keys, nil
+}
+
+func ids(keys []client.Key) (out []string) {
+	for _, k := range keys {
+		out = append(out, k.ID)
+	}
+	return out
+}
+
+// describe names keys for a person.
+func describe(keys []client.Key) string {
+	if len(keys) == 0 {
+		return "none"
+	}
+	var out []string
+	for _, k := range keys {
+		text := k.ID + " of " + k.Made.UTC().Format(time.DateOnly)
+		if !k.Active {
+			text += " (inactive)"
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, " and ")
+}
+
+// drop ends a role. The key that is given out stays; what is under way is brought to its end.
+func (b statics) drop(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
+	release, err := b.locks.Take(ctx, staticPrefix+in.Name)
+	if err != nil {
+		return route.None{}, err
+	}
+	defer release()
+	s, err := b.static(ctx, in.Name)
+	if err != nil || s == nil || s.Gone {
+		return route.None{}, err
+	}
+	if s.Current != "" {
+		r.Warn("user %s keeps the access key %s, which nobody rotates any more", s.User, s.Current)
+	}
+	if s.Old != nil && s.OldSecret.Empty() {
+		s.Old = nil // it is not of our making
+	}
+	if s.Turn == nil && s.Old == nil {
+		return route.None{}, b.remove(ctx, in.Name, s)
+	}
+	s.Gone, s.Failed = true, 0
+	return route.None{}, b.save(ctx, in.Name, s, s.later(time.Now().UTC()), commit{})
+}
+
+func (b statics) exists(ctx context.Context, r *route.Request) (bool, error) {
+	s, err := b.static(ctx, r.Param("name"))
+	return s != nil && !s.Gone, err
+}
+
+func (b statics) list(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+	names, err := b.names(ctx, staticPrefix)
+	return route.Keys{Keys: names}, err
+}

@@ -1,0 +1,51 @@
+package aws
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// Undo removes a user with all that it has. A session ends by itself; AWS has no call to end it.
+func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error) {
+	if u.Kind == sessionKind {
+		return engine.Undone{}, nil
+	}
+	var l lent
+	if err := json.Unmarshal(u.Data, &l); err != nil {
+		return engine.Undone{}, fault.Wrap("aws.Undo", fault.Internal, err)
+	}
+	c, _, err := b.aws(ctx)
+	if err != nil {
+		return engine.Undone{}, err
+	}
+	if err := c.RemoveUser(ctx, l.User); err != nil {
+		return engine.Undone{}, mine("aws.Undo", err)
+	}
+	if !u.Granted && time.Now().Before(u.Late) {
+		return engine.Undone{Again: u.Late}, nil // a call of the attempt may still take effect
+	}
+	return engine.Undone{}, nil
+}
+
+// Renew has nothing to do: a user lives until it is removed.
+func (b *backend) Renew(context.Context, engine.Undo, time.Time) error { return nil }
+
+// Bounds are the TTLs of a lease's role, as they are now.
+func (b *backend) Bounds(ctx context.Context, u engine.Undo) (ttl, most time.Duration, err error) {
+	var l lent
+	if err := json.Unmarshal(u.Data, &l); err != nil {
+		return 0, 0, fault.Wrap("aws.Bounds", fault.Internal, err)
+	}
+	ro, err := b.role(ctx, l.Role)
+	if err != nil {
+		return 0, 0, err
+	}
+	if ro != nil && ro.ID != l.RoleID {
+		ro = nil // another life of the name
+	}
+	return b.userTTLs(ctx, ro)
+}
