@@ -191,6 +191,7 @@ type Stats struct {
 	LatenessSum   time.Duration
 	LatenessCount int64
 	ClockHeld     bool
+	Turns         map[string]int64 // keys to rotate, by the state of their turn
 	Audit         []audit.Status
 }
 
@@ -203,7 +204,7 @@ func (c *Core) Stats() Stats {
 	s := Stats{
 		Unsealed: true, Leases: max(h.leases.Stats.Live.Load(), 0), Undone: h.leases.Stats.Undone.Load(),
 		UndoFailures: h.leases.Stats.Failed.Load(), UndoWaiting: max(h.leases.Stats.Waiting.Load(), 0),
-		ClockHeld: h.held(), Audit: h.broker.Devices(),
+		ClockHeld: h.held(), Turns: h.mounts.Snapshot().States("rotation"), Audit: h.broker.Devices(),
 	}
 	h.lateness.mu.Lock()
 	defer h.lateness.mu.Unlock()

@@ -214,6 +214,12 @@ type Worker interface {
 	Work(ctx context.Context, kind, id string) error
 }
 
+// A Census is an engine whose things are in states, for metrics: how many are in
+// each. It comes from memory and costs no scan.
+type Census interface {
+	States() map[string]int64
+}
+
 // A Versioned engine is one that core can publish to (kv, version 2).
 type Versioned interface {
 	Publish(ctx context.Context, rest string, p Publication) (version int, err error)

@@ -3,7 +3,9 @@ package inprocess_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
@@ -65,4 +67,59 @@ func TestRolesGiveNoMore(t *testing.T) {
 	if _, err := s.ask(t, route.Write, "auth/token/create/bound", clerk, `{"bound_cidrs":["192.168.0.0/16"]}`); !fault.Is(err, fault.Invalid) {
 		t.Errorf("addresses outside of the role's: %v", err)
 	}
+}
+
+// TestLeaseOfThePath revokes and renews with a policy for one lease, and names
+// another in the body.
+func TestLeaseOfThePath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLife(t)
+		l.must(t, route.Write, "sys/mounts/lend", l.root, `{"type":"lend"}`)
+		theirs := l.must(t, route.Write, "lend/creds/theirs", l.root, `{}`).LeaseID
+		own := l.must(t, route.Write, "lend/creds/own", l.root, `{}`).LeaseID
+		var text strings.Builder
+		for _, base := range []string{"sys/leases/", "sys/"} {
+			fmt.Fprintf(&text, "path %q { capabilities = [\"update\"] }\n", base+"renew/lend/creds/own/*")
+			fmt.Fprintf(&text, "path %q { capabilities = [\"update\"] }\n", base+"revoke/lend/creds/own/*")
+		}
+		clerk := l.clerk(t, "clerk", text.String())
+		for _, path := range []string{"sys/leases/renew/", "sys/leases/revoke/", "sys/renew/", "sys/revoke/"} {
+			for _, field := range []string{"lease_id", "url_lease_id"} {
+				_, err := l.ask(t, route.Write, path+own, clerk, fmt.Sprintf(`{%q:%q,"sync":true,"increment":"1h"}`, field, theirs))
+				if !fault.Is(err, fault.Invalid) {
+					t.Errorf("%s with %s of another lease: %v", path, field, err)
+				}
+			}
+		}
+		if alive := l.out.living(); len(alive) != 2 {
+			t.Errorf("of two leases these are left: %v", alive)
+		}
+		l.must(t, route.Write, "sys/leases/renew/"+own, clerk, fmt.Sprintf(`{"lease_id":%q}`, own))
+		l.must(t, route.Write, "sys/leases/renew", l.root, fmt.Sprintf(`{"url_lease_id":%q}`, own))
+		l.must(t, route.Write, "sys/leases/revoke/"+own, clerk, `{"sync":true}`)
+	})
+}
+
+// TestLoginMethodsNeedSudo changes login methods with policies that allow the
+// path but not what Vault protects there.
+func TestLoginMethodsNeedSudo(t *testing.T) {
+	s := start(t, memory.Open())
+	clerk := s.clerk(t, "clerk", `path "sys/auth/*" { capabilities = ["create", "read", "update", "delete"] }`)
+	for _, c := range []struct {
+		op         route.Op
+		path, body string
+	}{
+		{route.Read, "sys/auth/token", ""},
+		{route.Read, "sys/auth/token/tune", ""},
+		{route.Write, "sys/auth/other", `{"type":"approle"}`},
+		{route.Write, "sys/auth/token/tune", `{"description":"x"}`},
+		{route.Delete, "sys/auth/other", ""},
+	} {
+		if _, err := s.ask(t, c.op, c.path, clerk, c.body); !fault.Is(err, fault.Denied) {
+			t.Errorf("%s %s without sudo: %v", c.op, c.path, err)
+		}
+	}
+	chief := s.clerk(t, "chief", `path "sys/auth/*" { capabilities = ["read", "update", "sudo"] }`)
+	s.must(t, route.Write, "sys/auth/token/tune", chief, `{"description":"x"}`)
+	s.must(t, route.Read, "sys/auth/token/tune", chief, "")
 }

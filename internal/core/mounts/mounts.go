@@ -86,6 +86,7 @@ type Open struct {
 	Undoer    engine.Undoer
 	Worker    engine.Worker
 	Versioned engine.Versioned
+	Census    engine.Census
 }
 
 // Entry is the mount's record as it is now.
@@ -123,6 +124,19 @@ func (s *Snapshot) Route(path string) *Open {
 
 // ByUUID finds an open mount, a tombstone too, or nil.
 func (s *Snapshot) ByUUID(uuid string) *Open { return s.open[uuid] }
+
+// States adds up how many things of engines of a type are in each state.
+func (s *Snapshot) States(typ string) map[string]int64 {
+	all := map[string]int64{}
+	for _, o := range s.open {
+		if e := o.Entry(); o.Census != nil && e.Type == typ && e.Gone.IsZero() {
+			for state, n := range o.Census.States() {
+				all[state] += n
+			}
+		}
+	}
+	return all
+}
 
 // A Manager owns the mounts of one unsealed server.
 type Manager struct {
@@ -241,6 +255,7 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 	o.Undoer, _ = eng.(engine.Undoer)
 	o.Worker, _ = eng.(engine.Worker)
 	o.Versioned, _ = eng.(engine.Versioned)
+	o.Census, _ = eng.(engine.Census)
 	return eng.Routes(), nil
 }
 

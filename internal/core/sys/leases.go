@@ -52,16 +52,23 @@ type leaseIn struct {
 	Sync      bool          `json:"sync" default:"false" doc:"For revoking: whether the answer waits until the credentials are gone."`
 }
 
-// id is the lease that the body or the path names.
+// id is the lease that the path or the body names. The policy has judged the
+// path, so that a body that names another lease there is refused.
 func (in *leaseIn) id(r *route.Request) (string, error) {
-	id := in.ID
-	if id == "" {
-		id = r.Param("id")
+	id := ""
+	for _, named := range []string{r.Param("id"), in.ID, in.URLID} {
+		named = strings.Trim(named, "/")
+		switch {
+		case id == "":
+			id = named
+		case named != "" && named != id:
+			return "", fault.New("sys.lease", fault.Invalid, "field \"lease_id\": it names another lease than the path or url_lease_id; name one")
+		}
 	}
 	if id == "" {
 		return "", fault.New("sys.lease", fault.Invalid, "field \"lease_id\": say which lease")
 	}
-	return strings.Trim(id, "/"), nil
+	return id, nil
 }
 
 type leaseOut struct {

@@ -18,12 +18,16 @@ func mountRoutes(cfg Config) []route.Route {
 	for _, class := range []string{mount.ClassSecret, mount.ClassAuth} {
 		base := map[string]string{mount.ClassSecret: "mounts", mount.ClassAuth: "auth"}[class]
 		c := mountAPI{cfg, class}
-		out = append(out,
-			route.On(route.Read, base, c.list).WithHelp("List what is mounted."),
+		out = append(out, route.On(route.Read, base, c.list).WithHelp("List what is mounted."))
+		one := []route.Route{
 			route.On(route.Read, base+"/{path...}", c.read).WithHelp("Read a mount, or with /tune its settings."),
 			route.On(route.Write, base+"/{path...}", c.write).WithHelp("Mount an engine, or with /tune change its settings."),
 			route.On(route.Delete, base+"/{path...}", c.disable).WithHelp("Disable a mount; its leases are undone."),
-		)
+		}
+		for _, r := range one {
+			r.Sudo = class == mount.ClassAuth // as in Vault: who may make logins may become anybody
+			out = append(out, r)
+		}
 	}
 	a := &viewAPI{cfg}
 	return append(out,
@@ -282,6 +286,9 @@ func tuneTTL(field string, text *string, old time.Duration) (time.Duration, erro
 func (c mountAPI) disable(ctx context.Context, _ *route.Request, in mountPath) (route.None, error) {
 	path := classPath(c.class, in.Path)
 	return route.None{}, c.Mounts().Retire(ctx, path, func(e *mount.Entry) ([]storage.Op, error) {
+		if e.Class != c.class {
+			return nil, fault.New("sys.disable", fault.Invalid, "%q is a login method; disable it at sys/auth", path)
+		}
 		_, ops, err := c.PlanJob(Job{Kind: "disable", Mount: e.UUID, Prefix: path})
 		return ops, err
 	})

@@ -238,7 +238,9 @@ func (b *backend) deleteKey(ctx context.Context, req *route.Request, in deleteIn
 	}
 	ops := []storage.Op{storage.Remove(recordPrefix + in.Name).If(r.version), storage.Remove(secretPrefix + in.Name), storage.Remove(boundPrefix + in.Name)}
 	abs := append(b.m.Host.Schedule(workKind, in.Name, r.rec.Due, time.Time{}), b.m.Host.Event("rotation/deleted-key", r.event()))
-	_, err = b.m.Store.CommitWith(ctx, ops, abs)
+	if _, err = b.m.Store.CommitWith(ctx, ops, abs); err == nil {
+		b.census.set(in.Name, "")
+	}
 	return route.None{}, err
 }
 

@@ -49,19 +49,22 @@ func New(ps ...Provider) engine.Type { return NewWith(Network{}, ps...) }
 
 // NewWith is New with a way out of its own.
 func NewWith(n Network, ps ...Provider) engine.Type {
-	return engine.Type{Name: "rotation", Open: func(_ context.Context, m *engine.Mount) (engine.Engine, error) {
+	return engine.Type{Name: "rotation", Open: func(ctx context.Context, m *engine.Mount) (engine.Engine, error) {
 		n := n
 		if n.Dial == nil {
 			n.Dial = m.Host.Dial
 		}
-		return &backend{&catalog{m: m, net: n, providers: ps}, newLocks()}, nil
+		b := &backend{&catalog{m: m, net: n, providers: ps}, newLocks(), newCensus()}
+		go b.walk(ctx)
+		return b, nil
 	}}
 }
 
 // backend is the engine of one mount.
 type backend struct {
 	*catalog
-	locks *locks
+	locks  *locks
+	census *census
 }
 
 // Close has nothing to close.

@@ -202,7 +202,10 @@ func (r *run) commitKept(ctx context.Context, what string, due time.Time) error 
 	}
 }
 
-func (r *run) committed(v storage.Version) { r.version, r.more, r.said = v, nil, nil }
+func (r *run) committed(v storage.Version) {
+	r.version, r.more, r.said = v, nil, nil
+	r.census.set(r.rec.Name, r.state())
+}
 
 func (r *run) batch(what string, due time.Time) (ops, abs []storage.Op, err error) {
 	rec := r.rec

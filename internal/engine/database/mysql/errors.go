@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -94,10 +95,24 @@ func (c *conn) explain(k call, err error) error {
 		unchanged = false
 	}
 	f.Err = errors.New(k.scrub(k.doing + ": " + logged(err)))
+	if onlyThis(err) {
+		f = database.MarkRefused(f)
+	}
 	if unchanged {
 		return database.MarkUnchanged(f)
 	}
 	return f
+}
+
+// ofAll are the answers that speak of the server as a whole: it has no room, is going down, or is read-only.
+var ofAll = []uint16{1040, 1041, 1053, 1037, 1038, 1203, 1290, 1836, 1021}
+
+// onlyThis reports whether the server answers, and objects only to what it was asked.
+func onlyThis(err error) bool {
+	_, connecting := errors.AsType[*connectError](err)
+	_, early := errors.AsType[*notSent](err)
+	n := number(err)
+	return n != 0 && !connecting && !early && !dying(err) && !slices.Contains(ofAll, n)
 }
 
 // logged is an error's text, without what the server quotes of a statement that had a password in it: it

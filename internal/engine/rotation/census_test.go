@@ -1,0 +1,43 @@
+package rotation_test
+
+import (
+	"maps"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+// The states that metrics show are those that are stored: as keys move, after a restart, and when a
+// key is deleted.
+func TestStates(t *testing.T) {
+	bubble(t, func(w *world) {
+		want := func(when string, states map[string]int64) {
+			t.Helper()
+			synctest.Wait()
+			if got := w.engine.(engine.Census).States(); !maps.Equal(got, states) {
+				t.Errorf("%s: %v, want %v", when, got, states)
+			}
+		}
+		want("without keys", map[string]int64{})
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.must(route.Write, "keys/later", basic(map[string]any{"path": "secret/later", "skip_import_rotation": true}))
+		want("new keys", map[string]int64{"scheduled": 2})
+		w.until(rotation.Grace)
+		want("in a turn", map[string]int64{"scheduled": 1, "grace": 1})
+		w.cancel()
+		w.boot()
+		want("after a restart", map[string]int64{"scheduled": 1, "grace": 1})
+		w.until(rotation.Scheduled)
+		w.after(time.Hour)
+		want("after the turn", map[string]int64{"scheduled": 2})
+		w.must(route.Delete, "keys/later", nil)
+		want("without one", map[string]int64{"scheduled": 1})
+		w.cancel()
+		w.boot()
+		want("after another restart", map[string]int64{"scheduled": 1})
+	})
+}
