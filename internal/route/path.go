@@ -3,6 +3,7 @@ package route
 import (
 	"net/url"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -55,10 +56,8 @@ func refuseSegment(seg string) string {
 	if seg == "" {
 		return "it has an empty segment (two slashes in a row)"
 	}
-	for i := 0; i < len(seg); i++ {
-		if seg[i] < 0x20 || seg[i] == 0x7f {
-			return "it has a control character"
-		}
+	if strings.ContainsFunc(seg, unicode.IsControl) { // those above 0x7f, too: terminals obey them
+		return "it has a control character"
 	}
 	// Names may hold a %, but not one that hides a dot, a slash or NUL.
 	for decoded, depth := seg, 0; depth < 4; depth++ {

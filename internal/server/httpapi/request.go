@@ -107,6 +107,11 @@ func readHeaders(q *route.Request, head http.Header) error {
 	if err := readToken(q, head); err != nil {
 		return err
 	}
+	for _, name := range [...]string{"X-Vault-Namespace", "X-Vault-Wrap-Format", "X-Vault-Wrap-Ttl"} {
+		if len(head[name]) > 1 { // only the first would count, and the others be ignored
+			return invalid("header %s: it came more than once; send one", strings.ReplaceAll(name, "Ttl", "TTL"))
+		}
+	}
 	if ns := strings.Trim(head.Get("X-Vault-Namespace"), "/"); ns != "" && ns != "root" {
 		return invalid("header X-Vault-Namespace: namespaces are not built into this version; unset it (VAULT_NAMESPACE)")
 	}
