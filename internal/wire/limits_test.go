@@ -16,8 +16,8 @@ func TestListInAText(t *testing.T) {
 	if _, err := wire.Decode([]byte(`{"list":"`+strings.Repeat("a,", most)+`"}`), &into); err != nil || len(into.List) != most {
 		t.Errorf("%d elements: %v", len(into.List), err)
 	}
-	if _, err := wire.Decode([]byte(`{"list":"`+strings.Repeat("a,", most)+`a"}`), &into); !fault.Is(err, fault.Invalid) {
-		t.Errorf("one more than an array may have: %v", err)
+	if _, err := wire.Decode([]byte(`{"list":"`+strings.Repeat("a,", most+1)+`a"}`), &into); !fault.Is(err, fault.Invalid) {
+		t.Errorf("more than an array may have: %v", err)
 	}
 	if _, err := wire.SetText(&into, "list", strings.Repeat("a,", most+1)); !fault.Is(err, fault.Invalid) {
 		t.Errorf("in a query: %v", err)
