@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"reflect"
 	"strconv"
@@ -292,7 +293,10 @@ func sliceSetter(t reflect.Type) setter {
 		why := ""
 		if len(b) > 0 && b[0] == '[' {
 			why = eachElement(b, add)
-		} else if s, ok := scalar(b); ok {
+		} else if s, ok := scalar(b); ok && strings.Count(s, ",") > DefaultLimits.Elements {
+			// For Check it is one string: it must not make more values than an array.
+			why = fmt.Sprintf("a list of more than %d elements", DefaultLimits.Elements)
+		} else if ok {
 			for part := range strings.SplitSeq(s, ",") {
 				if part = strings.TrimSpace(part); part != "" && why == "" {
 					why = add(AppendString(nil, part))

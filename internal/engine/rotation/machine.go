@@ -91,7 +91,7 @@ func (r *run) step(ctx context.Context) error {
 		return err
 	}
 	if c.Brake {
-		return r.commit(ctx, "braked", r.now.Add(brakeWait/2+rand.N(brakeWait/2)))
+		return r.commit(ctx, braked, r.now.Add(brakeWait/2+rand.N(brakeWait/2)))
 	}
 	if r.state() == Grace && r.now.Before(r.turn().End.After) {
 		return r.commit(ctx, "waiting", r.turn().End.After)

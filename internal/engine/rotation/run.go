@@ -202,6 +202,10 @@ func (r *run) commitKept(ctx context.Context, what string, due time.Time) error 
 	}
 }
 
+// braked is what happens to each key every other minute while the brake is on, for weeks perhaps: it
+// is neither journaled nor told.
+const braked = "braked"
+
 func (r *run) committed(v storage.Version) {
 	r.version, r.more, r.said = v, nil, nil
 	r.census.set(r.rec.Name, r.state())
@@ -231,13 +235,16 @@ func (r *run) batch(what string, due time.Time) (ops, abs []storage.Op, err erro
 		}
 		ops = append(ops, storage.Set(secretPrefix+rec.Name, s))
 	}
+	ops = append(ops, r.more...)
+	abs = r.m.Host.Schedule(workKind, rec.Name, from, due)
+	if what == braked {
+		return ops, abs, nil
+	}
 	row, err := encode(r.row(what))
 	if err != nil {
 		return nil, nil, err
 	}
-	ops = append(append(ops, storage.Append(journalPrefix+rec.Name+"/", row)), r.more...)
-	abs = append(r.m.Host.Schedule(workKind, rec.Name, from, due), r.m.Host.Event("rotation/"+what, r.event()))
-	return ops, abs, nil
+	return append(ops, storage.Append(journalPrefix+rec.Name+"/", row)), append(abs, r.m.Host.Event("rotation/"+what, r.event())), nil
 }
 
 // A journalRow is one commit of a key, as history shows it.

@@ -10,6 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
 )
 
 func contains(s, part string) bool { return strings.Contains(s, part) }
@@ -482,6 +483,15 @@ func TestBrakeAndClock(t *testing.T) {
 		w.after(24 * time.Hour)
 		if len(w.vendor.Issued()) != 0 {
 			t.Error("a key was made under the brake")
+		}
+		rows := 0
+		for _, err := range w.store.Scan(t.Context(), "mount/r/j/", storage.PrefixEnd("mount/r/j/")) {
+			if rows++; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if told := len(w.events); rows != 1 || told > 3 {
+			t.Errorf("a day under the brake left %d rows of the journal and %d events, want that the key was made and no more", rows, told)
 		}
 		w.refused(route.Write, "keys/demo/rotate", map[string]any{"leaked": true}, fault.Held, "brake")
 		w.must(route.Write, "config", map[string]any{"brake": false})
