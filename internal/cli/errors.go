@@ -97,9 +97,9 @@ func (s *session) report(err error) int {
 	case errors.As(err, &code):
 		return int(code)
 	}
-	fmt.Fprintln(s.env.Stderr, err)
+	fmt.Fprintln(s.env.Stderr, harmless(err.Error()))
 	for _, next := range s.hints(err) {
-		fmt.Fprintf(s.env.Stderr, "\nHint: %s\n", next)
+		fmt.Fprintf(s.env.Stderr, "\nHint: %s\n", harmless(next))
 	}
 	return codeOf(err)
 }

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -15,7 +17,7 @@ func table(header []string, rows [][]string) string {
 	for _, row := range rows {
 		filled := make([]string, len(row))
 		for i, cell := range row {
-			filled[i] = cell
+			filled[i] = harmless(cell)
 			if strings.TrimSpace(cell) == "" {
 				filled[i] = "n/a"
 			}
@@ -23,6 +25,27 @@ func table(header []string, rows [][]string) string {
 		all = append(all, filled)
 	}
 	return columns(all)
+}
+
+// harmless is text without what a terminal obeys: others than the one who reads
+// it may have written it. Control characters but for tabs and line ends, and
+// those that turn the direction of text, are shown as Go writes them.
+func harmless(text string) string {
+	obeyed := func(r rune) bool {
+		return unicode.IsControl(r) && r != '\n' && r != '\t' || unicode.Is(unicode.Bidi_Control, r)
+	}
+	if !strings.ContainsFunc(text, obeyed) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if obeyed(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // columns lines rows up with four spaces between the columns.
@@ -54,5 +77,5 @@ func columns(rows [][]string) string {
 func section(heading, body string) string {
 	line, _, _ := strings.Cut(body, "\n")
 	signs := strings.Repeat("=", max(2, (utf8.RuneCountInString(line)-len(heading)-1)/2))
-	return signs + " " + heading + " " + signs + "\n" + body
+	return signs + " " + harmless(heading) + " " + signs + "\n" + body
 }

@@ -24,7 +24,7 @@ func (out *printer) say(format string, args ...any) error {
 	if out.format != "table" {
 		return nil
 	}
-	return out.write(fmt.Sprintf(format, args...) + "\n")
+	return out.write(harmless(fmt.Sprintf(format, args...)) + "\n")
 }
 
 // write puts text on standard output.
@@ -58,11 +58,10 @@ func (out *printer) single(v any) error {
 	if done, err := out.encode(v); done {
 		return err
 	}
-	end := ""
 	if f, ok := out.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		end = "\n"
+		return out.write(harmless(cell(v)) + "\n")
 	}
-	return out.write(cell(v) + end)
+	return out.write(cell(v))
 }
 
 // warn writes the warnings that came with an answer to standard error.
@@ -72,7 +71,7 @@ func (out *printer) warn(warnings []string) {
 	}
 	fmt.Fprint(out.stderr, "WARNING! The server answered with warnings:\n\n")
 	for _, w := range warnings {
-		io.WriteString(out.stderr, indent(wrap(w, 74), "  * "))
+		io.WriteString(out.stderr, indent(wrap(harmless(w), 74), "  * "))
 	}
 	fmt.Fprintln(out.stderr)
 }

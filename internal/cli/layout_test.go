@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// What a terminal obeys: colours, titles, the clipboard, going back in the line,
+// and letters that stand elsewhere than they seem to.
+const hostile = "a\x1b]52;c;Y3VybA==\x07b\u009b2Jc\rd\x7fe\u202ef\u2066\bg"
+
+// TestHarmless prints values, names, warnings and errors that others wrote.
+func TestHarmless(t *testing.T) {
+	const want = `a\x1b]52;c;Y3VybA==\ab\u009b2Jc\rd\x7fe\u202ef\u2066\bg`
+	if got := harmless(hostile); got != want {
+		t.Errorf("harmless: %q, want %q", got, want)
+	}
+	const plain = "schön\tund\nzwei — Zeilen ✓"
+	if got := harmless(plain); got != plain {
+		t.Errorf("plain text became %q", got)
+	}
+	var stdout, stderr bytes.Buffer
+	out := &printer{stdout: &stdout, stderr: &stderr, format: "table"}
+	s := &session{out: *out, env: Env{Stderr: &stderr}}
+	sec := &api.Secret{Warnings: []string{hostile}, Data: map[string]any{hostile: hostile, "list": []any{hostile}}}
+	if err := errors.Join(out.show(sec), out.say("%s", hostile), out.write(keyTable([]string{hostile}))); err != nil {
+		t.Fatal(err)
+	}
+	if code := s.report(remote(&api.ResponseError{Errors: []string{hostile}, StatusCode: 400}, "reading %s", hostile)); code != exitRemote {
+		t.Errorf("code %d", code)
+	}
+	for name, text := range map[string]string{"standard output": stdout.String(), "standard error": stderr.String()} {
+		if strings.ContainsAny(text, "\x1b\r\x07\b\x7f\u009b\u202e\u2066") || !strings.Contains(text, want) {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+	// Programs get each byte.
+	stdout.Reset()
+	out.field = "x"
+	if err := out.show(&api.Secret{Data: map[string]any{"x": hostile}}); err != nil || stdout.String() != hostile {
+		t.Errorf("-field to a program: %q, %v", stdout.String(), err)
+	}
+}
