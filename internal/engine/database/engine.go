@@ -51,6 +51,7 @@ type backend struct {
 	pools     *pools
 	locks     locks.Named
 	never     attempts // whose create surely had no effect
+	hanging   hanging
 }
 
 // Close closes every pool and cancels what runs on it.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -474,4 +475,50 @@ func TestBadRoleDelaysNoOther(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A role whose revocations hang while the database answers takes no more than one session, once that
+// is known: users of other roles are revoked in time.
+func TestHangingRoleDelaysNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.Must(t, route.Write, "roles/app-bad", with(ro, fields{"revocation_statements": []string{"WAIT", "DROP"}}))
+		sessions := make(chan struct{}, 4)
+		var over atomic.Bool
+		w.slow = func(o database.DropOptions) error {
+			deadline := time.After(time.Minute)
+			select {
+			case sessions <- struct{}{}:
+				defer func() { <-sessions }()
+			case <-deadline:
+				return fault.New("fake", fault.Timeout, "no session is free")
+			}
+			if !over.Load() && slices.Contains(o.Statements, "WAIT") {
+				<-deadline
+				return fault.New("fake", fault.Timeout, "revoking took too long")
+			}
+			return nil
+		}
+		const bad, good = 300, 60
+		for range bad {
+			w.lend("app-bad")
+		}
+		time.Sleep(5 * time.Minute)
+		for range good {
+			w.lend("ro")
+			time.Sleep(30 * time.Second)
+		}
+		// The bad ones fell due five minutes ago, and hung at first; now the good ones come.
+		time.Sleep(2 * time.Second)
+		for i := range good {
+			if got, want := len(w.fake.Users()), bad+good-1-i; got > want {
+				t.Fatalf("%d users, two seconds after the end of good one %d, want %d", got, i, want)
+			}
+			time.Sleep(30 * time.Second)
+		}
+		w.want(bad, bad)
+		over.Store(true)
+		time.Sleep(3 * time.Hour)
+		w.want(0, 0)
+	})
 }

@@ -63,10 +63,20 @@ func (b *backend) revoke(ctx context.Context, u engine.Undo, l *lent, c *connect
 			return engine.Undone{}, whose(op, err, c)
 		}
 	}
+	leave, ok := b.hanging.enter(l.RoleID, time.Now())
+	if !ok {
+		return engine.Undone{}, engine.LeaseOnly(fault.New(op, fault.Timeout, "revoking users of role %q hangs, and one is being tried; see what its revocation_statements wait for", l.Role))
+	}
+	defer leave()
 	report, err := conn.Drop(ctx, l.User, o)
+	if fault.Is(err, fault.Timeout) && answers(ctx, conn) {
+		b.hanging.hung(l.RoleID, time.Now())
+		return engine.Undone{}, engine.LeaseOnly(outside(op, err, c.redactor()))
+	}
 	if err != nil {
 		return engine.Undone{}, whose(op, err, c)
 	}
+	b.hanging.went(l.RoleID)
 	done := engine.Undone{Note: c.redactor().Scrub(b.tell(ctx, l, ro, o, report))}
 	if report.Remains {
 		// The statements may mean to keep the user, but then it is not revoked: that is

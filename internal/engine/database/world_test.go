@@ -33,6 +33,7 @@ type world struct {
 	hook  func(call string) error                      // before each call of a Conn
 	note  func(o database.DropOptions) database.Report // what Drop reports
 	drops []database.DropOptions
+	slow  func(o database.DropOptions) error // in place of Drop, where it is an error
 }
 
 type syncBuffer struct {
@@ -116,6 +117,11 @@ func (h *hooked) Renew(ctx context.Context, name string, expires time.Time, sql 
 func (h *hooked) Drop(ctx context.Context, name string, o database.DropOptions) (database.Report, error) {
 	if err := h.ask("drop"); err != nil {
 		return database.Report{}, err
+	}
+	if h.w.slow != nil {
+		if err := h.w.slow(o); err != nil {
+			return database.Report{}, err
+		}
 	}
 	r, err := h.Conn.Drop(ctx, name, o)
 	h.w.mu.Lock()

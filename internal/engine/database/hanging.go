@@ -1,0 +1,77 @@
+package database
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// hanging knows the roles whose revocations hang while their database answers: a statement waits for
+// a lock, or sleeps. Were they all let in, they would take all sessions of the connection, and users
+// of other roles would outlive their leases. So one at a time is tried. Its zero value knows none.
+type hanging struct {
+	mu    sync.Mutex // guards all
+	roles map[string]*hung
+}
+
+// hung is one such role. Guarded by hanging.mu.
+type hung struct {
+	until time.Time
+	busy  bool
+}
+
+// How long a role counts as hanging after a revocation of it last hung, and how long a server that
+// answers takes at most to say so.
+const (
+	hungFor      = 10 * time.Minute
+	answerWithin = 2 * time.Second
+)
+
+// enter reports whether a user of the role may be revoked now. leave must be called then.
+func (h *hanging) enter(role string, now time.Time) (leave func(), ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.roles[role]
+	if r != nil && !r.busy && now.After(r.until) {
+		delete(h.roles, role)
+		r = nil
+	}
+	if r == nil {
+		return func() {}, true
+	}
+	if r.busy {
+		return nil, false
+	}
+	r.busy = true
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		r.busy = false
+	}, true
+}
+
+// hung notes that a revocation of the role hung, and went that one did not.
+func (h *hanging) hung(role string, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.roles == nil {
+		h.roles = map[string]*hung{}
+	}
+	if h.roles[role] == nil {
+		h.roles[role] = &hung{}
+	}
+	h.roles[role].until = now.Add(hungFor)
+}
+
+func (h *hanging) went(role string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.roles, role)
+}
+
+// answers reports whether the database answers others while a revocation hung until its deadline.
+func answers(ctx context.Context, conn Conn) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
+	defer cancel()
+	return conn.Verify(ctx) == nil
+}
