@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
@@ -123,3 +124,5 @@ func TestLoginMethodsNeedSudo(t *testing.T) {
 	s.must(t, route.Write, "sys/auth/token/tune", chief, `{"description":"x"}`)
 	s.must(t, route.Read, "sys/auth/token/tune", chief, "")
 }
+
+func (s *server) token() secret.Value { return secret.Text(s.root) }
