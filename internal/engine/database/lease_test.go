@@ -444,7 +444,10 @@ func TestBadRoleDelaysNoOther(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := ready(t, enginetest.Config{})
 				w.Must(t, route.Write, "roles/app-bad", with(ro, fields{"revocation_statements": statements}))
-				const bad = 1000
+				bad := 1000
+				if name == "fails" {
+					bad = 100 // the difference is in one line
+				}
 				var stuck string
 				for range bad {
 					_, _, stuck = w.lend("app-bad")
@@ -464,10 +467,10 @@ func TestBadRoleDelaysNoOther(t *testing.T) {
 				}
 				w.want(bad, bad)
 				l, err := w.Leases.Lookup(t.Context(), stuck)
-				if err != nil || l.Error == "" || l.Failing.IsZero() || l.Tries < 3 || w.Leases.Stats.Waiting.Load() != bad {
+				if err != nil || l.Error == "" || l.Failing.IsZero() || l.Tries < 3 || w.Leases.Stats.Waiting.Load() != int64(bad) {
 					t.Errorf("the lease: %+v, %v; %d are counted as waiting", l, err, w.Leases.Stats.Waiting.Load())
 				}
-				time.Sleep(3 * time.Hour)
+				time.Sleep(time.Hour)
 				w.want(bad, bad)
 				w.Must(t, route.Write, "roles/app-bad", fields{"revocation_statements": "DROP"})
 				time.Sleep(67 * time.Minute)
