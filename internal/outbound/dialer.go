@@ -12,6 +12,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -123,8 +124,10 @@ func Guarded(addr netip.Addr) string {
 			return g.why
 		}
 	}
-	if inner, ok := carried(addr); ok {
-		return Guarded(inner)
+	for _, inner := range carried(addr) {
+		if why := Guarded(inner); why != "" {
+			return why
+		}
 	}
 	return ""
 }
@@ -132,23 +135,41 @@ func Guarded(addr netip.Addr) string {
 var (
 	nat64      = netip.MustParsePrefix("64:ff9b::/96")
 	nat64Local = netip.MustParsePrefix("64:ff9b:1::/48")
+	teredo     = netip.MustParsePrefix("2001::/32")
 	sixToFour  = netip.MustParsePrefix("2002::/16")
 	compatible = netip.MustParsePrefix("::/96")
 	translated = netip.MustParsePrefix("::ffff:0:0:0/96")
 )
 
-// carried returns the IPv4 address that a translator or tunnel would take out
-// of an IPv6 address.
-func carried(addr netip.Addr) (netip.Addr, bool) {
+// carried returns the IPv4 addresses that a translator or tunnel may take out of an IPv6
+// address. Whoever runs a translator of its own chooses where in the address it puts
+// them (RFC 6052), so each place is looked at.
+func carried(addr netip.Addr) []netip.Addr {
 	if !addr.Is6() {
-		return netip.Addr{}, false
+		return nil
 	}
 	b := addr.As16()
+	last := netip.AddrFrom4([4]byte(b[12:16]))
 	switch {
 	case sixToFour.Contains(addr):
-		return netip.AddrFrom4([4]byte(b[2:6])), true
-	case nat64.Contains(addr), nat64Local.Contains(addr), compatible.Contains(addr), translated.Contains(addr):
-		return netip.AddrFrom4([4]byte(b[12:16])), true
+		return []netip.Addr{netip.AddrFrom4([4]byte(b[2:6]))}
+	case nat64Local.Contains(addr):
+		return slices.DeleteFunc([]netip.Addr{last, netip.AddrFrom4([4]byte{b[6], b[7], b[9], b[10]}), netip.AddrFrom4([4]byte{b[7], b[9], b[10], b[11]}), netip.AddrFrom4([4]byte(b[9:13]))},
+			func(a netip.Addr) bool { return a.As4()[0] == 0 && b != zeroNAT64 }) // a place that is not used
+	case teredo.Contains(addr):
+		return []netip.Addr{netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]})}
+	case isatap(b):
+		return []netip.Addr{last}
+	case nat64.Contains(addr), compatible.Contains(addr), translated.Contains(addr):
+		return []netip.Addr{last}
 	}
-	return netip.Addr{}, false
+	return nil
+}
+
+// zeroNAT64 carries no address but 0.0.0.0, wherever one looks.
+var zeroNAT64 = netip.MustParseAddr("64:ff9b:1::").As16()
+
+// isatap reports whether the address is of a tunnel that keeps the other end's in it (RFC 5214).
+func isatap(b [16]byte) bool {
+	return b[8]&^2 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe
 }
