@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/keyturn/keyturn/internal/fault"
 )
@@ -72,6 +73,9 @@ func (d *file) openChecked() (*os.File, error) {
 		flags := os.O_RDWR | os.O_APPEND | openFlags
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
+			if err := d.checkName(); err != nil {
+				return nil, err
+			}
 			flags |= os.O_CREATE | os.O_EXCL
 		case err != nil:
 			return nil, d.refuse("it cannot be read", err)
@@ -113,12 +117,28 @@ func (d *file) admit(f *os.File) (fs.FileInfo, error) {
 	if !e.ours {
 		return nil, fault.New(op, fault.Invalid, "file_path: %s exists and is no audit file; move it away or choose another path", d.path)
 	}
+	if err := d.checkName(); err != nil {
+		return nil, err
+	}
 	if d.mode != 0 && info.Mode().Perm() != d.mode {
 		if err := f.Chmod(d.mode); err != nil {
 			return nil, d.refuse("its mode cannot be changed", err)
 		}
 	}
 	return info, nil
+}
+
+// endings are what an audit file's name may end in. Lines have texts in them that
+// callers chose, and no program runs, loads or obeys a file of such a name, as
+// shells, linkers and cron do with others.
+var endings = []string{".log", ".json", ".jsonl", ".ndjson"}
+
+func (d *file) checkName() error {
+	name := filepath.Base(d.path)
+	if ext := filepath.Ext(name); ext == name || !slices.Contains(endings, ext) {
+		return fault.New(op, fault.Invalid, "file_path: %s must end in .log, .json, .jsonl or .ndjson, so that no program takes the audit file for its own; choose such a name", d.path)
+	}
+	return nil
 }
 
 func (d *file) notRegular() error {

@@ -3,8 +3,8 @@
 //
 // A device that an operator can point anywhere would be a way to write
 // anywhere. So the file must be a regular one, not a link, not executable, not below the
-// server's storage, and either new, empty, or already an audit file; the folder
-// must not be open to everyone. While it is open, it is locked against a
+// server's storage, of a name that no program obeys, and either new, empty, or already an
+// audit file; the folder must not be open to everyone. While it is open, it is locked against a
 // second device or server.
 //
 // The file may be moved or deleted at any time: this is seen before the next

@@ -113,6 +113,13 @@ func TestRefusedPaths(t *testing.T) {
 		{"storage", filepath.Join(storage, "audit.log"), "inside the server's storage"},
 		{"deep in storage", filepath.Join(storage, "deep", "audit.log"), "inside the server's storage"},
 		{"storage by a link", filepath.Join(link(filepath.Join(storage, "deep"), "way"), "audit.log"), "inside the server's storage"},
+		// Lines have what callers chose in them, and each of these is read by some program
+		// that would obey: a shell, the linker, cron, a login.
+		{"a script", filepath.Join(dir, "profile.sh"), "must end in .log"},
+		{"a list of libraries", file("ld.so.preload", "", 0o600), "must end in .log"},
+		{"a name without an ending", filepath.Join(dir, "crontab"), "must end in .log"},
+		{"a hidden file", filepath.Join(dir, ".log"), "must end in .log"},
+		{"an ending in capitals", filepath.Join(dir, "audit.LOG"), "must end in .log"},
 		{"open folder", filepath.Join(mkdir("open", 0o777), "audit.log"), "everyone may replace"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
