@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -97,12 +98,19 @@ func (s *session) report(err error) int {
 	case errors.As(err, &code):
 		return int(code)
 	}
-	fmt.Fprintln(s.env.Stderr, harmless(err.Error()))
+	fmt.Fprintln(s.env.Stderr, withoutPassword(harmless(err.Error())))
 	for _, next := range s.hints(err) {
 		fmt.Fprintf(s.env.Stderr, "\nHint: %s\n", harmless(next))
 	}
 	return codeOf(err)
 }
+
+// passwords are those in addresses, https://name:password@host.
+var passwords = regexp.MustCompile(`(://[^\s/@:"]*):[^/@"]*@`)
+
+// withoutPassword is text without the passwords of the addresses in it: errors
+// end in logs. The API library and url.Parse show them.
+func withoutPassword(text string) string { return passwords.ReplaceAllString(text, "$1:***@") }
 
 func (s *session) instead(text string, err error) int {
 	if err != nil {

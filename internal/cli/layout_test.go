@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -43,5 +45,25 @@ func TestHarmless(t *testing.T) {
 	out.field = "x"
 	if err := out.show(&api.Secret{Data: map[string]any{"x": hostile}}); err != nil || stdout.String() != hostile {
 		t.Errorf("-field to a program: %q, %v", stdout.String(), err)
+	}
+}
+
+// TestCVE_2026_55102: no error shows the token, or the password of the address.
+func TestCVE_2026_55102(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	for _, address := range []string{
+		"http://user:CANARY@" + host, "http://:CANARY@" + host, "http://user:CANARY@127.0.0.1:1", "http://user:CANARY@%zz", "http://user:CAN CANARY@" + host,
+		"https://user:CANARY@" + host, "http://user:CAN:CANARY@" + host,
+	} {
+		for _, command := range [][]string{{"read", "a/b"}, {"status"}, {"write", "a/b", "c=CANARY"}, {"kv", "put", "a/b", "c=CANARY"}, {"login", "CANARY"}, {"token", "lookup"}, {"list", "a"}, {"unwrap", "CANARY"}} {
+			var stdout, stderr bytes.Buffer
+			env := map[string]string{"VAULT_ADDR": address, "VAULT_TOKEN": "CANARY"}
+			code := Main(t.Context(), append([]string{"keyturn"}, command...), Env{Stdout: &stdout, Stderr: &stderr, Getenv: func(name string) string { return env[name] }})
+			if code == exitOK || stderr.Len() == 0 || strings.Contains(stdout.String()+stderr.String(), "CANARY") {
+				t.Errorf("%s with %s: code %d\n%s%s", command, address, code, &stdout, &stderr)
+			}
+		}
 	}
 }
