@@ -90,13 +90,14 @@ func (r *rule) wrapped(ttl time.Duration) string {
 }
 
 // parameters says which of the body's members is not allowed, or "". Every
-// member counts, also where a name comes twice.
+// member counts, also where a name comes twice; null gives no required one, for
+// engines take it as if it were not there.
 func (r *rule) parameters(body []byte) string {
 	given := map[string]bool{}
 	why := ""
 	if len(body) > 0 {
 		err := wire.EachField(body, func(name string, raw []byte) error {
-			given[name] = true
+			given[name] = given[name] || string(raw) != "null"
 			if why == "" {
 				why = r.parameter(name, raw)
 			}

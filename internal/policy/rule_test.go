@@ -38,7 +38,8 @@ func TestParameters(t *testing.T) {
 		`{"name":"x","n":5}`: true, `{"name":"x","n":6}`: false, `{"name":"x","n":"5"}`: true, `{"name":"x","n":5.0}`: true, `{"name":"x","n":2.5}`: true,
 		`{"name":"x","n":1e6}`: true, `{"name":"x","n":1000000}`: true, `{"name":"x","n":1e400}`: false, `{"name":"x","flag":true}`: true,
 		`{"name":"x","flag":"true"}`: true, `{"name":"x","flag":false}`: false, `{"name":"x","list":["x","y"]}`: true, `{"name":"x","list":["x"]}`: false,
-		`{"name":"x","ttl":null}`: false, `{"name":"x","ttl":{}}`: false, `{"name":"x","ttl":[]}`: false, `{"name":null}`: true, `{"name":{"a":1}}`: true,
+		`{"name":"x","ttl":null}`: false, `{"name":"x","ttl":{}}`: false, `{"name":"x","ttl":[]}`: false, `{"name":{"a":1}}`: true,
+		`{"name":null}`:        false, // engines leave alone what is null
 		`{"NAME":"x"}`:         false, // the engine would not take it for name
 		`{"name":"x","Bad":1}`: false, `{"name":"x","NAME":"evil"}`: false,
 		`{"name":"evil","name":"x"}`: false, `{"name":"x","name":"evil"}`: false, `{"name":"x","ttl":"9h","ttl":"1h"}`: false,
@@ -61,7 +62,7 @@ func TestDocumentedParameters(t *testing.T) {
 	bodies(t, set(t, with(`denied_parameters = { "token_policies" = [], "policies" = [] }`)), map[string]bool{`{"policies":["a"]}`: false, `{"password":"x"}`: true})
 	bodies(t, set(t, with(`denied_parameters = { "no_store" = [false, "false"] }`)), map[string]bool{`{"no_store":false}`: false, `{"no_store":true}`: true, `{}`: true})
 	bodies(t, set(t, with(`required_parameters = ["no_store"]
- denied_parameters = { "no_store" = [false, "false"] }`)), map[string]bool{`{"value":"bar"}`: false, `{"no_store":true}`: true})
+ denied_parameters = { "no_store" = [false, "false"] }`)), map[string]bool{`{"value":"bar"}`: false, `{"no_store":true}`: true, `{"no_store":null}`: false, `{"no_store": null }`: false})
 	bodies(t, set(t, with(`allowed_parameters = { "bar" = ["baz/*"] }`)), map[string]bool{
 		`{"bar":"baz/quux"}`: true, `{"bar":"baz/quux,wibble,wobble"}`: true, `{"bar":"x"}`: false,
 	})
