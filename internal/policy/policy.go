@@ -19,7 +19,8 @@
 //     the last slash only.
 //   - Denied values match in any case, and each element of a list and each
 //     part between commas; allowed ones must hold for every element. Values are compared
-//     as texts: who denies "1h" does not deny "60m", so name what is allowed where it matters.
+//     as texts, but for true and false, which engines read from 1 and 0, too: who denies "1h" does
+//     not deny "60m", so name what is allowed where it matters.
 //   - A required parameter must be spelled as the rule spells it.
 //   - What can never match, such as an empty segment or a "*" in the middle, is an error.
 package policy

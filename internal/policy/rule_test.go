@@ -62,7 +62,10 @@ func TestDocumentedParameters(t *testing.T) {
 	bodies(t, set(t, with(`denied_parameters = { "token_policies" = [], "policies" = [] }`)), map[string]bool{`{"policies":["a"]}`: false, `{"password":"x"}`: true})
 	bodies(t, set(t, with(`denied_parameters = { "no_store" = [false, "false"] }`)), map[string]bool{`{"no_store":false}`: false, `{"no_store":true}`: true, `{}`: true})
 	bodies(t, set(t, with(`required_parameters = ["no_store"]
- denied_parameters = { "no_store" = [false, "false"] }`)), map[string]bool{`{"value":"bar"}`: false, `{"no_store":true}`: true, `{"no_store":null}`: false, `{"no_store": null }`: false})
+ denied_parameters = { "no_store" = [false, "false"] }`)), map[string]bool{`{"value":"bar"}`: false, `{"no_store":true}`: true, `{"no_store":null}`: false, `{"no_store": null }`: false,
+		// What engines take for false.
+		`{"no_store":0}`: false, `{"no_store":"0"}`: false, `{"no_store":"F"}`: false, `{"no_store":"False"}`: false, `{"no_store":""}`: false, `{"no_store":" "}`: false, `{"no_store":1}`: true, `{"no_store":"t"}`: true,
+	})
 	bodies(t, set(t, with(`allowed_parameters = { "bar" = ["baz/*"] }`)), map[string]bool{
 		`{"bar":"baz/quux"}`: true, `{"bar":"baz/quux,wibble,wobble"}`: true, `{"bar":"x"}`: false,
 	})

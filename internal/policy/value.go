@@ -127,7 +127,7 @@ func (v value) allowedBy(values []value) bool {
 // take for a denied value is denied.
 func (v value) deniedBy(values []value) bool {
 	among := func(v value) bool {
-		return slices.ContainsFunc(values, func(want value) bool { return want.is(v) })
+		return slices.ContainsFunc(values, func(want value) bool { return want.is(v) || want.isTruthOf(v) })
 	}
 	v = v.fold()
 	return among(v) || slices.ContainsFunc(v.parts(), func(p string) bool { return among(value{text: p}) })
@@ -141,6 +141,16 @@ func (v value) fold() value {
 		out.list = append(out.list, fold(e))
 	}
 	return out
+}
+
+// isTruthOf reports whether v is true or false, and engines take what a request
+// gives for the same: 0 and f, and nothing, for false.
+func (v value) isTruthOf(given value) bool {
+	if v.isList || given.isList || v.text != "true" && v.text != "false" {
+		return false
+	}
+	b, err := strconv.ParseBool(given.text)
+	return given.text == "" && v.text == "false" || err == nil && strconv.FormatBool(b) == v.text
 }
 
 // is compares v, whose text may begin or end in *, with what a request gives.
