@@ -113,6 +113,24 @@ func TestOperations(t *testing.T) {
 	}
 }
 
+// TestGHSA_rh46: what engines and core do among themselves is no method.
+func TestGHSA_rh46(t *testing.T) {
+	for _, method := range []string{"REVOKE", "RENEW", "ROLLBACK", "HELP", "CREATE", "UPDATE", "READ", "CONNECT", "alias-lookahead", "Resolve-Role", "SCAN", "LIST ", "Get"} {
+		for _, override := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"} {
+			b := &backend{}
+			r := httptest.NewRequest("GET", "/v1/secret/a", nil)
+			r.Method = method
+			w := httptest.NewRecorder()
+			if New(b.config()).ServeHTTP(w, r); w.Code != 405 || b.seen != nil {
+				t.Errorf("%s: status %d, seen %v", method, w.Code, b.seen)
+			}
+			if w := ask(New(b.config()), "GET", "/v1/secret/a?_method=DELETE", "", override, method); w.Code != 200 || b.seen.Op != route.Read {
+				t.Errorf("%s: %s made it %v", override, method, b.seen)
+			}
+		}
+	}
+}
+
 // TestRefused has each thing that does not pass the door.
 func TestRefused(t *testing.T) {
 	long := strings.Repeat("x", maxToken+1)
