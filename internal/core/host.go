@@ -181,10 +181,12 @@ func (h *house) issueToken(ctx context.Context, r *route.Request, s mounts.Bound
 
 // warnOfAbsent tells who gives policies away which of them nobody has written.
 func (h *house) warnOfAbsent(ctx context.Context, r *route.Request, names []string) {
-	for _, name := range names {
-		if p, err := h.policies.Read(ctx, name); err == nil && p == nil {
-			r.Warn("policy %q does not exist: it allows nothing until it is written", name)
-		}
+	absent, err := h.policies.Absent(ctx, names)
+	if err != nil {
+		return // the token says so when it is used
+	}
+	for _, name := range absent {
+		r.Warn("policy %q does not exist: it allows nothing until it is written", name)
 	}
 }
 

@@ -93,7 +93,13 @@ type Manager struct {
 
 	mu   sync.RWMutex
 	gen  uint64 // counts changes: a set compiled across one is not kept
-	sets map[string]*policy.Set
+	sets map[string]compiled
+}
+
+// A compiled set, and which of its policies nobody has written.
+type compiled struct {
+	set    *policy.Set
+	absent []string
 }
 
 // New returns a manager.
@@ -110,12 +116,23 @@ func (m *Manager) Ensure(ctx context.Context) error {
 
 // Set returns the compiled set of the named policies.
 func (m *Manager) Set(ctx context.Context, names []string) (*policy.Set, error) {
+	c, err := m.compiled(ctx, names)
+	return c.set, err
+}
+
+// Absent returns those of the named policies that nobody has written.
+func (m *Manager) Absent(ctx context.Context, names []string) ([]string, error) {
+	c, err := m.compiled(ctx, names)
+	return c.absent, err
+}
+
+func (m *Manager) compiled(ctx context.Context, names []string) (compiled, error) {
 	id := strings.Join(names, ",")
 	m.mu.RLock()
-	set, gen := m.sets[id], m.gen
+	c, gen := m.sets[id], m.gen
 	m.mu.RUnlock()
-	if set != nil {
-		return set, nil
+	if c.set != nil {
+		return c, nil
 	}
 	var ps []*policy.Policy
 	for _, name := range names {
@@ -125,27 +142,28 @@ func (m *Manager) Set(ctx context.Context, names []string) (*policy.Set, error) 
 		}
 		rec, err := m.Read(ctx, name)
 		if err != nil {
-			return nil, err
+			return c, err
 		}
 		if rec == nil {
+			c.absent = append(c.absent, name)
 			continue
 		}
 		p, err := policy.Parse(name, rec.Text)
 		if err != nil {
-			return nil, fault.Wrap("policies.Set", fault.Internal, err)
+			return c, fault.Wrap("policies.Set", fault.Internal, err)
 		}
 		ps = append(ps, p)
 	}
-	set = policy.Compile(ps)
+	c.set = policy.Compile(ps)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.gen == gen {
 		if m.sets == nil || len(m.sets) >= maxSets {
-			m.sets = map[string]*policy.Set{}
+			m.sets = map[string]compiled{}
 		}
-		m.sets[id] = set
+		m.sets[id] = c
 	}
-	return set, nil
+	return c, nil
 }
 
 func (m *Manager) changed() {
