@@ -8,9 +8,12 @@ import (
 )
 
 // wrappable reports whether there is something to wrap, and it may be: what
-// unwraps is not wrapped again.
+// unwraps is not wrapped again, and who has no token gets a login wrapped alone.
 func wrappable(x *exchange) bool {
 	rep := x.r.Reply()
+	if x.entry == nil && rep.Auth == nil {
+		return false
+	}
 	return rep.Shape != route.Bare && rep.Shape != route.Binary && (rep.Status == 0 || rep.Status < 300)
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
@@ -126,3 +127,25 @@ func TestLoginMethodsNeedSudo(t *testing.T) {
 }
 
 func (s *server) token() secret.Value { return secret.Text(s.root) }
+
+// TestWrappingNeedsACaller looks a wrapping token up without another token, and
+// asks for the answer to be wrapped: nobody would own the new token, and no policy
+// would bound how long it lives.
+func TestWrappingNeedsACaller(t *testing.T) {
+	st := memory.Open()
+	s := start(t, st)
+	a, err := s.askWrapped(t, route.Read, "sys/mounts", s.root, "", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := lasting(t, st)
+	for _, op := range []route.Op{route.Read, route.Write} {
+		got, err := s.askWrapped(t, op, "sys/wrapping/lookup", a.Wrap["token"].(string), "", 250*365*24*time.Hour)
+		if err != nil || got.Wrap != nil || got.Data["creation_path"] != "sys/mounts" {
+			t.Errorf("%s: %+v, %v", op, got, err)
+		}
+	}
+	if after := lasting(t, st); len(after) != len(before) {
+		t.Errorf("%d rows, and %d before", len(after), len(before))
+	}
+}
