@@ -92,8 +92,8 @@ func parseTrailer(line []byte) (t trailer, ok bool) {
 		return t, false
 	}
 	t.sequence = n
-	if before, n, ok := cutNumber(rest, tornKey); ok && n < 1<<40 {
-		rest, t.torn = before, int(n)
+	if _, n, ok := cutNumber(rest, tornKey); ok && n < 1<<40 {
+		t.torn = int(n)
 	}
 	if t.previous != "" && !validHash(t.previous) || t.previous == "" && t.sequence != 1 {
 		return t, false

@@ -46,6 +46,7 @@ func (s *session) raw(ctx context.Context, client *api.Client, path string, para
 	for key, values := range params {
 		request.Params[key] = values
 	}
+	//lint:ignore SA1019 nothing else sends a request as it is
 	response, err := client.RawRequestWithContext(ctx, request)
 	if err != nil {
 		return remote(err, "reading %s", path)

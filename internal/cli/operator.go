@@ -197,6 +197,7 @@ func operatorUnseal() *command {
 			if err := request.SetJSONBody(body); err != nil {
 				return local(err, "encoding the request")
 			}
+			//lint:ignore SA1019 nothing else sends a request as it is
 			status, err := object(client.RawRequestWithContext(ctx, request))
 			if err != nil {
 				return remote(err, "unsealing")

@@ -25,6 +25,7 @@ func (a *wrappingAPI) routes() []route.Route {
 }
 
 type wrapIn struct {
+	//lint:ignore SA5008 the option is wire's
 	Data wire.Raw `json:",whole" doc:"What to wrap, any fields."`
 }
 

@@ -161,6 +161,18 @@ func (s *Server) AddGroup(accountID, name string) {
 	s.account(accountID).groups[name] = true
 }
 
+// DropUser removes a user with all that it has, as a person would have done.
+func (s *Server) DropUser(accountID, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u := s.account(accountID).users[name]; u != nil {
+		for _, k := range u.keys {
+			k.deleted, k.changed = true, time.Now()
+		}
+		delete(u.account.users, name)
+	}
+}
+
 // Attach gives a user all that people and services add to one: a console password, an MFA
 // device, an SSH key, a signing certificate and a service's credential.
 func (s *Server) Attach(accountID, name string) {

@@ -151,8 +151,8 @@ func TestShortLease(t *testing.T) {
 			t.Errorf("revoked: %v, users %q", err, w.users())
 		}
 		// Someone else has removed it.
-		a = w.lend("creds/short", nil)
-		w.aws.Clear()
+		w.lend("creds/short", nil)
+		w.aws.DropUser(awstest.Account, w.users()[0])
 		time.Sleep(6 * time.Second)
 		if len(w.IDs(t)) != 0 {
 			t.Errorf("leases %q", w.IDs(t))

@@ -44,7 +44,8 @@ type pathIn struct {
 }
 
 type writeIn struct {
-	Path string   `path:"path" doc:"The path within the token's own store."`
+	Path string `path:"path" doc:"The path within the token's own store."`
+	//lint:ignore SA5008 the option is wire's
 	Data wire.Raw `json:",whole" doc:"The secret, any fields."`
 }
 

@@ -44,7 +44,8 @@ func (u *unversioned) read(ctx context.Context, r *route.Request, in pathIn) (*w
 }
 
 type writeIn struct {
-	Path string   `path:"path" doc:"The secret's path."`
+	Path string `path:"path" doc:"The secret's path."`
+	//lint:ignore SA5008 the option is wire's
 	Data wire.Raw `json:",whole" doc:"The secret, any fields."`
 }
 

@@ -41,7 +41,7 @@ func FuzzNewTag(f *testing.F) {
 		if got, ok := ParseMarker(m.String()); !ok || got != m || len(m.String()) > MarkerMax {
 			t.Errorf("key %q of installation %q makes the marker %q, read back as %v, %v", name, id, m, got, ok)
 		}
-		if newTag(name) == newTag(name) {
+		if one, two := newTag(name), newTag(name); one == two {
 			t.Errorf("two lives of %q have one tag", name)
 		}
 	})

@@ -167,7 +167,7 @@ func (r retirement) bury(ctx context.Context) error {
 // account closes the turn's books: no late effect is still to come, and a list
 // taken now shows exactly the keys that should be there.
 func (r retirement) account(ctx context.Context) error {
-	if done, err := (creation{r.run}).sweep(ctx, true); !done || err != nil {
+	if done, err := creation(r).sweep(ctx, true); !done || err != nil {
 		return err
 	}
 	t := r.turn()

@@ -26,9 +26,9 @@ func bubble(t *testing.T, test func(w *world)) {
 func TestTurn(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
-		s := w.until(rotation.Scheduled)
+		w.until(rotation.Scheduled)
 		w.after(time.Hour)
-		s = w.status()
+		s := w.status()
 		first := w.idOf(w.value())
 		w.live(first)
 		if s["current_key_id"] != first || s["turn"] != 1.0 || s["last_error"] != "" || s["overdue"] != false || len(s["unproven"].([]any)) != 0 {
@@ -354,12 +354,12 @@ func TestPermanentFailureKeepsTheOld(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
 		w.until(rotation.Grace)
-		s := w.until(rotation.Scheduled)
+		w.until(rotation.Scheduled)
 		old := w.value()
 		w.must(route.Patch, "keys/demo", map[string]any{"admin": map[string]string{"token": "wrong-token-0000"}})
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.run(time.Now().Add(time.Hour), func() bool { return w.status()["failures"] == 1.0 })
-		s = w.status()
+		s := w.status()
 		if s["state"] != "scheduled" || s["alert"] == "" || s["last_error"] == "" || contains(s["last_error"].(string), "wrong-token") {
 			t.Errorf("after a turn that failed: %v", s)
 		}

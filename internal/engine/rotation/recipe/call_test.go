@@ -149,7 +149,7 @@ func TestVerifyDeadIsNotFooled(t *testing.T) {
 		"another's key":  func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"id":"other"}`) },
 		"a wrong path":   http.NotFound,
 		"out of service": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(503) },
-		"a redirect":     func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", 302) },
+		"a redirect":     func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) },
 	} {
 		s := serve(t, h)
 		key := rotation.Credential{ID: "a", Secret: map[string]secret.Value{"api_key": secret.Text("key-canary")}}
