@@ -36,6 +36,37 @@ func (w When) Check(least time.Duration) error {
 	return nil
 }
 
+// A Change is what a write says of a [When]. What is nil was not given.
+type Change struct {
+	Period   *time.Duration
+	Schedule *string
+	Window   *time.Duration
+	Off      *bool
+}
+
+// Apply changes w. One of period and schedule that is given replaces the other: whoever writes
+// one has mostly left the other out of what is written.
+func (w *When) Apply(c Change) {
+	switch {
+	case c.Schedule != nil && *c.Schedule != "" && c.Period == nil:
+		w.Period = 0
+	case c.Period != nil && *c.Period != 0 && c.Schedule == nil:
+		w.Schedule, w.Window = "", 0
+	}
+	if c.Period != nil {
+		w.Period = *c.Period
+	}
+	if c.Schedule != nil {
+		w.Schedule = *c.Schedule
+	}
+	if c.Window != nil {
+		w.Window = *c.Window
+	}
+	if c.Off != nil {
+		w.Off = *c.Off
+	}
+}
+
 // Never reports whether nothing is rotated by itself.
 func (w When) Never() bool { return w.Off || w.Period == 0 && w.Schedule == "" }
 

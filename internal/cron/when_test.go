@@ -76,3 +76,24 @@ func TestRetry(t *testing.T) {
 		}
 	}
 }
+
+func TestWhenApply(t *testing.T) {
+	hour, none, daily, empty := time.Hour, time.Duration(0), "@daily", ""
+	for _, tt := range []struct {
+		was  When
+		c    Change
+		want When
+	}{
+		{When{Period: time.Minute}, Change{}, When{Period: time.Minute}},
+		{When{Period: time.Minute}, Change{Schedule: &daily, Window: &hour}, When{Schedule: "@daily", Window: time.Hour}},
+		{When{Schedule: "@weekly", Window: time.Hour}, Change{Period: &hour}, When{Period: time.Hour}},
+		{When{Schedule: "@weekly", Window: time.Hour}, Change{Period: &none}, When{Schedule: "@weekly", Window: time.Hour}},
+		{When{Period: time.Minute}, Change{Schedule: &empty}, When{Period: time.Minute}},
+		{When{Period: time.Minute}, Change{Period: &hour, Schedule: &daily}, When{Period: time.Hour, Schedule: "@daily"}},
+	} {
+		got := tt.was
+		if got.Apply(tt.c); got != tt.want {
+			t.Errorf("%+v changed by %+v is %+v, want %+v", tt.was, tt.c, got, tt.want)
+		}
+	}
+}

@@ -127,7 +127,10 @@ func (c mountAPI) read(_ context.Context, r *route.Request, in mountPath) (any, 
 	path, tune := strings.CutSuffix(in.Path, "/tune")
 	e := c.Mounts().Snapshot().Table.At(classPath(c.class, path))
 	if e == nil {
-		return nil, fault.New("sys.read", fault.Invalid, "nothing is mounted at %q; list sys/mounts and sys/auth", path)
+		if c.class == mount.ClassAuth { // in both, Vault's words are kept: clients look for them
+			return nil, fault.New("sys.read", fault.Invalid, "nothing is mounted there: No auth engine at %s/; list sys/auth", path)
+		}
+		return nil, fault.New("sys.read", fault.Invalid, "nothing is mounted there: No secret engine mount at %s/; list sys/mounts", path)
 	}
 	if tune {
 		return c.readTune(e), nil

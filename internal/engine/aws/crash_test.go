@@ -109,7 +109,7 @@ func (c *chaos) reboot() {
 	c.tell("booted")
 }
 
-// round lends some, revokes some, and lets time pass.
+// round lends some, revokes some, and lets time pass. It runs in a bubble.
 func (c *chaos) round() {
 	c.breakAWS()
 	c.arm()
@@ -190,6 +190,7 @@ func (c *chaos) judge() {
 	}
 }
 
+// play runs one seed, in a bubble.
 func (c *chaos) play() {
 	c.Must(c.t, route.Write, "roles/short", with(deploy, fields{"default_ttl": "5s", "max_ttl": "1m", "propagation_checks": 0}))
 	c.Must(c.t, route.Write, "roles/full", with(deploy, fields{"default_ttl": "1m", "max_ttl": "5m", "propagation_checks": 0, "policy_document": document, "iam_groups": "deployers"}))

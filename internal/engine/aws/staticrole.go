@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
@@ -75,16 +76,7 @@ func (b statics) write(ctx context.Context, r *route.Request, in staticIn) (rout
 // apply writes what was given into a role, and checks the whole.
 func (s *static) apply(in *staticIn) error {
 	set(&s.User, in.User)
-	switch { // what is given replaces the other way
-	case in.Schedule != nil && *in.Schedule != "" && in.Period == nil:
-		s.When.Period = 0
-	case in.Period != nil && *in.Period != 0 && in.Schedule == nil:
-		s.When.Schedule, s.When.Window = "", 0
-	}
-	set(&s.When.Period, in.Period)
-	set(&s.When.Schedule, in.Schedule)
-	set(&s.When.Window, in.Window)
-	set(&s.When.Off, in.Off)
+	s.When.Apply(cron.Change{Period: in.Period, Schedule: in.Schedule, Window: in.Window, Off: in.Off})
 	set(&s.Grace, in.Grace)
 	set(&s.Idle, in.Idle)
 	set(&s.Inactive, in.Inactive)

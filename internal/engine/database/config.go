@@ -57,10 +57,7 @@ type rootIn struct {
 }
 
 func (in *rootIn) apply(w *cron.When) {
-	set(&w.Period, in.Period)
-	set(&w.Schedule, in.Schedule)
-	set(&w.Window, in.Window)
-	set(&w.Off, in.Off)
+	w.Apply(cron.Change{Period: in.Period, Schedule: in.Schedule, Window: in.Window, Off: in.Off})
 }
 
 // laterIn are fields that are known and not built yet.

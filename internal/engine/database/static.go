@@ -269,10 +269,7 @@ func (b statics) apply(ctx context.Context, r *route.Request, s *static, in *sta
 	set(&users[1], in.Alternate)
 	s.Users = slices.DeleteFunc(users, func(u string) bool { return u == "" })
 	in.Statements.to(&s.Statements)
-	set(&s.When.Period, in.Period)
-	set(&s.When.Schedule, in.Schedule)
-	set(&s.When.Window, in.Window)
-	set(&s.When.Off, in.Off)
+	s.When.Apply(cron.Change{Period: in.Period, Schedule: in.Schedule, Window: in.Window, Off: in.Off})
 	if s.stored == 0 {
 		set(&s.Skip, in.Skip)
 	}

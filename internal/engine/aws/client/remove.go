@@ -5,6 +5,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"github.com/keyturn/keyturn/internal/fault"
 )
 
 // RemoveUser takes away all that a user has and then the user: AWS deletes none that has
@@ -18,9 +20,18 @@ func (c *Client) RemoveUser(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	_, err := c.iam.DeleteUser(ctx, &iam.DeleteUserInput{UserName: &name})
-	return absent(explain("deleting the user", err))
+	// DeleteUser answers with an empty document, which nobody reads: whatever stands in between and
+	// says 200 would look like AWS. Only that there is no such user any more proves it.
+	for range deletions {
+		if _, err := c.iam.DeleteUser(ctx, &iam.DeleteUserInput{UserName: &name}); err != nil {
+			return absent(explain("deleting the user", err))
+		}
+	}
+	return fault.New("aws.RemoveUser", fault.Upstream, "deleting the user: AWS says that it is done, and the user is still there; check iam_endpoint and the way there")
 }
+
+// deletions is how often a user is deleted until AWS says that there is none.
+const deletions = 4
 
 // each removes all of a list. The list is read in full first: removing moves its pages.
 func each[T any](ctx context.Context, doing string, list func(ctx context.Context, marker *string) ([]T, *string, error), remove func(ctx context.Context, one T) error) error {
