@@ -13,8 +13,8 @@ import (
 // garbage then pile up between two runs, with few leases and with millions.
 // docs/decisions/0013-performance.md has what that gained.
 const (
-	untouched    = 128 << 20
-	sharePercent = 30
+	untouched    = 256 << 20
+	sharePercent = 15
 )
 
 // paceCollector does so until the function that it returns is called. Who sets GOGC or GOMEMLIMIT
