@@ -19,7 +19,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// crashes is how many seeds are played.
+// crashes is how many seeds are played. A thousand take two minutes on two cores.
 var crashes = flag.Uint64("crashes", 60, "how many seeds TestCrashes plays")
 
 // calls are the actions that lending and undoing make; "" is any.
@@ -236,8 +236,8 @@ func (c *chaos) knows() {
 // lease knows, no lease without a user, and nothing left to do.
 func TestCrashes(t *testing.T) {
 	runs := *crashes
-	if testing.Short() {
-		runs = min(runs, 20)
+	if testing.Short() || raceDetector {
+		runs = min(runs, 15)
 	}
 	for seed := range runs {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
