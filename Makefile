@@ -19,8 +19,8 @@ test: ## everything: vet, hermetic tests, real services, recorded API behaviour
 	$(GO) test -race -shuffle=on -timeout 10m ./...
 	$(GO) test -run 'TestManyLeases|TestDeadTarget' -timeout 15m ./test/inprocess -leases 1000000 -dead 100000
 	$(GO) test -run 'TestCrashAtEveryCommit|TestUnknownCommits' ./test/inprocess -every 1
-	$(GO) test -run TestCrashes -timeout 10m ./internal/engine/rotation -crashes 1000
-	$(GO) test -run TestCrashes -timeout 10m ./internal/engine/aws -crashes 1000
+	$(GO) test -run 'TestCrashes$$' -timeout 10m ./internal/engine/rotation -crashes 1000
+	$(GO) test -run 'TestCrashes$$' -timeout 10m ./internal/engine/aws -crashes 1000
 	$(GO) vet -tags integration ./...
 	$(GO) test -tags integration -timeout 15m ./...
 	./test/conformance.sh
