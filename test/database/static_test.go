@@ -12,48 +12,49 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// given reads what a static role gives out, and logs in with it.
-func (w *world) given(role string) (name, password string) {
-	w.t.Helper()
-	a := w.Must(w.t, route.Read, "static-creds/"+role, nil)
-	name, password = a.Data["username"].(string), a.Data["password"].(string)
-	if err := w.login(name, password); err != nil {
-		w.t.Errorf("logging in as %s: %v", name, err)
-	}
-	return name, password
-}
-
 const services = `
 CREATE ROLE svc LOGIN PASSWORD 'before';
 CREATE ROLE svc_b LOGIN PASSWORD 'before';
+CREATE ROLE lone LOGIN PASSWORD 'before';
 CREATE ROLE "Odd-name.1" LOGIN PASSWORD 'before';
 CREATE ROLE locked NOLOGIN;
-GRANT SELECT ON public.accounts TO svc, svc_b, "Odd-name.1";`
+GRANT SELECT ON public.accounts TO svc, svc_b, lone, "Odd-name.1";`
 
-// A user of people's turns by itself, by the administrator with CREATEROLE alone.
+// each runs a test on every kind of database.
+func each(t *testing.T, f func(t *testing.T, p *place)) {
+	for name, place := range kinds {
+		t.Run(name, func(t *testing.T) { f(t, place(t)) })
+	}
+}
+
+// A user of people's turns by itself, by an administrator with the least rights.
 func TestStaticRole(t *testing.T) {
+	each(t, func(t *testing.T, p *place) {
+		p.static("app-svc", "svc", "5s", nil)
+		if err := p.try("svc", "before"); err == nil {
+			t.Error("the password from before works")
+		}
+		_, first := p.given("app-svc")
+		p.within(15*time.Second, "rotated", func() bool {
+			a := p.Must(t, route.Read, "static-creds/app-svc", nil)
+			return a.Data["password"] != first
+		})
+		if err := p.try("svc", first); err == nil {
+			t.Error("the first password works after a turn")
+		}
+		p.given("app-svc")
+		p.static("app-odd", "Odd-name.1", "1h", p.statements)
+		p.given("app-odd")
+		p.Must(t, route.Write, "rotate-role/app-odd", nil)
+		p.given("app-odd")
+		p.Refused(t, route.Write, "static-roles/app-absent", fields{"db_name": "production", "username": "absent", "rotation_period": "1h"}, fault.Upstream, "there is no ")
+	})
+}
+
+// A user who may not log in is told of.
+func TestStaticRoleWithoutLogin(t *testing.T) {
 	w := open(t, enginetest.Config{})
 	w.pg.Exec(t, "postgres", services)
-	w.Must(t, route.Write, "static-roles/app-svc", fields{"db_name": "production", "username": "svc", "rotation_period": "5s"})
-	if err := w.login("svc", "before"); err == nil {
-		t.Error("the password from before works")
-	}
-	_, first := w.given("app-svc")
-	w.within(15*time.Second, "rotated", func() bool {
-		a := w.Must(t, route.Read, "static-creds/app-svc", nil)
-		return a.Data["password"] != first
-	})
-	if err := w.login("svc", first); err == nil {
-		t.Error("the first password works after a turn")
-	}
-	w.given("app-svc")
-
-	w.Must(t, route.Write, "static-roles/app-odd", fields{
-		"db_name": "production", "username": "Odd-name.1", "rotation_period": "1h",
-		"rotation_statements": `ALTER USER "{{name}}" WITH PASSWORD '{{password}}';`,
-	})
-	w.given("app-odd")
-	w.Refused(t, route.Write, "static-roles/app-absent", fields{"db_name": "production", "username": "absent", "rotation_period": "1h"}, fault.Upstream, "there is no user absent")
 	w.Must(t, route.Write, "static-roles/app-locked", fields{"db_name": "production", "username": "locked", "rotation_period": "1h"})
 	if a := w.Must(t, route.Read, "static-roles/app-locked", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "no LOGIN") {
 		t.Errorf("warnings %q, want one of NOLOGIN", a.Warnings)
@@ -62,54 +63,61 @@ func TestStaticRole(t *testing.T) {
 
 // Two users take turns, and who was given one of them keeps it through the next turn.
 func TestAlternatingUsers(t *testing.T) {
-	w := open(t, enginetest.Config{})
-	w.pg.Exec(t, "postgres", services)
-	w.Must(t, route.Write, "static-roles/app-svc", fields{"db_name": "production", "username": "svc", "alternate_username": "svc_b", "rotation_period": "1h"})
-	name, password := w.given("app-svc")
-	for range 4 {
-		w.Must(t, route.Write, "rotate-role/app-svc", nil)
-		next, fresh := w.given("app-svc")
-		if next == name {
-			t.Errorf("%s was turned while it was in use", name)
+	each(t, func(t *testing.T, p *place) {
+		p.static("app-svc", "svc", "1h", fields{"alternate_username": "svc_b"})
+		name, password := p.given("app-svc")
+		for range 4 {
+			p.Must(t, route.Write, "rotate-role/app-svc", nil)
+			next, fresh := p.given("app-svc")
+			if next == name {
+				t.Errorf("%s was turned while it was in use", name)
+			}
+			if err := p.try(name, password); err != nil {
+				t.Errorf("%s was cut off: %v", name, err)
+			}
+			name, password = next, fresh
 		}
-		if err := w.login(name, password); err != nil {
-			t.Errorf("%s was cut off: %v", name, err)
-		}
-		name, password = next, fresh
-	}
+	})
 }
 
 // The administrator's password changes, what it lent lives on, and the old one is refused.
 func TestRotateRoot(t *testing.T) {
-	w := open(t, enginetest.Config{})
-	w.pg.Exec(t, "postgres", "ALTER ROLE vault_admin CREATEROLE")
-	name, password, _ := w.lend("app-readonly")
-	w.Must(t, route.Write, "rotate-root/production", nil)
-	if err := w.login("vault_admin", "vault_admin_password"); err == nil {
-		t.Error("the administrator's old password works")
-	}
-	if err := w.login(name, password); err != nil {
-		t.Errorf("a user lent before: %v", err)
-	}
-	w.lend("app-readonly")
-	w.Refused(t, route.Write, "config/production", fields{"password": "vault_admin_password"}, fault.Invalid, "rotate-root has replaced")
-	w.Reopen(t)
-	w.lend("app-readonly")
-	w.within(20*time.Second, "all revoked by the new password", func() bool { return w.users() == 0 })
+	each(t, func(t *testing.T, p *place) {
+		name, password, _ := p.lend("app-readonly")
+		p.static("app-svc", "svc", "1h", nil)
+		p.Must(t, route.Write, "rotate-root/production", nil)
+		if err := p.try(p.admin, p.adminPassword); err == nil || strings.Contains(err.Error(), "NOPERM") {
+			t.Errorf("the administrator's old password works: %v", err)
+		}
+		if err := p.try(name, password); err != nil {
+			t.Errorf("a user lent before: %v", err)
+		}
+		p.lend("app-readonly")
+		p.Must(t, route.Write, "rotate-role/app-svc", nil)
+		p.given("app-svc")
+		p.Refused(t, route.Write, "config/production", fields{"password": p.adminPassword}, fault.Invalid, "rotate-root has replaced")
+		p.Reopen(t)
+		p.lend("app-readonly")
+		p.Must(t, route.Write, "rotate-root/production", nil)
+		p.within(20*time.Second, "all revoked by the new password", func() bool { return p.number() == 0 })
+	})
 }
 
 // A user changes its own password, and nobody else knows one.
 func TestSelfManaged(t *testing.T) {
-	w := open(t, enginetest.Config{})
-	w.pg.Exec(t, "postgres", services)
-	w.Must(t, route.Write, "config/own", fields{
-		"plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "self_managed": true,
-		"connection_url": "postgresql://{{username}}:{{password}}@" + w.pg.Addr() + "/postgres?sslmode=disable",
+	each(t, func(t *testing.T, p *place) {
+		p.Must(t, route.Write, "config/own", p.with(p.config, fields{"allowed_roles": "*", "self_managed": true}))
+		p.Must(t, route.Write, "static-roles/app-lone", fields{"db_name": "own", "username": "lone", "self_managed_password": "before", "rotation_period": "1h"})
+		_, first := p.given("app-lone")
+		p.Must(t, route.Write, "rotate-role/app-lone", nil)
+		_, second := p.given("app-lone")
+		if second == first || first == "before" {
+			t.Error("it was not rotated")
+		}
+		p.Reopen(t)
+		p.Must(t, route.Write, "rotate-role/app-lone", nil)
+		if _, third := p.given("app-lone"); third == second {
+			t.Error("it was not rotated after a restart")
+		}
 	})
-	w.Must(t, route.Write, "static-roles/app-svc", fields{"db_name": "own", "username": "svc", "self_managed_password": "before", "rotation_period": "1h"})
-	_, first := w.given("app-svc")
-	w.Must(t, route.Write, "rotate-role/app-svc", nil)
-	if _, second := w.given("app-svc"); second == first || first == "before" {
-		t.Error("it was not rotated")
-	}
 }

@@ -68,10 +68,15 @@ GRANT SELECT, UPDATE ON mysql.* TO 'keyturn'@'%'; GRANT app_readonly TO 'keyturn
 }
 
 func postgresKind(t *testing.T) kind {
+	_, k := postgresServer(t)
+	return k
+}
+
+func postgresServer(t *testing.T) (*pgtest.Server, kind) {
 	s := pgtest.Start(t, pgtest.Options{})
 	s.Exec(t, "postgres", `CREATE TABLE accounts (id int); CREATE ROLE app_readonly NOLOGIN; GRANT SELECT ON accounts TO app_readonly;
 CREATE ROLE keyturn LOGIN CREATEROLE PASSWORD 'lender-password'; GRANT app_readonly TO keyturn WITH ADMIN OPTION;`)
-	return kind{
+	return s, kind{
 		config: []string{
 			"plugin_name=postgresql-database-plugin", "connection_url=postgresql://{{username}}:{{password}}@" + s.Addr() + "/postgres?sslmode=disable",
 			"username=keyturn", "password=lender-password", "allowed_roles=*", "password_authentication=scram-sha-256",

@@ -201,17 +201,26 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 	}
 	k.knowEscaped(password)
 	k.field = "rotation_statements"
-	return c.alter(ctx, k, name, statements, fillings(name, password, time.Time{}), func(hosts []string) statement {
+	return c.alter(ctx, k, name, statements, fillings(name, password, time.Time{}), func(hosts []string) []statement {
+		quoted := text(password.RevealString())
+		if hosts == nil {
+			// MySQL and MariaDB agree on no words for one's own password that need no privilege.
+			return []statement{
+				{sql: "ALTER USER CURRENT_USER() IDENTIFIED BY " + quoted, word: "ALTER", secretive: true},
+				{sql: "SET PASSWORD = PASSWORD(" + quoted + ")", word: "SET", secretive: true},
+			}
+		}
 		accounts := make([]string, len(hosts))
 		for i, host := range hosts {
-			accounts[i] = fmt.Sprintf("%s@%s IDENTIFIED BY %s", text(name), text(host), text(password.RevealString()))
+			accounts[i] = fmt.Sprintf("%s@%s IDENTIFIED BY %s", text(name), text(host), quoted)
 		}
-		return statement{sql: "ALTER USER " + strings.Join(accounts, ", "), word: "ALTER", secretive: true}
+		return []statement{{sql: "ALTER USER " + strings.Join(accounts, ", "), word: "ALTER", secretive: true}}
 	})
 }
 
-// alter runs statements, or ours, about a user that must be there.
-func (c *conn) alter(ctx context.Context, k call, name string, statements []string, v map[string]string, ours func(hosts []string) statement) error {
+// alter runs statements, or the first of ours that the session is allowed, about a user that must be there. Ours gets
+// no hosts where the user is the one of the session, and may not see the list of users: it changes itself.
+func (c *conn) alter(ctx context.Context, k call, name string, statements []string, v map[string]string, ours func(hosts []string) []statement) error {
 	var all []statement
 	if len(statements) > 0 {
 		var err error
@@ -222,17 +231,22 @@ func (c *conn) alter(ctx context.Context, k call, name string, statements []stri
 	return c.explain(k, c.repeatable(ctx, func(ctx context.Context, s *sql.Conn) error {
 		found, err := hosts(ctx, s, name)
 		switch {
+		case number(err) == 1142 && name == c.driver.User:
 		case err != nil:
 			return err
 		case len(found) == 0:
 			return errAbsent
 		}
-		todo := all
-		if len(todo) == 0 && ours != nil {
-			todo = []statement{ours(found)}
+		if len(all) == 0 && ours != nil {
+			for _, one := range ours(found) {
+				if err = run(ctx, s, []statement{one}); number(err) != 1227 {
+					break
+				}
+			}
+		} else {
+			err = run(ctx, s, all)
 		}
-		err = run(ctx, s, todo)
-		if wild(todo) {
+		if wild(all) {
 			spend(s)
 		}
 		if number(err) == 1396 {

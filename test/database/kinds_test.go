@@ -1,0 +1,144 @@
+//go:build integration && unix
+
+package database_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/engine/database/mysql"
+	"github.com/keyturn/keyturn/internal/engine/database/redis"
+	"github.com/keyturn/keyturn/internal/engine/enginetest"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/test/mariatest"
+	"github.com/keyturn/keyturn/test/redistest"
+)
+
+// A place is one kind of database with an administrator who has no more rights than its
+// documentation asks for, and with users of people: svc, svc_b, lone and Odd-name.1, all with the password "before".
+type place struct {
+	*world
+	admin, adminPassword string
+	config               fields // of a connection, without its credentials
+	statements           fields // of static roles; nil: the kind has none
+	try                  func(name, password string) error
+	number               func() int64 // of users that were lent
+}
+
+// kinds are all of them. Each place has the connection "production" and the role "app-readonly".
+var kinds = map[string]func(t *testing.T) *place{"postgresql": postgresPlace, "mariadb": mariaPlace, "redis": redisPlace}
+
+func postgresPlace(t *testing.T) *place {
+	w := open(t, enginetest.Config{})
+	w.pg.Exec(t, "postgres", services)
+	return &place{
+		world: w, admin: "vault_admin", adminPassword: "vault_admin_password", try: w.login, number: w.users,
+		config: fields{
+			"plugin_name": "postgresql-database-plugin", "connection_url": "postgresql://{{username}}:{{password}}@" + w.pg.Addr() + "/postgres?sslmode=disable",
+		},
+		statements: fields{"rotation_statements": `ALTER USER "{{name}}" WITH PASSWORD '{{password}}';`},
+	}
+}
+
+func mariaPlace(t *testing.T) *place {
+	s := mariatest.Start(t)
+	s.Exec(t, `CREATE DATABASE app; CREATE ROLE app_readonly; GRANT SELECT ON app.* TO app_readonly;
+CREATE USER 'keyturn'@'%' IDENTIFIED BY 'lender-password'; GRANT CREATE USER, PROCESS, CONNECTION ADMIN ON *.* TO 'keyturn'@'%';
+GRANT SELECT, UPDATE ON mysql.* TO 'keyturn'@'%'; GRANT app_readonly TO 'keyturn'@'%' WITH ADMIN OPTION;`)
+	for _, name := range []string{"svc", "svc_b", "lone", "Odd-name.1"} {
+		s.Exec(t, fmt.Sprintf("CREATE USER '%[1]s'@'%%' IDENTIFIED BY 'before'; GRANT SELECT ON app.* TO '%[1]s'@'%%'", name))
+	}
+	p := &place{
+		world: with(t, mysql.Provider), admin: "keyturn", adminPassword: "lender-password",
+		config:     fields{"plugin_name": "mysql-database-plugin", "connection_url": "{{username}}:{{password}}@tcp(" + s.Addr() + ")/"},
+		statements: fields{"rotation_statements": "ALTER USER '{{name}}'@'%' IDENTIFIED BY '{{password}}';"},
+		try:        func(name, password string) error { return s.Login(t.Context(), name, password) },
+		number: func() int64 {
+			n, err := s.Int(context.WithoutCancel(t.Context()), "SELECT COUNT(*) FROM mysql.user WHERE User LIKE 'v-%'")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		},
+	}
+	p.furnish(fields{"creation_statements": "CREATE USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'; GRANT app_readonly TO '{{name}}'@'%'; SET DEFAULT ROLE app_readonly FOR '{{name}}'@'%';"})
+	return p
+}
+
+func redisPlace(t *testing.T) *place {
+	s := redistest.Start(t, redistest.Options{})
+	do := func(words ...string) string {
+		text, err := s.Do(t.Context(), words...)
+		if err != nil {
+			t.Fatalf("%q: %v", words, err)
+		}
+		return text
+	}
+	do("ACL", "SETUSER", "keyturn", "on", ">lender-password", "+acl", "+client", "+time")
+	for _, name := range []string{"svc", "svc_b", "Odd-name.1"} {
+		do("ACL", "SETUSER", name, "on", ">before", "~*", "+@read")
+	}
+	do("ACL", "SETUSER", "lone", "on", ">before", "~*", "+@read", "+acl|setuser", "+acl|getuser", "+acl|save", "+client|setname")
+	p := &place{
+		world: with(t, redis.Provider), admin: "keyturn", adminPassword: "lender-password",
+		config: fields{"plugin_name": "redis-database-plugin", "host": s.Host, "port": strconv.Itoa(s.Port), "persistence_mode": "ACLFILE"},
+		try:    func(name, password string) error { return s.Login(t.Context(), name, password) },
+		number: func() int64 {
+			n := int64(0)
+			for _, name := range strings.Fields(do("ACL", "USERS")) {
+				if strings.HasPrefix(name, "v-") {
+					n++
+				}
+			}
+			return n
+		},
+	}
+	p.furnish(fields{"creation_statements": `["~*", "+@read"]`})
+	return p
+}
+
+// with opens an engine of one kind.
+func with(t *testing.T, provider database.Provider) *world {
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return &world{enginetest.Open(t, database.New(provider), enginetest.Config{Log: log}), t, nil}
+}
+
+// furnish writes the connection and a role whose leases are short.
+func (p *place) furnish(role fields) {
+	p.t.Helper()
+	p.Must(p.t, route.Write, "config/production", p.with(p.config, fields{"allowed_roles": "app-*", "username": p.admin, "password": p.adminPassword}))
+	p.Must(p.t, route.Write, "roles/app-readonly", p.with(role, fields{"db_name": "production", "default_ttl": "3s", "max_ttl": "1h"}))
+}
+
+// with is all fields of both.
+func (p *place) with(a, b fields) fields {
+	all := fields{}
+	for _, one := range []fields{a, b} {
+		for k, v := range one {
+			all[k] = v
+		}
+	}
+	return all
+}
+
+// static writes a static role of the connection "production".
+func (p *place) static(role, user, period string, more fields) {
+	p.t.Helper()
+	p.Must(p.t, route.Write, "static-roles/"+role, p.with(more, fields{"db_name": "production", "username": user, "rotation_period": period}))
+}
+
+// given reads what a static role gives out, and logs in with it.
+func (p *place) given(role string) (name, password string) {
+	p.t.Helper()
+	a := p.Must(p.t, route.Read, "static-creds/"+role, nil)
+	name, password = a.Data["username"].(string), a.Data["password"].(string)
+	if err := p.try(name, password); err != nil {
+		p.t.Errorf("logging in as %s: %v", name, err)
+	}
+	return name, password
+}
