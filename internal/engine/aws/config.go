@@ -293,25 +293,17 @@ func checkURL(field, text string) error {
 
 // rootOut is the root configuration as it is shown.
 type rootOut struct {
-	KeyID     string   `json:"access_key"`
-	IAM       string   `json:"iam_endpoint"`
-	Retries   int      `json:"max_retries"`
-	Region    string   `json:"region"`
-	STS       string   `json:"sts_endpoint"`
-	Name      string   `json:"username_template"`
-	STSRegion string   `json:"sts_region,omitempty"`
-	Others    []string `json:"sts_fallback_endpoints,omitempty"`
-	Regions   []string `json:"sts_fallback_regions,omitempty"`
-	Checks    *int     `json:"propagation_checks,omitempty"`
-	Pause     *seconds `json:"propagation_settle,omitempty"`
-}
-
-// seconds is a duration that may be absent.
-type seconds struct{ time.Duration }
-
-// MarshalJSON writes whole seconds.
-func (s seconds) MarshalJSON() ([]byte, error) {
-	return json.Marshal(wire.Seconds(s.Duration))
+	KeyID     string         `json:"access_key"`
+	IAM       string         `json:"iam_endpoint"`
+	Retries   int            `json:"max_retries"`
+	Region    string         `json:"region"`
+	STS       string         `json:"sts_endpoint"`
+	Name      string         `json:"username_template"`
+	STSRegion string         `json:"sts_region,omitempty"`
+	Others    []string       `json:"sts_fallback_endpoints,omitempty"`
+	Regions   []string       `json:"sts_fallback_regions,omitempty"`
+	Checks    *int           `json:"propagation_checks,omitempty"`
+	Pause     *time.Duration `json:"propagation_settle,omitempty"`
 }
 
 func (b configs) readRoot(ctx context.Context, _ *route.Request, _ route.None) (*rootOut, error) {
@@ -323,9 +315,7 @@ func (b configs) readRoot(ctx context.Context, _ *route.Request, _ route.None) (
 		KeyID: c.KeyID, IAM: c.IAM, Retries: c.Retries, Region: c.Region, STS: c.STS.URL, Name: c.Name,
 		STSRegion: c.STS.Region, Others: c.Others, Regions: c.Regions, Checks: c.Settle.Checks,
 	}
-	if c.Settle.Pause != nil {
-		out.Pause = &seconds{*c.Settle.Pause}
-	}
+	out.Pause = c.Settle.Pause
 	return out, nil
 }
 

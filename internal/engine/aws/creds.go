@@ -17,8 +17,8 @@ const (
 	// createWithin bounds making a user and waiting until its key works. It is below the
 	// time that a request may take.
 	createWithin = 85 * time.Second
-	// late is how long after that a call of ours may still take effect at AWS.
-	late = 2 * time.Minute
+	// late is how long after that a call of ours may still take effect at AWS: the life of its signature.
+	late = 15 * time.Minute
 	// settleWithin bounds the wait until a key works.
 	settleWithin = time.Minute
 

@@ -347,7 +347,7 @@ type roleOut struct {
 	SessionTags map[string]string `json:"session_tags,omitempty"`
 	MFASerial   string            `json:"mfa_serial_number,omitempty"`
 	Checks      *int              `json:"propagation_checks,omitempty"`
-	Pause       *seconds          `json:"propagation_settle,omitempty"`
+	Pause       *time.Duration    `json:"propagation_settle,omitempty"`
 }
 
 func (b roles) read(ctx context.Context, _ *route.Request, in nameIn) (*roleOut, error) {
@@ -360,9 +360,7 @@ func (b roles) read(ctx context.Context, _ *route.Request, in nameIn) (*roleOut,
 		PolicyARNs: ro.PolicyARNs, Document: ro.Document, RoleARNs: ro.RoleARNs, Path: ro.Path, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
 		ExternalID: ro.ExternalID, SessionName: ro.SessionName, SessionTags: ro.SessionTags, MFASerial: ro.MFASerial, Checks: ro.Settle.Checks,
 	}
-	if ro.Settle.Pause != nil {
-		out.Pause = &seconds{*ro.Settle.Pause}
-	}
+	out.Pause = ro.Settle.Pause
 	return out, nil
 }
 

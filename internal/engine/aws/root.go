@@ -227,18 +227,14 @@ func (b configs) resume(ctx context.Context, c *client.Client, cfg *root) error 
 		}
 	case t.New != "":
 		return b.take(ctx, c, cfg)
-	case time.Since(t.At) < resumeAfter: // AWS may not list what was made
-		return fault.New(op, fault.Unavailable, "whether an earlier rotation has made a key is not known yet; try again after %s", t.At.Add(resumeAfter).Format(time.RFC3339))
 	default: // whether a key was made is not known, and nobody knows its secret
-		keys, err := c.Keys(ctx, t.User)
+		id, err := lost(ctx, c, t.User, t.At, append([]string{cfg.KeyID}, t.Before...))
 		if err != nil {
-			return mine(op, err)
+			return err
 		}
-		for _, k := range keys {
-			if slices.Contains(t.Before, k.ID) || k.ID == cfg.KeyID || k.Made.Before(t.At.Add(-time.Minute)) || k.Made.After(t.At.Add(rotateWithin+late)) {
-				continue
-			}
-			if err := c.DeleteKey(ctx, t.User, k.ID); err != nil {
+		if id != "" {
+			b.m.Log.Warn("deleting an access key whose secret was lost", "user", t.User, "key", id)
+			if err := c.DeleteKey(ctx, t.User, id); err != nil {
 				return mine(op, err)
 			}
 		}

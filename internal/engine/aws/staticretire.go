@@ -114,11 +114,11 @@ type staticOut struct {
 
 	timing
 
-	Grace  time.Duration `json:"grace_period,omitempty"`
-	Idle   time.Duration `json:"idle_period,omitempty"`
-	Rest   time.Duration `json:"inactive_period,omitempty"`
-	Checks *int          `json:"propagation_checks,omitempty"`
-	Pause  *seconds      `json:"propagation_settle,omitempty"`
+	Grace  time.Duration  `json:"grace_period,omitempty"`
+	Idle   time.Duration  `json:"idle_period,omitempty"`
+	Rest   time.Duration  `json:"inactive_period,omitempty"`
+	Checks *int           `json:"propagation_checks,omitempty"`
+	Pause  *time.Duration `json:"propagation_settle,omitempty"`
 
 	KeyID    string    `json:"access_key,omitempty"`
 	OldID    string    `json:"previous_access_key,omitempty"`
@@ -148,9 +148,7 @@ func (b statics) read(ctx context.Context, r *route.Request, in nameIn) (*static
 		Name: in.Name, User: s.User, As: s.As.ARN, SessionName: s.As.Session, ExternalID: s.As.ExternalID, Off: s.When.Off, timing: s.timing(),
 		Grace: s.Grace, Idle: s.Idle, Rest: s.Inactive, Checks: s.Settle.Checks, KeyID: s.Current, Last: s.Last, NextAt: s.Next, Failures: s.Failed, Why: s.Why,
 	}
-	if s.Settle.Pause != nil {
-		out.Pause = &seconds{*s.Settle.Pause}
-	}
+	out.Pause = s.Settle.Pause
 	if s.Old != nil {
 		out.OldID, out.OldUsed, out.RetireAt = s.Old.ID, s.Old.Used, s.Old.At
 	}
