@@ -64,7 +64,7 @@ type user struct {
 	tags             map[string]string
 	inline           map[string]string
 	attached, groups []string
-	keys             []*key
+	keys, ghosts     []*key // ghosts are deleted
 	login            bool
 	// What people add to users, by id.
 	mfa, ssh, certs, service []string
@@ -76,8 +76,9 @@ type key struct {
 	session           *session
 	made              time.Time
 	inactive          bool
-	changed           time.Time // when it was deleted, or its state changed
+	changed           time.Time // when it ceased to work
 	deleted           bool
+	gone              time.Time // when it was deleted
 	used              []use
 }
 

@@ -154,10 +154,11 @@ var createAccessKey = of(func(c *call, u *user) (node, *apiError) {
 
 var listAccessKeys = of(func(c *call, u *user) (node, *apiError) {
 	var all []*key
-	for _, k := range u.keys {
-		if c.shown(k.made, c.now) {
-			all = append(all, k)
+	for _, k := range append(slices.Clone(u.ghosts), u.keys...) {
+		if k.deleted && c.shown(k.gone, c.now) || !k.deleted && !c.shown(k.made, c.now) {
+			continue // lists lag behind in both
 		}
+		all = append(all, k)
 	}
 	kids, more := page(c, all, func(k *key) node {
 		return el("", leaf("UserName", u.name), leaf("AccessKeyId", k.id), leaf("Status", k.status()), when("CreateDate", k.made))
@@ -191,8 +192,8 @@ var deleteAccessKey = of(func(c *call, u *user) (node, *apiError) {
 	if !k.inactive {
 		k.changed = c.now
 	}
-	k.deleted = true
-	u.keys = slices.Delete(u.keys, i, i+1)
+	k.deleted, k.gone = true, c.now
+	u.keys, u.ghosts = slices.Delete(u.keys, i, i+1), append(u.ghosts, k)
 	return node{}, nil
 })
 
