@@ -33,6 +33,7 @@ type root struct {
 	Turn     *rootTurn `json:"turn,omitempty"`
 	Due      time.Time `json:"due,omitzero"`
 	Replaced [][]byte  `json:"replaced,omitempty"` // digests of secrets that were rotated away
+	Dropped  dropped   `json:"dropped,omitempty"`
 
 	Secret secret.Value `json:"-"`
 	stored storage.Version

@@ -45,6 +45,7 @@ const (
 // A lent user is what a lease knows of it.
 type lent struct {
 	User   string `json:"u,omitempty"`
+	Where  string `json:"a,omitempty"` // its account
 	Role   string `json:"r"`
 	RoleID string `json:"i"`
 }
@@ -104,6 +105,13 @@ func (b lending) plan(ctx context.Context, r *route.Request, in credsIn) (plan r
 	}
 	n.kind, n.longest = "IAM", userMax
 	if p.User, err = n.name(c.Name); err != nil {
+		return plan, p, err
+	}
+	reach, _, err := b.aws(ctx)
+	if err != nil {
+		return plan, p, err
+	}
+	if p.Where, err = b.account(ctx, reach); err != nil {
 		return plan, p, err
 	}
 	plan, err = b.planUser(ctx, &p)
@@ -292,7 +300,7 @@ func (b *backend) works(ctx context.Context, c *client.Client, k client.Key, s s
 				err = until.Err()
 			}
 			return &fault.Error{Op: "aws.works", Kind: fault.Upstream, Err: err,
-				Msg: "the new access key " + k.ID + " does not work at AWS within " + settleWithin.String() + "; it is deleted again; try again, or see propagation_checks"}
+				Msg: "the new access key " + k.ID + " does not work at AWS within " + settleWithin.String() + "; try again, or see propagation_checks"}
 		}
 	}
 	if !pause(ctx, rest) {

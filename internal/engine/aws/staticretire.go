@@ -20,7 +20,7 @@ type retirement struct{ statics }
 // retire takes the next step with the key before: it waits while the key is used, sets it
 // inactive, and deletes it once AWS refuses it.
 func (b retirement) retire(ctx context.Context, name string, s *static) error {
-	c, done, err := b.client(ctx, s.As)
+	c, done, err := b.client(ctx, s)
 	if err != nil {
 		return b.failed(ctx, name, s, mine("aws.retire", err))
 	}
@@ -99,6 +99,7 @@ func (b retirement) destroy(ctx context.Context, c *client.Client, name string, 
 // retired ends the life of the key before.
 func (b retirement) retired(ctx context.Context, name string, s *static) error {
 	event := b.event("aws/static-role-retired", name, s, map[string]string{"key_id": s.Old.ID})
+	s.Dropped.add(s.Old.ID)
 	s.Old, s.OldSecret, s.Failed, s.Why = nil, secret.Value{}, 0, ""
 	return b.save(ctx, name, s, s.later(time.Now().UTC()), event)
 }

@@ -22,7 +22,7 @@ const (
 
 // rotate makes a new key, or goes on with a rotation that was begun. The role's lock is held.
 func (b statics) rotate(ctx context.Context, name string, s *static, by, replace string) error {
-	c, done, err := b.client(ctx, s.As)
+	c, done, err := b.client(ctx, s)
 	if err != nil {
 		return b.failed(ctx, name, s, mine("aws.rotate", err))
 	}
@@ -47,11 +47,13 @@ func (b statics) begin(ctx context.Context, c *client.Client, s *static, by, rep
 	if err != nil {
 		return mine("aws.rotate", err)
 	}
+	keys = s.Dropped.rest(keys)
 	if i := slices.IndexFunc(keys, func(k client.Key) bool { return replace != "" && k.ID == replace && k.ID != s.Current }); i >= 0 {
 		if err := c.DeleteKey(ctx, s.User, replace); err != nil {
 			return mine("aws.rotate", err)
 		}
 		keys = slices.Delete(keys, i, i+1)
+		s.Dropped.add(replace)
 		if s.Old != nil && s.Old.ID == replace {
 			s.Old, s.OldSecret = nil, secret.Value{}
 		}
@@ -134,7 +136,7 @@ func (b statics) resume(ctx context.Context, c *client.Client, name string, s *s
 	case t.New != "":
 		return true, b.take(ctx, c, name, s)
 	default:
-		known := append([]string{s.Current}, t.Before...)
+		known := slices.Concat([]string{s.Current}, t.Before, s.Dropped)
 		if s.Old != nil {
 			known = append(known, s.Old.ID)
 		}
@@ -147,6 +149,7 @@ func (b statics) resume(ctx context.Context, c *client.Client, name string, s *s
 			if err := c.DeleteKey(ctx, s.User, id); err != nil {
 				return true, b.failed(ctx, name, s, mine("aws.rotate", err))
 			}
+			s.Dropped.add(id)
 		}
 	}
 	s.Turn, s.NewSecret = nil, secret.Value{}
@@ -281,7 +284,7 @@ func (b statics) work(ctx context.Context, name string, s *static) error {
 	if !s.Gone {
 		return b.rotate(ctx, name, s, "schedule", "")
 	}
-	c, done, err := b.client(ctx, s.As)
+	c, done, err := b.client(ctx, s)
 	if err != nil {
 		return b.failed(ctx, name, s, mine("aws.rotate", err))
 	}
