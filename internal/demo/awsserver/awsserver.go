@@ -148,6 +148,15 @@ func (s *Server) AddKey(accountID, name string) (id, secret string) {
 	return id, secret
 }
 
+// MakeKey gives a user an access key now, as a person would.
+func (s *Server) MakeKey(accountID, name string) (id, secret string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id, secret = newKey("AKIA")
+	s.addKey(s.account(accountID).users[name], id, secret).made = time.Now()
+	return id, secret
+}
+
 // AddRole makes or replaces a role.
 func (s *Server) AddRole(accountID string, r Role) {
 	s.mu.Lock()
