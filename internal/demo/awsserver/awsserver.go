@@ -51,7 +51,7 @@ type Server struct {
 type account struct {
 	id     string
 	users  map[string]*user
-	groups map[string]bool
+	groups map[string]*group
 	roles  map[string]*Role
 }
 
@@ -68,6 +68,11 @@ type user struct {
 	login            bool
 	// What people add to users, by id.
 	mfa, ssh, certs, service []string
+}
+
+type group struct {
+	inline   map[string]string
+	attached []string
 }
 
 type key struct {
@@ -93,6 +98,7 @@ type session struct {
 	admin   bool
 	expires time.Time
 	policy  string
+	arns    []string
 }
 
 // A Role can be assumed by users of the accounts that it trusts.
@@ -117,7 +123,7 @@ func New(o Options) *Server {
 func (s *Server) account(id string) *account {
 	a := s.accounts[id]
 	if a == nil {
-		a = &account{id: id, users: map[string]*user{}, groups: map[string]bool{}, roles: map[string]*Role{}}
+		a = &account{id: id, users: map[string]*user{}, groups: map[string]*group{}, roles: map[string]*Role{}}
 		s.accounts[id] = a
 	}
 	return a
@@ -168,7 +174,16 @@ func (s *Server) AddRole(accountID string, r Role) {
 func (s *Server) AddGroup(accountID, name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.account(accountID).groups[name] = true
+	s.account(accountID).groups[name] = &group{inline: map[string]string{}}
+}
+
+// GiveGroup gives a group a policy of its own, and attaches managed ones.
+func (s *Server) GiveGroup(accountID, name, policy, document string, arns ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.account(accountID).groups[name]
+	g.inline[policy] = document
+	g.attached = append(g.attached, arns...)
 }
 
 // DropUser removes a user with all that it has, as a person would have done.
@@ -262,6 +277,16 @@ func (s *Server) Works(id, secret string) bool {
 	defer s.mu.Unlock()
 	k := s.keys[id]
 	return k != nil && k.secret == secret && s.live(k, time.Now()) == ""
+}
+
+// Narrowed tells what a session was narrowed to when it was made.
+func (s *Server) Narrowed(id string) (policy string, arns []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k := s.keys[id]; k != nil && k.session != nil {
+		return k.session.policy, k.session.arns
+	}
+	return "", nil
 }
 
 // Use notes that a key was used now, as a call of another service would.

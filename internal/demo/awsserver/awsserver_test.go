@@ -189,6 +189,9 @@ var documented = []struct{ call, elements string }{
 	{"ListSigningCertificates UserName=ann", "ListSigningCertificatesResult/ Certificates/member/UserName Certificates/member/CertificateId Certificates/member/CertificateBody Certificates/member/Status IsTruncated"},
 	{"ListServiceSpecificCredentials UserName=ann", "ListServiceSpecificCredentialsResult/ServiceSpecificCredentials/member/ UserName Status ServiceUserName CreateDate ServiceSpecificCredentialId ServiceName"},
 	{"RemoveUserFromGroup UserName=bob GroupName=devs", ""},
+	{"ListAttachedGroupPolicies GroupName=devs", "ListAttachedGroupPoliciesResult/ AttachedPolicies/member/PolicyName AttachedPolicies/member/PolicyArn IsTruncated"},
+	{"ListGroupPolicies GroupName=devs", "ListGroupPoliciesResult/ PolicyNames/member IsTruncated"},
+	{"GetGroupPolicy GroupName=devs PolicyName=own", "GetGroupPolicyResult/ GroupName PolicyName PolicyDocument"},
 	{"GetCallerIdentity", "GetCallerIdentityResult/ Arn UserId Account"},
 	{"AssumeRole RoleArn=arn:aws:iam::123456789012:role/ci RoleSessionName=me", "AssumeRoleResult/ AssumedRoleUser/Arn AssumedRoleUser/AssumedRoleId Credentials/AccessKeyId Credentials/SecretAccessKey Credentials/SessionToken Credentials/Expiration"},
 	{"GetFederationToken Name=me", "GetFederationTokenResult/ FederatedUser/Arn FederatedUser/FederatedUserId Credentials/AccessKeyId Credentials/SecretAccessKey Credentials/SessionToken Credentials/Expiration"},
@@ -198,6 +201,7 @@ var documented = []struct{ call, elements string }{
 func TestDocumentedReplies(t *testing.T) {
 	w := start(t, Options{})
 	w.AddGroup(Account, "devs")
+	w.GiveGroup(Account, "devs", "own", `{"Statement":[]}`, "arn:aws:iam::aws:policy/A")
 	w.AddRole(Account, Role{Name: "ci"})
 	w.AddUser(Account, "ann")
 	w.Attach(Account, "ann")

@@ -50,3 +50,48 @@ func TestAnotherAccount(t *testing.T) {
 		}
 	})
 }
+
+// TestRolesOfTerraform: what the provider's resources write, one field or another at a time, is taken and read back.
+func TestRolesOfTerraform(t *testing.T) {
+	w := open(t, awstest.Options{}, enginetest.Config{})
+	a := w.Must(t, route.Write, "roles/inline", fields{"credential_type": "assumed_role", "policy_document": document, "iam_tags": fields{"key1": "value1"}})
+	if len(a.Warnings) != 2 {
+		t.Errorf("warnings %q", a.Warnings)
+	}
+	w.Refused(t, route.Read, "creds/inline", nil, fault.Invalid, "no role_arns")
+	w.Must(t, route.Write, "roles/inline", fields{"credential_type": "assumed_role", "default_sts_ttl": "3600", "max_sts_ttl": "21600", "iam_groups": []string{"group1", "group2"}, "iam_tags": fields{}})
+	got := w.Must(t, route.Read, "roles/inline", nil)
+	if got.Data["default_sts_ttl"] != float64(3600) || got.Data["max_sts_ttl"] != float64(21600) || got.Data["policy_document"] != document || len(got.Data["iam_groups"].([]any)) != 2 {
+		t.Errorf("it reads %s", got.Text)
+	}
+	w.Must(t, route.Write, "roles/inline", fields{"credential_type": "assumed_role", "policy_document": "", "policy_arns": []string{policyARN}, "iam_groups": []string{}})
+	if got := w.Must(t, route.Read, "roles/inline", nil); got.Data["policy_document"] != "" || len(got.Data["policy_arns"].([]any)) != 1 {
+		t.Errorf("it reads %s", got.Text)
+	}
+	// The resource of static roles sends the name in the body, too.
+	w.aws.AddUser(awstest.Account, "svc")
+	w.Must(t, route.Write, "static-roles/test", fields{"name": "test", "username": "svc", "rotation_period": 3600})
+	if got := w.Must(t, route.Read, "static-roles/test", nil); got.Data["name"] != "test" || got.Data["username"] != "svc" || got.Data["rotation_period"] != float64(3600) {
+		t.Errorf("it reads %s", got.Text)
+	}
+}
+
+// TestGroupsNarrowSessions: a session has the policies of the role and of its groups.
+func TestGroupsNarrowSessions(t *testing.T) {
+	w := open(t, awstest.Options{}, enginetest.Config{})
+	w.aws.AddRole(awstest.Account, awstest.Role{Name: "ci"})
+	w.aws.AddGroup(awstest.Account, "devs")
+	w.aws.AddGroup(awstest.Account, "empty")
+	w.aws.GiveGroup(awstest.Account, "devs", "own", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sqs:*","Resource":"*"}}`, policyARN)
+	role := fields{"credential_type": "assumed_role", "role_arns": "arn:aws:iam::123456789012:role/ci"}
+	w.Must(t, route.Write, "roles/r", with(role, fields{"iam_groups": "devs", "policy_document": document}))
+	id := w.lend("creds/r", nil).Data["access_key"].(string)
+	policy, arns := w.aws.Narrowed(id)
+	if !strings.Contains(policy, "s3:*") || !strings.Contains(policy, "sqs:*") || len(arns) != 1 || arns[0] != policyARN {
+		t.Errorf("the session is narrowed to %s and %q", policy, arns)
+	}
+	w.Must(t, route.Write, "roles/none", with(role, fields{"iam_groups": "empty"}))
+	w.Refused(t, route.Read, "creds/none", nil, fault.Invalid, "would not be narrowed")
+	w.Must(t, route.Write, "roles/absent", with(role, fields{"iam_groups": "nobody"}))
+	w.Refused(t, route.Read, "creds/absent", nil, fault.Upstream, "NoSuchEntity")
+}

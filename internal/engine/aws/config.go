@@ -266,12 +266,8 @@ func (c *root) check() error {
 		}
 	}
 	switch {
-	case len(c.Others) > 0 && c.STS.URL == "":
-		return invalid("field \"sts_fallback_endpoints\" needs sts_endpoint, whose place they take where it cannot be reached")
 	case len(c.Regions) > 0 && len(c.Regions) != len(c.Others):
 		return invalid("field \"sts_fallback_regions\": there are %d and %d sts_fallback_endpoints; give one for each", len(c.Regions), len(c.Others))
-	case c.STS.Region != "" && c.STS.URL == "":
-		return invalid("field \"sts_region\" needs sts_endpoint, which is in that region")
 	case c.Retries < -1 || c.Retries > 100:
 		return invalid("field \"max_retries\": %d must be from 0 to 100, or -1 for AWS's default", c.Retries)
 	}
