@@ -51,7 +51,7 @@ type Server struct {
 type account struct {
 	id     string
 	users  map[string]*user
-	groups map[string]bool
+	groups map[string]*group
 	roles  map[string]*Role
 }
 
@@ -64,10 +64,15 @@ type user struct {
 	tags             map[string]string
 	inline           map[string]string
 	attached, groups []string
-	keys             []*key
+	keys, ghosts     []*key // ghosts are deleted
 	login            bool
 	// What people add to users, by id.
 	mfa, ssh, certs, service []string
+}
+
+type group struct {
+	inline   map[string]string
+	attached []string
 }
 
 type key struct {
@@ -76,8 +81,9 @@ type key struct {
 	session           *session
 	made              time.Time
 	inactive          bool
-	changed           time.Time // when it was deleted, or its state changed
+	changed           time.Time // when it ceased to work
 	deleted           bool
+	gone              time.Time // when it was deleted
 	used              []use
 }
 
@@ -92,6 +98,7 @@ type session struct {
 	admin   bool
 	expires time.Time
 	policy  string
+	arns    []string
 }
 
 // A Role can be assumed by users of the accounts that it trusts.
@@ -116,7 +123,7 @@ func New(o Options) *Server {
 func (s *Server) account(id string) *account {
 	a := s.accounts[id]
 	if a == nil {
-		a = &account{id: id, users: map[string]*user{}, groups: map[string]bool{}, roles: map[string]*Role{}}
+		a = &account{id: id, users: map[string]*user{}, groups: map[string]*group{}, roles: map[string]*Role{}}
 		s.accounts[id] = a
 	}
 	return a
@@ -147,6 +154,15 @@ func (s *Server) AddKey(accountID, name string) (id, secret string) {
 	return id, secret
 }
 
+// MakeKey gives a user an access key now, as a person would.
+func (s *Server) MakeKey(accountID, name string) (id, secret string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id, secret = newKey("AKIA")
+	s.addKey(s.account(accountID).users[name], id, secret).made = time.Now()
+	return id, secret
+}
+
 // AddRole makes or replaces a role.
 func (s *Server) AddRole(accountID string, r Role) {
 	s.mu.Lock()
@@ -158,7 +174,16 @@ func (s *Server) AddRole(accountID string, r Role) {
 func (s *Server) AddGroup(accountID, name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.account(accountID).groups[name] = true
+	s.account(accountID).groups[name] = &group{inline: map[string]string{}}
+}
+
+// GiveGroup gives a group a policy of its own, and attaches managed ones.
+func (s *Server) GiveGroup(accountID, name, policy, document string, arns ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.account(accountID).groups[name]
+	g.inline[policy] = document
+	g.attached = append(g.attached, arns...)
 }
 
 // DropUser removes a user with all that it has, as a person would have done.
@@ -252,6 +277,16 @@ func (s *Server) Works(id, secret string) bool {
 	defer s.mu.Unlock()
 	k := s.keys[id]
 	return k != nil && k.secret == secret && s.live(k, time.Now()) == ""
+}
+
+// Narrowed tells what a session was narrowed to when it was made.
+func (s *Server) Narrowed(id string) (policy string, arns []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k := s.keys[id]; k != nil && k.session != nil {
+		return k.session.policy, k.session.arns
+	}
+	return "", nil
 }
 
 // Use notes that a key was used now, as a call of another service would.

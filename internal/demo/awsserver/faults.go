@@ -87,8 +87,9 @@ func (f *Fault) before(w http.ResponseWriter) bool {
 	return false
 }
 
-// after does what comes after the call, and reports whether it was answered so.
-func (f *Fault) after(w http.ResponseWriter) bool {
+// after does what comes after the call, and reports whether it was answered so. A malformed
+// answer has the status of the right one.
+func (f *Fault) after(w http.ResponseWriter, fail *apiError) bool {
 	switch f.Mode {
 	case Lost:
 		cut(w)
@@ -97,6 +98,9 @@ func (f *Fault) after(w http.ResponseWriter) bool {
 		return true
 	case Malformed:
 		w.Header().Set("Content-Type", "text/xml")
+		if fail != nil {
+			w.WriteHeader(fail.status)
+		}
 		_, _ = w.Write([]byte(`<Response xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Res`))
 		return true
 	}

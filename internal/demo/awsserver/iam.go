@@ -2,6 +2,7 @@ package awsserver
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ var iamActions = map[string]action{
 	"ListMFADevices": listMFADevices, "DeactivateMFADevice": deactivateMFADevice, "DeleteVirtualMFADevice": deleteVirtualMFADevice,
 	"ListSSHPublicKeys": listSSHPublicKeys, "DeleteSSHPublicKey": deleteSSHPublicKey,
 	"ListSigningCertificates": listSigningCertificates, "DeleteSigningCertificate": deleteSigningCertificate,
+	"ListAttachedGroupPolicies": listAttachedGroupPolicies, "ListGroupPolicies": listGroupPolicies, "GetGroupPolicy": getGroupPolicy,
 	"ListServiceSpecificCredentials": listServiceSpecificCredentials, "DeleteServiceSpecificCredential": deleteServiceSpecificCredential,
 }
 
@@ -154,10 +156,11 @@ var createAccessKey = of(func(c *call, u *user) (node, *apiError) {
 
 var listAccessKeys = of(func(c *call, u *user) (node, *apiError) {
 	var all []*key
-	for _, k := range u.keys {
-		if c.shown(k.made, c.now) {
-			all = append(all, k)
+	for _, k := range append(slices.Clone(u.ghosts), u.keys...) {
+		if k.deleted && c.shown(k.gone, c.now) || !k.deleted && !c.shown(k.made, c.now) {
+			continue // lists lag behind in both
 		}
+		all = append(all, k)
 	}
 	kids, more := page(c, all, func(k *key) node {
 		return el("", leaf("UserName", u.name), leaf("AccessKeyId", k.id), leaf("Status", k.status()), when("CreateDate", k.made))
@@ -191,8 +194,8 @@ var deleteAccessKey = of(func(c *call, u *user) (node, *apiError) {
 	if !k.inactive {
 		k.changed = c.now
 	}
-	k.deleted = true
-	u.keys = slices.Delete(u.keys, i, i+1)
+	k.deleted, k.gone = true, c.now
+	u.keys, u.ghosts = slices.Delete(u.keys, i, i+1), append(u.ghosts, k)
 	return node{}, nil
 })
 
@@ -301,7 +304,7 @@ var listAttachedUserPolicies = of(func(c *call, u *user) (node, *apiError) {
 
 var addUserToGroup = of(func(c *call, u *user) (node, *apiError) {
 	name := c.get("GroupName")
-	if !u.account.groups[name] {
+	if u.account.groups[name] == nil {
 		return node{}, noSuch("group", name)
 	}
 	if !slices.Contains(u.groups, name) {
@@ -309,6 +312,48 @@ var addUserToGroup = of(func(c *call, u *user) (node, *apiError) {
 	}
 	return node{}, nil
 })
+
+func (c *call) group() (*group, *apiError) {
+	g := c.who.account.groups[c.get("GroupName")]
+	if g == nil {
+		return nil, noSuch("group", c.get("GroupName"))
+	}
+	return g, nil
+}
+
+func listAttachedGroupPolicies(c *call) (node, *apiError) {
+	g, fail := c.group()
+	if fail != nil {
+		return node{}, fail
+	}
+	kids, more := page(c, g.attached, func(arn string) node {
+		return el("", leaf("PolicyName", arn[strings.LastIndex(arn, "/")+1:]), leaf("PolicyArn", arn))
+	})
+	return el("", append([]node{el("AttachedPolicies", kids...)}, more...)...), nil
+}
+
+func listGroupPolicies(c *call) (node, *apiError) {
+	g, fail := c.group()
+	if fail != nil {
+		return node{}, fail
+	}
+	kids, more := page(c, slices.Sorted(maps.Keys(g.inline)), func(s string) node { return leaf("", s) })
+	return el("", append([]node{el("PolicyNames", kids...)}, more...)...), nil
+}
+
+// getGroupPolicy sends the document escaped, as AWS does.
+func getGroupPolicy(c *call) (node, *apiError) {
+	g, fail := c.group()
+	if fail != nil {
+		return node{}, fail
+	}
+	name := c.get("PolicyName")
+	text, there := g.inline[name]
+	if !there {
+		return node{}, noSuch("group policy", name)
+	}
+	return el("", leaf("GroupName", c.get("GroupName")), leaf("PolicyName", name), leaf("PolicyDocument", escape(text))), nil
+}
 
 var removeUserFromGroup = of(func(c *call, u *user) (node, *apiError) {
 	return take(&u.groups, c.get("GroupName"), "group")

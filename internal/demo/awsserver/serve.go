@@ -69,7 +69,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer, fail := s.do(r, body, form, name)
-	if f != nil && f.after(w) {
+	if f != nil && f.after(w, fail) {
 		return
 	}
 	if fail != nil {
@@ -80,9 +80,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if _, sts := stsActions[name]; sts {
 		space = "https://sts.amazonaws.com/doc/2011-06-15/"
 	}
-	write(w, http.StatusOK, node{name: name + "Response", space: space, kids: []node{
-		answer.named(name + "Result"), el("ResponseMetadata", leaf("RequestId", token(20))),
-	}})
+	kids := []node{el("ResponseMetadata", leaf("RequestId", token(20)))}
+	if len(answer.kids) > 0 {
+		kids = append([]node{answer.named(name + "Result")}, kids...)
+	}
+	write(w, http.StatusOK, node{name: name + "Response", space: space, kids: kids})
 }
 
 // do checks the signature and runs the call.

@@ -54,18 +54,23 @@ func (sig signature) verify(r *http.Request, body []byte, secret string, now tim
 	case at.Sub(now).Abs() > skew:
 		return &apiError{403, "SignatureDoesNotMatch", "Signature expired: " + stamp + " is too far from " + now.UTC().Format("20060102T150405Z")}
 	}
+	if !hmac.Equal([]byte(sig.sum(r, body, secret)), []byte(sig.mac)) {
+		return &apiError{403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method."}
+	}
+	return nil
+}
+
+// sum is what the signature of a request must be.
+func (sig signature) sum(r *http.Request, body []byte, secret string) string {
 	mac := func(key []byte, text string) []byte {
 		h := hmac.New(sha256.New, key)
 		h.Write([]byte(text))
 		return h.Sum(nil)
 	}
 	sum := sha256.Sum256([]byte(sig.canonical(r, body)))
-	text := strings.Join([]string{"AWS4-HMAC-SHA256", stamp, strings.Join([]string{sig.date, sig.region, sig.service, "aws4_request"}, "/"), hex.EncodeToString(sum[:])}, "\n")
+	text := strings.Join([]string{"AWS4-HMAC-SHA256", r.Header.Get("X-Amz-Date"), strings.Join([]string{sig.date, sig.region, sig.service, "aws4_request"}, "/"), hex.EncodeToString(sum[:])}, "\n")
 	k := mac(mac(mac(mac([]byte("AWS4"+secret), sig.date), sig.region), sig.service), "aws4_request")
-	if !hmac.Equal([]byte(hex.EncodeToString(mac(k, text))), []byte(sig.mac)) {
-		return &apiError{403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method."}
-	}
-	return nil
+	return hex.EncodeToString(mac(k, text))
 }
 
 // canonical is the form of a request that is signed.

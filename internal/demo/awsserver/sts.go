@@ -79,7 +79,7 @@ func assumeRole(c *call) (node, *apiError) {
 	if fail != nil {
 		return node{}, fail
 	}
-	session := session{account: a, arn: "arn:aws:sts::" + a.id + ":assumed-role/" + r.Name + "/" + name, admin: r.Admin, expires: c.now.Add(d), policy: c.get("Policy")}
+	session := session{account: a, arn: "arn:aws:sts::" + a.id + ":assumed-role/" + r.Name + "/" + name, admin: r.Admin, expires: c.now.Add(d), policy: c.get("Policy"), arns: c.list("PolicyArns", "arn")}
 	return el("", el("AssumedRoleUser", leaf("Arn", session.arn), leaf("AssumedRoleId", "AROA"+token(17)+":"+name)), c.issue(session)), nil
 }
 
@@ -98,7 +98,7 @@ func getFederationToken(c *call) (node, *apiError) {
 	if fail != nil {
 		return node{}, fail
 	}
-	s := session{account: c.who.account, arn: "arn:aws:sts::" + c.who.account.id + ":federated-user/" + name, expires: c.now.Add(d), policy: c.get("Policy")}
+	s := session{account: c.who.account, arn: "arn:aws:sts::" + c.who.account.id + ":federated-user/" + name, expires: c.now.Add(d), policy: c.get("Policy"), arns: c.list("PolicyArns", "arn")}
 	return el("", el("FederatedUser", leaf("Arn", s.arn), leaf("FederatedUserId", c.who.account.id+":"+name)), c.issue(s)), nil
 }
 

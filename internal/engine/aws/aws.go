@@ -47,6 +47,7 @@ type backend struct {
 	mu  sync.Mutex // guards the rest
 	now *client.Client
 	of  storage.Version // the configuration that now was made of
+	in  string          // the account that now is of, once it was asked for
 }
 
 // Close lets go of connections.
@@ -108,8 +109,38 @@ func (b *backend) aws(ctx context.Context) (*client.Client, *root, error) {
 	if b.now != nil {
 		b.now.Close()
 	}
-	b.now, b.of = made, c.stored
+	b.now, b.of, b.in = made, c.stored, ""
 	return made, c, nil
+}
+
+// account is the number of the account that a client of config/root is of. Who undoes something must be
+// in the account where it was made.
+func (b *backend) account(ctx context.Context, c *client.Client) (string, error) {
+	b.mu.Lock()
+	in, same := b.in, b.now == c
+	b.mu.Unlock()
+	if same && in != "" {
+		return in, nil
+	}
+	who, err := c.WhoAmI(ctx)
+	if err != nil {
+		return "", mine("aws.account", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.now == c {
+		b.in = who.Account
+	}
+	return who.Account, nil
+}
+
+// home refuses to work in another account than the one where something is.
+func (b *backend) home(ctx context.Context, c *client.Client, what, where string) error {
+	in, err := b.account(ctx, c)
+	if err == nil && where != "" && in != where {
+		err = fault.New("aws.account", fault.Upstream, "%s is in account %s, and config/root reaches account %s; write config/root with a key of account %s", what, where, in, where)
+	}
+	return err
 }
 
 func invalid(format string, args ...any) error {

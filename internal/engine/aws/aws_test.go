@@ -243,8 +243,7 @@ func TestRolesRefused(t *testing.T) {
 		{with(assumed, fields{"default_sts_ttl": "2m"}), `field "default_sts_ttl": 2m0s is out of AWS's bounds`},
 		{with(assumed, fields{"max_sts_ttl": "13h"}), `field "max_sts_ttl"`},
 		{with(assumed, fields{"default_sts_ttl": "2h", "max_sts_ttl": "1h"}), `above max_sts_ttl`},
-		{with(assumed, fields{"role_arns": nil}), `field "role_arns" is required`},
-		{with(assumed, fields{"iam_groups": "g"}), `field "iam_groups"`},
+		{fields{"credential_type": "session_token", "iam_groups": "g"}, `field "iam_groups"`},
 		{with(assumed, fields{"user_path": "/x/"}), `field "user_path"`},
 		{with(assumed, fields{"role_session_name": "a b"}), `field "role_session_name"`},
 		{fields{"credential_type": "federation_token"}, `"policy_document" or "policy_arns" is required`},
@@ -285,6 +284,7 @@ func TestRolesReadBack(t *testing.T) {
 			fields{"credential_type": "assumed_role", "role_arns": "arn:aws:iam::123456789012:role/ci", "default_sts_ttl": "15m", "max_sts_ttl": "1h", "external_id": "x", "session_tags": fields{"a": "b"}},
 			over(fields{"credential_type": "assumed_role", "role_arns": []any{"arn:aws:iam::123456789012:role/ci"}, "default_sts_ttl": float64(900), "max_sts_ttl": float64(3600), "external_id": "x", "session_tags": fields{"a": "b"}}),
 		},
+		"settled":    {with(deploy, fields{"propagation_checks": 0, "propagation_settle": "2s"}), over(fields{"credential_type": "iam_user", "policy_arns": []any{policyARN}, "default_ttl": float64(3600), "max_ttl": float64(14400), "propagation_checks": float64(0), "propagation_settle": float64(2)})},
 		"mfa":        {fields{"credential_type": "session_token", "mfa_serial_number": "arn:aws:iam::1:mfa/x"}, over(fields{"credential_type": "session_token", "mfa_serial_number": "arn:aws:iam::1:mfa/x"})},
 		"old-arn":    {fields{"arn": policyARN}, over(fields{"credential_type": "iam_user", "policy_arns": []any{policyARN}})},
 		"old-role":   {fields{"arn": "arn:aws:iam::1:role/x"}, over(fields{"credential_type": "assumed_role", "role_arns": []any{"arn:aws:iam::1:role/x"}})},
@@ -295,7 +295,7 @@ func TestRolesReadBack(t *testing.T) {
 			t.Errorf("%s (-want +got)\n%s", name, d)
 		}
 	}
-	if a := w.Must(t, route.List, "roles", nil); len(a.Data["keys"].([]any)) != 7 {
+	if a := w.Must(t, route.List, "roles", nil); len(a.Data["keys"].([]any)) != 8 {
 		t.Errorf("list %s", a.Text)
 	}
 	w.Must(t, route.Delete, "roles/ci", nil)
@@ -398,7 +398,7 @@ func TestRotateRootFails(t *testing.T) {
 						}
 						w.aws.Clear()
 						w.lend("creds/r", nil)
-						time.Sleep(10 * time.Minute)
+						time.Sleep(20 * time.Minute)
 						w.lend("creds/r", nil)
 						if keys := w.aws.Keys(awstest.Account, awstest.Admin); len(keys) != 1 || w.Work(t) != 0 {
 							t.Errorf("keys %+v, %d due items", keys, w.Work(t))

@@ -33,6 +33,7 @@ type root struct {
 	Turn     *rootTurn `json:"turn,omitempty"`
 	Due      time.Time `json:"due,omitzero"`
 	Replaced [][]byte  `json:"replaced,omitempty"` // digests of secrets that were rotated away
+	Dropped  dropped   `json:"dropped,omitempty"`
 
 	Secret secret.Value `json:"-"`
 	stored storage.Version
@@ -265,12 +266,8 @@ func (c *root) check() error {
 		}
 	}
 	switch {
-	case len(c.Others) > 0 && c.STS.URL == "":
-		return invalid("field \"sts_fallback_endpoints\" needs sts_endpoint, whose place they take where it cannot be reached")
 	case len(c.Regions) > 0 && len(c.Regions) != len(c.Others):
 		return invalid("field \"sts_fallback_regions\": there are %d and %d sts_fallback_endpoints; give one for each", len(c.Regions), len(c.Others))
-	case c.STS.Region != "" && c.STS.URL == "":
-		return invalid("field \"sts_region\" needs sts_endpoint, which is in that region")
 	case c.Retries < -1 || c.Retries > 100:
 		return invalid("field \"max_retries\": %d must be from 0 to 100, or -1 for AWS's default", c.Retries)
 	}
@@ -293,25 +290,17 @@ func checkURL(field, text string) error {
 
 // rootOut is the root configuration as it is shown.
 type rootOut struct {
-	KeyID     string   `json:"access_key"`
-	IAM       string   `json:"iam_endpoint"`
-	Retries   int      `json:"max_retries"`
-	Region    string   `json:"region"`
-	STS       string   `json:"sts_endpoint"`
-	Name      string   `json:"username_template"`
-	STSRegion string   `json:"sts_region,omitempty"`
-	Others    []string `json:"sts_fallback_endpoints,omitempty"`
-	Regions   []string `json:"sts_fallback_regions,omitempty"`
-	Checks    *int     `json:"propagation_checks,omitempty"`
-	Pause     *seconds `json:"propagation_settle,omitempty"`
-}
-
-// seconds is a duration that may be absent.
-type seconds struct{ time.Duration }
-
-// MarshalJSON writes whole seconds.
-func (s seconds) MarshalJSON() ([]byte, error) {
-	return json.Marshal(wire.Seconds(s.Duration))
+	KeyID     string         `json:"access_key"`
+	IAM       string         `json:"iam_endpoint"`
+	Retries   int            `json:"max_retries"`
+	Region    string         `json:"region"`
+	STS       string         `json:"sts_endpoint"`
+	Name      string         `json:"username_template"`
+	STSRegion string         `json:"sts_region,omitempty"`
+	Others    []string       `json:"sts_fallback_endpoints,omitempty"`
+	Regions   []string       `json:"sts_fallback_regions,omitempty"`
+	Checks    *int           `json:"propagation_checks,omitempty"`
+	Pause     *time.Duration `json:"propagation_settle,omitempty"`
 }
 
 func (b configs) readRoot(ctx context.Context, _ *route.Request, _ route.None) (*rootOut, error) {
@@ -323,9 +312,7 @@ func (b configs) readRoot(ctx context.Context, _ *route.Request, _ route.None) (
 		KeyID: c.KeyID, IAM: c.IAM, Retries: c.Retries, Region: c.Region, STS: c.STS.URL, Name: c.Name,
 		STSRegion: c.STS.Region, Others: c.Others, Regions: c.Regions, Checks: c.Settle.Checks,
 	}
-	if c.Settle.Pause != nil {
-		out.Pause = &seconds{*c.Settle.Pause}
-	}
+	out.Pause = c.Settle.Pause
 	return out, nil
 }
 

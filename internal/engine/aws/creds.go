@@ -2,6 +2,7 @@ package aws
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -17,8 +18,8 @@ const (
 	// createWithin bounds making a user and waiting until its key works. It is below the
 	// time that a request may take.
 	createWithin = 85 * time.Second
-	// late is how long after that a call of ours may still take effect at AWS.
-	late = 2 * time.Minute
+	// late is how long after that a call of ours may still take effect at AWS: the life of its signature.
+	late = 15 * time.Minute
 	// settleWithin bounds the wait until a key works.
 	settleWithin = time.Minute
 
@@ -45,6 +46,7 @@ const (
 // A lent user is what a lease knows of it.
 type lent struct {
 	User   string `json:"u,omitempty"`
+	Where  string `json:"a,omitempty"` // its account
 	Role   string `json:"r"`
 	RoleID string `json:"i"`
 }
@@ -104,6 +106,13 @@ func (b lending) plan(ctx context.Context, r *route.Request, in credsIn) (plan r
 	}
 	n.kind, n.longest = "IAM", userMax
 	if p.User, err = n.name(c.Name); err != nil {
+		return plan, p, err
+	}
+	reach, _, err := b.aws(ctx)
+	if err != nil {
+		return plan, p, err
+	}
+	if p.Where, err = b.account(ctx, reach); err != nil {
 		return plan, p, err
 	}
 	plan, err = b.planUser(ctx, &p)
@@ -176,6 +185,8 @@ func (ro *role) choose(given *string) (string, error) {
 		return "", invalid("field \"role_arn\": %q is not one of the role's role_arns; give one of these", clip(*given))
 	case given != nil && *given != "":
 		return *given, nil
+	case len(ro.RoleARNs) == 0:
+		return "", invalid("the role has no role_arns, so that there is nothing to assume; write them to the role")
 	case len(ro.RoleARNs) > 1:
 		return "", invalid("field \"role_arn\" is required: the role has several role_arns, of which one is to be assumed: %s", strings.Join(ro.RoleARNs, ", "))
 	}
@@ -216,6 +227,9 @@ func (b lending) create(ctx context.Context, a route.Attempt, p planned) (*creds
 	if p.role.Type == iamUser {
 		return b.makeUser(ctx, c, cfg, p)
 	}
+	if err := p.fromGroups(ctx, c); err != nil {
+		return nil, err
+	}
 	p.session.TTL = max(a.TTL.Truncate(time.Second), shortestSession)
 	var s client.Session
 	switch p.role.Type {
@@ -230,6 +244,58 @@ func (b lending) create(ctx context.Context, a route.Attempt, p planned) (*creds
 		return nil, mine("aws.creds", err)
 	}
 	return &credsOut{KeyID: s.ID, Secret: s.Secret, Security: &s.Token, Session: &s.Token, ARN: s.ARN, TTL: a.TTL}, nil
+}
+
+// fromGroups narrows a session by the policies of the role's groups, together with its own.
+func (p *planned) fromGroups(ctx context.Context, c *client.Client) error {
+	documents := []string{p.session.Policy}
+	for _, g := range p.role.Groups {
+		arns, own, err := c.GroupPolicies(ctx, g)
+		if err != nil {
+			return mine("aws.creds", err)
+		}
+		documents = append(documents, own...)
+		for _, arn := range arns {
+			if !slices.Contains(p.session.PolicyARNs, arn) {
+				p.session.PolicyARNs = append(slices.Clip(p.session.PolicyARNs), arn)
+			}
+		}
+	}
+	if len(p.role.Groups) == 0 {
+		return nil
+	}
+	text, err := mergePolicies(documents)
+	if err != nil {
+		return err
+	}
+	if p.session.Policy = text; text == "" && len(p.session.PolicyARNs) == 0 {
+		return invalid("the groups in the role's iam_groups have no policies, so that the session would not be narrowed; give policy_arns or policy_document")
+	}
+	return nil
+}
+
+// mergePolicies makes one policy document of several: one that has all their statements.
+func mergePolicies(documents []string) (string, error) {
+	var all []json.RawMessage
+	for _, text := range documents {
+		if text == "" {
+			continue
+		}
+		var d struct{ Statement json.RawMessage }
+		if err := json.Unmarshal([]byte(text), &d); err != nil {
+			return "", &fault.Error{Op: "aws.creds", Kind: fault.Invalid, Err: err, Msg: "a policy of the role or of one of its iam_groups is no JSON object; correct it"}
+		}
+		var some []json.RawMessage
+		if json.Unmarshal(d.Statement, &some) != nil {
+			some = []json.RawMessage{d.Statement} // one alone may stand without a list
+		}
+		all = append(all, some...)
+	}
+	if len(all) == 0 {
+		return "", nil
+	}
+	text, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": all})
+	return string(text), fault.Wrap("aws.creds", fault.Internal, err)
 }
 
 // makeUser makes a user with all that its role says, and waits until its key works.
@@ -292,7 +358,7 @@ func (b *backend) works(ctx context.Context, c *client.Client, k client.Key, s s
 				err = until.Err()
 			}
 			return &fault.Error{Op: "aws.works", Kind: fault.Upstream, Err: err,
-				Msg: "the new access key " + k.ID + " does not work at AWS within " + settleWithin.String() + "; it is deleted again; try again, or see propagation_checks"}
+				Msg: "the new access key " + k.ID + " does not work at AWS within " + settleWithin.String() + "; try again, or see propagation_checks"}
 		}
 	}
 	if !pause(ctx, rest) {

@@ -103,7 +103,7 @@ type roleIn struct {
 	Type        *string        `json:"credential_type" doc:"What is lent: iam_user, assumed_role, federation_token or session_token."`
 	RoleARNs    *[]string      `json:"role_arns" doc:"The AWS roles of which one is assumed. For assumed_role."`
 	PolicyARNs  *[]string      `json:"policy_arns" default:"none" doc:"Managed policies: attached to users, and narrowing sessions. Not for session_token."`
-	Groups      *[]string      `json:"iam_groups" default:"none" doc:"The IAM groups that users join. For iam_user."`
+	Groups      *[]string      `json:"iam_groups" default:"none" doc:"The IAM groups that users join; for assumed_role and federation_token the groups whose policies narrow the session."`
 	Document    *document      `json:"policy_document" default:"none" doc:"A policy in JSON: a user's own, or narrowing a session. Not for session_token."`
 	Tags        *pairs         `json:"iam_tags" default:"none" doc:"Tags of users, as name=value. For iam_user."`
 	SessionTags *pairs         `json:"session_tags" default:"none" doc:"Tags of sessions, as name=value. For assumed_role and federation_token."`
@@ -163,15 +163,26 @@ func (b roles) write(ctx context.Context, r *route.Request, in roleIn) (route.No
 	if err := ro.check(); err != nil {
 		return route.None{}, err
 	}
-	if ro.Type == iamUser && len(ro.PolicyARNs)+len(ro.Groups) == 0 && ro.Document == "" {
-		r.Warn("the role has neither policy_arns nor policy_document nor iam_groups: its users may do nothing")
-	}
+	ro.warn(r)
 	text, err := json.Marshal(ro)
 	if err != nil {
 		return route.None{}, fault.Wrap("aws.role", fault.Internal, err)
 	}
 	_, err = b.m.Store.Commit(ctx, storage.Set(rolePrefix+in.Name, text).If(ro.stored))
 	return route.None{}, err
+}
+
+// warn tells what may be meant otherwise. It is no error, since roles are also written field by field.
+func (ro *role) warn(r *route.Request) {
+	switch {
+	case ro.Type == iamUser && len(ro.PolicyARNs)+len(ro.Groups) == 0 && ro.Document == "":
+		r.Warn("the role has neither policy_arns nor policy_document nor iam_groups: its users may do nothing")
+	case ro.Type == assumedRole && len(ro.RoleARNs) == 0:
+		r.Warn("the role has no role_arns: it lends nothing until it has")
+	}
+	if ro.Type != iamUser && len(ro.Tags) > 0 {
+		r.Warn("iam_tags are kept, and used for iam_user alone; sessions have session_tags")
+	}
 }
 
 // legacy translates the fields of before.
@@ -245,8 +256,7 @@ func (ro *role) foreign() (field, instead string) {
 		{len(ro.SessionTags) > 0, "session_tags", []string{assumedRole, federationToken}, "it is for assumed_role and federation_token"},
 		{len(ro.PolicyARNs) > 0, "policy_arns", []string{iamUser, assumedRole, federationToken}, "a session token has all rights of the user of config/root"},
 		{ro.Document != "", "policy_document", []string{iamUser, assumedRole, federationToken}, "a session token has all rights of the user of config/root"},
-		{len(ro.Groups) > 0, "iam_groups", []string{iamUser}, "only users are in groups; give policy_arns"},
-		{len(ro.Tags) > 0, "iam_tags", []string{iamUser}, "only users have them; see session_tags"},
+		{len(ro.Groups) > 0, "iam_groups", []string{iamUser, assumedRole, federationToken}, "a session token has all rights of the user of config/root"},
 		{ro.Boundary != "", "permissions_boundary_arn", []string{iamUser}, "only users have one"},
 		{ro.Path != "", "user_path", []string{iamUser}, "only users have one"},
 		{ro.MFASerial != "", "mfa_serial_number", []string{sessionToken}, "it is for session_token"},
@@ -276,9 +286,7 @@ func (ro *role) check() error {
 		return invalid("field %q does not go with credential_type %s: %s", field, ro.Type, hint)
 	}
 	switch {
-	case ro.Type == assumedRole && len(ro.RoleARNs) == 0:
-		return invalid("field \"role_arns\" is required; give the roles that may be assumed")
-	case ro.Type == federationToken && ro.Document == "" && len(ro.PolicyARNs) == 0:
+	case ro.Type == federationToken && ro.Document == "" && len(ro.PolicyARNs)+len(ro.Groups) == 0:
 		return invalid("field \"policy_document\" or \"policy_arns\" is required; a federation token without them may do nothing")
 	case ro.Path != "" && (!strings.HasPrefix(ro.Path, "/") || !strings.HasSuffix(ro.Path, "/") || len(ro.Path) > 512):
 		return invalid("field \"user_path\": %q must begin and end with a slash", clip(ro.Path))
@@ -347,7 +355,7 @@ type roleOut struct {
 	SessionTags map[string]string `json:"session_tags,omitempty"`
 	MFASerial   string            `json:"mfa_serial_number,omitempty"`
 	Checks      *int              `json:"propagation_checks,omitempty"`
-	Pause       *seconds          `json:"propagation_settle,omitempty"`
+	Pause       *time.Duration    `json:"propagation_settle,omitempty"`
 }
 
 func (b roles) read(ctx context.Context, _ *route.Request, in nameIn) (*roleOut, error) {
@@ -360,9 +368,7 @@ func (b roles) read(ctx context.Context, _ *route.Request, in nameIn) (*roleOut,
 		PolicyARNs: ro.PolicyARNs, Document: ro.Document, RoleARNs: ro.RoleARNs, Path: ro.Path, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
 		ExternalID: ro.ExternalID, SessionName: ro.SessionName, SessionTags: ro.SessionTags, MFASerial: ro.MFASerial, Checks: ro.Settle.Checks,
 	}
-	if ro.Settle.Pause != nil {
-		out.Pause = &seconds{*ro.Settle.Pause}
-	}
+	out.Pause = ro.Settle.Pause
 	return out, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
@@ -92,6 +93,7 @@ func (b configs) begin(ctx context.Context, r *route.Request, c *client.Client, 
 	if err != nil {
 		return mine(op, err)
 	}
+	keys = cfg.Dropped.rest(keys)
 	cfg.Turn = &rootTurn{User: name, At: time.Now().UTC()}
 	for _, k := range keys {
 		cfg.Turn.Before = append(cfg.Turn.Before, k.ID)
@@ -110,6 +112,7 @@ func (b configs) begin(ctx context.Context, r *route.Request, c *client.Client, 
 	if err := c.DeleteKey(ctx, name, keys[i].ID); err != nil {
 		return mine(op, err)
 	}
+	cfg.Dropped.add(keys[i].ID)
 	r.Warn("AWS allows two keys, and user %s had two: %s was deleted, because %s", name, keys[i].ID, why)
 	return nil
 }
@@ -183,6 +186,7 @@ func (b configs) discard(ctx context.Context, c *client.Client, cfg *root) error
 		b.m.Log.Warn("deleting the root key that was replaced; it is tried again", "key", cfg.Turn.Old, "error", err)
 		return nil
 	}
+	cfg.Dropped.add(cfg.Turn.Old)
 	cfg.Turn = nil
 	return b.saveRoot(ctx, cfg, time.Time{})
 }
@@ -225,22 +229,20 @@ func (b configs) resume(ctx context.Context, c *client.Client, cfg *root) error 
 		if err := c.DeleteKey(ctx, t.User, t.Old); err != nil {
 			return mine(op, err)
 		}
+		cfg.Dropped.add(t.Old)
 	case t.New != "":
 		return b.take(ctx, c, cfg)
-	case time.Since(t.At) < resumeAfter: // AWS may not list what was made
-		return fault.New(op, fault.Unavailable, "whether an earlier rotation has made a key is not known yet; try again after %s", t.At.Add(resumeAfter).Format(time.RFC3339))
 	default: // whether a key was made is not known, and nobody knows its secret
-		keys, err := c.Keys(ctx, t.User)
+		id, err := lost(ctx, c, t.User, t.At, slices.Concat([]string{cfg.KeyID}, t.Before, cfg.Dropped))
 		if err != nil {
-			return mine(op, err)
+			return err
 		}
-		for _, k := range keys {
-			if slices.Contains(t.Before, k.ID) || k.ID == cfg.KeyID || k.Made.Before(t.At.Add(-time.Minute)) || k.Made.After(t.At.Add(rotateWithin+late)) {
-				continue
-			}
-			if err := c.DeleteKey(ctx, t.User, k.ID); err != nil {
+		if id != "" {
+			b.m.Log.Warn("deleting an access key whose secret was lost", "user", t.User, "key", id)
+			if err := c.DeleteKey(ctx, t.User, id); err != nil {
 				return mine(op, err)
 			}
+			cfg.Dropped.add(id)
 		}
 	}
 	cfg.Turn = nil
@@ -262,7 +264,8 @@ func (b configs) workRoot(ctx context.Context) error {
 		return b.saveRoot(ctx, cfg, time.Time{})
 	}
 	due := cfg.Due
-	err = b.resume(ctx, c, cfg)
+	did := engine.Automatic{Operation: "rotate", Path: b.m.Settings().Path + "config/root", Detail: map[string]string{"username": cfg.Turn.User}}
+	err = b.m.Host.Audited(ctx, did, func(ctx context.Context) error { return b.resume(ctx, c, cfg) })
 	if err == nil || !cfg.Due.Equal(due) {
 		return err
 	}

@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/cron"
@@ -46,6 +47,7 @@ type static struct {
 	Current string    `json:"current,omitempty"` // the id of the key that is given out
 	Old     *oldKey   `json:"old,omitempty"`
 	Turn    *keyTurn  `json:"turn,omitempty"` // under way
+	Dropped dropped   `json:"dropped,omitempty"`
 	Last    time.Time `json:"last,omitzero"`
 	Next    time.Time `json:"next,omitzero"` // zero: by request alone
 	Due     time.Time `json:"due,omitzero"`  // where the due item is
@@ -83,6 +85,19 @@ type oldKey struct {
 	Used     time.Time `json:"used,omitzero"`
 	Inactive time.Time `json:"inactive,omitzero"` // since when
 	Told     bool      `json:"told,omitempty"`    // that it is kept because it is used
+}
+
+// dropped are ids of keys that were deleted last: AWS lists them for a while.
+type dropped []string
+
+func (d *dropped) add(id string) {
+	*d = append(*d, id)
+	*d = (*d)[max(len(*d)-4, 0):]
+}
+
+// rest are keys that were not deleted.
+func (d dropped) rest(keys []client.Key) []client.Key {
+	return slices.DeleteFunc(keys, func(k client.Key) bool { return slices.Contains(d, k.ID) })
 }
 
 // storedStatic is what the barrier encrypts.
@@ -219,21 +234,24 @@ func (s *static) readWithin(now time.Time) time.Duration {
 	return max(min(s.grace(now)/4, longestRead), time.Second)
 }
 
-// client is one for the account of the user.
-func (b statics) client(ctx context.Context, as assumption) (*client.Client, func(), error) {
+// client is one for the account of the role's user.
+func (b statics) client(ctx context.Context, s *static) (*client.Client, func(), error) {
 	c, _, err := b.aws(ctx)
-	if err != nil || as.ARN == "" {
-		return c, func() {}, err
-	}
-	r := client.SessionRequest{RoleARN: as.ARN, Name: as.Session, ExternalID: as.ExternalID, TTL: shortestSession}
-	if r.Name == "" {
-		r.Name = "keyturn"
-	}
-	s, err := c.AssumeRole(ctx, r)
 	if err != nil {
 		return nil, nil, err
 	}
-	its, err := c.As(ctx, s.ID, s.Secret, s.Token)
+	if s.As.ARN == "" {
+		return c, func() {}, b.home(ctx, c, "user "+s.User, s.Account)
+	}
+	r := client.SessionRequest{RoleARN: s.As.ARN, Name: s.As.Session, ExternalID: s.As.ExternalID, TTL: shortestSession}
+	if r.Name == "" {
+		r.Name = "keyturn"
+	}
+	session, err := c.AssumeRole(ctx, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	its, err := c.As(ctx, session.ID, session.Secret, session.Token)
 	if err != nil {
 		return nil, nil, err
 	}

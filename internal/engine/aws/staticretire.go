@@ -20,7 +20,7 @@ type retirement struct{ statics }
 // retire takes the next step with the key before: it waits while the key is used, sets it
 // inactive, and deletes it once AWS refuses it.
 func (b retirement) retire(ctx context.Context, name string, s *static) error {
-	c, done, err := b.client(ctx, s.As)
+	c, done, err := b.client(ctx, s)
 	if err != nil {
 		return b.failed(ctx, name, s, mine("aws.retire", err))
 	}
@@ -99,6 +99,7 @@ func (b retirement) destroy(ctx context.Context, c *client.Client, name string, 
 // retired ends the life of the key before.
 func (b retirement) retired(ctx context.Context, name string, s *static) error {
 	event := b.event("aws/static-role-retired", name, s, map[string]string{"key_id": s.Old.ID})
+	s.Dropped.add(s.Old.ID)
 	s.Old, s.OldSecret, s.Failed, s.Why = nil, secret.Value{}, 0, ""
 	return b.save(ctx, name, s, s.later(time.Now().UTC()), event)
 }
@@ -114,11 +115,11 @@ type staticOut struct {
 
 	timing
 
-	Grace  time.Duration `json:"grace_period,omitempty"`
-	Idle   time.Duration `json:"idle_period,omitempty"`
-	Rest   time.Duration `json:"inactive_period,omitempty"`
-	Checks *int          `json:"propagation_checks,omitempty"`
-	Pause  *seconds      `json:"propagation_settle,omitempty"`
+	Grace  time.Duration  `json:"grace_period,omitempty"`
+	Idle   time.Duration  `json:"idle_period,omitempty"`
+	Rest   time.Duration  `json:"inactive_period,omitempty"`
+	Checks *int           `json:"propagation_checks,omitempty"`
+	Pause  *time.Duration `json:"propagation_settle,omitempty"`
 
 	KeyID    string    `json:"access_key,omitempty"`
 	OldID    string    `json:"previous_access_key,omitempty"`
@@ -148,9 +149,7 @@ func (b statics) read(ctx context.Context, r *route.Request, in nameIn) (*static
 		Name: in.Name, User: s.User, As: s.As.ARN, SessionName: s.As.Session, ExternalID: s.As.ExternalID, Off: s.When.Off, timing: s.timing(),
 		Grace: s.Grace, Idle: s.Idle, Rest: s.Inactive, Checks: s.Settle.Checks, KeyID: s.Current, Last: s.Last, NextAt: s.Next, Failures: s.Failed, Why: s.Why,
 	}
-	if s.Settle.Pause != nil {
-		out.Pause = &seconds{*s.Settle.Pause}
-	}
+	out.Pause = s.Settle.Pause
 	if s.Old != nil {
 		out.OldID, out.OldUsed, out.RetireAt = s.Old.ID, s.Old.Used, s.Old.At
 	}

@@ -134,7 +134,7 @@ func (b statics) alter(ctx context.Context, s *static, in *staticIn) error {
 		return invalid("fields \"access_key\", \"secret_key\" and \"replace_key\" are for roles that are new; to rotate this one, write rotate-role/%s", in.Name)
 	}
 	if was.As != s.As {
-		c, done, err := b.client(ctx, s.As)
+		c, done, err := b.client(ctx, s)
 		if err != nil {
 			return mine("aws.static", err)
 		}
@@ -168,7 +168,7 @@ func (b statics) onboard(ctx context.Context, r *route.Request, in *staticIn) er
 	if err := s.apply(in); err != nil {
 		return err
 	}
-	c, done, err := b.client(ctx, s.As)
+	c, done, err := b.client(ctx, s)
 	if err != nil {
 		return mine(op, err)
 	}

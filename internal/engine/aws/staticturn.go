@@ -22,7 +22,7 @@ const (
 
 // rotate makes a new key, or goes on with a rotation that was begun. The role's lock is held.
 func (b statics) rotate(ctx context.Context, name string, s *static, by, replace string) error {
-	c, done, err := b.client(ctx, s.As)
+	c, done, err := b.client(ctx, s)
 	if err != nil {
 		return b.failed(ctx, name, s, mine("aws.rotate", err))
 	}
@@ -47,11 +47,13 @@ func (b statics) begin(ctx context.Context, c *client.Client, s *static, by, rep
 	if err != nil {
 		return mine("aws.rotate", err)
 	}
+	keys = s.Dropped.rest(keys)
 	if i := slices.IndexFunc(keys, func(k client.Key) bool { return replace != "" && k.ID == replace && k.ID != s.Current }); i >= 0 {
 		if err := c.DeleteKey(ctx, s.User, replace); err != nil {
 			return mine("aws.rotate", err)
 		}
 		keys = slices.Delete(keys, i, i+1)
+		s.Dropped.add(replace)
 		if s.Old != nil && s.Old.ID == replace {
 			s.Old, s.OldSecret = nil, secret.Value{}
 		}
@@ -134,15 +136,20 @@ func (b statics) resume(ctx context.Context, c *client.Client, name string, s *s
 	case t.New != "":
 		return true, b.take(ctx, c, name, s)
 	default:
-		lost, err := b.lost(ctx, c, s)
+		known := slices.Concat([]string{s.Current}, t.Before, s.Dropped)
+		if s.Old != nil {
+			known = append(known, s.Old.ID)
+		}
+		id, err := lost(ctx, c, s.User, t.At, known)
 		if err != nil {
 			return true, b.failed(ctx, name, s, err)
 		}
-		if lost != "" {
-			b.m.Log.Warn("deleting an access key whose secret was lost", "role", name, "key", lost)
-			if err := c.DeleteKey(ctx, s.User, lost); err != nil {
+		if id != "" {
+			b.m.Log.Warn("deleting an access key whose secret was lost", "role", name, "key", id)
+			if err := c.DeleteKey(ctx, s.User, id); err != nil {
 				return true, b.failed(ctx, name, s, mine("aws.rotate", err))
 			}
+			s.Dropped.add(id)
 		}
 	}
 	s.Turn, s.NewSecret = nil, secret.Value{}
@@ -151,34 +158,32 @@ func (b statics) resume(ctx context.Context, c *client.Client, name string, s *s
 
 // lost finds the key that a rotation has made and whose secret nobody knows; "" if it surely made
 // none. AWS's keys bear no mark: it is the only one that came since the rotation began, and it was never used.
-func (b statics) lost(ctx context.Context, c *client.Client, s *static) (string, error) {
+func lost(ctx context.Context, c *client.Client, user string, began time.Time, known []string) (string, error) {
 	const op = "aws.rotate"
-	t := s.Turn
-	keys, err := c.Keys(ctx, s.User)
+	keys, err := c.Keys(ctx, user)
 	if err != nil {
 		return "", mine(op, err)
 	}
 	var found []client.Key
 	for _, k := range keys {
-		known := slices.Contains(t.Before, k.ID) || k.ID == s.Current || s.Old != nil && k.ID == s.Old.ID
-		if !known && !k.Made.Before(t.At.Add(-clocks)) && !k.Made.After(t.At.Add(landing+clocks)) {
+		if !slices.Contains(known, k.ID) && !k.Made.Before(began.Add(-clocks)) && !k.Made.After(began.Add(landing+clocks)) {
 			found = append(found, k)
 		}
 	}
 	switch {
-	case len(found) == 0 && time.Since(t.At) < landing:
-		return "", fault.New(op, fault.Unavailable, "whether AWS has made a key for user %s is not known yet; that is looked at again until %s; the key before goes on to be given out", s.User, t.At.Add(landing).Format(time.RFC3339))
+	case len(found) == 0 && time.Since(began) < landing:
+		return "", fault.New(op, fault.Unavailable, "whether AWS has made a key for user %s is not known yet; the key before stays, and it is looked at again until %s", user, began.Add(landing).Format(time.RFC3339))
 	case len(found) == 0:
 		return "", nil
 	case len(found) > 1:
-		return "", fault.New(op, fault.Conflict, "user %s has several keys that this role may have made at %s: %s; delete in AWS those that nobody uses", s.User, t.At.Format(time.RFC3339), describe(found))
+		return "", fault.New(op, fault.Conflict, "user %s has several keys that may have been made by the rotation at %s: %s; delete in AWS those that nobody uses", user, began.Format(time.RFC3339), describe(found))
 	}
 	used, err := c.LastUsed(ctx, found[0].ID)
 	switch {
 	case err != nil:
 		return "", mine(op, err)
 	case !used.IsZero():
-		return "", fault.New(op, fault.Conflict, "the key %s of user %s came when this role made one whose secret was lost, but it was used at %s: somebody else has made it; delete it in AWS when it is not needed", found[0].ID, s.User, used.UTC().Format(time.RFC3339))
+		return "", fault.New(op, fault.Conflict, "the key %s of user %s came when a rotation made one whose secret was lost, but it was used at %s: somebody else has made it; delete it in AWS when it is not needed", found[0].ID, user, used.UTC().Format(time.RFC3339))
 	}
 	return found[0].ID, nil
 }
@@ -279,7 +284,7 @@ func (b statics) work(ctx context.Context, name string, s *static) error {
 	if !s.Gone {
 		return b.rotate(ctx, name, s, "schedule", "")
 	}
-	c, done, err := b.client(ctx, s.As)
+	c, done, err := b.client(ctx, s)
 	if err != nil {
 		return b.failed(ctx, name, s, mine("aws.rotate", err))
 	}

@@ -22,6 +22,9 @@ func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error
 	if err != nil {
 		return engine.Undone{}, err
 	}
+	if err := b.home(ctx, c, "user "+l.User, l.Where); err != nil {
+		return engine.Undone{}, err
+	}
 	if err := c.RemoveUser(ctx, l.User); err != nil {
 		return engine.Undone{}, mine("aws.Undo", err)
 	}

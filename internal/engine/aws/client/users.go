@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"maps"
+	"net/url"
 	"slices"
 	"time"
 
@@ -58,6 +59,40 @@ func (c *Client) AttachPolicy(ctx context.Context, user, arn string) error {
 func (c *Client) JoinGroup(ctx context.Context, user, group string) error {
 	_, err := c.iam.AddUserToGroup(ctx, &iam.AddUserToGroupInput{UserName: &user, GroupName: &group})
 	return explain("adding the user to group "+group, err)
+}
+
+// GroupPolicies are the policies of a group: the ARNs of those that are attached, and its own documents.
+func (c *Client) GroupPolicies(ctx context.Context, group string) (arns, documents []string, err error) {
+	doing := "reading the policies of group " + group
+	attached := iam.NewListAttachedGroupPoliciesPaginator(c.iam, &iam.ListAttachedGroupPoliciesInput{GroupName: &group})
+	for attached.HasMorePages() {
+		p, err := attached.NextPage(ctx)
+		if err != nil {
+			return nil, nil, explain(doing, err)
+		}
+		for _, a := range p.AttachedPolicies {
+			arns = append(arns, aws.ToString(a.PolicyArn))
+		}
+	}
+	own := iam.NewListGroupPoliciesPaginator(c.iam, &iam.ListGroupPoliciesInput{GroupName: &group})
+	for own.HasMorePages() {
+		p, err := own.NextPage(ctx)
+		if err != nil {
+			return nil, nil, explain(doing, err)
+		}
+		for _, name := range p.PolicyNames {
+			got, err := c.iam.GetGroupPolicy(ctx, &iam.GetGroupPolicyInput{GroupName: &group, PolicyName: &name})
+			if err != nil {
+				return nil, nil, explain(doing, err)
+			}
+			text, err := url.PathUnescape(aws.ToString(got.PolicyDocument)) // AWS sends it escaped
+			if err != nil {
+				return nil, nil, explain(doing, err)
+			}
+			documents = append(documents, text)
+		}
+	}
+	return arns, documents, nil
 }
 
 // A Key is an access key. Its secret is known only to whoever created it.
