@@ -274,7 +274,7 @@ func (c *havoc) judge(foreign string, theirs []string) {
 // TestCrashesRotating: after many deaths and failures no user is left that no lease knows, no key of a static
 // role or of config/root is lost, and none that somebody else has made is touched.
 func TestCrashesRotating(t *testing.T) {
-	runs := *crashes
+	runs := *crashes / 5 // each lives through days
 	if testing.Short() || raceDetector {
 		runs = min(runs, 10)
 	}
