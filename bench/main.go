@@ -53,19 +53,21 @@ var rows = []row{
 	{"token", "token create", benchToken},
 	{"postgres", "PostgreSQL credentials", benchPostgres},
 	{"start", "start of an empty server", benchStart},
+	{"expiry", "KV reads while many leases end at once", benchExpiry},
 	{"leases", "memory, disk and restart with many leases", benchLeases},
 }
 
 // bench is one run of the program.
 type bench struct {
-	binary  string // keyturn
-	dir     string // on a real disk; removed at the end
-	rounds  int
-	round   time.Duration
-	conns   int
-	leases  int
-	profile string // folder; "": none
-	log     io.Writer
+	binary   string // keyturn
+	dir      string // on a real disk; removed at the end
+	rounds   int
+	round    time.Duration
+	conns    int
+	leases   int
+	expiring int
+	profile  string // folder; "": none
+	log      io.Writer
 }
 
 func main() {
@@ -90,6 +92,7 @@ func run(ctx context.Context) error {
 	flag.DurationVar(&b.round, "round", 2*time.Second, "length of one turn")
 	flag.IntVar(&b.conns, "conns", 16, "connections, each with one request under way")
 	flag.IntVar(&b.leases, "leases", 1_000_000, "how many leases the row leases stores")
+	flag.IntVar(&b.expiring, "expiring", 50_000, "how many leases the row expiry lets end at once")
 	flag.StringVar(&b.profile, "profile", "", "`folder` for CPU and memory profiles of keyturn, which then runs from this program")
 	flag.Parse()
 	var err error

@@ -1,0 +1,158 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/test/redistest"
+)
+
+const (
+	// expiryLead is how long before their common end the first lease is made.
+	expiryLead = 2 * time.Minute
+	// readEvery is the pace at which KV is read: a client that asks as fast as it can measures its own queue.
+	readEvery = 2 * time.Millisecond
+)
+
+// benchExpiry measures the latency of reads while many leases end at once – users of a
+// real Redis, which answers faster than any other target – against that of the same server with nothing to do.
+func benchExpiry(ctx context.Context, b *bench) (out []result, err error) {
+	title, budget := "KV read p99 while "+strconv.Itoa(b.expiring)+" leases end / idle", "≤ 2"
+	target, err := redistest.New(redistest.Options{})
+	if errors.Is(err, redistest.ErrAbsent) {
+		return []result{{Row: title, Unit: "ms", Budget: budget, Skipped: err.Error()}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer target.Close()
+	k, err := ready(b, "expiry", true)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, k.stop()) }()
+	if err := lendingRedis(k, target); err != nil {
+		return nil, err
+	}
+	if _, err := latencies(ctx, k, 2*time.Second, nil); err != nil { // warm
+		return nil, err
+	}
+	idle, err := latencies(ctx, k, 10*time.Second, nil)
+	if err != nil {
+		return nil, err
+	}
+	end := time.Now().Add(expiryLead)
+	if err := mint(ctx, k, b.expiring, end); err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(b.log, "  %d leases made, %s before they end\n", b.expiring, time.Until(end).Round(time.Second))
+	select {
+	case <-time.After(time.Until(end) - time.Second):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	began := time.Now()
+	storm, err := latencies(ctx, k, 5*time.Minute, k.drained)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(b.log, "  all undone after %s, %d reads meanwhile\n", time.Since(began).Round(100*time.Millisecond), len(storm))
+	was, is := p99(idle), p99(storm)
+	return []result{{Row: title, Keyturn: is, Against: was, Unit: "ms", Ratio: is / was, Budget: budget, Met: is <= 2*was, decimals: 2}}, nil
+}
+
+// lendingRedis configures the connection, and the secret that is read.
+func lendingRedis(k *keyturn, target *redistest.Server) error {
+	admin := k.as(k.root)
+	return errors.Join(
+		k.call(http.MethodPost, "kv/data/team/app", map[string]any{"data": map[string]string{"password": "hunter2"}}, nil),
+		admin.call(http.MethodPost, "sys/mounts/database", map[string]string{"type": "database"}, nil),
+		admin.call(http.MethodPost, "database/config/production", map[string]any{
+			"plugin_name": "redis-database-plugin", "allowed_roles": "*", "username": redistest.Admin, "password": redistest.Password,
+			"host": target.Host, "port": target.Port, "max_open_connections": 16,
+		}, nil),
+	)
+}
+
+// mint makes n leases that all end at one instant, to a second: each thousand by a TTL of its own.
+func mint(ctx context.Context, k *keyturn, n int, end time.Time) error {
+	const workers, batch = 16, 1000
+	for made := 0; made < n; made += batch {
+		ttl := int(time.Until(end).Seconds())
+		if ttl < 5 {
+			return fmt.Errorf("only %d leases were made within %s; this machine is too slow for this row", made, expiryLead)
+		}
+		role := map[string]any{"db_name": "production", "default_ttl": ttl, "max_ttl": "1h"}
+		if err := k.as(k.root).call(http.MethodPost, "database/roles/app", role, nil); err != nil {
+			return err
+		}
+		var all sync.WaitGroup
+		errs := make([]error, workers)
+		for w := range workers {
+			all.Go(func() {
+				for i := w; i < min(batch, n-made) && errs[w] == nil; i += workers {
+					errs[w] = k.call(http.MethodGet, "database/creds/app", nil, nil)
+				}
+			})
+		}
+		all.Wait()
+		if err := errors.Join(append(errs, ctx.Err())...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// latencies reads one secret at a pace, for d or until done says so, and returns how long each took in milliseconds.
+func latencies(ctx context.Context, k *keyturn, d time.Duration, done func() (bool, error)) (took []float64, err error) {
+	tick := time.NewTicker(readEvery)
+	defer tick.Stop()
+	looked := time.Now()
+	for began := time.Now(); time.Since(began) < d; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		ms, err := timed(func() error { return k.call(http.MethodGet, "kv/data/team/app", nil, nil) })
+		if err != nil {
+			return nil, err
+		}
+		took = append(took, float64(ms)/float64(time.Millisecond))
+		if done == nil || time.Since(looked) < time.Second {
+			continue
+		}
+		if over, err := done(); over || err != nil {
+			return took, err
+		}
+		looked = time.Now()
+	}
+	if done != nil {
+		return nil, fmt.Errorf("not all leases ended within %s", d)
+	}
+	return took, nil
+}
+
+// drained reports whether all leases have been undone.
+func (k *keyturn) drained() (bool, error) {
+	var a struct {
+		Data struct {
+			Count int `json:"lease_count"`
+		} `json:"data"`
+	}
+	err := k.as(k.root).call(http.MethodGet, "sys/leases/count", nil, &a)
+	return err == nil && a.Data.Count == 0, err
+}
+
+func p99(of []float64) float64 {
+	s := slices.Sorted(slices.Values(of))
+	return s[len(s)*99/100]
+}
