@@ -17,7 +17,7 @@ import (
 
 const (
 	// expiryLead is how long before their common end the first lease is made.
-	expiryLead = 2 * time.Minute
+	expiryLead = 75 * time.Second
 	// readEvery is the pace at which KV is read: a client that asks as fast as it can measures its own queue.
 	readEvery = 2 * time.Millisecond
 )
@@ -77,7 +77,7 @@ func lendingRedis(k *keyturn, target *redistest.Server) error {
 		admin.call(http.MethodPost, "sys/mounts/database", map[string]string{"type": "database"}, nil),
 		admin.call(http.MethodPost, "database/config/production", map[string]any{
 			"plugin_name": "redis-database-plugin", "allowed_roles": "*", "username": redistest.Admin, "password": redistest.Password,
-			"host": target.Host, "port": target.Port, "max_open_connections": 16,
+			"host": target.Host, "port": target.Port,
 		}, nil),
 	)
 }
