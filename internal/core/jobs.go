@@ -183,10 +183,10 @@ func (h jobs) runJob(ctx context.Context, id string, wait bool) error {
 	return unlessConflict(err) // two have run it at once, which does no harm
 }
 
-// revokePrefix ends every lease below a prefix; with wait it undoes each too.
-// One that cannot be undone stops no other; the first such error is returned.
+// revokePrefix ends every lease below a prefix; with wait it stays until each is undone, too, which
+// the due loop has begun with by then, several at once. One that cannot be undone stops no other; the
+// first such error is returned.
 func (h jobs) revokePrefix(ctx context.Context, s *storedJob, wait bool) error {
-	var first error
 	for id, err := range h.leases.Below(ctx, s.Prefix) {
 		if err != nil {
 			return err
@@ -195,10 +195,17 @@ func (h jobs) revokePrefix(ctx context.Context, s *storedJob, wait bool) error {
 			return err
 		}
 		s.Done++
-		if wait || s.Force {
-			if err := h.leases.Now(ctx, id, time.Now()); err != nil && first == nil {
-				first = err
-			}
+	}
+	if !wait && !s.Force {
+		return nil
+	}
+	var first error
+	for id, err := range h.leases.Below(ctx, s.Prefix) {
+		if err != nil {
+			return err
+		}
+		if err := h.leases.Now(ctx, id, s.Force, time.Now()); err != nil && first == nil {
+			first = err
 		}
 	}
 	if first != nil && !wait {

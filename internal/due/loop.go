@@ -296,17 +296,20 @@ func (l *Loop) drain(ctx context.Context, ln *lane) {
 				return
 			}
 		}
-		if done := l.advance(ln, from, last, next, probe); done {
+		if done := l.advance(ln, look{from, last, next, now, len(items) == mostItems, probe}); done {
 			return
 		}
 	}
 	l.stop(ln, "", time.Now().Add(time.Second))
 }
 
-// batch reads what is due at or after from: at most 256 items, one for a
+// mostItems is how many items are handed out between two looks.
+const mostItems = 256
+
+// batch reads what is due at or after from: at most mostItems, one for a
 // probe. next is the time of the first item that is not due yet.
 func (l *Loop) batch(ctx context.Context, ln *lane, from string, now time.Time, probe bool) (items []Item, last string, next time.Time, err error) {
-	limit := 256
+	limit := mostItems
 	if probe {
 		limit = 1
 	}
@@ -331,14 +334,34 @@ func (l *Loop) batch(ctx context.Context, ln *lane, from string, now time.Time, 
 	return items, last, time.Time{}, nil
 }
 
+// A look is what a drain has read of its lane.
+type look struct {
+	from, last string    // the first key that it looked at, the last that it found; "": none
+	next       time.Time // of the first item that is not due yet
+	now        time.Time
+	full       bool // there may be more that is due
+	probe      bool
+}
+
+// past is the key up to which a look has left nothing.
+func (k look) past(lane string) string {
+	if k.full || k.probe {
+		return k.last + "\x00"
+	}
+	// All that was due is in other hands. Rows that are gone leave traces in the store, which it would
+	// step over at each look: so the next begins at what is not due yet.
+	return max(k.last+"\x00", Item{Lane: lane, At: k.now}.Key())
+}
+
 // advance moves the cursor past what was handed out, unless the feed has
 // lowered it meanwhile, and reports whether the lane has nothing to do now.
-func (l *Loop) advance(ln *lane, from, last string, next time.Time, probe bool) bool {
+func (l *Loop) advance(ln *lane, k look) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	lowered := ln.cursor != from
-	if last != "" && !lowered {
-		ln.cursor = last + "\x00"
+	next := k.next
+	lowered := ln.cursor != k.from
+	if past := k.past(ln.name); !lowered && past > ln.cursor {
+		ln.cursor = past
 	}
 	if it, ok := Parse(ln.news); ok { // it may have been committed after the look
 		ln.cursor = min(ln.cursor, ln.news)
@@ -346,12 +369,12 @@ func (l *Loop) advance(ln *lane, from, last string, next time.Time, probe bool) 
 			next = it.At
 		}
 	}
-	if probe || !ln.paused.IsZero() {
+	if k.probe || !ln.paused.IsZero() {
 		// Wait for the pause to pass, or for the probe to tell.
 		ln.running = false
 		switch {
-		case last != "":
-		case from != ln.first() && !lowered: // round again: each is probed in turn
+		case k.last != "":
+		case k.from != ln.first() && !lowered: // round again: each is probed in turn
 			ln.cursor, ln.next = ln.first(), time.Now().Add(firstPause) // not at once: none may have told
 		default:
 			ln.next, ln.idle = next, next.IsZero()

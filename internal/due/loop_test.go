@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -240,6 +241,70 @@ func TestProbesTakeTurnsAtLeisure(t *testing.T) {
 		<-done
 		if n := tries.Load(); n < 5 || n > 1000 {
 			t.Errorf("it was tried %d times in ten minutes", n)
+		}
+	})
+}
+
+// scanned notes where scans of a lane begin.
+type scanned struct {
+	*memory.Store
+	mu   sync.Mutex
+	from string
+}
+
+func (s *scanned) Scan(ctx context.Context, from, to string) iter.Seq2[storage.Entry, error] {
+	if it, ok := Parse(from + "/k/"); ok && it.Lane == "work" {
+		s.mu.Lock()
+		s.from = max(s.from, from)
+		s.mu.Unlock()
+	}
+	return s.Store.Scan(ctx, from, to)
+}
+
+// TestLooksNotBack: what was looked through is not looked through at the next look again, since rows
+// that are gone leave traces there; and what is added there later is found all the same.
+func TestLooksNotBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &scanned{Store: memory.Open()}
+		defer store.Close()
+		begin := time.Now()
+		commit := func(ops ...storage.Op) {
+			if _, err := store.Commit(t.Context(), storage.Batch{Ops: ops}); err != nil {
+				t.Error(err)
+			}
+		}
+		at := func(after time.Duration, id string) Item {
+			return Item{Lane: "work", At: begin.Add(after).Truncate(time.Millisecond), Kind: "k", ID: id}
+		}
+		var mu sync.Mutex
+		var handled []string
+		loop := NewLoop(Config{Store: store, Log: slog.New(slog.DiscardHandler), Handle: func(_ context.Context, it Item) Outcome {
+			mu.Lock()
+			handled = append(handled, it.ID)
+			mu.Unlock()
+			commit(Move(it, it.At, time.Time{})...)
+			return Handled
+		}})
+		ctx, end := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); _ = loop.Run(ctx) }()
+		gone := at(5*time.Second, "gone")
+		commit(Move(gone, time.Time{}, gone.At)...)
+		for _, it := range []Item{at(time.Second, "first"), at(10*time.Second, "second"), at(12*time.Second, "third")} {
+			commit(Move(it, time.Time{}, it.At)...)
+		}
+		time.Sleep(2 * time.Second)
+		commit(Move(gone, gone.At, time.Time{})...)
+		time.Sleep(9 * time.Second)
+		commit(Move(at(3*time.Second, "late"), time.Time{}, begin.Add(3*time.Second).Truncate(time.Millisecond))...)
+		time.Sleep(2 * time.Second)
+		end()
+		<-done
+		if want := []string{"first", "second", "late", "third"}; !slices.Equal(handled, want) {
+			t.Errorf("handled %v, want %v", handled, want)
+		}
+		if it, ok := Parse(store.from + "/k/"); !ok || it.At.Before(begin.Add(9*time.Second)) {
+			t.Errorf("the last look began at %s, %v; want where the one before ended", it.At.Sub(begin), ok)
 		}
 	})
 }

@@ -79,11 +79,22 @@ func (m *Manager) Step(ctx context.Context, id string, now time.Time, at time.Ti
 	if !l.Due.Equal(at) {
 		return m.dropStray(ctx, id, l.Version, stray)
 	}
-	if _, busy := m.running.LoadOrStore(id, struct{}{}); busy {
+	end, busy := m.begin(id)
+	if busy != nil {
 		return ErrBusy
 	}
-	defer m.running.Delete(id)
-	return m.undo(ctx, l, now)
+	defer end()
+	return unlessConflict(m.undo(ctx, l, now)) // who claimed it meanwhile goes on with it
+}
+
+// begin notes that this process undoes a lease now, until end is called. Where it does so
+// already, busy is closed at the end of that.
+func (m *Manager) begin(id string) (end func(), busy <-chan struct{}) {
+	done := make(chan struct{})
+	if other, loaded := m.running.LoadOrStore(id, done); loaded {
+		return nil, other.(chan struct{})
+	}
+	return func() { m.running.Delete(id); close(done) }, nil
 }
 
 func (m *Manager) dropStray(ctx context.Context, id string, v storage.Version, stray []storage.Op) error {
@@ -98,8 +109,30 @@ func (m *Manager) dropStray(ctx context.Context, id string, v storage.Version, s
 }
 
 // Now undoes a lease at once, in the caller's time: what a revoke with sync
-// does. An unknown lease is success.
-func (m *Manager) Now(ctx context.Context, id string, now time.Time) error {
+// does. It is over for who uses it once Now has claimed it, as by End. Where an undo is under
+// way already it waits for that. An unknown lease is success.
+func (m *Manager) Now(ctx context.Context, id string, force bool, now time.Time) error {
+	began := time.Now()
+	for range 8 {
+		end, busy := m.begin(id)
+		if busy != nil {
+			select {
+			case <-busy:
+				continue // it may have failed: see what is left
+			case <-ctx.Done():
+				return fault.Wrap("lease.Now", fault.Timeout, ctx.Err())
+			}
+		}
+		err := m.once(ctx, id, force, now.Add(time.Since(began)))
+		end()
+		if !fault.Is(err, fault.Conflict) {
+			return err
+		}
+	}
+	return fault.New("lease.Now", fault.Unavailable, "lease %q is being changed by many requests at once; try again", id)
+}
+
+func (m *Manager) once(ctx context.Context, id string, force bool, now time.Time) error {
 	e, err := m.view.Get(ctx, Prefix+id)
 	if err != nil || e.Version == 0 {
 		return err
@@ -108,7 +141,9 @@ func (m *Manager) Now(ctx context.Context, id string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	return m.undo(ctx, l, now)
+	forced := *l
+	forced.Force = l.Force || force
+	return m.undo(ctx, &forced, now)
 }
 
 // claimed is how long a claim holds before another may be made: what a process has claimed
@@ -117,15 +152,12 @@ func (m *Manager) Now(ctx context.Context, id string, now time.Time) error {
 const claimed = 3 * time.Second
 
 // undo claims, undoes and forgets. The claim's commit is what decides between
-// several who try; who loses has nothing to do.
+// several who try; who loses gets Conflict, and has nothing to do.
 func (m *Manager) undo(ctx context.Context, l *Lease, now time.Time) error {
 	c := *l
 	c.State = Ending
 	c.Due = ms(now.Add(claimed))
 	if err := m.replace(ctx, l, &c); err != nil {
-		if fault.Is(err, fault.Conflict) {
-			return nil
-		}
 		return err
 	}
 	began := time.Now()
@@ -212,7 +244,7 @@ func (m *Manager) NowOwned(ctx context.Context, owner string, now time.Time) err
 		if err != nil {
 			return err
 		}
-		if err := m.Now(ctx, id, now); err != nil {
+		if err := m.Now(ctx, id, false, now); err != nil {
 			return err
 		}
 	}

@@ -30,7 +30,7 @@ type Manager struct {
 	view  *barrier.View
 	Stats Stats
 
-	running sync.Map // ids of the leases that Step undoes now
+	running sync.Map // from the ids of the leases that are undone now to a channel, closed at the end
 }
 
 // NewManager returns a manager.

@@ -34,6 +34,7 @@ type world struct {
 	// fail says whether the undo of a lease fails now; again, when to ask again.
 	fail  func(l *lease.Lease) error
 	again func(l *lease.Lease) time.Time
+	takes time.Duration // how long an undo takes
 }
 
 func open(t testing.TB) *world {
@@ -81,7 +82,9 @@ func open(t testing.TB) *world {
 	return w
 }
 
+// undo takes as long as it is told, in a bubble.
 func (w *world) undo(_ context.Context, l *lease.Lease) (time.Time, string, error) {
+	time.Sleep(w.takes) // in a bubble
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.fail != nil {

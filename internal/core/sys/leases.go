@@ -157,13 +157,10 @@ func (a *leaseAPI) revokeLease(ctx context.Context, r *route.Request, in leaseIn
 	if err != nil {
 		return route.None{}, err
 	}
-	if err := a.Leases.End(ctx, id, false, time.Now()); err != nil {
-		return route.None{}, err
-	}
 	if in.Sync {
-		return route.None{}, a.Leases.Now(ctx, id, time.Now())
+		return route.None{}, a.Leases.Now(ctx, id, false, time.Now())
 	}
-	return route.None{}, nil
+	return route.None{}, a.Leases.End(ctx, id, false, time.Now())
 }
 
 func (a *leaseAPI) revokePrefix(ctx context.Context, _ *route.Request, in prefixIn) (route.None, error) {

@@ -399,7 +399,7 @@ func (w *World) Renew(id string, increment time.Duration) (*lease.Lease, error) 
 
 // Revoke undoes a lease now, and returns how that went. The due loop, which would
 // go on with it after an error, comes later.
-func (w *World) Revoke(id string) error { return w.Leases.Now(w.scope(), id, time.Now()) }
+func (w *World) Revoke(id string) error { return w.Leases.Now(w.scope(), id, false, time.Now()) }
 
 // IDs are those of all leases and reservations.
 func (w *World) IDs(t testing.TB) (ids []string) {
