@@ -118,7 +118,7 @@ func TestStaticRolesRefused(t *testing.T) {
 		{with(svc, fields{"db_name": "absent"}), `there is no connection "absent"`},
 		{with(svc, fields{"username": databasetest.FakeAdmin}), "rotate-root/prod"},
 		{with(svc, fields{"alternate_username": "svc"}), "another user"},
-		{with(svc, fields{"credential_type": "rsa_private_key"}), `field "credential_type"`},
+		{with(svc, fields{"credential_type": "rsa_private_key"}), `field "rotation_statements": with credential_type rsa_private_key`},
 		{with(svc, fields{"credential_config": fields{"key_bits": "2048"}}), `field "credential_config"`},
 		{with(svc, fields{"rotation_statements": "BROKEN"}), "rotation_statements is broken"},
 		{with(svc, fields{"skip_import_rotation": true, "password": "wrong"}), `field "password": the database refuses it`},

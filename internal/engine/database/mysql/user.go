@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -63,6 +64,7 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 		return database.MarkUnchanged(fault.New(k.op, fault.Invalid, "creation_statements are missing: without them no user can be made; write them into the role"))
 	}
 	v := fillings(u.Name, u.Password, u.Expires)
+	u.Key.Fill(v)
 	all, err := compile(k.field, statements, v)
 	if err != nil {
 		return invalid(k.op, err)
@@ -218,6 +220,18 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 	})
 }
 
+// SetKey tells the accounts of the name by statements what their certificate is, or the key.
+func (c *conn) SetKey(ctx context.Context, name string, key database.Key, statements []string) error {
+	k := c.call("SetKey", "changing the key")
+	if err := database.CheckGivenName(k.op, name); err != nil {
+		return err
+	}
+	v := fillings(name, secret.Value{}, time.Time{})
+	key.Fill(v)
+	k.field = "rotation_statements"
+	return c.alter(ctx, k, name, statements, v, nil)
+}
+
 // alter runs statements, or the first of ours that the session is allowed, about a user that must be there. Ours gets
 // no hosts where the user is the one of the session, and may not see the list of users: it changes itself.
 func (c *conn) alter(ctx context.Context, k call, name string, statements []string, v map[string]string, ours func(hosts []string) []statement) error {
@@ -261,7 +275,22 @@ func (c *conn) alter(ctx context.Context, k call, name string, statements []stri
 // Login opens a session as the user, past the pool, and closes it. The user need not have the
 // administrator's database.
 func (c *conn) Login(ctx context.Context, name string, password secret.Value) (bool, error) {
-	k := c.call("Login", "trying the login", password)
+	return c.login(ctx, c.call("Login", "trying the login", password), name, func(config *mysql.Config) { config.Passwd = password.RevealString() })
+}
+
+// LoginCertificate is Login by a certificate.
+func (c *conn) LoginCertificate(ctx context.Context, name string, certificate tls.Certificate) (bool, error) {
+	k := c.call("Login", "trying the login")
+	if c.driver.TLS == nil {
+		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "the connection is made without TLS, so that no certificate can be tried; give tls_ca, or tls=true in connection_url"))
+	}
+	return c.login(ctx, k, name, func(config *mysql.Config) {
+		config.Passwd = ""
+		config.TLS.Certificates = []tls.Certificate{certificate}
+	})
+}
+
+func (c *conn) login(ctx context.Context, k call, name string, by func(*mysql.Config)) (bool, error) {
 	if err := database.CheckGivenName(k.op, name); err != nil {
 		return false, err
 	}
@@ -271,7 +300,8 @@ func (c *conn) Login(ctx context.Context, name string, password secret.Value) (b
 	}
 	defer end()
 	config := c.driver.Clone()
-	config.User, config.Passwd, config.DBName, config.Params = name, password.RevealString(), "", nil
+	config.User, config.DBName, config.Params = name, "", nil
+	by(config)
 	d, err := mysql.NewConnector(config)
 	if err != nil {
 		return false, c.explain(k, &connectError{err})
