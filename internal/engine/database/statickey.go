@@ -114,6 +114,16 @@ func tryKey(ctx context.Context, conn Conn, user string, l login) (bool, error) 
 	return keyed.LoginCertificate(ctx, user, pair)
 }
 
+// unproven is the error of a turn whose certificate the database refuses. Where it was told of none, nothing has changed.
+func (s *static) unproven(user string) error {
+	err := fault.New("database.rotate", fault.Upstream, "the database refuses the new certificate of %s at login; check that it trusts ca_cert, and that rotation_statements make it the user's", user)
+	if len(s.Statements) > 0 {
+		return err
+	}
+	s.Turn.Sent = false
+	return MarkUnchanged(err)
+}
+
 // lingers is when the certificate that a turn has replaced ends, where the database was not told
 // that another one counts; zero: it is dead.
 func (s *static) lingers(before login) time.Time {

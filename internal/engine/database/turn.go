@@ -123,6 +123,9 @@ func (b statics) turnUser(ctx context.Context, s *static, c *connection) (note s
 		}
 		s.Turn.Sent = false
 	}
+	if s.kind() != byPassword {
+		return "", s.unproven(user)
+	}
 	return "", fault.New("database.rotate", fault.Upstream, "the database says that it has set the new password of %s, and refuses it at login; check rotation_statements", user)
 }
 

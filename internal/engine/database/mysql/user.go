@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"context"
-	"crypto/tls"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -220,18 +219,6 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 	})
 }
 
-// SetKey tells the accounts of the name by statements what their certificate is, or the key.
-func (c *conn) SetKey(ctx context.Context, name string, key database.Key, statements []string) error {
-	k := c.call("SetKey", "changing the key")
-	if err := database.CheckGivenName(k.op, name); err != nil {
-		return err
-	}
-	v := fillings(name, secret.Value{}, time.Time{})
-	key.Fill(v)
-	k.field = "rotation_statements"
-	return c.alter(ctx, k, name, statements, v, nil)
-}
-
 // alter runs statements, or the first of ours that the session is allowed, about a user that must be there. Ours gets
 // no hosts where the user is the one of the session, and may not see the list of users: it changes itself.
 func (c *conn) alter(ctx context.Context, k call, name string, statements []string, v map[string]string, ours func(hosts []string) []statement) error {
@@ -278,18 +265,6 @@ func (c *conn) Login(ctx context.Context, name string, password secret.Value) (b
 	return c.login(ctx, c.call("Login", "trying the login", password), name, func(config *mysql.Config) { config.Passwd = password.RevealString() })
 }
 
-// LoginCertificate is Login by a certificate.
-func (c *conn) LoginCertificate(ctx context.Context, name string, certificate tls.Certificate) (bool, error) {
-	k := c.call("Login", "trying the login")
-	if c.driver.TLS == nil {
-		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "the connection is made without TLS, so that no certificate can be tried; give tls_ca, or tls=true in connection_url"))
-	}
-	return c.login(ctx, k, name, func(config *mysql.Config) {
-		config.Passwd = ""
-		config.TLS.Certificates = []tls.Certificate{certificate}
-	})
-}
-
 func (c *conn) login(ctx context.Context, k call, name string, by func(*mysql.Config)) (bool, error) {
 	if err := database.CheckGivenName(k.op, name); err != nil {
 		return false, err
@@ -307,6 +282,9 @@ func (c *conn) login(ctx context.Context, k call, name string, by func(*mysql.Co
 		return false, c.explain(k, &connectError{err})
 	}
 	s, err := d.Connect(ctx)
+	if heard, ok := config.Logger.(*listener); ok && err != nil && heard.alert.Load() {
+		return false, nil
+	}
 	switch number(err) {
 	case 0:
 	case 1045, 1130, 1698, 1820, 1862, 3118, 4151: // wrong, not from here, without passwords, expired, or locked

@@ -56,17 +56,20 @@ func (c *conn) LoginCertificate(ctx context.Context, name string, certificate tl
 	}
 	config.TLSConfig.Certificates, config.Fallbacks = []tls.Certificate{certificate}, nil
 	ok, err := c.login(ctx, k, config)
-	var said *pgconn.ConnectError
-	switch {
-	case err == nil && !ok: // a password was asked for: 28P01
-		return false, database.MarkUnchanged(&fault.Error{Op: k.op, Kind: fault.Unsupported,
-			Msg: "PostgreSQL asks " + name + " for a password: pg_hba.conf needs a line hostssl … cert for it"})
-	case errors.As(err, &said) && strings.Contains(said.Error(), alert):
+	if err == errNotTaken {
 		return false, nil
+	}
+	if err == nil && !ok { // a password was asked for: 28P01
+		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "PostgreSQL asks %s for a password; give it a line hostssl … cert in pg_hba.conf", name))
 	}
 	return ok, err
 }
 
-// alert begins what the TLS library says of a certificate that the server did not take: of an authority that
-// it does not know, or one that has ended.
-const alert = "remote error: tls: "
+// errNotTaken is a login whose certificate the server's TLS did not take.
+var errNotTaken = errors.New("the certificate was not taken")
+
+// refused reports whether the server's TLS has ended a login by a certificate: its authority is not known
+// there, or it has ended.
+func refused(config *pgconn.Config, err error) bool {
+	return err != nil && config.Password == "" && strings.Contains(err.Error(), "remote error: tls: ")
+}

@@ -185,6 +185,9 @@ func (c *conn) login(ctx context.Context, k call, config *pgconn.Config) (bool, 
 	}
 	defer end()
 	s, err := pgconn.ConnectConfig(ctx, config)
+	if refused(config, err) {
+		return false, errNotTaken
+	}
 	switch sqlState(err) {
 	case "":
 	case "28P01": // wrong, expired, or of nobody
