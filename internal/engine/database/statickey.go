@@ -41,10 +41,19 @@ func (s *static) applyCredential(in *staticIn) error {
 	case kind == byCertificate && s.When.Off:
 		return invalid("field \"disable_automated_rotation\": a certificate has an end and must be replaced before; give rotation_period or rotation_schedule, and leave it out")
 	case kind == byCertificate:
-		for _, u := range s.Users {
-			if len(u) > longestCommonName {
-				return invalid("field \"username\": %q has %d bytes, and a certificate's common name takes %d; use another user", clip(u), len(u), longestCommonName)
-			}
+		return s.checkCommonNames()
+	}
+	return nil
+}
+
+// checkCommonNames refuses names that would be cut, or that the one-line form of a subject does not tell from others.
+func (s *static) checkCommonNames() error {
+	for _, u := range s.Users {
+		if len(u) > longestCommonName {
+			return invalid("field \"username\": %q has %d bytes, and a certificate's common name takes %d; use another user", clip(u), len(u), longestCommonName)
+		}
+		if strings.ContainsFunc(u, func(r rune) bool { return r == '/' || r > '~' }) {
+			return invalid("field \"username\": %q has a slash or a letter that is not ASCII, which databases write differently in a certificate's subject; use another user", u)
 		}
 	}
 	return nil

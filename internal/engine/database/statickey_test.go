@@ -137,6 +137,7 @@ func TestStaticKeysRefused(t *testing.T) {
 		{with(role, fields{"credential_config": with(config, fields{"common_name_template": "{{random 9}}"})}), "common_name_template is for roles that make users"},
 		{with(role, fields{"disable_automated_rotation": true, "rotation_period": nil}), `field "disable_automated_rotation"`},
 		{with(role, fields{"username": strings.Repeat("x", 70)}), "has 70 bytes"},
+		{with(role, fields{"username": "a/serialNumber=b"}), "has a slash"},
 		{with(role, fields{"password": oldPassword, "skip_import_rotation": true}), `field "password": it is not for`},
 		{with(role, fields{"self_managed_password": oldPassword}), `field "self_managed_password"`},
 		{with(role, fields{"rotation_statements": "SET {{password}}"}), "{{password}} is not there"},
