@@ -145,7 +145,7 @@ func TestTerraform(t *testing.T) {
 		run  func(*module)
 	}{
 		{"mounts", (*module).mounts}, {"aws root", (*module).awsRoot}, {"aws roles", (*module).awsRoles}, {"aws static role", (*module).awsStatic},
-		{"database connection", (*module).connection}, {"database roles", (*module).databaseRoles}, {"database static role", (*module).databaseStatic},
+		{"database connection", (*module).connection}, {"database roles", (*module).databaseRoles}, {"database credentials", (*module).databaseCredentials}, {"database static role", (*module).databaseStatic},
 		{"policy", (*module).policy}, {"destroy", (*module).destroy},
 	} {
 		t.Run(part.name, func(t *testing.T) { on := *m; on.t = t; part.run(&on) })

@@ -62,6 +62,7 @@ func TestStaticCertificate(t *testing.T) {
 	}
 }
 
+// staticCertificate is one such role, in a bubble.
 func staticCertificate(t *testing.T, statements string) {
 	w := withUsers(t, enginetest.Config{}, "svc")
 	w.Must(t, route.Write, "static-roles/svc", certified(t, 1000*time.Hour, statements))
