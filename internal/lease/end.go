@@ -18,7 +18,7 @@ func (m *Manager) End(ctx context.Context, id string, force bool, now time.Time)
 		if err != nil || e.Version == 0 {
 			return err
 		}
-		l, err := decode(e)
+		l, err := Decode(e)
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (m *Manager) Step(ctx context.Context, id string, now time.Time, at time.Ti
 	}
 	var l *Lease
 	if err == nil {
-		l, err = decode(e)
+		l, err = Decode(e)
 	}
 	if fault.Is(err, fault.Internal) {
 		return fault.Wrap("lease.Step", fault.Internal, errors.Join(ErrDamaged, err))
@@ -137,7 +137,7 @@ func (m *Manager) once(ctx context.Context, id string, force bool, now time.Time
 	if err != nil || e.Version == 0 {
 		return err
 	}
-	l, err := decode(e)
+	l, err := Decode(e)
 	if err != nil {
 		return err
 	}

@@ -75,10 +75,11 @@ func inspect(t testing.TB, st storage.Store, out *outside) *stored {
 			}
 		}
 		if id, ok := strings.CutPrefix(key, lease.Prefix); ok {
-			s.leases[id] = &lease.Lease{ID: id, Version: e.Version}
-			if err := json.Unmarshal(e.Value, s.leases[id]); err != nil {
+			l, err := lease.Decode(e)
+			if err != nil {
 				t.Fatal(err)
 			}
+			s.leases[id] = l
 		}
 		if id, ok := strings.CutPrefix(key, mount.Prefix); ok {
 			m, err := mount.Decode(e)
