@@ -225,7 +225,11 @@ func (b lending) create(ctx context.Context, a route.Attempt, p planned) (*creds
 		return nil, err
 	}
 	if p.role.Type == iamUser {
-		return b.makeUser(ctx, c, cfg, p)
+		if err := b.home(ctx, c, "user "+p.User, p.Where); err != nil { // config/root was written since
+			b.never.add(a.ID)
+			return nil, err
+		}
+		return b.makeUser(ctx, c, cfg, a, p)
 	}
 	if err := p.fromGroups(ctx, c); err != nil {
 		return nil, err
@@ -299,10 +303,13 @@ func mergePolicies(documents []string) (string, error) {
 }
 
 // makeUser makes a user with all that its role says, and waits until its key works.
-func (b lending) makeUser(ctx context.Context, c *client.Client, cfg *root, p planned) (*credsOut, error) {
+func (b lending) makeUser(ctx context.Context, c *client.Client, cfg *root, a route.Attempt, p planned) (*credsOut, error) {
 	const op = "aws.creds"
 	ro := p.role
 	if err := c.CreateUser(ctx, client.NewUser{Name: p.User, Path: ro.Path, Boundary: ro.Boundary, Tags: ro.Tags}); err != nil {
+		if client.Unchanged(err) { // a user of that name, if there is one, is somebody else's
+			b.never.add(a.ID)
+		}
 		return nil, mine(op, err)
 	}
 	for _, arn := range ro.PolicyARNs {
