@@ -44,6 +44,7 @@ type planned struct {
 	lent
 	creation, rollback []string
 	password           secret.Value
+	by                 madeBy
 }
 
 type credsOut struct {
@@ -89,9 +90,9 @@ func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	}
 	p = planned{
 		lent:     lent{Config: c.ID, Role: in.Name, RoleID: ro.ID, User: name, Revocation: ro.Revocation, Terminate: ro.Terminate},
-		creation: creation, rollback: ro.Rollback, password: password,
+		creation: creation, rollback: ro.Rollback, password: password, by: madeBy{Role: ro.ID, Version: ro.stored, Config: c.ID, Place: c.Place},
 	}
-	again, err := b.again(ctx, r, in.Name, ro, &p)
+	again, err := b.again(ctx, r, ro, &p)
 	if err != nil {
 		return plan, p, err
 	}
@@ -214,6 +215,8 @@ func (b *backend) Renew(ctx context.Context, u engine.Undo, expires time.Time) e
 		return err
 	case ro == nil:
 		return roleGone(l.Role)
+	case c.Gone.IsZero() && ro.DB != c.Name:
+		return fault.New(op, fault.Invalid, "the role %q is for the connection %q since the lease was issued, so it cannot be renewed; read new credentials", l.Role, ro.DB)
 	case !c.Gone.IsZero():
 		return fault.New(op, fault.Invalid, "the connection %q was deleted, and serves to revoke alone; the lease ends at its time", c.Name)
 	}

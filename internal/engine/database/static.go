@@ -38,7 +38,8 @@ const staticKind = "static"
 // second user, the two take turns: a change is always of the one that nobody was
 // given last, so that it cuts no one off.
 type static struct {
-	DB          string    `json:"db"` // a connection's name
+	DB          string    `json:"db"`              // a connection's name
+	Place       string    `json:"place,omitempty"` // where it led when the passwords were set
 	Users       []string  `json:"users"`
 	Current     int       `json:"current"` // who is given out
 	Statements  []string  `json:"statements,omitempty"`
@@ -181,6 +182,7 @@ func (b statics) adopt(ctx context.Context, r *route.Request, in *staticIn) erro
 	if err != nil {
 		return err
 	}
+	s.Place = c.Place
 	s.Passwords = make([]secret.Value, len(s.Users))
 	if err := b.known(ctx, s, c, in); err != nil {
 		return err
@@ -241,7 +243,8 @@ func (b statics) known(ctx context.Context, s *static, c *connection, in *static
 // alter is a write of a role that is there. The times of its next turn follow at once.
 func (b statics) alter(ctx context.Context, r *route.Request, s *static, in *staticIn) error {
 	was := *s
-	if _, err := b.apply(ctx, r, s, in); err != nil {
+	c, err := b.apply(ctx, r, s, in)
+	if err != nil {
 		return err
 	}
 	if !slices.Equal(was.Users, s.Users) || was.DB != s.DB {
@@ -257,7 +260,36 @@ func (b statics) alter(ctx context.Context, r *route.Request, s *static, in *sta
 			at = s.Next
 		}
 	}
+	taken, err := b.correct(ctx, r, s, c, in)
+	if err != nil {
+		return err
+	}
+	if taken {
+		at = s.Next
+	}
 	return b.save(ctx, in.Name, s, at, commit{})
+}
+
+// correct takes the password that a user which changes its own has now: it was set by hand, or the connection leads
+// elsewhere. What works is right, whatever was under way. What does not is a file that was applied again.
+func (b statics) correct(ctx context.Context, r *route.Request, s *static, c *connection, in *staticIn) (taken bool, err error) {
+	moved := s.SelfManaged && s.Place != c.Place
+	switch {
+	case in.Password != nil && !in.Password.Empty():
+		r.Warn("field \"password\" is for roles that are new, and has no effect; the password changes by rotate-role/%s", in.Name)
+		return false, nil
+	case in.SelfManaged == nil || in.SelfManaged.Empty(), !moved && in.SelfManaged.Equal(s.Passwords[0]):
+		return false, nil
+	}
+	if err := b.known(ctx, s, c, in); err != nil {
+		if moved {
+			return false, err
+		}
+		r.Warn("the self_managed_password that was given has no effect: %s", fault.Message(err))
+		return false, nil
+	}
+	s.Place, s.Turn, s.Fresh, s.Failed, s.Why = c.Place, nil, secret.Value{}, 0, ""
+	return true, nil
 }
 
 // apply writes what was given into a role, and checks the whole.
