@@ -2,6 +2,7 @@
 //
 //	lease/<lease id>               the record; the id is the request's path and a random part
 //	lease-of/<owner>/<lease id>    by the token that made it
+//	lease-failing/<lease id>       while its undo has failed, and is tried again
 //	due/…                          one item per record, through Config.Due
 //
 // A lease begins as a reservation, durable before the first call outside; it
@@ -32,8 +33,9 @@ import (
 
 // Prefixes of the keys.
 const (
-	Prefix   = "lease/"
-	OfPrefix = "lease-of/"
+	Prefix        = "lease/"
+	OfPrefix      = "lease-of/"
+	FailingPrefix = "lease-failing/"
 )
 
 // DueKind is the kind of a lease's due item.

@@ -37,6 +37,7 @@ type kept struct {
 
 	Lease    string `json:"lease"`
 	User     string `json:"user"`
+	Kind     string `json:"kind,omitempty"` // empty: a password
 	Password []byte `json:"pw"`
 }
 
@@ -58,7 +59,14 @@ func (b lending) again(ctx context.Context, r *route.Request, ro *role, p *plann
 	if k.madeBy != p.by {
 		return nil, nil
 	}
-	return &route.Again{Lease: k.Lease, Data: &credsOut{Username: k.User, Password: secret.New(k.Password)}}, nil
+	if k.Kind == "" {
+		k.Kind = byPassword
+	}
+	was, err := login{k.Kind, secret.New(k.Password)}.give()
+	if err != nil {
+		return nil, err
+	}
+	return &route.Again{Lease: k.Lease, Data: &credsOut{Username: k.User, given: was}}, nil
 }
 
 // keep keeps a user that was made. Without it, the next read makes another.
@@ -66,7 +74,7 @@ func (b lending) keep(ctx context.Context, a route.Attempt, p planned) {
 	if p.Again == "" {
 		return
 	}
-	text, err := json.Marshal(kept{madeBy: p.by, Lease: a.LeaseID, User: p.User, Password: p.password.Reveal()})
+	text, err := json.Marshal(kept{madeBy: p.by, Lease: a.LeaseID, User: p.User, Kind: p.login.kind, Password: p.login.word.Reveal()})
 	if err == nil {
 		_, err = b.m.Store.Commit(ctx, storage.Set(p.Again, text))
 	}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/secret"
 )
 
 // readers is the route static-creds/.
@@ -14,7 +13,7 @@ type readers struct{ statics }
 
 // staticCredsOut is what the readers of a static role are given.
 type staticCredsOut struct {
-	Password secret.Value  `json:"password"`
+	given
 	Username string        `json:"username"`
 	Last     string        `json:"last_vault_rotation"`
 	TTL      time.Duration `json:"ttl"`
@@ -41,7 +40,13 @@ func (b readers) readCreds(ctx context.Context, r *route.Request, in nameIn) (*s
 	if password.Empty() {
 		return nil, fault.New("database.static", fault.Invalid, "the password of %q is not known yet: it is so after the first rotation; begin it by rotate-role/%s", s.Users[s.Current], in.Name)
 	}
-	out := &staticCredsOut{Username: s.Users[s.Current], Password: password, timing: show(s.When)}
+	out := &staticCredsOut{Username: s.Users[s.Current], timing: show(s.When)}
+	if out.given, err = s.as(password).give(); err != nil {
+		return nil, err
+	}
+	if s.as(password).ended(time.Now()) {
+		r.Warn("the certificate has ended or ends within a minute, and %d tries to replace it have failed: %s", s.Failed, s.Why)
+	}
 	if !s.Last.IsZero() {
 		out.Last = s.Last.Format(time.RFC3339Nano)
 	}
@@ -100,7 +105,7 @@ func (b readers) settled(ctx context.Context, r *route.Request, name string) (*s
 	first := s.Passwords[s.Current].Empty()
 	var works bool
 	if err == nil {
-		works, err = b.login(soon, c, s.Users[s.Current], s.Fresh)
+		works, err = b.login(soon, c, s.Users[s.Current], s.as(s.Fresh))
 	}
 	switch {
 	case works, err == nil && first, fault.Is(err, fault.Unsupported) && first:

@@ -34,20 +34,12 @@ func (b statics) begin(ctx context.Context, s *static, c *connection, by string,
 	if len(s.Users) > 1 && !s.Passwords[s.Current].Empty() {
 		user = 1 - s.Current
 	}
-	fresh, err := b.freshPassword(ctx, s, c)
+	fresh, err := b.newCredential(ctx, s, c, s.Users[user])
 	if err != nil {
 		return err
 	}
 	s.Fresh, s.Turn = fresh, &turn{User: user, By: by, At: now}
 	return nil
-}
-
-func (b statics) freshPassword(ctx context.Context, s *static, c *connection) (secret.Value, error) {
-	policy := s.Policy
-	if policy == "" {
-		policy = c.Policy
-	}
-	return b.m.Host.Password(ctx, policy)
 }
 
 // rotate turns a static role now, or goes on with a turn that was begun. Its lock is held.
@@ -60,13 +52,18 @@ func (b statics) rotate(ctx context.Context, name string, s *static, by string) 
 		err = b.begin(ctx, s, c, by, now)
 	case s.Turn.Sent && s.Place != c.Place: // it may be the password where the connection led then
 		s.Turn.Sent = false
-		s.Fresh, err = b.freshPassword(ctx, s, c)
+		s.Fresh, err = b.newCredential(ctx, s, c, s.Users[s.Turn.User])
 	}
 	if err != nil {
 		return b.failed(ctx, name, s, err)
 	}
-	unsent := !s.Turn.Sent
-	if unsent { // from here on, whoever finds the record must ask the database
+	unsent, ended := !s.Turn.Sent, s.as(s.Fresh).ended(now)
+	if ended { // of no use any more, and nobody was given it
+		if err := b.remake(ctx, s); err != nil {
+			return b.failed(ctx, name, s, err)
+		}
+	}
+	if unsent || ended { // from here on, whoever finds the record must ask the database
 		s.Turn.Sent = true
 		if err := b.save(ctx, name, s, now.Add(resumeAfter), commit{}); err != nil {
 			return err
@@ -94,6 +91,9 @@ func (b statics) finish(ctx context.Context, name string, s *static, unsent bool
 		return b.failed(ctx, name, s, err)
 	}
 	t, now := s.Turn, time.Now().UTC()
+	if end := s.lingers(s.as(s.Passwords[t.User])); end.After(now) {
+		note = joined(note, "the certificate before is taken by the database until "+end.UTC().Format(time.RFC3339)+", its end, unless the database is told otherwise")
+	}
 	s.Passwords[t.User], s.Fresh = s.Fresh, secret.Value{}
 	s.Current, s.Turn, s.Failed, s.Why, s.Note = t.User, nil, 0, "", note
 	s.Place = c.Place
@@ -118,7 +118,7 @@ func (b statics) serving(ctx context.Context, name string, s *static) (*connecti
 func (b statics) turnUser(ctx context.Context, s *static, c *connection) (note string, err error) {
 	user, old := s.Users[s.Turn.User], s.Passwords[s.Turn.User]
 	if s.Turn.Sent {
-		if done, err := b.login(ctx, c, user, s.Fresh); done || err != nil && !fault.Is(err, fault.Unsupported) {
+		if done, err := b.login(ctx, c, user, s.as(s.Fresh)); done || err != nil && !fault.Is(err, fault.Unsupported) {
 			return "", err // an earlier try has done it, or nobody can tell now
 		}
 	}
@@ -126,12 +126,12 @@ func (b statics) turnUser(ctx context.Context, s *static, c *connection) (note s
 		return "", err
 	}
 	s.Turn.Sent = true
-	works, err := b.login(ctx, c, user, s.Fresh)
+	works, err := b.login(ctx, c, user, s.as(s.Fresh))
 	switch {
 	case works:
 		return "", nil
 	case fault.Is(err, fault.Unsupported):
-		return "the new password was set and could not be tried: " + fault.Message(err), nil
+		return "what is new was set and could not be tried: " + fault.Message(err), nil
 	case err != nil:
 		return "", err
 	case !old.Empty() && !s.SelfManaged && s.Place == c.Place:
@@ -140,10 +140,13 @@ func (b statics) turnUser(ctx context.Context, s *static, c *connection) (note s
 		}
 		s.Turn.Sent = false
 	}
+	if s.kind() != byPassword {
+		return "", s.unproven(user)
+	}
 	return "", fault.New("database.rotate", fault.Upstream, "the database says that it has set the new password of %s, and refuses it at login; check rotation_statements", user)
 }
 
-// setPassword changes a user's password, as the administrator or as the user.
+// setPassword changes a user's password, as the administrator or as the user, or what it has in its place.
 func (b statics) setPassword(ctx context.Context, s *static, c *connection, user string, to secret.Value) error {
 	const op = "database.rotate"
 	known := c.redactor(append([]secret.Value{to, s.Fresh}, s.Passwords...)...)
@@ -152,7 +155,12 @@ func (b statics) setPassword(ctx context.Context, s *static, c *connection, user
 		return outside(op, err, known)
 	}
 	defer done()
-	if err := conn.SetPassword(ctx, user, to, s.Statements); err != nil {
+	if s.kind() == byPassword {
+		err = conn.SetPassword(ctx, user, to, s.Statements)
+	} else {
+		err = b.setKey(ctx, s, conn, user, s.as(to))
+	}
+	if err != nil {
 		return outside(op, err, known)
 	}
 	return nil
@@ -165,18 +173,22 @@ func (c *connection) as(m *engine.Mount, user string, password secret.Value) Con
 	return s
 }
 
-// login tries a user's password; false: the database was asked and refused it.
-func (b statics) login(ctx context.Context, c *connection, user string, password secret.Value) (ok bool, err error) {
+// login tries what a user logs in with; false: the database was asked and refused it.
+func (b statics) login(ctx context.Context, c *connection, user string, l login) (ok bool, err error) {
 	const op = "database.login"
-	conn, done, err := b.asking(ctx, c, user, password)
+	conn, done, err := b.asking(ctx, c, user, l.word)
 	if err == nil {
-		ok, err = conn.Login(ctx, user, password)
+		if l.kind == byPassword {
+			ok, err = conn.Login(ctx, user, l.word)
+		} else {
+			ok, err = tryKey(ctx, conn, user, l)
+		}
 		done()
 	}
 	if err == nil {
 		return ok, nil
 	}
-	f := outside(op, err, c.redactor(password))
+	f := outside(op, err, c.redactor(l.word))
 	if fault.Is(err, fault.Unsupported) {
 		f.Kind = fault.Unsupported
 	}
@@ -235,13 +247,30 @@ func (b statics) renewFresh(ctx context.Context, s *static, why error) {
 	if s.Turn.Refused++; s.Turn.Refused%refusals != 0 {
 		return
 	}
+	if err := b.remake(ctx, s); err != nil {
+		b.m.Log.Warn("making what a static role's user is to log in with anew; the one before is tried again", "db_name", s.DB, "error", err)
+	}
+}
+
+// remake makes anew what the turn is to set.
+func (b statics) remake(ctx context.Context, s *static) error {
 	c, err := b.byName(ctx, s.DB)
 	if err != nil || c == nil {
-		return
+		return err
 	}
-	if fresh, err := b.freshPassword(ctx, s, c); err == nil {
+	fresh, err := b.newCredential(ctx, s, c, s.Users[s.Turn.User])
+	if err == nil {
 		s.Fresh = fresh
 	}
+	return err
+}
+
+// joined joins two notes, either of which may be empty.
+func joined(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "; " + b
 }
 
 // workStatic is what the due item of a static role brings: nothing that failed is lost,
@@ -277,7 +306,7 @@ func (b statics) workStatic(ctx context.Context, name string) error {
 }
 
 // rotateStatic is a turn on request.
-func (b statics) rotateStatic(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+func (b statics) rotateStatic(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
 	release, err := b.locks.Take(ctx, staticPrefix+in.Name)
 	if err != nil {
 		return route.None{}, err
@@ -290,5 +319,11 @@ func (b statics) rotateStatic(ctx context.Context, _ *route.Request, in nameIn) 
 	if err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, b.rotate(ctx, in.Name, s, "request")
+	if err := b.rotate(ctx, in.Name, s, "request"); err != nil {
+		return route.None{}, err
+	}
+	if s.Note != "" {
+		r.Warn("%s", s.Note)
+	}
+	return route.None{}, nil
 }
