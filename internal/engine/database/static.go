@@ -270,9 +270,7 @@ func (b statics) apply(ctx context.Context, r *route.Request, s *static, in *sta
 	s.Users = slices.DeleteFunc(users, func(u string) bool { return u == "" })
 	in.Statements.to(&s.Statements)
 	s.When.Apply(cron.Change{Period: in.Period, Schedule: in.Schedule, Window: in.Window, Off: in.Off})
-	if s.stored == 0 {
-		set(&s.Skip, in.Skip)
-	}
+	in.onlyNew(r, s)
 	if in.SelfManaged != nil && !in.SelfManaged.Empty() {
 		s.SelfManaged = true
 	}
@@ -294,6 +292,20 @@ func (b statics) apply(ctx context.Context, r *route.Request, s *static, in *sta
 		r.Warn("disable_automated_rotation is set: the password changes by rotate-role/%s alone", in.Name)
 	}
 	return c, p.CheckStatements("rotation_statements", s.Statements)
+}
+
+// onlyNew takes what has an effect on a role that is new alone, and says where it has none.
+func (in *staticIn) onlyNew(r *route.Request, s *static) {
+	if s.stored == 0 {
+		set(&s.Skip, in.Skip)
+		return
+	}
+	if in.Skip != nil && *in.Skip && !s.Skip {
+		r.Warn("skip_import_rotation has no effect on a role that is there: its password has changed already")
+	}
+	if in.Password != nil && !in.Password.Empty() {
+		r.Warn("password has no effect on a role that is there; it goes on with the one that it has set")
+	}
 }
 
 func (in *staticIn) credential(policy *string) error {

@@ -20,8 +20,9 @@ import (
 //	proven     a login with the new password succeeded
 //	over       the new password is the one that is given out
 //
-// Whatever dies in between, the next try sets the same password again. A password that
-// the database refuses again and again is made anew: it may be against its rules.
+// Whatever dies in between, the next try sets the same password again. One that the database
+// surely does not have is made anew at each try, by the policy of then: it may be against
+// the database's rules. So is one that is refused again and again after a try of unknown outcome.
 const (
 	turnWithin  = 20 * time.Second // all calls of one try
 	resumeAfter = 30 * time.Second // a try that died is taken up
@@ -53,7 +54,7 @@ func (b statics) freshPassword(ctx context.Context, s *static, c *connection) (s
 // rotate turns a static role now, or goes on with a turn that was begun. Its lock is held.
 func (b statics) rotate(ctx context.Context, name string, s *static, by string) error {
 	now := time.Now().UTC()
-	if s.Turn == nil {
+	if s.Turn == nil || !s.Turn.Sent {
 		c, err := b.usable(ctx, name, s)
 		if err == nil {
 			err = b.begin(ctx, s, c, by, now)
@@ -129,14 +130,18 @@ func (b statics) turnUser(ctx context.Context, s *static, c *connection) (note s
 // setPassword changes a user's password, as the administrator or as the user.
 func (b statics) setPassword(ctx context.Context, s *static, c *connection, user string, to secret.Value) error {
 	const op = "database.rotate"
-	known := c.redactor(append([]secret.Value{to, s.Fresh}, s.Passwords...)...)
-	conn, done, err := b.asking(ctx, c, user, s.Passwords[0])
-	if err != nil {
-		return outside(op, err, known)
+	known := append([]secret.Value{to, s.Fresh}, s.Passwords...)
+	set := func(conn Conn) error { return conn.SetPassword(ctx, user, to, s.Statements) }
+	if !c.Self {
+		return b.using(ctx, op, c, known, set)
 	}
-	defer done()
-	if err := conn.SetPassword(ctx, user, to, s.Statements); err != nil {
-		return outside(op, err, known)
+	conn, done, err := b.own(ctx, c, user, s.Passwords[0])
+	if err == nil {
+		err = set(conn)
+		done()
+	}
+	if err != nil {
+		return outside(op, err, c.redactor(known...))
 	}
 	return nil
 }

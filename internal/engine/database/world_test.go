@@ -34,6 +34,8 @@ type world struct {
 	note  func(o database.DropOptions) database.Report // what Drop reports
 	drops []database.DropOptions
 	slow  func(o database.DropOptions) error // in place of Drop, where it is an error
+	// set is asked before each change of a password; an error is the answer, and nothing was changed.
+	set func(name, password string) error
 }
 
 type syncBuffer struct {
@@ -131,6 +133,24 @@ func (h *hooked) Drop(ctx context.Context, name string, o database.DropOptions) 
 		r = h.w.note(o)
 	}
 	return r, err
+}
+
+func (h *hooked) SetPassword(ctx context.Context, name string, password secret.Value, sql []string) error {
+	h.w.mu.Lock()
+	set := h.w.set
+	h.w.mu.Unlock()
+	if set != nil {
+		if err := set(name, password.RevealString()); err != nil {
+			return database.MarkUnchanged(&fault.Error{Op: "fake.SetPassword", Kind: fault.Upstream, Msg: err.Error()})
+		}
+	}
+	return h.Conn.SetPassword(ctx, name, password, sql)
+}
+
+func (w *world) setRules(f func(name, password string) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.set = f
 }
 
 func (w *world) lastDrop() database.DropOptions {
