@@ -282,6 +282,7 @@ func TestRotationsAtOnce(t *testing.T) {
 		w := static(t, awstest.Options{KeyLag: 2 * time.Second, ListLag: 3 * time.Second}, fields{"propagation_checks": 0})
 		w.Must(t, route.Write, "config/root", fields{"propagation_settle": "0s", "propagation_checks": 1})
 		w.Must(t, route.Write, "roles/r", deploy)
+		w.aws.Inject(awstest.Fault{Action: "AttachUserPolicy", Mode: awstest.Slow, Wait: 4 * time.Second}) // longer than a rotation
 		var all sync.WaitGroup
 		for i := range 12 {
 			all.Go(func() {
