@@ -47,10 +47,12 @@ func benchLeases(ctx context.Context, b *bench) ([]result, error) {
 	defer many.k.kill()
 	each := float64(many.disk-few.disk) / float64(b.leases-fewLeases) / 1000
 	n := strconv.Itoa(b.leases)
+	perLease := bounded("disk for each lease", each, "KB", 0.6)
+	perLease.decimals = 2
 	return []result{
 		bounded("memory with "+n+" leases more than with 1000", float64(many.memory-few.memory)/(1<<20), "MiB", 64),
 		bounded("memory with "+n+" leases, whole", float64(many.memory)/(1<<20), "MiB", 256),
-		bounded("disk for each lease", each, "KB", 0.6),
+		perLease,
 		bounded("restart with "+n+" leases, to first answer of a token", restarts[0], "ms", 500),
 		bounded("the same after kill -9 while writing", restarts[1], "ms", 1000),
 	}, nil

@@ -2,9 +2,11 @@ package core
 
 import (
 	"context"
-	"encoding/json"
+
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +25,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/token"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // house is all that exists while the server is unsealed. It is made by
@@ -308,11 +311,16 @@ func (h *house) removeBelow(ctx context.Context, prefix string) error {
 
 // event is the operation that records an event for users.
 func (h ledger) event(kind string, data map[string]string) storage.Op {
-	b, _ := json.Marshal(struct { // strings always encode
-		Kind string            `json:"kind"`
-		At   time.Time         `json:"at"`
-		Data map[string]string `json:"data"`
-	}{kind, time.Now().UTC(), data})
+	b := append(wire.AppendString([]byte(`{"kind":`), kind), `,"at":"`...)
+	b = append(time.Now().UTC().AppendFormat(b, time.RFC3339Nano), `","data":{`...)
+	for i, name := range slices.Sorted(maps.Keys(data)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(wire.AppendString(b, name), ':')
+		b = wire.AppendString(b, data[name])
+	}
+	b = append(b, "}}"...)
 	return storage.Append(eventPrefix, b)
 }
 

@@ -18,7 +18,7 @@ func (m *Manager) End(ctx context.Context, id string, force bool, now time.Time)
 		if err != nil || e.Version == 0 {
 			return err
 		}
-		l, err := decode(e)
+		l, err := Decode(e)
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (m *Manager) Step(ctx context.Context, id string, now time.Time, at time.Ti
 	}
 	var l *Lease
 	if err == nil {
-		l, err = decode(e)
+		l, err = Decode(e)
 	}
 	if fault.Is(err, fault.Internal) {
 		return fault.Wrap("lease.Step", fault.Internal, errors.Join(ErrDamaged, err))
@@ -137,7 +137,7 @@ func (m *Manager) once(ctx context.Context, id string, force bool, now time.Time
 	if err != nil || e.Version == 0 {
 		return err
 	}
-	l, err := decode(e)
+	l, err := Decode(e)
 	if err != nil {
 		return err
 	}
@@ -194,11 +194,13 @@ func (m *Manager) failed(ctx context.Context, c *Lease, cause error, now time.Ti
 	if len(n.Error) > 512 {
 		n.Error = strings.ToValidUTF8(n.Error[:512], "")
 	}
+	var row []storage.Op
 	if n.Failing.IsZero() {
 		n.Failing = now.UTC()
 		m.Stats.Waiting.Add(1)
+		row = append(row, storage.Set(FailingPrefix+n.ID, nil))
 	}
-	if err := m.replace(ctx, c, &n); err != nil && !fault.Is(err, fault.Conflict) {
+	if err := m.replace(ctx, c, &n, row...); err != nil && !fault.Is(err, fault.Conflict) {
 		return err
 	}
 	return cause
@@ -209,6 +211,9 @@ func (m *Manager) forget(ctx context.Context, l *Lease) error {
 	ops := []storage.Op{
 		storage.Remove(Prefix + l.ID).If(l.Version),
 		storage.Remove(OfPrefix + l.Owner + "/" + l.ID),
+	}
+	if !l.Failing.IsZero() {
+		ops = append(ops, storage.Remove(FailingPrefix+l.ID))
 	}
 	ops = append(ops, m.cfg.Due(l.Lane(), l.ID, l.Due, time.Time{})...)
 	ops = append(ops, m.cfg.Event("lease/ended", l)...)

@@ -2,6 +2,7 @@
 //
 //	lease/<lease id>               the record; the id is the request's path and a random part
 //	lease-of/<owner>/<lease id>    by the token that made it
+//	lease-failing/<lease id>       while its undo has failed, and is tried again
 //	due/…                          one item per record, through Config.Due
 //
 // A lease begins as a reservation, durable before the first call outside; it
@@ -21,21 +22,20 @@
 package lease
 
 import (
-	"bytes"
 	"encoding/json"
 	"hash/fnv"
 	"math/rand/v2"
 	"strconv"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
 // Prefixes of the keys.
 const (
-	Prefix   = "lease/"
-	OfPrefix = "lease-of/"
+	Prefix        = "lease/"
+	OfPrefix      = "lease-of/"
+	FailingPrefix = "lease-failing/"
 )
 
 // DueKind is the kind of a lease's due item.
@@ -51,33 +51,33 @@ const (
 	Ending   State = "e"
 )
 
-// A Lease is the record of one lease. It is immutable once it is stored. The
-// JSON names are short because ten million of them are kept.
+// A Lease is the record of one lease. It is immutable once it is stored. Times are
+// kept to the millisecond.
 type Lease struct {
-	ID        string          `json:"-"`
-	Version   storage.Version `json:"-"`
-	Namespace string          `json:"ns,omitempty"`
-	Mount     string          `json:"m"`            // uuid: a path may be used again
-	Target    string          `json:"t,omitempty"`  // what undo talks to, within the mount
-	Kind      string          `json:"k,omitempty"`  // the engine's kind of secret
-	Data      json.RawMessage `json:"d"`            // what undo needs
-	Owner     string          `json:"o"`            // token id
-	Entity    string          `json:"en,omitempty"` // who it was issued to
-	State     State           `json:"s"`
-	Attempt   string          `json:"a"`
-	Late      time.Time       `json:"l,omitzero"` // until then a late effect of create may come
-	Issued    time.Time       `json:"i"`
-	Expires   time.Time       `json:"e"`
-	Max       time.Time       `json:"x,omitzero"` // renewal never goes past it
-	Renewed   time.Time       `json:"rn,omitzero"`
-	Renewable bool            `json:"r,omitempty"`
-	Due       time.Time       `json:"du"`          // where its item stands in the index
-	Tries     int             `json:"n,omitempty"` // undos that have failed
-	Failing   time.Time       `json:"f,omitzero"`  // since when undo has been failing
-	Error     string          `json:"er,omitempty"`
-	Note      string          `json:"no,omitempty"`
-	Granted   bool            `json:"gr,omitempty"` // create is known to have succeeded
-	Force     bool            `json:"fo,omitempty"`
+	ID        string
+	Version   storage.Version
+	Namespace string
+	Mount     string          // uuid: a path may be used again
+	Target    string          // what undo talks to, within the mount
+	Kind      string          // the engine's kind of secret
+	Data      json.RawMessage // what undo needs
+	Owner     string          // token id
+	Entity    string          // who it was issued to
+	State     State
+	Attempt   string
+	Late      time.Time // until then a late effect of create may come
+	Issued    time.Time
+	Expires   time.Time
+	Max       time.Time // renewal never goes past it
+	Renewed   time.Time
+	Renewable bool
+	Due       time.Time // where its item stands in the index
+	Tries     int       // undos that have failed
+	Failing   time.Time // since when undo has been failing
+	Error     string
+	Note      string
+	Granted   bool // create is known to have succeeded
+	Force     bool
 }
 
 // Lane of the due index in which the lease stands: one per undo target.
@@ -99,32 +99,6 @@ func (l *Lease) From(now time.Time) *Lease {
 	by := now.UTC().Truncate(time.Millisecond).Sub(l.Issued)
 	later.Issued, later.Expires, later.Max = l.Issued.Add(by), l.Expires.Add(by), l.Max.Add(by)
 	return &later
-}
-
-func (l *Lease) encode() ([]byte, error) {
-	b, err := json.Marshal(l)
-	if err != nil {
-		return nil, fault.Wrap("lease.encode", fault.Internal, err)
-	}
-	return b, nil
-}
-
-func decode(e storage.Entry) (*Lease, error) {
-	l := &Lease{ID: e.Key[len(Prefix):], Version: e.Version}
-	if err := json.Unmarshal(e.Value, l); err != nil {
-		return nil, fault.Wrap("lease.decode", fault.Internal, err)
-	}
-	return l, nil
-}
-
-// Failing reports whether a stored record is of a lease whose undo has failed.
-// It reads no more of it than it must: a slow count asks it of every lease.
-func Failing(record []byte) bool {
-	if !bytes.Contains(record, []byte(`"f":"`)) {
-		return false
-	}
-	var l Lease
-	return json.Unmarshal(record, &l) == nil && !l.Failing.IsZero()
 }
 
 // backoff is the wait before the n-th retry: 10 s doubling to an hour, and up to a tenth

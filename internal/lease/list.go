@@ -76,3 +76,32 @@ func (m *Manager) CountOf(ctx context.Context, lanePrefix string, limit int) (in
 	}
 	return n, nil
 }
+
+// Failing returns the leases whose undo has failed and is tried again, by their ids: at most limit,
+// from after on.
+func (m *Manager) Failing(ctx context.Context, after string, limit int) ([]*Lease, error) {
+	var all []*Lease
+	for id, err := range m.pages(ctx, FailingPrefix) {
+		if err != nil {
+			return nil, err
+		}
+		if id <= after {
+			continue
+		}
+		e, err := m.view.Get(ctx, Prefix+id)
+		if err != nil {
+			return nil, err
+		}
+		if e.Version == 0 {
+			continue // undone meanwhile
+		}
+		l, err := Decode(e)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, l); len(all) >= limit {
+			break
+		}
+	}
+	return all, nil
+}

@@ -95,7 +95,7 @@ func (m *Manager) Lookup(ctx context.Context, id string) (*Lease, error) {
 	if id == "" || e.Version == 0 {
 		return nil, fault.New("lease.Lookup", fault.Invalid, "lease %q was not found: it has expired, was revoked, or never was; list sys/leases/lookup/PREFIX for those that live", id)
 	}
-	return decode(e)
+	return Decode(e)
 }
 
 // Bounds limits a renewal.

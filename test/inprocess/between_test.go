@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
@@ -269,5 +270,48 @@ func TestUndoThatPanics(t *testing.T) {
 		l.out.panics = ""
 		l.out.mu.Unlock()
 		l.finally(10 * time.Minute)
+	})
+}
+
+// TestListOfWhatCannotBeUndone: leases whose undo fails are listed with the reason, page by page, and no
+// longer once they are undone; so are they counted.
+func TestListOfWhatCannotBeUndone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := lending(t)
+		l.lend("a", "lend/creds/r")
+		l.lend("a", "lend/creds/other")
+		list := func(query string) map[string]any {
+			return l.must(t, route.Read, "sys/leases", l.root, query).Data
+		}
+		count := func() any {
+			return l.must(t, route.Read, "sys/leases/count", l.root, `{"type":"irrevocable"}`).Data["lease_count"]
+		}
+		if n := len(list("")["leases"].([]any)); n != 0 {
+			t.Fatalf("%d leases are listed that nobody has revoked", n)
+		}
+		l.out.kill(true)
+		time.Sleep(65 * time.Second)
+		synctest.Wait()
+		all := list("")["leases"].([]any)
+		if len(all) != 2 || count() != 2.0 {
+			t.Fatalf("listed %v, counted %v; want both leases", all, count())
+		}
+		first := all[0].(map[string]any)
+		if first["error"] == "" || first["revoke_tries"].(float64) < 1 {
+			t.Errorf("listed %v, without the reason", first)
+		}
+		rest := list(`{"limit":1,"after":"` + first["lease_id"].(string) + `"}`)["leases"].([]any)
+		if len(rest) != 1 || rest[0].(map[string]any)["lease_id"] != all[1].(map[string]any)["lease_id"] {
+			t.Errorf("the second page is %v", rest)
+		}
+		if _, err := l.ask(t, route.Read, "sys/leases", l.root, `{"type":"all"}`); !fault.Is(err, fault.Invalid) {
+			t.Errorf("another type: %v", err)
+		}
+		l.out.kill(false)
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if left := list("")["leases"].([]any); len(left) != 0 || count() != 0.0 {
+			t.Errorf("still listed: %v, counted %v", left, count())
+		}
 	})
 }

@@ -75,10 +75,11 @@ func inspect(t testing.TB, st storage.Store, out *outside) *stored {
 			}
 		}
 		if id, ok := strings.CutPrefix(key, lease.Prefix); ok {
-			s.leases[id] = &lease.Lease{ID: id, Version: e.Version}
-			if err := json.Unmarshal(e.Value, s.leases[id]); err != nil {
+			l, err := lease.Decode(e)
+			if err != nil {
 				t.Fatal(err)
 			}
+			s.leases[id] = l
 		}
 		if id, ok := strings.CutPrefix(key, mount.Prefix); ok {
 			m, err := mount.Decode(e)
@@ -125,6 +126,9 @@ func (s *stored) checkLeases(out *outside) {
 		if n := s.dueOf(lease.DueKind, id); n != 1 || !s.has(at.Key()) {
 			s.complain("lease %s has %d due items", id, n)
 		}
+		if s.has(lease.FailingPrefix+id) == l.Failing.IsZero() {
+			s.complain("lease %s is failing since %v, and stands otherwise in that index", id, l.Failing)
+		}
 		if s.mounts[l.Mount] == nil {
 			s.complain("lease %s is of a mount that is not there", id)
 		}
@@ -167,6 +171,9 @@ func (s *stored) checkIndexes() {
 			if c := s.tokens[child]; c == nil || c.Parent != parent {
 				s.complain("%q is of no child", key)
 			}
+		}
+		if id, ok := strings.CutPrefix(key, lease.FailingPrefix); ok && s.leases[id] == nil {
+			s.complain("%q is of no lease", key)
 		}
 		if of, ok := strings.CutPrefix(key, lease.OfPrefix); ok {
 			if _, id, _ := strings.Cut(of, "/"); s.leases[id] == nil {

@@ -131,7 +131,7 @@ func (w *world) run(t testing.TB) {
 func (w *world) keysLeft(t testing.TB) int {
 	t.Helper()
 	n := 0
-	for _, prefix := range []string{lease.Prefix, lease.OfPrefix, due.Prefix} {
+	for _, prefix := range []string{lease.Prefix, lease.OfPrefix, lease.FailingPrefix, due.Prefix} {
 		for e, err := range w.view.Scan(t.Context(), prefix, storage.PrefixEnd(prefix)) {
 			if err != nil {
 				t.Fatal(err)

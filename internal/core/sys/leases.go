@@ -27,6 +27,7 @@ func (a *leaseAPI) routes() []route.Route {
 	out := []route.Route{
 		route.On(route.Write, "leases/lookup", a.lookupLease).WithHelp("Look a lease up."),
 		route.On(route.List, "leases/lookup/{prefix...}", a.listLeases).WithSudo().WithHelp("List leases by prefix."),
+		route.On(route.Read, "leases", a.failingLeases).WithSudo().WithHelp("List the leases that cannot be undone for now, and why."),
 		route.On(route.Read, "leases/count", a.countLeases).WithHelp("Count leases."),
 		route.On(route.Write, "leases/tidy", a.tidyLeases).WithSudo().WithHelp("Accepted, and needless: the index cannot go stale."),
 		route.On(route.Write, "leases/revoke-prefix/{prefix...}", a.revokePrefix).WithSudo().WithHelp("Revoke all leases below a prefix."),
@@ -193,8 +194,63 @@ func (a *leaseAPI) countLeases(_ context.Context, _ *route.Request, in countIn) 
 	if in.Type != "" && !slices.Contains([]string{"irrevocable", "all"}, in.Type) {
 		return nil, fault.New("sys.countLeases", fault.Invalid, "parameter \"type\" must be \"irrevocable\" or \"all\", not %q", in.Type)
 	}
-	if in.Type == "irrevocable" { // none ever is: undo is tried for ever
-		return &countOut{Counts: map[string]int64{}}, nil
+	if in.Type == "irrevocable" {
+		return &countOut{LeaseCount: a.Leases.Stats.Waiting.Load(), Counts: map[string]int64{}}, nil
 	}
 	return &countOut{LeaseCount: a.Leases.Stats.Live.Load(), Counts: map[string]int64{}}, nil
+}
+
+// maxFailing is how many leases a page of those that fail has at most.
+const maxFailing = 10_000
+
+type failingIn struct {
+	Type  string `json:"type" default:"irrevocable" doc:"Which leases to list: irrevocable, those whose undo has failed and is tried again."`
+	After string `json:"after" doc:"Begin behind this lease."`
+	Limit int    `json:"limit" default:"10000" doc:"How many leases at most, up to 10000."`
+}
+
+type failingOut struct {
+	LeaseCount int64          `json:"lease_count"` // of all, not of this page
+	Counts     map[string]int `json:"counts"`      // by the path of the mount, of this page
+	Leases     []failingLease `json:"leases"`
+}
+
+// failingLease is one of them. The first two names are Vault's.
+type failingLease struct {
+	ID      string    `json:"lease_id"`
+	Error   string    `json:"error"`
+	Tries   int       `json:"revoke_tries"`
+	Failing time.Time `json:"revoke_failing_since"`
+	NextTry time.Time `json:"revoke_next_try"`
+}
+
+func (a *leaseAPI) failingLeases(ctx context.Context, r *route.Request, in failingIn) (*failingOut, error) {
+	if in.Type != "" && in.Type != "irrevocable" {
+		return nil, fault.New("sys.failingLeases", fault.Invalid, "parameter \"type\" must be \"irrevocable\", not %q; list others by prefix, below sys/leases/lookup", in.Type)
+	}
+	limit := in.Limit
+	if limit <= 0 || limit > maxFailing {
+		limit = maxFailing
+	}
+	found, err := a.Leases.Failing(ctx, in.After, limit)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == limit {
+		r.Warn("only the first %d leases are shown; for more, read with after=%s", limit, found[limit-1].ID)
+	}
+	out := &failingOut{LeaseCount: max(a.Leases.Stats.Waiting.Load(), int64(len(found))), Counts: map[string]int{}, Leases: make([]failingLease, len(found))}
+	for i, l := range found {
+		out.Leases[i] = failingLease{l.ID, l.Error, l.Tries, l.Failing, l.Due}
+		out.Counts[a.mountOf(l)]++
+	}
+	return out, nil
+}
+
+// mountOf is the path of a lease's mount, or its UUID where it was disabled.
+func (a *leaseAPI) mountOf(l *lease.Lease) string {
+	if o := a.Mounts().Snapshot().ByUUID(l.Mount); o != nil {
+		return o.Entry().Path
+	}
+	return l.Mount
 }

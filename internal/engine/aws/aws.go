@@ -44,6 +44,7 @@ type backend struct {
 
 	// locks are held over a write or a rotation: of the root configuration, and of each static role.
 	locks locks.Named
+	never attempts // whose create surely made nothing
 
 	mu  sync.Mutex // guards the rest
 	now *client.Client

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -202,11 +204,15 @@ func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (ro
 	if c == nil {
 		c = &root{Retries: -1}
 	}
+	was := *c
 	if err := in.apply(c); err != nil {
 		return route.None{}, err
 	}
 	if err := c.check(); err != nil {
 		return route.None{}, err
+	}
+	if moved := was.moves(c); moved != "" && !was.Secret.Empty() && c.KeyID != "" && in.Secret == nil {
+		return route.None{}, invalid("field %q: this write changes where the stored key is used, so it must give access_key and secret_key again; if rotate-root has replaced them, give a new pair", moved)
 	}
 	if c.KeyID == "" {
 		r.Warn("access_key and secret_key are empty: credentials come from where AWS's own tools find them on this server (environment, files, the machine's role), and rotate-root is not possible")
@@ -254,11 +260,30 @@ func (in *rootIn) apply(c *root) error {
 	return nil
 }
 
+// moves is the first field that decides where AWS is reached and that differs between two; "" for none.
+func (c *root) moves(d *root) string {
+	switch {
+	case c.IAM != d.IAM:
+		return "iam_endpoint"
+	case c.STS.URL != d.STS.URL:
+		return "sts_endpoint"
+	case !slices.Equal(c.Others, d.Others):
+		return "sts_fallback_endpoints"
+	}
+	return ""
+}
+
+// regionForm is what stands in the names of AWS's hosts.
+var regionForm = regexp.MustCompile(`^([a-z0-9-]{1,40})?$`)
+
 func (c *root) check() error {
 	for _, f := range []struct{ name, url string }{{"iam_endpoint", c.IAM}, {"sts_endpoint", c.STS.URL}} {
 		if err := checkURL(f.name, f.url); err != nil {
 			return err
 		}
+	}
+	if err := c.checkRegions(); err != nil {
+		return err
 	}
 	for _, u := range c.Others {
 		if err := checkURL("sts_fallback_endpoints", u); err != nil {
@@ -275,6 +300,17 @@ func (c *root) check() error {
 		return err
 	}
 	return c.Settle.check()
+}
+
+func (c *root) checkRegions() error {
+	for field, regions := range map[string][]string{"region": {c.Region}, "sts_region": {c.STS.Region}, "sts_fallback_regions": c.Regions} {
+		for _, r := range regions {
+			if !regionForm.MatchString(r) {
+				return invalid("field %q: %q is no region; write one such as eu-west-1", field, clip(r))
+			}
+		}
+	}
+	return nil
 }
 
 func checkURL(field, text string) error {

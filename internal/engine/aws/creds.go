@@ -226,7 +226,11 @@ func (b lending) create(ctx context.Context, a route.Attempt, p planned) (*creds
 	}
 	defer done()
 	if p.role.Type == iamUser {
-		k, err := b.makeUser(ctx, c, p)
+		if err := b.home(ctx, c, "user "+p.User, p.Where); err != nil { // config/root was written since
+			b.never.add(a.ID)
+			return nil, err
+		}
+		k, err := b.makeUser(ctx, c, a, p)
 		if done(); err != nil { // what follows is by the new key alone
 			return nil, err
 		}
@@ -307,10 +311,13 @@ func mergePolicies(documents []string) (string, error) {
 }
 
 // makeUser makes a user with all that its role says, and its key.
-func (b lending) makeUser(ctx context.Context, c *client.Client, p planned) (k client.Key, err error) {
+func (b lending) makeUser(ctx context.Context, c *client.Client, a route.Attempt, p planned) (k client.Key, err error) {
 	const op = "aws.creds"
 	ro := p.role
 	if err := c.CreateUser(ctx, client.NewUser{Name: p.User, Path: ro.Path, Boundary: ro.Boundary, Tags: ro.Tags}); err != nil {
+		if client.Unchanged(err) { // a user of that name, if there is one, is somebody else's
+			b.never.add(a.ID)
+		}
 		return k, mine(op, err)
 	}
 	for _, arn := range ro.PolicyARNs {

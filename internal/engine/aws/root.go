@@ -18,11 +18,12 @@ import (
 // next, so that whatever dies in between, the work that is due goes on: a key of which
 // nobody knows the secret is deleted, and one that was replaced, too.
 type rootTurn struct {
-	User   string    `json:"user"`
-	At     time.Time `json:"at"`
-	Before []string  `json:"before"`        // ids of the user's keys before a new one is made
-	New    string    `json:"new,omitempty"` // once it was made
-	Old    string    `json:"old,omitempty"` // once it is replaced: to be deleted
+	User    string    `json:"user"`
+	Account string    `json:"account,omitempty"` // the user's
+	At      time.Time `json:"at"`
+	Before  []string  `json:"before"`        // ids of the user's keys before a new one is made
+	New     string    `json:"new,omitempty"` // once it was made
+	Old     string    `json:"old,omitempty"` // once it is replaced: to be deleted
 
 	NewSecret secret.Value `json:"-"`
 }
@@ -62,7 +63,7 @@ func (b configs) rotateRoot(ctx context.Context, r *route.Request, in rotateIn) 
 		return nil, invalid("there is no access_key in config/root to rotate; credentials come from this server's environment, where they are replaced by hand")
 	}
 	if cfg.Turn != nil {
-		if err := b.resume(ctx, c, cfg); err != nil {
+		if err := b.resume(ctx, c, cfg, in.Replace); err != nil {
 			return nil, err
 		}
 		if c, cfg, err = b.aws(ctx); err != nil {
@@ -95,7 +96,7 @@ func (b configs) begin(ctx context.Context, r *route.Request, c *client.Client, 
 		return mine(op, err)
 	}
 	keys = cfg.Dropped.rest(keys)
-	cfg.Turn = &rootTurn{User: name, At: time.Now().UTC()}
+	cfg.Turn = &rootTurn{User: name, Account: who.Account, At: time.Now().UTC()}
 	for _, k := range keys {
 		cfg.Turn.Before = append(cfg.Turn.Before, k.ID)
 	}
@@ -170,7 +171,8 @@ func (b configs) take(ctx context.Context, c *client.Client, cfg *root) error {
 	cfg.Replaced = cfg.Replaced[max(len(cfg.Replaced)-32, 0):]
 	t.Old, cfg.KeyID, cfg.Secret = cfg.KeyID, t.New, t.NewSecret
 	t.New, t.NewSecret = "", secret.Value{}
-	if err := b.saveRoot(ctx, cfg, time.Now().Add(resumeAfter)); err != nil {
+	event := b.m.Host.Event("aws/root", map[string]string{"key_id": cfg.KeyID, "previous_key_id": t.Old, "path": b.m.Settings().Path + "config/root"})
+	if err := b.saveRoot(ctx, cfg, time.Now().Add(resumeAfter), event); err != nil {
 		return err
 	}
 	c, _, err := b.aws(ctx)
@@ -193,19 +195,15 @@ func (b configs) discard(ctx context.Context, c *client.Client, cfg *root) error
 	return b.saveRoot(ctx, cfg, time.Time{})
 }
 
-// saveRoot commits the configuration with its due item at a time.
-func (b configs) saveRoot(ctx context.Context, c *root, at time.Time) error {
+// saveRoot commits the configuration with its due item at a time, and events.
+func (b configs) saveRoot(ctx context.Context, c *root, at time.Time, events ...storage.Op) error {
 	from := c.Due
 	c.Due = tick(from, at)
 	op, err := c.put()
 	if err != nil {
 		return err
 	}
-	abs := b.m.Host.Schedule(rootKind, "root", from, c.Due)
-	if c.Turn != nil && c.Turn.Old != "" {
-		abs = append(abs, b.m.Host.Event("aws/root", map[string]string{"key_id": c.KeyID, "previous_key_id": c.Turn.Old, "path": b.m.Settings().Path + "config/root"}))
-	}
-	c.stored, err = b.m.Store.CommitWith(ctx, []storage.Op{op}, abs)
+	c.stored, err = b.m.Store.CommitWith(ctx, []storage.Op{op}, append(b.m.Host.Schedule(rootKind, "root", from, c.Due), events...))
 	return err
 }
 
@@ -223,10 +221,18 @@ func tick(from, at time.Time) time.Time {
 }
 
 // resume takes up a rotation that died.
-func (b configs) resume(ctx context.Context, c *client.Client, cfg *root) error {
+func (b configs) resume(ctx context.Context, c *client.Client, cfg *root, replace *string) error {
 	const op = "aws.rotateRoot"
 	t := cfg.Turn
+	in, err := b.account(ctx, c)
+	if err != nil {
+		return err
+	}
 	switch {
+	case t.Account != "" && t.Account != in: // config/root was written since
+		if err := b.left(t, in, replace); err != nil {
+			return err
+		}
 	case t.Old != "":
 		if err := c.DeleteKey(ctx, t.User, t.Old); err != nil {
 			return mine(op, err)
@@ -251,6 +257,25 @@ func (b configs) resume(ctx context.Context, c *client.Client, cfg *root) error 
 	return b.saveRoot(ctx, cfg, time.Time{})
 }
 
+// left says what a rotation has left in an account that config/root reaches no more, until somebody has seen to it. Of
+// a key that may not have been made nobody can tell more than that, in the end.
+func (b configs) left(t *rootTurn, in string, replace *string) error {
+	const op = "aws.rotateRoot"
+	id := t.Old
+	if id == "" {
+		id = t.New
+	}
+	switch {
+	case id == "" && time.Since(t.At) < landing:
+		return fault.New(op, fault.Unavailable, "whether the rotation at %s has made a key for user %s in account %s is not known, and config/root reaches account %s; write config/root with a key of account %s", t.At.Format(time.RFC3339), t.User, t.Account, in, t.Account)
+	case id == "":
+		b.m.Log.Error("a key may be left that nobody knows, since config/root was written with one of another account; look at the user's keys", "user", t.User, "account", t.Account, "made", t.At)
+	case replace == nil || *replace != id:
+		return fault.New(op, fault.Upstream, "the rotation at %s has left the key %s of user %s in account %s, and config/root reaches account %s; write config/root with a key of account %s, or delete that key there and write rotate-root with replace_key=%s", t.At.Format(time.RFC3339), id, t.User, t.Account, in, t.Account, id)
+	}
+	return nil
+}
+
 // workRoot takes up a rotation that died.
 func (b configs) workRoot(ctx context.Context) error {
 	release, err := b.locks.Take(ctx, rootKey)
@@ -267,7 +292,7 @@ func (b configs) workRoot(ctx context.Context) error {
 	}
 	due := cfg.Due
 	did := engine.Automatic{Operation: "rotate", Path: b.m.Settings().Path + "config/root", Detail: map[string]string{"username": cfg.Turn.User}}
-	err = b.m.Host.Audited(ctx, did, func(ctx context.Context) error { return b.resume(ctx, c, cfg) })
+	err = b.m.Host.Audited(ctx, did, func(ctx context.Context) error { return b.resume(ctx, c, cfg, nil) })
 	if err == nil || !cfg.Due.Equal(due) {
 		return err
 	}

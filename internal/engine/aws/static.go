@@ -84,7 +84,16 @@ type oldKey struct {
 	At       time.Time `json:"at"`    // looked at next
 	Used     time.Time `json:"used,omitzero"`
 	Inactive time.Time `json:"inactive,omitzero"` // since when
+	Revived  time.Time `json:"revived,omitzero"`  // set active again by somebody else
 	Told     bool      `json:"told,omitempty"`    // that it is kept because it is used
+}
+
+// needed is when somebody showed last that the key is needed.
+func (o *oldKey) needed() time.Time {
+	if o.Revived.After(o.Used) {
+		return o.Revived
+	}
+	return o.Used
 }
 
 // dropped are ids of keys that were deleted last: AWS lists them for a while.

@@ -29,11 +29,16 @@ func (b retirement) retire(ctx context.Context, name string, s *static) error {
 	if err != nil {
 		return b.failed(ctx, name, s, mine("aws.retire", err))
 	}
+	i := slices.IndexFunc(keys, func(k client.Key) bool { return k.ID == s.Old.ID })
 	switch {
-	case !slices.Contains(ids(keys), s.Old.ID):
+	case i < 0:
 		return b.retired(ctx, name, s) // somebody has deleted it
 	case s.Old.Inactive.IsZero():
 		err = b.disable(ctx, c, name, s)
+	case keys[i].Active:
+		now := time.Now().UTC()
+		s.Old.Inactive, s.Old.Revived = time.Time{}, now // it is needed: its end begins anew
+		err = b.hold(ctx, name, s, now)
 	default:
 		err = b.destroy(ctx, c, name, s)
 	}
@@ -51,7 +56,7 @@ func (b retirement) disable(ctx context.Context, c *client.Client, name string, 
 	}
 	now := time.Now().UTC()
 	s.Old.Used = used.UTC()
-	if idle := s.idle(now); used.Add(idle).After(now) {
+	if idle := s.idle(now); s.Old.needed().Add(idle).After(now) {
 		return b.hold(ctx, name, s, now)
 	}
 	if err := c.SetActive(ctx, s.User, s.Old.ID, false); err != nil {
@@ -65,13 +70,13 @@ func (b retirement) disable(ctx context.Context, c *client.Client, name string, 
 // hold keeps the key before, because somebody uses it. That is told once.
 func (b retirement) hold(ctx context.Context, name string, s *static, now time.Time) error {
 	o := s.Old
-	o.At = now.Add(max(o.Used.Add(s.idle(now)).Sub(now), min(lookAgain, s.grace(now))))
+	o.At = now.Add(max(o.needed().Add(s.idle(now)).Sub(now), min(lookAgain, s.grace(now))))
 	s.Failed, s.Why = 0, ""
 	if o.Told {
 		return b.save(ctx, name, s, s.later(now), commit{})
 	}
 	o.Told = true
-	return b.save(ctx, name, s, s.later(now), b.event("aws/static-role-held", name, s, map[string]string{"key_id": o.ID, "last_used": o.Used.Format(time.RFC3339)}))
+	return b.save(ctx, name, s, s.later(now), b.event("aws/static-role-held", name, s, map[string]string{"key_id": o.ID, "last_used": o.needed().Format(time.RFC3339)}))
 }
 
 // destroy deletes the key before. If its secret is known, AWS must have refused it by then.
@@ -154,7 +159,7 @@ func (b statics) read(ctx context.Context, r *route.Request, in nameIn) (*static
 		out.OldID, out.OldUsed, out.RetireAt = s.Old.ID, s.Old.Used, s.Old.At
 	}
 	if now := time.Now(); s.Old != nil && s.Old.Told && s.Old.Inactive.IsZero() {
-		r.Warn("the key before, %s, is kept, since it was used at %s; find who uses it, or write rotate-role/%s with replace_key=%s", s.Old.ID, s.Old.Used.Format(time.RFC3339), in.Name, s.Old.ID)
+		r.Warn("the key before, %s, is kept, since it was used, or set active again, at %s; find who uses it, or write rotate-role/%s with replace_key=%s", s.Old.ID, s.Old.needed().Format(time.RFC3339), in.Name, s.Old.ID)
 		if !s.Next.IsZero() && s.Next.Before(now) {
 			r.Warn("the rotation that was due at %s waits for it, since AWS allows two keys", s.Next.Format(time.RFC3339))
 		}

@@ -228,7 +228,7 @@ func (b statics) claim(ctx context.Context, c *client.Client, name string, s *st
 	case e.Version != 0 && string(e.Value) != name:
 		return invalid("field \"username\": the keys of %s are rotated by the static role %q already; read static-creds/%s", s.User, e.Value, e.Value)
 	}
-	there, err := c.UserExists(ctx, s.User)
+	there, _, err := c.User(ctx, s.User)
 	switch {
 	case err != nil:
 		return mine(op, err)
@@ -347,5 +347,17 @@ func (b statics) exists(ctx context.Context, r *route.Request) (bool, error) {
 
 func (b statics) list(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
 	names, err := b.names(ctx, staticPrefix)
-	return route.Keys{Keys: names}, err
+	if err != nil {
+		return route.Keys{}, err
+	}
+	var live []string
+	for _, name := range names {
+		switch s, err := b.static(ctx, name); {
+		case err != nil:
+			return route.Keys{}, err
+		case s != nil && !s.Gone:
+			live = append(live, name)
+		}
+	}
+	return route.Keys{Keys: live}, nil
 }

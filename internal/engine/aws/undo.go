@@ -3,9 +3,11 @@ package aws
 import (
 	"context"
 	"encoding/json"
+	"sync"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
@@ -18,6 +20,9 @@ func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error
 	if err := json.Unmarshal(u.Data, &l); err != nil {
 		return engine.Undone{}, fault.Wrap("aws.Undo", fault.Internal, err)
 	}
+	if !u.Granted && b.never.has(u.Attempt) {
+		return engine.Undone{}, nil
+	}
 	c, _, err := b.aws(ctx)
 	if err != nil {
 		return engine.Undone{}, err
@@ -25,13 +30,60 @@ func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error
 	if err := b.home(ctx, c, "user "+l.User, l.Where); err != nil {
 		return engine.Undone{}, err
 	}
-	if err := c.RemoveUser(ctx, l.User); err != nil {
+	theirs, err := b.theirs(ctx, c, u, l.User)
+	if err == nil && !theirs {
+		err = c.RemoveUser(ctx, l.User)
+	}
+	if err != nil {
 		return engine.Undone{}, mine("aws.Undo", err)
 	}
 	if !u.Granted && time.Now().Before(u.Late) {
 		return engine.Undone{Again: u.Late}, nil // a call of the attempt may still take effect
 	}
 	return engine.Undone{}, nil
+}
+
+// theirs reports whether the user of an attempt that may have made none was there before it began: a template
+// can make a name that somebody has.
+func (b *backend) theirs(ctx context.Context, c *client.Client, u engine.Undo, name string) (bool, error) {
+	if u.Granted {
+		return false, nil
+	}
+	there, made, err := c.User(ctx, name)
+	switch began := u.Late.Add(-late - createWithin); {
+	case client.CodeOf(err) == "AccessDenied": // it may not be asked: names are hardly ever taken
+		return false, nil
+	case err != nil || !there || made == nil || !made.Before(began.Add(-clocks)):
+		return false, err
+	}
+	b.m.Log.Warn("a user was to be made whose name was taken; that one stays", "user", name, "made", *made)
+	return true, nil
+}
+
+// attempts remembers creates that surely made nothing. What is forgotten is only undone in the slow way. Its zero
+// value is empty.
+type attempts struct {
+	mu  sync.Mutex
+	ids map[string]struct{}
+}
+
+// mostAttempts bounds the memory: where AWS refuses, it refuses many.
+const mostAttempts = 4096
+
+func (a *attempts) add(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ids == nil || len(a.ids) >= mostAttempts {
+		a.ids = map[string]struct{}{}
+	}
+	a.ids[id] = struct{}{}
+}
+
+func (a *attempts) has(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, ok := a.ids[id]
+	return ok
 }
 
 // Renew has nothing to do: a user lives until it is removed.

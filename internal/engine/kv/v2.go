@@ -99,9 +99,12 @@ func (v *versioned) change(ctx context.Context, path string, f func(m *record) (
 		}
 		ops = append(ops, storage.Set(metaPrefix+path, b).If(ver))
 		ops = append(ops, reindex(path, old, next)...)
-		_, err = v.m.Store.CommitWith(ctx, ops, v.event(path, next))
+		ver, err = v.m.Store.CommitWith(ctx, ops, v.event(path, next))
 		if fault.Is(err, fault.Conflict) {
 			continue
+		}
+		if err == nil {
+			v.parsed.put(path, ver, next)
 		}
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -225,6 +226,8 @@ type group struct {
 func (s *Store) commitLoop(h *handle) {
 	defer close(h.syncing)
 	for {
+		// Let those who are about to commit join: one sync for all.
+		runtime.Gosched()
 		requests, last := h.take()
 		if last {
 			return

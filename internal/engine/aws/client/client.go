@@ -10,8 +10,11 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
@@ -22,7 +25,7 @@ import (
 type Endpoint struct{ URL, Region string }
 
 // Config says how AWS is reached, and as whom. Without a key the credentials come from where
-// AWS's own tools have them: environment, files, the machine's role.
+// AWS's own tools have them: environment, files, the machine's role. These are asked by Dial, too.
 type Config struct {
 	KeyID   string
 	Secret  secret.Value
@@ -66,7 +69,11 @@ func New(ctx context.Context, c Config) (*Client, error) {
 	if c.KeyID != "" {
 		base.Credentials = aws.NewCredentialsCache(credentials.NewStaticCredentialsProvider(c.KeyID, c.Secret.RevealString(), c.Session.RevealString()))
 	} else {
-		found, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.Region))
+		// What credentials are asked of is dialed as all else is: the operator decides whether it may be. The metadata
+		// service's client would put a dialer of its own into any but a plain one.
+		metadata := func(o *ec2rolecreds.Options) { o.Client = imds.New(imds.Options{HTTPClient: h}) }
+		guarded := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.DialContext, t.Proxy = c.Dial, nil })
+		found, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.Region), config.WithHTTPClient(guarded), config.WithEC2RoleCredentialOptions(metadata))
 		if err != nil {
 			return nil, explain("looking for credentials", err)
 		}

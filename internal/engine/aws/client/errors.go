@@ -89,6 +89,12 @@ func explain(doing string, err error) error {
 	return out
 }
 
+// unreadable is the error of an answer that says it is done and does not have what it must. Whether it is done is
+// not known: something that is not AWS may have said so.
+func unreadable(doing string) error {
+	return &Error{fault: fault.New("aws", fault.Upstream, "%s: there was no answer of AWS's that can be read; check iam_endpoint, sts_endpoint and the way there", doing)}
+}
+
 // unsent reports whether no connection was made.
 func unsent(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)

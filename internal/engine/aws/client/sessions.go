@@ -26,6 +26,9 @@ func (c *Client) WhoAmI(ctx context.Context) (Identity, error) {
 	if err != nil {
 		return Identity{}, explain("asking AWS who the access key belongs to", err)
 	}
+	if aws.ToString(out.Arn) == "" || aws.ToString(out.Account) == "" {
+		return Identity{}, unreadable("asking AWS who the access key belongs to")
+	}
 	return Identity{aws.ToString(out.Arn), aws.ToString(out.Account)}, nil
 }
 
@@ -88,11 +91,14 @@ func (r *SessionRequest) tags() (out []types.Tag) {
 	return out
 }
 
-func session(c *types.Credentials, arn *string) Session {
+func session(doing string, c *types.Credentials, arn *string) (Session, error) {
+	if c == nil || aws.ToString(c.AccessKeyId) == "" || aws.ToString(c.SecretAccessKey) == "" || aws.ToString(c.SessionToken) == "" {
+		return Session{}, unreadable(doing)
+	}
 	return Session{
 		ID: aws.ToString(c.AccessKeyId), Secret: secret.Text(aws.ToString(c.SecretAccessKey)), Token: secret.Text(aws.ToString(c.SessionToken)),
 		ARN: aws.ToString(arn), Expires: aws.ToTime(c.Expiration),
-	}
+	}, nil
 }
 
 // AssumeRole gives credentials of a role.
@@ -112,7 +118,7 @@ func (c *Client) AssumeRole(ctx context.Context, r SessionRequest) (Session, err
 	if out.AssumedRoleUser != nil {
 		arn = out.AssumedRoleUser.Arn
 	}
-	return session(out.Credentials, arn), nil
+	return session("assuming role "+r.RoleARN, out.Credentials, arn)
 }
 
 // FederationToken gives credentials narrowed from those of the client's user.
@@ -131,7 +137,7 @@ func (c *Client) FederationToken(ctx context.Context, r SessionRequest) (Session
 	if out.FederatedUser != nil {
 		arn = out.FederatedUser.Arn
 	}
-	return session(out.Credentials, arn), nil
+	return session("getting a federation token", out.Credentials, arn)
 }
 
 // SessionToken gives temporary credentials of the client's user.
@@ -144,5 +150,5 @@ func (c *Client) SessionToken(ctx context.Context, r SessionRequest) (Session, e
 	if err != nil {
 		return Session{}, explain("getting a session token", err)
 	}
-	return session(out.Credentials, nil), nil
+	return session("getting a session token", out.Credentials, nil)
 }

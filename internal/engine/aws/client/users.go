@@ -36,11 +36,16 @@ func (c *Client) CreateUser(ctx context.Context, u NewUser) error {
 	return explain("creating the user", err)
 }
 
-// UserExists reports whether there is a user.
-func (c *Client) UserExists(ctx context.Context, name string) (bool, error) {
-	_, err := c.iam.GetUser(ctx, &iam.GetUserInput{UserName: &name})
-	err = explain("looking for the user", err)
-	return err == nil, absent(err)
+// User reports whether there is a user, and when it was made; nil where AWS does not tell.
+func (c *Client) User(ctx context.Context, name string) (there bool, made *time.Time, err error) {
+	out, err := c.iam.GetUser(ctx, &iam.GetUserInput{UserName: &name})
+	switch err = explain("looking for the user", err); {
+	case err != nil:
+		return false, nil, absent(err)
+	case out.User == nil:
+		return false, nil, unreadable("looking for the user")
+	}
+	return true, out.User.CreateDate, nil
 }
 
 // PutPolicy gives a user a policy of its own. Repeatable.
@@ -110,6 +115,9 @@ func (c *Client) CreateKey(ctx context.Context, user string) (Key, error) {
 		return Key{}, explain("creating an access key", err)
 	}
 	k := out.AccessKey
+	if k == nil || aws.ToString(k.AccessKeyId) == "" || aws.ToString(k.SecretAccessKey) == "" {
+		return Key{}, unreadable("creating an access key") // it may be there
+	}
 	return Key{ID: aws.ToString(k.AccessKeyId), Secret: secret.Text(aws.ToString(k.SecretAccessKey)), Made: aws.ToTime(k.CreateDate), Active: true}, nil
 }
 
