@@ -122,7 +122,7 @@ func (h leasing) issue(ctx context.Context, x *exchange, plan route.Plan, create
 		return nil, nil, err
 	}
 	data, err := h.create(create, route.Attempt{
-		ID: r.Attempt, LeaseID: r.ID, TTL: r.Expires.Sub(r.Issued), Expires: r.Expires,
+		ID: r.Attempt, LeaseID: r.ID, TTL: r.Expires.Sub(r.Issued), Expires: r.Expires, Max: r.Max,
 	}, deadline)
 	if err != nil {
 		h.abandon(r)

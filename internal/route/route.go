@@ -72,6 +72,7 @@ type Attempt struct {
 	LeaseID string
 	TTL     time.Duration // what was decided, within all bounds
 	Expires time.Time
+	Max     time.Time // when it will have ended, however often it is renewed
 }
 
 // A Route is one row of a table.

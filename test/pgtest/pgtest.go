@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/keyturn/keyturn/test/tlstest"
 )
 
 // Superuser and Password are the administrator's of every server.
@@ -35,6 +37,10 @@ type Options struct {
 	Settings map[string]string
 	// Durable leaves fsync on, for measurements.
 	Durable bool
+	// TLS makes the server offer it, and take clients' certificates by the same authority; nil: none.
+	TLS *tlstest.Files
+	// HBA are lines that precede the others of pg_hba.conf.
+	HBA []string
 }
 
 // A Server is one PostgreSQL. Its methods are safe for concurrent use.
@@ -174,6 +180,12 @@ func (s *Server) initialise(o Options) error {
 			settings[name] = "on"
 		}
 	}
+	if err := s.offerTLS(o.TLS, settings); err != nil {
+		return err
+	}
+	if err := s.prepend("pg_hba.conf", o.HBA); err != nil {
+		return err
+	}
 	for name, value := range o.Settings {
 		settings[name] = value
 	}
@@ -187,6 +199,41 @@ func (s *Server) initialise(o Options) error {
 	}
 	_, err = conf.WriteString(text.String())
 	return errors.Join(err, conf.Close())
+}
+
+// offerTLS gives the server a key of its own: it takes none that others may read.
+func (s *Server) offerTLS(f *tlstest.Files, settings map[string]string) error {
+	if f == nil {
+		return nil
+	}
+	key, err := os.ReadFile(f.Key)
+	if err != nil {
+		return err
+	}
+	own := filepath.Join(s.dir, "server.key")
+	if err := os.WriteFile(own, key, 0o600); err != nil {
+		return err
+	}
+	settings["ssl"], settings["ssl_ca_file"], settings["ssl_cert_file"], settings["ssl_key_file"] = "on", f.CA, f.Cert, own
+	if s.as == nil {
+		return nil
+	}
+	return os.Chown(own, int(s.as.Uid), int(s.as.Gid))
+}
+
+// prepend puts lines before those of a file of the server's.
+func (s *Server) prepend(name string, lines []string) error {
+	path := filepath.Join(s.data(), name)
+	rest, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(strings.Join(append(slices.Clone(lines), string(rest)), "\n"))
+	return errors.Join(err, f.Close())
 }
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }

@@ -5,6 +5,7 @@ package system
 import (
 	"encoding/json"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/keyturn/keyturn/internal/demo/awsserver"
 	"github.com/keyturn/keyturn/test/harness"
 	"github.com/keyturn/keyturn/test/pgtest"
+	"github.com/keyturn/keyturn/test/tlstest"
 )
 
 type fields = map[string]any
@@ -143,7 +145,7 @@ func TestTerraform(t *testing.T) {
 		run  func(*module)
 	}{
 		{"mounts", (*module).mounts}, {"aws root", (*module).awsRoot}, {"aws roles", (*module).awsRoles}, {"aws static role", (*module).awsStatic},
-		{"database connection", (*module).connection}, {"database roles", (*module).databaseRoles}, {"database static role", (*module).databaseStatic},
+		{"database connection", (*module).connection}, {"database roles", (*module).databaseRoles}, {"database credentials", (*module).databaseCredentials}, {"database static role", (*module).databaseStatic},
 		{"policy", (*module).policy}, {"destroy", (*module).destroy},
 	} {
 		t.Run(part.name, func(t *testing.T) { on := *m; on.t = t; part.run(&on) })
@@ -311,6 +313,38 @@ func (m *module) databaseRoles() {
 	m.write(path, data)
 	maps.Copy(read, data)
 	m.plan(path, read)
+}
+
+// databaseCredentials reads back what was written of them, but for secrets.
+func (m *module) databaseCredentials() {
+	files := tlstest.Certificates(m.t)
+	key, err := os.ReadFile(files.Key)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for kind, config := range map[string]fields{
+		"rsa_private_key":    {"key_bits": "3072", "format": "pkcs8"},
+		"client_certificate": {"ca_cert": files.PEM, "key_type": "rsa", "key_bits": "2048", "signature_bits": "384", "common_name_template": "{{.RoleName}}-{{random 12}}"},
+	} {
+		path := "database/roles/by-" + kind
+		data := fields{"db_name": "production", "creation_statements": []string{`CREATE ROLE "{{name}}" LOGIN; COMMENT ON ROLE "{{name}}" IS '{{public_key}}';`}, "max_ttl": 3600, "credential_type": kind}
+		written := maps.Clone(config)
+		if kind == "client_certificate" {
+			written["ca_private_key"] = string(key)
+		}
+		m.write(path, with(data, fields{"credential_config": written}))
+		m.plan(path, with(data, fields{"credential_config": config}))
+		m.gone(path)
+	}
+	m.write("database/roles/by-policy", fields{"db_name": "production", "creation_statements": []string{guideCreation}, "credential_type": "password", "credential_config": fields{"password_policy": "absent"}})
+	m.plan("database/roles/by-policy", fields{"credential_type": "password", "credential_config": fields{"password_policy": "absent"}})
+	m.gone("database/roles/by-policy")
+}
+
+func with(a, b fields) fields {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return all
 }
 
 func (m *module) databaseStatic() {

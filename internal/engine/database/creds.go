@@ -43,12 +43,13 @@ type lent struct {
 type planned struct {
 	lent
 	creation, rollback []string
-	password           secret.Value
+	credential         credential
+	login              login
 }
 
 type credsOut struct {
-	Password secret.Value `json:"password"`
-	Username string       `json:"username"`
+	given
+	Username string `json:"username"`
 }
 
 // lending is the route creds/.
@@ -71,25 +72,29 @@ func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	if len(creation) == 0 {
 		return plan, p, fault.New("database.creds", fault.Invalid, "role %q has no creation_statements; write them into the role", in.Name)
 	}
-	n := naming{installation: b.m.Host.Installation, role: in.Name, longest: kind.LongestName(c.Plugin), now: time.Now()}
+	if err := ro.fits(kind, "creation_statements", creation, ro.Revocation, ro.Renewal, ro.Rollback); err != nil {
+		return plan, p, err
+	}
+	now := time.Now()
+	n := naming{installation: b.m.Host.Installation, role: in.Name, longest: kind.LongestName(c.Plugin), now: now}
 	if r.Caller != nil {
 		n.display = r.Caller.DisplayName
 	}
-	name, err := n.name(c.Template)
+	name, err := ro.name(n, c)
 	if err != nil {
 		return plan, p, err
 	}
-	policy := ro.Policy
-	if policy == "" {
-		policy = c.Policy
+	longest, err := ro.longest(r.Mount.MaxTTL, now)
+	if err != nil {
+		return plan, p, err
 	}
-	password, err := b.m.Host.Password(ctx, policy)
+	fresh, err := b.newLogin(ctx, &ro.credential, c)
 	if err != nil {
 		return plan, p, err
 	}
 	p = planned{
 		lent:     lent{Config: c.ID, Role: in.Name, RoleID: ro.ID, User: name, Revocation: ro.Revocation, Terminate: ro.Terminate},
-		creation: creation, rollback: ro.Rollback, password: password,
+		creation: creation, rollback: ro.Rollback, credential: ro.credential, login: fresh,
 	}
 	again, err := b.again(ctx, r, in.Name, ro, &p)
 	if err != nil {
@@ -97,9 +102,33 @@ func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	}
 	return route.Plan{
 		Again: again,
-		Kind:  "user", Undo: p.lent, TTL: ro.TTL, MaxTTL: ro.MaxTTL, Renewable: true, Target: c.target(),
+		Kind:  "user", Undo: p.lent, TTL: ro.TTL, MaxTTL: longest, Renewable: true, Target: c.target(),
 		CreateWithin: createWithin, Late: lateMargin,
 	}, p, nil
+}
+
+// name is that of a new user: its certificate, if it has one, has it as common name.
+func (ro *role) name(n naming, c *connection) (string, error) {
+	if text := ro.Config["common_name_template"]; text != "" {
+		return n.by("common_name_template", text)
+	}
+	return n.name(c.Template)
+}
+
+// longest bounds leases: no certificate outlives the authority's.
+func (ro *role) longest(mount time.Duration, now time.Time) (time.Duration, error) {
+	longest := ro.MaxTTL
+	end, err := ro.ends(now)
+	if err != nil || end.IsZero() {
+		return longest, err
+	}
+	if longest == 0 {
+		longest = mount
+	}
+	if left := end.Sub(now).Truncate(time.Second); longest == 0 || left < longest {
+		longest = max(left, time.Second)
+	}
+	return longest, nil
 }
 
 // lendable finds a role and its connection, if users may be made by them.
@@ -128,15 +157,34 @@ func (b lending) lendable(ctx context.Context, name string) (*role, *connection,
 
 // create makes the user. What it needs is durable by now.
 func (b lending) create(ctx context.Context, a route.Attempt, p planned) (*credsOut, error) {
-	err := b.make(ctx, a, p)
+	out, err := b.certified(a, &p)
+	if err == nil {
+		err = b.make(ctx, a, p)
+	}
 	if err == nil {
 		b.keep(ctx, a, p)
-		return &credsOut{Username: p.User, Password: p.password}, nil
+		return out, nil
 	}
 	if Unchanged(err) {
 		b.never.add(a.ID)
 	}
 	return nil, err
+}
+
+// certified is the answer. A certificate is made here: it ends when the lease must have ended, however
+// often it is renewed.
+func (b lending) certified(a route.Attempt, p *planned) (*credsOut, error) {
+	var err error
+	if p.login.kind == byCertificate {
+		if p.login, err = p.credential.certify(p.login, p.User, "", a.Max); err != nil {
+			return nil, MarkUnchanged(&fault.Error{Op: "database.create", Kind: fault.KindOf(err), Msg: fault.Message(err), Err: err})
+		}
+	}
+	out := &credsOut{Username: p.User}
+	if out.given, err = p.login.give(); err != nil {
+		return nil, MarkUnchanged(&fault.Error{Op: "database.create", Kind: fault.Internal, Err: err})
+	}
+	return out, nil
 }
 
 func (b lending) make(ctx context.Context, a route.Attempt, p planned) error {
@@ -152,8 +200,12 @@ func (b lending) make(ctx context.Context, a route.Attempt, p planned) error {
 	if c == nil || !c.Gone.IsZero() {
 		return MarkUnchanged(fault.New(op, fault.Invalid, "the role's connection was deleted meanwhile; write it again"))
 	}
-	u := User{Name: p.User, Password: p.password, Expires: a.Expires, Attempt: attempt(a.ID, deadline)}
-	return b.using(ctx, op, c, []secret.Value{p.password}, func(conn Conn) error {
+	key, err := p.login.tell()
+	if err != nil {
+		return MarkUnchanged(&fault.Error{Op: op, Kind: fault.Internal, Err: err})
+	}
+	u := User{Name: p.User, Password: p.login.password(), Key: key, Expires: a.Expires, Attempt: attempt(a.ID, deadline)}
+	return b.using(ctx, op, c, []secret.Value{p.login.word}, func(conn Conn) error {
 		return conn.Create(ctx, u, p.creation, p.rollback)
 	})
 }

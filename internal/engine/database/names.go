@@ -2,8 +2,10 @@ package database
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/username"
 )
 
@@ -45,6 +47,15 @@ func (n naming) name(text string) (string, error) {
 	return name, nil
 }
 
+// by makes a name by the template of a field, which errors blame.
+func (n naming) by(field, text string) (string, error) {
+	name, err := n.name(text)
+	if err == nil || field == "username_template" {
+		return name, err
+	}
+	return "", &fault.Error{Op: "database.name", Kind: fault.KindOf(err), Err: err, Msg: strings.ReplaceAll(fault.Message(err), "username_template", field)}
+}
+
 // ownName fits what is random first, then the role, then who asks.
 func (n naming) ownName() string {
 	longest := n.longest
@@ -68,18 +79,18 @@ func (n naming) ownName() string {
 	return "v-" + middle + "-" + tail
 }
 
-// checkTemplate tries a template: two users must not get the same name.
-func checkTemplate(text string, longest int) error {
+// checkTemplate tries the template of a field: two users must not get the same name.
+func checkTemplate(field, text string, longest int) error {
 	if text == "" {
 		return nil
 	}
 	n := naming{installation: "sample", display: "token", role: "role", longest: longest, now: time.Now()}
-	one, err := n.name(text)
+	one, err := n.by(field, text)
 	if err != nil {
 		return err
 	}
 	if two, err := n.name(text); err != nil || one == two {
-		return invalid("field \"username_template\": it made the name %q twice; put {{random 20}} into it", one)
+		return invalid("field %q: it made the name %q twice; put {{random 20}} into it", field, one)
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func TestTemplates(t *testing.T) {
 		if err != nil || !regexp.MustCompile(want).MatchString(got) {
 			t.Errorf("name(%s) = %q, %v, want %s", text, got, err, want)
 		}
-		if err := checkTemplate(text, 63); err != nil {
+		if err := checkTemplate("username_template", text, 63); err != nil {
 			t.Errorf("checkTemplate(%s) = %v", text, err)
 		}
 	}
@@ -67,7 +67,7 @@ func TestTemplates(t *testing.T) {
 		`{{.RoleName` + strings.Repeat(` | base64`, 90) + `}}`,
 		`{{.RoleName` + strings.Repeat(` | replace "" "aaaaaaaa"`, 30) + `}}`,
 	} {
-		if err := checkTemplate(text, 63); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), `field "username_template"`) {
+		if err := checkTemplate("username_template", text, 63); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), `field "username_template"`) {
 			t.Errorf("checkTemplate(%.60s) = %v, want it refused", text, err)
 		}
 	}

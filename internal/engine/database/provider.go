@@ -7,6 +7,7 @@ package database
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -37,6 +38,14 @@ type Provider struct {
 
 	// DefaultCreation is for roles without creation_statements. Empty: a role must have some.
 	DefaultCreation []string
+
+	// Logins are what users can log in with besides passwords, by what their
+	// statements say of it: "rsa_private_key", "client_certificate".
+	Logins []string
+
+	// BindsSubject: a user without password must be bound to the subject of its certificate, or
+	// is let in without one.
+	BindsSubject bool
 
 	// Check finds what is wrong with a configuration without any I/O. All
 	// problems are in one error of kind Invalid.
@@ -191,6 +200,19 @@ type Conn interface {
 	Close() error
 }
 
+// A KeyConn is a Conn of a kind whose static users may log in without password. Errors and
+// contexts are as Conn's.
+type KeyConn interface {
+	Conn
+
+	// SetKey tells the database what a user logs in with, by statements. Without any it looks
+	// whether the user is there: NotFound. Repeatable, as SetPassword.
+	SetKey(ctx context.Context, name string, key Key, statements []string) error
+
+	// LoginCertificate is Login by a certificate. Unsupported: it cannot be tried from here.
+	LoginCertificate(ctx context.Context, name string, certificate tls.Certificate) (bool, error)
+}
+
 // An Attempt names one call of Create, for good. It is part of the reservation
 // that is durable before the call.
 type Attempt struct {
@@ -205,9 +227,26 @@ type Attempt struct {
 // A User is what Create makes.
 type User struct {
 	Name     string
-	Password secret.Value
+	Password secret.Value // empty, where there is a key
+	Key      Key
 	Expires  time.Time
 	Attempt  Attempt
+}
+
+// A Key is what is public of what a user without password logs in with: all that a
+// database is told of it.
+type Key struct {
+	Public  string // {{public_key}}: the body of its PEM text, in one line
+	Subject string // {{subject}}: of the certificate, in OpenSSL's one-line form
+}
+
+// Fill adds what placeholders stand for.
+func (k Key) Fill(values map[string]string) {
+	for name, value := range map[string]string{"public_key": k.Public, "subject": k.Subject} {
+		if value != "" {
+			values[name] = value
+		}
+	}
 }
 
 // DropOptions say how Drop goes about it.
@@ -273,7 +312,7 @@ func CheckUser(op string, u User) error {
 		return err
 	}
 	switch {
-	case u.Password.Empty():
+	case u.Password.Empty() && u.Key == Key{}:
 		return unchanged(fault.New(op, fault.Invalid, "the user's password is empty; check the password policy"))
 	case u.Expires.IsZero():
 		return unchanged(fault.New(op, fault.Invalid, "the user's expiration is missing; a user must have one"))

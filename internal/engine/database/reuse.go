@@ -27,6 +27,7 @@ type kept struct {
 	Lease    string `json:"lease"`
 	Role     string `json:"role"` // id: not that of another life of the name
 	User     string `json:"user"`
+	Kind     string `json:"kind,omitempty"` // empty: a password
 	Password []byte `json:"pw"`
 }
 
@@ -48,7 +49,14 @@ func (b lending) again(ctx context.Context, r *route.Request, name string, ro *r
 	if k.Role != ro.ID {
 		return nil, nil
 	}
-	return &route.Again{Lease: k.Lease, Data: &credsOut{Username: k.User, Password: secret.New(k.Password)}}, nil
+	if k.Kind == "" {
+		k.Kind = byPassword
+	}
+	was, err := login{k.Kind, secret.New(k.Password)}.give()
+	if err != nil {
+		return nil, err
+	}
+	return &route.Again{Lease: k.Lease, Data: &credsOut{Username: k.User, given: was}}, nil
 }
 
 // keep keeps a user that was made. Without it, the next read makes another.
@@ -56,7 +64,7 @@ func (b lending) keep(ctx context.Context, a route.Attempt, p planned) {
 	if p.Again == "" {
 		return
 	}
-	text, err := json.Marshal(kept{Lease: a.LeaseID, Role: p.RoleID, User: p.User, Password: p.password.Reveal()})
+	text, err := json.Marshal(kept{Lease: a.LeaseID, Role: p.RoleID, User: p.User, Kind: p.login.kind, Password: p.login.word.Reveal()})
 	if err == nil {
 		_, err = b.m.Store.Commit(ctx, storage.Set(p.Again, text))
 	}

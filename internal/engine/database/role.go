@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -23,11 +24,22 @@ type role struct {
 	Rollback   []string      `json:"rollback,omitempty"`
 	TTL        time.Duration `json:"ttl,omitempty"`
 	MaxTTL     time.Duration `json:"max_ttl,omitempty"`
-	Policy     string        `json:"policy,omitempty"` // of passwords, before the connection's
 	Terminate  bool          `json:"terminate,omitempty"`
 	Reuse      string        `json:"reuse,omitempty"` // "token": a token is given its user again
+	credential
 
 	stored storage.Version
+}
+
+// storedRole is what the barrier encrypts.
+type storedRole struct {
+	*role
+	CAKey []byte `json:"ca_key,omitempty"`
+}
+
+func (ro *role) put(name string) (storage.Op, error) {
+	enc, err := json.Marshal(storedRole{ro, ro.CAKey.Reveal()})
+	return storage.Set(rolePrefix+name, enc).If(ro.stored), fault.Wrap("database.role", fault.Internal, err)
 }
 
 // role finds a role; nil for none.
@@ -36,8 +48,12 @@ func (b *backend) role(ctx context.Context, name string) (*role, error) {
 	if err != nil || e.Version == 0 {
 		return nil, err
 	}
-	ro := &role{stored: e.Version}
-	return ro, fault.Wrap("database.role", fault.Internal, json.Unmarshal(e.Value, ro))
+	st := storedRole{role: &role{stored: e.Version}}
+	if err := json.Unmarshal(e.Value, &st); err != nil {
+		return nil, fault.Wrap("database.role", fault.Internal, err)
+	}
+	st.role.CAKey = secret.New(st.CAKey)
+	return st.role, nil
 }
 
 // statements are SQL as it is written: a list, or one text, which may be a list in JSON, as
@@ -72,18 +88,17 @@ func (s *statements) to(list *[]string) {
 
 // roleIn is a role as it is written. What is nil was not given.
 type roleIn struct {
-	Name       string             `path:"name" doc:"The role's name."`
-	DB         *string            `json:"db_name" doc:"The connection that the role uses."`
-	Creation   *statements        `json:"creation_statements" doc:"What makes a user, with {{name}}, {{password}} and {{expiration}}."`
-	Revocation *statements        `json:"revocation_statements" default:"the database's own" doc:"What takes a user away, with {{name}}."`
-	Renewal    *statements        `json:"renew_statements" default:"the database's own" doc:"What lets a user live longer, with {{name}} and {{expiration}}."`
-	Rollback   *statements        `json:"rollback_statements" doc:"What takes away a user who was made by half."`
-	TTL        *time.Duration     `json:"default_ttl" default:"the mount's" doc:"How long users live who do not ask for more."`
-	MaxTTL     *time.Duration     `json:"max_ttl" default:"the mount's" doc:"How long users live at most."`
-	Kind       *string            `json:"credential_type" default:"password" doc:"What users log in with: password."`
-	Config     *map[string]string `json:"credential_config" doc:"Options of the credentials: password_policy."`
-	Terminate  *bool              `json:"terminate_sessions" default:"the connection's" doc:"Whether revoking ends a user's sessions."`
-	Reuse      *string            `json:"reuse" default:"a user for each read" doc:"token: the same token that reads again is given the user of its unexpired lease again."`
+	Name       string         `path:"name" doc:"The role's name."`
+	DB         *string        `json:"db_name" doc:"The connection that the role uses."`
+	Creation   *statements    `json:"creation_statements" doc:"What makes a user, with {{name}}, {{expiration}}, and {{password}}, {{public_key}} or {{subject}} as credential_type has it."`
+	Revocation *statements    `json:"revocation_statements" default:"the database's own" doc:"What takes a user away, with {{name}}."`
+	Renewal    *statements    `json:"renew_statements" default:"the database's own" doc:"What lets a user live longer, with {{name}} and {{expiration}}."`
+	Rollback   *statements    `json:"rollback_statements" doc:"What takes away a user who was made by half."`
+	TTL        *time.Duration `json:"default_ttl" default:"the mount's" doc:"How long users live who do not ask for more."`
+	MaxTTL     *time.Duration `json:"max_ttl" default:"the mount's" doc:"How long users live at most."`
+	Terminate  *bool          `json:"terminate_sessions" default:"the connection's" doc:"Whether revoking ends a user's sessions."`
+	Reuse      *string        `json:"reuse" default:"a user for each read" doc:"token: the same token that reads again is given the user of its unexpired lease again."`
+	credentialIn
 }
 
 // roles are the routes below roles/.
@@ -109,11 +124,10 @@ func (b roles) writeRole(ctx context.Context, r *route.Request, in roleIn) (rout
 		if err := b.checkRole(ctx, r, in.Name, ro); err != nil {
 			return err
 		}
-		enc, err := json.Marshal(ro)
-		if err != nil {
-			return fault.Wrap("database.writeRole", fault.Internal, err)
+		op, err := ro.put(in.Name)
+		if err == nil {
+			_, err = b.m.Store.Commit(ctx, op)
 		}
-		_, err = b.m.Store.Commit(ctx, storage.Set(rolePrefix+in.Name, enc).If(ro.stored))
 		return err
 	})
 	return route.None{}, err
@@ -132,20 +146,7 @@ func (in *roleIn) apply(ro *role) error {
 	if ro.Reuse != "" && ro.Reuse != reuseToken {
 		return invalid("field \"reuse\": %q is unknown; it is \"\" for a user of its own for each read, or \"token\" for one that the same token is given again", ro.Reuse)
 	}
-	if in.Kind != nil && *in.Kind != "" && *in.Kind != "password" {
-		return invalid("field \"credential_type\": %q is planned and not built yet; only \"password\" is", *in.Kind)
-	}
-	if in.Config == nil {
-		return nil
-	}
-	ro.Policy = ""
-	for name, value := range *in.Config {
-		if name != "password_policy" {
-			return invalid("field \"credential_config\": there is no %q for passwords; there is \"password_policy\"", name)
-		}
-		ro.Policy = value
-	}
-	return nil
+	return in.credentialIn.apply(&ro.credential)
 }
 
 // checkRole finds what cannot be right, and warns of what may not be. The
@@ -156,6 +157,12 @@ func (b roles) checkRole(ctx context.Context, r *route.Request, name string, ro 
 		return invalid("field \"db_name\" is required: the name of the connection that the role is for")
 	case ro.MaxTTL > 0 && ro.TTL > ro.MaxTTL:
 		return invalid("field \"default_ttl\": %s must not be above max_ttl, %s", ro.TTL, ro.MaxTTL)
+	}
+	if err := checkTemplate("common_name_template", ro.Config["common_name_template"], longestCommonName-1); err != nil {
+		return err
+	}
+	if ro.kind() == byCertificate && ro.MaxTTL == 0 {
+		r.Warn("without max_ttl, certificates are valid as long as the mount lets leases live, %s; no database asks whether their lease has ended, only whether their user is there", r.Mount.MaxTTL)
 	}
 	if err := b.warnOfNote(ctx, r, name, ro); err != nil {
 		return err
@@ -190,7 +197,13 @@ func (b roles) checkRole(ctx context.Context, r *route.Request, name string, ro 
 			return err
 		}
 	}
-	return nil
+	creation := ro.Creation
+	if len(creation) == 0 {
+		if creation = p.DefaultCreation; len(creation) == 0 {
+			return nil
+		}
+	}
+	return ro.fits(p, "creation_statements", creation, ro.Revocation, ro.Renewal, ro.Rollback)
 }
 
 // roleOut is a role as it is shown.
@@ -217,11 +230,8 @@ func (b roles) readRole(ctx context.Context, r *route.Request, in nameIn) (*role
 		return nil, err
 	}
 	out := &roleOut{
-		Creation: list(ro.Creation), Config: map[string]string{}, Kind: "password", DB: ro.DB, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
+		Creation: list(ro.Creation), Config: ro.shown(), Kind: ro.kind(), DB: ro.DB, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
 		Renewal: list(ro.Renewal), Revocation: list(ro.Revocation), Rollback: list(ro.Rollback), Terminate: ro.Terminate, Reuse: ro.Reuse,
-	}
-	if ro.Policy != "" {
-		out.Config["password_policy"] = ro.Policy
 	}
 	return out, nil
 }

@@ -75,7 +75,7 @@ func TestRoleRefusesAndWarns(t *testing.T) {
 		{"ro", with(ro, fields{"db_name": nil}), `field "db_name" is required`},
 		{"ro", with(ro, fields{"default_ttl": "3h"}), `field "default_ttl": 3h0m0s must not be above max_ttl, 2h0m0s`},
 		{"ro", with(ro, fields{"default_ttl": "soon"}), `field "default_ttl": want a duration`},
-		{"ro", with(ro, fields{"credential_type": "rsa_private_key"}), `field "credential_type": "rsa_private_key" is planned`},
+		{"ro", with(ro, fields{"credential_type": "rsa_private_key"}), `field "creation_statements": with credential_type rsa_private_key`},
 		{"ro", with(ro, fields{"credential_config": fields{"key_bits": "2048"}}), `field "credential_config": there is no "key_bits"`},
 		{"ro", with(ro, fields{"creation_statements": 7}), `field "creation_statements"`},
 		{"ro", with(ro, fields{"renew_statements": "BROKEN"}), "renew_statements is broken"},

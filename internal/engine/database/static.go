@@ -38,11 +38,11 @@ const staticKind = "static"
 // second user, the two take turns: a change is always of the one that nobody was
 // given last, so that it cuts no one off.
 type static struct {
-	DB          string    `json:"db"` // a connection's name
-	Users       []string  `json:"users"`
-	Current     int       `json:"current"` // who is given out
-	Statements  []string  `json:"statements,omitempty"`
-	Policy      string    `json:"policy,omitempty"`
+	DB         string   `json:"db"` // a connection's name
+	Users      []string `json:"users"`
+	Current    int      `json:"current"` // who is given out
+	Statements []string `json:"statements,omitempty"`
+	credential
 	SelfManaged bool      `json:"self,omitempty"` // users change their own passwords
 	Skip        bool      `json:"skip,omitempty"` // was not turned when it was written first
 	When        cron.When `json:"when"`
@@ -55,7 +55,8 @@ type static struct {
 	Note   string    `json:"note,omitempty"` // of the last turn
 	Turn   *turn     `json:"turn,omitempty"` // under way
 
-	Passwords []secret.Value `json:"-"` // of Users; empty: not known
+	// What Users log in with, whatever credential says that is.
+	Passwords []secret.Value `json:"-"` // empty: not known
 	Fresh     secret.Value   `json:"-"` // what the turn sets
 
 	stored storage.Version
@@ -75,10 +76,11 @@ type storedStatic struct {
 	*static
 	Passwords [][]byte `json:"pw"`
 	Fresh     []byte   `json:"fresh,omitempty"`
+	CAKey     []byte   `json:"ca_key,omitempty"`
 }
 
 func (s *static) put(name string) (storage.Op, error) {
-	st := storedStatic{static: s, Fresh: s.Fresh.Reveal()}
+	st := storedStatic{static: s, Fresh: s.Fresh.Reveal(), CAKey: s.CAKey.Reveal()}
 	for _, p := range s.Passwords {
 		st.Passwords = append(st.Passwords, p.Reveal())
 	}
@@ -97,7 +99,7 @@ func (b statics) static(ctx context.Context, name string) (*static, error) {
 		return nil, fault.Wrap("database.static", fault.Internal, err)
 	}
 	s := st.static
-	s.Fresh = secret.New(st.Fresh)
+	s.Fresh, s.CAKey = secret.New(st.Fresh), secret.New(st.CAKey)
 	for _, p := range st.Passwords {
 		s.Passwords = append(s.Passwords, secret.New(p))
 	}
@@ -134,20 +136,19 @@ func tick(from, at time.Time) time.Time {
 
 // staticIn is a static role as it is written. What is nil was not given.
 type staticIn struct {
-	Name        string             `path:"name" doc:"The static role's name."`
-	DB          *string            `json:"db_name" doc:"The connection that the role uses. It cannot be changed."`
-	Username    *string            `json:"username" doc:"The user whose password is changed. It must be there already, and cannot be changed."`
-	Alternate   *string            `json:"alternate_username" default:"none" doc:"A second user with the same rights: the two take turns, so that a change cuts no reader off."`
-	Statements  *statements        `json:"rotation_statements" default:"the database's own" doc:"What changes a password, with {{name}} and {{password}}."`
-	Period      *time.Duration     `json:"rotation_period" doc:"How often the password changes, 5s or more. Excludes rotation_schedule."`
-	Schedule    *string            `json:"rotation_schedule" doc:"When the password changes: cron, five fields, UTC. Excludes rotation_period."`
-	Window      *time.Duration     `json:"rotation_window" default:"none" doc:"How long after the schedule's time a change may begin, 1h or more."`
-	Off         *bool              `json:"disable_automated_rotation" default:"false" doc:"Whether the password changes by rotate-role alone."`
-	Skip        *bool              `json:"skip_import_rotation" default:"false" doc:"Whether the password stays as it is until the first change."`
-	Password    *secret.Value      `json:"password" doc:"The password of now, which is given out until the first change. For skip_import_rotation."`
-	SelfManaged *secret.Value      `json:"self_managed_password" doc:"The password of now, for a connection that is self_managed: the user changes its own."`
-	Kind        *string            `json:"credential_type" default:"password" doc:"What users log in with: password."`
-	Config      *map[string]string `json:"credential_config" doc:"Options of the credentials: password_policy."`
+	Name        string         `path:"name" doc:"The static role's name."`
+	DB          *string        `json:"db_name" doc:"The connection that the role uses. It cannot be changed."`
+	Username    *string        `json:"username" doc:"The user whose password is changed. It must be there already, and cannot be changed."`
+	Alternate   *string        `json:"alternate_username" default:"none" doc:"A second user with the same rights: the two take turns, so that a change cuts no reader off."`
+	Statements  *statements    `json:"rotation_statements" default:"the database's own" doc:"What changes a password, with {{name}} and {{password}}, or tells the database of a key, with {{public_key}} or {{subject}} as credential_type has it."`
+	Period      *time.Duration `json:"rotation_period" doc:"How often the password changes, 5s or more. Excludes rotation_schedule."`
+	Schedule    *string        `json:"rotation_schedule" doc:"When the password changes: cron, five fields, UTC. Excludes rotation_period."`
+	Window      *time.Duration `json:"rotation_window" default:"none" doc:"How long after the schedule's time a change may begin, 1h or more."`
+	Off         *bool          `json:"disable_automated_rotation" default:"false" doc:"Whether the password changes by rotate-role alone."`
+	Skip        *bool          `json:"skip_import_rotation" default:"false" doc:"Whether the password stays as it is until the first change."`
+	Password    *secret.Value  `json:"password" doc:"The password of now, which is given out until the first change. For skip_import_rotation."`
+	SelfManaged *secret.Value  `json:"self_managed_password" doc:"The password of now, for a connection that is self_managed: the user changes its own."`
+	credentialIn
 }
 
 // statics are the routes of static roles.
@@ -227,7 +228,7 @@ func (b statics) known(ctx context.Context, s *static, c *connection, in *static
 	if given == nil || given.Empty() {
 		return nil
 	}
-	works, err := b.login(ctx, c, s.Users[0], *given)
+	works, err := b.login(ctx, c, s.Users[0], login{byPassword, *given})
 	switch {
 	case err != nil:
 		return err
@@ -252,7 +253,8 @@ func (b statics) alter(ctx context.Context, r *route.Request, s *static, in *sta
 	}
 	at := s.Due
 	if was.When != s.When {
-		s.Next = s.When.Next(s.Last, time.Now().UTC())
+		now := time.Now().UTC()
+		s.Next = s.before(s.When.Next(s.Last, now), now)
 		if s.Turn == nil {
 			at = s.Next
 		}
@@ -274,7 +276,7 @@ func (b statics) apply(ctx context.Context, r *route.Request, s *static, in *sta
 	if in.SelfManaged != nil && !in.SelfManaged.Empty() {
 		s.SelfManaged = true
 	}
-	if err := in.credential(&s.Policy); err != nil {
+	if err := s.applyCredential(in); err != nil {
 		return nil, err
 	}
 	if err := s.check(in); err != nil {
@@ -291,7 +293,10 @@ func (b statics) apply(ctx context.Context, r *route.Request, s *static, in *sta
 	if s.When.Off {
 		r.Warn("disable_automated_rotation is set: the password changes by rotate-role/%s alone", in.Name)
 	}
-	return c, p.CheckStatements("rotation_statements", s.Statements)
+	if err := p.CheckStatements("rotation_statements", s.Statements); err != nil {
+		return nil, err
+	}
+	return c, s.fits(p, "rotation_statements", s.Statements)
 }
 
 // onlyNew takes what has an effect on a role that is new alone, and says where it has none.
@@ -306,23 +311,6 @@ func (in *staticIn) onlyNew(r *route.Request, s *static) {
 	if in.Password != nil && !in.Password.Empty() {
 		r.Warn("password has no effect on a role that is there; it goes on with the one that it has set")
 	}
-}
-
-func (in *staticIn) credential(policy *string) error {
-	if in.Kind != nil && *in.Kind != "" && *in.Kind != "password" {
-		return invalid("field \"credential_type\": %q is not built for static roles; only \"password\" is", *in.Kind)
-	}
-	if in.Config == nil {
-		return nil
-	}
-	*policy = ""
-	for name, value := range *in.Config {
-		if name != "password_policy" {
-			return invalid("field \"credential_config\": there is no %q for passwords; there is \"password_policy\"", name)
-		}
-		*policy = value
-	}
-	return nil
 }
 
 // check finds what cannot be right in itself.
@@ -413,15 +401,12 @@ func (b statics) readStatic(ctx context.Context, r *route.Request, in nameIn) (*
 		return nil, err
 	}
 	out := &staticOut{
-		Config: map[string]string{}, Kind: "password", DB: s.DB, Statements: list(s.Statements), Username: s.Users[0],
+		Config: s.shown(), Kind: s.kind(), DB: s.DB, Statements: list(s.Statements), Username: s.Users[0],
 		Skip: s.Skip, Self: s.SelfManaged, Off: s.When.Off, Last: s.Last, NextAt: s.Next, Failures: s.Failed, LastFail: s.Why,
 		timing: show(s.When),
 	}
 	if len(s.Users) > 1 {
 		out.Alternate = s.Users[1]
-	}
-	if s.Policy != "" {
-		out.Config["password_policy"] = s.Policy
 	}
 	if s.Failed > 0 {
 		r.Warn("the last %d tries to change the password have failed, and it is tried again at %s: %s", s.Failed, s.Due.Format(time.RFC3339), s.Why)

@@ -37,6 +37,12 @@ func (w *world) given(role string) (name, password string) {
 	a := w.Must(w.t, route.Read, "static-creds/"+role, nil)
 	name, _ = a.Data["username"].(string)
 	password, _ = a.Data["password"].(string)
+	if text, ok := a.Data["client_certificate"].(string); ok {
+		if !w.takes(name, text, a.Data["private_key"].(string)) {
+			w.t.Errorf("what %s gives out is refused, warnings %q", role, a.Warnings)
+		}
+		return name, text
+	}
 	if err := w.fake.Login(name, password); err != nil {
 		w.t.Errorf("what %s gives out: %v, warnings %q", role, err, a.Warnings)
 	}
@@ -118,7 +124,7 @@ func TestStaticRolesRefused(t *testing.T) {
 		{with(svc, fields{"db_name": "absent"}), `there is no connection "absent"`},
 		{with(svc, fields{"username": databasetest.FakeAdmin}), "rotate-root/prod"},
 		{with(svc, fields{"alternate_username": "svc"}), "another user"},
-		{with(svc, fields{"credential_type": "rsa_private_key"}), `field "credential_type"`},
+		{with(svc, fields{"credential_type": "rsa_private_key"}), `field "rotation_statements": with credential_type rsa_private_key`},
 		{with(svc, fields{"credential_config": fields{"key_bits": "2048"}}), `field "credential_config"`},
 		{with(svc, fields{"rotation_statements": "BROKEN"}), "rotation_statements is broken"},
 		{with(svc, fields{"skip_import_rotation": true, "password": "wrong"}), `field "password": the database refuses it`},
@@ -271,7 +277,7 @@ func TestStaticRoleFailures(t *testing.T) {
 // the administrator's password, before and after it is stored, with the database's replies
 // lost or not. What is given out afterwards always works, and all goes on.
 func TestStaticRoleCrashes(t *testing.T) {
-	for _, alternate := range []string{"", "svc-b"} {
+	for _, alternate := range []string{"", "svc-b", "certificate"} {
 		for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
 			for at := range 7 {
 				for lost := range 2 {
@@ -291,6 +297,9 @@ func staticCrash(t *testing.T, alternate string, mode faulty.Mode, at, lost int)
 	w.fake.LoseReplies(lost)
 	store.CrashAfter(at, mode)
 	role := with(svc, fields{"alternate_username": alternate})
+	if alternate == "certificate" {
+		role = certified(t, 100*24*time.Hour, "TELL {{subject}}")
+	}
 	_, _ = w.Do(route.Write, "static-roles/svc", role)
 	_, _ = w.Do(route.Write, "rotate-role/svc", nil)
 	_, _ = w.Do(route.Write, "rotate-root/prod", nil)

@@ -412,8 +412,8 @@ func TestFailingTurnOutlivesRestarts(t *testing.T) {
 	})
 }
 
-// TestNothingIsIgnoredInSilence: a field that a role or a connection does not have is warned of, and one that is not
-// built is refused, so that nobody relies on what has no effect.
+// TestNothingIsIgnoredInSilence: a field that a role or a connection does not have, or that comes too late, is warned of,
+// and a value that is not known is refused, so that nobody relies on what has no effect.
 //
 // https://github.com/hashicorp/vault/issues/30610
 // https://github.com/hashicorp/vault/pull/29093
@@ -425,7 +425,7 @@ func TestNothingIsIgnoredInSilence(t *testing.T) {
 			t.Errorf("%s: warnings %q", path, a.Warnings)
 		}
 	}
-	w.Refused(t, route.Write, "static-roles/rsa", with(svc, fields{"credential_type": "client_certificate"}), fault.Invalid, `field "credential_type"`)
+	w.Refused(t, route.Write, "static-roles/other", with(svc, fields{"credential_type": "fingerprint"}), fault.Invalid, `field "credential_type"`)
 	if a := w.Must(t, route.Write, "static-roles/svc", fields{"skip_import_rotation": true}); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "skip_import_rotation") {
 		t.Errorf("skip_import_rotation for a role that was imported: warnings %q", a.Warnings)
 	}

@@ -35,20 +35,12 @@ func (b statics) begin(ctx context.Context, s *static, c *connection, by string,
 	if len(s.Users) > 1 && !s.Passwords[s.Current].Empty() {
 		user = 1 - s.Current
 	}
-	fresh, err := b.freshPassword(ctx, s, c)
+	fresh, err := b.newCredential(ctx, s, c, s.Users[user])
 	if err != nil {
 		return err
 	}
 	s.Fresh, s.Turn = fresh, &turn{User: user, By: by, At: now}
 	return nil
-}
-
-func (b statics) freshPassword(ctx context.Context, s *static, c *connection) (secret.Value, error) {
-	policy := s.Policy
-	if policy == "" {
-		policy = c.Policy
-	}
-	return b.m.Host.Password(ctx, policy)
 }
 
 // rotate turns a static role now, or goes on with a turn that was begun. Its lock is held.
@@ -63,8 +55,13 @@ func (b statics) rotate(ctx context.Context, name string, s *static, by string) 
 			return b.failed(ctx, name, s, err)
 		}
 	}
-	unsent := !s.Turn.Sent
-	if unsent { // from here on, whoever finds the record must ask the database
+	unsent, ended := !s.Turn.Sent, s.as(s.Fresh).ended(now)
+	if ended { // of no use any more, and nobody was given it
+		if err := b.remake(ctx, s); err != nil {
+			return b.failed(ctx, name, s, err)
+		}
+	}
+	if unsent || ended { // from here on, whoever finds the record must ask the database
 		s.Turn.Sent = true
 		if err := b.save(ctx, name, s, now.Add(resumeAfter), commit{}); err != nil {
 			return err
@@ -89,6 +86,9 @@ func (b statics) finish(ctx context.Context, name string, s *static, unsent bool
 		return b.failed(ctx, name, s, err)
 	}
 	t, now := s.Turn, time.Now().UTC()
+	if end := s.lingers(s.as(s.Passwords[t.User])); end.After(now) {
+		note = joined(note, "the certificate before is taken by the database until "+end.UTC().Format(time.RFC3339)+", its end, unless the database is told otherwise")
+	}
 	s.Passwords[t.User], s.Fresh = s.Fresh, secret.Value{}
 	s.Current, s.Turn, s.Failed, s.Why, s.Note = t.User, nil, 0, "", note
 	s.Last, s.Next = now, s.When.Next(now, now)
@@ -102,7 +102,7 @@ func (b statics) finish(ctx context.Context, name string, s *static, unsent bool
 func (b statics) turnUser(ctx context.Context, s *static, c *connection) (note string, err error) {
 	user, old := s.Users[s.Turn.User], s.Passwords[s.Turn.User]
 	if s.Turn.Sent {
-		if done, err := b.login(ctx, c, user, s.Fresh); done || err != nil && !fault.Is(err, fault.Unsupported) {
+		if done, err := b.login(ctx, c, user, s.as(s.Fresh)); done || err != nil && !fault.Is(err, fault.Unsupported) {
 			return "", err // an earlier try has done it, or nobody can tell now
 		}
 	}
@@ -110,12 +110,12 @@ func (b statics) turnUser(ctx context.Context, s *static, c *connection) (note s
 		return "", err
 	}
 	s.Turn.Sent = true
-	works, err := b.login(ctx, c, user, s.Fresh)
+	works, err := b.login(ctx, c, user, s.as(s.Fresh))
 	switch {
 	case works:
 		return "", nil
 	case fault.Is(err, fault.Unsupported):
-		return "the new password was set and could not be tried: " + fault.Message(err), nil
+		return "what is new was set and could not be tried: " + fault.Message(err), nil
 	case err != nil:
 		return "", err
 	case !old.Empty() && !s.SelfManaged:
@@ -124,14 +124,22 @@ func (b statics) turnUser(ctx context.Context, s *static, c *connection) (note s
 		}
 		s.Turn.Sent = false
 	}
+	if s.kind() != byPassword {
+		return "", s.unproven(user)
+	}
 	return "", fault.New("database.rotate", fault.Upstream, "the database says that it has set the new password of %s, and refuses it at login; check rotation_statements", user)
 }
 
-// setPassword changes a user's password, as the administrator or as the user.
+// setPassword changes a user's password, as the administrator or as the user, or what it has in its place.
 func (b statics) setPassword(ctx context.Context, s *static, c *connection, user string, to secret.Value) error {
 	const op = "database.rotate"
 	known := append([]secret.Value{to, s.Fresh}, s.Passwords...)
-	set := func(conn Conn) error { return conn.SetPassword(ctx, user, to, s.Statements) }
+	set := func(conn Conn) error {
+		if s.kind() != byPassword {
+			return b.setKey(ctx, s, conn, user, s.as(to))
+		}
+		return conn.SetPassword(ctx, user, to, s.Statements)
+	}
 	if !c.Self {
 		return b.using(ctx, op, c, known, set)
 	}
@@ -153,18 +161,22 @@ func (c *connection) as(m *engine.Mount, user string, password secret.Value) Con
 	return s
 }
 
-// login tries a user's password; false: the database was asked and refused it.
-func (b statics) login(ctx context.Context, c *connection, user string, password secret.Value) (ok bool, err error) {
+// login tries what a user logs in with; false: the database was asked and refused it.
+func (b statics) login(ctx context.Context, c *connection, user string, l login) (ok bool, err error) {
 	const op = "database.login"
-	conn, done, err := b.asking(ctx, c, user, password)
+	conn, done, err := b.asking(ctx, c, user, l.word)
 	if err == nil {
-		ok, err = conn.Login(ctx, user, password)
+		if l.kind == byPassword {
+			ok, err = conn.Login(ctx, user, l.word)
+		} else {
+			ok, err = tryKey(ctx, conn, user, l)
+		}
 		done()
 	}
 	if err == nil {
 		return ok, nil
 	}
-	f := outside(op, err, c.redactor(password))
+	f := outside(op, err, c.redactor(l.word))
 	if fault.Is(err, fault.Unsupported) {
 		f.Kind = fault.Unsupported
 	}
@@ -223,13 +235,30 @@ func (b statics) renewFresh(ctx context.Context, s *static, why error) {
 	if s.Turn.Refused++; s.Turn.Refused%refusals != 0 {
 		return
 	}
+	if err := b.remake(ctx, s); err != nil {
+		b.m.Log.Warn("making what a static role's user is to log in with anew; the one before is tried again", "db_name", s.DB, "error", err)
+	}
+}
+
+// remake makes anew what the turn is to set.
+func (b statics) remake(ctx context.Context, s *static) error {
 	c, err := b.byName(ctx, s.DB)
 	if err != nil || c == nil {
-		return
+		return err
 	}
-	if fresh, err := b.freshPassword(ctx, s, c); err == nil {
+	fresh, err := b.newCredential(ctx, s, c, s.Users[s.Turn.User])
+	if err == nil {
 		s.Fresh = fresh
 	}
+	return err
+}
+
+// joined joins two notes, either of which may be empty.
+func joined(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "; " + b
 }
 
 // workStatic is what the due item of a static role brings: nothing that failed is lost,
@@ -265,7 +294,7 @@ func (b statics) workStatic(ctx context.Context, name string) error {
 }
 
 // rotateStatic is a turn on request.
-func (b statics) rotateStatic(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+func (b statics) rotateStatic(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
 	release, err := b.locks.Take(ctx, staticPrefix+in.Name)
 	if err != nil {
 		return route.None{}, err
@@ -278,12 +307,18 @@ func (b statics) rotateStatic(ctx context.Context, _ *route.Request, in nameIn) 
 	if err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, b.rotate(ctx, in.Name, s, "request")
+	if err := b.rotate(ctx, in.Name, s, "request"); err != nil {
+		return route.None{}, err
+	}
+	if s.Note != "" {
+		r.Warn("%s", s.Note)
+	}
+	return route.None{}, nil
 }
 
 // staticCredsOut is what the readers of a static role are given.
 type staticCredsOut struct {
-	Password secret.Value  `json:"password"`
+	given
 	Username string        `json:"username"`
 	Last     string        `json:"last_vault_rotation"`
 	TTL      time.Duration `json:"ttl"`
@@ -310,7 +345,13 @@ func (b statics) readCreds(ctx context.Context, r *route.Request, in nameIn) (*s
 	if password.Empty() {
 		return nil, fault.New("database.static", fault.Invalid, "the password of %q is not known yet: it is so after the first rotation; begin it by rotate-role/%s", s.Users[s.Current], in.Name)
 	}
-	out := &staticCredsOut{Username: s.Users[s.Current], Password: password, timing: show(s.When)}
+	out := &staticCredsOut{Username: s.Users[s.Current], timing: show(s.When)}
+	if out.given, err = s.as(password).give(); err != nil {
+		return nil, err
+	}
+	if s.as(password).ended(time.Now()) {
+		r.Warn("the certificate has ended or ends within a minute, and %d tries to replace it have failed: %s", s.Failed, s.Why)
+	}
 	if !s.Last.IsZero() {
 		out.Last = s.Last.Format(time.RFC3339Nano)
 	}
@@ -362,7 +403,7 @@ func (b statics) settled(ctx context.Context, r *route.Request, name string) (*s
 	user := s.Users[s.Current]
 	ctx, cancel := context.WithTimeout(ctx, turnWithin)
 	defer cancel()
-	if works, err := b.login(ctx, c, user, s.Fresh); works {
+	if works, err := b.login(ctx, c, user, s.as(s.Fresh)); works {
 		return s, b.finish(ctx, name, s, false)
 	} else if err != nil {
 		r.Warn("a change of the password of %q is under way, and whether it took place cannot be found out now; this is the one from before: %s", user, fault.Message(err))

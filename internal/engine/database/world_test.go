@@ -3,6 +3,7 @@ package database_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"strings"
@@ -63,7 +64,7 @@ func open(t *testing.T, c enginetest.Config) *world {
 	}
 	p.Display = func(url secret.Value) string { return strings.ReplaceAll(url.RevealString(), inURL, "*****") }
 	other := w.fake.Provider()
-	other.Name, other.Plugins = "other", []string{"other-database-plugin"}
+	other.Name, other.Plugins, other.Logins = "other", []string{"other-database-plugin"}, nil
 	w.World = enginetest.Open(t, database.New(p, other), c)
 	return w
 }
@@ -151,6 +152,17 @@ func (w *world) setRules(f func(name, password string) error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.set = f
+}
+
+func (h *hooked) SetKey(ctx context.Context, name string, key database.Key, sql []string) error {
+	if err := h.ask("set key"); err != nil {
+		return err
+	}
+	return h.Conn.(database.KeyConn).SetKey(ctx, name, key, sql)
+}
+
+func (h *hooked) LoginCertificate(ctx context.Context, name string, c tls.Certificate) (bool, error) {
+	return h.Conn.(database.KeyConn).LoginCertificate(ctx, name, c)
 }
 
 func (w *world) lastDrop() database.DropOptions {

@@ -243,7 +243,7 @@ func (w *World) renew(ctx context.Context, l *lease.Lease, expires time.Time) er
 // JSON text or a value, nil for none.
 func (w *World) Do(op route.Op, path string, body any) (*Answer, error) {
 	r := &route.Request{
-		Op: op, Path: route.Path(Path + path), Rest: path, Mount: route.Mount{Path: Path, UUID: UUID, Type: w.typ.Name},
+		Op: op, Path: route.Path(Path + path), Rest: path, Mount: route.Mount{Path: Path, UUID: UUID, Type: w.typ.Name, DefaultTTL: w.cfg.Settings.DefaultTTL, MaxTTL: w.cfg.Settings.MaxTTL},
 		Caller: &route.Caller{ID: owner, DisplayName: "tester", Policies: []string{"default"}}, Time: time.Now(),
 	}
 	switch x := body.(type) {
@@ -315,7 +315,7 @@ func (w *World) lease(found *route.Route, r *route.Request) (any, *lease.Lease, 
 	}
 	ctx, cancel := context.WithDeadline(w.scope(), deadline)
 	defer cancel()
-	data, err := create(ctx, route.Attempt{ID: reserved.Attempt, LeaseID: reserved.ID, TTL: draft.Expires.Sub(draft.Issued), Expires: draft.Expires})
+	data, err := create(ctx, route.Attempt{ID: reserved.Attempt, LeaseID: reserved.ID, TTL: draft.Expires.Sub(draft.Issued), Expires: draft.Expires, Max: draft.Max})
 	if died := w.between("created"); died != nil {
 		return nil, nil, died
 	}

@@ -2,6 +2,8 @@ package databasetest
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"slices"
 	"strings"
@@ -38,6 +40,7 @@ const (
 func (f *Fake) Provider() database.Provider {
 	return database.Provider{
 		Name: "fake", Plugins: []string{"fake-database-plugin"}, NameMax: 63,
+		Logins: []string{"rsa_private_key", "client_certificate"},
 		Check: func(c database.Config) error {
 			if c.URL.Empty() {
 				return fault.New("fake.Check", fault.Invalid, "connection_url is empty")
@@ -101,10 +104,17 @@ func (f *Fake) Login(name, password string) error {
 		return nil
 	}
 	u, ok := f.users[name]
-	if !ok || u.Password.RevealString() != password || time.Now().After(u.Expires) {
+	if !ok || u.Password.Empty() || u.Password.RevealString() != password || time.Now().After(u.Expires) {
 		return errors.New("login refused")
 	}
 	return nil
+}
+
+// Key is what the database was told of a user that has no password.
+func (f *Fake) Key(name string) database.Key {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.users[name].Key
 }
 
 func (f *Fake) rootLocked() string {
@@ -292,6 +302,34 @@ func (c *fakeConn) Login(ctx context.Context, name string, password secret.Value
 		return false, err
 	}
 	return c.fake.Login(name, password.RevealString()) == nil, nil
+}
+
+func (c *fakeConn) SetKey(ctx context.Context, name string, key database.Key, statements []string) error {
+	const op = "fake.SetKey"
+	switch {
+	case slices.Contains(statements, "FAIL {{public_key}}"):
+		return database.MarkUnchanged(fault.New(op, fault.Upstream, "the fake database refused a statement"))
+	case len(statements) == 0:
+		return c.alterGiven(ctx, op, name, func(*database.User) {})
+	}
+	return c.alterGiven(ctx, op, name, func(u *database.User) { u.Key = key })
+}
+
+// LoginCertificate lets in who has a certificate that has not ended. Where the user has a subject, it is to be that.
+func (c *fakeConn) LoginCertificate(ctx context.Context, name string, certificate tls.Certificate) (bool, error) {
+	const op = "fake.LoginCertificate"
+	if err := c.reach(ctx, op); err != nil {
+		return false, err
+	}
+	leaf, err := x509.ParseCertificate(certificate.Certificate[0])
+	if err != nil {
+		return false, fault.Wrap(op, fault.Internal, err)
+	}
+	c.fake.mu.Lock()
+	defer c.fake.mu.Unlock()
+	u, there := c.fake.users[name]
+	bound := u.Key.Subject == "" || u.Key.Subject == "/CN="+name+"/serialNumber="+leaf.Subject.SerialNumber
+	return there && bound && leaf.Subject.CommonName == name && time.Now().Before(leaf.NotAfter), nil
 }
 
 func (c *fakeConn) alter(ctx context.Context, op, name string, edit func(*database.User)) error {

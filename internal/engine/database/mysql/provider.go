@@ -37,6 +37,8 @@ var Provider = database.Provider{
 	Plugins:   []string{"mysql-database-plugin", "mysql-aurora-database-plugin", "mysql-rds-database-plugin", legacy},
 	NameMax:   32,
 	NameMaxOf: map[string]int{legacy: 16},
+	// An account without password and REQUIRE is let in by its name.
+	Logins: []string{"rsa_private_key", "client_certificate"}, BindsSubject: true,
 	Settings: []database.Setting{
 		{Name: "tls_certificate_key", Form: database.Secret, Doc: "the client's certificate and its key, in one PEM text."},
 		{Name: "tls_server_name", Default: "the host of connection_url", Doc: "the name in the server's certificate."},

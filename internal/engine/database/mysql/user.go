@@ -63,6 +63,7 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 		return database.MarkUnchanged(fault.New(k.op, fault.Invalid, "creation_statements are missing: without them no user can be made; write them into the role"))
 	}
 	v := fillings(u.Name, u.Password, u.Expires)
+	u.Key.Fill(v)
 	all, err := compile(k.field, statements, v)
 	if err != nil {
 		return invalid(k.op, err)
@@ -261,7 +262,10 @@ func (c *conn) alter(ctx context.Context, k call, name string, statements []stri
 // Login opens a session as the user, past the pool, and closes it. The user need not have the
 // administrator's database.
 func (c *conn) Login(ctx context.Context, name string, password secret.Value) (bool, error) {
-	k := c.call("Login", "trying the login", password)
+	return c.login(ctx, c.call("Login", "trying the login", password), name, func(config *mysql.Config) { config.Passwd = password.RevealString() })
+}
+
+func (c *conn) login(ctx context.Context, k call, name string, by func(*mysql.Config)) (bool, error) {
 	if err := database.CheckGivenName(k.op, name); err != nil {
 		return false, err
 	}
@@ -271,12 +275,16 @@ func (c *conn) Login(ctx context.Context, name string, password secret.Value) (b
 	}
 	defer end()
 	config := c.driver.Clone()
-	config.User, config.Passwd, config.DBName, config.Params = name, password.RevealString(), "", nil
+	config.User, config.DBName, config.Params = name, "", nil
+	by(config)
 	d, err := mysql.NewConnector(config)
 	if err != nil {
 		return false, c.explain(k, &connectError{err})
 	}
 	s, err := d.Connect(ctx)
+	if heard, ok := config.Logger.(*listener); ok && err != nil && heard.alert.Load() {
+		return false, nil
+	}
 	switch number(err) {
 	case 0:
 	case 1045, 1130, 1698, 1820, 1862, 3118, 4151: // wrong, not from here, without passwords, expired, or locked

@@ -35,6 +35,8 @@ var Provider = database.Provider{
 	Name:    "postgresql",
 	Plugins: []string{"postgresql-database-plugin"},
 	NameMax: 63,
+	// A role without password is let in by nothing but what pg_hba.conf says.
+	Logins: []string{"rsa_private_key", "client_certificate"},
 	Check: func(c database.Config) error {
 		_, err := prepare(c)
 		return err

@@ -61,6 +61,7 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 	if err != nil {
 		return invalid(k.op, err)
 	}
+	u.Key.Fill(values)
 	k.secrets = append(k.secrets, secret.Text(values["password"]))
 	s, err := compile(k.field, statements, values)
 	if err != nil {
@@ -171,14 +172,22 @@ func (c *conn) Login(ctx context.Context, name string, password secret.Value) (b
 	if err := database.CheckGivenName(k.op, name); err != nil {
 		return false, err
 	}
+	config := c.pool.ConnConfig.Config.Copy()
+	config.User, config.Password = name, password.RevealString()
+	return c.login(ctx, k, config)
+}
+
+func (c *conn) login(ctx context.Context, k call, config *pgconn.Config) (bool, error) {
+	name := config.User
 	ctx, end, err := c.turns.begin(ctx)
 	if err != nil {
 		return false, c.explain(k, 0, err)
 	}
 	defer end()
-	config := c.pool.ConnConfig.Config.Copy()
-	config.User, config.Password = name, password.RevealString()
 	s, err := pgconn.ConnectConfig(ctx, config)
+	if refused(config, err) {
+		return false, errNotTaken
+	}
 	switch sqlState(err) {
 	case "":
 	case "28P01": // wrong, expired, or of nobody

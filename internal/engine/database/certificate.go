@@ -1,0 +1,276 @@
+package database
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// backdated is how long before its issue a certificate begins, for servers whose clock is late.
+const backdated = time.Minute
+
+// longestCommonName is X.509's bound.
+const longestCommonName = 64
+
+var (
+	rsaSizes = []string{"2048", "3072", "4096"}
+	curves   = map[string]elliptic.Curve{"256": elliptic.P256(), "384": elliptic.P384(), "521": elliptic.P521()}
+)
+
+// An authority signs certificates. The first of its certificates is its own; others lead from it to a root.
+type authority struct {
+	certs []*x509.Certificate
+	key   crypto.Signer
+}
+
+// authority reads the one that a role was given.
+func (c *credential) authority() (*authority, error) {
+	a := new(authority)
+	for rest := []byte(c.Config["ca_cert"]); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if block.Type != "CERTIFICATE" || err != nil {
+			return nil, invalid("field \"credential_config\": ca_cert has a block %q that is no certificate in PEM form; give the authority's certificate, and after it those between it and its root", clip(block.Type))
+		}
+		a.certs = append(a.certs, cert)
+	}
+	switch {
+	case len(a.certs) == 0:
+		return nil, invalid("field \"credential_config\": ca_cert is required for credential_type client_certificate; give the certificate, in PEM form, of an authority that the database trusts")
+	case c.CAKey.Empty():
+		return nil, invalid("field \"credential_config\": ca_private_key is required for credential_type client_certificate; give the private key of ca_cert, in PEM form, which is never shown again")
+	}
+	key, err := privateKey(c.CAKey.Reveal())
+	if err != nil {
+		return nil, invalid("field \"credential_config\": ca_private_key cannot be read: %s; give a key in PEM form without a passphrase", err)
+	}
+	own := a.certs[0]
+	public, comparable := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	switch {
+	case !comparable || !public.Equal(own.PublicKey):
+		return nil, invalid("field \"credential_config\": ca_private_key is not the key of the first certificate in ca_cert; give both of the same authority")
+	case !own.BasicConstraintsValid || !own.IsCA || own.KeyUsage != 0 && own.KeyUsage&x509.KeyUsageCertSign == 0:
+		return nil, invalid("field \"credential_config\": ca_cert is not that of an authority (CA:TRUE, with keyCertSign where it limits its use), so that no database would take what it signs; give one that is")
+	}
+	a.key = key
+	return a, nil
+}
+
+// alive refuses an authority whose certificates nobody takes now.
+func (a *authority) alive(now time.Time) error {
+	own := a.certs[0]
+	switch {
+	case !now.Before(own.NotAfter):
+		return invalid("field \"credential_config\": ca_cert ended at %s, and nothing that it signs is taken any more; give one that lives, with its key", own.NotAfter.Format(time.RFC3339))
+	case now.Before(own.NotBefore):
+		return invalid("field \"credential_config\": ca_cert begins at %s only, and nothing that it signs is taken before; give one that is in force", own.NotBefore.Format(time.RFC3339))
+	}
+	return nil
+}
+
+func (c *credential) checkCertificate() error {
+	sizes := rsaSizes
+	switch c.Config["key_type"] {
+	case "":
+		return invalid("field \"credential_config\": key_type is required for credential_type client_certificate; give rsa, ec or ed25519")
+	case "rsa":
+	case "ec":
+		sizes = []string{"256", "384", "521"} // 224 is no curve of TLS 1.3
+	case "ed25519":
+		sizes = []string{c.Config["key_bits"]} // is ignored
+	}
+	for _, err := range []error{
+		c.oneOf("key_type", "rsa", "ec", "ed25519"), c.oneOf("key_bits", sizes...), c.oneOf("signature_bits", "256", "384", "512"),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	_, err := c.ends(time.Now())
+	return err
+}
+
+// newKey makes a key of a type and size that were checked, in PEM.
+func newKey(kind, bits string) (secret.Value, error) {
+	var key any
+	var err error
+	switch kind {
+	case "ec":
+		curve := curves[bits]
+		if curve == nil {
+			curve = elliptic.P256()
+		}
+		key, err = ecdsa.GenerateKey(curve, rand.Reader)
+	case "ed25519":
+		_, key, err = ed25519.GenerateKey(rand.Reader)
+	default:
+		n, cerr := strconv.Atoi(bits)
+		if cerr != nil {
+			n = 2048
+		}
+		key, err = rsa.GenerateKey(rand.Reader, n)
+	}
+	var der []byte
+	if err == nil {
+		der, err = x509.MarshalPKCS8PrivateKey(key)
+	}
+	if err != nil {
+		return secret.Value{}, fault.Wrap("database.newKey", fault.Internal, err)
+	}
+	return secret.New(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), nil
+}
+
+// privateKey finds the first private key in a PEM text. Its errors show nothing of it.
+func privateKey(text []byte) (crypto.Signer, error) {
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			return nil, errors.New("there is no private key in it")
+		}
+		if strings.HasPrefix(block.Type, "ENCRYPTED ") || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+			return nil, errors.New("it is encrypted")
+		}
+		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
+			continue
+		}
+		if key, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
+			if s, ok := key.(crypto.Signer); ok {
+				return s, nil
+			}
+			return nil, errors.New("it is of a kind that cannot sign")
+		}
+		if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
+			return key, nil
+		}
+		if key, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
+			return key, nil
+		}
+		return nil, errors.New("its form is unknown")
+	}
+}
+
+// publicText is what {{public_key}} stands for: the body of the PEM text, in one line, as databases that
+// take keys want it.
+func publicText(key crypto.Signer) (string, error) {
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	return base64.StdEncoding.EncodeToString(der), fault.Wrap("database.publicKey", fault.Internal, err)
+}
+
+// keyType is what an answer calls a private key.
+func keyType(text secret.Value) string {
+	key, _ := privateKey(text.Reveal())
+	switch key.(type) {
+	case *rsa.PrivateKey:
+		return "rsa"
+	case *ecdsa.PrivateKey:
+		return "ec"
+	case ed25519.PrivateKey:
+		return "ed25519"
+	}
+	return ""
+}
+
+// certify puts a certificate for a user before its key. It is taken until the given time, or until the
+// authority's own ends. With a serial number, the subject is like no other of the same user.
+func (c *credential) certify(l login, user, serial string, until time.Time) (login, error) {
+	const op = "database.certify"
+	ca, err := c.authority()
+	if err != nil {
+		return l, err
+	}
+	key, err := privateKey(l.word.Reveal())
+	if err != nil {
+		return l, fault.Wrap(op, fault.Internal, err)
+	}
+	now := time.Now()
+	if err := ca.alive(now); err != nil {
+		return l, err
+	}
+	if len(user) > longestCommonName {
+		return l, invalid("the user's name %q has %d bytes, and a certificate's common name takes %d; use a shorter one", clip(user), len(user), longestCommonName)
+	}
+	if until = wholeSecond(until); until.After(ca.certs[0].NotAfter) {
+		until = ca.certs[0].NotAfter
+	}
+	number := make([]byte, 16)
+	_, _ = rand.Read(number) // never fails
+	number[0] |= 0x40        // so that it is neither zero nor short
+	number[0] &= 0x7f
+	leaf := &x509.Certificate{
+		SerialNumber: new(big.Int).SetBytes(number), Subject: pkix.Name{CommonName: user, SerialNumber: serial},
+		NotBefore: now.Add(-backdated), NotAfter: until, SignatureAlgorithm: c.algorithm(ca.key),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, ca.certs[0], key.Public(), ca.key)
+	if err != nil {
+		return l, fault.Wrap(op, fault.Internal, err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	for _, between := range ca.certs {
+		if !bytes.Equal(between.RawSubject, between.RawIssuer) { // the server has the root
+			text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: between.Raw})...)
+		}
+	}
+	l.word = secret.New(append(text, l.word.Reveal()...))
+	return l, nil
+}
+
+// wholeSecond is the first second that is not before t: certificates know no parts of one.
+func wholeSecond(t time.Time) time.Time {
+	if whole := t.Truncate(time.Second); whole.Before(t) {
+		return whole.Add(time.Second)
+	}
+	return t
+}
+
+// algorithm is how the authority signs; zero: the only way, or the usual one.
+func (c *credential) algorithm(key crypto.Signer) x509.SignatureAlgorithm {
+	of := map[string][2]x509.SignatureAlgorithm{
+		"256": {x509.SHA256WithRSA, x509.ECDSAWithSHA256}, "384": {x509.SHA384WithRSA, x509.ECDSAWithSHA384}, "512": {x509.SHA512WithRSA, x509.ECDSAWithSHA512},
+	}[c.Config["signature_bits"]]
+	switch key.(type) {
+	case *rsa.PrivateKey:
+		return of[0]
+	case *ecdsa.PrivateKey:
+		return of[1]
+	}
+	return x509.UnknownSignatureAlgorithm
+}
+
+// parts takes a certificate and its key apart.
+func (l login) parts() (chain string, key secret.Value, err error) {
+	text := l.word.Reveal()
+	at := bytes.Index(text, []byte("-----BEGIN PRIVATE KEY-----"))
+	if at <= 0 {
+		return "", key, fault.New("database.login", fault.Internal, "what is stored of a certificate is not one")
+	}
+	return string(text[:at]), secret.New(text[at:]), nil
+}
+
+func (l login) leaf() (*x509.Certificate, error) {
+	block, _ := pem.Decode(l.word.Reveal())
+	if block == nil {
+		return nil, fault.New("database.login", fault.Internal, "what is stored of a certificate is not one")
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	return leaf, fault.Wrap("database.login", fault.Internal, err)
+}

@@ -1,0 +1,248 @@
+package database
+
+import (
+	"context"
+	"crypto/x509"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// What users log in with. The password is what every kind of database has.
+const (
+	byPassword    = "password"
+	byKey         = "rsa_private_key"
+	byCertificate = "client_certificate"
+)
+
+// options of each type of credentials, in the order in which errors list them.
+var options = map[string][]string{
+	byPassword:    {"password_policy"},
+	byKey:         {"key_bits", "format"},
+	byCertificate: {"common_name_template", "ca_cert", "ca_private_key", "key_type", "key_bits", "signature_bits"},
+}
+
+// A credential is what the users of a role log in with. It is part of roles and of static roles.
+type credential struct {
+	Kind   string            `json:"kind,omitempty"`   // empty: a password
+	Policy string            `json:"policy,omitempty"` // of passwords, before the connection's
+	Config map[string]string `json:"config,omitempty"` // of the other kinds, as it was written, without secrets
+	CAKey  secret.Value      `json:"-"`                // in PEM
+}
+
+func (c *credential) kind() string {
+	if c.Kind == "" {
+		return byPassword
+	}
+	return c.Kind
+}
+
+// credentialIn is what roles of both kinds are written with.
+type credentialIn struct {
+	Kind   *string                  `json:"credential_type" default:"password" doc:"What users log in with: password, rsa_private_key or client_certificate."`
+	Config *map[string]secret.Value `json:"credential_config" doc:"Options of the credentials. password: password_policy. rsa_private_key: key_bits (2048, 3072, 4096), format (pkcs8). client_certificate: ca_cert and ca_private_key (never shown again), key_type (rsa, ec, ed25519), key_bits, signature_bits (256, 384, 512), common_name_template."`
+}
+
+// apply writes what was given into c, and checks what can be checked by itself. Options that are given
+// replace all others; only the authority's key stays, with its certificate.
+func (in *credentialIn) apply(c *credential) error {
+	if in.Kind != nil && *in.Kind != "" && *in.Kind != c.kind() {
+		if options[*in.Kind] == nil {
+			return invalid("field \"credential_type\": there is no %q; there are password, rsa_private_key and client_certificate", clip(*in.Kind))
+		}
+		*c = credential{Kind: *in.Kind}
+	}
+	if in.Config != nil {
+		if err := c.configure(*in.Config); err != nil {
+			return err
+		}
+	}
+	switch c.kind() {
+	case byKey:
+		return c.checkKey()
+	case byCertificate:
+		return c.checkCertificate()
+	}
+	return nil
+}
+
+func (c *credential) configure(given map[string]secret.Value) error {
+	stored := c.CAKey
+	*c = credential{Kind: c.Kind}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		value := given[name]
+		switch {
+		case !slices.Contains(options[c.kind()], name):
+			return invalid("field \"credential_config\": there is no %q for credential_type %s; there is %s", clip(name), c.kind(), strings.Join(options[c.kind()], ", "))
+		case name == "password_policy":
+			c.Policy = value.RevealString()
+		case name == "ca_private_key":
+			c.CAKey = value
+		default:
+			if c.Config == nil {
+				c.Config = map[string]string{}
+			}
+			c.Config[name] = value.RevealString()
+		}
+	}
+	if c.kind() == byCertificate && c.CAKey.Empty() {
+		c.CAKey = stored
+	}
+	return nil
+}
+
+// shown is the configuration as it is read back.
+func (c *credential) shown() map[string]string {
+	out := map[string]string{}
+	maps.Copy(out, c.Config)
+	if c.Policy != "" {
+		out["password_policy"] = c.Policy
+	}
+	return out
+}
+
+// oneOf checks an option whose values can be listed.
+func (c *credential) oneOf(name string, values ...string) error {
+	if v := c.Config[name]; v != "" && !slices.Contains(values, v) {
+		return invalid("field \"credential_config\": %s must be %s, not %q", name, strings.Join(values, ", "), clip(v))
+	}
+	return nil
+}
+
+func (c *credential) checkKey() error {
+	if err := c.oneOf("key_bits", rsaSizes...); err != nil {
+		return err
+	}
+	return c.oneOf("format", "pkcs8")
+}
+
+// fits finds what keeps users of a kind of database from logging in so, or from being refused
+// where they should be: creation are the statements that make them or, for static ones, that
+// tell the database of a new key; field is what these are called.
+func (c *credential) fits(p *Provider, field string, creation []string, others ...[]string) error {
+	has := func(all []string, placeholder string) bool {
+		return slices.ContainsFunc(all, func(s string) bool { return strings.Contains(s, "{{"+placeholder+"}}") })
+	}
+	all := slices.Concat(append(others, creation)...)
+	kind := c.kind()
+	switch {
+	case kind != byPassword && !slices.Contains(p.Logins, kind):
+		return invalid("field \"credential_type\": users of %s cannot log in by %s; take credential_type=password", p.Name, kind)
+	case kind == byPassword && (has(all, "public_key") || has(all, "subject")):
+		return invalid("field %q: {{public_key}} and {{subject}} are not there with credential_type password; use {{password}}, or set credential_type to rsa_private_key or client_certificate", field)
+	case kind != byPassword && has(all, "password"):
+		return invalid("field %q: {{password}} is not there with credential_type %s, whose users have none; take it out of all statements, or set credential_type=password", field, kind)
+	case kind == byKey && has(all, "subject"):
+		return invalid("field %q: {{subject}} is that of a certificate, and not there with credential_type %s; use {{public_key}}", field, byKey)
+	case kind == byKey && !has(creation, "public_key"):
+		return invalid("field %q: with credential_type %s the statements must tell the database the user's key by {{public_key}}, or nobody could log in with it; put it in, or set credential_type=password", field, byKey)
+	case kind == byCertificate && p.BindsSubject && !has(creation, "subject"):
+		return invalid("field %q: a user without password must be bound to its certificate, or %s lets in whoever knows the name; write REQUIRE SUBJECT '{{subject}}' into the statement that makes the user", field, p.Name)
+	}
+	return nil
+}
+
+// A login is what one user logs in with: a password, a private key in PEM, or a certificate
+// followed by its private key.
+type login struct {
+	kind string
+	word secret.Value
+}
+
+// newLogin makes a password or a key. A certificate is for a name and a time, which come later.
+func (b *backend) newLogin(ctx context.Context, cr *credential, c *connection) (login, error) {
+	l := login{kind: cr.kind()}
+	var err error
+	switch l.kind {
+	case byKey:
+		l.word, err = newKey("rsa", cr.Config["key_bits"])
+	case byCertificate:
+		l.word, err = newKey(cr.Config["key_type"], cr.Config["key_bits"])
+	default:
+		policy := cr.Policy
+		if policy == "" {
+			policy = c.Policy
+		}
+		l.word, err = b.m.Host.Password(ctx, policy)
+	}
+	return l, err
+}
+
+// given is what the reader of credentials gets of them.
+type given struct {
+	Password    secret.Value `json:"password,omitempty"`
+	RSA         secret.Value `json:"rsa_private_key,omitempty"`
+	Certificate string       `json:"client_certificate,omitempty"`
+	Key         secret.Value `json:"private_key,omitempty"`
+	KeyType     string       `json:"private_key_type,omitempty"`
+}
+
+// give takes a login apart for its reader.
+func (l login) give() (given, error) {
+	switch l.kind {
+	case byKey:
+		return given{RSA: l.word}, nil
+	case byCertificate:
+		chain, key, err := l.parts()
+		if err != nil {
+			return given{}, err
+		}
+		return given{Certificate: strings.TrimSpace(chain), Key: key, KeyType: keyType(l.word)}, nil
+	}
+	return given{Password: l.word}, nil
+}
+
+// tell is what the database may know of a login without password.
+func (l login) tell() (Key, error) {
+	if l.kind == byPassword {
+		return Key{}, nil
+	}
+	signer, err := privateKey(l.word.Reveal())
+	if err != nil {
+		return Key{}, fault.Wrap("database.login", fault.Internal, err)
+	}
+	k := Key{}
+	if k.Public, err = publicText(signer); err != nil || l.kind == byKey {
+		return k, err
+	}
+	leaf, err := l.leaf()
+	if err != nil {
+		return k, err
+	}
+	k.Subject = oneLine(leaf)
+	return k, nil
+}
+
+// password is the login's, where it is one.
+func (l login) password() secret.Value {
+	if l.kind == byPassword {
+		return l.word
+	}
+	return secret.Value{}
+}
+
+// ends is when the authority's certificate ends, after which none by it is taken; zero: there is none.
+func (c *credential) ends(now time.Time) (time.Time, error) {
+	if c.kind() != byCertificate {
+		return time.Time{}, nil
+	}
+	ca, err := c.authority()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return ca.certs[0].NotAfter, ca.alive(now)
+}
+
+// oneLine writes a certificate's subject as OpenSSL's one-line form, by which MySQL and MariaDB compare it. It is
+// one of ours: a common name, and perhaps a serial number, of letters that need no escape.
+func oneLine(leaf *x509.Certificate) string {
+	s := "/CN=" + leaf.Subject.CommonName
+	if n := leaf.Subject.SerialNumber; n != "" {
+		s += "/serialNumber=" + n
+	}
+	return s
+}

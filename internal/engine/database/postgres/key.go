@@ -1,0 +1,75 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// SetKey runs statements about a user's key. PostgreSQL itself keeps nothing of one: without statements
+// there is nothing to do for a user who is there.
+func (c *conn) SetKey(ctx context.Context, name string, key database.Key, statements []string) error {
+	k := c.call("SetKey", "changing the key")
+	if err := database.CheckGivenName(k.op, name); err != nil {
+		return err
+	}
+	if len(statements) == 0 {
+		there, err := c.present(ctx, name)
+		if err == nil && !there {
+			return database.MarkUnchanged(fault.New(k.op, fault.NotFound, "there is no user %s in PostgreSQL; make it first, or correct username", name))
+		}
+		return c.explain(k, 0, err)
+	}
+	values, err := c.values(name, secret.Value{}, time.Time{})
+	if err != nil {
+		return invalid(k.op, err)
+	}
+	key.Fill(values)
+	k.field = "rotation_statements"
+	s, err := compile(k.field, statements, values)
+	if err != nil {
+		return invalid(k.op, err)
+	}
+	results, err := c.change(ctx, message{body: s.sql, resets: s.resets(), repeatable: true})
+	return c.absentOr(ctx, k, name, len(results), err)
+}
+
+// LoginCertificate opens a session by a certificate. Whether the server asks for one at all, pg_hba.conf
+// says: a server that does not leaves nothing to be known.
+func (c *conn) LoginCertificate(ctx context.Context, name string, certificate tls.Certificate) (bool, error) {
+	k := c.call("Login", "trying the login")
+	if err := database.CheckGivenName(k.op, name); err != nil {
+		return false, err
+	}
+	config := c.pool.ConnConfig.Config.Copy()
+	config.User, config.Password = name, ""
+	if config.TLSConfig == nil {
+		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "the connection is made without TLS, so that no certificate can be tried; give tls_ca, or sslmode in connection_url"))
+	}
+	config.TLSConfig.Certificates, config.Fallbacks = []tls.Certificate{certificate}, nil
+	ok, err := c.login(ctx, k, config)
+	if err == errNotTaken {
+		return false, nil
+	}
+	if err == nil && !ok { // a password was asked for: 28P01
+		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "PostgreSQL asks %s for a password; give it a line hostssl … cert in pg_hba.conf", name))
+	}
+	return ok, err
+}
+
+// errNotTaken is a login whose certificate the server's TLS did not take.
+var errNotTaken = errors.New("the certificate was not taken")
+
+// refused reports whether the server's TLS has ended a login by a certificate: its authority is not known
+// there, or it has ended.
+func refused(config *pgconn.Config, err error) bool {
+	return err != nil && config.Password == "" && strings.Contains(err.Error(), "remote error: tls: ")
+}

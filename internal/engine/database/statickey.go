@@ -1,0 +1,148 @@
+package database
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// A static role whose user logs in with a key turns as one with a password does: what is new is durable before the
+// database hears of it, and given out once a login has worked, where one can be tried.
+//
+// A certificate can be taken back only where the database is told which one counts. Elsewhere the one before ends by
+// itself, so each lives for two periods: one in which it is given out, and one for the tries of a turn that fails.
+
+// spareTime is how long a certificate lives past its second turn.
+const spareTime = time.Hour
+
+// applyCredential is the part of a write that is about what the user logs in with.
+func (s *static) applyCredential(in *staticIn) error {
+	was := s.kind()
+	if err := in.credentialIn.apply(&s.credential); err != nil {
+		return err
+	}
+	switch kind := s.kind(); {
+	case kind != was && s.stored != 0:
+		return invalid("field \"credential_type\" of a static role cannot change; it is %s; delete the role and write it again", was)
+	case kind == byPassword:
+		return nil
+	case s.SelfManaged:
+		return invalid("field \"self_managed_password\": users that change their own passwords cannot have credential_type %s; leave one of the two out", kind)
+	case in.Password != nil && !in.Password.Empty():
+		return invalid("field \"password\": it is not for credential_type %s; leave it out", kind)
+	case kind == byCertificate && s.Config["common_name_template"] != "":
+		return invalid("field \"credential_config\": common_name_template is for roles that make users; the common name of a static role's certificate is its username; leave it out")
+	case kind == byCertificate && s.When.Off:
+		return invalid("field \"disable_automated_rotation\": a certificate has an end and must be replaced before; give rotation_period or rotation_schedule, and leave it out")
+	case kind == byCertificate:
+		return s.checkCommonNames()
+	}
+	return nil
+}
+
+// checkCommonNames refuses names that would be cut, or that the one-line form of a subject does not tell from others.
+func (s *static) checkCommonNames() error {
+	for _, u := range s.Users {
+		if len(u) > longestCommonName {
+			return invalid("field \"username\": %q has %d bytes, and a certificate's common name takes %d; use another user", clip(u), len(u), longestCommonName)
+		}
+		if strings.ContainsFunc(u, func(r rune) bool { return r == '/' || r > '~' }) {
+			return invalid("field \"username\": %q has a slash or a letter that is not ASCII, which databases write differently in a certificate's subject; use another user", u)
+		}
+	}
+	return nil
+}
+
+// as is what a user of the role logs in with.
+func (s *static) as(word secret.Value) login { return login{s.kind(), word} }
+
+// newCredential makes what a turn sets.
+func (b statics) newCredential(ctx context.Context, s *static, c *connection, user string) (secret.Value, error) {
+	l, err := b.newLogin(ctx, &s.credential, c)
+	if err != nil || l.kind != byCertificate {
+		return l.word, err
+	}
+	now := time.Now()
+	next := s.When.Next(now, now)
+	l, err = s.certify(l, user, strings.ToLower(rand.Text()), next.Add(next.Sub(now)+spareTime))
+	return l.word, err
+}
+
+// before brings a turn forward that would come when the certificate of now has ended.
+func (s *static) before(next, now time.Time) time.Time {
+	l := s.as(s.Passwords[s.Current])
+	if l.kind != byCertificate || l.word.Empty() {
+		return next
+	}
+	if leaf, err := l.leaf(); err != nil || leaf.NotAfter.Before(next.Add(spareTime)) {
+		return now
+	}
+	return next
+}
+
+// ended reports whether a certificate's time is over, or nearly so.
+func (l login) ended(now time.Time) bool {
+	if l.kind != byCertificate || l.word.Empty() {
+		return false
+	}
+	leaf, err := l.leaf()
+	return err == nil && now.Add(time.Minute).After(leaf.NotAfter)
+}
+
+// setKey tells the database of a key or a certificate.
+func (b statics) setKey(ctx context.Context, s *static, conn Conn, user string, to login) error {
+	const op = "database.rotate"
+	keyed, ok := conn.(KeyConn)
+	if !ok {
+		return MarkUnchanged(fault.New(op, fault.Invalid, "users of this kind of database cannot log in by %s; delete the role, and write it with credential_type=password", to.kind))
+	}
+	key, err := to.tell()
+	if err != nil {
+		return MarkUnchanged(&fault.Error{Op: op, Kind: fault.Internal, Err: err})
+	}
+	return keyed.SetKey(ctx, user, key, s.Statements)
+}
+
+// tryKey tries to log in without password.
+func tryKey(ctx context.Context, conn Conn, user string, l login) (bool, error) {
+	const op = "database.login"
+	keyed, ok := conn.(KeyConn)
+	if !ok || l.kind != byCertificate {
+		return false, MarkUnchanged(fault.New(op, fault.Unsupported, "a login by %s cannot be tried by this server; try one by hand", l.kind))
+	}
+	pair, err := tls.X509KeyPair(l.word.Reveal(), l.word.Reveal())
+	if err != nil {
+		return false, MarkUnchanged(fault.New(op, fault.Internal, "what is stored of a certificate is not one"))
+	}
+	return keyed.LoginCertificate(ctx, user, pair)
+}
+
+// unproven is the error of a turn whose certificate the database refuses. Where it was told of none, nothing has changed.
+func (s *static) unproven(user string) error {
+	err := fault.New("database.rotate", fault.Upstream, "the database refuses the new certificate of %s at login; check that it trusts ca_cert, and that rotation_statements make it the user's", user)
+	if len(s.Statements) > 0 {
+		return err
+	}
+	s.Turn.Sent = false
+	return MarkUnchanged(err)
+}
+
+// lingers is when the certificate that a turn has replaced ends, where the database was not told
+// that another one counts; zero: it is dead.
+func (s *static) lingers(before login) time.Time {
+	told := slices.ContainsFunc(s.Statements, func(text string) bool { return strings.Contains(text, "{{subject}}") })
+	if before.kind != byCertificate || before.word.Empty() || told {
+		return time.Time{}
+	}
+	leaf, err := before.leaf()
+	if err != nil {
+		return time.Time{}
+	}
+	return leaf.NotAfter
+}
