@@ -277,9 +277,6 @@ func (b statics) alter(ctx context.Context, r *route.Request, s *static, in *sta
 func (b statics) correct(ctx context.Context, r *route.Request, s *static, c *connection, in *staticIn) (taken bool, err error) {
 	moved := s.SelfManaged && s.Place != c.Place
 	switch {
-	case in.Password != nil && !in.Password.Empty():
-		r.Warn("field \"password\" is for roles that are new, and has no effect; the password changes by rotate-role/%s", in.Name)
-		return false, nil
 	case in.SelfManaged == nil || in.SelfManaged.Empty(), !moved && in.SelfManaged.Equal(s.Passwords[0]):
 		return false, nil
 	}
@@ -304,9 +301,7 @@ func (b statics) apply(ctx context.Context, r *route.Request, s *static, in *sta
 	s.Users = slices.DeleteFunc(users, func(u string) bool { return u == "" })
 	in.Statements.to(&s.Statements)
 	s.When.Apply(cron.Change{Period: in.Period, Schedule: in.Schedule, Window: in.Window, Off: in.Off})
-	if s.stored == 0 {
-		set(&s.Skip, in.Skip)
-	}
+	in.onlyNew(r, s)
 	if in.SelfManaged != nil && !in.SelfManaged.Empty() {
 		s.SelfManaged = true
 	}
@@ -331,6 +326,20 @@ func (b statics) apply(ctx context.Context, r *route.Request, s *static, in *sta
 		return nil, err
 	}
 	return c, s.fits(p, "rotation_statements", s.Statements)
+}
+
+// onlyNew takes what has an effect on a role that is new alone, and says where it has none.
+func (in *staticIn) onlyNew(r *route.Request, s *static) {
+	if s.stored == 0 {
+		set(&s.Skip, in.Skip)
+		return
+	}
+	if in.Skip != nil && *in.Skip && !s.Skip {
+		r.Warn("skip_import_rotation has no effect on a role that is there: its password has changed already")
+	}
+	if in.Password != nil && !in.Password.Empty() {
+		r.Warn("password has no effect on a role that is there; it goes on with the one that it has set")
+	}
 }
 
 // check finds what cannot be right in itself.

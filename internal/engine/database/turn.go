@@ -20,8 +20,9 @@ import (
 //	proven     a login with the new password succeeded
 //	over       the new password is the one that is given out
 //
-// Whatever dies in between, the next try sets the same password again. A password that
-// the database refuses again and again is made anew: it may be against its rules.
+// Whatever dies in between, the next try sets the same password again. One that the database
+// surely does not have is made anew at each try, by the policy of then: it may be against
+// the database's rules. So is one that is refused again and again after a try of unknown outcome.
 const (
 	turnWithin  = 20 * time.Second // all calls of one try
 	resumeAfter = 30 * time.Second // a try that died is taken up
@@ -48,9 +49,9 @@ func (b statics) rotate(ctx context.Context, name string, s *static, by string) 
 	c, err := b.serving(ctx, name, s)
 	switch {
 	case err != nil:
-	case s.Turn == nil:
+	case s.Turn == nil, !s.Turn.Sent:
 		err = b.begin(ctx, s, c, by, now)
-	case s.Turn.Sent && s.Place != c.Place: // it may be the password where the connection led then
+	case s.Place != c.Place: // it may be the password where the connection led then
 		s.Turn.Sent = false
 		s.Fresh, err = b.newCredential(ctx, s, c, s.Users[s.Turn.User])
 	}
@@ -149,19 +150,23 @@ func (b statics) turnUser(ctx context.Context, s *static, c *connection) (note s
 // setPassword changes a user's password, as the administrator or as the user, or what it has in its place.
 func (b statics) setPassword(ctx context.Context, s *static, c *connection, user string, to secret.Value) error {
 	const op = "database.rotate"
-	known := c.redactor(append([]secret.Value{to, s.Fresh}, s.Passwords...)...)
-	conn, done, err := b.asking(ctx, c, user, s.Passwords[0])
-	if err != nil {
-		return outside(op, err, known)
+	known := append([]secret.Value{to, s.Fresh}, s.Passwords...)
+	set := func(conn Conn) error {
+		if s.kind() != byPassword {
+			return b.setKey(ctx, s, conn, user, s.as(to))
+		}
+		return conn.SetPassword(ctx, user, to, s.Statements)
 	}
-	defer done()
-	if s.kind() == byPassword {
-		err = conn.SetPassword(ctx, user, to, s.Statements)
-	} else {
-		err = b.setKey(ctx, s, conn, user, s.as(to))
+	if !c.Self {
+		return b.using(ctx, op, c, known, set)
+	}
+	conn, done, err := b.own(ctx, c, user, s.Passwords[0])
+	if err == nil {
+		err = set(conn)
+		done()
 	}
 	if err != nil {
-		return outside(op, err, known)
+		return outside(op, err, c.redactor(known...))
 	}
 	return nil
 }

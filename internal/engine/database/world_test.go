@@ -38,6 +38,8 @@ type world struct {
 	told  map[string][]string                // passwords that were sent, by connection_url
 	hangs bool                               // every call waits for its deadline
 	slow  func(o database.DropOptions) error // in place of Drop, where it is an error
+	// set is asked before each change of a password; an error is the answer, and nothing was changed.
+	set func(name, password string) error
 }
 
 type syncBuffer struct {
@@ -108,13 +110,6 @@ func (w *world) wasTold(url, password string) bool {
 	return slices.Contains(w.told[url], password)
 }
 
-func (h *hooked) SetPassword(ctx context.Context, name string, password secret.Value, sql []string) error {
-	if err := h.tell(ctx, password); err != nil {
-		return err
-	}
-	return h.Conn.SetPassword(ctx, name, password, sql)
-}
-
 func (h *hooked) Login(ctx context.Context, name string, password secret.Value) (bool, error) {
 	if err := h.tell(ctx, password); err != nil {
 		return false, err
@@ -181,6 +176,27 @@ func (h *hooked) Drop(ctx context.Context, name string, o database.DropOptions) 
 		r = h.w.note(o)
 	}
 	return r, err
+}
+
+func (h *hooked) SetPassword(ctx context.Context, name string, password secret.Value, sql []string) error {
+	if err := h.tell(ctx, password); err != nil {
+		return err
+	}
+	h.w.mu.Lock()
+	set := h.w.set
+	h.w.mu.Unlock()
+	if set != nil {
+		if err := set(name, password.RevealString()); err != nil {
+			return database.MarkUnchanged(&fault.Error{Op: "fake.SetPassword", Kind: fault.Upstream, Msg: err.Error()})
+		}
+	}
+	return h.Conn.SetPassword(ctx, name, password, sql)
+}
+
+func (w *world) setRules(f func(name, password string) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.set = f
 }
 
 func (h *hooked) SetKey(ctx context.Context, name string, key database.Key, sql []string) error {

@@ -141,6 +141,13 @@ func (f *Fake) AddUser(name, password string) {
 	f.users[name] = database.User{Name: name, Password: secret.Text(password), Expires: time.Unix(1<<40, 0)}
 }
 
+// RemoveUser removes a user, as a person would have done.
+func (f *Fake) RemoveUser(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.users, name)
+}
+
 // change runs do under the lock, unless the server is away, and may lose the reply.
 func (f *Fake) change(op string, do func() error) error {
 	f.mu.Lock()
