@@ -5,6 +5,7 @@ package aws
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
@@ -49,6 +50,8 @@ type backend struct {
 	now *client.Client
 	of  storage.Version // the configuration that now was made of
 	in  string          // the account that now is of, once it was asked for
+	// making are how many credentials are being made, by the key that makes them.
+	making map[string]int
 }
 
 // Close lets go of connections.
@@ -112,6 +115,50 @@ func (b *backend) aws(ctx context.Context) (*client.Client, *root, error) {
 	}
 	b.now, b.of, b.in = made, c.stored, ""
 	return made, c, nil
+}
+
+// maker is aws for what makes credentials, until done is called: rotate-root lets it end before it
+// deletes the key that they are made by.
+func (b *backend) maker(ctx context.Context) (c *client.Client, cfg *root, done func(), err error) {
+	for {
+		if c, cfg, err = b.aws(ctx); err != nil {
+			return nil, nil, nil, err
+		}
+		b.mu.Lock()
+		newest := b.now == c
+		if newest {
+			if b.making == nil {
+				b.making = map[string]int{}
+			}
+			b.making[cfg.KeyID]++
+		}
+		b.mu.Unlock()
+		if newest {
+			return c, cfg, sync.OnceFunc(func() { b.made(cfg.KeyID) }), nil
+		}
+	}
+}
+
+func (b *backend) made(key string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.making[key]--; b.making[key] == 0 {
+		delete(b.making, key)
+	}
+}
+
+// idle waits until nothing is being made by a key that was replaced, but not for long.
+func (b *backend) idle(ctx context.Context, key string) {
+	ctx, cancel := context.WithTimeout(ctx, lastCalls)
+	defer cancel()
+	for {
+		b.mu.Lock()
+		n := b.making[key]
+		b.mu.Unlock()
+		if n == 0 || !pause(ctx, 20*time.Millisecond) {
+			return
+		}
+	}
 }
 
 // account is the number of the account that a client of config/root is of. Who undoes something must be

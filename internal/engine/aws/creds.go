@@ -220,16 +220,24 @@ func (ro *role) sessionTTL(r *route.Request, given *time.Duration) (time.Duratio
 
 // create makes the credentials. What undoing needs is durable by now.
 func (b lending) create(ctx context.Context, a route.Attempt, p planned) (*credsOut, error) {
-	c, cfg, err := b.aws(ctx)
+	c, cfg, done, err := b.maker(ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	if p.role.Type == iamUser {
 		if err := b.home(ctx, c, "user "+p.User, p.Where); err != nil { // config/root was written since
 			b.never.add(a.ID)
 			return nil, err
 		}
-		return b.makeUser(ctx, c, cfg, a, p)
+		k, err := b.makeUser(ctx, c, a, p)
+		if done(); err != nil { // what follows is by the new key alone
+			return nil, err
+		}
+		if err := b.works(ctx, c, k, p.role.Settle.over(cfg.Settle)); err != nil {
+			return nil, mine("aws.creds", err)
+		}
+		return &credsOut{KeyID: k.ID, Secret: k.Secret}, nil
 	}
 	if err := p.fromGroups(ctx, c); err != nil {
 		return nil, err
@@ -302,39 +310,35 @@ func mergePolicies(documents []string) (string, error) {
 	return string(text), fault.Wrap("aws.creds", fault.Internal, err)
 }
 
-// makeUser makes a user with all that its role says, and waits until its key works.
-func (b lending) makeUser(ctx context.Context, c *client.Client, cfg *root, a route.Attempt, p planned) (*credsOut, error) {
+// makeUser makes a user with all that its role says, and its key.
+func (b lending) makeUser(ctx context.Context, c *client.Client, a route.Attempt, p planned) (k client.Key, err error) {
 	const op = "aws.creds"
 	ro := p.role
 	if err := c.CreateUser(ctx, client.NewUser{Name: p.User, Path: ro.Path, Boundary: ro.Boundary, Tags: ro.Tags}); err != nil {
 		if client.Unchanged(err) { // a user of that name, if there is one, is somebody else's
 			b.never.add(a.ID)
 		}
-		return nil, mine(op, err)
+		return k, mine(op, err)
 	}
 	for _, arn := range ro.PolicyARNs {
 		if err := c.AttachPolicy(ctx, p.User, arn); err != nil {
-			return nil, mine(op, err)
+			return k, mine(op, err)
 		}
 	}
 	if ro.Document != "" {
 		if err := c.PutPolicy(ctx, p.User, "keyturn", ro.Document); err != nil {
-			return nil, mine(op, err)
+			return k, mine(op, err)
 		}
 	}
 	for _, g := range ro.Groups {
 		if err := c.JoinGroup(ctx, p.User, g); err != nil {
-			return nil, mine(op, err)
+			return k, mine(op, err)
 		}
 	}
-	k, err := c.CreateKey(ctx, p.User)
-	if err != nil {
-		return nil, mine(op, err)
+	if k, err = c.CreateKey(ctx, p.User); err != nil {
+		return k, mine(op, err)
 	}
-	if err := b.works(ctx, c, k, ro.Settle.over(cfg.Settle)); err != nil {
-		return nil, mine(op, err)
-	}
-	return &credsOut{KeyID: k.ID, Secret: k.Secret}, nil
+	return k, nil
 }
 
 // works waits until AWS takes a new key everywhere: until so many calls in a row were let in, and a

@@ -33,8 +33,9 @@ const rootKind = "root"
 
 const (
 	rotateWithin = 85 * time.Second
-	resumeAfter  = 2 * time.Minute // what died is taken up
-	unusedFor    = 24 * time.Hour  // a key unused for so long may make room
+	resumeAfter  = 2 * time.Minute  // what died is taken up
+	unusedFor    = 24 * time.Hour   // a key unused for so long may make room
+	lastCalls    = 10 * time.Second // what is being made by the key before is let end
 )
 
 type rotateIn struct {
@@ -178,6 +179,7 @@ func (b configs) take(ctx context.Context, c *client.Client, cfg *root) error {
 	if err != nil {
 		return err
 	}
+	b.idle(ctx, t.Old)
 	return b.discard(ctx, c, cfg)
 }
 

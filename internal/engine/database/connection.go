@@ -29,7 +29,8 @@ type connection struct {
 	Self      bool      `json:"self,omitempty"`      // has no administrator: users change their own passwords
 	Terminate bool      `json:"terminate,omitempty"` // revoking ends the user's sessions
 	Access    access    `json:"access"`
-	Revision  int       `json:"revision"` // goes up where a pool must be opened anew
+	Revision  int       `json:"revision"`        // goes up where a pool must be opened anew
+	Place     string    `json:"place,omitempty"` // another one where the connection leads elsewhere
 	Gone      time.Time `json:"gone,omitzero"`
 	Bury      time.Time `json:"bury,omitzero"` // where the tombstone's due item is
 	Root      root      `json:"root,omitzero"`
@@ -172,8 +173,18 @@ func (c *connection) samePool(d *connection) bool {
 // moves names what differs between two that decides where a password is sent,
 // or to whom it is shown there.
 func (c *connection) moves(d *connection) (fields []string) {
+	fields = c.leads(d)
+	if c.Username != d.Username {
+		fields = append(fields, "username")
+	}
+	slices.Sort(fields)
+	return fields
+}
+
+// leads names what differs between two that decides where passwords are sent.
+func (c *connection) leads(d *connection) (fields []string) {
 	for field, same := range map[string]bool{
-		"connection_url": c.URL.Equal(d.URL), "username": c.Username == d.Username, "plugin_name": c.Plugin == d.Plugin,
+		"connection_url": c.URL.Equal(d.URL), "plugin_name": c.Plugin == d.Plugin,
 		"disable_escaping": c.Access.NoEscape == d.Access.NoEscape, "tls_ca": c.Access.CA == d.Access.CA,
 	} {
 		if !same {
@@ -197,7 +208,6 @@ func (c *connection) moves(d *connection) (fields []string) {
 			}
 		}
 	}
-	slices.Sort(fields)
 	return fields
 }
 

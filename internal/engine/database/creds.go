@@ -8,6 +8,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
 )
 
 // createWithin bounds a create at the database. It takes milliseconds there, and
@@ -44,6 +45,7 @@ type planned struct {
 	creation, rollback []string
 	credential         credential
 	login              login
+	by                 madeBy
 }
 
 type credsOut struct {
@@ -94,8 +96,9 @@ func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	p = planned{
 		lent:     lent{Config: c.ID, Role: in.Name, RoleID: ro.ID, User: name, Revocation: ro.Revocation, Terminate: ro.Terminate},
 		creation: creation, rollback: ro.Rollback, credential: ro.credential, login: fresh,
+		by: madeBy{Role: ro.ID, Version: ro.stored, Config: c.ID, Place: c.Place},
 	}
-	again, err := b.again(ctx, r, in.Name, ro, &p)
+	again, err := b.again(ctx, r, ro, &p)
 	if err != nil {
 		return plan, p, err
 	}
@@ -199,21 +202,36 @@ func (b lending) make(ctx context.Context, a route.Attempt, p planned) error {
 	if c == nil || !c.Gone.IsZero() {
 		return MarkUnchanged(fault.New(op, fault.Invalid, "the role's connection was deleted meanwhile; write it again"))
 	}
-	known := c.redactor(p.login.word)
 	key, err := p.login.tell()
 	if err != nil {
 		return MarkUnchanged(&fault.Error{Op: op, Kind: fault.Internal, Err: err})
 	}
-	conn, done, err := b.conn(ctx, c)
-	if err != nil {
-		return MarkUnchanged(outside(op, err, known))
-	}
-	defer done()
 	u := User{Name: p.User, Password: p.login.password(), Key: key, Expires: a.Expires, Attempt: attempt(a.ID, deadline)}
-	if err := conn.Create(ctx, u, p.creation, p.rollback); err != nil {
-		return outside(op, err, known)
+	return b.using(ctx, op, c, []secret.Value{p.login.word}, func(conn Conn) error {
+		return conn.Create(ctx, u, p.creation, p.rollback)
+	})
+}
+
+// using does something over the connection's pool. What the database surely did not do is done
+// once more if the connection has changed meanwhile: its administrator's old password is
+// refused from the moment on that the new one is set. Errors show no secret of the connection, nor of known.
+func (b *backend) using(ctx context.Context, op string, c *connection, known []secret.Value, do func(conn Conn) error) error {
+	for again := false; ; again = true {
+		conn, done, err := b.conn(ctx, c)
+		if err != nil {
+			return MarkUnchanged(outside(op, err, c.redactor(known...)))
+		}
+		err = do(conn)
+		done()
+		if err == nil {
+			return nil
+		}
+		now, rerr := b.byID(ctx, c.ID)
+		if again || !Unchanged(err) || rerr != nil || now == nil || now.Place != c.Place || now.Revision == c.Revision && !now.Root.Turn {
+			return outside(op, err, c.redactor(known...))
+		}
+		c = now
 	}
-	return nil
 }
 
 // conn is the connection's pool, for one call.
@@ -265,22 +283,21 @@ func (b *backend) Renew(ctx context.Context, u engine.Undo, expires time.Time) e
 		return err
 	case ro == nil:
 		return roleGone(l.Role)
+	case c.Gone.IsZero() && ro.DB != c.Name:
+		return fault.New(op, fault.Invalid, "the role %q is for the connection %q since the lease was issued, so it cannot be renewed; read new credentials", l.Role, ro.DB)
 	case !c.Gone.IsZero():
 		return fault.New(op, fault.Invalid, "the connection %q was deleted, and serves to revoke alone; the lease ends at its time", c.Name)
 	}
-	conn, done, err := b.conn(ctx, c)
-	if err != nil {
-		return outside(op, err, c.redactor())
-	}
-	defer done()
-	err = conn.Renew(ctx, l.User, expires, ro.Renewal)
-	if fault.Is(err, fault.NotFound) {
+	gone := false
+	err = b.using(ctx, op, c, nil, func(conn Conn) error {
+		err := conn.Renew(ctx, l.User, expires, ro.Renewal)
+		gone = fault.Is(err, fault.NotFound)
+		return err
+	})
+	if gone {
 		return fault.New(op, fault.Invalid, "the user %s is not in the database any more; read new credentials", l.User)
 	}
-	if err != nil {
-		return outside(op, err, c.redactor())
-	}
-	return nil
+	return err
 }
 
 func roleGone(name string) error {

@@ -38,7 +38,8 @@ const staticKind = "static"
 // second user, the two take turns: a change is always of the one that nobody was
 // given last, so that it cuts no one off.
 type static struct {
-	DB         string   `json:"db"` // a connection's name
+	DB         string   `json:"db"`              // a connection's name
+	Place      string   `json:"place,omitempty"` // where it led when the passwords were set
 	Users      []string `json:"users"`
 	Current    int      `json:"current"` // who is given out
 	Statements []string `json:"statements,omitempty"`
@@ -182,6 +183,7 @@ func (b statics) adopt(ctx context.Context, r *route.Request, in *staticIn) erro
 	if err != nil {
 		return err
 	}
+	s.Place = c.Place
 	s.Passwords = make([]secret.Value, len(s.Users))
 	if err := b.known(ctx, s, c, in); err != nil {
 		return err
@@ -242,7 +244,8 @@ func (b statics) known(ctx context.Context, s *static, c *connection, in *static
 // alter is a write of a role that is there. The times of its next turn follow at once.
 func (b statics) alter(ctx context.Context, r *route.Request, s *static, in *staticIn) error {
 	was := *s
-	if _, err := b.apply(ctx, r, s, in); err != nil {
+	c, err := b.apply(ctx, r, s, in)
+	if err != nil {
 		return err
 	}
 	if !slices.Equal(was.Users, s.Users) || was.DB != s.DB {
@@ -259,7 +262,33 @@ func (b statics) alter(ctx context.Context, r *route.Request, s *static, in *sta
 			at = s.Next
 		}
 	}
+	taken, err := b.correct(ctx, r, s, c, in)
+	if err != nil {
+		return err
+	}
+	if taken {
+		at = s.Next
+	}
 	return b.save(ctx, in.Name, s, at, commit{})
+}
+
+// correct takes the password that a user which changes its own has now: it was set by hand, or the connection leads
+// elsewhere. What works is right, whatever was under way. What does not is a file that was applied again.
+func (b statics) correct(ctx context.Context, r *route.Request, s *static, c *connection, in *staticIn) (taken bool, err error) {
+	moved := s.SelfManaged && s.Place != c.Place
+	switch {
+	case in.SelfManaged == nil || in.SelfManaged.Empty(), !moved && in.SelfManaged.Equal(s.Passwords[0]):
+		return false, nil
+	}
+	if err := b.known(ctx, s, c, in); err != nil {
+		if moved {
+			return false, err
+		}
+		r.Warn("the self_managed_password that was given has no effect: %s", fault.Message(err))
+		return false, nil
+	}
+	s.Place, s.Turn, s.Fresh, s.Failed, s.Why = c.Place, nil, secret.Value{}, 0, ""
+	return true, nil
 }
 
 // apply writes what was given into a role, and checks the whole.
@@ -272,9 +301,7 @@ func (b statics) apply(ctx context.Context, r *route.Request, s *static, in *sta
 	s.Users = slices.DeleteFunc(users, func(u string) bool { return u == "" })
 	in.Statements.to(&s.Statements)
 	s.When.Apply(cron.Change{Period: in.Period, Schedule: in.Schedule, Window: in.Window, Off: in.Off})
-	if s.stored == 0 {
-		set(&s.Skip, in.Skip)
-	}
+	in.onlyNew(r, s)
 	if in.SelfManaged != nil && !in.SelfManaged.Empty() {
 		s.SelfManaged = true
 	}
@@ -299,6 +326,20 @@ func (b statics) apply(ctx context.Context, r *route.Request, s *static, in *sta
 		return nil, err
 	}
 	return c, s.fits(p, "rotation_statements", s.Statements)
+}
+
+// onlyNew takes what has an effect on a role that is new alone, and says where it has none.
+func (in *staticIn) onlyNew(r *route.Request, s *static) {
+	if s.stored == 0 {
+		set(&s.Skip, in.Skip)
+		return
+	}
+	if in.Skip != nil && *in.Skip && !s.Skip {
+		r.Warn("skip_import_rotation has no effect on a role that is there: its password has changed already")
+	}
+	if in.Password != nil && !in.Password.Empty() {
+		r.Warn("password has no effect on a role that is there; it goes on with the one that it has set")
+	}
 }
 
 // check finds what cannot be right in itself.

@@ -93,6 +93,13 @@ func (f *Fake) Counts() (created, dropped int) {
 	return f.created, f.dropped
 }
 
+// SetRoot changes the administrator's password, as a person would do.
+func (f *Fake) SetRoot(password string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.root = password
+}
+
 // Login logs in as a user.
 func (f *Fake) Login(name, password string) error {
 	f.mu.Lock()
@@ -132,6 +139,13 @@ func (f *Fake) AddUser(name, password string) {
 		f.users = map[string]database.User{}
 	}
 	f.users[name] = database.User{Name: name, Password: secret.Text(password), Expires: time.Unix(1<<40, 0)}
+}
+
+// RemoveUser removes a user, as a person would have done.
+func (f *Fake) RemoveUser(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.users, name)
 }
 
 // change runs do under the lock, unless the server is away, and may lose the reply.

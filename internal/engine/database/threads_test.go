@@ -1,0 +1,456 @@
+package database_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
+	"github.com/keyturn/keyturn/internal/engine/enginetest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+)
+
+// What has hurt users of other servers; docs/lessons.md is the whole list.
+
+// TestRefusedPasswordIsMadeAnew: the database does not take the password that a turn has begun with. The
+// same one is not sent for ever, the old one is given out meanwhile, the role says why, and
+// a password policy that was corrected counts for the next try.
+//
+// https://github.com/hashicorp/vault/pull/28989
+// https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/56
+func TestRefusedPasswordIsMadeAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc")
+		weak := fields{"credential_config": fields{"password_policy": "weak-"}}
+		w.Must(t, route.Write, "static-roles/svc", with(svc, weak))
+		_, before := w.given("svc")
+		sent := map[string]int{}
+		w.setRules(func(_, password string) error {
+			if sent[password]++; strings.HasPrefix(password, "Pw-weak-") {
+				return errors.New("the password is too weak")
+			}
+			return nil
+		})
+		time.Sleep(25 * time.Hour)
+		if len(sent) < 10 {
+			t.Errorf("%d passwords were tried in a day: %v", len(sent), sent)
+		}
+		for password, times := range sent {
+			if times > 3 {
+				t.Errorf("%q was sent %d times", password, times)
+			}
+		}
+		if _, now := w.given("svc"); now != before {
+			t.Error("another password is given out")
+		}
+		if a := w.Must(t, route.Read, "static-roles/svc", nil); !strings.Contains(fmt.Sprint(a.Data["last_error"]), "too weak") || len(a.Warnings) != 1 {
+			t.Errorf("the role reads %s, %q", a.Text, a.Warnings)
+		}
+		w.Must(t, route.Write, "static-roles/svc", fields{"credential_config": fields{"password_policy": "strong-"}})
+		w.Must(t, route.Write, "rotate-role/svc", nil)
+		if _, now := w.given("svc"); !strings.HasPrefix(now, "Pw-strong-") {
+			t.Errorf("the first password after the policy was corrected is %q", now)
+		}
+
+		// The administrator's, likewise.
+		w.Must(t, route.Write, "config/prod", fields{"password_policy": "weak-"})
+		w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Upstream, "too weak")
+		w.Must(t, route.Write, "config/prod", fields{"password_policy": "strong-"})
+		w.Must(t, route.Write, "rotate-root/prod", nil)
+		if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err == nil {
+			t.Error("the administrator's old password works")
+		}
+	})
+}
+
+// changes counts how often passwords change.
+func (w *world) changes() func() int {
+	var mu sync.Mutex
+	n := 0
+	w.setRules(func(string, string) error { mu.Lock(); defer mu.Unlock(); n++; return nil })
+	return func() int { mu.Lock(); defer mu.Unlock(); return n }
+}
+
+// TestNoTurnIsLeftOver: of a turn that failed, and was then made on request, or whose role was deleted, nothing
+// comes later: the next turn comes at its time.
+//
+// https://github.com/hashicorp/vault/pull/12563
+// https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/28
+func TestNoTurnIsLeftOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc")
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		fail := func() {
+			t.Helper()
+			w.fake.SetDown(true)
+			time.Sleep(90 * time.Minute)
+			if a := w.Must(t, route.Read, "static-roles/svc", nil); a.Data["failures"] == nil {
+				t.Errorf("nothing has failed: %s", a.Text)
+			}
+			w.fake.SetDown(false)
+		}
+		fail()
+		w.Must(t, route.Write, "rotate-role/svc", nil)
+		n := w.changes()
+		time.Sleep(59 * time.Minute)
+		if n() != 0 || w.Work(t) != 1 {
+			t.Errorf("%d turns came early, %d due items", n(), w.Work(t))
+		}
+		time.Sleep(2 * time.Minute)
+		if n() != 1 {
+			t.Errorf("%d turns at the time of the next, want one", n())
+		}
+		fail()
+		w.Must(t, route.Delete, "static-roles/svc", nil)
+		w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"skip_import_rotation": true}))
+		n = w.changes()
+		time.Sleep(59 * time.Minute)
+		if n() != 0 || w.Work(t) != 1 {
+			t.Errorf("%d turns came early in a new role of the old name, %d due items", n(), w.Work(t))
+		}
+	})
+}
+
+var update = flag.Bool("update", false, "write testdata anew")
+
+// rows are all that the mount stores, and what of it is due.
+func (w *world) rows() []byte {
+	var out bytes.Buffer
+	for _, prefix := range []string{"mount/" + enginetest.UUID + "/", "due/"} {
+		for e, err := range w.View.Scan(w.t.Context(), prefix, storage.PrefixEnd(prefix)) {
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			fmt.Fprintf(&out, "%q %s\n", e.Key, e.Value)
+		}
+	}
+	return out.Bytes()
+}
+
+// load stores rows that were written before.
+func (w *world) load(rows []byte) {
+	w.t.Helper()
+	for line := range strings.Lines(string(rows)) {
+		quoted, err := strconv.QuotedPrefix(line)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		key, err := strconv.Unquote(quoted)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if _, err := w.View.Commit(w.t.Context(), storage.Set(key, []byte(strings.TrimSpace(line[len(quoted):])))); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// TestRecordsOfBefore: what earlier versions have stored is read by this one, gives out the same passwords, and
+// turns at its time, not at the start of a newer version; one that was imported and never turned, too.
+// A record that a version reads otherwise than it was meant fails here; testdata is added to, never changed.
+//
+// https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/156
+// https://github.com/hashicorp/vault/pull/29537
+func TestRecordsOfBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // always begins at the same moment
+		const file = "testdata/records-1.txt"
+		w := open(t, enginetest.Config{Host: knownPasswords})
+		w.fake.AddUser("svc", "Pw-generated-canary-")
+		w.fake.AddUser("known", oldPassword)
+		if *update {
+			w.Must(t, route.Write, "config/prod", with(prod, fields{"allowed_roles": "*", "rotation_period": "24h"}))
+			w.Must(t, route.Write, "roles/ro", ro)
+			w.Must(t, route.Write, "static-roles/svc", svc)
+			w.Must(t, route.Write, "static-roles/known", with(svc, fields{"username": "known", "skip_import_rotation": true, "password": oldPassword}))
+			if err := os.WriteFile(file, w.rows(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			w.Stop()
+			return
+		}
+		rows, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Stop()
+		w.load(rows)
+		w.Reopen(t)
+		n := w.changes()
+		for _, role := range []string{"svc", "known"} {
+			w.given(role)
+		}
+		w.lend("ro")
+		time.Sleep(59 * time.Minute)
+		if n() != 0 {
+			t.Errorf("%d turns came early", n())
+		}
+		time.Sleep(2 * time.Minute)
+		if n() != 2 {
+			t.Errorf("%d turns at their time, want two", n())
+		}
+		time.Sleep(23 * time.Hour)
+		if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err == nil {
+			t.Error("the administrator's password was not rotated")
+		}
+	})
+}
+
+// TestOutageTurnsOneOfAPair: after ten periods of rest one turn is made up for, not ten, and not one of each user:
+// who was given a user before the outage goes on to log in.
+//
+// https://github.com/hashicorp/vault/issues/18738
+func TestOutageTurnsOneOfAPair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc", "svc-b")
+		w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"alternate_username": "svc-b"}))
+		user, password := w.given("svc")
+		w.Stop()
+		time.Sleep(10 * time.Hour)
+		w.Reopen(t)
+		n := w.changes()
+		time.Sleep(59 * time.Minute)
+		if now, _ := w.given("svc"); now == user || n() != 1 {
+			t.Errorf("%d turns after the outage, %s is given out, and before it was %s", n(), now, user)
+		}
+		if err := w.fake.Login(user, password); err != nil {
+			t.Errorf("%s was cut off by the outage: %v", user, err)
+		}
+	})
+}
+
+// TestPairedRolesNeverTurnTogether: two static roles whose schedules are twelve hours apart stay so,
+// though the server and the database are away at their times.
+//
+// https://github.com/hashicorp/vault/issues/18738
+func TestPairedRolesNeverTurnTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "blue", "green")
+		turned := map[string]time.Time{}
+		for user, schedule := range map[string]string{"blue": "0 3 * * *", "green": "0 15 * * *"} {
+			w.Must(t, route.Write, "static-roles/"+user, fields{"db_name": "prod", "username": user, "rotation_schedule": schedule, "rotation_window": "1h", "skip_import_rotation": true, "password": oldPassword})
+		}
+		count := 0
+		w.setRules(func(user, _ string) error {
+			for other, at := range turned {
+				if other != user && time.Since(at) < 11*time.Hour {
+					t.Errorf("%s turns %s after %s", user, time.Since(at), other)
+				}
+			}
+			turned[user] = time.Now()
+			count++
+			return nil
+		})
+		for range 5 {
+			time.Sleep(2 * time.Hour)
+			w.Stop()
+			time.Sleep(14*time.Hour + 30*time.Minute) // past both, and out of the windows
+			w.Reopen(t)
+			time.Sleep(31*time.Hour + 30*time.Minute) // a day with both, and half an hour
+		}
+		if count < 10 {
+			t.Errorf("%d turns in ten days, want those of every other day", count)
+		}
+	})
+}
+
+// TestRotateRootWhileTheStoreIsDown: the store fails at any commit of a rotation, stored or not, and for good.
+// Without the first commit the database hears of nothing; and whenever the store is back, the
+// mount has the password that the database wants, also after a restart.
+//
+// https://github.com/hashicorp/vault/issues/6042
+// https://github.com/hashicorp/vault/pull/8782
+func TestRotateRootWhileTheStoreIsDown(t *testing.T) {
+	for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
+		for after := range 2 {
+			for _, dies := range []bool{false, true} {
+				t.Run(fmt.Sprint(mode, "/", after, "/", dies), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						store := faulty.New(memory.Open(), 1)
+						w := ready(t, enginetest.Config{Store: store})
+						n := w.changes()
+						store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: -1, Mode: mode})
+						if _, err := w.Do(route.Write, "rotate-root/prod", nil); err == nil {
+							t.Error("a rotation that is not stored succeeds")
+						}
+						if after == 0 && n() != 0 {
+							t.Error("the database was told of a password that is not durable")
+						}
+						if dies {
+							w.Stop()
+						}
+						store.Clear()
+						if dies {
+							w.Reopen(t)
+						}
+						w.lend("ro")
+						time.Sleep(time.Hour)
+						w.lend("ro")
+						w.Must(t, route.Write, "rotate-root/prod", nil)
+						w.lend("ro")
+					})
+				})
+			}
+		}
+	}
+}
+
+// TestRotationsAtOnce: many ask for the same at the same moment. Each turn comes after the other, what is given
+// out works, and nothing is left of any.
+//
+// https://github.com/hashicorp/vault-plugin-secrets-azure/pull/266
+func TestRotationsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.Must(t, route.Write, "config/prod", fields{"allowed_roles": "*"})
+		w.fake.AddUser("svc", oldPassword)
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		var all sync.WaitGroup
+		for i := range 30 {
+			all.Go(func() {
+				time.Sleep(time.Duration(i%3) * time.Millisecond)
+				switch i % 5 {
+				case 0, 1:
+					w.Must(t, route.Write, "rotate-root/prod", nil)
+				case 2:
+					w.Must(t, route.Write, "rotate-role/svc", nil)
+				default:
+					w.lend("ro")
+				}
+			})
+		}
+		all.Wait()
+		w.given("svc")
+		w.lend("ro")
+		if n := w.Work(t); n != 1 {
+			t.Errorf("%d due items, want the next turn alone", n)
+		}
+		n := w.changes()
+		time.Sleep(59 * time.Minute)
+		if n() != 0 {
+			t.Errorf("%d turns are left over", n())
+		}
+	})
+}
+
+// TestNewTimesCountAtOnce: whatever is written about when a static role turns has its effect at once, longer
+// periods and schedules too, without writing the role anew.
+//
+// https://github.com/hashicorp/vault/issues/21967
+// https://github.com/hashicorp/vault/issues/27774
+func TestNewTimesCountAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // begins at midnight
+		w := withUsers(t, enginetest.Config{}, "svc")
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		n := w.changes()
+		turned := func(when string, want int) {
+			t.Helper()
+			if got := n(); got != want {
+				t.Errorf("%s: %d turns, want %d", when, got, want)
+			}
+		}
+		time.Sleep(50 * time.Minute)
+		w.Must(t, route.Write, "static-roles/svc", fields{"rotation_period": "3h"})
+		time.Sleep(2 * time.Hour)
+		turned("ten minutes before the longer period's end", 0)
+		time.Sleep(11 * time.Minute)
+		turned("after the longer period", 1)
+		w.Must(t, route.Write, "static-roles/svc", fields{"rotation_schedule": "30 4 * * *"})
+		time.Sleep(80 * time.Minute) // 4:21
+		turned("before the schedule's time", 1)
+		time.Sleep(10 * time.Minute)
+		turned("at the schedule's time", 2)
+		w.Must(t, route.Write, "static-roles/svc", fields{"disable_automated_rotation": true})
+		time.Sleep(48 * time.Hour)
+		turned("by request alone", 2)
+		w.Must(t, route.Write, "static-roles/svc", fields{"disable_automated_rotation": false, "rotation_period": "10m"})
+		time.Sleep(time.Second)
+		turned("overdue by the new period", 3)
+	})
+}
+
+// TestFailingTurnOutlivesRestarts: a turn that fails is tried again, and goes on to be, whoever restarts the server
+// meanwhile, and however often.
+//
+// https://github.com/hashicorp/vault/issues/21857
+// https://github.com/hashicorp/vault/issues/7502
+// https://github.com/hashicorp/vault/issues/7222
+func TestFailingTurnOutlivesRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc")
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		w.Must(t, route.Write, "config/prod", fields{"rotation_period": "2h"})
+		_, before := w.given("svc")
+		w.fake.SetDown(true)
+		for range 30 {
+			time.Sleep(50 * time.Minute)
+			w.Reopen(t)
+		}
+		a := w.Must(t, route.Read, "static-roles/svc", nil)
+		if a.Data["failures"].(float64) < 20 || len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "down") {
+			t.Errorf("a day later: %s, %q", a.Text, a.Warnings)
+		}
+		w.fake.SetDown(false)
+		time.Sleep(time.Hour + time.Second)
+		if _, now := w.given("svc"); now == before {
+			t.Error("it is not tried any more")
+		}
+		if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err == nil {
+			t.Error("the administrator's password is not tried any more")
+		}
+	})
+}
+
+// TestNothingIsIgnoredInSilence: a field that a role or a connection does not have, or that comes too late, is warned of,
+// and a value that is not known is refused, so that nobody relies on what has no effect.
+//
+// https://github.com/hashicorp/vault/issues/30610
+// https://github.com/hashicorp/vault/pull/29093
+func TestNothingIsIgnoredInSilence(t *testing.T) {
+	w := withUsers(t, enginetest.Config{}, "svc")
+	for path, body := range map[string]fields{"config/prod": prod, "roles/ro": ro, "static-roles/svc": svc} {
+		a := w.Must(t, route.Write, path, with(body, fields{"skip_imports_rotation": true, "allowed_roles": "*"}))
+		if !strings.Contains(strings.Join(a.Warnings, "\n"), `unknown parameter "skip_imports_rotation"`) {
+			t.Errorf("%s: warnings %q", path, a.Warnings)
+		}
+	}
+	w.Refused(t, route.Write, "static-roles/other", with(svc, fields{"credential_type": "fingerprint"}), fault.Invalid, `field "credential_type"`)
+	if a := w.Must(t, route.Write, "static-roles/svc", fields{"skip_import_rotation": true}); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "skip_import_rotation") {
+		t.Errorf("skip_import_rotation for a role that was imported: warnings %q", a.Warnings)
+	}
+}
+
+// TestUserThatIsGoneIsRevoked: somebody has dropped a user by hand. Its lease ends at its time, or at once when
+// it is revoked, also if the role's statements cannot bear that.
+//
+// https://github.com/hashicorp/vault/issues/6058
+// https://github.com/hashicorp/vault/issues/3410
+func TestUserThatIsGoneIsRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.Must(t, route.Write, "roles/app-fails", with(ro, fields{"revocation_statements": []string{"FAIL", "DROP"}}))
+		for _, role := range []string{"ro", "app-fails"} {
+			name, _, id := w.lend(role)
+			w.fake.RemoveUser(name)
+			began := time.Now()
+			if err := w.Revoke(id); err != nil || time.Since(began) > time.Second {
+				t.Errorf("%s: revoking took %s, %v", role, time.Since(began), err)
+			}
+			name, _, _ = w.lend(role)
+			w.fake.RemoveUser(name)
+		}
+		time.Sleep(30*time.Minute + time.Second)
+		w.want(0, 0)
+	})
+}
