@@ -91,10 +91,9 @@ func TestUsernameTemplate(t *testing.T) {
 }
 
 // A create that surely had no effect is forgotten at once, even while the
-// database is away.
+// database is away. Each runs in a bubble.
 func TestFailedCreateLeavesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := ready(t, enginetest.Config{})
+	eachLogin(t, func(t *testing.T, w *world) {
 		w.fake.SetDown(true)
 		w.Refused(t, route.Read, "creds/ro", nil, fault.Upstream, "down")
 		time.Sleep(time.Second)
@@ -103,10 +102,9 @@ func TestFailedCreateLeavesNothing(t *testing.T) {
 }
 
 // When the reply to a create is lost, the user is removed at once, and the
-// lease forgotten only when no late effect can come any more.
+// lease forgotten only when no late effect can come any more. Each runs in a bubble.
 func TestLostReply(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := ready(t, enginetest.Config{})
+	eachLogin(t, func(t *testing.T, w *world) {
 		w.fake.LoseReplies(1)
 		w.Refused(t, route.Read, "creds/ro", nil, fault.Upstream, "lost")
 		time.Sleep(time.Second)
@@ -119,17 +117,17 @@ func TestLostReply(t *testing.T) {
 	})
 }
 
-// A process that dies at any step of issuing leaves nothing behind.
+// A process that dies at any step of issuing leaves nothing behind. Each runs in a bubble.
 func TestDyingWhileIssuing(t *testing.T) {
 	for _, step := range []string{"planned", "reserved", "created"} {
-		synctest.Test(t, func(t *testing.T) {
-			var dying bool
-			w := ready(t, enginetest.Config{Between: func(s string) error {
-				if dying && s == step {
-					return errDied
-				}
-				return nil
-			}})
+		var dying bool
+		between := func(s string) error {
+			if dying && s == step {
+				return errDied
+			}
+			return nil
+		}
+		eachLoginOf(t, func() enginetest.Config { return enginetest.Config{Between: between} }, func(t *testing.T, w *world) {
 			dying = true
 			if _, err := w.Do(route.Read, "creds/ro", nil); err != errDied {
 				t.Fatalf("died at %s: %v", step, err)
@@ -138,7 +136,8 @@ func TestDyingWhileIssuing(t *testing.T) {
 			w.Reopen(t)
 			time.Sleep(10 * time.Second)
 			w.want(0, 0)
-			w.lend("ro")
+			w.Must(t, route.Read, "creds/ro", nil)
+			w.want(1, 1)
 		})
 	}
 }
@@ -367,13 +366,34 @@ func TestCloseWhileCreating(t *testing.T) {
 	})
 }
 
+// eachLogin runs a test, in a bubble, on the role ro as it lends passwords, and as it lends certificates.
+func eachLogin(t *testing.T, f func(t *testing.T, w *world)) {
+	eachLoginOf(t, func() enginetest.Config { return enginetest.Config{} }, f)
+}
+
+func eachLoginOf(t *testing.T, c func() enginetest.Config, f func(t *testing.T, w *world)) {
+	t.Helper()
+	for _, certificates := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := ready(t, c())
+			if certificates {
+				w.Must(t, route.Write, "roles/ro", certRole(t, 1000*time.Hour))
+			}
+			f(t, w)
+		})
+	}
+}
+
 // Many at once, on several roles, with the store failing in between: in the end
-// nothing is left that no lease knows of.
+// nothing is left that no lease knows of. Each runs in a bubble.
 func TestStoreFails(t *testing.T) {
 	for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
-		synctest.Test(t, func(t *testing.T) {
-			st := faulty.New(memory.Open(), 1)
-			w := ready(t, enginetest.Config{Store: st})
+		var st *faulty.Store
+		fresh := func() enginetest.Config {
+			st = faulty.New(memory.Open(), 1)
+			return enginetest.Config{Store: st}
+		}
+		eachLoginOf(t, fresh, func(t *testing.T, w *world) {
 			st.Inject(faulty.Fault{Calls: faulty.Commits, Rate: 0.3, Times: -1, Mode: mode})
 			var all sync.WaitGroup
 			for range 40 {

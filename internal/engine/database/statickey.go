@@ -16,7 +16,7 @@ import (
 // database hears of it, and given out once a login has worked, where one can be tried.
 //
 // A certificate can be taken back only where the database is told which one counts. Elsewhere the one before ends by
-// itself, so each lives for two periods: one in which it is given out, and one for the tries of a turn that fails.
+// itself, so each lives past its second turn: it is given out until the first, and that may fail.
 
 // spareTime is how long a certificate lives past its second turn.
 const spareTime = time.Hour
@@ -70,7 +70,8 @@ func (b statics) newCredential(ctx context.Context, s *static, c *connection, us
 	}
 	now := time.Now()
 	next := s.When.Next(now, now)
-	l, err = s.certify(l, user, strings.ToLower(rand.Text()), next.Add(next.Sub(now)+spareTime))
+	second := s.When.Next(next, next) // a schedule's times need not lie equally far apart
+	l, err = s.certify(l, user, strings.ToLower(rand.Text()), second.Add(spareTime))
 	return l.word, err
 }
 

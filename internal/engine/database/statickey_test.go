@@ -108,6 +108,26 @@ func staticCertificate(t *testing.T, statements string) {
 	}
 }
 
+// A schedule whose times lie unequally far apart misses one, and what is given out lives until the next.
+func TestStaticCertificateBySchedule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // begins at midnight, 2000-01-01, a Saturday
+		w := withUsers(t, enginetest.Config{}, "svc")
+		w.Must(t, route.Write, "static-roles/svc", with(certified(t, 1000*time.Hour, ""), fields{"rotation_period": nil, "rotation_schedule": "0 9 * * MON,TUE", "rotation_window": "1h"}))
+		time.Sleep(2*24*time.Hour + 10*time.Hour) // Monday
+		_, monday := w.given("svc")
+		w.fake.SetDown(true)
+		time.Sleep(24 * time.Hour)
+		w.fake.SetDown(false)
+		for range 6 {
+			time.Sleep(24*time.Hour - time.Minute)
+			w.given("svc")
+		}
+		if _, now := w.given("svc"); now == monday {
+			t.Error("it was not rotated in its next window")
+		}
+	})
+}
+
 func TestStaticRSAKey(t *testing.T) {
 	w := withUsers(t, enginetest.Config{}, "svc")
 	role := with(svc, fields{"credential_type": "rsa_private_key", "rotation_statements": "SET {{public_key}}"})
