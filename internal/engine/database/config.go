@@ -141,7 +141,7 @@ func (b configs) writeConfig(ctx context.Context, r *route.Request, in configIn)
 
 // merge returns what old becomes by a write, checked in full but not tried.
 func (b configs) merge(ctx context.Context, r *route.Request, old *connection, in *configIn) (*connection, error) {
-	c := &connection{ID: newID(), Name: in.Name, Place: newID()}
+	c := &connection{ID: newID(), Name: in.Name}
 	if old != nil {
 		copied := *old
 		c = &copied
@@ -163,9 +163,6 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 		}
 		if !c.samePool(old) {
 			c.Revision++
-		}
-		if len(old.leads(c)) > 0 {
-			c.Place = newID()
 		}
 	}
 	if c.Self && (c.Username != "" || !c.Password.Empty()) {
@@ -209,7 +206,7 @@ func (b configs) ended(ctx context.Context, name string) (*connection, error) {
 // before the rotation is none: who applies a file again knows no other.
 func (in *configIn) settles(old, c *connection) bool {
 	return old != nil && old.Root.Turn && in.Password != nil &&
-		(old.Place != c.Place || old.Username != c.Username || !in.Password.Equal(old.Password))
+		(old.place() != c.place() || old.Username != c.Username || !in.Password.Equal(old.Password))
 }
 
 // nextRoot is when the administrator's password is looked at next, after a write.

@@ -3,9 +3,13 @@ package database
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,8 +33,7 @@ type connection struct {
 	Self      bool      `json:"self,omitempty"`      // has no administrator: users change their own passwords
 	Terminate bool      `json:"terminate,omitempty"` // revoking ends the user's sessions
 	Access    access    `json:"access"`
-	Revision  int       `json:"revision"`        // goes up where a pool must be opened anew
-	Place     string    `json:"place,omitempty"` // another one where the connection leads elsewhere
+	Revision  int       `json:"revision"` // goes up where a pool must be opened anew
 	Gone      time.Time `json:"gone,omitzero"`
 	Bury      time.Time `json:"bury,omitzero"` // where the tombstone's due item is
 	Root      root      `json:"root,omitzero"`
@@ -173,18 +176,8 @@ func (c *connection) samePool(d *connection) bool {
 // moves names what differs between two that decides where a password is sent,
 // or to whom it is shown there.
 func (c *connection) moves(d *connection) (fields []string) {
-	fields = c.leads(d)
-	if c.Username != d.Username {
-		fields = append(fields, "username")
-	}
-	slices.Sort(fields)
-	return fields
-}
-
-// leads names what differs between two that decides where passwords are sent.
-func (c *connection) leads(d *connection) (fields []string) {
 	for field, same := range map[string]bool{
-		"connection_url": c.URL.Equal(d.URL), "plugin_name": c.Plugin == d.Plugin,
+		"connection_url": c.URL.Equal(d.URL), "username": c.Username == d.Username, "plugin_name": c.Plugin == d.Plugin,
 		"disable_escaping": c.Access.NoEscape == d.Access.NoEscape, "tls_ca": c.Access.CA == d.Access.CA,
 	} {
 		if !same {
@@ -208,7 +201,24 @@ func (c *connection) leads(d *connection) (fields []string) {
 			}
 		}
 	}
+	slices.Sort(fields)
 	return fields
+}
+
+// place tells apart where connections lead, so that what was sent to one place is not sent to another.
+func (c *connection) place() string {
+	where := []string{c.URL.RevealString(), c.Plugin, c.Access.CA, strconv.FormatBool(c.Access.NoEscape)}
+	for _, name := range slices.Sorted(maps.Keys(c.Extra)) {
+		where = append(where, name, c.Extra[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Hidden)) {
+		where = append(where, name, c.Hidden[name].RevealString())
+	}
+	h := sha256.New()
+	for _, s := range where {
+		fmt.Fprintf(h, "%d:%s", len(s), s)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // newID is for configurations and roles: another one for each life of a name.

@@ -96,7 +96,7 @@ func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	p = planned{
 		lent:     lent{Config: c.ID, Role: in.Name, RoleID: ro.ID, User: name, Revocation: ro.Revocation, Terminate: ro.Terminate},
 		creation: creation, rollback: ro.Rollback, credential: ro.credential, login: fresh,
-		by: madeBy{Role: ro.ID, Version: ro.stored, Config: c.ID, Place: c.Place},
+		by: madeBy{Role: ro.ID, Version: ro.stored, Config: c.ID, Place: c.place()},
 	}
 	again, err := b.again(ctx, r, ro, &p)
 	if err != nil {
@@ -227,7 +227,7 @@ func (b *backend) using(ctx context.Context, op string, c *connection, known []s
 			return nil
 		}
 		now, rerr := b.byID(ctx, c.ID)
-		if again || !Unchanged(err) || rerr != nil || now == nil || now.Place != c.Place || now.Revision == c.Revision && !now.Root.Turn {
+		if again || !Unchanged(err) || rerr != nil || now == nil || now.place() != c.place() || now.Revision == c.Revision && !now.Root.Turn {
 			return outside(op, err, c.redactor(known...))
 		}
 		c = now

@@ -1,6 +1,7 @@
 package database_test
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -10,6 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
 const elsewhere = "fake://{{username}}:{{password}}@elsewhere"
@@ -231,4 +234,57 @@ func TestRenewOfAnotherConnection(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestRotateRootHangs: a try that ran into its time is noted like any other, and readers of static roles do not wait for it.
+func TestRotateRootHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{Store: impatient{memory.Open()}}, "svc")
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		_, before := w.given("svc")
+		w.hang(true)
+		if _, err := w.Do(route.Write, "rotate-role/svc", nil); err == nil {
+			t.Error("a database that hangs has turned")
+		}
+		if _, err := w.Do(route.Write, "rotate-root/prod", nil); err == nil {
+			t.Error("a database that hangs has turned")
+		}
+		if a := w.Must(t, route.Read, "config/prod", nil); a.Data["last_root_error"] == nil {
+			t.Errorf("the failure was not noted: %s", a.Text)
+		}
+		began := time.Now()
+		a := w.Must(t, route.Read, "static-creds/svc", nil)
+		if took := time.Since(began); took > 3*time.Second || a.Data["password"] != before || len(a.Warnings) != 1 {
+			t.Errorf("after %s it was given %s, %q", took, a.Text, a.Warnings)
+		}
+		w.hang(false)
+		time.Sleep(10 * time.Minute)
+		w.given("svc")
+		w.Must(t, route.Write, "rotate-root/prod", nil)
+	})
+}
+
+// impatient is a store that does nothing for who has given up.
+type impatient struct{ storage.Store }
+
+func (s impatient) Commit(ctx context.Context, b storage.Batch) (storage.Version, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	return s.Store.Commit(ctx, b)
+}
+
+// TestOneDatabaseTwoConnections: a user whose password another connection to the same database needs, or another role
+// changes there, is not taken.
+func TestOneDatabaseTwoConnections(t *testing.T) {
+	w := withUsers(t, enginetest.Config{}, "svc", "boss")
+	w.Must(t, route.Write, "config/second", with(prod, fields{"allowed_roles": "*", "username": "boss", "password": oldPassword}))
+	w.Refused(t, route.Write, "static-roles/boss", with(svc, fields{"username": "boss"}), fault.Invalid, `rotate-root/second`)
+	w.Must(t, route.Write, "static-roles/svc", svc)
+	w.Refused(t, route.Write, "static-roles/other", with(svc, fields{"db_name": "second"}), fault.Invalid, `by the static role "svc" already`)
+	w.given("svc")
+	w.Must(t, route.Write, "config/third", with(prod, fields{"allowed_roles": "*"}))
+	if a := w.Must(t, route.Write, "rotate-root/prod", nil); len(a.Warnings) != 1 {
+		t.Errorf("nothing warns that another connection needs the password: %q", a.Warnings)
+	}
 }

@@ -80,6 +80,10 @@ type storedStatic struct {
 	CAKey     []byte   `json:"ca_key,omitempty"`
 }
 
+// at reports whether the connection leads to where the role's passwords were set. What was written before that was noted
+// is taken to be there.
+func (s *static) at(c *connection) bool { return s.Place == "" || s.Place == c.place() }
+
 func (s *static) put(name string) (storage.Op, error) {
 	st := storedStatic{static: s, Fresh: s.Fresh.Reveal(), CAKey: s.CAKey.Reveal()}
 	for _, p := range s.Passwords {
@@ -183,7 +187,10 @@ func (b statics) adopt(ctx context.Context, r *route.Request, in *staticIn) erro
 	if err != nil {
 		return err
 	}
-	s.Place = c.Place
+	if err := b.untaken(ctx, c, s.Users); err != nil {
+		return err
+	}
+	s.Place = c.place()
 	s.Passwords = make([]secret.Value, len(s.Users))
 	if err := b.known(ctx, s, c, in); err != nil {
 		return err
@@ -275,7 +282,7 @@ func (b statics) alter(ctx context.Context, r *route.Request, s *static, in *sta
 // correct takes the password that a user which changes its own has now: it was set by hand, or the connection leads
 // elsewhere. What works is right, whatever was under way. What does not is a file that was applied again.
 func (b statics) correct(ctx context.Context, r *route.Request, s *static, c *connection, in *staticIn) (taken bool, err error) {
-	moved := s.SelfManaged && s.Place != c.Place
+	moved := s.SelfManaged && !s.at(c)
 	switch {
 	case in.SelfManaged == nil || in.SelfManaged.Empty(), !moved && in.SelfManaged.Equal(s.Passwords[0]):
 		return false, nil
@@ -287,7 +294,7 @@ func (b statics) correct(ctx context.Context, r *route.Request, s *static, c *co
 		r.Warn("the self_managed_password that was given has no effect: %s", fault.Message(err))
 		return false, nil
 	}
-	s.Place, s.Turn, s.Fresh, s.Failed, s.Why = c.Place, nil, secret.Value{}, 0, ""
+	s.Place, s.Turn, s.Fresh, s.Failed, s.Why = c.place(), nil, secret.Value{}, 0, ""
 	return true, nil
 }
 
@@ -387,7 +394,7 @@ func (b statics) usable(ctx context.Context, name string, s *static) (*connectio
 			return nil, err
 		}
 		if e.Version != 0 && string(e.Value) != name {
-			return nil, invalid("field \"username\": the password of %q is changed by the static role %q already; two would cut each other's readers off", u, e.Value)
+			return nil, alreadyOwned(u, string(e.Value))
 		}
 	}
 	return c, nil

@@ -99,8 +99,11 @@ func (b readers) settled(ctx context.Context, r *route.Request, name string) (*s
 		return s, b.unknown(r, s, "the database takes its time")
 	}
 	c, err := b.serving(ctx, name, s)
-	if err == nil && s.Place != c.Place {
+	if err == nil && !s.at(c) {
 		err = fault.New("database.static", fault.Unavailable, "the connection leads elsewhere since it began; it is made anew there")
+	}
+	if err == nil && c.Root.Turn {
+		err = fault.New("database.static", fault.Unavailable, "a change of the administrator's password is under way; it is ended first")
 	}
 	first := s.Passwords[s.Current].Empty()
 	var works bool

@@ -51,7 +51,7 @@ func (b statics) rotate(ctx context.Context, name string, s *static, by string) 
 	case err != nil:
 	case s.Turn == nil, !s.Turn.Sent:
 		err = b.begin(ctx, s, c, by, now)
-	case s.Place != c.Place: // it may be the password where the connection led then
+	case !s.at(c): // it may be the password where the connection led then
 		s.Turn.Sent = false
 		s.Fresh, err = b.newCredential(ctx, s, c, s.Users[s.Turn.User])
 	}
@@ -81,7 +81,7 @@ func (b statics) finish(ctx context.Context, name string, s *static, unsent bool
 	calls, cancel := context.WithTimeout(context.WithoutCancel(ctx), turnWithin)
 	defer cancel()
 	c, err := b.serving(calls, name, s)
-	if err == nil && s.Turn.Sent && s.Place != c.Place {
+	if err == nil && s.Turn.Sent && !s.at(c) {
 		err = fault.New("database.rotate", fault.Unavailable, "the connection %q was written in the middle of a rotation; it is tried again", c.Name)
 	}
 	if err != nil {
@@ -97,19 +97,19 @@ func (b statics) finish(ctx context.Context, name string, s *static, unsent bool
 	}
 	s.Passwords[t.User], s.Fresh = s.Fresh, secret.Value{}
 	s.Current, s.Turn, s.Failed, s.Why, s.Note = t.User, nil, 0, "", note
-	s.Place = c.Place
+	s.Place = c.place()
 	s.Last, s.Next = now, s.When.Next(now, now)
 	event := b.m.Host.Event("database/static-role", map[string]string{
 		"role": name, "username": s.Users[s.Current], "by": t.By, "path": b.m.Settings().Path + "static-roles/" + name,
 	})
-	return b.save(calls, name, s, s.Next, commit{abs: []storage.Op{event}})
+	return b.save(context.WithoutCancel(ctx), name, s, s.Next, commit{abs: []storage.Op{event}})
 }
 
 // serving is usable for who is about to send passwords. One that changes its user's own password tells it to nobody that
 // it was not given for.
 func (b statics) serving(ctx context.Context, name string, s *static) (*connection, error) {
 	c, err := b.usable(ctx, name, s)
-	if err == nil && s.SelfManaged && s.Place != c.Place {
+	if err == nil && s.SelfManaged && !s.at(c) {
 		err = invalid("field \"self_managed_password\": connection %q leads elsewhere since the password of %q was given, and it is not sent there unasked; write static-roles/%s with self_managed_password again", c.Name, s.Users[0], name)
 	}
 	return c, err
@@ -135,7 +135,7 @@ func (b statics) turnUser(ctx context.Context, s *static, c *connection) (note s
 		return "what is new was set and could not be tried: " + fault.Message(err), nil
 	case err != nil:
 		return "", err
-	case !old.Empty() && !s.SelfManaged && s.Place == c.Place:
+	case !old.Empty() && !s.SelfManaged && s.at(c):
 		if err := b.setPassword(ctx, s, c, user, old); err != nil {
 			return "", err
 		}
