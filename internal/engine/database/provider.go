@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"regexp"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -211,6 +212,14 @@ type KeyConn interface {
 
 	// LoginCertificate is Login by a certificate. Unsupported: it cannot be tried from here.
 	LoginCertificate(ctx context.Context, name string, certificate tls.Certificate) (bool, error)
+}
+
+// NotTaken reports whether an error of TLS says that the server did not take the client's certificate: its authority
+// is not known there, or it has ended. With TLS 1.3 the client often learns no more than that the connection
+// is gone; with 1.2 the server says it while the two still shake hands.
+func NotTaken(text string) bool {
+	_, alert, ok := strings.Cut(text, "remote error: tls: ")
+	return ok && strings.Contains(alert, "certificate")
 }
 
 // An Attempt names one call of Create, for good. It is part of the reservation

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -33,19 +32,27 @@ func (c *conn) LoginCertificate(ctx context.Context, name string, certificate tl
 	if c.driver.TLS == nil {
 		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "the connection is made without TLS, so that no certificate can be tried; give tls_ca, or tls=true in connection_url"))
 	}
-	return c.login(ctx, k, name, func(config *mysql.Config) {
-		config.Passwd, config.Logger = "", new(listener)
-		config.TLS.Certificates = []tls.Certificate{certificate}
-	})
+	by := func(newest uint16) func(*mysql.Config) {
+		return func(config *mysql.Config) {
+			config.Passwd, config.Logger = "", new(listener)
+			config.TLS.Certificates, config.TLS.MaxVersion = []tls.Certificate{certificate}, newest
+		}
+	}
+	ok, err := c.login(ctx, k, name, by(0))
+	if fault.Is(err, fault.Upstream) { // why the connection is gone may be heard by the older version
+		if works, again := c.login(ctx, k, name, by(tls.VersionTLS12)); again == nil {
+			return works, nil
+		}
+	}
+	return ok, err
 }
 
-// A listener hears of what the driver keeps to itself: that the server's TLS did not take the certificate, since
-// its authority is not known there, or it has ended.
-type listener struct{ alert atomic.Bool }
+// A listener hears of what the driver keeps to itself: that the server's TLS did not take the certificate.
+type listener struct{ refused atomic.Bool }
 
 // Print is what the driver calls.
 func (l *listener) Print(all ...any) {
-	if strings.Contains(fmt.Sprint(all...), "remote error: tls: ") {
-		l.alert.Store(true)
+	if database.NotTaken(fmt.Sprint(all...)) {
+		l.refused.Store(true)
 	}
 }

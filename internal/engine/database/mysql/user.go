@@ -282,7 +282,7 @@ func (c *conn) login(ctx context.Context, k call, name string, by func(*mysql.Co
 		return false, c.explain(k, &connectError{err})
 	}
 	s, err := d.Connect(ctx)
-	if heard, ok := config.Logger.(*listener); ok && err != nil && heard.alert.Load() {
+	if heard, ok := config.Logger.(*listener); ok && err != nil && (heard.refused.Load() || database.NotTaken(err.Error())) {
 		return false, nil
 	}
 	switch number(err) {

@@ -55,7 +55,12 @@ func (c *conn) LoginCertificate(ctx context.Context, name string, certificate tl
 	ok, err := false, error(nil)
 	if !plain {
 		config.TLSConfig.Certificates, config.Fallbacks = []tls.Certificate{certificate}, nil
-		ok, err = c.login(ctx, k, config)
+		if ok, err = c.login(ctx, k, config); fault.Is(err, fault.Upstream) { // why the connection is gone may be heard by the older version
+			config.TLSConfig.MaxVersion = tls.VersionTLS12
+			if works, again := c.login(ctx, k, config); again == nil || errors.Is(again, errNotTaken) {
+				ok, err = works, again
+			}
+		}
 	}
 	if plain || errors.Is(err, errNoTLS) {
 		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "the connection is made without TLS, so that no certificate can be tried; give tls_ca, or sslmode in connection_url, for a server that has TLS"))
@@ -69,8 +74,7 @@ func (c *conn) LoginCertificate(ctx context.Context, name string, certificate tl
 	return ok, err
 }
 
-// How a login by a certificate ends before PostgreSQL hears of it: the server's TLS did not take the certificate, since its
-// authority is not known there, or it has ended; or there is no TLS.
+// How a login by a certificate ends before PostgreSQL hears of it.
 var (
 	errNotTaken = errors.New("the certificate was not taken")
 	errNoTLS    = errors.New("the server has no TLS")
@@ -81,7 +85,7 @@ func overTLS(config *pgconn.Config, err error) error {
 	switch {
 	case err == nil || config.Password != "":
 		return nil
-	case strings.Contains(err.Error(), "remote error: tls: "):
+	case database.NotTaken(err.Error()):
 		return errNotTaken
 	case strings.Contains(err.Error(), "server refused TLS connection"):
 		return errNoTLS
