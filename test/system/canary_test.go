@@ -286,6 +286,7 @@ func (c *canaries) database() {
 	if len(found) < 5 {
 		c.t.Errorf("only %d passwords are in PostgreSQL's log: this tests nothing", len(found))
 	}
+	c.keyPairs()
 }
 
 func (c *canaries) rotation() {

@@ -115,7 +115,7 @@ func (b configs) writeConfig(ctx context.Context, r *route.Request, in configIn)
 	}
 	decoding := r.Reply().Warnings
 	err := b.exclusively(ctx, namePrefix+in.Name, func() error {
-		old, err := b.byName(ctx, in.Name)
+		old, err := b.ended(ctx, in.Name)
 		if err != nil {
 			return err
 		}
@@ -189,10 +189,29 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 	return c, b.advise(ctx, r, p, c, in)
 }
 
-// nextRoot is when the administrator's password is looked at next, after a write. A
-// password that the writer gives is the right one, whatever was under way.
+// ended is the configuration of a name. A rotation of its password that is under way is ended first, if it can be:
+// otherwise nobody could tell which password it is that a writer gives.
+func (b configs) ended(ctx context.Context, name string) (*connection, error) {
+	c, err := b.byName(ctx, name)
+	if err != nil || c == nil || !c.Root.Turn {
+		return c, err
+	}
+	if roots(b).finishRoot(ctx, c) == nil {
+		return c, nil
+	}
+	return b.byName(ctx, name)
+}
+
+// settles reports whether a write brings a password that is right whatever a rotation under way has done. The one from
+// before the rotation is none: who applies a file again knows no other.
+func (in *configIn) settles(old, c *connection) bool {
+	return old != nil && old.Root.Turn && in.Password != nil &&
+		(old.place() != c.place() || old.Username != c.Username || !in.Password.Equal(old.Password))
+}
+
+// nextRoot is when the administrator's password is looked at next, after a write.
 func (b configs) nextRoot(old, c *connection, in *configIn) time.Time {
-	if in.Password != nil && c.Root.Turn {
+	if in.settles(old, c) {
 		c.Root.Turn, c.Root.Sent, c.Fresh = false, false, secret.Value{}
 		c.Root.Failed, c.Root.Why = 0, ""
 	}
@@ -208,6 +227,9 @@ func (b configs) nextRoot(old, c *connection, in *configIn) time.Time {
 // mayReturn refuses a password that was rotated away while the rotated one works: files
 // that hold it are written again by those who do not know.
 func (b configs) mayReturn(ctx context.Context, old, c *connection, in *configIn) error {
+	if in.settles(old, c) { // the one that was made is forgotten then, so that this one must work
+		return b.prove(ctx, c, true)
+	}
 	if old == nil || in.Password == nil || !old.replaced(*in.Password) {
 		return nil
 	}

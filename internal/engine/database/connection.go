@@ -3,9 +3,13 @@ package database
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -199,6 +203,22 @@ func (c *connection) moves(d *connection) (fields []string) {
 	}
 	slices.Sort(fields)
 	return fields
+}
+
+// place tells apart where connections lead, so that what was sent to one place is not sent to another.
+func (c *connection) place() string {
+	where := []string{c.URL.RevealString(), c.Plugin, c.Access.CA, strconv.FormatBool(c.Access.NoEscape)}
+	for _, name := range slices.Sorted(maps.Keys(c.Extra)) {
+		where = append(where, name, c.Extra[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Hidden)) {
+		where = append(where, name, c.Hidden[name].RevealString())
+	}
+	h := sha256.New()
+	for _, s := range where {
+		fmt.Fprintf(h, "%d:%s", len(s), s)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // newID is for configurations and roles: another one for each life of a name.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/x509"
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,7 +79,7 @@ func (c *credential) configure(given map[string]secret.Value) error {
 		value := given[name]
 		switch {
 		case !slices.Contains(options[c.kind()], name):
-			return invalid("field \"credential_config\": there is no %q for credential_type %s; there is %s", clip(name), c.kind(), strings.Join(options[c.kind()], ", "))
+			return invalid("field \"credential_config\": there is no %s for credential_type %s; there is %s", called(name), c.kind(), strings.Join(options[c.kind()], ", "))
 		case name == "password_policy":
 			c.Policy = value.RevealString()
 		case name == "ca_private_key":
@@ -95,6 +97,16 @@ func (c *credential) configure(given map[string]secret.Value) error {
 	return nil
 }
 
+var optionForm = regexp.MustCompile(`^[a-z_]{1,24}$`)
+
+// called is how errors name an option that is not there: what was pasted in the wrong place may be a key.
+func called(name string) string {
+	if optionForm.MatchString(name) {
+		return strconv.Quote(name)
+	}
+	return "option of that name"
+}
+
 // shown is the configuration as it is read back.
 func (c *credential) shown() map[string]string {
 	out := map[string]string{}
@@ -105,10 +117,10 @@ func (c *credential) shown() map[string]string {
 	return out
 }
 
-// oneOf checks an option whose values can be listed.
+// oneOf checks an option whose values can be listed. What it is instead is not shown: it may be a key.
 func (c *credential) oneOf(name string, values ...string) error {
 	if v := c.Config[name]; v != "" && !slices.Contains(values, v) {
-		return invalid("field \"credential_config\": %s must be %s, not %q", name, strings.Join(values, ", "), clip(v))
+		return invalid("field \"credential_config\": %s cannot be that; give one of %s", name, strings.Join(values, ", "))
 	}
 	return nil
 }

@@ -255,8 +255,8 @@ func TestCredentialsRefused(t *testing.T) {
 		want string
 	}{
 		{with(ro, fields{"credential_type": "kerberos"}), `field "credential_type": there is no "kerberos"`},
-		{with(key, fields{"credential_config": fields{"key_bits": 1024}}), "key_bits must be 2048, 3072, 4096"},
-		{with(key, fields{"credential_config": fields{"format": "pkcs1"}}), "format must be pkcs8"},
+		{with(key, fields{"credential_config": fields{"key_bits": 1024}}), "key_bits cannot be that; give one of 2048, 3072, 4096"},
+		{with(key, fields{"credential_config": fields{"format": "pkcs1"}}), "format cannot be that; give one of pkcs8"},
 		{with(key, fields{"credential_config": fields{"ca_cert": "x"}}), `there is no "ca_cert" for credential_type rsa_private_key`},
 		{with(key, fields{"creation_statements": "CREATE"}), "by {{public_key}}"},
 		{with(key, fields{"creation_statements": "CREATE {{public_key}} {{password}}"}), "{{password}} is not there"},
@@ -276,9 +276,10 @@ func TestCredentialsRefused(t *testing.T) {
 		{cert(fields{"ca_cert": weak, "ca_private_key": weakKey}), "not that of an authority"},
 		{cert(fields{"ca_cert": old, "ca_private_key": oldKey}), "ca_cert ended at"},
 		{cert(fields{"key_type": nil}), "key_type is required"},
-		{cert(fields{"key_type": "dsa"}), "key_type must be rsa, ec, ed25519"},
-		{cert(fields{"key_bits": 2048}), "key_bits must be 256, 384, 521"},
-		{cert(fields{"signature_bits": 1}), "signature_bits must be 256, 384, 512"},
+		{cert(fields{"key_type": "dsa"}), "key_type cannot be that; give one of rsa, ec, ed25519"},
+		{cert(fields{"key_bits": 2048}), "key_bits cannot be that; give one of 256, 384, 521"},
+		{cert(fields{"signature_bits": 1}), "signature_bits cannot be that; give one of 256, 384, 512"},
+		{cert(fields{"MIGHAgEAMBMGByqGSM49": "x"}), "there is no option of that name"},
 		{cert(fields{"password_policy": "x"}), `there is no "password_policy"`},
 	} {
 		w.Refused(t, route.Write, "roles/app-bad", tt.body, fault.Invalid, tt.want)

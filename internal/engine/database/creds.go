@@ -45,6 +45,7 @@ type planned struct {
 	creation, rollback []string
 	credential         credential
 	login              login
+	by                 madeBy
 }
 
 type credsOut struct {
@@ -95,8 +96,9 @@ func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	p = planned{
 		lent:     lent{Config: c.ID, Role: in.Name, RoleID: ro.ID, User: name, Revocation: ro.Revocation, Terminate: ro.Terminate},
 		creation: creation, rollback: ro.Rollback, credential: ro.credential, login: fresh,
+		by: madeBy{Role: ro.ID, Version: ro.stored, Config: c.ID, Place: c.place()},
 	}
-	again, err := b.again(ctx, r, in.Name, ro, &p)
+	again, err := b.again(ctx, r, ro, &p)
 	if err != nil {
 		return plan, p, err
 	}
@@ -225,7 +227,7 @@ func (b *backend) using(ctx context.Context, op string, c *connection, known []s
 			return nil
 		}
 		now, rerr := b.byID(ctx, c.ID)
-		if again || !Unchanged(err) || rerr != nil || now == nil || now.Revision == c.Revision && !now.Root.Turn {
+		if again || !Unchanged(err) || rerr != nil || now == nil || now.place() != c.place() || now.Revision == c.Revision && !now.Root.Turn {
 			return outside(op, err, c.redactor(known...))
 		}
 		c = now
@@ -281,6 +283,8 @@ func (b *backend) Renew(ctx context.Context, u engine.Undo, expires time.Time) e
 		return err
 	case ro == nil:
 		return roleGone(l.Role)
+	case c.Gone.IsZero() && ro.DB != c.Name:
+		return fault.New(op, fault.Invalid, "the role %q is for the connection %q since the lease was issued, so it cannot be renewed; read new credentials", l.Role, ro.DB)
 	case !c.Gone.IsZero():
 		return fault.New(op, fault.Invalid, "the connection %q was deleted, and serves to revoke alone; the lease ends at its time", c.Name)
 	}

@@ -80,7 +80,7 @@ func (b *backend) Routes() []route.Route {
 		route.On(route.Read, "static-roles/{name}", st.readStatic).WithHelp("Shows a static role. Never shows its passwords."),
 		route.On(route.List, "static-roles", st.listStatics).WithHelp("Lists the static roles."),
 		route.On(route.Delete, "static-roles/{name}", st.deleteStatic).WithHelp("Deletes a static role. Its user keeps the password that it has."),
-		route.On(route.Read, "static-creds/{name}", st.readCreds).WithHelp("Gives out the current user name and password of a static role."),
+		route.On(route.Read, "static-creds/{name}", readers{st}.readCreds).WithHelp("Gives out the current user name and password of a static role."),
 		route.On(route.Write, "rotate-role/{name}", st.rotateStatic).WithHelp("Changes the password of a static role now."),
 		route.On(route.Write, "rotate-root/{name}", roots{b}.rotateRoot).WithHelp("Changes the administrator's password of a connection. Nobody knows the new one but this server."),
 	}

@@ -22,22 +22,32 @@ const (
 	reuseToken  = "token"
 )
 
+// madeBy is what a user was made by. One that was made by something else is not given out again: the role may give
+// less by now, or lead to another database.
+type madeBy struct {
+	Role    string          `json:"role"` // id
+	Version storage.Version `json:"version"`
+	Config  string          `json:"config"` // id
+	Place   string          `json:"place,omitempty"`
+}
+
 // A kept user may be given out again.
 type kept struct {
+	madeBy
+
 	Lease    string `json:"lease"`
-	Role     string `json:"role"` // id: not that of another life of the name
 	User     string `json:"user"`
 	Kind     string `json:"kind,omitempty"` // empty: a password
 	Password []byte `json:"pw"`
 }
 
 // again finds the user that a token was given before, and notes in p where the next one is kept.
-func (b lending) again(ctx context.Context, r *route.Request, name string, ro *role, p *planned) (*route.Again, error) {
+func (b lending) again(ctx context.Context, r *route.Request, ro *role, p *planned) (*route.Again, error) {
 	if ro.Reuse != reuseToken || r.Caller == nil || r.Caller.ID == "" {
 		return nil, nil
 	}
 	sum := sha256.Sum256([]byte(r.Caller.ID))
-	p.Again = againPrefix + name + "/" + hex.EncodeToString(sum[:])
+	p.Again = againPrefix + p.Role + "/" + hex.EncodeToString(sum[:])
 	e, err := b.m.Store.Get(ctx, p.Again)
 	if err != nil || e.Version == 0 {
 		return nil, err
@@ -46,7 +56,7 @@ func (b lending) again(ctx context.Context, r *route.Request, name string, ro *r
 	if err := json.Unmarshal(e.Value, &k); err != nil {
 		return nil, fault.Wrap("database.again", fault.Internal, err)
 	}
-	if k.Role != ro.ID {
+	if k.madeBy != p.by {
 		return nil, nil
 	}
 	if k.Kind == "" {
@@ -64,7 +74,7 @@ func (b lending) keep(ctx context.Context, a route.Attempt, p planned) {
 	if p.Again == "" {
 		return
 	}
-	text, err := json.Marshal(kept{Lease: a.LeaseID, Role: p.RoleID, User: p.User, Kind: p.login.kind, Password: p.login.word.Reveal()})
+	text, err := json.Marshal(kept{madeBy: p.by, Lease: a.LeaseID, User: p.User, Kind: p.login.kind, Password: p.login.word.Reveal()})
 	if err == nil {
 		_, err = b.m.Store.Commit(ctx, storage.Set(p.Again, text))
 	}

@@ -90,7 +90,7 @@ func (b roots) canTurn(c *connection) error {
 }
 
 // rotateRoot changes the administrator's password, on request.
-func (b roots) rotateRoot(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+func (b roots) rotateRoot(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
 	return route.None{}, b.exclusively(ctx, namePrefix+in.Name, func() error {
 		c, err := b.byName(ctx, in.Name)
 		if err == nil && c == nil {
@@ -99,7 +99,10 @@ func (b roots) rotateRoot(ctx context.Context, _ *route.Request, in nameIn) (rou
 		if err != nil {
 			return err
 		}
-		return b.turnRoot(ctx, c)
+		if err := b.turnRoot(ctx, c); err != nil {
+			return err
+		}
+		return b.warnOfShared(ctx, r, c)
 	})
 }
 
@@ -137,7 +140,7 @@ func (b roots) finishRoot(ctx context.Context, c *connection) error {
 	c.Root.Last, c.Root.Next = now, c.Root.When.Next(now, now)
 	c.Revision++
 	event := b.m.Host.Event("database/root", map[string]string{"connection": c.Name, "username": c.Username, "path": b.m.Settings().Path + "config/" + c.Name})
-	if err := b.saveRoot(calls, c, c.Root.Next, commit{abs: []storage.Op{event}}); err != nil {
+	if err := b.saveRoot(context.WithoutCancel(ctx), c, c.Root.Next, commit{abs: []storage.Op{event}}); err != nil {
 		return err
 	}
 	b.pools.retire(c.ID)
@@ -207,7 +210,7 @@ func (b roots) failedRoot(ctx context.Context, c *connection, why error) error {
 	}
 	b.m.Log.Warn("rotating an administrator's password failed", "connection", c.Name, "failures", c.Root.Failed, "outcome_known", !c.Root.Sent, "next_try", at, "error", why)
 	event := b.m.Host.Event("database/root-failed", map[string]string{"connection": c.Name, "failures": strconv.Itoa(c.Root.Failed), "path": b.m.Settings().Path + "config/" + c.Name})
-	if err := b.saveRoot(ctx, c, at, commit{abs: []storage.Op{event}}); err != nil {
+	if err := b.saveRoot(context.WithoutCancel(ctx), c, at, commit{abs: []storage.Op{event}}); err != nil {
 		b.m.Log.Error("keeping why an administrator's password was not rotated", "connection", c.Name, "error", err)
 	}
 	return why

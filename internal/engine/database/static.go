@@ -38,7 +38,8 @@ const staticKind = "static"
 // second user, the two take turns: a change is always of the one that nobody was
 // given last, so that it cuts no one off.
 type static struct {
-	DB         string   `json:"db"` // a connection's name
+	DB         string   `json:"db"`              // a connection's name
+	Place      string   `json:"place,omitempty"` // where it led when the passwords were set
 	Users      []string `json:"users"`
 	Current    int      `json:"current"` // who is given out
 	Statements []string `json:"statements,omitempty"`
@@ -78,6 +79,10 @@ type storedStatic struct {
 	Fresh     []byte   `json:"fresh,omitempty"`
 	CAKey     []byte   `json:"ca_key,omitempty"`
 }
+
+// at reports whether the connection leads to where the role's passwords were set. What was written before that was noted
+// is taken to be there.
+func (s *static) at(c *connection) bool { return s.Place == "" || s.Place == c.place() }
 
 func (s *static) put(name string) (storage.Op, error) {
 	st := storedStatic{static: s, Fresh: s.Fresh.Reveal(), CAKey: s.CAKey.Reveal()}
@@ -182,6 +187,10 @@ func (b statics) adopt(ctx context.Context, r *route.Request, in *staticIn) erro
 	if err != nil {
 		return err
 	}
+	if err := b.untaken(ctx, c, s.Users); err != nil {
+		return err
+	}
+	s.Place = c.place()
 	s.Passwords = make([]secret.Value, len(s.Users))
 	if err := b.known(ctx, s, c, in); err != nil {
 		return err
@@ -242,7 +251,8 @@ func (b statics) known(ctx context.Context, s *static, c *connection, in *static
 // alter is a write of a role that is there. The times of its next turn follow at once.
 func (b statics) alter(ctx context.Context, r *route.Request, s *static, in *staticIn) error {
 	was := *s
-	if _, err := b.apply(ctx, r, s, in); err != nil {
+	c, err := b.apply(ctx, r, s, in)
+	if err != nil {
 		return err
 	}
 	if !slices.Equal(was.Users, s.Users) || was.DB != s.DB {
@@ -259,7 +269,33 @@ func (b statics) alter(ctx context.Context, r *route.Request, s *static, in *sta
 			at = s.Next
 		}
 	}
+	taken, err := b.correct(ctx, r, s, c, in)
+	if err != nil {
+		return err
+	}
+	if taken {
+		at = s.Next
+	}
 	return b.save(ctx, in.Name, s, at, commit{})
+}
+
+// correct takes the password that a user which changes its own has now: it was set by hand, or the connection leads
+// elsewhere. What works is right, whatever was under way. What does not is a file that was applied again.
+func (b statics) correct(ctx context.Context, r *route.Request, s *static, c *connection, in *staticIn) (taken bool, err error) {
+	moved := s.SelfManaged && !s.at(c)
+	switch {
+	case in.SelfManaged == nil || in.SelfManaged.Empty(), !moved && in.SelfManaged.Equal(s.Passwords[0]):
+		return false, nil
+	}
+	if err := b.known(ctx, s, c, in); err != nil {
+		if moved {
+			return false, err
+		}
+		r.Warn("the self_managed_password that was given has no effect: %s", fault.Message(err))
+		return false, nil
+	}
+	s.Place, s.Turn, s.Fresh, s.Failed, s.Why = c.place(), nil, secret.Value{}, 0, ""
+	return true, nil
 }
 
 // apply writes what was given into a role, and checks the whole.
@@ -358,7 +394,7 @@ func (b statics) usable(ctx context.Context, name string, s *static) (*connectio
 			return nil, err
 		}
 		if e.Version != 0 && string(e.Value) != name {
-			return nil, invalid("field \"username\": the password of %q is changed by the static role %q already; two would cut each other's readers off", u, e.Value)
+			return nil, alreadyOwned(u, string(e.Value))
 		}
 	}
 	return c, nil

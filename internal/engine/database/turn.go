@@ -46,14 +46,17 @@ func (b statics) begin(ctx context.Context, s *static, c *connection, by string,
 // rotate turns a static role now, or goes on with a turn that was begun. Its lock is held.
 func (b statics) rotate(ctx context.Context, name string, s *static, by string) error {
 	now := time.Now().UTC()
-	if s.Turn == nil || !s.Turn.Sent {
-		c, err := b.usable(ctx, name, s)
-		if err == nil {
-			err = b.begin(ctx, s, c, by, now)
-		}
-		if err != nil {
-			return b.failed(ctx, name, s, err)
-		}
+	c, err := b.serving(ctx, name, s)
+	switch {
+	case err != nil:
+	case s.Turn == nil, !s.Turn.Sent:
+		err = b.begin(ctx, s, c, by, now)
+	case !s.at(c): // it may be the password where the connection led then
+		s.Turn.Sent = false
+		s.Fresh, err = b.newCredential(ctx, s, c, s.Users[s.Turn.User])
+	}
+	if err != nil {
+		return b.failed(ctx, name, s, err)
 	}
 	unsent, ended := !s.Turn.Sent, s.as(s.Fresh).ended(now)
 	if ended { // of no use any more, and nobody was given it
@@ -77,7 +80,10 @@ func (b statics) finish(ctx context.Context, name string, s *static, unsent bool
 	// A client that goes away must not leave a password that nobody knows to be set or not.
 	calls, cancel := context.WithTimeout(context.WithoutCancel(ctx), turnWithin)
 	defer cancel()
-	c, err := b.usable(calls, name, s)
+	c, err := b.serving(calls, name, s)
+	if err == nil && s.Turn.Sent && !s.at(c) {
+		err = fault.New("database.rotate", fault.Unavailable, "the connection %q was written in the middle of a rotation; it is tried again", c.Name)
+	}
 	if err != nil {
 		return b.failed(ctx, name, s, err)
 	}
@@ -91,11 +97,22 @@ func (b statics) finish(ctx context.Context, name string, s *static, unsent bool
 	}
 	s.Passwords[t.User], s.Fresh = s.Fresh, secret.Value{}
 	s.Current, s.Turn, s.Failed, s.Why, s.Note = t.User, nil, 0, "", note
+	s.Place = c.place()
 	s.Last, s.Next = now, s.When.Next(now, now)
 	event := b.m.Host.Event("database/static-role", map[string]string{
 		"role": name, "username": s.Users[s.Current], "by": t.By, "path": b.m.Settings().Path + "static-roles/" + name,
 	})
-	return b.save(calls, name, s, s.Next, commit{abs: []storage.Op{event}})
+	return b.save(context.WithoutCancel(ctx), name, s, s.Next, commit{abs: []storage.Op{event}})
+}
+
+// serving is usable for who is about to send passwords. One that changes its user's own password tells it to nobody that
+// it was not given for.
+func (b statics) serving(ctx context.Context, name string, s *static) (*connection, error) {
+	c, err := b.usable(ctx, name, s)
+	if err == nil && s.SelfManaged && !s.at(c) {
+		err = invalid("field \"self_managed_password\": connection %q leads elsewhere since the password of %q was given, and it is not sent there unasked; write static-roles/%s with self_managed_password again", c.Name, s.Users[0], name)
+	}
+	return c, err
 }
 
 // turnUser sets the new password and proves that it works. The note tells what was unusual.
@@ -118,7 +135,7 @@ func (b statics) turnUser(ctx context.Context, s *static, c *connection) (note s
 		return "what is new was set and could not be tried: " + fault.Message(err), nil
 	case err != nil:
 		return "", err
-	case !old.Empty() && !s.SelfManaged:
+	case !old.Empty() && !s.SelfManaged && s.at(c):
 		if err := b.setPassword(ctx, s, c, user, old); err != nil {
 			return "", err
 		}
@@ -314,99 +331,4 @@ func (b statics) rotateStatic(ctx context.Context, r *route.Request, in nameIn) 
 		r.Warn("%s", s.Note)
 	}
 	return route.None{}, nil
-}
-
-// staticCredsOut is what the readers of a static role are given.
-type staticCredsOut struct {
-	given
-	Username string        `json:"username"`
-	Last     string        `json:"last_vault_rotation"`
-	TTL      time.Duration `json:"ttl"`
-
-	timing
-}
-
-// readCreds gives out a role's user. While it is not known whether a turn took place,
-// it finds out first: what it gives out works.
-func (b statics) readCreds(ctx context.Context, r *route.Request, in nameIn) (*staticCredsOut, error) {
-	s, err := b.static(ctx, in.Name)
-	if err == nil && s == nil {
-		err = fault.New("database.static", fault.Invalid, "unknown role: %s; list static-roles/", in.Name)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if s.Turn != nil && s.Turn.Sent && s.Turn.User == s.Current {
-		if s, err = b.settled(ctx, r, in.Name); err != nil {
-			return nil, err
-		}
-	}
-	password := s.Passwords[s.Current]
-	if password.Empty() {
-		return nil, fault.New("database.static", fault.Invalid, "the password of %q is not known yet: it is so after the first rotation; begin it by rotate-role/%s", s.Users[s.Current], in.Name)
-	}
-	out := &staticCredsOut{Username: s.Users[s.Current], timing: show(s.When)}
-	if out.given, err = s.as(password).give(); err != nil {
-		return nil, err
-	}
-	if s.as(password).ended(time.Now()) {
-		r.Warn("the certificate has ended or ends within a minute, and %d tries to replace it have failed: %s", s.Failed, s.Why)
-	}
-	if !s.Last.IsZero() {
-		out.Last = s.Last.Format(time.RFC3339Nano)
-	}
-	if !s.Next.IsZero() {
-		s.hint(out, time.Now())
-	}
-	return out, nil
-}
-
-// hint says when to read again. Clients that know how sleep for ttl, if rotation_period comes with it and ttl
-// is not zero; so one that is overdue tells when it is tried again.
-func (s *static) hint(out *staticCredsOut, now time.Time) {
-	left := s.Next.Sub(now)
-	if left <= 0 {
-		left = min(s.Due.Sub(now), time.Minute)
-	}
-	out.TTL = max(left.Round(time.Second), time.Second)
-	if s.When.Schedule != "" {
-		out.Period = max(s.Next.Sub(s.Last).Round(time.Second), time.Second)
-		if s.Last.IsZero() {
-			out.Period = out.TTL
-		}
-	}
-}
-
-// settled waits for a turn that is under way. Of one whose outcome is unknown it
-// finds out which password works, as far as the database answers.
-func (b statics) settled(ctx context.Context, r *route.Request, name string) (*static, error) {
-	release, err := b.locks.Take(ctx, staticPrefix+name)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	s, err := b.static(ctx, name)
-	switch {
-	case err != nil:
-		return nil, err
-	case s == nil:
-		return nil, fault.New("database.static", fault.Invalid, "unknown role: %s; it was deleted meanwhile", name)
-	case s.Turn == nil || !s.Turn.Sent || s.Turn.User != s.Current:
-		return s, nil
-	case s.Passwords[s.Current].Empty(): // there is nothing else to give out
-		return s, b.finish(ctx, name, s, false)
-	}
-	c, err := b.usable(ctx, name, s)
-	if err != nil {
-		return nil, err
-	}
-	user := s.Users[s.Current]
-	ctx, cancel := context.WithTimeout(ctx, turnWithin)
-	defer cancel()
-	if works, err := b.login(ctx, c, user, s.as(s.Fresh)); works {
-		return s, b.finish(ctx, name, s, false)
-	} else if err != nil {
-		r.Warn("a change of the password of %q is under way, and whether it took place cannot be found out now; this is the one from before: %s", user, fault.Message(err))
-	}
-	return s, nil
 }

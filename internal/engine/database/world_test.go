@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,8 @@ type world struct {
 	hook  func(call string) error                      // before each call of a Conn
 	note  func(o database.DropOptions) database.Report // what Drop reports
 	drops []database.DropOptions
+	told  map[string][]string                // passwords that were sent, by connection_url
+	hangs bool                               // every call waits for its deadline
 	slow  func(o database.DropOptions) error // in place of Drop, where it is an error
 	// set is asked before each change of a password; an error is the answer, and nothing was changed.
 	set func(name, password string) error
@@ -60,7 +63,7 @@ func open(t *testing.T, c enginetest.Config) *world {
 	p.Connect = func(ctx context.Context, c database.Config) (database.Conn, error) {
 		conn, err := connect(ctx, c)
 		w.opens.Add(1)
-		return &hooked{Conn: conn, w: w}, err
+		return &hooked{Conn: conn, w: w, url: c.URL.RevealString(), own: c.Password.RevealString()}, err
 	}
 	p.Display = func(url secret.Value) string { return strings.ReplaceAll(url.RevealString(), inURL, "*****") }
 	other := w.fake.Provider()
@@ -75,7 +78,43 @@ const inURL = "canary-in-url"
 // hooked is a connection whose calls pass the world's hook.
 type hooked struct {
 	database.Conn
-	w *world
+	w        *world
+	url, own string
+}
+
+// tell records what a call sends, and hangs where the world does.
+func (h *hooked) tell(ctx context.Context, secrets ...secret.Value) error {
+	h.w.mu.Lock()
+	if h.w.told == nil {
+		h.w.told = map[string][]string{}
+	}
+	h.w.told[h.url] = append(h.w.told[h.url], h.own)
+	for _, s := range secrets {
+		h.w.told[h.url] = append(h.w.told[h.url], s.RevealString())
+	}
+	hangs := h.w.hangs
+	h.w.mu.Unlock()
+	if !hangs {
+		return nil
+	}
+	<-ctx.Done()
+	return fault.New("world", fault.Timeout, "the database hangs")
+}
+
+func (w *world) hang(hangs bool) { w.mu.Lock(); defer w.mu.Unlock(); w.hangs = hangs }
+
+// wasTold reports whether a password was sent to a connection_url.
+func (w *world) wasTold(url, password string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Contains(w.told[url], password)
+}
+
+func (h *hooked) Login(ctx context.Context, name string, password secret.Value) (bool, error) {
+	if err := h.tell(ctx, password); err != nil {
+		return false, err
+	}
+	return h.Conn.Login(ctx, name, password)
 }
 
 func (h *hooked) ask(call string) error {
@@ -98,6 +137,9 @@ func (w *world) setNote(f func(o database.DropOptions) database.Report) {
 
 func (h *hooked) Verify(ctx context.Context) error {
 	if err := h.ask("verify"); err != nil {
+		return err
+	}
+	if err := h.tell(ctx); err != nil {
 		return err
 	}
 	return h.Conn.Verify(ctx)
@@ -137,6 +179,9 @@ func (h *hooked) Drop(ctx context.Context, name string, o database.DropOptions) 
 }
 
 func (h *hooked) SetPassword(ctx context.Context, name string, password secret.Value, sql []string) error {
+	if err := h.tell(ctx, password); err != nil {
+		return err
+	}
 	h.w.mu.Lock()
 	set := h.w.set
 	h.w.mu.Unlock()

@@ -93,6 +93,13 @@ func (f *Fake) Counts() (created, dropped int) {
 	return f.created, f.dropped
 }
 
+// SetRoot changes the administrator's password, as a person would do.
+func (f *Fake) SetRoot(password string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.root = password
+}
+
 // Login logs in as a user.
 func (f *Fake) Login(name, password string) error {
 	f.mu.Lock()

@@ -16,6 +16,7 @@ func TestFake(t *testing.T) {
 		Provider: f.Provider(),
 		Config:   database.Config{URL: secret.Text("fake://"), Username: FakeAdmin, Password: secret.Text(FakePassword)},
 		Creation: []string{"CREATE"}, Revocation: []string{"DROP"}, Broken: []string{"CREATE", "FAIL"},
+		Keyed: []string{"CREATE", "{{subject}}"}, Rekeyed: []string{"TELL {{subject}}"},
 		Password: []string{"PASSWORD"}, BadPassword: []string{"FAIL"},
 		Slow:   func(d time.Duration) []string { return []string{"SLEEP " + d.String(), "CREATE"} },
 		Login:  func(_ context.Context, name, password string) error { return f.Login(name, password) },

@@ -30,6 +30,10 @@ type Target struct {
 	// Password changes a user's password, and BadPassword fails. Nil: there are no such statements.
 	Password, BadPassword []string
 
+	// Keyed makes a user who logs in with a key and Rekeyed changes that: both have {{subject}} or
+	// {{public_key}}. Nil: users have passwords alone.
+	Keyed, Rekeyed []string
+
 	// Effect recognizes the message that makes, changes or removes a user. Nil: a create is one
 	// message and so is the rest.
 	Effect func(message []byte) bool
@@ -61,6 +65,8 @@ func Run(t *testing.T, target Target) {
 		{"set password", setPassword},
 		{"set password, reply lost", setPasswordLost},
 		{"login", login},
+		{"keys", keys},
+		{"set key, reply lost", setKeyLost},
 		{"the administrator's own password", ownPassword},
 		{"what is absent is not found", absent},
 		{"passwords of all kinds", passwords},

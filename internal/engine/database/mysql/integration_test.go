@@ -42,6 +42,8 @@ func target(s *mariatest.Server, c database.Config) databasetest.Target {
 		Creation: []string{guide}, Revocation: []string{drop},
 		Broken:   []string{create, `SELECT '{{password}}' FROM no.table`},
 		Password: []string{`ALTER USER '{{username}}'@'%' IDENTIFIED BY '{{password}}'`}, BadPassword: []string{`ALTER USER '{{username}}'@'%' IDENTIFIED '{{password}}'`},
+		Keyed:   []string{`CREATE USER '{{name}}'@'%' REQUIRE SUBJECT '{{subject}}'`},
+		Rekeyed: []string{`ALTER USER '{{username}}'@'%' REQUIRE SUBJECT '{{subject}}'`},
 		Effect: func(m []byte) bool {
 			return bytes.Contains(m, []byte("CREATE USER")) || bytes.Contains(m, []byte("REVOKE ALL")) || bytes.Contains(m, []byte("DROP USER")) || bytes.Contains(m, []byte("ALTER USER"))
 		},

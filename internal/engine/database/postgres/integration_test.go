@@ -40,6 +40,8 @@ func target(s *pgtest.Server, c database.Config) databasetest.Target {
 		Creation: []string{guide}, Revocation: []string{guideDrop},
 		Broken:   []string{`CREATE ROLE "{{name}}"; SELECT '{{password}}'::int`},
 		Password: []string{`ALTER ROLE "{{username}}" WITH PASSWORD '{{password}}'`}, BadPassword: []string{`SELECT '{{password}}'::int`},
+		Keyed:   []string{`CREATE ROLE "{{name}}" LOGIN; COMMENT ON ROLE "{{name}}" IS '{{public_key}} {{subject}}'`},
+		Rekeyed: []string{`COMMENT ON ROLE "{{username}}" IS '{{public_key}} {{subject}}'`},
 		Slow: func(d time.Duration) []string {
 			return []string{fmt.Sprintf(`SELECT pg_sleep(%f)`, d.Seconds()), guide}
 		},

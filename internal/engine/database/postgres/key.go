@@ -51,12 +51,16 @@ func (c *conn) LoginCertificate(ctx context.Context, name string, certificate tl
 	}
 	config := c.pool.ConnConfig.Config.Copy()
 	config.User, config.Password = name, ""
-	if config.TLSConfig == nil {
-		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "the connection is made without TLS, so that no certificate can be tried; give tls_ca, or sslmode in connection_url"))
+	plain := config.TLSConfig == nil
+	ok, err := false, error(nil)
+	if !plain {
+		config.TLSConfig.Certificates, config.Fallbacks = []tls.Certificate{certificate}, nil
+		ok, err = c.login(ctx, k, config)
 	}
-	config.TLSConfig.Certificates, config.Fallbacks = []tls.Certificate{certificate}, nil
-	ok, err := c.login(ctx, k, config)
-	if err == errNotTaken {
+	if plain || errors.Is(err, errNoTLS) {
+		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "the connection is made without TLS, so that no certificate can be tried; give tls_ca, or sslmode in connection_url, for a server that has TLS"))
+	}
+	if errors.Is(err, errNotTaken) {
 		return false, nil
 	}
 	if err == nil && !ok { // a password was asked for: 28P01
@@ -65,11 +69,22 @@ func (c *conn) LoginCertificate(ctx context.Context, name string, certificate tl
 	return ok, err
 }
 
-// errNotTaken is a login whose certificate the server's TLS did not take.
-var errNotTaken = errors.New("the certificate was not taken")
+// How a login by a certificate ends before PostgreSQL hears of it: the server's TLS did not take the certificate, since its
+// authority is not known there, or it has ended; or there is no TLS.
+var (
+	errNotTaken = errors.New("the certificate was not taken")
+	errNoTLS    = errors.New("the server has no TLS")
+)
 
-// refused reports whether the server's TLS has ended a login by a certificate: its authority is not known
-// there, or it has ended.
-func refused(config *pgconn.Config, err error) bool {
-	return err != nil && config.Password == "" && strings.Contains(err.Error(), "remote error: tls: ")
+// overTLS finds these in the error of a login without password.
+func overTLS(config *pgconn.Config, err error) error {
+	switch {
+	case err == nil || config.Password != "":
+		return nil
+	case strings.Contains(err.Error(), "remote error: tls: "):
+		return errNotTaken
+	case strings.Contains(err.Error(), "server refused TLS connection"):
+		return errNoTLS
+	}
+	return nil
 }

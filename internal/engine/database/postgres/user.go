@@ -185,8 +185,8 @@ func (c *conn) login(ctx context.Context, k call, config *pgconn.Config) (bool, 
 	}
 	defer end()
 	s, err := pgconn.ConnectConfig(ctx, config)
-	if refused(config, err) {
-		return false, errNotTaken
+	if why := overTLS(config, err); why != nil {
+		return false, why
 	}
 	switch sqlState(err) {
 	case "":

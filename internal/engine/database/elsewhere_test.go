@@ -1,0 +1,290 @@
+package database_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
+	"github.com/keyturn/keyturn/internal/engine/enginetest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+)
+
+const elsewhere = "fake://{{username}}:{{password}}@elsewhere"
+
+// TestSelfManagedElsewhere: the passwords of users are not sent to where a write of the connection leads, nor to where
+// another life of its name does, unless they are given again.
+func TestSelfManagedElsewhere(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := open(t, enginetest.Config{})
+			w.fake.AddUser("svc", oldPassword)
+			own := fields{"plugin_name": "fake-database-plugin", "connection_url": prod["connection_url"], "allowed_roles": "*", "self_managed": true}
+			w.Must(t, route.Write, "config/own", own)
+			role := with(svc, fields{"db_name": "own", "self_managed_password": oldPassword})
+			w.Must(t, route.Write, "static-roles/svc", role)
+			_, before := w.given("svc")
+			if again {
+				w.Must(t, route.Delete, "config/own", nil)
+				w.Must(t, route.Write, "config/own", with(own, fields{"connection_url": elsewhere}))
+			} else {
+				w.Must(t, route.Write, "config/own", fields{"connection_url": elsewhere})
+			}
+			w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Invalid, `field "self_managed_password"`)
+			time.Sleep(2 * time.Hour)
+			if w.wasTold(elsewhere, before) {
+				t.Errorf("again %v: the password of a user was sent elsewhere", again)
+			}
+			if _, now := w.given("svc"); now != before {
+				t.Error("another password is given out")
+			}
+			w.Refused(t, route.Write, "static-roles/svc", fields{"self_managed_password": "wrong"}, fault.Invalid, "refuses it")
+			w.Must(t, route.Write, "static-roles/svc", fields{"self_managed_password": before})
+			w.Must(t, route.Write, "rotate-role/svc", nil)
+			_, now := w.given("svc")
+			if now == before {
+				t.Error("it is not rotated any more")
+			}
+			// A file that is applied again, and then what a person has set.
+			if a := w.Must(t, route.Write, "static-roles/svc", fields{"self_managed_password": before}); len(a.Warnings) != 1 {
+				t.Errorf("warnings %q", a.Warnings)
+			}
+			if _, p := w.given("svc"); p != now {
+				t.Error("a password of before is given out")
+			}
+			w.fake.AddUser("svc", "by hand")
+			w.Must(t, route.Write, "static-roles/svc", fields{"self_managed_password": "by hand"})
+			w.given("svc")
+			w.Must(t, route.Write, "rotate-role/svc", nil)
+			w.given("svc")
+			if n := w.Work(t); n != 1 {
+				t.Errorf("%d due items", n)
+			}
+		})
+	}
+}
+
+// TestStaticElsewhere: what a user's password is or may be is not sent to where the connection leads now. There it gets
+// a new one.
+func TestStaticElsewhere(t *testing.T) {
+	for _, unknown := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := withUsers(t, enginetest.Config{}, "svc")
+			w.Must(t, route.Write, "static-roles/svc", svc)
+			_, before := w.given("svc")
+			if unknown {
+				w.fake.LoseReplies(1)
+				w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Upstream, "lost")
+			}
+			w.Must(t, route.Write, "config/prod", with(prod, fields{"allowed_roles": "*", "connection_url": elsewhere}))
+			w.Must(t, route.Read, "static-creds/svc", nil)
+			w.Must(t, route.Write, "static-roles/svc", fields{"rotation_statements": "NOTHING"})
+			w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Upstream, "check rotation_statements")
+			w.Must(t, route.Write, "static-roles/svc", fields{"rotation_statements": ""})
+			w.Must(t, route.Write, "rotate-role/svc", nil)
+			w.given("svc")
+			old := w.sentTo(prod["connection_url"].(string))
+			for _, password := range w.sentTo(elsewhere) {
+				if password == before || password != databasetest.FakePassword && old[password] != "" {
+					t.Errorf("unknown %v: a password of the user from before was sent elsewhere", unknown)
+				}
+			}
+		})
+	}
+}
+
+// sentTo are the passwords that were sent to a connection_url.
+func (w *world) sentTo(url string) map[string]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := map[string]string{}
+	for _, p := range w.told[url] {
+		all[p] = p
+	}
+	return all
+}
+
+// TestReadsDoNotHang: while a database hangs in the middle of a change, readers are soon given the password from before,
+// with a warning, and told to read again soon.
+func TestReadsDoNotHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc")
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		_, before := w.given("svc")
+		w.hang(true)
+		go func() { _, _ = w.Do(route.Write, "rotate-role/svc", nil) }()
+		for range 30 { // in the try, and between tries
+			time.Sleep(time.Second)
+			var all sync.WaitGroup
+			for range 5 {
+				all.Go(func() {
+					began := time.Now()
+					a, err := w.Do(route.Read, "static-creds/svc", nil)
+					if took := time.Since(began); took > 3*time.Second {
+						t.Errorf("a read took %s", took)
+					}
+					if err != nil || a.Data["password"] != before || len(a.Warnings) != 1 || a.Data["ttl"].(float64) > 60 {
+						t.Errorf("it was given %+v, %v", a, err)
+					}
+				})
+			}
+			all.Wait()
+		}
+		w.hang(false)
+		time.Sleep(2 * time.Minute)
+		if _, now := w.given("svc"); now == before {
+			t.Error("the change was not ended")
+		}
+		// The first change of all: there is nothing else to give out.
+		w.fake.AddUser("new", oldPassword)
+		w.hang(true)
+		w.Must(t, route.Write, "static-roles/new", with(svc, fields{"username": "new"}))
+		began := time.Now()
+		if _, err := w.Do(route.Read, "static-creds/new", nil); err == nil || time.Since(began) > 3*time.Second {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+		w.hang(false)
+		w.given("new")
+	})
+}
+
+// TestStaleRootPassword: a file that is applied again in the middle of a rotation whose outcome is not known brings the
+// password from before, and must not make the new one forgotten.
+func TestStaleRootPassword(t *testing.T) {
+	for _, verify := range []bool{true, false} {
+		for _, down := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				w := ready(t, enginetest.Config{})
+				w.fake.LoseReplies(1)
+				w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Upstream, "lost")
+				w.fake.SetDown(down)
+				_, _ = w.Do(route.Write, "config/prod", with(prod, fields{"verify_connection": verify}))
+				if down { // otherwise the rotation has ended, and who does not want it tried is believed
+					w.Refused(t, route.Write, "config/prod", with(prod, fields{"verify_connection": verify, "password": "of nobody"}), fault.Invalid, "does not work")
+				}
+				w.fake.SetDown(false)
+				time.Sleep(10 * time.Minute)
+				w.lend("ro")
+				w.Must(t, route.Write, "rotate-root/prod", nil)
+				w.lend("ro")
+			})
+		}
+	}
+	// Somebody has set it by hand: one that works is taken.
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.fake.LoseReplies(1)
+		w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Upstream, "lost")
+		w.fake.SetRoot("by hand")
+		w.Must(t, route.Write, "config/prod", with(prod, fields{"password": "by hand", "verify_connection": false}))
+		w.lend("ro")
+		if n := w.Work(t); n != 0 {
+			t.Errorf("%d due items are left", n)
+		}
+	})
+}
+
+// TestReuseFollowsTheRole: a user that was made by what the role said before is not given out again, nor one of another
+// life of its connection.
+func TestReuseFollowsTheRole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.Must(t, route.Write, "roles/ro", fields{"reuse": "token"})
+		first, _, _ := w.lend("ro")
+		w.Must(t, route.Write, "roles/ro", fields{"creation_statements": []string{"CREATE", "LESS"}})
+		second, _, _ := w.lend("ro")
+		if second == first {
+			t.Error("a user of what the role said before was given out again")
+		}
+		if n, _, _ := w.lend("ro"); n != second {
+			t.Error("it is not given out again any more")
+		}
+		w.Must(t, route.Delete, "config/prod", nil)
+		w.Must(t, route.Write, "config/prod", prod)
+		third, _, _ := w.lend("ro")
+		if third == second {
+			t.Error("a user of a deleted connection was given out again")
+		}
+		w.Must(t, route.Write, "config/prod", with(prod, fields{"connection_url": elsewhere}))
+		if n, _, _ := w.lend("ro"); n == third {
+			t.Error("a user of where the connection led before was given out again")
+		}
+		w.Must(t, route.Write, "config/prod", fields{"allowed_roles": "app-*"})
+		w.Refused(t, route.Read, "creds/ro", nil, fault.Upstream, "not an allowed role")
+	})
+}
+
+// TestRenewOfAnotherConnection: statements of a role that is for another connection now are not run at the old one.
+func TestRenewOfAnotherConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		_, _, lease := w.lend("ro")
+		w.Must(t, route.Write, "config/other", prod)
+		w.Must(t, route.Write, "roles/ro", fields{"db_name": "other"})
+		if _, err := w.Renew(lease, time.Hour); !fault.Is(err, fault.Invalid) {
+			t.Errorf("renewing: %v", err)
+		}
+		w.Must(t, route.Write, "roles/ro", fields{"db_name": "prod"})
+		if _, err := w.Renew(lease, time.Hour); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestRotateRootHangs: a try that ran into its time is noted like any other, and readers of static roles do not wait for it.
+func TestRotateRootHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{Store: impatient{memory.Open()}}, "svc")
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		_, before := w.given("svc")
+		w.hang(true)
+		if _, err := w.Do(route.Write, "rotate-role/svc", nil); err == nil {
+			t.Error("a database that hangs has turned")
+		}
+		if _, err := w.Do(route.Write, "rotate-root/prod", nil); err == nil {
+			t.Error("a database that hangs has turned")
+		}
+		if a := w.Must(t, route.Read, "config/prod", nil); a.Data["last_root_error"] == nil {
+			t.Errorf("the failure was not noted: %s", a.Text)
+		}
+		began := time.Now()
+		a := w.Must(t, route.Read, "static-creds/svc", nil)
+		if took := time.Since(began); took > 3*time.Second || a.Data["password"] != before || len(a.Warnings) != 1 {
+			t.Errorf("after %s it was given %s, %q", took, a.Text, a.Warnings)
+		}
+		w.hang(false)
+		time.Sleep(10 * time.Minute)
+		w.given("svc")
+		w.Must(t, route.Write, "rotate-root/prod", nil)
+	})
+}
+
+// impatient is a store that does nothing for who has given up.
+type impatient struct{ storage.Store }
+
+func (s impatient) Commit(ctx context.Context, b storage.Batch) (storage.Version, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	return s.Store.Commit(ctx, b)
+}
+
+// TestOneDatabaseTwoConnections: a user whose password another connection to the same database needs, or another role
+// changes there, is not taken.
+func TestOneDatabaseTwoConnections(t *testing.T) {
+	w := withUsers(t, enginetest.Config{}, "svc", "boss")
+	w.Must(t, route.Write, "config/second", with(prod, fields{"allowed_roles": "*", "username": "boss", "password": oldPassword}))
+	w.Refused(t, route.Write, "static-roles/boss", with(svc, fields{"username": "boss"}), fault.Invalid, `rotate-root/second`)
+	w.Must(t, route.Write, "static-roles/svc", svc)
+	w.Refused(t, route.Write, "static-roles/other", with(svc, fields{"db_name": "second"}), fault.Invalid, `by the static role "svc" already`)
+	w.given("svc")
+	w.Must(t, route.Write, "config/third", with(prod, fields{"allowed_roles": "*"}))
+	if a := w.Must(t, route.Write, "rotate-root/prod", nil); len(a.Warnings) != 1 {
+		t.Errorf("nothing warns that another connection needs the password: %q", a.Warnings)
+	}
+}

@@ -1,0 +1,71 @@
+package database
+
+import (
+	"context"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+// beside are the other connections of the mount that lead to where c leads.
+func (b *backend) beside(ctx context.Context, c *connection) (found []*connection, err error) {
+	names, err := b.names(ctx, namePrefix)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		o, err := b.byName(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if o != nil && o.ID != c.ID && o.place() == c.place() {
+			found = append(found, o)
+		}
+	}
+	return found, nil
+}
+
+// untaken refuses users whose password is needed, or changed, by way of another connection to the same database.
+func (b *backend) untaken(ctx context.Context, c *connection, users []string) error {
+	others, err := b.beside(ctx, c)
+	if err != nil {
+		return err
+	}
+	for _, o := range others {
+		for _, u := range users {
+			if u == o.Username {
+				return invalid("field \"username\": %q is the administrator of the connection %q to the same database; change its password by rotate-root/%s", u, o.Name, o.Name)
+			}
+			e, err := b.m.Store.Get(ctx, ownedKey(o.Name, u))
+			if err != nil {
+				return err
+			}
+			if e.Version != 0 {
+				return alreadyOwned(u, string(e.Value))
+			}
+		}
+	}
+	return nil
+}
+
+func alreadyOwned(user, role string) error {
+	return invalid("field \"username\": the password of %q is changed by the static role %q already; two would cut each other's readers off", user, role)
+}
+
+// warnOfShared tells who rotates an administrator's password which other connections have the one from before.
+func (b *backend) warnOfShared(ctx context.Context, r *route.Request, c *connection) error {
+	others, err := b.beside(ctx, c)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, o := range others {
+		if o.Username == c.Username && c.Username != "" {
+			names = append(names, o.Name)
+		}
+	}
+	if len(names) > 0 {
+		r.Warn("%q is the administrator of other connections to the same database, too, which have the password from before and can do nothing any more: %s; give each an administrator of its own", c.Username, strings.Join(names, ", "))
+	}
+	return nil
+}
