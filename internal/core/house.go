@@ -46,6 +46,7 @@ type house struct {
 	loop     *due.Loop
 	clock    *clock
 	lateness *lateness
+	failures sparing
 	// scope returns a context that ends with the unsealed scope.
 	scope func() (context.Context, context.CancelFunc)
 	// sealNow asks Core.unsealed to end; sealAsked is set by sys/seal, whose
@@ -239,7 +240,9 @@ func (h *house) handleDue(ctx context.Context, it due.Item) due.Outcome {
 	case errors.Is(err, lease.ErrBusy):
 		return due.ItemFailed
 	}
-	h.log.Warn("due work failed; it is tried again", "kind", it.Kind, "id", it.ID, "error", err)
+	if leftOut, yes := h.failures.tell(it.Lane, time.Now()); yes {
+		h.log.Warn("due work failed; it is tried again", "kind", it.Kind, "id", it.ID, "error", err, "others_since_the_last_line", leftOut)
+	}
 	return outcome(it, err)
 }
 

@@ -45,7 +45,7 @@ func (h *house) serveLeased(ctx context.Context, x *exchange) (*Answer, error) {
 		return h.finish(ctx, x, result{err: err})
 	}
 	if !x.entry.Expires.IsZero() && l.Expires.After(x.entry.Expires) {
-		x.r.Warn("the lease will end with its token, in %s, before its own time", time.Until(x.entry.Expires).Round(time.Second))
+		x.r.Warn("%s", diesWithToken(x.entry.Expires))
 	}
 	from := l.Issued
 	if again {
@@ -281,5 +281,14 @@ func (h leasing) renewLease(ctx context.Context, id string, increment time.Durat
 	if capped {
 		warnings = append(warnings, fmt.Sprintf("the lease cannot live past %s, its maximum; it was renewed until then", renewed.Expires.Format(time.RFC3339)))
 	}
+	// Not by the cap above: a token's end may move, as a lease's does.
+	if owner, err := h.tokens.ByID(ctx, l.Owner); err == nil && !owner.Expires.IsZero() && renewed.Expires.After(owner.Expires) {
+		warnings = append(warnings, diesWithToken(owner.Expires))
+	}
 	return renewed, warnings, nil
+}
+
+// diesWithToken warns of a lease that its token will not live to see the end of.
+func diesWithToken(end time.Time) string {
+	return fmt.Sprintf("the lease will end with its token, in %s, before its own time", time.Until(end).Round(time.Second))
 }

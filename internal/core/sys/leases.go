@@ -85,6 +85,7 @@ type leaseOut struct {
 	Failing     *time.Time `json:"revoke_failing_since,omitempty"`
 	NextTry     *time.Time `json:"revoke_next_try,omitempty"`
 	Note        string     `json:"note,omitempty"`
+	TokenEnds   *time.Time `json:"token_expire_time,omitempty"` // the lease ends with its token, if that is sooner
 }
 
 func (a *leaseAPI) lookupLease(ctx context.Context, r *route.Request, in leaseIn) (*leaseOut, error) {
@@ -103,6 +104,9 @@ func (a *leaseAPI) lookupLease(ctx context.Context, r *route.Request, in leaseIn
 	}
 	if !l.Renewed.IsZero() {
 		out.LastRenewal = &l.Renewed
+	}
+	if owner, err := a.Tokens.ByID(ctx, l.Owner); err == nil && !owner.Expires.IsZero() {
+		out.TokenEnds = &owner.Expires
 	}
 	switch l.State {
 	case lease.Reserved:

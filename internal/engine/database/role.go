@@ -284,19 +284,19 @@ func (b roles) warnOfNote(ctx context.Context, r *route.Request, name string, ro
 	return err
 }
 
-// remember keeps a note, once for all users of whom the same is to be said.
-func (b *backend) remember(ctx context.Context, name string, ro *role, text string) error {
+// remember keeps a note, once for all users of whom the same is to be said, and reports whether it is news.
+func (b *backend) remember(ctx context.Context, name string, ro *role, text string) (news bool, err error) {
 	n, err := b.noteOf(ctx, name, ro)
 	if err != nil || n != nil && n.Text == text {
-		return err
+		return false, err
 	}
 	enc, err := json.Marshal(note{Role: ro.ID, Revocation: ro.Revocation, Text: text, At: time.Now().UTC()})
 	if err != nil {
-		return fault.Wrap("database.note", fault.Internal, err)
+		return true, fault.Wrap("database.note", fault.Internal, err)
 	}
 	_, err = b.m.Store.Commit(ctx, storage.Set(notePrefix+name, enc), storage.Expect(rolePrefix+name, ro.stored))
 	if fault.Is(err, fault.Conflict) {
-		return nil // the role was written meanwhile: the note is not of what it says now
+		return true, nil // the role was written meanwhile: the note is not of what it says now
 	}
-	return err
+	return true, err
 }

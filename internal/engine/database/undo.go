@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -117,14 +118,19 @@ func (b *backend) tell(ctx context.Context, l *lent, ro *role, o DropOptions, re
 		return ""
 	}
 	text := strings.Join(notes, "; ")
-	b.m.Log.Warn("revoking a user took more than usual", "user", l.User, "role", l.Role, "what", text)
+	level := slog.LevelWarn
 	if (report.Insufficient || report.Remains) && ro != nil && slices.Equal(ro.Revocation, o.Statements) {
 		kept := strings.ReplaceAll(text, l.User, "a user") // the same text for all of them
-		if err := b.remember(ctx, l.Role, ro, kept); err != nil {
+		news, err := b.remember(ctx, l.Role, ro, kept)
+		if err != nil {
 			// The user is gone, and that is what counts; the next one brings the note again.
 			b.m.Log.Warn("keeping a note on a role", "role", l.Role, "error", err)
 		}
+		if !news && err == nil {
+			level = slog.LevelDebug // the role says so to who reads it, and a thousand users would say it a thousand times
+		}
 	}
+	b.m.Log.Log(ctx, level, "revoking a user took more than usual", "user", l.User, "role", l.Role, "what", text)
 	return text
 }
 
