@@ -123,6 +123,8 @@ func TestGuideRole(t *testing.T) {
 }
 
 // A deleted connection revokes what it issued, also when its name is used again.
+//
+// https://github.com/hashicorp/vault/issues/9420
 func TestDeletedConnection(t *testing.T) {
 	w := open(t, enginetest.Config{})
 	_, _, id := w.lend("app-readonly")

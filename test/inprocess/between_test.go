@@ -96,6 +96,9 @@ func (*life) pass() { time.Sleep(2 * time.Second) }
 
 // TestBatchTokensLeases: nothing is stored of a batch token that could end its
 // leases, so they end with it by themselves.
+//
+// https://github.com/hashicorp/vault/issues/14635
+// https://github.com/hashicorp/vault/issues/11072
 func TestBatchTokensLeases(t *testing.T) {
 	for _, path := range []string{"auth/token/create", "auth/token/create-orphan"} {
 		t.Run(path, func(t *testing.T) {
@@ -189,6 +192,9 @@ func TestClientThatHangsUp(t *testing.T) {
 
 // TestWaitingAfterARestart: leases that cannot be undone are still counted, and
 // so alerted of, by the next server, however the one before has ended.
+//
+// https://github.com/JiRaska/open-bank-oss/issues/9689
+// https://github.com/JiRaska/open-bank-oss/issues/9696
 func TestWaitingAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := lending(t)

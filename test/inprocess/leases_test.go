@@ -232,6 +232,8 @@ func TestRenewal(t *testing.T) {
 }
 
 // Undo is retried for ever: a target that is down for a week loses nothing.
+//
+// https://github.com/hashicorp/vault/issues/8602
 func TestUndoIsRetriedForDays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t)
@@ -271,6 +273,9 @@ func many() int {
 }
 
 // Many leases over an hour: each is undone once, late by less than a second.
+//
+// https://github.com/hashicorp/vault/issues/5968
+// https://github.com/hashicorp/vault/issues/13404
 func TestManyLeases(t *testing.T) {
 	n := many()
 	synctest.Test(t, func(t *testing.T) {
@@ -296,6 +301,9 @@ func TestManyLeases(t *testing.T) {
 }
 
 // A dead target with many leases due stands before no one else.
+//
+// https://github.com/hashicorp/vault/issues/5968
+// https://github.com/hashicorp/vault/issues/13404
 func TestDeadTargetBlocksNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t)
@@ -409,6 +417,9 @@ func TestClaimsOfTheDead(t *testing.T) {
 
 // A target that swallows what it is sent – each undo there ends by its timeout – makes no other
 // late, and is left in peace: few undos wait for it at a time.
+//
+// https://github.com/hashicorp/vault/issues/5968
+// https://github.com/hashicorp/vault/issues/13404
 func TestBlackHoleBlocksNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t)

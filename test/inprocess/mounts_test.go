@@ -154,6 +154,8 @@ func TestDisabledWithoutAJob(t *testing.T) {
 
 // TestCrashTwice dies in the history, and again while the next server starts
 // and takes up what was left.
+//
+// https://github.com/openbao/openbao/issues/3921
 func TestCrashTwice(t *testing.T) {
 	for seed := range uint64(40 / *every) + 3 {
 		t.Run("", func(t *testing.T) {

@@ -22,6 +22,8 @@ import (
 // TestUnsealedTwice: an order to unseal that comes late – a start and an
 // initialization at once give two – must not keep the server from being
 // sealed, nor from being stopped.
+//
+// https://github.com/openbao/openbao/issues/3921
 func TestUnsealedTwice(t *testing.T) {
 	for name, end := range map[string]func(t *testing.T, s *server, stop context.CancelFunc){
 		"sealed through the API": func(t *testing.T, s *server, _ context.CancelFunc) {

@@ -106,7 +106,10 @@ func (s *shop) password(path string) string {
 //
 // https://github.com/hashicorp/vault/issues/7222
 // https://github.com/hashicorp/vault/issues/7502
-// https://developer.hashicorp.com/vault/docs/updates/important-changes
+// https://github.com/hashicorp/vault/issues/21857
+// https://github.com/hashicorp/vault/pull/29537
+// https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/156
+// https://developer.hashicorp.com/vault/docs/v1.19.x/updates/important-changes
 func TestTurnsSurviveSealMoveAndRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openShop(t, memory.Open())
@@ -227,6 +230,7 @@ func TestLeaseThatDiesWithItsToken(t *testing.T) {
 // https://github.com/openbao/openbao/issues/3843
 // https://github.com/hashicorp/vault/issues/11072
 // https://github.com/hashicorp/vault/issues/14635
+// https://github.com/openbao/openbao/pull/3844
 func TestCommitsOfARequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // no time passes, so that no other work commits
 		st := faulty.New(memory.Open(), 1)

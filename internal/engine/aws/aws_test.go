@@ -342,6 +342,8 @@ func TestSessions(t *testing.T) {
 }
 
 // TestRotateRoot with one key, with a second one that is unused, and with one in use.
+//
+// https://github.com/redhat-cop/vault-config-operator/issues/131
 func TestRotateRoot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{KeyLag: 4 * time.Second, ListLag: 4 * time.Second}, enginetest.Config{})

@@ -40,6 +40,9 @@ func (w *world) keys() (ids []string) {
 	return ids
 }
 
+// TestStaticRole: a key is rotated by its period and on request, by the same path, and the one before lives while it is used.
+//
+// https://github.com/Infisical/infisical/issues/2402
 func TestStaticRole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{KeyLag: 3 * time.Second, ListLag: 3 * time.Second}, enginetest.Config{})
@@ -113,6 +116,8 @@ func TestStaticRole(t *testing.T) {
 }
 
 // TestOnboarding never destroys a key.
+//
+// https://github.com/hashicorp/vault/pull/20536
 func TestOnboarding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})

@@ -55,6 +55,8 @@ func TestFailingTurnOutlivesRestarts(t *testing.T) {
 //
 // https://github.com/hashicorp/vault/pull/29537
 // https://github.com/hashicorp/vault/issues/30610
+// https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/156
+// https://developer.hashicorp.com/vault/docs/v1.19.x/updates/important-changes
 func TestAdoptedKeyRestsUntilItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})
@@ -192,6 +194,8 @@ var update = flag.Bool("update", false, "write testdata anew")
 // A record that a version reads otherwise than it was meant fails here; testdata is added to, never changed.
 //
 // https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/156
+// https://github.com/hashicorp/vault/pull/29537
+// https://developer.hashicorp.com/vault/docs/v1.19.x/updates/important-changes
 func TestRecordsOfBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // always begins at the same moment
 		const file = "testdata/records-1.txt"

@@ -24,6 +24,8 @@ func static(t *testing.T, o awstest.Options, more fields) *world {
 }
 
 // TestStaticSchedule: by cron, in UTC, within a window; the grace follows from the shortest time between two.
+//
+// https://github.com/openbao/openbao/issues/3637
 func TestStaticSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := static(t, awstest.Options{}, fields{"rotation_period": nil, "grace_period": nil, "idle_period": nil, "inactive_period": nil, "rotation_schedule": "0 3,5 * * *", "rotation_window": "1h"})
@@ -77,6 +79,10 @@ func TestStaticWindowMissed(t *testing.T) {
 }
 
 // TestStaticRestarts: starting again rotates nothing that is not due, and what is due once.
+//
+// https://github.com/hashicorp/vault/pull/29537
+// https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/156
+// https://developer.hashicorp.com/vault/docs/v1.19.x/updates/important-changes
 func TestStaticRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := static(t, awstest.Options{}, nil)
@@ -99,6 +105,8 @@ func TestStaticRestarts(t *testing.T) {
 }
 
 // TestStaticFailureIsQueued: a rotation that fails is tried again, and the answer is the old key until then.
+//
+// https://github.com/hashicorp/vault/pull/23673
 func TestStaticFailureIsQueued(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := static(t, awstest.Options{}, nil)
@@ -148,6 +156,9 @@ func TestStaticAnswersAreStable(t *testing.T) {
 }
 
 // TestStaticByRequestAlone: no rotation by itself, and readers still learn when to read again.
+//
+// https://github.com/hashicorp/vault/issues/27165
+// https://github.com/openbao/openbao/issues/284
 func TestStaticByRequestAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := static(t, awstest.Options{}, fields{"rotation_period": nil, "disable_automated_rotation": true})
@@ -171,6 +182,8 @@ func TestStaticByRequestAlone(t *testing.T) {
 
 // TestLostKey: a key whose creation's answer was lost is found and deleted, at once if it is listed, and
 // when it lands late; somebody else's key of the same minutes is not.
+//
+// https://github.com/hashicorp/vault-plugin-secrets-azure/pull/266
 func TestLostKey(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -225,6 +238,8 @@ func TestSomebodyElsesKey(t *testing.T) {
 }
 
 // TestDeadBeforeDeleted: a key is deleted once AWS refuses it, and not before.
+//
+// https://github.com/hashicorp/vault/issues/27477
 func TestDeadBeforeDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := static(t, awstest.Options{DeadLag: 3 * time.Hour}, nil)

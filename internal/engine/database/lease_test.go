@@ -162,6 +162,8 @@ func TestLateCreate(t *testing.T) {
 }
 
 // The database is away when leases end: they wait, and end when it is back.
+//
+// https://github.com/hashicorp/vault/issues/8602
 func TestDatabaseAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
@@ -253,6 +255,8 @@ func TestRenewRefused(t *testing.T) {
 
 // A deleted connection revokes what it has issued, and nothing else, and is
 // forgotten after the last.
+//
+// https://github.com/hashicorp/vault/issues/9420
 func TestTombstone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
@@ -438,6 +442,9 @@ func BenchmarkLend(b *testing.B) {
 // A role that cannot be revoked – its statements leave the user, or fail – delays no user of
 // another role on the same connection. Each of its users is tried again and again, and its
 // lease says why.
+//
+// https://github.com/JiRaska/open-bank-oss/issues/9689
+// https://github.com/JiRaska/open-bank-oss/issues/9696
 func TestBadRoleDelaysNoOther(t *testing.T) {
 	for name, statements := range map[string][]string{"leaves the user": {"SELECT 1"}, "fails": {"FAIL"}} {
 		t.Run(name, func(t *testing.T) {

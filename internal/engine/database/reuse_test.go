@@ -11,6 +11,8 @@ import (
 )
 
 // TestReuse: a token that reads again is given its user again, while that lives.
+//
+// https://github.com/hashicorp/vault/issues/5475
 func TestReuse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})

@@ -49,6 +49,10 @@ func (w *world) given(role string) (name, password string) {
 	return name, password
 }
 
+// TestStaticRoleTurns: by its period, on request, and by request alone.
+//
+// https://github.com/hashicorp/vault/issues/27165
+// https://github.com/openbao/openbao/issues/284
 func TestStaticRoleTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc")
@@ -146,6 +150,12 @@ func TestStaticRolesRefused(t *testing.T) {
 }
 
 // TestSkipImport: nothing is changed before the first turn, and nothing comes early.
+//
+// https://github.com/hashicorp/vault/pull/29537
+// https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/156
+// https://developer.hashicorp.com/vault/docs/v1.19.x/updates/important-changes
+// https://github.com/hashicorp/vault/issues/30610
+// https://github.com/hashicorp/vault/pull/29093
 func TestSkipImport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc", "known")
@@ -170,6 +180,8 @@ func TestSkipImport(t *testing.T) {
 }
 
 // TestStaticSchedule: by cron in UTC, within a window, with the hints that agents need.
+//
+// https://github.com/openbao/openbao/issues/3637
 func TestStaticSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // begins at midnight, 2000-01-01, a Saturday
 		w := withUsers(t, enginetest.Config{}, "svc")
@@ -199,6 +211,8 @@ func TestStaticSchedule(t *testing.T) {
 }
 
 // TestAlternatingUsers: a turn never touches the user that was given out last.
+//
+// https://github.com/hashicorp/vault/issues/18738
 func TestAlternatingUsers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc", "svc-b")
@@ -219,6 +233,10 @@ func TestAlternatingUsers(t *testing.T) {
 }
 
 // TestStaticRoleFailures come in pairs: not done, and done but not told.
+//
+// https://github.com/hashicorp/vault/issues/21857
+// https://github.com/hashicorp/vault/issues/7502
+// https://github.com/hashicorp/vault/issues/7222
 func TestStaticRoleFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc")
@@ -276,6 +294,9 @@ func TestStaticRoleFailures(t *testing.T) {
 // TestStaticRoleCrashes dies at each commit of an import, of two turns and of a rotation of
 // the administrator's password, before and after it is stored, with the database's replies
 // lost or not. What is given out afterwards always works, and all goes on.
+//
+// https://github.com/hashicorp/vault/issues/6042
+// https://github.com/hashicorp/vault/pull/8782
 func TestStaticRoleCrashes(t *testing.T) {
 	for _, alternate := range []string{"", "svc-b", "certificate"} {
 		for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
@@ -340,6 +361,11 @@ func staticCrash(t *testing.T, alternate string, mode faulty.Mode, at, lost int)
 	}
 }
 
+// TestRotateRoot: on request and by itself; a password that was rotated away never comes back by a write.
+//
+// https://github.com/hashicorp/vault/issues/7143
+// https://github.com/hashicorp/vault/issues/27294
+// https://github.com/redhat-cop/vault-config-operator/issues/131
 func TestRotateRoot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})

@@ -163,6 +163,7 @@ func (w *world) load(rows []byte) {
 //
 // https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/156
 // https://github.com/hashicorp/vault/pull/29537
+// https://developer.hashicorp.com/vault/docs/v1.19.x/updates/important-changes
 func TestRecordsOfBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // always begins at the same moment
 		const file = "testdata/records-1.txt"

@@ -83,6 +83,10 @@ func TestSeveralHosts(t *testing.T) {
 	}
 }
 
+// TestSessionsEnd: a session ends with its user, where that is asked for.
+//
+// https://github.com/hashicorp/vault/issues/10681
+// https://github.com/hashicorp/vault/pull/8668
 func TestSessionsEnd(t *testing.T) {
 	s := mariatest.Start(t)
 	s.Exec(t, lenderSQL)

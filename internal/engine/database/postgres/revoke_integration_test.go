@@ -89,6 +89,10 @@ func each(t *testing.T, b bed, f func(t *testing.T, b bed, c database.Conn)) {
 	}
 }
 
+// TestRevocation: whatever a user owns or was granted, it is revoked, and the report says what that took.
+//
+// https://github.com/hashicorp/vault/issues/1857
+// https://github.com/hashicorp/vault/issues/1994
 func TestRevocation(t *testing.T) {
 	b := newBed(t, pgtest.Options{})
 	each(t, b, func(t *testing.T, b bed, c database.Conn) {
@@ -223,6 +227,10 @@ func TestStatementsThatLeaveTheUser(t *testing.T) {
 	})
 }
 
+// TestTerminateSessions: a session ends with its user, where that is asked for.
+//
+// https://github.com/hashicorp/vault/issues/10681
+// https://github.com/hashicorp/vault/pull/8668
 func TestTerminateSessions(t *testing.T) {
 	b := newBed(t, pgtest.Options{})
 	each(t, b, func(t *testing.T, b bed, c database.Conn) {

@@ -198,6 +198,9 @@ func TestPersistenceFails(t *testing.T) {
 }
 
 // A user's sessions end with it.
+//
+// https://github.com/hashicorp/vault/issues/10681
+// https://github.com/hashicorp/vault/pull/8668
 func TestSessionsEnd(t *testing.T) {
 	ctx := t.Context()
 	s := redistest.Start(t, redistest.Options{})
