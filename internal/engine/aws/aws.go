@@ -42,7 +42,7 @@ var Type = engine.Type{Name: "aws", Open: func(_ context.Context, m *engine.Moun
 type backend struct {
 	m *engine.Mount
 
-	// locks are held over a write or a rotation: of the root configuration, and of each static role.
+	// locks are held over a write or a rotation: of the root configuration, of each role, and of each static role.
 	locks locks.Named
 	never attempts // whose create surely made nothing
 

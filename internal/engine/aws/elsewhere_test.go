@@ -238,3 +238,49 @@ func TestDeletedStaticRoleIsNotListed(t *testing.T) {
 		}
 	})
 }
+
+// TestAdoptedKeyRestsLong: a key that was there before the role may belong to what runs once a day, also when the role gave
+// it out.
+func TestAdoptedKeyRestsLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, awstest.Options{}, enginetest.Config{})
+		w.aws.AddUser(awstest.Account, "svc")
+		id, word := w.aws.AddKey(awstest.Account, "svc")
+		w.Must(t, route.Write, "static-roles/svc", fields{"username": "svc", "rotation_period": "100h", "grace_period": "1h", "inactive_period": "1h", "propagation_checks": 0, "access_key": id, "secret_key": word})
+		w.aws.Use(id)
+		w.Must(t, route.Write, "rotate-role/svc", nil)
+		time.Sleep(20 * time.Hour)
+		if !w.aws.Works(id, word) {
+			t.Error("a key from before the role was taken away within a day of its use")
+		}
+		second, secret := w.given("svc")
+		time.Sleep(10 * time.Hour)
+		if w.aws.Works(id, word) {
+			t.Error("a key from before the role works on")
+		}
+		w.aws.Use(second)
+		w.Must(t, route.Write, "rotate-role/svc", nil)
+		time.Sleep(4 * time.Hour)
+		if w.aws.Works(second, secret) {
+			t.Error("a key of the role's own has the time of one from before")
+		}
+	})
+}
+
+// TestDroppedWhileResting: who deletes a role is told that a key of somebody else's stays as it was set.
+func TestDroppedWhileResting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, awstest.Options{}, enginetest.Config{})
+		w.aws.AddUser(awstest.Account, "svc")
+		old, _ := w.aws.AddKey(awstest.Account, "svc")
+		w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"inactive_period": "2h"}))
+		for range 40 {
+			if time.Sleep(time.Hour); w.aws.Keys(awstest.Account, "svc")[0].Inactive {
+				break
+			}
+		}
+		if a := w.Must(t, route.Delete, "static-roles/svc", nil); len(a.Warnings) != 2 || !strings.Contains(a.Warnings[1], old) {
+			t.Errorf("warnings %q", a.Warnings)
+		}
+	})
+}

@@ -149,6 +149,11 @@ func (b roles) write(ctx context.Context, r *route.Request, in roleIn) (route.No
 	if !objectForm.MatchString(in.Name) {
 		return route.None{}, invalid("the role's name %q is refused: it must be 1 to 128 of A-Z a-z 0-9 _ . @ + = , - and begin with a letter, a digit or _", clip(in.Name))
 	}
+	release, err := b.locks.Take(ctx, rolePrefix+in.Name)
+	if err != nil {
+		return route.None{}, err
+	}
+	defer release()
 	ro, err := b.role(ctx, in.Name)
 	if err != nil {
 		return route.None{}, err

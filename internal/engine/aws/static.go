@@ -45,6 +45,7 @@ type static struct {
 	Settle   settle        `json:"settle,omitzero"`
 
 	Current string    `json:"current,omitempty"` // the id of the key that is given out
+	Adopted bool      `json:"adopted,omitempty"` // it was there before the role
 	Old     *oldKey   `json:"old,omitempty"`
 	Turn    *keyTurn  `json:"turn,omitempty"` // under way
 	Dropped dropped   `json:"dropped,omitempty"`
@@ -86,6 +87,7 @@ type oldKey struct {
 	Inactive time.Time `json:"inactive,omitzero"` // since when
 	Revived  time.Time `json:"revived,omitzero"`  // set active again by somebody else
 	Told     bool      `json:"told,omitempty"`    // that it is kept because it is used
+	Adopted  bool      `json:"adopted,omitempty"` // it was there before the role, which gave it out
 }
 
 // needed is when somebody showed last that the key is needed.
@@ -222,7 +224,7 @@ func (s *static) idle(now time.Time) time.Duration {
 	if idle == 0 {
 		idle = s.grace(now) / 2
 	}
-	if s.OldSecret.Empty() && s.Idle == 0 {
+	if s.Idle == 0 && (s.OldSecret.Empty() || s.Old != nil && s.Old.Adopted) {
 		idle = max(idle, unusedFor)
 	}
 	return idle

@@ -264,7 +264,7 @@ func (b statics) adopt(ctx context.Context, r *route.Request, c *client.Client, 
 		return invalid("field \"access_key\": it belongs to %s, and not to user %s in account %s; give a key of that user", who.ARN, s.User, s.Account)
 	}
 	now := time.Now().UTC()
-	s.Current, s.Secret = id, given
+	s.Current, s.Secret, s.Adopted = id, given, true
 	s.Next = s.When.Next(time.Time{}, now)
 	for _, k := range keys {
 		if k.ID != id {
@@ -331,6 +331,9 @@ func (b statics) drop(ctx context.Context, r *route.Request, in nameIn) (route.N
 		r.Warn("user %s keeps the access key %s, which nobody rotates any more", s.User, s.Current)
 	}
 	if s.Old != nil && s.OldSecret.Empty() {
+		if !s.Old.Inactive.IsZero() {
+			r.Warn("the access key %s, which was there before the role, was set inactive at %s and stays so; set it active, or delete it, in AWS", s.Old.ID, s.Old.Inactive.Format(time.RFC3339))
+		}
 		s.Old = nil // it is not of our making
 	}
 	if s.Turn == nil && s.Old == nil {

@@ -103,13 +103,13 @@ func (b statics) take(ctx context.Context, c *client.Client, name string, s *sta
 	now := time.Now().UTC()
 	data := map[string]string{"by": s.Turn.By, "key_id": s.Turn.New}
 	if s.Current != "" {
-		s.Old, s.OldSecret = &oldKey{ID: s.Current}, s.Secret
+		s.Old, s.OldSecret = &oldKey{ID: s.Current, Adopted: s.Adopted}, s.Secret
 		data["previous_key_id"] = s.Current
 	}
 	if s.Old != nil {
 		s.Old.Since, s.Old.At = now, now.Add(s.grace(now))
 	}
-	s.Current, s.Secret = s.Turn.New, s.NewSecret
+	s.Current, s.Secret, s.Adopted = s.Turn.New, s.NewSecret, false
 	s.Turn, s.NewSecret, s.Failed, s.Why = nil, secret.Value{}, 0, ""
 	s.Last, s.Next = now, s.When.Next(now, now)
 	return b.save(ctx, name, s, s.later(now), b.event("aws/static-role", name, s, data))

@@ -212,7 +212,7 @@ func (in *configIn) settles(old, c *connection) bool {
 // nextRoot is when the administrator's password is looked at next, after a write.
 func (b configs) nextRoot(old, c *connection, in *configIn) time.Time {
 	if in.settles(old, c) {
-		c.Root.Turn, c.Root.Sent, c.Fresh = false, false, secret.Value{}
+		c.Root.Turn, c.Root.Sent, c.Root.Usable, c.Fresh = false, false, false, secret.Value{}
 		c.Root.Failed, c.Root.Why = 0, ""
 	}
 	if old == nil || old.Root.When != c.Root.When {

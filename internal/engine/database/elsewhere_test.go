@@ -2,6 +2,7 @@ package database_test
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -286,5 +287,47 @@ func TestOneDatabaseTwoConnections(t *testing.T) {
 	w.Must(t, route.Write, "config/third", with(prod, fields{"allowed_roles": "*"}))
 	if a := w.Must(t, route.Write, "rotate-root/prod", nil); len(a.Warnings) != 1 {
 		t.Errorf("nothing warns that another connection needs the password: %q", a.Warnings)
+	}
+}
+
+// TestRotateRootWithoutEffect: statements that say they are done and change nothing cost nobody the connection, and nothing
+// is forgotten.
+func TestRotateRootWithoutEffect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		_, _, lease := w.lend("ro")
+		w.Must(t, route.Write, "config/prod", fields{"root_rotation_statements": "NOTHING"})
+		w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Upstream, "check root_rotation_statements")
+		w.lend("ro")
+		if err := w.Revoke(lease); err != nil {
+			t.Errorf("revoking: %v", err)
+		}
+		time.Sleep(3 * time.Hour)
+		w.want(0, 0)
+		w.lend("ro")
+		w.Reopen(t)
+		w.lend("ro")
+		w.Must(t, route.Write, "config/prod", fields{"root_rotation_statements": ""})
+		time.Sleep(2 * time.Hour)
+		if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err == nil {
+			t.Error("it was not ended once the statements were right")
+		}
+		w.lend("ro")
+	})
+}
+
+// TestDeletedUnderStaticRoles: who deletes a connection is told which static roles it leaves.
+func TestDeletedUnderStaticRoles(t *testing.T) {
+	w := withUsers(t, enginetest.Config{}, "svc")
+	w.Must(t, route.Write, "static-roles/svc", svc)
+	if a := w.Must(t, route.Delete, "config/prod", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], `"svc"`) {
+		t.Errorf("warnings %q", a.Warnings)
+	}
+	w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Invalid, "no connection")
+	w.Must(t, route.Write, "config/prod", with(prod, fields{"allowed_roles": "*"}))
+	w.Must(t, route.Write, "rotate-role/svc", nil)
+	w.given("svc")
+	if n := w.Work(t); n != 2 { // the role, and the tombstone
+		t.Errorf("%d due items", n)
 	}
 }

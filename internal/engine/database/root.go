@@ -28,7 +28,8 @@ type root struct {
 	Next   time.Time `json:"next,omitzero"`
 	Due    time.Time `json:"due,omitzero"` // where the due item is
 	Turn   bool      `json:"turn,omitempty"`
-	Sent   bool      `json:"sent,omitempty"` // the database may have changed it
+	Sent   bool      `json:"sent,omitempty"`   // the database may have changed it
+	Usable bool      `json:"usable,omitempty"` // the old one worked after the last try, which has ended
 	Failed int       `json:"failed,omitempty"`
 	Why    string    `json:"why,omitempty"`
 	// Replaced are digests of the passwords that were rotated away, newest last: a
@@ -129,6 +130,12 @@ func (b roots) turnRoot(ctx context.Context, c *connection) error {
 func (b roots) finishRoot(ctx context.Context, c *connection) error {
 	calls, cancel := context.WithTimeout(context.WithoutCancel(ctx), turnWithin)
 	defer cancel()
+	if c.Root.Usable {
+		c.Root.Usable = false
+		if err := b.saveRoot(calls, c, time.Now().Add(resumeAfter), commit{}); err != nil {
+			return err
+		}
+	}
 	if err := b.setRoot(calls, c); err != nil {
 		return b.failedRoot(calls, c, err)
 	}
@@ -159,6 +166,7 @@ func (b roots) setRoot(ctx context.Context, c *connection) error {
 		return err
 	}
 	if err := b.asRoot(ctx, c, c.Fresh, nil); err != nil {
+		c.Root.Usable = b.asRoot(ctx, c, c.Password, nil) == nil
 		return fault.New("database.rotateRoot", fault.Upstream, "the new password of %s was set and does not work: %s; check root_rotation_statements", c.Username, fault.Message(err))
 	}
 	return nil
@@ -218,7 +226,7 @@ func (b roots) failedRoot(ctx context.Context, c *connection, why error) error {
 
 // rooted returns the connection once it is known which of its passwords is the right one.
 func (b roots) rooted(ctx context.Context, c *connection) (*connection, error) {
-	if !c.Root.Turn {
+	if !c.Root.Turn || c.Root.waits() {
 		return c, nil
 	}
 	release, err := b.locks.Take(ctx, namePrefix+c.Name)
@@ -232,11 +240,16 @@ func (b roots) rooted(ctx context.Context, c *connection) (*connection, error) {
 		return nil, err
 	case now == nil:
 		return c, nil
-	case now.Root.Turn:
-		return now, b.finishRoot(ctx, now)
+	case now.Root.Turn && !now.Root.waits():
+		if err := b.finishRoot(ctx, now); !now.Root.waits() {
+			return now, err
+		}
 	}
 	return now, nil
 }
+
+// waits reports whether the connection can be used by the old password until the next try.
+func (r *root) waits() bool { return r.Turn && r.Usable && time.Now().Before(r.Due) }
 
 // workRoot is what the due item of an administrator's password brings.
 func (b roots) workRoot(ctx context.Context, id string) error {

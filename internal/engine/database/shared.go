@@ -2,9 +2,11 @@ package database
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
 )
 
 // beside are the other connections of the mount that lead to where c leads.
@@ -68,4 +70,22 @@ func (b *backend) warnOfShared(ctx context.Context, r *route.Request, c *connect
 		r.Warn("%q is the administrator of other connections to the same database, too, which have the password from before and can do nothing any more: %s; give each an administrator of its own", c.Username, strings.Join(names, ", "))
 	}
 	return nil
+}
+
+// rolesAt are the static roles that use a connection, some of them where there are many.
+func (b *backend) rolesAt(ctx context.Context, connection string) (roles []string, err error) {
+	const most = 20
+	prefix := ownedKey(connection, "")
+	for e, err := range b.m.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+		if err != nil {
+			return nil, err
+		}
+		if name := string(e.Value); !slices.Contains(roles, name) {
+			roles = append(roles, name)
+		}
+		if len(roles) == most {
+			break
+		}
+	}
+	return roles, nil
 }

@@ -102,7 +102,7 @@ func (b readers) settled(ctx context.Context, r *route.Request, name string) (*s
 	if err == nil && !s.at(c) {
 		err = fault.New("database.static", fault.Unavailable, "the connection leads elsewhere since it began; it is made anew there")
 	}
-	if err == nil && c.Root.Turn {
+	if err == nil && c.Root.Turn && !c.Root.waits() {
 		err = fault.New("database.static", fault.Unavailable, "a change of the administrator's password is under way; it is ended first")
 	}
 	first := s.Passwords[s.Current].Empty()

@@ -187,8 +187,8 @@ func TestRecordsOfBefore(t *testing.T) {
 		}
 		w.Stop()
 		w.load(rows)
+		n := w.changes() // before the engine is at work
 		w.Reopen(t)
-		n := w.changes()
 		for _, role := range []string{"svc", "known"} {
 			w.given(role)
 		}
@@ -219,8 +219,8 @@ func TestOutageTurnsOneOfAPair(t *testing.T) {
 		user, password := w.given("svc")
 		w.Stop()
 		time.Sleep(10 * time.Hour)
+		n := w.changes() // before the engine is at work
 		w.Reopen(t)
-		n := w.changes()
 		time.Sleep(59 * time.Minute)
 		if now, _ := w.given("svc"); now == user || n() != 1 {
 			t.Errorf("%d turns after the outage, %s is given out, and before it was %s", n(), now, user)

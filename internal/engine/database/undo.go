@@ -158,6 +158,13 @@ func (b configs) deleteConfig(ctx context.Context, r *route.Request, in nameIn) 
 		}
 		return b.bury(ctx, c, c.Gone.Add(buryFirst), storage.Remove(namePrefix+in.Name))
 	})
+	if err != nil {
+		return route.None{}, err
+	}
+	left, err := b.rolesAt(ctx, in.Name)
+	if len(left) > 0 {
+		r.Warn("the passwords of the static roles %q are rotated no more, until config/%s is written again", left, in.Name)
+	}
 	return route.None{}, err
 }
 

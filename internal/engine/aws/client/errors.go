@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"regexp"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
@@ -47,6 +48,9 @@ var kinds = map[string]fault.Kind{
 	"NoSuchEntity": fault.NotFound, "EntityAlreadyExists": fault.Conflict, "LimitExceeded": fault.Conflict, "DeleteConflict": fault.Conflict,
 }
 
+// tokenForm is the token of a session, which AWS repeats where it explains why a signature is wrong.
+var tokenForm = regexp.MustCompile(`(?i)(x-amz-security-token[:=]\s*)[^\s&'"]+`)
+
 // explain makes an Error of what the SDK says.
 func explain(doing string, err error) error {
 	if err == nil {
@@ -57,6 +61,9 @@ func explain(doing string, err error) error {
 	}
 	f := &fault.Error{Op: "aws", Kind: fault.Upstream, Err: err}
 	out := &Error{fault: f}
+	if text := err.Error(); tokenForm.MatchString(text) {
+		f.Err = errors.New(tokenForm.ReplaceAllString(text, "${1}*****"))
+	}
 	api, answered := errors.AsType[smithy.APIError](err)
 	_, dialing := errors.AsType[*net.OpError](err)
 	answer, replied := errors.AsType[*awshttp.ResponseError](err)
