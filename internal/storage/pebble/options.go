@@ -24,10 +24,10 @@ type Options struct {
 	LowWater uint64
 	// Log receives what the store does by itself; nil is slog.Default.
 	Log *slog.Logger
-	// CacheBytes is for blocks of tables; 0 is 32 MiB. Less, and the upper
+	// CacheBytes is for blocks of tables; 0 is 28 MiB. Less, and the upper
 	// levels' indexes and filters of ten million leases are read again and
 	// again; more is better spent as the system's page cache, which shrinks
-	// when others need it.
+	// when others need it, and ten million leases are to fit 256 MiB.
 	CacheBytes int64
 }
 
@@ -39,7 +39,7 @@ func (o *Options) setDefaults() {
 		o.Log = slog.Default()
 	}
 	if o.CacheBytes == 0 {
-		o.CacheBytes = 32 << 20
+		o.CacheBytes = 28 << 20
 	}
 }
 
