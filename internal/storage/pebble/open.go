@@ -23,7 +23,7 @@ import (
 // Driver is the storage driver "pebble". Its parameters:
 //
 //	path         the folder; must be given
-//	cache_bytes  memory for blocks of tables, as a number; 32 MiB by default
+//	cache_bytes  memory for blocks of tables, as a number; 28 MiB by default
 var Driver = storage.Driver{Name: "pebble", Open: openDriver}
 
 func openDriver(ctx context.Context, params map[string]string, log *slog.Logger) (storage.Store, error) {
