@@ -76,7 +76,7 @@ var described = map[string]map[string]struct{ kind, without, doc string }{
 		"unauthenticated_metrics_access": {"boolean", "false", "Whether sys/metrics is served without a token."},
 	},
 	`storage "pebble"`: {
-		"cache_bytes": {"bytes", "33554432", "How much memory the cache of blocks takes, at least 1048576."},
+		"cache_bytes": {"bytes", "29360128", "How much memory the cache of blocks takes, at least 1048576."},
 		"path":        {"path", "", "The folder to keep everything in."},
 	},
 	`seal "static"`: {
