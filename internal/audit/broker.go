@@ -162,8 +162,9 @@ func (b *Broker) write(ctx context.Context, fill func(s *sink, g *group)) error 
 		for _, s := range sinks {
 			g := groups.Get().(*group)
 			fill(s, g)
+			g.hash()
 			s.enqueue(g, t)
-			g.text, g.ends = g.text[:0], g.ends[:0]
+			g.text, g.ends, g.sums = g.text[:0], g.ends[:0], g.sums[:0]
 			if cap(g.text) <= maxPooled {
 				groups.Put(g)
 			}
@@ -192,7 +193,17 @@ func (b *Broker) same(sinks []*sink) bool { return slices.Equal(sinks, *b.sinks.
 // A group is the lines of one call, rendered for one device.
 type group struct {
 	text []byte
-	ends []int // where each line ends in text
+	ends []int    // where each line ends in text
+	sums []*digest // of each line
+}
+
+// hash begins the hashes of the lines.
+func (g *group) hash() {
+	from := 0
+	for _, end := range g.ends {
+		g.sums = append(g.sums, begin(g.text[from:end]))
+		from = end
+	}
 }
 
 // maxPooled keeps one huge answer from staying in memory for ever.

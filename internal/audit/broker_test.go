@@ -342,7 +342,9 @@ func readOfSize(s *sink, size int) *group {
 	text = append(text[:len(text)-1], `,"error":"`...)
 	text = append(text, bytes.Repeat([]byte{'x'}, size)...)
 	text = append(text, `"}`...)
-	return &group{text: text, ends: []int{len(text)}}
+	g := &group{text: text, ends: []int{len(text)}}
+	g.hash()
+	return g
 }
 
 func TestRestoreOfMissingDevice(t *testing.T) {

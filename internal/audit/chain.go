@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"hash"
 	"strconv"
+	"sync"
 )
 
 // A Position names one line of a device and all lines before it. The zero
@@ -32,11 +34,35 @@ const (
 	previousKey = `,"previous":"`
 )
 
-// appendLine appends a rendered entry as the line after p, with its newline,
+// A digest is the hash of a line, begun with its body. The chain makes one line wait for the hash of the one
+// before; so each caller hashes the bodies of its own lines, and what is done one after the other is
+// the trailers.
+type digest struct{ hash.Hash }
+
+var digests = sync.Pool{New: func() any { return &digest{sha256.New()} }}
+
+// begin hashes a rendered entry, but for its last brace: the trailer goes before that.
+func begin(body []byte) *digest {
+	d := digests.Get().(*digest)
+	d.Reset()
+	_, _ = d.Write(body[:len(body)-1]) // it does not fail
+	return d
+}
+
+// end hashes what follows the body, and returns the whole line's hash.
+func (d *digest) end(trailer []byte) string {
+	_, _ = d.Write(trailer)
+	var sum [sha256.Size]byte
+	text := hashText(d.Sum(sum[:0]))
+	digests.Put(d)
+	return text
+}
+
+// appendLine appends a rendered entry, of which d is the begun hash, as the line after p, with its newline,
 // and returns the line's own position.
-func appendLine(dst, body []byte, p Position, torn int) ([]byte, Position) {
-	from := len(dst)
+func appendLine(dst, body []byte, d *digest, p Position, torn int) ([]byte, Position) {
 	dst = append(dst, body[:len(body)-1]...)
+	from := len(dst)
 	if torn > 0 {
 		dst = append(dst, tornKey...)
 		dst = strconv.AppendInt(dst, int64(torn), 10)
@@ -46,14 +72,18 @@ func appendLine(dst, body []byte, p Position, torn int) ([]byte, Position) {
 	dst = append(dst, previousKey...)
 	dst = append(dst, p.Hash...)
 	dst = append(dst, '"', '}')
-	next := Position{Sequence: p.Sequence + 1, Hash: hashLine(dst[from:])}
+	next := Position{Sequence: p.Sequence + 1, Hash: d.end(dst[from:])}
 	return append(dst, '\n'), next
 }
 
 func hashLine(line []byte) string {
 	sum := sha256.Sum256(line)
+	return hashText(sum[:])
+}
+
+func hashText(sum []byte) string {
 	var text [hashLen]byte
-	return string(hex.AppendEncode(append(text[:0], hashPrefix...), sum[:]))
+	return string(hex.AppendEncode(append(text[:0], hashPrefix...), sum))
 }
 
 // ParseLine returns the position of a line, given without its newline; false

@@ -95,7 +95,7 @@ func TestGoldenLines(t *testing.T) {
 			if !json.Valid(line) {
 				t.Fatalf("%s: not JSON: %s", name, line)
 			}
-			got, at = appendLine(got, line, at, 0)
+			got, at = linked(got, line, at, 0)
 		}
 		path := filepath.Join("testdata", name+".jsonl")
 		if *update {

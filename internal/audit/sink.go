@@ -44,7 +44,7 @@ type sink struct {
 	mu       sync.Mutex // guards:
 	waiting  *batch     // gathers the next write; nil: nothing waits
 	current  *batch     // being written
-	spare    *batch     // its buffers are used again
+	spare    []*batch   // their buffers are used again
 	down     error      // why the device is failing; nil: it works
 	stopped  bool
 	position Position // chain.at, for others to see
@@ -182,10 +182,12 @@ func (s *sink) join(g *group, t *tally) error {
 	}
 	b := s.waiting
 	if b == nil {
-		if b = s.spare; b == nil {
+		if n := len(s.spare); n > 0 {
+			b, s.spare = s.spare[n-1], s.spare[:n-1]
+		} else {
 			b = new(batch)
 		}
-		s.waiting, s.spare = b, nil
+		s.waiting = b
 		select {
 		case s.wake <- struct{}{}:
 		default:
@@ -198,6 +200,7 @@ func (s *sink) join(g *group, t *tally) error {
 	for _, end := range g.ends {
 		b.ends = append(b.ends, from+end)
 	}
+	b.sums = append(b.sums, g.sums...)
 	b.tallies = append(b.tallies, t)
 	return nil
 }
@@ -253,10 +256,11 @@ func recycle(s *sink, b *batch) {
 		return
 	}
 	clear(b.tallies)
-	b.text, b.ends, b.tallies = b.text[:0], b.ends[:0], b.tallies[:0]
+	clear(b.sums)
+	b.text, b.ends, b.sums, b.tallies = b.text[:0], b.ends[:0], b.sums[:0], b.tallies[:0]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.spare = b
+	s.spare = append(s.spare, b) // two at most: one is written, while the other one gathers
 }
 
 // beginCall numbers a call of the device, for giveUp.

@@ -11,6 +11,11 @@ import (
 	"testing/iotest"
 )
 
+// linked appends a rendered entry as the line after p.
+func linked(dst, body []byte, p Position, torn int) ([]byte, Position) {
+	return appendLine(dst, body, begin(body), p, torn)
+}
+
 // chainLines returns n lines with their newlines.
 func chainLines(n int) [][]byte {
 	r := &renderer{h: NewHasher(testSalt())}
@@ -18,7 +23,7 @@ func chainLines(n int) [][]byte {
 	at := Position{}
 	for i := range n {
 		var line []byte
-		line, at = appendLine(nil, r.entry(nil, readOf(fmt.Sprint(i))), at, 0)
+		line, at = linked(nil, r.entry(nil, readOf(fmt.Sprint(i))), at, 0)
 		lines = append(lines, line)
 	}
 	return lines
@@ -103,9 +108,9 @@ func TestVerifyTorn(t *testing.T) {
 	r := &renderer{h: NewHasher(testSalt())}
 	torn := append(bytes.Clone(lines[2][:20]), '\n')
 	text := slices.Concat(lines[0], lines[1], torn)
-	declared, _ := appendLine(nil, r.entry(nil, readOf("next")), at, len(torn))
-	wrong, _ := appendLine(nil, r.entry(nil, readOf("next")), at, len(torn)+1)
-	silent, _ := appendLine(nil, r.entry(nil, readOf("next")), at, 0)
+	declared, _ := linked(nil, r.entry(nil, readOf("next")), at, len(torn))
+	wrong, _ := linked(nil, r.entry(nil, readOf("next")), at, len(torn)+1)
+	silent, _ := linked(nil, r.entry(nil, readOf("next")), at, 0)
 	for name, test := range map[string]struct {
 		next []byte
 		ok   bool
@@ -133,7 +138,7 @@ func TestTrailerCannotBeImitated(t *testing.T) {
 	r := &renderer{h: NewHasher(testSalt())}
 	e := readOf("1")
 	e.Error = `x","sequence":99,"previous":"sha256:` + strings.Repeat("0", 64) + `"}`
-	line, _ := appendLine(nil, r.entry(nil, e), Position{Sequence: 6, Hash: hashLine([]byte("x"))}, 0)
+	line, _ := linked(nil, r.entry(nil, e), Position{Sequence: 6, Hash: hashLine([]byte("x"))}, 0)
 	got, ok := ParseLine(bytes.TrimSuffix(line, []byte{'\n'}))
 	if !ok || got.Sequence != 7 {
 		t.Errorf("ParseLine = %v, %v; want sequence 7", got, ok)
@@ -186,7 +191,7 @@ func FuzzParseLine(f *testing.F) {
 		if tr.torn > 0 {
 			body = body[:bytes.LastIndex(body, []byte(tornKey))]
 		}
-		got, _ := appendLine(nil, append(bytes.Clone(body), '}'), Position{Sequence: tr.sequence - 1, Hash: tr.previous}, tr.torn)
+		got, _ := linked(nil, append(bytes.Clone(body), '}'), Position{Sequence: tr.sequence - 1, Hash: tr.previous}, tr.torn)
 		if want := string(line) + "\n"; string(got) != want {
 			t.Errorf("parsed %q, which would be written as %q", want, got)
 		}

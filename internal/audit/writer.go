@@ -65,8 +65,8 @@ func (s *sink) link(b *batch) Position {
 		out = nil
 	}
 	from := 0
-	for _, end := range b.ends {
-		out, at = appendLine(out, b.text[from:end], at, torn)
+	for i, end := range b.ends {
+		out, at = appendLine(out, b.text[from:end], b.sums[i], at, torn)
 		from, torn = end, 0
 	}
 	s.chain.out = out
@@ -179,6 +179,7 @@ func (s *sink) announce(ctx context.Context, reason string) error {
 	b := new(batch)
 	b.text = s.lines.entry(nil, a.Request(time.Now()))
 	b.ends = []int{len(b.text)}
+	b.hash()
 	next := s.link(b)
 	if err := s.write(ctx, s.chain.out); err != nil {
 		return s.fault(err, "writing")

@@ -244,6 +244,9 @@ func (s *Store) commitLoop(h *handle) {
 		if g == nil {
 			return
 		}
+		for i := range g.changes {
+			h.rows.drop(g.changes[i].Key)
+		}
 		for _, r := range requests {
 			h.latches.unlock(r.held)
 		}

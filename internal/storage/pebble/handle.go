@@ -19,6 +19,7 @@ type handle struct {
 	db      *pebble.DB
 	gate    *gate
 	latches latches
+	rows    *rows
 
 	dead    chan struct{} // closed by poison, under Store.mu
 	use     sync.RWMutex  // held shared by readers, alone by who closes db
@@ -80,6 +81,7 @@ const clockShift = 24
 // comment on parking.
 func (s *Store) openHandle(ctx context.Context) (*handle, uint64, error) {
 	h := &handle{
+		rows:    newRows(),
 		dead:    make(chan struct{}),
 		queued:  make(chan struct{}, 1),
 		syncing: make(chan *group, pipeline),

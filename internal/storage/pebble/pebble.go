@@ -205,18 +205,28 @@ func (s *Store) settle(ctx context.Context, h *handle, e storage.Entry) error {
 
 // get reads one entry, its value only if asked for.
 func (h *handle) get(key string, withValue bool) (storage.Entry, error) {
+	slot, hash := h.rows.at(key)
+	if w := slot.get(key); w != nil {
+		return w.entry(withValue), nil
+	}
+	gen := slot.gen.Load() // before the read
 	buf := keys.Get().(*[]byte)
 	*buf = append(append((*buf)[:0], tagEntry), key...)
 	raw, closer, err := h.db.Get(*buf)
 	keys.Put(buf)
 	if errors.Is(err, pebble.ErrNotFound) {
-		return storage.Entry{Key: key}, nil
+		e := storage.Entry{Key: key}
+		slot.keep(e, hash, gen)
+		return e, nil
 	}
 	if err != nil {
 		return storage.Entry{}, fmt.Errorf("reading %q: %w", key, err)
 	}
 	e, err := decode(key, raw, withValue)
-	return e, errors.Join(err, closer.Close())
+	if err = errors.Join(err, closer.Close()); err == nil && withValue {
+		slot.keep(e, hash, gen)
+	}
+	return e, err
 }
 
 // decode copies an entry out of Pebble's buffer.

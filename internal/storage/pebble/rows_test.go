@@ -1,0 +1,95 @@
+package pebble
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+func TestRowsKeep(t *testing.T) {
+	kept := func(r *rows, e storage.Entry) bool {
+		slot, hash := r.at(e.Key)
+		slot.keep(e, hash, slot.gen.Load())
+		w := slot.get(e.Key)
+		return w != nil && w.entry(true).Version == e.Version && string(w.entry(true).Value) == string(e.Value)
+	}
+	r := newRows()
+	small := storage.Entry{Key: "k", Version: 7, Value: []byte("v")}
+	if kept(r, small) {
+		t.Error("kept at the first read")
+	}
+	if !kept(r, small) {
+		t.Error("not kept at the second read")
+	}
+	if !kept(r, storage.Entry{Key: "absent"}) {
+		t.Error("what is absent is not kept at once")
+	}
+	for range 2 {
+		if kept(r, storage.Entry{Key: "large", Version: 1, Value: make([]byte, rowMaxBytes)}) {
+			t.Error("kept though it is large")
+		}
+	}
+	slot, hash := r.at("k")
+	gen := slot.gen.Load()
+	r.drop("k")
+	if slot.get("k") != nil {
+		t.Error("told after a commit changed it")
+	}
+	slot.keep(small, hash, gen)
+	if slot.get("k") != nil {
+		t.Error("kept though a commit has changed it since it was read")
+	}
+}
+
+// TestRowsNeverStale: whoever comes to know of a commit reads it or a later one, however reads and commits lie.
+func TestRowsNeverStale(t *testing.T) {
+	s, err := Open(t.Context(), Options{Path: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const n = 300
+	var known atomic.Uint64
+	var all sync.WaitGroup
+	all.Go(func() {
+		for i := range n {
+			op := storage.Set("k", []byte("v"))
+			if i%10 == 9 {
+				op = storage.Remove("k")
+			}
+			v, err := s.Commit(t.Context(), storage.Batch{Ops: []storage.Op{op}})
+			if err != nil {
+				t.Error(err)
+				break
+			}
+			if i%10 != 9 {
+				known.Store(uint64(v))
+			}
+		}
+		known.Store(0)
+	})
+	for range 4 {
+		all.Go(func() {
+			began := false
+			for {
+				least := known.Load()
+				if least == 0 && began {
+					return
+				}
+				began = began || least != 0
+				e, err := s.Get(t.Context(), "k")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if e.Version != 0 && uint64(e.Version) < least {
+					t.Errorf("read version %d after %d was committed", e.Version, least)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
