@@ -193,7 +193,7 @@ func (b *Broker) same(sinks []*sink) bool { return slices.Equal(sinks, *b.sinks.
 // A group is the lines of one call, rendered for one device.
 type group struct {
 	text []byte
-	ends []int    // where each line ends in text
+	ends []int     // where each line ends in text
 	sums []*digest // of each line
 }
 
