@@ -37,7 +37,7 @@ type Config struct {
 	// Late is told how late each item was begun; may be nil.
 	Late func(it Item, by time.Duration)
 	Log  *slog.Logger
-	// Workers at one lane at a time. 32 keep a target of 5 ms busy with
+	// Workers at one lane at a time, at most. 32 keep a target of 5 ms busy with
 	// 6,000 undos a second; more would only queue at the target.
 	Workers int
 }
@@ -73,6 +73,7 @@ type lane struct {
 
 	inflight map[string]*flight // with a handler
 	sem      chan struct{}
+	pace     *pace
 	paused   time.Time // until then; zero: not paused
 	pause    time.Duration
 	probing  bool
@@ -183,7 +184,7 @@ func (l *Loop) poke() {
 func (l *Loop) laneLocked(name string) *lane {
 	ln := l.lanes[name]
 	if ln == nil {
-		ln = &lane{name: name, cursor: Prefix + name + "/", inflight: map[string]*flight{}, sem: make(chan struct{}, l.cfg.Workers), idle: true}
+		ln = &lane{name: name, cursor: Prefix + name + "/", inflight: map[string]*flight{}, sem: make(chan struct{}, l.cfg.Workers), pace: newPace(l.cfg.Workers), idle: true}
 		l.lanes[name] = ln
 	}
 	return ln
@@ -413,18 +414,27 @@ func (l *Loop) hand(ctx context.Context, ln *lane, it Item) bool {
 	case <-ctx.Done():
 		return false
 	}
+	end, err := ln.pace.begin(ctx)
+	if err != nil {
+		<-ln.sem
+		return false
+	}
+	release := func(done bool) {
+		end(done)
+		<-ln.sem
+	}
 	key := it.Key()
 	l.mu.Lock()
 	now := time.Now()
 	if ln.paused.After(now) || ln.probing {
 		l.mu.Unlock()
-		<-ln.sem
+		release(false)
 		return false
 	}
 	if busy := ln.inflight[key]; busy != nil {
 		busy.again = true // its handler may have put it there anew
 		l.mu.Unlock()
-		<-ln.sem
+		release(false)
 		return true
 	}
 	ln.probing = !ln.paused.IsZero()
@@ -436,7 +446,7 @@ func (l *Loop) hand(ctx context.Context, ln *lane, it Item) bool {
 	l.wg.Go(func() {
 		out := l.cfg.Handle(ctx, it)
 		l.finish(ln, key, out)
-		<-ln.sem
+		release(out == Handled)
 	})
 	return true
 }
