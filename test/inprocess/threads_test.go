@@ -426,7 +426,7 @@ func TestLeaseSurvivesALongOutage(t *testing.T) {
 					t.Errorf("while it is away: %d users, %d waiting", n, s.Stats().UndoWaiting)
 				}
 				s.fake.SetDown(false)
-				time.Sleep(61 * time.Minute)
+				time.Sleep(67 * time.Minute) // the longest wait between two tries is an hour, and a tenth
 				if n := len(s.fake.Users()); n != 0 || s.Stats().UndoWaiting != 0 {
 					t.Errorf("after it is back: %d users, %d waiting", n, s.Stats().UndoWaiting)
 				}
