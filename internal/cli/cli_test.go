@@ -148,6 +148,16 @@ func TestHuman(t *testing.T) {
 	}
 }
 
+func TestDurationFields(t *testing.T) {
+	for field, want := range map[string]bool{
+		"ttl": true, "max_ttl": true, "rotation_period": true, "rotation_window": true, "lease_duration": true, "version": false, "window": false, "rotation_schedule": false,
+	} {
+		if got := isDuration(field); got != want {
+			t.Errorf("isDuration(%q) = %t, want %t", field, got, want)
+		}
+	}
+}
+
 func TestYAML(t *testing.T) {
 	const in = `{"empty":{},"list":[],"nested":[[1,[2]],{"a":"x","b":["c: d"]}],"no":"yes","number":"12","text":"a\nb","t":true,"n":null,"key: odd":"# x","one":1.50,"":""}`
 	const want = `"": ""

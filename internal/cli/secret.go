@@ -114,7 +114,7 @@ func isDuration(key string) bool {
 	case "ttl", "period", "duration", "lease_max", "ttl_max", "max_hold":
 		return true
 	}
-	return slices.ContainsFunc([]string{"_ttl", "_period", "_duration"}, func(end string) bool {
+	return slices.ContainsFunc([]string{"_ttl", "_period", "_duration", "_window"}, func(end string) bool {
 		return strings.HasSuffix(key, end)
 	})
 }

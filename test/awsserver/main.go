@@ -1,5 +1,6 @@
 // Command awsserver serves the IAM and STS calls of AWS on a port of the loopback interface, with one
-// administrator, for tests that run other programs. It prints its address, and ends with its input.
+// administrator, for tests that run other programs. It prints its address, and ends with its input: a shell gives what it starts
+// in the background an empty one, so there write "sleep infinity | awsserver &".
 //
 //	awsserver [-listen 127.0.0.1:0] [-key AKIA… -secret …] [-lag 0s]
 package main
@@ -43,6 +44,7 @@ func run() error {
 	h := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
+		fmt.Fprintln(os.Stderr, "awsserver: ends, since its standard input did")
 		_ = h.Close()
 	}()
 	if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
