@@ -80,6 +80,7 @@ type server struct {
 // run opens everything, serves until ctx ends, and closes everything.
 func (s *server) run(ctx context.Context) error {
 	defer paceCollector()()
+	defer spareProcessors()()
 	// What is under way when ctx ends may still finish: it hangs on life.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
