@@ -54,6 +54,7 @@ var rows = []row{
 	{"postgres", "PostgreSQL credentials", benchPostgres},
 	{"start", "start of an empty server", benchStart},
 	{"expiry", "KV reads while many leases end at once", benchExpiry},
+	{"lateness", "how late leases end, 2,000 a second, at a target that answers in 5 ms", benchLateness},
 	{"leases", "memory, disk and restart with many leases", benchLeases},
 }
 
@@ -90,7 +91,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&b.binary, "binary", "bin/keyturn", "the keyturn to measure")
 	flag.IntVar(&b.rounds, "rounds", 5, "how often the servers of a row take turns")
 	flag.DurationVar(&b.round, "round", 2*time.Second, "length of one turn")
-	flag.IntVar(&b.conns, "conns", 16, "connections, each with one request under way")
+	flag.IntVar(&b.conns, "conns", 64, "connections, each with one request under way")
 	flag.IntVar(&b.leases, "leases", 1_000_000, "how many leases the row leases stores")
 	flag.IntVar(&b.expiring, "expiring", 50_000, "how many leases the row expiry lets end at once")
 	flag.StringVar(&b.profile, "profile", "", "`folder` for CPU and memory profiles of keyturn, which then runs from this program")
