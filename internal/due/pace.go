@@ -17,9 +17,9 @@ const (
 	round = 8
 	// In percent of the least mean: what an item may take for more of them to be begun, and from where
 	// on fewer are.
-	unhurt, crowded = 115, 130
+	unhurt, crowded = 130, 150
 	// calm is how many rounds must be unhurt, after one was crowded, for another try.
-	calm = 8
+	calm = 2
 	// relearn is how long the least mean counts. A target may have become slower for good.
 	relearn = time.Minute
 	// patience is how long an item takes the place of others: one that hangs must not hold them up.
