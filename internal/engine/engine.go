@@ -214,6 +214,13 @@ type Worker interface {
 	Work(ctx context.Context, kind, id string) error
 }
 
+// A Keeper is an engine that may have something under way outside that nobody would end once its mount is gone.
+type Keeper interface {
+	// Unfinished returns an error that names it and says what to do first; nil if nothing is
+	// under way. It is asked before a mount is disabled.
+	Unfinished(ctx context.Context) error
+}
+
 // A Census is an engine whose things are in states, for metrics: how many are in
 // each. It comes from memory and costs no scan.
 type Census interface {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/due"
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/seal"
@@ -124,6 +125,30 @@ func TestTwoMountsAtOnePath(t *testing.T) {
 			t.Error("what was moved does not lend")
 		}
 		l.finally(2 * time.Minute)
+	})
+}
+
+// TestDisabledWhileBusy: a mount stays, with its leases, while its engine has something under way that nobody else would end.
+func TestDisabledWhileBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := lending(t)
+		l.must(t, route.Write, "lend/creds/r", l.told["a"], `{"ttl":"10h"}`)
+		busy := func(is bool) { l.out.mu.Lock(); l.out.busy = is; l.out.mu.Unlock() }
+		busy(true)
+		if _, err := l.ask(t, route.Delete, "sys/mounts/lend", l.root, ""); !fault.Is(err, fault.Conflict) {
+			t.Errorf("disabled while busy: %v", err)
+		}
+		time.Sleep(time.Minute)
+		if n := len(l.out.living()); n != 1 {
+			t.Errorf("%d things live, want the one that was lent", n)
+		}
+		l.must(t, route.Write, "lend/creds/r", l.told["a"], `{"ttl":"10h"}`)
+		busy(false)
+		l.must(t, route.Delete, "sys/mounts/lend", l.root, "")
+		time.Sleep(time.Minute)
+		if n := len(l.out.living()); n != 0 {
+			t.Errorf("%d things live", n)
+		}
 	})
 }
 

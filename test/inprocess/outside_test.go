@@ -36,6 +36,7 @@ type outside struct {
 	mode   string            // of the next create alone
 	dead   bool              // undo fails
 	panics string            // the role whose undo panics
+	busy   bool              // something is under way that nobody would end without the mount
 	// atPlan and atCreate, if set, are called once by the next request, before
 	// anything is stored, and while the create is under way.
 	atPlan, atCreate func()
@@ -122,6 +123,16 @@ type lendIn struct {
 
 type lendOut struct {
 	Attempt string `json:"attempt"`
+}
+
+// Unfinished says what is under way.
+func (l lender) Unfinished(context.Context) error {
+	l.o.mu.Lock()
+	defer l.o.mu.Unlock()
+	if l.o.busy {
+		return fault.New("lend", fault.Conflict, "a turn is in flight; wait for its end")
+	}
+	return nil
 }
 
 // Routes of the engine.

@@ -286,8 +286,8 @@ func fixed(e *mount.Entry) bool {
 }
 
 // Retire takes the mount at path out of service; from now on it serves only
-// undo. job is what ends its leases: it is committed along, or a crash would leave
-// them. Where nothing is mounted there it does nothing.
+// undo. It refuses while the engine has something under way that nobody else would end. job is what ends its leases: it
+// is committed along, or a crash would leave them. Where nothing is mounted there it does nothing.
 func (m *Manager) Retire(ctx context.Context, path string, job func(e *mount.Entry) ([]storage.Op, error)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -301,6 +301,11 @@ func (m *Manager) Retire(ctx context.Context, path string, job func(e *mount.Ent
 	}
 	if fixed(old) {
 		return fault.New("mounts.Retire", fault.Invalid, "%q cannot be disabled, for the server needs it; disable mounts of your own only", path)
+	}
+	if o := s.open[old.UUID]; o != nil && o.Keeper != nil {
+		if err := o.Keeper.Unfinished(ctx); err != nil {
+			return err
+		}
 	}
 	e := *old
 	e.Gone = time.Now().UTC()

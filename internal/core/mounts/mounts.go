@@ -87,6 +87,7 @@ type Open struct {
 	Worker    engine.Worker
 	Versioned engine.Versioned
 	Census    engine.Census
+	Keeper    engine.Keeper
 }
 
 // Entry is the mount's record as it is now.
@@ -256,6 +257,7 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 	o.Worker, _ = eng.(engine.Worker)
 	o.Versioned, _ = eng.(engine.Versioned)
 	o.Census, _ = eng.(engine.Census)
+	o.Keeper, _ = eng.(engine.Keeper)
 	return eng.Routes(), nil
 }
 

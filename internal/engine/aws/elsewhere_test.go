@@ -284,3 +284,25 @@ func TestDroppedWhileResting(t *testing.T) {
 		}
 	})
 }
+
+// TestUnfinished: a mount of static roles is not to be disabled while a key that a role has replaced lives.
+func TestUnfinished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, awstest.Options{}, enginetest.Config{})
+		w.aws.AddUser(awstest.Account, "svc")
+		unfinished := func() error { return w.Engine.(engine.Keeper).Unfinished(t.Context()) }
+		w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"grace_period": "1h", "propagation_checks": 0}))
+		if err := unfinished(); err != nil {
+			t.Error(err)
+		}
+		first, _ := w.given("svc")
+		w.Must(t, route.Write, "rotate-role/svc", nil)
+		if err := unfinished(); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), first) {
+			t.Errorf("while %s lives: %v", first, err)
+		}
+		w.Must(t, route.Delete, "static-roles/svc", nil)
+		if err := unfinished(); err != nil {
+			t.Errorf("the role was deleted: %v", err)
+		}
+	})
+}

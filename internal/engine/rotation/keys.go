@@ -244,6 +244,26 @@ func (b *backend) deleteKey(ctx context.Context, req *route.Request, in deleteIn
 	return route.None{}, err
 }
 
+// Unfinished implements [engine.Keeper]: a turn has keys in hand that nobody else knows.
+func (b *backend) Unfinished(ctx context.Context) error {
+	for e, err := range b.m.Store.Scan(ctx, recordPrefix, storage.PrefixEnd(recordPrefix)) {
+		if e.Key == "" && err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(e.Key, recordPrefix)
+		r, err := b.load(ctx, name)
+		if err != nil {
+			return err
+		}
+		if r == nil || r.rec.Turn == nil {
+			continue
+		}
+		t := r.rec.Turn
+		return fault.New("rotation.disable", fault.Conflict, "turn %d of key %q is in flight (%s), and nobody would end it once the mount is gone; wait for its end, or delete the key with force=true and clear away %q at the provider yourself", t.N, name, t.State, t.ids())
+	}
+	return nil
+}
+
 // ids are the keys that a turn has in hand.
 func (t *turn) ids() (out []string) {
 	for _, h := range []*held{t.New, t.victim()} {

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -44,6 +45,9 @@ func TestTurn(t *testing.T) {
 		w.live(first, second)
 		if c := w.kv.read("secret/demo", time.Now()).custom; c["key_id"] != second || c["previous_key_id"] != first || c["retire_after"] == "" {
 			t.Errorf("custom metadata: %v", c)
+		}
+		if err := w.engine.(engine.Keeper).Unfinished(t.Context()); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), `"demo"`) {
+			t.Errorf("its mount may be disabled: %v", err)
 		}
 		published := time.Now()
 		w.run(time.Now().Add(7*24*time.Hour), func() bool { return len(w.vendor.Live()) < 2 })

@@ -175,6 +175,9 @@ func (s *Store) install(h *handle, start uint64) error {
 	if h.isDead() {
 		return h.gate.cause()
 	}
+	if s.cause != nil { // before anybody can see that it serves
+		s.reopened.Add(1)
+	}
 	s.cause = nil
 	s.begun.Store(start)
 	s.durable.advance(start)
@@ -243,7 +246,6 @@ func (s *Store) replace(old *handle) {
 			s.log.Error("reopening the store", "cause", err)
 			continue
 		}
-		s.reopened.Add(1)
 		s.log.Info("the store was reopened and serves again")
 		return
 	}
