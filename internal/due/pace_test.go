@@ -69,6 +69,9 @@ func TestPaceFarTarget(t *testing.T) {
 }
 
 // One that does one item after the other, at once, has no queue; and it is kept busy.
+//
+// https://github.com/hashicorp/vault/issues/5968
+// https://github.com/hashicorp/vault/issues/13404
 func TestPaceNearTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newTarget(1, 500*time.Microsecond)
