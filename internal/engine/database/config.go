@@ -291,6 +291,8 @@ func (b configs) mayMove(ctx context.Context, r *route.Request, old, c *connecti
 	switch inURL := was.Display(old.URL) != old.URL.RevealString(); {
 	case was.Name != is.Name:
 		return invalid("field \"plugin_name\": the connection is of %s; delete it and write it again as one of %s, so that what was issued is revoked where it was issued", was.Name, is.Name)
+	case !old.Password.Empty() && in.Password == nil && len(old.Root.Replaced) > 0:
+		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again, which nobody knows since it was rotated; set one in the database as its superuser, give that, and rotate it by rotate-root/%s", changes, old.Name)
 	case !old.Password.Empty() && in.Password == nil:
 		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again", changes)
 	case inURL && in.URL == nil:

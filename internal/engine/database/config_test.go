@@ -136,6 +136,10 @@ func TestConfigMovesNoSecret(t *testing.T) {
 	w.Must(t, route.Write, "config/prod", fields{"connection_url": "fake://{{username}}:{{password}}@db2", "password": databasetest.FakePassword})
 	w.Must(t, route.Write, "config/prod", fields{"connection_url": "fake://{{username}}:{{password}}@db2", "max_open_connections": 3}) // as it is
 
+	w.Must(t, route.Write, "config/rotated", prod)
+	w.Must(t, route.Write, "rotate-root/rotated", nil)
+	w.Refused(t, route.Write, "config/rotated", fields{"tls_ca": "EVIL"}, fault.Invalid, "nobody knows since it was rotated; set one in the database")
+
 	w.Must(t, route.Write, "config/literal", with(prod, fields{"connection_url": "fake://admin:" + inURL + "@db", "password": "", "verify_connection": false}))
 	w.Refused(t, route.Write, "config/literal", fields{"tls_ca": "EVIL"}, fault.Invalid, `field "connection_url": this write changes`)
 }
