@@ -265,6 +265,33 @@ func TestRotateRootHangs(t *testing.T) {
 	})
 }
 
+// TestReadWhileRootTurns: the reply to a change was lost, and the administrator's own password is being changed, for long.
+// What a reader is given then works: a login says which password does, and needs no administrator.
+func TestReadWhileRootTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc")
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		w.fake.LoseReplies(1)
+		slow := make(chan struct{})
+		w.setRules(func(user, _ string) error {
+			if user == databasetest.FakeAdmin {
+				<-slow
+			}
+			return nil
+		})
+		if _, err := w.Do(route.Write, "rotate-role/svc", nil); err == nil {
+			t.Error("a turn without a reply is over")
+		}
+		var root sync.WaitGroup
+		root.Go(func() { _, _ = w.Do(route.Write, "rotate-root/prod", nil) })
+		synctest.Wait()
+		w.given("svc")
+		close(slow)
+		root.Wait()
+		w.given("svc")
+	})
+}
+
 // impatient is a store that does nothing for who has given up.
 type impatient struct{ storage.Store }
 

@@ -102,16 +102,17 @@ func (b readers) settled(ctx context.Context, r *route.Request, name string) (*s
 	if err == nil && !s.at(c) {
 		err = fault.New("database.static", fault.Unavailable, "the connection leads elsewhere since it began; it is made anew there")
 	}
-	if err == nil && c.Root.Turn && !c.Root.waits() {
-		err = fault.New("database.static", fault.Unavailable, "a change of the administrator's password is under way; it is ended first")
-	}
 	first := s.Passwords[s.Current].Empty()
 	var works bool
 	if err == nil {
 		works, err = b.login(soon, c, s.Users[s.Current], s.as(s.Fresh))
 	}
+	again := first && (err == nil || fault.Is(err, fault.Unsupported)) // it is to be set once more, by the administrator
+	if again && !works && c.Root.Turn && !c.Root.waits() {
+		again, err = false, fault.New("database.static", fault.Unavailable, "a change of the administrator's password is under way; it is ended first")
+	}
 	switch {
-	case works, err == nil && first, fault.Is(err, fault.Unsupported) && first:
+	case works, again:
 		return s, b.finish(ctx, name, s, false)
 	case err != nil:
 		return s, b.unknown(r, s, fault.Message(err))

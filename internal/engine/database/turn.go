@@ -200,12 +200,17 @@ func (b statics) login(ctx context.Context, c *connection, user string, l login)
 	return false, f
 }
 
-// asking is a connection by which a login can be tried.
+// asking is a connection by which a login can be tried. It needs no administrator: who asks does not wait for a
+// change of that one's password.
 func (b statics) asking(ctx context.Context, c *connection, user string, password secret.Value) (Conn, func(), error) {
 	if c.Self {
 		return b.own(ctx, c, user, password)
 	}
-	return b.conn(ctx, c)
+	p, err := b.provider(c.Plugin)
+	if err != nil {
+		return nil, nil, err
+	}
+	return b.pools.use(ctx, p, c)
 }
 
 // own is a connection of a user's own.
