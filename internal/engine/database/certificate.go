@@ -43,9 +43,13 @@ type authority struct {
 func (c *credential) authority() (*authority, error) {
 	a := new(authority)
 	for rest := []byte(c.Config["ca_cert"]); ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
+		if rest = bytes.TrimSpace(rest); len(rest) == 0 {
 			break
+		}
+		// What stands between blocks would be shown again: a key, say, that was indented.
+		var block *pem.Block
+		if block, rest = nextBlock(rest); block == nil {
+			return nil, invalid("field \"credential_config\": ca_cert has text that is no certificate in PEM form; give the authority's certificate, and after it those between it and its root, and nothing else")
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if block.Type != "CERTIFICATE" || err != nil {
@@ -137,6 +141,18 @@ func newKey(kind, bits string) (secret.Value, error) {
 		return secret.Value{}, fault.Wrap("database.newKey", fault.Internal, err)
 	}
 	return secret.New(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), nil
+}
+
+// nextBlock decodes the block with which a PEM text begins; nil if it begins with something else.
+func nextBlock(text []byte) (*pem.Block, []byte) {
+	if !bytes.HasPrefix(text, []byte("-----BEGIN ")) {
+		return nil, text
+	}
+	block, rest := pem.Decode(text)
+	if block == nil || bytes.Count(text[:len(text)-len(rest)], []byte("-----BEGIN ")) != 1 {
+		return nil, text // the first was skipped
+	}
+	return block, rest
 }
 
 // privateKey finds the first private key in a PEM text. Its errors show nothing of it.

@@ -266,7 +266,7 @@ func TestCredentialsRefused(t *testing.T) {
 		{with(role, fields{"db_name": "plain"}), "users of other cannot log in by client_certificate"},
 		{with(role, fields{"renew_statements": "RENEW {{password}}"}), "{{password}} is not there"},
 		{cert(fields{"ca_cert": nil}), "ca_cert is required"},
-		{cert(fields{"ca_cert": "none"}), "ca_cert is required"},
+		{cert(fields{"ca_cert": "none"}), "ca_cert has text that is no certificate"},
 		{cert(fields{"ca_cert": otherKey}), "is no certificate in PEM form"},
 		{cert(fields{"ca_private_key": nil}), "ca_private_key is required"},
 		{cert(fields{"ca_private_key": "none"}), "ca_private_key cannot be read: there is no private key"},
@@ -292,4 +292,16 @@ func TestCredentialsRefused(t *testing.T) {
 		t.Errorf("warnings %q", a.Warnings)
 	}
 	w.want(0, 0)
+}
+
+// Text beside the certificates would be shown again: a key that was indented, and so is no block to a PEM decoder, is refused.
+func TestCACertHoldsNothingElse(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	cert, key := authority(t, 1000*time.Hour, nil)
+	indented := "  " + strings.ReplaceAll(key, "\n", "\n  ")
+	for _, text := range []string{cert + indented, indented + "\n" + cert, cert + "junk", cert + key, "-----BEGIN CERTIFICATE-----\nbroken\n" + cert} {
+		role := with(certRole(t, time.Hour), fields{"credential_config": fields{"ca_cert": text, "ca_private_key": key, "key_type": "ec"}})
+		w.Refused(t, route.Write, "roles/odd", role, fault.Invalid, "ca_cert has ")
+	}
+	w.Must(t, route.Write, "roles/even", with(certRole(t, time.Hour), fields{"credential_config": fields{"ca_cert": "\n" + cert + "\n\n" + cert, "ca_private_key": key, "key_type": "ec"}}))
 }

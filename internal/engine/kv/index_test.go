@@ -36,3 +36,15 @@ func TestReindex(t *testing.T) {
 		}
 	}
 }
+
+// Times at the edges of what RFC 3339 can tell are none, once they are in UTC and could not be stored.
+func TestRotationTimesAtTheEdges(t *testing.T) {
+	for _, text := range []string{"9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00+01:00"} {
+		if rotated, next := rotationTimes([]byte(`{"rotated_at":"`+text+`","next_rotation":"`+text+`"}`), nil); !rotated.IsZero() || !next.IsZero() {
+			t.Errorf("%s is %v, %v", text, rotated, next)
+		}
+	}
+	if _, next := rotationTimes([]byte(`{"next_rotation":"9999-12-31T23:59:59+01:00"}`), nil); next.Year() != 9999 {
+		t.Errorf("the last year is %v", next)
+	}
+}

@@ -27,10 +27,10 @@ func rotationTimes(data []byte, custom map[string]string) (rotated, next time.Ti
 			}
 		}
 		t, err := time.Parse(time.RFC3339, text)
-		if err != nil {
+		if t = t.UTC(); err != nil || t.Year() < 0 || t.Year() > 9999 { // such a one has no form in RFC 3339
 			return time.Time{}
 		}
-		return t.UTC()
+		return t
 	}
 	return read("rotated_at"), read("next_rotation")
 }
