@@ -52,8 +52,10 @@ func TestRowsNeverStale(t *testing.T) {
 	defer s.Close()
 	const n = 300
 	var known atomic.Uint64
+	var over atomic.Bool
 	var all sync.WaitGroup
 	all.Go(func() {
+		defer over.Store(true)
 		for i := range n {
 			op := storage.Set("k", []byte("v"))
 			if i%10 == 9 {
@@ -68,17 +70,11 @@ func TestRowsNeverStale(t *testing.T) {
 				known.Store(uint64(v))
 			}
 		}
-		known.Store(0)
 	})
 	for range 4 {
 		all.Go(func() {
-			began := false
-			for {
+			for !over.Load() {
 				least := known.Load()
-				if least == 0 && began {
-					return
-				}
-				began = began || least != 0
 				e, err := s.Get(t.Context(), "k")
 				if err != nil {
 					t.Error(err)
