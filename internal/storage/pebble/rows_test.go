@@ -50,7 +50,7 @@ func TestRowsNeverStale(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	const n = 300
+	const n = 150
 	var known atomic.Uint64
 	var over atomic.Bool
 	var all sync.WaitGroup
@@ -71,7 +71,7 @@ func TestRowsNeverStale(t *testing.T) {
 			}
 		}
 	})
-	for range 4 {
+	for range 2 {
 		all.Go(func() {
 			for !over.Load() {
 				least := known.Load()
