@@ -104,7 +104,7 @@ func TestClientCertificate(t *testing.T) {
 			if leaf.Subject.String() != "CN="+name {
 				t.Errorf("the certificate is of %s, want %s", leaf.Subject, name)
 			}
-			if left := leaf.NotAfter.Sub(time.Now()); left < 2*time.Hour || left > 2*time.Hour+time.Second {
+			if left := time.Until(leaf.NotAfter); left < 2*time.Hour || left > 2*time.Hour+time.Second {
 				t.Errorf("it ends in %s, want max_ttl, 2h", left)
 			}
 			if since := time.Since(leaf.NotBefore); since < time.Minute || since > time.Minute+time.Second {
@@ -172,7 +172,7 @@ func TestCertificateBoundsItsLease(t *testing.T) {
 			t.Errorf("the certificate ends at %s, after its authority", leaf.NotAfter)
 		}
 		time.Sleep(time.Hour)
-		if a := w.Must(t, route.Read, "creds/ro", nil); a.Lease.Expires.Sub(time.Now()) > 30*time.Minute {
+		if a := w.Must(t, route.Read, "creds/ro", nil); time.Until(a.Lease.Expires) > 30*time.Minute {
 			t.Errorf("half an hour before the authority's end, a lease ends at %s", a.Lease.Expires)
 		}
 		time.Sleep(time.Hour)
