@@ -44,7 +44,7 @@ type backend struct {
 
 	// locks are held over a write or a rotation: of the root configuration, of each role, and of each static role.
 	locks locks.Named
-	never attempts // whose create surely made nothing
+	never engine.Attempts // whose create surely made nothing
 
 	mu  sync.Mutex // guards the rest
 	now *client.Client

@@ -227,7 +227,7 @@ func (b lending) create(ctx context.Context, a route.Attempt, p planned) (*creds
 	defer done()
 	if p.role.Type == iamUser {
 		if err := b.home(ctx, c, "user "+p.User, p.Where); err != nil { // config/root was written since
-			b.never.add(a.ID)
+			b.never.Add(a.ID)
 			return nil, err
 		}
 		k, err := b.makeUser(ctx, c, a, p)
@@ -316,7 +316,7 @@ func (b lending) makeUser(ctx context.Context, c *client.Client, a route.Attempt
 	ro := p.role
 	if err := c.CreateUser(ctx, client.NewUser{Name: p.User, Path: ro.Path, Boundary: ro.Boundary, Tags: ro.Tags}); err != nil {
 		if client.Unchanged(err) { // a user of that name, if there is one, is somebody else's
-			b.never.add(a.ID)
+			b.never.Add(a.ID)
 		}
 		return k, mine(op, err)
 	}

@@ -1,13 +1,10 @@
 package aws_test
 
 import (
-	"bytes"
-	"context"
 	"flag"
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +15,6 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
@@ -221,7 +217,7 @@ func TestRecordsOfBefore(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.Stop()
-		w.load(rows)
+		w.Load(t, rows)
 		w.Reopen(t)
 		for _, role := range []string{"svc", "brought"} {
 			a := w.Must(t, route.Read, "static-creds/"+role, nil)
@@ -246,36 +242,7 @@ func TestRecordsOfBefore(t *testing.T) {
 }
 
 // rows are all that the mount stores, and what of it is due.
-func (w *world) rows() []byte {
-	var out bytes.Buffer
-	for _, prefix := range []string{"mount/" + enginetest.UUID + "/", "due/work-"} {
-		for e, err := range w.View.Scan(context.WithoutCancel(w.t.Context()), prefix, storage.PrefixEnd(prefix)) {
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			fmt.Fprintf(&out, "%q %s\n", e.Key, e.Value)
-		}
-	}
-	return out.Bytes()
-}
-
-// load stores rows that were written before.
-func (w *world) load(rows []byte) {
-	w.t.Helper()
-	for line := range strings.Lines(string(rows)) {
-		quoted, err := strconv.QuotedPrefix(line)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		key, err := strconv.Unquote(quoted)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		if _, err := w.View.Commit(w.t.Context(), storage.Set(key, []byte(strings.TrimSpace(line[len(quoted):])))); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-}
+func (w *world) rows() []byte { return w.Rows(w.t, "mount/"+enginetest.UUID+"/", "due/work-") }
 
 // TestRotationsAtOnce: many ask for the same at the same moment. Each rotation comes after the other, what is
 // given out works, and no key is left that nobody knows of.

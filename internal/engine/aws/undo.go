@@ -3,7 +3,6 @@ package aws
 import (
 	"context"
 	"encoding/json"
-	"sync"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
@@ -20,7 +19,7 @@ func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error
 	if err := json.Unmarshal(u.Data, &l); err != nil {
 		return engine.Undone{}, fault.Wrap("aws.Undo", fault.Internal, err)
 	}
-	if !u.Granted && b.never.has(u.Attempt) {
+	if !u.Granted && b.never.Has(u.Attempt) {
 		return engine.Undone{}, nil
 	}
 	c, _, err := b.aws(ctx)
@@ -58,32 +57,6 @@ func (b *backend) theirs(ctx context.Context, c *client.Client, u engine.Undo, n
 	}
 	b.m.Log.Warn("a user was to be made whose name was taken; that one stays", "user", name, "made", *made)
 	return true, nil
-}
-
-// attempts remembers creates that surely made nothing. What is forgotten is only undone in the slow way. Its zero
-// value is empty.
-type attempts struct {
-	mu  sync.Mutex
-	ids map[string]struct{}
-}
-
-// mostAttempts bounds the memory: where AWS refuses, it refuses many.
-const mostAttempts = 4096
-
-func (a *attempts) add(id string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.ids == nil || len(a.ids) >= mostAttempts {
-		a.ids = map[string]struct{}{}
-	}
-	a.ids[id] = struct{}{}
-}
-
-func (a *attempts) has(id string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, ok := a.ids[id]
-	return ok
 }
 
 // Renew has nothing to do: a user lives until it is removed.

@@ -168,7 +168,7 @@ func (b lending) create(ctx context.Context, a route.Attempt, p planned) (*creds
 		return out, nil
 	}
 	if Unchanged(err) {
-		b.never.add(a.ID)
+		b.never.Add(a.ID)
 	}
 	return nil, err
 }

@@ -50,7 +50,7 @@ type backend struct {
 	providers []Provider
 	pools     *pools
 	locks     locks.Named
-	never     attempts // whose create surely had no effect
+	never     engine.Attempts // whose create surely had no effect
 	hanging   hanging
 }
 

@@ -1,12 +1,10 @@
 package database_test
 
 import (
-	"bytes"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +15,6 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
@@ -126,36 +123,7 @@ func TestNoTurnIsLeftOver(t *testing.T) {
 var update = flag.Bool("update", false, "write testdata anew")
 
 // rows are all that the mount stores, and what of it is due.
-func (w *world) rows() []byte {
-	var out bytes.Buffer
-	for _, prefix := range []string{"mount/" + enginetest.UUID + "/", "due/"} {
-		for e, err := range w.View.Scan(w.t.Context(), prefix, storage.PrefixEnd(prefix)) {
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			fmt.Fprintf(&out, "%q %s\n", e.Key, e.Value)
-		}
-	}
-	return out.Bytes()
-}
-
-// load stores rows that were written before.
-func (w *world) load(rows []byte) {
-	w.t.Helper()
-	for line := range strings.Lines(string(rows)) {
-		quoted, err := strconv.QuotedPrefix(line)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		key, err := strconv.Unquote(quoted)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		if _, err := w.View.Commit(w.t.Context(), storage.Set(key, []byte(strings.TrimSpace(line[len(quoted):])))); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-}
+func (w *world) rows() []byte { return w.Rows(w.t, "mount/"+enginetest.UUID+"/", "due/") }
 
 // TestRecordsOfBefore: what earlier versions have stored is read by this one, gives out the same passwords, and
 // turns at its time, not at the start of a newer version; one that was imported and never turned, too.
@@ -186,7 +154,7 @@ func TestRecordsOfBefore(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.Stop()
-		w.load(rows)
+		w.Load(t, rows)
 		n := w.changes() // before the engine is at work
 		w.Reopen(t)
 		for _, role := range []string{"svc", "known"} {

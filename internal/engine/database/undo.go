@@ -25,7 +25,7 @@ func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error
 		return engine.Undone{}, err
 	}
 	var done engine.Undone
-	if u.Granted || !b.never.has(u.Attempt) {
+	if u.Granted || !b.never.Has(u.Attempt) {
 		if done, err = b.revoke(ctx, u, &l, c); err != nil {
 			return engine.Undone{}, err
 		}

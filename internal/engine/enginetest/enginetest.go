@@ -4,10 +4,13 @@
 package enginetest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -101,6 +104,39 @@ func Open(t testing.TB, typ engine.Type, c Config) *World {
 	w.boot(t)
 	t.Cleanup(func() { w.Stop(); _ = c.Store.Close() })
 	return w
+}
+
+// Rows are all that is stored below prefixes, decrypted, for [World.Load] and for testdata.
+func (w *World) Rows(t testing.TB, prefixes ...string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	for _, prefix := range prefixes {
+		for e, err := range w.View.Scan(context.WithoutCancel(t.Context()), prefix, storage.PrefixEnd(prefix)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&out, "%q %s\n", e.Key, e.Value)
+		}
+	}
+	return out.Bytes()
+}
+
+// Load stores rows that were written before.
+func (w *World) Load(t testing.TB, rows []byte) {
+	t.Helper()
+	for line := range strings.Lines(string(rows)) {
+		quoted, err := strconv.QuotedPrefix(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := strconv.Unquote(quoted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.View.Commit(t.Context(), storage.Set(key, []byte(strings.TrimSpace(line[len(quoted):])))); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // Reopen is what happens when the process has died and starts again.
