@@ -72,7 +72,6 @@ type lane struct {
 	news    string // the first key that the feed has told of since the running drain's last look; "": none
 
 	inflight map[string]*flight // with a handler
-	sem      chan struct{}
 	pace     *pace
 	paused   time.Time // until then; zero: not paused
 	pause    time.Duration
@@ -184,7 +183,7 @@ func (l *Loop) poke() {
 func (l *Loop) laneLocked(name string) *lane {
 	ln := l.lanes[name]
 	if ln == nil {
-		ln = &lane{name: name, cursor: Prefix + name + "/", inflight: map[string]*flight{}, sem: make(chan struct{}, l.cfg.Workers), pace: newPace(l.cfg.Workers), idle: true}
+		ln = &lane{name: name, cursor: Prefix + name + "/", inflight: map[string]*flight{}, pace: newPace(l.cfg.Workers), idle: true}
 		l.lanes[name] = ln
 	}
 	return ln
@@ -409,32 +408,22 @@ func (l *Loop) stop(ln *lane, cursor string, next time.Time) {
 // hand gives one item to a worker. It reports false where the lane was paused
 // meanwhile and the item was not handed out.
 func (l *Loop) hand(ctx context.Context, ln *lane, it Item) bool {
-	select {
-	case ln.sem <- struct{}{}:
-	case <-ctx.Done():
-		return false
-	}
 	end, err := ln.pace.begin(ctx)
 	if err != nil {
-		<-ln.sem
 		return false
-	}
-	release := func(done bool) {
-		end(done)
-		<-ln.sem
 	}
 	key := it.Key()
 	l.mu.Lock()
 	now := time.Now()
 	if ln.paused.After(now) || ln.probing {
 		l.mu.Unlock()
-		release(false)
+		end(false)
 		return false
 	}
 	if busy := ln.inflight[key]; busy != nil {
 		busy.again = true // its handler may have put it there anew
 		l.mu.Unlock()
-		release(false)
+		end(false)
 		return true
 	}
 	ln.probing = !ln.paused.IsZero()
@@ -446,7 +435,7 @@ func (l *Loop) hand(ctx context.Context, ln *lane, it Item) bool {
 	l.wg.Go(func() {
 		out := l.cfg.Handle(ctx, it)
 		l.finish(ln, key, out)
-		release(out == Handled)
+		end(out == Handled)
 	})
 	return true
 }

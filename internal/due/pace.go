@@ -29,8 +29,8 @@ const (
 // A pace says how many items of one lane are under way at once. It is safe for concurrent use, but for
 // begin, which one goroutine at a time calls.
 type pace struct {
-	most int
-	free chan struct{} // a place was given back
+	workers chan struct{} // holds one for each item that is under way, in a place or not
+	free    chan struct{} // a place was given back
 
 	mu     sync.Mutex // guards:
 	limit  int
@@ -43,16 +43,22 @@ type pace struct {
 }
 
 func newPace(most int) *pace {
-	return &pace{most: most, free: make(chan struct{}, 1), limit: 1, least: -1}
+	return &pace{workers: make(chan struct{}, most), free: make(chan struct{}, 1), limit: 1, least: -1}
 }
 
-// begin waits for a place. The place is given back by what it returns, which is told whether the item was done, or once
-// the item has taken its time.
+// begin waits for a worker and a place. Both are given back by what it returns, which is told whether the item was done; the
+// place before, once the item has taken its time.
 func (p *pace) begin(ctx context.Context) (end func(done bool), err error) {
+	select {
+	case p.workers <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	for !p.enter() {
 		select {
 		case <-p.free:
 		case <-ctx.Done():
+			<-p.workers
 			return nil, ctx.Err()
 		}
 	}
@@ -65,6 +71,7 @@ func (p *pace) begin(ctx context.Context) (end func(done bool), err error) {
 			p.learn(time.Since(start))
 		}
 		leave.Do(p.leave)
+		<-p.workers
 	}, nil
 }
 
@@ -110,10 +117,10 @@ func (p *pace) learn(took time.Duration) {
 	case mean*100 > p.least*unhurt:
 		p.calm = 0
 	case !p.steady:
-		p.limit = min(2*p.limit, p.most)
+		p.limit = min(2*p.limit, cap(p.workers))
 	default:
 		if p.calm++; p.calm >= calm {
-			p.limit, p.calm = min(p.limit+1, p.most), 0
+			p.limit, p.calm = min(p.limit+1, cap(p.workers)), 0
 		}
 	}
 }
