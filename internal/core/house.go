@@ -2,7 +2,6 @@ package core
 
 import (
 	"context"
-
 	"errors"
 	"log/slog"
 	"maps"
