@@ -14,9 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/pprof"
-	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"github.com/keyturn/keyturn/internal/cli"
 	"github.com/keyturn/keyturn/internal/plugins"
@@ -34,6 +32,7 @@ const (
 // A shape is what one request leaves behind, and what the bare server is to do.
 type shape struct {
 	Body    []byte  `json:"body"`    // of the answer; empty: 204
+	Folder  string  `json:"folder"`  // what precedes the name in a request's path
 	Commits []batch `json:"commits"` // one batch each
 	Audit   []byte  `json:"audit"`   // whole lines
 	Dir     string  `json:"dir"`     // for the store and the audit file; "": neither is written
@@ -42,13 +41,30 @@ type shape struct {
 // A batch is the operations of one commit: keys of their lengths, values of theirs.
 type batch []written
 
-// written is one operation. Key is the whole key; its last part is made unique
-// for each request.
+// written is one operation on one of the keys that keyturn writes: Head, the name that the request's path ends
+// with if Named, Tail, and as many random letters as Random says, where keyturn has an id of its own. Keys in ascending
+// order instead, which cost a store less, would be others.
 type written struct {
-	Key    string `json:"key"`
+	Head   string `json:"head"`
+	Named  bool   `json:"named"`
+	Tail   string `json:"tail"`
+	Random int    `json:"random"`
 	Size   int    `json:"size"`
 	Delete bool   `json:"delete"`
 	Stamp  bool   `json:"stamp"` // the store completes the key
+}
+
+// key is the operation's key in a request that names name.
+func (o *written) key(name string) string {
+	b := append(make([]byte, 0, len(o.Head)+len(name)+len(o.Tail)+o.Random), o.Head...)
+	if o.Named {
+		b = append(b, name...)
+	}
+	b = append(b, o.Tail...)
+	for range o.Random {
+		b = append(b, "0123456789abcdefghijklmnopqrstuv"[rand.IntN(32)])
+	}
+	return string(b)
 }
 
 // child runs this process as what it was started as, if it was.
@@ -162,7 +178,6 @@ type doer struct {
 	shape
 	store storage.Store // nil: nothing is committed
 	audit *os.File      // nil: nothing is audited
-	n     atomic.Uint64
 	value []byte
 }
 
@@ -170,7 +185,6 @@ func (d *doer) open(ctx context.Context) (err error) {
 	if d.Dir == "" {
 		return nil
 	}
-	d.n.Store(rand.Uint64() >> 1)
 	d.value = make([]byte, storage.MaxBytes)
 	for i := range d.value {
 		d.value[i] = byte(rand.Uint32()) // as encrypted values are: nothing to compress
@@ -202,7 +216,7 @@ func (d *doer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	if err := d.work(r.Context()); err != nil {
+	if err := d.work(r.Context(), strings.TrimPrefix(r.URL.Path, d.Folder)); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
@@ -216,11 +230,10 @@ func (d *doer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(d.Body) // a client that has gone needs no answer
 }
 
-func (d *doer) work(ctx context.Context) error {
+func (d *doer) work(ctx context.Context, name string) error {
 	if d.store != nil {
-		n := d.n.Add(1)
 		for _, c := range d.Commits {
-			if _, err := d.store.Commit(ctx, storage.Batch{Ops: d.ops(c, n)}); err != nil {
+			if _, err := d.store.Commit(ctx, storage.Batch{Ops: d.ops(c, name)}); err != nil {
 				return err
 			}
 		}
@@ -232,18 +245,18 @@ func (d *doer) work(ctx context.Context) error {
 	return err
 }
 
-// ops are the operations of one request, on keys that no other has.
-func (d *doer) ops(c batch, n uint64) []storage.Op {
+// ops are the operations of one request.
+func (d *doer) ops(c batch, name string) []storage.Op {
 	ops := make([]storage.Op, len(c))
-	for i, o := range c {
-		if o.Stamp {
-			ops[i] = storage.Append(o.Key, d.value[:o.Size])
-			continue
-		}
-		unique := strconv.FormatUint(n*uint64(len(c))+uint64(i), 36)
-		key := o.Key[:max(0, len(o.Key)-len(unique))] + unique
-		if ops[i] = storage.Set(key, d.value[:o.Size]); o.Delete {
-			ops[i] = storage.Remove(key)
+	for i := range c {
+		o := &c[i]
+		switch {
+		case o.Stamp:
+			ops[i] = storage.Append(o.Head, d.value[:o.Size])
+		case o.Delete:
+			ops[i] = storage.Remove(o.key(name))
+		default:
+			ops[i] = storage.Set(o.key(name), d.value[:o.Size])
 		}
 	}
 	return ops

@@ -60,41 +60,50 @@ func reads(ctx context.Context, b *bench, name, title string, audited bool, budg
 }
 
 func benchWrite(ctx context.Context, b *bench) ([]result, error) {
-	path := func(out []byte, conn, n int) []byte {
-		out = strconv.AppendInt(append(out, "kv/data/team/app-"...), int64(conn), 10)
-		return strconv.AppendInt(append(out, '-'), int64(n%4096), 10)
+	// More secrets than are written: each is new. The server finds that out for itself.
+	name := func(out []byte, conn, n int) []byte {
+		out = strconv.AppendInt(append(out, "team/app-"...), int64(conn), 10)
+		return strconv.AppendInt(append(out, '-'), int64(n), 10)
 	}
-	return writes(ctx, b, "write", "KV v2 write", path, secretBody)
+	return writes(ctx, b, writing{"write", "KV v2 write", "kv/data/", name, secretBody})
 }
 
 func benchToken(ctx context.Context, b *bench) ([]result, error) {
-	path := func(out []byte, _, _ int) []byte { return append(out, "auth/token/create"...) }
-	return writes(ctx, b, "token", "token create", path, tokenBody)
+	name := func(out []byte, _, _ int) []byte { return out }
+	return writes(ctx, b, writing{"token", "token create", "auth/token/create", name, tokenBody})
 }
 
-func writes(ctx context.Context, b *bench, name, title string, path func([]byte, int, int) []byte, body string) (out []result, err error) {
-	k, err := ready(b, name, true)
+// writing is a load of requests that write.
+type writing struct {
+	row, title string
+	folder     string                               // what each path begins with
+	name       func(out []byte, conn, n int) []byte // appends what follows it
+	body       string
+}
+
+func writes(ctx context.Context, b *bench, w writing) (out []result, err error) {
+	k, err := ready(b, w.row, true)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, k.stop()) }()
 	// The same for the one that works: what it commits and writes, byte by byte.
-	one := string(path(nil, 0, 0))
-	work := shape{Dir: filepath.Join(b.dir, name+"-bare")}
+	work := shape{Dir: filepath.Join(b.dir, w.row+"-bare"), Folder: "/v1/" + w.folder}
 	if err := os.Mkdir(work.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	if work.Commits, err = commitsOf(ctx, b, http.MethodPost, one, []byte(body)); err != nil {
+	names := [2]string{string(w.name(nil, b.conns, 0)), string(w.name(nil, b.conns+1, 0))} // not those that are measured
+	if work.Commits, err = commitsOf(ctx, b, w.folder, names, []byte(w.body)); err != nil {
 		return nil, err
 	}
 	work.Audit, err = k.auditOf(func() (err error) {
-		_, work.Body, err = k.do(http.MethodPost, one, []byte(body))
+		_, work.Body, err = k.do(http.MethodPost, w.folder+names[0], []byte(w.body))
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(b.log, "  one request: %d bytes of answer, %d of audit, commits %s\n", len(work.Body), len(work.Audit), sizes(work.Commits))
+	fmt.Fprintf(b.log, "  one request: %d bytes of answer, %d of audit, commits %s\n", len(work.Body), len(work.Audit), sizes(work.Commits, names[0]))
 	committing, err := startBare(work)
 	if err != nil {
 		return nil, err
@@ -107,25 +116,25 @@ func writes(ctx context.Context, b *bench, name, title string, path func([]byte,
 	defer func() { err = errors.Join(err, idle.stop()) }()
 	request := func(out []byte, conn, n int) []byte {
 		var p [64]byte
-		return rendered(out, http.MethodPost, string(path(p[:0], conn, n)), k.token, []byte(body))
+		return rendered(out, http.MethodPost, string(w.name(append(p[:0], w.folder...), conn, n)), k.token, []byte(w.body))
 	}
 	rates, err := turns(ctx, b, newLoad("keyturn", k.address, k.cmd.Process.Pid, b.conns, request), newLoad("bare that commits", committing.address, committing.cmd.Process.Pid, b.conns, request), newLoad("bare", idle.address, idle.cmd.Process.Pid, b.conns, request))
 	if err != nil {
 		return nil, err
 	}
 	return []result{
-		compared(title+" / bare that commits", rates[0], rates[1], 0.7),
-		compared(title+" / bare", rates[0], rates[2], 0.25),
+		compared(w.title+" / bare that commits", rates[0], rates[1], 0.7),
+		compared(w.title+" / bare", rates[0], rates[2], 0.25),
 	}, nil
 }
 
 // sizes describes batches: how many operations, how many bytes.
-func sizes(all []batch) string {
+func sizes(all []batch, name string) string {
 	text := ""
 	for _, c := range all {
 		bytes := 0
 		for _, o := range c {
-			bytes += len(o.Key) + o.Size
+			bytes += len(o.key(name)) + o.Size
 		}
 		text += fmt.Sprintf(" [%d operations, %d bytes]", len(c), bytes)
 	}

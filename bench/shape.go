@@ -11,6 +11,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,13 +26,13 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// recorder is a store that remembers the batches of one request.
+// recorder is a store that remembers the batches of requests.
 type recorder struct {
 	storage.Store
 
 	mu      sync.Mutex
 	on      bool
-	batches []batch
+	batches [][]storage.Op
 }
 
 // Commit implements [storage.Store].
@@ -38,26 +40,26 @@ func (r *recorder) Commit(ctx context.Context, b storage.Batch) (storage.Version
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.on {
-		var one batch
-		for _, o := range b.Ops {
-			if o.Kind != storage.Assert {
-				one = append(one, written{Key: o.Key, Size: len(o.Value), Delete: o.Kind == storage.Delete, Stamp: o.Stamp})
-			}
-		}
-		r.batches = append(r.batches, one)
+		r.batches = append(r.batches, slices.DeleteFunc(slices.Clone(b.Ops), func(o storage.Op) bool { return o.Kind == storage.Assert }))
 	}
 	return r.Store.Commit(ctx, b)
 }
 
-func (r *recorder) record(on bool) {
+// during returns what is committed while f runs.
+func (r *recorder) during(f func() error) ([][]storage.Op, error) {
+	r.mu.Lock()
+	r.on, r.batches = true, nil
+	r.mu.Unlock()
+	err := f()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.on = on
+	r.on = false
+	return r.batches, err
 }
 
-// commitsOf returns what the last of several equal requests commits, found out with a
-// core in this process over a store in memory.
-func commitsOf(ctx context.Context, b *bench, method, path string, body []byte) ([]batch, error) {
+// commitsOf returns what a request commits that names folder+name, found out with a core in this process over a store
+// in memory. A second request, which names another thing if it names one, shows which parts of the keys are each time others.
+func commitsOf(ctx context.Context, b *bench, folder string, names [2]string, body []byte) ([]batch, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s, err := anySeal(b)
@@ -91,14 +93,49 @@ func commitsOf(ctx context.Context, b *bench, method, path string, body []byte) 
 	if err := ask(http.MethodPost, "sys/mounts/kv", []byte(`{"type":"kv","options":{"version":"2"}}`)); err != nil {
 		return nil, err
 	}
-	// The second write of a secret, as most are.
-	if err := ask(method, path, body); err != nil {
-		return nil, err
+	var all [2][][]storage.Op
+	for i, name := range names {
+		if all[i], err = rec.during(func() error { return ask(http.MethodPost, folder+name, body) }); err != nil {
+			return nil, err
+		}
 	}
-	rec.record(true)
-	err = ask(method, path, body)
-	rec.record(false)
-	return rec.batches, err
+	return shaped(all, names)
+}
+
+// shaped tells the parts of the keys of two requests apart.
+func shaped(all [2][][]storage.Op, names [2]string) ([]batch, error) {
+	if len(all[0]) != len(all[1]) {
+		return nil, errors.New("two equal requests commit a different number of batches")
+	}
+	var out []batch
+	for i, ops := range all[0] {
+		if len(ops) != len(all[1][i]) {
+			return nil, errors.New("two equal requests commit a different number of operations")
+		}
+		var one batch
+		for j, o := range ops {
+			one = append(one, shapedKey(o, [2]string{o.Key, all[1][i][j].Key}, names))
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+func shapedKey(o storage.Op, keys, names [2]string) written {
+	w := written{Head: o.Key, Size: len(o.Value), Delete: o.Kind == storage.Delete, Stamp: o.Stamp}
+	if o.Stamp {
+		return w
+	}
+	if head, tail, found := strings.Cut(o.Key, names[0]); names[0] != "" && found {
+		w.Head, w.Named, w.Tail = head, true, tail
+		return w
+	}
+	same := 0
+	for same < min(len(keys[0]), len(keys[1])) && keys[0][same] == keys[1][same] {
+		same++
+	}
+	w.Head, w.Random = o.Key[:same], len(o.Key)-same
+	return w
 }
 
 // anySeal is a seal "static" with a key of its own.

@@ -58,17 +58,25 @@ func authCommand() *command {
 
 // disableCommand is "secrets disable" and "auth disable".
 func disableCommand(k mountKind, examples []example) *command {
+	var force bool
 	return &command{
 		name: "disable", short: "Disable the " + k.what + " at a path", args: "PATH", min: 1, max: 1,
 		long:     "Disables the " + k.what + " at a path. What it stored is deleted, and what it issued is\ntaken back.",
 		examples: examples,
+		flags: func(f *flags) {
+			f.Bool(&force, "force", "disable it although a rotation is under way that nobody will end then")
+		},
 		run: func(ctx context.Context, s *session) error {
 			client, err := s.connect()
 			if err != nil {
 				return err
 			}
 			path := cleanPath(s.args[0]) + "/"
-			sec, err := client.Logical().DeleteWithContext(ctx, k.api+"/"+cleanPath(path))
+			var query map[string][]string
+			if force {
+				query = map[string][]string{"force": {"true"}}
+			}
+			sec, err := client.Logical().DeleteWithDataWithContext(ctx, k.api+"/"+cleanPath(path), query)
 			if err != nil {
 				return remote(err, "disabling %s at %s", k.what, path)
 			}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -102,7 +100,7 @@ func (h *house) open(ctx context.Context) error {
 		Undo:  (leasing{h}).undoAudited,
 		Renew: (leasing{h}).renew,
 		Event: func(kind string, l *lease.Lease) []storage.Op {
-			return []storage.Op{(ledger{h}).event(kind, map[string]string{"lease_id": l.ID})}
+			return []storage.Op{(ledger{h}).event(kind, engine.Detail{Name: "lease_id", Value: l.ID})}
 		},
 	})
 	h.wrapping = wrapping.New(h.barrier, h.tokens)
@@ -312,15 +310,16 @@ func (h *house) removeBelow(ctx context.Context, prefix string) error {
 }
 
 // event is the operation that records an event for users.
-func (h ledger) event(kind string, data map[string]string) storage.Op {
-	b := append(wire.AppendString([]byte(`{"kind":`), kind), `,"at":"`...)
+func (h ledger) event(kind string, details ...engine.Detail) storage.Op {
+	b := append(make([]byte, 0, 256), `{"kind":`...)
+	b = append(wire.AppendString(b, kind), `,"at":"`...)
 	b = append(time.Now().UTC().AppendFormat(b, time.RFC3339Nano), `","data":{`...)
-	for i, name := range slices.Sorted(maps.Keys(data)) {
+	for i, d := range details {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(wire.AppendString(b, name), ':')
-		b = wire.AppendString(b, data[name])
+		b = append(wire.AppendString(b, d.Name), ':')
+		b = wire.AppendString(b, d.Value)
 	}
 	b = append(b, "}}"...)
 	return storage.Append(eventPrefix, b)

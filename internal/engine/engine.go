@@ -15,7 +15,9 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
@@ -73,8 +75,8 @@ type Host struct {
 	Schedule func(kind, id string, from, to time.Time) []storage.Op
 
 	// Event returns the operation that records an event for users, in the
-	// same commit as what it tells. Data must hold no secret.
-	Event func(kind string, data map[string]string) storage.Op
+	// same commit as what it tells. No detail may be secret.
+	Event func(kind string, details ...Detail) storage.Op
 
 	// Guard returns the assertion that a token, by its id, is as it is stored now; it
 	// is Denied where it has ended. What is kept for a token is committed with it, lest
@@ -102,6 +104,18 @@ type Host struct {
 	// Audited runs an automatic action of the engine's between the two lines
 	// of its audit entry, fail closed: without the first line act is not called.
 	Audited func(ctx context.Context, a Automatic, act func(ctx context.Context) error) error
+}
+
+// A Detail is a named text of an event.
+type Detail struct{ Name, Value string }
+
+// Details are those of a map, by name.
+func Details(all map[string]string) []Detail {
+	out := make([]Detail, 0, len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, Detail{name, all[name]})
+	}
+	return out
 }
 
 // A Publication is one write of a rotated credential to a KV v2 path, made
@@ -217,7 +231,7 @@ type Worker interface {
 // A Keeper is an engine that may have something under way outside that nobody would end once its mount is gone.
 type Keeper interface {
 	// Unfinished returns an error that names it and says what to do first; nil if nothing is
-	// under way. It is asked before a mount is disabled.
+	// under way. It is asked before a mount is disabled, unless that is forced.
 	Unfinished(ctx context.Context) error
 }
 

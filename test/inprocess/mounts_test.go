@@ -3,6 +3,7 @@ package inprocess_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -128,8 +129,15 @@ func TestTwoMountsAtOnePath(t *testing.T) {
 	})
 }
 
-// TestDisabledWhileBusy: a mount stays, with its leases, while its engine has something under way that nobody else would end.
+// TestDisabledWhileBusy: a mount stays, with its leases, while its engine has something under way that nobody else would end,
+// unless that is said to be wanted.
 func TestDisabledWhileBusy(t *testing.T) {
+	for _, forced := range []bool{false, true} {
+		t.Run(fmt.Sprint(forced), func(t *testing.T) { disableWhileBusy(t, forced) })
+	}
+}
+
+func disableWhileBusy(t *testing.T, forced bool) {
 	synctest.Test(t, func(t *testing.T) {
 		l := lending(t)
 		l.must(t, route.Write, "lend/creds/r", l.told["a"], `{"ttl":"10h"}`)
@@ -143,9 +151,13 @@ func TestDisabledWhileBusy(t *testing.T) {
 			t.Errorf("%d things live, want the one that was lent", n)
 		}
 		l.must(t, route.Write, "lend/creds/r", l.told["a"], `{"ttl":"10h"}`)
-		busy(false)
-		l.must(t, route.Delete, "sys/mounts/lend", l.root, "")
+		how := ""
+		if busy(forced); forced {
+			how = `{"force":true}`
+		}
+		l.must(t, route.Delete, "sys/mounts/lend", l.root, how)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if n := len(l.out.living()); n != 0 {
 			t.Errorf("%d things live", n)
 		}

@@ -286,9 +286,9 @@ func fixed(e *mount.Entry) bool {
 }
 
 // Retire takes the mount at path out of service; from now on it serves only
-// undo. It refuses while the engine has something under way that nobody else would end. job is what ends its leases: it
-// is committed along, or a crash would leave them. Where nothing is mounted there it does nothing.
-func (m *Manager) Retire(ctx context.Context, path string, job func(e *mount.Entry) ([]storage.Op, error)) error {
+// undo. Unless forced, it refuses while the engine has something under way that nobody else would end. job is what ends its
+// leases: it is committed along, or a crash would leave them. Where nothing is mounted there it does nothing.
+func (m *Manager) Retire(ctx context.Context, path string, force bool, job func(e *mount.Entry) ([]storage.Op, error)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.settleLocked(ctx); err != nil {
@@ -302,7 +302,7 @@ func (m *Manager) Retire(ctx context.Context, path string, job func(e *mount.Ent
 	if fixed(old) {
 		return fault.New("mounts.Retire", fault.Invalid, "%q cannot be disabled, for the server needs it; disable mounts of your own only", path)
 	}
-	if o := s.open[old.UUID]; o != nil && o.Keeper != nil {
+	if o := s.open[old.UUID]; o != nil && o.Keeper != nil && !force {
 		if err := o.Keeper.Unfinished(ctx); err != nil {
 			return err
 		}

@@ -286,9 +286,14 @@ func tuneTTL(field string, text *string, old time.Duration) (time.Duration, erro
 	return parseTTL(field, *text)
 }
 
-func (c mountAPI) disable(ctx context.Context, _ *route.Request, in mountPath) (route.None, error) {
+type disableIn struct {
+	Path  string `path:"path" doc:"The mount's path."`
+	Force bool   `json:"force" default:"false" doc:"Whether to disable it although a rotation is under way that nobody will end then."`
+}
+
+func (c mountAPI) disable(ctx context.Context, _ *route.Request, in disableIn) (route.None, error) {
 	path := classPath(c.class, in.Path)
-	return route.None{}, c.Mounts().Retire(ctx, path, func(e *mount.Entry) ([]storage.Op, error) {
+	return route.None{}, c.Mounts().Retire(ctx, path, in.Force, func(e *mount.Entry) ([]storage.Op, error) {
 		if e.Class != c.class {
 			return nil, fault.New("sys.disable", fault.Invalid, "%q is a login method; disable it at sys/auth", path)
 		}

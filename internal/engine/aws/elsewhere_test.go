@@ -142,11 +142,17 @@ func TestRotatedKeyInItsAccount(t *testing.T) {
 		if n := w.Work(t); n != 1 {
 			t.Errorf("%d due items, want that of a key that is left in account %s", n, awstest.Account)
 		}
+		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), "user "+awstest.Admin) {
+			t.Errorf("the mount can be disabled: %v", err)
+		}
 		w.Refused(t, route.Write, "config/rotate-root", nil, fault.Upstream, awstest.ID)
 		// Somebody has seen to it.
 		w.Must(t, route.Write, "config/rotate-root", fields{"replace_key": awstest.ID})
 		if n := w.Work(t); n != 0 {
 			t.Errorf("%d due items are left", n)
+		}
+		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); err != nil {
+			t.Error(err)
 		}
 	})
 }

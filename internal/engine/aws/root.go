@@ -171,7 +171,7 @@ func (b configs) take(ctx context.Context, c *client.Client, cfg *root) error {
 	cfg.Replaced = cfg.Replaced[max(len(cfg.Replaced)-32, 0):]
 	t.Old, cfg.KeyID, cfg.Secret = cfg.KeyID, t.New, t.NewSecret
 	t.New, t.NewSecret = "", secret.Value{}
-	event := b.m.Host.Event("aws/root", map[string]string{"key_id": cfg.KeyID, "previous_key_id": t.Old, "path": b.m.Settings().Path + "config/root"})
+	event := b.m.Host.Event("aws/root", engine.Details(map[string]string{"key_id": cfg.KeyID, "previous_key_id": t.Old, "path": b.m.Settings().Path + "config/root"})...)
 	if err := b.saveRoot(ctx, cfg, time.Now().Add(resumeAfter), event); err != nil {
 		return err
 	}

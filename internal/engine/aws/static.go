@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/cron"
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -181,7 +182,7 @@ func (b statics) event(kind, name string, s *static, more map[string]string) com
 	for k, v := range more {
 		data[k] = v
 	}
-	return commit{abs: []storage.Op{b.m.Host.Event(kind, data)}}
+	return commit{abs: []storage.Op{b.m.Host.Event(kind, engine.Details(data)...)}}
 }
 
 // later is when the role's next step is due, if nothing has failed.

@@ -346,6 +346,12 @@ func (b statics) drop(ctx context.Context, r *route.Request, in nameIn) (route.N
 // Unfinished implements [engine.Keeper]: a rotation may have made a key that nobody else knows, and one that was replaced
 // lives until its grace has passed.
 func (b *backend) Unfinished(ctx context.Context) error {
+	switch cfg, err := b.config(ctx); {
+	case err != nil:
+		return err
+	case cfg != nil && cfg.Turn != nil:
+		return fault.New("aws.disable", fault.Conflict, "a rotation of the key of config/root is under way, begun at %s, and nobody would end it once the mount is gone; wait for its end, or disable it with force=true and clear away in AWS what it has made for user %s", cfg.Turn.At.Format(time.RFC3339), cfg.Turn.User)
+	}
 	for e, err := range b.m.Store.Scan(ctx, staticPrefix, storage.PrefixEnd(staticPrefix)) {
 		if e.Key == "" && err != nil {
 			return err
@@ -357,9 +363,9 @@ func (b *backend) Unfinished(ctx context.Context) error {
 			return err
 		case s == nil || s.Gone: // who deleted the role, and does not wait, has decided
 		case s.Turn != nil:
-			return fault.New("aws.disable", fault.Conflict, "a rotation of static role %q is under way, and nobody would end it once the mount is gone; wait for its end, or delete the role and clear away in AWS what it has made", name)
+			return fault.New("aws.disable", fault.Conflict, "a rotation of static role %q is under way, and nobody would end it once the mount is gone; wait for its end, or disable it with force=true and clear away in AWS what it has made", name)
 		case s.Old != nil && !s.OldSecret.Empty():
-			return fault.New("aws.disable", fault.Conflict, "the access key %s, which static role %q has replaced, lives until %s, and nobody would delete it once the mount is gone; wait, or delete the role and the key in AWS", s.Old.ID, name, s.Old.At.Format(time.RFC3339))
+			return fault.New("aws.disable", fault.Conflict, "the access key %s, which static role %q has replaced, lives until %s, and nobody would delete it once the mount is gone; wait, or disable it with force=true and delete the key in AWS", s.Old.ID, name, s.Old.At.Format(time.RFC3339))
 		}
 	}
 	return nil

@@ -146,7 +146,7 @@ func (b roots) finishRoot(ctx context.Context, c *connection) error {
 	c.Root.Turn, c.Root.Sent, c.Root.Failed, c.Root.Why = false, false, 0, ""
 	c.Root.Last, c.Root.Next = now, c.Root.When.Next(now, now)
 	c.Revision++
-	event := b.m.Host.Event("database/root", map[string]string{"connection": c.Name, "username": c.Username, "path": b.m.Settings().Path + "config/" + c.Name})
+	event := b.m.Host.Event("database/root", engine.Details(map[string]string{"connection": c.Name, "username": c.Username, "path": b.m.Settings().Path + "config/" + c.Name})...)
 	if err := b.saveRoot(context.WithoutCancel(ctx), c, c.Root.Next, commit{abs: []storage.Op{event}}); err != nil {
 		return err
 	}
@@ -217,7 +217,7 @@ func (b roots) failedRoot(ctx context.Context, c *connection, why error) error {
 		}
 	}
 	b.m.Log.Warn("rotating an administrator's password failed", "connection", c.Name, "failures", c.Root.Failed, "outcome_known", !c.Root.Sent, "next_try", at, "error", why)
-	event := b.m.Host.Event("database/root-failed", map[string]string{"connection": c.Name, "failures": strconv.Itoa(c.Root.Failed), "path": b.m.Settings().Path + "config/" + c.Name})
+	event := b.m.Host.Event("database/root-failed", engine.Details(map[string]string{"connection": c.Name, "failures": strconv.Itoa(c.Root.Failed), "path": b.m.Settings().Path + "config/" + c.Name})...)
 	if err := b.saveRoot(context.WithoutCancel(ctx), c, at, commit{abs: []storage.Op{event}}); err != nil {
 		b.m.Log.Error("keeping why an administrator's password was not rotated", "connection", c.Name, "error", err)
 	}

@@ -99,9 +99,9 @@ func (b statics) finish(ctx context.Context, name string, s *static, unsent bool
 	s.Current, s.Turn, s.Failed, s.Why, s.Note = t.User, nil, 0, "", note
 	s.Place = c.place()
 	s.Last, s.Next = now, s.When.Next(now, now)
-	event := b.m.Host.Event("database/static-role", map[string]string{
+	event := b.m.Host.Event("database/static-role", engine.Details(map[string]string{
 		"role": name, "username": s.Users[s.Current], "by": t.By, "path": b.m.Settings().Path + "static-roles/" + name,
-	})
+	})...)
 	return b.save(context.WithoutCancel(ctx), name, s, s.Next, commit{abs: []storage.Op{event}})
 }
 
@@ -242,7 +242,7 @@ func (b statics) failed(ctx context.Context, name string, s *static, why error) 
 		at = s.Next
 	}
 	b.m.Log.Warn("rotating a static role failed", "role", name, "failures", s.Failed, "next_try", at, "error", why)
-	event := b.m.Host.Event("database/static-role-failed", map[string]string{"role": name, "failures": strconv.Itoa(s.Failed), "path": b.m.Settings().Path + "static-roles/" + name})
+	event := b.m.Host.Event("database/static-role-failed", engine.Details(map[string]string{"role": name, "failures": strconv.Itoa(s.Failed), "path": b.m.Settings().Path + "static-roles/" + name})...)
 	if err := b.save(context.WithoutCancel(ctx), name, s, at, commit{abs: []storage.Op{event}}); err != nil {
 		b.m.Log.Error("keeping why a static role was not rotated", "role", name, "error", err)
 	}

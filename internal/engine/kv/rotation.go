@@ -26,6 +26,9 @@ func rotationTimes(data []byte, custom map[string]string) (rotated, next time.Ti
 				text = s
 			}
 		}
+		if text == "" {
+			return time.Time{}
+		}
 		t, err := time.Parse(time.RFC3339, text)
 		if t = t.UTC(); err != nil || t.Year() < 0 || t.Year() > 9999 { // such a one has no form in RFC 3339
 			return time.Time{}

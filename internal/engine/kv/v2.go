@@ -135,9 +135,9 @@ func reindex(path string, old, next *record) []storage.Op {
 }
 
 func (v *versioned) event(path string, m *record) []storage.Op {
-	return []storage.Op{v.m.Host.Event("kv/write", map[string]string{
-		"mount": v.m.UUID, "path": path, "version": itoa(m.Current),
-	})}
+	return []storage.Op{v.m.Host.Event("kv/write",
+		engine.Detail{Name: "mount", Value: v.m.UUID}, engine.Detail{Name: "path", Value: path}, engine.Detail{Name: "version", Value: itoa(m.Current)},
+	)}
 }
 
 type readIn struct {

@@ -64,7 +64,7 @@ func (b *backend) writeConfig(ctx context.Context, _ *route.Request, in configIn
 	}
 	var abs []storage.Op
 	if braked != c.Brake {
-		abs = append(abs, b.m.Host.Event("rotation/brake", map[string]string{"brake": map[bool]string{true: "on", false: "off"}[c.Brake]}))
+		abs = append(abs, b.m.Host.Event("rotation/brake", engine.Details(map[string]string{"brake": map[bool]string{true: "on", false: "off"}[c.Brake]})...))
 	}
 	_, err = b.m.Store.CommitWith(ctx, []storage.Op{storage.Set(configKey, row)}, abs)
 	return route.None{}, err

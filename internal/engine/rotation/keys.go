@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/rotation/schedule"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
@@ -237,7 +238,7 @@ func (b *backend) deleteKey(ctx context.Context, req *route.Request, in deleteIn
 		}
 	}
 	ops := []storage.Op{storage.Remove(recordPrefix + in.Name).If(r.version), storage.Remove(secretPrefix + in.Name), storage.Remove(boundPrefix + in.Name)}
-	abs := append(b.m.Host.Schedule(workKind, in.Name, r.rec.Due, time.Time{}), b.m.Host.Event("rotation/deleted-key", r.event()))
+	abs := append(b.m.Host.Schedule(workKind, in.Name, r.rec.Due, time.Time{}), b.m.Host.Event("rotation/deleted-key", engine.Details(r.event())...))
 	if _, err = b.m.Store.CommitWith(ctx, ops, abs); err == nil {
 		b.census.set(in.Name, "")
 	}
@@ -259,7 +260,7 @@ func (b *backend) Unfinished(ctx context.Context) error {
 			continue
 		}
 		t := r.rec.Turn
-		return fault.New("rotation.disable", fault.Conflict, "turn %d of key %q is in flight (%s), and nobody would end it once the mount is gone; wait for its end, or delete the key with force=true and clear away %q at the provider yourself", t.N, name, t.State, t.ids())
+		return fault.New("rotation.disable", fault.Conflict, "turn %d of key %q is in flight (%s), and nobody would end it once the mount is gone; wait for its end, or disable it with force=true and clear away %q at the provider yourself", t.N, name, t.State, t.ids())
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -135,7 +136,7 @@ func (b *catalog) writeRecipe(ctx context.Context, req *route.Request, in recipe
 			req.Warn("key %q keeps to the earlier text and begins no turn until it is bound anew at keys/%s/rebind", k, k)
 		}
 	}
-	event := b.m.Host.Event("rotation/recipe", map[string]string{"recipe": in.Name, "hash": d.Hash})
+	event := b.m.Host.Event("rotation/recipe", engine.Details(map[string]string{"recipe": in.Name, "hash": d.Hash})...)
 	_, err = b.m.Store.CommitWith(ctx, []storage.Op{storage.Set(recipePrefix+in.Name, row)}, []storage.Op{event})
 	return route.None{}, err
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/rotation/schedule"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -244,7 +245,7 @@ func (r *run) batch(what string, due time.Time) (ops, abs []storage.Op, err erro
 	if err != nil {
 		return nil, nil, err
 	}
-	return append(ops, storage.Append(journalPrefix+rec.Name+"/", row)), append(abs, r.m.Host.Event("rotation/"+what, r.event())), nil
+	return append(ops, storage.Append(journalPrefix+rec.Name+"/", row)), append(abs, r.m.Host.Event("rotation/"+what, engine.Details(r.event())...)), nil
 }
 
 // A journalRow is one commit of a key, as history shows it.

@@ -110,7 +110,11 @@ func (w *world) host(installation string) engine.Host {
 		Schedule: func(kind, id string, from, to time.Time) []storage.Op {
 			return due.Move(due.Item{Lane: lane, Kind: "work", ID: kind + "/" + id}, from, to)
 		},
-		Event: func(kind string, data map[string]string) storage.Op {
+		Event: func(kind string, details ...engine.Detail) storage.Op {
+			data := map[string]string{}
+			for _, d := range details {
+				data[d.Name] = d.Value
+			}
 			b, _ := json.Marshal(data)
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -43,6 +43,14 @@ type write struct {
 	stripe uint16
 }
 
+// entry is what the write has made of its key. The value is the request's own.
+func (w *write) entry(v storage.Version) storage.Entry {
+	if w.value == nil {
+		return storage.Entry{Key: w.name}
+	}
+	return storage.Entry{Key: w.name, Version: v, Value: w.value[versionLen:]}
+}
+
 // Commit implements [storage.Store].
 func (s *Store) Commit(ctx context.Context, b storage.Batch) (storage.Version, error) {
 	start := time.Now()
@@ -244,8 +252,12 @@ func (s *Store) commitLoop(h *handle) {
 		if g == nil {
 			return
 		}
-		for i := range g.changes {
-			h.rows.drop(g.changes[i].Key)
+		for _, r := range requests {
+			for i := range r.writes {
+				if w := &r.writes[i]; !w.stamp { // a stamped key is new: nobody has read it
+					h.rows.changed(w.entry(r.version))
+				}
+			}
 		}
 		for _, r := range requests {
 			h.latches.unlock(r.held)

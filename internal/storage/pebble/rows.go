@@ -21,9 +21,9 @@ const (
 // table, and a read asks Pebble for nothing that has not changed. There is a slot for each hash of a key, so nothing is to
 // be ordered or thrown out.
 //
-// A slot never tells what a commit has replaced: the committer drops the keys of a batch once it is applied, before it
-// lets their latches go and before anybody is told; and who read before then and comes to keep it after finds the slot's
-// generation changed.
+// A slot never tells what a commit has replaced: the committer puts what a batch has written in the place of what is
+// kept of its keys once it is applied, before it lets their latches go and before anybody is told; and who read before
+// then and comes to keep it after finds the slot's generation changed.
 type rows struct {
 	seed  maphash.Seed
 	slots [rowSlots]rowSlot
@@ -32,7 +32,7 @@ type rows struct {
 type rowSlot struct {
 	row  atomic.Pointer[row]
 	seen atomic.Uint32 // part of the hash of the last key that was read here and is not kept
-	gen  atomic.Uint32 // counts drops; moved under mu
+	gen  atomic.Uint32 // counts commits; moved under mu
 
 	mu sync.Mutex // held while row is set
 }
@@ -87,13 +87,20 @@ func (s *rowSlot) keep(e storage.Entry, hash, gen uint32) {
 	}
 }
 
-// drop forgets a key that a commit has changed.
-func (r *rows) drop(key string) {
-	s, _ := r.at(key)
+// changed puts what a commit has made of a key – version 0: removed it – in the place of what is kept of it. The value is
+// copied.
+func (r *rows) changed(e storage.Entry) {
+	s, _ := r.at(e.Key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gen.Add(1)
-	if w := s.row.Load(); w != nil && w.key == key {
-		s.row.Store(nil)
+	old := s.row.Load()
+	if old == nil || old.key != e.Key {
+		return
 	}
+	if len(e.Key)+len(e.Value) > rowMaxBytes {
+		s.row.Store(nil)
+		return
+	}
+	s.row.Store(&row{key: old.key, version: e.Version, value: append(make([]byte, 0, len(e.Value)), e.Value...)})
 }

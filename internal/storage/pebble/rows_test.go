@@ -33,13 +33,29 @@ func TestRowsKeep(t *testing.T) {
 	}
 	slot, hash := r.at("k")
 	gen := slot.gen.Load()
-	r.drop("k")
+	for _, e := range []storage.Entry{
+		{Key: "k", Version: 8, Value: []byte("w")}, {Key: "k"}, {Key: "k", Version: 10},
+	} {
+		r.changed(e)
+		if w := slot.get("k"); w == nil || w.entry(true).Version != e.Version || string(w.entry(true).Value) != string(e.Value) {
+			t.Errorf("after a commit made it %+v: %+v", e, w)
+		}
+		slot.keep(small, hash, gen)
+		if w := slot.get("k"); w == nil || w.version == small.Version {
+			t.Error("kept though a commit has changed it since it was read")
+		}
+	}
+	r.changed(storage.Entry{Key: "k", Version: 11, Value: make([]byte, rowMaxBytes)})
 	if slot.get("k") != nil {
-		t.Error("told after a commit changed it")
+		t.Error("kept though it is large now")
 	}
 	slot.keep(small, hash, gen)
 	if slot.get("k") != nil {
 		t.Error("kept though a commit has changed it since it was read")
+	}
+	r.changed(storage.Entry{Key: "k", Version: 12})
+	if slot.get("k") != nil {
+		t.Error("a commit keeps what nobody has read")
 	}
 }
 
