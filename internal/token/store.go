@@ -140,6 +140,9 @@ func (s *Store) Create(ctx context.Context, e *Entry, parent *Entry, extra ...st
 
 // CreateAs is Create with a token that the caller chose.
 func (s *Store) CreateAs(ctx context.Context, tok secret.Value, e *Entry, parent *Entry, extra ...storage.Op) (secret.Value, *Entry, error) {
+	if parent != nil && !parent.lives(time.Now()) { // that it is still as it was read does not say that it lives
+		return secret.Value{}, nil, errBad()
+	}
 	stored, ops, err := s.Rows(tok, e)
 	if err != nil {
 		return secret.Value{}, nil, err
@@ -286,6 +289,9 @@ func (s *Store) sealBatch(e, parent *Entry) (secret.Value, *Entry, error) {
 	if parent != nil && parent.Batch {
 		return secret.Value{}, nil, fault.New("token.Create", fault.Invalid, "a batch token cannot create tokens; use a service token")
 	}
+	if parent != nil && !parent.lives(time.Now()) {
+		return secret.Value{}, nil, errBad()
+	}
 	sealed, err := s.cfg.Barrier.SealBytes(batchPurpose, b)
 	if err != nil {
 		return secret.Value{}, nil, err
@@ -318,7 +324,7 @@ func (s *Store) openBatch(ctx context.Context, tok secret.Value) (*Entry, error)
 		if err != nil {
 			return nil, err
 		}
-		if p.Revoking || !p.Expires.IsZero() && !time.Now().Before(p.Expires) {
+		if !p.lives(time.Now()) {
 			return nil, errBad()
 		}
 	}
@@ -337,7 +343,7 @@ func (s *Store) Guard(ctx context.Context, e *Entry) ([]storage.Op, error) {
 	if err != nil {
 		return nil, err
 	}
-	if now.Revoking || !now.Expires.IsZero() && !time.Now().Before(now.Expires) {
+	if !now.lives(time.Now()) {
 		return nil, errBad()
 	}
 	return now.Expect(), nil

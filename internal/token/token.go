@@ -108,6 +108,11 @@ func (e *Entry) Usable(now time.Time, remote netip.Addr) string {
 	return ""
 }
 
+// lives reports whether a token has neither ended nor is being revoked.
+func (e *Entry) lives(now time.Time) bool {
+	return !e.Revoking && (e.Expires.IsZero() || now.Before(e.Expires))
+}
+
 // Expect is the assertion that the token is as it was read: what is made with
 // it commits this along. A batch token has none of its own.
 func (e *Entry) Expect() []storage.Op {

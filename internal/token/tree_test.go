@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/memory"
@@ -69,6 +70,38 @@ func left(t testing.TB, v *barrier.View) (keys []string) {
 		keys = append(keys, strings.ToValidUTF8(e.Key, "?"))
 	}
 	return keys
+}
+
+// TestNoChildOfWhatIsRevoked: who was admitted, and read the own token again after it was marked, makes nothing with it. That
+// the record is still as it was read says nothing of whether it lives.
+func TestNoChildOfWhatIsRevoked(t *testing.T) {
+	s, v := open(t)
+	parent := create(t, s, nil)
+	if _, err := s.Update(t.Context(), parent.ID, func(e *token.Entry) error { e.Revoking = true; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	marked, err := s.ByID(t.Context(), parent.ID)
+	if err != nil || !marked.Revoking {
+		t.Fatalf("%+v, %v", marked, err)
+	}
+	ended := *parent
+	ended.Expires = time.Now().Add(-time.Second)
+	for _, p := range []*token.Entry{marked, parent, &ended} {
+		for _, e := range []token.Entry{{Parent: p.ID}, {}, {Parent: p.ID, Batch: true}, {Batch: true}} {
+			if p == parent && e.Batch {
+				continue // such a token is not stored, and asks for its parent at each use
+			}
+			if _, _, err := s.Create(t.Context(), &e, p); !fault.Is(err, fault.Denied) {
+				t.Errorf("%+v was made by %+v: %v", e, p, err)
+			}
+		}
+	}
+	if err := s.Revoke(t.Context(), parent.ID); err != nil {
+		t.Error(err)
+	}
+	if keys := left(t, v); len(keys) > 3 { // of the barrier
+		t.Errorf("rows are left: %q", keys)
+	}
 }
 
 // A chain of tokens is no deeper for the server's stack than one token.
