@@ -151,6 +151,7 @@ func (c *Core) furnish(b *barrier.Barrier, tok secret.Value, asked []NewMount) (
 	}
 	_, rows, err := token.NewStore(token.Config{Barrier: b, Due: dueToken}).Rows(tok, &token.Entry{
 		Policies: []string{policies.Root}, Path: "auth/token/root", DisplayName: "root", Created: time.Now().UTC().Truncate(time.Millisecond),
+		Chosen: tok,
 	})
 	return append(ops, rows...), err
 }

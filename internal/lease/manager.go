@@ -38,7 +38,8 @@ func NewManager(cfg Config) *Manager {
 	return &Manager{cfg: cfg, view: cfg.Barrier.View("")}
 }
 
-// Reserve stores l, which becomes a reservation due at deadline. guard asserts
+// Reserve stores l, which becomes a reservation due at deadline. Its id ends in 140 random bits: that there is no
+// such lease is not looked up. guard asserts
 // that who asks is still alive, and what lends still there; where it does not
 // hold, nothing was stored and the error is Conflict.
 func (m *Manager) Reserve(ctx context.Context, l *Lease, deadline time.Time, guard []storage.Op) (*Lease, error) {
@@ -49,7 +50,7 @@ func (m *Manager) Reserve(ctx context.Context, l *Lease, deadline time.Time, gua
 		return nil, err
 	}
 	ops := []storage.Op{
-		storage.Set(Prefix+r.ID, b).If(0),
+		storage.Set(Prefix+r.ID, b),
 		storage.Set(OfPrefix+r.Owner+"/"+r.ID, nil),
 	}
 	ops = append(ops, m.cfg.Due(r.Lane(), r.ID, time.Time{}, r.Due)...)

@@ -69,7 +69,7 @@ type Entry struct {
 	Renewable   bool              `json:"renewable,omitempty"`
 	Wrapping    bool              `json:"wrapping,omitempty"` // may only unwrap
 	State
-	// Chosen is the token's text where its creator chooses it; never stored.
+	// Chosen is the token's text where its creator chooses it, so that there may be one already; never stored.
 	Chosen secret.Value `json:"-"`
 }
 
