@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"slices"
@@ -54,19 +53,14 @@ func sum(ns []int) (total int) {
 }
 
 func (l *load) ask(ctx context.Context, conn int, until time.Time) error {
-	c, err := net.Dial("tcp", l.address)
+	c, err := dial(l.address)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = c.Close() }() // all answers are there
-	in := bufio.NewReaderSize(c, 16<<10)
-	var b []byte
+	defer c.close()
 	for time.Now().Before(until) && ctx.Err() == nil {
-		b = l.request(b[:0], conn, l.from[conn])
-		if _, err := c.Write(b); err != nil {
-			return err
-		}
-		if err := answer(in); err != nil {
+		c.out = l.request(c.out[:0], conn, l.from[conn])
+		if _, err := c.ask(); err != nil {
 			return err
 		}
 		l.from[conn]++
@@ -74,42 +68,67 @@ func (l *load) ask(ctx context.Context, conn int, until time.Time) error {
 	return ctx.Err()
 }
 
+// A connection is a kept one.
+type connection struct {
+	conn net.Conn
+	in   *bufio.Reader
+	out  []byte // the next request
+}
+
+func dial(address string) (*connection, error) {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return &connection{conn: c, in: bufio.NewReaderSize(c, 16<<10)}, nil
+}
+
+func (c *connection) close() { _ = c.conn.Close() } // all answers are there
+
+// ask sends the request and returns the answer's body, which is good until the next one.
+func (c *connection) ask() ([]byte, error) {
+	if _, err := c.conn.Write(c.out); err != nil {
+		return nil, err
+	}
+	return answer(c.in)
+}
+
 var contentLength = []byte("Content-Length: ")
 
-// answer reads one answer, which must be a success and say its length.
-func answer(in *bufio.Reader) error {
+// answer reads one answer, which must be a success and say its length, and be less than the buffer.
+func answer(in *bufio.Reader) ([]byte, error) {
 	line, err := in.ReadSlice('\n')
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(line) < 12 {
-		return fmt.Errorf("not HTTP: %q", line)
+		return nil, fmt.Errorf("not HTTP: %q", line)
 	}
 	ok := line[9] == '2'
 	status := string(line[9:12])
 	length := 0
 	for {
 		if line, err = in.ReadSlice('\n'); err != nil {
-			return err
+			return nil, err
 		}
 		if len(line) <= 2 {
 			break
 		}
 		if digits, is := bytes.CutPrefix(line, contentLength); is {
 			if length, err = strconv.Atoi(string(bytes.TrimSpace(digits))); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	if ok {
-		_, err = in.Discard(length)
-		return err
+	body, err := in.Peek(length)
+	if err == nil && !ok {
+		err = fmt.Errorf("status %s: %s", status, body)
 	}
-	body := make([]byte, length)
-	if _, err := io.ReadFull(in, body); err != nil {
-		return err
+	if err != nil {
+		return nil, err
 	}
-	return fmt.Errorf("status %s: %s", status, body)
+	_, err = in.Discard(length)
+	return body, err
 }
 
 // rendered appends a request as a Go client sends it.

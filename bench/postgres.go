@@ -110,20 +110,37 @@ func lendFor(ctx context.Context, k *keyturn, d time.Duration) (float64, error) 
 	counts, errs := make([]int, pgWorkers), make([]error, pgWorkers)
 	began := time.Now()
 	for w := range pgWorkers {
-		all.Go(func() {
-			for time.Since(began) < d && ctx.Err() == nil && errs[w] == nil {
-				var lent struct {
-					ID string `json:"lease_id"`
-				}
-				if errs[w] = k.call(http.MethodGet, "database/creds/app", nil, &lent); errs[w] == nil {
-					errs[w] = k.call(http.MethodPut, "sys/leases/revoke", map[string]any{"lease_id": lent.ID, "sync": true}, nil)
-					counts[w]++
-				}
-			}
-		})
+		all.Go(func() { counts[w], errs[w] = lendUntil(ctx, k, began.Add(d)) })
 	}
 	all.Wait()
 	return float64(sum(counts)) / time.Since(began).Seconds(), errors.Join(errs...)
+}
+
+var lentID = regexp.MustCompile(`"lease_id":"([^"]+)"`)
+
+// lendUntil lends and revokes one after the other, over one connection.
+func lendUntil(ctx context.Context, k *keyturn, until time.Time) (n int, err error) {
+	c, err := dial(k.address)
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	for ; time.Now().Before(until) && ctx.Err() == nil; n++ {
+		c.out = rendered(c.out[:0], http.MethodGet, "database/creds/app", k.token, nil)
+		text, err := c.ask()
+		if err != nil {
+			return n, err
+		}
+		id := lentID.FindSubmatch(text)
+		if id == nil {
+			return n, fmt.Errorf("nothing was lent: %s", text)
+		}
+		c.out = rendered(c.out[:0], http.MethodPut, "sys/leases/revoke", k.token, fmt.Appendf(nil, `{"lease_id":%q,"sync":true}`, id[1]))
+		if _, err := c.ask(); err != nil {
+			return n, err
+		}
+	}
+	return n, ctx.Err()
 }
 
 var tps = regexp.MustCompile(`tps = ([0-9.]+)`)
