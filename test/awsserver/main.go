@@ -2,7 +2,7 @@
 // administrator, for tests that run other programs. It prints its address, and ends with its input: a shell gives what it starts
 // in the background an empty one, so there write "sleep infinity | awsserver &".
 //
-//	awsserver [-listen 127.0.0.1:0] [-key AKIA… -secret …] [-lag 0s]
+//	awsserver [-listen 127.0.0.1:0] [-key AKIA… -secret …] [-lag 0s] [-mfa]
 package main
 
 import (
@@ -30,9 +30,13 @@ func run() error {
 	key := flag.String("key", "AKIAIOSFODNN7EXAMPLE", "the administrator's access key")
 	secret := flag.String("secret", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "the administrator's secret key")
 	lag := flag.Duration("lag", 0, "how long a new access key is refused")
+	mfa := flag.Bool("mfa", false, "whether the administrator has an MFA device, whose codes are any six digits, a console password and more")
 	flag.Parse()
 	s := awsserver.New(awsserver.Options{KeyLag: *lag, ListLag: *lag})
 	s.AddAdmin(awsserver.Account, "keyturn", *key, *secret)
+	if *mfa {
+		s.Attach(awsserver.Account, "keyturn")
+	}
 	for _, name := range []string{"ci", "deploy", "admin"} {
 		s.AddRole(awsserver.Account, awsserver.Role{Name: name, MaxSession: 12 * time.Hour})
 	}

@@ -333,7 +333,7 @@ func TestSessions(t *testing.T) {
 		w.Must(t, route.Write, "roles/mfa", fields{"credential_type": "session_token", "mfa_serial_number": "arn:aws:iam::123456789012:mfa/keyturn"})
 		w.Refused(t, route.Write, "creds/mfa", nil, fault.Invalid, `field "mfa_code" is required`)
 		w.lend("creds/mfa", fields{"mfa_code": "123456"})
-		w.Refused(t, route.Write, "creds/mfa", fields{"mfa_code": "1"}, fault.Upstream, "AccessDenied")
+		w.Refused(t, route.Write, "creds/mfa", fields{"mfa_code": "1"}, fault.Upstream, "mfa_code that was sent: AWS answers AccessDenied")
 		time.Sleep(2 * time.Hour)
 		if ids := w.IDs(t); len(ids) != 0 {
 			t.Errorf("leases %q", ids)

@@ -112,7 +112,7 @@ func (c *Client) AssumeRole(ctx context.Context, r SessionRequest) (Session, err
 		return err
 	})
 	if err != nil {
-		return Session{}, explain("assuming role "+r.RoleARN, err)
+		return Session{}, explain(r.proved("assuming role "+r.RoleARN), err)
 	}
 	var arn *string
 	if out.AssumedRoleUser != nil {
@@ -140,6 +140,14 @@ func (c *Client) FederationToken(ctx context.Context, r SessionRequest) (Session
 	return session("getting a federation token", out.Credentials, arn)
 }
 
+// proved says of what is being done that it takes a device's code: AWS answers a wrong one as it does a missing permission.
+func (r *SessionRequest) proved(doing string) string {
+	if r.Code == "" {
+		return doing
+	}
+	return doing + " with the mfa_code that was sent"
+}
+
 // SessionToken gives temporary credentials of the client's user.
 func (c *Client) SessionToken(ctx context.Context, r SessionRequest) (Session, error) {
 	var out *sts.GetSessionTokenOutput
@@ -148,7 +156,7 @@ func (c *Client) SessionToken(ctx context.Context, r SessionRequest) (Session, e
 		return err
 	})
 	if err != nil {
-		return Session{}, explain("getting a session token", err)
+		return Session{}, explain(r.proved("getting a session token"), err)
 	}
 	return session("getting a session token", out.Credentials, nil)
 }
