@@ -103,8 +103,7 @@ func (r *renderer) response(dst []byte, e *Entry) []byte {
 	from := len(dst)
 	if a.Auth != nil {
 		dst = append(dst, `,"auth":{`...)
-		dst = append(dst, r.fragment(a.Auth).auth...)
-		dst = append(dst, '}')
+		dst = append(r.auth(dst, a.Auth), '}') // it is told once: nothing of it is kept
 	}
 	if a.LeaseID != "" {
 		dst = append(dst, `,"secret":{"lease_id":`...)
@@ -197,7 +196,7 @@ func (r *renderer) fragment(a *Auth) *fragment {
 			return f
 		}
 	}
-	f := &fragment{by: r, auth: r.auth(a), next: head}
+	f := &fragment{by: r, auth: r.auth(nil, a), next: head}
 	if !a.Token.Empty() {
 		f.request = append(f.request, `,"client_token":`...)
 		f.request = r.h.appendSecret(f.request, a.Token)
@@ -210,8 +209,9 @@ func (r *renderer) fragment(a *Auth) *fragment {
 	return f
 }
 
-func (r *renderer) auth(a *Auth) []byte {
-	var dst []byte
+// auth appends the members of an auth block.
+func (r *renderer) auth(dst []byte, a *Auth) []byte {
+	from := len(dst)
 	if !a.Token.Empty() {
 		dst = append(dst, `,"client_token":`...)
 		dst = r.h.appendSecret(dst, a.Token)
@@ -247,7 +247,7 @@ func (r *renderer) auth(a *Auth) []byte {
 		dst = append(dst, `,"num_uses":`...)
 		dst = strconv.AppendInt(dst, int64(a.NumUses), 10)
 	}
-	return dst[1:] // without the first comma; token_type is always there
+	return append(dst[:from], dst[from+1:]...) // without the first comma; token_type is always there
 }
 
 func (r *renderer) accessor(dst []byte, accessor string) []byte {

@@ -1,0 +1,91 @@
+package token
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// TestEncode: a record reads back as it was, and as one that json.Marshal has written: those are in stores.
+func TestEncode(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	text := func() string {
+		return []string{"", "a", `q"\\`, "<é&>", "tab\tand\nline", "\xff", "\u2028"}[rng.IntN(7)]
+	}
+	when := func() time.Time {
+		if rng.IntN(2) == 0 {
+			return time.Time{}
+		}
+		return time.Unix(rng.Int64N(1<<36), rng.Int64N(1e9)).UTC()
+	}
+	yes := func() bool { return rng.IntN(2) == 0 }
+	number := func() int64 { return []int64{0, -1, 1, 1 << 40}[rng.IntN(4)] }
+	for range 2000 {
+		e := &Entry{
+			Namespace: text(), Accessor: text(), Parent: text(), Path: text(), DisplayName: text(), Uses: int(number()), Created: when(),
+			TTL: time.Duration(number()), Expires: when(), Renewed: when(), Period: time.Duration(number()), ExplicitMax: time.Duration(number()),
+			EntityID: text(), Role: text(), Mount: text(), Batch: yes(), Renewable: yes(), Wrapping: yes(),
+			State: State{Revoking: yes(), Spare: yes(), UsedUp: when()}, Chosen: secret.Text("never stored"),
+		}
+		for range rng.IntN(3) {
+			e.Policies = append(e.Policies, text())
+		}
+		if yes() {
+			e.Meta = map[string]string{text(): text(), "k": text()}
+			e.BoundCIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+		}
+		b, err := e.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := decode("id", 1, b)
+		if err != nil {
+			t.Fatalf("%s: %v", b, err)
+		}
+		want, err := decode("id", 1, other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(State{}), cmpopts.IgnoreFields(State{}, "size"), cmpopts.IgnoreFields(Entry{}, "Chosen"), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+			t.Fatalf("%s\n%s\n(-json.Marshal +encode):\n%s", other, b, diff)
+		}
+	}
+	if _, err := (&Entry{Expires: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}).encode(); err == nil {
+		t.Error("a time that cannot be read back is stored")
+	}
+}
+
+// TestEncodeLeavesOutNothing: a field that is added to a token is stored.
+func TestEncodeLeavesOutNothing(t *testing.T) {
+	e := &Entry{
+		Namespace: "a", Accessor: "b", Parent: "c", Policies: []string{"d"}, Path: "e", DisplayName: "f", Meta: map[string]string{"g": "h"},
+		Uses: 1, Created: time.Unix(1, 0).UTC(), TTL: 1, Expires: time.Unix(2, 0).UTC(), Renewed: time.Unix(3, 0).UTC(), Period: 2, ExplicitMax: 3,
+		EntityID: "i", Role: "j", Mount: "k", BoundCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Batch: true, Renewable: true, Wrapping: true,
+		State: State{Revoking: true, Spare: true, UsedUp: time.Unix(4, 0).UTC()},
+	}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Entry]()) {
+		if tag := f.Tag.Get("json"); tag != "" && tag != "-" && reflect.ValueOf(e).Elem().FieldByIndex(f.Index).IsZero() {
+			t.Errorf("the test leaves out %s", f.Name)
+		}
+	}
+	b, err := e.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := json.Marshal(e)
+	if err != nil || string(b) != string(want) {
+		t.Errorf("%v\n%s, want\n%s", err, b, want)
+	}
+}
