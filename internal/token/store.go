@@ -183,7 +183,13 @@ func (s *Store) Rows(tok secret.Value, e *Entry) (*Entry, []storage.Op, error) {
 // was only changed since it was read – renewed, used – is asserted anew.
 func (s *Store) add(ctx context.Context, ops []storage.Op, parent *Entry) (storage.Version, error) {
 	var guard []storage.Op
-	if parent != nil {
+	switch {
+	case parent != nil && parent.Batch: // it has no record of its own: that of its parent counts
+		var err error
+		if guard, err = s.Guard(ctx, parent); err != nil {
+			return 0, err
+		}
+	case parent != nil:
 		guard = parent.Expect()
 	}
 	for range 16 {

@@ -96,6 +96,11 @@ func TestNoChildOfWhatIsRevoked(t *testing.T) {
 			}
 		}
 	}
+	// A batch token ends with its parent, which alone has a record.
+	batch := &token.Entry{ID: "batch", Batch: true, Parent: parent.ID}
+	if _, _, err := s.Create(t.Context(), &token.Entry{Wrapping: true}, batch); !fault.Is(err, fault.Denied) {
+		t.Errorf("an answer was wrapped for a batch token of a revoked one: %v", err)
+	}
 	if err := s.Revoke(t.Context(), parent.ID); err != nil {
 		t.Error(err)
 	}

@@ -78,6 +78,12 @@ func (h *Handler) readBody(x *call, r *http.Request, limit int64) error {
 	if text[0] != '{' {
 		return invalid("the request's body must be a JSON object")
 	}
+	if len(x.request.Query) > 0 && len(bytes.TrimSpace(text[1:])) > 1 { // one reading of what is meant, for the handler and for audit
+		return invalid("the request has parameters in its body and in its query string; send all of them in one")
+	}
+	if len(x.request.Query) > 0 {
+		return nil
+	}
 	x.request.Body = text
 	return nil
 }

@@ -183,6 +183,7 @@ func TestRefused(t *testing.T) {
 		"nested deep":                  {"PUT", "/v1/secret/a", `{"a":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`, nil, 400, "deeper"},
 		"many keys":                    {"PUT", "/v1/secret/a", manyKeys(20_001), nil, 400, "JSON"},
 		"a form":                       {"POST", "/v1/secret/a", `a=b`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 400, "JSON"},
+		"parameters in two places":     {"DELETE", "/v1/secret/a?force=true", `{"force":false}`, nil, 400, "query string"},
 		"large unseal":                 {"PUT", "/v1/sys/unseal", `{"key":"` + strings.Repeat("A", smallBody) + `"}`, nil, 413, "1048576"},
 	} {
 		t.Run(name, func(t *testing.T) {

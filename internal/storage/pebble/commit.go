@@ -43,14 +43,6 @@ type write struct {
 	stripe uint16
 }
 
-// entry is what the write has made of its key. The value is the request's own.
-func (w *write) entry(v storage.Version) storage.Entry {
-	if w.value == nil {
-		return storage.Entry{Key: w.name}
-	}
-	return storage.Entry{Key: w.name, Version: v, Value: w.value[versionLen:]}
-}
-
 // Commit implements [storage.Store].
 func (s *Store) Commit(ctx context.Context, b storage.Batch) (storage.Version, error) {
 	start := time.Now()
@@ -252,13 +244,7 @@ func (s *Store) commitLoop(h *handle) {
 		if g == nil {
 			return
 		}
-		for _, r := range requests {
-			for i := range r.writes {
-				if w := &r.writes[i]; !w.stamp { // a stamped key is new: nobody has read it
-					h.rows.changed(w.entry(r.version))
-				}
-			}
-		}
+		g.eachEntry(h.rows.changed)
 		for _, r := range requests {
 			h.latches.unlock(r.held)
 		}
@@ -311,6 +297,21 @@ func (g *group) put(s *Store, w *write) {
 		must(g.batch.Set(w.key, w.value, nil))
 	}
 	g.changes = append(g.changes, storage.Change{Version: storage.Version(g.last), Key: name, Deleted: w.value == nil})
+}
+
+// eachEntry calls f with what each write has made of its key, in their order. Values are the requests' own.
+func (g *group) eachEntry(f func(storage.Entry)) {
+	n := 0
+	for _, r := range g.requests {
+		for i := range r.writes {
+			e := storage.Entry{Key: g.changes[n].Key} // the whole key, also of a stamped one
+			if value := r.writes[i].value; value != nil {
+				e.Version, e.Value = r.version, value[versionLen:]
+			}
+			f(e)
+			n++
+		}
+	}
 }
 
 // must: adding to a batch in memory has no error to return.

@@ -426,7 +426,8 @@ func (m *mark) advance(v uint64) {
 	}
 }
 
-// wait returns once the mark has reached v, or dead or ctx has ended.
+// wait returns once the mark has reached v, or dead or ctx has ended. Of what a handle that has died has told it says
+// nothing good: whoever opened the folder again began above all numbers that may be lost, so that the mark passed them.
 func (m *mark) wait(ctx context.Context, dead <-chan struct{}, v uint64) error {
 	for m.v.Load() < v {
 		m.mu.Lock()
@@ -447,7 +448,12 @@ func (m *mark) wait(ctx context.Context, dead <-chan struct{}, v uint64) error {
 			return ctx.Err()
 		}
 	}
-	return nil
+	select {
+	case <-dead:
+		return errPoisoned
+	default:
+		return nil
+	}
 }
 
 // closeWait is how long closing a handle of Pebble may take before it counts as

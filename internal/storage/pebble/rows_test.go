@@ -105,3 +105,19 @@ func TestRowsNeverStale(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// TestMarkOfTheDead: what a handle has told that died meanwhile is not known to be stored, though the mark has passed it: the
+// one that opened the folder again begins above all that may be lost.
+func TestMarkOfTheDead(t *testing.T) {
+	var m mark
+	dead := make(chan struct{})
+	m.advance(7)
+	if err := m.wait(t.Context(), dead, 7); err != nil {
+		t.Error(err)
+	}
+	close(dead)
+	m.advance(100)
+	if err := m.wait(t.Context(), dead, 8); err != errPoisoned {
+		t.Errorf("%v, want that it is not known", err)
+	}
+}

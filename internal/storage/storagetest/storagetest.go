@@ -226,6 +226,18 @@ func testStamps(t *testing.T, s storage.Store) {
 	if got := get(t, s, "event/"); got.Version != 0 {
 		t.Errorf("the prefix itself was stored: %+v", got)
 	}
+	// A name that somebody guessed was absent, and is no more.
+	for i := range storage.Version(4) {
+		get(t, s, storage.StampedKey("event/", want[len(want)-1].Version+1+i))
+	}
+	v := commit(t, s, storage.Append("event/", []byte("late")))
+	name := storage.StampedKey("event/", v)
+	if diff := cmp.Diff(storage.Entry{Key: name, Value: []byte("late"), Version: v}, get(t, s, name)); diff != "" {
+		t.Errorf("a stamped row that was asked for before it was there (-want +got):\n%s", diff)
+	}
+	if _, err := s.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set(name, nil).If(0)}}); !errors.Is(err, storage.ErrConflict) {
+		t.Errorf("it counts as absent: %v", err)
+	}
 }
 
 func testLimits(t *testing.T, s storage.Store) {
