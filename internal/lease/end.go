@@ -259,12 +259,15 @@ func (m *Manager) NowOwned(ctx context.Context, owner string, now time.Time) err
 // owned yields the ids of a token's leases in pages, so that what is done with one may
 // remove its row.
 func (m *Manager) owned(ctx context.Context, owner string) func(yield func(string, error) bool) {
-	return m.pages(ctx, OfPrefix+owner+"/")
+	return m.pages(ctx, OfPrefix+owner+"/", "")
 }
 
-func (m *Manager) pages(ctx context.Context, prefix string) func(yield func(string, error) bool) {
+func (m *Manager) pages(ctx context.Context, prefix, after string) func(yield func(string, error) bool) {
 	return func(yield func(string, error) bool) {
 		from := prefix
+		if after != "" {
+			from += after + "\x00"
+		}
 		for {
 			var page []string
 			for row, err := range m.view.Scan(ctx, from, storage.PrefixEnd(prefix)) {
@@ -296,5 +299,5 @@ func (m *Manager) pages(ctx context.Context, prefix string) func(yield func(stri
 
 // Below yields the ids of the leases whose id starts with prefix.
 func (m *Manager) Below(ctx context.Context, prefix string) func(yield func(string, error) bool) {
-	return m.pages(ctx, Prefix+prefix)
+	return m.pages(ctx, Prefix+prefix, "")
 }

@@ -38,26 +38,25 @@ func (m *Manager) List(ctx context.Context, prefix, after string, limit int) ([]
 		limit = MaxNames
 	}
 	var names []string
-	for len(names) < limit {
-		key := ""
+	for from != "" {
+		next := "" // where the scan goes on behind a subtree
 		for e, err := range m.view.Scan(ctx, from, storage.PrefixEnd(base)) {
 			if err != nil {
 				return nil, err
 			}
-			key = e.Key
-			break
+			name, _, deeper := strings.Cut(strings.TrimPrefix(e.Key, base), "/")
+			if deeper {
+				name += "/"
+				next = storage.PrefixEnd(base + name)
+			}
+			if names = append(names, name); len(names) == limit {
+				return names, nil
+			}
+			if deeper {
+				break
+			}
 		}
-		if key == "" {
-			break
-		}
-		name, _, deeper := strings.Cut(strings.TrimPrefix(key, base), "/")
-		if deeper {
-			names = append(names, name+"/")
-			from = storage.PrefixEnd(base + name + "/")
-			continue
-		}
-		names = append(names, name)
-		from = key + "\x00"
+		from = next
 	}
 	return names, nil
 }
@@ -81,12 +80,9 @@ func (m *Manager) CountOf(ctx context.Context, lanePrefix string, limit int) (in
 // from after on.
 func (m *Manager) Failing(ctx context.Context, after string, limit int) ([]*Lease, error) {
 	var all []*Lease
-	for id, err := range m.pages(ctx, FailingPrefix) {
+	for id, err := range m.pages(ctx, FailingPrefix, after) {
 		if err != nil {
 			return nil, err
-		}
-		if id <= after {
-			continue
 		}
 		e, err := m.view.Get(ctx, Prefix+id)
 		if err != nil {

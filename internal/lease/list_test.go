@@ -1,0 +1,88 @@
+package lease
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+)
+
+// listed is a manager with leases of these ids, each of which has failed.
+func listed(t testing.TB, ids ...string) *Manager {
+	t.Helper()
+	st, root := memory.Open(), secret.New(make([]byte, 32))
+	if err := barrier.Initialize(t.Context(), st, root); err != nil {
+		t.Fatal(err)
+	}
+	b, err := barrier.Open(t.Context(), st, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := NewManager(Config{Barrier: b})
+	for _, id := range ids {
+		l := Lease{ID: id, State: Ending, Data: json.RawMessage("{}")}
+		row, err := l.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.view.Commit(t.Context(), storage.Set(Prefix+id, row), storage.Set(FailingPrefix+id, nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
+}
+
+// TestList: a folder shows what is right below it, each name once, in their order; and pages of any size, each begun behind the
+// last name of the one before, are the whole.
+func TestList(t *testing.T) {
+	ids := []string{"aws/creds/ci/1", "aws/creds/ci/2", "db/creds/a", "db/creds/a/1", "db/creds/a/2", "db/creds/a0", "db/creds/b/1", "db/creds/c", "db/x/1"}
+	m := listed(t, ids...)
+	for prefix, want := range map[string]string{
+		"": "aws/ db/", "aws/creds/": "ci/", "aws/creds/ci/": "1 2", "db/": "creds/ x/", "db/creds/": "a a/ a0 b/ c", "none/": "",
+	} {
+		for limit := range 7 {
+			var got []string
+			for after := ""; ; after = got[len(got)-1] {
+				page, err := m.List(t.Context(), prefix, after, limit)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if limit > 0 && len(page) > limit {
+					t.Errorf("%d names, and the limit is %d", len(page), limit)
+				}
+				if len(page) == 0 {
+					break
+				}
+				got = append(got, page...)
+			}
+			if diff := cmp.Diff(strings.Fields(want), got); diff != "" && !(want == "" && got == nil) {
+				t.Errorf("below %q, %d at once (-want +got):\n%s", prefix, limit, diff)
+			}
+		}
+	}
+	for limit := 1; limit < 11; limit++ {
+		var got []string
+		for after := ""; ; after = got[len(got)-1] {
+			page, err := m.Failing(t.Context(), after, limit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			for _, l := range page {
+				got = append(got, l.ID)
+			}
+		}
+		if !slices.Equal(got, ids) {
+			t.Errorf("those that fail, %d at once: %q", limit, got)
+		}
+	}
+}
