@@ -198,6 +198,16 @@ func (s *Server) DropUser(accountID, name string) {
 	}
 }
 
+// DropKey deletes an access key, as a person would have done.
+func (s *Server) DropKey(accountID, name, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.account(accountID).users[name]
+	if i := slices.IndexFunc(u.keys, func(k *key) bool { return k.id == id }); i >= 0 {
+		u.drop(i, time.Now())
+	}
+}
+
 // Attach gives a user all that people and services add to one: a console password, an MFA
 // device, an SSH key, a signing certificate and a service's credential.
 func (s *Server) Attach(accountID, name string) {

@@ -190,14 +190,19 @@ var deleteAccessKey = of(func(c *call, u *user) (node, *apiError) {
 	if fail != nil {
 		return node{}, fail
 	}
-	k := u.keys[i]
-	if !k.inactive {
-		k.changed = c.now
-	}
-	k.deleted, k.gone = true, c.now
-	u.keys, u.ghosts = slices.Delete(u.keys, i, i+1), append(u.ghosts, k)
+	u.drop(i, c.now)
 	return node{}, nil
 })
+
+// drop deletes a key by its place.
+func (u *user) drop(i int, now time.Time) {
+	k := u.keys[i]
+	if !k.inactive {
+		k.changed = now
+	}
+	k.deleted, k.gone = true, now
+	u.keys, u.ghosts = slices.Delete(u.keys, i, i+1), append(u.ghosts, k)
+}
 
 var updateAccessKey = of(func(c *call, u *user) (node, *apiError) {
 	i, fail := c.key(u)

@@ -34,6 +34,7 @@ type root struct {
 
 	Turn     *rootTurn `json:"turn,omitempty"`
 	Due      time.Time `json:"due,omitzero"`
+	Auto     automatic `json:"auto,omitzero"`
 	Replaced [][]byte  `json:"replaced,omitempty"` // digests of secrets that were rotated away
 	Dropped  dropped   `json:"dropped,omitempty"`
 
@@ -154,6 +155,7 @@ type rootIn struct {
 	Checks    *int           `json:"propagation_checks" default:"5" doc:"How many calls in a row a new access key must be let in before it is given out, within a minute; 0: none, and no wait."`
 	Pause     *time.Duration `json:"propagation_settle" default:"5s" doc:"The wait after these calls."`
 
+	automaticIn
 	laterIn
 }
 
@@ -162,10 +164,6 @@ type laterIn struct {
 	RoleARN  wire.Raw `json:"role_arn" doc:"Planned and not built yet."`
 	Audience wire.Raw `json:"identity_token_audience" doc:"Planned and not built yet."`
 	TokenTTL wire.Raw `json:"identity_token_ttl" doc:"Planned and not built yet."`
-	Period   wire.Raw `json:"rotation_period" doc:"Planned and not built yet."`
-	Schedule wire.Raw `json:"rotation_schedule" doc:"Planned and not built yet."`
-	Window   wire.Raw `json:"rotation_window" doc:"Planned and not built yet."`
-	Off      wire.Raw `json:"disable_automated_rotation" doc:"Planned and not built yet."`
 }
 
 func (l *laterIn) refuse() error {
@@ -174,7 +172,6 @@ func (l *laterIn) refuse() error {
 		v    wire.Raw
 	}{
 		{"role_arn", l.RoleARN}, {"identity_token_audience", l.Audience}, {"identity_token_ttl", l.TokenTTL},
-		{"rotation_period", l.Period}, {"rotation_schedule", l.Schedule}, {"rotation_window", l.Window},
 	} {
 		switch strings.TrimSpace(string(f.v.Reveal())) {
 		case "", "null", `""`, "0", `"0"`, `"0s"`:
@@ -214,15 +211,17 @@ func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (ro
 	if moved := was.moves(c); moved != "" && !was.Secret.Empty() && c.KeyID != "" && in.Secret == nil {
 		return route.None{}, invalid("field %q: this write changes where the stored key is used, so it must give access_key and secret_key again; if rotate-root has replaced them, give a new pair", moved)
 	}
+	if c.KeyID == "" && !c.Auto.When.Never() {
+		return route.None{}, invalid("field \"rotation_period\" or \"rotation_schedule\": there is no access_key in config/root to rotate; give access_key and secret_key, or set disable_automated_rotation=true")
+	}
 	if c.KeyID == "" {
 		r.Warn("access_key and secret_key are empty: credentials come from where AWS's own tools find them on this server (environment, files, the machine's role), and rotate-root is not possible")
 	}
-	op, err := c.put()
-	if err != nil {
-		return route.None{}, err
+	at := c.Due // of what is under way
+	if c.Turn == nil {
+		at = c.Auto.later(time.Now().UTC())
 	}
-	_, err = b.m.Store.Commit(ctx, op)
-	return route.None{}, err
+	return route.None{}, b.saveRoot(ctx, c, at)
 }
 
 func (in *rootIn) apply(c *root) error {
@@ -242,6 +241,9 @@ func (in *rootIn) apply(c *root) error {
 	}
 	if t := c.Turn; pair && t != nil && t.New != "" { // whoever gives a key says which one is right
 		t.Old, t.New, t.NewSecret = t.New, "", secret.Value{}
+	}
+	if err := c.Auto.apply(&in.automaticIn); err != nil {
+		return err
 	}
 	set(&c.Region, in.Region)
 	set(&c.IAM, in.IAM)
@@ -337,6 +339,8 @@ type rootOut struct {
 	Regions   []string       `json:"sts_fallback_regions,omitempty"`
 	Checks    *int           `json:"propagation_checks,omitempty"`
 	Pause     *time.Duration `json:"propagation_settle,omitempty"`
+
+	automaticOut
 }
 
 func (b configs) readRoot(ctx context.Context, _ *route.Request, _ route.None) (*rootOut, error) {
@@ -348,7 +352,7 @@ func (b configs) readRoot(ctx context.Context, _ *route.Request, _ route.None) (
 		KeyID: c.KeyID, IAM: c.IAM, Retries: c.Retries, Region: c.Region, STS: c.STS.URL, Name: c.Name,
 		STSRegion: c.STS.Region, Others: c.Others, Regions: c.Regions, Checks: c.Settle.Checks,
 	}
-	out.Pause = c.Settle.Pause
+	out.Pause, out.automaticOut = c.Settle.Pause, c.Auto.out()
 	return out, nil
 }
 

@@ -70,7 +70,7 @@ func (b configs) rotateRoot(ctx context.Context, r *route.Request, in rotateIn) 
 			return nil, err
 		}
 	}
-	if err := b.begin(ctx, r, c, cfg, in.Replace); err != nil {
+	if err := b.begin(ctx, c, cfg, &asker{r, in.Replace}); err != nil {
 		return nil, err
 	}
 	if err := b.replace(ctx, c, cfg); err != nil {
@@ -79,8 +79,14 @@ func (b configs) rotateRoot(ctx context.Context, r *route.Request, in rotateIn) 
 	return &rotateOut{cfg.KeyID}, nil
 }
 
-// begin notes which keys there are, and makes room for one more.
-func (b configs) begin(ctx context.Context, r *route.Request, c *client.Client, cfg *root, replace *string) error {
+// An asker wants a rotation now. One that comes by schedule has none.
+type asker struct {
+	r       *route.Request
+	replace *string
+}
+
+// begin notes which keys there are, and makes room for one more, if somebody asks.
+func (b configs) begin(ctx context.Context, c *client.Client, cfg *root, by *asker) error {
 	const op = "aws.rotateRoot"
 	who, err := c.WhoAmI(ctx)
 	if err != nil {
@@ -104,7 +110,10 @@ func (b configs) begin(ctx context.Context, r *route.Request, c *client.Client, 
 		return b.saveRoot(ctx, cfg, time.Now().Add(resumeAfter))
 	}
 	i := slices.IndexFunc(keys, func(k client.Key) bool { return k.ID != cfg.KeyID })
-	why, err := b.dispensable(ctx, c, keys[i], replace)
+	if by == nil {
+		return fault.New(op, fault.Invalid, "user %s has two keys, as many as AWS allows, and by schedule none is deleted to make room; delete %s, or write config/rotate-root, which says what it deletes", name, keys[i].ID)
+	}
+	why, err := b.dispensable(ctx, c, keys[i], by.replace)
 	if err != nil {
 		return err
 	}
@@ -115,7 +124,7 @@ func (b configs) begin(ctx context.Context, r *route.Request, c *client.Client, 
 		return mine(op, err)
 	}
 	cfg.Dropped.add(keys[i].ID)
-	r.Warn("AWS allows two keys, and user %s had two: %s was deleted, because %s", name, keys[i].ID, why)
+	by.r.Warn("AWS allows two keys, and user %s had two: %s was deleted, because %s", name, keys[i].ID, why)
 	return nil
 }
 
@@ -147,8 +156,7 @@ func (b configs) replace(ctx context.Context, c *client.Client, cfg *root) error
 	k, err := c.CreateKey(ctx, t.User)
 	if err != nil {
 		if client.Unchanged(err) {
-			cfg.Turn = nil
-			if serr := b.saveRoot(ctx, cfg, time.Time{}); serr != nil {
+			if serr := b.settled(ctx, cfg); serr != nil {
 				return serr
 			}
 		}
@@ -171,6 +179,7 @@ func (b configs) take(ctx context.Context, c *client.Client, cfg *root) error {
 	cfg.Replaced = cfg.Replaced[max(len(cfg.Replaced)-32, 0):]
 	t.Old, cfg.KeyID, cfg.Secret = cfg.KeyID, t.New, t.NewSecret
 	t.New, t.NewSecret = "", secret.Value{}
+	cfg.Auto.done(time.Now().UTC())
 	event := b.m.Host.Event("aws/root", engine.Details(map[string]string{"key_id": cfg.KeyID, "previous_key_id": t.Old, "path": b.m.Settings().Path + "config/root"})...)
 	if err := b.saveRoot(ctx, cfg, time.Now().Add(resumeAfter), event); err != nil {
 		return err
@@ -191,8 +200,13 @@ func (b configs) discard(ctx context.Context, c *client.Client, cfg *root) error
 		return nil
 	}
 	cfg.Dropped.add(cfg.Turn.Old)
+	return b.settled(ctx, cfg)
+}
+
+// settled commits the end of a rotation, of which nothing is left to do.
+func (b configs) settled(ctx context.Context, cfg *root) error {
 	cfg.Turn = nil
-	return b.saveRoot(ctx, cfg, time.Time{})
+	return b.saveRoot(ctx, cfg, cfg.Auto.later(time.Now().UTC()))
 }
 
 // saveRoot commits the configuration with its due item at a time, and events.
@@ -253,8 +267,7 @@ func (b configs) resume(ctx context.Context, c *client.Client, cfg *root, replac
 			cfg.Dropped.add(id)
 		}
 	}
-	cfg.Turn = nil
-	return b.saveRoot(ctx, cfg, time.Time{})
+	return b.settled(ctx, cfg)
 }
 
 // left says what a rotation has left in an account that config/root reaches no more, until somebody has seen to it. Of
@@ -276,7 +289,7 @@ func (b configs) left(t *rootTurn, in string, replace *string) error {
 	return nil
 }
 
-// workRoot takes up a rotation that died.
+// workRoot takes up a rotation that died, or begins one whose time has come.
 func (b configs) workRoot(ctx context.Context) error {
 	release, err := b.locks.Take(ctx, rootKey)
 	if err != nil {
@@ -284,11 +297,13 @@ func (b configs) workRoot(ctx context.Context) error {
 	}
 	defer release()
 	c, cfg, err := b.aws(ctx)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if cfg.Turn == nil {
-		return b.saveRoot(ctx, cfg, time.Time{})
+	case cfg.Due.IsZero() || cfg.Due.After(time.Now()):
+		return nil // moved meanwhile
+	case cfg.Turn == nil:
+		return b.rotateDue(ctx, c, cfg)
 	}
 	due := cfg.Due
 	did := engine.Automatic{Operation: "rotate", Path: b.m.Settings().Path + "config/root", Detail: map[string]string{"username": cfg.Turn.User}}

@@ -341,7 +341,7 @@ func TestNothingIsIgnoredInSilence(t *testing.T) {
 				t.Errorf("%s: warnings %q", path, a.Warnings)
 			}
 		}
-		for _, field := range []string{"rotation_period", "rotation_schedule", "rotation_window", "identity_token_audience"} {
+		for _, field := range []string{"role_arn", "identity_token_audience", "identity_token_ttl"} {
 			w.Refused(t, route.Write, "config/root", with(rootConfig, fields{field: "24h"}), fault.Invalid, "not built yet")
 		}
 	})

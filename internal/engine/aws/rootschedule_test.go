@@ -1,0 +1,215 @@
+package aws_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/aws/awstest"
+	"github.com/keyturn/keyturn/internal/engine/enginetest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+)
+
+// root is a field of config/root.
+func (w *world) root(field string) any {
+	w.t.Helper()
+	return w.Must(w.t, route.Read, "config/root", nil).Data[field]
+}
+
+// rotating opens a mount whose key of config/root is rotated by itself. It runs in a bubble, which begins at midnight.
+func rotating(t *testing.T, o awstest.Options, c enginetest.Config, when fields) *world {
+	t.Helper()
+	w := open(t, o, c)
+	w.Must(t, route.Write, "roles/r", with(deploy, fields{"propagation_checks": 0}))
+	w.Must(t, route.Write, "config/root", when)
+	return w
+}
+
+// TestRootPeriod: the key of config/root is replaced by itself, and what depends on it goes on.
+//
+// https://github.com/hashicorp/vault/issues/7143
+// https://github.com/hashicorp/vault/issues/27294
+func TestRootPeriod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := rotating(t, awstest.Options{KeyLag: 4 * time.Second, ListLag: 4 * time.Second}, enginetest.Config{}, fields{"rotation_period": "24h"})
+		a := w.Must(t, route.Read, "config/root", nil)
+		if a.Data["rotation_period"] != float64(86400) || a.Data["next_root_rotation"] != "2000-01-02T00:00:00Z" || a.Data["last_root_rotation"] != nil {
+			t.Errorf("it reads %s", a.Text)
+		}
+		held := w.lend("creds/r", nil)
+		seen := map[any]bool{awstest.ID: true}
+		for day := 1; day <= 3; day++ {
+			time.Sleep(24*time.Hour + time.Minute)
+			id := w.root("access_key")
+			if seen[id] || w.aws.Works(awstest.ID, awstest.Secret) {
+				t.Errorf("on day %d the key is %v", day, id)
+			}
+			seen[id] = true
+			w.lend("creds/r", nil)
+			if day == 1 {
+				w.Reopen(t) // which rotates nothing
+			}
+		}
+		if keys := w.aws.Keys(awstest.Account, awstest.Admin); len(keys) != 1 {
+			t.Errorf("keys %+v", keys)
+		}
+		if err := w.Revoke(held.Lease.ID); err != nil {
+			t.Errorf("revoking what the first key has made: %v", err)
+		}
+
+		// Whoever rotates by hand need not rotate again soon.
+		time.Sleep(20 * time.Hour)
+		w.Must(t, route.Write, "config/rotate-root", nil)
+		id := w.root("access_key")
+		time.Sleep(20 * time.Hour)
+		if got := w.root("access_key"); got != id {
+			t.Errorf("after a rotation by hand it was replaced after less than the period: %v", got)
+		}
+		// A new time counts at once, and so does none.
+		w.Must(t, route.Write, "config/root", fields{"rotation_schedule": "0 3 * * *", "rotation_window": "2h"})
+		a = w.Must(t, route.Read, "config/root", nil)
+		if a.Data["rotation_period"] != nil || a.Data["rotation_schedule"] != "0 3 * * *" || a.Data["rotation_window"] != float64(7200) || !strings.Contains(a.Text, "T03:00:00Z") {
+			t.Errorf("it reads %s", a.Text)
+		}
+		w.Must(t, route.Write, "config/root", fields{"disable_automated_rotation": true})
+		a = w.Must(t, route.Read, "config/root", nil)
+		if a.Data["disable_automated_rotation"] != true || a.Data["next_root_rotation"] != nil {
+			t.Errorf("it reads %s", a.Text)
+		}
+		time.Sleep(100 * time.Hour)
+		if got := w.root("access_key"); got != id || w.Work(t) != 0 {
+			t.Errorf("it was replaced although that is turned off, or %d items are due", w.Work(t))
+		}
+		if strings.Contains(w.log.String(), awstest.Secret) {
+			t.Error("the log holds a secret key")
+		}
+	})
+}
+
+// TestRootScheduleRefused: what cannot be is not stored.
+func TestRootScheduleRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, awstest.Options{}, enginetest.Config{})
+		for _, tt := range []struct {
+			body fields
+			want string
+		}{
+			{fields{"rotation_period": "1h", "rotation_schedule": "0 3 * * *"}, "exclude each other"},
+			{fields{"rotation_period": "1s"}, "is less than"},
+			{fields{"rotation_schedule": "whenever"}, "is no schedule"},
+			{fields{"rotation_schedule": "0 3 * * *", "rotation_window": "1m"}, "is less than"},
+			{fields{"rotation_window": "2h"}, "needs rotation_schedule"},
+			{fields{"access_key": "", "secret_key": "", "rotation_period": "1h"}, "no access_key"},
+		} {
+			w.Refused(t, route.Write, "config/root", tt.body, fault.Invalid, tt.want)
+		}
+		if a := w.Must(t, route.Read, "config/root", nil); a.Data["access_key"] != awstest.ID || a.Data["rotation_period"] != nil || a.Data["rotation_schedule"] != nil || w.Work(t) != 0 {
+			t.Errorf("after refusals it reads %s", a.Text)
+		}
+	})
+}
+
+// TestRootWindowMissed: a server that was down over the window waits for the next time.
+func TestRootWindowMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_schedule": "0 3 * * *", "rotation_window": "1h"})
+		w.Stop()
+		time.Sleep(5 * time.Hour)
+		w.Reopen(t)
+		time.Sleep(time.Hour)
+		if id := w.root("access_key"); id != awstest.ID {
+			t.Error("it was rotated outside of its window")
+		}
+		time.Sleep(22 * time.Hour)
+		if id := w.root("access_key"); id == awstest.ID {
+			t.Error("it was not rotated at the next time")
+		}
+	})
+}
+
+// TestRootScheduleSparesKeys: nobody can be asked at the time of a schedule, so that a second key of the user's is
+// never deleted to make room. The mount goes on with its key, says why, and rotates once there is room.
+func TestRootScheduleSparesKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "1h"})
+		theirs, _ := w.aws.AddKey(awstest.Account, awstest.Admin)
+		time.Sleep(50 * time.Hour)
+		a := w.Must(t, route.Read, "config/root", nil)
+		if why, _ := a.Data["last_root_error"].(string); a.Data["access_key"] != awstest.ID || !strings.Contains(why, theirs) {
+			t.Errorf("it reads %s", a.Text)
+		}
+		if keys := w.aws.Keys(awstest.Account, awstest.Admin); len(keys) != 2 {
+			t.Errorf("keys %+v", keys)
+		}
+		if n := strings.Count(w.log.String(), "rotating the root key failed"); n < 10 || n > 70 {
+			t.Errorf("%d failures in 50 hours", n)
+		}
+		w.lend("creds/r", nil)
+		w.aws.DropKey(awstest.Account, awstest.Admin, theirs)
+		time.Sleep(2 * time.Hour)
+		a = w.Must(t, route.Read, "config/root", nil)
+		if a.Data["access_key"] == awstest.ID || a.Data["last_root_error"] != nil {
+			t.Errorf("once there is room, it reads %s", a.Text)
+		}
+	})
+}
+
+// TestRootScheduleFails: whatever call fails at the time of the schedule, before or after its effect, whether or not the process
+// dies then, the mount goes on to lend, and is left with one key, which is a new one.
+func TestRootScheduleFails(t *testing.T) {
+	for _, action := range []string{"CreateAccessKey", "GetCallerIdentity", "DeleteAccessKey", "ListAccessKeys"} {
+		for _, mode := range []awstest.Mode{awstest.Before, awstest.Lost, awstest.Malformed, awstest.Denied, awstest.Late} {
+			for _, dies := range []bool{false, true} {
+				t.Run(fmt.Sprint(action, "/", mode, "/", dies), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						w := rotating(t, awstest.Options{ListLag: 4 * time.Second}, enginetest.Config{}, fields{"rotation_period": "3h"})
+						w.aws.Inject(awstest.Fault{Action: action, Mode: mode, Times: 8, Wait: 3 * time.Minute})
+						time.Sleep(3*time.Hour + 20*time.Second)
+						if dies {
+							w.Reopen(t)
+						}
+						w.aws.Clear()
+						w.lend("creds/r", nil)
+						time.Sleep(20 * time.Minute)
+						w.lend("creds/r", nil)
+						a := w.Must(t, route.Read, "config/root", nil)
+						if keys := w.aws.Keys(awstest.Account, awstest.Admin); len(keys) != 1 || keys[0].ID == awstest.ID || a.Data["last_root_error"] != nil {
+							t.Errorf("keys %+v; it reads %s", keys, a.Text)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// TestRootScheduleWhileTheStoreIsDown: the store fails at any commit of a rotation by schedule, stored or not.
+func TestRootScheduleWhileTheStoreIsDown(t *testing.T) {
+	for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
+		for after := range 5 {
+			t.Run(fmt.Sprint(mode, "/", after), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store := faulty.New(memory.Open(), 1)
+					w := rotating(t, awstest.Options{ListLag: 3 * time.Second}, enginetest.Config{Store: store}, fields{"rotation_period": "3h"})
+					time.Sleep(3*time.Hour - time.Second)
+					store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: -1, Mode: mode})
+					time.Sleep(5 * time.Minute)
+					if n := w.aws.Calls("CreateAccessKey"); after == 0 && n != 0 {
+						t.Errorf("%d keys were made, which is not durable", n)
+					}
+					store.Clear()
+					time.Sleep(30 * time.Minute)
+					w.lend("creds/r", nil)
+					if keys := w.aws.Keys(awstest.Account, awstest.Admin); len(keys) != 1 || keys[0].ID == awstest.ID {
+						t.Errorf("keys %+v", keys)
+					}
+				})
+			})
+		}
+	}
+}
