@@ -82,7 +82,7 @@ func (w When) Next(last, now time.Time) time.Time {
 			return time.Time{} // was checked when it was written
 		}
 		return s.Next(now)
-	case last.IsZero():
+	case last.IsZero() || last.After(now): // the clock was ahead
 		return now.Add(w.Period)
 	}
 	if at := last.Add(w.Period); at.After(now) {
@@ -133,4 +133,18 @@ func Retry(failed int, now time.Time) time.Time {
 		wait *= 2
 	}
 	return now.Add(min(wait, lastRetry))
+}
+
+// Again is when a rotation that was due at some time, and has failed so many times in a row, is tried again: after
+// ever longer waits, and where the window ends before that, at its end. over means that the window is used up: it is
+// the time of the next rotation then, whose failures are counted anew.
+func (w When) Again(due, last time.Time, failed int, now time.Time) (at time.Time, over bool) {
+	at = Retry(failed, now)
+	if due.IsZero() || !w.Missed(due, at) {
+		return at, false
+	}
+	if end := due.Add(w.Window - time.Second); end.Sub(now) >= firstRetry {
+		return end, false
+	}
+	return w.Next(last, now), true
 }

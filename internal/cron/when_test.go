@@ -43,11 +43,37 @@ func TestWhenNext(t *testing.T) {
 		{"switched off", When{Period: time.Hour, Off: true}, noon, time.Time{}},
 		{"the first time", When{Period: time.Hour}, time.Time{}, noon.Add(time.Hour)},
 		{"after the last", When{Period: time.Hour}, noon.Add(-20 * time.Minute), noon.Add(40 * time.Minute)},
+		{"the clock was ahead", When{Period: time.Hour}, noon.Add(20 * time.Hour), noon.Add(time.Hour)},
 		{"overdue", When{Period: time.Hour}, noon.Add(-20 * time.Hour), noon},
 		{"by schedule", When{Schedule: "0 3 * * SAT"}, noon.Add(-20 * time.Hour), time.Date(2030, 6, 8, 3, 0, 0, 0, time.UTC)},
 	} {
 		if got := tt.w.Next(tt.last, noon); !got.Equal(tt.want) {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestAgain(t *testing.T) {
+	nightly := When{Schedule: "0 12 * * *", Window: time.Hour}
+	for _, tt := range []struct {
+		name   string
+		w      When
+		failed int
+		late   time.Duration
+		want   time.Duration // after noon
+		over   bool
+	}{
+		{"without a window", When{Period: time.Hour}, 1, 9 * time.Hour, 9*time.Hour + 10*time.Second, false},
+		{"never", When{}, 3, 0, 40 * time.Second, false},
+		{"within the window", nightly, 4, 5 * time.Minute, 5*time.Minute + 80*time.Second, false},
+		{"at the window's end", nightly, 20, 40 * time.Minute, time.Hour - time.Second, false},
+		{"just before it", nightly, 20, time.Hour - 11*time.Second, time.Hour - time.Second, false},
+		{"at it", nightly, 20, time.Hour - time.Second, 24 * time.Hour, true},
+		{"after it", nightly, 1, 2 * time.Hour, 24 * time.Hour, true},
+	} {
+		at, over := tt.w.Again(noon, time.Time{}, tt.failed, noon.Add(tt.late))
+		if !at.Equal(noon.Add(tt.want)) || over != tt.over {
+			t.Errorf("%s: %s, %v; want %s, %v", tt.name, at, over, noon.Add(tt.want), tt.over)
 		}
 	}
 }

@@ -140,7 +140,14 @@ func Append(prefix string, value []byte) Op {
 const stampLen = 16
 
 // StampedKey is the key that [Append] gives in commit v.
-func StampedKey(prefix string, v Version) string { return fmt.Sprintf("%s%016x", prefix, uint64(v)) }
+func StampedKey(prefix string, v Version) string {
+	b := make([]byte, 0, 128) // stays on the stack
+	b = append(b, prefix...)
+	for shift := 8*8 - 4; shift >= 0; shift -= 4 {
+		b = append(b, "0123456789abcdef"[uint64(v)>>shift&15])
+	}
+	return string(b)
+}
 
 // Validate refuses what every driver must refuse: too many operations, too
 // many bytes, an empty or repeated key, a contradiction. Drivers call it first;

@@ -40,7 +40,7 @@ func TestStampsSort(t *testing.T) {
 	last := ""
 	for _, v := range []Version{1, 9, 10, 15, 16, 255, 1 << 20, 1 << 56, 1<<64 - 1} {
 		key := StampedKey("event/", v)
-		if key <= last || len(key) != len("event/")+stampLen {
+		if key <= last || len(key) != len("event/")+stampLen || key != fmt.Sprintf("event/%016x", uint64(v)) {
 			t.Errorf("StampedKey(%d) = %q after %q", v, key, last)
 		}
 		last = key

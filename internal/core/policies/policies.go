@@ -127,9 +127,13 @@ func (m *Manager) Absent(ctx context.Context, names []string) ([]string, error) 
 }
 
 func (m *Manager) compiled(ctx context.Context, names []string) (compiled, error) {
-	id := strings.Join(names, ",")
+	var room [128]byte
+	id := room[:0]
+	for _, name := range names {
+		id = append(append(id, name...), ',')
+	}
 	m.mu.RLock()
-	c, gen := m.sets[id], m.gen
+	c, gen := m.sets[string(id)], m.gen
 	m.mu.RUnlock()
 	if c.set != nil {
 		return c, nil
@@ -161,7 +165,7 @@ func (m *Manager) compiled(ctx context.Context, names []string) (compiled, error
 		if m.sets == nil || len(m.sets) >= maxSets {
 			m.sets = map[string]compiled{}
 		}
-		m.sets[id] = c
+		m.sets[string(id)] = c
 	}
 	return c, nil
 }

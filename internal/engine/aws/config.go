@@ -35,7 +35,8 @@ type root struct {
 	Turn     *rootTurn `json:"turn,omitempty"`
 	Due      time.Time `json:"due,omitzero"`
 	Auto     automatic `json:"auto,omitzero"`
-	Replaced [][]byte  `json:"replaced,omitempty"` // digests of secrets that were rotated away
+	Replaced [][]byte  `json:"replaced,omitempty"` // digests of secrets that were written and rotated away; nobody can write others
+	Made     bool      `json:"made,omitempty"`     // the key of now was made by rotate-root
 	Dropped  dropped   `json:"dropped,omitempty"`
 
 	Secret secret.Value `json:"-"`
@@ -217,9 +218,12 @@ func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (ro
 	if c.KeyID == "" {
 		r.Warn("access_key and secret_key are empty: credentials come from where AWS's own tools find them on this server (environment, files, the machine's role), and rotate-root is not possible")
 	}
+	if was.Made && c.KeyID != was.KeyID {
+		r.Warn("the access key %s was made by rotate-root and is forgotten by this write: nobody knows its secret any more, and it lives on; delete it in AWS", was.KeyID)
+	}
 	at := c.Due // of what is under way
 	if c.Turn == nil {
-		at = c.Auto.later(time.Now().UTC())
+		at = c.Auto.later()
 	}
 	return route.None{}, b.saveRoot(ctx, c, at)
 }
@@ -238,6 +242,9 @@ func (in *rootIn) apply(c *root) error {
 		return invalid("field \"secret_key\" is empty and access_key is not, as an unset variable makes it; give both, or neither to use the credentials of this server's environment")
 	case c.KeyID == "":
 		c.Secret = secret.Value{}
+	}
+	if pair {
+		c.Made, c.Auto.Failed, c.Auto.Why = false, 0, ""
 	}
 	if t := c.Turn; pair && t != nil && t.New != "" { // whoever gives a key says which one is right
 		t.Old, t.New, t.NewSecret = t.New, "", secret.Value{}

@@ -33,6 +33,7 @@ const rootKind = "root"
 
 const (
 	rotateWithin = 85 * time.Second
+	makeWithin   = 30 * time.Second // and storing what was made
 	resumeAfter  = 2 * time.Minute  // what died is taken up
 	unusedFor    = 24 * time.Hour   // a key unused for so long may make room
 	lastCalls    = 10 * time.Second // what is being made by the key before is let end
@@ -59,16 +60,16 @@ func (b configs) rotateRoot(ctx context.Context, r *route.Request, in rotateIn) 
 	switch {
 	case err != nil:
 		return nil, err
-	case cfg.KeyID == "":
-		return nil, invalid("there is no access_key in config/root to rotate; credentials come from this server's environment, where they are replaced by hand")
-	}
-	if cfg.Turn != nil {
+	case cfg.Turn != nil:
 		if err := b.resume(ctx, c, cfg, in.Replace); err != nil {
 			return nil, err
 		}
 		if c, cfg, err = b.aws(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if cfg.KeyID == "" {
+		return nil, invalid("there is no access_key in config/root to rotate; credentials come from this server's environment, where they are replaced by hand")
 	}
 	if err := b.begin(ctx, c, cfg, &asker{r, in.Replace}); err != nil {
 		return nil, err
@@ -153,17 +154,23 @@ func (b configs) dispensable(ctx context.Context, c *client.Client, k client.Key
 func (b configs) replace(ctx context.Context, c *client.Client, cfg *root) error {
 	const op = "aws.rotateRoot"
 	t := cfg.Turn
-	k, err := c.CreateKey(ctx, t.User)
+	if err := ctx.Err(); err != nil {
+		return fault.Wrap(op, fault.Unavailable, err)
+	}
+	// From here on, only what is stored knows the key: nobody who goes away, and no seal, comes in between.
+	making, cancel := context.WithTimeout(context.WithoutCancel(ctx), makeWithin)
+	defer cancel()
+	k, err := c.CreateKey(making, t.User)
 	if err != nil {
 		if client.Unchanged(err) {
-			if serr := b.settled(ctx, cfg); serr != nil {
+			if serr := b.settled(making, cfg); serr != nil {
 				return serr
 			}
 		}
 		return mine(op, err)
 	}
 	t.New, t.NewSecret = k.ID, k.Secret
-	if err := b.saveRoot(ctx, cfg, time.Now().Add(resumeAfter)); err != nil {
+	if err := b.saveRoot(making, cfg, time.Now().Add(resumeAfter)); err != nil {
 		return err
 	}
 	return b.take(ctx, c, cfg)
@@ -173,11 +180,22 @@ func (b configs) replace(ctx context.Context, c *client.Client, cfg *root) error
 func (b configs) take(ctx context.Context, c *client.Client, cfg *root) error {
 	t := cfg.Turn
 	if err := b.works(ctx, c, client.Key{ID: t.New, Secret: t.NewSecret}, cfg.Settle); err != nil {
+		if time.Since(t.At) >= landing { // lists have it, if it is there
+			keys, lerr := c.Keys(ctx, t.User)
+			if lerr == nil && !slices.Contains(ids(keys), t.New) {
+				b.m.Log.Warn("somebody has deleted the new root key before it was used", "user", t.User, "key", t.New)
+				if serr := b.settled(ctx, cfg); serr != nil {
+					return serr
+				}
+			}
+		}
 		return mine("aws.rotateRoot", err)
 	}
-	cfg.Replaced = append(cfg.Replaced, digest(cfg.Secret))
-	cfg.Replaced = cfg.Replaced[max(len(cfg.Replaced)-32, 0):]
-	t.Old, cfg.KeyID, cfg.Secret = cfg.KeyID, t.New, t.NewSecret
+	if !cfg.Made {
+		cfg.Replaced = append(cfg.Replaced, digest(cfg.Secret))
+		cfg.Replaced = cfg.Replaced[max(len(cfg.Replaced)-32, 0):]
+	}
+	t.Old, cfg.KeyID, cfg.Secret, cfg.Made = cfg.KeyID, t.New, t.NewSecret, true
 	t.New, t.NewSecret = "", secret.Value{}
 	cfg.Auto.done(time.Now().UTC())
 	event := b.m.Host.Event("aws/root", engine.Details(map[string]string{"key_id": cfg.KeyID, "previous_key_id": t.Old, "path": b.m.Settings().Path + "config/root"})...)
@@ -197,16 +215,11 @@ func (b configs) discard(ctx context.Context, c *client.Client, cfg *root) error
 	if err := c.DeleteKey(ctx, cfg.Turn.User, cfg.Turn.Old); err != nil {
 		// The new key is in use and the old one will go: for whoever asked, it is done.
 		b.m.Log.Warn("deleting the root key that was replaced; it is tried again", "key", cfg.Turn.Old, "error", err)
-		return nil
+		cfg.Auto.Why = fault.Message(mine("aws.rotateRoot", err))
+		return b.saveRoot(context.WithoutCancel(ctx), cfg, time.Now().Add(resumeAfter), b.rootFailed(cfg))
 	}
 	cfg.Dropped.add(cfg.Turn.Old)
 	return b.settled(ctx, cfg)
-}
-
-// settled commits the end of a rotation, of which nothing is left to do.
-func (b configs) settled(ctx context.Context, cfg *root) error {
-	cfg.Turn = nil
-	return b.saveRoot(ctx, cfg, cfg.Auto.later(time.Now().UTC()))
 }
 
 // saveRoot commits the configuration with its due item at a time, and events.
@@ -305,14 +318,8 @@ func (b configs) workRoot(ctx context.Context) error {
 	case cfg.Turn == nil:
 		return b.rotateDue(ctx, c, cfg)
 	}
-	due := cfg.Due
-	did := engine.Automatic{Operation: "rotate", Path: b.m.Settings().Path + "config/root", Detail: map[string]string{"username": cfg.Turn.User}}
-	err = b.m.Host.Audited(ctx, did, func(ctx context.Context) error { return b.resume(ctx, c, cfg, nil) })
-	if err == nil || !cfg.Due.Equal(due) {
-		return err
-	}
-	b.m.Log.Warn("a rotation of the root key that was cut short is not settled yet", "error", err)
-	return b.saveRoot(ctx, cfg, time.Now().Add(resumeAfter))
+	did := engine.Automatic{Operation: "rotate", Path: b.m.Settings().Path + "config/root", Detail: map[string]string{"username": cfg.Turn.User, "key_id": cfg.KeyID}}
+	return b.noting(ctx, did, func(ctx context.Context) error { return b.resume(ctx, c, cfg, nil) })
 }
 
 // Work does what fell due.

@@ -9,6 +9,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/storage"
 )
 
 // automatic is when the key of config/root is rotated by itself, and how that goes.
@@ -16,7 +17,8 @@ type automatic struct {
 	When   cron.When `json:"when,omitzero"`
 	Last   time.Time `json:"last,omitzero"` // the last rotation, whoever asked for it
 	Next   time.Time `json:"next,omitzero"`
-	Failed int       `json:"failed,omitempty"` // in a row
+	Failed int       `json:"failed,omitempty"` // in a row, since Next
+	Again  time.Time `json:"again,omitzero"`   // when what has failed is tried again
 	Why    string    `json:"why,omitempty"`
 }
 
@@ -51,7 +53,11 @@ func (a *automatic) apply(in *automaticIn) error {
 		return nil
 	}
 	a.Failed, a.Why = 0, ""
-	a.Next = a.When.Next(a.Last, time.Now().UTC())
+	was.Window = a.When.Window
+	now := time.Now().UTC()
+	if a.When != was || !a.Next.Before(now) || a.When.Missed(a.Next, now) { // else it is overdue, and may still be done
+		a.Next = a.When.Next(a.Last, now)
+	}
 	return a.When.Check(minPeriod)
 }
 
@@ -60,44 +66,60 @@ func (a *automatic) done(now time.Time) {
 	a.Last, a.Next, a.Failed, a.Why = now, a.When.Next(now, now), 0, ""
 }
 
-// later is when the schedule wants to be looked at; zero for never.
-func (a *automatic) later(now time.Time) time.Time {
-	if a.Next.IsZero() || a.Failed == 0 {
-		return a.Next
+// failed notes a failure, and when it is tried again. A window is for when a key may be replaced: what was begun
+// is ended outside of it, too.
+func (a *automatic) failed(why string, begun bool, now time.Time) {
+	a.Failed++
+	a.Why = why
+	if begun {
+		a.Again = cron.Retry(a.Failed, now)
+		return
 	}
-	at := cron.Retry(a.Failed, now)
-	if at.Before(a.Next) {
-		return a.Next
+	at, over := a.When.Again(a.Next, a.Last, a.Failed, now)
+	if over {
+		a.Next, a.Failed = at, 0
 	}
-	if a.When.Missed(a.Next, at) {
-		a.Next = a.When.Next(a.Last, now)
-		return a.Next
-	}
-	return at
+	a.Again = at
 }
 
-// rotateDue is a rotation at its time. Nobody can be asked then, so that no key makes room but those that this engine made.
+// later is when the schedule wants to be looked at; zero for never.
+func (a *automatic) later() time.Time {
+	if a.Failed > 0 && a.Again.After(a.Next) && !a.Next.IsZero() {
+		return a.Again
+	}
+	return a.Next
+}
+
+// rotateDue is a rotation at its time. Nobody can be asked then, so that no other key makes room.
 func (b configs) rotateDue(ctx context.Context, c *client.Client, cfg *root) error {
 	now := time.Now().UTC()
-	switch {
-	case cfg.Auto.Next.IsZero() || cfg.Auto.Failed == 0 && cfg.Auto.Next.After(now):
-		return b.saveRoot(ctx, cfg, cfg.Auto.Next)
+	switch at := cfg.Auto.later(); {
+	case at.IsZero() || at.After(now):
+		return b.saveRoot(ctx, cfg, at)
 	case cfg.Auto.When.Missed(cfg.Auto.Next, now):
 		b.m.Log.Warn("the window of a rotation of the root key was missed", "was", cfg.Auto.Next)
-		cfg.Auto.Next = cfg.Auto.When.Next(cfg.Auto.Last, now)
-		return b.saveRoot(ctx, cfg, cfg.Auto.Next)
+		cfg.Auto.Why = missedWindow(cfg.Auto.Next)
+		cfg.Auto.Next, cfg.Auto.Failed = cfg.Auto.When.Next(cfg.Auto.Last, now), 0
+		return b.saveRoot(ctx, cfg, cfg.Auto.Next, b.rootFailed(cfg))
 	}
 	did := engine.Automatic{Operation: "rotate", Path: b.m.Settings().Path + "config/root", Detail: map[string]string{"key_id": cfg.KeyID}}
+	return b.noting(ctx, did, func(ctx context.Context) error {
+		calls, cancel := context.WithTimeout(ctx, rotateWithin)
+		defer cancel()
+		if err := b.begin(calls, c, cfg, nil); err != nil {
+			return err
+		}
+		return b.replace(calls, c, cfg)
+	})
+}
+
+// noting does what was due, and notes in config/root if it has failed.
+func (b configs) noting(ctx context.Context, did engine.Automatic, act func(ctx context.Context) error) error {
 	noted := false
 	err := b.m.Host.Audited(ctx, did, func(ctx context.Context) error {
-		calls, cancel := context.WithTimeout(context.WithoutCancel(ctx), rotateWithin)
-		defer cancel()
-		err := b.begin(calls, c, cfg, nil)
-		if err == nil {
-			err = b.replace(calls, c, cfg)
-		}
+		err := act(ctx)
 		if err != nil {
-			noted = b.failedRoot(context.WithoutCancel(ctx), err)
+			noted = b.failedRoot(context.WithoutCancel(ctx), did.Detail["key_id"], err)
 		}
 		return err
 	})
@@ -107,26 +129,47 @@ func (b configs) rotateDue(ctx context.Context, c *client.Client, cfg *root) err
 	return err
 }
 
-// failedRoot notes that a rotation at its time has failed, and when the next one is tried; what it has begun is settled
-// before that. It reports whether it could.
-func (b configs) failedRoot(ctx context.Context, why error) bool {
+// failedRoot notes what has failed in a rotation from a key on, and when it is tried again; what was begun is settled before
+// another one begins. It reports whether it could.
+func (b configs) failedRoot(ctx context.Context, from string, why error) bool {
 	cfg, err := b.config(ctx)
 	if err != nil || cfg == nil {
 		b.m.Log.Error("keeping why the root key was not rotated", "error", err)
 		return false
 	}
-	a := &cfg.Auto
-	a.Failed++
-	a.Why = fault.Message(why)
-	at := a.later(time.Now().UTC())
-	if cfg.Turn != nil {
-		at = time.Now().Add(resumeAfter)
+	if cfg.KeyID != from { // the new key is in use, and what is left to do is due
+		b.m.Log.Warn("the root key was rotated, and the one before lives until it could be deleted", "error", why)
+		return true
 	}
-	b.m.Log.Warn("rotating the root key failed", "failures", a.Failed, "next_try", at, "error", why)
-	event := b.m.Host.Event("aws/root-failed", engine.Details(map[string]string{"failures": strconv.Itoa(a.Failed), "path": b.m.Settings().Path + "config/root"})...)
-	if err := b.saveRoot(ctx, cfg, at, event); err != nil {
+	now := time.Now().UTC()
+	cfg.Auto.failed(fault.Message(why), cfg.Turn != nil, now)
+	at := cfg.Auto.later()
+	if t := cfg.Turn; t != nil {
+		at = cfg.Auto.Again
+		if soon := now.Add(resumeAfter); at.Before(soon) {
+			at = soon
+		}
+		if known := t.At.Add(landing); t.New == "" && t.Old == "" && now.Before(known) && at.After(known) {
+			at = known
+		}
+	}
+	b.m.Log.Warn("rotating the root key failed", "failures", cfg.Auto.Failed, "next_try", at, "error", why)
+	if err := b.saveRoot(ctx, cfg, at, b.rootFailed(cfg)); err != nil {
 		b.m.Log.Error("keeping why the root key was not rotated", "error", err)
 		return false
 	}
 	return true
+}
+
+func (b configs) rootFailed(cfg *root) storage.Op {
+	return b.m.Host.Event("aws/root-failed", engine.Details(map[string]string{"failures": strconv.Itoa(cfg.Auto.Failed), "path": b.m.Settings().Path + "config/root"})...)
+}
+
+// settled commits the end of a rotation of which nothing is left to do. One that made no new key and was due is tried again at its time.
+func (b configs) settled(ctx context.Context, cfg *root) error {
+	if a := &cfg.Auto; cfg.Turn.Old != "" || !a.Next.Before(time.Now()) || a.Next.IsZero() {
+		a.Failed, a.Why = 0, ""
+	}
+	cfg.Turn = nil
+	return b.saveRoot(ctx, cfg, cfg.Auto.later())
 }

@@ -346,6 +346,13 @@ func (b statics) drop(ctx context.Context, r *route.Request, in nameIn) (route.N
 // Unfinished implements [engine.Keeper]: a rotation may have made a key that nobody else knows, and one that was replaced
 // lives until its grace has passed.
 func (b *backend) Unfinished(ctx context.Context) error {
+	soon, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	release, err := b.locks.Take(soon, rootKey)
+	if err != nil {
+		return fault.New("aws.disable", fault.Conflict, "config/root is being written, or its key rotated; try again, or disable it with force=true and look in AWS for keys that nobody uses")
+	}
+	defer release()
 	switch cfg, err := b.config(ctx); {
 	case err != nil:
 		return err

@@ -197,9 +197,11 @@ func (b statics) failed(ctx context.Context, name string, s *static, why error) 
 	switch t := s.Turn; {
 	case t != nil && t.New == "" && at.After(t.At.Add(landing)) && now.Before(t.At.Add(landing)):
 		at = t.At.Add(landing)
-	case t == nil && s.Old == nil && !s.Gone && !s.Next.IsZero() && s.When.Missed(s.Next, at):
-		s.Next = s.When.Next(s.Last, now)
-		at = s.Next
+	case t == nil && s.Old == nil && !s.Gone:
+		var over bool
+		if at, over = s.When.Again(s.Next, s.Last, s.Failed, now); over {
+			s.Next, s.Failed = at, 0
+		}
 	}
 	b.m.Log.Warn("a step of a static role failed", "role", name, "failures", s.Failed, "next_try", at, "error", why)
 	event := b.event("aws/static-role-failed", name, s, map[string]string{"failures": strconv.Itoa(s.Failed)})
@@ -261,8 +263,9 @@ func (b statics) workStatic(ctx context.Context, name string) error {
 		return b.remove(ctx, name, s)
 	case missed:
 		b.m.Log.Warn("the window of a static role's rotation was missed", "role", name, "was", s.Next)
-		s.Next = s.When.Next(s.Last, now)
-		return b.save(ctx, name, s, s.Next, commit{})
+		s.Why = missedWindow(s.Next)
+		s.Next, s.Failed = s.When.Next(s.Last, now), 0
+		return b.save(ctx, name, s, s.Next, b.event("aws/static-role-failed", name, s, map[string]string{"failures": "0"}))
 	case retiring:
 		did.Operation, did.Takes, did.Detail["key_id"] = "retire", true, s.Old.ID
 		act = retirement{b}.retire
@@ -277,6 +280,11 @@ func (b statics) workStatic(ctx context.Context, name string) error {
 		return nil // noted, and tried again at its time
 	}
 	return err
+}
+
+// missedWindow says why nothing was rotated at a time.
+func missedWindow(at time.Time) string {
+	return "the window of " + at.UTC().Format(time.RFC3339) + " was missed: the server did not run, or waited for its clock; the next one counts"
 }
 
 // work begins a rotation, or ends one that was cut short.

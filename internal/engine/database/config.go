@@ -256,6 +256,7 @@ func (in *configIn) apply(c *connection) {
 	set(&c.URL, in.URL)
 	set(&c.Username, in.Username)
 	set(&c.Password, in.Password)
+	c.Root.Made = c.Root.Made && in.Password == nil
 	in.RootSQL.to(&c.RootSQL)
 	set(&c.Policy, in.Policy)
 	set(&c.Template, in.Template)
@@ -291,7 +292,7 @@ func (b configs) mayMove(ctx context.Context, r *route.Request, old, c *connecti
 	switch inURL := was.Display(old.URL) != old.URL.RevealString(); {
 	case was.Name != is.Name:
 		return invalid("field \"plugin_name\": the connection is of %s; delete it and write it again as one of %s, so that what was issued is revoked where it was issued", was.Name, is.Name)
-	case !old.Password.Empty() && in.Password == nil && len(old.Root.Replaced) > 0:
+	case !old.Password.Empty() && in.Password == nil && old.Root.Made:
 		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again, which nobody knows since it was rotated; set one in the database as its superuser, give that, and rotate it by rotate-root/%s", changes, old.Name)
 	case !old.Password.Empty() && in.Password == nil:
 		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again", changes)

@@ -32,9 +32,10 @@ type root struct {
 	Usable bool      `json:"usable,omitempty"` // the old one worked after the last try, which has ended
 	Failed int       `json:"failed,omitempty"`
 	Why    string    `json:"why,omitempty"`
-	// Replaced are digests of the passwords that were rotated away, newest last: a
-	// configuration that is written again from a file must not bring one back.
+	// Replaced are digests of the passwords that were written and rotated away, newest last: a
+	// configuration that is written again from a file must not bring one back. Those that were made here nobody can write.
 	Replaced [][]byte `json:"replaced,omitempty"`
+	Made     bool     `json:"made,omitempty"` // the password of now was made here
 }
 
 // roots are the routes and the work of administrators' passwords.
@@ -140,9 +141,11 @@ func (b roots) finishRoot(ctx context.Context, c *connection) error {
 		return b.failedRoot(calls, c, err)
 	}
 	now := time.Now().UTC()
-	c.Root.Replaced = append(c.Root.Replaced, c.digest(c.Password))
-	c.Root.Replaced = c.Root.Replaced[max(len(c.Root.Replaced)-mostReplaced, 0):]
-	c.Password, c.Fresh = c.Fresh, secret.Value{}
+	if !c.Root.Made {
+		c.Root.Replaced = append(c.Root.Replaced, c.digest(c.Password))
+		c.Root.Replaced = c.Root.Replaced[max(len(c.Root.Replaced)-mostReplaced, 0):]
+	}
+	c.Password, c.Fresh, c.Root.Made = c.Fresh, secret.Value{}, true
 	c.Root.Turn, c.Root.Sent, c.Root.Failed, c.Root.Why = false, false, 0, ""
 	c.Root.Last, c.Root.Next = now, c.Root.When.Next(now, now)
 	c.Revision++
@@ -211,9 +214,11 @@ func (b roots) failedRoot(ctx context.Context, c *connection, why error) error {
 		c.Root.Turn, c.Fresh = false, secret.Value{}
 		if c.Root.Next.IsZero() {
 			at = time.Time{} // it was asked for, and whoever asked is told
-		} else if c.Root.When.Missed(c.Root.Next, at) {
-			c.Root.Next = c.Root.When.Next(c.Root.Last, now)
-			at = c.Root.Next
+		} else {
+			var over bool
+			if at, over = c.Root.When.Again(c.Root.Next, c.Root.Last, c.Root.Failed, now); over {
+				c.Root.Next, c.Root.Failed = at, 0
+			}
 		}
 	}
 	b.m.Log.Warn("rotating an administrator's password failed", "connection", c.Name, "failures", c.Root.Failed, "outcome_known", !c.Root.Sent, "next_try", at, "error", why)
@@ -275,8 +280,10 @@ func (b roots) workRoot(ctx context.Context, id string) error {
 		return b.saveRoot(ctx, c, c.Root.Next, commit{})
 	case !c.Root.Turn && c.Root.When.Missed(c.Root.Next, now):
 		b.m.Log.Warn("the window of an administrator's rotation was missed", "connection", c.Name, "was", c.Root.Next)
-		c.Root.Next = c.Root.When.Next(c.Root.Last, now)
-		return b.saveRoot(ctx, c, c.Root.Next, commit{})
+		c.Root.Why = missedWindow(c.Root.Next)
+		c.Root.Next, c.Root.Failed = c.Root.When.Next(c.Root.Last, now), 0
+		event := b.m.Host.Event("database/root-failed", engine.Details(map[string]string{"connection": c.Name, "failures": "0", "path": b.m.Settings().Path + "config/" + c.Name})...)
+		return b.saveRoot(ctx, c, c.Root.Next, commit{abs: []storage.Op{event}})
 	}
 	due := c.Root.Due
 	err = b.m.Host.Audited(ctx, engine.Automatic{

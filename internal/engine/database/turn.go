@@ -237,9 +237,11 @@ func (b statics) failed(ctx context.Context, name string, s *static, why error) 
 		b.renewFresh(ctx, s, why)
 	}
 	// A window is for when a password may change. Finding out whether it did does not wait.
-	if (s.Turn == nil || !s.Turn.Sent) && !s.Next.IsZero() && s.When.Missed(s.Next, at) {
-		s.Next = s.When.Next(s.Last, now)
-		at = s.Next
+	if s.Turn == nil || !s.Turn.Sent {
+		var over bool
+		if at, over = s.When.Again(s.Next, s.Last, s.Failed, now); over {
+			s.Next, s.Failed = at, 0
+		}
 	}
 	b.m.Log.Warn("rotating a static role failed", "role", name, "failures", s.Failed, "next_try", at, "error", why)
 	event := b.m.Host.Event("database/static-role-failed", engine.Details(map[string]string{"role": name, "failures": strconv.Itoa(s.Failed), "path": b.m.Settings().Path + "static-roles/" + name})...)
@@ -302,8 +304,10 @@ func (b statics) workStatic(ctx context.Context, name string) error {
 		return b.save(ctx, name, s, s.Next, commit{})
 	case s.Turn == nil && s.When.Missed(s.Next, now):
 		b.m.Log.Warn("the window of a static role's rotation was missed", "role", name, "was", s.Next)
-		s.Next = s.When.Next(s.Last, now)
-		return b.save(ctx, name, s, s.Next, commit{})
+		s.Why = missedWindow(s.Next)
+		s.Next, s.Failed = s.When.Next(s.Last, now), 0
+		event := b.m.Host.Event("database/static-role-failed", engine.Details(map[string]string{"role": name, "failures": "0", "path": b.m.Settings().Path + "static-roles/" + name})...)
+		return b.save(ctx, name, s, s.Next, commit{abs: []storage.Op{event}})
 	}
 	due := s.Due
 	err = b.m.Host.Audited(ctx, engine.Automatic{
@@ -313,6 +317,11 @@ func (b statics) workStatic(ctx context.Context, name string) error {
 		return nil // noted, and tried again at its time
 	}
 	return err
+}
+
+// missedWindow says why nothing was rotated at a time.
+func missedWindow(at time.Time) string {
+	return "the window of " + at.UTC().Format(time.RFC3339) + " was missed: the server did not run, or waited for its clock; the next one counts"
 }
 
 // rotateStatic is a turn on request.

@@ -1,0 +1,316 @@
+package aws_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/aws/awstest"
+	"github.com/keyturn/keyturn/internal/engine/enginetest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+)
+
+// deny makes a call fail until Clear.
+func (w *world) deny(action string) {
+	w.aws.Inject(awstest.Fault{Action: action, Mode: awstest.Denied})
+}
+
+// trouble is what config/root says of the last failure; "" for none.
+func (w *world) trouble() string {
+	w.t.Helper()
+	why, _ := w.root("last_root_error").(string)
+	return why
+}
+
+// TestStaleSecretStaysRefused: the secret that was written first is refused however often the key was replaced since.
+func TestStaleSecretStaysRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "1h"})
+		time.Sleep(40 * time.Hour)
+		if n := w.aws.Calls("CreateAccessKey"); n < 35 {
+			t.Fatalf("%d keys were made", n)
+		}
+		w.Refused(t, route.Write, "config/root", rootConfig, fault.Invalid, "rotate-root has replaced")
+		w.lend("creds/r", nil)
+	})
+}
+
+// TestRootTroubleIsTold: whatever keeps the schedule from going on stands in config/root, is tried again
+// ever more rarely, and is over once its cause is.
+func TestRootTroubleIsTold(t *testing.T) {
+	for name, tt := range map[string]struct {
+		why    string
+		before func(w *world, store *faulty.Store) // a second before the first rotation
+		after  func(w *world)                      // a minute after it
+		cure   func(w *world)
+	}{
+		"the old key cannot be deleted": {
+			why:    "deleting access key " + awstest.ID,
+			before: func(w *world, _ *faulty.Store) { w.deny("DeleteAccessKey") },
+			cure:   func(w *world) { w.aws.Clear() },
+		},
+		"another account": {
+			why:    "has left the key",
+			before: func(w *world, _ *faulty.Store) { w.deny("DeleteAccessKey") },
+			after: func(w *world) {
+				w.aws.Clear()
+				w.aws.AddAdmin("999999999999", "boss", "AKIAOTHERACCOUNT0000", "their/secret")
+				w.Must(w.t, route.Write, "config/root", fields{"access_key": "AKIAOTHERACCOUNT0000", "secret_key": "their/secret"})
+			},
+			cure: func(w *world) { w.Must(w.t, route.Write, "config/rotate-root", fields{"replace_key": awstest.ID}) },
+		},
+		"a key that was lost and used": {
+			why:    "it was used at",
+			before: func(_ *world, store *faulty.Store) { store.CrashAfter(1, faulty.NotStored) },
+			after: func(w *world) {
+				for _, k := range w.aws.Keys(awstest.Account, awstest.Admin) {
+					if k.ID != awstest.ID {
+						w.aws.Use(k.ID)
+					}
+				}
+			},
+			cure: func(w *world) {
+				for _, k := range w.aws.Keys(awstest.Account, awstest.Admin) {
+					if k.ID != awstest.ID {
+						w.aws.DropKey(awstest.Account, awstest.Admin, k.ID)
+					}
+				}
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := faulty.New(memory.Open(), 1)
+				w := rotating(t, awstest.Options{}, enginetest.Config{Store: store}, fields{"rotation_period": "24h"})
+				time.Sleep(24*time.Hour - time.Second)
+				tt.before(w, store)
+				time.Sleep(time.Minute)
+				w.Stop()
+				store.Revive()
+				if tt.after != nil && name != "another account" {
+					tt.after(w)
+				}
+				w.Reopen(t)
+				if name == "another account" {
+					tt.after(w)
+				}
+				time.Sleep(3 * 24 * time.Hour)
+				if why := w.trouble(); !strings.Contains(why, tt.why) {
+					t.Errorf("config/root says %q", why)
+				}
+				if n := strings.Count(w.log.String(), "rotating the root key failed"); n < 10 || n > 100 {
+					t.Errorf("%d lines in three days", n)
+				}
+				tt.cure(w)
+				id := w.root("access_key")
+				time.Sleep(26 * time.Hour)
+				if why := w.trouble(); why != "" || w.root("access_key") == id {
+					t.Errorf("a day after its cause was removed config/root says %q, and the key is %v", why, w.root("access_key"))
+				}
+				w.lend("creds/r", nil)
+			})
+		})
+	}
+}
+
+// TestNewRootKeyIsDeletedByHand: a person deletes the new key before it was proven. Another one is made.
+func TestNewRootKeyIsDeletedByHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := rotating(t, awstest.Options{KeyLag: 70 * time.Second}, enginetest.Config{}, fields{"rotation_period": "24h"})
+		time.Sleep(24*time.Hour + 10*time.Second)
+		for _, k := range w.aws.Keys(awstest.Account, awstest.Admin) {
+			if k.ID != awstest.ID {
+				w.aws.DropKey(awstest.Account, awstest.Admin, k.ID)
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		if why := w.trouble(); why == "" {
+			t.Error("config/root says nothing of it")
+		}
+		time.Sleep(3 * time.Hour)
+		if why := w.trouble(); why != "" || w.root("access_key") == awstest.ID {
+			t.Errorf("config/root says %q, and the key is %v", why, w.root("access_key"))
+		}
+	})
+}
+
+// TestWritesPutNothingOff: who writes config/root does not thereby put off a try.
+func TestWritesPutNothingOff(t *testing.T) {
+	t.Run("often", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "24h"})
+			w.deny("CreateAccessKey")
+			time.Sleep(30 * time.Hour)
+			w.aws.Clear()
+			for range 4 {
+				w.Must(t, route.Write, "config/root", fields{"region": "us-east-1"})
+				time.Sleep(30 * time.Minute)
+			}
+			if w.root("access_key") == awstest.ID {
+				t.Error("it is put off by each write")
+			}
+		})
+	})
+	t.Run("late in a window", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_schedule": "0 3 * * SAT", "rotation_window": "1h"})
+			w.deny("CreateAccessKey")
+			time.Sleep(3*time.Hour + 40*time.Minute)
+			w.aws.Clear()
+			w.Must(t, route.Write, "config/root", fields{"max_retries": 2})
+			time.Sleep(25 * time.Minute)
+			if w.root("access_key") == awstest.ID {
+				t.Error("it is put off to the next week")
+			}
+		})
+	})
+	t.Run("a wider window", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_schedule": "0 3 * * SAT", "rotation_window": "1h"})
+			w.deny("CreateAccessKey")
+			time.Sleep(3*time.Hour + 30*time.Minute)
+			w.aws.Clear()
+			w.Must(t, route.Write, "config/root", fields{"rotation_window": "4h"})
+			time.Sleep(time.Minute)
+			if w.root("access_key") == awstest.ID {
+				t.Error("it is put off to the next week")
+			}
+		})
+	})
+	t.Run("a new pair", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "24h"})
+			w.aws.DropKey(awstest.Account, awstest.Admin, awstest.ID)
+			time.Sleep(48 * time.Hour)
+			id, secret := w.aws.AddKey(awstest.Account, awstest.Admin)
+			w.Must(t, route.Write, "config/root", with(rootConfig, fields{"access_key": id, "secret_key": secret}))
+			time.Sleep(time.Minute)
+			if w.root("access_key") == id || w.trouble() != "" {
+				t.Errorf("the key is %v, and config/root says %q", w.root("access_key"), w.trouble())
+			}
+		})
+	})
+}
+
+// TestWindowsBeginAnew: failures of one window do not make tries of the next one rare, and the last try of
+// a window is at its end.
+func TestWindowsBeginAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_schedule": "0 3 * * *", "rotation_window": "1h"})
+		w.deny("CreateAccessKey")
+		time.Sleep(3*time.Hour + 58*time.Minute)
+		w.aws.Clear()
+		time.Sleep(3 * time.Minute)
+		first := w.root("access_key")
+		if first == awstest.ID {
+			t.Error("it is not tried once more before the window ends")
+		}
+		time.Sleep(20 * time.Hour)
+		w.deny("CreateAccessKey")
+		time.Sleep(4 * time.Hour) // until one minute past four
+		if why := w.trouble(); why == "" {
+			t.Error("config/root does not say why the night has passed in vain")
+		}
+		time.Sleep(20 * time.Hour)
+		w.aws.Clear()
+		time.Sleep(3*time.Hour - time.Minute - time.Second)
+		w.deny("CreateAccessKey")
+		time.Sleep(30 * time.Second)
+		w.aws.Clear()
+		time.Sleep(10 * time.Minute)
+		if w.root("access_key") == first {
+			t.Error("after half a minute of trouble it was not tried again")
+		}
+	})
+}
+
+// TestMissedWindowIsTold: nobody need find it in a log.
+func TestMissedWindowIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_schedule": "0 3 * * *", "rotation_window": "1h"})
+		w.Stop()
+		time.Sleep(5 * time.Hour)
+		w.Reopen(t)
+		time.Sleep(2 * time.Minute)
+		if why := w.trouble(); !strings.Contains(why, "the window of 2000-01-01T03:00:00Z was missed") {
+			t.Errorf("config/root says %q", why)
+		}
+	})
+}
+
+// TestDoneIsNotFailed: the store fails after the new key is in use. That is no failed rotation.
+func TestDoneIsNotFailed(t *testing.T) {
+	for _, after := range []int{2, 3} {
+		for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
+			t.Run(fmt.Sprint(after, "/", mode), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store := faulty.New(memory.Open(), 1)
+					w := rotating(t, awstest.Options{}, enginetest.Config{Store: store}, fields{"rotation_period": "24h"})
+					time.Sleep(24*time.Hour - time.Second)
+					store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: 1, Mode: mode})
+					time.Sleep(time.Hour)
+					if why := w.trouble(); why != "" || w.root("access_key") == awstest.ID {
+						t.Errorf("the key is %v, and config/root says %q", w.root("access_key"), why)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestForgottenRootKeyIsNamed: who writes a new pair over one that was made here is told which key lives on.
+func TestForgottenRootKeyIsNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "24h"})
+		time.Sleep(25 * time.Hour)
+		ours := w.root("access_key").(string)
+		id, secret := w.aws.AddKey(awstest.Account, awstest.Admin)
+		a := w.Must(t, route.Write, "config/root", with(rootConfig, fields{"access_key": id, "secret_key": secret}))
+		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], ours) {
+			t.Errorf("warnings %q", a.Warnings)
+		}
+		a = w.Must(t, route.Write, "config/root", with(rootConfig, fields{"access_key": id, "secret_key": secret}))
+		if len(a.Warnings) != 0 {
+			t.Errorf("the same again: warnings %q", a.Warnings)
+		}
+	})
+}
+
+// TestEmptiedRootCanBeSettled: a rotation that has left a key can be ended after the pair was emptied.
+func TestEmptiedRootCanBeSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "24h"})
+		w.deny("DeleteAccessKey")
+		time.Sleep(24*time.Hour + time.Minute)
+		w.aws.Clear()
+		t.Setenv("AWS_ACCESS_KEY_ID", w.root("access_key").(string))
+		w.Must(t, route.Write, "config/root", fields{"access_key": "", "secret_key": "", "disable_automated_rotation": true})
+		_, err := w.Do(route.Write, "config/rotate-root", fields{"replace_key": awstest.ID})
+		if err == nil || strings.Contains(fault.Message(err), "no access_key") {
+			t.Errorf("it is refused before what was begun is looked at: %v", err)
+		}
+	})
+}
+
+// TestUnfinishedWhileRotating: before a rotation has written anything down, the mount is not taken for idle.
+func TestUnfinishedWhileRotating(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "24h"})
+		time.Sleep(24*time.Hour - time.Second)
+		w.aws.Inject(awstest.Fault{Action: "ListAccessKeys", Mode: awstest.Slow, Wait: 5 * time.Second, Times: 1})
+		time.Sleep(3 * time.Second)
+		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); !fault.Is(err, fault.Conflict) {
+			t.Errorf("while it begins: %v", err)
+		}
+		time.Sleep(time.Minute)
+		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); err != nil {
+			t.Errorf("after its end: %v", err)
+		}
+	})
+}
