@@ -54,6 +54,7 @@ func TestAnotherAccount(t *testing.T) {
 // TestRolesOfTerraform: what the provider's resources write, one field or another at a time, is taken and read back.
 func TestRolesOfTerraform(t *testing.T) {
 	w := open(t, awstest.Options{}, enginetest.Config{})
+	w.Must(t, route.Write, "config/root", fields{"propagation_checks": 0})
 	a := w.Must(t, route.Write, "roles/inline", fields{"credential_type": "assumed_role", "policy_document": document, "iam_tags": fields{"key1": "value1"}})
 	if len(a.Warnings) != 2 {
 		t.Errorf("warnings %q", a.Warnings)
