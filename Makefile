@@ -3,6 +3,8 @@
 
 GO ?= go
 BIN := bin/keyturn
+# What the binary says that it is of; empty without git.
+COMMIT = $(shell git describe --always --exclude='*' --abbrev=12 --dirty=+ 2>/dev/null)
 export CGO_ENABLED ?= 1
 
 .PHONY: run build test bench soak lint generate clean
@@ -11,7 +13,7 @@ run: build ## build and run the demo
 	./$(BIN) demo
 
 build: ## build bin/keyturn
-	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/keyturn
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X github.com/keyturn/keyturn/internal/cli.stamped=$(COMMIT)" -o $(BIN) ./cmd/keyturn
 
 test: ## everything: vet, hermetic tests, real services, recorded API behaviour
 	./test/prepare.sh
