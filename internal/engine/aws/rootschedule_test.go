@@ -36,22 +36,22 @@ func rotating(t *testing.T, o awstest.Options, c enginetest.Config, when fields)
 // https://github.com/hashicorp/vault/issues/27294
 func TestRootPeriod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := rotating(t, awstest.Options{KeyLag: 4 * time.Second, ListLag: 4 * time.Second}, enginetest.Config{}, fields{"rotation_period": "24h"})
+		w := rotating(t, awstest.Options{KeyLag: 4 * time.Second, ListLag: 4 * time.Second}, enginetest.Config{}, fields{"rotation_period": "6h"})
 		a := w.Must(t, route.Read, "config/root", nil)
-		if a.Data["rotation_period"] != float64(86400) || a.Data["next_root_rotation"] != "2000-01-02T00:00:00Z" || a.Data["last_root_rotation"] != nil {
+		if a.Data["rotation_period"] != float64(6*3600) || a.Data["next_root_rotation"] != "2000-01-01T06:00:00Z" || a.Data["last_root_rotation"] != nil {
 			t.Errorf("it reads %s", a.Text)
 		}
 		held := w.lend("creds/r", nil)
 		seen := map[any]bool{awstest.ID: true}
-		for day := 1; day <= 3; day++ {
-			time.Sleep(24*time.Hour + time.Minute)
+		for turn := 1; turn <= 3; turn++ {
+			time.Sleep(6*time.Hour + time.Minute)
 			id := w.root("access_key")
 			if seen[id] || w.aws.Works(awstest.ID, awstest.Secret) {
-				t.Errorf("on day %d the key is %v", day, id)
+				t.Errorf("after turn %d the key is %v", turn, id)
 			}
 			seen[id] = true
 			w.lend("creds/r", nil)
-			if day == 1 {
+			if turn == 1 {
 				w.Reopen(t) // which rotates nothing
 			}
 		}
@@ -63,10 +63,10 @@ func TestRootPeriod(t *testing.T) {
 		}
 
 		// Whoever rotates by hand need not rotate again soon.
-		time.Sleep(20 * time.Hour)
+		time.Sleep(5 * time.Hour)
 		w.Must(t, route.Write, "config/rotate-root", nil)
 		id := w.root("access_key")
-		time.Sleep(20 * time.Hour)
+		time.Sleep(5 * time.Hour)
 		if got := w.root("access_key"); got != id {
 			t.Errorf("after a rotation by hand it was replaced after less than the period: %v", got)
 		}
@@ -81,7 +81,7 @@ func TestRootPeriod(t *testing.T) {
 		if a.Data["disable_automated_rotation"] != true || a.Data["next_root_rotation"] != nil {
 			t.Errorf("it reads %s", a.Text)
 		}
-		time.Sleep(100 * time.Hour)
+		time.Sleep(30 * time.Hour)
 		if got := w.root("access_key"); got != id || w.Work(t) != 0 {
 			t.Errorf("it was replaced although that is turned off, or %d items are due", w.Work(t))
 		}
@@ -138,7 +138,7 @@ func TestRootScheduleSparesKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "1h"})
 		theirs, _ := w.aws.AddKey(awstest.Account, awstest.Admin)
-		time.Sleep(50 * time.Hour)
+		time.Sleep(20 * time.Hour)
 		a := w.Must(t, route.Read, "config/root", nil)
 		if why, _ := a.Data["last_root_error"].(string); a.Data["access_key"] != awstest.ID || !strings.Contains(why, theirs) {
 			t.Errorf("it reads %s", a.Text)
@@ -146,8 +146,8 @@ func TestRootScheduleSparesKeys(t *testing.T) {
 		if keys := w.aws.Keys(awstest.Account, awstest.Admin); len(keys) != 2 {
 			t.Errorf("keys %+v", keys)
 		}
-		if n := strings.Count(w.log.String(), "rotating the root key failed"); n < 10 || n > 70 {
-			t.Errorf("%d failures in 50 hours", n)
+		if n := strings.Count(w.log.String(), "rotating the root key failed"); n < 10 || n > 40 {
+			t.Errorf("%d failures in 20 hours", n)
 		}
 		w.lend("creds/r", nil)
 		w.aws.DropKey(awstest.Account, awstest.Admin, theirs)

@@ -87,8 +87,8 @@ func TestRootTroubleIsTold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := faulty.New(memory.Open(), 1)
-				w := rotating(t, awstest.Options{}, enginetest.Config{Store: store}, fields{"rotation_period": "24h"})
-				time.Sleep(24*time.Hour - time.Second)
+				w := rotating(t, awstest.Options{}, enginetest.Config{Store: store}, fields{"rotation_period": "4h"})
+				time.Sleep(4*time.Hour - time.Second)
 				tt.before(w, store)
 				time.Sleep(time.Minute)
 				w.Stop()
@@ -100,18 +100,18 @@ func TestRootTroubleIsTold(t *testing.T) {
 				if name == "another account" {
 					tt.after(w)
 				}
-				time.Sleep(3 * 24 * time.Hour)
+				time.Sleep(12 * time.Hour)
 				if why := w.trouble(); !strings.Contains(why, tt.why) {
 					t.Errorf("config/root says %q", why)
 				}
-				if n := strings.Count(w.log.String(), "rotating the root key failed"); n < 10 || n > 100 {
-					t.Errorf("%d lines in three days", n)
+				if n := strings.Count(w.log.String(), "rotating the root key failed"); n < 8 || n > 30 {
+					t.Errorf("%d lines in half a day", n)
 				}
 				tt.cure(w)
 				id := w.root("access_key")
-				time.Sleep(26 * time.Hour)
+				time.Sleep(6 * time.Hour)
 				if why := w.trouble(); why != "" || w.root("access_key") == id {
-					t.Errorf("a day after its cause was removed config/root says %q, and the key is %v", why, w.root("access_key"))
+					t.Errorf("hours after its cause was removed config/root says %q, and the key is %v", why, w.root("access_key"))
 				}
 				w.lend("creds/r", nil)
 			})
@@ -122,8 +122,8 @@ func TestRootTroubleIsTold(t *testing.T) {
 // TestNewRootKeyIsDeletedByHand: a person deletes the new key before it was proven. Another one is made.
 func TestNewRootKeyIsDeletedByHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := rotating(t, awstest.Options{KeyLag: 70 * time.Second}, enginetest.Config{}, fields{"rotation_period": "24h"})
-		time.Sleep(24*time.Hour + 10*time.Second)
+		w := rotating(t, awstest.Options{KeyLag: 70 * time.Second}, enginetest.Config{}, fields{"rotation_period": "4h"})
+		time.Sleep(4*time.Hour + 10*time.Second)
 		for _, k := range w.aws.Keys(awstest.Account, awstest.Admin) {
 			if k.ID != awstest.ID {
 				w.aws.DropKey(awstest.Account, awstest.Admin, k.ID)
@@ -144,9 +144,9 @@ func TestNewRootKeyIsDeletedByHand(t *testing.T) {
 func TestWritesPutNothingOff(t *testing.T) {
 	t.Run("often", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "24h"})
+			w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "4h"})
 			w.deny("CreateAccessKey")
-			time.Sleep(30 * time.Hour)
+			time.Sleep(10 * time.Hour)
 			w.aws.Clear()
 			for range 4 {
 				w.Must(t, route.Write, "config/root", fields{"region": "us-east-1"})
@@ -185,9 +185,9 @@ func TestWritesPutNothingOff(t *testing.T) {
 	})
 	t.Run("a new pair", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "24h"})
+			w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "4h"})
 			w.aws.DropKey(awstest.Account, awstest.Admin, awstest.ID)
-			time.Sleep(48 * time.Hour)
+			time.Sleep(8 * time.Hour)
 			id, secret := w.aws.AddKey(awstest.Account, awstest.Admin)
 			w.Must(t, route.Write, "config/root", with(rootConfig, fields{"access_key": id, "secret_key": secret}))
 			time.Sleep(time.Minute)
@@ -251,8 +251,8 @@ func TestDoneIsNotFailed(t *testing.T) {
 			t.Run(fmt.Sprint(after, "/", mode), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					store := faulty.New(memory.Open(), 1)
-					w := rotating(t, awstest.Options{}, enginetest.Config{Store: store}, fields{"rotation_period": "24h"})
-					time.Sleep(24*time.Hour - time.Second)
+					w := rotating(t, awstest.Options{}, enginetest.Config{Store: store}, fields{"rotation_period": "4h"})
+					time.Sleep(4*time.Hour - time.Second)
 					store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: 1, Mode: mode})
 					time.Sleep(time.Hour)
 					if why := w.trouble(); why != "" || w.root("access_key") == awstest.ID {
@@ -267,8 +267,8 @@ func TestDoneIsNotFailed(t *testing.T) {
 // TestForgottenRootKeyIsNamed: who writes a new pair over one that was made here is told which key lives on.
 func TestForgottenRootKeyIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "24h"})
-		time.Sleep(25 * time.Hour)
+		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "4h"})
+		time.Sleep(5 * time.Hour)
 		ours := w.root("access_key").(string)
 		id, secret := w.aws.AddKey(awstest.Account, awstest.Admin)
 		a := w.Must(t, route.Write, "config/root", with(rootConfig, fields{"access_key": id, "secret_key": secret}))
@@ -285,9 +285,9 @@ func TestForgottenRootKeyIsNamed(t *testing.T) {
 // TestEmptiedRootCanBeSettled: a rotation that has left a key can be ended after the pair was emptied.
 func TestEmptiedRootCanBeSettled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "24h"})
+		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "4h"})
 		w.deny("DeleteAccessKey")
-		time.Sleep(24*time.Hour + time.Minute)
+		time.Sleep(4*time.Hour + time.Minute)
 		w.aws.Clear()
 		t.Setenv("AWS_ACCESS_KEY_ID", w.root("access_key").(string))
 		w.Must(t, route.Write, "config/root", fields{"access_key": "", "secret_key": "", "disable_automated_rotation": true})
@@ -301,8 +301,8 @@ func TestEmptiedRootCanBeSettled(t *testing.T) {
 // TestUnfinishedWhileRotating: before a rotation has written anything down, the mount is not taken for idle.
 func TestUnfinishedWhileRotating(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "24h"})
-		time.Sleep(24*time.Hour - time.Second)
+		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "4h"})
+		time.Sleep(4*time.Hour - time.Second)
 		w.aws.Inject(awstest.Fault{Action: "ListAccessKeys", Mode: awstest.Slow, Wait: 5 * time.Second, Times: 1})
 		time.Sleep(3 * time.Second)
 		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); !fault.Is(err, fault.Conflict) {
