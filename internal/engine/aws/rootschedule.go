@@ -98,7 +98,9 @@ func (b configs) rotateDue(ctx context.Context, c *client.Client, cfg *root) err
 		return b.saveRoot(ctx, cfg, at)
 	case cfg.Auto.When.Missed(cfg.Auto.Next, now):
 		b.m.Log.Warn("the window of a rotation of the root key was missed", "was", cfg.Auto.Next)
-		cfg.Auto.Why = missedWindow(cfg.Auto.Next)
+		if cfg.Auto.Failed == 0 { // else it says what failed
+			cfg.Auto.Why = missedWindow(cfg.Auto.Next)
+		}
 		cfg.Auto.Next, cfg.Auto.Failed = cfg.Auto.When.Next(cfg.Auto.Last, now), 0
 		return b.saveRoot(ctx, cfg, cfg.Auto.Next, b.rootFailed(cfg))
 	}

@@ -263,7 +263,9 @@ func (b statics) workStatic(ctx context.Context, name string) error {
 		return b.remove(ctx, name, s)
 	case missed:
 		b.m.Log.Warn("the window of a static role's rotation was missed", "role", name, "was", s.Next)
-		s.Why = missedWindow(s.Next)
+		if s.Failed == 0 { // else it says what failed
+			s.Why = missedWindow(s.Next)
+		}
 		s.Next, s.Failed = s.When.Next(s.Last, now), 0
 		return b.save(ctx, name, s, s.Next, b.event("aws/static-role-failed", name, s, map[string]string{"failures": "0"}))
 	case retiring:

@@ -280,7 +280,9 @@ func (b roots) workRoot(ctx context.Context, id string) error {
 		return b.saveRoot(ctx, c, c.Root.Next, commit{})
 	case !c.Root.Turn && c.Root.When.Missed(c.Root.Next, now):
 		b.m.Log.Warn("the window of an administrator's rotation was missed", "connection", c.Name, "was", c.Root.Next)
-		c.Root.Why = missedWindow(c.Root.Next)
+		if c.Root.Failed == 0 { // else it says what failed
+			c.Root.Why = missedWindow(c.Root.Next)
+		}
 		c.Root.Next, c.Root.Failed = c.Root.When.Next(c.Root.Last, now), 0
 		event := b.m.Host.Event("database/root-failed", engine.Details(map[string]string{"connection": c.Name, "failures": "0", "path": b.m.Settings().Path + "config/" + c.Name})...)
 		return b.saveRoot(ctx, c, c.Root.Next, commit{abs: []storage.Op{event}})

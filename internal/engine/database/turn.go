@@ -304,7 +304,9 @@ func (b statics) workStatic(ctx context.Context, name string) error {
 		return b.save(ctx, name, s, s.Next, commit{})
 	case s.Turn == nil && s.When.Missed(s.Next, now):
 		b.m.Log.Warn("the window of a static role's rotation was missed", "role", name, "was", s.Next)
-		s.Why = missedWindow(s.Next)
+		if s.Failed == 0 { // else it says what failed
+			s.Why = missedWindow(s.Next)
+		}
 		s.Next, s.Failed = s.When.Next(s.Last, now), 0
 		event := b.m.Host.Event("database/static-role-failed", engine.Details(map[string]string{"role": name, "failures": "0", "path": b.m.Settings().Path + "static-roles/" + name})...)
 		return b.save(ctx, name, s, s.Next, commit{abs: []storage.Op{event}})
