@@ -245,7 +245,9 @@ func (c *havoc) setUp() (foreign string, theirs []string) {
 
 // judge looks at what is left in the end. It runs in a bubble.
 func (c *havoc) judge(foreign string, theirs []string) {
-	c.Must(c.t, route.Write, "config/root", fields{"disable_automated_rotation": true})
+	for _, path := range []string{"config/root", "static-roles/svc"} {
+		c.Must(c.t, route.Write, path, fields{"disable_automated_rotation": true})
+	}
 	time.Sleep(5 * time.Minute) // one may be under way
 	c.known()
 	if got := c.users(); !slices.Equal(got, []string{"person", "svc"}) {
