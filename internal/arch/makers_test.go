@@ -33,7 +33,8 @@ var makersOutside = map[string]maker{
 
 // makersIn are those of one folder alone: a start that fails, and the command line.
 var makersIn = map[string]map[string]maker{
-	"internal/server": {"fmt.Errorf": {kind: "Start", rest: true}, "errors.New": {kind: "Start"}},
+	"internal/server":        {"fmt.Errorf": {kind: "Start", rest: true}, "errors.New": {kind: "Start"}},
+	"internal/server/config": {"fmt.Errorf": {kind: "Start", rest: true}, "errors.New": {kind: "Start"}},
 	"internal/cli": {
 		"usagef": {kind: "Usage", rest: true}, "hinted": {kind: "Hint", arg: 1, rest: true},
 	},

@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+
+	"github.com/keyturn/keyturn/internal/server/config"
 )
 
 // options are the flags of `keyturn server`.
@@ -54,11 +56,11 @@ func Command(p Plugins, version string) func(ctx context.Context, args []string,
 			return 1
 		}
 		if err := start(ctx, o, p, version, stdout, stderr); err != nil {
-			var wrong Problems
+			var wrong config.Problems
 			if errors.As(err, &wrong) {
 				note(stderr, "Error: the server does not start:\n%s", wrong)
 			} else {
-				note(stderr, "Error: the server does not start: %s", told(err))
+				note(stderr, "Error: the server does not start: %s", config.Reason(err))
 			}
 			return 1
 		}
@@ -109,23 +111,23 @@ func (o *options) contradiction() error {
 		return errors.New("the server needs a configuration: -config FILE, or -dev for trying things out")
 	}
 	if o.level != "" {
-		if _, err := logLevel(o.level); err != nil {
+		if _, err := config.Level(o.level); err != nil {
 			return fmt.Errorf("-log-level: %w", err)
 		}
 	}
-	if _, err := logFormat(o.format); err != nil {
+	if _, err := config.Format(o.format); err != nil {
 		return fmt.Errorf("-log-format: %w", err)
 	}
 	return nil
 }
 
 // apply puts the flags before the configuration's settings. They were checked.
-func (o *options) apply(c *Config) {
+func (o *options) apply(c *config.Server) {
 	if o.level != "" {
-		c.LogLevel, _ = logLevel(o.level)
+		c.LogLevel, _ = config.Level(o.level)
 	}
 	if o.format != "" {
-		c.LogFormat, _ = logFormat(o.format)
+		c.LogFormat, _ = config.Format(o.format)
 	}
 }
 
@@ -134,8 +136,8 @@ func start(ctx context.Context, o *options, p Plugins, version string, stdout, s
 	if o.dev {
 		return startDev(ctx, o, p, version, stdout, stderr)
 	}
-	read := func() (*Config, error) {
-		c, err := ReadConfig(o.config, p)
+	read := func() (*config.Server, error) {
+		c, err := config.Read(o.config, config.Known{Storage: p.Storage, Seals: p.Seals})
 		if err == nil {
 			o.apply(c)
 		}
@@ -167,8 +169,8 @@ func start(ctx context.Context, o *options, p Plugins, version string, stdout, s
 	return s.run(ctx)
 }
 
-func newServer(c *Config, p Plugins, version string, log io.Writer) *server {
+func newServer(c *config.Server, p Plugins, version string, log io.Writer) *server {
 	level := new(slog.LevelVar)
 	level.Set(c.LogLevel)
-	return &server{plugins: p, version: version, cfg: c, level: level, log: slog.New(c.handler(log, level))}
+	return &server{plugins: p, version: version, cfg: c, level: level, log: slog.New(c.Handler(log, level))}
 }

@@ -11,14 +11,15 @@ import (
 	"github.com/keyturn/keyturn/internal/core"
 	"github.com/keyturn/keyturn/internal/seal"
 	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/server/config"
 )
 
 // startDev runs a server for trying things out: in memory, initialized and
 // unsealed, with KV v2 at secret/, as Vault's users know it.
 func startDev(ctx context.Context, o *options, p Plugins, version string, stdout, stderr io.Writer) error {
-	c := &Config{
-		Listeners: []Listener{{At: Position{File: "-dev-listen-address"}, Address: o.listen, TLSDisable: true}},
-		Storage:   Stanza{Name: "memory"},
+	c := &config.Server{
+		Listeners: []config.Listener{{At: config.Position{File: "-dev-listen-address"}, Address: o.listen, TLSDisable: true}},
+		Storage:   config.Stanza{Name: "memory"},
 		LogFormat: "text",
 		// The database that one tries out with is on this machine, too.
 		OutboundAllow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},

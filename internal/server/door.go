@@ -9,12 +9,13 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"github.com/keyturn/keyturn/internal/server/config"
 	"github.com/keyturn/keyturn/internal/server/httpapi"
 )
 
 // A door is one listener that is open.
 type door struct {
-	spec   Listener
+	spec   config.Listener
 	socket net.Listener
 	http   *http.Server
 	// tls is what new connections use; nil for plain HTTP. A reload swaps it.
@@ -22,11 +23,11 @@ type door struct {
 }
 
 // openDoor binds the address. Nothing is served before serve.
-func openDoor(ctx context.Context, spec Listener) (*door, error) {
+func openDoor(ctx context.Context, spec config.Listener) (*door, error) {
 	d := &door{spec: spec}
-	t, err := spec.tlsConfig()
+	t, err := spec.TLS()
 	if err != nil {
-		return nil, Problems{{spec.At, err.Error()}}
+		return nil, config.Problems{{At: spec.At, Text: err.Error()}}
 	}
 	d.tls.Store(t)
 	var lc net.ListenConfig
@@ -34,7 +35,7 @@ func openDoor(ctx context.Context, spec Listener) (*door, error) {
 		if op, ok := errors.AsType[*net.OpError](err); ok {
 			err = op.Err
 		}
-		return nil, Problems{{spec.At, fmt.Sprintf("address: listening on %s: %v", spec.Address, err)}}
+		return nil, config.Problems{{At: spec.At, Text: fmt.Sprintf("address: listening on %s: %v", spec.Address, err)}}
 	}
 	d.spec.Address = d.socket.Addr().String() // a port 0 has become one
 	return d, nil

@@ -23,7 +23,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -35,6 +34,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/outbound"
 	"github.com/keyturn/keyturn/internal/seal"
+	"github.com/keyturn/keyturn/internal/server/config"
 	"github.com/keyturn/keyturn/internal/server/httpapi"
 	"github.com/keyturn/keyturn/internal/server/metrics"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -64,10 +64,10 @@ const (
 type server struct {
 	plugins Plugins
 	version string
-	cfg     *Config
+	cfg     *config.Server
 	log     *slog.Logger
 	level   *slog.LevelVar
-	reread  func() (*Config, error) // nil: nothing to reload from
+	reread  func() (*config.Server, error) // nil: nothing to reload from
 	// prepare runs when core does and nobody is answered yet; the sockets are
 	// bound, so who connects waits.
 	prepare func(context.Context, *server) error
@@ -190,7 +190,7 @@ func (s *server) serve(life context.Context, wg *sync.WaitGroup, m *metrics.Metr
 				failed <- fmt.Errorf("serving on %s: %w", d.spec.Address, err)
 			}
 		})
-		s.log.Info("listening", "address", d.spec.describe())
+		s.log.Info("listening", "address", d.spec.URL())
 	}
 	return failed
 }
@@ -247,22 +247,8 @@ func (s *server) drain(life context.Context) error {
 }
 
 // at puts the place of a stanza before an error that a person reads.
-func at(p Position, err error) error {
-	return Problems{{p, told(err)}}
-}
-
-// told is an error for the person at the terminal: the message, then the cause.
-func told(err error) string {
-	text := fault.Message(err)
-	if text == "" {
-		return err.Error()
-	}
-	for e := err; e != nil; e = errors.Unwrap(e) {
-		if _, ours := e.(*fault.Error); !ours && !strings.Contains(e.Error(), text) {
-			return text + ": " + e.Error()
-		}
-	}
-	return text
+func at(p config.Position, err error) error {
+	return config.Problems{{At: p, Text: config.Reason(err)}}
 }
 
 // note writes lines for a person.

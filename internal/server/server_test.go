@@ -24,7 +24,11 @@ import (
 
 	"github.com/keyturn/keyturn/internal/core"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/seal"
+	"github.com/keyturn/keyturn/internal/server/config"
 	"github.com/keyturn/keyturn/internal/server/httpapi"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
 // certificate writes a certificate with its key to dir. It is its own
@@ -86,7 +90,7 @@ func (l *logBook) String() string {
 // returns it once it is ready.
 func launch(t *testing.T, path string) (*server, *logBook) {
 	t.Helper()
-	read := func() (*Config, error) { return ReadConfig([]string{path}, named()) }
+	read := func() (*config.Server, error) { return config.Read([]string{path}, known()) }
 	c, err := read()
 	if err != nil {
 		t.Fatal(err)
@@ -233,9 +237,9 @@ func TestAddressInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	s := newServer(&Config{
-		Listeners: []Listener{{At: Position{"a.hcl", 3}, Address: taken.Addr().String(), TLSDisable: true}},
-		Storage:   Stanza{Name: "memory"},
+	s := newServer(&config.Server{
+		Listeners: []config.Listener{{At: config.Position{File: "a.hcl", Line: 3}, Address: taken.Addr().String(), TLSDisable: true}},
+		Storage:   config.Stanza{Name: "memory"},
 	}, named(), "0.0.1", io.Discard)
 	err = s.run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "a.hcl:3: address: listening on "+taken.Addr().String()) || !strings.Contains(err.Error(), "in use") {
@@ -249,7 +253,7 @@ func TestAddressInUse(t *testing.T) {
 // TestDrain: a request under way when the server stops is answered; a new one
 // finds the door closed.
 func TestDrain(t *testing.T) {
-	d, err := openDoor(t.Context(), Listener{Address: "127.0.0.1:0", TLSDisable: true})
+	d, err := openDoor(t.Context(), config.Listener{Address: "127.0.0.1:0", TLSDisable: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +271,7 @@ func TestDrain(t *testing.T) {
 	}})
 	served := make(chan error, 1)
 	go func() { served <- work() }()
-	s := newServer(&Config{}, named(), "0.0.1", io.Discard)
+	s := newServer(&config.Server{}, named(), "0.0.1", io.Discard)
 	s.doors = []*door{d}
 	url := "http://" + d.spec.Address + "/v1/secret/a"
 	status := make(chan int, 1)
@@ -305,16 +309,24 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-func TestLater(t *testing.T) {
-	base := Config{Storage: Stanza{Name: "pebble", Params: map[string]string{"path": "a"}}, Listeners: []Listener{{Address: "a", CertFile: "x"}}}
-	same := base
-	same.Listeners = []Listener{{Address: "a", CertFile: "y", At: Position{"f", 9}}}
-	same.LogLevel = 4
-	if got := base.later(&same); len(got) != 0 {
-		t.Errorf("what is reloaded is called late: %q", got)
+// known are the drivers that the tests use.
+func known() config.Known {
+	return config.Known{Storage: []storage.Driver{memory.Driver}, Seals: []seal.Driver{shamir()}}
+}
+
+// named are plug-ins of which only the storage works.
+func named() Plugins { return Plugins{Storage: known().Storage, Seals: known().Seals} }
+
+// shamir is a seal of which only the name matters.
+func shamir() seal.Driver {
+	return seal.Driver{Name: "shamir", Open: func(params map[string]string) (seal.Seal, error) { return nil, seal.CheckParams("shamir", params) }}
+}
+
+func write(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	other := Config{Storage: Stanza{Name: "pebble", Params: map[string]string{"path": "b"}}, Seal: Stanza{Name: "static"}, LogFormat: "json", ClusterName: "c", APIAddr: "d", DefaultLeaseTTL: 1, MaxLeaseTTL: 2}
-	if got := base.later(&other); len(got) != 8 {
-		t.Errorf("got %q", got)
-	}
+	return path
 }

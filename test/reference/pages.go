@@ -12,6 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/demo"
 	"github.com/keyturn/keyturn/internal/plugins"
 	"github.com/keyturn/keyturn/internal/server"
+	"github.com/keyturn/keyturn/internal/server/config"
 	"github.com/keyturn/keyturn/internal/server/metrics"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -109,7 +110,7 @@ HCL 1 or JSON, in one file, several, or a folder of them (` + "`keyturn server -
 line; all errors are told at once. ` + "`-check`" + ` only checks. A duration is a number of seconds or text such as ` + "`1h30m`" + `.
 `)
 	block := "?"
-	for _, f := range server.Fields() {
+	for _, f := range config.Fields() {
 		if f.Block != block {
 			block = f.Block
 			title := "The top level"

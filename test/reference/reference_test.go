@@ -12,7 +12,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/plugins"
-	"github.com/keyturn/keyturn/internal/server"
+	"github.com/keyturn/keyturn/internal/server/config"
 )
 
 // TestPagesAreFresh compares the pages with the code.
@@ -92,9 +92,9 @@ func TestEveryCommandIsDescribed(t *testing.T) {
 // TestEveryKeyIsDescribed also asks the drivers which keys they take.
 func TestEveryKeyIsDescribed(t *testing.T) {
 	blocks := map[string][]string{}
-	for _, f := range server.Fields() {
+	for _, f := range config.Fields() {
 		if f.Type == "" || f.Doc == "" {
-			t.Errorf("%s %s: no type or no description; add it to described in internal/server", f.Block, f.Name)
+			t.Errorf("%s %s: no type or no description; add it to described in internal/server/config/config", f.Block, f.Name)
 		}
 		blocks[f.Block] = append(blocks[f.Block], f.Name)
 	}

@@ -1,6 +1,13 @@
-package server
+// Package config is what the server's configuration files say: the language, its
+// keys with their documentation, and all that can be checked before anything is
+// opened.
+//
+// Files are HCL 1 or JSON, as Vault's, and read strictly: an unknown key is an
+// error, and all problems are reported together, each with its line.
+package config
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -9,11 +16,15 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/seal"
+	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A Config is what the configuration files say. They are HCL 1 or JSON, as
+// A Server is what the configuration files say. They are HCL 1 or JSON, as
 // Vault's, and read strictly: what is not known is an error.
-type Config struct {
+type Server struct {
 	Listeners []Listener
 	Storage   Stanza
 	Seal      Stanza // without a name: shamir
@@ -98,9 +109,15 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// ReadConfig reads files, and the files *.hcl and *.json of folders, as one
+// Known are the drivers that a configuration can name.
+type Known struct {
+	Storage []storage.Driver
+	Seals   []seal.Driver
+}
+
+// Read reads files, and the files *.hcl and *.json of folders, as one
 // configuration. The error is [Problems].
-func ReadConfig(paths []string, known Plugins) (*Config, error) {
+func Read(paths []string, known Known) (*Server, error) {
 	p := newParser(known)
 	for _, path := range p.files(paths) {
 		text, err := os.ReadFile(path)
@@ -157,16 +174,16 @@ var levels = map[string]slog.Level{
 	"warn": slog.LevelWarn, "warning": slog.LevelWarn, "error": slog.LevelError, "err": slog.LevelError,
 }
 
-// logLevel reads a level's name.
-func logLevel(text string) (slog.Level, error) {
+// Level reads a level's name.
+func Level(text string) (slog.Level, error) {
 	if l, ok := levels[strings.ToLower(text)]; ok {
 		return l, nil
 	}
 	return 0, fmt.Errorf("want trace, debug, info, warn or error, not %q", text)
 }
 
-// logFormat reads a form's name.
-func logFormat(text string) (string, error) {
+// Format reads a form's name.
+func Format(text string) (string, error) {
 	switch strings.ToLower(text) {
 	case "", "text", "standard":
 		return "text", nil
@@ -174,4 +191,18 @@ func logFormat(text string) (string, error) {
 		return "json", nil
 	}
 	return "", fmt.Errorf("want text (or standard) or json, not %q", text)
+}
+
+// Reason is an error for the person at the terminal: the message, then the cause.
+func Reason(err error) string {
+	text := fault.Message(err)
+	if text == "" {
+		return err.Error()
+	}
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if _, ours := e.(*fault.Error); !ours && !strings.Contains(e.Error(), text) {
+			return text + ": " + e.Error()
+		}
+	}
+	return text
 }

@@ -1,4 +1,4 @@
-package server
+package config
 
 import (
 	"bytes"
@@ -29,8 +29,8 @@ const maxFile = 1 << 20
 // A parser gathers one configuration, and all that is wrong with it, from
 // several files.
 type parser struct {
-	known    Plugins
-	config   Config
+	known    Known
+	config   Server
 	problems Problems
 	path     string              // of the file that is being read
 	text     []byte              // what is in it
@@ -39,8 +39,8 @@ type parser struct {
 	seals    int
 }
 
-func newParser(known Plugins) *parser {
-	return &parser{known: known, config: Config{LogFormat: "text"}, order: map[string]int{}, set: map[string]Position{}}
+func newParser(known Known) *parser {
+	return &parser{known: known, config: Server{LogFormat: "text"}, order: map[string]int{}, set: map[string]Position{}}
 }
 
 func (p *parser) problem(at Position, format string, args ...any) {
@@ -120,7 +120,7 @@ func (p *parser) syntax(path string, err error) {
 }
 
 // finish checks what was gathered as a whole.
-func (p *parser) finish() (*Config, error) {
+func (p *parser) finish() (*Server, error) {
 	p.whole()
 	if len(p.problems) > 0 {
 		slices.SortStableFunc(p.problems, func(a, b Problem) int {

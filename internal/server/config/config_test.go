@@ -1,4 +1,4 @@
-package server
+package config
 
 import (
 	"flag"
@@ -23,8 +23,8 @@ import (
 var update = flag.Bool("update", false, "write the golden files")
 
 // named are plug-ins of which only the names matter.
-func named() Plugins {
-	return Plugins{
+func named() Known {
+	return Known{
 		Storage: []storage.Driver{memory.Driver, {Name: "pebble"}},
 		Seals: []seal.Driver{
 			{Name: "shamir", Open: func(params map[string]string) (seal.Seal, error) { return nil, seal.CheckParams("shamir", params) }},
@@ -39,7 +39,7 @@ func named() Plugins {
 }
 
 func TestReadConfig(t *testing.T) {
-	want := &Config{
+	want := &Server{
 		Listeners: []Listener{
 			{Address: "0.0.0.0:8200", TLSDisable: true, MinVersion: 0x303, MaxBody: 1 << 20, MaxTime: 30 * time.Second, OpenMetrics: true},
 			{Address: "127.0.0.1:8201", TLSDisable: true, MinVersion: 0x303},
@@ -50,13 +50,13 @@ func TestReadConfig(t *testing.T) {
 		LogLevel: slog.LevelWarn, LogFormat: "json", DefaultLeaseTTL: time.Hour, MaxLeaseTTL: 24 * time.Hour,
 		OutboundAllow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("10.1.0.0/16")},
 	}
-	for _, file := range []string{"testdata/config/good.hcl", "testdata/config/good.json"} {
-		got, err := ReadConfig([]string{file}, named())
+	for _, file := range []string{"testdata/good.hcl", "testdata/good.json"} {
+		got, err := Read([]string{file}, named())
 		if err != nil {
 			t.Errorf("%v", err)
 			continue
 		}
-		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Config{}, "Warnings"), cmpopts.IgnoreTypes(Position{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Server{}, "Warnings"), cmpopts.IgnoreTypes(Position{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", file, diff)
 		}
 		for _, w := range []string{"ui: the web interface", "telemetry: pushing metrics"} {
@@ -72,7 +72,7 @@ func TestSmallestConfig(t *testing.T) {
 	write(t, dir, "a.hcl", `storage "memory" {}`)
 	write(t, dir, "b.json", `{"listener": {"tcp": {"tls_disable": true}}}`)
 	write(t, dir, "notes.txt", `not read`)
-	got, err := ReadConfig([]string{dir}, named())
+	got, err := Read([]string{dir}, named())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestWrongConfigs(t *testing.T) {
 		}
 		fmt.Fprintf(&got, "# %s\n%v\n\n", tt.name, err)
 	}
-	golden(t, "testdata/config/errors.golden", got.String())
+	golden(t, "testdata/errors.golden", got.String())
 }
 
 func golden(t *testing.T, path, got string) {
@@ -200,7 +200,7 @@ func golden(t *testing.T, path, got string) {
 
 func TestMissingFiles(t *testing.T) {
 	empty := t.TempDir()
-	_, err := ReadConfig([]string{"no-such-file.hcl", empty}, named())
+	_, err := Read([]string{"no-such-file.hcl", empty}, named())
 	if err == nil || !strings.Contains(err.Error(), "no-such-file.hcl: reading it: no such file") || !strings.Contains(err.Error(), "the folder has no file") {
 		t.Errorf("got %v", err)
 	}
@@ -213,7 +213,7 @@ func FuzzConfig(f *testing.F) {
 			f.Add(tt.texts[0])
 		}
 	}
-	for _, path := range []string{"testdata/config/good.hcl", "testdata/config/good.json"} {
+	for _, path := range []string{"testdata/good.hcl", "testdata/good.json"} {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			f.Fatal(err)

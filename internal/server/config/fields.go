@@ -1,4 +1,4 @@
-package server
+package config
 
 import (
 	"maps"
@@ -17,7 +17,7 @@ type Field struct {
 // Fields describes every key that the parser takes, the top level first, and
 // those of drivers that are known here.
 func Fields() []Field {
-	p := newParser(Plugins{})
+	p := newParser(Known{})
 	var version string
 	all := fieldsOf("", p.topSetters())
 	all = append(all, fieldsOf(`listener "tcp"`, p.listenerSetters(&Listener{}, &version))...)

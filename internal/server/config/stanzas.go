@@ -1,4 +1,4 @@
-package server
+package config
 
 import (
 	"crypto/tls"
@@ -91,7 +91,7 @@ func (p *parser) unbuilt(set setter, why string) setter {
 }
 
 func (p *parser) level(item *ast.ObjectItem, text string) {
-	l, err := logLevel(text)
+	l, err := Level(text)
 	if err != nil {
 		p.problem(p.at(item), "log_level: %v", err)
 	}
@@ -99,7 +99,7 @@ func (p *parser) level(item *ast.ObjectItem, text string) {
 }
 
 func (p *parser) format(item *ast.ObjectItem, text string) {
-	f, err := logFormat(text)
+	f, err := Format(text)
 	if err != nil {
 		p.problem(p.at(item), "log_format: %v", err)
 	}
@@ -141,7 +141,7 @@ func (p *parser) listener(b labelled) {
 		p.problem(b.at, "%s", why)
 		return
 	}
-	if _, err := l.tlsConfig(); ok && err != nil {
+	if _, err := l.TLS(); ok && err != nil {
 		p.problem(b.at, "%v", err)
 	}
 }
@@ -240,7 +240,7 @@ func (p *parser) seal(b labelled) {
 			continue
 		}
 		if _, err := d.Open(p.config.Seal.Params); err != nil {
-			p.problem(b.at, "%s", told(err))
+			p.problem(b.at, "%s", Reason(err))
 		}
 		return
 	}
@@ -284,8 +284,8 @@ func (p *parser) whole() {
 	}
 }
 
-// handler writes the log in the configured form, at a level that can be changed.
-func (c *Config) handler(w io.Writer, level *slog.LevelVar) slog.Handler {
+// Handler writes the log in the configured form, at a level that can be changed.
+func (c *Server) Handler(w io.Writer, level *slog.LevelVar) slog.Handler {
 	o := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
 		return slog.NewJSONHandler(w, o)
@@ -293,8 +293,8 @@ func (c *Config) handler(w io.Writer, level *slog.LevelVar) slog.Handler {
 	return slog.NewTextHandler(w, o)
 }
 
-// describe is a listener in a log line.
-func (l *Listener) describe() string {
+// URL is a listener in a log line.
+func (l *Listener) URL() string {
 	if l.TLSDisable {
 		return fmt.Sprintf("http://%s", l.Address)
 	}

@@ -1,4 +1,4 @@
-package server
+package config
 
 import (
 	"crypto/tls"
@@ -7,9 +7,9 @@ import (
 	"os"
 )
 
-// tlsConfig reads the listener's certificate and authorities; nil where it
+// TLS reads the listener's certificate and authorities; nil where it
 // serves plain HTTP.
-func (l *Listener) tlsConfig() (*tls.Config, error) {
+func (l *Listener) TLS() (*tls.Config, error) {
 	if l.TLSDisable {
 		return nil, nil
 	}
