@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/keyturn/keyturn/test/await"
 )
 
 // TestMain makes this test binary the programs that the scripts call.
@@ -96,10 +98,9 @@ func freeAddress(ts *testscript.TestScript) string {
 	return l.Addr().String()
 }
 
-// answers asks url until it answers with 200, for at most 20 seconds, which
-// leave room for a slow machine under the race detector.
+// answers asks url until it answers with 200.
 func answers(url string, ended chan error) error {
-	late := time.After(20 * time.Second)
+	late := time.After(await.Patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/keyturn/keyturn/test/await"
 )
 
 // A running server of a script.
@@ -74,7 +76,7 @@ func (r *running) wantFailure(ts *testscript.TestScript) {
 		if err == nil {
 			ts.Fatalf("the server ended without an error")
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(await.Patience):
 		r.process.Kill()
 		<-r.ended
 		ts.Fatalf("the server runs")
@@ -99,7 +101,7 @@ func stopserver(ts *testscript.TestScript, neg bool, args []string) {
 	select {
 	case err := <-r.ended:
 		ts.Check(err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(await.Patience):
 		ts.Fatalf("the server does not end")
 	}
 }
@@ -113,12 +115,12 @@ func hangup(ts *testscript.TestScript, neg bool, _ []string) {
 	ts.Check(got.(*running).process.Signal(syscall.SIGHUP))
 }
 
-// waitfor runs a command until it succeeds, for at most 20 seconds.
+// waitfor runs a command until it succeeds.
 func waitfor(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: waitfor COMMAND [ARGUMENT ...]")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

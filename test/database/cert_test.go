@@ -21,6 +21,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/database/postgres"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/mariatest"
 	"github.com/keyturn/keyturn/test/pgtest"
 	"github.com/keyturn/keyturn/test/tlstest"
@@ -218,7 +219,7 @@ func entersMaria(t *testing.T, s *mariatest.Server, h held, as, ca string) error
 	}
 	db := sql.OpenDB(d)
 	defer db.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 	defer cancel()
 	return db.PingContext(ctx)
 }

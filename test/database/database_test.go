@@ -3,7 +3,6 @@
 package database_test
 
 import (
-	"context"
 	"log/slog"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/pgtest"
 )
 
@@ -76,39 +76,26 @@ func (w *world) users() int64 {
 	return w.pg.Int(w.t, "postgres", "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'v-%'")
 }
 
-// within waits until something is so.
-func (w *world) within(d time.Duration, what string, is func() bool) {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), d)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			w.t.Fatalf("after %v: not %s", d, what)
-		}
-	}
-}
-
 // A renewed user logs in after its first TTL, and is gone after its last; the
 // role then tells that its statements do not suffice.
 func TestGuideRole(t *testing.T) {
 	w := open(t, enginetest.Config{})
+	asked := time.Now()
 	name, password, id := w.lend("app-readonly")
-	if err := w.login(name, password); err != nil {
+	login := func() error { return w.login(name, password) }
+	if err := await.Within(asked.Add(3*time.Second), login); err != nil {
 		t.Fatal(err)
 	}
+	asked = time.Now()
 	if _, err := w.Renew(id, 8*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	first := time.Now().Add(4 * time.Second)
-	w.within(10*time.Second, "after the first TTL", func() bool { return time.Now().After(first) })
-	if err := w.login(name, password); err != nil {
+	await.Eventually(t, "after the first TTL", func() bool { return time.Now().After(first) })
+	if err := await.Within(asked.Add(8*time.Second), login); err != nil {
 		t.Errorf("after a renewal, past the first TTL: %v", err)
 	}
-	w.within(15*time.Second, "expired", func() bool { return w.users() == 0 && len(w.IDs(t)) == 0 })
+	await.Eventually(t, "expired", func() bool { return w.users() == 0 && len(w.IDs(t)) == 0 })
 	if a := w.Must(t, route.Read, "roles/app-readonly", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "2BP01") {
 		t.Errorf("warnings %q, want one of 2BP01", a.Warnings)
 	}
@@ -144,14 +131,14 @@ func TestDyingWhileCreating(t *testing.T) {
 	w.Must(t, route.Write, "roles/app-slow", fields{"db_name": "production", "creation_statements": []string{"SELECT pg_sleep(4)", creation}, "revocation_statements": revocation})
 	result := make(chan error, 1)
 	go func() { _, err := w.Do(route.Read, "creds/app-slow", nil); result <- err }()
-	w.within(5*time.Second, "creating", func() bool {
+	await.Eventually(t, "creating", func() bool {
 		return w.pg.Int(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'keyturn %'") == 1
 	})
 	w.Reopen(t)
 	if err := <-result; err == nil {
 		t.Error("the create of a process that died succeeded")
 	}
-	w.within(20*time.Second, "undone", func() bool { return len(w.IDs(t)) == 0 })
+	await.Eventually(t, "undone", func() bool { return len(w.IDs(t)) == 0 })
 	if n := w.users(); n != 0 {
 		t.Errorf("%d users left", n)
 	}
@@ -169,7 +156,7 @@ func TestCrowd(t *testing.T) {
 		})
 	}
 	all.Wait()
-	w.within(time.Minute, "all expired", func() bool { return w.users() == 0 && len(w.IDs(t)) == 0 })
+	await.Eventually(t, "all expired", func() bool { return w.users() == 0 && len(w.IDs(t)) == 0 })
 }
 
 // Errors of a real server show no password.

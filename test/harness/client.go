@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/keyturn/keyturn/test/await"
 )
 
 // A Client asks one server with one token. It is safe for concurrent use.
@@ -23,7 +25,7 @@ type Client struct {
 // NewClient returns a client with connections of its own.
 func NewClient(address, token string) *Client {
 	return &Client{address, token, &http.Client{
-		Timeout:   Patience,
+		Timeout:   await.Patience,
 		Transport: &http.Transport{MaxIdleConnsPerHost: 16},
 	}}
 }

@@ -19,11 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 )
-
-// Patience is how long anything that should happen soon may take on a busy machine.
-const Patience = 30 * time.Second
 
 // folder holds the binary and, beside it, the link "vault".
 var folder string
@@ -119,17 +115,4 @@ func FreeAddress(t testing.TB) string {
 	}
 	t.Fatal("no free port")
 	return ""
-}
-
-// Eventually asks until the answer is yes, and fails the test if it is not
-// within [Patience]. what says what is waited for.
-func Eventually(t testing.TB, what string, yes func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(Patience)
-	for wait := 2 * time.Millisecond; !yes(); wait = min(2*wait, 100*time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("after %s still not: %s", Patience, what)
-		}
-		<-time.After(wait)
-	}
 }

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/keyturn/keyturn/test/await"
 )
 
 // Options of a server. The zero value opens by itself, with the seal "static".
@@ -37,6 +39,7 @@ type Server struct {
 	Keys    []string
 	Root    string // the root token, after Init
 
+	args   []string // of the process
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process has ended
 	err    error         // how it ended
@@ -55,13 +58,29 @@ func New(t testing.TB, o Options) *Server {
 	}
 	s.NewSealKey(t)
 	s.Configure(t, o)
+	s.args = []string{"server", "-config", s.Config()}
+	s.endWith(t)
+	return s
+}
+
+// Dev starts a development server, which is unsealed and has the root token "root", and waits until it serves.
+func Dev(t testing.TB, flags ...string) *Server {
+	t.Helper()
+	s := &Server{Dir: t.TempDir(), Address: FreeAddress(t), Root: "root"}
+	s.args = append([]string{"server", "-dev", "-dev-root-token-id=root", "-dev-listen-address=" + s.Address}, flags...)
+	s.endWith(t)
+	s.StartServing(t)
+	return s
+}
+
+// endWith kills whatever runs at the end of the test.
+func (s *Server) endWith(t testing.TB) {
 	t.Cleanup(func() {
 		s.Kill()
 		if t.Failed() {
 			t.Logf("the end of the server's log:\n%s", tail(s.Stderr(t), 6000))
 		}
 	})
-	return s
 }
 
 // Configure writes the configuration file anew.
@@ -131,7 +150,7 @@ func (s *Server) Launch() error {
 	if s.cmd != nil {
 		return errors.New("it runs already")
 	}
-	cmd := exec.Command(Binary(), "server", "-config", s.Config())
+	cmd := exec.Command(Binary(), s.args...)
 	cmd.Dir = s.Dir
 	cmd.Env = []string{"HOME=" + s.Dir, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + s.Dir}
 	stdout, err := s.appendTo("stdout")
@@ -165,7 +184,7 @@ func (s *Server) Serves() error { return s.await("uninitcode=503") }
 func (s *Server) await(query string) error {
 	client := http.Client{Timeout: 5 * time.Second}
 	defer client.CloseIdleConnections()
-	deadline := time.Now().Add(Patience)
+	deadline := time.Now().Add(await.Patience)
 	for {
 		res, err := client.Get("http://" + s.Address + "/v1/sys/health?" + query)
 		if err == nil {
@@ -230,7 +249,7 @@ func (s *Server) Ends() error {
 	case <-s.exited:
 		s.cmd = nil
 		return s.err
-	case <-time.After(Patience):
+	case <-time.After(await.Patience):
 		return errors.New("the server does not end")
 	}
 }

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/keyturn/keyturn/test/await"
 )
 
 // Admin and Password are the administrator's of every server.
@@ -167,7 +169,7 @@ func (s *Server) Start() error {
 	}
 	exited := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(exited) }()
-	for deadline := time.Now().Add(40 * time.Second); ; {
+	for deadline := time.Now().Add(await.Patience); ; {
 		if s.answers() == nil {
 			s.cmd, s.exited = cmd, exited
 			return nil
@@ -211,7 +213,7 @@ func (s *Server) end(sig syscall.Signal) {
 	_ = s.cmd.Process.Signal(sig)
 	select {
 	case <-s.exited:
-	case <-time.After(20 * time.Second):
+	case <-time.After(await.Patience):
 		_ = s.cmd.Process.Kill()
 		<-s.exited
 	}

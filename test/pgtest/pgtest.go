@@ -22,6 +22,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/tlstest"
 )
 
@@ -266,7 +267,7 @@ func (s *Server) Start() error {
 	}
 	// After a kill the children of the last one may still hold the shared memory
 	// for a moment, and the new server gives up.
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(await.Patience)
 	for {
 		err := s.startLocked(deadline)
 		if err == nil || time.Now().After(deadline) {
@@ -333,7 +334,7 @@ func (s *Server) end(sig syscall.Signal) {
 	_ = s.cmd.Process.Signal(sig)
 	select {
 	case <-s.exited:
-	case <-time.After(20 * time.Second):
+	case <-time.After(await.Patience):
 		_ = s.cmd.Process.Kill()
 		<-s.exited
 	}

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/keyturn/keyturn/test/await"
 )
 
 // Admin and Password are the administrator's of every server.
@@ -129,7 +131,7 @@ func (s *Server) Start() error {
 	}
 	exited := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(exited) }()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(await.Patience); ; {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		_, err := s.Do(ctx, "PING")
 		cancel()

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/audit"
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/harness"
 )
 
@@ -179,7 +180,7 @@ func TestAuditFails(t *testing.T) {
 	if err := os.Rename(dir+".away", dir); err != nil {
 		t.Fatal(err)
 	}
-	harness.Eventually(t, "requests are served again", func() bool {
+	await.Eventually(t, "requests are served again", func() bool {
 		a, err := root.Do("GET", "kv/data/a", nil)
 		return err == nil && a.Status == 200
 	})
@@ -214,13 +215,13 @@ func TestAuditSealsWhileFailing(t *testing.T) {
 	move("", ".away")
 	root.Must(t, "GET", "sys/mounts", nil, 503)
 	root.Must(t, "PUT", "sys/seal", nil, 204)
-	harness.Eventually(t, "it is sealed", func() bool { return sealed(t, root) })
+	await.Eventually(t, "it is sealed", func() bool { return sealed(t, root) })
 	unseal(t, root, s.Keys[0], 0)
 	root.Must(t, "GET", "sys/mounts", nil, 503)
 
 	// That it was sealed is written once there is something to write to.
 	move(".away", "")
-	harness.Eventually(t, "the owed lines are written", func() bool {
+	await.Eventually(t, "the owed lines are written", func() bool {
 		lines, _ := readLines(t, log, nil)
 		n := 0
 		for _, l := range lines {
@@ -272,7 +273,7 @@ func TestAuditRotation(t *testing.T) {
 		}
 		if tell {
 			s.Hangup(t)
-			harness.Eventually(t, "the file is there anew", func() bool { _, err := os.Stat(log); return err == nil })
+			await.Eventually(t, "the file is there anew", func() bool { _, err := os.Stat(log); return err == nil })
 		}
 		root.Must(t, "GET", "sys/mounts", nil)
 		_, end := readLines(t, moved, last)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/demo/awsserver"
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/harness"
 )
 
@@ -112,7 +113,7 @@ vault write aws/roles/short credential_type=iam_user policy_arns=arn:aws:iam::12
 	}
 	a.Kill()
 	a.StartServing(t)
-	harness.Eventually(t, "a user of five seconds is gone", func() bool { return len(a.users()) == 0 })
+	await.Eventually(t, "a user of five seconds is gone", func() bool { return len(a.users()) == 0 })
 	if out, err := a.cli(short, "sts", "get-caller-identity"); err == nil || !strings.Contains(out, "InvalidClientTokenId") {
 		t.Errorf("after its expiry: %v\n%s", err, out)
 	}

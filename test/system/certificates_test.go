@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/harness"
 	"github.com/keyturn/keyturn/test/pgtest"
 	"github.com/keyturn/keyturn/test/tlstest"
@@ -91,7 +92,7 @@ func TestCertificates(t *testing.T) {
 	}
 	s.Kill()
 	s.Start(t)
-	harness.Eventually(t, "the short user is refused", func() bool { return short() != nil })
+	await.Eventually(t, "the short user is refused", func() bool { return short() != nil })
 	if err := long(); err != nil {
 		t.Errorf("after a kill: %v", err)
 	}

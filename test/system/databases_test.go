@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/harness"
 	"github.com/keyturn/keyturn/test/mariatest"
 	"github.com/keyturn/keyturn/test/pgtest"
@@ -194,12 +195,13 @@ func TestDatabases(t *testing.T) {
 
 func (k kind) none(t *testing.T) {
 	t.Helper()
-	harness.Eventually(t, "no users left", func() bool { return len(k.users()) == 0 })
+	await.Eventually(t, "no users left", func() bool { return len(k.users()) == 0 })
 }
 
 func (k kind) expires(t *testing.T, s *harness.Server) {
+	asked := time.Now()
 	name, password, _ := lend(t, s, "short")
-	if err := k.login(name, password); err != nil {
+	if err := await.Within(asked.Add(3*time.Second), func() error { return k.login(name, password) }); err != nil {
 		t.Fatalf("login: %v", err)
 	}
 	k.none(t)
@@ -223,15 +225,15 @@ func (k kind) revoked(t *testing.T, s *harness.Server) {
 
 // killed has one lease end while the server is dead, and another live on.
 func (k kind) killed(t *testing.T, s *harness.Server) {
-	short, shortPassword, _ := lend(t, s, "short")
 	long, longPassword, lease := lend(t, s, "long")
+	short, shortPassword, _ := lend(t, s, "short")
 	s.Kill()
 	<-time.After(4 * time.Second)
 	if k.login(short, shortPassword) == nil == k.expiring {
 		t.Errorf("with nobody to end it, its login works: %v", k.expiring)
 	}
 	s.StartServing(t)
-	harness.Eventually(t, "one user left", func() bool { return len(k.users()) == 1 })
+	await.Eventually(t, "one user left", func() bool { return len(k.users()) == 1 })
 	if k.login(short, shortPassword) == nil {
 		t.Error("it logs in after its end")
 	}
@@ -249,13 +251,13 @@ func (k kind) killedCreating(t *testing.T, s *harness.Server) {
 	run(t, s, append([]string{"write", "database/roles/slow", "db_name=production", "default_ttl=1h"}, k.slow...)...)
 	reading := s.Command("vault", "read", "database/creds/slow")
 	start(t, reading.Start)
-	harness.Eventually(t, "creating", k.running)
+	await.Eventually(t, "creating", k.running)
 	s.Kill()
 	_ = reading.Wait()
 	s.StartServing(t)
 	<-time.After(4 * time.Second) // by now the create would have happened
 	k.none(t)
-	harness.Eventually(t, "no lease left", func() bool {
+	await.Eventually(t, "no lease left", func() bool {
 		return s.Client(s.Root).Must(t, "LIST", "sys/leases/lookup/database/creds/slow", nil, 200, 404).Status == 404
 	})
 }

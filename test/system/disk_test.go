@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/harness"
 )
 
@@ -44,7 +45,7 @@ func TestFullDisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(begin); took > 5*time.Second {
+		if took := time.Since(begin); took > await.Patience {
 			t.Errorf("a write was answered with %d after %s", a.Status, took)
 		}
 		switch a.Status {
@@ -73,7 +74,7 @@ func TestFullDisk(t *testing.T) {
 		},
 	} {
 		fill()
-		harness.Eventually(t, "writes are refused", func() bool { return write("during", "2") == 503 })
+		await.Eventually(t, "writes are refused", func() bool { return write("during", "2") == 503 })
 		if got := c.Must(t, "GET", "kv/before", nil).Text("data", "x"); got != "1" {
 			t.Errorf("read %q while the disk is full", got)
 		}
@@ -83,13 +84,13 @@ func TestFullDisk(t *testing.T) {
 			if err := os.Remove(filepath.Join(disk, "foreign")); err != nil {
 				t.Fatal(err)
 			}
-			harness.Eventually(t, "writes go on", func() bool { return write("after", "3") == 204 })
+			await.Eventually(t, "writes go on", func() bool { return write("after", "3") == 204 })
 		}
 	}
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, fmt.Sprintf("size=%d,mode=0700", 4*size)); err != nil {
 		t.Fatal(err)
 	}
-	harness.Eventually(t, "writes go on in a larger disk", func() bool { return write("larger", "4") == 204 })
+	await.Eventually(t, "writes go on in a larger disk", func() bool { return write("larger", "4") == 204 })
 	for range 2 {
 		for key, value := range acked {
 			if got := c.Must(t, "GET", "kv/"+key, nil).Text("data", "x"); got != value {

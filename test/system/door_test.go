@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/harness"
 )
 
@@ -71,7 +72,7 @@ func TestLimits(t *testing.T) {
 		"wrapping TTL":              {[]string{"X-Vault-Wrap-TTL", strings.Repeat("9", 1000)}, 400},
 		"namespace":                 {[]string{"X-Vault-Namespace", "team"}, 400},
 	} {
-		answer, err := harness.Raw(s.Address, harness.Line("GET", "/v1/kv/limit", "", "", tt.head...), harness.Patience)
+		answer, err := harness.Raw(s.Address, harness.Line("GET", "/v1/kv/limit", "", "", tt.head...), await.Patience)
 		if status := harness.StatusOf(answer); err == nil && status != tt.status {
 			t.Errorf("%s: status %d, want %d", name, status, tt.status)
 		}
@@ -92,7 +93,7 @@ func TestBodyWithoutEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Header.Set("X-Vault-Token", s.Root)
-	client := http.Client{Timeout: harness.Patience}
+	client := http.Client{Timeout: await.Patience}
 	begin := time.Now()
 	res, err := client.Do(r)
 	if err == nil {
@@ -101,7 +102,7 @@ func TestBodyWithoutEnd(t *testing.T) {
 			t.Errorf("status %d", res.StatusCode)
 		}
 	}
-	if took := time.Since(begin); took > 20*time.Second {
+	if took := time.Since(begin); took > await.Patience {
 		t.Errorf("it took %s", took)
 	}
 	s.Client(s.Root).Must(t, "GET", "sys/mounts", nil, 200)
@@ -146,7 +147,7 @@ func TestSlowClients(t *testing.T) {
 			} else if status == 200 || status == 204 {
 				t.Errorf("a body that never came: %s", answer)
 			}
-		case <-time.After(harness.Patience):
+		case <-time.After(await.Patience):
 			t.Fatal("slow clients are not cut off")
 		}
 	}
@@ -164,7 +165,7 @@ func drip(address, head string) string {
 		return err.Error()
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(harness.Patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(await.Patience)); err != nil {
 		return err.Error()
 	}
 	if _, err := io.WriteString(conn, head); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/harness"
 	"github.com/keyturn/keyturn/test/pgtest"
 )
@@ -167,12 +168,12 @@ func guideDatabaseOn(t *testing.T, pg *pgtest.Server) {
 	}
 	// The guide's DROP ROLE fails by itself, for the role was granted something.
 	typed(t, s, "vault lease revoke "+got.LeaseID)
-	harness.Eventually(t, "the revoked role is gone", func() bool { return roles(t, pg) == 1 })
+	await.Eventually(t, "the revoked role is gone", func() bool { return roles(t, pg) == 1 })
 	if _, err := pgx.Connect(t.Context(), pg.UserDSN(got.Data.Username, got.Data.Password, "myapp")); err == nil {
 		t.Error("a revoked user can log in")
 	}
 	typed(t, s, "vault lease revoke -prefix database/creds/app-readonly")
-	harness.Eventually(t, "no role is left", func() bool { return roles(t, pg) == 0 })
+	await.Eventually(t, "no role is left", func() bool { return roles(t, pg) == 0 })
 }
 
 func roles(t *testing.T, pg *pgtest.Server) int64 {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/audit"
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/harness"
 )
 
@@ -99,7 +100,7 @@ func hammer(t *testing.T, s *harness.Server, writers []*writer, c *counter, rand
 	wg.Go(func() { c.run(ack) })
 	select {
 	case <-enough:
-	case <-time.After(harness.Patience):
+	case <-time.After(await.Patience):
 		t.Error("the server does not acknowledge writes")
 	}
 	s.Kill()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/harness"
 )
 
@@ -77,7 +78,7 @@ func TestHostilePaths(t *testing.T) {
 				if verb == "POST" || verb == "PUT" || verb == "PATCH" {
 					text = body
 				}
-				answer, err := harness.Raw(s.Address, harness.Line(verb, target+query, token, text, "Content-Type", "application/merge-patch+json"), harness.Patience)
+				answer, err := harness.Raw(s.Address, harness.Line(verb, target+query, token, text, "Content-Type", "application/merge-patch+json"), await.Patience)
 				if err != nil {
 					t.Fatalf("%s %s: %v", method, target, err)
 				}

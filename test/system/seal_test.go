@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/harness"
 )
 
@@ -30,7 +31,7 @@ func TestSupervisor(t *testing.T) {
 		}
 	}
 	c.Must(t, "PUT", "sys/seal", nil)
-	harness.Eventually(t, "it is sealed", func() bool { return sealed(t, c) })
+	await.Eventually(t, "it is sealed", func() bool { return sealed(t, c) })
 	c.Must(t, "GET", "kv/data/a", nil, 503)
 	s.Stop(t)
 	s.StartServing(t)
@@ -59,7 +60,7 @@ func TestWrongStaticKey(t *testing.T) {
 
 	s.NewSealKey(t)
 	s.Start(t)
-	harness.Eventually(t, "the log says what is wrong", func() bool {
+	await.Eventually(t, "the log says what is wrong", func() bool {
 		log := s.Stderr(t)
 		return strings.Contains(log, "level=ERROR") && strings.Contains(log, "the seal was made with the key") && strings.Contains(log, s.SealKey())
 	})
@@ -130,7 +131,7 @@ func TestShamir(t *testing.T) {
 	if out, err := s.Command("vault", "operator", "seal").CombinedOutput(); err != nil {
 		t.Fatalf("operator seal: %v\n%s", err, out)
 	}
-	harness.Eventually(t, "it is sealed", func() bool { return sealed(t, c) })
+	await.Eventually(t, "it is sealed", func() bool { return sealed(t, c) })
 	c.Must(t, "GET", "kv/data/a", nil, 503)
 	c.Must(t, "PUT", "kv/data/a", object{"data": object{}}, 503)
 	for i, want := range []int64{1, 2, 0} {

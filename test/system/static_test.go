@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/harness"
 )
 
@@ -116,7 +117,7 @@ func TestStaticKills(t *testing.T) {
 		}
 		c := s.Client(s.Root)
 		for _, role := range []string{"app-svc", "app-two"} {
-			harness.Eventually(t, role+" logs in", func() bool {
+			await.Eventually(t, role+" logs in", func() bool {
 				name, password, err := staticCreds(c, role)
 				if err != nil {
 					return false

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/keyturn/keyturn/internal/demo/awsserver"
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/harness"
 	"github.com/keyturn/keyturn/test/pgtest"
 	"github.com/keyturn/keyturn/test/tlstest"
@@ -399,7 +400,7 @@ func (m *module) destroy() {
 			m.t.Errorf("mount %s after its end: %+v", path, got)
 		}
 	}
-	harness.Eventually(m.t, "nobody is left at AWS and PostgreSQL", func() bool { return len(m.lentUsers()) == 0 })
+	await.Eventually(m.t, "nobody is left at AWS and PostgreSQL", func() bool { return len(m.lentUsers()) == 0 })
 }
 
 // lentUsers are those at AWS and at PostgreSQL.

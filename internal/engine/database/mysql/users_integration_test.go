@@ -7,12 +7,12 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/mariatest"
 	"github.com/keyturn/keyturn/test/tlstest"
 )
@@ -189,7 +189,7 @@ func TestTLS(t *testing.T) {
 	} {
 		c := configOf(s, "tls", "tls-password")
 		tt.edit(&c)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 		err := connect(t, c).Verify(ctx)
 		cancel()
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(fault.Message(err), tt.want)) {

@@ -17,6 +17,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/pgtest"
 )
 
@@ -46,7 +47,7 @@ func newUser() database.User {
 	id := make([]byte, 8)
 	_, _ = rand.Read(id)
 	return database.User{Name: "v-app-" + hex.EncodeToString(id), Password: secret.Text("pw-" + hex.EncodeToString(id)), Expires: time.Now().Add(time.Hour),
-		Attempt: database.Attempt{ID: hex.EncodeToString(id), Deadline: time.Now().Add(30 * time.Second)}}
+		Attempt: database.Attempt{ID: hex.EncodeToString(id), Deadline: time.Now().Add(await.Patience)}}
 }
 
 func (b bed) create(c database.Conn, statements ...string) database.User {
@@ -288,7 +289,7 @@ func TestGrantsCollide(t *testing.T) {
 		for i := range crowd {
 			go func() {
 				u := newUser()
-				u.Attempt.Deadline = time.Now().Add(time.Minute)
+				u.Attempt.Deadline = time.Now().Add(await.Patience)
 				conn := conns[i%2]
 				err := conn.Create(t.Context(), u, []string{guide}, nil)
 				if err == nil {
@@ -349,7 +350,7 @@ func TestVerifyExplains(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 		defer cancel()
 		err = c.Verify(ctx)
 		if !fault.Is(err, fault.Upstream) || !strings.Contains(fault.Message(err), test.want) || !database.Unchanged(err) || strings.Contains(fmt.Sprint(err), test.password) {

@@ -12,12 +12,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/test/await"
 	"github.com/keyturn/keyturn/test/redistest"
 	"github.com/keyturn/keyturn/test/tlstest"
 )
@@ -154,7 +154,7 @@ func TestTLS(t *testing.T) {
 	} {
 		c := configOf(s, redistest.Admin, redistest.Password, "")
 		maps.Copy(c.Extra, tt.extra)
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 		conn, err := Provider.Connect(ctx, c)
 		if err != nil {
 			t.Fatal(err)

@@ -1,0 +1,189 @@
+// Package conformance replays suites of HTTP exchanges against a server that speaks Vault's HTTP API, and compares
+// each answer with the one that a reference server gave.
+//
+// A suite is a JSON file in testdata. Each of its steps sends one request; "capture" saves values of the answer as
+// variables for later steps ("{{$name}}" in a path, a body, a header or a token). "want" is what the reference
+// answered, in a normal form: what differs from run to run (times, ids, tokens, passwords) is replaced by a marker
+// that says only its form, such as "<uuid>". The texts of errors, warnings and descriptions are each server's own:
+// they are not recorded, and of an error only its status and its form are compared. A server may say more than the
+// reference does, so that fields which only its answer has are let pass.
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Suite is a sequence of exchanges with one server.
+type Suite struct {
+	Name  string  `json:"name"`
+	About string  `json:"about,omitempty"`
+	Needs string  `json:"needs,omitempty"` // a variable without which the suite cannot be replayed: "postgres" or "aws"
+	Steps []*Step `json:"steps"`
+}
+
+// A Step is one exchange.
+type Step struct {
+	Name       string            `json:"name,omitempty"`
+	Method     string            `json:"method"`
+	Path       string            `json:"path"`            // below /v1/
+	Token      string            `json:"token,omitempty"` // "" is the root token, "none" sends none
+	Headers    map[string]string `json:"headers,omitempty"`
+	Body       json.RawMessage   `json:"body,omitempty"`
+	Raw        string            `json:"raw,omitempty"`         // a body that is sent as it stands
+	Capture    map[string]string `json:"capture,omitempty"`     // variables, and where in the answer they are
+	Only       []string          `json:"only,omitempty"`        // compares these fields alone
+	Ignore     []string          `json:"ignore,omitempty"`      // does not compare these: dotted paths, * for one segment
+	StatusOnly bool              `json:"status_only,omitempty"` // compares no body
+	SleepMS    int               `json:"sleep_ms,omitempty"`    // a pause before the request, in milliseconds
+	Want       *Answer           `json:"want,omitempty"`
+}
+
+// An Answer is a status with a body in its normal form.
+type Answer struct {
+	Status int `json:"status"`
+	Body   any `json:"body,omitempty"`
+}
+
+// Load reads a suite from a file.
+func Load(path string) (*Suite, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var s Suite
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for i, st := range s.Steps {
+		if st.Want == nil {
+			return nil, fmt.Errorf("%s: step %d has no recorded answer", path, i)
+		}
+	}
+	return &s, nil
+}
+
+// Label names the step for a person: its method and path, and its name where it has one.
+func (s *Step) Label() string {
+	label := s.Method + " " + s.Path
+	if s.Name != "" {
+		label += " (" + s.Name + ")"
+	}
+	return label
+}
+
+// A Session replays steps against one server and keeps the variables that they capture.
+type Session struct {
+	Address string // http://host:port
+	Root    string // the root token
+	Vars    map[string]string
+}
+
+// Replay sends the step's request, and returns in what the answer departs from the recorded one: nothing, if the
+// server answers as the reference did.
+func (s *Session) Replay(ctx context.Context, st *Step) ([]string, error) {
+	select {
+	case <-time.After(time.Duration(st.SleepMS) * time.Millisecond):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	got, err := s.send(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	return compare(st, got), nil
+}
+
+// client does not follow redirects: the suites record them.
+var client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
+func (s *Session) send(ctx context.Context, st *Step) (*Answer, error) {
+	body := st.Raw
+	if st.Body != nil {
+		body = string(st.Body)
+	}
+	req, err := http.NewRequestWithContext(ctx, st.Method, s.Address+"/v1/"+s.expand(st.Path), strings.NewReader(s.expand(body)))
+	if err != nil {
+		return nil, err
+	}
+	switch token := s.expand(st.Token); token {
+	case "":
+		req.Header.Set("X-Vault-Token", s.Root)
+	case "none":
+	default:
+		req.Header.Set("X-Vault-Token", token)
+	}
+	req.Header.Set("X-Vault-Request", "true")
+	for k, v := range st.Headers {
+		req.Header.Set(k, s.expand(v))
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, err
+	}
+	a := &Answer{Status: res.StatusCode}
+	if len(bytes.TrimSpace(b)) == 0 {
+		return a, nil
+	}
+	var raw any
+	if err := json.Unmarshal(b, &raw); err != nil {
+		a.Body = "<not json>"
+		return a, nil
+	}
+	s.capture(st, raw)
+	a.Body = s.normal(raw)
+	return a, nil
+}
+
+func (s *Session) expand(text string) string {
+	for k, v := range s.Vars {
+		text = strings.ReplaceAll(text, "{{$"+k+"}}", v)
+	}
+	return text
+}
+
+func (s *Session) capture(st *Step, answer any) {
+	for name, path := range st.Capture {
+		x := lookup(answer, path)
+		text, ok := x.(string)
+		if !ok {
+			j, _ := json.Marshal(x)
+			text = string(j)
+		}
+		s.Vars[name] = text
+	}
+}
+
+// lookup returns what stands at a dotted path, or nil.
+func lookup(x any, path string) any {
+	for p := range strings.SplitSeq(path, ".") {
+		switch t := x.(type) {
+		case map[string]any:
+			x = t[p]
+		case []any:
+			i, err := strconv.Atoi(p)
+			if err != nil || i < 0 || i >= len(t) {
+				return nil
+			}
+			x = t[i]
+		default:
+			return nil
+		}
+	}
+	return x
+}

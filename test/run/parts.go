@@ -1,0 +1,85 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// A part is one command of the tests.
+type part struct {
+	name    string
+	about   string
+	command []string
+	environ []string // added to the environment
+}
+
+// tests says whether the part's command prints the events of go test.
+func (p part) tests() bool { return len(p.command) > 1 && p.command[1] == "test" }
+
+// parts returns all parts in the order in which they run: what is quick and breaks most often comes first.
+func parts() ([]part, error) {
+	packages, pattern, err := serviceTests(".")
+	if err != nil {
+		return nil, err
+	}
+	return []part{
+		{name: "prepare", about: "what the tests run against is installed", command: []string{"./test/prepare.sh"}},
+		{name: "vet", about: "vet, with the tests of real services", command: []string{goTool(), "vet", "-tags", "integration", "./..."}},
+		{name: "hermetic", about: "all packages under the race detector, without services", command: goTest("-race", "-shuffle=on", "./...")},
+		{name: "leases", about: "a million leases; a target that is gone", command: goTest("-run", "TestManyLeases|TestDeadTarget",
+			"./test/inprocess", "-leases", "1000000", "-dead", "100000")},
+		{name: "commits", about: "a crash at each commit of a history", command: goTest("-run", "TestCrashAtEveryCommit|TestUnknownCommits",
+			"./test/inprocess", "-every", "1")},
+		{name: "crashes", about: "rotations and credentials under 1,000 seeds of crashes", command: goTest("-run", "TestCrashes",
+			"./internal/engine/rotation", "./internal/engine/aws", "-crashes", "1000")},
+		{name: "services", about: "PostgreSQL, MariaDB, Redis, Terraform, hvac, the built binary, the recorded answers of a reference server",
+			environ: []string{"KEYTURN_TEST_REQUIRE=1"}, command: goTest(append([]string{"-tags", "integration", "-run", pattern}, packages...)...)},
+	}, nil
+}
+
+// goTool is the go command; the Makefile may name another one.
+func goTool() string { return cmp.Or(os.Getenv("GO"), "go") }
+
+// goTest is a run of go test that prints events and gives a busy machine its time.
+func goTest(args ...string) []string {
+	return append([]string{goTool(), "test", "-json", "-timeout", "40m"}, args...)
+}
+
+var (
+	integrationTag = regexp.MustCompile(`(?m)^//go:build .*\bintegration\b`)
+	testFunction   = regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
+)
+
+// serviceTests finds the tests that need real services, which are behind the build tag integration: their packages,
+// and a pattern for -run that leaves out the others, which have been run without services.
+func serviceTests(root string) (packages []string, pattern string, err error) {
+	var names []string
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil || !integrationTag.Match(text) {
+			return err
+		}
+		for _, m := range testFunction.FindAllSubmatch(text, -1) {
+			if name := string(m[1]); name != "TestMain" {
+				names = append(names, name)
+				packages = append(packages, "./"+filepath.ToSlash(filepath.Dir(path)))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("looking for the tests that need services: %w", err)
+	}
+	slices.Sort(packages)
+	slices.Sort(names)
+	return slices.Compact(packages), "^(" + strings.Join(slices.Compact(names), "|") + ")$", nil
+}
