@@ -14,6 +14,8 @@ func auditCommand() *command {
 	}
 }
 
+const auditDevices target = "sys/audit"
+
 func auditEnable() *command {
 	var path, description string
 	var notReplicated bool
@@ -32,16 +34,20 @@ func auditEnable() *command {
 				return err
 			}
 			kind := s.args[0]
-			if path = cleanPath(path); path == "" {
+			if path == "" {
 				path = kind
 			}
-			sec, err := client.Logical().WriteWithContext(ctx, "sys/audit/"+path, map[string]any{
+			at, err := folder(path)
+			if err != nil {
+				return err
+			}
+			sec, err := client.write(ctx, auditDevices.below(at), map[string]any{
 				"type": kind, "description": description, "local": notReplicated, "options": options,
 			})
 			if err != nil {
 				return remote(err, "enabling audit device")
 			}
-			return s.out.done(sec, "Success! Enabled the %s audit device at: %s/", kind, path)
+			return s.out.done(sec, "Success! Enabled the %s audit device at: %s/", kind, at)
 		},
 	}
 }
@@ -52,16 +58,19 @@ func auditDisable() *command {
 		long:     "Disables an audit device. What it wrote stays; its values can no longer be\nrecognised.",
 		examples: []example{{"Disable the device at file/:", "keyturn audit disable file"}},
 		run: func(ctx context.Context, s *session) error {
+			at, err := folder(s.args[0])
+			if err != nil {
+				return err
+			}
 			client, err := s.connect()
 			if err != nil {
 				return err
 			}
-			path := cleanPath(s.args[0])
-			sec, err := client.Logical().DeleteWithContext(ctx, "sys/audit/"+path)
+			sec, err := client.remove(ctx, auditDevices.below(at), nil)
 			if err != nil {
 				return remote(err, "disabling audit device")
 			}
-			return s.out.done(sec, "Success! Disabled audit device (if it was enabled) at: %s/", path)
+			return s.out.done(sec, "Success! Disabled audit device (if it was enabled) at: %s/", at)
 		},
 	}
 }
@@ -78,7 +87,7 @@ func auditList() *command {
 			if err != nil {
 				return err
 			}
-			sec, err := client.Logical().ReadWithContext(ctx, "sys/audit")
+			sec, err := client.read(ctx, auditDevices, nil)
 			if err != nil {
 				return remote(err, "listing audits")
 			}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"net/http"
 	"strings"
 
@@ -21,7 +20,7 @@ type session struct {
 	flags  *flags
 	opt    options
 	out    printer
-	client *api.Client
+	client *client
 }
 
 // options are the HTTP flags.
@@ -59,7 +58,7 @@ func (o *options) declare(f *flags) {
 
 // connect returns the session's client. The API library reads the environment,
 // flags come over it, and the token is VAULT_TOKEN or the token helper's.
-func (s *session) connect() (*api.Client, error) {
+func (s *session) connect() (*client, error) {
 	if s.client != nil {
 		return s.client, nil
 	}
@@ -67,7 +66,7 @@ func (s *session) connect() (*api.Client, error) {
 	if err != nil {
 		return nil, local(err, "configuring the client")
 	}
-	client, err := api.NewClient(config)
+	sender, err := api.NewClient(config)
 	if err != nil {
 		return nil, addressHint(local(err, "configuring the client"), config.Address)
 	}
@@ -75,14 +74,14 @@ func (s *session) connect() (*api.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if client.ClearToken(); !held.Empty() {
-		client.SetToken(held.RevealString())
+	if sender.ClearToken(); !held.Empty() {
+		sender.SetToken(held.RevealString())
 	}
-	if err := s.opt.configure(client, s.env.Getenv); err != nil {
+	if err := s.opt.configure(sender, s.env.Getenv); err != nil {
 		return nil, err
 	}
-	s.client = client
-	return client, nil
+	s.client = &client{sender, s.opt.asCurl, s.opt.asPolicy}
+	return s.client, nil
 }
 
 // addressHint helps where an address lacks its scheme.
@@ -127,8 +126,12 @@ func (o *options) configure(client *api.Client, getenv func(string) string) erro
 	if namespace == "" {
 		namespace = getenv("VAULT_NAMESPACE")
 	}
-	if namespace != "" {
-		client.SetNamespace(strings.Trim(namespace, "/") + "/")
+	if namespace != "" && namespace != "/" {
+		ns, err := folder(namespace)
+		if err != nil {
+			return err
+		}
+		client.SetNamespace(string(ns) + "/")
 	}
 	for key, value := range o.headers {
 		if strings.HasPrefix(strings.ToLower(key), "x-vault-") {
@@ -167,41 +170,3 @@ func (s *session) heldToken() (secret.Value, error) {
 	held, err := helper.Get()
 	return secret.Text(strings.TrimSpace(held)), local(err, "reading the token from %s", helper.Path())
 }
-
-// aside makes a request that is not the one the user asked for: it is sent even
-// when the user's is only to be printed, and is not wrapped.
-func (s *session) aside(client *api.Client, request func() error) error {
-	wrap := client.CurrentWrappingLookupFunc()
-	client.SetWrappingLookupFunc(func(string, string) string { return "" })
-	client.SetOutputCurlString(false)
-	client.SetOutputPolicy(false)
-	defer func() {
-		client.SetWrappingLookupFunc(wrap)
-		client.SetOutputCurlString(s.opt.asCurl)
-		client.SetOutputPolicy(s.opt.asPolicy)
-	}()
-	return request()
-}
-
-// fields sends a GET whose answer is an object without the usual envelope.
-func fields(ctx context.Context, client *api.Client, path string) (map[string]any, error) {
-	//lint:ignore SA1019 nothing else sends a request as it is
-	response, err := client.RawRequestWithContext(ctx, client.NewRequest(http.MethodGet, "/v1/"+path))
-	return object(response, err)
-}
-
-// object decodes such an answer.
-func object(response *api.Response, err error) (map[string]any, error) {
-	if response != nil {
-		defer response.Body.Close()
-	}
-	if err != nil {
-		return nil, err
-	}
-	var fields map[string]any
-	err = response.DecodeJSON(&fields)
-	return fields, err
-}
-
-// cleanPath is a path as the API wants it: without slashes at its ends.
-func cleanPath(path string) string { return strings.Trim(strings.TrimSpace(path), "/") }

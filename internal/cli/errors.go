@@ -183,7 +183,7 @@ func (s *session) answerHints(e *api.ResponseError) []string {
 		return []string{"the server speaks https; set VAULT_ADDR (or -address) to the same address with https://."}
 	case e.StatusCode == http.StatusServiceUnavailable && strings.Contains(strings.ToLower(text), "sealed"):
 		return []string{fmt.Sprintf("unseal the server with %q; a new one is first set up with %q.", s.name+" operator unseal", s.name+" operator init")}
-	case (e.StatusCode == http.StatusForbidden || strings.Contains(text, "missing client token")) && s.client != nil && s.client.Token() == "" && !strings.HasSuffix(s.line, " login"):
+	case (e.StatusCode == http.StatusForbidden || strings.Contains(text, "missing client token")) && s.client != nil && s.client.api.Token() == "" && !strings.HasSuffix(s.line, " login"):
 		return []string{fmt.Sprintf("no token was sent; log in with %q or set VAULT_TOKEN.", s.name+" login")}
 	}
 	return nil

@@ -169,7 +169,7 @@ func (v *boolValue) IsBoolFlag() bool { return true }
 
 type listValue []string
 
-func (v *listValue) Set(s string) error { *v = append(*v, strings.TrimSpace(s)); return nil }
+func (v *listValue) Set(s string) error { *v = append(*v, s); return nil }
 func (v *listValue) String() string     { return strings.Join(*v, ",") }
 
 type pairsValue struct{ m *map[string]string }

@@ -22,20 +22,20 @@ func kvCommand() *command {
 	}
 }
 
-// A kvPath is where a secret is: its mount, with a slash at the end, its path
-// below it, and the version of the engine.
+// A kvPath is where a secret is: its mount, its path below it, and the version
+// of the engine.
 type kvPath struct {
-	mount, rest string
+	mount, rest target
 	versioned   bool
 }
 
 // api is the path to use in requests; kind is one of version 2's: data,
 // metadata, delete, undelete, destroy.
-func (p kvPath) api(kind string) string {
+func (p kvPath) api(kind target) target {
 	if !p.versioned {
-		return cleanPath(p.mount + p.rest)
+		return p.mount.below(p.rest)
 	}
-	return cleanPath(p.mount + kind + "/" + p.rest)
+	return p.mount.below(kind).below(p.rest)
 }
 
 // mountFlag declares -mount.
@@ -43,58 +43,100 @@ func mountFlag(f *flags, mount *string) {
 	f.String(mount, "mount", "path", "where the engine is mounted; the argument is then the path below it")
 }
 
-// connectKV is connect and finding out which engine path belongs to.
-func (s *session) connectKV(ctx context.Context, mount, path string) (*api.Client, kvPath, error) {
+// connectKV is connect and finding out which engine a path belongs to. The path
+// may be one of a folder, or the mount's.
+func (s *session) connectKV(ctx context.Context, mount, path string) (*client, kvPath, error) {
+	typed := kvPath{}
+	var err error
+	if path != "" || mount == "" {
+		if typed.rest, err = folder(path); err != nil {
+			return nil, typed, err
+		}
+	}
+	asked := typed.rest
+	if mount != "" {
+		if typed.mount, err = folder(mount); err != nil {
+			return nil, typed, err
+		}
+		asked = typed.mount
+	}
 	client, err := s.connect()
 	if err != nil {
-		return nil, kvPath{}, err
+		return nil, typed, err
 	}
-	path, mount = cleanPath(path), cleanPath(mount)
-	asked := path
-	if mount != "" {
-		asked = mount
-	}
-	var found *api.Secret
-	err = s.aside(client, func() error {
-		found, err = client.Logical().ReadWithContext(ctx, "sys/internal/ui/mounts/"+asked)
-		return err
-	})
+	found, err := client.mountOf(ctx, asked)
 	if err != nil {
-		return nil, kvPath{}, mountHint(remote(err, "finding the engine at %s", asked), err, client)
+		return nil, typed, mountHint(remote(err, "finding the engine at %s", asked), err, client)
 	}
-	p := kvPath{mount: mount + "/"}
 	if found == nil { // a server that does not tell: version 1
-		if mount == "" {
-			p.mount = ""
-		}
-		p.rest = path
-		return client, p, nil
+		return client, typed, nil
 	}
-	if text, ok := found.Data["path"].(string); ok {
-		p.mount = cleanPath(text) + "/"
-	}
-	if p.rest = path; mount == "" {
-		p.rest = strings.TrimPrefix(strings.TrimPrefix(path+"/", p.mount), "/")
-		p.rest = cleanPath(p.rest)
-	}
-	if given, ok := found.Data["options"].(map[string]any); ok {
-		p.versioned = given["version"] == "2"
-	}
-	return client, p, nil
+	p, err := found.divide(typed)
+	return client, p, err
 }
 
-// connectSecret is connectKV for what takes a secret, not the mount itself.
-func (s *session) connectSecret(ctx context.Context, mount, path string) (*api.Client, kvPath, error) {
+// A foundMount is what the server says of the mount that a path is below.
+type foundMount struct {
+	path      string // with a slash at its end
+	versioned bool   // version 2 of the key-value engine
+}
+
+// mountOf asks for the mount of path; nil: the server does not tell.
+func (c *client) mountOf(ctx context.Context, path target) (*foundMount, error) {
+	var found *api.Secret
+	err := c.aside(func() (err error) {
+		found, err = c.read(ctx, "sys/internal/ui/mounts/"+path, nil)
+		return err
+	})
+	if err != nil || found == nil {
+		return nil, err
+	}
+	m := &foundMount{}
+	m.path, _ = found.Data["path"].(string)
+	options, _ := found.Data["options"].(map[string]any)
+	m.versioned = options["version"] == "2"
+	return m, nil
+}
+
+// divide is typed with the mount cut off the path, where it was not typed apart
+// from it.
+func (m *foundMount) divide(typed kvPath) (kvPath, error) {
+	mount, err := folder(m.path)
+	if err != nil {
+		return typed, remote(err, "finding the engine")
+	}
+	p := kvPath{mount: mount, rest: typed.rest, versioned: m.versioned}
+	if typed.mount != "" {
+		if typed.mount != mount {
+			return p, usagef("-mount: no engine is mounted at %s/, which is below the mount %s/; write -mount=%s %s", typed.mount, mount, mount,
+				strings.TrimPrefix(string(typed.mount.below(typed.rest)), string(mount)+"/"))
+		}
+		return p, nil
+	}
+	if p.rest, err = typed.rest.cut(mount); err != nil {
+		return p, remote(err, "finding the engine")
+	}
+	return p, nil
+}
+
+// connectSecret is connectKV for what takes a secret, not the mount itself or a
+// folder.
+func (s *session) connectSecret(ctx context.Context, mount, path string) (*client, kvPath, error) {
+	if mount != "" || strings.Count(path, "/") > 1 || !strings.HasSuffix(path, "/") { // else it may be a mount's name
+		if _, err := exact(path); err != nil {
+			return nil, kvPath{}, err
+		}
+	}
 	client, p, err := s.connectKV(ctx, mount, path)
 	if err == nil && p.rest == "" {
-		return nil, p, usagef("at %s an engine is mounted: name a secret below it", p.mount)
+		return nil, p, usagef("at %s/ an engine is mounted: name a secret below it", p.mount)
 	}
 	return client, p, err
 }
 
-func mountHint(err, cause error, client *api.Client) error {
+func mountHint(err, cause error, client *client) error {
 	var answer *api.ResponseError
-	if errors.As(cause, &answer) && answer.StatusCode == http.StatusForbidden && client.Token() != "" {
+	if errors.As(cause, &answer) && answer.StatusCode == http.StatusForbidden && client.api.Token() != "" {
 		return hinted(err, "nothing is mounted there, or no policy of the token allows anything below it.")
 	}
 	return err
@@ -102,26 +144,20 @@ func mountHint(err, cause error, client *api.Client) error {
 
 // versionHint adds to the error of a plain request which kv command it stands
 // for, where the path is one of a versioned engine without its data/ or metadata/.
-func versionHint(ctx context.Context, s *session, client *api.Client, path, command string, err error) error {
+func versionHint(ctx context.Context, s *session, client *client, path target, command string, err error) error {
 	var answer *api.ResponseError
 	if errors.As(err, &answer) && answer.StatusCode != http.StatusNotFound {
 		return err
 	}
-	var found *api.Secret
-	asking := s.aside(client, func() (err error) {
-		found, err = client.Logical().ReadWithContext(ctx, "sys/internal/ui/mounts/"+path)
-		return err
-	})
-	if asking != nil || found == nil {
+	found, asking := client.mountOf(ctx, path)
+	if asking != nil || found == nil || !found.versioned {
 		return err
 	}
-	options, _ := found.Data["options"].(map[string]any)
-	mount, _ := found.Data["path"].(string)
-	kind, _, _ := strings.Cut(strings.TrimPrefix(path+"/", mount), "/")
-	if options["version"] != "2" || slices.Contains([]string{"data", "metadata", "config", "delete", "undelete", "destroy", "subkeys"}, kind) {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(string(path)+"/", found.path), "/")
+	if slices.Contains([]string{"data", "metadata", "config", "delete", "undelete", "destroy", "subkeys"}, kind) {
 		return err
 	}
-	return hinted(err, "at %s is version 2 of the key-value engine: use %q.", mount, s.name+" kv "+command+" "+path)
+	return hinted(err, "at %s is version 2 of the key-value engine: use %q.", found.path, s.name+" kv "+command+" "+string(path))
 }
 
 // versionedOnly refuses what version 1 cannot do.
@@ -129,8 +165,8 @@ func (p kvPath) versionedOnly(what string) error {
 	if p.versioned {
 		return nil
 	}
-	return hinted(refusal{exitLocal, "Error: " + what + " needs version 2 of the key-value engine; at " + p.mount + " version 1 is mounted"},
-		"the command \"kv enable-versioning %s\" upgrades it.", p.mount)
+	return hinted(refusal{exitLocal, "Error: " + what + " needs version 2 of the key-value engine; at " + string(p.mount) + "/ version 1 is mounted"},
+		"the command \"kv enable-versioning %s/\" upgrades it.", p.mount)
 }
 
 func kvGet() *command {
@@ -158,7 +194,7 @@ func kvGet() *command {
 				params["version"] = []string{strconv.Itoa(version)}
 			}
 			path := p.api("data")
-			sec, err := client.Logical().ReadWithDataWithContext(ctx, path, params)
+			sec, err := client.read(ctx, path, params)
 			if err != nil {
 				return remote(err, "reading %s", path)
 			}
@@ -180,7 +216,7 @@ func (out *printer) showKV(sec *api.Secret, p kvPath) error {
 	values, _ := sec.Data["data"].(map[string]any)
 	if out.field != "" {
 		if values == nil {
-			return refusal{exitRemote, "No data found at " + p.api("data")}
+			return refusal{exitRemote, "No data found at " + string(p.api("data"))}
 		}
 		return out.showField(&api.Secret{Data: values})
 	}
@@ -188,7 +224,7 @@ func (out *printer) showKV(sec *api.Secret, p kvPath) error {
 	if done, err := out.encode(sec); done {
 		return err
 	}
-	parts := []string{section("Secret Path", p.api("data")+"\n"), section("Metadata", pairTable(dataPairs(metadata)))}
+	parts := []string{section("Secret Path", string(p.api("data"))+"\n"), section("Metadata", pairTable(dataPairs(metadata)))}
 	extra := map[string]any{}
 	for key, value := range sec.Data {
 		if key != "data" && key != "metadata" {
@@ -214,12 +250,12 @@ func (out *printer) showPlainKV(sec *api.Secret) error {
 
 // showWritten prints the answer to a write: the path and the new version's
 // metadata, or for version 1 that it succeeded.
-func (out *printer) showWritten(sec *api.Secret, path string) error {
+func (out *printer) showWritten(sec *api.Secret, path target) error {
 	if sec == nil || len(sec.Data) == 0 || out.field != "" || out.format != "table" {
 		return out.done(sec, "Success! Data written to: %s", path)
 	}
 	out.warn(sec.Warnings)
-	return out.write(section("Secret Path", path+"\n") + "\n" + section("Metadata", pairTable(dataPairs(sec.Data))))
+	return out.write(section("Secret Path", string(path)+"\n") + "\n" + section("Metadata", pairTable(dataPairs(sec.Data))))
 }
 
 func kvList() *command {
@@ -251,12 +287,15 @@ func kvEnableVersioning() *command {
 		long:     "Makes a mount of version 1 keep versions. What is stored stays.",
 		examples: []example{{"Upgrade a mount:", "keyturn kv enable-versioning secret"}},
 		run: func(ctx context.Context, s *session) error {
+			mount, err := folder(s.args[0])
+			if err != nil {
+				return err
+			}
 			client, err := s.connect()
 			if err != nil {
 				return err
 			}
-			mount := cleanPath(s.args[0])
-			_, err = client.Logical().WriteWithContext(ctx, "sys/mounts/"+mount+"/tune", map[string]any{
+			_, err = client.write(ctx, "sys/mounts/"+mount+"/tune", map[string]any{
 				"options": map[string]any{"version": "2"},
 			})
 			if err != nil {

@@ -18,7 +18,7 @@ func kvMetadata() *command {
 }
 
 // connectMetadata is connectSecret for version 2 alone.
-func (s *session) connectMetadata(ctx context.Context, mount string) (*api.Client, string, error) {
+func (s *session) connectMetadata(ctx context.Context, mount string) (*client, target, error) {
 	client, p, err := s.connectSecret(ctx, mount, s.args[0])
 	if err == nil {
 		err = p.versionedOnly("kv metadata")
@@ -40,7 +40,7 @@ func kvMetadataGet() *command {
 			if err != nil {
 				return err
 			}
-			sec, err := client.Logical().ReadWithContext(ctx, path)
+			sec, err := client.read(ctx, path, nil)
 			if err != nil {
 				return remote(err, "reading %s", path)
 			}
@@ -53,7 +53,7 @@ func kvMetadataGet() *command {
 }
 
 // showMetadata prints the fields of a secret and then each version.
-func (out *printer) showMetadata(sec *api.Secret, path string) error {
+func (out *printer) showMetadata(sec *api.Secret, path target) error {
 	versions, ok := sec.Data["versions"].(map[string]any)
 	if out.field != "" || out.format != "table" || sec.WrapInfo != nil || !ok {
 		return out.show(sec)
@@ -65,7 +65,7 @@ func (out *printer) showMetadata(sec *api.Secret, path string) error {
 			own[key] = value
 		}
 	}
-	parts := []string{section("Metadata Path", path+"\n"), section("Metadata", pairTable(dataPairs(own)))}
+	parts := []string{section("Metadata Path", string(path)+"\n"), section("Metadata", pairTable(dataPairs(own)))}
 	for _, name := range numericKeys(versions) {
 		fields, _ := versions[name].(map[string]any)
 		parts = append(parts, section("Version "+name, pairTable(dataPairs(fields))))
@@ -141,7 +141,7 @@ func kvMetadataPut() *command {
 			if err != nil {
 				return err
 			}
-			sec, err := client.Logical().WriteWithContext(ctx, path, m.body(s.flags))
+			sec, err := client.write(ctx, path, m.body(s.flags))
 			if err != nil {
 				return remote(err, "writing metadata to %s", path)
 			}
@@ -167,7 +167,7 @@ func kvMetadataPatch() *command {
 			if err != nil {
 				return err
 			}
-			sec, err := client.Logical().JSONMergePatch(ctx, path, m.body(s.flags))
+			sec, err := client.patch(ctx, path, m.body(s.flags))
 			if err != nil {
 				return remote(err, "writing metadata to %s", path)
 			}
@@ -190,7 +190,7 @@ func kvMetadataDelete() *command {
 			if err != nil {
 				return err
 			}
-			sec, err := client.Logical().DeleteWithContext(ctx, path)
+			sec, err := client.remove(ctx, path, nil)
 			if err != nil {
 				return remote(err, "deleting %s", path)
 			}

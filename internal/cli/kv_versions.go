@@ -51,7 +51,7 @@ func kvDelete() *command {
 				return s.onVersions(ctx, client, p, "delete", versions)
 			}
 			path := p.api("data")
-			sec, err := client.Logical().DeleteWithContext(ctx, path)
+			sec, err := client.remove(ctx, path, nil)
 			if err != nil {
 				return remote(err, "deleting %s", path)
 			}
@@ -61,8 +61,8 @@ func kvDelete() *command {
 }
 
 // onVersions deletes, undeletes or destroys versions.
-func (s *session) onVersions(ctx context.Context, client *api.Client, p kvPath, kind string, versions []string) error {
-	if err := p.versionedOnly("kv " + kind + " with versions"); err != nil {
+func (s *session) onVersions(ctx context.Context, client *client, p kvPath, kind target, versions []string) error {
+	if err := p.versionedOnly("kv " + string(kind) + " with versions"); err != nil {
 		return err
 	}
 	numbers, err := versionNumbers(versions)
@@ -70,7 +70,7 @@ func (s *session) onVersions(ctx context.Context, client *api.Client, p kvPath, 
 		return err
 	}
 	path := p.api(kind)
-	sec, err := client.Logical().WriteWithContext(ctx, path, map[string]any{"versions": numbers})
+	sec, err := client.write(ctx, path, map[string]any{"versions": numbers})
 	if err != nil {
 		return remote(err, "writing data to %s", path)
 	}
@@ -102,13 +102,13 @@ func kvDestroy() *command {
 
 // versionsCommand makes c the command that calls the endpoint name with
 // versions.
-func versionsCommand(name string, c *command) *command {
+func versionsCommand(name target, c *command) *command {
 	var mount string
 	var versions []string
-	c.name, c.args, c.min, c.max = name, "PATH", 1, 1
+	c.name, c.args, c.min, c.max = string(name), "PATH", 1, 1
 	c.flags = func(f *flags) {
 		mountFlag(f, &mount)
-		versionsFlag(f, &versions, "the versions to "+name)
+		versionsFlag(f, &versions, "the versions to "+string(name))
 	}
 	c.run = func(ctx context.Context, s *session) error {
 		if len(versions) == 0 {
@@ -158,8 +158,8 @@ func kvRollback() *command {
 
 // rollback writes the values of version anew, asserting that the newest version
 // is still the one that it saw first.
-func rollback(ctx context.Context, client *api.Client, path string, version int) (*api.Secret, error) {
-	newest, err := client.Logical().ReadWithContext(ctx, path)
+func rollback(ctx context.Context, client *client, path target, version int) (*api.Secret, error) {
+	newest, err := client.read(ctx, path, nil)
 	if err != nil {
 		return nil, remote(err, "reading %s", path)
 	}
@@ -174,6 +174,6 @@ func rollback(ctx context.Context, client *api.Client, path string, version int)
 	if err != nil {
 		return nil, err
 	}
-	sec, err := client.Logical().WriteWithContext(ctx, path, versionedBody(data, current, true))
+	sec, err := client.write(ctx, path, versionedBody(data, current, true))
 	return sec, remote(err, "writing data to %s", path)
 }

@@ -43,7 +43,7 @@ func kvPut() *command {
 				return p.versionedOnly("-cas")
 			}
 			path := p.api("data")
-			sec, err := client.Logical().WriteWithContext(ctx, path, body)
+			sec, err := client.write(ctx, path, body)
 			if err != nil {
 				return remote(err, "writing data to %s", path)
 			}
@@ -117,8 +117,8 @@ func kvPatch() *command {
 
 // A kvChange is a patch of a secret in version 2.
 type kvChange struct {
-	client *api.Client
-	path   string
+	client *client
+	path   target
 	set    map[string]any
 	remove []string
 	cas    int
@@ -147,7 +147,7 @@ func (c kvChange) merge(ctx context.Context) (*api.Secret, error) {
 	for _, key := range c.remove {
 		data[key] = nil
 	}
-	sec, err := c.client.Logical().JSONMergePatch(ctx, c.path, versionedBody(data, c.cas, c.useCAS))
+	sec, err := c.client.patch(ctx, c.path, versionedBody(data, c.cas, c.useCAS))
 	var answer *api.ResponseError
 	if errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
 		return nil, nothingAt("%s", c.path)
@@ -174,13 +174,13 @@ func (c kvChange) rewrite(ctx context.Context) (*api.Secret, error) {
 	for _, key := range c.remove {
 		delete(data, key)
 	}
-	sec, err := c.client.Logical().WriteWithContext(ctx, c.path, versionedBody(data, version, true))
+	sec, err := c.client.write(ctx, c.path, versionedBody(data, version, true))
 	return sec, remote(err, "writing data to %s", c.path)
 }
 
 // readVersion returns the values and the number of a version that has some.
-func readVersion(ctx context.Context, client *api.Client, path string, params map[string][]string) (map[string]any, int, error) {
-	sec, err := client.Logical().ReadWithDataWithContext(ctx, path, params)
+func readVersion(ctx context.Context, client *client, path target, params map[string][]string) (map[string]any, int, error) {
+	sec, err := client.read(ctx, path, params)
 	if err != nil {
 		return nil, 0, remote(err, "reading %s", path)
 	}
@@ -193,7 +193,7 @@ func readVersion(ctx context.Context, client *api.Client, path string, params ma
 	}
 	data, ok := sec.Data["data"].(map[string]any)
 	if !ok {
-		return nil, version, refusal{exitRemote, "No data found at " + path + ": that version is deleted"}
+		return nil, version, refusal{exitRemote, "No data found at " + string(path) + ": that version is deleted"}
 	}
 	return data, version, nil
 }

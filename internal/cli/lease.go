@@ -25,7 +25,7 @@ func leaseLookup() *command {
 			if err != nil {
 				return err
 			}
-			sec, err := client.Sys().LookupWithContext(ctx, s.args[0])
+			sec, err := client.api.Sys().LookupWithContext(ctx, s.args[0])
 			if err != nil {
 				return remote(err, "looking up lease %s", s.args[0])
 			}
@@ -59,7 +59,7 @@ func leaseRenew() *command {
 			if increment != "" {
 				body["increment"] = increment
 			}
-			sec, err := client.Logical().WriteWithContext(ctx, "sys/leases/renew", body)
+			sec, err := client.write(ctx, "sys/leases/renew", body)
 			if err != nil {
 				return remote(err, "renewing %s", s.args[0])
 			}
@@ -99,7 +99,7 @@ func leaseRevoke() *command {
 			if r.force {
 				fmt.Fprint(s.env.Stderr, "WARNING! Credentials of leases that are forgotten may live on outside; nothing will\ntake them back.\n\n")
 			}
-			sec, err := client.Logical().WriteWithContext(ctx, path, body)
+			sec, err := client.write(ctx, path, body)
 			if err != nil {
 				return remote(err, "revoking %s", s.args[0])
 			}
@@ -109,15 +109,21 @@ func leaseRevoke() *command {
 }
 
 // request is the endpoint, the body and what to say when it succeeded.
-func (r revokeFlags) request(what string) (path string, body map[string]any, success string, err error) {
+func (r revokeFlags) request(what string) (path target, body map[string]any, success string, err error) {
 	body = map[string]any{"sync": r.sync}
-	switch prefix := cleanPath(what); {
+	var prefix target
+	if r.prefix {
+		if prefix, err = folder(what); err != nil {
+			return "", nil, "", err
+		}
+	}
+	switch {
 	case r.force && !r.prefix:
 		return "", nil, "", usagef("-force needs -prefix: one lease cannot be forgotten")
 	case r.force:
-		return "sys/leases/revoke-force/" + prefix, map[string]any{}, "Success! Force revoked any leases with prefix: " + prefix, nil
+		return "sys/leases/revoke-force/" + prefix, map[string]any{}, "Success! Force revoked any leases with prefix: " + string(prefix), nil
 	case r.prefix:
-		path, success = "sys/leases/revoke-prefix/"+prefix, "Success! Revoked any leases with prefix: "+prefix
+		path, success = "sys/leases/revoke-prefix/"+prefix, "Success! Revoked any leases with prefix: "+string(prefix)
 	default:
 		body["lease_id"] = what
 		path, success = "sys/leases/revoke", "Success! Revoked lease: "+what

@@ -20,15 +20,14 @@ func readCommand() *command {
 			{"Print the answer as it came:", "keyturn read -format=raw sys/health"},
 		},
 		run: func(ctx context.Context, s *session) error {
-			client, data, err := s.connectWithData(s.args[1:])
+			path, client, data, err := s.connectTo()
 			if err != nil {
 				return err
 			}
-			path := cleanPath(s.args[0])
 			if s.out.format == "raw" && s.out.field == "" {
 				return s.raw(ctx, client, path, query(data))
 			}
-			sec, err := client.Logical().ReadWithDataWithContext(ctx, path, query(data))
+			sec, err := client.read(ctx, path, query(data))
 			if err != nil {
 				return versionHint(ctx, s, client, path, "get", remote(err, "reading %s", path))
 			}
@@ -41,13 +40,8 @@ func readCommand() *command {
 }
 
 // raw copies an answer's body.
-func (s *session) raw(ctx context.Context, client *api.Client, path string, params map[string][]string) error {
-	request := client.NewRequest(http.MethodGet, "/v1/"+path)
-	for key, values := range params {
-		request.Params[key] = values
-	}
-	//lint:ignore SA1019 nothing else sends a request as it is
-	response, err := client.RawRequestWithContext(ctx, request)
+func (s *session) raw(ctx context.Context, client *client, path target, params map[string][]string) error {
+	response, err := client.raw(ctx, http.MethodGet, path, params, nil)
 	if err != nil {
 		return remote(err, "reading %s", path)
 	}
@@ -56,8 +50,19 @@ func (s *session) raw(ctx context.Context, client *api.Client, path string, para
 	return remote(err, "reading %s", path)
 }
 
+// connectTo is connect, the path that the first argument is, and the fields that
+// the others give.
+func (s *session) connectTo() (target, *client, map[string]any, error) {
+	path, err := exact(s.args[0])
+	if err != nil {
+		return "", nil, nil, err
+	}
+	client, data, err := s.connectWithData(s.args[1:])
+	return path, client, data, err
+}
+
 // connectWithData is connect and the fields that the arguments give.
-func (s *session) connectWithData(args []string) (*api.Client, map[string]any, error) {
+func (s *session) connectWithData(args []string) (*client, map[string]any, error) {
 	data, err := parseData(s.env.Stdin, args)
 	if err != nil {
 		return nil, nil, err
@@ -89,12 +94,11 @@ func writeCommand() *command {
 			if len(s.args) == 1 && !force {
 				return hinted(usagef("there is no data to write to %s", s.args[0]), "give key=value, or -force to write without data.")
 			}
-			client, data, err := s.connectWithData(s.args[1:])
+			path, client, data, err := s.connectTo()
 			if err != nil {
 				return err
 			}
-			path := cleanPath(s.args[0])
-			sec, err := client.Logical().WriteWithContext(ctx, path, data)
+			sec, err := client.write(ctx, path, data)
 			if err != nil {
 				return versionHint(ctx, s, client, path, "put", remote(err, "writing data to %s", path))
 			}
@@ -117,12 +121,11 @@ func patchCommand() *command {
 			if len(s.args) == 1 && !force {
 				return usagef("there is no data to patch %s with", s.args[0])
 			}
-			client, data, err := s.connectWithData(s.args[1:])
+			path, client, data, err := s.connectTo()
 			if err != nil {
 				return err
 			}
-			path := cleanPath(s.args[0])
-			sec, err := client.Logical().JSONMergePatch(ctx, path, data)
+			sec, err := client.patch(ctx, path, data)
 			if err != nil {
 				return remote(err, "patching %s", path)
 			}
@@ -139,12 +142,11 @@ func deleteCommand() *command {
 			{"Delete a role:", "keyturn delete database/roles/app-readonly"},
 		},
 		run: func(ctx context.Context, s *session) error {
-			client, data, err := s.connectWithData(s.args[1:])
+			path, client, data, err := s.connectTo()
 			if err != nil {
 				return err
 			}
-			path := cleanPath(s.args[0])
-			sec, err := client.Logical().DeleteWithDataWithContext(ctx, path, query(data))
+			sec, err := client.remove(ctx, path, query(data))
 			if err != nil {
 				return versionHint(ctx, s, client, path, "delete", remote(err, "deleting %s", path))
 			}
@@ -162,19 +164,23 @@ func listCommand() *command {
 			{"List the leases of a role's credentials:", "keyturn list sys/leases/lookup/database/creds/app-readonly"},
 		},
 		run: func(ctx context.Context, s *session) error {
+			path, err := folder(s.args[0])
+			if err != nil {
+				return err
+			}
 			client, err := s.connect()
 			if err != nil {
 				return err
 			}
-			return s.list(ctx, client, cleanPath(s.args[0]))
+			return s.list(ctx, client, path)
 		},
 	}
 }
 
 // list prints the names under a path; where there are none it fails as Vault
 // does, with an empty object for programs.
-func (s *session) list(ctx context.Context, client *api.Client, path string) error {
-	sec, err := client.Logical().ListWithContext(ctx, path)
+func (s *session) list(ctx context.Context, client *client, path target) error {
+	sec, err := client.list(ctx, path)
 	if err != nil {
 		return versionHint(ctx, s, client, path, "list", remote(err, "listing %s", path))
 	}
@@ -227,7 +233,7 @@ func unwrapCommand() *command {
 			if err != nil {
 				return err
 			}
-			sec, err := client.Logical().UnwrapWithContext(ctx, first(s.args))
+			sec, err := client.api.Logical().UnwrapWithContext(ctx, first(s.args))
 			if err != nil {
 				return remote(err, "unwrapping")
 			}
@@ -248,12 +254,15 @@ func pathHelpCommand() *command {
 			{"See what one path takes:", "keyturn path-help database/roles/app-readonly"},
 		},
 		run: func(ctx context.Context, s *session) error {
+			path, err := folder(s.args[0])
+			if err != nil {
+				return err
+			}
 			client, err := s.connect()
 			if err != nil {
 				return err
 			}
-			path := cleanPath(s.args[0])
-			help, err := client.HelpWithContext(ctx, path)
+			help, err := client.help(ctx, path)
 			if err != nil {
 				return remote(err, "retrieving help for %s", path)
 			}

@@ -60,7 +60,7 @@ func loginCommand() *command {
 }
 
 // loginWithToken looks a token up and returns it in the form of a login.
-func (s *session) loginWithToken(ctx context.Context, client *api.Client, willStore bool) (*api.Secret, error) {
+func (s *session) loginWithToken(ctx context.Context, client *client, willStore bool) (*api.Secret, error) {
 	if given, ok := strings.CutPrefix(first(s.args), "token="); ok {
 		s.args[0] = given
 	}
@@ -74,14 +74,14 @@ func (s *session) loginWithToken(ctx context.Context, client *api.Client, willSt
 	if held.Empty() {
 		return nil, usagef("the token is empty")
 	}
-	client.SetToken(held.RevealString())
+	client.api.SetToken(held.RevealString())
 	var sec *api.Secret
 	lookup := func() error {
-		sec, err = client.Auth().Token().LookupSelfWithContext(ctx)
+		sec, err = client.api.Auth().Token().LookupSelfWithContext(ctx)
 		return err
 	}
 	if willStore { // a wrapped answer could not be stored
-		err = s.aside(client, lookup)
+		err = client.aside(lookup)
 	} else {
 		err = lookup()
 	}
@@ -122,14 +122,17 @@ func authOf(sec *api.Secret, held string) (*api.SecretAuth, error) {
 
 // loginWithMethod sends the fields to the method's login endpoint. Methods with
 // user names have the name in the path and ask for the password.
-func (s *session) loginWithMethod(ctx context.Context, client *api.Client, l loginFlags) (*api.Secret, error) {
+func (s *session) loginWithMethod(ctx context.Context, client *client, l loginFlags) (*api.Secret, error) {
 	data, err := parseData(s.env.Stdin, s.args)
 	if err != nil {
 		return nil, err
 	}
-	mount := cleanPath(l.path)
-	if mount == "" {
-		mount = l.method
+	if l.path == "" {
+		l.path = l.method
+	}
+	mount, err := folder(l.path)
+	if err != nil {
+		return nil, err
 	}
 	path := "auth/" + mount + "/login"
 	if slices.Contains([]string{"userpass", "ldap", "okta", "radius"}, l.method) {
@@ -138,7 +141,9 @@ func (s *session) loginWithMethod(ctx context.Context, client *api.Client, l log
 			return nil, usagef("method %s needs username=NAME", l.method)
 		}
 		delete(data, "username")
-		path += "/" + user
+		if path, err = path.with(user); err != nil {
+			return nil, err
+		}
 		if _, given := data["password"]; !given {
 			password, err := s.prompt(ctx, "Password (will be hidden): ")
 			if err != nil {
@@ -147,8 +152,8 @@ func (s *session) loginWithMethod(ctx context.Context, client *api.Client, l log
 			data["password"] = password.RevealString()
 		}
 	}
-	client.ClearToken()
-	sec, err := client.Logical().WriteWithContext(ctx, path, data)
+	client.api.ClearToken()
+	sec, err := client.write(ctx, path, data)
 	if err != nil {
 		return nil, methodHint(remote(err, "authenticating"), mount)
 	}
@@ -192,7 +197,7 @@ func (s *session) finishLogin(sec *api.Secret, l loginFlags) error {
 
 // methodHint helps where the login endpoint is not there: the server then asks
 // for a token, which whoever logs in does not have.
-func methodHint(err error, mount string) error {
+func methodHint(err error, mount target) error {
 	var answer *api.ResponseError
 	if errors.As(err, &answer) && (answer.StatusCode == http.StatusNotFound || strings.Contains(strings.Join(answer.Errors, " "), "missing client token")) {
 		return hinted(err, "is a login method enabled at auth/%s/? An administrator sees them with \"auth list\"; -path names another.", mount)

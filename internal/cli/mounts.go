@@ -6,24 +6,27 @@ import (
 	"fmt"
 	"maps"
 	"strings"
-
-	"github.com/hashicorp/vault/api"
 )
 
 // A mountKind is what secrets engines and login methods differ in; the commands
 // are the same.
 type mountKind struct {
-	api     string // the endpoint
+	api     target // the endpoint
+	prefix  target // of their paths, with a slash at its end, where it is not part of what is typed
 	what    string // what one of them is called
 	enabled string // what to say when one was enabled, with its type and path
 	disable string // what to say when one was disabled, with its path
 }
 
 var (
-	secretsKind = mountKind{"sys/mounts", "secrets engine",
-		"Success! Enabled the %s secrets engine at: %s/", "Success! Disabled the secrets engine (if it existed) at: %s"}
-	authKind = mountKind{"sys/auth", "auth method",
-		"Success! Enabled %s auth method at: %s/", "Success! Disabled the auth method (if it existed) at: %s"}
+	secretsKind = mountKind{
+		api: "sys/mounts", what: "secrets engine",
+		enabled: "Success! Enabled the %s secrets engine at: %s/", disable: "Success! Disabled the secrets engine (if it existed) at: %s",
+	}
+	authKind = mountKind{
+		api: "sys/auth", prefix: "auth/", what: "auth method",
+		enabled: "Success! Enabled %s auth method at: %s/", disable: "Success! Disabled the auth method (if it existed) at: %s",
+	}
 )
 
 func secretsCommand() *command {
@@ -38,7 +41,7 @@ func secretsCommand() *command {
 			disableCommand(secretsKind, []example{{"Disable the engine at database/:", "keyturn secrets disable database"}}),
 			listMountsCommand(secretsKind, []example{{"List the engines:", "keyturn secrets list"}}),
 			tuneCommand(secretsKind, []example{{"Set the lease times of a mount:", "keyturn secrets tune -default-lease-ttl=30m -max-lease-ttl=2h database"}}),
-			moveCommand(),
+			moveCommand(secretsKind, []example{{"Move an engine:", "keyturn secrets move static keys"}}),
 		},
 	}
 }
@@ -52,6 +55,7 @@ func authCommand() *command {
 			enableCommand(authKind, []example{{"Enable user names and passwords:", "keyturn auth enable userpass"}}),
 			disableCommand(authKind, []example{{"Disable a method:", "keyturn auth disable userpass"}}),
 			tuneCommand(authKind, []example{{"Set how long its tokens live:", "keyturn auth tune -default-lease-ttl=1h userpass"}}),
+			moveCommand(authKind, []example{{"Move a method:", "keyturn auth move userpass people"}}),
 		},
 	}
 }
@@ -67,62 +71,82 @@ func disableCommand(k mountKind, examples []example) *command {
 			f.Bool(&force, "force", "disable it although a rotation is under way that nobody will end then")
 		},
 		run: func(ctx context.Context, s *session) error {
+			path, err := folder(s.args[0])
+			if err != nil {
+				return err
+			}
 			client, err := s.connect()
 			if err != nil {
 				return err
 			}
-			path := cleanPath(s.args[0]) + "/"
 			var query map[string][]string
 			if force {
 				query = map[string][]string{"force": {"true"}}
 			}
-			sec, err := client.Logical().DeleteWithDataWithContext(ctx, k.api+"/"+cleanPath(path), query)
+			sec, err := client.remove(ctx, k.api.below(path), query)
 			if err != nil {
-				return remote(err, "disabling %s at %s", k.what, path)
+				return remote(err, "disabling %s at %s/", k.what, path)
 			}
-			return s.out.done(sec, k.disable, path)
+			return s.out.done(sec, k.disable, path+"/")
 		},
 	}
 }
 
-// moveCommand is "secrets move".
-func moveCommand() *command {
+// mountPoint is a typed mount as sys/remount takes it, where the paths of login
+// methods begin with auth/.
+func (k mountKind) mountPoint(typed string) (target, error) {
+	path, err := folder(typed)
+	if err != nil || strings.HasPrefix(string(path)+"/", string(k.prefix)) {
+		return path, err
+	}
+	return k.prefix + path, nil
+}
+
+// moveCommand is "secrets move" and "auth move".
+func moveCommand(k mountKind, examples []example) *command {
 	return &command{
-		name: "move", short: "Move a secrets engine to another path", args: "FROM TO", min: 2, max: 2,
-		long:     "Moves a secrets engine to another path. Its leases are revoked.",
-		examples: []example{{"Move an engine:", "keyturn secrets move static keys"}},
+		name: "move", short: "Move the " + k.what + " at a path to another path", args: "FROM TO", min: 2, max: 2,
+		long:     "Moves the " + k.what + " at a path to another path. The leases that it issued are revoked.",
+		examples: examples,
 		run: func(ctx context.Context, s *session) error {
+			from, err := k.mountPoint(s.args[0])
+			if err != nil {
+				return err
+			}
+			to, err := k.mountPoint(s.args[1])
+			if err != nil {
+				return err
+			}
 			client, err := s.connect()
 			if err != nil {
 				return err
 			}
-			from, to := cleanPath(s.args[0])+"/", cleanPath(s.args[1])+"/"
-			sec, err := client.Logical().WriteWithContext(ctx, "sys/remount", map[string]any{"from": cleanPath(from), "to": cleanPath(to)})
+			sec, err := client.write(ctx, "sys/remount", map[string]any{"from": string(from), "to": string(to)})
 			if err != nil {
-				return remote(err, "moving secrets engine %s to %s", from, to)
+				return remote(err, "moving %s %s/ to %s/", k.what, from, to)
 			}
 			id := ""
 			if sec != nil {
 				id, _ = sec.Data["migration_id"].(string)
 			}
 			if id == "" { // a server that answers when it is done
-				return s.out.done(sec, "Success! Moved secrets engine %s to: %s", from, to)
+				return s.out.done(sec, "Success! Moved %s %s/ to: %s/", k.what, from, to)
 			}
-			if err := s.out.say("Started moving secrets engine %s to %s, with migration ID %s", from, to, id); err != nil {
+			if err := s.out.say("Started moving %s %s/ to %s/, with migration ID %s", k.what, from, to, id); err != nil {
 				return err
 			}
 			if err := waitForMove(ctx, client, id); err != nil {
-				return remote(err, "moving secrets engine %s to %s", from, to)
+				return remote(err, "moving %s %s/ to %s/", k.what, from, to)
 			}
-			return s.out.say("Success! Finished moving secrets engine %s to %s, with migration ID %s", from, to, id)
+			return s.out.say("Success! Finished moving %s %s/ to %s/, with migration ID %s", k.what, from, to, id)
 		},
 	}
 }
 
 // waitForMove asks for a migration's state until it ends.
-func waitForMove(ctx context.Context, client *api.Client, id string) error {
+func waitForMove(ctx context.Context, client *client, id string) error {
 	for {
-		status, err := client.Sys().RemountStatusWithContext(ctx, id)
+		status, err := client.api.Sys().RemountStatusWithContext(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -153,7 +177,7 @@ func listMountsCommand(k mountKind, examples []example) *command {
 			if err != nil {
 				return err
 			}
-			sec, err := client.Logical().ReadWithContext(ctx, k.api)
+			sec, err := client.read(ctx, k.api, nil)
 			if err != nil {
 				return remote(err, "listing each %s", k.what)
 			}

@@ -30,26 +30,33 @@ func enableCommand(k mountKind, examples []example) *command {
 		examples: examples,
 		flags:    m.declareEnable,
 		run: func(ctx context.Context, s *session) error {
+			kind := s.args[0]
+			path, err := m.where(kind)
+			if err != nil {
+				return err
+			}
 			client, err := s.connect()
 			if err != nil {
 				return err
 			}
-			kind := s.args[0]
-			path := cleanPath(m.path)
-			if path == "" {
-				path = cleanPath(kind)
-				if kind == "plugin" {
-					path = m.plugin
-				}
-			}
-			body := m.enableBody(kind, s.flags)
-			sec, err := client.Logical().WriteWithContext(ctx, k.api+"/"+path, body)
+			sec, err := client.write(ctx, k.api.below(path), m.enableBody(kind, s.flags))
 			if err != nil {
 				return remote(err, "enabling the %s %s at %s/", kind, k.what, path)
 			}
 			return s.out.done(sec, k.enabled, kind, path)
 		},
 	}
+}
+
+// where is the path to mount at: the one given, or the type's name.
+func (m *mountFlags) where(kind string) (target, error) {
+	switch {
+	case m.path != "":
+		return folder(m.path)
+	case kind == "plugin":
+		return folder(m.plugin)
+	}
+	return folder(kind)
 }
 
 // enableBody is what to mount.
@@ -78,6 +85,10 @@ func tuneCommand(k mountKind, examples []example) *command {
 		examples: examples,
 		flags:    m.declare,
 		run: func(ctx context.Context, s *session) error {
+			path, err := folder(s.args[0])
+			if err != nil {
+				return err
+			}
 			client, err := s.connect()
 			if err != nil {
 				return err
@@ -92,8 +103,7 @@ func tuneCommand(k mountKind, examples []example) *command {
 			if len(body) == 0 {
 				return usagef("there is nothing to change: give a flag")
 			}
-			path := cleanPath(s.args[0])
-			sec, err := client.Logical().WriteWithContext(ctx, k.api+"/"+path+"/tune", body)
+			sec, err := client.write(ctx, k.api.below(path).below("tune"), body)
 			if err != nil {
 				return remote(err, "tuning the %s at %s/", k.what, path)
 			}

@@ -82,8 +82,8 @@ func operatorInit() *command {
 				return s.initStatus(ctx, client)
 			}
 			var unsealsItself bool
-			err = s.aside(client, func() error {
-				status, err := client.Sys().SealStatusWithContext(ctx)
+			err = client.aside(func() error {
+				status, err := client.api.Sys().SealStatusWithContext(ctx)
 				unsealsItself = err == nil && status.RecoverySeal
 				return err
 			})
@@ -91,7 +91,7 @@ func operatorInit() *command {
 				return remote(err, "checking the seal's status")
 			}
 			request := i.request(s.flags, unsealsItself)
-			answer, err := client.Sys().InitWithContext(ctx, request)
+			answer, err := client.api.Sys().InitWithContext(ctx, request)
 			if err != nil {
 				return remote(err, "initializing")
 			}
@@ -100,8 +100,8 @@ func operatorInit() *command {
 	}
 }
 
-func (s *session) initStatus(ctx context.Context, client *api.Client) error {
-	yes, err := client.Sys().InitStatusWithContext(ctx)
+func (s *session) initStatus(ctx context.Context, client *client) error {
+	yes, err := client.api.Sys().InitStatusWithContext(ctx)
 	if err != nil {
 		return local(err, "checking whether the server is initialized")
 	}
@@ -193,12 +193,7 @@ func operatorUnseal() *command {
 				}
 				body = map[string]any{"key": key.RevealString(), "migrate": migrate}
 			}
-			request := client.NewRequest(http.MethodPut, "/v1/sys/unseal")
-			if err := request.SetJSONBody(body); err != nil {
-				return local(err, "encoding the request")
-			}
-			//lint:ignore SA1019 nothing else sends a request as it is
-			status, err := object(client.RawRequestWithContext(ctx, request))
+			status, err := client.fields(ctx, http.MethodPut, "sys/unseal", body)
 			if err != nil {
 				return remote(err, "unsealing")
 			}
@@ -226,7 +221,7 @@ func operatorSeal() *command {
 			if err != nil {
 				return err
 			}
-			if err := client.Sys().SealWithContext(ctx); err != nil {
+			if err := client.api.Sys().SealWithContext(ctx); err != nil {
 				return remote(err, "sealing")
 			}
 			return s.out.say("Success! The server is sealed.")
@@ -244,7 +239,7 @@ func operatorRotate() *command {
 			if err != nil {
 				return err
 			}
-			sec, err := client.Logical().WriteWithContext(ctx, "sys/rotate", nil)
+			sec, err := client.write(ctx, "sys/rotate", nil)
 			if err != nil {
 				return remote(err, "rotating the data key")
 			}

@@ -19,7 +19,7 @@ func policyCommand() *command {
 	}
 }
 
-const policies = "sys/policies/acl"
+const policies target = "sys/policies/acl"
 
 func policyRead() *command {
 	return &command{
@@ -27,12 +27,16 @@ func policyRead() *command {
 		long:     "Prints the text of a policy.",
 		examples: []example{{"Print a policy:", "keyturn policy read deploy-service"}},
 		run: func(ctx context.Context, s *session) error {
+			name := s.args[0]
+			path, err := policies.with(name)
+			if err != nil {
+				return err
+			}
 			client, err := s.connect()
 			if err != nil {
 				return err
 			}
-			name := policyName(s.args[0])
-			sec, err := client.Logical().ReadWithContext(ctx, policies+"/"+name)
+			sec, err := client.read(ctx, path, nil)
 			if err != nil {
 				return remote(err, "reading policy named %s", name)
 			}
@@ -48,9 +52,6 @@ func policyRead() *command {
 	}
 }
 
-// policyName is a name as the server keeps it.
-func policyName(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
-
 func policyWrite() *command {
 	return &command{
 		name: "write", short: "Write a policy", args: "NAME FILE", min: 2, max: 2,
@@ -60,6 +61,11 @@ func policyWrite() *command {
 			{"Write one in place:", "echo 'path \"database/creds/app-readonly\" { capabilities = [\"read\"] }' | keyturn policy write deploy-service -"},
 		},
 		run: func(ctx context.Context, s *session) error {
+			name := s.args[0]
+			path, err := policies.with(name)
+			if err != nil {
+				return err
+			}
 			text, err := s.readFile(s.args[1])
 			if err != nil {
 				return local(err, "reading the policy")
@@ -68,8 +74,7 @@ func policyWrite() *command {
 			if err != nil {
 				return err
 			}
-			name := policyName(s.args[0])
-			sec, err := client.Logical().WriteWithContext(ctx, policies+"/"+name, map[string]any{"policy": string(text)})
+			sec, err := client.write(ctx, path, map[string]any{"policy": string(text)})
 			if err != nil {
 				return remote(err, "uploading policy %s", name)
 			}
@@ -96,7 +101,7 @@ func policyList() *command {
 			if err != nil {
 				return err
 			}
-			sec, err := client.Logical().ListWithContext(ctx, policies)
+			sec, err := client.list(ctx, policies)
 			if err != nil {
 				return remote(err, "listing policies")
 			}
@@ -119,12 +124,16 @@ func policyDelete() *command {
 		long:     "Deletes a policy. Tokens that have it lose what it allowed at once.",
 		examples: []example{{"Delete a policy:", "keyturn policy delete deploy-service"}},
 		run: func(ctx context.Context, s *session) error {
+			name := s.args[0]
+			path, err := policies.with(name)
+			if err != nil {
+				return err
+			}
 			client, err := s.connect()
 			if err != nil {
 				return err
 			}
-			name := policyName(s.args[0])
-			if _, err := client.Logical().DeleteWithContext(ctx, policies+"/"+name); err != nil {
+			if _, err := client.remove(ctx, path, nil); err != nil {
 				return remote(err, "deleting %s", name)
 			}
 			return s.out.say("Success! Deleted policy: %s", name)

@@ -46,7 +46,7 @@ func rotationFlag(f *flags, mount *string) {
 
 // turnCommand makes c the command that calls an action of a key. Further
 // arguments are fields of the request.
-func turnCommand(name, action, success string, c *command) *command {
+func turnCommand(name string, action target, success string, c *command) *command {
 	var mount string
 	var leaked bool
 	c.name, c.args, c.min, c.max, c.fields = name, "NAME [K=V ...]", 1, -1, true
@@ -57,6 +57,11 @@ func turnCommand(name, action, success string, c *command) *command {
 		}
 	}
 	c.run = func(ctx context.Context, s *session) error {
+		name := s.args[0]
+		path, err := keyPath(mount, name)
+		if err != nil {
+			return err
+		}
 		client, data, err := s.connectWithData(s.args[1:])
 		if err != nil {
 			return err
@@ -64,8 +69,7 @@ func turnCommand(name, action, success string, c *command) *command {
 		if leaked {
 			data["leaked"] = true
 		}
-		name := cleanPath(s.args[0])
-		sec, err := client.Logical().WriteWithContext(ctx, keyPath(mount, name, action), data)
+		sec, err := client.write(ctx, path.below(action), data)
 		if err != nil {
 			return rotationHint(remote(err, "calling %s of key %s", action, name), mount)
 		}
@@ -80,15 +84,20 @@ func turnCommand(name, action, success string, c *command) *command {
 	return c
 }
 
-func keyPath(mount string, parts ...string) string {
-	return cleanPath(mount) + "/keys/" + strings.Join(parts, "/")
+// keyPath is where the key of a name is.
+func keyPath(mount, name string) (target, error) {
+	at, err := folder(mount)
+	if err != nil {
+		return "", err
+	}
+	return at.below("keys").with(name)
 }
 
 // rotationHint helps where no rotation engine is mounted.
 func rotationHint(err error, mount string) error {
 	var answer *api.ResponseError
 	if errors.As(err, &answer) && answer.StatusCode == 404 {
-		return hinted(err, "is a rotation engine mounted at %s/? -mount names another path.", cleanPath(mount))
+		return hinted(err, "is a rotation engine mounted at %s/? -mount names another path.", strings.TrimSuffix(mount, "/"))
 	}
 	return err
 }
@@ -101,22 +110,26 @@ func rotatePlan() *command {
 }
 
 // keyReport makes c the command that prints what a key's endpoint says.
-func keyReport(kind string, c *command) *command {
+func keyReport(kind target, c *command) *command {
 	var mount string
-	c.name, c.args, c.min, c.max, c.fields = kind, "NAME", 1, 1, true
+	c.name, c.args, c.min, c.max, c.fields = string(kind), "NAME", 1, 1, true
 	c.flags = func(f *flags) { rotationFlag(f, &mount) }
 	c.run = func(ctx context.Context, s *session) error {
+		path, err := keyPath(mount, s.args[0])
+		if err != nil {
+			return err
+		}
 		client, err := s.connect()
 		if err != nil {
 			return err
 		}
-		return s.showKey(ctx, client, mount, keyPath(mount, cleanPath(s.args[0]), kind))
+		return s.showKey(ctx, client, mount, path.below(kind))
 	}
 	return c
 }
 
 // showKey reads and prints an endpoint of a key.
-func (s *session) showKey(ctx context.Context, client *api.Client, mount, path string) error {
+func (s *session) showKey(ctx context.Context, client *client, mount string, path target) error {
 	sec, err := s.readKey(ctx, client, mount, path)
 	if err != nil {
 		return err
@@ -125,13 +138,13 @@ func (s *session) showKey(ctx context.Context, client *api.Client, mount, path s
 }
 
 // readKey reads an endpoint of a key.
-func (s *session) readKey(ctx context.Context, client *api.Client, mount, path string) (*api.Secret, error) {
-	sec, err := client.Logical().ReadWithContext(ctx, path)
+func (s *session) readKey(ctx context.Context, client *client, mount string, path target) (*api.Secret, error) {
+	sec, err := client.read(ctx, path, nil)
 	if err != nil {
 		return nil, rotationHint(remote(err, "reading %s", path), mount)
 	}
 	if sec == nil {
-		return nil, hinted(nothingAt("%s", path), "is a rotation engine mounted at %s/, and is there a key of that name? %q lists them.", cleanPath(mount), s.name+" rotate status")
+		return nil, hinted(nothingAt("%s", path), "is a rotation engine mounted at %s/, and is there a key of that name? %q lists them.", strings.TrimSuffix(mount, "/"), s.name+" rotate status")
 	}
 	return sec, nil
 }
@@ -147,22 +160,31 @@ func rotateStatus() *command {
 		},
 		flags: func(f *flags) { rotationFlag(f, &mount) },
 		run: func(ctx context.Context, s *session) error {
+			at, err := folder(mount)
+			if err != nil {
+				return err
+			}
+			keys := at.below("keys")
+			if len(s.args) == 1 {
+				if keys, err = keys.with(s.args[0]); err != nil {
+					return err
+				}
+			}
 			client, err := s.connect()
 			if err != nil {
 				return err
 			}
 			if len(s.args) == 1 {
-				return s.showKey(ctx, client, mount, keyPath(mount, cleanPath(s.args[0])))
+				return s.showKey(ctx, client, mount, keys)
 			}
-			return s.showAllKeys(ctx, client, mount)
+			return s.showAllKeys(ctx, client, mount, keys)
 		},
 	}
 }
 
 // showAllKeys prints one line for each key.
-func (s *session) showAllKeys(ctx context.Context, client *api.Client, mount string) error {
-	path := cleanPath(mount) + "/keys"
-	names, err := client.Logical().ListWithContext(ctx, path)
+func (s *session) showAllKeys(ctx context.Context, client *client, mount string, path target) error {
+	names, err := client.list(ctx, path)
 	if err != nil {
 		return rotationHint(remote(err, "listing %s", path), mount)
 	}
@@ -171,14 +193,18 @@ func (s *session) showAllKeys(ctx context.Context, client *api.Client, mount str
 		if done, err := s.out.encode(struct{}{}); done && err != nil {
 			return err
 		}
-		return hinted(nothingAt("%s", path), "no key is turned there yet; %q makes one, and -mount names another engine.", s.name+" write "+path+"/NAME recipe=… path=…")
+		return hinted(nothingAt("%s", path), "no key is turned there yet; %q makes one, and -mount names another engine.", s.name+" write "+string(path)+"/NAME recipe=… path=…")
 	}
 	all := map[string]any{}
 	var rows [][]string
 	for _, name := range keys {
-		sec, err := client.Logical().ReadWithContext(ctx, keyPath(mount, name))
+		key, err := path.with(name)
 		if err != nil {
-			return remote(err, "reading %s", keyPath(mount, name))
+			return err
+		}
+		sec, err := client.read(ctx, key, nil)
+		if err != nil {
+			return remote(err, "reading %s", key)
 		}
 		if sec == nil { // deleted since it was listed
 			continue

@@ -20,11 +20,15 @@ func rotateHistory() *command {
 		},
 		flags: func(f *flags) { rotationFlag(f, &mount) },
 		run: func(ctx context.Context, s *session) error {
+			key, err := keyPath(mount, s.args[0])
+			if err != nil {
+				return err
+			}
 			client, err := s.connect()
 			if err != nil {
 				return err
 			}
-			path := keyPath(mount, cleanPath(s.args[0]), "history")
+			path := key.below("history")
 			if len(s.args) == 2 {
 				return showTurn(ctx, s, client, mount, path, s.args[1])
 			}
@@ -92,7 +96,7 @@ func toSecond(v any) string {
 }
 
 // showTurn prints one turn.
-func showTurn(ctx context.Context, s *session, client *api.Client, mount, path, number string) error {
+func showTurn(ctx context.Context, s *session, client *client, mount string, path target, number string) error {
 	sec, err := s.readKey(ctx, client, mount, path)
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ func statusCommand() *command {
 			if err != nil {
 				return err
 			}
-			status, err := fields(ctx, client, "sys/seal-status")
+			status, err := client.get(ctx, "sys/seal-status")
 			if err != nil {
 				return local(err, "checking the seal's status")
 			}
@@ -39,8 +39,8 @@ func statusCommand() *command {
 
 // addLeader adds who is active. A server that does not say is still a server
 // whose seal is known.
-func addLeader(ctx context.Context, client *api.Client, status map[string]any) {
-	if leader, err := fields(ctx, client, "sys/leader"); err == nil {
+func addLeader(ctx context.Context, client *client, status map[string]any) {
+	if leader, err := client.get(ctx, "sys/leader"); err == nil {
 		maps.Copy(status, leader)
 	}
 }

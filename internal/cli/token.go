@@ -43,8 +43,10 @@ func (t *tokenFlags) declare(f *flags) {
 	f.String(&t.id, "id", "token", "its value; by default a random one")
 }
 
+const createToken target = "auth/token/create"
+
 // request is the body, and the path that fits it.
-func (t *tokenFlags) request(f *flags) (path string, body map[string]any) {
+func (t *tokenFlags) request(f *flags) (path target, body map[string]any, err error) {
 	body = map[string]any{"renewable": t.renewable}
 	for key, text := range map[string]string{
 		"id": t.id, "display_name": t.displayName, "type": t.kind, "entity_alias": t.entityAlias,
@@ -68,11 +70,12 @@ func (t *tokenFlags) request(f *flags) (path string, body map[string]any) {
 	}
 	switch {
 	case t.role != "":
-		return "auth/token/create/" + t.role, body
+		path, err = createToken.with(t.role)
+		return path, body, err
 	case t.orphan:
-		return "auth/token/create-orphan", body
+		return "auth/token/create-orphan", body, nil
 	}
-	return "auth/token/create", body
+	return createToken, body, nil
 }
 
 func tokenCreate() *command {
@@ -86,12 +89,15 @@ func tokenCreate() *command {
 		},
 		flags: t.declare,
 		run: func(ctx context.Context, s *session) error {
+			path, body, err := t.request(s.flags)
+			if err != nil {
+				return err
+			}
 			client, err := s.connect()
 			if err != nil {
 				return err
 			}
-			path, body := t.request(s.flags)
-			sec, err := client.Logical().WriteWithContext(ctx, path, body)
+			sec, err := client.write(ctx, path, body)
 			if err != nil {
 				return remote(err, "creating a token")
 			}
@@ -120,11 +126,11 @@ func tokenLookup() *command {
 			case accessor && len(s.args) == 0:
 				return usagef("-accessor: there is no accessor among the arguments")
 			case accessor:
-				sec, err = client.Auth().Token().LookupAccessorWithContext(ctx, s.args[0])
+				sec, err = client.api.Auth().Token().LookupAccessorWithContext(ctx, s.args[0])
 			case len(s.args) == 0:
-				sec, err = client.Auth().Token().LookupSelfWithContext(ctx)
+				sec, err = client.api.Auth().Token().LookupSelfWithContext(ctx)
 			default:
-				sec, err = client.Auth().Token().LookupWithContext(ctx, s.args[0])
+				sec, err = client.api.Auth().Token().LookupWithContext(ctx, s.args[0])
 			}
 			if err != nil {
 				return remote(err, "looking up token")
@@ -162,7 +168,7 @@ func tokenRenew() *command {
 			if increment != "" {
 				body["increment"] = increment
 			}
-			path := "auth/token/renew"
+			var path target
 			switch {
 			case accessor && len(s.args) == 0:
 				return usagef("-accessor: there is no accessor among the arguments")
@@ -171,9 +177,9 @@ func tokenRenew() *command {
 			case len(s.args) == 0:
 				path = "auth/token/renew-self"
 			default:
-				body["token"] = s.args[0]
+				path, body["token"] = "auth/token/renew", s.args[0]
 			}
-			sec, err := client.Logical().WriteWithContext(ctx, path, body)
+			sec, err := client.write(ctx, path, body)
 			if err != nil {
 				return remote(err, "renewing token")
 			}
@@ -207,7 +213,7 @@ func tokenRevoke() *command {
 			if err != nil {
 				return err
 			}
-			if _, err := client.Logical().WriteWithContext(ctx, path, body); err != nil {
+			if _, err := client.write(ctx, path, body); err != nil {
 				return remote(err, "revoking token")
 			}
 			return s.out.say("Success! Revoked token (if it existed)")
@@ -216,7 +222,7 @@ func tokenRevoke() *command {
 }
 
 // revocation is the request that revokes what the flags mean.
-func revocation(what, mode string, accessor, self bool) (path string, body map[string]any, err error) {
+func revocation(what, mode string, accessor, self bool) (path target, body map[string]any, err error) {
 	if self && (what != "" || accessor || mode != "") {
 		return "", nil, usagef("-self goes with no argument, -accessor or -mode")
 	}
@@ -236,7 +242,8 @@ func revocation(what, mode string, accessor, self bool) (path string, body map[s
 	case mode == "orphan":
 		return "auth/token/revoke-orphan", map[string]any{"token": what}, nil
 	case mode == "path":
-		return "sys/leases/revoke-prefix/" + cleanPath(what), map[string]any{}, nil
+		prefix, err := folder(what)
+		return "sys/leases/revoke-prefix/" + prefix, map[string]any{}, err
 	}
 	return "", nil, usagef("-mode: unknown mode %q; use orphan or path", mode)
 }
@@ -262,11 +269,11 @@ func tokenCapabilities() *command {
 			case accessor && len(s.args) == 1:
 				return usagef("-accessor: there is no accessor among the arguments")
 			case accessor:
-				list, err = client.Sys().CapabilitiesAccessorWithContext(ctx, s.args[0], path)
+				list, err = client.api.Sys().CapabilitiesAccessorWithContext(ctx, s.args[0], path)
 			case len(s.args) == 1:
-				list, err = client.Sys().CapabilitiesSelfWithContext(ctx, path)
+				list, err = client.api.Sys().CapabilitiesSelfWithContext(ctx, path)
 			default:
-				list, err = client.Sys().CapabilitiesWithContext(ctx, s.args[0], path)
+				list, err = client.api.Sys().CapabilitiesWithContext(ctx, s.args[0], path)
 			}
 			if err != nil {
 				return remote(err, "listing capabilities")

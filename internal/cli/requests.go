@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// A client sends requests. A path that was typed reaches the API library only
+// here, as a [target].
+type client struct {
+	api              *api.Client
+	asCurl, asPolicy bool // requests are printed and not sent
+}
+
+func (c *client) read(ctx context.Context, t target, params url.Values) (*api.Secret, error) {
+	return c.api.Logical().ReadWithDataWithContext(ctx, string(t), params)
+}
+
+func (c *client) list(ctx context.Context, t target) (*api.Secret, error) {
+	return c.api.Logical().ListWithContext(ctx, string(t))
+}
+
+func (c *client) write(ctx context.Context, t target, body map[string]any) (*api.Secret, error) {
+	return c.api.Logical().WriteWithContext(ctx, string(t), body)
+}
+
+// patch sends a JSON merge patch.
+func (c *client) patch(ctx context.Context, t target, body map[string]any) (*api.Secret, error) {
+	return c.api.Logical().JSONMergePatch(ctx, string(t), body)
+}
+
+func (c *client) remove(ctx context.Context, t target, params url.Values) (*api.Secret, error) {
+	return c.api.Logical().DeleteWithDataWithContext(ctx, string(t), params)
+}
+
+func (c *client) help(ctx context.Context, t target) (*api.Help, error) {
+	return c.api.HelpWithContext(ctx, string(t))
+}
+
+// raw sends a request and returns the answer as it came.
+func (c *client) raw(ctx context.Context, method string, t target, params url.Values, body map[string]any) (*api.Response, error) {
+	request := c.api.NewRequest(method, "/v1/"+string(t))
+	for key, values := range params {
+		request.Params[key] = values
+	}
+	if body != nil {
+		if err := request.SetJSONBody(body); err != nil {
+			return nil, err
+		}
+	}
+	//lint:ignore SA1019 nothing else sends a request as it is
+	return c.api.RawRequestWithContext(ctx, request)
+}
+
+// fields sends a request whose answer is an object without the usual envelope.
+func (c *client) fields(ctx context.Context, method string, t target, body map[string]any) (map[string]any, error) {
+	response, err := c.raw(ctx, method, t, nil, body)
+	if response != nil {
+		defer response.Body.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	var fields map[string]any
+	err = response.DecodeJSON(&fields)
+	return fields, err
+}
+
+// get is fields with GET and no body.
+func (c *client) get(ctx context.Context, t target) (map[string]any, error) {
+	return c.fields(ctx, http.MethodGet, t, nil)
+}
+
+// aside makes a request that is not the one the user asked for: it is sent even
+// when the user's is only to be printed, and is not wrapped.
+func (c *client) aside(request func() error) error {
+	wrap := c.api.CurrentWrappingLookupFunc()
+	c.api.SetWrappingLookupFunc(func(string, string) string { return "" })
+	c.api.SetOutputCurlString(false)
+	c.api.SetOutputPolicy(false)
+	defer func() {
+		c.api.SetWrappingLookupFunc(wrap)
+		c.api.SetOutputCurlString(c.asCurl)
+		c.api.SetOutputPolicy(c.asPolicy)
+	}()
+	return request()
+}
