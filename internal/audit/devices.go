@@ -26,10 +26,11 @@ type deviceRow struct {
 	Type        string            `json:"type"`
 	Description string            `json:"description,omitempty"`
 	Options     map[string]string `json:"options,omitempty"`
+	Local       bool              `json:"local,omitempty"`
 	Salt        []byte            `json:"salt"` // the barrier encrypts it
 }
 
-// Enabled is one device as it is listed.
+// Enabled is one device as it is enabled and listed.
 type Enabled struct {
 	Path        string            `json:"path"`
 	Type        string            `json:"type"`
@@ -123,16 +124,17 @@ func (d *Devices) SavePositions(ctx context.Context) error {
 }
 
 // Enable opens a device and keeps its record.
-func (d *Devices) Enable(ctx context.Context, path, typ, description string, options map[string]string) error {
+func (d *Devices) Enable(ctx context.Context, e Enabled) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	path := e.Path
 	if path == "/" || strings.Contains(strings.TrimSuffix(path, "/"), "/") {
 		return fault.New("audit.Devices", fault.Invalid, "path: it must be one name, such as \"file\", not %q", path)
 	}
 	if slices.ContainsFunc(d.rows, func(r deviceRow) bool { return r.Path == path }) {
 		return fault.New("audit.Devices", fault.Invalid, "path: an audit device is already enabled at %q; disable it first or use another path", path)
 	}
-	row := deviceRow{Path: path, Type: typ, Description: description, Options: options, Salt: salt()}
+	row := deviceRow{Path: path, Type: e.Type, Description: e.Description, Options: e.Options, Local: e.Local, Salt: salt()}
 	spec, err := d.spec(row)
 	if err != nil {
 		return err
@@ -175,7 +177,7 @@ func (d *Devices) List() []Enabled {
 	defer d.mu.Unlock()
 	var out []Enabled
 	for _, r := range d.rows {
-		out = append(out, Enabled{Path: r.Path, Type: r.Type, Description: r.Description, Options: r.Options})
+		out = append(out, Enabled{Path: r.Path, Type: r.Type, Description: r.Description, Local: r.Local, Options: r.Options})
 	}
 	return out
 }

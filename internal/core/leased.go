@@ -290,5 +290,5 @@ func (h leasing) renewLease(ctx context.Context, id string, increment time.Durat
 
 // diesWithToken warns of a lease that its token will not live to see the end of.
 func diesWithToken(end time.Time) string {
-	return fmt.Sprintf("the lease will end with its token, in %s, before its own time", time.Until(end).Round(time.Second))
+	return fmt.Sprintf("the lease will end with its token, in %s, before its own time", time.Until(end).Truncate(time.Second))
 }

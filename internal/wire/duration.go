@@ -42,10 +42,11 @@ func ParseDuration(s string) (time.Duration, error) {
 	return days + d, nil
 }
 
-// Seconds is d in whole seconds, rounded up: a lease of 0.4 s is not one of 0.
+// Seconds is d in whole seconds, rounded down, because a client that is told how long a lease
+// still lives relies on every second of it. Less than one second is 1: in Vault's API a TTL of 0 means no end.
 func Seconds(d time.Duration) int64 {
-	if d <= 0 {
-		return int64(d / time.Second)
+	if d > 0 && d < time.Second {
+		return 1
 	}
-	return int64((d + time.Second - 1) / time.Second)
+	return int64(d / time.Second)
 }

@@ -180,7 +180,7 @@ func FuzzParseDuration(f *testing.F) {
 }
 
 func TestSeconds(t *testing.T) {
-	for d, want := range map[time.Duration]int64{0: 0, time.Millisecond: 1, time.Second: 1, 1500 * time.Millisecond: 2, -time.Second: -1} {
+	for d, want := range map[time.Duration]int64{0: 0, time.Millisecond: 1, time.Second: 1, 1999 * time.Millisecond: 1, time.Minute - 1: 59, -time.Second: -1} {
 		if got := wire.Seconds(d); got != want {
 			t.Errorf("Seconds(%v) = %d, want %d", d, got, want)
 		}

@@ -81,6 +81,8 @@ type answer struct {
 	Wrap     map[string]any `json:"wrap_info"`
 	Warnings []string       `json:"warnings"`
 	LeaseID  string         `json:"lease_id"`
+
+	LeaseDuration int64 `json:"lease_duration"`
 }
 
 func (s *server) ask(t testing.TB, op route.Op, path, tok, body string) (*answer, error) {

@@ -5,6 +5,7 @@ package token
 import (
 	"context"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -175,6 +176,10 @@ func withDefault(policies []string, without bool) []string {
 	return slices.Compact(policies)
 }
 
+// notInNames is what display names cannot hold: they are shown in audit entries, and become parts of the names
+// of users that engines create.
+var notInNames = regexp.MustCompile(`[^a-zA-Z0-9-]`)
+
 // fillEntry checks and fills what does not concern policies.
 func fillEntry(e *token.Entry, in createIn, caller *token.Entry, ro *role) error {
 	if in.NumUses < 0 {
@@ -183,7 +188,7 @@ func fillEntry(e *token.Entry, in createIn, caller *token.Entry, ro *role) error
 	e.Renewable = in.Renewable == nil || *in.Renewable
 	e.DisplayName = "token"
 	if in.DisplayName != "" {
-		e.DisplayName = "token-" + strings.TrimRight(in.DisplayName, "-")
+		e.DisplayName = strings.TrimSuffix(notInNames.ReplaceAllString("token-"+in.DisplayName, "-"), "-")
 	}
 	if in.Period > 0 && !caller.Root() && (ro == nil || ro.Period == 0) {
 		return fault.New("token.create", fault.Invalid, "field \"period\": root or sudo privileges required to create a periodic token; use a role that has a period")
@@ -292,7 +297,10 @@ func show(e *token.Entry, tok secret.Value, now time.Time) *lookupOut {
 		out.Type = "batch"
 	}
 	if !e.Expires.IsZero() {
-		out.ExpireTime = &e.Expires
+		// The last moment at which the token works. Clients take the whole seconds between issue_time and
+		// expire_time for its TTL, and the reference's are a moment closer than the TTL, too.
+		last := e.Expires.Add(-time.Millisecond)
+		out.ExpireTime = &last
 		out.TTL = wire.Seconds(max(e.Expires.Sub(now), 0))
 	}
 	if !e.Renewed.IsZero() {
@@ -394,8 +402,9 @@ func (t *method) extend(ctx context.Context, r *route.Request, e *token.Entry, t
 		return fault.New("token.renew", fault.Invalid, "the token is not renewable; make a new one before it ends")
 	}
 	s := t.m.Settings()
+	now := r.Time.UTC().Truncate(time.Millisecond) // as exact as what is stored, so that the answer says what was asked for
 	updated, err := t.m.Tokens.Update(ctx, e.ID, func(e *token.Entry) error {
-		if e.Revoking || !r.Time.Before(e.Expires) {
+		if e.Revoking || !now.Before(e.Expires) {
 			return fault.New("token.renew", fault.Denied, "bad token: it has ended; log in again")
 		}
 		ttl := increment
@@ -404,7 +413,7 @@ func (t *method) extend(ctx context.Context, r *route.Request, e *token.Entry, t
 		} else if ttl <= 0 {
 			ttl = e.TTL
 		}
-		end := r.Time.Add(ttl)
+		end := now.Add(ttl)
 		limits := []time.Duration{e.ExplicitMax}
 		if e.Period == 0 {
 			limits = append(limits, s.MaxTTL)
@@ -415,13 +424,13 @@ func (t *method) extend(ctx context.Context, r *route.Request, e *token.Entry, t
 				end = limit
 			}
 		}
-		if !end.After(r.Time) {
+		if !end.After(now) {
 			return fault.New("token.renew", fault.Invalid, "the token has reached its maximum lifetime; make a new one")
 		}
-		e.Expires, e.Renewed = end.UTC().Truncate(time.Millisecond), r.Time.UTC()
+		e.Expires, e.Renewed = end, now
 		// A later renewal without an increment asks for the same again.
 		if e.Period == 0 && increment > 0 {
-			e.TTL = end.Sub(r.Time)
+			e.TTL = end.Sub(now)
 		}
 		return nil
 	})
@@ -430,7 +439,7 @@ func (t *method) extend(ctx context.Context, r *route.Request, e *token.Entry, t
 	}
 	a := &route.Auth{
 		ClientToken: tok, Accessor: updated.Accessor, Policies: updated.Policies, TokenPolicies: updated.Policies,
-		Metadata: updated.Meta, LeaseDuration: updated.Expires.Sub(r.Time), Renewable: updated.Renewable,
+		Metadata: updated.Meta, LeaseDuration: updated.Expires.Sub(now), Renewable: updated.Renewable,
 		EntityID: updated.EntityID, TokenType: "service", Orphan: updated.Orphan(), NumUses: max(updated.Uses, 0),
 	}
 	r.SetAuth(a)

@@ -35,11 +35,13 @@ type auditIn struct {
 	Type        string            `json:"type" doc:"The kind of device: file."`
 	Description string            `json:"description" doc:"A note for those who list the devices."`
 	Options     map[string]string `json:"options" doc:"The device's options: file_path, mode, log_raw, hmac_accessor, elide_list_responses."`
-	Local       bool              `json:"local" doc:"Taken and without effect: there is no replication."`
+	Local       bool              `json:"local" doc:"Kept and shown, without effect: there is no replication."`
 }
 
 func (a *auditAPI) enableAudit(ctx context.Context, _ *route.Request, in auditIn) (route.None, error) {
-	return route.None{}, a.Devices.Enable(ctx, strings.Trim(in.Path, "/")+"/", in.Type, in.Description, in.Options)
+	return route.None{}, a.Devices.Enable(ctx, audit.Enabled{
+		Path: strings.Trim(in.Path, "/") + "/", Type: in.Type, Description: in.Description, Local: in.Local, Options: in.Options,
+	})
 }
 
 func (a *auditAPI) disableAudit(ctx context.Context, _ *route.Request, in auditIn) (route.None, error) {

@@ -100,7 +100,7 @@ func (a *leaseAPI) lookupLease(ctx context.Context, r *route.Request, in leaseIn
 	now := time.Now()
 	out := &leaseOut{
 		ExpireTime: l.Expires, ID: l.ID, IssueTime: l.Issued, Renewable: l.Renewable && l.State == lease.Granted,
-		TTL: int64(l.TTL(now).Round(time.Second) / time.Second), Note: l.Note,
+		TTL: wire.Seconds(l.TTL(now)), Note: l.Note,
 	}
 	if !l.Renewed.IsZero() {
 		out.LastRenewal = &l.Renewed
@@ -154,7 +154,7 @@ func (a *leaseAPI) renewLease(ctx context.Context, r *route.Request, in leaseIn)
 	for _, w := range warnings {
 		r.Warn("%s", w)
 	}
-	return &route.Leasing{ID: l.ID, TTL: time.Until(l.Expires).Round(time.Second), Renewable: l.Renewable}, nil
+	return &route.Leasing{ID: l.ID, TTL: l.Expires.Sub(l.Renewed), Renewable: l.Renewable}, nil
 }
 
 func (a *leaseAPI) revokeLease(ctx context.Context, r *route.Request, in leaseIn) (route.None, error) {

@@ -192,7 +192,7 @@ func (b statics) creds(ctx context.Context, _ *route.Request, in nameIn) (*stati
 	now := time.Now().UTC()
 	out := &staticCredsOut{KeyID: s.Current, Secret: s.Secret, Ends: s.Next, TTL: s.readWithin(now), timing: s.timing()}
 	if left := s.Next.Sub(now); left > 0 {
-		out.TTL = max(min(out.TTL, left.Round(time.Second)), time.Second)
+		out.TTL = max(min(out.TTL, left.Truncate(time.Second)), time.Second)
 	}
 	if out.Period == 0 { // those who sleep by ttl want both
 		out.Period = max(out.TTL, s.When.Shortest(now))

@@ -66,7 +66,7 @@ func (s *static) hint(out *staticCredsOut, now time.Time) {
 	if left <= 0 || s.unsettled() {
 		left = min(s.Due.Sub(now), time.Minute)
 	}
-	out.TTL = max(left.Round(time.Second), time.Second)
+	out.TTL = max(left.Truncate(time.Second), time.Second)
 	if s.When.Schedule != "" {
 		out.Period = max(s.Next.Sub(s.Last).Round(time.Second), time.Second)
 		if s.Last.IsZero() {
