@@ -32,13 +32,26 @@ type Type struct {
 	Name string // "kv"
 	// Single: mounted once, by core, and not by users (cubbyhole).
 	Single bool
-	// Options checks and completes the mount's options, before anything is
-	// stored; nil accepts none.
-	Options func(options map[string]string) (map[string]string, error)
+	// Options judges what the options of a mount are about to become, before anything is
+	// stored: was are those of now, none for a new mount. Where they change, the engine is opened
+	// again, and requests go to the new one at once. nil: the engine reads no options.
+	Options func(was, want map[string]string) (Options, error)
 	// Open starts an engine for one mount. ctx ends when the mount is
 	// disabled or the server is sealed. It must not do work that grows with
 	// what is stored.
 	Open func(ctx context.Context, m *Mount) (Engine, error)
+}
+
+// Options are what an engine makes of the options that a mount is to have.
+type Options struct {
+	// Stored is all of them, as they are kept and shown. An engine adds none that nobody wrote,
+	// because clients that compare what they wrote with what they read would never settle.
+	Stored   map[string]string
+	Warnings []string
+	// Along joins the commit that stores them: operations on the engine's own keys, relative to its
+	// store. An engine that was opened with the options of before – requests are under way, and
+	// another server learns of the change later – can assert them in its own commits.
+	Along []storage.Op
 }
 
 // A Mount is all that an engine is given of the world.

@@ -108,9 +108,8 @@ func (o *outside) create(ctx context.Context, a route.Attempt) error {
 // lendType is an engine whose leases are things in the outside.
 func (o *outside) lendType() engine.Type {
 	return engine.Type{
-		Name:    "lend",
-		Options: func(map[string]string) (map[string]string, error) { return nil, nil },
-		Open:    func(context.Context, *engine.Mount) (engine.Engine, error) { return lender{o}, nil },
+		Name: "lend",
+		Open: func(context.Context, *engine.Mount) (engine.Engine, error) { return lender{o}, nil },
 	}
 }
 

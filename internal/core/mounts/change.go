@@ -2,6 +2,7 @@ package mounts
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -15,11 +16,12 @@ import (
 )
 
 // Enable mounts e, whose Class, Path as the user wrote it, Type, Options and
-// Tune are given; the rest is filled in.
-func (m *Manager) Enable(ctx context.Context, e mount.Entry) (*mount.Entry, error) {
+// Tune are given; the rest is filled in. It returns warnings for the client.
+func (m *Manager) Enable(ctx context.Context, e mount.Entry) (warnings []string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.complete(&e); err != nil {
+	options, err := m.complete(&e)
+	if err != nil {
 		return nil, err
 	}
 	if err := m.settleLocked(ctx); err != nil {
@@ -32,7 +34,7 @@ func (m *Manager) Enable(ctx context.Context, e mount.Entry) (*mount.Entry, erro
 	if err := m.checkTune(&e); err != nil {
 		return nil, err
 	}
-	return &e, m.add(ctx, &e)
+	return options.Warnings, m.add(ctx, &e, along(&e, options)...)
 }
 
 // Rows returns the operations that store secrets engines to be mounted when a
@@ -52,7 +54,8 @@ func Rows(types Types, maxTTL time.Duration, engines []mount.Entry) ([]storage.O
 	var ops []storage.Op
 	for _, e := range engines {
 		e.Class = ClassSecret
-		if err := m.complete(&e); err != nil {
+		options, err := m.complete(&e)
+		if err != nil {
 			return nil, err
 		}
 		if why := table.Conflict(e.Path); why != "" {
@@ -65,7 +68,7 @@ func Rows(types Types, maxTTL time.Duration, engines []mount.Entry) ([]storage.O
 		if err != nil {
 			return nil, err
 		}
-		ops = append(ops, storage.Set(e.Key(), b))
+		ops = append(append(ops, storage.Set(e.Key(), b)), along(&e, options)...)
 	}
 	return ops, nil
 }
@@ -86,8 +89,8 @@ func (m *Manager) EnsureBuiltin(ctx context.Context) error {
 	return nil
 }
 
-// add commits a new record, opens it and swaps the snapshot.
-func (m *Manager) add(ctx context.Context, e *mount.Entry) error {
+// add commits a new record with extra, opens it and swaps the snapshot.
+func (m *Manager) add(ctx context.Context, e *mount.Entry, extra ...storage.Op) error {
 	s := m.snap.Load()
 	table, err := s.Table.With(e)
 	if err != nil {
@@ -97,7 +100,7 @@ func (m *Manager) add(ctx context.Context, e *mount.Entry) error {
 	if err != nil {
 		return err
 	}
-	if err := m.commitLocked(ctx, e); err != nil {
+	if err := m.commitLocked(ctx, e, extra...); err != nil {
 		_ = o.close() // it was never routed to
 		return err
 	}
@@ -108,18 +111,19 @@ func (m *Manager) add(ctx context.Context, e *mount.Entry) error {
 }
 
 // complete checks what a user asked for and fills in the rest.
-func (m *Manager) complete(e *mount.Entry) error {
+func (m *Manager) complete(e *mount.Entry) (engine.Options, error) {
+	var none engine.Options
 	path, err := mount.CleanPath(e.Class, e.Path)
 	if err != nil {
-		return err
+		return none, err
 	}
 	e.Path = path
 	if e.Type == "" {
-		return fault.New("mounts.Enable", fault.Invalid, "field \"type\": say which engine to mount, for example \"kv\"")
+		return none, fault.New("mounts.Enable", fault.Invalid, "field \"type\": say which engine to mount, for example \"kv\"")
 	}
 	first, _, _ := strings.Cut(path, "/")
 	if e.Class == mount.ClassSecret && slices.Contains([]string{"sys", "auth", "cubbyhole", "audit", "identity", "token"}, first) {
-		return fault.New("mounts.Enable", fault.Invalid, "the path %q is reserved; choose another", path)
+		return none, fault.New("mounts.Enable", fault.Invalid, "the path %q is reserved; choose another", path)
 	}
 	if e.Class == mount.ClassAuth {
 		err = m.completeAuth(e)
@@ -127,10 +131,10 @@ func (m *Manager) complete(e *mount.Entry) error {
 		err = m.completeEngine(e)
 	}
 	if err != nil {
-		return err
+		return none, err
 	}
 	e.UUID, e.Accessor, e.Created = NewUUID(), NewAccessor(e.Class, e.Type), time.Now().UTC()
-	return nil
+	return m.options(e, nil)
 }
 
 func (m *Manager) completeAuth(e *mount.Entry) error {
@@ -154,15 +158,49 @@ func (m *Manager) completeEngine(e *mount.Entry) error {
 	if i < 0 {
 		return fault.New("mounts.Enable", fault.Invalid, "field \"type\": there is no secrets engine %q; there are %s", e.Type, m.engineNames())
 	}
-	if check := m.cfg.Engines[i].Options; check != nil {
-		options, err := check(e.Options)
-		if err != nil {
-			return err
+	return nil
+}
+
+// options has the engine judge what the options of e, which had those in was, are about to become.
+func (m *Manager) options(e *mount.Entry, was map[string]string) (engine.Options, error) {
+	judge := m.judge(e)
+	if judge == nil {
+		out := engine.Options{Stored: e.Options}
+		if len(e.Options) > 0 {
+			out.Warnings = []string{fmt.Sprintf("options are kept and have no effect: %s reads none", e.Type)}
 		}
-		e.Options = options
+		return out, nil
+	}
+	out, err := judge(was, e.Options)
+	e.Options = out.Stored
+	return out, err
+}
+
+// judge is the function that judges the options of e; nil: nothing reads them.
+func (m *Manager) judge(e *mount.Entry) func(was, want map[string]string) (engine.Options, error) {
+	if e.Class != mount.ClassSecret {
+		return nil
+	}
+	for _, t := range m.cfg.Engines {
+		if t.Name == e.Type {
+			return t.Options
+		}
 	}
 	return nil
 }
+
+// along is what an engine adds to the commit of its options, on absolute keys.
+func along(e *mount.Entry, o engine.Options) []storage.Op {
+	var ops []storage.Op
+	for _, op := range o.Along {
+		op.Key = enginePrefix(e.UUID) + op.Key
+		ops = append(ops, op)
+	}
+	return ops
+}
+
+// enginePrefix is where an engine keeps its own.
+func enginePrefix(uuid string) string { return "mount/" + uuid + "/" }
 
 func (m *Manager) engineNames() string {
 	var names []string
@@ -203,29 +241,69 @@ func (m *Manager) checkTune(e *mount.Entry) error {
 	return nil
 }
 
-// Change commits a new record of the mount at path, made by f of a copy.
-func (m *Manager) Change(ctx context.Context, path string, f func(e *mount.Entry) error) error {
+// Change commits a new record of the mount at path, made by f of a copy. f is called again where another
+// server was faster. options are those that the client names, nil for one that it takes away; no map: they stay as
+// they are. The engine judges them, and works by the new ones when Change returns. It returns warnings for the client.
+func (m *Manager) Change(ctx context.Context, path string, options map[string]*string, f func(e *mount.Entry) error) (warnings []string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.settleLocked(ctx); err != nil {
-		return err
+	for range maxTries {
+		if err = m.settleLocked(ctx); err != nil {
+			return nil, err
+		}
+		if warnings, err = m.changeLocked(ctx, path, options, f); !fault.Is(err, fault.Conflict) {
+			break
+		}
 	}
+	return warnings, err
+}
+
+// maxTries is how often a change is made anew because other servers were faster.
+const maxTries = 8
+
+func (m *Manager) changeLocked(ctx context.Context, path string, options map[string]*string, f func(e *mount.Entry) error) ([]string, error) {
 	s := m.snap.Load()
 	old := s.Table.At(path)
 	if old == nil {
-		return fault.New("mounts.Change", fault.Invalid, "nothing is mounted at %q; list sys/mounts and sys/auth", path)
+		return nil, fault.New("mounts.Change", fault.Invalid, "nothing is mounted at %q; list sys/mounts and sys/auth", path)
 	}
 	e := *old
 	if err := f(&e); err != nil {
-		return err
+		return nil, err
 	}
 	if err := m.checkTune(&e); err != nil {
-		return err
+		return nil, err
 	}
-	return m.replace(ctx, s, &e)
+	if options == nil {
+		return nil, m.replace(ctx, s, &e)
+	}
+	e.Options = MergeOptions(old.Options, options)
+	judged, err := m.options(&e, old.Options)
+	if err != nil {
+		return nil, err
+	}
+	return judged.Warnings, m.replace(ctx, s, &e, along(&e, judged)...)
 }
 
-// replace commits a changed record with extra, and swaps the snapshot.
+// MergeOptions are options with those that a client names put over them; one that is nil is taken away.
+func MergeOptions(options map[string]string, over map[string]*string) map[string]string {
+	out := map[string]string{}
+	maps.Copy(out, options)
+	for name, value := range over {
+		if value == nil {
+			delete(out, name)
+		} else {
+			out[name] = *value
+		}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+// replace commits a changed record with extra, opens the engine again where its options have changed, and swaps the
+// snapshot. An engine that cannot be opened then is tried again, see [Manager.Follow]; until then the one of before serves.
 func (m *Manager) replace(ctx context.Context, s *Snapshot, e *mount.Entry, extra ...storage.Op) error {
 	table, err := s.Table.With(e)
 	if err != nil {
@@ -234,9 +312,25 @@ func (m *Manager) replace(ctx context.Context, s *Snapshot, e *mount.Entry, extr
 	if err := m.commitLocked(ctx, e, extra...); err != nil {
 		return err
 	}
-	s.open[e.UUID].entry.Store(e)
-	m.snap.Store(&Snapshot{Table: table, open: s.open})
+	old, open := s.open[e.UUID], s.open
+	old.entry.Store(e)
+	if m.outdated(old, e) {
+		next, err := m.openEntry(e)
+		if err != nil {
+			m.unsure = true
+			return err
+		}
+		open = maps.Clone(open)
+		open[e.UUID] = next
+		defer func() { _ = old.close() }() // what it served goes on in the next
+	}
+	m.snap.Store(&Snapshot{Table: table, open: open})
 	return nil
+}
+
+// outdated reports whether o was opened with other options than e has.
+func (m *Manager) outdated(o *Open, e *mount.Entry) bool {
+	return m.judge(e) != nil && !maps.Equal(o.options, e.Options)
 }
 
 // Move gives the mount at from another path. extra rides along in the commit.
@@ -319,7 +413,7 @@ func (m *Manager) Retire(ctx context.Context, path string, force bool, job func(
 // Remove forgets a tombstone whose last lease has ended, with all its data.
 // It is repeatable.
 func (m *Manager) Remove(ctx context.Context, uuid string) error {
-	prefix := "mount/" + uuid + "/"
+	prefix := enginePrefix(uuid)
 	for {
 		var ops []storage.Op
 		for row, err := range m.view.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {

@@ -2,7 +2,9 @@
 // that owns the table of mounts and the engines and login methods behind it.
 //
 // Requests read an immutable [Snapshot]; changes are made one at a time: a
-// record is committed, then the engine is opened, then the snapshot swapped.
+// record is committed, then the engine is opened, then the snapshot swapped. What another
+// server of the same store changes, [Manager.Follow] brings into the snapshot; that takes a moment, so that whatever
+// counts asserts the mount's record, or what the engine committed with it, in its own commit.
 package mounts
 
 import (
@@ -75,12 +77,13 @@ var builtin = []mount.Entry{
 
 // An Open mount is a mount with what serves it.
 type Open struct {
-	entry  atomic.Pointer[mount.Entry]
-	def    time.Duration
-	max    time.Duration
-	Engine engine.Engine // nil for login methods and sys
-	Table  *route.Table
-	close  func() error
+	entry   atomic.Pointer[mount.Entry]
+	def     time.Duration
+	max     time.Duration
+	options map[string]string // with which it was opened
+	Engine  engine.Engine     // nil for login methods and sys
+	Table   *route.Table
+	close   func() error
 
 	// Optional powers of the engine, found once; nil where it lacks them.
 	Undoer    engine.Undoer
@@ -191,7 +194,7 @@ func (m *Manager) Close() {
 
 // openEntry starts what serves e.
 func (m *Manager) openEntry(e *mount.Entry) (*Open, error) {
-	o := &Open{def: m.cfg.DefaultTTL, max: m.cfg.MaxTTL}
+	o := &Open{def: m.cfg.DefaultTTL, max: m.cfg.MaxTTL, options: e.Options}
 	o.entry.Store(e)
 	ctx, cancel := m.scope()
 	routes, err := m.start(ctx, o, e)
@@ -214,7 +217,7 @@ func (m *Manager) openEntry(e *mount.Entry) (*Open, error) {
 }
 
 func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.Route, error) {
-	store := m.cfg.Barrier.View("mount/" + e.UUID + "/")
+	store := m.cfg.Barrier.View(enginePrefix(e.UUID))
 	log := m.cfg.Log.With("mount", e.Path)
 	if e.Class == mount.ClassAuth {
 		i := slices.IndexFunc(m.cfg.Auths, func(t auth.Type) bool { return t.Name == e.Type })

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"maps"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -110,22 +110,81 @@ func (m *Manager) settleLocked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	open, gone := map[string]*Open{}, maps.Clone(m.snap.Load().open)
+	was := m.snap.Load().open
+	open, fresh := map[string]*Open{}, []*Open(nil)
 	for _, e := range entries {
-		o := gone[e.UUID]
-		if o == nil {
+		o := was[e.UUID]
+		if o == nil || m.outdated(o, e) {
 			if o, err = m.openEntry(e); err != nil {
-				return err
+				for _, o := range fresh {
+					_ = o.close() // nothing was routed to it
+				}
+				return fmt.Errorf("opening the mount at %s: %w", e.Path, err)
 			}
+			fresh = append(fresh, o)
 		}
-		o.entry.Store(e)
 		open[e.UUID] = o
-		delete(gone, e.UUID)
+	}
+	for _, e := range entries {
+		open[e.UUID].entry.Store(e)
 	}
 	m.snap.Store(&Snapshot{Table: table, open: open})
 	m.unsure = false
-	for _, o := range gone {
-		_ = o.close() // what it served is not stored any more
+	for uuid, o := range was {
+		if open[uuid] != o {
+			_ = o.close() // what it served is not stored any more, or another serves it
+		}
 	}
 	return nil
+}
+
+// Follow keeps the snapshot true to what other servers of the same store change, until ctx ends. It also opens what
+// could not be opened when it was changed.
+func (m *Manager) Follow(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if err := m.follow(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, storage.ErrGap) {
+			m.cfg.Log.Warn("following the changes of mounts; it is tried again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return ctx.Err()
+}
+
+func (m *Manager) follow(ctx context.Context) error {
+	begun := false
+	for c, err := range m.view.Watch(ctx, mount.Prefix, 0) {
+		if err != nil {
+			return err
+		}
+		if !begun { // what was changed before the feed began is in no change
+			begun, c = true, storage.Change{}
+			m.doubt()
+		}
+		if err := m.refresh(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// doubt has the records read again.
+func (m *Manager) doubt() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unsure = true
+}
+
+// refresh settles, where that is needed, and takes in a change, unless it is known already.
+func (m *Manager) refresh(ctx context.Context, c storage.Change) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c.Key != "" {
+		e := m.snap.Load().Table.ByUUID(strings.TrimPrefix(c.Key, mount.Prefix))
+		known := e != nil && e.Version == c.Version && !c.Deleted || e == nil && c.Deleted
+		m.unsure = m.unsure || !known
+	}
+	return m.settleLocked(ctx)
 }

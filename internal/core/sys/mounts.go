@@ -203,9 +203,7 @@ func (in *enableIn) tune() tuneIn {
 
 func (c mountAPI) write(ctx context.Context, r *route.Request, in enableIn) (route.None, error) {
 	if path, tune := strings.CutSuffix(in.Path, "/tune"); tune {
-		return route.None{}, c.Mounts().Change(ctx, classPath(c.class, path), func(e *mount.Entry) error {
-			return applyTune(e, in.tune())
-		})
+		return route.None{}, c.tuneMount(ctx, r, classPath(c.class, path), in.tune())
 	}
 	e := mount.Entry{Class: c.class, Path: in.Path, Type: in.Type, Local: in.Local, SealWrap: in.SealWrap}
 	if in.Descr != nil {
@@ -214,30 +212,29 @@ func (c mountAPI) write(ctx context.Context, r *route.Request, in enableIn) (rou
 	if e.Type == "plugin" && in.NameOfKind != nil {
 		e.Type = *in.NameOfKind
 	}
-	for k, v := range in.ReqOptions {
-		if v != nil {
-			setOption(&e, k, *v)
-		}
-	}
+	e.Options = mounts.MergeOptions(nil, in.ReqOptions)
 	cfg := in.Config
-	cfg.Options, cfg.Description = nil, nil
+	cfg.Description = nil
 	if err := applyTune(&e, cfg); err != nil {
 		return route.None{}, err
 	}
 	if in.Local || in.SealWrap {
 		r.Warn("local and seal_wrap have no effect here: nothing is replicated, and everything is sealed")
 	}
-	_, err := c.Mounts().Enable(ctx, e)
+	warnings, err := c.Mounts().Enable(ctx, e)
+	warn(r, warnings)
 	return route.None{}, err
 }
 
-func setOption(e *mount.Entry, k, v string) {
-	old := e.Options
-	e.Options = map[string]string{k: v}
-	for name, val := range old {
-		if name != k {
-			e.Options[name] = val
-		}
+func (c mountAPI) tuneMount(ctx context.Context, r *route.Request, path string, in tuneIn) error {
+	warnings, err := c.Mounts().Change(ctx, path, in.Options, func(e *mount.Entry) error { return applyTune(e, in) })
+	warn(r, warnings)
+	return err
+}
+
+func warn(r *route.Request, warnings []string) {
+	for _, text := range warnings {
+		r.Warn("%s", text)
 	}
 }
 
@@ -257,15 +254,6 @@ func applyTune(e *mount.Entry, in tuneIn) error {
 	set(&e.Tune.PassthroughHeaders, in.PassthroughHeaders)
 	set(&e.Tune.AllowedResponseHeaders, in.ResponseHeaders)
 	set(&e.Tune.TokenType, in.TokenType)
-	for k, v := range in.Options {
-		if v == nil {
-			continue
-		}
-		if k == "version" && e.Options["version"] == "2" && *v == "1" {
-			return fault.New("sys.tune", fault.Invalid, "options.version: a versioned mount cannot be made unversioned again; mount another with version 1")
-		}
-		setOption(e, k, *v)
-	}
 	return nil
 }
 

@@ -5,6 +5,12 @@
 //	m/<path>                  the metadata record: settings, and each version's times
 //	v/<path>\x00<version>     the data of one version, ten digits
 //	next/<unix s, 16 hex>/<path>  index of next_rotation, for what is overdue
+//	config                    the mount's settings
+//	upgraded                  nothing, since the mount is versioned
+//
+// A mount becomes versioned in the commit that changes its option and writes "upgraded", whose absence every write of
+// version 1 asserts: no server can write to d/ after it. What is at d/ then becomes a version of its secret when it is first
+// asked for, or in the background. Nothing leads back to version 1.
 //
 // A write commits the new version with an assertion of the metadata's version,
 // so that two writers never make the same one. The data and the
@@ -13,10 +19,12 @@ package kv
 
 import (
 	"context"
+	"fmt"
 	"hash/maphash"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -27,30 +35,42 @@ import (
 // Type is the key/value engine.
 var Type = engine.Type{Name: "kv", Options: options, Open: open}
 
-func options(in map[string]string) (map[string]string, error) {
-	out := map[string]string{"version": "1"}
-	for k, v := range in {
-		if k != "version" {
-			return nil, fault.New("kv.options", fault.Invalid, "options: %q is not an option of kv; it has \"version\"", k)
+// versionOption is the one option that is read; without it, or "1", the mount is unversioned.
+const versionOption = "version"
+
+func options(was, want map[string]string) (engine.Options, error) {
+	const op = "kv.options"
+	out := engine.Options{Stored: want}
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if name != versionOption {
+			out.Warnings = append(out.Warnings, fmt.Sprintf("the option %q is kept and has no effect: kv reads \"version\" alone; settings such as max_versions go to config below the mount", name))
 		}
-		if v != "1" && v != "2" {
-			return nil, fault.New("kv.options", fault.Invalid, "options.version must be \"1\" or \"2\", not %q", v)
-		}
-		out[k] = v
+	}
+	version, given := want[versionOption]
+	switch {
+	case given && version != "1" && version != "2":
+		return engine.Options{}, fault.New(op, fault.Invalid, "options.version must be \"1\" or \"2\", not %q", version)
+	case isVersioned(was) && !isVersioned(want):
+		return engine.Options{}, fault.New(op, fault.Invalid, "options.version: a versioned mount cannot be made unversioned again, because only one version of each secret would be left; mount another with version 1, and copy what it is to hold")
+	case isVersioned(want) && !isVersioned(was):
+		out.Along = []storage.Op{storage.Set(upgradedKey, nil)}
 	}
 	return out, nil
 }
 
+func isVersioned(options map[string]string) bool { return options[versionOption] == "2" }
+
 func open(ctx context.Context, m *engine.Mount) (engine.Engine, error) {
 	b := &backend{m: m, seed: maphash.MakeSeed()}
-	if m.Settings().Options["version"] != "2" {
+	if !isVersioned(m.Settings().Options) {
 		return &unversioned{b}, nil
 	}
 	v := &versioned{backend: b}
-	if err := v.begin(ctx); err != nil {
+	v.upgrade.v = v
+	if _, err := v.settings(ctx); err != nil {
 		return nil, err
 	}
-	return v, nil
+	return v, v.upgrade.start(ctx)
 }
 
 // backend is what both versions share.
@@ -78,45 +98,50 @@ type listIn struct {
 	Limit int    `json:"limit" default:"all" doc:"How many names at most."`
 }
 
-// list returns the names directly below a folder of keys, seeking past what
-// is deeper.
-func (b *backend) list(ctx context.Context, base string, in listIn) (route.Keys, error) {
-	folder := base
+// list returns the names directly below a folder, of the keys below any of the bases, seeking past what is deeper.
+func (b *backend) list(ctx context.Context, in listIn, bases ...string) (route.Keys, error) {
+	folder := ""
 	if p := strings.Trim(in.Path, "/"); p != "" {
-		folder += p + "/"
-	}
-	from := folder
-	if in.After != "" {
-		from = folder + in.After + "\x00"
-		if strings.HasSuffix(in.After, "/") {
-			from = storage.PrefixEnd(folder + in.After)
-		}
+		folder = p + "/"
 	}
 	var names []string
-	for in.Limit <= 0 || len(names) < in.Limit {
-		key := ""
-		for e, err := range b.m.Store.Scan(ctx, from, storage.PrefixEnd(folder)) {
+	for after := in.After; in.Limit <= 0 || len(names) < in.Limit; {
+		next := ""
+		for _, base := range bases {
+			name, err := b.nameBehind(ctx, base+folder, after)
 			if err != nil {
 				return route.Keys{}, err
 			}
-			key = e.Key
+			if name != "" && (next == "" || name < next) {
+				next = name
+			}
+		}
+		if next == "" {
 			break
 		}
-		if key == "" {
-			break
-		}
-		name, _, deeper := strings.Cut(strings.TrimPrefix(key, folder), "/")
-		from = key + "\x00"
-		if deeper {
-			name += "/"
-			from = storage.PrefixEnd(folder + name)
-		}
-		// "a" sorts before "a/b" but "a-" stands between: the same folder
-		// can come once only, since all of it was sought past.
-		names = append(names, name)
+		names, after = append(names, next), next
 	}
 	return route.Keys{Keys: names}, nil
 }
 
-// upgrade is the state of a mount that becomes versioned.
-type upgrade struct{ running atomic.Bool }
+// nameBehind is the name behind another, "" for the first, directly below a folder of keys; "" where there is none.
+// "a" sorts before "a/b" but "a-" stands between: the same folder comes once only, because all of it is sought past.
+func (b *backend) nameBehind(ctx context.Context, folder, after string) (string, error) {
+	from := folder
+	if strings.HasSuffix(after, "/") {
+		from = storage.PrefixEnd(folder + after)
+	} else if after != "" {
+		from = folder + after + "\x00"
+	}
+	for e, err := range b.m.Store.Scan(ctx, from, storage.PrefixEnd(folder)) {
+		if err != nil {
+			return "", err
+		}
+		name, _, deeper := strings.Cut(strings.TrimPrefix(e.Key, folder), "/")
+		if deeper {
+			name += "/"
+		}
+		return name, nil
+	}
+	return "", nil
+}

@@ -23,8 +23,11 @@ type configOut struct {
 	MetadataCASRequired bool   `json:"metadata_cas_required"`
 }
 
-func (v *versioned) readConfig(_ context.Context, _ *route.Request, _ route.None) (configOut, error) {
-	c := v.config.Load()
+func (v *versioned) readConfig(ctx context.Context, _ *route.Request, _ route.None) (configOut, error) {
+	c, err := v.settings(ctx)
+	if err != nil {
+		return configOut{}, err
+	}
 	return configOut{CASRequired: c.CASRequired, DeleteVersionAfter: max(c.DeleteVersionAfter, 0).String(), MaxVersions: c.MaxVersions}, nil
 }
 
@@ -65,33 +68,43 @@ func checkMax(n *int) error {
 }
 
 func (v *versioned) writeConfig(ctx context.Context, _ *route.Request, in configIn) (route.None, error) {
-	defer v.latch("")()
-	c := *v.config.Load()
 	if err := checkMax(in.MaxVersions); err != nil {
 		return route.None{}, err
 	}
+	for range 16 {
+		old, err := v.settings(ctx)
+		if err != nil {
+			return route.None{}, err
+		}
+		c := *old
+		if err := in.apply(&c); err != nil {
+			return route.None{}, err
+		}
+		b, err := json.Marshal(&c)
+		if err != nil {
+			return route.None{}, fault.Wrap("kv.writeConfig", fault.Internal, err)
+		}
+		_, err = v.m.Store.Commit(ctx, storage.Set(configKey, b).If(old.stored))
+		if !fault.Is(err, fault.Conflict) {
+			return route.None{}, err
+		}
+	}
+	return route.None{}, errBusy()
+}
+
+func (in *configIn) apply(c *config) error {
 	if in.MaxVersions != nil {
 		c.MaxVersions = *in.MaxVersions
 	}
 	if in.CASRequired != nil {
 		c.CASRequired = *in.CASRequired
 	}
-	if in.DeleteVersionAfter != nil {
-		d, err := parseAfter(*in.DeleteVersionAfter)
-		if err != nil {
-			return route.None{}, err
-		}
-		c.DeleteVersionAfter = d
+	if in.DeleteVersionAfter == nil {
+		return nil
 	}
-	b, err := json.Marshal(c)
-	if err != nil {
-		return route.None{}, fault.Wrap("kv.writeConfig", fault.Internal, err)
-	}
-	if _, err := v.m.Store.Commit(ctx, storage.Set(configKey, b)); err != nil {
-		return route.None{}, err
-	}
-	v.config.Store(&c)
-	return route.None{}, nil
+	var err error
+	c.DeleteVersionAfter, err = parseAfter(*in.DeleteVersionAfter)
+	return err
 }
 
 // metaOut is a secret's metadata in answers.
@@ -152,7 +165,7 @@ func (v *versioned) changeMeta(ctx context.Context, in settingsIn, patch bool) e
 			return err
 		}
 	}
-	return v.change(ctx, in.Path, func(m *record) (*record, []storage.Op, error) {
+	return v.change(ctx, in.Path, func(_ *config, m *record) (*record, []storage.Op, error) {
 		if m == nil && patch {
 			return nil, nil, fault.New("kv.patchMeta", fault.NotFound, "")
 		}
@@ -246,5 +259,8 @@ func (v *versioned) deleteMeta(ctx context.Context, _ *route.Request, in pathIn)
 }
 
 func (v *versioned) listMeta(ctx context.Context, _ *route.Request, in listIn) (route.Keys, error) {
-	return v.list(ctx, metaPrefix, in)
+	if v.upgrade.running.Load() { // first where secrets leave, then where they come to
+		return v.list(ctx, in, dataPrefix, metaPrefix)
+	}
+	return v.list(ctx, in, metaPrefix)
 }

@@ -19,7 +19,7 @@ func (v *versioned) patch(ctx context.Context, _ *route.Request, in putIn) (*ver
 		return nil, fault.New("kv.patch", fault.Invalid, "field \"data\": no data provided; what is to change goes into {\"data\": {…}}")
 	}
 	var out *versionOut
-	err := v.change(ctx, in.Path, func(m *record) (*record, []storage.Op, error) {
+	err := v.change(ctx, in.Path, func(c *config, m *record) (*record, []storage.Op, error) {
 		var ver *version
 		if m != nil {
 			ver = m.find(0)
@@ -27,7 +27,7 @@ func (v *versioned) patch(ctx context.Context, _ *route.Request, in putIn) (*ver
 		if ver == nil || ver.gone(time.Now()) {
 			return nil, nil, fault.New("kv.patch", fault.NotFound, "")
 		}
-		if err := v.checkCAS(m, in.cas()); err != nil {
+		if err := c.checkCAS(m, in.cas()); err != nil {
 			return nil, nil, err
 		}
 		e, err := v.m.Store.Get(ctx, versionKey(in.Path, ver.N))
@@ -41,7 +41,7 @@ func (v *versioned) patch(ctx context.Context, _ *route.Request, in putIn) (*ver
 		if err != nil {
 			return nil, nil, err
 		}
-		next, nv, ops := v.append(m, in.Path, merged, nil)
+		next, nv, ops := c.append(m, in.Path, merged, nil)
 		o := outOf(next, nv)
 		out = &o
 		return next, ops, nil

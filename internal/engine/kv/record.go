@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/storage"
 )
 
 // Keys of version 2.
@@ -41,6 +42,8 @@ type config struct {
 	MaxVersions        int           `json:"max_versions,omitempty"`
 	CASRequired        bool          `json:"cas_required,omitempty"`
 	DeleteVersionAfter time.Duration `json:"delete_version_after,omitempty"`
+
+	stored storage.Version
 }
 
 // defaultMaxVersions is kept where neither the mount nor the path says.
@@ -198,7 +201,7 @@ func decodeRecord(b []byte) (*record, error) {
 }
 
 // keep is how many versions are kept.
-func (m *record) keep(c config) int {
+func (m *record) keep(c *config) int {
 	switch {
 	case m.Settings.MaxVersions > 0:
 		return m.Settings.MaxVersions
@@ -209,7 +212,7 @@ func (m *record) keep(c config) int {
 }
 
 // deletesAt is when a version written now deletes itself; zero: never.
-func (m *record) deletesAt(c config, now time.Time) time.Time {
+func (m *record) deletesAt(c *config, now time.Time) time.Time {
 	d := c.DeleteVersionAfter
 	if s := m.Settings.DeleteVersionAfter; s < 0 || d < 0 {
 		return time.Time{}

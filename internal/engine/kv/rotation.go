@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"maps"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
@@ -74,7 +73,7 @@ func hints(ver *version, now time.Time) (period, ttl int64) {
 // Publish writes a rotated credential as a new version, once for each turn.
 func (v *versioned) Publish(ctx context.Context, path string, p engine.Publication) (int, error) {
 	n := 0
-	err := v.change(ctx, path, func(m *record) (*record, []storage.Op, error) {
+	err := v.change(ctx, path, func(c *config, m *record) (*record, []storage.Op, error) {
 		if m != nil {
 			for _, ver := range m.Versions {
 				if ver.Turn != nil && ver.Turn.ID == p.Turn {
@@ -104,7 +103,7 @@ func (v *versioned) Publish(ctx context.Context, path string, p engine.Publicati
 			base.Custom = map[string]string{}
 		}
 		maps.Copy(base.Custom, p.Custom)
-		next, ver, ops := v.append(base, path, data, &turn{ID: p.Turn, Key: p.Key, Period: p.Period, ReadTTL: p.ReadTTL})
+		next, ver, ops := c.append(base, path, data, &turn{ID: p.Turn, Key: p.Key, Period: p.Period, ReadTTL: p.ReadTTL})
 		ver.Next, ver.Deleted = p.Next.UTC(), time.Time{}
 		if p.Next.IsZero() {
 			ver.Next = time.Time{}
@@ -171,85 +170,4 @@ func (v *versioned) Published(ctx context.Context, path string) (*engine.Publish
 		}
 		return nil
 	})
-}
-
-// startUpgrade carries what an unversioned mount held over into version 1 of
-// each secret, in the background; requests are refused until it is through.
-func (v *versioned) startUpgrade(ctx context.Context) error {
-	some := false
-	for _, err := range v.m.Store.Scan(ctx, dataPrefix, storage.PrefixEnd(dataPrefix)) {
-		if err != nil {
-			return err
-		}
-		some = true
-		break
-	}
-	if !some {
-		return nil
-	}
-	v.upgrade.running.Store(true)
-	go func() {
-		for ctx.Err() == nil {
-			err := v.carryOver(ctx)
-			if err == nil {
-				v.upgrade.running.Store(false)
-				return
-			}
-			v.m.Log.Warn("upgrading to versioned data; it is tried again", "error", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(5 * time.Second):
-			}
-		}
-	}()
-	return nil
-}
-
-func (v *versioned) carryOver(ctx context.Context) error {
-	for e, err := range v.m.Store.Scan(ctx, dataPrefix, storage.PrefixEnd(dataPrefix)) {
-		if err != nil {
-			return err
-		}
-		path := e.Key[len(dataPrefix):]
-		next, _, ops := v.append(nil, path, e.Value, nil)
-		b, err := next.encode()
-		if err != nil {
-			return err
-		}
-		ops = append(ops, storage.Set(metaPrefix+path, b), storage.Remove(e.Key))
-		if _, err := v.m.Store.Commit(ctx, ops...); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// parsedCache keeps decoded records by the version of their row, which each
-// read asks the store for: it can never be stale.
-type parsedCache struct {
-	mu sync.RWMutex
-	m  map[string]parsedRecord
-}
-
-type parsedRecord struct {
-	version storage.Version
-	record  *record
-}
-
-func (c *parsedCache) get(path string, v storage.Version) *record {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	if p, ok := c.m[path]; ok && p.version == v {
-		return p.record
-	}
-	return nil
-}
-
-func (c *parsedCache) put(path string, v storage.Version, m *record) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.m == nil || len(c.m) >= 4096 { // some 4 MiB
-		c.m = map[string]parsedRecord{}
-	}
-	c.m[path] = parsedRecord{v, m}
 }

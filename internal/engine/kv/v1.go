@@ -30,8 +30,11 @@ type pathIn struct {
 
 func (u *unversioned) read(ctx context.Context, r *route.Request, in pathIn) (*wire.Raw, error) {
 	e, err := u.m.Store.Get(ctx, dataPrefix+in.Path)
-	if err != nil || e.Version == 0 {
+	if err != nil {
 		return nil, err
+	}
+	if e.Version == 0 {
+		return nil, u.current(ctx)
 	}
 	r.SetLeaseDuration(u.m.Settings().DefaultTTL)
 	if ttl := fieldText(e.Value, "ttl"); ttl != "" {
@@ -55,22 +58,45 @@ func (u *unversioned) write(ctx context.Context, _ *route.Request, in writeIn) (
 	if err := wire.EachField(body, func(string, []byte) error { fields++; return nil }); err != nil || fields == 0 {
 		return route.None{}, fault.New("kv.write", fault.Invalid, "missing data fields: the request's body must be a JSON object with at least one field")
 	}
-	_, err := u.m.Store.Commit(ctx, storage.Set(dataPrefix+in.Path, body))
-	return route.None{}, err
+	return route.None{}, u.commit(ctx, storage.Set(dataPrefix+in.Path, body))
 }
 
 func (u *unversioned) remove(ctx context.Context, _ *route.Request, in pathIn) (route.None, error) {
-	_, err := u.m.Store.Commit(ctx, storage.Remove(dataPrefix+in.Path))
-	return route.None{}, err
+	return route.None{}, u.commit(ctx, storage.Remove(dataPrefix+in.Path))
 }
 
 func (u *unversioned) exists(ctx context.Context, r *route.Request) (bool, error) {
 	e, err := u.m.Store.Get(ctx, dataPrefix+r.Param("path"))
-	return e.Version != 0, err
+	if err != nil || e.Version != 0 {
+		return e.Version != 0, err
+	}
+	return false, u.current(ctx)
 }
 
 func (u *unversioned) listing(ctx context.Context, _ *route.Request, in listIn) (route.Keys, error) {
-	return u.list(ctx, dataPrefix, in)
+	keys, err := u.list(ctx, in, dataPrefix)
+	if err != nil {
+		return route.Keys{}, err
+	}
+	return keys, u.current(ctx)
+}
+
+// commit stores op, unless the mount has become versioned.
+func (u *unversioned) commit(ctx context.Context, op storage.Op) error {
+	_, err := u.m.Store.Commit(ctx, op, storage.Expect(upgradedKey, 0))
+	if fault.Is(err, fault.Conflict) {
+		return errUpgraded()
+	}
+	return err
+}
+
+// current fails where the mount has become versioned: what is not at d/ may have been carried over.
+func (u *unversioned) current(ctx context.Context) error {
+	e, err := u.m.Store.Get(ctx, upgradedKey)
+	if err == nil && e.Version != 0 {
+		err = errUpgraded()
+	}
+	return err
 }
 
 // fieldText is the text of a string or number member of a JSON object, or "".

@@ -18,7 +18,7 @@ import (
 type versioned struct {
 	*backend
 	upgrade upgrade
-	config  atomic.Pointer[config]
+	config  atomic.Pointer[config] // as it was read last; see settings
 	parsed  parsedCache
 }
 
@@ -43,28 +43,37 @@ func (v *versioned) Routes() []route.Route {
 	}
 }
 
-// begin loads the settings and, where the mount was unversioned, starts to
-// carry its secrets over.
-func (v *versioned) begin(ctx context.Context) error {
+// settings are the mount's, as they are stored now: another server may have changed them. They are decoded once.
+func (v *versioned) settings(ctx context.Context) (*config, error) {
 	e, err := v.m.Store.Get(ctx, configKey)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c := new(config)
+	if c := v.config.Load(); c != nil && c.stored == e.Version {
+		return c, nil
+	}
+	c := &config{stored: e.Version}
 	if e.Version != 0 {
 		if err := json.Unmarshal(e.Value, c); err != nil {
-			return fault.Wrap("kv.begin", fault.Internal, err)
+			return nil, fault.Wrap("kv.settings", fault.Internal, err)
 		}
 	}
 	v.config.Store(c)
-	return v.startUpgrade(ctx)
+	return c, nil
 }
 
 // load reads the metadata of a path; nil where there is none.
 func (v *versioned) load(ctx context.Context, path string) (*record, storage.Version, error) {
 	if v.upgrade.running.Load() {
-		return nil, 0, fault.New("kv.load", fault.Invalid, "the mount is being upgraded to versioned data; try again in a moment")
+		if err := v.upgrade.carry(ctx, path); err != nil {
+			return nil, 0, err
+		}
 	}
+	return v.stored(ctx, path)
+}
+
+// stored reads the metadata of a path that is known to be carried over.
+func (v *versioned) stored(ctx context.Context, path string) (*record, storage.Version, error) {
 	e, err := v.m.Store.Get(ctx, metaPrefix+path)
 	if err != nil || e.Version == 0 {
 		return nil, 0, err
@@ -80,16 +89,23 @@ func (v *versioned) load(ctx context.Context, path string) (*record, storage.Ver
 	return m, e.Version, nil
 }
 
-// change makes a new record of a path's with f, and commits it with the
-// operations that f returns. f gets nil where there is nothing; it may be called again.
-func (v *versioned) change(ctx context.Context, path string, f func(m *record) (*record, []storage.Op, error)) error {
+// An edit makes a new record of a path's, with operations to be committed along. It gets the mount's settings, and nil
+// where there is no record; it may be called again. A nil record changes nothing.
+type edit func(c *config, m *record) (*record, []storage.Op, error)
+
+// change commits what f makes of a path's record.
+func (v *versioned) change(ctx context.Context, path string, f edit) error {
 	defer v.latch(path)()
 	for range 16 {
 		old, ver, err := v.load(ctx, path)
 		if err != nil {
 			return err
 		}
-		next, ops, err := f(old)
+		c, err := v.settings(ctx)
+		if err != nil {
+			return err
+		}
+		next, ops, err := f(c, old)
 		if err != nil || next == nil {
 			return err
 		}
@@ -108,6 +124,10 @@ func (v *versioned) change(ctx context.Context, path string, f func(m *record) (
 		}
 		return err
 	}
+	return errBusy()
+}
+
+func errBusy() error {
 	return fault.New("kv.change", fault.Unavailable, "the secret is being written by many requests at once; try again")
 }
 
@@ -220,11 +240,11 @@ func (v *versioned) write(ctx context.Context, _ *route.Request, in putIn) (*ver
 		return nil, fault.New("kv.write", fault.Invalid, "field \"data\": no data provided; the secret goes into {\"data\": {…}}")
 	}
 	var out versionOut
-	err := v.change(ctx, in.Path, func(m *record) (*record, []storage.Op, error) {
-		if err := v.checkCAS(m, in.cas()); err != nil {
+	err := v.change(ctx, in.Path, func(c *config, m *record) (*record, []storage.Op, error) {
+		if err := c.checkCAS(m, in.cas()); err != nil {
 			return nil, nil, err
 		}
-		next, ver, ops := v.append(m, in.Path, in.Data.Reveal(), nil)
+		next, ver, ops := c.append(m, in.Path, in.Data.Reveal(), nil)
 		out = outOf(next, ver)
 		return next, ops, nil
 	})
@@ -234,8 +254,8 @@ func (v *versioned) write(ctx context.Context, _ *route.Request, in putIn) (*ver
 	return &out, nil
 }
 
-func (v *versioned) checkCAS(m *record, cas *int) error {
-	required := v.config.Load().CASRequired || m != nil && m.Settings.CASRequired
+func (c *config) checkCAS(m *record, cas *int) error {
+	required := c.CASRequired || m != nil && m.Settings.CASRequired
 	if cas == nil {
 		if required {
 			return fault.New("kv.write", fault.Invalid, "check-and-set parameter required for this call: send options.cas with the current version, 0 for a new secret")
@@ -254,13 +274,12 @@ func (v *versioned) checkCAS(m *record, cas *int) error {
 
 // append makes the record with one version more, and the operations that
 // store its data and drop what is too old.
-func (v *versioned) append(m *record, path string, data []byte, t *turn) (*record, *version, []storage.Op) {
+func (c *config) append(m *record, path string, data []byte, t *turn) (*record, *version, []storage.Op) {
 	now := time.Now().UTC()
 	next := &record{Created: now}
 	if m != nil {
 		next = m.clone()
 	}
-	c := *v.config.Load()
 	next.Updated, next.Current = now, next.Current+1
 	ver := version{N: next.Current, Created: now, Deleted: next.deletesAt(c, now), Turn: t}
 	ver.Rotated, ver.Next = rotationTimes(data, next.Custom)
@@ -326,23 +345,23 @@ func (v *versioned) undelete(ctx context.Context, _ *route.Request, in versionsI
 	if err := in.check(); err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, v.changeMarked(ctx, in.Path, in.Versions, func(m *record, ver *version, now time.Time) bool {
+	return route.None{}, v.changeMarked(ctx, in.Path, in.Versions, func(c *config, m *record, ver *version, now time.Time) bool {
 		if ver.Destroyed || ver.Deleted.IsZero() {
 			return false
 		}
 		// The version lives anew, and so does its own time to die.
-		ver.Deleted = m.deletesAt(*v.config.Load(), now)
+		ver.Deleted = m.deletesAt(c, now)
 		return true
 	})
 }
 
 func (v *versioned) mark(ctx context.Context, path string, ns []int, f func(ver *version, now time.Time) bool) error {
-	return v.changeMarked(ctx, path, ns, func(_ *record, ver *version, now time.Time) bool { return f(ver, now) })
+	return v.changeMarked(ctx, path, ns, func(_ *config, _ *record, ver *version, now time.Time) bool { return f(ver, now) })
 }
 
 // changeMarked applies f to the named versions, the newest where none is named.
-func (v *versioned) changeMarked(ctx context.Context, path string, ns []int, f func(m *record, ver *version, now time.Time) bool) error {
-	return v.change(ctx, path, func(m *record) (*record, []storage.Op, error) {
+func (v *versioned) changeMarked(ctx context.Context, path string, ns []int, f func(c *config, m *record, ver *version, now time.Time) bool) error {
+	return v.change(ctx, path, func(c *config, m *record) (*record, []storage.Op, error) {
 		if m == nil {
 			return nil, nil, nil
 		}
@@ -351,7 +370,7 @@ func (v *versioned) changeMarked(ctx context.Context, path string, ns []int, f f
 			ns = []int{next.Current}
 		}
 		for _, n := range ns {
-			if ver := next.find(n); ver != nil && n > 0 && f(next, ver, now) {
+			if ver := next.find(n); ver != nil && n > 0 && f(c, next, ver, now) {
 				changed = true
 			}
 		}
@@ -367,7 +386,7 @@ func (v *versioned) destroy(ctx context.Context, _ *route.Request, in versionsIn
 	if err := in.check(); err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, v.change(ctx, in.Path, func(m *record) (*record, []storage.Op, error) {
+	return route.None{}, v.change(ctx, in.Path, func(_ *config, m *record) (*record, []storage.Op, error) {
 		if m == nil {
 			return nil, nil, nil
 		}
