@@ -33,7 +33,7 @@ type configIn struct {
 	NoEscape  *bool          `json:"disable_escaping" default:"false" doc:"Whether name and password stand in connection_url as they are."`
 	MaxOpen   *int           `json:"max_open_connections" default:"4" doc:"How many connections at most; below zero: no limit."`
 	MaxIdle   *int           `json:"max_idle_connections" default:"max_open_connections" doc:"How many idle connections are kept; below zero: none."`
-	Lifetime  *time.Duration `json:"max_connection_lifetime" default:"0s" doc:"When a connection is closed and opened anew; 0s: never."`
+	Lifetime  *time.Duration `json:"max_connection_lifetime" default:"10m" doc:"The age at which a connection is closed and opened anew; 0s: the default."`
 	CA        *string        `json:"tls_ca" doc:"The authority that signed the database's certificate, in PEM."`
 	Cert      *string        `json:"tls_certificate" doc:"The client's certificate, in PEM."`
 	Key       *secret.Value  `json:"private_key" doc:"The client certificate's key, in PEM."`

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -118,11 +119,15 @@ func (b *backend) byName(ctx context.Context, name string) (*connection, error) 
 	return c, nil
 }
 
+// defaultLifetime is how old a connection gets that nobody set a limit for. An address may come to mean another server,
+// and a connection that is never closed goes on with the old one. A new one costs milliseconds.
+const defaultLifetime = 10 * time.Minute
+
 func (c *connection) settings(m *engine.Mount) Config {
 	a := c.Access
 	return Config{
 		URL: c.URL, Username: c.Username, Password: c.Password, DisableEscaping: a.NoEscape,
-		MaxOpen: a.MaxOpen, MaxIdle: a.MaxIdle, ConnLifetime: a.Lifetime, PasswordAuthentication: a.Auth,
+		MaxOpen: a.MaxOpen, MaxIdle: a.MaxIdle, ConnLifetime: cmp.Or(a.Lifetime, defaultLifetime), PasswordAuthentication: a.Auth,
 		TLSCA: a.CA, TLSCertificate: a.Cert, PrivateKey: c.Key, Extra: c.Extra, Hidden: c.Hidden, Dial: m.Host.Dial, Log: m.Log.With("connection", c.Name),
 	}
 }

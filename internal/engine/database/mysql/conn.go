@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -27,6 +28,7 @@ type conn struct {
 	connector connector
 	pool      *sql.DB
 	calls     database.Calls
+	fresh     *atomic.Int64 // sessions that were opened before it went up are not used again
 }
 
 func open(p plan) (*conn, error) {
@@ -34,7 +36,8 @@ func open(p plan) (*conn, error) {
 	if err != nil {
 		return nil, fault.New("mysql.Connect", fault.Invalid, "connection_url cannot be used; check user, address and parameters")
 	}
-	c := &conn{plan: p, connector: connector{d}}
+	c := &conn{plan: p, fresh: new(atomic.Int64)}
+	c.connector = connector{d, c.fresh}
 	c.pool = sql.OpenDB(c.connector)
 	c.pool.SetMaxOpenConns(p.open)
 	c.pool.SetMaxIdleConns(p.idle)
@@ -43,7 +46,10 @@ func open(p plan) (*conn, error) {
 }
 
 // A connector opens sessions that know their id at the server.
-type connector struct{ driver.Connector }
+type connector struct {
+	driver.Connector
+	fresh *atomic.Int64
+}
 
 // full is what a connection of the driver's can; database/sql looks for each.
 type full interface {
@@ -60,36 +66,66 @@ type full interface {
 
 type session struct {
 	full
-	id uint64
+	id       uint64
+	readOnly bool // the server was, when the session was opened
+	fresh    *atomic.Int64
+	born     int64 // what fresh was
+}
+
+// ResetSession is what the pool calls before it hands out a session again. One whose server has become read-only is not: it is
+// a replica now, and what it says of users and locks is nothing that its primary has said.
+func (s *session) ResetSession(ctx context.Context) error {
+	if s.born < s.fresh.Load() {
+		return driver.ErrBadConn
+	}
+	if err := s.full.ResetSession(ctx); err != nil {
+		return err
+	}
+	if s.readOnly {
+		return nil
+	}
+	_, readOnly, err := s.ask(ctx)
+	if readOnly {
+		s.fresh.Add(1)
+	}
+	if err != nil || readOnly {
+		return driver.ErrBadConn
+	}
+	return nil
 }
 
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	born := c.fresh.Load()
 	d, err := c.Connector.Connect(ctx)
 	if err != nil {
 		return nil, &connectError{err}
 	}
-	s := &session{full: d.(full)} // the driver's own promise; the first test finds it broken
-	if s.id, err = s.ask(ctx); err != nil {
+	s := &session{full: d.(full), fresh: c.fresh, born: born} // the driver's own promise; the first test finds it broken
+	if s.id, s.readOnly, err = s.ask(ctx); err != nil {
 		_ = d.Close()
 		return nil, &connectError{err}
 	}
 	return s, nil
 }
 
-func (s *session) ask(ctx context.Context) (uint64, error) {
-	rows, err := s.QueryContext(ctx, "SELECT CONNECTION_ID()", nil)
+// ask returns the session's id and whether its server is read-only, which newer ones say in words.
+func (s *session) ask(ctx context.Context) (id uint64, readOnly bool, err error) {
+	rows, err := s.QueryContext(ctx, "SELECT CONNECTION_ID(), @@GLOBAL.read_only NOT IN ('0', 'OFF')", nil)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	defer rows.Close()
-	row := make([]driver.Value, 1)
+	row := make([]driver.Value, 2)
 	if err := rows.Next(row); err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	if b, ok := row[0].([]byte); ok {
-		row[0] = string(b)
+	for i, v := range row {
+		if b, ok := v.([]byte); ok {
+			row[i] = string(b)
+		}
 	}
-	return strconv.ParseUint(fmt.Sprint(row[0]), 10, 64)
+	id, err = strconv.ParseUint(fmt.Sprint(row[0]), 10, 64)
+	return id, fmt.Sprint(row[1]) == "1", err
 }
 
 // connectError is an error of opening a session.
@@ -157,12 +193,20 @@ func (c *conn) unsent(ctx context.Context, f func(ctx context.Context, s *sql.Co
 	})
 }
 
-// again tries more than once, since several sessions may have died together.
+// again tries more than once, since several sessions may have died together, and once more by a new session where the
+// server turned out to be read-only.
 func (c *conn) again(ctx context.Context, f func(ctx context.Context, s *sql.Conn) error, may func(error) bool) error {
-	var sent bool
+	var sent, renewed bool
 	for try := 0; ; try++ {
 		err := c.with(ctx, f)
-		if err == nil || try == 3 || ctx.Err() != nil || !lost(err) || !may(err) {
+		if readOnly(err) {
+			c.fresh.Add(1) // all sessions lead to that server
+			if !renewed && ctx.Err() == nil && untouched(err) {
+				renewed = true
+				continue
+			}
+		}
+		if err == nil || try >= 3 || ctx.Err() != nil || !lost(err) || !may(err) {
 			if err != nil && sent {
 				return &uncertain{err}
 			}
@@ -184,6 +228,16 @@ func lost(err error) bool {
 	_, connecting := errors.AsType[*connectError](err)
 	said := slices.ContainsFunc(verdicts, func(v error) bool { return errors.Is(err, v) })
 	return !connecting && !said && (number(err) == 0 || dying(err))
+}
+
+// readOnly reports whether the session's server changes nothing: it became a replica after a fail-over, or is a node of a
+// cluster without a quorum. A new session may reach another server.
+func readOnly(err error) bool { return slices.Contains([]uint16{1047, 1290, 1792, 1836}, number(err)) }
+
+// untouched reports whether nothing was done before the statement that was refused.
+func untouched(err error) bool {
+	at, many := errors.AsType[*failed](err)
+	return !many || at.at == 0
 }
 
 // dying reports whether the server says that it is going, or ended the session.

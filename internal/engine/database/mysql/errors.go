@@ -72,13 +72,16 @@ var numbers = map[uint16][2]string{
 	1213: {"deadlock", "try again"},
 	1227: {"a privilege is missing", "give the administrator CREATE USER, and GRANT OPTION on what the statements grant"},
 	1269: {"the user has no such privileges", "correct the statement"},
-	1290: {"the server runs with an option that forbids it", "see its configuration: read_only, or skip_grant_tables"},
+	1047: {"the server is not ready for statements", "see whether this node is part of its cluster (wsrep_cluster_status)"},
+	1290: {"the server runs with an option that forbids it", "connect to the primary where it is read_only, or see skip_grant_tables in its configuration"},
 	1317: {"interrupted", "try again"},
 	1396: {"the server could not do that to the user", "see whether the statement names the user and host that exist"},
 	1419: {"a privilege is missing for routines", "see log_bin_trust_function_creators"},
 	1470: {"the user name is too long", "shorten username_template; mysql-legacy-database-plugin makes names of 16"},
 	1698: {"the account takes no passwords", "create it with a password"},
+	1792: {"the transaction is read-only", "connect to the primary"},
 	1819: {"the password is too weak for the server", "give the role a password_policy that fits the server's"},
+	1836: {"the server is read-only", "connect to the primary"},
 	3118: {"the account is locked", "unlock it"},
 	4031: {"the session was idle for too long", "try again"},
 	4151: {"the account is locked", "unlock it"},
@@ -105,7 +108,7 @@ func (c *conn) explain(k call, err error) error {
 }
 
 // ofAll are the answers that speak of the server as a whole: it has no room, is going down, or is read-only.
-var ofAll = []uint16{1040, 1041, 1053, 1037, 1038, 1203, 1290, 1836, 1021}
+var ofAll = []uint16{1040, 1041, 1047, 1053, 1037, 1038, 1203, 1290, 1792, 1836, 1021}
 
 // onlyThis reports whether the server answers, and objects only to what it was asked.
 func onlyThis(err error) bool {

@@ -71,3 +71,12 @@ func TestConformance(t *testing.T) {
 		databasetest.Run(t, lent)
 	})
 }
+
+// A pooled session of a server that has become a replica is not used again.
+func TestFailover(t *testing.T) {
+	old, promoted := mariatest.Start(t), mariatest.Start(t)
+	for _, s := range []*mariatest.Server{old, promoted} {
+		s.Exec(t, lenderSQL)
+	}
+	databasetest.RunFailover(t, target(old, configOf(old, lender, lenderSecret)), promoted.Addr(), func() { old.Exec(t, "SET GLOBAL read_only = 1") })
+}

@@ -76,7 +76,7 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 			return &notSent{err} // nothing that has an effect
 		}
 		if err := run(ctx, s, all); err != nil {
-			if number(err) != 0 && !dying(err) {
+			if number(err) != 0 && !dying(err) && !(readOnly(err) && untouched(err)) {
 				undone = c.rollBack(ctx, s, k, u.Name, rollback, v)
 			}
 			spend(s)

@@ -83,8 +83,8 @@ func (c *conn) with(ctx context.Context, f func(ctx context.Context, s *pgconn.P
 	return err
 }
 
-// repeatable is with, once more where the session turned out to be dead: the
-// server was restarted, or an idle connection was cut.
+// repeatable is with, once more where the session turned out to be dead – the
+// server was restarted, or an idle connection was cut – or its server to be read-only.
 func (c *conn) repeatable(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error) error {
 	return c.again(ctx, f, func(error) bool { return true })
 }
@@ -99,16 +99,26 @@ func (c *conn) unsent(ctx context.Context, f func(ctx context.Context, s *pgconn
 
 func (c *conn) again(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error, may func(error) bool) error {
 	err := c.with(ctx, f)
-	if err == nil || ctx.Err() != nil || !lost(err) || !may(err) {
+	stale := readOnly(err) // then nothing was changed, and all sessions lead to that server
+	if err == nil || ctx.Err() != nil || !stale && (!lost(err) || !may(err)) {
 		return err
 	}
 	c.sessions.Reset()
 	_, early := errors.AsType[*notSent](err)
-	if err = c.with(ctx, f); err != nil && !early {
+	if err = c.with(ctx, f); err != nil && !early && !stale {
 		return &uncertain{err}
 	}
 	return err
 }
+
+var errStandby = errors.New("the server is a standby: it can be read and not changed")
+
+// readOnly reports whether the session's server changes nothing: it became a standby after a fail-over, or
+// was told to. A new session may reach another server.
+func readOnly(err error) bool { return errors.Is(err, errStandby) || sqlState(err) == "25006" }
+
+// standby is SQL for whether the server is one. What a standby says of sessions says nothing of those at its primary.
+const standby = "pg_catalog.pg_is_in_recovery()"
 
 // uncertain is an error of a call that was tried before, and may have had its effect then.
 type uncertain struct{ err error }
@@ -122,7 +132,7 @@ func lost(err error) bool {
 		return false
 	}
 	pg, answered := errors.AsType[*pgconn.PgError](err)
-	return !answered || pg.Code == "57P01" || pg.Code == "57P02"
+	return !answered || slices.Contains([]string{"57P01", "57P02", "57P05"}, pg.Code) // it goes down, crashed, or was tired of an idle session
 }
 
 // notSent is an error that came before anything was sent to the server.
@@ -295,11 +305,14 @@ func collided(err error) bool {
 	return false
 }
 
-// Verify proves that a session can be had.
+// Verify proves that a session can be had, and of a server that can be changed.
 func (c *conn) Verify(ctx context.Context) error {
 	k := c.call("Verify", "connecting")
 	return c.explain(k, 0, c.repeatable(ctx, func(ctx context.Context, s *pgconn.PgConn) error {
-		_, err := send(ctx, s, "SELECT 1")
+		rows, err := ask(ctx, s, "SELECT "+standby)
+		if err == nil && one(rows) == "t" {
+			err = errStandby
+		}
 		return err
 	}))
 }

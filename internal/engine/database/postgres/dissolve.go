@@ -99,7 +99,7 @@ func (d *dissolution) try(ctx context.Context, sql, what string) (ok bool, err e
 	if err == nil {
 		return true, nil
 	}
-	if sqlState(err) == "" || collided(err) || d.session.IsClosed() {
+	if sqlState(err) == "" || collided(err) || readOnly(err) || d.session.IsClosed() {
 		return false, err
 	}
 	pg, _ := errors.AsType[*pgconn.PgError](err)

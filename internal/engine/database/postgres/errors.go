@@ -22,7 +22,7 @@ const tooLate = "keyturn: this attempt came after its deadline"
 var states = map[string][2]string{
 	"08P01": {"protocol violation", "check that the address is a PostgreSQL server's"},
 	"22023": {"invalid value", "correct the statement"},
-	"25006": {"read-only transaction", "connect to the primary: target_session_attrs=read-write in connection_url"},
+	"25006": {"it takes no changes", "connect to the primary, as by target_session_attrs=read-write in connection_url, or see the server's default_transaction_read_only"},
 	"28000": {"login not allowed", "check username and the server's pg_hba.conf"},
 	"28P01": {"wrong password", "check username and password"},
 	"2BP01": {"the user still has privileges or objects", "see the log for which, and revoke them in revocation_statements"},
@@ -86,6 +86,9 @@ func (k call) classify(f *fault.Error, done int, err error) (unchanged bool) {
 		return true
 	case connecting && answered:
 		f.Msg = fmt.Sprintf("cannot connect to PostgreSQL: %s", state(pg))
+		return true
+	case errors.Is(err, errStandby):
+		f.Msg = "PostgreSQL is a standby, which takes no changes; connect to the primary: name all servers in connection_url and say target_session_attrs=read-write"
 		return true
 	case answered && strings.Contains(pg.Message, tooLate):
 		f.Kind, f.Msg = fault.Timeout, k.doing+" reached PostgreSQL after the attempt's deadline and was not done: compare the server's clock with this machine's, or see what delays the connection"

@@ -85,3 +85,18 @@ func TestConformance(t *testing.T) {
 		})
 	}
 }
+
+// A pooled session of a server that has become a standby is not used again.
+func TestFailover(t *testing.T) {
+	old, promoted := pgtest.Start(t, pgtest.Options{}), pgtest.Start(t, pgtest.Options{})
+	for _, s := range []*pgtest.Server{old, promoted} {
+		s.Exec(t, "postgres", adminSQL)
+	}
+	databasetest.RunFailover(t, target(old, configOf(old, "vault_admin", "vault_admin_password")), promoted.Addr(), func() {
+		old.Exec(t, "postgres", "ALTER SYSTEM SET default_transaction_read_only = on")
+		old.Exec(t, "postgres", "SELECT pg_reload_conf()")
+		for old.Int(t, "postgres", "SELECT count(*) FROM pg_settings, pg_sleep(0.01) WHERE name = 'default_transaction_read_only' AND setting = 'on'") == 0 {
+			t.Log("the server has not read its configuration yet")
+		}
+	})
+}

@@ -25,12 +25,15 @@ func (c *conn) SettleAttempt(ctx context.Context, a database.Attempt) (settled b
 	if !a.Valid() {
 		return false, database.MarkUnchanged(fault.New(k.op, fault.Invalid, "the attempt has no deadline or an id that cannot be; the reservation must give both"))
 	}
-	late := fmt.Sprintf("SELECT pg_catalog.clock_timestamp() >= %s::pg_catalog.timestamptz", text(instant(a.Deadline)))
+	late := fmt.Sprintf("SELECT pg_catalog.clock_timestamp() >= %s::pg_catalog.timestamptz, "+standby, text(instant(a.Deadline)))
 	err = c.repeatable(ctx, func(ctx context.Context, s *pgconn.PgConn) error {
 		// The clock first: a session that appears after this look was too late.
 		rows, err := ask(ctx, s, late)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case rows[0][1] == "t":
+			return errStandby
 		}
 		gone, _, err := endSessions(ctx, s, "application_name = "+text(session(a.ID)))
 		settled = gone && one(rows) == "t"

@@ -94,7 +94,37 @@ func (c *conn) login(ctx context.Context) (*session, error) {
 		s.net.Close()
 		return nil, &connectError{err}
 	}
+	if s.role, err = s.ask(ctx); err != nil {
+		s.net.Close()
+		return nil, &connectError{err}
+	}
 	return s, nil
+}
+
+// ask returns the server's role, "master" or "replica", or "" where something between does not let the question through.
+// Whoever has logged in may ask it.
+func (s *session) ask(ctx context.Context) (role string, err error) {
+	replies, err := s.do(ctx, []string{"HELLO", "2"})
+	if _, answered := errors.AsType[*answer](err); answered {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	list := replies[0].list
+	for i := 0; i+1 < len(list); i += 2 {
+		if list[i].text == "role" {
+			return list[i+1].text, nil
+		}
+	}
+	return "", nil
+}
+
+// turned reports whether the session's server has another role than when the session was opened: after a fail-over it is
+// a replica, which would take changes of its list without an error, and tell nobody of them.
+func (s *session) turned(ctx context.Context) bool {
+	role, err := s.ask(ctx)
+	return err != nil || role != s.role
 }
 
 // with runs f with a session of the pool. fresh asks for a new one.
@@ -113,12 +143,17 @@ func (c *conn) with(ctx context.Context, fresh bool, f func(ctx context.Context,
 		}
 	}
 	s := c.take(fresh)
+	if s != nil && s.turned(ctx) {
+		s.net.Close()
+		s = c.take(true) // closes them all
+	}
 	if s == nil {
 		if s, err = c.login(ctx); err != nil {
 			return &notSent{cause(ctx, err)}
 		}
 	}
 	err = cause(ctx, f(ctx, s))
+	s.broken = s.broken || readOnly(err)
 	c.give(s, ctx.Err() == nil)
 	return err
 }
@@ -148,8 +183,8 @@ func (c *conn) give(s *session, good bool) {
 	c.idle = append(c.idle, s)
 }
 
-// repeatable is with, once more with a fresh session where the first turned out to be dead: the server was restarted,
-// or an idle connection was cut.
+// repeatable is with, once more with a fresh session where the first turned out to be dead – the server was restarted,
+// or an idle connection was cut – or its server to be read-only.
 func (c *conn) repeatable(ctx context.Context, f func(ctx context.Context, s *session) error) error {
 	return c.again(ctx, f, func(error) bool { return true })
 }
@@ -164,14 +199,22 @@ func (c *conn) unsent(ctx context.Context, f func(ctx context.Context, s *sessio
 
 func (c *conn) again(ctx context.Context, f func(ctx context.Context, s *session) error, may func(error) bool) error {
 	err := c.with(ctx, false, f)
-	if err == nil || ctx.Err() != nil || !lost(err) || !may(err) {
+	stale := readOnly(err)
+	if err == nil || ctx.Err() != nil || !stale && (!lost(err) || !may(err)) {
 		return err
 	}
 	_, early := errors.AsType[*notSent](err)
-	if err = c.with(ctx, true, f); err != nil && !early {
+	if err = c.with(ctx, true, f); err != nil && !early && !stale {
 		return &uncertain{err}
 	}
 	return err
+}
+
+// readOnly reports whether the session's server changes nothing: it became a replica after a fail-over. A new
+// session may reach another server.
+func readOnly(err error) bool {
+	said, ok := errors.AsType[*answer](err)
+	return ok && said.at == 0 && said.word() == "READONLY"
 }
 
 // lost reports whether the session, rather than what it was asked, failed.

@@ -36,6 +36,7 @@ var words = map[string]string{
 	"BUSY":      "a script keeps it busy; try again",
 	"LOADING":   "it is starting; try again",
 	"MISCONF":   "it cannot write its snapshot; see its log",
+	"READONLY":  "it is a replica, which takes no changes; give the primary's host",
 	"NOAUTH":    "it asks for a password; give username and password",
 	"NOPERM":    "the administrator may not do that; give it +acl +client +time, and +config for persistence_mode=REWRITE",
 	"WRONGPASS": "wrong username or password; check both",

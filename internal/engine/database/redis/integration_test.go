@@ -233,3 +233,14 @@ func TestSessionsEnd(t *testing.T) {
 		t.Errorf("a session of a dropped user: %v, want its end", err)
 	}
 }
+
+// A pooled session of a server that has become a replica is not used again: a replica takes changes of its list without an error.
+func TestFailover(t *testing.T) {
+	old, promoted := redistest.Start(t, redistest.Options{}), redistest.Start(t, redistest.Options{})
+	address := net.JoinHostPort(promoted.Host, strconv.Itoa(promoted.Port))
+	databasetest.RunFailover(t, target(old, configOf(old, redistest.Admin, redistest.Password, "")), address, func() {
+		if _, err := old.Do(t.Context(), "REPLICAOF", promoted.Host, strconv.Itoa(promoted.Port)); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

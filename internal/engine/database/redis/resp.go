@@ -125,7 +125,8 @@ type session struct {
 	net    net.Conn
 	read   *bufio.Reader
 	opened time.Time
-	broken bool // after an error between commands and replies
+	role   string // the server's, when it was opened
+	broken bool   // after an error between commands and replies
 }
 
 // answer is an error that the server answered to a command.
