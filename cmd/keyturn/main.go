@@ -28,7 +28,7 @@ func run() int {
 // environment is what this binary is built with.
 func environment() cli.Env {
 	return cli.Env{
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Layout: server.Layout,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Layout: server.Layout, Implements: server.Implements,
 		Server: server.Command(server.Plugins{
 			Storage: plugins.StorageDrivers, Seals: plugins.Seals, Audits: plugins.AuditDevices,
 			Engines: plugins.Engines, Auths: plugins.AuthMethods,

@@ -7,36 +7,38 @@ import "fmt"
 var absent = map[string]string{
 	"agent":           agentInstead,
 	"proxy":           agentInstead,
-	"debug":           "Start the server with -log-level=debug, and read sys/metrics?format=prometheus.",
-	"monitor":         "The server's log is its standard error; -log-level=debug shows more.",
-	"events":          "An audit device (\"audit enable file file_path=…\") has every request and every turn.",
-	"namespace":       "There are no namespaces; a server for each tenant, or a mount with policies of its own, keeps them apart.",
-	"plugin":          "All engines are built in; \"secrets enable\" takes them by name.",
+	"debug":           "collect the parts by hand: \"status -format=json\", \"read -format=raw sys/metrics format=prometheus\", and the server's log at -log-level=debug.",
+	"monitor":         "read the server's log where it writes it, on standard error; -log-level=debug shows more, and SIGHUP takes a new log_level from the configuration.",
+	"events":          "follow an audit device (\"audit enable file file_path=…\"): it has every request.",
+	"namespace":       "there are no namespaces; keep tenants apart by a server for each, or by mounts with policies of their own.",
+	"plugin":          "every engine is built in; \"secrets enable TYPE\" mounts one, and no others can be registered.",
+	"license":         "no license is needed.",
 	"pki":             engineInstead,
 	"ssh":             engineInstead,
 	"transit":         engineInstead,
 	"transform":       engineInstead,
-	"hcp":             "This program does not talk to HCP.",
-	"version-history": "\"version\" and the server's sys/health have the version that runs.",
+	"hcp":             "this program does not connect to HCP; name the server with -address or VAULT_ADDR.",
+	"version-history": "\"version\" prints this program's version, and \"status\" the server's.",
 
 	"operator diagnose":      "\"server -config=FILE -check\" checks a configuration.",
-	"operator generate-root": "Keep a token that may do what the root token did: \"token create -orphan -period=720h -policy=…\".",
-	"operator key-status":    "The server replaces its data key in time by itself; \"operator rotate\" does it now.",
-	"operator rekey":         "The keys that \"operator init\" printed stay valid.",
-	"operator rotate-keys":   "The keys that \"operator init\" printed stay valid; \"operator rotate\" makes a new data key.",
+	"operator generate-root": "keep a token that may do what is needed: \"token create -orphan -period=720h -policy=…\".",
+	"operator key-status":    "nothing needs to be watched: the server makes a new data key in time; \"operator rotate\" makes one now.",
+	"operator rekey":         "the keys that \"operator init\" printed stay valid.",
+	"operator rotate-keys":   "the keys that \"operator init\" printed stay valid; \"operator rotate\" makes a new data key.",
 	"operator raft":          clusterInstead,
 	"operator members":       clusterInstead,
 	"operator step-down":     clusterInstead,
-	"operator migrate":       "Read from the old server and write to the new one: \"kv get -format=json\", \"kv put PATH @file\".",
-	"operator import":        "Write each secret: \"kv put PATH @file\".",
-	"operator usage":         "sys/metrics?format=prometheus has the server's figures.",
-	"operator utilization":   "sys/metrics?format=prometheus has the server's figures.",
+	"operator migrate":       "read from the old server and write to the new one: \"kv get -format=json -field=data PATH\", \"kv put PATH @file\".",
+	"operator import":        "write each secret: \"kv put PATH @file\".",
+	"operator usage":         utilizationInstead,
+	"operator utilization":   utilizationInstead,
 }
 
 const (
-	agentInstead   = "Vault Agent, Vault Proxy and consul-template work with this server as they are."
-	engineInstead  = "There is no such engine here; \"secrets list\" shows what is mounted."
-	clusterInstead = "A server is alone with its storage. To back it up, stop it, copy the storage folder, and start it."
+	agentInstead       = "run HashiCorp's Vault Agent, Vault Proxy or consul-template; they work with this server unchanged."
+	engineInstead      = "there is no such engine here; \"secrets list\" shows what is mounted."
+	clusterInstead     = "a server is alone with its storage; to back it up, stop it, copy the storage folder, and start it."
+	utilizationInstead = "\"read -format=raw sys/metrics format=prometheus\" has the server's figures."
 )
 
 // unbuilt is the error for a command of Vault's that is not there; nil: line is none.
@@ -45,5 +47,33 @@ func unbuilt(line string) error {
 	if !known {
 		return nil
 	}
-	return hinted(refusal{exitLocal, fmt.Sprintf("Error: the command %q is not built", line)}, "%s", instead)
+	return hinted(refusal{exitLocal, fmt.Sprintf("Error: the command %q is not supported", line)}, "%s", instead)
 }
+
+// absentFlags are flags of Vault's that no command of this program has, or not
+// every one that has it there, with what to do instead.
+var absentFlags = map[string]string{
+	"allowed-managed-keys":                engineFlag,
+	"delegated-auth-accessors":            engineFlag,
+	"external-id":                         engineFlag,
+	"identity-token-key":                  engineFlag,
+	"override-pinned-version":             "every engine is built in and has one version; leave the flag out.",
+	"trim-request-trailing-slashes":       "a path is never changed; write it without the slash.",
+	"user-lockout-threshold":              lockoutFlag,
+	"user-lockout-duration":               lockoutFlag,
+	"user-lockout-counter-reset-duration": lockoutFlag,
+	"user-lockout-disable":                lockoutFlag,
+	"consul-auto":                         consulFlag,
+	"consul-service":                      consulFlag,
+	"stored-shares":                       "a server that unseals itself keeps its key by itself; leave the flag out.",
+	"unlock-key":                          "there are no namespaces that could be locked; leave the flag out.",
+	"snapshot-id":                         snapshotFlag,
+	"dr-token":                            "there is no replication; use a token of this server.",
+}
+
+const (
+	engineFlag   = "no engine of this program has a use for it; leave it out."
+	lockoutFlag  = "the login methods of this program have no passwords to guess; leave it out."
+	consulFlag   = "Consul is not asked for servers; name one with -address or VAULT_ADDR."
+	snapshotFlag = "a secret is not read from a snapshot; start a server on the copied storage folder and read there."
+)

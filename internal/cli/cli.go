@@ -31,6 +31,7 @@ type Env struct {
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string // nil: the process's
 	Layout         int                 // the number of the storage layout, for version
+	Implements     string              // the version of Vault whose behaviour the server has
 
 	// What lives in other packages; nil: this binary was built without.
 	Server, Demo Hook
@@ -71,7 +72,9 @@ type program struct {
 func run(ctx context.Context, p program, args []string) int {
 	switch first(args) {
 	case "-v", "-version", "--version":
-		args = []string{"version"}
+		if len(args) == 1 || strings.HasPrefix(args[1], "-") {
+			args = append([]string{"version"}, args[1:]...)
+		}
 	case "help":
 		args = append(args[1:len(args):len(args)], "-h")
 	}

@@ -72,6 +72,9 @@ func (f *flags) meant(err error) error {
 	for _, g := range f.shown {
 		names = append(names, g.name)
 	}
+	if instead, known := absentFlags[name]; known {
+		return hinted(usagef("the flag -%s is not supported", name), "%s", instead)
+	}
 	if best := nearest(name, names); best != "" {
 		return hinted(err, "did you mean -%s?", best)
 	}

@@ -17,7 +17,7 @@ import (
 //	key=@file     the value is the file's content, all of it
 //	key=\@text    the value begins with an at sign
 //	key=-         the value is standard input, all of it
-//	@file         the file is a JSON object of fields
+//	@file         the file is a JSON object of fields; its name has no equal sign
 //	-             standard input is a JSON object of fields
 //
 // A key given twice becomes a list. Standard input can be used once. What is not
@@ -48,7 +48,7 @@ func (p *dataParser) add(arg string) error {
 			return err
 		}
 		return p.addObject(b, "standard input")
-	case strings.HasPrefix(arg, "@"):
+	case strings.HasPrefix(arg, "@") && !strings.Contains(arg, "="):
 		b, err := os.ReadFile(arg[1:])
 		if err != nil {
 			return err

@@ -260,6 +260,7 @@ func (out *printer) showWritten(sec *api.Secret, path target) error {
 
 func kvList() *command {
 	var mount string
+	var detailed bool
 	return &command{
 		name: "list", short: "List the names under a path", args: "PATH", max: 1,
 		long: "Lists the names under a path. A name that ends in a slash has more below it.\nIt shows no values.",
@@ -267,7 +268,7 @@ func kvList() *command {
 			{"List the secrets of a mount:", "keyturn kv list static"},
 			{"The same with the mount named:", "keyturn kv list -mount=static"},
 		},
-		flags: func(f *flags) { mountFlag(f, &mount) },
+		flags: func(f *flags) { mountFlag(f, &mount); detailedFlag(f, &detailed) },
 		run: func(ctx context.Context, s *session) error {
 			if mount == "" && len(s.args) == 0 {
 				return usagef("not enough arguments: name the path, or the mount with -mount")
@@ -276,7 +277,7 @@ func kvList() *command {
 			if err != nil {
 				return err
 			}
-			return s.list(ctx, client, p.api("metadata"))
+			return s.list(ctx, client, p.api("metadata"), detailed)
 		},
 	}
 }

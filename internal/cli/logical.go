@@ -156,6 +156,7 @@ func deleteCommand() *command {
 }
 
 func listCommand() *command {
+	var detailed bool
 	return &command{
 		name: "list", short: "List the names under a path", args: "PATH", min: 1, max: 1,
 		long: "Lists the names under a path. A name that ends in a slash has more below it.",
@@ -163,6 +164,7 @@ func listCommand() *command {
 			{"List roles:", "keyturn list database/roles"},
 			{"List the leases of a role's credentials:", "keyturn list sys/leases/lookup/database/creds/app-readonly"},
 		},
+		flags: func(f *flags) { detailedFlag(f, &detailed) },
 		run: func(ctx context.Context, s *session) error {
 			path, err := folder(s.args[0])
 			if err != nil {
@@ -172,14 +174,14 @@ func listCommand() *command {
 			if err != nil {
 				return err
 			}
-			return s.list(ctx, client, path)
+			return s.list(ctx, client, path, detailed)
 		},
 	}
 }
 
 // list prints the names under a path; where there are none it fails as Vault
 // does, with an empty object for programs.
-func (s *session) list(ctx context.Context, client *client, path target) error {
+func (s *session) list(ctx context.Context, client *client, path target, detailed bool) error {
 	sec, err := client.list(ctx, path)
 	if err != nil {
 		return versionHint(ctx, s, client, path, "list", remote(err, "listing %s", path))
@@ -195,8 +197,16 @@ func (s *session) list(ctx context.Context, client *client, path target) error {
 		return versionHint(ctx, s, client, path, "list", nothingAt("%s", path))
 	}
 	s.out.warn(sec.Warnings)
-	if done, err := s.out.encode(keys); done {
+	info, _ := sec.Data["key_info"].(map[string]any)
+	var shown any = keys
+	if detailed {
+		shown = sec.Data
+	}
+	if done, err := s.out.encode(shown); done {
 		return err
+	}
+	if detailed && len(info) > 0 {
+		return s.out.write(infoTable(keys, info))
 	}
 	return s.out.write(keyTable(keys))
 }
@@ -219,6 +229,36 @@ func keyTable(keys []string) string {
 		rows[i] = []string{key}
 	}
 	return table([]string{"Keys"}, rows)
+}
+
+// detailedFlag declares -detailed for lists of names.
+func detailedFlag(f *flags, detailed *bool) {
+	f.Bool(detailed, "detailed", "show what the server says of each name, too, where it says something")
+}
+
+// infoTable is a table of names with what the server says of each.
+func infoTable(keys []string, info map[string]any) string {
+	column := map[string]int{}
+	header := []string{"Keys"}
+	for _, key := range keys {
+		fields, _ := info[key].(map[string]any)
+		for _, name := range sortedKeys(fields) {
+			if _, seen := column[name]; !seen {
+				column[name] = len(header)
+				header = append(header, name)
+			}
+		}
+	}
+	rows := make([][]string, len(keys))
+	for i, key := range keys {
+		rows[i] = make([]string, len(header))
+		rows[i][0] = key
+		fields, _ := info[key].(map[string]any)
+		for name, value := range fields {
+			rows[i][column[name]] = text(value)
+		}
+	}
+	return table(header, rows)
 }
 
 func unwrapCommand() *command {

@@ -48,13 +48,14 @@ func secretsCommand() *command {
 
 func authCommand() *command {
 	return &command{
-		name: "auth", short: "List, enable, tune and disable login methods",
+		name: "auth", short: "List, enable, tune, move and disable login methods",
 		long: "Works with login methods, below auth/.",
 		sub: []*command{
 			listMountsCommand(authKind, []example{{"List the methods:", "keyturn auth list"}}),
 			enableCommand(authKind, []example{{"Enable user names and passwords:", "keyturn auth enable userpass"}}),
 			disableCommand(authKind, []example{{"Disable a method:", "keyturn auth disable userpass"}}),
 			tuneCommand(authKind, []example{{"Set how long its tokens live:", "keyturn auth tune -default-lease-ttl=1h userpass"}}),
+			authHelp(),
 			moveCommand(authKind, []example{{"Move a method:", "keyturn auth move userpass people"}}),
 		},
 	}

@@ -80,6 +80,7 @@ var pathLines = []struct {
 	{"auth enable -path=@ approle", "PUT sys/auth/@", true},
 	{"auth disable @", "DELETE sys/auth/@", true},
 	{"auth tune -description=x @", "PUT sys/auth/@/tune", true},
+	{"auth help @", "GET sys/auth", true},
 	{"auth move auth/@ auth/y", "body from", true},
 	{"auth move auth/x auth/@", "body to", true},
 	{"audit enable -path=@ file", "PUT sys/audit/@", true},

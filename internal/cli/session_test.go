@@ -112,7 +112,7 @@ func typed(t *testing.T, fake *fakeServer, url, folder, line string) string {
 	var stdout, stderr bytes.Buffer
 	fake.seen = nil
 	code := Main(t.Context(), words, Env{
-		Stdin: strings.NewReader(strings.ReplaceAll(stdin, `\n`, "\n")), Stdout: &stdout, Stderr: &stderr, Layout: 1,
+		Stdin: strings.NewReader(strings.ReplaceAll(stdin, `\n`, "\n")), Stdout: &stdout, Stderr: &stderr, Layout: 1, Implements: "1.21.0",
 		Getenv: func(name string) string { return environment[name] },
 	})
 	var b strings.Builder

@@ -41,18 +41,22 @@ func Commit() string {
 func versionCommand(env Env) *command {
 	return &command{
 		name: "version", short: "Print the version", local: true,
-		long:     "Prints the version, the commit it was built from and the number of the storage\nlayout: a binary with a lower number refuses the storage.",
+		long:     "Prints the version, the commit it was built from and the number of the storage\nlayout: a binary with a lower number refuses the storage. Started under the name\nvault, it prints the version of Vault whose behaviour is implemented first.",
 		examples: []example{{"Print the version:", "keyturn version"}},
 		run: func(_ context.Context, s *session) error {
 			commit := Commit()
 			if commit == "" {
 				commit = "unknown"
 			}
-			done, err := s.out.encode(map[string]any{"version": Version, "commit": commit, "storage_layout": env.Layout})
+			done, err := s.out.encode(map[string]any{"version": Version, "vault_version": env.Implements, "commit": commit, "storage_layout": env.Layout})
 			if done {
 				return err
 			}
-			return s.out.write(fmt.Sprintf("Keyturn v%s (commit %s), storage layout %d\n", Version, commit, env.Layout))
+			text := fmt.Sprintf("Keyturn v%s (commit %s), storage layout %d\n", Version, commit, env.Layout)
+			if s.name == "vault" { // clients look at the first words to know what they may ask for
+				text = fmt.Sprintf("Vault v%s (Keyturn v%s, commit %s), storage layout %d\n", env.Implements, Version, commit, env.Layout)
+			}
+			return s.out.write(text)
 		},
 	}
 }

@@ -43,6 +43,9 @@ import (
 // Layout is the number of the storage layout that this program writes.
 const Layout = storage.Layout
 
+// Implements is the version of Vault whose behaviour this server has.
+const Implements = httpapi.APIVersion
+
 // Plugins are the implementations that a server can be built of.
 type Plugins struct {
 	Storage []storage.Driver

@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// loginUses are the arguments that login takes for the methods that it knows, and
+// what they are for.
+var loginUses = map[string]struct{ args, about string }{
+	"token":      {"[TOKEN]", "Logs in with a token that exists. Without an argument it is asked for."},
+	"userpass":   {"username=NAME [password=…]", "Logs in with a user name and a password, which is asked for when it is missing."},
+	"ldap":       {"username=NAME [password=…]", "Logs in with a name and a password of an LDAP directory. The password is asked for\nwhen it is missing."},
+	"okta":       {"username=NAME [password=…]", "Logs in with a name and a password of Okta. The password is asked for when it is\nmissing."},
+	"radius":     {"username=NAME [password=…]", "Logs in with a name and a password of a RADIUS server. The password is asked for\nwhen it is missing."},
+	"approle":    {"role_id=ID [secret_id=@FILE]", "Logs a program in by its role."},
+	"kubernetes": {"role=NAME jwt=@/var/run/secrets/kubernetes.io/serviceaccount/token", "Logs a pod in by the token of its service account."},
+	"jwt":        {"role=NAME jwt=@FILE", "Logs in with a signed token of another issuer."},
+	"cert":       {"[name=ROLE] -client-cert=FILE -client-key=FILE", "Logs in with a TLS client certificate."},
+	"github":     {"token=@FILE", "Logs in with a personal access token of GitHub."},
+}
+
+// authHelp is "auth help".
+func authHelp() *command {
+	return &command{
+		name: "help", short: "Show how to log in by an auth method", args: "TYPE | PATH", min: 1, max: 1,
+		long: "Shows how to log in by a type of auth method, or by the one that is enabled at a\npath.",
+		examples: []example{
+			{"Show how to log in with a token:", "keyturn auth help token"},
+			{"Show how to log in by the method at auth/people/:", "keyturn auth help people/"},
+		},
+		run: func(ctx context.Context, s *session) error {
+			if _, known := loginUses[s.args[0]]; known {
+				return s.out.write(s.loginUse(s.args[0], ""))
+			}
+			path, err := folder(s.args[0])
+			if err != nil {
+				return err
+			}
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			sec, err := client.read(ctx, authKind.api, nil)
+			if err != nil {
+				return remote(err, "listing each %s", authKind.what)
+			}
+			kind := ""
+			if sec != nil {
+				mount, _ := sec.Data[string(path)+"/"].(map[string]any)
+				kind = text(mount["type"])
+			}
+			if kind == "" {
+				return hinted(refusal{exitLocal, fmt.Sprintf("Error: %q is neither a type of auth method that login knows nor one that is enabled", s.args[0])},
+					"%q lists those that are enabled; login knows %s.", s.name+" auth list", strings.Join(sortedKeys(loginUses), ", "))
+			}
+			return s.out.write(s.loginUse(kind, string(path)))
+		},
+	}
+}
+
+// loginUse is how to log in by a type of method, at its usual path or another.
+func (s *session) loginUse(kind, path string) string {
+	line := s.name + " login -method=" + kind
+	if path != "" && path != kind {
+		line += " -path=" + path
+	}
+	use, known := loginUses[kind]
+	if !known {
+		use.args = "[K=V ...]"
+		use.about = "Logs in by sending the fields that are given to the method's login endpoint."
+	}
+	at := path
+	if at == "" {
+		at = kind
+	}
+	return fmt.Sprintf("Usage: %s %s\n\n%s\n  What the server takes there: %s path-help auth/%s\n", line, use.args, indent(use.about, "  "), s.name, at)
+}
