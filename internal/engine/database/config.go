@@ -147,6 +147,9 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 		c = &copied
 	}
 	in.apply(c)
+	if err := c.Form.take(rootStatements, &c.RootSQL, in.RootSQL); err != nil {
+		return nil, err
+	}
 	if c.Plugin == "" {
 		return nil, invalid("field \"plugin_name\" is required: name the kind of database, such as %q", b.anyPlugin())
 	}
@@ -155,6 +158,9 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 		return nil, err
 	}
 	if err := in.settings(r, p, c); err != nil {
+		return nil, err
+	}
+	if err := c.checkStatements(p); err != nil {
 		return nil, err
 	}
 	if old != nil {
@@ -187,6 +193,20 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 		return nil, err
 	}
 	return c, b.advise(ctx, r, p, c, in)
+}
+
+const rootStatements = "root_rotation_statements"
+
+// checkStatements finds what is wrong with the statements by which the administrator's password is changed.
+func (c *connection) checkStatements(p *Provider) error {
+	found, err := p.inspect(rootStatements, c.RootSQL)
+	if err == nil {
+		err = found.check()
+	}
+	if err == nil && len(c.RootSQL) > 0 {
+		err = new(credential).tells(p, found)
+	}
+	return err
 }
 
 // ended is the configuration of a name. A rotation of its password that is under way is ended first, if it can be:
@@ -257,7 +277,6 @@ func (in *configIn) apply(c *connection) {
 	set(&c.Username, in.Username)
 	set(&c.Password, in.Password)
 	c.Root.Made = c.Root.Made && in.Password == nil
-	in.RootSQL.to(&c.RootSQL)
 	set(&c.Policy, in.Policy)
 	set(&c.Template, in.Template)
 	set(&c.Access.Auth, in.Auth)
@@ -387,7 +406,7 @@ func (b configs) readConfig(ctx context.Context, _ *route.Request, in nameIn) (*
 		return nil, err
 	}
 	return &configOut{
-		Allowed: list(c.Allowed), Details: details(p, c), Policy: c.Policy, Plugin: c.Plugin, Version: c.Version, RootSQL: list(c.RootSQL),
+		Allowed: list(c.Allowed), Details: details(p, c), Policy: c.Policy, Plugin: c.Plugin, Version: c.Version, RootSQL: c.Form.shown(rootStatements, c.RootSQL),
 		Off: c.Root.When.Off, Last: c.Root.Last, Next: c.Root.Next, LastFail: c.Root.Why, timing: show(c.Root.When),
 	}, nil
 }

@@ -22,22 +22,23 @@ import (
 
 // A connection is a configuration: how one database is reached, and by whom.
 type connection struct {
-	ID        string    `json:"id"`
-	Name      string    `json:"name"`
-	Plugin    string    `json:"plugin"`
-	Version   string    `json:"plugin_version,omitempty"` // as it was given: every plugin is built in
-	Allowed   []string  `json:"allowed,omitempty"`
-	Username  string    `json:"username,omitempty"`
-	Policy    string    `json:"policy,omitempty"` // of the passwords of users
-	Template  string    `json:"template,omitempty"`
-	RootSQL   []string  `json:"root_sql,omitempty"`
-	Self      bool      `json:"self,omitempty"`      // has no administrator: users change their own passwords
-	Terminate bool      `json:"terminate,omitempty"` // revoking ends the user's sessions
-	Access    access    `json:"access"`
-	Revision  int       `json:"revision"` // goes up where a pool must be opened anew
-	Gone      time.Time `json:"gone,omitzero"`
-	Bury      time.Time `json:"bury,omitzero"` // where the tombstone's due item is
-	Root      root      `json:"root,omitzero"`
+	ID        string        `json:"id"`
+	Name      string        `json:"name"`
+	Plugin    string        `json:"plugin"`
+	Version   string        `json:"plugin_version,omitempty"` // as it was given: every plugin is built in
+	Allowed   []string      `json:"allowed,omitempty"`
+	Username  string        `json:"username,omitempty"`
+	Policy    string        `json:"policy,omitempty"` // of the passwords of users
+	Template  string        `json:"template,omitempty"`
+	RootSQL   []string      `json:"root_sql,omitempty"`
+	Form      statementForm `json:"form,omitempty"`
+	Self      bool          `json:"self,omitempty"`      // has no administrator: users change their own passwords
+	Terminate bool          `json:"terminate,omitempty"` // revoking ends the user's sessions
+	Access    access        `json:"access"`
+	Revision  int           `json:"revision"` // goes up where a pool must be opened anew
+	Gone      time.Time     `json:"gone,omitzero"`
+	Bury      time.Time     `json:"bury,omitzero"` // where the tombstone's due item is
+	Root      root          `json:"root,omitzero"`
 
 	URL      secret.Value `json:"-"` // these are in the stored form alone
 	Password secret.Value `json:"-"`

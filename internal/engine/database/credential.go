@@ -132,32 +132,6 @@ func (c *credential) checkKey() error {
 	return c.oneOf("format", "pkcs8")
 }
 
-// fits finds what keeps users of a kind of database from logging in so, or from being refused
-// where they should be: creation are the statements that make them or, for static ones, that
-// tell the database of a new key; field is what these are called.
-func (c *credential) fits(p *Provider, field string, creation []string, others ...[]string) error {
-	has := func(all []string, placeholder string) bool {
-		return slices.ContainsFunc(all, func(s string) bool { return strings.Contains(s, "{{"+placeholder+"}}") })
-	}
-	all := slices.Concat(append(others, creation)...)
-	kind := c.kind()
-	switch {
-	case kind != byPassword && !slices.Contains(p.Logins, kind):
-		return invalid("field \"credential_type\": users of %s cannot log in by %s; take credential_type=password", p.Name, kind)
-	case kind == byPassword && (has(all, "public_key") || has(all, "subject")):
-		return invalid("field %q: {{public_key}} and {{subject}} are not there with credential_type password; use {{password}}, or set credential_type to rsa_private_key or client_certificate", field)
-	case kind != byPassword && has(all, "password"):
-		return invalid("field %q: {{password}} is not there with credential_type %s, whose users have none; take it out of all statements, or set credential_type=password", field, kind)
-	case kind == byKey && has(all, "subject"):
-		return invalid("field %q: {{subject}} is that of a certificate, and not there with credential_type %s; use {{public_key}}", field, byKey)
-	case kind == byKey && !has(creation, "public_key"):
-		return invalid("field %q: with credential_type %s the statements must tell the database the user's key by {{public_key}}, or nobody could log in with it; put it in, or set credential_type=password", field, byKey)
-	case kind == byCertificate && p.BindsSubject && !has(creation, "subject"):
-		return invalid("field %q: a user without password must be bound to its certificate, or %s lets in whoever knows the name; write REQUIRE SUBJECT '{{subject}}' into the statement that makes the user", field, p.Name)
-	}
-	return nil
-}
-
 // A login is what one user logs in with: a password, a private key in PEM, or a certificate
 // followed by its private key.
 type login struct {

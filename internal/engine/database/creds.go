@@ -66,14 +66,15 @@ func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	if err != nil {
 		return plan, p, err
 	}
-	creation := ro.Creation
-	if len(creation) == 0 {
-		creation = kind.DefaultCreation
-	}
+	creation := ro.creation(kind)
 	if len(creation) == 0 {
 		return plan, p, fault.New("database.creds", fault.Invalid, "role %q has no creation_statements; write them into the role", in.Name)
 	}
-	if err := ro.fits(kind, "creation_statements", creation, ro.Revocation, ro.Renewal, ro.Rollback); err != nil {
+	made, others, err := ro.inspect(kind)
+	if err != nil {
+		return plan, p, err
+	}
+	if err := ro.makes(kind, made, others); err != nil {
 		return plan, p, err
 	}
 	now := time.Now()

@@ -52,10 +52,13 @@ type Provider struct {
 	// problems are in one error of kind Invalid.
 	Check func(c Config) error
 
-	// CheckStatements finds what is wrong with statements without any I/O:
+	// Rules: statements are rules that users get. Their names and passwords are no part of them.
+	Rules bool
+
+	// CheckStatements finds what is wrong with statements, of which there is at least one, without any I/O:
 	// quotes that are never closed, commands that cannot run in a
-	// transaction of ours. field is the name that the error of kind Invalid blames.
-	CheckStatements func(field string, statements []string) error
+	// transaction of ours, or that only a command line knows. field is the name that the error of kind Invalid blames.
+	CheckStatements func(field string, statements []string) (Found, error)
 
 	// Display returns a connection URL as it may be shown: a password that
 	// is written into it is masked, placeholders stay.

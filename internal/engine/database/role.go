@@ -1,11 +1,9 @@
 package database
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -26,6 +24,7 @@ type role struct {
 	MaxTTL     time.Duration `json:"max_ttl,omitempty"`
 	Terminate  bool          `json:"terminate,omitempty"`
 	Reuse      string        `json:"reuse,omitempty"` // "token": a token is given its user again
+	Form       statementForm `json:"form,omitempty"`
 	credential
 
 	stored storage.Version
@@ -54,36 +53,6 @@ func (b *backend) role(ctx context.Context, name string) (*role, error) {
 	}
 	st.role.CAKey = secret.New(st.CAKey)
 	return st.role, nil
-}
-
-// statements are SQL as it is written: a list, or one text, which may be a list in JSON, as
-// command lines give it. Unlike other lists a text is not taken apart at its commas. A nil
-// pointer was not given.
-type statements struct{ list []string }
-
-// UnmarshalJSON takes a list of strings or a string.
-func (s *statements) UnmarshalJSON(text []byte) error {
-	if text = bytes.TrimSpace(text); len(text) > 0 && text[0] == '"' {
-		text = slices.Concat([]byte{'['}, text, []byte{']'})
-	}
-	var all []string
-	if err := json.Unmarshal(text, &all); err != nil {
-		return err
-	}
-	if len(all) == 1 && strings.HasPrefix(strings.TrimSpace(all[0]), "[") {
-		var listed []string
-		if json.Unmarshal([]byte(all[0]), &listed) == nil {
-			all = listed
-		}
-	}
-	s.list = slices.DeleteFunc(all, func(one string) bool { return strings.TrimSpace(one) == "" })
-	return nil
-}
-
-func (s *statements) to(list *[]string) {
-	if s != nil {
-		*list = s.list
-	}
 }
 
 // roleIn is a role as it is written. What is nil was not given.
@@ -135,10 +104,18 @@ func (b roles) writeRole(ctx context.Context, r *route.Request, in roleIn) (rout
 
 func (in *roleIn) apply(ro *role) error {
 	set(&ro.DB, in.DB)
-	in.Creation.to(&ro.Creation)
-	in.Revocation.to(&ro.Revocation)
-	in.Renewal.to(&ro.Renewal)
-	in.Rollback.to(&ro.Rollback)
+	for _, f := range []struct {
+		name  string
+		list  *[]string
+		given *statements
+	}{
+		{"creation_statements", &ro.Creation, in.Creation}, {"revocation_statements", &ro.Revocation, in.Revocation},
+		{"renew_statements", &ro.Renewal, in.Renewal}, {"rollback_statements", &ro.Rollback, in.Rollback},
+	} {
+		if err := ro.Form.take(f.name, f.list, f.given); err != nil {
+			return err
+		}
+	}
 	set(&ro.TTL, in.TTL)
 	set(&ro.MaxTTL, in.MaxTTL)
 	set(&ro.Terminate, in.Terminate)
@@ -183,27 +160,61 @@ func (b roles) checkRole(ctx context.Context, r *route.Request, name string, ro 
 	if err != nil {
 		return err
 	}
-	if len(ro.Creation) == 0 && len(p.DefaultCreation) == 0 {
+	made, others, err := ro.inspect(p)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(ro.creation(p)) == 0:
 		r.Warn(none)
+	case made.Queries && len(made.Placeholders) == 0:
+		r.Warn("creation_statements only ask the database for something; no user can be made until they have {{name}} and what the user logs in with")
+	default:
+		err = ro.makes(p, made, others)
+	}
+	for _, found := range others {
+		if err == nil {
+			err = found.check()
+		}
+	}
+	return err
+}
+
+// creation are the statements that make users, the role's or those of its kind of database.
+func (ro *role) creation(p *Provider) []string {
+	if len(ro.Creation) > 0 {
+		return ro.Creation
+	}
+	return p.DefaultCreation
+}
+
+// inspect is what a kind of database finds in the role's statements: in those that make users, and in others.
+func (ro *role) inspect(p *Provider) (made Found, others []Found, err error) {
+	if made, err = p.inspect("creation_statements", ro.creation(p)); err != nil {
+		return made, nil, err
 	}
 	for _, f := range []struct {
 		name string
-		sql  []string
-	}{
-		{"creation_statements", ro.Creation}, {"revocation_statements", ro.Revocation},
-		{"renew_statements", ro.Renewal}, {"rollback_statements", ro.Rollback},
-	} {
-		if err := p.CheckStatements(f.name, f.sql); err != nil {
-			return err
+		list []string
+	}{{"revocation_statements", ro.Revocation}, {"renew_statements", ro.Renewal}, {"rollback_statements", ro.Rollback}} {
+		found, err := p.inspect(f.name, f.list)
+		if err != nil {
+			return made, nil, err
 		}
+		others = append(others, found)
 	}
-	creation := ro.Creation
-	if len(creation) == 0 {
-		if creation = p.DefaultCreation; len(creation) == 0 {
-			return nil
-		}
+	return made, others, nil
+}
+
+// makes refuses a role by which no user could be made who logs in with what is given out.
+func (ro *role) makes(p *Provider, made Found, others []Found) error {
+	if err := made.check(); err != nil {
+		return err
 	}
-	return ro.fits(p, "creation_statements", creation, ro.Revocation, ro.Renewal, ro.Rollback)
+	if err := ro.fits(p, made, others...); err != nil {
+		return err
+	}
+	return ro.tells(p, made)
 }
 
 // roleOut is a role as it is shown.
@@ -230,8 +241,9 @@ func (b roles) readRole(ctx context.Context, r *route.Request, in nameIn) (*role
 		return nil, err
 	}
 	out := &roleOut{
-		Creation: list(ro.Creation), Config: ro.shown(), Kind: ro.kind(), DB: ro.DB, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
-		Renewal: list(ro.Renewal), Revocation: list(ro.Revocation), Rollback: list(ro.Rollback), Terminate: ro.Terminate, Reuse: ro.Reuse,
+		Creation: ro.Form.shown("creation_statements", ro.Creation), Config: ro.shown(), Kind: ro.kind(), DB: ro.DB, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
+		Renewal: ro.Form.shown("renew_statements", ro.Renewal), Revocation: ro.Form.shown("revocation_statements", ro.Revocation),
+		Rollback: ro.Form.shown("rollback_statements", ro.Rollback), Terminate: ro.Terminate, Reuse: ro.Reuse,
 	}
 	return out, nil
 }

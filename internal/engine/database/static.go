@@ -38,11 +38,12 @@ const staticKind = "static"
 // second user, the two take turns: a change is always of the one that nobody was
 // given last, so that it cuts no one off.
 type static struct {
-	DB         string   `json:"db"`              // a connection's name
-	Place      string   `json:"place,omitempty"` // where it led when the passwords were set
-	Users      []string `json:"users"`
-	Current    int      `json:"current"` // who is given out
-	Statements []string `json:"statements,omitempty"`
+	DB         string        `json:"db"`              // a connection's name
+	Place      string        `json:"place,omitempty"` // where it led when the passwords were set
+	Users      []string      `json:"users"`
+	Current    int           `json:"current"` // who is given out
+	Statements []string      `json:"statements,omitempty"`
+	Form       statementForm `json:"form,omitempty"`
 	credential
 	SelfManaged bool      `json:"self,omitempty"` // users change their own passwords
 	Skip        bool      `json:"skip,omitempty"` // was not turned when it was written first
@@ -306,7 +307,9 @@ func (b statics) apply(ctx context.Context, r *route.Request, s *static, in *sta
 	set(&users[0], in.Username)
 	set(&users[1], in.Alternate)
 	s.Users = slices.DeleteFunc(users, func(u string) bool { return u == "" })
-	in.Statements.to(&s.Statements)
+	if err := s.Form.take("rotation_statements", &s.Statements, in.Statements); err != nil {
+		return nil, err
+	}
 	s.When.Apply(cron.Change{Period: in.Period, Schedule: in.Schedule, Window: in.Window, Off: in.Off})
 	in.onlyNew(r, s)
 	if in.SelfManaged != nil && !in.SelfManaged.Empty() {
@@ -329,10 +332,22 @@ func (b statics) apply(ctx context.Context, r *route.Request, s *static, in *sta
 	if s.When.Off {
 		r.Warn("disable_automated_rotation is set: the password changes by rotate-role/%s alone", in.Name)
 	}
-	if err := p.CheckStatements("rotation_statements", s.Statements); err != nil {
-		return nil, err
+	return c, s.checkStatements(p)
+}
+
+// checkStatements finds what is wrong with a static role's statements.
+func (s *static) checkStatements(p *Provider) error {
+	found, err := p.inspect("rotation_statements", s.Statements)
+	if err == nil {
+		err = s.fits(p, found)
 	}
-	return c, s.fits(p, "rotation_statements", s.Statements)
+	if err == nil {
+		err = found.check()
+	}
+	if err == nil && len(s.Statements) > 0 {
+		err = s.tells(p, found)
+	}
+	return err
 }
 
 // onlyNew takes what has an effect on a role that is new alone, and says where it has none.
@@ -437,7 +452,7 @@ func (b statics) readStatic(ctx context.Context, r *route.Request, in nameIn) (*
 		return nil, err
 	}
 	out := &staticOut{
-		Config: s.shown(), Kind: s.kind(), DB: s.DB, Statements: list(s.Statements), Username: s.Users[0],
+		Config: s.shown(), Kind: s.kind(), DB: s.DB, Statements: s.Form.shown("rotation_statements", s.Statements), Username: s.Users[0],
 		Skip: s.Skip, Self: s.SelfManaged, Off: s.When.Off, Last: s.Last, NextAt: s.Next, Failures: s.Failed, LastFail: s.Why,
 		timing: show(s.When),
 	}

@@ -47,11 +47,19 @@ func (f *Fake) Provider() database.Provider {
 			}
 			return nil
 		},
-		CheckStatements: func(field string, statements []string) error {
+		Rules: true, // CREATE needs no name
+		CheckStatements: func(field string, statements []string) (found database.Found, err error) {
 			if slices.Contains(statements, "BROKEN") {
-				return fault.New("fake.CheckStatements", fault.Invalid, "%s is broken", field)
+				return found, fault.New("fake.CheckStatements", fault.Invalid, "%s is broken", field)
 			}
-			return nil
+			for _, text := range statements {
+				for at := range text {
+					if name, ok := database.Placeholder(text[at:]); ok {
+						found.Placeholders = append(found.Placeholders, name)
+					}
+				}
+			}
+			return found, nil
 		},
 		Display: func(url secret.Value) string { return url.RevealString() },
 		Connect: func(_ context.Context, c database.Config) (database.Conn, error) {

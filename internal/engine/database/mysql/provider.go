@@ -48,14 +48,8 @@ var Provider = database.Provider{
 		_, err := prepare(c)
 		return err
 	},
-	CheckStatements: func(field string, statements []string) error {
-		if len(statements) == 0 {
-			return nil
-		}
-		_, err := compile(field, statements, nil)
-		return err
-	},
-	Display: display,
+	CheckStatements: inspect,
+	Display:         display,
 	Connect: func(_ context.Context, c database.Config) (database.Conn, error) {
 		p, err := prepare(c)
 		if err != nil {

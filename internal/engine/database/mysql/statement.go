@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
@@ -96,7 +97,7 @@ func compile(field string, texts []string, values map[string]string) ([]statemen
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, statement{sql: sql, word: words(part)[0], secretive: strings.Contains(part, passwordMark)})
+			all = append(all, statement{sql: sql, word: firstWord(part), secretive: strings.Contains(part, passwordMark)})
 		}
 	}
 	if len(all) == 0 {
@@ -105,32 +106,65 @@ func compile(field string, texts []string, values map[string]string) ([]statemen
 	return all, nil
 }
 
+// inspect finds what is wrong with the statements of a field, and what is in them.
+func inspect(field string, texts []string) (found database.Found, err error) {
+	if err := database.CheckSize(field, texts); err != nil {
+		return found, err
+	}
+	all, err := compile(field, texts, nil)
+	if err != nil {
+		return found, err
+	}
+	for _, one := range all {
+		l := lexer{src: one.sql}
+		for l.pos < len(l.src) {
+			if name, ok := database.Placeholder(l.src[l.pos:]); ok && l.place != comment && !found.Has(name) {
+				found.Placeholders = append(found.Placeholders, name)
+			}
+			l.step()
+		}
+	}
+	found.Queries = !slices.ContainsFunc(all, func(s statement) bool { return s.word != "SELECT" })
+	return found, nil
+}
+
+// clientCommands are those of the mysql client that are no SQL.
+var clientCommands = []string{"DELIMITER", "SOURCE", "CONNECT", "SYSTEM", "TEE", "PAGER", "PROMPT", "REHASH", "STATUS", "WARNINGS"}
+
 // cut takes a text apart at its semicolons, unless it holds a routine or a block: that is one
 // statement with semicolons in it.
 func cut(field, text string) (parts []string, err error) {
 	if strings.ContainsRune(text, 0) {
 		return nil, fault.New("mysql.compile", fault.Invalid, "%s has a NUL byte in it: take it out", field)
 	}
-	from := 0
+	from, first := 0, opening{}
 	end := func(to int) error {
-		part := strings.TrimSpace(text[from:to])
-		switch w := words(part); {
+		first.end()
+		switch w := first.words; {
 		case len(w) == 0:
 		case w[0] == "DELIMITER":
 			return fault.New("mysql.compile", fault.Invalid, "%s says DELIMITER, which is a command of the mysql client: write each routine as an element of its own in a list, without it", field)
+		case slices.Contains(clientCommands, w[0]):
+			return fault.New("mysql.compile", fault.Invalid, "%s says %s, which is a command of the mysql client, and no SQL; take it out", field, w[0])
 		default:
-			parts = append(parts, part)
+			parts = append(parts, strings.TrimSpace(text[from:to]))
 		}
-		from = to + 1
+		from, first = to+1, opening{}
 		return nil
 	}
 	l := lexer{src: text}
 	for l.pos < len(text) {
 		at := l.pos
-		if l.step() == code && text[at] == ';' && !block(words(text[from:at])) {
+		place := l.step()
+		switch {
+		case place == code && text[at] == ';' && !first.block():
 			if err := end(at); err != nil {
 				return nil, err
 			}
+		case place == code && text[at] == '\\' && !strings.HasPrefix(text[at:], `\N`):
+			return nil, fault.New("mysql.compile", fault.Invalid, "%s has %q outside of quotes, which is a command of the mysql client, and no SQL; take it out: statements run in the database of connection_url", field, text[at:min(at+2, len(text))])
+		default:
+			first.take(place, text[at])
 		}
 	}
 	if l.place != code && !(l.place == comment && l.mark == '\n') {
@@ -140,8 +174,44 @@ func cut(field, text string) (parts []string, err error) {
 	return parts, end(len(text))
 }
 
-// block reports whether a statement that begins with these words has semicolons inside.
-func block(w []string) bool {
+// An opening is the first few words of a statement in upper case, read byte by byte: "?" where it begins with something else,
+// and none where there is only space and comment.
+type opening struct {
+	words []string
+	word  []byte
+}
+
+// openingWords is how many of them tell what a statement is.
+const openingWords = 10
+
+func (o *opening) take(at place, b byte) {
+	if len(o.words) == openingWords {
+		return
+	}
+	if at == code && wordByte(b) {
+		if len(o.word) < 64 { // no word that counts is longer
+			o.word = append(o.word, b)
+		}
+		return
+	}
+	o.end()
+	if at != comment && len(o.words) == 0 && (at != code || b > ' ') {
+		o.words = append(o.words, "?")
+	}
+}
+
+// end is where a word can go on no more.
+func (o *opening) end() {
+	if len(o.word) > 0 {
+		o.words = append(o.words, strings.ToUpper(string(o.word)))
+	}
+	o.word = o.word[:0]
+}
+
+// block reports whether the statement, of which all that came was taken, has semicolons inside.
+func (o *opening) block() bool {
+	o.end()
+	w := o.words
 	if len(w) == 0 {
 		return false
 	}
@@ -158,34 +228,16 @@ func block(w []string) bool {
 	return false
 }
 
-// words returns the first few words of SQL in upper case, "?" where it begins with something else, and none
-// where there is only space and comment.
-func words(sql string) (all []string) {
-	var word []byte
-	take := func() {
-		if len(word) > 0 {
-			all = append(all, strings.ToUpper(string(word)))
-		}
-		word = word[:0]
-	}
+// firstWord is the one of a statement that cut made.
+func firstWord(sql string) string {
+	var o opening
 	l := lexer{src: sql}
-	for l.pos < len(sql) && len(all) < 10 {
+	for l.pos < len(sql) && len(o.words) == 0 {
 		at := l.pos
-		place := l.step()
-		switch b := sql[at]; {
-		case place == comment:
-			take()
-		case place == code && wordByte(b):
-			word = append(word, b)
-		default:
-			take()
-			if len(all) == 0 && (place != code || b > ' ') {
-				all = append(all, "?")
-			}
-		}
+		o.take(l.step(), sql[at])
 	}
-	take()
-	return all
+	o.end()
+	return o.words[0]
 }
 
 func wordByte(b byte) bool {
@@ -205,7 +257,8 @@ func substitute(field, text string, values map[string]string) (string, error) {
 	var out strings.Builder
 	l := lexer{src: text}
 	for l.pos < len(text) {
-		name, value, found := placeholder(text[l.pos:], values)
+		name, _ := database.Placeholder(text[l.pos:])
+		value, found := values[name]
 		if !found || l.place == comment {
 			from := l.pos
 			l.step()
@@ -220,18 +273,6 @@ func substitute(field, text string, values map[string]string) (string, error) {
 		l.pos += len(name) + 4
 	}
 	return out.String(), nil
-}
-
-func placeholder(rest string, values map[string]string) (name, value string, found bool) {
-	if !strings.HasPrefix(rest, "{{") {
-		return "", "", false
-	}
-	name, _, closed := strings.Cut(rest[2:], "}}")
-	if !closed {
-		return "", "", false
-	}
-	value, found = values[name]
-	return name, value, found
 }
 
 // fit makes a value safe for where the lexer stands.

@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/keyturn/keyturn/internal/costtest"
+	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
@@ -51,6 +53,8 @@ func TestRefusedStatements(t *testing.T) {
 		"":                       "no statement",
 		" ; -- nothing":          "no statement",
 		"DELIMITER //":           "DELIMITER",
+		"SELECT 1; source /x":    "SOURCE, which is a command of the mysql client",
+		`SELECT 1 \c`:            `"\\c" outside of quotes`,
 		"DROP USER {{password}}": "cannot stand as it is",
 	} {
 		if _, err := compile("revocation_statements", []string{in}, v); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), want) || !strings.Contains(fault.Message(err), "revocation_statements") {
@@ -80,4 +84,34 @@ func FuzzText(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestInspect(t *testing.T) {
+	for _, tt := range []struct {
+		in   string
+		want database.Found
+	}{
+		{"CREATE USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'; GRANT app TO '{{name}}'@'%'", database.Found{Placeholders: []string{"name", "password"}}},
+		{"CREATE USER '{{ name }}' -- {{password}}\n IDENTIFIED BY \"{{user}}\" /* {{x}} */", database.Found{Placeholders: []string{" name ", "user"}}},
+		{"SELECT '{{1,2}}', `{{a,b}}`, \\N", database.Found{Queries: true}},
+		{"SELECT f('{{name}}')", database.Found{Placeholders: []string{"name"}, Queries: true}},
+	} {
+		got, err := inspect("creation_statements", []string{tt.in})
+		if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(database.Found{})); err != nil || diff != "" {
+			t.Errorf("%s: %v\n%s", tt.in, err, diff)
+		}
+	}
+}
+
+// What a credential costs is bounded by the size of the statements: routines with many semicolons were read anew at each.
+func FuzzStatementCost(f *testing.F) {
+	v := map[string]string{"name": "v-app-1", "password": `p'"`}
+	costtest.Fuzz(f, costtest.Parser{Limit: database.MaxStatements, Steps: 1000, Parse: func(text string) error {
+		if _, err := inspect("creation_statements", []string{text}); err != nil {
+			return err
+		}
+		_, err := compile("creation_statements", []string{text}, v)
+		return err
+	}}, costtest.Shape{Head: "CREATE PROCEDURE x", Unit: ";"}, costtest.Shape{Unit: "{{"}, costtest.Shape{Unit: "SELECT '{{name}}';"}, costtest.Shape{Unit: "/*!{{a "},
+		costtest.Shape{Head: "CREATE /*", Unit: "; /* */ /*", Tail: "*/"}, costtest.Shape{Head: "SELECT '", Unit: `\\{{name}}''`, Tail: "'"})
 }

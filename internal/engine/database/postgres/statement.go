@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
@@ -177,6 +178,28 @@ func compile(field string, statements []string, values map[string]string) (scrip
 	return s, checkWords(field, s.first)
 }
 
+// inspect finds what is wrong with the statements of a field, and what is in them.
+func inspect(field string, statements []string) (found database.Found, err error) {
+	if err := database.CheckSize(field, statements); err != nil {
+		return found, err
+	}
+	s, err := compile(field, statements, nil)
+	if err != nil {
+		return found, err
+	}
+	for _, text := range statements {
+		l := lexer{src: text}
+		for l.pos < len(text) {
+			if name, ok := database.Placeholder(text[l.pos:]); ok && l.place != comment && !found.Has(name) {
+				found.Placeholders = append(found.Placeholders, name)
+			}
+			l.step()
+		}
+	}
+	found.Queries = !slices.ContainsFunc(s.first, func(words string) bool { return words != "SELECT" && !strings.HasPrefix(words, "SELECT ") })
+	return found, nil
+}
+
 // checkText refuses what is not a text of whole statements.
 func checkText(field, text string) error {
 	if strings.ContainsRune(text, 0) {
@@ -184,13 +207,25 @@ func checkText(field, text string) error {
 	}
 	l := lexer{src: text}
 	for l.pos < len(text) {
-		l.step()
+		from := l.pos
+		if l.step() == code && text[from] == '\\' {
+			return fault.New("postgres.compile", fault.Invalid, "%s has %s, which is a command of psql, and no SQL; take it out: statements run in the database of connection_url, and each database has a connection of its own", field, metaCommand(text[from:]))
+		}
 	}
 	if l.place != code && !(l.place == comment && l.deep < 0) {
 		what := map[place]string{literal: "a '", escaped: "a '", quoted: `a "`, dollar: "a dollar quote", comment: "a /*"}[l.place]
 		return fault.New("postgres.compile", fault.Invalid, "%s opens %s that is never closed; close it within the same statement text", field, what)
 	}
 	return nil
+}
+
+// metaCommand is the command of psql that rest begins with, as an error shows it.
+func metaCommand(rest string) string {
+	end := 1
+	for end < len(rest) && end < 16 && identifierByte(rest[end]) && rest[end] < 0x80 {
+		end++
+	}
+	return rest[:end]
 }
 
 // ours are the commands that would end the one transaction that all statements run in.
@@ -225,7 +260,8 @@ func substitute(field, text string, values map[string]string) (string, error) {
 	var out strings.Builder
 	l := lexer{src: text}
 	for l.pos < len(text) {
-		name, value, found := placeholder(text[l.pos:], values)
+		name, _ := database.Placeholder(text[l.pos:])
+		value, found := values[name]
 		if !found || l.place == comment {
 			from := l.pos
 			l.step()
@@ -241,18 +277,6 @@ func substitute(field, text string, values map[string]string) (string, error) {
 		l.prev = '_' // what follows a value directly is part of the same word
 	}
 	return out.String(), nil
-}
-
-func placeholder(rest string, values map[string]string) (name, value string, found bool) {
-	if !strings.HasPrefix(rest, "{{") {
-		return "", "", false
-	}
-	name, _, closed := strings.Cut(rest[2:], "}}")
-	if !closed {
-		return "", "", false
-	}
-	value, found = values[name]
-	return name, value, found
 }
 
 // fit makes a value safe for a place.

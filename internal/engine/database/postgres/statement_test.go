@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/keyturn/keyturn/internal/costtest"
+	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
@@ -109,6 +111,8 @@ func TestCompile(t *testing.T) {
 		{"start transaction", "START"},
 		{"PREPARE TRANSACTION 'x'", "PREPARE"},
 		{"SELECT \x00", "NUL"},
+		{"\\c app\nCREATE ROLE x", `\c, which is a command of psql`},
+		{"SELECT 1 \\gexec", `\gexec, which`},
 	} {
 		_, err := compile("creation_statements", []string{test.sql}, values)
 		if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), test.want) || !strings.HasPrefix(fault.Message(err), "creation_statements") {
@@ -155,4 +159,35 @@ func FuzzLexer(f *testing.F) {
 		firstWords(text)
 		_, _ = compile("f", []string{text}, map[string]string{"name": value})
 	})
+}
+
+func TestInspect(t *testing.T) {
+	for _, tt := range []struct {
+		in   string
+		want database.Found
+	}{
+		{guide, database.Found{Placeholders: []string{"name", "password", "expiration"}}},
+		{`CREATE ROLE "{{ name }}" PASSWORD '{{user}}' -- {{password}}`, database.Found{Placeholders: []string{" name ", "user"}}},
+		{`DO $$ BEGIN PERFORM '{{.Name}}'; END $$`, database.Found{Placeholders: []string{".Name"}}},
+		{`SELECT '{{1,2},{3,4}}'::int[], E'\\c', '\c'`, database.Found{Queries: true}},
+		{`SELECT create_user('{{name}}')`, database.Found{Placeholders: []string{"name"}, Queries: true}},
+	} {
+		got, err := inspect("creation_statements", []string{tt.in})
+		if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(database.Found{})); err != nil || diff != "" {
+			t.Errorf("%s: %v\n%s", tt.in, err, diff)
+		}
+	}
+}
+
+// What a credential costs is bounded by the size of the statements: each pair of braces was looked for an end up to that of the text.
+func FuzzStatementCost(f *testing.F) {
+	v := map[string]string{"name": "v-app-1", "password": `p'"`}
+	costtest.Fuzz(f, costtest.Parser{Limit: database.MaxStatements, Steps: 400, Parse: func(text string) error {
+		if _, err := inspect("creation_statements", []string{text}); err != nil {
+			return err
+		}
+		_, err := compile("creation_statements", []string{text}, v)
+		return err
+	}}, costtest.Shape{Unit: "{{"}, costtest.Shape{Unit: "SELECT '{{name}}';"}, costtest.Shape{Unit: "$"}, costtest.Shape{Head: "SELECT $a", Unit: "a"}, costtest.Shape{Unit: "$a "},
+		costtest.Shape{Head: "CREATE FUNCTION f() BEGIN ATOMIC ", Unit: "CASE;"}, costtest.Shape{Head: "SELECT $a$ ", Unit: "$a", Tail: "$a$"}, costtest.Shape{Unit: "/*"}, costtest.Shape{Unit: "U&'\\'"})
 }

@@ -49,6 +49,7 @@ var Provider = database.Provider{
 		_, err := prepare(c)
 		return err
 	},
+	Rules:           true,
 	CheckStatements: checkStatements,
 	Display:         func(url secret.Value) string { return url.RevealString() },
 	Connect: func(_ context.Context, c database.Config) (database.Conn, error) {
@@ -172,15 +173,15 @@ func checkTLS(c database.Config) (*tls.Config, error) {
 	return t, errors.Join(problems...)
 }
 
-func checkStatements(field string, statements []string) error {
-	if len(statements) == 0 {
-		return nil
-	}
+func checkStatements(field string, statements []string) (database.Found, error) {
 	if field != "creation_statements" {
-		return fault.New("redis.CheckStatements", fault.Invalid, "%s: Redis has none; leave them out, users are changed and removed in the one way that there is", field)
+		return database.Found{}, fault.New("redis.CheckStatements", fault.Invalid, "%s: Redis has none; leave them out, users are changed and removed in the one way that there is", field)
+	}
+	if err := database.CheckSize(field, statements); err != nil {
+		return database.Found{}, err
 	}
 	_, err := rules(statements)
-	return err
+	return database.Found{}, err
 }
 
 // spoiling are the rules that would undo what a user of ours is: enabled, with the password that it was made with and no other.
@@ -201,15 +202,68 @@ func rules(statements []string) (all []string, err error) {
 		all = append(all, fields(s)...)
 	}
 	for _, rule := range all {
-		word := strings.ToLower(rule)
-		if strings.TrimSpace(rule) == "" || slices.Contains(spoiling, word) || strings.ContainsAny(word[:1], "<>#!") || strings.ContainsRune(rule, 0) {
-			return nil, fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: whether a user is enabled, and its password, are not the role's to say; take it out", rule[:min(len(rule), 40)])
+		if err := checkRule(rule); err != nil {
+			return nil, err
 		}
 	}
 	if len(all) == 0 {
 		return nil, fault.New("redis.rules", fault.Invalid, "creation_statements has no rule in it; write some, or leave the field out")
 	}
 	return all, nil
+}
+
+// checkRule refuses what is no rule of the role's to say, and what Redis would write into its file of users and
+// not read from there again: such a server does not start.
+func checkRule(rule string) error {
+	shown := rule[:min(len(rule), 40)]
+	word := strings.ToLower(rule)
+	if strings.TrimSpace(rule) == "" || slices.Contains(spoiling, word) || strings.ContainsAny(word[:1], "<>#!") {
+		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: whether a user is enabled, and its password, are not the role's to say; take it out", shown)
+	}
+	if strings.Contains(rule, "{{") {
+		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: rules have no placeholders, and a user's name and password are set besides; take the braces out", shown)
+	}
+	if rule[0] == '(' {
+		return checkSelector(rule, shown)
+	}
+	if !balanced(rule) {
+		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q, whose parentheses are not balanced; balance them, or write ? for each in a pattern", shown)
+	}
+	if strings.ContainsFunc(rule, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
+		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: there is white space in it; write each rule as one element, and ? for a space in a pattern", shown)
+	}
+	return nil
+}
+
+// checkSelector judges a rule in parentheses, which holds rules of its own.
+func checkSelector(rule, shown string) error {
+	inner, closed := strings.CutSuffix(rule[1:], ")")
+	switch {
+	case !closed:
+		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q, whose parenthesis is never closed; close it within the same rule", shown)
+	case strings.ContainsAny(inner, "()"):
+		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: within a selector, such as (+get ~app:*), there are no parentheses; take them out, or write ? for each in a pattern", shown)
+	case strings.ContainsFunc(inner, func(c rune) bool { return c < ' ' && !strings.ContainsRune("\t\r\n", c) || c == 0x7f }):
+		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: there is a control character in it; take it out", shown)
+	}
+	return nil
+}
+
+// balanced reports whether each parenthesis in s has its other one.
+func balanced(s string) bool {
+	deep := 0
+	for _, c := range []byte(s) {
+		switch c {
+		case '(':
+			deep++
+		case ')':
+			deep--
+		}
+		if deep < 0 {
+			return false
+		}
+	}
+	return deep == 0
 }
 
 // fields splits at spaces, but not in the parentheses of a selector.
