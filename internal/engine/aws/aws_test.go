@@ -41,6 +41,9 @@ func (s *syncBuffer) Write(p []byte) (int, error) {
 }
 func (s *syncBuffer) String() string { s.mu.Lock(); defer s.mu.Unlock(); return s.b.String() }
 
+// rootWithoutPair keeps the pair that is stored, and all else of rootConfig.
+var rootWithoutPair = with(rootConfig, fields{"access_key": nil, "secret_key": nil})
+
 var rootConfig = fields{
 	"access_key": awstest.ID, "secret_key": awstest.Secret, "region": "us-east-1", "iam_endpoint": awstest.URL, "sts_endpoint": awstest.URL,
 }
@@ -191,7 +194,7 @@ func TestTTLPrecedence(t *testing.T) {
 
 func TestRootConfig(t *testing.T) {
 	w := open(t, awstest.Options{}, enginetest.Config{})
-	want := fields{"access_key": awstest.ID, "region": "us-east-1", "iam_endpoint": awstest.URL, "sts_endpoint": awstest.URL, "max_retries": float64(-1), "username_template": ""}
+	want := fields{"access_key": awstest.ID, "region": "us-east-1", "iam_endpoint": awstest.URL, "sts_endpoint": awstest.URL, "max_retries": float64(-1), "username_template": defaultTemplate}
 	if d := cmp.Diff(want, w.Must(t, route.Read, "config/root", nil).Data); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
@@ -218,7 +221,7 @@ func TestRootConfig(t *testing.T) {
 		t.Errorf("after refusals (-want +got)\n%s", d)
 	}
 	a := w.Must(t, route.Write, "config/root", fields{"access_key": "", "secret_key": ""})
-	if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "environment") {
+	if len(a.Warnings) != 2 || !strings.Contains(a.Warnings[0], "iam_endpoint, sts_endpoint, region") || !strings.Contains(a.Warnings[1], "environment") {
 		t.Errorf("both empty: warnings %q", a.Warnings)
 	}
 }
@@ -286,6 +289,7 @@ func TestRolesReadBack(t *testing.T) {
 		},
 		"settled":    {with(deploy, fields{"propagation_checks": 0, "propagation_settle": "2s"}), over(fields{"credential_type": "iam_user", "policy_arns": []any{policyARN}, "default_ttl": float64(3600), "max_ttl": float64(14400), "propagation_checks": float64(0), "propagation_settle": float64(2)})},
 		"mfa":        {fields{"credential_type": "session_token", "mfa_serial_number": "arn:aws:iam::1:mfa/x"}, over(fields{"credential_type": "session_token", "mfa_serial_number": "arn:aws:iam::1:mfa/x"})},
+		"mfa-user":   {with(deploy, fields{"mfa_serial_number": "arn:aws:iam::1:mfa/x"}), over(fields{"credential_type": "iam_user", "policy_arns": []any{policyARN}, "default_ttl": float64(3600), "max_ttl": float64(14400), "mfa_serial_number": "arn:aws:iam::1:mfa/x"})},
 		"old-arn":    {fields{"arn": policyARN}, over(fields{"credential_type": "iam_user", "policy_arns": []any{policyARN}})},
 		"old-role":   {fields{"arn": "arn:aws:iam::1:role/x"}, over(fields{"credential_type": "assumed_role", "role_arns": []any{"arn:aws:iam::1:role/x"}})},
 		"old-policy": {fields{"policy": document}, over(fields{"credential_type": "iam_user", "policy_document": document})},
@@ -295,7 +299,7 @@ func TestRolesReadBack(t *testing.T) {
 			t.Errorf("%s (-want +got)\n%s", name, d)
 		}
 	}
-	if a := w.Must(t, route.List, "roles", nil); len(a.Data["keys"].([]any)) != 8 {
+	if a := w.Must(t, route.List, "roles", nil); len(a.Data["keys"].([]any)) != 9 {
 		t.Errorf("list %s", a.Text)
 	}
 	w.Must(t, route.Delete, "roles/ci", nil)
@@ -355,7 +359,7 @@ func TestRotateRoot(t *testing.T) {
 		}
 		w.lend("creds/r", nil)
 		w.Refused(t, route.Write, "config/root", rootConfig, fault.Invalid, "rotate-root has replaced")
-		w.Must(t, route.Write, "config/root", with(rootConfig, fields{"access_key": nil, "secret_key": nil}))
+		w.Must(t, route.Write, "config/root", rootWithoutPair)
 
 		unused, _ := w.aws.AddKey(awstest.Account, awstest.Admin)
 		a = w.Must(t, route.Write, "config/rotate-root", nil)

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -22,15 +21,9 @@ import (
 
 // root is how AWS is reached, and by whose access key.
 type root struct {
-	KeyID   string   `json:"key,omitempty"`
-	Region  string   `json:"region,omitempty"`
-	IAM     string   `json:"iam,omitempty"`
-	STS     endpoint `json:"sts,omitzero"`
-	Others  []string `json:"others,omitempty"` // STS endpoints where STS cannot be reached
-	Regions []string `json:"regions,omitempty"`
-	Retries int      `json:"retries"`
-	Name    string   `json:"name,omitempty"` // template of user names
-	Settle  settle   `json:"settle,omitzero"`
+	KeyID string `json:"key,omitempty"`
+	reach
+	Settle settle `json:"settle,omitzero"`
 
 	Turn     *rootTurn `json:"turn,omitempty"`
 	Due      time.Time `json:"due,omitzero"`
@@ -41,11 +34,6 @@ type root struct {
 
 	Secret secret.Value `json:"-"`
 	stored storage.Version
-}
-
-type endpoint struct {
-	URL    string `json:"url,omitempty"`
-	Region string `json:"region,omitempty"`
 }
 
 // settle is how a new access key is proven to work; nil fields mean the default.
@@ -143,18 +131,13 @@ func (c *root) replaced(s secret.Value) bool {
 
 // rootIn is the root configuration as it is written. What is nil was not given.
 type rootIn struct {
-	KeyID     *string        `json:"access_key" doc:"The access key by which users and sessions are made. Empty together with secret_key: what AWS's own tools find on this server."`
-	Secret    *secret.Value  `json:"secret_key" doc:"The secret key that belongs to access_key. It is never read back."`
-	Region    *string        `json:"region" default:"us-east-1" doc:"The region whose APIs are called."`
-	IAM       *string        `json:"iam_endpoint" default:"AWS's own" doc:"The address of the IAM API."`
-	STS       *string        `json:"sts_endpoint" default:"AWS's own" doc:"The address of the STS API."`
-	STSRegion *string        `json:"sts_region" default:"region" doc:"The region of sts_endpoint."`
-	Others    *[]string      `json:"sts_fallback_endpoints" default:"none" doc:"Addresses of STS that are tried, in order, where sts_endpoint cannot be reached."`
-	Regions   *[]string      `json:"sts_fallback_regions" default:"region" doc:"The regions of sts_fallback_endpoints, one for each."`
-	Retries   *int           `json:"max_retries" default:"-1" doc:"How often a failed call is made again; -1: three times."`
-	Name      *string        `json:"username_template" default:"vault-token-role-time-random" doc:"How names of users and sessions are made, a template with fields and functions."`
-	Checks    *int           `json:"propagation_checks" default:"5" doc:"How many calls in a row a new access key must be let in before it is given out, within a minute; 0: none, and no wait."`
-	Pause     *time.Duration `json:"propagation_settle" default:"5s" doc:"The wait after these calls."`
+	KeyID  *string       `json:"access_key" doc:"The access key by which users and sessions are made. Empty together with secret_key: what AWS's own tools find on this server. Left out with secret_key: the one that is stored."`
+	Secret *secret.Value `json:"secret_key" doc:"The secret key that belongs to access_key. It is never read back."`
+
+	reachIn
+
+	Checks *int           `json:"propagation_checks" default:"5" doc:"How many calls in a row a new access key must be let in before it is given out, within a minute; 0: none, and no wait."`
+	Pause  *time.Duration `json:"propagation_settle" default:"5s" doc:"The wait after these calls."`
 
 	automaticIn
 	laterIn
@@ -200,7 +183,7 @@ func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (ro
 		return route.None{}, err
 	}
 	if c == nil {
-		c = &root{Retries: -1}
+		c = &root{reach: new(reachIn).reach()}
 	}
 	was := *c
 	if err := in.apply(c); err != nil {
@@ -209,8 +192,11 @@ func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (ro
 	if err := c.check(); err != nil {
 		return route.None{}, err
 	}
-	if moved := was.moves(c); moved != "" && !was.Secret.Empty() && c.KeyID != "" && in.Secret == nil {
-		return route.None{}, invalid("field %q: this write changes where the stored key is used, so it must give access_key and secret_key again; if rotate-root has replaced them, give a new pair", moved)
+	if moved := was.moves(&c.reach); moved != "" && !was.Secret.Empty() && c.KeyID != "" && in.Secret == nil {
+		return route.None{}, invalid("field %q: this write changes where the stored key is used; give the field as it is, or access_key and secret_key again, a new pair if rotate-root has replaced them; a field that is left out returns to its default", moved)
+	}
+	if gone := in.leftOut(&was.reach, &c.reach); len(gone) > 0 {
+		r.Warn("left out of the write, and so by default again: %s", strings.Join(gone, ", "))
 	}
 	if c.KeyID == "" && !c.Auto.When.Never() {
 		return route.None{}, invalid("field \"rotation_period\" or \"rotation_schedule\": there is no access_key in config/root to rotate; give access_key and secret_key, or set disable_automated_rotation=true")
@@ -252,14 +238,9 @@ func (in *rootIn) apply(c *root) error {
 	if err := c.Auto.apply(&in.automaticIn); err != nil {
 		return err
 	}
-	set(&c.Region, in.Region)
-	set(&c.IAM, in.IAM)
-	set(&c.STS.URL, in.STS)
-	set(&c.STS.Region, in.STSRegion)
-	set(&c.Others, in.Others)
-	set(&c.Regions, in.Regions)
-	set(&c.Retries, in.Retries)
-	set(&c.Name, in.Name)
+	if pair || in.reachIn.given() {
+		c.reach = in.reachIn.reach()
+	}
 	if in.Checks != nil {
 		c.Settle.Checks = in.Checks
 	}
@@ -267,19 +248,6 @@ func (in *rootIn) apply(c *root) error {
 		c.Settle.Pause = in.Pause
 	}
 	return nil
-}
-
-// moves is the first field that decides where AWS is reached and that differs between two; "" for none.
-func (c *root) moves(d *root) string {
-	switch {
-	case c.IAM != d.IAM:
-		return "iam_endpoint"
-	case c.STS.URL != d.STS.URL:
-		return "sts_endpoint"
-	case !slices.Equal(c.Others, d.Others):
-		return "sts_fallback_endpoints"
-	}
-	return ""
 }
 
 // regionForm is what stands in the names of AWS's hosts.
@@ -356,7 +324,7 @@ func (b configs) readRoot(ctx context.Context, _ *route.Request, _ route.None) (
 		return nil, err
 	}
 	out := &rootOut{
-		KeyID: c.KeyID, IAM: c.IAM, Retries: c.Retries, Region: c.Region, STS: c.STS.URL, Name: c.Name,
+		KeyID: c.KeyID, IAM: c.IAM, Retries: c.Retries, Region: c.Region, STS: c.STS.URL, Name: c.template(),
 		STSRegion: c.STS.Region, Others: c.Others, Regions: c.Regions, Checks: c.Settle.Checks,
 	}
 	out.Pause, out.automaticOut = c.Settle.Pause, c.Auto.out()

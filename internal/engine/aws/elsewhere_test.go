@@ -33,16 +33,17 @@ func TestEndpointsNeedTheSecret(t *testing.T) {
 	for field, value := range map[string]any{
 		"iam_endpoint": "https://elsewhere.example", "sts_endpoint": "https://elsewhere.example", "sts_fallback_endpoints": []string{"https://elsewhere.example"},
 	} {
-		w.Refused(t, route.Write, "config/root", fields{field: value}, fault.Invalid, `"`+field+`"`)
-		w.Refused(t, route.Write, "config/root", fields{field: value, "access_key": awstest.ID}, fault.Invalid, `secret_key`)
-		w.Must(t, route.Write, "config/root", fields{field: rootConfig[field]}) // as it is
+		w.Refused(t, route.Write, "config/root", with(rootWithoutPair, fields{field: value}), fault.Invalid, `"`+field+`"`)
+		w.Refused(t, route.Write, "config/root", with(rootConfig, fields{field: value, "secret_key": nil}), fault.Invalid, `secret_key`)
+		w.Must(t, route.Write, "config/root", with(rootWithoutPair, fields{field: rootConfig[field]})) // as it is
 	}
 	for _, region := range []string{"x.evil.example/", "evil.example#", "US EAST", "a@b"} {
 		w.Refused(t, route.Write, "config/root", with(rootConfig, fields{"region": region}), fault.Invalid, `field "region"`)
 		w.Refused(t, route.Write, "config/root", with(rootConfig, fields{"sts_region": region}), fault.Invalid, `field "sts_region"`)
 	}
 	w.Must(t, route.Write, "config/root", with(rootConfig, fields{"sts_fallback_endpoints": []string{"https://elsewhere.example"}}))
-	w.Must(t, route.Write, "config/root", fields{"region": "eu-west-1", "max_retries": 2})
+	w.Must(t, route.Write, "config/root", with(rootWithoutPair, fields{"region": "eu-west-1", "max_retries": 2, "sts_fallback_endpoints": []string{"https://elsewhere.example"}}))
+	w.Refused(t, route.Write, "config/root", with(rootWithoutPair, nil), fault.Invalid, `"sts_fallback_endpoints"`) // left out, it would be gone
 }
 
 // TestTakenName: a user that was there before, whose name a template happens to make, is no one's to remove: not when

@@ -15,6 +15,11 @@ const (
 	federMax   = 32
 )
 
+// defaultTemplate is shown where there is no template. It makes the names that ownName makes, which shortens the
+// display name and the role of long ones rather than what is random.
+const defaultTemplate = `{{ if (eq .Type "STS") }}{{ printf "vault-%s-%s" (unix_time) (random 20) | truncate 32 }}{{ else }}` +
+	`{{ printf "vault-%s-%s-%s" (printf "%s-%s" (.DisplayName) (.PolicyName) | truncate 42) (unix_time) (random 20) | truncate 64 }}{{ end }}`
+
 var nameForm = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 
 // A naming is what a user or a session is named after.

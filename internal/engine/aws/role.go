@@ -188,6 +188,9 @@ func (ro *role) warn(r *route.Request) {
 	if ro.Type != iamUser && len(ro.Tags) > 0 {
 		r.Warn("iam_tags are kept, and used for iam_user alone; sessions have session_tags")
 	}
+	if ro.Type != sessionToken && ro.MFASerial != "" {
+		r.Warn("mfa_serial_number is kept, and used for session_token alone")
+	}
 }
 
 // legacy translates the fields of before.
@@ -264,7 +267,6 @@ func (ro *role) foreign() (field, instead string) {
 		{len(ro.Groups) > 0, "iam_groups", []string{iamUser, assumedRole, federationToken}, "a session token has all rights of the user of config/root"},
 		{ro.Boundary != "", "permissions_boundary_arn", []string{iamUser}, "only users have one"},
 		{ro.Path != "", "user_path", []string{iamUser}, "only users have one"},
-		{ro.MFASerial != "", "mfa_serial_number", []string{sessionToken}, "it is for session_token"},
 		{ro.TTL != 0, "default_ttl", []string{iamUser}, "sessions end by AWS's clock; use default_sts_ttl"},
 		{ro.MaxTTL != 0, "max_ttl", []string{iamUser}, "sessions end by AWS's clock; use max_sts_ttl, and default_sts_ttl"},
 		{ro.DefaultSTS != 0, "default_sts_ttl", []string{assumedRole, federationToken, sessionToken}, "a user has a lease; use default_ttl"},

@@ -61,7 +61,7 @@ func TestRootTroubleIsTold(t *testing.T) {
 			after: func(w *world) {
 				w.aws.Clear()
 				w.aws.AddAdmin("999999999999", "boss", "AKIAOTHERACCOUNT0000", "their/secret")
-				w.Must(w.t, route.Write, "config/root", fields{"access_key": "AKIAOTHERACCOUNT0000", "secret_key": "their/secret"})
+				w.Must(w.t, route.Write, "config/root", with(rootConfig, fields{"access_key": "AKIAOTHERACCOUNT0000", "secret_key": "their/secret"}))
 			},
 			cure: func(w *world) { w.Must(w.t, route.Write, "config/rotate-root", fields{"replace_key": awstest.ID}) },
 		},
@@ -149,7 +149,7 @@ func TestWritesPutNothingOff(t *testing.T) {
 			time.Sleep(10 * time.Hour)
 			w.aws.Clear()
 			for range 4 {
-				w.Must(t, route.Write, "config/root", fields{"region": "us-east-1"})
+				w.Must(t, route.Write, "config/root", rootWithoutPair)
 				time.Sleep(30 * time.Minute)
 			}
 			if w.root("access_key") == awstest.ID {
@@ -163,7 +163,7 @@ func TestWritesPutNothingOff(t *testing.T) {
 			w.deny("CreateAccessKey")
 			time.Sleep(3*time.Hour + 40*time.Minute)
 			w.aws.Clear()
-			w.Must(t, route.Write, "config/root", fields{"max_retries": 2})
+			w.Must(t, route.Write, "config/root", with(rootWithoutPair, fields{"max_retries": 2}))
 			time.Sleep(25 * time.Minute)
 			if w.root("access_key") == awstest.ID {
 				t.Error("it is put off to the next week")

@@ -1,0 +1,106 @@
+package aws
+
+import (
+	"slices"
+	"strings"
+)
+
+// A reach is how AWS is reached, and how what is created there is named: the fields of config/root that the
+// reference has, too, but for the key pair. There and here a write gives all of them, and what it leaves out
+// returns to its default: HashiCorp's Terraform provider takes a field away by leaving it out.
+type reach struct {
+	Region  string   `json:"region,omitempty"`
+	IAM     string   `json:"iam,omitempty"`
+	STS     endpoint `json:"sts,omitzero"`
+	Others  []string `json:"others,omitempty"` // STS endpoints where STS cannot be reached
+	Regions []string `json:"regions,omitempty"`
+	Retries int      `json:"retries"`
+	Name    string   `json:"name,omitempty"` // template of user names; "" for defaultTemplate
+}
+
+type endpoint struct {
+	URL    string `json:"url,omitempty"`
+	Region string `json:"region,omitempty"`
+}
+
+// reachIn is a reach as it is written. What is nil was not given.
+type reachIn struct {
+	Region    *string   `json:"region" default:"us-east-1" doc:"The region whose APIs are called."`
+	IAM       *string   `json:"iam_endpoint" default:"AWS's own" doc:"The address of the IAM API."`
+	STS       *string   `json:"sts_endpoint" default:"AWS's own" doc:"The address of the STS API."`
+	STSRegion *string   `json:"sts_region" default:"region" doc:"The region of sts_endpoint."`
+	Others    *[]string `json:"sts_fallback_endpoints" default:"none" doc:"Addresses of STS that are tried, in order, where sts_endpoint cannot be reached."`
+	Regions   *[]string `json:"sts_fallback_regions" default:"region" doc:"The regions of sts_fallback_endpoints, one for each."`
+	Retries   *int      `json:"max_retries" default:"-1" doc:"How often a failed call is made again; -1: three times."`
+	Name      *string   `json:"username_template" default:"vault-token-role-time-random" doc:"How names of users and sessions are made, a template with fields and functions."`
+}
+
+// given reports whether a write has any of the fields, and so gives all of them.
+func (in *reachIn) given() bool { return *in != reachIn{} }
+
+// reach is what is written, with defaults for what is not given.
+func (in *reachIn) reach() reach {
+	r := reach{Retries: -1}
+	set(&r.Region, in.Region)
+	set(&r.IAM, in.IAM)
+	set(&r.STS.URL, in.STS)
+	set(&r.STS.Region, in.STSRegion)
+	set(&r.Others, in.Others)
+	set(&r.Regions, in.Regions)
+	set(&r.Retries, in.Retries)
+	set(&r.Name, in.Name)
+	if r.Name == defaultTemplate {
+		r.Name = ""
+	}
+	return r
+}
+
+// differing names the fields in which two differ.
+func (c *reach) differing(d *reach) []string {
+	var out []string
+	for _, f := range []struct {
+		differs bool
+		name    string
+	}{
+		{c.IAM != d.IAM, "iam_endpoint"},
+		{c.STS.URL != d.STS.URL, "sts_endpoint"},
+		{!slices.Equal(c.Others, d.Others), "sts_fallback_endpoints"},
+		{!slices.Equal(c.Regions, d.Regions), "sts_fallback_regions"},
+		{c.STS.Region != d.STS.Region, "sts_region"},
+		{c.Region != d.Region, "region"},
+		{c.Retries != d.Retries, "max_retries"},
+		{c.Name != d.Name, "username_template"},
+	} {
+		if f.differs {
+			out = append(out, f.name)
+		}
+	}
+	return out
+}
+
+// moves is the first field that decides where AWS is reached and that differs between two; "" for none.
+func (c *reach) moves(d *reach) string {
+	for _, name := range c.differing(d) {
+		if strings.HasSuffix(name, "_endpoint") || strings.HasSuffix(name, "_endpoints") {
+			return name
+		}
+	}
+	return ""
+}
+
+// leftOut names the fields that a write did not give and that are by default again by it.
+func (in *reachIn) leftOut(was, now *reach) []string {
+	given := map[string]bool{
+		"iam_endpoint": in.IAM != nil, "sts_endpoint": in.STS != nil, "sts_fallback_endpoints": in.Others != nil, "sts_fallback_regions": in.Regions != nil,
+		"sts_region": in.STSRegion != nil, "region": in.Region != nil, "max_retries": in.Retries != nil, "username_template": in.Name != nil,
+	}
+	return slices.DeleteFunc(was.differing(now), func(name string) bool { return given[name] })
+}
+
+// template is how names are made, as it is shown.
+func (c *reach) template() string {
+	if c.Name == "" {
+		return defaultTemplate
+	}
+	return c.Name
+}
