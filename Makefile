@@ -7,7 +7,7 @@ BIN := bin/keyturn
 COMMIT = $(shell git describe --always --exclude='*' --abbrev=12 --dirty=+ 2>/dev/null)
 export CGO_ENABLED ?= 1
 
-.PHONY: run build test bench soak lint generate clean
+.PHONY: run build test bench soak lint mutate generate clean
 
 run: build ## build and run the demo
 	./$(BIN) demo
@@ -41,6 +41,13 @@ lint: ## gofmt, vet for every platform, staticcheck, the rules of the house; tid
 	@tree() { git status --porcelain; git diff | git hash-object --stdin; }; before=$$(tree); $(MAKE) -s generate; \
 		[ "$$before" = "$$(tree)" ] || { echo "generated files were stale, and are written anew: commit them"; exit 1; }
 	@if command -v terraform >/dev/null; then terraform fmt -check -recursive deploy/terraform; else echo "lint: terraform is not installed: the form of deploy/terraform was not checked"; fi
+
+# What make mutate changes. Each is tested by its own tests alone, so that whoever changes a package learns from them.
+MUTATE = lease token policy engine/database engine/rotation
+
+mutate: ## change the code in small ways and name the changes that no test notices; MUTATE="token" for some packages
+	cd tools && $(GO) build -o ../bin/gremlins github.com/go-gremlins/gremlins/cmd/gremlins
+	@for p in $(MUTATE); do echo "=== $$p"; ./bin/gremlins unleash --workers 1 --timeout-coefficient 10 -S lct ./internal/$$p || exit 1; done
 
 generate: ## what is generated from the code
 	$(GO) generate ./internal/plugins ./test/reference
