@@ -98,7 +98,7 @@ func serveProfiled(ctx context.Context, prefix string, args []string) error {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Server: server.Command(server.Plugins{
 			Storage: plugins.StorageDrivers, Seals: plugins.Seals, Audits: plugins.AuditDevices,
-			Engines: plugins.Engines, Auths: plugins.AuthMethods,
+			Engines: plugins.Engines, Auths: plugins.AuthMethods, Databases: plugins.DatabasePlugins(),
 		}, cli.Version),
 	})
 	pprof.StopCPUProfile()

@@ -31,7 +31,7 @@ func environment() cli.Env {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Layout: server.Layout, Implements: server.Implements,
 		Server: server.Command(server.Plugins{
 			Storage: plugins.StorageDrivers, Seals: plugins.Seals, Audits: plugins.AuditDevices,
-			Engines: plugins.Engines, Auths: plugins.AuthMethods,
+			Engines: plugins.Engines, Auths: plugins.AuthMethods, Databases: plugins.DatabasePlugins(),
 		}, cli.Version),
 		Demo: demo.Command,
 	}

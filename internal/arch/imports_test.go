@@ -9,7 +9,7 @@ import (
 )
 
 // How many of our packages one package may import.
-const fanOut, fanOutCore = 12, 16
+const fanOut, fanOutCore = 12, 17
 
 // fanOutFree may import as many as they need: they only join what others made.
 var fanOutFree = []string{"internal/plugins", "internal/cli", "test", "bench"}
@@ -144,7 +144,7 @@ func TestCheckFanOutFinds(t *testing.T) {
 		n    int
 		want int
 	}{
-		{"internal/lease", 12, 0}, {"internal/lease", 13, 1}, {"internal/core", 16, 0}, {"internal/core", 17, 1},
+		{"internal/lease", 12, 0}, {"internal/lease", 13, 1}, {"internal/core", 17, 0}, {"internal/core", 18, 1},
 		{"internal/core/sys", 13, 1}, {"internal/plugins", 40, 0}, {"internal/cli", 40, 0},
 	} {
 		var b strings.Builder

@@ -69,7 +69,7 @@ func (a *auditor) entry(x *exchange) *audit.Entry {
 func (a *auditor) makeEntry(x *exchange) *audit.Entry {
 	r := x.r
 	q := &audit.Request{
-		ID: r.ID, Operation: string(r.Op), Path: string(r.Path), Remote: r.Remote, WrapTTL: r.WrapTTL,
+		ID: r.ID, Operation: string(r.Op), Path: string(r.Path), Remote: r.Remote, WrapTTL: r.WrapTTL, Headers: x.headers,
 		Mount: audit.Mount{Point: r.Mount.Path, Type: r.Mount.Type, Accessor: r.Mount.Accessor, Class: r.Mount.Class},
 	}
 	if x.entry == nil {

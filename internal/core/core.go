@@ -25,6 +25,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/core/mounts"
+	"github.com/keyturn/keyturn/internal/core/node"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/seal"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -33,6 +34,13 @@ import (
 
 // Types are the engines and login methods that can be mounted.
 type Types = mounts.Types
+
+// What sys/ tells of a server, its plugins and the requests that it serves; see the package node.
+type (
+	Server = node.Server
+	Plugin = node.Plugin
+	Flight = node.Flight
+)
 
 // TTLs of the system where the configuration says nothing: 32 days, as Vault.
 const systemTTL = 32 * 24 * time.Hour
@@ -56,6 +64,8 @@ type Config struct {
 	Boot Boot
 	// Metrics renders the metrics; nil: there are none.
 	Metrics func(ctx context.Context) ([]byte, string, error)
+	// Server is what sys/ tells of this server; core itself adds what the store knows.
+	Server Server
 	// Observe is told of each request that was served; may be nil.
 	Observe func(o Observation)
 }

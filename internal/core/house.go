@@ -11,6 +11,7 @@ import (
 	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/core/mounts"
+	"github.com/keyturn/keyturn/internal/core/node"
 	"github.com/keyturn/keyturn/internal/core/policies"
 	"github.com/keyturn/keyturn/internal/core/sys"
 	"github.com/keyturn/keyturn/internal/core/wrapping"
@@ -34,6 +35,7 @@ type house struct {
 	view     *barrier.View // absolute keys
 	broker   *audit.Broker
 	audit    *auditor
+	audited  *auditedHeaders
 	devices  *audit.Devices
 	policies *policies.Manager
 	tokens   *token.Store
@@ -84,6 +86,9 @@ func (h *house) open(ctx context.Context) error {
 	}
 	h.broker = audit.NewBroker(audit.Options{StorageDir: folder, Log: h.log})
 	h.audit = &auditor{broker: h.broker, owe: ledger{h}.owe, log: h.log}
+	h.audited = &auditedHeaders{read: func(ctx context.Context) (map[string]node.HeaderRule, error) {
+		return node.AuditedHeader.Read(ctx, h.view)
+	}}
 	h.devices = audit.NewDevices(h.view, h.broker, h.cfg.Audits)
 	h.policies = policies.New(h.barrier)
 	h.tokens = token.NewStore(token.Config{
@@ -113,6 +118,9 @@ func (h *house) open(ctx context.Context) error {
 		h.log.Error(clockHeld)
 	}
 	if err := (ledger{h}).loadCounts(ctx); err != nil {
+		return err
+	}
+	if err := (ledger{h}).recordVersion(ctx); err != nil {
 		return err
 	}
 	if err := h.devices.Restore(ctx, h.log); err != nil {
@@ -146,11 +154,16 @@ func (h *house) openMounts(ctx context.Context) error {
 }
 
 func (h *house) system() []route.Route {
-	return sys.Routes(sys.Config{
+	c := node.Config{
+		Server: h.cfg.Server, View: h.view, Mounts: func() *mounts.Manager { return h.mounts },
+		Keys:     node.Keys{Status: h.barrier.KeyStatus, Rotate: h.barrier.Rotate, Rotation: (ledger{h}).keyRotation, SetRotation: (ledger{h}).setKeyRotation},
+		Versions: (ledger{h}).versions, Tokens: (ledger{h}).countTokens,
+	}
+	return append(node.Routes(c), sys.Routes(sys.Config{
 		Mounts: func() *mounts.Manager { return h.mounts }, Policies: h.policies, Tokens: h.tokens, Leases: h.leases,
 		Wrapping: h.wrapping, Devices: h.devices, RenewLease: (leasing{h}).renewLease, StartJob: (jobs{h}).startJob, PlanJob: (jobs{h}).planJob, JobStatus: (jobs{h}).jobStatus,
-		Seal: func() { h.sealAsked.Store(true) }, RotateKey: h.barrier.Rotate, Metrics: h.cfg.Metrics, TrustClock: h.clock.trust,
-	})
+		Seal: func() { h.sealAsked.Store(true) }, Metrics: h.cfg.Metrics, TrustClock: h.clock.trust, Version: h.cfg.Server.Version,
+	})...)
 }
 
 // run does the house's background work until ctx ends.
@@ -194,6 +207,9 @@ func (h *house) tick(ctx context.Context) error {
 		if n%60 == 59 {
 			if err := (ledger{h}).trimEvents(ctx); err != nil && ctx.Err() == nil {
 				h.log.Warn("trimming old events", "error", err)
+			}
+			if err := (ledger{h}).rotateKeyIfDue(ctx); err != nil && ctx.Err() == nil {
+				h.log.Warn("replacing the data key; it is tried again in a minute", "error", err)
 			}
 		}
 	}

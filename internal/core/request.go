@@ -27,6 +27,8 @@ type exchange struct {
 	entry  *token.Entry // nil for a public route
 	denied string       // why the policy refused, for the audit log
 	line   *audit.Entry // the request line, once it was made
+	// headers are those that the operator chose to audit.
+	headers []audit.Header
 }
 
 // Handle serves one request. The error has a kind that tells the status, and a message
@@ -50,6 +52,10 @@ func (c *Core) Handle(ctx context.Context, r *route.Request) (*Answer, error) {
 }
 
 func (h *house) handle(ctx context.Context, x *exchange) (*Answer, error) {
+	var err error
+	if x.headers, err = h.audited.of(ctx, x.r.Header, x.r.Time); err != nil {
+		return nil, err
+	}
 	if err := h.admit(ctx, x); err != nil {
 		return nil, h.audit.refused(ctx, x, err)
 	}

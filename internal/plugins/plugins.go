@@ -8,3 +8,12 @@
 package plugins
 
 //go:generate go run gen.go
+
+// DatabasePlugins are the names that a database connection's plugin_name may have.
+func DatabasePlugins() []string {
+	var names []string
+	for _, p := range Databases {
+		names = append(names, p.Plugins...)
+	}
+	return names
+}

@@ -63,7 +63,7 @@ type Request struct {
 	Remote  netip.AddrPort
 	Body    []byte // a JSON object that wire.Check accepted, or empty
 	Query   url.Values
-	Header  map[string][]string // those that the mount passes through
+	Header  map[string][]string // as the client sent them; only core reads them, for the audit log
 	WrapTTL time.Duration
 	Time    time.Time // when it came
 

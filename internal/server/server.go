@@ -53,6 +53,8 @@ type Plugins struct {
 	Audits  []audit.Type
 	Engines []engine.Type
 	Auths   []auth.Type
+	// Databases are the names that a connection's plugin_name may have.
+	Databases []string
 }
 
 const (
@@ -175,8 +177,28 @@ func (s *server) build(m *metrics.Metrics) error {
 		RefusedFolders: folders, Dial: out.DialContext, Boot: boot, Metrics: m.Render, Observe: observe(m),
 	}
 	cfg.Engines, cfg.Auths = s.plugins.Engines, s.plugins.Auths
+	cfg.Server = s.about()
 	s.core = core.New(cfg)
 	return nil
+}
+
+// about is what sys/ tells of this server.
+func (s *server) about() core.Server {
+	info := core.Server{Version: s.version, Host: hostInfo}
+	info.Hostname, _ = os.Hostname() // empty where the system does not tell
+	if len(s.doors) > 0 {
+		info.Address = s.doors[0].spec.URL()
+	}
+	for _, t := range s.plugins.Auths {
+		info.Plugins = append(info.Plugins, core.Plugin{Type: "auth", Name: t.Name})
+	}
+	for _, name := range s.plugins.Databases {
+		info.Plugins = append(info.Plugins, core.Plugin{Type: "database", Name: name})
+	}
+	for _, t := range s.plugins.Engines {
+		info.Plugins = append(info.Plugins, core.Plugin{Type: "secret", Name: t.Name})
+	}
+	return info
 }
 
 // serve opens the doors. The channel gets the error of one that closes by itself.

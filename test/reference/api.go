@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/auth"
 	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/core/node"
 	"github.com/keyturn/keyturn/internal/core/sys"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/plugins"
@@ -50,7 +52,7 @@ func tables(ctx context.Context) ([]table, error) {
 		return nil, err
 	}
 	all := []table{{
-		"sys", "sys/", "The server itself: mounts, policies, leases, wrapping, audit devices.", append(pagesOfServer(), sys.Routes(sys.Config{})...),
+		"sys", "sys/", "The server itself: mounts, policies, leases, wrapping, audit devices.", slices.Concat(pagesOfServer(), sys.Routes(sys.Config{}), node.Routes(node.Config{})),
 	}}
 	for _, m := range plugins.AuthMethods {
 		t, err := m.Open(ctx, &auth.Mount{Store: b.View("a/"), Log: slog.New(slog.DiscardHandler), Settings: func() auth.Settings { return auth.Settings{} }})

@@ -23,7 +23,7 @@ func commandPages(ctx context.Context) []cli.Page {
 		Stdout: io.Discard, Stderr: io.Discard, Layout: server.Layout,
 		Server: server.Command(server.Plugins{
 			Storage: plugins.StorageDrivers, Seals: plugins.Seals, Audits: plugins.AuditDevices,
-			Engines: plugins.Engines, Auths: plugins.AuthMethods,
+			Engines: plugins.Engines, Auths: plugins.AuthMethods, Databases: plugins.DatabasePlugins(),
 		}, cli.Version),
 		Demo: demo.Command,
 	})

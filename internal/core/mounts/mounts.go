@@ -62,6 +62,10 @@ type Engine = mount.Entry
 // Bounds are a login method's TTLs: its own, else the system's.
 type Bounds struct{ DefaultTTL, MaxTTL time.Duration }
 
+// BuiltinVersion is what an engine that is built in reports as its version: the one that the recorded answers of the
+// reference have. Clients show it and compare it with nothing.
+const BuiltinVersion = "v2.0.0+builtin.bao"
+
 // The classes of mounts, for who knows this package alone.
 const (
 	ClassSecret = mount.ClassSecret

@@ -35,6 +35,7 @@ func mountRoutes(cfg Config) []route.Route {
 		route.On(route.Read, "remount/status/{id}", a.remountStatus).WithHelp("How a move stands."),
 		route.On(route.Read, "internal/ui/mounts", a.uiMounts).WithOwn().WithHelp("The mounts that the caller may see."),
 		route.On(route.Read, "internal/ui/mounts/{path...}", a.uiMount).WithOwn().WithHelp("The mount that serves a path."),
+		route.On(route.Read, "internal/specs/openapi", a.openapi).WithOwn().WithHelp("The routes that the caller may see, as an OpenAPI document."),
 		route.On(route.Read, "internal/ui/resultant-acl", a.resultantACL).WithHelp("What the caller may do."),
 	)
 }
@@ -76,10 +77,6 @@ type mountOut struct {
 	UUID                  string            `json:"uuid"`
 }
 
-// builtinVersion is what a mount's engine reports as its version: the one that
-// the recorded answers of the reference have. Clients show it and compare it with nothing.
-const builtinVersion = "v2.0.0+builtin.bao"
-
 func outOf(e *mount.Entry) mountOut {
 	t := e.Tune
 	c := configOut{
@@ -92,7 +89,7 @@ func outOf(e *mount.Entry) mountOut {
 	}
 	return mountOut{
 		Accessor: e.Accessor, Config: c, DeprecationStatus: "supported", Description: e.Description, Local: e.Local,
-		Options: e.Options, RunningPluginVersion: builtinVersion, SealWrap: e.SealWrap, Type: e.Type, UUID: e.UUID,
+		Options: e.Options, RunningPluginVersion: mounts.BuiltinVersion, SealWrap: e.SealWrap, Type: e.Type, UUID: e.UUID,
 	}
 }
 

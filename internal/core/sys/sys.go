@@ -38,9 +38,8 @@ type Config struct {
 	// JobStatus tells how a job stands.
 	JobStatus func(ctx context.Context, id string) (*Job, error)
 	// Seal ends the unsealed scope, after the answer has gone out.
-	Seal func()
-	// RotateKey makes a new data key for the barrier.
-	RotateKey func(ctx context.Context) (term int, err error)
+	Seal    func()
+	Version string // Keyturn's own
 	// TrustClock takes the clock as it is, after it has jumped ahead.
 	TrustClock func()
 	// Metrics renders the metrics in Prometheus' form; nil: there are none.
@@ -80,7 +79,6 @@ type serverAPI struct{ Config }
 func (a *serverAPI) routes() []route.Route {
 	return []route.Route{
 		route.On(route.Write, "seal", a.seal).WithSudo().WithRescue().WithHelp("Seal the server."),
-		route.On(route.Write, "rotate", a.rotate).WithSudo().WithHelp("Make a new data key."),
 		route.On(route.Write, "clock/trust", a.trustClock).WithSudo().WithHelp("Confirm the clock after it has jumped ahead: what is due then is revoked and turned."),
 		route.On(route.Read, "metrics", a.metrics).WithHelp("Metrics, with format=prometheus."),
 	}
@@ -89,14 +87,6 @@ func (a *serverAPI) routes() []route.Route {
 func (a *serverAPI) seal(context.Context, *route.Request, route.None) (route.None, error) {
 	a.Seal()
 	return route.None{}, nil
-}
-
-func (a *serverAPI) rotate(ctx context.Context, r *route.Request, _ route.None) (route.None, error) {
-	term, err := a.RotateKey(ctx)
-	if err == nil {
-		r.Warn("the data key is now number %d; what was written before stays readable", term)
-	}
-	return route.None{}, err
 }
 
 func (a *serverAPI) trustClock(context.Context, *route.Request, route.None) (route.None, error) {

@@ -1,0 +1,113 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+// Limits of sys/rotate/config, as documented for Vault.
+const (
+	minKeyOperations = 1_000_000
+	maxKeyOperations = 1 << 32
+	minKeyInterval   = 24 * time.Hour
+)
+
+// A KeyRotation says when the barrier's data key is replaced by the server itself.
+type KeyRotation struct {
+	Enabled       bool          `json:"enabled"`
+	MaxOperations int64         `json:"max_operations"` // encryptions
+	Interval      time.Duration `json:"interval"`       // 0: age alone replaces no key
+}
+
+// DefaultKeyRotation holds where nothing was set. Its number of operations is 90 % of 2^32, the limit that NIST SP
+// 800-38D sets for random nonces.
+var DefaultKeyRotation = KeyRotation{Enabled: true, MaxOperations: 3_865_470_566}
+
+// Due reports whether a key made at a time, that has encrypted so often, is to be replaced now.
+func (c KeyRotation) Due(made time.Time, uses uint64, now time.Time) bool {
+	return c.Enabled && (c.Interval > 0 && now.Sub(made) >= c.Interval || uses >= uint64(c.MaxOperations))
+}
+
+// keysAPI serves what concerns the barrier's data keys.
+type keysAPI struct{ Config }
+
+func (a *keysAPI) routes() []route.Route {
+	return []route.Route{
+		route.On(route.Read, "key-status", a.status).WithHelp("The data key that is written with: its number, age and use."),
+		route.On(route.Write, "rotate", a.rotate).WithSudo().WithHelp("Make a new data key."),
+		route.On(route.Write, "rotate/keyring", a.rotate).WithSudo().WithHelp("Make a new data key, under Vault's newer path."),
+		route.On(route.Read, "rotate/config", a.readConfig).WithSudo().WithHelp("When the server replaces the data key."),
+		route.On(route.Write, "rotate/config", a.writeConfig).WithSudo().WithHelp("Set when the server replaces the data key."),
+	}
+}
+
+type keyStatusOut struct {
+	Term        int       `json:"term"`
+	InstallTime time.Time `json:"install_time"`
+	Encryptions int64     `json:"encryptions"`
+}
+
+func (a *keysAPI) status(_ context.Context, r *route.Request, _ route.None) (*keyStatusOut, error) {
+	s, err := a.Keys.Status()
+	if err != nil {
+		return nil, err
+	}
+	r.SetShape(route.Merged)
+	return &keyStatusOut{Term: s.Term, InstallTime: s.Created.UTC(), Encryptions: int64(s.Uses)}, nil
+}
+
+func (a *keysAPI) rotate(ctx context.Context, r *route.Request, _ route.None) (route.None, error) {
+	term, err := a.Keys.Rotate(ctx)
+	if err == nil {
+		r.Warn("the data key is now number %d; what was written before stays readable", term)
+	}
+	return route.None{}, err
+}
+
+func (a *keysAPI) readConfig(ctx context.Context, r *route.Request, _ route.None) (*KeyRotation, error) {
+	c, err := a.Keys.Rotation(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.SetShape(route.Merged)
+	return &c, nil
+}
+
+type keyRotationIn struct {
+	Enabled       *bool          `json:"enabled" doc:"Whether the server replaces the data key by itself. Off, it still does after 2^30 encryptions, for safety."`
+	MaxOperations *int64         `json:"max_operations" doc:"After how many encryptions: 1,000,000 to 4,294,967,296."`
+	Interval      *time.Duration `json:"interval" doc:"After how long: 24h or more; 0 for no limit of age."`
+}
+
+func (a *keysAPI) writeConfig(ctx context.Context, _ *route.Request, in keyRotationIn) (route.None, error) {
+	c, err := a.Keys.Rotation(ctx)
+	if err != nil {
+		return route.None{}, err
+	}
+	if in.Enabled != nil {
+		c.Enabled = *in.Enabled
+	}
+	if in.MaxOperations != nil {
+		if c.MaxOperations = *in.MaxOperations; c.MaxOperations < minKeyOperations || c.MaxOperations > maxKeyOperations {
+			return route.None{}, fault.New("node.rotateConfig", fault.Invalid, "field \"max_operations\": want %d to %d", minKeyOperations, int64(maxKeyOperations))
+		}
+	}
+	if in.Interval != nil {
+		if c.Interval = *in.Interval; c.Interval != 0 && c.Interval < minKeyInterval {
+			return route.None{}, fault.New("node.rotateConfig", fault.Invalid, "field \"interval\": want 24h or more, or 0 for none")
+		}
+	}
+	return route.None{}, a.Keys.SetRotation(ctx, c)
+}
+
+// Keys are what the routes need of the barrier's data keys.
+type Keys struct {
+	Status      func() (barrier.KeyStatus, error)
+	Rotate      func(ctx context.Context) (term int, err error)
+	Rotation    func(ctx context.Context) (KeyRotation, error)
+	SetRotation func(ctx context.Context, c KeyRotation) error
+}

@@ -1,0 +1,178 @@
+package node
+
+import (
+	"context"
+	"encoding/base64"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/mount"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/seal"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// rawAPI serves what looks below everything else: the store's rows, decrypted, and the tables of mounts. Both are off
+// unless the configuration of the server opens them, because no policy but their own guards what they show.
+type rawAPI struct{ Config }
+
+func (a *rawAPI) routes() []route.Route {
+	return []route.Route{
+		route.On(route.Read, "raw/{key...}", a.read).WithSudo().WithHelp("Read a row of the store. Off unless the configuration has raw_storage_endpoint."),
+		route.On(route.Write, "raw/{key...}", a.write).WithSudo().WithHelp("Write a row of the store. Off unless the configuration has raw_storage_endpoint."),
+		route.On(route.Delete, "raw/{key...}", a.remove).WithSudo().WithHelp("Delete a row of the store. Off unless the configuration has raw_storage_endpoint."),
+		route.On(route.List, "raw/{key...}", a.list).WithSudo().WithHelp("List keys of the store. Off unless the configuration has raw_storage_endpoint."),
+		route.On(route.Read, "internal/inspect/router/{tag}", a.inspect).WithSudo().WithHelp("The table by which requests are routed. Off unless the configuration has introspection_endpoint."),
+	}
+}
+
+type rawIn struct {
+	Key         string       `path:"key" doc:"The row's key, as it stands in the store."`
+	Value       secret.Value `json:"value" doc:"What the row is to hold."`
+	Encoding    string       `json:"encoding" doc:"base64, if value is so encoded, or is to be; empty for plain text."`
+	Compressed  bool         `json:"compressed" default:"false" doc:"Taken and without effect: rows are not compressed."`
+	Compression string       `json:"compression_type" doc:"Taken and without effect: rows are not compressed."`
+}
+
+// checkRaw refuses what is off, and the rows that hold the keys of all others.
+func (a *rawAPI) checkRaw(in rawIn) error {
+	if !a.RawStorage {
+		return fault.New("node.raw", fault.Unsupported, "sys/raw is off; set raw_storage_endpoint = true in the server's configuration, for as long as it is needed")
+	}
+	if in.Key == barrier.RingKey || in.Key == seal.RecordKey {
+		return fault.New("node.raw", fault.Denied, "the rows of the key ring and the seal are neither shown nor written; use operator rotate")
+	}
+	if in.Encoding != "" && in.Encoding != "base64" {
+		return fault.New("node.raw", fault.Invalid, "field \"encoding\": want base64, or leave it out")
+	}
+	return nil
+}
+
+type rawOut struct {
+	Value secret.Value `json:"value"`
+}
+
+func (a *rawAPI) read(ctx context.Context, _ *route.Request, in rawIn) (*rawOut, error) {
+	if err := a.checkRaw(in); err != nil {
+		return nil, err
+	}
+	row, err := a.View.Get(ctx, in.Key)
+	if err != nil || row.Version == 0 {
+		return nil, err
+	}
+	switch {
+	case in.Encoding == "base64":
+		return &rawOut{secret.Text(base64.StdEncoding.EncodeToString(row.Value))}, nil
+	case !utf8.Valid(row.Value):
+		return nil, fault.New("node.raw", fault.Invalid, "the row is no text; read it with encoding=base64")
+	}
+	return &rawOut{secret.New(row.Value)}, nil
+}
+
+func (a *rawAPI) write(ctx context.Context, _ *route.Request, in rawIn) (route.None, error) {
+	if err := a.checkRaw(in); err != nil {
+		return route.None{}, err
+	}
+	value := in.Value.Reveal()
+	if in.Encoding == "base64" {
+		var err error
+		if value, err = base64.StdEncoding.DecodeString(string(value)); err != nil {
+			return route.None{}, fault.New("node.raw", fault.Invalid, "field \"value\": it is not base64; encode it, or leave out \"encoding\"")
+		}
+	}
+	_, err := a.View.Commit(ctx, storage.Set(in.Key, value))
+	return route.None{}, err
+}
+
+func (a *rawAPI) remove(ctx context.Context, _ *route.Request, in rawIn) (route.None, error) {
+	if err := a.checkRaw(in); err != nil {
+		return route.None{}, err
+	}
+	_, err := a.View.Commit(ctx, storage.Remove(in.Key))
+	return route.None{}, err
+}
+
+// maxRawKeys is how many keys a list has; more are named by listing a folder of them.
+const maxRawKeys = 10_000
+
+func (a *rawAPI) list(ctx context.Context, r *route.Request, in rawIn) (route.Keys, error) {
+	if err := a.checkRaw(in); err != nil {
+		return route.Keys{}, err
+	}
+	prefix := ""
+	if in.Key != "" {
+		prefix = strings.TrimSuffix(in.Key, "/") + "/"
+	}
+	end := storage.PrefixEnd(prefix)
+	var keys []string
+	for from := prefix; len(keys) < maxRawKeys; {
+		next := ""
+		for row, err := range a.View.Scan(ctx, from, end) {
+			if err != nil {
+				return route.Keys{}, err
+			}
+			name, _, folder := strings.Cut(strings.TrimPrefix(row.Key, prefix), "/")
+			if folder {
+				name += "/"
+				next = storage.PrefixEnd(prefix + name) // what is below it is skipped, not read
+			}
+			keys = append(keys, name)
+			if folder || len(keys) == maxRawKeys {
+				break
+			}
+		}
+		if next == "" {
+			break
+		}
+		from = next
+	}
+	if len(keys) == maxRawKeys {
+		r.Warn("the first %d keys; list the folders below for more", maxRawKeys)
+	}
+	return route.Keys{Keys: keys}, nil
+}
+
+type inspectIn struct {
+	Tag string `path:"tag" doc:"By what the mounts are listed: root, uuid, accessor or storage."`
+}
+
+// routed is one row of the router's table, in the reference's spelling.
+type routed struct {
+	Routing   string `json:"routing_prefix"`
+	Namespace string `json:"mount_namespace"`
+	Path      string `json:"mount_path"`
+	UUID      string `json:"mount_uuid"`
+	Accessor  string `json:"mount_accessor"`
+	Class     string `json:"mount_class"`
+	Type      string `json:"mount_type"`
+	Storage   string `json:"storage_prefix"`
+}
+
+func (a *rawAPI) inspect(_ context.Context, _ *route.Request, in inspectIn) (map[string]map[string]routed, error) {
+	if !a.Introspection {
+		return nil, fault.New("node.inspect", fault.Unsupported, "sys/internal/inspect is off; set introspection_endpoint = true in the server's configuration")
+	}
+	by := map[string]func(e *mount.Entry) string{
+		"root":     func(e *mount.Entry) string { return e.Path },
+		"uuid":     func(e *mount.Entry) string { return e.UUID },
+		"accessor": func(e *mount.Entry) string { return e.Accessor },
+		"storage":  storagePrefix,
+	}[in.Tag]
+	if by == nil {
+		return nil, fault.New("node.inspect", fault.Invalid, "there is no table %q; use root, uuid, accessor or storage", in.Tag)
+	}
+	rows := map[string]routed{}
+	for _, class := range []string{mount.ClassSecret, mount.ClassAuth} {
+		for _, e := range a.Mounts().Snapshot().Table.Live(class) {
+			rows[by(e)] = routed{
+				Routing: e.Path, Path: e.Path, UUID: e.UUID, Accessor: e.Accessor, Class: e.Class, Type: e.Type, Storage: storagePrefix(e),
+			}
+		}
+	}
+	return map[string]map[string]routed{in.Tag: rows}, nil
+}
+
+func storagePrefix(e *mount.Entry) string { return "mount/" + e.UUID + "/" }

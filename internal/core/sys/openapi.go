@@ -1,0 +1,198 @@
+package sys
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/mount"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// The document of sys/internal/specs/openapi, in the form of the OpenAPI specification 3.0.2. Members that begin with
+// x-vault- are those that Vault's generators of clients read.
+type (
+	openAPI struct {
+		OpenAPI    string             `json:"openapi"`
+		Info       apiInfo            `json:"info"`
+		Paths      map[string]apiPath `json:"paths"`
+		Components struct {
+			Schemas map[string]apiSchema `json:"schemas"`
+		} `json:"components"`
+	}
+	apiInfo struct {
+		Title       string     `json:"title"`
+		Description string     `json:"description"`
+		Version     string     `json:"version"`
+		License     apiLicense `json:"license"`
+	}
+	apiLicense struct {
+		Name string `json:"name"`
+		URL  string `json:"url"`
+	}
+	apiPath struct {
+		Description     string         `json:"description,omitempty"`
+		Parameters      []apiParameter `json:"parameters,omitempty"`
+		Sudo            bool           `json:"x-vault-sudo,omitempty"`
+		Unauthenticated bool           `json:"x-vault-unauthenticated,omitempty"`
+		Get             *apiOperation  `json:"get,omitempty"`
+		Post            *apiOperation  `json:"post,omitempty"`
+		Patch           *apiOperation  `json:"patch,omitempty"`
+		Delete          *apiOperation  `json:"delete,omitempty"`
+	}
+	apiParameter struct {
+		Name        string    `json:"name"`
+		In          string    `json:"in"`
+		Description string    `json:"description,omitempty"`
+		Required    bool      `json:"required,omitempty"`
+		Schema      apiSchema `json:"schema"`
+	}
+	apiOperation struct {
+		Summary     string                 `json:"summary,omitempty"`
+		OperationID string                 `json:"operationId"`
+		Tags        []string               `json:"tags"`
+		Parameters  []apiParameter         `json:"parameters,omitempty"`
+		Body        *apiBody               `json:"requestBody,omitempty"`
+		Responses   map[string]apiResponse `json:"responses"`
+	}
+	apiBody struct {
+		Content map[string]apiContent `json:"content"`
+	}
+	apiContent struct {
+		Schema apiSchema `json:"schema"`
+	}
+	apiResponse struct {
+		Description string `json:"description"`
+	}
+	apiSchema struct {
+		Type        string               `json:"type,omitempty"`
+		Description string               `json:"description,omitempty"`
+		Format      string               `json:"format,omitempty"`
+		Default     string               `json:"x-default,omitempty"`
+		Items       *apiSchema           `json:"items,omitempty"`
+		Properties  map[string]apiSchema `json:"properties,omitempty"`
+	}
+)
+
+// openapi describes the routes of all mounts that the caller may see.
+func (a *viewAPI) openapi(ctx context.Context, r *route.Request, _ route.None) (*wire.Raw, error) {
+	set, err := a.Policies.Set(ctx, r.Caller.Policies)
+	if err != nil {
+		return nil, err
+	}
+	doc := openAPI{OpenAPI: "3.0.2", Paths: map[string]apiPath{}}
+	doc.Info = apiInfo{
+		Title: "Keyturn API", Version: a.Version, Description: "The HTTP API of Keyturn, compatible with HashiCorp Vault's. Paths are below /v1/.",
+		License: apiLicense{Name: "Apache-2.0", URL: "https://www.apache.org/licenses/LICENSE-2.0"},
+	}
+	doc.Components.Schemas = map[string]apiSchema{}
+	snapshot := a.Mounts().Snapshot()
+	for _, class := range []string{mount.ClassSecret, mount.ClassAuth} {
+		for _, e := range snapshot.Table.Live(class) {
+			if o := snapshot.ByUUID(e.UUID); o != nil && set.Touches(e.Path) {
+				doc.add(e, o.Table.Routes())
+			}
+		}
+	}
+	b, err := json.Marshal(doc)
+	if err != nil {
+		return nil, fault.Wrap("sys.openapi", fault.Internal, err)
+	}
+	r.SetShape(route.Bare)
+	r.Reply().NoAuditData = true
+	raw := wire.RawOf(b)
+	return &raw, nil
+}
+
+// add describes the routes of one mount.
+func (d *openAPI) add(e *mount.Entry, routes []route.Route) {
+	tag := map[string]string{mount.ClassSecret: "secrets", mount.ClassAuth: "auth"}[e.Class]
+	if e.Type == "system" {
+		tag = "system"
+	}
+	for i := range routes {
+		r := &routes[i]
+		path := "/" + e.Path + strings.ReplaceAll(r.Pattern, "...}", "}")
+		if r.Op == route.List {
+			path = strings.TrimSuffix(path, "/") + "/" // where the reference describes lists
+		}
+		p := d.Paths[path]
+		d.Paths[path] = describe(p, r, tag, path)
+	}
+}
+
+// describe adds one route to what is known of its path.
+func describe(p apiPath, r *route.Route, tag, path string) apiPath {
+	p.Sudo, p.Unauthenticated = p.Sudo || r.Sudo, p.Unauthenticated || r.Public
+	if p.Description == "" {
+		p.Description = r.Help
+	}
+	op := &apiOperation{Summary: r.Help, Tags: []string{tag}, OperationID: operationID(string(r.Op), path), Responses: map[string]apiResponse{}}
+	op.Responses["200"] = apiResponse{Description: "OK"}
+	body := apiSchema{Type: "object", Properties: map[string]apiSchema{}}
+	for _, param := range r.Params() {
+		switch param.In {
+		case "path":
+			if !slices.ContainsFunc(p.Parameters, func(q apiParameter) bool { return q.Name == param.Name }) {
+				p.Parameters = append(p.Parameters, apiParameter{Name: param.Name, In: "path", Description: param.Doc, Required: true, Schema: schemaOf(param.Type)})
+			}
+		case "query":
+			op.Parameters = append(op.Parameters, apiParameter{Name: param.Name, In: "query", Description: param.Doc, Schema: schemaOf(param.Type)})
+		default:
+			s := schemaOf(param.Type)
+			s.Description, s.Default = param.Doc, param.Default
+			body.Properties[param.Name] = s
+		}
+	}
+	if len(body.Properties) > 0 {
+		op.Body = &apiBody{Content: map[string]apiContent{"application/json": {Schema: body}}}
+	}
+	switch r.Op {
+	case route.Read:
+		p.Get = op
+	case route.List:
+		op.Parameters = append(op.Parameters, apiParameter{Name: "list", In: "query", Required: true, Description: "Must be true.", Schema: apiSchema{Type: "string"}})
+		p.Get = op
+	case route.Delete:
+		p.Delete = op
+	case route.Patch:
+		p.Patch = op
+	default:
+		p.Post = op
+	}
+	return p
+}
+
+// operationID names an operation: "read-database-roles-name".
+func operationID(op, path string) string {
+	name := strings.Map(func(c rune) rune {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+			return c
+		case c == '{', c == '}':
+			return -1
+		}
+		return '-'
+	}, path)
+	return op + strings.TrimSuffix(name, "-")
+}
+
+// schemaOf is the schema of a parameter's type, as [route.Param] names types.
+func schemaOf(kind string) apiSchema {
+	if element, ok := strings.CutPrefix(kind, "list of "); ok {
+		s := schemaOf(strings.TrimSuffix(element, "s"))
+		return apiSchema{Type: "array", Items: &s}
+	}
+	switch kind {
+	case "string", "boolean", "integer", "number":
+		return apiSchema{Type: kind}
+	case "duration":
+		return apiSchema{Type: "string", Format: "duration"}
+	case "time":
+		return apiSchema{Type: "string", Format: "date-time"}
+	}
+	return apiSchema{Type: "object"}
+}
