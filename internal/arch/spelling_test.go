@@ -18,9 +18,16 @@ type spelling struct {
 	but     []string // folders where it is right; "tests": in any test; "main": in any command
 }
 
+// hostFiles are the folders whose code opens files of this machine by itself: at the operator's word, not at a client's.
+var hostFiles = []string{
+	"internal/hostfile", "internal/audit/file", "internal/storage/pebble", "internal/seal/static", "internal/server", "internal/cli", "internal/demo", "internal/plugins", "cmd", "tools",
+}
+
 var spellings = []spelling{
 	{`errors\.Wrapf?\(`, `fmt.Errorf("doing x: %w", err), or fault.Wrap at a room's door`, nil},
 	{`\binterface\{\}`, "any", nil},
+	{`\bos\.(Open|OpenFile|OpenRoot|OpenInRoot|ReadFile|ReadDir|DirFS|Stat|Lstat|Readlink|Create|CreateTemp|WriteFile|Mkdir|MkdirAll|MkdirTemp|Rename|Remove|RemoveAll|Symlink|Link|Chmod|Truncate)\(`,
+		"hostfile: files of this machine are not a client's", append(hostFiles, "tests")},
 	{`\bioutil\.`, "os or io", nil},
 	{`\bhttp\.(DefaultClient|DefaultTransport|Get|Post|PostForm|Head)\b`, "outbound's dialer on the server, a client with a timeout elsewhere", []string{"tests"}},
 	{`\bhttp\.(Handle|HandleFunc|DefaultServeMux)\b`, "a ServeMux of your own", nil},
@@ -186,6 +193,11 @@ func TestSpellingFinds(t *testing.T) {
 		{checkSpelling, "internal/x/x.go", "var _ = http.Getter", 0},
 		{checkSpelling, "internal/x/x_test.go", "var _ = http.Get", 0},
 		{checkSpelling, "internal/x/x.go", "func f() { os.Exit(1) }", 1},
+
+		{checkSpelling, "internal/engine/x/x.go", "func f() { os.ReadFile(s) }", 1},
+		{checkSpelling, "internal/engine/x/x.go", "func f() { os.Stat(s) }", 1},
+		{checkSpelling, "internal/engine/x/x_test.go", "func f() { os.ReadFile(s) }", 0},
+		{checkSpelling, "internal/hostfile/x.go", "func f() { os.ReadFile(s) }", 0},
 
 		{checkSpelling, "internal/x/x.go", "func f() { slog.Info(s) }", 1},
 		{checkSpelling, "internal/x/x.go", "func f() { l.Info(s) }", 0},

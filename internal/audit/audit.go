@@ -29,7 +29,11 @@
 // probe – an ordinary line saying how many were missed – has been written.
 package audit
 
-import "context"
+import (
+	"context"
+
+	"github.com/keyturn/keyturn/internal/hostfile"
+)
 
 // A Device is a place that lines go to. The broker calls it from one goroutine,
 // one call at a time.
@@ -68,4 +72,5 @@ type Config struct {
 	Path       string            // where it is enabled: "file/"
 	Options    map[string]string // the device's own; the common ones are taken out
 	StorageDir string            // the folder of the server's storage, where nothing may be written; may be empty
+	Folders    hostfile.Folders  // where files may be written; none: everywhere but in folders of the system
 }

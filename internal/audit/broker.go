@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/hostfile"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -19,9 +20,10 @@ const DefaultTimeout = 2 * time.Second
 
 // Options of a [Broker]. The zero value is good.
 type Options struct {
-	StorageDir string        // where no device may write; empty: there is none
-	Timeout    time.Duration // of one write; 0: [DefaultTimeout]
-	Log        *slog.Logger  // nil: no log
+	StorageDir string           // where no device may write; empty: there is none
+	Folders    hostfile.Folders // where devices may write files; none: see [Config]
+	Timeout    time.Duration    // of one write; 0: [DefaultTimeout]
+	Log        *slog.Logger     // nil: no log
 }
 
 // A Broker hands entries to all enabled devices. It is safe for concurrent use.

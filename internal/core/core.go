@@ -58,6 +58,10 @@ type Config struct {
 	ClusterName string
 	// RefusedFolders may not hold an audit file: the storage folder.
 	RefusedFolders []string
+	// AuditFolders are where audit files may be; none: everywhere but in folders of the system.
+	AuditFolders []string
+	// ConnectionFolders hold the files that clients may name in the configuration of a connection.
+	ConnectionFolders []string
 	// Dial is the engines' one way out; see [engine.Host].
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Boot guards the clock across restarts; nil: it is not checked at the start.

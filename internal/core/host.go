@@ -36,6 +36,7 @@ func (h lending) host(uuid string) engine.Host {
 			return h.tokens.Guard(ctx, &token.Entry{ID: id})
 		},
 		Dial:      h.cfg.Dial,
+		Files:     h.cfg.ConnectionFolders,
 		ClockHeld: h.held,
 		Password:  h.policies.Password,
 		LeaseCount: func(ctx context.Context, target string, limit int) (int, error) {

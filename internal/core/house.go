@@ -84,7 +84,7 @@ func (h *house) open(ctx context.Context) error {
 	if len(h.cfg.RefusedFolders) > 0 {
 		folder = h.cfg.RefusedFolders[0]
 	}
-	h.broker = audit.NewBroker(audit.Options{StorageDir: folder, Log: h.log})
+	h.broker = audit.NewBroker(audit.Options{StorageDir: folder, Folders: h.cfg.AuditFolders, Log: h.log})
 	h.audit = &auditor{broker: h.broker, owe: ledger{h}.owe, log: h.log}
 	h.audited = &auditedHeaders{read: func(ctx context.Context) (map[string]node.HeaderRule, error) {
 		return node.AuditedHeader.Read(ctx, h.view)

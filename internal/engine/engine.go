@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/hostfile"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -99,6 +100,10 @@ type Host struct {
 	// Dial is the one way out. It refuses loopback, link-local and metadata
 	// addresses unless the operator allows them.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Files reads the files of this machine that a client may name: those in the folders
+	// that the operator has listed. Engines read no others.
+	Files hostfile.Folders
 
 	// ClockHeld says that the clock is not trusted; work is held while it is not.
 	ClockHeld func() bool

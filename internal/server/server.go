@@ -174,6 +174,7 @@ func (s *server) build(m *metrics.Metrics) error {
 	cfg := core.Config{
 		Store: s.store, StorageName: s.cfg.Storage.Name, Seal: with, Audits: s.plugins.Audits, Log: s.log,
 		DefaultTTL: s.cfg.DefaultLeaseTTL, MaxTTL: s.cfg.MaxLeaseTTL, ClusterName: s.cfg.ClusterName,
+		AuditFolders: s.cfg.AuditFolders, ConnectionFolders: s.cfg.ConnectionFolders,
 		RefusedFolders: folders, Dial: out.DialContext, Boot: boot, Metrics: m.Render, Observe: observe(m),
 	}
 	cfg.Engines, cfg.Auths = s.plugins.Engines, s.plugins.Auths

@@ -8,11 +8,16 @@ import (
 	"slices"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/hostfile"
 )
 
-// checkFolder refuses folders in which the audit file could be replaced by
-// anybody, or could replace what the server stores.
+// checkFolder refuses folders that are not for audit files, in which the audit file could be replaced by
+// anybody, or could replace what the server stores. What the path's text says is judged before the disk is
+// looked at.
 func (d *file) checkFolder() error {
+	if err := d.checkPlace(); err != nil {
+		return err
+	}
 	dir := filepath.Dir(d.path)
 	real, err := filepath.EvalSymlinks(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -30,7 +35,44 @@ func (d *file) checkFolder() error {
 	case openToAll(info.Mode()):
 		return fault.New(op, fault.Invalid, "file_path: everyone may replace files in the folder %s; take the write permission for others away (chmod o-w)", dir)
 	}
+	if err := d.checkListed(real); err != nil {
+		return err
+	}
 	return d.checkStorage(real)
+}
+
+// checkPlace refuses a path that the operator has not listed, or, where there is no list, one in a folder of the system's.
+func (d *file) checkPlace() error {
+	dir := filepath.Dir(d.path)
+	if len(d.folders) > 0 {
+		if !d.folders.Has(d.path) {
+			return d.unlisted()
+		}
+		return nil
+	}
+	if why := hostfile.System(dir); why != "" {
+		return fault.New(op, fault.Invalid, "file_path: no audit file is written to %s: %s; choose a folder for logs, such as /var/log/keyturn, or let the operator list this one in audit_folders", dir, why)
+	}
+	return nil
+}
+
+// checkListed refuses a folder to which a link in the path leads out of those that are listed.
+func (d *file) checkListed(real string) error {
+	if len(d.folders) == 0 {
+		return nil
+	}
+	held, err := d.folders.Hold(real)
+	switch {
+	case err != nil:
+		return d.refuse("its folders cannot be read", err)
+	case !held:
+		return d.unlisted()
+	}
+	return nil
+}
+
+func (d *file) unlisted() error {
+	return fault.New(op, fault.Invalid, "file_path: %s is in none of the folders that the operator allows; choose one that audit_folders in the server's configuration lists", d.path)
 }
 
 // checkStorage walks up from the real folder: names may differ where mounts,

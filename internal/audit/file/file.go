@@ -4,8 +4,9 @@
 // A device that an operator can point anywhere would be a way to write
 // anywhere. So the file must be a regular one, not a link, not executable, not below the
 // server's storage, of a name that no program obeys, and either new, empty, or already an
-// audit file; the folder must not be open to everyone. While it is open, it is locked against a
-// second device or server.
+// audit file. Its folder must not be open to everyone, and must be one of those that the operator has
+// listed in audit_folders; without such a list, any that is not the system's. While the file is open,
+// it is locked against a second device or server.
 //
 // The file may be moved or deleted at any time: this is seen before the next
 // write, which goes to a new file of the same name. Lines are written with one write(2)
@@ -23,6 +24,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/hostfile"
 )
 
 // Type is the file device. Its options are file_path (or path), which is
@@ -64,7 +66,7 @@ func open(cfg audit.Config) (audit.Device, error) {
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path {
 		return nil, fault.New(op, fault.Invalid, "file_path: %q is not an absolute path without \".\" and \"..\"; write it from the root on", path)
 	}
-	d := &file{path: path, mode: mode, storage: cfg.StorageDir}
+	d := &file{path: path, mode: mode, storage: cfg.StorageDir, folders: cfg.Folders}
 	if err := d.open(); err != nil {
 		return nil, err
 	}
@@ -91,6 +93,7 @@ type file struct {
 	path    string
 	mode    fs.FileMode
 	storage string
+	folders hostfile.Folders
 
 	f      *os.File
 	id     fs.FileInfo // of f

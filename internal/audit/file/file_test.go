@@ -101,7 +101,7 @@ func TestRefusedPaths(t *testing.T) {
 		{"relative", "audit.log", "not an absolute path"},
 		{"dots", dir + "/x/../audit.log", "not an absolute path"},
 		{"folder", dir, "not a regular file"},
-		{"device", "/dev/null", "not a regular file"},
+		{"device", "/dev/null", "folder of the system"},
 		{"pipe", pipe, "not a regular file"},
 		{"link", link(filepath.Join(dir, "elsewhere"), "link"), "not a regular file"},
 		{"no folder", filepath.Join(dir, "no", "audit.log"), "does not exist; create it"},
@@ -138,6 +138,73 @@ func TestRefusedPaths(t *testing.T) {
 				t.Errorf("a refused path was changed:\n%s\nbefore:\n%s", after, before)
 			}
 		})
+	}
+}
+
+// TestSystemFolders: logrotate, cron and others obey files of any name in their folders. Nothing is
+// written there, whatever the path looks like, unless the operator has listed the folder.
+func TestSystemFolders(t *testing.T) {
+	dir := t.TempDir()
+	link := func(to, name string) string {
+		path := filepath.Join(dir, name)
+		if err := os.Symlink(to, path); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	dotted := filepath.Join(dir, "rotate.d")
+	if err := os.Mkdir(dotted, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{
+		"/etc/cron.d/a.log", "/etc/logrotate.d/a.log", "/etc/a.log", "/usr/lib/a.json", "/lib/systemd/system/a.log", "/bin/a.log", "/boot/a.log", "/dev/shm/a.log", "/run/a.log",
+		"/proc/self/root/etc/a.log", "/sys/a.log", "/var/spool/cron/crontabs/a.log", "/etc/absent/a.log", "/root/.ssh/a.log",
+		link("/etc", "etc") + "/a.log", link("/etc/cron.d", "innocent") + "/a.log", link(dir+"/etc", "twice") + "/cron.d/a.log", filepath.Join(dotted, "a.log"), link(dotted, "plain") + "/a.log",
+	} {
+		d, err := openAt(path)
+		if err == nil {
+			d.Close()
+			os.Remove(path)
+		}
+		if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "audit_folders") {
+			t.Errorf("Open(%q) = %v, want a refusal that names audit_folders", path, err)
+		}
+	}
+}
+
+// TestAuditFolders: with a list, audit files are in these folders alone, wherever links lead.
+func TestAuditFolders(t *testing.T) {
+	dir := t.TempDir()
+	mkdir := func(name string) string {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	in, out, system := mkdir("in"), mkdir("out"), mkdir("listed.d")
+	mkdir("in/deep")
+	mkdir("inside")
+	for name, to := range map[string]string{"in/away": out, "in/home": in, "other": in} {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, allowed := range map[string]bool{
+		"in/a.log": true, "in/deep/a.log": true, "in/home/b.log": true, "listed.d/a.log": true,
+		"out/a.log": false, "inside/a.log": false, "a.log": false, "in/away/a.log": false, "other/c.log": false, "in": false,
+	} {
+		path = filepath.Join(dir, path)
+		d, err := Type.Open(audit.Config{Path: "file/", Options: map[string]string{"file_path": path}, Folders: []string{in, system}})
+		if err == nil {
+			d.Close()
+		}
+		if allowed != (err == nil) || !allowed && !strings.Contains(fault.Message(err), "audit_folders") {
+			t.Errorf("Open(%q) = %v, want allowed: %v", path, err, allowed)
+		}
+	}
+	if left, err := os.ReadDir(out); err != nil || len(left) > 0 {
+		t.Errorf("files %v were made where a link led, %v", left, err)
 	}
 }
 

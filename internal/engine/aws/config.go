@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,7 +101,7 @@ func (b *backend) config(ctx context.Context) (*root, error) {
 func (c *root) client(m *engine.Mount) client.Config {
 	out := client.Config{
 		KeyID: c.KeyID, Secret: c.Secret, Region: c.Region, IAM: c.IAM, STS: client.Endpoint{URL: c.STS.URL, Region: c.STS.Region},
-		MaxRetries: c.Retries, Dial: m.Host.Dial,
+		MaxRetries: c.Retries, Dial: m.Host.Dial, Files: m.Host.Files,
 	}
 	for i, u := range c.Others {
 		e := client.Endpoint{URL: u}
@@ -202,7 +203,7 @@ func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (ro
 		return route.None{}, invalid("field \"rotation_period\" or \"rotation_schedule\": there is no access_key in config/root to rotate; give access_key and secret_key, or set disable_automated_rotation=true")
 	}
 	if c.KeyID == "" {
-		r.Warn("access_key and secret_key are empty: credentials come from where AWS's own tools find them on this server (environment, files, the machine's role), and rotate-root is not possible")
+		r.Warn("%s", c.ambient())
 	}
 	if was.Made && c.KeyID != was.KeyID {
 		r.Warn("the access key %s was made by rotate-root and is forgotten by this write: nobody knows its secret any more, and it lives on; delete it in AWS", was.KeyID)
@@ -212,6 +213,15 @@ func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (ro
 		at = c.Auto.later()
 	}
 	return route.None{}, b.saveRoot(ctx, c, at)
+}
+
+// ambient says what it means that there is no key.
+func (c *root) ambient() string {
+	text := "access_key and secret_key are empty: credentials come from where AWS's own tools find them on this server (environment, the machine's role, and shared files in the server's connection_folders), and rotate-root is not possible"
+	if slices.ContainsFunc(append([]string{c.IAM, c.STS.URL}, c.Others...), func(u string) bool { return !client.Own(u) }) {
+		text += "; they are sent to AWS's own addresses alone, so that calls to the other endpoints given are refused"
+	}
+	return text
 }
 
 func (in *rootIn) apply(c *root) error {

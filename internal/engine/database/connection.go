@@ -129,7 +129,7 @@ func (c *connection) settings(m *engine.Mount) Config {
 	return Config{
 		URL: c.URL, Username: c.Username, Password: c.Password, DisableEscaping: a.NoEscape,
 		MaxOpen: a.MaxOpen, MaxIdle: a.MaxIdle, ConnLifetime: cmp.Or(a.Lifetime, defaultLifetime), PasswordAuthentication: a.Auth,
-		TLSCA: a.CA, TLSCertificate: a.Cert, PrivateKey: c.Key, Extra: c.Extra, Hidden: c.Hidden, Dial: m.Host.Dial, Log: m.Log.With("connection", c.Name),
+		TLSCA: a.CA, TLSCertificate: a.Cert, PrivateKey: c.Key, Extra: c.Extra, Hidden: c.Hidden, Dial: m.Host.Dial, Files: m.Host.Files, Log: m.Log.With("connection", c.Name),
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/hostfile"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -126,7 +127,11 @@ type Config struct {
 	// who configures a database may not be the one who may reach every
 	// address, so the owner of the outbound rules gives it.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	Log  *slog.Logger // nil: none
+
+	// Files reads the files of this machine that a client may name. Its zero value allows none, and
+	// no path of a client's goes to a library that would open it.
+	Files hostfile.Folders
+	Log   *slog.Logger // nil: none
 }
 
 // A Conn makes and removes users of one database server. It is safe for

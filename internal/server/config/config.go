@@ -42,6 +42,11 @@ type Server struct {
 	// metadata service that engines may connect to all the same.
 	OutboundAllow []netip.Prefix
 
+	// AuditFolders and ConnectionFolders list the folders of this machine in which clients may name files: audit
+	// files to be written, and files that a connection's configuration refers to. See package hostfile.
+	AuditFolders      []string // none: everywhere but in folders of the system
+	ConnectionFolders []string // none: nowhere
+
 	// Warnings name what is accepted and has no effect yet.
 	Warnings []string
 }

@@ -49,6 +49,7 @@ func TestReadConfig(t *testing.T) {
 		APIAddr: "https://keyturn.example.org:8200", ClusterName: "payments",
 		LogLevel: slog.LevelWarn, LogFormat: "json", DefaultLeaseTTL: time.Hour, MaxLeaseTTL: 24 * time.Hour,
 		OutboundAllow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("10.1.0.0/16")},
+		AuditFolders:  []string{"/var/log/keyturn", "/data/audit"}, ConnectionFolders: []string{"/etc/keyturn/tls"},
 	}
 	for _, file := range []string{"testdata/good.hcl", "testdata/good.json"} {
 		got, err := Read([]string{file}, named())
@@ -139,6 +140,9 @@ var wrong = []struct {
 	{"api_addr with a password", []string{good + "api_addr = \"https://u:canary@h\"\n"}},
 	{"outbound_allow as text", []string{good + "outbound_allow = \"127.0.0.1\"\n"}},
 	{"outbound_allow of names", []string{good + "outbound_allow = [\"127.0.0.1\",\n  \"localhost\", 5]\n"}},
+	{"folders as text", []string{good + "audit_folders = \"/var/log\"\n"}},
+	{"no folders", []string{good + "audit_folders = []\n"}},
+	{"folders that are none", []string{good + "connection_folders = [\"/\",\n  \"tls\", 5, \"/etc/..\"]\n"}},
 	{"log format", []string{good + "log_format = \"xml\"\n"}},
 	{"a number for text", []string{good + "cluster_name = 5\n"}},
 	{"a list for text", []string{good + "cluster_name = [\"a\"]\n"}},

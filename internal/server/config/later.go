@@ -22,6 +22,8 @@ func (c *Server) Later(next *Server) []string {
 	add(c.DefaultLeaseTTL != next.DefaultLeaseTTL, "default_lease_ttl")
 	add(c.MaxLeaseTTL != next.MaxLeaseTTL, "max_lease_ttl")
 	add(!slices.Equal(c.OutboundAllow, next.OutboundAllow), "outbound_allow")
+	add(!slices.Equal(c.AuditFolders, next.AuditFolders), "audit_folders")
+	add(!slices.Equal(c.ConnectionFolders, next.ConnectionFolders), "connection_folders")
 	return names
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -288,33 +289,48 @@ func (p *parser) size(into *int64) setter {
 	}
 }
 
-// prefixes sets a list of addresses and networks.
-func (p *parser) prefixes(into *[]netip.Prefix) setter {
+// listOf sets a list, each element read from its text. want says what an element is, as in: an address such as "10.1.0.0".
+func listOf[T any](p *parser, into *[]T, want, example string, read func(text string) (T, bool)) setter {
 	return func(item *ast.ObjectItem) {
 		list, ok := item.Val.(*ast.ListType)
 		if !ok {
-			p.problem(p.at(item), "%s: want a list such as [\"127.0.0.1\", \"10.1.0.0/16\"]", key(item, 0))
+			p.problem(p.at(item), "%s: want a list such as %s", key(item, 0), example)
 			return
 		}
 		for _, node := range list.List {
-			lit, ok := node.(*ast.LiteralType)
 			var text string
-			if ok {
+			if lit, ok := node.(*ast.LiteralType); ok {
 				text, _ = lit.Token.Value().(string)
 			}
-			prefix, err := netip.ParsePrefix(text)
-			if err != nil {
-				var addr netip.Addr
-				addr, err = netip.ParseAddr(text)
-				prefix = netip.PrefixFrom(addr, addr.BitLen())
-			}
-			if err != nil {
-				p.problem(p.at(node), "%s: want an address or a network such as \"10.1.0.0/16\", not %q", key(item, 0), text)
+			one, ok := read(text)
+			if !ok {
+				p.problem(p.at(node), "%s: want %s, not %q", key(item, 0), want, text)
 				continue
 			}
-			*into = append(*into, prefix.Masked())
+			*into = append(*into, one)
 		}
 	}
+}
+
+// prefixes sets a list of addresses and networks.
+func (p *parser) prefixes(into *[]netip.Prefix) setter {
+	return listOf(p, into, `an address or a network such as "10.1.0.0/16"`, `["127.0.0.1", "10.1.0.0/16"]`, func(text string) (netip.Prefix, bool) {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			var addr netip.Addr
+			addr, err = netip.ParseAddr(text)
+			prefix = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		return prefix.Masked(), err == nil
+	})
+}
+
+// folders sets a list of folders of this machine. The root would be all of it.
+func folders(p *parser, into *[]string) setter {
+	return listOf(p, into, `a folder's absolute path, and not the root, such as "/var/log/keyturn"`, `["/var/log/keyturn"]`, func(text string) (string, bool) {
+		path := filepath.Clean(text)
+		return path, filepath.IsAbs(path) && path != filepath.Dir(path)
+	})
 }
 
 func asPathError(err error) (error, bool) {

@@ -55,6 +55,13 @@ func (p *parser) topSetters() map[string]setter {
 		}
 	}
 	return map[string]setter{
+		"audit_folders": once(then(folders(p, &c.AuditFolders), func(i *ast.ObjectItem) {
+			if list, ok := i.Val.(*ast.ListType); ok && len(list.List) == 0 { // which would mean what no list means
+				p.problem(p.at(i), "audit_folders: the list is empty; name a folder, or leave the key out")
+			}
+		})),
+		"connection_folders": once(folders(p, &c.ConnectionFolders)),
+
 		"api_addr":          once(p.address(&c.APIAddr)),
 		"cluster_addr":      once(p.unbuilt(p.address(&scratch.cluster), "there are no clusters yet; one server serves")),
 		"cluster_name":      once(p.words(&c.ClusterName)),

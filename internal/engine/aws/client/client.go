@@ -10,22 +10,19 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
-	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"github.com/keyturn/keyturn/internal/hostfile"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
 // An Endpoint is where the STS API is served.
 type Endpoint struct{ URL, Region string }
 
-// Config says how AWS is reached, and as whom. Without a key the credentials come from where
-// AWS's own tools have them: environment, files, the machine's role. These are asked by Dial, too.
+// Config says how AWS is reached, and as whom. Without a key the credentials are the server's own, from
+// where AWS's tools have them: environment, the machine's role, and shared files as far as Files allows.
 type Config struct {
 	KeyID   string
 	Secret  secret.Value
@@ -39,6 +36,8 @@ type Config struct {
 	MaxRetries int // negative: 3
 	// Dial opens every connection; nil means the operating system's.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Files are the folders of this machine in which AWS's shared files may be used.
+	Files hostfile.Folders
 }
 
 // DefaultRegion is where AWS serves IAM, which has no regions.
@@ -69,20 +68,23 @@ func New(ctx context.Context, c Config) (*Client, error) {
 	if c.KeyID != "" {
 		base.Credentials = aws.NewCredentialsCache(credentials.NewStaticCredentialsProvider(c.KeyID, c.Secret.RevealString(), c.Session.RevealString()))
 	} else {
-		// What credentials are asked of is dialed as all else is: the operator decides whether it may be. The metadata
-		// service's client would put a dialer of its own into any but a plain one.
-		metadata := func(o *ec2rolecreds.Options) { o.Client = imds.New(imds.Options{HTTPClient: h}) }
-		guarded := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.DialContext, t.Proxy = c.Dial, nil })
-		found, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.Region), config.WithHTTPClient(guarded), config.WithEC2RoleCredentialOptions(metadata))
+		found, err := c.ambient(ctx, h)
 		if err != nil {
-			return nil, explain("looking for credentials", err)
+			return nil, err
 		}
-		base.Credentials = found.Credentials
+		base.Credentials = found
 	}
-	out := &Client{http: h, cfg: c, iam: iam.NewFromConfig(base, func(o *iam.Options) { o.BaseEndpoint = endpoint(c.IAM) })}
+	// at is who signs calls to an endpoint.
+	at := func(url string) aws.CredentialsProvider {
+		if c.KeyID == "" {
+			return homebound{base.Credentials, url}
+		}
+		return base.Credentials
+	}
+	out := &Client{http: h, cfg: c, iam: iam.NewFromConfig(base, func(o *iam.Options) { o.BaseEndpoint, o.Credentials = endpoint(c.IAM), at(c.IAM) })}
 	for _, e := range append([]Endpoint{c.STS}, c.Fallback...) {
 		out.sts = append(out.sts, sts.NewFromConfig(base, func(o *sts.Options) {
-			o.BaseEndpoint = endpoint(e.URL)
+			o.BaseEndpoint, o.Credentials = endpoint(e.URL), at(e.URL)
 			if e.Region != "" {
 				o.Region = e.Region
 			}

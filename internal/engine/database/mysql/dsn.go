@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
@@ -30,7 +32,10 @@ type dsn struct {
 	withUser, withPassword bool
 }
 
-var errForm = errors.New("connection_url must have the form {{username}}:{{password}}@tcp(host:3306)/database, in which the database may be empty and the / may not")
+var errForm = errors.New("connection_url must have the form {{username}}:{{password}}@tcp(host:3306)/database, in which the database may be empty and the / before it may not; a password with special characters belongs into the field for it")
+
+// addressForm is a protocol and an address, each of which may be missing.
+var addressForm = regexp.MustCompile(`^[a-zA-Z0-9_+-]*(\([^()@]*\))?$`)
 
 // split cuts a connection_url as the driver does: at its last /, and at the last @ before that.
 func split(text string) (d dsn, err error) {
@@ -45,6 +50,10 @@ func split(text string) (d dsn, err error) {
 	if slash < 0 {
 		return d, errForm
 	}
+	// Where the last / is missing, one in the password is taken for it, and the password's end for parameters.
+	if strings.ContainsAny(text[slash+1:], "@()") {
+		return d, errForm
+	}
 	d.database, d.query, _ = strings.Cut(text[slash+1:], "?")
 	d.address = text[:slash]
 	if at := strings.LastIndexByte(d.address, '@'); at >= 0 {
@@ -52,6 +61,9 @@ func split(text string) (d dsn, err error) {
 		user, password, found := strings.Cut(d.address[:at], ":")
 		d.user, d.password, d.withPassword = user, secret.Text(password), found
 		d.address = d.address[at+1:]
+	}
+	if !addressForm.MatchString(d.address) {
+		return dsn{}, errForm
 	}
 	return d, nil
 }
@@ -62,6 +74,26 @@ var accepted = []string{
 	"allowCleartextPasswords", "allowNativePasswords", "charset", "checkConnLiveness", "clientFoundRows", "collation",
 	"columnsWithAlias", "interpolateParams", "loc", "maxAllowedPacket", "multiStatements", "parseTime", "readTimeout",
 	"rejectReadOnly", "timeout", "tls", "writeTimeout",
+}
+
+// known are other parameters that users write, of the driver, of JDBC and of the server. An error names a parameter
+// only if it is one of these: whatever else stands there may be a part of the password.
+var known = []string{
+	"allowAllFiles", "allowFallbackToPlaintext", "allowLoadLocalInfile", "allowMultiQueries", "allowOldPasswords", "allowPublicKeyRetrieval", "autocommit", "autoReconnect",
+	"characterEncoding", "clientCertificateKeyStoreUrl", "compress", "connectTimeout", "connectionAttributes", "enabledTLSProtocols", "foreign_key_checks", "innodb_lock_wait_timeout",
+	"lock_wait_timeout", "max_execution_time", "requireSSL", "rewriteBatchedStatements", "serverPubKey", "serverRSAPublicKeyFile", "serverTimezone", "socketTimeout",
+	"sql_mode", "ssl", "ssl-ca", "ssl-cert", "ssl-key", "ssl-mode", "sslMode", "sslmode", "timeTruncate", "time_zone", "transaction_isolation",
+	"trustCertificateKeyStoreUrl", "tx_isolation", "useSSL", "useUnicode", "verifyServerCertificate", "wait_timeout", "zeroDateTimeBehavior",
+}
+
+// refusal names a parameter that is not accepted, if that tells nothing.
+func refusal(key string) error {
+	if !slices.Contains(known, key) {
+		key = "a parameter"
+	} else {
+		key = "the parameter " + strconv.Quote(key)
+	}
+	return fmt.Errorf("connection_url has %s that is not accepted: take it out; accepted are %s", key, strings.Join(accepted, ", "))
 }
 
 // parseDSN reads connection_url and puts the credentials where their placeholders are: after it was cut, so that
@@ -82,7 +114,7 @@ func parseDSN(c database.Config) (*mysql.Config, error) {
 			problems = append(problems, errors.New("connection_url has a charset that is not utf8mb4: take it out"))
 		}
 		if pair != "" && !slices.Contains(accepted, key) {
-			problems = append(problems, fmt.Errorf("connection_url has the parameter %q, which is not accepted: take it out; accepted are %s", clip(key), strings.Join(accepted, ", ")))
+			problems = append(problems, refusal(key))
 		}
 	}
 	if strings.Contains(text, userMark) && c.Username == "" {
@@ -102,7 +134,7 @@ func parseDSN(c database.Config) (*mysql.Config, error) {
 		return nil, errors.New("connection_url cannot be read: check the address, as in tcp(host:3306), and the values of the parameters after ?")
 	}
 	if !slices.Contains([]string{"tcp", "tcp4", "tcp6", "unix"}, parsed.Net) {
-		return nil, errors.New("connection_url has an unknown protocol: write tcp(host:3306), or unix(/path)")
+		return nil, errors.New("connection_url has an unknown protocol: write tcp(host:3306)")
 	}
 	fill := strings.NewReplacer(userMark, c.Username, passwordMark, c.Password.RevealString())
 	parsed.User, parsed.Passwd, parsed.DBName = fill.Replace(d.user), fill.Replace(d.password.RevealString()), fill.Replace(d.database)
@@ -127,8 +159,6 @@ func checkAddress(d *mysql.Config) error {
 	}
 	return nil
 }
-
-func clip(s string) string { return s[:min(len(s), 40)] }
 
 // display masks a password that is written into a connection URL. What cannot be read is masked as a whole.
 func display(url secret.Value) string {

@@ -1,6 +1,9 @@
 package mysql
 
 import (
+	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,6 +75,53 @@ func TestRefusedConfigurations(t *testing.T) {
 	}
 	if err := Provider.Check(full); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestErrorsNeverShowThePassword writes the password where it breaks the URL, and looks for it, and for its parts, in
+// all that comes back: a / in it is taken for the last one where that is missing.
+func TestErrorsNeverShowThePassword(t *testing.T) {
+	const head, tail = "HeadCanary", "TailCanary"
+	for _, broken := range []string{
+		"u:" + head + "/x?" + tail + "@tcp(h:3306)", "u:" + head + "/x?" + tail + "=1@tcp(h:3306)", "u:" + head + "?" + tail + "@tcp(h:3306)", "u:" + head + "/" + tail + "@tcp(h:3306)",
+		"u:" + head + "/x?" + tail, "u:" + head + "/x?" + tail + "&y", head + "/x?" + tail, "u:" + head + "@" + tail + "/db?" + tail, "u:" + head + "/@tcp(h)/x?" + tail,
+		"u:" + head + ")/x?" + tail + "@tcp(h:3306)", "u:" + head + "(/x?" + tail + "=@unix(/x)", "u:" + head + "@tcp(h:3306)x/" + tail + "?a=b", "mysql://u:" + head + "/" + tail + "@h/",
+		"u:" + head + "@pipe(" + tail + ")/", "u:" + head + "@tcp(h:1)/?timeout=" + tail, "u:" + head + "@tcp(h:1)/?" + tail + "=1",
+	} {
+		c := database.Config{URL: secret.Text(broken)}
+		err := Provider.Check(c)
+		if !fault.Is(err, fault.Invalid) || fault.Message(err) == "" {
+			t.Errorf("%q: got %v, want Invalid with a message", broken, err)
+			continue
+		}
+		if strings.Contains(err.Error(), "Canary") {
+			t.Errorf("%q: %v shows the password", broken, err)
+		}
+		if shown := Provider.Display(c.URL); strings.Contains(shown, head) {
+			t.Errorf("%q is displayed as %q", broken, shown)
+		}
+	}
+}
+
+// TestNoParameterReadsAFile: nothing that names a file is accepted, and what is accepted opens none: the answer is the same
+// for a file that is there, for one that is not, and for a device that never ends.
+func TestNoParameterReadsAFile(t *testing.T) {
+	for _, name := range append(slices.Clone(accepted), known...) {
+		said := map[string]bool{}
+		for _, path := range []string{os.Args[0], os.Args[0] + ".absent", "/dev/zero"} {
+			err := Provider.Check(database.Config{URL: secret.Text("u:p@tcp(h:3306)/?" + name + "=" + path)})
+			said[strings.ReplaceAll(fmt.Sprint(err), path, "PATH")] = true
+			if err == nil && !slices.Contains(accepted, name) {
+				t.Errorf("%s is accepted", name)
+			}
+		}
+		if len(said) > 1 {
+			t.Errorf("%s tells files apart: %v", name, said)
+		}
+	}
+	p, err := prepare(database.Config{URL: secret.Text("u:p@tcp(h:3306)/")})
+	if err != nil || p.driver.AllowAllFiles {
+		t.Errorf("the server may ask for files of this machine: %v", err)
 	}
 }
 

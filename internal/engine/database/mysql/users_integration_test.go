@@ -5,6 +5,7 @@ package mysql
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -153,6 +154,25 @@ func TestErrorsQuoteNothing(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), "Canary") || strings.Contains(fault.Message(err), "Canary") {
 			t.Errorf("%s: %v", bad, err)
 		}
+	}
+}
+
+// TestNoLocalFile: statements of a client's cannot have the server read files of Keyturn's machine, as LOAD DATA LOCAL
+// would: the driver is asked for them by the server.
+func TestNoLocalFile(t *testing.T) {
+	s := mariatest.Start(t, "--local-infile=1")
+	s.Exec(t, "CREATE DATABASE app; CREATE TABLE app.stolen (line TEXT)")
+	c := connect(t, configOf(s, mariatest.Admin, mariatest.Password))
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte("not yours\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	err := c.Create(t.Context(), databasetest.NewUser(), []string{"LOAD DATA LOCAL INFILE '" + path + "' INTO TABLE app.stolen", create}, nil)
+	if err == nil {
+		t.Error("the statement succeeded")
+	}
+	if n, err := s.Int(t.Context(), "SELECT COUNT(*) FROM app.stolen"); err != nil || n != 0 {
+		t.Errorf("%d lines of the file are in the database, %v", n, err)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,9 +17,6 @@ type settings map[string]string
 
 // secretKeys are settings that are never shown.
 var secretKeys = []string{"password", "sslpassword"}
-
-// refusedKeys would read the server's own files for whoever configures a database.
-var refusedKeys = []string{"service", "servicefile", "passfile", "krbsrvname", "krbspn"}
 
 var sslModes = []string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 
@@ -242,9 +238,9 @@ func canonical(key string) string {
 // check refuses settings that cannot work, and those that would reach into the server's own machine.
 func (s settings) check() error {
 	var problems []error
-	for _, key := range refusedKeys {
+	for _, key := range slices.Sorted(maps.Keys(hostSettings)) {
 		if _, ok := s[key]; ok {
-			problems = append(problems, fmt.Errorf("connection_url sets %s, which would read the server's own files: take it out", key))
+			problems = append(problems, fmt.Errorf("connection_url sets %s, which would use %s: take it out", key, hostSettings[key]))
 		}
 	}
 	if s["host"] == "" {
@@ -259,11 +255,6 @@ func (s settings) check() error {
 	if mode := s["sslmode"]; mode != "" && !slices.Contains(sslModes, mode) {
 		problems = append(problems, fmt.Errorf("connection_url has an unknown sslmode: choose one of %s", strings.Join(sslModes, ", ")))
 	}
-	for _, key := range []string{"sslrootcert", "sslcert", "sslkey"} {
-		if !plainFile(s[key]) && (key != "sslrootcert" || s[key] != "system") {
-			problems = append(problems, fmt.Errorf("connection_url gives %s what is no small regular file on the server: give tls_ca, tls_certificate and private_key instead", key))
-		}
-	}
 	for key, value := range s {
 		if strings.ContainsRune(value, 0) {
 			problems = append(problems, fmt.Errorf("connection_url gives %s a NUL byte", key))
@@ -272,22 +263,20 @@ func (s settings) check() error {
 	return errors.Join(problems...)
 }
 
-// plainFile reports whether reading path is harmless, as reading a device is not.
-func plainFile(path string) bool {
-	if path == "" {
-		return true
-	}
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular() && info.Size() < 1<<20
-}
-
 // secrets are the values that no text may show.
 func (s settings) secrets() []secret.Value {
 	var all []secret.Value
-	for _, key := range secretKeys {
-		all = append(all, secret.Text(s[key]))
+	for key, value := range s {
+		if s.hides(key) {
+			all = append(all, secret.Text(value))
+		}
 	}
 	return all
+}
+
+// hides reports whether a setting's value is never shown.
+func (s settings) hides(key string) bool {
+	return slices.Contains(secretKeys, key) || key == "sslkey" && isPEM(s[key])
 }
 
 // neutral gives every setting that a library would otherwise take from the server's environment or home folder.
@@ -323,8 +312,8 @@ func display(url secret.Value) string {
 		return masked // a part of a password may stand where a host or port should
 	}
 	hidden := false
-	for _, key := range secretKeys {
-		hidden = hidden || s[key] != "" && s[key] != passwordMark
+	for key, value := range s {
+		hidden = hidden || s.hides(key) && mask(value) != value
 	}
 	if !hidden {
 		return text
@@ -346,7 +335,7 @@ func display(url secret.Value) string {
 	}
 	var shown []string
 	for pair := range strings.SplitSeq(query, "&") {
-		if key, value, _ := strings.Cut(pair, "="); slices.Contains(secretKeys, key) {
+		if key, value, _ := strings.Cut(pair, "="); s.hides(key) {
 			pair = key + "=" + mask(value)
 		}
 		if pair != "" {
@@ -363,7 +352,7 @@ func (s settings) displayPairs() string {
 	var shown []string
 	for _, key := range slices.Sorted(maps.Keys(s)) {
 		value := s[key]
-		if slices.Contains(secretKeys, key) {
+		if s.hides(key) {
 			value = mask(value)
 		}
 		if strings.ContainsAny(value, ` '\`) {

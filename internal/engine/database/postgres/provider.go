@@ -76,10 +76,14 @@ type plan struct {
 func prepare(c database.Config) (plan, error) {
 	const op = "postgres.Check"
 	s, err1 := parseDSN(c)
-	m, err2 := checkTLS(c, s["sslmode"])
-	err := errors.Join(err1, err2, checkLimits(c))
-	if err != nil {
-		return plan{}, fault.New(op, fault.Invalid, "%v", err)
+	err2 := s.inline(&c)
+	m, err3 := checkTLS(c, s["sslmode"])
+	if err := errors.Join(err1, err2, err3, checkLimits(c)); err != nil {
+		f := fault.New(op, fault.Invalid, "%v", err)
+		if file, ok := errors.AsType[*fileError](err); ok {
+			f.Err = file.cause
+		}
+		return plan{}, f
 	}
 	if m.mode != "" {
 		s["sslmode"] = m.mode
@@ -90,10 +94,11 @@ func prepare(c database.Config) (plan, error) {
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
+	var err error
 	p.pool, err = pgxpool.ParseConfig(s.text())
 	if err != nil {
 		return plan{}, &fault.Error{Op: op, Kind: fault.Invalid, Err: p.admin.Error(err),
-			Msg: "field \"connection_url\": it has a parameter that is not accepted; check connect_timeout, target_session_attrs, sslcert, sslkey, sslrootcert and the number of ports"}
+			Msg: "field \"connection_url\": it has a parameter that is not accepted; check connect_timeout, target_session_attrs, sslrootcert and the number of ports"}
 	}
 	p.connection(s, m, c)
 	p.limits(c)

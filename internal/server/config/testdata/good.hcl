@@ -5,6 +5,8 @@ max_lease_ttl     = 86400
 log_level         = "warn"
 log_format        = "json"
 outbound_allow    = ["127.0.0.1", "10.1.2.0/16"]
+audit_folders     = ["/var/log/keyturn/", "/data/audit"]
+connection_folders = ["/etc/keyturn/tls"]
 disable_mlock     = true
 ui                = true
 
