@@ -32,7 +32,7 @@ func authHelp() *command {
 		},
 		run: func(ctx context.Context, s *session) error {
 			if _, known := loginUses[s.args[0]]; known {
-				return s.out.write(s.loginUse(s.args[0], ""))
+				return s.out.write(loginUse(s.name, s.args[0], ""))
 			}
 			path, err := folder(s.args[0])
 			if err != nil {
@@ -55,14 +55,14 @@ func authHelp() *command {
 				return hinted(refusal{exitLocal, fmt.Sprintf("Error: %q is neither a type of auth method that login knows nor one that is enabled", s.args[0])},
 					"%q lists those that are enabled; login knows %s.", s.name+" auth list", strings.Join(sortedKeys(loginUses), ", "))
 			}
-			return s.out.write(s.loginUse(kind, string(path)))
+			return s.out.write(loginUse(s.name, kind, string(path)))
 		},
 	}
 }
 
 // loginUse is how to log in by a type of method, at its usual path or another.
-func (s *session) loginUse(kind, path string) string {
-	line := s.name + " login -method=" + kind
+func loginUse(program, kind, path string) string {
+	line := program + " login -method=" + kind
 	if path != "" && path != kind {
 		line += " -path=" + path
 	}
@@ -75,5 +75,5 @@ func (s *session) loginUse(kind, path string) string {
 	if at == "" {
 		at = kind
 	}
-	return fmt.Sprintf("Usage: %s %s\n\n%s\n  What the server takes there: %s path-help auth/%s\n", line, use.args, indent(use.about, "  "), s.name, at)
+	return fmt.Sprintf("Usage: %s %s\n\n%s\n  What the server takes there: %s path-help auth/%s\n", line, use.args, indent(use.about, "  "), program, at)
 }

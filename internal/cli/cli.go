@@ -99,7 +99,7 @@ func run(ctx context.Context, p program, args []string) int {
 	if err == nil {
 		err = c.run(ctx, s)
 	}
-	return s.report(err)
+	return s.report(s.printRequest(ctx, err))
 }
 
 // listCommands answers a group that was named without one of its commands.

@@ -80,7 +80,15 @@ func (s *session) connect() (*client, error) {
 	if err := s.opt.configure(sender, s.env.Getenv); err != nil {
 		return nil, err
 	}
-	s.client = &client{sender, s.opt.asCurl, s.opt.asPolicy}
+	s.client = newClient(sender, s.opt.asCurl, s.opt.asPolicy)
+	s.client.held, s.client.serverName = held, s.opt.tlsServerName
+	if s.client.serverName == "" {
+		s.client.serverName = s.env.Getenv("VAULT_TLS_SERVER_NAME")
+	}
+	s.client.socket, _ = strings.CutPrefix(config.Address, "unix://")
+	if s.client.socket == config.Address {
+		s.client.socket = ""
+	}
 	return s.client, nil
 }
 

@@ -2,15 +2,18 @@ package cli
 
 import (
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/hashicorp/vault/api"
 )
 
-// curlLine is a request as a line for a shell. The token is not in it: the line
-// has the command that prints it.
-func curlLine(r *api.OutputStringError, program string) (string, error) {
+// curlLine is a request as a line for a shell. The session's token is not in it:
+// the line has the command that prints it.
+func (s *session) curlLine(r *api.OutputStringError) (string, error) {
 	body, err := r.Request.BodyBytes()
 	if err != nil {
 		return "", err
@@ -24,16 +27,22 @@ func curlLine(r *api.OutputStringError, program string) (string, error) {
 	}
 	for _, file := range []struct{ option, name string }{
 		{"--cacert", r.ClientCACert}, {"--capath", r.ClientCAPath}, {"--cert", r.ClientCert}, {"--key", r.ClientKey},
+		{"--unix-socket", s.client.socket},
 	} {
 		if file.name != "" {
 			words = append(words, file.option, quoted(file.name))
 		}
 	}
+	target := *r.Request.URL
+	if name := s.client.serverName; name != "" && target.Scheme == "https" {
+		words = append(words, "--connect-to", quoted("::"+hostPort(&target)))
+		target.Host = net.JoinHostPort(name, portOf(&target))
+	}
 	for _, name := range sortedKeys(r.Request.Header) {
 		for _, value := range r.Request.Header[name] {
 			header := quoted(name + ": " + value)
-			if strings.EqualFold(name, api.AuthHeaderName) {
-				header = fmt.Sprintf(`"%s: $(%s print token)"`, name, program)
+			if strings.EqualFold(name, api.AuthHeaderName) && value == s.client.held.RevealString() {
+				header = fmt.Sprintf(`"%s: $(%s print token)"`, name, s.name)
 			}
 			words = append(words, "-H", header)
 		}
@@ -41,11 +50,26 @@ func curlLine(r *api.OutputStringError, program string) (string, error) {
 	if len(body) > 0 {
 		words = append(words, "-d", quoted(string(body)))
 	}
-	url := r.Request.URL.String()
-	if strings.ContainsAny(url, "?&*'\"$` ();<>|\\") {
-		url = quoted(url)
+	address := target.String()
+	if !plainWord.MatchString(address) {
+		address = quoted(address)
 	}
-	return strings.Join(append(words, url), " "), nil
+	return strings.Join(append(words, address), " "), nil
+}
+
+// plainWord is what no shell reads as anything else.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9:/._%@+,=-]+$`)
+
+func hostPort(u *url.URL) string { return net.JoinHostPort(u.Hostname(), portOf(u)) }
+
+func portOf(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "https":
+		return "443"
+	}
+	return "80"
 }
 
 // quoted is text as one word of a shell.

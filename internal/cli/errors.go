@@ -59,9 +59,23 @@ type refusal struct {
 
 func (e refusal) Error() string { return e.text }
 
-// nothingAt is the answer where the server has nothing.
+// A nothing ends a command where the server has nothing.
+type nothing struct{ error }
+
+func (e nothing) Unwrap() error { return e.error }
+
 func nothingAt(format string, args ...any) error {
-	return refusal{exitRemote, "No value found at " + fmt.Sprintf(format, args...)}
+	return nothing{refusal{exitRemote, "No value found at " + fmt.Sprintf(format, args...)}}
+}
+
+// notThere reports whether err is the answer that there is nothing at a path.
+func notThere(err error) bool {
+	var answer *api.ResponseError
+	if errors.As(err, &answer) {
+		return answer.StatusCode == http.StatusNotFound
+	}
+	_, none := errors.AsType[nothing](err)
+	return none
 }
 
 // An exitCode ends a command that has said all that it has to say.
@@ -81,20 +95,35 @@ func hinted(err error, format string, args ...any) error {
 	return hint{err, fmt.Sprintf(format, args...)}
 }
 
-// report writes err and what to do about it to standard error and returns the
-// exit code. Two kinds of error are results: the curl line and the policy that
-// were asked for in place of the request.
-func (s *session) report(err error) int {
+// printRequest prints the curl line, or the policy, that was asked for in place
+// of the request: the API library ends a command with an error where it would have
+// sent one.
+func (s *session) printRequest(ctx context.Context, err error) error {
 	var curl *api.OutputStringError
 	var policy *api.OutputPolicyError
+	switch {
+	case errors.As(err, &curl):
+		line, err := s.curlLine(curl)
+		if err != nil {
+			return local(err, "writing the request as a curl command")
+		}
+		for _, a := range s.client.later {
+			fmt.Fprintf(s.env.Stderr, "The command then sends: %s %s\n", a.op, a.path)
+		}
+		return s.out.write(line + "\n")
+	case errors.As(err, &policy):
+		return s.out.write(s.client.policyFor(ctx, append([]ask{s.client.last}, s.client.later...)) + "\n")
+	}
+	return err
+}
+
+// report writes err and what to do about it to standard error and returns the
+// exit code.
+func (s *session) report(err error) int {
 	var code exitCode
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.As(err, &curl):
-		return s.instead(curlLine(curl, s.name))
-	case errors.As(err, &policy):
-		return s.instead(policy.HCLString())
 	case errors.As(err, &code):
 		return int(code)
 	}
@@ -111,14 +140,6 @@ var passwords = regexp.MustCompile(`(://[^\s/@:"]*):[^/@"]*@`)
 // withoutPassword is text without the passwords of the addresses in it: errors
 // end in logs. The API library and url.Parse show them.
 func withoutPassword(text string) string { return passwords.ReplaceAllString(text, "$1:***@") }
-
-func (s *session) instead(text string, err error) int {
-	if err != nil {
-		fmt.Fprintln(s.env.Stderr, err)
-		return exitLocal
-	}
-	return s.report(s.out.write(text + "\n"))
-}
 
 func codeOf(err error) int {
 	var f *failure

@@ -78,6 +78,7 @@ func (s *session) connectKV(ctx context.Context, mount, path string) (*client, k
 // A foundMount is what the server says of the mount that a path is below.
 type foundMount struct {
 	path      string // with a slash at its end
+	kind      string // the type of the engine
 	versioned bool   // version 2 of the key-value engine
 }
 
@@ -93,6 +94,7 @@ func (c *client) mountOf(ctx context.Context, path target) (*foundMount, error) 
 	}
 	m := &foundMount{}
 	m.path, _ = found.Data["path"].(string)
+	m.kind, _ = found.Data["type"].(string)
 	options, _ := found.Data["options"].(map[string]any)
 	m.versioned = options["version"] == "2"
 	return m, nil
@@ -145,8 +147,7 @@ func mountHint(err, cause error, client *client) error {
 // versionHint adds to the error of a plain request which kv command it stands
 // for, where the path is one of a versioned engine without its data/ or metadata/.
 func versionHint(ctx context.Context, s *session, client *client, path target, command string, err error) error {
-	var answer *api.ResponseError
-	if errors.As(err, &answer) && answer.StatusCode != http.StatusNotFound {
+	if !notThere(err) {
 		return err
 	}
 	found, asking := client.mountOf(ctx, path)

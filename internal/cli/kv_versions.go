@@ -159,7 +159,12 @@ func kvRollback() *command {
 // rollback writes the values of version anew, asserting that the newest version
 // is still the one that it saw first.
 func rollback(ctx context.Context, client *client, path target, version int) (*api.Secret, error) {
-	newest, err := client.read(ctx, path, nil)
+	client.then(ask{"update", path})
+	var newest *api.Secret
+	err := client.first(func() (err error) {
+		newest, err = client.read(ctx, path, nil)
+		return err
+	})
 	if err != nil {
 		return nil, remote(err, "reading %s", path)
 	}

@@ -161,6 +161,7 @@ func (c kvChange) merge(ctx context.Context) (*api.Secret, error) {
 // rewrite reads the newest version, changes it and writes it as the next one,
 // unless somebody was faster.
 func (c kvChange) rewrite(ctx context.Context) (*api.Secret, error) {
+	c.client.then(ask{"update", c.path})
 	data, version, err := readVersion(ctx, c.client, c.path, nil)
 	if err != nil {
 		return nil, err
@@ -180,7 +181,11 @@ func (c kvChange) rewrite(ctx context.Context) (*api.Secret, error) {
 
 // readVersion returns the values and the number of a version that has some.
 func readVersion(ctx context.Context, client *client, path target, params map[string][]string) (map[string]any, int, error) {
-	sec, err := client.read(ctx, path, params)
+	var sec *api.Secret
+	err := client.first(func() (err error) {
+		sec, err = client.read(ctx, path, params)
+		return err
+	})
 	if err != nil {
 		return nil, 0, remote(err, "reading %s", path)
 	}

@@ -96,7 +96,7 @@ func leaseRevoke() *command {
 			if err != nil {
 				return err
 			}
-			if r.force {
+			if r.force && !client.asCurl && !client.asPolicy {
 				fmt.Fprint(s.env.Stderr, "WARNING! Credentials of leases that are forgotten may live on outside; nothing will\ntake them back.\n\n")
 			}
 			sec, err := client.write(ctx, path, body)

@@ -80,7 +80,7 @@ func (s *session) loginWithToken(ctx context.Context, client *client, willStore 
 		sec, err = client.api.Auth().Token().LookupSelfWithContext(ctx)
 		return err
 	}
-	if willStore { // a wrapped answer could not be stored
+	if willStore && !client.asCurl && !client.asPolicy { // a wrapped answer could not be stored
 		err = client.aside(lookup)
 	} else {
 		err = lookup()
@@ -116,7 +116,9 @@ func authOf(sec *api.Secret, held string) (*api.SecretAuth, error) {
 	if auth.Policies, err = sec.TokenPolicies(); err != nil {
 		return nil, err
 	}
-	auth.TokenPolicies, auth.IdentityPolicies = sec.Auth.TokenPolicies, sec.Auth.IdentityPolicies
+	if sec.Auth != nil { // filled in by what it was asked above, where the answer has policies
+		auth.TokenPolicies, auth.IdentityPolicies = sec.Auth.TokenPolicies, sec.Auth.IdentityPolicies
+	}
 	return auth, nil
 }
 

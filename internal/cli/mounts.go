@@ -122,6 +122,7 @@ func moveCommand(k mountKind, examples []example) *command {
 			if err != nil {
 				return err
 			}
+			client.then(ask{"read", "sys/remount/status/+"})
 			sec, err := client.write(ctx, "sys/remount", map[string]any{"from": string(from), "to": string(to)})
 			if err != nil {
 				return remote(err, "moving %s %s/ to %s/", k.what, from, to)

@@ -36,6 +36,9 @@ func (t target) with(name string) (target, error) {
 	return t.below(target(name)), nil
 }
 
+// sentTo is the target of a request that is on its way.
+func sentTo(path string) target { return target(path) }
+
 // below is t and then rest; either may be empty.
 func (t target) below(rest target) target {
 	if t == "" || rest == "" {

@@ -4,16 +4,39 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/hashicorp/vault/api"
+
+	"github.com/keyturn/keyturn/internal/secret"
 )
 
 // A client sends requests. A path that was typed reaches the API library only
 // here, as a [target].
 type client struct {
 	api              *api.Client
-	asCurl, asPolicy bool // requests are printed and not sent
+	asCurl, asPolicy bool  // the user's requests are printed and not sent
+	last             ask   // what was asked last
+	later            []ask // what the command goes on to ask
+
+	held       secret.Value // the token of the session
+	serverName string       // the name that the certificate must have; empty: the address's
+	socket     string       // of the server, where it has no host
 }
+
+func newClient(sender *api.Client, asCurl, asPolicy bool) *client {
+	c := &client{asCurl: asCurl, asPolicy: asPolicy}
+	base := ""
+	if u, err := url.Parse(sender.Address()); err == nil {
+		base = strings.TrimSuffix(u.Path, "/")
+	}
+	c.api = sender.WithRequestCallbacks(func(r *api.Request) { c.last = askOf(r, base) })
+	return c
+}
+
+// then says, before a command's first request, what it goes on to ask where the
+// first succeeds. It is part of the policy that the command needs.
+func (c *client) then(asks ...ask) { c.later = append(c.later, asks...) }
 
 func (c *client) read(ctx context.Context, t target, params url.Values) (*api.Secret, error) {
 	return c.api.Logical().ReadWithDataWithContext(ctx, string(t), params)
@@ -74,10 +97,19 @@ func (c *client) get(ctx context.Context, t target) (map[string]any, error) {
 	return c.fields(ctx, http.MethodGet, t, nil)
 }
 
+// first makes a request that the user's is made of. Where that is to be printed
+// as a curl line, the first is sent all the same; a policy is for both.
+func (c *client) first(request func() error) error {
+	if c.asPolicy {
+		return request()
+	}
+	return c.aside(request)
+}
+
 // aside makes a request that is not the one the user asked for: it is sent even
 // when the user's is only to be printed, and is not wrapped.
 func (c *client) aside(request func() error) error {
-	wrap := c.api.CurrentWrappingLookupFunc()
+	wrap, last := c.api.CurrentWrappingLookupFunc(), c.last
 	c.api.SetWrappingLookupFunc(func(string, string) string { return "" })
 	c.api.SetOutputCurlString(false)
 	c.api.SetOutputPolicy(false)
@@ -85,6 +117,7 @@ func (c *client) aside(request func() error) error {
 		c.api.SetWrappingLookupFunc(wrap)
 		c.api.SetOutputCurlString(c.asCurl)
 		c.api.SetOutputPolicy(c.asPolicy)
+		c.last = last
 	}()
 	return request()
 }

@@ -184,6 +184,7 @@ func rotateStatus() *command {
 
 // showAllKeys prints one line for each key.
 func (s *session) showAllKeys(ctx context.Context, client *client, mount string, path target) error {
+	client.then(ask{"read", path + "/+"})
 	names, err := client.list(ctx, path)
 	if err != nil {
 		return rotationHint(remote(err, "listing %s", path), mount)

@@ -21,6 +21,7 @@ func statusCommand() *command {
 			if err != nil {
 				return err
 			}
+			client.then(ask{"read", "sys/leader"})
 			status, err := client.get(ctx, "sys/seal-status")
 			if err != nil {
 				return local(err, "checking the seal's status")

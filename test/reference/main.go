@@ -1,4 +1,4 @@
-// Command reference writes docs/reference from the code: the API from the typed
+// Command reference writes docs/reference, and the routes that the command line knows, from the code: the API from the typed
 // routes, the command line from its tree, the configuration from its parser, the
 // metrics from their registry. A test fails while the pages that are committed are
 // others than these, or leave a cell blank.
@@ -36,7 +36,15 @@ func run(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	mounts, err := tables(ctx)
+	if err != nil {
+		return err
+	}
+	text, err := servedFile(mounts)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(served, []byte(text), 0o644)
 }
 
 // pages are all pages, by the names of their files.

@@ -42,6 +42,26 @@ func TestPagesAreFresh(t *testing.T) {
 	}
 }
 
+// TestServedIsFresh compares the routes that the command line knows with the
+// server's.
+func TestServedIsFresh(t *testing.T) {
+	mounts, err := tables(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := servedFile(mounts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have, err := os.ReadFile(served)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(have), want); d != "" {
+		t.Errorf("internal/cli/served.go is stale; run: make generate\n%s", d)
+	}
+}
+
 // TestEveryParameterIsDescribed wants a description of each route, and of each
 // of its parameters.
 func TestEveryParameterIsDescribed(t *testing.T) {
