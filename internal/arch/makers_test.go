@@ -24,8 +24,10 @@ type maker struct {
 // that tell an operator what is wrong at a line of the configuration or a recipe.
 var makersOutside = map[string]maker{
 	"fault.New":      {arg: 2, rest: true},
-	"p.problem":      {kind: "Config", arg: 1, rest: true},
-	"p.warn":         {kind: "Config", arg: 1, rest: true},
+	"r.problem":      {kind: "Config", arg: 1, rest: true},
+	"r.warn":         {kind: "Config", arg: 1, rest: true},
+	"report.problem": {kind: "Config", arg: 1, rest: true},
+	"report.warn":    {kind: "Config", arg: 1, rest: true},
 	"problems.add":   {kind: "Recipe", arg: 1, rest: true},
 	"problems.later": {kind: "Recipe", arg: 1, rest: true},
 	"r.bad":          {kind: "Policy", arg: 1, rest: true},

@@ -22,7 +22,7 @@ func worse(n int, format string, args ...any) { bad(format, args...) }`, []strin
 		{`func f() { bad := func(why string) error { return fault.New("x", fault.Invalid, "path %q: %s", p, why) }; bad("a 100% one") }`,
 			[]string{"x\tInvalid\tx\t\"path %q: %s\"", "x\tInvalid\tx\t\"path %q: a 100%% one\""}},
 		{`func f() { _ = &fault.Error{Op: "x", Kind: fault.Upstream, Msg: "there is no " + name + " now"} }`, []string{"x\tUpstream\tx\t\"there is no %s now\""}},
-		{`func f() { p.problem(at, "want %s", s) }`, []string{"x\tConfig\t-\t\"want %s\""}},
+		{`func f() { r.problem(at, "want %s", s) }`, []string{"x\tConfig\t-\t\"want %s\""}},
 		{`func f() { fmt.Sprintf("none"); p.other(at, "none") }`, nil},
 	} {
 		var got []string

@@ -126,17 +126,6 @@ type broken struct{}
 
 func (broken) Write([]byte) (int, error) { return 0, errors.New("the pipe is closed") }
 
-func TestEditDistance(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"get", "gte", 2}, {"read", "raed", 2}, {"read", "red", 1}, {"", "abc", 3}, {"kitten", "sitting", 3}} {
-		if got := editDistance(c.a, c.b); got != c.want {
-			t.Errorf("editDistance(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
-		}
-	}
-}
-
 func TestHuman(t *testing.T) {
 	for seconds, want := range map[int64]string{
 		0: "0s", 57: "57s", 60: "1m", 90: "1m30s", 1800: "30m", 3600: "1h", 3660: "1h1m", 3601: "1h0m1s",

@@ -6,6 +6,8 @@ import (
 	"flag"
 	"slices"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/fault"
 )
 
 // A command is a leaf of the tree, with run or hook, or a group, with sub.
@@ -103,21 +105,10 @@ func (c *command) unknown(name string) error {
 	for _, sub := range c.sub {
 		names = append(names, sub.name)
 	}
-	if best := nearest(name, names); best != "" {
+	if best := fault.Nearest(name, names); best != "" {
 		return hinted(err, "did you mean %q?", best)
 	}
 	return err
-}
-
-// nearest is the name that was probably meant; empty: none is near.
-func nearest(typed string, names []string) string {
-	best, distance := "", 3
-	for _, name := range names {
-		if d := editDistance(typed, name); d < distance {
-			best, distance = name, d
-		}
-	}
-	return best
 }
 
 // prepare parses the flags and checks what came. It reports whether help was
@@ -147,26 +138,4 @@ func (c *command) expected() string {
 		return "none"
 	}
 	return c.args
-}
-
-// editDistance is the number of letters to insert, delete or change to turn a
-// into b.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		corner := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := corner
-			if a[i] != b[j] {
-				cost++
-			}
-			corner = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/go-secure-stdlib/parseutil"
+
+	"github.com/keyturn/keyturn/internal/fault"
 )
 
 // flags is a flag.FlagSet that remembers its flags in the order and the groups
@@ -75,7 +77,7 @@ func (f *flags) meant(err error) error {
 	if instead, known := absentFlags[name]; known {
 		return hinted(usagef("the flag -%s is not supported", name), "%s", instead)
 	}
-	if best := nearest(name, names); best != "" {
+	if best := fault.Nearest(name, names); best != "" {
 		return hinted(err, "did you mean -%s?", best)
 	}
 	return err

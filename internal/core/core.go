@@ -66,8 +66,9 @@ type Config struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Boot guards the clock across restarts; nil: it is not checked at the start.
 	Boot Boot
-	// Metrics renders the metrics; nil: there are none.
-	Metrics func(ctx context.Context) ([]byte, string, error)
+	// Metrics renders the metrics in the form that the parameter "format" or the
+	// header Accept asks for, and says their content type; nil: there are none.
+	Metrics func(ctx context.Context, format, accept string) ([]byte, string, error)
 	// Server is what sys/ tells of this server; core itself adds what the store knows.
 	Server Server
 	// Observe is told of each request that was served; may be nil.

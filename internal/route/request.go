@@ -61,6 +61,7 @@ type Request struct {
 	Caller  *Caller
 	Token   secret.Value // as the client sent it; only core and auth/token read it
 	Remote  netip.AddrPort
+	Accept  string // the media types that the client asks for, as it sent them
 	Body    []byte // a JSON object that wire.Check accepted, or empty
 	Query   url.Values
 	Header  map[string][]string // as the client sent them; only core reads them, for the audit log

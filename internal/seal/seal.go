@@ -24,9 +24,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"maps"
-	"slices"
-	"strings"
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -42,27 +39,16 @@ const RecordKey = "core/seal"
 type Driver struct {
 	// Name is the label of the stanza: seal "static" { … }.
 	Name string
-	// Open makes a seal from the stanza's parameters. A parameter that the
-	// driver does not know is an error that names those it does. Open reads
+	// Params are what the stanza may hold. The configuration refuses others, and
+	// writes the reference from them.
+	Params []Param
+	// Open makes a seal from the stanza's parameters. It reads
 	// files and the environment; it does not touch the storage.
 	Open func(params map[string]string) (Seal, error)
 }
 
-// CheckParams refuses parameters that are not among the allowed ones. Drivers
-// call it first.
-func CheckParams(driver string, params map[string]string, allowed ...string) error {
-	for _, name := range slices.Sorted(maps.Keys(params)) {
-		if slices.Contains(allowed, name) {
-			continue
-		}
-		if len(allowed) == 0 {
-			return fault.New("seal.Open", fault.Invalid, "seal %q has no parameter %q; it takes none", driver, name)
-		}
-		return fault.New("seal.Open", fault.Invalid, "seal %q has no parameter %q; it takes: %s",
-			driver, name, strings.Join(allowed, ", "))
-	}
-	return nil
-}
+// A Param is one parameter of a driver.
+type Param struct{ Name, Takes, Default, Doc string }
 
 // A Split says into how many shares a secret is split, and how many of them
 // give it back. It is zero for a seal that opens by itself.

@@ -6,10 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/server/config"
+	"github.com/keyturn/keyturn/internal/server/logs"
 )
 
 // options are the flags of `keyturn server`.
@@ -18,6 +19,13 @@ type options struct {
 	check  bool
 	level  string
 	format string
+	file   string
+	rotate struct {
+		bytes int64
+		every time.Duration
+		files int
+	}
+	given map[string]bool // which flags there were
 
 	dev     bool
 	root    string
@@ -28,8 +36,8 @@ type options struct {
 const usage = `Usage: keyturn server -config FILE|FOLDER [-config ...] [options]
        keyturn server -dev [options]
 
-  Starts the server. It runs until it gets SIGTERM or SIGINT; SIGHUP reloads
-  certificates, the log's level and the audit files.
+  Starts the server. It runs until it gets SIGTERM or SIGINT. SIGHUP reads the
+  configuration and the certificates anew, and reopens the log and audit files.
 
   Check a configuration without starting:
 
@@ -80,8 +88,12 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 		return nil
 	})
 	f.BoolVar(&o.check, "check", false, "only check the configuration")
-	f.StringVar(&o.level, "log-level", "", "trace, debug, info, warn or error; goes before the configuration's")
-	f.StringVar(&o.format, "log-format", "", "text or json; goes before the configuration's")
+	f.StringVar(&o.level, "log-level", os.Getenv("VAULT_LOG_LEVEL"), "trace, debug, info, warn or error; goes before the configuration's (VAULT_LOG_LEVEL)")
+	f.StringVar(&o.format, "log-format", os.Getenv("VAULT_LOG_FORMAT"), "text or json; goes before the configuration's (VAULT_LOG_FORMAT)")
+	f.StringVar(&o.file, "log-file", "", "the `path` of a file to log to, too; this and the next three go before the configuration's")
+	f.Int64Var(&o.rotate.bytes, "log-rotate-bytes", 0, "how large the log file may become")
+	f.DurationVar(&o.rotate.every, "log-rotate-duration", 24*time.Hour, "how long the log file is written to")
+	f.IntVar(&o.rotate.files, "log-rotate-max-files", 0, "how many old log files are kept: 0 for all, -1 for none")
 	f.BoolVar(&o.dev, "dev", false, "for trying out: in memory, unsealed, nothing survives")
 	f.StringVar(&o.root, "dev-root-token-id", o.root, "the first root `token` of -dev (VAULT_DEV_ROOT_TOKEN_ID)")
 	f.StringVar(&o.listen, "dev-listen-address", o.listen, "the `address` of -dev (VAULT_DEV_LISTEN_ADDRESS)")
@@ -97,6 +109,8 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	case f.NArg() > 0:
 		return nil, fmt.Errorf("server takes no arguments, but got %q; name files with -config", f.Arg(0))
 	}
+	o.given = map[string]bool{}
+	f.Visit(func(set *flag.Flag) { o.given[set.Name] = true })
 	return o, o.contradiction()
 }
 
@@ -118,17 +132,45 @@ func (o *options) contradiction() error {
 	if _, err := config.Format(o.format); err != nil {
 		return fmt.Errorf("-log-format: %w", err)
 	}
+	switch {
+	case o.rotate.bytes < 0:
+		return errors.New("-log-rotate-bytes: want a number of bytes, or 0 not to count them")
+	case o.rotate.every < time.Second:
+		return errors.New("-log-rotate-duration: want a duration of at least a second")
+	case o.rotate.files < -1:
+		return errors.New("-log-rotate-max-files: want how many old files are kept, 0 for all or -1 for none")
+	}
 	return nil
 }
 
-// apply puts the flags before the configuration's settings. They were checked.
-func (o *options) apply(c *config.Server) {
-	if o.level != "" {
-		c.LogLevel, _ = config.Level(o.level)
+// apply puts flags and variables before the configuration's settings. They were
+// checked. At a reload, the level that the configuration says goes before them, as Vault has it.
+func (o *options) apply(c *config.Server, reload bool) error {
+	if o.level != "" && !(reload && c.Says("log_level")) {
+		c.Log.Level, _ = config.Level(o.level)
 	}
 	if o.format != "" {
-		c.LogFormat, _ = config.Format(o.format)
+		c.Log.Format, _ = config.Format(o.format)
 	}
+	if o.given["log-file"] {
+		c.Log.File = o.file
+	}
+	if o.given["log-rotate-bytes"] {
+		c.Log.RotateBytes = o.rotate.bytes
+	}
+	if o.given["log-rotate-duration"] {
+		c.Log.RotateEvery = o.rotate.every
+	}
+	if o.given["log-rotate-max-files"] {
+		c.Log.MaxFiles = o.rotate.files
+	}
+	if addr := os.Getenv("VAULT_API_ADDR"); addr != "" {
+		if !config.ServerURL(addr) {
+			return errors.New("variable VAULT_API_ADDR: want a URL such as \"https://keyturn.example.org:8200\"")
+		}
+		c.APIAddr = addr
+	}
+	return nil
 }
 
 // start runs, or only checks.
@@ -136,14 +178,14 @@ func start(ctx context.Context, o *options, p Plugins, version string, stdout, s
 	if o.dev {
 		return startDev(ctx, o, p, version, stdout, stderr)
 	}
-	read := func() (*config.Server, error) {
+	read := func(reload bool) (*config.Server, error) {
 		c, err := config.Read(o.config, config.Known{Storage: p.Storage, Seals: p.Seals})
-		if err == nil {
-			o.apply(c)
+		if err != nil {
+			return nil, err
 		}
-		return c, err
+		return c, o.apply(c, reload)
 	}
-	c, err := read()
+	c, err := read(false)
 	if err != nil {
 		return err
 	}
@@ -154,8 +196,11 @@ func start(ctx context.Context, o *options, p Plugins, version string, stdout, s
 		note(stdout, "The configuration is good.")
 		return nil
 	}
-	s := newServer(c, p, version, stderr)
-	s.reread = read
+	s, err := newServer(c, p, version, stderr)
+	if err != nil {
+		return err
+	}
+	s.reread = func() (*config.Server, error) { return read(true) }
 	for _, w := range c.Warnings {
 		s.log.Warn(w)
 	}
@@ -169,8 +214,13 @@ func start(ctx context.Context, o *options, p Plugins, version string, stdout, s
 	return s.run(ctx)
 }
 
-func newServer(c *config.Server, p Plugins, version string, log io.Writer) *server {
-	level := new(slog.LevelVar)
-	level.Set(c.LogLevel)
-	return &server{plugins: p, version: version, cfg: c, level: level, log: slog.New(c.Handler(log, level))}
+// newServer opens the log; run closes it.
+func newServer(c *config.Server, p Plugins, version string, stderr io.Writer) (*server, error) {
+	l, err := logs.Open(c.Log, stderr)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{plugins: p, version: version, cfg: c, logs: l, log: l.Logger(c.Log)}
+	s.running.Store(c)
+	return s, nil
 }

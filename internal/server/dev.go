@@ -12,20 +12,29 @@ import (
 	"github.com/keyturn/keyturn/internal/seal"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/server/config"
+	"github.com/keyturn/keyturn/internal/server/httpapi"
 )
 
 // startDev runs a server for trying things out: in memory, initialized and
 // unsealed, with KV v2 at secret/, as Vault's users know it.
 func startDev(ctx context.Context, o *options, p Plugins, version string, stdout, stderr io.Writer) error {
 	c := &config.Server{
-		Listeners: []config.Listener{{At: config.Position{File: "-dev-listen-address"}, Address: o.listen, TLSDisable: true}},
-		Storage:   config.Stanza{Name: "memory"},
-		LogFormat: "text",
+		Listeners: []config.Listener{{
+			At: config.Position{File: "-dev-listen-address"}, Kind: config.TCP, Address: o.listen, TLS: config.TLS{Disable: true},
+			Timeouts: httpapi.DefaultTimeouts(httpapi.DefaultMaxTime),
+		}},
+		Storage: config.Stanza{Name: "memory"},
+		Log:     config.Log{Format: "text"},
 		// The database that one tries out with is on this machine, too.
 		OutboundAllow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 	}
-	o.apply(c)
-	s := newServer(c, p, version, stderr)
+	if err := o.apply(c, false); err != nil {
+		return err
+	}
+	s, err := newServer(c, p, version, stderr)
+	if err != nil {
+		return err
+	}
 	s.prepare = func(ctx context.Context, s *server) error {
 		made, err := s.initDev(ctx, secret.Text(o.root))
 		if err != nil {

@@ -9,23 +9,36 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"github.com/pires/go-proxyproto"
+
 	"github.com/keyturn/keyturn/internal/server/config"
 	"github.com/keyturn/keyturn/internal/server/httpapi"
 )
 
 // A door is one listener that is open.
 type door struct {
-	spec   config.Listener
-	socket net.Listener
-	http   *http.Server
-	// tls is what new connections use; nil for plain HTTP. A reload swaps it.
-	tls atomic.Pointer[tls.Config]
+	spec    config.Listener // as it was opened
+	socket  net.Listener
+	handler *httpapi.Handler
+	http    *http.Server
+	// What new connections meet. A reload swaps it.
+	tls   atomic.Pointer[tls.Config] // nil for plain HTTP
+	proxy atomic.Pointer[config.Proxy]
 }
 
 // openDoor binds the address. Nothing is served before serve.
 func openDoor(ctx context.Context, spec config.Listener) (*door, error) {
 	d := &door{spec: spec}
-	t, err := spec.TLS()
+	d.proxy.Store(&spec.Proxy)
+	if spec.Kind == config.Unix {
+		socket, err := listenUnix(ctx, spec.Address, spec.Socket)
+		if err != nil {
+			return nil, config.Problems{{At: spec.At, Text: fmt.Sprintf("address: listening on %s: %v", spec.Address, err)}}
+		}
+		d.socket = socket
+		return d, nil
+	}
+	t, err := spec.TLS.Config()
 	if err != nil {
 		return nil, config.Problems{{At: spec.At, Text: err.Error()}}
 	}
@@ -38,21 +51,37 @@ func openDoor(ctx context.Context, spec config.Listener) (*door, error) {
 		return nil, config.Problems{{At: spec.At, Text: fmt.Sprintf("address: listening on %s: %v", spec.Address, err)}}
 	}
 	d.spec.Address = d.socket.Addr().String() // a port 0 has become one
+	d.socket = &proxyproto.Listener{Listener: d.socket, ConnPolicy: d.believes, ReadHeaderTimeout: spec.Timeouts.ReadHeader}
 	return d, nil
 }
 
 // start makes the server, and returns what serves until the server is shut
 // down. ctx is the parent of all requests.
 func (d *door) start(ctx context.Context, cfg httpapi.Config) func() error {
-	cfg.MaxBody, cfg.MaxTime, cfg.OpenMetrics = d.spec.MaxBody, d.spec.MaxTime, d.spec.OpenMetrics
-	d.http = httpapi.New(cfg).Server()
+	d.handler = httpapi.New(cfg)
+	d.http = d.handler.Server(d.spec.Timeouts)
 	d.http.BaseContext = func(net.Listener) context.Context { return ctx }
 	if d.tls.Load() == nil {
 		return func() error { return d.http.Serve(d.socket) }
 	}
 	d.http.TLSConfig = &tls.Config{
-		MinVersion:         d.spec.MinVersion,
+		MinVersion:         d.spec.TLS.MinVersion,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return d.tls.Load(), nil },
 	}
 	return func() error { return d.http.ServeTLS(d.socket, "", "") }
+}
+
+// believes says what becomes of the header of the PROXY protocol on a new
+// connection. A connection that nobody may make is closed.
+func (d *door) believes(c proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
+	p := d.proxy.Load()
+	switch {
+	case p.Behavior == "":
+		return proxyproto.SKIP, nil // the bytes are the request's
+	case p.Behavior == config.UseAlways || p.Trusts(c.Upstream):
+		return proxyproto.USE, nil
+	case p.Behavior == config.AllowAuthorized:
+		return proxyproto.IGNORE, nil
+	}
+	return proxyproto.REJECT, proxyproto.ErrInvalidUpstream
 }

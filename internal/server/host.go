@@ -3,14 +3,13 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/shirou/gopsutil/v4/cpu"
 	"github.com/shirou/gopsutil/v4/disk"
 	"github.com/shirou/gopsutil/v4/host"
 	"github.com/shirou/gopsutil/v4/mem"
-
-	"github.com/keyturn/keyturn/internal/fault"
 )
 
 // machine is the answer of sys/host-info, in the form that Vault's has.
@@ -42,10 +41,10 @@ func hostInfo(ctx context.Context) ([]byte, error) {
 		if err == nil {
 			b, err := json.Marshal(m)
 			if err != nil {
-				return nil, fault.Wrap("server.hostInfo", fault.Internal, err)
+				return nil, fmt.Errorf("writing what the machine is: %w", err)
 			}
 			return b, nil
 		}
 	}
-	return nil, fault.Wrap("server.hostInfo", fault.Unavailable, errs[0]) // nothing at all could be found out
+	return nil, fmt.Errorf("asking the system: %w", errs[0]) // nothing at all could be found out
 }

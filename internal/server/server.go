@@ -6,7 +6,8 @@
 // somebody, or the seal itself, unseals. The end of the context drains: what is under way
 // may finish for a while, then core drops its keys, then the store is closed.
 //
-// SIGHUP reloads certificates, the log's level and the audit files. The whole
+// SIGHUP reads the configuration anew and takes over what may change while the server
+// runs (config says which keys), and opens the log file and the audit files anew. The whole
 // new configuration is read and checked first; if anything in it is wrong,
 // everything stays as it is.
 //
@@ -19,11 +20,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"os/signal"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,11 +34,11 @@ import (
 	"github.com/keyturn/keyturn/internal/auth"
 	"github.com/keyturn/keyturn/internal/core"
 	"github.com/keyturn/keyturn/internal/engine"
-	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/outbound"
 	"github.com/keyturn/keyturn/internal/seal"
 	"github.com/keyturn/keyturn/internal/server/config"
 	"github.com/keyturn/keyturn/internal/server/httpapi"
+	"github.com/keyturn/keyturn/internal/server/logs"
 	"github.com/keyturn/keyturn/internal/server/metrics"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -63,16 +66,22 @@ const (
 	drainTime = 15 * time.Second
 	// unsealAgain is how long an automatic unsealing waits after it failed.
 	unsealAgain = 5 * time.Second
+
+	// cacheBytes is the parameter of a storage that disable_cache makes as small as it may be.
+	cacheBytes    = "cache_bytes"
+	smallestCache = "1048576"
 )
 
 // A server is what one run has opened.
 type server struct {
 	plugins Plugins
 	version string
-	cfg     *config.Server
+	cfg     *config.Server // as it was at the start
 	log     *slog.Logger
-	level   *slog.LevelVar
+	logs    *logs.Logs
 	reread  func() (*config.Server, error) // nil: nothing to reload from
+	// running is the configuration with what SIGHUP has read anew.
+	running atomic.Pointer[config.Server]
 	// prepare runs when core does and nobody is answered yet; the sockets are
 	// bound, so who connects waits.
 	prepare func(context.Context, *server) error
@@ -84,6 +93,11 @@ type server struct {
 
 // run opens everything, serves until ctx ends, and closes everything.
 func (s *server) run(ctx context.Context) error {
+	defer func() {
+		if err := s.logs.Close(); err != nil {
+			s.log.Error("closing the log file", "error", err)
+		}
+	}()
 	defer paceCollector()()
 	defer spareProcessors()()
 	// What is under way when ctx ends may still finish: it hangs on life.
@@ -93,6 +107,15 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	defer s.closeSockets()
+	remove, err := writePID(s.cfg.PIDFile)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := remove(); err != nil {
+			s.log.Error("removing pid_file", "error", err)
+		}
+	}()
 	if err := s.open(ctx); err != nil {
 		return err
 	}
@@ -114,7 +137,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	failed := s.serve(life, &wg, m)
 	wg.Go(func() { s.unseal(life) })
-	err := s.wait(ctx, failed)
+	err = s.wait(ctx, failed)
 	return errors.Join(err, s.drain(life))
 }
 
@@ -142,9 +165,13 @@ func (s *server) closeSockets() {
 func (s *server) open(ctx context.Context) error {
 	i := slices.IndexFunc(s.plugins.Storage, func(d storage.Driver) bool { return d.Name == s.cfg.Storage.Name })
 	if i < 0 {
-		return fault.New("server.open", fault.Invalid, "storage: there is no %q; use one that the server was built with", s.cfg.Storage.Name)
+		return fmt.Errorf("storage: there is no %q; use one that the server was built with", s.cfg.Storage.Name)
 	}
-	store, err := s.plugins.Storage[i].Open(ctx, s.cfg.Storage.Params, s.log)
+	driver, params := s.plugins.Storage[i], maps.Clone(s.cfg.Storage.Params)
+	if _, set := params[cacheBytes]; s.cfg.DisableCache && !set && slices.ContainsFunc(driver.Params, func(p storage.Param) bool { return p.Name == cacheBytes }) {
+		params[cacheBytes] = smallestCache
+	}
+	store, err := driver.Open(ctx, params, s.log)
 	if err != nil {
 		return at(s.cfg.Storage.At, err)
 	}
@@ -160,7 +187,7 @@ func (s *server) build(m *metrics.Metrics) error {
 	}
 	i := slices.IndexFunc(s.plugins.Seals, func(d seal.Driver) bool { return d.Name == name })
 	if i < 0 {
-		return fault.New("server.build", fault.Invalid, "seal: there is no %q; use one that the server was built with", name)
+		return fmt.Errorf("seal: there is no %q; use one that the server was built with", name)
 	}
 	with, err := s.plugins.Seals[i].Open(s.cfg.Seal.Params)
 	if err != nil {
@@ -209,7 +236,8 @@ func (s *server) serve(life context.Context, wg *sync.WaitGroup, m *metrics.Metr
 		Initialized: s.core.Initialized, Init: s.core.Init, Unseal: s.core.Unseal, Metrics: m.Render,
 	}}
 	failed := make(chan error, len(s.doors))
-	for _, d := range s.doors {
+	for i, d := range s.doors {
+		cfg.Settings = s.settings(s.cfg, i)
 		work := d.start(life, cfg)
 		wg.Go(func() {
 			if err := work(); !errors.Is(err, http.ErrServerClosed) {
@@ -219,6 +247,19 @@ func (s *server) serve(life context.Context, wg *sync.WaitGroup, m *metrics.Metr
 		s.log.Info("listening", "address", d.spec.URL())
 	}
 	return failed
+}
+
+// settings are what c says of the requests of the ith listener.
+func (s *server) settings(c *config.Server, i int) httpapi.Settings {
+	h := c.Listeners[i].HTTP
+	if c.ShowHostname {
+		name, err := os.Hostname()
+		if err != nil {
+			s.log.Warn("enable_response_header_hostname: the host's name is not known", "error", err)
+		}
+		h.Hostname = name
+	}
+	return h
 }
 
 // unseal opens a server whose seal needs nobody, and tries until it is open.

@@ -96,7 +96,10 @@ func launch(t *testing.T, path string) (*server, *logBook) {
 		t.Fatal(err)
 	}
 	log := &logBook{}
-	s := newServer(c, named(), "0.0.1", log)
+	s, err := newServer(c, named(), "0.0.1", log)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.reread = read
 	ready := make(chan struct{})
 	s.prepare = func(context.Context, *server) error { close(ready); return nil }
@@ -237,10 +240,13 @@ func TestAddressInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	s := newServer(&config.Server{
-		Listeners: []config.Listener{{At: config.Position{File: "a.hcl", Line: 3}, Address: taken.Addr().String(), TLSDisable: true}},
+	s, err := newServer(&config.Server{
+		Listeners: []config.Listener{{At: config.Position{File: "a.hcl", Line: 3}, Address: taken.Addr().String(), TLS: config.TLS{Disable: true}}},
 		Storage:   config.Stanza{Name: "memory"},
 	}, named(), "0.0.1", io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
 	err = s.run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "a.hcl:3: address: listening on "+taken.Addr().String()) || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("got %v", err)
@@ -253,7 +259,7 @@ func TestAddressInUse(t *testing.T) {
 // TestDrain: a request under way when the server stops is answered; a new one
 // finds the door closed.
 func TestDrain(t *testing.T) {
-	d, err := openDoor(t.Context(), config.Listener{Address: "127.0.0.1:0", TLSDisable: true})
+	d, err := openDoor(t.Context(), config.Listener{Address: "127.0.0.1:0", TLS: config.TLS{Disable: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +277,10 @@ func TestDrain(t *testing.T) {
 	}})
 	served := make(chan error, 1)
 	go func() { served <- work() }()
-	s := newServer(&config.Server{}, named(), "0.0.1", io.Discard)
+	s, err := newServer(&config.Server{}, named(), "0.0.1", io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.doors = []*door{d}
 	url := "http://" + d.spec.Address + "/v1/secret/a"
 	status := make(chan int, 1)
@@ -319,7 +328,7 @@ func named() Plugins { return Plugins{Storage: known().Storage, Seals: known().S
 
 // shamir is a seal of which only the name matters.
 func shamir() seal.Driver {
-	return seal.Driver{Name: "shamir", Open: func(params map[string]string) (seal.Seal, error) { return nil, seal.CheckParams("shamir", params) }}
+	return seal.Driver{Name: "shamir", Open: func(map[string]string) (seal.Seal, error) { return nil, nil }}
 }
 
 func write(t *testing.T, dir, name, text string) string {

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/keyturn/keyturn/internal/fault"
 )
 
 func TestPrefixEnd(t *testing.T) {
@@ -44,20 +42,6 @@ func TestStampsSort(t *testing.T) {
 			t.Errorf("StampedKey(%d) = %q after %q", v, key, last)
 		}
 		last = key
-	}
-}
-
-func TestCheckParams(t *testing.T) {
-	if err := CheckParams("d", map[string]string{"a": ""}, "a", "b"); err != nil {
-		t.Error(err)
-	}
-	err := CheckParams("d", map[string]string{"a": "", "z": ""}, "a", "b")
-	if want := `storage "d" has no parameter "z"; it takes: a, b`; fault.Message(err) != want {
-		t.Errorf("got %v, want %s", err, want)
-	}
-	err = CheckParams("d", map[string]string{"z": ""})
-	if want := `storage "d" has no parameter "z"; it takes none`; fault.Message(err) != want {
-		t.Errorf("got %v, want %s", err, want)
 	}
 }
 

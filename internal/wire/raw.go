@@ -31,18 +31,23 @@ func (r Raw) IsObject() bool {
 	return len(b) > 0 && b[0] == '{'
 }
 
-// Limits bound what a request's JSON may make the server do. A zero field is
-// no limit.
+// Limits bound what a request's JSON may make the server do: Vault's max_json_*
+// of a listener, which the errors name. A zero field is no limit.
 type Limits struct {
 	Depth     int // nesting of objects and arrays
-	Keys      int // keys of all objects together
-	Elements  int // elements of all arrays together
-	StringLen int // bytes of one string, as written
+	StringLen int // bytes of one string or key, as written
+	Entries   int // keys of one object
+	Elements  int // elements of one array
+	Tokens    int // keys, values and brackets of the whole text
 }
 
-// DefaultLimits are used at the front door. Vault's clients stay far below;
+// DefaultLimits hold where the configuration says nothing. Clients stay far below;
 // the hash-collision and memory attacks on JSON parsers need more.
-var DefaultLimits = Limits{Depth: 64, Keys: 20_000, Elements: 100_000, StringLen: 16 << 20}
+var DefaultLimits = Limits{Depth: 300, StringLen: 1 << 20, Entries: 10_000, Elements: 10_000, Tokens: 500_000}
+
+// MaxDepth is the deepest nesting that a [Limits] may allow: the stack has to bear
+// it, here and wherever the value is walked. The standard library stops there, too.
+const MaxDepth = 10_000
 
 // Check scans b once: it must be one valid JSON value within limits, with no
 // key twice in one object. It decodes nothing.
@@ -64,8 +69,7 @@ type scanner struct {
 	b      []byte
 	i      int
 	limits Limits
-	keys   int
-	elems  int
+	tokens int
 }
 
 func (s *scanner) bad(format string, args ...any) error {
@@ -83,12 +87,29 @@ func (s *scanner) space() {
 	}
 }
 
+// over refuses a count above its limit, and names the setting.
+func (s *scanner) over(n, limit int, what, setting string) error {
+	if limit <= 0 || n <= limit {
+		return nil
+	}
+	return s.bad("more than %d %s; send less, or raise the listener's %s", limit, what, setting)
+}
+
+// token counts one.
+func (s *scanner) token() error {
+	s.tokens++
+	return s.over(s.tokens, s.limits.Tokens, "keys, values and brackets", "max_json_token")
+}
+
 func (s *scanner) value(depth int) error {
 	if s.i >= len(s.b) {
 		return s.bad("it ends too early")
 	}
-	if s.limits.Depth > 0 && depth > s.limits.Depth {
-		return s.bad("nested deeper than %d levels", s.limits.Depth)
+	if err := s.over(depth, s.limits.Depth, "levels of nesting", "max_json_depth"); err != nil {
+		return err
+	}
+	if err := s.token(); err != nil {
+		return err
 	}
 	switch c := s.b[s.i]; {
 	case c == '{':
@@ -116,12 +137,12 @@ func (s *scanner) object(depth int) error {
 	s.space()
 	if s.i < len(s.b) && s.b[s.i] == '}' {
 		s.i++
-		return nil
+		return s.token()
 	}
 	var first [8]string // most objects are small: no map for them
 	seen := first[:0]
 	var many map[string]struct{}
-	for {
+	for n := 1; ; n++ {
 		s.space()
 		if s.i >= len(s.b) || s.b[s.i] != '"' {
 			return s.bad("want a key in quotes")
@@ -130,8 +151,11 @@ func (s *scanner) object(depth int) error {
 		if err != nil {
 			return err
 		}
-		if s.keys++; s.limits.Keys > 0 && s.keys > s.limits.Keys {
-			return s.bad("more than %d keys", s.limits.Keys)
+		if err := s.over(n, s.limits.Entries, "keys in one object", "max_json_object_entry_count"); err != nil {
+			return err
+		}
+		if err := s.token(); err != nil {
+			return err
 		}
 		name := unescape(key)
 		if seen, many, err = s.unique(name, seen, many); err != nil {
@@ -182,11 +206,11 @@ func (s *scanner) array(depth int) error {
 	s.space()
 	if s.i < len(s.b) && s.b[s.i] == ']' {
 		s.i++
-		return nil
+		return s.token()
 	}
-	for {
-		if s.elems++; s.limits.Elements > 0 && s.elems > s.limits.Elements {
-			return s.bad("more than %d elements", s.limits.Elements)
+	for n := 1; ; n++ {
+		if err := s.over(n, s.limits.Elements, "elements in one array", "max_json_array_element_count"); err != nil {
+			return err
 		}
 		s.space()
 		if err := s.value(depth + 1); err != nil {
@@ -207,7 +231,7 @@ func (s *scanner) next(end byte) (done bool, err error) {
 	switch s.b[s.i] {
 	case end:
 		s.i++
-		return true, nil
+		return true, s.token()
 	case ',':
 		s.i++
 		return false, nil
@@ -223,8 +247,8 @@ func (s *scanner) str() ([]byte, error) {
 		case c == '"':
 			s.i++
 			text := s.b[from:s.i]
-			if s.limits.StringLen > 0 && len(text)-2 > s.limits.StringLen {
-				return nil, s.bad("a string of more than %d bytes", s.limits.StringLen)
+			if err := s.over(len(text)-2, s.limits.StringLen, "bytes in one string", "max_json_string_value_length"); err != nil {
+				return nil, err
 			}
 			if !utf8.Valid(text) {
 				return nil, s.bad("a string that is not UTF-8")

@@ -54,8 +54,10 @@ func start(t testing.TB, st storage.Store) *server {
 	t.Helper()
 	c := core.New(core.Config{
 		Store: st, StorageName: "memory", Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler), ClusterName: "test",
-		Metrics: func(context.Context) ([]byte, string, error) { return []byte("metric 1\n"), "text/plain", nil },
-		Types:   core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
+		Metrics: func(context.Context, string, string) ([]byte, string, error) {
+			return []byte("metric 1\n"), "text/plain", nil
+		},
+		Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
 	})
 	go c.Run(t.Context())
 	s := &server{Core: c, root: "hvs.root-token-for-tests"}

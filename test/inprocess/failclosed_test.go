@@ -91,8 +91,10 @@ func TestFailClosed(t *testing.T) {
 	st, out := memory.Open(), newOutside()
 	c := core.New(core.Config{
 		Store: st, Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler), Audits: []audit.Type{out.tapeType()},
-		Metrics: func(context.Context) ([]byte, string, error) { return []byte("metric 1\n"), "text/plain", nil },
-		Types:   core.Types{Engines: append(slices.Clone(plugins.Engines), out.lendType()), Auths: plugins.AuthMethods},
+		Metrics: func(context.Context, string, string) ([]byte, string, error) {
+			return []byte("metric 1\n"), "text/plain", nil
+		},
+		Types: core.Types{Engines: append(slices.Clone(plugins.Engines), out.lendType()), Auths: plugins.AuthMethods},
 	})
 	go c.Run(t.Context())
 	s := &server{Core: c, root: "hvs.root-token-for-tests"}

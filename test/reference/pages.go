@@ -106,23 +106,52 @@ func configuration() string {
 	var b strings.Builder
 	b.WriteString(head + `# The server's configuration
 
-HCL 1 or JSON, in one file, several, or a folder of them (` + "`keyturn server -config`" + `). A key that is not known is an error, with file and
-line; all errors are told at once. ` + "`-check`" + ` only checks. A duration is a number of seconds or text such as ` + "`1h30m`" + `.
+HCL 1 or JSON, in one file, several, or a folder of them (` + "`keyturn server -config`" + `). An unknown key is an error, with file and
+line and the key that was probably meant; all errors are reported at once. ` + "`-check`" + ` only checks. A duration is a number of seconds or text
+such as ` + "`1h30m`" + `; a list is a list, or text between commas. A template is one of
+[go-sockaddr](https://pkg.go.dev/github.com/hashicorp/go-sockaddr/template), such as ` + "`{{ GetPrivateIP }}:8200`" + `.
+
+SIGHUP reads the keys anew that say so, and reopens the log file and the audit files; what else has changed is named in the log and waits for
+the next start.
 `)
 	block := "?"
-	for _, f := range config.Fields() {
+	for _, f := range config.Fields(config.Known{Storage: plugins.StorageDrivers, Seals: plugins.Seals}) {
 		if f.Block != block {
 			block = f.Block
 			title := "The top level"
 			if block != "" {
 				title = "`" + block + "`"
 			}
-			fmt.Fprintf(&b, "\n## %s\n\n| key | takes | default | what it is for |\n|---|---|---|---|\n", title)
+			fmt.Fprintf(&b, "\n## %s\n\n| key | takes | default | SIGHUP | what it is for |\n|---|---|---|---|---|\n", title)
 		}
-		row(&b, "`"+f.Name+"`", f.Type, orDash(f.Default), f.Doc)
+		reload := "–"
+		if f.Reload {
+			reload = "yes"
+		}
+		row(&b, "`"+f.Name+"`", f.Type, orDash(f.Default), reload, f.Doc)
 	}
 	b.WriteString("\n`storage \"memory\"` and `seal \"shamir\"`, which is the default, take no keys.\n")
+	absentKeys(&b)
 	return b.String()
+}
+
+// absentKeys is the table of what Vault documents and this server does not have.
+func absentKeys(b *strings.Builder) {
+	b.WriteString(`
+## Keys of Vault's that are not here
+
+Those that are refused would have changed what the server does; the others are taken with a warning.
+
+| where | key | | instead |
+|---|---|---|---|
+`)
+	for _, a := range config.AbsentKeys() {
+		verdict := "taken with a warning"
+		if a.Refused {
+			verdict = "refused"
+		}
+		row(b, a.Block, "`"+a.Name+"`", verdict, strings.ToUpper(a.Instead[:1])+a.Instead[1:]+".")
+	}
 }
 
 // everything is a source that has every series.
@@ -140,7 +169,7 @@ func everything() metrics.Source {
 func series(ctx context.Context) (string, error) {
 	m := metrics.New(everything(), "1")
 	m.Observe(metrics.Request{Operation: "read", MountType: "kv", Result: "ok", Took: time.Second})
-	text, _, err := m.Render(ctx)
+	text, _, err := m.Render(ctx, "prometheus", "")
 	if err != nil {
 		return "", err
 	}

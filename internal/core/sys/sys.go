@@ -42,8 +42,9 @@ type Config struct {
 	Version string // Keyturn's own
 	// TrustClock takes the clock as it is, after it has jumped ahead.
 	TrustClock func()
-	// Metrics renders the metrics in Prometheus' form; nil: there are none.
-	Metrics func(ctx context.Context) ([]byte, string, error)
+	// Metrics renders the metrics in the form that the parameter "format" or the
+	// header Accept asks for, and says their content type; nil: there are none.
+	Metrics func(ctx context.Context, format, accept string) ([]byte, string, error)
 }
 
 // A Job is work on many rows that is committed before it begins, done in
@@ -80,7 +81,7 @@ func (a *serverAPI) routes() []route.Route {
 	return []route.Route{
 		route.On(route.Write, "seal", a.seal).WithSudo().WithRescue().WithHelp("Seal the server."),
 		route.On(route.Write, "clock/trust", a.trustClock).WithSudo().WithHelp("Confirm the clock after it has jumped ahead: what is due then is revoked and turned."),
-		route.On(route.Read, "metrics", a.metrics).WithHelp("Metrics, with format=prometheus."),
+		route.On(route.Read, "metrics", a.metrics).WithHelp("The server's metrics: JSON, or the form of Prometheus."),
 	}
 }
 
@@ -103,17 +104,14 @@ func classPath(class, path string) string {
 }
 
 type metricsIn struct {
-	Format string `json:"format" doc:"The form of the figures: prometheus."`
+	Format string `json:"format" default:"JSON" doc:"The form of the figures: prometheus. The header Accept with prometheus/telemetry or application/openmetrics-text asks for it, too."`
 }
 
 func (a *serverAPI) metrics(ctx context.Context, r *route.Request, in metricsIn) (*wire.Raw, error) {
-	if in.Format != "prometheus" {
-		return nil, fault.New("sys.metrics", fault.Invalid, "parameter \"format\": only \"prometheus\" is built")
-	}
 	if a.Metrics == nil {
 		return nil, fault.New("sys.metrics", fault.Unsupported, "this server keeps no metrics; ask one that `keyturn server` started")
 	}
-	text, contentType, err := a.Metrics(ctx)
+	text, contentType, err := a.Metrics(ctx, in.Format, r.Accept)
 	if err != nil {
 		return nil, err
 	}

@@ -33,9 +33,11 @@ func Run(t *testing.T, driver seal.Driver, open func(t *testing.T) seal.Seal) {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
 	}
 	t.Run("another seal's copy", func(t *testing.T) { testForeign(t, open(t), open(t)) })
-	t.Run("unknown parameter", func(t *testing.T) {
-		if _, err := driver.Open(map[string]string{"no_such_parameter": "x"}); !fault.Is(err, fault.Invalid) {
-			t.Errorf("Open = %v, want invalid", err)
+	t.Run("driver", func(t *testing.T) {
+		for _, p := range driver.Params {
+			if p.Name == "" || p.Takes == "" || p.Doc == "" {
+				t.Errorf("parameter %+v: it has no name, type or description", p)
+			}
 		}
 		if s := open(t); s.Name() != driver.Name {
 			t.Errorf("the driver is %q, its seal %q", driver.Name, s.Name())

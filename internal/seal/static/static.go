@@ -24,7 +24,15 @@ import (
 )
 
 // Driver is the seal "static".
-var Driver = seal.Driver{Name: name, Open: open}
+var Driver = seal.Driver{
+	Name: name, Open: open,
+	Params: []seal.Param{
+		{Name: "current_key", Takes: "file:///path or env://NAME", Doc: "Where the key is: 32 random bytes that unseal the server."},
+		{Name: "current_key_id", Takes: "text", Doc: "What the key is called, so that it is known after a change."},
+		{Name: "previous_key", Takes: "file:///path or env://NAME", Doc: "Where the key before is, while the seal is still made with it."},
+		{Name: "previous_key_id", Takes: "text", Doc: "What the key before is called."},
+	},
+}
 
 const name = "static"
 
@@ -43,9 +51,6 @@ type key struct {
 
 func open(params map[string]string) (seal.Seal, error) {
 	const op = "static.Open"
-	if err := seal.CheckParams(name, params, "current_key", "current_key_id", "previous_key", "previous_key_id"); err != nil {
-		return nil, err
-	}
 	if params["current_key"] == "" {
 		return nil, fault.New(op, fault.Invalid, "seal \"static\": current_key is missing; name a file (file:///path) or a variable (env://NAME) that holds 32 random bytes")
 	}

@@ -78,7 +78,6 @@ func TestRefused(t *testing.T) {
 		says   string
 	}{
 		"nothing":          {nil, "current_key is missing"},
-		"unknown":          {map[string]string{"current_key": good, "curent_key_id": "x"}, `no parameter "curent_key_id"`},
 		"no file":          {map[string]string{"current_key": "file:///no/such/file"}, "/no/such/file"},
 		"a folder":         {map[string]string{"current_key": t.TempDir()}, "reading the file"},
 		"no variable":      {map[string]string{"current_key": "env://KEYTURN_NOT_SET"}, `"KEYTURN_NOT_SET"`},

@@ -4,26 +4,27 @@
 //
 // Files are HCL 1 or JSON, as Vault's, and read strictly: an unknown key is an
 // error, and all problems are reported together, each with its line.
+//
+// A key is a row of a table: what it takes, what holds without it, what it is for,
+// whether SIGHUP reads it anew, and where the value goes. The reference is written from
+// the same rows. Keys that Vault documents and this server does not have are rows of the
+// tables in absent.go, which say what to do instead.
 package config
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/seal"
+	"github.com/keyturn/keyturn/internal/server/httpapi"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A Server is what the configuration files say. They are HCL 1 or JSON, as
-// Vault's, and read strictly: what is not known is an error.
+// A Server is what the configuration files say.
 type Server struct {
 	Listeners []Listener
 	Storage   Stanza
@@ -31,43 +32,94 @@ type Server struct {
 
 	APIAddr     string // where clients reach this server; a URL
 	ClusterName string
-
-	LogLevel  slog.Level
-	LogFormat string // "text" or "json"
+	PIDFile     string
+	Log         Log
 
 	DefaultLeaseTTL time.Duration // 0: 32 days
 	MaxLeaseTTL     time.Duration // 0: 32 days
+	MaxRequestTime  time.Duration // of listeners that say nothing else
 
 	// OutboundAllow lists addresses on this machine, on the link or of a cloud's
 	// metadata service that engines may connect to all the same.
 	OutboundAllow []netip.Prefix
+	DisableCache  bool // keep as little as possible of the store in memory
+	ShowHostname  bool // as a header of each answer
 
 	// AuditFolders and ConnectionFolders list the folders of this machine in which clients may name files: audit
 	// files to be written, and files that a connection's configuration refers to. See package hostfile.
 	AuditFolders      []string // none: everywhere but in folders of the system
 	ConnectionFolders []string // none: nowhere
 
-	// Warnings name what is accepted and has no effect yet.
+	// Warnings name what is accepted and has no effect.
 	Warnings []string
+
+	given given // the top level
 }
+
+// Log says where the log goes, and what it tells.
+type Log struct {
+	Level    slog.Level
+	Format   string      // "text" or "json"
+	Requests *slog.Level // of the line about each request that was answered; nil: there is none
+
+	// File is written to besides the standard error; "": there is none. A new one is begun
+	// after RotateBytes (0: they are not counted) or RotateEvery, and MaxFiles old ones
+	// are kept: 0 all of them, below zero none.
+	File        string
+	RotateBytes int64
+	RotateEvery time.Duration
+	MaxFiles    int
+}
+
+// Kinds of listener.
+const (
+	TCP  = "tcp"
+	Unix = "unix"
+)
 
 // A Listener is one address to serve on.
 type Listener struct {
 	At      Position
-	Address string // host:port
+	Kind    string // TCP or Unix
+	Address string // host:port, or the path of a socket
 
-	TLSDisable bool // serves plain HTTP, because the configuration says so
-	CertFile   string
-	KeyFile    string
-	MinVersion uint16 // of TLS; at least 1.2
-	// ClientCAFile holds the authorities whose client certificates are
-	// accepted. RequireClient refuses clients without one.
-	ClientCAFile  string
-	RequireClient bool
+	Socket   Socket // of kind Unix
+	TLS      TLS    // of kind TCP
+	Proxy    Proxy  // of kind TCP
+	HTTP     httpapi.Settings
+	Timeouts httpapi.Timeouts
 
-	MaxBody     int64         // of one request, in bytes; 0: 32 MiB
-	MaxTime     time.Duration // of one request; 0: 90 s
-	OpenMetrics bool          // sys/metrics without a token
+	given given
+}
+
+// Socket says who may use a Unix socket.
+type Socket struct {
+	Mode        uint32 // of the file; 0: what the process's umask leaves
+	User, Group string // names or numbers; "": those of the process
+}
+
+// Proxy is what a listener makes of the header of the PROXY protocol.
+type Proxy struct {
+	Behavior string // "": it does not know the protocol
+	By       []netip.Prefix
+}
+
+// What a listener makes of the header of the PROXY protocol.
+const (
+	UseAlways        = "use_always"        // whoever sends it is believed
+	AllowAuthorized  = "allow_authorized"  // some are; that of others is read and passed over
+	DenyUnauthorized = "deny_unauthorized" // some are; others are hung up on
+)
+
+// URL is a listener in a log line.
+func (l *Listener) URL() string {
+	switch {
+	case l.Kind == Unix:
+		return "unix://" + l.Address
+	case l.TLS.Disable:
+		return "http://" + l.Address
+	}
+	return "https://" + l.Address
 }
 
 // A Stanza is a block whose label names a driver and whose members are the
@@ -120,94 +172,23 @@ type Known struct {
 	Seals   []seal.Driver
 }
 
-// Read reads files, and the files *.hcl and *.json of folders, as one
-// configuration. The error is [Problems].
-func Read(paths []string, known Known) (*Server, error) {
-	p := newParser(known)
-	for _, path := range p.files(paths) {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			p.problem(Position{File: path}, "reading it: %v", cause(err))
-			continue
-		}
-		p.file(path, text)
-	}
-	return p.finish()
+// Says reports whether the top level has the key.
+func (c *Server) Says(key string) bool {
+	_, ok := c.given[key]
+	return ok
 }
 
-// files replaces folders by what they hold.
-func (p *parser) files(paths []string) []string {
-	var all []string
-	for _, path := range paths {
-		info, err := os.Stat(path)
-		switch {
-		case err != nil:
-			p.problem(Position{File: path}, "reading it: %v", cause(err))
-			continue
-		case !info.IsDir():
-			all = append(all, path)
-			continue
-		}
-		var found []string
-		for _, end := range []string{"*.hcl", "*.json"} {
-			some, err := filepath.Glob(filepath.Join(path, end))
-			if err != nil {
-				p.problem(Position{File: path}, "looking for files: %v", err)
-			}
-			found = append(found, some...)
-		}
-		if len(found) == 0 {
-			p.problem(Position{File: path}, "the folder has no file *.hcl or *.json; name a file, or a folder that has one")
-		}
-		slices.Sort(found)
-		all = append(all, found...)
+// Trusts reports whether a connection from the address may name its client.
+func (p *Proxy) Trusts(from net.Addr) bool {
+	at, err := netip.ParseAddrPort(from.String())
+	if err != nil {
+		return false
 	}
-	return all
-}
-
-// cause is an error of the file system without the path, which stands before it already.
-func cause(err error) error {
-	if pe, ok := asPathError(err); ok {
-		return pe
-	}
-	return err
-}
-
-// levels are the names that log_level takes.
-var levels = map[string]slog.Level{
-	"trace": slog.LevelDebug - 4, "debug": slog.LevelDebug, "info": slog.LevelInfo, "notice": slog.LevelInfo,
-	"warn": slog.LevelWarn, "warning": slog.LevelWarn, "error": slog.LevelError, "err": slog.LevelError,
-}
-
-// Level reads a level's name.
-func Level(text string) (slog.Level, error) {
-	if l, ok := levels[strings.ToLower(text)]; ok {
-		return l, nil
-	}
-	return 0, fmt.Errorf("want trace, debug, info, warn or error, not %q", text)
-}
-
-// Format reads a form's name.
-func Format(text string) (string, error) {
-	switch strings.ToLower(text) {
-	case "", "text", "standard":
-		return "text", nil
-	case "json":
-		return "json", nil
-	}
-	return "", fmt.Errorf("want text (or standard) or json, not %q", text)
-}
-
-// Reason is an error for the person at the terminal: the message, then the cause.
-func Reason(err error) string {
-	text := fault.Message(err)
-	if text == "" {
-		return err.Error()
-	}
-	for e := err; e != nil; e = errors.Unwrap(e) {
-		if _, ours := e.(*fault.Error); !ours && !strings.Contains(e.Error(), text) {
-			return text + ": " + e.Error()
+	addr := at.Addr().Unmap().WithZone("")
+	for _, by := range p.By {
+		if by.Contains(addr) {
+			return true
 		}
 	}
-	return text
+	return false
 }

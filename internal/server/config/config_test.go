@@ -16,40 +16,77 @@ import (
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/seal"
+	"github.com/keyturn/keyturn/internal/server/httpapi"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/memory"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// named are plug-ins of which only the names matter.
+// named are drivers of which only the names and parameters matter.
 func named() Known {
 	return Known{
-		Storage: []storage.Driver{memory.Driver, {Name: "pebble"}},
+		Storage: []storage.Driver{memory.Driver, {
+			Name: "pebble", Params: []storage.Param{{Name: "path"}, {Name: "cache_bytes"}},
+			Check: func(params map[string]string) error {
+				if params["path"] == "" {
+					return fault.New("storage.Open", fault.Invalid, "storage \"pebble\" needs path")
+				}
+				return nil
+			},
+		}},
 		Seals: []seal.Driver{
-			{Name: "shamir", Open: func(params map[string]string) (seal.Seal, error) { return nil, seal.CheckParams("shamir", params) }},
-			{Name: "static", Open: func(params map[string]string) (seal.Seal, error) {
+			{Name: "shamir", Open: func(map[string]string) (seal.Seal, error) { return nil, nil }},
+			{Name: "static", Params: []seal.Param{{Name: "current_key"}}, Open: func(params map[string]string) (seal.Seal, error) {
 				if params["current_key"] == "" {
 					return nil, fault.New("seal.Open", fault.Invalid, "seal \"static\": current_key is missing")
 				}
-				return nil, seal.CheckParams("static", params, "current_key")
+				return nil, nil
 			}},
 		},
 	}
 }
 
 func TestReadConfig(t *testing.T) {
+	requests := slog.LevelDebug
+	first := httpapi.Settings{
+		MaxBody: 1 << 20, MaxTime: 30 * time.Second, ReadTime: 20 * time.Second, OpenMetrics: true, LogRequests: &requests,
+		JSON:      wire.Limits{Depth: 10, StringLen: 1000, Entries: 20, Elements: 30, Tokens: 400},
+		Redact:    httpapi.Redact{Addresses: true, ClusterName: true, Version: true},
+		Forwarded: &httpapi.Forwarded{By: prefixes("10.0.0.0/8", "192.168.1.1/32"), Hops: 1, TakeAbsent: true, TakeUntrusted: true},
+		Headers: httpapi.NewHeaders(map[string]map[string]string{
+			"default": {"Strict-Transport-Security": "max-age=31536000; includeSubDomains", "X-Custom": "a"}, "2xx": {"X-Custom": "b"}, "307": {"X-Custom": "c"},
+		}),
+	}
 	want := &Server{
 		Listeners: []Listener{
-			{Address: "0.0.0.0:8200", TLSDisable: true, MinVersion: 0x303, MaxBody: 1 << 20, MaxTime: 30 * time.Second, OpenMetrics: true},
-			{Address: "127.0.0.1:8201", TLSDisable: true, MinVersion: 0x303},
+			{
+				Kind: TCP, Address: "0.0.0.0:8200", TLS: TLS{Disable: true, MinVersion: 0x303}, HTTP: first,
+				Timeouts: httpapi.Timeouts{ReadHeader: 5 * time.Second, Write: 40 * time.Second, Idle: time.Minute},
+				Proxy:    Proxy{Behavior: AllowAuthorized, By: prefixes("10.0.0.0/8", "fd00::/8")},
+			},
+			{
+				Kind: TCP, Address: "127.0.0.1:8201", TLS: TLS{Disable: true, MinVersion: 0x303},
+				HTTP:     httpapi.Settings{MaxTime: 45 * time.Second, ReadTime: 30 * time.Second, LogRequests: &requests},
+				Timeouts: httpapi.Timeouts{ReadHeader: 10 * time.Second, Write: 55 * time.Second, Idle: 5 * time.Minute},
+			},
+			{
+				Kind: Unix, Address: "/run/keyturn.sock", Socket: Socket{Mode: 0o660, User: "1000", Group: "keyturn"},
+				HTTP:     httpapi.Settings{MaxTime: 45 * time.Second, LogRequests: &requests},
+				Timeouts: httpapi.Timeouts{ReadHeader: 10 * time.Second, Idle: 10 * time.Second},
+			},
 		},
 		Storage: Stanza{Name: "pebble", Params: map[string]string{"path": "/var/lib/keyturn"}},
 		Seal:    Stanza{Name: "static", Params: map[string]string{"current_key": "file:///etc/keyturn/key"}},
-		APIAddr: "https://keyturn.example.org:8200", ClusterName: "payments",
-		LogLevel: slog.LevelWarn, LogFormat: "json", DefaultLeaseTTL: time.Hour, MaxLeaseTTL: 24 * time.Hour,
-		OutboundAllow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("10.1.0.0/16")},
-		AuditFolders:  []string{"/var/log/keyturn", "/data/audit"}, ConnectionFolders: []string{"/etc/keyturn/tls"},
+		APIAddr: "https://keyturn.example.org:8200", ClusterName: "payments", PIDFile: "/run/keyturn.pid",
+		Log: Log{
+			Level: slog.LevelWarn, Format: "json", Requests: &requests,
+			File: "/var/log/keyturn.log", RotateBytes: 1 << 20, RotateEvery: time.Hour, MaxFiles: 3,
+		},
+		DefaultLeaseTTL: time.Hour, MaxLeaseTTL: 24 * time.Hour, MaxRequestTime: 45 * time.Second,
+		OutboundAllow: prefixes("127.0.0.1/32", "10.1.0.0/16"), DisableCache: true, ShowHostname: true,
+		AuditFolders: []string{"/var/log/keyturn", "/data/audit"}, ConnectionFolders: []string{"/etc/keyturn/tls"},
 	}
 	for _, file := range []string{"testdata/good.hcl", "testdata/good.json"} {
 		got, err := Read([]string{file}, named())
@@ -57,15 +94,24 @@ func TestReadConfig(t *testing.T) {
 			t.Errorf("%v", err)
 			continue
 		}
-		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Server{}, "Warnings"), cmpopts.IgnoreTypes(Position{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Server{}, "Warnings"), cmpopts.IgnoreTypes(Position{}, given{}),
+			cmp.AllowUnexported(Server{}, Listener{}, httpapi.Headers{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", file, diff)
 		}
-		for _, w := range []string{"ui: the web interface", "telemetry: pushing metrics"} {
+		for _, w := range []string{"ui: the web interface", "statsd_address: it has no effect", "plugin_directory: it has no effect", "cluster_addr: there are no clusters"} {
 			if !strings.Contains(strings.Join(got.Warnings, "\n"), w) {
 				t.Errorf("%s: no warning of %q: %q", file, w, got.Warnings)
 			}
 		}
 	}
+}
+
+func prefixes(texts ...string) []netip.Prefix {
+	var all []netip.Prefix
+	for _, text := range texts {
+		all = append(all, netip.MustParsePrefix(text))
+	}
+	return all
 }
 
 func TestSmallestConfig(t *testing.T) {
@@ -77,7 +123,7 @@ func TestSmallestConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Storage.Name != "memory" || got.Seal.Name != "" || got.LogFormat != "text" || len(got.Listeners) != 1 || got.Listeners[0].Address != "127.0.0.1:8200" {
+	if got.Storage.Name != "memory" || got.Seal.Name != "" || got.Log.Format != "text" || len(got.Listeners) != 1 || got.Listeners[0].Address != "127.0.0.1:8200" {
 		t.Errorf("%+v", got)
 	}
 	if len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0], "nothing survives") {
@@ -111,7 +157,7 @@ var wrong = []struct {
 	{"unknown key in a listener", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n  tls_disable = true\n  adress = \"x\"\n}"}},
 	{"unknown key in JSON", []string{"{\n\"storage\": {\"memory\": {}},\n\"listener\": {\"tcp\": {\"tls_disable\": true}},\n\"foo\": 1\n}"}},
 	{"unknown key in a listener's telemetry", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n telemetry { x = 1 }\n}"}},
-	{"everything at once", []string{"foo = 1\nlog_level = \"loud\"\nstorage \"raft\" {\n  path = \"x\"\n}\nlistener \"unix\" {}\nlistener \"tcp\" {}\nmax_lease_ttl = \"soon\"\n"}},
+	{"everything at once", []string{"foo = 1\nlog_level = \"loud\"\nstorage \"raft\" {\n  path = \"x\"\n}\nlistener \"udp\" {}\nlistener \"tcp\" {}\nmax_lease_ttl = \"soon\"\n"}},
 	{"storage raft", []string{`listener "tcp" { tls_disable = true }` + "\nstorage \"raft\" {}\n"}},
 	{"storage file", []string{`listener "tcp" { tls_disable = true }` + "\nstorage \"file\" {}\n"}},
 	{"storage consul", []string{`listener "tcp" { tls_disable = true }` + "\nstorage \"consul\" {}\n"}},
@@ -138,7 +184,7 @@ var wrong = []struct {
 	{"TTL negative", []string{good + "default_lease_ttl = \"-2h\"\n"}},
 	{"api_addr is no URL", []string{good + "api_addr = \"keyturn:8200\"\n"}},
 	{"api_addr with a password", []string{good + "api_addr = \"https://u:canary@h\"\n"}},
-	{"outbound_allow as text", []string{good + "outbound_allow = \"127.0.0.1\"\n"}},
+	{"outbound_allow as a number", []string{good + "outbound_allow = 127\n"}},
 	{"outbound_allow of names", []string{good + "outbound_allow = [\"127.0.0.1\",\n  \"localhost\", 5]\n"}},
 	{"folders as text", []string{good + "audit_folders = \"/var/log\"\n"}},
 	{"no folders", []string{good + "audit_folders = []\n"}},
@@ -158,6 +204,34 @@ var wrong = []struct {
 	{"broken JSON", []string{"{\"storage\": "}},
 	{"a list", []string{"[1]"}},
 	{"binary", []string{"\x00\x01\x02"}},
+	{"a listener that is misspelt", []string{good + "listner \"tcp\" {}\n"}},
+	{"an old name of a key", []string{good + "redirect_addr = \"http://x\"\n"}},
+	{"keys of Vault's that are refused", []string{good + "ha_storage \"consul\" {}\nkms_library \"pkcs11\" {}\nsentinel {}\n"}},
+	{"a listener's key at the top", []string{good + "tls_cert_file = \"x\"\nmax_json_depth = 5\n"}},
+	{"a top level's key in a listener", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n log_level = \"info\"\n socket_mode = \"660\"\n}"}},
+	{"a listener that is not built", []string{"storage \"memory\" {}\nlistener \"udp\" {}\n"}},
+	{"a socket", []string{"storage \"memory\" {}\nlistener \"unix\" {\n address = \"keyturn.sock\"\n socket_mode = \"999\"\n tls_disable = false\n tls_cert_file = \"x\"\n}"}},
+	{"an unknown key of the storage", []string{"storage \"pebble\" {\n path = \"/x\"\n cache_byte = 5\n foo = 1\n redirect_addr = \"x\"\n}\nlistener \"tcp\" { tls_disable = true }"}},
+	{"storage without its path", []string{"storage \"pebble\" {}\nlistener \"tcp\" { tls_disable = true }"}},
+	{"backend and storage", []string{good + "backend \"memory\" {}\n"}},
+	{"an unknown key of telemetry", []string{good + "telemetry {\n statsd_adress = \"x\"\n foo = 1\n unauthenticated_metrics_access = true\n}\n"}},
+	{"a seal unheard of", []string{good + "seal \"wax\" {}\n"}},
+	{"TLS versions and suites", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n tls_max_version = \"tls11\"\n tls_cipher_suites = \"TLS_X,TLS_RSA_WITH_RC4_128_SHA\"\n}"}},
+	{"TLS versions the wrong way round", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n tls_max_version = \"tls12\"\n tls_min_version = \"tls13\"\n}"}},
+	{"no suite of TLS 1.2", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n tls_max_version = \"tls12\"\n tls_cipher_suites = \"TLS_AES_128_GCM_SHA256\"\n}"}},
+	{"client certificates wanted and not", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n tls_require_and_verify_client_cert = true\n tls_disable_client_certs = true\n}"}},
+	{"an encrypted key", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"testdata/encrypted.key\"\n}"}},
+	{"proxies", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n proxy_protocol_behavior = \"sometimes\"\n x_forwarded_for_authorized_addrs = \"proxy.example.org\"\n x_forwarded_for_hop_skips = \"-1\"\n}"}},
+	{"proxies that nobody named", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n proxy_protocol_behavior = \"deny_unauthorized\"\n proxy_protocol_authorized_addrs = \"\"\n}"}},
+	{"limits", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n max_json_depth = 10001\n max_json_token = -1\n http_idle_timeout = \"-1s\"\n http_read_timeout = \"soon\"\n}"}},
+	{"headers", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n custom_response_headers {\n  \"200s\" = { \"X\" = [\"y\"] }\n  \"999\" = {}\n  \"default\" = {\n   \"X Y\" = [\"z\"]\n   \"X\" = [1]\n   \"Y\" = [\"a\\nb\"]\n  }\n }\n}"}},
+	{"headers as text", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n custom_response_headers = \"X\"\n}"}},
+	{"levels and rotation", []string{good + "log_requests_level = \"some\"\nlog_rotate_bytes = -1\nlog_rotate_duration = \"0s\"\nlog_rotate_max_files = -2\n"}},
+	{"a template that gives nothing", []string{good + "api_addr = \"http://{{ GetInterfaceIP \\\"nosuch\\\" }}:8200\"\n"}},
+	{"a template that is broken", []string{good + "cluster_addr = \"{{ Get\"\n"}},
+	{"problems in JSON", []string{"{\n\"storage\": {\"pebble\": {\n\"path\": \"/x\",\n\"pth\": 1}},\n\"listener\": [\n{\"tcp\": {\"tls_disable\": true}},\n{\"tcp\": {\"adress\": \"x\", \"tls_disable\": true,\n\"address\": \"nowhere\"}}],\n\"cluster_name\": 5}"}},
+	{"null in JSON", []string{"{\n\"storage\": null}"}},
+	{"nested deep", []string{strings.Repeat("a {", 30)}},
 	{"too large", []string{strings.Repeat("#", maxFile+1)}},
 }
 
@@ -233,7 +307,7 @@ func FuzzConfig(f *testing.F) {
 		}
 		if err == nil {
 			for _, l := range c.Listeners {
-				if !l.TLSDisable && l.CertFile == "" {
+				if !l.TLS.Disable && l.TLS.CertFile == "" && l.Kind == TCP {
 					t.Errorf("serves in the clear though nobody said so: %+v", l)
 				}
 			}

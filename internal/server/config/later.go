@@ -1,35 +1,109 @@
 package config
 
 import (
+	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 )
 
-// Later names the settings that differ and cannot change while the server runs.
+// Later names the settings that differ from next and cannot change while the
+// server runs.
 func (c *Server) Later(next *Server) []string {
-	var names []string
-	add := func(differs bool, name string) {
-		if differs {
-			names = append(names, name)
+	names := differing(topBlock, c.given, next.given)
+	if !c.Storage.equal(next.Storage) {
+		names = append(names, "storage")
+	}
+	if !c.Seal.equal(next.Seal) {
+		names = append(names, "seal")
+	}
+	for i := range c.Listeners {
+		l := &c.Listeners[i]
+		m := next.Listener(l)
+		if m == nil {
+			names = append(names, "listener "+l.Address)
+			continue
+		}
+		for _, name := range differing(l.block(), l.given, m.given) {
+			names = append(names, fmt.Sprintf("%s of listener %s", name, l.Address))
 		}
 	}
-	add(!c.Storage.equal(next.Storage), "storage")
-	add(!c.Seal.equal(next.Seal), "seal")
-	add(!slices.EqualFunc(c.Listeners, next.Listeners, Listener.reloads), "listener")
-	add(c.LogFormat != next.LogFormat, "log_format")
-	add(c.ClusterName != next.ClusterName, "cluster_name")
-	add(c.APIAddr != next.APIAddr, "api_addr")
-	add(c.DefaultLeaseTTL != next.DefaultLeaseTTL, "default_lease_ttl")
-	add(c.MaxLeaseTTL != next.MaxLeaseTTL, "max_lease_ttl")
-	add(!slices.Equal(c.OutboundAllow, next.OutboundAllow), "outbound_allow")
-	add(!slices.Equal(c.AuditFolders, next.AuditFolders), "audit_folders")
-	add(!slices.Equal(c.ConnectionFolders, next.ConnectionFolders), "connection_folders")
+	for i := range next.Listeners {
+		if l := &next.Listeners[i]; c.Listener(l) == nil {
+			names = append(names, "listener "+l.Address)
+		}
+	}
 	return names
 }
 
-func (s Stanza) equal(t Stanza) bool { return s.Name == t.Name && maps.Equal(s.Params, t.Params) }
+// Listener is the listener at the same address as l; nil: there is none.
+func (c *Server) Listener(l *Listener) *Listener {
+	for i := range c.Listeners {
+		if m := &c.Listeners[i]; m.Kind == l.Kind && m.Address == l.Address {
+			return m
+		}
+	}
+	return nil
+}
 
-// reloads reports whether all that differs between two listeners is reloaded.
-func (l Listener) reloads(m Listener) bool {
-	return l.Address == m.Address && l.TLSDisable == m.TLSDisable && l.MaxBody == m.MaxBody && l.MaxTime == m.MaxTime && l.OpenMetrics == m.OpenMetrics
+func (l *Listener) block() string {
+	if l.Kind == Unix {
+		return unixBlock
+	}
+	return tcpBlock
+}
+
+// differing are the keys of a block that are not read anew and are not as they were.
+func differing(block string, was, is given) []string {
+	var names []string
+	for _, k := range keysOf(block) {
+		if !k.reload && !reflect.DeepEqual(was[k.name], is[k.name]) {
+			names = append(names, k.name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Reloaded is c as it is after SIGHUP has read next: with what is read anew from
+// next, and the rest as it was.
+func (c *Server) Reloaded(next *Server) *Server {
+	out := *c
+	out.given = overlaid(topBlock, c.given, next.given)
+	out.ShowHostname = next.ShowHostname
+	out.Log.Level, out.Log.Requests = next.Log.Level, next.Log.Requests
+	out.Listeners = slices.Clone(c.Listeners)
+	for i := range out.Listeners {
+		l := &out.Listeners[i]
+		m := next.Listener(l)
+		if m == nil {
+			l.HTTP.LogRequests = next.Log.Requests
+			continue
+		}
+		l.given = overlaid(l.block(), l.given, m.given)
+		l.Proxy = m.Proxy
+		if !l.TLS.Disable && !m.TLS.Disable {
+			l.TLS = m.TLS
+		}
+		maxTime, readTime := l.HTTP.MaxTime, l.HTTP.ReadTime
+		l.HTTP = m.HTTP
+		l.HTTP.MaxTime, l.HTTP.ReadTime = maxTime, readTime
+	}
+	return &out
+}
+
+// overlaid is a block with what is read anew from another.
+func overlaid(block string, was, next given) given {
+	out := maps.Clone(was)
+	for _, k := range keysOf(block) {
+		if !k.reload {
+			continue
+		}
+		if v, ok := next[k.name]; ok {
+			out[k.name] = v
+		} else {
+			delete(out, k.name)
+		}
+	}
+	return out
 }

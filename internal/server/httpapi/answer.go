@@ -47,9 +47,20 @@ var (
 	jsonType = []string{"application/json"}
 )
 
-// write sends an answer. It is the only function that writes a status.
-func write(w http.ResponseWriter, a *core.Answer) {
+// write sends an answer and returns its status. It is the only function that
+// writes a status.
+func write(w http.ResponseWriter, s *Settings, a *core.Answer) int {
+	status := a.Status
+	if status == 0 {
+		status = http.StatusOK
+	}
 	head := w.Header()
+	if s.Headers != nil {
+		s.Headers.set(head, status)
+	}
+	if s.Hostname != "" {
+		head.Set("X-Vault-Hostname", s.Hostname)
+	}
 	head["Cache-Control"] = noStore
 	if len(a.Body) > 0 {
 		if a.ContentType == "" {
@@ -61,15 +72,12 @@ func write(w http.ResponseWriter, a *core.Answer) {
 			head["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
 		}
 	}
-	status := a.Status
-	if status == 0 {
-		status = http.StatusOK
-	}
 	w.WriteHeader(status)
 	if len(a.Body) > 0 {
 		// The client has gone if this fails: there is nobody to tell.
 		_, _ = w.Write(a.Body)
 	}
+	return status
 }
 
 // refusal turns an error into an answer, and logs what the client may not read.

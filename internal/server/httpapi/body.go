@@ -52,7 +52,7 @@ func (h *Handler) release(b *buffer) {
 // once: it must be a JSON object within the limits. The words "null", which clients
 // send for no data, and white space count as none. The content type is not
 // asked: curl says "form" for everything.
-func (h *Handler) readBody(x *call, r *http.Request, limit int64) error {
+func (h *Handler) readBody(x *call, w http.ResponseWriter, r *http.Request, limit int64) error {
 	if r.ContentLength == 0 {
 		return nil
 	}
@@ -65,14 +65,14 @@ func (h *Handler) readBody(x *call, r *http.Request, limit int64) error {
 	}
 	b := buffers.Get().(*buffer)
 	x.body = b
-	if err := h.fill(b, r, limit); err != nil {
+	if err := h.fillInTime(x, w, r, limit); err != nil {
 		return err
 	}
 	text := bytes.TrimSpace(b.Bytes())
 	if len(text) == 0 || string(text) == "null" {
 		return nil
 	}
-	if err := wire.Check(text, wire.DefaultLimits); err != nil {
+	if err := wire.Check(text, x.settings.JSON); err != nil {
 		return err
 	}
 	if text[0] != '{' {
@@ -85,6 +85,26 @@ func (h *Handler) readBody(x *call, r *http.Request, limit int64) error {
 		return nil
 	}
 	x.request.Body = text
+	return nil
+}
+
+// fillInTime reads the body while the time to read a request lasts. The deadline
+// is lifted afterwards: the connection is read on, to notice when the client goes.
+func (h *Handler) fillInTime(x *call, w http.ResponseWriter, r *http.Request, limit int64) error {
+	bound := x.settings.ReadTime
+	if bound == 0 || bound >= x.settings.MaxTime {
+		return h.fill(x.body, r, limit)
+	}
+	control := http.NewResponseController(w)
+	if err := control.SetReadDeadline(x.request.Time.Add(bound)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return broken(err) // the connection has gone
+	}
+	if err := h.fill(x.body, r, limit); err != nil {
+		return err
+	}
+	if err := control.SetReadDeadline(x.request.Time.Add(x.settings.MaxTime)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return broken(err)
+	}
 	return nil
 }
 

@@ -35,15 +35,6 @@ import (
 // gate on it: plain X.Y.Z, nothing behind it.
 const APIVersion = "1.21.0"
 
-// The limits where the configuration says nothing.
-const (
-	// DefaultMaxBody is Vault's. The largest honest request is a KV secret or a
-	// policy of a few megabytes.
-	DefaultMaxBody = 32 << 20
-	// DefaultMaxTime is Vault's. A create at a slow target takes up to a minute.
-	DefaultMaxTime = 90 * time.Second
-)
-
 // A Backend is what stands behind the door: the methods of a [core.Core].
 type Backend struct {
 	Handle      func(ctx context.Context, r *route.Request) (*core.Answer, error)
@@ -52,56 +43,57 @@ type Backend struct {
 	Initialized func(ctx context.Context) (bool, error)
 	Init        func(ctx context.Context, r core.InitRequest) (*core.InitResult, error)
 	Unseal      func(ctx context.Context, share secret.Value, reset bool) (core.SealStatus, error)
-	// Metrics renders the metrics and says their content type.
-	Metrics func(ctx context.Context) ([]byte, string, error)
+	// Metrics renders the metrics in the form that the parameter "format" or the
+	// header Accept asks for, and says their content type.
+	Metrics func(ctx context.Context, format, accept string) ([]byte, string, error)
 }
 
 // Config of a [Handler].
 type Config struct {
-	Backend Backend
-	Version string // Keyturn's own
-	Log     *slog.Logger
-	MaxBody int64         // 0: [DefaultMaxBody]
-	MaxTime time.Duration // of one request; 0: [DefaultMaxTime]
-	// OpenMetrics answers sys/metrics without a token.
-	OpenMetrics bool
+	Backend  Backend
+	Version  string // Keyturn's own
+	Log      *slog.Logger
+	Settings Settings
 }
 
 // A Handler serves the API. It is safe for concurrent use.
 type Handler struct {
-	cfg   Config
-	large atomic.Int64 // bodies under way that are more than smallBody
+	cfg      Config
+	settings atomic.Pointer[Settings] // never nil, its defaults filled in
+	large    atomic.Int64             // bodies under way that are more than smallBody
 }
 
 var _ http.Handler = (*Handler)(nil)
 
 // New returns a handler.
 func New(cfg Config) *Handler {
-	if cfg.MaxBody == 0 {
-		cfg.MaxBody = DefaultMaxBody
-	}
-	if cfg.MaxTime == 0 {
-		cfg.MaxTime = DefaultMaxTime
-	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Handler{cfg: cfg}
+	h := &Handler{cfg: cfg}
+	h.Apply(cfg.Settings)
+	return h
+}
+
+// Apply has the requests that come from now on meet other settings. MaxTime and ReadTime
+// must be as they were: connections are bounded by them.
+func (h *Handler) Apply(s Settings) {
+	s = s.resolved()
+	h.settings.Store(&s)
 }
 
 // Server returns the http.Server around h. The caller gives it its context,
 // listeners and TLS.
-func (h *Handler) Server() *http.Server {
+func (h *Handler) Server(t Timeouts) *http.Server {
 	return &http.Server{
-		Handler: h,
-		// A client that says nothing costs a connection; ten seconds are enough
-		// for the slowest honest one.
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       h.cfg.MaxTime,
-		// A little more than a request may take, so that its error can be said.
-		WriteTimeout: h.cfg.MaxTime + 10*time.Second,
-		// Agents poll every few minutes; a new handshake each time would cost more.
-		IdleTimeout:                  5 * time.Minute,
+		Handler:           h,
+		ReadHeaderTimeout: t.ReadHeader,
+		// The body has a time of its own, see readBody. This is for the rest of a
+		// request that was answered before it came; were it shorter than a request may
+		// take, it would cancel it.
+		ReadTimeout:                  h.settings.Load().MaxTime,
+		WriteTimeout:                 t.Write,
+		IdleTimeout:                  t.Idle,
 		MaxHeaderBytes:               64 << 10,
 		ErrorLog:                     slog.NewLogLogger(h.cfg.Log.Handler(), slog.LevelDebug),
 		DisableGeneralOptionsHandler: true,
@@ -110,40 +102,62 @@ func (h *Handler) Server() *http.Server {
 
 // A call is one request while it is here.
 type call struct {
-	request route.Request
-	body    *buffer // to be given back; may be nil
+	request  route.Request
+	settings *Settings
+	body     *buffer // to be given back; may be nil
 }
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &call{}
+	x := &call{settings: h.settings.Load()}
 	x.request.ID = newID()
 	x.request.Time = time.Now()
-	defer h.finish(w, x)
-	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.MaxTime)
+	x.request.Remote = remote(r.RemoteAddr)
+	defer h.finish(w, r, x)
+	ctx, cancel := context.WithTimeout(r.Context(), x.settings.MaxTime)
 	defer cancel()
-	answer, err := h.serve(ctx, x, r)
+	answer, err := h.serve(ctx, x, w, r)
 	if err != nil {
 		answer = h.refusal(ctx, x, err)
 	}
-	write(w, answer)
+	h.answer(w, r, x, answer)
 }
+
+// answer sends what was found, and logs the request if the configuration wants it.
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, x *call, a *core.Answer) {
+	status := write(w, x.settings, a)
+	if level := x.settings.LogRequests; level != nil && h.cfg.Log.Enabled(r.Context(), *level) {
+		h.cfg.Log.LogAttrs(r.Context(), *level, "completed_request", slog.String("request_id", x.request.ID),
+			slog.String("request_method", r.Method), slog.String("request_path", logged(x)), slog.Int("status_code", status),
+			slog.Any("client_address", x.request.Remote), slog.Time("start_time", x.request.Time), slog.Duration("duration", time.Since(x.request.Time)))
+	}
+}
+
+// logged is the path of a request in the log; empty where it was refused before it
+// was known. What follows a mount of the old kind, which carries tokens, is not told.
+func logged(x *call) string { return "/v1/" + string(x.request.Path) }
 
 // finish gives the buffer back. If the handler panicked, the client gets an
 // answer, the log a stack without values, and the server goes on.
-func (h *Handler) finish(w http.ResponseWriter, x *call) {
+func (h *Handler) finish(w http.ResponseWriter, r *http.Request, x *call) {
 	switch p := recover(); p {
 	case nil:
 	case http.ErrAbortHandler:
 		panic(p)
 	default:
-		write(w, h.panicked(x, p))
+		h.answer(w, r, x, h.panicked(x, p))
 	}
 	h.release(x.body)
 }
 
 // serve reads the request and hands it to who answers it.
-func (h *Handler) serve(ctx context.Context, x *call, r *http.Request) (*core.Answer, error) {
+func (h *Handler) serve(ctx context.Context, x *call, w http.ResponseWriter, r *http.Request) (*core.Answer, error) {
+	if f := x.settings.Forwarded; f != nil {
+		var err error
+		if x.request.Remote, err = f.client(x.request.Remote, r.Header["X-Forwarded-For"]); err != nil {
+			return nil, err
+		}
+	}
 	below, ok := strings.CutPrefix(asSent(r.URL), "/v1/")
 	if !ok {
 		return nil, noSuchPage(r.URL.Path)
@@ -156,18 +170,18 @@ func (h *Handler) serve(ctx context.Context, x *call, r *http.Request) (*core.An
 	if r.Method == http.MethodHead && !known {
 		return nil, fault.New("httpapi", fault.Unsupported, "the method HEAD is served on status pages only; use GET")
 	}
-	limit := h.cfg.MaxBody
+	limit := x.settings.MaxBody
 	if known {
 		limit = min(limit, smallBody)
 	}
-	if err := h.readBody(x, r, limit); err != nil {
+	if err := h.readBody(x, w, r, limit); err != nil {
 		return nil, err
 	}
 	if known {
-		return public(h, ctx, &x.request)
+		return public(h, ctx, x)
 	}
-	if h.cfg.OpenMetrics && x.request.Path == "sys/metrics" && x.request.Op == route.Read {
-		return h.metrics(ctx)
+	if x.settings.OpenMetrics && x.request.Path == "sys/metrics" && x.request.Op == route.Read {
+		return h.metrics(ctx, &x.request)
 	}
 	return h.cfg.Backend.Handle(ctx, &x.request)
 }

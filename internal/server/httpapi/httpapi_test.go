@@ -62,7 +62,9 @@ func (b *backend) config() Config {
 				b.key, b.reset = key, reset
 				return core.SealStatus{Status: seal.Status{Type: "shamir", Progress: 1}}, b.err
 			},
-			Metrics: func(context.Context) ([]byte, string, error) { return []byte("up 1\n"), "text/plain", nil },
+			Metrics: func(_ context.Context, format, _ string) ([]byte, string, error) {
+				return []byte(format + " up 1\n"), "text/plain", nil
+			},
 		},
 	}
 }
@@ -180,7 +182,7 @@ func TestRefused(t *testing.T) {
 		"a string":                     {"PUT", "/v1/secret/a", `"x"`, nil, 400, "object"},
 		"two objects":                  {"PUT", "/v1/secret/a", `{}{}`, nil, 400, "JSON"},
 		"a key twice":                  {"PUT", "/v1/secret/a", `{"a":1,"a":2}`, nil, 400, "JSON"},
-		"nested deep":                  {"PUT", "/v1/secret/a", `{"a":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`, nil, 400, "deeper"},
+		"nested deep":                  {"PUT", "/v1/secret/a", `{"a":` + strings.Repeat("[", 300) + strings.Repeat("]", 300) + `}`, nil, 400, "max_json_depth"},
 		"many keys":                    {"PUT", "/v1/secret/a", manyKeys(20_001), nil, 400, "JSON"},
 		"a form":                       {"POST", "/v1/secret/a", `a=b`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 400, "JSON"},
 		"parameters in two places":     {"DELETE", "/v1/secret/a?force=true", `{"force":false}`, nil, 400, "query string"},

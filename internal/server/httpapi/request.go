@@ -25,7 +25,6 @@ func invalid(format string, args ...any) error {
 // escaped path below /v1/; this is the one place where it is parsed.
 func (h *Handler) readHead(x *call, r *http.Request, below string) error {
 	q := &x.request
-	q.Remote = remote(r.RemoteAddr)
 	query, err := parseQuery(r.URL)
 	if err != nil {
 		return err
@@ -50,6 +49,7 @@ func (h *Handler) readHead(x *call, r *http.Request, below string) error {
 			q.Warn("the query parameter %q was ignored: a write takes its parameters from the body", name)
 		}
 	}
+	q.Accept = r.Header.Get("Accept")
 	return readHeaders(q, r.Header)
 }
 

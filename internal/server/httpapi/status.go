@@ -15,7 +15,7 @@ import (
 
 // A page answers one path that works while the server is sealed, and without a
 // token.
-type page func(h *Handler, ctx context.Context, r *route.Request) (*core.Answer, error)
+type page func(h *Handler, ctx context.Context, x *call) (*core.Answer, error)
 
 // statusPages are all such paths. Their form is canonical, as every path's.
 var statusPages = map[route.Path]page{
@@ -55,7 +55,8 @@ type health struct {
 // health answers with a status that a load balancer reads; each can be chosen
 // by a query parameter. Those about standbys (standbyok, standbycode …) are taken
 // and change nothing: there is no standby.
-func (h *Handler) health(ctx context.Context, r *route.Request) (*core.Answer, error) {
+func (h *Handler) health(ctx context.Context, x *call) (*core.Answer, error) {
+	r := &x.request
 	if r.Op != route.Read {
 		return nil, unsupported(r)
 	}
@@ -85,28 +86,40 @@ func (h *Handler) health(ctx context.Context, r *route.Request) (*core.Answer, e
 	a, err := show(health{
 		Initialized: now.Initialized, Sealed: now.Sealed,
 		ReplicationPerformanceMode: "disabled", ReplicationDRMode: "disabled",
-		ServerTimeUTC: now.Now.Unix(), Version: APIVersion, KeyturnVersion: h.cfg.Version,
-		ClusterName: clusterName(now.ClusterName, now.ClusterID), ClusterID: now.ClusterID,
+		ServerTimeUTC: now.Now.Unix(), Version: x.version(APIVersion), KeyturnVersion: x.version(h.cfg.Version),
+		ClusterName: x.clusterName(now.ClusterName, now.ClusterID), ClusterID: now.ClusterID,
 	})
 	a.Status = status
 	return a, err
 }
 
+// version is text, unless the listener keeps versions to itself.
+func (x *call) version(text string) string {
+	if x.settings.Redact.Version {
+		return ""
+	}
+	return text
+}
+
 // clusterName is the configured name, or one that stays as long as the
-// installation does: clients show it.
-func clusterName(name, id string) string {
+// installation does: clients show it. It is empty where the listener keeps it to itself.
+func (x *call) clusterName(name, id string) string {
+	if x.settings.Redact.ClusterName {
+		return ""
+	}
 	if name == "" && len(id) >= 8 {
 		return "keyturn-" + id[:8]
 	}
 	return name
 }
 
-func (h *Handler) sealStatus(ctx context.Context, r *route.Request) (*core.Answer, error) {
+func (h *Handler) sealStatus(ctx context.Context, x *call) (*core.Answer, error) {
+	r := &x.request
 	if r.Op != route.Read {
 		return nil, unsupported(r)
 	}
 	s, err := h.cfg.Backend.SealStatus(ctx)
-	return h.showSeal(s, err)
+	return h.showSeal(x, s, err)
 }
 
 // sealStatus is the body of sys/seal-status, and the answer to sys/unseal.
@@ -128,14 +141,14 @@ type sealStatus struct {
 	StorageType    string `json:"storage_type,omitempty"`
 }
 
-func (h *Handler) showSeal(s core.SealStatus, err error) (*core.Answer, error) {
+func (h *Handler) showSeal(x *call, s core.SealStatus, err error) (*core.Answer, error) {
 	if err != nil {
 		return nil, err
 	}
 	return show(sealStatus{
 		Type: s.Type, Initialized: s.Initialized, Sealed: s.Sealed, Threshold: s.Threshold, Shares: s.Shares,
-		Progress: s.Progress, Nonce: s.Nonce, Version: APIVersion, KeyturnVersion: h.cfg.Version,
-		ClusterName: clusterName(s.ClusterName, s.ClusterID), ClusterID: s.ClusterID, RecoverySeal: s.AutoUnseals, StorageType: s.StorageName,
+		Progress: s.Progress, Nonce: s.Nonce, Version: x.version(APIVersion), KeyturnVersion: x.version(h.cfg.Version),
+		ClusterName: x.clusterName(s.ClusterName, s.ClusterID), ClusterID: s.ClusterID, RecoverySeal: s.AutoUnseals, StorageType: s.StorageName,
 	})
 }
 
@@ -151,7 +164,8 @@ type leader struct {
 }
 
 // leader says that there is none: one server is no cluster.
-func (h *Handler) leader(_ context.Context, r *route.Request) (*core.Answer, error) {
+func (h *Handler) leader(_ context.Context, x *call) (*core.Answer, error) {
+	r := &x.request
 	if r.Op != route.Read {
 		return nil, unsupported(r)
 	}
@@ -182,7 +196,8 @@ type initAnswer struct {
 	RootToken  secret.Value   `json:"root_token"`
 }
 
-func (h *Handler) initialize(ctx context.Context, r *route.Request) (*core.Answer, error) {
+func (h *Handler) initialize(ctx context.Context, x *call) (*core.Answer, error) {
+	r := &x.request
 	if r.Op == route.Read {
 		is, err := h.cfg.Backend.Initialized(ctx)
 		if err != nil {
@@ -245,7 +260,8 @@ type unsealRequest struct {
 	Migrate bool         `json:"migrate" doc:"Planned, and refused until it is built."`
 }
 
-func (h *Handler) unseal(ctx context.Context, r *route.Request) (*core.Answer, error) {
+func (h *Handler) unseal(ctx context.Context, x *call) (*core.Answer, error) {
+	r := &x.request
 	if r.Op != route.Write {
 		return nil, unsupported(r)
 	}
@@ -260,12 +276,12 @@ func (h *Handler) unseal(ctx context.Context, r *route.Request) (*core.Answer, e
 		return nil, invalid("key: give one unseal key, or reset=true")
 	}
 	s, err := h.cfg.Backend.Unseal(ctx, in.Key, in.Reset)
-	return h.showSeal(s, err)
+	return h.showSeal(x, s, err)
 }
 
 // metrics answers without a token where the listener allows it.
-func (h *Handler) metrics(ctx context.Context) (*core.Answer, error) {
-	body, kind, err := h.cfg.Backend.Metrics(ctx)
+func (h *Handler) metrics(ctx context.Context, r *route.Request) (*core.Answer, error) {
+	body, kind, err := h.cfg.Backend.Metrics(ctx, r.Query.Get("format"), r.Accept)
 	if err != nil {
 		return nil, err
 	}

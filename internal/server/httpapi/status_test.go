@@ -135,8 +135,8 @@ func TestOpenMetrics(t *testing.T) {
 	if w := ask(New(cfg), "GET", "/v1/sys/metrics?format=prometheus", ""); b.seen == nil {
 		t.Errorf("answered without asking core: %s", w.Body)
 	}
-	b.seen, cfg.OpenMetrics = nil, true
-	if w := ask(New(cfg), "GET", "/v1/sys/metrics?format=prometheus", ""); b.seen != nil || w.Body.String() != "up 1\n" || w.Header().Get("Content-Type") != "text/plain" {
+	b.seen, cfg.Settings.OpenMetrics = nil, true
+	if w := ask(New(cfg), "GET", "/v1/sys/metrics?format=prometheus", ""); b.seen != nil || w.Body.String() != "prometheus up 1\n" || w.Header().Get("Content-Type") != "text/plain" {
 		t.Errorf("status %d %s", w.Code, w.Body)
 	}
 	ask(New(cfg), "PUT", "/v1/sys/metrics", "")

@@ -22,7 +22,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// ContentType of what [Metrics.Render] returns.
+// ContentType of Prometheus' text form.
 const ContentType = "text/plain; version=0.0.4; charset=utf-8"
 
 // durations spread from a read that the cache answers to the deadline of a request.
@@ -48,6 +48,7 @@ type series struct {
 // Metrics are the metrics of one server. It is safe for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
+	began    time.Time
 	requests *prometheus.CounterVec
 	took     *prometheus.HistogramVec
 
@@ -59,7 +60,7 @@ type Metrics struct {
 // New returns metrics that read from src, and name the version that runs.
 func New(src Source, version string) *Metrics {
 	m := &Metrics{
-		registry: prometheus.NewRegistry(),
+		registry: prometheus.NewRegistry(), began: time.Now(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keyturn_requests_total",
 			Help: "Requests that an unsealed server has answered, by operation, type of mount and result: ok, or the kind of error.",
@@ -95,16 +96,26 @@ func (m *Metrics) Observe(r Request) {
 	s.took.Observe(r.Took.Seconds())
 }
 
-// Render returns all metrics in Prometheus' text form, and its content type.
-func (m *Metrics) Render(context.Context) ([]byte, string, error) {
+// Render returns all metrics and their content type: in JSON, or in Prometheus' text
+// form if format is "prometheus" or accept, the request's header, asks for it.
+func (m *Metrics) Render(_ context.Context, format, accept string) ([]byte, string, error) {
+	const op = "metrics.Render"
+	prometheus, err := wantsPrometheus(format, accept)
+	if err != nil {
+		return nil, "", err
+	}
 	families, err := m.registry.Gather()
 	if err != nil {
-		return nil, "", fault.Wrap("metrics.Render", fault.Internal, fmt.Errorf("gathering metrics: %w", err))
+		return nil, "", fault.Wrap(op, fault.Internal, fmt.Errorf("gathering metrics: %w", err))
+	}
+	if !prometheus {
+		text, err := summarize(families, time.Now(), time.Since(m.began))
+		return text, "application/json", fault.Wrap(op, fault.Internal, err)
 	}
 	var b bytes.Buffer
 	for _, f := range families {
 		if _, err := expfmt.MetricFamilyToText(&b, f); err != nil {
-			return nil, "", fault.Wrap("metrics.Render", fault.Internal, fmt.Errorf("writing metrics: %w", err))
+			return nil, "", fault.Wrap(op, fault.Internal, fmt.Errorf("writing metrics: %w", err))
 		}
 	}
 	return b.Bytes(), ContentType, nil

@@ -34,7 +34,7 @@ func full() Source {
 
 func render(t *testing.T, m *Metrics) string {
 	t.Helper()
-	b, kind, err := m.Render(t.Context())
+	b, kind, err := m.Render(t.Context(), "prometheus", "")
 	if err != nil {
 		t.Fatal(err)
 	}

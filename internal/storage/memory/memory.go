@@ -23,12 +23,7 @@ import (
 // Driver is the storage driver "memory". It takes no parameters.
 var Driver = storage.Driver{
 	Name: "memory",
-	Open: func(_ context.Context, params map[string]string, _ *slog.Logger) (storage.Store, error) {
-		if err := storage.CheckParams("memory", params); err != nil {
-			return nil, err
-		}
-		return Open(), nil
-	},
+	Open: func(context.Context, map[string]string, *slog.Logger) (storage.Store, error) { return Open(), nil },
 }
 
 // degree of the tree: nodes of some kilobytes; neither much smaller nor larger

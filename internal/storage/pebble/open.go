@@ -20,28 +20,43 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Driver is the storage driver "pebble". Its parameters:
-//
-//	path         the folder; must be given
-//	cache_bytes  memory for blocks of tables, as a number; 28 MiB by default
-var Driver = storage.Driver{Name: "pebble", Open: openDriver}
+// Driver is the storage driver "pebble".
+var Driver = storage.Driver{
+	Name: "pebble", Check: check, Open: openDriver,
+	Params: []storage.Param{
+		{Name: "cache_bytes", Takes: "bytes", Default: "29360128", Doc: "How much memory the cache of blocks takes, at least 1048576."},
+		{Name: "path", Takes: "path", Doc: "The folder to keep everything in."},
+	},
+}
 
-func openDriver(ctx context.Context, params map[string]string, log *slog.Logger) (storage.Store, error) {
+func check(params map[string]string) error {
+	_, err := optionsOf(params)
+	return err
+}
+
+// optionsOf reads the parameters of the stanza.
+func optionsOf(params map[string]string) (Options, error) {
 	const op = "storage.Open"
-	if err := storage.CheckParams("pebble", params, "path", "cache_bytes"); err != nil {
-		return nil, err
-	}
-	o := Options{Path: params["path"], Log: log}
+	o := Options{Path: params["path"]}
 	if o.Path == "" {
-		return nil, fault.New(op, fault.Invalid, `storage "pebble" needs path, the folder to keep everything in`)
+		return o, fault.New(op, fault.Invalid, `storage "pebble" needs path, the folder to keep everything in`)
 	}
 	if text, ok := params["cache_bytes"]; ok {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n < 1<<20 {
-			return nil, fault.New(op, fault.Invalid, `storage "pebble": cache_bytes must be a number of at least 1048576, not %q`, text)
+			return o, fault.New(op, fault.Invalid, `storage "pebble": cache_bytes must be a number of at least 1048576, not %q`, text)
 		}
 		o.CacheBytes = n
 	}
+	return o, nil
+}
+
+func openDriver(ctx context.Context, params map[string]string, log *slog.Logger) (storage.Store, error) {
+	o, err := optionsOf(params)
+	if err != nil {
+		return nil, err
+	}
+	o.Log = log
 	s, err := Open(ctx, o)
 	if err != nil {
 		return nil, err

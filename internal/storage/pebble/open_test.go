@@ -86,7 +86,6 @@ func TestDriver(t *testing.T) {
 		want   string
 	}{
 		{map[string]string{}, "needs path"},
-		{map[string]string{"path": dir, "pth": "x"}, `no parameter "pth"; it takes: path, cache_bytes`},
 		{map[string]string{"path": dir, "cache_bytes": "64MiB"}, "cache_bytes must be a number"},
 		{map[string]string{"path": dir, "cache_bytes": "1"}, "cache_bytes must be a number"},
 	} {

@@ -1,8 +1,7 @@
-package policy
+package hcltext
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -14,8 +13,8 @@ import (
 // readJSON gives JSON the shape that HCL has: an object is a block, a list of
 // objects is the block repeated. HCL's own parser of JSON is not used: it moves members of
 // nested lists into other blocks, takes keys twice, and knows no lines.
-func readJSON(text string) (*ast.ObjectList, error) {
-	j := jsonReader{text: text, dec: json.NewDecoder(strings.NewReader(text))}
+func readJSON(text string, repeated bool) (*ast.ObjectList, *Error) {
+	j := jsonReader{text: text, repeated: repeated, dec: json.NewDecoder(strings.NewReader(text))}
 	j.dec.UseNumber()
 	node, err := j.value()
 	if err != nil {
@@ -32,11 +31,12 @@ func readJSON(text string) (*ast.ObjectList, error) {
 }
 
 type jsonReader struct {
-	text  string
-	dec   *json.Decoder
-	depth int
-	at    int // up to where lines are counted
-	lines int
+	text     string
+	repeated bool // a key may be given twice
+	dec      *json.Decoder
+	depth    int
+	at       int // up to where lines are counted
+	lines    int
 }
 
 // line is where the reader is. Positions only grow, so each line break is
@@ -48,16 +48,14 @@ func (j *jsonReader) line() int {
 	return j.lines + 1
 }
 
-func (j *jsonReader) bad(format string, args ...any) error {
-	return fmt.Errorf("line %d: %s", j.line(), fmt.Sprintf(format, args...))
-}
+func (j *jsonReader) bad(format string, args ...any) *Error { return bad(j.line(), format, args...) }
 
-func (j *jsonReader) value() (ast.Node, error) {
+func (j *jsonReader) value() (ast.Node, *Error) {
 	t, err := j.dec.Token()
 	if err != nil {
 		return nil, j.bad("it is no valid JSON")
 	}
-	literal := func(kind token.Type, text string) (ast.Node, error) {
+	literal := func(kind token.Type, text string) (ast.Node, *Error) {
 		return &ast.LiteralType{Token: token.Token{Type: kind, Text: text, JSON: true, Pos: token.Pos{Line: j.line()}}}, nil
 	}
 	switch v := t.(type) {
@@ -83,7 +81,7 @@ func (j *jsonReader) value() (ast.Node, error) {
 	return nil, j.bad("null says nothing; leave the key out")
 }
 
-func (j *jsonReader) list() (ast.Node, error) {
+func (j *jsonReader) list() (ast.Node, *Error) {
 	list := &ast.ListType{Lbrack: token.Pos{Line: j.line()}}
 	for j.dec.More() {
 		node, err := j.value()
@@ -95,7 +93,7 @@ func (j *jsonReader) list() (ast.Node, error) {
 	return list, j.end()
 }
 
-func (j *jsonReader) object() (ast.Node, error) {
+func (j *jsonReader) object() (ast.Node, *Error) {
 	obj := &ast.ObjectType{Lbrace: token.Pos{Line: j.line()}, List: &ast.ObjectList{}}
 	seen := map[string]bool{}
 	for j.dec.More() {
@@ -104,14 +102,14 @@ func (j *jsonReader) object() (ast.Node, error) {
 			return nil, j.bad("it is no valid JSON")
 		}
 		name, _ := t.(string)
-		if seen[name] {
+		if seen[name] && !j.repeated {
 			return nil, j.bad("the key %.100q is given twice", name)
 		}
 		seen[name] = true
 		key := &ast.ObjectKey{Token: token.Token{Type: token.STRING, Text: strconv.Quote(name), JSON: true, Pos: token.Pos{Line: j.line()}}}
-		node, err := j.value()
-		if err != nil {
-			return nil, err
+		node, wrong := j.value()
+		if wrong != nil {
+			return nil, wrong
 		}
 		for _, block := range blocks(node) {
 			obj.List.Add(&ast.ObjectItem{Keys: []*ast.ObjectKey{key}, Val: block})
@@ -121,7 +119,7 @@ func (j *jsonReader) object() (ast.Node, error) {
 }
 
 // end takes the closing bracket.
-func (j *jsonReader) end() error {
+func (j *jsonReader) end() *Error {
 	if _, err := j.dec.Token(); err != nil {
 		return j.bad("it is no valid JSON")
 	}

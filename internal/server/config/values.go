@@ -1,0 +1,248 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-sockaddr/template"
+	"github.com/hashicorp/hcl/hcl/ast"
+	"github.com/hashicorp/hcl/hcl/token"
+
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// then does one after the other.
+func then(first, second setter) setter {
+	return func(item *ast.ObjectItem) {
+		first(item)
+		second(item)
+	}
+}
+
+// literal is a member's value as text, and what kind of literal it was.
+func (r *report) literal(item *ast.ObjectItem) (string, token.Type, bool) {
+	lit, ok := item.Val.(*ast.LiteralType)
+	if ok && len(item.Keys) == 1 {
+		switch v := lit.Token.Value().(type) {
+		case string:
+			return v, lit.Token.Type, true
+		case int64:
+			return strconv.FormatInt(v, 10), lit.Token.Type, true
+		case float64:
+			return strconv.FormatFloat(v, 'g', -1, 64), lit.Token.Type, true
+		case bool:
+			return strconv.FormatBool(v), lit.Token.Type, true
+		}
+	}
+	r.problem(r.at(item), "%s: want one value, not a block or a list", label(item, 0))
+	return "", token.ILLEGAL, false
+}
+
+// words sets a string.
+func (r *report) words(into *string) setter {
+	return func(item *ast.ObjectItem) {
+		text, kind, ok := r.literal(item)
+		if ok && kind != token.STRING && kind != token.HEREDOC {
+			r.problem(r.at(item), "%s: want text in quotes", label(item, 0))
+			return
+		}
+		*into = text
+	}
+}
+
+// oneOf sets one of several words.
+func (r *report) oneOf(into *string, words ...string) setter {
+	return then(r.words(into), func(item *ast.ObjectItem) {
+		for _, w := range words {
+			if *into == w {
+				return
+			}
+		}
+		r.problem(r.at(item), "%s: want one of %s, not %q", label(item, 0), joined(words), *into)
+	})
+}
+
+// truth sets a boolean, which may stand in quotes.
+func (r *report) truth(into *bool) setter {
+	return func(item *ast.ObjectItem) {
+		text, _, ok := r.literal(item)
+		if !ok {
+			return
+		}
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			r.problem(r.at(item), "%s: want true or false, not %q", label(item, 0), text)
+		}
+		*into = b
+	}
+}
+
+// untruth sets the opposite of a boolean.
+func (r *report) untruth(into *bool) setter {
+	var b bool
+	return then(r.truth(&b), func(*ast.ObjectItem) { *into = !b })
+}
+
+// duration sets a time of at least a second: a number of seconds, or text such as "1h30m".
+func (r *report) duration(into *time.Duration) setter {
+	return func(item *ast.ObjectItem) {
+		text, _, ok := r.literal(item)
+		if !ok {
+			return
+		}
+		d, err := wire.ParseDuration(text)
+		if err != nil || d < time.Second {
+			r.problem(r.at(item), `%s: want a duration of at least a second such as "1h30m" or a number of seconds, not %q`, label(item, 0), text)
+		}
+		*into = d
+	}
+}
+
+// orNone sets a time as duration does, or one that is 0, which means none or the default.
+func (r *report) orNone(into *time.Duration) setter {
+	return func(item *ast.ObjectItem) {
+		text, _, ok := r.literal(item)
+		if d, err := wire.ParseDuration(text); ok && err == nil && d == 0 && text != "" {
+			*into = 0
+			return
+		}
+		if ok {
+			r.duration(into)(item)
+		}
+	}
+}
+
+// whole sets a whole number between two bounds.
+func (r *report) number(into *int64, low, high int64, what string) setter {
+	return func(item *ast.ObjectItem) {
+		text, _, ok := r.literal(item)
+		if !ok {
+			return
+		}
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n < low || n > high {
+			r.problem(r.at(item), "%s: want %s, not %q", label(item, 0), what, text)
+			return
+		}
+		*into = n
+	}
+}
+
+// small is number for an int.
+func (r *report) small(into *int, low, high int, what string) setter {
+	n := int64(*into)
+	return then(r.number(&n, int64(low), int64(high), what), func(*ast.ObjectItem) { *into = int(n) })
+}
+
+// texts is the elements of a list, or of a text between commas, with their places.
+func (r *report) texts(item *ast.ObjectItem) (texts []string, at []Position, ok bool) {
+	switch v := item.Val.(type) {
+	case *ast.ListType:
+		for _, node := range v.List {
+			var text string
+			if lit, is := node.(*ast.LiteralType); is {
+				text = fmt.Sprint(lit.Token.Value())
+			}
+			texts, at = append(texts, strings.TrimSpace(text)), append(at, r.at(node))
+		}
+		return texts, at, true
+	case *ast.LiteralType:
+		if all, is := v.Token.Value().(string); is {
+			for text := range strings.SplitSeq(all, ",") {
+				if text = strings.TrimSpace(text); text != "" {
+					texts, at = append(texts, text), append(at, r.at(item))
+				}
+			}
+			return texts, at, true
+		}
+	}
+	return nil, nil, false
+}
+
+// listOf sets a list, each element read from its text. want says what an element is, as in: an address such as "10.1.0.0".
+func listOf[T any](r *report, into *[]T, want, example string, read func(text string) (T, bool)) setter {
+	return func(item *ast.ObjectItem) {
+		texts, at, ok := r.texts(item)
+		if !ok {
+			r.problem(r.at(item), "%s: want a list such as %s", label(item, 0), example)
+			return
+		}
+		for i, text := range texts {
+			one, ok := read(text)
+			if !ok {
+				r.problem(at[i], "%s: want %s, not %q", label(item, 0), want, text)
+				continue
+			}
+			*into = append(*into, one)
+		}
+	}
+}
+
+// prefixes sets a list of addresses and networks.
+func (r *report) prefixes(into *[]netip.Prefix) setter {
+	return listOf(r, into, `an address or a network such as "10.1.0.0/16"`, `["127.0.0.1", "10.1.0.0/16"]`, func(text string) (netip.Prefix, bool) {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			var addr netip.Addr
+			addr, err = netip.ParseAddr(text)
+			addr = addr.Unmap()
+			prefix = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		return prefix.Masked(), err == nil
+	})
+}
+
+// folders sets a list of folders of this machine. The root would be all of it, and a
+// path may have commas in it.
+func (r *report) folders(into *[]string) setter {
+	const example = `["/var/log/keyturn"]`
+	set := listOf(r, into, `a folder's absolute path, and not the root, such as "/var/log/keyturn"`, example, func(text string) (string, bool) {
+		path := filepath.Clean(text)
+		return path, filepath.IsAbs(path) && path != filepath.Dir(path)
+	})
+	return func(item *ast.ObjectItem) {
+		if _, ok := item.Val.(*ast.ListType); !ok {
+			r.problem(r.at(item), "%s: want a list such as %s", label(item, 0), example)
+			return
+		}
+		set(item)
+	}
+}
+
+// place sets an address, which may be a template of go-sockaddr's.
+func (r *report) place(into *string) setter {
+	return then(r.words(into), func(item *ast.ObjectItem) {
+		if !strings.Contains(*into, "{{") {
+			return
+		}
+		text, err := template.Parse(*into)
+		switch {
+		case err != nil:
+			r.problem(r.at(item), "%s: the template %q: %v", label(item, 0), *into, err)
+		case text == "" || strings.ContainsAny(text, " \t\n"):
+			r.problem(r.at(item), "%s: the template %q gives %q; write one that gives one address", label(item, 0), *into, text)
+		default:
+			*into = text
+		}
+	})
+}
+
+// address sets a URL of this server.
+func (r *report) address(into *string) setter {
+	return then(r.place(into), func(item *ast.ObjectItem) {
+		if !ServerURL(*into) {
+			r.problem(r.at(item), "%s: want a URL such as \"https://keyturn.example.org:8200\"", label(item, 0))
+		}
+	})
+}
+
+// ServerURL reports whether text is a URL of a server's API.
+func ServerURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil
+}

@@ -1,0 +1,28 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// writePID writes the process's id to a file; "" is none. The file is removed by
+// what is returned, unless another process has written its own meanwhile.
+func writePID(path string) (remove func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	text := strconv.Itoa(os.Getpid())
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		return nil, fmt.Errorf("pid_file: %w; make its folder, writable for the server's user, or name another file", err)
+	}
+	return func() error {
+		b, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) || err == nil && strings.TrimSpace(string(b)) != text {
+			return nil
+		}
+		return errors.Join(err, os.Remove(path))
+	}, nil
+}
