@@ -33,14 +33,14 @@ func TestLimits(t *testing.T) {
 		says   string
 	}{
 		"33 MiB":               {`{"x":"` + strings.Repeat("y", 33<<20) + `"}`, 413, "larger"},
-		"31 MiB in one string": {`{"x":"` + strings.Repeat("y", 31<<20) + `"}`, 0, ""},
-		"deep list":            {`{"x":` + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000) + `}`, 400, "deep"},
-		"deep object":          {strings.Repeat(`{"x":`, 10_000) + "1" + strings.Repeat("}", 10_000), 400, "deep"},
+		"31 MiB in one string": {`{"x":"` + strings.Repeat("y", 31<<20) + `"}`, 400, "max_json_string_value_length"},
+		"deep list":            {`{"x":` + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000) + `}`, 400, "max_json_depth"},
+		"deep object":          {strings.Repeat(`{"x":`, 10_000) + "1" + strings.Repeat("}", 10_000), 400, "max_json_depth"},
 		"never closed":         {strings.Repeat(`{"x":`, 100_000), 400, ""},
 		"a key twice":          {`{"x":1,"x":2}`, 400, "twice"},
 		"a key twice, inside":  {`{"a":{"x":1,"x":2}}`, 400, "twice"},
 		"a key twice, escaped": {`{"x":1,"\u0078":2}`, 400, "twice"},
-		"many keys":            {`{"x":1` + keys.String() + `}`, 400, "key"},
+		"many keys":            {`{"x":1` + keys.String() + `}`, 400, "max_json_object_entry_count"},
 		"a long number":        {`{"x":` + strings.Repeat("9", 100_000) + `}`, 0, ""},
 		"bad UTF-8":            {"{\"x\":\"\xff\"}", 400, ""},
 		"a lone surrogate":     {`{"x":"\ud800"}`, 0, ""},
