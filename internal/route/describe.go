@@ -83,7 +83,7 @@ func typeName(t reflect.Type) (name string, hidden bool) {
 		return "string", true
 	case reflect.TypeFor[wire.Raw]():
 		return "any", false
-	case reflect.TypeFor[time.Duration]():
+	case reflect.TypeFor[time.Duration](), reflect.TypeFor[wire.TTL](), reflect.TypeFor[wire.Lifetime]():
 		return "duration", false
 	case reflect.TypeFor[time.Time]():
 		return "time", false

@@ -16,43 +16,89 @@ import (
 
 // Decode fills the struct that into points to from a JSON object that [Check]
 // has accepted, by the fields' json tags. Embedded structs count as their
-// fields; a field without a json tag, or with "-", is left alone. A pointer
-// field stays nil where the object does not name it; null leaves any field
-// alone. It returns the names that the struct does not have, and an error of
+// fields, and a field that is a struct is filled in the same way; a field without a json tag, or with "-", is left alone.
+// It returns the names that the struct does not have, "config.foo" for one of a field, and an error of
 // kind Invalid that names the first field whose value does not fit. Where the struct has
 // a map[string]Raw tagged json:",rest", that takes what else the object has, and no name is unknown.
+//
+// An update has a pointer for each field, and nil means that the field keeps what it has:
+//   - A field that the object does not name stays nil.
+//   - null clears: the pointer leads to the zero value. A field whose zero value is not its default is a pointer to a
+//     pointer, which leads to nil then; see [Default].
+//   - "" stays nil where an empty text is no value: for numbers, booleans, times, durations and [TTL]s. Clients that
+//     send all fields of a type send it for those that nobody has set.
 func Decode(body []byte, into any) (unknown []string, err error) {
-	v := reflect.ValueOf(into).Elem()
-	d := decoderOf(v.Type())
 	if len(body) == 0 {
 		return nil, nil
 	}
-	if d.passthrough() {
+	v := reflect.ValueOf(into).Elem()
+	if d := decoderOf(v.Type()); d.passthrough() {
 		return nil, d.all(v, body)
 	}
-	err = EachField(body, func(name string, value []byte) error {
+	in := decoding{}
+	err = in.object("", v, body)
+	return in.unknown, err
+}
+
+// Default changes a field whose default is not its zero value as an update says: absent, it stays; null gives the default.
+func Default[T any](to *T, given **T, otherwise T) {
+	switch {
+	case given == nil:
+	case *given == nil:
+		*to = otherwise
+	default:
+		*to = **given
+	}
+}
+
+// A decoding is one call of Decode.
+type decoding struct{ unknown []string }
+
+// object fills v from an object; prefix is what leads to its fields.
+func (in *decoding) object(prefix string, v reflect.Value, body []byte) error {
+	d := decoderOf(v.Type())
+	return EachField(body, func(name string, value []byte) error {
 		f, ok := d.fields[name]
-		if !ok && d.rest != nil {
+		switch {
+		case !ok && d.rest != nil:
 			rest := v.FieldByIndex(d.rest)
 			if rest.IsNil() {
 				rest.Set(reflect.ValueOf(map[string]Raw{}))
 			}
 			rest.SetMapIndex(reflect.ValueOf(name), reflect.ValueOf(RawOf(value)))
 			return nil
-		}
-		if !ok {
-			unknown = append(unknown, name)
+		case !ok:
+			in.unknown = append(in.unknown, prefix+name)
 			return nil
 		}
-		if string(value) == "null" {
+		to := v.FieldByIndex(f.index)
+		switch {
+		case string(value) == "null":
+			clearField(to)
 			return nil
+		case f.nested && value[0] == '{':
+			if to.Kind() == reflect.Pointer {
+				to.Set(reflect.New(to.Type().Elem()))
+				to = to.Elem()
+			}
+			return in.object(prefix+name+".", to, value)
+		case f.nested:
+			return fault.New("wire.Decode", fault.Invalid, "field %q: want an object", prefix+name)
 		}
-		if why := f.set(v.FieldByIndex(f.index), value); why != "" {
-			return fault.New("wire.Decode", fault.Invalid, "field %q: %s", name, why)
+		if why := f.set(to, value); why != "" {
+			return fault.New("wire.Decode", fault.Invalid, "field %q: %s", prefix+name, why)
 		}
 		return nil
 	})
-	return unknown, err
+}
+
+// clearField is what null does.
+func clearField(v reflect.Value) {
+	if v.Kind() == reflect.Pointer {
+		v.Set(reflect.New(v.Type().Elem()))
+		return
+	}
+	v.SetZero()
 }
 
 // SetText fills the field with the given json tag from text, as a query
@@ -108,8 +154,9 @@ func EachField(body []byte, f func(name string, value []byte) error) error {
 type setter func(v reflect.Value, text []byte) (why string)
 
 type decoderField struct {
-	index []int
-	set   setter
+	index  []int
+	set    setter
+	nested bool // a struct with fields of its own
 }
 
 type decoder struct {
@@ -143,13 +190,88 @@ func decoderOf(t reflect.Type) *decoder {
 		if name == "" || name == "-" || !f.IsExported() {
 			continue
 		}
-		d.fields[name] = decoderField{f.Index, setterOf(f.Type)}
+		d.fields[name] = decoderField{f.Index, setterOf(f.Type), isNested(f.Type)}
 	}
 	decoders.Store(t, d)
 	return d
 }
 
+// isNested reports whether a field is filled by its own fields.
+func isNested(t reflect.Type) bool {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
+		return false
+	}
+	switch t {
+	case reflect.TypeFor[secret.Value](), reflect.TypeFor[Raw](), reflect.TypeFor[time.Time]():
+		return false
+	}
+	return true
+}
+
+// emptyIsNone reports whether "" is no value of a type.
+func emptyIsNone(t reflect.Type) bool {
+	if t == reflect.TypeFor[time.Time]() || reflect.PointerTo(t).Implements(reflect.TypeFor[textSetter]()) {
+		return true
+	}
+	switch t.Kind() {
+	case reflect.Bool, reflect.Int, reflect.Int64, reflect.Int32, reflect.Float64:
+		return true
+	case reflect.Pointer:
+		return emptyIsNone(t.Elem())
+	}
+	return false
+}
+
+// A textSetter is read from the text of a string, number or boolean.
+type textSetter interface{ setText(text string) error }
+
+// A TTL of something that also the server has one for: "system" and 0 stand for the server's. It is 0 then.
+type TTL time.Duration
+
+func (t *TTL) setText(text string) error {
+	if text == "system" {
+		*t = 0
+		return nil
+	}
+	d, err := ParseDuration(text)
+	*t = TTL(d)
+	return err
+}
+
+// A Lifetime is a duration that can be endless: a negative one is, and is -1 then.
+type Lifetime time.Duration
+
+func (l *Lifetime) setText(text string) error {
+	positive, endless := strings.CutPrefix(text, "-")
+	d, err := ParseDuration(positive)
+	switch {
+	case err != nil || endless && strings.TrimSpace(positive) == "":
+		return fmt.Errorf(`%w; "-1s" means never`, errDuration)
+	case endless:
+		d = -1
+	}
+	*l = Lifetime(d)
+	return nil
+}
+
+func setByText(v reflect.Value, b []byte) string {
+	s, ok := scalar(b)
+	if !ok {
+		return errDuration.Error()
+	}
+	if err := v.Addr().Interface().(textSetter).setText(s); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
 func setterOf(t reflect.Type) setter {
+	if reflect.PointerTo(t).Implements(reflect.TypeFor[textSetter]()) {
+		return setByText
+	}
 	switch t {
 	case reflect.TypeFor[secret.Value]():
 		return setSecret
@@ -162,8 +284,11 @@ func setterOf(t reflect.Type) setter {
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
-		inner := setterOf(t.Elem())
+		inner, none := setterOf(t.Elem()), emptyIsNone(t.Elem())
 		return func(v reflect.Value, b []byte) string {
+			if none && string(b) == `""` {
+				return ""
+			}
 			p := reflect.New(t.Elem())
 			if why := inner(p.Elem(), b); why != "" {
 				return why
@@ -292,7 +417,12 @@ func sliceSetter(t reflect.Type) setter {
 		}
 		why := ""
 		if len(b) > 0 && b[0] == '[' {
-			why = eachElement(b, add)
+			why = eachElement(b, func(text []byte) string {
+				if string(text) == "null" { // says nothing
+					return ""
+				}
+				return add(text)
+			})
 		} else if s, ok := scalar(b); ok && strings.Count(s, ",") > DefaultLimits.Elements {
 			// For Check it is one string: it must not make more values than an array.
 			why = fmt.Sprintf("a list of more than %d elements", DefaultLimits.Elements)
@@ -341,10 +471,12 @@ func mapSetter(t reflect.Type) setter {
 		out := reflect.MakeMap(t)
 		put := func(k string, text []byte) string {
 			e := reflect.New(t.Elem()).Elem()
-			if string(text) != "null" || t.Elem().Kind() != reflect.Pointer {
+			if string(text) != "null" || t.Elem() == reflect.TypeFor[Raw]() {
 				if why := elem(e, text); why != "" {
 					return why
 				}
+			} else if t.Elem().Kind() != reflect.Pointer { // else nil tells it
+				return ""
 			}
 			out.SetMapIndex(reflect.ValueOf(k).Convert(t.Key()), e)
 			return ""

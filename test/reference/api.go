@@ -182,6 +182,10 @@ And:
 A write is POST or PUT. LIST is also GET with ` + "`list=true`" + `. A duration is a number of seconds or text such as
 ` + "`1h30m`" + `; a list is also text with commas. GET with ` + "`help=1`" + ` shows what a path takes. A parameter marked *secret* never stands in the
 audit log but as a hash. A field that is not known is answered with a warning.
+
+What a write does to a field of something that is there, if its page does not say otherwise: a field that is left out keeps its value; *null* clears it, so that the
+default holds again, and is refused where there is none; an empty text keeps a duration, a number or a boolean, because clients that send all fields of a type
+send it for those that nobody has set; 0 of a duration or a number means "not configured". For TTLs of mounts, *system* stands for the server's.
 `)
 	return b.String()
 }

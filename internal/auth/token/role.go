@@ -12,6 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // rolePrefix is where roles are kept, below the mount's folder.
@@ -181,7 +182,7 @@ type roleIn struct {
 	DisallowedGlob *[]string      `json:"disallowed_policies_glob" doc:"The same, with * for any letters."`
 	Aliases        *[]string      `json:"allowed_entity_aliases" doc:"Kept, and without effect until entities are built."`
 	Orphan         *bool          `json:"orphan" default:"false" doc:"Whether tokens outlive the caller's."`
-	Renewable      *bool          `json:"renewable" default:"true" doc:"Whether tokens may be renewed."`
+	Renewable      **bool         `json:"renewable" default:"true" doc:"Whether tokens may be renewed."`
 	PathSuffix     *string        `json:"path_suffix" doc:"Kept and shown, and without effect: leases are revoked by token, not by such a path."`
 	Period         *time.Duration `json:"token_period" default:"0s" doc:"For periodic tokens, which live as long as they are renewed within this time."`
 	OldPeriod      *time.Duration `json:"period" doc:"token_period, under its old name."`
@@ -231,9 +232,9 @@ func (in *roleIn) apply(ro *role) error {
 	set(&ro.Type, in.Type)
 	set(&ro.BoundCIDRs, in.OldCIDRs)
 	set(&ro.BoundCIDRs, in.CIDRs)
-	if in.Renewable != nil {
-		ro.NotRenewable = !*in.Renewable
-	}
+	renewable := !ro.NotRenewable
+	wire.Default(&renewable, in.Renewable, true)
+	ro.NotRenewable = !renewable
 	if _, err := parseCIDRs(ro.BoundCIDRs); err != nil {
 		return err
 	}

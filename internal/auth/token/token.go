@@ -61,7 +61,7 @@ type createIn struct {
 	Meta            map[string]string `json:"meta" doc:"Notes on the token, in audit entries and lookups."`
 	NoParent        bool              `json:"no_parent" default:"false" doc:"Whether the token outlives the caller's; needs sudo."`
 	NoDefault       bool              `json:"no_default_policy" default:"false" doc:"Whether the policy default is left out."`
-	Renewable       *bool             `json:"renewable" default:"true" doc:"Whether it may be renewed."`
+	Renewable       **bool            `json:"renewable" default:"true" doc:"Whether it may be renewed."`
 	Lease           time.Duration     `json:"lease" doc:"The TTL, under the name that old clients send."`
 	TTL             time.Duration     `json:"ttl" default:"the mount's" doc:"How long the token lives."`
 	Type            string            `json:"type" default:"service" doc:"The token's type: service or batch."`
@@ -185,7 +185,8 @@ func fillEntry(e *token.Entry, in createIn, caller *token.Entry, ro *role) error
 	if in.NumUses < 0 {
 		return fault.New("token.create", fault.Invalid, "field \"num_uses\" must not be negative")
 	}
-	e.Renewable = in.Renewable == nil || *in.Renewable
+	e.Renewable = true
+	wire.Default(&e.Renewable, in.Renewable, true)
 	e.DisplayName = "token"
 	if in.DisplayName != "" {
 		e.DisplayName = strings.TrimSuffix(notInNames.ReplaceAllString("token-"+in.DisplayName, "-"), "-")

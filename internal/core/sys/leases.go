@@ -12,14 +12,6 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-func parseTTL(field, text string) (time.Duration, error) {
-	d, err := wire.ParseDuration(text)
-	if err != nil {
-		return 0, fault.New("sys.parseTTL", fault.Invalid, "field %q: %s", field, err)
-	}
-	return d, nil
-}
-
 // leaseAPI serves sys/leases, and its old paths.
 type leaseAPI struct{ Config }
 

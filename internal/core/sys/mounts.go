@@ -11,6 +11,7 @@ import (
 	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 func mountRoutes(cfg Config) []route.Route {
@@ -152,8 +153,8 @@ func (c mountAPI) readTune(e *mount.Entry) tuneOut {
 
 // tuneIn are the settings that a mount can be given.
 type tuneIn struct {
-	DefaultTTL         *string            `json:"default_lease_ttl" default:"the server's" doc:"The TTL of leases and tokens whose request and role have none."`
-	MaxTTL             *string            `json:"max_lease_ttl" default:"the server's" doc:"The longest TTL of leases and tokens."`
+	DefaultTTL         *wire.TTL          `json:"default_lease_ttl" default:"the server's" doc:"The TTL of leases and tokens whose request and role have none."`
+	MaxTTL             *wire.TTL          `json:"max_lease_ttl" default:"the server's" doc:"The longest TTL of leases and tokens."`
 	ForceNoCache       *bool              `json:"force_no_cache" doc:"Taken and without effect: there is no such cache."`
 	Description        *string            `json:"description" doc:"A note for those who list the mounts."`
 	AuditRequestKeys   *[]string          `json:"audit_non_hmac_request_keys" doc:"Fields of requests that the audit log shows as they are."`
@@ -178,8 +179,8 @@ type enableIn struct {
 	Descr       *string            `json:"description" doc:"A note for those who list the mounts."`
 	NameOfKind  *string            `json:"plugin_name" doc:"The kind of engine, under its other name."`
 	VersionOf   *string            `json:"plugin_version" doc:"Taken and without effect: engines are built in."`
-	DefaultTTL  *string            `json:"default_lease_ttl" default:"the server's" doc:"For tuning: the TTL of leases and tokens whose request and role have none."`
-	MaxTTL      *string            `json:"max_lease_ttl" default:"the server's" doc:"For tuning: the longest TTL of leases and tokens."`
+	DefaultTTL  *wire.TTL          `json:"default_lease_ttl" default:"the server's" doc:"For tuning: the TTL of leases and tokens whose request and role have none."`
+	MaxTTL      *wire.TTL          `json:"max_lease_ttl" default:"the server's" doc:"For tuning: the longest TTL of leases and tokens."`
 	Force       *bool              `json:"force_no_cache" doc:"Taken and without effect: there is no such cache."`
 	ReqKeys     *[]string          `json:"audit_non_hmac_request_keys" doc:"For tuning: fields of requests that the audit log shows as they are."`
 	RespKeys    *[]string          `json:"audit_non_hmac_response_keys" doc:"For tuning: fields of answers that the audit log shows as they are."`
@@ -212,9 +213,7 @@ func (c mountAPI) write(ctx context.Context, r *route.Request, in enableIn) (rou
 	e.Options = mounts.MergeOptions(nil, in.ReqOptions)
 	cfg := in.Config
 	cfg.Description = nil
-	if err := applyTune(&e, cfg); err != nil {
-		return route.None{}, err
-	}
+	applyTune(&e, cfg)
 	if in.Local || in.SealWrap {
 		r.Warn("local and seal_wrap have no effect here: nothing is replicated, and everything is sealed")
 	}
@@ -224,7 +223,7 @@ func (c mountAPI) write(ctx context.Context, r *route.Request, in enableIn) (rou
 }
 
 func (c mountAPI) tuneMount(ctx context.Context, r *route.Request, path string, in tuneIn) error {
-	warnings, err := c.Mounts().Change(ctx, path, in.Options, func(e *mount.Entry) error { return applyTune(e, in) })
+	warnings, err := c.Mounts().Change(ctx, path, in.Options, func(e *mount.Entry) { applyTune(e, in) })
 	warn(r, warnings)
 	return err
 }
@@ -235,14 +234,9 @@ func warn(r *route.Request, warnings []string) {
 	}
 }
 
-func applyTune(e *mount.Entry, in tuneIn) error {
-	var err error
-	if e.Tune.DefaultTTL, err = tuneTTL("default_lease_ttl", in.DefaultTTL, e.Tune.DefaultTTL); err != nil {
-		return err
-	}
-	if e.Tune.MaxTTL, err = tuneTTL("max_lease_ttl", in.MaxTTL, e.Tune.MaxTTL); err != nil {
-		return err
-	}
+func applyTune(e *mount.Entry, in tuneIn) {
+	set(&e.Tune.DefaultTTL, (*time.Duration)(in.DefaultTTL))
+	set(&e.Tune.MaxTTL, (*time.Duration)(in.MaxTTL))
 	set(&e.Tune.ForceNoCache, in.ForceNoCache)
 	set(&e.Description, in.Description)
 	set(&e.Tune.AuditClearRequest, in.AuditRequestKeys)
@@ -251,24 +245,12 @@ func applyTune(e *mount.Entry, in tuneIn) error {
 	set(&e.Tune.PassthroughHeaders, in.PassthroughHeaders)
 	set(&e.Tune.AllowedResponseHeaders, in.ResponseHeaders)
 	set(&e.Tune.TokenType, in.TokenType)
-	return nil
 }
 
 func set[T any](to *T, from *T) {
 	if from != nil {
 		*to = *from
 	}
-}
-
-// tuneTTL reads a TTL; "system" and 0 mean the system's.
-func tuneTTL(field string, text *string, old time.Duration) (time.Duration, error) {
-	if text == nil {
-		return old, nil
-	}
-	if *text == "system" {
-		return 0, nil
-	}
-	return parseTTL(field, *text)
 }
 
 type disableIn struct {

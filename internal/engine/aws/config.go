@@ -137,8 +137,8 @@ type rootIn struct {
 
 	reachIn
 
-	Checks *int           `json:"propagation_checks" default:"5" doc:"How many calls in a row a new access key must be let in before it is given out, within a minute; 0: none, and no wait."`
-	Pause  *time.Duration `json:"propagation_settle" default:"5s" doc:"The wait after these calls."`
+	Checks **int           `json:"propagation_checks" default:"5" doc:"How many calls in a row a new access key must be let in before it is given out, within a minute; 0: none, and no wait."`
+	Pause  **time.Duration `json:"propagation_settle" default:"5s" doc:"The wait after these calls."`
 
 	automaticIn
 	laterIn
@@ -251,12 +251,8 @@ func (in *rootIn) apply(c *root) error {
 	if pair || in.reachIn.given() {
 		c.reach = in.reachIn.reach()
 	}
-	if in.Checks != nil {
-		c.Settle.Checks = in.Checks
-	}
-	if in.Pause != nil {
-		c.Settle.Pause = in.Pause
-	}
+	set(&c.Settle.Checks, in.Checks)
+	set(&c.Settle.Pause, in.Pause)
 	return nil
 }
 
@@ -304,13 +300,9 @@ func checkURL(field, text string) error {
 	if text == "" {
 		return nil
 	}
-	// The text is not repeated: it may hold a password, where it does not belong.
 	u, err := url.Parse(text)
-	switch {
-	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-		return invalid("field %q: it is no address; write one such as https://sts.eu-west-1.amazonaws.com", field)
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return invalid("field %q: an address has no user, password, parameters or fragment, for calls are signed by access_key and secret_key; take them out", field)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
+		return invalid("field %q: %q is no address; write one such as https://sts.eu-west-1.amazonaws.com", field, clip(text))
 	}
 	return nil
 }

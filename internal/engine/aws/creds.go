@@ -155,7 +155,9 @@ func (p *planned) planSession(r *route.Request, n naming, c *root, in *credsIn) 
 			return plan, err
 		}
 		s.Name = ro.SessionName
-		set(&s.Name, in.SessionName)
+		if in.SessionName != nil && *in.SessionName != "" {
+			s.Name = *in.SessionName
+		}
 	case federationToken:
 		n.longest = federMax
 	case sessionToken:

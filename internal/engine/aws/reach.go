@@ -3,6 +3,8 @@ package aws
 import (
 	"slices"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // A reach is how AWS is reached, and how what is created there is named: the fields of config/root that the
@@ -31,7 +33,7 @@ type reachIn struct {
 	STSRegion *string   `json:"sts_region" default:"region" doc:"The region of sts_endpoint."`
 	Others    *[]string `json:"sts_fallback_endpoints" default:"none" doc:"Addresses of STS that are tried, in order, where sts_endpoint cannot be reached."`
 	Regions   *[]string `json:"sts_fallback_regions" default:"region" doc:"The regions of sts_fallback_endpoints, one for each."`
-	Retries   *int      `json:"max_retries" default:"-1" doc:"How often a failed call is made again; -1: three times."`
+	Retries   **int     `json:"max_retries" default:"-1" doc:"How often a failed call is made again; -1: three times."`
 	Name      *string   `json:"username_template" default:"vault-token-role-time-random" doc:"How names of users and sessions are made, a template with fields and functions."`
 }
 
@@ -47,7 +49,7 @@ func (in *reachIn) reach() reach {
 	set(&r.STS.Region, in.STSRegion)
 	set(&r.Others, in.Others)
 	set(&r.Regions, in.Regions)
-	set(&r.Retries, in.Retries)
+	wire.Default(&r.Retries, in.Retries, -1)
 	set(&r.Name, in.Name)
 	if r.Name == defaultTemplate {
 		r.Name = ""

@@ -31,8 +31,8 @@ type staticIn struct {
 	SessionName *string `json:"assume_role_session_name" default:"keyturn and the installation's id" doc:"The name of that role's session, as AWS logs it."`
 	ExternalID  *string `json:"external_id" default:"none" doc:"The external id that the role's trust policy asks for."`
 
-	Checks *int           `json:"propagation_checks" default:"that of config/root" doc:"How many calls in a row a new key must pass before it is given out; 0 turns that off."`
-	Pause  *time.Duration `json:"propagation_settle" default:"that of config/root" doc:"How long to wait after these calls."`
+	Checks **int           `json:"propagation_checks" default:"that of config/root" doc:"How many calls in a row a new key must pass before it is given out; 0 turns that off."`
+	Pause  **time.Duration `json:"propagation_settle" default:"that of config/root" doc:"How long to wait after these calls."`
 
 	adoptIn
 }
@@ -83,12 +83,8 @@ func (s *static) apply(in *staticIn) error {
 	set(&s.As.ARN, in.As)
 	set(&s.As.Session, in.SessionName)
 	set(&s.As.ExternalID, in.ExternalID)
-	if in.Checks != nil {
-		s.Settle.Checks = in.Checks
-	}
-	if in.Pause != nil {
-		s.Settle.Pause = in.Pause
-	}
+	set(&s.Settle.Checks, in.Checks)
+	set(&s.Settle.Pause, in.Pause)
 	return s.check()
 }
 
@@ -130,7 +126,7 @@ func (b statics) alter(ctx context.Context, s *static, in *staticIn) error {
 	switch {
 	case was.User != s.User:
 		return invalid("field \"username\" of a static role cannot change: it is of %q; delete it and write another one", was.User)
-	case in.KeyID != nil || in.Secret != nil || in.Replace != nil:
+	case in.adopts() || in.Replace != nil && *in.Replace != "":
 		return invalid("fields \"access_key\", \"secret_key\" and \"replace_key\" are for roles that are new; to rotate this one, write rotate-role/%s", in.Name)
 	}
 	if was.As != s.As {
@@ -181,7 +177,7 @@ func (b statics) onboard(ctx context.Context, r *route.Request, in *staticIn) er
 		return mine(op, err)
 	}
 	now := time.Now().UTC()
-	if in.KeyID != nil || in.Secret != nil {
+	if in.adopts() {
 		return b.adopt(ctx, r, c, s, in, keys)
 	}
 	keys, err = in.makeRoom(ctx, c, s, keys)
@@ -236,6 +232,11 @@ func (b statics) claim(ctx context.Context, c *client.Client, name string, s *st
 		return invalid("field \"username\": there is no user %s in account %s; create it in AWS first, or see assume_role_arn", s.User, s.Account)
 	}
 	return nil
+}
+
+// adopts reports whether a write gives a key that the user has already.
+func (in *adoptIn) adopts() bool {
+	return in.KeyID != nil && *in.KeyID != "" || in.Secret != nil && !in.Secret.Empty()
 }
 
 // adopt gives out a key that the user has already, until the first rotation.

@@ -21,7 +21,7 @@ type configIn struct {
 	Name      string         `path:"name" doc:"The connection's name."`
 	Plugin    *string        `json:"plugin_name" doc:"The kind of database, such as postgresql-database-plugin."`
 	Version   *string        `json:"plugin_version" doc:"Taken and without effect: the kinds of database are built in."`
-	Verify    *bool          `json:"verify_connection" default:"true" doc:"Whether the write is refused when the database cannot be reached."`
+	Verify    **bool         `json:"verify_connection" default:"true" doc:"Whether the write is refused when the database cannot be reached."`
 	Allowed   *[]string      `json:"allowed_roles" default:"none" doc:"The roles that may use the connection; * stands for all."`
 	URL       *secret.Value  `json:"connection_url" doc:"How to reach the database, with {{username}} and {{password}} where the two belong."`
 	Username  *string        `json:"username" doc:"The administrator's name."`
@@ -127,7 +127,9 @@ func (b configs) writeConfig(ctx context.Context, r *route.Request, in configIn)
 		if err := b.mayReturn(ctx, old, c, &in); err != nil {
 			return err
 		}
-		if err := b.prove(ctx, c, in.Verify == nil || *in.Verify); err != nil {
+		verify := true
+		wire.Default(&verify, in.Verify, true)
+		if err := b.prove(ctx, c, verify); err != nil {
 			return err
 		}
 		var more commit
@@ -157,7 +159,6 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 	if err != nil {
 		return nil, err
 	}
-	c.kind = p
 	if err := in.settings(r, p, c); err != nil {
 		return nil, err
 	}
@@ -293,9 +294,6 @@ func (in *configIn) apply(c *connection) {
 	in.rootIn.apply(&c.Root.When)
 }
 
-// byTerraform is how HashiCorp's Terraform provider is made to give a password: it sends one only where it has changed.
-const byTerraform = "from Terraform: change password, without ignore_changes on it, or raise password_wo_version"
-
 // mayMove refuses a write that would send a stored secret elsewhere: who may write
 // a configuration must not thereby learn its password.
 func (b configs) mayMove(ctx context.Context, r *route.Request, old, c *connection, in *configIn) error {
@@ -316,9 +314,9 @@ func (b configs) mayMove(ctx context.Context, r *route.Request, old, c *connecti
 	case was.Name != is.Name:
 		return invalid("field \"plugin_name\": the connection is of %s; delete it and write it again as one of %s, so that what was issued is revoked where it was issued", was.Name, is.Name)
 	case !old.Password.Empty() && in.Password == nil && old.Root.Made:
-		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again, which nobody knows since it was rotated; set one in the database as its superuser, give that, and rotate it by rotate-root/%s; %s", changes, old.Name, byTerraform)
+		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again, which nobody knows since it was rotated; set one in the database as its superuser, give that, and rotate it by rotate-root/%s", changes, old.Name)
 	case !old.Password.Empty() && in.Password == nil:
-		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again; %s", changes, byTerraform)
+		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again", changes)
 	case inURL && in.URL == nil:
 		return invalid("field \"connection_url\": this write changes where or how the password in the stored connection_url is sent (%s), so it must give connection_url again", changes)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // What users log in with. The password is what every kind of database has.
@@ -45,18 +46,20 @@ func (c *credential) kind() string {
 
 // credentialIn is what roles of both kinds are written with.
 type credentialIn struct {
-	Kind   *string                  `json:"credential_type" default:"password" doc:"What users log in with: password, rsa_private_key or client_certificate."`
+	Kind   **string                 `json:"credential_type" default:"password" doc:"What users log in with: password, rsa_private_key or client_certificate."`
 	Config *map[string]secret.Value `json:"credential_config" doc:"Options of the credentials. password: password_policy. rsa_private_key: key_bits (2048, 3072, 4096), format (pkcs8). client_certificate: ca_cert and ca_private_key (never shown again), key_type (rsa, ec, ed25519), key_bits, signature_bits (256, 384, 512), common_name_template."`
 }
 
 // apply writes what was given into c, and checks what can be checked by itself. Options that are given
 // replace all others; only the authority's key stays, with its certificate.
 func (in *credentialIn) apply(c *credential) error {
-	if in.Kind != nil && *in.Kind != "" && *in.Kind != c.kind() {
-		if options[*in.Kind] == nil {
-			return invalid("field \"credential_type\": there is no %q; there are password, rsa_private_key and client_certificate", clip(*in.Kind))
+	kind := c.kind()
+	wire.Default(&kind, in.Kind, byPassword)
+	if kind != "" && kind != c.kind() {
+		if options[kind] == nil {
+			return invalid("field \"credential_type\": there is no %q; there are password, rsa_private_key and client_certificate", clip(kind))
 		}
-		*c = credential{Kind: *in.Kind}
+		*c = credential{Kind: kind}
 	}
 	if in.Config != nil {
 		if err := c.configure(*in.Config); err != nil {

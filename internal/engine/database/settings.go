@@ -19,21 +19,28 @@ func (in *configIn) settings(r *route.Request, p *Provider, c *connection) error
 	for _, name := range slices.Sorted(maps.Keys(in.Rest)) {
 		raw := in.Rest[name]
 		i := slices.IndexFunc(p.Settings, func(s Setting) bool { return s.Name == name })
-		switch {
-		case i < 0:
+		if i < 0 {
 			r.Warn("unknown parameter %q was ignored", name)
-		case !raw.IsNull():
-			if err := c.take(p.Settings[i], raw); err != nil {
-				return err
-			}
+			continue
+		}
+		s := p.Settings[i]
+		text, ok := scalarText(raw)
+		switch { // as everywhere: see wire.Decode
+		case raw.IsNull():
+			text, ok = "", true
+		case ok && text == "" && (s.Form == Flag || s.Form == Number):
+			continue
+		}
+		if err := c.take(s, text, ok); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// take keeps the value of a setting, or forgets it where it is its form's zero value.
-func (c *connection) take(s Setting, raw wire.Raw) error {
-	text, ok := scalarText(raw)
+// take keeps the value of a setting, or forgets it where it is its form's zero value. ok: it came as a text, a number or a
+// boolean.
+func (c *connection) take(s Setting, text string, ok bool) error {
 	switch s.Form {
 	case Flag:
 		on, err := strconv.ParseBool(strings.ToLower(text))

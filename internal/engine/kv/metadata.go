@@ -32,32 +32,18 @@ func (v *versioned) readConfig(ctx context.Context, _ *route.Request, _ route.No
 }
 
 type settingsIn struct {
-	Path               string             `path:"path" doc:"The secret's path."`
-	MaxVersions        *int               `json:"max_versions" default:"0" doc:"How many versions are kept; 0: as the mount says."`
-	CASRequired        *bool              `json:"cas_required" default:"false" doc:"Whether each write must say which version it replaces."`
-	DeleteVersionAfter *string            `json:"delete_version_after" default:"0s" doc:"How long a version is kept before it is deleted; 0s: as the mount says, -1s: never."`
-	Custom             map[string]*string `json:"custom_metadata" doc:"Notes on the secret, at most 64 keys; null takes one away."`
+	Path               string              `path:"path" doc:"The secret's path."`
+	MaxVersions        *int                `json:"max_versions" default:"0" doc:"How many versions are kept; 0: as the mount says."`
+	CASRequired        *bool               `json:"cas_required" default:"false" doc:"Whether each write must say which version it replaces."`
+	DeleteVersionAfter *wire.Lifetime      `json:"delete_version_after" default:"0s" doc:"How long a version is kept before it is deleted; 0s: as the mount says, -1s: never."`
+	Custom             *map[string]*string `json:"custom_metadata" doc:"Notes on the secret, at most 64 keys; null takes one away."`
 }
 
 // configIn has no path and no custom metadata.
 type configIn struct {
-	MaxVersions        *int    `json:"max_versions" default:"0" doc:"How many versions of a secret are kept; 0: ten."`
-	CASRequired        *bool   `json:"cas_required" default:"false" doc:"Whether each write must say which version it replaces."`
-	DeleteVersionAfter *string `json:"delete_version_after" default:"0s" doc:"How long a version is kept before it is deleted; 0s: for ever."`
-}
-
-// parseAfter reads delete_version_after; a negative duration means never.
-func parseAfter(text string) (time.Duration, error) {
-	if len(text) > 1 && text[0] == '-' {
-		if _, err := wire.ParseDuration(text[1:]); err == nil {
-			return -1, nil
-		}
-	}
-	d, err := wire.ParseDuration(text)
-	if err != nil {
-		return 0, fault.New("kv.parseAfter", fault.Invalid, "field \"delete_version_after\": %s; \"-1s\" means never", err)
-	}
-	return d, nil
+	MaxVersions        *int           `json:"max_versions" default:"0" doc:"How many versions of a secret are kept; 0: ten."`
+	CASRequired        *bool          `json:"cas_required" default:"false" doc:"Whether each write must say which version it replaces."`
+	DeleteVersionAfter *wire.Lifetime `json:"delete_version_after" default:"0s" doc:"How long a version is kept before it is deleted; 0s: for ever."`
 }
 
 func checkMax(n *int) error {
@@ -77,9 +63,7 @@ func (v *versioned) writeConfig(ctx context.Context, _ *route.Request, in config
 			return route.None{}, err
 		}
 		c := *old
-		if err := in.apply(&c); err != nil {
-			return route.None{}, err
-		}
+		in.apply(&c)
 		b, err := json.Marshal(&c)
 		if err != nil {
 			return route.None{}, fault.Wrap("kv.writeConfig", fault.Internal, err)
@@ -92,19 +76,16 @@ func (v *versioned) writeConfig(ctx context.Context, _ *route.Request, in config
 	return route.None{}, errBusy()
 }
 
-func (in *configIn) apply(c *config) error {
+func (in *configIn) apply(c *config) {
 	if in.MaxVersions != nil {
 		c.MaxVersions = *in.MaxVersions
 	}
 	if in.CASRequired != nil {
 		c.CASRequired = *in.CASRequired
 	}
-	if in.DeleteVersionAfter == nil {
-		return nil
+	if in.DeleteVersionAfter != nil {
+		c.DeleteVersionAfter = time.Duration(*in.DeleteVersionAfter)
 	}
-	var err error
-	c.DeleteVersionAfter, err = parseAfter(*in.DeleteVersionAfter)
-	return err
 }
 
 // metaOut is a secret's metadata in answers.
@@ -158,13 +139,6 @@ func (v *versioned) changeMeta(ctx context.Context, in settingsIn, patch bool) e
 	if err := checkMax(in.MaxVersions); err != nil {
 		return err
 	}
-	after := time.Duration(0)
-	if in.DeleteVersionAfter != nil {
-		var err error
-		if after, err = parseAfter(*in.DeleteVersionAfter); err != nil {
-			return err
-		}
-	}
 	return v.change(ctx, in.Path, func(_ *config, m *record) (*record, []storage.Op, error) {
 		if m == nil && patch {
 			return nil, nil, fault.New("kv.patchMeta", fault.NotFound, "")
@@ -183,10 +157,10 @@ func (v *versioned) changeMeta(ctx context.Context, in settingsIn, patch bool) e
 			next.Settings.CASRequired = *in.CASRequired
 		}
 		if in.DeleteVersionAfter != nil {
-			next.Settings.DeleteVersionAfter = after
+			next.Settings.DeleteVersionAfter = time.Duration(*in.DeleteVersionAfter)
 		}
 		if in.Custom != nil {
-			custom, err := mergeCustom(next.Custom, in.Custom, patch)
+			custom, err := mergeCustom(next.Custom, *in.Custom, patch)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -198,10 +172,10 @@ func (v *versioned) changeMeta(ctx context.Context, in settingsIn, patch bool) e
 }
 
 // mergeCustom applies a write or a patch to custom metadata, within Vault's
-// limits: 64 keys of 128 bytes, values of 512.
+// limits: 64 keys of 128 bytes, values of 512. No map, for null, clears it.
 func mergeCustom(old map[string]string, in map[string]*string, patch bool) (map[string]string, error) {
 	out := map[string]string{}
-	if patch {
+	if patch && in != nil {
 		maps.Copy(out, old)
 	}
 	for k, val := range in {

@@ -79,13 +79,13 @@ func set[T any](to *T, given *T) {
 
 // keyIn is a key's configuration as it is written. What is nil was not given.
 type keyIn struct {
-	Name     string                  `path:"name" doc:"The key's name."`
-	Provider *string                 `json:"provider" default:"the recipe's" doc:"The provider of the recipe, as a check."`
-	Recipe   *string                 `json:"recipe" doc:"The kind of key, such as http-demo; list recipes/."`
-	Params   map[string]wire.Raw     `json:"params" doc:"What the recipe asks for and is no secret, such as a region."`
-	Admin    map[string]secret.Value `json:"admin" doc:"The credentials of the provider's management API."`
-	Path     *string                 `json:"path" doc:"Where the key is published, in a KV version 2 mount, such as secret/stripe."`
-	Fields   map[string]string       `json:"fields" default:"each to its own name" doc:"Which output of the recipe is written to which field."`
+	Name     string                   `path:"name" doc:"The key's name."`
+	Provider *string                  `json:"provider" default:"the recipe's" doc:"The provider of the recipe, as a check."`
+	Recipe   **string                 `json:"recipe" doc:"The kind of key, such as http-demo; list recipes/."`
+	Params   *map[string]wire.Raw     `json:"params" doc:"What the recipe asks for and is no secret, such as a region."`
+	Admin    map[string]*secret.Value `json:"admin" doc:"The credentials of the provider's management API."`
+	Path     *string                  `json:"path" doc:"Where the key is published, in a KV version 2 mount, such as secret/stripe."`
+	Fields   *map[string]string       `json:"fields" default:"each to its own name" doc:"Which output of the recipe is written to which field."`
 
 	Class   *string        `json:"class" default:"standard" doc:"How dear the key is: financial, standard or low-risk; it decides the period."`
 	Period  *time.Duration `json:"rotation_period" default:"30, 60 or 90 days, by class" doc:"How often the key turns, at least 1m."`
@@ -165,8 +165,10 @@ func (c *change) definition(ctx context.Context) error {
 	rec := c.r.rec
 	name := rec.Bind.Name
 	switch {
-	case c.in.Recipe != nil && *c.in.Recipe != "":
-		name = *c.in.Recipe
+	case c.in.Recipe != nil && *c.in.Recipe == nil: // null clears, and no key is without
+		name = ""
+	case c.in.Recipe != nil && **c.in.Recipe != "":
+		name = **c.in.Recipe
 	case c.in.Provider != nil && *c.in.Provider != "" && *c.in.Provider != rec.Bind.Provider:
 		name = *c.in.Provider // one in Go has a definition of its own name
 	}
@@ -225,10 +227,14 @@ func (c *change) params(context.Context) error {
 	cfg := &c.r.rec.Config
 	old := cfg.Params
 	next := map[string]json.RawMessage{}
-	if !c.replace {
+	given := c.in.Params
+	if !c.replace && (given == nil || *given != nil) { // null clears all
 		maps.Copy(next, old)
 	}
-	for name, v := range c.in.Params {
+	if given == nil {
+		given = new(map[string]wire.Raw)
+	}
+	for name, v := range *given {
 		if v.IsNull() {
 			delete(next, name)
 			continue
@@ -272,7 +278,13 @@ func (c *change) admin(context.Context) error {
 	if !c.replace && !c.target {
 		maps.Copy(next, sec.Admin)
 	}
-	maps.Copy(next, c.in.Admin)
+	for name, v := range c.in.Admin {
+		if v == nil { // null
+			delete(next, name)
+		} else {
+			next[name] = *v
+		}
+	}
 	sec.Admin, c.rebind = next, true
 	return nil
 }
@@ -307,7 +319,8 @@ func (c *change) fields(context.Context) error {
 	cfg := &c.r.rec.Config
 	next := cfg.Fields
 	if c.in.Fields != nil || c.replace || c.target {
-		next = c.in.Fields
+		next = nil
+		set(&next, c.in.Fields)
 	}
 	if len(next) == 0 {
 		next = map[string]string{}

@@ -97,7 +97,7 @@ func (c *conn) explain(k call, err error) error {
 	if _, before := errors.AsType[*uncertain](err); before {
 		unchanged = false
 	}
-	f.Err = &fault.Error{Op: k.doing, Kind: f.Kind, Err: errors.New(k.scrub(logged(err)))}
+	f.Err = errors.New(k.scrub(k.doing + ": " + logged(err)))
 	if onlyThis(err) {
 		f = database.MarkRefused(f)
 	}

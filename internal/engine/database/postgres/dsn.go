@@ -38,16 +38,15 @@ func parseDSN(c database.Config) (settings, error) {
 	if strings.Contains(text, userMark) && c.Username == "" {
 		return nil, errors.New("username is empty, and connection_url has {{username}} in it")
 	}
-	wanted := strings.Contains(text, passwordMark) && c.Password.Empty()
+	if strings.Contains(text, passwordMark) && c.Password.Empty() {
+		return nil, errors.New("password is empty, and connection_url has {{password}} in it")
+	}
 	if c.DisableEscaping {
 		text, fill = fill.Replace(text), strings.NewReplacer()
 	}
 	s, err := split(text)
 	if err != nil {
 		return nil, err
-	}
-	if wanted && c.TLSCertificate == "" && s["sslcert"] == "" {
-		return nil, errors.New("password is empty, and connection_url has {{password}} in it: give it, or a client certificate by tls_certificate and private_key")
 	}
 	// Values are filled in after parsing: nothing in them can end what they stand in.
 	for key, value := range s {
@@ -275,24 +274,6 @@ func (s settings) secrets() []secret.Value {
 	return all
 }
 
-// strays are the words of an unquoted password with spaces that were taken for settings: such a text is
-// "password=a b=c". What is no setting of the library's may be one of them where the password stands in the text itself.
-func strays(url secret.Value) (words []secret.Value) {
-	text := strings.TrimSpace(url.RevealString())
-	s, err := split(text)
-	if err != nil || strings.HasPrefix(text, "postgres") && strings.Contains(text, "://") || mask(s["password"]) == s["password"] {
-		return nil
-	}
-	for key, value := range s {
-		_, library := neutral[key]
-		_, pem := pemSettings[key]
-		if !library && !pem && !slices.Contains([]string{"host", "user", "password", "dbname"}, key) {
-			words = append(words, secret.Text(key), secret.Text(value))
-		}
-	}
-	return words
-}
-
 // hides reports whether a setting's value is never shown.
 func (s settings) hides(key string) bool {
 	return slices.Contains(secretKeys, key) || key == "sslkey" && isPEM(s[key])
@@ -327,7 +308,7 @@ func (s settings) text() string {
 func display(url secret.Value) string {
 	text := strings.TrimSpace(url.RevealString())
 	s, err := split(text)
-	if err != nil || s.check() != nil || len(strays(url)) > 0 {
+	if err != nil || s.check() != nil {
 		return masked // a part of a password may stand where a host or port should
 	}
 	hidden := false

@@ -53,11 +53,11 @@ func (c *conn) explain(k call, done int, err error) error {
 	if _, before := errors.AsType[*uncertain](err); before {
 		known = false
 	}
-	text := err.Error()
+	text := k.doing + ": " + err.Error()
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Detail != "" {
 		text += " (" + pg.Detail + ")"
 	}
-	f.Err = &fault.Error{Op: k.doing, Kind: f.Kind, Err: errors.New(k.scrub(text))}
+	f.Err = errors.New(k.scrub(text))
 	if onlyThis(err) {
 		f = database.MarkRefused(f)
 	}

@@ -55,7 +55,7 @@ func (c *conn) explain(k call, err error) error {
 	}
 	var r secret.Redactor
 	r.Know(k.secrets...)
-	f.Err = &fault.Error{Op: k.doing, Kind: f.Kind, Err: r.Error(err)}
+	f.Err = errors.New(r.Scrub(k.doing + ": " + err.Error()))
 	if unchanged {
 		return database.MarkUnchanged(f)
 	}
