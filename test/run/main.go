@@ -34,7 +34,7 @@ func main() {
 	}
 	if *list {
 		for _, p := range chosen {
-			fmt.Printf("%-12s %s\n             %s\n", p.name, p.about, strings.Join(p.command, " "))
+			fmt.Printf("%-10s %s\n", p.name, p.about)
 		}
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -24,6 +25,10 @@ func (p part) tests() bool { return len(p.command) > 1 && p.command[1] == "test"
 
 // parts returns all parts in the order in which they run: what is quick and breaks most often comes first.
 func parts() ([]part, error) {
+	hermetic, err := otherPackages(house)
+	if err != nil {
+		return nil, err
+	}
 	packages, pattern, err := serviceTests(".")
 	if err != nil {
 		return nil, err
@@ -31,7 +36,8 @@ func parts() ([]part, error) {
 	return []part{
 		{name: "prepare", about: "what the tests run against is installed", command: []string{"./test/prepare.sh"}},
 		{name: "vet", about: "vet, with the tests of real services", command: []string{goTool(), "vet", "-tags", "integration", "./..."}},
-		{name: "hermetic", about: "all packages under the race detector, without services", command: goTest("-race", "-shuffle=on", "./...")},
+		{name: "house", about: "the rules of the house, and the reference", command: goTest(house...)},
+		{name: "hermetic", about: "all packages under the race detector, without services", command: goTest(append([]string{"-race", "-shuffle=on"}, hermetic...)...)},
 		{name: "leases", about: "a million leases; a target that is gone", command: goTest("-run", "TestManyLeases|TestDeadTarget",
 			"./test/inprocess", "-leases", "1000000", "-dead", "100000")},
 		{name: "commits", about: "a crash at each commit of a history", command: goTest("-run", "TestCrashAtEveryCommit|TestUnknownCommits",
@@ -41,6 +47,21 @@ func parts() ([]part, error) {
 		{name: "services", about: "PostgreSQL, MariaDB, Redis, Terraform, hvac, the built binary, the recorded answers of a reference server",
 			environ: []string{"KEYTURN_TEST_REQUIRE=1"}, command: goTest(append([]string{"-tags", "integration", "-run", pattern}, packages...)...)},
 	}, nil
+}
+
+// house are the packages that read the tree and run nothing of it. The race detector would make them ten times slower and
+// find nothing.
+var house = []string{"./internal/arch", "./test/reference"}
+
+// otherPackages are all packages but some.
+func otherPackages(but []string) ([]string, error) {
+	out, err := exec.Command(goTool(), "list", "./...").Output()
+	if err != nil {
+		return nil, fmt.Errorf("listing the packages: %w", err)
+	}
+	return slices.DeleteFunc(strings.Fields(string(out)), func(pkg string) bool {
+		return slices.ContainsFunc(but, func(folder string) bool { return strings.HasSuffix(pkg, strings.TrimPrefix(folder, ".")) })
+	}), nil
 }
 
 // goTool is the go command; the Makefile may name another one.
