@@ -7,6 +7,7 @@ var served = map[string][]servedRoute{
 	"sys": {
 		{"read", "health", "nothing"},
 		{"read", "seal-status", "nothing"},
+		{"read", "seal-backend-status", "nothing"},
 		{"read", "leader", "nothing"},
 		{"read", "init", "nothing"},
 		{"update", "init", "nothing"},

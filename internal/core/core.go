@@ -40,6 +40,7 @@ type (
 	Server = node.Server
 	Plugin = node.Plugin
 	Flight = node.Flight
+	CORS   = node.CORS
 )
 
 // TTLs of the system where the configuration says nothing: 32 days, as Vault.

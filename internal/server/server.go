@@ -89,6 +89,8 @@ type server struct {
 	store storage.Store
 	core  *core.Core
 	doors []*door
+	// flights are the requests that all doors serve.
+	flights httpapi.Flights
 }
 
 // run opens everything, serves until ctx ends, and closes everything.
@@ -212,7 +214,9 @@ func (s *server) build(m *metrics.Metrics) error {
 
 // about is what sys/ tells of this server.
 func (s *server) about() core.Server {
-	info := core.Server{Version: s.version, Host: hostInfo}
+	info := core.Server{
+		Version: s.version, Host: hostInfo, InFlight: s.flights.List, RawStorage: s.cfg.RawStorage, Introspection: s.cfg.Introspection,
+	}
 	info.Hostname, _ = os.Hostname() // empty where the system does not tell
 	if len(s.doors) > 0 {
 		info.Address = s.doors[0].spec.URL()
@@ -233,8 +237,8 @@ func (s *server) about() core.Server {
 func (s *server) serve(life context.Context, wg *sync.WaitGroup, m *metrics.Metrics) <-chan error {
 	cfg := httpapi.Config{Version: s.version, Log: s.log, Backend: httpapi.Backend{
 		Handle: s.core.Handle, Health: s.core.Health, SealStatus: s.core.SealStatus,
-		Initialized: s.core.Initialized, Init: s.core.Init, Unseal: s.core.Unseal, Metrics: m.Render,
-	}}
+		Initialized: s.core.Initialized, Init: s.core.Init, Unseal: s.core.Unseal, Metrics: m.Render, CORS: s.core.CORS, UIHeaders: s.core.UIHeaders,
+	}, Flights: &s.flights}
 	failed := make(chan error, len(s.doors))
 	for i, d := range s.doors {
 		cfg.Settings = s.settings(s.cfg, i)

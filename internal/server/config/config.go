@@ -42,6 +42,8 @@ type Server struct {
 	// OutboundAllow lists addresses on this machine, on the link or of a cloud's
 	// metadata service that engines may connect to all the same.
 	OutboundAllow []netip.Prefix
+	RawStorage    bool // sys/raw reads and writes the store's rows
+	Introspection bool // sys/internal/inspect shows the server's tables
 	DisableCache  bool // keep as little as possible of the store in memory
 	ShowHostname  bool // as a header of each answer
 

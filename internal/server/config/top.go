@@ -87,12 +87,16 @@ func processKeys(r *report, c *Server) []key {
 			doc: "Whether the store's cache is made as small as it can be. What else is kept in memory is small, and never older than the store."},
 		{name: "enable_response_header_hostname", takes: "boolean", without: "false", reload: true, set: r.truth(&c.ShowHostname),
 			doc: "Whether each answer carries the host's name as X-Vault-Hostname."},
+		{name: "introspection_endpoint", takes: "boolean", without: "false", set: r.truth(&c.Introspection),
+			doc: "Whether sys/internal/inspect shows how requests are routed, to callers with sudo on it."},
 		{name: "max_lease_ttl", takes: "duration", without: "768h", set: r.duration(&c.MaxLeaseTTL),
 			doc: "The longest TTL of leases and tokens."},
 		{name: "outbound_allow", takes: "list of networks", without: "none", set: r.prefixes(&c.OutboundAllow),
 			doc: "Addresses on this machine, on the link or of a cloud's metadata service that engines may connect to all the same."},
 		{name: "pid_file", takes: "path", set: r.words(&c.PIDFile),
 			doc: "The file that holds the server's process id while it runs."},
+		{name: "raw_storage_endpoint", takes: "boolean", without: "false", set: r.truth(&c.RawStorage),
+			doc: "Whether sys/raw reads and writes the decrypted rows of the store, for callers with sudo on it. Set it for as long as it is needed: no other policy guards what it shows."},
 	}
 }
 

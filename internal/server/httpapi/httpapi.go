@@ -46,6 +46,10 @@ type Backend struct {
 	// Metrics renders the metrics in the form that the parameter "format" or the
 	// header Accept asks for, and says their content type.
 	Metrics func(ctx context.Context, format, accept string) ([]byte, string, error)
+	// CORS says which web pages of other origins may call; nil: none.
+	CORS func(ctx context.Context) (core.CORS, error)
+	// UIHeaders are those that answers below /ui carry; nil: none.
+	UIHeaders func(ctx context.Context) (map[string][]string, error)
 }
 
 // Config of a [Handler].
@@ -54,6 +58,8 @@ type Config struct {
 	Version  string // Keyturn's own
 	Log      *slog.Logger
 	Settings Settings
+	// Flights is told of the requests that are being served; nil: nobody is.
+	Flights *Flights
 }
 
 // A Handler serves the API. It is safe for concurrent use.
@@ -105,6 +111,9 @@ type call struct {
 	request  route.Request
 	settings *Settings
 	body     *buffer // to be given back; may be nil
+
+	flight         core.Flight // what Flights shows of it
+	next, previous *call       // guarded by the lock of Flights
 }
 
 // ServeHTTP implements [http.Handler].
@@ -114,6 +123,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.request.Time = time.Now()
 	x.request.Remote = remote(r.RemoteAddr)
 	defer h.finish(w, r, x)
+	if f := h.cfg.Flights; f != nil {
+		f.add(x, r)
+		defer f.remove(x)
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), x.settings.MaxTime)
 	defer cancel()
 	answer, err := h.serve(ctx, x, w, r)
@@ -135,7 +148,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, x *call, a *cor
 
 // logged is the path of a request in the log; empty where it was refused before it
 // was known. What follows a mount of the old kind, which carries tokens, is not told.
-func logged(x *call) string { return "/v1/" + string(x.request.Path) }
+func logged(x *call) string { return withoutToken("/v1/" + string(x.request.Path)) }
 
 // finish gives the buffer back. If the handler panicked, the client gets an
 // answer, the log a stack without values, and the server goes on.
@@ -160,7 +173,10 @@ func (h *Handler) serve(ctx context.Context, x *call, w http.ResponseWriter, r *
 	}
 	below, ok := strings.CutPrefix(asSent(r.URL), "/v1/")
 	if !ok {
-		return nil, noSuchPage(r.URL.Path)
+		return nil, h.page(ctx, w, r.URL.Path)
+	}
+	if answer, err := h.crossOrigin(ctx, w, r); answer != nil || err != nil {
+		return answer, err
 	}
 	if err := h.readHead(x, r, below); err != nil {
 		return nil, err
@@ -193,14 +209,6 @@ func asSent(u *url.URL) string {
 		return u.RawPath
 	}
 	return u.EscapedPath()
-}
-
-// noSuchPage is the error for a path that is not below /v1/.
-func noSuchPage(path string) error {
-	if path == "/ui" || strings.HasPrefix(path, "/ui/") || path == "/" {
-		return fault.New("httpapi", fault.NotFound, "the web interface is not built into this version; use the command line or the API below /v1/")
-	}
-	return fault.New("httpapi", fault.NotFound, "there is nothing here; the API is below /v1/")
 }
 
 // remote is the client's address; zero where it is no IP address.

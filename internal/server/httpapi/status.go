@@ -22,8 +22,10 @@ var statusPages = map[route.Path]page{
 	"sys/health":      (*Handler).health,
 	"sys/seal-status": (*Handler).sealStatus,
 	"sys/leader":      (*Handler).leader,
-	"sys/init":        (*Handler).initialize,
-	"sys/unseal":      (*Handler).unseal,
+
+	"sys/seal-backend-status": (*Handler).sealBackends,
+	"sys/init":                (*Handler).initialize,
+	"sys/unseal":              (*Handler).unseal,
 }
 
 func unsupported(r *route.Request) error {
@@ -150,6 +152,31 @@ func (h *Handler) showSeal(x *call, s core.SealStatus, err error) (*core.Answer,
 		Progress: s.Progress, Nonce: s.Nonce, Version: x.version(APIVersion), KeyturnVersion: x.version(h.cfg.Version),
 		ClusterName: x.clusterName(s.ClusterName, s.ClusterID), ClusterID: s.ClusterID, RecoverySeal: s.AutoUnseals, StorageType: s.StorageName,
 	})
+}
+
+// sealBackends is the body of sys/seal-backend-status.
+type sealBackends struct {
+	Healthy      bool          `json:"healthy"`
+	Backends     []sealBackend `json:"backends"`
+	FullyWrapped bool          `json:"fully_wrapped"`
+}
+
+type sealBackend struct {
+	Name    string `json:"name"`
+	Healthy bool   `json:"healthy"`
+}
+
+// sealBackends tells whether the seal can be reached. The kinds that there are ask no other service, so that one whose
+// record can be read is healthy.
+func (h *Handler) sealBackends(ctx context.Context, x *call) (*core.Answer, error) {
+	if x.request.Op != route.Read {
+		return nil, unsupported(&x.request)
+	}
+	s, err := h.cfg.Backend.SealStatus(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return show(sealBackends{Healthy: true, Backends: []sealBackend{{Name: s.Type, Healthy: true}}, FullyWrapped: true})
 }
 
 // leader is the body of sys/leader.

@@ -1,0 +1,67 @@
+package httpapi
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/keyturn/keyturn/internal/core"
+)
+
+// Flights are the requests that are being served, at all listeners. The zero value is ready, and safe for concurrent use.
+// A list through the calls themselves costs each request two short locks and no memory.
+type Flights struct {
+	mu    sync.Mutex
+	first *call
+}
+
+// add notes that x is being served. What it tells does not change until remove.
+func (f *Flights) add(x *call, r *http.Request) {
+	x.flight = core.Flight{ID: x.request.ID, Start: x.request.Time, Remote: r.RemoteAddr, Path: r.URL.Path, Method: r.Method}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if x.next = f.first; x.next != nil {
+		x.next.previous = x
+	}
+	f.first = x
+}
+
+func (f *Flights) remove(x *call) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if x.next != nil {
+		x.next.previous = x.previous
+	}
+	if x.previous != nil {
+		x.previous.next = x.next
+	} else {
+		f.first = x.next
+	}
+	x.next, x.previous = nil, nil
+}
+
+// List returns the requests that are being served, in no order.
+func (f *Flights) List() []core.Flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []core.Flight
+	for x := f.first; x != nil; x = x.next {
+		one := x.flight
+		one.Path = withoutToken(one.Path)
+		all = append(all, one)
+	}
+	return all
+}
+
+// tokenPaths are followed by a token, in the oldest form of Vault's API.
+var tokenPaths = []string{"auth/token/lookup/", "auth/token/renew/", "auth/token/revoke/", "auth/token/revoke-orphan/"}
+
+// withoutToken is a path as others may read it.
+func withoutToken(path string) string {
+	for _, p := range tokenPaths {
+		if at := strings.Index(path, p); at >= 0 {
+			return path[:at+len(p)] + "[token]"
+		}
+	}
+	return path
+}
