@@ -23,6 +23,8 @@ check() {
 	need mariadb-server mariadb
 	need redis-server redis
 	need python3-hvac hvac
+	need zsh command -v zsh # completion is typed in real shells
+	need fish command -v fish
 }
 
 command -v "${GO:-go}" >/dev/null || {

@@ -58,7 +58,11 @@ func Main(ctx context.Context, args []string, env Env) int {
 	if env.Stdin == nil {
 		env.Stdin = strings.NewReader("")
 	}
-	return run(ctx, program{name: name, env: env, root: tree(env)}, args)
+	p := program{name: name, env: env, root: tree(env)}
+	if env.Getenv("COMP_LINE") != "" { // a shell asks how the line may go on
+		return p.complete(ctx, args)
+	}
+	return run(ctx, p, args)
 }
 
 // A program is one started command line.
@@ -75,6 +79,9 @@ func run(ctx context.Context, p program, args []string) int {
 		if len(args) == 1 || strings.HasPrefix(args[1], "-") {
 			args = append([]string{"version"}, args[1:]...)
 		}
+	case "-autocomplete-install", "--autocomplete-install", "-autocomplete-uninstall", "--autocomplete-uninstall":
+		s := &session{name: p.name, line: p.name, env: p.env, out: printer{stdout: p.env.Stdout, stderr: p.env.Stderr}}
+		return s.report(installCompletion(s, strings.HasSuffix(args[0], "uninstall")))
 	case "help":
 		args = append(args[1:len(args):len(args)], "-h")
 	}

@@ -231,3 +231,6 @@ var served = map[string][]servedRoute{
 		{"update", "config", ""},
 	},
 }
+
+// servedMethods are those of them that are auth methods.
+var servedMethods = []string{"token"}

@@ -39,6 +39,13 @@ func commands(ctx context.Context) string {
 
 Flags may stand anywhere, with one dash or two. The exit code is 0 for success, 1 for a mistake made here (flags, files, input) and 2
 for an answer of the server's that is no success. Started under the name ` + "`vault`" + `, the program names itself so.
+
+` + "`keyturn -autocomplete-install`" + ` makes Tab complete in bash, zsh and fish: commands, flags and their values, and, from the server that VAULT_ADDR
+names and with the session's token, mounts, paths and names. A server that does not answer within a second is not waited for.
+` + "`keyturn -autocomplete-uninstall`" + ` takes it back.
+
+A path or a name is sent as it was typed. One that could not arrive unchanged – with a slash too many, or a segment of dots – is refused, and the
+error has the form to write.
 `)
 	all := commandPages(ctx)
 	for _, group := range shared {

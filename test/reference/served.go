@@ -37,6 +37,12 @@ var served = map[string][]servedRoute{
 		}
 		b.WriteString("},\n")
 	}
+	b.WriteString("}\n\n// servedMethods are those of them that are auth methods.\nvar servedMethods = []string{")
+	for _, m := range mounts {
+		if strings.HasPrefix(m.at, "auth/") {
+			fmt.Fprintf(&b, "%q,", m.name)
+		}
+	}
 	b.WriteString("}\n")
 	text, err := format.Source([]byte(b.String()))
 	return string(text), err

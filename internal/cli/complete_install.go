@@ -1,0 +1,195 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// A shellSetup is where a shell learns that a program completes its lines.
+type shellSetup struct {
+	shell string
+	file  string // of the user's, of which a block between marks is ours; or ours, where whole
+	whole bool
+	text  string // what stands there
+}
+
+// blockMarks are the lines around the block in a user's file.
+func blockMarks(name string) (begin, end string) {
+	return "# " + name + " completion: begin", "# " + name + " completion: end"
+}
+
+// setups are those of the shells that the user has: those with a file of their
+// own, and the one that is the user's.
+func setups(name, binary, home string, getenv func(string) string) []shellSetup {
+	bin := quoted(binary)
+	bash := filepath.Join(home, ".bashrc")
+	if runtime.GOOS == "darwin" { // terminals there start login shells
+		bash = filepath.Join(home, ".bash_profile")
+	}
+	zshHome := getenv("ZDOTDIR")
+	if zshHome == "" {
+		zshHome = home
+	}
+	config := getenv("XDG_CONFIG_HOME")
+	if config == "" {
+		config = filepath.Join(home, ".config")
+	}
+	all := []shellSetup{
+		{shell: "bash", file: bash, text: fmt.Sprintf("complete -o nospace -C \"%s=bash %s\" %s\n", completeIn, escapedTwice(bin), name)},
+		{shell: "zsh", file: filepath.Join(zshHome, ".zshrc"), text: strings.NewReplacer("@NAME@", name, "@BINARY@", bin, "@IN@", completeIn).Replace(zshCompletion)},
+		{shell: "fish", file: filepath.Join(config, "fish", "completions", name+".fish"), whole: true,
+			text: strings.NewReplacer("@NAME@", name, "@BINARY@", bin, "@IN@", completeIn).Replace(fishCompletion)},
+	}
+	return slices.DeleteFunc(all, func(s shellSetup) bool {
+		used := s.file
+		if s.whole {
+			used = filepath.Join(config, "fish")
+		}
+		_, err := os.Stat(used)
+		return err != nil && filepath.Base(getenv("SHELL")) != s.shell
+	})
+}
+
+// escapedTwice is a quoted word inside double quotes.
+func escapedTwice(word string) string {
+	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`").Replace(word)
+}
+
+// In zsh's text, a word is a line of what the program prints: the word, a tab, and
+// a space where the word is whole.
+const zshCompletion = `(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }
+_@NAME@_completion() {
+  local line; local -a whole open
+  for line in "${(@f)$(@IN@=zsh COMP_LINE="${(j: :)words[1,CURRENT-1]} $QIPREFIX$IPREFIX$PREFIX" @BINARY@ 2>/dev/null)}"; do
+    case $line in
+      (*$'\t'' ') whole+=("${line%$'\t'*}") ;;
+      (*$'\t') open+=("${line%$'\t'*}") ;;
+    esac
+  done
+  local ret=1
+  (( $#open )) && compadd -S '' -- $open && ret=0
+  (( $#whole )) && compadd -- $whole && ret=0
+  return ret
+}
+compdef _@NAME@_completion @NAME@
+`
+
+const fishCompletion = `# @NAME@ completion; written by @NAME@ -autocomplete-install
+function __complete_@NAME@
+    set -lx @IN@ fish
+    set -lx COMP_LINE (commandline -cp)
+    @BINARY@ 2>/dev/null
+end
+complete -f -c @NAME@ -a '(__complete_@NAME@)'
+`
+
+// earlierLines are those that Vault's command line installs for the same program.
+func earlierLines(name string) *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^complete (-o nospace )?-C \S+ ` + regexp.QuoteMeta(name) + `\n`)
+}
+
+// installCompletion is -autocomplete-install, and with remove the other one.
+func installCompletion(s *session, remove bool) error {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return local(err, "finding the home folder")
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		return local(err, "finding this program's file")
+	}
+	s.out.format = "table"
+	all := setups(s.name, binary, home, s.env.Getenv)
+	if len(all) == 0 {
+		return hinted(refusal{exitLocal, "Error: there is no shell to set up"}, "make ~/.bashrc, ~/.zshrc or ~/.config/fish, or set SHELL to bash, zsh or fish, and run this again.")
+	}
+	for _, setup := range all {
+		did, err := setup.apply(s.name, remove)
+		if err != nil {
+			return local(err, "setting up %s", setup.shell)
+		}
+		if err := s.out.say("%s: %s %s", setup.shell, did, setup.file); err != nil {
+			return err
+		}
+	}
+	if remove {
+		return nil
+	}
+	return s.out.say("Start a new shell to use it.")
+}
+
+// apply writes or removes the setup, and says what it did.
+func (s shellSetup) apply(name string, remove bool) (string, error) {
+	before, err := os.ReadFile(s.file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if s.whole {
+		return s.applyWhole(string(before), err == nil, remove)
+	}
+	after := earlierLines(name).ReplaceAllString(string(before), "")
+	begin, end := blockMarks(name)
+	after = regexp.MustCompile(`(?ms)^`+regexp.QuoteMeta(begin)+`$.*?^`+regexp.QuoteMeta(end)+`\n?`).ReplaceAllString(after, "")
+	did := "removed it from"
+	if !remove {
+		if after != "" && !strings.HasSuffix(after, "\n") {
+			after += "\n"
+		}
+		after += begin + "\n" + s.text + end + "\n"
+		did = "added it to"
+	}
+	if after == string(before) {
+		return map[bool]string{true: "it is not in", false: "it is already in"}[remove], nil
+	}
+	return did, replaceFile(s.file, after)
+}
+
+func (s shellSetup) applyWhole(before string, exists, remove bool) (string, error) {
+	switch {
+	case remove && !exists:
+		return "there is no", nil
+	case remove && !strings.Contains(before, "__complete_"):
+		return "others wrote, so it stays:", nil
+	case remove:
+		return "removed", os.Remove(s.file)
+	case before == s.text:
+		return "it is already in", nil
+	case exists && !strings.Contains(before, "__complete_"):
+		return "", fmt.Errorf("%s is there, and others wrote it; remove it first", s.file)
+	}
+	return "wrote", replaceFile(s.file, s.text)
+}
+
+// replaceFile writes a file of the user's in one step, through a link, with the
+// permissions that it has.
+func replaceFile(path, text string) error {
+	mode := fs.FileMode(0o644)
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+		if info, err := os.Stat(path); err == nil {
+			mode = info.Mode().Perm()
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err = errors.Join(err, f.Chmod(mode), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
