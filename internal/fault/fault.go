@@ -102,6 +102,18 @@ func KindOf(err error) Kind {
 	return Internal
 }
 
+// Cause returns what is below the messages: the first error in err's chain that is not an
+// [Error], nil where there is none. Its text is for the log, as the chain's is.
+func Cause(err error) error {
+	for {
+		e, ok := errors.AsType[*Error](err)
+		if !ok {
+			return err
+		}
+		err = e.Err
+	}
+}
+
 // Message returns what a client may read of err: the first message in its
 // chain of [Error]s, or "".
 func Message(err error) string {

@@ -185,15 +185,36 @@ func unlessConflict(err error) error {
 	return err
 }
 
+// reason is an error as a lease's record keeps it: first the words of whom the undo has asked, then ours, each once. What
+// is too long is cut behind them, and not before what explains the rest.
+func reason(err error) string {
+	const most = 512 // bytes of each
+	said, msg := "", fault.Message(err)
+	if cause := fault.Cause(err); cause != nil {
+		said = cause.Error()
+	}
+	switch {
+	case msg == "" || said == msg:
+		return clip(said, most)
+	case said == "" || strings.Contains(msg, said):
+		return clip(msg, most)
+	}
+	return clip(said, most) + "; " + clip(msg, most)
+}
+
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
 // failed writes down why, for the lookup, and sets the time of the next try.
 func (m *Manager) failed(ctx context.Context, c *Lease, cause error, now time.Time) error {
 	n := *c
 	n.Tries++
 	n.Due = ms(now.Add(backoff(n.Tries)))
-	n.Error = cause.Error()
-	if len(n.Error) > 512 {
-		n.Error = strings.ToValidUTF8(n.Error[:512], "")
-	}
+	n.Error = reason(cause)
 	var row []storage.Op
 	if n.Failing.IsZero() {
 		n.Failing = now.UTC()

@@ -174,3 +174,28 @@ func TestLendingWhileRootRotates(t *testing.T) {
 		await.Eventually(t, "all revoked", func() bool { return p.number() == 0 })
 	})
 }
+
+// TestFailingRevocationEndsAccess: whatever a role's own statements do, a user whose revocation has begun cannot log in.
+func TestFailingRevocationEndsAccess(t *testing.T) {
+	for name, statements := range map[string]string{"postgresql": "SELECT 1/0", "mariadb": "SELECT * FROM no.table"} {
+		t.Run(name, func(t *testing.T) {
+			p := kinds[name](t)
+			p.Must(t, route.Write, "roles/app-readonly", fields{"revocation_statements": statements, "default_ttl": "1h"})
+			a := p.Must(t, route.Read, "creds/app-readonly", nil)
+			user, password := a.Data["username"].(string), a.Data["password"].(string)
+			if err := p.try(user, password); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Revoke(a.Lease.ID); err == nil || !strings.Contains(fault.Message(err), "cannot log in any more") {
+				t.Errorf("revoking by %q: %v", statements, err)
+			}
+			if p.try(user, password) == nil {
+				t.Error("the user can log in")
+			}
+			p.Must(t, route.Write, "roles/app-readonly", fields{"revocation_statements": ""})
+			if err := p.Revoke(a.Lease.ID); err != nil || p.number() != 0 {
+				t.Errorf("without them: %v, %d users left", err, p.number())
+			}
+		})
+	}
+}

@@ -552,3 +552,81 @@ func TestHangingRoleDelaysNoOther(t *testing.T) {
 		w.want(0, 0)
 	})
 }
+
+// A revocation that has begun ends access at once, whatever becomes of it: its statements fail, leave the user, or hang, and
+// those of others of the role with them. The lease says that.
+func TestRevocationEndsAccessFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		for _, statements := range []string{"FAIL", "NOTHING", "WAIT"} {
+			w.Must(t, route.Write, "roles/app-bad", with(ro, fields{"revocation_statements": statements}))
+			w.slow = func(o database.DropOptions) error {
+				if !slices.Contains(o.Statements, "WAIT") {
+					return nil
+				}
+				time.Sleep(time.Minute)
+				return fault.New("fake", fault.Timeout, "revoking took too long")
+			}
+			var names, passwords, leases []string
+			for range 20 {
+				name, password, lease := w.lend("app-bad")
+				names, passwords, leases = append(names, name), append(passwords, password), append(leases, lease)
+			}
+			for _, id := range leases {
+				if err := w.Leases.End(t.Context(), id, false, time.Now()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(3 * time.Minute) // the first few hang for a minute each before the role is known for it
+			for i, name := range names {
+				if w.fake.Login(name, passwords[i]) == nil {
+					t.Errorf("%s: user %d can log in while its revocation fails", statements, i)
+				}
+			}
+			l, err := w.Leases.Lookup(t.Context(), leases[0])
+			if err != nil || !strings.Contains(l.Error, "cannot log in any more") {
+				t.Errorf("%s: the lease says %+v, %v", statements, l, err)
+			}
+			w.Must(t, route.Write, "roles/app-bad", with(ro, nil))
+			time.Sleep(3 * time.Hour)
+			w.want(0, 0)
+		}
+	})
+}
+
+// Where the database does not disable a user, it is dropped all the same, and an error says both.
+func TestNotDisabled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.setHook(func(call string) error {
+			if call == "disable" {
+				return database.MarkRefused(fault.New("fake", fault.Upstream, "the administrator may not do that"))
+			}
+			return nil
+		})
+		_, _, lease := w.lend("ro")
+		if err := w.Revoke(lease); err != nil {
+			t.Error(err)
+		}
+		w.want(0, 0)
+		w.Must(t, route.Write, "roles/ro", with(ro, fields{"revocation_statements": "FAIL"}))
+		_, _, lease = w.lend("ro")
+		if err := w.Revoke(lease); err == nil || !strings.Contains(fault.Message(err), "can log in: the administrator may not do that") {
+			t.Errorf("got %v", err)
+		}
+		// A server that is away is not asked for more.
+		w.setHook(func(call string) error {
+			if call == "drop" {
+				t.Error("it was dropped without being disabled")
+			}
+			if call == "disable" {
+				return fault.New("fake", fault.Upstream, "the server is away")
+			}
+			return nil
+		})
+		if err := w.Revoke(lease); err == nil {
+			t.Error("it was revoked at a server that is away")
+		}
+		w.setHook(nil)
+	})
+}

@@ -174,11 +174,17 @@ type Conn interface {
 	// statements it does what the database has for that, if anything. Repeatable.
 	Renew(ctx context.Context, name string, expires time.Time, statements []string) error
 
-	// Drop removes a user. Removing an absent user succeeds, whatever the statements
+	// Disable keeps a user from logging in from now on, whatever a Drop would wait for or fail of: no statement of
+	// the role's runs, and it takes seconds at most. Sessions that are open go on, unless they hold up even this. What
+	// is absent is disabled. Repeatable.
+	Disable(ctx context.Context, name string) error
+
+	// Drop removes a user, who was disabled before. Removing an absent user succeeds, whatever the statements
 	// would say to that, so Drop is repeatable. Without statements it uses
 	// the database's own way; what the user owned is handed to the
 	// administrator, never deleted. When statements fail because of what the
-	// user still has, Drop takes that away, runs them again, and reports it.
+	// user still has, or leave some of it, Drop takes that away, runs them again, and reports it. A user whose
+	// absence would make what others use fail is kept: the error, for which Refused reports true, names that.
 	Drop(ctx context.Context, name string, o DropOptions) (Report, error)
 
 	// SetPassword changes the password of a user that exists, by statements or
@@ -373,7 +379,7 @@ type markedCause struct{ err, mark error }
 
 func (m markedCause) Error() string {
 	if m.err == nil {
-		return m.mark.Error()
+		return ""
 	}
 	return m.err.Error()
 }

@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -45,14 +46,6 @@ const askAgain = 2 * time.Second
 
 func (b *backend) revoke(ctx context.Context, u engine.Undo, l *lent, c *connection) (engine.Undone, error) {
 	const op = "database.Undo"
-	o := DropOptions{Statements: l.Revocation, TerminateSessions: l.Terminate || c.Terminate}
-	ro, err := b.current(ctx, l)
-	if err != nil {
-		return engine.Undone{}, err
-	}
-	if ro != nil && c.Gone.IsZero() && ro.DB == c.Name {
-		o.Statements, o.TerminateSessions = ro.Revocation, ro.Terminate || c.Terminate
-	}
 	conn, release, err := b.conn(ctx, c)
 	if err != nil {
 		return engine.Undone{}, outside(op, err, c.redactor())
@@ -63,6 +56,56 @@ func (b *backend) revoke(ctx context.Context, u engine.Undo, l *lent, c *connect
 		if settled, err = conn.SettleAttempt(ctx, attempt(u.Attempt, u.Late.Add(-lateMargin))); err != nil {
 			return engine.Undone{}, whose(op, err, c)
 		}
+	}
+	open, err := disable(ctx, conn, l.User)
+	if err != nil {
+		return engine.Undone{}, whose(op, err, c)
+	}
+	done, err := b.drop(ctx, conn, l, c)
+	if f, ok := errors.AsType[*fault.Error](err); ok && engine.IsLeaseOnly(err) {
+		told := *f
+		told.Msg += "; " + loginOf(open, c)
+		err = engine.LeaseOnly(&told)
+	}
+	if err == nil && !settled {
+		done.Again = later(u.Late, time.Now())
+	}
+	return done, err
+}
+
+// disableWithin bounds taking a login away. It is one short statement.
+const disableWithin = 10 * time.Second
+
+// disable ends a user's access before anything that may fail or hang, for that may be so for long. Where the database answers and
+// does not do it, the user is dropped all the same, and open says why.
+func disable(ctx context.Context, conn Conn, user string) (open, err error) {
+	short, cancel := context.WithTimeout(ctx, disableWithin)
+	defer cancel()
+	err = conn.Disable(short, user)
+	if Refused(err) || fault.Is(err, fault.Timeout) && answers(ctx, conn) {
+		return err, nil
+	}
+	return nil, err
+}
+
+// loginOf says whether a user whose revocation fails can log in meanwhile.
+func loginOf(open error, c *connection) string {
+	if open == nil {
+		return "the user cannot log in any more"
+	}
+	return "until then the user can log in: " + fault.Message(outside("database.Undo", open, c.redactor()))
+}
+
+// drop removes a user who was disabled.
+func (b *backend) drop(ctx context.Context, conn Conn, l *lent, c *connection) (engine.Undone, error) {
+	const op = "database.Undo"
+	o := DropOptions{Statements: l.Revocation, TerminateSessions: l.Terminate || c.Terminate}
+	ro, err := b.current(ctx, l)
+	if err != nil {
+		return engine.Undone{}, err
+	}
+	if ro != nil && c.Gone.IsZero() && ro.DB == c.Name {
+		o.Statements, o.TerminateSessions = ro.Revocation, ro.Terminate || c.Terminate
 	}
 	leave, ok := b.hanging.enter(l.RoleID, time.Now())
 	if !ok {
@@ -83,9 +126,6 @@ func (b *backend) revoke(ctx context.Context, u engine.Undo, l *lent, c *connect
 		// The statements may mean to keep the user, but then it is not revoked: that is
 		// for a person to see, and to correct.
 		return done, engine.LeaseOnly(fault.New(op, fault.Upstream, "the user %s is still in the database after revocation_statements of role %q have succeeded; make them drop it, or leave them out", l.User, l.Role))
-	}
-	if !settled {
-		done.Again = later(u.Late, time.Now())
 	}
 	return done, nil
 }

@@ -159,6 +159,13 @@ func (h *hooked) Renew(ctx context.Context, name string, expires time.Time, sql 
 	return h.Conn.Renew(ctx, name, expires, sql)
 }
 
+func (h *hooked) Disable(ctx context.Context, name string) error {
+	if err := h.ask("disable"); err != nil {
+		return err
+	}
+	return h.Conn.Disable(ctx, name)
+}
+
 func (h *hooked) Drop(ctx context.Context, name string, o database.DropOptions) (database.Report, error) {
 	if err := h.ask("drop"); err != nil {
 		return database.Report{}, err

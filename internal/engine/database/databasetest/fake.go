@@ -22,6 +22,7 @@ import (
 type Fake struct {
 	mu      sync.Mutex // guards all
 	users   map[string]database.User
+	off     map[string]bool               // who cannot log in
 	running map[string]context.CancelFunc // by attempt
 	down    bool
 	lose    int
@@ -119,7 +120,7 @@ func (f *Fake) Login(name, password string) error {
 		return nil
 	}
 	u, ok := f.users[name]
-	if !ok || u.Password.Empty() || u.Password.RevealString() != password || time.Now().After(u.Expires) {
+	if !ok || f.off[name] || u.Password.Empty() || u.Password.RevealString() != password || time.Now().After(u.Expires) {
 		return errors.New("login refused")
 	}
 	return nil
@@ -372,6 +373,26 @@ func (c *fakeConn) alterGiven(ctx context.Context, op, name string, edit func(*d
 	})
 }
 
+func (c *fakeConn) Disable(ctx context.Context, name string) error {
+	const op = "fake.Disable"
+	if err := database.CheckName(op, name); err != nil {
+		return err
+	}
+	if err := c.ready(ctx, op); err != nil {
+		return err
+	}
+	return c.fake.change(op, func() error {
+		if _, there := c.fake.users[name]; !there {
+			return nil
+		}
+		if c.fake.off == nil {
+			c.fake.off = map[string]bool{}
+		}
+		c.fake.off[name] = true
+		return nil
+	})
+}
+
 func (c *fakeConn) Drop(ctx context.Context, name string, o database.DropOptions) (r database.Report, err error) {
 	const op = "fake.Drop"
 	if err := database.CheckName(op, name); err != nil {
@@ -393,6 +414,7 @@ func (c *fakeConn) Drop(ctx context.Context, name string, o database.DropOptions
 			c.fake.dropped++
 		}
 		delete(c.fake.users, name)
+		delete(c.fake.off, name)
 		return nil
 	})
 }

@@ -58,6 +58,7 @@ func Run(t *testing.T, target Target) {
 	}{
 		{"create and drop", createAndDrop},
 		{"create twice", createTwice},
+		{"disable", disable},
 		{"drop what is gone", dropGone},
 		{"a failed drop blames the user alone", failedDrop},
 		{"a failed create leaves nothing", failedCreate},
@@ -228,6 +229,33 @@ func createTwice(t *testing.T, b *bench) {
 	b.drop(u.Name)
 }
 
+// disable: who is disabled cannot log in, is still there, and can be dropped.
+func disable(t *testing.T, b *bench) {
+	u := b.user()
+	for range 2 {
+		if err := b.conn.Disable(b.ctx(), u.Name); err != nil {
+			t.Errorf("disabling what never was: %v", err)
+		}
+	}
+	b.wantExists(u.Name, false)
+	for _, statements := range [][]string{b.Revocation, nil} {
+		b.create(u)
+		for range 2 {
+			if err := b.conn.Disable(b.ctx(), u.Name); err != nil {
+				t.Fatal(err)
+			}
+			b.wantLogin(u, false)
+			b.wantExists(u.Name, true)
+		}
+		r, err := b.conn.Drop(b.ctx(), u.Name, database.DropOptions{Statements: statements, TerminateSessions: true})
+		if err != nil || r.Remains {
+			t.Errorf("dropping who is disabled with %q: %+v, %v", statements, r, err)
+		}
+		b.wantExists(u.Name, false)
+		u = b.user()
+	}
+}
+
 func dropGone(t *testing.T, b *bench) {
 	for _, statements := range [][]string{b.Revocation, nil} {
 		for _, terminate := range []bool{false, true} {
@@ -328,6 +356,7 @@ func hostileNames(t *testing.T, b *bench) {
 		b.wantKind(fmt.Sprintf("Renew(%q)", name), b.conn.Renew(b.ctx(), name, u.Expires, nil), true, fault.Invalid)
 		_, err := b.conn.Drop(b.ctx(), name, database.DropOptions{Statements: b.Revocation, TerminateSessions: true})
 		b.wantKind(fmt.Sprintf("Drop(%q)", name), err, true, fault.Invalid)
+		b.wantKind(fmt.Sprintf("Disable(%q)", name), b.conn.Disable(b.ctx(), name), true, fault.Invalid)
 		_, err = b.conn.Exists(b.ctx(), name)
 		b.wantKind(fmt.Sprintf("Exists(%q)", name), err, true, fault.Invalid)
 	}

@@ -227,7 +227,8 @@ func (e *uncertain) Unwrap() error { return e.err }
 func lost(err error) bool {
 	_, connecting := errors.AsType[*connectError](err)
 	said := slices.ContainsFunc(verdicts, func(v error) bool { return errors.Is(err, v) })
-	return !connecting && !said && (number(err) == 0 || dying(err))
+	_, kept := errors.AsType[*definerError](err)
+	return !connecting && !said && !kept && (number(err) == 0 || dying(err))
 }
 
 // readOnly reports whether the session's server changes nothing: it became a replica after a fail-over, or is a node of a

@@ -67,7 +67,9 @@ var numbers = map[uint16][2]string{
 	1095: {"not the owner of that session", "grant CONNECTION ADMIN (MariaDB), CONNECTION_ADMIN (MySQL 8) or SUPER to the administrator"},
 	1130: {"this machine's address is not allowed", "create the administrator's account for this host, or for '%'"},
 	1142: {"not allowed on that table", "grant it to the administrator with GRANT OPTION, and SELECT on mysql.user"},
+	1141: {"no such grant", "correct the statement"},
 	1146: {"no such table", "correct the statement"},
+	1147: {"no such grant on that table", "correct the statement"},
 	1205: {"a lock was not to be had", "try again"},
 	1213: {"deadlock", "try again"},
 	1227: {"a privilege is missing", "give the administrator CREATE USER, and GRANT OPTION on what the statements grant"},
@@ -76,6 +78,7 @@ var numbers = map[uint16][2]string{
 	1290: {"the server runs with an option that forbids it", "connect to the primary where it is read_only, or see skip_grant_tables in its configuration"},
 	1317: {"interrupted", "try again"},
 	1396: {"the server could not do that to the user", "see whether the statement names the user and host that exist"},
+	1403: {"no such grant on that routine", "correct the statement"},
 	1419: {"a privilege is missing for routines", "see log_bin_trust_function_creators"},
 	1470: {"the user name is too long", "shorten username_template; mysql-legacy-database-plugin makes names of 16"},
 	1698: {"the account takes no passwords", "create it with a password"},
@@ -83,6 +86,7 @@ var numbers = map[uint16][2]string{
 	1819: {"the password is too weak for the server", "give the role a password_policy that fits the server's"},
 	1836: {"the server is read-only", "connect to the primary"},
 	3118: {"the account is locked", "unlock it"},
+	4006: {"the user is the DEFINER of what others use", "drop that, or give it another DEFINER; information_schema tells what it is"},
 	4031: {"the session was idle for too long", "try again"},
 	4151: {"the account is locked", "unlock it"},
 }
@@ -97,7 +101,7 @@ func (c *conn) explain(k call, err error) error {
 	if _, before := errors.AsType[*uncertain](err); before {
 		unchanged = false
 	}
-	f.Err = errors.New(k.scrub(k.doing + ": " + logged(err)))
+	f.Err = errors.New(k.scrub(logged(err)))
 	if onlyThis(err) {
 		f = database.MarkRefused(f)
 	}
@@ -112,6 +116,9 @@ var ofAll = []uint16{1040, 1041, 1047, 1053, 1037, 1038, 1203, 1290, 1792, 1836,
 
 // onlyThis reports whether the server answers, and objects only to what it was asked.
 func onlyThis(err error) bool {
+	if _, kept := errors.AsType[*definerError](err); kept {
+		return true
+	}
 	_, connecting := errors.AsType[*connectError](err)
 	_, early := errors.AsType[*notSent](err)
 	n := number(err)
@@ -135,6 +142,7 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 	my, answered := errors.AsType[*mysql.MySQLError](err)
 	_, connecting := errors.AsType[*connectError](err)
 	at, many := errors.AsType[*failed](err)
+	kept, needed := errors.AsType[*definerError](err)
 	switch {
 	case errors.Is(err, errClosed), errors.Is(err, context.Canceled):
 		f.Kind, f.Msg = fault.Unavailable, k.doing+" was canceled"
@@ -147,6 +155,8 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 	case errors.Is(err, errTaken):
 		f.Kind, f.Msg = fault.Conflict, "MySQL has a user of this name already; nothing was changed; check that the username template has {{random}} in it"
 		return true
+	case needed:
+		f.Msg = kept.Error() + ", which would fail for everybody without it (error 1449); it is locked and not dropped until they are dropped or have another DEFINER"
 	case errors.Is(err, errTracked):
 		f.Msg = "another session of MySQL holds this attempt's lock; try again"
 		return true

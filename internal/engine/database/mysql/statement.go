@@ -80,6 +80,7 @@ func (l *lexer) open(rest string) int {
 type statement struct {
 	sql       string
 	word      string // its first, upper case
+	next      string // and the one after that
 	secretive bool   // the password is in it
 }
 
@@ -97,7 +98,8 @@ func compile(field string, texts []string, values map[string]string) ([]statemen
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, statement{sql: sql, word: firstWord(part), secretive: strings.Contains(part, passwordMark)})
+			word, next := firstWords(part)
+			all = append(all, statement{sql: sql, word: word, next: next, secretive: strings.Contains(part, passwordMark)})
 		}
 	}
 	if len(all) == 0 {
@@ -228,16 +230,19 @@ func (o *opening) block() bool {
 	return false
 }
 
-// firstWord is the one of a statement that cut made.
-func firstWord(sql string) string {
+// firstWords are the two of a statement that cut made.
+func firstWords(sql string) (word, next string) {
 	var o opening
 	l := lexer{src: sql}
-	for l.pos < len(sql) && len(o.words) == 0 {
+	for l.pos < len(sql) && len(o.words) < 2 {
 		at := l.pos
 		o.take(l.step(), sql[at])
 	}
 	o.end()
-	return o.words[0]
+	if len(o.words) > 1 {
+		next = o.words[1]
+	}
+	return o.words[0], next
 }
 
 func wordByte(b byte) bool {

@@ -167,11 +167,23 @@ func dropAll(ctx context.Context, s *sql.Conn, name string) error {
 	if err != nil || len(all) == 0 {
 		return err
 	}
+	if err := indispensable(ctx, s, name, all, false); err != nil {
+		return err
+	}
+	return toAll(ctx, s, name, func(accounts string) string { return "DROP USER " + accounts })
+}
+
+// toAll runs a statement about all accounts of a name, if there are any.
+func toAll(ctx context.Context, s *sql.Conn, name string, sql func(accounts string) string) error {
+	all, err := hosts(ctx, s, name)
+	if err != nil || len(all) == 0 {
+		return err
+	}
 	accounts := make([]string, len(all))
 	for i, host := range all {
 		accounts[i] = text(name) + "@" + text(host)
 	}
-	_, err = s.ExecContext(ctx, "DROP USER "+strings.Join(accounts, ", "))
+	_, err = s.ExecContext(ctx, sql(strings.Join(accounts, ", ")))
 	if number(err) == 1396 {
 		// Another revocation was faster, or some of them are left: then it is an error.
 		if left, e := hosts(ctx, s, name); e == nil && len(left) == 0 {

@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -75,12 +78,128 @@ func TestSeveralHosts(t *testing.T) {
 	if ok, err := c.Login(t.Context(), u.Name, next); err != nil || !ok {
 		t.Errorf("login: %v, %v", ok, err)
 	}
-	// Statements that keep one account leave the user, and the report says so.
-	if r, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{drop}}); err != nil || !r.Remains {
-		t.Errorf("dropping one of two: %+v, %v", r, err)
-	}
 	if _, err := c.Drop(t.Context(), u.Name, database.DropOptions{}); err != nil || accounts(t, s, u.Name) != 0 {
-		t.Errorf("dropping the rest: %v, %d left", err, accounts(t, s, u.Name))
+		t.Errorf("dropping: %v, %d left", err, accounts(t, s, u.Name))
+	}
+}
+
+// TestStatementsThatMissAnAccount: statements that drop a user, and name one of two accounts or one that is not there, are
+// helped, and the report says so; those that drop none leave the user to a person.
+func TestStatementsThatMissAnAccount(t *testing.T) {
+	s := mariatest.Start(t)
+	s.Exec(t, lenderSQL)
+	c := connect(t, configOf(s, lender, lenderSecret))
+	const near = "CREATE USER '{{name}}'@'127.0.0.1' IDENTIFIED BY '{{password}}'"
+	for _, tt := range []struct {
+		creation   []string
+		revocation string
+		remains    bool
+	}{
+		{[]string{create, near}, drop, false},
+		{[]string{near}, drop, false},
+		{[]string{near}, "REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{{name}}'@'%'; DROP USER IF EXISTS '{{name}}'@'%'", false},
+		{[]string{create, near}, "ALTER USER '{{name}}'@'%' ACCOUNT LOCK", true},
+	} {
+		u := databasetest.NewUser()
+		if err := c.Create(t.Context(), u, tt.creation, nil); err != nil {
+			t.Fatal(err)
+		}
+		r, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{tt.revocation}})
+		if err != nil || r.Remains != tt.remains || r.Insufficient == tt.remains || (accounts(t, s, u.Name) > 0) != tt.remains {
+			t.Errorf("%q by %q: %+v, %v, %d accounts left", tt.creation, tt.revocation, r, err, accounts(t, s, u.Name))
+		}
+	}
+	u := databasetest.NewUser()
+	if err := c.Create(t.Context(), u, []string{near}, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{"REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{{name}}'@'%'"}})
+	if !database.Refused(err) {
+		t.Errorf("statements that drop no one and fail: %v, want it refused", err)
+	}
+}
+
+// TestDefiner: a user without whom what others use would fail is not dropped, whoever's the statements are. Once there is no such
+// thing any more, the user is.
+func TestDefiner(t *testing.T) {
+	s := mariatest.Start(t)
+	s.Exec(t, lenderSQL+`
+CREATE ROLE app_rw; GRANT ALL ON app.* TO app_rw; GRANT app_rw TO 'keyturn'@'%' WITH ADMIN OPTION;
+GRANT SELECT, UPDATE ON mysql.* TO 'keyturn'@'%';
+CREATE DATABASE far; CREATE TABLE far.things (id int); GRANT ALL ON far.* TO 'keyturn'@'%' WITH GRANT OPTION;`)
+	c := connect(t, configOf(s, lender, lenderSecret))
+	byRole := []string{create, "GRANT app_rw TO '{{name}}'@'%'", "SET DEFAULT ROLE app_rw FOR '{{name}}'@'%'"}
+	byGrant := []string{create, "GRANT ALL ON far.* TO '{{name}}'@'%'"}
+	for _, tt := range []struct {
+		creation         []string
+		make, what, away string
+	}{
+		{byRole, "CREATE TRIGGER app.t BEFORE INSERT ON app.accounts FOR EACH ROW SET @a = 1", "trigger app.t", "DROP TRIGGER app.t"},
+		{byRole, "CREATE VIEW app.v AS SELECT * FROM app.accounts", "view app.v", "DROP VIEW app.v"},
+		{byRole, "CREATE PROCEDURE app.p() SELECT 1", "procedure app.p", "DROP PROCEDURE app.p"},
+		{byRole, "CREATE FUNCTION app.f() RETURNS int RETURN 1", "function app.f", "DROP FUNCTION app.f"},
+		{byRole, "CREATE EVENT app.e ON SCHEDULE EVERY 1 DAY DO SELECT 1", "event app.e", "DROP EVENT app.e"},
+		{byGrant, "CREATE TRIGGER far.t BEFORE INSERT ON far.things FOR EACH ROW SET @a = 1", "trigger far.t", "DROP TRIGGER far.t"},
+		{byRole, "CREATE SQL SECURITY INVOKER VIEW app.v AS SELECT * FROM app.accounts", "", "DROP VIEW app.v"},
+		{byRole, "CREATE DEFINER = CURRENT_ROLE VIEW app.v AS SELECT * FROM app.accounts", "", "SELECT * FROM app.v; DROP VIEW app.v"},
+	} {
+		for _, statements := range [][]string{nil, {"REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{{name}}'@'%'", drop}} {
+			u := databasetest.NewUser()
+			if err := c.Create(t.Context(), u, tt.creation, nil); err != nil {
+				t.Fatal(err)
+			}
+			as(t, s, u, tt.make)
+			_, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: statements})
+			if tt.what != "" {
+				if !database.Refused(err) || !strings.Contains(fault.Message(err), tt.what) || accounts(t, s, u.Name) != 1 {
+					t.Errorf("%s, by %q: %v; want it refused because of the %s", tt.make, statements, err, tt.what)
+				}
+				s.Exec(t, tt.away)
+				_, err = c.Drop(t.Context(), u.Name, database.DropOptions{Statements: statements})
+			} else {
+				s.Exec(t, tt.away)
+			}
+			if err != nil || accounts(t, s, u.Name) != 0 {
+				t.Errorf("%s, by %q, without it: %v, %d accounts left", tt.make, statements, err, accounts(t, s, u.Name))
+			}
+		}
+	}
+	// Statements may take it away themselves.
+	u := databasetest.NewUser()
+	if err := c.Create(t.Context(), u, byGrant, nil); err != nil {
+		t.Fatal(err)
+	}
+	as(t, s, u, "CREATE VIEW far.own AS SELECT * FROM far.things")
+	if _, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{"DROP VIEW IF EXISTS far.own", drop}}); err != nil {
+		t.Errorf("statements that drop the view first: %v", err)
+	}
+}
+
+func TestGrantLines(t *testing.T) {
+	for line, want := range map[string][2][]string{
+		"GRANT `app_rw` TO `u`@`%`":                                {{"`app_rw`"}, nil},
+		"GRANT `a`@`%`,`b`@`%` TO `u`@`%` WITH ADMIN OPTION":       {{"`a`@`%`", "`b`@`%`"}, nil},
+		"GRANT SELECT, CREATE VIEW ON `app`.* TO `u`@`%`":          {nil, {"SELECT", "CREATE VIEW"}},
+		"GRANT SELECT (`a`, `b`), TRIGGER ON `app`.`t` TO `u`@`%`": {nil, {"SELECT", "`b`)", "TRIGGER"}},
+		"SET DEFAULT ROLE `app_rw` FOR `u`@`%`":                    {nil, nil},
+	} {
+		roles, privileges := grant(line)
+		if diff := cmp.Diff(want, [2][]string{roles, privileges}, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s:\n%s", line, diff)
+		}
+	}
+}
+
+// as runs SQL as a user.
+func as(t *testing.T, s *mariatest.Server, u database.User, query string) {
+	t.Helper()
+	db, err := s.Open(u.Name, u.Password.RevealString())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), query); err != nil {
+		t.Fatalf("%q as the user: %v", query, err)
 	}
 }
 

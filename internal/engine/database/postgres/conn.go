@@ -50,8 +50,8 @@ type call struct {
 }
 
 // call describes a call whose secrets are those of the connection and those given.
-func (c *conn) call(op, doing string, secrets ...secret.Value) call {
-	return call{op: "postgres." + op, doing: doing, secrets: append(secrets, c.known...)}
+func (p *plan) call(op, doing string, secrets ...secret.Value) call {
+	return call{op: "postgres." + op, doing: doing, secrets: append(secrets, p.known...)}
 }
 
 // scrub takes the call's secrets out of text.

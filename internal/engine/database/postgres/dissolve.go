@@ -103,7 +103,7 @@ func (d *dissolution) try(ctx context.Context, sql, what string) (ok bool, err e
 		return false, err
 	}
 	pg, _ := errors.AsType[*pgconn.PgError](err)
-	d.taken.left = append(d.taken.left, fmt.Sprintf("could not take away %s: %s (SQLSTATE %s)", what, pg.Message, pg.Code))
+	d.taken.left = append(d.taken.left, fmt.Sprintf("could not take away %s: %s", what, verdict(pg)))
 	_, err = send(ctx, d.session, "ROLLBACK TO SAVEPOINT step; RELEASE SAVEPOINT step")
 	return false, err
 }

@@ -2,12 +2,15 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/fault"
 )
 
 // Drop runs the role's revocation statements, or ours, as one message. What
@@ -19,7 +22,7 @@ func (c *conn) Drop(ctx context.Context, name string, o database.DropOptions) (d
 	if err := database.CheckName(k.op, name); err != nil {
 		return report, err
 	}
-	s, err := c.revocation(&k, name, o.Statements)
+	s, err := revocation(&k, name, o.Statements, c.super.Load())
 	if err != nil {
 		return report, invalid(k.op, err)
 	}
@@ -52,23 +55,25 @@ func (c *conn) Drop(ctx context.Context, name string, o database.DropOptions) (d
 	if err == nil {
 		return report, nil
 	}
-	report.Notes = append(report.Notes, taken.left...)
-	for _, note := range taken.left {
-		c.log.Warn("a user cannot be revoked in full", "user", name, "because", note)
+	err = c.goneOr(ctx, k, name, len(results), err)
+	if f, ok := errors.AsType[*fault.Error](err); ok && len(taken.left) > 0 {
+		told := *f
+		told.Msg += ": " + strings.Join(taken.left, "; ")
+		err = &told
 	}
-	return report, c.goneOr(ctx, k, name, len(results), err)
+	return report, err
 }
 
 // revocation returns the role's statements, or ours: they hand over what the user
 // owns, which makes DROP OWNED a mere revoking of privileges.
-func (c *conn) revocation(k *call, name string, statements []string) (script, error) {
+func revocation(k *call, name string, statements []string, super bool) (script, error) {
 	if len(statements) > 0 {
 		k.field = "revocation_statements"
 		return compile(k.field, statements, map[string]string{"name": name, "username": name})
 	}
 	role := ident(name)
 	sql := "REASSIGN OWNED BY " + role + " TO CURRENT_USER; DROP OWNED BY " + role + "; DROP ROLE " + role + ";\n"
-	if !c.super.Load() {
+	if !super {
 		sql = "GRANT " + role + " TO CURRENT_USER; " + sql // whose objects they are, others may not touch
 	}
 	return script{sql: ownership(name) + sql, first: []string{"DROP OWNED"}, ours: true}, nil
@@ -112,18 +117,30 @@ func (c *conn) goneOr(ctx context.Context, k call, name string, done int, err er
 	return c.explain(k, done, err)
 }
 
-// evict keeps the user from logging in and ends its sessions. Where that is not
-// allowed, the report says so and the user is revoked all the same.
-func (c *conn) evict(ctx context.Context, name string, report *database.Report) error {
-	_, err := c.change(ctx, message{body: "ALTER ROLE " + ident(name) + " WITH NOLOGIN", repeatable: true})
-	if err != nil && sqlState(err) == "" {
+// Disable takes the user's LOGIN away. The commit need not be durable: a server that forgets it in a crash is asked
+// again, since the drop has not followed then. A session of the user's that has changed its own role and not
+// committed, such as its password, would hold it up for as long as it likes, and is ended.
+func (c *conn) Disable(ctx context.Context, name string) error {
+	k := c.call("Disable", "taking the user's login away")
+	if err := database.CheckName(k.op, name); err != nil {
 		return err
 	}
-	if sqlState(err) == "42704" {
-		return nil // absent: so are sessions that could still be attributed
+	m := message{body: "SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '1s'; ALTER ROLE " + ident(name) + " WITH NOLOGIN", repeatable: true}
+	_, err := c.change(ctx, m)
+	if sqlState(err) == "55P03" {
+		if _, _, err := c.endAll(ctx, name); err != nil {
+			return c.explain(k, 0, err)
+		}
+		_, err = c.change(ctx, m)
 	}
-	var gone bool
-	var ended int
+	if sqlState(err) == "42704" {
+		return nil // absent
+	}
+	return c.explain(k, 0, err)
+}
+
+// endAll ends the sessions of a user.
+func (c *conn) endAll(ctx context.Context, name string) (gone bool, ended int, err error) {
 	err = c.repeatable(ctx, func(ctx context.Context, s *pgconn.PgConn) (err error) {
 		gone, ended, err = endSessions(ctx, s, "usename = "+text(name))
 		if sqlState(err) == "42501" {
@@ -133,6 +150,12 @@ func (c *conn) evict(ctx context.Context, name string, report *database.Report) 
 		}
 		return err
 	})
+	return gone, ended, err
+}
+
+// evict ends the user's sessions. Where that is not allowed, the report says so and the user is revoked all the same.
+func (c *conn) evict(ctx context.Context, name string, report *database.Report) error {
+	gone, ended, err := c.endAll(ctx, name)
 	switch {
 	case err != nil && sqlState(err) == "":
 		return err

@@ -25,7 +25,7 @@ var states = map[string][2]string{
 	"25006": {"it takes no changes", "connect to the primary, as by target_session_attrs=read-write in connection_url, or see the server's default_transaction_read_only"},
 	"28000": {"login not allowed", "check username and the server's pg_hba.conf"},
 	"28P01": {"wrong password", "check username and password"},
-	"2BP01": {"the user still has privileges or objects", "see the log for which, and revoke them in revocation_statements"},
+	"2BP01": {"the user still has privileges or objects", "take them away by hand or in revocation_statements"},
 	"3D000": {"no such database", "check the database in connection_url"},
 	"3F000": {"no such schema", "correct the statement"},
 	"42501": {"not allowed", "give the administrator CREATEROLE, and GRANT OPTION on what the statements grant"},
@@ -53,7 +53,7 @@ func (c *conn) explain(k call, done int, err error) error {
 	if _, before := errors.AsType[*uncertain](err); before {
 		known = false
 	}
-	text := k.doing + ": " + err.Error()
+	text := err.Error()
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Detail != "" {
 		text += " (" + pg.Detail + ")"
 	}
@@ -127,9 +127,18 @@ func (k call) refused(done int, pg *pgconn.PgError) string {
 func state(pg *pgconn.PgError) string {
 	known, ok := states[pg.Code]
 	if !ok {
-		return fmt.Sprintf("SQLSTATE %s; the server's words are in the log", pg.Code)
+		known[1] = "the server's words are in the log"
 	}
-	return fmt.Sprintf("%s (SQLSTATE %s); %s", known[0], pg.Code, known[1])
+	return verdict(pg) + "; " + known[1]
+}
+
+// verdict is what the server says, without what to do.
+func verdict(pg *pgconn.PgError) string {
+	known, ok := states[pg.Code]
+	if !ok {
+		return "SQLSTATE " + pg.Code
+	}
+	return fmt.Sprintf("%s (SQLSTATE %s)", known[0], pg.Code)
 }
 
 // unreachable says in our words why there is no connection.

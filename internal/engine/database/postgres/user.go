@@ -98,7 +98,7 @@ func (c *conn) rollBack(ctx context.Context, statements []string, values map[str
 }
 
 // values are what the placeholders of a role's statements stand for.
-func (c *conn) values(name string, password secret.Value, expires time.Time) (map[string]string, error) {
+func (p *plan) values(name string, password secret.Value, expires time.Time) (map[string]string, error) {
 	v := map[string]string{"name": name, "username": name}
 	if !expires.IsZero() {
 		v["expiration"] = expiration(expires)
@@ -106,7 +106,7 @@ func (c *conn) values(name string, password secret.Value, expires time.Time) (ma
 	if password.Empty() {
 		return v, nil
 	}
-	if c.scram {
+	if p.scram {
 		var err error
 		if password, err = verifier(password); err != nil {
 			return nil, err

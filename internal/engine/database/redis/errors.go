@@ -55,7 +55,7 @@ func (c *conn) explain(k call, err error) error {
 	}
 	var r secret.Redactor
 	r.Know(k.secrets...)
-	f.Err = errors.New(r.Scrub(k.doing + ": " + err.Error()))
+	f.Err = errors.New(r.Scrub(err.Error()))
 	if unchanged {
 		return database.MarkUnchanged(f)
 	}

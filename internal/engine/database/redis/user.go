@@ -215,6 +215,25 @@ func (c *conn) Exists(ctx context.Context, name string) (bool, error) {
 	return err == nil, c.explain(k, err)
 }
 
+// Disable switches the user off. Its sessions go on until it is removed.
+func (c *conn) Disable(ctx context.Context, name string) error {
+	k := c.call("Disable", "switching the user off")
+	if err := database.CheckName(k.op, name); err != nil {
+		return err
+	}
+	return c.explain(k, c.repeatable(ctx, func(ctx context.Context, s *session) error {
+		err := present(ctx, s, name)
+		if err != nil {
+			if errors.Is(err, errAbsent) {
+				err = nil
+			}
+			return err
+		}
+		_, err = s.do(ctx, []string{"ACL", "SETUSER", name, "off"})
+		return err
+	}))
+}
+
 // Drop removes the user; the server ends its sessions by itself. The list is kept also where the user was gone: who
 // removed it may not have come to that.
 func (c *conn) Drop(ctx context.Context, name string, o database.DropOptions) (report database.Report, err error) {
