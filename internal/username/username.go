@@ -20,6 +20,9 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
+// Repeats warns of a template, by its field and by a name that it made twice.
+const Repeats = "%s makes the same name again, such as %q: a user cannot be created while another has its name; put {{random 20}} into it"
+
 // MarkLen is how much of a random part tells the installation.
 const MarkLen = 4
 

@@ -209,7 +209,6 @@ func TestRootConfig(t *testing.T) {
 		{fields{"sts_endpoint": "https://user:pass@sts"}, `field "sts_endpoint"`},
 		{fields{"sts_fallback_endpoints": "https://a.test,https://b.test", "sts_fallback_regions": "x"}, `field "sts_fallback_regions"`},
 		{fields{"max_retries": 1000}, `field "max_retries"`},
-		{fields{"username_template": "fixed"}, `field "username_template"`},
 		{fields{"username_template": "{{.Nope}}{{random 20}}"}, `field "username_template"`},
 		{fields{"propagation_checks": 1000}, `field "propagation_checks"`},
 		{fields{"propagation_settle": "1h"}, `field "propagation_settle"`},

@@ -190,7 +190,7 @@ func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (ro
 	if err := in.apply(c); err != nil {
 		return route.None{}, err
 	}
-	if err := c.check(); err != nil {
+	if err := c.check(r); err != nil {
 		return route.None{}, err
 	}
 	if moved := was.moves(&c.reach); moved != "" && !was.Secret.Empty() && c.KeyID != "" && in.Secret == nil {
@@ -259,7 +259,7 @@ func (in *rootIn) apply(c *root) error {
 // regionForm is what stands in the names of AWS's hosts.
 var regionForm = regexp.MustCompile(`^([a-z0-9-]{1,40})?$`)
 
-func (c *root) check() error {
+func (c *root) check(r *route.Request) error {
 	for _, f := range []struct{ name, url string }{{"iam_endpoint", c.IAM}, {"sts_endpoint", c.STS.URL}} {
 		if err := checkURL(f.name, f.url); err != nil {
 			return err
@@ -279,7 +279,7 @@ func (c *root) check() error {
 	case c.Retries < -1 || c.Retries > 100:
 		return invalid("field \"max_retries\": %d must be from 0 to 100, or -1 for AWS's default", c.Retries)
 	}
-	if err := checkName(c.Name); err != nil {
+	if err := checkName(r, c.Name); err != nil {
 		return err
 	}
 	return c.Settle.check()

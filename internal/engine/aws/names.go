@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/username"
 )
 
@@ -62,8 +63,8 @@ func (n naming) ownName() string {
 	return "vault-" + middle + "-" + tail
 }
 
-// checkName tries a template: two users must not get the same name.
-func checkName(text string) error {
+// checkName tries a template, and warns of one that makes a name twice.
+func checkName(r *route.Request, text string) error {
 	if text == "" {
 		return nil
 	}
@@ -79,8 +80,9 @@ func checkName(text string) error {
 			}
 			return err
 		}
-		if two, err := n.name(text); err != nil || one == two {
-			return invalid("field \"username_template\": it made the name %q twice; put {{random 20}} into it", one)
+		if two, err := n.name(text); err == nil && one == two {
+			r.Warn(username.Repeats, "username_template", one)
+			return nil
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -83,5 +84,29 @@ func TestDefaultTemplate(t *testing.T) {
 				t.Errorf("the user is called %q", name)
 			}
 		}
+	})
+}
+
+// TestTemplateWithoutRandom: it is taken with a warning, and a second user of its name is refused while the first lives.
+func TestTemplateWithoutRandom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, awstest.Options{}, enginetest.Config{})
+		a := w.Must(t, route.Write, "config/root", with(rootConfig, fields{"username_template": "svc-{{.RoleName}}"}))
+		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], `username_template makes the same name again, such as "svc-role"`) {
+			t.Errorf("warnings %q", a.Warnings)
+		}
+		w.Must(t, route.Write, "roles/r", with(deploy, fields{"propagation_checks": 0}))
+		first := w.lend("creds/r", nil).Lease.ID
+		if _, err := w.Do(route.Write, "creds/r", nil); err == nil {
+			t.Error("two users have one name")
+		}
+		time.Sleep(10 * time.Minute)
+		if users := w.users(); len(users) != 1 || users[0] != "svc-r" {
+			t.Errorf("users %q", users)
+		}
+		if err := w.Revoke(first); err != nil {
+			t.Fatal(err)
+		}
+		w.lend("creds/r", nil)
 	})
 }

@@ -191,7 +191,7 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 	if err := p.Check(given); err != nil {
 		return nil, outside("database.config", err, c.redactor())
 	}
-	if err := checkTemplate("username_template", c.Template, p.LongestName(c.Plugin)); err != nil {
+	if err := checkTemplate(r, "username_template", c.Template, p.LongestName(c.Plugin)); err != nil {
 		return nil, err
 	}
 	return c, b.advise(ctx, r, p, c, in)

@@ -37,6 +37,7 @@ type lent struct {
 	Revocation []string `json:"s,omitempty"` // as they were
 	Terminate  bool     `json:"t,omitempty"`
 	Again      string   `json:"ag,omitempty"` // the key by which it may be given out again
+	Repeats    bool     `json:"n,omitempty"`  // the template makes the name again
 }
 
 // planned is what plan hands to create.
@@ -82,7 +83,7 @@ func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	if r.Caller != nil {
 		n.display = r.Caller.DisplayName
 	}
-	name, err := ro.name(n, c)
+	name, repeats, err := ro.name(n, c)
 	if err != nil {
 		return plan, p, err
 	}
@@ -95,7 +96,7 @@ func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 		return plan, p, err
 	}
 	p = planned{
-		lent:     lent{Config: c.ID, Role: in.Name, RoleID: ro.ID, User: name, Revocation: ro.Revocation, Terminate: ro.Terminate},
+		lent:     lent{Config: c.ID, Role: in.Name, RoleID: ro.ID, User: name, Revocation: ro.Revocation, Terminate: ro.Terminate, Repeats: repeats},
 		creation: creation, rollback: ro.Rollback, credential: ro.credential, login: fresh,
 		by: madeBy{Role: ro.ID, Version: ro.stored, Config: c.ID, Place: c.place()},
 	}
@@ -110,12 +111,15 @@ func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	}, p, nil
 }
 
-// name is that of a new user: its certificate, if it has one, has it as common name.
-func (ro *role) name(n naming, c *connection) (string, error) {
-	if text := ro.Config["common_name_template"]; text != "" {
-		return n.by("common_name_template", text)
+// name is that of a new user, and whether the template makes it again. The user's certificate, if it has one, has it as
+// common name.
+func (ro *role) name(n naming, c *connection) (name string, repeats bool, err error) {
+	field, text := "common_name_template", ro.Config["common_name_template"]
+	if text == "" {
+		field, text = "username_template", c.Template
 	}
-	return n.name(c.Template)
+	name, err = n.by(field, text)
+	return name, err == nil && n.repeats(text), err
 }
 
 // longest bounds leases: no certificate outlives the authority's.
@@ -209,6 +213,9 @@ func (b lending) make(ctx context.Context, a route.Attempt, p planned) error {
 	}
 	u := User{Name: p.User, Password: p.login.password(), Key: key, Expires: a.Expires, Attempt: attempt(a.ID, deadline)}
 	return b.using(ctx, op, c, []secret.Value{p.login.word}, func(conn Conn) error {
+		if err := repeating(b).takes(ctx, conn, &p.lent, u.Attempt); err != nil {
+			return err
+		}
 		return conn.Create(ctx, u, p.creation, p.rollback)
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/username"
 )
 
@@ -79,18 +80,12 @@ func (n naming) ownName() string {
 	return "v-" + middle + "-" + tail
 }
 
-// checkTemplate tries the template of a field: two users must not get the same name.
-func checkTemplate(field, text string, longest int) error {
-	if text == "" {
-		return nil
-	}
+// checkTemplate tries the template of a field, and warns of one that makes a name twice.
+func checkTemplate(r *route.Request, field, text string, longest int) error {
 	n := naming{installation: "sample", display: "token", role: "role", longest: longest, now: time.Now()}
-	one, err := n.by(field, text)
-	if err != nil {
-		return err
+	name, err := n.by(field, text)
+	if err == nil && n.repeats(text) {
+		r.Warn(username.Repeats, field, name)
 	}
-	if two, err := n.name(text); err != nil || one == two {
-		return invalid("field %q: it made the name %q twice; put {{random 20}} into it", field, one)
-	}
-	return nil
+	return err
 }

@@ -135,7 +135,7 @@ func (b roles) checkRole(ctx context.Context, r *route.Request, name string, ro 
 	case ro.MaxTTL > 0 && ro.TTL > ro.MaxTTL:
 		return invalid("field \"default_ttl\": %s must not be above max_ttl, %s", ro.TTL, ro.MaxTTL)
 	}
-	if err := checkTemplate("common_name_template", ro.Config["common_name_template"], longestCommonName-1); err != nil {
+	if err := checkTemplate(r, "common_name_template", ro.Config["common_name_template"], longestCommonName-1); err != nil {
 		return err
 	}
 	if ro.kind() == byCertificate && ro.MaxTTL == 0 {

@@ -26,12 +26,20 @@ func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error
 		return engine.Undone{}, err
 	}
 	var done engine.Undone
+	names := repeating{b}
 	if u.Granted || !b.never.Has(u.Attempt) {
-		if done, err = b.revoke(ctx, u, &l, c); err != nil {
+		var another bool
+		if another, done, err = names.others(ctx, u, &l); err == nil && !another {
+			done, err = b.revoke(ctx, u, &l, c)
+		}
+		if err != nil {
 			return engine.Undone{}, err
 		}
 	}
 	if done.Again.IsZero() {
+		if err := names.leaves(ctx, &l, u.Attempt); err != nil {
+			return engine.Undone{}, err
+		}
 		lending{b}.forget(ctx, u.LeaseID, l.Again)
 	}
 	if done.Again.IsZero() && !c.Gone.IsZero() {
