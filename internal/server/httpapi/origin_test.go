@@ -44,6 +44,10 @@ func TestCrossOrigin(t *testing.T) {
 	if w = ask(h, "OPTIONS", "/v1/secret/a", ""); w.Code != 405 {
 		t.Errorf("OPTIONS without an origin: %d", w.Code)
 	}
+	ask(h, "GET", "/v1/secret/a", "", "X-Mine", "one", "X-Mine", "two")
+	if strings.Join(b.seen.Header["X-Mine"], " ") != "one two" {
+		t.Errorf("core sees the headers %v", b.seen.Header)
+	}
 	if failing = errors.New("no store"); ask(h, "GET", "/v1/secret/a", "", "Origin", "https://ui.example").Code != 500 {
 		t.Error("a request is served although nobody knows which origins may call")
 	}

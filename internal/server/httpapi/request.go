@@ -49,7 +49,7 @@ func (h *Handler) readHead(x *call, r *http.Request, below string) error {
 			q.Warn("the query parameter %q was ignored: a write takes its parameters from the body", name)
 		}
 	}
-	q.Accept = r.Header.Get("Accept")
+	q.Accept, q.Header = r.Header.Get("Accept"), r.Header
 	return readHeaders(q, r.Header)
 }
 
