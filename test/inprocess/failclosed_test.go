@@ -17,6 +17,7 @@ import (
 	"github.com/keyturn/keyturn/internal/auth"
 	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/core/node"
 	"github.com/keyturn/keyturn/internal/core/sys"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -43,7 +44,7 @@ func everyRoute(t *testing.T, out *outside) map[string][]route.Route {
 	}
 	t.Cleanup(b.Close)
 	log := slog.New(slog.DiscardHandler)
-	all := map[string][]route.Route{"sys/": sys.Routes(sys.Config{})}
+	all := map[string][]route.Route{"sys/": slices.Concat(sys.Routes(sys.Config{}), node.Routes(node.Config{}))}
 	for _, m := range plugins.AuthMethods {
 		a, err := m.Open(ctx, &auth.Mount{Store: b.View("a/"), Log: log, Settings: func() auth.Settings { return auth.Settings{} }})
 		if err != nil {

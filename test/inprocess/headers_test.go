@@ -1,0 +1,80 @@
+package inprocess_test
+
+import (
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/audit"
+	"github.com/keyturn/keyturn/internal/auth"
+	authtoken "github.com/keyturn/keyturn/internal/auth/token"
+	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+)
+
+// TestAuditedHeaders: a header that the operator names stands in the log, in clear or hashed, as soon as a second later,
+// also where another server over the same store was told of it.
+func TestAuditedHeaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var log strings.Builder
+		out := newOutside()
+		out.onLines = func(lines []byte) error {
+			mu.Lock()
+			defer mu.Unlock()
+			log.Write(lines)
+			return nil
+		}
+		st := memory.Open()
+		open := func() *server {
+			c := core.New(core.Config{
+				Store: st, Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler), Audits: []audit.Type{out.tapeType()},
+				Types: core.Types{Engines: []engine.Type{cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
+			})
+			go c.Run(t.Context())
+			return &server{Core: c, root: "hvs.root-token-for-tests"}
+		}
+		first, second := open(), open()
+		if _, err := first.Init(t.Context(), core.InitRequest{RootToken: secret.Text(first.root)}); err != nil {
+			t.Fatal(err)
+		}
+		first.must(t, route.Write, "sys/audit/tape", first.root, `{"type":"tape"}`)
+		if err := second.AutoUnseal(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		send := func(s *server) string {
+			mu.Lock()
+			log.Reset()
+			mu.Unlock()
+			_, err := s.Handle(t.Context(), &route.Request{
+				ID: core.NewRequestID(), Op: route.Read, Path: "sys/mounts", Token: secret.Text(s.root), Time: time.Now(),
+				Header: map[string][]string{"X-Corr": {"abc", "def"}, "X-Session": {"canary-session"}, "X-Other": {"canary-other"}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			return log.String()
+		}
+		if got := send(first); strings.Contains(got, `"headers"`) || strings.Contains(got, `"abc"`) {
+			t.Errorf("before a header was named:\n%s", got)
+		}
+		first.must(t, route.Write, "sys/config/auditing/request-headers/x-corr", first.root, `{}`)
+		first.must(t, route.Write, "sys/config/auditing/request-headers/X-Session", first.root, `{"hmac":true}`)
+		time.Sleep(time.Second)
+		for _, s := range []*server{first, second} {
+			got := send(s)
+			if !strings.Contains(got, `"headers":{"x-corr":["abc","def"],"x-session":["hmac-sha256:`) || strings.Contains(got, "canary") {
+				t.Errorf("a second after two headers were named:\n%s", got)
+			}
+		}
+	})
+}
