@@ -94,7 +94,7 @@ type recipeIn struct {
 }
 
 // maxRecipe bounds a recipe's text.
-const maxRecipe = 128 << 10
+const maxRecipe = 64 << 10
 
 func (b *catalog) writeRecipe(ctx context.Context, req *route.Request, in recipeIn) (route.None, error) {
 	p, err := b.parser()

@@ -1,6 +1,8 @@
 package recipe
 
 import (
+	"bytes"
+	"fmt"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
@@ -15,25 +17,80 @@ const (
 	maxNodes   = 500 // of one expression
 	maxNames   = 64  // references to variables in one expression
 	maxLoops   = 2   // nested "for"
+	maxPieces  = 500 // of one text in quotes, or lines of one heredoc
+	maxUnary   = 16  // "!" and "-" in a row
+	maxChoices = 500 // "?" of all expressions together
+	maxOpen    = 32  // "/*" that no "*/" follows: HCL looks for it to the end of the text, each time
+	maxTokens  = 20_000
 )
 
-// nesting finds text that would make the parser recurse deeply.
-func nesting(source []byte, file string) hcl.Diagnostics {
+// costs finds text that would make the parser recurse deeply, or take time by the square of the text's size.
+func costs(source []byte, file string) hcl.Diagnostics {
+	if bytes.Count(source[bytes.LastIndex(source, []byte("*/"))+1:], []byte("/*")) > maxOpen {
+		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Comment without an end", Detail: "There is /* without */; close the comment.", Subject: &hcl.Range{Filename: file, Start: hcl.InitialPos}}}
+	}
 	tokens, diags := hclsyntax.LexConfig(source, file, hcl.InitialPos)
-	depth := 0
+	var c tokenCounts
 	for _, t := range tokens {
-		switch t.Type {
-		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenOQuote, hclsyntax.TokenOHeredoc,
-			hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl:
-			depth++
-		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenCQuote, hclsyntax.TokenCHeredoc, hclsyntax.TokenTemplateSeqEnd:
-			depth--
-		}
-		if depth > maxNesting {
-			return append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Nested too deeply", Detail: "Brackets and templates may be 64 deep.", Subject: t.Range.Ptr()})
+		c.take(t.Type)
+		if why := c.wrong(); why != "" {
+			return append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Too large an expression", Detail: why, Subject: t.Range.Ptr()})
 		}
 	}
 	return diags
+}
+
+// tokenCounts are those of the tokens up to one.
+type tokenCounts struct {
+	all, choices, unary, depth int
+	pieces                     []int // of each text that is open
+}
+
+func (c *tokenCounts) take(t hclsyntax.TokenType) {
+	c.all++
+	switch t {
+	case hclsyntax.TokenMinus, hclsyntax.TokenBang:
+		c.unary++
+	default:
+		c.unary = 0
+	}
+	switch t {
+	case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen:
+		c.depth++
+	case hclsyntax.TokenOQuote, hclsyntax.TokenOHeredoc:
+		c.depth++
+		c.pieces = append(c.pieces, 0)
+	case hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl, hclsyntax.TokenQuotedLit, hclsyntax.TokenStringLit:
+		if n := len(c.pieces); n > 0 {
+			c.pieces[n-1]++
+		}
+		if t == hclsyntax.TokenTemplateInterp || t == hclsyntax.TokenTemplateControl {
+			c.depth++
+		}
+	case hclsyntax.TokenCQuote, hclsyntax.TokenCHeredoc:
+		c.depth--
+		c.pieces = c.pieces[:max(0, len(c.pieces)-1)]
+	case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenTemplateSeqEnd:
+		c.depth--
+	case hclsyntax.TokenQuestion:
+		c.choices++
+	}
+}
+
+func (c *tokenCounts) wrong() string {
+	switch {
+	case c.depth > maxNesting:
+		return fmt.Sprintf("Nested too deeply: brackets and templates may be %d deep.", maxNesting)
+	case len(c.pieces) > 0 && c.pieces[len(c.pieces)-1] > maxPieces:
+		return fmt.Sprintf("A text may have %d lines, escapes and templates; write a shorter one.", maxPieces)
+	case c.unary > maxUnary:
+		return fmt.Sprintf("At most %d of ! and - may stand in a row.", maxUnary)
+	case c.choices > maxChoices:
+		return fmt.Sprintf("A recipe may have %d conditions with ?; write simpler expressions.", maxChoices)
+	case c.all > maxTokens:
+		return fmt.Sprintf("A recipe may have %d words and signs; write a shorter one.", maxTokens)
+	}
+	return ""
 }
 
 // limits finds what would make an expression's evaluation unbounded. A walker of
@@ -144,13 +201,19 @@ var responseScope = scope{"response": cty.ObjectVal(map[string]cty.Value{
 
 // check finds everything about an expression that can be known without values: names,
 // functions, the number of arguments, types, and the limits.
+//
+// From then on the expression is metered.
 func (ps *problems) check(e hcl.Expression, s scope, want cty.Type) {
 	before := len(*ps)
-	if node, ok := e.(hclsyntax.Node); ok {
+	node, ok := e.(hclsyntax.Node)
+	if ok {
 		hclsyntax.Walk(node, &limits{problems: ps})
 	}
 	if len(*ps) > before {
 		return // it may not be bounded
+	}
+	if ok {
+		hclsyntax.Walk(node, meterer{})
 	}
 	v, diags := evaluated(e, s)
 	ps.diagnostics(diags)

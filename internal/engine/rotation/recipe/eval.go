@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -23,15 +24,18 @@ type evaluator struct {
 	redactor *secret.Redactor
 }
 
-// vars are what a call's expressions see.
-func (ev *evaluator) vars(more scope) scope {
-	return ev.base.with(scope{"now": cty.StringVal(time.Now().UTC().Format(time.RFC3339))}).with(more)
+// vars are what a call's expressions see. They take callSteps together at most, and end with ctx.
+func (ev *evaluator) vars(ctx context.Context, more scope) scope {
+	return ev.base.with(newMeter(ctx, callSteps)).with(scope{"now": cty.StringVal(time.Now().UTC().Format(time.RFC3339))}).with(more)
 }
 
 // value evaluates an expression. The result has no marks; the redactor knows every text
 // in it that a secret went into.
 func (ev *evaluator) value(e hcl.Expression, vars scope) (cty.Value, error) {
 	marked, diags := evaluated(e, vars)
+	if err := vars.meter().failure(e.Range()); err != nil {
+		return cty.NilVal, err
+	}
 	if diags.HasErrors() {
 		return cty.NilVal, evalError(e, diags)
 	}
@@ -41,7 +45,14 @@ func (ev *evaluator) value(e hcl.Expression, vars scope) (cty.Value, error) {
 		if err != nil {
 			part = v
 		}
-		leaves(part, ev.know)
+		leaves(part, func(text string) {
+			if vars.meter().spend(knowSteps) == nil {
+				ev.know(text)
+			}
+		})
+	}
+	if err := vars.meter().failure(e.Range()); err != nil {
+		return cty.NilVal, err
 	}
 	if !v.IsWhollyKnown() {
 		return cty.NilVal, fault.New("recipe.eval", fault.Invalid, "%s: the expression has no value; check the names in it", position(e.Range()))
@@ -49,11 +60,19 @@ func (ev *evaluator) value(e hcl.Expression, vars scope) (cty.Value, error) {
 	return v, nil
 }
 
-// evaluated is e.Value that cannot panic: what cty would print may hold a value.
+// evaluated is e.Value that cannot panic: what cty would print may hold a value. The scope has a meter.
 func evaluated(e hcl.Expression, vars scope) (v cty.Value, diags hcl.Diagnostics) {
 	defer func() {
-		if recover() != nil {
-			diags = hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "The expression cannot be evaluated", Subject: e.Range().Ptr()}}
+		r := recover()
+		summary := "The expression cannot be evaluated"
+		if m, ok := r.(metered); ok {
+			summary = "The expression cannot be evaluated: " + m.err.Error()
+		}
+		if err := vars.meter().err; err != nil { // whatever try has made of it
+			r, summary = err, "The expression cannot be evaluated: "+err.Error()
+		}
+		if r != nil {
+			v, diags = cty.DynamicVal, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Subject: e.Range().Ptr()}}
 		}
 	}()
 	return e.Value(&hcl.EvalContext{Variables: vars, Functions: functions})
@@ -85,7 +104,7 @@ func evalError(e hcl.Expression, diags hcl.Diagnostics) error {
 	}
 	text := d.Summary
 	if slices.Contains(quotable, d.Summary) && d.Detail != "" {
-		text += ": " + strings.ReplaceAll(d.Detail, "\n", " ")
+		text += ": " + strings.ReplaceAll(clip(d.Detail), "\n", " ")
 	}
 	return fault.New("recipe.eval", fault.Invalid, "%s: %s", position(at), text)
 }

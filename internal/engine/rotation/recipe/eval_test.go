@@ -17,7 +17,7 @@ import (
 
 // testScope is what the expressions of these tests see.
 func testScope(reply cty.Value) scope {
-	return scope{
+	return newMeter(nil, callSteps).with(scope{
 		"now":   cty.StringVal("2026-03-09T12:00:00Z"),
 		"page":  cty.NullVal(cty.DynamicPseudoType),
 		"admin": cty.ObjectVal(map[string]cty.Value{"token": cty.StringVal(adminCanary).Mark(sensitive)}),
@@ -25,13 +25,13 @@ func testScope(reply cty.Value) scope {
 			"status": cty.NumberIntVal(200), "json": reply, "body": cty.StringVal("body"),
 			"headers": cty.MapVal(map[string]cty.Value{"link": cty.StringVal(`<https://a/2>; rel="next"`)}),
 		}),
-	}
+	})
 }
 
 // evaluate checks an expression as parsing does and evaluates it.
 func evaluate(t *testing.T, text, reply string) (ev *evaluator, out string, problem error, err error) {
 	t.Helper()
-	if diags := nesting([]byte(text), "x"); diags.HasErrors() {
+	if diags := costs([]byte(text), "x"); diags.HasErrors() {
 		return nil, "", diags, nil
 	}
 	e, diags := hclsyntax.ParseExpression([]byte(text), "x", hcl.InitialPos)
@@ -40,7 +40,7 @@ func evaluate(t *testing.T, text, reply string) (ev *evaluator, out string, prob
 	}
 	unknown := scope{"now": cty.UnknownVal(cty.String), "page": cty.DynamicVal, "admin": cty.ObjectVal(map[string]cty.Value{"token": cty.UnknownVal(cty.String)})}
 	var ps problems
-	ps.check(e, unknown.with(responseScope), cty.String)
+	ps.check(e, newMeter(nil, parseSteps).with(unknown).with(responseScope), cty.String)
 	if problem := ps.err("x"); problem != nil {
 		return nil, "", problem, nil
 	}

@@ -16,8 +16,11 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// maxParams is how many bytes all parameters may have together.
-const maxParams = 16 << 10
+// maxParams is how many bytes all parameters may have together, maxStrange how many of unknown ones an error names.
+const (
+	maxParams  = 16 << 10
+	maxStrange = 10
+)
 
 // open checks a binding and makes its source. replay is nil but in tests of recipes.
 func open(c rotation.OpenConfig, replay http.RoundTripper) (*source, error) {
@@ -60,7 +63,9 @@ func bindParams(r *recipe, c rotation.OpenConfig, wrong *[]string) map[string]ct
 			*wrong = append(*wrong, fmt.Sprintf("params.%s is required: %s", f.Name, f.Description))
 			continue
 		}
-		total += len(raw)
+		if total += len(raw); total > maxParams {
+			break
+		}
 		v, err := paramValue(raw, r.params[f.Name])
 		if err != nil {
 			*wrong = append(*wrong, fmt.Sprintf("params.%s must be a %s", f.Name, f.Type))
@@ -129,16 +134,23 @@ func unknown(given []string, fields []rotation.Field, what string, wrong *[]stri
 	for _, f := range fields {
 		known = append(known, f.Name)
 	}
+	var strange []string
 	for _, name := range given {
 		if !slices.Contains(known, name) {
-			*wrong = append(*wrong, fmt.Sprintf("%s.%s is not known; known are: %s", what, name, strings.Join(known, ", ")))
+			strange = append(strange, what+"."+name)
 		}
+	}
+	if n := len(strange) - maxStrange; n > 0 {
+		strange = append(strange[:maxStrange], fmt.Sprintf("%d more", n))
+	}
+	if len(strange) > 0 {
+		*wrong = append(*wrong, fmt.Sprintf("%s is not known; known are: %s", strings.Join(strange, ", "), strings.Join(known, ", ")))
 	}
 }
 
 // originsOf fills in the allow-list.
 func originsOf(r *recipe, ev *evaluator, wrong *[]string) (out []outbound.Origin) {
-	v, err := ev.value(r.hosts, ev.base)
+	v, err := ev.value(r.hosts, ev.base.with(newMeter(nil, openSteps)))
 	if err == nil {
 		v, err = convert.Convert(v, cty.List(cty.String))
 	}

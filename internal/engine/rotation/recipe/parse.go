@@ -30,6 +30,7 @@ type parser struct {
 	problems problems
 	out      *recipe
 
+	meter  scope // that of all expressions together
 	config scope // what hosts may use
 	calls  scope // what every request may use
 	auth   *auth // for requests that have none of their own
@@ -37,12 +38,12 @@ type parser struct {
 
 // parse reads, checks and hashes a recipe.
 func parse(file string, source []byte) (*recipe, error) {
-	p := &parser{file: file, out: &recipe{params: map[string]cty.Type{}}}
+	p := &parser{file: file, out: &recipe{params: map[string]cty.Type{}}, meter: newMeter(nil, parseSteps)}
 	if len(source) > maxSource {
 		p.problems.add(hcl.Range{}, "the recipe is larger than %d KiB; shorten it", maxSource>>10)
 		return nil, p.problems.err(file)
 	}
-	if diags := nesting(source, file); diags.HasErrors() {
+	if diags := costs(source, file); diags.HasErrors() {
 		p.problems.diagnostics(diags)
 		return nil, p.problems.err(file)
 	}
@@ -111,9 +112,8 @@ func (p *parser) style(b *hclsyntax.Body) bool {
 	if !ok {
 		return true // told later
 	}
-	v, diags := at.Expr.Value(nil)
-	p.problems.diagnostics(diags)
-	if diags.HasErrors() {
+	v, ok := p.constant(at.Expr)
+	if !ok {
 		return false
 	}
 	var style rotation.Style
@@ -162,15 +162,42 @@ func (p *parser) content(b *hclsyntax.Body, schema *hcl.BodySchema) (*hcl.BodyCo
 // body is a block's, which hclsyntax made.
 func blockBody(b *hcl.Block) *hclsyntax.Body { return b.Body.(*hclsyntax.Body) }
 
+// constant reads what is written out: a text, a number, true, false, null, or a list of these. Anything else would be evaluated while the
+// recipe is read, outside of all limits.
+func (p *parser) constant(e hcl.Expression) (cty.Value, bool) {
+	if !writtenOut(e, 0) {
+		p.problems.add(e.Range(), "the value must be written out, without operators, functions, loops and references")
+		return cty.NilVal, false
+	}
+	v, diags := e.Value(nil)
+	p.problems.diagnostics(diags)
+	return v, !diags.HasErrors()
+}
+
+// writtenOut reports whether nothing of an expression is to be worked out. Lists hold no lists.
+func writtenOut(e hcl.Expression, depth int) bool {
+	switch n := e.(type) {
+	case *hclsyntax.LiteralValueExpr:
+		return printable(n.Val)
+	case *hclsyntax.TemplateExpr:
+		return !slices.ContainsFunc(n.Parts, func(part hclsyntax.Expression) bool {
+			literal, ok := part.(*hclsyntax.LiteralValueExpr)
+			return !ok || literal.Val.Type() != cty.String
+		})
+	case *hclsyntax.TupleConsExpr:
+		return depth == 0 && !slices.ContainsFunc(n.Exprs, func(each hclsyntax.Expression) bool { return !writtenOut(each, depth+1) })
+	}
+	return false
+}
+
 // static evaluates an attribute that must be a string without variables.
 func (p *parser) static(c *hcl.BodyContent, name string) string {
 	at := c.Attributes[name]
 	if at == nil {
 		return ""
 	}
-	v, diags := at.Expr.Value(nil)
-	p.problems.diagnostics(diags)
-	if diags.HasErrors() {
+	v, ok := p.constant(at.Expr)
+	if !ok {
 		return ""
 	}
 	if v.Type() != cty.String || v.IsNull() || strings.TrimSpace(v.AsString()) == "" {
@@ -186,9 +213,8 @@ func (p *parser) number(c *hcl.BodyContent, name string, limit int64) int {
 	if at == nil {
 		return 0
 	}
-	v, diags := at.Expr.Value(nil)
-	p.problems.diagnostics(diags)
-	if diags.HasErrors() {
+	v, ok := p.constant(at.Expr)
+	if !ok {
 		return 0
 	}
 	if v.Type() == cty.Number && !v.IsNull() {
@@ -252,11 +278,10 @@ func (p *parser) fields(blocks map[string][]*hcl.Block) {
 		f.Description = p.static(content, "description")
 		f.Type, f.Secret, f.Required = "string", true, true
 		if at := content.Attributes["secret"]; at != nil {
-			v, diags := at.Expr.Value(nil)
-			p.problems.diagnostics(diags)
-			if !diags.HasErrors() && (v.Type() != cty.Bool || v.IsNull()) {
+			v, ok := p.constant(at.Expr)
+			if ok && (v.Type() != cty.Bool || v.IsNull()) {
 				p.problems.add(at.Expr.Range(), "secret must be true or false")
-			} else if !diags.HasErrors() {
+			} else if ok {
 				f.Secret = v.True()
 			}
 		}
@@ -265,7 +290,7 @@ func (p *parser) fields(blocks map[string][]*hcl.Block) {
 			p.out.def.Admin = append(p.out.def.Admin, f)
 		}
 	}
-	p.config = scope{"param": cty.ObjectVal(params)}
+	p.config = p.meter.with(scope{"param": cty.ObjectVal(params)})
 	p.calls = p.config.with(scope{"admin": cty.ObjectVal(admin), "now": cty.UnknownVal(cty.String)})
 }
 
@@ -300,11 +325,11 @@ func (p *parser) paramType(e hcl.Expression) cty.Type {
 
 func (p *parser) defaultOf(e hcl.Expression, t cty.Type) []byte {
 	before := len(p.problems)
-	p.problems.check(e, nil, t)
+	p.problems.check(e, p.meter, t)
 	if len(p.problems) > before {
 		return nil
 	}
-	v, diags := evaluated(e, nil)
+	v, diags := evaluated(e, p.meter)
 	p.problems.diagnostics(diags)
 	if diags.HasErrors() {
 		return nil
@@ -328,6 +353,7 @@ func (p *parser) hosts(c *hcl.BodyContent) {
 		return
 	}
 	p.out.hosts = at.Expr
+	before := len(p.problems)
 	p.problems.check(at.Expr, p.config, cty.List(cty.String))
 	for _, variable := range at.Expr.Variables() {
 		if variable.RootName() != "param" || len(variable) < 2 {
@@ -341,7 +367,9 @@ func (p *parser) hosts(c *hcl.BodyContent) {
 			}
 		}
 	}
-	p.out.def.Hosts = sources(at.Expr)
+	if len(p.problems) == before {
+		p.out.def.Hosts = sources(at.Expr, p.meter)
+	}
 }
 
 // stepName is the name that one step of a traversal selects.
@@ -358,30 +386,30 @@ func stepName(t hcl.Traverser) string {
 }
 
 // sources writes each host as it is, with its parameters as ${param.…}.
-func sources(e hcl.Expression) (out []string) {
+func sources(e hcl.Expression, m scope) (out []string) {
 	list, diags := hcl.ExprList(e)
 	if diags.HasErrors() {
 		return []string{"computed"}
 	}
 	for _, item := range list {
-		out = append(out, sourceOf(item))
+		out = append(out, sourceOf(item, m))
 	}
 	return out
 }
 
-func sourceOf(e hcl.Expression) string {
-	if v, diags := e.Value(nil); !diags.HasErrors() && v.Type() == cty.String && !v.IsNull() {
+func sourceOf(e hcl.Expression, m scope) string {
+	if v, diags := evaluated(e, m); !diags.HasErrors() && v.Type() == cty.String && !v.IsNull() {
 		return v.AsString()
 	}
-	switch n := e.(type) {
+	switch n := bare(e).(type) {
 	case *hclsyntax.TemplateExpr:
 		var b strings.Builder
 		for _, part := range n.Parts {
-			b.WriteString(sourceOf(part))
+			b.WriteString(sourceOf(part, m))
 		}
 		return b.String()
 	case *hclsyntax.TemplateWrapExpr:
-		return sourceOf(n.Wrapped)
+		return sourceOf(n.Wrapped, m)
 	case *hclsyntax.ScopeTraversalExpr:
 		if len(n.Traversal) > 1 {
 			return fmt.Sprintf("${param.%s}", stepName(n.Traversal[1]))

@@ -11,8 +11,11 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// maxProblems is how many problems one error tells.
-const maxProblems = 50
+// maxProblems is how many problems one error tells, maxSaid how many bytes of HCL's own words each has.
+const (
+	maxProblems = 50
+	maxSaid     = 500
+)
 
 // A problem is one thing wrong with a recipe's text.
 type problem struct {
@@ -46,8 +49,16 @@ func (ps *problems) diagnostics(ds hcl.Diagnostics) {
 		if d.Detail != "" {
 			text += ": " + d.Detail
 		}
-		ps.add(at, "%s", text)
+		ps.add(at, "%s", clip(text))
 	}
+}
+
+// clip cuts what HCL says of one thing: try lists what each of its arguments said.
+func clip(text string) string {
+	if len(text) > maxSaid {
+		return strings.ToValidUTF8(text[:maxSaid], "") + "…"
+	}
+	return text
 }
 
 // err is one error that tells all problems in order, or nil.
@@ -60,13 +71,15 @@ func (ps problems) err(file string) error {
 	})
 	kind := fault.Unsupported
 	var lines []string
+	told := map[string]bool{}
 	for _, p := range ps {
 		if !p.later {
 			kind = fault.Invalid
 		}
 		text := strings.ReplaceAll(p.text, "\n", " ")
 		line := fmt.Sprintf("%s:%d:%d: %s", file, max(p.at.Start.Line, 1), max(p.at.Start.Column, 1), text)
-		if !slices.Contains(lines, line) {
+		if !told[line] {
+			told[line] = true
 			lines = append(lines, line)
 		}
 	}

@@ -48,7 +48,7 @@ func (s *source) Create(ctx context.Context, o rotation.Order) (rotation.Credent
 	case limit > 0 && len(marker) > limit:
 		return rotation.Credential{}, s.call.failure(&st.step, rotation.Permanent, fault.Invalid, "the marker is longer than a label may be", nil)
 	}
-	vars := s.eval.vars(scope{
+	vars := s.eval.vars(ctx, scope{
 		"marker":  cty.StringVal(marker),
 		"current": cty.ObjectVal(map[string]cty.Value{"id": optionalText(o.Current)}),
 	})
@@ -132,7 +132,7 @@ func (s *source) probe(ctx context.Context, c rotation.Credential) error {
 		s.eval.know(v.RevealString())
 		key[o.Name] = cty.StringVal(v.RevealString()).Mark(sensitive)
 	}
-	r, err := s.call.send(ctx, &st.step, s.eval.vars(scope{"key": cty.ObjectVal(key)}))
+	r, err := s.call.send(ctx, &st.step, s.eval.vars(ctx, scope{"key": cty.ObjectVal(key)}))
 	if err != nil {
 		return err
 	}
@@ -183,7 +183,7 @@ func (s *source) List(ctx context.Context) ([]rotation.Listed, error) {
 	out, seen := []rotation.Listed{}, map[string]bool{}
 	page := cty.NullVal(cty.DynamicPseudoType)
 	for range maxPages {
-		r, err := s.call.send(ctx, &st.step, s.eval.vars(scope{"page": page}))
+		r, err := s.call.send(ctx, &st.step, s.eval.vars(ctx, scope{"page": page}))
 		if err == nil {
 			err = s.call.judge(&st.step, r)
 		}
@@ -240,7 +240,7 @@ func (s *source) addPage(st *listStep, r *reply, seen map[string]bool, out *[]ro
 	}
 	for it := items.ElementIterator(); it.Next(); {
 		_, item := it.Element()
-		vars := scope{"param": s.eval.base["param"], "now": r.vars["now"], "item": item}
+		vars := scope{meterName: r.vars[meterName], "param": s.eval.base["param"], "now": r.vars["now"], "item": item}
 		if wanted, err := s.eval.truth(st.where, vars, true); err != nil {
 			return err
 		} else if !wanted {
@@ -289,7 +289,7 @@ func (s *source) LastUsed(ctx context.Context, id string) (time.Time, error) {
 	if st == nil {
 		return s.lastListed(ctx, id)
 	}
-	r, err := s.call.send(ctx, &st.step, s.eval.vars(keyVar(id)))
+	r, err := s.call.send(ctx, &st.step, s.eval.vars(ctx, keyVar(id)))
 	if err == nil {
 		err = s.call.judge(&st.step, r)
 	}
@@ -335,7 +335,7 @@ func (s *source) undo(ctx context.Context, st *undoStep, id string) error {
 	if !validID(id) {
 		return s.call.failure(&st.step, rotation.Permanent, fault.Invalid, "the key's id is not valid", nil)
 	}
-	r, err := s.call.send(ctx, &st.step, s.eval.vars(keyVar(id)))
+	r, err := s.call.send(ctx, &st.step, s.eval.vars(ctx, keyVar(id)))
 	if err != nil {
 		return err
 	}

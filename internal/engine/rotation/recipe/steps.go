@@ -148,8 +148,8 @@ func (p *parser) outputs(c *hcl.BodyContent, name string, in scope) (out []outpu
 		return nil
 	}
 	for _, pair := range pairs {
-		key, diags := pair.Key.Value(nil)
-		if diags.HasErrors() || key.Type() != cty.String || key.IsNull() || !fieldName.MatchString(key.AsString()) || key.AsString() == "id" {
+		key, ok := p.outputName(pair.Key)
+		if !ok || key.Type() != cty.String || key.IsNull() || !fieldName.MatchString(key.AsString()) || key.AsString() == "id" {
 			p.problems.add(pair.Key.Range(), "the name of an output must be a-z, then a-z, 0-9 and _, and not \"id\"")
 			continue
 		}
@@ -161,6 +161,18 @@ func (p *parser) outputs(c *hcl.BodyContent, name string, in scope) (out []outpu
 		out = append(out, output{key.AsString(), pair.Value})
 	}
 	return out
+}
+
+// outputName reads the key of an object: a word, or a text in quotes.
+func (p *parser) outputName(e hcl.Expression) (cty.Value, bool) {
+	if word := hcl.ExprAsKeyword(e); word != "" {
+		return cty.StringVal(word), true
+	}
+	if key, ok := e.(*hclsyntax.ObjectConsKeyExpr); ok && writtenOut(key.Wrapped, 1) {
+		v, diags := key.Wrapped.Value(nil)
+		return v, !diags.HasErrors()
+	}
+	return cty.NilVal, false
 }
 
 func (p *parser) verifyStep(block *hcl.Block) {
@@ -175,8 +187,8 @@ func (p *parser) verifyStep(block *hcl.Block) {
 	in := p.calls.with(scope{"key": cty.ObjectVal(key)})
 	proof := rotation.ProofUse
 	if at, ok := blockBody(block).Attributes["proof"]; ok {
-		v, diags := at.Expr.Value(nil)
-		if diags.HasErrors() || v.Type() != cty.String || v.IsNull() ||
+		v, ok := p.constant(at.Expr)
+		if !ok || v.Type() != cty.String || v.IsNull() ||
 			!slices.Contains([]string{string(rotation.ProofUse), string(rotation.ProofManagement)}, v.AsString()) {
 			p.problems.add(at.Expr.Range(), "proof must be \"use\" (the new key is used) or \"management\" (the provider is asked about it)")
 		} else {
@@ -292,7 +304,7 @@ func (p *parser) escaped(e hcl.Expression) {
 		return
 	}
 	for _, part := range template.Parts {
-		if t, ok := part.(*hclsyntax.ScopeTraversalExpr); ok && t.Traversal.RootName() != "param" {
+		if t, ok := bare(part).(*hclsyntax.ScopeTraversalExpr); ok && t.Traversal.RootName() != "param" {
 			p.problems.add(t.SrcRange, "put the value in urlencode(…): it may hold a slash")
 		}
 	}
@@ -353,9 +365,8 @@ func (p *parser) expect(s *step, blocks map[string][]*hcl.Block, reply scope) {
 }
 
 func (p *parser) statuses(e hcl.Expression) (out []int) {
-	v, diags := e.Value(nil)
-	p.problems.diagnostics(diags)
-	if diags.HasErrors() {
+	v, ok := p.constant(e)
+	if !ok {
 		return nil
 	}
 	list, err := convert.Convert(v, cty.List(cty.Number))
