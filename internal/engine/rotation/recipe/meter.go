@@ -116,7 +116,7 @@ func (m *meter) failure(at hcl.Range) error {
 	case errors.Is(m.err, context.DeadlineExceeded):
 		return fault.New("recipe.eval", fault.Timeout, "%s: evaluating the expression took too long; let it go over shorter lists", position(at))
 	}
-	return fault.New("recipe.eval", fault.Unavailable, "%s: evaluating the expression was stopped", position(at))
+	return fault.New("recipe.eval", fault.Unavailable, "%s: evaluating the expression was stopped, because nobody waits for it any more; try again", position(at))
 }
 
 // A meteredExpr is a part of an expression that is charged for each time. What it holds is in parentheses, so that walks over
