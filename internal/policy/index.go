@@ -103,12 +103,12 @@ func (p *pattern) match(path string) bool {
 	for i, want := range p.segments {
 		seg, rest, more := strings.Cut(path, "/")
 		switch {
-		case i == last && p.glob && want != "+":
+		case i == last && p.glob: // it is no +: the parser refuses that
 			return strings.HasPrefix(path, want) // what the * stands for may hold further segments
 		case want == "+" && seg == "", want != "+" && want != seg:
 			return false
 		case i == last:
-			return p.glob || !more
+			return !more
 		case !more:
 			return false
 		}

@@ -150,6 +150,8 @@ func (b *block) checkPath() {
 		switch {
 		case strings.Contains(seg, "+") && seg != "+":
 			b.bad(b.line, "a + stands for one whole segment, not for a part of %q", seg)
+		case seg == "+" && i == len(segs)-1 && strings.HasSuffix(path, "*"):
+			b.bad(b.line, "+* at the end is refused, for it reads as one segment and matches many; end with + for one segment, or with * for everything below")
 		case seg == "" && i < len(segs)-1:
 			b.bad(b.line, "it has an empty segment (two slashes in a row), which no request has")
 		case (seg == "." || seg == "..") && (i < len(segs)-1 || !strings.HasSuffix(path, "*")):

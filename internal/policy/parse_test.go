@@ -48,6 +48,8 @@ func TestParseRefuses(t *testing.T) {
 		`path "x" { allowed_parameters = { "*" = ["b"] } }`:                                       `"*" can only be []`,
 		"path \"x\" { denied_parameters = { \"a\" = []\n \"A\" = [1] } }":                         "is given twice",
 		`path "x" { required_parameters = "a" }`:                                                  "required_parameters must be a list",
+		`path "secret/+*" { capabilities = ["read"] }`:                                            `path "secret/+*": +* at the end is refused`,
+		`path "+*" { capabilities = ["read"] }`:                                                   `path "+*": +* at the end is refused`,
 		`path "x" { expiration = "1h" }`:                                                          "expiration is not built",
 		`"just a string"`:                                                                         "",
 		"{\"path\":\n {\"a\": {\n\"capabilities\": [\"rea\"]}}}":                                  `line 3: path "a": unknown capability "rea"`,

@@ -26,6 +26,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -96,16 +97,59 @@ type Policy struct {
 // RootPolicy allows everything.
 func RootPolicy() *Policy { return &Policy{Name: Root, root: true} }
 
-// Name checks a policy's name and returns it in lower case, the one form in which
-// names are stored and compared. Only ASCII letters, digits and . _ : @ - are allowed, so
-// nothing that somebody might trim, fold or clean later can become another name. The
-// caller decides what may be done with [Root].
+// maxName is the longest name of a policy in bytes.
+const maxName = 128
+
+// Name returns the one form of a policy's name, in which names are stored, judged and
+// compared: in lower case, without spaces around. A name has ASCII letters, digits, spaces
+// and . _ : @ - /, so that none can be taken for a list of names or, by whoever cleans a path,
+// for another name. The caller decides what may be done with [Root].
 func Name(s string) (string, error) {
+	name := spell(s)
 	bad := func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._:@-", r))
+		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune("._:@-/ ", r))
 	}
-	if s == "" || len(s) > 128 || strings.ContainsFunc(s, bad) || strings.Trim(s, ".") == "" {
-		return "", fault.New("policy.Name", fault.Invalid, "the policy name %.40q must have 1 to 128 ASCII letters, digits or . _ : @ -", s)
+	hollow := func(seg string) bool { return strings.Trim(seg, ". ") == "" }
+	if len(name) > maxName || strings.ContainsFunc(name, bad) || slices.ContainsFunc(strings.Split(name, "/"), hollow) {
+		return "", fault.New("policy.Name", fault.Invalid, "the policy name %.40q must have 1 to %d ASCII letters, digits, spaces or . _ : @ - /, with something between slashes", s, maxName)
 	}
-	return strings.ToLower(s), nil
+	return name, nil
+}
+
+// spell is the form of what may be no name: what else is odd about it is left for Name to refuse.
+func spell(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, strings.Trim(s, " "))
+}
+
+// Canonical refuses a name that is not in its one form, and says which that is.
+func Canonical(s string) error {
+	name, err := Name(s)
+	if err == nil && name != s {
+		err = fault.New("policy.Canonical", fault.Invalid, "the policy name %.140q is not in its canonical form; write %q", s, name)
+	}
+	return err
+}
+
+// A Ref is a policy's name in the body of a request. It is in its one form as soon as the
+// body is decoded, and so is what rules of parameters are asked about.
+type Ref string
+
+// Canonical is the form, of what may be no name.
+func (r Ref) Canonical() string { return spell(string(r)) }
+
+// Refs are the names as texts.
+func Refs(refs []Ref) []string {
+	if refs == nil {
+		return nil
+	}
+	names := make([]string, len(refs))
+	for i, r := range refs {
+		names[i] = string(r)
+	}
+	return names
 }

@@ -3,9 +3,13 @@ package policy_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/policy"
 )
 
@@ -159,15 +163,29 @@ func TestCVE202689322Case(t *testing.T) {
 // CVE-2025-5999, CVE-2025-54996, CVE-2025-64761: no name becomes root by
 // folding case, by spaces or by look-alikes.
 func TestCVE20255999Names(t *testing.T) {
-	for _, bad := range []string{"", " root", "root ", "ro\u212Ft", "\u017Fys", "a/b", "../x", ".", "..", "a\x00b", "ROO\u0422", strings.Repeat("a", 129), "root\n"} {
+	for _, bad := range []string{
+		"", " ", "ro\u212Ft", "\u017Fys", "\u212Aind", "a//b", "/a", "a/", "a/ /b", "a/../b", "../x", ".", "..", "a\x00b", "a,b", "a*", "a\tb", "ROO\u0422",
+		strings.Repeat("a", 129), "root\n", "\u00a0root",
+	} {
 		if got, err := policy.Name(bad); err == nil {
 			t.Errorf("Name(%q) = %q", bad, got)
 		}
 	}
-	for in, want := range map[string]string{"Root": "root", "ROOT": "root", "team-A_1.x:y@z": "team-a_1.x:y@z"} {
+	for in, want := range map[string]string{
+		"Root": "root", "ROOT": "root", " root": "root", "root ": "root", "team-A_1.x:y@z": "team-a_1.x:y@z", "Team/PA": "team/pa", "On call": "on call", "a": "a",
+	} {
 		if got, err := policy.Name(in); err != nil || got != want {
 			t.Errorf("Name(%q) = %q, %v", in, got, err)
 		}
+		if got := policy.Ref(in).Canonical(); got != want {
+			t.Errorf("Ref(%q) = %q, want %q", in, got, want)
+		}
+		if err := policy.Canonical(in); (err == nil) != (in == want) || err != nil && !strings.Contains(fault.Message(err), strconv.Quote(want)) {
+			t.Errorf("Canonical(%q): %v", in, err)
+		}
+	}
+	if got := policy.Refs([]policy.Ref{"a", "b"}); !cmp.Equal(got, []string{"a", "b"}) || policy.Refs(nil) != nil {
+		t.Errorf("Refs: %q, %q", got, policy.Refs(nil))
 	}
 }
 

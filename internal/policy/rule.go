@@ -92,14 +92,14 @@ func (r *rule) wrapped(ttl time.Duration) string {
 // parameters says which of the body's members is not allowed, or "". Every
 // member counts, also where a name comes twice; null gives no required one, for
 // engines take it as if it were not there.
-func (r *rule) parameters(body []byte) string {
+func (r *rule) parameters(body []byte, form *wire.Form) string {
 	given := map[string]bool{}
 	why := ""
 	if len(body) > 0 {
 		err := wire.EachField(body, func(name string, raw []byte) error {
 			given[name] = given[name] || string(raw) != "null"
 			if why == "" {
-				why = r.parameter(name, raw)
+				why = r.parameter(name, raw, form)
 			}
 			return nil
 		})
@@ -108,32 +108,44 @@ func (r *rule) parameters(body []byte) string {
 		}
 	}
 	for _, name := range r.required {
-		if !given[name] {
+		if !given[form.First(name)] {
 			return "the parameter " + strconv.Quote(name) + " is required"
 		}
 	}
 	return why
 }
 
-// parameter says why a parameter is not allowed, or "".
-func (r *rule) parameter(name string, raw []byte) string {
-	folded := strings.ToLower(name)
+// parameter says why a parameter is not allowed, or "". It is denied under any of its
+// names, and under those of what it stands for, too; it is allowed under its own.
+func (r *rule) parameter(name string, raw []byte, form *wire.Form) string {
 	if _, all := r.denied["*"]; all {
 		return "all parameters are denied"
 	}
-	v, nameable := valueIn(raw)
-	if values, ok := r.denied[folded]; ok && (len(values) == 0 || (nameable || v.isList) && v.deniedBy(values)) {
-		return "the parameter " + strconv.Quote(name) + " is denied"
+	v, nameable := valueIn(raw, name, form)
+	names := form.Names(name)
+	for _, n := range append(names, form.Also(name)...) {
+		values, ok := r.denied[strings.ToLower(n)]
+		if ok && (len(values) == 0 || (nameable || v.isList) && v.deniedBy(values)) {
+			return "the parameter " + strconv.Quote(name) + " is denied"
+		}
 	}
 	if r.allowed == nil {
 		return ""
 	}
-	values, ok := r.allowed[folded]
-	if _, all := r.allowed["*"]; !ok && !all {
-		return "the parameter " + strconv.Quote(name) + " is not allowed"
+	_, known := r.allowed["*"]
+	limited := false
+	for _, n := range names {
+		values, ok := r.allowed[strings.ToLower(n)]
+		if ok && (len(values) == 0 || nameable && v.allowedBy(values)) {
+			return ""
+		}
+		limited = limited || ok
 	}
-	if len(values) > 0 && !(nameable && v.allowedBy(values)) {
+	switch {
+	case limited:
 		return "this value of the parameter " + strconv.Quote(name) + " is not allowed"
+	case !known:
+		return "the parameter " + strconv.Quote(name) + " is not allowed"
 	}
 	return ""
 }

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // A Set is some policies, compiled for deciding. It is immutable and safe for
@@ -35,9 +37,12 @@ func Compile(ps []*Policy) *Set {
 
 // A Query is one request.
 type Query struct {
-	Path    string // canonical; a listing's ends in a slash
-	Op      Operation
-	Body    []byte // a checked JSON object, or empty; read only where a rule restricts parameters
+	Path string // canonical; a listing's ends in a slash
+	Op   Operation
+	Body []byte // a checked JSON object, or empty; read only where a rule restricts parameters
+	// Form says how the body's members are read, so that they are judged as they will be
+	// acted upon; nil: nothing is known of them.
+	Form    *wire.Form
 	WrapTTL time.Duration
 	Sudo    bool // the route demands sudo, too
 }
@@ -45,11 +50,12 @@ type Query struct {
 // A Decision says whether a request is allowed.
 type Decision struct {
 	Allowed  bool
+	Sudo     bool     // the rule grants sudo, too
 	Why      string   // for the log, where it is refused
 	Granting []string // the policies whose rule allows it
 }
 
-var granted = Decision{Allowed: true, Granting: []string{Root}}
+var granted = Decision{Allowed: true, Sudo: true, Granting: []string{Root}}
 
 // Decide judges a request.
 func (s *Set) Decide(q Query) Decision {
@@ -71,11 +77,11 @@ func (s *Set) Decide(q Query) Decision {
 		return Decision{Why: why}
 	}
 	if q.Op&(Create|Update|Patch) != 0 && r.restricts() {
-		if why := r.parameters(q.Body); why != "" {
+		if why := r.parameters(q.Body, q.Form); why != "" {
 			return Decision{Why: why}
 		}
 	}
-	return Decision{Allowed: true, Granting: r.from}
+	return Decision{Allowed: true, Sudo: r.caps&sudo != 0, Granting: r.from}
 }
 
 // rule returns the rule that decides for a path, or nil. A deny that differs

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // value is one value that a rule names for a parameter, or one that a request
@@ -15,6 +17,8 @@ type value struct {
 	text   string
 	list   []string
 	isList bool
+	whole  bool                // of a request: a text that whoever reads it does not take apart
+	spell  func(string) string // of a request: how texts are spelled when they are acted upon; nil: as they are
 }
 
 // valueOf takes a value as the HCL decoder gives it.
@@ -51,9 +55,23 @@ func scalarOf(v any) (string, error) {
 
 func floatText(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
-// valueIn takes a value of a request's body. ok is false for what no rule can
+// valueIn takes the value of a member of a request's body. ok is false for what no rule can
 // name: an object, null, or a list that holds one.
-func valueIn(raw []byte) (v value, ok bool) {
+func valueIn(raw []byte, name string, form *wire.Form) (v value, ok bool) {
+	v, ok = valueOfText(raw)
+	v.whole = form.Shape(name) == wire.Scalar
+	if form.Shape(name) == wire.List && !v.isList && ok {
+		v.list, v.text, v.isList = wire.SplitList(v.text), "", true
+	}
+	v.spell = func(s string) string { return form.Spell(name, s) }
+	v.text = v.spell(v.text)
+	for i, e := range v.list {
+		v.list[i] = v.spell(e)
+	}
+	return v, ok
+}
+
+func valueOfText(raw []byte) (v value, ok bool) {
 	if len(raw) > 0 && raw[0] != '[' {
 		v.text, ok = scalarIn(raw)
 		return v, ok
@@ -94,43 +112,70 @@ func scalarIn(raw []byte) (string, bool) {
 	return "", false
 }
 
-// parts are what a value consists of: a list's elements, or what stands between
-// commas, since engines read "a,b" as a list.
-func (v value) parts() []string {
-	if v.isList {
-		return v.list
-	}
-	if !strings.Contains(v.text, ",") {
-		return nil
-	}
-	parts := strings.Split(v.text, ",")
-	for i := range parts {
-		parts[i] = strings.TrimSpace(parts[i])
-	}
-	return parts
-}
-
-// allowedBy reports whether v, or each of its parts, is among values.
+// allowedBy reports whether v, or each of its parts, is among values. A list is judged by its
+// elements, however it is written: "dev*" does not allow the list "dev,prod".
 func (v value) allowedBy(values []value) bool {
-	among := func(v value) bool {
-		return slices.ContainsFunc(values, func(want value) bool { return want.is(v) })
+	among := func(given value) bool {
+		return slices.ContainsFunc(values, func(want value) bool { return want.spelled(v.spell).is(given) })
 	}
 	if among(v) {
 		return true
 	}
-	parts := v.parts()
+	if v.whole {
+		return false
+	}
+	parts := v.list
+	if !v.isList && strings.Contains(v.text, ",") {
+		parts = wire.SplitList(v.text)
+	}
 	return len(parts) > 0 && !slices.ContainsFunc(parts, func(p string) bool { return !among(value{text: p}) })
 }
 
 // deniedBy reports whether v, or any of its parts, is among values, which are
-// folded. Case and outer spaces do not count: engines fold names, and what they would
+// folded. Case, outer spaces and outer slashes do not count: engines fold names, and what they would
 // take for a denied value is denied.
 func (v value) deniedBy(values []value) bool {
-	among := func(v value) bool {
-		return slices.ContainsFunc(values, func(want value) bool { return want.is(v) || want.isTruthOf(v) })
+	among := func(given value) bool {
+		bare := given
+		bare.text = trimSlashes(given.text)
+		return slices.ContainsFunc(values, func(want value) bool {
+			if want.is(given) || want.isTruthOf(given) {
+				return true
+			}
+			want.text = trimSlashes(want.text)
+			return want.is(bare)
+		})
 	}
 	v = v.fold()
-	return among(v) || slices.ContainsFunc(v.parts(), func(p string) bool { return among(value{text: p}) })
+	if among(v) {
+		return true
+	}
+	for _, text := range append(slices.Clone(v.list), v.text) {
+		if v.isList && among(value{text: text}) || slices.ContainsFunc(wire.SplitList(text), func(p string) bool { return among(value{text: p}) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// trimSlashes cuts those around a text: "secret/" names the same mount as "secret". What would
+// become a pattern for anything stays as it is.
+func trimSlashes(s string) string {
+	if t := strings.Trim(s, "/"); t != "*" && t != "" {
+		return t
+	}
+	return s
+}
+
+func (v value) spelled(spell func(string) string) value {
+	if spell == nil {
+		return v
+	}
+	v.text, v.list = spell(v.text), slices.Clone(v.list)
+	for i, e := range v.list {
+		v.list[i] = spell(e)
+	}
+	return v
 }
 
 func fold(s string) string { return strings.ToLower(strings.TrimSpace(s)) }

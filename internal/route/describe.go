@@ -73,6 +73,9 @@ func (r *Route) documented(p Param, tag reflect.StructTag) Param {
 	if doc, ok := r.docs[p.Name]; ok {
 		p.Doc = doc
 	}
+	if others := tag.Get("alias"); others != "" {
+		p.Doc += " Also taken as " + strings.ReplaceAll(others, ",", ", ") + "."
+	}
 	return p
 }
 

@@ -66,6 +66,7 @@ type Request struct {
 	Query   url.Values
 	Header  map[string][]string // as the client sent them; only core reads them, for the audit log
 	WrapTTL time.Duration
+	Sudo    bool      // the caller's policies grant sudo on the path, too, whether the route demands it or not
 	Time    time.Time // when it came
 
 	params []param

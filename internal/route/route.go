@@ -18,6 +18,7 @@ package route
 
 import (
 	"context"
+	"maps"
 	"reflect"
 	"time"
 
@@ -91,8 +92,10 @@ type Route struct {
 	// Exists tells create from update, for the policy; nil: always update.
 	Exists func(ctx context.Context, r *Request) (bool, error)
 
-	docs  map[string]string // of parameters, by name
-	rest  []Param           // that no field of In is for
+	form  *wire.Form                              // of In
+	docs  map[string]string                       // of parameters, by name
+	spell map[string]func(string) (string, error) // the one form of a name in the path
+	rest  []Param                                 // that no field of In is for
 	serve func(context.Context, *Request) (any, error)
 	plan  func(context.Context, *Request) (Plan, CreateFunc, error)
 }
@@ -116,7 +119,7 @@ func (r *Route) Plan(ctx context.Context, req *Request) (Plan, CreateFunc, error
 // without a message; None is a 204.
 func On[In, Out any](op Op, pattern string, h func(context.Context, *Request, In) (Out, error)) Route {
 	return Route{
-		Op: op, Pattern: pattern, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](),
+		Op: op, Pattern: pattern, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](), form: wire.FormOf(reflect.TypeFor[In]()),
 		serve: func(ctx context.Context, r *Request) (any, error) {
 			in, err := decodeInto[In](r)
 			if err != nil {
@@ -139,7 +142,7 @@ func Lease[In, S, Out any](op Op, pattern string,
 	create func(context.Context, Attempt, S) (Out, error),
 ) Route {
 	return Route{
-		Op: op, Pattern: pattern, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](),
+		Op: op, Pattern: pattern, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](), form: wire.FormOf(reflect.TypeFor[In]()),
 		plan: func(ctx context.Context, r *Request) (Plan, CreateFunc, error) {
 			in, err := decodeInto[In](r)
 			if err != nil {
@@ -168,6 +171,21 @@ func (r Route) WithExists(f func(ctx context.Context, r *Request) (bool, error))
 
 // WithSudo returns the route with the demand for sudo.
 func (r Route) WithSudo() Route { r.Sudo = true; return r }
+
+// WithName returns the route with the one form of a name in its pattern: canon returns it,
+// or why there is no such name. A request that spells the name in another way is refused with
+// the form, before its policies are asked: what they judge is what the handler acts upon.
+func (r Route) WithName(name string, canon func(string) (string, error)) Route {
+	r.spell = maps.Clone(r.spell)
+	if r.spell == nil {
+		r.spell = map[string]func(string) (string, error){}
+	}
+	r.spell[name] = canon
+	return r
+}
+
+// Form says how the members of a request's body are read.
+func (r *Route) Form() *wire.Form { return r.form }
 
 // WithPublic returns the route open to callers without a token.
 func (r Route) WithPublic() Route { r.Public = true; return r }
@@ -206,6 +224,7 @@ func decodeInto[In any](r *Request) (In, error) {
 	if t == reflect.TypeFor[None]() || t.Kind() != reflect.Struct {
 		return in, nil
 	}
+	form := wire.FormOf(t)
 	for _, p := range pathFields(t) {
 		reflect.ValueOf(&in).Elem().FieldByIndex(p.index).SetString(r.Param(p.name))
 	}
@@ -214,7 +233,7 @@ func decodeInto[In any](r *Request) (In, error) {
 			if len(values) == 0 || name == "list" {
 				continue
 			}
-			known, err := wire.SetText(&in, name, values[len(values)-1])
+			known, err := wire.SetText(&in, form.First(name), values[len(values)-1])
 			if err != nil {
 				return in, err
 			}
@@ -226,7 +245,11 @@ func decodeInto[In any](r *Request) (In, error) {
 	if len(r.Body) == 0 {
 		return in, nil
 	}
-	unknown, err := wire.Decode(r.Body, &in)
+	body, err := form.Rename(r.Body) // as core has, where it stands before
+	if err != nil {
+		return in, err
+	}
+	unknown, err := wire.Decode(body, &in)
 	if err != nil {
 		return in, err
 	}

@@ -127,9 +127,25 @@ func (t *Table) Find(r *Request) (*Route, error) {
 	}
 	r.params = make([]param, len(l.names))
 	for i, v := range l.values {
+		if err := l.route.check(l.names[i], v, r.Op); err != nil {
+			return nil, err
+		}
 		r.params[i] = param{l.names[i], v}
 	}
 	return l.route, nil
+}
+
+// check refuses a name of the path that is not in its one form.
+func (r *Route) check(name, given string, op Op) error {
+	canon := r.spell[name]
+	if canon == nil || op == Help {
+		return nil
+	}
+	want, err := canon(given)
+	if err == nil && want != given {
+		err = fault.New("route.Find", fault.Invalid, "the path is refused: the name %q is not in its canonical form; write %q", given, want)
+	}
+	return err
 }
 
 // tableOp is the operation by which routes are found.

@@ -297,10 +297,14 @@ func setterOf(t reflect.Type) setter {
 			return ""
 		}
 	case reflect.String:
+		spell := memberOf(t).canon
 		return func(v reflect.Value, b []byte) string {
 			s, ok := scalar(b)
 			if !ok {
 				return "want a string"
+			}
+			if spell != nil {
+				s = spell(s)
 			}
 			v.SetString(s)
 			return ""
@@ -427,8 +431,8 @@ func sliceSetter(t reflect.Type) setter {
 			// For Check it is one string: it must not make more values than an array.
 			why = fmt.Sprintf("a list of more than %d elements", DefaultLimits.Elements)
 		} else if ok {
-			for part := range strings.SplitSeq(s, ",") {
-				if part = strings.TrimSpace(part); part != "" && why == "" {
+			for _, part := range SplitList(s) {
+				if why == "" {
 					why = add(AppendString(nil, part))
 				}
 			}

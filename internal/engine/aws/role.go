@@ -105,8 +105,8 @@ type roleIn struct {
 	PolicyARNs  *[]string       `json:"policy_arns" default:"none" doc:"Managed policies: attached to users, and narrowing sessions. Not for session_token."`
 	Groups      *[]string       `json:"iam_groups" default:"none" doc:"The IAM groups that users join; for assumed_role and federation_token the groups whose policies narrow the session."`
 	Document    *document       `json:"policy_document" default:"none" doc:"A policy in JSON: a user's own, or narrowing a session. Not for session_token."`
-	Tags        *pairs          `json:"iam_tags" default:"none" doc:"Tags of users, as name=value. For iam_user."`
-	SessionTags *pairs          `json:"session_tags" default:"none" doc:"Tags of sessions, as name=value. For assumed_role and federation_token."`
+	Tags        *pairs          `json:"iam_tags" shape:"list" default:"none" doc:"Tags of users, as name=value. For iam_user."`
+	SessionTags *pairs          `json:"session_tags" shape:"list" default:"none" doc:"Tags of sessions, as name=value. For assumed_role and federation_token."`
 	Boundary    *string         `json:"permissions_boundary_arn" default:"none" doc:"The policy that bounds what users may do. For iam_user."`
 	Path        *string         `json:"user_path" default:"/" doc:"The path of users' names. For iam_user."`
 	ExternalID  *string         `json:"external_id" default:"none" doc:"What the AWS role wants to be told by who assumes it. For assumed_role."`
@@ -124,8 +124,8 @@ type roleIn struct {
 
 // legacyIn are the fields of roles before there were types.
 type legacyIn struct {
-	ARN    *string   `json:"arn" doc:"The one policy or role of an old form of roles; use policy_arns or role_arns."`
-	Policy *document `json:"policy" doc:"The policy of an old form of roles; use policy_document."`
+	ARN    *string   `json:"arn" also:"policy_arns,role_arns" doc:"The one policy or role of an old form of roles; use policy_arns or role_arns."`
+	Policy *document `json:"policy" also:"policy_document" doc:"The policy of an old form of roles; use policy_document."`
 }
 
 // A document is a policy in JSON: as a text, which is kept as it is, or as an object.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/glob"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -148,28 +149,7 @@ func (c *connection) target() string { return "config/" + c.ID }
 
 // allows reports whether a role may use the connection.
 func (c *connection) allows(role string) bool {
-	return slices.ContainsFunc(c.Allowed, func(pattern string) bool { return matches(pattern, role) })
-}
-
-// matches reports whether s is what the pattern says, where a * stands for any text.
-func matches(pattern, s string) bool {
-	head, rest, star := strings.Cut(pattern, "*")
-	if !star {
-		return pattern == s
-	}
-	s, ok := strings.CutPrefix(s, head)
-	if !ok {
-		return false
-	}
-	parts := strings.Split(rest, "*")
-	for _, part := range parts[:len(parts)-1] {
-		i := strings.Index(s, part)
-		if i < 0 {
-			return false
-		}
-		s = s[i+len(part):]
-	}
-	return strings.HasSuffix(s, parts[len(parts)-1])
+	return slices.ContainsFunc(c.Allowed, func(pattern string) bool { return glob.Match(pattern, role) })
 }
 
 // samePool reports whether the pool of one does for the other.

@@ -74,21 +74,6 @@ func TestTemplates(t *testing.T) {
 	}
 }
 
-func TestMatches(t *testing.T) {
-	for _, tt := range []struct {
-		pattern, s string
-		want       bool
-	}{
-		{"*", "anything", true}, {"ro", "ro", true}, {"ro", "rox", false}, {"", "", true}, {"", "x", false},
-		{"app-*", "app-", true}, {"app-*", "app-x", true}, {"app-*", "ap", false}, {"*-ro", "app-ro", true}, {"*-ro", "app-rw", false},
-		{"a*b*c", "aXbYc", true}, {"a*b*c", "abc", true}, {"a*b*c", "acb", false}, {"a*a", "a", false}, {"[a]", "a", false}, {"**", "x", true},
-	} {
-		if got := matches(tt.pattern, tt.s); got != tt.want {
-			t.Errorf("matches(%q, %q) = %v", tt.pattern, tt.s, got)
-		}
-	}
-}
-
 func FuzzNames(f *testing.F) {
 	f.Add("token", "app-readonly", "id", 63, "")
 	f.Add("userpass-ann@example.com", "", "", 16, "{{.RoleName}}-{{random 20}}")

@@ -1,0 +1,205 @@
+package wire
+
+import (
+	"bytes"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// A Form says how the members of a JSON object are read that [Decode] fills a struct
+// from, for who must judge them before: in which spelling, as a list or as one text, by
+// which other names. It is made of the same tags and types as the decoder, so that the two
+// cannot differ. A nil Form knows of no member. It is immutable.
+//
+//	json:"ttl" alias:"lease"    lease is another name of ttl: [Form.Rename] makes ttl of it
+//	json:"arn" also:"a,b"       arn sets what a or b do: who denies one of these denies arn
+//	json:"tags" shape:"list"    a type that reads itself takes texts apart at their commas
+type Form struct {
+	alias   map[string]string   // other name → name
+	also    map[string][]string // name → the names under which it is judged, too
+	members map[string]member
+}
+
+type member struct {
+	shape Shape
+	canon func(string) string // nil: texts are taken as they are
+}
+
+// Shape is how a member's value is read.
+type Shape uint8
+
+// The shapes. What is neither is read in ways of its own.
+const (
+	Other  Shape = iota
+	Scalar       // one text, number, boolean or duration: commas are part of it
+	List         // an array of these, or one text that is taken apart at its commas
+)
+
+// A text that has one form of several spellings, such as a policy's name in the body of a
+// request: Decode stores the form, and a Form tells it.
+type canonical interface{ Canonical() string }
+
+var forms sync.Map // reflect.Type → *Form
+
+// FormOf is the form of a struct type; nil for any other type.
+func FormOf(t reflect.Type) *Form {
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	if f, ok := forms.Load(t); ok {
+		return f.(*Form)
+	}
+	f := &Form{alias: map[string]string{}, also: map[string][]string{}, members: map[string]member{}}
+	for _, field := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name == "" || name == "-" || !field.IsExported() {
+			continue
+		}
+		if f.members[name] = memberOf(field.Type); field.Tag.Get("shape") == "list" {
+			f.members[name] = member{shape: List}
+		}
+		for _, other := range words(field.Tag.Get("alias")) {
+			f.alias[other] = name
+		}
+		for _, other := range words(field.Tag.Get("also")) {
+			f.also[name] = append(f.also[name], other)
+		}
+	}
+	forms.Store(t, f)
+	return f
+}
+
+func words(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
+}
+
+func memberOf(t reflect.Type) member {
+	if t.Kind() == reflect.Pointer {
+		return memberOf(t.Elem())
+	}
+	switch t.Kind() {
+	case reflect.Slice:
+		if m := memberOf(t.Elem()); m.shape == Scalar {
+			return member{List, m.canon}
+		}
+		return member{}
+	case reflect.String:
+		if t.Implements(reflect.TypeFor[canonical]()) {
+			return member{Scalar, func(s string) string { return reflect.ValueOf(s).Convert(t).Interface().(canonical).Canonical() }}
+		}
+		return member{Scalar, nil}
+	case reflect.Bool, reflect.Int, reflect.Int32, reflect.Int64, reflect.Float64:
+		return member{Scalar, nil}
+	}
+	if t == reflect.TypeFor[secret.Value]() || t == reflect.TypeFor[time.Time]() {
+		return member{Scalar, nil}
+	}
+	return member{}
+}
+
+// Rename returns the body with each member under its first name. Two names of one member
+// are refused, unless one of them says nothing or both say the same.
+func (f *Form) Rename(body []byte) ([]byte, error) {
+	if f == nil || len(f.alias) == 0 || len(body) == 0 {
+		return body, nil
+	}
+	has := false
+	if err := EachField(body, func(name string, _ []byte) error {
+		has = has || f.alias[name] != ""
+		return nil
+	}); err != nil || !has {
+		return body, err
+	}
+	var names []string // in their order
+	values := map[string][]byte{}
+	err := EachField(body, func(name string, value []byte) error {
+		name = f.First(name)
+		switch old, twice := values[name]; {
+		case !twice:
+			names = append(names, name)
+			values[name] = value
+		case saysNothing(old):
+			values[name] = value
+		case !saysNothing(value) && !bytes.Equal(old, value):
+			return fault.New("wire.Rename", fault.Invalid, "field %q: it is there twice, under two of its names; send one of them", name)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := append(make([]byte, 0, len(body)+32), '{')
+	for i, name := range names {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(append(AppendString(out, name), ':'), values[name]...)
+	}
+	return append(out, '}'), nil
+}
+
+func saysNothing(value []byte) bool { return string(value) == "null" || string(value) == `""` }
+
+// Names are a member's names, its first one before the others.
+func (f *Form) Names(name string) []string {
+	all := []string{name}
+	if f == nil {
+		return all
+	}
+	for _, other := range slices.Sorted(maps.Keys(f.alias)) {
+		if f.alias[other] == name {
+			all = append(all, other)
+		}
+	}
+	return all
+}
+
+// Also are the names of other members whose work this one does.
+func (f *Form) Also(name string) []string {
+	if f == nil {
+		return nil
+	}
+	return f.also[name]
+}
+
+// First is the name that [Form.Rename] gives a member.
+func (f *Form) First(name string) string {
+	if f != nil && f.alias[name] != "" {
+		return f.alias[name]
+	}
+	return name
+}
+
+// Shape is how a member is read.
+func (f *Form) Shape(name string) Shape {
+	if f == nil {
+		return Other
+	}
+	return f.members[name].shape
+}
+
+// Spell is a text of a member in the one form in which it is acted upon.
+func (f *Form) Spell(name, text string) string {
+	if f == nil || f.members[name].canon == nil {
+		return text
+	}
+	return f.members[name].canon(text)
+}
+
+// SplitList takes the text of a list apart, as [Decode] does.
+func SplitList(text string) []string {
+	var out []string
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			out = append(out, part)
+		}
+	}
+	return out
+}
