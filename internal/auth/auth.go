@@ -30,13 +30,13 @@ type Mount struct {
 	Log      *slog.Logger
 	Settings func() Settings
 	Tokens   *token.Store
-	// Issue makes a token for a caller: it bounds spec by the mount and the system,
-	// commits it, and returns the answer's auth block. parent is nil for a
-	// login.
-	Issue func(ctx context.Context, r *route.Request, spec token.Entry, parent *token.Entry) (*route.Auth, error)
-	// CheckPolicies refuses policy names that cannot be given to tokens, and returns the
-	// others in their canonical form, sorted, once each.
-	CheckPolicies func(names []string) ([]string, error)
+	// Issue makes a token for the caller of r, or, where r has none, for who logs in: it
+	// decides by [token.Give] which policies the maker may give, bounds spec by the mount and
+	// the system, commits it, and returns the answer's auth block. parent is the caller's
+	// token, nil for a login.
+	Issue func(ctx context.Context, r *route.Request, spec token.Entry, ask token.Ask, parent *token.Entry) (*route.Auth, error)
+	// CheckPolicies refuses names that no policy can have.
+	CheckPolicies func(names []string) error
 	// RevokeWait undoes the leases of a token that has been revoked, for as
 	// long as the caller may wait.
 	RevokeWait func(ctx context.Context, tokenID string)

@@ -43,7 +43,7 @@ func (a *auditor) auth(x *exchange) *audit.Auth {
 		kind = "batch"
 	}
 	out := &audit.Auth{
-		Token: x.r.Token, Accessor: e.Accessor, DisplayName: e.DisplayName, Policies: e.Policies, TokenPolicies: e.Policies,
+		Token: x.r.Token, Accessor: e.Accessor, DisplayName: e.DisplayName, Policies: e.Policies(), TokenPolicies: e.Policies(),
 		Metadata: e.Meta, EntityID: e.EntityID, TokenType: kind, TTL: e.TTL, Issued: e.Created, NumUses: max(e.Uses, 0),
 	}
 	if e.Large() {

@@ -2,7 +2,6 @@ package core
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -139,11 +138,33 @@ func (h *house) revokeWait(ctx context.Context, id string) {
 	}
 }
 
-// issueToken bounds a token's life by its mount and the system, and makes it.
-func (h *house) issueToken(ctx context.Context, r *route.Request, s mounts.Bounds, e token.Entry, parent *token.Entry) (*route.Auth, error) {
+// maker is who gives a token its policies: the request's caller, or, where there is
+// none, the login method.
+func maker(r *route.Request) token.Maker {
+	if r.Caller == nil {
+		return token.Maker{Login: true}
+	}
+	return token.Maker{Policies: r.Caller.Policies, Sudo: r.Sudo}
+}
+
+// issueToken decides by whose power a token gets its policies, bounds its life by its mount and
+// the system, and makes it.
+func (h *house) issueToken(ctx context.Context, r *route.Request, s mounts.Bounds, e token.Entry, ask token.Ask, parent *token.Entry) (*route.Auth, error) {
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	e.Created, e.Path = now, string(r.Path)
-	root := slices.Contains(e.Policies, policies.Root)
+	if e.Created = now; e.Path == "" {
+		e.Path = string(r.Path)
+	}
+	if err := policies.Check(ask.Names); err != nil {
+		return nil, err
+	}
+	grant, err := token.Give(maker(r), ask)
+	if err != nil {
+		return nil, err
+	}
+	root := grant.Root()
+	if root && e.Batch {
+		return nil, fault.New("core.issueToken", fault.Invalid, "batch tokens cannot be root tokens; leave the policy \"root\" out, or make a service token")
+	}
 	if e.Period > 0 {
 		if e.Period > s.MaxTTL {
 			r.Warn("the period of %s is capped to %s, the maximum", e.Period, s.MaxTTL)
@@ -168,12 +189,12 @@ func (h *house) issueToken(ctx context.Context, r *route.Request, s mounts.Bound
 	} else {
 		e.Renewable = false
 	}
-	tok, made, err := h.tokens.Create(ctx, &e, parent)
+	tok, made, err := h.tokens.Create(ctx, &e, grant, parent)
 	if err != nil {
 		return nil, err
 	}
 	if parent != nil {
-		h.warnOfAbsent(ctx, r, made.Policies)
+		h.warnOfAbsent(ctx, r, made.Policies())
 	}
 	a := AuthOf(made)
 	a.ClientToken, a.TokenID = tok, made.ID
@@ -198,7 +219,7 @@ func AuthOf(e *token.Entry) *route.Auth {
 		kind = "batch"
 	}
 	return &route.Auth{
-		Accessor: e.Accessor, Policies: e.Policies, TokenPolicies: e.Policies, Metadata: e.Meta, LeaseDuration: e.TTL,
+		Accessor: e.Accessor, Policies: e.Policies(), TokenPolicies: e.Policies(), Metadata: e.Meta, LeaseDuration: e.TTL,
 		Renewable: e.Renewable, EntityID: e.EntityID, TokenType: kind, Orphan: e.Orphan(), NumUses: max(e.Uses, 0),
 	}
 }

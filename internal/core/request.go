@@ -114,12 +114,16 @@ func (h *house) find(x *exchange) error {
 		DefaultTTL: x.open.DefaultTTL(), MaxTTL: x.open.MaxTTL(),
 	}
 	r.Rest = r.Path.Below(e.Path)
+	h.capWrapping(x)
 	if r.Op == route.Help {
 		x.route = x.open.Table.HelpOn(r)
 		return nil
 	}
 	var err error
-	x.route, err = x.open.Table.Find(r)
+	if x.route, err = x.open.Table.Find(r); err != nil {
+		return err
+	}
+	r.Body, err = x.route.Form().Rename(r.Body) // what the policies judge, the audit log shows and the handler reads
 	return err
 }
 
@@ -131,7 +135,8 @@ func (h *house) identify(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if why := e.Usable(x.r.Time, x.r.Remote.Addr()); why != "" {
+	// Now, and not when the request's head came: its body may have taken as long as it liked.
+	if why := e.Usable(time.Now(), x.r.Remote.Addr()); why != "" {
 		return fault.New("core.identify", fault.Denied, "permission denied: %s", why)
 	}
 	if e.Wrapping {
@@ -143,7 +148,7 @@ func (h *house) identify(ctx context.Context, x *exchange) error {
 
 func caller(e *token.Entry) *route.Caller {
 	return &route.Caller{
-		ID: e.ID, Accessor: e.Accessor, DisplayName: e.DisplayName, EntityID: e.EntityID, Policies: e.Policies,
+		ID: e.ID, Accessor: e.Accessor, DisplayName: e.DisplayName, EntityID: e.EntityID, Policies: e.Policies(),
 		Meta: e.Meta, Batch: e.Batch, Root: e.Root(), Orphan: e.Orphan(), Expires: e.Expires,
 	}
 }
@@ -151,15 +156,17 @@ func caller(e *token.Entry) *route.Caller {
 func (h *house) allow(ctx context.Context, x *exchange) error {
 	q := policies.Query{
 		Path: string(x.r.Path), Op: x.r.Op, Body: x.r.Body, WrapTTL: x.r.WrapTTL,
-		Sudo: x.route != nil && x.route.Sudo,
 	}
-	d, err := h.policies.Decide(ctx, x.entry.Policies, q)
+	if x.route != nil {
+		q.Sudo, q.Form = x.route.Sudo, x.route.Form()
+	}
+	d, err := h.policies.Decide(ctx, x.entry.Policies(), q)
 	if err != nil {
 		return err
 	}
 	if x.r.Op == route.Write && x.route != nil && x.route.Exists != nil {
 		q.Op = route.Create
-		create, err := h.policies.Decide(ctx, x.entry.Policies, q)
+		create, err := h.policies.Decide(ctx, x.entry.Policies(), q)
 		if err != nil {
 			return err
 		}
@@ -177,6 +184,7 @@ func (h *house) allow(ctx context.Context, x *exchange) error {
 		x.denied = d.Why
 		return fault.New("core.allow", fault.Denied, "permission denied")
 	}
+	x.r.Sudo = d.Sudo
 	return nil
 }
 

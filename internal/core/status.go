@@ -7,7 +7,6 @@ import (
 
 	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/core/mounts"
-	"github.com/keyturn/keyturn/internal/core/policies"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/seal"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -150,9 +149,8 @@ func (c *Core) furnish(b *barrier.Barrier, tok secret.Value, asked []NewMount) (
 		return nil, err
 	}
 	_, rows, err := token.NewStore(token.Config{Barrier: b, Due: dueToken}).Rows(tok, &token.Entry{
-		Policies: []string{policies.Root}, Path: "auth/token/root", DisplayName: "root", Created: time.Now().UTC().Truncate(time.Millisecond),
-		Chosen: tok,
-	})
+		Path: "auth/token/root", DisplayName: "root", Created: time.Now().UTC().Truncate(time.Millisecond), Chosen: tok,
+	}, token.FirstRoot())
 	return append(ops, rows...), err
 }
 

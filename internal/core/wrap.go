@@ -17,12 +17,21 @@ func wrappable(x *exchange) bool {
 	return rep.Shape != route.Bare && rep.Shape != route.Binary && (rep.Status == 0 || rep.Status < 300)
 }
 
+// capWrapping bounds how long an answer stays wrapped by the mount and the system, before
+// the policies are asked whether it may.
+func (h *house) capWrapping(x *exchange) {
+	if most := min(x.open.MaxTTL(), h.cfg.MaxTTL); x.r.WrapTTL > most {
+		x.r.Warn("the wrapping TTL of %s is capped to %s, the maximum", x.r.WrapTTL, most)
+		x.r.WrapTTL = most
+	}
+}
+
 // wrap stores the answer under a token of its own, which the client gets in
 // place of it.
 func (h *house) wrap(ctx context.Context, x *exchange, e *envelope) (*wrapInfo, error) {
 	a := wrapping.Answer{Path: string(x.r.Path), TTL: x.r.WrapTTL, Body: e.encode(nil)}
 	if auth := x.r.Reply().Auth; auth != nil {
-		a.Accessor = auth.Accessor
+		a.Accessor, a.TokenID = auth.Accessor, auth.TokenID
 	}
 	tok, made, err := h.wrapping.Wrap(ctx, a, x.entry)
 	if err != nil {

@@ -21,7 +21,7 @@ func (e *Entry) encode() ([]byte, error) {
 	f.text("namespace", e.Namespace)
 	f.text("accessor", e.Accessor)
 	f.text("parent", e.Parent)
-	f.list("policies", e.Policies)
+	f.list("policies", e.policies)
 	f.name("path")
 	f.b = wire.AppendString(f.b, e.Path)
 	f.text("display_name", e.DisplayName)

@@ -121,28 +121,27 @@ func (s *Store) Accessors(ctx context.Context, after string, limit int) ([]strin
 	return out, nil
 }
 
-// Create stores a new token and returns it. parent is who creates it and is
-// asserted to be alive, also where the token becomes an orphan; nil for the first
-// root token and for logins. e.Parent must be set or not by the caller. extra rides
-// along in the commit.
-func (s *Store) Create(ctx context.Context, e *Entry, parent *Entry, extra ...storage.Op) (secret.Value, *Entry, error) {
+// Create stores a new token with the policies of g and returns it. parent is who
+// creates it and is asserted to be alive, also where the token becomes an orphan; nil for
+// logins. e.Parent must be set or not by the caller. extra rides along in the commit.
+func (s *Store) Create(ctx context.Context, e *Entry, g Grant, parent *Entry, extra ...storage.Op) (secret.Value, *Entry, error) {
 	e.Created = e.Created.UTC().Round(0)
 	if e.Batch {
-		return s.sealBatch(e, parent)
+		return s.sealBatch(e, g, parent)
 	}
 	tok := e.Chosen
 	if tok.Empty() {
 		tok = secret.Text(ServicePrefix + Random(32))
 	}
-	return s.CreateAs(ctx, tok, e, parent, extra...)
+	return s.CreateAs(ctx, tok, e, g, parent, extra...)
 }
 
 // CreateAs is Create with a token that the caller has drawn, or, if it is e's, chosen.
-func (s *Store) CreateAs(ctx context.Context, tok secret.Value, e *Entry, parent *Entry, extra ...storage.Op) (secret.Value, *Entry, error) {
-	if parent != nil && !parent.lives(time.Now()) { // that it is still as it was read does not say that it lives
+func (s *Store) CreateAs(ctx context.Context, tok secret.Value, e *Entry, g Grant, parent *Entry, extra ...storage.Op) (secret.Value, *Entry, error) {
+	if parent != nil && !parent.Lives(time.Now()) { // that it is still as it was read does not say that it lives
 		return secret.Value{}, nil, errBad()
 	}
-	stored, ops, err := s.Rows(tok, e)
+	stored, ops, err := s.Rows(tok, e, g)
 	if err != nil {
 		return secret.Value{}, nil, err
 	}
@@ -155,8 +154,9 @@ func (s *Store) CreateAs(ctx context.Context, tok secret.Value, e *Entry, parent
 
 // Rows returns the record of a new token, and the operations that store it with its
 // indexes, for somebody's batch.
-func (s *Store) Rows(tok secret.Value, e *Entry) (*Entry, []storage.Op, error) {
+func (s *Store) Rows(tok secret.Value, e *Entry, g Grant) (*Entry, []storage.Op, error) {
 	stored := *e
+	stored.policies = g.policies
 	stored.Expires = stored.Expires.Truncate(time.Millisecond) // as its due item
 	stored.ID = s.ID(tok)
 	if stored.Accessor == "" {
@@ -289,15 +289,17 @@ func (s *Store) Use(ctx context.Context, e *Entry) (*Entry, error) {
 
 const batchPurpose = "batch-token"
 
-func (s *Store) sealBatch(e, parent *Entry) (secret.Value, *Entry, error) {
-	b, err := e.encode()
+func (s *Store) sealBatch(e *Entry, g Grant, parent *Entry) (secret.Value, *Entry, error) {
+	out := *e
+	out.policies = g.policies
+	b, err := out.encode()
 	if err != nil {
 		return secret.Value{}, nil, err
 	}
 	if parent != nil && parent.Batch {
 		return secret.Value{}, nil, fault.New("token.Create", fault.Invalid, "a batch token cannot create tokens; use a service token")
 	}
-	if parent != nil && !parent.lives(time.Now()) {
+	if parent != nil && !parent.Lives(time.Now()) {
 		return secret.Value{}, nil, errBad()
 	}
 	sealed, err := s.cfg.Barrier.SealBytes(batchPurpose, b)
@@ -305,7 +307,6 @@ func (s *Store) sealBatch(e, parent *Entry) (secret.Value, *Entry, error) {
 		return secret.Value{}, nil, err
 	}
 	tok := secret.Text(BatchPrefix + base64.RawURLEncoding.EncodeToString(sealed))
-	out := *e
 	out.ID = s.ID(tok)
 	return tok, &out, nil
 }
@@ -332,7 +333,7 @@ func (s *Store) openBatch(ctx context.Context, tok secret.Value) (*Entry, error)
 		if err != nil {
 			return nil, err
 		}
-		if !p.lives(time.Now()) {
+		if !p.Lives(time.Now()) {
 			return nil, errBad()
 		}
 	}
@@ -344,6 +345,9 @@ func (s *Store) openBatch(ctx context.Context, tok secret.Value) (*Entry, error)
 // to be used. A token that has only been changed since e was read is no hindrance.
 func (s *Store) Guard(ctx context.Context, e *Entry) ([]storage.Op, error) {
 	id := e.Owner()
+	if e.Batch && !e.Lives(time.Now()) {
+		return nil, errBad()
+	}
 	if e.Batch && e.Parent == "" {
 		return nil, nil
 	}
@@ -351,7 +355,7 @@ func (s *Store) Guard(ctx context.Context, e *Entry) ([]storage.Op, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !now.lives(time.Now()) {
+	if !now.Lives(time.Now()) {
 		return nil, errBad()
 	}
 	return now.Expect(), nil

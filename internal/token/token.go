@@ -50,8 +50,7 @@ type Entry struct {
 	Namespace   string            `json:"namespace,omitempty"`
 	Accessor    string            `json:"accessor,omitempty"`
 	Parent      string            `json:"parent,omitempty"` // id; "": an orphan
-	Policies    []string          `json:"policies"`
-	Path        string            `json:"path"` // of the request that made it
+	Path        string            `json:"path"`             // of the request that made it
 	DisplayName string            `json:"display_name,omitempty"`
 	Meta        map[string]string `json:"meta,omitempty"`
 	Uses        int               `json:"uses,omitempty"` // left; 0: without limit; -1: the last was taken
@@ -69,6 +68,7 @@ type Entry struct {
 	Renewable   bool              `json:"renewable,omitempty"`
 	Wrapping    bool              `json:"wrapping,omitempty"` // may only unwrap
 	State
+	policies []string // of the [Grant] that it was made with
 	// Chosen is the token's text where its creator chooses it, so that there may be one already; never stored.
 	Chosen secret.Value `json:"-"`
 }
@@ -82,8 +82,11 @@ type State struct {
 	size int // of the record that it was read from
 }
 
+// Policies are the names of the policies that the token holds, sorted. Nobody changes them.
+func (e *Entry) Policies() []string { return e.policies }
+
 // Root reports whether the token holds the root policy.
-func (e *Entry) Root() bool { return slices.Contains(e.Policies, "root") }
+func (e *Entry) Root() bool { return slices.Contains(e.policies, rootPolicy) }
 
 // Large reports whether the token's record is too large to be held in memory
 // for the next request.
@@ -108,8 +111,8 @@ func (e *Entry) Usable(now time.Time, remote netip.Addr) string {
 	return ""
 }
 
-// lives reports whether a token has neither ended nor is being revoked.
-func (e *Entry) lives(now time.Time) bool {
+// Lives reports whether a token has neither ended nor is being revoked.
+func (e *Entry) Lives(now time.Time) bool {
 	return !e.Revoking && (e.Expires.IsZero() || now.Before(e.Expires))
 }
 
@@ -122,10 +125,18 @@ func (e *Entry) Expect() []storage.Op {
 	return []storage.Op{storage.Expect(Prefix+e.ID, e.Version)}
 }
 
+// record is the form in which an entry is stored.
+type record struct {
+	*Entry
+	Policies []string `json:"policies"`
+}
+
 func decode(id string, v storage.Version, b []byte) (*Entry, error) {
 	e := &Entry{ID: id, Version: v, State: State{size: len(b)}}
-	if err := json.Unmarshal(b, e); err != nil {
+	r := record{Entry: e}
+	if err := json.Unmarshal(b, &r); err != nil {
 		return nil, fault.Wrap("token.decode", fault.Internal, err)
 	}
+	e.policies = r.Policies
 	return e, nil
 }

@@ -48,13 +48,23 @@ func open(t testing.TB) (*token.Store, *barrier.View) {
 // item is the key of a token's due item, to the millisecond.
 func item(id string, at time.Time) string { return fmt.Sprintf("due/%d/%s", at.UnixMilli(), id) }
 
+// some is a grant of a policy that means nothing.
+func some(t testing.TB) token.Grant {
+	t.Helper()
+	g, err := token.Give(token.Maker{Policies: []string{"p"}}, token.Ask{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
 func create(t testing.TB, s *token.Store, parent *token.Entry) *token.Entry {
 	t.Helper()
-	e := &token.Entry{Policies: []string{"p"}, Created: time.Now(), Expires: time.Now().Add(time.Hour)}
+	e := &token.Entry{Created: time.Now(), Expires: time.Now().Add(time.Hour)}
 	if parent != nil {
 		e.Parent = parent.ID
 	}
-	_, made, err := s.Create(t.Context(), e, parent)
+	_, made, err := s.Create(t.Context(), e, some(t), parent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,14 +101,14 @@ func TestNoChildOfWhatIsRevoked(t *testing.T) {
 			if p == parent && e.Batch {
 				continue // such a token is not stored, and asks for its parent at each use
 			}
-			if _, _, err := s.Create(t.Context(), &e, p); !fault.Is(err, fault.Denied) {
+			if _, _, err := s.Create(t.Context(), &e, some(t), p); !fault.Is(err, fault.Denied) {
 				t.Errorf("%+v was made by %+v: %v", e, p, err)
 			}
 		}
 	}
 	// A batch token ends with its parent, which alone has a record.
 	batch := &token.Entry{ID: "batch", Batch: true, Parent: parent.ID}
-	if _, _, err := s.Create(t.Context(), &token.Entry{Wrapping: true}, batch); !fault.Is(err, fault.Denied) {
+	if _, _, err := s.Create(t.Context(), &token.Entry{Wrapping: true}, some(t), batch); !fault.Is(err, fault.Denied) {
 		t.Errorf("an answer was wrapped for a batch token of a revoked one: %v", err)
 	}
 	if err := s.Revoke(t.Context(), parent.ID); err != nil {
@@ -171,7 +181,7 @@ func TestRevokingAWideTree(t *testing.T) {
 func TestExpiryBetweenMilliseconds(t *testing.T) {
 	s, v := open(t)
 	now := time.Now().Truncate(time.Second)
-	_, made, err := s.Create(t.Context(), &token.Entry{Created: now, Expires: now.Add(time.Minute + 700*time.Microsecond)}, nil)
+	_, made, err := s.Create(t.Context(), &token.Entry{Created: now, Expires: now.Add(time.Minute + 700*time.Microsecond)}, some(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func TestRename(t *testing.T) {
 func TestRenameIsLinear(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(`{"lease":1`)
-	for i := range wire.DefaultLimits.Keys - 1 {
+	for i := range wire.DefaultLimits.Entries - 1 {
 		fmt.Fprintf(&b, `,"k%d":0`, i)
 	}
 	body := b.String() + "}"

@@ -92,16 +92,23 @@ func (s *server) ask(t testing.TB, op route.Op, path, tok, body string) (*answer
 	return s.askWrapped(t, op, path, tok, body, 0)
 }
 
-func (s *server) askWrapped(t testing.TB, op route.Op, path, tok, body string, wrap time.Duration) (*answer, error) {
+// request is one that comes in whole.
+func (s *server) request(t testing.TB, op route.Op, path, tok, body string) *route.Request {
 	t.Helper()
 	p, err := route.ParsePath(path, op == route.List)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &route.Request{
+	return &route.Request{
 		ID: core.NewRequestID(), Op: op, Path: p, Token: secret.Text(tok), Body: []byte(body), Time: time.Now(),
-		Remote: netip.MustParseAddrPort("127.0.0.1:1"), WrapTTL: wrap,
+		Remote: netip.MustParseAddrPort("127.0.0.1:1"),
 	}
+}
+
+func (s *server) askWrapped(t testing.TB, op route.Op, path, tok, body string, wrap time.Duration) (*answer, error) {
+	t.Helper()
+	r := s.request(t, op, path, tok, body)
+	r.WrapTTL = wrap
 	if body != "" {
 		if err := wire.Check(r.Body, wire.DefaultLimits); err != nil {
 			t.Fatal(err)

@@ -3,15 +3,15 @@ package token
 import (
 	"context"
 	"encoding/json"
-	"net/netip"
-	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/policy"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/token"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
@@ -37,66 +37,12 @@ type role struct {
 	AllowedEntityTags []string      `json:"allowed_entity_aliases"`
 }
 
-func matchAny(globs []string, name string) bool {
-	return slices.ContainsFunc(globs, func(g string) bool { ok, err := path.Match(g, name); return err == nil && ok })
-}
-
-// judges reports whether the role says which policies its tokens may have. If it
-// does not, they may have no more than their creator.
-func (ro *role) judges() bool {
-	return len(ro.Allowed) > 0 || len(ro.AllowedGlob) > 0 || len(ro.Disallowed) > 0 || len(ro.DisallowedGlob) > 0
-}
-
-// bind is what the addresses that were asked for have in common with the role's.
-func (ro *role) bind(asked []netip.Prefix) ([]netip.Prefix, error) {
-	own, err := parseCIDRs(ro.BoundCIDRs)
-	switch {
-	case err != nil, len(own) == 0:
-		return asked, err
-	case len(asked) == 0:
-		return own, nil
+// rules are what the role says of policies; nil where it says nothing.
+func (ro *role) rules() *token.Rules {
+	if ro.Name == "" {
+		return nil
 	}
-	var both []netip.Prefix
-	for _, a := range asked {
-		for _, o := range own {
-			if !a.Overlaps(o) {
-				continue
-			}
-			if a.Bits() < o.Bits() {
-				both = append(both, o)
-			} else {
-				both = append(both, a)
-			}
-		}
-	}
-	if len(both) == 0 {
-		return nil, fault.New("token.create", fault.Invalid, "field \"bound_cidrs\": none of these addresses is among those of the role %q; leave the field out", ro.Name)
-	}
-	return both, nil
-}
-
-// choose decides the policies of a token made by a role that judges them.
-func (ro *role) choose(asked []string, noDefault bool) ([]string, error) {
-	limited := len(ro.Allowed) > 0 || len(ro.AllowedGlob) > 0
-	if len(asked) == 0 {
-		asked = slices.Clone(ro.Allowed)
-	}
-	if len(asked) == 0 && !limited {
-		return nil, fault.New("token.create", fault.Invalid, "field \"policies\": the role %q names none, so the request must", ro.Name)
-	}
-	for _, p := range asked {
-		if p == "root" && !slices.Contains(ro.Allowed, "root") {
-			return nil, fault.New("token.create", fault.Denied, "permission denied: the role %q does not allow the policy \"root\"; name it in the role's allowed_policies, or leave it out", ro.Name)
-		}
-		if limited && p != "default" && !slices.Contains(ro.Allowed, p) && !matchAny(ro.AllowedGlob, p) {
-			return nil, fault.New("token.create", fault.Invalid, "token policies %q must be a subset of the role's allowed policies", p)
-		}
-		if slices.Contains(ro.Disallowed, p) || matchAny(ro.DisallowedGlob, p) {
-			return nil, fault.New("token.create", fault.Invalid, "field \"policies\": the policy %q is disallowed by the role %q; leave it out", p, ro.Name)
-		}
-	}
-	without := noDefault || ro.NoDefault || slices.Contains(ro.Disallowed, "default") || matchAny(ro.DisallowedGlob, "default")
-	return withDefault(asked, without), nil
+	return &token.Rules{Name: ro.Name, Allowed: ro.Allowed, AllowedGlob: ro.AllowedGlob, Disallowed: ro.Disallowed, DisallowedGlob: ro.DisallowedGlob}
 }
 
 // kind is the type of a token made by the role.
@@ -112,24 +58,24 @@ func (ro *role) kind(asked string) string {
 	return asked
 }
 
+// roleName is the canonical form of a role's name.
+func roleName(s string) (string, error) { return strings.ToLower(s), nil }
+
+// loadRole finds a role by its name, which is canonical; nil for none.
 func (t *method) loadRole(ctx context.Context, name string) (*role, error) {
-	e, err := t.m.Store.Get(ctx, rolePrefix+strings.ToLower(name))
+	e, err := t.m.Store.Get(ctx, rolePrefix+name)
 	if err != nil || e.Version == 0 {
 		return nil, err
 	}
-	ro := &role{Name: strings.ToLower(name)}
+	ro := &role{Name: name}
 	if err := json.Unmarshal(e.Value, ro); err != nil {
 		return nil, fault.Wrap("token.loadRole", fault.Internal, err)
-	}
-	for _, names := range [][]string{ro.Allowed, ro.AllowedGlob, ro.Disallowed, ro.DisallowedGlob} {
-		for i, name := range names { // as policies are named, or "Admin" would not disallow "admin"
-			names[i] = strings.ToLower(strings.TrimSpace(name))
-		}
 	}
 	return ro, nil
 }
 
-// roleOut is a role in answers; the old names of fields stand beside the new.
+// roleOut is a role in answers; the old names of fields stand beside the new. A list that was
+// not written is null, one that was comes back as it was written.
 type roleOut struct {
 	Allowed        []string      `json:"allowed_policies"`
 	AllowedGlob    []string      `json:"allowed_policies_glob"`
@@ -150,13 +96,6 @@ type roleOut struct {
 	Type           string        `json:"token_type"`
 }
 
-func list(in []string) []string {
-	if in == nil {
-		return []string{}
-	}
-	return in
-}
-
 func (t *method) readRole(ctx context.Context, r *route.Request, _ route.None) (*roleOut, error) {
 	ro, err := t.loadRole(ctx, r.Param("role"))
 	if err != nil || ro == nil {
@@ -167,42 +106,42 @@ func (t *method) readRole(ctx context.Context, r *route.Request, _ route.None) (
 		kind = "default-service"
 	}
 	return &roleOut{
-		Allowed: list(ro.Allowed), AllowedGlob: list(ro.AllowedGlob), Disallowed: list(ro.Disallowed), DisallowedGlob: list(ro.DisallowedGlob),
-		Aliases: list(ro.AllowedEntityTags), ExplicitMax: ro.ExplicitMax, Name: ro.Name, Orphan: ro.Orphan, PathSuffix: ro.PathSuffix,
-		Period: ro.Period, Renewable: !ro.NotRenewable, CIDRs: list(ro.BoundCIDRs), TokenMax: ro.ExplicitMax, NoDefault: ro.NoDefault,
+		Allowed: ro.Allowed, AllowedGlob: ro.AllowedGlob, Disallowed: ro.Disallowed, DisallowedGlob: ro.DisallowedGlob,
+		Aliases: ro.AllowedEntityTags, ExplicitMax: ro.ExplicitMax, Name: ro.Name, Orphan: ro.Orphan, PathSuffix: ro.PathSuffix,
+		Period: ro.Period, Renewable: !ro.NotRenewable, CIDRs: ro.BoundCIDRs, TokenMax: ro.ExplicitMax, NoDefault: ro.NoDefault,
 		TokenPeriod: ro.Period, NumUses: ro.NumUses, Type: kind,
 	}, nil
 }
 
 // roleIn is what a role is written with; what is absent stays as it is.
 type roleIn struct {
-	Allowed        *[]string      `json:"allowed_policies" default:"the caller's" doc:"The policies that tokens of the role may have."`
-	AllowedGlob    *[]string      `json:"allowed_policies_glob" doc:"The same, with * for any letters."`
-	Disallowed     *[]string      `json:"disallowed_policies" doc:"The policies that they may not have."`
-	DisallowedGlob *[]string      `json:"disallowed_policies_glob" doc:"The same, with * for any letters."`
+	Allowed        *[]policy.Ref  `json:"allowed_policies" default:"the caller's" doc:"The policies that tokens of the role may have. Only a root token may name root."`
+	AllowedGlob    *[]policy.Ref  `json:"allowed_policies_glob" doc:"The same, with * for any letters. It does not allow root."`
+	Disallowed     *[]policy.Ref  `json:"disallowed_policies" doc:"The policies that they may not have."`
+	DisallowedGlob *[]policy.Ref  `json:"disallowed_policies_glob" doc:"The same, with * for any letters."`
 	Aliases        *[]string      `json:"allowed_entity_aliases" doc:"Kept, and without effect until entities are built."`
 	Orphan         *bool          `json:"orphan" default:"false" doc:"Whether tokens outlive the caller's."`
 	Renewable      **bool         `json:"renewable" default:"true" doc:"Whether tokens may be renewed."`
-	PathSuffix     *string        `json:"path_suffix" doc:"Kept and shown, and without effect: leases are revoked by token, not by such a path."`
-	Period         *time.Duration `json:"token_period" default:"0s" doc:"For periodic tokens, which live as long as they are renewed within this time."`
-	OldPeriod      *time.Duration `json:"period" doc:"token_period, under its old name."`
-	ExplicitMax    *time.Duration `json:"token_explicit_max_ttl" default:"0s" doc:"How long tokens live at most, however often they are renewed; 0s: as the mount says."`
-	OldExplicitMax *time.Duration `json:"explicit_max_ttl" doc:"token_explicit_max_ttl, under its old name."`
+	PathSuffix     *string        `json:"path_suffix" doc:"Stands behind the role's name in the path that lookups of its tokens show. Leases are revoked by token, not by such a path."`
+	Period         *time.Duration `json:"token_period" alias:"period" default:"0s" doc:"For periodic tokens, which live as long as they are renewed within this time."`
+	ExplicitMax    *time.Duration `json:"token_explicit_max_ttl" alias:"explicit_max_ttl" default:"0s" doc:"How long tokens live at most, however often they are renewed; 0s: as the mount says."`
 	NumUses        *int           `json:"token_num_uses" default:"0" doc:"How many requests tokens are good for; 0: any number."`
 	NoDefault      *bool          `json:"token_no_default_policy" default:"false" doc:"Whether the policy default is left out."`
 	Type           *string        `json:"token_type" default:"default-service" doc:"The tokens' type: service, batch, default-service or default-batch."`
-	CIDRs          *[]string      `json:"token_bound_cidrs" default:"any" doc:"The addresses and networks that tokens may be used from."`
-	OldCIDRs       *[]string      `json:"bound_cidrs" doc:"token_bound_cidrs, under its old name."`
+	CIDRs          *[]string      `json:"token_bound_cidrs" alias:"bound_cidrs" default:"any" doc:"The addresses and networks that tokens may be used from."`
 }
 
 func (t *method) writeRole(ctx context.Context, r *route.Request, in roleIn) (route.None, error) {
-	name := strings.ToLower(r.Param("role"))
+	name := r.Param("role")
 	ro, err := t.loadRole(ctx, name)
 	if err != nil {
 		return route.None{}, err
 	}
 	if ro == nil {
 		ro = &role{Name: name}
+	}
+	if in.Allowed != nil && slices.Contains(*in.Allowed, policy.Root) && !r.Caller.Root {
+		return route.None{}, fault.New("token.writeRole", fault.Denied, "permission denied: field \"allowed_policies\": only a root token may name the policy \"root\"; leave it out")
 	}
 	if err := in.apply(ro); err != nil {
 		return route.None{}, err
@@ -216,27 +155,63 @@ func (t *method) writeRole(ctx context.Context, r *route.Request, in roleIn) (ro
 }
 
 func (in *roleIn) apply(ro *role) error {
-	set(&ro.Allowed, in.Allowed)
-	set(&ro.AllowedGlob, in.AllowedGlob)
-	set(&ro.Disallowed, in.Disallowed)
-	set(&ro.DisallowedGlob, in.DisallowedGlob)
+	for _, list := range []struct {
+		to   *[]string
+		from *[]policy.Ref
+		glob bool
+	}{
+		{&ro.Allowed, in.Allowed, false}, {&ro.AllowedGlob, in.AllowedGlob, true},
+		{&ro.Disallowed, in.Disallowed, false}, {&ro.DisallowedGlob, in.DisallowedGlob, true},
+	} {
+		if list.from == nil {
+			continue
+		}
+		if *list.to = policy.Refs(*list.from); list.glob {
+			if err := checkGlobs(*list.to); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, name := range *list.to {
+			if err := policy.Canonical(name); err != nil {
+				return err
+			}
+		}
+	}
 	set(&ro.AllowedEntityTags, in.Aliases)
 	set(&ro.Orphan, in.Orphan)
 	set(&ro.PathSuffix, in.PathSuffix)
-	set(&ro.Period, in.OldPeriod)
 	set(&ro.Period, in.Period)
-	set(&ro.ExplicitMax, in.OldExplicitMax)
 	set(&ro.ExplicitMax, in.ExplicitMax)
 	set(&ro.NumUses, in.NumUses)
 	set(&ro.NoDefault, in.NoDefault)
 	set(&ro.Type, in.Type)
-	set(&ro.BoundCIDRs, in.OldCIDRs)
 	set(&ro.BoundCIDRs, in.CIDRs)
 	renewable := !ro.NotRenewable
 	wire.Default(&renewable, in.Renewable, true)
 	ro.NotRenewable = !renewable
+	return ro.check()
+}
+
+// checkGlobs refuses what stands for no policy's name.
+func checkGlobs(globs []string) error {
+	for _, g := range globs {
+		if policy.Canonical(strings.ReplaceAll(g, "*", "x")) != nil {
+			return fault.New("token.writeRole", fault.Invalid, "the glob %.140q stands for no policy's name; a * stands for any letters, and all else is as in a name", g)
+		}
+	}
+	return nil
+}
+
+func (ro *role) check() error {
 	if _, err := parseCIDRs(ro.BoundCIDRs); err != nil {
 		return err
+	}
+	if ro.NumUses < 0 {
+		return fault.New("token.writeRole", fault.Invalid, "field \"token_num_uses\" must not be negative")
+	}
+	if p, err := route.ParsePath(strings.ReplaceAll(ro.PathSuffix, "%", "%25"), false); err != nil || string(p) != ro.PathSuffix {
+		return fault.New("token.writeRole", fault.Invalid, "field \"path_suffix\": %.140q cannot stand at the end of a path; write names with single slashes between them", ro.PathSuffix)
 	}
 	if !slices.Contains([]string{"", "service", "batch", "default", "default-service", "default-batch"}, ro.Type) {
 		return fault.New("token.writeRole", fault.Invalid, "field \"token_type\" must be \"service\", \"batch\", \"default-service\" or \"default-batch\", not %q", ro.Type)
@@ -251,7 +226,7 @@ func set[T any](to *T, from *T) {
 }
 
 func (t *method) deleteRole(ctx context.Context, r *route.Request, _ route.None) (route.None, error) {
-	_, err := t.m.Store.Commit(ctx, storage.Remove(rolePrefix+strings.ToLower(r.Param("role"))))
+	_, err := t.m.Store.Commit(ctx, storage.Remove(rolePrefix+r.Param("role")))
 	return route.None{}, err
 }
 

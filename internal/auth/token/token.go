@@ -5,8 +5,6 @@ package token
 import (
 	"context"
 	"net/netip"
-	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -30,10 +28,9 @@ func (t *method) Close() error { return nil }
 
 // Routes of the method.
 func (t *method) Routes() []route.Route {
-	return []route.Route{
+	return append([]route.Route{
 		route.On(route.Write, "create", t.create).WithHelp("Make a token, a child of the caller's."),
-		route.On(route.Write, "create-orphan", t.createOrphan).WithSudo().WithHelp("Make a token without a parent."),
-		route.On(route.Write, "create/{role}", t.createByRole).WithParam("role", "The role's name.").WithHelp("Make a token by a role."),
+		route.On(route.Write, "create-orphan", t.createOrphan).WithHelp("Make a token without a parent."),
 		route.On(route.Read, "lookup-self", t.lookupSelf).WithHelp("Look the caller's token up."),
 		route.On(route.Write, "lookup-self", t.lookupSelf).WithHelp("Look the caller's token up."),
 		route.On(route.Write, "lookup", t.lookup).WithHelp("Look a token up."),
@@ -49,217 +46,21 @@ func (t *method) Routes() []route.Route {
 		route.On(route.List, "accessors", t.accessors).WithSudo().WithHelp("List all accessors."),
 		route.On(route.Write, "tidy", t.tidy).WithSudo().WithHelp("Accepted, and needless: the index cannot go stale."),
 		route.On(route.List, "roles", t.listRoles).WithHelp("List the roles."),
-		route.On(route.Read, "roles/{role}", t.readRole).WithParam("role", "The role's name.").WithHelp("Read a role."),
-		route.On(route.Write, "roles/{role}", t.writeRole).WithParam("role", "The role's name.").WithHelp("Write a role."),
-		route.On(route.Delete, "roles/{role}", t.deleteRole).WithParam("role", "The role's name.").WithHelp("Delete a role; its tokens stay."),
-	}
+	}, t.roleRoutes()...)
 }
 
-type createIn struct {
-	ID              secret.Value      `json:"id" doc:"The token itself, chosen by a holder of root."`
-	Policies        []string          `json:"policies" default:"the caller's" doc:"The token's policies."`
-	Meta            map[string]string `json:"meta" doc:"Notes on the token, in audit entries and lookups."`
-	NoParent        bool              `json:"no_parent" default:"false" doc:"Whether the token outlives the caller's; needs sudo."`
-	NoDefault       bool              `json:"no_default_policy" default:"false" doc:"Whether the policy default is left out."`
-	Renewable       **bool            `json:"renewable" default:"true" doc:"Whether it may be renewed."`
-	Lease           time.Duration     `json:"lease" doc:"The TTL, under the name that old clients send."`
-	TTL             time.Duration     `json:"ttl" default:"the mount's" doc:"How long the token lives."`
-	Type            string            `json:"type" default:"service" doc:"The token's type: service or batch."`
-	ExplicitMax     time.Duration     `json:"explicit_max_ttl" default:"0s" doc:"How long it lives at most, however often it is renewed; 0s: as the mount says."`
-	DisplayName     string            `json:"display_name" default:"token" doc:"The name in audit entries and lookups."`
-	NumUses         int               `json:"num_uses" default:"0" doc:"How many requests it is good for; 0: any number."`
-	Period          time.Duration     `json:"period" default:"0s" doc:"For a periodic token, which lives as long as it is renewed within this time."`
-	EntityAlias     string            `json:"entity_alias" doc:"Without effect until entities are built."`
-	BoundCIDRs      []string          `json:"bound_cidrs" default:"any" doc:"The addresses and networks that it may be used from."`
-	RequestedPolicy []string          `json:"policy" doc:"The policies, under a name that is also sent."`
-}
-
-func (t *method) create(ctx context.Context, r *route.Request, in createIn) (route.None, error) {
-	return route.None{}, t.make(ctx, r, in, nil, false)
-}
-
-func (t *method) createOrphan(ctx context.Context, r *route.Request, in createIn) (route.None, error) {
-	return route.None{}, t.make(ctx, r, in, nil, true)
-}
-
-func (t *method) createByRole(ctx context.Context, r *route.Request, in createIn) (route.None, error) {
-	ro, err := t.loadRole(ctx, r.Param("role"))
-	if err != nil {
-		return route.None{}, err
+// roleRoutes are those whose path names a role.
+func (t *method) roleRoutes() []route.Route {
+	all := []route.Route{
+		route.On(route.Write, "create/{role}", t.createByRole).WithHelp("Make a token by a role."),
+		route.On(route.Read, "roles/{role}", t.readRole).WithHelp("Read a role."),
+		route.On(route.Write, "roles/{role}", t.writeRole).WithHelp("Write a role."),
+		route.On(route.Delete, "roles/{role}", t.deleteRole).WithHelp("Delete a role; its tokens stay."),
 	}
-	if ro == nil {
-		return route.None{}, fault.New("token.create", fault.Invalid, "unknown role %q; list auth/token/roles, or write it there first", r.Param("role"))
+	for i, r := range all {
+		all[i] = r.WithParam("role", "The role's name, in lower case.").WithName("role", roleName)
 	}
-	return route.None{}, t.make(ctx, r, in, ro, ro.Orphan)
-}
-
-// make checks what was asked for against the caller and the role, and makes it.
-func (t *method) make(ctx context.Context, r *route.Request, in createIn, ro *role, orphan bool) error {
-	caller, err := t.m.Tokens.Lookup(ctx, r.Token)
-	if err != nil {
-		return err
-	}
-	if caller.Batch {
-		return fault.New("token.create", fault.Invalid, "batch tokens cannot create more tokens; use a service token")
-	}
-	if caller.Uses != 0 {
-		return fault.New("token.create", fault.Invalid, "a token with a limited number of uses cannot create tokens; use one without num_uses")
-	}
-	if in.NoParent && !caller.Root() && !orphan {
-		return fault.New("token.create", fault.Invalid, "field \"no_parent\": root or sudo privileges required to create an orphan token; use auth/token/create-orphan")
-	}
-	if !in.ID.Empty() && !caller.Root() {
-		return fault.New("token.create", fault.Invalid, "field \"id\": root privileges required to choose a token")
-	}
-	if err := checkChosen(in.ID); err != nil {
-		return err
-	}
-	e := token.Entry{Meta: in.Meta, Uses: in.NumUses, TTL: max(in.TTL, in.Lease), ExplicitMax: in.ExplicitMax, Period: in.Period, Chosen: in.ID}
-	if e.Policies, err = t.choosePolicies(in, caller, ro); err != nil {
-		return err
-	}
-	if err := fillEntry(&e, in, caller, ro); err != nil {
-		return err
-	}
-	if !orphan && !in.NoParent {
-		e.Parent = caller.ID
-	}
-	a, err := t.m.Issue(ctx, r, e, caller)
-	if err != nil {
-		return err
-	}
-	r.SetAuth(a)
-	return nil
-}
-
-// checkChosen refuses a text that cannot be told from tokens of our own making, or
-// that a header cannot carry.
-func checkChosen(id secret.Value) error {
-	text := id.RevealString()
-	odd := func(r rune) bool { return r <= ' ' || r > '~' || r == '.' }
-	if len(text) > 128 || strings.ContainsFunc(text, odd) {
-		return fault.New("token.create", fault.Invalid, "field \"id\": a chosen token must have at most 128 printable ASCII characters, without spaces and dots")
-	}
-	return nil
-}
-
-// choosePolicies decides what the new token may: no more than its creator, or
-// what the role allows.
-func (t *method) choosePolicies(in createIn, caller *token.Entry, ro *role) ([]string, error) {
-	asked, err := t.m.CheckPolicies(append(slices.Clone(in.Policies), in.RequestedPolicy...))
-	if err != nil {
-		return nil, err
-	}
-	if ro != nil && ro.judges() {
-		return ro.choose(asked, in.NoDefault)
-	}
-	if len(asked) == 0 {
-		asked = slices.Clone(caller.Policies)
-	} else if !caller.Root() {
-		for _, p := range asked {
-			if p != "default" && !slices.Contains(caller.Policies, p) {
-				return nil, fault.New("token.create", fault.Denied, "permission denied: child policies must be a subset of the parent's; the caller does not hold %q", p)
-			}
-		}
-	}
-	return withDefault(asked, in.NoDefault || ro != nil && ro.NoDefault), nil
-}
-
-func withDefault(policies []string, without bool) []string {
-	if slices.Contains(policies, "root") {
-		return []string{"root"}
-	}
-	if !without && !slices.Contains(policies, "default") {
-		policies = append(policies, "default")
-	}
-	slices.Sort(policies)
-	return slices.Compact(policies)
-}
-
-// notInNames is what display names cannot hold: they are shown in audit entries, and become parts of the names
-// of users that engines create.
-var notInNames = regexp.MustCompile(`[^a-zA-Z0-9-]`)
-
-// fillEntry checks and fills what does not concern policies.
-func fillEntry(e *token.Entry, in createIn, caller *token.Entry, ro *role) error {
-	if in.NumUses < 0 {
-		return fault.New("token.create", fault.Invalid, "field \"num_uses\" must not be negative")
-	}
-	e.Renewable = true
-	wire.Default(&e.Renewable, in.Renewable, true)
-	e.DisplayName = "token"
-	if in.DisplayName != "" {
-		e.DisplayName = strings.TrimSuffix(notInNames.ReplaceAllString("token-"+in.DisplayName, "-"), "-")
-	}
-	if in.Period > 0 && !caller.Root() && (ro == nil || ro.Period == 0) {
-		return fault.New("token.create", fault.Invalid, "field \"period\": root or sudo privileges required to create a periodic token; use a role that has a period")
-	}
-	kind := in.Type
-	if ro != nil {
-		kind = ro.kind(in.Type)
-		if ro.Period > 0 {
-			e.Period = ro.Period
-		}
-		if ro.ExplicitMax > 0 && (e.ExplicitMax == 0 || ro.ExplicitMax < e.ExplicitMax) {
-			e.ExplicitMax = ro.ExplicitMax
-		}
-		e.Renewable = e.Renewable && !ro.NotRenewable
-		e.Role = ro.Name
-		if ro.NumUses > 0 && (e.Uses == 0 || ro.NumUses < e.Uses) {
-			e.Uses = ro.NumUses
-		}
-		if ro.PathSuffix != "" {
-			e.Path = "auth/token/create/" + ro.Name + "/" + ro.PathSuffix
-		}
-	}
-	var err error
-	if e.BoundCIDRs, err = parseCIDRs(in.BoundCIDRs); err != nil {
-		return err
-	}
-	if ro != nil {
-		if e.BoundCIDRs, err = ro.bind(e.BoundCIDRs); err != nil {
-			return err
-		}
-	}
-	switch kind {
-	case "", "service", "default", "default-service":
-	case "batch", "default-batch":
-		return fillBatch(e)
-	default:
-		return fault.New("token.create", fault.Invalid, "field \"type\" must be \"service\" or \"batch\", not %q", kind)
-	}
-	return nil
-}
-
-func fillBatch(e *token.Entry) error {
-	switch {
-	case e.Period > 0:
-		return fault.New("token.create", fault.Invalid, "batch tokens cannot be periodic; leave \"period\" out, or make a service token")
-	case e.Uses > 0:
-		return fault.New("token.create", fault.Invalid, "batch tokens cannot have a limited number of uses; leave \"num_uses\" out, or make a service token")
-	case e.ExplicitMax > 0:
-		return fault.New("token.create", fault.Invalid, "batch tokens cannot have an explicit maximum TTL, for they are never renewed; leave \"explicit_max_ttl\" out")
-	case slices.Contains(e.Policies, "root"):
-		return fault.New("token.create", fault.Invalid, "batch tokens cannot be root tokens; leave the policy \"root\" out, or make a service token")
-	}
-	e.Batch, e.Renewable = true, false
-	return nil
-}
-
-func parseCIDRs(texts []string) ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	for _, s := range texts {
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			a, aerr := netip.ParseAddr(s)
-			if aerr != nil {
-				return nil, fault.New("token.create", fault.Invalid, "field \"bound_cidrs\": want addresses or ranges such as 10.0.0.0/8, not %q", s)
-			}
-			p = netip.PrefixFrom(a, a.BitLen())
-		}
-		out = append(out, p.Masked())
-	}
-	return out, nil
+	return all
 }
 
 // lookupOut is a token in answers.
@@ -288,11 +89,11 @@ type lookupOut struct {
 	BoundCIDRs     []netip.Prefix    `json:"bound_cidrs,omitempty"`
 }
 
-func show(e *token.Entry, tok secret.Value, now time.Time) *lookupOut {
+func show(e *token.Entry, tok secret.Value) *lookupOut {
 	out := &lookupOut{
 		Accessor: e.Accessor, CreationTime: e.Created.Unix(), CreationTTL: e.TTL, DisplayName: e.DisplayName, EntityID: e.EntityID,
 		ExplicitMax: e.ExplicitMax, ID: tok, IssueTime: e.Created, Meta: e.Meta, NumUses: e.Uses, Orphan: e.Orphan(), Path: e.Path,
-		Period: e.Period, Policies: e.Policies, Renewable: e.Renewable, Role: e.Role, Type: "service", BoundCIDRs: e.BoundCIDRs,
+		Period: e.Period, Policies: e.Policies(), Renewable: e.Renewable, Role: e.Role, Type: "service", BoundCIDRs: e.BoundCIDRs,
 	}
 	if e.Batch {
 		out.Type = "batch"
@@ -302,7 +103,7 @@ func show(e *token.Entry, tok secret.Value, now time.Time) *lookupOut {
 		// expire_time for its TTL, and the reference's are a moment closer than the TTL, too.
 		last := e.Expires.Add(-time.Millisecond)
 		out.ExpireTime = &last
-		out.TTL = wire.Seconds(max(e.Expires.Sub(now), 0))
+		out.TTL = wire.Seconds(max(time.Until(e.Expires), 0))
 	}
 	if !e.Renewed.IsZero() {
 		out.LastRenewal, out.LastRenewalSec = &e.Renewed, e.Renewed.Unix()
@@ -321,22 +122,22 @@ func (t *method) lookupSelf(ctx context.Context, r *route.Request, _ tokenIn) (*
 	if err != nil {
 		return nil, err
 	}
-	return show(e, r.Token, r.Time), nil
+	return show(e, r.Token), nil
 }
 
 func (t *method) lookup(ctx context.Context, r *route.Request, in tokenIn) (*lookupOut, error) {
 	if in.Token.Empty() {
 		in.Token = r.Token
 	}
-	e, err := t.usable(ctx, in.Token, r.Time)
+	e, err := t.usable(ctx, in.Token)
 	if err != nil {
 		return nil, err
 	}
-	return show(e, in.Token, r.Time), nil
+	return show(e, in.Token), nil
 }
 
 // usable finds a token that is neither revoked nor expired.
-func (t *method) usable(ctx context.Context, tok secret.Value, now time.Time) (*token.Entry, error) {
+func (t *method) usable(ctx context.Context, tok secret.Value) (*token.Entry, error) {
 	e, err := t.m.Tokens.Lookup(ctx, tok)
 	if err != nil {
 		if fault.Is(err, fault.Denied) {
@@ -344,29 +145,29 @@ func (t *method) usable(ctx context.Context, tok secret.Value, now time.Time) (*
 		}
 		return nil, err
 	}
-	if e.Revoking || !e.Expires.IsZero() && !now.Before(e.Expires) {
+	if !e.Lives(time.Now()) {
 		return nil, fault.New("token.lookup", fault.Denied, "bad token: it is not known, has expired or was revoked; log in again")
 	}
 	return e, nil
 }
 
-func (t *method) byAccessor(ctx context.Context, in tokenIn, now time.Time) (*token.Entry, error) {
+func (t *method) byAccessor(ctx context.Context, in tokenIn) (*token.Entry, error) {
 	e, err := t.m.Tokens.ByAccessor(ctx, in.Accessor)
 	if err != nil {
 		return nil, err
 	}
-	if e.Revoking || !e.Expires.IsZero() && !now.Before(e.Expires) {
+	if !e.Lives(time.Now()) {
 		return nil, fault.New("token.byAccessor", fault.Invalid, "invalid accessor: its token has ended; list auth/token/accessors for those that live")
 	}
 	return e, nil
 }
 
 func (t *method) lookupAccessor(ctx context.Context, r *route.Request, in tokenIn) (*lookupOut, error) {
-	e, err := t.byAccessor(ctx, in, r.Time)
+	e, err := t.byAccessor(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	return show(e, secret.Value{}, r.Time), nil
+	return show(e, secret.Value{}), nil
 }
 
 func (t *method) renewSelf(ctx context.Context, r *route.Request, in tokenIn) (route.None, error) {
@@ -378,7 +179,7 @@ func (t *method) renew(ctx context.Context, r *route.Request, in tokenIn) (route
 	if in.Token.Empty() {
 		return route.None{}, fault.New("token.renew", fault.Invalid, "field \"token\": say which token to renew")
 	}
-	e, err := t.usable(ctx, in.Token, r.Time)
+	e, err := t.usable(ctx, in.Token)
 	if err != nil {
 		return route.None{}, err
 	}
@@ -386,7 +187,7 @@ func (t *method) renew(ctx context.Context, r *route.Request, in tokenIn) (route
 }
 
 func (t *method) renewAccessor(ctx context.Context, r *route.Request, in tokenIn) (route.None, error) {
-	e, err := t.byAccessor(ctx, in, r.Time)
+	e, err := t.byAccessor(ctx, in)
 	if err != nil {
 		return route.None{}, err
 	}
@@ -403,9 +204,9 @@ func (t *method) extend(ctx context.Context, r *route.Request, e *token.Entry, t
 		return fault.New("token.renew", fault.Invalid, "the token is not renewable; make a new one before it ends")
 	}
 	s := t.m.Settings()
-	now := r.Time.UTC().Truncate(time.Millisecond) // as exact as what is stored, so that the answer says what was asked for
 	updated, err := t.m.Tokens.Update(ctx, e.ID, func(e *token.Entry) error {
-		if e.Revoking || !now.Before(e.Expires) {
+		now := time.Now().UTC().Truncate(time.Millisecond) // as exact as what is stored, so that the answer says what was asked for
+		if !e.Lives(now) {
 			return fault.New("token.renew", fault.Denied, "bad token: it has ended; log in again")
 		}
 		ttl := increment
@@ -439,8 +240,8 @@ func (t *method) extend(ctx context.Context, r *route.Request, e *token.Entry, t
 		return err
 	}
 	a := &route.Auth{
-		ClientToken: tok, Accessor: updated.Accessor, Policies: updated.Policies, TokenPolicies: updated.Policies,
-		Metadata: updated.Meta, LeaseDuration: updated.Expires.Sub(now), Renewable: updated.Renewable,
+		ClientToken: tok, Accessor: updated.Accessor, Policies: updated.Policies(), TokenPolicies: updated.Policies(),
+		Metadata: updated.Meta, LeaseDuration: updated.Expires.Sub(updated.Renewed), Renewable: updated.Renewable,
 		EntityID: updated.EntityID, TokenType: "service", Orphan: updated.Orphan(), NumUses: max(updated.Uses, 0),
 	}
 	r.SetAuth(a)
@@ -491,8 +292,17 @@ func (t *method) revokeOrphan(ctx context.Context, _ *route.Request, in tokenIn)
 	return route.None{}, t.m.Tokens.RevokeOrphan(ctx, t.m.Tokens.ID(in.Token))
 }
 
-func (t *method) revokeAccessor(ctx context.Context, _ *route.Request, in tokenIn) (route.None, error) {
+// revokeAccessor succeeds, too, where the token is gone: that is what was wanted.
+func (t *method) revokeAccessor(ctx context.Context, r *route.Request, in tokenIn) (route.None, error) {
+	if in.Accessor == "" {
+		return route.None{}, fault.New("token.revokeAccessor", fault.Invalid, "field \"accessor\": say whose token to revoke")
+	}
 	e, err := t.m.Tokens.ByAccessor(ctx, in.Accessor)
+	if fault.Is(err, fault.Invalid) {
+		r.SetStatus(200)
+		r.Warn("no token has this accessor: it has ended already, or never was")
+		return route.None{}, nil
+	}
 	if err != nil {
 		return route.None{}, err
 	}

@@ -244,6 +244,7 @@ func (m *Manager) checkTune(e *mount.Entry) error {
 // Change commits a new record of the mount at path, made by f of a copy. f is called again where another
 // server was faster. options are those that the client names, nil for one that it takes away; no map: they stay as
 // they are. The engine judges them, and works by the new ones when Change returns. It returns warnings for the client.
+// What the server has for itself is never changed: its settings say which fields the audit log shows in clear.
 func (m *Manager) Change(ctx context.Context, path string, options map[string]*string, f func(e *mount.Entry)) (warnings []string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -266,6 +267,9 @@ func (m *Manager) changeLocked(ctx context.Context, path string, options map[str
 	old := s.Table.At(path)
 	if old == nil {
 		return nil, fault.New("mounts.Change", fault.Invalid, "nothing is mounted at %q; list sys/mounts and sys/auth", path)
+	}
+	if slices.Contains(untunable, old.Type) {
+		return nil, fault.New("mounts.Change", fault.Invalid, "%q cannot be tuned, for tokens pass through it; tune mounts of your own, or auth/token", path)
 	}
 	e := *old
 	f(&e)
@@ -372,6 +376,9 @@ func (m *Manager) Move(ctx context.Context, from, to string, extra ...storage.Op
 	e.Path = clean
 	return m.replace(ctx, s, &e, extra...)
 }
+
+// untunable are the types of mounts that are as the server needs them.
+var untunable = []string{"system", "cubbyhole", "identity"}
 
 func fixed(e *mount.Entry) bool {
 	return e.Type == "system" || e.Type == "cubbyhole" || e.Path == "auth/token/"

@@ -38,8 +38,8 @@ type Config struct {
 	Host func(uuid string) engine.Host
 	// What login methods are given: see [auth.Mount].
 	Tokens        *token.Store
-	Issue         func(ctx context.Context, r *route.Request, b Bounds, spec token.Entry, parent *token.Entry) (*route.Auth, error)
-	CheckPolicies func(names []string) ([]string, error)
+	Issue         func(ctx context.Context, r *route.Request, b Bounds, spec token.Entry, ask token.Ask, parent *token.Entry) (*route.Auth, error)
+	CheckPolicies func(names []string) error
 	RevokeWait    func(ctx context.Context, tokenID string)
 	// System are the routes of the mount at sys/.
 	System func() []route.Route
@@ -232,8 +232,8 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 			return auth.Settings{Path: o.Entry().Path, DefaultTTL: o.DefaultTTL(), MaxTTL: o.MaxTTL()}
 		}}
 		am.Tokens, am.CheckPolicies, am.RevokeWait = m.cfg.Tokens, m.cfg.CheckPolicies, m.cfg.RevokeWait
-		am.Issue = func(ctx context.Context, r *route.Request, spec token.Entry, parent *token.Entry) (*route.Auth, error) {
-			return m.cfg.Issue(ctx, r, Bounds{o.DefaultTTL(), o.MaxTTL()}, spec, parent)
+		am.Issue = func(ctx context.Context, r *route.Request, spec token.Entry, ask token.Ask, parent *token.Entry) (*route.Auth, error) {
+			return m.cfg.Issue(ctx, r, Bounds{o.DefaultTTL(), o.MaxTTL()}, spec, ask, parent)
 		}
 		method, err := m.cfg.Auths[i].Open(ctx, am)
 		if err != nil {

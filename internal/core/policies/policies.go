@@ -23,6 +23,7 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // Prefixes of the keys.
@@ -48,6 +49,7 @@ type Query struct {
 	Path    string
 	Op      route.Op
 	Body    []byte
+	Form    *wire.Form // how the body is read
 	WrapTTL time.Duration
 	Sudo    bool // the route demands sudo, too
 }
@@ -58,22 +60,20 @@ func (m *Manager) Decide(ctx context.Context, names []string, q Query) (policy.D
 	if err != nil {
 		return policy.Decision{}, err
 	}
-	return set.Decide(policy.Query{Path: q.Path, Op: ops[q.Op], Body: q.Body, WrapTTL: q.WrapTTL, Sudo: q.Sudo}), nil
+	return set.Decide(policy.Query{Path: q.Path, Op: ops[q.Op], Body: q.Body, Form: q.Form, WrapTTL: q.WrapTTL, Sudo: q.Sudo}), nil
 }
 
-// Names refuses what is no policy name, and returns the others in their
-// canonical form, sorted, once each.
-func Names(names []string) ([]string, error) {
-	var out []string
+// Name is the canonical form of a policy's name.
+func Name(s string) (string, error) { return policy.Name(s) }
+
+// Check refuses what is no policy name in its canonical form.
+func Check(names []string) error {
 	for _, n := range names {
-		clean, err := policy.Name(n)
-		if err != nil {
-			return nil, err
+		if err := policy.Canonical(n); err != nil {
+			return err
 		}
-		out = append(out, clean)
 	}
-	slices.Sort(out)
-	return slices.Compact(out), nil
+	return nil
 }
 
 // maxSets bounds the compiled sets that are kept; past it all are dropped.
@@ -128,10 +128,7 @@ func (m *Manager) Absent(ctx context.Context, names []string) ([]string, error) 
 
 func (m *Manager) compiled(ctx context.Context, names []string) (compiled, error) {
 	var room [128]byte
-	id := room[:0]
-	for _, name := range names {
-		id = append(append(id, name...), ',')
-	}
+	id := wire.AppendKey(room[:0], names...)
 	m.mu.RLock()
 	c, gen := m.sets[string(id)], m.gen
 	m.mu.RUnlock()
@@ -179,18 +176,17 @@ func (m *Manager) changed() {
 
 // Read returns a policy, nil where there is none. The root policy has no text.
 func (m *Manager) Read(ctx context.Context, name string) (*Record, error) {
-	clean, err := policy.Name(name)
-	if err != nil {
+	if policy.Canonical(name) != nil {
 		return nil, nil // such a name cannot have been written
 	}
-	if clean == policy.Root {
-		return &Record{Name: clean}, nil
+	if name == policy.Root {
+		return &Record{Name: name}, nil
 	}
-	row, err := m.view.Get(ctx, aclPrefix+clean)
+	row, err := m.view.Get(ctx, aclPrefix+name)
 	if err != nil || row.Version == 0 {
 		return nil, err
 	}
-	rec := &Record{Name: clean}
+	rec := &Record{Name: name}
 	if err := json.Unmarshal(row.Value, rec); err != nil {
 		return nil, fault.Wrap("policies.Read", fault.Internal, err)
 	}
@@ -199,18 +195,17 @@ func (m *Manager) Read(ctx context.Context, name string) (*Record, error) {
 
 // Write checks and stores a policy.
 func (m *Manager) Write(ctx context.Context, name, text string) error {
-	clean, err := policy.Name(name)
-	if err != nil {
+	if err := policy.Canonical(name); err != nil {
 		return err
 	}
-	if clean == policy.Root {
+	if name == policy.Root {
 		return fault.New("policies.Write", fault.Invalid, "the policy \"root\" cannot be changed; write one of another name")
 	}
-	if _, err := policy.Parse(clean, text); err != nil {
+	if _, err := policy.Parse(name, text); err != nil {
 		return err
 	}
 	for range 8 {
-		row, err := m.view.Get(ctx, aclPrefix+clean)
+		row, err := m.view.Get(ctx, aclPrefix+name)
 		if err != nil {
 			return err
 		}
@@ -225,7 +220,7 @@ func (m *Manager) Write(ctx context.Context, name, text string) error {
 		if err != nil {
 			return fault.Wrap("policies.Write", fault.Internal, err)
 		}
-		_, err = m.view.Commit(ctx, storage.Set(aclPrefix+clean, b).If(row.Version))
+		_, err = m.view.Commit(ctx, storage.Set(aclPrefix+name, b).If(row.Version))
 		m.changed()
 		if !fault.Is(err, fault.Conflict) {
 			return err
@@ -236,14 +231,13 @@ func (m *Manager) Write(ctx context.Context, name, text string) error {
 
 // Delete removes a policy; one that is not there is success.
 func (m *Manager) Delete(ctx context.Context, name string) error {
-	clean, err := policy.Name(name)
-	if err != nil {
+	if err := policy.Canonical(name); err != nil {
 		return err
 	}
-	if clean == policy.Root || clean == "default" {
-		return fault.New("policies.Delete", fault.Invalid, "the policy %q cannot be deleted, for every server has it; take it from the tokens that should not hold it", clean)
+	if name == policy.Root || name == "default" {
+		return fault.New("policies.Delete", fault.Invalid, "the policy %q cannot be deleted, for every server has it; take it from the tokens that should not hold it", name)
 	}
-	_, err = m.view.Commit(ctx, storage.Remove(aclPrefix+clean))
+	_, err := m.view.Commit(ctx, storage.Remove(aclPrefix+name))
 	m.changed()
 	return err
 }
@@ -274,18 +268,16 @@ func (m *Manager) ListPassword(ctx context.Context) ([]string, error) {
 
 // ReadPassword returns the text of a password policy, "" where there is none.
 func (m *Manager) ReadPassword(ctx context.Context, name string) (string, error) {
-	clean, err := policy.Name(name)
-	if err != nil {
-		return "", nil
+	if policy.Canonical(name) != nil {
+		return "", nil // such a name cannot have been written
 	}
-	row, err := m.view.Get(ctx, passwordPrefix+clean)
+	row, err := m.view.Get(ctx, passwordPrefix+name)
 	return string(row.Value), err
 }
 
 // WritePassword checks a password policy, by generating with it, and stores it.
 func (m *Manager) WritePassword(ctx context.Context, name, text string) error {
-	clean, err := policy.Name(name)
-	if err != nil {
+	if err := policy.Canonical(name); err != nil {
 		return err
 	}
 	p, err := password.Parse(text)
@@ -295,17 +287,16 @@ func (m *Manager) WritePassword(ctx context.Context, name, text string) error {
 	if _, err := p.Generate(); err != nil {
 		return err
 	}
-	_, err = m.view.Commit(ctx, storage.Set(passwordPrefix+clean, []byte(text)))
+	_, err = m.view.Commit(ctx, storage.Set(passwordPrefix+name, []byte(text)))
 	return err
 }
 
 // DeletePassword removes a password policy; one that is not there is success.
 func (m *Manager) DeletePassword(ctx context.Context, name string) error {
-	clean, err := policy.Name(name)
-	if err != nil {
+	if err := policy.Canonical(name); err != nil {
 		return err
 	}
-	_, err = m.view.Commit(ctx, storage.Remove(passwordPrefix+clean))
+	_, err := m.view.Commit(ctx, storage.Remove(passwordPrefix+name))
 	return err
 }
 
@@ -313,6 +304,9 @@ func (m *Manager) DeletePassword(ctx context.Context, name string) error {
 func (m *Manager) Password(ctx context.Context, name string) (secret.Value, error) {
 	if name == "" {
 		return password.Default().Generate()
+	}
+	if err := policy.Canonical(name); err != nil {
+		return secret.Value{}, err
 	}
 	text, err := m.ReadPassword(ctx, name)
 	if err != nil {

@@ -2,7 +2,6 @@ package sys
 
 import (
 	"context"
-	"strings"
 
 	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/route"
@@ -40,12 +39,12 @@ type auditIn struct {
 
 func (a *auditAPI) enableAudit(ctx context.Context, _ *route.Request, in auditIn) (route.None, error) {
 	return route.None{}, a.Devices.Enable(ctx, audit.Enabled{
-		Path: strings.Trim(in.Path, "/") + "/", Type: in.Type, Description: in.Description, Local: in.Local, Options: in.Options,
+		Path: in.Path + "/", Type: in.Type, Description: in.Description, Local: in.Local, Options: in.Options,
 	})
 }
 
 func (a *auditAPI) disableAudit(ctx context.Context, _ *route.Request, in auditIn) (route.None, error) {
-	return route.None{}, a.Devices.Disable(ctx, strings.Trim(in.Path, "/")+"/")
+	return route.None{}, a.Devices.Disable(ctx, in.Path+"/")
 }
 
 type auditHashIn struct {
@@ -58,7 +57,7 @@ type auditHashOut struct {
 }
 
 func (a *auditAPI) auditHash(_ context.Context, _ *route.Request, in auditHashIn) (*auditHashOut, error) {
-	h, err := a.Devices.Hash(strings.Trim(in.Path, "/")+"/", in.Input)
+	h, err := a.Devices.Hash(in.Path+"/", in.Input)
 	if err != nil {
 		return nil, err
 	}

@@ -39,8 +39,7 @@ func (a *leaseAPI) routes() []route.Route {
 }
 
 type leaseIn struct {
-	ID        string        `json:"lease_id" doc:"The lease."`
-	URLID     string        `json:"url_lease_id" doc:"The lease, under the name that some clients send."`
+	ID        string        `json:"lease_id" alias:"url_lease_id" doc:"The lease."`
 	Increment time.Duration `json:"increment" default:"the lease's TTL" doc:"For renewing: how long the lease should live from now on; the server may give less."`
 	Sync      bool          `json:"sync" default:"false" doc:"For revoking: whether the answer waits until the credentials are gone."`
 }
@@ -48,18 +47,18 @@ type leaseIn struct {
 // id is the lease that the path or the body names. The policy has judged the
 // path, so that a body that names another lease there is refused.
 func (in *leaseIn) id(r *route.Request) (string, error) {
-	id := ""
-	for _, named := range []string{r.Param("id"), in.ID, in.URLID} {
-		named = strings.Trim(named, "/")
-		switch {
-		case id == "":
-			id = named
-		case named != "" && named != id:
-			return "", fault.New("sys.lease", fault.Invalid, "field \"lease_id\": it names another lease than the path or url_lease_id; name one")
-		}
+	id := r.Param("id")
+	switch {
+	case id == "":
+		id = in.ID
+	case in.ID != "" && in.ID != id:
+		return "", fault.New("sys.lease", fault.Invalid, "field \"lease_id\": it names another lease than the path; name one")
 	}
-	if id == "" {
+	switch bare := strings.Trim(id, "/"); {
+	case bare == "":
 		return "", fault.New("sys.lease", fault.Invalid, "field \"lease_id\": say which lease")
+	case bare != id: // rules of parameters have judged the one, and the other would be meant
+		return "", fault.New("sys.lease", fault.Invalid, "field \"lease_id\": %q is not in its canonical form; write %q", id, bare)
 	}
 	return id, nil
 }
@@ -120,10 +119,10 @@ type prefixIn struct {
 }
 
 func (in *prefixIn) folder() string {
-	if p := strings.Trim(in.Prefix, "/"); p != "" {
-		return p + "/"
+	if in.Prefix == "" {
+		return ""
 	}
-	return ""
+	return in.Prefix + "/"
 }
 
 func (a *leaseAPI) listLeases(ctx context.Context, r *route.Request, in prefixIn) (route.Keys, error) {

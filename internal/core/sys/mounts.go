@@ -177,7 +177,7 @@ type enableIn struct {
 	Config      tuneIn             `json:"config" doc:"An object of settings: default_lease_ttl, max_lease_ttl, listing_visibility and the others of tuning."`
 	ReqOptions  map[string]*string `json:"options" doc:"The engine's options; kv has version, 1 or 2."`
 	Descr       *string            `json:"description" doc:"A note for those who list the mounts."`
-	NameOfKind  *string            `json:"plugin_name" doc:"The kind of engine, under its other name."`
+	NameOfKind  *string            `json:"plugin_name" also:"type" doc:"The kind of engine, under its other name."`
 	VersionOf   *string            `json:"plugin_version" doc:"Taken and without effect: engines are built in."`
 	DefaultTTL  *wire.TTL          `json:"default_lease_ttl" default:"the server's" doc:"For tuning: the TTL of leases and tokens whose request and role have none."`
 	MaxTTL      *wire.TTL          `json:"max_lease_ttl" default:"the server's" doc:"For tuning: the longest TTL of leases and tokens."`
@@ -223,6 +223,9 @@ func (c mountAPI) write(ctx context.Context, r *route.Request, in enableIn) (rou
 }
 
 func (c mountAPI) tuneMount(ctx context.Context, r *route.Request, path string, in tuneIn) error {
+	if strings.HasPrefix(path, authPrefix(mount.ClassAuth)) && !r.Sudo { // sys/mounts/auth/<path>/tune is another door to it
+		return fault.New("sys.tune", fault.Denied, "permission denied: %q is a login method; tuning it needs the capability sudo on the path", path)
+	}
 	warnings, err := c.Mounts().Change(ctx, path, in.Options, func(e *mount.Entry) { applyTune(e, in) })
 	warn(r, warnings)
 	return err

@@ -2,8 +2,11 @@ package sys
 
 import (
 	"context"
-	"time"
+	"encoding/base64"
+	"strings"
+	"unicode/utf8"
 
+	"github.com/keyturn/keyturn/internal/core/policies"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -18,24 +21,27 @@ func (a *policiesAPI) routes() []route.Route {
 		route.On(route.List, "policy", a.listPolicies).WithHelp("List policies, under the old path."),
 		route.On(route.Read, "policy", a.listOldPolicies).WithHelp("List policies, under the old path."),
 		route.On(route.List, "policies/password", a.listPasswordPolicies).WithHelp("List password policies."),
-		route.On(route.Read, "policies/password/{name}", a.readPasswordPolicy).WithHelp("Read a password policy."),
-		route.On(route.Write, "policies/password/{name}", a.writePasswordPolicy).WithHelp("Write a password policy."),
-		route.On(route.Delete, "policies/password/{name}", a.deletePasswordPolicy).WithHelp("Delete a password policy."),
-		route.On(route.Read, "policies/password/{name}/generate", a.generatePassword).WithHelp("Generate a password by a policy."),
+		named(route.On(route.Read, "policies/password/{name}", a.readPasswordPolicy).WithHelp("Read a password policy.")),
+		named(route.On(route.Write, "policies/password/{name}", a.writePasswordPolicy).WithHelp("Write a password policy.")),
+		named(route.On(route.Delete, "policies/password/{name}", a.deletePasswordPolicy).WithHelp("Delete a password policy.")),
+		named(route.On(route.Read, "policies/password/{name}/generate", a.generatePassword).WithHelp("Generate a password by a policy.")),
 		route.On(route.Write, "capabilities", a.capabilities).WithHelp("What a token may do on paths."),
 		route.On(route.Write, "capabilities-self", a.capabilitiesSelf).WithHelp("What the caller may do on paths."),
 		route.On(route.Write, "capabilities-accessor", a.capabilitiesAccessor).WithHelp("What the token of an accessor may do on paths."),
 	}
-	for _, base := range []string{"policies/acl/{name}", "policy/{name}"} {
-		p := policyAPI{a.Config, base == "policy/{name}"}
+	for _, base := range []string{"policies/acl/{name...}", "policy/{name...}"} {
+		p := policyAPI{a.Config, base == "policy/{name...}"}
 		out = append(out,
-			route.On(route.Read, base, p.read).WithHelp("Read a policy."),
-			route.On(route.Write, base, p.write).WithHelp("Write a policy."),
-			route.On(route.Delete, base, p.remove).WithHelp("Delete a policy."),
+			named(route.On(route.Read, base, p.read).WithHelp("Read a policy.")),
+			named(route.On(route.Write, base, p.write).WithHelp("Write a policy.")),
+			named(route.On(route.Delete, base, p.remove).WithHelp("Delete a policy.")),
 		)
 	}
 	return out
 }
+
+// named is a route whose path names a policy.
+func named(r route.Route) route.Route { return r.WithName("name", policies.Name) }
 
 // policyAPI serves policies at their path and at the old one, which names the
 // text differently.
@@ -64,20 +70,15 @@ func (a *policiesAPI) listOldPolicies(ctx context.Context, r *route.Request, _ r
 	return &oldList{names, names}, err
 }
 
+// policyOut has the documented fields and no more: there are clients that refuse others.
 type policyOut struct {
-	CASRequired bool      `json:"cas_required"`
-	Modified    time.Time `json:"modified"`
-	Name        string    `json:"name"`
-	Policy      string    `json:"policy"`
-	Version     int       `json:"version"`
+	Name   string `json:"name"`
+	Policy string `json:"policy"`
 }
 
 type oldPolicyOut struct {
-	CASRequired bool      `json:"cas_required"`
-	Modified    time.Time `json:"modified"`
-	Name        string    `json:"name"`
-	Rules       string    `json:"rules"`
-	Version     int       `json:"version"`
+	Name  string `json:"name"`
+	Rules string `json:"rules"`
 }
 
 func (p policyAPI) read(ctx context.Context, r *route.Request, in nameIn) (any, error) {
@@ -90,26 +91,29 @@ func (p policyAPI) read(ctx context.Context, r *route.Request, in nameIn) (any, 
 	}
 	if p.old {
 		r.SetShape(route.Merged)
-		return oldPolicyOut{Modified: rec.Modified, Name: rec.Name, Rules: rec.Text, Version: rec.Version}, nil
+		return oldPolicyOut{Name: rec.Name, Rules: rec.Text}, nil
 	}
-	return policyOut{Modified: rec.Modified, Name: rec.Name, Policy: rec.Text, Version: rec.Version}, nil
+	return policyOut{Name: rec.Name, Policy: rec.Text}, nil
 }
 
 type policyIn struct {
 	Name   string `path:"name" doc:"The policy's name."`
-	Policy string `json:"policy" doc:"The policy, HCL or JSON, as it is or in base64."`
-	Rules  string `json:"rules" doc:"The policy, under the name that old clients send."`
+	Policy string `json:"policy" alias:"rules" doc:"The policy, HCL or JSON, as it is or in base64."`
 }
 
 func (p policyAPI) write(ctx context.Context, _ *route.Request, in policyIn) (route.None, error) {
-	text := in.Policy
-	if text == "" {
-		text = in.Rules
-	}
-	if text == "" {
+	if in.Policy == "" {
 		return route.None{}, fault.New("sys.writePolicy", fault.Invalid, "field \"policy\": the policy's text is missing; send HCL or JSON such as path \"secret/*\" { capabilities = [\"read\"] }")
 	}
-	return route.None{}, p.Policies.Write(ctx, in.Name, text)
+	return route.None{}, p.Policies.Write(ctx, in.Name, plain(in.Policy))
+}
+
+// plain is a policy's text that may have come in base64. No policy is both.
+func plain(text string) string {
+	if b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text)); err == nil && utf8.Valid(b) {
+		return string(b)
+	}
+	return text
 }
 
 func (p policyAPI) remove(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
@@ -135,7 +139,7 @@ func (a *policiesAPI) readPasswordPolicy(ctx context.Context, _ *route.Request, 
 
 type passwordPolicyIn struct {
 	Name          string `path:"name" doc:"The policy's name."`
-	Policy        string `json:"policy" doc:"The policy, HCL or JSON: a length and rules."`
+	Policy        string `json:"policy" doc:"The policy, HCL or JSON, as it is or in base64: a length and rules."`
 	EntropySource string `json:"entropy_source" default:"platform" doc:"Where random numbers come from: platform."`
 }
 
@@ -143,7 +147,7 @@ func (a *policiesAPI) writePasswordPolicy(ctx context.Context, _ *route.Request,
 	if in.EntropySource != "" && in.EntropySource != "platform" {
 		return route.None{}, fault.New("sys.writePasswordPolicy", fault.Invalid, "field \"entropy_source\" can only be \"platform\"")
 	}
-	return route.None{}, a.Policies.WritePassword(ctx, in.Name, in.Policy)
+	return route.None{}, a.Policies.WritePassword(ctx, in.Name, plain(in.Policy))
 }
 
 func (a *policiesAPI) deletePasswordPolicy(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
@@ -165,8 +169,7 @@ func (a *policiesAPI) generatePassword(ctx context.Context, _ *route.Request, in
 type capabilitiesIn struct {
 	Token    secret.Value `json:"token" doc:"The token to judge; capabilities-self takes the caller's."`
 	Accessor string       `json:"accessor" doc:"For capabilities-accessor: the accessor of the token to judge."`
-	Path     []string     `json:"path" doc:"The paths, under the name that old clients send."`
-	Paths    []string     `json:"paths" doc:"The paths to judge, at most 1000."`
+	Paths    []string     `json:"paths" alias:"path" doc:"The paths to judge, at most 1000."`
 }
 
 func (a *policiesAPI) capabilities(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {
@@ -174,7 +177,7 @@ func (a *policiesAPI) capabilities(ctx context.Context, r *route.Request, in cap
 	if err != nil {
 		return nil, fault.New("sys.capabilities", fault.Invalid, "field \"token\": invalid token: it is not known, has expired or was revoked; name one that lives")
 	}
-	return a.capabilitiesOf(ctx, r, e.Policies, in)
+	return a.capabilitiesOf(ctx, r, e.Policies(), in)
 }
 
 func (a *policiesAPI) capabilitiesSelf(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {
@@ -186,11 +189,11 @@ func (a *policiesAPI) capabilitiesAccessor(ctx context.Context, r *route.Request
 	if err != nil {
 		return nil, err
 	}
-	return a.capabilitiesOf(ctx, r, e.Policies, in)
+	return a.capabilitiesOf(ctx, r, e.Policies(), in)
 }
 
 func (a *policiesAPI) capabilitiesOf(ctx context.Context, r *route.Request, names []string, in capabilitiesIn) (map[string][]string, error) {
-	paths := append(in.Paths, in.Path...)
+	paths := in.Paths
 	if len(paths) == 0 || len(paths) > 1000 {
 		return nil, fault.New("sys.capabilities", fault.Invalid, "field \"paths\": name 1 to 1000 paths")
 	}

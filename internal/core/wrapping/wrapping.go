@@ -4,7 +4,9 @@
 //	wrapped/<token id>  the answer, with where and when it was made
 //
 // The row is committed together with its token; unwrapping removes it with an
-// assertion of its version before it is given out, so that of two who unwrap one gets it.
+// assertion of its version before it is given out, so that of two who unwrap one gets it. A
+// token that was wrapped and never unwrapped ends with the wrapping: first the row is committed
+// as ended, so that nobody unwraps it any more, then the token is revoked, then the row goes.
 package wrapping
 
 import (
@@ -35,12 +37,15 @@ func New(b *barrier.Barrier, tokens *token.Store) *Store {
 
 // An Answer is one that is wrapped.
 type Answer struct {
-	Path    string          `json:"path"` // creation_path
-	Created time.Time       `json:"created"`
-	TTL     time.Duration   `json:"ttl"`
-	Body    json.RawMessage `json:"body"` // the whole answer
-	// TokenID is the token inside, revoked with an answer that nobody unwraps.
-	Accessor string `json:"accessor,omitempty"`
+	Path     string          `json:"path"` // creation_path
+	Created  time.Time       `json:"created"`
+	TTL      time.Duration   `json:"ttl"`
+	Body     json.RawMessage `json:"body"`               // the whole answer
+	Accessor string          `json:"accessor,omitempty"` // of the token inside
+	// TokenID is the storage id of a token that was made for this answer, and is revoked
+	// if nobody unwraps it. Of a batch token nothing is stored: it ends at its time.
+	TokenID string `json:"token_id,omitempty"`
+	Ended   bool   `json:"ended,omitempty"` // the wrapping has ended, and TokenID is being revoked
 }
 
 // Wrap stores an answer and returns its token. parent is who asked, or nil.
@@ -57,10 +62,10 @@ func (s *Store) wrap(ctx context.Context, a Answer, parent *token.Entry, extra .
 	}
 	tok := secret.Text(token.ServicePrefix + token.Random(32))
 	e := &token.Entry{
-		Policies: []string{"response-wrapping"}, Path: a.Path, Created: a.Created, TTL: a.TTL,
+		Path: a.Path, Created: a.Created, TTL: a.TTL,
 		Expires: a.Created.Add(a.TTL), Wrapping: true,
 	}
-	return s.tokens.CreateAs(ctx, tok, e, parent, append(extra, storage.Set(Prefix+s.tokens.ID(tok), b))...)
+	return s.tokens.CreateAs(ctx, tok, e, token.ForWrapping(), parent, append(extra, storage.Set(Prefix+s.tokens.ID(tok), b))...)
 }
 
 func errNone() error {
@@ -76,7 +81,7 @@ func (s *Store) find(ctx context.Context, tok secret.Value) (*token.Entry, stora
 	if err != nil {
 		return nil, storage.Entry{}, nil, err
 	}
-	if !e.Wrapping || e.Revoking || !time.Now().Before(e.Expires) {
+	if !e.Wrapping || !e.Lives(time.Now()) {
 		return nil, storage.Entry{}, nil, errNone()
 	}
 	row, err := s.view.Get(ctx, Prefix+e.ID)
@@ -86,9 +91,12 @@ func (s *Store) find(ctx context.Context, tok secret.Value) (*token.Entry, stora
 	if row.Version == 0 {
 		return nil, storage.Entry{}, nil, errNone()
 	}
-	a := new(Answer)
-	if err := json.Unmarshal(row.Value, a); err != nil {
-		return nil, storage.Entry{}, nil, fault.Wrap("wrapping.find", fault.Internal, err)
+	a, err := decode(row)
+	if err != nil {
+		return nil, storage.Entry{}, nil, err
+	}
+	if a.Ended {
+		return nil, storage.Entry{}, nil, errNone()
 	}
 	return e, row, a, nil
 }
@@ -137,12 +145,57 @@ func (s *Store) Rewrap(ctx context.Context, tok secret.Value) (secret.Value, *to
 // answer must not be lost for that: the token opens nothing, and ends at its time.
 func (s *Store) drop(ctx context.Context, e *token.Entry) { _ = s.tokens.Revoke(ctx, e.ID) }
 
-// Forget drops what was wrapped under a token that ends.
+func decode(row storage.Entry) (*Answer, error) {
+	a := new(Answer)
+	if err := json.Unmarshal(row.Value, a); err != nil {
+		return nil, fault.Wrap("wrapping.decode", fault.Internal, err)
+	}
+	return a, nil
+}
+
+// Forget drops what was wrapped under a token that ends, and revokes the token inside. It is
+// repeatable. Where somebody has unwrapped the answer there is no row, and nothing to do.
 func (s *Store) Forget(ctx context.Context, tokenID string) error {
-	row, err := s.view.Get(ctx, Prefix+tokenID)
-	if err != nil || row.Version == 0 {
+	for {
+		row, err := s.view.Get(ctx, Prefix+tokenID)
+		if err != nil || row.Version == 0 {
+			return err
+		}
+		switch err = s.forget(ctx, row); {
+		case !fault.Is(err, fault.Conflict): // else it was unwrapped at this moment, or ended by another server
+			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *Store) forget(ctx context.Context, row storage.Entry) error {
+	a, err := decode(row)
+	if err != nil {
 		return err
 	}
-	_, err = s.view.Commit(ctx, storage.Remove(row.Key))
+	if a.TokenID != "" {
+		if row.Version, err = s.end(ctx, row, a); err != nil {
+			return err
+		}
+		if err := s.tokens.Revoke(ctx, a.TokenID); err != nil {
+			return err
+		}
+	}
+	_, err = s.view.Commit(ctx, storage.Remove(row.Key).If(row.Version))
 	return err
+}
+
+// end commits an answer as one that can be unwrapped no more, so that a token that is being
+// revoked is given to nobody, and one that was given to somebody is not revoked.
+func (s *Store) end(ctx context.Context, row storage.Entry, a *Answer) (storage.Version, error) {
+	if a.Ended {
+		return row.Version, nil
+	}
+	b, err := json.Marshal(Answer{Path: a.Path, Created: a.Created, TTL: a.TTL, TokenID: a.TokenID, Ended: true})
+	if err != nil {
+		return 0, fault.Wrap("wrapping.end", fault.Internal, err)
+	}
+	return s.view.Commit(ctx, storage.Set(row.Key, b).If(row.Version))
 }

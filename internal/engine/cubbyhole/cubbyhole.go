@@ -108,7 +108,7 @@ func (b *backend) exists(ctx context.Context, r *route.Request) (bool, error) {
 }
 
 func (b *backend) list(ctx context.Context, r *route.Request, in pathIn) (route.Keys, error) {
-	k, err := key(r, strings.Trim(in.Path, "/"))
+	k, err := key(r, in.Path)
 	if err != nil {
 		return route.Keys{}, err
 	}

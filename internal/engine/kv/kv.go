@@ -101,8 +101,8 @@ type listIn struct {
 // list returns the names directly below a folder, of the keys below any of the bases, seeking past what is deeper.
 func (b *backend) list(ctx context.Context, in listIn, bases ...string) (route.Keys, error) {
 	folder := ""
-	if p := strings.Trim(in.Path, "/"); p != "" {
-		folder = p + "/"
+	if in.Path != "" {
+		folder = in.Path + "/"
 	}
 	var names []string
 	for after := in.After; in.Limit <= 0 || len(names) < in.Limit; {

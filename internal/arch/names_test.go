@@ -1,0 +1,97 @@
+package arch
+
+import (
+	"go/ast"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// reshapers are the functions that make another name of a name.
+var reshapers = map[string][]string{
+	"strings": {"ToLower", "ToUpper", "ToTitle", "Title", "TrimSpace", "Trim", "TrimLeft", "TrimRight", "TrimFunc", "Fields", "EqualFold", "Split", "SplitN", "SplitSeq", "ReplaceAll", "Replace"},
+	"path":    {"Clean", "Base", "Join"},
+}
+
+// TestNamesOfPaths: no handler folds, trims or takes apart a name of the request's path: the policy
+// has judged it as it is. A name that has one form of several spellings gets it by
+// route.Route.WithName, which refuses the others before the policy is asked.
+// TestEveryNameIsActedUponAsItWasJudged (test/inprocess) asks the running server the same.
+func TestNamesOfPaths(t *testing.T) {
+	byDir := map[string][]*source{}
+	for _, s := range tree(t) {
+		if !s.test && serves(s.dir) {
+			byDir[s.dir] = append(byDir[s.dir], s)
+		}
+	}
+	for _, files := range byDir {
+		report(t, checkNames(files))
+	}
+}
+
+// serves says whether routes are served in a folder.
+func serves(dir string) bool {
+	return dir == "internal/core/sys" || strings.HasPrefix(dir, "internal/engine/") || strings.HasPrefix(dir, "internal/auth/")
+}
+
+// checkNames reads one package.
+func checkNames(files []*source) (found []finding) {
+	var fields []string // that are filled from the path
+	for _, s := range files {
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			f, ok := n.(*ast.Field)
+			if !ok || f.Tag == nil || len(f.Names) == 0 {
+				return true
+			}
+			if tag, err := strconv.Unquote(f.Tag.Value); err == nil && reflect.StructTag(tag).Get("path") != "" {
+				fields = append(fields, f.Names[0].Name)
+			}
+			return true
+		})
+	}
+	ofPath := func(e ast.Expr) bool {
+		switch x := e.(type) {
+		case *ast.SelectorExpr:
+			in, ok := x.X.(*ast.Ident)
+			return ok && in.Name == "in" && slices.Contains(fields, x.Sel.Name)
+		case *ast.CallExpr:
+			sel, ok := x.Fun.(*ast.SelectorExpr)
+			return ok && sel.Sel.Name == "Param"
+		}
+		return false
+	}
+	for _, s := range files {
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			sel, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			pkg, ok := sel.X.(*ast.Ident)
+			if ok && slices.Contains(reshapers[pkg.Name], sel.Sel.Name) && slices.ContainsFunc(call.Args, ofPath) {
+				found = append(found, s.found(n.Pos(), "%s.%s makes another name of one that the policy has judged; use it as it is, or give its one form with WithName", pkg.Name, sel.Sel.Name))
+			}
+			return true
+		})
+	}
+	return found
+}
+
+func TestCheckNamesFinds(t *testing.T) {
+	for text, want := range map[string]int{
+		"type nameIn struct { Name string `path:\"name\"` }\nfunc f(in nameIn) string { return strings.ToLower(in.Name) }":      1,
+		"type nameIn struct { Name string `path:\"name\"` }\nfunc f(in nameIn) string { return in.Name }":                       0,
+		"type nameIn struct { Name string `json:\"name\"` }\nfunc f(in nameIn) string { return strings.ToLower(in.Name) }":      0,
+		"func f(r *route.Request) string { return strings.Trim(r.Param(\"name\"), \"/\") }":                                     1,
+		"type nameIn struct { Name string `path:\"name\"` }\nfunc f(in nameIn) string { return path.Clean(in.Name) + in.Name }": 1,
+	} {
+		if got := checkNames([]*source{sample(t, "internal/engine/x/x.go", "package x\n"+text)}); len(got) != want {
+			t.Errorf("%s: %v, want %d", text, got, want)
+		}
+	}
+}
