@@ -33,7 +33,7 @@ func TestCVE_2025_52894(t *testing.T) {
 		t.Errorf("without a token: %q, want %q", public, want)
 	}
 	slices.Sort(own)
-	if want := []string{"read sys/internal/ui/mounts", "read sys/internal/ui/mounts/{path...}"}; !slices.Equal(own, want) {
+	if want := []string{"read sys/internal/specs/openapi", "read sys/internal/ui/mounts", "read sys/internal/ui/mounts/{path...}"}; !slices.Equal(own, want) {
 		t.Errorf("with any token: %q, want %q", own, want)
 	}
 	s := start(t, memory.Open())

@@ -13,7 +13,7 @@ import (
 var request = regexp.MustCompile("`([A-Z]+) ([a-z]+/[^`]+)`")
 
 // TestGuardsAreDocumented holds the table "What guards the guards" of docs/security-model.md against the routes: each
-// request is there and takes what the table says, and each that demands sudo stands in it.
+// request is there and takes what the table says, and each that changes something and demands sudo stands in it.
 func TestGuardsAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../docs/security-model.md")
 	if err != nil {
@@ -34,7 +34,7 @@ func TestGuardsAreDocumented(t *testing.T) {
 			name := verbs[r.Op] + " " + m.at + r.Pattern
 			caps, told := takes[name]
 			there[name] = true
-			if r.Sudo && !told {
+			if r.Sudo && !told && (r.Op == route.Write || r.Op == route.Delete) {
 				t.Errorf("%s demands sudo, and docs/security-model.md does not say what it can do: add a row to the table \"What guards the guards\"", name)
 			}
 			if told && slices.Contains(caps, "sudo") != r.Sudo {

@@ -12,7 +12,6 @@ package node
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
@@ -290,5 +289,5 @@ func (a *serverAPI) plugin(_ context.Context, r *route.Request, in pluginIn) (*p
 }
 
 func (a *serverAPI) noPlugins(_ context.Context, _ *route.Request, in pluginIn) (route.None, error) {
-	return route.None{}, fault.New("node.catalog", fault.Unsupported, "plugins are built into the program, none can be added, replaced or removed; mount %q if sys/plugins/catalog lists it", strings.TrimSpace(in.Name))
+	return route.None{}, fault.New("node.catalog", fault.Unsupported, "plugins are built into the program, none can be added, replaced or removed; mount %q if sys/plugins/catalog lists it", in.Name)
 }

@@ -218,6 +218,11 @@ func TestRaw(t *testing.T) {
 			p.refused(op, "raw/"+key, `{"value":"x"}`, fault.Denied, "neither shown nor written")
 		}
 	}
+	for _, key := range []string{"token/x", "token-accessor/x", "token-child/x/y", "wrapped/x"} { // root comes only from root
+		for _, op := range []route.Op{route.Read, route.Write, route.Delete} {
+			p.refused(op, "raw/"+key, `{"value":"x"}`, fault.Denied, "for a root token")
+		}
+	}
 	p.must(route.Write, "raw/core/x/one", `{"value":"text"}`, `null`)
 	p.must(route.Write, "raw/core/x/two", `{"value":"/w==","encoding":"base64"}`, `null`)
 	p.refused(route.Write, "raw/core/x/two", `{"value":"-","encoding":"base64"}`, fault.Invalid, "not base64")

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/core/wrapping"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/route"
@@ -37,13 +38,18 @@ type rawIn struct {
 	Compression string       `json:"compression_type" doc:"Taken and without effect: rows are not compressed."`
 }
 
-// checkRaw refuses what is off, and the rows that hold the keys of all others.
-func (a *rawAPI) checkRaw(in rawIn) error {
+// checkRaw refuses what is off, the rows that hold the keys of all others, and to all but a root token the rows of
+// tokens and wrapped answers: who may write them, or read what is wrapped, makes a root token of any other.
+func (a *rawAPI) checkRaw(r *route.Request, in rawIn) error {
 	if !a.RawStorage {
 		return fault.New("node.raw", fault.Unsupported, "sys/raw is off; set raw_storage_endpoint = true in the server's configuration, for as long as it is needed")
 	}
 	if in.Key == barrier.RingKey || in.Key == seal.RecordKey {
 		return fault.New("node.raw", fault.Denied, "the rows of the key ring and the seal are neither shown nor written; use operator rotate")
+	}
+	root := r.Caller != nil && r.Caller.Root
+	if !root && (strings.HasPrefix(in.Key, "token") || strings.HasPrefix(in.Key, wrapping.Prefix)) {
+		return fault.New("node.raw", fault.Denied, "permission denied: the rows of tokens and wrapped answers are for a root token; use auth/token and sys/wrapping")
 	}
 	if in.Encoding != "" && in.Encoding != "base64" {
 		return fault.New("node.raw", fault.Invalid, "field \"encoding\": want base64, or leave it out")
@@ -55,8 +61,8 @@ type rawOut struct {
 	Value secret.Value `json:"value"`
 }
 
-func (a *rawAPI) read(ctx context.Context, _ *route.Request, in rawIn) (*rawOut, error) {
-	if err := a.checkRaw(in); err != nil {
+func (a *rawAPI) read(ctx context.Context, r *route.Request, in rawIn) (*rawOut, error) {
+	if err := a.checkRaw(r, in); err != nil {
 		return nil, err
 	}
 	row, err := a.View.Get(ctx, in.Key)
@@ -72,8 +78,8 @@ func (a *rawAPI) read(ctx context.Context, _ *route.Request, in rawIn) (*rawOut,
 	return &rawOut{secret.New(row.Value)}, nil
 }
 
-func (a *rawAPI) write(ctx context.Context, _ *route.Request, in rawIn) (route.None, error) {
-	if err := a.checkRaw(in); err != nil {
+func (a *rawAPI) write(ctx context.Context, r *route.Request, in rawIn) (route.None, error) {
+	if err := a.checkRaw(r, in); err != nil {
 		return route.None{}, err
 	}
 	value := in.Value.Reveal()
@@ -87,8 +93,8 @@ func (a *rawAPI) write(ctx context.Context, _ *route.Request, in rawIn) (route.N
 	return route.None{}, err
 }
 
-func (a *rawAPI) remove(ctx context.Context, _ *route.Request, in rawIn) (route.None, error) {
-	if err := a.checkRaw(in); err != nil {
+func (a *rawAPI) remove(ctx context.Context, r *route.Request, in rawIn) (route.None, error) {
+	if err := a.checkRaw(r, in); err != nil {
 		return route.None{}, err
 	}
 	_, err := a.View.Commit(ctx, storage.Remove(in.Key))
@@ -99,7 +105,7 @@ func (a *rawAPI) remove(ctx context.Context, _ *route.Request, in rawIn) (route.
 const maxRawKeys = 10_000
 
 func (a *rawAPI) list(ctx context.Context, r *route.Request, in rawIn) (route.Keys, error) {
-	if err := a.checkRaw(in); err != nil {
+	if err := a.checkRaw(r, in); err != nil {
 		return route.Keys{}, err
 	}
 	prefix := ""
