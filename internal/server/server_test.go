@@ -180,7 +180,10 @@ listener "tcp" {
 `
 	text := `storage "memory" {}`
 	for _, more := range []string{``, `tls_min_version = "tls13"`, `tls_client_ca_file = "DIR/client.crt"`,
-		"tls_client_ca_file = \"DIR/client.crt\"\n tls_require_and_verify_client_cert = true"} {
+		"tls_client_ca_file = \"DIR/client.crt\"\n tls_require_and_verify_client_cert = true",
+		`tls_max_version = "tls12"`, `tls_cipher_suites = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"`,
+		`tls_cipher_suites = "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA,TLS_AES_128_GCM_SHA256"`,
+		"tls_client_ca_file = \"DIR/client.crt\"\n tls_disable_client_certs = true"} {
 		text += strings.ReplaceAll(strings.ReplaceAll(listener, "MORE", more), "DIR", dir)
 	}
 	for i, tt := range []struct {
@@ -201,6 +204,15 @@ listener "tcp" {
 		{3, "", nil, false},
 		{3, "client", nil, true},
 		{3, "stranger", nil, false},
+		{4, "", func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }, false},
+		{4, "", nil, true},
+		{5, "", func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12; c.NextProtos = []string{"h2"} }, true},
+		{5, "", func(c *tls.Config) {
+			c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}
+		}, false},
+		{5, "", nil, true}, // TLS 1.3 does not ask
+		{6, "", func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }, true}, // over HTTP/1.1: HTTP/2 forbids the suite
+		{7, "stranger", nil, true},
 	} {
 		one := t.TempDir()
 		parts := strings.Split(text, "\nlistener")
@@ -231,6 +243,65 @@ listener "tcp" {
 				}
 			}
 		})
+	}
+}
+
+// TestReloadSettings changes what requests meet, from outside, and what the log
+// tells.
+func TestReloadSettings(t *testing.T) {
+	dir := t.TempDir()
+	text := func(top, listener string) string {
+		return "storage \"memory\" {}\n" + top + "\nlistener \"tcp\" {\n address = \"127.0.0.1:0\"\n tls_disable = true\n" + listener + "\n}\n"
+	}
+	path := write(t, dir, "keyturn.hcl", text("log_level = \"warn\"\nlog_file = \""+dir+"/\"", ""))
+	s, log := launch(t, path)
+	url := "http://" + s.doors[0].spec.Address + "/v1/sys/health"
+	get := func(forwarded string) *http.Response {
+		t.Helper()
+		r, err := http.NewRequest("GET", url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if forwarded != "" {
+			r.Header.Set("X-Forwarded-For", forwarded)
+		}
+		c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		res, err := c.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res
+	}
+	if res := get("1.2.3.4"); res.StatusCode != 501 || res.Header.Get("X-Custom") != "" || res.Header.Get("X-Vault-Hostname") != "" {
+		t.Errorf("before: %d %v", res.StatusCode, res.Header)
+	}
+	if err := os.Rename(dir+"/vault.log", dir+"/old.log"); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "keyturn.hcl", text("log_level = \"info\"\nlog_requests_level = \"info\"\nenable_response_header_hostname = true\ncluster_name = \"x\"",
+		"custom_response_headers { \"default\" = { \"X-Custom\" = [\"a\"] } }\nx_forwarded_for_authorized_addrs = \"10.0.0.0/8\"\nhttp_idle_timeout = \"9s\""))
+	s.reload()
+	if res := get("1.2.3.4"); res.StatusCode != 400 || res.Header.Get("X-Custom") != "a" || res.Header.Get("X-Vault-Hostname") == "" {
+		t.Errorf("after: %d %v", res.StatusCode, res.Header)
+	}
+	for _, want := range []string{"setting=cluster_name", "setting=log_file", "setting=\"http_idle_timeout of listener", "completed_request", "status_code=400"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log has no %q: %s", want, log)
+		}
+	}
+	if text, err := os.ReadFile(dir + "/vault.log"); err != nil || !strings.Contains(string(text), "completed_request") {
+		t.Errorf("the new log file has %q, %v", text, err)
+	}
+	write(t, dir, "keyturn.hcl", text("log_requests_level = \"off\"", "max_json_depth = \"x\""))
+	s.reload()
+	if res := get("1.2.3.4"); res.StatusCode != 400 || !strings.Contains(log.String(), "everything stays as it is") {
+		t.Errorf("a wrong one: %d %s", res.StatusCode, log)
+	}
+	write(t, dir, "keyturn.hcl", text("", ""))
+	s.reload()
+	if res := get("1.2.3.4"); res.StatusCode != 501 || res.Header.Get("X-Custom") != "" {
+		t.Errorf("taken back: %d %v", res.StatusCode, res.Header)
 	}
 }
 

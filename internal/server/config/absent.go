@@ -94,8 +94,8 @@ var absent = map[string]map[string]absence{
 var listenerAbsent = map[string]absence{
 	"disable_replication_status_endpoints": {"there is no replication", true},
 	"disable_request_limiter":              {"requests are not limited by the server's load", true},
-	"inflight_requests_logging":            {"sys/in-flight-req is not built; take it out", true},
-	"profiling":                            {"sys/pprof is not built; take it out", true},
+	"inflight_requests_logging":            {"sys/in-flight-req is served to tokens with sudo only; take it out", true},
+	"profiling":                            {"sys/pprof is served to tokens with sudo only; take it out", true},
 	"require_request_header":               {"it belongs to the listener of an agent or proxy", false},
 	"role":                                 {"it belongs to the listener of an agent or proxy", false},
 }

@@ -141,14 +141,10 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, x *call, a *cor
 	status := write(w, x.settings, a)
 	if level := x.settings.LogRequests; level != nil && h.cfg.Log.Enabled(r.Context(), *level) {
 		h.cfg.Log.LogAttrs(r.Context(), *level, "completed_request", slog.String("request_id", x.request.ID),
-			slog.String("request_method", r.Method), slog.String("request_path", logged(x)), slog.Int("status_code", status),
+			slog.String("request_method", r.Method), slog.String("request_path", withoutToken("/v1/"+string(x.request.Path))), slog.Int("status_code", status),
 			slog.Any("client_address", x.request.Remote), slog.Time("start_time", x.request.Time), slog.Duration("duration", time.Since(x.request.Time)))
 	}
 }
-
-// logged is the path of a request in the log; empty where it was refused before it
-// was known. What follows a mount of the old kind, which carries tokens, is not told.
-func logged(x *call) string { return withoutToken("/v1/" + string(x.request.Path)) }
 
 // finish gives the buffer back. If the handler panicked, the client gets an
 // answer, the log a stack without values, and the server goes on.

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"encoding/json"
 	"flag"
 	"os"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -141,5 +143,78 @@ func BenchmarkObserve(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		m.Observe(Request{"read", "kv", "ok", time.Millisecond})
+	}
+}
+
+// TestSummary is the form that Vault's clients read: telegraf's, for one, parses the
+// time and takes gauges, counters and samples.
+func TestSummary(t *testing.T) {
+	m := New(full(), "1.2.3")
+	m.Observe(Request{"read", "kv", "ok", 300 * time.Microsecond})
+	m.Observe(Request{"read", "kv", "ok", 30 * time.Millisecond})
+	text, kind, err := m.Render(t.Context(), "", "application/json")
+	if err != nil || kind != "application/json" {
+		t.Fatalf("%q, %v", kind, err)
+	}
+	var got struct {
+		Timestamp string
+		Gauges    []struct {
+			Name   string
+			Value  float64
+			Labels map[string]string
+		}
+		Points            []any
+		Counters, Samples []struct {
+			Name                              string
+			Count                             int
+			Rate, Sum, Min, Max, Mean, Stddev *float64
+			Labels                            map[string]string
+		}
+	}
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := time.Parse("2006-01-02 15:04:05 -0700 MST", got.Timestamp); err != nil || got.Points == nil {
+		t.Errorf("timestamp %q, points %v", got.Timestamp, got.Points)
+	}
+	found := 0
+	for _, g := range got.Gauges {
+		if g.Name == "vault.core.unsealed" && g.Value == 1 && g.Labels != nil {
+			found++
+		}
+	}
+	for _, c := range got.Counters {
+		if c.Name == "keyturn_requests_total" && c.Labels["operation"] == "read" && c.Count == 2 && *c.Sum == 2 && *c.Mean == 1 && *c.Rate > 0 {
+			found++
+		}
+	}
+	for _, s := range got.Samples {
+		if s.Name == "keyturn_request_duration_seconds" && s.Count == 2 && *s.Min == .00025 && *s.Max == .05 && *s.Mean > .015 && *s.Mean < .0152 && *s.Stddev > .02 && *s.Stddev < .03 {
+			found++
+		}
+	}
+	if found != 3 {
+		t.Errorf("%d of 3 are as they should be:\n%s", found, text)
+	}
+}
+
+func TestForms(t *testing.T) {
+	m := New(Source{}, "1")
+	for _, tt := range []struct {
+		format, accept string
+		prometheus     bool
+	}{
+		{"", "", false}, {"prometheus", "", true}, {"prometheus", "application/json", true},
+		{"", "*/*", false}, {"", "text/html,application/xhtml+xml", false}, {"", "prometheus/telemetry", true},
+		{"", "application/openmetrics-text; version=0.0.1,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", true},
+		{"", "text/plain;version=0.0.4, ;;, application/openmetrics-text;version=1.0.0", true},
+	} {
+		_, kind, err := m.Render(t.Context(), tt.format, tt.accept)
+		if err != nil || (kind == ContentType) != tt.prometheus {
+			t.Errorf("format %q, accept %q: %q, %v", tt.format, tt.accept, kind, err)
+		}
+	}
+	if _, _, err := m.Render(t.Context(), "xml", ""); !fault.Is(err, fault.Invalid) {
+		t.Errorf("format xml: %v", err)
 	}
 }
