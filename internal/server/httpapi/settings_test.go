@@ -204,9 +204,10 @@ func TestLogRequests(t *testing.T) {
 	}
 }
 
-// slowly gives one byte a second. It runs in a bubble.
+// slowly gives one byte a second.
 type slowly struct{ left int }
 
+// Read runs in a bubble.
 func (s *slowly) Read(p []byte) (int, error) {
 	if s.left == 0 {
 		return 0, io.EOF
