@@ -31,10 +31,14 @@ type options struct {
 	root    string
 	listen  string
 	noStore bool
+	kvV1    bool
+	devTLS  bool
+	certDir string
+	sans    []string
 }
 
 const usage = `Usage: keyturn server -config FILE|FOLDER [-config ...] [options]
-       keyturn server -dev [options]
+       keyturn server -dev [-config ...] [options]
 
   Starts the server. It runs until it gets SIGTERM or SIGINT. SIGHUP reads the
   configuration and the certificates anew, and reopens the log and audit files.
@@ -63,7 +67,7 @@ func Command(p Plugins, version string) func(ctx context.Context, args []string,
 			note(stderr, "Error: %v\n\nHint: %q tells the options.", err, "keyturn server -h")
 			return 1
 		}
-		if err := start(ctx, o, p, version, stdout, stderr); err != nil {
+		if err := (starter{o, p, version, stdout, stderr}).start(ctx); err != nil {
 			var wrong config.Problems
 			if errors.As(err, &wrong) {
 				note(stderr, "Error: the server does not start:\n%s", wrong)
@@ -98,6 +102,13 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	f.StringVar(&o.root, "dev-root-token-id", o.root, "the first root `token` of -dev (VAULT_DEV_ROOT_TOKEN_ID)")
 	f.StringVar(&o.listen, "dev-listen-address", o.listen, "the `address` of -dev (VAULT_DEV_LISTEN_ADDRESS)")
 	f.BoolVar(&o.noStore, "dev-no-store-token", false, "do not write -dev's root token to ~/.vault-token")
+	f.BoolVar(&o.kvV1, "dev-kv-v1", false, "mount version 1 of the key-value engine at -dev's secret/")
+	f.BoolVar(&o.devTLS, "dev-tls", false, "-dev with TLS, by a certificate that is made for it")
+	f.StringVar(&o.certDir, "dev-tls-cert-dir", "", "the `folder` for -dev-tls's files; without it they are gone at the end")
+	f.Func("dev-tls-san", "a further `name` or address in -dev-tls's certificate; may be given again", func(s string) error {
+		o.sans = append(o.sans, s)
+		return nil
+	})
 	switch err := f.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, usage)
@@ -105,22 +116,27 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 		f.PrintDefaults()
 		return nil, err
 	case err != nil:
-		return nil, err
+		return nil, meantFlag(err, f)
 	case f.NArg() > 0:
 		return nil, fmt.Errorf("server takes no arguments, but got %q; name files with -config", f.Arg(0))
 	}
 	o.given = map[string]bool{}
 	f.Visit(func(set *flag.Flag) { o.given[set.Name] = true })
+	o.dev = o.dev || o.devTLS
 	return o, o.contradiction()
 }
 
 // contradiction says what in the options cannot be meant.
 func (o *options) contradiction() error {
 	switch {
-	case o.dev && len(o.config) > 0:
-		return errors.New("-dev and -config contradict each other: -dev keeps everything in memory; take one of them")
-	case o.dev && o.check:
+	case o.dev && o.check && len(o.config) == 0:
 		return errors.New("-check needs -config: -dev has nothing to check")
+	case o.dev && o.listen == "":
+		return errors.New("-dev-listen-address: want a host and a port such as \"127.0.0.1:8200\"")
+	case !o.devTLS && (o.certDir != "" || len(o.sans) > 0):
+		return errors.New("-dev-tls-cert-dir and -dev-tls-san are for -dev-tls; give that, too")
+	case o.kvV1 && !o.dev:
+		return errors.New("-dev-kv-v1 is for -dev; give that, too, or mount the engine with \"secrets enable -version=1 kv\"")
 	case !o.dev && len(o.config) == 0:
 		return errors.New("the server needs a configuration: -config FILE, or -dev for trying things out")
 	}
@@ -173,30 +189,56 @@ func (o *options) apply(c *config.Server, reload bool) error {
 	return nil
 }
 
+// A starter is one start of the server.
+type starter struct {
+	*options
+	plugins        Plugins
+	version        string
+	stdout, stderr io.Writer
+}
+
 // start runs, or only checks.
-func start(ctx context.Context, o *options, p Plugins, version string, stdout, stderr io.Writer) error {
-	if o.dev {
-		return startDev(ctx, o, p, version, stdout, stderr)
+func (l starter) start(ctx context.Context) error {
+	if l.dev {
+		return l.startDev(ctx)
 	}
+	read := func() (*config.Server, error) { return config.Read(l.config, l.known()) }
+	return l.run(ctx, read, func(ctx context.Context, s *server) error {
+		h, err := s.core.Health(ctx)
+		if err == nil && !h.Initialized {
+			s.log.Info("the server is not initialized; run: keyturn operator init")
+		}
+		return err
+	})
+}
+
+// known are the drivers that a configuration can name.
+func (l starter) known() config.Known {
+	return config.Known{Storage: l.plugins.Storage, Seals: l.plugins.Seals}
+}
+
+// run runs the server that a configuration describes, or only checks it. prepare
+// comes before the first request.
+func (l starter) run(ctx context.Context, files func() (*config.Server, error), prepare func(context.Context, *server) error) error {
 	read := func(reload bool) (*config.Server, error) {
-		c, err := config.Read(o.config, config.Known{Storage: p.Storage, Seals: p.Seals})
+		c, err := files()
 		if err != nil {
 			return nil, err
 		}
-		return c, o.apply(c, reload)
+		return c, l.apply(c, reload)
 	}
 	c, err := read(false)
 	if err != nil {
 		return err
 	}
-	if o.check {
+	if l.check {
 		for _, w := range c.Warnings {
-			note(stdout, "Warning: %s", w)
+			note(l.stdout, "Warning: %s", w)
 		}
-		note(stdout, "The configuration is good.")
+		note(l.stdout, "The configuration is good.")
 		return nil
 	}
-	s, err := newServer(c, p, version, stderr)
+	s, err := newServer(c, l.plugins, l.version, l.stderr)
 	if err != nil {
 		return err
 	}
@@ -204,13 +246,7 @@ func start(ctx context.Context, o *options, p Plugins, version string, stdout, s
 	for _, w := range c.Warnings {
 		s.log.Warn(w)
 	}
-	s.prepare = func(ctx context.Context, s *server) error {
-		h, err := s.core.Health(ctx)
-		if err == nil && !h.Initialized {
-			s.log.Info("the server is not initialized; run: keyturn operator init")
-		}
-		return err
-	}
+	s.prepare = prepare
 	return s.run(ctx)
 }
 

@@ -1,13 +1,76 @@
 package server
 
 import (
+	"crypto/x509"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/secret"
 )
+
+// TestDevTLS: the certificate is good for its names by the authority that is
+// written beside it, and the key is the user's alone.
+func TestDevTLS(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "new")
+	settings, authority, err := devTLS(folder, devNames("10.1.2.3:8200", []string{"keyturn.example"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := settings.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(c.Certificates[0].Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(authority)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(text)
+	for name, good := range map[string]bool{"localhost": true, "127.0.0.1": true, "::1": true, "10.1.2.3": true, "keyturn.example": true, "other.example": false} {
+		if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: name}); (err == nil) != good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if info, err := os.Stat(settings.KeyFile); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the key: %v, %v", info, err)
+	}
+	if _, _, err := devTLS(authority, nil); err == nil || !strings.Contains(err.Error(), "-dev-tls-cert-dir") {
+		t.Errorf("a file in place of the folder: %v", err)
+	}
+}
+
+// TestDevFlags: flags that are not there say what to do, and near ones are named.
+func TestDevFlags(t *testing.T) {
+	for args, want := range map[string]string{
+		"-dev -dev-plugin-dir=x":   "the flag -dev-plugin-dir is not supported: every engine is built in; leave the flag out",
+		"-recovery":                "the flag -recovery is not supported: ",
+		"-dev-root-tokenid=x -dev": "did you mean -dev-root-token-id?",
+		"-nonesuch":                "flag provided but not defined: -nonesuch",
+		"-dev-kv-v1 -config=x":     "-dev-kv-v1 is for -dev",
+		"-dev -dev-tls-san=x":      "-dev-tls-cert-dir and -dev-tls-san are for -dev-tls",
+		"-dev -check":              "-check needs -config",
+	} {
+		if _, err := parseOptions(strings.Fields(args), io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", args, err, want)
+		}
+	}
+	if o, err := parseOptions([]string{"-dev-tls"}, io.Discard); err != nil || !o.dev {
+		t.Errorf("-dev-tls alone: %v, %+v", err, o)
+	}
+	for name := range absentFlags {
+		if _, err := parseOptions([]string{"-" + name}, io.Discard); err == nil || !strings.Contains(err.Error(), "is not supported") {
+			t.Errorf("-%s is said to be absent: %v", name, err)
+		}
+	}
+}
 
 // TestTokenFile writes the development server's token where there is nothing,
 // a file that everybody may read, and a link.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -313,4 +314,45 @@ func FuzzConfig(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestReadDev: files add to the development mode; what contradicts it is said to
+// have no effect, and a listener at its address takes its place.
+func TestReadDev(t *testing.T) {
+	mode := Server{
+		Listeners: []Listener{{At: Position{File: "-dev"}, Kind: TCP, Address: "127.0.0.1:8200", TLS: TLS{Disable: true}}}, Storage: Stanza{Name: "memory"},
+	}
+	path := filepath.Join(t.TempDir(), "dev.hcl")
+	for _, c := range []struct {
+		name, text string
+		listeners  []string
+		warnings   int
+	}{
+		{"nothing", "", []string{"127.0.0.1:8200"}, 0},
+		{"storage", "storage \"pebble\" {\n path = \"/nowhere\"\n}\n", []string{"127.0.0.1:8200"}, 1},
+		{"another listener", "listener \"tcp\" {\n address = \"127.0.0.1:1\"\n tls_disable = true\n}\n", []string{"127.0.0.1:8200", "127.0.0.1:1"}, 0},
+		{"the same listener", "listener \"tcp\" {\n address = \"127.0.0.1:8200\"\n tls_disable = true\n}\n", []string{"127.0.0.1:8200"}, 0},
+	} {
+		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadDev([]string{path}, named(), mode)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		var at []string
+		for _, l := range got.Listeners {
+			at = append(at, l.Address)
+			if l.Timeouts.ReadHeader == 0 {
+				t.Errorf("%s: listener %s has no time limits", c.name, l.Address)
+			}
+		}
+		if !slices.Equal(at, c.listeners) || len(got.Warnings) != c.warnings || got.Storage.Name != "memory" {
+			t.Errorf("%s: listeners %q, warnings %q, storage %q", c.name, at, got.Warnings, got.Storage.Name)
+		}
+	}
+	if _, err := ReadDev(nil, named(), mode); err != nil {
+		t.Errorf("no files: %v", err)
+	}
 }

@@ -18,8 +18,11 @@ const maxFile = 1 << 20
 
 // Read reads files, and the files *.hcl and *.json of folders, as one
 // configuration. The error is [Problems].
-func Read(paths []string, known Known) (*Server, error) {
+func Read(paths []string, known Known) (*Server, error) { return readAll(paths, known, nil) }
+
+func readAll(paths []string, known Known, mode *Server) (*Server, error) {
 	p := newParser(known)
+	p.mode = mode
 	for _, path := range p.files(paths) {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -77,6 +80,7 @@ type parser struct {
 	drafts []*draft            // of the listeners
 	set    map[string]Position // where a key of the top level was given
 	seals  int
+	mode   *Server // the development mode; nil: the files are all there is
 }
 
 func newParser(known Known) *parser {

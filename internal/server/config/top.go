@@ -220,6 +220,9 @@ func (p *parser) whole() {
 	for _, d := range p.drafts {
 		c.Listeners = append(c.Listeners, p.settle(d))
 	}
+	if p.mode != nil {
+		p.develop(p.mode)
+	}
 	complete := len(p.report.problems) == 0 // a file that could not be read may have what is missing
 	if complete && len(c.Listeners) == 0 {
 		p.report.problem(Position{}, "the configuration has no listener; it needs one such as %s", examples["listener"])

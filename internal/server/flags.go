@@ -1,0 +1,51 @@
+package server
+
+import (
+	"flag"
+	"fmt"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// absentFlags are flags of `vault server` that this server does not have, with
+// what to do instead.
+var absentFlags = map[string]string{
+	"dev-auto-seal":         "-dev unseals itself with a key that it prints",
+	"dev-ha":                clusterFlag,
+	"dev-three-node":        clusterFlag,
+	"dev-four-cluster":      clusterFlag,
+	"dev-cluster-json":      clusterFlag,
+	"dev-transactional":     "everything is written in transactions; leave the flag out",
+	"dev-latency":           "slow the network down where the client is",
+	"dev-latency-jitter":    "slow the network down where the client is",
+	"dev-leased-kv":         "secrets that are read from kv have no lease; leave the flag out",
+	"dev-no-kv":             "disable the engine once it runs: keyturn secrets disable secret",
+	"dev-plugin-dir":        "every engine is built in; leave the flag out",
+	"dev-plugin-init":       "every engine is built in; leave the flag out",
+	"dev-skip-init":         "start with -config and storage \"memory\" to initialize by hand",
+	"exit-on-core-shutdown": "the server ends when it cannot go on; leave the flag out",
+	"experiment":            "there are no experiments; leave the flag out",
+	"pprof-dump-dir":        "read sys/pprof while it runs",
+	"recovery":              "a server starts sealed, and sys/raw (raw_storage_endpoint in the configuration) reaches its rows once it is unsealed",
+}
+
+const clusterFlag = "there are no clusters yet; one server serves"
+
+// meantFlag says of a flag that is not known what to do instead, or which one was
+// probably meant.
+func meantFlag(err error, f *flag.FlagSet) error {
+	_, name, unknown := strings.Cut(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return err
+	}
+	if instead, known := absentFlags[name]; known {
+		return fmt.Errorf("the flag -%s is not supported: %s", name, instead)
+	}
+	var names []string
+	f.VisitAll(func(one *flag.Flag) { names = append(names, one.Name) })
+	if best := fault.Nearest(name, names); best != "" {
+		return fmt.Errorf("%w; did you mean -%s?", err, best)
+	}
+	return err
+}
