@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -85,13 +84,14 @@ func startdev(ts *testscript.TestScript, neg bool, args []string) {
 		<-ended
 		log.Close()
 	})
-	url := "http://" + address
-	if slices.Contains(args, "-dev-tls") {
-		url = "https://" + address
-	}
-	ts.Setenv("VAULT_ADDR", url)
 	ts.Setenv("VAULT_TOKEN", "root")
-	if err := answers(url+"/v1/sys/health", ended); err != nil {
+	ts.Setenv("VAULT_ADDR", "http://"+address)
+	waits := func() error { return answers("http://"+address+"/v1/sys/health", ended) }
+	if slices.Contains(args, "-dev-tls") {
+		ts.Setenv("VAULT_ADDR", "https://"+address)
+		waits = func() error { return accepts(address, ended) }
+	}
+	if err := waits(); err != nil {
 		text, _ := os.ReadFile(log.Name())
 		ts.Fatalf("starting the development server: %v\n%s", err, text)
 	}
@@ -104,8 +104,26 @@ func freeAddress(ts *testscript.TestScript) string {
 	return l.Addr().String()
 }
 
-// anyone is a client that believes every certificate: it only waits.
-var anyone = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+// accepts waits until a server listens. Who connects then is answered as soon as it
+// is ready.
+func accepts(address string, ended chan error) error {
+	late := time.After(await.Patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-ended:
+			ended <- err
+			return fmt.Errorf("it ended: %w", err)
+		case <-late:
+			return fmt.Errorf("nobody listens at %s", address)
+		case <-tick.C:
+		}
+		if c, err := net.Dial("tcp", address); err == nil {
+			return c.Close()
+		}
+	}
+}
 
 // answers asks url until it answers with 200.
 func answers(url string, ended chan error) error {
@@ -121,7 +139,7 @@ func answers(url string, ended chan error) error {
 			return fmt.Errorf("no answer from %s", url)
 		case <-tick.C:
 		}
-		response, err := anyone.Get(url)
+		response, err := http.Get(url)
 		if err != nil {
 			continue // not listening yet
 		}

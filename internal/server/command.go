@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/server/config"
@@ -124,6 +125,17 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	f.Visit(func(set *flag.Flag) { o.given[set.Name] = true })
 	o.dev = o.dev || o.devTLS
 	return o, o.contradiction()
+}
+
+// meantFlag helps where a flag is not known.
+func meantFlag(err error, f *flag.FlagSet) error {
+	_, name, unknown := strings.Cut(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return err
+	}
+	var names []string
+	f.VisitAll(func(one *flag.Flag) { names = append(names, one.Name) })
+	return config.UnknownFlag(name, names)
 }
 
 // contradiction says what in the options cannot be meant.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/server/config"
 )
 
 // TestDevTLS: the certificate is good for its names by the authority that is
@@ -53,7 +54,7 @@ func TestDevFlags(t *testing.T) {
 		"-dev -dev-plugin-dir=x":   "the flag -dev-plugin-dir is not supported: every engine is built in; leave the flag out",
 		"-recovery":                "the flag -recovery is not supported: ",
 		"-dev-root-tokenid=x -dev": "did you mean -dev-root-token-id?",
-		"-nonesuch":                "flag provided but not defined: -nonesuch",
+		"-nonesuch":                "there is no flag -nonesuch",
 		"-dev-kv-v1 -config=x":     "-dev-kv-v1 is for -dev",
 		"-dev -dev-tls-san=x":      "-dev-tls-cert-dir and -dev-tls-san are for -dev-tls",
 		"-dev -check":              "-check needs -config",
@@ -65,7 +66,7 @@ func TestDevFlags(t *testing.T) {
 	if o, err := parseOptions([]string{"-dev-tls"}, io.Discard); err != nil || !o.dev {
 		t.Errorf("-dev-tls alone: %v, %+v", err, o)
 	}
-	for name := range absentFlags {
+	for _, name := range config.AbsentFlags() {
 		if _, err := parseOptions([]string{"-" + name}, io.Discard); err == nil || !strings.Contains(err.Error(), "is not supported") {
 			t.Errorf("-%s is said to be absent: %v", name, err)
 		}

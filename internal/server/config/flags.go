@@ -1,9 +1,9 @@
-package server
+package config
 
 import (
-	"flag"
 	"fmt"
-	"strings"
+	"maps"
+	"slices"
 
 	"github.com/keyturn/keyturn/internal/fault"
 )
@@ -32,20 +32,17 @@ var absentFlags = map[string]string{
 
 const clusterFlag = "there are no clusters yet; one server serves"
 
-// meantFlag says of a flag that is not known what to do instead, or which one was
-// probably meant.
-func meantFlag(err error, f *flag.FlagSet) error {
-	_, name, unknown := strings.Cut(err.Error(), "flag provided but not defined: -")
-	if !unknown {
-		return err
-	}
-	if instead, known := absentFlags[name]; known {
+// UnknownFlag says of a flag that is none of the known ones what to do instead, or
+// which one was probably meant.
+func UnknownFlag(name string, known []string) error {
+	if instead, vaults := absentFlags[name]; vaults {
 		return fmt.Errorf("the flag -%s is not supported: %s", name, instead)
 	}
-	var names []string
-	f.VisitAll(func(one *flag.Flag) { names = append(names, one.Name) })
-	if best := fault.Nearest(name, names); best != "" {
-		return fmt.Errorf("%w; did you mean -%s?", err, best)
+	if best := fault.Nearest(name, known); best != "" {
+		return fmt.Errorf("there is no flag -%s; did you mean -%s?", name, best)
 	}
-	return err
+	return fmt.Errorf("there is no flag -%s", name)
 }
+
+// AbsentFlags are the names of the flags of Vault's that are not there.
+func AbsentFlags() []string { return slices.Sorted(maps.Keys(absentFlags)) }
