@@ -41,7 +41,7 @@ func UnknownFlag(name string, known []string) error {
 	if best := fault.Nearest(name, known); best != "" {
 		return fmt.Errorf("there is no flag -%s; did you mean -%s?", name, best)
 	}
-	return fmt.Errorf("there is no flag -%s", name)
+	return fmt.Errorf("there is no flag -%s; server -h lists them", name)
 }
 
 // AbsentFlags are the names of the flags of Vault's that are not there.
