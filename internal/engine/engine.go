@@ -31,6 +31,9 @@ import (
 // A Type is a kind of engine.
 type Type struct {
 	Name string // "kv"
+	// Aliases are old names, by which it can be mounted, too. A mount shows the name
+	// that it was mounted by.
+	Aliases []string
 	// Single: mounted once, by core, and not by users (cubbyhole).
 	Single bool
 	// Options judges what the options of a mount are about to become, before anything is

@@ -18,6 +18,7 @@ import (
 	"github.com/keyturn/keyturn/internal/seal"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
+	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
 // behind changes the rows of a store behind its server's back.
@@ -223,5 +224,22 @@ func TestCrashTwice(t *testing.T) {
 				l.finally(10 * time.Minute)
 			})
 		})
+	}
+}
+
+// TestGenericMount: the old name of kv mounts it, unversioned, and stays what the
+// mount shows, because clients compare it with what they wrote.
+func TestGenericMount(t *testing.T) {
+	st := memory.Open()
+	s := start(t, st)
+	s.must(t, route.Write, "sys/mounts/old", s.root, `{"type":"generic"}`)
+	s.must(t, route.Write, "old/a", s.root, `{"x":"1"}`)
+	for _, again := range []*server{s, start(t, st)} {
+		if a := again.must(t, route.Read, "old/a", s.root, ""); a.Data["x"] != "1" {
+			t.Errorf("read %v", a.Data)
+		}
+		if a := again.must(t, route.Read, "sys/mounts/old", s.root, ""); a.Data["type"] != "generic" {
+			t.Errorf("the mount is %v", a.Data)
+		}
 	}
 }

@@ -154,8 +154,7 @@ func (m *Manager) completeEngine(e *mount.Entry) error {
 		}
 		e.Options["version"] = v
 	}
-	i := slices.IndexFunc(m.cfg.Engines, func(t engine.Type) bool { return t.Name == e.Type && !t.Single })
-	if i < 0 {
+	if t := m.cfg.engine(e.Type); t == nil || t.Single {
 		return fault.New("mounts.Enable", fault.Invalid, "field \"type\": there is no secrets engine %q; there are %s", e.Type, m.engineNames())
 	}
 	return nil
@@ -181,10 +180,8 @@ func (m *Manager) judge(e *mount.Entry) func(was, want map[string]string) (engin
 	if e.Class != mount.ClassSecret {
 		return nil
 	}
-	for _, t := range m.cfg.Engines {
-		if t.Name == e.Type {
-			return t.Options
-		}
+	if t := m.cfg.engine(e.Type); t != nil {
+		return t.Options
 	}
 	return nil
 }

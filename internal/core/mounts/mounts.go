@@ -52,8 +52,15 @@ type Types struct {
 }
 
 // Has reports whether there is an engine of this name.
-func (t Types) Has(name string) bool {
-	return slices.ContainsFunc(t.Engines, func(e engine.Type) bool { return e.Name == name })
+func (t Types) Has(name string) bool { return t.engine(name) != nil }
+
+// engine is the engine of a name, which may be an old one of its; nil: there is none.
+func (t Types) engine(name string) *engine.Type {
+	i := slices.IndexFunc(t.Engines, func(e engine.Type) bool { return e.Name == name || slices.Contains(e.Aliases, name) })
+	if i < 0 {
+		return nil
+	}
+	return &t.Engines[i]
 }
 
 // An Engine is a secrets engine that a new installation is to have.
@@ -245,11 +252,11 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 	if e.Type == "system" {
 		return m.cfg.System(), nil
 	}
-	i := slices.IndexFunc(m.cfg.Engines, func(t engine.Type) bool { return t.Name == e.Type })
-	if i < 0 {
+	typ := m.cfg.engine(e.Type)
+	if typ == nil {
 		return nil, fault.New("mounts.open", fault.Invalid, "field \"type\": there is no secrets engine %q in this version; use one that the server was built with", e.Type)
 	}
-	eng, err := m.cfg.Engines[i].Open(ctx, &engine.Mount{
+	eng, err := typ.Open(ctx, &engine.Mount{
 		UUID: e.UUID, Accessor: e.Accessor, Type: e.Type, Store: store, Log: log, Host: m.cfg.Host(e.UUID),
 		Settings: func() engine.Settings {
 			now := o.Entry()

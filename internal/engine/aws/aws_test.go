@@ -207,6 +207,7 @@ func TestRootConfig(t *testing.T) {
 		{fields{"access_key": "AKIA"}, `field "secret_key" is empty`},
 		{fields{"iam_endpoint": "not a url"}, `field "iam_endpoint"`},
 		{fields{"sts_endpoint": "https://user:pass@sts"}, `field "sts_endpoint"`},
+		{fields{"sts_endpoint": "user:pass@sts.example"}, `field "sts_endpoint"`},
 		{fields{"sts_fallback_endpoints": "https://a.test,https://b.test", "sts_fallback_regions": "x"}, `field "sts_fallback_regions"`},
 		{fields{"max_retries": 1000}, `field "max_retries"`},
 		{fields{"username_template": "{{.Nope}}{{random 20}}"}, `field "username_template"`},
@@ -222,6 +223,18 @@ func TestRootConfig(t *testing.T) {
 	a := w.Must(t, route.Write, "config/root", fields{"access_key": "", "secret_key": ""})
 	if len(a.Warnings) != 2 || !strings.Contains(a.Warnings[0], "iam_endpoint, sts_endpoint, region") || !strings.Contains(a.Warnings[1], "environment") {
 		t.Errorf("both empty: warnings %q", a.Warnings)
+	}
+}
+
+// TestEndpointWithoutScheme: old configurations name the host alone, and read what
+// they wrote.
+func TestEndpointWithoutScheme(t *testing.T) {
+	w := open(t, awstest.Options{}, enginetest.Config{})
+	const host = "iam.eu-west-1.example"
+	w.Must(t, route.Write, "config/root", fields{"access_key": awstest.ID, "secret_key": awstest.Secret, "iam_endpoint": host, "sts_endpoint": host, "sts_fallback_endpoints": host})
+	a := w.Must(t, route.Read, "config/root", nil).Data
+	if a["iam_endpoint"] != host || a["sts_endpoint"] != host {
+		t.Errorf("config/root reads %v", a)
 	}
 }
 

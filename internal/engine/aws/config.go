@@ -300,7 +300,7 @@ func checkURL(field, text string) error {
 	if text == "" {
 		return nil
 	}
-	u, err := url.Parse(text)
+	u, err := url.Parse(client.Address(text))
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
 		return invalid("field %q: %q is no address; write one such as https://sts.eu-west-1.amazonaws.com", field, clip(text))
 	}

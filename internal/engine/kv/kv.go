@@ -33,7 +33,7 @@ import (
 )
 
 // Type is the key/value engine.
-var Type = engine.Type{Name: "kv", Options: options, Open: open}
+var Type = engine.Type{Name: "kv", Aliases: []string{"generic"}, Options: options, Open: open}
 
 // versionOption is the one option that is read; without it, or "1", the mount is unversioned.
 const versionOption = "version"

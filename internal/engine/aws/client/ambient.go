@@ -58,7 +58,7 @@ func Own(endpoint string) bool {
 	if endpoint == "" {
 		return true
 	}
-	u, err := url.Parse(endpoint)
+	u, err := url.Parse(Address(endpoint))
 	return err == nil && u.Scheme == "https" && (u.Port() == "" || u.Port() == "443") && ownHost.MatchString(u.Hostname())
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -93,11 +94,19 @@ func New(ctx context.Context, c Config) (*Client, error) {
 	return out, nil
 }
 
+// Address is an endpoint as a URL: old configurations name the host alone.
+func Address(endpoint string) string {
+	if endpoint == "" || strings.Contains(endpoint, "://") {
+		return endpoint
+	}
+	return "https://" + endpoint
+}
+
 func endpoint(url string) *string {
 	if url == "" {
 		return nil
 	}
-	return aws.String(url)
+	return aws.String(Address(url))
 }
 
 // retryer tries calls again that AWS did not carry out or that can be repeated.
