@@ -68,6 +68,15 @@ func TestListsAreJudgedByTheirElements(t *testing.T) {
 	})
 }
 
+// TestNullClears: who denies the empty value denies null, which leads to it.
+func TestNullClears(t *testing.T) {
+	for _, empty := range []string{`false`, `"false"`, `0`, `""`, `"0s"`} {
+		judged(t, `denied_parameters = { "note" = [`+empty+`] }`, map[string]bool{`{"note":null}`: false, `{"note": null }`: false, `{}`: true})
+	}
+	judged(t, `denied_parameters = { "note" = ["x"] }`, map[string]bool{`{"note":null}`: true})
+	judged(t, `allowed_parameters = { "note" = ["x"] }`, map[string]bool{`{"note":null}`: false})
+}
+
 // TestNamesAreJudgedAsTheyAreActedUpon: in the body, too.
 func TestNamesAreJudgedAsTheyAreActedUpon(t *testing.T) {
 	judged(t, `allowed_parameters = { "policies" = ["dev", "Team/PA"] }`, map[string]bool{

@@ -158,6 +158,11 @@ func (v value) deniedBy(values []value) bool {
 	return false
 }
 
+// clearing reports whether what null leads to, the empty value, is among denied ones.
+func clearing(values []value) bool {
+	return slices.ContainsFunc(values, func(v value) bool { return !v.isList && slices.Contains([]string{"", "false", "0", "0s"}, v.text) })
+}
+
 // trimSlashes cuts those around a text: "secret/" names the same mount as "secret". What would
 // become a pattern for anything stays as it is.
 func trimSlashes(s string) string {
