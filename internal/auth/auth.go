@@ -35,8 +35,6 @@ type Mount struct {
 	// the system, commits it, and returns the answer's auth block. parent is the caller's
 	// token, nil for a login.
 	Issue func(ctx context.Context, r *route.Request, spec token.Entry, ask token.Ask, parent *token.Entry) (*route.Auth, error)
-	// CheckPolicies refuses names that no policy can have.
-	CheckPolicies func(names []string) error
 	// RevokeWait undoes the leases of a token that has been revoked, for as
 	// long as the caller may wait.
 	RevokeWait func(ctx context.Context, tokenID string)

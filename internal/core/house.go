@@ -142,7 +142,7 @@ func (h *house) openMounts(ctx context.Context) error {
 	h.mounts, err = mounts.Load(ctx, mounts.Config{
 		Barrier: h.barrier, Types: h.cfg.Types, Log: h.log, DefaultTTL: h.cfg.DefaultTTL, MaxTTL: h.cfg.MaxTTL,
 		Host: (lending{h}).host, System: h.system, Tokens: h.tokens, Issue: h.issueToken,
-		CheckPolicies: policies.Check, RevokeWait: h.revokeWait,
+		RevokeWait: h.revokeWait,
 	})
 	if err != nil {
 		return err

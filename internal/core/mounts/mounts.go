@@ -37,10 +37,9 @@ type Config struct {
 	// Host is what the engine of a mount is lent, by the mount's uuid.
 	Host func(uuid string) engine.Host
 	// What login methods are given: see [auth.Mount].
-	Tokens        *token.Store
-	Issue         func(ctx context.Context, r *route.Request, b Bounds, spec token.Entry, ask token.Ask, parent *token.Entry) (*route.Auth, error)
-	CheckPolicies func(names []string) error
-	RevokeWait    func(ctx context.Context, tokenID string)
+	Tokens     *token.Store
+	Issue      func(ctx context.Context, r *route.Request, b Bounds, spec token.Entry, ask token.Ask, parent *token.Entry) (*route.Auth, error)
+	RevokeWait func(ctx context.Context, tokenID string)
 	// System are the routes of the mount at sys/.
 	System func() []route.Route
 }
@@ -238,7 +237,7 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 		am := &auth.Mount{UUID: e.UUID, Accessor: e.Accessor, Store: store, Log: log, Settings: func() auth.Settings {
 			return auth.Settings{Path: o.Entry().Path, DefaultTTL: o.DefaultTTL(), MaxTTL: o.MaxTTL()}
 		}}
-		am.Tokens, am.CheckPolicies, am.RevokeWait = m.cfg.Tokens, m.cfg.CheckPolicies, m.cfg.RevokeWait
+		am.Tokens, am.RevokeWait = m.cfg.Tokens, m.cfg.RevokeWait
 		am.Issue = func(ctx context.Context, r *route.Request, spec token.Entry, ask token.Ask, parent *token.Entry) (*route.Auth, error) {
 			return m.cfg.Issue(ctx, r, Bounds{o.DefaultTTL(), o.MaxTTL()}, spec, ask, parent)
 		}
