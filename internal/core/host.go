@@ -41,6 +41,9 @@ func (h lending) host(uuid string) engine.Host {
 		LeaseCount: func(ctx context.Context, target string, limit int) (int, error) {
 			return h.leases.CountOf(ctx, due.Prefix+lease.Lane(uuid, target)+"/", limit)
 		},
+		Reserve: func(ctx context.Context, r engine.Reservation) ([]storage.Op, error) {
+			return h.reserve(ctx, uuid, r)
+		},
 		Publish:   h.publish,
 		Published: h.published,
 		Audited: func(ctx context.Context, a engine.Automatic, act func(ctx context.Context) error) error {

@@ -118,6 +118,9 @@ type Host struct {
 	// the given limit: a connection lives as a tombstone until the last ends.
 	LeaseCount func(ctx context.Context, target string, limit int) (int, error)
 
+	// Reserve returns the operations by which a record of the mount becomes the only one, of all mounts, that publishes to some
+	// places. They are committed with the record as absolute operations. A place that another record has is a Conflict.
+	Reserve func(ctx context.Context, r Reservation) ([]storage.Op, error)
 	// Publish writes fields to a KV path as the principal did configure it.
 	Publish func(ctx context.Context, p Publication) (version int, err error)
 	// Published reads back the system part of what is published at a path.
@@ -154,6 +157,16 @@ type Publication struct {
 	ReadTTL  time.Duration
 	// CAS is the version that must be current; -1 for any.
 	CAS int
+}
+
+// A Place is one field of a secret to which something is published.
+type Place struct{ Path, Field string }
+
+// A Reservation says which places a record publishes to.
+type Reservation struct {
+	Record    string // its key in the mount's store; places count as long as it is there
+	Name      string // for people: "keys/stripe"
+	Had, Want []Place
 }
 
 // Published is what a KV path holds of a rotation.

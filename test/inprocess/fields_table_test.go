@@ -290,7 +290,7 @@ func updatesOfRotation() map[string]update {
 			over: []field{
 				{name: "recipe", value: "http-demo", required: true}, {name: "path", value: "secret/{m}", required: true},
 				{name: "params", value: fields{"url": "http://127.0.0.1:1"}, required: true}, {name: "admin", value: fields{"token": "t"}, hidden: true},
-				{name: "fields", value: fields{"api_key": "key"}}, {name: "class", value: "low-risk"}, {name: "rotation_period", value: "240h"},
+				{name: "fields", value: fields{"api_key": "key"}, with: fields{"admin": fields{"token": "t"}}, clear: fields{"admin": fields{"token": "t"}}}, {name: "class", value: "low-risk"}, {name: "rotation_period", value: "240h"},
 				{name: "grace_period", value: "24h"}, {name: "read_ttl", value: "30s"}, {name: "idle_period", value: "2h"}, {name: "max_hold", value: "24h"},
 				{name: "settle_successes", value: 3}, {name: "settle_interval", value: "3s"}, {name: "settle_timeout", value: "1m"},
 			},

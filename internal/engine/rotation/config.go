@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/rotation/schedule"
@@ -137,14 +138,17 @@ type change struct {
 	again   bool // the recipe's text of now is to be taken
 
 	def    Definition
-	rebind bool // who writes becomes the principal
-	target bool // secrets go elsewhere from now on
+	had    []engine.Place // what the key has published to
+	rebind bool           // who writes becomes the principal
+	target bool           // secrets go elsewhere from now on
+	lands  bool           // the credential is published elsewhere, or something else is made or retired
 }
 
 // apply checks a write in full and changes the record in hand.
 func (c *change) apply(ctx context.Context) error {
+	c.had = c.r.rec.places()
 	for _, step := range []func(context.Context) error{
-		func(context.Context) error { return c.in.refuse() }, c.definition, c.params, c.admin, c.path, c.fields, c.timing, c.adopt, c.probe,
+		func(context.Context) error { return c.in.refuse() }, c.definition, c.params, c.path, c.fields, c.adopt, c.admin, c.places, c.timing, c.probe,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -248,6 +252,7 @@ func (c *change) params(context.Context) error {
 		c.rebind = true
 		i := slices.IndexFunc(c.def.Params, func(f Field) bool { return f.Name == name })
 		c.target = c.target || i < 0 || c.def.Params[i].Routes
+		c.lands = c.lands || !c.fresh && !c.target && c.def.Params[i].Acts
 	}
 	cfg.Params = next
 	return nil
@@ -263,19 +268,25 @@ func union(a, b map[string]json.RawMessage) map[string]struct{} {
 	return out
 }
 
-// admin takes the credentials of the provider's management API, which must come
-// again with a change of where they are sent.
+// admin takes the credentials of the provider's management API. They must come again with a change of where they are sent, and with one of
+// where the credential that they make is published or what they retire: who may only change a key must not get a
+// credential of it, nor have others' deleted.
 func (c *change) admin(context.Context) error {
 	sec := c.r.sec
 	if len(c.in.Admin) == 0 {
-		if !c.fresh && c.target && len(sec.Admin) > 0 {
+		switch {
+		case c.fresh || len(sec.Admin) == 0:
+		case c.target:
 			return invalid(`field "admin": the write changes where secrets are sent, so it must give the admin credentials anew`)
+		case c.lands:
+			return invalid(`field "admin": the write changes where the credential is published, or what is made or retired, so it must give the admin credentials anew`)
 		}
+		c.rebind = c.rebind || c.lands
 		return nil
 	}
-	// Only what is given now goes to a new target.
+	// Only what is given now goes to a new target, or makes what is published elsewhere.
 	next := map[string]secret.Value{}
-	if !c.replace && !c.target {
+	if !c.replace && !c.target && !c.lands {
 		maps.Copy(next, sec.Admin)
 	}
 	for name, v := range c.in.Admin {
@@ -310,7 +321,7 @@ func (c *change) path(ctx context.Context) error {
 	if !c.fresh && c.r.rec.Current != nil {
 		c.req.Warn("nothing is published at %q before the next turn; rotate the key now, or copy the secret", path)
 	}
-	cfg.Path, c.rebind = string(path), true
+	cfg.Path, c.rebind, c.lands = string(path), true, !c.fresh
 	_, err = c.r.m.Host.Published(ctx, engine.Publication{Path: cfg.Path})
 	return err
 }
@@ -341,8 +352,64 @@ func (c *change) fields(context.Context) error {
 	if c.r.rec.Turn != nil && !maps.Equal(cfg.Fields, next) {
 		return fault.New("rotation.key", fault.Conflict, "field \"fields\": turn %d is in flight (%s); wait for its end, or roll it back", c.r.rec.Turn.N, c.r.rec.Turn.State)
 	}
+	for output, field := range next {
+		if len(field) > maxField || !utf8.ValidString(field) {
+			return invalid("field \"fields\": the name for %q is longer than %d bytes, or no text; choose a shorter one", output, maxField)
+		}
+	}
+	if len(next) > maxFields {
+		return invalid("field \"fields\": %d outputs are published, and %d can be; name those that readers need", len(next), maxFields)
+	}
+	c.lands = c.lands || !c.fresh && !maps.Equal(cfg.Fields, next)
 	cfg.Fields = next
 	return nil
+}
+
+// The limits on what one key publishes: each field has a row that says so.
+const (
+	maxFields = 24
+	maxField  = 256
+)
+
+// places makes sure, by the commit itself, that no other key publishes to a field that this one does: of two that did, one would retire what the
+// other's readers use.
+func (c *change) places(ctx context.Context) error {
+	want := c.r.rec.places()
+	if c.fresh || c.lands || c.target {
+		if err := c.unreserved(ctx, want); err != nil {
+			return err
+		}
+	}
+	ops, err := c.r.m.Host.Reserve(ctx, engine.Reservation{Record: recordPrefix + c.r.rec.Name, Name: "keys/" + c.r.rec.Name, Had: c.had, Want: want})
+	c.r.abs = append(c.r.abs, ops...)
+	return err
+}
+
+// unreserved looks for a key of this mount that has published there since before places were reserved.
+func (c *change) unreserved(ctx context.Context, want []engine.Place) error {
+	for e, err := range c.r.m.Store.Scan(ctx, recordPrefix, storage.PrefixEnd(recordPrefix)) {
+		if e.Key == "" && err != nil {
+			return err
+		}
+		var other record
+		if err != nil || decode(e, &other) != nil {
+			continue // damaged: it publishes nothing either
+		}
+		for _, p := range other.places() {
+			if other.Name != c.r.rec.Name && slices.Contains(want, p) {
+				return fault.New("rotation.key", fault.Conflict, "fields \"path\" and \"fields\": key %q already publishes to %q at %q; choose another path or field, or delete that key first", other.Name, p.Field, p.Path)
+			}
+		}
+	}
+	return nil
+}
+
+// places are what the key publishes to.
+func (rec *record) places() (all []engine.Place) {
+	for _, field := range rec.Config.Fields {
+		all = append(all, engine.Place{Path: rec.Config.Path, Field: field})
+	}
+	return all
 }
 
 func outputNames(d Definition) (names []string) {
@@ -418,6 +485,7 @@ func (c *change) adopt(context.Context) error {
 			return invalid("field \"current_secret\": %q makes no %q; it makes %q", c.def.Name, name, outputNames(c.def))
 		}
 	}
+	c.lands = c.lands || !c.fresh
 	rec.Current = &held{ID: id, At: c.r.now, Adopted: true}
 	c.r.sec.Keys = map[string]Credential{}
 	if len(c.in.CurrentSecret) > 0 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -26,7 +27,7 @@ func written(fake rotation.Provider) rotation.Provider {
 		ds, err := fake.Definitions()
 		d := ds[0]
 		d.Provider, d.Name, d.Hash, d.Source = "written", string(name), fmt.Sprintf("h:%s", source), source
-		d.Params = []rotation.Field{{Name: "url", Type: "string", Routes: true}, {Name: "note", Type: "string"}, {Name: "pin", Type: "string", Secret: true}}
+		d.Params = []rotation.Field{{Name: "url", Type: "string", Routes: true}, {Name: "note", Type: "string"}, {Name: "scope", Type: "string", Acts: true}, {Name: "pin", Type: "string", Secret: true}}
 		switch string(bytes.TrimSpace(rest)) {
 		case "slots":
 			d.Style = rotation.Slots
@@ -48,7 +49,7 @@ func written(fake rotation.Provider) rotation.Provider {
 		Parse: parse,
 		Open: func(c rotation.OpenConfig) (rotation.Source, error) {
 			for name := range c.Params {
-				if name != "url" && name != "note" && name != "pin" {
+				if name != "url" && name != "note" && name != "pin" && name != "scope" {
 					return nil, fault.New("written", fault.Invalid, "params.%s is not known", name)
 				}
 			}
@@ -172,6 +173,114 @@ func TestAdminComesAgainWithANewTarget(t *testing.T) {
 	})
 }
 
+// Who may only change a key must not get a credential of it, nor have others' deleted, in the name of who configured it: what changes where the
+// credential is published, or what is made or retired, comes with the admin credentials, and makes its writer the principal.
+func TestPatchDoesNotRedirectACredential(t *testing.T) {
+	workshop(t, func(w *world) {
+		base := map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}, "skip_import_rotation": true}
+		w.must(route.Write, "keys/demo", basic(base))
+		for _, change := range []map[string]any{
+			{"path": "secret/mine"},
+			{"fields": map[string]string{"api_key": "password"}},
+			{"fields": map[string]string{"label": "api_key"}},
+			{"current_key_id": "somebody-elses"},
+			{"params": map[string]string{"scope": "owner"}},
+		} {
+			for _, op := range []route.Op{route.Patch, route.Write} {
+				body := map[string]any{}
+				if op == route.Write {
+					body = basic(base)
+					delete(body, "admin")
+				}
+				for k, v := range change {
+					if p, ok := v.(map[string]string); ok && k == "params" && op == route.Write {
+						v = map[string]string{"url": "https://a", "scope": p["scope"]}
+					}
+					body[k] = v
+				}
+				w.refused(op, "keys/demo", body, fault.Invalid, `field "admin"`)
+			}
+		}
+		if s := w.status(); s["configured_by"] != "ann" || s["path"] != "secret/demo" || s["current_key_id"] != "" || s["fields"].(map[string]any)["api_key"] != "api_key" {
+			t.Errorf("something was changed: %v", s)
+		}
+		patch := func(body map[string]any) {
+			t.Helper()
+			r := &route.Request{Op: route.Patch, Rest: "keys/demo", Caller: &route.Caller{DisplayName: "bob", Policies: []string{"bobs-policy"}}}
+			body["admin"] = map[string]string{"token": adminToken}
+			r.Body, _ = json.Marshal(body)
+			found, err := w.table.Find(r)
+			if err == nil {
+				_, err = found.Serve(w.ctx, r)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			if s := w.status(); s["configured_by"] != "bob" {
+				t.Errorf("%v: the principal is %v", body, s["configured_by"])
+			}
+			w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}}))
+		}
+		patch(map[string]any{"fields": map[string]string{"api_key": "password"}})
+		patch(map[string]any{"path": "secret/mine"})
+		patch(map[string]any{"current_key_id": "mine"})
+		patch(map[string]any{"params": map[string]string{"scope": "owner"}})
+	})
+}
+
+// Of two keys that publish to one field, one would retire what the other's readers use.
+func TestOneKeyForAPlace(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(map[string]any{"skip_import_rotation": true}))
+		w.refused(route.Write, "keys/second", basic(nil), fault.Conflict, `key "demo" already publishes to`)
+		w.must(route.Write, "keys/second", basic(map[string]any{"fields": map[string]string{"api_key": "second"}, "skip_import_rotation": true}))
+		admin := map[string]any{"token": adminToken}
+		w.refused(route.Patch, "keys/second", map[string]any{"fields": map[string]string{"api_key": "api_key"}, "admin": admin}, fault.Conflict, `"api_key"`)
+		// What a key gives up another may take.
+		w.must(route.Patch, "keys/demo", map[string]any{"path": "secret/other", "admin": admin})
+		w.must(route.Patch, "keys/second", map[string]any{"fields": map[string]string{"api_key": "api_key"}, "admin": admin})
+		w.refused(route.Patch, "keys/demo", map[string]any{"path": "secret/demo", "admin": admin}, fault.Conflict, `key "second"`)
+		w.must(route.Delete, "keys/second", nil)
+		w.must(route.Patch, "keys/demo", map[string]any{"path": "secret/demo", "admin": admin})
+	})
+}
+
+// Two servers that configure two keys for one place at once cannot both succeed: the store decides, not what either remembers.
+func TestOneKeyForAPlaceOnTwoServers(t *testing.T) {
+	bubble(t, func(w *world) {
+		first := w.table
+		cancel := w.cancel
+		defer cancel()
+		w.boot() // another process on the same store
+		second := w.table
+		reserve := make(chan struct{})
+		w.hook = func(what string, before bool) error {
+			if what == "reserve" && !before {
+				<-reserve
+			}
+			return nil
+		}
+		errs := make(chan error, 2)
+		for i, table := range []*route.Table{first, second} {
+			go func() {
+				r := &route.Request{Op: route.Write, Rest: fmt.Sprintf("keys/k%d", i), Caller: &route.Caller{DisplayName: "ann"}}
+				r.Body, _ = json.Marshal(basic(map[string]any{"skip_import_rotation": true}))
+				found, err := table.Find(r)
+				if err == nil {
+					_, err = found.Serve(w.ctx, r)
+				}
+				errs <- err
+			}()
+		}
+		synctest.Wait() // both have looked, and found nobody there
+		close(reserve)
+		one, two := <-errs, <-errs
+		if (one == nil) == (two == nil) || !fault.Is(errors.Join(one, two), fault.Conflict) && !fault.Is(one, fault.Conflict) && !fault.Is(two, fault.Conflict) {
+			t.Errorf("%v and %v; want one to be stored and one in conflict", one, two)
+		}
+	})
+}
+
 func TestPrincipalIsWhoChangedTheTarget(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
@@ -190,7 +299,7 @@ func TestPrincipalIsWhoChangedTheTarget(t *testing.T) {
 		if s := w.status(); s["configured_by"] != "ann" {
 			t.Errorf("a change of timing made %v the principal", s["configured_by"])
 		}
-		as("bob", map[string]any{"path": "secret/other"})
+		as("bob", map[string]any{"path": "secret/other", "admin": map[string]string{"token": adminToken}})
 		if s := w.status(); s["configured_by"] != "bob" || s["policies"].([]any)[0] != "bobs-policy" {
 			t.Errorf("the principal is %v with %v", s["configured_by"], s["policies"])
 		}

@@ -238,7 +238,12 @@ func (b *backend) deleteKey(ctx context.Context, req *route.Request, in deleteIn
 		}
 	}
 	ops := []storage.Op{storage.Remove(recordPrefix + in.Name).If(r.version), storage.Remove(secretPrefix + in.Name), storage.Remove(boundPrefix + in.Name)}
-	abs := append(b.m.Host.Schedule(workKind, in.Name, r.rec.Due, time.Time{}), b.m.Host.Event("rotation/deleted-key", engine.Details(r.event())...))
+	abs, err := b.m.Host.Reserve(ctx, engine.Reservation{Record: recordPrefix + in.Name, Had: r.rec.places()})
+	if err != nil {
+		return route.None{}, err
+	}
+	abs = append(abs, b.m.Host.Schedule(workKind, in.Name, r.rec.Due, time.Time{})...)
+	abs = append(abs, b.m.Host.Event("rotation/deleted-key", engine.Details(r.event())...))
 	if _, err = b.m.Store.CommitWith(ctx, ops, abs); err == nil {
 		b.census.set(in.Name, "")
 	}

@@ -150,6 +150,9 @@ type Field struct {
 	// Routes says that the field has a part in where secrets are sent. Whoever
 	// changes it must give the admin credentials anew.
 	Routes bool
+	// Acts says that it decides what is made or retired. Whoever changes it must give the admin
+	// credentials anew, too.
+	Acts bool
 }
 
 // An Output is one value of a credential.

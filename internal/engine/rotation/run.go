@@ -33,6 +33,7 @@ type run struct {
 	working bool         // on a due item, which must move
 	opened  bool         // the secrets were read, and are written with the record
 	more    []storage.Op // for the next commit, relative
+	abs     []storage.Op // and absolute
 	said    map[string]string
 	failed  error // of the call outside, for the audit log
 }
@@ -208,7 +209,7 @@ func (r *run) commitKept(ctx context.Context, what string, due time.Time) error 
 const braked = "braked"
 
 func (r *run) committed(v storage.Version) {
-	r.version, r.more, r.said = v, nil, nil
+	r.version, r.more, r.abs, r.said = v, nil, nil, nil
 	r.census.set(r.rec.Name, r.state())
 }
 
@@ -237,7 +238,7 @@ func (r *run) batch(what string, due time.Time) (ops, abs []storage.Op, err erro
 		ops = append(ops, storage.Set(secretPrefix+rec.Name, s))
 	}
 	ops = append(ops, r.more...)
-	abs = r.m.Host.Schedule(workKind, rec.Name, from, due)
+	abs = append(r.m.Host.Schedule(workKind, rec.Name, from, due), r.abs...)
 	if what == braked {
 		return ops, abs, nil
 	}

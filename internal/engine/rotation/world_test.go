@@ -122,6 +122,7 @@ func (w *world) host(installation string) engine.Host {
 			return storage.Append("event/", b)
 		},
 		ClockHeld: func() bool { return w.held },
+		Reserve:   w.reserve,
 		Publish: func(ctx context.Context, p engine.Publication) (n int, err error) {
 			return n, w.around("publish", func() error { n, err = w.kv.publish(p); return err })
 		},
@@ -138,6 +139,28 @@ func (w *world) host(installation string) engine.Host {
 			return act(ctx)
 		},
 	}
+}
+
+// reserve notes who publishes where, as the contract says.
+func (w *world) reserve(ctx context.Context, r engine.Reservation) (ops []storage.Op, err error) {
+	rows := w.barrier.View("place/")
+	key := func(p engine.Place) string { return p.Path + "|" + p.Field }
+	for _, p := range r.Want {
+		e, err := rows.Get(ctx, key(p))
+		if err != nil {
+			return nil, err
+		}
+		if e.Version != 0 && string(e.Value) != r.Record {
+			return nil, fault.New("world", fault.Conflict, "%s already publishes to %q at %q", e.Value, p.Field, p.Path)
+		}
+		ops = append(ops, rows.Abs(storage.Set(key(p), []byte(r.Record)).If(e.Version)))
+	}
+	for _, p := range r.Had {
+		if !slices.Contains(r.Want, p) {
+			ops = append(ops, rows.Abs(storage.Remove(key(p))))
+		}
+	}
+	return ops, w.around("reserve", func() error { return nil })
 }
 
 // around asks the hook before and after an effect.

@@ -456,6 +456,7 @@ func (p *parser) settle(blocks []*hcl.Block) {
 
 // describe fills in what follows from the steps.
 func (r *recipe) describe() {
+	r.acting()
 	can := &r.def.Can
 	can.List = r.list != nil
 	can.Disable = r.disable != nil

@@ -97,7 +97,7 @@ func TestDefinition(t *testing.T) {
 		Provider: "recipe", Name: "http-demo", Description: d.Description, Doc: d.Doc, Evidence: d.Evidence,
 		Style: rotation.TwoKey, Hosts: []string{"${param.url}"},
 		Admin:   []rotation.Field{{Name: "token", Type: "string", Description: "The provider's admin token", Secret: true, Required: true}},
-		Params:  []rotation.Field{{Name: "url", Type: "string", Description: d.Params[0].Description, Required: true, Routes: true}},
+		Params:  []rotation.Field{{Name: "url", Type: "string", Description: d.Params[0].Description, Required: true, Routes: true, Acts: true}},
 		Outputs: []rotation.Output{{Name: "api_key", Secret: true}, {Name: "label"}},
 		Limits:  rotation.Limits{Label: 255},
 		Settle:  rotation.Settle{Successes: 2, Interval: 1e9, Timeout: 120e9},
@@ -137,8 +137,8 @@ param "other" {
 		t.Error(diff)
 	}
 	for _, f := range r.def.Params {
-		if want := f.Name != "other"; f.Routes != want {
-			t.Errorf("param %s routes: %v, want %v", f.Name, f.Routes, want)
+		if want := f.Name != "other"; f.Routes != want || f.Acts {
+			t.Errorf("param %s routes: %v, want %v; acts: %v", f.Name, f.Routes, want, f.Acts)
 		}
 	}
 	if got := string(r.def.Params[0].Default) + string(r.def.Params[2].Default); got != `"eu"[]` {

@@ -63,6 +63,27 @@ func (p *parser) steps(b *hclsyntax.Body, blocks map[string][]*hcl.Block) {
 	p.recoverable(blocks)
 }
 
+// acting notes which parameters decide what is made, disabled or retired.
+func (r *recipe) acting() {
+	var es []hcl.Expression
+	if c := r.create; c != nil {
+		es = append(c.expressions(), c.id)
+		for _, o := range slices.Concat(c.secret, c.public) {
+			es = append(es, o.expr)
+		}
+	}
+	for _, s := range []*undoStep{r.disable, r.retire} {
+		if s != nil {
+			es = append(es, s.expressions()...)
+		}
+	}
+	es = slices.DeleteFunc(es, func(e hcl.Expression) bool { return e == nil })
+	for i := range r.def.Params {
+		f := &r.def.Params[i]
+		f.Acts = uses(es, "param", f.Name)
+	}
+}
+
 // recoverable judges whether a lost reply of the creating call can be made good.
 func (p *parser) recoverable(blocks map[string][]*hcl.Block) {
 	if p.out.create == nil {
