@@ -27,8 +27,13 @@ type place struct {
 	config               fields // of a connection, without its credentials
 	statements           fields // of static roles; nil: the kind has none
 	try                  func(name, password string) error
-	number               func() int64 // of users that were lent
+	number               func() int64                // of users that were lent
+	renew                func(name, password string) // gives a user of people's a password
+	shut                 map[string]way              // how a user is kept from logging in from here
 }
+
+// A way keeps a user from logging in, and lets it in again.
+type way struct{ take, bring func(name string) }
 
 // kinds are all of them. Each place has the connection "production" and the role "app-readonly".
 var kinds = map[string]func(t *testing.T) *place{"postgresql": postgresPlace, "mariadb": mariaPlace, "redis": redisPlace}
@@ -36,7 +41,15 @@ var kinds = map[string]func(t *testing.T) *place{"postgresql": postgresPlace, "m
 func postgresPlace(t *testing.T) *place {
 	w := open(t, enginetest.Config{})
 	w.pg.Exec(t, "postgres", services)
+	alter := func(what string) func(name string) {
+		return func(name string) { w.pg.Exec(t, "postgres", `ALTER ROLE "`+name+`" WITH `+what) }
+	}
 	return &place{
+		renew: func(name, password string) { alter("PASSWORD '" + password + "'")(name) },
+		shut: map[string]way{
+			"NOLOGIN":     {alter("NOLOGIN"), alter("LOGIN")},
+			"VALID UNTIL": {alter("VALID UNTIL '2001-01-01'"), alter("VALID UNTIL 'infinity'")},
+		},
 		world: w, admin: "vault_admin", adminPassword: "vault_admin_password", try: w.login, number: w.users,
 		config: fields{
 			"plugin_name": "postgresql-database-plugin", "connection_url": "postgresql://{{username}}:{{password}}@" + w.pg.Addr() + "/postgres?sslmode=disable",
@@ -53,7 +66,16 @@ GRANT SELECT, UPDATE ON mysql.* TO 'keyturn'@'%'; GRANT app_readonly TO 'keyturn
 	for _, name := range []string{"svc", "svc_b", "lone", "Odd-name.1"} {
 		s.Exec(t, fmt.Sprintf("CREATE USER '%[1]s'@'%%' IDENTIFIED BY 'before'; GRANT SELECT ON app.* TO '%[1]s'@'%%'", name))
 	}
+	execute := func(format string) func(name string) {
+		return func(name string) { s.Exec(t, fmt.Sprintf(format, name)) }
+	}
 	p := &place{
+		renew: func(name, password string) { execute("ALTER USER '%s'@'%%' IDENTIFIED BY '" + password + "'")(name) },
+		shut: map[string]way{
+			"another host": {execute("RENAME USER '%[1]s'@'%%' TO '%[1]s'@'10.9.%%'"), execute("RENAME USER '%[1]s'@'10.9.%%' TO '%[1]s'@'%%'")},
+			"REQUIRE SSL":  {execute("ALTER USER '%[1]s'@'%%' REQUIRE SSL"), execute("ALTER USER '%[1]s'@'%%' REQUIRE NONE")},
+			"ACCOUNT LOCK": {execute("ALTER USER '%[1]s'@'%%' ACCOUNT LOCK"), execute("ALTER USER '%[1]s'@'%%' ACCOUNT UNLOCK")},
+		},
 		world: with(t, mysql.Provider), admin: "keyturn", adminPassword: "lender-password",
 		config:     fields{"plugin_name": "mysql-database-plugin", "connection_url": "{{username}}:{{password}}@tcp(" + s.Addr() + ")/"},
 		statements: fields{"rotation_statements": "ALTER USER '{{name}}'@'%' IDENTIFIED BY '{{password}}';"},
@@ -84,7 +106,12 @@ func redisPlace(t *testing.T) *place {
 		do("ACL", "SETUSER", name, "on", ">before", "~*", "+@read")
 	}
 	do("ACL", "SETUSER", "lone", "on", ">before", "~*", "+@read", "+acl|setuser", "+acl|getuser", "+acl|save", "+client|setname")
+	set := func(rules ...string) func(name string) {
+		return func(name string) { do(append([]string{"ACL", "SETUSER", name}, rules...)...) }
+	}
 	p := &place{
+		renew: func(name, password string) { set("resetpass", ">"+password)(name) },
+		shut:  map[string]way{"off": {set("off"), set("on")}},
 		world: with(t, redis.Provider), admin: "keyturn", adminPassword: "lender-password",
 		config: fields{"plugin_name": "redis-database-plugin", "host": s.Host, "port": strconv.Itoa(s.Port), "persistence_mode": "ACLFILE"},
 		try:    func(name, password string) error { return s.Login(t.Context(), name, password) },

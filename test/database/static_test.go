@@ -123,3 +123,39 @@ func TestSelfManaged(t *testing.T) {
 		}
 	})
 }
+
+// TestShutOut: an account that cannot log in from here gets a new password, which is given out, with a warning that it could not
+// be tried, and works once the account can log in. So it is with one that is taken over with its password.
+func TestShutOut(t *testing.T) {
+	each(t, func(t *testing.T, p *place) {
+		for how, ways := range p.shut {
+			t.Run(how, func(t *testing.T) {
+				warned := func(a *enginetest.Answer) {
+					t.Helper()
+					if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "svc") {
+						t.Errorf("warnings %q, want one that the login could not be tried", a.Warnings)
+					}
+				}
+				p.renew("svc", "before")
+				ways.take("svc")
+				role := fields{"db_name": "production", "username": "svc", "rotation_period": "1h"}
+				warned(p.Must(t, route.Write, "static-roles/app-svc", p.with(role, fields{"skip_import_rotation": true, "password": "before"})))
+				if a := p.Must(t, route.Read, "static-creds/app-svc", nil); a.Data["password"] != "before" {
+					t.Errorf("the password that it has is given out as %v", a.Data["password"])
+				}
+				p.Must(t, route.Delete, "static-roles/app-svc", nil)
+				warned(p.Must(t, route.Write, "static-roles/app-svc", role))
+				a := p.Must(t, route.Read, "static-creds/app-svc", nil)
+				warned(a)
+				if a := p.Must(t, route.Read, "static-roles/app-svc", nil); a.Data["failures"] != nil {
+					t.Errorf("the role reads %s", a.Text)
+				}
+				ways.bring("svc")
+				if err := p.try("svc", a.Data["password"].(string)); err != nil {
+					t.Errorf("with what was given out: %v", err)
+				}
+				p.Must(t, route.Delete, "static-roles/app-svc", nil)
+			})
+		}
+	})
+}

@@ -55,7 +55,9 @@ type static struct {
 	Failed int       `json:"failed,omitempty"`
 	Why    string    `json:"why,omitempty"`  // the last try failed
 	Note   string    `json:"note,omitempty"` // of the last turn
-	Turn   *turn     `json:"turn,omitempty"` // under way
+	// Unproven says why a login with what is given out could not be tried.
+	Unproven string `json:"unproven,omitempty"`
+	Turn     *turn  `json:"turn,omitempty"` // under way
 
 	// What Users log in with, whatever credential says that is.
 	Passwords []secret.Value `json:"-"` // empty: not known
@@ -193,7 +195,7 @@ func (b statics) adopt(ctx context.Context, r *route.Request, in *staticIn) erro
 	}
 	s.Place = c.place()
 	s.Passwords = make([]secret.Value, len(s.Users))
-	if err := b.known(ctx, s, c, in); err != nil {
+	if err := b.known(ctx, r, s, c, in); err != nil {
 		return err
 	}
 	at := s.When.Next(time.Time{}, now)
@@ -218,6 +220,7 @@ func (b statics) adopt(ctx context.Context, r *route.Request, in *staticIn) erro
 	err = b.finish(ctx, in.Name, s, true)
 	switch {
 	case err == nil:
+		s.warn(r)
 		return nil
 	case s.Turn != nil && s.Turn.Sent:
 		r.Warn("whether the first change of the password took place is not known; it goes on until it is: %s", fault.Message(err))
@@ -229,8 +232,8 @@ func (b statics) adopt(ctx context.Context, r *route.Request, in *staticIn) erro
 	return err
 }
 
-// known takes passwords that the writer gives, after a try.
-func (b statics) known(ctx context.Context, s *static, c *connection, in *staticIn) error {
+// known takes passwords that the writer gives, after a try. One that cannot be tried from here is taken as it is: the writer knows.
+func (b statics) known(ctx context.Context, r *route.Request, s *static, c *connection, in *staticIn) error {
 	given, field := in.SelfManaged, "self_managed_password"
 	if given == nil {
 		given, field = in.Password, "password"
@@ -239,13 +242,17 @@ func (b statics) known(ctx context.Context, s *static, c *connection, in *static
 		return nil
 	}
 	works, err := b.login(ctx, c, s.Users[0], login{byPassword, *given})
+	unproven := ""
 	switch {
+	case fault.Is(err, fault.Unsupported):
+		unproven = fault.Message(err)
+		r.Warn("field %q: it was taken without a try: %s", field, unproven)
 	case err != nil:
 		return err
 	case !works:
 		return invalid("field %q: the database refuses it for %q; give the password that the user has now", field, s.Users[0])
 	}
-	s.Passwords[0] = *given
+	s.Passwords[0], s.Unproven = *given, unproven
 	return nil
 }
 
@@ -288,7 +295,7 @@ func (b statics) correct(ctx context.Context, r *route.Request, s *static, c *co
 	case in.SelfManaged == nil || in.SelfManaged.Empty(), !moved && in.SelfManaged.Equal(s.Passwords[0]):
 		return false, nil
 	}
-	if err := b.known(ctx, s, c, in); err != nil {
+	if err := b.known(ctx, r, s, c, in); err != nil {
 		if moved {
 			return false, err
 		}
@@ -462,10 +469,18 @@ func (b statics) readStatic(ctx context.Context, r *route.Request, in nameIn) (*
 	if s.Failed > 0 {
 		r.Warn("the last %d tries to change the password have failed, and it is tried again at %s: %s", s.Failed, s.Due.Format(time.RFC3339), s.Why)
 	}
+	s.warn(r)
+	return out, nil
+}
+
+// warn tells what was unusual about the last rotation, and that what it set could not be tried.
+func (s *static) warn(r *route.Request) {
 	if s.Note != "" {
 		r.Warn("the last rotation: %s", s.Note)
 	}
-	return out, nil
+	if s.Unproven != "" {
+		r.Warn("a login as %q with what is given out could not be tried: %s", s.Users[s.Current], s.Unproven)
+	}
 }
 
 func (b statics) staticExists(ctx context.Context, r *route.Request) (bool, error) {

@@ -463,3 +463,69 @@ func TestSelfManaged(t *testing.T) {
 		}
 	})
 }
+
+// An account that does not get in from here loses its working password to nobody: the new one is given out, and whoever
+// writes or reads the role is told that it could not be tried.
+func TestShutOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc", "kept")
+		w.fake.Shut("svc", true)
+		w.fake.Shut("kept", true)
+		told := func(what string, a *enginetest.Answer) {
+			t.Helper()
+			if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "could not be tried") && !strings.Contains(a.Warnings[0], "without a try") || !strings.Contains(a.Warnings[0], "from here") {
+				t.Errorf("%s: warnings %q, want one that it could not be tried", what, a.Warnings)
+			}
+		}
+		read := func(role string) string {
+			t.Helper()
+			a := w.Must(t, route.Read, "static-creds/"+role, nil)
+			told("static-creds/"+role, a)
+			told("static-roles/"+role, w.Must(t, route.Read, "static-roles/"+role, nil))
+			return a.Data["password"].(string)
+		}
+		told("the write", w.Must(t, route.Write, "static-roles/svc", svc))
+		first := read("svc")
+		if !w.fake.Has("svc", first) {
+			t.Error("what is given out is not the user's password")
+		}
+		time.Sleep(61 * time.Minute)
+		synctest.Wait()
+		if second := read("svc"); second == first || !w.fake.Has("svc", second) {
+			t.Error("after a rotation, what is given out is not the user's new password")
+		}
+		told("rotate-role", w.Must(t, route.Write, "rotate-role/svc", nil))
+
+		told("the write of a known password", w.Must(t, route.Write, "static-roles/kept", with(svc, fields{"username": "kept", "skip_import_rotation": true, "password": oldPassword})))
+		if got := read("kept"); got != oldPassword || !w.fake.Has("kept", oldPassword) {
+			t.Errorf("the password was %q and is given out as %q", oldPassword, got)
+		}
+		w.fake.Shut("svc", false)
+		w.Must(t, route.Write, "rotate-role/svc", nil)
+		if a := w.Must(t, route.Read, "static-creds/svc", nil); len(a.Warnings) != 0 {
+			t.Errorf("once it gets in: warnings %q", a.Warnings)
+		}
+	})
+}
+
+// The reply to the change of such an account's password is lost: it is set again, since no login can tell.
+func TestShutOutReplyLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc")
+		w.fake.Shut("svc", true)
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		for _, down := range []bool{false, true} {
+			if w.fake.LoseReplies(1); down {
+				w.fake.SetDown(true)
+			}
+			_, _ = w.Do(route.Write, "rotate-role/svc", nil)
+			w.fake.SetDown(false)
+			time.Sleep(5 * time.Minute)
+			a := w.Must(t, route.Read, "static-creds/svc", nil)
+			if !w.fake.Has("svc", a.Data["password"].(string)) {
+				t.Errorf("database away %v: what is given out is not the user's password", down)
+			}
+			w.fake.LoseReplies(0)
+		}
+	})
+}

@@ -47,6 +47,9 @@ func (b readers) readCreds(ctx context.Context, r *route.Request, in nameIn) (*s
 	if s.as(password).ended(time.Now()) {
 		r.Warn("the certificate has ended or ends within a minute, and %d tries to replace it have failed: %s", s.Failed, s.Why)
 	}
+	if s.Unproven != "" {
+		r.Warn("a login with this could not be tried: %s", s.Unproven)
+	}
 	if !s.Last.IsZero() {
 		out.Last = s.Last.Format(time.RFC3339Nano)
 	}

@@ -87,16 +87,16 @@ func (b statics) finish(ctx context.Context, name string, s *static, unsent bool
 	if err != nil {
 		return b.failed(ctx, name, s, err)
 	}
-	note, err := b.turnUser(calls, s, c)
+	unproven, err := b.turnUser(calls, s, c)
 	if err != nil {
 		return b.failed(ctx, name, s, err)
 	}
-	t, now := s.Turn, time.Now().UTC()
+	t, now, note := s.Turn, time.Now().UTC(), ""
 	if end := s.lingers(s.as(s.Passwords[t.User])); end.After(now) {
-		note = joined(note, "the certificate before is taken by the database until "+end.UTC().Format(time.RFC3339)+", its end, unless the database is told otherwise")
+		note = "the certificate before is taken by the database until " + end.UTC().Format(time.RFC3339) + ", its end, unless the database is told otherwise"
 	}
 	s.Passwords[t.User], s.Fresh = s.Fresh, secret.Value{}
-	s.Current, s.Turn, s.Failed, s.Why, s.Note = t.User, nil, 0, "", note
+	s.Current, s.Turn, s.Failed, s.Why, s.Note, s.Unproven = t.User, nil, 0, "", note, unproven
 	s.Place = c.place()
 	s.Last, s.Next = now, s.When.Next(now, now)
 	event := b.m.Host.Event("database/static-role", engine.Details(map[string]string{
@@ -115,8 +115,9 @@ func (b statics) serving(ctx context.Context, name string, s *static) (*connecti
 	return c, err
 }
 
-// turnUser sets the new password and proves that it works. The note tells what was unusual.
-func (b statics) turnUser(ctx context.Context, s *static, c *connection) (note string, err error) {
+// turnUser sets the new password and proves that it works. Where no login can be tried from here, unproven says why: the
+// database has said that it is set, and whoever can log in needs it.
+func (b statics) turnUser(ctx context.Context, s *static, c *connection) (unproven string, err error) {
 	user, old := s.Users[s.Turn.User], s.Passwords[s.Turn.User]
 	if s.Turn.Sent {
 		if done, err := b.login(ctx, c, user, s.as(s.Fresh)); done || err != nil && !fault.Is(err, fault.Unsupported) {
@@ -132,7 +133,7 @@ func (b statics) turnUser(ctx context.Context, s *static, c *connection) (note s
 	case works:
 		return "", nil
 	case fault.Is(err, fault.Unsupported):
-		return "what is new was set and could not be tried: " + fault.Message(err), nil
+		return fault.Message(err), nil
 	case err != nil:
 		return "", err
 	case !old.Empty() && !s.SelfManaged && s.at(c):
@@ -277,14 +278,6 @@ func (b statics) remake(ctx context.Context, s *static) error {
 	return err
 }
 
-// joined joins two notes, either of which may be empty.
-func joined(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a + "; " + b
-}
-
 // workStatic is what the due item of a static role brings: nothing that failed is lost,
 // and each failure sets its own time.
 func (b statics) workStatic(ctx context.Context, name string) error {
@@ -343,8 +336,6 @@ func (b statics) rotateStatic(ctx context.Context, r *route.Request, in nameIn) 
 	if err := b.rotate(ctx, in.Name, s, "request"); err != nil {
 		return route.None{}, err
 	}
-	if s.Note != "" {
-		r.Warn("%s", s.Note)
-	}
+	s.warn(r)
 	return route.None{}, nil
 }

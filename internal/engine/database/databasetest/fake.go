@@ -22,7 +22,8 @@ import (
 type Fake struct {
 	mu      sync.Mutex // guards all
 	users   map[string]database.User
-	off     map[string]bool               // who cannot log in
+	off     map[string]bool               // who was disabled
+	shut    map[string]bool               // who is let in from elsewhere alone
 	running map[string]context.CancelFunc // by attempt
 	down    bool
 	lose    int
@@ -120,7 +121,7 @@ func (f *Fake) Login(name, password string) error {
 		return nil
 	}
 	u, ok := f.users[name]
-	if !ok || f.off[name] || u.Password.Empty() || u.Password.RevealString() != password || time.Now().After(u.Expires) {
+	if !ok || f.off[name] || f.shut[name] || u.Password.Empty() || u.Password.RevealString() != password || time.Now().After(u.Expires) {
 		return errors.New("login refused")
 	}
 	return nil
@@ -148,6 +149,24 @@ func (f *Fake) AddUser(name, password string) {
 		f.users = map[string]database.User{}
 	}
 	f.users[name] = database.User{Name: name, Password: secret.Text(password), Expires: time.Unix(1<<40, 0)}
+}
+
+// Shut keeps a user out, or lets it in again: from here no password of it is taken, and nothing can be known of any.
+func (f *Fake) Shut(name string, shut bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.shut == nil {
+		f.shut = map[string]bool{}
+	}
+	f.shut[name] = shut
+}
+
+// Has reports whether a password is the user's, whether or not it can log in.
+func (f *Fake) Has(name, password string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u, there := f.users[name]
+	return there && u.Password.RevealString() == password
 }
 
 // RemoveUser removes a user, as a person would have done.
@@ -316,6 +335,13 @@ func (c *fakeConn) Login(ctx context.Context, name string, password secret.Value
 	}
 	if err := c.reach(ctx, op); err != nil {
 		return false, err
+	}
+	c.fake.mu.Lock()
+	_, there := c.fake.users[name]
+	shut := c.fake.shut[name] && there
+	c.fake.mu.Unlock()
+	if shut {
+		return false, database.MarkUnchanged(fault.New(op, fault.Unsupported, "the fake database does not let %s log in from here", name))
 	}
 	return c.fake.Login(name, password.RevealString()) == nil, nil
 }

@@ -18,6 +18,8 @@ func TestFake(t *testing.T) {
 		Creation: []string{"CREATE"}, Revocation: []string{"DROP"}, Broken: []string{"CREATE", "FAIL"},
 		Keyed: []string{"CREATE", "{{subject}}"}, Rekeyed: []string{"TELL {{subject}}"},
 		Password: []string{"PASSWORD"}, BadPassword: []string{"FAIL"},
+		Shut:   map[string]func(*testing.T, string){"shut": func(_ *testing.T, name string) { f.Shut(name, true) }},
+		Bring:  map[string]func(*testing.T, string){"shut": func(_ *testing.T, name string) { f.Shut(name, false) }},
 		Slow:   func(d time.Duration) []string { return []string{"SLEEP " + d.String(), "CREATE"} },
 		Login:  func(_ context.Context, name, password string) error { return f.Login(name, password) },
 		Exists: func(_ context.Context, name string) (bool, error) { return slices.Contains(f.Users(), name), nil },

@@ -139,3 +139,35 @@ func setPasswordLost(t *testing.T, b *bench) {
 	b.wantLogin(u, true)
 	b.drop(u.Name)
 }
+
+// shut: of a user who does not get in from here, whatever the password, nothing is known of any. Setting one works, and is
+// in force once the user gets in.
+func shut(t *testing.T, b *bench) {
+	if len(b.Shut) == 0 {
+		t.Error("the test knows no way to keep a user out; every database has one")
+	}
+	for how, take := range b.Shut {
+		u := b.user()
+		b.create(u)
+		take(t, u.Name)
+		old := u
+		u.Password = secret.Text("Pw-" + random())
+		if err := b.conn.SetPassword(b.ctx(), u.Name, u.Password, nil); err != nil {
+			t.Errorf("%s: setting a password: %v", how, err)
+			continue
+		}
+		ok, err := b.conn.Login(b.ctx(), u.Name, u.Password)
+		if ok || !fault.Is(err, fault.Unsupported) || !strings.Contains(fault.Message(err), u.Name) {
+			t.Errorf("%s: logging in with the right password: %v, %v; want Unsupported, with the user's name", how, ok, err)
+		}
+		if ok, err := b.conn.Login(b.ctx(), u.Name, old.Password); ok || err != nil && !fault.Is(err, fault.Unsupported) {
+			t.Errorf("%s: logging in with another: %v, %v", how, ok, err)
+		}
+		if bring := b.Bring[how]; bring != nil {
+			bring(t, u.Name)
+			b.wantLogin(u, true)
+			b.wantLogin(old, false)
+		}
+		b.drop(u.Name)
+	}
+}

@@ -34,6 +34,10 @@ type Target struct {
 	// {{public_key}}. Nil: users have passwords alone.
 	Keyed, Rekeyed []string
 
+	// Shut are ways in which a user who is there does not get in from here, whatever the password: each takes that from a
+	// user. Bring, by the same name, brings it back.
+	Shut, Bring map[string]func(t *testing.T, name string)
+
 	// Effect recognizes the message that makes, changes or removes a user. Nil: a create is one
 	// message and so is the rest.
 	Effect func(message []byte) bool
@@ -66,6 +70,7 @@ func Run(t *testing.T, target Target) {
 		{"set password", setPassword},
 		{"set password, reply lost", setPasswordLost},
 		{"login", login},
+		{"login that proves nothing", shut},
 		{"keys", keys},
 		{"set key, reply lost", setKeyLost},
 		{"the administrator's own password", ownPassword},

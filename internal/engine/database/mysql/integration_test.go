@@ -55,9 +55,27 @@ func target(s *mariatest.Server, c database.Config) databasetest.Target {
 			n, err := s.Int(ctx, "SELECT COUNT(*) FROM mysql.user WHERE User = ?", name)
 			return n > 0, err
 		},
+		Shut: map[string]func(*testing.T, string){
+			"another host":   execute(s, "RENAME USER '%[1]s'@'%%' TO '%[1]s'@'10.9.%%'"),
+			"REQUIRE SSL":    execute(s, "ALTER USER '%[1]s'@'%%' REQUIRE SSL"),
+			"REQUIRE X509":   execute(s, "ALTER USER '%[1]s'@'%%' REQUIRE X509"),
+			"ACCOUNT LOCK":   execute(s, "ALTER USER '%[1]s'@'%%' ACCOUNT LOCK"),
+			"a closer host":  execute(s, "CREATE USER '%[1]s'@'127.0.0.1' IDENTIFIED BY 'x' REQUIRE SSL"),
+			"REQUIRE CIPHER": execute(s, "ALTER USER '%[1]s'@'%%' REQUIRE CIPHER 'x'"),
+		},
+		Bring: map[string]func(*testing.T, string){
+			"another host": execute(s, "RENAME USER '%[1]s'@'10.9.%%' TO '%[1]s'@'%%'"),
+			"REQUIRE SSL":  execute(s, "ALTER USER '%[1]s'@'%%' REQUIRE NONE"),
+			"REQUIRE X509": execute(s, "ALTER USER '%[1]s'@'%%' REQUIRE NONE"),
+			"ACCOUNT LOCK": execute(s, "ALTER USER '%[1]s'@'%%' ACCOUNT UNLOCK"),
+		},
 		Stop:  func() error { s.Stop(); return nil },
 		Start: s.Start,
 	}
+}
+
+func execute(s *mariatest.Server, format string) func(*testing.T, string) {
+	return func(t *testing.T, name string) { s.Exec(t, fmt.Sprintf(format, name)) }
 }
 
 func TestConformance(t *testing.T) {

@@ -38,9 +38,9 @@ func (c *conn) LoginCertificate(ctx context.Context, name string, certificate tl
 			config.TLS.Certificates, config.TLS.MaxVersion = []tls.Certificate{certificate}, newest
 		}
 	}
-	ok, err := c.login(ctx, k, name, by(0))
+	ok, err := c.login(ctx, k, name, byCertificate, by(0))
 	if fault.Is(err, fault.Upstream) { // why the connection is gone may be heard by the older version
-		if works, again := c.login(ctx, k, name, by(tls.VersionTLS12)); again == nil {
+		if works, again := c.login(ctx, k, name, byCertificate, by(tls.VersionTLS12)); again == nil {
 			return works, nil
 		}
 	}

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
-
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -269,44 +267,6 @@ func (c *conn) alter(ctx context.Context, k call, name string, statements []stri
 		}
 		return err
 	}))
-}
-
-// Login opens a session as the user, past the pool, and closes it. The user need not have the
-// administrator's database.
-func (c *conn) Login(ctx context.Context, name string, password secret.Value) (bool, error) {
-	return c.login(ctx, c.call("Login", "trying the login", password), name, func(config *mysql.Config) { config.Passwd = password.RevealString() })
-}
-
-func (c *conn) login(ctx context.Context, k call, name string, by func(*mysql.Config)) (bool, error) {
-	if err := database.CheckGivenName(k.op, name); err != nil {
-		return false, err
-	}
-	ctx, end, err := c.calls.Begin(ctx)
-	if err != nil {
-		return false, c.explain(k, &notSent{err})
-	}
-	defer end()
-	config := c.driver.Clone()
-	config.User, config.DBName, config.Params = name, "", nil
-	by(config)
-	d, err := mysql.NewConnector(config)
-	if err != nil {
-		return false, c.explain(k, &connectError{err})
-	}
-	s, err := d.Connect(ctx)
-	if heard, ok := config.Logger.(*listener); ok && err != nil && (heard.refused.Load() || database.NotTaken(err.Error())) {
-		return false, nil
-	}
-	switch number(err) {
-	case 0:
-	case 1045, 1130, 1698, 1820, 1862, 3118, 4151: // wrong, not from here, without passwords, expired, or locked
-		return false, nil
-	}
-	if err != nil {
-		return false, c.explain(k, &connectError{cause(ctx, err)})
-	}
-	_ = s.Close()
-	return true, nil
 }
 
 // Exists looks for a user.

@@ -336,3 +336,20 @@ func TestTLS(t *testing.T) {
 		}
 	}
 }
+
+// TestAnonymousGoesBefore: where an anonymous account for a closer host takes the logins from here, nothing is known of passwords.
+func TestAnonymousGoesBefore(t *testing.T) {
+	s := mariatest.Start(t)
+	s.Exec(t, lenderSQL+"CREATE USER 'svc'@'%' IDENTIFIED BY 'right'")
+	c := connect(t, configOf(s, lender, lenderSecret))
+	if ok, err := c.Login(t.Context(), "svc", secret.Text("right")); err != nil || !ok {
+		t.Errorf("before: %v, %v", ok, err)
+	}
+	if err := c.Verify(t.Context()); err != nil { // the administrator would be kept out as well
+		t.Fatal(err)
+	}
+	s.Exec(t, "CREATE USER ''@'127.0.0.1'")
+	if ok, err := c.Login(t.Context(), "svc", secret.Text("right")); ok || !fault.Is(err, fault.Unsupported) || !strings.Contains(fault.Message(err), "anonymous") {
+		t.Errorf("after: %v, %v; want Unsupported because of the anonymous account", ok, err)
+	}
+}

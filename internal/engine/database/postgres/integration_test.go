@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/test/pgtest"
 )
@@ -61,8 +62,41 @@ func target(s *pgtest.Server, c database.Config) databasetest.Target {
 			err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", name).Scan(&is)
 			return is, err
 		},
+		Shut: map[string]func(*testing.T, string){
+			"NOLOGIN":     alter(s, "NOLOGIN"),
+			"VALID UNTIL": alter(s, "VALID UNTIL '2001-01-01'"),
+		},
+		Bring: map[string]func(*testing.T, string){
+			"NOLOGIN":     alter(s, "LOGIN"),
+			"VALID UNTIL": alter(s, "VALID UNTIL 'infinity'"),
+		},
 		Stop:  func() error { s.Stop(); return nil },
 		Start: s.Start,
+	}
+}
+
+func alter(s *pgtest.Server, what string) func(*testing.T, string) {
+	return func(t *testing.T, name string) { s.Exec(t, "postgres", `ALTER ROLE "`+name+`" WITH `+what) }
+}
+
+// TestLoginWithoutPassword: who is let in without a password by pg_hba.conf, or by no line of it, proves nothing of one.
+func TestLoginWithoutPassword(t *testing.T) {
+	s := pgtest.Start(t, pgtest.Options{HBA: []string{"host all trusted all trust", "host all kept_out all reject"}})
+	s.Exec(t, "postgres", adminSQL+"CREATE ROLE trusted LOGIN PASSWORD 'right'; CREATE ROLE kept_out LOGIN PASSWORD 'right'; CREATE ROLE normal LOGIN PASSWORD 'right'")
+	c, err := Provider.Connect(t.Context(), configOf(s, "vault_admin", "vault_admin_password"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, name := range []string{"trusted", "kept_out"} {
+		for _, password := range []string{"right", "wrong"} {
+			if ok, err := c.Login(t.Context(), name, secret.Text(password)); ok || !fault.Is(err, fault.Unsupported) {
+				t.Errorf("%s with the %s password: %v, %v; want Unsupported", name, password, ok, err)
+			}
+		}
+	}
+	if ok, err := c.Login(t.Context(), "normal", secret.Text("right")); err != nil || !ok {
+		t.Errorf("who has to give a password: %v, %v", ok, err)
 	}
 }
 

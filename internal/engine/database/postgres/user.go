@@ -166,51 +166,6 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 	return c.absentOr(ctx, k, name, len(results), err)
 }
 
-// Login opens a session as the user, past the pool, and closes it.
-func (c *conn) Login(ctx context.Context, name string, password secret.Value) (bool, error) {
-	k := c.call("Login", "trying the login", password)
-	if err := database.CheckGivenName(k.op, name); err != nil {
-		return false, err
-	}
-	config := c.pool.ConnConfig.Config.Copy()
-	config.User, config.Password = name, password.RevealString()
-	return c.login(ctx, k, config)
-}
-
-func (c *conn) login(ctx context.Context, k call, config *pgconn.Config) (bool, error) {
-	name := config.User
-	ctx, end, err := c.turns.begin(ctx)
-	if err != nil {
-		return false, c.explain(k, 0, err)
-	}
-	defer end()
-	s, err := pgconn.ConnectConfig(ctx, config)
-	if why := overTLS(config, err); why != nil {
-		return false, why
-	}
-	switch sqlState(err) {
-	case "":
-	case "28P01": // wrong, expired, or of nobody
-		return false, nil
-	case "28000":
-		there, lerr := c.present(ctx, name)
-		if lerr != nil || !there {
-			return false, c.explain(k, 0, lerr)
-		}
-		return false, database.MarkUnchanged(&fault.Error{Op: k.op, Kind: fault.Unsupported, Err: errors.New(k.scrub(err.Error())),
-			Msg: "PostgreSQL does not let " + name + " log in from here: it has no LOGIN, or pg_hba.conf has no line for it"})
-	case "42501", "53300": // who was let in may not use this database, or there is no room
-		return true, nil
-	}
-	if err != nil {
-		return false, c.explain(k, 0, cause(ctx, err))
-	}
-	soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
-	defer cancel()
-	_ = s.Close(soon)
-	return true, nil
-}
-
 func (c *conn) alter(ctx context.Context, k call, name, what string) error {
 	_, err := c.change(ctx, message{body: "ALTER ROLE " + ident(name) + " WITH " + what, repeatable: true})
 	return c.absentOr(ctx, k, name, 0, err)

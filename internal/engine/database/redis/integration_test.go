@@ -37,8 +37,17 @@ func target(s *redistest.Server, c database.Config) databasetest.Target {
 			return bytes.Contains(m, []byte("SETUSER")) || bytes.Contains(m, []byte("DELUSER"))
 		},
 		Login: s.Login, Exists: s.Exists,
+		Shut: map[string]func(*testing.T, string){"off": set(s, "off")}, Bring: map[string]func(*testing.T, string){"off": set(s, "on")},
 		Stop:  func() error { s.Stop(); return nil },
 		Start: s.Start,
+	}
+}
+
+func set(s *redistest.Server, rule string) func(*testing.T, string) {
+	return func(t *testing.T, name string) {
+		if _, err := s.Do(t.Context(), "ACL", "SETUSER", name, rule); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -194,12 +194,37 @@ func (c *conn) Login(ctx context.Context, name string, password secret.Value) (o
 	defer s.net.Close()
 	_, err = s.do(ctx, []string{"AUTH", name, password.RevealString()})
 	if said, answered := errors.AsType[*answer](err); answered && said.word() == "WRONGPASS" {
-		return false, nil
+		return false, c.conclusive(ctx, k, name)
 	}
 	if err != nil {
 		return false, c.explain(k, &notSent{cause(ctx, err)})
 	}
 	return true, nil
+}
+
+// conclusive returns nil where a refused login means what it says. Redis answers the same to who has been switched off.
+func (c *conn) conclusive(ctx context.Context, k call, name string) error {
+	if name == c.username {
+		return nil
+	}
+	off := false
+	err := c.repeatable(ctx, func(ctx context.Context, s *session) error {
+		replies, err := s.do(ctx, []string{"ACL", "GETUSER", name})
+		if err != nil {
+			return err
+		}
+		list := replies[0].list
+		for i := 0; i+1 < len(list); i += 2 {
+			if list[i].text == "flags" {
+				off = slices.ContainsFunc(list[i+1].list, func(flag reply) bool { return flag.text == "off" })
+			}
+		}
+		return nil
+	})
+	if err != nil || !off {
+		return c.explain(k, err)
+	}
+	return database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "%s cannot log in to Redis: the user is off; ACL SETUSER %s on", name, name))
 }
 
 // Exists looks for a user.
