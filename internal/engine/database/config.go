@@ -159,6 +159,7 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 	if err != nil {
 		return nil, err
 	}
+	c.kind = p
 	if err := in.settings(r, p, c); err != nil {
 		return nil, err
 	}
@@ -294,6 +295,9 @@ func (in *configIn) apply(c *connection) {
 	in.rootIn.apply(&c.Root.When)
 }
 
+// byTerraform is how HashiCorp's Terraform provider is made to give a password: it sends one only where it has changed.
+const byTerraform = "from Terraform: change password, without ignore_changes on it, or raise password_wo_version"
+
 // mayMove refuses a write that would send a stored secret elsewhere: who may write
 // a configuration must not thereby learn its password.
 func (b configs) mayMove(ctx context.Context, r *route.Request, old, c *connection, in *configIn) error {
@@ -314,9 +318,9 @@ func (b configs) mayMove(ctx context.Context, r *route.Request, old, c *connecti
 	case was.Name != is.Name:
 		return invalid("field \"plugin_name\": the connection is of %s; delete it and write it again as one of %s, so that what was issued is revoked where it was issued", was.Name, is.Name)
 	case !old.Password.Empty() && in.Password == nil && old.Root.Made:
-		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again, which nobody knows since it was rotated; set one in the database as its superuser, give that, and rotate it by rotate-root/%s", changes, old.Name)
+		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again, which nobody knows since it was rotated; set one in the database as its superuser, give that, and rotate it by rotate-root/%s; %s", changes, old.Name, byTerraform)
 	case !old.Password.Empty() && in.Password == nil:
-		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again", changes)
+		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again; %s", changes, byTerraform)
 	case inURL && in.URL == nil:
 		return invalid("field \"connection_url\": this write changes where or how the password in the stored connection_url is sent (%s), so it must give connection_url again", changes)
 	}

@@ -50,6 +50,7 @@ type connection struct {
 	Hidden map[string]secret.Value `json:"-"`
 
 	stored storage.Version
+	kind   *Provider // of Plugin
 }
 
 // access is how connections are made, but for who makes them.
@@ -97,7 +98,8 @@ func (b *backend) byID(ctx context.Context, id string) (*connection, error) {
 		return nil, fault.Wrap("database.byID", fault.Internal, err)
 	}
 	c := s.connection
-	c.Root.Sent = c.Root.Turn // a try that died may have been told to the database
+	c.kind, _ = b.provider(c.Plugin) // none: what needs it says so
+	c.Root.Sent = c.Root.Turn        // a try that died may have been told to the database
 	c.URL, c.Password, c.Key, c.Fresh = secret.New(s.URL), secret.New(s.Password), secret.New(s.Key), secret.New(s.Fresh)
 	for name, b := range s.Hidden {
 		if c.Hidden == nil {
@@ -126,11 +128,18 @@ func (b *backend) byName(ctx context.Context, name string) (*connection, error) 
 const defaultLifetime = 10 * time.Minute
 
 func (c *connection) settings(m *engine.Mount) Config {
+	out := c.reached()
+	out.Dial, out.Files, out.Log = m.Host.Dial, m.Host.Files, m.Log.With("connection", c.Name)
+	return out
+}
+
+// reached is how the database is reached, without the means.
+func (c *connection) reached() Config {
 	a := c.Access
 	return Config{
 		URL: c.URL, Username: c.Username, Password: c.Password, DisableEscaping: a.NoEscape,
 		MaxOpen: a.MaxOpen, MaxIdle: a.MaxIdle, ConnLifetime: cmp.Or(a.Lifetime, defaultLifetime), PasswordAuthentication: a.Auth,
-		TLSCA: a.CA, TLSCertificate: a.Cert, PrivateKey: c.Key, Extra: c.Extra, Hidden: c.Hidden, Dial: m.Host.Dial, Files: m.Host.Files, Log: m.Log.With("connection", c.Name),
+		TLSCA: PEM(a.CA), TLSCertificate: PEM(a.Cert), PrivateKey: c.Key, Extra: c.Extra, Hidden: c.Hidden,
 	}
 }
 
@@ -163,12 +172,24 @@ func (c *connection) samePool(d *connection) bool {
 // or to whom it is shown there.
 func (c *connection) moves(d *connection) (fields []string) {
 	for field, same := range map[string]bool{
-		"connection_url": c.URL.Equal(d.URL), "username": c.Username == d.Username, "plugin_name": c.Plugin == d.Plugin,
+		"username": c.Username == d.Username, "plugin_name": c.Plugin == d.Plugin,
 		"disable_escaping": c.Access.NoEscape == d.Access.NoEscape, "tls_ca": c.Access.CA == d.Access.CA,
 	} {
 		if !same {
 			fields = append(fields, field)
 		}
+	}
+	if c.kind == nil || c.kind != d.kind || !c.kind.keeps(c.reached(), d.reached()) {
+		fields = append(fields, c.differs(d)...)
+	}
+	slices.Sort(fields)
+	return fields
+}
+
+// differs names what differs between two in connection_url and in the fields of the kind.
+func (c *connection) differs(d *connection) (fields []string) {
+	if !c.URL.Equal(d.URL) {
+		fields = append(fields, "connection_url")
 	}
 	for name, v := range c.Extra {
 		if v != d.Extra[name] {
@@ -187,24 +208,42 @@ func (c *connection) moves(d *connection) (fields []string) {
 			}
 		}
 	}
-	slices.Sort(fields)
 	return fields
 }
 
 // place tells apart where connections lead, so that what was sent to one place is not sent to another.
 func (c *connection) place() string {
-	where := []string{c.URL.RevealString(), c.Plugin, c.Access.CA, strconv.FormatBool(c.Access.NoEscape)}
-	for _, name := range slices.Sorted(maps.Keys(c.Extra)) {
-		where = append(where, name, c.Extra[name])
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.Hidden)) {
-		where = append(where, name, c.Hidden[name].RevealString())
+	where := []string{c.Plugin, c.Access.CA, strconv.FormatBool(c.Access.NoEscape)}
+	if d, told := c.destination(); told {
+		where = append(where, d.Place)
+	} else {
+		where = append(where, c.exactly()...)
 	}
 	h := sha256.New()
 	for _, s := range where {
 		fmt.Fprintf(h, "%d:%s", len(s), s)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// destination is where the password is sent, if the kind can tell.
+func (c *connection) destination() (d Destination, told bool) {
+	if c.kind == nil || c.kind.Destination == nil {
+		return d, false
+	}
+	return c.kind.Destination(c.reached())
+}
+
+// exactly is all that may decide where the password is sent.
+func (c *connection) exactly() []string {
+	where := []string{c.URL.RevealString()}
+	for _, name := range slices.Sorted(maps.Keys(c.Extra)) {
+		where = append(where, name, c.Extra[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Hidden)) {
+		where = append(where, name, c.Hidden[name].RevealString())
+	}
+	return where
 }
 
 // newID is for configurations and roles: another one for each life of a name.

@@ -65,19 +65,52 @@ type Provider struct {
 	// is written into it is masked, placeholders stay.
 	Display func(url secret.Value) string
 
+	// Destination tells where a configuration sends the administrator's password; false where that cannot be told. It does
+	// no I/O. Nil: any change of URL, Extra or Hidden is one of destination.
+	Destination func(c Config) (Destination, bool)
+
 	// Connect checks c and returns a connection to it. It does no I/O: the first
 	// call, or Verify, does. What it starts ends with Close, not with ctx.
 	Connect func(ctx context.Context, c Config) (Conn, error)
 }
 
+// A Destination is where a password is sent, and how that is guarded.
+type Destination struct {
+	// Place is the same text for all configurations by which the same user's password goes to the same
+	// database of the same servers, however the URL is written. It holds no password.
+	Place string
+
+	// Guard orders the ways to one place by what protects the password: more is stricter.
+	Guard int
+}
+
+// keeps reports whether a change from one configuration of a kind to another sends the password nowhere else, and guards it
+// no less.
+func (p *Provider) keeps(was, is Config) bool {
+	if p.Destination == nil {
+		return false
+	}
+	from, ok1 := p.Destination(was)
+	to, ok2 := p.Destination(is)
+	return ok1 && ok2 && from.Place == to.Place && from.Guard <= to.Guard
+}
+
 // A Setting is a field of a configuration that only some kinds have. Each is taken to
-// decide where the administrator's password is sent, or to whom it is shown: a write that
-// changes one has to give the password again.
+// decide where the administrator's password is sent, or to whom it is shown, unless Destination says that it does
+// not: a write that changes one has to give the password again.
 type Setting struct {
 	Name    string // "tls_server_name"
 	Form    Form
 	Default string // in words
 	Doc     string // what it is for, one sentence
+}
+
+// PEM is a text in PEM form as it was given, or "" where none was. HashiCorp's Terraform provider sends "0" for none.
+func PEM(text string) string {
+	if strings.TrimSpace(text) == "0" {
+		return ""
+	}
+	return text
 }
 
 // A Form is what a setting's value looks like.

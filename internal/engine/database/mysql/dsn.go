@@ -120,8 +120,8 @@ func parseDSN(c database.Config) (*mysql.Config, error) {
 	if strings.Contains(text, userMark) && c.Username == "" {
 		problems = append(problems, errors.New("username is empty, and connection_url has {{username}} in it"))
 	}
-	if strings.Contains(text, passwordMark) && c.Password.Empty() {
-		problems = append(problems, errors.New("password is empty, and connection_url has {{password}} in it"))
+	if strings.Contains(text, passwordMark) && c.Password.Empty() && c.TLSCertificate == "" && c.Hidden["tls_certificate_key"].Empty() {
+		problems = append(problems, errors.New("password is empty, and connection_url has {{password}} in it: give it, or a client certificate by tls_certificate_key"))
 	}
 	if strings.Contains(d.address+d.query, "{{") {
 		problems = append(problems, errors.New("connection_url has a placeholder outside of its user, password and database"))

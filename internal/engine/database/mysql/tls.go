@@ -15,9 +15,7 @@ import (
 // that is given is used: no connection is made without TLS then, and the server is verified unless
 // tls_skip_verify says otherwise.
 func checkTLS(c database.Config, d *mysql.Config) (*tls.Config, error) {
-	bundle := c.Hidden["tls_certificate_key"]
 	skip, name := c.Extra["tls_skip_verify"] == "true", c.Extra["tls_server_name"]
-	given := c.TLSCA != "" || !bundle.Empty() || c.TLSCertificate != "" || !c.PrivateKey.Empty() || skip || name != ""
 	if d == nil { // connection_url has its own problem
 		d = &mysql.Config{}
 	}
@@ -25,7 +23,7 @@ func checkTLS(c database.Config, d *mysql.Config) (*tls.Config, error) {
 	if t == nil {
 		t = &tls.Config{}
 	}
-	if t = t.Clone(); !given {
+	if t = t.Clone(); !given(c) {
 		if d.TLS == nil {
 			return nil, nil
 		}
@@ -51,6 +49,12 @@ func checkTLS(c database.Config, d *mysql.Config) (*tls.Config, error) {
 		t.Certificates = []tls.Certificate{*pair}
 	}
 	return t, errors.Join(append(problems, err)...)
+}
+
+// given reports whether a configuration has a field that asks for TLS.
+func given(c database.Config) bool {
+	return c.TLSCA != "" || !c.Hidden["tls_certificate_key"].Empty() || c.TLSCertificate != "" || !c.PrivateKey.Empty() ||
+		c.Extra["tls_skip_verify"] == "true" || c.Extra["tls_server_name"] != ""
 }
 
 // clientPair is the client's certificate: one bundle with its key, as Vault has it, or the two by themselves.

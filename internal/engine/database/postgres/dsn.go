@@ -38,15 +38,16 @@ func parseDSN(c database.Config) (settings, error) {
 	if strings.Contains(text, userMark) && c.Username == "" {
 		return nil, errors.New("username is empty, and connection_url has {{username}} in it")
 	}
-	if strings.Contains(text, passwordMark) && c.Password.Empty() {
-		return nil, errors.New("password is empty, and connection_url has {{password}} in it")
-	}
+	wanted := strings.Contains(text, passwordMark) && c.Password.Empty()
 	if c.DisableEscaping {
 		text, fill = fill.Replace(text), strings.NewReplacer()
 	}
 	s, err := split(text)
 	if err != nil {
 		return nil, err
+	}
+	if wanted && c.TLSCertificate == "" && s["sslcert"] == "" {
+		return nil, errors.New("password is empty, and connection_url has {{password}} in it: give it, or a client certificate by tls_certificate and private_key")
 	}
 	// Values are filled in after parsing: nothing in them can end what they stand in.
 	for key, value := range s {

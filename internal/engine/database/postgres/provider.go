@@ -43,6 +43,7 @@ var Provider = database.Provider{
 	},
 	CheckStatements: inspect,
 	Display:         display,
+	Destination:     destination,
 	Connect: func(ctx context.Context, c database.Config) (database.Conn, error) {
 		p, err := prepare(c)
 		if err != nil {

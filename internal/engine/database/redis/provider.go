@@ -52,6 +52,7 @@ var Provider = database.Provider{
 	Rules:           true,
 	CheckStatements: checkStatements,
 	Display:         func(url secret.Value) string { return url.RevealString() },
+	Destination:     destination,
 	Connect: func(_ context.Context, c database.Config) (database.Conn, error) {
 		p, err := prepare(c)
 		if err != nil {
@@ -145,7 +146,7 @@ func address(c database.Config) (string, error) {
 
 // checkTLS reads the TLS material. What is given asks for TLS.
 func checkTLS(c database.Config) (*tls.Config, error) {
-	ca, insecure := c.Extra["ca_cert"], c.Extra["insecure_tls"] == "true"
+	ca, insecure := database.PEM(c.Extra["ca_cert"]), c.Extra["insecure_tls"] == "true"
 	if ca == "" {
 		ca = c.TLSCA
 	}

@@ -1,0 +1,43 @@
+package mysql
+
+import (
+	"testing"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+func TestDestination(t *testing.T) {
+	const base = "{{username}}:{{password}}@tcp(db.example.com:3306)/app?tls=skip-verify"
+	told := func(url string, edit func(*database.Config)) (database.Destination, bool) {
+		c := database.Config{URL: secret.Text(url), Username: "admin", Password: secret.Text("Canary"), Extra: map[string]string{}}
+		if edit != nil {
+			edit(&c)
+		}
+		return Provider.Destination(c)
+	}
+	was, _ := told(base, nil)
+	for _, tt := range []struct {
+		url  string
+		edit func(*database.Config)
+		same bool
+	}{
+		{base, nil, true},
+		{"{{username}}:{{password}}@tcp(db.example.com)/app?tls=true&timeout=3s&parseTime=true", nil, true},
+		{"tcp(db.example.com:3306)/app?tls=skip-verify", nil, true},
+		{"{{username}}:{{password}}@tcp(db.example.com:3306)/app", nil, false},
+		{"{{username}}:{{password}}@tcp(evil.example.com:3306)/app?tls=skip-verify", nil, false},
+		{"{{username}}:{{password}}@tcp(db.example.com:3307)/app?tls=skip-verify", nil, false},
+		{"other:{{password}}@tcp(db.example.com:3306)/app?tls=skip-verify", nil, false},
+		{"{{username}}:{{password}}@tcp(db.example.com:3306)/{{password}}?tls=skip-verify", nil, false},
+		{base + "&allowCleartextPasswords=true", nil, false},
+		{base, func(c *database.Config) { c.Extra["tls_server_name"] = "evil.example.com" }, false},
+		{base, func(c *database.Config) { c.Extra["tls_skip_verify"] = "true" }, true},
+		{"nonsense", nil, false},
+	} {
+		is, ok := told(tt.url, tt.edit)
+		if got := ok && is.Place == was.Place && is.Guard >= was.Guard; got != tt.same {
+			t.Errorf("%q leads to the same place, as well guarded: %v (%+v from %+v), want %v", tt.url, got, is, was, tt.same)
+		}
+	}
+}

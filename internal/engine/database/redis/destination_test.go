@@ -1,0 +1,46 @@
+package redis
+
+import (
+	"maps"
+	"testing"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+func TestDestination(t *testing.T) {
+	base := map[string]string{"host": "h", "tls": "true", "insecure_tls": "true"}
+	told := func(more map[string]string) (database.Destination, bool) {
+		extra := maps.Clone(base)
+		maps.Copy(extra, more)
+		return Provider.Destination(database.Config{Extra: extra, Username: "admin", Password: secret.Text("Canary")})
+	}
+	was, _ := told(nil)
+	for _, tt := range []struct {
+		more map[string]string
+		same bool
+	}{
+		{map[string]string{"port": "6379"}, true},
+		{map[string]string{"persistence_mode": "ACLFILE"}, true},
+		{map[string]string{"insecure_tls": ""}, true},
+		{map[string]string{"tls": ""}, false},
+		{map[string]string{"port": "6380"}, false},
+		{map[string]string{"host": "evil"}, false},
+		{map[string]string{"insecure_tls": "", "ca_cert": "another"}, false},
+		{map[string]string{"host": ""}, false},
+	} {
+		is, ok := told(tt.more)
+		if got := ok && is.Place == was.Place && is.Guard >= was.Guard; got != tt.same {
+			t.Errorf("%v leads to the same place, as well guarded: %v (%+v from %+v), want %v", tt.more, got, is, was, tt.same)
+		}
+	}
+}
+
+// TestNoCA: "0" is what HashiCorp's Terraform provider sends where there is no ca_cert.
+func TestNoCA(t *testing.T) {
+	for _, extra := range []map[string]string{{"host": "h", "ca_cert": "0"}, {"host": "h", "ca_cert": "0", "tls": "true"}} {
+		if err := Provider.Check(database.Config{Extra: extra, Username: "admin", Password: secret.Text("Canary")}); err != nil {
+			t.Errorf("%v: %v", extra, err)
+		}
+	}
+}
