@@ -83,6 +83,16 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// Redacted returns the error with its cause as scrub returns it. Operation and message are our own words, which need no
+// redacting; see [secret.Redactor].
+func (e *Error) Redacted(scrub func(error) error) error {
+	out := *e
+	if e.Err != nil {
+		out.Err = scrub(e.Err)
+	}
+	return &out
+}
+
 func causeText(err error) string {
 	if err == nil {
 		return ""

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -29,6 +30,9 @@ var hostForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9
 func ParseOrigin(s string) (Origin, error) {
 	bad := func(why string) (Origin, error) {
 		return "", fault.New("outbound.ParseOrigin", fault.Invalid, "host %q is refused: %s", s, why)
+	}
+	if strings.ContainsAny(s, "@?#") { // what stands there may be a secret, and is not repeated
+		return "", fault.New("outbound.ParseOrigin", fault.Invalid, "a host is refused: it has a user, parameters or a fragment; give the host alone, such as api.example.com:8443")
 	}
 	scheme, rest := "https", s
 	if before, after, ok := strings.Cut(s, "://"); ok {
@@ -127,7 +131,8 @@ func (d *declared) RoundTrip(r *http.Request) (*http.Response, error) {
 	case err != nil:
 		err = fault.New("outbound.Client", fault.Denied, "%s", fault.Message(err))
 	case !slices.Contains(d.origins, origin):
-		err = fault.New("outbound.Client", fault.Denied, "%s is not among the declared hosts; add it to the hosts that may be called", origin)
+		// A host can be made of a secret: it is in the cause, which callers redact.
+		err = &fault.Error{Op: "outbound.Client", Kind: fault.Denied, Msg: "the address is not of a declared host; add its host to those that may be called", Err: errors.New(string(origin))}
 	}
 	if err != nil {
 		if r.Body != nil {

@@ -104,6 +104,15 @@ func TestParseOrigin(t *testing.T) {
 	}
 }
 
+// TestOriginsAreNotRepeated: what stands before an @ may be a password.
+func TestOriginsAreNotRepeated(t *testing.T) {
+	for _, in := range []string{"user:canary@a.example", "https://user:canary@a.example", "canary@a.example:443", "a.example?token=canary", "a.example#canary", "u:canary/@a.example"} {
+		if _, err := ParseOrigin(in); err == nil || strings.Contains(err.Error(), "canary") {
+			t.Errorf("ParseOrigin(%q): %v", in, err)
+		}
+	}
+}
+
 func FuzzParseOrigin(f *testing.F) {
 	f.Add("api.example.com:443")
 	f.Add("http://[::1]:80")

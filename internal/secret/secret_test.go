@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/keyturn/keyturn/internal/secret"
 )
@@ -52,6 +53,47 @@ func TestValueIsItsOwn(t *testing.T) {
 	v.Reveal()[1] = 'X'
 	if v.RevealString() != canary {
 		t.Fatalf("the value changed with its source or its copy")
+	}
+}
+
+// ours is an error with words of our own before the cause, as fault.Error is.
+type ours struct {
+	words string
+	cause error
+}
+
+func (e ours) Error() string { return e.words + e.cause.Error() }
+func (e ours) Unwrap() error { return e.cause }
+
+func (e ours) Redacted(scrub func(error) error) error { return ours{e.words, scrub(e.cause)} }
+
+// TestOwnWordsAreNotRedacted: what an error of ours says stays, whatever the secrets are. Its cause is what others wrote.
+func TestOwnWordsAreNotRedacted(t *testing.T) {
+	var r secret.Redactor
+	r.Know(secret.Text("wrong"), secret.Text("{{password}}"))
+	theirs := errors.New("FATAL: wrong, said the server")
+	err := r.Error(ours{"wrong password; write {{password}}: ", ours{"wrong inside: ", theirs}})
+	if want := "wrong password; write {{password}}: wrong inside: FATAL: [secret], said the server"; err.Error() != want || errors.Is(err, theirs) {
+		t.Errorf("got %q, want %q, and what others wrote cut off", err, want)
+	}
+}
+
+// TestScrubIsBounded: however much a server writes, little of it is kept, and no part of a secret that stands across the cut.
+func TestScrubIsBounded(t *testing.T) {
+	const canary = "0123456789-canary-0123456789"
+	var r secret.Redactor
+	r.Know(secret.Text(canary))
+	for at := range 4200 {
+		got := r.Scrub(strings.Repeat("x", at) + canary + strings.Repeat("y", 1<<16))
+		if len(got) > 4200 || strings.ContainsAny(got, "0123456789-") {
+			t.Fatalf("a secret at %d: %d bytes, %q", at, len(got), got[max(0, len(got)-60):])
+		}
+	}
+	if got := r.Scrub(strings.Repeat("é", 1<<16)); len(got) > 4200 || !utf8.ValidString(got) {
+		t.Errorf("%d bytes, valid: %v", len(got), utf8.ValidString(got))
+	}
+	if got := r.Scrub("short " + canary); got != "short [secret]" {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -300,9 +300,13 @@ func checkURL(field, text string) error {
 	if text == "" {
 		return nil
 	}
+	// The text is not repeated: it may hold a password, where it does not belong.
 	u, err := url.Parse(client.Address(text))
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
-		return invalid("field %q: %q is no address; write one such as https://sts.eu-west-1.amazonaws.com", field, clip(text))
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		return invalid("field %q: it is no address; write one such as https://sts.eu-west-1.amazonaws.com", field)
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return invalid("field %q: an address has no user, password, parameters or fragment, for calls are signed by access_key and secret_key; take them out", field)
 	}
 	return nil
 }

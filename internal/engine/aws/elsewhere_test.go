@@ -204,6 +204,21 @@ func TestReactivatedKey(t *testing.T) {
 	}
 }
 
+// TestEndpointsAreNotRepeated: an address with a user and a password is refused, and neither is shown.
+func TestEndpointsAreNotRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, awstest.Options{}, enginetest.Config{})
+		for _, field := range []string{"iam_endpoint", "sts_endpoint", "sts_fallback_endpoints"} {
+			for _, address := range []string{"https://user:canary@iam.example.com", "https://canary@iam.example.com", "user:canary@iam.example.com", "https://iam.example.com/?token=canary", "https://iam.example.com/#canary", "https://%zzcanary"} {
+				_, err := w.Do(route.Write, "config/root", with(rootConfig, fields{field: address}))
+				if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), field) || strings.Contains(err.Error(), "canary") {
+					t.Errorf("%s=%s: %v, want a refusal that does not repeat it", field, address, err)
+				}
+			}
+		}
+	})
+}
+
 // TestDefaultChain goes by the one way out, too: what it is refused there is not asked.
 func TestDefaultChain(t *testing.T) {
 	for name, value := range map[string]string{

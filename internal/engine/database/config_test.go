@@ -153,13 +153,30 @@ func TestConfigWarnsOfMovingLeases(t *testing.T) {
 	}
 }
 
+// TestOwnWordsAreKept: a password that is a word of ours, or all that our hint has, does not eat it. What a database said is redacted.
+func TestOwnWordsAreKept(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	w.setHook(func(string) error {
+		return &fault.Error{Op: "fake", Kind: fault.Upstream, Msg: "wrong password; write {{username}}:{{password}}@host", Err: errors.New("they say: wrong!")}
+	})
+	for _, password := range []string{"wrong", "password", "{{password}}", "write", "stored"} {
+		_, err := w.Do(route.Write, "config/mine", with(prod, fields{"password": password}))
+		if want := "the connection does not work: wrong password; write {{username}}:{{password}}@host; nothing was stored"; !strings.HasPrefix(fault.Message(err), want) {
+			t.Errorf("password %q: %v, want %q", password, err, want)
+		}
+		if password == "wrong" && strings.Contains(err.Error(), "say: wrong!") {
+			t.Errorf("the database's words are not redacted: %v", err)
+		}
+	}
+}
+
 // A database's words may hold any secret that was sent to it.
 func TestErrorsAreRedacted(t *testing.T) {
 	w := ready(t, enginetest.Config{Host: knownPasswords})
 	made := "" // the new user's password, which creating knows
 	leak := func(call string) error {
 		return &fault.Error{
-			Op: "fake", Kind: fault.Upstream, Msg: call + " of " + databasetest.FakePassword + " at fake://{{username}}:{{password}}@db",
+			Op: "fake", Kind: fault.Upstream, Msg: call + " was refused",
 			Err: errors.New("dial admin:" + databasetest.FakePassword + " for " + made + " failed"),
 		}
 	}

@@ -9,7 +9,7 @@ import (
 // secret that r knows, and its kind means the same to a client as elsewhere. That the call
 // surely had no effect, or that the server answers, stays known.
 func outside(op string, err error, r *secret.Redactor) *fault.Error {
-	f := &fault.Error{Op: op, Kind: fault.KindOf(err), Msg: r.Scrub(fault.Message(err)), Err: r.Error(fault.Cause(err))}
+	f := &fault.Error{Op: op, Kind: fault.KindOf(err), Msg: fault.Message(err), Err: r.Error(fault.Cause(err))}
 	switch f.Kind {
 	case fault.Invalid, fault.Upstream, fault.Timeout, fault.Unavailable:
 	default:

@@ -176,7 +176,8 @@ type Config struct {
 // back they succeed: there is nothing to reopen.
 //
 // Errors are [fault.Error]s whose client message names the field, the cause and the next
-// step, and whose cause is redacted of every secret that the call knew. Kinds:
+// step, and whose cause is redacted of every secret that the call knew. The message is our own
+// words, and is not redacted: a server's words have no place in it. Kinds:
 //
 //	Invalid      the name, a statement or the configuration; nothing was sent
 //	NotFound     there is no such user (Renew, SetPassword)
@@ -418,5 +419,13 @@ func (m markedCause) Error() string {
 }
 
 func (m markedCause) Unwrap() error { return m.err }
+
+// Redacted keeps the mark, and redacts what it marks.
+func (m markedCause) Redacted(scrub func(error) error) error {
+	if m.err == nil {
+		return m
+	}
+	return markedCause{scrub(m.err), m.mark}
+}
 
 func (m markedCause) Is(target error) bool { return target == m.mark }

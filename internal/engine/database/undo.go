@@ -129,7 +129,7 @@ func (b *backend) drop(ctx context.Context, conn Conn, l *lent, c *connection) (
 		return engine.Undone{}, whose(op, err, c)
 	}
 	b.hanging.went(l.RoleID)
-	done := engine.Undone{Note: c.redactor().Scrub(b.tell(ctx, l, ro, o, report))}
+	done := engine.Undone{Note: b.tell(ctx, l, ro, o, report)}
 	if report.Remains {
 		// The statements may mean to keep the user, but then it is not revoked: that is
 		// for a person to see, and to correct.

@@ -279,7 +279,7 @@ type Failure struct {
 	// ID is set where Create failed although a key surely exists, its secret lost
 	// or unreadable. It is ours, and to be retired.
 	ID  string
-	Err error // a *fault.Error whose text is redacted
+	Err error // a *fault.Error: its message is our own words, its cause is redacted
 }
 
 // Error is the text of the cause.
@@ -287,6 +287,13 @@ func (f *Failure) Error() string { return f.Err.Error() }
 
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Err }
+
+// Redacted returns the failure with its error as scrub returns it.
+func (f *Failure) Redacted(scrub func(error) error) error {
+	out := *f
+	out.Err = scrub(f.Err)
+	return &out
+}
 
 // OutcomeOf classifies an error of a Source. An error that is no [Failure] is Unknown.
 func OutcomeOf(err error) Outcome {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
@@ -284,14 +285,14 @@ func (r *run) policy() schedule.Policy { return r.rec.Config.Policy }
 // maxText bounds what is kept of a third party's words.
 const maxText = 500
 
-// words is what may be kept and shown of an error: redacted, and short.
+// words is what may be kept and shown of an error: its message, which is our own, or what others wrote, redacted; and short.
 func (r *run) words(err error) string {
 	text := fault.Message(err)
 	if text == "" {
-		text = err.Error()
+		text = r.redactor.Scrub(err.Error())
 	}
-	if text = r.redactor.Scrub(text); len(text) > maxText {
-		text = text[:maxText] + "…"
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + "…"
 	}
 	return text
 }

@@ -28,9 +28,12 @@ type definerError struct{ objects []string }
 
 const namedObjects = 5
 
-func (e *definerError) Error() string {
+func (e *definerError) Error() string { return e.says(func(names string) string { return names }) }
+
+// says is the error's text, with the names of objects as redact has them.
+func (e *definerError) says(redact func(names string) string) string {
 	shown := e.objects[:min(len(e.objects), namedObjects)]
-	text := "the user is the DEFINER of " + strings.Join(shown, ", ")
+	text := "the user is the DEFINER of " + redact(strings.Join(shown, ", "))
 	if more := len(e.objects) - len(shown); more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}

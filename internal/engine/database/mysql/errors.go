@@ -156,7 +156,7 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 		f.Kind, f.Msg = fault.Conflict, "MySQL has a user of this name already; nothing was changed; check that the username template has {{random}} in it"
 		return true
 	case needed:
-		f.Msg = kept.Error() + ", which would fail for everybody without it (error 1449); it is locked and not dropped until they are dropped or have another DEFINER"
+		f.Msg = kept.says(k.scrub) + ", which would fail for everybody without it (error 1449); it is locked and not dropped until they are dropped or have another DEFINER"
 	case errors.Is(err, errTracked):
 		f.Msg = "another session of MySQL holds this attempt's lock; try again"
 		return true

@@ -29,7 +29,7 @@ func (c *conn) dissolve(ctx context.Context, name string) (taken, error) {
 				return errCrowded
 			}
 			t = taken{}
-			d := dissolution{session: s, name: name, taken: &t}
+			d := dissolution{session: s, name: name, taken: &t, quote: c.admin.Scrub}
 			return d.run(ctx, lock)
 		})
 	})
@@ -41,6 +41,7 @@ type dissolution struct {
 	session *pgconn.PgConn
 	name    string
 	taken   *taken
+	quote   func(string) string // redacts what the server says, for notes
 	facts
 }
 
@@ -87,7 +88,7 @@ func (d *dissolution) steps(ctx context.Context) error {
 		return err
 	}
 	if d.elsewhere != "" {
-		d.taken.left = append(d.taken.left, "the user has privileges or objects in other databases of the server: "+d.elsewhere+"; revoke them there, or configure a connection for that database")
+		d.taken.left = append(d.taken.left, "the user has privileges or objects in other databases of the server: "+d.quote(d.elsewhere)+"; revoke them there, or configure a connection for that database")
 	}
 	return nil
 }
@@ -131,12 +132,12 @@ SELECT DISTINCT g.rolname FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.ro
 		return err
 	}
 	for _, row := range rows {
-		ok, err := d.try(ctx, "REVOKE "+ident(row[0])+" FROM "+ident(d.name), "membership in "+row[0])
+		ok, err := d.try(ctx, "REVOKE "+ident(row[0])+" FROM "+ident(d.name), "membership in "+d.quote(row[0]))
 		if err != nil {
 			return err
 		}
 		if ok {
-			d.taken.notes = append(d.taken.notes, "revoked the user's membership in "+row[0])
+			d.taken.notes = append(d.taken.notes, "revoked the user's membership in "+d.quote(row[0]))
 		}
 	}
 	return nil
@@ -161,10 +162,10 @@ WHERE refclassid = 'pg_authid'::regclass AND refobjid = `+d.oid+` AND dbid IN (0
 		return err
 	}
 	if n, _ := strconv.Atoi(owned); n > 0 {
-		d.taken.notes = append(d.taken.notes, fmt.Sprintf("handed %d objects that the user owned to %s", n, d.me))
+		d.taken.notes = append(d.taken.notes, fmt.Sprintf("handed %d objects that the user owned to %s", n, d.quote(d.me)))
 	}
 	if granted != "0" {
-		d.taken.notes = append(d.taken.notes, "revoked the user's privileges on "+granted+" objects")
+		d.taken.notes = append(d.taken.notes, "revoked the user's privileges on "+d.quote(granted)+" objects")
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func (c *conn) revoke(ctx context.Context, name string, s script, report *databa
 		return results, err
 	}
 	if owned := one(results[0].rows); s.ours && owned != "0" {
-		report.Notes = append(report.Notes, "handed "+owned+" objects that the user owned to the administrator")
+		report.Notes = append(report.Notes, "handed "+c.admin.Scrub(owned)+" objects that the user owned to the administrator")
 	}
 	report.Remains = one(results[len(results)-1].rows) == "t"
 	return results, nil

@@ -275,6 +275,24 @@ func (s settings) secrets() []secret.Value {
 	return all
 }
 
+// strays are the words of an unquoted password with spaces that were taken for settings: such a text is
+// "password=a b=c". What is no setting of the library's may be one of them where the password stands in the text itself.
+func strays(url secret.Value) (words []secret.Value) {
+	text := strings.TrimSpace(url.RevealString())
+	s, err := split(text)
+	if err != nil || strings.HasPrefix(text, "postgres") && strings.Contains(text, "://") || mask(s["password"]) == s["password"] {
+		return nil
+	}
+	for key, value := range s {
+		_, library := neutral[key]
+		_, pem := pemSettings[key]
+		if !library && !pem && !slices.Contains([]string{"host", "user", "password", "dbname"}, key) {
+			words = append(words, secret.Text(key), secret.Text(value))
+		}
+	}
+	return words
+}
+
 // hides reports whether a setting's value is never shown.
 func (s settings) hides(key string) bool {
 	return slices.Contains(secretKeys, key) || key == "sslkey" && isPEM(s[key])
@@ -309,7 +327,7 @@ func (s settings) text() string {
 func display(url secret.Value) string {
 	text := strings.TrimSpace(url.RevealString())
 	s, err := split(text)
-	if err != nil || s.check() != nil {
+	if err != nil || s.check() != nil || len(strays(url)) > 0 {
 		return masked // a part of a password may stand where a host or port should
 	}
 	hidden := false

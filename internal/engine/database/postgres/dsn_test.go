@@ -95,6 +95,25 @@ func TestErrorsNeverShowThePassword(t *testing.T) {
 	}
 }
 
+// TestStrayWordsOfAPassword: of a password with spaces and without quotes, the rest is taken for a setting. Nothing shows it: not what is
+// displayed, and not the log, where the server would complain of it.
+func TestStrayWordsOfAPassword(t *testing.T) {
+	c := database.Config{URL: secret.Text("host=h user=u password=Head TailCanary=OtherCanary")}
+	p, err := prepare(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := p.admin.Scrub(`unrecognized configuration parameter "TailCanary", value "OtherCanary"`)
+	if shown := display(c.URL); strings.Contains(shown+said, "Canary") {
+		t.Errorf("shown: %q, logged: %q", shown, said)
+	}
+	for _, fine := range []string{"host=h user=u password={{password}} search_path=app", "postgresql://u:p@h/d?search_path=app"} {
+		if shown := display(secret.Text(fine)); !strings.Contains(shown, "search_path=app") {
+			t.Errorf("%q is shown as %q", fine, shown)
+		}
+	}
+}
+
 func TestDisplay(t *testing.T) {
 	for _, test := range []struct{ url, want string }{
 		{"postgresql://{{username}}:{{password}}@h:5432/db?sslmode=disable", "postgresql://{{username}}:{{password}}@h:5432/db?sslmode=disable"},

@@ -57,7 +57,7 @@ func (c *conn) explain(k call, done int, err error) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Detail != "" {
 		text += " (" + pg.Detail + ")"
 	}
-	f.Err = errors.New(k.scrub(text))
+	f.Err = &fault.Error{Op: k.doing, Kind: f.Kind, Err: errors.New(k.scrub(text))}
 	if onlyThis(err) {
 		f = database.MarkRefused(f)
 	}

@@ -90,7 +90,7 @@ func prepare(c database.Config) (plan, error) {
 		s["sslmode"] = m.mode
 	}
 	p := plan{scram: c.PasswordAuthentication == "scram-sha-256", admin: new(secret.Redactor), log: c.Log}
-	p.known = append(s.secrets(), c.Password, c.PrivateKey, c.URL)
+	p.known = append(append(s.secrets(), c.Password, c.PrivateKey, c.URL), strays(c.URL)...)
 	p.admin.Know(p.known...)
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)

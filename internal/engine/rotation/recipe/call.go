@@ -208,12 +208,12 @@ func retryAfter(header string, now time.Time) time.Duration {
 	return min(max(d, 0), 24*time.Hour)
 }
 
-// failure makes a failure. Its text passes the redactor, and its chain ends here.
+// failure makes a failure. msg is in our own words; what others wrote in the cause passes the redactor.
 func (c *caller) failure(st *step, o rotation.Outcome, k fault.Kind, msg string, cause error) *rotation.Failure {
 	return &rotation.Failure{Outcome: o, Err: &fault.Error{
 		Op:   "recipe." + st.name,
 		Kind: k,
-		Msg:  fmt.Sprintf("recipe %q, %s: %s", c.recipe, st.name, c.eval.redactor.Scrub(msg)),
+		Msg:  fmt.Sprintf("recipe %q, %s: %s", c.recipe, st.name, msg),
 		Err:  c.eval.redactor.Error(cause),
 	}}
 }

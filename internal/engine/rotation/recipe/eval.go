@@ -37,7 +37,7 @@ func (ev *evaluator) value(e hcl.Expression, vars scope) (cty.Value, error) {
 		return cty.NilVal, err
 	}
 	if diags.HasErrors() {
-		return cty.NilVal, evalError(e, diags)
+		return cty.NilVal, ev.failed(e, diags)
 	}
 	v, marks := marked.UnmarkDeepWithPaths()
 	for _, m := range marks {
@@ -95,8 +95,9 @@ func (ev *evaluator) know(text string) {
 // quotable are the diagnostics whose detail quotes the recipe and never a value.
 var quotable = []string{"Unsupported attribute", "Attempt to get attribute from null value", "Attempt to index null value", "Invalid index", "Unknown variable"}
 
-// evalError tells where an expression failed, and why as far as that quotes no value.
-func evalError(e hcl.Expression, diags hcl.Diagnostics) error {
+// failed tells where an expression failed, and why as far as that quotes no value. What it does quote passes the
+// redactor: an index can be made of a secret.
+func (ev *evaluator) failed(e hcl.Expression, diags hcl.Diagnostics) error {
 	d := diags[slices.IndexFunc(diags, func(d *hcl.Diagnostic) bool { return d.Severity == hcl.DiagError })]
 	at := e.Range()
 	if d.Subject != nil {
@@ -104,7 +105,7 @@ func evalError(e hcl.Expression, diags hcl.Diagnostics) error {
 	}
 	text := d.Summary
 	if slices.Contains(quotable, d.Summary) && d.Detail != "" {
-		text += ": " + strings.ReplaceAll(clip(d.Detail), "\n", " ")
+		text += ": " + ev.redactor.Scrub(strings.ReplaceAll(clip(d.Detail), "\n", " "))
 	}
 	return fault.New("recipe.eval", fault.Invalid, "%s: %s", position(at), text)
 }

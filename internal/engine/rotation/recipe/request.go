@@ -173,7 +173,7 @@ func (ev *evaluator) addHeaders(r *http.Request, e hcl.Expression, vars scope) e
 	for _, p := range pairs {
 		name := http.CanonicalHeaderKey(p.name)
 		if !httpguts.ValidHeaderFieldName(p.name) || !httpguts.ValidHeaderFieldValue(p.value) || slices.Contains(hopHeaders, name) {
-			return fault.New("recipe.request", fault.Invalid, "%s: the header %q is not valid or not a recipe's to set; leave it out", position(e.Range()), p.name)
+			return fault.New("recipe.request", fault.Invalid, "%s: the header %q is not valid or not a recipe's to set; leave it out", position(e.Range()), ev.redactor.Scrub(p.name))
 		}
 		if !first[name] {
 			first[name] = true

@@ -86,7 +86,7 @@ func test(ctx context.Context, d rotation.Definition, text []byte) error {
 	run := player{source: s, replay: replay, tried: map[string]bool{}}
 	for i, step := range sc.Steps {
 		if err := run.step(ctx, step); err != nil {
-			return fault.New("recipe.Test", fault.Invalid, "step %d, %s: %s", i+1, step.Call, s.eval.redactor.Scrub(err.Error()))
+			return fault.New("recipe.Test", fault.Invalid, "step %d, %s: %s", i+1, step.Call, s.eval.redactor.Error(err))
 		}
 	}
 	for _, call := range s.calls() {
