@@ -127,7 +127,7 @@ func (s *Store) Accessors(ctx context.Context, after string, limit int) ([]strin
 func (s *Store) Create(ctx context.Context, e *Entry, g Grant, parent *Entry, extra ...storage.Op) (secret.Value, *Entry, error) {
 	e.Created = e.Created.UTC().Round(0)
 	if e.Batch {
-		return s.sealBatch(e, g, parent)
+		return s.sealBatch(ctx, e, g, parent)
 	}
 	tok := e.Chosen
 	if tok.Empty() {
@@ -289,7 +289,9 @@ func (s *Store) Use(ctx context.Context, e *Entry) (*Entry, error) {
 
 const batchPurpose = "batch-token"
 
-func (s *Store) sealBatch(e *Entry, g Grant, parent *Entry) (secret.Value, *Entry, error) {
+// sealBatch makes a batch token. Nothing is committed with which its creator could be asserted, so that is
+// read again: what was revoked since it was admitted makes no orphan that would live on.
+func (s *Store) sealBatch(ctx context.Context, e *Entry, g Grant, parent *Entry) (secret.Value, *Entry, error) {
 	out := *e
 	out.policies = g.policies
 	b, err := out.encode()
@@ -299,8 +301,10 @@ func (s *Store) sealBatch(e *Entry, g Grant, parent *Entry) (secret.Value, *Entr
 	if parent != nil && parent.Batch {
 		return secret.Value{}, nil, fault.New("token.Create", fault.Invalid, "a batch token cannot create tokens; use a service token")
 	}
-	if parent != nil && !parent.Lives(time.Now()) {
-		return secret.Value{}, nil, errBad()
+	if parent != nil {
+		if _, err := s.Guard(ctx, parent); err != nil {
+			return secret.Value{}, nil, err
+		}
 	}
 	sealed, err := s.cfg.Barrier.SealBytes(batchPurpose, b)
 	if err != nil {
