@@ -3,6 +3,7 @@ package arch
 import (
 	"go/ast"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,6 +81,52 @@ func checkNames(files []*source) (found []finding) {
 		})
 	}
 	return found
+}
+
+var secondName = regexp.MustCompile(`(?i)\bunder (its|the|a|an)\b.*\bname\b|\bold clients send\b|\bsecond name\b`)
+
+// TestSecondNames: a parameter that is another one under a second name says so in a tag that the decoder and the
+// policies read (wire.Form), not in its description alone: a rule for the one holds for the other.
+func TestSecondNames(t *testing.T) {
+	for _, s := range tree(t) {
+		if !s.test && strings.HasPrefix(s.dir, "internal/") {
+			report(t, checkSecondNames(s))
+		}
+	}
+}
+
+func checkSecondNames(s *source) (found []finding) {
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		f, ok := n.(*ast.Field)
+		if !ok || f.Tag == nil {
+			return true
+		}
+		text, err := strconv.Unquote(f.Tag.Value)
+		if err != nil {
+			return true
+		}
+		tag := reflect.StructTag(text)
+		doc := tag.Get("doc")
+		if secondName.MatchString(doc) && !strings.Contains(doc, "without effect") && tag.Get("also") == "" {
+			found = append(found, s.found(f.Pos(), "%q is a parameter under a second name: give the first one the tag alias:%q, and take this field away", tag.Get("json"), tag.Get("json")))
+		}
+		return true
+	})
+	return found
+}
+
+func TestCheckSecondNamesFinds(t *testing.T) {
+	for text, want := range map[string]int{
+		"type in struct { A string `json:\"lease\" doc:\"The TTL, under the name that old clients send.\"` }": 1,
+		"type in struct { A string `json:\"period\" doc:\"token_period, under its old name.\"` }":             1,
+		"type in struct { A string `json:\"ttl\" alias:\"lease\" doc:\"The TTL.\"` }":                         0,
+		"type in struct { A string `json:\"v\" doc:\"Taken and without effect: old clients send it.\"` }":     0,
+		"type in struct { A string `json:\"arn\" also:\"arns\" doc:\"arns, under its old name.\"` }":          0,
+	} {
+		if got := checkSecondNames(sample(t, "internal/x/x.go", "package x\n"+text)); len(got) != want {
+			t.Errorf("%s: %v, want %d", text, got, want)
+		}
+	}
 }
 
 func TestCheckNamesFinds(t *testing.T) {

@@ -62,7 +62,7 @@ func TestCVE_2024_9180(t *testing.T) {
 	clerk := s.clerk(t, "clerk", `path "auth/token/*" { capabilities = ["create", "update", "sudo"] }`+"\n"+`path "sys/policies/acl/*" { capabilities = ["create", "update"] }`)
 	for _, name := range []string{"root", "Root", "ROOT", " root", "root ", "root\\t", "\\u0000root", "root\\u0000", "ｒｏｏｔ", "rооt", "root,default", "default,ROOT", "root\\n", "../root", "root/", "root\\u200b"} {
 		for _, path := range []string{"auth/token/create", "auth/token/create-orphan", "auth/token/create/any", "auth/token/create/globs"} {
-			for _, form := range []string{`{"policies":["%s"]}`, `{"policies":"%s"}`, `{"policies":["clerk","%s"]}`} {
+			for _, form := range []string{`{"policies":["%s"]}`, `{"policies":"%s"}`, `{"policy":"%s"}`, `{"policies":["clerk","%s"]}`, `{"policies":["clerk"],"policy":["%s"]}`} {
 				a, err := s.ask(t, route.Write, path, clerk, fmt.Sprintf(form, name))
 				if err == nil {
 					t.Errorf("%s with %s made %v", path, fmt.Sprintf(form, name), a.Auth["policies"])

@@ -148,6 +148,43 @@ path "auth/token/roles/*" { capabilities = ["create", "update", "delete", "read"
 	s.must(t, route.Write, "auth/token/create", s.root, `{"policies":"prod, team/pa"}`)
 }
 
+// TestParametersUnderTheirSecondNames: a rule for policies was stepped around by policy.
+func TestParametersUnderTheirSecondNames(t *testing.T) {
+	s := start(t, memory.Open())
+	s.must(t, route.Write, "auth/token/roles/r", s.root, `{"allowed_policies":["default"]}`)
+	clerk := s.clerk(t, "clerk", `path "auth/token/create" { capabilities = ["update"]
+  denied_parameters = { "policies" = ["clerk"], "ttl" = [] } }
+path "auth/token/roles/*" { capabilities = ["create", "update"]
+  denied_parameters = { "token_period" = [], "explicit_max_ttl" = [] } }
+path "sys/policies/acl/*" { capabilities = ["create", "update"]
+  required_parameters = ["rules"] }
+path "sys/leases/*" { capabilities = ["update"]
+  denied_parameters = { "lease_id" = ["lend/*"] } }
+path "sys/capabilities-self" { capabilities = ["update"]
+  allowed_parameters = { "path" = ["secret/*"] } }`)
+	for path, bodies := range map[string][]string{
+		"auth/token/create":     {`{"policies":["clerk"]}`, `{"policy":["clerk"]}`, `{"policy":"x, CLERK"}`, `{"policies":null,"policy":" clerk "}`, `{"ttl":"1h"}`, `{"lease":"1h"}`},
+		"auth/token/roles/x":    {`{"token_period":"1h"}`, `{"period":"1h"}`, `{"token_explicit_max_ttl":"1h"}`, `{"explicit_max_ttl":"1h"}`},
+		"sys/policies/acl/x":    {`{}`, `{"policy":null}`},
+		"sys/leases/revoke":     {`{"lease_id":"lend/creds/x/y"}`, `{"url_lease_id":"lend/creds/x/y"}`, `{"lease_id":"/lend/creds/x/y"}`},
+		"sys/capabilities-self": {`{"paths":["other/x"]}`, `{"path":"other/x"}`, `{"paths":"secret/x,other/x"}`},
+	} {
+		for _, body := range bodies {
+			if a, err := s.ask(t, route.Write, path, clerk, body); !fault.Is(err, fault.Denied) {
+				t.Errorf("%s %s: %+v, %v", path, body, a, err)
+			}
+		}
+	}
+	s.must(t, route.Write, "sys/policies/acl/x", clerk, `{"policy":"path \"a\" { capabilities = [\"read\"] }"}`)
+	s.must(t, route.Write, "sys/capabilities-self", clerk, `{"paths":["secret/x","secret/y"]}`)
+	if a, err := s.ask(t, route.Write, "auth/token/create", s.root, `{"policies":["default"],"policy":["clerk"]}`); !fault.Is(err, fault.Invalid) {
+		t.Errorf("two names that say different things: %+v, %v", a, err)
+	}
+	if got := policiesOf(s.must(t, route.Write, "auth/token/create", s.root, `{"policy":["clerk"]}`)); got != "clerk default" {
+		t.Errorf("by the second name: %s", got)
+	}
+}
+
 // TestPoliciesAreNoKeys: a token that holds one policy whose name looks like two has neither.
 func TestPoliciesAreNoKeys(t *testing.T) {
 	s := start(t, memory.Open())

@@ -17,7 +17,7 @@ import (
 
 type createIn struct {
 	ID          secret.Value      `json:"id" doc:"The token itself, chosen by a holder of root."`
-	Policies    []policy.Ref      `json:"policies" default:"the caller's" doc:"The token's policies: some of the caller's, or any but root for a caller with sudo on the path. Root is given by root alone."`
+	Policies    []policy.Ref      `json:"policies" alias:"policy" default:"the caller's" doc:"The token's policies: some of the caller's, or any but root for a caller with sudo on the path. Root is given by root alone."`
 	Meta        map[string]string `json:"meta" doc:"Notes on the token, in audit entries and lookups."`
 	NoParent    bool              `json:"no_parent" default:"false" doc:"Whether the token outlives the caller's; needs sudo."`
 	NoDefault   bool              `json:"no_default_policy" default:"false" doc:"Whether the policy default is left out."`

@@ -165,7 +165,7 @@ type tuneIn struct {
 	TokenType          *string            `json:"token_type" doc:"Kept, and without effect until there are login methods besides token."`
 	Options            map[string]*string `json:"options" doc:"The engine's options; kv has version, 1 or 2."`
 	PluginVersion      *string            `json:"plugin_version" doc:"Taken and without effect: engines are built in."`
-	PluginName         *string            `json:"plugin_name" doc:"The kind of engine, under its other name."`
+	PluginName         *string            `json:"plugin_name" doc:"Taken and without effect: type says which engine."`
 }
 
 type enableIn struct {
@@ -177,7 +177,7 @@ type enableIn struct {
 	Config      tuneIn             `json:"config" doc:"An object of settings: default_lease_ttl, max_lease_ttl, listing_visibility and the others of tuning."`
 	ReqOptions  map[string]*string `json:"options" doc:"The engine's options; kv has version, 1 or 2."`
 	Descr       *string            `json:"description" doc:"A note for those who list the mounts."`
-	NameOfKind  *string            `json:"plugin_name" also:"type" doc:"The kind of engine, under its other name."`
+	NameOfKind  *string            `json:"plugin_name" also:"type" doc:"The kind of engine where type is plugin, as old clients send it."`
 	VersionOf   *string            `json:"plugin_version" doc:"Taken and without effect: engines are built in."`
 	DefaultTTL  *wire.TTL          `json:"default_lease_ttl" default:"the server's" doc:"For tuning: the TTL of leases and tokens whose request and role have none."`
 	MaxTTL      *wire.TTL          `json:"max_lease_ttl" default:"the server's" doc:"For tuning: the longest TTL of leases and tokens."`
