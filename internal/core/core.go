@@ -39,6 +39,7 @@ type Types = mounts.Types
 type (
 	Server = node.Server
 	Plugin = node.Plugin
+	Log    = node.Log
 	Flight = node.Flight
 	CORS   = node.CORS
 )

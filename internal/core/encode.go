@@ -40,6 +40,8 @@ func (e *envelope) answer() *Answer {
 	rep := e.x.r.Reply()
 	a := &Answer{Status: rep.Status, ContentType: rep.ContentType}
 	switch {
+	case rep.Stream != nil && e.wrap == nil:
+		a.Stream = rep.Stream
 	case rep.Shape == route.Binary:
 		if raw, ok := e.data.(*wire.Raw); ok {
 			a.Body = raw.Reveal()

@@ -17,6 +17,9 @@ type Answer struct {
 	Status      int
 	Body        []byte // nil: none
 	ContentType string // "": application/json
+	// Stream sends the body; nil: Body is all of it. It ends, too, when the token may no longer
+	// be used, and when the server is sealed.
+	Stream route.Stream
 }
 
 // exchange is one request on its way: what the rooms have found out so far.
@@ -60,6 +63,9 @@ func (h *house) handle(ctx context.Context, x *exchange) (*Answer, error) {
 		return nil, h.audit.refused(ctx, x, err)
 	}
 	answer, err := h.serve(ctx, x)
+	if err == nil && answer.Stream != nil {
+		answer.Stream = h.watched(x, answer.Stream)
+	}
 	if x.entry != nil && x.entry.Uses < 0 {
 		// The last use is taken: the token and what it made end with this
 		// answer, or after a crash with the due loop.

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -127,7 +128,12 @@ type Reply struct {
 	ContentType   string
 	Unwrapped     bool // the data is a whole answer, stored when it was wrapped
 	NoAuditData   bool
+	Stream        Stream // instead of data; nil: there is none
 }
+
+// A Stream sends an answer piece by piece for as long as the client listens. It
+// returns when ctx ends, or when sending fails, which says that the client has gone.
+type Stream func(ctx context.Context, send func(piece []byte) error) error
 
 // Reply returns what the handler has said of the answer so far.
 func (r *Request) Reply() *Reply { return &r.reply }

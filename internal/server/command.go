@@ -268,7 +268,7 @@ func newServer(c *config.Server, p Plugins, version string, stderr io.Writer) (*
 	if err != nil {
 		return nil, err
 	}
-	s := &server{plugins: p, version: version, cfg: c, logs: l, log: l.Logger(c.Log)}
+	s := &server{plugins: p, version: version, cfg: c, logs: l, log: l.Logger()}
 	s.running.Store(c)
 	return s, nil
 }

@@ -216,6 +216,7 @@ func (s *server) build(m *metrics.Metrics) error {
 func (s *server) about() core.Server {
 	info := core.Server{
 		Version: s.version, Host: hostInfo, InFlight: s.flights.List, RawStorage: s.cfg.RawStorage, Introspection: s.cfg.Introspection,
+		State: func() ([]byte, error) { return s.running.Load().Sanitized() }, Log: s.aboutLog(),
 	}
 	info.Hostname, _ = os.Hostname() // empty where the system does not tell
 	if len(s.doors) > 0 {
@@ -231,6 +232,32 @@ func (s *server) about() core.Server {
 		info.Plugins = append(info.Plugins, core.Plugin{Type: "secret", Name: t.Name})
 	}
 	return info
+}
+
+// aboutLog is what sys/ may do with the log.
+func (s *server) aboutLog() core.Log {
+	return core.Log{
+		Level: func() string { return config.LevelName(s.logs.Level()) },
+		SetLevel: func(text string) error {
+			level, err := config.Level(text)
+			if err == nil {
+				s.logs.SetLevel(level)
+			}
+			return err
+		},
+		Revert: func() { s.logs.SetLevel(s.running.Load().Log.Level) },
+		Watch: func(text, form string) (lines <-chan []byte, stop func(), ok bool, err error) {
+			level, err := config.Level(text)
+			if form != "" && err == nil {
+				form, err = config.Format(form)
+			}
+			if err != nil {
+				return nil, nil, false, err
+			}
+			lines, stop, ok = s.logs.Watch(level, form)
+			return lines, stop, ok, nil
+		},
+	}
 }
 
 // serve opens the doors. The channel gets the error of one that closes by itself.

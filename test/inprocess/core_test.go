@@ -54,6 +54,7 @@ func start(t testing.TB, st storage.Store) *server {
 	t.Helper()
 	c := core.New(core.Config{
 		Store: st, StorageName: "memory", Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler), ClusterName: "test",
+		Server: core.Server{Log: core.Log{Watch: func(string, string) (<-chan []byte, func(), bool, error) { return nil, func() {}, true, nil }}},
 		Metrics: func(context.Context, string, string) ([]byte, string, error) {
 			return []byte("metric 1\n"), "text/plain", nil
 		},

@@ -25,7 +25,7 @@ import (
 func Routes(c Config) []route.Route {
 	var out []route.Route
 	for _, part := range [][]route.Route{
-		(&keysAPI{c}).routes(), (&serverAPI{c}).routes(), (&rawAPI{c}).routes(), (&headerAPI{c}).routes(), (&profileAPI{}).routes(),
+		(&keysAPI{c}).routes(), (&serverAPI{c}).routes(), (&rawAPI{c}).routes(), (&headerAPI{c}).routes(), (&profileAPI{}).routes(), (&logAPI{c}).routes(),
 	} {
 		out = append(out, part...)
 	}
@@ -56,6 +56,10 @@ type Server struct {
 	Host func(ctx context.Context) ([]byte, error)
 	// InFlight lists the requests that are being served; nil: none are counted.
 	InFlight func() []Flight
+	// State is the configuration as a JSON object, without what could be a secret; nil: there is none.
+	State func() ([]byte, error)
+	// Log is the server's log.
+	Log Log
 	// RawStorage and Introspection open sys/raw and sys/internal/inspect.
 	RawStorage, Introspection bool
 }

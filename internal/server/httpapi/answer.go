@@ -62,7 +62,7 @@ func write(w http.ResponseWriter, s *Settings, a *core.Answer) int {
 		head.Set("X-Vault-Hostname", s.Hostname)
 	}
 	head["Cache-Control"] = noStore
-	if len(a.Body) > 0 {
+	if len(a.Body) > 0 || a.Stream != nil {
 		if a.ContentType == "" {
 			head["Content-Type"] = jsonType
 		} else {

@@ -96,13 +96,13 @@ func (h *Handler) fillInTime(x *call, w http.ResponseWriter, r *http.Request, li
 		return h.fill(x.body, r, limit)
 	}
 	control := http.NewResponseController(w)
-	if err := control.SetReadDeadline(x.request.Time.Add(bound)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := supported(control.SetReadDeadline(x.request.Time.Add(bound))); err != nil {
 		return broken(err) // the connection has gone
 	}
 	if err := h.fill(x.body, r, limit); err != nil {
 		return err
 	}
-	if err := control.SetReadDeadline(x.request.Time.Add(x.settings.MaxTime)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := supported(control.SetReadDeadline(x.request.Time.Add(x.settings.MaxTime))); err != nil {
 		return broken(err)
 	}
 	return nil

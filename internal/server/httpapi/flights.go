@@ -17,13 +17,21 @@ type Flights struct {
 
 // add notes that x is being served. What it tells does not change until remove.
 func (f *Flights) add(x *call, r *http.Request) {
-	x.flight = core.Flight{ID: x.request.ID, Start: x.request.Time, Remote: r.RemoteAddr, Path: r.URL.Path, Method: r.Method}
+	x.flight = core.Flight{ID: x.request.ID, Start: x.request.Time, Remote: x.client(r), Path: r.URL.Path, Method: r.Method}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if x.next = f.first; x.next != nil {
 		x.next.previous = x
 	}
 	f.first = x
+}
+
+// client is the address of who asks, as it stands behind proxies.
+func (x *call) client(r *http.Request) string {
+	if x.request.Remote.IsValid() {
+		return x.request.Remote.String()
+	}
+	return r.RemoteAddr
 }
 
 func (f *Flights) remove(x *call) {

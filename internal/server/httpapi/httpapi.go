@@ -22,6 +22,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -67,6 +68,7 @@ type Handler struct {
 	cfg      Config
 	settings atomic.Pointer[Settings] // never nil, its defaults filled in
 	large    atomic.Int64             // bodies under way that are more than smallBody
+	ending   chan struct{}            // closed when the server shuts down
 }
 
 var _ http.Handler = (*Handler)(nil)
@@ -76,7 +78,7 @@ func New(cfg Config) *Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Handler{cfg: cfg}
+	h := &Handler{cfg: cfg, ending: make(chan struct{})}
 	h.Apply(cfg.Settings)
 	return h
 }
@@ -88,10 +90,10 @@ func (h *Handler) Apply(s Settings) {
 	h.settings.Store(&s)
 }
 
-// Server returns the http.Server around h. The caller gives it its context,
+// Server returns the http.Server around h, which has no other. The caller gives it its context,
 // listeners and TLS.
 func (h *Handler) Server(t Timeouts) *http.Server {
-	return &http.Server{
+	s := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: t.ReadHeader,
 		// The body has a time of its own, see readBody. This is for the rest of a
@@ -104,6 +106,9 @@ func (h *Handler) Server(t Timeouts) *http.Server {
 		ErrorLog:                     slog.NewLogLogger(h.cfg.Log.Handler(), slog.LevelDebug),
 		DisableGeneralOptionsHandler: true,
 	}
+	// Streams would be waited for. It may be called more than once.
+	s.RegisterOnShutdown(sync.OnceFunc(func() { close(h.ending) }))
+	return s
 }
 
 // A call is one request while it is here.
@@ -121,7 +126,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &call{settings: h.settings.Load()}
 	x.request.ID = newID()
 	x.request.Time = time.Now()
-	x.request.Remote = remote(r.RemoteAddr)
+	stranger := x.identify(r)
 	defer h.finish(w, r, x)
 	if f := h.cfg.Flights; f != nil {
 		f.add(x, r)
@@ -129,7 +134,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), x.settings.MaxTime)
 	defer cancel()
-	answer, err := h.serve(ctx, x, w, r)
+	answer, err := (*core.Answer)(nil), stranger
+	if err == nil {
+		answer, err = h.serve(ctx, x, w, r)
+	}
 	if err != nil {
 		answer = h.refusal(ctx, x, err)
 	}
@@ -139,6 +147,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // answer sends what was found, and logs the request if the configuration wants it.
 func (h *Handler) answer(w http.ResponseWriter, r *http.Request, x *call, a *core.Answer) {
 	status := write(w, x.settings, a)
+	if a.Stream != nil {
+		h.stream(w, r, a.Stream)
+	}
 	if level := x.settings.LogRequests; level != nil && h.cfg.Log.Enabled(r.Context(), *level) {
 		h.cfg.Log.LogAttrs(r.Context(), *level, "completed_request", slog.String("request_id", x.request.ID),
 			slog.String("request_method", r.Method), slog.String("request_path", withoutToken("/v1/"+string(x.request.Path))), slog.Int("status_code", status),
@@ -159,14 +170,20 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request, x *call) {
 	h.release(x.body)
 }
 
+// identify finds out who the client is. The error says that it came past the proxies
+// that it has to come through.
+func (x *call) identify(r *http.Request) error {
+	x.request.Remote = remote(r.RemoteAddr)
+	if x.settings.Forwarded == nil {
+		return nil
+	}
+	var err error
+	x.request.Remote, err = x.settings.Forwarded.client(x.request.Remote, r.Header["X-Forwarded-For"])
+	return err
+}
+
 // serve reads the request and hands it to who answers it.
 func (h *Handler) serve(ctx context.Context, x *call, w http.ResponseWriter, r *http.Request) (*core.Answer, error) {
-	if f := x.settings.Forwarded; f != nil {
-		var err error
-		if x.request.Remote, err = f.client(x.request.Remote, r.Header["X-Forwarded-For"]); err != nil {
-			return nil, err
-		}
-	}
 	below, ok := strings.CutPrefix(asSent(r.URL), "/v1/")
 	if !ok {
 		return nil, h.page(ctx, w, r.URL.Path)

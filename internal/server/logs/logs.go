@@ -1,13 +1,14 @@
 // Package logs is where the server's log goes: the standard error, a file that is
 // begun anew from time to time, and whoever watches (sys/monitor).
 //
-// A line is formatted once, whoever gets it. A watcher that does not keep up loses lines;
+// A line is formatted once for each form that somebody wants. A watcher that does not keep up loses lines;
 // a file that cannot be written loses them, too, and the standard error says so: nothing
 // of the server waits for its log.
 package logs
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"slices"
@@ -19,6 +20,8 @@ import (
 )
 
 const (
+	// maxWatchers bounds what those who watch cost.
+	maxWatchers = 16
 	// backlog is how many lines a watcher may be behind before it loses some.
 	backlog = 512
 	// complainEvery is how often a file that cannot be written is complained of.
@@ -31,10 +34,12 @@ type Logs struct {
 	floor atomic.Int64 // the lowest that anybody wants: level or a watcher's
 
 	stderr io.Writer
+	form   string       // of the standard error and the file
 	apart  *slog.Logger // to the standard error alone
 
 	mu       sync.Mutex // guards what follows
 	current  slog.Level // of the line that is being written
+	written  string     // its form
 	file     *file      // nil: there is none
 	warned   time.Time  // when its failure was complained of last
 	watchers []*watcher
@@ -42,12 +47,13 @@ type Logs struct {
 
 type watcher struct {
 	level slog.Level
+	form  string
 	lines chan []byte
 }
 
 // Open returns the log that c describes, written to stderr, too.
 func Open(c config.Log, stderr io.Writer) (*Logs, error) {
-	l := &Logs{stderr: stderr, apart: slog.New(c.Handler(stderr, config.LevelTrace))}
+	l := &Logs{stderr: stderr, form: c.Format, apart: slog.New(c.Handler(stderr, config.LevelTrace))}
 	l.level.Store(int64(c.Level))
 	l.floor.Store(int64(c.Level))
 	if c.File == "" {
@@ -58,9 +64,13 @@ func Open(c config.Log, stderr io.Writer) (*Logs, error) {
 	return l, err
 }
 
-// Logger returns a logger in the form that c says.
-func (l *Logs) Logger(c config.Log) *slog.Logger {
-	return slog.New(&handler{l, c.Handler(l, floor{l})})
+// Logger returns the logger.
+func (l *Logs) Logger() *slog.Logger {
+	h := &handler{logs: l, forms: map[string]slog.Handler{}}
+	for _, form := range []string{"text", "json"} {
+		h.forms[form] = (&config.Log{Format: form}).Handler(l, floor{l})
+	}
+	return slog.New(h)
 }
 
 // floor is the level below which nothing is formatted.
@@ -89,12 +99,19 @@ func (l *Logs) settleLocked() {
 	l.floor.Store(low)
 }
 
-// Watch returns the lines from now on that are at least of the level, until stop
-// is called. One that is not taken in time is lost.
-func (l *Logs) Watch(level slog.Level) (lines <-chan []byte, stop func()) {
-	w := &watcher{level: level, lines: make(chan []byte, backlog)}
+// Watch returns the lines from now on that are at least of the level, in a form
+// ("": that of the log), until stop is called. One that is not taken in time is lost.
+// ok is false where enough others watch already.
+func (l *Logs) Watch(level slog.Level, form string) (lines <-chan []byte, stop func(), ok bool) {
+	if form == "" {
+		form = l.form
+	}
+	w := &watcher{level: level, form: form, lines: make(chan []byte, backlog)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.watchers) >= maxWatchers {
+		return nil, nil, false
+	}
 	l.watchers = append(l.watchers, w)
 	l.settleLocked()
 	return w.lines, func() {
@@ -102,7 +119,7 @@ func (l *Logs) Watch(level slog.Level) (lines <-chan []byte, stop func()) {
 		defer l.mu.Unlock()
 		l.watchers = slices.DeleteFunc(l.watchers, func(other *watcher) bool { return other == w })
 		l.settleLocked()
-	}
+	}, true
 }
 
 // Reopen opens the file anew, if there is one: somebody may have moved it away.
@@ -130,14 +147,14 @@ func (l *Logs) Close() error {
 // Write takes one line of a handler of l's, which holds mu.
 func (l *Logs) Write(p []byte) (int, error) {
 	for _, w := range l.watchers {
-		if l.current >= w.level {
+		if l.current >= w.level && l.written == w.form {
 			select {
 			case w.lines <- slices.Clone(p):
 			default: // the watcher does not keep up, and nothing waits for it
 			}
 		}
 	}
-	if int64(l.current) < l.level.Load() {
+	if l.written != l.form || int64(l.current) < l.level.Load() {
 		return len(p), nil
 	}
 	n, err := l.stderr.Write(p)
@@ -152,10 +169,16 @@ func (l *Logs) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// handler tells [Logs] the level of each line.
+// wantedLocked reports whether somebody wants a line in a form.
+func (l *Logs) wantedLocked(level slog.Level, form string) bool {
+	return form == l.form && int64(level) >= l.level.Load() ||
+		slices.ContainsFunc(l.watchers, func(w *watcher) bool { return w.form == form && level >= w.level })
+}
+
+// handler tells [Logs] the level and form of each line.
 type handler struct {
 	logs  *Logs
-	inner slog.Handler
+	forms map[string]slog.Handler
 }
 
 // Enabled implements [slog.Handler].
@@ -167,16 +190,31 @@ func (h *handler) Enabled(_ context.Context, level slog.Level) bool {
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	h.logs.mu.Lock()
 	defer h.logs.mu.Unlock()
-	h.logs.current = r.Level
-	return h.inner.Handle(ctx, r)
+	var errs []error
+	for form, inner := range h.forms {
+		if h.logs.wantedLocked(r.Level, form) {
+			h.logs.current, h.logs.written = r.Level, form
+			errs = append(errs, inner.Handle(ctx, r))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// with is h with each form changed.
+func (h *handler) with(change func(slog.Handler) slog.Handler) *handler {
+	out := &handler{logs: h.logs, forms: map[string]slog.Handler{}}
+	for form, inner := range h.forms {
+		out.forms[form] = change(inner)
+	}
+	return out
 }
 
 // WithAttrs implements [slog.Handler].
 func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &handler{h.logs, h.inner.WithAttrs(attrs)}
+	return h.with(func(inner slog.Handler) slog.Handler { return inner.WithAttrs(attrs) })
 }
 
 // WithGroup implements [slog.Handler].
 func (h *handler) WithGroup(name string) slog.Handler {
-	return &handler{h.logs, h.inner.WithGroup(name)}
+	return h.with(func(inner slog.Handler) slog.Handler { return inner.WithGroup(name) })
 }

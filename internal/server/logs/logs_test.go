@@ -20,6 +20,9 @@ import (
 // begin opens a log that writes to a buffer and, if c names one, a file.
 func begin(t *testing.T, c config.Log) (*Logs, *slog.Logger, *bytes.Buffer) {
 	t.Helper()
+	if c.Format == "" {
+		c.Format = "text"
+	}
 	var out bytes.Buffer
 	l, err := Open(c, &out)
 	if err != nil {
@@ -30,7 +33,7 @@ func begin(t *testing.T, c config.Log) (*Logs, *slog.Logger, *bytes.Buffer) {
 			t.Error(err)
 		}
 	})
-	return l, l.Logger(c), &out
+	return l, l.Logger(), &out
 }
 
 func read(t *testing.T, path string) string {
@@ -192,23 +195,28 @@ func TestCannotRotate(t *testing.T) {
 	}
 }
 
-// TestWatch: a watcher gets the lines of its own level, whatever the log tells.
+// TestWatch: a watcher gets the lines of its own level and form, whatever the log
+// tells.
 func TestWatch(t *testing.T) {
-	c := config.Log{Level: slog.LevelWarn, Format: "json"}
-	l, log, out := begin(t, c)
-	lines, stop := l.Watch(slog.LevelDebug)
-	log.With("a", 1).Debug("deep")
+	l, log, out := begin(t, config.Log{Level: slog.LevelWarn, Format: "json"})
+	lines, stop, _ := l.Watch(slog.LevelDebug, "")
+	plain, stopPlain, _ := l.Watch(slog.LevelWarn, "text")
+	log.With("a", 1).WithGroup("g").Debug("deep", "b", 2)
 	log.Log(t.Context(), config.LevelTrace, "deeper")
 	log.Warn("loud")
-	for _, want := range []string{`"msg":"deep","a":1`, `"msg":"loud"`} {
+	for _, want := range []string{`"msg":"deep","a":1,"g":{"b":2}`, `"msg":"loud"`} {
 		if got := string(<-lines); !strings.Contains(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
-	if text := out.String(); strings.Contains(text, "deep") || !strings.Contains(text, "loud") {
+	if got := string(<-plain); !strings.Contains(got, "level=WARN msg=loud") || len(plain) != 0 {
+		t.Errorf("in text: %q, and %d more", got, len(plain))
+	}
+	if text := out.String(); strings.Contains(text, "deep") || strings.Count(text, "loud") != 1 {
 		t.Errorf("the log has %q", text)
 	}
 	stop()
+	stopPlain()
 	if log.Enabled(t.Context(), slog.LevelInfo) {
 		t.Error("what nobody wants is formatted")
 	}
@@ -216,12 +224,17 @@ func TestWatch(t *testing.T) {
 	if log.Debug("now"); !strings.Contains(out.String(), "now") || l.Level() != slog.LevelDebug {
 		t.Errorf("%q", out)
 	}
+	for i := range maxWatchers + 1 {
+		if _, _, ok := l.Watch(slog.LevelInfo, ""); ok != (i < maxWatchers) {
+			t.Errorf("watcher %d: %v", i, ok)
+		}
+	}
 }
 
 // TestSlowWatcher loses lines and holds nobody up.
 func TestSlowWatcher(t *testing.T) {
 	l, log, _ := begin(t, config.Log{})
-	lines, stop := l.Watch(slog.LevelInfo)
+	lines, stop, _ := l.Watch(slog.LevelInfo, "")
 	defer stop()
 	var wg sync.WaitGroup
 	for range 4 {
