@@ -163,7 +163,7 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 	if err := in.settings(r, p, c); err != nil {
 		return nil, err
 	}
-	if err := c.checkStatements(p); err != nil {
+	if err := c.checkStatements(r, p); err != nil {
 		return nil, err
 	}
 	if old != nil {
@@ -201,14 +201,12 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 const rootStatements = "root_rotation_statements"
 
 // checkStatements finds what is wrong with the statements by which the administrator's password is changed.
-func (c *connection) checkStatements(p *Provider) error {
+func (c *connection) checkStatements(r *route.Request, p *Provider) error {
 	found, err := p.inspect(rootStatements, c.RootSQL)
 	if err == nil {
 		err = found.check()
 	}
-	if err == nil && len(c.RootSQL) > 0 {
-		err = new(credential).tells(p, found)
-	}
+	new(credential).advises(r, p, found, c.RootSQL)
 	return err
 }
 

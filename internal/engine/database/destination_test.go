@@ -54,3 +54,30 @@ func TestChangesThatMoveNothing(t *testing.T) {
 	}
 	w.Must(t, route.Write, "rotate-role/svc", nil)
 }
+
+// TestRotationStatementsWithoutPassword: they are stored with a warning, as the reference and the Terraform provider's tests
+// want it, and a rotation by them is refused before the database is asked.
+func TestRotationStatementsWithoutPassword(t *testing.T) {
+	fake := new(databasetest.Fake)
+	p := fake.Provider()
+	p.Rules = false
+	w := enginetest.Open(t, database.New(p), enginetest.Config{})
+	config := fields{"plugin_name": "fake-database-plugin", "username": databasetest.FakeAdmin, "password": databasetest.FakePassword, "allowed_roles": "*", "connection_url": "fake"}
+	a := w.Must(t, route.Write, "config/db", with(config, fields{"root_rotation_statements": "FOOBAR"}))
+	if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "root_rotation_statements: {{password}} is not in it") {
+		t.Errorf("warnings %q", a.Warnings)
+	}
+	w.Refused(t, route.Write, "rotate-root/db", nil, fault.Invalid, `field "root_rotation_statements": {{password}} is not in it`)
+	w.Refused(t, route.Write, "config/db", fields{"rotation_period": "24h"}, fault.Invalid, `field "root_rotation_statements": {{password}} is not in it`)
+	fake.AddUser("svc", "first")
+	w.Must(t, route.Write, "static-roles/svc", fields{"db_name": "db", "username": "svc", "rotation_period": "1h"})
+	before := w.Must(t, route.Read, "static-creds/svc", nil).Data["password"].(string)
+	a = w.Must(t, route.Write, "static-roles/svc", fields{"rotation_statements": "SELECT 1;"})
+	if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "rotation_statements: {{password}} is not in it") {
+		t.Errorf("warnings %q", a.Warnings)
+	}
+	w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Invalid, `field "rotation_statements": {{password}} is not in it`)
+	if got := w.Must(t, route.Read, "static-creds/svc", nil).Data["password"]; got != before || fake.Login("svc", before) != nil {
+		t.Errorf("the password was %v and is %v", before, got)
+	}
+}

@@ -88,7 +88,7 @@ func (b roots) canTurn(c *connection) error {
 	case strings.Contains(url, "://") && !strings.Contains(url, "{{password}}"):
 		return fault.New(op, fault.Invalid, "connection_url of %q does not use {{password}}, so that rotating it would have no effect", c.Name)
 	}
-	return nil
+	return new(credential).changes(p, rootStatements, c.RootSQL)
 }
 
 // rotateRoot changes the administrator's password, on request.

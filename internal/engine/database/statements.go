@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/keyturn/keyturn/internal/route"
 )
 
 // MaxStatements is how many bytes the statements of one field may have together: each credential
@@ -244,10 +246,32 @@ func (c *credential) fits(p *Provider, made Found, others ...Found) error {
 func (c *credential) tells(p *Provider, made Found) error {
 	switch field := made.field; {
 	case p.Rules:
-	case field == "creation_statements" && !made.Has("name", "username"):
+	case !made.Has("name", "username"):
 		return invalid("field %q: {{name}} is not in it, so that no user of that name would be made; put it where the user's name belongs", field)
-	case c.kind() == byPassword && !made.Has("password"):
+	case !c.told(p, made):
 		return invalid("field %q: {{password}} is not in it, so that nobody could log in with the password that is given out; put it where the user's password belongs, or set credential_type", field)
 	}
 	return nil
+}
+
+// told reports whether statements tell the database the password that is given out.
+func (c *credential) told(p *Provider, found Found) bool {
+	return p.Rules || c.kind() != byPassword || found.Has("password")
+}
+
+// changes refuses to rotate by statements that change no password.
+func (c *credential) changes(p *Provider, field string, list []string) error {
+	found, err := p.inspect(field, list)
+	if err == nil && len(list) > 0 && !c.told(p, found) {
+		err = invalid("field %q: {{password}} is not in it, so that the password would stay as it is; put it where the new password belongs", field)
+	}
+	return err
+}
+
+// advises warns of statements that change no password. They are stored, as the reference does, and a rotation by them is
+// refused.
+func (c *credential) advises(r *route.Request, p *Provider, found Found, statements []string) {
+	if len(statements) > 0 && !c.told(p, found) {
+		r.Warn("%s: {{password}} is not in it, so that no password can be rotated by it; put it where the new password belongs", found.field)
+	}
 }

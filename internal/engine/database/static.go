@@ -339,21 +339,21 @@ func (b statics) apply(ctx context.Context, r *route.Request, s *static, in *sta
 	if s.When.Off {
 		r.Warn("disable_automated_rotation is set: the password changes by rotate-role/%s alone", in.Name)
 	}
-	return c, s.checkStatements(p)
+	return c, s.checkStatements(r, p)
 }
 
+const staticStatements = "rotation_statements"
+
 // checkStatements finds what is wrong with a static role's statements.
-func (s *static) checkStatements(p *Provider) error {
-	found, err := p.inspect("rotation_statements", s.Statements)
+func (s *static) checkStatements(r *route.Request, p *Provider) error {
+	found, err := p.inspect(staticStatements, s.Statements)
 	if err == nil {
 		err = s.fits(p, found)
 	}
 	if err == nil {
 		err = found.check()
 	}
-	if err == nil && len(s.Statements) > 0 {
-		err = s.tells(p, found)
-	}
+	s.advises(r, p, found, s.Statements)
 	return err
 }
 

@@ -151,6 +151,9 @@ func (b statics) turnUser(ctx context.Context, s *static, c *connection) (unprov
 // setPassword changes a user's password, as the administrator or as the user, or what it has in its place.
 func (b statics) setPassword(ctx context.Context, s *static, c *connection, user string, to secret.Value) error {
 	const op = "database.rotate"
+	if err := s.changes(c.kind, staticStatements, s.Statements); err != nil {
+		return err
+	}
 	known := append([]secret.Value{to, s.Fresh}, s.Passwords...)
 	set := func(conn Conn) error {
 		if s.kind() != byPassword {
