@@ -7,6 +7,7 @@ import (
 	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // Limits of sys/rotate/config, as documented for Vault.
@@ -78,9 +79,9 @@ func (a *keysAPI) readConfig(ctx context.Context, r *route.Request, _ route.None
 }
 
 type keyRotationIn struct {
-	Enabled       *bool          `json:"enabled" doc:"Whether the server replaces the data key by itself. Off, it still does after 2^30 encryptions, for safety."`
-	MaxOperations *int64         `json:"max_operations" doc:"After how many encryptions: 1,000,000 to 4,294,967,296."`
-	Interval      *time.Duration `json:"interval" doc:"After how long: 24h or more; 0 for no limit of age."`
+	Enabled       **bool          `json:"enabled" doc:"Whether the server replaces the data key by itself. Off, it still does after 2^30 encryptions, for safety."`
+	MaxOperations **int64         `json:"max_operations" doc:"After how many encryptions: 1,000,000 to 4,294,967,296."`
+	Interval      **time.Duration `json:"interval" doc:"After how long: 24h or more; 0 for no limit of age."`
 }
 
 func (a *keysAPI) writeConfig(ctx context.Context, _ *route.Request, in keyRotationIn) (route.None, error) {
@@ -88,18 +89,14 @@ func (a *keysAPI) writeConfig(ctx context.Context, _ *route.Request, in keyRotat
 	if err != nil {
 		return route.None{}, err
 	}
-	if in.Enabled != nil {
-		c.Enabled = *in.Enabled
+	wire.Default(&c.Enabled, in.Enabled, DefaultKeyRotation.Enabled)
+	wire.Default(&c.MaxOperations, in.MaxOperations, DefaultKeyRotation.MaxOperations)
+	wire.Default(&c.Interval, in.Interval, DefaultKeyRotation.Interval)
+	if c.MaxOperations < minKeyOperations || c.MaxOperations > maxKeyOperations {
+		return route.None{}, fault.New("node.rotateConfig", fault.Invalid, "field \"max_operations\": want %d to %d", minKeyOperations, int64(maxKeyOperations))
 	}
-	if in.MaxOperations != nil {
-		if c.MaxOperations = *in.MaxOperations; c.MaxOperations < minKeyOperations || c.MaxOperations > maxKeyOperations {
-			return route.None{}, fault.New("node.rotateConfig", fault.Invalid, "field \"max_operations\": want %d to %d", minKeyOperations, int64(maxKeyOperations))
-		}
-	}
-	if in.Interval != nil {
-		if c.Interval = *in.Interval; c.Interval != 0 && c.Interval < minKeyInterval {
-			return route.None{}, fault.New("node.rotateConfig", fault.Invalid, "field \"interval\": want 24h or more, or 0 for none")
-		}
+	if c.Interval != 0 && c.Interval < minKeyInterval {
+		return route.None{}, fault.New("node.rotateConfig", fault.Invalid, "field \"interval\": want 24h or more, or 0 for none")
 	}
 	return route.None{}, a.Keys.SetRotation(ctx, c)
 }
