@@ -1,6 +1,7 @@
 package outbound
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -87,6 +88,15 @@ type ClientConfig struct {
 	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	Roots   *x509.CertPool // nil: the system's
 
+	// AnyOrigin lets calls go everywhere that Dial reaches. It is for AWS's client, whose hosts follow from the region.
+	AnyOrigin bool
+	// KeepAlive lets calls share connections. A request may then be sent a second time, if the connection broke
+	// before the first byte of its reply.
+	KeepAlive bool
+
+	MaxReply int64         // 0: ReplyMax
+	Within   time.Duration // 0: ReplyWithin
+
 	// Replay answers in place of the network, to play recorded replies; nil: Dial.
 	Replay http.RoundTripper
 }
@@ -94,7 +104,8 @@ type ClientConfig struct {
 // NewClient returns a client for calls that carry credentials. A redirect is
 // returned like any reply. Each call has its own connection, over HTTP/1.1: the
 // transport then never sends a request a second time by itself, so that the caller
-// knows what an error means. The caller's context is the only deadline.
+// knows what an error means. A reply is bounded in size and time; one that is too large fails, where it is read, with
+// an error of kind TooLarge.
 func NewClient(c ClientConfig) *http.Client {
 	dial := c.Dial
 	if dial == nil {
@@ -108,14 +119,21 @@ func NewClient(c ClientConfig) *http.Client {
 			DialContext:            dial,
 			TLSClientConfig:        &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    15 * time.Second,
-			DisableKeepAlives:      true,
-			DisableCompression:     true, // a reply's limit is then a limit on what is read, not on what it unpacks to
+			DisableKeepAlives:      !c.KeepAlive,
+			MaxIdleConnsPerHost:    8,
+			IdleConnTimeout:        30 * time.Second,
+			ForceAttemptHTTP2:      c.KeepAlive,
+			DisableCompression:     true,
 			MaxResponseHeaderBytes: 64 << 10,
 		}
 	}
+	next = &bounded{next: next, most: cmp.Or(c.MaxReply, ReplyMax), within: cmp.Or(c.Within, ReplyWithin)}
+	if !c.AnyOrigin {
+		next = &declared{origins: slices.Clone(c.Origins), next: next}
+	}
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport:     &declared{origins: slices.Clone(c.Origins), next: next},
+		Transport:     next,
 	}
 }
 
@@ -124,6 +142,9 @@ type declared struct {
 	origins []Origin
 	next    http.RoundTripper
 }
+
+// CloseIdleConnections is what [http.Client] looks for.
+func (d *declared) CloseIdleConnections() { closeIdle(d.next) }
 
 func (d *declared) RoundTrip(r *http.Request) (*http.Response, error) {
 	origin, err := OriginOf(r.URL)

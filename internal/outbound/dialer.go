@@ -3,13 +3,17 @@
 //
 // Such configuration can name a host inside, and DNS can change its answer between
 // a check and a call. So a [Dialer] judges the address that a socket is about to
-// connect to, not the name: nothing on this machine, on the link or of a cloud's
-// metadata service is reached unless the operator listed it. A client made by
+// connect to, not the name: nothing on this machine – loopback or an interface's own address – on the link or of
+// a cloud's metadata service is reached unless the operator listed it. A client made by
 // [NewClient] speaks to declared origins only, follows no redirect, and knows no proxy.
+//
+// What comes back is bounded here, too, for all: each connection in bytes, each reply of a client in
+// bytes and time. What a parser makes of these bytes is the parser's to bound.
 package outbound
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -21,7 +25,7 @@ import (
 )
 
 // A Dialer opens TCP connections to allowed addresses. Its zero value allows
-// everything except what [Guarded] names. It is safe for concurrent use.
+// everything except what [Guarded] names and the addresses of this machine's interfaces. It is safe for concurrent use.
 type Dialer struct {
 	// Allow lists guarded addresses that may be reached all the same. It is the
 	// operator's, from the server's file; never a user's.
@@ -32,11 +36,18 @@ type Dialer struct {
 
 	// Resolver is for tests; nil means the system's.
 	Resolver *net.Resolver
+
+	interfaces func() ([]net.Addr, error) // for tests; nil means this machine's
 }
+
+// Anywhere is a dialer without guard, for where nobody gave one: it reaches every address, and bounds
+// what comes back.
+var Anywhere = &Dialer{Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
 
 // DialContext connects to address, a host and port. The host's every address
 // passes the check at the moment of connecting; those that do not pass are
-// skipped, and when none is left the error is of kind Denied.
+// skipped, and when none is left the error is of kind Denied. A connection over which too much is
+// sent breaks; see limit.go.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if network != "tcp" && network != "tcp4" && network != "tcp6" {
 		return nil, fault.New("outbound.Dial", fault.Denied, "only TCP goes out, not %q", network)
@@ -50,7 +61,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	}}
 	conn, err := dialer.DialContext(ctx, network, address)
 	if err == nil {
-		return conn, nil
+		return meter(conn), nil
 	}
 	if fault.Is(err, fault.Denied) {
 		return nil, err
@@ -69,17 +80,54 @@ func (d *Dialer) check(address string) error {
 
 // Check reports, as an error of kind Denied, that addr is guarded and not allowed.
 func (d *Dialer) Check(addr netip.Addr) error {
-	why := Guarded(addr)
-	if why == "" {
-		return nil
-	}
 	plain := addr.WithZone("").Unmap()
 	for _, p := range d.Allow {
 		if p.Contains(plain) {
 			return nil
 		}
 	}
+	why := Guarded(addr)
+	if why == "" {
+		own, err := d.own(plain)
+		switch {
+		case err != nil:
+			return &fault.Error{Op: "outbound.Dial", Kind: fault.Denied, Err: err,
+				Msg: fmt.Sprintf("connecting to %s is refused: whether it is an address of this machine cannot be found out; allow the server AF_NETLINK, or let the operator list the address in outbound_allow", plain)}
+		case !own:
+			return nil
+		}
+		why = "an address of this machine"
+	}
 	return fault.New("outbound.Dial", fault.Denied, "connecting to %s is refused: it is %s; the operator can allow it with outbound_allow in the server's configuration", plain, why)
+}
+
+// own reports whether addr, or an address that it carries, is one of this machine's interfaces. They are asked at each
+// connection, since addresses come and go.
+func (d *Dialer) own(addr netip.Addr) (bool, error) {
+	list := d.interfaces
+	if list == nil {
+		list = net.InterfaceAddrs
+	}
+	all, err := list()
+	if err != nil {
+		return false, err
+	}
+	meant := []netip.Addr{addr}
+	for i := 0; i < len(meant); i++ {
+		for _, inner := range carried(meant[i]) {
+			meant = append(meant, inner.Unmap())
+		}
+	}
+	for _, a := range all {
+		network, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		if ip, ok := netip.AddrFromSlice(network.IP); ok && slices.Contains(meant, ip.Unmap()) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // guarded lists what a user's configuration must not reach, with the reason. Private networks

@@ -1,6 +1,6 @@
 // Package awsserver is a server of those calls of the AWS IAM and STS query APIs that
 // Keyturn makes, for tests and demonstrations where there is no AWS. It behaves as AWS documents:
-// it checks signatures (Signature Version 4), knows the states in which a call is refused,
+// it checks signatures (Signature Version 4) and permissions, knows the states in which a call is refused,
 // answers in AWS's XML, and is only eventually consistent, as far as [Options] say.
 // On command its calls fail, before or after their effect, hang, or take effect late.
 //
@@ -60,6 +60,7 @@ type user struct {
 	name, path, id   string
 	made             time.Time
 	admin            bool
+	permits          policy // what it may call, where it is no admin
 	boundary         string
 	tags             map[string]string
 	inline           map[string]string

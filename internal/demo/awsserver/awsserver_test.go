@@ -416,3 +416,35 @@ func TestCommands(t *testing.T) {
 		t.Errorf("nonsense: %d", rec.Code)
 	}
 }
+
+// TestPermissions: a user with a policy may make the calls that it allows, on what it names; a user's own identity needs none.
+func TestPermissions(t *testing.T) {
+	w := start(t, Options{})
+	w.AddUser(Account, "vault-u")
+	w.AddUser(Account, "other")
+	w.AddGroup(Account, "devs")
+	rec := httptest.NewRecorder()
+	w.ServeHTTP(rec, httptest.NewRequest("POST", "/-/permit?user=keyturn", strings.NewReader(`{"Version": "2012-10-17", "Statement": [
+		{"Effect": "Allow", "Action": ["iam:GetUser", "iam:CreateUser", "iam:List*"], "Resource": "arn:aws:iam::123456789012:user/vault-*"},
+		{"Effect": "Allow", "Action": "iam:AttachUserPolicy", "Resource": ["arn:aws:iam::123456789012:user/vault-*"], "Condition": {"ArnEquals": {"iam:PolicyARN": "arn:aws:iam::aws:policy/Read*"}}},
+		{"Effect": "Allow", "Action": "iam:AddUserToGroup", "Resource": "arn:aws:iam::123456789012:group/devs"}]}`)))
+	if rec.Code != http.StatusNoContent {
+		t.Fatalf("giving the policy: %d %s", rec.Code, rec.Body)
+	}
+	for call, allowed := range map[string]bool{
+		"GetCallerIdentity": true, "GetUser UserName=vault-u": true, "GetUser UserName=other": false, "DeleteUser UserName=vault-u": false, "ListUserPolicies UserName=vault-u": true, "ListUserPolicies UserName=other": false,
+		"CreateUser UserName=vault-new": true, "CreateUser UserName=new": false, "CreateUser UserName=vault-x Path=/svc/": false, "CreateUser UserName=vault-tagged Tags.member.1.Key=a Tags.member.1.Value=b": false,
+		"AttachUserPolicy UserName=vault-u PolicyArn=arn:aws:iam::aws:policy/ReadOnly": true, "AttachUserPolicy UserName=vault-u PolicyArn=arn:aws:iam::aws:policy/Admin": false,
+		"AddUserToGroup UserName=vault-u GroupName=devs": true, "RemoveUserFromGroup UserName=vault-u GroupName=devs": false, "GetFederationToken Name=fed": false, "GetSessionToken": true,
+	} {
+		a := w.call(call)
+		if denied := a.text("ErrorResponse/Error/Code") == "AccessDenied"; denied == allowed {
+			t.Errorf("%s: %d %v, want allowed: %v", call, a.status, a.texts, allowed)
+		}
+	}
+	for _, bad := range []string{"", "{", `{"Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]}`, `{"Statement": [{"Effect": "Allow", "NotAction": "*"}]}`, `{"Statement": [{"Effect": "Allow", "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}}]}`} {
+		if err := w.Permit(Account, "keyturn", bad); err == nil {
+			t.Errorf("%q is evaluated", bad)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package awsserver
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -13,6 +14,7 @@ import (
 //	POST /-/fault?action=CreateUser&mode=lost&times=1&skip=0&wait=1s
 //	POST /-/clear
 //	POST /-/use?key=AKIA…
+//	POST /-/permit?user=keyturn    with a policy as its body
 //	GET  /-/state
 func (s *Server) command(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
@@ -27,9 +29,18 @@ func (s *Server) command(w http.ResponseWriter, r *http.Request) {
 		s.Clear()
 	case "POST /-/use":
 		s.Use(q.Get("key"))
+	case "POST /-/permit":
+		document, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMax))
+		if err == nil {
+			err = s.Permit(Account, q.Get("user"), string(document))
+		}
+		if err != nil {
+			writeError(w, &apiError{400, "MalformedPolicyDocument", err.Error()})
+			return
+		}
 	case "GET /-/state":
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(s.state())
+		_ = json.NewEncoder(w).Encode(state(s))
 		return
 	default:
 		http.NotFound(w, r)
@@ -39,7 +50,7 @@ func (s *Server) command(w http.ResponseWriter, r *http.Request) {
 }
 
 // state is every user and its keys, by account.
-func (s *Server) state() map[string]map[string][]Key {
+func state(s *Server) map[string]map[string][]Key {
 	out := map[string]map[string][]Key{}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -112,6 +112,9 @@ func (s *Server) do(r *http.Request, body []byte, form url.Values, name string) 
 	k.used = append(k.used, use{now, sig.service})
 	c := &call{Server: s, who: callerOf(k), form: form, now: now}
 	if run, ok := stsActions[name]; ok && sig.service == "sts" {
+		if u := c.who.user; u != nil && u.permits != nil && name != "GetCallerIdentity" && name != "GetSessionToken" && !u.permits.allows(c, "sts:"+name, c.resource()) {
+			return node{}, &apiError{403, "AccessDenied", "User: " + c.who.arn + " is not authorized to perform: sts:" + name}
+		}
 		return run(c)
 	}
 	run, ok := iamActions[name]
@@ -119,7 +122,7 @@ func (s *Server) do(r *http.Request, body []byte, form url.Values, name string) 
 	case !ok || sig.service != "iam":
 		return node{}, &apiError{400, "InvalidAction", "Could not find operation " + name}
 	case !c.mayCall():
-		return node{}, &apiError{403, "AccessDenied", "User: " + c.who.arn + " is not authorized to perform: iam:" + name}
+		return node{}, &apiError{403, "AccessDenied", "User: " + c.who.arn + " is not authorized to perform: iam:" + name + " on resource: " + c.resource() + " because no identity-based policy allows the iam:" + name + " action"}
 	}
 	return run(c)
 }
@@ -132,10 +135,13 @@ func callerOf(k *key) caller {
 	return caller{key: k, account: u.account, arn: u.arn(), id: u.id, admin: u.admin, user: u}
 }
 
-// mayCall: administrators may call all, others about themselves only.
+// mayCall: administrators may call all, users with a policy what it allows, others about their own keys only.
 func (c *call) mayCall() bool {
-	if c.who.admin {
+	switch u := c.who.user; {
+	case c.who.admin:
 		return true
+	case u != nil && u.permits != nil:
+		return c.permitted(u.permits)
 	}
 	name := c.get("UserName")
 	return c.who.user != nil && (name == "" || name == c.who.user.name) && strings.Contains(c.get("Action"), "AccessKey")

@@ -6,16 +6,84 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/aws/awstest"
+	"github.com/keyturn/keyturn/internal/engine/enginetest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
 )
 
-// TestDocumentedPolicy: the policy in docs/aws.md allows each call that is made, and no other.
-func TestDocumentedPolicy(t *testing.T) {
+// documentedPolicy is the one in docs/aws.md.
+func documentedPolicy(t *testing.T) string {
+	t.Helper()
 	text, err := os.ReadFile("../../../docs/aws.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, rest, _ := strings.Cut(string(text), "```json\n")
 	policy, _, _ := strings.Cut(rest, "```")
+	return policy
+}
+
+// TestByTheDocumentedPolicy: by that policy, users are lent, and removed with all that people have added to them.
+func TestByTheDocumentedPolicy(t *testing.T) {
+	policy := documentedPolicy(t)
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, awstest.Options{}, enginetest.Config{})
+		w.aws.AddGroup(awstest.Account, "devs")
+		if err := w.aws.Permit(awstest.Account, awstest.Admin, policy); err != nil {
+			t.Fatal(err)
+		}
+		w.Must(t, route.Write, "roles/r", with(deploy, fields{"iam_groups": "devs", "policy_document": document, "iam_tags": "team=payments"}))
+		a := w.lend("creds/r", nil)
+		w.aws.Attach(awstest.Account, w.users()[0])
+		if err := w.Revoke(a.Lease.ID); err != nil || len(w.users()) != 0 {
+			t.Errorf("revoking: %v, users %q", err, w.users())
+		}
+		w.Must(t, route.Write, "config/rotate-root", nil)
+	})
+}
+
+// TestByThePublishedPolicy: those of the reference's published policy are enough for users to whom nobody has added
+// anything. Else the lease says what was not looked at, and ends once the permissions are there.
+func TestByThePublishedPolicy(t *testing.T) {
+	const published = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [
+		"iam:AttachUserPolicy", "iam:CreateAccessKey", "iam:CreateUser", "iam:DeleteAccessKey", "iam:DeleteUser", "iam:DeleteUserPolicy", "iam:DetachUserPolicy", "iam:GetUser",
+		"iam:ListAccessKeys", "iam:ListAttachedUserPolicies", "iam:ListGroupsForUser", "iam:ListUserPolicies", "iam:PutUserPolicy", "iam:AddUserToGroup", "iam:RemoveUserFromGroup"
+	], "Resource": ["arn:aws:iam::123456789012:user/vault-*"]}]}`
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, awstest.Options{}, enginetest.Config{})
+		permit := func(policy string) {
+			t.Helper()
+			if err := w.aws.Permit(awstest.Account, awstest.Admin, policy); err != nil {
+				t.Fatal(err)
+			}
+		}
+		permit(published)
+		w.Must(t, route.Write, "roles/r", with(deploy, fields{"policy_document": document}))
+		if err := w.Revoke(w.lend("creds/r", nil).Lease.ID); err != nil || len(w.users()) != 0 {
+			t.Errorf("revoking: %v, users %q", err, w.users())
+		}
+		a := w.lend("creds/r", nil)
+		w.aws.Attach(awstest.Account, w.users()[0])
+		if err := w.Revoke(a.Lease.ID); err == nil || !strings.Contains(fault.Message(err), "MFA devices") {
+			t.Errorf("revoking a user with what others added: %v", err)
+		}
+		if w.aws.Works(a.Data["access_key"].(string), a.Data["secret_key"].(string)) {
+			t.Error("the key works while the user cannot be removed")
+		}
+		permit(documentedPolicy(t))
+		if time.Sleep(2 * time.Hour); len(w.users()) != 0 || len(w.IDs(t)) != 0 {
+			t.Errorf("with the permissions: users %q, leases %q", w.users(), w.IDs(t))
+		}
+	})
+}
+
+// TestDocumentedPolicy: the policy in docs/aws.md allows each call that is made, and no other.
+func TestDocumentedPolicy(t *testing.T) {
+	policy := documentedPolicy(t)
 	allowed := map[string]bool{}
 	for _, m := range regexp.MustCompile(`"((?:iam|sts):\w+)"[,\]\s]`).FindAllStringSubmatch(policy, -1) {
 		allowed[m[1]] = true

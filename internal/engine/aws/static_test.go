@@ -188,7 +188,7 @@ func TestOtherAccount(t *testing.T) {
 func TestStaticRoleCrashes(t *testing.T) {
 	for _, fail := range []awstest.Mode{awstest.Before, awstest.Lost} {
 		for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
-			for at := range 8 {
+			for at := range 10 {
 				t.Run(fmt.Sprint(fail, "/", mode, "/", at), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) { staticCrash(t, fail, mode, at) })
 				})
@@ -209,14 +209,19 @@ func staticCrash(t *testing.T, fail awstest.Mode, mode faulty.Mode, at int) {
 	}
 	store.CrashAfter(at, mode)
 	_, _ = w.Do(route.Write, "static-roles/svc", often)
+	crashed := false
 	for range 4 * 60 { // a dead process does not wait long
 		time.Sleep(time.Minute)
 		select {
 		case <-store.Crashed():
+			crashed = true
 		default:
 			continue
 		}
 		break
+	}
+	if !crashed {
+		t.Errorf("nothing crashed: there are %d commits, fewer than the test assumes", store.Commits())
 	}
 	w.Stop()
 	store.Revive()

@@ -156,7 +156,7 @@ type Config struct {
 	Extra  map[string]string
 	Hidden map[string]secret.Value
 
-	// Dial opens every connection; nil means the operating system's. The one
+	// Dial opens every connection; nil means outbound.Anywhere's. The one
 	// who configures a database may not be the one who may reach every
 	// address, so the owner of the outbound rules gives it.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)

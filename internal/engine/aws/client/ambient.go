@@ -72,8 +72,14 @@ type homebound struct {
 // Retrieve gives the credentials, or says why not.
 func (h homebound) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	v, err := h.found.Retrieve(ctx)
-	if err == nil && !Own(h.endpoint) {
+	switch {
+	case err != nil && (ctx.Err() != nil || fault.Is(err, fault.Denied)):
+		return aws.Credentials{}, err
+	case err != nil:
+		return aws.Credentials{}, &fault.Error{Op: "aws", Kind: fault.Denied, Err: err,
+			Msg: "the server has no credentials of its own, neither in its environment nor by its machine's role, nor in a shared file that connection_folders allows; give access_key and secret_key, or make them known to the server"}
+	case !Own(h.endpoint):
 		return aws.Credentials{}, fault.New("aws", fault.Denied, "the server's own credentials are sent to AWS's own addresses alone; give access_key and secret_key for another iam_endpoint or sts_endpoint")
 	}
-	return v, err
+	return v, nil
 }

@@ -97,6 +97,19 @@ func TestHostKeysGoToAWSAlone(t *testing.T) {
 	}
 }
 
+// TestNoCredentialsAtAll says so, rather than to blame the endpoints.
+func TestNoCredentialsAtAll(t *testing.T) {
+	nobody(t)
+	c, err := New(t.Context(), Config{Dial: refusing})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.WhoAmI(t.Context()); !strings.Contains(fault.Message(err), "no credentials of its own") || !Unchanged(err) {
+		t.Errorf("%v, want that there are none", err)
+	}
+}
+
 func TestOwn(t *testing.T) {
 	for _, good := range []string{
 		"", "https://iam.amazonaws.com", "https://sts.amazonaws.com", "https://sts.eu-west-1.amazonaws.com", "https://sts.us-gov-west-1.amazonaws.com:443", "https://iam.us-gov.amazonaws.com",

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/keyturn/keyturn/internal/hostfile"
+	"github.com/keyturn/keyturn/internal/outbound"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -35,7 +36,7 @@ type Config struct {
 	// Fallback endpoints of STS, tried in order where the one before cannot be reached.
 	Fallback   []Endpoint
 	MaxRetries int // negative: 3
-	// Dial opens every connection; nil means the operating system's.
+	// Dial opens every connection; nil: outbound.Anywhere's.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Files are the folders of this machine in which AWS's shared files may be used.
 	Files hostfile.Folders
@@ -60,11 +61,10 @@ func New(ctx context.Context, c Config) (*Client, error) {
 	if c.Region == "" {
 		c.Region = DefaultRegion
 	}
-	transport := &http.Transport{
-		DialContext: c.Dial, TLSHandshakeTimeout: 10 * time.Second, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
+	if c.Dial == nil {
+		c.Dial = outbound.Anywhere.DialContext
 	}
-	// A redirect would carry a signed request to wherever an answer says.
-	h := &http.Client{Transport: transport, Timeout: attemptWithin, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	h := outbound.NewClient(outbound.ClientConfig{AnyOrigin: true, Dial: c.Dial, KeepAlive: true, Within: attemptWithin})
 	base := aws.Config{Region: c.Region, HTTPClient: h, Retryer: retryer(c.MaxRetries)}
 	if c.KeyID != "" {
 		base.Credentials = aws.NewCredentialsCache(credentials.NewStaticCredentialsProvider(c.KeyID, c.Secret.RevealString(), c.Session.RevealString()))

@@ -201,3 +201,98 @@ func TestFailures(t *testing.T) {
 		}
 	})
 }
+
+// published is the policy that the reference's documentation gives to its user.
+const published = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [
+	"iam:AttachUserPolicy", "iam:CreateAccessKey", "iam:CreateUser", "iam:DeleteAccessKey", "iam:DeleteUser", "iam:DeleteUserPolicy", "iam:DetachUserPolicy", "iam:GetUser",
+	"iam:ListAccessKeys", "iam:ListAttachedUserPolicies", "iam:ListGroupsForUser", "iam:ListUserPolicies", "iam:PutUserPolicy", "iam:AddUserToGroup", "iam:RemoveUserFromGroup"
+], "Resource": ["arn:aws:iam::123456789012:user/vault-*"]}]}`
+
+// full makes a user with a key, policies of both kinds, and a group.
+func full(t *testing.T, s *awstest.Server, c *client.Client, name string, group bool) client.Key {
+	t.Helper()
+	ctx := t.Context()
+	must(t, c.CreateUser(ctx, client.NewUser{Name: name}))
+	must(t, c.PutPolicy(ctx, name, "own", `{"Version":"2012-10-17","Statement":[]}`))
+	must(t, c.AttachPolicy(ctx, name, "arn:aws:iam::123456789012:policy/DeployAccess"))
+	if group {
+		s.AddGroup(awstest.Account, "devs")
+		must(t, c.JoinGroup(ctx, name, "devs"))
+	}
+	k, err := c.CreateKey(ctx, name)
+	must(t, err)
+	return k
+}
+
+// TestRemovedByThePublishedPolicy: a user is removed with the permissions that the reference's published policy grants. What others
+// have added takes more, and where these are missing the error names what was not looked at; the key is dead anyway.
+func TestRemovedByThePublishedPolicy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, c := serve(t, awstest.Options{})
+		must(t, s.Permit(awstest.Account, awstest.Admin, published))
+		ctx := t.Context()
+		k := full(t, s, c, "vault-u", false)
+		must(t, c.RemoveUser(ctx, "vault-u"))
+		must(t, c.RemoveUser(ctx, "vault-u"))
+		if _, there := s.Held(awstest.Account, "vault-u"); there || s.Works(k.ID, k.Secret.RevealString()) {
+			t.Error("the user is left")
+		}
+		for _, call := range []string{"DeleteLoginProfile", "ListMFADevices", "ListSSHPublicKeys", "ListSigningCertificates", "ListServiceSpecificCredentials"} {
+			if n := s.Calls(call); n != 0 {
+				t.Errorf("%s was called %d times; want it where DeleteUser conflicts alone", call, n)
+			}
+		}
+		k = full(t, s, c, "vault-v", false)
+		s.Attach(awstest.Account, "vault-v")
+		err := c.RemoveUser(ctx, "vault-v")
+		for _, want := range []string{"a console password", "MFA devices", "SSH keys", "signing certificates", "credentials of services", "iam:DeleteLoginProfile", "iam:ListMFADevices"} {
+			if client.CodeOf(err) != "DeleteConflict" || !strings.Contains(fault.Message(err), want) {
+				t.Errorf("a user with what others added: %v, want %q named", err, want)
+			}
+		}
+		if h, there := s.Held(awstest.Account, "vault-v"); !there || len(h.Attached)+len(h.Inline) > 0 || s.Works(k.ID, k.Secret.RevealString()) {
+			t.Errorf("what could be taken away was not: %+v", h)
+		}
+	})
+}
+
+// TestRemovedAsFarAsAllowed: a refusal keeps nothing else from being taken away, and is forgotten once it does not matter.
+func TestRemovedAsFarAsAllowed(t *testing.T) {
+	for refused, named := range map[string]string{
+		"ListAccessKeys": "access keys", "DeleteAccessKey": "access keys", "ListAttachedUserPolicies": "attached policies", "DetachUserPolicy": "attached policies", "ListUserPolicies": "policies of its own",
+		"DeleteUserPolicy": "policies of its own", "ListGroupsForUser": "groups", "RemoveUserFromGroup": "groups", "DeleteLoginProfile": "a console password", "ListMFADevices": "MFA devices", "DeactivateMFADevice": "MFA devices",
+		"DeleteVirtualMFADevice": "", "ListSSHPublicKeys": "SSH keys", "DeleteSSHPublicKey": "SSH keys", "ListSigningCertificates": "signing certificates", "DeleteSigningCertificate": "signing certificates",
+		"ListServiceSpecificCredentials": "credentials of services", "DeleteServiceSpecificCredential": "credentials of services",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s, c := serve(t, awstest.Options{})
+			ctx := t.Context()
+			k := full(t, s, c, "u", true)
+			s.Inject(awstest.Fault{Action: refused, Mode: awstest.Denied})
+			plain := full(t, s, c, "plain", false)
+			err := c.RemoveUser(ctx, "plain")
+			if needed := strings.Contains("ListAccessKeys DeleteAccessKey ListAttachedUserPolicies DetachUserPolicy ListUserPolicies DeleteUserPolicy", refused); needed != (err != nil) {
+				t.Errorf("%s refused, and not needed: %v", refused, err)
+			}
+			if s.Works(plain.ID, plain.Secret.RevealString()) != (named == "access keys") {
+				t.Errorf("%s refused: the key of a plain user works", refused)
+			}
+			s.Attach(awstest.Account, "u")
+			err = c.RemoveUser(ctx, "u")
+			if (err == nil) != (named == "") || err != nil && !strings.Contains(fault.Message(err), named) {
+				t.Errorf("%s refused: %v, want %q named", refused, err, named)
+			}
+			if h, there := s.Held(awstest.Account, "u"); there && len(h.Attached)+len(h.Inline)+len(h.Groups) > 1 {
+				t.Errorf("%s refused: the user still has %+v", refused, h)
+			}
+			if s.Works(k.ID, k.Secret.RevealString()) && named != "access keys" {
+				t.Errorf("%s refused: the key works", refused)
+			}
+			s.Clear()
+			must(t, c.RemoveUser(ctx, "u"))
+			if _, there := s.Held(awstest.Account, "u"); there {
+				t.Errorf("%s allowed again: the user is left", refused)
+			}
+		})
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
 )
 
 // An Error is why a call failed. Its fault's message has AWS's code and what to do about it; AWS's own
@@ -61,8 +62,9 @@ func explain(doing string, err error) error {
 	}
 	f := &fault.Error{Op: "aws", Kind: fault.Upstream, Err: err}
 	out := &Error{fault: f}
-	if text := err.Error(); tokenForm.MatchString(text) {
-		f.Err = errors.New(tokenForm.ReplaceAllString(text, "${1}*****"))
+	text := tokenForm.ReplaceAllString(err.Error(), "${1}*****")
+	if text = new(secret.Redactor).Scrub(text); text != err.Error() { // a token is taken out, or it was cut
+		f.Err = errors.New(text)
 	}
 	api, answered := errors.AsType[smithy.APIError](err)
 	_, dialing := errors.AsType[*net.OpError](err)
@@ -84,6 +86,8 @@ func explain(doing string, err error) error {
 	case answered && replied:
 		out.Code = api.ErrorCode()
 		f.Msg = doing + ": AWS fails with " + out.Code + "; try again"
+	case fault.Is(err, fault.TooLarge):
+		f.Msg = doing + ": " + fault.Message(err)
 	case errors.Is(err, context.DeadlineExceeded):
 		f.Kind, f.Msg = fault.Timeout, doing+": AWS did not answer in time"
 	case errors.Is(err, context.Canceled):

@@ -18,6 +18,9 @@ func TestNoTokenInErrors(t *testing.T) {
 			t.Fatalf("%T shows the token: %v", e, e)
 		}
 	}
+	if long := explain("x", &smithy.GenericAPIError{Code: "ValidationError", Message: strings.Repeat("y", 1<<20)}); len(long.Error()) > 8<<10 {
+		t.Errorf("%d bytes of an error are kept", len(long.Error()))
+	}
 	if !strings.Contains(err.Error(), "x-amz-date:20260101T000000Z") {
 		t.Errorf("the rest is gone, too: %v", err)
 	}

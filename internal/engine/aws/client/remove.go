@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"errors"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -9,19 +11,88 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// RemoveUser takes away all that a user has and then the user: AWS deletes none that has
-// anything. The keys go first, since they are what must not work any more. Every step can
-// be repeated; a user that is not there is success.
+// A holding is something that a user can have and that keeps AWS from deleting it.
+type holding struct {
+	what    string
+	actions string // the permissions that it takes to look and to take away
+	remove  func(c *Client, ctx context.Context, user *string) error
+}
+
+// given are what an engine gives to a user; the keys go first, since they are what must not work any more.
+var given = []holding{
+	{"access keys", "iam:ListAccessKeys, iam:DeleteAccessKey", (*Client).removeKeys},
+	{"attached policies", "iam:ListAttachedUserPolicies, iam:DetachUserPolicy", (*Client).removeAttached},
+	{"policies of its own", "iam:ListUserPolicies, iam:DeleteUserPolicy", (*Client).removeInline},
+	{"groups", "iam:ListGroupsForUser, iam:RemoveUserFromGroup", (*Client).removeGroups},
+}
+
+// added are what people and services add to a user.
+var added = []holding{
+	{"a console password", "iam:DeleteLoginProfile", (*Client).removeLogin},
+	{"MFA devices", "iam:ListMFADevices, iam:DeactivateMFADevice, iam:DeleteVirtualMFADevice", (*Client).removeMFA},
+	{"SSH keys", "iam:ListSSHPublicKeys, iam:DeleteSSHPublicKey", (*Client).removeSSH},
+	{"signing certificates", "iam:ListSigningCertificates, iam:DeleteSigningCertificate", (*Client).removeCertificates},
+	{"credentials of services", "iam:ListServiceSpecificCredentials, iam:DeleteServiceSpecificCredential", (*Client).removeService},
+}
+
+// RemoveUser takes away what the engine has given to a user, and deletes it. What others may have added is looked for only
+// where AWS says that the user still has something: that takes permissions which it rarely needs. Every step can be
+// repeated; a user that is not there is success. What is refused for want of a permission keeps nothing else
+// from being taken away; where the user stays because of it, the error names it.
 func (c *Client) RemoveUser(ctx context.Context, name string) error {
-	for _, step := range []func(context.Context, *string) error{
-		c.removeKeys, c.removeAttached, c.removeInline, c.removeGroups, c.removeLogin, c.removeMFA, c.removeSSH, c.removeCertificates, c.removeService,
-	} {
-		if err := step(ctx, &name); absent(err) != nil {
-			return err
+	refused, err := c.removeAll(ctx, name, given)
+	if err != nil {
+		return err
+	}
+	err = c.deleteUser(ctx, name)
+	if CodeOf(err) != "DeleteConflict" {
+		return err
+	}
+	more, err := c.removeAll(ctx, name, added)
+	if err != nil {
+		return err
+	}
+	if err = c.deleteUser(ctx, name); CodeOf(err) == "DeleteConflict" {
+		err = stays(append(refused, more...), err)
+	}
+	return err
+}
+
+// removeAll takes away all of some kinds of holding, and returns those that it may not.
+func (c *Client) removeAll(ctx context.Context, name string, all []holding) (refused []holding, err error) {
+	for _, h := range all {
+		switch err := absent(h.remove(c, ctx, &name)); {
+		case CodeOf(err) == "AccessDenied":
+			refused = append(refused, h)
+		case err != nil:
+			return nil, err
 		}
 	}
-	// DeleteUser answers with an empty document, which nobody reads: whatever stands in between and
-	// says 200 would look like AWS. Only that there is no such user any more proves it.
+	return refused, nil
+}
+
+// stays is the error of a user that AWS does not delete because of what it still has.
+func stays(refused []holding, err error) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return err
+	}
+	f := *e.fault
+	if len(refused) == 0 {
+		f.Msg = "deleting the user: AWS says that it still has something, and lists show nothing of it; see in AWS what it has"
+	} else {
+		var what, actions []string
+		for _, h := range refused {
+			what, actions = append(what, h.what), append(actions, h.actions)
+		}
+		f.Msg = "deleting the user: AWS says that it still has something, and whether that is " + strings.Join(what, ", ") + " may not be looked at; take it away in AWS, or allow " + strings.Join(actions, ", ")
+	}
+	return &Error{fault: &f, Code: e.Code, Unchanged: e.Unchanged}
+}
+
+// deleteUser deletes a user until AWS says that there is none. DeleteUser answers with an empty document, which nobody
+// reads: whatever stands in between and says 200 would look like AWS.
+func (c *Client) deleteUser(ctx context.Context, name string) error {
 	for range deletions {
 		if _, err := c.iam.DeleteUser(ctx, &iam.DeleteUserInput{UserName: &name}); err != nil {
 			return absent(explain("deleting the user", err))
@@ -33,20 +104,55 @@ func (c *Client) RemoveUser(ctx context.Context, name string) error {
 // deletions is how often a user is deleted until AWS says that there is none.
 const deletions = 4
 
-// each removes all of a list. The list is read in full first: removing moves its pages.
+// each removes all of a list. The list is read in full first: removing moves its pages. What may not be removed keeps nothing else
+// from being removed.
 func each[T any](ctx context.Context, doing string, list func(ctx context.Context, marker *string) ([]T, *string, error), remove func(ctx context.Context, one T) error) error {
 	var all []T
+	n := 0
 	for marker, more := (*string)(nil), true; more; more = marker != nil {
+		if n++; n > mostPages {
+			return endless(doing)
+		}
 		some, next, err := list(ctx, marker)
 		if err != nil {
 			return explain(doing, err)
 		}
 		all, marker = append(all, some...), next
 	}
+	var denied error
 	for _, one := range all {
-		if err := absent(explain(doing, remove(ctx, one))); err != nil {
+		switch err := absent(explain(doing, remove(ctx, one))); {
+		case CodeOf(err) == "AccessDenied":
+			denied = err
+		case err != nil:
 			return err
 		}
+	}
+	return denied
+}
+
+// mostPages is how many pages of a list are read: AWS's quotas of what a user or group has fit on one.
+const mostPages = 20
+
+// endless is the error of a list that goes on.
+func endless(doing string) error {
+	return fault.New("aws.list", fault.TooLarge, "%s: the list has more than %d pages; check that iam_endpoint is AWS's", doing, mostPages)
+}
+
+// pages reads a list of the library's page by page.
+func pages[P any](ctx context.Context, doing string, list interface {
+	HasMorePages() bool
+	NextPage(ctx context.Context, o ...func(*iam.Options)) (P, error)
+}, take func(P)) error {
+	for n := 0; list.HasMorePages(); n++ {
+		if n == mostPages {
+			return endless(doing)
+		}
+		p, err := list.NextPage(ctx)
+		if err != nil {
+			return explain(doing, err)
+		}
+		take(p)
 	}
 	return nil
 }
@@ -56,12 +162,15 @@ func (c *Client) removeKeys(ctx context.Context, user *string) error {
 	if err != nil {
 		return err
 	}
+	var denied error
 	for _, k := range keys {
-		if err := c.DeleteKey(ctx, *user, k.ID); err != nil {
+		if err := c.DeleteKey(ctx, *user, k.ID); CodeOf(err) == "AccessDenied" {
+			denied = err
+		} else if err != nil {
 			return err
 		}
 	}
-	return nil
+	return denied
 }
 
 func (c *Client) removeAttached(ctx context.Context, user *string) error {
@@ -128,9 +237,9 @@ func (c *Client) removeMFA(ctx context.Context, user *string) error {
 		if _, err := c.iam.DeactivateMFADevice(ctx, &iam.DeactivateMFADeviceInput{UserName: user, SerialNumber: &serial}); absent(explain("", err)) != nil {
 			return err
 		}
-		// A device of hardware cannot be deleted, and keeps no user.
+		// A device of hardware cannot be deleted. No device that is deactivated keeps the user.
 		_, err := c.iam.DeleteVirtualMFADevice(ctx, &iam.DeleteVirtualMFADeviceInput{SerialNumber: &serial})
-		if CodeOf(explain("", err)) == "ValidationError" {
+		if code := CodeOf(explain("", err)); code == "ValidationError" || code == "AccessDenied" {
 			return nil
 		}
 		return err

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -66,36 +67,41 @@ func (c *Client) JoinGroup(ctx context.Context, user, group string) error {
 	return explain("adding the user to group "+group, err)
 }
 
+// mostPolicies bounds the policies of a group together; AWS's quota is 5 KiB.
+const mostPolicies = 256 << 10
+
 // GroupPolicies are the policies of a group: the ARNs of those that are attached, and its own documents.
 func (c *Client) GroupPolicies(ctx context.Context, group string) (arns, documents []string, err error) {
 	doing := "reading the policies of group " + group
-	attached := iam.NewListAttachedGroupPoliciesPaginator(c.iam, &iam.ListAttachedGroupPoliciesInput{GroupName: &group})
-	for attached.HasMorePages() {
-		p, err := attached.NextPage(ctx)
-		if err != nil {
-			return nil, nil, explain(doing, err)
-		}
+	err = pages(ctx, doing, iam.NewListAttachedGroupPoliciesPaginator(c.iam, &iam.ListAttachedGroupPoliciesInput{GroupName: &group}), func(p *iam.ListAttachedGroupPoliciesOutput) {
 		for _, a := range p.AttachedPolicies {
 			arns = append(arns, aws.ToString(a.PolicyArn))
 		}
+	})
+	if err != nil {
+		return nil, nil, err
 	}
-	own := iam.NewListGroupPoliciesPaginator(c.iam, &iam.ListGroupPoliciesInput{GroupName: &group})
-	for own.HasMorePages() {
-		p, err := own.NextPage(ctx)
+	var names []string
+	total := 0
+	err = pages(ctx, doing, iam.NewListGroupPoliciesPaginator(c.iam, &iam.ListGroupPoliciesInput{GroupName: &group}), func(p *iam.ListGroupPoliciesOutput) {
+		names = append(names, p.PolicyNames...)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range names {
+		got, err := c.iam.GetGroupPolicy(ctx, &iam.GetGroupPolicyInput{GroupName: &group, PolicyName: &name})
 		if err != nil {
 			return nil, nil, explain(doing, err)
 		}
-		for _, name := range p.PolicyNames {
-			got, err := c.iam.GetGroupPolicy(ctx, &iam.GetGroupPolicyInput{GroupName: &group, PolicyName: &name})
-			if err != nil {
-				return nil, nil, explain(doing, err)
-			}
-			text, err := url.PathUnescape(aws.ToString(got.PolicyDocument)) // AWS sends it escaped
-			if err != nil {
-				return nil, nil, explain(doing, err)
-			}
-			documents = append(documents, text)
+		text, err := url.PathUnescape(aws.ToString(got.PolicyDocument)) // AWS sends it escaped
+		if err != nil {
+			return nil, nil, explain(doing, err)
 		}
+		if total += len(text); total > mostPolicies {
+			return nil, nil, fault.New("aws.group", fault.TooLarge, "%s: they are larger than %d KiB together; check that iam_endpoint is AWS's", doing, mostPolicies>>10)
+		}
+		documents = append(documents, text)
 	}
 	return arns, documents, nil
 }
@@ -123,15 +129,13 @@ func (c *Client) CreateKey(ctx context.Context, user string) (Key, error) {
 
 // Keys are the access keys of a user, oldest first.
 func (c *Client) Keys(ctx context.Context, user string) (keys []Key, err error) {
-	pages := iam.NewListAccessKeysPaginator(c.iam, &iam.ListAccessKeysInput{UserName: &user})
-	for pages.HasMorePages() {
-		p, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, explain("listing access keys", err)
-		}
+	err = pages(ctx, "listing access keys", iam.NewListAccessKeysPaginator(c.iam, &iam.ListAccessKeysInput{UserName: &user}), func(p *iam.ListAccessKeysOutput) {
 		for _, k := range p.AccessKeyMetadata {
 			keys = append(keys, Key{ID: aws.ToString(k.AccessKeyId), Made: aws.ToTime(k.CreateDate), Active: k.Status == types.StatusTypeActive})
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	slices.SortStableFunc(keys, func(a, b Key) int { return a.Made.Compare(b.Made) })
 	return keys, nil

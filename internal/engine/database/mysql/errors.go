@@ -176,6 +176,8 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 		f.Kind, f.Msg = fault.Timeout, k.doing+" took too long: see what blocks it in the server's process list"
 	case answered:
 		f.Msg = k.refused(at, my)
+	case fault.Is(err, fault.TooLarge):
+		f.Msg = k.doing + ": " + fault.Message(err)
 	default:
 		f.Msg = "the connection to MySQL was lost while " + k.doing
 	}
@@ -205,6 +207,8 @@ func unreachable(err error) string {
 	_, hostname := errors.AsType[x509.HostnameError](err)
 	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
 	switch {
+	case fault.Is(err, fault.TooLarge):
+		return fault.Message(err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there; check the address in connection_url"
 	case authority:

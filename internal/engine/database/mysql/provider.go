@@ -21,12 +21,12 @@ import (
 	"errors"
 	"log/slog"
 	"math"
-	"net"
 
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/outbound"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -96,7 +96,7 @@ func prepare(c database.Config) (plan, error) {
 	d.Logger = silent{}
 	d.DialFunc = c.Dial
 	if d.DialFunc == nil {
-		d.DialFunc = new(net.Dialer).DialContext
+		d.DialFunc = outbound.Anywhere.DialContext
 	}
 	p := plan{driver: d, config: c, log: c.Log, open: defaultOpen, known: []secret.Value{
 		secret.Text(d.Passwd), c.Password, c.PrivateKey, c.URL, c.Hidden["tls_certificate_key"],

@@ -97,6 +97,8 @@ func (k call) classify(f *fault.Error, done int, err error) (unchanged bool) {
 		f.Kind, f.Msg = fault.Timeout, k.doing+" took too long: see what blocks it in pg_stat_activity"
 	case answered:
 		f.Msg = k.refused(done, pg)
+	case fault.Is(err, fault.TooLarge):
+		f.Msg = k.doing + ": " + fault.Message(err)
 	default:
 		f.Msg = "the connection to PostgreSQL was lost while " + k.doing
 	}
@@ -147,6 +149,8 @@ func unreachable(err error) string {
 	_, hostname := errors.AsType[x509.HostnameError](err)
 	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
 	switch {
+	case fault.Is(err, fault.TooLarge):
+		return fault.Message(err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there; check host and port in connection_url"
 	case authority:

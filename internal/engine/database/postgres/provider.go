@@ -27,6 +27,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/outbound"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -58,6 +59,8 @@ const (
 	appName = "keyturn"
 	// lastWords is how long a canceled call waits for the server to tell how it ended.
 	lastWords = 500 * time.Millisecond
+	// longestMessage bounds a row, an error or whatever else the server sends at once. What we ask for is far smaller.
+	longestMessage = 4 << 20
 	// defaultOpen is small because a server's connections are few: with the default
 	// of 100, a handful of nodes with several connections each already matter.
 	defaultOpen = 4
@@ -132,9 +135,10 @@ func (p *plan) connection(s settings, m material, c database.Config) {
 	// How our text is read must not depend on the server's settings.
 	pg.RuntimeParams["standard_conforming_strings"] = "on"
 	pg.RuntimeParams["client_encoding"] = "UTF8"
-	if c.Dial != nil {
-		pg.DialFunc = c.Dial
+	if pg.DialFunc = c.Dial; c.Dial == nil {
+		pg.DialFunc = outbound.Anywhere.DialContext
 	}
+	pg.MaxProtocolMessageBodyLen = longestMessage
 	m.apply(pg)
 	pg.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: lastWords}

@@ -93,6 +93,8 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 		return true
 	case errors.Is(err, context.DeadlineExceeded):
 		f.Kind, f.Msg = fault.Timeout, k.doing+" took too long: see what keeps the server busy in its SLOWLOG"
+	case fault.Is(err, fault.TooLarge):
+		f.Msg = k.doing + ": " + fault.Message(err)
 	default:
 		f.Msg = "the connection to Redis was lost while " + k.doing
 	}
@@ -118,6 +120,8 @@ func unreachable(err error) string {
 	_, hostname := errors.AsType[x509.HostnameError](err)
 	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
 	switch {
+	case fault.Is(err, fault.TooLarge):
+		return fault.Message(err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there; check host and port"
 	case authority:

@@ -28,6 +28,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/outbound"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -85,7 +86,7 @@ const defaultOpen = 4
 func prepare(c database.Config) (plan, error) {
 	p := plan{config: c, dial: c.Dial, username: c.Username, known: []secret.Value{c.Password, c.PrivateKey}, maxOpen: defaultOpen}
 	if p.dial == nil {
-		p.dial = new(net.Dialer).DialContext
+		p.dial = outbound.Anywhere.DialContext
 	}
 	var problems []error
 	address, err := address(c)

@@ -28,7 +28,7 @@ func TestReadReply(t *testing.T) {
 		"$4\r\na\r\nb\r\n":              {kind: '$', text: "a\r\nb"},
 		"*2\r\n$1\r\na\r\n*1\r\n:1\r\n": {kind: '*', list: []reply{{kind: '$', text: "a"}, {kind: '*', list: []reply{{kind: ':', text: "1"}}}}},
 	} {
-		got, err := readReply(bufio.NewReader(strings.NewReader(in)), 0)
+		got, err := readReply(bufio.NewReader(strings.NewReader(in)))
 		if diff := cmp.Diff(want, got, cmp.AllowUnexported(reply{})); err != nil || diff != "" {
 			t.Errorf("%q: %v\n%s", in, err, diff)
 		}
@@ -48,7 +48,7 @@ func TestReadReply(t *testing.T) {
 		strings.Repeat("*1\r\n", 20): errProtocol,
 		strings.Repeat("+", 100<<10): errProtocol,
 	} {
-		if got, err := readReply(bufio.NewReader(strings.NewReader(in)), 0); !errors.Is(err, want) {
+		if got, err := readReply(bufio.NewReader(strings.NewReader(in))); !errors.Is(err, want) {
 			t.Errorf("%.20q: %v, %v; want %v", in, got, err, want)
 		}
 	}
@@ -58,8 +58,8 @@ func TestReadReply(t *testing.T) {
 func FuzzReply(f *testing.F) {
 	f.Add([]byte("*1\r\n$1\r\na\r\n"), "AUTH", "it's\r\n$3")
 	f.Fuzz(func(t *testing.T, in []byte, a, b string) {
-		_, _ = readReply(bufio.NewReader(bytes.NewReader(in)), 0)
-		got, err := readReply(bufio.NewReader(bytes.NewReader(appendCommand(nil, []string{a, b}))), 0)
+		_, _ = readReply(bufio.NewReader(bytes.NewReader(in)))
+		got, err := readReply(bufio.NewReader(bytes.NewReader(appendCommand(nil, []string{a, b}))))
 		if err != nil || len(got.list) != 2 || got.list[0].text != a || got.list[1].text != b {
 			t.Errorf("%q %q became %v, %v", a, b, got, err)
 		}

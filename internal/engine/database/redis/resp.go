@@ -22,20 +22,26 @@ type reply struct {
 // Limits on what a server may answer. CLIENT LIST is a few hundred bytes for each session.
 const (
 	longestLine = 64 << 10
-	longestBulk = 64 << 20
-	longestList = 1 << 16
+	longestBulk = 16 << 20
+	mostValues  = 1 << 16 // of one reply, at all depths: each takes more memory than bytes on the wire
 	deepest     = 8
 )
 
 var errProtocol = errors.New("the server does not speak the Redis protocol")
 
 // readReply reads one reply in the protocol's version 2.
-func readReply(r *bufio.Reader, depth int) (reply, error) {
+func readReply(r *bufio.Reader) (reply, error) {
+	left := mostValues
+	return readValue(r, 0, &left)
+}
+
+// readValue reads one value of a reply, which may have so many more.
+func readValue(r *bufio.Reader, depth int, left *int) (reply, error) {
 	line, err := readLine(r)
 	if err != nil {
 		return reply{}, err
 	}
-	if line == "" || depth > deepest {
+	if *left--; line == "" || depth > deepest || *left < 0 {
 		return reply{}, errProtocol
 	}
 	out := reply{kind: line[0], text: line[1:]}
@@ -57,11 +63,11 @@ func readReply(r *bufio.Reader, depth int) (reply, error) {
 	case out.kind == '$':
 		out.text, err = readBulk(r, n)
 		return out, err
-	case n > longestList:
+	case n > *left:
 		return reply{}, errProtocol
 	}
 	for range n {
-		one, err := readReply(r, depth+1)
+		one, err := readValue(r, depth+1, left)
 		if err != nil {
 			return reply{}, err
 		}
@@ -162,7 +168,7 @@ func (s *session) do(ctx context.Context, commands ...[]string) ([]reply, error)
 	}
 	var first error
 	for i := range commands {
-		r, err := readReply(s.read, 0)
+		r, err := readReply(s.read)
 		if err != nil {
 			s.broken = true
 			return replies, err

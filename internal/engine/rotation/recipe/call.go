@@ -56,8 +56,8 @@ func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error)
 	if answer.StatusCode == http.StatusSwitchingProtocols { // whose body outlives the deadline
 		return nil, c.unanswered(ctx, st, true, errors.New("the provider wants another protocol"))
 	}
-	data, err := io.ReadAll(io.LimitReader(answer.Body, maxReply+1))
-	if err == nil && len(data) > maxReply {
+	data, err := io.ReadAll(answer.Body)
+	if fault.Is(err, fault.TooLarge) {
 		err = fault.New("recipe.send", fault.TooLarge, "the reply to %s is larger than %d KiB; let the recipe ask for less", st.name, maxReply>>10)
 	}
 	if err != nil && answer.StatusCode < 400 {

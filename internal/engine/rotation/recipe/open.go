@@ -42,7 +42,7 @@ func open(c rotation.OpenConfig, replay http.RoundTripper) (*source, error) {
 	if len(wrong) > 0 {
 		return nil, refused(r, wrong)
 	}
-	client := outbound.NewClient(outbound.ClientConfig{Origins: origins, Dial: c.Dial, Roots: c.Roots, Replay: replay})
+	client := outbound.NewClient(outbound.ClientConfig{Origins: origins, Dial: c.Dial, Roots: c.Roots, Replay: replay, MaxReply: maxReply})
 	return &source{r, ev, &caller{r.def.Name, ev, client}}, nil
 }
 
