@@ -67,7 +67,7 @@ var policyLines = []string{
 	"secrets move four five | secrets enable -path=four kv", "secrets disable three", "secrets disable -force three",
 	"auth enable -path=x token", "auth list", "auth tune -description=x token", "auth move auth/x auth/y ~", "auth disable x", "auth help x/",
 	"audit enable file file_path=LOG", "audit list", "audit disable file",
-	"status", "operator init", "operator init -status", "operator unseal aGk=", "operator rotate",
+	"status", "operator init", "operator init -status", "operator unseal aGk=", "operator rotate", "operator key-status", "operator members", "version-history", "plugin list", "plugin info secret kv",
 	"token revoke -self",
 	"operator seal",
 }

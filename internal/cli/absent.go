@@ -5,28 +5,29 @@ import "fmt"
 // absent are commands of Vault's that this program does not have, by the line
 // that is typed after its name, with what to do instead.
 var absent = map[string]string{
-	"agent":           agentInstead,
-	"proxy":           agentInstead,
-	"debug":           "collect the parts by hand: \"status -format=json\", \"read -format=raw sys/metrics format=prometheus\", and the server's log at -log-level=debug.",
-	"monitor":         "read the server's log where it writes it, on standard error; -log-level=debug shows more, and SIGHUP takes a new log_level from the configuration.",
-	"events":          "follow an audit device (\"audit enable file file_path=…\"): it has every request.",
-	"namespace":       "there are no namespaces; keep tenants apart by a server for each, or by mounts with policies of their own.",
-	"plugin":          "every engine is built in; \"secrets enable TYPE\" mounts one, and no others can be registered.",
-	"license":         "no license is needed.",
-	"pki":             engineInstead,
-	"ssh":             engineInstead,
-	"transit":         engineInstead,
-	"transform":       engineInstead,
-	"hcp":             "this program does not connect to HCP; name the server with -address or VAULT_ADDR.",
-	"version-history": "\"version\" prints this program's version, and \"status\" the server's.",
+	"agent":                agentInstead,
+	"proxy":                agentInstead,
+	"debug":                "collect the parts by hand: \"read -format=json sys/host-info\", \"read -format=json sys/in-flight-req\", \"read -format=raw sys/pprof/goroutine >goroutine.pprof\", \"read -format=raw sys/metrics format=prometheus\", and the server's log at -log-level=debug.",
+	"monitor":              "read the server's log where it writes it, on standard error; -log-level=debug shows more, and SIGHUP takes a new log_level from the configuration.",
+	"events":               "follow an audit device (\"audit enable file file_path=…\"): it has every request.",
+	"namespace":            "the server has no namespaces; keep tenants apart by a server for each, or by mounts with policies of their own.",
+	"plugin deregister":    pluginInstead,
+	"plugin register":      pluginInstead,
+	"plugin reload":        pluginInstead,
+	"plugin reload-status": pluginInstead,
+	"plugin runtime":       pluginInstead,
+	"license":              "no license is needed.",
+	"pki":                  engineInstead,
+	"ssh":                  engineInstead,
+	"transit":              engineInstead,
+	"transform":            engineInstead,
+	"hcp":                  "this program does not connect to HCP; name the server with -address or VAULT_ADDR.",
 
 	"operator diagnose":      "\"server -config=FILE -check\" checks a configuration.",
 	"operator generate-root": "keep a token that may do what is needed: \"token create -orphan -period=720h -policy=…\".",
-	"operator key-status":    "nothing needs to be watched: the server makes a new data key in time; \"operator rotate\" makes one now.",
 	"operator rekey":         "the keys that \"operator init\" printed stay valid.",
 	"operator rotate-keys":   "the keys that \"operator init\" printed stay valid; \"operator rotate\" makes a new data key.",
 	"operator raft":          clusterInstead,
-	"operator members":       clusterInstead,
 	"operator step-down":     clusterInstead,
 	"operator migrate":       "read from the old server and write to the new one: \"kv get -format=json -field=data PATH\", \"kv put PATH @file\".",
 	"operator import":        "write each secret: \"kv put PATH @file\".",
@@ -36,9 +37,10 @@ var absent = map[string]string{
 
 const (
 	agentInstead       = "run HashiCorp's Vault Agent, Vault Proxy or consul-template; they work with this server unchanged."
-	engineInstead      = "there is no such engine here; \"secrets list\" shows what is mounted."
+	pluginInstead      = "every engine is built in; \"plugin list\" shows them, and \"secrets enable TYPE\" mounts one."
+	engineInstead      = "there are no commands for that engine; where a server has it, \"read\" and \"write\" its paths."
 	clusterInstead     = "a server is alone with its storage; to back it up, stop it, copy the storage folder, and start it."
-	utilizationInstead = "\"read -format=raw sys/metrics format=prometheus\" has the server's figures."
+	utilizationInstead = "nobody is billed by clients, so they are not counted; \"read sys/internal/counters/tokens\" counts tokens, and \"read -format=raw sys/metrics format=prometheus\" has the server's figures."
 )
 
 // unbuilt is the error for a command of Vault's that is not there; nil: line is none.

@@ -81,7 +81,7 @@ func run(ctx context.Context, p program, args []string) int {
 		}
 	case "-autocomplete-install", "--autocomplete-install", "-autocomplete-uninstall", "--autocomplete-uninstall":
 		s := &session{name: p.name, line: p.name, env: p.env, out: printer{stdout: p.env.Stdout, stderr: p.env.Stderr}}
-		return s.report(installCompletion(s, strings.HasSuffix(args[0], "uninstall")))
+		return s.report(ctx, installCompletion(s, strings.HasSuffix(args[0], "uninstall")))
 	case "help":
 		args = append(args[1:len(args):len(args)], "-h")
 	}
@@ -90,30 +90,30 @@ func run(ctx context.Context, p program, args []string) int {
 	s := &session{name: p.name, line: lineOf(p.name, path), env: p.env}
 	s.out = printer{stdout: p.env.Stdout, stderr: p.env.Stderr}
 	if err != nil {
-		return s.report(err)
+		return s.report(ctx, err)
 	}
 	if c.hook != nil {
 		return c.hook(ctx, rest, p.env.Stdin, p.env.Stdout, p.env.Stderr)
 	}
 	if c.run == nil {
-		return s.listCommands(c, rest)
+		return s.listCommands(ctx, c, rest)
 	}
 	s.flags = newFlags(c, s)
 	asked, err := s.prepare(c, rest)
 	if asked {
-		return s.report(s.out.write(s.usage(c, s.flags)))
+		return s.report(ctx, s.out.write(s.usage(c, s.flags)))
 	}
 	if err == nil {
 		err = c.run(ctx, s)
 	}
-	return s.report(s.printRequest(ctx, err))
+	return s.report(ctx, s.printRequest(ctx, err))
 }
 
 // listCommands answers a group that was named without one of its commands.
-func (s *session) listCommands(c *command, rest []string) int {
+func (s *session) listCommands(ctx context.Context, c *command, rest []string) int {
 	switch first(rest) {
 	case "-h", "-help", "--help":
-		return s.report(s.out.write(s.usage(c, nil)))
+		return s.report(ctx, s.out.write(s.usage(c, nil)))
 	}
 	io.WriteString(s.env.Stderr, s.usage(c, nil))
 	return exitLocal

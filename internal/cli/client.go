@@ -68,7 +68,10 @@ func (s *session) connect() (*client, error) {
 	}
 	sender, err := api.NewClient(config)
 	if err != nil {
-		return nil, addressHint(local(err, "configuring the client"), config.Address)
+		if next := schemeHint(s.opt.server(s.env.Getenv)); next != "" {
+			return nil, hinted(local(err, "configuring the client"), "%s", next)
+		}
+		return nil, local(err, "configuring the client")
 	}
 	held, err := s.heldToken()
 	if err != nil {
@@ -90,14 +93,6 @@ func (s *session) connect() (*client, error) {
 		s.client.socket = ""
 	}
 	return s.client, nil
-}
-
-// addressHint helps where an address lacks its scheme.
-func addressHint(err error, address string) error {
-	if strings.Contains(address, "://") {
-		return err
-	}
-	return hinted(err, "an address begins with https:// or http://, as in VAULT_ADDR=https://%s.", address)
 }
 
 // config is the connection that the environment and the flags describe.

@@ -42,6 +42,13 @@ func (q *question) argument(typed string) []candidate {
 			return files(typed)
 		}
 		return q.listed(policies, "")
+	case "plugin":
+		if len(q.args) == 0 {
+			return wordsOf("auth", "database", "secret")
+		}
+		if at, err := catalog.with(q.args[0]); err == nil {
+			return q.listed(at, "")
+		}
 	case "secrets", "auth":
 		return q.ofMounts(group == "auth", name)
 	case "audit":

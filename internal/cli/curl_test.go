@@ -35,7 +35,7 @@ var otherLines = []string{
 	"token capabilities x y", "token capabilities -accessor x y",
 	"policy list", "secrets list", "auth list", "audit list",
 	"unwrap", "unwrap hvs.wrapping",
-	"status", "operator init", "operator init -status", "operator unseal aGk=", "operator unseal -reset", "operator seal", "operator rotate",
+	"status", "operator init", "operator init -status", "operator unseal aGk=", "operator unseal -reset", "operator seal", "operator rotate", "operator key-status", "operator members", "version-history", "plugin list", "plugin list -detailed database",
 }
 
 // TestCurlLineIsTheRequest: the line that -output-curl-string prints makes the

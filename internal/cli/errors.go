@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"os"
 	"regexp"
 	"strings"
-	"syscall"
 
 	"github.com/hashicorp/vault/api"
 )
@@ -83,18 +80,6 @@ type exitCode int
 
 func (exitCode) Error() string { return "" }
 
-// A hint is an error with a next step that only its place knows.
-type hint struct {
-	error
-	next string
-}
-
-func (e hint) Unwrap() error { return e.error }
-
-func hinted(err error, format string, args ...any) error {
-	return hint{err, fmt.Sprintf(format, args...)}
-}
-
 // printRequest prints the curl line, or the policy, that was asked for in place
 // of the request: the API library ends a command with an error where it would have
 // sent one.
@@ -119,7 +104,7 @@ func (s *session) printRequest(ctx context.Context, err error) error {
 
 // report writes err and what to do about it to standard error and returns the
 // exit code.
-func (s *session) report(err error) int {
+func (s *session) report(ctx context.Context, err error) int {
 	var code exitCode
 	switch {
 	case err == nil:
@@ -128,7 +113,7 @@ func (s *session) report(err error) int {
 		return int(code)
 	}
 	fmt.Fprintln(s.env.Stderr, withoutPassword(harmless(err.Error())))
-	for _, next := range s.hints(err) {
+	for _, next := range hints(ctx, s, err) {
 		fmt.Fprintf(s.env.Stderr, "\nHint: %s\n", harmless(next))
 	}
 	return codeOf(err)
@@ -174,60 +159,4 @@ func describe(err error) string {
 		fmt.Fprintf(&b, "\n* %s", strings.TrimSpace(text))
 	}
 	return b.String()
-}
-
-// hints are the next steps for the errors that users meet.
-func (s *session) hints(err error) []string {
-	var list []string
-	if h, ok := errors.AsType[hint](err); ok {
-		list = append(list, h.next)
-	}
-	var usage usageError
-	var answer *api.ResponseError
-	var unsent *url.Error
-	switch {
-	case errors.As(err, &usage):
-		list = append(list, fmt.Sprintf("%q shows what the command takes.", s.line+" -h"))
-	case errors.As(err, &answer):
-		list = append(list, s.answerHints(answer)...)
-	case errors.As(err, &unsent):
-		list = append(list, connectionHints(unsent)...)
-	}
-	return list
-}
-
-// answerHints are for an answer that is an error.
-func (s *session) answerHints(e *api.ResponseError) []string {
-	text := strings.Join(e.Errors, "\n")
-	switch {
-	case e.StatusCode == http.StatusBadRequest && strings.Contains(text, "HTTP request to an HTTPS server"):
-		return []string{"the server speaks https; set VAULT_ADDR (or -address) to the same address with https://."}
-	case e.StatusCode == http.StatusServiceUnavailable && strings.Contains(strings.ToLower(text), "sealed"):
-		return []string{fmt.Sprintf("unseal the server with %q; a new one is first set up with %q.", s.name+" operator unseal", s.name+" operator init")}
-	case (e.StatusCode == http.StatusForbidden || strings.Contains(text, "missing client token")) && s.client != nil && s.client.api.Token() == "" && !strings.HasSuffix(s.line, " login"):
-		return []string{fmt.Sprintf("no token was sent; log in with %q or set VAULT_TOKEN.", s.name+" login")}
-	}
-	return nil
-}
-
-// connectionHints are for a request that got no answer.
-func connectionHints(e *url.Error) []string {
-	address := "the server"
-	if u, err := url.Parse(e.URL); err == nil {
-		address = u.Scheme + "://" + u.Host
-	}
-	set := "set VAULT_ADDR (or -address) to its address"
-	switch text := e.Error(); {
-	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
-		return []string{fmt.Sprintf("the server speaks plain http; %s with http://, as in VAULT_ADDR=%s.", set, strings.Replace(address, "https://", "http://", 1))}
-	case errors.Is(e, syscall.ECONNREFUSED), strings.Contains(text, "refused"), strings.Contains(text, "no such host"):
-		return []string{fmt.Sprintf("no server is reachable at %s; start one, or %s.", address, set)}
-	case strings.Contains(text, "certificate signed by unknown authority"):
-		return []string{"name the authority that signed the server's certificate with -ca-cert or VAULT_CACERT."}
-	case strings.Contains(text, "x509:"):
-		return []string{"the server's certificate does not fit its address; use an address that it names, or -tls-server-name."}
-	case errors.Is(e, context.DeadlineExceeded), os.IsTimeout(e):
-		return []string{fmt.Sprintf("%s did not answer in time; VAULT_CLIENT_TIMEOUT sets for how long to wait.", address)}
-	}
-	return nil
 }

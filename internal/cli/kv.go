@@ -2,9 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +23,7 @@ func kvCommand() *command {
 // of the engine.
 type kvPath struct {
 	mount, rest target
+	kind        string // of the engine; empty: the server does not say
 	versioned   bool
 }
 
@@ -66,7 +64,7 @@ func (s *session) connectKV(ctx context.Context, mount, path string) (*client, k
 	}
 	found, err := client.mountOf(ctx, asked)
 	if err != nil {
-		return nil, typed, mountHint(remote(err, "finding the engine at %s", asked), err, client)
+		return nil, typed, mountHint(remote(err, "finding the engine at %s", asked), err)
 	}
 	if found == nil { // a server that does not tell: version 1
 		return client, typed, nil
@@ -107,7 +105,7 @@ func (m *foundMount) divide(typed kvPath) (kvPath, error) {
 	if err != nil {
 		return typed, remote(err, "finding the engine")
 	}
-	p := kvPath{mount: mount, rest: typed.rest, versioned: m.versioned}
+	p := kvPath{mount: mount, rest: typed.rest, kind: m.kind, versioned: m.versioned}
 	if typed.mount != "" {
 		if typed.mount != mount {
 			return p, usagef("-mount: no engine is mounted at %s/, which is below the mount %s/; write -mount=%s %s", typed.mount, mount, mount,
@@ -134,40 +132,6 @@ func (s *session) connectSecret(ctx context.Context, mount, path string) (*clien
 		return nil, p, usagef("at %s/ an engine is mounted: name a secret below it", p.mount)
 	}
 	return client, p, err
-}
-
-func mountHint(err, cause error, client *client) error {
-	var answer *api.ResponseError
-	if errors.As(cause, &answer) && answer.StatusCode == http.StatusForbidden && client.api.Token() != "" {
-		return hinted(err, "nothing is mounted there, or no policy of the token allows anything below it.")
-	}
-	return err
-}
-
-// versionHint adds to the error of a plain request which kv command it stands
-// for, where the path is one of a versioned engine without its data/ or metadata/.
-func versionHint(ctx context.Context, s *session, client *client, path target, command string, err error) error {
-	if !notThere(err) {
-		return err
-	}
-	found, asking := client.mountOf(ctx, path)
-	if asking != nil || found == nil || !found.versioned {
-		return err
-	}
-	kind, _, _ := strings.Cut(strings.TrimPrefix(string(path)+"/", found.path), "/")
-	if slices.Contains([]string{"data", "metadata", "config", "delete", "undelete", "destroy", "subkeys"}, kind) {
-		return err
-	}
-	return hinted(err, "at %s is version 2 of the key-value engine: use %q.", found.path, s.name+" kv "+command+" "+string(path))
-}
-
-// versionedOnly refuses what version 1 cannot do.
-func (p kvPath) versionedOnly(what string) error {
-	if p.versioned {
-		return nil
-	}
-	return hinted(refusal{exitLocal, "Error: " + what + " needs version 2 of the key-value engine; at " + string(p.mount) + "/ version 1 is mounted"},
-		"the command \"kv enable-versioning %s/\" upgrades it.", p.mount)
 }
 
 func kvGet() *command {

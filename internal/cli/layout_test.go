@@ -32,7 +32,7 @@ func TestHarmless(t *testing.T) {
 	if err := errors.Join(out.show(sec), out.say("%s", hostile), out.write(keyTable([]string{hostile}))); err != nil {
 		t.Fatal(err)
 	}
-	if code := s.report(remote(&api.ResponseError{Errors: []string{hostile}, StatusCode: 400}, "reading %s", hostile)); code != exitRemote {
+	if code := s.report(t.Context(), remote(&api.ResponseError{Errors: []string{hostile}, StatusCode: 400}, "reading %s", hostile)); code != exitRemote {
 		t.Errorf("code %d", code)
 	}
 	for name, text := range map[string]string{"standard output": stdout.String(), "standard error": stderr.String()} {

@@ -31,7 +31,7 @@ func readCommand() *command {
 			if err != nil {
 				return versionHint(ctx, s, client, path, "get", remote(err, "reading %s", path))
 			}
-			if sec == nil {
+			if s.out.nothing(sec) {
 				return versionHint(ctx, s, client, path, "get", nothingAt("%s", path))
 			}
 			return s.out.show(sec)
@@ -191,6 +191,7 @@ func (s *session) list(ctx context.Context, client *client, path target, detaile
 	}
 	keys := keysOf(sec)
 	if len(keys) == 0 {
+		s.out.nothing(sec)
 		if done, err := s.out.encode(struct{}{}); done && err != nil {
 			return err
 		}

@@ -2,9 +2,7 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -157,7 +155,7 @@ func (s *session) loginWithMethod(ctx context.Context, client *client, l loginFl
 	client.api.ClearToken()
 	sec, err := client.write(ctx, path, data)
 	if err != nil {
-		return nil, methodHint(remote(err, "authenticating"), mount)
+		return nil, methodHint(remote(err, "authenticating"), path)
 	}
 	if sec == nil || sec.Auth == nil && sec.WrapInfo == nil {
 		return nil, refusal{exitRemote, "Error authenticating: the server's answer has no token"}
@@ -195,14 +193,4 @@ func (s *session) finishLogin(sec *api.Secret, l loginFlags) error {
 		}
 	}
 	return s.out.show(sec)
-}
-
-// methodHint helps where the login endpoint is not there: the server then asks
-// for a token, which whoever logs in does not have.
-func methodHint(err error, mount target) error {
-	var answer *api.ResponseError
-	if errors.As(err, &answer) && (answer.StatusCode == http.StatusNotFound || strings.Contains(strings.Join(answer.Errors, " "), "missing client token")) {
-		return hinted(err, "is a login method enabled at auth/%s/? An administrator sees them with \"auth list\"; -path names another.", mount)
-	}
-	return err
 }

@@ -15,7 +15,7 @@ func operatorCommand() *command {
 	return &command{
 		name: "operator", short: "Set up, unseal and seal the server",
 		long: "The work of those who run the server.",
-		sub:  []*command{operatorInit(), operatorUnseal(), operatorSeal(), operatorRotate()},
+		sub:  []*command{operatorInit(), operatorUnseal(), operatorSeal(), operatorRotate(), operatorKeyStatus(), operatorMembers()},
 	}
 }
 

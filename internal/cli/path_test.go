@@ -72,6 +72,7 @@ var pathLines = []struct {
 	{"policy read @", "GET sys/policies/acl/@", false},
 	{"policy write @ -", "PUT sys/policies/acl/@", false},
 	{"policy delete @", "DELETE sys/policies/acl/@", false},
+	{"plugin info database @", "GET sys/plugins/catalog/database/@", false},
 	{"secrets enable -path=@ kv", "PUT sys/mounts/@", true},
 	{"secrets disable @", "DELETE sys/mounts/@", true},
 	{"secrets tune -description=x @", "PUT sys/mounts/@/tune", true},

@@ -102,6 +102,19 @@ func (out *printer) showField(sec *api.Secret) error {
 	return refusal{exitLocal, fmt.Sprintf("Field %q not present in secret", out.field)}
 }
 
+// nothing reports whether a read found nothing. A server may say why in warnings,
+// which it writes.
+func (out *printer) nothing(sec *api.Secret) bool {
+	if sec == nil {
+		return true
+	}
+	if sec.Data != nil || sec.Auth != nil || sec.WrapInfo != nil || len(sec.Warnings) == 0 {
+		return false
+	}
+	out.warn(sec.Warnings)
+	return true
+}
+
 // done prints the answer to a change, or where there is none that it succeeded.
 func (out *printer) done(sec *api.Secret, format string, args ...any) error {
 	if sec == nil {

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -71,7 +70,7 @@ func turnCommand(name string, action target, success string, c *command) *comman
 		}
 		sec, err := client.write(ctx, path.below(action), data)
 		if err != nil {
-			return rotationHint(remote(err, "calling %s of key %s", action, name), mount)
+			return rotationHint(ctx, s, remote(err, "calling %s of key %s", action, name), mount, name)
 		}
 		if sec == nil || s.out.format != "table" || s.out.field != "" || sec.WrapInfo != nil {
 			return s.out.done(sec, success, name)
@@ -91,15 +90,6 @@ func keyPath(mount, name string) (target, error) {
 		return "", err
 	}
 	return at.below("keys").with(name)
-}
-
-// rotationHint helps where no rotation engine is mounted.
-func rotationHint(err error, mount string) error {
-	var answer *api.ResponseError
-	if errors.As(err, &answer) && answer.StatusCode == 404 {
-		return hinted(err, "is a rotation engine mounted at %s/? -mount names another path.", strings.TrimSuffix(mount, "/"))
-	}
-	return err
 }
 
 func rotatePlan() *command {
@@ -141,10 +131,10 @@ func (s *session) showKey(ctx context.Context, client *client, mount string, pat
 func (s *session) readKey(ctx context.Context, client *client, mount string, path target) (*api.Secret, error) {
 	sec, err := client.read(ctx, path, nil)
 	if err != nil {
-		return nil, rotationHint(remote(err, "reading %s", path), mount)
+		return nil, rotationHint(ctx, s, remote(err, "reading %s", path), mount, s.args[0])
 	}
 	if sec == nil {
-		return nil, hinted(nothingAt("%s", path), "is a rotation engine mounted at %s/, and is there a key of that name? %q lists them.", strings.TrimSuffix(mount, "/"), s.name+" rotate status")
+		return nil, rotationHint(ctx, s, nothingAt("%s", path), mount, s.args[0])
 	}
 	return sec, nil
 }
@@ -187,14 +177,14 @@ func (s *session) showAllKeys(ctx context.Context, client *client, mount string,
 	client.then(ask{"read", path + "/+"})
 	names, err := client.list(ctx, path)
 	if err != nil {
-		return rotationHint(remote(err, "listing %s", path), mount)
+		return rotationHint(ctx, s, remote(err, "listing %s", path), mount, "")
 	}
 	keys := keysOf(names)
 	if len(keys) == 0 {
 		if done, err := s.out.encode(struct{}{}); done && err != nil {
 			return err
 		}
-		return hinted(nothingAt("%s", path), "no key is turned there yet; %q makes one, and -mount names another engine.", s.name+" write "+string(path)+"/NAME recipe=… path=…")
+		return rotationHint(ctx, s, nothingAt("%s", path), mount, "")
 	}
 	all := map[string]any{}
 	var rows [][]string

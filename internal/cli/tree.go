@@ -17,7 +17,7 @@ func tree(env Env) *command {
 			secretsCommand(), authCommand(), auditCommand(), operatorCommand(), statusCommand(),
 			hookCommand("server", "Start the server", env.Server),
 			hookCommand("demo", "Watch keys being turned, with everything built in", env.Demo),
-			versionCommand(env),
+			pluginCommand(), versionHistoryCommand(), versionCommand(env),
 		},
 	}
 }
