@@ -169,7 +169,7 @@ func (h *house) system() []route.Route {
 // run does the house's background work until ctx ends.
 func (h *house) run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, work := range []func(context.Context) error{h.loop.Run, h.tokens.Follow, h.mounts.Follow, h.tick, (ledger{h}).recount} {
+	for _, work := range []func(context.Context) error{h.loop.Run, h.tokens.Follow, h.policies.Follow, h.mounts.Follow, h.tick, (ledger{h}).recount} {
 		wg.Go(func() {
 			if err := work(ctx); err != nil && ctx.Err() == nil {
 				h.log.Error("background work ended", "error", err)

@@ -244,6 +244,28 @@ func TestExpire(t *testing.T) {
 	}
 }
 
+// TestFollowFromTheStart: a token that was read before the feed began, and revoked by another server before it
+// began, is not believed when it has begun.
+func TestFollowFromTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two := openTwo(t)
+		e := create(t, one, nil)
+		if _, err := one.ByID(t.Context(), e.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := two.Revoke(t.Context(), e.ID); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go func() { _ = one.Follow(ctx) }()
+		synctest.Wait()
+		if got, err := one.ByID(t.Context(), e.ID); !fault.Is(err, fault.Denied) {
+			t.Errorf("revoked before the feed began: %+v, %v", got, err)
+		}
+	})
+}
+
 // TestFollow: what one server has in memory, the change that another commits takes out of it.
 func TestFollow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -4,8 +4,9 @@
 //	core/policy/<name>           an ACL policy
 //	core/password-policy/<name>  a password policy
 //
-// A compiled set is dropped when any policy changes; names that have no policy
-// grant nothing.
+// A compiled set is dropped when any policy changes, by whichever server over the same
+// store: Follow hears of it. While it hears nothing, sets are compiled anew for each request. Names that have no
+// policy grant nothing.
 package policies
 
 import (
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
@@ -91,9 +93,37 @@ type Record struct {
 type Manager struct {
 	view *barrier.View
 
+	seen atomic.Int64 // the feed's last progress, unix nanoseconds
+
 	mu   sync.RWMutex
 	gen  uint64 // counts changes: a set compiled across one is not kept
 	sets map[string]compiled
+}
+
+// freshFor is how long after the feed's last sign of life a compiled set is still believed.
+const freshFor = time.Second
+
+// Follow keeps the compiled sets true to the store until ctx ends.
+func (m *Manager) Follow(ctx context.Context) error {
+	for ctx.Err() == nil {
+		begun := false
+		for ch, err := range m.view.Watch(ctx, aclPrefix, 0) {
+			if err != nil {
+				break
+			}
+			if !begun || ch.Key != "" { // what was changed before the feed began is in no change
+				begun = true
+				m.changed()
+			}
+			m.seen.Store(time.Now().UnixNano())
+		}
+		m.seen.Store(0)
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return ctx.Err()
 }
 
 // A compiled set, and which of its policies nobody has written.
@@ -132,9 +162,10 @@ func (m *Manager) compiled(ctx context.Context, names []string) (compiled, error
 	m.mu.RLock()
 	c, gen := m.sets[string(id)], m.gen
 	m.mu.RUnlock()
-	if c.set != nil {
+	if c.set != nil && time.Now().UnixNano()-m.seen.Load() <= int64(freshFor) {
 		return c, nil
 	}
+	c = compiled{}
 	var ps []*policy.Policy
 	for _, name := range names {
 		if name == policy.Root {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -21,18 +22,44 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
+var key = secret.New(make([]byte, barrier.RootKeySize))
+
 func open(t *testing.T) (*policies.Manager, *faulty.Store) {
 	t.Helper()
-	st, key := faulty.New(memory.Open(), 1), secret.New(make([]byte, barrier.RootKeySize))
+	st := faulty.New(memory.Open(), 1)
 	if err := barrier.Initialize(t.Context(), st, key); err != nil {
 		t.Fatal(err)
 	}
+	return over(t, st), st
+}
+
+// over is the policies of one more server over a store.
+func over(t *testing.T, st storage.Store) *policies.Manager {
+	t.Helper()
 	b, err := barrier.Open(t.Context(), st, key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
-	return policies.New(b), st
+	return policies.New(b)
+}
+
+// following is open with the feed that makes compiled sets believed. It runs in a bubble.
+func following(t *testing.T) (*policies.Manager, *faulty.Store) {
+	t.Helper()
+	m, st := open(t)
+	follow(t, m)
+	return m, st
+}
+
+func follow(t *testing.T, m *policies.Manager) (stop func()) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = m.Follow(ctx) }()
+	t.Cleanup(func() { stop(); <-done })
+	synctest.Wait()
+	return stop
 }
 
 func allows(path string) string {
@@ -128,8 +155,10 @@ func TestWhatIsRefused(t *testing.T) {
 }
 
 // TestKeysOfSets: each set of names has a compiled set of its own, whatever is in the names.
-func TestKeysOfSets(t *testing.T) {
-	m, _ := open(t)
+func TestKeysOfSets(t *testing.T) { synctest.Test(t, testKeysOfSets) }
+
+func testKeysOfSets(t *testing.T) {
+	m, _ := following(t)
 	for _, name := range []string{"a", "b", "ab", "aadmin", "xdummy"} {
 		write(t, m, name, allows("secret/"+name))
 	}
@@ -175,8 +204,10 @@ func TestDecide(t *testing.T) {
 }
 
 // TestManySets: what is kept in memory does not grow with the sets that were ever asked for.
-func TestManySets(t *testing.T) {
-	m, _ := open(t)
+func TestManySets(t *testing.T) { synctest.Test(t, testManySets) }
+
+func testManySets(t *testing.T) {
+	m, _ := following(t)
 	write(t, m, "a", allows("x"))
 	for i := range 5000 {
 		if !may(t, m, "x", "a", fmt.Sprintf("none-%d", i)) {
@@ -208,6 +239,41 @@ func TestChangedWhileCompiled(t *testing.T) {
 	if may(t, m, "x", "a") {
 		t.Error("a policy decides that was written over")
 	}
+}
+
+// TestOtherServers: a policy that another server over the same store writes, changes or deletes decides here at once,
+// also where it was compiled before this server heard of changes, and while it hears of none.
+func TestOtherServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, st := open(t)
+		two := over(t, st)
+		write(t, two, "a", allows("x"))
+		if !may(t, one, "x", "a") {
+			t.Fatal("what another server wrote is not there")
+		}
+		write(t, two, "a", allows("y")) // nobody follows yet
+		if may(t, one, "x", "a") || !may(t, one, "y", "a") {
+			t.Error("without a feed, what was compiled before decides")
+		}
+		write(t, two, "a", allows("z"))
+		stop := follow(t, one)
+		if may(t, one, "y", "a") || !may(t, one, "z", "a") {
+			t.Error("what was compiled before the feed began decides")
+		}
+		if err := two.Delete(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if may(t, one, "z", "a") {
+			t.Error("a policy decides that another server has deleted")
+		}
+		stop()
+		synctest.Wait()
+		write(t, two, "a", allows("w"))
+		if !may(t, one, "w", "a") {
+			t.Error("without a feed, what was not there before is still not there")
+		}
+	})
 }
 
 // TestStoreFails: failed and not stored, and failed but stored.
