@@ -50,7 +50,7 @@ func TestCVE_2025_6203(t *testing.T) {
 func TestLimits(t *testing.T) {
 	l := wire.Limits{Depth: 5, StringLen: 8, Entries: 4, Elements: 6, Tokens: 40}
 	nest := func(open, inner, end string) func(int) string {
-		return func(n int) string { return strings.Repeat(open, n-1) + inner + strings.Repeat(end, n-1) }
+		return func(n int) string { return strings.Repeat(open, n) + inner + strings.Repeat(end, n) }
 	}
 	object := func(n int) string {
 		var b strings.Builder

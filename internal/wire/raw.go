@@ -105,11 +105,13 @@ func (s *scanner) value(depth int) error {
 	if s.i >= len(s.b) {
 		return s.bad("it ends too early")
 	}
-	if err := s.over(depth, s.limits.Depth, "levels of nesting", "max_json_depth"); err != nil {
-		return err
-	}
 	if err := s.token(); err != nil {
 		return err
+	}
+	if c := s.b[s.i]; c == '{' || c == '[' {
+		if err := s.over(depth, s.limits.Depth, "levels of nesting", "max_json_depth"); err != nil {
+			return err
+		}
 	}
 	switch c := s.b[s.i]; {
 	case c == '{':

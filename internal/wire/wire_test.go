@@ -131,7 +131,7 @@ func TestAppendAudit(t *testing.T) {
 func TestCheck(t *testing.T) {
 	l := wire.Limits{Depth: 3, Entries: 3, Elements: 3, StringLen: 8}
 	for body, ok := range map[string]bool{
-		`{}`: true, `{"a":{"b":1}}`: true, `[[[1]]]`: false, `{"a":[[[1]]]}`: false, `{"a":1,"a":2}`: false, `{"a":1,"\u0061":2}`: false,
+		`{}`: true, `{"a":{"b":1}}`: true, `[[[1]]]`: true, `[[[[1]]]]`: false, `{"a":[[[1]]]}`: false, `{"a":1,"a":2}`: false, `{"a":1,"\u0061":2}`: false,
 		`{"a":1,"b":2,"c":3,"d":4}`: false, `[1,2,3,4]`: false, `"123456789"`: false, `{"a"}`: false, `{"a":01}`: false, `nul`: false,
 		`{"a":"` + "\x01" + `"}`: false, `{} {}`: false, ``: false, `-`: false, `1e`: false, `"\x"`: false, `"` + "\xff" + `"`: false, `1.5e+3`: true,
 	} {

@@ -208,7 +208,7 @@ var wrong = []struct {
 	{"a listener that is misspelt", []string{good + "listner \"tcp\" {}\n"}},
 	{"an old name of a key", []string{good + "redirect_addr = \"http://x\"\n"}},
 	{"keys of Vault's that are refused", []string{good + "ha_storage \"consul\" {}\nkms_library \"pkcs11\" {}\nsentinel {}\n"}},
-	{"a listener's key at the top", []string{good + "tls_cert_file = \"x\"\nmax_json_depth = 5\n"}},
+	{"a listener's key at the top", []string{good + "tls_cert_file = \"x\"\nmax_json_depth = 5\nchroot_namespace = \"a\"\n"}},
 	{"a top level's key in a listener", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n log_level = \"info\"\n socket_mode = \"660\"\n}"}},
 	{"a listener that is not built", []string{"storage \"memory\" {}\nlistener \"udp\" {}\n"}},
 	{"a socket", []string{"storage \"memory\" {}\nlistener \"unix\" {\n address = \"keyturn.sock\"\n socket_mode = \"999\"\n tls_disable = false\n tls_cert_file = \"x\"\n}"}},

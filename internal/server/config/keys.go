@@ -87,7 +87,8 @@ func (r *report) unknown(item *ast.ObjectItem, block string) {
 		return
 	}
 	for _, other := range []string{topBlock, tcpBlock, unixBlock, listenerTelemetry} {
-		if other != block && slices.ContainsFunc(keysOf(other), func(k key) bool { return k.name == name }) {
+		_, vaults := absent[other][name]
+		if other != block && (vaults || slices.ContainsFunc(keysOf(other), func(k key) bool { return k.name == name })) {
 			r.problem(at, "unknown key %q in %s; it belongs in %s", name, inBlock(block), inBlock(other))
 			return
 		}
