@@ -218,6 +218,11 @@ var served = map[string][]servedRoute{
 		{"patch", "metadata/{path...}", ""},
 		{"delete", "metadata/{path...}", ""},
 		{"list", "metadata/{path...}", ""},
+		{"read", "{path...}", ""},
+		{"update", "{path...}", ""},
+		{"patch", "{path...}", ""},
+		{"delete", "{path...}", ""},
+		{"list", "{path...}", ""},
 	},
 	"rotation": {
 		{"update", "keys/{name}", ""},

@@ -58,6 +58,7 @@ type Request struct {
 	Op      Op
 	Path    Path   // the whole canonical path
 	Rest    string // Path below Mount.Path
+	Folder  bool   // it was sent with a slash at its end, which Path does not have, and is no listing
 	Mount   Mount
 	Caller  *Caller
 	Token   secret.Value // as the client sent it; only core and auth/token read it

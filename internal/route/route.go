@@ -89,6 +89,8 @@ type Route struct {
 	// Rescue: served although no audit device writes, for it is what an operator
 	// needs then; its audit entries are kept until one does.
 	Rescue bool
+	// Leaf: the path ends in a name, and no name ends in a slash.
+	Leaf bool
 	// Exists tells create from update, for the policy; nil: always update.
 	Exists func(ctx context.Context, r *Request) (bool, error)
 
@@ -168,6 +170,10 @@ func (r Route) WithExists(f func(ctx context.Context, r *Request) (bool, error))
 	r.Exists = f
 	return r
 }
+
+// WithLeaf returns the route for names that do not end in a slash. Where one could be read as the other, who writes to
+// "app/" would overwrite "app".
+func (r Route) WithLeaf() Route { r.Leaf = true; return r }
 
 // WithSudo returns the route with the demand for sudo.
 func (r Route) WithSudo() Route { r.Sudo = true; return r }

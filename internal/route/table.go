@@ -114,16 +114,23 @@ func (t *Table) add(r *Route) error {
 }
 
 // Find returns the route for r and stores the path's parts in r. An unknown
-// path is NotFound without a message, a path without this operation Unsupported.
+// path is NotFound, a path without this operation Unsupported. Reading an empty name is NotFound without a message: clients
+// probe with it whether something is there.
 func (t *Table) Find(r *Request) (*Route, error) {
 	rest := strings.TrimSuffix(r.Rest, "/")
 	var values [8]string
-	l, others := t.root.find(rest, r.tableOp(), values[:0])
+	l, why := t.root.find(rest, r.tableOp(), values[:0])
 	if l == nil {
-		if others {
+		switch why {
+		case noName:
+			return nil, fault.New("route.Find", fault.NotFound, "")
+		case noOperation:
 			return nil, fault.New("route.Find", fault.Unsupported, "the operation %q is not supported on this path; ?help=1 tells which are", r.Op)
 		}
 		return nil, fault.New("route.Find", fault.NotFound, "there is no route for %q below %q; ?help=1 on the mount lists its paths", r.Rest, r.Mount.Path)
+	}
+	if r.Folder && l.route.Leaf {
+		return nil, r.folder()
 	}
 	r.params = make([]param, len(l.names))
 	for i, v := range l.values {
@@ -148,6 +155,14 @@ func (r *Route) check(name, given string, op Op) error {
 	return err
 }
 
+// folder is the error for a path that ends in a slash where names do not.
+func (r *Request) folder() error {
+	if r.Op == Read {
+		return fault.New("route.Find", fault.NotFound, "there is nothing at %q, because no name ends in a slash; read %q, or list the folder", string(r.Path)+"/", r.Path)
+	}
+	return fault.New("route.Find", fault.Invalid, "the path %q is refused, because names do not end in a slash; leave it out, as in %q", string(r.Path)+"/", r.Path)
+}
+
 // tableOp is the operation by which routes are found.
 func (r *Request) tableOp() Op {
 	if r.Op == Create {
@@ -161,36 +176,52 @@ type found struct {
 	values []string
 }
 
-// find walks the tree: literal before name before rest. others says that the
-// path has routes for other operations.
-func (n *node) find(rest string, op Op, values []string) (*found, bool) {
+// A miss is why no route was found. Where there are several reasons, the greatest counts.
+type miss int
+
+const (
+	noPath      miss = iota // nothing is served there
+	noOperation             // the path has routes for other operations
+	noName                  // the read of a name that is empty
+)
+
+// find walks the tree: literal before name before rest, which takes nothing that a literal knows.
+func (n *node) find(rest string, op Op, values []string) (*found, miss) {
 	if rest == "" {
 		if l := n.here[op]; l != nil {
-			return &found{l, values}, true
+			return &found{l, values}, noPath
 		}
-		if l := n.rest[op]; l != nil && op == List {
-			return &found{l, append(values, "")}, true
+		l := n.rest[op]
+		switch {
+		case l != nil && op == List:
+			return &found{l, append(values, "")}, noPath
+		case l != nil && op == Read:
+			return nil, noName
+		case len(n.here) > 0 || len(n.rest) > 0:
+			return nil, noOperation
 		}
-		return nil, len(n.here) > 0 || len(n.rest) > 0
+		return nil, noPath
 	}
 	seg, more, _ := strings.Cut(rest, "/")
-	others := false
-	if next := n.literal[seg]; next != nil {
-		f, o := next.find(more, op, values)
-		if f != nil {
-			return f, true
+	why := noPath
+	for _, next := range []struct {
+		n      *node
+		values []string
+	}{{n.literal[seg], values}, {n.name, append(values, seg)}} {
+		if next.n == nil {
+			continue
 		}
-		others = others || o
-	}
-	if n.name != nil {
-		f, o := n.name.find(more, op, append(values, seg))
+		f, w := next.n.find(more, op, next.values)
 		if f != nil {
-			return f, true
+			return f, noPath
 		}
-		others = others || o
+		why = max(why, w)
 	}
-	if l := n.rest[op]; l != nil {
-		return &found{l, append(values, rest)}, true
+	if l := n.rest[op]; l != nil && why == noPath {
+		return &found{l, append(values, rest)}, noPath
 	}
-	return nil, others || len(n.rest) > 0
+	if len(n.rest) > 0 {
+		why = max(why, noOperation)
+	}
+	return nil, why
 }

@@ -29,9 +29,9 @@ type backend struct{ m *engine.Mount }
 // Routes of the engine.
 func (b *backend) Routes() []route.Route {
 	return []route.Route{
-		route.On(route.Read, "{path...}", b.read).WithHelp("Read from the token's own store."),
-		route.On(route.Write, "{path...}", b.write).WithExists(b.exists).WithHelp("Write to the token's own store."),
-		route.On(route.Delete, "{path...}", b.remove).WithHelp("Delete from the token's own store."),
+		route.On(route.Read, "{path...}", b.read).WithLeaf().WithHelp("Read from the token's own store."),
+		route.On(route.Write, "{path...}", b.write).WithExists(b.exists).WithLeaf().WithHelp("Write to the token's own store."),
+		route.On(route.Delete, "{path...}", b.remove).WithLeaf().WithHelp("Delete from the token's own store."),
 		route.On(route.List, "{path...}", b.list).WithHelp("List the token's own store."),
 	}
 }

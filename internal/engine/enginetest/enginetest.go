@@ -43,7 +43,7 @@ const (
 
 // Config of a [World]. The zero value is one for an engine without needs.
 type Config struct {
-	Store    storage.Store // nil: memory
+	Store    storage.Store // nil: memory; one that another World has is shared with it, as by another server
 	Log      *slog.Logger  // nil: none
 	Settings engine.Settings
 	// Host changes what the engine is lent.
@@ -74,7 +74,9 @@ type World struct {
 // An Answer is what a client would see.
 type Answer struct {
 	Data     map[string]any
-	Text     string // data as JSON
+	Text     string        // data as JSON
+	Status   int           // 0: 200, or 204 without data
+	TTL      time.Duration // lease_duration of an answer without a lease
 	Warnings []string
 	Lease    *lease.Lease // nil: none
 }
@@ -98,7 +100,7 @@ func Open(t testing.TB, typ engine.Type, c Config) *World {
 		c.Settings.MaxTTL = 768 * time.Hour
 	}
 	w := &World{cfg: c, typ: typ, root: secret.New(make([]byte, barrier.RootKeySize))}
-	if err := barrier.Initialize(t.Context(), c.Store, w.root); err != nil {
+	if err := barrier.Initialize(t.Context(), c.Store, w.root); err != nil && !fault.Is(err, fault.Conflict) {
 		t.Fatal(err)
 	}
 	w.boot(t)
@@ -144,6 +146,31 @@ func (w *World) Reopen(t testing.TB) {
 	t.Helper()
 	w.Stop()
 	w.boot(t)
+}
+
+// Tune gives the mount other options, as core does: the engine judges them, what it adds is committed, and it is opened
+// again.
+func (w *World) Tune(t testing.TB, options map[string]string) {
+	t.Helper()
+	judged, err := w.typ.Options(w.cfg.Settings.Options, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(judged.Along) > 0 {
+		if _, err := w.View.CommitWith(context.WithoutCancel(t.Context()), nil, absolute(judged.Along)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.cfg.Settings.Options = judged.Stored
+	w.Reopen(t)
+}
+
+func absolute(ops []storage.Op) (out []storage.Op) {
+	for _, op := range ops {
+		op.Key = "mount/" + UUID + "/" + op.Key
+		out = append(out, op)
+	}
+	return out
 }
 
 // Stop ends the engine and the loop.
@@ -282,8 +309,10 @@ func (w *World) renew(ctx context.Context, l *lease.Lease, expires time.Time) er
 // Do makes a request of who is called "tester" and returns the answer. body is
 // JSON text or a value, nil for none.
 func (w *World) Do(op route.Op, path string, body any) (*Answer, error) {
+	folder := op != route.List && strings.HasSuffix(path, "/")
+	path = strings.TrimSuffix(path, "/")
 	r := &route.Request{
-		Op: op, Path: route.Path(Path + path), Rest: path, Mount: route.Mount{Path: Path, UUID: UUID, Type: w.typ.Name, DefaultTTL: w.cfg.Settings.DefaultTTL, MaxTTL: w.cfg.Settings.MaxTTL},
+		Op: op, Path: route.Path(Path + path), Rest: path, Folder: folder, Mount: route.Mount{Path: Path, UUID: UUID, Type: w.typ.Name, DefaultTTL: w.cfg.Settings.DefaultTTL, MaxTTL: w.cfg.Settings.MaxTTL},
 		Caller: &route.Caller{ID: owner, DisplayName: "tester", Policies: []string{"default"}}, Time: time.Now(),
 	}
 	switch x := body.(type) {
@@ -316,7 +345,7 @@ func (w *World) Do(op route.Op, path string, body any) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.Warnings = r.Reply().Warnings
+	a.Warnings, a.Status, a.TTL = r.Reply().Warnings, r.Reply().Status, r.Reply().LeaseDuration
 	if data != nil {
 		a.Text = string(wire.Append(nil, data))
 		if err := json.Unmarshal([]byte(a.Text), &a.Data); err != nil {

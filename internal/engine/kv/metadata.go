@@ -33,7 +33,7 @@ func (v *versioned) readConfig(ctx context.Context, _ *route.Request, _ route.No
 
 type settingsIn struct {
 	Path               string              `path:"path" doc:"The secret's path."`
-	MaxVersions        *int                `json:"max_versions" default:"0" doc:"How many versions are kept; 0: as the mount says."`
+	MaxVersions        *int                `json:"max_versions" default:"0" doc:"How many versions are kept; 0: as the mount says, -1: all, of which some thousands fit."`
 	CASRequired        *bool               `json:"cas_required" default:"false" doc:"Whether each write must say which version it replaces."`
 	DeleteVersionAfter *wire.Lifetime      `json:"delete_version_after" default:"0s" doc:"How long a version is kept before it is deleted; 0s: as the mount says, -1s: never."`
 	Custom             *map[string]*string `json:"custom_metadata" doc:"Notes on the secret, at most 64 keys; null takes one away."`
@@ -41,16 +41,17 @@ type settingsIn struct {
 
 // configIn has no path and no custom metadata.
 type configIn struct {
-	MaxVersions        *int           `json:"max_versions" default:"0" doc:"How many versions of a secret are kept; 0: ten."`
+	MaxVersions        *int           `json:"max_versions" default:"0" doc:"How many versions of a secret are kept; 0: ten, -1: all, of which some thousands fit."`
 	CASRequired        *bool          `json:"cas_required" default:"false" doc:"Whether each write must say which version it replaces."`
 	DeleteVersionAfter *wire.Lifetime `json:"delete_version_after" default:"0s" doc:"How long a version is kept before it is deleted; 0s: for ever."`
 }
 
+// checkMax refuses numbers that cannot be meant. Below zero all versions are kept, as clients expect that send -1.
 func checkMax(n *int) error {
-	if n != nil && (*n < 0 || *n > 100_000) {
-		return fault.New("kv.checkMax", fault.Invalid, "field \"max_versions\" must be from 0 to 100000, not %d", *n)
+	if n == nil || *n <= 100_000 {
+		return nil
 	}
-	return nil
+	return fault.New("kv.checkMax", fault.Invalid, "field \"max_versions\" must be at most 100000, or -1 for all, not %d", *n)
 }
 
 func (v *versioned) writeConfig(ctx context.Context, _ *route.Request, in configIn) (route.None, error) {
@@ -78,7 +79,7 @@ func (v *versioned) writeConfig(ctx context.Context, _ *route.Request, in config
 
 func (in *configIn) apply(c *config) {
 	if in.MaxVersions != nil {
-		c.MaxVersions = *in.MaxVersions
+		c.MaxVersions = max(*in.MaxVersions, -1)
 	}
 	if in.CASRequired != nil {
 		c.CASRequired = *in.CASRequired
@@ -151,7 +152,7 @@ func (v *versioned) changeMeta(ctx context.Context, in settingsIn, patch bool) e
 		}
 		next.Updated = now
 		if in.MaxVersions != nil {
-			next.Settings.MaxVersions = *in.MaxVersions
+			next.Settings.MaxVersions = max(*in.MaxVersions, -1)
 		}
 		if in.CASRequired != nil {
 			next.Settings.CASRequired = *in.CASRequired

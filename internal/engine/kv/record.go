@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -200,15 +201,44 @@ func decodeRecord(b []byte) (*record, error) {
 	return m, nil
 }
 
+// mostHistory bounds what a record says of its versions, in bytes: it is read and written as a whole, and the record and the
+// largest secret must fit into one commit.
+const mostHistory = 512 << 10
+
 // keep is how many versions are kept.
 func (m *record) keep(c *config) int {
+	most := defaultMaxVersions
 	switch {
-	case m.Settings.MaxVersions > 0:
-		return m.Settings.MaxVersions
-	case c.MaxVersions > 0:
-		return c.MaxVersions
+	case m.Settings.MaxVersions != 0:
+		most = m.Settings.MaxVersions
+	case c.MaxVersions != 0:
+		most = c.MaxVersions
 	}
-	return defaultMaxVersions
+	if most < 0 {
+		most = math.MaxInt
+	}
+	size := 0
+	for n := len(m.Versions) - 1; n >= 0 && len(m.Versions)-n <= most; n-- { // the newest first
+		if size += m.Versions[n].size(); size > mostHistory {
+			return max(len(m.Versions)-1-n, 1)
+		}
+	}
+	return most
+}
+
+// size is about how many bytes of the record a version takes.
+func (v *version) size() int {
+	n := 100
+	if !v.Deleted.IsZero() {
+		n += 40
+	}
+	if !v.Rotated.IsZero() || !v.Next.IsZero() {
+		n += 80
+	}
+	if v.Turn != nil {
+		n += 80 + len(v.Turn.ID) + len(v.Turn.Key)
+	}
+	return n
 }
 
 // deletesAt is when a version written now deletes itself; zero: never.

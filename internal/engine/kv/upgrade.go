@@ -29,11 +29,11 @@ type upgrade struct {
 // its turn is carried over then.
 func (u *upgrade) start(ctx context.Context) error {
 	some := false
-	for _, err := range u.v.m.Store.Scan(ctx, dataPrefix, storage.PrefixEnd(dataPrefix)) {
-		if err != nil {
+	for e, err := range u.v.m.Store.Scan(ctx, dataPrefix, storage.PrefixEnd(dataPrefix)) {
+		if err != nil && e.Key == "" {
 			return err
 		}
-		some = true
+		some = true // one that is damaged, too: it keeps no mount from being opened
 		break
 	}
 	if !some {

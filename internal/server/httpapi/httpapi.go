@@ -184,7 +184,11 @@ func (x *call) identify(r *http.Request) error {
 
 // serve reads the request and hands it to who answers it.
 func (h *Handler) serve(ctx context.Context, x *call, w http.ResponseWriter, r *http.Request) (*core.Answer, error) {
-	below, ok := strings.CutPrefix(asSent(r.URL), "/v1/")
+	sent := asSent(r.URL)
+	if to := withoutEmptySegments(sent); to != sent && strings.HasPrefix(to, "/v1/") {
+		return redirect(w, to, r.URL.RawQuery)
+	}
+	below, ok := strings.CutPrefix(sent, "/v1/")
 	if !ok {
 		return nil, h.page(ctx, w, r.URL.Path)
 	}
@@ -222,6 +226,27 @@ func asSent(u *url.URL) string {
 		return u.RawPath
 	}
 	return u.EscapedPath()
+}
+
+// withoutEmptySegments is a path with one slash in place of several. Slashes that are escaped stay, and are refused.
+func withoutEmptySegments(path string) string {
+	for strings.Contains(path, "//") {
+		path = strings.ReplaceAll(path, "//", "/")
+	}
+	return path
+}
+
+// redirect sends the client to the path without empty segments, as the reference does, unless that is refused, too. The
+// request comes again and is judged then: no path is tidied up here.
+func redirect(w http.ResponseWriter, path, query string) (*core.Answer, error) {
+	if _, err := route.ParsePath(strings.TrimPrefix(path, "/v1/"), false); err != nil {
+		return nil, err
+	}
+	if query != "" {
+		path += "?" + query
+	}
+	w.Header().Set("Location", path)
+	return &core.Answer{Status: http.StatusTemporaryRedirect}, nil
 }
 
 // remote is the client's address; zero where it is no IP address.

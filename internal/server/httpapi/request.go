@@ -35,6 +35,7 @@ func (h *Handler) readHead(x *call, r *http.Request, below string) error {
 	if q.Path, err = route.ParsePath(below, q.Op == route.List); err != nil {
 		return err
 	}
+	q.Folder = q.Op != route.List && endsInSlash(below)
 	if readHelp(query) {
 		if q.Op != route.Read {
 			return fault.New("httpapi", fault.Unsupported, "help is asked for with GET; leave \"help\" out of what is to have an effect")
@@ -51,6 +52,11 @@ func (h *Handler) readHead(x *call, r *http.Request, below string) error {
 	}
 	q.Accept, q.Header = r.Header.Get("Accept"), r.Header
 	return readHeaders(q, r.Header)
+}
+
+// endsInSlash reports whether a path does, once it is decoded.
+func endsInSlash(escaped string) bool {
+	return strings.HasSuffix(escaped, "/") || len(escaped) > 2 && strings.EqualFold(escaped[len(escaped)-3:], "%2f")
 }
 
 func parseQuery(u *url.URL) (url.Values, error) {
