@@ -120,6 +120,10 @@ func updatesOfSys() map[string]update {
 			op: route.Write, path: "sys/auth/token/tune", read: "sys/auth/token",
 			over: []field{{name: "default_lease_ttl", value: "1h"}, {name: "max_lease_ttl", value: "2h"}},
 		},
+		"sys/rotate/config": {
+			op: route.Write, path: "sys/rotate/config",
+			over: []field{{name: "enabled", value: false}, {name: "max_operations", value: 2_000_000}, {name: "interval", value: "48h"}},
+		},
 		"auth/token/roles/{role}": {
 			op: route.Write, path: "auth/token/roles/{m}",
 			over: []field{

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -92,6 +93,7 @@ func (a *keysAPI) writeConfig(ctx context.Context, _ *route.Request, in keyRotat
 	wire.Default(&c.Enabled, in.Enabled, DefaultKeyRotation.Enabled)
 	wire.Default(&c.MaxOperations, in.MaxOperations, DefaultKeyRotation.MaxOperations)
 	wire.Default(&c.Interval, in.Interval, DefaultKeyRotation.Interval)
+	c.MaxOperations = cmp.Or(c.MaxOperations, DefaultKeyRotation.MaxOperations) // 0: not configured
 	if c.MaxOperations < minKeyOperations || c.MaxOperations > maxKeyOperations {
 		return route.None{}, fault.New("node.rotateConfig", fault.Invalid, "field \"max_operations\": want %d to %d", minKeyOperations, int64(maxKeyOperations))
 	}
