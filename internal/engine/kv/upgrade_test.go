@@ -197,9 +197,9 @@ func TestUpgradeOfTheLargest(t *testing.T) {
 		for low+1 < high {
 			mid := (low + high) / 2
 			if _, err := w.Do(route.Write, path, `{"v":"`+strings.Repeat("x", mid)+`"}`); err != nil {
-				low, high = low, mid
+				high = mid
 			} else {
-				low, high = mid, high
+				low = mid
 			}
 		}
 		return strings.Repeat("x", low-20) // a version's key is longer than version 1's
