@@ -60,8 +60,9 @@ func (m *metered) spend(n int) int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	if earned := now.Sub(m.at) * rate / time.Second; earned > 0 {
-		m.left, m.at = min(burst, m.left+int64(earned)), now
+	// After the time in which all is earned, more is not counted: the product would overflow within hours.
+	if earned := int64(min(now.Sub(m.at), burst/rate*time.Second)) * rate / int64(time.Second); earned > 0 {
+		m.left, m.at = min(burst, m.left+earned), now
 	}
 	m.left -= int64(n)
 	return m.left

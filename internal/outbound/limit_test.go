@@ -152,6 +152,13 @@ func TestEndlessConnection(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
+		for _, idle := range []time.Duration{3 * time.Hour, 24 * time.Hour, 4000 * time.Hour} { // as sessions of a pool are
+			time.Sleep(idle)
+			go func() { _, _ = far.Write(make([]byte, burst-1)) }()
+			if _, err := io.ReadFull(c, make([]byte, burst-1)); err != nil {
+				t.Fatalf("after %s: %v", idle, err)
+			}
+		}
 	})
 }
 

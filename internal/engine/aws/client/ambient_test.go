@@ -114,7 +114,7 @@ func TestOwn(t *testing.T) {
 	for _, good := range []string{
 		"", "https://iam.amazonaws.com", "https://sts.amazonaws.com", "https://sts.eu-west-1.amazonaws.com", "https://sts.us-gov-west-1.amazonaws.com:443", "https://iam.us-gov.amazonaws.com",
 		"https://sts-fips.us-east-1.amazonaws.com", "https://sts.cn-north-1.amazonaws.com.cn", "https://sts.us-east-1.api.aws", "https://iam.global.api.aws", "https://iam.us-iso-east-1.c2s.ic.gov",
-		"https://vpce-0a1b2c-3d4e.sts.us-east-1.vpce.amazonaws.com",
+		"https://vpce-0a1b2c-3d4e.sts.us-east-1.vpce.amazonaws.com", "sts.amazonaws.com",
 	} {
 		if !Own(good) {
 			t.Errorf("%q is not taken for AWS's", good)
@@ -123,7 +123,7 @@ func TestOwn(t *testing.T) {
 	for _, bad := range []string{
 		"http://sts.amazonaws.com", "https://sts.amazonaws.com:8443", "https://sts.amazonaws.com.evil.example", "https://evil.example/sts.amazonaws.com", "https://sts.s3.amazonaws.com", "https://iam.execute-api.us-east-1.amazonaws.com",
 		"https://evil.execute-api.us-east-1.amazonaws.com", "https://ec2-1-2-3-4.compute-1.amazonaws.com", "https://vpce-1.vpce-svc-1.us-east-1.vpce.amazonaws.com", "https://xiam.amazonaws.com", "https://sts.elb.amazonaws.com",
-		"https://sts.amazonaws.com@evil.example", "https://STS.AMAZONAWS.COM.evil", "sts.amazonaws.com", "https://iam.us-east-1.on.aws", "https://[::1]",
+		"https://sts.amazonaws.com@evil.example", "https://STS.AMAZONAWS.COM.evil", "sts.amazonaws.com.evil.example", "https://iam.us-east-1.on.aws", "https://[::1]",
 	} {
 		if Own(bad) {
 			t.Errorf("%q is taken for AWS's", bad)

@@ -60,7 +60,9 @@ func TestEndlessEndpoint(t *testing.T) {
 			if err == nil || fault.Message(err) == "" || len(err.Error()) > 16<<10 {
 				t.Errorf("%s, %s: %d bytes of error: %.300v", path, name, len(fmt.Sprint(err)), err)
 			}
-			if path == "/body" && !strings.Contains(fault.Message(err), "larger than") {
+			// The library may close the request's body while the transport still looks for its end, which closes the
+			// connection: an answer that comes so early is then not readable, rather than too large.
+			if path == "/body" && !strings.Contains(fault.Message(err), "larger than") && !strings.Contains(fault.Message(err), "that can be read") {
 				t.Errorf("%s, %s: %v, want that it is too large", path, name, err)
 			}
 			if sent.Load() > 64<<20 || calls.Load() > 100 {
