@@ -7,8 +7,8 @@ import "fmt"
 var absent = map[string]string{
 	"agent":                agentInstead,
 	"proxy":                agentInstead,
-	"debug":                "collect the parts by hand: \"read -format=json sys/host-info\", \"read -format=json sys/in-flight-req\", \"read -format=raw sys/pprof/goroutine >goroutine.pprof\", \"read -format=raw sys/metrics format=prometheus\", and the server's log at -log-level=debug.",
-	"monitor":              "read the server's log where it writes it, on standard error; -log-level=debug shows more, and SIGHUP takes a new log_level from the configuration.",
+	"debug":                "collect the parts by hand: \"read -format=json sys/host-info\", \"read -format=json sys/in-flight-req\", \"read -format=json sys/config/state/sanitized\", \"read -format=raw sys/pprof/goroutine >goroutine.pprof\", \"read -format=raw sys/metrics format=prometheus\", and the server's log at -log-level=debug.",
+	"monitor":              "follow the log with \"read -format=raw sys/monitor log_level=debug\", as long as VAULT_CLIENT_TIMEOUT says; the server also writes it to standard error, and to log_file.",
 	"events":               "follow an audit device (\"audit enable file file_path=…\"): it has every request.",
 	"namespace":            "the server has no namespaces; keep tenants apart by a server for each, or by mounts with policies of their own.",
 	"plugin deregister":    pluginInstead,
