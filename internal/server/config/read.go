@@ -107,9 +107,11 @@ func (p *parser) file(path string, text []byte) {
 func (p *parser) finish() (*Server, error) {
 	p.whole()
 	if len(p.report.problems) > 0 {
-		return nil, p.report.sorted()
+		return nil, p.report.sorted(p.report.problems)
 	}
-	p.server.Warnings = p.report.warnings
+	for _, w := range p.report.sorted(p.report.warnings) {
+		p.server.Warnings = append(p.server.Warnings, w.At.String()+": "+w.Text)
+	}
 	return &p.server, nil
 }
 

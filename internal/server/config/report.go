@@ -13,7 +13,7 @@ type report struct {
 	path     string         // of the file that is being read
 	order    map[string]int // of the files, for sorting problems
 	problems Problems
-	warnings []string
+	warnings Problems
 }
 
 func newReport() *report { return &report{order: map[string]int{}} }
@@ -26,22 +26,22 @@ func (r *report) problem(at Position, format string, args ...any) {
 }
 
 func (r *report) warn(at Position, format string, args ...any) {
-	r.warnings = append(r.warnings, at.String()+": "+fmt.Sprintf(format, args...))
+	r.warnings = append(r.warnings, Problem{at, fmt.Sprintf(format, args...)})
 }
 
 // at is where a node stands.
 func (r *report) at(n ast.Node) Position { return Position{r.path, n.Pos().Line} }
 
-// sorted are the problems in the order of the files' lines, what belongs to no file last.
-func (r *report) sorted() Problems {
+// sorted are problems in the order of the files' lines, what belongs to no file last.
+func (r *report) sorted(all Problems) Problems {
 	rank := func(file string) int {
 		if n, ok := r.order[file]; ok {
 			return n
 		}
 		return len(r.order)
 	}
-	slices.SortStableFunc(r.problems, func(a, b Problem) int {
+	slices.SortStableFunc(all, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(rank(a.At.File), rank(b.At.File)), cmp.Compare(a.At.Line, b.At.Line))
 	})
-	return slices.Compact(r.problems)
+	return slices.Compact(all)
 }

@@ -235,7 +235,12 @@ func (r *report) place(into *string) setter {
 // address sets a URL of this server.
 func (r *report) address(into *string) setter {
 	return then(r.place(into), func(item *ast.ObjectItem) {
-		if !ServerURL(*into) {
+		text, _, _ := r.literal(item)
+		switch {
+		case ServerURL(*into):
+		case text != *into && !strings.Contains(*into, "@"):
+			r.problem(r.at(item), "%s: the template gives %q; write one that gives a URL such as \"https://keyturn.example.org:8200\"", label(item, 0), *into)
+		default:
 			r.problem(r.at(item), "%s: want a URL such as \"https://keyturn.example.org:8200\"", label(item, 0))
 		}
 	})
