@@ -33,8 +33,21 @@ command -v "${GO:-go}" >/dev/null || {
 	echo "prepare: no Go; install the version that go.mod names: https://go.dev/dl/" >&2
 	exit 1
 }
+
+# The real Terraform provider of HashiCorp's, for machines that have Terraform: the newest that the Go module proxy
+# serves, 3.3.1. Where it cannot be had, the test that runs it is skipped and says so.
+provider() {
+	command -v terraform >/dev/null || return 0
+	[ ! -x bin/terraform-provider-vault ] || return 0
+	echo "prepare: building HashiCorp's Terraform provider"
+	mkdir -p bin
+	GOFLAGS=-mod=mod GOBIN=$PWD/bin "${GO:-go}" install github.com/hashicorp/terraform-provider-vault@v1.9.1-0.20220225202911-91f40a2aed19 >bin/provider.log 2>&1 ||
+		echo "prepare: it cannot be built; the test that runs it is skipped: $(tail -n 1 bin/provider.log)" >&2
+}
+
+cd "$(dirname "$0")/.."
 check
-[ -n "$missing" ] || exit 0
+[ -n "$missing" ] || { provider; exit 0; }
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 	echo "prepare: installing$missing"
 	export DEBIAN_FRONTEND=noninteractive
@@ -48,3 +61,4 @@ if [ -n "$missing" ]; then
 	echo "prepare: missing:$missing (names of Debian packages); install them, or run as root on Debian" >&2
 	exit 1
 fi
+provider

@@ -14,14 +14,9 @@ import (
 
 // deployed says how the files that users deploy are parsed, by the ends of their names.
 var deployed = map[string]func(text []byte) error{
-	".tf": func(text []byte) error {
-		_, problems := hclsyntax.ParseConfig(text, "", hcl.InitialPos)
-		if problems.HasErrors() {
-			return problems
-		}
-		return nil
-	},
+	".tf":      parseHCL,
 	".service": parseUnit,
+	".hcl":     parseHCL, // a policy, which test/system writes to a server
 	".md":      func([]byte) error { return nil },
 }
 
@@ -49,6 +44,13 @@ func TestDeploy(t *testing.T) {
 	if err != nil || files == 0 {
 		t.Fatalf("%d files, %v", files, err)
 	}
+}
+
+func parseHCL(text []byte) error {
+	if _, problems := hclsyntax.ParseConfig(text, "", hcl.InitialPos); problems.HasErrors() {
+		return problems
+	}
+	return nil
 }
 
 // parseUnit reads a unit of systemd: sections of settings, as systemd.syntax(7) has them.

@@ -185,15 +185,15 @@ func (m *module) mounts() {
 }
 
 func (m *module) awsRoot() {
-	pair := fields{"access_key": awsID, "secret_key": awsSecret}
+	pair := fields{"access_key": awsID, "secret_key": awsSecret, "region": "us-east-1", "iam_endpoint": m.aws.url, "sts_endpoint": m.aws.url}
 	with := func(more fields) fields {
 		out := maps.Clone(pair)
 		maps.Copy(out, more)
 		return out
 	}
-	m.write("aws/config/root", with(fields{"region": "us-east-1", "iam_endpoint": m.aws.url, "sts_endpoint": m.aws.url}))
+	m.write("aws/config/root", pair)
 	read := fields{
-		"access_key": awsID, "secret_key": "absent", "region": "us-east-1", "iam_endpoint": m.aws.url, "sts_endpoint": m.aws.url, "username_template": "",
+		"access_key": awsID, "secret_key": "absent", "region": "us-east-1", "iam_endpoint": m.aws.url, "sts_endpoint": m.aws.url,
 		"sts_region": "absent", "sts_fallback_endpoints": "absent", "sts_fallback_regions": "absent",
 	}
 	m.plan("aws/config/root", read)
