@@ -153,7 +153,7 @@ func TestParametersUnderTheirSecondNames(t *testing.T) {
 	s := start(t, memory.Open())
 	s.must(t, route.Write, "auth/token/roles/r", s.root, `{"allowed_policies":["default"]}`)
 	clerk := s.clerk(t, "clerk", `path "auth/token/create" { capabilities = ["update"]
-  denied_parameters = { "policies" = ["clerk"], "ttl" = [] } }
+  denied_parameters = { "policies" = ["clerk"], "ttl" = [], "type" = ["batch"], "display_name" = ["admin"] } }
 path "auth/token/roles/*" { capabilities = ["create", "update"]
   denied_parameters = { "token_period" = [], "explicit_max_ttl" = [] } }
 path "sys/policies/acl/*" { capabilities = ["create", "update"]
@@ -173,6 +173,11 @@ path "sys/capabilities-self" { capabilities = ["update"]
 			if a, err := s.ask(t, route.Write, path, clerk, body); !fault.Is(err, fault.Denied) {
 				t.Errorf("%s %s: %+v, %v", path, body, a, err)
 			}
+		}
+	}
+	for _, body := range []string{`{"type":"batch"}`, `{"type":"default-batch"}`, `{"display_name":"admin"}`, `{"display_name":"admin!"}`, `{"display_name":"Admin-"}`} {
+		if a, err := s.ask(t, route.Write, "auth/token/create", clerk, body); err == nil {
+			t.Errorf("%s: %+v", body, a)
 		}
 	}
 	s.must(t, route.Write, "sys/policies/acl/x", clerk, `{"policy":"path \"a\" { capabilities = [\"read\"] }"}`)

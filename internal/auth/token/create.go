@@ -25,7 +25,7 @@ type createIn struct {
 	TTL         time.Duration     `json:"ttl" alias:"lease" default:"the mount's" doc:"How long the token lives."`
 	Type        string            `json:"type" default:"service" doc:"The token's type: service or batch."`
 	ExplicitMax time.Duration     `json:"explicit_max_ttl" default:"0s" doc:"How long it lives at most, however often it is renewed; 0s: as the mount says."`
-	DisplayName string            `json:"display_name" default:"token" doc:"The name in audit entries and lookups."`
+	DisplayName displayName       `json:"display_name" default:"token" doc:"The name in audit entries and lookups."`
 	NumUses     int               `json:"num_uses" default:"0" doc:"How many requests it is good for; 0: any number."`
 	Period      time.Duration     `json:"period" default:"0s" doc:"For a periodic token, which lives as long as it is renewed within this time; needs sudo, or a role that has one."`
 	EntityAlias string            `json:"entity_alias" doc:"Without effect until entities are built."`
@@ -121,6 +121,18 @@ func checkChosen(id secret.Value) error {
 // of users that engines create.
 var notInNames = regexp.MustCompile(`[^a-zA-Z0-9-]`)
 
+// A displayName is clean before the rules of parameters see it.
+type displayName string
+
+// Canonical is the name as it is kept; a lone dash, of which nothing would be left, stays one.
+func (n displayName) Canonical() string {
+	clean := notInNames.ReplaceAllString(string(n), "-")
+	if short := strings.TrimSuffix(clean, "-"); short != "" {
+		return short
+	}
+	return clean
+}
+
 // fillEntry checks and fills what concerns neither policies nor addresses.
 func fillEntry(e *token.Entry, in createIn, ro *role) error {
 	if in.NumUses < 0 {
@@ -129,9 +141,13 @@ func fillEntry(e *token.Entry, in createIn, ro *role) error {
 	e.Renewable = true
 	wire.Default(&e.Renewable, in.Renewable, true)
 	e.Renewable = e.Renewable && !ro.NotRenewable
-	e.DisplayName = "token"
-	if in.DisplayName != "" {
-		e.DisplayName = strings.TrimSuffix(notInNames.ReplaceAllString("token-"+in.DisplayName, "-"), "-")
+	switch in.DisplayName {
+	case "":
+		e.DisplayName = "token"
+	case "-":
+		e.DisplayName = "token-"
+	default:
+		e.DisplayName = "token-" + string(in.DisplayName)
 	}
 	e.Role = ro.Name
 	if ro.Period > 0 {
@@ -140,8 +156,8 @@ func fillEntry(e *token.Entry, in createIn, ro *role) error {
 	e.ExplicitMax = lower(e.ExplicitMax, ro.ExplicitMax)
 	e.Uses = lower(e.Uses, ro.NumUses)
 	switch kind := ro.kind(in.Type); kind {
-	case "", "service", "default", "default-service":
-	case "batch", "default-batch":
+	case "", "service":
+	case "batch":
 		return fillBatch(e)
 	default:
 		return fault.New("token.create", fault.Invalid, "field \"type\" must be \"service\" or \"batch\", not %q", kind)

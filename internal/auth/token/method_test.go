@@ -179,7 +179,7 @@ func TestCreate(t *testing.T) {
 		}
 	}
 	for body, says := range map[string]string{
-		`{"num_uses":-1}`: "must not be negative", `{"type":"x"}`: "must be", `{"bound_cidrs":["x"]}`: "bound_cidrs", `{"id":"a.b"}`: "chosen token",
+		`{"num_uses":-1}`: "must not be negative", `{"type":"x"}`: "must be", `{"type":"default-batch"}`: "must be", `{"bound_cidrs":["x"]}`: "bound_cidrs", `{"id":"a.b"}`: "chosen token",
 		`{"type":"batch","period":"1h"}`: "cannot be periodic", `{"type":"batch","num_uses":1}`: "limited number", `{"type":"batch","explicit_max_ttl":"1h"}`: "explicit maximum",
 		`{"ttl":"1h","lease":"2h"}`: "two of its names", `{"id":"chosen","policies":["a"]}`: "such a token",
 	} {
