@@ -74,6 +74,8 @@ var served = map[string][]servedRoute{
 		{"update", "audit/{path...}", "sudo"},
 		{"delete", "audit/{path...}", "sudo"},
 		{"update", "audit-hash/{path...}", ""},
+		{"list", "jobs", "sudo"},
+		{"read", "jobs/{id}", "sudo"},
 		{"update", "seal", "sudo"},
 		{"update", "clock/trust", "sudo"},
 		{"read", "metrics", ""},

@@ -161,7 +161,7 @@ func (h *house) system() []route.Route {
 	}
 	return append(node.Routes(c), sys.Routes(sys.Config{
 		Mounts: func() *mounts.Manager { return h.mounts }, Policies: h.policies, Tokens: h.tokens, Leases: h.leases,
-		Wrapping: h.wrapping, Devices: h.devices, RenewLease: (leasing{h}).renewLease, StartJob: (jobs{h}).startJob, PlanJob: (jobs{h}).planJob, JobStatus: (jobs{h}).jobStatus,
+		Wrapping: h.wrapping, Devices: h.devices, RenewLease: (leasing{h}).renewLease, Jobs: (jobs{h}).routes(),
 		Seal: func() { h.sealAsked.Store(true) }, Metrics: h.cfg.Metrics, TrustClock: h.clock.trust, Version: h.cfg.Server.Version,
 	})...)
 }

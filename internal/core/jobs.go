@@ -126,6 +126,107 @@ func (h jobs) jobStatus(ctx context.Context, id string) (*sys.Job, error) {
 	return &s.Job, nil
 }
 
+// routes are what sys is lent of the jobs.
+func (h jobs) routes() sys.Jobs {
+	return sys.Jobs{Start: h.startJob, Plan: h.planJob, Status: h.jobStatus, List: h.list, Left: h.left, Hasten: h.hasten}
+}
+
+// list returns the jobs that are not done.
+func (h jobs) list(ctx context.Context) ([]*sys.Job, error) {
+	var out []*sys.Job
+	for row, err := range h.view.Scan(ctx, jobPrefix, storage.PrefixEnd(jobPrefix)) {
+		if err != nil {
+			return nil, err
+		}
+		s := new(storedJob)
+		if err := json.Unmarshal(row.Value, s); err != nil {
+			return nil, fault.Wrap("core.jobs", fault.Internal, err)
+		}
+		if s.Kind != "move" {
+			out = append(out, &s.Job)
+		}
+	}
+	return out, nil
+}
+
+// left counts the leases that a job has still to revoke.
+func (h jobs) left(ctx context.Context, j *sys.Job) (out sys.Left, err error) {
+	count := func(id string) error {
+		out.Leases++
+		l, err := h.leases.Lookup(ctx, id)
+		if err == nil && !l.Failing.IsZero() {
+			out.Failing++
+			out.Error = l.Error
+		}
+		if fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout) {
+			return err
+		}
+		return nil // it is revoked meanwhile, or cannot be read, which its own lookup tells
+	}
+	switch j.Kind {
+	case "disable":
+		prefix := due.Prefix + j.Mount + "-"
+		for row, err := range h.view.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+			if err != nil {
+				return out, err
+			}
+			if it, ok := due.Parse(row.Key); ok && out.Leases < sys.MaxLeft {
+				if err := count(it.ID); err != nil {
+					return out, err
+				}
+			}
+			if out.Leases >= sys.MaxLeft {
+				break
+			}
+		}
+	case "revoke-prefix":
+		for id, err := range h.leases.Below(ctx, j.Prefix) {
+			if err != nil {
+				return out, err
+			}
+			if err := count(id); err != nil || out.Leases >= sys.MaxLeft {
+				return out, err
+			}
+		}
+	}
+	return out, nil
+}
+
+// How long the answer to disabling a mount waits for its leases to be revoked, and how long once one has failed.
+const (
+	patience      = 5 * time.Second
+	afterFailures = time.Second
+)
+
+// hasten begins a job at once and waits until its leases are revoked, one of them fails, or it takes too long. It returns
+// what is left then; the due loop goes on with it.
+func (h jobs) hasten(ctx context.Context, id string) (left sys.Left, err error) {
+	began := time.Now()
+	within, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
+		s, err := h.loadJob(ctx, id)
+		if err != nil || s == nil {
+			return sys.Left{}, err
+		}
+		if left, err = h.left(ctx, &s.Job); err != nil || left.Leases == 0 {
+			return left, err
+		}
+		if !s.Ended {
+			if err := h.runJob(within, id, false); err != nil && within.Err() == nil {
+				return left, err
+			}
+		}
+		if within.Err() != nil || left.Failing > 0 && time.Since(began) > afterFailures {
+			return left, nil
+		}
+		select {
+		case <-within.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
 // jobDue does what a job's item asks for; stray drops the item of a job that
 // is not there.
 func (h jobs) jobDue(ctx context.Context, it due.Item, stray []storage.Op) error {

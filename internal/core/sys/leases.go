@@ -160,13 +160,13 @@ func (a *leaseAPI) revokeLease(ctx context.Context, r *route.Request, in leaseIn
 }
 
 func (a *leaseAPI) revokePrefix(ctx context.Context, _ *route.Request, in prefixIn) (route.None, error) {
-	_, err := a.StartJob(ctx, Job{Kind: "revoke-prefix", Prefix: in.folder()}, in.Sync)
+	_, err := a.Jobs.Start(ctx, Job{Kind: "revoke-prefix", Prefix: in.folder()}, in.Sync)
 	return route.None{}, err
 }
 
 func (a *leaseAPI) revokeForce(ctx context.Context, r *route.Request, in prefixIn) (route.None, error) {
 	r.Warn("what these leases created is left behind where its undo fails; find it by its name at the target")
-	_, err := a.StartJob(ctx, Job{Kind: "revoke-prefix", Prefix: in.folder(), Force: true}, true)
+	_, err := a.Jobs.Start(ctx, Job{Kind: "revoke-prefix", Prefix: in.folder(), Force: true}, true)
 	return route.None{}, err
 }
 

@@ -261,15 +261,20 @@ type disableIn struct {
 	Force bool   `json:"force" default:"false" doc:"Whether to disable it although a rotation is under way that nobody will end then."`
 }
 
-func (c mountAPI) disable(ctx context.Context, _ *route.Request, in disableIn) (route.None, error) {
-	path := classPath(c.class, in.Path)
-	return route.None{}, c.Mounts().Retire(ctx, path, in.Force, func(e *mount.Entry) ([]storage.Op, error) {
+func (c mountAPI) disable(ctx context.Context, r *route.Request, in disableIn) (route.None, error) {
+	path, job := classPath(c.class, in.Path), ""
+	err := c.Mounts().Retire(ctx, path, in.Force, func(e *mount.Entry) ([]storage.Op, error) {
 		if e.Class != c.class {
 			return nil, fault.New("sys.disable", fault.Invalid, "%q is a login method; disable it at sys/auth", path)
 		}
-		_, ops, err := c.PlanJob(Job{Kind: "disable", Mount: e.UUID, Prefix: path})
+		id, ops, err := c.Jobs.Plan(Job{Kind: "disable", Mount: e.UUID, Prefix: path})
+		job = id
 		return ops, err
 	})
+	if err == nil && job != "" {
+		(&jobsAPI{c.Config}).tell(ctx, r, path, job)
+	}
+	return route.None{}, err
 }
 
 // viewAPI serves moving, and what a user interface asks of mounts.
@@ -289,7 +294,7 @@ func (a *viewAPI) remount(ctx context.Context, r *route.Request, in remountIn) (
 		return nil, fault.New("sys.remount", fault.Invalid, "fields \"from\" and \"to\" are both needed")
 	}
 	clean := func(p string) string { return strings.Trim(p, "/") + "/" }
-	id, ops, err := a.PlanJob(Job{Kind: "move", From: clean(in.From), To: clean(in.To)})
+	id, ops, err := a.Jobs.Plan(Job{Kind: "move", From: clean(in.From), To: clean(in.To)})
 	if err != nil {
 		return nil, err
 	}
@@ -316,7 +321,7 @@ type remountState struct {
 }
 
 func (a *viewAPI) remountStatus(ctx context.Context, _ *route.Request, in idIn) (*statusOut, error) {
-	j, err := a.JobStatus(ctx, in.ID)
+	j, err := a.Jobs.Status(ctx, in.ID)
 	if err != nil || j == nil {
 		return nil, err
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/keyturn/keyturn/internal/lease"
 	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/token"
 	"github.com/keyturn/keyturn/internal/wire"
 )
@@ -31,12 +30,7 @@ type Config struct {
 	Devices  *audit.Devices
 	// RenewLease renews within all bounds, and returns warnings.
 	RenewLease func(ctx context.Context, id string, increment time.Duration) (*lease.Lease, []string, error)
-	// StartJob commits a job and, if wait is set, does it before it returns.
-	StartJob func(ctx context.Context, j Job, wait bool) (id string, err error)
-	// PlanJob returns the operations that commit a job, for somebody's batch.
-	PlanJob func(j Job) (id string, ops []storage.Op, err error)
-	// JobStatus tells how a job stands.
-	JobStatus func(ctx context.Context, id string) (*Job, error)
+	Jobs       Jobs
 	// Seal ends the unsealed scope, after the answer has gone out.
 	Seal    func()
 	Version string // Keyturn's own
@@ -67,7 +61,7 @@ func Routes(c Config) []route.Route {
 	var out []route.Route
 	for _, part := range [][]route.Route{
 		mountRoutes(c), (&policiesAPI{c}).routes(), (&leaseAPI{c}).routes(), (&wrappingAPI{c}).routes(), toolRoutes(),
-		(&auditAPI{c}).routes(), (&serverAPI{c}).routes(),
+		(&auditAPI{c}).routes(), (&jobsAPI{c}).routes(), (&serverAPI{c}).routes(),
 	} {
 		out = append(out, part...)
 	}

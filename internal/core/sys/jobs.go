@@ -1,0 +1,104 @@
+package sys
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// jobsAPI serves what the server goes on with by itself after an answer.
+type jobsAPI struct{ Config }
+
+func (a *jobsAPI) routes() []route.Route {
+	return []route.Route{
+		route.On(route.List, "jobs", a.list).WithSudo().WithHelp("List the jobs that are not done: disabled mounts whose leases are still being revoked, and the like."),
+		route.On(route.Read, "jobs/{id}", a.read).WithSudo().WithParam("id", "The job, as a warning or the list names it.").WithHelp("How a job stands. One that is done is not found."),
+	}
+}
+
+func (a *jobsAPI) list(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+	jobs, err := a.Jobs.List(ctx)
+	out := route.Keys{Info: map[string]any{}}
+	for _, j := range jobs {
+		out.Keys = append(out.Keys, j.ID)
+		out.Info[j.ID] = jobInfo{Kind: j.Kind, Path: j.Prefix, Started: j.Started}
+	}
+	return out, err
+}
+
+type jobInfo struct {
+	Kind    string    `json:"kind"`
+	Path    string    `json:"path"`
+	Started time.Time `json:"start_time"`
+}
+
+type jobOut struct {
+	ID      string    `json:"id"`
+	Kind    string    `json:"kind"`
+	Path    string    `json:"path"`
+	Started time.Time `json:"start_time"`
+	State   string    `json:"state"`
+	Leases  int       `json:"leases_left"`
+	Failing int       `json:"leases_failing"`
+	Error   string    `json:"revoke_error,omitempty"`
+}
+
+func (a *jobsAPI) read(ctx context.Context, _ *route.Request, in idIn) (*jobOut, error) {
+	j, err := a.Jobs.Status(ctx, in.ID)
+	if err != nil || j == nil {
+		return nil, err
+	}
+	left, err := a.Jobs.Left(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	return &jobOut{j.ID, j.Kind, j.Prefix, j.Started, j.State, left.Leases, left.Failing, left.Error}, nil
+}
+
+// Jobs are what the routes need of the jobs.
+type Jobs struct {
+	// Start commits a job and, if wait is set, does it before it returns.
+	Start func(ctx context.Context, j Job, wait bool) (id string, err error)
+	// Plan returns the operations that commit a job, for somebody's batch.
+	Plan func(j Job) (id string, ops []storage.Op, err error)
+	// Status tells how a job stands; nil for one that is done.
+	Status func(ctx context.Context, id string) (*Job, error)
+	// List returns the jobs that are not done.
+	List func(ctx context.Context) ([]*Job, error)
+	// Left counts what a job has still to revoke.
+	Left func(ctx context.Context, j *Job) (Left, error)
+	// Hasten begins a job at once and waits a little; it returns what is left then.
+	Hasten func(ctx context.Context, id string) (Left, error)
+}
+
+// Left are the leases that a job has still to revoke.
+type Left struct {
+	Leases  int    // at most [MaxLeft] are counted
+	Failing int    // of these, those whose revocation has failed and is tried again
+	Error   string // of one of them
+}
+
+// MaxLeft bounds the counting.
+const MaxLeft = 1000
+
+// tell warns of leases of a disabled mount that are not revoked. What was issued still works then, and nobody sees the
+// mount any more.
+func (a *jobsAPI) tell(ctx context.Context, r *route.Request, path, id string) {
+	left, err := a.Jobs.Hasten(ctx, id)
+	many := ""
+	if left.Leases >= MaxLeft {
+		many = " or more"
+	}
+	switch {
+	case err != nil: // the mount is disabled all the same, and the job goes on
+		r.Warn("%q is disabled; whether its leases are revoked is not known yet (%s): read sys/jobs/%s", path, fault.Message(err), id)
+	case left.Failing > 0:
+		r.Warn("%q is disabled, and %d%s of its leases are not revoked, because that fails: %s. What was issued may still work. The server tries again by itself: sys/jobs/%s says how it stands, sys/leases which leases fail; sys/leases/revoke-force/%s forgets them",
+			path, left.Leases, many, left.Error, id, path)
+	case left.Leases > 0:
+		r.Warn("%q is disabled, and %d%s of its leases are still being revoked: sys/jobs/%s says how it stands", path, left.Leases, many, id)
+	}
+}

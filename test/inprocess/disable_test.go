@@ -1,0 +1,79 @@
+package inprocess_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+// TestDisableTellsWhatIsNotRevoked: the answer to disabling a mount whose leases cannot be revoked warns, names the job that
+// goes on, and where the leases that fail are listed; before, it was a plain success, and what was issued still worked.
+func TestDisableTellsWhatIsNotRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := lending(t)
+		ids := []string{l.lend("a", "lend/creds/r"), l.lend("a", "lend/creds/r"), l.lend("a", "lend/creds/other")}
+		l.out.mu.Lock()
+		l.out.dead = true
+		l.out.mu.Unlock()
+		a := l.must(t, route.Delete, "sys/mounts/lend", l.root, "")
+		if len(a.Warnings) != 1 {
+			t.Fatalf("warnings %q", a.Warnings)
+		}
+		warning := a.Warnings[0]
+		for _, part := range []string{"3 of its leases are not revoked", "dead", "may still work", "sys/leases", "sys/leases/revoke-force/lend/"} {
+			if !strings.Contains(warning, part) {
+				t.Errorf("the warning %q lacks %q", warning, part)
+			}
+		}
+		jobs := l.must(t, route.List, "sys/jobs", l.root, "").Data["keys"].([]any)
+		if len(jobs) != 1 || !strings.Contains(warning, fmt.Sprintf("sys/jobs/%s ", jobs[0])) {
+			t.Fatalf("jobs are %v, and the warning is %q", jobs, warning)
+		}
+		job := fmt.Sprintf("sys/jobs/%s", jobs[0])
+		got := l.must(t, route.Read, job, l.root, "").Data
+		if got["kind"] != "disable" || got["path"] != "lend/" || got["leases_left"] != 3.0 || got["leases_failing"] == 0.0 || !strings.Contains(fmt.Sprint(got["revoke_error"]), "dead") {
+			t.Errorf("the job reads %v", got)
+		}
+		failing := l.must(t, route.Read, "sys/leases", l.root, "").Data["leases"].([]any)
+		if len(failing) == 0 || !strings.Contains(fmt.Sprint(ids), failing[0].(map[string]any)["lease_id"].(string)) {
+			t.Errorf("failing leases are %v", failing)
+		}
+
+		l.out.mu.Lock()
+		l.out.dead = false
+		l.out.mu.Unlock()
+		time.Sleep(2 * time.Minute) // what failed is tried again
+		if living := l.out.living(); len(living) != 0 {
+			t.Errorf("still there are %v", living)
+		}
+		if _, err := l.ask(t, route.Read, job, l.root, ""); !fault.Is(err, fault.NotFound) {
+			t.Errorf("a job that is done: %v", err)
+		}
+		l.finally(2 * time.Minute)
+	})
+}
+
+// TestDisableWithoutTrouble: what is revoked at once is not spoken of, and the answer waits for it.
+func TestDisableWithoutTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := lending(t)
+		for range 20 {
+			l.lend("a", "lend/creds/r")
+		}
+		if a := l.must(t, route.Delete, "sys/mounts/lend", l.root, ""); a.Status != 204 || len(a.Warnings) > 0 {
+			t.Errorf("status %d, warnings %q", a.Status, a.Warnings)
+		}
+		if living := l.out.living(); len(living) != 0 {
+			t.Errorf("once it was answered, there still are %v", living)
+		}
+		if a := l.must(t, route.Delete, "sys/mounts/lend", l.root, ""); a.Status != 204 { // nothing is mounted there
+			t.Errorf("again: status %d", a.Status)
+		}
+		l.finally(2 * time.Minute)
+	})
+}
