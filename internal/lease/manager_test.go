@@ -1,0 +1,650 @@
+package lease
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+)
+
+// world is a manager over a store that fails on command, and what leases undo.
+type world struct {
+	*Manager
+	t  *testing.T
+	st *faulty.Store
+
+	mu     sync.Mutex
+	undone []string  // ids, in order
+	fails  error     // of the next undos
+	again  time.Time // that they ask for
+	note   string
+	renews []time.Time
+	during func(l *Lease) // called while an undo is under way
+	events []string
+}
+
+var began = time.Date(2026, 3, 9, 12, 0, 0, 0, time.UTC)
+
+func open(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, st: faulty.New(memory.Open(), 1)}
+	root := secret.New(make([]byte, barrier.RootKeySize))
+	if err := barrier.Initialize(t.Context(), w.st, root); err != nil {
+		t.Fatal(err)
+	}
+	w.Manager = w.server()
+	return w
+}
+
+// server is another manager of the same store, as another server has.
+func (w *world) server() *Manager {
+	w.t.Helper()
+	b, err := barrier.Open(w.t.Context(), w.st, secret.New(make([]byte, barrier.RootKeySize)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return NewManager(Config{
+		Barrier: b,
+		Due: func(lane, id string, from, to time.Time) (ops []storage.Op) {
+			if !from.IsZero() && !from.Equal(to) {
+				ops = append(ops, storage.Remove(item(lane, id, from)))
+			}
+			if !to.IsZero() {
+				ops = append(ops, storage.Set(item(lane, id, to), nil))
+			}
+			return ops
+		},
+		Undo: func(_ context.Context, l *Lease) (time.Time, string, error) {
+			w.mu.Lock()
+			during := w.during
+			w.mu.Unlock()
+			if during != nil {
+				during(l)
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.undone = append(w.undone, l.ID)
+			return w.again, w.note, w.fails
+		},
+		Renew: func(_ context.Context, _ *Lease, expires time.Time) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.renews = append(w.renews, expires)
+			return w.fails
+		},
+		Event: func(kind string, l *Lease) []storage.Op {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.events = append(w.events, kind+" "+l.ID)
+			return nil
+		},
+	})
+}
+
+func item(lane, id string, at time.Time) string {
+	return fmt.Sprintf("due/%s/%016x/%s", lane, at.UnixMilli(), id)
+}
+
+func (w *world) failWith(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fails = err
+}
+
+func (w *world) seen() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string(nil), w.undone...)
+}
+
+func draft(id string) *Lease {
+	return &Lease{
+		ID: id, Mount: "m", Target: "config/db", Kind: "user", Data: json.RawMessage(`{"u":"x"}`), Owner: "owner", Attempt: "att-" + id[len(id)-1:],
+		Issued: began, Expires: began.Add(time.Hour), Max: began.Add(4 * time.Hour), Late: began.Add(15 * time.Minute), Renewable: true,
+	}
+}
+
+// grant reserves and grants a lease.
+func (w *world) grant(id string) *Lease {
+	w.t.Helper()
+	r, err := w.Reserve(w.t.Context(), draft(id), began.Add(time.Minute), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	g, err := w.Grant(w.t.Context(), r, began, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return g
+}
+
+// consistent checks that each lease has one item, where its record says, and one row of its owner's; and nothing else is left.
+func (w *world) consistent() (leases int) {
+	w.t.Helper()
+	want, got := map[string]bool{}, map[string]bool{}
+	for e, err := range w.view.Scan(w.t.Context(), "", "") {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		switch {
+		case strings.HasPrefix(e.Key, Prefix):
+			l, err := Decode(e)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			leases++
+			want[item(l.Lane(), l.ID, l.Due)], want[OfPrefix+l.Owner+"/"+l.ID] = true, true
+			if !l.Failing.IsZero() {
+				want[FailingPrefix+l.ID] = true
+			}
+		case strings.HasPrefix(e.Key, "due/"), strings.HasPrefix(e.Key, OfPrefix), strings.HasPrefix(e.Key, FailingPrefix):
+			got[e.Key] = true
+		}
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		w.t.Errorf("rows beside the records (-want +got):\n%s", d)
+	}
+	return leases
+}
+
+func (w *world) look(id string) *Lease {
+	w.t.Helper()
+	l, err := w.Lookup(w.t.Context(), id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return l
+}
+
+func TestReserveAndGrant(t *testing.T) {
+	w := open(t)
+	r, err := w.Reserve(t.Context(), draft("db/creds/a"), began.Add(time.Minute), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.State != Reserved || !r.Due.Equal(began.Add(time.Minute)) || r.Granted {
+		t.Errorf("reserved: %+v", r)
+	}
+	w.consistent()
+	g, err := w.Grant(t.Context(), r, began.Add(time.Second), nil)
+	if err != nil || g.State != Granted || !g.Granted || !g.Due.Equal(g.Expires) || !g.Issued.Equal(began.Add(time.Second)) || !g.Late.IsZero() {
+		t.Fatalf("granted: %+v, %v", g, err)
+	}
+	if d := cmp.Diff(g, w.look("db/creds/a")); d != "" {
+		t.Errorf("stored (-granted +stored):\n%s", d)
+	}
+	if _, err := w.Grant(t.Context(), r, began, nil); !fault.Is(err, fault.Conflict) {
+		t.Errorf("granted twice: %v", err)
+	}
+	if n := w.consistent(); n != 1 || w.Stats.Live.Load() != 1 {
+		t.Errorf("%d leases, %d counted", n, w.Stats.Live.Load())
+	}
+	for _, id := range []string{"", "db/creds/none"} {
+		if _, err := w.Lookup(t.Context(), id); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "was not found") {
+			t.Errorf("looking up %q: %v", id, err)
+		}
+	}
+}
+
+// TestGuard: what asks must be alive, and what lends must be there, in the same commit.
+func TestGuard(t *testing.T) {
+	w := open(t)
+	gone := []storage.Op{storage.Expect("token/t", 7)}
+	if _, err := w.Reserve(t.Context(), draft("db/creds/a"), began, gone); !fault.Is(err, fault.Conflict) {
+		t.Errorf("reserved for a token that is gone: %v", err)
+	}
+	r, err := w.Reserve(t.Context(), draft("db/creds/a"), began, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Grant(t.Context(), r, began, gone); !fault.Is(err, fault.Conflict) {
+		t.Errorf("granted to a token that is gone: %v", err)
+	}
+	if n := w.consistent(); n != 1 || w.look("db/creds/a").State != Reserved || w.Stats.Live.Load() != 1 {
+		t.Errorf("%d leases, %d counted", n, w.Stats.Live.Load())
+	}
+}
+
+// TestReserveThatMayBeThere: whether a reservation whose answer was lost is stored, the store says. It falls due then.
+func TestReserveThatMayBeThere(t *testing.T) {
+	for mode, want := range map[faulty.Mode]int{faulty.NotStored: 0, faulty.Stored: 1} {
+		w := open(t)
+		w.st.Inject(faulty.Fault{Prefix: Prefix, Mode: mode})
+		if _, err := w.Reserve(t.Context(), draft("db/creds/a"), began, nil); err == nil {
+			t.Fatal("the fault was not injected")
+		}
+		if n := w.consistent(); n != want || w.Stats.Live.Load() != int64(want) {
+			t.Errorf("mode %d: %d leases, %d counted, want %d", mode, n, w.Stats.Live.Load(), want)
+		}
+	}
+}
+
+func TestRenew(t *testing.T) {
+	w := open(t)
+	l := w.grant("db/creds/a")
+	now := began.Add(30 * time.Minute)
+	for _, tt := range []struct {
+		increment time.Duration
+		b         Bounds
+		want      time.Duration // since now
+		capped    bool
+	}{
+		{2 * time.Hour, Bounds{}, 2 * time.Hour, false},
+		{0, Bounds{TTL: time.Hour}, time.Hour, false},
+		{time.Minute, Bounds{TTL: time.Hour}, time.Minute, false}, // shorter than it was
+		{9 * time.Hour, Bounds{}, 3*time.Hour + 30*time.Minute, true},
+		{2 * time.Hour, Bounds{Max: time.Hour}, 30 * time.Minute, true},
+		{2 * time.Hour, Bounds{Until: now.Add(time.Hour)}, time.Hour, true},
+	} {
+		n, capped, err := w.Renew(t.Context(), l, tt.increment, tt.b, now)
+		if err != nil || !n.Expires.Equal(now.Add(tt.want)) || capped != tt.capped || !n.Renewed.Equal(now) {
+			t.Fatalf("%v by %v: %v for %s, capped %v, %v", tt.increment, tt.b, n, n.Expires.Sub(now), capped, err)
+		}
+		if last := w.renews[len(w.renews)-1]; !last.Equal(n.Expires) {
+			t.Errorf("the engine was told %s, and the lease says %s", last, n.Expires)
+		}
+		l = n
+		w.consistent()
+	}
+	if _, _, err := w.Renew(t.Context(), draft("db/creds/a"), time.Hour, Bounds{}, now); err == nil {
+		t.Error("a draft was renewed")
+	}
+}
+
+func TestRenewRefuses(t *testing.T) {
+	w := open(t)
+	l := w.grant("db/creds/a")
+	fixed := *l
+	fixed.Renewable = false
+	for name, tt := range map[string]struct {
+		l    *Lease
+		b    Bounds
+		now  time.Time
+		want string
+	}{
+		"expired":       {l, Bounds{}, l.Expires, "has ended"},
+		"not renewable": {&fixed, Bounds{}, began, "is not renewable"},
+		"at its end":    {l, Bounds{Max: time.Minute}, began.Add(2 * time.Minute), "maximum lifetime"},
+	} {
+		if _, _, err := w.Renew(t.Context(), tt.l, time.Hour, tt.b, tt.now); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), tt.want) {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+	}
+	if len(w.renews) != 0 {
+		t.Errorf("the engine was asked %d times for nothing", len(w.renews))
+	}
+	w.failWith(fault.New("engine", fault.Upstream, "broken"))
+	if _, _, err := w.Renew(t.Context(), l, time.Hour, Bounds{}, began); !fault.Is(err, fault.Upstream) {
+		t.Errorf("the engine fails: %v", err)
+	}
+	w.failWith(nil)
+	if err := w.End(t.Context(), l.ID, false, began); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.Renew(t.Context(), l, time.Hour, Bounds{}, began); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "at the same time") {
+		t.Errorf("one that is revoked meanwhile: %v", err)
+	}
+	if got := w.look(l.ID); got.State != Ending || !got.Expires.Equal(l.Expires) {
+		t.Errorf("it is %+v", got)
+	}
+}
+
+// TestEndAndStep: revoking makes the lease unusable at once, and its item undoes it; both are repeatable.
+func TestEndAndStep(t *testing.T) {
+	w := open(t)
+	w.grant("db/creds/a")
+	now := began.Add(time.Minute)
+	for range 2 {
+		if err := w.End(t.Context(), "db/creds/a", false, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := w.look("db/creds/a")
+	if l.State != Ending || !l.Due.Equal(now) || len(w.seen()) != 0 {
+		t.Errorf("ended: %+v; undone %q", l, w.seen())
+	}
+	// An item that stands where the lease does not is dropped, and undoes nothing.
+	stray := item(l.Lane(), l.ID, began)
+	if _, err := w.view.Commit(t.Context(), storage.Set(stray, nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Step(t.Context(), l.ID, now, began, []storage.Op{storage.Remove(stray)}); err != nil || len(w.seen()) != 0 {
+		t.Errorf("a stray item: %v, undone %q", err, w.seen())
+	}
+	w.consistent()
+	if err := w.Step(t.Context(), l.ID, now, l.Due, nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.consistent(); n != 0 || len(w.seen()) != 1 || w.Stats.Live.Load() != 0 || w.Stats.Undone.Load() != 1 {
+		t.Errorf("%d leases, undone %q, counts %d and %d", n, w.seen(), w.Stats.Live.Load(), w.Stats.Undone.Load())
+	}
+	if err := w.Step(t.Context(), l.ID, now, l.Due, []storage.Op{storage.Remove("due/none")}); err != nil {
+		t.Errorf("the item of a lease that is gone: %v", err)
+	}
+	if err := w.End(t.Context(), "db/creds/none", false, now); err != nil {
+		t.Errorf("revoking what is gone: %v", err)
+	}
+	if w.events[len(w.events)-1] != "lease/ended db/creds/a" {
+		t.Errorf("events %q", w.events)
+	}
+}
+
+// TestUndoFails: a lease whose undo fails is kept, tried again more and more seldom, and listed until it is undone.
+func TestUndoFails(t *testing.T) {
+	w := open(t)
+	w.grant("db/creds/a")
+	w.failWith(fault.New("engine", fault.Upstream, "the database is away"))
+	now := began.Add(time.Hour)
+	for try, wait := 1, 10*time.Second; try <= 12; try++ {
+		l := w.look("db/creds/a")
+		if err := w.Step(t.Context(), l.ID, now, l.Due, nil); !fault.Is(err, fault.Upstream) {
+			t.Fatalf("try %d: %v", try, err)
+		}
+		l = w.look("db/creds/a")
+		if l.Tries != try || l.Error != "the database is away" || l.Failing.IsZero() || l.State != Ending {
+			t.Errorf("after try %d: %+v", try, l)
+		}
+		if pause := l.Due.Sub(now); pause < wait || pause > wait+wait/10+time.Second {
+			t.Errorf("after try %d it waits %s, want %s and up to a tenth more", try, pause, wait)
+		}
+		wait = min(2*wait, time.Hour)
+		w.consistent()
+		now = l.Due
+	}
+	if failing, err := w.Failing(t.Context(), "", 10); err != nil || len(failing) != 1 || w.Stats.Waiting.Load() != 1 || w.Stats.Failed.Load() != 12 {
+		t.Errorf("failing are %v, %v; %d wait, %d failures", failing, err, w.Stats.Waiting.Load(), w.Stats.Failed.Load())
+	}
+	w.failWith(nil)
+	l := w.look("db/creds/a")
+	if err := w.Step(t.Context(), l.ID, now, l.Due, nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.consistent(); n != 0 || w.Stats.Waiting.Load() != 0 {
+		t.Errorf("%d leases, %d wait", n, w.Stats.Waiting.Load())
+	}
+}
+
+// TestForce: a forced end forgets the lease although its undo fails, also one that is ending already.
+func TestForce(t *testing.T) {
+	w := open(t)
+	w.grant("db/creds/a")
+	w.grant("db/creds/b")
+	w.failWith(errors.New("never"))
+	if err := w.End(t.Context(), "db/creds/a", false, began); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.End(t.Context(), "db/creds/a", true, began.Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	l := w.look("db/creds/a")
+	if !l.Force {
+		t.Errorf("it is %+v", l)
+	}
+	if err := w.Step(t.Context(), l.ID, began, l.Due, nil); err != nil {
+		t.Errorf("forced: %v", err)
+	}
+	if err := w.Now(t.Context(), "db/creds/b", false, began); err == nil {
+		t.Error("an undo that fails was a success")
+	}
+	if err := w.Now(t.Context(), "db/creds/b", true, began); err != nil {
+		t.Errorf("forced at once: %v", err)
+	}
+	if n := w.consistent(); n != 0 {
+		t.Errorf("%d leases are left", n)
+	}
+}
+
+// TestLateCreate: a reservation whose create may still take effect is asked for again, until nothing can come any more.
+func TestLateCreate(t *testing.T) {
+	w := open(t)
+	r, err := w.Reserve(t.Context(), draft("db/creds/a"), began.Add(time.Minute), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.again, w.note = began.Add(15*time.Minute), "nothing was there yet"
+	if err := w.Step(t.Context(), r.ID, r.Due, r.Due, nil); err != nil {
+		t.Fatal(err)
+	}
+	l := w.look(r.ID)
+	if l.State != Ending || !l.Due.After(w.again) || l.Note != w.note || l.Tries != 0 {
+		t.Errorf("it is %+v", l)
+	}
+	w.consistent()
+	w.again = began // sooner than is of use
+	if err := w.Step(t.Context(), l.ID, l.Due, l.Due, nil); err != nil {
+		t.Fatal(err)
+	}
+	if next := w.look(r.ID); next.Due.Before(l.Due.Add(time.Second)) {
+		t.Errorf("it is asked again %s later", next.Due.Sub(l.Due))
+	} else {
+		l = next
+	}
+	w.again = time.Time{}
+	if err := w.Step(t.Context(), l.ID, l.Due, l.Due, nil); err != nil || w.consistent() != 0 {
+		t.Errorf("in the end: %v", err)
+	}
+	if _, err := w.Grant(t.Context(), r, began, nil); !fault.Is(err, fault.Conflict) {
+		t.Errorf("a create that ends after its reservation was undone: %v", err)
+	}
+}
+
+// TestCrashWhileUndoing: the server dies at each commit of an undo, stored and not. The next one goes on with it: what was
+// created is undone, and the lease is forgotten.
+func TestCrashWhileUndoing(t *testing.T) {
+	for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
+		for n := range 3 {
+			w := open(t)
+			l := w.grant("db/creds/a")
+			w.st.CrashAfter(n, mode)
+			_ = w.Step(t.Context(), l.ID, l.Expires, l.Due, nil)
+			w.st.Revive()
+			w.Manager = w.server()
+			w.consistent()
+			for now := l.Expires; ; now = now.Add(time.Minute) {
+				l, err := w.Lookup(t.Context(), l.ID)
+				if err != nil {
+					break
+				}
+				if err := w.Step(t.Context(), l.ID, now, l.Due, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if left := w.consistent(); left != 0 || len(w.seen()) == 0 {
+				t.Errorf("crash %d (mode %d): %d leases are left, undone %q", n, mode, left, w.seen())
+			}
+		}
+	}
+}
+
+// TestTwoServersUndo: the claim's commit decides which of two servers undoes a lease.
+func TestTwoServersUndo(t *testing.T) {
+	w := open(t)
+	other := w.server()
+	for n := range 50 {
+		id := fmt.Sprintf("db/creds/%02d", n)
+		l := w.grant(id)
+		var wg sync.WaitGroup
+		for _, m := range []*Manager{w.Manager, other} {
+			wg.Go(func() {
+				if err := m.Step(t.Context(), id, l.Expires, l.Due, nil); err != nil {
+					t.Errorf("%s: %v", id, err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	seen := map[string]int{}
+	for _, id := range w.seen() {
+		if seen[id]++; seen[id] > 1 {
+			t.Errorf("%s was undone twice", id)
+		}
+	}
+	if n := w.consistent(); n != 0 || len(seen) != 50 {
+		t.Errorf("%d leases are left, %d undone", n, len(seen))
+	}
+}
+
+// TestNowWaits: where an undo is under way already, revoking with sync waits for it, and the due loop is told that it is busy.
+func TestNowWaits(t *testing.T) {
+	w := open(t)
+	l := w.grant("db/creds/a")
+	under, let := make(chan struct{}), make(chan struct{})
+	w.during = func(*Lease) { close(under); <-let }
+	done := make(chan error, 2)
+	go func() { done <- w.Now(t.Context(), l.ID, false, began) }()
+	<-under
+	w.mu.Lock()
+	w.during = nil
+	w.mu.Unlock()
+	if err := w.Step(t.Context(), l.ID, began.Add(time.Hour), w.look(l.ID).Due, nil); !errors.Is(err, ErrBusy) {
+		t.Errorf("the due loop meanwhile: %v", err)
+	}
+	given, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.Now(given, l.ID, false, began); !fault.Is(err, fault.Timeout) {
+		t.Errorf("who gave up waiting: %v", err)
+	}
+	go func() { done <- w.Now(t.Context(), l.ID, false, began) }()
+	close(let)
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(w.seen()); n != 1 || w.consistent() != 0 {
+		t.Errorf("undone %d times", n)
+	}
+}
+
+func TestOwned(t *testing.T) {
+	w := open(t)
+	for n := range 5 {
+		w.grant(fmt.Sprintf("db/creds/%d", n))
+	}
+	other := draft("db/creds/x")
+	other.Owner = "owner2"
+	r, err := w.Reserve(t.Context(), other, began, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.EndOwned(t.Context(), "owner", began); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 5 {
+		if l := w.look(fmt.Sprintf("db/creds/%d", n)); l.State != Ending {
+			t.Errorf("%s is %s", l.ID, l.State)
+		}
+	}
+	w.failWith(fault.New("engine", fault.Upstream, "away"))
+	if err := w.NowOwned(t.Context(), "owner", began); !fault.Is(err, fault.Upstream) {
+		t.Errorf("one of them fails: %v", err) // all are ending, so that the due loop goes on with them
+	}
+	w.failWith(nil)
+	if err := w.NowOwned(t.Context(), "owner", began.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.consistent(); n != 1 || w.look(r.ID).State != Reserved {
+		t.Errorf("%d leases are left: another token's must stay", n)
+	}
+}
+
+func TestBelowAndCount(t *testing.T) {
+	w := open(t)
+	for _, id := range []string{"db/creds/a/1", "db/creds/a/2", "db/creds/ab/1", "aws/creds/a/1"} {
+		w.grant(id)
+	}
+	below := func(prefix string) (ids []string) {
+		for id, err := range w.Below(t.Context(), prefix) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, id)
+		}
+		return ids
+	}
+	for prefix, want := range map[string]int{"": 4, "db/": 3, "db/creds/a/": 2, "db/creds/": 3, "none/": 0} {
+		if got := below(prefix); len(got) != want {
+			t.Errorf("below %q are %q, want %d", prefix, got, want)
+		}
+	}
+	for limit, want := range map[int]int{1: 1, 3: 3, 10: 4} {
+		if n, err := w.CountOf(t.Context(), "due/"+Lane("m", "config/db")+"/", limit); n != want || err != nil {
+			t.Errorf("counted up to %d: %d, %v", limit, n, err)
+		}
+	}
+	if Lane("m", "config/db") == Lane("m", "config/other") || Lane("m", "t") == Lane("n", "t") {
+		t.Error("two targets have one lane")
+	}
+	w.st.Inject(faulty.Fault{Calls: faulty.Scans, Times: -1})
+	for _, err := range w.Below(t.Context(), "db/") {
+		if err == nil {
+			t.Error("a failed scan is an empty one")
+		}
+	}
+	if _, err := w.CountOf(t.Context(), "due/", 10); err == nil {
+		t.Error("a failed count is one")
+	}
+}
+
+// TestDamagedLease: a record that cannot be read is no lease's that is gone.
+func TestDamagedLease(t *testing.T) {
+	w := open(t)
+	if _, err := w.view.Commit(t.Context(), storage.Set(Prefix+"db/creds/a", []byte("{"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Step(t.Context(), "db/creds/a", began, began, nil); !errors.Is(err, ErrDamaged) || !fault.Is(err, fault.Internal) {
+		t.Errorf("its item: %v", err)
+	}
+	for name, err := range map[string]error{
+		"looking it up": func() error { _, err := w.Lookup(t.Context(), "db/creds/a"); return err }(),
+		"revoking":      w.End(t.Context(), "db/creds/a", false, began), "at once": w.Now(t.Context(), "db/creds/a", false, began),
+	} {
+		if !fault.Is(err, fault.Internal) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestStoreFails: what the store cannot do is told, and nothing is taken for undone.
+func TestStoreFails(t *testing.T) {
+	for _, calls := range []faulty.Calls{faulty.Gets, faulty.Commits} {
+		w := open(t)
+		l := w.grant("db/creds/a")
+		w.st.Inject(faulty.Fault{Calls: calls, Times: -1})
+		for name, err := range map[string]error{
+			"end": w.End(t.Context(), l.ID, false, began), "step": w.Step(t.Context(), l.ID, l.Expires, l.Due, nil), "now": w.Now(t.Context(), l.ID, false, began),
+		} {
+			if !fault.Is(err, fault.Unavailable) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		w.st.Clear()
+		if n := w.consistent(); n != 1 || len(w.seen()) != 0 {
+			t.Errorf("%d leases, undone %q", n, w.seen())
+		}
+	}
+}
+
+func TestFrom(t *testing.T) {
+	l := draft("db/creds/a")
+	later := l.From(began.Add(time.Minute + 300*time.Microsecond))
+	if !later.Issued.Equal(began.Add(time.Minute)) || later.Expires.Sub(later.Issued) != time.Hour || later.Max.Sub(later.Issued) != 4*time.Hour {
+		t.Errorf("it is %+v", later)
+	}
+	if l.TTL(began) != time.Hour || l.TTL(began.Add(2*time.Hour)) != 0 {
+		t.Errorf("TTLs are %s and %s", l.TTL(began), l.TTL(began.Add(2*time.Hour)))
+	}
+}
