@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/keyturn/keyturn/internal/costtest"
 )
 
 // linked appends a rendered entry as the line after p.
@@ -196,4 +198,17 @@ func FuzzParseLine(f *testing.F) {
 			t.Errorf("parsed %q, which would be written as %q", want, got)
 		}
 	})
+}
+
+// FuzzLineCost: telling whether a line is one of ours costs a bounded number of steps for each byte.
+func FuzzLineCost(f *testing.F) {
+	const limit = 1 << 20
+	costtest.Fuzz(f, costtest.Parser{Limit: limit, Parse: func(text string) error {
+		if len(text) > limit {
+			return errors.New("too long for this test")
+		}
+		ParseLine([]byte(text))
+		StartsLine([]byte(text))
+		return nil
+	}}, costtest.Shape{Head: `{"time":"`, Unit: `","previous":"`, Tail: `"}`}, costtest.Shape{Unit: "9", Tail: `"}`}, costtest.Shape{Unit: "["})
 }

@@ -8,6 +8,7 @@ package costtest
 import (
 	"fmt"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -34,7 +35,8 @@ const (
 	patience     = 2 * time.Minute
 )
 
-// A Shape is a family of texts: Unit stands between Head and Tail as often as fits into the limit.
+// A Shape is a family of texts: Unit stands between Head and Tail as often as fits into the limit. A § in Unit is the number of its
+// repetition, for names that may come once.
 type Shape struct{ Head, Unit, Tail string }
 
 // Fuzz makes the one call that a fuzz target for cost consists of. Each shape is filled up to the limit, so that a cost that
@@ -84,12 +86,22 @@ func (p Parser) check(s Shape) (steps float64, err error) {
 
 // fill makes the longest text of the shape within a limit, and one above it.
 func (s Shape) fill(limit int) (text, long string) {
-	room := limit - len(s.Head) - len(s.Tail)
-	if len(s.Unit) == 0 || room < len(s.Unit) {
-		return "", ""
+	var b strings.Builder
+	b.WriteString(s.Head)
+	for i := 0; ; i++ {
+		unit := strings.ReplaceAll(s.Unit, "§", strconv.Itoa(i))
+		if unit == "" {
+			return "", ""
+		}
+		if b.Len()+len(unit)+len(s.Tail) > limit {
+			if i == 0 {
+				return "", ""
+			}
+			text = b.String()
+			return text + s.Tail, text + unit + s.Tail
+		}
+		b.WriteString(unit)
 	}
-	n := room / len(s.Unit)
-	return s.Head + strings.Repeat(s.Unit, n) + s.Tail, s.Head + strings.Repeat(s.Unit, n+1) + s.Tail
 }
 
 // measure runs f on a thread of its own and returns the processor time that it took.

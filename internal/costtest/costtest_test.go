@@ -55,6 +55,7 @@ func TestFill(t *testing.T) {
 		{Shape{"a", "bc", "d"}, 6, "abcbcd", "abcbcbcd"},
 		{Shape{"a", "bc", "d"}, 7, "abcbcd", "abcbcbcd"},
 		{Shape{"a", "", "d"}, 7, "", ""},
+		{Shape{"", "x§,", ""}, 10, "x0,x1,x2,", "x0,x1,x2,x3,"},
 		{Shape{"aaaa", "b", "d"}, 5, "", ""},
 	} {
 		if text, long := tt.s.fill(tt.limit); text != tt.text || long != tt.long {

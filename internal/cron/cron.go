@@ -18,6 +18,9 @@ const MinWindow = time.Hour
 // horizon is how far ahead a schedule must have a time: 29 February comes within eight years.
 const horizon = 8 * 366 * 24 * time.Hour
 
+// maxText is the longest schedule in bytes: each of 60 minutes takes three.
+const maxText = 512
+
 // A Schedule is a set of minutes. Its zero value has none; [Parse] makes others.
 type Schedule struct{ at cron.Schedule }
 
@@ -26,6 +29,9 @@ type Schedule struct{ at cron.Schedule }
 // twice or never when clocks change. The error's message says what to write instead.
 func Parse(text string) (Schedule, error) {
 	const op = "cron.Parse"
+	if len(text) > maxText {
+		return Schedule{}, fault.New(op, fault.Invalid, "%q… is longer than %d bytes; write five fields, such as \"0 3 * * SAT\"", clip(text), maxText)
+	}
 	if strings.Contains(text, "TZ=") || strings.HasPrefix(strings.TrimSpace(text), "@every") {
 		return Schedule{}, fault.New(op, fault.Invalid, "%q is refused: schedules are in UTC and have no intervals; write five fields, such as \"0 3 * * SAT\"", clip(text))
 	}

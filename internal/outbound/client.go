@@ -25,12 +25,18 @@ type Origin string
 // hostForm is a DNS name with no trailing dot.
 var hostForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
 
+// maxOrigin is the longest origin in bytes: a host has 253 at most.
+const maxOrigin = 300
+
 // ParseOrigin reads "host", "host:port" (both https) or "http://address:port",
 // where plain HTTP is for loopback addresses written as numbers only: there is no
 // wire to listen on. Errors are of kind Invalid.
 func ParseOrigin(s string) (Origin, error) {
 	bad := func(why string) (Origin, error) {
 		return "", fault.New("outbound.ParseOrigin", fault.Invalid, "host %q is refused: %s", s, why)
+	}
+	if len(s) > maxOrigin {
+		return "", fault.New("outbound.ParseOrigin", fault.Invalid, "a host of %d bytes is refused; want one such as api.example.com:8443", len(s))
 	}
 	if strings.ContainsAny(s, "@?#") { // what stands there may be a secret, and is not repeated
 		return "", fault.New("outbound.ParseOrigin", fault.Invalid, "a host is refused: it has a user, parameters or a fragment; give the host alone, such as api.example.com:8443")

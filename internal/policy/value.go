@@ -112,11 +112,34 @@ func scalarIn(raw []byte) (string, bool) {
 	return "", false
 }
 
+// The work that one parameter of one request may cost: parts that are compared with values, and bytes that patterns are looked for in. What
+// would cost more is not allowed, and is denied.
+const (
+	maxCompared = 1 << 20
+	maxSearched = 1 << 30
+)
+
+// costly reports whether comparing v with values is too much work.
+func (v value) costly(values []value) bool {
+	parts, size := len(v.list)+1, len(v.text)
+	for _, text := range append(v.list[:len(v.list):len(v.list)], v.text) {
+		parts, size = parts+strings.Count(text, ","), size+len(text)
+	}
+	return parts*len(values) > maxCompared || size*len(values) > maxSearched
+}
+
 // allowedBy reports whether v, or each of its parts, is among values. A list is judged by its
 // elements, however it is written: "dev*" does not allow the list "dev,prod".
 func (v value) allowedBy(values []value) bool {
+	if v.costly(values) {
+		return false
+	}
+	spelled := make([]value, len(values))
+	for i, want := range values {
+		spelled[i] = want.spelled(v.spell)
+	}
 	among := func(given value) bool {
-		return slices.ContainsFunc(values, func(want value) bool { return want.spelled(v.spell).is(given) })
+		return slices.ContainsFunc(spelled, func(want value) bool { return want.is(given) })
 	}
 	if among(v) {
 		return true
@@ -135,6 +158,9 @@ func (v value) allowedBy(values []value) bool {
 // folded. Case, outer spaces and outer slashes do not count: engines fold names, and what they would
 // take for a denied value is denied.
 func (v value) deniedBy(values []value) bool {
+	if v.costly(values) {
+		return true
+	}
 	among := func(given value) bool {
 		bare := given
 		bare.text = trimSlashes(given.text)

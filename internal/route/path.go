@@ -27,6 +27,9 @@ func ParsePath(escaped string, list bool) (Path, error) {
 	bad := func(why string) (Path, error) {
 		return "", fault.New("route.ParsePath", fault.Invalid, "the path is refused: %s", why)
 	}
+	if len(escaped) > 3*MaxPath+2 { // each byte escaped, with the slashes around it
+		return bad("it is longer than 1024 bytes; shorten it")
+	}
 	p, err := url.PathUnescape(strings.TrimPrefix(escaped, "/"))
 	if err != nil {
 		return bad("it has a bad % escape; write a plain % as %25")

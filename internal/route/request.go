@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/secret"
@@ -139,9 +140,24 @@ type Stream func(ctx context.Context, send func(piece []byte) error) error
 // Reply returns what the handler has said of the answer so far.
 func (r *Request) Reply() *Reply { return &r.reply }
 
+// What an answer warns of, at most: a request may give cause for a warning with each of its bytes.
+const (
+	maxWarnings = 50
+	maxWarning  = 2000 // bytes of one
+)
+
 // Warn adds a line to the answer's warnings.
 func (r *Request) Warn(format string, args ...any) {
-	r.reply.Warnings = append(r.reply.Warnings, fmt.Sprintf(format, args...))
+	switch n := len(r.reply.Warnings); {
+	case n < maxWarnings:
+		text := fmt.Sprintf(format, args...)
+		if len(text) > maxWarning {
+			text = strings.ToValidUTF8(text[:maxWarning], "") + "…"
+		}
+		r.reply.Warnings = append(r.reply.Warnings, text)
+	case n == maxWarnings:
+		r.reply.Warnings = append(r.reply.Warnings, "there were further warnings, which are left out")
+	}
 }
 
 // SetStatus answers with another status than 200 or 204, and keeps the data: a

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/keyturn/keyturn/internal/costtest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 )
@@ -178,4 +179,12 @@ func FuzzParseShare(f *testing.F) {
 			t.Errorf("%q is parsed, and its hexadecimal form not: %v", text, err)
 		}
 	})
+}
+
+// FuzzShareCost: a share is short.
+func FuzzShareCost(f *testing.F) {
+	costtest.Fuzz(f, costtest.Parser{Limit: maxShareText, Parse: func(text string) error {
+		_, err := ParseShare(secret.Text(text))
+		return err
+	}}, costtest.Shape{Unit: "a"}, costtest.Shape{Unit: "="}, costtest.Shape{Unit: "-_"})
 }

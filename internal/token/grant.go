@@ -94,8 +94,14 @@ func Give(m Maker, a Ask) (Grant, error) {
 	}
 	names = slices.Clone(names)
 	slices.Sort(names)
-	return Grant{slices.Compact(names)}, nil
+	if names = slices.Compact(names); len(names) > MaxPolicies {
+		return Grant{}, fault.New("token.Give", fault.Invalid, "field \"policies\": the token would have %d policies, and a token has %d at most; join some in one", len(names), MaxPolicies)
+	}
+	return Grant{names}, nil
 }
+
+// MaxPolicies is how many policies a token has at most: all of them are compiled for its first request, and named in each line of the audit log.
+const MaxPolicies = 256
 
 func errRoot() error {
 	return fault.New("token.Give", fault.Denied, "permission denied: the policy \"root\" is given by a root token only; leave it out")

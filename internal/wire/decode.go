@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -190,7 +191,7 @@ func decoderOf(t reflect.Type) *decoder {
 		if name == "" || name == "-" || !f.IsExported() {
 			continue
 		}
-		d.fields[name] = decoderField{f.Index, setterOf(f.Type), isNested(f.Type)}
+		d.fields[name] = decoderField{f.Index, within(setterOf(f.Type), limitOf(f)), isNested(f.Type)}
 	}
 	decoders.Store(t, d)
 	return d
@@ -322,6 +323,9 @@ func setterOf(t reflect.Type) setter {
 	}
 	return func(v reflect.Value, b []byte) string {
 		if err := json.Unmarshal(b, v.Addr().Interface()); err != nil {
+			if f, ok := errors.AsType[*fault.Error](err); ok { // in words of the type's own
+				return fault.Message(f)
+			}
 			return "its form is wrong"
 		}
 		return ""
@@ -429,7 +433,7 @@ func sliceSetter(t reflect.Type) setter {
 			})
 		} else if s, ok := scalar(b); ok && strings.Count(s, ",") > DefaultLimits.Elements {
 			// For Check it is one string: it must not make more values than an array.
-			why = fmt.Sprintf("a list of more than %d elements", DefaultLimits.Elements)
+			why = fmt.Sprintf("it has more than %d elements", DefaultLimits.Elements)
 		} else if ok {
 			for _, part := range SplitList(s) {
 				if why == "" {

@@ -8,12 +8,18 @@ import (
 	"time"
 )
 
+// MaxDuration is the longest text in bytes that is read as a duration.
+const MaxDuration = 128
+
 var errDuration = errors.New(`want a duration such as "1h30m" or a number of seconds, not negative`)
 
 // ParseDuration reads a duration as Vault's clients write it: whole seconds
 // ("3600"), Go's form ("1h30m"), or days ("7d", "1d12h"). It refuses negative
 // ones and what does not fit 292 years. "" is 0.
 func ParseDuration(s string) (time.Duration, error) {
+	if len(s) > MaxDuration {
+		return 0, errDuration
+	}
 	s = strings.TrimSpace(s)
 	if s == "" {
 		return 0, nil

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
@@ -13,7 +14,7 @@ import (
 // string: it may have no more elements than an array.
 func TestListInAText(t *testing.T) {
 	var into request
-	most := wire.DefaultLimits.Elements
+	most := wire.MaxElements
 	if _, err := wire.Decode([]byte(`{"list":"`+strings.Repeat("a,", most)+`"}`), &into); err != nil || len(into.List) != most {
 		t.Errorf("%d elements: %v", len(into.List), err)
 	}
@@ -21,6 +22,49 @@ func TestListInAText(t *testing.T) {
 		t.Errorf("more than an array may have: %v", err)
 	}
 	if _, err := wire.SetText(&into, "list", strings.Repeat("a,", most+1)); !fault.Is(err, fault.Invalid) {
+		t.Errorf("in a query: %v", err)
+	}
+}
+
+// A field holds no more than its handler was made for: whatever that does with each element, it does a bounded number of times.
+func TestFieldLimits(t *testing.T) {
+	type fields struct {
+		Text   string            `json:"text"`
+		Ptr    *string           `json:"ptr"`
+		Hidden secret.Value      `json:"hidden"`
+		List   []string          `json:"list"`
+		Few    *[]string         `json:"few" max:"3"`
+		Map    map[string]string `json:"map"`
+		Short  string            `json:"short" max:"10"`
+		Large  string            `json:"large" max:"1000000"`
+		Raw    wire.Raw          `json:"raw"`
+	}
+	long := strings.Repeat("x", wire.MaxFieldBytes+1)
+	var pairs, many []string
+	for i := range wire.MaxElements + 1 {
+		pairs = append(pairs, fmt.Sprintf("\"k%d\":\"v\"", i))
+		many = append(many, `"a"`)
+	}
+	for name, tt := range map[string]struct{ body, want string }{
+		"text":                {`{"text":"` + long + `"}`, `field "text": it has 262145 bytes, and may have 262144`},
+		"text by pointer":     {`{"ptr":"` + long + `"}`, `field "ptr": it has 262145 bytes`},
+		"secret":              {`{"hidden":"` + long + `"}`, `field "hidden": it has 262145 bytes`},
+		"list":                {`{"list":[` + strings.Join(many, ",") + `]}`, `field "list": it has 1001 elements, and may have 1000`},
+		"list in a text":      {`{"few":"a,b,c,d"}`, `field "few": it has 4 elements, and may have 3`},
+		"a text in a list":    {`{"list":["` + long + `"]}`, `field "list": it has 262145 bytes`},
+		"map":                 {`{"map":{` + strings.Join(pairs, ",") + `}}`, `field "map": it has 1001 elements`},
+		"a name in a map":     {`{"map":{"` + long + `":"v"}}`, `field "map": it has 262145 bytes`},
+		"by the tag":          {`{"short":"01234567890"}`, `field "short": it has 11 bytes, and may have 10`},
+		"at the limit":        {`{"short":"0123456789","few":["a","b","c"],"text":"` + long[1:] + `","list":[` + strings.Join(many[1:], ",") + `]}`, ""},
+		"more by the tag":     {`{"large":"` + long + `"}`, ""},
+		"documents are their": {`{"raw":"` + long + `"}`, ""},
+	} {
+		_, err := wire.Decode([]byte(tt.body), new(fields))
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(fault.Message(err), tt.want) {
+			t.Errorf("%s: %.200v, want %q", name, err, tt.want)
+		}
+	}
+	if _, err := wire.SetText(new(fields), "text", long); !fault.Is(err, fault.Invalid) {
 		t.Errorf("in a query: %v", err)
 	}
 }

@@ -32,7 +32,7 @@ func (a *rawAPI) routes() []route.Route {
 
 type rawIn struct {
 	Key         string       `path:"key" doc:"The row's key, as it stands in the store."`
-	Value       secret.Value `json:"value" doc:"What the row is to hold."`
+	Value       secret.Value `json:"value" max:"2097152" doc:"What the row is to hold."`
 	Encoding    string       `json:"encoding" doc:"base64, if value is so encoded, or is to be; empty for plain text."`
 	Compressed  bool         `json:"compressed" default:"false" doc:"Taken and without effect: rows are not compressed."`
 	Compression string       `json:"compression_type" doc:"Taken and without effect: rows are not compressed."`

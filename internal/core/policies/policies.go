@@ -78,8 +78,13 @@ func Check(names []string) error {
 	return nil
 }
 
-// maxSets bounds the compiled sets that are kept; past it all are dropped.
-const maxSets = 4096
+// maxSets and maxKept bound the compiled sets that are kept, by their number and by the bytes of their texts; past either all are
+// dropped. maxSet is how many bytes the policies of one token have together: they are compiled for one request.
+const (
+	maxSets = 4096
+	maxKept = 64 << 20
+	maxSet  = 4 << 20
+)
 
 // A Record is a stored policy.
 type Record struct {
@@ -98,6 +103,7 @@ type Manager struct {
 	mu   sync.RWMutex
 	gen  uint64 // counts changes: a set compiled across one is not kept
 	sets map[string]compiled
+	kept int // bytes of the texts of sets
 }
 
 // freshFor is how long after the feed's last sign of life a compiled set is still believed.
@@ -167,7 +173,11 @@ func (m *Manager) compiled(ctx context.Context, names []string) (compiled, error
 	}
 	c = compiled{}
 	var ps []*policy.Policy
+	size := 0
 	for _, name := range names {
+		if err := ctx.Err(); err != nil { // each may take a third of a second
+			return c, fault.Wrap("policies.Set", fault.Timeout, err)
+		}
 		if name == policy.Root {
 			ps = append(ps, policy.RootPolicy())
 			continue
@@ -180,6 +190,9 @@ func (m *Manager) compiled(ctx context.Context, names []string) (compiled, error
 			c.absent = append(c.absent, name)
 			continue
 		}
+		if size += len(rec.Text); size > maxSet {
+			return compiled{}, fault.New("policies.Set", fault.TooLarge, "the policies of the token have more than %d bytes together; give it fewer, or shorter ones", maxSet)
+		}
 		p, err := policy.Parse(name, rec.Text)
 		if err != nil {
 			return c, fault.Wrap("policies.Set", fault.Internal, err)
@@ -190,10 +203,11 @@ func (m *Manager) compiled(ctx context.Context, names []string) (compiled, error
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.gen == gen {
-		if m.sets == nil || len(m.sets) >= maxSets {
-			m.sets = map[string]compiled{}
+		if m.sets == nil || len(m.sets) >= maxSets || m.kept+size > maxKept {
+			m.sets, m.kept = map[string]compiled{}, 0
 		}
 		m.sets[string(id)] = c
+		m.kept += size
 	}
 	return c, nil
 }
@@ -202,7 +216,7 @@ func (m *Manager) changed() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.gen++
-	m.sets = nil
+	m.sets, m.kept = nil, 0
 }
 
 // Read returns a policy, nil where there is none. The root policy has no text.

@@ -358,3 +358,25 @@ func TestPasswords(t *testing.T) {
 		t.Errorf("a store that cannot be read: %v", err)
 	}
 }
+
+// What compiling the policies of one token costs is bounded, and ends with the request.
+func TestSetsAreBounded(t *testing.T) {
+	m, _ := open(t)
+	var names []string
+	text := strings.Repeat("#", 1<<20-4000) + "\n" + allows("a")
+	for i := range 5 {
+		names = append(names, fmt.Sprintf("big%d", i))
+		write(t, m, names[i], text)
+	}
+	if _, err := m.Set(t.Context(), names); !fault.Is(err, fault.TooLarge) {
+		t.Errorf("five policies of a mebibyte: %v, want them refused", err)
+	}
+	if !may(t, m, "a", names[:3]...) {
+		t.Error("three do not allow what they name")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := m.Set(ctx, names[1:3]); !fault.Is(err, fault.Timeout) {
+		t.Errorf("nobody waits, and yet: %v", err)
+	}
+}

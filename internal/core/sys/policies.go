@@ -98,7 +98,7 @@ func (p policyAPI) read(ctx context.Context, r *route.Request, in nameIn) (any, 
 
 type policyIn struct {
 	Name   string `path:"name" doc:"The policy's name."`
-	Policy string `json:"policy" alias:"rules" doc:"The policy, HCL or JSON, as it is or in base64."`
+	Policy string `json:"policy" alias:"rules" max:"2097152" doc:"The policy, HCL or JSON, as it is or in base64."`
 }
 
 func (p policyAPI) write(ctx context.Context, _ *route.Request, in policyIn) (route.None, error) {
@@ -139,7 +139,7 @@ func (a *policiesAPI) readPasswordPolicy(ctx context.Context, _ *route.Request, 
 
 type passwordPolicyIn struct {
 	Name          string `path:"name" doc:"The policy's name."`
-	Policy        string `json:"policy" doc:"The policy, HCL or JSON, as it is or in base64: a length and rules."`
+	Policy        string `json:"policy" max:"2097152" doc:"The policy, HCL or JSON, as it is or in base64: a length and rules."`
 	EntropySource string `json:"entropy_source" default:"platform" doc:"Where random numbers come from: platform."`
 }
 

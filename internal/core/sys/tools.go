@@ -68,7 +68,7 @@ func encodeBytes(format string, b []byte) (string, error) {
 
 type hashIn struct {
 	Algorithm string       `json:"algorithm" default:"sha2-256" doc:"The hash: sha2-224 to sha2-512, sha3-224 to sha3-512."`
-	Input     secret.Value `json:"input" doc:"What to hash, in base64."`
+	Input     secret.Value `json:"input" max:"33554432" doc:"What to hash, in base64."`
 	Format    string       `json:"format" default:"hex" doc:"How the hash is written: hex or base64."`
 }
 

@@ -296,9 +296,15 @@ func (c *root) checkRegions() error {
 	return nil
 }
 
+// maxAddress is the longest address of an endpoint in bytes.
+const maxAddress = 2048
+
 func checkURL(field, text string) error {
 	if text == "" {
 		return nil
+	}
+	if len(text) > maxAddress {
+		return invalid("field %q: an address has %d bytes at most; write one such as https://sts.eu-west-1.amazonaws.com", field, maxAddress)
 	}
 	// The text is not repeated: it may hold a password, where it does not belong.
 	u, err := url.Parse(client.Address(text))

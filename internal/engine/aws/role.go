@@ -60,9 +60,23 @@ func (b *backend) role(ctx context.Context, name string) (*role, error) {
 // pairs are tags: an object, a list of "name=value", or one text of them with commas.
 type pairs struct{ m map[string]string }
 
+// maxPairs is how many tags are read. AWS takes 50.
+const maxPairs = 100
+
 // UnmarshalJSON reads any of the forms.
 func (p *pairs) UnmarshalJSON(text []byte) error {
+	err := p.read(text)
+	if err == nil && len(p.m) > maxPairs {
+		return fault.New("aws.tags", fault.Invalid, "there are %d tags, and there can be %d; leave some out", len(p.m), maxPairs)
+	}
+	return err
+}
+
+func (p *pairs) read(text []byte) error {
 	p.m = map[string]string{}
+	if len(text) > maxDocument {
+		return fault.New("aws.tags", fault.Invalid, "the tags have more than %d bytes; leave some out", maxDocument)
+	}
 	if text = bytes.TrimSpace(text); len(text) > 0 && text[0] == '{' {
 		return json.Unmarshal(text, &p.m)
 	}
@@ -131,8 +145,14 @@ type legacyIn struct {
 // A document is a policy in JSON: as a text, which is kept as it is, or as an object.
 type document struct{ text string }
 
+// maxDocument is the longest policy in bytes that is read. AWS takes 10,240, white space aside.
+const maxDocument = 64 << 10
+
 // UnmarshalJSON reads either.
 func (d *document) UnmarshalJSON(text []byte) error {
+	if len(text) > maxDocument {
+		return fault.New("aws.document", fault.Invalid, "the policy has more than %d bytes; shorten it", maxDocument)
+	}
 	if text = bytes.TrimSpace(text); len(text) > 0 && text[0] == '{' {
 		d.text = string(text)
 		return nil

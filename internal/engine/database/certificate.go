@@ -8,11 +8,13 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"strconv"
 	"strings"
@@ -155,8 +157,32 @@ func nextBlock(text []byte) (*pem.Block, []byte) {
 	return block, rest
 }
 
+// maxKey is the longest PEM text in bytes that is read for a private key: checking one takes time by the cube of its size. One of RSA with
+// 8192 bits takes 6,500.
+const maxKey = 16 << 10
+
+// KeyPair is [tls.X509KeyPair] of what a client gave: a key that is so long that checking it would take seconds is refused.
+func KeyPair(cert, key []byte) (tls.Certificate, error) {
+	if len(cert) > MaxURL || len(key) > MaxURL {
+		return tls.Certificate{}, fmt.Errorf("the certificate or the key is longer than %d bytes", MaxURL)
+	}
+	for rest := key; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if strings.HasSuffix(block.Type, "PRIVATE KEY") && len(block.Bytes) > maxKey {
+			return tls.Certificate{}, fmt.Errorf("the key is longer than %d bytes", maxKey)
+		}
+	}
+	return tls.X509KeyPair(cert, key)
+}
+
 // privateKey finds the first private key in a PEM text. Its errors show nothing of it.
 func privateKey(text []byte) (crypto.Signer, error) {
+	if len(text) > maxKey {
+		return nil, fmt.Errorf("it is longer than %d bytes", maxKey)
+	}
 	for {
 		var block *pem.Block
 		if block, text = pem.Decode(text); block == nil {

@@ -23,9 +23,9 @@ type configIn struct {
 	Version   *string        `json:"plugin_version" doc:"Taken and without effect: the kinds of database are built in."`
 	Verify    **bool         `json:"verify_connection" default:"true" doc:"Whether the write is refused when the database cannot be reached."`
 	Allowed   *[]string      `json:"allowed_roles" default:"none" doc:"The roles that may use the connection; * stands for all."`
-	URL       *secret.Value  `json:"connection_url" doc:"How to reach the database, with {{username}} and {{password}} where the two belong."`
-	Username  *string        `json:"username" doc:"The administrator's name."`
-	Password  *secret.Value  `json:"password" doc:"The administrator's password."`
+	URL       *secret.Value  `json:"connection_url" max:"65536" doc:"How to reach the database, with {{username}} and {{password}} where the two belong."`
+	Username  *string        `json:"username" max:"1024" doc:"The administrator's name."`
+	Password  *secret.Value  `json:"password" max:"4096" doc:"The administrator's password."`
 	RootSQL   *statements    `json:"root_rotation_statements" doc:"What changes the administrator's password, with {{name}} and {{password}}. Default: the database's own."`
 	Policy    *string        `json:"password_policy" default:"20 letters, digits and dashes" doc:"The password policy that new passwords follow."`
 	Template  *string        `json:"username_template" default:"v-token-role-random-time" doc:"How user names are made, a template with fields and functions."`

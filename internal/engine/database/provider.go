@@ -74,6 +74,9 @@ type Provider struct {
 	Connect func(ctx context.Context, c Config) (Conn, error)
 }
 
+// MaxURL is the longest connection_url in bytes. A kind of database refuses a longer one before it reads it. Certificates may stand in one.
+const MaxURL = 64 << 10
+
 // A Destination is where a password is sent, and how that is guarded.
 type Destination struct {
 	// Place is the same text for all configurations by which the same user's password goes to the same

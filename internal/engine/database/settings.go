@@ -92,7 +92,7 @@ func scalarText(raw wire.Raw) (string, bool) {
 		return text, true
 	}
 	var s string
-	return s, json.Unmarshal([]byte(text), &s) == nil
+	return s, len(text) <= wire.MaxFieldBytes && json.Unmarshal([]byte(text), &s) == nil
 }
 
 // params describes the settings of all kinds, for help and the reference.

@@ -166,7 +166,11 @@ func (v *versioned) Published(ctx context.Context, path string) (*engine.Publish
 	}
 	return out, wire.EachField(e.Value, func(name string, value []byte) error {
 		if len(value) > 0 && value[0] == '"' {
-			out.Fields[name] = secret.Text(fieldText(e.Value, name))
+			var text string
+			if err := json.Unmarshal(value, &text); err != nil {
+				return fault.Wrap("kv.Published", fault.Internal, err)
+			}
+			out.Fields[name] = secret.Text(text)
 		}
 		return nil
 	})

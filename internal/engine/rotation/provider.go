@@ -329,6 +329,9 @@ func (m Marker) IsZero() bool { return m == Marker{} }
 
 // ParseMarker is the inverse of String. Each marker has exactly one text.
 func ParseMarker(text string) (Marker, bool) {
+	if len(text) > MarkerMax { // a label of somebody else's
+		return Marker{}, false
+	}
 	p := markerForm.FindStringSubmatch(text)
 	if p == nil {
 		return Marker{}, false

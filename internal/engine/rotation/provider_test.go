@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/keyturn/keyturn/internal/costtest"
 )
 
 func TestMarkerRoundTrip(t *testing.T) {
@@ -73,4 +75,14 @@ func TestOutcome(t *testing.T) {
 	if got := OutcomeOf(wrapped); got != Exhausted {
 		t.Errorf("wrapped failure is %v, want exhausted", got)
 	}
+}
+
+// FuzzMarkerCost: a marker is short, and labels at a provider are of whatever length.
+func FuzzMarkerCost(f *testing.F) {
+	costtest.Fuzz(f, costtest.Parser{Limit: MarkerMax, Parse: func(text string) error {
+		if _, ok := ParseMarker(text); !ok {
+			return errors.New("no marker")
+		}
+		return nil
+	}}, costtest.Shape{Head: "kt:x/", Unit: "a", Tail: "/1/1"}, costtest.Shape{Head: "kt:x/y/", Unit: "9", Tail: "/1"})
 }

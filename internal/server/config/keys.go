@@ -47,6 +47,9 @@ type given map[string]any
 func (r *report) members(list *ast.ObjectList, block string, keys []key, into given) {
 	seen := map[string]bool{}
 	for _, item := range list.Items {
+		if r.full() {
+			return
+		}
 		name := label(item, 0)
 		i := slices.IndexFunc(keys, func(k key) bool { return k.name == name })
 		switch {

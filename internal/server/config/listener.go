@@ -23,8 +23,15 @@ type draft struct {
 	maxTime, readTime, writeTime, headerTime, idleTime time.Duration
 }
 
+// maxListeners is how many listeners a server has: each is compared with each other.
+const maxListeners = 100
+
 // listener reads one listener block.
 func (p *parser) listener(b labelled) {
+	if len(p.drafts) >= maxListeners {
+		p.report.problem(b.at, "there are more than %d listeners; take some out", maxListeners)
+		return
+	}
 	d := &draft{listener: Listener{At: b.at, Kind: b.label, given: given{}}}
 	l := &d.listener
 	switch b.label {

@@ -21,11 +21,26 @@ func newReport() *report { return &report{order: map[string]int{}} }
 // begin says which file is being read.
 func (r *report) begin(path string) { r.path, r.order[path] = path, len(r.order) }
 
+// maxProblems is how many problems are told at once, and maxWarnings how many warnings: each may cost a search for what was meant.
+const (
+	maxProblems = 200
+	maxWarnings = 200
+)
+
+// full reports whether enough is known to be wrong.
+func (r *report) full() bool { return len(r.problems) >= maxProblems }
+
 func (r *report) problem(at Position, format string, args ...any) {
+	if r.full() {
+		return
+	}
 	r.problems = append(r.problems, Problem{at, fmt.Sprintf(format, args...)})
 }
 
 func (r *report) warn(at Position, format string, args ...any) {
+	if len(r.warnings) >= maxWarnings {
+		return
+	}
 	r.warnings = append(r.warnings, Problem{at, fmt.Sprintf(format, args...)})
 }
 

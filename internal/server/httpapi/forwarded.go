@@ -19,10 +19,16 @@ type Forwarded struct {
 	TakeUntrusted bool // one with the header from elsewhere does, too; else it is refused
 }
 
+// maxForwarded is the longest list in bytes: some two hundred proxies.
+const maxForwarded = 8 << 10
+
 // client is the address of the client whose request came from peer, with the
 // values of its headers X-Forwarded-For. The port stays the connection's unless the header has one.
 func (f *Forwarded) client(peer netip.AddrPort, values []string) (netip.AddrPort, error) {
 	list := strings.Join(values, ",")
+	if len(list) > maxForwarded {
+		return peer, invalid("header X-Forwarded-For: it is longer than %d bytes; check the proxies before this listener", maxForwarded)
+	}
 	if strings.TrimSpace(list) == "" {
 		if f.TakeAbsent {
 			return peer, nil

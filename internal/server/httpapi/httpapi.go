@@ -90,6 +90,9 @@ func (h *Handler) Apply(s Settings) {
 	h.settings.Store(&s)
 }
 
+// maxHeader is how many bytes the line and the headers of a request have together: it bounds what all of them can cost.
+const maxHeader = 64 << 10
+
 // Server returns the http.Server around h, which has no other. The caller gives it its context,
 // listeners and TLS.
 func (h *Handler) Server(t Timeouts) *http.Server {
@@ -102,7 +105,7 @@ func (h *Handler) Server(t Timeouts) *http.Server {
 		ReadTimeout:                  h.settings.Load().MaxTime,
 		WriteTimeout:                 t.Write,
 		IdleTimeout:                  t.Idle,
-		MaxHeaderBytes:               64 << 10,
+		MaxHeaderBytes:               maxHeader,
 		ErrorLog:                     slog.NewLogLogger(h.cfg.Log.Handler(), slog.LevelDebug),
 		DisableGeneralOptionsHandler: true,
 	}

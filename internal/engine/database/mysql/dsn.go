@@ -39,6 +39,9 @@ var addressForm = regexp.MustCompile(`^[a-zA-Z0-9_+-]*(\([^()@]*\))?$`)
 
 // split cuts a connection_url as the driver does: at its last /, and at the last @ before that.
 func split(text string) (d dsn, err error) {
+	if len(text) > database.MaxURL {
+		return d, fmt.Errorf("connection_url is longer than %d bytes: shorten it", database.MaxURL)
+	}
 	text = strings.TrimSpace(text)
 	if strings.ContainsRune(text, 0) {
 		return d, errors.New("connection_url has a NUL byte in it: take it out")
@@ -75,6 +78,9 @@ var accepted = []string{
 	"columnsWithAlias", "interpolateParams", "loc", "maxAllowedPacket", "multiStatements", "parseTime", "readTimeout",
 	"rejectReadOnly", "timeout", "tls", "writeTimeout",
 }
+
+// maxProblems is how many parameters one error complains of.
+const maxProblems = 5
 
 // known are other parameters that users write, of the driver, of JDBC and of the server. An error names a parameter
 // only if it is one of these: whatever else stands there may be a part of the password.
@@ -115,6 +121,9 @@ func parseDSN(c database.Config) (*mysql.Config, error) {
 		}
 		if pair != "" && !slices.Contains(accepted, key) {
 			problems = append(problems, refusal(key))
+		}
+		if len(problems) >= maxProblems {
+			break
 		}
 	}
 	if strings.Contains(text, userMark) && c.Username == "" {

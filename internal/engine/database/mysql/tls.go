@@ -69,7 +69,7 @@ func clientPair(c database.Config) (*tls.Certificate, error) {
 	case len(cert)+len(key) == 0:
 		return nil, nil
 	}
-	pair, err := tls.X509KeyPair(cert, key)
+	pair, err := database.KeyPair(cert, key)
 	if err != nil {
 		return nil, errors.New("the client's certificate and key are not a matching pair in PEM form: tls_certificate_key has both, or tls_certificate the one and private_key the other")
 	}

@@ -63,6 +63,9 @@ func parseDSN(c database.Config) (settings, error) {
 }
 
 func split(text string) (settings, error) {
+	if len(text) > database.MaxURL {
+		return nil, fmt.Errorf("connection_url is longer than %d bytes: shorten it", database.MaxURL)
+	}
 	text = strings.TrimSpace(text)
 	if strings.ContainsRune(text, 0) {
 		return nil, errors.New("connection_url has a NUL byte in it: take it out")

@@ -38,7 +38,7 @@ func checkTLS(c database.Config, mode string) (material, error) {
 	if (c.TLSCertificate == "") != c.PrivateKey.Empty() {
 		problems = append(problems, errors.New("tls_certificate and private_key belong together: give both or none"))
 	} else if c.TLSCertificate != "" {
-		pair, err := tls.X509KeyPair([]byte(c.TLSCertificate), c.PrivateKey.Reveal())
+		pair, err := database.KeyPair([]byte(c.TLSCertificate), c.PrivateKey.Reveal())
 		if err != nil {
 			problems = append(problems, errors.New("tls_certificate and private_key are not a matching pair in PEM form"))
 		}

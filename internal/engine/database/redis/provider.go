@@ -166,7 +166,7 @@ func checkTLS(c database.Config) (*tls.Config, error) {
 		}
 	}
 	if c.TLSCertificate != "" || !c.PrivateKey.Empty() {
-		pair, err := tls.X509KeyPair([]byte(c.TLSCertificate), c.PrivateKey.Reveal())
+		pair, err := database.KeyPair([]byte(c.TLSCertificate), c.PrivateKey.Reveal())
 		if err != nil {
 			problems = append(problems, errors.New("tls_certificate and private_key are not a matching pair in PEM form"))
 		}

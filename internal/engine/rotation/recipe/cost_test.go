@@ -211,3 +211,29 @@ func FuzzEvaluateCost(f *testing.F) {
 		costtest.Shape{Head: "[", Unit: "jsonencode(param.list),", Tail: "1]"}, costtest.Shape{Head: "[for a in param.list : [", Unit: "a,", Tail: "]]"},
 		costtest.Shape{Head: "[", Unit: "can(param.list[*].x),", Tail: "1]"}, costtest.Shape{Head: `"${1`, Unit: "*9e999", Tail: `}"`}, costtest.Shape{Head: "{for a in param.list : a => [", Unit: `"${a}",`, Tail: "]}"})
 }
+
+// FuzzReplyCost: reading what a provider answers costs a bounded number of steps for each byte.
+func FuzzReplyCost(f *testing.F) {
+	costtest.Fuzz(f, costtest.Parser{Limit: maxReply, Steps: 2000, Parse: func(text string) error {
+		if len(text) > maxReply {
+			return errors.New("not read as a whole")
+		}
+		v, err := parseJSON([]byte(text))
+		if err == nil {
+			size(v)
+		}
+		return nil
+	}}, costtest.Shape{Head: "[", Unit: "1,", Tail: "1]"}, costtest.Shape{Head: "{", Unit: `"k§":[],`, Tail: `"z":1}`}, costtest.Shape{Unit: "["}, costtest.Shape{Unit: "9"}, costtest.Shape{Head: "1e", Unit: "9"}, costtest.Shape{Head: `"`, Unit: `é`, Tail: `"`},
+		costtest.Shape{Head: "[", Unit: "1e999,", Tail: "1]"})
+}
+
+// FuzzLinkCost: so does finding a URL in a Link header.
+func FuzzLinkCost(f *testing.F) {
+	costtest.Fuzz(f, costtest.Parser{Limit: 64 << 10, Steps: 2000, Parse: func(text string) error {
+		if len(text) > 64<<10 {
+			return errors.New("the transport's limit")
+		}
+		_, _ = link(text, "next")
+		return nil
+	}}, costtest.Shape{Unit: "<"}, costtest.Shape{Unit: "<a>;"}, costtest.Shape{Unit: `<a>; rel="x", `}, costtest.Shape{Head: "<a>; rel=\"", Unit: "a ", Tail: "\""})
+}

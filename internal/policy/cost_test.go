@@ -1,0 +1,69 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/keyturn/keyturn/internal/costtest"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// FuzzPolicyCost: reading a policy, compiling it, and deciding by it cost a bounded number of steps for each byte.
+func FuzzPolicyCost(f *testing.F) {
+	costtest.Fuzz(f, costtest.Parser{Limit: maxText, Steps: 1000, Parse: func(text string) error {
+		p, err := Parse("x", text)
+		if err == nil {
+			Compile([]*Policy{p}).Decide(Query{Path: "secret/data/app/x", Op: Update, Body: []byte(`{"a":"b"}`)})
+		}
+		return err
+	}},
+		costtest.Shape{Unit: "path \"secret/§\" { capabilities = [\"read\"] }\n"},
+		costtest.Shape{Unit: "path \"+/§/+/*\" { capabilities = [\"read\", \"update\"] }\n"},
+		costtest.Shape{Head: "path \"secret/data/app/x\" {\ncapabilities = [\"update\"]\nallowed_parameters = {\n", Unit: "\"p§\" = [\"a\"]\n", Tail: "}\n}\n"},
+		costtest.Shape{Head: "path \"secret/data/app/x\" {\ncapabilities = [\"update\"]\nallowed_parameters = {\n\"a\" = [", Unit: "\"v§\",", Tail: "]\n}\n}\n"},
+		costtest.Shape{Head: "path \"secret/data/app/x\" {\ncapabilities = [\"update\"]\nrequired_parameters = [", Unit: "\"v§\",", Tail: "]\n}\n"},
+		costtest.Shape{Head: `{"path": {`, Unit: `"a§": {"capabilities": ["read"]},`, Tail: `"z": {}}}`},
+		costtest.Shape{Unit: "x§ = 1\n"}, costtest.Shape{Head: "a = \"", Unit: "${", Tail: "\""}, costtest.Shape{Head: "a = <<A\n", Unit: "a\n", Tail: "A\n"},
+		costtest.Shape{Unit: "/*"}, costtest.Shape{Head: "path \"", Unit: "a/", Tail: "b\" {}"})
+}
+
+// FuzzDecideCost: judging a request's parameters costs a bounded number of steps for each of its bytes, however many values a policy names.
+func FuzzDecideCost(f *testing.F) {
+	var values strings.Builder
+	for i := range 5000 {
+		fmt.Fprintf(&values, "\"*v%d*\",", i)
+	}
+	var sets []*Set
+	for _, kind := range []string{"allowed_parameters", "denied_parameters"} {
+		p, err := Parse("x", "path \"a\" {\n capabilities = [\"update\"]\n "+kind+" = { \"p\" = ["+values.String()+"\"z\"] }\n}")
+		if err != nil {
+			f.Fatal(err)
+		}
+		sets = append(sets, Compile([]*Policy{p}))
+	}
+	const limit = 256 << 10
+	costtest.Fuzz(f, costtest.Parser{Limit: limit, Steps: 5000, Parse: func(text string) error {
+		if len(text) > limit || wire.Check([]byte(text), wire.DefaultLimits) != nil {
+			return errors.New("refused before it comes here")
+		}
+		for _, s := range sets {
+			s.Decide(Query{Path: "a", Op: Update, Body: []byte(text)})
+		}
+		return nil
+	}}, costtest.Shape{Head: `{"p":"`, Unit: "a,", Tail: `"}`}, costtest.Shape{Head: `{"p":[`, Unit: `"a",`, Tail: `"b"]}`}, costtest.Shape{Head: `{"p":"`, Unit: "a", Tail: `"}`},
+		costtest.Shape{Head: `{`, Unit: `"p§":"a,b",`, Tail: `"p":"a"}`})
+}
+
+// A value whose comparison would be too much work is not allowed, and is denied.
+func TestCostlyValues(t *testing.T) {
+	many := value{text: strings.Repeat("a,", maxCompared)}
+	values := []value{{text: "a"}, {text: "b"}}
+	if many.allowedBy(values) || !many.deniedBy(values) {
+		t.Error("a value with a million parts was compared")
+	}
+	if few := (value{text: "a,b"}); !few.allowedBy(values) {
+		t.Error("two parts are not compared")
+	}
+}
