@@ -1,0 +1,281 @@
+// Package outsidetest is what a core meets in a test: an engine whose leases create [Things], an audit device that can be told
+// to fail, and a seal that opens by itself.
+package outsidetest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/audit"
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Things are what leases of the engine "things" create, outside of the server: they outlive it. Reading creds/<role> creates one;
+// writing work/<id> schedules work. The zero value is ready.
+type Things struct {
+	mu     sync.Mutex        // guards all
+	alive  map[string]string // by attempt, the lease
+	opened int
+	worked []string
+
+	create, undo, renew, busy error
+	late                      bool
+}
+
+// Create makes every create fail with err; late: although it had its effect.
+func (h *Things) Create(err error, late bool) { h.set(func() { h.create, h.late = err, late }) }
+
+// Undo makes every undo fail with err.
+func (h *Things) Undo(err error) { h.set(func() { h.undo = err }) }
+
+// Renew makes every renewal fail with err.
+func (h *Things) Renew(err error) { h.set(func() { h.renew = err }) }
+
+// Busy makes disabling the mount be refused with err.
+func (h *Things) Busy(err error) { h.set(func() { h.busy = err }) }
+
+func (h *Things) set(f func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f()
+}
+
+// Alive are the leases of the things that there are.
+func (h *Things) Alive() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Sorted(maps.Values(h.alive))
+}
+
+// Opened is how often an engine was opened.
+func (h *Things) Opened() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.opened
+}
+
+// Worked is what was worked on, in order.
+func (h *Things) Worked() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.worked)
+}
+
+// Type is the engine. Its option "color" is judged: "red" and "blue" are taken, and red never becomes blue.
+func (h *Things) Type() engine.Type {
+	return engine.Type{
+		Name: "things",
+		Options: func(was, want map[string]string) (engine.Options, error) {
+			switch color := want["color"]; {
+			case !slices.Contains([]string{"", "red", "blue"}, color):
+				return engine.Options{}, fault.New("things", fault.Invalid, "options.color must be \"red\" or \"blue\", not %q", color)
+			case was["color"] == "red" && color != "red":
+				return engine.Options{}, fault.New("things", fault.Invalid, "options.color: what is red stays so")
+			}
+			out := engine.Options{Stored: want, Along: []storage.Op{storage.Set("painted", []byte(want["color"]))}}
+			if want["color"] == "blue" {
+				out.Warnings = []string{"blue fades"}
+			}
+			return out, nil
+		},
+		Open: func(_ context.Context, m *engine.Mount) (engine.Engine, error) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.opened++
+			return &maker{h, m, m.Settings().Options["color"]}, nil
+		},
+	}
+}
+
+// maker is the engine of one mount.
+type maker struct {
+	h     *Things
+	m     *engine.Mount
+	color string
+}
+
+type credsIn struct {
+	Role  string        `path:"role"`
+	TTL   time.Duration `json:"ttl"`
+	Fixed bool          `json:"fixed"`
+}
+
+type credsOut struct {
+	Attempt string `json:"attempt"`
+}
+
+type statusOut struct {
+	Color   string `json:"color"`
+	Painted string `json:"painted"`
+}
+
+type workIn struct {
+	ID string `path:"id"`
+}
+
+// Routes of the engine.
+func (e *maker) Routes() []route.Route {
+	return []route.Route{
+		route.Lease(route.Read, "creds/{role}", e.plan, e.create),
+		route.On(route.Read, "status", e.status),
+		route.On(route.Write, "work/{id}", e.schedule),
+		route.On(route.Read, "panic", func(context.Context, *route.Request, route.None) (route.None, error) { panic("a bug") }),
+	}
+}
+
+func (e *maker) plan(_ context.Context, _ *route.Request, in credsIn) (route.Plan, credsIn, error) {
+	if in.Role == "unknown" {
+		return route.Plan{}, in, fault.New("things", fault.Invalid, "unknown role: %s", in.Role)
+	}
+	return route.Plan{Kind: "thing", Undo: in.Role, TTL: in.TTL, Renewable: !in.Fixed, Target: in.Role, CreateWithin: 5 * time.Second, Late: 30 * time.Second}, in, nil
+}
+
+func (e *maker) create(_ context.Context, a route.Attempt, _ credsIn) (*credsOut, error) {
+	e.h.mu.Lock()
+	defer e.h.mu.Unlock()
+	if e.h.create == nil || e.h.late {
+		if e.h.alive == nil {
+			e.h.alive = map[string]string{}
+		}
+		e.h.alive[a.ID] = a.LeaseID
+	}
+	if e.h.create != nil {
+		return nil, e.h.create
+	}
+	return &credsOut{a.ID}, nil
+}
+
+func (e *maker) status(ctx context.Context, _ *route.Request, _ route.None) (*statusOut, error) {
+	painted, err := e.m.Store.Get(ctx, "painted")
+	return &statusOut{e.color, string(painted.Value)}, err
+}
+
+func (e *maker) schedule(ctx context.Context, _ *route.Request, in workIn) (route.None, error) {
+	_, err := e.m.Store.CommitWith(ctx, nil, e.m.Host.Schedule("job", in.ID, time.Time{}, time.Now().UTC().Truncate(time.Millisecond).Add(time.Second)))
+	return route.None{}, err
+}
+
+// Work implements [engine.Worker]: it is done once.
+func (e *maker) Work(_ context.Context, kind, id string) error {
+	e.h.mu.Lock()
+	defer e.h.mu.Unlock()
+	e.h.worked = append(e.h.worked, kind+"/"+id)
+	return nil
+}
+
+// Undo implements [engine.Undoer].
+func (e *maker) Undo(_ context.Context, u engine.Undo) (engine.Undone, error) {
+	e.h.mu.Lock()
+	defer e.h.mu.Unlock()
+	var role string
+	if err := json.Unmarshal(u.Data, &role); err != nil {
+		return engine.Undone{}, err
+	}
+	if role == "panics" {
+		panic(role)
+	}
+	if e.h.undo != nil {
+		return engine.Undone{}, e.h.undo
+	}
+	delete(e.h.alive, u.Attempt)
+	if !u.Granted && time.Now().Before(u.Late) {
+		return engine.Undone{Again: u.Late}, nil
+	}
+	return engine.Undone{Note: "undone"}, nil
+}
+
+// Renew implements [engine.Undoer].
+func (e *maker) Renew(context.Context, engine.Undo, time.Time) error {
+	e.h.mu.Lock()
+	defer e.h.mu.Unlock()
+	return e.h.renew
+}
+
+// Bounds implements [engine.Undoer]: the role "short" lives for an hour.
+func (e *maker) Bounds(_ context.Context, u engine.Undo) (ttl, most time.Duration, err error) {
+	if string(u.Data) == `"short"` {
+		return 10 * time.Minute, time.Hour, nil
+	}
+	return 0, 0, nil
+}
+
+// Unfinished implements [engine.Keeper].
+func (e *maker) Unfinished(context.Context) error {
+	e.h.mu.Lock()
+	defer e.h.mu.Unlock()
+	return e.h.busy
+}
+
+// States implements [engine.Census].
+func (e *maker) States() map[string]int64 {
+	e.h.mu.Lock()
+	defer e.h.mu.Unlock()
+	return map[string]int64{"alive": int64(len(e.h.alive)), "mounts": 1}
+}
+
+// Close has nothing to close.
+func (e *maker) Close() error { return nil }
+
+// A Tape is an audit device of type "tape" that keeps its lines, or fails.
+type Tape struct {
+	mu    sync.Mutex // guards all
+	lines []string
+	fails error
+}
+
+// ErrTape is how a tape fails.
+var ErrTape = errors.New("the tape is torn")
+
+// Fail makes every write fail, or no more.
+func (d *Tape) Fail(fail bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fails = nil; fail {
+		d.fails = ErrTape
+	}
+}
+
+// Text is all that was written.
+func (d *Tape) Text() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []byte
+	for _, l := range d.lines {
+		all = append(all, l...)
+	}
+	return string(all)
+}
+
+// Type of the device.
+func (d *Tape) Type() audit.Type {
+	return audit.Type{Name: "tape", Open: func(audit.Config) (audit.Device, error) { return recorder{d}, nil }}
+}
+
+type recorder struct{ d *Tape }
+
+// Tail implements [audit.Device], as do the others.
+func (recorder) Tail() (audit.Tail, error) { return audit.Tail{}, nil }
+
+// Write keeps lines.
+func (r recorder) Write(_ context.Context, lines []byte) error {
+	r.d.mu.Lock()
+	defer r.d.mu.Unlock()
+	if r.d.fails == nil {
+		r.d.lines = append(r.d.lines, string(lines))
+	}
+	return r.d.fails
+}
+
+// Reopen has nothing to open.
+func (recorder) Reopen() error { return nil }
+
+// Close has nothing to close.
+func (recorder) Close() error { return nil }
