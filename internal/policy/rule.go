@@ -125,7 +125,7 @@ func (r *rule) parameter(name string, raw []byte, form *wire.Form) string {
 	names := form.Names(name)
 	for _, n := range append(names, form.Also(name)...) {
 		values, ok := r.denied[strings.ToLower(n)]
-		if ok && (len(values) == 0 || (nameable || v.isList) && v.deniedBy(values) || string(raw) == "null" && clearing(values)) {
+		if ok && (len(values) == 0 || (nameable || v.isList) && v.deniedUnder(values, name, form) || string(raw) == "null" && clearing(values)) {
 			return "the parameter " + strconv.Quote(name) + " is denied"
 		}
 	}

@@ -184,6 +184,12 @@ func (v value) deniedBy(values []value) bool {
 	return false
 }
 
+// deniedUnder reports whether v, or the value that does the same, is denied.
+func (v value) deniedUnder(values []value, name string, form *wire.Form) bool {
+	other, ok := form.Means(name, v.text)
+	return v.deniedBy(values) || ok && value{text: other}.deniedBy(values)
+}
+
 // clearing reports whether what null leads to, the empty value, is among denied ones.
 func clearing(values []value) bool {
 	return slices.ContainsFunc(values, func(v value) bool { return !v.isList && slices.Contains([]string{"", "false", "0", "0s"}, v.text) })

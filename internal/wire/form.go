@@ -21,10 +21,12 @@ import (
 //	json:"ttl" alias:"lease"    lease is another name of ttl: [Form.Rename] makes ttl of it
 //	json:"arn" also:"a,b"       arn sets what a or b do: who denies one of these denies arn
 //	json:"tags" shape:"list"    a type that reads itself takes texts apart at their commas
+//	json:"kind" means:"v1=kv"   the value v1 does what kv does: who denies kv denies v1
 type Form struct {
 	alias   map[string]string   // other name → name
 	also    map[string][]string // name → the names under which it is judged, too
 	members map[string]member
+	means   map[string]map[string]string // name → value → the value under which it is judged, too
 }
 
 type member struct {
@@ -56,7 +58,7 @@ func FormOf(t reflect.Type) *Form {
 	if f, ok := forms.Load(t); ok {
 		return f.(*Form)
 	}
-	f := &Form{alias: map[string]string{}, also: map[string][]string{}, members: map[string]member{}}
+	f := &Form{alias: map[string]string{}, also: map[string][]string{}, members: map[string]member{}, means: map[string]map[string]string{}}
 	for _, field := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if name == "" || name == "-" || !field.IsExported() {
@@ -70,6 +72,13 @@ func FormOf(t reflect.Type) *Form {
 		}
 		for _, other := range words(field.Tag.Get("also")) {
 			f.also[name] = append(f.also[name], other)
+		}
+		for _, pair := range words(field.Tag.Get("means")) {
+			if f.means[name] == nil {
+				f.means[name] = map[string]string{}
+			}
+			value, other, _ := strings.Cut(pair, "=")
+			f.means[name][value] = other
 		}
 	}
 	forms.Store(t, f)
@@ -167,6 +176,15 @@ func (f *Form) Also(name string) []string {
 		return nil
 	}
 	return f.also[name]
+}
+
+// Means is the value of a member that does what text does; ok is false where there is none.
+func (f *Form) Means(name, text string) (other string, ok bool) {
+	if f == nil {
+		return "", false
+	}
+	other, ok = f.means[name][text]
+	return other, ok
 }
 
 // First is the name that [Form.Rename] gives a member.

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine/kv"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage/memory"
@@ -188,6 +189,25 @@ path "sys/capabilities-self" { capabilities = ["update"]
 	if got := policiesOf(s.must(t, route.Write, "auth/token/create", s.root, `{"policy":["clerk"]}`)); got != "clerk default" {
 		t.Errorf("by the second name: %s", got)
 	}
+}
+
+// TestValuesUnderTheirSecondNames: a rule against engines of a kind was stepped around by another name of the kind.
+func TestValuesUnderTheirSecondNames(t *testing.T) {
+	s := start(t, memory.Open())
+	clerk := s.clerk(t, "clerk", `path "sys/mounts/*" { capabilities = ["create", "update"]
+  denied_parameters = { "type" = ["kv"] } }
+path "sys/mounts/v2/*" { capabilities = ["create", "update"]
+  denied_parameters = { "type" = ["kv-v2"] } }`)
+	kinds := []string{"kv-v1", "kv-v2"}
+	kinds = append(append(kinds, kv.Type.Name), kv.Type.Aliases...)
+	for _, kind := range kinds {
+		for _, body := range []string{`{"type":"` + kind + `"}`, `{"type":"plugin","plugin_name":"` + kind + `"}`} {
+			if a, err := s.ask(t, route.Write, "sys/mounts/mine", clerk, body); !fault.Is(err, fault.Denied) {
+				t.Errorf("%s: %+v, %v", body, a, err)
+			}
+		}
+	}
+	s.must(t, route.Write, "sys/mounts/v2/a", clerk, `{"type":"kv-v1"}`) // only the one kind is denied there
 }
 
 // TestPoliciesAreNoKeys: a token that holds one policy whose name looks like two has neither.

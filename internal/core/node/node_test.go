@@ -223,6 +223,9 @@ func TestRaw(t *testing.T) {
 			p.refused(op, "raw/"+key, `{"value":"x"}`, fault.Denied, "for a root token")
 		}
 	}
+	for _, key := range []string{"token", "token-child", "wrapped"} {
+		p.refused(route.List, "raw/"+key, "", fault.Denied, "for a root token")
+	}
 	p.must(route.Write, "raw/core/x/one", `{"value":"text"}`, `null`)
 	p.must(route.Write, "raw/core/x/two", `{"value":"/w==","encoding":"base64"}`, `null`)
 	p.refused(route.Write, "raw/core/x/two", `{"value":"-","encoding":"base64"}`, fault.Invalid, "not base64")

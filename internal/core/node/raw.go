@@ -48,7 +48,7 @@ func (a *rawAPI) checkRaw(r *route.Request, in rawIn) error {
 		return fault.New("node.raw", fault.Denied, "the rows of the key ring and the seal are neither shown nor written; use operator rotate")
 	}
 	root := r.Caller != nil && r.Caller.Root
-	if !root && (strings.HasPrefix(in.Key, "token") || strings.HasPrefix(in.Key, wrapping.Prefix)) {
+	if !root && (strings.HasPrefix(in.Key, "token") || strings.HasPrefix(in.Key+"/", wrapping.Prefix)) {
 		return fault.New("node.raw", fault.Denied, "permission denied: the rows of tokens and wrapped answers are for a root token; use auth/token and sys/wrapping")
 	}
 	if in.Encoding != "" && in.Encoding != "base64" {

@@ -170,14 +170,14 @@ type tuneIn struct {
 
 type enableIn struct {
 	Path        string             `path:"path" doc:"Where to mount; with /tune behind it, the settings of what is mounted there are changed."`
-	Type        string             `json:"type" doc:"The kind of engine or login method: such as kv, database or rotation."`
+	Type        string             `json:"type" means:"generic=kv,kv-v1=kv,kv-v2=kv" doc:"The kind of engine or login method: such as kv, database or rotation."`
 	Local       bool               `json:"local" doc:"Taken and without effect: there is no replication."`
 	SealWrap    bool               `json:"seal_wrap" doc:"Taken and without effect: everything that is stored is encrypted once."`
 	External    bool               `json:"external_entropy_access" doc:"Taken and without effect: random numbers come from the system."`
 	Config      tuneIn             `json:"config" doc:"An object of settings: default_lease_ttl, max_lease_ttl, listing_visibility and the others of tuning."`
 	ReqOptions  map[string]*string `json:"options" doc:"The engine's options; kv has version, 1 or 2."`
 	Descr       *string            `json:"description" doc:"A note for those who list the mounts."`
-	NameOfKind  *string            `json:"plugin_name" also:"type" doc:"The kind of engine where type is plugin, as old clients send it."`
+	NameOfKind  *string            `json:"plugin_name" also:"type" means:"generic=kv,kv-v1=kv,kv-v2=kv" doc:"The kind of engine where type is plugin, as old clients send it."`
 	VersionOf   *string            `json:"plugin_version" doc:"Taken and without effect: engines are built in."`
 	DefaultTTL  *wire.TTL          `json:"default_lease_ttl" default:"the server's" doc:"For tuning: the TTL of leases and tokens whose request and role have none."`
 	MaxTTL      *wire.TTL          `json:"max_lease_ttl" default:"the server's" doc:"For tuning: the longest TTL of leases and tokens."`
