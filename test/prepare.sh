@@ -12,6 +12,7 @@ need() { # need PACKAGE COMMAND...: the Debian package without which COMMAND fai
 postgres() { ls /usr/lib/postgresql/*/bin/initdb || command -v initdb; }
 mariadb() { test -x /usr/sbin/mariadbd || command -v mariadbd; }
 redis() { command -v redis-server || command -v valkey-server; }
+bouncer() { test -x /usr/sbin/pgbouncer || command -v pgbouncer; }
 haproxy() { test -x /usr/sbin/haproxy || command -v haproxy; }
 hvac() { /usr/bin/python3 -c 'import hvac'; }
 
@@ -23,6 +24,7 @@ check() {
 	need postgresql postgres
 	need mariadb-server mariadb
 	need redis-server redis
+	need pgbouncer bouncer
 	need haproxy haproxy
 	need python3-hvac hvac
 	need zsh command -v zsh # completion is typed in real shells

@@ -47,6 +47,7 @@ type planned struct {
 	credential         credential
 	login              login
 	by                 madeBy
+	warn               func(text string) // tells the client
 }
 
 type credsOut struct {
@@ -98,7 +99,8 @@ func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	p = planned{
 		lent:     lent{Config: c.ID, Role: in.Name, RoleID: ro.ID, User: name, Revocation: ro.Revocation, Terminate: ro.Terminate, Repeats: repeats},
 		creation: creation, rollback: ro.Rollback, credential: ro.credential, login: fresh,
-		by: madeBy{Role: ro.ID, Version: ro.stored, Config: c.ID, Place: c.place()},
+		warn: func(text string) { r.Warn("%s", text) },
+		by:   madeBy{Role: ro.ID, Version: ro.stored, Config: c.ID, Place: c.place()},
 	}
 	again, err := b.again(ctx, r, ro, &p)
 	if err != nil {
@@ -216,7 +218,7 @@ func (b lending) make(ctx context.Context, a route.Attempt, p planned) error {
 		if err := repeating(b).takes(ctx, conn, &p.lent, u.Attempt); err != nil {
 			return err
 		}
-		return conn.Create(ctx, u, p.creation, p.rollback)
+		return conn.Create(OnWarning(ctx, p.warn), u, p.creation, p.rollback)
 	})
 }
 

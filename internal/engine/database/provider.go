@@ -190,6 +190,8 @@ type Config struct {
 //	Timeout      the context's deadline passed
 //	Unavailable  the Conn was closed, or the context canceled
 //
+// What the server warns of while a call runs, [OnWarning] hears.
+//
 // An error for which [Refused] reports true came of a server that was reached, let us in and
 // goes on answering: what it objects to is this user or these statements. Drop must tell, so that
 // one role whose statements fail delays no user of others.

@@ -166,3 +166,22 @@ func TestNotesOnRoles(t *testing.T) {
 		t.Errorf("warnings of the new role %q, want none", a.Warnings)
 	}
 }
+
+// What the database warns of when a user is made, or a password changed, becomes a warning of the answer.
+func TestWarningsOfTheDatabase(t *testing.T) {
+	w := withUsers(t, enginetest.Config{}, "svc")
+	w.Must(t, route.Write, "roles/ro", with(ro, fields{"creation_statements": []string{"CREATE", "WARN nothing was granted"}}))
+	if a := w.Must(t, route.Read, "creds/ro", nil); len(a.Warnings) != 1 || a.Warnings[0] != "nothing was granted" {
+		t.Errorf("creds: warnings %q", a.Warnings)
+	}
+	w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"rotation_statements": "WARN nothing was revoked"}))
+	for _, path := range []string{"static-roles/svc", "rotate-role/svc"} {
+		op := route.Read
+		if path == "rotate-role/svc" {
+			op = route.Write
+		}
+		if a := w.Must(t, op, path, nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "nothing was revoked") {
+			t.Errorf("%s: warnings %q", path, a.Warnings)
+		}
+	}
+}

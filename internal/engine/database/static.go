@@ -250,10 +250,26 @@ func (b statics) known(ctx context.Context, r *route.Request, s *static, c *conn
 	case err != nil:
 		return err
 	case !works:
+		if b.absent(ctx, c, s.Users[0]) {
+			return invalid("field \"username\": there is no user %q in the database; make it first, or correct the name", s.Users[0])
+		}
 		return invalid("field %q: the database refuses it for %q; give the password that the user has now", field, s.Users[0])
 	}
 	s.Passwords[0], s.Unproven = *given, unproven
 	return nil
+}
+
+// absent reports whether there surely is no such user.
+func (b *backend) absent(ctx context.Context, c *connection, user string) bool {
+	if c.Self || !ValidName(user) {
+		return false
+	}
+	there := true
+	err := b.using(ctx, "database.static", c, nil, func(conn Conn) (err error) {
+		there, err = conn.Exists(ctx, user)
+		return err
+	})
+	return err == nil && !there
 }
 
 // alter is a write of a role that is there. The times of its next turn follow at once.

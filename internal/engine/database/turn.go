@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/cron"
@@ -87,16 +88,17 @@ func (b statics) finish(ctx context.Context, name string, s *static, unsent bool
 	if err != nil {
 		return b.failed(ctx, name, s, err)
 	}
-	unproven, err := b.turnUser(calls, s, c)
+	var notes []string
+	unproven, err := b.turnUser(OnWarning(calls, func(text string) { notes = append(notes, text) }), s, c)
 	if err != nil {
 		return b.failed(ctx, name, s, err)
 	}
-	t, now, note := s.Turn, time.Now().UTC(), ""
+	t, now := s.Turn, time.Now().UTC()
 	if end := s.lingers(s.as(s.Passwords[t.User])); end.After(now) {
-		note = "the certificate before is taken by the database until " + end.UTC().Format(time.RFC3339) + ", its end, unless the database is told otherwise"
+		notes = append(notes, "the certificate before is taken by the database until "+end.UTC().Format(time.RFC3339)+", its end, unless the database is told otherwise")
 	}
 	s.Passwords[t.User], s.Fresh = s.Fresh, secret.Value{}
-	s.Current, s.Turn, s.Failed, s.Why, s.Note, s.Unproven = t.User, nil, 0, "", note, unproven
+	s.Current, s.Turn, s.Failed, s.Why, s.Note, s.Unproven = t.User, nil, 0, "", strings.Join(notes, "; "), unproven
 	s.Place = c.place()
 	s.Last, s.Next = now, s.When.Next(now, now)
 	event := b.m.Host.Event("database/static-role", engine.Details(map[string]string{

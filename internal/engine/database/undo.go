@@ -70,10 +70,14 @@ func (b *backend) revoke(ctx context.Context, u engine.Undo, l *lent, c *connect
 		return engine.Undone{}, whose(op, err, c)
 	}
 	done, err := b.drop(ctx, conn, l, c)
-	if f, ok := errors.AsType[*fault.Error](err); ok && engine.IsLeaseOnly(err) {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
 		told := *f
 		told.Msg += "; " + loginOf(open, c)
-		err = engine.LeaseOnly(&told)
+		if alone := engine.IsLeaseOnly(err); alone {
+			err = engine.LeaseOnly(&told)
+		} else {
+			err = &told
+		}
 	}
 	if err == nil && !settled {
 		done.Again = later(u.Late, time.Now())

@@ -270,8 +270,18 @@ func (c *fakeConn) Create(ctx context.Context, u database.User, statements, _ []
 		}
 		c.fake.users[u.Name] = u
 		c.fake.created++
+		warn(ctx, statements)
 		return nil
 	})
+}
+
+// warn runs WARN statements.
+func warn(ctx context.Context, statements []string) {
+	for _, s := range statements {
+		if text, ok := strings.CutPrefix(s, "WARN "); ok {
+			database.Warn(ctx, text)
+		}
+	}
 }
 
 // track remembers how to end an attempt, or forgets it.
@@ -325,7 +335,7 @@ func (c *fakeConn) SetPassword(ctx context.Context, name string, password secret
 		}
 		return c.fake.change(op, func() error { c.fake.root = password.RevealString(); return nil })
 	}
-	return c.alterGiven(ctx, op, name, func(u *database.User) { u.Password = password })
+	return c.alterGiven(ctx, op, name, func(u *database.User) { u.Password = password; warn(ctx, statements) })
 }
 
 func (c *fakeConn) Login(ctx context.Context, name string, password secret.Value) (bool, error) {

@@ -305,6 +305,7 @@ func failedCreate(t *testing.T, b *bench) {
 	b.wantKind("broken create", b.conn.Create(b.ctx(), u, b.Broken, nil), true, fault.Upstream)
 	b.wantExists(u.Name, false)
 	b.wantKind("create without statements", b.conn.Create(b.ctx(), u, nil, nil), true, fault.Invalid)
+	u.Attempt.ID = random() // an attempt is one call
 	b.create(u)
 	b.drop(u.Name)
 }

@@ -102,6 +102,17 @@ func refusal(key string) error {
 	return fmt.Errorf("connection_url has %s that is not accepted: take it out; accepted are %s", key, strings.Join(accepted, ", "))
 }
 
+// unreadable finds the parameter, all of which are accepted ones, whose value the driver does not take.
+func unreadable(query string) error {
+	for pair := range strings.SplitSeq(query, "&") {
+		if _, err := mysql.ParseDSN("tcp(host:3306)/?" + pair); pair != "" && err != nil {
+			key, _, _ := strings.Cut(pair, "=")
+			return fmt.Errorf("connection_url has a value of the parameter %q that cannot be: durations are written as 5s, flags as true or false, and tls is true, false, skip-verify or preferred", key)
+		}
+	}
+	return errors.New("connection_url cannot be read: check the address, as in tcp(host:3306), and the values of the parameters after ?")
+}
+
 // parseDSN reads connection_url and puts the credentials where their placeholders are: after it was cut, so that
 // nothing in them can end what they stand in. Errors are in our own words, since the text holds a password.
 func parseDSN(c database.Config) (*mysql.Config, error) {
@@ -140,7 +151,7 @@ func parseDSN(c database.Config) (*mysql.Config, error) {
 	}
 	parsed, err := mysql.ParseDSN(d.address + "/?" + d.query)
 	if err != nil {
-		return nil, errors.New("connection_url cannot be read: check the address, as in tcp(host:3306), and the values of the parameters after ?")
+		return nil, unreadable(d.query)
 	}
 	if !slices.Contains([]string{"tcp", "tcp4", "tcp6", "unix"}, parsed.Net) {
 		return nil, errors.New("connection_url has an unknown protocol: write tcp(host:3306)")

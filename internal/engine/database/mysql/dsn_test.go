@@ -44,7 +44,7 @@ func TestRefusedConfigurations(t *testing.T) {
 		`"sql_mode"`:              func(c *database.Config) { c.URL = secret.Text(url + "?sql_mode=ANSI") },
 		`"serverPubKey"`:          func(c *database.Config) { c.URL = secret.Text(url + "?serverPubKey=x") },
 		"charset":                 func(c *database.Config) { c.URL = secret.Text(url + "?charset=gbk") },
-		"cannot be read":          func(c *database.Config) { c.URL = secret.Text(url + "?timeout=Canary") },
+		`the parameter "timeout"`: func(c *database.Config) { c.URL = secret.Text(url + "?timeout=Canary") },
 		"unknown protocol":        func(c *database.Config) { c.URL = secret.Text("root:Canary@pipe(h:3306)/") },
 		"a placeholder outside":   func(c *database.Config) { c.URL = secret.Text("root:Canary@tcp({{username}}:1)/") },
 		"username is empty":       func(c *database.Config) { c.Username = "" },

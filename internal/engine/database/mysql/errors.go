@@ -2,12 +2,11 @@ package mysql
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -21,6 +20,7 @@ type call struct {
 	op      string // "mysql.Create"
 	doing   string // "creating the user"
 	field   string // the field that holds the statements, if they are a user's
+	user    string // who is looked for
 	secrets []secret.Value
 }
 
@@ -53,42 +53,75 @@ var (
 	errTooLate = errors.New("the create came after its deadline")
 	errTaken   = errors.New("there is such a user already")
 	errAbsent  = errors.New("there is no such user")
+	errBlind   = errors.New("the administrator does not see the list of users")
 	errTracked = errors.New("another session holds the attempt's lock")
 )
 
 // numbers are the errors that users meet, in words, with what to do.
 var numbers = map[uint16][2]string{
+	1007: {"that database exists already", "correct the statement"},
+	1008: {"no such database", "correct the statement"},
+	1021: {"its disk is full", "make room there"},
 	1040: {"too many connections", "lower max_open_connections, or raise the server's max_connections"},
-	1044: {"not allowed in that database", "grant it to the administrator with GRANT OPTION"},
-	1045: {"wrong username or password", "check both, and the host that the administrator's account is for"},
-	1049: {"no such database", "check the database in connection_url, or the statement"},
+	1044: {"the administrator may not do that in the database", "GRANT it what the statement grants there, WITH GRANT OPTION"},
+	1045: {"the administrator may not do that", "GRANT it what the statement grants ON *.*, WITH GRANT OPTION"},
+	1046: {"no database is named", "name it before the table, or in connection_url"},
+	1047: {"the server is not ready for statements", "see whether this node is part of its cluster (wsrep_cluster_status)"},
+	1049: {"no such database", "correct the statement"},
 	1053: {"the server is shutting down", "try again"},
+	1054: {"no such column", "correct the statement"},
 	1064: {"syntax error", "correct the statement; the server's words may hold the password and are not kept"},
 	1095: {"not the owner of that session", "grant CONNECTION ADMIN (MariaDB), CONNECTION_ADMIN (MySQL 8) or SUPER to the administrator"},
 	1130: {"this machine's address is not allowed", "create the administrator's account for this host, or for '%'"},
-	1142: {"not allowed on that table", "grant it to the administrator with GRANT OPTION, and SELECT on mysql.user"},
+	1133: {"no such account", "name the user and the host that exist"},
 	1141: {"no such grant", "correct the statement"},
+	1142: {"the administrator may not do that on the table", "GRANT it what the statement grants there, WITH GRANT OPTION"},
+	1143: {"the administrator may not do that on the column", "GRANT it what the statement grants there, WITH GRANT OPTION"},
 	1146: {"no such table", "correct the statement"},
 	1147: {"no such grant on that table", "correct the statement"},
+	1193: {"no such variable", "correct the statement"},
 	1205: {"a lock was not to be had", "try again"},
 	1213: {"deadlock", "try again"},
-	1227: {"a privilege is missing", "give the administrator CREATE USER, and GRANT OPTION on what the statements grant"},
+	1226: {"a limit of the account was passed", "raise the administrator's MAX_USER_CONNECTIONS, or another limit of its account"},
+	1227: {"the administrator lacks a privilege", "give it CREATE USER, and GRANT OPTION on what the statements grant"},
 	1269: {"the user has no such privileges", "correct the statement"},
-	1047: {"the server is not ready for statements", "see whether this node is part of its cluster (wsrep_cluster_status)"},
 	1290: {"the server runs with an option that forbids it", "connect to the primary where it is read_only, or see skip_grant_tables in its configuration"},
-	1317: {"interrupted", "try again"},
+	1305: {"no such routine", "correct the statement"},
+	1317: {"interrupted", "try again; see who ran KILL"},
+	1370: {"the administrator may not do that with the routine", "GRANT it EXECUTE there, WITH GRANT OPTION"},
+	1372: {"the password is not one in that form", "write IDENTIFIED BY"},
 	1396: {"the server could not do that to the user", "see whether the statement names the user and host that exist"},
 	1403: {"no such grant on that routine", "correct the statement"},
+	1410: {"the administrator may not create users by GRANT", "CREATE USER first"},
 	1419: {"a privilege is missing for routines", "see log_bin_trust_function_creators"},
-	1470: {"the user name is too long", "shorten username_template; mysql-legacy-database-plugin makes names of 16"},
+	1470: {"a name is too long", "shorten username_template; mysql-legacy-database-plugin makes names of 16"},
+	1524: {"the server has no such plugin", "correct the statement, or install the plugin there"},
+	1644: {"the statement itself says so (SIGNAL)", "see the server's words in the log"},
 	1698: {"the account takes no passwords", "create it with a password"},
 	1792: {"the transaction is read-only", "connect to the primary"},
 	1819: {"the password is too weak for the server", "give the role a password_policy that fits the server's"},
+	1820: {"the account's password has expired", "set a new one there"},
+	1827: {"the password is not one in that form", "write IDENTIFIED BY"},
 	1836: {"the server is read-only", "connect to the primary"},
+	1862: {"the account's password has expired", "set a new one there"},
+	1959: {"no such role, or the administrator may not grant it", "create it, and GRANT it to the administrator WITH ADMIN OPTION"},
+	1961: {"the administrator may not grant that role", "GRANT it to the administrator WITH ADMIN OPTION"},
+	1969: {"it took longer than the server's max_statement_time", "raise that for the administrator"},
+	3024: {"it took longer than the server's max_execution_time", "raise that for the administrator"},
 	3118: {"the account is locked", "unlock it"},
+	3523: {"no such role", "create it first"},
+	3530: {"the role is not granted to the user", "grant it before it is made the default"},
 	4006: {"the user is the DEFINER of what others use", "drop that, or give it another DEFINER; information_schema tells what it is"},
 	4031: {"the session was idle for too long", "try again"},
 	4151: {"the account is locked", "unlock it"},
+}
+
+// atConnect are those that mean something else while nobody is let in yet.
+var atConnect = map[uint16][2]string{
+	1044: {"the administrator may not use the database in connection_url", "GRANT it something there, or leave the database out"},
+	1045: {"wrong username or password", "check both, the host that the administrator's account is for, and whether it asks for TLS (REQUIRE)"},
+	1049: {"no such database", "correct it in connection_url, or leave it out"},
+	1129: {"the server has blocked this machine after many errors of connections", "FLUSH HOSTS there"},
 }
 
 // explain makes a fault of an error of a call.
@@ -161,7 +194,7 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 		f.Msg = "another session of MySQL holds this attempt's lock; try again"
 		return true
 	case errors.Is(err, errAbsent):
-		f.Kind, f.Msg = fault.NotFound, "there is no such user in MySQL any more"
+		f.Kind, f.Msg = fault.NotFound, "there is no user "+k.user+" in MySQL; make it first, or correct the name"
 		return true
 	case connecting && !answered && errors.Is(err, context.DeadlineExceeded):
 		f.Kind, f.Msg = fault.Timeout, "cannot connect to MySQL: it does not answer in time; check the address in connection_url, and what lies between"
@@ -170,8 +203,10 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 		f.Msg = "cannot connect to MySQL: " + unreachable(err)
 		return true
 	case connecting:
-		f.Msg = "cannot connect to MySQL: " + state(my)
+		f.Msg = "cannot connect to MySQL: " + state(my, atConnect)
 		return true
+	case errors.Is(err, errBlind):
+		f.Msg = fmt.Sprintf("the administrator may not read the list of users (error %d); GRANT SELECT ON mysql.user TO it", number(err))
 	case errors.Is(err, context.DeadlineExceeded):
 		f.Kind, f.Msg = fault.Timeout, k.doing+" took too long: see what blocks it in the server's process list"
 	case answered:
@@ -188,39 +223,44 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 // refused says which statement the server refused, and why.
 func (k call) refused(at *failed, my *mysql.MySQLError) string {
 	if k.field == "" || at == nil {
-		return fmt.Sprintf("MySQL refused %s: %s", k.doing, state(my))
+		return fmt.Sprintf("MySQL refused %s: %s", k.doing, state(my, nil))
 	}
-	return fmt.Sprintf("MySQL refused statement %d of %s: %s", at.at+1, k.field, state(my))
+	return fmt.Sprintf("MySQL refused statement %d of %s: %s", at.at+1, k.field, state(my, nil))
 }
 
-func state(my *mysql.MySQLError) string {
-	known, ok := numbers[my.Number]
+// lacking finds the privileges that the server names.
+var lacking = regexp.MustCompile(`the ([A-Z_]+(?:(?:, | )[A-Z_]+)*) privilege`)
+
+func state(my *mysql.MySQLError, first map[uint16][2]string) string {
+	known, ok := first[my.Number]
+	if !ok {
+		known, ok = numbers[my.Number]
+	}
 	if !ok {
 		return fmt.Sprintf("error %d; the server's words are in the log", my.Number)
+	}
+	if needs := lacking.FindStringSubmatch(my.Message); my.Number == 1227 && needs != nil {
+		return fmt.Sprintf("the administrator lacks a privilege (error 1227); GRANT it %s", strings.ReplaceAll(needs[1], ", ", " or "))
 	}
 	return fmt.Sprintf("%s (error %d); %s", known[0], my.Number, known[1])
 }
 
 // unreachable says in our words why there is no connection.
 func unreachable(err error) string {
-	_, authority := errors.AsType[x509.UnknownAuthorityError](err)
-	_, hostname := errors.AsType[x509.HostnameError](err)
-	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
-	switch {
-	case fault.Is(err, fault.TooLarge):
-		return fault.Message(err)
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nothing listens there; check the address in connection_url"
-	case authority:
-		return "its certificate is not signed by a known authority; give tls_ca"
-	case hostname:
-		return "its certificate is for another name; give tls_server_name"
-	case invalid:
-		return "its certificate is not valid; renew it"
-	case errors.Is(err, mysql.ErrNoTLS):
+	if errors.Is(err, mysql.ErrNoTLS) {
 		return "the server has no TLS; switch it on there, or leave out the fields for TLS and tls= in connection_url"
-	case strings.Contains(err.Error(), "no such host"):
-		return "the host's name cannot be resolved; check connection_url"
+	}
+	for _, e := range foreign {
+		if errors.Is(err, e) {
+			return "the administrator's account logs in by a way that is not known here; create it with a password (mysql_native_password, caching_sha2_password, ed25519)"
+		}
+	}
+	if why, ok := fields.Unreachable(err); ok {
+		return why
 	}
 	return "the log has the reason; check address and TLS"
+}
+
+var fields = database.Fields{
+	Address: "the address in connection_url", Authority: "tls_ca", Name: "tls_server_name", Pair: "tls_certificate_key", TLS: "tls in connection_url",
 }

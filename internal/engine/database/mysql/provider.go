@@ -87,7 +87,7 @@ func prepare(c database.Config) (plan, error) {
 		return plan{}, fault.New("mysql.Check", fault.Invalid, "%v", err)
 	}
 	if t != nil {
-		d.TLS, d.TLSConfig, d.AllowFallbackToPlaintext = t, "", false
+		d.TLS, d.TLSConfig, d.AllowFallbackToPlaintext = t, "", d.AllowFallbackToPlaintext && !given(c)
 	}
 	d.Params = map[string]string{"sql_mode": sqlMode}
 	d.Collation = "utf8mb4_general_ci" // both kinds know it; how quotes are read depends on the character set

@@ -145,6 +145,9 @@ func (c *conn) rollBack(ctx context.Context, s *sql.Conn, k call, name string, r
 // hosts are those that a user has accounts for.
 func hosts(ctx context.Context, s *sql.Conn, name string) (all []string, err error) {
 	rows, err := s.QueryContext(ctx, "SELECT Host FROM mysql.user WHERE User = ?", name)
+	if n := number(err); n == 1142 || n == 1143 {
+		err = errors.Join(errBlind, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -233,6 +236,7 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 // no hosts where the user is the one of the session, and may not see the list of users: it changes itself.
 func (c *conn) alter(ctx context.Context, k call, name string, statements []string, v map[string]string, ours func(hosts []string) []statement) error {
 	var all []statement
+	k.user = name
 	if len(statements) > 0 {
 		var err error
 		if all, err = compile(k.field, statements, v); err != nil {

@@ -353,3 +353,42 @@ func TestAnonymousGoesBefore(t *testing.T) {
 		t.Errorf("after: %v, %v; want Unsupported because of the anonymous account", ok, err)
 	}
 }
+
+// TestWhyRefused: what is wrong is what the message says: error 1045 while connecting is about the login, and of a GRANT about
+// privileges.
+func TestWhyRefused(t *testing.T) {
+	s := mariatest.Start(t)
+	s.Exec(t, lenderSQL+"CREATE USER 'plain'@'%' IDENTIFIED BY 'plain-password'")
+	c := connect(t, configOf(s, lender, lenderSecret))
+	for statement, want := range map[string]string{
+		"GRANT SELECT ON *.* TO '{{name}}'@'%'":      "ON *.*, WITH GRANT OPTION",
+		"GRANT SELECT ON secret.* TO '{{name}}'@'%'": "in the database (error 1044); GRANT it",
+		"GRANT nosuch TO '{{name}}'@'%'":             "no such role",
+		"FLUSH PRIVILEGES":                           "GRANT it RELOAD",
+		"SELECT nosuch FROM app.accounts":            "no such column",
+	} {
+		err := c.Create(t.Context(), databasetest.NewUser(), []string{create, statement}, nil)
+		if got := fault.Message(err); !strings.Contains(got, want) || strings.Contains(got, "wrong username") {
+			t.Errorf("%s: %q, want it to say %q", statement, got, want)
+		}
+	}
+	if err := c.SetPassword(t.Context(), "absent", secret.Text("password"), nil); !strings.Contains(fault.Message(err), "there is no user absent in MySQL; make it first") {
+		t.Errorf("a user who is not there: %v", err)
+	}
+	nowhere, preferred := configOf(s, lender, lenderSecret), configOf(s, lender, lenderSecret)
+	nowhere.URL = secret.Text(nowhere.URL.RevealString() + "nowhere")
+	preferred.URL = secret.Text(preferred.URL.RevealString() + "?tls=preferred")
+	for _, tt := range []struct {
+		config database.Config
+		want   string
+	}{
+		{configOf(s, lender, "wrong"), "wrong username or password (error 1045)"},
+		{configOf(s, "plain", "plain-password"), "GRANT SELECT ON mysql.user"},
+		{nowhere, "may not use the database in connection_url"},
+		{preferred, ""},
+	} {
+		if got := fault.Message(connect(t, tt.config).Verify(t.Context())); !strings.Contains(got, tt.want) || tt.want == "" && got != "" {
+			t.Errorf("got %q, want it to say %q", got, tt.want)
+		}
+	}
+}

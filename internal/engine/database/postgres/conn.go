@@ -41,17 +41,19 @@ func open(ctx context.Context, p plan) (*conn, error) {
 
 // A call is one call of the contract: what its errors say and must not say.
 type call struct {
-	op       string // "postgres.Create"
-	doing    string // "creating the user"
-	field    string // the field that holds the statements, if they are a user's
-	steps    bool   // it sends several messages, so a failure proves nothing about the earlier ones
-	preamble int    // results of the message that come before the user's statements
+	op       string   // "postgres.Create"
+	doing    string   // "creating the user"
+	at       *plan    // where, for errors of connecting
+	texts    []string // the statements as they were written, of which errors may quote
+	field    string   // the field that holds the statements, if they are a user's
+	steps    bool     // it sends several messages, so a failure proves nothing about the earlier ones
+	preamble int      // results of the message that come before the user's statements
 	secrets  []secret.Value
 }
 
 // call describes a call whose secrets are those of the connection and those given.
 func (p *plan) call(op, doing string, secrets ...secret.Value) call {
-	return call{op: "postgres." + op, doing: doing, secrets: append(secrets, p.known...)}
+	return call{op: "postgres." + op, doing: doing, at: p, secrets: append(secrets, p.known...)}
 }
 
 // scrub takes the call's secrets out of text.
@@ -174,6 +176,7 @@ func send(ctx context.Context, s *pgconn.PgConn, sql string) ([]result, error) {
 	if s.IsClosed() {
 		return nil, &notSent{errBroken}
 	}
+	delete(s.CustomData(), noticed)
 	var all []result
 	m := s.Exec(ctx, sql)
 	for m.NextResult() {
@@ -213,6 +216,7 @@ type message struct {
 	body       string
 	resets     bool // the session needs a reset afterwards
 	repeatable bool
+	warnings   []string // what the server warned of
 }
 
 // fileLock makes a transaction wait for those of other nodes that change in single file,
@@ -226,7 +230,7 @@ const noLock = "\n"
 
 // change sends a message, and sends it again while the server answers that another
 // transaction changed the same rows at the same time. It returns the results.
-func (c *conn) change(ctx context.Context, m message) (results []result, err error) {
+func (c *conn) change(ctx context.Context, m *message) (results []result, err error) {
 	run := c.unsent
 	if m.repeatable {
 		run = c.repeatable
@@ -237,6 +241,7 @@ func (c *conn) change(ctx context.Context, m message) (results []result, err err
 				return errCrowded
 			}
 			results, err = send(ctx, s, m.head+lock+m.body)
+			m.warnings = warnings(s)
 			if n := len(results); lock == fileLock && n > m.headers {
 				results = slices.Delete(results, m.headers, min(n, m.headers+fileLockResults))
 			}

@@ -63,6 +63,9 @@ func (d *dissolution) run(ctx context.Context, lock string) error {
 	if err != nil {
 		end = "ROLLBACK"
 	}
+	if d.session.IsClosed() {
+		return err
+	}
 	if _, e := send(ctx, d.session, end); e != nil {
 		return errors.Join(err, e)
 	}

@@ -68,7 +68,7 @@ func (c *conn) Drop(ctx context.Context, name string, o database.DropOptions) (d
 // owns, which makes DROP OWNED a mere revoking of privileges.
 func revocation(k *call, name string, statements []string, super bool) (script, error) {
 	if len(statements) > 0 {
-		k.field = "revocation_statements"
+		k.field, k.texts = "revocation_statements", statements
 		return compile(k.field, statements, map[string]string{"name": name, "username": name})
 	}
 	role := ident(name)
@@ -88,7 +88,7 @@ func retrievable(err error) bool {
 // revoke runs the statements and looks, in the same message, whether the role is
 // gone. Ours are preceded by a look at what the role owns, for the report.
 func (c *conn) revoke(ctx context.Context, name string, s script, report *database.Report) ([]result, error) {
-	results, err := c.change(ctx, message{body: s.sql + presence(name), resets: s.resets(), repeatable: true})
+	results, err := c.change(ctx, &message{body: s.sql + presence(name), resets: s.resets(), repeatable: true})
 	if err != nil {
 		return results, err
 	}
@@ -125,7 +125,7 @@ func (c *conn) Disable(ctx context.Context, name string) error {
 	if err := database.CheckName(k.op, name); err != nil {
 		return err
 	}
-	m := message{body: "SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '1s'; ALTER ROLE " + ident(name) + " WITH NOLOGIN", repeatable: true}
+	m := &message{body: "SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '1s'; ALTER ROLE " + ident(name) + " WITH NOLOGIN", repeatable: true}
 	_, err := c.change(ctx, m)
 	if sqlState(err) == "55P03" {
 		if _, _, err := c.endAll(ctx, name); err != nil {

@@ -259,6 +259,8 @@ func (s settings) check() error {
 	if mode := s["sslmode"]; mode != "" && !slices.Contains(sslModes, mode) {
 		problems = append(problems, fmt.Errorf("connection_url has an unknown sslmode: choose one of %s", strings.Join(sslModes, ", ")))
 	}
+	problems = append(problems, s.unsupported()...)
+	problems = append(problems, s.wrongValues()...)
 	for key, value := range s {
 		if strings.ContainsRune(value, 0) {
 			problems = append(problems, fmt.Errorf("connection_url gives %s a NUL byte", key))

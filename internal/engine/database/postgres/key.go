@@ -33,13 +33,12 @@ func (c *conn) SetKey(ctx context.Context, name string, key database.Key, statem
 		return invalid(k.op, err)
 	}
 	key.Fill(values)
-	k.field = "rotation_statements"
+	k.field, k.texts = "rotation_statements", statements
 	s, err := compile(k.field, statements, values)
 	if err != nil {
 		return invalid(k.op, err)
 	}
-	results, err := c.change(ctx, message{body: s.sql, resets: s.resets(), repeatable: true})
-	return c.absentOr(ctx, k, name, len(results), err)
+	return about(ctx, c, k, name, s)
 }
 
 // LoginCertificate opens a session by a certificate. Whether the server asks for one at all, pg_hba.conf

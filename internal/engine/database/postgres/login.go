@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -45,6 +47,12 @@ func (c *conn) login(ctx context.Context, k call, config *pgconn.Config) (bool, 
 	if why := overTLS(config, err); why != nil {
 		return false, why
 	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pooled(pg) && unknownThere(pg) {
+		if name == c.pool.ConnConfig.User {
+			return false, nil
+		}
+		return false, cannotTry(k, name, "the pooler before it has its own list of users and passwords; give it an auth_query, or connect to PostgreSQL itself", err)
+	}
 	switch sqlState(err) {
 	case "":
 	case "28P01": // wrong, expired, or of nobody
@@ -65,6 +73,11 @@ func (c *conn) login(ctx context.Context, k call, config *pgconn.Config) (bool, 
 	defer cancel()
 	_ = s.Close(soon)
 	return true, nil
+}
+
+// unknownThere reports whether a pooler does not know the user or the password: it need not have heard of a new one.
+func unknownThere(pg *pgconn.PgError) bool {
+	return strings.HasPrefix(pg.Code, "28") || slices.ContainsFunc([]string{"no such user", "authentication failed", "auth failed"}, func(says string) bool { return strings.Contains(pg.Message, says) })
 }
 
 // cannotTry is the error for a user whose login proves nothing from here.

@@ -135,6 +135,7 @@ func (p *plan) connection(s settings, m material, c database.Config) {
 	// How our text is read must not depend on the server's settings.
 	pg.RuntimeParams["standard_conforming_strings"] = "on"
 	pg.RuntimeParams["client_encoding"] = "UTF8"
+	pg.OnNotice = onNotice
 	if pg.DialFunc = c.Dial; c.Dial == nil {
 		pg.DialFunc = outbound.Anywhere.DialContext
 	}

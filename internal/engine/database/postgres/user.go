@@ -50,7 +50,7 @@ func instant(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.00
 // and in one round trip.
 func (c *conn) Create(ctx context.Context, u database.User, statements, rollback []string) error {
 	k := c.call("Create", "creating the user", u.Password)
-	k.field, k.preamble = "creation_statements", fenceResults
+	k.field, k.preamble, k.texts = "creation_statements", fenceResults, statements
 	if err := database.CheckUser(k.op, u); err != nil {
 		return err
 	}
@@ -67,15 +67,17 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 	if err != nil {
 		return invalid(k.op, err)
 	}
-	results, err := c.change(ctx, message{head: fence(u.Attempt), headers: fenceResults, body: s.sql, resets: s.resets()})
+	m := &message{head: fence(u.Attempt), headers: fenceResults, body: s.sql, resets: s.resets()}
+	results, err := c.change(ctx, m)
 	if err == nil {
+		k.pass(ctx, m.warnings)
 		return nil
 	}
-	if sqlState(err) == "42710" {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42710" && strings.Contains(pg.Message, u.Name) {
 		return database.MarkUnchanged(&fault.Error{Op: k.op, Kind: fault.Conflict, Err: errors.New(k.scrub(err.Error())), Msg: "PostgreSQL says that the user exists already; nothing was changed; check that the username template has {{random}} in it"})
 	}
 	if sqlState(err) != "" {
-		c.rollBack(ctx, rollback, values)
+		rollBack(ctx, c, rollback, values)
 	}
 	return c.explain(k, len(results), err)
 }
@@ -83,14 +85,14 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 // rollBack runs a role's rollback statements after a create that PostgreSQL has undone
 // by itself: they are for what is outside of its transactions. If they fail,
 // only the log hears of it, since undoing the lease comes anyway.
-func (c *conn) rollBack(ctx context.Context, statements []string, values map[string]string) {
+func rollBack(ctx context.Context, c *conn, statements []string, values map[string]string) {
 	if len(statements) == 0 {
 		return
 	}
 	k := c.call("Create", "rolling back", secret.Text(values["password"]))
 	s, err := compile("rollback_statements", statements, values)
 	if err == nil {
-		_, err = c.change(ctx, message{body: s.sql, resets: s.resets(), repeatable: true})
+		_, err = c.change(ctx, &message{body: s.sql, resets: s.resets(), repeatable: true})
 	}
 	if err != nil {
 		c.log.Warn("running rollback_statements failed", "user", values["name"], "error", k.scrub(err.Error()))
@@ -130,14 +132,13 @@ func (c *conn) Renew(ctx context.Context, name string, expires time.Time, statem
 	if len(statements) == 0 {
 		return c.alter(ctx, k, name, "VALID UNTIL "+text(expiration(expires)))
 	}
-	k.field = "renew_statements"
+	k.field, k.texts = "renew_statements", statements
 	values, _ := c.values(name, secret.Value{}, expires)
 	s, err := compile(k.field, statements, values)
 	if err != nil {
 		return invalid(k.op, err)
 	}
-	results, err := c.change(ctx, message{body: s.sql, resets: s.resets(), repeatable: true})
-	return c.absentOr(ctx, k, name, len(results), err)
+	return about(ctx, c, k, name, s)
 }
 
 // SetPassword changes a password.
@@ -157,17 +158,26 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 	if len(statements) == 0 {
 		return c.alter(ctx, k, name, "PASSWORD "+text(values["password"]))
 	}
-	k.field = "rotation_statements"
+	k.field, k.texts = "rotation_statements", statements
 	s, err := compile(k.field, statements, values)
 	if err != nil {
 		return invalid(k.op, err)
 	}
-	results, err := c.change(ctx, message{body: s.sql, resets: s.resets(), repeatable: true})
+	return about(ctx, c, k, name, s)
+}
+
+// about runs a role's statements about a user that must be there.
+func about(ctx context.Context, c *conn, k call, name string, s script) error {
+	m := &message{body: s.sql, resets: s.resets(), repeatable: true}
+	results, err := c.change(ctx, m)
+	if err == nil {
+		k.pass(ctx, m.warnings)
+	}
 	return c.absentOr(ctx, k, name, len(results), err)
 }
 
 func (c *conn) alter(ctx context.Context, k call, name, what string) error {
-	_, err := c.change(ctx, message{body: "ALTER ROLE " + ident(name) + " WITH " + what, repeatable: true})
+	_, err := c.change(ctx, &message{body: "ALTER ROLE " + ident(name) + " WITH " + what, repeatable: true})
 	return c.absentOr(ctx, k, name, 0, err)
 }
 
@@ -175,7 +185,7 @@ func (c *conn) alter(ctx context.Context, k call, name, what string) error {
 func (c *conn) absentOr(ctx context.Context, k call, name string, done int, err error) error {
 	if err != nil && sqlState(err) == "42704" {
 		if there, e := c.present(ctx, name); e == nil && !there {
-			return database.MarkUnchanged(&fault.Error{Op: k.op, Kind: fault.NotFound, Err: errors.New(k.scrub(err.Error())), Msg: "there is no user " + name + " in PostgreSQL any more; read new credentials"})
+			return database.MarkUnchanged(&fault.Error{Op: k.op, Kind: fault.NotFound, Err: errors.New(k.scrub(err.Error())), Msg: "there is no user " + name + " in PostgreSQL; make it first, or correct the name"})
 		}
 	}
 	return c.explain(k, done, err)

@@ -2,10 +2,9 @@ package redis
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
+	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -21,9 +20,11 @@ var (
 
 // A call is one call of the contract: what its errors say and must not say.
 type call struct {
-	op      string // "redis.Create"
-	doing   string // "creating the user"
-	field   string // the field that holds the rules, if the user's are sent
+	op      string   // "redis.Create"
+	doing   string   // "creating the user"
+	field   string   // the field that holds the rules, if the user's are sent
+	rules   []string // what they are
+	user    string   // who is looked for
 	secrets []secret.Value
 }
 
@@ -33,14 +34,17 @@ func (c *conn) call(op, doing string, secrets ...secret.Value) call {
 
 // words are the first words of errors that users meet, in ours, with what to do.
 var words = map[string]string{
-	"BUSY":      "a script keeps it busy; try again",
-	"LOADING":   "it is starting; try again",
-	"MISCONF":   "it cannot write its snapshot; see its log",
-	"READONLY":  "it is a replica, which takes no changes; give the primary's host",
-	"NOAUTH":    "it asks for a password; give username and password",
-	"NOPERM":    "the administrator may not do that; give it +acl +client +time, and +config for persistence_mode=REWRITE",
-	"WRONGPASS": "wrong username or password; check both",
-	"DENIED":    "it refuses connections from other machines; give it a password, or switch protected-mode off",
+	"MASTERDOWN":  "it is a replica that has lost its primary; see what keeps them apart",
+	"OOM":         "it is out of memory; raise its maxmemory",
+	"CLUSTERDOWN": "its cluster is down; see its log",
+	"BUSY":        "a script keeps it busy; try again",
+	"LOADING":     "it is starting; try again",
+	"MISCONF":     "it cannot write its snapshot; see its log",
+	"READONLY":    "it is a replica, which takes no changes; give the primary's host",
+	"NOAUTH":      "it asks for a password; give username and password",
+	"NOPERM":      "give it +acl +client +time, and +config for persistence_mode=REWRITE",
+	"WRONGPASS":   "wrong username or password, or the user is off; check all three",
+	"DENIED":      "it refuses connections from other machines; give it a password, or switch protected-mode off",
 }
 
 // explain makes a fault of an error of a call.
@@ -78,7 +82,7 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 	case errors.Is(err, errTaken):
 		f.Kind, f.Msg = fault.Conflict, "Redis has a user of this name already; nothing was changed; check that the username template has {{random}} in it"
 	case errors.Is(err, errAbsent):
-		f.Kind, f.Msg = fault.NotFound, "there is no such user in Redis any more"
+		f.Kind, f.Msg = fault.NotFound, "there is no user "+k.user+" in Redis; make it first, or correct the name"
 		return true
 	case answered && connecting:
 		f.Msg = "cannot connect to Redis: " + k.refused(said)
@@ -86,7 +90,7 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 	case answered:
 		f.Msg = "Redis refused " + k.doing + ": " + k.refused(said)
 	case connecting && errors.Is(err, context.DeadlineExceeded):
-		f.Kind, f.Msg = fault.Timeout, "cannot connect to Redis: it does not answer in time; check host and port, and what lies between"
+		f.Kind, f.Msg = fault.Timeout, "cannot connect to Redis: it does not answer in time; check host, port and tls, and what lies between"
 		return true
 	case connecting:
 		f.Msg = "cannot connect to Redis: " + unreachable(err)
@@ -102,38 +106,64 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 }
 
 func (k call) refused(said *answer) string {
-	text, known := words[strings.TrimPrefix(said.word(), "-")]
+	word := strings.TrimPrefix(said.word(), "-")
+	text, known := words[word]
 	switch {
+	case word == "NOPERM":
+		return k.notAllowed(said) + text
 	case known:
 		return text
 	case strings.Contains(said.text, "without a config file"), strings.Contains(said.text, "not configured to use an ACL file"):
 		return "persistence_mode asks for what it was not started for; see its aclfile and its configuration file"
+	case strings.Contains(said.text, "without any password configured"), strings.Contains(said.text, "no password is set"):
+		return "it has no password for the default user; leave password out, or give username as well"
+	case strings.Contains(said.text, "max number of clients"):
+		return "it has too many clients; raise its maxclients, or lower max_open_connections"
+	case strings.Contains(said.text, "unknown command"), strings.Contains(said.text, "wrong number of arguments for 'auth'"):
+		return "it does not know access control lists; it is older than Redis 6, or a proxy; connect to a server that does"
 	case k.field != "" && said.at == 0:
-		return "it cannot read " + k.field + "; the log has its words"
+		return k.rule(said)
 	}
 	return "the log has its words"
 }
 
+// notAllowed names the command that the administrator may not run.
+func (k call) notAllowed(said *answer) string {
+	_, rest, _ := strings.Cut(said.text, "'")
+	command, _, ok := strings.Cut(rest, "'")
+	if !ok || strings.ContainsFunc(command, func(r rune) bool { return r != '|' && r != '-' && (r < 'a' || r > 'z') }) {
+		return "the administrator may not do that; "
+	}
+	return "the administrator may not run " + command + "; "
+}
+
+// rule names the rule that the server cannot read, if it is one of the role's.
+func (k call) rule(said *answer) string {
+	_, rest, _ := strings.Cut(said.text, "modifier '")
+	rule, why, ok := strings.Cut(rest, "'")
+	if !ok || !slices.Contains(k.rules, rule) {
+		return "it cannot read " + k.field + "; the log has its words"
+	}
+	means := "it cannot read that rule"
+	for says, m := range map[string]string{
+		"Unknown command or category": "it knows no such command or category", "pattern": "it takes no such pattern after the rules before it", "Syntax error": "it cannot read that rule",
+	} {
+		if strings.Contains(why, says) {
+			means = m
+		}
+	}
+	return "the rule " + rule + " of " + k.field + ": " + means + "; correct it"
+}
+
+var reach = database.Fields{Address: "host and port", Authority: "ca_cert", Name: "host", Pair: "tls_certificate and private_key", TLS: "the field tls"}
+
 // unreachable says in our words why there is no connection.
 func unreachable(err error) string {
-	_, authority := errors.AsType[x509.UnknownAuthorityError](err)
-	_, hostname := errors.AsType[x509.HostnameError](err)
-	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
-	switch {
-	case fault.Is(err, fault.TooLarge):
-		return fault.Message(err)
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nothing listens there; check host and port"
-	case authority:
-		return "its certificate is not signed by a known authority; give ca_cert"
-	case hostname:
-		return "its certificate is for another name; check host"
-	case invalid:
-		return "its certificate is not valid; renew it"
-	case errors.Is(err, errProtocol):
+	if errors.Is(err, errProtocol) {
 		return "what listens there does not speak the Redis protocol; check host, port and tls"
-	case strings.Contains(err.Error(), "no such host"):
-		return "the host's name cannot be resolved; check host"
+	}
+	if why, ok := reach.Unreachable(err); ok {
+		return why
 	}
 	return "the log has the reason; check host, port and tls"
 }

@@ -253,3 +253,43 @@ func TestFailover(t *testing.T) {
 		}
 	})
 }
+
+// TestWhyRefused: the command that the administrator may not run, the rule that the server cannot read, and the user who is not there are
+// named.
+func TestWhyRefused(t *testing.T) {
+	s := redistest.Start(t, redistest.Options{})
+	for name, rules := range map[string][]string{"lender": {"+acl", "+client", "+time"}, "blind": {"+client", "+time"}, "keeper": {"+acl", "+client", "+time", "-acl|deluser"}} {
+		if _, err := s.Do(t.Context(), append([]string{"ACL", "SETUSER", name, "on", ">lender-password"}, rules...)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	connect := func(name, password, persistence string) database.Conn {
+		c, err := Provider.Connect(t.Context(), configOf(s, name, password, persistence))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	lender, keeper := connect("lender", "lender-password", ""), connect("keeper", "lender-password", "")
+	u := databasetest.NewUser()
+	if err := keeper.Create(t.Context(), u, []string{"+@read"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, undropped := keeper.Drop(t.Context(), u.Name, database.DropOptions{})
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{connect("lender", "wrong", "").Verify(t.Context()), "or the user is off"},
+		{connect("blind", "lender-password", "").Verify(t.Context()), "may not run acl|getuser"},
+		{undropped, "may not run acl|deluser"},
+		{connect("lender", "lender-password", "REWRITE").Create(t.Context(), databasetest.NewUser(), []string{"+@read"}, nil), "may not run config|rewrite"},
+		{lender.Create(t.Context(), databasetest.NewUser(), []string{"+@read", "+nosuch"}, nil), "the rule +nosuch of creation_statements"},
+		{lender.SetPassword(t.Context(), "absent", secret.Text("password"), nil), "there is no user absent in Redis; make it first"},
+	} {
+		if got := fault.Message(tt.err); !strings.Contains(got, tt.want) {
+			t.Errorf("got %q, want it to say %q", got, tt.want)
+		}
+	}
+}

@@ -139,6 +139,8 @@ func address(c database.Config) (string, error) {
 		return "", errors.New("host is empty: give the server's name or address")
 	case strings.ContainsAny(host, "/@ \x00") || strings.Contains(host, "{{"):
 		return "", errors.New("host must be a name or an address by itself, without a scheme, a user or a path")
+	case strings.Contains(host, ":") && net.ParseIP(strings.Trim(host, "[]")) == nil:
+		return "", errors.New("host has a port in it: give that as port")
 	case err != nil || n == 0:
 		return "", errors.New("port must be a number from 1 to 65535")
 	}

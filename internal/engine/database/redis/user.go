@@ -62,6 +62,7 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 	if err != nil {
 		return invalid(k.op, err)
 	}
+	k.rules = given
 	set := append([]string{"ACL", "SETUSER", u.Name, "reset", "on", passwordRule(u.Password)}, given...)
 	err = c.unsent(ctx, func(ctx context.Context, s *session) error {
 		if err := fence(ctx, s, u); err != nil {
@@ -133,6 +134,7 @@ func none(op, field string, statements []string) error {
 // Renew only looks that the user is there: users of Redis do not expire by themselves.
 func (c *conn) Renew(ctx context.Context, name string, _ time.Time, statements []string) error {
 	k := c.call("Renew", "renewing the user")
+	k.user = name
 	if err := database.CheckName(k.op, name); err != nil {
 		return err
 	}
@@ -155,6 +157,7 @@ func present(ctx context.Context, s *session, name string) error {
 // there, without any rights; that one who removes it at the same time may leave behind.
 func (c *conn) SetPassword(ctx context.Context, name string, password secret.Value, statements []string) error {
 	k := c.call("SetPassword", "changing the password", password)
+	k.user = name
 	if err := database.CheckGivenName(k.op, name); err != nil {
 		return err
 	}
