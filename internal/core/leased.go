@@ -47,12 +47,22 @@ func (h *house) serveLeased(ctx context.Context, x *exchange) (*Answer, error) {
 	if !x.entry.Expires.IsZero() && l.Expires.After(x.entry.Expires) {
 		x.r.Warn("%s", diesWithToken(x.entry.Expires))
 	}
-	from := l.Issued
-	if again {
-		from = draft.Issued
+	ttl := l.Expires.Sub(draft.Issued)
+	if !again {
+		ttl = issuedFor(l)
 	}
-	out := &leased{id: l.ID, ttl: l.Expires.Sub(from), renewable: l.Renewable, again: again}
+	out := &leased{id: l.ID, ttl: ttl, renewable: l.Renewable, again: again}
 	return h.finish(ctx, x, result{data: data, lease: out})
+}
+
+// issuedFor is what a new lease is said to last: the TTL that was decided, less the whole seconds that creating took. A
+// lease of 30m whose user was created in a moment is one of 30m to its reader, as it is with Vault, and not of 29m59s.
+func issuedFor(l *lease.Lease) time.Duration {
+	left := l.Expires.Sub(l.Issued)
+	if part := left % time.Second; part > 0 {
+		left += time.Second - part
+	}
+	return left
 }
 
 // draft decides the lease's terms: role, mount and system bound it.

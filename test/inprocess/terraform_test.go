@@ -74,6 +74,21 @@ func TestRemainingTTLs(t *testing.T) {
 	})
 }
 
+// TestIssuedTTLs: a lease is said to last as long as its role says, though creating took a moment; whole seconds that it took are
+// not promised.
+func TestIssuedTTLs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := lending(t)
+		defer l.finally(10 * time.Minute)
+		for took, want := range map[time.Duration]int64{0: 60, time.Millisecond: 60, 999 * time.Millisecond: 60, time.Second: 59, 2500 * time.Millisecond: 58} {
+			l.out.atCreate = func() { time.Sleep(took) }
+			if got := l.must(t, route.Write, "lend/creds/r", l.root, `{"ttl":"60s"}`).LeaseDuration; got != want {
+				t.Errorf("a lease of 60 s that took %s is said to last %d s, want %d", took, got, want)
+			}
+		}
+	})
+}
+
 // TestAuditLocal: vault_audit compares local with what it wrote.
 func TestAuditLocal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

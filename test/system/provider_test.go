@@ -4,6 +4,7 @@ package system
 
 import (
 	"encoding/json"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,10 +13,12 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/keyturn/keyturn/internal/demo/keyserver"
 	"github.com/keyturn/keyturn/test/await"
+	"github.com/keyturn/keyturn/test/harness"
 )
 
-// A workspace is a copy of a module of deploy/terraform, and Terraform with HashiCorp's own provider.
+// A workspace is a copy of a module, and Terraform with HashiCorp's own provider.
 type workspace struct {
 	t      *testing.T
 	folder string
@@ -24,6 +27,8 @@ type workspace struct {
 
 // provider is HashiCorp's provider, which test/prepare.sh builds from the Go module proxy where Terraform is installed.
 const provider = "../../bin/terraform-provider-vault"
+
+const modules = "../../deploy/terraform/"
 
 // newWorkspace skips where Terraform or the provider is not there.
 func newWorkspace(t *testing.T, module, address, token string) *workspace {
@@ -39,7 +44,7 @@ func newWorkspace(t *testing.T, module, address, token string) *workspace {
 		t.Skip("HashiCorp's Terraform provider was not built: test/prepare.sh builds it, where the Go module proxy serves it")
 	}
 	w := &workspace{t: t, folder: t.TempDir()}
-	if err := os.CopyFS(w.folder, os.DirFS("../../deploy/terraform/"+module)); err != nil {
+	if err := os.CopyFS(w.folder, os.DirFS(module)); err != nil {
 		t.Fatal(err)
 	}
 	config := filepath.Join(t.TempDir(), "terraformrc")
@@ -75,6 +80,27 @@ func (w *workspace) vars(values fields) {
 	}
 }
 
+// edit changes main.tf; old must be in it.
+func (w *workspace) edit(old, changed string) {
+	w.t.Helper()
+	file := filepath.Join(w.folder, "main.tf")
+	text, err := os.ReadFile(file)
+	if err != nil || !strings.Contains(string(text), old) {
+		w.t.Fatalf("%q is not in the module: %v", old, err)
+	}
+	if err := os.WriteFile(file, []byte(strings.Replace(string(text), old, changed, 1)), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// destroyed ends all that the module made.
+func (w *workspace) destroyed() {
+	w.t.Helper()
+	if code, out := w.run("destroy", "-auto-approve", "-input=false", "-no-color"); code != 0 {
+		w.t.Fatalf("destroy ended with %d:\n%s", code, out)
+	}
+}
+
 // settles applies the module, and wants the next plan to be empty.
 func (w *workspace) settles(what string) {
 	w.t.Helper()
@@ -102,7 +128,7 @@ func TestProvider(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorkspace(t, "dynamic", m.s.Address, made.Auth.ClientToken)
+	w := newWorkspace(t, modules+"dynamic", m.s.Address, made.Auth.ClientToken)
 	vars := fields{
 		"vault_aws_access_key": awsID, "vault_aws_secret_key": awsSecret, "aws_iam_endpoint": m.aws.url, "aws_sts_endpoint": m.aws.url,
 		"db_connection_url": m.connectionURL(), "db_admin_password": "vault_admin_password",
@@ -133,12 +159,93 @@ func TestProvider(t *testing.T) {
 	}
 
 	change("another spelling of connection_url", fields{"db_connection_url": strings.Replace(m.connectionURL(), "postgresql://", "postgres://", 1)})
-	if code, out := w.run("destroy", "-auto-approve", "-input=false", "-no-color"); code != 0 {
-		t.Fatalf("destroy ended with %d:\n%s", code, out)
-	}
+	w.destroyed()
 	mounts, err := root.Sys().ListMounts()
 	if err != nil || mounts["aws/"] != nil || mounts["database/"] != nil {
 		t.Errorf("mounts after destroy: %v, %v", mounts, err)
 	}
 	await.Eventually(t, "nobody is left at AWS and PostgreSQL", func() bool { return len(m.lentUsers()) == 0 })
+}
+
+// TestProviderGuide applies the guide's module as it stands. Its variables are declared, the database has another address,
+// and AWS is given by its endpoints.
+func TestProviderGuide(t *testing.T) {
+	t.Parallel()
+	m := newModule(t)
+	w := newWorkspace(t, "testdata/terraform/guide", m.s.Address, m.s.Root)
+	w.vars(fields{"vault_aws_access_key": awsID, "vault_aws_secret_key": awsSecret, "db_admin_username": "vault_admin", "db_admin_password": "vault_admin_password"})
+	w.edit("db.example.com:5432/myapp", m.pg.Addr()+"/postgres")
+	w.edit("region = \"us-east-1\"\n", "region = \"us-east-1\"\niam_endpoint = \""+m.aws.url+"\"\nsts_endpoint = \""+m.aws.url+"\"\n")
+	w.settles("the guide's module")
+	lendAWS(t, m.s, "deploy-service")
+	lend(t, m.s, "app-readonly")
+
+	w.edit("default_ttl = 1800", "default_ttl = 900")
+	w.edit("default_lease_ttl_seconds = 3600", "default_lease_ttl_seconds = 1800")
+	w.settles("shorter TTLs")
+	w.edit("policy_arns = [\n\"arn:aws:iam::123456789012:policy/DeployAccess\"\n]", "policy_document = jsonencode({ Version = \"2012-10-17\", Statement = [] })")
+	w.settles("a document in place of policy_arns")
+	root := m.api
+	root.SetToken(m.s.Root)
+	role, err := root.Logical().Read("aws/roles/deploy-service")
+	if err != nil || role == nil || role.Data["policy_arns"] != nil {
+		t.Errorf("policy_arns are still granted: %+v, %v", role, err)
+	}
+
+	// This version of the provider sends the password with every change. One that was rotated meanwhile is refused, and what is stored
+	// stays; without it the same change is taken.
+	if _, err := root.Logical().Write("database/rotate-root/production", nil); err != nil {
+		t.Fatal(err)
+	}
+	w.edit("\"app-readwrite\"]", "\"app-readwrite\", \"other\"]")
+	if code, out := w.run("apply", "-auto-approve", "-input=false", "-no-color"); code != 1 || !strings.Contains(out, "rotate-root has replaced") {
+		t.Errorf("an apply with the old password ended with %d:\n%s", code, out)
+	}
+	lend(t, m.s, "app-readonly")
+	w.edit("password = var.db_admin_password\n", "")
+	w.settles("the same without the password")
+
+	w.destroyed()
+	await.Eventually(t, "nobody is left at AWS and PostgreSQL", func() bool { return len(m.lentUsers()) == 0 })
+}
+
+// TestProviderMounts: a mount's options, and a token role's lists in any order, are read as they were written.
+func TestProviderMounts(t *testing.T) {
+	t.Parallel()
+	s := harness.Ready(t, harness.Options{})
+	w := newWorkspace(t, "testdata/terraform/mounts", s.Address, s.Root)
+	w.settles("mounts and a token role")
+	w.edit("# options of plain", "options = { version = \"2\" }")
+	w.settles("a mount that became versioned")
+	w.edit("allowed_policies       = [\"zebra\", \"alpha\", \"mid\"]", "allowed_policies       = [\"mid\"]")
+	w.edit("disallowed_policies    = [\"zz\", \"default\", \"aa\"]", "")
+	w.settles("lists that were shortened and taken out")
+	w.destroyed()
+}
+
+// TestProviderRotation applies deploy/terraform/rotation: a turn of the key is no change to Terraform.
+func TestProviderRotation(t *testing.T) {
+	t.Parallel()
+	vendor := keyserver.New(keyserver.Config{AdminToken: "admin-token"})
+	web := httptest.NewServer(vendor.Handler())
+	t.Cleanup(web.Close)
+	s := harness.Ready(t, harness.Options{Config: `outbound_allow = ["127.0.0.0/8"]`})
+	root := s.Client(s.Root)
+	if root.Must(t, "GET", "sys/mounts", nil, 200).Get("data", "rotation/") == nil {
+		root.Must(t, "POST", "sys/mounts/rotation", object{"type": "rotation"}, 204)
+	}
+	w := newWorkspace(t, modules+"rotation", s.Address, s.Root)
+	vars := fields{"params": fields{"url": web.URL}, "admin": fields{"token": "admin-token"}}
+	w.vars(vars)
+	w.settles("the module")
+	await.Eventually(t, "the key is published", func() bool {
+		a, err := root.Do("GET", "static/data/stripe/production", nil)
+		return err == nil && a.Status == 200
+	})
+	w.vars(with(vars, fields{"rotation_period": 5184000}))
+	w.settles("another period, after a turn")
+	w.destroyed()
+	if n := len(vendor.Live()); n != 1 {
+		t.Errorf("%d keys live on at the vendor, want the one in use", n)
+	}
 }

@@ -51,8 +51,8 @@ resource "vault_database_secret_backend_connection" "postgres" {
     password       = var.db_admin_password
   }
 
-  # After rotate-root only the server knows the password. A change of other fields would send
-  # the one from the variable again, and be refused.
+  # After rotate-root only the server knows the password. Another value of the variable would be
+  # sent, and one that was rotated is refused. What to do with old versions of the provider: ../README.md.
   lifecycle {
     ignore_changes = [postgresql[0].password]
   }
