@@ -93,13 +93,13 @@ func (r *rule) wrapped(ttl time.Duration) string {
 // member counts, also where a name comes twice; null gives no required one, for
 // engines take it as if it were not there.
 func (r *rule) parameters(body []byte, form *wire.Form) string {
-	given := map[string]bool{}
+	given, left := map[string]bool{}, newWork()
 	why := ""
 	if len(body) > 0 {
 		err := wire.EachField(body, func(name string, raw []byte) error {
 			given[name] = given[name] || string(raw) != "null"
 			if why == "" {
-				why = r.parameter(name, raw, form)
+				why = r.parameter(name, raw, form, left)
 			}
 			return nil
 		})
@@ -117,7 +117,7 @@ func (r *rule) parameters(body []byte, form *wire.Form) string {
 
 // parameter says why a parameter is not allowed, or "". It is denied under any of its
 // names, and under those of what it stands for, too; it is allowed under its own.
-func (r *rule) parameter(name string, raw []byte, form *wire.Form) string {
+func (r *rule) parameter(name string, raw []byte, form *wire.Form, left *work) string {
 	if _, all := r.denied["*"]; all {
 		return "all parameters are denied"
 	}
@@ -125,7 +125,7 @@ func (r *rule) parameter(name string, raw []byte, form *wire.Form) string {
 	names := form.Names(name)
 	for _, n := range append(names, form.Also(name)...) {
 		values, ok := r.denied[strings.ToLower(n)]
-		if ok && (len(values) == 0 || (nameable || v.isList) && v.deniedUnder(values, name, form) || string(raw) == "null" && clearing(values)) {
+		if ok && (len(values) == 0 || (nameable || v.isList) && v.deniedUnder(values, name, form, left) || string(raw) == "null" && clearing(values)) {
 			return "the parameter " + strconv.Quote(name) + " is denied"
 		}
 	}
@@ -136,7 +136,7 @@ func (r *rule) parameter(name string, raw []byte, form *wire.Form) string {
 	limited := false
 	for _, n := range names {
 		values, ok := r.allowed[strings.ToLower(n)]
-		if ok && (len(values) == 0 || nameable && v.allowedBy(values)) {
+		if ok && (len(values) == 0 || nameable && v.allowedBy(values, left)) {
 			return ""
 		}
 		limited = limited || ok

@@ -112,26 +112,33 @@ func scalarIn(raw []byte) (string, bool) {
 	return "", false
 }
 
-// The work that one parameter of one request may cost: parts that are compared with values, and bytes that patterns are looked for in. What
-// would cost more is not allowed, and is denied.
+// The work that judging one request may cost, all its parameters together: parts that are compared with values, and bytes that patterns
+// are looked for in. What would cost more is not allowed, and is denied.
 const (
 	maxCompared = 1 << 20
-	maxSearched = 1 << 30
+	maxSearched = 1 << 28
 )
 
-// costly reports whether comparing v with values is too much work.
-func (v value) costly(values []value) bool {
+// work is what is left of that for one request.
+type work struct{ compared, searched int }
+
+func newWork() *work { return &work{maxCompared, maxSearched} }
+
+// affords takes off what comparing v with values costs, and reports whether so much was left.
+func (w *work) affords(v value, values []value) bool {
 	parts, size := len(v.list)+1, len(v.text)
 	for _, text := range append(v.list[:len(v.list):len(v.list)], v.text) {
 		parts, size = parts+strings.Count(text, ","), size+len(text)
 	}
-	return parts*len(values) > maxCompared || size*len(values) > maxSearched
+	w.compared -= parts * len(values)
+	w.searched -= size * len(values)
+	return w.compared >= 0 && w.searched >= 0
 }
 
 // allowedBy reports whether v, or each of its parts, is among values. A list is judged by its
 // elements, however it is written: "dev*" does not allow the list "dev,prod".
-func (v value) allowedBy(values []value) bool {
-	if v.costly(values) {
+func (v value) allowedBy(values []value, left *work) bool {
+	if !left.affords(v, values) {
 		return false
 	}
 	spelled := make([]value, len(values))
@@ -157,8 +164,8 @@ func (v value) allowedBy(values []value) bool {
 // deniedBy reports whether v, or any of its parts, is among values, which are
 // folded. Case, outer spaces and outer slashes do not count: engines fold names, and what they would
 // take for a denied value is denied.
-func (v value) deniedBy(values []value) bool {
-	if v.costly(values) {
+func (v value) deniedBy(values []value, left *work) bool {
+	if !left.affords(v, values) {
 		return true
 	}
 	among := func(given value) bool {
@@ -185,9 +192,9 @@ func (v value) deniedBy(values []value) bool {
 }
 
 // deniedUnder reports whether v, or the value that does the same, is denied.
-func (v value) deniedUnder(values []value, name string, form *wire.Form) bool {
+func (v value) deniedUnder(values []value, name string, form *wire.Form, left *work) bool {
 	other, ok := form.Means(name, v.text)
-	return v.deniedBy(values) || ok && value{text: other}.deniedBy(values)
+	return v.deniedBy(values, left) || ok && value{text: other}.deniedBy(values, left)
 }
 
 // clearing reports whether what null leads to, the empty value, is among denied ones.
