@@ -65,12 +65,40 @@ func Parse(text string, o Options) (list *ast.ObjectList, err *Error) {
 		return nil, bad(0, "it is longer than %d bytes", o.MaxBytes)
 	}
 	if strings.HasPrefix(strings.TrimSpace(text), "{") {
-		return readJSON(text, o.Repeated)
+		if list, err = readJSON(text, o.Repeated); err != nil {
+			return nil, err
+		}
+		return list, checkValues(list)
 	}
 	if err := checkDepth(text); err != nil {
 		return nil, err
 	}
-	return readHCL(text, o.Repeated)
+	if list, err = readHCL(text, o.Repeated); err != nil {
+		return nil, err
+	}
+	return list, checkValues(list)
+}
+
+// checkValues refuses what would panic when it is read: HCL takes numbers of any size, and its tokens only some.
+func checkValues(list *ast.ObjectList) (err *Error) {
+	at := token.Token{}
+	defer func() {
+		if recover() != nil {
+			err = bad(at.Pos.Line, "%.40q cannot be read as a value; a number must fit 64 bits, and anything else stands in quotes", at.Text)
+		}
+	}()
+	ast.Walk(list, func(n ast.Node) (ast.Node, bool) {
+		switch n := n.(type) {
+		case *ast.LiteralType:
+			at = n.Token
+			_ = at.Value()
+		case *ast.ObjectKey:
+			at = n.Token
+			_ = at.Value()
+		}
+		return n, true
+	})
+	return nil
 }
 
 func readHCL(text string, repeated bool) (*ast.ObjectList, *Error) {
