@@ -14,6 +14,7 @@ import (
 	"github.com/keyturn/keyturn/internal/core"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage/memory"
@@ -76,5 +77,34 @@ func TestAuditedHeaders(t *testing.T) {
 				t.Errorf("a second after two headers were named:\n%s", got)
 			}
 		}
+	})
+}
+
+// TestRawShowsNoCubbyhole: who may read the store's rows still reads no other token's cubbyhole.
+func TestRawShowsNoCubbyhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := core.New(core.Config{
+			Store: memory.Open(), Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler), Server: core.Server{RawStorage: true},
+			Types: core.Types{Engines: []engine.Type{cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
+		})
+		go c.Run(t.Context())
+		s := &server{Core: c, root: "hvs.root-token-for-tests"}
+		if _, err := s.Init(t.Context(), core.InitRequest{RootToken: secret.Text(s.root)}); err != nil {
+			t.Fatal(err)
+		}
+		s.must(t, route.Write, "cubbyhole/mine", s.root, `{"k":"canary-cubbyhole"}`)
+		clerk := s.clerk(t, "raw", `path "sys/raw/*" { capabilities = ["read", "list", "update", "delete", "sudo"] }`)
+		uuid := s.must(t, route.Read, "sys/mounts/cubbyhole", s.root, "").Data["uuid"].(string)
+		if got := s.must(t, route.List, "sys/raw/mount/"+uuid+"/c", s.root, "").Data["keys"].([]any); len(got) != 1 {
+			t.Fatalf("root lists %v", got)
+		}
+		for _, path := range []string{"mount/" + uuid, "mount/" + uuid + "/c", "mount/" + uuid + "/c/x/mine"} {
+			for _, op := range []route.Op{route.Read, route.List, route.Write, route.Delete} {
+				if a, err := s.ask(t, op, "sys/raw/"+path, clerk, ""); !fault.Is(err, fault.Denied) {
+					t.Errorf("%s %s: %v, %v", op, path, a, err)
+				}
+			}
+		}
+		s.must(t, route.List, "sys/raw/core", clerk, "")
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/core/mounts"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -37,9 +39,13 @@ func open(t *testing.T, edit func(c *Config)) *place {
 	if err != nil {
 		t.Fatal(err)
 	}
+	empty, err := mounts.Load(t.Context(), mounts.Config{Barrier: b, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	rotation := DefaultKeyRotation
 	c := Config{
-		View: b.View(""),
+		View: b.View(""), Mounts: func() *mounts.Manager { return empty },
 		Keys: Keys{Status: b.KeyStatus, Rotate: b.Rotate,
 			Rotation:    func(context.Context) (KeyRotation, error) { return rotation, nil },
 			SetRotation: func(_ context.Context, c KeyRotation) error { rotation = c; return nil },

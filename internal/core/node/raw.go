@@ -39,7 +39,7 @@ type rawIn struct {
 }
 
 // checkRaw refuses what is off, the rows that hold the keys of all others, and to all but a root token the rows of
-// tokens and wrapped answers: who may write them, or read what is wrapped, makes a root token of any other.
+// tokens, cubbyholes and wrapped answers: who may write them, or read what is wrapped, makes a root token of any other.
 func (a *rawAPI) checkRaw(r *route.Request, in rawIn) error {
 	if !a.RawStorage {
 		return fault.New("node.raw", fault.Unsupported, "sys/raw is off; set raw_storage_endpoint = true in the server's configuration, for as long as it is needed")
@@ -48,13 +48,24 @@ func (a *rawAPI) checkRaw(r *route.Request, in rawIn) error {
 		return fault.New("node.raw", fault.Denied, "the rows of the key ring and the seal are neither shown nor written; use operator rotate")
 	}
 	root := r.Caller != nil && r.Caller.Root
-	if !root && (strings.HasPrefix(in.Key, "token") || strings.HasPrefix(in.Key+"/", wrapping.Prefix)) {
-		return fault.New("node.raw", fault.Denied, "permission denied: the rows of tokens and wrapped answers are for a root token; use auth/token and sys/wrapping")
+	if !root && (strings.HasPrefix(in.Key, "token") || strings.HasPrefix(in.Key+"/", wrapping.Prefix) || a.inCubbyhole(in.Key)) {
+		return fault.New("node.raw", fault.Denied, "permission denied: the rows of tokens, cubbyholes and wrapped answers are for a root token; use auth/token, cubbyhole and sys/wrapping")
 	}
 	if in.Encoding != "" && in.Encoding != "base64" {
 		return fault.New("node.raw", fault.Invalid, "field \"encoding\": want base64, or leave it out")
 	}
 	return nil
+}
+
+// inCubbyhole reports whether a key is below the store of the cubbyholes, which belong to one token each: a root token
+// that somebody keeps in one must not be shown to others.
+func (a *rawAPI) inCubbyhole(key string) bool {
+	for _, e := range a.Mounts().Snapshot().Table.Live(mount.ClassSecret) {
+		if e.Type == "cubbyhole" && strings.HasPrefix(key+"/", storagePrefix(e)) {
+			return true
+		}
+	}
+	return false
 }
 
 type rawOut struct {
