@@ -80,8 +80,8 @@ func (h lending) target(path string) (*mounts.Open, string, error) {
 	if o == nil || o.Versioned == nil {
 		return nil, "", fault.New("core.publish", fault.Invalid, "field \"path\": %q is not below a versioned kv mount; name one, such as \"secret/stripe\"", path)
 	}
-	rest := strings.TrimPrefix(path, o.Entry().Path)
-	if rest == "" {
+	rest, below := strings.CutPrefix(path, o.Entry().Path)
+	if !below || rest == "" {
 		return nil, "", fault.New("core.publish", fault.Invalid, "field \"path\": name a secret below %q", path)
 	}
 	return o, rest, nil

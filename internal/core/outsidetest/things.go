@@ -15,14 +15,16 @@ import (
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
 // Things are what leases of the engine "things" create, outside of the server: they outlive it. Reading creds/<role> creates one;
-// writing work/<id> schedules work. The zero value is ready.
+// writing later/<id> schedules work. The zero value is ready.
 type Things struct {
 	mu     sync.Mutex        // guards all
 	alive  map[string]string // by attempt, the lease
+	last   string            // lease, which the role "same" is given again
 	opened int
 	worked []string
 
@@ -121,13 +123,44 @@ type workIn struct {
 	ID string `path:"id"`
 }
 
+// publishIn is a value to be published as a rotated credential is.
+type publishIn struct {
+	Turn     string   `json:"turn"`
+	Path     string   `json:"path"`
+	Value    string   `json:"value"`
+	Policies []string `json:"policies"`
+}
+
+type publishOut struct {
+	Version int    `json:"version"`
+	Turn    string `json:"turn,omitempty"`
+}
+
+func (e *maker) publish(ctx context.Context, _ *route.Request, in publishIn) (*publishOut, error) {
+	version, err := e.m.Host.Publish(ctx, engine.Publication{
+		Turn: in.Turn, Key: "k", Path: in.Path, Policies: in.Policies, Fields: map[string]secret.Value{"value": secret.Text(in.Value)}, CAS: -1,
+	})
+	return &publishOut{Version: version}, err
+}
+
+func (e *maker) published(ctx context.Context, _ *route.Request, in struct {
+	Path string `path:"path"`
+}) (*publishOut, error) {
+	p, err := e.m.Host.Published(ctx, engine.Publication{Path: in.Path})
+	if p == nil || err != nil {
+		return nil, err
+	}
+	return &publishOut{p.Version, p.Turn}, nil
+}
+
 // Routes of the engine.
 func (e *maker) Routes() []route.Route {
 	return []route.Route{
 		route.Lease(route.Read, "creds/{role}", e.plan, e.create),
 		route.On(route.Read, "status", e.status),
-		route.On(route.Write, "work/{id}", e.schedule),
-		route.On(route.Read, "panic", func(context.Context, *route.Request, route.None) (route.None, error) { panic("a bug") }),
+		route.On(route.Write, "later/{id}", e.schedule),
+		route.On(route.Write, "publish", e.publish),
+		route.On(route.Read, "published/{path...}", e.published),
 	}
 }
 
@@ -135,7 +168,13 @@ func (e *maker) plan(_ context.Context, _ *route.Request, in credsIn) (route.Pla
 	if in.Role == "unknown" {
 		return route.Plan{}, in, fault.New("things", fault.Invalid, "unknown role: %s", in.Role)
 	}
-	return route.Plan{Kind: "thing", Undo: in.Role, TTL: in.TTL, Renewable: !in.Fixed, Target: in.Role, CreateWithin: 5 * time.Second, Late: 30 * time.Second}, in, nil
+	p := route.Plan{Kind: "thing", Undo: in.Role, TTL: in.TTL, Renewable: !in.Fixed, Target: in.Role, CreateWithin: 5 * time.Second, Late: 30 * time.Second}
+	e.h.mu.Lock()
+	defer e.h.mu.Unlock()
+	if in.Role == "same" && e.h.last != "" {
+		p.Again = &route.Again{Lease: e.h.last, Data: &credsOut{"again"}}
+	}
+	return p, in, nil
 }
 
 func (e *maker) create(_ context.Context, a route.Attempt, _ credsIn) (*credsOut, error) {
@@ -146,6 +185,7 @@ func (e *maker) create(_ context.Context, a route.Attempt, _ credsIn) (*credsOut
 			e.h.alive = map[string]string{}
 		}
 		e.h.alive[a.ID] = a.LeaseID
+		e.h.last = a.LeaseID
 	}
 	if e.h.create != nil {
 		return nil, e.h.create

@@ -1,0 +1,205 @@
+package core_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyturn/keyturn/internal/core/coretest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+// TestPublish: an engine publishes by the power of who configured the key, as the policies are now; each turn makes one version.
+func TestPublish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := lending(t)
+		s.Must(route.Write, "sys/mounts/secret", `{"type":"kv-v2"}`)
+		s.Must(route.Write, "sys/mounts/plain", `{"type":"kv"}`)
+		publish := func(turn, path, policies string) coretest.Request {
+			return coretest.Request{Op: route.Write, Path: "m/publish", Body: `{"turn":"` + turn + `","path":"` + path + `","value":"canary","policies":["` + policies + `"]}`}
+		}
+		s.RefusedDo(publish("t1", "secret/app", "none"), fault.Denied, "do not allow to write \"secret/data/app\"")
+		s.Must(route.Write, "sys/policies/acl/pub", `{"policy":"path \"secret/data/app\" { capabilities = [\"create\"] }"}`)
+		s.RefusedDo(publish("t1", "secret/app", "pub"), fault.Denied, "grant create and update")
+		s.Must(route.Write, "sys/policies/acl/pub", `{"policy":"path \"secret/data/app\" { capabilities = [\"create\", \"update\"] }"}`)
+		for _, turn := range []string{"t1", "t1", "t2"} {
+			a := s.MustDo(publish(turn, "secret/app", "pub"))
+			if want := map[string]float64{"t1": 1, "t2": 2}[turn]; a.Data["version"] != want {
+				t.Errorf("turn %s is version %v, want %v", turn, a.Data["version"], want)
+			}
+		}
+		if got := s.Must(route.Read, "m/published/secret/app", "").Data; !cmp.Equal(got, map[string]any{"version": 2.0, "turn": "t2"}) {
+			t.Errorf("published is %v", got)
+		}
+		s.RefusedDo(publish("t3", "secret/other", "pub"), fault.Denied, "secret/data/other")
+		for path, says := range map[string]string{"plain/app": "versioned kv mount", "nowhere/app": "versioned kv mount", "secret": "name a secret below"} {
+			s.RefusedDo(publish("t3", path, "root"), fault.Invalid, says)
+		}
+		s.Must(route.Write, "sys/audit/tape", `{"type":"tape"}`)
+		s.Tape.Fail(true) // what the server does by itself is audited first, too
+		if _, err := s.Do(publish("t4", "secret/app", "pub")); !fault.Is(err, fault.Unavailable) {
+			t.Errorf("published without an audit line: %v", err)
+		}
+		s.Tape.Fail(false)
+		time.Sleep(10 * time.Second) // the device is tried again
+		if a := s.MustDo(publish("t5", "secret/app", "pub")); a.Data["version"] != 3.0 {
+			t.Errorf("it is version %v: one that could not be audited was made", a.Data["version"])
+		}
+		if text := s.Tape.Text(); !strings.Contains(text, `"path":"secret/data/app"`) || strings.Contains(text, "canary") {
+			t.Errorf("the tape holds %s", text)
+		}
+		s.Stop()
+	})
+}
+
+// TestAgain: a lease that an engine would rather give out once more is, while it lives, to whom it was lent.
+func TestAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := lending(t)
+		first := s.Must(route.Read, "m/creds/same", `{"ttl":"1h"}`)
+		time.Sleep(10 * time.Minute)
+		if a := s.Must(route.Read, "m/creds/same", `{"ttl":"1h"}`); a.LeaseID != first.LeaseID || a.Data["attempt"] != "again" || a.TTL != 3000 {
+			t.Errorf("it is lent %s for %d s, want the lease of before for 3000", a.Body, a.TTL)
+		}
+		other := s.Login(`path "m/creds/*" { capabilities = ["read"] }`)
+		if a := s.MustDo(coretest.Request{Op: route.Read, Path: "m/creds/same", Token: other}); a.LeaseID == first.LeaseID {
+			t.Error("another token was given somebody's lease")
+		}
+		mine := s.Must(route.Read, "m/creds/same", `{"ttl":"1h"}`)
+		time.Sleep(55 * time.Minute) // the last tenth of its life
+		if a := s.Must(route.Read, "m/creds/same", `{"ttl":"1h"}`); a.LeaseID == mine.LeaseID {
+			t.Error("a lease that ends soon was given out again")
+		}
+		s.Stop()
+	})
+}
+
+// TestDisableTells: see the test of the same kind in test/inprocess; here, how the answer tells and how long it waits.
+func TestDisableTells(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := lending(t)
+		for range 3 {
+			s.Must(route.Read, "m/creds/r", "")
+		}
+		began := time.Now()
+		if a := s.Must(route.Delete, "sys/mounts/m", ""); a.Status != 204 || time.Since(began) > time.Second {
+			t.Errorf("without trouble: status %d after %s, %q", a.Status, time.Since(began), a.Warnings)
+		}
+		alive(t, s, 0, 0)
+		if _, err := s.Do(coretest.Request{Op: route.List, Path: "sys/jobs"}); err == nil {
+			time.Sleep(time.Minute) // the row of a job that only waits to forget the mount
+		}
+		s.Must(route.Write, "sys/mounts/n", `{"type":"things"}`)
+		s.Must(route.Read, "n/creds/r", "")
+		s.Things.Undo(errors.New("the target is away"))
+		began = time.Now()
+		a := s.Must(route.Delete, "sys/mounts/n", "")
+		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "1 of its leases are not revoked") || !strings.Contains(a.Warnings[0], "the target is away") {
+			t.Errorf("warnings %q", a.Warnings)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("the answer took %s", took)
+		}
+		keys := s.Must(route.List, "sys/jobs", "").Data["keys"].([]any)
+		job := "sys/jobs/" + keys[0].(string)
+		if got := s.Must(route.Read, job, "").Data; got["kind"] != "disable" || got["path"] != "n/" || got["leases_left"] != 1.0 || got["leases_failing"] != 1.0 {
+			t.Errorf("the job reads %v", got)
+		}
+		s.Restart()
+		s.Must(route.Read, job, "")
+		s.Things.Undo(nil)
+		alive(t, s, 5*time.Minute, 0)
+		s.Refused(route.Read, job, "", fault.NotFound, "")
+		s.Refused(route.Read, "sys/jobs/none", "", fault.NotFound, "")
+		s.Stop()
+	})
+}
+
+// TestDisableWhileCreatesAreLate: leases whose create may still take effect are not failing; the answer says that they go on.
+func TestDisableWhileCreatesAreLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := lending(t)
+		s.Things.Create(fault.New("things", fault.Timeout, "no answer"), true)
+		s.Refused(route.Read, "m/creds/r", "", fault.Timeout, "no answer")
+		a := s.Must(route.Delete, "sys/mounts/m", "")
+		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "still being revoked") {
+			t.Errorf("warnings %q", a.Warnings)
+		}
+		alive(t, s, 2*time.Minute, 0)
+		s.Stop()
+	})
+}
+
+// TestDataKey: the data key is replaced on request, and by the server itself once it is old.
+func TestDataKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := coretest.Start(t)
+		term := func() float64 { return s.Must(route.Read, "sys/key-status", "").Data["term"].(float64) }
+		first := term()
+		s.Must(route.Write, "sys/rotate", "")
+		if got := term(); got != first+1 {
+			t.Errorf("the key is number %v, want %v", got, first+1)
+		}
+		s.Must(route.Write, "sys/rotate/config", `{"interval":"24h"}`)
+		time.Sleep(25 * time.Hour)
+		synctest.Wait()
+		if got := term(); got != first+2 {
+			t.Errorf("after a day the key is number %v, want %v", got, first+2)
+		}
+		if got := s.Must(route.Read, "sys/rotate/config", "").Data["interval"]; got != 86400.0 {
+			t.Errorf("the interval is %v", got)
+		}
+		s.Restart()
+		if got := term(); got != first+2 {
+			t.Errorf("after a restart it is number %v", got)
+		}
+		s.Stop()
+	})
+}
+
+// TestCounts: what is counted in memory survives a restart, and is counted anew.
+func TestCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := lending(t)
+		for range 7 {
+			s.Must(route.Read, "m/creds/r", "")
+		}
+		time.Sleep(3 * time.Minute) // it was counted while they came, and is counted again
+		if n := s.Stats().Leases; n != 7 {
+			t.Errorf("%d leases are counted", n)
+		}
+		s.Restart()
+		time.Sleep(3 * time.Minute) // it was counted while they came, and is counted again
+		if n := s.Stats().Leases; n != 7 {
+			t.Errorf("after a restart %d leases are counted", n)
+		}
+		if got := s.Must(route.Read, "sys/leases/count", "").Data["lease_count"]; got != 7.0 {
+			t.Errorf("sys/leases/count says %v", got)
+		}
+		s.Stop()
+	})
+}
+
+// TestAnswersOfTheFrontDoor: what the HTTP layer asks of core, sealed or not.
+func TestAnswersOfTheFrontDoor(t *testing.T) {
+	s := coretest.Start(t)
+	ctx := t.Context()
+	s.Must(route.Write, "sys/config/cors", `{"allowed_origins":["https://a.example"]}`)
+	if c, err := s.CORS(ctx); err != nil || !c.Enabled() || !cmp.Equal(c.Origins, []string{"https://a.example"}) {
+		t.Errorf("CORS is %+v, %v", c, err)
+	}
+	if _, err := s.UIHeaders(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := s.Seal(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := s.CORS(ctx); err != nil || c.Enabled() {
+		t.Errorf("sealed, CORS is %+v, %v", c, err)
+	}
+}
