@@ -2,7 +2,7 @@
 #
 #   vault policy write terraform policy.hcl && vault token create -policy=terraform -ttl=1h
 
-# The provider works by a child token, which it creates for each run.
+# The provider works with a child token, which it creates for each run.
 path "auth/token/create" {
   capabilities = ["update"]
 }
@@ -37,8 +37,8 @@ path "database/roles/app-readonly" {
   capabilities = ["create", "read", "update", "delete"]
 }
 
-# Who may write this policy may give any right to its holders. Apply it by somebody else, and take these lines out, where
-# that is too much.
+# With these lines, Terraform can write any rights into this policy. If that is too much, apply the policy separately,
+# with another token, and remove these lines.
 path "sys/policies/acl/deploy-service" {
   capabilities = ["create", "read", "update", "delete"]
 }

@@ -34,8 +34,8 @@ func TestGrants(t *testing.T) {
 	}
 }
 
-// checkGrants finds who gives policies and is not known for it, and, inside package token,
-// who makes a grant, or sets the policies of a token, in another way than by one.
+// checkGrants finds callers of token.Give that are not listed. Inside package token, it finds code that makes a
+// grant elsewhere, or that sets a token's policies without a grant.
 func checkGrants(s *source, seen map[string]bool) (found []finding) {
 	if s.test {
 		return nil

@@ -38,9 +38,9 @@ var absent = map[string]string{
 const (
 	agentInstead       = "run HashiCorp's Vault Agent, Vault Proxy or consul-template; they work with this server unchanged."
 	pluginInstead      = "every engine is built in; \"plugin list\" shows them, and \"secrets enable TYPE\" mounts one."
-	engineInstead      = "there are no commands for that engine; where a server has it, \"read\" and \"write\" its paths."
-	clusterInstead     = "a server is alone with its storage; to back it up, stop it, copy the storage folder, and start it."
-	utilizationInstead = "nobody is billed by clients, so they are not counted; \"read sys/internal/counters/tokens\" counts tokens, and \"read -format=raw sys/metrics format=prometheus\" has the server's figures."
+	engineInstead      = "there are no commands for that engine; use \"read\" and \"write\" on its paths, if the server has it."
+	clusterInstead     = "there are no clusters; to back a server up, stop it, copy the storage folder, and start it again."
+	utilizationInstead = "clients are not counted, because nothing is billed by client; \"read sys/internal/counters/tokens\" counts tokens, and \"read -format=raw sys/metrics format=prometheus\" has the server's figures."
 )
 
 // unbuilt is the error for a command of Vault's that is not there; nil: line is none.
@@ -52,8 +52,8 @@ func unbuilt(line string) error {
 	return hinted(refusal{exitLocal, fmt.Sprintf("Error: the command %q is not supported", line)}, "%s", instead)
 }
 
-// absentFlags are flags of Vault's that no command of this program has, or not
-// every one that has it there, with what to do instead.
+// absentFlags are flags of Vault's command line that this program does not have, or
+// has for fewer commands, with what to do instead.
 var absentFlags = map[string]string{
 	"allowed-managed-keys":                engineFlag,
 	"delegated-auth-accessors":            engineFlag,

@@ -53,7 +53,7 @@ func authHelp() *command {
 			}
 			if kind == "" {
 				return hinted(refusal{exitLocal, fmt.Sprintf("Error: %q is neither a type of auth method that login knows nor one that is enabled", s.args[0])},
-					"%q lists those that are enabled; login knows %s.", s.name+" auth list", strings.Join(sortedKeys(loginUses), ", "))
+					"%q lists the enabled methods; login supports the types %s.", s.name+" auth list", strings.Join(sortedKeys(loginUses), ", "))
 			}
 			return s.out.write(loginUse(s.name, kind, string(path)))
 		},

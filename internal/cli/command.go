@@ -70,7 +70,7 @@ func (c *command) flagWidth(arg string) (int, error) {
 	alone, valued := c.flagKinds(name)
 	switch {
 	case alone && valued:
-		return 0, usagef("the flag %s means different things to different commands: write it behind the command's name", arg)
+		return 0, usagef("the flag %s means different things to different commands; write it after the command's name", arg)
 	case valued:
 		return 2, nil
 	}

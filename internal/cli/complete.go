@@ -21,9 +21,10 @@ type candidate struct {
 
 func wholeWord(word, about string) candidate { return candidate{word, true, about} }
 
-// complete answers a shell that asks how a line may go on: with COMP_LINE, the
-// line, and COMP_POINT, the place in it, as bash and Vault's users know them. args
-// is what bash's complete -C adds: the program, the word and the one before it.
+// complete prints the possible continuations of a command line for a shell. The
+// shell passes the line in COMP_LINE and the cursor's position in COMP_POINT, as
+// bash does for complete -C. args are the ones that bash adds: the program, the
+// word and the word before it.
 func (p program) complete(ctx context.Context, args []string) int {
 	line := beforePoint(p.env.Getenv("COMP_LINE"), p.env.Getenv("COMP_POINT"))
 	words, last := shellWords(line)
@@ -234,8 +235,8 @@ func (f *flags) alone(name string) bool {
 	return ok && b.IsBoolFlag()
 }
 
-// asker makes requests as the session would, and reports whether one succeeded.
-// Nobody is told why one did not.
+// asker returns a function that makes a request as the session would, and reports
+// whether it succeeded. It drops the reason for a failure.
 func asker(ctx context.Context, s *session) func(request) bool {
 	return func(r request) bool {
 		c, err := s.connect()

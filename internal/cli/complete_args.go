@@ -14,8 +14,8 @@ var requestOps = map[string]string{
 	"read": "read", "write": "update", "patch": "patch", "delete": "delete", "list": "list", "path-help": "help", "token capabilities": "help",
 }
 
-// argument are what the argument that is being typed may be. Tokens, keys and
-// values are nobody's to offer.
+// argument returns the candidates for the argument that is being typed. Tokens,
+// keys and values are never offered.
 func (q *question) argument(typed string) []candidate {
 	if strings.Contains(q.c.args, "K=V") && len(q.args) > 0 {
 		if key, file, has := strings.Cut(typed, "@"); has && (key == "" || strings.HasSuffix(key, "=")) {

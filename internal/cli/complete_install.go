@@ -15,9 +15,9 @@ import (
 // A shellSetup is where a shell learns that a program completes its lines.
 type shellSetup struct {
 	shell string
-	file  string // of the user's, of which a block between marks is ours; or ours, where whole
+	file  string // the shell's startup file, which gets a block between marks; if whole is set, a file of our own
 	whole bool
-	text  string // what stands there
+	text  string // the content of the block or file
 }
 
 // blockMarks are the lines around the block in a user's file.
@@ -108,7 +108,7 @@ func installCompletion(s *session, remove bool) error {
 	s.out.format = "table"
 	all := setups(s.name, binary, home, s.env.Getenv)
 	if len(all) == 0 {
-		return hinted(refusal{exitLocal, "Error: there is no shell to set up"}, "make ~/.bashrc, ~/.zshrc or ~/.config/fish, or set SHELL to bash, zsh or fish, and run this again.")
+		return hinted(refusal{exitLocal, "Error: there is no shell to set up"}, "create ~/.bashrc, ~/.zshrc or ~/.config/fish, or set SHELL to bash, zsh or fish, and run this again.")
 	}
 	for _, setup := range all {
 		did, err := setup.apply(s.name, remove)
@@ -156,13 +156,13 @@ func (s shellSetup) applyWhole(before string, exists, remove bool) (string, erro
 	case remove && !exists:
 		return "there is no", nil
 	case remove && !strings.Contains(before, "__complete_"):
-		return "others wrote, so it stays:", nil
+		return "kept, because another program wrote it:", nil
 	case remove:
 		return "removed", os.Remove(s.file)
 	case before == s.text:
 		return "it is already in", nil
 	case exists && !strings.Contains(before, "__complete_"):
-		return "", fmt.Errorf("%s is there, and others wrote it; remove it first", s.file)
+		return "", fmt.Errorf("%s was written by another program; remove it first", s.file)
 	}
 	return "wrote", replaceFile(s.file, s.text)
 }

@@ -82,7 +82,7 @@ func TestInstallCompletion(t *testing.T) {
 // and so is a file that others wrote.
 func TestInstallCompletionWhere(t *testing.T) {
 	home := t.TempDir()
-	if out, code := install(t, "-autocomplete-install", home, "/bin/ksh"); code != exitLocal || !strings.Contains(out, "Hint: make ~/.bashrc") {
+	if out, code := install(t, "-autocomplete-install", home, "/bin/ksh"); code != exitLocal || !strings.Contains(out, "Hint: create ~/.bashrc") {
 		t.Errorf("no shell: exit %d, %s", code, out)
 	}
 	if out, code := install(t, "--autocomplete-install", home, "/usr/bin/zsh"); code != exitOK || !strings.Contains(read(t, filepath.Join(home, ".zshrc")), "compdef") || strings.Contains(out, "bash") {
@@ -95,7 +95,7 @@ func TestInstallCompletionWhere(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(completions, "keyturn.fish"), []byte("mine"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, code := install(t, "-autocomplete-install", home, ""); code != exitLocal || !strings.Contains(out, "others wrote it; remove it first") {
+	if out, code := install(t, "-autocomplete-install", home, ""); code != exitLocal || !strings.Contains(out, "was written by another program; remove it first") {
 		t.Errorf("a file of others: exit %d, %s", code, out)
 	}
 	if out, code := install(t, "-autocomplete-uninstall", home, ""); code != exitOK || read(t, filepath.Join(completions, "keyturn.fish")) != "mine" {

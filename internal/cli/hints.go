@@ -176,7 +176,7 @@ func connectionHint(e *url.Error, address string) string {
 }
 
 func timeoutHint(address string) string {
-	return fmt.Sprintf("%s did not answer in time; VAULT_CLIENT_TIMEOUT sets for how long to wait.", withoutPassword(address))
+	return fmt.Sprintf("%s did not answer in time; set VAULT_CLIENT_TIMEOUT to wait longer.", withoutPassword(address))
 }
 
 // mountHint is for the request that finds the mount of a path: its error says
@@ -240,7 +240,7 @@ func rotationHint(ctx context.Context, s *session, err error, mount, name string
 	case asking != nil || found == nil:
 		return err
 	case found.kind != "rotation":
-		return hinted(err, "at %s an engine of type %s is mounted, and no rotation engine; -mount names another path.", found.path, found.kind)
+		return hinted(err, "the engine at %s is of type %s, not a rotation engine; name another path with -mount.", found.path, found.kind)
 	case name == "":
 		return hinted(err, "no key is rotated there yet; %q configures one.", s.name+" write "+string(at)+"/keys/NAME recipe=… path=…")
 	}
@@ -251,8 +251,8 @@ func rotationHint(ctx context.Context, s *session, err error, mount, name string
 	return hinted(err, "%q lists the keys.", list)
 }
 
-// methodHint is for a login endpoint that is not there: the server then asks for a
-// token, which nobody has who logs in.
+// methodHint is for a login endpoint that does not exist. The server then asks for
+// a token, which a user who logs in does not have.
 func methodHint(err error, path target) error {
 	var answer *api.ResponseError
 	if !errors.As(err, &answer) {
@@ -260,7 +260,7 @@ func methodHint(err error, path target) error {
 	}
 	text := strings.Join(answer.Errors, " ")
 	if strings.Contains(text, noTokenText) || answer.StatusCode == http.StatusNotFound && strings.Contains(text, "no handler for route") {
-		return hinted(err, "no login method answers at %s; -path names where one is enabled, and an administrator sees them with \"auth list\".", path)
+		return hinted(err, "no login method is enabled at %s; name the right path with -path, which an administrator finds with \"auth list\".", path)
 	}
 	return err
 }

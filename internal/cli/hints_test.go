@@ -46,7 +46,7 @@ func TestHints(t *testing.T) {
 		upgrade   = "kv enable-versioning secret/"
 		unset     = "VAULT_TOKEN has that token"
 		logIn     = "no token was sent"
-		method    = "no login method answers at"
+		method    = "no login method is enabled at"
 		keys      = `"keyturn rotate status" lists the keys`
 		noEngine  = "no rotation engine"
 		noKeys    = "no key is rotated there yet"
@@ -98,7 +98,7 @@ func TestHints(t *testing.T) {
 		// Rotation engines and keys.
 		{"rotate now x", map[string]string{"rotation/keys/x/rotate": noKey, "sys/internal/ui/mounts/rotation": rotation}, []string{keys, "!" + noEngine}},
 		{"rotate status x", map[string]string{"sys/internal/ui/mounts/rotation": rotation}, []string{keys, "!" + noEngine}},
-		{"rotate status -mount=secret x", map[string]string{"sys/internal/ui/mounts/secret": aws}, []string{"an engine of type aws is mounted", "!" + keys}},
+		{"rotate status -mount=secret x", map[string]string{"sys/internal/ui/mounts/secret": aws}, []string{"of type aws, not a rotation engine", "!" + keys}},
 		{"rotate now x", map[string]string{"rotation/keys/x/rotate": noMount, "sys/internal/ui/mounts/rotation": preflight}, []string{noEngine + " is mounted at rotation/, or no policy", "!" + keys}},
 		{"rotate history x", map[string]string{"sys/internal/ui/mounts/rotation": deadToken}, []string{"!Hint: no rotation"}},
 		{"rotate now x", map[string]string{"rotation/keys/x/rotate": deadToken}, []string{unset, "!" + noEngine}},
@@ -109,7 +109,7 @@ func TestHints(t *testing.T) {
 		{"kv get -verson=1 secret/x", nil, []string{"did you mean -version?", "kv get -h"}},
 		{"kv get -zzzzzzz=1 secret/x", nil, []string{"kv get -h", "!did you mean"}},
 		{"write secret/x", nil, []string{"-force to write without data"}},
-		{"auth help nonesuch", map[string]string{"sys/auth": `200 {"data":{}}`}, []string{`"keyturn auth list" lists those`}},
+		{"auth help nonesuch", map[string]string{"sys/auth": `200 {"data":{}}`}, []string{`"keyturn auth list" lists the enabled methods`}},
 		{"VAULT_TOKEN= print token", nil, []string{`log in with "keyturn login"`}},
 		{"VAULT_ADDR=127.0.0.1:1 status", nil, []string{"an address begins with https://"}},
 		{"VAULT_ADDR=localhost:1 status", nil, []string{"as in VAULT_ADDR=https://localhost:1."}},
@@ -188,7 +188,7 @@ func TestHintsOfConnections(t *testing.T) {
 		{secure.URL, nil, "-ca-cert or VAULT_CACERT"},
 		{secure.URL, []string{"-ca-cert=" + authority, "-tls-server-name=other.test"}, "does not fit its address"},
 		{strings.Replace(secure.URL, "https:", "http:", 1), nil, "the server speaks https"},
-		{hangs, nil, "did not answer in time; VAULT_CLIENT_TIMEOUT"},
+		{hangs, nil, "did not answer in time; set VAULT_CLIENT_TIMEOUT"},
 		{reset.URL, nil, ""},
 	} {
 		t.Setenv("VAULT_CLIENT_TIMEOUT", "60s")

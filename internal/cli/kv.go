@@ -129,7 +129,7 @@ func (s *session) connectSecret(ctx context.Context, mount, path string) (*clien
 	}
 	client, p, err := s.connectKV(ctx, mount, path)
 	if err == nil && p.rest == "" {
-		return nil, p, usagef("at %s/ an engine is mounted: name a secret below it", p.mount)
+		return nil, p, usagef("%s/ is the path of an engine; name a secret below it", p.mount)
 	}
 	return client, p, err
 }

@@ -234,7 +234,7 @@ func keyTable(keys []string) string {
 
 // detailedFlag declares -detailed for lists of names.
 func detailedFlag(f *flags, detailed *bool) {
-	f.Bool(detailed, "detailed", "show what the server says of each name, too, where it says something")
+	f.Bool(detailed, "detailed", "also show the details that the server has of each name")
 }
 
 // infoTable is a table of names with what the server says of each.

@@ -34,8 +34,8 @@ func newClient(sender *api.Client, asCurl, asPolicy bool) *client {
 	return c
 }
 
-// then says, before a command's first request, what it goes on to ask where the
-// first succeeds. It is part of the policy that the command needs.
+// then announces, before a command's first request, the requests that follow if
+// the first succeeds. The policy that -output-policy prints includes them.
 func (c *client) then(asks ...ask) { c.later = append(c.later, asks...) }
 
 func (c *client) read(ctx context.Context, t target, params url.Values) (*api.Secret, error) {
@@ -97,8 +97,9 @@ func (c *client) get(ctx context.Context, t target) (map[string]any, error) {
 	return c.fields(ctx, http.MethodGet, t, nil)
 }
 
-// first makes a request that the user's is made of. Where that is to be printed
-// as a curl line, the first is sent all the same; a policy is for both.
+// first makes a request whose answer the user's request needs. With
+// -output-curl-string it is sent all the same; with -output-policy it is printed
+// as part of the policy.
 func (c *client) first(request func() error) error {
 	if c.asPolicy {
 		return request()

@@ -114,7 +114,7 @@ func pluginList() *command {
 	var detailed bool
 	return &command{
 		name: "list", short: "List the auth methods, databases and secrets engines", args: "[TYPE]", max: 1,
-		long:     "Lists what the server has: everything, or of one type, auth, database or secret.",
+		long:     "Lists everything that is built in, or one type: auth, database or secret.",
 		examples: []example{{"List the kinds of database:", "keyturn plugin list database"}},
 		flags:    func(f *flags) { f.Bool(&detailed, "detailed", "show whether it is supported, too") },
 		run: func(ctx context.Context, s *session) error {
@@ -164,8 +164,8 @@ func pluginList() *command {
 func pluginInfo() *command {
 	var version string
 	return &command{
-		name: "info", short: "Show one of them", args: "TYPE NAME", min: 2, max: 2, fields: true,
-		long:     "Shows an auth method, database or secrets engine of the server's.",
+		name: "info", short: "Show one auth method, database or secrets engine", args: "TYPE NAME", min: 2, max: 2, fields: true,
+		long:     "Shows an auth method, database or secrets engine of the server.",
 		examples: []example{{"Show a kind of database:", "keyturn plugin info database postgresql-database-plugin"}},
 		flags:    func(f *flags) { f.String(&version, "version", "version", "its version, where the server has several") },
 		run: func(ctx context.Context, s *session) error {

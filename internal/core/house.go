@@ -209,7 +209,7 @@ func (h *house) tick(ctx context.Context) error {
 				h.log.Warn("trimming old events", "error", err)
 			}
 			if err := (ledger{h}).rotateKeyIfDue(ctx); err != nil && ctx.Err() == nil {
-				h.log.Warn("replacing the data key; it is tried again in a minute", "error", err)
+				h.log.Warn("replacing the data key; retrying in a minute", "error", err)
 			}
 		}
 	}

@@ -126,7 +126,7 @@ func (h jobs) jobStatus(ctx context.Context, id string) (*sys.Job, error) {
 	return &s.Job, nil
 }
 
-// routes are what sys is lent of the jobs.
+// routes returns what sys needs to serve jobs.
 func (h jobs) routes() sys.Jobs {
 	return sys.Jobs{Start: h.startJob, Plan: h.planJob, Status: h.jobStatus, List: h.list, Left: h.left, Hasten: h.hasten}
 }
@@ -198,8 +198,8 @@ const (
 	afterFailures = time.Second
 )
 
-// hasten begins a job at once and waits until its leases are revoked, one of them fails, or it takes too long. It returns
-// what is left then; the due loop goes on with it.
+// hasten starts a job at once and waits until its leases are revoked, one of them fails, or it takes too long. It
+// returns what is left then, and the due loop continues the job.
 func (h jobs) hasten(ctx context.Context, id string) (left sys.Left, err error) {
 	began := time.Now()
 	within, cancel := context.WithTimeout(ctx, patience)

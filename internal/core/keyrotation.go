@@ -49,7 +49,7 @@ func (h ledger) rotateKeyIfDue(ctx context.Context) error {
 	}
 	term, err := h.barrier.Rotate(ctx)
 	if err == nil {
-		h.log.Info("the data key was replaced, as sys/rotate/config has it", "term", term)
+		h.log.Info("the data key was replaced, as sys/rotate/config demands", "term", term)
 	}
 	return err
 }

@@ -40,7 +40,7 @@ type Dialer struct {
 	interfaces func() ([]net.Addr, error) // for tests; nil means this machine's
 }
 
-// Anywhere is a dialer without guard, for where nobody gave one: it reaches every address, and bounds
+// Anywhere is the dialer for callers that were given none. It reaches every address, and still limits
 // what comes back.
 var Anywhere = &Dialer{Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
 

@@ -17,7 +17,7 @@ type value struct {
 	text   string
 	list   []string
 	isList bool
-	whole  bool                // of a request: a text that whoever reads it does not take apart
+	whole  bool                // of a request: a text that its reader does not take apart
 	spell  func(string) string // of a request: how texts are spelled when they are acted upon; nil: as they are
 }
 

@@ -171,7 +171,7 @@ func (r Route) WithExists(f func(ctx context.Context, r *Request) (bool, error))
 	return r
 }
 
-// WithLeaf returns the route for names that do not end in a slash. Where one could be read as the other, who writes to
+// WithLeaf returns the route for names that do not end in a slash. Otherwise, a write to
 // "app/" would overwrite "app".
 func (r Route) WithLeaf() Route { r.Leaf = true; return r }
 

@@ -95,7 +95,7 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	f.BoolVar(&o.check, "check", false, "only check the configuration")
 	f.StringVar(&o.level, "log-level", os.Getenv("VAULT_LOG_LEVEL"), "trace, debug, info, warn or error; goes before the configuration's (VAULT_LOG_LEVEL)")
 	f.StringVar(&o.format, "log-format", os.Getenv("VAULT_LOG_FORMAT"), "text or json; goes before the configuration's (VAULT_LOG_FORMAT)")
-	f.StringVar(&o.file, "log-file", "", "the `path` of a file to log to, too; this and the next three go before the configuration's")
+	f.StringVar(&o.file, "log-file", "", "the `path` of a file to log to as well; this and the next three flags override the configuration")
 	f.Int64Var(&o.rotate.bytes, "log-rotate-bytes", 0, "how large the log file may become")
 	f.DurationVar(&o.rotate.every, "log-rotate-duration", 24*time.Hour, "how long the log file is written to")
 	f.IntVar(&o.rotate.files, "log-rotate-max-files", 0, "how many old log files are kept: 0 for all, -1 for none")
@@ -105,7 +105,7 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	f.BoolVar(&o.noStore, "dev-no-store-token", false, "do not write -dev's root token to ~/.vault-token")
 	f.BoolVar(&o.kvV1, "dev-kv-v1", false, "mount version 1 of the key-value engine at -dev's secret/")
 	f.BoolVar(&o.devTLS, "dev-tls", false, "-dev with TLS, by a certificate that is made for it")
-	f.StringVar(&o.certDir, "dev-tls-cert-dir", "", "the `folder` for -dev-tls's files; without it they are gone at the end")
+	f.StringVar(&o.certDir, "dev-tls-cert-dir", "", "the `folder` for -dev-tls's files; without it, they are deleted when the server stops")
 	f.Func("dev-tls-san", "a further `name` or address in -dev-tls's certificate; may be given again", func(s string) error {
 		o.sans = append(o.sans, s)
 		return nil
@@ -146,9 +146,9 @@ func (o *options) contradiction() error {
 	case o.dev && o.listen == "":
 		return errors.New("-dev-listen-address: want a host and a port such as \"127.0.0.1:8200\"")
 	case !o.devTLS && (o.certDir != "" || len(o.sans) > 0):
-		return errors.New("-dev-tls-cert-dir and -dev-tls-san are for -dev-tls; give that, too")
+		return errors.New("-dev-tls-cert-dir and -dev-tls-san need -dev-tls; add it")
 	case o.kvV1 && !o.dev:
-		return errors.New("-dev-kv-v1 is for -dev; give that, too, or mount the engine with \"secrets enable -version=1 kv\"")
+		return errors.New("-dev-kv-v1 needs -dev; add it, or mount the engine with \"secrets enable -version=1 kv\"")
 	case !o.dev && len(o.config) == 0:
 		return errors.New("the server needs a configuration: -config FILE, or -dev for trying things out")
 	}
@@ -162,7 +162,7 @@ func (o *options) contradiction() error {
 	}
 	switch {
 	case o.rotate.bytes < 0:
-		return errors.New("-log-rotate-bytes: want a number of bytes, or 0 not to count them")
+		return errors.New("-log-rotate-bytes: want a number of bytes, or 0 for no limit")
 	case o.rotate.every < time.Second:
 		return errors.New("-log-rotate-duration: want a duration of at least a second")
 	case o.rotate.files < -1:

@@ -51,8 +51,8 @@ func (l starter) startDev(ctx context.Context) error {
 	})
 }
 
-// certFolder is where -dev-tls writes its files, and what removes them at the
-// end: those that nobody said where to put.
+// certFolder returns the folder for the files of -dev-tls, and a function that
+// removes the folder at the end if no flag has chosen it.
 func (o *options) certFolder() (folder string, remove func(), err error) {
 	if o.certDir != "" {
 		return o.certDir, func() {}, nil

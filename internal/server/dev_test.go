@@ -55,8 +55,8 @@ func TestDevFlags(t *testing.T) {
 		"-recovery":                "the flag -recovery is not supported: ",
 		"-dev-root-tokenid=x -dev": "did you mean -dev-root-token-id?",
 		"-nonesuch":                "there is no flag -nonesuch",
-		"-dev-kv-v1 -config=x":     "-dev-kv-v1 is for -dev",
-		"-dev -dev-tls-san=x":      "-dev-tls-cert-dir and -dev-tls-san are for -dev-tls",
+		"-dev-kv-v1 -config=x":     "-dev-kv-v1 needs -dev",
+		"-dev -dev-tls-san=x":      "-dev-tls-cert-dir and -dev-tls-san need -dev-tls",
 		"-dev -check":              "-check needs -config",
 	} {
 		if _, err := parseOptions(strings.Fields(args), io.Discard); err == nil || !strings.Contains(err.Error(), want) {

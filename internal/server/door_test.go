@@ -195,8 +195,8 @@ func TestUnixSocketLeftOver(t *testing.T) {
 		spec config.Listener
 		want string
 	}{
-		"a file":   {config.Listener{Address: path}, "no socket"},
-		"a folder": {config.Listener{Address: dir}, "no socket"},
+		"a file":   {config.Listener{Address: path}, "not a socket"},
+		"a folder": {config.Listener{Address: dir}, "not a socket"},
 		"nowhere":  {config.Listener{Address: dir + "/none/k.sock"}, "no such file"},
 		"no user":  {config.Listener{Address: dir + "/x", Socket: config.Socket{User: "no-such-user"}}, "socket_user"},
 		"no group": {config.Listener{Address: dir + "/x", Socket: config.Socket{Group: "no-such-group"}}, "socket_group"},

@@ -41,7 +41,7 @@ func hostInfo(ctx context.Context) ([]byte, error) {
 		if err == nil {
 			b, err := json.Marshal(m)
 			if err != nil {
-				return nil, fmt.Errorf("writing what the machine is: %w", err)
+				return nil, fmt.Errorf("encoding the host information: %w", err)
 			}
 			return b, nil
 		}

@@ -16,7 +16,7 @@ func writePID(path string) (remove func() error, err error) {
 	}
 	text := strconv.Itoa(os.Getpid())
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		return nil, fmt.Errorf("pid_file: %w; make its folder, writable for the server's user, or name another file", err)
+		return nil, fmt.Errorf("pid_file: %w; create its folder, writable by the server's user, or name another file", err)
 	}
 	return func() error {
 		b, err := os.ReadFile(path)

@@ -23,7 +23,7 @@ func (s *server) reload() {
 	}
 }
 
-// reconfigure reads the configuration anew; false: it is wrong, and nothing has changed.
+// reconfigure re-reads the configuration. It returns false if the configuration is wrong; nothing has changed then.
 func (s *server) reconfigure() bool {
 	next, err := s.reread()
 	if err != nil {
@@ -39,7 +39,7 @@ func (s *server) reconfigure() bool {
 			continue
 		}
 		if fresh[i], err = l.TLS.Config(); err != nil {
-			s.log.Error("reloading: everything stays as it is", "error", config.Problems{{At: l.At, Text: err.Error()}})
+			s.log.Error("reloading failed; the configuration is unchanged", "error", config.Problems{{At: l.At, Text: err.Error()}})
 			return false
 		}
 	}
@@ -54,7 +54,7 @@ func (s *server) reconfigure() bool {
 		s.log.Warn(w)
 	}
 	for _, what := range was.Later(next) {
-		s.log.Warn("reloading: this takes effect at the next start only", "setting", what)
+		s.log.Warn("reloading: this change needs a restart", "setting", what)
 	}
 	return true
 }

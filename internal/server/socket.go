@@ -60,7 +60,7 @@ func clearSocket(ctx context.Context, path string) error {
 	case err != nil:
 		return err
 	case info.Mode().Type() != os.ModeSocket:
-		return errors.New("there is a file that is no socket; remove it, or choose another path")
+		return errors.New("a file that is not a socket is in its place; remove it, or choose another path")
 	}
 	var dialer net.Dialer
 	c, err := dialer.DialContext(ctx, "unix", path)
@@ -78,7 +78,7 @@ func owners(s config.Socket) (uid, gid int, err error) {
 		if uid, err = strconv.Atoi(s.User); err != nil {
 			u, err := user.Lookup(s.User)
 			if err != nil {
-				return 0, 0, fmt.Errorf("socket_user: there is no user %q; make it, or give a number", s.User)
+				return 0, 0, fmt.Errorf("socket_user: there is no user %q; create it, or give a number", s.User)
 			}
 			uid, _ = strconv.Atoi(u.Uid) // a number wherever sockets have owners
 		}
@@ -87,7 +87,7 @@ func owners(s config.Socket) (uid, gid int, err error) {
 		if gid, err = strconv.Atoi(s.Group); err != nil {
 			g, err := user.LookupGroup(s.Group)
 			if err != nil {
-				return 0, 0, fmt.Errorf("socket_group: there is no group %q; make it, or give a number", s.Group)
+				return 0, 0, fmt.Errorf("socket_group: there is no group %q; create it, or give a number", s.Group)
 			}
 			gid, _ = strconv.Atoi(g.Gid)
 		}

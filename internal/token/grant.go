@@ -166,8 +166,8 @@ func (a *Ask) withDefault(names []string, may bool) []string {
 	return append(slices.Clone(names), defaultPolicy)
 }
 
-// FirstRoot is the grant of an installation's first root token, which nobody makes:
-// it is committed with the key ring.
+// FirstRoot is the grant of an installation's first root token. The token has no
+// maker, because it is committed with the key ring.
 func FirstRoot() Grant { return Grant{[]string{rootPolicy}} }
 
 // ForWrapping is the grant of a token that can do nothing but unwrap its answer.

@@ -27,7 +27,7 @@ type place struct {
 	config               fields // of a connection, without its credentials
 	statements           fields // of static roles; nil: the kind has none
 	try                  func(name, password string) error
-	number               func() int64                // of users that were lent
+	number               func() int64                // of issued users
 	renew                func(name, password string) // gives a user of people's a password
 	shut                 map[string]way              // how a user is kept from logging in from here
 }

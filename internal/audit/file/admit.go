@@ -51,7 +51,7 @@ func (d *file) checkPlace() error {
 		return nil
 	}
 	if why := hostfile.System(dir); why != "" {
-		return fault.New(op, fault.Invalid, "file_path: no audit file is written to %s: %s; choose a folder for logs, such as /var/log/keyturn, or let the operator list this one in audit_folders", dir, why)
+		return fault.New(op, fault.Invalid, "file_path: audit files in %s are refused: %s; choose a folder for logs, such as /var/log/keyturn, or ask the operator to list this one in audit_folders", dir, why)
 	}
 	return nil
 }

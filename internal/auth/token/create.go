@@ -124,7 +124,7 @@ var notInNames = regexp.MustCompile(`[^a-zA-Z0-9-]`)
 // A displayName is clean before the rules of parameters see it.
 type displayName string
 
-// Canonical is the name as it is kept; a lone dash, of which nothing would be left, stays one.
+// Canonical returns the name in its stored form. A single dash stays, because otherwise nothing would be left.
 func (n displayName) Canonical() string {
 	clean := notInNames.ReplaceAllString(string(n), "-")
 	if short := strings.TrimSuffix(clean, "-"); short != "" {
@@ -165,7 +165,7 @@ func fillEntry(e *token.Entry, in createIn, ro *role) error {
 	return nil
 }
 
-// lower is the lower of two limits, of which zero is none.
+// lower returns the lower of two limits; zero means no limit.
 func lower[T int | time.Duration](a, b T) T {
 	if a == 0 || b > 0 && b < a {
 		return b
@@ -218,7 +218,7 @@ func boundTo(asked []string, caller *token.Entry, ro *role, sudo bool) ([]netip.
 		}
 	}
 	if len(both) == 0 {
-		return nil, fault.New("token.create", fault.Invalid, "field \"bound_cidrs\": none of these addresses is among those of %s; leave the field out", whose)
+		return nil, fault.New("token.create", fault.Invalid, "field \"bound_cidrs\": none of these addresses is within the bound addresses of %s; choose addresses within them, or leave the field out", whose)
 	}
 	return both, nil
 }

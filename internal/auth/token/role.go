@@ -193,11 +193,11 @@ func (in *roleIn) apply(ro *role) error {
 	return ro.check()
 }
 
-// checkGlobs refuses what stands for no policy's name.
+// checkGlobs refuses globs that can match no policy name.
 func checkGlobs(globs []string) error {
 	for _, g := range globs {
 		if policy.Canonical(strings.ReplaceAll(g, "*", "x")) != nil {
-			return fault.New("token.writeRole", fault.Invalid, "the glob %.140q stands for no policy's name; a * stands for any letters, and all else is as in a name", g)
+			return fault.New("token.writeRole", fault.Invalid, "the glob %.140q matches no policy name; * matches any text, and the rest must be valid in a policy name", g)
 		}
 	}
 	return nil

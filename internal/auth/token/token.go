@@ -295,7 +295,7 @@ func (t *method) revokeOrphan(ctx context.Context, _ *route.Request, in tokenIn)
 // revokeAccessor succeeds, too, where the token is gone: that is what was wanted.
 func (t *method) revokeAccessor(ctx context.Context, r *route.Request, in tokenIn) (route.None, error) {
 	if in.Accessor == "" {
-		return route.None{}, fault.New("token.revokeAccessor", fault.Invalid, "field \"accessor\": say whose token to revoke")
+		return route.None{}, fault.New("token.revokeAccessor", fault.Invalid, "field \"accessor\" is required; give the accessor of the token to revoke")
 	}
 	e, err := t.m.Tokens.ByAccessor(ctx, in.Accessor)
 	if fault.Is(err, fault.Invalid) {

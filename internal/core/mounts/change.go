@@ -256,7 +256,7 @@ func (m *Manager) Change(ctx context.Context, path string, options map[string]*s
 	return warnings, err
 }
 
-// maxTries is how often a change is made anew because other servers were faster.
+// maxTries is how often a change is attempted, because other servers may be faster.
 const maxTries = 8
 
 func (m *Manager) changeLocked(ctx context.Context, path string, options map[string]*string, f func(e *mount.Entry)) ([]string, error) {
@@ -266,7 +266,7 @@ func (m *Manager) changeLocked(ctx context.Context, path string, options map[str
 		return nil, fault.New("mounts.Change", fault.Invalid, "nothing is mounted at %q; list sys/mounts and sys/auth", path)
 	}
 	if slices.Contains(untunable, old.Type) {
-		return nil, fault.New("mounts.Change", fault.Invalid, "%q cannot be tuned, for tokens pass through it; tune mounts of your own, or auth/token", path)
+		return nil, fault.New("mounts.Change", fault.Invalid, "%q is built in and cannot be tuned; tune auth/token, or a mount that you created", path)
 	}
 	e := *old
 	f(&e)
@@ -284,7 +284,7 @@ func (m *Manager) changeLocked(ctx context.Context, path string, options map[str
 	return judged.Warnings, m.replace(ctx, s, &e, along(&e, judged)...)
 }
 
-// MergeOptions are options with those that a client names put over them; one that is nil is taken away.
+// MergeOptions returns options with the client's changes applied; a nil value removes an option.
 func MergeOptions(options map[string]string, over map[string]*string) map[string]string {
 	out := map[string]string{}
 	maps.Copy(out, options)

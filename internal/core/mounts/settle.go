@@ -143,7 +143,7 @@ func (m *Manager) settleLocked(ctx context.Context) error {
 func (m *Manager) Follow(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if err := m.follow(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, storage.ErrGap) {
-			m.cfg.Log.Warn("following the changes of mounts; it is tried again", "error", err)
+			m.cfg.Log.Warn("reading the changes of mounts; retrying", "error", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -15,7 +15,7 @@ import (
 // A CORS says which web pages of other origins may call the API.
 type CORS struct {
 	Origins []string `json:"origins"` // "https://ui.example"; "*" alone: all
-	Headers []string `json:"headers"` // besides those of [DefaultCORSHeaders]
+	Headers []string `json:"headers"` // in addition to [DefaultCORSHeaders]
 }
 
 // DefaultCORSHeaders are the request headers that a page of an allowed origin may always send.
@@ -35,7 +35,7 @@ func (c CORS) Allows(origin string) bool {
 // AllHeaders are the request headers that such a page may send.
 func (c CORS) AllHeaders() []string { return append(slices.Clone(DefaultCORSHeaders), c.Headers...) }
 
-// A HeaderRule says how a request header stands in the audit log.
+// A HeaderRule says how the audit log records a request header.
 type HeaderRule struct {
 	HMAC bool `json:"hmac"`
 }
@@ -56,20 +56,20 @@ func (a *headerAPI) routes() []route.Route {
 		route.On(route.Read, "config/cors", a.readCORS).WithSudo().WithHelp("Which web pages of other origins may call the API."),
 		route.On(route.Write, "config/cors", a.writeCORS).WithSudo().WithHelp("Let web pages of other origins call the API."),
 		route.On(route.Delete, "config/cors", a.deleteCORS).WithSudo().WithHelp("Let no web page of another origin call the API."),
-		route.On(route.List, "config/ui/headers", a.listUI).WithSudo().WithHelp("The names of the headers that answers below /ui carry."),
-		route.On(route.Read, "config/ui/headers/{name}", a.readUI).WithSudo().WithHelp("A header that answers below /ui carry."),
-		route.On(route.Write, "config/ui/headers/{name}", a.writeUI).WithSudo().WithHelp("Have answers below /ui carry a header."),
-		route.On(route.Delete, "config/ui/headers/{name}", a.deleteUI).WithSudo().WithHelp("Have answers below /ui no longer carry a header."),
-		route.On(route.Read, "config/auditing/request-headers", a.listAudited).WithSudo().WithHelp("The request headers that stand in the audit log."),
-		route.On(route.Read, "config/auditing/request-headers/{name}", a.readAudited).WithSudo().WithHelp("How a request header stands in the audit log."),
-		route.On(route.Write, "config/auditing/request-headers/{name}", a.writeAudited).WithSudo().WithHelp("Have a request header stand in the audit log."),
+		route.On(route.List, "config/ui/headers", a.listUI).WithSudo().WithHelp("The names of the headers of the answers below /ui."),
+		route.On(route.Read, "config/ui/headers/{name}", a.readUI).WithSudo().WithHelp("A header of the answers below /ui."),
+		route.On(route.Write, "config/ui/headers/{name}", a.writeUI).WithSudo().WithHelp("Add a header to the answers below /ui."),
+		route.On(route.Delete, "config/ui/headers/{name}", a.deleteUI).WithSudo().WithHelp("Remove a header from the answers below /ui."),
+		route.On(route.Read, "config/auditing/request-headers", a.listAudited).WithSudo().WithHelp("The request headers that the audit log records."),
+		route.On(route.Read, "config/auditing/request-headers/{name}", a.readAudited).WithSudo().WithHelp("How the audit log records a request header."),
+		route.On(route.Write, "config/auditing/request-headers/{name}", a.writeAudited).WithSudo().WithHelp("Record a request header in the audit log."),
 		route.On(route.Delete, "config/auditing/request-headers/{name}", a.deleteAudited).WithSudo().WithHelp("Leave a request header out of the audit log."),
 	}
 }
 
 type corsIn struct {
 	Origins []string `json:"allowed_origins" doc:"The origins, such as https://ui.example; * alone for all."`
-	Headers []string `json:"allowed_headers" doc:"Request headers that pages may send besides those that the API itself has."`
+	Headers []string `json:"allowed_headers" doc:"Request headers that pages may send besides those that the API itself uses."`
 }
 
 type corsOut struct {
@@ -101,12 +101,12 @@ func (a *headerAPI) writeCORS(ctx context.Context, _ *route.Request, in corsIn) 
 			return route.None{}, fault.New(op, fault.Invalid, "field \"allowed_origins\": * allows every origin; send it alone")
 		}
 		if o != "*" && !isOrigin(o) {
-			return route.None{}, fault.New(op, fault.Invalid, "field \"allowed_origins\": %q is no origin; write its scheme and host as the browser sends them, such as https://ui.example", o)
+			return route.None{}, fault.New(op, fault.Invalid, "field \"allowed_origins\": %q is not an origin; write its scheme and host as the browser sends them, such as https://ui.example", o)
 		}
 	}
 	for _, h := range in.Headers {
 		if !httpguts.ValidHeaderFieldName(h) {
-			return route.None{}, fault.New(op, fault.Invalid, "field \"allowed_headers\": %q is no name of a header; use letters, digits and dashes", h)
+			return route.None{}, fault.New(op, fault.Invalid, "field \"allowed_headers\": %q is not a header name; use letters, digits and dashes", h)
 		}
 	}
 	return route.None{}, CORSSetting.change(ctx, a.View, func(c *CORS) error {
@@ -128,7 +128,7 @@ func (a *headerAPI) deleteCORS(ctx context.Context, _ *route.Request, _ route.No
 // checkHeader refuses what cannot be the name of a header.
 func checkHeader(name string) error {
 	if !httpguts.ValidHeaderFieldName(name) {
-		return fault.New("node.header", fault.Invalid, "%q is no name of a header; use letters, digits and dashes", name)
+		return fault.New("node.header", fault.Invalid, "%q is not a header name; use letters, digits and dashes", name)
 	}
 	return nil
 }

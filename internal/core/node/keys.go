@@ -29,7 +29,7 @@ type KeyRotation struct {
 // 800-38D sets for random nonces.
 var DefaultKeyRotation = KeyRotation{Enabled: true, MaxOperations: 3_865_470_566}
 
-// Due reports whether a key made at a time, that has encrypted so often, is to be replaced now.
+// Due reports whether a key with this time of creation and number of encryptions must be replaced now.
 func (c KeyRotation) Due(made time.Time, uses uint64, now time.Time) bool {
 	return c.Enabled && (c.Interval > 0 && now.Sub(made) >= c.Interval || uses >= uint64(c.MaxOperations))
 }
@@ -39,7 +39,7 @@ type keysAPI struct{ Config }
 
 func (a *keysAPI) routes() []route.Route {
 	return []route.Route{
-		route.On(route.Read, "key-status", a.status).WithHelp("The data key that is written with: its number, age and use."),
+		route.On(route.Read, "key-status", a.status).WithHelp("The data key in use: its number, its age, and how often it has encrypted."),
 		route.On(route.Write, "rotate", a.rotate).WithSudo().WithHelp("Make a new data key."),
 		route.On(route.Write, "rotate/keyring", a.rotate).WithSudo().WithHelp("Make a new data key, under Vault's newer path."),
 		route.On(route.Read, "rotate/config", a.readConfig).WithSudo().WithHelp("When the server replaces the data key."),
@@ -80,9 +80,9 @@ func (a *keysAPI) readConfig(ctx context.Context, r *route.Request, _ route.None
 }
 
 type keyRotationIn struct {
-	Enabled       **bool          `json:"enabled" doc:"Whether the server replaces the data key by itself. Off, it still does after 2^30 encryptions, for safety."`
-	MaxOperations **int64         `json:"max_operations" doc:"After how many encryptions: 1,000,000 to 4,294,967,296."`
-	Interval      **time.Duration `json:"interval" doc:"After how long: 24h or more; 0 for no limit of age."`
+	Enabled       **bool          `json:"enabled" doc:"Whether the server replaces the data key by itself. If false, it still does so after 2^30 encryptions, for safety."`
+	MaxOperations **int64         `json:"max_operations" doc:"The number of encryptions after which the key is replaced: 1,000,000 to 4,294,967,296."`
+	Interval      **time.Duration `json:"interval" doc:"The age at which the key is replaced: 24h or more; 0 for no limit."`
 }
 
 func (a *keysAPI) writeConfig(ctx context.Context, _ *route.Request, in keyRotationIn) (route.None, error) {

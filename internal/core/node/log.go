@@ -30,20 +30,20 @@ type logAPI struct{ Config }
 func (a *logAPI) routes() []route.Route {
 	return []route.Route{
 		route.On(route.Read, "config/state/sanitized", a.state).WithHelp("The configuration of this server, without what could be a secret."),
-		route.On(route.Write, "config/reload/{subsystem}", a.reload).WithHelp("Vault's way to read a licence again: taken, and nothing is read, because none is needed."),
+		route.On(route.Write, "config/reload/{subsystem}", a.reload).WithHelp("Accepted because Vault reads its licence again here. Nothing is read, because no licence is needed."),
 		route.On(route.Read, "loggers", a.read).WithHelp("The levels of the loggers."),
 		route.On(route.Write, "loggers", a.write).WithHelp("Change the level of the log until the configuration is read again."),
-		route.On(route.Delete, "loggers", a.revert).WithHelp("Have the log tell what the configuration says."),
+		route.On(route.Delete, "loggers", a.revert).WithHelp("Reset the log level to the configuration's."),
 		route.On(route.Read, "loggers/{name}", a.readOne).WithHelp("The level of one logger."),
 		route.On(route.Write, "loggers/{name}", a.writeOne).WithHelp("Change the level of one logger until the configuration is read again."),
-		route.On(route.Delete, "loggers/{name}", a.revertOne).WithHelp("Have one logger tell what the configuration says."),
+		route.On(route.Delete, "loggers/{name}", a.revertOne).WithHelp("Reset the level of one logger to the configuration's."),
 		route.On(route.Read, "monitor", a.monitor).WithHelp("The lines of the log from now on, for as long as the client listens. One that does not keep up loses lines."),
 	}
 }
 
 func (a *logAPI) state(_ context.Context, r *route.Request, _ route.None) (*wire.Raw, error) {
 	if a.State == nil {
-		return nil, fault.New("node.state", fault.Unsupported, "this server has no configuration; ask one that `keyturn server` started")
+		return nil, fault.New("node.state", fault.Unsupported, "this server has no configuration; use one that `keyturn server` started")
 	}
 	b, err := a.State()
 	if err != nil {
@@ -55,7 +55,7 @@ func (a *logAPI) state(_ context.Context, r *route.Request, _ route.None) (*wire
 }
 
 type reloadIn struct {
-	Subsystem string `path:"subsystem" doc:"What is to be read again: license."`
+	Subsystem string `path:"subsystem" doc:"What to read again: license."`
 }
 
 func (a *logAPI) reload(_ context.Context, r *route.Request, in reloadIn) (route.None, error) {
@@ -67,7 +67,7 @@ func (a *logAPI) reload(_ context.Context, r *route.Request, in reloadIn) (route
 }
 
 func errNoLog() error {
-	return fault.New("node.log", fault.Unsupported, "this server's log is not its own; ask one that `keyturn server` started")
+	return fault.New("node.log", fault.Unsupported, "this server does not control its log; use one that `keyturn server` started")
 }
 
 // checkLogger refuses a logger that there is not.
@@ -76,7 +76,7 @@ func (a *logAPI) checkLogger(name string) error {
 		return errNoLog()
 	}
 	if name != logger {
-		return fault.New("node.log", fault.NotFound, "there is no logger %q; there is one for everything, %q", name, logger)
+		return fault.New("node.log", fault.NotFound, "there is no logger %q; use %q, which is the only one", name, logger)
 	}
 	return nil
 }
@@ -86,7 +86,7 @@ type loggerIn struct {
 }
 
 type levelIn struct {
-	Level string `json:"level" doc:"What the log tells: trace, debug, info, warn or error."`
+	Level string `json:"level" doc:"The log level: trace, debug, info, warn or error."`
 }
 
 type oneLevelIn struct {
@@ -136,7 +136,7 @@ func (a *logAPI) revertOne(_ context.Context, _ *route.Request, in loggerIn) (ro
 }
 
 type monitorIn struct {
-	Level string `json:"log_level" default:"info" doc:"The level of the lines: trace, debug, info, warn or error. It does not change what the log itself tells."`
+	Level string `json:"log_level" default:"info" doc:"The level of the lines: trace, debug, info, warn or error. It does not change the level of the log itself."`
 	Form  string `json:"log_format" default:"the log's own" doc:"The form of the lines: standard (or text) or json."`
 }
 
@@ -181,7 +181,7 @@ func (a *logAPI) watch(in monitorIn) (lines <-chan []byte, stop func(), err erro
 	case err != nil:
 		return nil, nil, fault.New("node.monitor", fault.Invalid, "parameters \"log_level\" and \"log_format\": %s", err)
 	case !ok:
-		return nil, nil, fault.New("node.monitor", fault.Unavailable, "as many as may watch the log already; end one of them, or read the log where it is written")
+		return nil, nil, fault.New("node.monitor", fault.Unavailable, "too many clients are streaming the log already; end one of the streams, or read the log where it is written")
 	}
 	return lines, stop, nil
 }

@@ -5,7 +5,7 @@
 //	core/key-rotation            when the data key is replaced
 //	core/config/cors             which web pages of other origins may call
 //	core/config/ui-headers       headers of answers below /ui
-//	core/config/audited-headers  request headers that stand in the audit log
+//	core/config/audited-headers  request headers that the audit log records
 //
 // None of these rows is kept in memory for longer than a second: every server over one store follows a change.
 package node
@@ -94,7 +94,7 @@ func (a *serverAPI) routes() []route.Route {
 		route.On(route.List, "version-history", a.versionHistory).WithHelp("The versions that have served this store, and since when."),
 		route.On(route.Read, "host-info", a.hostInfo).WithSudo().WithHelp("The machine: processors, memory, disks."),
 		route.On(route.Read, "in-flight-req", a.inFlight).WithSudo().WithHelp("The requests that are being served."),
-		route.On(route.Read, "internal/counters/tokens", a.countTokens).WithHelp("How many service tokens there are. It reads them all."),
+		route.On(route.Read, "internal/counters/tokens", a.countTokens).WithHelp("The number of service tokens. The server reads all of them to count."),
 		route.On(route.Read, "internal/counters/activity", a.noActivity).WithHelp("Not kept: clients are not counted."),
 		route.On(route.Read, "internal/counters/activity/monthly", a.noActivity).WithHelp("Not kept: clients are not counted."),
 		route.On(route.Read, "internal/counters/config", a.noActivity).WithHelp("Not kept: clients are not counted."),
@@ -103,7 +103,7 @@ func (a *serverAPI) routes() []route.Route {
 		route.On(route.Read, "plugins/catalog", a.catalog).WithHelp("The engines, login methods and databases that are built in."),
 		route.On(route.List, "plugins/catalog", a.catalog).WithHelp("The engines, login methods and databases that are built in."),
 		route.On(route.List, "plugins/catalog/{type}", a.catalogOf).WithHelp("The names of one type that are built in."),
-		route.On(route.Read, "plugins/catalog/{type}/{name}", a.plugin).WithHelp("What is known of one that is built in."),
+		route.On(route.Read, "plugins/catalog/{type}/{name}", a.plugin).WithHelp("The details of one built-in plugin."),
 		route.On(route.Write, "plugins/catalog/{type}/{name}", a.noPlugins).WithSudo().WithHelp("Refused: plugins cannot be added."),
 		route.On(route.Delete, "plugins/catalog/{type}/{name}", a.noPlugins).WithSudo().WithHelp("Refused: what is built in cannot be removed."),
 	}
@@ -158,7 +158,7 @@ func (a *serverAPI) versionHistory(ctx context.Context, r *route.Request, _ rout
 
 func (a *serverAPI) hostInfo(ctx context.Context, _ *route.Request, _ route.None) (*wire.Raw, error) {
 	if a.Host == nil {
-		return nil, fault.New("node.hostInfo", fault.Unsupported, "this server knows nothing of its machine; ask one that `keyturn server` started")
+		return nil, fault.New("node.hostInfo", fault.Unsupported, "this server has no information about its machine; use one that `keyturn server` started")
 	}
 	b, err := a.Host(ctx)
 	if err != nil {
@@ -178,7 +178,7 @@ type flightOut struct {
 
 func (a *serverAPI) inFlight(_ context.Context, r *route.Request, _ route.None) (map[string]flightOut, error) {
 	if a.InFlight == nil {
-		return nil, fault.New("node.inFlight", fault.Unsupported, "this server does not count its requests; ask one that `keyturn server` started")
+		return nil, fault.New("node.inFlight", fault.Unsupported, "this server does not count its requests; use one that `keyturn server` started")
 	}
 	out := map[string]flightOut{}
 	for _, f := range a.InFlight() {
@@ -207,7 +207,7 @@ func (a *serverAPI) countTokens(ctx context.Context, _ *route.Request, _ route.N
 }
 
 func (a *serverAPI) noActivity(context.Context, *route.Request, route.None) (route.None, error) {
-	return route.None{}, fault.New("node.counters", fault.Unsupported, "clients are not counted, since nothing is billed by them; sys/internal/counters/tokens counts tokens, and the audit log has every caller")
+	return route.None{}, fault.New("node.counters", fault.Unsupported, "clients are not counted; read sys/internal/counters/tokens for the number of tokens, and the audit log for callers")
 }
 
 func (a *serverAPI) noEntities(context.Context, *route.Request, route.None) (route.None, error) {
@@ -278,7 +278,7 @@ func (a *serverAPI) catalogOf(_ context.Context, r *route.Request, in pluginKind
 		r.SetShape(route.Merged)
 		return route.Keys{Keys: a.named(in.Type)}, nil
 	}
-	return route.Keys{}, fault.New("node.catalog", fault.Invalid, "there is no type %q of plugins; use auth, database or secret", in.Type)
+	return route.Keys{}, fault.New("node.catalog", fault.Invalid, "there is no plugin type %q; use auth, database or secret", in.Type)
 }
 
 func (a *serverAPI) plugin(_ context.Context, r *route.Request, in pluginIn) (*pluginOut, error) {
@@ -293,5 +293,5 @@ func (a *serverAPI) plugin(_ context.Context, r *route.Request, in pluginIn) (*p
 }
 
 func (a *serverAPI) noPlugins(_ context.Context, _ *route.Request, in pluginIn) (route.None, error) {
-	return route.None{}, fault.New("node.catalog", fault.Unsupported, "plugins are built into the program, none can be added, replaced or removed; mount %q if sys/plugins/catalog lists it", in.Name)
+	return route.None{}, fault.New("node.catalog", fault.Unsupported, "plugins are built into the program and cannot be added, replaced or removed; mount %q if sys/plugins/catalog lists it", in.Name)
 }

@@ -103,10 +103,10 @@ func TestCORS(t *testing.T) {
 	for body, says := range map[string]string{
 		`{}`:                                                        "name the origins",
 		`{"allowed_origins":"*,https://a.b"}`:                       "send it alone",
-		`{"allowed_origins":"ui.example"}`:                          "is no origin",
-		`{"allowed_origins":"https://a.b/c"}`:                       "is no origin",
-		`{"allowed_origins":["https://a.b\r\nX"]}`:                  "is no origin",
-		`{"allowed_origins":"https://a.b","allowed_headers":"X Y"}`: "is no name of a header",
+		`{"allowed_origins":"ui.example"}`:                          "is not an origin",
+		`{"allowed_origins":"https://a.b/c"}`:                       "is not an origin",
+		`{"allowed_origins":["https://a.b\r\nX"]}`:                  "is not an origin",
+		`{"allowed_origins":"https://a.b","allowed_headers":"X Y"}`: "is not a header name",
 	} {
 		p.refused(route.Write, "config/cors", body, fault.Invalid, says)
 	}
@@ -126,7 +126,7 @@ func TestUIHeaders(t *testing.T) {
 	p := open(t, nil)
 	p.refused(route.List, "config/ui/headers", "", fault.NotFound, "")
 	p.refused(route.Write, "config/ui/headers/X-Vault-Mine", `{"values":["x"]}`, fault.Invalid, "are the API's own")
-	p.refused(route.Write, "config/ui/headers/X Y", `{"values":["x"]}`, fault.Invalid, "is no name")
+	p.refused(route.Write, "config/ui/headers/X Y", `{"values":["x"]}`, fault.Invalid, "is not a header name")
 	p.refused(route.Write, "config/ui/headers/X-A", `{}`, fault.Invalid, "give at least one")
 	p.refused(route.Write, "config/ui/headers/X-A", `{"values":["a\nSet-Cookie: b"]}`, fault.Invalid, "no line breaks")
 	p.must(route.Write, "config/ui/headers/X-A", `{"values":["one","two"]}`, `null`)
@@ -226,18 +226,18 @@ func TestRaw(t *testing.T) {
 	}
 	for _, key := range []string{"token/x", "token-accessor/x", "token-child/x/y", "wrapped/x"} { // root comes only from root
 		for _, op := range []route.Op{route.Read, route.Write, route.Delete} {
-			p.refused(op, "raw/"+key, `{"value":"x"}`, fault.Denied, "for a root token")
+			p.refused(op, "raw/"+key, `{"value":"x"}`, fault.Denied, "only a root token")
 		}
 	}
 	for _, key := range []string{"token", "token-child", "wrapped"} {
-		p.refused(route.List, "raw/"+key, "", fault.Denied, "for a root token")
+		p.refused(route.List, "raw/"+key, "", fault.Denied, "only a root token")
 	}
 	p.must(route.Write, "raw/core/x/one", `{"value":"text"}`, `null`)
 	p.must(route.Write, "raw/core/x/two", `{"value":"/w==","encoding":"base64"}`, `null`)
 	p.refused(route.Write, "raw/core/x/two", `{"value":"-","encoding":"base64"}`, fault.Invalid, "not base64")
 	p.refused(route.Write, "raw/core/x/two", `{"value":"-","encoding":"hex"}`, fault.Invalid, "want base64")
 	p.must(route.Read, "raw/core/x/one", "", `{"value":"text"}`)
-	p.refused(route.Read, "raw/core/x/two", "", fault.Invalid, "is no text")
+	p.refused(route.Read, "raw/core/x/two", "", fault.Invalid, "is not text")
 	p.must(route.List, "raw/core/x", "", `{"keys":["one","two"]}`)
 	if got, err := p.do(route.List, "raw/core", ""); err != nil || !strings.Contains(got, `"x/"`) || strings.Contains(got, "one") {
 		t.Errorf("the list of core is %s, %v", got, err)
@@ -251,21 +251,21 @@ func TestPlugins(t *testing.T) {
 		c.Plugins = []Plugin{{"auth", "token"}, {"database", "postgresql-database-plugin"}, {"secret", "kv"}}
 	})
 	p.must(route.List, "plugins/catalog/database", "", `{"keys":["postgresql-database-plugin"]}`)
-	p.refused(route.List, "plugins/catalog/other", "", fault.Invalid, "there is no type")
+	p.refused(route.List, "plugins/catalog/other", "", fault.Invalid, "there is no plugin type")
 	p.must(route.Read, "plugins/catalog/secret/kv", "", `{"name":"kv","type":"secret","version":"v2.0.0+builtin.bao","builtin":true,"deprecation_status":"supported","command":"","sha256":""}`)
 	p.refused(route.Read, "plugins/catalog/secret/pki", "", fault.NotFound, "")
-	p.refused(route.Write, "plugins/catalog/secret/pki", `{"command":"x"}`, fault.Unsupported, "none can be added")
+	p.refused(route.Write, "plugins/catalog/secret/pki", `{"command":"x"}`, fault.Unsupported, "cannot be added")
 	got, err := p.do(route.Read, "plugins/catalog", "")
 	if err != nil || !strings.Contains(got, `"secret":["kv"]`) || !strings.Contains(got, `"detailed":[{"name":"token"`) {
 		t.Errorf("the catalog is %s, %v", got, err)
 	}
 }
 
-// TestWhatIsNotThere: what is not built says so.
-func TestWhatIsNotThere(t *testing.T) {
+// TestUnsupportedEndpoints: what is not built says so.
+func TestUnsupportedEndpoints(t *testing.T) {
 	p := open(t, nil)
 	for path, says := range map[string]string{
-		"host-info": "nothing of its machine", "in-flight-req": "does not count", "internal/counters/activity": "clients are not counted",
+		"host-info": "no information about its machine", "in-flight-req": "does not count", "internal/counters/activity": "clients are not counted",
 		"internal/counters/entities": "not implemented yet", "internal/counters/requests": "sys/metrics", "internal/inspect/router/root": "introspection_endpoint",
 	} {
 		p.refused(route.Read, path, "", fault.Unsupported, says)

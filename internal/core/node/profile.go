@@ -27,7 +27,7 @@ const (
 
 func (a *profileAPI) routes() []route.Route {
 	return []route.Route{
-		route.On(route.Read, "pprof", a.index).WithSudo().WithHelp("The profiles that there are."),
+		route.On(route.Read, "pprof", a.index).WithSudo().WithHelp("List the profiles."),
 		route.On(route.Read, "pprof/{name}", a.profile).WithSudo().WithHelp("A profile of the server's process, for go tool pprof or go tool trace."),
 	}
 }
@@ -48,7 +48,7 @@ func (a *profileAPI) index(context.Context, *route.Request, route.None) (*profil
 type profileIn struct {
 	Name    string `path:"name" doc:"The profile: allocs, block, cmdline, goroutine, heap, mutex, profile, threadcreate or trace."`
 	Debug   int    `json:"debug" default:"0" doc:"1 or 2 for text instead of the binary form."`
-	Seconds int    `json:"seconds" default:"30" doc:"How long profile and trace look, at most 60."`
+	Seconds int    `json:"seconds" default:"30" doc:"How many seconds profile and trace record, at most 60."`
 }
 
 func (a *profileAPI) profile(ctx context.Context, r *route.Request, in profileIn) (*wire.Raw, error) {

@@ -32,8 +32,8 @@ func (a *rawAPI) routes() []route.Route {
 
 type rawIn struct {
 	Key         string       `path:"key" doc:"The row's key, as it stands in the store."`
-	Value       secret.Value `json:"value" max:"2097152" doc:"What the row is to hold."`
-	Encoding    string       `json:"encoding" doc:"base64, if value is so encoded, or is to be; empty for plain text."`
+	Value       secret.Value `json:"value" max:"2097152" doc:"The new content of the row."`
+	Encoding    string       `json:"encoding" doc:"The encoding of value: base64, or empty for plain text."`
 	Compressed  bool         `json:"compressed" default:"false" doc:"Taken and without effect: rows are not compressed."`
 	Compression string       `json:"compression_type" doc:"Taken and without effect: rows are not compressed."`
 }
@@ -49,7 +49,7 @@ func (a *rawAPI) checkRaw(r *route.Request, in rawIn) error {
 	}
 	root := r.Caller != nil && r.Caller.Root
 	if !root && (strings.HasPrefix(in.Key, "token") || strings.HasPrefix(in.Key+"/", wrapping.Prefix) || a.inCubbyhole(in.Key)) {
-		return fault.New("node.raw", fault.Denied, "permission denied: the rows of tokens, cubbyholes and wrapped answers are for a root token; use auth/token, cubbyhole and sys/wrapping")
+		return fault.New("node.raw", fault.Denied, "permission denied: only a root token may use the rows of tokens, cubbyholes and wrapped answers; use auth/token, cubbyhole and sys/wrapping")
 	}
 	if in.Encoding != "" && in.Encoding != "base64" {
 		return fault.New("node.raw", fault.Invalid, "field \"encoding\": want base64, or leave it out")
@@ -84,7 +84,7 @@ func (a *rawAPI) read(ctx context.Context, r *route.Request, in rawIn) (*rawOut,
 	case in.Encoding == "base64":
 		return &rawOut{secret.Text(base64.StdEncoding.EncodeToString(row.Value))}, nil
 	case !utf8.Valid(row.Value):
-		return nil, fault.New("node.raw", fault.Invalid, "the row is no text; read it with encoding=base64")
+		return nil, fault.New("node.raw", fault.Invalid, "the row is not text; read it with encoding=base64")
 	}
 	return &rawOut{secret.New(row.Value)}, nil
 }
@@ -153,7 +153,7 @@ func (a *rawAPI) list(ctx context.Context, r *route.Request, in rawIn) (route.Ke
 }
 
 type inspectIn struct {
-	Tag string `path:"tag" doc:"By what the mounts are listed: root, uuid, accessor or storage."`
+	Tag string `path:"tag" doc:"The table to show: root, uuid, accessor or storage."`
 }
 
 // routed is one row of the router's table, in the reference's spelling.

@@ -51,7 +51,7 @@ func (s setting[T]) change(ctx context.Context, view *barrier.View, edit func(v 
 			return err
 		}
 	}
-	return fault.New("node.setting", fault.Conflict, "others change the same setting all the time; try again")
+	return fault.New("node.setting", fault.Conflict, "other requests keep changing the same setting; try again")
 }
 
 // remove forgets the setting.

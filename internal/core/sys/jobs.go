@@ -9,13 +9,13 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// jobsAPI serves what the server goes on with by itself after an answer.
+// jobsAPI serves the jobs that the server continues after it has answered a request.
 type jobsAPI struct{ Config }
 
 func (a *jobsAPI) routes() []route.Route {
 	return []route.Route{
-		route.On(route.List, "jobs", a.list).WithSudo().WithHelp("List the jobs that are not done: disabled mounts whose leases are still being revoked, and the like."),
-		route.On(route.Read, "jobs/{id}", a.read).WithSudo().WithParam("id", "The job, as a warning or the list names it.").WithHelp("How a job stands. One that is done is not found."),
+		route.On(route.List, "jobs", a.list).WithSudo().WithHelp("List the unfinished jobs: disabled mounts whose leases are still being revoked, and the like."),
+		route.On(route.Read, "jobs/{id}", a.read).WithSudo().WithParam("id", "The job, as a warning or the list names it.").WithHelp("The state of a job. A finished job is not found."),
 	}
 }
 
@@ -62,7 +62,7 @@ func (a *jobsAPI) read(ctx context.Context, _ *route.Request, in idIn) (*jobOut,
 type Jobs struct {
 	// Start commits a job and, if wait is set, does it before it returns.
 	Start func(ctx context.Context, j Job, wait bool) (id string, err error)
-	// Plan returns the operations that commit a job, for somebody's batch.
+	// Plan returns the operations that commit a job, for the caller's batch.
 	Plan func(j Job) (id string, ops []storage.Op, err error)
 	// Status tells how a job stands; nil for one that is done.
 	Status func(ctx context.Context, id string) (*Job, error)
@@ -84,8 +84,8 @@ type Left struct {
 // MaxLeft bounds the counting.
 const MaxLeft = 1000
 
-// tell warns of leases of a disabled mount that are not revoked. What was issued still works then, and nobody sees the
-// mount any more.
+// tell warns of leases of a disabled mount that are not revoked: their credentials still work, although the mount is
+// no longer shown.
 func (a *jobsAPI) tell(ctx context.Context, r *route.Request, path, id string) {
 	left, err := a.Jobs.Hasten(ctx, id)
 	many := ""
@@ -94,11 +94,11 @@ func (a *jobsAPI) tell(ctx context.Context, r *route.Request, path, id string) {
 	}
 	switch {
 	case err != nil: // the mount is disabled all the same, and the job goes on
-		r.Warn("%q is disabled; whether its leases are revoked is not known yet (%s): read sys/jobs/%s", path, fault.Message(err), id)
+		r.Warn("%q is disabled; it is not known yet whether its leases are revoked (%s); read sys/jobs/%s", path, fault.Message(err), id)
 	case left.Failing > 0:
-		r.Warn("%q is disabled, and %d%s of its leases are not revoked, because that fails: %s. What was issued may still work. The server tries again by itself: sys/jobs/%s says how it stands, sys/leases which leases fail; sys/leases/revoke-force/%s forgets them",
+		r.Warn("%q is disabled, but %d%s of its leases could not be revoked: %s. Their credentials may still work. The server retries: sys/jobs/%s shows the progress, sys/leases shows which leases fail, and sys/leases/revoke-force/%s forgets them",
 			path, left.Leases, many, left.Error, id, path)
 	case left.Leases > 0:
-		r.Warn("%q is disabled, and %d%s of its leases are still being revoked: sys/jobs/%s says how it stands", path, left.Leases, many, id)
+		r.Warn("%q is disabled, and %d%s of its leases are still being revoked; sys/jobs/%s shows the progress", path, left.Leases, many, id)
 	}
 }

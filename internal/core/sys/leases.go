@@ -52,7 +52,7 @@ func (in *leaseIn) id(r *route.Request) (string, error) {
 	case id == "":
 		id = in.ID
 	case in.ID != "" && in.ID != id:
-		return "", fault.New("sys.lease", fault.Invalid, "field \"lease_id\": it names another lease than the path; name one")
+		return "", fault.New("sys.lease", fault.Invalid, "field \"lease_id\": it differs from the lease in the path; give only one of them")
 	}
 	switch bare := strings.Trim(id, "/"); {
 	case bare == "":

@@ -98,7 +98,7 @@ func classPath(class, path string) string {
 }
 
 type metricsIn struct {
-	Format string `json:"format" default:"JSON" doc:"The form of the figures: prometheus. The header Accept with prometheus/telemetry or application/openmetrics-text asks for it, too."`
+	Format string `json:"format" default:"JSON" doc:"The form of the metrics: prometheus. An Accept header with prometheus/telemetry or application/openmetrics-text asks for it, too."`
 }
 
 func (a *serverAPI) metrics(ctx context.Context, r *route.Request, in metricsIn) (*wire.Raw, error) {

@@ -310,9 +310,9 @@ func checkURL(field, text string) error {
 	u, err := url.Parse(client.Address(text))
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-		return invalid("field %q: it is no address; write one such as https://sts.eu-west-1.amazonaws.com", field)
+		return invalid("field %q: it is not an address; write one such as https://sts.eu-west-1.amazonaws.com", field)
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return invalid("field %q: an address has no user, password, parameters or fragment, for calls are signed by access_key and secret_key; take them out", field)
+		return invalid("field %q: an address must not have a user, password, parameters or fragment; take them out, because calls are signed with access_key and secret_key", field)
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ func documentedPolicy(t *testing.T) string {
 	return policy
 }
 
-// TestByTheDocumentedPolicy: by that policy, users are lent, and removed with all that people have added to them.
+// TestByTheDocumentedPolicy issues users with the documented policy, and removes them with everything that people have added.
 func TestByTheDocumentedPolicy(t *testing.T) {
 	policy := documentedPolicy(t)
 	synctest.Test(t, func(t *testing.T) {

@@ -11,10 +11,10 @@ type absence struct {
 }
 
 const (
-	noClusters   = "there are no clusters yet; one server serves"
+	noClusters   = "clusters are not built yet; take it out"
 	noPlugins    = "every engine and login method is built in; take it out"
 	noNamespaces = "there are no namespaces; take it out"
-	noHAStorage  = "one server serves, and its storage needs no lock elsewhere; take it out"
+	noHAStorage  = "clusters are not built yet, and one server needs no lock elsewhere; take it out"
 	noEnterprise = "it belongs to Vault Enterprise; take it out"
 	scrape       = "metrics are not pushed; let Prometheus read /v1/sys/metrics?format=prometheus"
 	statsd       = scrape + ", or a statsd exporter that reads it"
@@ -54,7 +54,7 @@ var absent = map[string]map[string]absence{
 		"plugin_tmpdir":                  {noPlugins, true},
 		"post_unseal_trace_directory":    {"set log_level = \"debug\" to see what unsealing does", true},
 		"redirect_addr":                  {"it is the old name of api_addr; write that", false},
-		"remove_irrevocable_lease_after": {"a lease that cannot be revoked is tried until it is; use sys/leases/revoke-force for one that is to be forgotten", true},
+		"remove_irrevocable_lease_after": {"revoking a lease is retried until it succeeds; use sys/leases/revoke-force to forget a lease", true},
 		"replication":                    {noEnterprise, true},
 		"reporting":                      {noEnterprise, true},
 		"request_limiter":                {noEnterprise, true},
@@ -64,8 +64,8 @@ var absent = map[string]map[string]absence{
 	},
 	tcpBlock: merge(listenerAbsent, map[string]absence{
 		"chroot_namespace":                            {noNamespaces, false},
-		"x_forwarded_for_client_cert_header":          {"the login method cert is not built yet, so nobody reads a client's certificate", true},
-		"x_forwarded_for_client_cert_header_decoders": {"the login method cert is not built yet, so nobody reads a client's certificate", true},
+		"x_forwarded_for_client_cert_header":          {"the login method cert is not built yet, so client certificates are not read; take it out", true},
+		"x_forwarded_for_client_cert_header_decoders": {"the login method cert is not built yet, so client certificates are not read; take it out", true},
 	}),
 	unixBlock: listenerAbsent,
 	telemetryBlock: {
@@ -77,12 +77,12 @@ var absent = map[string]map[string]absence{
 		"circonus_check_search_tag": {scrape, true}, "circonus_check_tags": {scrape, true}, "circonus_submission_interval": {scrape, true},
 		"circonus_submission_url": {scrape, true}, "dogstatsd_addr": {statsd, true}, "dogstatsd_tags": {statsd, true},
 		"enable_hostname_label":     {"Prometheus labels what it reads with the instance", true},
-		"filter_default":            {"leave series out where Prometheus reads them (metric_relabel_configs)", true},
+		"filter_default":            {"drop series in Prometheus (metric_relabel_configs)", true},
 		"lease_metrics_epsilon":     {"leases are not counted by when they expire; keyturn_expiry_lateness_seconds tells whether expiry keeps up", true},
 		"maximum_gauge_cardinality": {cardinality, true},
-		"metrics_prefix":            {"the names of series are fixed; rename them where Prometheus reads them (metric_relabel_configs)", true},
+		"metrics_prefix":            {"the names of series are fixed; rename them in Prometheus (metric_relabel_configs)", true},
 		"num_lease_metrics_buckets": {"leases are not counted by when they expire; keyturn_expiry_lateness_seconds tells whether expiry keeps up", true},
-		"prefix_filter":             {"leave series out where Prometheus reads them (metric_relabel_configs)", true},
+		"prefix_filter":             {"drop series in Prometheus (metric_relabel_configs)", true},
 		"stackdriver_debug_logs":    {scrape, true}, "stackdriver_location": {scrape, true}, "stackdriver_namespace": {scrape, true},
 		"stackdriver_project_id": {scrape, true}, "statsd_address": {statsd, true}, "statsite_address": {statsd, true},
 		"unauthenticated_metrics_access": {"it belongs in the telemetry block of a listener", false},

@@ -5,8 +5,8 @@
 // Files are HCL 1 or JSON, as Vault's, and read strictly: an unknown key is an
 // error, and all problems are reported together, each with its line.
 //
-// A key is a row of a table: what it takes, what holds without it, what it is for,
-// whether SIGHUP reads it anew, and where the value goes. The reference is written from
+// A key is a row of a table: what it takes, its default, what it is for, whether
+// SIGHUP re-reads it, and where the value goes. The reference is written from
 // the same rows. Keys that Vault documents and this server does not have are rows of the
 // tables in absent.go, which say what to do instead.
 package config
@@ -108,7 +108,7 @@ type Proxy struct {
 
 // What a listener makes of the header of the PROXY protocol.
 const (
-	UseAlways        = "use_always"        // whoever sends it is believed
+	UseAlways        = "use_always"        // every sender is trusted
 	AllowAuthorized  = "allow_authorized"  // some are; that of others is read and passed over
 	DenyUnauthorized = "deny_unauthorized" // some are; others are hung up on
 )

@@ -99,7 +99,7 @@ func TestReadConfig(t *testing.T) {
 			cmp.AllowUnexported(Server{}, Listener{}, httpapi.Headers{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", file, diff)
 		}
-		for _, w := range []string{"ui: the web interface", "statsd_address: it has no effect", "plugin_directory: it has no effect", "cluster_addr: there are no clusters"} {
+		for _, w := range []string{"ui: the web interface", "statsd_address: it has no effect", "plugin_directory: it has no effect", "cluster_addr: clusters are not built yet"} {
 			if !strings.Contains(strings.Join(got.Warnings, "\n"), w) {
 				t.Errorf("%s: no warning of %q: %q", file, w, got.Warnings)
 			}
@@ -127,7 +127,7 @@ func TestSmallestConfig(t *testing.T) {
 	if got.Storage.Name != "memory" || got.Seal.Name != "" || got.Log.Format != "text" || len(got.Listeners) != 1 || got.Listeners[0].Address != "127.0.0.1:8200" {
 		t.Errorf("%+v", got)
 	}
-	if len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0], "nothing survives") {
+	if len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0], "everything is lost") {
 		t.Errorf("warnings %q", got.Warnings)
 	}
 }

@@ -2,10 +2,10 @@ package config
 
 import "slices"
 
-// ReadDev is Read for the development mode. What the mode is made of – where it
-// listens, and that it keeps everything in memory – holds besides what the files
-// say, and a file says nothing against it: a listener of a file's at the same
-// address takes the place of the mode's own.
+// ReadDev is Read for the development mode. The mode's own settings (its listener,
+// and storage in memory) apply in addition to the files, and the files cannot
+// change them. One exception: a listener in a file replaces the mode's listener if
+// it has the same address.
 func ReadDev(paths []string, known Known, mode Server) (*Server, error) {
 	return readAll(paths, known, &mode)
 }
@@ -20,7 +20,7 @@ func (p *parser) develop(mode *Server) {
 		}
 	}
 	if name := c.Storage.Name; name != "" && name != mode.Storage.Name {
-		p.report.warn(c.Storage.At, "storage %q: -dev keeps everything in memory, and nothing there; start without -dev to use it", name)
+		p.report.warn(c.Storage.At, "storage %q: it is not used, because -dev keeps everything in memory; start without -dev to use it", name)
 	}
 	if name := c.Seal.Name; name != "" && name != "shamir" {
 		p.report.warn(c.Seal.At, "seal %q: -dev unseals itself with a key that it prints; start without -dev to use it", name)

@@ -13,7 +13,7 @@ type Field struct {
 	Type    string
 	Default string
 	Doc     string
-	Reload  bool // SIGHUP reads it anew
+	Reload  bool // SIGHUP re-reads it
 }
 
 // Fields describes every key that the parser takes, the top level first, then

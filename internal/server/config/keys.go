@@ -16,9 +16,9 @@ type setter func(item *ast.ObjectItem)
 type key struct {
 	name    string
 	takes   string // what its value is
-	without string // what holds without it; "": nothing is to be said
+	without string // its default, for the reference; "": the reference names none
 	doc     string // what it is for; a sentence
-	reload  bool   // SIGHUP reads it anew
+	reload  bool   // SIGHUP re-reads it
 	set     setter
 }
 

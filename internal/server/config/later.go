@@ -53,7 +53,7 @@ func (l *Listener) block() string {
 	return tcpBlock
 }
 
-// differing are the keys of a block that are not read anew and are not as they were.
+// differing returns the keys of a block that have changed and that SIGHUP does not re-read.
 func differing(block string, was, is given) []string {
 	var names []string
 	for _, k := range keysOf(block) {
@@ -65,8 +65,8 @@ func differing(block string, was, is given) []string {
 	return names
 }
 
-// Reloaded is c as it is after SIGHUP has read next: with what is read anew from
-// next, and the rest as it was.
+// Reloaded returns c as it is after SIGHUP has read next: the keys that SIGHUP
+// re-reads are next's, and the others are c's.
 func (c *Server) Reloaded(next *Server) *Server {
 	out := *c
 	out.given = overlaid(topBlock, c.given, next.given)
@@ -92,7 +92,7 @@ func (c *Server) Reloaded(next *Server) *Server {
 	return &out
 }
 
-// overlaid is a block with what is read anew from another.
+// overlaid returns a block in which the keys that SIGHUP re-reads come from next.
 func overlaid(block string, was, next given) given {
 	out := maps.Clone(was)
 	for _, k := range keysOf(block) {

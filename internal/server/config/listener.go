@@ -92,7 +92,7 @@ func tcpKeys(r *report, d *draft) []key {
 		{name: "address", takes: "host:port or template", without: "127.0.0.1:8200", set: r.place(&l.Address), doc: "Where to listen."},
 		{name: "cluster_address", takes: "host:port", doc: "Taken with a warning: there are no clusters yet.",
 			set: then(r.words(&cluster), func(i *ast.ObjectItem) {
-				r.warn(r.at(i), "cluster_address: there are no clusters yet; one server serves")
+				r.warn(r.at(i), "cluster_address: clusters are not built yet; take it out")
 			})},
 	}
 	all = append(all, httpKeys(r, d)...)
@@ -106,11 +106,11 @@ func unixKeys(r *report, d *draft) []key {
 	var sink bool
 	all := []key{
 		{name: "address", takes: "path", without: "/run/vault.sock", set: r.words(&l.Address),
-			doc: "The socket. One that nobody listens on any more is replaced."},
+			doc: "The path of the socket. A socket that no process listens on any more is replaced."},
 		{name: "socket_group", takes: "name or number", set: owner(r, &l.Socket.Group), doc: "The group of the socket."},
 		{name: "socket_mode", takes: "octal text", without: "by the process's umask", set: mode(r, &l.Socket.Mode),
-			doc: "Who may use the socket, as chmod has it: \"660\" for its user and group."},
-		{name: "socket_user", takes: "name or number", set: owner(r, &l.Socket.User), doc: "The user whose the socket is."},
+			doc: "Who may use the socket, as for chmod: \"660\" for its user and group."},
+		{name: "socket_user", takes: "name or number", set: owner(r, &l.Socket.User), doc: "The user that owns the socket."},
 		{name: "tls_disable", takes: "boolean", without: "true", doc: "Taken and without effect: what goes through a socket of this machine is not encrypted.",
 			set: then(r.truth(&sink), func(i *ast.ObjectItem) {
 				if !sink {
@@ -163,7 +163,7 @@ func answerKeys(r *report, d *draft) []key {
 	h := &d.listener.HTTP
 	return []key{
 		{name: "custom_response_headers", takes: "block", reload: true, set: headers(r, &h.Headers),
-			doc: "Headers of answers, by status: `\"default\" = { \"X-Header\" = [\"value\"] }`, `\"2xx\" = …` or `\"307\" = …`. The narrowest that fits counts; several values are joined by a semicolon."},
+			doc: "Headers of answers, by status: `\"default\" = { \"X-Header\" = [\"value\"] }`, `\"2xx\" = …` or `\"307\" = …`. The most specific match applies; several values are joined by a semicolon."},
 		{name: "redact_addresses", takes: "boolean", without: "false", reload: true, set: r.truth(&h.Redact.Addresses),
 			doc: "Whether sys/leader leaves out addresses."},
 		{name: "redact_cluster_name", takes: "boolean", without: "false", reload: true, set: r.truth(&h.Redact.ClusterName),

@@ -32,7 +32,7 @@ func (p *parser) storage(b labelled) {
 	}
 	d := p.known.Storage[i]
 	if name == "memory" {
-		p.report.warn(b.at, "storage %q: nothing survives the end of the process; use storage \"pebble\" for what must last", b.label)
+		p.report.warn(b.at, "storage %q: everything is lost when the server stops; use storage \"pebble\" to keep it", b.label)
 	}
 	names := make([]string, len(d.Params))
 	for i, one := range d.Params {
@@ -50,7 +50,7 @@ func (p *parser) storage(b labelled) {
 
 func (p *parser) seal(b labelled) {
 	if p.seals++; p.seals > 1 {
-		p.report.problem(b.at, "seal: it is given already at %s; several seals, and moving from one to another, are not built yet", p.server.Seal.At)
+		p.report.problem(b.at, "seal: it is given already at %s; take one out, because several seals and moving from one to another are not built yet", p.server.Seal.At)
 		return
 	}
 	p.server.Seal = Stanza{At: b.at, Name: b.label}

@@ -37,10 +37,10 @@ func tlsKeys(r *report, d *draft) []key {
 	return []key{
 		{name: "tls_cert_file", takes: "path", reload: true, set: r.words(&t.CertFile), doc: "The server's certificate and those that signed it, in PEM."},
 		{name: "tls_cipher_suites", takes: "list of names", without: "Go's choice", reload: true, set: ciphers(r, &t.Ciphers),
-			doc: "The cipher suites of TLS 1.2, by the names that Go gives them. TLS 1.3 has its own and does not ask."},
+			doc: "The cipher suites of TLS 1.2, by their names in Go. The suites of TLS 1.3 are fixed."},
 		{name: "tls_client_ca_file", takes: "path", reload: true, set: r.words(&t.ClientCAFile),
 			doc: "The authorities whose client certificates are accepted, in PEM."},
-		{name: "tls_disable", takes: "boolean", without: "false", set: r.truth(&t.Disable), doc: "Whether everything travels in the clear."},
+		{name: "tls_disable", takes: "boolean", without: "false", set: r.truth(&t.Disable), doc: "Whether the listener speaks plain HTTP, without TLS."},
 		{name: "tls_disable_client_certs", takes: "boolean", without: "false", reload: true, set: r.truth(&t.IgnoreClient),
 			doc: "Whether clients are not asked for a certificate."},
 		{name: "tls_key_file", takes: "path", reload: true, set: r.words(&t.KeyFile), doc: "The certificate's key, in PEM."},
@@ -119,7 +119,7 @@ func ciphers(r *report, into *[]uint16) setter {
 	return func(item *ast.ObjectItem) {
 		texts, at, ok := r.texts(item)
 		if !ok {
-			r.problem(r.at(item), "%s: want names between commas, such as \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\"", label(item, 0))
+			r.problem(r.at(item), "%s: want names separated by commas, such as \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\"", label(item, 0))
 		}
 		for i, name := range texts {
 			id, ok := known[name]
@@ -207,7 +207,7 @@ func (t *TLS) Config() (*tls.Config, error) {
 func (t *TLS) keyPair() (tls.Certificate, error) {
 	key, err := os.ReadFile(t.KeyFile)
 	if err == nil && bytes.Contains(key, []byte("ENCRYPTED")) {
-		err = errors.New("the key is encrypted, and nobody is there to be asked for its password; write it decrypted, for the server's user alone")
+		err = errors.New("the key is encrypted, and the server cannot ask for its password; store it decrypted, readable by the server's user only")
 	}
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("tls_key_file %s: %w", t.KeyFile, cause(err))

@@ -23,8 +23,8 @@ const (
 var labelledKeys = []key{
 	{name: "backend", takes: "block", doc: "The old name of `storage`, with the same content."},
 	{name: "listener", takes: "block", doc: "Where to listen: `tcp` or `unix`. It may be given several times."},
-	{name: "seal", takes: "block", without: "shamir", doc: "How the server is unsealed: `shamir`, with shares of a key, or `static`, by itself."},
-	{name: "storage", takes: "block", doc: "Where everything is kept: `pebble`, in a folder, or `memory` (also `inmem`), which loses it at the end."},
+	{name: "seal", takes: "block", without: "shamir", doc: "How the server is unsealed: `shamir`, with shares of a key, or `static`, automatically."},
+	{name: "storage", takes: "block", doc: "Where everything is stored: `pebble`, in a folder, or `memory` (also `inmem`), which loses it when the server stops."},
 }
 
 // top reads the top level of a file. A key that stands in two files is a
@@ -72,11 +72,11 @@ func topKeys(r *report, c *Server) []key {
 func processKeys(r *report, c *Server) []key {
 	return []key{
 		{name: "api_addr", takes: "URL or template", set: r.address(&c.APIAddr),
-			doc: "Where clients reach this server. The variable `VAULT_API_ADDR` goes before it."},
+			doc: "Where clients reach this server. The variable `VAULT_API_ADDR` overrides it."},
 		{name: "audit_folders", takes: "list of folders", without: "all but the system's", set: auditFolders(r, &c.AuditFolders),
 			doc: "Where audit files may be written that are enabled by sys/audit. Files below a folder count as in it."},
 		{name: "connection_folders", takes: "list of folders", without: "none", set: r.folders(&c.ConnectionFolders),
-			doc: "Folders of this machine whose files a connection's configuration may name: certificates and keys in connection_url, and AWS's shared files. Whoever may write such a configuration can then present these keys anywhere."},
+			doc: "Folders of this machine whose files a connection's configuration may name: certificates and keys in connection_url, and AWS's shared files. Every client that may write such a configuration can then present these keys to any server."},
 		{name: "cluster_name", takes: "text", without: "keyturn- and the installation's id", set: r.words(&c.ClusterName),
 			doc: "The name that sys/health and sys/seal-status show."},
 		{name: "default_lease_ttl", takes: "duration", without: "768h", set: r.duration(&c.DefaultLeaseTTL),
@@ -92,7 +92,7 @@ func processKeys(r *report, c *Server) []key {
 		{name: "max_lease_ttl", takes: "duration", without: "768h", set: r.duration(&c.MaxLeaseTTL),
 			doc: "The longest TTL of leases and tokens."},
 		{name: "outbound_allow", takes: "list of networks", without: "none", set: r.prefixes(&c.OutboundAllow),
-			doc: "Addresses on this machine, on the link or of a cloud's metadata service that engines may connect to all the same."},
+			doc: "Addresses of this machine, of its link or of a cloud's metadata service that engines may connect to. They are refused otherwise."},
 		{name: "pid_file", takes: "path", set: r.words(&c.PIDFile),
 			doc: "The file that holds the server's process id while it runs."},
 		{name: "raw_storage_endpoint", takes: "boolean", without: "false", set: r.truth(&c.RawStorage),
@@ -103,14 +103,14 @@ func processKeys(r *report, c *Server) []key {
 func logKeys(r *report, l *Log) []key {
 	return []key{
 		{name: "log_file", takes: "path", set: r.words(&l.File),
-			doc: "The file to log to besides the standard error; a folder, written with a slash at its end, stands for vault.log in it, and a name without an ending gets .log. SIGHUP opens it anew, for tools that move it away."},
+			doc: "The file to log to besides the standard error; a folder, written with a slash at its end, stands for vault.log in it, and a name without an ending gets .log. SIGHUP reopens it, for tools that move it away."},
 		{name: "log_format", takes: "text", without: "text", set: logFormat(r, &l.Format),
-			doc: "The form of the log: text (or standard) or json. The variable `VAULT_LOG_FORMAT` goes before it."},
+			doc: "The form of the log: text (or standard) or json. The variable `VAULT_LOG_FORMAT` overrides it."},
 		{name: "log_level", takes: "text", without: "info", reload: true, set: level(r, &l.Level),
-			doc: "What the log tells: trace, debug, info, warn or error. The variable `VAULT_LOG_LEVEL` goes before it until SIGHUP."},
+			doc: "The log level: trace, debug, info, warn or error. The variable `VAULT_LOG_LEVEL` overrides it until SIGHUP."},
 		{name: "log_requests_level", takes: "text", without: "off", reload: true, set: requestsLevel(r, &l.Requests),
 			doc: "The level at which each request that was answered is logged: trace, debug, info, warn, error or off."},
-		{name: "log_rotate_bytes", takes: "bytes", without: "not counted", set: r.number(&l.RotateBytes, 0, math.MaxInt64, "a number of bytes; 0 does not count them"),
+		{name: "log_rotate_bytes", takes: "bytes", without: "not counted", set: r.number(&l.RotateBytes, 0, math.MaxInt64, "a number of bytes, or 0 for no limit"),
 			doc: "How large log_file may become before a new one is begun."},
 		{name: "log_rotate_duration", takes: "duration", without: "24h", set: r.duration(&l.RotateEvery),
 			doc: "How long log_file is written to before a new one is begun."},
@@ -126,11 +126,11 @@ func noEffectKeys(r *report) []key {
 	var old string
 	return []key{
 		{name: "cluster_addr", takes: "URL or template", doc: "Taken with a warning: there are no clusters yet.",
-			set: then(r.place(&old), func(i *ast.ObjectItem) { r.warn(r.at(i), "cluster_addr: there are no clusters yet; one server serves") })},
+			set: then(r.place(&old), func(i *ast.ObjectItem) { r.warn(r.at(i), "cluster_addr: clusters are not built yet; take it out") })},
 		{name: "disable_mlock", takes: "boolean", doc: "Taken for the sake of old configurations: memory is not locked by this version, and false is warned of.",
 			set: then(r.truth(&mlock), func(i *ast.ObjectItem) {
 				if !mlock {
-					r.warn(r.at(i), "disable_mlock: memory is not locked by this version; turn swap off or encrypt it")
+					r.warn(r.at(i), "disable_mlock: this version does not lock memory; turn swap off, or encrypt it")
 				}
 			})},
 		{name: "enable_response_header_raft_node_id", takes: "boolean", without: "false", set: r.truth(&sink),

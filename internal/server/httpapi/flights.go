@@ -26,7 +26,7 @@ func (f *Flights) add(x *call, r *http.Request) {
 	f.first = x
 }
 
-// client is the address of who asks, as it stands behind proxies.
+// client is the address of the client, as trusted proxies report it.
 func (x *call) client(r *http.Request) string {
 	if x.request.Remote.IsValid() {
 		return x.request.Remote.String()

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Headers are what the answers of one listener carry besides their own: Vault's
+// Headers are the additional headers of one listener's answers: Vault's
 // custom_response_headers. It is not changed after [NewHeaders].
 type Headers struct {
 	exact   map[int]map[string][]string // of single statuses
@@ -70,8 +70,8 @@ func merged(below map[string][]string, values map[string]string) map[string][]st
 	return out
 }
 
-// set puts into head what an answer with the status carries. The slices are
-// shared by all answers, and nobody writes to them.
+// set adds the headers for answers with the status to head. All answers share the
+// slices, so they must not be changed.
 func (h *Headers) set(head http.Header, status int) {
 	from, ok := h.exact[status]
 	switch {

@@ -59,7 +59,7 @@ type Config struct {
 	Version  string // Keyturn's own
 	Log      *slog.Logger
 	Settings Settings
-	// Flights is told of the requests that are being served; nil: nobody is.
+	// Flights records the requests in flight; nil: they are not recorded.
 	Flights *Flights
 }
 

@@ -14,8 +14,8 @@ const corsMethods = "DELETE, GET, OPTIONS, POST, PUT, LIST, PATCH"
 
 // crossOrigin judges a request that a browser sent for a page of some origin, as sys/config/cors has it, and answers the
 // one by which the browser asks beforehand (a preflight, as the Fetch standard calls it). A nil answer without an error
-// means that the request goes on. Without CORS the header means nothing: what the page could then not read, the browser
-// keeps from it.
+// means that the request goes on. Without CORS the header is ignored, because the browser itself then keeps the answer
+// from the page.
 func (h *Handler) crossOrigin(ctx context.Context, w http.ResponseWriter, r *http.Request) (*core.Answer, error) {
 	origin := r.Header.Get("Origin")
 	if origin == "" || h.cfg.Backend.CORS == nil {

@@ -1,9 +1,9 @@
-// Package logs is where the server's log goes: the standard error, a file that is
-// begun anew from time to time, and whoever watches (sys/monitor).
+// Package logs writes the server's log: to standard error, to a file that is rotated,
+// and to watchers (sys/monitor).
 //
-// A line is formatted once for each form that somebody wants. A watcher that does not keep up loses lines;
-// a file that cannot be written loses them, too, and the standard error says so: nothing
-// of the server waits for its log.
+// A line is formatted once for each form that a receiver wants. The server never waits
+// for its log: a watcher that does not keep up loses lines. So does a file that cannot
+// be written, and standard error then says so.
 package logs
 
 import (
@@ -30,7 +30,7 @@ const (
 
 // Logs is the log of one server. It is safe for concurrent use.
 type Logs struct {
-	level atomic.Int64 // of what is told to the standard error and the file
+	level atomic.Int64 // of the lines for standard error and the file
 	floor atomic.Int64 // the lowest that anybody wants: level or a watcher's
 
 	stderr io.Writer
@@ -122,7 +122,7 @@ func (l *Logs) Watch(level slog.Level, form string) (lines <-chan []byte, stop f
 	}, true
 }
 
-// Reopen opens the file anew, if there is one: somebody may have moved it away.
+// Reopen reopens the log file, if there is one, because a tool may have moved it away.
 func (l *Logs) Reopen() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -169,7 +169,7 @@ func (l *Logs) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// wantedLocked reports whether somebody wants a line in a form.
+// wantedLocked reports whether any receiver wants a line in a form.
 func (l *Logs) wantedLocked(level slog.Level, form string) bool {
 	return form == l.form && int64(level) >= l.level.Load() ||
 		slices.ContainsFunc(l.watchers, func(w *watcher) bool { return w.form == form && level >= w.level })

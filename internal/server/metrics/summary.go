@@ -31,8 +31,8 @@ type gaugeValue struct {
 	Labels map[string]string
 }
 
-// A sampledValue is a counter, of which each step counts as one, or a
-// histogram, of which Min, Max and Stddev are as near as its buckets tell.
+// A sampledValue is a counter, whose every step counts as one sample, or a
+// histogram. Min, Max and Stddev of a histogram are as exact as its buckets.
 type sampledValue struct {
 	Name   string
 	Count  uint64

@@ -62,8 +62,8 @@ func Own(endpoint string) bool {
 	return err == nil && u.Scheme == "https" && (u.Port() == "" || u.Port() == "443") && ownHost.MatchString(u.Hostname())
 }
 
-// homebound gives the server's own credentials to calls that go to AWS, and to no others: whoever may write an endpoint
-// must not thereby be sent what the machine can sign with.
+// homebound gives the server's own credentials to calls that go to AWS, and to no others: a client that may write an
+// endpoint must not receive requests that are signed with the machine's credentials.
 type homebound struct {
 	found    aws.CredentialsProvider
 	endpoint string

@@ -69,7 +69,7 @@ func TestSharedFilesAreTheHosts(t *testing.T) {
 	}
 }
 
-// TestHostKeysGoToAWSAlone: whoever writes an endpoint is sent nothing that the server's own credentials sign.
+// TestHostKeysGoToAWSAlone: an endpoint that a client writes receives nothing that the server's own credentials sign.
 func TestHostKeysGoToAWSAlone(t *testing.T) {
 	folder := nobody(t)
 	for endpoint, own := range map[string]bool{"": true, "https://sts.eu-west-1.amazonaws.com": true, "https://listener.example.com": false, "http://127.0.0.1:4566": false} {

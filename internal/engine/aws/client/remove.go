@@ -35,10 +35,10 @@ var added = []holding{
 	{"credentials of services", "iam:ListServiceSpecificCredentials, iam:DeleteServiceSpecificCredential", (*Client).removeService},
 }
 
-// RemoveUser takes away what the engine has given to a user, and deletes it. What others may have added is looked for only
-// where AWS says that the user still has something: that takes permissions which it rarely needs. Every step can be
-// repeated; a user that is not there is success. What is refused for want of a permission keeps nothing else
-// from being taken away; where the user stays because of it, the error names it.
+// RemoveUser removes what the engine has given to a user, and deletes the user. It looks for what others may have added
+// only if AWS says that the user still has something, because this needs permissions that the engine rarely has. Every
+// step can be repeated, and a user that does not exist is success. A step that is refused for lack of a permission does
+// not stop the others. If the user remains because of it, the error names the step.
 func (c *Client) RemoveUser(ctx context.Context, name string) error {
 	refused, err := c.removeAll(ctx, name, given)
 	if err != nil {
@@ -134,7 +134,7 @@ func each[T any](ctx context.Context, doing string, list func(ctx context.Contex
 // mostPages is how many pages of a list are read: AWS's quotas of what a user or group has fit on one.
 const mostPages = 20
 
-// endless is the error of a list that goes on.
+// endless is the error for a list with too many pages.
 func endless(doing string) error {
 	return fault.New("aws.list", fault.TooLarge, "%s: the list has more than %d pages; check that iam_endpoint is AWS's", doing, mostPages)
 }
