@@ -168,7 +168,8 @@ func (b roles) checkRole(ctx context.Context, r *route.Request, name string, ro 
 	case len(ro.creation(p)) == 0:
 		r.Warn(none)
 	case made.Queries && len(made.Placeholders) == 0:
-		r.Warn("creation_statements only ask the database for something; no user can be made until they have {{name}} and what the user logs in with")
+		// The reference stores what only asks the database for something, and warns of nothing. Credentials are refused
+		// when they are read, with the reason.
 	default:
 		err = ro.makes(p, made, others)
 	}
