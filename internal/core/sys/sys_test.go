@@ -169,7 +169,7 @@ func TestLeases(t *testing.T) {
 			if a := s.Must(route.Write, path+"/"+id, `{"increment":"2h"}`); a.TTL != 7200 {
 				t.Errorf("%s by path: %s", path, a.Body)
 			}
-			s.Refused(route.Write, path+"/"+id, `{"lease_id":"other"}`, fault.Invalid, "another lease than the path")
+			s.Refused(route.Write, path+"/"+id, `{"lease_id":"other"}`, fault.Invalid, "lease_id")
 			s.Refused(route.Write, path, `{}`, fault.Invalid, "say which lease")
 			s.Refused(route.Write, path, `{"lease_id":"/`+id+`"}`, fault.Invalid, "canonical form")
 		}
