@@ -265,7 +265,7 @@ func (c *canaries) database() {
 		"good":     `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}'`,
 		"unquoted": `CREATE ROLE "{{name}}" LOGIN PASSWORD {{password}}`,
 		"cast":     `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}'; SELECT '{{password}}'::int`,
-		"raise":    `DO $$ BEGIN RAISE EXCEPTION 'no: {{password}}'; END $$`,
+		"raise":    `DO $$ BEGIN RAISE EXCEPTION 'no: {{password}} of {{name}}'; END $$`,
 		"relation": `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}'; GRANT SELECT ON "{{password}}" TO "{{name}}"`,
 	} {
 		c.good("POST", "database/roles/"+role, object{"db_name": "good", "creation_statements": sql, "default_ttl": "1h"})
