@@ -5,18 +5,15 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine/aws/awstest"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
-	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/storage/faulty"
-	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
 // crashes is how many seeds are played. A thousand take two minutes on two cores.
@@ -31,91 +28,32 @@ var calls = []string{
 // chaos is a world in which AWS fails, commits fail, and the process dies, by a seed.
 type chaos struct {
 	*world
-	rng   *rand.Rand
-	store *faulty.Store
+	*enginetest.Chaos
 
-	mu    sync.Mutex // guards the rest
-	steps int        // at which step between calls the process dies; 0: none
-	dead  bool       // the process is as good as dead
-	story []string
-	// lent are the leases that a client was given and has not revoked.
-	lent map[string]bool
+	mu   sync.Mutex      // guards lent
+	lent map[string]bool // the leases that a client was given and has not revoked
 }
-
-func (c *chaos) tell(format string, args ...any) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.tellLocked(format, args...)
-}
-
-func (c *chaos) tellLocked(format string, args ...any) {
-	c.story = append(c.story, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
-}
-
-func (c *chaos) upTo(d time.Duration) time.Duration { return time.Duration(c.rng.Int64N(int64(d))) }
 
 // breakAWS orders some faults.
 func (c *chaos) breakAWS() {
 	modes := []awstest.Mode{awstest.Before, awstest.Lost, awstest.Throttle, awstest.Malformed, awstest.Slow, awstest.Late, awstest.Denied}
 	c.aws.Clear()
-	for range c.rng.IntN(4) {
+	for range c.Rand.IntN(4) {
 		f := awstest.Fault{
-			Action: calls[c.rng.IntN(len(calls))], Mode: modes[c.rng.IntN(len(modes))], Skip: c.rng.IntN(3), Times: 1 + c.rng.IntN(6), Wait: c.upTo(90 * time.Second),
+			Action: calls[c.Rand.IntN(len(calls))], Mode: modes[c.Rand.IntN(len(modes))], Skip: c.Rand.IntN(3), Times: 1 + c.Rand.IntN(6), Wait: c.UpTo(90 * time.Second),
 		}
 		c.aws.Inject(f)
-		c.tell("fault: %+v", f)
+		c.Tell("fault: %+v", f)
 	}
-}
-
-// between has the process die between steps of lending.
-func (c *chaos) between(step string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.steps--; c.steps != 0 && !c.dead {
-		return nil
-	}
-	c.dead = true
-	c.tellLocked("dies when %s", step)
-	return fault.New("test", fault.Unavailable, "the process has died")
-}
-
-// arm says when the process will die, if it does.
-func (c *chaos) arm() {
-	switch c.rng.IntN(4) {
-	case 0:
-		mode, n := []faulty.Mode{faulty.NotStored, faulty.Stored}[c.rng.IntN(2)], c.rng.IntN(8)
-		c.store.CrashAfter(n, mode)
-		c.tell("dies at commit %d, mode %d", n, mode)
-	case 1:
-		c.mu.Lock()
-		c.steps = 1 + c.rng.IntN(3)
-		c.mu.Unlock()
-	case 2:
-		mode := []faulty.Mode{faulty.NotStored, faulty.Stored}[c.rng.IntN(2)]
-		c.store.Inject(faulty.Fault{Calls: faulty.Commits, After: c.rng.IntN(6), Mode: mode})
-		c.tell("a commit fails, mode %d", mode)
-	}
-}
-
-// reboot starts the process anew where it is dead, or anyway.
-func (c *chaos) reboot() {
-	c.Stop()
-	c.store.Revive()
-	c.store.Clear()
-	c.mu.Lock()
-	c.dead, c.steps = false, 0
-	c.mu.Unlock()
-	c.Reopen(c.t)
-	c.tell("booted")
 }
 
 // round lends some, revokes some, and lets time pass. It runs in a bubble.
 func (c *chaos) round() {
 	c.breakAWS()
-	c.arm()
+	c.Arm()
 	var all sync.WaitGroup
-	for range 1 + c.rng.IntN(2) {
-		role := []string{"short", "full", "proven"}[c.rng.IntN(3)]
+	for range 1 + c.Rand.IntN(2) {
+		role := []string{"short", "full", "proven"}[c.Rand.IntN(3)]
 		all.Go(func() {
 			a, err := c.Do(route.Write, "creds/"+role, nil)
 			if err != nil {
@@ -125,46 +63,31 @@ func (c *chaos) round() {
 			defer c.mu.Unlock()
 			c.lent[a.Lease.ID] = true
 		})
-		if c.rng.IntN(2) == 0 { // one after the other, or both at once
+		if c.Rand.IntN(2) == 0 { // one after the other, or both at once
 			all.Wait()
 		}
 	}
-	if c.rng.IntN(5) == 0 { // in the middle of whatever goes on
-		time.Sleep(c.upTo(8 * time.Second))
-		c.mu.Lock()
-		c.dead = true
-		c.tellLocked("dies")
-		c.mu.Unlock()
-		c.Stop()
+	if c.Rand.IntN(5) == 0 { // in the middle of whatever goes on
+		time.Sleep(c.UpTo(8 * time.Second))
+		c.Kill(c.World)
 	}
 	all.Wait()
-	if c.rng.IntN(3) == 0 && !c.down() {
+	if c.Rand.IntN(3) == 0 && !c.Down() {
 		c.revokeOne()
 	}
-	if c.down() {
-		c.reboot()
+	if c.Down() {
+		c.Reboot(c.t, c.World)
 	}
-	time.Sleep(c.upTo(40 * time.Second))
-	if c.down() {
-		c.reboot()
+	time.Sleep(c.UpTo(40 * time.Second))
+	if c.Down() {
+		c.Reboot(c.t, c.World)
 	}
-}
-
-func (c *chaos) down() bool {
-	select {
-	case <-c.store.Crashed():
-		return true
-	default:
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.dead
 }
 
 func (c *chaos) revokeOne() {
 	for id := range c.Leases.Below(context.Background(), "") {
 		delete(c.lent, id)
-		c.tell("revoke %s: %v", id, c.Revoke(id))
+		c.Tell("revoke %s: %v", id, c.Revoke(id))
 		return
 	}
 }
@@ -195,11 +118,11 @@ func (c *chaos) play() {
 	c.Must(c.t, route.Write, "roles/short", with(deploy, fields{"default_ttl": "5s", "max_ttl": "1m", "propagation_checks": 0}))
 	c.Must(c.t, route.Write, "roles/full", with(deploy, fields{"default_ttl": "1m", "max_ttl": "5m", "propagation_checks": 0, "policy_document": document, "iam_groups": "deployers"}))
 	c.Must(c.t, route.Write, "roles/proven", with(deploy, fields{"default_ttl": "30s", "max_ttl": "5m"}))
-	for range 2 + c.rng.IntN(4) {
+	for range 2 + c.Rand.IntN(4) {
 		c.round()
 	}
 	c.aws.Clear()
-	c.reboot()
+	c.Reboot(c.t, c.World)
 	c.knows()
 	// An attempt, the life of its calls, and the longest wait between two tries.
 	time.Sleep(2 * time.Hour)
@@ -239,25 +162,26 @@ func TestCrashes(t *testing.T) {
 	if testing.Short() || raceDetector {
 		runs = min(runs, 15)
 	}
+	var deaths atomic.Int64
+	t.Cleanup(func() { // after all seeds
+		if runs >= 15 && deaths.Load() < int64(runs)/2 {
+			t.Errorf("the process died %d times in %d runs", deaths.Load(), runs)
+		}
+	})
 	for seed := range runs {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { crash(t, seed) })
+			synctest.Test(t, func(t *testing.T) { crash(t, seed, &deaths) })
 		})
 	}
 }
 
-func crash(t *testing.T, seed uint64) {
-	c := &chaos{rng: rand.New(rand.NewPCG(seed, 7)), store: faulty.New(memory.Open(), seed), lent: map[string]bool{}}
-	lag := awstest.Options{KeyLag: c.upTo(20 * time.Second), ListLag: c.upTo(20 * time.Second), DeadLag: c.upTo(5 * time.Second)}
-	c.world = open(t, lag, enginetest.Config{Store: c.store, Between: c.between})
+func crash(t *testing.T, seed uint64, deaths *atomic.Int64) {
+	c := &chaos{Chaos: enginetest.NewChaos(seed, 7), lent: map[string]bool{}}
+	lag := awstest.Options{KeyLag: c.UpTo(20 * time.Second), ListLag: c.UpTo(20 * time.Second), DeadLag: c.UpTo(5 * time.Second)}
+	c.world = open(t, lag, c.Config())
 	c.aws.AddGroup(awstest.Account, "deployers")
-	defer func() {
-		if t.Failed() {
-			for _, line := range c.story {
-				t.Log(line)
-			}
-		}
-	}()
+	defer c.Print(t)
 	c.play()
+	deaths.Add(int64(c.Deaths()))
 }
