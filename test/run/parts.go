@@ -43,7 +43,7 @@ func parts() ([]part, error) {
 		{name: "commits", about: "a crash at each commit of a history", command: goTest("-run", "TestCrashAtEveryCommit|TestUnknownCommits",
 			"./test/inprocess", "-every", "1")},
 		{name: "crashes", about: "rotations and credentials under 1,000 seeds of crashes", command: goTest("-run", "TestCrashes",
-			"./internal/engine/rotation", "./internal/engine/aws", "-crashes", "1000")},
+			"./internal/engine/rotation", "./internal/engine/aws", "./internal/engine/database", "-crashes", "1000")},
 		{name: "services", about: "PostgreSQL, MariaDB, Redis, Terraform, hvac, the built binary, the recorded answers of a reference server",
 			environ: []string{"KEYTURN_TEST_REQUIRE=1"}, command: goTest(append([]string{"-tags", "integration", "-run", pattern}, packages...)...)},
 	}, nil

@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -123,7 +124,7 @@ func (b statics) turnUser(ctx context.Context, s *static, c *connection) (unprov
 	user, old := s.Users[s.Turn.User], s.Passwords[s.Turn.User]
 	if s.Turn.Sent {
 		if done, err := b.login(ctx, c, user, s.as(s.Fresh)); done || err != nil && !fault.Is(err, fault.Unsupported) {
-			return "", err // an earlier try has done it, or nobody can tell now
+			return "", untold(err) // an earlier try has done it, or nobody can tell now
 		}
 	}
 	if err := b.setPassword(ctx, s, c, user, s.Fresh); err != nil {
@@ -137,7 +138,7 @@ func (b statics) turnUser(ctx context.Context, s *static, c *connection) (unprov
 	case fault.Is(err, fault.Unsupported):
 		return fault.Message(err), nil
 	case err != nil:
-		return "", err
+		return "", untold(err)
 	case !old.Empty() && !s.SelfManaged && s.at(c):
 		if err := b.setPassword(ctx, s, c, user, old); err != nil {
 			return "", err
@@ -148,6 +149,24 @@ func (b statics) turnUser(ctx context.Context, s *static, c *connection) (unprov
 		return "", s.unproven(user)
 	}
 	return "", fault.New("database.rotate", fault.Upstream, "the database says that it has set the new password of %s, and refuses it at login; check rotation_statements", user)
+}
+
+// untold is an error of a login after a password may have been set. That the login had no effect says nothing of the password: it
+// must not be made anew, for it may be the one in force.
+func untold(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fault.Error{Op: "database.rotate", Kind: fault.KindOf(err), Msg: fault.Message(err), Err: causeOf(err)}
+}
+
+// causeOf is the cause of an error without marks.
+func causeOf(err error) error {
+	cause := fault.Cause(err)
+	if cause == nil || cause.Error() == "" {
+		return nil
+	}
+	return errors.New(cause.Error())
 }
 
 // setPassword changes a user's password, as the administrator or as the user, or what it has in its place.

@@ -40,7 +40,12 @@ type world struct {
 	slow  func(o database.DropOptions) error // in place of Drop, where it is an error
 	// set is asked before each change of a password; an error is the answer, and nothing was changed.
 	set func(name, password string) error
+
+	fate  func(call string) databasetest.Fate // nil: all is well. Set before anything is opened
+	later func(connect connecting, c database.Config, u database.User, statements []string)
 }
+
+type connecting = func(ctx context.Context, c database.Config) (database.Conn, error)
 
 type syncBuffer struct {
 	mu sync.Mutex
@@ -56,19 +61,26 @@ func (s *syncBuffer) String() string { s.mu.Lock(); defer s.mu.Unlock(); return 
 
 func open(t *testing.T, c enginetest.Config) *world {
 	t.Helper()
-	w := &world{t: t, fake: new(databasetest.Fake), log: new(syncBuffer)}
+	return (&world{t: t, fake: new(databasetest.Fake), log: new(syncBuffer)}).open(c)
+}
+
+func (w *world) open(c enginetest.Config) *world {
+	w.t.Helper()
 	c.Log = slog.New(slog.NewJSONHandler(w.log, nil))
 	p := w.fake.Provider()
 	connect := p.Connect
 	p.Connect = func(ctx context.Context, c database.Config) (database.Conn, error) {
 		conn, err := connect(ctx, c)
+		if w.fate != nil && err == nil {
+			conn = &databasetest.Fated{Conn: conn, Fate: w.fate, Late: func(u database.User, statements []string) { w.later(connect, c, u, statements) }}
+		}
 		w.opens.Add(1)
 		return &hooked{Conn: conn, w: w, url: c.URL.RevealString(), own: c.Password.RevealString()}, err
 	}
 	p.Display = func(url secret.Value) string { return strings.ReplaceAll(url.RevealString(), inURL, "*****") }
 	other := w.fake.Provider()
 	other.Name, other.Plugins, other.Logins = "other", []string{"other-database-plugin"}, nil
-	w.World = enginetest.Open(t, database.New(p, other), c)
+	w.World = enginetest.Open(w.t, database.New(p, other), c)
 	return w
 }
 

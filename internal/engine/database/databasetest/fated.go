@@ -1,0 +1,144 @@
+package databasetest
+
+import (
+	"context"
+	"crypto/tls"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// A Fate is what becomes of a call.
+type Fate uint8
+
+// The fates.
+const (
+	Well   Fate = iota
+	Before      // it fails, and nothing was done
+	Lost        // it is done, and the reply is lost
+	Hang        // nothing is done, and no reply comes before the deadline
+	Stuck       // it is done, and no reply comes before the deadline
+	Refuse      // the server answers, and refuses this alone
+	Late        // of a create: the reply is lost, and it is done some time later, unless it is settled before
+	Blind       // of a login: it proves nothing from here
+)
+
+// A Fated is a connection whose calls have fates. Late is called for a create of that fate, and is to do it later.
+type Fated struct {
+	database.Conn
+	Fate func(call string) Fate
+	Late func(u database.User, statements []string)
+}
+
+// do makes a call, whose fate is decided now.
+func (c *Fated) do(ctx context.Context, call string, run func(ctx context.Context) error) error {
+	return meet(ctx, c.Fate(call), call, run)
+}
+
+// meet makes a call by its fate.
+func meet(ctx context.Context, fate Fate, call string, run func(ctx context.Context) error) error {
+	op := "fated." + call
+	switch fate {
+	case Before:
+		return database.MarkUnchanged(fault.New(op, fault.Upstream, "the server cannot be reached"))
+	case Refuse:
+		return database.MarkRefused(fault.New(op, fault.Upstream, "the server refuses it"))
+	case Lost:
+		_ = run(context.WithoutCancel(ctx)) // nobody hears how it went
+		return fault.New(op, fault.Upstream, "the reply was lost")
+	case Stuck:
+		_ = run(context.WithoutCancel(ctx))
+		fallthrough
+	case Hang:
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Minute): // nobody waits without a limit
+		}
+		return fault.New(op, fault.Timeout, "no reply came in time")
+	}
+	return run(ctx)
+}
+
+// Verify is of database.Conn.
+func (c *Fated) Verify(ctx context.Context) error { return c.do(ctx, "verify", c.Conn.Verify) }
+
+// Create may come late.
+func (c *Fated) Create(ctx context.Context, u database.User, statements, rollback []string) error {
+	fate := c.Fate("create")
+	if fate == Late {
+		c.Late(u, statements)
+		return fault.New("fated.create", fault.Upstream, "the reply was lost")
+	}
+	return meet(ctx, fate, "create", func(ctx context.Context) error { return c.Conn.Create(ctx, u, statements, rollback) })
+}
+
+// Renew is of database.Conn or KeyConn.
+func (c *Fated) Renew(ctx context.Context, name string, expires time.Time, statements []string) error {
+	return c.do(ctx, "renew", func(ctx context.Context) error { return c.Conn.Renew(ctx, name, expires, statements) })
+}
+
+// Disable is of database.Conn or KeyConn.
+func (c *Fated) Disable(ctx context.Context, name string) error {
+	return c.do(ctx, "disable", func(ctx context.Context) error { return c.Conn.Disable(ctx, name) })
+}
+
+// Drop is of database.Conn or KeyConn.
+func (c *Fated) Drop(ctx context.Context, name string, o database.DropOptions) (r database.Report, err error) {
+	err = c.do(ctx, "drop", func(ctx context.Context) error {
+		r, err = c.Conn.Drop(ctx, name, o)
+		return err
+	})
+	return r, err
+}
+
+// SetPassword is of database.Conn or KeyConn.
+func (c *Fated) SetPassword(ctx context.Context, name string, password secret.Value, statements []string) error {
+	return c.do(ctx, "set password", func(ctx context.Context) error { return c.Conn.SetPassword(ctx, name, password, statements) })
+}
+
+// Login may prove nothing.
+func (c *Fated) Login(ctx context.Context, name string, password secret.Value) (ok bool, err error) {
+	fate := c.Fate("login")
+	if fate == Blind {
+		return false, database.MarkUnchanged(fault.New("fated.login", fault.Unsupported, "%s cannot log in from here", name))
+	}
+	err = meet(ctx, fate, "login", func(ctx context.Context) error {
+		ok, err = c.Conn.Login(ctx, name, password)
+		return err
+	})
+	return ok && err == nil, err
+}
+
+// Exists is of database.Conn or KeyConn.
+func (c *Fated) Exists(ctx context.Context, name string) (there bool, err error) {
+	err = c.do(ctx, "exists", func(ctx context.Context) error {
+		there, err = c.Conn.Exists(ctx, name)
+		return err
+	})
+	return there, err
+}
+
+// SettleAttempt is of database.Conn or KeyConn.
+func (c *Fated) SettleAttempt(ctx context.Context, a database.Attempt) (settled bool, err error) {
+	err = c.do(ctx, "settle", func(ctx context.Context) error {
+		settled, err = c.Conn.SettleAttempt(ctx, a)
+		return err
+	})
+	return settled && err == nil, err
+}
+
+// SetKey is of database.Conn or KeyConn.
+func (c *Fated) SetKey(ctx context.Context, name string, key database.Key, statements []string) error {
+	return c.do(ctx, "set key", func(ctx context.Context) error { return c.Conn.(database.KeyConn).SetKey(ctx, name, key, statements) })
+}
+
+// LoginCertificate is of database.Conn or KeyConn.
+func (c *Fated) LoginCertificate(ctx context.Context, name string, certificate tls.Certificate) (ok bool, err error) {
+	err = c.do(ctx, "login", func(ctx context.Context) error {
+		ok, err = c.Conn.(database.KeyConn).LoginCertificate(ctx, name, certificate)
+		return err
+	})
+	return ok && err == nil, err
+}
