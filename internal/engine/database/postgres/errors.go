@@ -27,7 +27,7 @@ var states = map[string][2]string{
 	"25001": {"not within a transaction", "take it out: statements run in one"},
 	"25006": {"it takes no changes", "connect to the primary, as by target_session_attrs=read-write in connection_url, or see the server's default_transaction_read_only"},
 	"28000": {"login not allowed", "see whether the user has LOGIN, and pg_hba.conf a line for this machine, user, database and encryption"},
-	"28P01": {"wrong username or password, or its VALID UNTIL has passed", "check username and password"},
+	"28P01": {"wrong password, no such user, or its VALID UNTIL has passed", "check username and password"},
 	"2BP01": {"the user still has privileges or objects", "take them away by hand or in revocation_statements"},
 	"3D000": {"no such database", "correct the statement"},
 	"3F000": {"no such schema", "correct the statement"},
