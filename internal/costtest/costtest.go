@@ -67,6 +67,7 @@ func (p Parser) check(s Shape) (steps float64, err error) {
 	if allowed == 0 {
 		allowed = defaultSteps
 	}
+	allowed *= instrumented
 	if !measurable { // nothing can be told of steps on this system
 		_ = p.Parse(text)
 		return 0, nil

@@ -127,6 +127,8 @@ func TestTuneFails(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := coretest.Start(t)
 			s.Must(route.Write, "sys/mounts/m", `{"type":"things"}`)
+			time.Sleep(time.Second) // the feed has told of the mount, and reads no table while faults are injected
+			synctest.Wait()
 			s.Store.Inject(faulty.Fault{Prefix: mount.Prefix, Mode: mode})
 			s.Store.Inject(faulty.Fault{Prefix: mount.Prefix, Calls: faulty.Gets | faulty.Scans, Times: 2})
 			_, err := s.Do(coretest.Request{Op: route.Write, Path: "sys/mounts/m/tune", Body: `{"options":{"color":"red"}}`})

@@ -10,7 +10,7 @@ import (
 
 // FuzzURLCost: reading and showing a connection_url costs a bounded number of steps for each byte.
 func FuzzURLCost(f *testing.F) {
-	costtest.Fuzz(f, costtest.Parser{Limit: database.MaxURL, Steps: 2000, Parse: func(text string) error {
+	costtest.Fuzz(f, costtest.Parser{Limit: database.MaxURL, Steps: 9000, Parse: func(text string) error {
 		display(secret.Text(text))
 		c := database.Config{URL: secret.Text(text), Username: "admin", Password: secret.Text("secret")}
 		destination(c)

@@ -182,7 +182,7 @@ func TestInspect(t *testing.T) {
 // What a credential costs is bounded by the size of the statements: each pair of braces was looked for an end up to that of the text.
 func FuzzStatementCost(f *testing.F) {
 	v := map[string]string{"name": "v-app-1", "password": `p'"`}
-	costtest.Fuzz(f, costtest.Parser{Limit: database.MaxStatements, Steps: 400, Parse: func(text string) error {
+	costtest.Fuzz(f, costtest.Parser{Limit: database.MaxStatements, Steps: 3000, Parse: func(text string) error {
 		if _, err := inspect("creation_statements", []string{text}); err != nil {
 			return err
 		}

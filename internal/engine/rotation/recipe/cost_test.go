@@ -198,7 +198,7 @@ func FuzzParseCost(f *testing.F) {
 // FuzzEvaluateCost: a step of a meter costs a bounded number of a machine's, whatever is evaluated.
 func FuzzEvaluateCost(f *testing.F) {
 	const limit = 1 << 10
-	costtest.Fuzz(f, costtest.Parser{Limit: limit, Steps: 20_000, Parse: func(text string) error {
+	costtest.Fuzz(f, costtest.Parser{Limit: limit, Steps: 60_000, Parse: func(text string) error {
 		if len(text) > limit {
 			return errors.New("the expression is too long for this test")
 		}
