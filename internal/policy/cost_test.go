@@ -53,6 +53,7 @@ func FuzzDecideCost(f *testing.F) {
 		}
 		return nil
 	}}, costtest.Shape{Head: `{"p":"`, Unit: "a,", Tail: `"}`}, costtest.Shape{Head: `{"p":[`, Unit: `"a",`, Tail: `"b"]}`}, costtest.Shape{Head: `{"p":"`, Unit: "a", Tail: `"}`},
+		costtest.Shape{Head: `{"p":"`, Unit: "1,", Tail: `"}`}, costtest.Shape{Head: `{"p":"`, Unit: "1", Tail: `"}`}, costtest.Shape{Head: `{"p":`, Unit: "1", Tail: `}`},
 		costtest.Shape{Head: `{`, Unit: `"p§":"a,b",`, Tail: `"p":"a"}`})
 }
 

@@ -19,6 +19,11 @@ type form struct {
 	ARNs     []string      `json:"policy_arns"`
 	Any      wire.Raw      `json:"any"`
 	Tags     wire.Raw      `json:"tags" shape:"list"`
+	Uses     *int          `json:"uses"`
+	Flag     bool          `json:"flag"`
+	Bound    *wire.TTL     `json:"bound"`
+	Life     wire.Lifetime `json:"life"`
+	Numbers  []int         `json:"ns"`
 }
 
 // judged decides as core does: names first, then the rules.

@@ -255,7 +255,7 @@ func (b *block) parameters(item *ast.ObjectItem) map[string][]value {
 				b.bad(line, "%s: %.100q: %s", name, k, err)
 				break
 			}
-			out[folded] = append(out[folded], val)
+			out[folded] = append(out[folded], val.withAmounts())
 		}
 	}
 	return out
@@ -265,7 +265,7 @@ func (b *block) parameters(item *ast.ObjectItem) map[string][]value {
 func foldAll(values []value) []value {
 	out := make([]value, len(values))
 	for i, v := range values {
-		if out[i] = v.fold(); !v.isList && v.text == "*" {
+		if out[i] = v.fold().withAmounts(); !v.isList && v.text == "*" {
 			return nil
 		}
 	}

@@ -19,8 +19,11 @@
 //     the last slash only.
 //   - Denied values match in any case, and each element of a list and each
 //     part between commas; allowed ones must hold for every element. Values are compared
-//     as texts, but for true and false, which engines read from 1 and 0, too: who denies "1h" does
-//     not deny "60m", so name what is allowed where it matters.
+//     as texts, and true and false as what engines read as them.
+//   - Amounts are compared by value, too: the number 5 is also "05" and 5.0, and the duration "1h" is also
+//     "60m" and 3600. A denied amount is denied in every form, also in a parameter of which nothing is known
+//     or that is a text: who denies "7" denies the password "007". An allowed amount is allowed in other
+//     forms only where the parameter is known to be a number or a duration. A pattern, such as "6*", is compared with the text alone.
 //   - A required parameter must be spelled as the rule spells it.
 //   - What can never match, such as an empty segment or a "*" in the middle, is an error.
 package policy

@@ -17,8 +17,13 @@ type value struct {
 	text   string
 	list   []string
 	isList bool
-	whole  bool                // of a request: a text that its reader does not take apart
-	spell  func(string) string // of a request: how texts are spelled when they are acted upon; nil: as they are
+
+	amounts    *amounts   // of the text; nil: it is no amount, or has not been read
+	amountList []*amounts // of the list's texts
+
+	kind  wire.Kind           // of a request: what its reader makes of it
+	whole bool                // of a request: a text that its reader does not take apart
+	spell func(string) string // of a request: how texts are spelled when they are acted upon; nil: as they are
 }
 
 // valueOf takes a value as the HCL decoder gives it.
@@ -58,7 +63,9 @@ func floatText(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 // valueIn takes the value of a member of a request's body. ok is false for what no rule can
 // name: an object, null, or a list that holds one.
 func valueIn(raw []byte, name string, form *wire.Form) (v value, ok bool) {
-	v, ok = valueOfText(raw)
+	kind := form.Kind(name)
+	v, ok = valueOfText(raw, kind)
+	v.kind = kind
 	v.whole = form.Shape(name) == wire.Scalar
 	if form.Shape(name) == wire.List && !v.isList && ok {
 		v.list, v.text, v.isList = wire.SplitList(v.text), "", true
@@ -71,9 +78,9 @@ func valueIn(raw []byte, name string, form *wire.Form) (v value, ok bool) {
 	return v, ok
 }
 
-func valueOfText(raw []byte) (v value, ok bool) {
+func valueOfText(raw []byte, kind wire.Kind) (v value, ok bool) {
 	if len(raw) > 0 && raw[0] != '[' {
-		v.text, ok = scalarIn(raw)
+		v.text, ok = scalarIn(raw, kind)
 		return v, ok
 	}
 	var elems []json.RawMessage
@@ -82,7 +89,7 @@ func valueOfText(raw []byte) (v value, ok bool) {
 	}
 	v, ok = value{isList: true}, true
 	for _, e := range elems {
-		s, scalar := scalarIn(e)
+		s, scalar := scalarIn(e, kind)
 		if scalar {
 			v.list = append(v.list, s)
 		}
@@ -91,7 +98,8 @@ func valueOfText(raw []byte) (v value, ok bool) {
 	return v, ok
 }
 
-func scalarIn(raw []byte) (string, bool) {
+// scalarIn is the text of a string, a number or a boolean. A reader of texts gets a number as it was written, others get its value.
+func scalarIn(raw []byte, kind wire.Kind) (string, bool) {
 	if len(raw) == 0 {
 		return "", false
 	}
@@ -103,11 +111,13 @@ func scalarIn(raw []byte) (string, bool) {
 	case c == 't', c == 'f':
 		return string(raw), true
 	case c == '-', c >= '0' && c <= '9':
-		if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
-			return strconv.FormatInt(n, 10), true
+		if kind == wire.KindText || strings.Trim(string(raw), "-0123456789") == "" && string(raw) != "-0" {
+			return string(raw), true
 		}
-		f, err := strconv.ParseFloat(string(raw), 64)
-		return floatText(f), err == nil
+		if f, err := strconv.ParseFloat(string(raw), 64); err == nil {
+			return floatText(f), true
+		}
+		return string(raw), true
 	}
 	return "", false
 }
@@ -145,8 +155,10 @@ func (v value) allowedBy(values []value, left *work) bool {
 	for i, want := range values {
 		spelled[i] = want.spelled(v.spell)
 	}
+	amount := func(a, b *amounts) bool { return a.exactly(b, v.kind) }
 	among := func(given value) bool {
-		return slices.ContainsFunc(spelled, func(want value) bool { return want.is(given) })
+		given = given.withAmounts()
+		return slices.ContainsFunc(spelled, func(want value) bool { return want.is(given) || want.same(given, amount) })
 	}
 	if among(v) {
 		return true
@@ -163,16 +175,18 @@ func (v value) allowedBy(values []value, left *work) bool {
 
 // deniedBy reports whether v, or any of its parts, is among values, which are
 // folded. Case, outer spaces and outer slashes do not count: engines fold names, and what they would
-// take for a denied value is denied.
+// take for a denied value is denied. The same amount in other words is denied, too.
 func (v value) deniedBy(values []value, left *work) bool {
 	if !left.affords(v, values) {
 		return true
 	}
+	amount := func(a, b *amounts) bool { return a.perhaps(b, v.kind) }
 	among := func(given value) bool {
+		given = given.withAmounts()
 		bare := given
 		bare.text = trimSlashes(given.text)
 		return slices.ContainsFunc(values, func(want value) bool {
-			if want.is(given) || want.isTruthOf(given) {
+			if want.is(given) || want.isTruthOf(given, v.kind) || want.same(given, amount) {
 				return true
 			}
 			want.text = trimSlashes(want.text)
@@ -194,13 +208,11 @@ func (v value) deniedBy(values []value, left *work) bool {
 // deniedUnder reports whether v, or the value that does the same, is denied.
 func (v value) deniedUnder(values []value, name string, form *wire.Form, left *work) bool {
 	other, ok := form.Means(name, v.text)
-	return v.deniedBy(values, left) || ok && value{text: other}.deniedBy(values, left)
+	return v.deniedBy(values, left) || ok && value{text: other, kind: v.kind}.deniedBy(values, left)
 }
 
 // clearing reports whether what null leads to, the empty value, is among denied ones.
-func clearing(values []value) bool {
-	return slices.ContainsFunc(values, func(v value) bool { return !v.isList && slices.Contains([]string{"", "false", "0", "0s"}, v.text) })
-}
+func clearing(values []value) bool { return slices.ContainsFunc(values, value.empties) }
 
 // trimSlashes cuts those around a text: "secret/" names the same mount as "secret". What would
 // become a pattern for anything stays as it is.
@@ -225,7 +237,7 @@ func (v value) spelled(spell func(string) string) value {
 func fold(s string) string { return strings.ToLower(strings.TrimSpace(s)) }
 
 func (v value) fold() value {
-	out := value{text: fold(v.text), isList: v.isList}
+	out := value{text: fold(v.text), isList: v.isList, kind: v.kind}
 	for _, e := range v.list {
 		out.list = append(out.list, fold(e))
 	}
@@ -233,13 +245,22 @@ func (v value) fold() value {
 }
 
 // isTruthOf reports whether v is true or false, and engines take what a request
-// gives for the same: 0 and f, and nothing, for false.
-func (v value) isTruthOf(given value) bool {
-	if v.isList || given.isList || v.text != "true" && v.text != "false" {
+// gives for the same: 0 and f, and nothing, for false. Where a reader of booleans is known, so are 1 and t in v.
+func (v value) isTruthOf(given value, kind wire.Kind) bool {
+	if v.isList || given.isList || kind != wire.KindBool && v.text != "true" && v.text != "false" {
 		return false
 	}
-	b, err := strconv.ParseBool(given.text)
-	return given.text == "" && v.text == "false" || err == nil && strconv.FormatBool(b) == v.text
+	want, known := truth(v.text)
+	got, ok := truth(given.text)
+	return known && ok && want == got
+}
+
+func truth(text string) (b, ok bool) {
+	if text == "" {
+		return false, true
+	}
+	b, err := strconv.ParseBool(text)
+	return b, err == nil
 }
 
 // is compares v, whose text may begin or end in *, with what a request gives.

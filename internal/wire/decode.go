@@ -251,7 +251,7 @@ func (l *Lifetime) setText(text string) error {
 	switch {
 	case err != nil || endless && strings.TrimSpace(positive) == "":
 		return fmt.Errorf(`%w; "-1s" means never`, errDuration)
-	case endless:
+	case endless && d > 0:
 		d = -1
 	}
 	*l = Lifetime(d)

@@ -31,6 +31,7 @@ type Form struct {
 
 type member struct {
 	shape Shape
+	kind  Kind
 	canon func(string) string // nil: texts are taken as they are
 }
 
@@ -42,6 +43,18 @@ const (
 	Other  Shape = iota
 	Scalar       // one text, number, boolean or duration: commas are part of it
 	List         // an array of these, or one text that is taken apart at its commas
+)
+
+// Kind is what a member's texts, or those of its list, are read as.
+type Kind uint8
+
+// The kinds.
+const (
+	KindUnknown Kind = iota // its type reads itself, or there is no such member
+	KindText
+	KindBool
+	KindNumber
+	KindDuration // of Go, a [TTL] or a [Lifetime]
 )
 
 // A text that has one form of several spellings, such as a policy's name in the body of a
@@ -65,7 +78,7 @@ func FormOf(t reflect.Type) *Form {
 			continue
 		}
 		if f.members[name] = memberOf(field.Type); field.Tag.Get("shape") == "list" {
-			f.members[name] = member{shape: List}
+			f.members[name] = member{shape: List, kind: f.members[name].kind}
 		}
 		for _, other := range words(field.Tag.Get("alias")) {
 			f.alias[other] = name
@@ -93,22 +106,27 @@ func memberOf(t reflect.Type) member {
 	if t.Kind() == reflect.Pointer {
 		return memberOf(t.Elem())
 	}
+	switch t {
+	case reflect.TypeFor[time.Duration](), reflect.TypeFor[TTL](), reflect.TypeFor[Lifetime]():
+		return member{shape: Scalar, kind: KindDuration}
+	case reflect.TypeFor[secret.Value](), reflect.TypeFor[time.Time]():
+		return member{shape: Scalar, kind: KindText}
+	}
 	switch t.Kind() {
 	case reflect.Slice:
 		if m := memberOf(t.Elem()); m.shape == Scalar {
-			return member{List, m.canon}
+			m.shape = List
+			return m
 		}
-		return member{}
 	case reflect.String:
 		if t.Implements(reflect.TypeFor[canonical]()) {
-			return member{Scalar, func(s string) string { return reflect.ValueOf(s).Convert(t).Interface().(canonical).Canonical() }}
+			return member{Scalar, KindText, func(s string) string { return reflect.ValueOf(s).Convert(t).Interface().(canonical).Canonical() }}
 		}
-		return member{Scalar, nil}
-	case reflect.Bool, reflect.Int, reflect.Int32, reflect.Int64, reflect.Float64:
-		return member{Scalar, nil}
-	}
-	if t == reflect.TypeFor[secret.Value]() || t == reflect.TypeFor[time.Time]() {
-		return member{Scalar, nil}
+		return member{shape: Scalar, kind: KindText}
+	case reflect.Bool:
+		return member{shape: Scalar, kind: KindBool}
+	case reflect.Int, reflect.Int32, reflect.Int64, reflect.Float64:
+		return member{shape: Scalar, kind: KindNumber}
 	}
 	return member{}
 }
@@ -201,6 +219,14 @@ func (f *Form) Shape(name string) Shape {
 		return Other
 	}
 	return f.members[name].shape
+}
+
+// Kind is what a member's texts are read as.
+func (f *Form) Kind(name string) Kind {
+	if f == nil {
+		return KindUnknown
+	}
+	return f.members[name].kind
 }
 
 // Spell is a text of a member in the one form in which it is acted upon.

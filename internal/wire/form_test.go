@@ -49,9 +49,16 @@ func TestForm(t *testing.T) {
 			t.Error(d)
 		}
 	}
+	for name, want := range map[string]wire.Kind{
+		"ttl": wire.KindDuration, "names": wire.KindText, "one": wire.KindText, "plain": wire.KindNumber, "token": wire.KindText, "map": wire.KindUnknown, "nobody": wire.KindUnknown,
+	} {
+		if got := f.Kind(name); got != want {
+			t.Errorf("Kind(%s) = %v, want %v", name, got, want)
+		}
+	}
 	var none *wire.Form
 	if b, err := none.Rename([]byte(`{"lease":1}`)); err != nil || string(b) != `{"lease":1}` || none.First("a") != "a" || len(none.Names("a")) != 1 ||
-		none.Also("a") != nil || none.Shape("a") != wire.Other || none.Spell("a", "B") != "B" || wire.FormOf(reflect.TypeFor[int]()) != nil {
+		none.Also("a") != nil || none.Shape("a") != wire.Other || none.Kind("a") != wire.KindUnknown || none.Spell("a", "B") != "B" || wire.FormOf(reflect.TypeFor[int]()) != nil {
 		t.Errorf("no form: %s, %v", b, err)
 	}
 }

@@ -1,0 +1,129 @@
+package policy
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// amounts are what a text says to an engine that reads it as a number, and to one that reads it as a duration.
+type amounts struct {
+	digits     string // of a whole number that is written out, without zeros before it
+	number     float64
+	isNumber   bool
+	duration   time.Duration // -1: endless
+	isDuration bool
+	lax        bool // the duration is one for fields that are known to take it: "system" and endless ones
+	empty      bool // an engine takes an empty text for 0
+}
+
+// amountsOf reads a text. nil: it is no amount.
+func amountsOf(text string) *amounts {
+	text = strings.TrimSpace(text)
+	a := amounts{empty: text == ""}
+	bare := strings.TrimLeft(text, "+-")
+	if bare != "" && strings.Trim(bare, "0123456789") == "" && len(text) <= len(bare)+1 {
+		if a.digits = strings.TrimLeft(bare, "0"); a.digits == "" {
+			a.digits = "0"
+		} else if text[0] == '-' {
+			a.digits = "-" + a.digits
+		}
+	}
+	if f, err := strconv.ParseFloat(text, 64); a.empty || err == nil && !math.IsInf(f, 0) && !math.IsNaN(f) {
+		a.number, a.isNumber = f, true
+	}
+	d, err := wire.ParseDuration(text)
+	if a.isDuration = err == nil; a.isDuration {
+		a.duration = d
+	} else if a.duration, err = laxDuration(text); err == nil {
+		a.isDuration, a.lax = true, true
+	}
+	if a.digits == "" && !a.isNumber && !a.isDuration {
+		return nil
+	}
+	return &a
+}
+
+// laxDuration reads what [wire.TTL] and [wire.Lifetime] take, and no other duration.
+func laxDuration(text string) (time.Duration, error) {
+	if strings.EqualFold(text, "system") {
+		return 0, nil
+	}
+	_, err := wire.ParseDuration(strings.TrimPrefix(text, "-"))
+	return -1, err
+}
+
+// zero reports whether an engine takes it for 0.
+func (a *amounts) zero() bool {
+	return a != nil && (a.isNumber && a.number == 0 || a.isDuration && a.duration == 0 && !a.lax)
+}
+
+// exactly reports whether a field of a kind gets the same amount from both. It is false for kinds that are no amount.
+func (a *amounts) exactly(b *amounts, kind wire.Kind) bool {
+	switch {
+	case a == nil || b == nil:
+		return false
+	case kind == wire.KindDuration:
+		return a.isDuration && b.isDuration && a.duration == b.duration
+	case kind != wire.KindNumber:
+		return false
+	case a.digits != "" && b.digits != "":
+		return a.digits == b.digits
+	}
+	return a.isNumber && b.isNumber && a.number == b.number && math.Abs(a.number) < 1<<53
+}
+
+// perhaps reports whether a field of a kind, which may be unknown, can get the same amount from both.
+func (a *amounts) perhaps(b *amounts, kind wire.Kind) bool {
+	switch {
+	case a == nil || b == nil, kind == wire.KindText && (a.empty || b.empty):
+		return false
+	case kind == wire.KindDuration:
+		return a.isDuration && b.isDuration && a.duration == b.duration
+	case kind != wire.KindNumber && a.digits != "" && b.digits != "": // a float has fewer digits than texts that differ in one
+		return a.digits == b.digits
+	case a.isNumber && b.isNumber && a.number == b.number:
+		return true
+	}
+	return kind != wire.KindNumber && a.isDuration && b.isDuration && !a.lax && !b.lax && a.duration == b.duration
+}
+
+// withAmounts is a value of a rule, read as amounts once.
+func (v value) withAmounts() value {
+	v.amounts, v.amountList = amountsOf(v.text), nil
+	if v.isList {
+		v.amounts = nil
+	}
+	for _, e := range v.list {
+		v.amountList = append(v.amountList, amountsOf(e))
+	}
+	return v
+}
+
+// same compares v, of a rule, with what a request gives, both with their amounts.
+func (v value) same(given value, equal func(a, b *amounts) bool) bool {
+	if v.isList != given.isList {
+		return false
+	}
+	if !v.isList {
+		return equal(v.amounts, given.amounts)
+	}
+	if len(v.list) != len(given.list) {
+		return false
+	}
+	for i := range v.list {
+		if v.list[i] != given.list[i] && !equal(v.amountList[i], given.amountList[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// empties reports whether v leads an engine to the empty value of a field.
+func (v value) empties() bool {
+	return !v.isList && (slices.Contains([]string{"", "f", "false"}, v.text) || v.amounts.zero())
+}
