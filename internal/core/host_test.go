@@ -57,6 +57,37 @@ func TestPublish(t *testing.T) {
 	})
 }
 
+// TestMayPublish: the caller who configures a publication must be allowed to write the path; the error says what is missing.
+func TestMayPublish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := lending(t)
+		s.Must(route.Write, "sys/mounts/secret", `{"type":"kv-v2"}`)
+		const configures = `path "m/*" { capabilities = ["create", "update"] }` + "\n"
+		claim := func(token, path string) coretest.Request {
+			return coretest.Request{Op: route.Write, Path: "m/claim", Token: token, Body: `{"path":"` + path + `"}`}
+		}
+		for rules, allowed := range map[string]bool{
+			"": false,
+			`path "secret/data/victim" { capabilities = ["create"] }`:                                                                    false,
+			`path "secret/victim" { capabilities = ["create", "update"] }`:                                                               false,
+			`path "secret/data/victim" { capabilities = ["create", "update"] }`:                                                          true,
+			"path \"secret/data/victim\" {\n capabilities = [\"create\", \"update\"]\n required_parameters = [\"data\"]\n}":              true,
+			"path \"secret/data/victim\" {\n capabilities = [\"create\", \"update\"]\n denied_parameters = { \"data\" = [] }\n}":         false,
+			"path \"secret/data/victim\" {\n capabilities = [\"create\", \"update\"]\n allowed_parameters = { \"options\" = [] }\n}":     false,
+			"path \"secret/*\" { capabilities = [\"create\", \"update\"] }\npath \"secret/data/victim\" { capabilities = [\"deny\"] }\n": false,
+		} {
+			token := s.Login(configures + rules)
+			if allowed {
+				s.MustDo(claim(token, "secret/victim"))
+				continue
+			}
+			s.RefusedDo(claim(token, "secret/victim"), fault.Denied, `add a rule for "secret/data/victim" with the capabilities create and update`)
+		}
+		s.Must(route.Write, "m/claim", `{"path":"secret/victim"}`) // root
+		s.Stop()
+	})
+}
+
 // TestAgain: a lease that an engine would rather give out once more is, while it lives, to whom it was lent.
 func TestAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

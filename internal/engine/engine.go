@@ -121,6 +121,10 @@ type Host struct {
 	// Reserve returns the operations by which a record of the mount becomes the only one, of all mounts, that publishes to some
 	// places. They are committed with the record as absolute operations. A place that another record has is a Conflict.
 	Reserve func(ctx context.Context, r Reservation) ([]storage.Op, error)
+	// MayPublish is Denied where the named policies, those of the caller who configures what will publish to a KV path, do not
+	// allow to write it. It is asked before anything is stored or told about the path: else a caller who may only configure could
+	// reserve a path that is not theirs.
+	MayPublish func(ctx context.Context, policies []string, path string) error
 	// Publish writes fields to a KV path as the principal did configure it.
 	Publish func(ctx context.Context, p Publication) (version int, err error)
 	// Published reads back the system part of what is published at a path.

@@ -143,6 +143,11 @@ func (e *maker) publish(ctx context.Context, _ *route.Request, in publishIn) (*p
 	return &publishOut{Version: version}, err
 }
 
+// claim asks, for the caller, whether it may configure a publication.
+func (e *maker) claim(ctx context.Context, r *route.Request, in publishIn) (*publishOut, error) {
+	return &publishOut{}, e.m.Host.MayPublish(ctx, r.Caller.Policies, in.Path)
+}
+
 func (e *maker) published(ctx context.Context, _ *route.Request, in struct {
 	Path string `path:"path"`
 }) (*publishOut, error) {
@@ -160,6 +165,7 @@ func (e *maker) Routes() []route.Route {
 		route.On(route.Read, "status", e.status),
 		route.On(route.Write, "later/{id}", e.schedule),
 		route.On(route.Write, "publish", e.publish),
+		route.On(route.Write, "claim", e.claim),
 		route.On(route.Read, "published/{path...}", e.published),
 	}
 }

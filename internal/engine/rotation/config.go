@@ -155,6 +155,9 @@ func (c *change) apply(ctx context.Context) error {
 		}
 	}
 	if c.rebind {
+		if err := c.mayPublish(ctx, c.r.rec.Config.Path); err != nil {
+			return err
+		}
 		c.r.rec.Principal, c.r.rec.Owner = slices.Clone(c.req.Caller.Policies), c.req.Caller.DisplayName
 	}
 	return nil
@@ -315,6 +318,9 @@ func (c *change) path(ctx context.Context) error {
 	if string(path) == cfg.Path {
 		return nil
 	}
+	if err := c.mayPublish(ctx, string(path)); err != nil {
+		return err
+	}
 	if t := c.r.rec.Turn; t != nil {
 		return fault.New("rotation.key", fault.Conflict, "field \"path\": turn %d is in flight (%s); wait for its end, or roll it back", t.N, t.State)
 	}
@@ -324,6 +330,11 @@ func (c *change) path(ctx context.Context) error {
 	cfg.Path, c.rebind, c.lands = string(path), true, !c.fresh
 	_, err = c.r.m.Host.Published(ctx, engine.Publication{Path: cfg.Path})
 	return err
+}
+
+// mayPublish refuses a caller who may not write the path: the caller becomes the principal, by whose policies the key is published.
+func (c *change) mayPublish(ctx context.Context, path string) error {
+	return c.r.m.Host.MayPublish(ctx, c.req.Caller.Policies, path)
 }
 
 func (c *change) fields(context.Context) error {

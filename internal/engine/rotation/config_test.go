@@ -281,6 +281,44 @@ func TestOneKeyForAPlaceOnTwoServers(t *testing.T) {
 	})
 }
 
+// TestOnlyWritersConfigureAPath: a caller who may configure keys and may not write a path neither reserves it, nor becomes the principal of a key that publishes there.
+func TestOnlyWritersConfigureAPath(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		as := func(policy string, op route.Op, path string, body map[string]any) error {
+			r := &route.Request{Op: op, Path: route.Path("rotation/" + path), Rest: path, Caller: &route.Caller{DisplayName: policy, Policies: []string{policy}}}
+			r.Body, _ = json.Marshal(body)
+			found, err := w.table.Find(r)
+			if err == nil {
+				_, err = found.Serve(w.ctx, r)
+			}
+			return err
+		}
+		admin := map[string]string{"token": adminToken}
+		for name, err := range map[string]error{
+			"a new key":    as("outsiders", route.Write, "keys/new", basic(map[string]any{"path": "secret/victim"})),
+			"a taken path": as("outsiders", route.Write, "keys/new", basic(nil)),
+			"a new path":   as("outsiders", route.Patch, "keys/demo", map[string]any{"path": "secret/victim", "admin": admin}),
+			"new fields":   as("outsiders", route.Patch, "keys/demo", map[string]any{"fields": map[string]string{"api_key": "x"}, "admin": admin}),
+			"new admin":    as("outsiders", route.Patch, "keys/demo", map[string]any{"admin": admin}),
+			"a rebind":     as("outsiders", route.Write, "keys/demo/rebind", map[string]any{}),
+		} {
+			if !fault.Is(err, fault.Denied) {
+				t.Errorf("%s: %v, want it denied", name, err)
+			}
+		}
+		if err := as("outsiders", route.Patch, "keys/demo", map[string]any{"rotation_period": "800h"}); err != nil {
+			t.Errorf("a change of timing: %v", err)
+		}
+		if s := w.status(); s["configured_by"] != "ann" || s["path"] != "secret/demo" {
+			t.Errorf("the key is published at %v by %v", s["path"], s["configured_by"])
+		}
+		if err := as("bobs", route.Write, "keys/new", basic(map[string]any{"path": "secret/victim"})); err != nil {
+			t.Errorf("the path is reserved: %v", err)
+		}
+	})
+}
+
 func TestPrincipalIsWhoChangedTheTarget(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))

@@ -123,6 +123,12 @@ func (w *world) host(installation string) engine.Host {
 		},
 		ClockHeld: func() bool { return w.held },
 		Reserve:   w.reserve,
+		MayPublish: func(_ context.Context, policies []string, path string) error {
+			if slices.Contains(policies, "outsiders") {
+				return fault.New("world", fault.Denied, "your policies must allow to write %q", path)
+			}
+			return nil
+		},
 		Publish: func(ctx context.Context, p engine.Publication) (n int, err error) {
 			return n, w.around("publish", func() error { n, err = w.kv.publish(p); return err })
 		},
