@@ -134,8 +134,9 @@ func (m *Manager) Follow(ctx context.Context) error {
 
 // A compiled set, and which of its policies nobody has written.
 type compiled struct {
-	set    *policy.Set
+	set    *policy.Set // nil: refused
 	absent []string
+	refuse error // why the policies are never compiled
 }
 
 // New returns a manager.
@@ -168,38 +169,20 @@ func (m *Manager) compiled(ctx context.Context, names []string) (compiled, error
 	m.mu.RLock()
 	c, gen := m.sets[string(id)], m.gen
 	m.mu.RUnlock()
-	if c.set != nil && time.Now().UnixNano()-m.seen.Load() <= int64(freshFor) {
-		return c, nil
+	if (c.set != nil || c.refuse != nil) && time.Now().UnixNano()-m.seen.Load() <= int64(freshFor) {
+		return c, c.refuse
+	}
+	texts, size, err := m.texts(ctx, names)
+	if err != nil {
+		return compiled{}, err
 	}
 	c = compiled{}
-	var ps []*policy.Policy
-	size := 0
-	for _, name := range names {
-		if err := ctx.Err(); err != nil { // each may take a third of a second
-			return c, fault.Wrap("policies.Set", fault.Timeout, err)
-		}
-		if name == policy.Root {
-			ps = append(ps, policy.RootPolicy())
-			continue
-		}
-		rec, err := m.Read(ctx, name)
-		if err != nil {
-			return c, err
-		}
-		if rec == nil {
-			c.absent = append(c.absent, name)
-			continue
-		}
-		if size += len(rec.Text); size > maxSet {
-			return compiled{}, fault.New("policies.Set", fault.TooLarge, "the policies of the token have more than %d bytes together; give it fewer, or shorter ones", maxSet)
-		}
-		p, err := policy.Parse(name, rec.Text)
-		if err != nil {
-			return c, fault.Wrap("policies.Set", fault.Internal, err)
-		}
-		ps = append(ps, p)
+	if size > maxSet { // before any is parsed, for that costs a tenth of a second for each megabyte
+		size = 0
+		c.refuse = fault.New("policies.Set", fault.TooLarge, "the policies of the token have more than %d bytes together; give it fewer, or shorter ones", maxSet)
+	} else if c.set, c.absent, err = compile(ctx, names, texts); err != nil {
+		return compiled{}, err
 	}
-	c.set = policy.Compile(ps)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.gen == gen {
@@ -209,7 +192,47 @@ func (m *Manager) compiled(ctx context.Context, names []string) (compiled, error
 		m.sets[string(id)] = c
 		m.kept += size
 	}
-	return c, nil
+	return c, c.refuse
+}
+
+// texts reads policies and adds up their sizes, up to the first that makes them too large together.
+func (m *Manager) texts(ctx context.Context, names []string) (texts []*Record, size int, err error) {
+	for _, name := range names {
+		rec, err := m.Read(ctx, name)
+		if err != nil {
+			return nil, 0, err
+		}
+		if texts = append(texts, rec); rec == nil {
+			continue
+		}
+		if size += len(rec.Text); size > maxSet {
+			break
+		}
+	}
+	return texts, size, nil
+}
+
+// compile parses the texts of names, nil where there is none, and compiles them.
+func compile(ctx context.Context, names []string, texts []*Record) (set *policy.Set, absent []string, err error) {
+	var ps []*policy.Policy
+	for i, name := range names {
+		if err := ctx.Err(); err != nil { // each may take a third of a second
+			return nil, nil, fault.Wrap("policies.Set", fault.Timeout, err)
+		}
+		switch {
+		case name == policy.Root:
+			ps = append(ps, policy.RootPolicy())
+		case texts[i] == nil:
+			absent = append(absent, name)
+		default:
+			p, err := policy.Parse(name, texts[i].Text)
+			if err != nil {
+				return nil, nil, fault.Wrap("policies.Set", fault.Internal, err)
+			}
+			ps = append(ps, p)
+		}
+	}
+	return policy.Compile(ps), absent, nil
 }
 
 func (m *Manager) changed() {

@@ -380,3 +380,43 @@ func TestSetsAreBounded(t *testing.T) {
 		t.Errorf("nobody waits, and yet: %v", err)
 	}
 }
+
+// TestTooLargeSetsAreNotParsed: policies that are too large together are refused by their sizes, before any of them is parsed, and the refusal is kept
+// until a policy changes.
+func TestTooLargeSetsAreNotParsed(t *testing.T) { synctest.Test(t, testTooLargeSetsAreNotParsed) }
+
+func testTooLargeSetsAreNotParsed(t *testing.T) {
+	m, st := following(t)
+	b, err := barrier.Open(t.Context(), st, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if _, err := b.View("").Commit(t.Context(), storage.Set("core/policy/damaged", []byte(`{"text":"path"}`))); err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"damaged"}
+	for i := range 5 {
+		names = append(names, fmt.Sprintf("big%d", i))
+		write(t, m, names[i+1], strings.Repeat("#", 1<<20-4000)+"\n"+allows("a"))
+	}
+	synctest.Wait()
+	if _, err := m.Set(t.Context(), names[:2]); !fault.Is(err, fault.Internal) {
+		t.Fatalf("a damaged policy: %v", err)
+	}
+	if _, err := m.Set(t.Context(), names); !fault.Is(err, fault.TooLarge) {
+		t.Fatalf("%v, want it refused by its size, before it is parsed", err)
+	}
+	st.Inject(faulty.Fault{Calls: faulty.Gets, Prefix: "core/policy/", Times: -1})
+	if _, err := m.Set(t.Context(), names); !fault.Is(err, fault.TooLarge) {
+		t.Errorf("%v, want the refusal of before, without reading the policies again", err)
+	}
+	st.Clear()
+	for _, name := range names[3:] {
+		write(t, m, name, allows("a"))
+	}
+	synctest.Wait()
+	if !may(t, m, "a", names[1:]...) {
+		t.Error("the refusal outlives a change of the policies")
+	}
+}
