@@ -279,6 +279,7 @@ var ownTexts = map[string]string{
 	"internal/seal/static/key.go":               "a file of the operator's, 32 bytes",
 	"internal/secret/redact.go":                 "it quotes, and parses nothing",
 	"internal/secret/secret.go":                 "a text in JSON, whose field bounds it",
+	"internal/server/config/tls.go":             "certificates and keys of who runs the server, at most maxPEM each",
 	"internal/server/command.go":                "the command line of the operator",
 	"internal/server/httpapi/answer.go":         "a body that wire.Check has accepted, once",
 	"internal/server/metrics/summary.go":        "names of metrics of our own",

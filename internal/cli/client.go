@@ -2,11 +2,13 @@ package cli
 
 import (
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/hashicorp/vault/api"
 	"github.com/hashicorp/vault/api/cliconfig"
 
+	"github.com/keyturn/keyturn/internal/hostfile"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -97,6 +99,9 @@ func (s *session) connect() (*client, error) {
 
 // config is the connection that the environment and the flags describe.
 func (o *options) config(getenv func(string) string) (*api.Config, error) {
+	if err := o.checkFiles(getenv); err != nil {
+		return nil, err
+	}
 	config := api.DefaultConfig()
 	if config.Error != nil {
 		return nil, config.Error
@@ -121,6 +126,22 @@ func (o *options) config(getenv func(string) string) (*api.Config, error) {
 		return config, config.ConfigureTLS(&given)
 	}
 	return config, nil
+}
+
+// checkFiles refuses devices, which never end, before the client and the token helper read the files whole that flags and environment name. A pipe passes:
+// looking into it would take what it holds.
+func (o *options) checkFiles(getenv func(string) string) error {
+	names := []string{o.caFile, o.clientCert, o.clientKeyFile}
+	for _, v := range []string{"VAULT_CACERT", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY", "VAULT_CONFIG_PATH"} {
+		names = append(names, getenv(v))
+	}
+	for _, name := range names {
+		info, err := os.Stat(name)
+		if err == nil && (info.Mode()&os.ModeDevice != 0 || info.Size() > hostfile.MaxSize) {
+			return usagef("%s is a device, or larger than %d bytes; name a file with certificates, a key or a configuration", name, hostfile.MaxSize)
+		}
+	}
+	return nil
 }
 
 // configure sets what goes with each request.

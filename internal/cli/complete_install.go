@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/hostfile"
 )
 
 // A shellSetup is where a shell learns that a program completes its lines.
@@ -127,7 +129,7 @@ func installCompletion(s *session, remove bool) error {
 
 // apply writes or removes the setup, and says what it did.
 func (s shellSetup) apply(name string, remove bool) (string, error) {
-	before, err := os.ReadFile(s.file)
+	before, err := hostfile.ReadNamed(s.file, maxInput)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}

@@ -6,10 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/keyturn/keyturn/internal/hostfile"
 )
+
+// maxInput is how much is read of a file or of standard input: as much as the server takes in one request, unless its
+// configuration says otherwise.
+const maxInput = 32 << 20
 
 // A dataParser turns arguments into the fields of a request, by Vault's rules:
 //
@@ -49,7 +54,7 @@ func (p *dataParser) add(arg string) error {
 		}
 		return p.addObject(b, "standard input")
 	case strings.HasPrefix(arg, "@") && !strings.Contains(arg, "="):
-		b, err := os.ReadFile(arg[1:])
+		b, err := hostfile.ReadNamed(arg[1:], maxInput)
 		if err != nil {
 			return err
 		}
@@ -80,7 +85,7 @@ func (p *dataParser) value(text string) (string, error) {
 		b, err := p.readStdin()
 		return string(b), err
 	case strings.HasPrefix(text, "@"):
-		b, err := os.ReadFile(text[1:])
+		b, err := hostfile.ReadNamed(text[1:], maxInput)
 		return string(b), err
 	case strings.HasPrefix(text, `\@`):
 		return text[1:], nil
@@ -93,7 +98,7 @@ func (p *dataParser) readStdin() ([]byte, error) {
 		return nil, errors.New("standard input was read by an earlier argument")
 	}
 	p.used = true
-	return io.ReadAll(p.stdin)
+	return hostfile.ReadStream(p.stdin, maxInput)
 }
 
 // addObject takes the fields of a JSON object; numbers keep all their digits.

@@ -3,11 +3,11 @@ package cli
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/hostfile"
 	"github.com/keyturn/keyturn/internal/policy"
 )
 
@@ -86,9 +86,9 @@ func policyWrite() *command {
 // readFile reads a file, or standard input for "-".
 func (s *session) readFile(name string) ([]byte, error) {
 	if name == "-" {
-		return io.ReadAll(s.env.Stdin)
+		return hostfile.ReadStream(s.env.Stdin, maxInput)
 	}
-	return os.ReadFile(name)
+	return hostfile.ReadNamed(name, maxInput)
 }
 
 func policyList() *command {
@@ -148,7 +148,7 @@ func policyFmt() *command {
 		examples: []example{{"Format a file:", "keyturn policy fmt deploy-service.hcl"}},
 		run: func(_ context.Context, s *session) error {
 			file := s.args[0]
-			text, err := os.ReadFile(file)
+			text, err := hostfile.ReadNamed(file, maxInput)
 			if err != nil {
 				return local(err, "reading the policy")
 			}

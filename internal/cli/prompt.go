@@ -11,8 +11,12 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/keyturn/keyturn/internal/hostfile"
 	"github.com/keyturn/keyturn/internal/secret"
 )
+
+// maxAnswer is more than any secret that a person types or pipes in.
+const maxAnswer = 1 << 20
 
 // prompt asks for a secret. At a terminal it does not show; elsewhere it is a
 // line of standard input.
@@ -26,10 +30,13 @@ func (s *session) prompt(ctx context.Context, question string) (secret.Value, er
 		fmt.Fprintln(s.env.Stderr)
 		return secret.Text(strings.TrimSpace(string(b))), local(err, "reading the answer")
 	}
-	line, err := bufio.NewReader(s.env.Stdin).ReadString('\n')
+	line, err := bufio.NewReader(io.LimitReader(s.env.Stdin, maxAnswer+1)).ReadString('\n')
 	fmt.Fprintln(s.env.Stderr)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return secret.Value{}, local(err, "reading the answer")
+	}
+	if len(line) > maxAnswer {
+		return secret.Value{}, usagef("the answer is longer than %d bytes", maxAnswer)
 	}
 	if line = strings.TrimSpace(line); line == "" {
 		return secret.Value{}, usagef("no answer to: %s", strings.TrimSuffix(question, ": "))
@@ -44,7 +51,7 @@ func (s *session) argumentOrPrompt(ctx context.Context, question string) (secret
 	case "":
 		return s.prompt(ctx, question)
 	case "-":
-		b, err := io.ReadAll(s.env.Stdin)
+		b, err := hostfile.ReadStream(s.env.Stdin, maxAnswer)
 		return secret.Text(strings.TrimSpace(string(b))), local(err, "reading standard input")
 	}
 	return secret.Text(strings.TrimSpace(s.args[0])), nil

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/hostfile"
 )
 
 // A process is a program that runs beside the demo, with its output in a file.
@@ -77,7 +79,7 @@ func (p *process) answer(ctx context.Context, limit time.Duration, ready func(ct
 // tail is the end of a log, indented.
 func tail(path string) string {
 	const most = 12
-	text, err := os.ReadFile(path)
+	text, err := hostfile.ReadNamed(path, hostfile.MaxSize)
 	if err != nil {
 		return ""
 	}

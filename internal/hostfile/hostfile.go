@@ -6,6 +6,9 @@
 // obeys what is written. The rule is therefore: none, unless the operator has listed
 // the folder in the server's configuration. Engines and login methods open no file by themselves;
 // internal/arch holds them to that.
+//
+// Files that the operator or the user of the command line names are read by [ReadNamed], which bounds how much is read. internal/arch
+// holds all packages to that, too.
 package hostfile
 
 import (

@@ -286,6 +286,23 @@ func TestMissingFiles(t *testing.T) {
 }
 
 // FuzzConfig: any text is a configuration, or is refused in words with a place.
+// TestEndlessFiles: files that never end are refused with the limit.
+func TestEndlessFiles(t *testing.T) {
+	if _, err := Read([]string{"/dev/zero"}, named()); err == nil || !strings.Contains(err.Error(), "/dev/zero: reading it: it is too large: at most 1 MiB") {
+		t.Errorf("a configuration: %v", err)
+	}
+	dir := certificates(t)
+	cert, key := filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key")
+	for name, listener := range map[string]TLS{
+		"the key": {CertFile: cert, KeyFile: "/dev/zero"}, "the certificate": {CertFile: "/dev/zero", KeyFile: key},
+		"the authorities": {CertFile: cert, KeyFile: key, ClientCAFile: "/dev/zero"},
+	} {
+		if _, err := listener.Config(); err == nil || !strings.Contains(err.Error(), "at most 1 MiB") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func FuzzConfig(f *testing.F) {
 	for _, tt := range wrong {
 		if len(tt.texts[0]) < 1000 {

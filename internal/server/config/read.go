@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/hcltext"
+	"github.com/keyturn/keyturn/internal/hostfile"
 )
 
 // maxFile is more than any honest configuration; the parser is not made for
@@ -24,7 +25,7 @@ func readAll(paths []string, known Known, mode *Server) (*Server, error) {
 	p := newParser(known)
 	p.mode = mode
 	for _, path := range p.files(paths) {
-		text, err := os.ReadFile(path)
+		text, err := hostfile.ReadNamed(path, maxFile)
 		if err != nil {
 			p.report.problem(Position{File: path}, "reading it: %v", cause(err))
 			continue

@@ -6,11 +6,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/hcl/ast"
+
+	"github.com/keyturn/keyturn/internal/hostfile"
 )
 
 // TLS says how a listener encrypts, and whom it lets in.
@@ -192,7 +193,7 @@ func (t *TLS) Config() (*tls.Config, error) {
 	if t.ClientCAFile == "" {
 		return c, nil
 	}
-	text, err := os.ReadFile(t.ClientCAFile)
+	text, err := hostfile.ReadNamed(t.ClientCAFile, maxPEM)
 	if err != nil {
 		return nil, fmt.Errorf("tls_client_ca_file: %w", err)
 	}
@@ -203,16 +204,23 @@ func (t *TLS) Config() (*tls.Config, error) {
 	return c, nil
 }
 
+// maxPEM is more than any honest file of certificates has.
+const maxPEM = hostfile.MaxSize
+
 // keyPair reads the certificate and its key.
 func (t *TLS) keyPair() (tls.Certificate, error) {
-	key, err := os.ReadFile(t.KeyFile)
+	key, err := hostfile.ReadNamed(t.KeyFile, maxPEM)
 	if err == nil && bytes.Contains(key, []byte("ENCRYPTED")) {
 		err = errors.New("the key is encrypted, and the server cannot ask for its password; store it decrypted, readable by the server's user only")
 	}
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("tls_key_file %s: %w", t.KeyFile, cause(err))
 	}
-	pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+	cert, err := hostfile.ReadNamed(t.CertFile, maxPEM)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("tls_cert_file %s: %w", t.CertFile, cause(err))
+	}
+	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return pair, fmt.Errorf("tls_cert_file %s, tls_key_file %s: %w", t.CertFile, t.KeyFile, err)
 	}
