@@ -244,6 +244,7 @@ var ownTexts = map[string]string{
 	"internal/barrier/cipher.go":                "what the barrier has encrypted",
 	"internal/barrier/ring.go":                  "the key ring, which the barrier has encrypted",
 	"internal/barrier/view.go":                  "keys of our own store: it parses nothing",
+	"internal/core/auditing.go":                 "a body that wire.Check has accepted, once",
 	"internal/core/clock.go":                    "rows of our own store",
 	"internal/core/counts.go":                   "rows of our own store",
 	"internal/core/encode.go":                   "an answer of our own",

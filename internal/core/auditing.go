@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/lease"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
@@ -69,7 +71,7 @@ func (a *auditor) entry(x *exchange) *audit.Entry {
 func (a *auditor) makeEntry(x *exchange) *audit.Entry {
 	r := x.r
 	q := &audit.Request{
-		ID: r.ID, Operation: string(r.Op), Path: string(r.Path), Remote: r.Remote, WrapTTL: r.WrapTTL, Headers: x.headers,
+		ID: r.ID, Operation: string(r.Op), Path: r.Shown(), Remote: r.Remote, WrapTTL: r.WrapTTL, Headers: x.headers,
 		Mount: audit.Mount{Point: r.Mount.Path, Type: r.Mount.Type, Accessor: r.Mount.Accessor, Class: r.Mount.Class},
 	}
 	if x.entry == nil {
@@ -79,7 +81,10 @@ func (a *auditor) makeEntry(x *exchange) *audit.Entry {
 	if x.open != nil {
 		clear = x.open.Entry().Tune.AuditClearRequest
 	}
-	switch {
+	switch name, value := r.Secret(); {
+	case name != "":
+		clear = slices.DeleteFunc(slices.Clone(clear), func(field string) bool { return field == name })
+		q.Data = audit.Data{V: withSecret(r, name, value), Clear: clear}
 	case len(r.Body) > 0:
 		q.Data = audit.Data{V: wire.RawOf(r.Body), Clear: clear}
 	case len(r.Query) > 0:
@@ -90,6 +95,24 @@ func (a *auditor) makeEntry(x *exchange) *audit.Entry {
 		e.Decision = &audit.Decision{Allowed: x.denied == ""}
 	}
 	return e
+}
+
+// withSecret is the data of a request whose path has a secret in it: the audit log shows the secret's HMAC where it shows the
+// one of a secret in the body.
+func withSecret(r *route.Request, name string, value secret.Value) map[string]any {
+	data := map[string]any{}
+	for field, values := range r.Query {
+		data[field] = values
+	}
+	err := wire.EachField(r.Body, func(field string, value []byte) error {
+		data[field] = wire.RawOf(value)
+		return nil
+	})
+	if err != nil && len(r.Body) > 0 { // not an object: the handler refuses it
+		data["body"] = wire.RawOf(r.Body)
+	}
+	data[name] = value
+	return data
 }
 
 // request writes the line before the effect.
@@ -106,7 +129,7 @@ func (a *auditor) write(ctx context.Context, x *exchange, lines ...*audit.Entry)
 	}
 	if oerr := a.owe(ctx, lines...); oerr != nil {
 		// Refusing would leave the operator without any way to seal.
-		a.log.Error("an audit entry is lost: no device writes, and it could not be kept", "request_id", x.r.ID, "path", string(x.r.Path), "error", oerr)
+		a.log.Error("an audit entry is lost: no device writes, and it could not be kept", "request_id", x.r.ID, "path", x.r.Shown(), "error", oerr)
 	}
 	return nil
 }
@@ -143,8 +166,12 @@ func (a *auditor) response(ctx context.Context, x *exchange, e *envelope, both b
 	q := a.entry(x)
 	rep := x.r.Reply()
 	out := &audit.Response{Warnings: rep.Warnings}
+	data := e.data
+	if rep.Audited != nil {
+		data = rep.Audited
+	}
 	if e.data != nil {
-		out.Data = audit.Data{V: e.data, Clear: x.open.Entry().Tune.AuditClearResponse}
+		out.Data = audit.Data{V: data, Clear: x.open.Entry().Tune.AuditClearResponse}
 	}
 	if e.lease != nil {
 		out.LeaseID = e.lease.id

@@ -159,7 +159,7 @@ func (h leasing) reserve(ctx context.Context, x *exchange, draft *lease.Lease, d
 	for range attempts {
 		mount := x.open.Entry()
 		if !mount.Gone.IsZero() {
-			return nil, fault.New("core.reserve", fault.NotFound, "no handler for route %q: its engine was disabled; list sys/mounts", x.r.Path)
+			return nil, fault.New("core.reserve", fault.NotFound, "no handler for route %q: its engine was disabled; list sys/mounts", x.r.Shown())
 		}
 		guard, err := h.tokens.Guard(ctx, x.entry)
 		if err != nil {

@@ -112,7 +112,7 @@ func (h *house) find(x *exchange) error {
 	r := x.r
 	x.open = h.mounts.Snapshot().Route(string(r.Path))
 	if x.open == nil {
-		return fault.New("core.find", fault.NotFound, "no handler for route %q: nothing is mounted there", r.Path)
+		return fault.New("core.find", fault.NotFound, "no handler for route %q: nothing is mounted there", r.Shown())
 	}
 	e := x.open.Entry()
 	r.Mount = route.Mount{

@@ -29,7 +29,7 @@ func (h *house) capWrapping(x *exchange) {
 // wrap stores the answer under a token of its own, which the client gets in
 // place of it.
 func (h *house) wrap(ctx context.Context, x *exchange, e *envelope) (*wrapInfo, error) {
-	a := wrapping.Answer{Path: string(x.r.Path), TTL: x.r.WrapTTL, Body: e.encode(nil)}
+	a := wrapping.Answer{Path: x.r.Shown(), TTL: x.r.WrapTTL, Body: e.encode(nil)}
 	if auth := x.r.Reply().Auth; auth != nil {
 		a.Accessor, a.TokenID = auth.Accessor, auth.TokenID
 	}

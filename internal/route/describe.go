@@ -31,8 +31,11 @@ const whole = "(the body)"
 // the fields in the order of the request type.
 func (r *Route) Params() []Param {
 	var all []Param
-	docs := map[string]reflect.StructTag{}
+	docs, hidden := map[string]reflect.StructTag{}, map[string]bool{}
 	if r.In.Kind() == reflect.Struct {
+		for _, p := range pathFields(r.In) {
+			hidden[p.name] = p.secret
+		}
 		for _, f := range reflect.VisibleFields(r.In) {
 			docs["path "+f.Tag.Get("path")] = f.Tag
 		}
@@ -40,7 +43,7 @@ func (r *Route) Params() []Param {
 	for seg := range strings.SplitSeq(r.Pattern, "/") {
 		if name, ok := strings.CutPrefix(seg, "{"); ok {
 			name = strings.TrimSuffix(strings.TrimSuffix(name, "}"), "...")
-			all = append(all, r.documented(Param{Name: name, In: "path", Type: "string"}, docs["path "+name]))
+			all = append(all, r.documented(Param{Name: name, In: "path", Type: "string", Secret: hidden[name]}, docs["path "+name]))
 		}
 	}
 	if r.In.Kind() != reflect.Struct {

@@ -57,7 +57,7 @@ type Mount struct {
 type Request struct {
 	ID      string
 	Op      Op
-	Path    Path   // the whole canonical path
+	Path    Path   // the whole canonical path, in which a token may stand; others read Shown
 	Rest    string // Path below Mount.Path
 	Folder  bool   // it was sent with a slash at its end, which Path does not have, and is no listing
 	Mount   Mount
@@ -73,6 +73,8 @@ type Request struct {
 	Time    time.Time // when it came
 
 	params []param
+	shown  string // what [Request.Shown] returns, once a route was found
+	secret param  // the part of the path that is a secret; without a name: none
 	reply  Reply
 }
 
@@ -130,6 +132,7 @@ type Reply struct {
 	ContentType   string
 	Unwrapped     bool // the data is a whole answer, stored when it was wrapped
 	NoAuditData   bool
+	Audited       any    // what the audit log shows in place of the data; nil: the data
 	Stream        Stream // instead of data; nil: there is none
 }
 

@@ -8,7 +8,7 @@
 // A pattern is a path below the mount: literal segments, "{name}" for one
 // segment, "{name...}" for the rest (at least one segment, or, for a List, none). Literal segments win over
 // names. The request type says where its fields come from: a tag path:"name"
-// takes it from the pattern, a tag json:"name" from the body of a write or the
+// takes it from the pattern (a field that is a [secret.Value] makes that segment secret, see [Request.Shown]), a tag json:"name" from the body of a write or the
 // query of a read; json:",whole" on a wire.Raw takes the whole body. A tag doc:"…" tells
 // readers what the field is for, default:"…" what holds without it.
 //
@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
@@ -91,6 +92,8 @@ type Route struct {
 	Rescue bool
 	// Leaf: the path ends in a name, and no name ends in a slash.
 	Leaf bool
+	// Deprecated: there is a better form, which Help names.
+	Deprecated bool
 	// Exists tells create from update, for the policy; nil: always update.
 	Exists func(ctx context.Context, r *Request) (bool, error)
 
@@ -98,8 +101,11 @@ type Route struct {
 	docs  map[string]string                       // of parameters, by name
 	spell map[string]func(string) (string, error) // the one form of a name in the path
 	rest  []Param                                 // that no field of In is for
-	serve func(context.Context, *Request) (any, error)
-	plan  func(context.Context, *Request) (Plan, CreateFunc, error)
+	hide  map[string]func(string) string          // what others read of a name in the path, in place of it
+	// hidden is the name in the pattern whose field of In is a secret.Value, if there is one.
+	hidden string
+	serve  func(context.Context, *Request) (any, error)
+	plan   func(context.Context, *Request) (Plan, CreateFunc, error)
 }
 
 // CreateFunc carries out a plan.
@@ -193,6 +199,9 @@ func (r Route) WithName(name string, canon func(string) (string, error)) Route {
 // Form says how the members of a request's body are read.
 func (r *Route) Form() *wire.Form { return r.form }
 
+// WithDeprecated returns the route marked as deprecated.
+func (r Route) WithDeprecated() Route { r.Deprecated = true; return r }
+
 // WithPublic returns the route open to callers without a token.
 func (r Route) WithPublic() Route { r.Public = true; return r }
 
@@ -232,7 +241,12 @@ func decodeInto[In any](r *Request) (In, error) {
 	}
 	form := wire.FormOf(t)
 	for _, p := range pathFields(t) {
-		reflect.ValueOf(&in).Elem().FieldByIndex(p.index).SetString(r.Param(p.name))
+		field := reflect.ValueOf(&in).Elem().FieldByIndex(p.index)
+		if p.secret {
+			field.Set(reflect.ValueOf(secret.Text(r.Param(p.name))))
+		} else {
+			field.SetString(r.Param(p.name))
+		}
 	}
 	if len(r.Query) > 0 && r.Op != Create && r.Op != Write && r.Op != Patch {
 		for name, values := range r.Query {

@@ -8,11 +8,13 @@ import (
 	"sync"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
 )
 
 type pathField struct {
-	name  string
-	index []int
+	name   string
+	index  []int
+	secret bool
 }
 
 var pathFieldCache sync.Map // reflect.Type → []pathField
@@ -24,7 +26,7 @@ func pathFields(t reflect.Type) []pathField {
 	var out []pathField
 	for _, f := range reflect.VisibleFields(t) {
 		if name := f.Tag.Get("path"); name != "" {
-			out = append(out, pathField{name, f.Index})
+			out = append(out, pathField{name, f.Index, f.Type == reflect.TypeFor[secret.Value]()})
 		}
 	}
 	pathFieldCache.Store(t, out)
@@ -56,6 +58,9 @@ type leaf struct {
 func NewTable(routes []Route) (*Table, error) {
 	t := &Table{routes: slices.Clone(routes), root: &node{}}
 	for i := range t.routes {
+		if err := t.routes[i].hideSecret(); err != nil {
+			return nil, err
+		}
 		if err := t.add(&t.routes[i]); err != nil {
 			return nil, err
 		}
@@ -118,6 +123,7 @@ func (t *Table) add(r *Route) error {
 // probe with it whether something is there.
 func (t *Table) Find(r *Request) (*Route, error) {
 	rest := strings.TrimSuffix(r.Rest, "/")
+	r.shown, r.secret = "", param{}
 	var values [8]string
 	l, why := t.root.find(rest, r.tableOp(), values[:0])
 	if l == nil {
@@ -127,8 +133,9 @@ func (t *Table) Find(r *Request) (*Route, error) {
 		case noOperation:
 			return nil, fault.New("route.Find", fault.Unsupported, "the operation %q is not supported on this path; ?help=1 tells which are", r.Op)
 		}
-		return nil, fault.New("route.Find", fault.NotFound, "there is no route for %q below %q; ?help=1 on the mount lists its paths", r.Rest, r.Mount.Path)
+		return nil, fault.New("route.Find", fault.NotFound, "there is no route for %q below %q; ?help=1 on the mount lists its paths", r.shownRest(), r.Mount.Path)
 	}
+	r.found(l)
 	if r.Folder && l.route.Leaf {
 		return nil, r.folder()
 	}
@@ -158,9 +165,9 @@ func (r *Route) check(name, given string, op Op) error {
 // folder is the error for a path that ends in a slash where names do not.
 func (r *Request) folder() error {
 	if r.Op == Read {
-		return fault.New("route.Find", fault.NotFound, "there is nothing at %q, because no name ends in a slash; read %q, or list the folder", string(r.Path)+"/", r.Path)
+		return fault.New("route.Find", fault.NotFound, "there is nothing at %q, because no name ends in a slash; read %q, or list the folder", r.Shown()+"/", r.Shown())
 	}
-	return fault.New("route.Find", fault.Invalid, "the path %q is refused, because names do not end in a slash; leave it out, as in %q", string(r.Path)+"/", r.Path)
+	return fault.New("route.Find", fault.Invalid, "the path %q is refused, because names do not end in a slash; leave it out, as in %q", r.Shown()+"/", r.Shown())
 }
 
 // tableOp is the operation by which routes are found.

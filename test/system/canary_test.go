@@ -177,6 +177,13 @@ func (c *canaries) tokens() {
 	c.ask(c.root, "POST", "auth/token/revoke", object{"token": batch})
 	for _, path := range []string{"lookup", "renew", "revoke", "revoke-orphan"} {
 		c.ask(c.root, "POST", "auth/token/"+path, object{"token": c.plant("unknown token for " + path)})
+		// In the path; see TestTokensInPaths for more.
+		unknown := c.plain("unknown token in the path of " + path)
+		for _, target := range []string{path + "/" + unknown, path + "/" + unknown + "/", path + "//" + unknown, strings.ToUpper(path) + "/" + unknown} {
+			c.ask(c.weak, "POST", "auth/token/"+target, nil)
+			c.ask(c.nobody, "GET", "auth/token/"+target, nil)
+			c.ask(c.root, "PUT", "auth/token/"+target, object{"increment": "1h"})
+		}
 	}
 	c.ask(c.root, "POST", "auth/token/create", object{"id": "hvs." + c.plain("bad token id")})
 	c.ask(c.root, "POST", "auth/token/create", object{"id": c.plant("token id with bad characters")})

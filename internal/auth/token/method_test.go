@@ -111,7 +111,7 @@ func (w *world) do(tok secret.Value, op route.Op, path, body string, sudo bool) 
 	}
 	r := &route.Request{
 		Op: op, Path: route.Path("auth/token/" + path), Rest: path, Token: tok, Body: []byte(body), Time: time.Now(), Sudo: sudo || e.Root(),
-		Caller: &route.Caller{ID: e.ID, Policies: e.Policies(), Root: e.Root()},
+		Caller: &route.Caller{ID: e.ID, Policies: e.Policies(), Root: e.Root()}, Mount: route.Mount{Path: "auth/token/"},
 	}
 	got, err := w.table.Find(r)
 	if err != nil {

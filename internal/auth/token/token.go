@@ -5,6 +5,7 @@ package token
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +29,7 @@ func (t *method) Close() error { return nil }
 
 // Routes of the method.
 func (t *method) Routes() []route.Route {
-	return append([]route.Route{
+	return slices.Concat([]route.Route{
 		route.On(route.Write, "create", t.create).WithHelp("Make a token, a child of the caller's."),
 		route.On(route.Write, "create-orphan", t.createOrphan).WithHelp("Make a token without a parent."),
 		route.On(route.Read, "lookup-self", t.lookupSelf).WithHelp("Look the caller's token up."),
@@ -46,7 +47,7 @@ func (t *method) Routes() []route.Route {
 		route.On(route.List, "accessors", t.accessors).WithSudo().WithHelp("List all accessors."),
 		route.On(route.Write, "tidy", t.tidy).WithSudo().WithHelp("Accepted, and needless: the index cannot go stale."),
 		route.On(route.List, "roles", t.listRoles).WithHelp("List the roles."),
-	}, t.roleRoutes()...)
+	}, inPathRoutes(t), t.roleRoutes())
 }
 
 // roleRoutes are those whose path names a role.

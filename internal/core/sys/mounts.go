@@ -35,7 +35,7 @@ func mountRoutes(cfg Config) []route.Route {
 		route.On(route.Write, "remount", a.remount).WithSudo().WithHelp("Move a mount to another path."),
 		route.On(route.Read, "remount/status/{id}", a.remountStatus).WithHelp("How a move stands."),
 		route.On(route.Read, "internal/ui/mounts", a.uiMounts).WithOwn().WithHelp("The mounts that the caller may see."),
-		route.On(route.Read, "internal/ui/mounts/{path...}", a.uiMount).WithOwn().WithHelp("The mount that serves a path."),
+		route.On(route.Read, "internal/ui/mounts/{path...}", a.uiMount).WithOwn().WithRequestPath("path").WithHelp("The mount that serves a path."),
 		route.On(route.Read, "internal/specs/openapi", a.openapi).WithOwn().WithHelp("The routes that the caller may see, as an OpenAPI document."),
 		route.On(route.Read, "internal/ui/resultant-acl", a.resultantACL).WithHelp("What the caller may do."),
 	)
@@ -352,7 +352,7 @@ func (a *viewAPI) uiMount(ctx context.Context, r *route.Request, in mountPath) (
 		o = a.Mounts().Snapshot().Route(in.Path + "/")
 	}
 	if o == nil || !set.Touches(o.Entry().Path) {
-		return nil, fault.New("sys.uiMount", fault.Denied, "permission denied: preflight capability check returned 403: the token may see nothing at %q", in.Path)
+		return nil, fault.New("sys.uiMount", fault.Denied, "permission denied: preflight capability check returned 403: the token may see nothing at %q", route.Redact(in.Path))
 	}
 	out := outOf(o.Entry())
 	out.Path = o.Entry().Path

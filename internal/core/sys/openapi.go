@@ -53,6 +53,7 @@ type (
 	apiOperation struct {
 		Summary     string                 `json:"summary,omitempty"`
 		OperationID string                 `json:"operationId"`
+		Deprecated  bool                   `json:"deprecated,omitempty"`
 		Tags        []string               `json:"tags"`
 		Parameters  []apiParameter         `json:"parameters,omitempty"`
 		Body        *apiBody               `json:"requestBody,omitempty"`
@@ -130,7 +131,7 @@ func describe(p apiPath, r *route.Route, tag, path string) apiPath {
 	if p.Description == "" {
 		p.Description = r.Help
 	}
-	op := &apiOperation{Summary: r.Help, Tags: []string{tag}, OperationID: operationID(string(r.Op), path), Responses: map[string]apiResponse{}}
+	op := &apiOperation{Summary: r.Help, Deprecated: r.Deprecated, Tags: []string{tag}, OperationID: operationID(string(r.Op), path), Responses: map[string]apiResponse{}}
 	op.Responses["200"] = apiResponse{Description: "OK"}
 	body := apiSchema{Type: "object", Properties: map[string]apiSchema{}}
 	for _, param := range r.Params() {

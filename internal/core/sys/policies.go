@@ -201,13 +201,16 @@ func (a *policiesAPI) capabilitiesOf(ctx context.Context, r *route.Request, name
 	if err != nil {
 		return nil, err
 	}
-	out := map[string][]string{}
+	out, audited := map[string][]string{}, map[string][]string{}
 	for _, p := range paths {
 		out[p] = set.Capabilities(trimLeadingSlash(p))
+		audited[route.Redact(p)] = out[p]
 	}
 	if len(paths) == 1 {
 		out["capabilities"] = out[paths[0]]
+		audited["capabilities"] = out[paths[0]]
 	}
+	r.Reply().Audited = audited
 	r.SetShape(route.Merged)
 	return out, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -330,5 +331,24 @@ func TestServerRoutes(t *testing.T) {
 	})
 	if a := measured.MustDo(coretest.Request{Op: route.Read, Path: "sys/metrics", Query: map[string][]string{"format": {"prometheus"}}}); a.Body != "metric{format=\"prometheus\"} 1\n" {
 		t.Errorf("metrics are %q", a.Body)
+	}
+}
+
+// TestOpenAPITokens: the document has the deprecated forms with the token in the path, by its name.
+func TestOpenAPITokens(t *testing.T) {
+	s := coretest.Start(t)
+	var doc struct {
+		Paths map[string]map[string]json.RawMessage `json:"paths"`
+	}
+	if err := json.Unmarshal([]byte(s.Must(route.Read, "sys/internal/specs/openapi", "").Body), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, form := range []string{"lookup", "renew", "revoke", "revoke-orphan"} {
+		if post := string(doc.Paths["/auth/token/"+form+"/{token}"]["post"]); !strings.Contains(post, `"deprecated":true`) {
+			t.Errorf("%s is described as %s", form, post)
+		}
+		if post := string(doc.Paths["/auth/token/"+form]["post"]); post == "" || strings.Contains(post, "deprecated") {
+			t.Errorf("the form of %s with a body is described as %s", form, post)
+		}
 	}
 }

@@ -60,7 +60,7 @@ func elsewhere(op route.Op, command string) func(context.Context, *route.Request
 		at = "metadata/"
 	}
 	return func(_ context.Context, r *route.Request, in writeIn) (route.None, error) {
-		hint := fmt.Sprintf("%q is version 2 of the key-value engine, and nothing is at %q: use %q, or \"kv %s\" on the command line", r.Mount.Path, r.Path, r.Mount.Path+at+in.Path, command)
+		hint := fmt.Sprintf("%q is version 2 of the key-value engine, and nothing is at %q: use %q, or \"kv %s\" on the command line", r.Mount.Path, r.Shown(), r.Mount.Path+at+in.Path, command)
 		if op != route.Read && op != route.List {
 			return route.None{}, fault.New("kv.elsewhere", fault.NotFound, "%s", hint)
 		}

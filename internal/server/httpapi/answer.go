@@ -137,6 +137,9 @@ func outermost(err error) error {
 func redactor(x *call) *secret.Redactor {
 	r := &secret.Redactor{}
 	r.Know(x.request.Token)
+	if name, value := x.request.Secret(); name != "" {
+		r.Know(value)
+	}
 	if len(x.request.Body) > 0 && len(x.request.Body) <= smallBody {
 		var body any
 		if json.Unmarshal(x.request.Body, &body) == nil {

@@ -2,10 +2,10 @@ package httpapi
 
 import (
 	"net/http"
-	"strings"
 	"sync"
 
 	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/route"
 )
 
 // Flights are the requests that are being served, at all listeners. The zero value is ready, and safe for concurrent use.
@@ -55,21 +55,8 @@ func (f *Flights) List() []core.Flight {
 	var all []core.Flight
 	for x := f.first; x != nil; x = x.next {
 		one := x.flight
-		one.Path = withoutToken(one.Path)
+		one.Path = route.Redact(one.Path)
 		all = append(all, one)
 	}
 	return all
-}
-
-// tokenPaths are followed by a token, in the oldest form of Vault's API.
-var tokenPaths = []string{"auth/token/lookup/", "auth/token/renew/", "auth/token/revoke/", "auth/token/revoke-orphan/"}
-
-// withoutToken is a path as others may read it.
-func withoutToken(path string) string {
-	for _, p := range tokenPaths {
-		if at := strings.Index(path, p); at >= 0 {
-			return path[:at+len(p)] + "[token]"
-		}
-	}
-	return path
 }

@@ -155,7 +155,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, x *call, a *cor
 	}
 	if level := x.settings.LogRequests; level != nil && h.cfg.Log.Enabled(r.Context(), *level) {
 		h.cfg.Log.LogAttrs(r.Context(), *level, "completed_request", slog.String("request_id", x.request.ID),
-			slog.String("request_method", r.Method), slog.String("request_path", withoutToken("/v1/"+string(x.request.Path))), slog.Int("status_code", status),
+			slog.String("request_method", r.Method), slog.String("request_path", "/v1/"+x.request.Shown()), slog.Int("status_code", status),
 			slog.Any("client_address", x.request.Remote), slog.Time("start_time", x.request.Time), slog.Duration("duration", time.Since(x.request.Time)))
 	}
 }
@@ -244,6 +244,9 @@ func withoutEmptySegments(path string) string {
 func redirect(w http.ResponseWriter, path, query string) (*core.Answer, error) {
 	if _, err := route.ParsePath(strings.TrimPrefix(path, "/v1/"), false); err != nil {
 		return nil, err
+	}
+	if route.Redact(path) != path { // the answer would repeat the token, and proxies log it
+		return nil, invalid("the path is refused: it has an empty segment (two slashes in a row), and it is not redirected because a token may follow; write one slash")
 	}
 	if query != "" {
 		path += "?" + query

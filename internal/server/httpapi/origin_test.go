@@ -77,7 +77,7 @@ func TestFlights(t *testing.T) {
 	depth := 0
 	b.act = func(context.Context) {
 		if depth++; depth == 1 {
-			ask(h, "GET", "/v1/auth/token/lookup/hvs.secret", "") // a second one beside the first
+			ask(h, "GET", "/v1/auth/token/lookup/mine", "") // a second one beside the first
 			return
 		}
 		during = flights.List()
@@ -89,6 +89,13 @@ func TestFlights(t *testing.T) {
 	paths := during[0].Method + " " + during[0].Path + ", " + during[1].Method + " " + during[1].Path
 	if paths != "GET /v1/auth/token/lookup/[token], PUT /v1/secret/a" || during[0].ID == during[1].ID || during[0].Start.IsZero() || during[0].Remote == "" {
 		t.Errorf("listed %s: %+v", paths, during)
+	}
+	for _, path := range []string{"/v1/auth/token/Lookup/canary", "/v1/auth%2Ftoken%2Frenew%2Fcanary/", "/v1/auth/token/lookup-self/canary", "/v1/auth/other/revoke/canary", "/v1/secret/hvs.canary"} {
+		b.act = func(context.Context) { during = flights.List() }
+		ask(h, "PUT", path, `{}`)
+		if len(during) != 1 || strings.Contains(during[0].Path, "canary") || !strings.HasSuffix(during[0].Path, "/[token]") {
+			t.Errorf("%s is listed as %+v", path, during)
+		}
 	}
 	b.act = func(context.Context) { panic("x") }
 	if w := ask(h, "GET", "/v1/secret/a", ""); w.Code != http.StatusInternalServerError || len(flights.List()) != 0 {

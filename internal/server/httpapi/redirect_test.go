@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/route"
@@ -25,6 +26,20 @@ func TestEmptySegmentsRedirect(t *testing.T) {
 		}
 		if b.seen != nil {
 			t.Errorf("%s %s was served as %q", tt.method, tt.target, b.seen.Path)
+		}
+	}
+}
+
+// TestNoRedirectOfTokens: where a token may follow, the answer would repeat it, so that the path is refused.
+func TestNoRedirectOfTokens(t *testing.T) {
+	for _, target := range []string{
+		"/v1/auth/token/lookup//canary", "//v1/auth/token/revoke/canary", "/v1/auth//token/renew/canary/", "/v1/auth/token//Lookup/canary?x=canary",
+		"/v1/auth%2Ftoken%2Flookup%2F/canary//", "/v1//secret/data/hvs.canary",
+	} {
+		b := &backend{}
+		w := ask(New(b.config()), "GET", target, "")
+		if w.Code != 400 || len(w.Header()["Location"]) != 0 || !strings.Contains(w.Body.String(), "(two slashes in a row)") || strings.Contains(w.Body.String(), "canary") || b.seen != nil {
+			t.Errorf("%s: status %d, %v, %s", target, w.Code, w.Header(), w.Body)
 		}
 	}
 }

@@ -190,6 +190,9 @@ func TestLogRequests(t *testing.T) {
 		ask(h, "PUT", "/v1/secret/"+level.String(), `{"a":"b"}`)
 		ask(h, "GET", "/v1/auth/token/lookup/hvs.canary1", "")
 		ask(h, "PUT", "/v1/auth/token/revoke-orphan/canary1", "")
+		ask(h, "GET", "/v1/auth/token/Lookup/canary1/", "")
+		ask(h, "GET", "/v1/auth/token/lookup//canary1", "")
+		ask(h, "GET", "/v1/auth%2Ftoken%2flookup%2Fcanary1", "")
 	}
 	text := out.String()
 	for _, want := range []string{"msg=completed_request", "request_method=PUT", "request_path=/v1/secret/INFO", "status_code=500", "client_address=192.0.2.1:1234", "duration="} {
