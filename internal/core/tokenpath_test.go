@@ -23,7 +23,9 @@ func TestTokenInPath(t *testing.T) {
 		for _, id := range []string{"canary-mine", "canary-child", "canary-other"} {
 			s.Must(route.Write, "auth/token/create", `{"policies":["default"],"ttl":"1h","id":"`+id+`"}`)
 		}
-		as := func(op route.Op, path string) coretest.Request { return coretest.Request{Op: op, Path: path, Token: caller} }
+		as := func(op route.Op, path string) coretest.Request {
+			return coretest.Request{Op: op, Path: path, Token: caller}
+		}
 		before := len(s.Tape.Text())
 		s.MustDo(as(route.Read, "auth/token/lookup/canary-mine"))
 		s.MustDo(as(route.Write, "auth/token/lookup/canary-child/"))
