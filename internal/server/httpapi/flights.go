@@ -1,7 +1,7 @@
 package httpapi
 
 import (
-	"net/http"
+	"math/rand/v2"
 	"sync"
 
 	"github.com/keyturn/keyturn/internal/core"
@@ -9,54 +9,73 @@ import (
 )
 
 // Flights are the requests that are being served, at all listeners. The zero value is ready, and safe for concurrent use.
-// A list through the calls themselves costs each request two short locks and no memory.
-type Flights struct {
+// Lists through the calls themselves cost each request two short locks and no memory. There are many lists, because each
+// request takes the lock of its own twice, and a thread that the system stops while it holds the only lock would stop all
+// the others.
+type Flights struct{ lists [64]flightList }
+
+type flightList struct {
 	mu    sync.Mutex
 	first *call
+	_     [48]byte // so that no two lists share a cache line
 }
 
-// add notes that x is being served. What it tells does not change until remove.
-func (f *Flights) add(x *call, r *http.Request) {
-	x.flight = core.Flight{ID: x.request.ID, Start: x.request.Time, Remote: x.client(r), Path: r.URL.Path, Method: r.Method}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if x.next = f.first; x.next != nil {
+// add notes that x is being served. Until remove, nothing changes what is shown of it.
+func (f *Flights) add(x *call) {
+	l := &f.lists[rand.IntN(len(f.lists))]
+	x.listed = l
+	l.mu.Lock()
+	if x.next = l.first; x.next != nil {
 		x.next.previous = x
 	}
-	f.first = x
-}
-
-// client is the address of the client, as trusted proxies report it.
-func (x *call) client(r *http.Request) string {
-	if x.request.Remote.IsValid() {
-		return x.request.Remote.String()
-	}
-	return r.RemoteAddr
+	l.first = x
+	l.mu.Unlock()
 }
 
 func (f *Flights) remove(x *call) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	l := x.listed
+	l.mu.Lock()
 	if x.next != nil {
 		x.next.previous = x.previous
 	}
 	if x.previous != nil {
 		x.previous.next = x.next
 	} else {
-		f.first = x.next
+		l.first = x.next
 	}
 	x.next, x.previous = nil, nil
+	l.mu.Unlock()
 }
 
 // List returns the requests that are being served, in no order.
 func (f *Flights) List() []core.Flight {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	var all []core.Flight
-	for x := f.first; x != nil; x = x.next {
-		one := x.flight
-		one.Path = route.Redact(one.Path)
-		all = append(all, one)
+	for i := range f.lists {
+		all = f.lists[i].append(all)
 	}
 	return all
+}
+
+func (l *flightList) append(all []core.Flight) []core.Flight {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for x := l.first; x != nil; x = x.next {
+		all = append(all, x.flight())
+	}
+	return all
+}
+
+// flight is what others may read of a call. It is made only when they do.
+func (x *call) flight() core.Flight {
+	return core.Flight{
+		ID: x.request.ID, Start: x.request.Time, Remote: x.client(), Path: route.Redact(x.http.URL.Path), Method: x.http.Method,
+	}
+}
+
+// client is the address of the client, as trusted proxies report it.
+func (x *call) client() string {
+	if x.request.Remote.IsValid() {
+		return x.request.Remote.String()
+	}
+	return x.http.RemoteAddr
 }

@@ -120,19 +120,20 @@ type call struct {
 	settings *Settings
 	body     *buffer // to be given back; may be nil
 
-	flight         core.Flight // what Flights shows of it
-	next, previous *call       // guarded by the lock of Flights
+	http           *http.Request // for Flights, which reads its line and address alone
+	listed         *flightList
+	next, previous *call // guarded by the lock of listed
 }
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &call{settings: h.settings.Load()}
+	x := &call{settings: h.settings.Load(), http: r}
 	x.request.ID = newID()
 	x.request.Time = time.Now()
 	stranger := x.identify(r)
 	defer h.finish(w, r, x)
 	if f := h.cfg.Flights; f != nil {
-		f.add(x, r)
+		f.add(x)
 		defer f.remove(x)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), x.settings.MaxTime)
