@@ -1,0 +1,24 @@
+package kv
+
+import (
+	"hash/maphash"
+	"strconv"
+	"testing"
+)
+
+// TestLatchesAreMany: of 64 writers of different paths, few wait for each other. With 256 latches, 7 of 64 would.
+func TestLatchesAreMany(t *testing.T) {
+	const mounts, writers = 100, 64
+	waiting := 0
+	for range mounts {
+		b := &backend{seed: maphash.MakeSeed()}
+		for i := range writers {
+			if !b.latchOf("app-" + strconv.Itoa(i)).TryLock() {
+				waiting++
+			}
+		}
+	}
+	if waiting > mounts*writers/20 {
+		t.Errorf("%d of %d writers wait for a writer of another path; want a twentieth at most", waiting, mounts*writers)
+	}
+}
