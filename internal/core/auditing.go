@@ -117,6 +117,9 @@ func withSecret(r *route.Request, name string, value secret.Value) map[string]an
 
 // request writes the line before the effect.
 func (a *auditor) request(ctx context.Context, x *exchange) error {
+	if !a.broker.Enabled() {
+		return nil // as the broker would say: the line need not be made
+	}
 	return a.write(ctx, x, a.entry(x))
 }
 
@@ -163,6 +166,9 @@ func (a *auditor) failed(ctx context.Context, x *exchange, res result) error {
 
 // response writes the line before the answer; both writes the request's, too.
 func (a *auditor) response(ctx context.Context, x *exchange, e *envelope, both bool) error {
+	if !a.broker.Enabled() {
+		return nil
+	}
 	q := a.entry(x)
 	rep := x.r.Reply()
 	out := &audit.Response{Warnings: rep.Warnings}
