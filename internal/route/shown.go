@@ -31,6 +31,9 @@ func (r *Request) shownRest() string { return strings.TrimPrefix(r.Shown(), r.Mo
 // Secret returns the segment of the path that is a secret and the name that the route's pattern gives to it. Without one,
 // the name is empty.
 func (r *Request) Secret() (name string, value secret.Value) {
+	if r.secret.name == "" {
+		return "", secret.Value{}
+	}
 	return r.secret.name, secret.Text(r.secret.value)
 }
 
@@ -132,7 +135,7 @@ func (r *Route) hideSecret() error {
 }
 
 // found notes in r what others may read of the path, now that l is its route.
-func (r *Request) found(l *found) {
+func (r *Request) found(l found) {
 	r.shown, r.secret = string(r.Path), param{}
 	if len(l.route.hide) == 0 {
 		return

@@ -126,7 +126,7 @@ func (t *Table) Find(r *Request) (*Route, error) {
 	r.shown, r.secret = "", param{}
 	var values [8]string
 	l, why := t.root.find(rest, r.tableOp(), values[:0])
-	if l == nil {
+	if l.leaf == nil {
 		switch why {
 		case noName:
 			return nil, fault.New("route.Find", fault.NotFound, "")
@@ -193,21 +193,22 @@ const (
 )
 
 // find walks the tree: literal before name before rest, which takes nothing that a literal knows.
-func (n *node) find(rest string, op Op, values []string) (*found, miss) {
+// It returns a value, so that neither it nor the values are allocated.
+func (n *node) find(rest string, op Op, values []string) (found, miss) {
 	if rest == "" {
 		if l := n.here[op]; l != nil {
-			return &found{l, values}, noPath
+			return found{l, values}, noPath
 		}
 		l := n.rest[op]
 		switch {
 		case l != nil && op == List:
-			return &found{l, append(values, "")}, noPath
+			return found{l, append(values, "")}, noPath
 		case l != nil && op == Read:
-			return nil, noName
+			return found{}, noName
 		case len(n.here) > 0 || len(n.rest) > 0:
-			return nil, noOperation
+			return found{}, noOperation
 		}
-		return nil, noPath
+		return found{}, noPath
 	}
 	seg, more, _ := strings.Cut(rest, "/")
 	why := noPath
@@ -219,16 +220,16 @@ func (n *node) find(rest string, op Op, values []string) (*found, miss) {
 			continue
 		}
 		f, w := next.n.find(more, op, next.values)
-		if f != nil {
+		if f.leaf != nil {
 			return f, noPath
 		}
 		why = max(why, w)
 	}
 	if l := n.rest[op]; l != nil && why == noPath {
-		return &found{l, append(values, rest)}, noPath
+		return found{l, append(values, rest)}, noPath
 	}
 	if len(n.rest) > 0 {
 		why = max(why, noOperation)
 	}
-	return nil, why
+	return found{}, why
 }
