@@ -19,13 +19,13 @@ import (
 type Value struct{ reveal func() []byte }
 
 // New copies b.
-func New(b []byte) Value {
-	b = bytes.Clone(b)
-	return Value{func() []byte { return b }}
-}
+func New(b []byte) Value { return keep(bytes.Clone(b)) }
 
 // Text is New for a string.
-func Text(s string) Value { return New([]byte(s)) }
+func Text(s string) Value { return keep([]byte(s)) } // which is a copy already
+
+// keep takes b, which nobody else has.
+func keep(b []byte) Value { return Value{func() []byte { return b }} }
 
 // Reveal returns a copy of the plaintext.
 func (v Value) Reveal() []byte {
