@@ -17,7 +17,7 @@ const corsMethods = "DELETE, GET, OPTIONS, POST, PUT, LIST, PATCH"
 // means that the request goes on. Without CORS the header is ignored, because the browser itself then keeps the answer
 // from the page.
 func (h *Handler) crossOrigin(ctx context.Context, w http.ResponseWriter, r *http.Request) (*core.Answer, error) {
-	origin := r.Header.Get("Origin")
+	origin := header(r.Header, "Origin")
 	if origin == "" || h.cfg.Backend.CORS == nil {
 		return nil, nil
 	}

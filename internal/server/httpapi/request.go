@@ -50,8 +50,16 @@ func (h *Handler) readHead(x *call, r *http.Request, below string) error {
 			q.Warn("the query parameter %q was ignored: a write takes its parameters from the body", name)
 		}
 	}
-	q.Accept, q.Header = r.Header.Get("Accept"), r.Header
+	q.Accept, q.Header = header(r.Header, "Accept"), r.Header
 	return readHeaders(q, r.Header)
+}
+
+// header is Header.Get for a name in its canonical form, which need not be looked for in each request.
+func header(head http.Header, name string) string {
+	if values := head[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 // endsInSlash reports whether a path does, once it is decoded.
@@ -118,13 +126,13 @@ func readHeaders(q *route.Request, head http.Header) error {
 			return invalid("header %s: it came more than once; send one", strings.ReplaceAll(name, "Ttl", "TTL"))
 		}
 	}
-	if ns := strings.Trim(head.Get("X-Vault-Namespace"), "/"); ns != "" && ns != "root" {
+	if ns := strings.Trim(header(head, "X-Vault-Namespace"), "/"); ns != "" && ns != "root" {
 		return invalid("header X-Vault-Namespace: namespaces are not built into this version; unset it (VAULT_NAMESPACE)")
 	}
-	if head.Get("X-Vault-Wrap-Format") != "" {
+	if header(head, "X-Vault-Wrap-Format") != "" {
 		return invalid("header X-Vault-Wrap-Format: only the plain form of wrapping is built; unset it")
 	}
-	if text := head.Get("X-Vault-Wrap-Ttl"); text != "" {
+	if text := header(head, "X-Vault-Wrap-Ttl"); text != "" {
 		ttl, err := wire.ParseDuration(text)
 		if err != nil {
 			return invalid("header X-Vault-Wrap-TTL: %s", err)
@@ -132,7 +140,7 @@ func readHeaders(q *route.Request, head http.Header) error {
 		q.WrapTTL = ttl
 	}
 	if q.Op == route.Patch {
-		kind, _, err := mime.ParseMediaType(head.Get("Content-Type"))
+		kind, _, err := mime.ParseMediaType(header(head, "Content-Type"))
 		if err != nil || kind != "application/merge-patch+json" {
 			return invalid("header Content-Type: a PATCH needs application/merge-patch+json")
 		}
