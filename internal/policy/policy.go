@@ -29,7 +29,6 @@
 package policy
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -112,11 +111,20 @@ func Name(s string) (string, error) {
 	bad := func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune("._:@-/ ", r))
 	}
-	hollow := func(seg string) bool { return strings.Trim(seg, ". ") == "" }
-	if len(name) > maxName || strings.ContainsFunc(name, bad) || slices.ContainsFunc(strings.Split(name, "/"), hollow) {
+	if len(name) > maxName || strings.ContainsFunc(name, bad) || hollow(name) {
 		return "", fault.New("policy.Name", fault.Invalid, "the policy name %.40q must have 1 to %d ASCII letters, digits, spaces or . _ : @ - /, with something between slashes", s, maxName)
 	}
 	return name, nil
+}
+
+// hollow reports whether a name has nothing between two slashes, or before or after one.
+func hollow(name string) bool {
+	for seg := range strings.SplitSeq(name, "/") {
+		if strings.Trim(seg, ". ") == "" {
+			return true
+		}
+	}
+	return false
 }
 
 // spell is the form of what may be no name: what else is odd about it is left for Name to refuse.

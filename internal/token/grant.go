@@ -163,7 +163,7 @@ func (a *Ask) withDefault(names []string, may bool) []string {
 	if a.NoDefault || !may || slices.Contains(names, defaultPolicy) {
 		return names
 	}
-	return append(slices.Clone(names), defaultPolicy)
+	return slices.Concat(names, []string{defaultPolicy})
 }
 
 // FirstRoot is the grant of an installation's first root token. The token has no

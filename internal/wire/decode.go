@@ -298,16 +298,16 @@ func setterOf(t reflect.Type) setter {
 			return ""
 		}
 	case reflect.String:
-		spell := memberOf(t).canon
+		spelled := t.Implements(reflect.TypeFor[canonical]()) // as memberOf has it
 		return func(v reflect.Value, b []byte) string {
 			s, ok := scalar(b)
 			if !ok {
 				return "want a string"
 			}
-			if spell != nil {
-				s = spell(s)
-			}
 			v.SetString(s)
+			if spelled {
+				v.SetString(v.Addr().Interface().(canonical).Canonical())
+			}
 			return ""
 		}
 	case reflect.Bool:

@@ -3,7 +3,6 @@ package token
 import (
 	"context"
 	"net/netip"
-	"regexp"
 	"strings"
 	"time"
 
@@ -117,16 +116,21 @@ func checkChosen(id secret.Value) error {
 	return nil
 }
 
-// notInNames is what display names cannot hold: they are shown in audit entries, and become parts of the names
+// inNames is what display names have of a text: they are shown in audit entries, and become parts of the names
 // of users that engines create.
-var notInNames = regexp.MustCompile(`[^a-zA-Z0-9-]`)
+func inNames(r rune) rune {
+	if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+		return r
+	}
+	return '-'
+}
 
 // A displayName is clean before the rules of parameters see it.
 type displayName string
 
 // Canonical returns the name in its stored form. A single dash stays, because otherwise nothing would be left.
 func (n displayName) Canonical() string {
-	clean := notInNames.ReplaceAllString(string(n), "-")
+	clean := strings.Map(inNames, string(n))
 	if short := strings.TrimSuffix(clean, "-"); short != "" {
 		return short
 	}
