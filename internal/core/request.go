@@ -29,6 +29,7 @@ type exchange struct {
 	route  *route.Route
 	entry  *token.Entry // nil for a public route
 	denied string       // why the policy refused, for the audit log
+	wraps  bool         // the policy demands that the answer is wrapped
 	line   *audit.Entry // the request line, once it was made
 	// headers are those that the operator chose to audit.
 	headers []audit.Header
@@ -93,6 +94,12 @@ func (h *house) admit(ctx context.Context, x *exchange) error {
 		if err := h.allow(ctx, x); err != nil {
 			return err
 		}
+	} else if r.Op != route.Help {
+		set, err := h.policies.Set(ctx, x.entry.Policies())
+		if err != nil {
+			return err
+		}
+		x.wraps = set.Wraps(string(r.Path))
 	}
 	if lost != nil {
 		return lost
@@ -190,7 +197,7 @@ func (h *house) allow(ctx context.Context, x *exchange) error {
 		x.denied = d.Why
 		return fault.New("core.allow", fault.Denied, "permission denied")
 	}
-	x.r.Sudo = d.Sudo
+	x.r.Sudo, x.wraps = d.Sudo, d.Wrapped
 	return nil
 }
 
@@ -233,6 +240,10 @@ func (h *house) finish(ctx context.Context, x *exchange, res result) (*Answer, e
 		res.data, res.lease = nil, nil
 		return h.finishRenewal(ctx, x, l)
 	}
+	if x.wraps && !wrappable(x) {
+		h.undoUnsaid(x, res)
+		return nil, h.audit.failed(ctx, x, result{err: errInTheClear(x), both: res.both})
+	}
 	e := envelope{x: x, data: res.data, lease: res.lease}
 	if x.r.WrapTTL > 0 && wrappable(x) {
 		info, err := h.wrap(ctx, x, &e)
@@ -250,9 +261,16 @@ func (h *house) finish(ctx context.Context, x *exchange, res result) (*Answer, e
 }
 
 // finishRenewal answers with a lease that was there before: if the answer
-// cannot be audited, the lease stays.
+// cannot be wrapped or audited, the lease stays.
 func (h *house) finishRenewal(ctx context.Context, x *exchange, l *route.Leasing) (*Answer, error) {
 	e := envelope{x: x, lease: &leased{id: l.ID, ttl: l.TTL, renewable: l.Renewable}}
+	if x.r.WrapTTL > 0 {
+		info, err := h.wrap(ctx, x, &e)
+		if err != nil {
+			return nil, h.audit.failed(ctx, x, result{err: err})
+		}
+		e = envelope{x: x, wrap: info}
+	}
 	if err := h.audit.response(ctx, x, &e, false); err != nil {
 		return nil, err
 	}

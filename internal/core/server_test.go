@@ -189,6 +189,50 @@ func TestPanicInAnUndo(t *testing.T) {
 	})
 }
 
+// TestWhatMustBeWrapped: an answer that cannot be wrapped is refused where the policy demands that it is, and a renewal is wrapped.
+func TestWhatMustBeWrapped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lines := make(chan []byte)
+		s := lending(t, func(c *core.Config) {
+			c.Metrics = func(context.Context, string, string) ([]byte, string, error) {
+				return []byte("{}"), "application/json", nil
+			}
+			c.Server.Log = core.Log{Watch: func(_, _ string) (<-chan []byte, func(), bool, error) { return lines, func() {}, true, nil }}
+		})
+		bound := "{ capabilities = [\"read\", \"update\", \"sudo\"]\n"
+		token := func(wrap string) string {
+			rules := ""
+			for _, path := range []string{"sys/metrics", "sys/pprof/*", "sys/monitor", "sys/internal/specs/openapi", "sys/leases/renew", "m/creds/*"} {
+				rules += "path \"" + path + "\" " + bound + wrap + "\n}\n"
+			}
+			return s.Login(rules)
+		}
+		for _, wrap := range []string{"min_wrapping_ttl = \"1m\"", "max_wrapping_ttl = \"1h\"", ""} {
+			tok := token(wrap)
+			for _, path := range []string{"sys/metrics", "sys/pprof/cmdline", "sys/monitor", "sys/internal/specs/openapi"} {
+				r := coretest.Request{Op: route.Read, Path: path, Token: tok, Wrap: 2 * time.Minute}
+				if wrap != "" {
+					s.RefusedDo(r, fault.Denied, "cannot be wrapped")
+				} else if _, err := s.Do(r); fault.Is(err, fault.Denied) {
+					t.Errorf("%s, with no bound: %v", path, err)
+				}
+			}
+			a := s.MustDo(coretest.Request{Op: route.Read, Path: "m/creds/r", Token: tok, Wrap: 2 * time.Minute})
+			id := s.MustDo(coretest.Request{Op: route.Write, Path: "sys/wrapping/unwrap", Token: a.Wrap["token"].(string)}).LeaseID
+			renew := coretest.Request{Op: route.Write, Path: "sys/leases/renew", Token: tok, Body: `{"lease_id":"` + id + `"}`, Wrap: 2 * time.Minute}
+			if a = s.MustDo(renew); a.Wrap == nil || strings.Contains(a.Body, id) {
+				t.Errorf("%q: a renewal is answered in the clear: %s", wrap, a.Body)
+			} else if got := s.MustDo(coretest.Request{Op: route.Write, Path: "sys/wrapping/unwrap", Token: a.Wrap["token"].(string)}); got.LeaseID != id {
+				t.Errorf("%q: unwrapped, the renewal is %s", wrap, got.Body)
+			}
+			if renew.Wrap = 0; wrap != "" {
+				s.RefusedDo(renew, fault.Denied, "permission denied")
+			}
+		}
+		s.Stop()
+	})
+}
+
 // TestWrapping: the answer is stored in place of being given, can be read once, and ends with its time.
 func TestWrapping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/keyturn/keyturn/internal/core/wrapping"
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 )
 
@@ -14,7 +15,12 @@ func wrappable(x *exchange) bool {
 	if x.entry == nil && rep.Auth == nil {
 		return false
 	}
-	return rep.Shape != route.Bare && rep.Shape != route.Binary && (rep.Status == 0 || rep.Status < 300)
+	return rep.Stream == nil && rep.Shape != route.Bare && rep.Shape != route.Binary && (rep.Status == 0 || rep.Status < 300)
+}
+
+// errInTheClear refuses an answer that cannot be wrapped where the policy demands that it is.
+func errInTheClear(x *exchange) error {
+	return fault.New("core.wrap", fault.Denied, "permission denied: your policies demand a wrapped answer (min_wrapping_ttl, max_wrapping_ttl), and that of %q cannot be wrapped; use a token whose policies set no such bound for this path", x.r.Path)
 }
 
 // capWrapping bounds how long an answer stays wrapped by the mount and the system, before

@@ -78,6 +78,9 @@ func lowest(a, b time.Duration) time.Duration {
 // restricts reports whether a body must be looked at.
 func (r *rule) restricts() bool { return r.allowed != nil || r.denied != nil || len(r.required) > 0 }
 
+// wraps reports whether an answer must be wrapped.
+func (r *rule) wraps() bool { return r.minWrap > 0 || r.maxWrap > 0 }
+
 // wrapped says why an answer may not be wrapped for ttl, or "".
 func (r *rule) wrapped(ttl time.Duration) string {
 	switch {

@@ -51,6 +51,7 @@ type Query struct {
 type Decision struct {
 	Allowed  bool
 	Sudo     bool     // the rule grants sudo, too
+	Wrapped  bool     // the rule demands that the answer is wrapped
 	Why      string   // for the log, where it is refused
 	Granting []string // the policies whose rule allows it
 }
@@ -81,7 +82,16 @@ func (s *Set) Decide(q Query) Decision {
 			return Decision{Why: why}
 		}
 	}
-	return Decision{Allowed: true, Sudo: r.caps&sudo != 0, Granting: r.from}
+	return Decision{Allowed: true, Sudo: r.caps&sudo != 0, Wrapped: r.wraps(), Granting: r.from}
+}
+
+// Wraps reports whether the rule for a path that is read demands a wrapped answer.
+func (s *Set) Wraps(path string) bool {
+	if s.root {
+		return false
+	}
+	r := s.rule(path, false)
+	return r != nil && r.wraps()
 }
 
 // rule returns the rule that decides for a path, or nil. A deny that differs
