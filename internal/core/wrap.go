@@ -20,7 +20,7 @@ func wrappable(x *exchange) bool {
 
 // errInTheClear refuses an answer that cannot be wrapped where the policy demands that it is.
 func errInTheClear(x *exchange) error {
-	return fault.New("core.wrap", fault.Denied, "permission denied: your policies demand a wrapped answer (min_wrapping_ttl, max_wrapping_ttl), and that of %q cannot be wrapped; use a token whose policies set no such bound for this path", x.r.Path)
+	return fault.New("core.wrap", fault.Denied, "permission denied: your policies demand a wrapped answer (min_wrapping_ttl, max_wrapping_ttl), and that of %q cannot be wrapped; use a token whose policies set no such bound for this path", x.r.Shown())
 }
 
 // capWrapping bounds how long an answer stays wrapped by the mount and the system, before
