@@ -44,3 +44,10 @@ func TestEndlessInput(t *testing.T) {
 		}
 	}
 }
+
+// TestByteOrderMark: a JSON file with one is refused by its name.
+func TestByteOrderMark(t *testing.T) {
+	if _, err := parseData(strings.NewReader("\xef\xbb\xbf{}"), []string{"-"}); err == nil || !strings.Contains(err.Error(), "byte-order mark") {
+		t.Error(err)
+	}
+}

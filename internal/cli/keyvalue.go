@@ -103,6 +103,9 @@ func (p *dataParser) readStdin() ([]byte, error) {
 
 // addObject takes the fields of a JSON object; numbers keep all their digits.
 func (p *dataParser) addObject(b []byte, from string) error {
+	if bytes.HasPrefix(b, []byte("\xef\xbb\xbf")) || bytes.HasPrefix(b, []byte("\xff\xfe")) || bytes.HasPrefix(b, []byte("\xfe\xff")) {
+		return fmt.Errorf("%s begins with a byte-order mark; save it in UTF-8 without one", from)
+	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	var object map[string]any

@@ -249,7 +249,9 @@ func (l *Lifetime) setText(text string) error {
 	positive, endless := strings.CutPrefix(text, "-")
 	d, err := ParseDuration(positive)
 	switch {
-	case err != nil || endless && strings.TrimSpace(positive) == "":
+	case err != nil:
+		return fmt.Errorf(`%w; "-1s" means never`, err)
+	case endless && strings.TrimSpace(positive) == "":
 		return fmt.Errorf(`%w; "-1s" means never`, errDuration)
 	case endless && d > 0:
 		d = -1
@@ -388,16 +390,29 @@ func setInt(v reflect.Value, b []byte) string {
 	n, err := strconv.ParseInt(s, 10, v.Type().Bits())
 	if err != nil {
 		f, ferr := strconv.ParseFloat(s, 64)
-		if ferr != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+		switch {
+		case ok && (math.Abs(f) >= 1<<63 || errors.Is(err, strconv.ErrRange)) && f == math.Trunc(f):
+			return wholeRange(v.Type().Bits())
+		case ferr != nil || f != math.Trunc(f):
 			return "want a whole number"
+		case math.Abs(f) > 1<<53:
+			return "want a whole number, with all its digits written out"
 		}
 		n = int64(f)
 	}
-	if !ok || v.OverflowInt(n) {
+	if !ok {
 		return "want a whole number"
+	}
+	if v.OverflowInt(n) {
+		return wholeRange(v.Type().Bits())
 	}
 	v.SetInt(n)
 	return ""
+}
+
+// wholeRange says which numbers an integer of some bits can be.
+func wholeRange(bits int) string {
+	return fmt.Sprintf("want a whole number from %d to %d", math.MinInt64>>(64-bits), math.MaxInt64>>(64-bits))
 }
 
 func setFloat(v reflect.Value, b []byte) string {

@@ -131,3 +131,22 @@ func TestLimits(t *testing.T) {
 		t.Errorf("without limits: %v", err)
 	}
 }
+
+// TestRefusalsSayTheRange: a number or duration that is too large is refused with what is the largest, and a byte-order mark by its name.
+func TestRefusalsSayTheRange(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"ttl":1e12}`: "at most 2562047h", `{"ttl":"9999999999h"}`: "at most 2562047h", `{"ttl":"1e400"}`: "at most 2562047h", `{"ttl":"200000d"}`: "at most 2562047h", `{"ttl":"99999999999999999999d"}`: "at most 2562047h",
+		`{"ttl":"100000d900000h"}`: "at most 2562047h", `{"ttl":"-1h"}`: "not negative", `{"ttl":-1}`: "not negative", `{"ttl":"soon"}`: "such as", `{"ttl":"-9999999999h"}`: "not negative",
+		`{"n":99999999999999999999}`: "from -9223372036854775808 to 9223372036854775807", `{"n":1e300}`: "to 9223372036854775807", `{"n":1e400}`: "to 9223372036854775807", `{"n":1e17}`: "all its digits", `{"n":1.5}`: "whole number", `{"n":"x"}`: "whole number",
+	} {
+		var into request
+		if _, err := wire.Decode([]byte(body), &into); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", body, err, want)
+		}
+	}
+	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} {
+		if err := wire.Check([]byte(mark+"{}"), wire.DefaultLimits); err == nil || !strings.Contains(err.Error(), "byte-order mark") {
+			t.Errorf("%q: %v", mark, err)
+		}
+	}
+}

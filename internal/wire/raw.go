@@ -52,6 +52,9 @@ const MaxDepth = 10_000
 // Check scans b once: it must be one valid JSON value within limits, with no
 // key twice in one object. It decodes nothing.
 func Check(b []byte, l Limits) error {
+	if bytes.HasPrefix(b, []byte("\xef\xbb\xbf")) || bytes.HasPrefix(b, []byte("\xff\xfe")) || bytes.HasPrefix(b, []byte("\xfe\xff")) {
+		return fault.New("wire.Check", fault.Invalid, "the request's body begins with a byte-order mark; send JSON in UTF-8 without one")
+	}
 	s := scanner{b: b, limits: l}
 	s.space()
 	if err := s.value(1); err != nil {

@@ -194,11 +194,11 @@ func fillBatch(e *token.Entry) error {
 // role says, or, where the role says nothing, within what its maker is bound to. A maker
 // with sudo may free its tokens of its own bounds.
 func boundTo(asked []string, caller *token.Entry, ro *role, sudo bool) ([]netip.Prefix, error) {
-	want, err := parseCIDRs(asked)
+	want, err := parseCIDRs("bound_cidrs", asked)
 	if err != nil {
 		return nil, err
 	}
-	within, err := parseCIDRs(ro.BoundCIDRs)
+	within, err := parseCIDRs("token_bound_cidrs", ro.BoundCIDRs)
 	if err != nil {
 		return nil, err
 	}
@@ -227,18 +227,15 @@ func boundTo(asked []string, caller *token.Entry, ro *role, sudo bool) ([]netip.
 	return both, nil
 }
 
-func parseCIDRs(texts []string) ([]netip.Prefix, error) {
+// parseCIDRs reads the addresses and networks of a field.
+func parseCIDRs(field string, texts []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for _, s := range texts {
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			a, aerr := netip.ParseAddr(s)
-			if aerr != nil {
-				return nil, fault.New("token.create", fault.Invalid, "field \"bound_cidrs\": want addresses or ranges such as 10.0.0.0/8, not %q", s)
-			}
-			p = netip.PrefixFrom(a, a.BitLen())
+		p, ok := wire.ParseNetwork(s)
+		if !ok {
+			return nil, fault.New("token.create", fault.Invalid, "field %q: want addresses or networks such as 10.0.0.0/8, not %.80q", field, s)
 		}
-		out = append(out, p.Masked())
+		out = append(out, p)
 	}
 	return out, nil
 }

@@ -276,7 +276,7 @@ func TestRoles(t *testing.T) {
 	}
 	for body, says := range map[string]string{
 		`{"allowed_policies":["a,b"]}`: "policy name", `{"disallowed_policies":[""]}`: "policy name", `{"allowed_policies_glob":["a,*"]}`: "glob", `{"token_num_uses":-1}`: "negative",
-		`{"token_bound_cidrs":["x"]}`: "bound_cidrs", `{"token_type":"x"}`: "token_type", `{"path_suffix":"a/"}`: "path_suffix", `{"period":1,"token_period":2}`: "two of its names",
+		`{"token_bound_cidrs":["x"]}`: `"token_bound_cidrs"`, `{"token_bound_cidrs":["::ffff:10.0.0.0/8"]}`: `"token_bound_cidrs"`, `{"token_type":"x"}`: "token_type", `{"path_suffix":"a/"}`: "path_suffix", `{"period":1,"token_period":2}`: "two of its names",
 	} {
 		w.refused(w.root, route.Write, "roles/app", body, fault.Invalid, says)
 	}

@@ -204,7 +204,7 @@ func checkGlobs(globs []string) error {
 }
 
 func (ro *role) check() error {
-	if _, err := parseCIDRs(ro.BoundCIDRs); err != nil {
+	if _, err := parseCIDRs("token_bound_cidrs", ro.BoundCIDRs); err != nil {
 		return err
 	}
 	if ro.NumUses < 0 {

@@ -247,7 +247,7 @@ func TestRolesRefused(t *testing.T) {
 	}{
 		{fields{}, `field "credential_type" is required`},
 		{fields{"credential_type": "nonsense"}, `there is no "nonsense"`},
-		{with(deploy, fields{"role_arns": "arn:aws:iam::1:role/x"}), `field "role_arns" does not go with credential_type iam_user`},
+		{with(deploy, fields{"role_arns": "arn:aws:iam::123456789012:role/x"}), `field "role_arns" does not go with credential_type iam_user`},
 		{with(deploy, fields{"policy_document": "{not json"}), `field "policy_document"`},
 		{with(deploy, fields{"default_ttl": "5h"}), `field "default_ttl": 5h0m0s is above max_ttl, 4h0m0s`},
 		{with(deploy, fields{"default_sts_ttl": "1h"}), `use default_ttl`},
@@ -303,7 +303,7 @@ func TestRolesReadBack(t *testing.T) {
 		"mfa":        {fields{"credential_type": "session_token", "mfa_serial_number": "arn:aws:iam::1:mfa/x"}, over(fields{"credential_type": "session_token", "mfa_serial_number": "arn:aws:iam::1:mfa/x"})},
 		"mfa-user":   {with(deploy, fields{"mfa_serial_number": "arn:aws:iam::1:mfa/x"}), over(fields{"credential_type": "iam_user", "policy_arns": []any{policyARN}, "default_ttl": float64(3600), "max_ttl": float64(14400), "mfa_serial_number": "arn:aws:iam::1:mfa/x"})},
 		"old-arn":    {fields{"arn": policyARN}, over(fields{"credential_type": "iam_user", "policy_arns": []any{policyARN}})},
-		"old-role":   {fields{"arn": "arn:aws:iam::1:role/x"}, over(fields{"credential_type": "assumed_role", "role_arns": []any{"arn:aws:iam::1:role/x"}})},
+		"old-role":   {fields{"arn": "arn:aws:iam::123456789012:role/x"}, over(fields{"credential_type": "assumed_role", "role_arns": []any{"arn:aws:iam::123456789012:role/x"}})},
 		"old-policy": {fields{"policy": document}, over(fields{"credential_type": "iam_user", "policy_document": document})},
 	} {
 		w.Must(t, route.Write, "roles/"+name, tt.body)

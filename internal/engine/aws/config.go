@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -311,10 +312,17 @@ func checkURL(field, text string) error {
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
 		return invalid("field %q: it is not an address; write one such as https://sts.eu-west-1.amazonaws.com", field)
+	case u.Port() != "" && !isPort(u.Port()):
+		return invalid("field %q: the port must be a number from 1 to 65535", field)
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return invalid("field %q: an address must not have a user, password, parameters or fragment; take them out, because calls are signed with access_key and secret_key", field)
 	}
 	return nil
+}
+
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n != 0
 }
 
 // rootOut is the root configuration as it is shown.

@@ -336,8 +336,8 @@ func (ro *role) check() error {
 		arns []string
 	}{{"role_arns", ro.RoleARNs}, {"policy_arns", ro.PolicyARNs}, {"permissions_boundary_arn", []string{ro.Boundary}}} {
 		for _, arn := range f.arns {
-			if arn != "" && !strings.HasPrefix(arn, "arn:") {
-				return invalid("field %q: %q is no ARN; it looks like arn:aws:iam::123456789012:policy/Name", f.name, clip(arn))
+			if arn != "" && !arnForm.MatchString(arn) {
+				return invalid("field %q: %q is no ARN; it looks like arn:aws:iam::123456789012:policy/Name, with an account of 12 digits, or aws for AWS's own policies", f.name, clip(arn))
 			}
 		}
 	}

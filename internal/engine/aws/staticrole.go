@@ -47,6 +47,7 @@ type adoptIn struct {
 // Forms of what names users and roles.
 var (
 	userForm = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
+	arnForm  = regexp.MustCompile(`^arn:aws[a-z-]*:iam::([0-9]{12}|aws):[^\x00-\x20]+$`)
 	roleForm = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/`)
 )
 

@@ -38,7 +38,7 @@ func (p *parser) listener(b labelled) {
 	case TCP:
 		l.Address = "127.0.0.1:8200"
 		p.report.members(b.list, tcpBlock, tcpKeys(p.report, d), l.given)
-		if _, _, err := net.SplitHostPort(l.Address); err != nil {
+		if _, port, err := net.SplitHostPort(l.Address); err != nil || !isPort(port) {
 			p.report.problem(b.at, "address: want a host and a port such as \"0.0.0.0:8200\", not %q", l.Address)
 		}
 		tlsOf(p.report, d)
@@ -54,6 +54,12 @@ func (p *parser) listener(b labelled) {
 		return
 	}
 	p.drafts = append(p.drafts, d)
+}
+
+// isPort reports whether text is a port to listen at. 0 is any that is free.
+func isPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
 }
 
 // settle makes the listener, now that the top level is known.

@@ -15,7 +15,7 @@ func Level(text string) (slog.Level, error) {
 	if l, ok := levels[strings.ToLower(text)]; ok {
 		return l, nil
 	}
-	return 0, fmt.Errorf("want trace, debug, info, warn or error, not %q", text)
+	return 0, fmt.Errorf("want trace, debug, info, warn or error, not %.80q", text)
 }
 
 // LevelName is the name that the log's level has in the API.

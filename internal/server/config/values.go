@@ -185,16 +185,7 @@ func listOf[T any](r *report, into *[]T, want, example string, read func(text st
 
 // prefixes sets a list of addresses and networks.
 func (r *report) prefixes(into *[]netip.Prefix) setter {
-	return listOf(r, into, `an address or a network such as "10.1.0.0/16"`, `["127.0.0.1", "10.1.0.0/16"]`, func(text string) (netip.Prefix, bool) {
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil {
-			var addr netip.Addr
-			addr, err = netip.ParseAddr(text)
-			addr = addr.Unmap()
-			prefix = netip.PrefixFrom(addr, addr.BitLen())
-		}
-		return prefix.Masked(), err == nil
-	})
+	return listOf(r, into, `an address or a network such as "10.1.0.0/16"`, `["127.0.0.1", "10.1.0.0/16"]`, wire.ParseNetwork)
 }
 
 // folders sets a list of folders of this machine. The root would be all of it, and a
@@ -249,5 +240,5 @@ func (r *report) address(into *string) setter {
 // ServerURL reports whether text is a URL of a server's API.
 func ServerURL(text string) bool {
 	u, err := url.Parse(text)
-	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil && (u.Port() == "" || isPort(u.Port()))
 }

@@ -174,8 +174,12 @@ func checkAddress(d *mysql.Config) error {
 	if d.Net == "unix" {
 		return nil
 	}
-	if host, port, err := net.SplitHostPort(d.Addr); err != nil || host == "" || port == "" {
+	host, port, err := net.SplitHostPort(d.Addr)
+	if err != nil || host == "" || port == "" {
 		return errors.New("connection_url names no host and port: write tcp(host:3306), with an IPv6 address in brackets")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return errors.New("connection_url has a port that is not a number from 1 to 65535")
 	}
 	return nil
 }

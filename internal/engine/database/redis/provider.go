@@ -135,6 +135,8 @@ func address(c database.Config) (string, error) {
 	switch {
 	case !c.URL.Empty():
 		return "", errors.New("connection_url is not for Redis: give host and port")
+	case len(host) > 255:
+		return "", errors.New("host is longer than 255 bytes: give the server's name or address")
 	case host == "":
 		return "", errors.New("host is empty: give the server's name or address")
 	case strings.ContainsAny(host, "/@ \x00") || strings.Contains(host, "{{"):

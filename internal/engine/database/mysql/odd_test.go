@@ -1,0 +1,16 @@
+package mysql
+
+import (
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// TestPorts: a port that cannot be is refused.
+func TestPorts(t *testing.T) {
+	for address, ok := range map[string]bool{"db:3306": true, "[::1]:1": true, "db:99999": false, "db:0": false, "db:x": false, "db": false} {
+		if err := checkAddress(&mysql.Config{User: "u", Net: "tcp", Addr: address}); (err == nil) != ok {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
