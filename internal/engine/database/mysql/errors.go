@@ -97,7 +97,7 @@ var numbers = map[uint16][2]string{
 	1470: {"a name is too long", "shorten username_template; mysql-legacy-database-plugin makes names of 16"},
 	1524: {"the server has no such plugin", "correct the statement, or install the plugin there"},
 	1644: {"the statement itself says so (SIGNAL)", "see the server's words in the log"},
-	1698: {"the account takes no passwords", "create it with a password"},
+	1698: {"the administrator may not grant or take back that role or PROXY", "GRANT it the role WITH ADMIN OPTION, PROXY WITH GRANT OPTION"},
 	1792: {"the transaction is read-only", "connect to the primary"},
 	1819: {"the password is too weak for the server", "give the role a password_policy that fits the server's"},
 	1820: {"the account's password has expired", "set a new one there"},
@@ -122,6 +122,7 @@ var atConnect = map[uint16][2]string{
 	1045: {"wrong username or password", "check both, the host that the administrator's account is for, and whether it asks for TLS (REQUIRE)"},
 	1049: {"no such database", "correct it in connection_url, or leave it out"},
 	1129: {"the server has blocked this machine after many errors of connections", "FLUSH HOSTS there"},
+	1698: {"the account takes no passwords", "create it with a password"},
 }
 
 // explain makes a fault of an error of a call.

@@ -358,12 +358,13 @@ func TestAnonymousGoesBefore(t *testing.T) {
 // privileges.
 func TestWhyRefused(t *testing.T) {
 	s := mariatest.Start(t)
-	s.Exec(t, lenderSQL+"CREATE USER 'plain'@'%' IDENTIFIED BY 'plain-password'")
+	s.Exec(t, lenderSQL+"CREATE USER 'plain'@'%' IDENTIFIED BY 'plain-password'; CREATE ROLE kept_back; CREATE USER 'socket'@'%' IDENTIFIED VIA unix_socket")
 	c := connect(t, configOf(s, lender, lenderSecret))
 	for statement, want := range map[string]string{
 		"GRANT SELECT ON *.* TO '{{name}}'@'%'":      "ON *.*, WITH GRANT OPTION",
 		"GRANT SELECT ON secret.* TO '{{name}}'@'%'": "in the database (error 1044); GRANT it",
 		"GRANT nosuch TO '{{name}}'@'%'":             "no such role",
+		"GRANT kept_back TO '{{name}}'@'%'":          "GRANT it the role WITH ADMIN OPTION",
 		"FLUSH PRIVILEGES":                           "GRANT it RELOAD",
 		"SELECT nosuch FROM app.accounts":            "no such column",
 	} {
@@ -384,6 +385,7 @@ func TestWhyRefused(t *testing.T) {
 	}{
 		{configOf(s, lender, "wrong"), "wrong username or password (error 1045)"},
 		{configOf(s, "plain", "plain-password"), "GRANT SELECT ON mysql.user"},
+		{configOf(s, "socket", "any"), "the account takes no passwords (error 1698)"},
 		{nowhere, "may not use the database in connection_url"},
 		{preferred, ""},
 	} {

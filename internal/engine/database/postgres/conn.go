@@ -193,7 +193,10 @@ func send(ctx context.Context, s *pgconn.PgConn, sql string) ([]result, error) {
 			one.rows = append(one.rows, row)
 		}
 		if _, err := r.Close(); err != nil {
-			return all, errors.Join(err, m.Close())
+			if rest := m.Close(); rest != nil && rest.Error() != err.Error() { // it reports the server's answer again
+				err = errors.Join(err, rest)
+			}
+			return all, err
 		}
 		all = append(all, one)
 	}

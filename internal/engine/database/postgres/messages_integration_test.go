@@ -89,6 +89,9 @@ func TestWhyRefused(t *testing.T) {
 		if got := fault.Message(err); !strings.Contains(got, want) {
 			t.Errorf("%s: %q, want it to say %q", statement, got, want)
 		}
+		if n := strings.Count(err.Error(), "ERROR:"); n != 1 {
+			t.Errorf("%s: the server's words stand %d times in %q, want once", statement, n, err)
+		}
 	}
 	if err := c.SetPassword(t.Context(), "absent", secret.Text("password"), nil); !strings.Contains(fault.Message(err), "there is no user absent in PostgreSQL; make it first") {
 		t.Errorf("a user who is not there: %v", err)
