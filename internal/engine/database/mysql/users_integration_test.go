@@ -367,6 +367,7 @@ func TestWhyRefused(t *testing.T) {
 		"GRANT kept_back TO '{{name}}'@'%'":          "GRANT it the role WITH ADMIN OPTION",
 		"FLUSH PRIVILEGES":                           "GRANT it RELOAD",
 		"SELECT nosuch FROM app.accounts":            "no such column",
+		"SELECT * FROM secret.accounts":              "GRANT it what the statement needs there",
 	} {
 		err := c.Create(t.Context(), databasetest.NewUser(), []string{create, statement}, nil)
 		if got := fault.Message(err); !strings.Contains(got, want) || strings.Contains(got, "wrong username") {
