@@ -13,7 +13,7 @@ postgres() { ls /usr/lib/postgresql/*/bin/initdb || command -v initdb; }
 mariadb() { test -x /usr/sbin/mariadbd || command -v mariadbd; }
 redis() { command -v redis-server || command -v valkey-server; }
 bouncer() { test -x /usr/sbin/pgbouncer || command -v pgbouncer; }
-haproxy() { test -x /usr/sbin/haproxy || command -v haproxy; }
+proxy() { test -x /usr/sbin/haproxy || command -v haproxy; }
 hvac() { /usr/bin/python3 -c 'import hvac'; }
 
 check() {
@@ -25,7 +25,7 @@ check() {
 	need mariadb-server mariadb
 	need redis-server redis
 	need pgbouncer bouncer
-	need haproxy haproxy
+	need haproxy proxy
 	need python3-hvac hvac
 	need zsh command -v zsh # completion is typed in real shells
 	need fish command -v fish
