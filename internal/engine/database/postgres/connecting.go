@@ -103,7 +103,7 @@ var poolers = []struct{ says, means string }{
 	{"login has been failing", "it cannot log in to PostgreSQL behind it; see the pooler's log"},
 	{"cannot connect to server", "it does not reach PostgreSQL behind it; see the pooler's log"},
 	{"server_lifetime", "it has no connection to PostgreSQL; see the pooler's log"},
-	{"query_wait_timeout", "no connection to PostgreSQL was free in time; raise default_pool_size of the pooler"},
+	{"query_wait_timeout", "no connection to PostgreSQL was free in time; see in the pooler's log whether it reaches PostgreSQL, or raise default_pool_size of the pooler"},
 	{"no more connections allowed", "it has too many clients; raise max_client_conn of the pooler, or lower max_open_connections"},
 	{"too many connections", "it has too many clients; raise max_client_conn of the pooler, or lower max_open_connections"},
 	{"paus", "it is paused, or shutting down; RESUME it"},
@@ -117,7 +117,7 @@ func (k call) poolerSays(pg *pgconn.PgError) string {
 		}
 		if _, name, ok := strings.Cut(pg.Message, "unsupported startup parameter: "); ok {
 			if _, ours := k.at.pool.ConnConfig.RuntimeParams[name]; ours {
-				return fmt.Sprintf("%s (SQLSTATE %s): %s", p.means, pg.Code, k.scrub(name))
+				return fmt.Sprintf("%s (SQLSTATE %s)", strings.Replace(p.means, "a parameter", "the parameter "+k.scrub(name), 1), pg.Code)
 			}
 		}
 		return fmt.Sprintf("%s (SQLSTATE %s)", p.means, pg.Code)

@@ -163,7 +163,7 @@ func TestPooler(t *testing.T) {
 		}
 	}
 	for rest, want := range map[string]string{
-		"/postgres?statement_timeout=5000": "ignore_startup_parameters of the pooler (SQLSTATE 08P01): statement_timeout",
+		"/postgres?statement_timeout=5000": "the parameter statement_timeout of connection_url; take that out, or name it in ignore_startup_parameters",
 		"/nowhere":                         "no such database",
 	} {
 		if got := verify(t, at(address, rest)); !strings.Contains(got, want) {

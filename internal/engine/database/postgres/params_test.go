@@ -46,9 +46,9 @@ func TestPoolerSays(t *testing.T) {
 	}
 	k := p.call("Verify", "connecting")
 	for says, want := range map[string]string{
-		"unsupported startup parameter: search_path": "search_path", "unsupported startup parameter: canary": "ignore_startup_parameters",
+		"unsupported startup parameter: search_path": "the parameter search_path of connection_url; take that out", "unsupported startup parameter: canary": "ignore_startup_parameters",
 		"no such database: canary": "[databases]", "SASL authentication failed": "auth_file", "no such user: canary": "auth_query", "server login failed: FATAL canary": "behind it",
-		"pgbouncer cannot connect to server": "behind it", "query_wait_timeout": "default_pool_size", "no more connections allowed (max_client_conn)": "max_client_conn",
+		"pgbouncer cannot connect to server": "behind it", "query_wait_timeout": "whether it reaches PostgreSQL, or raise default_pool_size", "no more connections allowed (max_client_conn)": "max_client_conn",
 		"transaction blocks not allowed in statement pooling mode": "statement mode", "canary": "its log",
 	} {
 		got := k.poolerSays(&pgconn.PgError{Code: "08P01", Message: says})
