@@ -22,6 +22,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/hostfile"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -68,6 +69,19 @@ type Mount struct {
 	Host     Host
 	// Settings returns what tuning or moving may change, as it is now.
 	Settings func() Settings
+}
+
+// Rotations is what the [rotate.Manager] of the mount is given of the world.
+func (m *Mount) Rotations() rotate.Config {
+	h := m.Host
+	return rotate.Config{
+		Store: m.Store, Log: m.Log, Installation: h.Installation, Mount: func() string { return m.Settings().Path },
+		Schedule: h.Schedule, ClockHeld: h.ClockHeld,
+		Event: func(kind string, details map[string]string) storage.Op { return h.Event(kind, Details(details)...) },
+		Audited: func(ctx context.Context, a rotate.Action, act func(ctx context.Context) error) error {
+			return h.Audited(ctx, Automatic{Operation: "rotate", Path: a.Path, Detail: a.Detail, Takes: a.Takes}, act)
+		},
+	}
 }
 
 // Settings of a mount that can change while it is open.

@@ -123,8 +123,8 @@ func (b *catalog) restore(bind binding, source []byte) (Definition, error) {
 }
 
 // definition is what a key is bound to.
-func (b *catalog) definition(ctx context.Context, r *record) (Definition, error) {
-	e, err := b.m.Store.Get(ctx, boundPrefix+r.Name)
+func (b *catalog) definition(ctx context.Context, name string, bind binding) (Definition, error) {
+	e, err := b.m.Store.Get(ctx, boundPrefix+name)
 	if err != nil {
 		return Definition{}, err
 	}
@@ -134,17 +134,16 @@ func (b *catalog) definition(ctx context.Context, r *record) (Definition, error)
 			return Definition{}, err
 		}
 	}
-	return b.restore(r.Bind, kept.Source)
+	return b.restore(bind, kept.Source)
 }
 
-// changed reports whether the name means another text now than what the key is
-// bound to.
-func (b *catalog) changed(ctx context.Context, r *record) (bool, error) {
-	d, err := b.find(ctx, r.Bind.Name)
+// changed reports whether the name of a binding means another text now.
+func (b *catalog) changed(ctx context.Context, bind binding) (bool, error) {
+	d, err := b.find(ctx, bind.Name)
 	if fault.Is(err, fault.Invalid) {
 		return true, nil
 	}
-	return d.Hash != r.Bind.Hash, err
+	return d.Hash != bind.Hash, err
 }
 
 // source opens the provider with a key's parameters and admin credentials.

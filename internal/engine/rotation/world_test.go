@@ -19,6 +19,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -286,7 +287,7 @@ func never() bool { return false }
 func (w *world) after(d time.Duration) { w.Helper(); w.run(time.Now().Add(d), never) }
 
 // until runs the loop until the key is in a state, at most a week.
-func (w *world) until(state rotation.State) map[string]any {
+func (w *world) until(state rotate.State) map[string]any {
 	w.Helper()
 	s := w.status()
 	if s["state"] != string(state) {
@@ -445,7 +446,7 @@ type hookedSource struct {
 }
 
 func lost(err error) error {
-	return &rotation.Failure{Outcome: rotation.Unknown, Err: fault.Wrap("hooked", fault.Upstream, err)}
+	return &rotate.Failure{Outcome: rotate.Unknown, Err: fault.Wrap("hooked", fault.Upstream, err)}
 }
 
 func (s *hookedSource) around(what string, effect func() error) error {
@@ -456,20 +457,20 @@ func (s *hookedSource) around(what string, effect func() error) error {
 	return own
 }
 
-func (s *hookedSource) Create(ctx context.Context, o rotation.Order) (c rotation.Credential, err error) {
+func (s *hookedSource) Create(ctx context.Context, o rotate.Order) (c rotate.Credential, err error) {
 	err = s.around("create", func() error { c, err = s.Source.Create(ctx, o); return err })
 	return c, err
 }
 
-func (s *hookedSource) Verify(ctx context.Context, c rotation.Credential) error {
+func (s *hookedSource) Verify(ctx context.Context, c rotate.Credential) error {
 	return s.around("verify", func() error { return s.Source.Verify(ctx, c) })
 }
 
-func (s *hookedSource) VerifyDead(ctx context.Context, c rotation.Credential) error {
+func (s *hookedSource) VerifyDead(ctx context.Context, c rotate.Credential) error {
 	return s.around("verify-dead", func() error { return s.Source.VerifyDead(ctx, c) })
 }
 
-func (s *hookedSource) List(ctx context.Context) (l []rotation.Listed, err error) {
+func (s *hookedSource) List(ctx context.Context) (l []rotate.Listed, err error) {
 	err = s.around("list", func() error { l, err = s.Source.List(ctx); return err })
 	return l, err
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
-	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 )
 
 // maxQuote is how much of a failed reply an error's cause quotes, after redaction.
@@ -68,20 +68,20 @@ func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error)
 
 // unanswered is the failure of a request without a whole reply.
 func (c *caller) unanswered(ctx context.Context, st *step, sent bool, err error) error {
-	kind, outcome, msg := fault.Upstream, rotation.Transient, "the provider cannot be reached"
+	kind, outcome, msg := fault.Upstream, rotate.Transient, "the provider cannot be reached"
 	if sent {
 		msg = "the provider did not answer completely"
 		if st.changes {
-			outcome = rotation.Unknown
+			outcome = rotate.Unknown
 		}
 	}
 	switch k := fault.KindOf(err); {
 	case k == fault.Denied:
-		kind, outcome, msg = k, rotation.Permanent, fault.Message(err)
+		kind, outcome, msg = k, rotate.Permanent, fault.Message(err)
 	case k == fault.TooLarge:
 		kind, msg = k, fault.Message(err)
 		if !st.changes {
-			outcome = rotation.Permanent
+			outcome = rotate.Permanent
 		}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		kind, msg = fault.Timeout, "the provider did not answer in time"
@@ -138,14 +138,14 @@ func (c *caller) judge(st *step, r *reply) error {
 
 // unexpected is the failure of a reply that is not wanted. Only what a failing status
 // came with is quoted: a reply that succeeded may hold a new key.
-func (c *caller) unexpected(st *step, r *reply, outcome rotation.Outcome, cause error) error {
+func (c *caller) unexpected(st *step, r *reply, outcome rotate.Outcome, cause error) error {
 	msg := fmt.Sprintf("the provider answered %d, want %s", r.status, statusText(st.status))
 	switch {
 	case slices.Contains(st.status, r.status):
 		msg = fmt.Sprintf("the provider answered %d, but not as the recipe's condition wants", r.status)
 	case r.status/100 == 3:
 		msg += "; redirects are not followed, correct the address"
-	case (r.status == 401 || r.status == 403) && outcome == rotation.Permanent:
+	case (r.status == 401 || r.status == 403) && outcome == rotate.Permanent:
 		msg += "; check the admin credentials and what they may do"
 	}
 	if cause == nil && r.status >= 400 {
@@ -183,18 +183,18 @@ func statusText(want []int) string {
 }
 
 // byStatus is what a status means where the recipe does not say.
-func byStatus(status int, changes bool) rotation.Outcome {
+func byStatus(status int, changes bool) rotate.Outcome {
 	switch {
 	case status == 408 || status == 425 || status == 429:
-		return rotation.Transient
+		return rotate.Transient
 	case status >= 500 && changes:
-		return rotation.Unknown // a gateway answers so for a call that it gave up waiting for
+		return rotate.Unknown // a gateway answers so for a call that it gave up waiting for
 	case status >= 500:
-		return rotation.Transient
+		return rotate.Transient
 	case changes && (status < 300 || status == 302 || status == 303):
-		return rotation.Unknown // something was done, but what?
+		return rotate.Unknown // something was done, but what?
 	}
-	return rotation.Permanent
+	return rotate.Permanent
 }
 
 // retryAfter reads a Retry-After header, seconds or a date, up to a day.
@@ -209,8 +209,8 @@ func retryAfter(header string, now time.Time) time.Duration {
 }
 
 // failure makes a failure. msg is in our own words; what others wrote in the cause passes the redactor.
-func (c *caller) failure(st *step, o rotation.Outcome, k fault.Kind, msg string, cause error) *rotation.Failure {
-	return &rotation.Failure{Outcome: o, Err: &fault.Error{
+func (c *caller) failure(st *step, o rotate.Outcome, k fault.Kind, msg string, cause error) *rotate.Failure {
+	return &rotate.Failure{Outcome: o, Err: &fault.Error{
 		Op:   "recipe." + st.name,
 		Kind: k,
 		Msg:  fmt.Sprintf("recipe %q, %s: %s", c.recipe, st.name, msg),
@@ -219,11 +219,11 @@ func (c *caller) failure(st *step, o rotation.Outcome, k fault.Kind, msg string,
 }
 
 // unfit is the failure of what the recipe's own text comes to: no call was made.
-func (c *caller) unfit(st *step, err error) *rotation.Failure {
-	return c.failure(st, rotation.Permanent, fault.KindOf(err), fault.Message(err), nil)
+func (c *caller) unfit(st *step, err error) *rotate.Failure {
+	return c.failure(st, rotate.Permanent, fault.KindOf(err), fault.Message(err), nil)
 }
 
 // missing is the failure of a call that the recipe has no block for.
 func (c *caller) missing(name string) error {
-	return c.failure(&step{name: name}, rotation.Permanent, fault.Unsupported, "the recipe has no block "+name, nil)
+	return c.failure(&step{name: name}, rotate.Permanent, fault.Unsupported, "the recipe has no block "+name, nil)
 }
