@@ -15,7 +15,7 @@ import (
 // create creates the new credential. It first looks for what an earlier call may have left.
 func create(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
-		return e.unopened(ctx, err)
+		return unopened(ctx, e, err)
 	}
 	t, can := e.turn(), e.can
 	a := t.last()
@@ -91,7 +91,7 @@ func created(ctx context.Context, e *Edit, made Credential) error {
 	} else {
 		e.to(Settling)
 	}
-	return e.commitKept(ctx, "created", e.Now)
+	return commitKept(ctx, e, "created", e.Now)
 }
 
 // stale says why what a creating call answered is no new key: it is the one in use, or was there

@@ -152,7 +152,7 @@ func (e *Edit) Commit(ctx context.Context, what string, due time.Time) error {
 
 // commitKept is Commit for a result that exists nowhere else: it insists for a
 // while, and recognises its own commit when a reply was lost.
-func (e *Edit) commitKept(ctx context.Context, what string, due time.Time) error {
+func commitKept(ctx context.Context, e *Edit, what string, due time.Time) error {
 	ops, abs, err := e.batch(what, due)
 	if err != nil {
 		return err

@@ -231,7 +231,7 @@ func (e *Edit) Begin(why Start) {
 
 // unopened deals with a target that cannot even be opened: its configuration or its
 // credentials are wrong, or our own store does not answer.
-func (e *Edit) unopened(ctx context.Context, err error) error {
+func unopened(ctx context.Context, e *Edit, err error) error {
 	switch fault.KindOf(err) {
 	case fault.Invalid, fault.Held, fault.NotFound, fault.Unsupported, fault.Denied:
 		return e.retry(ctx, &Failure{Outcome: Permanent, Err: err})

@@ -9,7 +9,7 @@ import (
 // so once more after a wait.
 func settle(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
-		return e.unopened(ctx, err)
+		return unopened(ctx, e, err)
 	}
 	t, s := e.turn(), e.target.Settle()
 	if e.can.Proof == ProofNone {
@@ -51,7 +51,7 @@ func rejected(ctx context.Context, e *Edit, err error) error {
 // verify is the last proof before readers get the credential.
 func verify(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
-		return e.unopened(ctx, err)
+		return unopened(ctx, e, err)
 	}
 	t := e.turn()
 	t.Proof = e.can.Proof

@@ -21,7 +21,7 @@ func pending(e *Edit) (Credential, error) {
 // intent is recorded somebody may have read it, so publishing never gives up on its own.
 func publish(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
-		return e.unopened(ctx, err)
+		return unopened(ctx, e, err)
 	}
 	t := e.turn()
 	if e.target.Place() == nil {
@@ -57,7 +57,7 @@ func rollBack(ctx context.Context, e *Edit) error {
 		return e.Commit(ctx, "backed-out", e.Now)
 	}
 	if err := e.open(ctx); err != nil {
-		return e.unopened(ctx, err)
+		return unopened(ctx, e, err)
 	}
 	back := &t.Back.Put
 	if e.target.Place() == nil {

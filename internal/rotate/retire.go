@@ -20,7 +20,7 @@ func wait(ctx context.Context, e *Edit) error {
 		return endGrace(ctx, e)
 	}
 	if err := e.open(ctx); err != nil {
-		return e.unopened(ctx, err)
+		return unopened(ctx, e, err)
 	}
 	if !e.can.LastUsed {
 		return endGrace(ctx, e)
@@ -81,7 +81,7 @@ func retire(ctx context.Context, e *Edit) error {
 		return finish(ctx, e) // the provider has nothing of this turn
 	}
 	if err := e.open(ctx); err != nil {
-		return e.unopened(ctx, err)
+		return unopened(ctx, e, err)
 	}
 	end := &t.End
 	switch {

@@ -148,7 +148,7 @@ func refused(ctx context.Context, e *Edit, err error) error {
 // restore sets the old secret again.
 func restore(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
-		return e.unopened(ctx, err)
+		return unopened(ctx, e, err)
 	}
 	made, err := pending(e)
 	if err == nil {
