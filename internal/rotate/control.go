@@ -180,6 +180,21 @@ func (e *Edit) Resume(ctx context.Context) error {
 	return e.Commit(ctx, "resumed", e.Planned())
 }
 
+// Corrected tries at once what has failed, because its configuration was corrected. A pause that asked a person ends. The
+// caller commits.
+func (e *Edit) Corrected() {
+	rec := e.Rec
+	if rec.Paused != nil && rec.Paused.Auto {
+		rec.Paused, rec.Alert = nil, nil
+	}
+	switch {
+	case rec.Turn != nil && rec.Turn.Tries > 0:
+		rec.Turn.Tries, e.soon = 0, true
+	case rec.Turn == nil && rec.Failures > 0 && rec.Queued == nil:
+		rec.Queued, rec.Retry = &Start{Reason: "retry"}, time.Time{}
+	}
+}
+
 // Drive does the steps of the rotation in flight at once, as long as they need no waiting and none fails, until the
 // record is as done wants it. It returns why it could not go on: the error of a call, or nil if the record waits.
 func (e *Edit) Drive(ctx context.Context, done func(r *Record) bool) error {

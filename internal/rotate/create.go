@@ -127,9 +127,19 @@ func notCreated(ctx context.Context, e *Edit, err error) error {
 		}
 		a.IDs = append(a.IDs, f.ID)
 	}
-	if a.open() && len(a.IDs) == 0 && !recoverable(e) {
+	switch f, _ := errors.AsType[*Failure](err); {
+	case a.open() && len(a.IDs) == 0 && !recoverable(e):
 		e.note(err)
 		return ask(ctx, e, "the outcome of the creating call is not known, and a second one may do harm")
+	case f != nil && f.Repeats:
+		e.note(err)
+		return ask(ctx, e, "a key was created, and the next one would fail the same way: "+e.Rec.LastError)
+	case f != nil && f.Outcome == Permanent && e.kind.Resumable:
+		e.note(err)
+		t.Back = &Back{At: e.Now, Reason: e.Rec.LastError, Ask: true}
+		e.alarm("turn %d of %s failed: %s; the old key stays current; correct that, then resume", t.N, e.name(), e.Rec.LastError)
+		e.to(RollingBack)
+		return e.Commit(ctx, "asks", e.Now)
 	}
 	return e.retry(ctx, err)
 }
@@ -210,7 +220,10 @@ func sweep(ctx context.Context, e *Edit, final bool) (done bool, err error) {
 		return false, ask(ctx, e, "the outcome of a creating call is not known, and a second one may do harm")
 	}
 	late := latest(open)
-	if (final || !can.Label) && e.Now.Before(late) {
+	switch early := e.Now.Before(late); {
+	case early && !can.Label && !final && t.Start.Leaked:
+		return true, nil // a leaked credential waits for no lost call, whose key is looked for at the end
+	case early && !can.Label && !final, early && final && looked(open):
 		return false, e.Commit(ctx, "late", late)
 	}
 	sure, err := leftovers(ctx, e, open)
@@ -233,10 +246,21 @@ func sweep(ctx context.Context, e *Edit, final bool) (done bool, err error) {
 			return false, e.Commit(ctx, "leftover", e.Now)
 		}
 	}
-	if !e.Now.Before(late) {
+	switch {
+	case !e.Now.Before(late):
 		settled(open)
+	case final: // once more when no effect can come any more
+		for _, a := range open {
+			a.Looked = true
+		}
+		return false, e.Commit(ctx, "late", late)
 	}
 	return true, nil
+}
+
+// looked reports whether what the calls have left was looked for since the rotation was otherwise done.
+func looked(open []*Attempt) bool {
+	return !slices.ContainsFunc(open, func(a *Attempt) bool { return !a.Looked })
 }
 
 func settled(open []*Attempt) {
@@ -273,7 +297,7 @@ func leftovers(ctx context.Context, e *Edit, open []*Attempt) (sure bool, err er
 		}
 		return true, nil
 	}
-	a := open[len(open)-1]
+	a := open[0] // what a later call saw before it may be this one's
 	var fresh []Listed
 	for _, l := range all {
 		if !slices.Contains(a.Before, l.ID) && l.ID != t.New.Key() {

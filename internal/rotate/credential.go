@@ -138,6 +138,8 @@ type Failure struct {
 	Outcome    Outcome
 	Status     int           // of the HTTP reply; 0: none
 	RetryAfter time.Duration // as the provider asked, at most a day; 0: not asked
+	// Repeats: Create would create another credential and fail the same way, because the reply is not what was expected.
+	Repeats bool
 	// ID is set where Create failed although a credential surely exists, its secret lost
 	// or unreadable. It is ours, and is retired.
 	ID  string

@@ -29,6 +29,7 @@ type Edit struct {
 	target  Target          // once opened
 	can     Capabilities    // of target
 	working bool            // on a due item, which must move
+	soon    bool            // the step in flight is tried at once
 	said    map[string]string
 	failed  error // of the call outside, for the audit log
 }

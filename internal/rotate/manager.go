@@ -175,7 +175,7 @@ func (e *Edit) Planned() time.Time {
 	switch {
 	case rec.Paused != nil:
 		return time.Time{}
-	case rec.Turn != nil && !rec.Due.IsZero():
+	case rec.Turn != nil && !rec.Due.IsZero() && !e.soon:
 		return rec.Due
 	case rec.Turn != nil || rec.Queued != nil:
 		return e.Now

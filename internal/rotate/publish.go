@@ -35,7 +35,7 @@ func publish(ctx context.Context, e *Edit) error {
 		if err != nil {
 			return e.retry(ctx, err)
 		}
-		p := publication(e, t.ID, &t.Put)
+		p := publication(e, t.publication(), &t.Put)
 		p.Fields = e.target.Place().Fields(made)
 		p.NewID, p.OldID = t.New.Key(), t.Old.Key()
 		p.RetireAfter = retireAfter(e, t.Old, t.Put.Asked, t.Start.Leaked)
@@ -86,11 +86,11 @@ func intend(ctx context.Context, e *Edit, to *Put) error {
 	if err != nil {
 		return unpublished(ctx, e, err)
 	}
-	*to = Put{Asked: e.Now, Next: e.timing().When.Next(e.Now, e.Now)}
+	*to = Put{Asked: e.Now, Next: e.timing().When.Next(e.Now, e.Now), Again: to.Again}
 	if there != nil {
 		to.CAS = there.Version
 	}
-	if e.turn().Back == nil {
+	if e.turn().Back == nil && to.Again == 0 {
 		keepPrevious(e, there)
 	}
 	return e.Commit(ctx, "publishing", e.Now)
@@ -143,29 +143,13 @@ func put(ctx context.Context, e *Edit, p Publication, to *Put) (done bool, err e
 	if there != nil {
 		to.CAS = there.Version
 	}
-	if e.turn().Back == nil && (there == nil || there.ID != p.ID) && !holds(e, there) {
+	// Values of the new credential are not what a rollback publishes: this rotation had published them, and whoever wrote the
+	// place afterwards kept them.
+	made, known := e.Sec.Keys[e.turn().New.Key()]
+	if e.turn().Back == nil && e.turn().Put.Again == 0 && (there == nil || there.ID != p.ID && !(known && holds(e, there, made))) {
 		keepPrevious(e, there)
 	}
 	return false, e.Commit(ctx, "overtaken", e.Now)
-}
-
-// holds reports whether consumers read any of the new credential's values already: this rotation had published them,
-// and whoever wrote the place afterwards kept them. They are not what a rollback publishes again.
-func holds(e *Edit, there *Published) bool {
-	made, err := pending(e)
-	if there == nil || err != nil {
-		return false
-	}
-	public := map[string]bool{}
-	for _, text := range made.Public {
-		public[text] = true
-	}
-	for field, want := range e.target.Place().Fields(made) {
-		if v, ok := there.Fields[field]; ok && !want.Empty() && v.Equal(want) && !public[want.RevealString()] {
-			return true
-		}
-	}
-	return false
 }
 
 // unpublished deals with an error of publishing. One that only a person can correct pauses the record.

@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -113,6 +114,7 @@ type Turn struct {
 	Unproven []string  `json:"unproven"`
 	Errors   []Error   `json:"errors"`
 	Ended    time.Time `json:"ended"`
+	Astray   string    `json:"astray,omitempty"` // what is wrong with what consumers read
 }
 
 // A Stage is when a rotation entered a state.
@@ -126,13 +128,14 @@ type Attempt struct {
 	N        uint16    `json:"n"`
 	Marker   string    `json:"marker"`
 	At       time.Time `json:"at"`
-	Deadline time.Time `json:"deadline"` // when the call returns at the latest
-	Late     time.Time `json:"late"`     // when its effect comes at the latest
-	Outcome  string    `json:"outcome"`  // "": not known to have returned; "created", or an [Outcome]
-	Before   []string  `json:"before"`   // IDs seen before the call, where there are no labels
-	IDs      []string  `json:"ids"`      // what the call left without our knowing the secret
-	Swept    bool      `json:"swept"`    // all of IDs are retired
-	Settled  bool      `json:"settled"`  // no effect of the call is possible any more
+	Deadline time.Time `json:"deadline"`         // when the call returns at the latest
+	Late     time.Time `json:"late"`             // when its effect comes at the latest
+	Outcome  string    `json:"outcome"`          // "": not known to have returned; "created", or an [Outcome]
+	Before   []string  `json:"before"`           // IDs seen before the call, where there are no labels
+	IDs      []string  `json:"ids"`              // what the call left without our knowing the secret
+	Swept    bool      `json:"swept"`            // all of IDs are retired
+	Looked   bool      `json:"looked,omitempty"` // what it left was looked for at the end, before Late
+	Settled  bool      `json:"settled"`          // no effect of the call is possible any more
 }
 
 // open reports whether an effect of the call may still be found.
@@ -155,6 +158,15 @@ type Put struct {
 	Next    time.Time `json:"next"`
 	At      time.Time `json:"at"` // done; zero: not known
 	Version int       `json:"version"`
+	Again   int       `json:"again,omitempty"` // how often it was published anew, after somebody had overwritten it
+}
+
+// publication is the ID of the rotation's publication.
+func (t *Turn) publication() string {
+	if t.Put.Again > 0 {
+		return fmt.Sprintf("%s/again-%d", t.ID, t.Put.Again)
+	}
+	return t.ID
 }
 
 // A Back says how a rotation is rolled back.

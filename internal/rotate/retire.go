@@ -16,13 +16,16 @@ import (
 func wait(ctx context.Context, e *Edit) error {
 	t := e.turn()
 	victim := t.Victim()
-	if victim == nil || t.End.Now {
+	if victim == nil {
 		return endGrace(ctx, e)
 	}
 	if err := e.open(ctx); err != nil {
 		return unopened(ctx, e, err)
 	}
-	if !e.can.LastUsed {
+	if done, err := reconcile(ctx, e); done || err != nil {
+		return err
+	}
+	if t.End.Now || !e.can.LastUsed {
 		return endGrace(ctx, e)
 	}
 	var used time.Time
@@ -84,6 +87,11 @@ func retire(ctx context.Context, e *Edit) error {
 		return unopened(ctx, e, err)
 	}
 	end := &t.End
+	if end.Retired.IsZero() && !t.Published().IsZero() {
+		if done, err := reconcile(ctx, e); done || err != nil {
+			return err
+		}
+	}
 	switch {
 	case t.Victim() == nil:
 		return account(ctx, e)
@@ -268,7 +276,10 @@ func finish(ctx context.Context, e *Edit) error {
 	rec.Retry = time.Time{}
 	switch {
 	case t.Back == nil:
-		rec.Failures, rec.Alert, rec.LastError = 0, nil, ""
+		rec.Failures, rec.LastError = 0, ""
+		if t.Astray == "" {
+			rec.Alert = nil
+		}
 		rec.Unproven = t.Unproven
 	case t.Back.ByUser:
 		result = RolledBack
@@ -279,7 +290,7 @@ func finish(ctx context.Context, e *Edit) error {
 		result = Failed
 		rec.Failures++
 		planRetry(e)
-		if t.Back.Ask {
+		if t.Back.Ask && e.kind.Resumable {
 			rec.Paused = &Pause{At: e.Now, Reason: t.Back.Reason, Auto: true}
 		}
 	}

@@ -40,9 +40,9 @@ var transitions = map[Style]map[State]transition{
 		Settling:    {next: []State{Verifying, RollingBack}, gives: RollingBack},
 		Verifying:   {next: []State{Publishing, Settling, RollingBack}, gives: RollingBack},
 		Publishing:  {next: []State{Grace, RollingBack}},
-		Grace:       {next: []State{Retiring, RollingBack}},
+		Grace:       {next: []State{Retiring, RollingBack, Grace, Publishing}},
 		RollingBack: {next: []State{Grace, Retiring}},
-		Retiring:    {next: []State{Grace, Done, RolledBack, Failed}},
+		Retiring:    {next: []State{Grace, Publishing, Done, RolledBack, Failed}},
 	},
 	InPlace: {
 		Scheduled:   {next: []State{Setting}},

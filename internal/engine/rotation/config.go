@@ -298,6 +298,7 @@ func (c *change) admin(context.Context) error {
 		}
 	}
 	sec.Admin, c.rebind = next, true
+	c.k.Corrected()
 	return nil
 }
 

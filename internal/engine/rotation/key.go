@@ -169,7 +169,7 @@ func (b *backend) kind() rotate.Kind {
 		return d
 	}
 	return rotate.Kind{
-		Name: keyKind, Noun: "key", Style: rotate.TwoKey,
+		Name: keyKind, Noun: "key", Style: rotate.TwoKey, Resumable: true,
 		Records: recordPrefix, Secrets: secretPrefix, History: historyPrefix, Journal: journalPrefix,
 		Path: func(name string) string { return "keys/" + name },
 		Details: func(r *rotate.Record) map[string]string {

@@ -368,13 +368,17 @@ func TestPermanentFailureKeepsTheOld(t *testing.T) {
 			t.Errorf("after a turn that failed: %v", s)
 		}
 		w.live(w.idOf(old))
-		// A turn that failed is queued again (V#23673).
-		if s["next_step"] == "" {
-			t.Errorf("nothing is planned: %v", s)
+		// It is not tried over and over again, but a person is asked, ...
+		if s["paused"] != true || !contains(s["pause_reason"].(string), "refused") {
+			t.Errorf("nobody is asked: %v", s)
 		}
+		// ... and a new admin credential is tried at once.
 		w.must(route.Patch, "keys/demo", map[string]any{"admin": map[string]string{"token": adminToken}})
-		w.must(route.Write, "keys/demo/rotate", nil)
+		began := time.Now()
 		w.until(rotate.Grace)
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("the new admin credential was tried after %v", took)
+		}
 		s = w.until(rotate.Scheduled)
 		if s["alert"] != "" || s["last_error"] != "" || s["failures"] != 0.0 {
 			t.Errorf("after a turn that went well: %v", s)

@@ -153,6 +153,7 @@ func (c *caller) unexpected(st *step, r *reply, outcome rotate.Outcome, cause er
 	}
 	f := c.failure(st, outcome, fault.Upstream, msg, cause)
 	f.Status = r.status
+	f.Repeats = r.status/100 == 2 && outcome == rotate.Unknown
 	f.RetryAfter = retryAfter(r.header.Get("Retry-After"), time.Now())
 	return f
 }

@@ -68,7 +68,7 @@ func (s *source) credential(st *createStep, r *reply) (rotate.Credential, error)
 	c := rotate.Credential{Secret: map[string]secret.Value{}, Public: map[string]string{}}
 	lost := func(err error) (rotate.Credential, error) {
 		f := s.call.failure(&st.step, rotate.Unknown, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
-		f.ID, f.Status = c.ID, r.status
+		f.ID, f.Status, f.Repeats = c.ID, r.status, true
 		return rotate.Credential{}, f
 	}
 	for _, o := range st.secret { // first, so that no error below can tell one

@@ -1,0 +1,143 @@
+package rotation_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+// TestWrittenByHand: a person writes the old key to the path while it is in its grace. It is what consumers read, so it stays, and
+// the new one ends.
+func TestWrittenByHand(t *testing.T) {
+	for _, when := range []time.Duration{time.Hour, 47 * time.Hour, 48*time.Hour + time.Minute} { // in its grace; the last one while it is disabled
+		bubble(t, func(w *world) {
+			w.must(route.Write, "keys/demo", basic(nil))
+			w.until(rotate.Grace)
+			w.until(rotate.Scheduled)
+			old := w.value()
+			w.must(route.Write, "keys/demo/rotate", nil)
+			w.until(rotate.Grace)
+			fresh := w.value()
+			w.after(when)
+			w.kv.write("secret/demo", map[string]string{"api_key": old})
+			w.after(4 * 24 * time.Hour)
+			s := w.status()
+			if when > 48*time.Hour {
+				if s["alert"] == "" || s["state"] != "retiring" {
+					t.Errorf("a disabled key is published: %v", s)
+				}
+				w.live(w.idOf(fresh)) // the old one is disabled, and can be enabled
+				return
+			}
+			if s["state"] != "scheduled" || s["current_key_id"] != w.idOf(old) {
+				t.Errorf("after a hand write at %v: %v", when, s)
+			}
+			if w.value() != old {
+				t.Errorf("consumers read %q", w.value())
+			}
+			w.live(w.idOf(old))
+			h := w.must(route.Read, "keys/demo/history", nil)["turns"].([]any)[0].(map[string]any)
+			if h["result"] != "rolled-back" || !contains(h["rolled_back_because"].(string), "written") {
+				t.Errorf("the history says %v", h)
+			}
+		})
+	}
+}
+
+// TestLeakedKeyWrittenByHand: a leaked key that somebody writes again is not what consumers go on to read.
+func TestLeakedKeyWrittenByHand(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		old := w.value()
+		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
+		w.run(time.Now().Add(time.Hour), func() bool {
+			if w.value() != old && w.status()["state"] == "grace" {
+				w.kv.write("secret/demo", map[string]string{"api_key": old})
+				return true
+			}
+			return false
+		})
+		w.after(time.Hour)
+		if w.value() == old || w.status()["state"] != "scheduled" {
+			t.Errorf("consumers read the leaked key %v: %v", w.value() == old, w.status())
+		}
+		w.live(w.idOf(w.value()))
+	})
+}
+
+// TestDeletedPath: nothing at the path is an alert, which stays until the next rotation has published.
+func TestDeletedPath(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		w.kv.write("secret/demo", map[string]string{})
+		w.until(rotate.Scheduled)
+		if s := w.status(); !contains(s["alert"].(string), "holds nothing") {
+			t.Errorf("nobody is told: %v", s)
+		}
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		if s := w.status(); s["alert"] != "" {
+			t.Errorf("the alert stands: %v", s)
+		}
+	})
+}
+
+// TestLeakedWaitsForNoLostCall: the outcome of a creating call is unknown, and a leaked key is replaced nevertheless.
+func TestLeakedWaitsForNoLostCall(t *testing.T) {
+	for _, label := range []bool{true, false} {
+		bubble(t, func(w *world) {
+			w.must(route.Write, "keys/demo", basic(nil))
+			w.until(rotate.Grace)
+			w.until(rotate.Scheduled)
+			old := w.value()
+			if !label {
+				w.unlabelled()
+			}
+			w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "late", Delay: rotationtest.FakeLate / 2})
+			began := time.Now()
+			w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
+			w.run(began.Add(time.Hour), func() bool { return w.idOf(w.value()) != w.idOf(old) && !alive(w, old) })
+			if took := time.Since(began); took > 3*time.Minute {
+				t.Errorf("labels %v: the leaked key lived for %v", label, took)
+			}
+			w.until(rotate.Scheduled)
+			w.live(w.idOf(w.value()))
+		})
+	}
+}
+
+// alive reports whether the vendor takes a secret.
+func alive(w *world, value string) bool {
+	for _, id := range rotationtest.LiveIDs(w.vendor)() {
+		if id == w.idOf(value) {
+			return true
+		}
+	}
+	return false
+}
+
+// unlabelled makes the vendor's list show no labels from now on.
+func (w *world) unlabelled() {
+	w.Helper()
+	p := w.types[0]
+	defs, err := p.Definitions()
+	if err != nil {
+		w.Fatal(err)
+	}
+	defs[0].Can.Label = false
+	p.Definitions = func() ([]rotation.Definition, error) { return defs, nil }
+	w.types = []rotation.Provider{p}
+	w.cancel()
+	w.boot()
+}
