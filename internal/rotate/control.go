@@ -131,6 +131,9 @@ func (e *Edit) RollBack(ctx context.Context, reason string, force bool) error {
 	if err := mayGoBack(e, force); err != nil {
 		return err
 	}
+	if t := e.turn(); e.kind.Style == InPlace && (t.New == nil || before(e, t.New.Account).ID == "") {
+		return fault.New("rotate.RollBack", fault.Conflict, "turn %d of %s replaces a secret that is not known; there is nothing to go back to", t.N, e.name())
+	}
 	e.turn().Back = &Back{At: e.Now, Reason: reason, ByUser: true}
 	e.to(RollingBack)
 	return e.Commit(ctx, "rollback", e.Now)

@@ -40,7 +40,7 @@ func (m *Manager) load(ctx context.Context, k *Kind, name string) (*Edit, error)
 	if err != nil {
 		return nil, err
 	}
-	e := m.edit(k, &Record{})
+	e := m.edit(k, &Record{Name: name})
 	e.version = row.Version
 	switch {
 	case row.Version != 0:
@@ -63,12 +63,22 @@ func (m *Manager) edit(k *Kind, r *Record) *Edit {
 	return &Edit{m: m, kind: k, Rec: r, Now: time.Now().UTC(), Redactor: new(secret.Redactor)}
 }
 
-// decode reads a row. It returns the secrets that a row of an earlier version holds.
+// decode reads the row of the record that into names. It returns the secrets that a row of an earlier version holds.
 func (k *Kind) decode(row storage.Entry, into *Record) (*Secrets, error) {
-	if err := decode(row, into); err != nil || k.Adopt == nil {
+	name := into.Name
+	err := decode(row, into)
+	_, other := errors.AsType[*json.UnmarshalTypeError](err)
+	if k.Adopt == nil || err != nil && !other {
 		return nil, err
 	}
-	return k.Adopt(row.Value, into)
+	if other { // a field of the name had another type
+		*into = Record{Name: name}
+	}
+	s, aerr := k.Adopt(row.Value, into)
+	if aerr == nil && s == nil {
+		aerr = err
+	}
+	return s, aerr
 }
 
 // New reports whether the record is not stored yet.

@@ -35,8 +35,9 @@ type Kind struct {
 	Ready func(ctx context.Context, r *Record) (why string, err error)
 	// Brake reports that no rotation of the mount goes on. nil: there is no brake.
 	Brake func(ctx context.Context) (bool, error)
-	// Adopt fills in what a row of an earlier version keeps elsewhere, and returns the secrets that it holds, if any. nil: there is
-	// no such row.
+	// Adopt fills in what a row of an earlier version keeps elsewhere, and returns the secrets that it holds, if any. A row whose fields
+	// have other types than a record's comes with a record that has its name alone; one of which Adopt then returns no secrets is
+	// damaged. nil: there is no such row.
 	Adopt func(row []byte, r *Record) (*Secrets, error)
 	// Missing makes a record that an earlier version has kept in a row of the engine's own; nil if there is none. It is stored with
 	// its next change. nil: there are no such records.

@@ -16,8 +16,10 @@ const (
 	// maxTries is how many calls in a row may fail before a state gives up: some
 	// 45 minutes of trying.
 	maxTries = 9
-	// longestWait is the longest back-off of a call that is never given up.
-	longestWait = 6 * time.Hour
+	// longestWait is the longest back-off of a call that is never given up, longestDoubt while it is not known which
+	// secret is in force.
+	longestWait  = 6 * time.Hour
+	longestDoubt = time.Hour
 	// callTimeout bounds each call that has no timeout of its own.
 	callTimeout = 2 * time.Minute
 	// brakeWait is how long a record that fell due under the brake waits before it
@@ -142,7 +144,11 @@ func (e *Edit) retry(ctx context.Context, err error) error {
 	if outcome == Permanent || t.Tries >= maxTries {
 		e.alarm("%s is stuck in %s: %s", e.name(), t.State, e.Rec.LastError)
 	}
-	wait := backoff(t.Tries, longestWait)
+	longest := longestWait
+	if e.kind.Style == InPlace {
+		longest = longestDoubt
+	}
+	wait := backoff(t.Tries, longest)
 	if outcome == Exhausted {
 		wait = max(wait, time.Minute)
 	}

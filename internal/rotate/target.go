@@ -13,7 +13,7 @@ import (
 // does no I/O, and a target needs no closing, so that one is opened for each step.
 //
 // A target is a [Creator] or a [Setter], as its kind's style says. What it can do besides is a small interface each:
-// [Lister], [UsageTeller], [Disabler] and [Joiner]. Its Capabilities say which calls are worth making.
+// [Lister], [UsageTeller], [Disabler], [Outdater] and [Joiner]. Its Capabilities say which calls are worth making.
 //
 // Every call honours its context. Every error is, or wraps, a [Failure]; its text has
 // passed the redactor that the target was opened with.
@@ -84,6 +84,12 @@ type Setter interface {
 	Set(ctx context.Context, from, to Credential) error
 }
 
+// An Outdater is a Setter that may lead elsewhere than a credential was made for.
+type Outdater interface {
+	// Outdated reports that: the credential is neither tried nor set there.
+	Outdated(c Credential) bool
+}
+
 // A Place is where consumers read a credential, if that is not the record. Publishing there
 // is a call of its own, whose intent is durable before it.
 type Place struct {
@@ -119,7 +125,8 @@ type Published struct {
 // A Joiner is a target with rows of its own that must change in the commit by which a
 // credential becomes the current one.
 type Joiner interface {
-	// Join returns these operations, relative to the mount's store, for the record as it is about to be stored.
+	// Join returns these operations, relative to the mount's store, for the record as it is about to be stored. It may change the
+	// record's Data. The secrets are those of before and after.
 	Join(ctx context.Context, r *Record, s *Secrets) ([]storage.Op, error)
 }
 

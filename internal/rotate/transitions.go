@@ -46,7 +46,7 @@ var transitions = map[Style]map[State]transition{
 	},
 	InPlace: {
 		Scheduled:   {next: []State{Setting}},
-		Setting:     {next: []State{RollingBack, Done, Failed}},
+		Setting:     {next: []State{RollingBack, Done, RolledBack, Failed}},
 		RollingBack: {next: []State{RolledBack, Failed}},
 	},
 }
