@@ -201,7 +201,7 @@ func (e *Edit) Corrected() {
 // Drive does the steps of the rotation in flight at once, as long as they need no waiting and none fails, until the
 // record is as done wants it. It returns why it could not go on: the error of a call, or nil if the record waits.
 func (e *Edit) Drive(ctx context.Context, done func(r *Record) bool) error {
-	for e.Rec.Turn != nil && e.Rec.Paused == nil && !done(e.Rec) {
+	for e.Rec.Turn != nil && e.Rec.Paused == nil && !done(e.Rec) && !inGrace(e) {
 		e.failed = nil
 		if err := steps[e.kind.Style][e.Rec.State()](ctx, e); err != nil {
 			return err
@@ -216,11 +216,79 @@ func (e *Edit) Drive(ctx context.Context, done func(r *Record) bool) error {
 	return nil
 }
 
+// inGrace reports whether the users of a credential still have time.
+func inGrace(e *Edit) bool {
+	t := e.turn()
+	return t.State == Grace && !t.End.Now && time.Now().Before(t.End.After)
+}
+
 // RetireNow does not wait any more for the users of the credential that is in its grace.
 func (e *Edit) RetireNow() {
 	if t := e.turn(); t != nil && (t.State == Grace || t.State == Retiring) {
 		t.End.Now = true
 		t.End.After = earlier(t.End.After, e.Now)
+	}
+}
+
+// Undo rolls back a rotation that has published nothing. The caller commits it, due now. byUser: it does not count as failed.
+func Undo(e *Edit, why string, byUser bool) {
+	e.turn().Back = &Back{At: e.Now, Reason: why, ByUser: byUser}
+	e.to(RollingBack)
+}
+
+// Supersede puts a rotation in flight that has published already: the current credential is the new one, and old, which was there
+// before, has its grace. The caller commits it, due when the grace ends.
+func Supersede(e *Edit, why Start, old *Ref) {
+	e.Begin(why)
+	t := e.turn()
+	t.New, t.Old, t.Put = e.Rec.Current, old, Put{Asked: e.Now, At: e.Now, Next: e.Rec.Next}
+	t.enter(Grace, e.Now)
+	endAfter(e, e.Now, false)
+}
+
+// Abandon ends the rotation in flight where it stands, and commits that. What it has at the provider is for a person, as why says.
+func Abandon(ctx context.Context, e *Edit, why string) error {
+	if err := e.Unlock(ctx); err != nil {
+		return err
+	}
+	t := e.turn()
+	if t.Put.Asked.IsZero() && t.Back == nil {
+		Undo(e, why, true)
+	}
+	if t.State != Retiring {
+		e.to(Retiring)
+	}
+	t.unproven(why)
+	return finish(ctx, e)
+}
+
+// Retime applies a timing that was changed to what is planned, and to a grace in progress. It returns when the record is due, for
+// the caller's commit. What is overdue stays so, unless another schedule says otherwise.
+func Retime(e *Edit, was Timing) time.Time {
+	rec, now := e.Rec, e.timing()
+	if now.When != was.When {
+		same := was.When
+		same.Window = now.When.Window
+		if same != now.When || !rec.Next.Before(e.Now) || now.When.Missed(rec.Next, e.Now) {
+			rec.Next = now.When.Next(rec.LastRotated, e.Now)
+		}
+		Fresh(e)
+	}
+	t := rec.Turn
+	if t == nil || t.State != Grace || t.End.Now || now.Hold(false) == was.Hold(false) {
+		return e.Planned()
+	}
+	end := t.End
+	endAfter(e, t.Published(), false)
+	t.End.Used, t.End.Revived = end.Used, end.Revived
+	return later(t.End.After, e.Now)
+}
+
+// Fresh forgets that rotations have failed: their cause may be gone, and the next one is not put off.
+func Fresh(e *Edit) {
+	e.Rec.Failures, e.Rec.Retry = 0, time.Time{}
+	if e.Rec.Turn == nil {
+		e.Rec.LastError, e.Rec.Alert = "", nil
 	}
 }
 
@@ -231,12 +299,14 @@ func (e *Edit) WindUp(ctx context.Context) error {
 	if t == nil {
 		return e.Delete(ctx)
 	}
+	if err := e.Unlock(ctx); err != nil {
+		return err
+	}
 	e.Rec.Gone, e.Rec.Queued, e.Rec.Paused = true, nil, nil
 	due := e.Rec.Due
 	switch _, ours := e.Sec.Keys[t.Victim().Key()]; {
-	case t.Put.Asked.IsZero() && t.Back == nil && t.State != e.kind.Style.first():
-		t.Back = &Back{At: e.Now, Reason: "its record was deleted", ByUser: true}
-		e.to(RollingBack)
+	case t.Put.Asked.IsZero() && t.Back == nil && (e.kind.Style == TwoKey || t.State != e.kind.Style.first()):
+		Undo(e, "its record was deleted", true)
 		due = e.Now
 	case !t.Put.Asked.IsZero() && t.Back == nil && t.Old != nil && t.Old.Adopted && !ours:
 		t.Old = nil // it was there before the record, and goes on to work

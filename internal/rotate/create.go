@@ -226,13 +226,13 @@ func sweep(ctx context.Context, e *Edit, final bool) (done bool, err error) {
 	case early && !can.Label && !final, early && final && looked(open):
 		return false, e.Commit(ctx, "late", late)
 	}
-	sure, err := leftovers(ctx, e, open)
+	unsure, err := leftovers(ctx, e, open)
 	if err != nil {
 		return false, e.retry(ctx, err)
 	}
-	if !sure {
+	if len(unsure) > 0 {
 		settled(open)
-		why := "keys appeared at the provider, and it has no labels to tell whether one is ours"
+		why := fmt.Sprintf("keys appeared at the provider, %q, and it has no labels to tell whether one is ours", unsure)
 		if final {
 			t.unproven(why)
 			e.alarm("%s: %s", e.name(), why)
@@ -279,12 +279,12 @@ func latest(open []*Attempt) (t time.Time) {
 }
 
 // leftovers lists the provider's keys and adds to the attempts the ids that are
-// theirs. It is not sure where it cannot tell whether some are.
-func leftovers(ctx context.Context, e *Edit, open []*Attempt) (sure bool, err error) {
+// theirs. It returns those of which it cannot tell whether they are.
+func leftovers(ctx context.Context, e *Edit, open []*Attempt) (unsure []string, err error) {
 	t := e.turn()
 	all, err := list(ctx, e)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if e.can.Label {
 		for _, l := range all {
@@ -295,20 +295,42 @@ func leftovers(ctx context.Context, e *Edit, open []*Attempt) (sure bool, err er
 				a.left(l.ID)
 			}
 		}
-		return true, nil
+		return nil, nil
 	}
 	a := open[0] // what a later call saw before it may be this one's
-	var fresh []Listed
-	for _, l := range all {
-		if !slices.Contains(a.Before, l.ID) && l.ID != t.New.Key() {
-			fresh = append(fresh, l)
-		}
+	fresh, err := unknown(ctx, e, a, all)
+	if err != nil {
+		return nil, err
 	}
 	if len(fresh) == 1 && len(open) == 1 && inWindow(fresh[0].Created, a) {
 		a.left(fresh[0].ID)
-		return true, nil
+		return nil, nil
 	}
-	return len(fresh) == 0, nil
+	for _, l := range fresh {
+		unsure = append(unsure, l.ID)
+	}
+	return unsure, nil
+}
+
+// unknown are the credentials that were not there before a call, and that it may have created. One that was used is somebody
+// else's: the secret of a lost one is known to nobody.
+func unknown(ctx context.Context, e *Edit, a *Attempt, all []Listed) (fresh []Listed, err error) {
+	known := append(slices.Clone(a.Before), e.turn().New.Key(), e.turn().Old.Key(), e.Rec.Current.Key())
+	for _, l := range all {
+		if slices.Contains(known, l.ID) {
+			continue
+		}
+		used := l.LastUsed
+		if used.IsZero() && e.can.LastUsed {
+			if used, err = lastUsed(ctx, e, l.ID); err != nil {
+				return nil, err
+			}
+		}
+		if used.IsZero() {
+			fresh = append(fresh, l)
+		}
+	}
+	return fresh, nil
 }
 
 // inWindow reports whether a key can be an attempt's by its time of creation, if

@@ -31,7 +31,8 @@ type Edit struct {
 	working bool            // on a due item, which must move
 	soon    bool            // the step in flight is tried at once
 	said    map[string]string
-	failed  error // of the call outside, for the audit log
+	failed  error  // of the call outside, for the audit log
+	trouble *Error // of the call outside, for the log, once it is committed
 }
 
 // load reads a record to change it; nil if there is none. The caller holds its lock, or changes nothing.
@@ -199,6 +200,16 @@ const braked = "braked"
 func (e *Edit) committed(v storage.Version) {
 	e.version, e.Ops, e.Abs, e.said = v, nil, nil, nil
 	e.m.census.set(e.kind, e.Rec.Name, e.Rec.State())
+	logTrouble(e)
+}
+
+// logTrouble says what has failed, and when the record is looked at again.
+func logTrouble(e *Edit) {
+	if t := e.trouble; t != nil {
+		e.m.cfg.Log.Warn("a step of a rotation failed", "path", e.m.cfg.Mount()+e.kind.Path(e.Rec.Name), "rotation", e.Rec.Number(), "step", t.State,
+			"outcome", t.Outcome, "next_step", e.Rec.Due, "error", t.Text)
+	}
+	e.trouble = nil
 }
 
 func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err error) {

@@ -29,8 +29,14 @@ type Kind struct {
 	// Timing is what the configuration says of times.
 	Timing func(r *Record) Timing
 	// Open opens the record's target. red learns every secret that the target handles. An error of kind Invalid, Held, NotFound,
-	// Unsupported or Denied is one of the configuration; any other is tried again.
+	// Unsupported or Denied is one of the configuration; any other is tried again. The target may change r.Data, which the commit after
+	// the call stores.
 	Open func(ctx context.Context, r *Record, s *Secrets, red *secret.Redactor) (Target, error)
+	// Eager: a failed rotation leaves nothing behind at the provider, and is tried again within seconds, later within an hour.
+	// Otherwise the first wait is an hour.
+	Eager bool
+	// Forget returns operations, relative to the mount's store, that join the commit by which a record is deleted. nil: there are none.
+	Forget func(r *Record) []storage.Op
 	// Ready says why no rotation may begin; "" if one may. nil: one always may.
 	Ready func(ctx context.Context, r *Record) (why string, err error)
 	// Brake reports that no rotation of the mount goes on. nil: there is no brake.

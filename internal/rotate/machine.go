@@ -66,6 +66,9 @@ func (e *Edit) step(ctx context.Context) error {
 	if e.m.cfg.ClockHeld != nil && e.m.cfg.ClockHeld() {
 		return errClockHeld("rotate.Work")
 	}
+	if e.Rec.Gone && e.Rec.Turn == nil {
+		return e.Delete(ctx)
+	}
 	if e.Rec.Paused != nil {
 		return e.Commit(ctx, "paused", time.Time{})
 	}
@@ -163,6 +166,7 @@ func (e *Edit) note(err error) {
 	outcome := OutcomeOf(err).String()
 	e.Say("outcome", outcome)
 	e.Say("error", e.Rec.LastError)
+	e.trouble = &Error{e.Now, e.Rec.State(), outcome, e.Redactor.Scrub(err.Error())}
 	t := e.turn()
 	if t == nil {
 		return

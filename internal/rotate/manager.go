@@ -49,6 +49,23 @@ func (m *Manager) View(ctx context.Context, kind, name string) (*Edit, error) {
 	return m.load(ctx, m.kinds[kind], name)
 }
 
+// Read reads a record and its secrets as one commit has left them; nil if there is none. Neither is committed.
+func (m *Manager) Read(ctx context.Context, kind, name string) (*Record, *Secrets, error) {
+	for {
+		e, err := m.View(ctx, kind, name)
+		if err != nil || e == nil {
+			return nil, nil, err
+		}
+		if err := e.Unlock(ctx); err != nil {
+			return nil, nil, err
+		}
+		row, err := m.cfg.Store.Get(ctx, e.kind.Records+name)
+		if err != nil || row.Version == e.version {
+			return e.Rec, e.Sec, err
+		}
+	}
+}
+
 // Delete forgets a record. Its history and its journal go first. The caller has changed it in hand, and Ops and Abs join
 // the commit.
 func (e *Edit) Delete(ctx context.Context) error {
@@ -59,6 +76,9 @@ func (e *Edit) Delete(ctx context.Context) error {
 		}
 	}
 	ops := append([]storage.Op{storage.Remove(k.Records + name).If(e.version), storage.Remove(k.Secrets + name)}, e.Ops...)
+	if k.Forget != nil {
+		ops = append(ops, k.Forget(e.Rec)...)
+	}
 	abs := append(slices.Clone(e.Abs), m.cfg.Schedule(k.Name, name, e.Rec.Due, time.Time{})...)
 	abs = append(abs, e.event("deleted-key"))
 	_, err := m.cfg.Store.CommitWith(ctx, ops, abs)
@@ -129,7 +149,7 @@ func (m *Manager) Unfinished(ctx context.Context) (kind string, r *Record, err e
 			if err != nil {
 				return "", nil, err
 			}
-			if r.Turn != nil {
+			if r.Turn != nil && !r.Gone { // who has deleted it, and does not wait, has decided
 				return name, r, nil
 			}
 		}

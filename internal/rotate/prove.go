@@ -44,6 +44,7 @@ func rejected(ctx context.Context, e *Edit, err error) error {
 		e.note(err)
 		return e.giveUp(ctx, "the new key was still refused when settling ended: %s", e.Rec.LastError)
 	}
+	e.Rec.LastError = e.words(err)
 	e.Say("outcome", Rejected.String())
 	return e.Commit(ctx, "refused", e.Now.Add(max(e.target.Settle().Interval, retryAfter(err))))
 }

@@ -173,14 +173,12 @@ func published(ctx context.Context, e *Edit, what string) error {
 	if t.Back != nil {
 		leaked = t.Back.Leaked
 	}
-	timing := e.timing()
-	after := t.Published().Add(timing.Hold(leaked))
-	if t.Victim() == nil {
-		after = e.Now
-	}
-	t.End = Ending{After: after, Now: leaked, Hold: after.Add(timing.MaxHold)}
+	endAfter(e, t.Published(), leaked)
+	after := t.End.After
 	if t.Back != nil {
 		t.Unproven = nil
+	} else { // for those who read it, the rotation has succeeded
+		e.Rec.Failures, e.Rec.Alert, e.Rec.LastError = 0, nil, ""
 	}
 	if err := join(ctx, e); err != nil {
 		return err
@@ -188,6 +186,16 @@ func published(ctx context.Context, e *Edit, what string) error {
 	e.Say("key_id", t.Live().Key())
 	e.to(Grace)
 	return e.Commit(ctx, what, after)
+}
+
+// endAfter plans the end of the credential that is left behind by what was published at a time.
+func endAfter(e *Edit, at time.Time, leaked bool) {
+	t, timing := e.turn(), e.timing()
+	after := at.Add(timing.Hold(leaked))
+	if t.Victim() == nil {
+		after = e.Now
+	}
+	t.End = Ending{After: after, Now: leaked, Hold: after.Add(timing.MaxHold)}
 }
 
 // join adds what the engine changes with the current credential.

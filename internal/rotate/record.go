@@ -186,6 +186,7 @@ type Ending struct {
 	Hold     time.Time `json:"hold"`  // use keeps it until then, and then a person is called
 	Disabled time.Time `json:"disabled"`
 	Revived  time.Time `json:"revived,omitzero"` // somebody has enabled it again
+	Used     time.Time `json:"used,omitzero"`    // as the provider said last
 	Retired  time.Time `json:"retired"`
 	Dead     time.Time `json:"dead"`
 	Proof    string    `json:"proof"` // "refused", "management", "not listed", "none"
@@ -207,6 +208,12 @@ func (t *Turn) Victim() *Ref {
 	}
 	return t.Old
 }
+
+// Replaced reports whether readers get the new credential, and the old one is what the rotation has left to deal with.
+func (t *Turn) Replaced() bool { return t.Back == nil && (t.State == Grace || t.State == Retiring) }
+
+// Needed is when somebody has shown last that the victim is needed: by its use, or by enabling it again.
+func (t *Turn) Needed() time.Time { return later(t.End.Used, t.End.Revived) }
 
 // Live is the credential that the rotation leaves.
 func (t *Turn) Live() *Ref {
@@ -263,8 +270,8 @@ func (t *Turn) attempt(marker string) *Attempt {
 	return &t.Attempts[i]
 }
 
-// touched reports whether a call of the rotation may have had an effect.
-func (t *Turn) touched() bool {
+// Touched reports whether a call of the rotation may have had an effect.
+func (t *Turn) Touched() bool {
 	return t.New != nil || slices.ContainsFunc(t.Attempts, func(a Attempt) bool { return a.open() || len(a.IDs) > 0 })
 }
 

@@ -28,23 +28,19 @@ func wait(ctx context.Context, e *Edit) error {
 	if t.End.Now || !e.can.LastUsed {
 		return endGrace(ctx, e)
 	}
-	var used time.Time
-	err := call(ctx, func(ctx context.Context) (err error) {
-		used, err = e.target.(UsageTeller).LastUsed(ctx, victim.ID)
-		return err
-	})
-	e.Now = time.Now().UTC()
+	used, err := lastUsed(ctx, e, victim.ID)
 	if err != nil {
 		if OutcomeOf(err) == Permanent && gone(ctx, e, victim.ID) {
 			return endGrace(ctx, e)
 		}
 		return e.retry(ctx, err)
 	}
-	idle := e.timing().Idle
-	used = later(used, t.End.Revived)
 	if used.After(e.Now) {
 		used = e.Now // its clock is ahead, or it says what cannot be
 	}
+	idle := e.timing().Idle
+	t.End.Used, t.Tries, e.Rec.LastError = used, 0, ""
+	used = t.Needed()
 	if !used.Add(idle).After(e.Now) {
 		return endGrace(ctx, e)
 	}
@@ -55,6 +51,16 @@ func wait(ctx context.Context, e *Edit) error {
 		again = e.Now.Add(max(idle, time.Minute))
 	}
 	return e.Commit(ctx, "in-use", again)
+}
+
+// lastUsed asks when a key was last used.
+func lastUsed(ctx context.Context, e *Edit, id string) (used time.Time, err error) {
+	err = call(ctx, func(ctx context.Context) (err error) {
+		used, err = e.target.(UsageTeller).LastUsed(ctx, id)
+		return err
+	})
+	e.Now = time.Now().UTC()
+	return used, err
 }
 
 // gone asks whether the provider does not know a key any more.
@@ -77,7 +83,7 @@ func endGrace(ctx context.Context, e *Edit) error {
 // retire ends the key that is left behind – disable, wait, delete, prove – and then the turn.
 func retire(ctx context.Context, e *Edit) error {
 	t := e.turn()
-	if t.Victim() == nil && !t.touched() {
+	if t.Victim() == nil && !t.Touched() {
 		if err := e.Unlock(ctx); err != nil {
 			return err
 		}
@@ -197,6 +203,13 @@ func account(ctx context.Context, e *Edit) error {
 	if err != nil {
 		return err
 	}
+	if missing := t.Live(); len(wrong) == 0 && missing != nil && !slices.ContainsFunc(all, func(l Listed) bool { return l.ID == missing.ID }) {
+		wrong = append(wrong, fmt.Sprintf("the current key %s is not listed", missing.ID))
+		if t.Tries >= maxTries { // somebody has deleted it: the next rotation makes it good, and must not wait for this one
+			t.unproven(wrong[0])
+			return finish(ctx, e)
+		}
+	}
 	if len(wrong) > 0 {
 		t.Tries++
 		text := strings.Join(wrong, "; ")
@@ -219,13 +232,10 @@ func account(ctx context.Context, e *Edit) error {
 // our label and no such record is left alone: a person must say what it is.
 func compare(ctx context.Context, e *Edit, all []Listed) (wrong []string, err error) {
 	t := e.turn()
-	live := t.Live().Key()
-	there := live == ""
 	inst := installation(e.m.cfg.Installation)
 	for _, l := range all {
 		switch {
-		case l.ID == live:
-			there = true
+		case l.ID == t.Live().Key():
 		case l.ID == t.Victim().Key():
 			wrong = append(wrong, fmt.Sprintf("the retired key %s is still listed", l.ID))
 			t.End.Retired, t.End.Dead = time.Time{}, time.Time{} // once more
@@ -239,9 +249,6 @@ func compare(ctx context.Context, e *Edit, all []Listed) (wrong []string, err er
 				a.left(l.ID)
 			}
 		}
-	}
-	if !there {
-		wrong = append(wrong, fmt.Sprintf("the current key %s is not listed", live))
 	}
 	return wrong, nil
 }
@@ -315,17 +322,18 @@ func finish(ctx context.Context, e *Edit) error {
 }
 
 // planRetry plans the rotation after one that failed. One in place has made one attempt, any other has tried for
-// as long as its states allow.
+// as long as its states allow, and may have left something behind unless its kind is eager.
 func planRetry(e *Edit) {
 	rec, when := e.Rec, e.timing().When
+	eager := e.kind.Style == InPlace || e.kind.Eager
 	at, over := when.Again(rec.Next, rec.LastRotated, rec.Failures, e.Now)
 	switch {
-	case e.kind.Style == InPlace && rec.Next.IsZero():
+	case eager && rec.Next.IsZero():
 		return // it was requested, and the client knows
 	case over:
 		rec.Next, rec.Failures = at, 0
 		return
-	case e.kind.Style != InPlace:
+	case !eager:
 		at = e.Now.Add(retryRotation(rec.Failures))
 		if when.Missed(rec.Next, at) {
 			rec.Next, rec.Failures = when.Next(rec.LastRotated, e.Now), 0
