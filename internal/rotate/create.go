@@ -352,7 +352,7 @@ func sweepOne(ctx context.Context, e *Edit, a *Attempt) error {
 	}
 	e.Now = time.Now().UTC()
 	a.Swept = true
-	e.turn().Tries = 0
+	e.worked()
 	e.Say("key_id", fmt.Sprint(a.IDs))
 	return e.Commit(ctx, "swept", e.Now)
 }

@@ -132,11 +132,29 @@ func (e *Edit) Say(name, value string) {
 }
 
 // alarm raises an alert.
-func (e *Edit) alarm(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	if e.Rec.Alert == nil || e.Rec.Alert.Text != text {
-		e.Rec.Alert = &Alert{e.Now, text}
-		e.Say("alert", text)
+func (e *Edit) alarm(format string, args ...any) { e.raise("", fmt.Sprintf(format, args...)) }
+
+// raise raises an alert about the calls of a state, or about the whole. One that stands keeps its time.
+func (e *Edit) raise(step State, text string) {
+	at := e.Now
+	if a := e.Rec.Alert; a != nil {
+		if a.Text == text {
+			return
+		}
+		if step != "" && a.Step == step {
+			at = a.At
+		}
+	}
+	e.Rec.Alert = &Alert{At: at, Text: text, Step: step}
+	e.Say("alert", text)
+}
+
+// worked notes that a call of the present state has succeeded: what it failed for is gone.
+func (e *Edit) worked() {
+	t := e.turn()
+	t.Tries = 0
+	if a := e.Rec.Alert; a != nil && a.Step == t.State {
+		e.Rec.Alert, e.Rec.LastError = nil, ""
 	}
 }
 
@@ -203,11 +221,12 @@ func (e *Edit) committed(v storage.Version) {
 	logTrouble(e)
 }
 
-// logTrouble says what has failed, and when the record is looked at again.
+// logTrouble tells of a call that failed, in the log and in the count of failures.
 func logTrouble(e *Edit) {
 	if t := e.trouble; t != nil {
+		e.m.census.fail(t.Outcome)
 		e.m.cfg.Log.Warn("a step of a rotation failed", "path", e.m.cfg.Mount()+e.kind.Path(e.Rec.Name), "rotation", e.Rec.Number(), "step", t.State,
-			"outcome", t.Outcome, "next_step", e.Rec.Due, "error", t.Text)
+			"class", t.Outcome, "next_try", e.Rec.Due, "error", t.Text)
 	}
 	e.trouble = nil
 }

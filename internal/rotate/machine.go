@@ -127,6 +127,7 @@ func (e *Edit) to(s State) {
 	if !slices.Contains(transitions[e.kind.Style][t.State].next, s) {
 		panic(fmt.Sprintf("rotate: no transition from %s to %s", t.State, s)) // a programming error, found by the first test that walks it
 	}
+	e.worked()
 	t.enter(s, e.Now)
 }
 
@@ -144,9 +145,6 @@ func (e *Edit) retry(ctx context.Context, err error) error {
 	if gives != "" && (outcome == Permanent || t.Tries >= maxTries) {
 		return e.giveUp(ctx, "%s failed: %s", t.State, e.Rec.LastError)
 	}
-	if outcome == Permanent || t.Tries >= maxTries {
-		e.alarm("%s is stuck in %s: %s", e.name(), t.State, e.Rec.LastError)
-	}
 	longest := longestWait
 	if e.kind.Style == InPlace {
 		longest = longestDoubt
@@ -156,7 +154,28 @@ func (e *Edit) retry(ctx context.Context, err error) error {
 		wait = max(wait, time.Minute)
 	}
 	wait = max(wait, retryAfter(err))
-	return e.Commit(ctx, "stumbled", e.Now.Add(wait+rand.N(wait/5)))
+	wait += rand.N(wait / 5)
+	e.raise(t.State, fmt.Sprintf("%s: %s has failed %s: %s; %s", e.name(), t.State, times(t.Tries), e.Rec.LastError, remedies[outcome]))
+	return e.Commit(ctx, "stumbled", e.Now.Add(wait))
+}
+
+// times words a number of failures.
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times in a row", n)
+}
+
+// remedies say what there is to do about a failure that is retried.
+var remedies = map[Outcome]string{
+	Unknown:   "it is tried again, after a look at what the call has done",
+	Transient: "it is tried again with back-off; see whether the provider is up",
+	Permanent: "it will fail until somebody corrects that; it is tried again with back-off",
+	Exhausted: "the provider allows no more keys; delete there those that nobody uses",
+	Rejected:  "it is tried again with back-off",
+	Alive:     "the old key still works; it is tried again with back-off, or delete it at the provider",
+	Untested:  "it is tried again with back-off",
 }
 
 // note records an error, redacted.

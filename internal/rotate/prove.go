@@ -20,7 +20,7 @@ func settle(ctx context.Context, e *Edit) error {
 	switch {
 	case err == nil:
 		t.Streak++
-		t.Tries = 0
+		e.worked()
 		if t.Streak >= s.Successes {
 			e.to(Verifying)
 			return e.Commit(ctx, "settled", e.Now.Add(s.Interval))

@@ -184,6 +184,9 @@ func published(ctx context.Context, e *Edit, what string) error {
 		return err
 	}
 	e.Say("key_id", t.Live().Key())
+	if a := e.Rec.Alert; a != nil && t.Back == nil {
+		e.Rec.Alert = nil // of rotations before
+	}
 	e.to(Grace)
 	return e.Commit(ctx, what, after)
 }

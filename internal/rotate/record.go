@@ -79,10 +79,13 @@ type Pause struct {
 	Auto   bool      `json:"auto"` // by the server itself: it asks a person
 }
 
-// An Alert stands until its cause is gone.
+// An Alert names a cause and what to do, and stands until the cause is gone.
 type Alert struct {
 	At   time.Time `json:"at"`
 	Text string    `json:"text"`
+	// Step is the state whose calls fail: the alert ends with the first one that succeeds. "": it stands until a rotation has
+	// published, or until its own check finds the cause gone.
+	Step State `json:"step,omitempty"`
 }
 
 // A Start is why a rotation begins.

@@ -154,7 +154,7 @@ func undo(ctx context.Context, e *Edit, do func(context.Context, string) error, 
 	}
 	e.Now = time.Now().UTC()
 	*done = e.Now
-	e.turn().Tries = 0
+	e.worked()
 	e.Say("key_id", id)
 	return e.Commit(ctx, what, e.Now.Add(then))
 }
@@ -179,7 +179,8 @@ func bury(ctx context.Context, e *Edit) error {
 		end.Proof = "none"
 		t.unproven("the retired key's death was not proven by using it")
 	}
-	end.Dead, t.Tries = e.Now, 0
+	end.Dead = e.Now
+	e.worked()
 	e.Say("proof", end.Proof)
 	return e.Commit(ctx, "dead", e.Now)
 }

@@ -141,3 +141,32 @@ func (w *world) unlabelled() {
 	w.cancel()
 	w.boot()
 }
+
+// TestAlertEndsWithItsCause: a call that fails is an alert with cause and remedy at once, which ends when the call succeeds and not with
+// the rotation.
+func TestAlertEndsWithItsCause(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "before", Times: 2})
+		w.must(route.Write, "keys/demo/rotate", nil)
+		var seen []string
+		w.run(time.Now().Add(time.Hour), func() bool {
+			s := w.status()
+			if a := s["alert"].(string); a != "" && (len(seen) == 0 || seen[len(seen)-1] != a) {
+				seen = append(seen, a)
+			}
+			return s["state"] == "settling"
+		})
+		if len(seen) != 2 || !contains(seen[0], "creating has failed once") || !contains(seen[1], "2 times in a row") || !contains(seen[1], "tried again") {
+			t.Errorf("the alerts were %q", seen)
+		}
+		if s := w.status(); s["alert"] != "" || s["last_error"] != "" {
+			t.Errorf("once the call has succeeded: %v", s)
+		}
+		if !contains(w.logged.String(), "path=rotation/keys/demo rotation=2 step=creating class=unknown next_try=") {
+			t.Errorf("the log says\n%s", w.logged.String())
+		}
+	})
+}

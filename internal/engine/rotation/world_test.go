@@ -1,9 +1,9 @@
 package rotation_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"iter"
 	"log/slog"
 	"maps"
@@ -47,6 +47,7 @@ type world struct {
 	hook func(what string, before bool) error
 
 	mu     sync.Mutex
+	logged bytes.Buffer // written by the goroutine that works
 	events []string
 	audits []engine.Automatic
 	held   bool
@@ -85,7 +86,7 @@ func (w *world) boot() {
 		w.Fatal(err)
 	}
 	m := &engine.Mount{
-		UUID: "r", Type: "rotation", Store: hooked.View("mount/r/"), Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Host: w.host(b.Installation()),
+		UUID: "r", Type: "rotation", Store: hooked.View("mount/r/"), Log: slog.New(slog.NewTextHandler(&w.logged, nil)), Host: w.host(b.Installation()),
 		Settings: func() engine.Settings { return engine.Settings{Path: "rotation/"} },
 	}
 	var ps []rotation.Provider
