@@ -27,7 +27,7 @@ func create(ctx context.Context, e *Edit) error {
 	}
 	if !again {
 		if len(t.Attempts) >= 2*maxTries {
-			return e.giveUp(ctx, "creating failed %d times", len(t.Attempts))
+			return giveUp(ctx, e, "creating failed %d times", len(t.Attempts))
 		}
 		t.Attempts = append(t.Attempts, Attempt{N: uint16(len(t.Attempts) + 1)})
 		a = t.last()
@@ -352,7 +352,7 @@ func sweepOne(ctx context.Context, e *Edit, a *Attempt) error {
 	}
 	e.Now = time.Now().UTC()
 	a.Swept = true
-	e.worked()
+	worked(e)
 	e.Say("key_id", fmt.Sprint(a.IDs))
 	return e.Commit(ctx, "swept", e.Now)
 }

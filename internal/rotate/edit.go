@@ -150,7 +150,7 @@ func (e *Edit) raise(step State, text string) {
 }
 
 // worked notes that a call of the present state has succeeded: what it failed for is gone.
-func (e *Edit) worked() {
+func worked(e *Edit) {
 	t := e.turn()
 	t.Tries = 0
 	if a := e.Rec.Alert; a != nil && a.Step == t.State {
@@ -255,7 +255,7 @@ func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err err
 	if err != nil {
 		return nil, nil, err
 	}
-	return append(ops, storage.Append(e.kind.Journal+rec.Name+"/", row)), append(abs, e.event(what)), nil
+	return append(ops, storage.Append(e.kind.Journal+rec.Name+"/", row)), append(abs, event(e, what)), nil
 }
 
 // tick makes a time one that the due index can hold: whole milliseconds, never early. While
@@ -287,7 +287,7 @@ func row(e *Edit, what string) JournalRow {
 }
 
 // event is the operation that tells of what has happened.
-func (e *Edit) event(what string) storage.Op {
+func event(e *Edit, what string) storage.Op {
 	data := e.kind.Details(e.Rec)
 	data["turn"], data["state"] = fmt.Sprint(e.Rec.Number()), string(e.Rec.State())
 	for k, v := range e.said {

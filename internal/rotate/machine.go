@@ -127,7 +127,7 @@ func (e *Edit) to(s State) {
 	if !slices.Contains(transitions[e.kind.Style][t.State].next, s) {
 		panic(fmt.Sprintf("rotate: no transition from %s to %s", t.State, s)) // a programming error, found by the first test that walks it
 	}
-	e.worked()
+	worked(e)
 	t.enter(s, e.Now)
 }
 
@@ -143,7 +143,7 @@ func (e *Edit) retry(ctx context.Context, err error) error {
 	t.Tries++
 	gives := transitions[e.kind.Style][t.State].gives
 	if gives != "" && (outcome == Permanent || t.Tries >= maxTries) {
-		return e.giveUp(ctx, "%s failed: %s", t.State, e.Rec.LastError)
+		return giveUp(ctx, e, "%s failed: %s", t.State, e.Rec.LastError)
 	}
 	longest := longestWait
 	if e.kind.Style == InPlace {
@@ -197,7 +197,7 @@ func (e *Edit) note(err error) {
 }
 
 // giveUp rolls the rotation back. The old credential stays current.
-func (e *Edit) giveUp(ctx context.Context, format string, args ...any) error {
+func giveUp(ctx context.Context, e *Edit, format string, args ...any) error {
 	t := e.turn()
 	t.Back = &Back{At: e.Now, Reason: fmt.Sprintf(format, args...)}
 	e.alarm("turn %d of %s failed: %s; the old key stays current", t.N, e.name(), t.Back.Reason)

@@ -80,7 +80,7 @@ func (e *Edit) Delete(ctx context.Context) error {
 		ops = append(ops, k.Forget(e.Rec)...)
 	}
 	abs := append(slices.Clone(e.Abs), m.cfg.Schedule(k.Name, name, e.Rec.Due, time.Time{})...)
-	abs = append(abs, e.event("deleted-key"))
+	abs = append(abs, event(e, "deleted-key"))
 	_, err := m.cfg.Store.CommitWith(ctx, ops, abs)
 	if err == nil {
 		m.census.set(k, name, "")

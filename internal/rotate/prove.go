@@ -20,7 +20,7 @@ func settle(ctx context.Context, e *Edit) error {
 	switch {
 	case err == nil:
 		t.Streak++
-		e.worked()
+		worked(e)
 		if t.Streak >= s.Successes {
 			e.to(Verifying)
 			return e.Commit(ctx, "settled", e.Now.Add(s.Interval))
@@ -42,7 +42,7 @@ func rejected(ctx context.Context, e *Edit, err error) error {
 	t := e.turn()
 	if !e.Now.Before(t.Until) {
 		e.note(err)
-		return e.giveUp(ctx, "the new key was still refused when settling ended: %s", e.Rec.LastError)
+		return giveUp(ctx, e, "the new key was still refused when settling ended: %s", e.Rec.LastError)
 	}
 	e.Rec.LastError = e.words(err)
 	e.Say("outcome", Rejected.String())

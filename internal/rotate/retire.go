@@ -154,7 +154,7 @@ func undo(ctx context.Context, e *Edit, do func(context.Context, string) error, 
 	}
 	e.Now = time.Now().UTC()
 	*done = e.Now
-	e.worked()
+	worked(e)
 	e.Say("key_id", id)
 	return e.Commit(ctx, what, e.Now.Add(then))
 }
@@ -180,7 +180,7 @@ func bury(ctx context.Context, e *Edit) error {
 		t.unproven("the retired key's death was not proven by using it")
 	}
 	end.Dead = e.Now
-	e.worked()
+	worked(e)
 	e.Say("proof", end.Proof)
 	return e.Commit(ctx, "dead", e.Now)
 }
