@@ -316,6 +316,9 @@ func leftovers(ctx context.Context, e *Edit, open []*Attempt) (unsure []string, 
 // else's: the secret of a lost one is known to nobody.
 func unknown(ctx context.Context, e *Edit, a *Attempt, all []Listed) (fresh []Listed, err error) {
 	known := append(slices.Clone(a.Before), e.turn().New.Key(), e.turn().Old.Key(), e.Rec.Current.Key())
+	for i := range e.turn().Attempts {
+		known = append(known, e.turn().Attempts[i].IDs...) // a list may show for a while what is retired
+	}
 	for _, l := range all {
 		if slices.Contains(known, l.ID) {
 			continue

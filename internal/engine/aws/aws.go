@@ -11,6 +11,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/locks"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -34,15 +35,19 @@ const (
 )
 
 // Type is the engine.
-var Type = engine.Type{Name: "aws", Open: func(_ context.Context, m *engine.Mount) (engine.Engine, error) {
-	return &backend{m: m}, nil
+var Type = engine.Type{Name: "aws", Open: func(ctx context.Context, m *engine.Mount) (engine.Engine, error) {
+	b := &backend{m: m}
+	b.rotations = rotate.New(m.Rotations(), statics{b}.kind())
+	go b.rotations.Walk(ctx)
+	return b, nil
 }}
 
 // backend is the engine of one mount.
 type backend struct {
-	m *engine.Mount
+	m         *engine.Mount
+	rotations *rotate.Manager
 
-	// locks are held over a write or a rotation: of the root configuration, of each role, and of each static role.
+	// locks are held over a write or a rotation: of the root configuration, and of each role.
 	locks locks.Named
 	never engine.Attempts // whose create surely made nothing
 
@@ -53,6 +58,9 @@ type backend struct {
 	// making are how many credentials are being made, by the key that makes them.
 	making map[string]int
 }
+
+// States implements [engine.Census].
+func (b *backend) States() map[string]int64 { return b.rotations.States() }
 
 // Close lets go of connections.
 func (b *backend) Close() error {

@@ -33,9 +33,7 @@ const rootKind = "root"
 
 const (
 	rotateWithin = 85 * time.Second
-	makeWithin   = 30 * time.Second // and storing what was made
 	resumeAfter  = 2 * time.Minute  // what died is taken up
-	unusedFor    = 24 * time.Hour   // a key unused for so long may make room
 	lastCalls    = 10 * time.Second // what is being made by the key before is let end
 )
 
@@ -328,7 +326,66 @@ func (b *backend) Work(ctx context.Context, kind, id string) error {
 	case rootKind:
 		return configs{b}.workRoot(ctx)
 	case staticKind:
-		return statics{b}.workStatic(ctx, id)
+		return b.rotations.Work(ctx, kind, id)
 	}
 	return fault.New("aws.Work", fault.Internal, "there is no work of kind %q for %q", kind, id)
 }
+
+// dropped are ids of keys that were deleted last: AWS lists them for a while.
+type dropped []string
+
+func (d *dropped) add(id string) {
+	*d = append(*d, id)
+	*d = (*d)[max(len(*d)-4, 0):]
+}
+
+// rest are keys that were not deleted.
+func (d dropped) rest(keys []client.Key) []client.Key {
+	return slices.DeleteFunc(keys, func(k client.Key) bool { return slices.Contains(d, k.ID) })
+}
+
+// lost finds the key that a rotation has made and whose secret nobody knows; "" if it surely made
+// none. AWS's keys bear no mark: it is the only one that came since the rotation began, and it was never used.
+func lost(ctx context.Context, c *client.Client, user string, began time.Time, known []string) (string, error) {
+	const op = "aws.rotate"
+	keys, err := c.Keys(ctx, user)
+	if err != nil {
+		return "", mine(op, err)
+	}
+	var found []client.Key
+	for _, k := range keys {
+		if !slices.Contains(known, k.ID) && !k.Made.Before(began.Add(-clocks)) && !k.Made.After(began.Add(landing+clocks)) {
+			found = append(found, k)
+		}
+	}
+	switch {
+	case len(found) == 0 && time.Since(began) < landing:
+		return "", fault.New(op, fault.Unavailable, "whether AWS has made a key for user %s is not known yet; the key before stays, and it is looked at again until %s", user, began.Add(landing).Format(time.RFC3339))
+	case len(found) == 0:
+		return "", nil
+	case len(found) > 1:
+		return "", fault.New(op, fault.Conflict, "user %s has several keys that may have been made by the rotation at %s: %s; delete in AWS those that nobody uses", user, began.Format(time.RFC3339), describe(found))
+	}
+	used, err := c.LastUsed(ctx, found[0].ID)
+	switch {
+	case err != nil:
+		return "", mine(op, err)
+	case !used.IsZero():
+		return "", fault.New(op, fault.Conflict, "the key %s of user %s came when a rotation made one whose secret was lost, but it was used at %s: somebody else has made it; delete it in AWS when it is not needed", found[0].ID, user, used.UTC().Format(time.RFC3339))
+	}
+	return found[0].ID, nil
+}
+
+// missedWindow says why nothing was rotated at a time.
+func missedWindow(at time.Time) string {
+	return "the window of " + at.UTC().Format(time.RFC3339) + " was missed: the server did not run, or waited for its clock; the next one counts"
+}
+
+func ids(keys []client.Key) (out []string) {
+	for _, k := range keys {
+		out = append(out, k.ID)
+	}
+	return out
+}
+
+const clocks = time.Minute // how far AWS's clock may be from ours
