@@ -2,7 +2,7 @@ package rotation
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/x509"
 	"maps"
 	"slices"
 
@@ -147,12 +147,30 @@ func (b *catalog) changed(ctx context.Context, bind binding) (bool, error) {
 }
 
 // source opens the provider with a key's parameters and admin credentials.
-func (b *catalog) source(d Definition, params map[string]json.RawMessage, admin map[string]secret.Value, r *secret.Redactor) (Source, error) {
+func (b *catalog) source(d Definition, c settings, admin map[string]secret.Value, r *secret.Redactor) (Source, error) {
 	p, err := b.provider(d.Provider)
 	if err != nil {
 		return nil, err
 	}
+	roots := b.net.Roots
+	if c.CA != "" {
+		if roots, err = authorities(c.CA); err != nil {
+			return nil, err
+		}
+	}
 	return p.Open(OpenConfig{
-		Definition: d, Params: maps.Clone(params), Admin: maps.Clone(admin), Dial: b.net.Dial, Roots: b.net.Roots, Redactor: r,
+		Definition: d, Params: maps.Clone(c.Params), Admin: maps.Clone(admin), Dial: b.net.Dial, Roots: roots, Redactor: r,
 	})
+}
+
+// maxCA is the longest PEM of authorities in bytes.
+const maxCA = 64 << 10
+
+// authorities are the certificates of a key's field ca.
+func authorities(pem string) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	if len(pem) > maxCA || !pool.AppendCertsFromPEM([]byte(pem)) {
+		return nil, fault.New("rotation.ca", fault.Invalid, "field \"ca\": want the certificates of the authorities that sign the provider's, as PEM of at most %d KiB", maxCA>>10)
+	}
+	return pool, nil
 }

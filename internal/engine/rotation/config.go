@@ -86,6 +86,7 @@ type keyIn struct {
 	Recipe   **string                 `json:"recipe" doc:"The kind of key, such as http-demo; list recipes/."`
 	Params   *map[string]wire.Raw     `json:"params" doc:"What the recipe asks for and is no secret, such as a region."`
 	Admin    map[string]*secret.Value `json:"admin" doc:"The credentials of the provider's management API."`
+	CA       *string                  `json:"ca" default:"the system's authorities" doc:"The certificates, as PEM, of the authorities that sign those of the provider's API."`
 	Path     *string                  `json:"path" doc:"Where the key is published, in a KV version 2 mount, such as secret/stripe."`
 	Fields   *map[string]string       `json:"fields" default:"each to its own name" doc:"Which output of the recipe is written to which field."`
 
@@ -142,6 +143,7 @@ type change struct {
 	had    []engine.Place // what the key has published to
 	rebind bool           // who writes becomes the principal
 	target bool           // secrets go elsewhere from now on
+	trust  bool           // another authority says who the provider is
 	lands  bool           // the credential is published elsewhere, or something else is made or retired
 }
 
@@ -256,6 +258,14 @@ func (c *change) params(context.Context) error {
 		c.lands = c.lands || !c.fresh && !c.target && c.def.Params[i].Acts
 	}
 	cfg.Params = next
+	ca := cfg.CA
+	if c.replace {
+		ca = ""
+	}
+	set(&ca, c.in.CA)
+	if ca != cfg.CA { // who may say whom to trust decides who is given the credentials
+		cfg.CA, c.rebind, c.trust = ca, true, true
+	}
 	return nil
 }
 
@@ -277,7 +287,7 @@ func (c *change) admin(context.Context) error {
 	if len(c.in.Admin) == 0 {
 		switch {
 		case c.fresh || len(sec.Admin) == 0:
-		case c.target:
+		case c.target || c.trust:
 			return invalid(`field "admin": the write changes where secrets are sent, so it must give the admin credentials anew`)
 		case c.lands:
 			return invalid(`field "admin": the write changes where the credential is published, or what is made or retired, so it must give the admin credentials anew`)
@@ -287,7 +297,7 @@ func (c *change) admin(context.Context) error {
 	}
 	// Only what is given now goes to a new target, or makes what is published elsewhere.
 	next := map[string]secret.Value{}
-	if !c.replace && !c.target && !c.lands {
+	if !c.replace && !c.target && !c.trust && !c.lands {
 		maps.Copy(next, sec.Admin)
 	}
 	for name, v := range c.in.Admin {
@@ -499,6 +509,6 @@ func (c *change) adopt(context.Context) error {
 // probe opens the provider, which checks parameters and credentials without a call.
 func (c *change) probe(context.Context) error {
 	c.k.Sec.Know(c.k.Redactor)
-	_, err := c.k.b.source(c.def, c.k.data.Config.Params, c.k.Sec.Admin, c.k.Redactor)
+	_, err := c.k.b.source(c.def, c.k.data.Config, c.k.Sec.Admin, c.k.Redactor)
 	return err
 }

@@ -51,7 +51,8 @@ type settings struct {
 	Path   string                     `json:"path"`
 	Fields map[string]string          `json:"fields"` // output → field
 	Policy schedule.Policy            `json:"policy"`
-	Settle rotate.Settle              `json:"settle"` // zero fields: the definition's
+	Settle rotate.Settle              `json:"settle"`       // zero fields: the definition's
+	CA     string                     `json:"ca,omitempty"` // PEM; "": the system's authorities
 }
 
 // A binding says which text a key is rotated by.
@@ -214,7 +215,7 @@ func (b *backend) open(ctx context.Context, r *rotate.Record, s *rotate.Secrets,
 	if t.def, err = b.definition(ctx, r.Name, t.data.Bind); err != nil {
 		return nil, err
 	}
-	t.Source, err = b.source(t.def, t.data.Config.Params, s.Admin, red)
+	t.Source, err = b.source(t.def, t.data.Config, s.Admin, red)
 	return t, err
 }
 

@@ -66,6 +66,7 @@ type keyConfig struct {
 	Hash      string                   `json:"recipe_hash"`
 	Params    map[string]wire.Raw      `json:"params"`
 	Admin     []string                 `json:"admin_fields"`
+	CA        string                   `json:"ca"`
 	Path      string                   `json:"path"`
 	Fields    map[string]string        `json:"fields"`
 	Class     schedule.Class           `json:"class"`
@@ -119,7 +120,7 @@ func (k *key) showConfig(ctx context.Context) keyConfig {
 	known := err == nil
 	p := data.Config.Policy
 	out := keyConfig{
-		Provider: data.Bind.Provider, Recipe: data.Bind.Name, Hash: data.Bind.Hash, Params: map[string]wire.Raw{}, Admin: []string{},
+		Provider: data.Bind.Provider, Recipe: data.Bind.Name, Hash: data.Bind.Hash, Params: map[string]wire.Raw{}, Admin: []string{}, CA: data.Config.CA,
 		Path: data.Config.Path, Fields: data.Config.Fields, Class: p.Class, Period: p.Period, Grace: p.Grace, ReadTTL: p.ReadTTL, Idle: p.Idle,
 		MaxHold: p.MaxHold, Principal: data.Principal, Owner: data.Owner,
 	}

@@ -1,11 +1,14 @@
 package rotation_test
 
 import (
+	"encoding/pem"
+	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 )
@@ -167,6 +170,29 @@ func TestAlertEndsWithItsCause(t *testing.T) {
 		}
 		if !contains(w.logged.String(), "path=rotation/keys/demo rotation=2 step=creating class=unknown next_try=") {
 			t.Errorf("the log says\n%s", w.logged.String())
+		}
+	})
+}
+
+// TestCA: a key's own authorities are taken as PEM, and whoever changes them gives the admin credentials again, because they decide who is
+// given these.
+func TestCA(t *testing.T) {
+	bubble(t, func(w *world) {
+		server := httptest.NewUnstartedServer(nil)
+		server.StartTLS()
+		ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+		server.Close()
+		w.must(route.Write, "keys/demo", basic(map[string]any{"fields": map[string]string{"api_key": "token"}}))
+		w.refused(route.Patch, "keys/demo", map[string]any{"ca": "no PEM", "admin": map[string]string{"token": adminToken}}, fault.Invalid, `field "ca"`)
+		w.refused(route.Patch, "keys/demo", map[string]any{"ca": ca}, fault.Invalid, `field "admin"`)
+		w.must(route.Patch, "keys/demo", map[string]any{"ca": ca, "admin": map[string]string{"token": adminToken}})
+		s := w.status()
+		if s["ca"] != ca || s["fields"].(map[string]any)["api_key"] != "token" {
+			t.Errorf("the key is %v", s)
+		}
+		w.must(route.Patch, "keys/demo", map[string]any{"rotation_period": "480h"})
+		if s := w.status(); s["ca"] != ca {
+			t.Errorf("a patch of something else has changed it: %v", s["ca"])
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,24 +51,24 @@ func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error)
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }}
 	answer, err := c.client.Do(request.WithContext(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
-		return nil, c.unanswered(ctx, st, sent.Load(), err)
+		return nil, c.unanswered(ctx, st, request.URL.Host, sent.Load(), err)
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode == http.StatusSwitchingProtocols { // whose body outlives the deadline
-		return nil, c.unanswered(ctx, st, true, errors.New("the provider wants another protocol"))
+		return nil, c.unanswered(ctx, st, request.URL.Host, true, errors.New("the provider wants another protocol"))
 	}
 	data, err := io.ReadAll(answer.Body)
 	if fault.Is(err, fault.TooLarge) {
 		err = fault.New("recipe.send", fault.TooLarge, "the reply to %s is larger than %d KiB; let the recipe ask for less", st.name, maxReply>>10)
 	}
 	if err != nil && answer.StatusCode < 400 {
-		return nil, c.unanswered(ctx, st, true, err)
+		return nil, c.unanswered(ctx, st, request.URL.Host, true, err)
 	}
 	return c.reply(answer, data, vars), nil
 }
 
 // unanswered is the failure of a request without a whole reply.
-func (c *caller) unanswered(ctx context.Context, st *step, sent bool, err error) error {
+func (c *caller) unanswered(ctx context.Context, st *step, host string, sent bool, err error) error {
 	kind, outcome, msg := fault.Upstream, rotate.Transient, "the provider cannot be reached"
 	if sent {
 		msg = "the provider did not answer completely"
@@ -83,8 +84,12 @@ func (c *caller) unanswered(ctx context.Context, st *step, sent bool, err error)
 		if !st.changes {
 			outcome = rotate.Permanent
 		}
+	case errors.Is(ctx.Err(), context.DeadlineExceeded) && !sent:
+		kind, msg = fault.Timeout, "no connection to "+host+" came about within "+st.timeout.String()+"; see whether a firewall drops what this server sends"
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		kind, msg = fault.Timeout, "the provider did not answer in time"
+		kind, msg = fault.Timeout, host+" did not answer within "+st.timeout.String()+"; see whether the provider is slow, or give the recipe's request a longer timeout"
+	case !sent || trouble(err, host) != "":
+		msg = cmp.Or(trouble(err, host), msg)
 	}
 	return c.failure(st, outcome, kind, msg, err)
 }
@@ -146,7 +151,7 @@ func (c *caller) unexpected(st *step, r *reply, outcome rotate.Outcome, cause er
 	case r.status/100 == 3:
 		msg += "; redirects are not followed, correct the address"
 	case (r.status == 401 || r.status == 403) && outcome == rotate.Permanent:
-		msg += "; check the admin credentials and what they may do"
+		msg += ", so it refuses the admin credentials, or they may not do this; correct them, or what they may do at the provider"
 	}
 	if cause == nil && r.status >= 400 {
 		cause = errors.New("the reply: " + strconv.Quote(c.quote(r)))
