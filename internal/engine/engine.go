@@ -14,6 +14,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"iter"
 	"log/slog"
 	"maps"
 	"net"
@@ -139,6 +140,9 @@ type Host struct {
 	Publish func(ctx context.Context, p Publication) (version int, err error)
 	// Published reads back the system part of what is published at a path.
 	Published func(ctx context.Context, p Publication) (*Published, error)
+	// Rotating are where all records of the server stand, whichever engine rotates them, as far as a holder of these policies may read
+	// each of them.
+	Rotating func(ctx context.Context, policies []string) iter.Seq2[Rotating, error]
 	// Audited runs an automatic action of the engine's between the two lines
 	// of its audit entry, fail closed: without the first line act is not called.
 	Audited func(ctx context.Context, a Automatic, act func(ctx context.Context) error) error
@@ -288,6 +292,15 @@ type Keeper interface {
 type Census interface {
 	States() map[string]int64
 }
+
+// A Rotator is an engine with records of [rotate].
+type Rotator interface {
+	// Rotating are where its records stand.
+	Rotating(ctx context.Context) iter.Seq2[Rotating, error]
+}
+
+// Rotating is where one record stands.
+type Rotating = rotate.Status
 
 // A Versioned engine is one that core can publish to (kv, version 2).
 type Versioned interface {

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -82,6 +83,7 @@ type keyConfig struct {
 }
 
 type keyStatus struct {
+	Summary     string       `json:"summary"`
 	State       rotate.State `json:"state"`
 	Turn        int          `json:"turn"`
 	CurrentID   string       `json:"current_key_id"`
@@ -139,19 +141,16 @@ func (k *key) showConfig(ctx context.Context) keyConfig {
 	return out
 }
 
-// overdueAfter is how late a rotation may publish before it counts as overdue: it
-// takes its time to settle.
-const overdueAfter = 10 * time.Minute
-
 func (k *key) showStatus() keyStatus {
 	rec := k.Rec
 	out := keyStatus{
 		State: rec.State(), Turn: int(rec.Number()), CurrentID: rec.Current.Key(), LastRotated: rec.LastRotated, Next: rec.Next, NextStep: rec.Due,
 		LastError: rec.LastError, Failures: rec.Failures, Unproven: rec.Unproven,
 	}
-	if late := k.Now.Sub(rec.Next); !rec.Next.IsZero() && late > overdueAfter {
+	if late := rec.Overdue(k.Now); late > 0 {
 		out.Overdue, out.OverdueBy = true, int64(late/time.Second)
 	}
+	out.Summary = rec.Summary(k.Now)
 	if rec.Paused != nil {
 		out.Paused, out.PauseReason = true, rec.Paused.Reason
 	}
@@ -171,6 +170,49 @@ func (k *key) showStatus() keyStatus {
 		out.Unproven = []string{}
 	}
 	return out
+}
+
+type statusIn struct {
+	Failing bool `json:"failing" default:"false" doc:"Whether only what has an alert, or has failed, is shown."`
+	Overdue bool `json:"overdue" default:"false" doc:"Whether only what is overdue is shown."`
+	Limit   int  `json:"limit" default:"1000" doc:"How many at most."`
+}
+
+type statusOut struct {
+	Records []rotate.Status `json:"records"`
+	Total   int             `json:"total"` // also those that are left out
+}
+
+// mostStatuses is how many are shown where nobody says another number.
+const mostStatuses = 1000
+
+// overview is what a mount shows of the whole server.
+type overview struct{ *backend }
+
+// status shows everything that rotates, trouble first.
+func (b overview) status(ctx context.Context, req *route.Request, in statusIn) (*statusOut, error) {
+	out := &statusOut{Records: []rotate.Status{}}
+	for s, err := range b.m.Host.Rotating(ctx, req.Caller.Policies) {
+		switch {
+		case err != nil && s.Path == "":
+			return nil, err
+		case err != nil:
+			req.Warn("%s cannot be read: %s", s.Path, fault.Message(err))
+			continue
+		case in.Failing && s.Alert == "" && s.Failures == 0 && s.Attempts == 0, in.Overdue && s.Overdue == 0:
+			continue
+		}
+		out.Records = append(out.Records, s)
+	}
+	slices.SortStableFunc(out.Records, func(a, b rotate.Status) int {
+		return cmp.Or(cmp.Compare(a.Trouble(), b.Trouble()), -cmp.Compare(a.Overdue, b.Overdue), cmp.Compare(a.Path, b.Path))
+	})
+	out.Total = len(out.Records)
+	if in.Limit <= 0 {
+		in.Limit = mostStatuses
+	}
+	out.Records = out.Records[:min(in.Limit, len(out.Records))]
+	return out, nil
 }
 
 type deleteIn struct {

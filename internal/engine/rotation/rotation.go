@@ -9,6 +9,7 @@ package rotation
 import (
 	"context"
 	"crypto/x509"
+	"iter"
 	"net"
 
 	"github.com/keyturn/keyturn/internal/engine"
@@ -54,6 +55,11 @@ func (b *backend) Work(ctx context.Context, kind, name string) error {
 // States implements [engine.Census].
 func (b *backend) States() map[string]int64 { return b.rotations.States() }
 
+// Rotating implements [engine.Rotator].
+func (b *backend) Rotating(ctx context.Context) iter.Seq2[rotate.Status, error] {
+	return b.rotations.Statuses(ctx)
+}
+
 // Close has nothing to close.
 func (b *backend) Close() error { return nil }
 
@@ -73,6 +79,7 @@ func (b *backend) Routes() []route.Route {
 		route.On(route.Write, "keys/{name}/rebind", b.rebind).WithSudo().WithHelp("Binds a key to its recipe as it is now."),
 		route.On(route.Read, "keys/{name}/history", b.history).WithHelp("Shows a key's turns, the newest first."),
 		route.On(route.Read, "keys/{name}/plan", b.plan).WithHelp("Shows what will happen to a key and when."),
+		route.On(route.Read, "status", overview{b}.status).WithHelp("Shows everything that rotates on this server and that the caller may read, whichever engine rotates it, trouble first."),
 		route.On(route.List, "recipes", b.listRecipes).WithHelp("Lists the recipes, built in and written here."),
 		route.On(route.Read, "recipes/{name}", b.readRecipe).WithParam("name", "The recipe's name.").WithHelp("Shows a recipe: its text, what it needs, what it can."),
 		route.On(route.Write, "recipes/{name}", written{b}.writeRecipe).WithHelp("Writes a recipe. Keys bound to an earlier text stay with it until they are bound anew."),

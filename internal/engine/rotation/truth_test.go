@@ -3,6 +3,7 @@ package rotation_test
 import (
 	"encoding/pem"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -193,6 +194,39 @@ func TestCA(t *testing.T) {
 		w.must(route.Patch, "keys/demo", map[string]any{"rotation_period": "480h"})
 		if s := w.status(); s["ca"] != ca {
 			t.Errorf("a patch of something else has changed it: %v", s["ca"])
+		}
+	})
+}
+
+// TestStatus: everything that rotates is shown in one list, trouble first, and chosen by what is wrong.
+func TestStatus(t *testing.T) {
+	bubble(t, func(w *world) {
+		for _, name := range []string{"a", "b", "c"} {
+			w.must(route.Write, "keys/"+name, basic(map[string]any{"path": "secret/" + name}))
+		}
+		w.after(time.Hour)
+		w.must(route.Patch, "keys/c", map[string]any{"admin": map[string]string{"token": "wrong-token-0000"}})
+		w.must(route.Write, "keys/c/rotate", nil)
+		w.must(route.Write, "keys/b/rotate", nil)
+		w.after(time.Minute)
+		paths := func(body any) (all []string) {
+			for _, r := range w.must(route.Read, "status", body)["records"].([]any) {
+				all = append(all, r.(map[string]any)["path"].(string))
+			}
+			return all
+		}
+		if got, want := paths(nil), []string{"rotation/keys/c", "rotation/keys/b", "rotation/keys/a"}; !slices.Equal(got, want) {
+			t.Errorf("the list is %q, want %q", got, want)
+		}
+		if got := paths(map[string]any{"failing": true}); !slices.Equal(got, []string{"rotation/keys/c"}) {
+			t.Errorf("failing are %q", got)
+		}
+		if got := paths(map[string]any{"overdue": true}); len(got) != 0 {
+			t.Errorf("overdue are %q", got)
+		}
+		one := w.must(route.Read, "status", map[string]any{"limit": 1})
+		if one["total"] != 3.0 || len(one["records"].([]any)) != 1 || !contains(one["records"].([]any)[0].(map[string]any)["summary"].(string), "paused: ") {
+			t.Errorf("one of them: %v", one)
 		}
 	})
 }

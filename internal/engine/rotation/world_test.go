@@ -125,6 +125,9 @@ func (w *world) host(installation string) engine.Host {
 		},
 		ClockHeld: func() bool { return w.held },
 		Reserve:   w.reserve,
+		Rotating: func(ctx context.Context, _ []string) iter.Seq2[rotate.Status, error] {
+			return w.engine.(engine.Rotator).Rotating(ctx)
+		},
 		Publish: func(ctx context.Context, p engine.Publication) (n int, err error) {
 			return n, w.around("publish", func() error { n, err = w.kv.publish(p); return err })
 		},
