@@ -27,7 +27,9 @@ type Retry string
 const (
 	RetrySafe  Retry = "safe"  // call again: the same marker cannot create a second credential
 	RetryAdopt Retry = "adopt" // list, retire what the call left, then create anew
-	RetryNever Retry = "never" // stop and ask a person: a second call does harm
+	// RetryNever: stop and ask a person, because a second call does harm. In place, it means that a secret which the provider may
+	// have is never replaced by another one: should its call have an effect late, nobody would know what is in force.
+	RetryNever Retry = "never"
 )
 
 // A Proof is what a successful Verify shows.

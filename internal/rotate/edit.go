@@ -121,7 +121,14 @@ func (e *Edit) turn() *Turn { return e.Rec.Turn }
 func (e *Edit) timing() Timing { return e.kind.Timing(e.Rec) }
 
 // name is the record in messages: key "stripe".
-func (e *Edit) name() string { return fmt.Sprintf("%s %q", e.kind.Noun, e.Rec.Name) }
+func (e *Edit) name() string { return fmt.Sprintf("%s %q", e.kind.Noun, called(e.kind, e.Rec)) }
+
+func called(k *Kind, r *Record) string {
+	if k.Called == nil {
+		return r.Name
+	}
+	return k.Called(r)
+}
 
 // Say adds to the event and the journal row of the next commit. Values are no secrets.
 func (e *Edit) Say(name, value string) {

@@ -22,6 +22,8 @@ type Kind struct {
 	// Prefixes of the rows, each ending in a slash. Kinds of one mount share none.
 	Records, Secrets, History, Journal string
 
+	// Called is how requests name a record; nil: by its name.
+	Called func(r *Record) string
 	// Path is that of the API, below the mount: "keys/stripe".
 	Path func(name string) string
 	// Details name the record in events and audit entries; none is secret.

@@ -96,7 +96,7 @@ func errClockHeld(op string) error {
 func audited(ctx context.Context, e *Edit, do step) error {
 	ran := false
 	var stepErr error
-	a := Action{Path: e.m.cfg.Mount() + e.kind.Path(e.Rec.Name), Detail: e.kind.Details(e.Rec)}
+	a := Action{Path: e.m.cfg.Mount() + e.kind.Path(called(e.kind, e.Rec)), Detail: e.kind.Details(e.Rec)}
 	delete(a.Detail, "path") // it is that of the record here
 	a.Detail["turn"], a.Detail["step"] = strconv.FormatUint(uint64(e.Rec.Number()), 10), string(e.Rec.State())
 	// Retiring a leaked credential only takes access away: it does not wait for a device.

@@ -38,7 +38,8 @@ func set(ctx context.Context, e *Edit) error {
 	case err != nil:
 		return setFailed(ctx, e, told, err)
 	}
-	if again := told && e.turn().Refused < refusals && !ended(e.turn().New, e.Now); !again {
+	refused := e.turn().Refused >= refusals && e.can.Retry != RetryNever
+	if again := told && !refused && !ended(e.turn().New, e.Now); !again {
 		if err := generate(calls, e); err != nil {
 			return setFailed(ctx, e, told, err)
 		}
@@ -102,10 +103,11 @@ func before(e *Edit, account string) Credential {
 	return Credential{}
 }
 
-// restorable is before, unless it was made for where the target does not lead any more.
+// restorable is before, unless it was made for where the target does not lead any more, or has expired.
 func restorable(e *Edit, account string) (Credential, bool) {
 	c := before(e, account)
-	return c, c.ID != "" && !outdated(e, &Ref{ID: c.ID})
+	expired := !c.Expires.IsZero() && !c.Expires.After(e.Now)
+	return c, c.ID != "" && !expired && !outdated(e, &Ref{ID: c.ID})
 }
 
 // outdated reports whether a credential was made for where the target does not lead any more.
@@ -204,7 +206,7 @@ func restore(ctx context.Context, e *Edit) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), setTimeout)
 	defer cancel()
 	old, known := restorable(e, e.turn().New.Account)
-	if !known { // it is out of reach: where the target leads now nothing was set
+	if !known { // it is out of reach, or of no use any more
 		return finish(context.WithoutCancel(ctx), e)
 	}
 	err := e.target.Verify(ctx, old)

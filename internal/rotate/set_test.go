@@ -371,6 +371,32 @@ func TestInPlaceExpired(t *testing.T) {
 			t.Errorf("what was set ended at %s", end)
 		}
 	})
+	bubble(t, func(w *world) { // the old one has ended while it is to be set again
+		w.create("a")
+		w.life = 70 * time.Minute
+		if err := w.rotate(); err != nil {
+			t.Fatal(err)
+		}
+		old := w.edit().Rec.Current.ID
+		n := 0
+		w.p.fate = func(call, _ string) fate {
+			switch n++; n {
+			case 1:
+				w.p.has["a"] = "neither"
+				return lie
+			case 2, 3:
+				return well
+			}
+			return away
+		}
+		_ = w.rotate()
+		w.after(2 * time.Hour)
+		w.p.fate = nil
+		w.after(2 * time.Hour)
+		if w.judge(); w.edit().Rec.Current.ID == old {
+			t.Error("it is stuck with a credential that has ended")
+		}
+	})
 }
 
 // The target leads elsewhere: neither secret is sent there, and the account of there gets a new one.
