@@ -7,6 +7,11 @@
 //	scheduled → creating → settling → verifying → publishing → grace → retiring → done
 //	                any of them before retiring → rolling-back → … → failed, rolled-back
 //
+// or, where the secret changes in place:
+//
+//	scheduled → setting → done, failed
+//	                    → rolling-back → failed, where the provider refuses what it says it has set
+//
 // Keys of the store, below the mount, with the prefixes that the [Kind] names:
 //
 //	<records><name>             the record

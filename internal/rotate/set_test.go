@@ -243,6 +243,29 @@ func TestInPlaceRefusedIsMadeAnew(t *testing.T) {
 	})
 }
 
+// Where another secret in place of one that was sent could leave nobody with the one in force, none is made, however often the
+// provider refuses it; the one from before is in force, and that can be found out.
+func TestInPlaceIsNeverMadeAnew(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.create("a")
+		w.retry = rotate.RetryNever
+		w.once("set", cut)
+		_ = w.rotate()
+		w.times("set", refuse, -1)
+		w.after(12 * time.Hour)
+		if w.made != 1 || w.edit().Rec.Turn == nil {
+			t.Errorf("%d secrets were made, turn %v", w.made, w.edit().Rec.Turn)
+		}
+		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return rotate.FindOut(context.Background(), e) })
+		if w.wantWorks("found out"); err != nil {
+			t.Error(err)
+		}
+		w.p.fate = nil
+		w.after(2 * time.Hour)
+		w.judge()
+	})
+}
+
 // What cannot be tried from here is given out, and its record says that it is unproven.
 func TestInPlaceUntested(t *testing.T) {
 	bubble(t, func(w *world) {

@@ -130,7 +130,7 @@ type data struct {
 }
 
 func (a *account) Capabilities() rotate.Capabilities {
-	return rotate.Capabilities{Proof: rotate.ProofUse}
+	return rotate.Capabilities{Proof: rotate.ProofUse, Retry: a.w.retry}
 }
 func (a *account) Settle() rotate.Settle { return rotate.Settle{} }
 func (a *account) Place() *rotate.Place  { return nil }
@@ -198,6 +198,7 @@ type world struct {
 
 	place       string
 	own         bool          // users change their own secrets
+	retry       rotate.Retry  // what may follow a call of unknown outcome
 	life        time.Duration // of a credential
 	made        int
 	ungenerated error
