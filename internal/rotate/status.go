@@ -96,7 +96,7 @@ func (m *Manager) kindNames() (names []string) {
 
 func (m *Manager) status(k *Kind, r *Record, now time.Time) Status {
 	s := Status{
-		Path: m.cfg.Mount() + k.Path(r.Name), Kind: k.Noun, State: r.State(), Rotation: int(r.Number()), CurrentID: r.Current.Key(), Last: r.LastRotated,
+		Path: m.cfg.Mount() + k.Path(called(k, r)), Kind: k.Noun, State: r.State(), Rotation: int(r.Number()), CurrentID: r.Current.Key(), Last: r.LastRotated,
 		Next: notBefore(r.Next, now), NextStep: notBefore(r.Due, now), Overdue: int64(r.Overdue(now) / time.Second), Failures: r.Failures,
 	}
 	if t := r.Turn; t != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -66,6 +67,11 @@ type backend struct {
 
 // States implements [engine.Census].
 func (b *backend) States() map[string]int64 { return b.rotations.States() }
+
+// Rotating implements [engine.Rotator].
+func (b *backend) Rotating(ctx context.Context) iter.Seq2[engine.Rotating, error] {
+	return b.rotations.Statuses(ctx)
+}
 
 // Unfinished implements [engine.Keeper]: nobody but this server may know a password that is being changed.
 func (b *backend) Unfinished(ctx context.Context) error {

@@ -2,6 +2,7 @@ package database_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -151,4 +152,28 @@ func TestDeletedWhileRootTurns(t *testing.T) {
 			})
 		}
 	}
+}
+
+// All that rotates shows where it stands, by the path that requests use.
+func TestRotating(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc")
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		w.Must(t, route.Write, "rotate-root/prod", nil)
+		w.fake.LoseReplies(1)
+		if _, err := w.Do(route.Write, "rotate-role/svc", nil); err == nil {
+			t.Error("a rotation without a reply is over")
+		}
+		var paths []string
+		for s, err := range w.Engine.(engine.Rotator).Rotating(context.Background()) {
+			if err != nil || s.Summary == "" || (s.Alert != "") != strings.Contains(s.Path, "svc") {
+				t.Errorf("%+v, %v", s, err)
+			}
+			paths = append(paths, s.Path)
+		}
+		slices.Sort(paths)
+		if want := []string{"mount/config/prod", "mount/static-roles/svc"}; !slices.Equal(paths, want) {
+			t.Errorf("%q, want %q", paths, want)
+		}
+	})
 }
