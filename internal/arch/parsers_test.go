@@ -257,6 +257,8 @@ var ownTexts = map[string]string{
 	"internal/due/due.go":                       "keys of our own store",
 	"internal/engine/aws/client/ambient.go":     "an address that checkURL has accepted",
 	"internal/engine/aws/client/users.go":       "a policy of a group, at most 10,240 bytes at AWS",
+	"internal/engine/aws/rootbefore.go":         "rows of our own store",
+	"internal/engine/aws/rootkey.go":            "rows of our own store",
 	"internal/engine/aws/static.go":             "rows of our own store",
 	"internal/engine/aws/staticbefore.go":       "rows of our own store",
 	"internal/engine/aws/undo.go":               "rows of our own store",

@@ -34,8 +34,8 @@ type Kind struct {
 	// Unsupported or Denied is one of the configuration; any other is tried again. The target may change r.Data, which the commit after
 	// the call stores.
 	Open func(ctx context.Context, r *Record, s *Secrets, red *secret.Redactor) (Target, error)
-	// Eager: a failed rotation leaves nothing behind at the provider, and is tried again within seconds, later within an hour.
-	// Otherwise the first wait is an hour.
+	// Eager: a failed rotation leaves nothing behind at the provider, and is tried again within seconds. No wait is longer than an
+	// hour then; otherwise that is the first wait after a failed rotation.
 	Eager bool
 	// Forget returns operations, relative to the mount's store, that join the commit by which a record is deleted. nil: there are none.
 	Forget func(r *Record) []storage.Op

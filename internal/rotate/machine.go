@@ -17,7 +17,7 @@ const (
 	// 45 minutes of trying.
 	maxTries = 9
 	// longestWait is the longest back-off of a call that is never given up, longestDoubt while it is not known which
-	// secret is in force.
+	// secret is in force, and of kinds that are eager.
 	longestWait  = 6 * time.Hour
 	longestDoubt = time.Hour
 	// callTimeout bounds each call that has no timeout of its own.
@@ -146,7 +146,7 @@ func (e *Edit) retry(ctx context.Context, err error) error {
 		return giveUp(ctx, e, "%s failed: %s", t.State, e.Rec.LastError)
 	}
 	longest := longestWait
-	if e.kind.Style == InPlace {
+	if e.kind.Style == InPlace || e.kind.Eager {
 		longest = longestDoubt
 	}
 	wait := backoff(t.Tries, longest)

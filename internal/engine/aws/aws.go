@@ -22,6 +22,7 @@ import (
 //	lease         TTLs for roles that have none
 //	role/<name>   a role
 //	static/…      see static.go
+//	rk/root …     see rootkey.go
 //
 // Invariants:
 //   - A user's name is in the reservation before AWS hears of it, so that undoing finds all
@@ -37,7 +38,7 @@ const (
 // Type is the engine.
 var Type = engine.Type{Name: "aws", Open: func(ctx context.Context, m *engine.Mount) (engine.Engine, error) {
 	b := &backend{m: m}
-	b.rotations = rotate.New(m.Rotations(), statics{b}.kind())
+	b.rotations = rotate.New(m.Rotations(), statics{b}.kind(), configs{b}.kind())
 	go b.rotations.Walk(ctx)
 	return b, nil
 }}
@@ -47,7 +48,7 @@ type backend struct {
 	m         *engine.Mount
 	rotations *rotate.Manager
 
-	// locks are held over a write or a rotation: of the root configuration, and of each role.
+	// locks are held over a write of each role.
 	locks locks.Named
 	never engine.Attempts // whose create surely made nothing
 
@@ -57,6 +58,11 @@ type backend struct {
 	in  string          // the account that now is of, once it was asked for
 	// making are how many credentials are being made, by the key that makes them.
 	making map[string]int
+}
+
+// Work implements [engine.Worker].
+func (b *backend) Work(ctx context.Context, kind, name string) error {
+	return b.rotations.Work(ctx, kind, name)
 }
 
 // States implements [engine.Census].
@@ -107,7 +113,7 @@ func (b *backend) aws(ctx context.Context) (*client.Client, *root, error) {
 		return nil, nil, err
 	}
 	if c == nil {
-		return nil, nil, fault.New("aws", fault.Invalid, "the mount is not configured; write config/root with access_key, secret_key and region")
+		return nil, nil, notConfigured()
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -197,6 +203,10 @@ func (b *backend) home(ctx context.Context, c *client.Client, what, where string
 		err = fault.New("aws.account", fault.Upstream, "%s is in account %s, and config/root reaches account %s; write config/root with a key of account %s", what, where, in, where)
 	}
 	return err
+}
+
+func notConfigured() error {
+	return fault.New("aws", fault.Invalid, "the mount is not configured; write config/root with access_key, secret_key and region")
 }
 
 func invalid(format string, args ...any) error {

@@ -11,7 +11,9 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine/aws/awstest"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
 )
 
 // resume loads a store that an earlier version has written, at the moment when it was, with AWS as it was then. The file was written by
@@ -41,18 +43,35 @@ func resume(t *testing.T, file string) *world {
 				t.Fatal(err)
 			}
 			switch {
-			case user == awstest.Admin: // it has its first key
+			case user == awstest.Admin && keys[0].ID == awstest.ID: // it has its first key
 				keys = keys[1:]
+			case user == awstest.Admin:
+				w.aws.DropKey(awstest.Account, user, awstest.ID)
 			case len(keys) > 0:
 				w.aws.AddUser(awstest.Account, user)
 			}
 			w.aws.Restore(awstest.Account, user, keys...)
 		default:
+			w.clear()
 			w.Load(t, []byte(rows))
 			w.Reopen(t)
 			return w
 		}
 		rows = rest
+	}
+}
+
+// clear removes what this version has stored.
+func (w *world) clear() {
+	for _, prefix := range []string{"mount/" + enginetest.UUID + "/", "due/work-"} {
+		for e, err := range w.View.Scan(w.t.Context(), prefix, storage.PrefixEnd(prefix)) {
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			if _, err := w.View.Commit(w.t.Context(), storage.Remove(e.Key)); err != nil {
+				w.t.Fatal(err)
+			}
+		}
 	}
 }
 
@@ -98,6 +117,39 @@ func TestFlightsOfBefore(t *testing.T) {
 				if n := w.aws.Calls("CreateAccessKey"); n < 2 || n > 4 {
 					t.Errorf("%d keys were created in sixty hours of a daily rotation", n)
 				}
+			})
+		})
+	}
+}
+
+// TestRootFlightsOfBefore: the same for the key of config/root, whose rotation an earlier version has kept in the row of config/root.
+func TestRootFlightsOfBefore(t *testing.T) {
+	files, err := filepath.Glob("testdata/flight-root-*.txt")
+	if err != nil || len(files) < 6 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := resume(t, file)
+				w.Must(t, route.Write, "roles/r", with(deploy, fields{"propagation_checks": 0}))
+				before := w.Must(t, route.Read, "config/root", nil)
+				if before.Data["rotation_period"] != float64(6*3600) {
+					t.Errorf("it reads %s", before.Text)
+				}
+				for range 20 {
+					w.lend("creds/r", nil)
+					time.Sleep(time.Hour)
+				}
+				w.Must(t, route.Write, "config/root", fields{"disable_automated_rotation": true})
+				time.Sleep(time.Hour)
+				a := w.Must(t, route.Read, "config/root", nil)
+				keys := w.aws.Keys(awstest.Account, awstest.Admin)
+				if len(keys) != 1 || keys[0].ID != a.Data["access_key"] || a.Data["last_root_error"] != nil || a.Data["access_key"] == before.Data["access_key"] {
+					t.Errorf("keys %+v; it reads %s", keys, a.Text)
+				}
+				w.Refused(t, route.Write, "config/root", rootConfig, fault.Invalid, "rotate-root has replaced")
+				w.Must(t, route.Write, "config/rotate-root", nil)
 			})
 		})
 	}

@@ -58,9 +58,6 @@ func (b statics) rotateNow(ctx context.Context, r *route.Request, in rotateNowIn
 	})
 }
 
-// endWithin is how long a request waits for one step of a rotation that is in its way.
-const endWithin = 20 * time.Second
-
 // end brings a rotation that is in flight to its end. The key before has its grace, unless replace names it.
 func (b statics) end(ctx context.Context, e *rotate.Edit, replace string) error {
 	t := e.Rec.Turn
@@ -85,22 +82,9 @@ func (b statics) end(ctx context.Context, e *rotate.Edit, replace string) error 
 	case err != nil:
 		return err
 	case e.Rec.Turn != nil && !done(e.Rec):
-		return b.waits(e.Rec)
+		return waits(e.Rec, staticOf(e.Rec).User)
 	}
 	return nil
-}
-
-// waits says what a rotation that is in flight waits for.
-func (b statics) waits(r *rotate.Record) error {
-	const op = "aws.rotate"
-	user := staticOf(r).User
-	switch r.State() {
-	case rotate.Settling, rotate.Verifying:
-		return fault.New(op, fault.Upstream, "the new access key is not let in by AWS yet; the one before goes on to be given out, and it is tried again")
-	case rotate.Creating, rotate.RollingBack:
-		return fault.New(op, fault.Unavailable, "whether AWS has made a key for user %s is not known yet; the key before stays, and it is looked at again at %s", user, r.Due.Format(time.RFC3339))
-	}
-	return fault.New(op, fault.Unavailable, "what the rotation before has left is being cleared away at AWS; try again after %s", r.Due.Format(time.RFC3339))
 }
 
 // remove deletes a key that is in the way.
@@ -134,7 +118,7 @@ func (b statics) outcome(ctx context.Context, e *rotate.Edit, was string) error 
 	case e.Rec.Current.Key() != was:
 		return nil // what is left to do is due
 	case err == nil:
-		return b.waits(e.Rec)
+		return waits(e.Rec, staticOf(e.Rec).User)
 	case e.Rec.State() == rotate.RollingBack: // at once, if nothing is left to look for
 		_ = e.Drive(ctx, never) // what fails is due
 	}

@@ -183,6 +183,21 @@ func settled(ctx context.Context, e *rotate.Edit, most time.Duration, done func(
 	}
 }
 
+// endWithin is how long a request waits for one step of a rotation that is in its way.
+const endWithin = 20 * time.Second
+
+// waits says what a rotation in flight waits for.
+func waits(r *rotate.Record, user string) error {
+	const op = "aws.rotate"
+	switch r.State() {
+	case rotate.Settling, rotate.Verifying:
+		return fault.New(op, fault.Upstream, "the new access key is not let in by AWS yet; the one before goes on to be given out, and it is tried again")
+	case rotate.Creating, rotate.RollingBack:
+		return fault.New(op, fault.Unavailable, "whether AWS has made a key for user %s is not known yet; the key before stays, and it is looked at again at %s", user, r.Due.Format(time.RFC3339))
+	}
+	return fault.New(op, fault.Unavailable, "what the rotation before has left is being cleared away at AWS; try again after %s", r.Due.Format(time.RFC3339))
+}
+
 func never(*rotate.Record) bool { return false }
 
 // replaced reports whether what was begun has brought a new key, and the key before it, if any, has its grace.

@@ -10,18 +10,12 @@ import (
 // Unfinished implements [engine.Keeper]: a rotation may have made a key that nobody else knows, and one that was replaced
 // lives until its grace has passed.
 func (b *backend) Unfinished(ctx context.Context) error {
-	soon, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	release, err := b.locks.Take(soon, rootKey)
-	if err != nil {
-		return fault.New("aws.disable", fault.Conflict, "config/root is being written, or its key rotated; try again, or disable it with force=true and look in AWS for keys that nobody uses")
-	}
-	defer release()
-	switch cfg, err := b.config(ctx); {
+	e, err := b.rotations.View(ctx, rootKind, rootKind)
+	switch {
 	case err != nil:
 		return err
-	case cfg != nil && cfg.Turn != nil:
-		return fault.New("aws.disable", fault.Conflict, "a rotation of the key of config/root is under way, begun at %s, and nobody would end it once the mount is gone; wait for its end, or disable it with force=true and clear away in AWS what it has made for user %s", cfg.Turn.At.Format(time.RFC3339), cfg.Turn.User)
+	case e != nil && e.Rec.Turn != nil:
+		return fault.New("aws.disable", fault.Conflict, "a rotation of the key of config/root is under way, begun at %s, and nobody would end it once the mount is gone; wait for its end, or disable it with force=true and clear away in AWS what it has made for user %s", e.Rec.Turn.Started.Format(time.RFC3339), rootOf(e.Rec).User)
 	}
 	for r, err := range b.rotations.Records(ctx, staticKind) {
 		if err != nil {
