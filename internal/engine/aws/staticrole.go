@@ -203,7 +203,7 @@ func (b statics) first(ctx context.Context, r *route.Request, e *rotate.Edit) er
 	switch {
 	case gives(e.Rec, e.Sec):
 		return nil
-	case err != nil && !e.Rec.Turn.Touched():
+	case err != nil && e.Rec.Turn != nil && !e.Rec.Turn.Touched():
 		werr := e.WindUp(ctx)
 		if werr == nil {
 			werr = e.Drive(ctx, never)
