@@ -145,7 +145,7 @@ func (i *issuer) record() *rotate.Record {
 	return r
 }
 
-// pass lets time pass, and does what falls due.
+// pass lets time pass, and does what falls due. It runs in a bubble.
 func (i *issuer) pass(d time.Duration) {
 	i.Helper()
 	for end := time.Now().Add(d); ; {

@@ -4,6 +4,7 @@ package aws
 
 import (
 	"context"
+	"iter"
 	"sync"
 	"time"
 
@@ -67,6 +68,11 @@ func (b *backend) Work(ctx context.Context, kind, name string) error {
 
 // States implements [engine.Census].
 func (b *backend) States() map[string]int64 { return b.rotations.States() }
+
+// Rotating implements [engine.Rotator].
+func (b *backend) Rotating(ctx context.Context) iter.Seq2[rotate.Status, error] {
+	return b.rotations.Statuses(ctx)
+}
 
 // Close lets go of connections.
 func (b *backend) Close() error {
