@@ -55,7 +55,7 @@ var pathLines = []struct {
 	{"rotate resume @", "PUT rotation/keys/@/resume", false},
 	{"rotate resume -mount=@ x", "PUT @/keys/x/resume", true},
 	{"rotate status @", "GET rotation/keys/@", false},
-	{"rotate status -mount=@", "LIST @/keys", true},
+	{"rotate status -mount=@", "GET @/status", true},
 	{"rotate history @", "GET rotation/keys/@/history", false},
 	{"rotate plan @", "GET rotation/keys/@/plan", false},
 	{"login -method=userpass username=@ password=p", "PUT auth/userpass/login/@", false},

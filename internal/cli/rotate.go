@@ -17,7 +17,7 @@ func rotateCommand() *command {
 		sub: []*command{
 			turnCommand("now", "rotate", "Success! Turning key: %s", &command{
 				short: "Turn a key now", long: "Starts a turn. It goes on by itself; rotate status shows how far it is.",
-				examples: []example{{"Turn a key:", "keyturn rotate now stripe"}, {"Turn a key that leaked, without the grace period:", "keyturn rotate now -leaked stripe"}},
+				examples: []example{{"Turn a key:", "keyturn rotate now stripe"}, {"Turn a key and see it done:", "keyturn rotate now -wait stripe"}, {"Turn a key that leaked, without the grace period:", "keyturn rotate now -leaked stripe"}},
 			}),
 			rotateStatus(), rotateHistory(), rotatePlan(),
 			turnCommand("rollback", "rollback", "Success! Rolling back key: %s", &command{
@@ -47,12 +47,13 @@ func rotationFlag(f *flags, mount *string) {
 // arguments are fields of the request.
 func turnCommand(name string, action target, success string, c *command) *command {
 	var mount string
-	var leaked bool
+	var leaked, wait bool
 	c.name, c.args, c.min, c.max, c.fields = name, "NAME [K=V ...]", 1, -1, true
 	c.flags = func(f *flags) {
 		rotationFlag(f, &mount)
 		if action == "rotate" {
 			f.Bool(&leaked, "leaked", "the key is in wrong hands: retire it as soon as the new one is published")
+			f.Bool(&wait, "wait", "show the progress, and end when the new key is published, or the rotation has failed")
 		}
 	}
 	c.run = func(ctx context.Context, s *session) error {
@@ -71,6 +72,9 @@ func turnCommand(name string, action target, success string, c *command) *comman
 		sec, err := client.write(ctx, path.below(action), data)
 		if err != nil {
 			return rotationHint(ctx, s, remote(err, "calling %s of key %s", action, name), mount, name)
+		}
+		if wait {
+			return waitPublished(ctx, s, client, mount, path)
 		}
 		if sec == nil || s.out.format != "table" || s.out.field != "" || sec.WrapInfo != nil {
 			return s.out.done(sec, success, name)
@@ -137,85 +141,6 @@ func (s *session) readKey(ctx context.Context, client *client, mount string, pat
 		return nil, rotationHint(ctx, s, nothingAt("%s", path), mount, s.args[0])
 	}
 	return sec, nil
-}
-
-func rotateStatus() *command {
-	var mount string
-	return &command{
-		name: "status", short: "Show where keys are in their turns", args: "[NAME]", max: 1, fields: true,
-		long: "Shows a key: the state of its turn, which key is current, when it was turned and\nwhen it will be. Without a name it shows all keys in a table.",
-		examples: []example{
-			{"Show one key:", "keyturn rotate status stripe"},
-			{"Show all keys:", "keyturn rotate status"},
-		},
-		flags: func(f *flags) { rotationFlag(f, &mount) },
-		run: func(ctx context.Context, s *session) error {
-			at, err := folder(mount)
-			if err != nil {
-				return err
-			}
-			keys := at.below("keys")
-			if len(s.args) == 1 {
-				if keys, err = keys.with(s.args[0]); err != nil {
-					return err
-				}
-			}
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
-			if len(s.args) == 1 {
-				return s.showKey(ctx, client, mount, keys)
-			}
-			return s.showAllKeys(ctx, client, mount, keys)
-		},
-	}
-}
-
-// showAllKeys prints one line for each key.
-func (s *session) showAllKeys(ctx context.Context, client *client, mount string, path target) error {
-	client.then(ask{"read", path + "/+"})
-	names, err := client.list(ctx, path)
-	if err != nil {
-		return rotationHint(ctx, s, remote(err, "listing %s", path), mount, "")
-	}
-	keys := keysOf(names)
-	if len(keys) == 0 {
-		if done, err := s.out.encode(struct{}{}); done && err != nil {
-			return err
-		}
-		return rotationHint(ctx, s, nothingAt("%s", path), mount, "")
-	}
-	all := map[string]any{}
-	var rows [][]string
-	for _, name := range keys {
-		key, err := path.with(name)
-		if err != nil {
-			return err
-		}
-		sec, err := client.read(ctx, key, nil)
-		if err != nil {
-			return remote(err, "reading %s", key)
-		}
-		if sec == nil { // deleted since it was listed
-			continue
-		}
-		all[name] = sec.Data
-		rows = append(rows, statusRow(name, sec.Data))
-	}
-	if done, err := s.out.encode(all); done {
-		return err
-	}
-	return s.out.write(table([]string{"Key", "State", "Turn", "Current Key ID", "Last Rotated", "Next Rotation", "Last Error"}, rows))
-}
-
-func statusRow(name string, data map[string]any) []string {
-	state := text(data["state"])
-	if data["paused"] == true {
-		state = strings.TrimPrefix(state+", paused", ", ")
-	}
-	return []string{name, state, text(data["turn"]), text(data["current_key_id"]),
-		toSecond(data["last_rotated"]), toSecond(data["next_rotation"]), text(data["last_error"])}
 }
 
 // showTree prints an answer whose fields may be lists of objects: plain fields

@@ -244,6 +244,7 @@ var served = map[string][]servedRoute{
 		{"update", "keys/{name}/rebind", "sudo"},
 		{"read", "keys/{name}/history", ""},
 		{"read", "keys/{name}/plan", ""},
+		{"read", "status", ""},
 		{"list", "recipes", ""},
 		{"read", "recipes/{name}", ""},
 		{"update", "recipes/{name}", ""},

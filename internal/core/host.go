@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"iter"
 	"strings"
 	"time"
 
@@ -45,6 +46,7 @@ func (h lending) host(uuid string) engine.Host {
 			return h.reserve(ctx, uuid, r)
 		},
 		MayPublish: h.mayConfigure,
+		Rotating:   h.rotating,
 		Publish:    h.publish,
 		Published:  h.published,
 		Audited: func(ctx context.Context, a engine.Automatic, act func(ctx context.Context) error) error {
@@ -86,6 +88,29 @@ func (h lending) target(path string) (*mounts.Open, string, error) {
 		return nil, "", fault.New("core.publish", fault.Invalid, "field \"path\": name a secret below %q", path)
 	}
 	return o, rest, nil
+}
+
+// rotating are where all records stand that a holder of the policies may read, whichever engine rotates them.
+func (h lending) rotating(ctx context.Context, names []string) iter.Seq2[engine.Rotating, error] {
+	return func(yield func(engine.Rotating, error) bool) {
+		for _, o := range h.mounts.Snapshot().Rotators() {
+			for s, err := range o.Rotator.Rotating(ctx) {
+				if s.Path != "" {
+					d, derr := h.policies.Decide(ctx, names, policies.Query{Path: s.Path, Op: route.Read})
+					if derr != nil {
+						yield(s, derr)
+						return
+					}
+					if !d.Allowed {
+						continue
+					}
+				}
+				if !yield(s, err) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // publish writes a rotated credential as the principal that configured its

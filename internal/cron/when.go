@@ -126,13 +126,18 @@ const (
 	lastRetry  = time.Hour
 )
 
-// Retry is when the next try is made after so many have failed in a row.
-func Retry(failed int, now time.Time) time.Time {
-	wait := firstRetry
-	for ; failed > 1 && wait < lastRetry; failed-- {
+// Backoff is how long to wait after so many tries have failed in a row: first, doubled each time, up to longest.
+func Backoff(failed int, first, longest time.Duration) time.Duration {
+	wait := first
+	for ; failed > 1 && wait < longest; failed-- {
 		wait *= 2
 	}
-	return now.Add(min(wait, lastRetry))
+	return min(wait, longest)
+}
+
+// Retry is when the next try is made after so many have failed in a row.
+func Retry(failed int, now time.Time) time.Time {
+	return now.Add(Backoff(failed, firstRetry, lastRetry))
 }
 
 // Again is when a rotation that was due at some time, and has failed so many times in a row, is tried again: after

@@ -123,3 +123,14 @@ func TestWhenApply(t *testing.T) {
 		}
 	}
 }
+
+func TestBackoff(t *testing.T) {
+	for _, tt := range []struct {
+		failed int
+		want   time.Duration
+	}{{0, 10 * time.Second}, {1, 10 * time.Second}, {2, 20 * time.Second}, {5, 160 * time.Second}, {1000, time.Hour}} {
+		if got := Backoff(tt.failed, 10*time.Second, time.Hour); got != tt.want {
+			t.Errorf("Backoff(%d) = %v, want %v", tt.failed, got, tt.want)
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"iter"
 	"log/slog"
 	"maps"
 	"net"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/hostfile"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -68,6 +70,19 @@ type Mount struct {
 	Host     Host
 	// Settings returns what tuning or moving may change, as it is now.
 	Settings func() Settings
+}
+
+// Rotations is what the [rotate.Manager] of the mount is given of the world.
+func (m *Mount) Rotations() rotate.Config {
+	h := m.Host
+	return rotate.Config{
+		Store: m.Store, Log: m.Log, Installation: h.Installation, Mount: func() string { return m.Settings().Path },
+		Schedule: h.Schedule, ClockHeld: h.ClockHeld,
+		Event: func(kind string, details map[string]string) storage.Op { return h.Event(kind, Details(details)...) },
+		Audited: func(ctx context.Context, a rotate.Action, act func(ctx context.Context) error) error {
+			return h.Audited(ctx, Automatic{Operation: "rotate", Path: a.Path, Detail: a.Detail, Takes: a.Takes}, act)
+		},
+	}
 }
 
 // Settings of a mount that can change while it is open.
@@ -129,6 +144,9 @@ type Host struct {
 	Publish func(ctx context.Context, p Publication) (version int, err error)
 	// Published reads back the system part of what is published at a path.
 	Published func(ctx context.Context, p Publication) (*Published, error)
+	// Rotating are where all records of the server stand, whichever engine rotates them, as far as a holder of these policies may read
+	// each of them.
+	Rotating func(ctx context.Context, policies []string) iter.Seq2[Rotating, error]
 	// Audited runs an automatic action of the engine's between the two lines
 	// of its audit entry, fail closed: without the first line act is not called.
 	Audited func(ctx context.Context, a Automatic, act func(ctx context.Context) error) error
@@ -278,6 +296,15 @@ type Keeper interface {
 type Census interface {
 	States() map[string]int64
 }
+
+// A Rotator is an engine with records of [rotate].
+type Rotator interface {
+	// Rotating are where its records stand.
+	Rotating(ctx context.Context) iter.Seq2[Rotating, error]
+}
+
+// Rotating is where one record stands.
+type Rotating = rotate.Status
 
 // A Versioned engine is one that core can publish to (kv, version 2).
 type Versioned interface {

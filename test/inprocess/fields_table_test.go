@@ -280,13 +280,14 @@ func updatesOfDatabase() map[string]update {
 }
 
 func updatesOfRotation() map[string]update {
+	ca, _ := pemOf()
 	return map[string]update{
 		"rotation/config": {
 			op: route.Write, mount: "rotation", path: "{m}/config",
 			over: []field{{name: "brake", value: true}, {name: "default_grace_period", value: "24h"}, {name: "default_read_ttl", value: "30s"}},
 		},
 		"patch rotation/keys/{name}": {
-			op: route.Patch, mount: "rotation", path: "{m}/keys/k", moves: []string{"next_rotation", "state", "due", "turn", "turns", "attempts", "status"},
+			op: route.Patch, mount: "rotation", path: "{m}/keys/k", moves: []string{"next_rotation", "state", "due", "turn", "turns", "attempts", "status", "summary"},
 			setup: []setup{{"{m}/config", fields{"brake": true}}},
 			base: fields{
 				"recipe": "http-demo", "params": fields{"url": "http://127.0.0.1:1"}, "admin": fields{"token": "t"}, "path": "secret/{m}", "skip_import_rotation": true,
@@ -295,6 +296,7 @@ func updatesOfRotation() map[string]update {
 				{name: "recipe", value: "http-demo", required: true}, {name: "path", value: "secret/{m}", required: true},
 				{name: "params", value: fields{"url": "http://127.0.0.1:1"}, required: true}, {name: "admin", value: fields{"token": "t"}, hidden: true},
 				{name: "fields", value: fields{"api_key": "key"}, with: fields{"admin": fields{"token": "t"}}, clear: fields{"admin": fields{"token": "t"}}}, {name: "class", value: "low-risk"}, {name: "rotation_period", value: "240h"},
+				{name: "ca", value: ca, with: fields{"admin": fields{"token": "t"}}, clear: fields{"admin": fields{"token": "t"}}},
 				{name: "grace_period", value: "24h"}, {name: "read_ttl", value: "30s"}, {name: "idle_period", value: "2h"}, {name: "max_hold", value: "24h"},
 				{name: "settle_successes", value: 3}, {name: "settle_interval", value: "3s"}, {name: "settle_timeout", value: "1m"},
 			},

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,6 +101,7 @@ type Open struct {
 	Worker    engine.Worker
 	Versioned engine.Versioned
 	Census    engine.Census
+	Rotator   engine.Rotator
 	Keeper    engine.Keeper
 }
 
@@ -149,6 +151,17 @@ func (s *Snapshot) States(typ string) map[string]int64 {
 			}
 		}
 	}
+	return all
+}
+
+// Rotators are the open mounts whose engines rotate something, in order of their paths.
+func (s *Snapshot) Rotators() (all []*Open) {
+	for _, o := range s.open {
+		if o.Rotator != nil && o.Entry().Gone.IsZero() {
+			all = append(all, o)
+		}
+	}
+	slices.SortFunc(all, func(a, b *Open) int { return strings.Compare(a.Entry().Path, b.Entry().Path) })
 	return all
 }
 
@@ -270,6 +283,7 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 	o.Worker, _ = eng.(engine.Worker)
 	o.Versioned, _ = eng.(engine.Versioned)
 	o.Census, _ = eng.(engine.Census)
+	o.Rotator, _ = eng.(engine.Rotator)
 	o.Keeper, _ = eng.(engine.Keeper)
 	return eng.Routes(), nil
 }

@@ -358,3 +358,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.serve(w, r)
 }
+
+// A Kept is an access key with all that makes it, to be there again on another server.
+type Kept struct {
+	ID, Secret string
+	Made       time.Time // zero: long ago
+	Inactive   bool
+}
+
+// Restore gives a user access keys that were kept.
+func Restore(s *Server, accountID, name string, keys ...Kept) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.account(accountID).users[name]
+	for _, one := range keys {
+		k := s.addKey(u, one.ID, one.Secret)
+		k.made, k.inactive = one.Made, one.Inactive
+	}
+}

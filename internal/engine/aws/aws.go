@@ -4,6 +4,7 @@ package aws
 
 import (
 	"context"
+	"iter"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/locks"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -21,6 +23,7 @@ import (
 //	lease         TTLs for roles that have none
 //	role/<name>   a role
 //	static/…      see static.go
+//	rk/root …     see rootkey.go
 //
 // Invariants:
 //   - A user's name is in the reservation before AWS hears of it, so that undoing finds all
@@ -34,15 +37,19 @@ const (
 )
 
 // Type is the engine.
-var Type = engine.Type{Name: "aws", Open: func(_ context.Context, m *engine.Mount) (engine.Engine, error) {
-	return &backend{m: m}, nil
+var Type = engine.Type{Name: "aws", Open: func(ctx context.Context, m *engine.Mount) (engine.Engine, error) {
+	b := &backend{m: m}
+	b.rotations = rotate.New(m.Rotations(), statics{b}.kind(), configs{b}.kind())
+	go b.rotations.Walk(ctx)
+	return b, nil
 }}
 
 // backend is the engine of one mount.
 type backend struct {
-	m *engine.Mount
+	m         *engine.Mount
+	rotations *rotate.Manager
 
-	// locks are held over a write or a rotation: of the root configuration, of each role, and of each static role.
+	// locks are held over a write of each role.
 	locks locks.Named
 	never engine.Attempts // whose create surely made nothing
 
@@ -52,6 +59,19 @@ type backend struct {
 	in  string          // the account that now is of, once it was asked for
 	// making are how many credentials are being made, by the key that makes them.
 	making map[string]int
+}
+
+// Work implements [engine.Worker].
+func (b *backend) Work(ctx context.Context, kind, name string) error {
+	return b.rotations.Work(ctx, kind, name)
+}
+
+// States implements [engine.Census].
+func (b *backend) States() map[string]int64 { return b.rotations.States() }
+
+// Rotating implements [engine.Rotator].
+func (b *backend) Rotating(ctx context.Context) iter.Seq2[rotate.Status, error] {
+	return b.rotations.Statuses(ctx)
 }
 
 // Close lets go of connections.
@@ -99,7 +119,7 @@ func (b *backend) aws(ctx context.Context) (*client.Client, *root, error) {
 		return nil, nil, err
 	}
 	if c == nil {
-		return nil, nil, fault.New("aws", fault.Invalid, "the mount is not configured; write config/root with access_key, secret_key and region")
+		return nil, nil, notConfigured()
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -189,6 +209,10 @@ func (b *backend) home(ctx context.Context, c *client.Client, what, where string
 		err = fault.New("aws.account", fault.Upstream, "%s is in account %s, and config/root reaches account %s; write config/root with a key of account %s", what, where, in, where)
 	}
 	return err
+}
+
+func notConfigured() error {
+	return fault.New("aws", fault.Invalid, "the mount is not configured; write config/root with access_key, secret_key and region")
 }
 
 func invalid(format string, args ...any) error {

@@ -390,6 +390,7 @@ func TestRotateRoot(t *testing.T) {
 			t.Errorf("keys %+v", keys)
 		}
 		w.lend("creds/r", nil)
+		time.Sleep(time.Minute) // until lists do not show the deleted key any more
 		if n := w.Work(t); n != 0 {
 			t.Errorf("%d due items are left", n)
 		}

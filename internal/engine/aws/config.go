@@ -15,6 +15,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -27,12 +28,8 @@ type root struct {
 	reach
 	Settle settle `json:"settle,omitzero"`
 
-	Turn     *rootTurn `json:"turn,omitempty"`
-	Due      time.Time `json:"due,omitzero"`
-	Auto     automatic `json:"auto,omitzero"`
-	Replaced [][]byte  `json:"replaced,omitempty"` // digests of secrets that were written and rotated away; nobody can write others
-	Made     bool      `json:"made,omitempty"`     // the key of now was made by rotate-root
-	Dropped  dropped   `json:"dropped,omitempty"`
+	Replaced [][]byte `json:"replaced,omitempty"` // digests of secrets that were written and rotated away; nobody can write others
+	Made     bool     `json:"made,omitempty"`     // the key of now was made by rotate-root
 
 	Secret secret.Value `json:"-"`
 	stored storage.Version
@@ -69,15 +66,10 @@ func (s settle) check() error {
 type storedRoot struct {
 	*root
 	Secret []byte `json:"secret,omitempty"`
-	New    []byte `json:"new,omitempty"`
 }
 
 func (c *root) put() (storage.Op, error) {
-	s := storedRoot{root: c, Secret: c.Secret.Reveal()}
-	if c.Turn != nil {
-		s.New = c.Turn.NewSecret.Reveal()
-	}
-	b, err := json.Marshal(s)
+	b, err := json.Marshal(storedRoot{root: c, Secret: c.Secret.Reveal()})
 	return storage.Set(rootKey, b).If(c.stored), fault.Wrap("aws.put", fault.Internal, err)
 }
 
@@ -92,9 +84,6 @@ func (b *backend) config(ctx context.Context) (*root, error) {
 		return nil, fault.Wrap("aws.config", fault.Internal, err)
 	}
 	s.root.Secret = secret.New(s.Secret)
-	if s.root.Turn != nil {
-		s.root.Turn.NewSecret = secret.New(s.New)
-	}
 	return s.root, nil
 }
 
@@ -175,33 +164,59 @@ func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (ro
 	if err := in.refuse(); err != nil {
 		return route.None{}, err
 	}
-	release, err := b.locks.Take(ctx, rootKey)
-	if err != nil {
-		return route.None{}, err
-	}
-	defer release()
+	return route.None{}, b.rotations.Change(ctx, rootKind, rootKind, nil, func(e *rotate.Edit) error {
+		c, err := b.written(ctx, r, &in)
+		if err != nil {
+			return err
+		}
+		d, was := rootOf(e.Rec), b.kind().Timing(e.Rec)
+		if err := in.automaticIn.apply(&d.When); err != nil {
+			return err
+		}
+		if c.KeyID == "" && !d.When.Never() {
+			return invalid("field \"rotation_period\" or \"rotation_schedule\": there is no access_key in config/root to rotate; give access_key and secret_key, or set disable_automated_rotation=true")
+		}
+		if err := e.Unlock(ctx); err != nil {
+			return err
+		}
+		undone := (in.KeyID != nil || in.Secret != nil) && newPair(e, c)
+		if err := d.keep(e.Rec); err != nil {
+			return err
+		}
+		due := rotate.Retime(e, was)
+		if undone {
+			due = e.Now
+		}
+		op, err := c.put()
+		if err != nil {
+			return err
+		}
+		e.Ops = append(e.Ops, op)
+		return e.Commit(ctx, "configured", due)
+	})
+}
+
+// written is the configuration as a write makes it, but for when the key is rotated.
+func (b configs) written(ctx context.Context, r *route.Request, in *rootIn) (*root, error) {
 	c, err := b.config(ctx)
 	if err != nil {
-		return route.None{}, err
+		return nil, err
 	}
 	if c == nil {
 		c = &root{reach: new(reachIn).reach()}
 	}
 	was := *c
 	if err := in.apply(c); err != nil {
-		return route.None{}, err
+		return nil, err
 	}
 	if err := c.check(r); err != nil {
-		return route.None{}, err
+		return nil, err
 	}
 	if moved := was.moves(&c.reach); moved != "" && !was.Secret.Empty() && c.KeyID != "" && in.Secret == nil {
-		return route.None{}, invalid("field %q: this write changes where the stored key is used; give the field as it is, or access_key and secret_key again, a new pair if rotate-root has replaced them; a field that is left out returns to its default", moved)
+		return nil, invalid("field %q: this write changes where the stored key is used; give the field as it is, or access_key and secret_key again, a new pair if rotate-root has replaced them; a field that is left out returns to its default", moved)
 	}
 	if gone := in.leftOut(&was.reach, &c.reach); len(gone) > 0 {
 		r.Warn("left out of the write, and so by default again: %s", strings.Join(gone, ", "))
-	}
-	if c.KeyID == "" && !c.Auto.When.Never() {
-		return route.None{}, invalid("field \"rotation_period\" or \"rotation_schedule\": there is no access_key in config/root to rotate; give access_key and secret_key, or set disable_automated_rotation=true")
 	}
 	if c.KeyID == "" {
 		r.Warn("%s", c.ambient())
@@ -209,11 +224,7 @@ func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (ro
 	if was.Made && c.KeyID != was.KeyID {
 		r.Warn("the access key %s was made by rotate-root and is forgotten by this write: nobody knows its secret any more, and it lives on; delete it in AWS", was.KeyID)
 	}
-	at := c.Due // of what is under way
-	if c.Turn == nil {
-		at = c.Auto.later()
-	}
-	return route.None{}, b.saveRoot(ctx, c, at)
+	return c, nil
 }
 
 // ambient says what it means that there is no key.
@@ -241,13 +252,7 @@ func (in *rootIn) apply(c *root) error {
 		c.Secret = secret.Value{}
 	}
 	if pair {
-		c.Made, c.Auto.Failed, c.Auto.Why = false, 0, ""
-	}
-	if t := c.Turn; pair && t != nil && t.New != "" { // whoever gives a key says which one is right
-		t.Old, t.New, t.NewSecret = t.New, "", secret.Value{}
-	}
-	if err := c.Auto.apply(&in.automaticIn); err != nil {
-		return err
+		c.Made = false
 	}
 	if pair || in.reachIn.given() {
 		c.reach = in.reachIn.reach()
@@ -351,7 +356,11 @@ func (b configs) readRoot(ctx context.Context, _ *route.Request, _ route.None) (
 		KeyID: c.KeyID, IAM: c.IAM, Retries: c.Retries, Region: c.Region, STS: c.STS.URL, Name: c.template(),
 		STSRegion: c.STS.Region, Others: c.Others, Regions: c.Regions, Checks: c.Settle.Checks,
 	}
-	out.Pause, out.automaticOut = c.Settle.Pause, c.Auto.out()
+	rec, _, err := b.rotations.Read(ctx, rootKind, rootKind)
+	if err != nil {
+		return nil, err
+	}
+	out.Pause, out.automaticOut = c.Settle.Pause, automaticOf(rec)
 	return out, nil
 }
 

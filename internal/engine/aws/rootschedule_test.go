@@ -146,7 +146,7 @@ func TestRootScheduleSparesKeys(t *testing.T) {
 		if keys := w.aws.Keys(awstest.Account, awstest.Admin); len(keys) != 2 {
 			t.Errorf("keys %+v", keys)
 		}
-		if n := strings.Count(w.log.String(), "rotating the root key failed"); n < 10 || n > 40 {
+		if n := strings.Count(w.log.String(), "a step of a rotation failed"); n < 10 || n > 40 {
 			t.Errorf("%d failures in 20 hours", n)
 		}
 		w.lend("creds/r", nil)

@@ -10,6 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -55,23 +56,17 @@ func (b statics) write(ctx context.Context, r *route.Request, in staticIn) (rout
 	if !objectForm.MatchString(in.Name) {
 		return route.None{}, invalid("the static role's name %q is refused: it must be 1 to 128 of A-Z a-z 0-9 _ . @ + = , - and begin with a letter, a digit or _", clip(in.Name))
 	}
-	release, err := b.locks.Take(ctx, staticPrefix+in.Name)
-	if err != nil {
-		return route.None{}, err
-	}
-	defer release()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createWithin)
-	defer cancel()
-	s, err := b.static(ctx, in.Name)
-	switch {
-	case err != nil:
-		return route.None{}, err
-	case s != nil && s.Gone:
-		return route.None{}, fault.New("aws.static", fault.Unavailable, "the static role %q was deleted, and keys of its user %s are still to be settled; try again after %s", in.Name, s.User, s.Due.Format(time.RFC3339))
-	case s != nil:
-		return route.None{}, b.alter(ctx, s, &in)
-	}
-	return route.None{}, b.onboard(ctx, r, &in)
+	return route.None{}, b.rotations.Change(ctx, staticKind, in.Name, nil, func(e *rotate.Edit) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createWithin)
+		defer cancel()
+		switch {
+		case e.Rec.Gone:
+			return fault.New("aws.static", fault.Unavailable, "the static role %q was deleted, and keys of its user %s are still to be settled; try again after %s", in.Name, staticOf(e.Rec).User, e.Rec.Due.Format(time.RFC3339))
+		case e.New():
+			return b.onboard(ctx, r, e, &in)
+		}
+		return b.alter(ctx, e, &in)
+	})
 }
 
 // apply writes what was given into a role, and checks the whole.
@@ -119,8 +114,9 @@ func (s *static) check() error {
 }
 
 // alter is a write of a role that is there. The time of its next rotation follows at once.
-func (b statics) alter(ctx context.Context, s *static, in *staticIn) error {
-	was := *s
+func (b statics) alter(ctx context.Context, e *rotate.Edit, in *staticIn) error {
+	was := staticOf(e.Rec)
+	s := was
 	if err := s.apply(in); err != nil {
 		return err
 	}
@@ -131,7 +127,7 @@ func (b statics) alter(ctx context.Context, s *static, in *staticIn) error {
 		return invalid("fields \"access_key\", \"secret_key\" and \"replace_key\" are for roles that are new; to rotate this one, write rotate-role/%s", in.Name)
 	}
 	if was.As != s.As {
-		c, done, err := b.client(ctx, s)
+		c, done, err := b.client(ctx, &s)
 		if err != nil {
 			return mine("aws.static", err)
 		}
@@ -144,22 +140,25 @@ func (b statics) alter(ctx context.Context, s *static, in *staticIn) error {
 			return invalid("field \"assume_role_arn\": it leads to account %s, and user %s is in %s; delete the role and write another one", who.Account, s.User, s.Account)
 		}
 	}
-	at, now := s.Due, time.Now().UTC()
-	if was.When != s.When {
-		s.Next = s.When.Next(s.Last, now)
+	timing := staticTiming(e.Rec)
+	if err := s.keep(e.Rec); err != nil {
+		return err
 	}
-	if s.Old != nil && s.Old.Inactive.IsZero() && was.grace(now) != s.grace(now) {
-		s.Old.At = s.Old.Since.Add(s.grace(now)) // what uses it is asked again then
+	if err := e.Unlock(ctx); err != nil {
+		return err
 	}
-	if s.Failed == 0 && s.Turn == nil {
-		at = s.later(now)
+	next := e.Rec.Next
+	due := rotate.Retime(e, timing)
+	if e.Rec.Turn == nil && !gives(e.Rec, e.Sec) { // the first key is still to be created
+		e.Rec.Next = next
+		due = e.Planned()
 	}
-	return b.save(ctx, in.Name, s, at, commit{})
+	return e.Commit(ctx, "configured", due)
 }
 
 // onboard takes a user under rotation. A key that it has already goes on to work: it becomes the one before,
 // or, on request, the one that is given out.
-func (b statics) onboard(ctx context.Context, r *route.Request, in *staticIn) error {
+func (b statics) onboard(ctx context.Context, r *route.Request, e *rotate.Edit, in *staticIn) error {
 	const op = "aws.static"
 	s := new(static)
 	if err := s.apply(in); err != nil {
@@ -177,34 +176,56 @@ func (b statics) onboard(ctx context.Context, r *route.Request, in *staticIn) er
 	if err != nil {
 		return mine(op, err)
 	}
-	now := time.Now().UTC()
+	if err := s.keep(e.Rec); err != nil {
+		return err
+	}
+	e.Ops = []storage.Op{storage.Set(s.owned(), []byte(in.Name)).If(0)}
 	if in.adopts() {
-		return b.adopt(ctx, r, c, s, in, keys)
+		return b.adopt(ctx, &onboarding{r, c, e, s}, in, keys)
 	}
 	keys, err = in.makeRoom(ctx, c, s, keys)
 	if err != nil {
 		return err
 	}
 	if len(keys) > 0 {
-		s.Old = &oldKey{ID: keys[0].ID, Since: now, At: now.Add(s.grace(now))}
-		r.Warn("user %s has the access key %s already; it goes on to work, and is retired from %s on, once it is unused for %s", s.User, keys[0].ID, s.Old.At.Format(time.RFC3339), s.idle(now))
+		e.Rec.Current = &rotate.Ref{ID: keys[0].ID, At: e.Now, Adopted: true}
+		r.Warn("user %s has the access key %s already; it goes on to work, and is retired from %s on, once it is unused for %s", s.User, keys[0].ID, e.Now.Add(s.grace(e.Now)).Format(time.RFC3339), s.idle(e.Now, true))
 	}
-	s.Turn = &keyTurn{By: "import", At: now, Before: ids(keys)}
-	if err := b.save(ctx, in.Name, s, s.later(now), commit{ops: []storage.Op{storage.Set(s.owned(), []byte(in.Name)).If(0)}}); err != nil {
+	e.Rec.Next = e.Now
+	if _, err := e.RotateNow(ctx, rotate.Ask{By: r.Caller.DisplayName}); err != nil {
 		return err
 	}
-	err = b.mint(ctx, c, in.Name, s)
+	return b.first(ctx, r, e)
+}
+
+// first creates the first key of a role. A role of which that surely failed is not stored.
+func (b statics) first(ctx context.Context, r *route.Request, e *rotate.Edit) error {
+	err := e.Drive(ctx, replaced)
 	switch {
-	case err == nil:
+	case gives(e.Rec, e.Sec):
 		return nil
-	case s.Turn != nil:
-		r.Warn("the first key of user %s is not known to work yet; that is tried again until it is known: %s", s.User, fault.Message(err))
-		return nil
+	case err != nil && e.Rec.Turn != nil && !e.Rec.Turn.Touched():
+		werr := e.WindUp(ctx)
+		if werr == nil {
+			werr = e.Drive(ctx, never)
+		}
+		if werr != nil {
+			return werr
+		}
+		return err
 	}
-	if rerr := b.remove(ctx, in.Name, s); rerr != nil {
-		return rerr
+	why := e.Rec.LastError
+	if err != nil {
+		why = fault.Message(err)
 	}
-	return err
+	r.Warn("the first key of user %s is not known to work yet; that is tried again until it is known: %s", staticOf(e.Rec).User, why)
+	return nil
+}
+
+// gives reports whether a record has a key to be given out.
+func gives(r *rotate.Record, s *rotate.Secrets) bool {
+	_, known := s.Keys[r.Current.Key()]
+	return known
 }
 
 // claim finds out whose user it is, and that nobody else rotates its keys.
@@ -240,12 +261,21 @@ func (in *adoptIn) adopts() bool {
 	return in.KeyID != nil && *in.KeyID != "" || in.Secret != nil && !in.Secret.Empty()
 }
 
+// An onboarding is one write of a new role.
+type onboarding struct {
+	r *route.Request
+	c *client.Client
+	e *rotate.Edit
+	s *static
+}
+
 // adopt gives out a key that the user has already, until the first rotation.
-func (b statics) adopt(ctx context.Context, r *route.Request, c *client.Client, s *static, in *staticIn, keys []client.Key) error {
+func (b statics) adopt(ctx context.Context, o *onboarding, in *staticIn, keys []client.Key) error {
 	var id string
 	var given secret.Value
 	set(&id, in.KeyID)
 	set(&given, in.Secret)
+	s, e := o.s, o.e
 	switch {
 	case id == "" || given.Empty():
 		return invalid("fields \"access_key\" and \"secret_key\" belong together; give both, or neither for a new key")
@@ -254,7 +284,7 @@ func (b statics) adopt(ctx context.Context, r *route.Request, c *client.Client, 
 	case !slices.ContainsFunc(keys, func(k client.Key) bool { return k.ID == id && k.Active }):
 		return invalid("field \"access_key\": user %s has no active key %s; it has %s", s.User, clip(id), describe(keys))
 	}
-	its, err := c.As(ctx, id, given, secret.Value{})
+	its, err := o.c.As(ctx, id, given, secret.Value{})
 	if err != nil {
 		return mine("aws.static", err)
 	}
@@ -265,16 +295,19 @@ func (b statics) adopt(ctx context.Context, r *route.Request, c *client.Client, 
 	} else if who.Account != s.Account || !strings.HasSuffix(who.ARN, "/"+s.User) {
 		return invalid("field \"access_key\": it belongs to %s, and not to user %s in account %s; give a key of that user", who.ARN, s.User, s.Account)
 	}
-	now := time.Now().UTC()
-	s.Current, s.Secret, s.Adopted = id, given, true
-	s.Next = s.When.Next(time.Time{}, now)
+	e.Now = time.Now().UTC()
+	e.Rec.Current = &rotate.Ref{ID: id, At: e.Now, Adopted: true}
+	e.Sec.Keys[id] = rotate.Credential{ID: id, Secret: map[string]secret.Value{secretField: given}}
+	e.Rec.Next = s.When.Next(time.Time{}, e.Now)
+	due := e.Rec.Next
 	for _, k := range keys {
 		if k.ID != id {
-			s.Old = &oldKey{ID: k.ID, Since: now, At: now.Add(s.grace(now))}
-			r.Warn("user %s has another access key, %s; it goes on to work, and is retired from %s on, once it is unused for %s, because the first rotation needs its place", s.User, k.ID, s.Old.At.Format(time.RFC3339), s.idle(now))
+			rotate.Supersede(e, rotate.Start{Reason: "manual", By: o.r.Caller.DisplayName}, &rotate.Ref{ID: k.ID, At: e.Now, Adopted: true})
+			due = e.Rec.Turn.End.After
+			o.r.Warn("user %s has another access key, %s; it goes on to work, and is retired from %s on, once it is unused for %s, because the first rotation needs its place", s.User, k.ID, due.Format(time.RFC3339), s.idle(e.Now, true))
 		}
 	}
-	return b.save(ctx, in.Name, s, s.later(now), commit{ops: []storage.Op{storage.Set(s.owned(), []byte(in.Name)).If(0)}})
+	return e.Commit(ctx, "adopted", due)
 }
 
 // makeRoom deletes the key that the writer names, and refuses where there is no place for a new one.
@@ -295,13 +328,6 @@ func (in *staticIn) makeRoom(ctx context.Context, c *client.Client, s *static, k
 	return keys, nil
 }
 
-func ids(keys []client.Key) (out []string) {
-	for _, k := range keys {
-		out = append(out, k.ID)
-	}
-	return out
-}
-
 // describe names keys for a person.
 func describe(keys []client.Key) string {
 	if len(keys) == 0 {
@@ -316,88 +342,4 @@ func describe(keys []client.Key) string {
 		out = append(out, text)
 	}
 	return strings.Join(out, " and ")
-}
-
-// drop ends a role. The key that is given out stays; what is under way is brought to its end.
-func (b statics) drop(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
-	release, err := b.locks.Take(ctx, staticPrefix+in.Name)
-	if err != nil {
-		return route.None{}, err
-	}
-	defer release()
-	s, err := b.static(ctx, in.Name)
-	if err != nil || s == nil || s.Gone {
-		return route.None{}, err
-	}
-	if s.Current != "" {
-		r.Warn("user %s keeps the access key %s, which nobody rotates any more", s.User, s.Current)
-	}
-	if s.Old != nil && s.OldSecret.Empty() {
-		if !s.Old.Inactive.IsZero() {
-			r.Warn("the access key %s, which was there before the role, was set inactive at %s and stays so; set it active, or delete it, in AWS", s.Old.ID, s.Old.Inactive.Format(time.RFC3339))
-		}
-		s.Old = nil // it is not of our making
-	}
-	if s.Turn == nil && s.Old == nil {
-		return route.None{}, b.remove(ctx, in.Name, s)
-	}
-	s.Gone, s.Failed = true, 0
-	return route.None{}, b.save(ctx, in.Name, s, s.later(time.Now().UTC()), commit{})
-}
-
-// Unfinished implements [engine.Keeper]: a rotation may have made a key that nobody else knows, and one that was replaced
-// lives until its grace has passed.
-func (b *backend) Unfinished(ctx context.Context) error {
-	soon, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	release, err := b.locks.Take(soon, rootKey)
-	if err != nil {
-		return fault.New("aws.disable", fault.Conflict, "config/root is being written, or its key rotated; try again, or disable it with force=true and look in AWS for keys that nobody uses")
-	}
-	defer release()
-	switch cfg, err := b.config(ctx); {
-	case err != nil:
-		return err
-	case cfg != nil && cfg.Turn != nil:
-		return fault.New("aws.disable", fault.Conflict, "a rotation of the key of config/root is under way, begun at %s, and nobody would end it once the mount is gone; wait for its end, or disable it with force=true and clear away in AWS what it has made for user %s", cfg.Turn.At.Format(time.RFC3339), cfg.Turn.User)
-	}
-	for e, err := range b.m.Store.Scan(ctx, staticPrefix, storage.PrefixEnd(staticPrefix)) {
-		if e.Key == "" && err != nil {
-			return err
-		}
-		name := strings.TrimPrefix(e.Key, staticPrefix)
-		s, err := statics{b}.static(ctx, name)
-		switch {
-		case err != nil:
-			return err
-		case s == nil || s.Gone: // who deleted the role, and does not wait, has decided
-		case s.Turn != nil:
-			return fault.New("aws.disable", fault.Conflict, "a rotation of static role %q is under way, and nobody would end it once the mount is gone; wait for its end, or disable it with force=true and clear away in AWS what it has made", name)
-		case s.Old != nil && !s.OldSecret.Empty():
-			return fault.New("aws.disable", fault.Conflict, "the access key %s, which static role %q has replaced, lives until %s, and nobody would delete it once the mount is gone; wait, or disable it with force=true and delete the key in AWS", s.Old.ID, name, s.Old.At.Format(time.RFC3339))
-		}
-	}
-	return nil
-}
-
-func (b statics) exists(ctx context.Context, r *route.Request) (bool, error) {
-	s, err := b.static(ctx, r.Param("name"))
-	return s != nil && !s.Gone, err
-}
-
-func (b statics) list(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
-	names, err := b.names(ctx, staticPrefix)
-	if err != nil {
-		return route.Keys{}, err
-	}
-	var live []string
-	for _, name := range names {
-		switch s, err := b.static(ctx, name); {
-		case err != nil:
-			return route.Keys{}, err
-		case s != nil && !s.Gone:
-			live = append(live, name)
-		}
-	}
-	return route.Keys{Keys: live}, nil
 }

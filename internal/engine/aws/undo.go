@@ -10,6 +10,9 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
+// clocks is how far AWS's clock may be from ours.
+const clocks = time.Minute
+
 // Undo removes a user with all that it has. A session ends by itself; AWS has no call to end it.
 func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error) {
 	if u.Kind == sessionKind {

@@ -3,6 +3,7 @@ package database
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -124,21 +126,59 @@ func (b configs) writeConfig(ctx context.Context, r *route.Request, in configIn)
 		if err != nil {
 			return err
 		}
-		if err := b.mayReturn(ctx, old, c, &in); err != nil {
-			return err
-		}
-		verify := true
-		wire.Default(&verify, in.Verify, true)
-		if err := b.prove(ctx, c, verify); err != nil {
-			return err
-		}
-		var more commit
-		if old == nil {
-			more.ops = append(more.ops, storage.Set(namePrefix+c.Name, []byte(c.ID)).If(0))
-		}
-		return roots(b).saveRoot(ctx, c, b.nextRoot(old, c, &in), more)
+		return b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error { return b.keep(ctx, e, old, c, &in) })
 	})
 	return route.None{}, err
+}
+
+// keep stores a configuration that was merged, and what follows from it for the rotation of its password.
+func (b configs) keep(ctx context.Context, e *rotate.Edit, old, c *connection, in *configIn) error {
+	if err := e.Unlock(ctx); err != nil {
+		return err
+	}
+	settles := in.settles(old, c, e.Rec)
+	if err := b.mayReturn(ctx, old, c, in, e.Rec); err != nil {
+		return err
+	}
+	verify := true
+	wire.Default(&verify, in.Verify, true)
+	if err := b.prove(ctx, c, verify); err != nil {
+		return err
+	}
+	var ops []storage.Op
+	if old == nil {
+		ops = append(ops, storage.Set(namePrefix+c.Name, []byte(c.ID)).If(0))
+	}
+	was := connection{}
+	if old != nil {
+		was = *old
+	}
+	if !settles && was.Root.When == c.Root.When && (e.New() || was.Username == c.Username) { // nothing of the rotation has changed
+		op, err := c.put()
+		if err == nil {
+			_, err = b.m.Store.Commit(ctx, append(ops, op)...)
+		}
+		return err
+	}
+	c.Root.oldRoot, c.Fresh = oldRoot{}, secret.Value{} // the record has it
+	op, err := c.put()
+	if err != nil {
+		return err
+	}
+	e.Ops = append(ops, op)
+	if e.Rec.Data, err = c.data(); err != nil {
+		return err
+	}
+	if settles {
+		given := c.credential(fmt.Sprintf("%s#%d.given", c.Username, e.Rec.Turns), c.Password)
+		if err := rotate.Take(ctx, e, given, "a password that works was written"); err != nil {
+			return err
+		}
+	}
+	if was.Root.When != c.Root.When {
+		e.Rec.Next, e.Rec.Retry = c.Root.When.Next(e.Rec.LastRotated, e.Now), time.Time{}
+	}
+	return e.Commit(ctx, "configured", e.Planned())
 }
 
 // merge returns what old becomes by a write, checked in full but not tried.
@@ -214,49 +254,39 @@ func (c *connection) checkStatements(r *route.Request, p *Provider) error {
 // otherwise nobody could tell which password it is that a writer gives.
 func (b configs) ended(ctx context.Context, name string) (*connection, error) {
 	c, err := b.byName(ctx, name)
-	if err != nil || c == nil || !c.Root.Turn {
+	if err != nil || c == nil {
+		return nil, err
+	}
+	if under, err := roots(b).rotating(ctx, c); err != nil || !under {
 		return c, err
 	}
-	if roots(b).finishRoot(ctx, c) == nil {
-		return c, nil
-	}
+	// Its failure is kept with it, and counts for what may be written.
+	_ = b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
+		return e.Drive(ctx, func(*rotate.Record) bool { return false })
+	})
+	b.pools.retire(c.ID)
 	return b.byName(ctx, name)
 }
 
 // settles reports whether a write brings a password that is right whatever a rotation under way has done. The one from
 // before the rotation is none: who applies a file again knows no other.
-func (in *configIn) settles(old, c *connection) bool {
-	return old != nil && old.Root.Turn && in.Password != nil &&
+func (in *configIn) settles(old, c *connection, r *rotate.Record) bool {
+	return old != nil && r.Turn != nil && in.Password != nil &&
 		(old.place() != c.place() || old.Username != c.Username || !in.Password.Equal(old.Password))
-}
-
-// nextRoot is when the administrator's password is looked at next, after a write.
-func (b configs) nextRoot(old, c *connection, in *configIn) time.Time {
-	if in.settles(old, c) {
-		c.Root.Turn, c.Root.Sent, c.Root.Usable, c.Fresh = false, false, false, secret.Value{}
-		c.Root.Failed, c.Root.Why = 0, ""
-	}
-	if old == nil || old.Root.When != c.Root.When {
-		c.Root.Next = c.Root.When.Next(c.Root.Last, time.Now().UTC())
-	}
-	if c.Root.Turn {
-		return c.Root.Due
-	}
-	return c.Root.Next
 }
 
 // mayReturn refuses a password that was rotated away while the rotated one works: files
 // that hold it are written again by those who do not know.
-func (b configs) mayReturn(ctx context.Context, old, c *connection, in *configIn) error {
-	if in.settles(old, c) { // the one that was made is forgotten then, so that this one must work
+func (b configs) mayReturn(ctx context.Context, old, c *connection, in *configIn, rec *rotate.Record) error {
+	if in.settles(old, c, rec) { // the one that was made is forgotten then, so that this one must work
 		return b.prove(ctx, c, true)
 	}
 	if old == nil || in.Password == nil || !old.replaced(*in.Password) {
 		return nil
 	}
 	probe := *old
-	if probe.Root.Turn || b.prove(ctx, &probe, true) == nil {
-		return invalid("field \"password\": it is one that rotate-root has replaced at %s, and the one that is stored now works; leave password out to keep that", old.Root.Last.Format(time.RFC3339))
+	if rec.Turn != nil || b.prove(ctx, &probe, true) == nil {
+		return invalid("field \"password\": it is one that rotate-root has replaced at %s, and the one that is stored now works; leave password out to keep that", rec.LastRotated.Format(time.RFC3339))
 	}
 	return b.prove(ctx, c, true)
 }
@@ -409,9 +439,13 @@ func (b configs) readConfig(ctx context.Context, _ *route.Request, in nameIn) (*
 	if err != nil {
 		return nil, err
 	}
+	e, err := b.rotations.View(ctx, rootKind, c.ID)
+	if err != nil || e == nil {
+		return nil, err
+	}
 	return &configOut{
 		Allowed: list(c.Allowed), Details: details(p, c), Policy: c.Policy, Plugin: c.Plugin, Version: c.Version, RootSQL: c.Form.shown(rootStatements, c.RootSQL),
-		Off: c.Root.When.Off, Last: c.Root.Last, Next: c.Root.Next, LastFail: c.Root.Why, timing: show(c.Root.When),
+		Off: c.Root.When.Off, Last: e.Rec.LastRotated, Next: e.Rec.Next, LastFail: e.Rec.LastError, timing: show(c.Root.When),
 	}, nil
 }
 

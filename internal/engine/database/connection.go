@@ -44,7 +44,7 @@ type connection struct {
 	URL      secret.Value `json:"-"` // these are in the stored form alone
 	Password secret.Value `json:"-"`
 	Key      secret.Value `json:"-"`
-	Fresh    secret.Value `json:"-"` // of Root's turn
+	Fresh    secret.Value `json:"-"` // of a rotation that an earlier version has begun
 
 	Extra  map[string]string       `json:"extra,omitempty"` // settings of the kind
 	Hidden map[string]secret.Value `json:"-"`
@@ -99,7 +99,6 @@ func (b *backend) byID(ctx context.Context, id string) (*connection, error) {
 	}
 	c := s.connection
 	c.kind, _ = b.provider(c.Plugin) // none: what needs it says so
-	c.Root.Sent = c.Root.Turn        // a try that died may have been told to the database
 	c.URL, c.Password, c.Key, c.Fresh = secret.New(s.URL), secret.New(s.Password), secret.New(s.Key), secret.New(s.Fresh)
 	for name, b := range s.Hidden {
 		if c.Hidden == nil {

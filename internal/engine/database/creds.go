@@ -237,9 +237,13 @@ func (b *backend) using(ctx context.Context, op string, c *connection, known []s
 			return nil
 		}
 		now, rerr := b.byID(ctx, c.ID)
-		if again || !Unchanged(err) || rerr != nil || now == nil || now.place() != c.place() || now.Revision == c.Revision && !now.Root.Turn {
+		if again || !Unchanged(err) || rerr != nil || now == nil || now.place() != c.place() {
 			return outside(op, err, c.redactor(known...))
 		}
+		if under, rerr := (roots{b}).rotating(ctx, now); rerr != nil || now.Revision == c.Revision && !under {
+			return outside(op, err, c.redactor(known...))
+		}
+		b.pools.doubt(c.ID)
 		c = now
 	}
 }

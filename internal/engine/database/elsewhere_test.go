@@ -336,8 +336,12 @@ func TestRotateRootWithoutEffect(t *testing.T) {
 		w.lend("ro")
 		w.Must(t, route.Write, "config/prod", fields{"root_rotation_statements": ""})
 		time.Sleep(2 * time.Hour)
+		if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err != nil {
+			t.Error("it surely failed, its client was told, and it was tried again")
+		}
+		w.Must(t, route.Write, "rotate-root/prod", nil)
 		if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err == nil {
-			t.Error("it was not ended once the statements were right")
+			t.Error("it does not change once the statements are right")
 		}
 		w.lend("ro")
 	})

@@ -2,12 +2,19 @@ package database
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
 	"slices"
+	"strings"
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/locks"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
 )
 
 // Keys below the mount:
@@ -39,8 +46,11 @@ const (
 
 // New returns the engine for these kinds of database.
 func New(ps ...Provider) engine.Type {
-	return engine.Type{Name: "database", Open: func(_ context.Context, m *engine.Mount) (engine.Engine, error) {
-		return &backend{m: m, providers: ps, pools: newPools(m)}, nil
+	return engine.Type{Name: "database", Open: func(ctx context.Context, m *engine.Mount) (engine.Engine, error) {
+		b := &backend{m: m, providers: ps, pools: newPools(m)}
+		b.rotations = rotate.New(m.Rotations(), statics{b}.rotation(), roots{b}.rotation())
+		go b.rotations.Walk(ctx)
+		return b, nil
 	}}
 }
 
@@ -52,6 +62,46 @@ type backend struct {
 	locks     locks.Named
 	never     engine.Attempts // whose create surely had no effect
 	hanging   hanging
+	rotations *rotate.Manager
+}
+
+// Rotating implements [engine.Rotator].
+func (b *backend) Rotating(ctx context.Context) iter.Seq2[engine.Rotating, error] {
+	return b.rotations.Statuses(ctx)
+}
+
+// Unfinished implements [engine.Keeper]: nobody but this server may know a password that is being changed.
+func (b *backend) Unfinished(ctx context.Context) error {
+	kind, r, err := b.rotations.Unfinished(ctx)
+	if err != nil {
+		return err
+	}
+	if r != nil {
+		what := fmt.Sprintf("static role %q", r.Name)
+		if kind == rootKind {
+			var d rootData
+			_ = json.Unmarshal(r.Data, &d) // for its name alone
+			what = fmt.Sprintf("connection %q", d.Connection)
+		}
+		return unfinished(what)
+	}
+	for e, err := range b.m.Store.Scan(ctx, connPrefix, storage.PrefixEnd(connPrefix)) {
+		if err != nil {
+			return err
+		}
+		c, err := b.byID(ctx, strings.TrimPrefix(e.Key, connPrefix))
+		if err != nil || c == nil || !c.Root.Turn {
+			continue // damaged, or ended by now
+		}
+		if under, err := (roots{b}).rotating(ctx, c); err != nil || under {
+			return errors.Join(err, unfinished(fmt.Sprintf("connection %q", c.Name)))
+		}
+	}
+	return nil
+}
+
+func unfinished(what string) error {
+	return fault.New("database.disable", fault.Conflict, "a change of the password of %s is under way, and nobody would find out whether it took place once the mount is gone; wait for its end, or disable it with force=true and set the password by hand", what)
 }
 
 // Close closes every pool and cancels what runs on it.

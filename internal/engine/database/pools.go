@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -18,6 +19,37 @@ type pools struct {
 	now    map[string]*pool // by configuration id
 	old    map[*pool]struct{}
 	closed bool
+	// known has, by configuration id, the rotation during which the password in the row was found to be the right one, just
+	// now: a login with the new one was refused, and is not tried for each use.
+	known map[string]found
+}
+
+type found struct {
+	turn  uint32
+	until time.Time
+}
+
+// knownFor is short, because the change may still take place.
+const knownFor = 10 * time.Second
+
+// settled reports whether it was found out just now, and during that rotation, that the password in the row is right.
+func (s *pools) settled(id string, turn uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known[id].turn == turn && time.Now().Before(s.known[id].until)
+}
+
+func (s *pools) settle(id string, turn uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known[id] = found{turn, time.Now().Add(knownFor)}
+}
+
+// doubt forgets what was found out.
+func (s *pools) doubt(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.known, id)
 }
 
 type pool struct {
@@ -27,7 +59,7 @@ type pool struct {
 }
 
 func newPools(m *engine.Mount) *pools {
-	return &pools{m: m, now: map[string]*pool{}, old: map[*pool]struct{}{}}
+	return &pools{m: m, now: map[string]*pool{}, old: map[*pool]struct{}{}, known: map[string]found{}}
 }
 
 // use returns the configuration's pool for one call, which ends with done.

@@ -4,41 +4,63 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
-	"strconv"
+	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/cron"
-	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// rootKind is the due work of an administrator's password.
+// Keys of the rotation of administrators' passwords, below the mount; [rotate] keeps them:
+//
+//	root/<id>, rts/<id>, rth/<id>/, rtj/<id>/  that of a connection, its secrets, its history and its journal
+//
+// The password in force is in the connection's row, which is written in the commit by which a new one becomes current. While it is
+// not known which of two is the right one, nothing else uses the connection: that finds out first.
+const (
+	rootPrefix        = "root/"
+	rootSecretPrefix  = "rts/"
+	rootHistoryPrefix = "rth/"
+	rootJournalPrefix = "rtj/"
+)
+
+// rootKind is the kind of the records and the due items of administrators' passwords.
 const rootKind = "root"
 
-// root is the rotation of the administrator's password of a connection. The new password
-// is durable before the database hears of it. Until one of the two is known to be the
-// right one, nothing else uses the connection: that finds out first.
+// root is what a connection keeps of the rotation of its administrator's password.
 type root struct {
-	When   cron.When `json:"when,omitzero"`
-	Last   time.Time `json:"last,omitzero"`
-	Next   time.Time `json:"next,omitzero"`
-	Due    time.Time `json:"due,omitzero"` // where the due item is
-	Turn   bool      `json:"turn,omitempty"`
-	Sent   bool      `json:"sent,omitempty"`   // the database may have changed it
-	Usable bool      `json:"usable,omitempty"` // the old one worked after the last try, which has ended
-	Failed int       `json:"failed,omitempty"`
-	Why    string    `json:"why,omitempty"`
+	When cron.When `json:"when,omitzero"`
 	// Replaced are digests of the passwords that were written and rotated away, newest last: a
 	// configuration that is written again from a file must not bring one back. Those that were made here nobody can write.
 	Replaced [][]byte `json:"replaced,omitempty"`
 	Made     bool     `json:"made,omitempty"` // the password of now was made here
+	oldRoot
 }
 
-// roots are the routes and the work of administrators' passwords.
+// oldRoot is the state of a rotation as an earlier version has kept it: it counts until there is a record.
+type oldRoot struct {
+	Last   time.Time `json:"last,omitzero"`
+	Next   time.Time `json:"next,omitzero"`
+	Due    time.Time `json:"due,omitzero"` // where the due item is
+	Turn   bool      `json:"turn,omitempty"`
+	Failed int       `json:"failed,omitempty"`
+	Why    string    `json:"why,omitempty"`
+}
+
+// rootData is what the record keeps for this engine, of the connection that it is named by.
+type rootData struct {
+	Connection string    `json:"connection"` // its name
+	Username   string    `json:"username"`
+	When       cron.When `json:"when"`
+}
+
+// roots are the routes and the rotation of administrators' passwords.
 type roots struct{ *backend }
 
 // mostReplaced bounds how many are remembered.
@@ -62,18 +84,6 @@ func (c *connection) replaced(password secret.Value) bool {
 	return false
 }
 
-// saveRoot commits a connection with its due item at a time, and more.
-func (b roots) saveRoot(ctx context.Context, c *connection, at time.Time, more commit) error {
-	from := c.Root.Due
-	c.Root.Due = tick(from, at)
-	op, err := c.put()
-	if err != nil {
-		return err
-	}
-	c.stored, err = b.m.Store.CommitWith(ctx, append(more.ops, op), append(more.abs, b.m.Host.Schedule(rootKind, c.ID, from, c.Root.Due)...))
-	return err
-}
-
 // canTurn says why the administrator's password cannot be rotated.
 func (b roots) canTurn(c *connection) error {
 	const op = "database.rotateRoot"
@@ -91,6 +101,196 @@ func (b roots) canTurn(c *connection) error {
 	return new(credential).changes(p, rootStatements, c.RootSQL)
 }
 
+// rotation is how administrators' passwords rotate.
+func (b roots) rotation() rotate.Kind {
+	of := func(r *rotate.Record) (d rootData) {
+		if err := json.Unmarshal(r.Data, &d); len(r.Data) > 0 && err != nil {
+			b.m.Log.Error("what is stored of a rotation cannot be read", "connection", r.Name, "error", err)
+		}
+		return d
+	}
+	return rotate.Kind{
+		Name: rootKind, Noun: "administrator's password of connection", Style: rotate.InPlace,
+		Records: rootPrefix, Secrets: rootSecretPrefix, History: rootHistoryPrefix, Journal: rootJournalPrefix,
+		Called: func(r *rotate.Record) string { return of(r).Connection },
+		Path:   func(name string) string { return "config/" + name },
+		Details: func(r *rotate.Record) map[string]string {
+			d := of(r)
+			return map[string]string{"connection": d.Connection, "username": d.Username, "path": b.m.Settings().Path + "config/" + d.Connection}
+		},
+		Timing:  func(r *rotate.Record) rotate.Timing { return rotate.Timing{When: of(r).When} },
+		Open:    b.open,
+		Missing: b.missing,
+	}
+}
+
+// data is what the record of a connection keeps for this engine.
+func (c *connection) data() (json.RawMessage, error) {
+	d, err := json.Marshal(rootData{c.Name, c.Username, c.Root.When})
+	return d, fault.Wrap("database.root", fault.Internal, err)
+}
+
+// missing makes the record of a connection that has none, of what an earlier version has kept in the connection's row.
+func (b roots) missing(ctx context.Context, id string) (*rotate.Record, *rotate.Secrets, error) {
+	c, err := b.byID(ctx, id)
+	if err != nil || c == nil {
+		return nil, nil, err
+	}
+	old := c.Root.oldRoot
+	r := &rotate.Record{Name: id, Tag: rotate.NewTag(id), LastRotated: old.Last, Next: old.Next, Due: old.Due, Failures: old.Failed, LastError: old.Why}
+	s := &rotate.Secrets{Admin: map[string]secret.Value{}, Keys: map[string]rotate.Credential{}}
+	if r.Data, err = c.data(); err != nil {
+		return nil, nil, err
+	}
+	c.current(r, s)
+	switch {
+	case old.Turn && !c.Fresh.Empty():
+		fresh := c.credential(c.Username+"#1", c.Fresh)
+		s.Keys[fresh.ID] = fresh
+		r.Turns, r.Failures = 1, 0
+		r.Turn = &rotate.Turn{
+			N: 1, ID: r.Tag + "/1", Start: rotate.Start{Reason: "schedule"}, Started: old.Due, State: rotate.Setting, Attempts: []rotate.Attempt{{N: 1, At: old.Due}},
+			New: &rotate.Ref{ID: fresh.ID, Account: fresh.Account}, Old: r.Current, Tries: old.Failed,
+		}
+	case old.Failed > 0 && !old.Next.IsZero():
+		r.Retry = old.Due
+	}
+	return r, s, nil
+}
+
+func (c *connection) credential(id string, password secret.Value) rotate.Credential {
+	return rotate.Credential{ID: id, Account: c.Username, Secret: map[string]secret.Value{wordKey: password}, Public: map[string]string{placeKey: c.place()}}
+}
+
+// current has the record say which password the connection has: writes of the connection change that.
+func (c *connection) current(r *rotate.Record, s *rotate.Secrets) {
+	if now, known := s.Keys[r.Current.Key()]; known && now.Account == c.Username && now.Secret[wordKey].Equal(c.Password) {
+		return
+	}
+	delete(s.Keys, r.Current.Key())
+	given := c.credential(fmt.Sprintf("%s#%d.given", c.Username, r.Turns), c.Password)
+	r.Current = &rotate.Ref{ID: given.ID, Account: given.Account, Adopted: true}
+	s.Keys[given.ID] = given
+}
+
+func (b roots) open(ctx context.Context, r *rotate.Record, s *rotate.Secrets, _ *secret.Redactor) (rotate.Target, error) {
+	c, err := b.byID(ctx, r.Name)
+	switch {
+	case err != nil:
+		return nil, err
+	case c == nil:
+		return nil, fault.New("database.rotateRoot", fault.NotFound, "the connection was deleted; its password is not changed any more")
+	}
+	c.current(r, s)
+	return &rootTarget{b: b, r: r, c: c}, b.canTurn(c)
+}
+
+// A rootTarget is the administrator of a connection.
+type rootTarget struct {
+	b roots
+	r *rotate.Record
+	c *connection
+}
+
+// Capabilities implements [rotate.Target].
+func (t *rootTarget) Capabilities() rotate.Capabilities {
+	return rotate.Capabilities{Proof: rotate.ProofUse, Retry: rotate.RetryNever}
+}
+
+// Settle implements [rotate.Target].
+func (t *rootTarget) Settle() rotate.Settle { return rotate.Settle{} }
+
+// Place implements [rotate.Target].
+func (t *rootTarget) Place() *rotate.Place { return nil }
+
+// VerifyDead implements [rotate.Target].
+func (t *rootTarget) VerifyDead(context.Context, rotate.Credential) error { return errNotAsked }
+
+// Outdated implements [rotate.Outdater].
+func (t *rootTarget) Outdated(c rotate.Credential) bool { return !at(c, t.c) }
+
+// Generate implements [rotate.Setter].
+func (t *rootTarget) Generate(ctx context.Context) (rotate.Credential, error) {
+	fresh, err := t.b.m.Host.Password(ctx, t.c.Policy)
+	return t.c.credential(generation(t.c.Username, t.r), fresh), err
+}
+
+// Verify implements [rotate.Target]. A connection that does not work is taken for a refusal only where the database was asked and
+// says that it is one.
+func (t *rootTarget) Verify(ctx context.Context, c rotate.Credential) error {
+	const op = "database.rotateRoot"
+	word := c.Secret[wordKey]
+	refused := false
+	err := t.b.asRoot(ctx, t.c, word, func(conn Conn) error {
+		err := conn.Verify(ctx)
+		if err != nil {
+			works, lerr := conn.Login(ctx, t.c.Username, word)
+			refused = lerr == nil && !works
+		}
+		return err
+	})
+	switch {
+	case err == nil:
+		return nil
+	case refused:
+		return &rotate.Failure{Outcome: rotate.Rejected, Err: fault.New(op, fault.Upstream, "the database refuses the password of %s at login: %s; check root_rotation_statements", t.c.Username, fault.Message(err))}
+	}
+	return &rotate.Failure{Outcome: rotate.Transient, Err: err}
+}
+
+// Set implements [rotate.Setter], as the administrator by the password of before.
+func (t *rootTarget) Set(ctx context.Context, from, to rotate.Credential) error {
+	err := t.b.asRoot(ctx, t.c, from.Secret[wordKey], func(conn Conn) error {
+		if err := conn.Verify(ctx); err != nil {
+			return MarkUnchanged(outside("database.rotateRoot", err, t.c.redactor())) // only a login was tried
+		}
+		return conn.SetPassword(ctx, t.c.Username, to.Secret[wordKey], t.c.RootSQL)
+	}, to.Secret[wordKey])
+	if err != nil {
+		return failure(err)
+	}
+	return nil
+}
+
+// Join implements [rotate.Joiner]: the connection has the new password from the same commit on.
+func (t *rootTarget) Join(ctx context.Context, r *rotate.Record, s *rotate.Secrets) ([]storage.Op, error) {
+	c, err := t.b.byID(ctx, r.Name)
+	if err != nil {
+		return nil, err
+	}
+	if c == nil || c.Username != t.c.Username || c.place() != t.c.place() {
+		return nil, fault.New("database.rotateRoot", fault.Conflict, "the connection %q was written in the middle of a rotation; it is tried again", t.c.Name)
+	}
+	if !c.Root.Made {
+		c.Root.Replaced = append(c.Root.Replaced, c.digest(c.Password))
+		c.Root.Replaced = c.Root.Replaced[max(len(c.Root.Replaced)-mostReplaced, 0):]
+	}
+	c.Password, c.Root.Made = s.Keys[r.Current.ID].Secret[wordKey], true
+	c.Root.oldRoot, c.Fresh = oldRoot{}, secret.Value{}
+	c.Revision++
+	op, err := c.put()
+	return []storage.Op{op}, err
+}
+
+// asRoot connects as the administrator by a password, and does something there.
+func (b roots) asRoot(ctx context.Context, c *connection, password secret.Value, do func(conn Conn) error, known ...secret.Value) error {
+	const op = "database.rotateRoot"
+	red := c.redactor(append(known, password)...)
+	p, err := b.provider(c.Plugin)
+	if err != nil {
+		return err
+	}
+	conn, err := p.Connect(ctx, c.as(b.m, c.Username, password))
+	if err != nil {
+		return MarkUnchanged(outside(op, err, red))
+	}
+	defer b.pools.shut(&pool{conn: conn})
+	if err := do(conn); err != nil {
+		return outside(op, err, red)
+	}
+	return nil
+}
+
 // rotateRoot changes the administrator's password, on request.
 func (b roots) rotateRoot(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
 	return route.None{}, b.exclusively(ctx, namePrefix+in.Name, func() error {
@@ -98,207 +298,71 @@ func (b roots) rotateRoot(ctx context.Context, r *route.Request, in nameIn) (rou
 		if err == nil && c == nil {
 			err = fault.New("database.rotateRoot", fault.Invalid, "there is no connection %q; list config/", in.Name)
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			err = b.canTurn(c)
 		}
-		if err := b.turnRoot(ctx, c); err != nil {
+		if err == nil {
+			err = b.drive(ctx, c)
+		}
+		if err != nil {
 			return err
 		}
 		return b.warnOfShared(ctx, r, c)
 	})
 }
 
-// turnRoot rotates now, or goes on with what was begun. The connection's lock is held.
-func (b roots) turnRoot(ctx context.Context, c *connection) error {
-	if c.Root.Turn {
-		return b.finishRoot(ctx, c)
-	}
-	if err := b.canTurn(c); err != nil {
-		return err
-	}
-	fresh, err := b.m.Host.Password(ctx, c.Policy)
-	if err != nil {
-		return err
-	}
-	c.Fresh, c.Root.Turn, c.Root.Sent = fresh, true, false
-	if err := b.saveRoot(ctx, c, time.Now().Add(resumeAfter), commit{}); err != nil {
-		return err
-	}
-	return b.finishRoot(ctx, c)
-}
-
-// finishRoot makes one try of what was begun, and commits what came of it.
-func (b roots) finishRoot(ctx context.Context, c *connection) error {
-	calls, cancel := context.WithTimeout(context.WithoutCancel(ctx), turnWithin)
-	defer cancel()
-	if c.Root.Usable {
-		c.Root.Usable = false
-		if err := b.saveRoot(calls, c, time.Now().Add(resumeAfter), commit{}); err != nil {
+// drive goes on with the rotation of a connection's password, or makes one.
+func (b roots) drive(ctx context.Context, c *connection) error {
+	defer b.pools.retire(c.ID)
+	return b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) (err error) {
+		if err := e.Unlock(ctx); err != nil {
 			return err
 		}
-	}
-	if err := b.setRoot(calls, c); err != nil {
-		return b.failedRoot(calls, c, err)
-	}
-	now := time.Now().UTC()
-	if !c.Root.Made {
-		c.Root.Replaced = append(c.Root.Replaced, c.digest(c.Password))
-		c.Root.Replaced = c.Root.Replaced[max(len(c.Root.Replaced)-mostReplaced, 0):]
-	}
-	c.Password, c.Fresh, c.Root.Made = c.Fresh, secret.Value{}, true
-	c.Root.Turn, c.Root.Sent, c.Root.Failed, c.Root.Why = false, false, 0, ""
-	c.Root.Last, c.Root.Next = now, c.Root.When.Next(now, now)
-	c.Revision++
-	event := b.m.Host.Event("database/root", engine.Details(map[string]string{"connection": c.Name, "username": c.Username, "path": b.m.Settings().Path + "config/" + c.Name})...)
-	if err := b.saveRoot(context.WithoutCancel(ctx), c, c.Root.Next, commit{abs: []storage.Op{event}}); err != nil {
-		return err
-	}
-	b.pools.retire(c.ID)
-	return nil
-}
-
-// setRoot brings the database to take the new password, whatever it takes now.
-func (b roots) setRoot(ctx context.Context, c *connection) error {
-	if c.Root.Sent && b.asRoot(ctx, c, c.Fresh, nil) == nil {
-		return nil // an earlier try has done it
-	}
-	err := b.asRoot(ctx, c, c.Password, func(conn Conn) error {
-		return conn.SetPassword(ctx, c.Username, c.Fresh, c.RootSQL)
-	})
-	if err != nil {
-		return err
-	}
-	if err := b.asRoot(ctx, c, c.Fresh, nil); err != nil {
-		c.Root.Usable = b.asRoot(ctx, c, c.Password, nil) == nil
-		return fault.New("database.rotateRoot", fault.Upstream, "the new password of %s was set and does not work: %s; check root_rotation_statements", c.Username, fault.Message(err))
-	}
-	return nil
-}
-
-// asRoot logs in as the administrator by a password, and does something there.
-func (b roots) asRoot(ctx context.Context, c *connection, password secret.Value, do func(conn Conn) error) error {
-	const op = "database.rotateRoot"
-	known := c.redactor(c.Fresh)
-	p, err := b.provider(c.Plugin)
-	if err != nil {
-		return err
-	}
-	conn, err := p.Connect(ctx, c.as(b.m, c.Username, password))
-	if err != nil {
-		return outside(op, err, known)
-	}
-	defer b.pools.shut(&pool{conn: conn})
-	if err := conn.Verify(ctx); err != nil {
-		f := outside(op, err, known)
-		// Only a login was tried: the password is what it was.
-		return MarkUnchanged(f)
-	}
-	if do == nil {
-		return nil
-	}
-	if err := do(conn); err != nil {
-		return outside(op, err, known)
-	}
-	return nil
-}
-
-// failedRoot notes that a try has failed, and when the next one is made. One that surely
-// changed nothing ends there: the old password is the right one. It returns why.
-func (b roots) failedRoot(ctx context.Context, c *connection, why error) error {
-	now := time.Now().UTC()
-	c.Root.Failed++
-	c.Root.Why = fault.Message(why)
-	c.Root.Sent = c.Root.Sent || !Unchanged(why)
-	at := cron.Retry(c.Root.Failed, now)
-	if !c.Root.Sent {
-		c.Root.Turn, c.Fresh = false, secret.Value{}
-		if c.Root.Next.IsZero() {
-			at = time.Time{} // it was asked for, and whoever asked is told
-		} else {
-			var over bool
-			if at, over = c.Root.When.Again(c.Root.Next, c.Root.Last, c.Root.Failed, now); over {
-				c.Root.Next, c.Root.Failed = at, 0
-			}
+		if e.Rec.Data, err = c.data(); err != nil {
+			return err
 		}
+		return driven(ctx, e, "request", func() error { return nil })
+	})
+}
+
+// rotating reports whether a rotation of the password is under way, so that nobody may know which one is right.
+func (b roots) rotating(ctx context.Context, c *connection) (bool, error) {
+	turn, err := b.turn(ctx, c)
+	return turn != 0, err
+}
+
+// turn is the number of the rotation that is under way; 0: none.
+func (b roots) turn(ctx context.Context, c *connection) (uint32, error) {
+	row, err := b.m.Store.Get(ctx, rootPrefix+c.ID)
+	if err != nil || row.Version == 0 && !c.Root.Turn { // that is of before there were records
+		return 0, err
 	}
-	b.m.Log.Warn("rotating an administrator's password failed", "connection", c.Name, "failures", c.Root.Failed, "outcome_known", !c.Root.Sent, "next_try", at, "error", why)
-	event := b.m.Host.Event("database/root-failed", engine.Details(map[string]string{"connection": c.Name, "failures": strconv.Itoa(c.Root.Failed), "path": b.m.Settings().Path + "config/" + c.Name})...)
-	if err := b.saveRoot(context.WithoutCancel(ctx), c, at, commit{abs: []storage.Op{event}}); err != nil {
-		b.m.Log.Error("keeping why an administrator's password was not rotated", "connection", c.Name, "error", err)
+	e, err := b.rotations.View(ctx, rootKind, c.ID)
+	if err != nil || e == nil || e.Rec.Turn == nil {
+		return 0, err
 	}
-	return why
+	return e.Rec.Turn.N, nil
 }
 
 // rooted returns the connection once it is known which of its passwords is the right one.
 func (b roots) rooted(ctx context.Context, c *connection) (*connection, error) {
-	if !c.Root.Turn || c.Root.waits() {
-		return c, nil
+	turn, err := b.turn(ctx, c)
+	if err != nil || turn == 0 || b.pools.settled(c.ID, turn) {
+		return c, err
 	}
-	release, err := b.locks.Take(ctx, namePrefix+c.Name)
+	err = b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
+		if err := rotate.FindOut(ctx, e); err != nil || e.Rec.Turn == nil {
+			return err
+		}
+		b.pools.settle(c.ID, e.Rec.Turn.N)
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer release()
 	now, err := b.byID(ctx, c.ID)
-	switch {
-	case err != nil:
-		return nil, err
-	case now == nil:
-		return c, nil
-	case now.Root.Turn && !now.Root.waits():
-		if err := b.finishRoot(ctx, now); !now.Root.waits() {
-			return now, err
-		}
+	if err != nil || now == nil {
+		return c, err
 	}
 	return now, nil
-}
-
-// waits reports whether the connection can be used by the old password until the next try.
-func (r *root) waits() bool { return r.Turn && r.Usable && time.Now().Before(r.Due) }
-
-// workRoot is what the due item of an administrator's password brings.
-func (b roots) workRoot(ctx context.Context, id string) error {
-	c, err := b.byID(ctx, id)
-	if err != nil || c == nil {
-		return err
-	}
-	release, err := b.locks.Take(ctx, namePrefix+c.Name)
-	if err != nil {
-		return err
-	}
-	defer release()
-	c, err = b.byID(ctx, id)
-	now := time.Now().UTC()
-	switch {
-	case err != nil || c == nil:
-		return err
-	case c.Root.Due.IsZero() || c.Root.Due.After(now):
-		return nil // moved meanwhile
-	case !c.Root.Turn && (c.Root.Next.IsZero() || !c.Gone.IsZero()):
-		return b.saveRoot(ctx, c, time.Time{}, commit{})
-	case !c.Root.Turn && c.Root.Failed == 0 && c.Root.Next.After(now):
-		return b.saveRoot(ctx, c, c.Root.Next, commit{})
-	case !c.Root.Turn && c.Root.When.Missed(c.Root.Next, now):
-		b.m.Log.Warn("the window of an administrator's rotation was missed", "connection", c.Name, "was", c.Root.Next)
-		if c.Root.Failed == 0 { // else it says what failed
-			c.Root.Why = missedWindow(c.Root.Next)
-		}
-		c.Root.Next, c.Root.Failed = c.Root.When.Next(c.Root.Last, now), 0
-		event := b.m.Host.Event("database/root-failed", engine.Details(map[string]string{"connection": c.Name, "failures": "0", "path": b.m.Settings().Path + "config/" + c.Name})...)
-		return b.saveRoot(ctx, c, c.Root.Next, commit{abs: []storage.Op{event}})
-	}
-	due := c.Root.Due
-	err = b.m.Host.Audited(ctx, engine.Automatic{
-		Operation: "rotate", Path: b.m.Settings().Path + "config/" + c.Name, Detail: map[string]string{"connection": c.Name, "username": c.Username},
-	}, func(ctx context.Context) error {
-		err := b.turnRoot(ctx, c)
-		if err != nil && c.Root.Due.Equal(due) { // refused before anything was begun
-			return b.failedRoot(ctx, c, MarkUnchanged(outside("database.rotateRoot", err, c.redactor())))
-		}
-		return err
-	})
-	if err != nil && !c.Root.Due.Equal(due) {
-		return nil // noted, and tried again at its time
-	}
-	return err
 }

@@ -28,7 +28,7 @@ func (b *backend) beside(ctx context.Context, c *connection) (found []*connectio
 }
 
 // untaken refuses users whose password is needed, or changed, by way of another connection to the same database.
-func (b *backend) untaken(ctx context.Context, c *connection, users []string) error {
+func (b statics) untaken(ctx context.Context, c *connection, users []string) error {
 	others, err := b.beside(ctx, c)
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func alreadyOwned(user, role string) error {
 }
 
 // warnOfShared tells who rotates an administrator's password which other connections have the one from before.
-func (b *backend) warnOfShared(ctx context.Context, r *route.Request, c *connection) error {
+func (b roots) warnOfShared(ctx context.Context, r *route.Request, c *connection) error {
 	others, err := b.beside(ctx, c)
 	if err != nil {
 		return err

@@ -3,144 +3,155 @@ package database
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Keys of static roles, below the mount:
+// Keys of static roles, below the mount; [rotate] keeps those of the first line:
 //
-//	static/<name>            a static role, its users' passwords and all
-//	owned/<connection>/<user>  the static role that changes the user's password
+//	static/<name>, sts/<name>, sth/<name>/, stj/<name>/  a static role, its secrets, its history and its journal
+//	owned/<connection>/<user>                            the static role that changes the user's password
 //
-// Invariants:
-//   - A password is durable before the database hears of it, and the one before it until
-//     the new one is known to work.
-//   - A turn whose outcome is not known goes on until it is: with the same password.
-//   - One role alone changes a user's password.
+// One role alone changes a user's password.
 const (
-	staticPrefix = "static/"
-	ownedPrefix  = "owned/"
+	staticPrefix        = "static/"
+	staticSecretPrefix  = "sts/"
+	staticHistoryPrefix = "sth/"
+	staticJournalPrefix = "stj/"
+	ownedPrefix         = "owned/"
 )
 
 // minPeriod keeps a typing error from rotating all the time.
 const minPeriod = 5 * time.Second
 
-// staticKind is the due work of a static role: beginning a turn, or going on with one.
+// staticKind is the kind of the records and the due items of static roles.
 const staticKind = "static"
 
 // A static role is a user that was there before, whose password changes. With a
 // second user, the two take turns: a change is always of the one that nobody was
-// given last, so that it cuts no one off.
+// given last, so that it cuts no one off. This is what its record keeps for this engine.
 type static struct {
-	DB         string        `json:"db"`              // a connection's name
-	Place      string        `json:"place,omitempty"` // where it led when the passwords were set
+	DB         string        `json:"db"` // a connection's name
 	Users      []string      `json:"users"`
-	Current    int           `json:"current"` // who is given out
 	Statements []string      `json:"statements,omitempty"`
 	Form       statementForm `json:"form,omitempty"`
 	credential
 	SelfManaged bool      `json:"self,omitempty"` // users change their own passwords
-	Skip        bool      `json:"skip,omitempty"` // was not turned when it was written first
+	Skip        bool      `json:"skip,omitempty"` // was not rotated when it was written first
 	When        cron.When `json:"when"`
+	Note        string    `json:"note,omitempty"` // of the last rotation
 
-	Last   time.Time `json:"last,omitzero"`
-	Next   time.Time `json:"next,omitzero"` // zero: by request alone
-	Due    time.Time `json:"due,omitzero"`  // where the due item is
-	Failed int       `json:"failed,omitempty"`
-	Why    string    `json:"why,omitempty"`  // the last try failed
-	Note   string    `json:"note,omitempty"` // of the last turn
-	// Unproven says why a login with what is given out could not be tried.
-	Unproven string `json:"unproven,omitempty"`
-	Turn     *turn  `json:"turn,omitempty"` // under way
-
-	// What Users log in with, whatever credential says that is.
-	Passwords []secret.Value `json:"-"` // empty: not known
-	Fresh     secret.Value   `json:"-"` // what the turn sets
-
-	stored storage.Version
+	stored bool
 }
 
-// A turn is one change of a password, from before the database hears of it.
-type turn struct {
-	User    int       `json:"user"`
-	By      string    `json:"by"` // "schedule", "request" or "import"
-	At      time.Time `json:"at"`
-	Sent    bool      `json:"sent,omitempty"` // the database may have made it
-	Refused int       `json:"refused,omitempty"`
+// A staticRole is one record in hand, with its data.
+type staticRole struct {
+	*rotate.Edit
+	static
 }
 
-// storedStatic is what the barrier encrypts.
-type storedStatic struct {
-	*static
-	Passwords [][]byte `json:"pw"`
-	Fresh     []byte   `json:"fresh,omitempty"`
-	CAKey     []byte   `json:"ca_key,omitempty"`
-}
+// wordKey is the name by which a credential keeps what the user logs in with, caKey that of a role's authority's key, placeKey that of
+// where the connection led when the credential was made.
+const (
+	wordKey  = "word"
+	caKey    = "ca_private_key"
+	placeKey = "place"
+)
 
-// at reports whether the connection leads to where the role's passwords were set. What was written before that was noted
-// is taken to be there.
-func (s *static) at(c *connection) bool { return s.Place == "" || s.Place == c.place() }
-
-func (s *static) put(name string) (storage.Op, error) {
-	st := storedStatic{static: s, Fresh: s.Fresh.Reveal(), CAKey: s.CAKey.Reveal()}
-	for _, p := range s.Passwords {
-		st.Passwords = append(st.Passwords, p.Reveal())
+// decodeStatic reads the data of a record; s is nil where nobody needs the authority's key.
+func decodeStatic(r *rotate.Record, s *rotate.Secrets, into *static) error {
+	if len(r.Data) == 0 {
+		return nil
 	}
-	b, err := json.Marshal(st)
-	return storage.Set(staticPrefix+name, b).If(s.stored), fault.Wrap("database.static", fault.Internal, err)
-}
-
-// static finds a static role; nil for none.
-func (b statics) static(ctx context.Context, name string) (*static, error) {
-	e, err := b.m.Store.Get(ctx, staticPrefix+name)
-	if err != nil || e.Version == 0 {
-		return nil, err
+	err := fault.Wrap("database.static", fault.Internal, json.Unmarshal(r.Data, into))
+	if into.stored = true; s != nil {
+		into.CAKey = s.Admin[caKey]
 	}
-	st := storedStatic{static: &static{stored: e.Version}}
-	if err := json.Unmarshal(e.Value, &st); err != nil {
-		return nil, fault.Wrap("database.static", fault.Internal, err)
-	}
-	s := st.static
-	s.Fresh, s.CAKey = secret.New(st.Fresh), secret.New(st.CAKey)
-	for _, p := range st.Passwords {
-		s.Passwords = append(s.Passwords, secret.New(p))
-	}
-	return s, nil
-}
-
-// save commits a static role with its due item at a time, and more.
-func (b statics) save(ctx context.Context, name string, s *static, at time.Time, more commit) error {
-	from := s.Due
-	s.Due = tick(from, at)
-	op, err := s.put(name)
-	if err != nil {
-		return err
-	}
-	s.stored, err = b.m.Store.CommitWith(ctx, append(more.ops, op), append(more.abs, b.m.Host.Schedule(staticKind, name, from, s.Due)...))
 	return err
 }
 
-// A commit is what joins another.
-type commit struct{ ops, abs []storage.Op }
-
-// tick makes a time one that the due index can hold: whole milliseconds, never early, and
-// another one than before, since a row that did not change is taken for done.
-func tick(from, at time.Time) time.Time {
-	if at.IsZero() {
-		return at
-	}
-	at = at.UTC().Add(time.Millisecond - 1).Truncate(time.Millisecond)
-	if at.Equal(from) {
-		at = at.Add(time.Millisecond)
-	}
-	return at
+func encodeStatic(s *static) (json.RawMessage, error) {
+	b, err := json.Marshal(s)
+	return b, fault.Wrap("database.static", fault.Internal, err)
 }
+
+// open decodes a record in hand.
+func (b statics) open(ctx context.Context, e *rotate.Edit) (*staticRole, error) {
+	if err := e.Unlock(ctx); err != nil {
+		return nil, err
+	}
+	s := &staticRole{Edit: e}
+	return s, decodeStatic(e.Rec, e.Sec, &s.static)
+}
+
+// change runs f on a role with its lock held. Without missing, one that is not there is new.
+func (b statics) change(ctx context.Context, name string, missing error, f func(s *staticRole) error) error {
+	return b.rotations.Change(ctx, staticKind, name, missing, func(e *rotate.Edit) error {
+		s, err := b.open(ctx, e)
+		if err != nil {
+			return err
+		}
+		return f(s)
+	})
+}
+
+// view reads a role without its lock; nil if there is none.
+func (b statics) view(ctx context.Context, name string) (*staticRole, error) {
+	e, err := b.rotations.View(ctx, staticKind, name)
+	if err != nil || e == nil {
+		return nil, err
+	}
+	return b.open(ctx, e)
+}
+
+// keep puts the data into the record.
+func (s *staticRole) keep() (err error) {
+	if s.Rec.Data, err = encodeStatic(&s.static); !s.CAKey.Empty() {
+		s.Sec.Admin[caKey] = s.CAKey
+	}
+	return err
+}
+
+// save commits a role with its due item at a time.
+func (s *staticRole) save(ctx context.Context, what string, at time.Time) error {
+	if err := s.keep(); err != nil {
+		return err
+	}
+	return s.Commit(ctx, what, at)
+}
+
+// word is what the user that is given out logs in with; empty: not known.
+func (s *staticRole) word() secret.Value { return s.Sec.Keys[s.Rec.Current.Key()].Secret[wordKey] }
+
+// user is who is given out.
+func (s *staticRole) user() string {
+	if s.Rec.Current != nil {
+		return s.Rec.Current.Account
+	}
+	return s.Users[0]
+}
+
+// unsettled reports whether it is not known which password the user that is given out has.
+func (s *staticRole) unsettled() bool { return s.Rec.Unsettled(s.user()) }
+
+// at reports whether the connection leads to where a credential was made. Of one that was made before that was noted, it is taken to.
+func at(cr rotate.Credential, c *connection) bool {
+	place := cr.Public[placeKey]
+	return place == "" || place == c.place()
+}
+
+// at reports whether the connection leads to where the password that is given out was set.
+func (s *staticRole) at(c *connection) bool { return at(s.Sec.Keys[s.Rec.Current.Key()], c) }
 
 // staticIn is a static role as it is written. What is nil was not given.
 type staticIn struct {
@@ -166,74 +177,79 @@ func (b statics) writeStatic(ctx context.Context, r *route.Request, in staticIn)
 	if err := checkObjectName("static role", in.Name); err != nil {
 		return route.None{}, err
 	}
-	release, err := b.locks.Take(ctx, staticPrefix+in.Name)
-	if err != nil {
-		return route.None{}, err
-	}
-	defer release()
-	s, err := b.static(ctx, in.Name)
-	if err != nil {
-		return route.None{}, err
-	}
-	if s != nil {
-		return route.None{}, b.alter(ctx, r, s, &in)
-	}
-	return route.None{}, b.adopt(ctx, r, &in)
+	return route.None{}, b.change(ctx, in.Name, nil, func(s *staticRole) error {
+		if s.New() {
+			return b.adopt(ctx, r, s, &in)
+		}
+		return b.alter(ctx, r, s, &in)
+	})
 }
 
 // adopt takes a user under rotation: its password changes at once, unless the writer says
-// that it must not. A role whose first turn surely failed is not stored.
-func (b statics) adopt(ctx context.Context, r *route.Request, in *staticIn) error {
-	now := time.Now().UTC()
-	s := new(static)
-	c, err := b.apply(ctx, r, s, in)
+// that it must not. A role whose first rotation surely failed is not stored.
+func (b statics) adopt(ctx context.Context, r *route.Request, s *staticRole, in *staticIn) error {
+	c, err := b.apply(ctx, r, &s.static, in)
 	if err != nil {
 		return err
 	}
 	if err := b.untaken(ctx, c, s.Users); err != nil {
 		return err
 	}
-	s.Place = c.place()
-	s.Passwords = make([]secret.Value, len(s.Users))
 	if err := b.known(ctx, r, s, c, in); err != nil {
 		return err
 	}
-	at := s.When.Next(time.Time{}, now)
-	s.Next = at
-	var more commit
+	s.Rec.Next = s.When.Next(time.Time{}, s.Now)
 	for _, u := range s.Users {
-		more.ops = append(more.ops, storage.Set(ownedKey(s.DB, u), []byte(in.Name)).If(0))
-	}
-	if !s.Skip {
-		if err := b.begin(ctx, s, c, "import", now); err != nil {
-			return err
-		}
-		s.Turn.Sent = true
-		at = now.Add(resumeAfter)
-	}
-	if err := b.save(ctx, in.Name, s, at, more); err != nil {
-		return err
+		s.Ops = append(s.Ops, storage.Set(ownedKey(s.DB, u), []byte(in.Name)).If(0))
 	}
 	if s.Skip {
-		return nil
+		return s.save(ctx, "created", s.Planned())
 	}
-	err = b.finish(ctx, in.Name, s, true)
+	if err := s.keep(); err != nil {
+		return err
+	}
+	err = b.drive(ctx, s, "import")
+	_, told := errors.AsType[*rotate.Failure](err) // else our own store has failed
 	switch {
 	case err == nil:
 		s.warn(r)
 		return nil
-	case s.Turn != nil && s.Turn.Sent:
+	case s.New() || !told:
+		return err
+	case s.Rec.Turn != nil:
 		r.Warn("whether the first change of the password took place is not known; it goes on until it is: %s", fault.Message(err))
 		return nil
 	}
-	if rerr := b.remove(ctx, in.Name, s); rerr != nil {
+	if rerr := b.remove(ctx, s); rerr != nil {
 		return rerr
 	}
 	return err
 }
 
+// drive goes on with the rotation in flight, or makes one.
+func (b statics) drive(ctx context.Context, s *staticRole, by string) error {
+	return driven(ctx, s.Edit, by, func() error { return decodeStatic(s.Rec, s.Sec, &s.static) })
+}
+
+// driven goes on with a record's rotation in flight. If there is none, or it only set the old secret again, it makes one.
+func driven(ctx context.Context, e *rotate.Edit, by string, after func() error) error {
+	never := func(*rotate.Record) bool { return false }
+	if e.Rec.Turn != nil {
+		if err := e.Drive(ctx, never); err != nil || e.Rec.Failures == 0 {
+			return errors.Join(err, after())
+		}
+	}
+	if _, err := e.RotateNow(ctx, rotate.Ask{By: by}); err != nil {
+		return err
+	}
+	if err := e.Drive(ctx, never); err != nil {
+		return err
+	}
+	return after()
+}
+
 // known takes passwords that the writer gives, after a try. One that cannot be tried from here is taken as it is: the writer knows.
-func (b statics) known(ctx context.Context, r *route.Request, s *static, c *connection, in *staticIn) error {
+func (b statics) known(ctx context.Context, r *route.Request, s *staticRole, c *connection, in *staticIn) error {
 	given, field := in.SelfManaged, "self_managed_password"
 	if given == nil {
 		given, field = in.Password, "password"
@@ -255,12 +271,21 @@ func (b statics) known(ctx context.Context, r *route.Request, s *static, c *conn
 		}
 		return invalid("field %q: the database refuses it for %q; give the password that the user has now", field, s.Users[0])
 	}
-	s.Passwords[0], s.Unproven = *given, unproven
+	made := rotate.Credential{
+		ID: fmt.Sprintf("%s#%d.given", s.Users[0], s.Rec.Turns), Account: s.Users[0],
+		Secret: map[string]secret.Value{wordKey: *given}, Public: map[string]string{placeKey: c.place()},
+	}
+	if err := rotate.Take(ctx, s.Edit, made, "its password was given by "+field); err != nil {
+		return err
+	}
+	if unproven != "" {
+		s.Rec.Unproven = []string{unproven}
+	}
 	return nil
 }
 
 // absent reports whether there surely is no such user.
-func (b *backend) absent(ctx context.Context, c *connection, user string) bool {
+func (b statics) absent(ctx context.Context, c *connection, user string) bool {
 	if c.Self || !ValidName(user) {
 		return false
 	}
@@ -272,10 +297,10 @@ func (b *backend) absent(ctx context.Context, c *connection, user string) bool {
 	return err == nil && !there
 }
 
-// alter is a write of a role that is there. The times of its next turn follow at once.
-func (b statics) alter(ctx context.Context, r *route.Request, s *static, in *staticIn) error {
-	was := *s
-	c, err := b.apply(ctx, r, s, in)
+// alter is a write of a role that is there. The times of its next rotation follow at once.
+func (b statics) alter(ctx context.Context, r *route.Request, s *staticRole, in *staticIn) error {
+	was := s.static
+	c, err := b.apply(ctx, r, &s.static, in)
 	if err != nil {
 		return err
 	}
@@ -285,12 +310,11 @@ func (b statics) alter(ctx context.Context, r *route.Request, s *static, in *sta
 	if was.SelfManaged != s.SelfManaged {
 		return invalid("field \"self_managed_password\": it cannot be given to a role that is there; delete it and write it again")
 	}
-	at := s.Due
+	due := s.Rec.Due
 	if was.When != s.When {
-		now := time.Now().UTC()
-		s.Next = s.before(s.When.Next(s.Last, now), now)
-		if s.Turn == nil {
-			at = s.Next
+		s.Rec.Next, s.Rec.Retry = s.before(s.When.Next(s.Rec.LastRotated, s.Now)), time.Time{}
+		if s.Rec.Turn == nil {
+			due = s.Planned()
 		}
 	}
 	taken, err := b.correct(ctx, r, s, c, in)
@@ -298,17 +322,17 @@ func (b statics) alter(ctx context.Context, r *route.Request, s *static, in *sta
 		return err
 	}
 	if taken {
-		at = s.Next
+		due = s.Planned()
 	}
-	return b.save(ctx, in.Name, s, at, commit{})
+	return s.save(ctx, "configured", due)
 }
 
 // correct takes the password that a user which changes its own has now: it was set by hand, or the connection leads
 // elsewhere. What works is right, whatever was under way. What does not is a file that was applied again.
-func (b statics) correct(ctx context.Context, r *route.Request, s *static, c *connection, in *staticIn) (taken bool, err error) {
+func (b statics) correct(ctx context.Context, r *route.Request, s *staticRole, c *connection, in *staticIn) (taken bool, err error) {
 	moved := s.SelfManaged && !s.at(c)
 	switch {
-	case in.SelfManaged == nil || in.SelfManaged.Empty(), !moved && in.SelfManaged.Equal(s.Passwords[0]):
+	case in.SelfManaged == nil || in.SelfManaged.Empty(), !moved && in.SelfManaged.Equal(s.word()):
 		return false, nil
 	}
 	if err := b.known(ctx, r, s, c, in); err != nil {
@@ -318,7 +342,6 @@ func (b statics) correct(ctx context.Context, r *route.Request, s *static, c *co
 		r.Warn("the self_managed_password that was given has no effect: %s", fault.Message(err))
 		return false, nil
 	}
-	s.Place, s.Turn, s.Fresh, s.Failed, s.Why = c.place(), nil, secret.Value{}, 0, ""
 	return true, nil
 }
 
@@ -375,7 +398,7 @@ func (s *static) checkStatements(r *route.Request, p *Provider) error {
 
 // onlyNew takes what has an effect on a role that is new alone, and says where it has none.
 func (in *staticIn) onlyNew(r *route.Request, s *static) {
-	if s.stored == 0 {
+	if !s.stored {
 		set(&s.Skip, in.Skip)
 		return
 	}
@@ -470,32 +493,45 @@ type timing struct {
 func show(w cron.When) timing { return timing{w.Period, w.Schedule, w.Window} }
 
 func (b statics) readStatic(ctx context.Context, r *route.Request, in nameIn) (*staticOut, error) {
-	s, err := b.static(ctx, in.Name)
+	s, err := b.view(ctx, in.Name)
 	if err != nil || s == nil {
 		return nil, err
 	}
 	out := &staticOut{
 		Config: s.shown(), Kind: s.kind(), DB: s.DB, Statements: s.Form.shown("rotation_statements", s.Statements), Username: s.Users[0],
-		Skip: s.Skip, Self: s.SelfManaged, Off: s.When.Off, Last: s.Last, NextAt: s.Next, Failures: s.Failed, LastFail: s.Why,
+		Skip: s.Skip, Self: s.SelfManaged, Off: s.When.Off, Last: s.Rec.LastRotated, NextAt: s.Rec.Next, Failures: s.failures(), LastFail: s.Rec.LastError,
 		timing: show(s.When),
 	}
 	if len(s.Users) > 1 {
 		out.Alternate = s.Users[1]
 	}
-	if s.Failed > 0 {
-		r.Warn("the last %d tries to change the password have failed, and it is tried again at %s: %s", s.Failed, s.Due.Format(time.RFC3339), s.Why)
+	if n := s.failures(); n > 0 {
+		again := "with the next rotation"
+		if !s.Rec.Due.IsZero() {
+			again = "at " + s.Rec.Due.Format(time.RFC3339)
+		}
+		r.Warn("the last %d tries to change the password have failed, and it is tried again %s: %s", n, again, s.Rec.LastError)
 	}
 	s.warn(r)
 	return out, nil
 }
 
+// failures are tries in a row: rotations that have failed, and those of one whose outcome is not known.
+func (s *staticRole) failures() int {
+	n := s.Rec.Failures
+	if s.Rec.Turn != nil {
+		n += s.Rec.Turn.Tries
+	}
+	return n
+}
+
 // warn tells what was unusual about the last rotation, and that what it set could not be tried.
-func (s *static) warn(r *route.Request) {
+func (s *staticRole) warn(r *route.Request) {
 	if s.Note != "" {
 		r.Warn("the last rotation: %s", s.Note)
 	}
-	if s.Unproven != "" {
-		r.Warn("a login as %q with what is given out could not be tried: %s", s.Users[s.Current], s.Unproven)
+	if len(s.Rec.Unproven) > 0 {
+		r.Warn("a login as %q with what is given out could not be tried: %s", s.user(), strings.Join(s.Rec.Unproven, "; "))
 	}
 }
 
@@ -509,28 +545,38 @@ func (b statics) listStatics(ctx context.Context, _ *route.Request, _ route.None
 	return route.Keys{Keys: names}, err
 }
 
+// errNoRole says of a deletion that it has nothing to do.
+var errNoRole = errors.New("there is no such static role")
+
 // deleteStatic forgets a role. Its users keep the passwords that they have.
 func (b statics) deleteStatic(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
-	release, err := b.locks.Take(ctx, staticPrefix+in.Name)
-	if err != nil {
-		return route.None{}, err
+	err := b.change(ctx, in.Name, errNoRole, func(s *staticRole) error {
+		if t := s.Rec.Turn; t != nil && t.New != nil && s.Rec.Unsettled(t.New.Account) {
+			r.Warn("a change of the password of %q was under way, and whether it took place is not known; set the password by hand", t.New.Account)
+		}
+		return b.remove(ctx, s)
+	})
+	if errors.Is(err, errNoRole) {
+		err = nil
 	}
-	defer release()
-	s, err := b.static(ctx, in.Name)
-	if err != nil || s == nil {
-		return route.None{}, err
-	}
-	if s.Turn != nil && s.Turn.Sent {
-		r.Warn("a change of the password of %q was under way, and whether it took place is not known; set the password by hand", s.Users[s.Turn.User])
-	}
-	return route.None{}, b.remove(ctx, in.Name, s)
+	return route.None{}, err
 }
 
-func (b statics) remove(ctx context.Context, name string, s *static) error {
-	ops := []storage.Op{storage.Remove(staticPrefix + name).If(s.stored)}
+func (b statics) remove(ctx context.Context, s *staticRole) error {
 	for _, u := range s.Users {
-		ops = append(ops, storage.Remove(ownedKey(s.DB, u)))
+		s.Ops = append(s.Ops, storage.Remove(ownedKey(s.DB, u)))
 	}
-	_, err := b.m.Store.CommitWith(ctx, ops, b.m.Host.Schedule(staticKind, name, s.Due, time.Time{}))
-	return err
+	return s.Delete(ctx)
+}
+
+// rotateStatic is a rotation on request.
+func (b statics) rotateStatic(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
+	missing := fault.New("database.rotate", fault.Invalid, "unknown role: %s; list static-roles/", in.Name)
+	return route.None{}, b.change(ctx, in.Name, missing, func(s *staticRole) error {
+		if err := b.drive(ctx, s, "request"); err != nil {
+			return err
+		}
+		s.warn(r)
+		return nil
+	})
 }

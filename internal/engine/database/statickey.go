@@ -12,7 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A static role whose user logs in with a key turns as one with a password does: what is new is durable before the
+// A static role whose user logs in with a key rotates as one with a password does: what is new is durable before the
 // database hears of it, and given out once a login has worked, where one can be tried.
 //
 // A certificate can be taken back only where the database is told which one counts. Elsewhere the one before ends by
@@ -28,7 +28,7 @@ func (s *static) applyCredential(in *staticIn) error {
 		return err
 	}
 	switch kind := s.kind(); {
-	case kind != was && s.stored != 0:
+	case kind != was && s.stored:
 		return invalid("field \"credential_type\" of a static role cannot change; it is %s; delete the role and write it again", was)
 	case kind == byPassword:
 		return nil
@@ -75,25 +75,29 @@ func (b statics) newCredential(ctx context.Context, s *static, c *connection, us
 	return l.word, err
 }
 
-// before brings a turn forward that would come when the certificate of now has ended.
-func (s *static) before(next, now time.Time) time.Time {
-	l := s.as(s.Passwords[s.Current])
-	if l.kind != byCertificate || l.word.Empty() {
-		return next
-	}
-	if leaf, err := l.leaf(); err != nil || leaf.NotAfter.Before(next.Add(spareTime)) {
-		return now
+// before brings a rotation forward that would come when the certificate of now has ended.
+func (s *staticRole) before(next time.Time) time.Time {
+	if c := s.Rec.Current; c != nil && !c.Expires.IsZero() && c.Expires.Before(next.Add(spareTime)) {
+		return s.Now
 	}
 	return next
 }
 
-// ended reports whether a certificate's time is over, or nearly so.
-func (l login) ended(now time.Time) bool {
+// expires is when a login ends by itself; zero: never.
+func (l login) expires() (time.Time, error) {
 	if l.kind != byCertificate || l.word.Empty() {
-		return false
+		return time.Time{}, nil
 	}
 	leaf, err := l.leaf()
-	return err == nil && now.Add(time.Minute).After(leaf.NotAfter)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return leaf.NotAfter, nil
+}
+
+// told reports whether the database is told which certificate counts.
+func (s *static) told() bool {
+	return slices.ContainsFunc(s.Statements, func(text string) bool { return strings.Contains(text, "{{subject}}") })
 }
 
 // setKey tells the database of a key or a certificate.
@@ -122,28 +126,4 @@ func tryKey(ctx context.Context, conn Conn, user string, l login) (bool, error) 
 		return false, MarkUnchanged(fault.New(op, fault.Internal, "what is stored of a certificate is not one"))
 	}
 	return keyed.LoginCertificate(ctx, user, pair)
-}
-
-// unproven is the error of a turn whose certificate the database refuses. Where it was told of none, nothing has changed.
-func (s *static) unproven(user string) error {
-	err := fault.New("database.rotate", fault.Upstream, "the database refuses the new certificate of %s at login; check that it trusts ca_cert, and that rotation_statements make it the user's", user)
-	if len(s.Statements) > 0 {
-		return err
-	}
-	s.Turn.Sent = false
-	return MarkUnchanged(err)
-}
-
-// lingers is when the certificate that a turn has replaced ends, where the database was not told
-// that another one counts; zero: it is dead.
-func (s *static) lingers(before login) time.Time {
-	told := slices.ContainsFunc(s.Statements, func(text string) bool { return strings.Contains(text, "{{subject}}") })
-	if before.kind != byCertificate || before.word.Empty() || told {
-		return time.Time{}
-	}
-	leaf, err := before.leaf()
-	if err != nil {
-		return time.Time{}
-	}
-	return leaf.NotAfter
 }

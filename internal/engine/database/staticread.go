@@ -2,9 +2,11 @@ package database
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 )
 
@@ -21,10 +23,10 @@ type staticCredsOut struct {
 	timing
 }
 
-// readCreds gives out a role's user. While it is not known whether a turn took place,
+// readCreds gives out a role's user. While it is not known whether a rotation took place,
 // it finds out first: what it gives out works.
 func (b readers) readCreds(ctx context.Context, r *route.Request, in nameIn) (*staticCredsOut, error) {
-	s, err := b.static(ctx, in.Name)
+	s, err := b.view(ctx, in.Name)
 	if err == nil && s == nil {
 		err = fault.New("database.static", fault.Invalid, "unknown role: %s; list static-roles/", in.Name)
 	}
@@ -36,43 +38,40 @@ func (b readers) readCreds(ctx context.Context, r *route.Request, in nameIn) (*s
 			return nil, err
 		}
 	}
-	password := s.Passwords[s.Current]
+	password := s.word()
 	if password.Empty() {
-		return nil, fault.New("database.static", fault.Invalid, "the password of %q is not known yet: it is so after the first rotation; begin it by rotate-role/%s", s.Users[s.Current], in.Name)
+		return nil, fault.New("database.static", fault.Invalid, "the password of %q is not known yet: it is so after the first rotation; begin it by rotate-role/%s", s.user(), in.Name)
 	}
-	out := &staticCredsOut{Username: s.Users[s.Current], timing: show(s.When)}
+	out := &staticCredsOut{Username: s.user(), timing: show(s.When)}
 	if out.given, err = s.as(password).give(); err != nil {
 		return nil, err
 	}
-	if s.as(password).ended(time.Now()) {
-		r.Warn("the certificate has ended or ends within a minute, and %d tries to replace it have failed: %s", s.Failed, s.Why)
+	if end := s.Rec.Current.Expires; !end.IsZero() && time.Now().Add(time.Minute).After(end) {
+		r.Warn("the certificate has ended or ends within a minute, and %d tries to replace it have failed: %s", s.failures(), s.Rec.LastError)
 	}
-	if s.Unproven != "" {
-		r.Warn("a login with this could not be tried: %s", s.Unproven)
+	if len(s.Rec.Unproven) > 0 {
+		r.Warn("a login with this could not be tried: %s", strings.Join(s.Rec.Unproven, "; "))
 	}
-	if !s.Last.IsZero() {
-		out.Last = s.Last.Format(time.RFC3339Nano)
+	if !s.Rec.LastRotated.IsZero() {
+		out.Last = s.Rec.LastRotated.Format(time.RFC3339Nano)
 	}
-	if !s.Next.IsZero() {
+	if !s.Rec.Next.IsZero() {
 		s.hint(out, time.Now())
 	}
 	return out, nil
 }
 
-// unsettled reports whether it is not known which password the user that is given out has.
-func (s *static) unsettled() bool { return s.Turn != nil && s.Turn.Sent && s.Turn.User == s.Current }
-
 // hint says when to read again. Clients that know how sleep for ttl, if rotation_period comes with it and ttl
 // is not zero; so one that is overdue tells when it is tried again.
-func (s *static) hint(out *staticCredsOut, now time.Time) {
-	left := s.Next.Sub(now)
+func (s *staticRole) hint(out *staticCredsOut, now time.Time) {
+	left := s.Rec.Next.Sub(now)
 	if left <= 0 || s.unsettled() {
-		left = min(s.Due.Sub(now), time.Minute)
+		left = min(s.Rec.Due.Sub(now), time.Minute)
 	}
 	out.TTL = max(left.Truncate(time.Second), time.Second)
 	if s.When.Schedule != "" {
-		out.Period = max(s.Next.Sub(s.Last).Round(time.Second), time.Second)
-		if s.Last.IsZero() {
+		out.Period = max(s.Rec.Next.Sub(s.Rec.LastRotated).Round(time.Second), time.Second)
+		if s.Rec.LastRotated.IsZero() {
 			out.Period = out.TTL
 		}
 	}
@@ -81,52 +80,55 @@ func (s *static) hint(out *staticCredsOut, now time.Time) {
 // readWithin bounds how long a reader waits for what cannot be known yet. It is given the password from before then.
 const readWithin = 2 * time.Second
 
-// settled waits for a turn that is under way. Of one whose outcome is unknown it
+// settled waits for a rotation that is under way. Of one whose outcome is unknown it
 // finds out which password works, if the database answers soon.
-func (b readers) settled(ctx context.Context, r *route.Request, name string) (*static, error) {
+func (b readers) settled(ctx context.Context, r *route.Request, name string) (*staticRole, error) {
 	soon, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
-	release, busy := b.locks.Take(soon, staticPrefix+name)
-	if busy == nil {
-		defer release()
-	}
-	s, err := b.static(ctx, name)
+	missing := fault.New("database.static", fault.Invalid, "unknown role: %s; it was deleted meanwhile", name)
+	busy := true
+	why := b.change(soon, name, missing, func(s *staticRole) error {
+		busy = false
+		err := rotate.FindOut(soon, s.Edit)
+		if o := rotate.OutcomeOf(err); s.Rec.Current != nil || o != rotate.Rejected && o != rotate.Untested {
+			return err
+		}
+		return b.first(ctx, s)
+	})
+	s, err := b.view(ctx, name)
 	switch {
 	case err != nil:
 		return nil, err
 	case s == nil:
-		return nil, fault.New("database.static", fault.Invalid, "unknown role: %s; it was deleted meanwhile", name)
-	case !s.unsettled():
+		return nil, missing
+	case !s.unsettled() || why == nil:
 		return s, nil
-	case busy != nil:
+	case busy:
 		return s, b.unknown(r, s, "the database takes its time")
 	}
-	c, err := b.serving(ctx, name, s)
-	if err == nil && !s.at(c) {
-		err = fault.New("database.static", fault.Unavailable, "the connection leads elsewhere since it began; it is made anew there")
+	return s, b.unknown(r, s, fault.Message(why))
+}
+
+// first sets the first password once more, by the administrator: there is none from before to give out.
+func (b readers) first(ctx context.Context, s *staticRole) error {
+	c, err := b.byName(ctx, s.DB)
+	if err != nil {
+		return err
 	}
-	first := s.Passwords[s.Current].Empty()
-	var works bool
-	if err == nil {
-		works, err = b.login(soon, c, s.Users[s.Current], s.as(s.Fresh))
+	if c != nil {
+		if under, err := roots(b.statics).rotating(ctx, c); err != nil {
+			return err
+		} else if under {
+			return fault.New("database.static", fault.Unavailable, "a change of the administrator's password is under way; it is ended first")
+		}
 	}
-	again := first && (err == nil || fault.Is(err, fault.Unsupported)) // it is to be set once more, by the administrator
-	if again && !works && c.Root.Turn && !c.Root.waits() {
-		again, err = false, fault.New("database.static", fault.Unavailable, "a change of the administrator's password is under way; it is ended first")
-	}
-	switch {
-	case works, again:
-		return s, b.finish(ctx, name, s, false)
-	case err != nil:
-		return s, b.unknown(r, s, fault.Message(err))
-	}
-	return s, nil
+	return b.drive(ctx, s, "request")
 }
 
 // unknown warns that it cannot be known whether a change took place. Where nothing was known before, that is an error.
-func (b readers) unknown(r *route.Request, s *static, why string) error {
-	user := s.Users[s.Current]
-	if s.Passwords[s.Current].Empty() {
+func (b readers) unknown(r *route.Request, s *staticRole, why string) error {
+	user := s.user()
+	if s.word().Empty() {
 		return fault.New("database.static", fault.Unavailable, "the first change of the password of %q is under way, and whether it took place cannot be found out now; try again: %s", user, why)
 	}
 	r.Warn("a change of the password of %q is under way, and whether it took place cannot be found out now; this is the one from before: %s", user, why)

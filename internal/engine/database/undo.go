@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -205,10 +206,23 @@ func (b configs) deleteConfig(ctx context.Context, r *route.Request, in nameIn) 
 			return err
 		}
 		c.Gone = time.Now().UTC()
-		if c.Root.Turn && c.Root.Sent {
-			r.Warn("a rotation of the password of %q was under way, and whether it took place is found out when something is to be revoked", c.Username)
-		}
-		return b.bury(ctx, c, c.Gone.Add(buryFirst), storage.Remove(namePrefix+in.Name))
+		return b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
+			ops, abs, err := b.buried(c, c.Gone.Add(buryFirst), storage.Remove(namePrefix+in.Name))
+			switch {
+			case err != nil:
+				return err
+			case e.Rec.Turn != nil:
+				r.Warn("a rotation of the password of %q was under way, and it goes on until it is known whether it took place", c.Username)
+			case e.New() && e.Rec.Due.IsZero():
+				_, err := b.m.Store.CommitWith(ctx, ops, abs)
+				return err
+			}
+			if err := e.Unlock(ctx); err != nil {
+				return err
+			}
+			e.Ops, e.Abs = ops, abs
+			return e.WindUp(ctx)
+		})
 	})
 	if err != nil {
 		return route.None{}, err
@@ -221,15 +235,20 @@ func (b configs) deleteConfig(ctx context.Context, r *route.Request, in nameIn) 
 }
 
 // bury sets when the tombstone is looked at next.
-func (b *backend) bury(ctx context.Context, c *connection, at time.Time, more ...storage.Op) error {
-	item := b.m.Host.Schedule(buryKind, c.ID, c.Bury, at)
+func (b *backend) bury(ctx context.Context, c *connection, at time.Time) error {
+	ops, abs, err := configs{b}.buried(c, at)
+	if err == nil {
+		_, err = b.m.Store.CommitWith(ctx, ops, abs)
+	}
+	return err
+}
+
+// buried are the operations that do.
+func (b configs) buried(c *connection, at time.Time, more ...storage.Op) (ops, abs []storage.Op, err error) {
+	abs = b.m.Host.Schedule(buryKind, c.ID, c.Bury, at)
 	c.Bury = at
 	op, err := c.put()
-	if err != nil {
-		return err
-	}
-	_, err = b.m.Store.CommitWith(ctx, append(more, op), item)
-	return err
+	return append(more, op), abs, err
 }
 
 // hasten brings the look at a tombstone forward when its last lease is being
@@ -254,9 +273,10 @@ func (b *backend) Work(ctx context.Context, kind, id string) error {
 	case buryKind:
 		return b.workTombstone(ctx, id)
 	case staticKind:
-		return statics{b}.workStatic(ctx, id)
+		return b.rotations.Work(ctx, kind, id)
 	case rootKind:
-		return roots{b}.workRoot(ctx, id)
+		defer b.pools.retire(id) // its password may be another one
+		return b.rotations.Work(ctx, kind, id)
 	}
 	return fault.New("database.Work", fault.Internal, "there is no work of kind %q", kind)
 }
@@ -275,8 +295,15 @@ func (b *backend) workTombstone(ctx context.Context, id string) error {
 		err = b.bury(ctx, c, time.Now().UTC().Add(buryNext))
 	} else {
 		b.pools.retire(c.ID)
-		drop := append(b.m.Host.Schedule(buryKind, c.ID, c.Bury, time.Time{}), b.m.Host.Schedule(rootKind, c.ID, c.Root.Due, time.Time{})...)
-		_, err = b.m.Store.CommitWith(ctx, []storage.Op{storage.Remove(connPrefix + c.ID).If(c.stored)}, drop)
+		err = b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
+			ops, abs := []storage.Op{storage.Remove(connPrefix + c.ID).If(c.stored)}, b.m.Host.Schedule(buryKind, c.ID, c.Bury, time.Time{})
+			if e.New() && e.Rec.Due.IsZero() {
+				_, err := b.m.Store.CommitWith(ctx, ops, abs)
+				return err
+			}
+			e.Ops, e.Abs = ops, abs
+			return e.Delete(ctx)
+		})
 	}
 	if fault.Is(err, fault.Conflict) {
 		return nil // an undo has moved the item meanwhile

@@ -2,7 +2,7 @@ package rotation
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/x509"
 	"maps"
 	"slices"
 
@@ -123,8 +123,8 @@ func (b *catalog) restore(bind binding, source []byte) (Definition, error) {
 }
 
 // definition is what a key is bound to.
-func (b *catalog) definition(ctx context.Context, r *record) (Definition, error) {
-	e, err := b.m.Store.Get(ctx, boundPrefix+r.Name)
+func (b *catalog) definition(ctx context.Context, name string, bind binding) (Definition, error) {
+	e, err := b.m.Store.Get(ctx, boundPrefix+name)
 	if err != nil {
 		return Definition{}, err
 	}
@@ -134,26 +134,43 @@ func (b *catalog) definition(ctx context.Context, r *record) (Definition, error)
 			return Definition{}, err
 		}
 	}
-	return b.restore(r.Bind, kept.Source)
+	return b.restore(bind, kept.Source)
 }
 
-// changed reports whether the name means another text now than what the key is
-// bound to.
-func (b *catalog) changed(ctx context.Context, r *record) (bool, error) {
-	d, err := b.find(ctx, r.Bind.Name)
+// changed reports whether the name of a binding means another text now.
+func (b *catalog) changed(ctx context.Context, bind binding) (bool, error) {
+	d, err := b.find(ctx, bind.Name)
 	if fault.Is(err, fault.Invalid) {
 		return true, nil
 	}
-	return d.Hash != r.Bind.Hash, err
+	return d.Hash != bind.Hash, err
 }
 
 // source opens the provider with a key's parameters and admin credentials.
-func (b *catalog) source(d Definition, params map[string]json.RawMessage, admin map[string]secret.Value, r *secret.Redactor) (Source, error) {
+func (b *catalog) source(d Definition, c settings, admin map[string]secret.Value, r *secret.Redactor) (Source, error) {
 	p, err := b.provider(d.Provider)
 	if err != nil {
 		return nil, err
 	}
+	roots := b.net.Roots
+	if c.CA != "" {
+		if roots, err = authorities(c.CA); err != nil {
+			return nil, err
+		}
+	}
 	return p.Open(OpenConfig{
-		Definition: d, Params: maps.Clone(params), Admin: maps.Clone(admin), Dial: b.net.Dial, Roots: b.net.Roots, Redactor: r,
+		Definition: d, Params: maps.Clone(c.Params), Admin: maps.Clone(admin), Dial: b.net.Dial, Roots: roots, Redactor: r,
 	})
+}
+
+// maxCA is the longest PEM of authorities in bytes.
+const maxCA = 64 << 10
+
+// authorities are the certificates of a key's field ca.
+func authorities(pem string) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	if len(pem) > maxCA || !pool.AppendCertsFromPEM([]byte(pem)) {
+		return nil, fault.New("rotation.ca", fault.Invalid, "field \"ca\": want the certificates of the authorities that sign the provider's, as PEM of at most %d KiB", maxCA>>10)
+	}
+	return pool, nil
 }

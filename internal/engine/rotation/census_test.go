@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
-	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 )
 
@@ -26,12 +26,12 @@ func TestStates(t *testing.T) {
 		w.must(route.Write, "keys/demo", basic(nil))
 		w.must(route.Write, "keys/later", basic(map[string]any{"path": "secret/later", "skip_import_rotation": true}))
 		want("new keys", map[string]int64{"scheduled": 2})
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		want("in a turn", map[string]int64{"scheduled": 1, "grace": 1})
 		w.cancel()
 		w.boot()
 		want("after a restart", map[string]int64{"scheduled": 1, "grace": 1})
-		w.until(rotation.Scheduled)
+		w.until(rotate.Scheduled)
 		w.after(time.Hour)
 		want("after the turn", map[string]int64{"scheduled": 2})
 		w.must(route.Delete, "keys/later", nil)

@@ -13,6 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/rotation/schedule"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -85,6 +86,7 @@ type keyIn struct {
 	Recipe   **string                 `json:"recipe" doc:"The kind of key, such as http-demo; list recipes/."`
 	Params   *map[string]wire.Raw     `json:"params" doc:"What the recipe asks for and is no secret, such as a region."`
 	Admin    map[string]*secret.Value `json:"admin" doc:"The credentials of the provider's management API."`
+	CA       *string                  `json:"ca" default:"the system's authorities" doc:"The certificates, as PEM, of the authorities that sign those of the provider's API."`
 	Path     *string                  `json:"path" doc:"Where the key is published, in a KV version 2 mount, such as secret/stripe."`
 	Fields   *map[string]string       `json:"fields" default:"each to its own name" doc:"Which output of the recipe is written to which field."`
 
@@ -131,7 +133,7 @@ func (l *laterIn) refuse() error {
 // A change is what a write does to a key.
 type change struct {
 	in      *keyIn
-	r       *run
+	k       *key
 	req     *route.Request
 	replace bool // all that is not given has its default
 	fresh   bool // the key is new
@@ -141,12 +143,13 @@ type change struct {
 	had    []engine.Place // what the key has published to
 	rebind bool           // who writes becomes the principal
 	target bool           // secrets go elsewhere from now on
+	trust  bool           // another authority says who the provider is
 	lands  bool           // the credential is published elsewhere, or something else is made or retired
 }
 
 // apply checks a write in full and changes the record in hand.
 func (c *change) apply(ctx context.Context) error {
-	c.had = c.r.rec.places()
+	c.had = c.k.data.places()
 	for _, step := range []func(context.Context) error{
 		func(context.Context) error { return c.in.refuse() }, c.definition, c.params, c.path, c.fields, c.adopt, c.admin, c.places, c.timing, c.probe,
 	} {
@@ -155,10 +158,10 @@ func (c *change) apply(ctx context.Context) error {
 		}
 	}
 	if c.rebind {
-		if err := c.mayPublish(ctx, c.r.rec.Config.Path); err != nil {
+		if err := c.mayPublish(ctx, c.k.data.Config.Path); err != nil {
 			return err
 		}
-		c.r.rec.Principal, c.r.rec.Owner = slices.Clone(c.req.Caller.Policies), c.req.Caller.DisplayName
+		c.k.data.Principal, c.k.data.Owner = slices.Clone(c.req.Caller.Policies), c.req.Caller.DisplayName
 	}
 	return nil
 }
@@ -169,29 +172,29 @@ func invalid(format string, args ...any) error {
 
 // definition finds what the key is to turn by.
 func (c *change) definition(ctx context.Context) error {
-	rec := c.r.rec
-	name := rec.Bind.Name
+	rec, data := c.k.Rec, &c.k.data
+	name := data.Bind.Name
 	switch {
 	case c.in.Recipe != nil && *c.in.Recipe == nil: // null clears, and no key is without
 		name = ""
 	case c.in.Recipe != nil && **c.in.Recipe != "":
 		name = **c.in.Recipe
-	case c.in.Provider != nil && *c.in.Provider != "" && *c.in.Provider != rec.Bind.Provider:
+	case c.in.Provider != nil && *c.in.Provider != "" && *c.in.Provider != data.Bind.Provider:
 		name = *c.in.Provider // one in Go has a definition of its own name
 	}
 	if name == "" {
 		return invalid(`field "recipe" is required: the kind of key, such as "http-demo"; list recipes/`)
 	}
-	if c.again && name != rec.Bind.Name {
+	if c.again && name != data.Bind.Name {
 		return invalid(`field "recipe": binding anew keeps the recipe; write the key to give it another`)
 	}
-	if !c.fresh && !c.again && name == rec.Bind.Name {
-		d, err := c.r.definition(ctx, rec)
+	if !c.fresh && !c.again && name == data.Bind.Name {
+		d, err := c.k.b.definition(ctx, rec.Name, data.Bind)
 		if err != nil {
 			return err
 		}
 		c.def = d
-		if changed, err := c.r.changed(ctx, rec); err != nil {
+		if changed, err := c.k.b.changed(ctx, data.Bind); err != nil {
 			return err
 		} else if changed {
 			c.req.Warn("recipe %q has changed since the key was bound to it; the key keeps to the text of then and begins no turn until it is bound anew at keys/%s/rebind, which needs sudo", name, rec.Name)
@@ -201,7 +204,7 @@ func (c *change) definition(ctx context.Context) error {
 	if rec.Turn != nil {
 		return fault.New("rotation.key", fault.Conflict, "field \"recipe\": turn %d is in flight (%s); wait for its end, or roll it back", rec.Turn.N, rec.Turn.State)
 	}
-	d, err := c.r.find(ctx, name)
+	d, err := c.k.b.find(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -209,7 +212,7 @@ func (c *change) definition(ctx context.Context) error {
 		return invalid("field \"provider\": %q is of provider %q, not %q; leave the field out", name, d.Provider, *p)
 	}
 	if rec.Current != nil && !c.fresh && !c.again {
-		c.req.Warn("key %s was made by %q and is not recorded as ours any more: nobody will retire it", rec.Current.ID, rec.Bind.Name)
+		c.req.Warn("key %s was made by %q and is not recorded as ours any more: nobody will retire it", rec.Current.ID, data.Bind.Name)
 		rec.Current = nil
 	}
 	c.def, c.rebind, c.target = d, true, !c.again
@@ -218,20 +221,20 @@ func (c *change) definition(ctx context.Context) error {
 
 // bind records the definition, text and all.
 func (c *change) bind(d Definition) error {
-	if d.Style != TwoKey {
-		return fault.New("rotation.key", fault.Invalid, "field \"recipe\": %q is of style %q, which is planned and not built yet; only %q is", d.Name, d.Style, TwoKey)
+	if d.Style != rotate.TwoKey {
+		return fault.New("rotation.key", fault.Invalid, "field \"recipe\": %q is of style %q, which is planned and not built yet; only %q is", d.Name, d.Style, rotate.TwoKey)
 	}
-	c.r.rec.Bind = binding{Provider: d.Provider, Name: d.Name, Hash: d.Hash, At: c.r.now}
+	c.k.data.Bind = binding{Provider: d.Provider, Name: d.Name, Hash: d.Hash, At: c.k.Now}
 	row, err := encode(bound{d.Source})
 	if err != nil {
 		return err
 	}
-	c.r.more = append(c.r.more, storage.Set(boundPrefix+c.r.rec.Name, row))
+	c.k.Ops = append(c.k.Ops, storage.Set(boundPrefix+c.k.Rec.Name, row))
 	return nil
 }
 
 func (c *change) params(context.Context) error {
-	cfg := &c.r.rec.Config
+	cfg := &c.k.data.Config
 	old := cfg.Params
 	next := map[string]json.RawMessage{}
 	given := c.in.Params
@@ -258,6 +261,14 @@ func (c *change) params(context.Context) error {
 		c.lands = c.lands || !c.fresh && !c.target && c.def.Params[i].Acts
 	}
 	cfg.Params = next
+	ca := cfg.CA
+	if c.replace {
+		ca = ""
+	}
+	set(&ca, c.in.CA)
+	if ca != cfg.CA { // who may say whom to trust decides who is given the credentials
+		cfg.CA, c.rebind, c.trust = ca, true, true
+	}
 	return nil
 }
 
@@ -275,11 +286,11 @@ func union(a, b map[string]json.RawMessage) map[string]struct{} {
 // where the credential that they make is published or what they retire: who may only change a key must not get a
 // credential of it, nor have others' deleted.
 func (c *change) admin(context.Context) error {
-	sec := c.r.sec
+	sec := c.k.Sec
 	if len(c.in.Admin) == 0 {
 		switch {
 		case c.fresh || len(sec.Admin) == 0:
-		case c.target:
+		case c.target || c.trust:
 			return invalid(`field "admin": the write changes where secrets are sent, so it must give the admin credentials anew`)
 		case c.lands:
 			return invalid(`field "admin": the write changes where the credential is published, or what is made or retired, so it must give the admin credentials anew`)
@@ -289,7 +300,7 @@ func (c *change) admin(context.Context) error {
 	}
 	// Only what is given now goes to a new target, or makes what is published elsewhere.
 	next := map[string]secret.Value{}
-	if !c.replace && !c.target && !c.lands {
+	if !c.replace && !c.target && !c.trust && !c.lands {
 		maps.Copy(next, sec.Admin)
 	}
 	for name, v := range c.in.Admin {
@@ -300,11 +311,12 @@ func (c *change) admin(context.Context) error {
 		}
 	}
 	sec.Admin, c.rebind = next, true
+	c.k.Corrected()
 	return nil
 }
 
 func (c *change) path(ctx context.Context) error {
-	cfg := &c.r.rec.Config
+	cfg := &c.k.data.Config
 	if c.in.Path == nil && (cfg.Path != "" && !c.replace) {
 		return nil
 	}
@@ -321,24 +333,24 @@ func (c *change) path(ctx context.Context) error {
 	if err := c.mayPublish(ctx, string(path)); err != nil {
 		return err
 	}
-	if t := c.r.rec.Turn; t != nil {
+	if t := c.k.Rec.Turn; t != nil {
 		return fault.New("rotation.key", fault.Conflict, "field \"path\": turn %d is in flight (%s); wait for its end, or roll it back", t.N, t.State)
 	}
-	if !c.fresh && c.r.rec.Current != nil {
+	if !c.fresh && c.k.Rec.Current != nil {
 		c.req.Warn("nothing is published at %q before the next turn; rotate the key now, or copy the secret", path)
 	}
 	cfg.Path, c.rebind, c.lands = string(path), true, !c.fresh
-	_, err = c.r.m.Host.Published(ctx, engine.Publication{Path: cfg.Path})
+	_, err = c.k.b.m.Host.Published(ctx, engine.Publication{Path: cfg.Path})
 	return err
 }
 
 // mayPublish refuses a caller who may not write the path: the caller becomes the principal, by whose policies the key is published.
 func (c *change) mayPublish(ctx context.Context, path string) error {
-	return c.r.m.Host.MayPublish(ctx, c.req.Caller.Policies, path)
+	return c.k.b.m.Host.MayPublish(ctx, c.req.Caller.Policies, path)
 }
 
 func (c *change) fields(context.Context) error {
-	cfg := &c.r.rec.Config
+	cfg := &c.k.data.Config
 	next := cfg.Fields
 	if c.in.Fields != nil || c.replace || c.target {
 		next = nil
@@ -360,8 +372,8 @@ func (c *change) fields(context.Context) error {
 		}
 		taken[field] = "by " + output
 	}
-	if c.r.rec.Turn != nil && !maps.Equal(cfg.Fields, next) {
-		return fault.New("rotation.key", fault.Conflict, "field \"fields\": turn %d is in flight (%s); wait for its end, or roll it back", c.r.rec.Turn.N, c.r.rec.Turn.State)
+	if c.k.Rec.Turn != nil && !maps.Equal(cfg.Fields, next) {
+		return fault.New("rotation.key", fault.Conflict, "field \"fields\": turn %d is in flight (%s); wait for its end, or roll it back", c.k.Rec.Turn.N, c.k.Rec.Turn.State)
 	}
 	for output, field := range next {
 		if len(field) > maxField || !utf8.ValidString(field) {
@@ -385,29 +397,29 @@ const (
 // places makes sure, by the commit itself, that no other key publishes to a field that this one does: of two that did, one would retire what the
 // other's readers use.
 func (c *change) places(ctx context.Context) error {
-	want := c.r.rec.places()
+	want := c.k.data.places()
 	if c.fresh || c.lands || c.target {
 		if err := c.unreserved(ctx, want); err != nil {
 			return err
 		}
 	}
-	ops, err := c.r.m.Host.Reserve(ctx, engine.Reservation{Record: recordPrefix + c.r.rec.Name, Name: "keys/" + c.r.rec.Name, Had: c.had, Want: want})
-	c.r.abs = append(c.r.abs, ops...)
+	ops, err := c.k.b.m.Host.Reserve(ctx, engine.Reservation{Record: recordPrefix + c.k.Rec.Name, Name: "keys/" + c.k.Rec.Name, Had: c.had, Want: want})
+	c.k.Abs = append(c.k.Abs, ops...)
 	return err
 }
 
 // unreserved looks for a key of this mount that has published there since before places were reserved.
 func (c *change) unreserved(ctx context.Context, want []engine.Place) error {
-	for e, err := range c.r.m.Store.Scan(ctx, recordPrefix, storage.PrefixEnd(recordPrefix)) {
-		if e.Key == "" && err != nil {
+	for other, err := range c.k.b.rotations.Records(ctx, keyKind) {
+		var data keyData
+		if other.Name == "" && err != nil {
 			return err
 		}
-		var other record
-		if err != nil || decode(e, &other) != nil {
+		if err != nil || decodeData(other, &data) != nil {
 			continue // damaged: it publishes nothing either
 		}
-		for _, p := range other.places() {
-			if other.Name != c.r.rec.Name && slices.Contains(want, p) {
+		for _, p := range data.places() {
+			if other.Name != c.k.Rec.Name && slices.Contains(want, p) {
 				return fault.New("rotation.key", fault.Conflict, "fields \"path\" and \"fields\": key %q already publishes to %q at %q; choose another path or field, or delete that key first", other.Name, p.Field, p.Path)
 			}
 		}
@@ -416,9 +428,9 @@ func (c *change) unreserved(ctx context.Context, want []engine.Place) error {
 }
 
 // places are what the key publishes to.
-func (rec *record) places() (all []engine.Place) {
-	for _, field := range rec.Config.Fields {
-		all = append(all, engine.Place{Path: rec.Config.Path, Field: field})
+func (d *keyData) places() (all []engine.Place) {
+	for _, field := range d.Config.Fields {
+		all = append(all, engine.Place{Path: d.Config.Path, Field: field})
 	}
 	return all
 }
@@ -432,11 +444,11 @@ func outputNames(d Definition) (names []string) {
 
 // timing sets the schedule and, where the period has changed, the next turn.
 func (c *change) timing(ctx context.Context) error {
-	rec := c.r.rec
-	p, s := rec.Config.Policy, rec.Config.Settle
+	rec := c.k.Rec
+	p, s := c.k.data.Config.Policy, c.k.data.Config.Settle
 	before := p
 	if c.replace {
-		p, s = schedule.Policy{}, Settle{}
+		p, s = schedule.Policy{}, rotate.Settle{}
 	}
 	if c.in.Class != nil {
 		p.Class = schedule.Class(*c.in.Class)
@@ -451,7 +463,7 @@ func (c *change) timing(ctx context.Context) error {
 		set(to, given)
 	}
 	set(&s.Successes, c.in.Successes)
-	base, err := c.r.config(ctx)
+	base, err := c.k.b.config(ctx)
 	if err != nil {
 		return err
 	}
@@ -462,22 +474,22 @@ func (c *change) timing(ctx context.Context) error {
 	if s.Successes < 0 || s.Successes > 100 {
 		return invalid(`field "settle_successes": want 1 to 100`)
 	}
-	rec.Config.Policy, rec.Config.Settle = p, s
+	c.k.data.Config.Policy, c.k.data.Config.Settle = p, s
 	switch {
 	case c.fresh:
-		rec.Next = c.r.now
+		rec.Next = c.k.Now
 		if c.in.SkipImport != nil && *c.in.SkipImport {
-			rec.Next = c.r.now.Add(p.Period)
+			rec.Next = c.k.Now.Add(p.Period)
 		}
 	case p.Period != before.Period:
-		rec.Next = schedule.Move(rec.Next, rec.LastRotated, c.r.now, p.Period)
+		rec.Next = schedule.Move(rec.Next, rec.LastRotated, c.k.Now, p.Period)
 	}
 	return nil
 }
 
 // adopt records a key that somebody else made as ours, so that it may be retired.
 func (c *change) adopt(context.Context) error {
-	rec := c.r.rec
+	rec := c.k.Rec
 	if c.in.CurrentID == nil || *c.in.CurrentID == "" {
 		if len(c.in.CurrentSecret) > 0 {
 			return invalid(`field "current_secret" belongs to current_key_id, which is missing; give both`)
@@ -489,7 +501,7 @@ func (c *change) adopt(context.Context) error {
 		return nil
 	}
 	if rec.Turns > 0 || rec.Turn != nil {
-		return fault.New("rotation.key", fault.Conflict, "field \"current_key_id\": the key has turned since %q was current (now %q); leave the field out", id, rec.Current.id())
+		return fault.New("rotation.key", fault.Conflict, "field \"current_key_id\": the key has turned since %q was current (now %q); leave the field out", id, rec.Current.Key())
 	}
 	for name := range c.in.CurrentSecret {
 		if !slices.Contains(outputNames(c.def), name) {
@@ -497,17 +509,17 @@ func (c *change) adopt(context.Context) error {
 		}
 	}
 	c.lands = c.lands || !c.fresh
-	rec.Current = &held{ID: id, At: c.r.now, Adopted: true}
-	c.r.sec.Keys = map[string]Credential{}
+	rec.Current = &rotate.Ref{ID: id, At: c.k.Now, Adopted: true}
+	c.k.Sec.Keys = map[string]rotate.Credential{}
 	if len(c.in.CurrentSecret) > 0 {
-		c.r.sec.Keys[id] = Credential{ID: id, Secret: c.in.CurrentSecret}
+		c.k.Sec.Keys[id] = rotate.Credential{ID: id, Secret: c.in.CurrentSecret}
 	}
 	return nil
 }
 
 // probe opens the provider, which checks parameters and credentials without a call.
 func (c *change) probe(context.Context) error {
-	c.r.sec.know(c.r.redactor)
-	_, err := c.r.source(c.def, c.r.rec.Config.Params, c.r.sec.Admin, c.r.redactor)
+	c.k.Sec.Know(c.k.Redactor)
+	_, err := c.k.b.source(c.def, c.k.data.Config, c.k.Sec.Admin, c.k.Redactor)
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 )
 
@@ -30,13 +31,13 @@ func written(fake rotation.Provider) rotation.Provider {
 		d.Params = []rotation.Field{{Name: "url", Type: "string", Routes: true}, {Name: "note", Type: "string"}, {Name: "scope", Type: "string", Acts: true}, {Name: "pin", Type: "string", Secret: true}}
 		switch string(bytes.TrimSpace(rest)) {
 		case "slots":
-			d.Style = rotation.Slots
+			d.Style = rotate.Slots
 		case "management":
-			d.Can.Proof = rotation.ProofManagement
+			d.Can.Proof = rotate.ProofManagement
 		case "unlabelled":
 			d.Can.Label = false
 		case "never":
-			d.Can.Retry, d.Can.List = rotation.RetryNever, false
+			d.Can.Retry, d.Can.List = rotate.RetryNever, false
 		}
 		return d, err
 	}
@@ -376,13 +377,13 @@ func TestChangedRecipeNeedsBinding(t *testing.T) {
 	workshop(t, func(w *world) {
 		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:1"})
 		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "mine"}))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:2"})
 		w.refused(route.Write, "keys/demo/rebind", nil, fault.Conflict, "turn 2")
-		w.until(rotation.Scheduled) // the turn in flight ends by the text that it began with
+		w.until(rotate.Scheduled) // the turn in flight ends by the text that it began with
 		w.live(w.idOf(w.value()))
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Held, "rebind")
 		w.after(32 * 24 * time.Hour)
@@ -391,7 +392,7 @@ func TestChangedRecipeNeedsBinding(t *testing.T) {
 			t.Errorf("a turn began by a text that the key is not bound to: %v", s)
 		}
 		w.must(route.Write, "keys/demo/rebind", nil)
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		if s := w.status(); s["turn"] != 3.0 || s["recipe_hash"] != "h:mine:2" {
 			t.Errorf("after binding: %v", s)
 		}
@@ -402,8 +403,8 @@ func TestManagementProofIsUnproven(t *testing.T) {
 	workshop(t, func(w *world) {
 		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:management"})
 		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "mine"}))
-		w.until(rotation.Grace)
-		s := w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		s := w.until(rotate.Scheduled)
 		h := w.must(route.Read, "keys/demo/history", nil)["turns"].([]any)[0].(map[string]any)
 		p := w.must(route.Read, "keys/demo/plan", nil)
 		if len(s["unproven"].([]any)) == 0 || h["proven"] != false || !contains(fmt.Sprint(p["notes"]), "unproven") {
@@ -424,8 +425,8 @@ func TestUnknownOutcomeAsks(t *testing.T) {
 			t.Errorf("status %v with %d keys made", s, len(w.vendor.Issued()))
 		}
 		w.must(route.Write, "keys/demo/resume", nil)
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		w.live(w.vendor.Issued()[0].ID, w.idOf(w.value())) // the lost one was never ours to end
 	})
 }
@@ -464,15 +465,15 @@ func TestLostReplyAtTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, rotationtest.VendorConfig{MaxKeys: 2})
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.Create, rotationtest.CutAfter)
 		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		if s := w.status(); s["turn"] != 2.0 {
 			t.Errorf("status: %v", s)
 		}
-		w.until(rotation.Scheduled)
+		w.until(rotate.Scheduled)
 		w.live(w.idOf(w.value()))
 	})
 }
@@ -482,8 +483,8 @@ func TestExhausted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, rotationtest.VendorConfig{MaxKeys: 1})
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		old := w.idOf(w.value())
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.run(time.Now().Add(24*time.Hour), func() bool { return w.status()["failures"] == 1.0 })
@@ -524,11 +525,11 @@ func TestIntentsComeFirst(t *testing.T) {
 			return nil
 		}
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		if len(seen) != 4 {
 			t.Errorf("seen: %v", seen)
 		}

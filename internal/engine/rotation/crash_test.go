@@ -11,9 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -185,11 +185,11 @@ func (c *chaos) calm() {
 	c.must(route.Write, "keys/demo/resume", nil)
 	for range 3 { // what is in flight, what had failed, and one that goes well
 		c.after(time.Hour)
-		c.until(rotation.Scheduled)
+		c.until(rotate.Scheduled)
 		c.must(route.Write, "keys/demo/rotate", nil)
 	}
-	c.until(rotation.Grace)
-	c.until(rotation.Scheduled)
+	c.until(rotate.Grace)
+	c.until(rotate.Scheduled)
 }
 
 func (c *chaos) judge(foreign string) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 )
 
@@ -16,11 +17,11 @@ var errDied = errors.New("it died")
 // liar is a source that answers other than its provider did.
 type liar struct {
 	rotation.Source
-	create   func(c rotation.Credential, err error) (rotation.Credential, error)
+	create   func(c rotate.Credential, err error) (rotate.Credential, error)
 	lastUsed func() time.Time
 }
 
-func (s *liar) Create(ctx context.Context, o rotation.Order) (rotation.Credential, error) {
+func (s *liar) Create(ctx context.Context, o rotate.Order) (rotate.Credential, error) {
 	c, err := s.Source.Create(ctx, o)
 	if s.create != nil {
 		return s.create(c, err)
@@ -36,7 +37,7 @@ func (s *liar) LastUsed(ctx context.Context, id string) (time.Time, error) {
 }
 
 // lie puts a liar in front of the provider, from the next boot on.
-func (w *world) lie(l *liar, change func(can *rotation.Capabilities)) {
+func (w *world) lie(l *liar, change func(can *rotate.Capabilities)) {
 	w.Helper()
 	p := rotationtest.Fake(w.vendor)
 	open, ds := p.Open, p.Definitions
@@ -62,8 +63,8 @@ func (w *world) lie(l *liar, change func(can *rotation.Capabilities)) {
 func turned(w *world) (current string) {
 	w.Helper()
 	w.must(route.Write, "keys/demo", basic(nil))
-	w.until(rotation.Grace)
-	w.until(rotation.Scheduled)
+	w.until(rotate.Grace)
+	w.until(rotate.Scheduled)
 	return w.idOf(w.value())
 }
 
@@ -72,27 +73,27 @@ func turned(w *world) (current string) {
 // published, nothing retired, and a person is asked.
 func TestCreatedKeyThatIsNotNew(t *testing.T) {
 	for name, test := range map[string]struct {
-		answer func(current rotation.Credential, foreign string, c rotation.Credential, err error) (rotation.Credential, error)
-		can    func(*rotation.Capabilities)
+		answer func(current rotate.Credential, foreign string, c rotate.Credential, err error) (rotate.Credential, error)
+		can    func(*rotate.Capabilities)
 	}{
-		"the current key": {answer: func(current rotation.Credential, _ string, _ rotation.Credential, _ error) (rotation.Credential, error) {
+		"the current key": {answer: func(current rotate.Credential, _ string, _ rotate.Credential, _ error) (rotate.Credential, error) {
 			return current, nil
 		}},
-		"the current id with another secret": {answer: func(current rotation.Credential, _ string, c rotation.Credential, err error) (rotation.Credential, error) {
+		"the current id with another secret": {answer: func(current rotate.Credential, _ string, c rotate.Credential, err error) (rotate.Credential, error) {
 			c.ID = current.ID
 			return c, err
 		}},
-		"the current secret with another id": {answer: func(current rotation.Credential, _ string, c rotation.Credential, err error) (rotation.Credential, error) {
+		"the current secret with another id": {answer: func(current rotate.Credential, _ string, c rotate.Credential, err error) (rotate.Credential, error) {
 			c.Secret = current.Secret
 			return c, err
 		}},
-		"the current id, the secret lost": {answer: func(current rotation.Credential, _ string, _ rotation.Credential, _ error) (rotation.Credential, error) {
-			return rotation.Credential{}, &rotation.Failure{Outcome: rotation.Unknown, ID: current.ID, Err: errDied}
+		"the current id, the secret lost": {answer: func(current rotate.Credential, _ string, _ rotate.Credential, _ error) (rotate.Credential, error) {
+			return rotate.Credential{}, &rotate.Failure{Outcome: rotate.Unknown, ID: current.ID, Err: errDied}
 		}},
-		"a key that was there before": {answer: func(_ rotation.Credential, foreign string, c rotation.Credential, err error) (rotation.Credential, error) {
+		"a key that was there before": {answer: func(_ rotate.Credential, foreign string, c rotate.Credential, err error) (rotate.Credential, error) {
 			c.ID = foreign
 			return c, err
-		}, can: func(can *rotation.Capabilities) { can.Label = false }},
+		}, can: func(can *rotate.Capabilities) { can.Label = false }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(w *world) {
@@ -100,8 +101,8 @@ func TestCreatedKeyThatIsNotNew(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				var current rotation.Credential
-				l := &liar{create: func(c rotation.Credential, err error) (rotation.Credential, error) {
+				var current rotate.Credential
+				l := &liar{create: func(c rotate.Credential, err error) (rotate.Credential, error) {
 					if current.ID == "" {
 						current = c
 						return c, err
@@ -135,16 +136,16 @@ func TestLastUsedInTheFuture(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.lie(&liar{lastUsed: func() time.Time { return time.Now().AddDate(70, 0, 0) }}, nil)
 		w.must(route.Write, "keys/demo", basic(map[string]any{"max_hold": "24h", "idle_period": "47h"}))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		w.after((48 + 25) * time.Hour)
 		if s := w.status(); s["state"] != "grace" || !contains(s["alert"].(string), "still used") {
 			t.Errorf("an hour past grace and hold: %v", s)
 		}
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.status()["previous_key_id"]})
-		w.until(rotation.Scheduled)
+		w.until(rotate.Scheduled)
 		w.live(w.idOf(w.value()))
 	})
 }
@@ -152,7 +153,7 @@ func TestLastUsedInTheFuture(t *testing.T) {
 // A list that fails before a call is repeated does not make the turn forget the call.
 func TestOpenAttemptOutlivesAFailedList(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.lie(&liar{}, func(can *rotation.Capabilities) { can.Label, can.Retry = false, rotation.RetrySafe })
+		w.lie(&liar{}, func(can *rotate.Capabilities) { can.Label, can.Retry = false, rotate.RetrySafe })
 		turned(w)
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.hook = func(what string, before bool) error {
@@ -193,13 +194,13 @@ func TestPreviousIsNeverTheNewKey(t *testing.T) {
 		}
 		w.run(time.Now().Add(24*time.Hour), never)
 		w.boot()
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		w.must(route.Write, "keys/demo/rollback", nil)
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		if w.value() != old {
 			t.Errorf("given back is the key %q, want %q", w.idOf(w.value()), w.idOf(old))
 		}
-		w.until(rotation.Scheduled)
+		w.until(rotate.Scheduled)
 		w.live(w.idOf(old))
 		if w.kv.read("secret/demo", time.Now()).fields["note"] != "mine" {
 			t.Error("what a user wrote is gone")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -36,21 +37,21 @@ func (b *catalog) listRecipes(ctx context.Context, _ *route.Request, _ route.Non
 }
 
 type recipeOut struct {
-	Name        string     `json:"name"`
-	Provider    string     `json:"provider"`
-	BuiltIn     bool       `json:"built_in"`
-	Description string     `json:"description"`
-	Doc         string     `json:"doc"`
-	Evidence    string     `json:"evidence"`
-	Style       Style      `json:"style"`
-	Hosts       []string   `json:"hosts"`
-	Admin       []fieldOut `json:"admin"`
-	Params      []fieldOut `json:"params"`
-	Outputs     []string   `json:"outputs"`
-	Proof       Proof      `json:"proof"`
-	Retry       Retry      `json:"retry"`
-	Hash        string     `json:"hash"`
-	Source      string     `json:"source"`
+	Name        string       `json:"name"`
+	Provider    string       `json:"provider"`
+	BuiltIn     bool         `json:"built_in"`
+	Description string       `json:"description"`
+	Doc         string       `json:"doc"`
+	Evidence    string       `json:"evidence"`
+	Style       rotate.Style `json:"style"`
+	Hosts       []string     `json:"hosts"`
+	Admin       []fieldOut   `json:"admin"`
+	Params      []fieldOut   `json:"params"`
+	Outputs     []string     `json:"outputs"`
+	Proof       rotate.Proof `json:"proof"`
+	Retry       rotate.Retry `json:"retry"`
+	Hash        string       `json:"hash"`
+	Source      string       `json:"source"`
 }
 
 type fieldOut struct {
@@ -96,7 +97,10 @@ type recipeIn struct {
 // maxRecipe bounds a recipe's text.
 const maxRecipe = 64 << 10
 
-func (b *catalog) writeRecipe(ctx context.Context, req *route.Request, in recipeIn) (route.None, error) {
+// written are the recipes that users write.
+type written struct{ *backend }
+
+func (b written) writeRecipe(ctx context.Context, req *route.Request, in recipeIn) (route.None, error) {
 	p, err := b.parser()
 	if err != nil {
 		return route.None{}, err
@@ -141,7 +145,7 @@ func (b *catalog) writeRecipe(ctx context.Context, req *route.Request, in recipe
 	return route.None{}, err
 }
 
-func (b *catalog) deleteRecipe(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+func (b written) deleteRecipe(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
 	if _, own, err := b.builtIn(in.Name); err != nil || own {
 		if own {
 			err = fault.New("rotation.recipe", fault.Invalid, "recipe %q is built in and cannot be deleted; delete those that were written here only", in.Name)
@@ -159,17 +163,17 @@ func (b *catalog) deleteRecipe(ctx context.Context, _ *route.Request, in nameIn)
 	return route.None{}, err
 }
 
-// boundTo lists the keys that turn by a recipe.
-func (b *catalog) boundTo(ctx context.Context, recipe string) (keys []string, err error) {
-	for e, err := range b.m.Store.Scan(ctx, recordPrefix, storage.PrefixEnd(recordPrefix)) {
+// boundTo lists the keys that are rotated by a recipe.
+func (b written) boundTo(ctx context.Context, recipe string) (keys []string, err error) {
+	for r, err := range b.rotations.Records(ctx, keyKind) {
 		if err != nil {
 			return nil, err
 		}
-		var r record
-		if err := decode(e, &r); err != nil {
+		var data keyData
+		if err := decodeData(r, &data); err != nil {
 			return nil, err
 		}
-		if r.Bind.Name == recipe {
+		if data.Bind.Name == recipe {
 			keys = append(keys, r.Name)
 		}
 	}

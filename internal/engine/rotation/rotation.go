@@ -1,39 +1,19 @@
-// Package rotation is the engine that turns keys which others issue: it creates
-// the new key, proves it, publishes it to a KV path, gives every reader time, retires the
-// old key and proves that it is dead.
+// Package rotation is the engine that rotates keys which others issue: it creates
+// the new key, verifies it, publishes it to a KV path, gives every reader time, retires the
+// old key and verifies that it is dead.
 //
 // This folder holds the contract of a [Provider] of keys (provider.go), the
-// engine's routes, and the state machine of a turn:
-//
-//	scheduled → creating → settling → verifying → publishing → grace → retiring → done
-//	                any of them before retiring → rolling-back → … → failed, rolled-back
-//
-// # Invariants
-//
-//   - A state is a row of a table, and a step is one function that makes at most one call
-//     to the outside. What it is about to do is durable before the call, what came
-//     of it is the next commit. Every commit asserts the record's version and holds the
-//     moved due item, an event and a row of the journal.
-//   - Nothing is published before it is proven. Nothing is retired before what replaces
-//     it was published and every reader has had time to read it – but for a leaked
-//     key, and a new key that was never published. Nothing is retired that is not
-//     recorded as ours.
-//   - All memory is the store. A process that dies anywhere goes on from the record: a
-//     creating call without a recorded result may have had its effect until its late
-//     time has passed, and the turn does not end before.
-//
-// # Locking
-//
-// One lock per key is held over a step and over each change by a request; a request waits
-// for the call that runs. Reads take no lock.
+// engine's routes, and a key as a target of [rotate], which keeps the records and rotates them.
 package rotation
 
 import (
 	"context"
 	"crypto/x509"
+	"iter"
 	"net"
 
 	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 )
 
@@ -54,8 +34,9 @@ func NewWith(n Network, ps ...Provider) engine.Type {
 		if n.Dial == nil {
 			n.Dial = m.Host.Dial
 		}
-		b := &backend{&catalog{m: m, net: n, providers: ps}, newLocks(), newCensus()}
-		go b.walk(ctx)
+		b := &backend{catalog: &catalog{m: m, net: n, providers: ps}}
+		b.rotations = b.manager()
+		go b.rotations.Walk(ctx)
 		return b, nil
 	}}
 }
@@ -63,8 +44,20 @@ func NewWith(n Network, ps ...Provider) engine.Type {
 // backend is the engine of one mount.
 type backend struct {
 	*catalog
-	locks  *locks
-	census *census
+	rotations *rotate.Manager
+}
+
+// Work implements [engine.Worker].
+func (b *backend) Work(ctx context.Context, kind, name string) error {
+	return b.rotations.Work(ctx, kind, name)
+}
+
+// States implements [engine.Census].
+func (b *backend) States() map[string]int64 { return b.rotations.States() }
+
+// Rotating implements [engine.Rotator].
+func (b *backend) Rotating(ctx context.Context) iter.Seq2[rotate.Status, error] {
+	return b.rotations.Statuses(ctx)
 }
 
 // Close has nothing to close.
@@ -86,10 +79,11 @@ func (b *backend) Routes() []route.Route {
 		route.On(route.Write, "keys/{name}/rebind", b.rebind).WithSudo().WithHelp("Binds a key to its recipe as it is now."),
 		route.On(route.Read, "keys/{name}/history", b.history).WithHelp("Shows a key's turns, the newest first."),
 		route.On(route.Read, "keys/{name}/plan", b.plan).WithHelp("Shows what will happen to a key and when."),
+		route.On(route.Read, "status", overview{b}.status).WithHelp("Shows everything that rotates on this server and that the caller may read, whichever engine rotates it, trouble first."),
 		route.On(route.List, "recipes", b.listRecipes).WithHelp("Lists the recipes, built in and written here."),
 		route.On(route.Read, "recipes/{name}", b.readRecipe).WithParam("name", "The recipe's name.").WithHelp("Shows a recipe: its text, what it needs, what it can."),
-		route.On(route.Write, "recipes/{name}", b.writeRecipe).WithHelp("Writes a recipe. Keys bound to an earlier text stay with it until they are bound anew."),
-		route.On(route.Delete, "recipes/{name}", b.deleteRecipe).WithParam("name", "The recipe's name.").WithHelp("Deletes a recipe that no key is bound to."),
+		route.On(route.Write, "recipes/{name}", written{b}.writeRecipe).WithHelp("Writes a recipe. Keys bound to an earlier text stay with it until they are bound anew."),
+		route.On(route.Delete, "recipes/{name}", written{b}.deleteRecipe).WithParam("name", "The recipe's name.").WithHelp("Deletes a recipe that no key is bound to."),
 		route.On(route.Read, "config", b.readConfig).WithHelp("Shows the mount's defaults and its brake."),
 		route.On(route.Write, "config", b.writeConfig).WithHelp("Sets the mount's defaults; brake=true stops all turning."),
 	}

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
-	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -27,7 +27,7 @@ func bubble(t *testing.T, test func(w *world)) {
 func TestTurn(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Scheduled)
+		w.until(rotate.Scheduled)
 		w.after(time.Hour)
 		s := w.status()
 		first := w.idOf(w.value())
@@ -40,7 +40,7 @@ func TestTurn(t *testing.T) {
 			t.Errorf("published %v, the next turn is at %v", at.fields, next)
 		}
 		nap(time.Until(next))
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		second := w.idOf(w.value())
 		w.live(first, second)
 		if c := w.kv.read("secret/demo", time.Now()).custom; c["key_id"] != second || c["previous_key_id"] != first || c["retire_after"] == "" {
@@ -54,7 +54,7 @@ func TestTurn(t *testing.T) {
 		if held := time.Since(published); held < 48*time.Hour || held > 49*time.Hour {
 			t.Errorf("the old key lived on for %v, want 48h", held)
 		}
-		s = w.until(rotation.Scheduled)
+		s = w.until(rotate.Scheduled)
 		w.live(second)
 		if s["current_key_id"] != second || s["alert"] != "" {
 			t.Errorf("after the second turn: %v", s)
@@ -119,17 +119,17 @@ func writeAll(b *strings.Builder, v any) {
 func TestManualTurn(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		first := w.idOf(w.value())
 		out := w.must(route.Write, "keys/demo/rotate", map[string]any{})
 		if out["turn"] != 2.0 || out["state"] != "creating" {
 			t.Errorf("rotate: %v", out)
 		}
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Conflict, "turn 2")
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		w.live(first, w.idOf(w.value()))
-		w.until(rotation.Scheduled)
+		w.until(rotate.Scheduled)
 		w.live(w.idOf(w.value()))
 	})
 }
@@ -137,14 +137,14 @@ func TestManualTurn(t *testing.T) {
 func TestLeaked(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		out := w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
 		if out["sleeping_readers_seconds"] != 120.0 || len(out["warnings"].([]string)) != 1 {
 			t.Errorf("rotate leaked: %v", out)
 		}
 		start := time.Now()
-		w.until(rotation.Scheduled)
+		w.until(rotate.Scheduled)
 		if took := time.Since(start); took > 2*time.Minute {
 			t.Errorf("a leaked key lived for %v", took)
 		}
@@ -152,7 +152,7 @@ func TestLeaked(t *testing.T) {
 
 		// While a key is in grace, both may have leaked.
 		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		nap(30 * time.Second)
 		out = w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
 		if out["queued"] != true || out["retires_previous_now"] != true {
@@ -165,7 +165,7 @@ func TestLeaked(t *testing.T) {
 		}
 		w.live(w.idOf(w.value()))
 		w.must(route.Write, "keys/demo/rotate", nil)
-		s := w.until(rotation.Grace)
+		s := w.until(rotate.Grace)
 		out = w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": s["previous_key_id"]})
 		if out["queued"] != false {
 			t.Errorf("only the old key leaked: %v", out)
@@ -176,8 +176,8 @@ func TestLeaked(t *testing.T) {
 func TestRollbackToALeakedKeyIsRefused(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.Retire, rotationtest.Busy)
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
 		w.run(time.Now().Add(time.Hour), func() bool { return w.status()["state"] == "grace" })
@@ -190,10 +190,10 @@ func TestRollbackToALeakedKeyIsRefused(t *testing.T) {
 func TestRetiredKeyThatIsStillListed(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotation.Retiring)
+		w.until(rotate.Retiring)
 		lagged := false
 		w.hook = func(what string, before bool) error {
 			if what == "list" && before && !lagged {
@@ -206,7 +206,7 @@ func TestRetiredKeyThatIsStillListed(t *testing.T) {
 		if s := w.status(); s["state"] != "retiring" || !contains(s["last_error"].(string), "still listed") {
 			t.Errorf("status: %v", s)
 		}
-		w.until(rotation.Scheduled)
+		w.until(rotate.Scheduled)
 		w.live(w.idOf(w.value()))
 	})
 }
@@ -214,14 +214,14 @@ func TestRetiredKeyThatIsStillListed(t *testing.T) {
 func TestRollbackBeforePublishing(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotation.Settling)
+		w.until(rotate.Settling)
 		w.must(route.Write, "keys/demo/rollback", map[string]any{"reason": "changed my mind"})
 		start := time.Now()
-		w.until(rotation.Scheduled)
+		w.until(rotate.Scheduled)
 		if took := time.Since(start); took > time.Minute {
 			t.Errorf("backing out took %v", took)
 		}
@@ -237,15 +237,15 @@ func TestRollbackBeforePublishing(t *testing.T) {
 func TestRollbackAfterPublishing(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		nap(time.Hour)
 		fresh := w.value()
 		w.must(route.Write, "keys/demo/rollback", nil)
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		start := time.Now()
 		if w.value() != old {
 			t.Error("the old value is not published")
@@ -257,15 +257,15 @@ func TestRollbackAfterPublishing(t *testing.T) {
 		if held := time.Since(start); held < 48*time.Hour {
 			t.Errorf("the new key had a grace of %v", held)
 		}
-		s := w.until(rotation.Scheduled)
+		s := w.until(rotate.Scheduled)
 		w.live(w.idOf(old))
 		h := w.must(route.Read, "keys/demo/history", nil)["turns"].([]any)[0].(map[string]any)
 		if s["current_key_id"] != w.idOf(old) || h["result"] != "rolled-back" {
 			t.Errorf("after rolling back: %v, %v", s, h)
 		}
 		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		w.live(w.idOf(w.value()))
 	})
 }
@@ -273,7 +273,7 @@ func TestRollbackAfterPublishing(t *testing.T) {
 func TestFirstTurnCannotBeRolledBackOncePublished(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		w.refused(route.Write, "keys/demo/rollback", nil, fault.Conflict, "nothing was published")
 	})
 }
@@ -282,11 +282,11 @@ func TestFirstTurnCannotBeRolledBackOncePublished(t *testing.T) {
 func TestUseHoldsBack(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(map[string]any{"max_hold": "24h"}))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", nil)
-		s := w.until(rotation.Grace)
+		s := w.until(rotate.Grace)
 		after, err := time.Parse(time.RFC3339, s["retire_after"].(string))
 		if err != nil {
 			t.Fatal(err)
@@ -307,7 +307,7 @@ func TestUseHoldsBack(t *testing.T) {
 		if s := w.status(); s["state"] != "grace" || !contains(s["alert"].(string), "still used") {
 			t.Errorf("past the cap: %v", s)
 		}
-		w.until(rotation.Scheduled)
+		w.until(rotate.Scheduled)
 		w.live(w.idOf(w.value()))
 		if s := w.status(); s["alert"] != "" {
 			t.Errorf("the alert stays: %v", s)
@@ -322,8 +322,8 @@ func TestForeignKeysAreLeftAlone(t *testing.T) {
 		like, _ := w.vendor.Create(t.Context(), adminToken, "kt:zzzzzzzz/demo/1/1")
 		w.kv.write("secret/demo", map[string]string{"api_key": theirs.Secret, "note": "mine"})
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		w.live(theirs.ID, like.ID, w.idOf(w.value()))
 		if w.kv.read("secret/demo", time.Now()).fields["note"] != "mine" {
 			t.Error("what stood beside the key is gone")
@@ -341,9 +341,9 @@ func TestAdoptedKeyIsRetired(t *testing.T) {
 				more["current_secret"] = map[string]string{"api_key": theirs.Secret}
 			}
 			w.must(route.Write, "keys/demo", basic(more))
-			w.until(rotation.Grace)
+			w.until(rotate.Grace)
 			w.live(theirs.ID, w.idOf(w.value()))
-			s := w.until(rotation.Scheduled)
+			s := w.until(rotate.Scheduled)
 			w.live(w.idOf(w.value()))
 			if unproven := len(s["unproven"].([]any)) > 0; unproven == known {
 				t.Errorf("secret known %v, unproven %v", known, s["unproven"])
@@ -357,8 +357,8 @@ func TestAdoptedKeyIsRetired(t *testing.T) {
 func TestPermanentFailureKeepsTheOld(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		old := w.value()
 		w.must(route.Patch, "keys/demo", map[string]any{"admin": map[string]string{"token": "wrong-token-0000"}})
 		w.must(route.Write, "keys/demo/rotate", nil)
@@ -368,14 +368,18 @@ func TestPermanentFailureKeepsTheOld(t *testing.T) {
 			t.Errorf("after a turn that failed: %v", s)
 		}
 		w.live(w.idOf(old))
-		// A turn that failed is queued again (V#23673).
-		if s["next_step"] == "" {
-			t.Errorf("nothing is planned: %v", s)
+		// It is not tried over and over again, but a person is asked, ...
+		if s["paused"] != true || !contains(s["pause_reason"].(string), "refused") {
+			t.Errorf("nobody is asked: %v", s)
 		}
+		// ... and a new admin credential is tried at once.
 		w.must(route.Patch, "keys/demo", map[string]any{"admin": map[string]string{"token": adminToken}})
-		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotation.Grace)
-		s = w.until(rotation.Scheduled)
+		began := time.Now()
+		w.until(rotate.Grace)
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("the new admin credential was tried after %v", took)
+		}
+		s = w.until(rotate.Scheduled)
 		if s["alert"] != "" || s["last_error"] != "" || s["failures"] != 0.0 {
 			t.Errorf("after a turn that went well: %v", s)
 		}
@@ -411,8 +415,8 @@ func TestMissingCapabilityPauses(t *testing.T) {
 		}
 		w.kv.denied = false
 		w.must(route.Write, "keys/demo/resume", nil)
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		w.live(w.idOf(w.value()))
 	})
 }
@@ -428,7 +432,7 @@ func TestPublishedOverAUsersWrite(t *testing.T) {
 			return nil
 		}
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		if at := w.kv.read("secret/demo", time.Now()); at.fields["note"] != "two" || at.fields["api_key"] == "" {
 			t.Errorf("published: %v", at.fields)
 		}
@@ -440,8 +444,8 @@ func TestLostReplyLeavesNoOrphan(t *testing.T) {
 		bubble(t, func(w *world) {
 			rotationtest.Breaker(w.vendor, 10*time.Minute)(rotationtest.Create, f)
 			w.must(route.Write, "keys/demo", basic(nil))
-			w.until(rotation.Grace)
-			w.until(rotation.Scheduled)
+			w.until(rotate.Grace)
+			w.until(rotate.Scheduled)
 			w.live(w.idOf(w.value()))
 			if n := w.vendor.Stats().Pending; n != 0 {
 				t.Errorf("%s: the turn was done while %d effects were still to land", f, n)
@@ -453,8 +457,8 @@ func TestLostReplyLeavesNoOrphan(t *testing.T) {
 func TestPauseAndResume(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		next := w.status()["next_rotation"]
 		w.must(route.Write, "keys/demo/pause", map[string]any{"reason": "audit week"})
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Held, "audit week")
@@ -468,7 +472,7 @@ func TestPauseAndResume(t *testing.T) {
 			t.Errorf("the next turn moved from %v to %v", next, s["next_rotation"])
 		}
 		w.must(route.Write, "keys/demo/resume", nil)
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		if s := w.status(); s["turn"] != 2.0 || s["overdue"] != false {
 			t.Errorf("resumed: %v", s)
 		}
@@ -506,7 +510,7 @@ func TestBrakeAndClock(t *testing.T) {
 			t.Error("a key was made while the clock was held")
 		}
 		w.held = false
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 	})
 }
 
@@ -525,7 +529,7 @@ func TestNoTurnWithoutAudit(t *testing.T) {
 			t.Errorf("a turn began without audit: %v", w.status())
 		}
 		w.hook = nil
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 	})
 }
 
@@ -547,8 +551,8 @@ func TestSkipImportRotation(t *testing.T) {
 func TestRestartTurnsNothing(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
-		s := w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		s := w.until(rotate.Scheduled)
 		for range 3 {
 			w.cancel()
 			w.boot()
@@ -561,7 +565,7 @@ func TestRestartTurnsNothing(t *testing.T) {
 		nap(time.Until(next))
 		w.cancel()
 		w.boot()
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		if got := w.status(); got["turn"] != 2.0 {
 			t.Errorf("the due turn was forgotten: %v", got)
 		}
@@ -572,8 +576,8 @@ func TestRestartTurnsNothing(t *testing.T) {
 func TestChangedPeriod(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		last, _ := time.Parse(time.RFC3339, w.status()["last_rotated"].(string))
 		w.must(route.Patch, "keys/demo", map[string]any{"rotation_period": "240h"})
 		next, _ := time.Parse(time.RFC3339, w.status()["next_rotation"].(string))
@@ -584,18 +588,18 @@ func TestChangedPeriod(t *testing.T) {
 			t.Errorf("the due item is at %v, want %v", it.At, next)
 		}
 		nap(11 * 24 * time.Hour)
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 	})
 }
 
 func TestDelete(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		old := w.idOf(w.value())
 		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotation.Grace)
+		w.until(rotate.Grace)
 		w.refused(route.Delete, "keys/demo", nil, fault.Conflict, "force")
 		w.must(route.Delete, "keys/demo", map[string]any{"force": true})
 		fresh := w.idOf(w.value())
@@ -605,8 +609,8 @@ func TestDelete(t *testing.T) {
 		}
 		// A name's second life does not take the first one's keys for its own.
 		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotation.Grace)
-		w.until(rotation.Scheduled)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
 		w.live(old, fresh, w.idOf(w.value()))
 		if s := w.status(); s["turn"] != 1.0 || w.idOf(w.value()) == fresh {
 			t.Errorf("the second life published nothing: %v", s)

@@ -1,9 +1,9 @@
 package rotation_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"iter"
 	"log/slog"
 	"maps"
@@ -19,6 +19,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -46,6 +47,7 @@ type world struct {
 	hook func(what string, before bool) error
 
 	mu     sync.Mutex
+	logged bytes.Buffer // written by the goroutine that works
 	events []string
 	audits []engine.Automatic
 	held   bool
@@ -84,7 +86,7 @@ func (w *world) boot() {
 		w.Fatal(err)
 	}
 	m := &engine.Mount{
-		UUID: "r", Type: "rotation", Store: hooked.View("mount/r/"), Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Host: w.host(b.Installation()),
+		UUID: "r", Type: "rotation", Store: hooked.View("mount/r/"), Log: slog.New(slog.NewTextHandler(&w.logged, nil)), Host: w.host(b.Installation()),
 		Settings: func() engine.Settings { return engine.Settings{Path: "rotation/"} },
 	}
 	var ps []rotation.Provider
@@ -128,6 +130,9 @@ func (w *world) host(installation string) engine.Host {
 				return fault.New("world", fault.Denied, "your policies must allow to write %q", path)
 			}
 			return nil
+		},
+		Rotating: func(ctx context.Context, _ []string) iter.Seq2[rotate.Status, error] {
+			return w.engine.(engine.Rotator).Rotating(ctx)
 		},
 		Publish: func(ctx context.Context, p engine.Publication) (n int, err error) {
 			return n, w.around("publish", func() error { n, err = w.kv.publish(p); return err })
@@ -292,7 +297,7 @@ func never() bool { return false }
 func (w *world) after(d time.Duration) { w.Helper(); w.run(time.Now().Add(d), never) }
 
 // until runs the loop until the key is in a state, at most a week.
-func (w *world) until(state rotation.State) map[string]any {
+func (w *world) until(state rotate.State) map[string]any {
 	w.Helper()
 	s := w.status()
 	if s["state"] != string(state) {
@@ -451,7 +456,7 @@ type hookedSource struct {
 }
 
 func lost(err error) error {
-	return &rotation.Failure{Outcome: rotation.Unknown, Err: fault.Wrap("hooked", fault.Upstream, err)}
+	return &rotate.Failure{Outcome: rotate.Unknown, Err: fault.Wrap("hooked", fault.Upstream, err)}
 }
 
 func (s *hookedSource) around(what string, effect func() error) error {
@@ -462,20 +467,20 @@ func (s *hookedSource) around(what string, effect func() error) error {
 	return own
 }
 
-func (s *hookedSource) Create(ctx context.Context, o rotation.Order) (c rotation.Credential, err error) {
+func (s *hookedSource) Create(ctx context.Context, o rotate.Order) (c rotate.Credential, err error) {
 	err = s.around("create", func() error { c, err = s.Source.Create(ctx, o); return err })
 	return c, err
 }
 
-func (s *hookedSource) Verify(ctx context.Context, c rotation.Credential) error {
+func (s *hookedSource) Verify(ctx context.Context, c rotate.Credential) error {
 	return s.around("verify", func() error { return s.Source.Verify(ctx, c) })
 }
 
-func (s *hookedSource) VerifyDead(ctx context.Context, c rotation.Credential) error {
+func (s *hookedSource) VerifyDead(ctx context.Context, c rotate.Credential) error {
 	return s.around("verify-dead", func() error { return s.Source.VerifyDead(ctx, c) })
 }
 
-func (s *hookedSource) List(ctx context.Context) (l []rotation.Listed, err error) {
+func (s *hookedSource) List(ctx context.Context) (l []rotate.Listed, err error) {
 	err = s.around("list", func() error { l, err = s.Source.List(ctx); return err })
 	return l, err
 }

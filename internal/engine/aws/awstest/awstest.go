@@ -30,6 +30,7 @@ type (
 	Fault   = awsserver.Fault
 	Role    = awsserver.Role
 	Key     = awsserver.Key
+	Kept    = awsserver.Kept
 	Mode    = awsserver.Mode
 )
 
@@ -65,6 +66,11 @@ func Start(t testing.TB, o Options) *Server {
 
 // Dial connects to the server, whatever the address.
 func (s *Server) Dial(ctx context.Context, _, _ string) (net.Conn, error) { return s.p.dial(ctx) }
+
+// Restore gives a user keys as they were on another server.
+func (s *Server) Restore(accountID, name string, keys ...Kept) {
+	awsserver.Restore(s.Server, accountID, name, keys...)
+}
 
 // pipes is a listener whose connections are made in memory.
 type pipes struct {

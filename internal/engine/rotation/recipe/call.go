@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,8 +17,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
-	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 )
 
 // maxQuote is how much of a failed reply an error's cause quotes, after redaction.
@@ -50,41 +51,45 @@ func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error)
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }}
 	answer, err := c.client.Do(request.WithContext(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
-		return nil, c.unanswered(ctx, st, sent.Load(), err)
+		return nil, c.unanswered(ctx, st, request.URL.Host, sent.Load(), err)
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode == http.StatusSwitchingProtocols { // whose body outlives the deadline
-		return nil, c.unanswered(ctx, st, true, errors.New("the provider wants another protocol"))
+		return nil, c.unanswered(ctx, st, request.URL.Host, true, errors.New("the provider wants another protocol"))
 	}
 	data, err := io.ReadAll(answer.Body)
 	if fault.Is(err, fault.TooLarge) {
 		err = fault.New("recipe.send", fault.TooLarge, "the reply to %s is larger than %d KiB; let the recipe ask for less", st.name, maxReply>>10)
 	}
 	if err != nil && answer.StatusCode < 400 {
-		return nil, c.unanswered(ctx, st, true, err)
+		return nil, c.unanswered(ctx, st, request.URL.Host, true, err)
 	}
 	return c.reply(answer, data, vars), nil
 }
 
 // unanswered is the failure of a request without a whole reply.
-func (c *caller) unanswered(ctx context.Context, st *step, sent bool, err error) error {
-	kind, outcome, msg := fault.Upstream, rotation.Transient, "the provider cannot be reached"
+func (c *caller) unanswered(ctx context.Context, st *step, host string, sent bool, err error) error {
+	kind, outcome, msg := fault.Upstream, rotate.Transient, "the provider cannot be reached"
 	if sent {
 		msg = "the provider did not answer completely"
 		if st.changes {
-			outcome = rotation.Unknown
+			outcome = rotate.Unknown
 		}
 	}
 	switch k := fault.KindOf(err); {
 	case k == fault.Denied:
-		kind, outcome, msg = k, rotation.Permanent, fault.Message(err)
+		kind, outcome, msg = k, rotate.Permanent, fault.Message(err)
 	case k == fault.TooLarge:
 		kind, msg = k, fault.Message(err)
 		if !st.changes {
-			outcome = rotation.Permanent
+			outcome = rotate.Permanent
 		}
+	case errors.Is(ctx.Err(), context.DeadlineExceeded) && !sent:
+		kind, msg = fault.Timeout, "no connection to "+host+" came about within "+st.timeout.String()+"; see whether a firewall drops what this server sends"
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		kind, msg = fault.Timeout, "the provider did not answer in time"
+		kind, msg = fault.Timeout, host+" did not answer within "+st.timeout.String()+"; see whether the provider is slow, or give the recipe's request a longer timeout"
+	case !sent || trouble(err, host) != "":
+		msg = cmp.Or(trouble(err, host), msg)
 	}
 	return c.failure(st, outcome, kind, msg, err)
 }
@@ -138,21 +143,22 @@ func (c *caller) judge(st *step, r *reply) error {
 
 // unexpected is the failure of a reply that is not wanted. Only what a failing status
 // came with is quoted: a reply that succeeded may hold a new key.
-func (c *caller) unexpected(st *step, r *reply, outcome rotation.Outcome, cause error) error {
+func (c *caller) unexpected(st *step, r *reply, outcome rotate.Outcome, cause error) error {
 	msg := fmt.Sprintf("the provider answered %d, want %s", r.status, statusText(st.status))
 	switch {
 	case slices.Contains(st.status, r.status):
 		msg = fmt.Sprintf("the provider answered %d, but not as the recipe's condition wants", r.status)
 	case r.status/100 == 3:
 		msg += "; redirects are not followed, correct the address"
-	case (r.status == 401 || r.status == 403) && outcome == rotation.Permanent:
-		msg += "; check the admin credentials and what they may do"
+	case (r.status == 401 || r.status == 403) && outcome == rotate.Permanent:
+		msg += ", so it refuses the admin credentials, or they may not do this; correct them, or what they may do at the provider"
 	}
 	if cause == nil && r.status >= 400 {
 		cause = errors.New("the reply: " + strconv.Quote(c.quote(r)))
 	}
 	f := c.failure(st, outcome, fault.Upstream, msg, cause)
 	f.Status = r.status
+	f.Repeats = r.status/100 == 2 && outcome == rotate.Unknown
 	f.RetryAfter = retryAfter(r.header.Get("Retry-After"), time.Now())
 	return f
 }
@@ -183,18 +189,18 @@ func statusText(want []int) string {
 }
 
 // byStatus is what a status means where the recipe does not say.
-func byStatus(status int, changes bool) rotation.Outcome {
+func byStatus(status int, changes bool) rotate.Outcome {
 	switch {
 	case status == 408 || status == 425 || status == 429:
-		return rotation.Transient
+		return rotate.Transient
 	case status >= 500 && changes:
-		return rotation.Unknown // a gateway answers so for a call that it gave up waiting for
+		return rotate.Unknown // a gateway answers so for a call that it gave up waiting for
 	case status >= 500:
-		return rotation.Transient
+		return rotate.Transient
 	case changes && (status < 300 || status == 302 || status == 303):
-		return rotation.Unknown // something was done, but what?
+		return rotate.Unknown // something was done, but what?
 	}
-	return rotation.Permanent
+	return rotate.Permanent
 }
 
 // retryAfter reads a Retry-After header, seconds or a date, up to a day.
@@ -209,8 +215,8 @@ func retryAfter(header string, now time.Time) time.Duration {
 }
 
 // failure makes a failure. msg is in our own words; what others wrote in the cause passes the redactor.
-func (c *caller) failure(st *step, o rotation.Outcome, k fault.Kind, msg string, cause error) *rotation.Failure {
-	return &rotation.Failure{Outcome: o, Err: &fault.Error{
+func (c *caller) failure(st *step, o rotate.Outcome, k fault.Kind, msg string, cause error) *rotate.Failure {
+	return &rotate.Failure{Outcome: o, Err: &fault.Error{
 		Op:   "recipe." + st.name,
 		Kind: k,
 		Msg:  fmt.Sprintf("recipe %q, %s: %s", c.recipe, st.name, msg),
@@ -219,11 +225,11 @@ func (c *caller) failure(st *step, o rotation.Outcome, k fault.Kind, msg string,
 }
 
 // unfit is the failure of what the recipe's own text comes to: no call was made.
-func (c *caller) unfit(st *step, err error) *rotation.Failure {
-	return c.failure(st, rotation.Permanent, fault.KindOf(err), fault.Message(err), nil)
+func (c *caller) unfit(st *step, err error) *rotate.Failure {
+	return c.failure(st, rotate.Permanent, fault.KindOf(err), fault.Message(err), nil)
 }
 
 // missing is the failure of a call that the recipe has no block for.
 func (c *caller) missing(name string) error {
-	return c.failure(&step{name: name}, rotation.Permanent, fault.Unsupported, "the recipe has no block "+name, nil)
+	return c.failure(&step{name: name}, rotate.Permanent, fault.Unsupported, "the recipe has no block "+name, nil)
 }

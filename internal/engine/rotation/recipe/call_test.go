@@ -18,10 +18,11 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/outbound"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-var order = rotation.Order{Marker: rotation.Marker{Installation: "t1", Key: "demo", Turn: 1, Attempt: 1}}
+var order = rotate.Order{Marker: rotate.Marker{Installation: "t1", Key: "demo", Turn: 1, Attempt: 1}}
 
 // serve opens http-demo in front of a handler.
 func serve(t *testing.T, h http.HandlerFunc) rotation.Source {
@@ -57,12 +58,12 @@ func TestOutcomes(t *testing.T) {
 			io.WriteString(w, body)
 		}
 	}
-	const u, tr, p, ex, rej = rotation.Unknown, rotation.Transient, rotation.Permanent, rotation.Exhausted, rotation.Rejected
-	const none = rotation.Outcome(99) // succeeds
+	const u, tr, p, ex, rej = rotate.Unknown, rotate.Transient, rotate.Permanent, rotate.Exhausted, rotate.Rejected
+	const none = rotate.Outcome(99) // succeeds
 	for _, c := range []struct {
 		name                         string
 		handler                      http.HandlerFunc
-		create, verify, list, retire rotation.Outcome
+		create, verify, list, retire rotate.Outcome
 	}{
 		{"400", answer(400, "{}"), p, p, p, p},
 		{"401", answer(401, "{}"), p, rej, p, p},
@@ -106,10 +107,10 @@ func TestOutcomes(t *testing.T) {
 		s := serve(t, c.handler)
 		_, created := s.Create(t.Context(), order)
 		_, listed := s.List(t.Context())
-		key := rotation.Credential{ID: "a", Secret: map[string]secret.Value{"api_key": secret.Text("key-canary")}}
+		key := rotate.Credential{ID: "a", Secret: map[string]secret.Value{"api_key": secret.Text("key-canary")}}
 		for call, result := range map[string]struct {
 			err  error
-			want rotation.Outcome
+			want rotate.Outcome
 		}{
 			"create": {created, c.create}, "verify": {s.Verify(t.Context(), key), c.verify},
 			"list": {listed, c.list}, "retire": {s.Retire(t.Context(), "a"), c.retire},
@@ -120,10 +121,10 @@ func TestOutcomes(t *testing.T) {
 				}
 				continue
 			}
-			if got := rotation.OutcomeOf(result.err); result.err == nil || got != result.want {
+			if got := rotate.OutcomeOf(result.err); result.err == nil || got != result.want {
 				t.Errorf("%s, %s: outcome %v (%v), want %v", c.name, call, got, result.err, result.want)
 			}
-			if f, ok := result.err.(*rotation.Failure); ok && f.Status >= 400 && f.RetryAfter != 90*time.Second {
+			if f, ok := result.err.(*rotate.Failure); ok && f.Status >= 400 && f.RetryAfter != 90*time.Second {
 				t.Errorf("%s, %s: retry after %v, want 90s", c.name, call, f.RetryAfter)
 			}
 		}
@@ -137,8 +138,8 @@ func TestLostSecret(t *testing.T) {
 		io.WriteString(w, `{"id": "key_7", "secret": ""}`)
 	})
 	_, err := s.Create(t.Context(), order)
-	f, ok := err.(*rotation.Failure)
-	if !ok || f.Outcome != rotation.Unknown || f.ID != "key_7" {
+	f, ok := err.(*rotate.Failure)
+	if !ok || f.Outcome != rotate.Unknown || f.ID != "key_7" {
 		t.Errorf("got %#v, want unknown with the id", err)
 	}
 }
@@ -152,7 +153,7 @@ func TestVerifyDeadIsNotFooled(t *testing.T) {
 		"a redirect":     func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) },
 	} {
 		s := serve(t, h)
-		key := rotation.Credential{ID: "a", Secret: map[string]secret.Value{"api_key": secret.Text("key-canary")}}
+		key := rotate.Credential{ID: "a", Secret: map[string]secret.Value{"api_key": secret.Text("key-canary")}}
 		if err := s.VerifyDead(t.Context(), key); err == nil {
 			t.Errorf("%s proved that the key is dead", name)
 		}
@@ -162,11 +163,11 @@ func TestVerifyDeadIsNotFooled(t *testing.T) {
 // TestUnreachable: without a connection there surely was no effect.
 func TestUnreachable(t *testing.T) {
 	s := openDemo(t, demo(t), nil)
-	if _, err := s.Create(t.Context(), order); rotation.OutcomeOf(err) != rotation.Permanent || !fault.Is(err, fault.Denied) {
+	if _, err := s.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent || !fault.Is(err, fault.Denied) {
 		t.Errorf("without a network: %v", err)
 	}
 	guarded := (&outbound.Dialer{}).DialContext
-	if _, err := openDemo(t, demo(t), guarded).Create(t.Context(), order); rotation.OutcomeOf(err) != rotation.Permanent || !fault.Is(err, fault.Denied) {
+	if _, err := openDemo(t, demo(t), guarded).Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent || !fault.Is(err, fault.Denied) {
 		t.Errorf("loopback without the operator's leave: %v", err)
 	}
 	allowed := (&outbound.Dialer{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}).DialContext
@@ -179,7 +180,7 @@ func TestUnreachable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := closed.Create(t.Context(), order); rotation.OutcomeOf(err) != rotation.Transient || !fault.Is(err, fault.Upstream) {
+	if _, err := closed.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Transient || !fault.Is(err, fault.Upstream) {
 		t.Errorf("a closed port: %v, want transient", err)
 	}
 }
@@ -201,7 +202,7 @@ list {
 			calls++
 			json.NewEncoder(w).Encode(map[string]any{"keys": []any{}, "next": next})
 		})
-		if _, err := s.List(t.Context()); rotation.OutcomeOf(err) != rotation.Permanent || calls != 1 {
+		if _, err := s.List(t.Context()); rotate.OutcomeOf(err) != rotate.Permanent || calls != 1 {
 			t.Errorf("next page %q: %v after %d calls, want permanent after 1", next, err, calls)
 		}
 	}
@@ -209,18 +210,18 @@ list {
 
 func TestRefusedRequests(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) { t.Errorf("called: %s", r.URL) })
-	if err := s.Retire(t.Context(), "..\x00"); rotation.OutcomeOf(err) != rotation.Permanent {
+	if err := s.Retire(t.Context(), "..\x00"); rotate.OutcomeOf(err) != rotate.Permanent {
 		t.Errorf("an unprintable id: %v", err)
 	}
-	if err := s.Retire(t.Context(), ".."); rotation.OutcomeOf(err) != rotation.Permanent {
+	if err := s.Retire(t.Context(), ".."); rotate.OutcomeOf(err) != rotate.Permanent {
 		t.Errorf("a dot segment as id: %v", err)
 	}
-	if _, err := s.Create(t.Context(), rotation.Order{}); rotation.OutcomeOf(err) != rotation.Permanent {
+	if _, err := s.Create(t.Context(), rotate.Order{}); rotate.OutcomeOf(err) != rotate.Permanent {
 		t.Errorf("no marker: %v", err)
 	}
 	for _, headers := range []string{`{ Host = "evil.example" }`, `{ "X-A" = "a\r\nX-B: b" }`, `{ "Content-Length" = 1 }`, `{ "a b" = "c" }`} {
 		s := plain(t, strings.Replace(minimal("{}"), "retry =", "headers = "+headers+"\n  retry =", 1), func(w http.ResponseWriter, r *http.Request) { t.Error("called") })
-		if _, err := s.Create(t.Context(), order); rotation.OutcomeOf(err) != rotation.Permanent || !fault.Is(err, fault.Invalid) {
+		if _, err := s.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent || !fault.Is(err, fault.Invalid) {
 			t.Errorf("headers %s: %v", headers, err)
 		}
 	}
@@ -234,7 +235,7 @@ func TestEscapedID(t *testing.T) {
 		t.Errorf("got %s, %v", got, err)
 	}
 	got = ""
-	if err := s.Retire(t.Context(), "a/../users"); rotation.OutcomeOf(err) != rotation.Permanent || got != "" {
+	if err := s.Retire(t.Context(), "a/../users"); rotate.OutcomeOf(err) != rotate.Permanent || got != "" {
 		t.Errorf("an id with a dot segment: called %q, %v", got, err)
 	}
 }
@@ -344,7 +345,7 @@ func TestCanaries(t *testing.T) {
 		w.WriteHeader(400)
 		fmt.Fprintf(w, "wrong key %s", r.Header.Get("Authorization"))
 	})
-	silent("verifying", s.Verify(t.Context(), rotation.Credential{ID: "a", Secret: map[string]secret.Value{"api_key": secret.Text("key-canary-0123")}}))
+	silent("verifying", s.Verify(t.Context(), rotate.Credential{ID: "a", Secret: map[string]secret.Value{"api_key": secret.Text("key-canary-0123")}}))
 }
 
 // TestQuotes: an operator sees why a provider refused.
@@ -447,7 +448,7 @@ list {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []rotation.Listed{
+	want := []rotate.Listed{
 		{ID: "1", Label: "kt:t1/demo/1/1", Marker: order.Marker, Created: time.Unix(1700000000, 0).UTC()},
 		{ID: "z", Created: time.Unix(1, 0).UTC(), LastUsed: time.Date(2026, 1, 2, 2, 4, 5, 0, time.UTC), Disabled: true},
 	}
@@ -461,12 +462,12 @@ list {
 		w.Header().Set("Link", fmt.Sprintf("<https://x/%s>; rel=next", r.URL.Query().Get("p")))
 		io.WriteString(w, `[]`)
 	})
-	if _, err := endless.List(t.Context()); rotation.OutcomeOf(err) != rotation.Permanent {
+	if _, err := endless.List(t.Context()); rotate.OutcomeOf(err) != rotate.Permanent {
 		t.Errorf("an endless list: %v", err)
 	}
 	for _, page := range []string{`{}`, `null`, `[{}]`, `[{"id":"","at":1,"state":"on"}]`, `[{"id":"a","at":"x","state":"on"}]`, `[1]`, `nonsense`, `[{"id":"a","at":1e99,"state":"on"}]`} {
 		broken := plain(t, text, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, page) })
-		if keys, err := broken.List(t.Context()); rotation.OutcomeOf(err) != rotation.Permanent || keys != nil {
+		if keys, err := broken.List(t.Context()); rotate.OutcomeOf(err) != rotate.Permanent || keys != nil {
 			t.Errorf("page %s: %v, %v; want permanent and nothing", page, keys, err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/keyturn/keyturn/internal/costtest"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -175,7 +176,7 @@ func TestCallIsMetered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Create(t.Context(), rotation.Order{Marker: rotation.Marker{Installation: "aaaaaaaa", Key: "bbbbbbbb", Turn: 1, Attempt: 1}})
+	_, err = s.Create(t.Context(), rotate.Order{Marker: rotate.Marker{Installation: "aaaaaaaa", Key: "bbbbbbbb", Turn: 1, Attempt: 1}})
 	if !strings.Contains(fault.Message(err), errSteps.Error()) {
 		t.Errorf("16 million rounds: %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/rotate"
 )
 
 // A recipe is a parsed and checked text. It is immutable.
@@ -56,7 +57,7 @@ type body struct {
 
 // A fail gives a failed reply an outcome.
 type fail struct {
-	outcome rotation.Outcome
+	outcome rotate.Outcome
 	when    hcl.Expression
 }
 

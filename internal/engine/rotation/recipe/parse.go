@@ -17,6 +17,7 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/rotate"
 )
 
 var (
@@ -116,19 +117,19 @@ func (p *parser) style(b *hclsyntax.Body) bool {
 	if !ok {
 		return false
 	}
-	var style rotation.Style
+	var style rotate.Style
 	if v.Type() == cty.String && !v.IsNull() {
-		style = rotation.Style(v.AsString())
+		style = rotate.Style(v.AsString())
 	}
 	p.out.def.Style = style
 	switch style {
-	case rotation.TwoKey:
+	case rotate.TwoKey:
 		return true
-	case rotation.Slots, rotation.Promote, rotation.GraceRoll, rotation.InPlace, rotation.Manual:
-		p.problems.later(at.Expr.Range(), "style %q is known but not supported yet; only %q is", style, rotation.TwoKey)
+	case rotate.Slots, rotate.Promote, rotate.GraceRoll, rotate.InPlace, rotate.Manual:
+		p.problems.later(at.Expr.Range(), "style %q is known but not supported yet; only %q is", style, rotate.TwoKey)
 	default:
-		p.problems.add(at.Expr.Range(), "style must be %q (later also %q, %q, %q, %q and %q)", rotation.TwoKey,
-			rotation.Slots, rotation.Promote, rotation.GraceRoll, rotation.InPlace, rotation.Manual)
+		p.problems.add(at.Expr.Range(), "style must be %q (later also %q, %q, %q, %q and %q)", rotate.TwoKey,
+			rotate.Slots, rotate.Promote, rotate.GraceRoll, rotate.InPlace, rotate.Manual)
 	}
 	return false
 }
@@ -430,7 +431,7 @@ func (p *parser) limits(blocks []*hcl.Block) {
 		p.out.def.Limits.Keys = p.number(content, "keys", 1_000_000)
 		p.out.def.Limits.Label = p.number(content, "label", 1_000_000)
 		if at := content.Attributes["keys"]; at != nil && p.out.def.Limits.Keys == 1 {
-			p.problems.add(at.Expr.Range(), "style %q needs room for two keys", rotation.TwoKey)
+			p.problems.add(at.Expr.Range(), "style %q needs room for two keys", rotate.TwoKey)
 		}
 	}
 }
@@ -439,7 +440,7 @@ func (p *parser) limits(blocks []*hcl.Block) {
 // seconds apart. Not one, because a provider may answer from several places.
 func (p *parser) settle(blocks []*hcl.Block) {
 	s := &p.out.def.Settle
-	*s = rotation.Settle{Successes: 2, Interval: 2 * time.Second, Timeout: 10 * time.Minute}
+	*s = rotate.Settle{Successes: 2, Interval: 2 * time.Second, Timeout: 10 * time.Minute}
 	for _, block := range blocks {
 		content, diags := block.Body.Content(settleSchema)
 		p.problems.diagnostics(diags)
@@ -464,7 +465,7 @@ func (r *recipe) describe() {
 	can.Label = r.list != nil && r.list.label != nil
 	can.Timeout = r.create.timeout
 	if r.verify == nil {
-		can.Proof = rotation.ProofNone
+		can.Proof = rotate.ProofNone
 	}
 	for _, o := range r.create.secret {
 		r.def.Outputs = append(r.def.Outputs, rotation.Output{Name: o.name, Secret: true})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/recipes"
 )
 
@@ -95,15 +96,15 @@ func TestDefinition(t *testing.T) {
 	}
 	want := rotation.Definition{
 		Provider: "recipe", Name: "http-demo", Description: d.Description, Doc: d.Doc, Evidence: d.Evidence,
-		Style: rotation.TwoKey, Hosts: []string{"${param.url}"},
+		Style: rotate.TwoKey, Hosts: []string{"${param.url}"},
 		Admin:   []rotation.Field{{Name: "token", Type: "string", Description: "The provider's admin token", Secret: true, Required: true}},
 		Params:  []rotation.Field{{Name: "url", Type: "string", Description: d.Params[0].Description, Required: true, Routes: true, Acts: true}},
 		Outputs: []rotation.Output{{Name: "api_key", Secret: true}, {Name: "label"}},
 		Limits:  rotation.Limits{Label: 255},
-		Settle:  rotation.Settle{Successes: 2, Interval: 1e9, Timeout: 120e9},
-		Can: rotation.Capabilities{
+		Settle:  rotate.Settle{Successes: 2, Interval: 1e9, Timeout: 120e9},
+		Can: rotate.Capabilities{
 			List: true, Label: true, LastUsed: true, Disable: true,
-			Proof: rotation.ProofUse, Retry: rotation.RetryAdopt, Timeout: 30e9, Late: 120e9,
+			Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: 30e9, Late: 120e9,
 		},
 		Hash:   hashOf(source),
 		Source: source,

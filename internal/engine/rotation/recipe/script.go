@@ -16,6 +16,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -117,7 +118,7 @@ func (s *source) calls() []string {
 type player struct {
 	source *source
 	replay *replay
-	last   rotation.Credential
+	last   rotate.Credential
 	tried  map[string]bool
 }
 
@@ -138,7 +139,7 @@ func (p *player) step(ctx context.Context, step scriptStep) error {
 	if mismatch, ok := errors.AsType[*mismatch](err); ok {
 		return mismatch
 	}
-	if got := rotation.OutcomeOf(err).String(); got != step.Want.Outcome {
+	if got := rotate.OutcomeOf(err).String(); got != step.Want.Outcome {
 		return fmt.Errorf("outcome %s (%w), want %s", got, err, step.Want.Outcome)
 	}
 	return nil
@@ -194,11 +195,11 @@ func (p *player) call(ctx context.Context, step scriptStep) error {
 }
 
 func (p *player) create(ctx context.Context, step scriptStep) error {
-	marker, ok := rotation.ParseMarker(step.Marker)
+	marker, ok := rotate.ParseMarker(step.Marker)
 	if !ok {
 		return &mismatch{fmt.Sprintf("marker %q is not valid", step.Marker)}
 	}
-	c, err := p.source.Create(ctx, rotation.Order{Marker: marker, Current: step.Current})
+	c, err := p.source.Create(ctx, rotate.Order{Marker: marker, Current: step.Current})
 	if err != nil {
 		return err
 	}

@@ -8,8 +8,8 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 
-	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -39,14 +39,14 @@ func keyVar(id string) scope {
 }
 
 // Create implements [rotation.Source].
-func (s *source) Create(ctx context.Context, o rotation.Order) (rotation.Credential, error) {
+func (s *source) Create(ctx context.Context, o rotate.Order) (rotate.Credential, error) {
 	st := s.recipe.create
 	marker := o.Marker.String()
 	switch limit := s.recipe.def.Limits.Label; {
 	case !o.Marker.Valid():
-		return rotation.Credential{}, s.call.failure(&st.step, rotation.Permanent, fault.Invalid, "the marker is not valid", nil)
+		return rotate.Credential{}, s.call.failure(&st.step, rotate.Permanent, fault.Invalid, "the marker is not valid", nil)
 	case limit > 0 && len(marker) > limit:
-		return rotation.Credential{}, s.call.failure(&st.step, rotation.Permanent, fault.Invalid, "the marker is longer than a label may be", nil)
+		return rotate.Credential{}, s.call.failure(&st.step, rotate.Permanent, fault.Invalid, "the marker is longer than a label may be", nil)
 	}
 	vars := s.eval.vars(ctx, scope{
 		"marker":  cty.StringVal(marker),
@@ -57,19 +57,19 @@ func (s *source) Create(ctx context.Context, o rotation.Order) (rotation.Credent
 		err = s.call.judge(&st.step, r)
 	}
 	if err != nil {
-		return rotation.Credential{}, err
+		return rotate.Credential{}, err
 	}
 	return s.credential(st, r)
 }
 
 // credential takes the new key out of a reply. What cannot be read is Unknown with the id, where
 // there is one: the key exists, and nobody will know its secret.
-func (s *source) credential(st *createStep, r *reply) (rotation.Credential, error) {
-	c := rotation.Credential{Secret: map[string]secret.Value{}, Public: map[string]string{}}
-	lost := func(err error) (rotation.Credential, error) {
-		f := s.call.failure(&st.step, rotation.Unknown, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
-		f.ID, f.Status = c.ID, r.status
-		return rotation.Credential{}, f
+func (s *source) credential(st *createStep, r *reply) (rotate.Credential, error) {
+	c := rotate.Credential{Secret: map[string]secret.Value{}, Public: map[string]string{}}
+	lost := func(err error) (rotate.Credential, error) {
+		f := s.call.failure(&st.step, rotate.Unknown, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
+		f.ID, f.Status, f.Repeats = c.ID, r.status, true
+		return rotate.Credential{}, f
 	}
 	for _, o := range st.secret { // first, so that no error below can tell one
 		v, _, err := s.eval.text(o.expr, r.vars)
@@ -117,7 +117,7 @@ func validID(id string) bool {
 
 // probe makes the verifying call and tells whether the key was accepted (nil), refused (Rejected) or
 // neither.
-func (s *source) probe(ctx context.Context, c rotation.Credential) error {
+func (s *source) probe(ctx context.Context, c rotate.Credential) error {
 	st := s.recipe.verify
 	key := map[string]cty.Value{"id": cty.StringVal(c.ID)}
 	for _, o := range s.recipe.def.Outputs {
@@ -127,7 +127,7 @@ func (s *source) probe(ctx context.Context, c rotation.Credential) error {
 		}
 		v := c.Secret[o.Name]
 		if v.Empty() {
-			return s.call.failure(&st.step, rotation.Permanent, fault.Invalid, "the credential has no "+o.Name, nil)
+			return s.call.failure(&st.step, rotate.Permanent, fault.Invalid, "the credential has no "+o.Name, nil)
 		}
 		s.eval.know(v.RevealString())
 		key[o.Name] = cty.StringVal(v.RevealString()).Mark(sensitive)
@@ -143,13 +143,13 @@ func (s *source) probe(ctx context.Context, c rotation.Credential) error {
 		}
 	}
 	if ok, err := s.call.expected(&st.step, r); refused && (!ok || err != nil || st.rejected != nil) {
-		return s.call.unexpected(&st.step, r, rotation.Rejected, nil)
+		return s.call.unexpected(&st.step, r, rotate.Rejected, nil)
 	}
 	return s.call.judge(&st.step, r)
 }
 
 // Verify implements [rotation.Source].
-func (s *source) Verify(ctx context.Context, c rotation.Credential) error {
+func (s *source) Verify(ctx context.Context, c rotate.Credential) error {
 	if s.recipe.verify == nil {
 		return nil
 	}
@@ -157,30 +157,30 @@ func (s *source) Verify(ctx context.Context, c rotation.Credential) error {
 }
 
 // VerifyDead implements [rotation.Source].
-func (s *source) VerifyDead(ctx context.Context, c rotation.Credential) error {
+func (s *source) VerifyDead(ctx context.Context, c rotate.Credential) error {
 	if s.recipe.verify == nil {
 		return s.call.missing("verify")
 	}
 	err := s.probe(ctx, c)
 	switch {
 	case err == nil:
-		return s.call.failure(&s.recipe.verify.step, rotation.Alive, fault.Upstream, "the provider still accepts the key", nil)
-	case rotation.OutcomeOf(err) == rotation.Rejected:
+		return s.call.failure(&s.recipe.verify.step, rotate.Alive, fault.Upstream, "the provider still accepts the key", nil)
+	case rotate.OutcomeOf(err) == rotate.Rejected:
 		return nil
 	}
 	return err
 }
 
 // List implements [rotation.Source].
-func (s *source) List(ctx context.Context) ([]rotation.Listed, error) {
+func (s *source) List(ctx context.Context) ([]rotate.Listed, error) {
 	st := s.recipe.list
 	if st == nil {
 		return nil, s.call.missing("list")
 	}
-	broken := func(err error) ([]rotation.Listed, error) {
-		return nil, s.call.failure(&st.step, rotation.Permanent, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
+	broken := func(err error) ([]rotate.Listed, error) {
+		return nil, s.call.failure(&st.step, rotate.Permanent, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
 	}
-	out, seen := []rotation.Listed{}, map[string]bool{}
+	out, seen := []rotate.Listed{}, map[string]bool{}
 	page := cty.NullVal(cty.DynamicPseudoType)
 	for range maxPages {
 		r, err := s.call.send(ctx, &st.step, s.eval.vars(ctx, scope{"page": page}))
@@ -229,7 +229,7 @@ func (s *source) nextPage(st *listStep, r *reply) (cty.Value, error) {
 }
 
 // addPage adds one page's keys. A key that moved to the next page meanwhile is there twice.
-func (s *source) addPage(st *listStep, r *reply, seen map[string]bool, out *[]rotation.Listed) error {
+func (s *source) addPage(st *listStep, r *reply, seen map[string]bool, out *[]rotate.Listed) error {
 	items, err := s.eval.value(st.items, r.vars)
 	if err != nil {
 		return err
@@ -262,7 +262,7 @@ func (s *source) addPage(st *listStep, r *reply, seen map[string]bool, out *[]ro
 }
 
 // listed reads one item.
-func (s *source) listed(st *listStep, vars scope) (l rotation.Listed, err error) {
+func (s *source) listed(st *listStep, vars scope) (l rotate.Listed, err error) {
 	if l.ID, _, err = s.eval.text(st.id, vars); err != nil {
 		return l, err
 	}
@@ -272,7 +272,7 @@ func (s *source) listed(st *listStep, vars scope) (l rotation.Listed, err error)
 	if l.Label, _, err = s.eval.text(st.label, vars); err != nil {
 		return l, err
 	}
-	l.Marker, _ = rotation.ParseMarker(l.Label)
+	l.Marker, _ = rotate.ParseMarker(l.Label)
 	if l.Created, err = s.eval.when(st.created, vars); err != nil {
 		return l, err
 	}
@@ -298,7 +298,7 @@ func (s *source) LastUsed(ctx context.Context, id string) (time.Time, error) {
 	}
 	used, err := s.eval.when(st.value, r.vars)
 	if err != nil {
-		return time.Time{}, s.call.failure(&st.step, rotation.Permanent, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
+		return time.Time{}, s.call.failure(&st.step, rotate.Permanent, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
 	}
 	return used, nil
 }
@@ -333,7 +333,7 @@ func (s *source) Retire(ctx context.Context, id string) error {
 // undo makes a call that succeeds also when the key is gone.
 func (s *source) undo(ctx context.Context, st *undoStep, id string) error {
 	if !validID(id) {
-		return s.call.failure(&st.step, rotation.Permanent, fault.Invalid, "the key's id is not valid", nil)
+		return s.call.failure(&st.step, rotate.Permanent, fault.Invalid, "the key's id is not valid", nil)
 	}
 	r, err := s.call.send(ctx, &st.step, s.eval.vars(ctx, keyVar(id)))
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 
-	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/rotate"
 )
 
 // attributes names a schema's, all optional.
@@ -35,7 +35,7 @@ func stepSchema(more ...string) *hcl.BodySchema {
 func (p *parser) steps(b *hclsyntax.Body, blocks map[string][]*hcl.Block) {
 	for _, name := range []string{"create", "retire"} {
 		if len(blocks[name]) == 0 {
-			p.problems.add(b.EndRange, "style %q needs a block %q", rotation.TwoKey, name)
+			p.problems.add(b.EndRange, "style %q needs a block %q", rotate.TwoKey, name)
 		}
 	}
 	id := scope{"key": cty.ObjectVal(map[string]cty.Value{"id": cty.UnknownVal(cty.String)})}
@@ -92,9 +92,9 @@ func (p *parser) recoverable(blocks map[string][]*hcl.Block) {
 	at := blocks["create"][0]
 	labelled := uses(p.out.create.expressions(), "marker", "")
 	switch retry := p.out.def.Can.Retry; {
-	case retry == rotation.RetryAdopt && p.out.list == nil && len(blocks["list"]) == 0:
+	case retry == rotate.RetryAdopt && p.out.list == nil && len(blocks["list"]) == 0:
 		p.problems.add(at.DefRange, "retry \"adopt\" needs a block \"list\", to find what a lost call left")
-	case retry == rotation.RetrySafe && !labelled:
+	case retry == rotate.RetrySafe && !labelled:
 		p.problems.add(at.DefRange, "retry \"safe\" needs the marker in the request: the provider must know a second call by it")
 	}
 	if p.out.list != nil && p.out.list.label != nil && !labelled {
@@ -148,8 +148,8 @@ func (p *parser) createStep(block *hcl.Block) {
 			break
 		}
 	}
-	switch retry := rotation.Retry(p.static(content, "retry")); retry {
-	case rotation.RetrySafe, rotation.RetryAdopt, rotation.RetryNever:
+	switch retry := rotate.Retry(p.static(content, "retry")); retry {
+	case rotate.RetrySafe, rotate.RetryAdopt, rotate.RetryNever:
 		p.out.def.Can.Retry = retry
 	default:
 		p.problems.add(block.DefRange, "create must say what may follow a lost reply: retry = \"safe\", \"adopt\" or \"never\"")
@@ -206,18 +206,18 @@ func (p *parser) verifyStep(block *hcl.Block) {
 		}
 	}
 	in := p.calls.with(scope{"key": cty.ObjectVal(key)})
-	proof := rotation.ProofUse
+	proof := rotate.ProofUse
 	if at, ok := blockBody(block).Attributes["proof"]; ok {
 		v, ok := p.constant(at.Expr)
 		if !ok || v.Type() != cty.String || v.IsNull() ||
-			!slices.Contains([]string{string(rotation.ProofUse), string(rotation.ProofManagement)}, v.AsString()) {
+			!slices.Contains([]string{string(rotate.ProofUse), string(rotate.ProofManagement)}, v.AsString()) {
 			p.problems.add(at.Expr.Range(), "proof must be \"use\" (the new key is used) or \"management\" (the provider is asked about it)")
 		} else {
-			proof = rotation.Proof(v.AsString())
+			proof = rotate.Proof(v.AsString())
 		}
 	}
 	p.out.def.Can.Proof = proof
-	d := defaults{method: "GET", status: []int{200}, ownAuth: proof == rotation.ProofUse}
+	d := defaults{method: "GET", status: []int{200}, ownAuth: proof == rotate.ProofUse}
 	content, _ := p.step(&s.step, block, stepSchema("proof", "rejected"), in, d)
 	s.rejected = p.optional(content, "rejected", in.with(responseScope), cty.Bool)
 	used := p.out.create == nil
@@ -226,7 +226,7 @@ func (p *parser) verifyStep(block *hcl.Block) {
 			used = used || uses(s.expressions(), "key", o.name)
 		}
 	}
-	if proof == rotation.ProofUse && !used {
+	if proof == rotate.ProofUse && !used {
 		p.problems.add(block.DefRange, "verify does not use the new credential; use key.…, or say proof = \"management\"")
 	}
 }
@@ -377,8 +377,8 @@ func (p *parser) expect(s *step, blocks map[string][]*hcl.Block, reply scope) {
 		p.problems.diagnostics(diags)
 		f := fail{when: p.required(content, block, "when", reply, cty.Bool)}
 		var ok bool
-		if f.outcome, ok = rotation.ParseOutcome(block.Labels[0]); !ok || f.outcome == rotation.Alive ||
-			f.outcome == rotation.Rejected && s.name != "verify" || f.outcome == rotation.Exhausted && s.name != "create" || f.outcome == rotation.Unknown && !s.changes {
+		if f.outcome, ok = rotate.ParseOutcome(block.Labels[0]); !ok || f.outcome == rotate.Alive ||
+			f.outcome == rotate.Rejected && s.name != "verify" || f.outcome == rotate.Exhausted && s.name != "create" || f.outcome == rotate.Unknown && !s.changes {
 			p.problems.add(block.LabelRanges[0], "%s cannot fail as %q; the outcomes are transient and permanent, of create also exhausted, of verify also rejected, and of what changes something also unknown", s.name, block.Labels[0])
 		}
 		s.fails = append(s.fails, f)

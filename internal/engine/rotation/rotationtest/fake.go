@@ -8,6 +8,7 @@ import (
 	"github.com/keyturn/keyturn/internal/demo/keyserver"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -24,13 +25,13 @@ const (
 // "token" and makes credentials with one secret, "api_key". It passes [Run].
 func Fake(s *keyserver.Server) rotation.Provider {
 	d := rotation.Definition{
-		Provider: "fake", Name: "fake", Description: "keys for tests", Evidence: "its own tests", Style: rotation.TwoKey,
+		Provider: "fake", Name: "fake", Description: "keys for tests", Evidence: "its own tests", Style: rotate.TwoKey,
 		Admin:   []rotation.Field{{Name: "token", Type: "string", Secret: true, Required: true}},
 		Outputs: []rotation.Output{{Name: "api_key", Secret: true}, {Name: "label"}},
-		Settle:  rotation.Settle{Successes: 2, Interval: time.Second, Timeout: 10 * time.Minute},
-		Can: rotation.Capabilities{
+		Settle:  rotate.Settle{Successes: 2, Interval: time.Second, Timeout: 10 * time.Minute},
+		Can: rotate.Capabilities{
 			List: true, Label: true, LastUsed: true, Disable: true,
-			Proof: rotation.ProofUse, Retry: rotation.RetryAdopt, Timeout: FakeTimeout, Late: FakeLate,
+			Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: FakeTimeout, Late: FakeLate,
 		},
 		Hash: "fake:1",
 	}
@@ -60,54 +61,54 @@ type fake struct {
 	redactor *secret.Redactor
 }
 
-func (f *fake) Create(ctx context.Context, o rotation.Order) (rotation.Credential, error) {
+func (f *fake) Create(ctx context.Context, o rotate.Order) (rotate.Credential, error) {
 	ctx, cancel := context.WithTimeout(ctx, FakeTimeout)
 	defer cancel()
 	k, err := f.server.Create(ctx, f.token.RevealString(), o.Marker.String())
 	if err != nil {
-		return rotation.Credential{}, f.failure("fake.Create", err, true)
+		return rotate.Credential{}, f.failure("fake.Create", err, true)
 	}
 	value := secret.Text(k.Secret)
 	f.redactor.Know(value)
-	return rotation.Credential{
+	return rotate.Credential{
 		ID:     k.ID,
 		Secret: map[string]secret.Value{"api_key": value},
 		Public: map[string]string{"label": k.Label},
 	}, nil
 }
 
-func (f *fake) Verify(ctx context.Context, c rotation.Credential) error {
+func (f *fake) Verify(ctx context.Context, c rotate.Credential) error {
 	ctx, cancel := context.WithTimeout(ctx, FakeTimeout)
 	defer cancel()
 	_, err := f.server.Use(ctx, c.Secret["api_key"].RevealString())
 	if errors.Is(err, keyserver.ErrUnauthorized) {
-		return &rotation.Failure{Outcome: rotation.Rejected, Status: 401, Err: fault.Wrap("fake.Verify", fault.Upstream, err)}
+		return &rotate.Failure{Outcome: rotate.Rejected, Status: 401, Err: fault.Wrap("fake.Verify", fault.Upstream, err)}
 	}
 	return f.failure("fake.Verify", err, false)
 }
 
-func (f *fake) VerifyDead(ctx context.Context, c rotation.Credential) error {
+func (f *fake) VerifyDead(ctx context.Context, c rotate.Credential) error {
 	err := f.Verify(ctx, c)
 	switch {
 	case err == nil:
-		return &rotation.Failure{Outcome: rotation.Alive, Err: fault.New("fake.VerifyDead", fault.Upstream, "the provider still accepts the key")}
-	case rotation.OutcomeOf(err) == rotation.Rejected:
+		return &rotate.Failure{Outcome: rotate.Alive, Err: fault.New("fake.VerifyDead", fault.Upstream, "the provider still accepts the key")}
+	case rotate.OutcomeOf(err) == rotate.Rejected:
 		return nil
 	}
 	return err
 }
 
-func (f *fake) List(ctx context.Context) ([]rotation.Listed, error) {
+func (f *fake) List(ctx context.Context) ([]rotate.Listed, error) {
 	ctx, cancel := context.WithTimeout(ctx, FakeTimeout)
 	defer cancel()
 	keys, err := f.server.List(ctx, f.token.RevealString())
 	if err != nil {
 		return nil, f.failure("fake.List", err, false)
 	}
-	out := make([]rotation.Listed, 0, len(keys))
+	out := make([]rotate.Listed, 0, len(keys))
 	for _, k := range keys {
-		m, _ := rotation.ParseMarker(k.Label)
-		out = append(out, rotation.Listed{ID: k.ID, Label: k.Label, Marker: m, Created: k.Created, LastUsed: k.LastUsed, Disabled: !k.Disabled.IsZero()})
+		m, _ := rotate.ParseMarker(k.Label)
+		out = append(out, rotate.Listed{ID: k.ID, Label: k.Label, Marker: m, Created: k.Created, LastUsed: k.LastUsed, Disabled: !k.Disabled.IsZero()})
 	}
 	return out, nil
 }
@@ -144,18 +145,18 @@ func (f *fake) failure(op string, err error, changes bool) error {
 	if err == nil {
 		return nil
 	}
-	out := &rotation.Failure{Err: fault.Wrap(op, fault.Upstream, f.redactor.Error(err))}
+	out := &rotate.Failure{Err: fault.Wrap(op, fault.Upstream, f.redactor.Error(err))}
 	switch {
 	case errors.Is(err, keyserver.ErrBusy):
-		out.Outcome, out.RetryAfter = rotation.Transient, 7*time.Second
+		out.Outcome, out.RetryAfter = rotate.Transient, 7*time.Second
 	case errors.Is(err, keyserver.ErrFull):
-		out.Outcome = rotation.Exhausted
+		out.Outcome = rotate.Exhausted
 	case errors.Is(err, keyserver.ErrCut), errors.Is(err, keyserver.ErrBroken):
 		if !changes {
-			out.Outcome = rotation.Transient
+			out.Outcome = rotate.Transient
 		}
 	default:
-		out.Outcome = rotation.Permanent
+		out.Outcome = rotate.Permanent
 	}
 	return out
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 )
 
 // A Call names what a [Rig] breaks.
@@ -48,7 +49,7 @@ const (
 // synctest bubble, so the fake must not use real sockets; [Pipe] helps.
 type Rig struct {
 	Source rotation.Source
-	Can    rotation.Capabilities
+	Can    rotate.Capabilities
 	Break  func(c Call, f Fault) // the next call of this kind
 	Live   func() []string       // the ids of the keys that work
 	Canary []string              // secrets of the configuration; no error may show them
@@ -86,13 +87,13 @@ type suite struct {
 	turn uint32
 }
 
-func (s *suite) order() rotation.Order {
+func (s *suite) order() rotate.Order {
 	s.turn++
-	return rotation.Order{Marker: rotation.Marker{Installation: "t1", Key: "demo", Turn: s.turn, Attempt: 1}}
+	return rotate.Order{Marker: rotate.Marker{Installation: "t1", Key: "demo", Turn: s.turn, Attempt: 1}}
 }
 
 // create makes a key that must come to be.
-func (s *suite) create() (rotation.Order, rotation.Credential) {
+func (s *suite) create() (rotate.Order, rotate.Credential) {
 	s.Helper()
 	o := s.order()
 	c, err := s.Source.Create(s.Context(), o)
@@ -109,12 +110,12 @@ func (s *suite) create() (rotation.Order, rotation.Credential) {
 }
 
 // want checks an error's outcome, form and silence about secrets.
-func (s *suite) want(what string, err error, want rotation.Outcome) {
+func (s *suite) want(what string, err error, want rotate.Outcome) {
 	s.Helper()
 	if err == nil {
 		s.Fatalf("%s: succeeded, want outcome %v", what, want)
 	}
-	if got := rotation.OutcomeOf(err); got != want {
+	if got := rotate.OutcomeOf(err); got != want {
 		s.Errorf("%s: outcome %v (%v), want %v", what, got, err, want)
 	}
 	if fault.KindOf(err) == fault.Internal {
@@ -140,7 +141,7 @@ func (s *suite) live(want ...string) {
 }
 
 // find returns the listed keys with o's marker.
-func (s *suite) find(o rotation.Order) (out []rotation.Listed) {
+func (s *suite) find(o rotate.Order) (out []rotate.Listed) {
 	s.Helper()
 	all, err := s.Source.List(s.Context())
 	if err != nil {
@@ -160,8 +161,8 @@ func life(s *suite) {
 	if err := s.Source.Verify(ctx, c); err != nil {
 		s.Errorf("verifying a new key: %v", err)
 	}
-	if s.Can.Proof != rotation.ProofNone {
-		s.want("VerifyDead of a live key", s.Source.VerifyDead(ctx, c), rotation.Alive)
+	if s.Can.Proof != rotate.ProofNone {
+		s.want("VerifyDead of a live key", s.Source.VerifyDead(ctx, c), rotate.Alive)
 	}
 	if s.Can.List && s.Can.Label {
 		if found := s.find(o); len(found) != 1 || found[0].ID != c.ID || found[0].Disabled {
@@ -169,7 +170,7 @@ func life(s *suite) {
 		}
 	}
 	if s.Can.LastUsed {
-		if used, err := s.Source.LastUsed(ctx, c.ID); err != nil || used.IsZero() && s.Can.Proof == rotation.ProofUse {
+		if used, err := s.Source.LastUsed(ctx, c.ID); err != nil || used.IsZero() && s.Can.Proof == rotate.ProofUse {
 			s.Errorf("last use of a used key: %v, %v", used, err)
 		}
 	}
@@ -186,8 +187,8 @@ func life(s *suite) {
 		s.Errorf("retiring: %v", err)
 	}
 	s.live()
-	if s.Can.Proof != rotation.ProofNone {
-		s.want("verifying a dead key", s.Source.Verify(ctx, c), rotation.Rejected)
+	if s.Can.Proof != rotate.ProofNone {
+		s.want("verifying a dead key", s.Source.Verify(ctx, c), rotate.Rejected)
 		if err := s.Source.VerifyDead(ctx, c); err != nil {
 			s.Errorf("VerifyDead of a dead key: %v", err)
 		}
@@ -219,15 +220,15 @@ func overlap(s *suite) {
 func outcomes(s *suite) {
 	for _, c := range []struct {
 		fault Fault
-		want  rotation.Outcome
+		want  rotate.Outcome
 		made  int
 	}{
-		{Busy, rotation.Transient, 0},
-		{Broken, rotation.Unknown, 0},
-		{CutBefore, rotation.Unknown, 0},
-		{CutAfter, rotation.Unknown, 1},
-		{Hang, rotation.Unknown, 0},
-		{Full, rotation.Exhausted, 0},
+		{Busy, rotate.Transient, 0},
+		{Broken, rotate.Unknown, 0},
+		{CutBefore, rotate.Unknown, 0},
+		{CutAfter, rotate.Unknown, 1},
+		{Hang, rotate.Unknown, 0},
+		{Full, rotate.Exhausted, 0},
 	} {
 		o := s.order()
 		s.Break(Create, c.fault)
@@ -241,7 +242,7 @@ func outcomes(s *suite) {
 }
 
 // sweep retires what a failed call left, found by its marker.
-func (s *suite) sweep(o rotation.Order) {
+func (s *suite) sweep(o rotate.Order) {
 	s.Helper()
 	if !s.Can.List || !s.Can.Label {
 		for _, id := range s.Live() {
@@ -263,21 +264,21 @@ func reads(s *suite) {
 	ctx := s.Context()
 	_, c := s.create()
 	for _, f := range []Fault{Busy, Broken, CutBefore, CutAfter, Hang} {
-		if s.Can.Proof != rotation.ProofNone {
+		if s.Can.Proof != rotate.ProofNone {
 			s.Break(Verify, f)
-			s.want("verifying, "+string(f), s.Source.Verify(ctx, c), rotation.Transient)
+			s.want("verifying, "+string(f), s.Source.Verify(ctx, c), rotate.Transient)
 			s.Break(Verify, f)
-			s.want("proving dead, "+string(f), s.Source.VerifyDead(ctx, c), rotation.Transient)
+			s.want("proving dead, "+string(f), s.Source.VerifyDead(ctx, c), rotate.Transient)
 		}
 		if s.Can.List {
 			s.Break(List, f)
 			_, err := s.Source.List(ctx)
-			s.want("listing, "+string(f), err, rotation.Transient)
+			s.want("listing, "+string(f), err, rotate.Transient)
 		}
 		if s.Can.LastUsed {
 			s.Break(LastUsed, f)
 			_, err := s.Source.LastUsed(ctx, c.ID)
-			s.want("asking for last use, "+string(f), err, rotation.Transient)
+			s.want("asking for last use, "+string(f), err, rotate.Transient)
 		}
 	}
 }
@@ -292,9 +293,9 @@ func undo(s *suite) {
 		for _, f := range []Fault{Busy, Broken, CutBefore, CutAfter, Hang} {
 			_, c := s.create()
 			s.Break(call, f)
-			want := rotation.Unknown
+			want := rotate.Unknown
 			if f == Busy {
-				want = rotation.Transient
+				want = rotate.Transient
 			}
 			s.want(string(call)+", "+string(f), do(ctx, c.ID), want)
 			for range 2 {
@@ -320,7 +321,7 @@ func deadlines(s *suite) {
 	start := time.Now()
 	s.Break(Create, Hang)
 	_, err := s.Source.Create(s.Context(), s.order())
-	s.want("creating, hang", err, rotation.Unknown)
+	s.want("creating, hang", err, rotate.Unknown)
 	if took := time.Since(start); took > s.Can.Timeout {
 		s.Errorf("a hanging create took %v, more than its timeout %v", took, s.Can.Timeout)
 	}
@@ -329,7 +330,7 @@ func deadlines(s *suite) {
 	start = time.Now()
 	s.Break(Create, Hang)
 	_, err = s.Source.Create(ctx, s.order())
-	s.want("creating, cancelled", err, rotation.Unknown)
+	s.want("creating, cancelled", err, rotate.Unknown)
 	if took := time.Since(start); took > 2*time.Second {
 		s.Errorf("a cancelled create took %v", took)
 	}
@@ -341,7 +342,7 @@ func late(s *suite) {
 	o := s.order()
 	s.Break(Create, Late)
 	_, err := s.Source.Create(s.Context(), o)
-	s.want("creating, late", err, rotation.Unknown)
+	s.want("creating, late", err, rotate.Unknown)
 	s.live()
 	time.Sleep(s.Can.Late)
 	synctest.Wait()
@@ -367,7 +368,7 @@ func lag(s *suite) {
 
 func concurrent(s *suite) {
 	const n = 20
-	orders, errs := make([]rotation.Order, n), make(chan error, n)
+	orders, errs := make([]rotate.Order, n), make(chan error, n)
 	for i := range orders {
 		orders[i] = s.order()
 		go func() {

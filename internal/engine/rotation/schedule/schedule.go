@@ -7,6 +7,9 @@ package schedule
 import (
 	"fmt"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/cron"
+	"github.com/keyturn/keyturn/internal/rotate"
 )
 
 // Defaults and bounds of a [Policy].
@@ -109,26 +112,16 @@ func (p Policy) Problems() (wrong []string) {
 	return wrong
 }
 
-// Hold is how long an old key lives on after the new one was published. A
-// leaked one does not.
-func (p Policy) Hold(leaked bool) time.Duration {
-	if leaked {
-		return 0
-	}
-	return max(p.Grace, p.Sleep())
-}
+// restLimit is how long a disabled key waits to be retired, at most: whoever still uses it
+// fails now, while it can be enabled again.
+const restLimit = 10 * time.Minute
 
-// Sleep is how long after publishing a reader may still hold the old value: one
+// Timing is the policy as [rotate] takes it. A reader may still hold the old value for two read TTLs after publishing: one
 // read may be under way, and then it sleeps.
-func (p Policy) Sleep() time.Duration { return 2 * p.ReadTTL }
-
-// Asleep is how much of that is left at now, after publishing at published; a
-// zero published means that it is still to come.
-func (p Policy) Asleep(published, now time.Time) time.Duration {
-	if published.IsZero() {
-		return p.Sleep()
+func (p Policy) Timing() rotate.Timing {
+	return rotate.Timing{
+		When: cron.When{Period: p.Period}, Grace: p.Grace, Idle: p.Idle, MaxHold: p.MaxHold, Rest: min(restLimit, p.Grace), Sleep: 2 * p.ReadTTL,
 	}
-	return max(p.Sleep()-now.Sub(published), 0)
 }
 
 // Move is the next turn after the period was changed: counted from the last
@@ -146,24 +139,4 @@ func Later(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// Backoff is how long to wait before the given try (from 1) of a call: 10 s,
-// doubled each time, up to longest.
-func Backoff(try int, longest time.Duration) time.Duration {
-	d := 10 * time.Second
-	for ; try > 1 && d < longest; try-- {
-		d *= 2
-	}
-	return min(d, longest)
-}
-
-// Retry is how long to wait before another turn after so many have failed in a
-// row: an hour, doubled, up to a day.
-func Retry(failures int) time.Duration {
-	d := time.Hour
-	for ; failures > 1 && d < day; failures-- {
-		d *= 2
-	}
-	return min(d, day)
 }

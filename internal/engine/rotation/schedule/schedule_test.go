@@ -15,8 +15,8 @@ func TestCompleteIsSound(t *testing.T) {
 		if wrong := c.Problems(); len(wrong) > 0 {
 			t.Errorf("%+v completed to %+v: %v", p, c, wrong)
 		}
-		if c.Hold(false) < 2*c.ReadTTL || c.Hold(false) < c.Grace {
-			t.Errorf("%+v holds %v", c, c.Hold(false))
+		if c.Timing().Hold(false) < 2*c.ReadTTL || c.Timing().Hold(false) < c.Grace {
+			t.Errorf("%+v holds %v", c, c.Timing().Hold(false))
 		}
 	}
 	d := Policy{}.Complete(Policy{})
@@ -70,25 +70,11 @@ func TestAsleep(t *testing.T) {
 		published time.Time
 		want      time.Duration
 	}{{time.Time{}, 2 * time.Minute}, {now, 2 * time.Minute}, {now.Add(-90 * time.Second), 30 * time.Second}, {now.Add(-time.Hour), 0}} {
-		if got := p.Asleep(tt.published, now); got != tt.want {
+		if got := p.Timing().Asleep(tt.published, now); got != tt.want {
 			t.Errorf("published %v: %v, want %v", tt.published, got, tt.want)
 		}
 	}
-	if p.Hold(true) != 0 {
+	if p.Timing().Hold(true) != 0 {
 		t.Error("a leaked key is held")
-	}
-}
-
-func TestBackoffs(t *testing.T) {
-	for _, tt := range []struct {
-		try  int
-		want time.Duration
-	}{{0, 10 * time.Second}, {1, 10 * time.Second}, {2, 20 * time.Second}, {4, 80 * time.Second}, {90, time.Hour}} {
-		if got := Backoff(tt.try, time.Hour); got != tt.want {
-			t.Errorf("Backoff(%d) = %v, want %v", tt.try, got, tt.want)
-		}
-	}
-	if Retry(1) != time.Hour || Retry(2) != 2*time.Hour || Retry(1000) != day {
-		t.Error("Retry is off")
 	}
 }

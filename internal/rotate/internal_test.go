@@ -1,4 +1,4 @@
-package rotation
+package rotate
 
 import (
 	"errors"
@@ -10,20 +10,23 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// Every state has a step, and every way leads somewhere that ends.
+// Every state has a step, and every transition leads somewhere that ends.
 func TestTable(t *testing.T) {
-	for s := range steps {
-		if len(ways[s].next) == 0 {
-			t.Errorf("no way leads out of %s", s)
+	for style, steps := range steps {
+		table := transitions[style]
+		for s := range steps {
+			if len(table[s].next) == 0 {
+				t.Errorf("%s: no transition leads out of %s", style, s)
+			}
+			if g := table[s].gives; g != "" && !slices.Contains(table[s].next, g) {
+				t.Errorf("%s: %s gives up to %s, which it does not lead to", style, s, g)
+			}
 		}
-		if g := ways[s].gives; g != "" && !slices.Contains(ways[s].next, g) {
-			t.Errorf("%s gives way to %s, which it does not lead to", s, g)
-		}
-	}
-	for s, w := range ways {
-		for _, next := range w.next {
-			if ended := slices.Contains([]State{Done, Failed, RolledBack}, next); steps[next] == nil && !ended {
-				t.Errorf("%s leads to %s, which has no step", s, next)
+		for s, w := range table {
+			for _, next := range w.next {
+				if ended := slices.Contains([]State{Done, Failed, RolledBack}, next); steps[next] == nil && !ended {
+					t.Errorf("%s: %s leads to %s, which has no step", style, s, next)
+				}
 			}
 		}
 	}
@@ -38,18 +41,18 @@ func FuzzNewTag(f *testing.F) {
 		if inst == "" {
 			inst = "a"
 		}
-		m := Marker{Installation: inst, Key: newTag(name), Turn: 1<<32 - 1, Attempt: 1<<16 - 1}
+		m := Marker{Installation: inst, Key: NewTag(name), Turn: 1<<32 - 1, Attempt: 1<<16 - 1}
 		if got, ok := ParseMarker(m.String()); !ok || got != m || len(m.String()) > MarkerMax {
 			t.Errorf("key %q of installation %q makes the marker %q, read back as %v, %v", name, id, m, got, ok)
 		}
-		if one, two := newTag(name), newTag(name); one == two {
+		if one, two := NewTag(name), NewTag(name); one == two {
 			t.Errorf("two lives of %q have one tag", name)
 		}
 	})
 }
 
-func TestVaultRoundTrip(t *testing.T) {
-	in := &vault{
+func TestSecretsRoundTrip(t *testing.T) {
+	in := &Secrets{
 		Admin:    map[string]secret.Value{"token": secret.New([]byte{0, 255, 'x'})},
 		Keys:     map[string]Credential{"k1": {ID: "k1", Secret: map[string]secret.Value{"a": secret.Text("ä\x00")}, Public: map[string]string{"p": "q"}, Expires: time.Unix(5, 0).UTC()}},
 		Previous: map[string]secret.Value{"f": secret.Text("")},
@@ -58,7 +61,7 @@ func TestVaultRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := decodeVault(b)
+	out, err := decodeSecrets(b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,14 +72,14 @@ func TestVaultRoundTrip(t *testing.T) {
 	if _, ok := out.Previous["f"]; !ok {
 		t.Error("an empty value is gone")
 	}
-	if _, err := decodeVault([]byte("{")); !fault.Is(err, fault.Internal) {
-		t.Errorf("a damaged vault: %v", err)
+	if _, err := decodeSecrets([]byte("{")); !fault.Is(err, fault.Internal) {
+		t.Errorf("a damaged row: %v", err)
 	}
 }
 
 func TestWordsAreRedactedAndShort(t *testing.T) {
-	r := &run{redactor: new(secret.Redactor)}
-	r.redactor.Know(secret.Text("canary-0815"))
+	r := &Edit{Redactor: new(secret.Redactor)}
+	r.Redactor.Know(secret.Text("canary-0815"))
 	long := make([]byte, 2*maxText)
 	for i := range long {
 		long[i] = 'x'
@@ -87,7 +90,7 @@ func TestWordsAreRedactedAndShort(t *testing.T) {
 	if got := r.words(&Failure{Err: fault.Wrap("op", fault.Upstream, errors.New("no canary-0815 here"))}); got != "op: no [secret] here" {
 		t.Errorf("what others wrote: %q", got)
 	}
-	r.redactor.Know(secret.Text("provider"))
+	r.Redactor.Know(secret.Text("provider"))
 	if got := r.words(&Failure{Err: fault.New("op", fault.Upstream, "the provider answered 401")}); got != "the provider answered 401" {
 		t.Errorf("our own words: %q", got)
 	}

@@ -1,0 +1,240 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+)
+
+func rotateStatus() *command {
+	var mount string
+	var failing, overdue, watch bool
+	return &command{
+		name: "status", short: "Show where keys are in their turns", args: "[NAME]", max: 1, fields: true,
+		long: "Shows everything that rotates on this server, whichever engine rotates it, trouble\nfirst. With a name it shows one key: what it does or waits for, until when, and who\nholds it up; which key is current; when it was rotated and when it will be.",
+		examples: []example{
+			{"Show everything that rotates:", "keyturn rotate status"},
+			{"Show what needs attention:", "keyturn rotate status -failing"},
+			{"Show one key:", "keyturn rotate status stripe"},
+			{"Follow one key:", "keyturn rotate status -watch stripe"},
+		},
+		flags: func(f *flags) {
+			rotationFlag(f, &mount)
+			f.Bool(&failing, "failing", "show only what has an alert, or has failed")
+			f.Bool(&overdue, "overdue", "show only what is overdue")
+			f.Bool(&watch, "watch", "go on to show a key's progress, until interrupted; needs a NAME")
+		},
+		run: func(ctx context.Context, s *session) error {
+			switch one := len(s.args) == 1; {
+			case watch && !one:
+				return usagef("-watch follows one key; give its name")
+			case one && (failing || overdue):
+				return usagef("-failing and -overdue choose among all keys; leave the name out")
+			}
+			at, err := folder(mount)
+			if err != nil {
+				return err
+			}
+			if len(s.args) == 0 {
+				return s.showStatuses(ctx, mount, at, failing, overdue)
+			}
+			path, err := keyPath(mount, s.args[0])
+			if err != nil {
+				return err
+			}
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			if watch {
+				return follow(ctx, s, client, mount, path, func(map[string]any) (bool, error) { return false, nil })
+			}
+			sec, err := s.readKey(ctx, client, mount, path)
+			if err != nil {
+				return err
+			}
+			return s.showStatus(sec)
+		},
+	}
+}
+
+// showStatuses prints one line for each thing that rotates.
+func (s *session) showStatuses(ctx context.Context, mount string, at target, failing, overdue bool) error {
+	path, keys := at.below("status"), at.below("keys")
+	client, err := s.connect()
+	if err != nil {
+		return err
+	}
+	params := url.Values{}
+	if failing {
+		params.Set("failing", "true")
+	}
+	if overdue {
+		params.Set("overdue", "true")
+	}
+	sec, err := client.read(ctx, path, params)
+	switch {
+	case err != nil:
+		return rotationHint(ctx, s, remote(err, "reading %s", path), mount, "")
+	case sec == nil:
+		return rotationHint(ctx, s, nothingAt("%s", path), mount, "")
+	case sec.WrapInfo != nil || s.out.field != "" || s.out.format != "table":
+		return s.out.show(sec)
+	}
+	s.out.warn(sec.Warnings)
+	records, _ := sec.Data["records"].([]any)
+	if len(records) == 0 {
+		if failing || overdue {
+			return s.out.say("Nothing needs attention.")
+		}
+		return rotationHint(ctx, s, nothingAt("%s", keys), mount, "")
+	}
+	now := time.Now()
+	var rows [][]string
+	for _, r := range records {
+		if data, ok := r.(map[string]any); ok {
+			rows = append(rows, []string{text(data["path"]), stateOf(data), cmp.Or(text(data["current_key_id"]), "-"), relative(data["last_rotated"], now),
+				relative(data["next_rotation"], now), troubleOf(data, now)})
+		}
+	}
+	return s.out.write(table([]string{"Path", "State", "Current Key ID", "Rotated", "Next Rotation", "Trouble"}, rows))
+}
+
+// stateOf is a record's state in one word, or two.
+func stateOf(data map[string]any) string {
+	state := text(data["state"])
+	if text(data["pause_reason"]) != "" {
+		return strings.TrimPrefix(state+", paused", "scheduled, ")
+	}
+	return state
+}
+
+// troubleOf is what needs attention, in one line.
+func troubleOf(data map[string]any, now time.Time) string {
+	switch alert, reason := text(data["alert"]), text(data["pause_reason"]); {
+	case alert != "":
+		return strings.ReplaceAll(alert, "\n", " ")
+	case text(data["overdue_seconds"]) != "0" && text(data["overdue_seconds"]) != "":
+		return "overdue"
+	case reason != "":
+		return "paused: " + reason
+	}
+	return "-"
+}
+
+// relative words a time of the API by how far it is from now; "-" for none.
+func relative(v any, now time.Time) string {
+	at, err := time.Parse(time.RFC3339Nano, text(v))
+	if err != nil {
+		return "-"
+	}
+	d := at.Sub(now)
+	if d.Abs() < time.Second {
+		return "now"
+	}
+	if d < 0 {
+		return rough(-d) + " ago"
+	}
+	return "in " + rough(d)
+}
+
+// rough is a duration in one unit.
+func rough(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	}
+	return fmt.Sprintf("%d days", d/(24*time.Hour))
+}
+
+// showStatus prints where one key stands: a sentence first, then what is set.
+func (s *session) showStatus(sec *api.Secret) error {
+	if s.out.field != "" || s.out.format != "table" || sec.WrapInfo != nil {
+		return s.out.show(sec)
+	}
+	now := time.Now()
+	summary := text(sec.Data["summary"])
+	delete(sec.Data, "summary")
+	for name, v := range sec.Data {
+		switch shown := text(v); {
+		case shown == "", shown == "[]", shown == "map[]", v == nil, v == false:
+			delete(sec.Data, name)
+		case name == "last_rotated", name == "next_rotation", name == "next_step", name == "retire_after", name == "alert_since":
+			sec.Data[name] = toSecond(v) + " (" + relative(v, now) + ")"
+		}
+	}
+	if err := s.out.write(wrap(harmless(sentence(summary)), 78) + "\n\n"); err != nil {
+		return err
+	}
+	return s.out.showTree(sec)
+}
+
+// sentence begins a text with a capital letter and ends it with a full stop.
+func sentence(text string) string {
+	if text == "" {
+		return ""
+	}
+	return strings.ToUpper(text[:1]) + text[1:] + "."
+}
+
+// followEvery is how often a key is looked at that somebody follows.
+const followEvery = time.Second
+
+// follow prints where a key stands each time that this changes, until done says so.
+func follow(ctx context.Context, s *session, client *client, mount string, path target, done func(data map[string]any) (bool, error)) error {
+	shown := ""
+	for {
+		sec, err := s.readKey(ctx, client, mount, path)
+		if err != nil {
+			return err
+		}
+		if now := step(sec.Data); now != shown {
+			shown = now
+			line := sentence(text(sec.Data["summary"]))
+			if alert := text(sec.Data["alert"]); alert != "" {
+				line += " " + sentence(alert)
+			}
+			if err := s.out.say("%s", line); err != nil {
+				return err
+			}
+		}
+		if ended, err := done(sec.Data); ended || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(followEvery):
+		}
+	}
+}
+
+// step is what must change for a key to be shown again: not the time that is left.
+func step(data map[string]any) string {
+	return strings.Join([]string{text(data["turn"]), text(data["state"]), text(data["current_key_id"]), text(data["pending_key_id"]), text(data["alert"]), text(data["paused"])}, " ")
+}
+
+// waitPublished follows a rotation that was begun until its new key is published.
+func waitPublished(ctx context.Context, s *session, client *client, mount string, path target) error {
+	return follow(ctx, s, client, mount, path, func(data map[string]any) (bool, error) {
+		state := text(data["state"])
+		switch {
+		case data["paused"] == true, state == "scheduled" && text(data["failures"]) != "0":
+			return true, refusal{exitRemote, "The rotation has failed, and the old key stays current: " + text(data["last_error"])}
+		case state == "rolling-back":
+			return false, nil
+		case state == "grace", state == "retiring", state == "scheduled":
+			return true, s.out.say("Success! The new key is published: %s", text(data["current_key_id"]))
+		}
+		return false, nil
+	})
+}

@@ -1,0 +1,195 @@
+package aws
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/cron"
+	"github.com/keyturn/keyturn/internal/engine/aws/client"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Keys of the rotation of config/root's key, below the mount. The row "root" has the key as well: it is written in the commit by
+// which the record has another one.
+//
+//	rk/root                 the record
+//	rs/root                 its secrets
+//	rh/root/<number>        a rotation that has ended
+//	rj/root/<commit>        its journal
+
+// rootKind is the kind of the record and of the due item of config/root's key. It is the record's name, too.
+const rootKind = "root"
+
+// rootData is what the record of config/root's key keeps for this engine.
+type rootData struct {
+	When    cron.When `json:"when,omitzero"`
+	Turn    uint32    `json:"turn,omitempty"` // the rotation that these two are of
+	User    string    `json:"user,omitempty"`
+	Account string    `json:"account,omitempty"`
+	Dropped dropped   `json:"dropped,omitempty"`
+}
+
+func rootOf(r *rotate.Record) (d rootData) {
+	_ = json.Unmarshal(r.Data, &d) // this version has written it
+	return d
+}
+
+func (d *rootData) keep(r *rotate.Record) error {
+	b, err := json.Marshal(d)
+	r.Data = b
+	return fault.Wrap("aws.root", fault.Internal, err)
+}
+
+// dropped are ids of keys that were deleted last: AWS lists them for a while.
+type dropped []string
+
+func (d *dropped) add(id string) {
+	*d = append(*d, id)
+	*d = (*d)[max(len(*d)-4, 0):]
+}
+
+// rest are keys that were not deleted.
+func (d dropped) rest(keys []client.Key) []client.Key {
+	return slices.DeleteFunc(keys, func(k client.Key) bool { return slices.Contains(d, k.ID) })
+}
+
+// kind is what [rotate] is told of the key of config/root.
+func (b configs) kind() rotate.Kind {
+	return rotate.Kind{
+		Name: rootKind, Noun: "config", Style: rotate.TwoKey, Eager: true,
+		Records: "rk/", Secrets: "rs/", History: "rh/", Journal: "rj/",
+		Path: func(string) string { return "config/root" },
+		Details: func(r *rotate.Record) map[string]string {
+			return map[string]string{"key_id": r.Current.Key(), "path": b.m.Settings().Path + "config/root"}
+		},
+		Timing: func(r *rotate.Record) rotate.Timing { return rotate.Timing{When: rootOf(r).When, Grace: lastCalls} },
+		Open: func(_ context.Context, r *rotate.Record, _ *rotate.Secrets, _ *secret.Redactor) (rotate.Target, error) {
+			t := &rootTarget{record: r}
+			t.target = target{b: b.backend, reach: t.reach, full: func(user string, keys []client.Key) error {
+				i := max(slices.IndexFunc(keys, func(k client.Key) bool { return k.ID != r.Current.Key() }), 0)
+				return fault.New("aws.rotateRoot", fault.Invalid, "user %s has two keys, as many as AWS allows, and by schedule none is deleted to make room; delete %s, or write config/rotate-root, which says what it deletes", user, keys[i].ID)
+			}}
+			return t, nil
+		},
+		Missing: b.rootBefore,
+	}
+}
+
+// A rootTarget is the keys of the user of config/root, by whose key itself they are created and deleted.
+type rootTarget struct {
+	target
+	record *rotate.Record
+}
+
+// Capabilities implements [rotate.Target].
+func (t *rootTarget) Capabilities() rotate.Capabilities { return capabilities() }
+
+// reach is a client by the key of config/root, for the user that the rotation is of. Its first call finds out which that is: the commit
+// before the creating call stores it.
+func (t *rootTarget) reach(ctx context.Context) (*client.Client, string, func(), error) {
+	c, _, err := t.b.aws(ctx)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	d := rootOf(t.record)
+	if d.Turn != t.record.Number() {
+		who, err := c.WhoAmI(ctx)
+		if err != nil {
+			return nil, "", nil, err
+		}
+		d.Turn, d.Account = t.record.Number(), who.Account
+		if d.User, err = userOf(who); err != nil {
+			return nil, "", nil, err
+		}
+		return c, d.User, func() {}, d.keep(t.record)
+	}
+	in, err := t.b.account(ctx, c)
+	if err == nil {
+		_, err = left(t.record, in)
+	}
+	return c, d.User, func() {}, err
+}
+
+// List implements [rotate.Lister]. Of a key that may have been created in an account that is out of reach nobody can tell more, in the
+// end, than that.
+func (t *rootTarget) List(ctx context.Context) ([]rotate.Listed, error) {
+	out, err := t.target.List(ctx)
+	turn := t.record.Turn
+	if n := len(turn.Attempts); err == nil || !fault.Is(err, fault.Unavailable) || n == 0 || time.Now().Before(turn.Attempts[n-1].Late) {
+		return out, err
+	}
+	c, _, aerr := t.b.aws(ctx)
+	if aerr != nil {
+		return nil, err
+	}
+	in, aerr := t.b.account(ctx, c)
+	if aerr != nil {
+		return nil, err
+	}
+	if id, away := left(t.record, in); away == nil || id != "" {
+		return nil, err
+	}
+	d := rootOf(t.record)
+	t.b.m.Log.Error("a key may be left that nobody knows, since config/root was written with one of another account; look at the user's keys", "user", d.User, "account", d.Account, "made", turn.Started)
+	if live := turn.Live(); live != nil {
+		out = append(out, rotate.Listed{ID: live.ID})
+	}
+	return out, nil
+}
+
+// Retire implements [rotate.Creator].
+func (t *rootTarget) Retire(ctx context.Context, id string) error {
+	if err := t.delete(ctx, id); err != nil {
+		return err
+	}
+	d := rootOf(t.record)
+	d.Dropped.add(id)
+	return d.keep(t.record)
+}
+
+// Join implements [rotate.Joiner]: config/root has the new key from the commit on by which it is the current one.
+func (t *rootTarget) Join(ctx context.Context, r *rotate.Record, s *rotate.Secrets) ([]storage.Op, error) {
+	cfg, err := t.b.config(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case cfg == nil:
+		return nil, notConfigured()
+	}
+	if !cfg.Made {
+		cfg.Replaced = append(cfg.Replaced, digest(cfg.Secret))
+		cfg.Replaced = cfg.Replaced[max(len(cfg.Replaced)-32, 0):]
+	}
+	cfg.KeyID, cfg.Secret, cfg.Made = r.Current.ID, s.Keys[r.Current.ID].Secret[secretField], true
+	op, err := cfg.put()
+	return []storage.Op{op}, err
+}
+
+// newPair makes the pair that was written into config/root the current one. Whoever gives a key says which one is right: what a
+// rotation in flight has created is deleted, unless it was published already.
+func newPair(e *rotate.Edit, c *root) (undone bool) {
+	rec, t := e.Rec, e.Rec.Turn
+	rec.Current = nil
+	if c.KeyID != "" {
+		rec.Current = &rotate.Ref{ID: c.KeyID, At: e.Now, Adopted: true}
+		e.Sec.Keys[c.KeyID] = rotate.Credential{ID: c.KeyID, Secret: map[string]secret.Value{secretField: c.Secret}}
+	}
+	rotate.Fresh(e)
+	switch {
+	case t == nil:
+	case t.Replaced():
+		t.New = rec.Current
+	default:
+		t.Old = rec.Current
+		if t.Back == nil {
+			rotate.Undo(e, "config/root was written with another key", false)
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,162 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/aws/client"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+// rotateNowIn asks for a rotation.
+type rotateNowIn struct {
+	Name    string  `path:"name" doc:"The static role's name."`
+	Replace *string `json:"replace_key" default:"none" doc:"A key of the user's to be deleted at once, to make room for the new one: the one before, in its grace, or one that somebody else has made."`
+}
+
+func unknownStatic(name string) error {
+	return fault.New("aws.static", fault.Invalid, "unknown static role: %s; list static-roles/", name)
+}
+
+// rotateNow is a rotation on request. One that is under way already is the one that was asked for.
+func (b statics) rotateNow(ctx context.Context, r *route.Request, in rotateNowIn) (route.None, error) {
+	return route.None{}, b.rotations.Change(ctx, staticKind, in.Name, unknownStatic(in.Name), func(e *rotate.Edit) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createWithin)
+		defer cancel()
+		if e.Rec.Gone {
+			return unknownStatic(in.Name)
+		}
+		if err := e.Unlock(ctx); err != nil {
+			return err
+		}
+		var replace string
+		set(&replace, in.Replace)
+		if replace != "" && gives(e.Rec, e.Sec) && replace == e.Rec.Current.ID {
+			return invalid("field \"replace_key\": %s is the key that is given out now; leave replace_key out, and it is retired after its grace", replace)
+		}
+		was := e.Rec.Current.Key()
+		if err := b.end(ctx, e, replace); err != nil {
+			return err
+		}
+		if gives(e.Rec, e.Sec) && e.Rec.Current.ID != was {
+			return nil
+		}
+		if err := b.remove(ctx, e.Rec, replace); err != nil {
+			return err
+		}
+		if err := e.Resume(ctx); err != nil {
+			return err
+		}
+		if _, err := e.RotateNow(ctx, rotate.Ask{By: r.Caller.DisplayName}); err != nil {
+			return err
+		}
+		return b.outcome(ctx, e, was)
+	})
+}
+
+// end brings a rotation that is in flight to its end. The key before has its grace, unless replace names it.
+func (b statics) end(ctx context.Context, e *rotate.Edit, replace string) error {
+	t := e.Rec.Turn
+	if t == nil {
+		return nil
+	}
+	const op = "aws.rotate"
+	if t.Replaced() && t.Old != nil {
+		if replace != t.Old.ID {
+			return fault.New(op, fault.Unavailable, "the key before, %s, is not retired yet, and AWS allows two; wait until %s, or send replace_key=%s to delete it now", t.Old.ID, e.Rec.Due.Format(time.RFC3339), t.Old.ID)
+		}
+		e.RetireNow()
+	}
+	if t.Replaced() && t.Old == nil && len(t.IDs()) == 1 { // but for that list, it is done
+		return rotate.Abandon(ctx, e, "another rotation was requested before AWS listed the new key")
+	}
+	done := never
+	if !t.Replaced() {
+		done = replaced
+	}
+	switch err := settled(ctx, e, endWithin, done); {
+	case err != nil:
+		return err
+	case e.Rec.Turn != nil && !done(e.Rec):
+		return waits(e.Rec, staticOf(e.Rec).User)
+	}
+	return nil
+}
+
+// remove deletes a key that is in the way.
+func (b statics) remove(ctx context.Context, r *rotate.Record, id string) error {
+	if id == "" || id == r.Current.Key() {
+		return nil
+	}
+	s := staticOf(r)
+	c, done, err := b.client(ctx, &s)
+	if err != nil {
+		return mine("aws.rotate", err)
+	}
+	defer done()
+	keys, err := c.Keys(ctx, s.User)
+	if err != nil {
+		return mine("aws.rotate", err)
+	}
+	if !slices.ContainsFunc(keys, func(k client.Key) bool { return k.ID == id }) {
+		return nil
+	}
+	if err := c.DeleteKey(ctx, s.User, id); err != nil {
+		return mine("aws.rotate", err)
+	}
+	return nil
+}
+
+// outcome drives a rotation that was begun by a request, and says how it went. was is the key before.
+func (b statics) outcome(ctx context.Context, e *rotate.Edit, was string) error {
+	err := e.Drive(ctx, replaced)
+	switch {
+	case e.Rec.Current.Key() != was:
+		return nil // what is left to do is due
+	case err == nil:
+		return waits(e.Rec, staticOf(e.Rec).User)
+	case e.Rec.State() == rotate.RollingBack: // at once, if nothing is left to look for
+		_ = e.Drive(ctx, never) // what fails is due
+	}
+	return err
+}
+
+// errGone says of a deletion that it has nothing to do.
+var errGone = errors.New("there is no such role")
+
+// drop ends a role. The key that is given out stays; what is under way is brought to its end.
+func (b statics) drop(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
+	err := b.rotations.Change(ctx, staticKind, in.Name, errGone, func(e *rotate.Edit) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createWithin)
+		defer cancel()
+		if e.Rec.Gone {
+			return nil
+		}
+		if err := e.Unlock(ctx); err != nil {
+			return err
+		}
+		if gives(e.Rec, e.Sec) {
+			r.Warn("user %s keeps the access key %s, which nobody rotates any more", staticOf(e.Rec).User, e.Rec.Current.ID)
+		}
+		if t := e.Rec.Turn; t != nil && t.Replaced() && t.Old != nil && !t.End.Disabled.IsZero() {
+			if _, ours := e.Sec.Keys[t.Old.ID]; !ours {
+				r.Warn("the access key %s, which was there before the role, was set inactive at %s and stays so; set it active, or delete it, in AWS", t.Old.ID, t.End.Disabled.Format(time.RFC3339))
+			}
+		}
+		if err := e.WindUp(ctx); err != nil {
+			return err
+		}
+		if t := e.Rec.Turn; t != nil && t.Victim() == nil {
+			_ = e.Drive(ctx, never) // what fails is due
+		}
+		return nil
+	})
+	if errors.Is(err, errGone) {
+		err = nil
+	}
+	return route.None{}, err
+}

@@ -1,0 +1,206 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/aws/client"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// Times of rotating.
+const (
+	landing    = 15 * time.Minute // the life of a signature: whatever was asked for has happened by then, and is in lists
+	makeWithin = 30 * time.Second // creating a key
+	checkAgain = 10 * time.Second // between two series of calls that a new key must pass
+	unusedFor  = 24 * time.Hour   // a key that somebody else has created may belong to what runs once a day
+)
+
+// secretField is the name of the only secret of a credential.
+const secretField = "secret_key"
+
+// A target is the access keys of one IAM user: what the targets of static roles and of config/root have in common.
+type target struct {
+	b      *backend
+	settle settle
+	// reach returns a client for the user's account, and the user's name. done ends the client's use.
+	reach func(ctx context.Context) (c *client.Client, user string, done func(), err error)
+	// full says what is to be done where a user has these keys, and no place for another one.
+	full func(user string, keys []client.Key) error
+}
+
+// capabilities are what any user's keys can do.
+func capabilities() rotate.Capabilities {
+	return rotate.Capabilities{List: true, LastUsed: true, Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: makeWithin, Late: landing}
+}
+
+// Settle implements [rotate.Target]: one call of Verify is a series already.
+func (t *target) Settle() rotate.Settle { return rotate.Settle{Interval: checkAgain, Timeout: landing} }
+
+// Place implements [rotate.Target]: readers are given what the record holds.
+func (t *target) Place() *rotate.Place { return nil }
+
+// call makes a call for the user. changes: whether it has happened is not known where there is no answer.
+func (t *target) call(ctx context.Context, changes bool, do func(c *client.Client, user string) error) error {
+	c, user, done, err := t.reach(ctx)
+	if err != nil {
+		return failure(err, false)
+	}
+	defer done()
+	return failure(do(c, user), changes)
+}
+
+// Create implements [rotate.Creator].
+func (t *target) Create(ctx context.Context, _ rotate.Order) (made rotate.Credential, err error) {
+	err = t.call(ctx, true, func(c *client.Client, user string) error {
+		k, err := c.CreateKey(ctx, user)
+		if client.CodeOf(err) == "LimitExceeded" {
+			keys, lerr := c.Keys(ctx, user)
+			if lerr == nil && len(keys) > 0 {
+				return &rotate.Failure{Outcome: rotate.Permanent, Err: t.full(user, keys)}
+			}
+		}
+		made = rotate.Credential{ID: k.ID, Secret: map[string]secret.Value{secretField: k.Secret}}
+		return err
+	})
+	return made, err
+}
+
+// Verify implements [rotate.Target].
+func (t *target) Verify(ctx context.Context, made rotate.Credential) error {
+	return t.call(ctx, false, func(c *client.Client, _ string) error {
+		cfg, err := t.b.config(ctx)
+		if err != nil {
+			return err
+		}
+		s := t.settle
+		if cfg != nil {
+			s = s.over(cfg.Settle)
+		}
+		err = t.b.works(ctx, c, client.Key{ID: made.ID, Secret: made.Secret[secretField]}, s)
+		if client.CodeOf(err) == "InvalidClientTokenId" {
+			return &rotate.Failure{Outcome: rotate.Rejected, Err: err}
+		}
+		return err
+	})
+}
+
+// VerifyDead implements [rotate.Target].
+func (t *target) VerifyDead(ctx context.Context, old rotate.Credential) error {
+	return t.call(ctx, false, func(c *client.Client, _ string) error {
+		its, err := c.As(ctx, old.ID, old.Secret[secretField], secret.Value{})
+		if err != nil {
+			return err
+		}
+		defer its.Close()
+		_, err = its.WhoAmI(ctx)
+		switch {
+		case err == nil:
+			return &rotate.Failure{Outcome: rotate.Alive, Err: fault.New("aws.retire", fault.Upstream, "the access key %s, which is to end, is still accepted by AWS; that is looked at again", old.ID)}
+		case client.CodeOf(err) == "InvalidClientTokenId":
+			return nil
+		}
+		return err
+	})
+}
+
+// List implements [rotate.Lister]. A user that is not there has no keys.
+func (t *target) List(ctx context.Context) (out []rotate.Listed, err error) {
+	err = t.call(ctx, false, func(c *client.Client, user string) error {
+		keys, err := c.Keys(ctx, user)
+		if client.CodeOf(err) == "NoSuchEntity" {
+			return nil
+		}
+		for _, k := range keys {
+			out = append(out, rotate.Listed{ID: k.ID, Created: k.Made, Disabled: !k.Active})
+		}
+		return err
+	})
+	return out, err
+}
+
+// LastUsed implements [rotate.UsageTeller].
+func (t *target) LastUsed(ctx context.Context, id string) (used time.Time, err error) {
+	err = t.call(ctx, false, func(c *client.Client, _ string) error {
+		used, err = c.LastUsed(ctx, id)
+		return err
+	})
+	return used.UTC(), err
+}
+
+// delete deletes a key. What is gone is deleted.
+func (t *target) delete(ctx context.Context, id string) error {
+	return t.call(ctx, true, func(c *client.Client, user string) error { return c.DeleteKey(ctx, user, id) })
+}
+
+// slower are codes by which AWS refuses the rate of calls.
+var slower = []string{"Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded", "TooManyRequestsException"}
+
+// failure says what is known of a call that failed. changes: it was one that changes something.
+func failure(err error, changes bool) error {
+	if err == nil {
+		return nil
+	}
+	if f, ok := errors.AsType[*rotate.Failure](err); ok {
+		f.Err = mine("aws.rotate", f.Err)
+		return f
+	}
+	out := rotate.Transient
+	_, asked := errors.AsType[*client.Error](err)
+	code := client.CodeOf(err)
+	switch {
+	case slices.Contains(slower, code):
+	case asked && client.Unchanged(err) && code != "", !asked && permanent(err):
+		out = rotate.Permanent
+	case asked && !client.Unchanged(err) && changes:
+		out = rotate.Unknown
+	}
+	return &rotate.Failure{Outcome: out, Err: mine("aws.rotate", err)}
+}
+
+// permanent reports whether an error of ours stays until somebody changes something.
+func permanent(err error) bool {
+	return slices.Contains([]fault.Kind{fault.Invalid, fault.NotFound, fault.Conflict, fault.Denied, fault.Upstream}, fault.KindOf(err))
+}
+
+// settled goes on with the rotation in flight until it is as done wants it, or has ended: it waits between its steps as long as ctx
+// lasts, and less than most for each. It returns why it could not go on, if that is known.
+func settled(ctx context.Context, e *rotate.Edit, most time.Duration, done func(r *rotate.Record) bool) error {
+	for {
+		err := e.Drive(ctx, done)
+		if e.Rec.Turn == nil || done(e.Rec) {
+			return nil
+		}
+		f, failed := errors.AsType[*rotate.Failure](err)
+		wait := time.Until(e.Rec.Due)
+		if err != nil && !failed || failed && f.Outcome == rotate.Permanent || wait > most || !pause(ctx, wait) {
+			return err
+		}
+	}
+}
+
+// endWithin is how long a request waits for one step of a rotation that is in its way.
+const endWithin = 20 * time.Second
+
+// waits says what a rotation in flight waits for.
+func waits(r *rotate.Record, user string) error {
+	const op = "aws.rotate"
+	switch r.State() {
+	case rotate.Settling, rotate.Verifying:
+		return fault.New(op, fault.Upstream, "the new access key is not let in by AWS yet; the one before goes on to be given out, and it is tried again")
+	case rotate.Creating, rotate.RollingBack:
+		return fault.New(op, fault.Unavailable, "whether AWS has made a key for user %s is not known yet; the key before stays, and it is looked at again at %s", user, r.Due.Format(time.RFC3339))
+	}
+	return fault.New(op, fault.Unavailable, "what the rotation before has left is being cleared away at AWS; try again after %s", r.Due.Format(time.RFC3339))
+}
+
+func never(*rotate.Record) bool { return false }
+
+// replaced reports whether what was begun has brought a new key, and the key before it, if any, has its grace.
+func replaced(r *rotate.Record) bool {
+	return r.Turn == nil || r.Turn.Replaced() && r.Turn.Old != nil
+}

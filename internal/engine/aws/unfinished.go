@@ -1,0 +1,34 @@
+package aws
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// Unfinished implements [engine.Keeper]: a rotation may have made a key that nobody else knows, and one that was replaced
+// lives until its grace has passed.
+func (b *backend) Unfinished(ctx context.Context) error {
+	e, err := b.rotations.View(ctx, rootKind, rootKind)
+	switch {
+	case err != nil:
+		return err
+	case e != nil && e.Rec.Turn != nil:
+		return fault.New("aws.disable", fault.Conflict, "a rotation of the key of config/root is under way, begun at %s, and nobody would end it once the mount is gone; wait for its end, or disable it with force=true and clear away in AWS what it has made for user %s", e.Rec.Turn.Started.Format(time.RFC3339), rootOf(e.Rec).User)
+	}
+	for r, err := range b.rotations.Records(ctx, staticKind) {
+		if err != nil {
+			return err
+		}
+		t := r.Turn
+		switch {
+		case r.Gone || t == nil: // who deleted the role, and does not wait, has decided
+		case !t.Replaced():
+			return fault.New("aws.disable", fault.Conflict, "a rotation of static role %q is under way, and nobody would end it once the mount is gone; wait for its end, or disable it with force=true and clear away in AWS what it has made", r.Name)
+		case t.Old != nil && !t.Old.Adopted: // else it was there before the role, and goes on to work
+			return fault.New("aws.disable", fault.Conflict, "the access key %s, which static role %q has replaced, lives until %s, and nobody would delete it once the mount is gone; wait, or disable it with force=true and delete the key in AWS", t.Old.ID, r.Name, r.Due.Format(time.RFC3339))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,179 @@
+package database_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
+	"github.com/keyturn/keyturn/internal/engine/enginetest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+// An administrator's password that cannot be changed is tried again at its times alone, however often its connection is written.
+func TestFailingRootWaitsThroughWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.Must(t, route.Write, "config/prod", fields{"rotation_period": "1h", "root_rotation_statements": "FAIL"})
+		n := w.changes()
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		tried := n()
+		if tried < 3 {
+			t.Fatalf("%d tries in an hour", tried)
+		}
+		a := w.Must(t, route.Read, "config/prod", nil)
+		for range 20 {
+			w.Must(t, route.Write, "config/prod", fields{"allowed_roles": "ro", "max_open_connections": 3})
+			synctest.Wait()
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if now := n(); now != tried {
+			t.Errorf("20 writes of something else made it try %d times", now-tried)
+		}
+		if b := w.Must(t, route.Read, "config/prod", nil); b.Data["last_root_error"] != a.Data["last_root_error"] || b.Data["next_root_rotation"] != a.Data["next_root_rotation"] {
+			t.Errorf("the writes changed %s to %s", a.Text, b.Text)
+		}
+		w.Must(t, route.Write, "config/prod", fields{"root_rotation_statements": ""})
+		time.Sleep(time.Hour + time.Minute)
+		w.lend("ro")
+		if a := w.Must(t, route.Read, "config/prod", nil); a.Data["last_root_error"] != nil {
+			t.Errorf("it is not tried again: %s", a.Text)
+		}
+	})
+}
+
+// A mount is not disabled while nobody knows which password is in force.
+func TestUnfinished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc")
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		for _, path := range []string{"rotate-role/svc", "rotate-root/prod"} {
+			_, name, _ := strings.Cut(path, "/")
+			unfinished := func() error { return w.Engine.(engine.Keeper).Unfinished(context.Background()) }
+			if err := unfinished(); err != nil {
+				t.Errorf("nothing is under way: %v", err)
+			}
+			w.fake.LoseReplies(1)
+			if _, err := w.Do(route.Write, path, nil); err == nil {
+				t.Errorf("%s without a reply is over", path)
+			}
+			if err := unfinished(); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s is under way: %v", path, err)
+			}
+			time.Sleep(5 * time.Minute)
+			synctest.Wait()
+		}
+	})
+}
+
+// It is not known whether the administrator's password was changed, and it was not: the old one goes on to be used, after one look,
+// and the database is not asked for each use.
+func TestRootUnknownGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hangs atomic.Bool
+		w := &world{t: t, fake: new(databasetest.Fake), log: new(syncBuffer), fate: func(call string) databasetest.Fate {
+			if call == "set password" && hangs.Load() {
+				return databasetest.Hang
+			}
+			return databasetest.Well
+		}}
+		w.open(enginetest.Config{})
+		w.Must(t, route.Write, "config/prod", prod)
+		w.Must(t, route.Write, "roles/ro", ro)
+		hangs.Store(true)
+		if _, err := w.Do(route.Write, "rotate-root/prod", nil); err == nil {
+			t.Fatal("a database that hangs has changed a password")
+		}
+		hangs.Store(false)
+		before := len(w.sentAll())
+		for range 10 {
+			w.lend("ro")
+		}
+		if n := len(w.sentAll()) - before; n > 8 {
+			t.Errorf("%d passwords were sent for ten uses", n)
+		}
+		if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err != nil {
+			t.Error("using it has changed the password")
+		}
+		time.Sleep(10 * time.Minute)
+		w.lend("ro")
+		if a := w.Must(t, route.Read, "config/prod", nil); a.Data["last_root_error"] != nil || w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword) == nil {
+			t.Errorf("it has not gone on: %s", a.Text)
+		}
+	})
+}
+
+// sentAll are all that was sent.
+func (w *world) sentAll() (all []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, sent := range w.told {
+		all = append(all, sent...)
+	}
+	return all
+}
+
+// A connection is deleted while its password is being changed: what was issued is revoked by whichever is right, and nothing is left.
+func TestDeletedWhileRootTurns(t *testing.T) {
+	for _, scheduled := range []bool{false, true} {
+		for _, unknown := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				w := ready(t, enginetest.Config{})
+				if scheduled {
+					w.Must(t, route.Write, "config/prod", fields{"rotation_period": "24h"})
+				}
+				w.Must(t, route.Write, "rotate-root/prod", nil)
+				w.lend("ro")
+				if unknown {
+					w.fake.LoseReplies(1)
+					_, _ = w.Do(route.Write, "rotate-root/prod", nil)
+				}
+				if a := w.Must(t, route.Delete, "config/prod", nil); len(a.Warnings) == 1 != unknown {
+					t.Errorf("unknown %v: warnings %q", unknown, a.Warnings)
+				}
+				time.Sleep(3 * time.Hour)
+				w.want(0, 0)
+				for _, prefix := range []string{"conn/", "config/", "root/", "rts/", "rth/", "rtj/"} {
+					if n := w.keys(prefix); n != 0 {
+						t.Errorf("unknown %v: %d keys of %s are left", unknown, n, prefix)
+					}
+				}
+				if n := w.Work(t); n != 0 {
+					t.Errorf("%d due items are left", n)
+				}
+			})
+		}
+	}
+}
+
+// All that rotates shows where it stands, by the path that requests use.
+func TestRotating(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc")
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		w.Must(t, route.Write, "rotate-root/prod", nil)
+		w.fake.LoseReplies(1)
+		if _, err := w.Do(route.Write, "rotate-role/svc", nil); err == nil {
+			t.Error("a rotation without a reply is over")
+		}
+		var paths []string
+		for s, err := range w.Engine.(engine.Rotator).Rotating(context.Background()) {
+			if err != nil || s.Summary == "" || (s.Alert != "") != strings.Contains(s.Path, "svc") {
+				t.Errorf("%+v, %v", s, err)
+			}
+			paths = append(paths, s.Path)
+		}
+		slices.Sort(paths)
+		if want := []string{"mount/config/prod", "mount/static-roles/svc"}; !slices.Equal(paths, want) {
+			t.Errorf("%q, want %q", paths, want)
+		}
+	})
+}

@@ -1,0 +1,126 @@
+package database
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// oldStatic is a static role as it was stored before rotate kept it: one row with all, secrets included.
+type oldStatic struct {
+	static
+	Place   string    `json:"place"` // where the connection led when the passwords were set
+	Current int       `json:"current"`
+	Last    time.Time `json:"last"`
+	Next    time.Time `json:"next"`
+	Due     time.Time `json:"due"`
+	Failed  int       `json:"failed"`
+	Why     string    `json:"why"`
+	// Unproven says why a login with what is given out could not be tried.
+	Unproven string   `json:"unproven"`
+	Turn     *oldTurn `json:"turn"`
+
+	Passwords [][]byte `json:"pw"`
+	Fresh     []byte   `json:"fresh"` // what the turn sets
+	CAKey     []byte   `json:"ca_key"`
+}
+
+// oldTurn is a change of a password that was begun.
+type oldTurn struct {
+	User    int       `json:"user"`
+	By      string    `json:"by"`
+	At      time.Time `json:"at"`
+	Sent    bool      `json:"sent"` // the database may have made it
+	Refused int       `json:"refused"`
+}
+
+// adoptStatic reads a row of an earlier version.
+func adoptStatic(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
+	if len(r.Data) != 0 {
+		return nil, nil
+	}
+	var old oldStatic
+	if err := json.Unmarshal(row, &old); err != nil {
+		return nil, fault.Wrap("database.static", fault.Internal, err)
+	}
+	n := len(old.Passwords)
+	if len(old.Users) == 0 || n > len(old.Users) || old.Current < 0 || old.Current >= len(old.Users) {
+		return nil, fault.New("database.static", fault.Internal, "the stored static role %q has no users", r.Name)
+	}
+	data, err := encodeStatic(&old.static)
+	if err != nil {
+		return nil, err
+	}
+	s := &rotate.Secrets{Admin: map[string]secret.Value{}, Keys: map[string]rotate.Credential{}}
+	if len(old.CAKey) > 0 {
+		s.Admin[caKey] = secret.New(old.CAKey)
+	}
+	r.Tag, r.Data = rotate.NewTag(r.Name), data
+	r.LastRotated, r.Next, r.Due, r.Failures, r.LastError = old.Last, old.Next, old.Due, old.Failed, old.Why
+	if old.Unproven != "" {
+		r.Unproven = []string{old.Unproven}
+	}
+	for i, word := range old.Passwords {
+		if len(word) == 0 {
+			continue
+		}
+		ref, err := old.credential(s, i, 0, word)
+		if err != nil {
+			return nil, err
+		}
+		if i == old.Current {
+			r.Current = ref
+		} else {
+			r.Idle = append(r.Idle, ref)
+		}
+	}
+	return s, old.adoptTurn(r, s)
+}
+
+// credential makes what a user logs in with one of s.
+func (o *oldStatic) credential(s *rotate.Secrets, user int, n uint32, word []byte) (*rotate.Ref, error) {
+	c := rotate.Credential{ID: fmt.Sprintf("%s#%d", o.Users[user], n), Account: o.Users[user], Secret: map[string]secret.Value{wordKey: secret.New(word)}}
+	if o.Place != "" {
+		c.Public = map[string]string{placeKey: o.Place}
+	}
+	var err error
+	if c.Expires, err = o.as(c.Secret[wordKey]).expires(); err != nil {
+		return nil, err
+	}
+	s.Keys[c.ID] = c
+	return &rotate.Ref{ID: c.ID, Account: c.Account, At: o.Last, Expires: c.Expires}, nil
+}
+
+// adoptTurn goes on with a change that the database may have made. One of which it surely did not hear begins anew at its time.
+func (o *oldStatic) adoptTurn(r *rotate.Record, s *rotate.Secrets) error {
+	t := o.Turn
+	if t == nil {
+		if r.Failures > 0 {
+			r.Retry = o.Due
+		}
+		return nil
+	}
+	if !t.Sent || len(o.Fresh) == 0 || t.User < 0 || t.User >= len(o.Users) {
+		r.Retry = o.Due
+		return nil
+	}
+	r.Turns, r.Failures = 1, 0
+	fresh, err := o.credential(s, t.User, 1, o.Fresh)
+	if err != nil {
+		return err
+	}
+	reason := "schedule"
+	if t.By != "schedule" {
+		reason = "manual"
+	}
+	r.Turn = &rotate.Turn{
+		N: 1, ID: r.Tag + "/1", Start: rotate.Start{Reason: reason, By: t.By}, Started: t.At, State: rotate.Setting,
+		Stages: []rotate.Stage{{State: rotate.Setting, At: t.At}}, Attempts: []rotate.Attempt{{N: 1, At: t.At}},
+		New: fresh, Old: r.Current, Tries: o.Failed, Refused: t.Refused,
+	}
+	return nil
+}

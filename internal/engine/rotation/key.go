@@ -1,0 +1,295 @@
+package rotation
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"regexp"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/rotation/schedule"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// keyKind is the kind of the records and the due items of keys.
+const keyKind = "key"
+
+// Keys of the store, below the mount. [rotate] keeps the others.
+//
+//	config                  the mount's configuration
+//	recipe/<name>           a user's recipe, its text
+//	k/<name>                a key's record
+//	s/<name>                its secrets
+//	b/<name>                the definition that it is bound to
+//	h/<name>/<number>       a rotation that has ended
+//	j/<name>/<commit>       its journal: one row for each commit
+const (
+	configKey     = "config"
+	recipePrefix  = "recipe/"
+	recordPrefix  = "k/"
+	secretPrefix  = "s/"
+	boundPrefix   = "b/"
+	historyPrefix = "h/"
+	journalPrefix = "j/"
+)
+
+// keyData is what a key's record keeps for this engine: what was configured, and by whom.
+type keyData struct {
+	Config    settings `json:"config"`
+	Bind      binding  `json:"bind"`
+	Principal []string `json:"principal"` // policy names; evaluated at each rotation
+	Owner     string   `json:"owner"`     // display name of whoever configured the key
+}
+
+// settings are what a user configures, but for the admin credentials.
+type settings struct {
+	Params map[string]json.RawMessage `json:"params"`
+	Path   string                     `json:"path"`
+	Fields map[string]string          `json:"fields"` // output → field
+	Policy schedule.Policy            `json:"policy"`
+	Settle rotate.Settle              `json:"settle"`       // zero fields: the definition's
+	CA     string                     `json:"ca,omitempty"` // PEM; "": the system's authorities
+}
+
+// A binding says which text a key is rotated by.
+type binding struct {
+	Provider string    `json:"provider"`
+	Name     string    `json:"name"`
+	Hash     string    `json:"hash"`
+	At       time.Time `json:"at"`
+}
+
+// A key is one record in hand, with its data.
+type key struct {
+	*rotate.Edit
+	b    *backend
+	data keyData
+}
+
+// key decodes the data of a record in hand.
+func (b *backend) key(e *rotate.Edit) (*key, error) {
+	k := &key{Edit: e, b: b}
+	if len(e.Rec.Data) == 0 {
+		return k, nil
+	}
+	return k, decodeData(e.Rec, &k.data)
+}
+
+func decodeData(r *rotate.Record, into *keyData) error {
+	return fault.Wrap("rotation.data", fault.Internal, json.Unmarshal(r.Data, into))
+}
+
+// adopt takes the data of a record that was stored before it had its own field: they stood among the record's.
+func adopt(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
+	if len(r.Data) != 0 {
+		return nil, nil
+	}
+	var d keyData
+	r.Data = row
+	if err := decodeData(r, &d); err != nil {
+		return nil, err
+	}
+	var err error
+	r.Data, err = encode(d)
+	return nil, err
+}
+
+// save commits a key with its data.
+func (k *key) save(ctx context.Context, what string, due time.Time) error {
+	b, err := encode(k.data)
+	if err != nil {
+		return err
+	}
+	k.Rec.Data = b
+	return k.Commit(ctx, what, due)
+}
+
+func noKey(name string) error {
+	return fault.New("rotation.load", fault.NotFound, "there is no rotation key %q; list keys/", name)
+}
+
+// change runs f on a key with its lock held, if there is one of the name.
+func (b *backend) change(ctx context.Context, name string, f func(k *key) error) error {
+	return b.changeOr(ctx, name, noKey(name), f)
+}
+
+func (b *backend) changeOr(ctx context.Context, name string, missing error, f func(k *key) error) error {
+	return b.rotations.Change(ctx, keyKind, name, missing, func(e *rotate.Edit) error {
+		k, err := b.key(e)
+		if err != nil {
+			return err
+		}
+		return f(k)
+	})
+}
+
+// view reads a key without its lock; nil if there is none.
+func (b *backend) view(ctx context.Context, name string) (*key, error) {
+	e, err := b.rotations.View(ctx, keyKind, name)
+	if err != nil || e == nil {
+		return nil, err
+	}
+	return b.key(e)
+}
+
+// have is view for a request that wants the key to exist.
+func (b *backend) have(ctx context.Context, name string) (*key, error) {
+	k, err := b.view(ctx, name)
+	if err == nil && k == nil {
+		err = noKey(name)
+	}
+	return k, err
+}
+
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+func checkName(name string) error {
+	if !nameForm.MatchString(name) {
+		return fault.New("rotation.name", fault.Invalid, "field \"name\": %q is refused; use 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit", name)
+	}
+	return nil
+}
+
+func encode(v any) ([]byte, error) {
+	b, err := json.Marshal(v)
+	return b, fault.Wrap("rotation.encode", fault.Internal, err)
+}
+
+func decode(e storage.Entry, into any) error {
+	return fault.Wrap("rotation.decode", fault.Internal, json.Unmarshal(e.Value, into))
+}
+
+// kind is what [rotate] is told of keys.
+func (b *backend) kind() rotate.Kind {
+	data := func(r *rotate.Record) (d keyData) {
+		_ = decodeData(r, &d) // checked when the record was read
+		return d
+	}
+	return rotate.Kind{
+		Name: keyKind, Noun: "key", Style: rotate.TwoKey, Resumable: true,
+		Records: recordPrefix, Secrets: secretPrefix, History: historyPrefix, Journal: journalPrefix,
+		Path: func(name string) string { return "keys/" + name },
+		Details: func(r *rotate.Record) map[string]string {
+			return map[string]string{"key": r.Name, "path": data(r).Config.Path}
+		},
+		Timing: func(r *rotate.Record) rotate.Timing { return data(r).Config.Policy.Timing() },
+		Open: func(ctx context.Context, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
+			return b.open(ctx, r, s, red)
+		},
+		Ready: func(ctx context.Context, r *rotate.Record) (string, error) {
+			d := data(r)
+			changed, err := b.changed(ctx, d.Bind)
+			if !changed {
+				return "", err
+			}
+			return "recipe \"" + d.Bind.Name + "\" is not the one any more that key \"" + r.Name + "\" is bound to; bind it anew: write keys/" + r.Name + "/rebind", nil
+		},
+		Brake: func(ctx context.Context) (bool, error) {
+			c, err := b.config(ctx)
+			return c.Brake, err
+		},
+		Adopt: adopt,
+	}
+}
+
+// A target is a key at its provider and at the path where it is published.
+type target struct {
+	Source
+	def    Definition
+	b      *backend
+	record *rotate.Record
+	data   keyData
+}
+
+// open readies a key's provider.
+func (b *backend) open(ctx context.Context, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (*target, error) {
+	t := &target{b: b, record: r}
+	if err := decodeData(r, &t.data); err != nil {
+		return nil, err
+	}
+	var err error
+	if t.def, err = b.definition(ctx, r.Name, t.data.Bind); err != nil {
+		return nil, err
+	}
+	t.Source, err = b.source(t.def, t.data.Config, s.Admin, red)
+	return t, err
+}
+
+// Capabilities implements [rotate.Target].
+func (t *target) Capabilities() rotate.Capabilities { return t.def.Can }
+
+// Settle implements [rotate.Target].
+func (t *target) Settle() rotate.Settle { return t.data.Config.settle(t.def) }
+
+// settle is the definition's settling with the key's own settings over it.
+func (c settings) settle(d Definition) rotate.Settle {
+	s, own := d.Settle, c.Settle
+	if own.Successes > 0 {
+		s.Successes = own.Successes
+	}
+	if own.Interval > 0 {
+		s.Interval = own.Interval
+	}
+	if own.Timeout > 0 {
+		s.Timeout = own.Timeout
+	}
+	return rotate.Settle{Successes: max(s.Successes, 1), Interval: max(s.Interval, time.Second), Timeout: max(s.Timeout, time.Minute)}
+}
+
+// Place implements [rotate.Target].
+func (t *target) Place() *rotate.Place {
+	return &rotate.Place{Fields: t.fields, Publish: t.publish, Read: t.published}
+}
+
+// fields are the key's, by the field of the path.
+func (t *target) fields(c rotate.Credential) map[string]secret.Value {
+	fields := map[string]secret.Value{}
+	for output, field := range t.data.Config.Fields {
+		if v, ok := c.Secret[output]; ok {
+			fields[field] = v
+		} else if text, ok := c.Public[output]; ok {
+			fields[field] = secret.Text(text)
+		}
+	}
+	return fields
+}
+
+// publish writes the path as the principal that configured the key.
+func (t *target) publish(ctx context.Context, p rotate.Publication) (version int, err error) {
+	custom := map[string]string{"key_id": p.NewID, "previous_key_id": p.OldID, "retire_after": ""}
+	if !p.RetireAfter.IsZero() {
+		custom["retire_after"] = p.RetireAfter.UTC().Format(time.RFC3339)
+	}
+	policy := t.data.Config.Policy
+	return t.b.m.Host.Publish(ctx, engine.Publication{
+		Turn: p.ID, Key: t.record.Name, Path: t.data.Config.Path, Policies: append([]string(nil), t.data.Principal...),
+		Fields: maps.Clone(p.Fields), Custom: custom, CAS: p.CAS,
+		Plain:  map[string]string{"rotated_at": p.Asked.Format(time.RFC3339), "next_rotation": p.Next.Format(time.RFC3339)},
+		Period: policy.Period, Next: p.Next, ReadTTL: policy.ReadTTL,
+	})
+}
+
+// published reads the key's fields of what the path holds.
+func (t *target) published(ctx context.Context) (*rotate.Published, error) {
+	there, err := t.b.m.Host.Published(ctx, engine.Publication{Path: t.data.Config.Path})
+	if err != nil || there == nil {
+		return nil, err
+	}
+	out := &rotate.Published{Version: there.Version, ID: there.Turn, Fields: map[string]secret.Value{}}
+	for _, field := range t.data.Config.Fields {
+		if v, ok := there.Fields[field]; ok {
+			out.Fields[field] = v
+		}
+	}
+	return out, nil
+}
+
+// manager is what keeps a mount's keys.
+func (b *backend) manager() *rotate.Manager {
+	m := b.m
+	return rotate.New(m.Rotations(), b.kind())
+}

@@ -1,0 +1,316 @@
+package rotate
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// An Ask is a request for a rotation now.
+type Ask struct {
+	By     string
+	Leaked bool
+	// KeyID says which credential leaked: the current one, or the one in grace. Not
+	// given, both count as leaked.
+	KeyID string
+}
+
+// An Answer says what a request for a rotation has begun.
+type Answer struct {
+	Queued  bool // behind the one in flight
+	Retires bool // the previous credential without waiting for its readers
+	// Asleep is how long readers may still hold a value that ends now.
+	Asleep time.Duration
+}
+
+// RotateNow begins a rotation, by the same steps as one that fell due, and commits that; in place, Drive does.
+func (e *Edit) RotateNow(ctx context.Context, ask Ask) (out Answer, err error) {
+	if err := mayBegin(ctx, e); err != nil {
+		return out, err
+	}
+	why := Start{Reason: "manual", By: ask.By, Leaked: ask.Leaked}
+	if e.Rec.Turn != nil {
+		err = hurry(e, ask, why, &out)
+	} else {
+		err = beginNow(ctx, e, ask, why, &out)
+	}
+	if err != nil {
+		return out, err
+	}
+	out.Asleep = asleep(e)
+	if e.kind.Style == InPlace {
+		return out, nil // the first step commits its intent itself
+	}
+	return out, e.Commit(ctx, "rotate-now", e.Now)
+}
+
+// asleep is how long readers may still hold a value that ends now.
+func asleep(e *Edit) time.Duration {
+	var published time.Time
+	if e.Rec.Turn != nil && e.Rec.Queued == nil {
+		published = e.Rec.Turn.Published()
+	}
+	return e.timing().Asleep(published, e.Now)
+}
+
+func beginNow(ctx context.Context, e *Edit, ask Ask, why Start, out *Answer) error {
+	if ask.KeyID != "" && ask.KeyID != e.Rec.Current.Key() {
+		return fault.New("rotate.RotateNow", fault.Invalid, "field \"key_id\": %q is not a key that lives; the current one is %q", ask.KeyID, e.Rec.Current.Key())
+	}
+	if e.kind.Ready != nil {
+		why, err := e.kind.Ready(ctx, e.Rec)
+		if err != nil {
+			return err
+		}
+		if why != "" {
+			return fault.New("rotate.RotateNow", fault.Held, "%s", why)
+		}
+	}
+	e.Begin(why)
+	out.Retires = why.Leaked
+	return nil
+}
+
+// hurry deals with a request for a rotation while one is in flight.
+func hurry(e *Edit, ask Ask, why Start, out *Answer) error {
+	t := e.turn()
+	if !ask.Leaked {
+		return fault.New("rotate.RotateNow", fault.Conflict, "turn %d of %s is in flight (%s); wait for its end, roll it back, or give leaked=true", t.N, e.name(), t.State)
+	}
+	victim := t.Victim().Key()
+	if ask.KeyID != "" && ask.KeyID != victim && ask.KeyID != t.New.Key() && ask.KeyID != t.Old.Key() {
+		return fault.New("rotate.RotateNow", fault.Invalid, "field \"key_id\": %q is none of the keys of the turn in flight; name one of %q", ask.KeyID, t.IDs())
+	}
+	out.Retires = true
+	if t.Back != nil {
+		t.Back.Leaked = true
+	} else {
+		t.Start.Leaked = true
+		if t.Put.At.IsZero() {
+			return nil // the rotation replaces the leaked credential
+		}
+	}
+	t.End.Now = true
+	t.End.After = earlier(t.End.After, e.Now)
+	if ask.KeyID == "" || ask.KeyID != victim {
+		e.Rec.Queued, out.Queued = &why, true
+	}
+	return nil
+}
+
+// mayBegin refuses where no rotation may begin.
+func mayBegin(ctx context.Context, e *Edit) error {
+	const op = "rotate.RotateNow"
+	if e.kind.Brake != nil {
+		on, err := e.kind.Brake(ctx)
+		if err != nil {
+			return err
+		}
+		if on {
+			return fault.New(op, fault.Held, "the mount's brake is on; write brake=false to config first")
+		}
+	}
+	switch {
+	case e.Rec.Paused != nil:
+		return fault.New(op, fault.Held, "%s is paused (%s); resume it first", e.name(), e.Rec.Paused.Reason)
+	case e.m.cfg.ClockHeld != nil && e.m.cfg.ClockHeld():
+		return errClockHeld(op)
+	}
+	return nil
+}
+
+// RollBack rolls the rotation in flight back, and commits that. force: a credential that leaked may be published again.
+func (e *Edit) RollBack(ctx context.Context, reason string, force bool) error {
+	if err := mayBegin(ctx, e); err != nil {
+		return err
+	}
+	if err := e.Unlock(ctx); err != nil {
+		return err
+	}
+	if err := mayGoBack(e, force); err != nil {
+		return err
+	}
+	if t := e.turn(); e.kind.Style == InPlace && (t.New == nil || before(e, t.New.Account).ID == "") {
+		return fault.New("rotate.RollBack", fault.Conflict, "turn %d of %s replaces a secret that is not known; there is nothing to go back to", t.N, e.name())
+	}
+	e.turn().Back = &Back{At: e.Now, Reason: reason, ByUser: true}
+	e.to(RollingBack)
+	return e.Commit(ctx, "rollback", e.Now)
+}
+
+func mayGoBack(e *Edit, force bool) error {
+	refuse := func(format string, args ...any) error {
+		return fault.New("rotate.RollBack", fault.Conflict, format, args...)
+	}
+	t := e.turn()
+	switch {
+	case t == nil:
+		return refuse("no turn of %s is in flight: the key before %q is gone; rotate instead", e.name(), e.Rec.Current.Key())
+	case t.Back != nil:
+		return refuse("turn %d of %s is already being taken back (%s); wait for its end", t.N, e.name(), t.State)
+	case t.State == Retiring:
+		return refuse("turn %d of %s is already retiring the old key; rotate instead", t.N, e.name())
+	case t.Put.Asked.IsZero():
+		return nil
+	case len(e.Sec.Previous) == 0:
+		return refuse("nothing was published before turn %d of %s; there is nothing to go back to", t.N, e.name())
+	case t.Start.Leaked && !force:
+		return refuse("the old key is known to have leaked; give force=true to publish it nevertheless")
+	}
+	return nil
+}
+
+// Pause stops the record where it stands, and commits that.
+func (e *Edit) Pause(ctx context.Context, reason string) error {
+	if e.Rec.Paused != nil {
+		return nil
+	}
+	e.Rec.Paused = &Pause{At: e.Now, Reason: reason}
+	return e.Commit(ctx, "paused", time.Time{})
+}
+
+// Resume lets a paused record go on, and commits that.
+func (e *Edit) Resume(ctx context.Context) error {
+	p := e.Rec.Paused
+	if p == nil {
+		return nil
+	}
+	e.Rec.Paused = nil
+	if p.Auto {
+		e.Rec.Alert, e.Rec.Retry = nil, time.Time{} // a person has looked
+	}
+	return e.Commit(ctx, "resumed", e.Planned())
+}
+
+// Corrected tries at once what has failed, because its configuration was corrected. A pause that asked a person ends. The
+// caller commits.
+func (e *Edit) Corrected() {
+	rec := e.Rec
+	if rec.Paused != nil && rec.Paused.Auto {
+		rec.Paused, rec.Alert = nil, nil
+	}
+	switch {
+	case rec.Turn != nil && rec.Turn.Tries > 0:
+		rec.Turn.Tries, e.soon = 0, true
+	case rec.Turn == nil && rec.Failures > 0 && rec.Queued == nil:
+		rec.Queued, rec.Retry = &Start{Reason: "retry"}, time.Time{}
+	}
+}
+
+// Drive does the steps of the rotation in flight at once, as long as they need no waiting and none fails, until the
+// record is as done wants it. It returns why it could not go on: the error of a call, or nil if the record waits.
+func (e *Edit) Drive(ctx context.Context, done func(r *Record) bool) error {
+	for e.Rec.Turn != nil && e.Rec.Paused == nil && !done(e.Rec) && !inGrace(e) {
+		e.failed = nil
+		if err := steps[e.kind.Style][e.Rec.State()](ctx, e); err != nil {
+			return err
+		}
+		if e.failed != nil {
+			return e.failed
+		}
+		if e.Now = time.Now().UTC(); e.Rec.Turn != nil && e.Rec.Due.Sub(e.Now) > time.Second {
+			return nil
+		}
+	}
+	return nil
+}
+
+// inGrace reports whether the users of a credential still have time.
+func inGrace(e *Edit) bool {
+	t := e.turn()
+	return t.State == Grace && !t.End.Now && time.Now().Before(t.End.After)
+}
+
+// RetireNow does not wait any more for the users of the credential that is in its grace.
+func (e *Edit) RetireNow() {
+	if t := e.turn(); t != nil && (t.State == Grace || t.State == Retiring) {
+		t.End.Now = true
+		t.End.After = earlier(t.End.After, e.Now)
+	}
+}
+
+// Undo rolls back a rotation that has published nothing. The caller commits it, due now. byUser: it does not count as failed.
+func Undo(e *Edit, why string, byUser bool) {
+	e.turn().Back = &Back{At: e.Now, Reason: why, ByUser: byUser}
+	e.to(RollingBack)
+}
+
+// Supersede puts a rotation in flight that has published already: the current credential is the new one, and old, which was there
+// before, has its grace. The caller commits it, due when the grace ends.
+func Supersede(e *Edit, why Start, old *Ref) {
+	e.Begin(why)
+	t := e.turn()
+	t.New, t.Old, t.Put = e.Rec.Current, old, Put{Asked: e.Now, At: e.Now, Next: e.Rec.Next}
+	t.enter(Grace, e.Now)
+	endAfter(e, e.Now, false)
+}
+
+// Abandon ends the rotation in flight where it stands, and commits that. What it has at the provider is for a person, as why says.
+func Abandon(ctx context.Context, e *Edit, why string) error {
+	if err := e.Unlock(ctx); err != nil {
+		return err
+	}
+	t := e.turn()
+	if t.Put.Asked.IsZero() && t.Back == nil {
+		Undo(e, why, true)
+	}
+	if t.State != Retiring {
+		e.to(Retiring)
+	}
+	t.unproven(why)
+	return finish(ctx, e)
+}
+
+// Retime applies a timing that was changed to what is planned, and to a grace in progress. It returns when the record is due, for
+// the caller's commit. What is overdue stays so, unless another schedule says otherwise.
+func Retime(e *Edit, was Timing) time.Time {
+	rec, now := e.Rec, e.timing()
+	if now.When != was.When {
+		same := was.When
+		same.Window = now.When.Window
+		if same != now.When || !rec.Next.Before(e.Now) || now.When.Missed(rec.Next, e.Now) {
+			rec.Next = now.When.Next(rec.LastRotated, e.Now)
+		}
+		Fresh(e)
+	}
+	t := rec.Turn
+	if t == nil || t.State != Grace || t.End.Now || now.Hold(false) == was.Hold(false) {
+		return e.Planned()
+	}
+	end := t.End
+	endAfter(e, t.Published(), false)
+	t.End.Used, t.End.Revived = end.Used, end.Revived
+	return later(t.End.After, e.Now)
+}
+
+// Fresh forgets that rotations have failed: their cause may be gone, and the next one is not put off.
+func Fresh(e *Edit) {
+	e.Rec.Failures, e.Rec.Retry = 0, time.Time{}
+	if e.Rec.Turn == nil {
+		e.Rec.LastError, e.Rec.Alert = "", nil
+	}
+}
+
+// WindUp deletes the record once what is in flight has ended: a credential that was not published is retired, one that was
+// replaced has its grace. The current one stays. It commits that.
+func (e *Edit) WindUp(ctx context.Context) error {
+	t := e.turn()
+	if t == nil {
+		return e.Delete(ctx)
+	}
+	if err := e.Unlock(ctx); err != nil {
+		return err
+	}
+	e.Rec.Gone, e.Rec.Queued, e.Rec.Paused = true, nil, nil
+	due := e.Rec.Due
+	switch _, ours := e.Sec.Keys[t.Victim().Key()]; {
+	case t.Put.Asked.IsZero() && t.Back == nil && (e.kind.Style == TwoKey || t.State != e.kind.Style.first()):
+		Undo(e, "its record was deleted", true)
+		due = e.Now
+	case !t.Put.Asked.IsZero() && t.Back == nil && t.Old != nil && t.Old.Adopted && !ours:
+		t.Old = nil // it was there before the record, and goes on to work
+		due = e.Now
+	}
+	return e.Commit(ctx, "deleting", due)
+}

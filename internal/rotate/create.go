@@ -1,0 +1,361 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// create creates the new credential. It first looks for what an earlier call may have left.
+func create(ctx context.Context, e *Edit) error {
+	if err := e.open(ctx); err != nil {
+		return unopened(ctx, e, err)
+	}
+	t, can := e.turn(), e.can
+	a := t.last()
+	again := a != nil && a.open() && can.Retry == RetrySafe
+	if !again {
+		if done, err := sweep(ctx, e, false); !done || err != nil {
+			return err
+		}
+	}
+	if !again {
+		if len(t.Attempts) >= 2*maxTries {
+			return giveUp(ctx, e, "creating failed %d times", len(t.Attempts))
+		}
+		t.Attempts = append(t.Attempts, Attempt{N: uint16(len(t.Attempts) + 1)})
+		a = t.last()
+	}
+	was := *a
+	m := Marker{Installation: installation(e.m.cfg.Installation), Key: e.Rec.Tag, Turn: t.N, Attempt: a.N}
+	a.Marker, a.At, a.Outcome = m.String(), e.Now, ""
+	a.Deadline = e.Now.Add(max(can.Timeout, time.Second))
+	a.Late = a.Deadline.Add(can.Late)
+	if can.List && !can.Label {
+		before, err := ids(ctx, e)
+		if err != nil {
+			*a = was
+			if !again {
+				t.Attempts = t.Attempts[:len(t.Attempts)-1]
+			}
+			return e.retry(ctx, err)
+		}
+		if !again { // else the first call's key may be among them
+			a.Before = before
+		}
+	}
+	e.Say("marker", a.Marker)
+	if err := e.Commit(ctx, "creating", a.Deadline); err != nil {
+		return err
+	}
+	e.Now = time.Now().UTC()
+	if e.Now.After(a.At.Add(can.Timeout / 2)) {
+		a.Outcome = Transient.String() // no call was made: its deadline would not have held
+		return e.retry(ctx, errSlow)
+	}
+	callCtx, cancel := context.WithDeadline(ctx, a.Deadline)
+	defer cancel()
+	made, err := e.target.(Creator).Create(callCtx, Order{Marker: m, Current: t.Old.Key()})
+	e.Now = time.Now().UTC()
+	if err != nil {
+		return notCreated(ctx, e, err)
+	}
+	return created(ctx, e, made)
+}
+
+var errSlow = &Failure{Outcome: Transient, Err: fault.New("rotate.create", fault.Unavailable, "the storage was too slow to record the attempt")}
+
+// created keeps the new key, sealed as pending.
+func created(ctx context.Context, e *Edit, made Credential) error {
+	t := e.turn()
+	a := t.last()
+	a.Outcome = "created"
+	if why := stale(e, made.ID, made.Secret); why != "" {
+		return ask(ctx, e, why)
+	}
+	t.New = &Ref{ID: made.ID, Account: made.Account, At: e.Now, Expires: made.Expires}
+	t.Until = e.Now.Add(e.target.Settle().Timeout)
+	e.Sec.Keys[made.ID] = made
+	for _, v := range made.Secret {
+		e.Redactor.Know(v)
+	}
+	e.Say("key_id", made.ID)
+	if e.target.Settle().Successes == 0 {
+		e.to(Verifying)
+	} else {
+		e.to(Settling)
+	}
+	return commitKept(ctx, e, "created", e.Now)
+}
+
+// stale says why what a creating call answered is no new key: it is the one in use, or was there
+// before. To go on would retire a key that somebody uses.
+func stale(e *Edit, id string, fresh map[string]secret.Value) string {
+	t := e.turn()
+	if id == t.Old.Key() || id == e.Rec.Current.Key() {
+		return fmt.Sprintf("the provider answered with the current key %s instead of a new one, and may have changed its secret", id)
+	}
+	if slices.Contains(t.last().Before, id) {
+		return fmt.Sprintf("the provider answered with the key %s, which was there before the call", id)
+	}
+	old := e.Sec.Keys[t.Old.Key()].Secret
+	if len(fresh) > 0 && len(old) > 0 && maps.EqualFunc(fresh, old, secret.Value.Equal) {
+		return fmt.Sprintf("the provider answered with the secret of the current key %s under another id, %s", t.Old.Key(), id)
+	}
+	return ""
+}
+
+// notCreated records what is known of a creating call that failed.
+func notCreated(ctx context.Context, e *Edit, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err() // the attempt stays open
+	}
+	t := e.turn()
+	a := t.last()
+	a.Outcome = OutcomeOf(err).String()
+	if f, ok := errors.AsType[*Failure](err); ok && f.ID != "" {
+		if why := stale(e, f.ID, nil); why != "" {
+			e.note(err)
+			a.Outcome = Permanent.String() // nothing of it is to be looked for, and surely not retired
+			return ask(ctx, e, why)
+		}
+		a.IDs = append(a.IDs, f.ID)
+	}
+	switch f, _ := errors.AsType[*Failure](err); {
+	case a.open() && len(a.IDs) == 0 && !recoverable(e):
+		e.note(err)
+		return ask(ctx, e, "the outcome of the creating call is not known, and a second one may do harm")
+	case f != nil && f.Repeats:
+		e.note(err)
+		return ask(ctx, e, "a key was created, and the next one would fail the same way: "+e.Rec.LastError)
+	case f != nil && f.Outcome == Permanent && e.kind.Resumable:
+		e.note(err)
+		t.Back = &Back{At: e.Now, Reason: e.Rec.LastError, Ask: true}
+		e.alarm("turn %d of %s failed: %s; the old key stays current; correct that, then resume", t.N, e.name(), e.Rec.LastError)
+		e.to(RollingBack)
+		return e.Commit(ctx, "asks", e.Now)
+	}
+	return e.retry(ctx, err)
+}
+
+// recoverable reports whether the engine itself can make good a creating call
+// of unknown outcome.
+func recoverable(e *Edit) bool {
+	can := e.can
+	return can.Retry == RetrySafe || can.Retry == RetryAdopt && can.List
+}
+
+// ask stops the turn and then the key, until a person has looked. What can be found
+// to be ours is still cleared away; nothing else is touched.
+func ask(ctx context.Context, e *Edit, why string) error {
+	t := e.turn()
+	var markers []string
+	for i := range t.Attempts {
+		if t.Attempts[i].open() {
+			markers = append(markers, t.Attempts[i].Marker)
+		}
+	}
+	t.unproven("a creating call of unknown outcome may have left a key at the provider")
+	t.Back = &Back{At: e.Now, Reason: why, Ask: true}
+	e.alarm("%s: %s; look at the provider for a key that belongs to %q, remove it, then resume", e.name(), why, markers)
+	e.Rec.Queued = nil
+	e.to(RollingBack)
+	return e.Commit(ctx, "asks", e.Now)
+}
+
+// list returns all credentials that the provider shows.
+func list(ctx context.Context, e *Edit) (all []Listed, err error) {
+	err = call(ctx, func(ctx context.Context) (err error) {
+		all, err = e.target.(Lister).List(ctx)
+		return err
+	})
+	e.Now = time.Now().UTC()
+	return all, err
+}
+
+// ids are the IDs of all credentials that the provider shows.
+func ids(ctx context.Context, e *Edit) (out []string, err error) {
+	all, err := list(ctx, e)
+	for _, l := range all {
+		out = append(out, l.ID)
+	}
+	if len(out) > maxBefore {
+		return nil, &Failure{Outcome: Permanent, Err: fault.New("rotate.ids", fault.TooLarge, "the provider lists %d keys without labels, more than can be told apart; delete at the provider those that nobody uses", len(out))}
+	}
+	return out, err
+}
+
+// sweep deals with what creating calls of this turn left behind: it finds it by
+// marker, records it as ours, and retires it. It reports whether the caller may
+// go on; if not, it has committed. final: no call's late effect may come any more.
+func sweep(ctx context.Context, e *Edit, final bool) (done bool, err error) {
+	t := e.turn()
+	for i := range t.Attempts {
+		a := &t.Attempts[i]
+		if len(a.IDs) > 0 && !a.Swept {
+			return false, sweepOne(ctx, e, a)
+		}
+	}
+	var open []*Attempt
+	for i := range t.Attempts {
+		if t.Attempts[i].open() {
+			open = append(open, &t.Attempts[i])
+		}
+	}
+	can := e.can
+	switch {
+	case len(open) == 0:
+		return true, nil
+	case final && !can.List:
+		t.unproven("the provider has no list: a lost creating call may have left a key")
+		settled(open)
+		return true, nil
+	case !final && !recoverable(e):
+		return false, ask(ctx, e, "the outcome of a creating call is not known, and a second one may do harm")
+	}
+	late := latest(open)
+	switch early := e.Now.Before(late); {
+	case early && !can.Label && !final && t.Start.Leaked:
+		return true, nil // a leaked credential waits for no lost call, whose key is looked for at the end
+	case early && !can.Label && !final, early && final && looked(open):
+		return false, e.Commit(ctx, "late", late)
+	}
+	unsure, err := leftovers(ctx, e, open)
+	if err != nil {
+		return false, e.retry(ctx, err)
+	}
+	if len(unsure) > 0 {
+		settled(open)
+		why := fmt.Sprintf("keys appeared at the provider, %q, and it has no labels to tell whether one is ours", unsure)
+		if final {
+			t.unproven(why)
+			e.alarm("%s: %s", e.name(), why)
+			return true, nil
+		}
+		return false, ask(ctx, e, why)
+	}
+	for i := range t.Attempts {
+		if a := &t.Attempts[i]; len(a.IDs) > 0 && !a.Swept {
+			e.Say("key_id", a.IDs[len(a.IDs)-1])
+			return false, e.Commit(ctx, "leftover", e.Now)
+		}
+	}
+	switch {
+	case !e.Now.Before(late):
+		settled(open)
+	case final: // once more when no effect can come any more
+		for _, a := range open {
+			a.Looked = true
+		}
+		return false, e.Commit(ctx, "late", late)
+	}
+	return true, nil
+}
+
+// looked reports whether what the calls have left was looked for since the rotation was otherwise done.
+func looked(open []*Attempt) bool {
+	return !slices.ContainsFunc(open, func(a *Attempt) bool { return !a.Looked })
+}
+
+func settled(open []*Attempt) {
+	for _, a := range open {
+		a.Settled = true
+	}
+}
+
+func latest(open []*Attempt) (t time.Time) {
+	for _, a := range open {
+		if a.Late.After(t) {
+			t = a.Late
+		}
+	}
+	return t
+}
+
+// leftovers lists the provider's keys and adds to the attempts the ids that are
+// theirs. It returns those of which it cannot tell whether they are.
+func leftovers(ctx context.Context, e *Edit, open []*Attempt) (unsure []string, err error) {
+	t := e.turn()
+	all, err := list(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	if e.can.Label {
+		for _, l := range all {
+			if l.Marker.IsZero() || l.ID == t.New.Key() || l.ID == t.Old.Key() {
+				continue
+			}
+			if a := t.attempt(l.Marker.String()); a != nil && !slices.Contains(a.IDs, l.ID) {
+				a.left(l.ID)
+			}
+		}
+		return nil, nil
+	}
+	a := open[0] // what a later call saw before it may be this one's
+	fresh, err := unknown(ctx, e, a, all)
+	if err != nil {
+		return nil, err
+	}
+	if len(fresh) == 1 && len(open) == 1 && inWindow(fresh[0].Created, a) {
+		a.left(fresh[0].ID)
+		return nil, nil
+	}
+	for _, l := range fresh {
+		unsure = append(unsure, l.ID)
+	}
+	return unsure, nil
+}
+
+// unknown are the credentials that were not there before a call, and that it may have created. One that was used is somebody
+// else's: the secret of a lost one is known to nobody.
+func unknown(ctx context.Context, e *Edit, a *Attempt, all []Listed) (fresh []Listed, err error) {
+	known := append(slices.Clone(a.Before), e.turn().New.Key(), e.turn().Old.Key(), e.Rec.Current.Key())
+	for i := range e.turn().Attempts {
+		known = append(known, e.turn().Attempts[i].IDs...) // a list may show for a while what is retired
+	}
+	for _, l := range all {
+		if slices.Contains(known, l.ID) {
+			continue
+		}
+		used := l.LastUsed
+		if used.IsZero() && e.can.LastUsed {
+			if used, err = lastUsed(ctx, e, l.ID); err != nil {
+				return nil, err
+			}
+		}
+		if used.IsZero() {
+			fresh = append(fresh, l)
+		}
+	}
+	return fresh, nil
+}
+
+// inWindow reports whether a key can be an attempt's by its time of creation, if
+// the provider tells one. Clocks may differ by five minutes.
+func inWindow(created time.Time, a *Attempt) bool {
+	const skew = 5 * time.Minute
+	return created.IsZero() || created.After(a.At.Add(-skew)) && created.Before(a.Late.Add(skew))
+}
+
+// sweepOne retires what an attempt left.
+func sweepOne(ctx context.Context, e *Edit, a *Attempt) error {
+	for _, id := range a.IDs {
+		if id == e.Rec.Current.Key() {
+			continue // whoever says what: the key in use is never swept
+		}
+		if err := call(ctx, func(ctx context.Context) error { return e.target.(Creator).Retire(ctx, id) }); err != nil {
+			return e.retry(ctx, err)
+		}
+	}
+	e.Now = time.Now().UTC()
+	a.Swept = true
+	worked(e)
+	e.Say("key_id", fmt.Sprint(a.IDs))
+	return e.Commit(ctx, "swept", e.Now)
+}

@@ -1,0 +1,178 @@
+package rotate
+
+import (
+	"errors"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// A Style is how credentials of one kind are replaced.
+type Style string
+
+// The styles. A definition of a style that is not implemented yet is refused when it is read.
+const (
+	TwoKey    Style = "two-key"    // old and new live side by side: create, verify, publish, retire
+	Slots     Style = "slots"      // a fixed number of slots; the idle one is regenerated
+	Promote   Style = "promote"    // a staged credential is promoted, which ends the old one
+	GraceRoll Style = "grace-roll" // one call; the provider ends the old one after a time of its own
+	InPlace   Style = "in-place"   // the value changes where it is; the old value dies at once
+	Manual    Style = "manual"     // a person creates the new one
+)
+
+// A Retry says what may follow a creating call whose outcome is unknown.
+type Retry string
+
+// The retries.
+const (
+	RetrySafe  Retry = "safe"  // call again: the same marker cannot create a second credential
+	RetryAdopt Retry = "adopt" // list, retire what the call left, then create anew
+	// RetryNever: stop and ask a person, because a second call does harm. In place, it means that a secret which the provider may
+	// have is never replaced by another one: should its call have an effect late, nobody would know what is in force.
+	RetryNever Retry = "never"
+)
+
+// A Proof is what a successful Verify shows.
+type Proof string
+
+// The proofs.
+const (
+	ProofUse        Proof = "use"        // the new credential did what its user will do
+	ProofManagement Proof = "management" // the management API says that it exists: counts as unproven
+	ProofNone       Proof = "none"       // nothing
+)
+
+// Settle is how Verify is repeated after a creation, because providers are eventually consistent.
+type Settle struct {
+	Successes int           // in a row
+	Interval  time.Duration // between two calls
+	Timeout   time.Duration // after which the credential is rejected for good
+}
+
+// Capabilities are what a target can do beyond creating and retiring.
+type Capabilities struct {
+	List     bool
+	Label    bool // List shows markers
+	LastUsed bool
+	Disable  bool
+	// ListsDisabled: List tells which credentials are disabled, so that one which somebody has enabled again is not retired.
+	ListsDisabled bool
+	Proof         Proof
+	Retry         Retry
+	// Timeout is the longest that Create runs; Late is how long after its return the
+	// provider may still create the credential. After both have passed, a List that does
+	// not show the credential proves that there is none.
+	Timeout, Late time.Duration
+}
+
+// An Order asks for a credential.
+type Order struct {
+	Marker  Marker
+	Current string // the ID of the credential to be replaced; "" for the first
+}
+
+// A Credential is one key, or one password, with all that its user needs.
+type Credential struct {
+	ID      string // what Retire takes
+	Account string // whose secret it is, where accounts take turns or keep their name
+	Secret  map[string]secret.Value
+	Public  map[string]string
+	Expires time.Time // when the provider ends it on its own; zero: never, or unknown
+}
+
+// A Listed is a credential as the provider shows it.
+type Listed struct {
+	ID       string
+	Label    string // as shown
+	Marker   Marker // of Label; zero where it is not a Keyturn's
+	Created  time.Time
+	LastUsed time.Time // zero: no use known
+	Disabled bool
+}
+
+// An Outcome says what is known about a call that failed. Its zero value is the careful one.
+type Outcome uint8
+
+// The outcomes. Calls that only read are never Unknown.
+const (
+	// Unknown: the call may have had its effect, or may still have it, until
+	// Capabilities.Late has passed. Cut connections, timeouts, 5xx replies to
+	// changing calls, and replies that cannot be read.
+	Unknown Outcome = iota
+	// Transient: surely no effect, and the same call may succeed later, at
+	// RetryAfter at the earliest. Refused connections, 408, 425, 429, and 5xx for
+	// reading calls.
+	Transient
+	// Permanent: surely no effect, and none until somebody changes something.
+	Permanent
+	// Exhausted: surely no effect, because the provider's limit on keys is reached.
+	Exhausted
+	// Rejected: the provider refused the credential that Verify tried.
+	Rejected
+	// Alive: the provider accepted the credential that VerifyDead tried.
+	Alive
+	// Untested: Verify could not try the credential from here, which says nothing about it.
+	Untested
+)
+
+var outcomes = [...]string{"unknown", "transient", "permanent", "exhausted", "rejected", "alive", "untested"}
+
+// String is the outcome's label in journals, metrics and recipes.
+func (o Outcome) String() string {
+	if int(o) < len(outcomes) {
+		return outcomes[o]
+	}
+	return outcomes[Unknown]
+}
+
+// ParseOutcome is the inverse of String.
+func ParseOutcome(s string) (Outcome, bool) {
+	for i, name := range outcomes {
+		if s == name {
+			return Outcome(i), true
+		}
+	}
+	return Unknown, false
+}
+
+// A Failure is a call that did not succeed.
+type Failure struct {
+	Outcome    Outcome
+	Status     int           // of the HTTP reply; 0: none
+	RetryAfter time.Duration // as the provider asked, at most a day; 0: not asked
+	// Repeats: Create would create another credential and fail the same way, because the reply is not what was expected.
+	Repeats bool
+	// ID is set where Create failed although a credential surely exists, its secret lost
+	// or unreadable. It is ours, and is retired.
+	ID  string
+	Err error // a *fault.Error: its message is our own words, its cause is redacted
+}
+
+// Error is the text of the cause.
+func (f *Failure) Error() string { return f.Err.Error() }
+
+// Unwrap returns the cause.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Redacted returns the failure with its error as scrub returns it.
+func (f *Failure) Redacted(scrub func(error) error) error {
+	out := *f
+	out.Err = scrub(f.Err)
+	return &out
+}
+
+// OutcomeOf classifies an error of a target. An error that is no [Failure] is Unknown.
+func OutcomeOf(err error) Outcome {
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return f.Outcome
+	}
+	return Unknown
+}
+
+// retryAfter is how long the provider asked to wait, if it did.
+func retryAfter(err error) time.Duration {
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return f.RetryAfter
+	}
+	return 0
+}

@@ -1,0 +1,328 @@
+package rotate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// An Edit is one record with its lock held: what was read, what was changed, and the way to commit it.
+type Edit struct {
+	Rec      *Record
+	Sec      *Secrets // once unlocked
+	Now      time.Time
+	Redactor *secret.Redactor // knows every secret of Sec
+
+	// Ops join the next commit, relative to the mount's store; Abs on absolute keys.
+	Ops, Abs []storage.Op
+
+	m       *Manager
+	kind    *Kind
+	version storage.Version // of the record; 0: it is new
+	target  Target          // once opened
+	can     Capabilities    // of target
+	working bool            // on a due item, which must move
+	soon    bool            // the step in flight is tried at once
+	said    map[string]string
+	failed  error  // of the call outside, for the audit log
+	trouble *Error // of the call outside, for the log, once it is committed
+}
+
+// load reads a record to change it; nil if there is none. The caller holds its lock, or changes nothing.
+func (m *Manager) load(ctx context.Context, k *Kind, name string) (*Edit, error) {
+	row, err := m.cfg.Store.Get(ctx, k.Records+name)
+	if err != nil {
+		return nil, err
+	}
+	e := m.edit(k, &Record{Name: name})
+	e.version = row.Version
+	switch {
+	case row.Version != 0:
+		e.Sec, err = k.decode(row, e.Rec)
+	case k.Missing == nil:
+		return nil, nil
+	default:
+		e.Rec, e.Sec, err = k.Missing(ctx, name)
+	}
+	if err != nil || e.Rec == nil {
+		return nil, err
+	}
+	if e.Sec != nil {
+		e.Sec.Know(e.Redactor)
+	}
+	return e, nil
+}
+
+func (m *Manager) edit(k *Kind, r *Record) *Edit {
+	return &Edit{m: m, kind: k, Rec: r, Now: time.Now().UTC(), Redactor: new(secret.Redactor)}
+}
+
+// decode reads the row of the record that into names. It returns the secrets that a row of an earlier version holds.
+func (k *Kind) decode(row storage.Entry, into *Record) (*Secrets, error) {
+	name := into.Name
+	err := decode(row, into)
+	_, other := errors.AsType[*json.UnmarshalTypeError](err)
+	if k.Adopt == nil || err != nil && !other {
+		return nil, err
+	}
+	if other { // a field of the name had another type
+		*into = Record{Name: name}
+	}
+	s, aerr := k.Adopt(row.Value, into)
+	if aerr == nil && s == nil {
+		aerr = err
+	}
+	return s, aerr
+}
+
+// New reports whether the record is not stored yet.
+func (e *Edit) New() bool { return e.version == 0 }
+
+// Unlock reads the record's secrets, which are written with it from then on.
+func (e *Edit) Unlock(ctx context.Context) error {
+	if e.Sec != nil {
+		return nil
+	}
+	row, err := e.m.cfg.Store.Get(ctx, e.kind.Secrets+e.Rec.Name)
+	if err != nil {
+		return err
+	}
+	s, err := decodeSecrets(row.Value)
+	if err != nil {
+		return err
+	}
+	s.Know(e.Redactor)
+	e.Sec = s
+	return nil
+}
+
+// open readies the target.
+func (e *Edit) open(ctx context.Context) error {
+	if err := e.Unlock(ctx); err != nil {
+		return err
+	}
+	t, err := e.kind.Open(ctx, e.Rec, e.Sec, e.Redactor)
+	if err != nil {
+		return err
+	}
+	e.target, e.can = t, t.Capabilities()
+	return nil
+}
+
+func (e *Edit) turn() *Turn { return e.Rec.Turn }
+
+func (e *Edit) timing() Timing { return e.kind.Timing(e.Rec) }
+
+// name is the record in messages: key "stripe".
+func (e *Edit) name() string { return fmt.Sprintf("%s %q", e.kind.Noun, called(e.kind, e.Rec)) }
+
+func called(k *Kind, r *Record) string {
+	if k.Called == nil {
+		return r.Name
+	}
+	return k.Called(r)
+}
+
+// Say adds to the event and the journal row of the next commit. Values are no secrets.
+func (e *Edit) Say(name, value string) {
+	if e.said == nil {
+		e.said = map[string]string{}
+	}
+	e.said[name] = value
+}
+
+// alarm raises an alert.
+func (e *Edit) alarm(format string, args ...any) { e.raise("", fmt.Sprintf(format, args...)) }
+
+// raise raises an alert about the calls of a state, or about the whole. One that stands keeps its time.
+func (e *Edit) raise(step State, text string) {
+	at := e.Now
+	if a := e.Rec.Alert; a != nil {
+		if a.Text == text {
+			return
+		}
+		if step != "" && a.Step == step {
+			at = a.At
+		}
+	}
+	e.Rec.Alert = &Alert{At: at, Text: text, Step: step}
+	e.Say("alert", text)
+}
+
+// worked notes that a call of the present state has succeeded: what it failed for is gone.
+func worked(e *Edit) {
+	t := e.turn()
+	t.Tries = 0
+	if a := e.Rec.Alert; a != nil && a.Step == t.State {
+		e.Rec.Alert, e.Rec.LastError = nil, ""
+	}
+}
+
+// halt pauses the record: it needs a person.
+func (e *Edit) halt(format string, args ...any) {
+	e.alarm(format, args...)
+	e.Rec.Paused = &Pause{At: e.Now, Reason: e.Rec.Alert.Text, Auto: true}
+}
+
+// Commit stores the record, its secrets if they were read, a row of the journal
+// and an event, and moves the due item to due; a zero due drops it. what is a
+// slug of what has happened.
+func (e *Edit) Commit(ctx context.Context, what string, due time.Time) error {
+	ops, abs, err := e.batch(what, due)
+	if err != nil {
+		return err
+	}
+	v, err := e.m.cfg.Store.CommitWith(ctx, ops, abs)
+	if err != nil {
+		return err
+	}
+	e.committed(v)
+	return nil
+}
+
+// commitKept is Commit for a result that exists nowhere else: it insists for a
+// while, and recognises its own commit when a reply was lost.
+func commitKept(ctx context.Context, e *Edit, what string, due time.Time) error {
+	ops, abs, err := e.batch(what, due)
+	if err != nil {
+		return err
+	}
+	for try := 1; ; try++ {
+		v, err := e.m.cfg.Store.CommitWith(ctx, ops, abs)
+		if err == nil {
+			e.committed(v)
+			return nil
+		}
+		if errors.Is(err, storage.ErrConflict) && try > 1 {
+			row, rerr := e.m.cfg.Store.Get(ctx, e.kind.Records+e.Rec.Name)
+			var there Record
+			if rerr == nil && decode(row, &there) == nil && there.Turn != nil && there.Turn.New.Key() == e.turn().New.Key() {
+				e.committed(row.Version)
+				return nil
+			}
+		}
+		if try == 5 || ctx.Err() != nil || errors.Is(err, storage.ErrConflict) || errors.Is(err, storage.ErrTooLarge) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// braked is what happens to each record every other minute while the brake is on, for weeks perhaps: it
+// is neither journaled nor told.
+const braked = "braked"
+
+func (e *Edit) committed(v storage.Version) {
+	e.version, e.Ops, e.Abs, e.said = v, nil, nil, nil
+	e.m.census.set(e.kind, e.Rec.Name, e.Rec.State())
+	logTrouble(e)
+}
+
+// logTrouble tells of a call that failed, in the log and in the count of failures.
+func logTrouble(e *Edit) {
+	if t := e.trouble; t != nil {
+		e.m.census.fail(t.Outcome)
+		e.m.cfg.Log.Warn("a step of a rotation failed", "path", e.m.cfg.Mount()+e.kind.Path(e.Rec.Name), "rotation", e.Rec.Number(), "step", t.State,
+			"class", t.Outcome, "next_try", e.Rec.Due, "error", t.Text)
+	}
+	e.trouble = nil
+}
+
+func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err error) {
+	rec, from := e.Rec, e.Rec.Due
+	rec.Due = tick(due, from, e.working)
+	b, err := encode(rec)
+	if err != nil {
+		return nil, nil, err
+	}
+	ops = append(ops, storage.Set(e.kind.Records+rec.Name, b).If(e.version))
+	if e.Sec != nil {
+		s, err := e.Sec.encode()
+		if err != nil {
+			return nil, nil, err
+		}
+		ops = append(ops, storage.Set(e.kind.Secrets+rec.Name, s))
+	}
+	ops = append(ops, e.Ops...)
+	abs = append(e.m.cfg.Schedule(e.kind.Name, rec.Name, from, rec.Due), e.Abs...)
+	if what == braked {
+		return ops, abs, nil
+	}
+	row, err := encode(row(e, what))
+	if err != nil {
+		return nil, nil, err
+	}
+	return append(ops, storage.Append(e.kind.Journal+rec.Name+"/", row)), append(abs, event(e, what)), nil
+}
+
+// tick makes a time one that the due index can hold: whole milliseconds, never early. While
+// working on the item at from, it is another time than that: the due loop takes a row that did not change for the one
+// that it has just done.
+func tick(due, from time.Time, working bool) time.Time {
+	due = due.UTC().Add(time.Millisecond - 1).Truncate(time.Millisecond)
+	if due.Unix() <= 0 {
+		return time.Time{}
+	}
+	if working && due.Sub(from).Abs() < time.Millisecond {
+		return from.Add(time.Millisecond)
+	}
+	return due
+}
+
+// A JournalRow is one commit of a record, as its history shows it.
+type JournalRow struct {
+	At    time.Time         `json:"time"`
+	What  string            `json:"what"`
+	Turn  uint32            `json:"turn"`
+	State State             `json:"state"`
+	Due   time.Time         `json:"due"`
+	More  map[string]string `json:"more,omitempty"`
+}
+
+func row(e *Edit, what string) JournalRow {
+	return JournalRow{At: e.Now, What: what, Turn: e.Rec.Number(), State: e.Rec.State(), Due: e.Rec.Due, More: e.said}
+}
+
+// event is the operation that tells of what has happened.
+func event(e *Edit, what string) storage.Op {
+	data := e.kind.Details(e.Rec)
+	data["turn"], data["state"] = fmt.Sprint(e.Rec.Number()), string(e.Rec.State())
+	for k, v := range e.said {
+		data[k] = v
+	}
+	return e.m.cfg.Event("rotation/"+what, data)
+}
+
+// maxText bounds what is kept of a third party's words.
+const maxText = 500
+
+// words is what may be kept and shown of an error: its message, which is our own, or what others wrote, redacted; and short.
+func (e *Edit) words(err error) string {
+	text := fault.Message(err)
+	if text == "" {
+		text = e.Redactor.Scrub(err.Error())
+	}
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + "…"
+	}
+	return text
+}
+
+func encode(v any) ([]byte, error) {
+	b, err := json.Marshal(v)
+	return b, fault.Wrap("rotate.encode", fault.Internal, err)
+}
+
+func decode(e storage.Entry, into any) error {
+	return fault.Wrap("rotate.decode", fault.Internal, json.Unmarshal(e.Value, into))
+}

@@ -1,0 +1,86 @@
+package rotate
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Unsettled reports, of the style in-place, whether it is not known which secret an account has.
+func (r *Record) Unsettled(account string) bool {
+	t := r.Turn
+	if t == nil || t.New == nil || t.New.Account != account {
+		return false
+	}
+	return t.State == RollingBack || t.told()
+}
+
+// FindOut finds out which secret is in force where that is not known, by trying them, and commits what it finds. It sets none. After nil,
+// and without a rotation in flight, it is the one that Current says; after an error nobody knows, and it says why.
+func FindOut(ctx context.Context, e *Edit) error {
+	t := e.turn()
+	if t == nil || t.New == nil || !e.Rec.Unsettled(t.New.Account) {
+		return nil
+	}
+	if err := e.open(ctx); err != nil {
+		return err
+	}
+	if t.State == RollingBack {
+		return findOld(ctx, e)
+	}
+	if outdated(e, t.New) {
+		return fault.New("rotate.FindOut", fault.Unavailable, "the secret was made for where %s does not lead any more; it is replaced there", e.name())
+	}
+	err := tryNew(ctx, e)
+	switch {
+	case err == nil:
+		return replaced(ctx, e, nil)
+	case OutcomeOf(err) == Rejected && before(e, t.New.Account).ID != "":
+		return nil
+	}
+	return err
+}
+
+// findOld tries whether the secret from before a rotation that is rolled back is in force.
+func findOld(ctx context.Context, e *Edit) error {
+	old, known := restorable(e, e.turn().New.Account)
+	if !known {
+		return finish(context.WithoutCancel(ctx), e)
+	}
+	err := call(ctx, func(ctx context.Context) error { return e.target.Verify(ctx, old) })
+	if e.Now = time.Now().UTC(); err != nil {
+		return err
+	}
+	return finish(context.WithoutCancel(ctx), e)
+}
+
+// Take makes a credential that somebody vouches for the current one of its account. A rotation in flight ends: whatever became
+// of it, this credential is in force. The caller commits it.
+func Take(ctx context.Context, e *Edit, c Credential, why string) error {
+	if err := e.Unlock(ctx); err != nil {
+		return err
+	}
+	rec := e.Rec
+	if t := rec.Turn; t != nil {
+		t.Back = &Back{At: e.Now, Reason: why, ByUser: true}
+		t.Ended = e.Now
+		e.to(RolledBack)
+		row, err := encode(t)
+		if err != nil {
+			return err
+		}
+		e.Ops = append(e.Ops, storage.Set(e.kind.past(rec.Name, t.N), row))
+		rec.Turn = nil
+	}
+	rec.Idle = slices.DeleteFunc(rec.Idle, func(r *Ref) bool { return r.Account == c.Account })
+	rec.Current = &Ref{ID: c.ID, Account: c.Account, At: e.Now, Expires: c.Expires, Adopted: true}
+	rec.Failures, rec.Retry, rec.LastError, rec.Alert, rec.Unproven = 0, time.Time{}, "", nil, nil
+	e.Sec.Keys[c.ID] = c
+	e.Sec.forget(rec)
+	e.Sec.Know(e.Redactor)
+	e.Say("key_id", c.ID)
+	return nil
+}

@@ -1,0 +1,276 @@
+package rotate
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/cron"
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+const (
+	// maxTries is how many calls in a row may fail before a state gives up: some
+	// 45 minutes of trying.
+	maxTries = 9
+	// longestWait is the longest back-off of a call that is never given up, longestDoubt while it is not known which
+	// secret is in force, and of kinds that are eager.
+	longestWait  = 6 * time.Hour
+	longestDoubt = time.Hour
+	// callTimeout bounds each call that has no timeout of its own.
+	callTimeout = 2 * time.Minute
+	// brakeWait is how long a record that fell due under the brake waits before it
+	// looks again. Half of it is random: when the brake is lifted, not all rotate at once.
+	brakeWait = 2 * time.Minute
+	// readyWait is how long a record waits before it looks again whether a rotation may begin.
+	readyWait = time.Hour
+)
+
+// backoff is how long to wait before a call is tried again after so many have failed in a row.
+func backoff(tries int, longest time.Duration) time.Duration {
+	return cron.Backoff(tries, 10*time.Second, longest)
+}
+
+// retryRotation is how long to wait before another rotation after so many have failed in a row.
+func retryRotation(failures int) time.Duration {
+	return cron.Backoff(failures, time.Hour, 24*time.Hour)
+}
+
+// Work does one step of a record that fell due. kind is that of the due item.
+func (m *Manager) Work(ctx context.Context, kind, name string) error {
+	k := m.kinds[kind]
+	if k == nil {
+		return fault.New("rotate.Work", fault.Internal, "there is no work of kind %q for %q", kind, name)
+	}
+	release, err := m.take(ctx, k, name)
+	if err != nil {
+		return err
+	}
+	defer release()
+	e, err := m.load(ctx, k, name)
+	if err != nil || e == nil {
+		return err // a deleted record's item went with it
+	}
+	e.working = true
+	return e.step(ctx)
+}
+
+// step does what is due, if anything is.
+func (e *Edit) step(ctx context.Context) error {
+	if e.Rec.Due.IsZero() || e.Rec.Due.After(e.Now) {
+		return nil // an item of the past
+	}
+	if e.m.cfg.ClockHeld != nil && e.m.cfg.ClockHeld() {
+		return errClockHeld("rotate.Work")
+	}
+	if e.Rec.Gone && e.Rec.Turn == nil {
+		return e.Delete(ctx)
+	}
+	if e.Rec.Paused != nil {
+		return e.Commit(ctx, "paused", time.Time{})
+	}
+	if e.kind.Brake != nil {
+		on, err := e.kind.Brake(ctx)
+		if err != nil {
+			return err
+		}
+		if on {
+			return e.Commit(ctx, braked, e.Now.Add(brakeWait/2+rand.N(brakeWait/2)))
+		}
+	}
+	if e.Rec.State() == Grace && e.Now.Before(e.turn().End.After) {
+		return e.Commit(ctx, "waiting", e.turn().End.After)
+	}
+	return audited(ctx, e, steps[e.kind.Style][e.Rec.State()])
+}
+
+func errClockHeld(op string) error {
+	return fault.New(op, fault.Held, "the server's clock has jumped and is held; confirm it first (sys/clock/trust)")
+}
+
+// audited runs a step between the two lines of its audit entry. Without the first line
+// it does not run.
+func audited(ctx context.Context, e *Edit, do step) error {
+	ran := false
+	var stepErr error
+	a := Action{Path: e.m.cfg.Mount() + e.kind.Path(called(e.kind, e.Rec)), Detail: e.kind.Details(e.Rec)}
+	delete(a.Detail, "path") // it is that of the record here
+	a.Detail["turn"], a.Detail["step"] = strconv.FormatUint(uint64(e.Rec.Number()), 10), string(e.Rec.State())
+	// Retiring a leaked credential only takes access away: it does not wait for a device.
+	if s := e.Rec.State(); (s == Grace || s == Retiring) && e.turn() != nil {
+		a.Takes = e.turn().Start.Leaked
+	}
+	err := e.m.cfg.Audited(ctx, a, func(ctx context.Context) error {
+		ran = true
+		if stepErr = do(ctx, e); stepErr != nil {
+			return stepErr
+		}
+		return e.failed
+	})
+	switch {
+	case !ran:
+		return err
+	case stepErr != nil:
+		return stepErr
+	case err != nil && e.failed == nil:
+		return err // the second line is owed
+	}
+	return nil
+}
+
+// to moves the rotation to another state, as the table of transitions allows.
+func (e *Edit) to(s State) {
+	t := e.turn()
+	if !slices.Contains(transitions[e.kind.Style][t.State].next, s) {
+		panic(fmt.Sprintf("rotate: no transition from %s to %s", t.State, s)) // a programming error, found by the first test that walks it
+	}
+	worked(e)
+	t.enter(s, e.Now)
+}
+
+// retry deals with a call that failed: it is tried again with back-off by
+// class of error, and at last the state gives up or a person is called.
+func (e *Edit) retry(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err() // the server stops; the call's outcome is found by the next
+	}
+	e.Now = time.Now().UTC()
+	t, outcome := e.turn(), OutcomeOf(err)
+	e.note(err)
+	t.Tries++
+	gives := transitions[e.kind.Style][t.State].gives
+	if gives != "" && (outcome == Permanent || t.Tries >= maxTries) {
+		return giveUp(ctx, e, "%s failed: %s", t.State, e.Rec.LastError)
+	}
+	longest := longestWait
+	if e.kind.Style == InPlace || e.kind.Eager {
+		longest = longestDoubt
+	}
+	wait := backoff(t.Tries, longest)
+	if outcome == Exhausted {
+		wait = max(wait, time.Minute)
+	}
+	wait = max(wait, retryAfter(err))
+	wait += rand.N(wait / 5)
+	e.raise(t.State, fmt.Sprintf("%s: %s has failed %s: %s; %s", e.name(), t.State, times(t.Tries), e.Rec.LastError, remedies[outcome]))
+	return e.Commit(ctx, "stumbled", e.Now.Add(wait))
+}
+
+// times words a number of failures.
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times in a row", n)
+}
+
+// remedies say what there is to do about a failure that is retried.
+var remedies = map[Outcome]string{
+	Unknown:   "it is tried again, after a look at what the call has done",
+	Transient: "it is tried again with back-off; see whether the provider is up",
+	Permanent: "it will fail until somebody corrects that; it is tried again with back-off",
+	Exhausted: "the provider allows no more keys; delete there those that nobody uses",
+	Rejected:  "it is tried again with back-off",
+	Alive:     "the old key still works; it is tried again with back-off, or delete it at the provider",
+	Untested:  "it is tried again with back-off",
+}
+
+// note records an error, redacted.
+func (e *Edit) note(err error) {
+	e.failed = err
+	e.Rec.LastError = e.words(err)
+	outcome := OutcomeOf(err).String()
+	e.Say("outcome", outcome)
+	e.Say("error", e.Rec.LastError)
+	e.trouble = &Error{e.Now, e.Rec.State(), outcome, e.Redactor.Scrub(err.Error())}
+	t := e.turn()
+	if t == nil {
+		return
+	}
+	if len(t.Errors) == maxErrors {
+		t.Errors = t.Errors[1:]
+	}
+	t.Errors = append(t.Errors, Error{e.Now, t.State, outcome, e.Rec.LastError})
+}
+
+// giveUp rolls the rotation back. The old credential stays current.
+func giveUp(ctx context.Context, e *Edit, format string, args ...any) error {
+	t := e.turn()
+	t.Back = &Back{At: e.Now, Reason: fmt.Sprintf(format, args...)}
+	e.alarm("turn %d of %s failed: %s; the old key stays current", t.N, e.name(), t.Back.Reason)
+	e.to(RollingBack)
+	return e.Commit(ctx, "gave-up", e.Now)
+}
+
+// begin starts the rotation that is due.
+func begin(ctx context.Context, e *Edit) error {
+	if at := e.Planned(); at.IsZero() || at.After(e.Now) {
+		return e.Commit(ctx, "waiting", at) // it was due earlier before a change
+	}
+	if e.kind.Ready != nil {
+		why, err := e.kind.Ready(ctx, e.Rec)
+		if err != nil {
+			return err
+		}
+		if why != "" {
+			e.alarm("%s", why)
+			return e.Commit(ctx, "unbound", e.Now.Add(readyWait))
+		}
+	}
+	why := Start{Reason: "schedule"}
+	if e.Rec.Queued != nil {
+		why = *e.Rec.Queued
+	}
+	if when := e.timing().When; why.Reason == "schedule" && when.Missed(e.Rec.Next, e.Now) {
+		return missed(ctx, e, when)
+	}
+	e.Begin(why)
+	if e.kind.Style == InPlace {
+		return set(ctx, e) // it commits its intent itself
+	}
+	return e.Commit(ctx, "begun", e.Now)
+}
+
+// missed plans the next rotation in place of one whose window is over.
+func missed(ctx context.Context, e *Edit, when cron.When) error {
+	if e.Rec.Failures == 0 { // else the last error says why
+		e.Rec.LastError = "the window of " + e.Rec.Next.UTC().Format(time.RFC3339) + " was missed: the server did not run, or waited for its clock; the next one counts"
+	}
+	e.alarm("%s was not rotated at %s: its window is over; the next rotation counts", e.name(), e.Rec.Next.UTC().Format(time.RFC3339))
+	e.Rec.Next, e.Rec.Retry, e.Rec.Failures = when.Next(e.Rec.LastRotated, e.Now), time.Time{}, 0
+	return e.Commit(ctx, "missed", e.Rec.Next)
+}
+
+// Begin puts a new rotation in flight.
+func (e *Edit) Begin(why Start) {
+	rec := e.Rec
+	rec.Turns++
+	rec.Queued = nil
+	t := &Turn{N: rec.Turns, ID: fmt.Sprintf("%s/%d", rec.Tag, rec.Turns), Start: why, Started: e.Now, Old: rec.Current}
+	rec.Turn = t
+	t.enter(e.kind.Style.first(), e.Now)
+	e.Say("reason", why.Reason)
+	if why.Leaked {
+		e.Say("leaked", "true")
+	}
+}
+
+// unopened deals with a target that cannot even be opened: its configuration or its
+// credentials are wrong, or our own store does not answer.
+func unopened(ctx context.Context, e *Edit, err error) error {
+	switch fault.KindOf(err) {
+	case fault.Invalid, fault.Held, fault.NotFound, fault.Unsupported, fault.Denied:
+		return e.retry(ctx, &Failure{Outcome: Permanent, Err: err})
+	}
+	return err
+}
+
+// call bounds a call to the provider.
+func call(ctx context.Context, f func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return f(ctx)
+}

@@ -1,0 +1,206 @@
+package rotate
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// take waits for the lock of a record, or for ctx.
+func (m *Manager) take(ctx context.Context, k *Kind, name string) (release func(), err error) {
+	release, err = m.locks.Take(ctx, k.Records+name)
+	if err != nil {
+		err = fault.New("rotate.take", fault.Timeout, "%s %q is busy: a call to its provider is under way; try again", k.Noun, name)
+	}
+	return release, err
+}
+
+// Change runs f on a record with its lock held; f commits. A record that is not stored is new, unless missing says
+// otherwise: then that error is returned.
+func (m *Manager) Change(ctx context.Context, kind, name string, missing error, f func(e *Edit) error) error {
+	k := m.kinds[kind]
+	release, err := m.take(ctx, k, name)
+	if err != nil {
+		return err
+	}
+	defer release()
+	e, err := m.load(ctx, k, name)
+	switch {
+	case err != nil:
+		return err
+	case e == nil && missing != nil:
+		return missing
+	case e == nil:
+		e = m.edit(k, &Record{Name: name, Tag: NewTag(name)})
+		e.Rec.Created, e.Sec = e.Now, &Secrets{Admin: map[string]secret.Value{}, Keys: map[string]Credential{}}
+	}
+	return f(e)
+}
+
+// View reads a record without its lock; nil if there is none. It is not committed.
+func (m *Manager) View(ctx context.Context, kind, name string) (*Edit, error) {
+	return m.load(ctx, m.kinds[kind], name)
+}
+
+// Read reads a record and its secrets as one commit has left them; nil if there is none. Neither is committed.
+func (m *Manager) Read(ctx context.Context, kind, name string) (*Record, *Secrets, error) {
+	for {
+		e, err := m.View(ctx, kind, name)
+		if err != nil || e == nil {
+			return nil, nil, err
+		}
+		if err := e.Unlock(ctx); err != nil {
+			return nil, nil, err
+		}
+		row, err := m.cfg.Store.Get(ctx, e.kind.Records+name)
+		if err != nil || row.Version == e.version {
+			return e.Rec, e.Sec, err
+		}
+	}
+}
+
+// Delete forgets a record. Its history and its journal go first. The caller has changed it in hand, and Ops and Abs join
+// the commit.
+func (e *Edit) Delete(ctx context.Context) error {
+	m, k, name := e.m, e.kind, e.Rec.Name
+	for _, prefix := range []string{k.Journal, k.History} {
+		if err := m.clear(ctx, prefix+name+"/"); err != nil {
+			return err
+		}
+	}
+	ops := append([]storage.Op{storage.Remove(k.Records + name).If(e.version), storage.Remove(k.Secrets + name)}, e.Ops...)
+	if k.Forget != nil {
+		ops = append(ops, k.Forget(e.Rec)...)
+	}
+	abs := append(slices.Clone(e.Abs), m.cfg.Schedule(k.Name, name, e.Rec.Due, time.Time{})...)
+	abs = append(abs, event(e, "deleted-key"))
+	_, err := m.cfg.Store.CommitWith(ctx, ops, abs)
+	if err == nil {
+		m.census.set(k, name, "")
+	}
+	return err
+}
+
+// clear removes all rows below a prefix, in as many commits as it takes.
+func (m *Manager) clear(ctx context.Context, prefix string) error {
+	for {
+		var ops []storage.Op
+		for e, err := range m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+			if e.Key == "" && err != nil {
+				return err
+			}
+			if ops = append(ops, storage.Remove(e.Key)); len(ops) == storage.MaxOps {
+				break
+			}
+		}
+		if len(ops) == 0 {
+			return nil
+		}
+		if _, err := m.cfg.Store.Commit(ctx, ops...); err != nil {
+			return err
+		}
+	}
+}
+
+// Names lists the records of a kind behind a name.
+func (m *Manager) Names(ctx context.Context, kind, after string) iter.Seq2[string, error] {
+	k := m.kinds[kind]
+	return func(yield func(string, error) bool) {
+		for e, err := range m.cfg.Store.Scan(ctx, k.Records+after, storage.PrefixEnd(k.Records)) {
+			if e.Key == "" && err != nil {
+				yield("", err)
+				return
+			}
+			if name := strings.TrimPrefix(e.Key, k.Records); name != after && !yield(name, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Records reads the records of a kind. Damaged ones are yielded with an error that names them.
+func (m *Manager) Records(ctx context.Context, kind string) iter.Seq2[*Record, error] {
+	k := m.kinds[kind]
+	return func(yield func(*Record, error) bool) {
+		for e, err := range m.cfg.Store.Scan(ctx, k.Records, storage.PrefixEnd(k.Records)) {
+			r := &Record{Name: strings.TrimPrefix(e.Key, k.Records)}
+			if err == nil {
+				_, err = k.decode(e, r)
+			}
+			if !yield(r, err) || e.Key == "" && err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Unfinished returns a record of any kind whose rotation is in flight; nil if there is none. Nobody would end it
+// once its mount is gone.
+func (m *Manager) Unfinished(ctx context.Context) (kind string, r *Record, err error) {
+	for name := range m.kinds {
+		for r, err := range m.Records(ctx, name) {
+			if err != nil {
+				return "", nil, err
+			}
+			if r.Turn != nil && !r.Gone { // who has deleted it, and does not wait, has decided
+				return name, r, nil
+			}
+		}
+	}
+	return "", nil, nil
+}
+
+// Past are the rotations of a record that have ended and that are kept, the oldest first.
+func (m *Manager) Past(ctx context.Context, kind, name string) (all []*Turn, err error) {
+	prefix := m.kinds[kind].History + name + "/"
+	for e, err := range m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+		if err != nil {
+			return nil, err
+		}
+		t := new(Turn)
+		if err := decode(e, t); err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+// Journal are the rows of a record's commits, the oldest first.
+func (m *Manager) Journal(ctx context.Context, kind, name string) (rows []JournalRow, err error) {
+	prefix := m.kinds[kind].Journal + name + "/"
+	for e, err := range m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+		if err != nil {
+			return nil, err
+		}
+		var row JournalRow
+		if err := json.Unmarshal(e.Value, &row); err != nil {
+			return nil, fault.Wrap("rotate.Journal", fault.Internal, err)
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// Planned is when the record is next due, by what is stored alone: never by a time that is zero.
+func (e *Edit) Planned() time.Time {
+	rec := e.Rec
+	switch {
+	case rec.Paused != nil:
+		return time.Time{}
+	case rec.Turn != nil && !rec.Due.IsZero() && !e.soon:
+		return rec.Due
+	case rec.Turn != nil || rec.Queued != nil:
+		return e.Now
+	case rec.Next.IsZero() && rec.Retry.IsZero():
+		return time.Time{} // by request alone
+	}
+	return later(later(rec.Next, rec.Retry), e.Now)
+}

@@ -1,0 +1,229 @@
+package rotate
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// pending is the new credential with its secret.
+func pending(e *Edit) (Credential, error) {
+	c, ok := e.Sec.Keys[e.turn().New.Key()]
+	if !ok {
+		return c, &Failure{Outcome: Permanent, Err: fault.New("rotate.pending", fault.Internal, "the new key's secret is not stored")}
+	}
+	return c, nil
+}
+
+// publish writes the new credential where its readers look. From the moment that the
+// intent is recorded somebody may have read it, so publishing never gives up on its own.
+func publish(ctx context.Context, e *Edit) error {
+	if err := e.open(ctx); err != nil {
+		return unopened(ctx, e, err)
+	}
+	t := e.turn()
+	if e.target.Place() == nil {
+		t.Put = Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now)}
+	}
+	if t.Put.Asked.IsZero() {
+		return intend(ctx, e, &t.Put)
+	}
+	if e.target.Place() != nil {
+		made, err := pending(e)
+		if err != nil {
+			return e.retry(ctx, err)
+		}
+		p := publication(e, t.publication(), &t.Put)
+		p.Fields = e.target.Place().Fields(made)
+		p.NewID, p.OldID = t.New.Key(), t.Old.Key()
+		p.RetireAfter = retireAfter(e, t.Old, t.Put.Asked, t.Start.Leaked)
+		if done, err := put(ctx, e, p, &t.Put); !done || err != nil {
+			return err
+		}
+	}
+	e.Rec.Current, e.Rec.LastRotated, e.Rec.Next = t.New, t.Put.At, t.Put.Next
+	e.Rec.Unproven = t.Unproven
+	return published(ctx, e, "published")
+}
+
+// rollBack undoes a rotation: nothing was published, or the old value is published again.
+func rollBack(ctx context.Context, e *Edit) error {
+	t := e.turn()
+	if t.Put.Asked.IsZero() {
+		t.End = Ending{After: e.Now, Now: true}
+		e.to(Retiring)
+		return e.Commit(ctx, "backed-out", e.Now)
+	}
+	if err := e.open(ctx); err != nil {
+		return unopened(ctx, e, err)
+	}
+	back := &t.Back.Put
+	if e.target.Place() == nil {
+		*back = Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now)}
+	}
+	if back.Asked.IsZero() {
+		return intend(ctx, e, back)
+	}
+	if e.target.Place() != nil {
+		p := publication(e, t.ID+"/back", back)
+		p.Fields = e.Sec.Previous
+		p.NewID, p.OldID = t.Old.Key(), t.New.Key()
+		p.RetireAfter = retireAfter(e, t.New, back.Asked, t.Back.Leaked)
+		if done, err := put(ctx, e, p, back); !done || err != nil {
+			return err
+		}
+	}
+	e.Rec.Current, e.Rec.Next = t.Old, back.Next
+	return published(ctx, e, "published-back")
+}
+
+// intend records the intent to publish, with what consumers read now.
+func intend(ctx context.Context, e *Edit, to *Put) error {
+	there, err := e.target.Place().Read(ctx)
+	e.Now = time.Now().UTC()
+	if err != nil {
+		return unpublished(ctx, e, err)
+	}
+	*to = Put{Asked: e.Now, Next: e.timing().When.Next(e.Now, e.Now), Again: to.Again}
+	if there != nil {
+		to.CAS = there.Version
+	}
+	if e.turn().Back == nil && to.Again == 0 {
+		keepPrevious(e, there)
+	}
+	return e.Commit(ctx, "publishing", e.Now)
+}
+
+// keepPrevious keeps what consumers read now, so that it can be published again.
+func keepPrevious(e *Edit, there *Published) {
+	e.Sec.Previous = map[string]secret.Value{}
+	if there == nil {
+		return
+	}
+	for field, v := range there.Fields {
+		e.Sec.Previous[field] = v
+		e.Redactor.Know(v)
+	}
+}
+
+// publication is what both directions have in common.
+func publication(e *Edit, id string, to *Put) Publication {
+	return Publication{ID: id, Asked: to.Asked, Next: to.Next, CAS: to.CAS}
+}
+
+// retireAfter is when a credential is retired that consumers stop reading; zero if there is none.
+func retireAfter(e *Edit, old *Ref, asked time.Time, leaked bool) time.Time {
+	if old == nil {
+		return time.Time{}
+	}
+	return asked.Add(e.timing().Hold(leaked))
+}
+
+// put publishes. Unless it is done it has committed what went wrong.
+func put(ctx context.Context, e *Edit, p Publication, to *Put) (done bool, err error) {
+	version, err := e.target.Place().Publish(ctx, p)
+	e.Now = time.Now().UTC()
+	switch {
+	case err == nil:
+		to.At, to.Version = e.Now, version
+		return true, nil
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case !fault.Is(err, fault.Conflict):
+		return false, unpublished(ctx, e, err)
+	}
+	// Somebody has written the place meanwhile: publish over that.
+	there, rerr := e.target.Place().Read(ctx)
+	if rerr != nil {
+		return false, unpublished(ctx, e, rerr)
+	}
+	to.CAS = 0
+	if there != nil {
+		to.CAS = there.Version
+	}
+	// Values of the new credential are not what a rollback publishes: this rotation had published them, and whoever wrote the
+	// place afterwards kept them.
+	made, known := e.Sec.Keys[e.turn().New.Key()]
+	if e.turn().Back == nil && e.turn().Put.Again == 0 && (there == nil || there.ID != p.ID && !(known && holds(e, there, made))) {
+		keepPrevious(e, there)
+	}
+	return false, e.Commit(ctx, "overtaken", e.Now)
+}
+
+// unpublished deals with an error of publishing. One that only a person can correct pauses the record.
+func unpublished(ctx context.Context, e *Edit, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	switch fault.KindOf(err) {
+	case fault.Denied, fault.Invalid, fault.NotFound, fault.Unsupported:
+		e.note(err)
+		e.halt("%s cannot be published: %s; put that right, then resume", e.name(), e.Rec.LastError)
+		return e.Commit(ctx, "paused", time.Time{})
+	}
+	return e.retry(ctx, err)
+}
+
+// published begins the grace of the credential that readers are to leave.
+func published(ctx context.Context, e *Edit, what string) error {
+	t := e.turn()
+	leaked := t.Start.Leaked
+	if t.Back != nil {
+		leaked = t.Back.Leaked
+	}
+	endAfter(e, t.Published(), leaked)
+	after := t.End.After
+	if t.Back != nil {
+		t.Unproven = nil
+	} else { // for those who read it, the rotation has succeeded
+		e.Rec.Failures, e.Rec.Alert, e.Rec.LastError = 0, nil, ""
+	}
+	if err := join(ctx, e); err != nil {
+		return err
+	}
+	e.Say("key_id", t.Live().Key())
+	if a := e.Rec.Alert; a != nil && t.Back == nil {
+		e.Rec.Alert = nil // of rotations before
+	}
+	e.to(Grace)
+	return e.Commit(ctx, what, after)
+}
+
+// endAfter plans the end of the credential that is left behind by what was published at a time.
+func endAfter(e *Edit, at time.Time, leaked bool) {
+	t, timing := e.turn(), e.timing()
+	after := at.Add(timing.Hold(leaked))
+	if t.Victim() == nil {
+		after = e.Now
+	}
+	t.End = Ending{After: after, Now: leaked, Hold: after.Add(timing.MaxHold)}
+}
+
+// join adds what the engine changes with the current credential.
+func join(ctx context.Context, e *Edit) error {
+	j, ok := e.target.(Joiner)
+	if !ok {
+		return nil
+	}
+	ops, err := j.Join(ctx, e.Rec, e.Sec)
+	e.Ops = append(e.Ops, ops...)
+	return err
+}
+
+// later is the later of two times.
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// earlier is the earlier of two times.
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,310 @@
+package rotate
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A State is where a rotation stands. A record without a rotation in flight is Scheduled.
+type State string
+
+// The states in their order, and how a rotation ends.
+const (
+	Scheduled   State = "scheduled"
+	Creating    State = "creating"
+	Setting     State = "setting" // of the style in-place
+	Settling    State = "settling"
+	Verifying   State = "verifying"
+	Publishing  State = "publishing"
+	Grace       State = "grace"
+	Retiring    State = "retiring"
+	RollingBack State = "rolling-back"
+
+	Done       State = "done"
+	RolledBack State = "rolled-back"
+	Failed     State = "failed"
+)
+
+// A Record is all that is known of one thing that rotates, but its secrets.
+type Record struct {
+	Name    string    `json:"name"`
+	Tag     string    `json:"tag"` // of its markers; another for each life of a name
+	Created time.Time `json:"created"`
+
+	Turns       uint32    `json:"turns"`        // the last rotation's number
+	Current     *Ref      `json:"current"`      // nil: none that is recorded as ours
+	LastRotated time.Time `json:"last_rotated"` // when a rotation last published
+	Next        time.Time `json:"next"`         // the next rotation by schedule; absolute
+	Retry       time.Time `json:"retry"`        // the next rotation after a failed one
+	Due         time.Time `json:"due"`          // where the due item is; zero: none
+	Failures    int       `json:"failures"`     // rotations in a row
+	Turn        *Turn     `json:"turn"`         // in flight
+	Queued      *Start    `json:"queued"`       // to begin when Turn ends
+	Paused      *Pause    `json:"paused"`
+	Alert       *Alert    `json:"alert"`
+	LastError   string    `json:"last_error"` // redacted
+	Unproven    []string  `json:"unproven"`   // of the last rotation that published
+	// Gone: its user has deleted the record. It ends what is in flight, and is then removed.
+	Gone bool `json:"gone,omitempty"`
+	// Idle are the credentials of accounts that take turns with the current one, the newest of each.
+	Idle []*Ref `json:"idle,omitempty"`
+
+	// Data is the engine's own: what was configured.
+	Data json.RawMessage `json:"data"`
+}
+
+// A Ref refers to a credential at the provider that is recorded as ours.
+type Ref struct {
+	ID      string    `json:"id"`
+	Account string    `json:"account,omitempty"`
+	At      time.Time `json:"at"`
+	Expires time.Time `json:"expires"`
+	Adopted bool      `json:"adopted"` // created by somebody else
+}
+
+// Key is the credential's ID; "" for none.
+func (r *Ref) Key() string {
+	if r == nil {
+		return ""
+	}
+	return r.ID
+}
+
+// A Pause stops a record where it stands.
+type Pause struct {
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
+	Auto   bool      `json:"auto"` // by the server itself: it asks a person
+}
+
+// An Alert names a cause and what to do, and stands until the cause is gone.
+type Alert struct {
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
+	// Step is the state whose calls fail: the alert ends with the first one that succeeds. "": it stands until a rotation has
+	// published, or until its own check finds the cause gone.
+	Step State `json:"step,omitempty"`
+}
+
+// A Start is why a rotation begins.
+type Start struct {
+	Reason string `json:"reason"` // "schedule", "manual"
+	By     string `json:"by"`
+	Leaked bool   `json:"leaked"`
+}
+
+// A Turn is one rotation: the replacement of a credential, from its first intent to its last proof.
+type Turn struct {
+	N        uint32    `json:"n"`
+	ID       string    `json:"id"` // the same for no two rotations, ever: publishing is idempotent by it
+	Start    Start     `json:"start"`
+	Started  time.Time `json:"started"`
+	State    State     `json:"state"`
+	Stages   []Stage   `json:"stages"`
+	Attempts []Attempt `json:"attempts"`
+	New      *Ref      `json:"new"`
+	Old      *Ref      `json:"old"`
+	Tries    int       `json:"tries"`             // of the present call that failed
+	Refused  int       `json:"refused,omitempty"` // how often the provider has refused a value that it may have already
+	Streak   int       `json:"streak"`            // successful verifications in a row
+	Until    time.Time `json:"until"`             // when settling is given up
+	Proof    Proof     `json:"proof"`
+	Put      Put       `json:"put"`
+	Back     *Back     `json:"back"` // the rotation is being rolled back
+	End      Ending    `json:"end"`
+	Unproven []string  `json:"unproven"`
+	Errors   []Error   `json:"errors"`
+	Ended    time.Time `json:"ended"`
+	Astray   string    `json:"astray,omitempty"` // what is wrong with what consumers read
+}
+
+// A Stage is when a rotation entered a state.
+type Stage struct {
+	State State     `json:"state"`
+	At    time.Time `json:"at"`
+}
+
+// An Attempt is one creating call. It is recorded before the call.
+type Attempt struct {
+	N        uint16    `json:"n"`
+	Marker   string    `json:"marker"`
+	At       time.Time `json:"at"`
+	Deadline time.Time `json:"deadline"`         // when the call returns at the latest
+	Late     time.Time `json:"late"`             // when its effect comes at the latest
+	Outcome  string    `json:"outcome"`          // "": not known to have returned; "created", or an [Outcome]
+	Before   []string  `json:"before"`           // IDs seen before the call, where there are no labels
+	IDs      []string  `json:"ids"`              // what the call left without our knowing the secret
+	Swept    bool      `json:"swept"`            // all of IDs are retired
+	Looked   bool      `json:"looked,omitempty"` // what it left was looked for at the end, before Late
+	Settled  bool      `json:"settled"`          // no effect of the call is possible any more
+}
+
+// open reports whether an effect of the call may still be found.
+func (a *Attempt) open() bool {
+	return !a.Settled && (a.Outcome == "" || a.Outcome == Unknown.String())
+}
+
+// left notes a credential that the call left behind, to be retired.
+func (a *Attempt) left(id string) {
+	if !slices.Contains(a.IDs, id) {
+		a.IDs = append(a.IDs, id)
+	}
+	a.Swept = false
+}
+
+// A Put is what was published, or is about to be.
+type Put struct {
+	Asked   time.Time `json:"asked"` // the intent; zero: nothing can have been published
+	CAS     int       `json:"cas"`
+	Next    time.Time `json:"next"`
+	At      time.Time `json:"at"` // done; zero: not known
+	Version int       `json:"version"`
+	Again   int       `json:"again,omitempty"` // how often it was published anew, after somebody had overwritten it
+}
+
+// publication is the ID of the rotation's publication.
+func (t *Turn) publication() string {
+	if t.Put.Again > 0 {
+		return fmt.Sprintf("%s/again-%d", t.ID, t.Put.Again)
+	}
+	return t.ID
+}
+
+// A Back says how a rotation is rolled back.
+type Back struct {
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
+	ByUser bool      `json:"by_user"`
+	Ask    bool      `json:"ask"`    // the record waits for a person when the rotation has ended
+	Leaked bool      `json:"leaked"` // the new credential does not get its grace
+	Put    Put       `json:"put"`    // of the old value, where the new one was published
+}
+
+// An Ending is the end of the credential that the rotation leaves behind.
+type Ending struct {
+	After    time.Time `json:"after"` // not before
+	Now      bool      `json:"now"`   // whoever uses it
+	Hold     time.Time `json:"hold"`  // use keeps it until then, and then a person is called
+	Disabled time.Time `json:"disabled"`
+	Revived  time.Time `json:"revived,omitzero"` // somebody has enabled it again
+	Used     time.Time `json:"used,omitzero"`    // as the provider said last
+	Retired  time.Time `json:"retired"`
+	Dead     time.Time `json:"dead"`
+	Proof    string    `json:"proof"` // "refused", "management", "not listed", "none"
+	Listed   time.Time `json:"listed"`
+}
+
+// An Error is a call of a rotation that failed.
+type Error struct {
+	At      time.Time `json:"at"`
+	State   State     `json:"state"`
+	Outcome string    `json:"outcome"`
+	Text    string    `json:"text"` // redacted
+}
+
+// Victim is the credential that the rotation retires, Live the one that it leaves.
+func (t *Turn) Victim() *Ref {
+	if t.Back != nil {
+		return t.New
+	}
+	return t.Old
+}
+
+// Replaced reports whether readers get the new credential, and the old one is what the rotation has left to deal with.
+func (t *Turn) Replaced() bool { return t.Back == nil && (t.State == Grace || t.State == Retiring) }
+
+// Needed is when somebody has shown last that the victim is needed: by its use, or by enabling it again.
+func (t *Turn) Needed() time.Time { return later(t.End.Used, t.End.Revived) }
+
+// Live is the credential that the rotation leaves.
+func (t *Turn) Live() *Ref {
+	if t.Back != nil {
+		return t.Old
+	}
+	return t.New
+}
+
+// Published is when readers could last have read the victim's value as the current one.
+func (t *Turn) Published() time.Time {
+	if t.Back != nil {
+		return t.Back.Put.At
+	}
+	return t.Put.At
+}
+
+// IDs are what the rotation may have at the provider: credentials, and markers of calls whose effect is unknown.
+func (t *Turn) IDs() (out []string) {
+	for _, h := range []*Ref{t.New, t.Victim()} {
+		if h != nil && !slices.Contains(out, h.ID) {
+			out = append(out, h.ID)
+		}
+	}
+	for _, a := range t.Attempts {
+		if a.open() {
+			out = append(out, a.Marker)
+		}
+	}
+	return out
+}
+
+// Limits on what a rotation keeps.
+const (
+	maxStages = 60
+	maxErrors = 20
+	maxBefore = 2000
+)
+
+// last returns the newest attempt, or nil.
+func (t *Turn) last() *Attempt {
+	if len(t.Attempts) == 0 {
+		return nil
+	}
+	return &t.Attempts[len(t.Attempts)-1]
+}
+
+// attempt finds one by its marker's text.
+func (t *Turn) attempt(marker string) *Attempt {
+	i := slices.IndexFunc(t.Attempts, func(a Attempt) bool { return a.Marker == marker })
+	if i < 0 {
+		return nil
+	}
+	return &t.Attempts[i]
+}
+
+// Touched reports whether a call of the rotation may have had an effect.
+func (t *Turn) Touched() bool {
+	return t.New != nil || slices.ContainsFunc(t.Attempts, func(a Attempt) bool { return a.open() || len(a.IDs) > 0 })
+}
+
+// unproven notes why the rotation does not count as proven.
+func (t *Turn) unproven(why string) {
+	if !slices.Contains(t.Unproven, why) {
+		t.Unproven = append(t.Unproven, why)
+	}
+}
+
+// enter moves the rotation to a state, in which no call has failed yet.
+func (t *Turn) enter(s State, now time.Time) {
+	t.State, t.Tries, t.Streak = s, 0, 0
+	if len(t.Stages) < maxStages {
+		t.Stages = append(t.Stages, Stage{s, now})
+	}
+}
+
+// State is where the record stands.
+func (r *Record) State() State {
+	if r.Turn == nil {
+		return Scheduled
+	}
+	return r.Turn.State
+}
+
+// Number is that of the rotation in flight, or of the last one.
+func (r *Record) Number() uint32 {
+	if r.Turn != nil {
+		return r.Turn.N
+	}
+	return r.Turns
+}

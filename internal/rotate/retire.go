@@ -1,0 +1,374 @@
+package rotate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// wait is grace: every reader had time. Now the provider may say that the old
+// key is used nevertheless.
+func wait(ctx context.Context, e *Edit) error {
+	t := e.turn()
+	victim := t.Victim()
+	if victim == nil {
+		return endGrace(ctx, e)
+	}
+	if err := e.open(ctx); err != nil {
+		return unopened(ctx, e, err)
+	}
+	if done, err := reconcile(ctx, e); done || err != nil {
+		return err
+	}
+	if t.End.Now || !e.can.LastUsed {
+		return endGrace(ctx, e)
+	}
+	used, err := lastUsed(ctx, e, victim.ID)
+	if err != nil {
+		if OutcomeOf(err) == Permanent && gone(ctx, e, victim.ID) {
+			return endGrace(ctx, e)
+		}
+		return e.retry(ctx, err)
+	}
+	if used.After(e.Now) {
+		used = e.Now // its clock is ahead, or it says what cannot be
+	}
+	idle := e.timing().Idle
+	t.End.Used, t.Tries, e.Rec.LastError = used, 0, ""
+	used = t.Needed()
+	if !used.Add(idle).After(e.Now) {
+		return endGrace(ctx, e)
+	}
+	e.Say("last_used", used.UTC().Format(time.RFC3339))
+	again := later(earlier(used.Add(idle), t.End.Hold), e.Now.Add(time.Minute))
+	if !e.Now.Before(t.End.Hold) {
+		e.alarm("%s: the old key %s is still used %s after its grace; find who uses it, or rotate with leaked=true", e.name(), victim.ID, e.Now.Sub(t.End.After).Round(time.Minute))
+		again = e.Now.Add(max(idle, time.Minute))
+	}
+	return e.Commit(ctx, "in-use", again)
+}
+
+// lastUsed asks when a key was last used.
+func lastUsed(ctx context.Context, e *Edit, id string) (used time.Time, err error) {
+	err = call(ctx, func(ctx context.Context) (err error) {
+		used, err = e.target.(UsageTeller).LastUsed(ctx, id)
+		return err
+	})
+	e.Now = time.Now().UTC()
+	return used, err
+}
+
+// gone asks whether the provider does not know a key any more.
+func gone(ctx context.Context, e *Edit, id string) bool {
+	if !e.can.List {
+		return false
+	}
+	ids, err := ids(ctx, e)
+	return err == nil && !slices.Contains(ids, id)
+}
+
+func endGrace(ctx context.Context, e *Edit) error {
+	e.to(Retiring)
+	if v := e.turn().Victim(); v != nil {
+		e.Say("key_id", v.ID)
+	}
+	return e.Commit(ctx, "retiring", e.Now)
+}
+
+// retire ends the key that is left behind – disable, wait, delete, prove – and then the turn.
+func retire(ctx context.Context, e *Edit) error {
+	t := e.turn()
+	if t.Victim() == nil && !t.Touched() {
+		if err := e.Unlock(ctx); err != nil {
+			return err
+		}
+		return finish(ctx, e) // the provider has nothing of this turn
+	}
+	if err := e.open(ctx); err != nil {
+		return unopened(ctx, e, err)
+	}
+	end := &t.End
+	if end.Retired.IsZero() && !t.Published().IsZero() {
+		if done, err := reconcile(ctx, e); done || err != nil {
+			return err
+		}
+	}
+	switch {
+	case t.Victim() == nil:
+		return account(ctx, e)
+	case end.Disabled.IsZero() && end.Retired.IsZero() && e.can.Disable && !end.Now:
+		return undo(ctx, e, e.target.(Disabler).Disable, &end.Disabled, "disabled", rest(e))
+	case end.Retired.IsZero() && !end.Disabled.IsZero() && e.Now.Before(end.Disabled.Add(rest(e))):
+		return e.Commit(ctx, "waiting", end.Disabled.Add(rest(e)))
+	case end.Retired.IsZero() && !end.Disabled.IsZero() && e.can.ListsDisabled && !end.Now:
+		return retireDisabled(ctx, e)
+	case end.Retired.IsZero():
+		return undo(ctx, e, e.target.(Creator).Retire, &end.Retired, "retired", 0)
+	case end.Dead.IsZero():
+		return bury(ctx, e)
+	}
+	return account(ctx, e)
+}
+
+// retireDisabled retires a disabled credential, unless somebody has enabled it again: then it is needed, and its grace begins anew.
+func retireDisabled(ctx context.Context, e *Edit) error {
+	all, err := list(ctx, e)
+	if err != nil {
+		return e.retry(ctx, err)
+	}
+	end, id := &e.turn().End, e.turn().Victim().Key()
+	if i := slices.IndexFunc(all, func(l Listed) bool { return l.ID == id }); i >= 0 && !all[i].Disabled {
+		end.Disabled, end.Revived = time.Time{}, e.Now
+		e.Say("revived", id)
+		e.to(Grace)
+		end.After = e.Now.Add(e.timing().Idle)
+		return e.Commit(ctx, "revived", end.After)
+	}
+	return undo(ctx, e, e.target.(Creator).Retire, &end.Retired, "retired", 0)
+}
+
+// rest is how long a disabled credential waits to be retired: its users
+// fail now, while it can be enabled again. One that nobody may use does not wait.
+func rest(e *Edit) time.Duration {
+	if e.turn().End.Now {
+		return 0
+	}
+	return e.timing().Rest
+}
+
+// undo makes a call that takes the victim away. It is repeatable; entering
+// Retiring was its intent.
+func undo(ctx context.Context, e *Edit, do func(context.Context, string) error, done *time.Time, what string, then time.Duration) error {
+	id := e.turn().Victim().ID
+	if id == e.Rec.Current.Key() {
+		return e.retry(ctx, &Failure{Outcome: Permanent, Err: fault.New("rotate.retire", fault.Internal, "the key %s is the current one and is not retired; look at its history, and report it", id)})
+	}
+	err := call(ctx, func(ctx context.Context) error { return do(ctx, id) })
+	if err != nil {
+		return e.retry(ctx, err)
+	}
+	e.Now = time.Now().UTC()
+	*done = e.Now
+	worked(e)
+	e.Say("key_id", id)
+	return e.Commit(ctx, what, e.Now.Add(then))
+}
+
+// bury proves that the retired key is refused.
+func bury(ctx context.Context, e *Edit) error {
+	t := e.turn()
+	end := &t.End
+	cred, known := e.Sec.Keys[t.Victim().ID]
+	if known && len(cred.Secret) > 0 && e.can.Proof != ProofNone {
+		err := call(ctx, func(ctx context.Context) error { return e.target.VerifyDead(ctx, cred) })
+		e.Now = time.Now().UTC()
+		if err != nil {
+			return e.retry(ctx, err)
+		}
+		end.Proof = "refused"
+		if e.can.Proof == ProofManagement {
+			end.Proof = "management"
+			t.unproven("the retired key's death was told by a management call only")
+		}
+	} else {
+		end.Proof = "none"
+		t.unproven("the retired key's death was not proven by using it")
+	}
+	end.Dead = e.Now
+	worked(e)
+	e.Say("proof", end.Proof)
+	return e.Commit(ctx, "dead", e.Now)
+}
+
+// account closes the turn's books: no late effect is still to come, and a list
+// taken now shows exactly the keys that should be there.
+func account(ctx context.Context, e *Edit) error {
+	if done, err := sweep(ctx, e, true); !done || err != nil {
+		return err
+	}
+	t := e.turn()
+	if !e.can.List {
+		t.unproven("the provider has no list: that nothing else is left is not proven")
+		return finish(ctx, e)
+	}
+	all, err := list(ctx, e)
+	if err != nil {
+		return e.retry(ctx, err)
+	}
+	wrong, err := compare(ctx, e, all)
+	if err != nil {
+		return err
+	}
+	if missing := t.Live(); len(wrong) == 0 && missing != nil && !slices.ContainsFunc(all, func(l Listed) bool { return l.ID == missing.ID }) {
+		wrong = append(wrong, fmt.Sprintf("the current key %s is not listed", missing.ID))
+		if t.Tries >= maxTries { // somebody has deleted it: the next rotation makes it good, and must not wait for this one
+			t.unproven(wrong[0])
+			return finish(ctx, e)
+		}
+	}
+	if len(wrong) > 0 {
+		t.Tries++
+		text := strings.Join(wrong, "; ")
+		e.Say("error", text)
+		e.Rec.LastError = text
+		if t.Tries >= maxTries {
+			e.alarm("%s: the provider's list is not as it should be: %s", e.name(), text)
+		}
+		return e.Commit(ctx, "unaccounted", e.Now.Add(backoff(t.Tries, time.Hour)))
+	}
+	t.End.Listed = e.Now
+	if t.End.Proof == "none" {
+		t.End.Proof = "not listed"
+	}
+	return finish(ctx, e)
+}
+
+// compare says how a list differs from what should be there. A key that an
+// attempt on record made is noted as that attempt's, for sweep to retire. One with
+// our label and no such record is left alone: a person must say what it is.
+func compare(ctx context.Context, e *Edit, all []Listed) (wrong []string, err error) {
+	t := e.turn()
+	inst := installation(e.m.cfg.Installation)
+	for _, l := range all {
+		switch {
+		case l.ID == t.Live().Key():
+		case l.ID == t.Victim().Key():
+			wrong = append(wrong, fmt.Sprintf("the retired key %s is still listed", l.ID))
+			t.End.Retired, t.End.Dead = time.Time{}, time.Time{} // once more
+		case l.Marker.Installation == inst && l.Marker.Key == e.Rec.Tag:
+			wrong = append(wrong, fmt.Sprintf("key %s with our label %q should not be there", l.ID, l.Label))
+			a, err := onRecord(ctx, e, l.Marker)
+			if err != nil {
+				return nil, err
+			}
+			if a != nil {
+				a.left(l.ID)
+			}
+		}
+	}
+	return wrong, nil
+}
+
+// onRecord finds the attempt with a marker: one of this turn, or a copy of one of
+// an earlier turn, whose key came later than the provider had said; nil if there is none.
+func onRecord(ctx context.Context, e *Edit, m Marker) (*Attempt, error) {
+	t := e.turn()
+	if a := t.attempt(m.String()); a != nil || m.Turn >= t.N {
+		return a, nil
+	}
+	row, err := e.m.cfg.Store.Get(ctx, e.kind.past(e.Rec.Name, m.Turn))
+	if err != nil || row.Version == 0 {
+		return nil, err
+	}
+	var past Turn
+	if err := decode(row, &past); err != nil {
+		return nil, err
+	}
+	a := past.attempt(m.String())
+	if a == nil {
+		return nil, nil
+	}
+	t.Attempts = append(t.Attempts, Attempt{N: a.N, Marker: a.Marker, At: a.At, Outcome: a.Outcome, Settled: true})
+	return t.last(), nil
+}
+
+// finish ends the rotation and plans the next.
+func finish(ctx context.Context, e *Edit) error {
+	rec, t := e.Rec, e.turn()
+	result := Done
+	rec.Retry = time.Time{}
+	switch {
+	case t.Back == nil:
+		rec.Failures, rec.LastError = 0, ""
+		if t.Astray == "" {
+			rec.Alert = nil
+		}
+		rec.Unproven = t.Unproven
+	case t.Back.ByUser:
+		result = RolledBack
+		if t.Put.Asked.IsZero() { // it never published: plan as if it had
+			rec.Next = e.timing().When.Next(e.Now, e.Now)
+		}
+	default:
+		result = Failed
+		rec.Failures++
+		planRetry(e)
+		if t.Back.Ask && e.kind.Resumable {
+			rec.Paused = &Pause{At: e.Now, Reason: t.Back.Reason, Auto: true}
+		}
+	}
+	t.Ended = e.Now
+	e.to(result)
+	e.Say("result", string(result))
+	e.Sec.forget(rec)
+	row, err := encode(t)
+	if err != nil {
+		return err
+	}
+	rec.Turn = nil
+	if rec.Gone {
+		return e.Delete(ctx)
+	}
+	oldest, err := trim(ctx, e)
+	if err != nil {
+		return err
+	}
+	e.Ops = append(append(e.Ops, oldest...), storage.Set(e.kind.past(rec.Name, t.N), row))
+	return e.Commit(ctx, string(result), e.Planned())
+}
+
+// planRetry plans the rotation after one that failed. One in place has made one attempt, any other has tried for
+// as long as its states allow, and may have left something behind unless its kind is eager.
+func planRetry(e *Edit) {
+	rec, when := e.Rec, e.timing().When
+	eager := e.kind.Style == InPlace || e.kind.Eager
+	at, over := when.Again(rec.Next, rec.LastRotated, rec.Failures, e.Now)
+	switch {
+	case eager && rec.Next.IsZero():
+		return // it was requested, and the client knows
+	case over:
+		rec.Next, rec.Failures = at, 0
+		return
+	case !eager:
+		at = e.Now.Add(retryRotation(rec.Failures))
+		if when.Missed(rec.Next, at) {
+			rec.Next, rec.Failures = when.Next(rec.LastRotated, e.Now), 0
+			return
+		}
+	}
+	rec.Retry = at
+}
+
+// How much history is kept of a key.
+const (
+	MaxHistory = 100 // rotations
+	maxJournal = 2000
+)
+
+// past is the row of a rotation that has ended.
+func (k *Kind) past(name string, n uint32) string {
+	return fmt.Sprintf("%s%s/%010d", k.History, name, n)
+}
+
+// trim removes the oldest turns and journal rows, some at a time.
+func trim(ctx context.Context, e *Edit) (ops []storage.Op, err error) {
+	for prefix, keep := range map[string]int{e.kind.History: MaxHistory, e.kind.Journal: maxJournal} {
+		prefix += e.Rec.Name + "/"
+		var keys []string
+		for row, err := range e.m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+			if row.Key == "" && err != nil {
+				return nil, err
+			}
+			keys = append(keys, row.Key)
+		}
+		for _, key := range keys[:min(max(len(keys)-keep+1, 0), 40)] {
+			ops = append(ops, storage.Remove(key))
+		}
+	}
+	return ops, nil
+}

@@ -1,0 +1,264 @@
+package rotate
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+const (
+	// resumeAfter is when a step is taken up again that its process has not survived.
+	resumeAfter = 30 * time.Second
+	// setTimeout bounds all calls of one attempt to set a secret.
+	setTimeout = 20 * time.Second
+	// refusals is how often the provider may refuse one secret before another is generated: it may be against the
+	// provider's rules.
+	refusals = 3
+	// maxSets is how many attempts of one rotation are kept.
+	maxSets = 50
+)
+
+// set replaces a secret in place. The new one is durable, next to the old one, before the provider is told of it. An
+// attempt whose outcome is unknown goes on until it is known, with the same secret: first the secret is tried, because it
+// may be the one in force. A secret that the provider surely does not have ends the rotation.
+func set(ctx context.Context, e *Edit) error {
+	told := e.turn().told()
+	if err := e.open(ctx); err != nil {
+		return setUnopened(ctx, e, told, err)
+	}
+	// A client that goes away must not leave a secret of which nobody knows whether it is set.
+	calls, cancel := context.WithTimeout(context.WithoutCancel(ctx), setTimeout)
+	defer cancel()
+	told, done, err := tryAgain(calls, e, told)
+	switch {
+	case done:
+		return replaced(ctx, e, nil)
+	case err != nil:
+		return setFailed(ctx, e, told, err)
+	}
+	refused := e.turn().Refused >= refusals && e.can.Retry != RetryNever
+	if again := told && !refused && !ended(e.turn().New, e.Now); !again {
+		if err := generate(calls, e); err != nil {
+			return setFailed(ctx, e, told, err)
+		}
+		if err := e.Commit(ctx, "setting", e.Now.Add(resumeAfter)); err != nil {
+			return err
+		}
+	}
+	return setNew(ctx, calls, e, told)
+}
+
+// told reports whether the provider may have the new secret.
+func (t *Turn) told() bool { return t.last() != nil && t.last().open() }
+
+// tryAgain tries the secret of an attempt whose outcome is unknown. One that was made for where the target does not lead any
+// more is not tried: nobody can find out whether it is in force there.
+func tryAgain(ctx context.Context, e *Edit, told bool) (stillTold, done bool, err error) {
+	if !told || outdated(e, e.turn().New) {
+		return false, false, nil
+	}
+	switch err := tryNew(ctx, e); {
+	case err == nil:
+		return true, true, nil
+	case OutcomeOf(err) == Rejected || OutcomeOf(err) == Untested:
+		return true, false, nil
+	default:
+		return true, false, err
+	}
+}
+
+// setNew makes the provider take the new secret, and proves that it does.
+func setNew(ctx, calls context.Context, e *Edit, told bool) error {
+	made, err := pending(e)
+	if err == nil {
+		err = e.target.(Setter).Set(calls, before(e, made.Account), made)
+	}
+	if err != nil {
+		if OutcomeOf(err) != Unknown {
+			e.turn().Refused++
+		}
+		return setFailed(ctx, e, told, err)
+	}
+	switch err := tryNew(calls, e); {
+	case err == nil:
+		return replaced(ctx, e, nil)
+	case OutcomeOf(err) == Untested:
+		return replaced(ctx, e, err)
+	case OutcomeOf(err) == Rejected:
+		return refused(ctx, e, err)
+	default: // a login that had no effect says nothing of the call that has set the secret
+		return setFailed(ctx, e, true, err)
+	}
+}
+
+// before is the credential that an account has now, as far as is known.
+func before(e *Edit, account string) Credential {
+	for _, c := range append([]*Ref{e.Rec.Current}, e.Rec.Idle...) {
+		if c != nil && c.Account == account {
+			return e.Sec.Keys[c.ID]
+		}
+	}
+	return Credential{}
+}
+
+// restorable is before, unless it was made for where the target does not lead any more, or has expired.
+func restorable(e *Edit, account string) (Credential, bool) {
+	c := before(e, account)
+	expired := !c.Expires.IsZero() && !c.Expires.After(e.Now)
+	return c, c.ID != "" && !expired && !outdated(e, &Ref{ID: c.ID})
+}
+
+// outdated reports whether a credential was made for where the target does not lead any more.
+func outdated(e *Edit, c *Ref) bool {
+	o, ok := e.target.(Outdater)
+	return ok && c != nil && o.Outdated(e.Sec.Keys[c.ID])
+}
+
+// ended reports whether a credential expires before it could be of use.
+func ended(c *Ref, now time.Time) bool {
+	return c != nil && !c.Expires.IsZero() && !c.Expires.After(now.Add(time.Minute))
+}
+
+// generate makes a new secret, and notes that it is about to be set.
+func generate(ctx context.Context, e *Edit) error {
+	t := e.turn()
+	made, err := e.target.(Setter).Generate(ctx)
+	e.Now = time.Now().UTC()
+	if err != nil {
+		return &Failure{Outcome: Permanent, Err: err}
+	}
+	if t.New != nil {
+		delete(e.Sec.Keys, t.New.ID)
+	}
+	for i := range t.Attempts {
+		t.Attempts[i].Settled = true // its secret is not in force, or nobody can tell
+	}
+	t.New, t.Refused = &Ref{ID: made.ID, Account: made.Account, At: e.Now, Expires: made.Expires}, 0
+	e.Sec.Keys[made.ID] = made
+	for _, v := range made.Secret {
+		e.Redactor.Know(v)
+	}
+	t.Attempts = append(t.Attempts, Attempt{N: uint16(len(t.Attempts) + 1), At: e.Now, Deadline: e.Now.Add(setTimeout)})
+	if n := len(t.Attempts); n > maxSets { // refused for months
+		t.Attempts = t.Attempts[n-maxSets:]
+	}
+	return nil
+}
+
+// replaced makes the new secret the current one. untested says why it could not be tried.
+func replaced(ctx context.Context, e *Edit, untested error) error {
+	ctx = context.WithoutCancel(ctx)
+	rec, t := e.Rec, e.turn()
+	t.last().Outcome = "created"
+	t.Proof = e.can.Proof
+	if untested != nil {
+		t.Proof = ProofNone
+		t.unproven(e.words(untested))
+	}
+	t.Put = Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now)}
+	if rec.Current != nil {
+		rec.Idle = append(rec.Idle, rec.Current)
+	}
+	rec.Idle = slices.DeleteFunc(rec.Idle, func(c *Ref) bool { return c.Account == t.New.Account })
+	rec.Current, rec.LastRotated, rec.Next = t.New, t.Put.At, t.Put.Next
+	if err := join(ctx, e); err != nil {
+		return err
+	}
+	e.Say("key_id", t.New.Key())
+	e.Say("proof", string(t.Proof))
+	return finish(ctx, e)
+}
+
+// refused deals with a secret that the provider says it has set, and refuses. The old one is set again, unless it is in force
+// still. Where none is known the attempt goes on.
+func refused(ctx context.Context, e *Edit, err error) error {
+	t := e.turn()
+	err = &Failure{Outcome: Rejected, Err: fault.New("rotate.set", fault.Upstream, "the provider says that it has set the new secret, and refuses it: %s", e.words(err))}
+	if _, known := restorable(e, t.New.Account); !known {
+		return setFailed(ctx, e, true, err)
+	}
+	e.note(err)
+	fails(e)
+	e.to(RollingBack)
+	ctx = context.WithoutCancel(ctx)
+	if err := e.Commit(ctx, "gave-up", e.Now.Add(resumeAfter)); err != nil {
+		return err
+	}
+	rerr := restore(ctx, e)
+	e.failed = err // whatever became of the old one
+	return rerr
+}
+
+// fails has the rotation end as failed, because of the last error.
+func fails(e *Edit) {
+	t := e.turn()
+	t.Back = &Back{At: e.Now, Reason: e.Rec.LastError}
+	e.alarm("turn %d of %s failed: %s; the old secret stays current", t.N, e.name(), e.Rec.LastError)
+}
+
+// restore sets the old secret again, if it is not in force.
+func restore(ctx context.Context, e *Edit) error {
+	if err := e.open(ctx); err != nil {
+		return unopened(ctx, e, err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), setTimeout)
+	defer cancel()
+	old, known := restorable(e, e.turn().New.Account)
+	if !known { // it is out of reach, or of no use any more
+		return finish(context.WithoutCancel(ctx), e)
+	}
+	err := e.target.Verify(ctx, old)
+	if o := OutcomeOf(err); err != nil && (o == Rejected || o == Untested) {
+		if err = setOld(ctx, e, old); err == nil {
+			err = e.target.Verify(ctx, old)
+		}
+	}
+	e.Now = time.Now().UTC()
+	if err != nil && OutcomeOf(err) != Untested {
+		return e.retry(context.WithoutCancel(ctx), err)
+	}
+	return finish(context.WithoutCancel(ctx), e)
+}
+
+func setOld(ctx context.Context, e *Edit, old Credential) error {
+	made, err := pending(e)
+	if err != nil {
+		return err
+	}
+	return e.target.(Setter).Set(ctx, made, old)
+}
+
+// setUnopened deals with a target that cannot be opened. What our own store does not answer is no failure of the rotation.
+func setUnopened(ctx context.Context, e *Edit, told bool, err error) error {
+	switch fault.KindOf(err) {
+	case fault.Internal, fault.Unavailable, fault.Timeout, fault.Sealed, fault.Conflict:
+		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := e.Unlock(ctx); err != nil {
+		return err
+	}
+	return setFailed(ctx, e, told, &Failure{Outcome: Permanent, Err: err})
+}
+
+// setFailed deals with an attempt that failed. told means that the provider may have the new secret: then the attempt goes
+// on until that is known, whatever window there is. One that surely changed nothing ends the rotation: the old secret is the
+// right one.
+func setFailed(ctx context.Context, e *Edit, told bool, err error) error {
+	ctx = context.WithoutCancel(ctx)
+	e.Now = time.Now().UTC()
+	t := e.turn()
+	if told || OutcomeOf(err) == Unknown {
+		return e.retry(ctx, err)
+	}
+	if a := t.last(); a != nil {
+		a.Outcome = OutcomeOf(err).String()
+	}
+	e.note(err)
+	fails(e)
+	return finish(ctx, e)
+}

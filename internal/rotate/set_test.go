@@ -1,0 +1,697 @@
+package rotate_test
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/cron"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
+)
+
+func bubble(t *testing.T, f func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(newWorld(t)) })
+}
+
+// once is the fate of the first call of a kind.
+func (w *world) once(call string, f fate) { w.times(call, f, 1) }
+
+func (w *world) times(call string, f fate, n int) {
+	w.p.fate = func(c, _ string) fate {
+		if c != call || n == 0 {
+			return well
+		}
+		n--
+		return f
+	}
+}
+
+// A secret in place is replaced by its schedule and on request; the one before is forgotten, and that of a pair that is not given out
+// goes on to work.
+func TestInPlace(t *testing.T) {
+	for _, accounts := range [][]string{{"a"}, {"a", "b"}} {
+		bubble(t, func(w *world) {
+			w.create(accounts...)
+			_, before := w.given()
+			for n := range 4 {
+				w.after(58 * time.Minute)
+				account, word := w.given()
+				if word != before || !w.p.works(account, word) {
+					t.Errorf("rotation %d came early", n+1)
+				}
+				w.after(2 * time.Minute)
+				now, fresh := w.given()
+				if fresh == before || len(accounts) == 2 == (now == account) {
+					t.Errorf("rotation %d: %s after %s", n+1, now, account)
+				}
+				if w.p.works(account, word) != (len(accounts) == 2) {
+					t.Errorf("%v: the secret given out before works: %v", accounts, w.p.works(account, word))
+				}
+				before = fresh
+			}
+			w.judge()
+			if err := w.rotate(); err != nil {
+				t.Error(err)
+			}
+			w.judge()
+			if e := w.edit(); e.Rec.Next.Sub(time.Now()) != time.Hour || !strings.Contains(string(e.Rec.Data), "joined "+e.Rec.Current.ID) {
+				t.Errorf("after a rotation on request the next is at %s, the data is %s", e.Rec.Next, e.Rec.Data)
+			}
+		})
+	}
+}
+
+// Failures come in pairs: not done, and done but not told. What surely changed nothing ends the rotation, and another is planned
+// if there is a schedule. What may have changed something goes on, with the same secret, until that is known.
+func TestInPlaceFailures(t *testing.T) {
+	for _, tt := range []struct {
+		call  string
+		fate  fate
+		ends  bool // the rotation
+		works bool // what is given out, right after the failure
+		makes int  // secrets, in all
+	}{
+		{"set", away, true, true, 2},
+		{"set", refuse, true, true, 2},
+		{"set", cut, false, true, 1},
+		{"set", lost, false, false, 1},
+		{"set", hang, false, true, 1},
+		{"set", late, false, true, 1},
+		{"set", lie, true, true, 2}, // the old one is in force still
+		{"verify", away, false, false, 1},
+		{"verify", cut, false, false, 1},
+		{"verify", hang, false, false, 1},
+	} {
+		t.Run(tt.call+" "+string(tt.fate), func(t *testing.T) {
+			bubble(t, func(w *world) {
+				w.create("a")
+				w.once(tt.call, tt.fate)
+				if err := w.rotate(); err == nil {
+					t.Fatal("the rotation succeeded")
+				}
+				e := w.edit()
+				if ended := e.Rec.Turn == nil; ended != tt.ends {
+					t.Errorf("the rotation ended: %v, want %v", ended, tt.ends)
+				}
+				if account, word := w.given(); w.p.works(account, word) != tt.works {
+					t.Errorf("what is given out works: %v, want %v", !tt.works, tt.works)
+				}
+				if e.Rec.LastError == "" || e.Rec.Unsettled("a") == tt.ends || e.Rec.Unsettled("b") {
+					t.Errorf("error %q, unsettled %v", e.Rec.LastError, e.Rec.Unsettled("a"))
+				}
+				if w.after(10 * time.Minute); tt.ends { // the schedule makes up for it
+					w.after(time.Hour)
+				}
+				if w.judge(); w.made != tt.makes {
+					t.Errorf("%d secrets were made, want %d", w.made, tt.makes)
+				}
+			})
+		})
+	}
+}
+
+// One that was requested and surely failed is not made up for where there is no schedule.
+func TestInPlaceByRequestAlone(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.create("a")
+		change := func(f func(e *rotate.Edit) error) {
+			t.Helper()
+			if err := w.m.Change(context.Background(), kind, "one", nil, f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		change(func(e *rotate.Edit) error {
+			e.Rec.Data, _ = json.Marshal(data{Accounts: []string{"a"}})
+			e.Rec.Next = time.Time{}
+			return e.Commit(context.Background(), "configured", e.Planned())
+		})
+		w.once("set", refuse)
+		if err := w.rotate(); !fault.Is(err, fault.Upstream) {
+			t.Errorf("the client is told %v", err)
+		}
+		if at := w.due(); !at.IsZero() {
+			t.Errorf("it is due at %s", at)
+		}
+		w.wantWorks("after the failure")
+		w.once("set", lost)
+		if err := w.rotate(); err == nil {
+			t.Error("a lost reply is a success")
+		}
+		w.after(time.Hour) // which secret is in force is found out all the same
+		w.judge()
+		if at := w.due(); !at.IsZero() {
+			t.Errorf("it is due at %s", at)
+		}
+	})
+}
+
+// TestInPlaceCrashes dies at every commit and every call, before and after it, and a second time at the next ones. The secret that is
+// given out works in the end, and each rotation is accounted for.
+func TestInPlaceCrashes(t *testing.T) {
+	for _, accounts := range [][]string{{"a"}, {"a", "b"}} {
+		for at := range 8 {
+			for _, how := range []string{"not stored", "stored", "before call", "after call"} {
+				for again := range 4 {
+					for _, first := range []fate{well, lost, lie} {
+						name := fmt.Sprint(accounts, "/", at, "/", how, "/", again, "/", first)
+						bubble(t, func(w *world) { w.crash(name, accounts, at, how, again, first) })
+					}
+				}
+			}
+		}
+	}
+}
+
+func (w *world) crash(name string, accounts []string, at int, how string, again int, first fate) {
+	w.create(accounts...)
+	arm := func(n int) {
+		calls := 0
+		w.p.fate = func(call, _ string) fate {
+			calls++
+			switch {
+			case calls == n+1 && how == "before call":
+				return diesNow
+			case calls == n+1 && how == "after call":
+				return diesToo
+			case call == "set" && first != well:
+				f := first
+				first = well
+				return f
+			}
+			return well
+		}
+		switch how {
+		case "not stored":
+			w.store.CrashAfter(n, faulty.NotStored)
+		case "stored":
+			w.store.CrashAfter(n, faulty.Stored)
+		}
+	}
+	arm(at)
+	_ = w.rotate()
+	w.run(time.Now().Add(61 * time.Minute))
+	if w.crashed() {
+		w.boot()
+	}
+	arm(again)
+	w.run(time.Now().Add(3 * time.Hour))
+	w.p.fate = nil
+	w.boot()
+	w.after(3 * time.Hour)
+	w.judge()
+	if w.Failed() {
+		w.Fatal(name)
+	}
+}
+
+// A secret that the provider refuses again and again is made anew, by the rules of then. One whose reply was lost is not made anew
+// while it may be in force.
+func TestInPlaceRefusedIsMadeAnew(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.create("a")
+		w.once("set", cut)
+		_ = w.rotate()
+		w.times("set", refuse, -1)
+		w.after(12 * time.Hour)
+		e := w.edit()
+		if w.made < 4 || e.Rec.Turn == nil || e.Rec.Alert == nil {
+			t.Errorf("%d secrets were made, turn %v, alert %v", w.made, e.Rec.Turn, e.Rec.Alert)
+		}
+		if n := w.p.count("set " + e.Rec.Turn.New.ID); n > 3 {
+			t.Errorf("one secret was sent %d times", n)
+		}
+		if len(e.Sec.Keys) != 2 {
+			t.Errorf("%d secrets are kept", len(e.Sec.Keys))
+		}
+		if late := e.Rec.Due.Sub(time.Now()); late > 72*time.Minute {
+			t.Errorf("the next try is in %s: while nobody knows which secret is in force, it is an hour at most", late)
+		}
+		w.p.fate = nil
+		w.after(2 * time.Hour)
+		w.judge()
+	})
+}
+
+// Where another secret in place of one that was sent could leave nobody with the one in force, none is made, however often the
+// provider refuses it; the one from before is in force, and that can be found out.
+func TestInPlaceIsNeverMadeAnew(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.create("a")
+		w.retry = rotate.RetryNever
+		w.once("set", cut)
+		_ = w.rotate()
+		w.times("set", refuse, -1)
+		w.after(12 * time.Hour)
+		if w.made != 1 || w.edit().Rec.Turn == nil {
+			t.Errorf("%d secrets were made, turn %v", w.made, w.edit().Rec.Turn)
+		}
+		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return rotate.FindOut(context.Background(), e) })
+		if w.wantWorks("found out"); err != nil {
+			t.Error(err)
+		}
+		w.p.fate = nil
+		w.after(2 * time.Hour)
+		w.judge()
+	})
+}
+
+// What cannot be tried from here is given out, and its record says that it is unproven.
+func TestInPlaceUntested(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.create("a")
+		w.times("verify", blind, -1)
+		if err := w.rotate(); err != nil {
+			t.Fatal(err)
+		}
+		w.wantWorks("untested")
+		if r := w.edit().Rec; len(r.Unproven) != 1 || !strings.Contains(r.Unproven[0], "not from here") {
+			t.Errorf("unproven: %q", r.Unproven)
+		}
+		n := 0
+		w.p.fate = func(call, _ string) fate {
+			if call == "verify" {
+				return blind
+			}
+			if n++; n == 1 {
+				return lost
+			}
+			return well
+		}
+		_ = w.rotate()
+		made := w.made
+		w.after(5 * time.Minute)
+		if w.judge(); w.made != made {
+			t.Error("another secret was made, though the first may have been in force")
+		}
+		w.p.fate = nil
+		if err := w.rotate(); err != nil || len(w.edit().Rec.Unproven) != 0 {
+			t.Errorf("proven: %v, %q", err, w.edit().Rec.Unproven)
+		}
+	})
+}
+
+// The provider says that it has set a secret, and refuses it: the old one is set again, or is in force still. Users that change
+// their own secrets cannot set it again, and need not.
+func TestInPlaceRestores(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		for _, broken := range []bool{false, true} {
+			bubble(t, func(w *world) {
+				w.create("a")
+				w.own = own
+				sets := 0
+				w.p.fate = func(call, _ string) fate {
+					if call == "set" {
+						if sets++; sets == 1 {
+							if broken && !own { // it breaks the account
+								w.p.has["a"] = "neither"
+							}
+							return lie
+						}
+						if sets == 2 {
+							return away
+						}
+					}
+					return well
+				}
+				if err := w.rotate(); err == nil || !strings.Contains(err.Error(), "refuses it") {
+					t.Errorf("the client is told %v", err)
+				}
+				if r := w.edit().Rec; broken && !own && (r.State() != rotate.RollingBack || !r.Unsettled("a")) {
+					t.Errorf("it is %s, unsettled %v", r.State(), r.Unsettled("a"))
+				}
+				w.run(time.Now().Add(time.Minute))
+				w.wantWorks("restored")
+				if _, word := w.given(); word != "by hand" {
+					t.Errorf("%s is given out", word)
+				}
+				past, err := w.m.Past(context.Background(), kind, "one")
+				if err != nil || len(past) != 1 || past[0].State != rotate.Failed {
+					t.Errorf("history %v, %v", past, err)
+				}
+				w.after(2 * time.Hour)
+				w.judge()
+			})
+		}
+	}
+}
+
+// A secret that the provider refuses though it says that it has set it, of an account that had none that is known: it goes on.
+func TestInPlaceFirstIsRefused(t *testing.T) {
+	bubble(t, func(w *world) {
+		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
+			e.Rec.Data, _ = json.Marshal(data{Accounts: []string{"a"}, When: cron.When{Period: time.Hour}})
+			w.once("set", lie)
+			if _, err := e.RotateNow(context.Background(), rotate.Ask{}); err != nil {
+				return err
+			}
+			return e.Drive(context.Background(), func(*rotate.Record) bool { return false })
+		})
+		if err == nil {
+			t.Error("it succeeded")
+		}
+		e := w.edit()
+		if e.Rec.Current != nil || e.Rec.State() != rotate.Setting {
+			t.Errorf("current %v, %s", e.Rec.Current, e.Rec.State())
+		}
+		err = w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
+			if err := rotate.FindOut(context.Background(), e); err == nil {
+				t.Error("nothing works, and nothing is known to")
+			}
+			return e.RollBack(context.Background(), "asked", false)
+		})
+		if !fault.Is(err, fault.Conflict) {
+			t.Errorf("it was rolled back to a secret that nobody knows: %v", err)
+		}
+		w.after(time.Minute)
+		w.judge()
+	})
+}
+
+// A credential that has an end is replaced before it is set, if it would be of no use.
+func TestInPlaceExpired(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.create("a")
+		w.life = 4 * time.Hour
+		w.once("set", cut)
+		_ = w.rotate()
+		w.times("set", away, -1)
+		w.after(9 * time.Hour)
+		w.p.fate = nil
+		w.after(2 * time.Hour)
+		w.judge()
+		if end := w.edit().Rec.Current.Expires; time.Until(end) < 0 {
+			t.Errorf("what was set ended at %s", end)
+		}
+	})
+	bubble(t, func(w *world) { // the old one has ended while it is to be set again
+		w.create("a")
+		w.life = 70 * time.Minute
+		if err := w.rotate(); err != nil {
+			t.Fatal(err)
+		}
+		old := w.edit().Rec.Current.ID
+		n := 0
+		w.p.fate = func(call, _ string) fate {
+			switch n++; n {
+			case 1:
+				w.p.has["a"] = "neither"
+				return lie
+			case 2, 3:
+				return well
+			}
+			return away
+		}
+		_ = w.rotate()
+		w.after(2 * time.Hour)
+		w.p.fate = nil
+		w.after(2 * time.Hour)
+		if w.judge(); w.edit().Rec.Current.ID == old {
+			t.Error("it is stuck with a credential that has ended")
+		}
+	})
+}
+
+// The target leads elsewhere: neither secret is sent there, and the account of there gets a new one.
+func TestInPlaceElsewhere(t *testing.T) {
+	for _, first := range []fate{cut, lie, away} {
+		bubble(t, func(w *world) {
+			w.create("a")
+			w.p.fate = func(call, _ string) fate {
+				if call == "set" || call == "verify" && first == lie && w.p.has["a"] != "neither" {
+					if first == lie { // and the old one is not in force
+						w.p.has["a"] = "neither"
+					}
+					return first
+				}
+				return well
+			}
+			_ = w.rotate()
+			before := w.edit()
+			w.p.fate = nil
+			w.place = "there"
+			w.p.mu.Lock()
+			w.p.has["a"], w.p.calls = "of there", nil
+			w.p.mu.Unlock()
+			if before.Rec.Turn != nil {
+				err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return rotate.FindOut(context.Background(), e) })
+				if (err == nil) != (before.Rec.State() == rotate.RollingBack) {
+					t.Errorf("%s: finding out: %v", first, err)
+				}
+			}
+			w.after(3 * time.Hour)
+			w.judge()
+			for id := range before.Sec.Keys {
+				if n := w.p.count("set "+id) + w.p.count("verify "+id); n != 0 {
+					t.Errorf("%s: %s was sent there %d times", first, id, n)
+				}
+			}
+		})
+	}
+}
+
+// Opening fails because of the configuration: nothing was begun, and another try is planned. If the store does not answer, nothing is said
+// of the rotation.
+func TestInPlaceUnopened(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.create("a")
+		w.opened = fault.New("fake", fault.Invalid, "the connection is gone")
+		if err := w.rotate(); !fault.Is(err, fault.Invalid) {
+			t.Errorf("the client is told %v", err)
+		}
+		if r := w.edit().Rec; r.Turn != nil || r.Failures != 1 || !strings.Contains(r.LastError, "gone") {
+			t.Errorf("turn %v, %d failures, %q", r.Turn, r.Failures, r.LastError)
+		}
+		w.opened = fault.New("fake", fault.Unavailable, "the store does not answer")
+		if err := w.rotate(); !fault.Is(err, fault.Unavailable) {
+			t.Errorf("the client is told %v", err)
+		}
+		if r := w.edit().Rec; r.Turns != 1 || r.Failures != 1 {
+			t.Errorf("%d rotations, %d failures", r.Turns, r.Failures)
+		}
+		w.opened = nil
+		w.ungenerated = fault.New("fake", fault.Invalid, "there is no such policy")
+		if err := w.rotate(); !fault.Is(err, fault.Invalid) || w.edit().Rec.Turn != nil {
+			t.Errorf("the client is told %v, turn %v", err, w.edit().Rec.Turn)
+		}
+		w.ungenerated = nil
+		w.once("set", cut)
+		_ = w.rotate()
+		w.opened = fault.New("fake", fault.Invalid, "the connection is gone")
+		w.after(time.Hour)
+		if r := w.edit().Rec; r.Turn == nil || r.Alert == nil {
+			t.Errorf("an attempt of unknown outcome is over: %v, alert %v", r.Turn, r.Alert)
+		}
+		w.opened = nil
+		w.after(2 * time.Hour)
+		w.judge()
+	})
+}
+
+// Reading may find out which secret is in force; it sets none.
+func TestFindOut(t *testing.T) {
+	for _, tt := range []struct {
+		set, verify fate
+		known, done bool
+	}{
+		{lost, well, true, true},
+		{cut, well, true, false},
+		{lost, away, false, false},
+		{cut, hang, false, false},
+		{lost, blind, false, false},
+	} {
+		bubble(t, func(w *world) {
+			w.create("a")
+			w.once("set", tt.set)
+			_ = w.rotate()
+			w.times("verify", tt.verify, 1)
+			sets := w.p.count("set")
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			defer cancel()
+			err := w.m.Change(ctx, kind, "one", nil, func(e *rotate.Edit) error { return rotate.FindOut(ctx, e) })
+			if (err == nil) != tt.known || (w.edit().Rec.Turn == nil) != tt.done || w.p.count("set") != sets {
+				t.Errorf("%s, %s: %v, turn %v", tt.set, tt.verify, err, w.edit().Rec.Turn)
+			}
+			if tt.known {
+				w.wantWorks("found out")
+			}
+			w.after(10 * time.Minute)
+			w.judge()
+		})
+	}
+	bubble(t, func(w *world) { // while the old one is set again
+		w.create("a")
+		n := 0
+		w.p.fate = func(call, _ string) fate {
+			if n++; n == 1 {
+				return lie
+			}
+			if n == 3 {
+				return away
+			}
+			return well
+		}
+		_ = w.rotate()
+		if s := w.edit().Rec.State(); s != rotate.RollingBack {
+			t.Fatalf("it is %s", s)
+		}
+		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return rotate.FindOut(context.Background(), e) })
+		if w.wantWorks("found out"); err != nil || w.edit().Rec.Turn != nil {
+			t.Errorf("%v, turn %v", err, w.edit().Rec.Turn)
+		}
+	})
+}
+
+// What somebody says is in force ends a rotation whose outcome nobody knows.
+func TestTake(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.create("a", "b")
+		w.once("set", lost)
+		_ = w.rotate()
+		w.p.has["b"] = "by a person"
+		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
+			c := rotate.Credential{ID: "b#hand", Account: "b", Secret: map[string]secret.Value{"word": secret.Text("by a person")}, Public: map[string]string{"place": "here"}}
+			if err := rotate.Take(context.Background(), e, c, "set by hand"); err != nil {
+				return err
+			}
+			return e.Commit(context.Background(), "taken", e.Planned())
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.judge()
+		w.after(61 * time.Minute)
+		w.judge()
+	})
+}
+
+// A row of an earlier version whose fields have other types is read by what its engine says; a damaged one is an error.
+func TestAdoptOfOtherTypes(t *testing.T) {
+	bubble(t, func(w *world) {
+		put := func(name, row string) {
+			t.Helper()
+			if _, err := w.view.Commit(context.Background(), storage.Set("r/"+name, []byte(row))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put("one", `{"current":1,"user":"a","word":"by hand"}`)
+		w.wantWorks("as it was stored")
+		if err := w.rotate(); err != nil {
+			t.Fatal(err)
+		}
+		w.judge()
+		put("damaged", `{"current":1}`)
+		if _, err := w.m.View(context.Background(), kind, "damaged"); !fault.Is(err, fault.Internal) {
+			t.Errorf("a damaged row: %v", err)
+		}
+		for r, err := range w.m.Records(context.Background(), kind) {
+			if r.Name == "" || (err != nil) != (r.Name == "damaged") {
+				t.Errorf("%q: %v", r.Name, err)
+			}
+		}
+	})
+}
+
+// Two servers act on the same record: what one commits the other does not undo, and the secret given out works.
+func TestInPlaceTwoServers(t *testing.T) {
+	for _, first := range []fate{well, lost, cut} {
+		bubble(t, func(w *world) {
+			w.create("a")
+			other := w.manager()
+			entered := false
+			w.p.fate = func(call, _ string) fate {
+				if call == "set" && !entered { // in the middle of one server's call the other works off all that is due
+					entered = true
+					w.p.mu.Unlock()
+					w.sleepUntilDue()
+					_ = other.Work(context.Background(), kind, "one")
+					w.p.mu.Lock()
+					return first
+				}
+				return well
+			}
+			err := w.rotate()
+			if first == well && err == nil {
+				t.Error("the one that lost is told that it has won")
+			}
+			w.p.fate = nil
+			w.after(10 * time.Minute)
+			w.judge()
+		})
+	}
+}
+
+// histories is how many seeds are played.
+var histories = flag.Uint64("histories", 400, "how many seeds TestInPlaceHistories plays")
+
+// TestInPlaceHistories plays seeded misfortune: calls of every fate, commits that fail, deaths, requests, readers.
+func TestInPlaceHistories(t *testing.T) {
+	n := *histories
+	if testing.Short() {
+		n = min(n, 60)
+	}
+	for seed := range n {
+		synctest.Test(t, func(t *testing.T) { newWorld(t).history(seed) })
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+// history is one such run, in a bubble.
+func (w *world) history(seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 5))
+	w.own = rng.IntN(4) == 0
+	if w.own || rng.IntN(2) == 0 {
+		w.create("a")
+	} else {
+		w.create("a", "b")
+	}
+	fates := []fate{away, lost, cut, hang, late, refuse, lie, diesNow, diesToo}
+	w.p.fate = func(call, _ string) fate {
+		if rng.IntN(3) > 0 {
+			return well
+		}
+		if f := fates[rng.IntN(len(fates))]; call == "set" || f != late && f != lie && f != lost {
+			return f
+		}
+		return well
+	}
+	for range 8 {
+		switch rng.IntN(6) {
+		case 0:
+			w.store.CrashAfter(rng.IntN(4), []faulty.Mode{faulty.NotStored, faulty.Stored}[rng.IntN(2)])
+		case 1:
+			w.store.Inject(faulty.Fault{Calls: faulty.Commits, After: rng.IntN(3), Mode: []faulty.Mode{faulty.NotStored, faulty.Stored}[rng.IntN(2)]})
+		case 2:
+			_ = w.rotate()
+		case 3:
+			_ = w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
+				if err := rotate.FindOut(context.Background(), e); err != nil || w.crashed() {
+					return err
+				}
+				return nil
+			})
+		}
+		if !w.crashed() {
+			w.run(time.Now().Add(time.Duration(rng.Int64N(int64(90 * time.Minute)))))
+		}
+		if w.crashed() {
+			w.boot()
+		}
+	}
+	w.p.fate = nil
+	w.boot()
+	w.after(5 * time.Hour)
+	w.judge()
+}

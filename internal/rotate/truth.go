@@ -1,0 +1,130 @@
+package rotate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// A reading is what consumers read while a rotation that has published is in flight.
+type reading uint8
+
+const (
+	readsLive    reading = iota // the credential that was published
+	readsVictim                 // the one that is about to be retired
+	readsOther                  // a value that this rotation has not published
+	readsNothing                // the place is empty, or deleted
+)
+
+// heldWait is how long a credential that consumers read, and that is disabled, waits for a person between two looks.
+const heldWait = time.Hour
+
+// reconcile compares what consumers read with what was published, before the victim is taken away. A person who has
+// written the victim's value to the place has decided: it is the current one again, and the other gets its grace.
+// done means that it has committed; otherwise the victim is not read any more.
+func reconcile(ctx context.Context, e *Edit) (done bool, err error) {
+	t, place := e.turn(), e.target.Place()
+	if place == nil || t.Victim() == nil {
+		return false, nil
+	}
+	there, err := place.Read(ctx)
+	e.Now = time.Now().UTC()
+	switch {
+	case err == nil:
+	case fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid): // there is no such place any more, and nobody reads it
+		there = nil
+	default:
+		return true, e.retry(ctx, err)
+	}
+	t.Astray = ""
+	switch reads(e, there) {
+	case readsVictim:
+		return true, takeWritten(ctx, e, there)
+	case readsNothing:
+		t.Astray = "its place holds nothing: it was deleted, or its mount was; undelete it, or rotate again"
+	case readsOther:
+		t.Astray = "its place holds a value that no rotation has published; rotate again, or write the right one"
+	}
+	if t.Astray != "" {
+		e.alarm("%s: %s", e.name(), t.Astray)
+	}
+	return false, nil
+}
+
+// reads says what consumers read.
+func reads(e *Edit, there *Published) reading {
+	t := e.turn()
+	switch {
+	case there == nil || len(there.Fields) == 0:
+		return readsNothing
+	case matches(e, there, t.Live()):
+		return readsLive
+	case matches(e, there, t.Victim()):
+		return readsVictim
+	}
+	return readsOther
+}
+
+// matches reports whether consumers read a secret of a credential.
+func matches(e *Edit, there *Published, c *Ref) bool {
+	if made, known := e.Sec.Keys[c.Key()]; known {
+		return holds(e, there, made)
+	}
+	if c.Key() != e.turn().Old.Key() {
+		return false
+	}
+	for field, v := range e.Sec.Previous { // what consumers read before the rotation
+		if got, ok := there.Fields[field]; ok && !v.Empty() && got.Equal(v) {
+			return true
+		}
+	}
+	return false
+}
+
+// holds reports whether consumers read any of a credential's secrets.
+func holds(e *Edit, there *Published, made Credential) bool {
+	fields := e.target.Place().Fields(Credential{ID: made.ID, Secret: made.Secret})
+	for field, want := range fields {
+		if v, ok := there.Fields[field]; ok && !want.Empty() && v.Equal(want) {
+			return true
+		}
+	}
+	return false
+}
+
+// takeWritten makes the victim current again, because somebody has written its value.
+func takeWritten(ctx context.Context, e *Edit, there *Published) error {
+	t := e.turn()
+	victim := t.Victim()
+	switch {
+	case !t.End.Disabled.IsZero():
+		e.alarm("%s: its place holds the key %s again, which is disabled; enable it at the provider, or publish another one", e.name(), victim.ID)
+		return e.Commit(ctx, "held", e.Now.Add(heldWait))
+	case t.Start.Leaked && t.Back == nil:
+		e.alarm("%s: somebody has written the key %s again, which leaked; the new one is published once more", e.name(), victim.ID)
+		t.Put = Put{Again: t.Put.Again + 1}
+		e.to(Publishing)
+		return e.Commit(ctx, "overwritten", e.Now)
+	}
+	if made, known := e.Sec.Keys[victim.ID]; known && e.can.Proof != ProofNone {
+		err := call(ctx, func(ctx context.Context) error { return e.target.Verify(ctx, made) })
+		e.Now = time.Now().UTC()
+		if err != nil && OutcomeOf(err) == Rejected {
+			e.alarm("%s: its place holds the key %s again, which the provider refuses; publish another one", e.name(), victim.ID)
+			return e.Commit(ctx, "held", e.Now.Add(heldWait))
+		}
+		if err != nil {
+			return e.retry(ctx, err)
+		}
+	}
+	by := Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now), Version: there.Version}
+	if t.Back == nil {
+		t.Back = &Back{At: e.Now, Reason: fmt.Sprintf("somebody has written the key %s to its place", victim.ID), ByUser: true, Put: by}
+	} else {
+		t.Back, t.Put = nil, by
+	}
+	e.Rec.Current, e.Rec.Next = t.Live(), by.Next
+	return published(ctx, e, "written")
+}

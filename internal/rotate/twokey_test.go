@@ -1,0 +1,346 @@
+package rotate_test
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/cron"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+)
+
+// issuer is a provider of keys without labels, with one record over it. Its methods run in a bubble.
+type issuer struct {
+	*testing.T
+	keys   []rotate.Listed
+	made   int
+	create error // what creating ends with
+	loses  bool  // it is done all the same
+	calls  int
+	when   cron.When
+	grace  time.Duration
+	view   *barrier.View
+	m      *rotate.Manager
+}
+
+func newIssuer(t *testing.T, eager bool) *issuer {
+	store, root := memory.Open(), secret.New(make([]byte, barrier.RootKeySize))
+	if err := barrier.Initialize(t.Context(), store, root); err != nil {
+		t.Fatal(err)
+	}
+	b, err := barrier.Open(t.Context(), store, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &issuer{T: t, view: b.View("mount/"), when: cron.When{Period: 24 * time.Hour}, grace: 4 * time.Hour}
+	none := func(string, map[string]string) storage.Op { return storage.Set("event", nil) }
+	i.m = rotate.New(rotate.Config{
+		Store: i.view, Log: slog.New(slog.DiscardHandler), Installation: "test", Mount: func() string { return "mount/" }, Event: none,
+		Schedule: func(string, string, time.Time, time.Time) []storage.Op { return nil },
+		Audited:  func(ctx context.Context, _ rotate.Action, act func(context.Context) error) error { return act(ctx) },
+	}, rotate.Kind{
+		Name: "pair", Noun: "pair", Style: rotate.TwoKey, Eager: eager, Records: "r/", Secrets: "s/", History: "h/", Journal: "j/",
+		Path:    func(name string) string { return "pairs/" + name },
+		Details: func(*rotate.Record) map[string]string { return map[string]string{} },
+		Timing: func(*rotate.Record) rotate.Timing {
+			return rotate.Timing{When: i.when, Grace: i.grace, Idle: time.Hour, MaxHold: i.grace}
+		},
+		Open: func(context.Context, *rotate.Record, *rotate.Secrets, *secret.Redactor) (rotate.Target, error) {
+			return i, nil
+		},
+		Forget: func(r *rotate.Record) []storage.Op { return []storage.Op{storage.Remove("owned/" + r.Name)} },
+	})
+	return i
+}
+
+func (i *issuer) Capabilities() rotate.Capabilities {
+	return rotate.Capabilities{List: true, LastUsed: true, Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: 30 * time.Second, Late: 15 * time.Minute}
+}
+func (i *issuer) Settle() rotate.Settle                               { return rotate.Settle{} }
+func (i *issuer) Place() *rotate.Place                                { return nil }
+func (i *issuer) Verify(context.Context, rotate.Credential) error     { return nil }
+func (i *issuer) VerifyDead(context.Context, rotate.Credential) error { return nil }
+func (i *issuer) List(context.Context) ([]rotate.Listed, error)       { return slices.Clone(i.keys), nil }
+func (i *issuer) LastUsed(_ context.Context, id string) (time.Time, error) {
+	return i.key(id).LastUsed, nil
+}
+
+func (i *issuer) Create(context.Context, rotate.Order) (rotate.Credential, error) {
+	i.calls++
+	if i.create != nil && !i.loses {
+		return rotate.Credential{}, i.create
+	}
+	id := i.add()
+	return rotate.Credential{ID: id, Secret: map[string]secret.Value{"word": secret.Text("canary " + id)}}, i.create
+}
+
+func (i *issuer) Retire(_ context.Context, id string) error {
+	i.keys = slices.DeleteFunc(i.keys, func(k rotate.Listed) bool { return k.ID == id })
+	return nil
+}
+
+// add is a key that is created now.
+func (i *issuer) add() string {
+	i.made++
+	id := string(rune('A' - 1 + i.made))
+	i.keys = append(i.keys, rotate.Listed{ID: id, Created: time.Now()})
+	return id
+}
+
+func (i *issuer) key(id string) *rotate.Listed {
+	at := slices.IndexFunc(i.keys, func(k rotate.Listed) bool { return k.ID == id })
+	if at < 0 {
+		return new(rotate.Listed)
+	}
+	return &i.keys[at]
+}
+
+// want says which keys are there.
+func (i *issuer) want(what string, ids ...string) {
+	i.Helper()
+	var got []string
+	for _, k := range i.keys {
+		got = append(got, k.ID)
+	}
+	if !slices.Equal(got, ids) {
+		i.Errorf("%s: the keys are %q, want %q", what, got, ids)
+	}
+}
+
+func (i *issuer) change(f func(e *rotate.Edit) error) {
+	i.Helper()
+	if err := i.m.Change(i.Context(), "pair", "p", nil, f); err != nil {
+		i.Fatal(err)
+	}
+}
+
+// rotate begins a rotation and drives it until readers have the new key.
+func (i *issuer) rotate() (err error) {
+	i.Helper()
+	i.change(func(e *rotate.Edit) error {
+		if _, err := e.RotateNow(i.Context(), rotate.Ask{By: "tester"}); err != nil {
+			return err
+		}
+		err = e.Drive(i.Context(), func(r *rotate.Record) bool { return r.Turn == nil || r.Turn.Replaced() && r.Turn.Old != nil })
+		return nil
+	})
+	return err
+}
+
+// record is the record; nil for none.
+func (i *issuer) record() *rotate.Record {
+	i.Helper()
+	r, _, err := i.m.Read(i.Context(), "pair", "p")
+	if err != nil {
+		i.Fatal(err)
+	}
+	return r
+}
+
+// pass lets time pass, and does what falls due. It runs in a bubble.
+func (i *issuer) pass(d time.Duration) {
+	i.Helper()
+	for end := time.Now().Add(d); ; {
+		r := i.record()
+		if r == nil || r.Due.IsZero() || r.Due.After(end) {
+			time.Sleep(time.Until(end))
+			return
+		}
+		time.Sleep(time.Until(r.Due))
+		if err := i.m.Work(i.Context(), "pair", "p"); err != nil {
+			i.Fatal(err)
+		}
+	}
+}
+
+var errLost = &rotate.Failure{Outcome: rotate.Unknown, Err: fault.New("fake", fault.Upstream, "the reply is lost")}
+
+// A key whose secret was lost cannot have been used: one that was is somebody else's, and stays.
+func TestUsedKeyIsNotALostOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, true)
+		if err := i.rotate(); err != nil {
+			t.Fatal(err)
+		}
+		i.pass(time.Minute)
+		i.create = errLost
+		if err := i.rotate(); err == nil {
+			t.Error("a creating call whose reply is lost succeeds")
+		}
+		theirs := i.add()
+		i.key(theirs).LastUsed, i.create = time.Now(), nil
+		i.pass(time.Hour)
+		i.want("after the late time", "A", theirs, "C")
+		// And one that nobody has used is ours.
+		i.pass(6 * time.Hour)
+		i.create, i.loses = errLost, true
+		_ = i.rotate()
+		i.create = nil
+		i.pass(time.Hour)
+		i.want("after a lost key", theirs, "C", "E")
+	})
+}
+
+// A key that is there beside the current one has its grace, as one that was replaced.
+func TestSupersede(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, true)
+		old, current := i.add(), i.add()
+		i.change(func(e *rotate.Edit) error {
+			e.Rec.Current, e.Rec.Next = &rotate.Ref{ID: current, Adopted: true}, e.Now.Add(24*time.Hour)
+			rotate.Supersede(e, rotate.Start{Reason: "manual"}, &rotate.Ref{ID: old, Adopted: true})
+			return e.Commit(t.Context(), "adopted", e.Rec.Turn.End.After)
+		})
+		// Driving it does not cut its grace short.
+		i.change(func(e *rotate.Edit) error { return e.Drive(t.Context(), func(*rotate.Record) bool { return false }) })
+		i.pass(3*time.Hour + 30*time.Minute)
+		i.key(old).LastUsed = time.Now()
+		i.pass(45 * time.Minute)
+		i.want("while it is used", old, current)
+		if r := i.record(); !r.Turn.Replaced() || r.Turn.Needed().IsZero() {
+			t.Errorf("nothing says that it is needed: %+v", r.Turn)
+		}
+		i.pass(time.Hour)
+		i.want("after its grace", current)
+		i.pass(20 * time.Hour)
+		i.want("at the time of the rotation", current, "C")
+	})
+}
+
+// A record that is deleted while a creating call is open ends once what the call has left is gone.
+func TestWindUpWhileCreating(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, true)
+		i.create, i.loses = errLost, true
+		_ = i.rotate()
+		if _, r, err := i.m.Unfinished(t.Context()); err != nil || r == nil {
+			t.Errorf("it counts as finished: %v", err)
+		}
+		if _, err := i.view.Commit(t.Context(), storage.Set("owned/p", []byte("x"))); err != nil {
+			t.Fatal(err)
+		}
+		i.change(func(e *rotate.Edit) error { return e.WindUp(t.Context()) })
+		if _, r, err := i.m.Unfinished(t.Context()); err != nil || r != nil {
+			t.Errorf("a deleted record counts as unfinished: %v", err)
+		}
+		i.pass(time.Hour)
+		i.want("in the end")
+		if r := i.record(); r != nil || i.calls != 1 {
+			t.Errorf("there is %+v, after %d calls", r, i.calls)
+		}
+		if row, err := i.view.Get(t.Context(), "owned/p"); err != nil || row.Version != 0 {
+			t.Errorf("what the engine forgets with it is there: %v", err)
+		}
+	})
+}
+
+// A rotation that is abandoned makes no more calls, and the next one begins.
+func TestAbandon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, true)
+		for range 2 {
+			if err := i.rotate(); err != nil {
+				t.Fatal(err)
+			}
+			i.pass(time.Minute)
+		}
+		i.change(func(e *rotate.Edit) error { return rotate.Abandon(t.Context(), e, "it is out of reach") })
+		i.pass(10 * time.Hour)
+		i.want("after it was abandoned", "A", "B")
+		if r := i.record(); r.Turn != nil || r.Current.Key() != "B" || !slices.Contains(r.Unproven, "it is out of reach") {
+			t.Errorf("the record is %+v", r)
+		}
+		i.create = errLost
+		_ = i.rotate()
+		i.change(func(e *rotate.Edit) error { return rotate.Abandon(t.Context(), e, "it is out of reach") })
+		if r := i.record(); r.Turn != nil || r.Current.Key() != "B" {
+			t.Errorf("the record is %+v", r)
+		}
+		i.create = nil
+		if err := i.rotate(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Times that were changed count at once: of the grace in progress, and of the next rotation.
+func TestRetime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, true)
+		for range 2 {
+			if err := i.rotate(); err != nil {
+				t.Fatal(err)
+			}
+			i.pass(time.Minute)
+		}
+		retime := func(set func()) {
+			i.change(func(e *rotate.Edit) error {
+				was := rotate.Timing{When: i.when, Grace: i.grace}
+				set()
+				return e.Commit(t.Context(), "configured", rotate.Retime(e, was))
+			})
+		}
+		retime(func() { i.grace = 2 * time.Hour })
+		i.pass(2*time.Hour + time.Minute)
+		i.want("after a shorter grace", "B")
+		retime(func() { i.when.Period = 6 * time.Hour })
+		i.pass(4 * time.Hour)
+		i.want("after a shorter period", "B", "C")
+		i.pass(3 * time.Hour)
+		retime(func() { i.when.Off = true })
+		i.pass(100 * time.Hour)
+		i.want("without a schedule", "C")
+	})
+}
+
+// A kind that is eager tries a failed rotation again within seconds, any other after an hour; once one has succeeded, nothing says that
+// others have failed.
+func TestEager(t *testing.T) {
+	for _, eager := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			i := newIssuer(t, eager)
+			if err := i.rotate(); err != nil {
+				t.Fatal(err)
+			}
+			i.pass(23 * time.Hour)
+			i.create = &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("fake", fault.Denied, "no permission")}
+			i.pass(90 * time.Minute)
+			if got := i.calls - 1; eager && got < 7 || !eager && got != 1 {
+				t.Errorf("eager %v: %d calls in half an hour", eager, got)
+			}
+			i.create = nil
+			i.pass(time.Hour)
+			if r := i.record(); r.Turn == nil || !r.Turn.Replaced() || r.Failures != 0 || r.LastError != "" || r.Alert != nil {
+				t.Errorf("eager %v: in the grace of its success the record is %+v", eager, r)
+			}
+		})
+	}
+}
+
+// Somebody has deleted the current key. The rotation before ends nevertheless, lest the next one, which makes it good, wait for ever.
+func TestMissingCurrentKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, true)
+		for range 2 {
+			if err := i.rotate(); err != nil {
+				t.Fatal(err)
+			}
+			i.pass(time.Minute)
+		}
+		i.keys = slices.DeleteFunc(i.keys, func(k rotate.Listed) bool { return k.ID == "B" })
+		i.pass(5 * time.Hour)
+		if r := i.record(); r.Turn == nil || r.LastError != "the current key B is not listed" {
+			t.Errorf("nothing says so: %+v", r)
+		}
+		i.pass(20 * time.Hour)
+		i.want("after the next rotation", "C")
+	})
+}

@@ -1,0 +1,454 @@
+package rotate_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/cron"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+)
+
+// A fate is what becomes of one call of the provider's.
+type fate string
+
+const (
+	well    fate = ""
+	away    fate = "away"    // not reached: surely no effect
+	lost    fate = "lost"    // done, and the reply is lost
+	cut     fate = "cut"     // not done, and nobody knows
+	hang    fate = "hang"    // until the caller gives up; not done
+	late    fate = "late"    // done after the caller has given up
+	refuse  fate = "refuse"  // surely not done, and never will be
+	lie     fate = "lie"     // not done, and said to be
+	blind   fate = "blind"   // of a login: it cannot be tried from here
+	diesNow fate = "diesNow" // the process dies before the call
+	diesToo fate = "diesToo" // and after it
+)
+
+// provider is where accounts have secrets.
+type provider struct {
+	mu    sync.Mutex
+	has   map[string]string // by account
+	calls []string          // "set a a#1", "verify a a#1"
+	fate  func(call, account string) fate
+	die   func()
+}
+
+func (p *provider) works(account, word string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.has[account] == word
+}
+
+func (p *provider) count(prefix string) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.calls {
+		if strings.HasPrefix(c, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+func failure(o rotate.Outcome, text string) error {
+	return &rotate.Failure{Outcome: o, Err: fault.New("fake", fault.Upstream, "%s", text)}
+}
+
+var errDied = errors.New("the process died")
+
+// do is one call with its fate.
+func (p *provider) do(ctx context.Context, call, id, account string, act func() error) error {
+	p.mu.Lock()
+	p.calls = append(p.calls, call+" "+id)
+	f := well
+	if p.fate != nil {
+		f = p.fate(call, account)
+	}
+	p.mu.Unlock()
+	locked := func() error { p.mu.Lock(); defer p.mu.Unlock(); return act() }
+	switch f {
+	case away:
+		return failure(rotate.Transient, "away")
+	case refuse:
+		return failure(rotate.Permanent, "refused")
+	case blind:
+		return failure(rotate.Untested, "not from here")
+	case cut:
+		return failure(rotate.Unknown, "cut")
+	case lie:
+		return nil
+	case hang:
+		<-ctx.Done()
+		return failure(rotate.Unknown, "timed out")
+	case late:
+		<-ctx.Done()
+		time.AfterFunc(3*time.Second, func() { _ = locked() })
+		return failure(rotate.Unknown, "timed out")
+	case lost:
+		_ = locked()
+		return failure(rotate.Unknown, "lost")
+	case diesNow:
+		p.die()
+		return errDied
+	case diesToo:
+		_ = locked()
+		p.die()
+		return errDied
+	}
+	return locked()
+}
+
+// account is the target: one account, or two that take turns.
+type account struct {
+	p     *provider
+	w     *world
+	r     *rotate.Record
+	data  data
+	place string
+}
+
+// data is what the engine keeps.
+type data struct {
+	Accounts []string  `json:"accounts"`
+	When     cron.When `json:"when"`
+	Note     string    `json:"note"`
+}
+
+func (a *account) Capabilities() rotate.Capabilities {
+	return rotate.Capabilities{Proof: rotate.ProofUse, Retry: a.w.retry}
+}
+func (a *account) Settle() rotate.Settle { return rotate.Settle{} }
+func (a *account) Place() *rotate.Place  { return nil }
+
+func (a *account) Verify(ctx context.Context, c rotate.Credential) error {
+	return a.p.do(ctx, "verify", c.ID, c.Account, func() error {
+		if a.p.has[c.Account] != c.Secret["word"].RevealString() {
+			return failure(rotate.Rejected, "wrong word")
+		}
+		return nil
+	})
+}
+
+func (a *account) VerifyDead(context.Context, rotate.Credential) error {
+	return failure(rotate.Permanent, "not for this style")
+}
+
+func (a *account) Generate(context.Context) (rotate.Credential, error) {
+	if a.w.ungenerated != nil {
+		return rotate.Credential{}, a.w.ungenerated
+	}
+	name := a.data.Accounts[0]
+	if c := a.r.Current; len(a.data.Accounts) == 2 && c != nil && c.Account == name {
+		name = a.data.Accounts[1]
+	}
+	a.w.made++
+	word := fmt.Sprintf("canary-%d", a.w.made)
+	c := rotate.Credential{ID: fmt.Sprintf("%s#%d", name, a.w.made), Account: name, Secret: map[string]secret.Value{"word": secret.Text(word)}, Public: map[string]string{"place": a.place}}
+	if a.w.life > 0 {
+		c.Expires = time.Now().Add(a.w.life)
+	}
+	return c, nil
+}
+
+func (a *account) Set(ctx context.Context, from, to rotate.Credential) error {
+	return a.p.do(ctx, "set", to.ID, to.Account, func() error {
+		if a.w.own && a.p.has[to.Account] != from.Secret["word"].RevealString() {
+			return failure(rotate.Permanent, "the user cannot log in to change its own")
+		}
+		a.p.has[to.Account] = to.Secret["word"].RevealString()
+		return nil
+	})
+}
+
+func (a *account) Outdated(c rotate.Credential) bool { return c.Public["place"] != a.place }
+
+func (a *account) Join(_ context.Context, r *rotate.Record, s *rotate.Secrets) ([]storage.Op, error) {
+	a.data.Note = "joined " + r.Current.ID
+	var err error
+	r.Data, err = json.Marshal(a.data)
+	return []storage.Op{storage.Set("joined/"+r.Name, []byte(s.Keys[r.Current.ID].Secret["word"].RevealString()))}, err
+}
+
+// world is one mount over a store that can fail, which dies and starts again.
+type world struct {
+	*testing.T
+	store  *faulty.Store
+	root   secret.Value
+	view   *barrier.View // of the mount
+	abs    *barrier.View // of the whole store
+	m      *rotate.Manager
+	p      *provider
+	dead   bool
+	opened error // what opening the target fails with
+
+	place       string
+	own         bool          // users change their own secrets
+	retry       rotate.Retry  // what may follow a call of unknown outcome
+	life        time.Duration // of a credential
+	made        int
+	ungenerated error
+	mu          sync.Mutex
+	events      []string
+}
+
+const kind = "account"
+
+func newWorld(t *testing.T) *world {
+	w := &world{T: t, store: faulty.New(memory.Open(), 1), root: secret.New(make([]byte, barrier.RootKeySize)), place: "here"}
+	w.p = &provider{has: map[string]string{"a": "by hand", "b": "by hand"}, die: func() { w.dead = true; w.store.CrashAfter(0, faulty.NotStored) }}
+	if err := barrier.Initialize(t.Context(), w.store, w.root); err != nil {
+		t.Fatal(err)
+	}
+	w.boot()
+	return w
+}
+
+// boot starts the process anew.
+func (w *world) boot() {
+	w.Helper()
+	w.store.Revive()
+	w.store.Clear()
+	w.dead = false
+	w.m = w.manager()
+}
+
+func (w *world) crashed() bool {
+	select {
+	case <-w.store.Crashed():
+		return true
+	default:
+		return w.dead
+	}
+}
+
+// manager is another server over the store.
+func (w *world) manager() *rotate.Manager {
+	w.Helper()
+	b, err := barrier.Open(context.Background(), w.store, w.root)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.view, w.abs = b.View("mount/"), b.View("")
+	decoded := func(r *rotate.Record) (d data) {
+		if len(r.Data) > 0 {
+			if err := json.Unmarshal(r.Data, &d); err != nil {
+				w.Fatal(err)
+			}
+		}
+		return d
+	}
+	return rotate.New(rotate.Config{
+		Store: w.view, Log: slog.New(slog.DiscardHandler), Installation: "test", Mount: func() string { return "mount/" },
+		Schedule: func(kind, name string, _, to time.Time) (ops []storage.Op) {
+			if to.IsZero() {
+				return append(ops, storage.Remove("due/"+kind+"/"+name))
+			}
+			return append(ops, storage.Set("due/"+kind+"/"+name, []byte(to.Format(time.RFC3339Nano))))
+		},
+		Event: func(kind string, details map[string]string) storage.Op {
+			text := kind
+			for k, v := range details {
+				text += " " + k + "=" + v
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.events = append(w.events, text)
+			return storage.Append("event/", []byte(text))
+		},
+		Audited: func(ctx context.Context, _ rotate.Action, act func(context.Context) error) error { return act(ctx) },
+	}, rotate.Kind{
+		Name: kind, Noun: "account", Style: rotate.InPlace, Records: "r/", Secrets: "s/", History: "h/", Journal: "j/",
+		Path:    func(name string) string { return "accounts/" + name },
+		Details: func(r *rotate.Record) map[string]string { return map[string]string{"account": r.Name} },
+		Timing:  func(r *rotate.Record) rotate.Timing { return rotate.Timing{When: decoded(r).When} },
+		Open: func(_ context.Context, r *rotate.Record, _ *rotate.Secrets, _ *secret.Redactor) (rotate.Target, error) {
+			if w.opened != nil {
+				return nil, w.opened
+			}
+			return &account{p: w.p, w: w, r: r, data: decoded(r), place: w.place}, nil
+		},
+		Adopt: adoptOld,
+	})
+}
+
+// adoptOld reads a row of an earlier version: its "current" was a number.
+func adoptOld(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
+	if len(r.Data) > 0 {
+		return nil, nil
+	}
+	var old struct {
+		Current int    `json:"current"`
+		User    string `json:"user"`
+		Word    string `json:"word"`
+	}
+	if json.Unmarshal(row, &old) != nil || old.User == "" {
+		return nil, nil
+	}
+	r.Tag, r.Current = "old", &rotate.Ref{ID: old.User + "#0", Account: old.User}
+	r.Data = json.RawMessage(fmt.Sprintf(`{"accounts":[%q]}`, old.User))
+	return &rotate.Secrets{Admin: map[string]secret.Value{}, Keys: map[string]rotate.Credential{
+		old.User + "#0": {ID: old.User + "#0", Account: old.User, Secret: map[string]secret.Value{"word": secret.Text(old.Word)}, Public: map[string]string{"place": "here"}},
+	}}, nil
+}
+
+// create makes the record "one", to be rotated every hour from now on. Its current secret is known.
+func (w *world) create(accounts ...string) {
+	w.Helper()
+	err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
+		d := data{Accounts: accounts, When: cron.When{Period: time.Hour}}
+		e.Rec.Data, _ = json.Marshal(d)
+		e.Rec.Next = e.Now.Add(time.Hour)
+		first := rotate.Credential{ID: accounts[0] + "#0", Account: accounts[0], Secret: map[string]secret.Value{"word": secret.Text("by hand")}, Public: map[string]string{"place": "here"}}
+		if err := rotate.Take(context.Background(), e, first, ""); err != nil {
+			return err
+		}
+		return e.Commit(context.Background(), "created-key", e.Planned())
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// edit looks at the record.
+func (w *world) edit() *rotate.Edit {
+	w.Helper()
+	e, err := w.m.View(context.Background(), kind, "one")
+	if err != nil || e == nil {
+		w.Fatalf("the record is %v, %v", e, err)
+	}
+	if err := e.Unlock(context.Background()); err != nil {
+		w.Fatal(err)
+	}
+	return e
+}
+
+func (w *world) given() (account, word string) {
+	w.Helper()
+	e := w.edit()
+	return e.Rec.Current.Account, e.Sec.Keys[e.Rec.Current.ID].Secret["word"].RevealString()
+}
+
+// wantWorks wants what is given out to work.
+func (w *world) wantWorks(when string) {
+	w.Helper()
+	if account, word := w.given(); !w.p.works(account, word) {
+		w.Errorf("%s: what is given out, %s of %s, does not work", when, word, account)
+	}
+}
+
+// rotate is a request: it goes on with what is in flight, or begins.
+func (w *world) rotate() error {
+	return w.m.Change(context.Background(), kind, "one", errors.New("no record"), func(e *rotate.Edit) error {
+		if e.Rec.Turn == nil {
+			if _, err := e.RotateNow(context.Background(), rotate.Ask{By: "tester"}); err != nil {
+				return err
+			}
+		}
+		return e.Drive(context.Background(), func(*rotate.Record) bool { return false })
+	})
+}
+
+// due is when the due item falls due; zero: there is none.
+func (w *world) due() (at time.Time) {
+	w.Helper()
+	due, err := w.abs.Get(context.Background(), "due/"+kind+"/one")
+	if err != nil {
+		w.Fatal(err)
+	}
+	if at, _ = time.Parse(time.RFC3339Nano, string(due.Value)); !at.Equal(w.edit().Rec.Due) {
+		w.Errorf("the due item is at %s, and the record says %s", at, w.edit().Rec.Due)
+	}
+	return at
+}
+
+// run works off what falls due until a time, as the due loop does, or until the process dies. It runs in a bubble.
+func (w *world) run(until time.Time) {
+	w.Helper()
+	for !w.crashed() && !time.Now().After(until) {
+		at := w.due()
+		if at.IsZero() || at.After(until) {
+			time.Sleep(time.Until(until))
+			return
+		}
+		time.Sleep(time.Until(at))
+		if err := w.m.Work(context.Background(), kind, "one"); err != nil {
+			time.Sleep(10 * time.Second)
+		}
+	}
+}
+
+// sleepUntilDue waits in a bubble.
+func (w *world) sleepUntilDue() { w.Helper(); time.Sleep(time.Until(w.due())) }
+
+// after runs for so long, booting whenever the process has died.
+func (w *world) after(d time.Duration) {
+	w.Helper()
+	for until := time.Now().Add(d); time.Now().Before(until); {
+		w.run(until)
+		if w.crashed() {
+			w.boot()
+		}
+	}
+}
+
+// stored counts the rows below a prefix.
+func (w *world) stored(prefix string) (n int) {
+	w.Helper()
+	for _, err := range w.view.Scan(context.Background(), prefix, storage.PrefixEnd(prefix)) {
+		if err != nil {
+			w.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+// judge: all is well, and the books are in order.
+func (w *world) judge() {
+	w.Helper()
+	w.wantWorks("at the end")
+	e := w.edit()
+	r := e.Rec
+	if r.Turn != nil || r.LastError != "" || r.Failures != 0 || r.Alert != nil {
+		w.Errorf("at the end: turn %+v, error %q, %d failures, alert %v", r.Turn, r.LastError, r.Failures, r.Alert)
+	}
+	keep := map[string]bool{r.Current.ID: true}
+	for _, idle := range r.Idle {
+		keep[idle.ID] = true
+		if c := e.Sec.Keys[idle.ID]; !w.p.works(c.Account, c.Secret["word"].RevealString()) {
+			w.Errorf("the idle secret of %s does not work", c.Account)
+		}
+	}
+	if have := maps.Keys(e.Sec.Keys); len(e.Sec.Keys) != len(keep) {
+		w.Errorf("secrets %v are kept, want %v", have, keep)
+	}
+	past, err := w.m.Past(context.Background(), kind, "one")
+	if err != nil || len(past) != min(int(r.Turns), rotate.MaxHistory) {
+		w.Errorf("%d rotations in the history, %v, want %d", len(past), err, r.Turns)
+	}
+	if row, err := w.view.Get(context.Background(), "joined/one"); err != nil || r.Turns > 0 && !r.Current.Adopted && string(row.Value) != e.Sec.Keys[r.Current.ID].Secret["word"].RevealString() {
+		w.Errorf("the engine's own row holds %q, %v", row.Value, err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, text := range w.events {
+		if strings.Contains(text, "canary") || strings.Contains(text, "by hand") {
+			w.Errorf("an event holds a secret: %s", text)
+		}
+	}
+}
