@@ -28,6 +28,8 @@ type Kind struct {
 	Path func(name string) string
 	// Details name the record in events and audit entries; none is secret.
 	Details func(r *Record) map[string]string
+	// Place is the path of a secret where consumers read the credential. nil: they read the record.
+	Place func(r *Record) string
 	// Timing is what the configuration says of times.
 	Timing func(r *Record) Timing
 	// Open opens the record's target. red learns every secret that the target handles. An error of kind Invalid, Held, NotFound,

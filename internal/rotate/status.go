@@ -12,8 +12,9 @@ import (
 
 // A Status is where one record stands, for a person. No time of it that is still to come lies in the past.
 type Status struct {
-	Path       string    `json:"path"` // full: "rotation/keys/stripe"
-	Kind       string    `json:"kind"` // "key"
+	Path       string    `json:"path"`                   // full: "rotation/keys/stripe"
+	Kind       string    `json:"kind"`                   // "key"
+	Place      string    `json:"published_at,omitempty"` // where consumers read it, if that is not the record
 	State      State     `json:"state"`
 	Rotation   int       `json:"rotation"` // number of the one in flight, or of the last one
 	Summary    string    `json:"summary"`  // a sentence
@@ -98,6 +99,9 @@ func (m *Manager) status(k *Kind, r *Record, now time.Time) Status {
 	s := Status{
 		Path: m.cfg.Mount() + k.Path(called(k, r)), Kind: k.Noun, State: r.State(), Rotation: int(r.Number()), CurrentID: r.Current.Key(), Last: r.LastRotated,
 		Next: notBefore(r.Next, now), NextStep: notBefore(r.Due, now), Overdue: int64(r.Overdue(now) / time.Second), Failures: r.Failures,
+	}
+	if k.Place != nil {
+		s.Place = k.Place(r)
 	}
 	if t := r.Turn; t != nil {
 		s.Attempts = t.Tries

@@ -403,6 +403,11 @@ func (m *Manager) Retire(ctx context.Context, path string, force bool, job func(
 			return err
 		}
 	}
+	if !force {
+		if err := s.publishedBelow(ctx, old.Path); err != nil {
+			return err
+		}
+	}
 	e := *old
 	e.Gone = time.Now().UTC()
 	ops, err := job(&e)
@@ -410,6 +415,22 @@ func (m *Manager) Retire(ctx context.Context, path string, force bool, job func(
 		return err
 	}
 	return m.replace(ctx, s, &e, ops...)
+}
+
+// publishedBelow is an error that names what is published below a mount: its consumers would read nothing any more, and the next
+// rotation could not be published.
+func (s *Snapshot) publishedBelow(ctx context.Context, path string) error {
+	for _, o := range s.Rotators() {
+		for record, err := range o.Rotator.Rotating(ctx) {
+			if err == nil && strings.HasPrefix(record.Place, path) {
+				return fault.New("mounts.Retire", fault.Conflict, "%s is published at %q, and its consumers would read nothing any more; publish it elsewhere or delete it first, or disable the mount with force=true", record.Path, record.Place)
+			}
+			if record.Path == "" && err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Remove forgets a tombstone whose last lease has ended, with all its data.

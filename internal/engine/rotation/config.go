@@ -321,6 +321,9 @@ func (c *change) path(ctx context.Context) error {
 		return nil
 	}
 	if c.in.Path == nil || *c.in.Path == "" {
+		if !c.fresh {
+			return invalid(`field "path" is required: a write replaces the whole configuration; to change some fields and keep the others, patch keys/%s`, c.in.Name)
+		}
 		return invalid(`field "path" is required: name where the key is published, in a KV version 2 mount, such as "secret/stripe"`)
 	}
 	path, err := route.ParsePath(strings.Trim(strings.ReplaceAll(*c.in.Path, "%", "%25"), "/"), false)
@@ -482,6 +485,9 @@ func (c *change) timing(ctx context.Context) error {
 			rec.Next = c.k.Now.Add(p.Period)
 		}
 	case p.Period != before.Period:
+		if c.replace && c.in.Period == nil {
+			c.req.Warn("rotation_period was %s and is %s, the default, because a write replaces the whole configuration; to change some fields and keep the others, patch keys/%s", before.Period, p.Period, rec.Name)
+		}
 		rec.Next = schedule.Move(rec.Next, rec.LastRotated, c.k.Now, p.Period)
 	}
 	return nil

@@ -176,6 +176,7 @@ func (b *backend) kind() rotate.Kind {
 		Details: func(r *rotate.Record) map[string]string {
 			return map[string]string{"key": r.Name, "path": data(r).Config.Path}
 		},
+		Place:  func(r *rotate.Record) string { return data(r).Config.Path },
 		Timing: func(r *rotate.Record) rotate.Timing { return data(r).Config.Policy.Timing() },
 		Open: func(ctx context.Context, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
 			return b.open(ctx, r, s, red)

@@ -229,6 +229,9 @@ func (b *backend) deleteKey(ctx context.Context, req *route.Request, in deleteIn
 		if err != nil {
 			return err
 		}
+		if ids := k.livingIDs(); len(ids) > 0 {
+			req.Warn("nobody rotates or retires these any more, and they live on at the provider: %q", ids)
+		}
 		k.Ops, k.Abs = append(k.Ops, storage.Remove(boundPrefix+in.Name)), append(k.Abs, abs...)
 		return k.Delete(ctx)
 	})
@@ -236,6 +239,17 @@ func (b *backend) deleteKey(ctx context.Context, req *route.Request, in deleteIn
 		err = nil
 	}
 	return route.None{}, err
+}
+
+// livingIDs are what the key may have at its provider: credentials, and markers of calls whose effect is unknown.
+func (k *key) livingIDs() (ids []string) {
+	if t := k.Rec.Turn; t != nil {
+		ids = t.IDs()
+	}
+	if id := k.Rec.Current.Key(); id != "" && !slices.Contains(ids, id) {
+		ids = append([]string{id}, ids...)
+	}
+	return ids
 }
 
 // errGone says of a deletion that it has nothing to do.

@@ -123,6 +123,9 @@ func (b written) writeRecipe(ctx context.Context, req *route.Request, in recipeI
 	if d.Name != in.Name {
 		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"source\": the text calls itself %q, not %q; write it under its own name", d.Name, in.Name)
 	}
+	if d.Can.Retry == rotate.RetryAdopt && !d.Can.Label {
+		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"source\": retry = \"adopt\" needs a list whose keys show the label, or what a lost create call has left cannot be told from the keys of others; write the label into the create request and give list a label, or set retry = \"never\"")
+	}
 	row, err := encode(userRecipe{p.Name, d.Hash, []byte(in.Source)})
 	if err != nil {
 		return route.None{}, err

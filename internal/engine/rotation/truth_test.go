@@ -4,6 +4,7 @@ import (
 	"encoding/pem"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -228,5 +229,23 @@ func TestStatus(t *testing.T) {
 		if one["total"] != 3.0 || len(one["records"].([]any)) != 1 || !contains(one["records"].([]any)[0].(map[string]any)["summary"].(string), "paused: ") {
 			t.Errorf("one of them: %v", one)
 		}
+	})
+}
+
+// TestAdoptNeedsLabels: a recipe that looks for what lost calls left is refused where its list shows no labels.
+func TestAdoptNeedsLabels(t *testing.T) {
+	bubble(t, func(w *world) {
+		p := w.types[0]
+		p.Parse = func(file string, source []byte) (rotation.Definition, error) {
+			all, err := w.types[0].Definitions()
+			d := all[0]
+			d.Name, d.Can.Label, d.Source = strings.TrimSuffix(file, ".hcl"), string(source) == "labels", source
+			return d, err
+		}
+		w.types = []rotation.Provider{p}
+		w.cancel()
+		w.boot()
+		w.refused(route.Write, "recipes/own", map[string]any{"source": "none"}, fault.Invalid, "adopt")
+		w.must(route.Write, "recipes/own", map[string]any{"source": "labels"})
 	})
 }
