@@ -232,7 +232,7 @@ func (e *Edit) committed(v storage.Version) {
 func logTrouble(e *Edit) {
 	if t := e.trouble; t != nil {
 		e.m.census.fail(t.Outcome)
-		e.m.cfg.Log.Warn("a step of a rotation failed", "path", e.m.cfg.Mount()+e.kind.Path(e.Rec.Name), "rotation", e.Rec.Number(), "step", t.State,
+		e.m.cfg.Log.Warn("a step of a rotation failed", "path", e.m.cfg.Mount()+e.kind.Path(called(e.kind, e.Rec)), "rotation", e.Rec.Number(), "step", t.State,
 			"class", t.Outcome, "next_try", e.Rec.Due, "error", t.Text)
 	}
 	e.trouble = nil

@@ -76,7 +76,7 @@ func setNew(ctx, calls context.Context, e *Edit, told bool) error {
 		err = e.target.(Setter).Set(calls, before(e, made.Account), made)
 	}
 	if err != nil {
-		if OutcomeOf(err) != Unknown {
+		if OutcomeOf(err) == Permanent { // a provider that is not reached has refused nothing
 			e.turn().Refused++
 		}
 		return setFailed(ctx, e, told, err)

@@ -266,6 +266,48 @@ func TestInPlaceIsNeverMadeAnew(t *testing.T) {
 	})
 }
 
+// A provider that is not reached has refused nothing: a secret that may be in force, and that cannot be tried, is not replaced by another.
+func TestInPlaceAwayIsNoRefusal(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.create("a")
+		sets := 0
+		w.p.fate = func(call, _ string) fate {
+			if call == "verify" {
+				return blind
+			}
+			if sets++; sets == 1 {
+				return lost
+			}
+			return away
+		}
+		_ = w.rotate()
+		w.after(3 * time.Hour)
+		if w.made != 1 {
+			t.Errorf("%d secrets were made, and the first is in force", w.made)
+		}
+		w.p.fate = nil
+		w.after(2 * time.Hour)
+		w.judge()
+	})
+}
+
+// What goes on to fail for months does not fill the store.
+func TestInPlaceFailsForMonths(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.create("a")
+		w.once("set", cut)
+		_ = w.rotate()
+		w.times("verify", away, -1)
+		w.after(2800 * time.Hour)
+		if n := w.stored("j/"); n < 1900 || n > 2050 {
+			t.Errorf("%d rows of the journal are kept", n)
+		}
+		w.p.fate = nil
+		w.after(2 * time.Hour)
+		w.judge()
+	})
+}
+
 // What cannot be tried from here is given out, and its record says that it is unproven.
 func TestInPlaceUntested(t *testing.T) {
 	bubble(t, func(w *world) {

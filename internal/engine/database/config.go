@@ -156,7 +156,7 @@ func (b configs) keep(ctx context.Context, e *rotate.Edit, old, c *connection, i
 	if !settles && was.Root.When == c.Root.When && (e.New() || was.Username == c.Username) { // nothing of the rotation has changed
 		op, err := c.put()
 		if err == nil {
-			_, err = b.m.Store.Commit(ctx, append(ops, op)...)
+			_, err = b.m.Store.Commit(ctx, append(append(ops, op), roots(b).still(e)...)...)
 		}
 		return err
 	}

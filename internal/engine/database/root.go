@@ -143,6 +143,9 @@ func (b roots) missing(ctx context.Context, id string) (*rotate.Record, *rotate.
 		return nil, nil, err
 	}
 	c.current(r, s)
+	if !c.Gone.IsZero() { // nobody could be told of another one: what is under way ends, and none begins
+		r.Gone, r.Next = true, time.Time{}
+	}
 	switch {
 	case old.Turn && !c.Fresh.Empty():
 		fresh := c.credential(c.Username+"#1", c.Fresh)
@@ -152,7 +155,7 @@ func (b roots) missing(ctx context.Context, id string) (*rotate.Record, *rotate.
 			N: 1, ID: r.Tag + "/1", Start: rotate.Start{Reason: "schedule"}, Started: old.Due, State: rotate.Setting, Attempts: []rotate.Attempt{{N: 1, At: old.Due}},
 			New: &rotate.Ref{ID: fresh.ID, Account: fresh.Account}, Old: r.Current, Tries: old.Failed,
 		}
-	case old.Failed > 0 && !old.Next.IsZero():
+	case old.Failed > 0 && !r.Next.IsZero():
 		r.Retry = old.Due
 	}
 	return r, s, nil
@@ -164,13 +167,21 @@ func (c *connection) credential(id string, password secret.Value) rotate.Credent
 
 // current has the record say which password the connection has: writes of the connection change that.
 func (c *connection) current(r *rotate.Record, s *rotate.Secrets) {
-	if now, known := s.Keys[r.Current.Key()]; known && now.Account == c.Username && now.Secret[wordKey].Equal(c.Password) {
+	if now, known := s.Keys[r.Current.Key()]; known && now.Account == c.Username && now.Secret[wordKey].Equal(c.Password) && at(now, c) {
 		return
 	}
 	delete(s.Keys, r.Current.Key())
 	given := c.credential(fmt.Sprintf("%s#%d.given", c.Username, r.Turns), c.Password)
 	r.Current = &rotate.Ref{ID: given.ID, Account: given.Account, Adopted: true}
 	s.Keys[given.ID] = given
+}
+
+// still asserts that there is no record, if there was none: another server may begin a rotation meanwhile.
+func (b roots) still(e *rotate.Edit) (ops []storage.Op) {
+	if e.New() {
+		ops = append(ops, storage.Expect(rootPrefix+e.Rec.Name, 0))
+	}
+	return ops
 }
 
 func (b roots) open(ctx context.Context, r *rotate.Record, s *rotate.Secrets, _ *secret.Redactor) (rotate.Target, error) {
@@ -258,7 +269,7 @@ func (t *rootTarget) Join(ctx context.Context, r *rotate.Record, s *rotate.Secre
 	if err != nil {
 		return nil, err
 	}
-	if c == nil || c.Username != t.c.Username || c.place() != t.c.place() {
+	if c == nil || c.Username != t.c.Username || c.place() != t.c.place() || !c.Password.Equal(t.c.Password) {
 		return nil, fault.New("database.rotateRoot", fault.Conflict, "the connection %q was written in the middle of a rotation; it is tried again", t.c.Name)
 	}
 	if !c.Root.Made {

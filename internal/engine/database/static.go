@@ -107,11 +107,12 @@ func (b statics) change(ctx context.Context, name string, missing error, f func(
 
 // view reads a role without its lock; nil if there is none.
 func (b statics) view(ctx context.Context, name string) (*staticRole, error) {
-	e, err := b.rotations.View(ctx, staticKind, name)
-	if err != nil || e == nil {
+	r, secrets, err := b.rotations.Read(ctx, staticKind, name)
+	if err != nil || r == nil {
 		return nil, err
 	}
-	return b.open(ctx, e)
+	s := &staticRole{Edit: &rotate.Edit{Rec: r, Sec: secrets, Now: time.Now().UTC()}}
+	return s, decodeStatic(r, secrets, &s.static)
 }
 
 // keep puts the data into the record.
@@ -234,8 +235,8 @@ func (b statics) drive(ctx context.Context, s *staticRole, by string) error {
 // driven goes on with a record's rotation in flight. If there is none, or it only set the old secret again, it makes one.
 func driven(ctx context.Context, e *rotate.Edit, by string, after func() error) error {
 	never := func(*rotate.Record) bool { return false }
-	if e.Rec.Turn != nil {
-		if err := e.Drive(ctx, never); err != nil || e.Rec.Failures == 0 {
+	if was := e.Rec.LastRotated; e.Rec.Turn != nil {
+		if err := e.Drive(ctx, never); err != nil || !e.Rec.LastRotated.Equal(was) {
 			return errors.Join(err, after())
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -207,6 +208,7 @@ func (b configs) deleteConfig(ctx context.Context, r *route.Request, in nameIn) 
 		}
 		c.Gone = time.Now().UTC()
 		return b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
+			c.Root.oldRoot, c.Fresh = oldRoot{}, secret.Value{} // the record has it
 			ops, abs, err := b.buried(c, c.Gone.Add(buryFirst), storage.Remove(namePrefix+in.Name))
 			switch {
 			case err != nil:
@@ -214,7 +216,7 @@ func (b configs) deleteConfig(ctx context.Context, r *route.Request, in nameIn) 
 			case e.Rec.Turn != nil:
 				r.Warn("a rotation of the password of %q was under way, and it goes on until it is known whether it took place", c.Username)
 			case e.New() && e.Rec.Due.IsZero():
-				_, err := b.m.Store.CommitWith(ctx, ops, abs)
+				_, err := b.m.Store.CommitWith(ctx, append(ops, roots(b).still(e)...), abs)
 				return err
 			}
 			if err := e.Unlock(ctx); err != nil {
