@@ -176,7 +176,9 @@ func replaced(ctx context.Context, e *Edit, untested error) error {
 func refused(ctx context.Context, e *Edit, err error) error {
 	t := e.turn()
 	err = &Failure{Outcome: Rejected, Err: fault.New("rotate.set", fault.Upstream, "the provider says that it has set the new secret, and refuses it: %s", e.words(err))}
-	if _, known := restorable(e, t.New.Account); !known {
+	// A refusal may come from a replica that lags behind. Where the account itself sets its secret, nobody could set another one if the new
+	// one were forgotten and in force after all.
+	if _, known := restorable(e, t.New.Account); !known || e.can.Retry == RetryNever {
 		return setFailed(ctx, e, true, err)
 	}
 	e.note(err)
@@ -216,7 +218,11 @@ func restore(ctx context.Context, e *Edit) error {
 		}
 	}
 	e.Now = time.Now().UTC()
-	if err != nil && OutcomeOf(err) != Untested {
+	switch {
+	case err == nil || OutcomeOf(err) == Untested:
+	case OutcomeOf(err) == Permanent && e.can.Retry != RetryNever:
+		e.note(err) // the provider does not take the old one again; the next rotation sets another one
+	default:
 		return e.retry(context.WithoutCancel(ctx), err)
 	}
 	return finish(context.WithoutCancel(ctx), e)
