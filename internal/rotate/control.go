@@ -58,6 +58,9 @@ func beginNow(ctx context.Context, e *Edit, ask Ask, why Start, out *Answer) err
 	if ask.KeyID != "" && ask.KeyID != e.Rec.Current.Key() {
 		return fault.New("rotate.RotateNow", fault.Invalid, "field \"key_id\": %q is not a key that lives; the current one is %q", ask.KeyID, e.Rec.Current.Key())
 	}
+	if q := e.Rec.Queued; q != nil {
+		why.Leaked = why.Leaked || q.Leaked
+	}
 	if e.kind.Ready != nil {
 		why, err := e.kind.Ready(ctx, e.Rec)
 		if err != nil {
@@ -81,6 +84,16 @@ func hurry(e *Edit, ask Ask, why Start, out *Answer) error {
 	victim := t.Victim().Key()
 	if ask.KeyID != "" && ask.KeyID != victim && ask.KeyID != t.New.Key() && ask.KeyID != t.Old.Key() {
 		return fault.New("rotate.RotateNow", fault.Invalid, "field \"key_id\": %q is none of the keys of the turn in flight; name one of %q", ask.KeyID, t.IDs())
+	}
+	if fresh := ask.KeyID != "" && ask.KeyID == t.New.Key() && t.Back == nil && t.Put.At.IsZero(); fresh && e.kind.Style == TwoKey {
+		why.Leaked = t.Start.Leaked // the old one has not
+		e.Rec.Queued, out.Queued = &why, true
+		if t.offered() { // it may be read already: it is replaced at once
+			out.Retires, t.Start.Leaked, why.Leaked = true, true, true
+			return nil
+		}
+		Undo(e, "the new key leaked before it was published", true)
+		return nil
 	}
 	out.Retires = true
 	if t.Back != nil {
@@ -134,7 +147,11 @@ func (e *Edit) RollBack(ctx context.Context, reason string, force bool) error {
 	if t := e.turn(); e.kind.Style == InPlace && (t.New == nil || before(e, t.New.Account).ID == "") {
 		return fault.New("rotate.RollBack", fault.Conflict, "turn %d of %s replaces a secret that is not known; there is nothing to go back to", t.N, e.name())
 	}
-	e.turn().Back = &Back{At: e.Now, Reason: reason, ByUser: true}
+	t := e.turn()
+	t.Back = &Back{At: e.Now, Reason: reason, ByUser: true, Put: Put{Again: t.Backs}}
+	if t.offered() {
+		t.Backs++
+	}
 	e.to(RollingBack)
 	return e.Commit(ctx, "rollback", e.Now)
 }
@@ -151,7 +168,7 @@ func mayGoBack(e *Edit, force bool) error {
 		return refuse("turn %d of %s is already being taken back (%s); wait for its end", t.N, e.name(), t.State)
 	case t.State == Retiring:
 		return refuse("turn %d of %s is already retiring the old key; rotate instead", t.N, e.name())
-	case t.Put.Asked.IsZero():
+	case !t.offered():
 		return nil
 	case len(e.Sec.Previous) == 0:
 		return refuse("nothing was published before turn %d of %s; there is nothing to go back to", t.N, e.name())
@@ -179,6 +196,9 @@ func (e *Edit) Resume(ctx context.Context) error {
 	e.Rec.Paused = nil
 	if p.Auto {
 		e.Rec.Alert, e.Rec.Retry = nil, time.Time{} // a person has looked
+		if q := e.Rec.Queued; q != nil {
+			q.After = time.Time{}
+		}
 	}
 	return e.Commit(ctx, "resumed", e.Planned())
 }
@@ -193,7 +213,9 @@ func (e *Edit) Corrected() {
 	switch {
 	case rec.Turn != nil && rec.Turn.Tries > 0:
 		rec.Turn.Tries, e.soon = 0, true
-	case rec.Turn == nil && rec.Failures > 0 && rec.Queued == nil:
+	case rec.Turn == nil && rec.Queued != nil:
+		rec.Queued.After = time.Time{}
+	case rec.Turn == nil && rec.Failures > 0:
 		rec.Queued, rec.Retry = &Start{Reason: "retry"}, time.Time{}
 	}
 }
@@ -252,7 +274,7 @@ func Abandon(ctx context.Context, e *Edit, why string) error {
 		return err
 	}
 	t := e.turn()
-	if t.Put.Asked.IsZero() && t.Back == nil {
+	if !t.offered() && t.Back == nil {
 		Undo(e, why, true)
 	}
 	if t.State != Retiring {
@@ -305,10 +327,10 @@ func (e *Edit) WindUp(ctx context.Context) error {
 	e.Rec.Gone, e.Rec.Queued, e.Rec.Paused = true, nil, nil
 	due := e.Rec.Due
 	switch _, ours := e.Sec.Keys[t.Victim().Key()]; {
-	case t.Put.Asked.IsZero() && t.Back == nil && (e.kind.Style == TwoKey || t.State != e.kind.Style.first()):
+	case !t.offered() && t.Back == nil && (e.kind.Style == TwoKey || t.State != e.kind.Style.first()):
 		Undo(e, "its record was deleted", true)
 		due = e.Now
-	case !t.Put.Asked.IsZero() && t.Back == nil && t.Old != nil && t.Old.Adopted && !ours:
+	case t.offered() && t.Back == nil && t.Old != nil && t.Old.Adopted && !ours:
 		t.Old = nil // it was there before the record, and goes on to work
 		due = e.Now
 	}

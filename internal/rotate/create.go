@@ -25,6 +25,11 @@ func create(ctx context.Context, e *Edit) error {
 			return err
 		}
 	}
+	for i := range t.Attempts {
+		if !t.Attempts[i].open() {
+			t.Attempts[i].Before = nil // nothing of it is looked for any more, and a record has its limit
+		}
+	}
 	if !again {
 		if len(t.Attempts) >= 2*maxTries {
 			return giveUp(ctx, e, "creating failed %d times", len(t.Attempts))

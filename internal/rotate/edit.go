@@ -26,6 +26,8 @@ type Edit struct {
 	m       *Manager
 	kind    *Kind
 	version storage.Version // of the record; 0: it is new
+	due     time.Time       // where the due item is, as the record is stored
+	current string          // the credential that is current, as the record is stored
 	target  Target          // once opened
 	can     Capabilities    // of target
 	working bool            // on a due item, which must move
@@ -54,6 +56,7 @@ func (m *Manager) load(ctx context.Context, k *Kind, name string) (*Edit, error)
 	if err != nil || e.Rec == nil {
 		return nil, err
 	}
+	e.due, e.current = e.Rec.Due, e.Rec.Current.Key()
 	if e.Sec != nil {
 		e.Sec.Know(e.Redactor)
 	}
@@ -84,6 +87,9 @@ func (k *Kind) decode(row storage.Entry, into *Record) (*Secrets, error) {
 
 // New reports whether the record is not stored yet.
 func (e *Edit) New() bool { return e.version == 0 }
+
+// CurrentID is the credential that is current as the record is stored. What a commit that failed was to change does not count.
+func (e *Edit) CurrentID() string { return e.current }
 
 // Unlock reads the record's secrets, which are written with it from then on.
 func (e *Edit) Unlock(ctx context.Context) error {
@@ -224,6 +230,7 @@ const braked = "braked"
 
 func (e *Edit) committed(v storage.Version) {
 	e.version, e.Ops, e.Abs, e.said = v, nil, nil, nil
+	e.due, e.current = e.Rec.Due, e.Rec.Current.Key()
 	e.m.census.set(e.kind, e.Rec.Name, e.Rec.State())
 	logTrouble(e)
 }
@@ -239,7 +246,7 @@ func logTrouble(e *Edit) {
 }
 
 func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err error) {
-	rec, from := e.Rec, e.Rec.Due
+	rec, from := e.Rec, e.due // a commit that failed has moved none
 	rec.Due = tick(due, from, e.working)
 	b, err := encode(rec)
 	if err != nil {

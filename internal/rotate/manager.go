@@ -79,7 +79,7 @@ func (e *Edit) Delete(ctx context.Context) error {
 	if k.Forget != nil {
 		ops = append(ops, k.Forget(e.Rec)...)
 	}
-	abs := append(slices.Clone(e.Abs), m.cfg.Schedule(k.Name, name, e.Rec.Due, time.Time{})...)
+	abs := append(slices.Clone(e.Abs), m.cfg.Schedule(k.Name, name, e.due, time.Time{})...)
 	abs = append(abs, event(e, "deleted-key"))
 	_, err := m.cfg.Store.CommitWith(ctx, ops, abs)
 	if err == nil {
@@ -197,8 +197,10 @@ func (e *Edit) Planned() time.Time {
 		return time.Time{}
 	case rec.Turn != nil && !rec.Due.IsZero() && !e.soon:
 		return rec.Due
-	case rec.Turn != nil || rec.Queued != nil:
+	case rec.Turn != nil:
 		return e.Now
+	case rec.Queued != nil:
+		return later(rec.Queued.After, e.Now)
 	case rec.Next.IsZero() && rec.Retry.IsZero():
 		return time.Time{} // by request alone
 	}

@@ -51,7 +51,7 @@ func publish(ctx context.Context, e *Edit) error {
 // rollBack undoes a rotation: nothing was published, or the old value is published again.
 func rollBack(ctx context.Context, e *Edit) error {
 	t := e.turn()
-	if t.Put.Asked.IsZero() {
+	if !t.offered() {
 		t.End = Ending{After: e.Now, Now: true}
 		e.to(Retiring)
 		return e.Commit(ctx, "backed-out", e.Now)
@@ -67,7 +67,7 @@ func rollBack(ctx context.Context, e *Edit) error {
 		return intend(ctx, e, back)
 	}
 	if e.target.Place() != nil {
-		p := publication(e, t.ID+"/back", back)
+		p := publication(e, t.back(), back)
 		p.Fields = e.Sec.Previous
 		p.NewID, p.OldID = t.Old.Key(), t.New.Key()
 		p.RetireAfter = retireAfter(e, t.New, back.Asked, t.Back.Leaked)

@@ -93,6 +93,8 @@ type Start struct {
 	Reason string `json:"reason"` // "schedule", "manual"
 	By     string `json:"by"`
 	Leaked bool   `json:"leaked"`
+	// After is when one that is queued begins at the earliest.
+	After time.Time `json:"after,omitzero"`
 }
 
 // A Turn is one rotation: the replacement of a credential, from its first intent to its last proof.
@@ -112,7 +114,8 @@ type Turn struct {
 	Until    time.Time `json:"until"`             // when settling is given up
 	Proof    Proof     `json:"proof"`
 	Put      Put       `json:"put"`
-	Back     *Back     `json:"back"` // the rotation is being rolled back
+	Back     *Back     `json:"back"`            // the rotation is being rolled back
+	Backs    int       `json:"backs,omitempty"` // how often that was begun, after something was published
 	End      Ending    `json:"end"`
 	Unproven []string  `json:"unproven"`
 	Errors   []Error   `json:"errors"`
@@ -172,6 +175,17 @@ func (t *Turn) publication() string {
 	return t.ID
 }
 
+// offered reports whether readers may have been given the new credential.
+func (t *Turn) offered() bool { return !t.Put.Asked.IsZero() || t.Put.Again > 0 }
+
+// back is the ID of the publication that rolls the rotation back.
+func (t *Turn) back() string {
+	if n := t.Back.Put.Again; n > 0 {
+		return fmt.Sprintf("%s/back-%d", t.ID, n)
+	}
+	return t.ID + "/back"
+}
+
 // A Back says how a rotation is rolled back.
 type Back struct {
 	At     time.Time `json:"at"`
@@ -194,6 +208,7 @@ type Ending struct {
 	Dead     time.Time `json:"dead"`
 	Proof    string    `json:"proof"` // "refused", "management", "not listed", "none"
 	Listed   time.Time `json:"listed"`
+	Wrong    int       `json:"wrong,omitempty"` // how often the provider's list was not as it should be
 }
 
 // An Error is a call of a rotation that failed.

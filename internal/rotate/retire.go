@@ -206,20 +206,21 @@ func account(ctx context.Context, e *Edit) error {
 	}
 	if missing := t.Live(); len(wrong) == 0 && missing != nil && !slices.ContainsFunc(all, func(l Listed) bool { return l.ID == missing.ID }) {
 		wrong = append(wrong, fmt.Sprintf("the current key %s is not listed", missing.ID))
-		if t.Tries >= maxTries { // somebody has deleted it: the next rotation makes it good, and must not wait for this one
+		if t.End.Wrong >= maxTries { // somebody has deleted it: the next rotation makes it good, and must not wait for this one
 			t.unproven(wrong[0])
 			return finish(ctx, e)
 		}
 	}
 	if len(wrong) > 0 {
-		t.Tries++
+		t.End.Wrong++ // what succeeds in between, such as retiring once more, does not count
+		t.Tries = t.End.Wrong
 		text := strings.Join(wrong, "; ")
 		e.Say("error", text)
 		e.Rec.LastError = text
-		if t.Tries >= maxTries {
+		if t.End.Wrong >= maxTries {
 			e.alarm("%s: the provider's list is not as it should be: %s", e.name(), text)
 		}
-		return e.Commit(ctx, "unaccounted", e.Now.Add(backoff(t.Tries, time.Hour)))
+		return e.Commit(ctx, "unaccounted", e.Now.Add(backoff(t.End.Wrong, time.Hour)))
 	}
 	t.End.Listed = e.Now
 	if t.End.Proof == "none" {
@@ -291,13 +292,16 @@ func finish(ctx context.Context, e *Edit) error {
 		rec.Unproven = t.Unproven
 	case t.Back.ByUser:
 		result = RolledBack
-		if t.Put.Asked.IsZero() { // it never published: plan as if it had
+		if !t.offered() { // it never published: plan as if it had
 			rec.Next = e.timing().When.Next(e.Now, e.Now)
 		}
 	default:
 		result = Failed
 		rec.Failures++
 		planRetry(e)
+		if t.Start.Leaked && rec.Queued == nil { // what leaked does not wait for the schedule
+			rec.Queued = &Start{Reason: "retry", By: t.Start.By, Leaked: true, After: e.Now.Add(retryRotation(rec.Failures))}
+		}
 		if t.Back.Ask && e.kind.Resumable {
 			rec.Paused = &Pause{At: e.Now, Reason: t.Back.Reason, Auto: true}
 		}
@@ -355,7 +359,10 @@ func (k *Kind) past(name string, n uint32) string {
 	return fmt.Sprintf("%s%s/%010d", k.History, name, n)
 }
 
-// trim removes the oldest turns and journal rows, some at a time.
+// trimmed is how many rows of a prefix are removed by the commit that ends a rotation; a rotation may have left more.
+const trimmed = 40
+
+// trim removes the oldest turns and journal rows.
 func trim(ctx context.Context, e *Edit) (ops []storage.Op, err error) {
 	for prefix, keep := range map[string]int{e.kind.History: MaxHistory, e.kind.Journal: maxJournal} {
 		prefix += e.Rec.Name + "/"
@@ -366,9 +373,22 @@ func trim(ctx context.Context, e *Edit) (ops []storage.Op, err error) {
 			}
 			keys = append(keys, row.Key)
 		}
-		for _, key := range keys[:min(max(len(keys)-keep+1, 0), 40)] {
-			ops = append(ops, storage.Remove(key))
+		keys = keys[:max(len(keys)-keep+1, 0)]
+		for len(keys) > trimmed {
+			n := min(len(keys)-trimmed, storage.MaxOps)
+			if _, err := e.m.cfg.Store.Commit(ctx, removals(keys[:n])...); err != nil {
+				return nil, err
+			}
+			keys = keys[n:]
 		}
+		ops = append(ops, removals(keys)...)
 	}
 	return ops, nil
+}
+
+func removals(keys []string) (ops []storage.Op) {
+	for _, key := range keys {
+		ops = append(ops, storage.Remove(key))
+	}
+	return ops
 }

@@ -737,3 +737,21 @@ func (w *world) history(seed uint64) {
 	w.after(5 * time.Hour)
 	w.judge()
 }
+
+// What the store does not answer is not taken for a record that cannot be read, which those who may not read it do not hear of.
+func TestStatusesOfNoStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.create("a")
+		w.store.Inject(faulty.Fault{Calls: faulty.Scans, Times: -1, Mode: faulty.NotStored})
+		n := 0
+		for s, err := range w.m.Statuses(t.Context()) {
+			if n++; s.Path != "" || err == nil {
+				t.Errorf("status %+v, %v", s, err)
+			}
+		}
+		if n != 1 {
+			t.Errorf("%d statuses", n)
+		}
+	})
+}

@@ -74,7 +74,10 @@ func (m *Manager) Statuses(ctx context.Context) iter.Seq2[Status, error] {
 				}
 			}
 			for r, err := range m.Records(ctx, name) {
-				s := Status{Path: m.cfg.Mount() + k.Path(r.Name), Kind: k.Noun}
+				s := Status{Kind: k.Noun}
+				if r.Name != "" { // else the store has not answered, which is no record's fault
+					s.Path = m.cfg.Mount() + k.Path(r.Name)
+				}
 				if err == nil {
 					s = m.status(k, r, time.Now().UTC())
 					s.Paused = cmp.Or(s.Paused, braked)
@@ -182,7 +185,7 @@ func (r *Record) waits(now time.Time) string {
 	case r.Paused != nil:
 		return "paused: " + r.Paused.Reason
 	case t == nil && r.Failures > 0:
-		return fmt.Sprintf("failed %s; the next attempt begins %s", times(r.Failures), when(later(r.Next, r.Retry), now))
+		return fmt.Sprintf("failed %s; the next attempt begins %s", times(r.Failures), when(r.again(), now))
 	case t == nil:
 		return "idle"
 	case t.Tries > 0:
@@ -215,6 +218,14 @@ func (r *Record) waits(now time.Time) string {
 		return "the old key is retired; waiting in case a lost create call lands, until " + strings.TrimPrefix(until, "at ")
 	}
 	return "retiring the old key " + t.Victim().Key()
+}
+
+// again is when the rotation after one that failed begins.
+func (r *Record) again() time.Time {
+	if r.Queued != nil {
+		return r.Queued.After
+	}
+	return later(r.Next, r.Retry)
 }
 
 // waitsInGrace says who holds up the retirement of the old credential.

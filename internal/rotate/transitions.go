@@ -42,7 +42,7 @@ var transitions = map[Style]map[State]transition{
 		Publishing:  {next: []State{Grace, RollingBack}},
 		Grace:       {next: []State{Retiring, RollingBack, Grace, Publishing}},
 		RollingBack: {next: []State{Grace, Retiring}},
-		Retiring:    {next: []State{Grace, Publishing, Done, RolledBack, Failed}},
+		Retiring:    {next: []State{Grace, Publishing, RollingBack, Done, RolledBack, Failed}},
 	},
 	InPlace: {
 		Scheduled:   {next: []State{Setting}},

@@ -107,6 +107,12 @@ func takeWritten(ctx context.Context, e *Edit, there *Published) error {
 		t.Put = Put{Again: t.Put.Again + 1}
 		e.to(Publishing)
 		return e.Commit(ctx, "overwritten", e.Now)
+	case t.Back != nil && t.Back.Leaked && len(e.Sec.Previous) > 0:
+		e.alarm("%s: somebody has written the key %s again, which leaked; the one before is published once more", e.name(), victim.ID)
+		t.Back.Put = Put{Again: t.Backs}
+		t.Backs++
+		e.to(RollingBack)
+		return e.Commit(ctx, "overwritten", e.Now)
 	}
 	if made, known := e.Sec.Keys[victim.ID]; known && e.can.Proof != ProofNone {
 		err := call(ctx, func(ctx context.Context) error { return e.target.Verify(ctx, made) })
@@ -123,6 +129,7 @@ func takeWritten(ctx context.Context, e *Edit, there *Published) error {
 	if t.Back == nil {
 		t.Back = &Back{At: e.Now, Reason: fmt.Sprintf("somebody has written the key %s to its place", victim.ID), ByUser: true, Put: by}
 	} else {
+		by.Again = t.Put.Again
 		t.Back, t.Put = nil, by
 	}
 	e.Rec.Current, e.Rec.Next = t.Live(), by.Next

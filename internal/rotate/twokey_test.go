@@ -2,6 +2,7 @@ package rotate_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"testing"
@@ -25,6 +26,9 @@ type issuer struct {
 	create error // what creating ends with
 	loses  bool  // it is done all the same
 	calls  int
+	stays  bool      // keys that are retired stay in lists
+	gone   int       // calls that retire
+	from   time.Time // where the due item was, as was said last
 	when   cron.When
 	grace  time.Duration
 	view   *barrier.View
@@ -44,7 +48,7 @@ func newIssuer(t *testing.T, eager bool) *issuer {
 	none := func(string, map[string]string) storage.Op { return storage.Set("event", nil) }
 	i.m = rotate.New(rotate.Config{
 		Store: i.view, Log: slog.New(slog.DiscardHandler), Installation: "test", Mount: func() string { return "mount/" }, Event: none,
-		Schedule: func(string, string, time.Time, time.Time) []storage.Op { return nil },
+		Schedule: func(_, _ string, from, _ time.Time) []storage.Op { i.from = from; return nil },
 		Audited:  func(ctx context.Context, _ rotate.Action, act func(context.Context) error) error { return act(ctx) },
 	}, rotate.Kind{
 		Name: "pair", Noun: "pair", Style: rotate.TwoKey, Eager: eager, Records: "r/", Secrets: "s/", History: "h/", Journal: "j/",
@@ -83,6 +87,9 @@ func (i *issuer) Create(context.Context, rotate.Order) (rotate.Credential, error
 }
 
 func (i *issuer) Retire(_ context.Context, id string) error {
+	if i.gone++; i.stays {
+		return nil
+	}
 	i.keys = slices.DeleteFunc(i.keys, func(k rotate.Listed) bool { return k.ID == id })
 	return nil
 }
@@ -342,5 +349,93 @@ func TestMissingCurrentKey(t *testing.T) {
 		}
 		i.pass(20 * time.Hour)
 		i.want("after the next rotation", "C")
+	})
+}
+
+// A key that the provider lists for ever is no reason to retire it every few seconds, and a person is told.
+func TestRetiredKeyIsListedForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, true)
+		for range 2 {
+			if err := i.rotate(); err != nil {
+				t.Fatal(err)
+			}
+			i.pass(time.Minute)
+		}
+		i.stays = true
+		i.pass(16 * time.Hour)
+		r := i.record()
+		if r.Alert == nil || r.Alert.Text != `pair "p": the provider's list is not as it should be: the retired key A is still listed` || i.gone > 30 {
+			t.Errorf("after %d calls: %+v", i.gone, r.Alert)
+		}
+		i.stays = false
+		i.pass(2 * time.Hour)
+		if r := i.record(); r.Turn != nil || r.Alert != nil {
+			t.Errorf("once it is gone: %+v", r)
+		}
+	})
+}
+
+// A commit that failed has moved no due item, and has made no credential the current one.
+func TestFailedCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, true)
+		if err := i.rotate(); err != nil {
+			t.Fatal(err)
+		}
+		i.pass(time.Minute)
+		i.change(func(e *rotate.Edit) error {
+			due := e.Rec.Due
+			e.Rec.Current = &rotate.Ref{ID: "another"}
+			e.Ops = []storage.Op{storage.Set("other", nil).If(7)}
+			if err := e.Commit(t.Context(), "fails", due.Add(time.Hour)); err == nil || e.CurrentID() != "A" {
+				t.Errorf("committed: %v, current is %s", err, e.CurrentID())
+			}
+			e.Ops = nil
+			if err := e.Commit(t.Context(), "works", due.Add(2*time.Hour)); err != nil || e.CurrentID() != "another" || !i.from.Equal(due) {
+				t.Errorf("the item is moved from %s, want %s; current is %s; %v", i.from, due, e.CurrentID(), err)
+			}
+			return nil
+		})
+	})
+}
+
+// What a record keeps of creating calls that surely made nothing does not outgrow the store.
+func TestManyKeysWithoutLabels(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, true)
+		for n := range 1900 {
+			i.keys = append(i.keys, rotate.Listed{ID: fmt.Sprintf("%080d", n)})
+		}
+		i.create = &rotate.Failure{Outcome: rotate.Transient, Err: fault.New("fake", fault.Upstream, "away")}
+		if err := i.rotate(); err == nil {
+			t.Fatal("a key was made")
+		}
+		i.pass(2 * time.Hour)
+		if r := i.record(); r.Turn != nil || r.Failures != 1 {
+			t.Errorf("the rotation goes on: %+v", r.Alert)
+		}
+	})
+}
+
+// The journal is cut to its limit, however much one rotation has left.
+func TestJournalIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, true)
+		i.change(func(e *rotate.Edit) error {
+			for range 2200 {
+				if err := e.Commit(t.Context(), "in-use", time.Time{}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err := i.rotate(); err != nil {
+			t.Fatal(err)
+		}
+		i.pass(time.Minute)
+		if rows, err := i.m.Journal(t.Context(), "pair", "p"); err != nil || len(rows) > 2000 {
+			t.Errorf("%d rows, %v", len(rows), err)
+		}
 	})
 }

@@ -34,12 +34,12 @@ func (b configs) rotateRoot(ctx context.Context, r *route.Request, in rotateIn) 
 		if err := e.Unlock(ctx); err != nil {
 			return err
 		}
-		was := e.Rec.Current.Key()
+		was := e.CurrentID()
 		err := b.endRotation(ctx, e, in.Replace)
-		if e.Rec.Current.Key() == was && err == nil {
+		if e.CurrentID() == was && err == nil {
 			err = b.begin(ctx, r, e, in.Replace)
 		}
-		if id := e.Rec.Current.Key(); id != was { // what is left to do is due
+		if id := e.CurrentID(); id != was { // what is left to do is due
 			out = &rotateOut{id}
 			return nil
 		}
@@ -67,7 +67,7 @@ func (b configs) begin(ctx context.Context, r *route.Request, e *rotate.Edit, re
 	}
 	err = e.Drive(ctx, replaced)
 	switch t := e.Rec.Turn; {
-	case t != nil && t.Replaced():
+	case t != nil && t.Replaced() && e.CurrentID() == e.Rec.Current.Key():
 		b.retire(ctx, e)
 		return nil
 	case err == nil:

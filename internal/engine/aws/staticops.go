@@ -38,11 +38,11 @@ func (b statics) rotateNow(ctx context.Context, r *route.Request, in rotateNowIn
 		if replace != "" && gives(e.Rec, e.Sec) && replace == e.Rec.Current.ID {
 			return invalid("field \"replace_key\": %s is the key that is given out now; leave replace_key out, and it is retired after its grace", replace)
 		}
-		was := e.Rec.Current.Key()
+		was := e.CurrentID()
 		if err := b.end(ctx, e, replace); err != nil {
 			return err
 		}
-		if gives(e.Rec, e.Sec) && e.Rec.Current.ID != was {
+		if gives(e.Rec, e.Sec) && e.CurrentID() != was {
 			return nil
 		}
 		if err := b.remove(ctx, e.Rec, replace); err != nil {
@@ -115,7 +115,7 @@ func (b statics) remove(ctx context.Context, r *rotate.Record, id string) error 
 func (b statics) outcome(ctx context.Context, e *rotate.Edit, was string) error {
 	err := e.Drive(ctx, replaced)
 	switch {
-	case e.Rec.Current.Key() != was:
+	case e.CurrentID() != was:
 		return nil // what is left to do is due
 	case err == nil:
 		return waits(e.Rec, staticOf(e.Rec).User)

@@ -202,7 +202,7 @@ func (b statics) onboard(ctx context.Context, r *route.Request, e *rotate.Edit, 
 func (b statics) first(ctx context.Context, r *route.Request, e *rotate.Edit) error {
 	err := e.Drive(ctx, replaced)
 	switch {
-	case gives(e.Rec, e.Sec):
+	case gives(e.Rec, e.Sec) && e.CurrentID() == e.Rec.Current.Key():
 		return nil
 	case err != nil && e.Rec.Turn != nil && !e.Rec.Turn.Touched():
 		werr := e.WindUp(ctx)

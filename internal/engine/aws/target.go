@@ -172,10 +172,10 @@ func permanent(err error) bool {
 func settled(ctx context.Context, e *rotate.Edit, most time.Duration, done func(r *rotate.Record) bool) error {
 	for {
 		err := e.Drive(ctx, done)
-		if e.Rec.Turn == nil || done(e.Rec) {
+		f, failed := errors.AsType[*rotate.Failure](err)
+		if (err == nil || failed) && (e.Rec.Turn == nil || done(e.Rec)) { // after any other error, what the record says is not stored
 			return nil
 		}
-		f, failed := errors.AsType[*rotate.Failure](err)
 		wait := time.Until(e.Rec.Due)
 		if err != nil && !failed || failed && f.Outcome == rotate.Permanent || wait > most || !pause(ctx, wait) {
 			return err

@@ -1,0 +1,113 @@
+package rotation_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+// inGrace turns the key once, begins another turn, and returns what readers got before it and what they get in its grace.
+func (w *world) inGrace(ask map[string]any) (old, fresh string) {
+	w.Helper()
+	w.must(route.Write, "keys/demo", basic(nil))
+	w.until(rotate.Grace)
+	w.until(rotate.Scheduled)
+	old = w.value()
+	w.must(route.Write, "keys/demo/rotate", ask)
+	w.run(time.Now().Add(time.Hour), func() bool { return w.value() != old && w.status()["state"] == "grace" })
+	return old, w.value()
+}
+
+// TestRollbackWhilePublishedOnceMore: a turn whose value was overwritten has published, although it is about to do so again.
+func TestRollbackWhilePublishedOnceMore(t *testing.T) {
+	bubble(t, func(w *world) {
+		old, _ := w.inGrace(map[string]any{"leaked": true})
+		w.kv.write("secret/demo", map[string]string{"api_key": old})
+		w.until(rotate.Publishing)
+		w.refused(route.Write, "keys/demo/rollback", nil, fault.Conflict, "leaked")
+		w.must(route.Write, "keys/demo/rollback", map[string]any{"force": true})
+		s := w.until(rotate.Scheduled)
+		if w.value() != old || s["current_key_id"] != w.idOf(old) {
+			t.Errorf("after rolling back: %v", s)
+		}
+		w.live(w.idOf(old))
+	})
+}
+
+// TestRollbackTwice: a rollback is published, although one of the same turn was before.
+func TestRollbackTwice(t *testing.T) {
+	bubble(t, func(w *world) {
+		old, fresh := w.inGrace(map[string]any{})
+		w.must(route.Write, "keys/demo/rollback", nil)
+		w.until(rotate.RollingBack)
+		w.until(rotate.Grace)
+		w.kv.write("secret/demo", map[string]string{"api_key": fresh})
+		w.run(time.Now().Add(72*time.Hour), func() bool { return w.status()["current_key_id"] == w.idOf(fresh) })
+		w.must(route.Write, "keys/demo/rollback", nil)
+		w.after(time.Hour)
+		if s := w.status(); w.value() != old || s["current_key_id"] != w.idOf(old) {
+			t.Errorf("after the second rollback: %v", s)
+		}
+	})
+}
+
+// TestLeakedNewKeyWrittenByHand: a new key that leaked and was rolled back is not what consumers go on to read.
+func TestLeakedNewKeyWrittenByHand(t *testing.T) {
+	bubble(t, func(w *world) {
+		old, fresh := w.inGrace(map[string]any{})
+		w.must(route.Write, "keys/demo/rollback", nil)
+		w.until(rotate.RollingBack)
+		w.until(rotate.Grace)
+		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.idOf(fresh)})
+		w.kv.write("secret/demo", map[string]string{"api_key": fresh})
+		w.until(rotate.Scheduled)
+		if w.value() != old || alive(w, fresh) {
+			t.Errorf("consumers read the leaked key %v, which is alive %v", w.value() == fresh, alive(w, fresh))
+		}
+	})
+}
+
+// TestNewKeyLeaksBeforeItIsPublished: it is not published, and another one is made; the old one has its grace.
+func TestNewKeyLeaksBeforeItIsPublished(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		old := w.value()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		leaked := w.until(rotate.Settling)["pending_key_id"]
+		if out := w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": leaked}); out["queued"] != true {
+			t.Errorf("nothing is queued: %v", out)
+		}
+		w.run(time.Now().Add(time.Hour), func() bool { return w.value() != old })
+		w.after(time.Hour)
+		if now := w.idOf(w.value()); now == leaked || now == w.idOf(old) {
+			t.Errorf("readers get %s, and %s had leaked", now, leaked)
+		}
+		w.live(w.idOf(old), w.idOf(w.value()))
+	})
+}
+
+// TestLeakedIsTriedAgain: a rotation that failed does not leave a leaked key to the schedule.
+func TestLeakedIsTriedAgain(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		old := w.value()
+		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "before", Times: 9})
+		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
+		w.run(time.Now().Add(24*time.Hour), func() bool { return w.status()["failures"] == 1.0 })
+		if s := w.status(); s["state"] != "scheduled" || !contains(s["summary"].(string), "failed once; the next attempt begins at") {
+			t.Errorf("after a turn that failed: %v", s)
+		}
+		w.after(6 * time.Hour)
+		if s := w.status(); w.value() == old || alive(w, old) || s["state"] != "scheduled" || s["failures"] != 0.0 {
+			t.Errorf("the leaked key is alive %v: %v", alive(w, old), s)
+		}
+	})
+}
