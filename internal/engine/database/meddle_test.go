@@ -184,14 +184,16 @@ func TestDeletedWhileRootOfBeforeTurns(t *testing.T) {
 	}
 }
 
-// A connection that was moved, with the password that it had, has the same one there: where a rotation has no effect it is known to be
-// in force, and the rotation ends.
+// A connection that was moved, with the password that it had, has the same one there: a rotation that had no effect goes on from it once the
+// statements are right.
 func TestRootMovedWithItsPassword(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	w.Must(t, route.Write, "config/prod", fields{"root_rotation_statements": "FAIL"})
 	w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Upstream, "")
 	w.Must(t, route.Write, "config/prod", with(prod, fields{"connection_url": "fake://{{username}}:{{password}}@elsewhere", "root_rotation_statements": "NOTHING"}))
 	w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Upstream, "check root_rotation_statements")
+	w.Must(t, route.Write, "config/prod", fields{"root_rotation_statements": ""})
+	w.Must(t, route.Write, "rotate-root/prod", nil)
 	if err := w.Engine.(engine.Keeper).Unfinished(context.Background()); err != nil {
 		t.Error(err)
 	}

@@ -68,7 +68,11 @@ func (b statics) serving(ctx context.Context, t *staticTarget) (*connection, err
 
 // Capabilities implements [rotate.Target].
 func (t *staticTarget) Capabilities() rotate.Capabilities {
-	return rotate.Capabilities{Proof: rotate.ProofUse}
+	can := rotate.Capabilities{Proof: rotate.ProofUse}
+	if t.SelfManaged { // nobody else could set another password, if one were forgotten that is in force
+		can.Retry = rotate.RetryNever
+	}
+	return can
 }
 
 // Settle implements [rotate.Target].
