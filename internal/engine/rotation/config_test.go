@@ -34,8 +34,6 @@ func written(fake rotation.Provider) rotation.Provider {
 			d.Style = rotate.Slots
 		case "management":
 			d.Can.Proof = rotate.ProofManagement
-		case "unlabelled":
-			d.Can.Label = false
 		case "never":
 			d.Can.Retry, d.Can.List = rotate.RetryNever, false
 		}
@@ -436,7 +434,7 @@ func TestDifferenceIsEvidence(t *testing.T) {
 	for _, others := range []int{0, 1} {
 		workshop(t, func(w *world) {
 			old, _ := w.vendor.Create(t.Context(), adminToken, "before")
-			w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:unlabelled"})
+			w.unlabelled()
 			rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.Create, rotationtest.CutAfter)
 			w.hook = func(what string, before bool) error {
 				if what == "create" && !before {
@@ -449,7 +447,7 @@ func TestDifferenceIsEvidence(t *testing.T) {
 				}
 				return nil
 			}
-			w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "mine"}))
+			w.must(route.Write, "keys/demo", basic(nil))
 			w.after(3 * 24 * time.Hour)
 			if others == 0 {
 				w.live(old.ID, w.idOf(w.value()))
