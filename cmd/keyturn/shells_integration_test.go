@@ -59,6 +59,10 @@ type typist struct {
 // newTypist gives a new user a home with the completion and starts the shell.
 func newTypist(t *testing.T, shell, address string) *typist {
 	home := t.TempDir()
+	// Where this folder is missing, fish fills it in the background, also while the test removes what it has made.
+	if err := os.MkdirAll(filepath.Join(home, ".local", "share", "fish", "generated_completions"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	program := filepath.Join(home, "my bin", "keyturn") // this test binary is keyturn under that name
 	copyProgram(t, program)
 	env := []string{"HOME=" + home, "SHELL=" + shell, "TERM=xterm", "PATH=" + filepath.Dir(program) + ":/usr/bin:/bin",
