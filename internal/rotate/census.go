@@ -2,7 +2,6 @@ package rotate
 
 import (
 	"context"
-	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -14,14 +13,13 @@ import (
 // A census knows where each record of the mount stands, so that metrics cost no scan. What
 // this process commits it learns at once; what was stored before, from one slow walk.
 type census struct {
-	mu       sync.Mutex // guards the rest
-	states   map[string]State
-	counts   map[State]int64
-	failures map[string]int64 // by outcome, since the mount was opened
+	mu     sync.Mutex // guards both
+	states map[string]State
+	counts map[State]int64
 }
 
 func newCensus() *census {
-	return &census{states: map[string]State{}, counts: map[State]int64{}, failures: map[string]int64{}}
+	return &census{states: map[string]State{}, counts: map[State]int64{}}
 }
 
 // set notes where a record stands; "" is for one that is deleted.
@@ -51,20 +49,6 @@ func (m *Manager) States() map[string]int64 {
 		out[string(s)] = n
 	}
 	return out
-}
-
-// fail counts a call that failed.
-func (c *census) fail(outcome string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.failures[outcome]++
-}
-
-// Failures counts the calls that failed since the mount was opened, by outcome.
-func (m *Manager) Failures() map[string]int64 {
-	m.census.mu.Lock()
-	defer m.census.mu.Unlock()
-	return maps.Clone(m.census.failures)
 }
 
 // walkAgain is the pause after a walk that the store has ended.

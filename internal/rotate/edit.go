@@ -235,10 +235,9 @@ func (e *Edit) committed(v storage.Version) {
 	logTrouble(e)
 }
 
-// logTrouble tells of a call that failed, in the log and in the count of failures.
+// logTrouble tells of a call that failed, in the log.
 func logTrouble(e *Edit) {
 	if t := e.trouble; t != nil {
-		e.m.census.fail(t.Outcome)
 		e.m.cfg.Log.Warn("a step of a rotation failed", "path", e.m.cfg.Mount()+e.kind.Path(called(e.kind, e.Rec)), "rotation", e.Rec.Number(), "step", t.State,
 			"class", t.Outcome, "next_try", e.Rec.Due, "error", t.Text)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -66,7 +67,7 @@ func (s *Status) Trouble() int {
 func (m *Manager) Statuses(ctx context.Context) iter.Seq2[Status, error] {
 	return func(yield func(Status, error) bool) {
 		braked := ""
-		for _, name := range m.kindNames() {
+		for _, name := range slices.Sorted(maps.Keys(m.kinds)) {
 			k := m.kinds[name]
 			if k.Brake != nil {
 				if on, err := k.Brake(ctx); err == nil && on {
@@ -88,14 +89,6 @@ func (m *Manager) Statuses(ctx context.Context) iter.Seq2[Status, error] {
 			}
 		}
 	}
-}
-
-func (m *Manager) kindNames() (names []string) {
-	for name := range m.kinds {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 func (m *Manager) status(k *Kind, r *Record, now time.Time) Status {
