@@ -13,9 +13,7 @@ import (
 // inGrace turns the key once, begins another turn, and returns what readers got before it and what they get in its grace.
 func (w *world) inGrace(ask map[string]any) (old, fresh string) {
 	w.Helper()
-	w.must(route.Write, "keys/demo", basic(nil))
-	w.until(rotate.Grace)
-	w.until(rotate.Scheduled)
+	turned(w)
 	old = w.value()
 	w.must(route.Write, "keys/demo/rotate", ask)
 	w.run(time.Now().Add(time.Hour), func() bool { return w.value() != old && w.status()["state"] == "grace" })
@@ -74,9 +72,7 @@ func TestLeakedNewKeyWrittenByHand(t *testing.T) {
 // TestNewKeyLeaksBeforeItIsPublished: it is not published, and another one is made; the old one has its grace.
 func TestNewKeyLeaksBeforeItIsPublished(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotate.Grace)
-		w.until(rotate.Scheduled)
+		turned(w)
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		leaked := w.until(rotate.Settling)["pending_key_id"]
@@ -95,9 +91,7 @@ func TestNewKeyLeaksBeforeItIsPublished(t *testing.T) {
 // TestLeakedIsTriedAgain: a rotation that failed does not leave a leaked key to the schedule.
 func TestLeakedIsTriedAgain(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotate.Grace)
-		w.until(rotate.Scheduled)
+		turned(w)
 		old := w.value()
 		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "before", Times: 9})
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})

@@ -20,9 +20,7 @@ import (
 func TestWrittenByHand(t *testing.T) {
 	for _, when := range []time.Duration{time.Hour, 47 * time.Hour, 48*time.Hour + time.Minute} { // in its grace; the last one while it is disabled
 		bubble(t, func(w *world) {
-			w.must(route.Write, "keys/demo", basic(nil))
-			w.until(rotate.Grace)
-			w.until(rotate.Scheduled)
+			turned(w)
 			old := w.value()
 			w.must(route.Write, "keys/demo/rotate", nil)
 			w.until(rotate.Grace)
@@ -56,9 +54,7 @@ func TestWrittenByHand(t *testing.T) {
 // TestLeakedKeyWrittenByHand: a leaked key that somebody writes again is not what consumers go on to read.
 func TestLeakedKeyWrittenByHand(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotate.Grace)
-		w.until(rotate.Scheduled)
+		turned(w)
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
 		w.run(time.Now().Add(time.Hour), func() bool {
@@ -79,9 +75,7 @@ func TestLeakedKeyWrittenByHand(t *testing.T) {
 // TestDeletedPath: nothing at the path is an alert, which stays until the next rotation has published.
 func TestDeletedPath(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotate.Grace)
-		w.until(rotate.Scheduled)
+		turned(w)
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
 		w.kv.write("secret/demo", map[string]string{})
@@ -102,9 +96,7 @@ func TestDeletedPath(t *testing.T) {
 func TestLeakedWaitsForNoLostCall(t *testing.T) {
 	for _, label := range []bool{true, false} {
 		bubble(t, func(w *world) {
-			w.must(route.Write, "keys/demo", basic(nil))
-			w.until(rotate.Grace)
-			w.until(rotate.Scheduled)
+			turned(w)
 			old := w.value()
 			if !label {
 				w.unlabelled()
@@ -151,9 +143,7 @@ func (w *world) unlabelled() {
 // the rotation.
 func TestAlertEndsWithItsCause(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotate.Grace)
-		w.until(rotate.Scheduled)
+		turned(w)
 		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "before", Times: 2})
 		w.must(route.Write, "keys/demo/rotate", nil)
 		var seen []string
