@@ -248,7 +248,7 @@ func (c *havoc) judge(foreign string, theirs []string) {
 	for _, path := range []string{"config/root", "static-roles/svc"} {
 		c.Must(c.t, route.Write, path, fields{"disable_automated_rotation": true})
 	}
-	time.Sleep(5 * time.Minute) // one may be under way
+	time.Sleep(time.Hour) // a rotation may be under way, and its grace period of 20 minutes; both end well before
 	c.known()
 	if got := c.users(); !slices.Equal(got, []string{"person", "svc"}) {
 		c.t.Errorf("users %q are left; leases %q", got, c.IDs(c.t))
