@@ -7,6 +7,13 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
+// A Control is what a person or an engine may ask of a record in hand. The machine answers by the
+// same steps as for what falls due.
+type Control struct{ e *Edit }
+
+// Control returns what may be asked of the record.
+func (e *Edit) Control() Control { return Control{e} }
+
 // An Ask is a request for a rotation now.
 type Ask struct {
 	By     string
@@ -25,7 +32,8 @@ type Answer struct {
 }
 
 // RotateNow begins a rotation, by the same steps as one that fell due, and commits that; in place, Drive does.
-func (e *Edit) RotateNow(ctx context.Context, ask Ask) (out Answer, err error) {
+func (c Control) RotateNow(ctx context.Context, ask Ask) (out Answer, err error) {
+	e := c.e
 	if err := mayBegin(ctx, e); err != nil {
 		return out, err
 	}
@@ -70,7 +78,7 @@ func beginNow(ctx context.Context, e *Edit, ask Ask, why Start, out *Answer) err
 			return fault.New("rotate.RotateNow", fault.Held, "%s", why)
 		}
 	}
-	e.Begin(why)
+	e.start(why)
 	out.Retires = why.Leaked
 	return nil
 }
@@ -92,7 +100,7 @@ func hurry(e *Edit, ask Ask, why Start, out *Answer) error {
 			out.Retires, t.Start.Leaked, why.Leaked = true, true, true
 			return nil
 		}
-		Undo(e, "the new key leaked before it was published", true)
+		e.Control().Undo("the new key leaked before it was published", true)
 		return nil
 	}
 	out.Retires = true
@@ -134,7 +142,8 @@ func mayBegin(ctx context.Context, e *Edit) error {
 }
 
 // RollBack rolls the rotation in flight back, and commits that. force: a credential that leaked may be published again.
-func (e *Edit) RollBack(ctx context.Context, reason string, force bool) error {
+func (c Control) RollBack(ctx context.Context, reason string, force bool) error {
+	e := c.e
 	if err := mayBegin(ctx, e); err != nil {
 		return err
 	}
@@ -179,7 +188,8 @@ func mayGoBack(e *Edit, force bool) error {
 }
 
 // Pause stops the record where it stands, and commits that.
-func (e *Edit) Pause(ctx context.Context, reason string) error {
+func (c Control) Pause(ctx context.Context, reason string) error {
+	e := c.e
 	if e.Rec.Paused != nil {
 		return nil
 	}
@@ -188,7 +198,8 @@ func (e *Edit) Pause(ctx context.Context, reason string) error {
 }
 
 // Resume lets a paused record go on, and commits that.
-func (e *Edit) Resume(ctx context.Context) error {
+func (c Control) Resume(ctx context.Context) error {
+	e := c.e
 	p := e.Rec.Paused
 	if p == nil {
 		return nil
@@ -205,7 +216,8 @@ func (e *Edit) Resume(ctx context.Context) error {
 
 // Corrected tries at once what has failed, because its configuration was corrected. A pause that asked a person ends. The
 // caller commits.
-func (e *Edit) Corrected() {
+func (c Control) Corrected() {
+	e := c.e
 	rec := e.Rec
 	if rec.Paused != nil && rec.Paused.Auto {
 		rec.Paused, rec.Alert = nil, nil
@@ -222,7 +234,8 @@ func (e *Edit) Corrected() {
 
 // Drive does the steps of the rotation in flight at once, as long as they need no waiting and none fails, until the
 // record is as done wants it. It returns why it could not go on: the error of a call, or nil if the record waits.
-func (e *Edit) Drive(ctx context.Context, done func(r *Record) bool) error {
+func (c Control) Drive(ctx context.Context, done func(r *Record) bool) error {
+	e := c.e
 	for e.Rec.Turn != nil && e.Rec.Paused == nil && !done(e.Rec) && !inGrace(e) {
 		e.failed = nil
 		if err := steps[e.kind.Style][e.Rec.State()](ctx, e); err != nil {
@@ -245,7 +258,8 @@ func inGrace(e *Edit) bool {
 }
 
 // RetireNow does not wait any more for the users of the credential that is in its grace.
-func (e *Edit) RetireNow() {
+func (c Control) RetireNow() {
+	e := c.e
 	if t := e.turn(); t != nil && (t.State == Grace || t.State == Retiring) {
 		t.End.Now = true
 		t.End.After = earlier(t.End.After, e.Now)
@@ -253,15 +267,17 @@ func (e *Edit) RetireNow() {
 }
 
 // Undo rolls back a rotation that has published nothing. The caller commits it, due now. byUser: it does not count as failed.
-func Undo(e *Edit, why string, byUser bool) {
+func (c Control) Undo(why string, byUser bool) {
+	e := c.e
 	e.turn().Back = &Back{At: e.Now, Reason: why, ByUser: byUser}
 	e.to(RollingBack)
 }
 
 // Supersede puts a rotation in flight that has published already: the current credential is the new one, and old, which was there
 // before, has its grace. The caller commits it, due when the grace ends.
-func Supersede(e *Edit, why Start, old *Ref) {
-	e.Begin(why)
+func (c Control) Supersede(why Start, old *Ref) {
+	e := c.e
+	e.start(why)
 	t := e.turn()
 	t.New, t.Old, t.Put = e.Rec.Current, old, Put{Asked: e.Now, At: e.Now, Next: e.Rec.Next}
 	t.enter(Grace, e.Now)
@@ -269,13 +285,14 @@ func Supersede(e *Edit, why Start, old *Ref) {
 }
 
 // Abandon ends the rotation in flight where it stands, and commits that. What it has at the provider is for a person, as why says.
-func Abandon(ctx context.Context, e *Edit, why string) error {
+func (c Control) Abandon(ctx context.Context, why string) error {
+	e := c.e
 	if err := e.Unlock(ctx); err != nil {
 		return err
 	}
 	t := e.turn()
 	if !t.offered() && t.Back == nil {
-		Undo(e, why, true)
+		c.Undo(why, true)
 	}
 	if t.State != Retiring {
 		e.to(Retiring)
@@ -286,7 +303,8 @@ func Abandon(ctx context.Context, e *Edit, why string) error {
 
 // Retime applies a timing that was changed to what is planned, and to a grace in progress. It returns when the record is due, for
 // the caller's commit. What is overdue stays so, unless another schedule says otherwise.
-func Retime(e *Edit, was Timing) time.Time {
+func (c Control) Retime(was Timing) time.Time {
+	e := c.e
 	rec, now := e.Rec, e.timing()
 	if now.When != was.When {
 		same := was.When
@@ -294,7 +312,7 @@ func Retime(e *Edit, was Timing) time.Time {
 		if same != now.When || !rec.Next.Before(e.Now) || now.When.Missed(rec.Next, e.Now) {
 			rec.Next = now.When.Next(rec.LastRotated, e.Now)
 		}
-		Fresh(e)
+		c.Fresh()
 	}
 	t := rec.Turn
 	if t == nil || t.State != Grace || t.End.Now || now.Hold(false) == was.Hold(false) {
@@ -307,7 +325,8 @@ func Retime(e *Edit, was Timing) time.Time {
 }
 
 // Fresh forgets that rotations have failed: their cause may be gone, and the next one is not put off.
-func Fresh(e *Edit) {
+func (c Control) Fresh() {
+	e := c.e
 	e.Rec.Failures, e.Rec.Retry = 0, time.Time{}
 	if e.Rec.Turn == nil {
 		e.Rec.LastError, e.Rec.Alert = "", nil
@@ -316,7 +335,8 @@ func Fresh(e *Edit) {
 
 // WindUp deletes the record once what is in flight has ended: a credential that was not published is retired, one that was
 // replaced has its grace. The current one stays. It commits that.
-func (e *Edit) WindUp(ctx context.Context) error {
+func (c Control) WindUp(ctx context.Context) error {
+	e := c.e
 	t := e.turn()
 	if t == nil {
 		return e.Delete(ctx)
@@ -328,7 +348,7 @@ func (e *Edit) WindUp(ctx context.Context) error {
 	due := e.Rec.Due
 	switch _, ours := e.Sec.Keys[t.Victim().Key()]; {
 	case !t.offered() && t.Back == nil && (e.kind.Style == TwoKey || t.State != e.kind.Style.first()):
-		Undo(e, "its record was deleted", true)
+		c.Undo("its record was deleted", true)
 		due = e.Now
 	case t.offered() && t.Back == nil && t.Old != nil && t.Old.Adopted && !ours:
 		t.Old = nil // it was there before the record, and goes on to work

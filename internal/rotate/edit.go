@@ -13,7 +13,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// An Edit is one record with its lock held: what was read, what was changed, and the way to commit it.
+// An Edit is one record in hand, with its lock held: what was read, what was changed, and the way to
+// commit it. What may be asked of it is its [Control].
 type Edit struct {
 	Rec      *Record
 	Sec      *Secrets // once unlocked

@@ -20,7 +20,8 @@ func (r *Record) Unsettled(account string) bool {
 
 // FindOut finds out which secret is in force where that is not known, by trying them, and commits what it finds. It sets none. After nil,
 // and without a rotation in flight, it is the one that Current says; after an error nobody knows, and it says why.
-func FindOut(ctx context.Context, e *Edit) error {
+func (c Control) FindOut(ctx context.Context) error {
+	e := c.e
 	t := e.turn()
 	if t == nil || t.New == nil || !e.Rec.Unsettled(t.New.Account) {
 		return nil
@@ -59,7 +60,8 @@ func findOld(ctx context.Context, e *Edit) error {
 
 // Take makes a credential that somebody vouches for the current one of its account. A rotation in flight ends: whatever became
 // of it, this credential is in force. The caller commits it.
-func Take(ctx context.Context, e *Edit, c Credential, why string) error {
+func (c Control) Take(ctx context.Context, given Credential, why string) error {
+	e := c.e
 	if err := e.Unlock(ctx); err != nil {
 		return err
 	}
@@ -75,12 +77,12 @@ func Take(ctx context.Context, e *Edit, c Credential, why string) error {
 		e.Ops = append(e.Ops, storage.Set(e.kind.past(rec.Name, t.N), row))
 		rec.Turn = nil
 	}
-	rec.Idle = slices.DeleteFunc(rec.Idle, func(r *Ref) bool { return r.Account == c.Account })
-	rec.Current = &Ref{ID: c.ID, Account: c.Account, At: e.Now, Expires: c.Expires, Adopted: true}
+	rec.Idle = slices.DeleteFunc(rec.Idle, func(r *Ref) bool { return r.Account == given.Account })
+	rec.Current = &Ref{ID: given.ID, Account: given.Account, At: e.Now, Expires: given.Expires, Adopted: true}
 	rec.Failures, rec.Retry, rec.LastError, rec.Alert, rec.Unproven = 0, time.Time{}, "", nil, nil
-	e.Sec.Keys[c.ID] = c
+	e.Sec.Keys[given.ID] = given
 	e.Sec.forget(rec)
 	e.Sec.Know(e.Redactor)
-	e.Say("key_id", c.ID)
+	e.Say("key_id", given.ID)
 	return nil
 }

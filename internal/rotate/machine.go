@@ -236,7 +236,7 @@ func begin(ctx context.Context, e *Edit) error {
 	if when := e.timing().When; why.Reason == "schedule" && when.Missed(e.Rec.Next, e.Now) {
 		return missed(ctx, e, when)
 	}
-	e.Begin(why)
+	e.start(why)
 	if e.kind.Style == InPlace {
 		return set(ctx, e) // it commits its intent itself
 	}
@@ -253,8 +253,8 @@ func missed(ctx context.Context, e *Edit, when cron.When) error {
 	return e.Commit(ctx, "missed", e.Rec.Next)
 }
 
-// Begin puts a new rotation in flight.
-func (e *Edit) Begin(why Start) {
+// start puts a new rotation in flight.
+func (e *Edit) start(why Start) {
 	rec := e.Rec
 	rec.Turns++
 	rec.Queued = nil

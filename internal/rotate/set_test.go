@@ -256,7 +256,7 @@ func TestInPlaceIsNeverMadeAnew(t *testing.T) {
 		if w.made != 1 || w.edit().Rec.Turn == nil {
 			t.Errorf("%d secrets were made, turn %v", w.made, w.edit().Rec.Turn)
 		}
-		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return rotate.FindOut(context.Background(), e) })
+		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return e.Control().FindOut(context.Background()) })
 		if w.wantWorks("found out"); err != nil {
 			t.Error(err)
 		}
@@ -394,10 +394,10 @@ func TestInPlaceFirstIsRefused(t *testing.T) {
 		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
 			e.Rec.Data, _ = json.Marshal(data{Accounts: []string{"a"}, When: cron.When{Period: time.Hour}})
 			w.once("set", lie)
-			if _, err := e.RotateNow(context.Background(), rotate.Ask{}); err != nil {
+			if _, err := e.Control().RotateNow(context.Background(), rotate.Ask{}); err != nil {
 				return err
 			}
-			return e.Drive(context.Background(), func(*rotate.Record) bool { return false })
+			return e.Control().Drive(context.Background(), func(*rotate.Record) bool { return false })
 		})
 		if err == nil {
 			t.Error("it succeeded")
@@ -407,10 +407,10 @@ func TestInPlaceFirstIsRefused(t *testing.T) {
 			t.Errorf("current %v, %s", e.Rec.Current, e.Rec.State())
 		}
 		err = w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
-			if err := rotate.FindOut(context.Background(), e); err == nil {
+			if err := e.Control().FindOut(context.Background()); err == nil {
 				t.Error("nothing works, and nothing is known to")
 			}
-			return e.RollBack(context.Background(), "asked", false)
+			return e.Control().RollBack(context.Background(), "asked", false)
 		})
 		if !fault.Is(err, fault.Conflict) {
 			t.Errorf("it was rolled back to a secret that nobody knows: %v", err)
@@ -486,7 +486,7 @@ func TestInPlaceElsewhere(t *testing.T) {
 			w.p.has["a"], w.p.calls = "of there", nil
 			w.p.mu.Unlock()
 			if before.Rec.Turn != nil {
-				err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return rotate.FindOut(context.Background(), e) })
+				err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return e.Control().FindOut(context.Background()) })
 				if (err == nil) != (before.Rec.State() == rotate.RollingBack) {
 					t.Errorf("%s: finding out: %v", first, err)
 				}
@@ -560,7 +560,7 @@ func TestFindOut(t *testing.T) {
 			sets := w.p.count("set")
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 			defer cancel()
-			err := w.m.Change(ctx, kind, "one", nil, func(e *rotate.Edit) error { return rotate.FindOut(ctx, e) })
+			err := w.m.Change(ctx, kind, "one", nil, func(e *rotate.Edit) error { return e.Control().FindOut(ctx) })
 			if (err == nil) != tt.known || (w.edit().Rec.Turn == nil) != tt.done || w.p.count("set") != sets {
 				t.Errorf("%s, %s: %v, turn %v", tt.set, tt.verify, err, w.edit().Rec.Turn)
 			}
@@ -587,7 +587,7 @@ func TestFindOut(t *testing.T) {
 		if s := w.edit().Rec.State(); s != rotate.RollingBack {
 			t.Fatalf("it is %s", s)
 		}
-		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return rotate.FindOut(context.Background(), e) })
+		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return e.Control().FindOut(context.Background()) })
 		if w.wantWorks("found out"); err != nil || w.edit().Rec.Turn != nil {
 			t.Errorf("%v, turn %v", err, w.edit().Rec.Turn)
 		}
@@ -603,7 +603,7 @@ func TestTake(t *testing.T) {
 		w.p.has["b"] = "by a person"
 		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
 			c := rotate.Credential{ID: "b#hand", Account: "b", Secret: map[string]secret.Value{"word": secret.Text("by a person")}, Public: map[string]string{"place": "here"}}
-			if err := rotate.Take(context.Background(), e, c, "set by hand"); err != nil {
+			if err := e.Control().Take(context.Background(), c, "set by hand"); err != nil {
 				return err
 			}
 			return e.Commit(context.Background(), "taken", e.Planned())
@@ -719,7 +719,7 @@ func (w *world) history(seed uint64) {
 			_ = w.rotate()
 		case 3:
 			_ = w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
-				if err := rotate.FindOut(context.Background(), e); err != nil || w.crashed() {
+				if err := e.Control().FindOut(context.Background()); err != nil || w.crashed() {
 					return err
 				}
 				return nil

@@ -133,10 +133,10 @@ func (i *issuer) change(f func(e *rotate.Edit) error) {
 func (i *issuer) rotate() (err error) {
 	i.Helper()
 	i.change(func(e *rotate.Edit) error {
-		if _, err := e.RotateNow(i.Context(), rotate.Ask{By: "tester"}); err != nil {
+		if _, err := e.Control().RotateNow(i.Context(), rotate.Ask{By: "tester"}); err != nil {
 			return err
 		}
-		err = e.Drive(i.Context(), func(r *rotate.Record) bool { return r.Turn == nil || r.Turn.Replaced() && r.Turn.Old != nil })
+		err = e.Control().Drive(i.Context(), func(r *rotate.Record) bool { return r.Turn == nil || r.Turn.Replaced() && r.Turn.Old != nil })
 		return nil
 	})
 	return err
@@ -203,11 +203,13 @@ func TestSupersede(t *testing.T) {
 		old, current := i.add(), i.add()
 		i.change(func(e *rotate.Edit) error {
 			e.Rec.Current, e.Rec.Next = &rotate.Ref{ID: current, Adopted: true}, e.Now.Add(24*time.Hour)
-			rotate.Supersede(e, rotate.Start{Reason: "manual"}, &rotate.Ref{ID: old, Adopted: true})
+			e.Control().Supersede(rotate.Start{Reason: "manual"}, &rotate.Ref{ID: old, Adopted: true})
 			return e.Commit(t.Context(), "adopted", e.Rec.Turn.End.After)
 		})
 		// Driving it does not cut its grace short.
-		i.change(func(e *rotate.Edit) error { return e.Drive(t.Context(), func(*rotate.Record) bool { return false }) })
+		i.change(func(e *rotate.Edit) error {
+			return e.Control().Drive(t.Context(), func(*rotate.Record) bool { return false })
+		})
 		i.pass(3*time.Hour + 30*time.Minute)
 		i.key(old).LastUsed = time.Now()
 		i.pass(45 * time.Minute)
@@ -234,7 +236,7 @@ func TestWindUpWhileCreating(t *testing.T) {
 		if _, err := i.view.Commit(t.Context(), storage.Set("owned/p", []byte("x"))); err != nil {
 			t.Fatal(err)
 		}
-		i.change(func(e *rotate.Edit) error { return e.WindUp(t.Context()) })
+		i.change(func(e *rotate.Edit) error { return e.Control().WindUp(t.Context()) })
 		if _, r, err := i.m.Unfinished(t.Context()); err != nil || r != nil {
 			t.Errorf("a deleted record counts as unfinished: %v", err)
 		}
@@ -259,7 +261,7 @@ func TestAbandon(t *testing.T) {
 			}
 			i.pass(time.Minute)
 		}
-		i.change(func(e *rotate.Edit) error { return rotate.Abandon(t.Context(), e, "it is out of reach") })
+		i.change(func(e *rotate.Edit) error { return e.Control().Abandon(t.Context(), "it is out of reach") })
 		i.pass(10 * time.Hour)
 		i.want("after it was abandoned", "A", "B")
 		if r := i.record(); r.Turn != nil || r.Current.Key() != "B" || !slices.Contains(r.Unproven, "it is out of reach") {
@@ -267,7 +269,7 @@ func TestAbandon(t *testing.T) {
 		}
 		i.create = errLost
 		_ = i.rotate()
-		i.change(func(e *rotate.Edit) error { return rotate.Abandon(t.Context(), e, "it is out of reach") })
+		i.change(func(e *rotate.Edit) error { return e.Control().Abandon(t.Context(), "it is out of reach") })
 		if r := i.record(); r.Turn != nil || r.Current.Key() != "B" {
 			t.Errorf("the record is %+v", r)
 		}
@@ -292,7 +294,7 @@ func TestRetime(t *testing.T) {
 			i.change(func(e *rotate.Edit) error {
 				was := rotate.Timing{When: i.when, Grace: i.grace}
 				set()
-				return e.Commit(t.Context(), "configured", rotate.Retime(e, was))
+				return e.Commit(t.Context(), "configured", e.Control().Retime(was))
 			})
 		}
 		retime(func() { i.grace = 2 * time.Hour })

@@ -314,7 +314,7 @@ func (w *world) create(accounts ...string) {
 		e.Rec.Data, _ = json.Marshal(d)
 		e.Rec.Next = e.Now.Add(time.Hour)
 		first := rotate.Credential{ID: accounts[0] + "#0", Account: accounts[0], Secret: map[string]secret.Value{"word": secret.Text("by hand")}, Public: map[string]string{"place": "here"}}
-		if err := rotate.Take(context.Background(), e, first, ""); err != nil {
+		if err := e.Control().Take(context.Background(), first, ""); err != nil {
 			return err
 		}
 		return e.Commit(context.Background(), "created-key", e.Planned())
@@ -355,11 +355,11 @@ func (w *world) wantWorks(when string) {
 func (w *world) rotate() error {
 	return w.m.Change(context.Background(), kind, "one", errors.New("no record"), func(e *rotate.Edit) error {
 		if e.Rec.Turn == nil {
-			if _, err := e.RotateNow(context.Background(), rotate.Ask{By: "tester"}); err != nil {
+			if _, err := e.Control().RotateNow(context.Background(), rotate.Ask{By: "tester"}); err != nil {
 				return err
 			}
 		}
-		return e.Drive(context.Background(), func(*rotate.Record) bool { return false })
+		return e.Control().Drive(context.Background(), func(*rotate.Record) bool { return false })
 	})
 }
 

@@ -183,7 +183,7 @@ func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (ro
 		if err := d.keep(e.Rec); err != nil {
 			return err
 		}
-		due := rotate.Retime(e, was)
+		due := e.Control().Retime(was)
 		if undone {
 			due = e.Now
 		}

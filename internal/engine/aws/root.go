@@ -59,13 +59,13 @@ func (b configs) begin(ctx context.Context, r *route.Request, e *rotate.Edit, re
 	if err := b.makeRoom(ctx, c, e.Rec, &asker{r, replace}); err != nil {
 		return err
 	}
-	if err := e.Resume(ctx); err != nil {
+	if err := e.Control().Resume(ctx); err != nil {
 		return err
 	}
-	if _, err := e.RotateNow(ctx, rotate.Ask{By: r.Caller.DisplayName}); err != nil {
+	if _, err := e.Control().RotateNow(ctx, rotate.Ask{By: r.Caller.DisplayName}); err != nil {
 		return err
 	}
-	err = e.Drive(ctx, replaced)
+	err = e.Control().Drive(ctx, replaced)
 	switch t := e.Rec.Turn; {
 	case t != nil && t.Replaced() && e.CurrentID() == e.Rec.Current.Key():
 		b.retire(ctx, e)
@@ -73,7 +73,7 @@ func (b configs) begin(ctx context.Context, r *route.Request, e *rotate.Edit, re
 	case err == nil:
 		return waits(e.Rec, rootOf(e.Rec).User)
 	case e.Rec.State() == rotate.RollingBack: // at once, if nothing is left to look for
-		_ = e.Drive(ctx, never) // what fails is due
+		_ = e.Control().Drive(ctx, never) // what fails is due
 	}
 	return err
 }
@@ -81,7 +81,7 @@ func (b configs) begin(ctx context.Context, r *route.Request, e *rotate.Edit, re
 // retire deletes the key that was replaced, once nothing is made by it any more. What fails is due.
 func (b configs) retire(ctx context.Context, e *rotate.Edit) {
 	b.idle(ctx, e.Rec.Turn.Old.Key())
-	e.RetireNow()
+	e.Control().RetireNow()
 	_ = settled(ctx, e, clearWithin, never)
 }
 
@@ -102,7 +102,7 @@ func (b configs) endRotation(ctx context.Context, e *rotate.Edit, replace *strin
 		if id == "" || replace == nil || *replace != id {
 			return err
 		}
-		return rotate.Abandon(ctx, e, "a person was to delete the key "+id+" in another account")
+		return e.Control().Abandon(ctx, "a person was to delete the key "+id+" in another account")
 	}
 	if !e.Rec.Turn.Replaced() {
 		if err := settled(ctx, e, endWithin, replaced); err != nil {
@@ -115,7 +115,7 @@ func (b configs) endRotation(ctx context.Context, e *rotate.Edit, replace *strin
 	}
 	if t.Replaced() {
 		b.idle(ctx, t.Old.Key())
-		e.RetireNow()
+		e.Control().RetireNow()
 		if err := settled(ctx, e, endWithin, never); err != nil || e.Rec.Turn == nil {
 			return err
 		}

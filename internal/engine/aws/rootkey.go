@@ -179,7 +179,7 @@ func newPair(e *rotate.Edit, c *root) (undone bool) {
 		rec.Current = &rotate.Ref{ID: c.KeyID, At: e.Now, Adopted: true}
 		e.Sec.Keys[c.KeyID] = rotate.Credential{ID: c.KeyID, Secret: map[string]secret.Value{secretField: c.Secret}}
 	}
-	rotate.Fresh(e)
+	e.Control().Fresh()
 	switch {
 	case t == nil:
 	case t.Replaced():
@@ -187,7 +187,7 @@ func newPair(e *rotate.Edit, c *root) (undone bool) {
 	default:
 		t.Old = rec.Current
 		if t.Back == nil {
-			rotate.Undo(e, "config/root was written with another key", false)
+			e.Control().Undo("config/root was written with another key", false)
 			return true
 		}
 	}

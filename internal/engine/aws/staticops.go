@@ -48,10 +48,10 @@ func (b statics) rotateNow(ctx context.Context, r *route.Request, in rotateNowIn
 		if err := b.remove(ctx, e.Rec, replace); err != nil {
 			return err
 		}
-		if err := e.Resume(ctx); err != nil {
+		if err := e.Control().Resume(ctx); err != nil {
 			return err
 		}
-		if _, err := e.RotateNow(ctx, rotate.Ask{By: r.Caller.DisplayName}); err != nil {
+		if _, err := e.Control().RotateNow(ctx, rotate.Ask{By: r.Caller.DisplayName}); err != nil {
 			return err
 		}
 		return b.outcome(ctx, e, was)
@@ -69,10 +69,10 @@ func (b statics) end(ctx context.Context, e *rotate.Edit, replace string) error 
 		if replace != t.Old.ID {
 			return fault.New(op, fault.Unavailable, "the key before, %s, is not retired yet, and AWS allows two; wait until %s, or send replace_key=%s to delete it now", t.Old.ID, e.Rec.Due.Format(time.RFC3339), t.Old.ID)
 		}
-		e.RetireNow()
+		e.Control().RetireNow()
 	}
 	if t.Replaced() && t.Old == nil && len(t.IDs()) == 1 { // but for that list, it is done
-		return rotate.Abandon(ctx, e, "another rotation was requested before AWS listed the new key")
+		return e.Control().Abandon(ctx, "another rotation was requested before AWS listed the new key")
 	}
 	done := never
 	if !t.Replaced() {
@@ -113,14 +113,14 @@ func (b statics) remove(ctx context.Context, r *rotate.Record, id string) error 
 
 // outcome drives a rotation that was begun by a request, and says how it went. was is the key before.
 func (b statics) outcome(ctx context.Context, e *rotate.Edit, was string) error {
-	err := e.Drive(ctx, replaced)
+	err := e.Control().Drive(ctx, replaced)
 	switch {
 	case e.CurrentID() != was:
 		return nil // what is left to do is due
 	case err == nil:
 		return waits(e.Rec, staticOf(e.Rec).User)
 	case e.Rec.State() == rotate.RollingBack: // at once, if nothing is left to look for
-		_ = e.Drive(ctx, never) // what fails is due
+		_ = e.Control().Drive(ctx, never) // what fails is due
 	}
 	return err
 }
@@ -147,11 +147,11 @@ func (b statics) drop(ctx context.Context, r *route.Request, in nameIn) (route.N
 				r.Warn("the access key %s, which was there before the role, was set inactive at %s and stays so; set it active, or delete it, in AWS", t.Old.ID, t.End.Disabled.Format(time.RFC3339))
 			}
 		}
-		if err := e.WindUp(ctx); err != nil {
+		if err := e.Control().WindUp(ctx); err != nil {
 			return err
 		}
 		if t := e.Rec.Turn; t != nil && t.Victim() == nil {
-			_ = e.Drive(ctx, never) // what fails is due
+			_ = e.Control().Drive(ctx, never) // what fails is due
 		}
 		return nil
 	})

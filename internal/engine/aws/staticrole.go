@@ -148,7 +148,7 @@ func (b statics) alter(ctx context.Context, e *rotate.Edit, in *staticIn) error 
 		return err
 	}
 	next := e.Rec.Next
-	due := rotate.Retime(e, timing)
+	due := e.Control().Retime(timing)
 	if e.Rec.Turn == nil && !gives(e.Rec, e.Sec) { // the first key is still to be created
 		e.Rec.Next = next
 		due = e.Planned()
@@ -192,7 +192,7 @@ func (b statics) onboard(ctx context.Context, r *route.Request, e *rotate.Edit, 
 		r.Warn("user %s has the access key %s already; it goes on to work, and is retired from %s on, once it is unused for %s", s.User, keys[0].ID, e.Now.Add(s.grace(e.Now)).Format(time.RFC3339), s.idle(e.Now, true))
 	}
 	e.Rec.Next = e.Now
-	if _, err := e.RotateNow(ctx, rotate.Ask{By: r.Caller.DisplayName}); err != nil {
+	if _, err := e.Control().RotateNow(ctx, rotate.Ask{By: r.Caller.DisplayName}); err != nil {
 		return err
 	}
 	return b.first(ctx, r, e)
@@ -200,14 +200,14 @@ func (b statics) onboard(ctx context.Context, r *route.Request, e *rotate.Edit, 
 
 // first creates the first key of a role. A role of which that surely failed is not stored.
 func (b statics) first(ctx context.Context, r *route.Request, e *rotate.Edit) error {
-	err := e.Drive(ctx, replaced)
+	err := e.Control().Drive(ctx, replaced)
 	switch {
 	case gives(e.Rec, e.Sec) && e.CurrentID() == e.Rec.Current.Key():
 		return nil
 	case err != nil && e.Rec.Turn != nil && !e.Rec.Turn.Touched():
-		werr := e.WindUp(ctx)
+		werr := e.Control().WindUp(ctx)
 		if werr == nil {
-			werr = e.Drive(ctx, never)
+			werr = e.Control().Drive(ctx, never)
 		}
 		if werr != nil {
 			return werr
@@ -302,7 +302,7 @@ func (b statics) adopt(ctx context.Context, o *onboarding, in *staticIn, keys []
 	due := e.Rec.Next
 	for _, k := range keys {
 		if k.ID != id {
-			rotate.Supersede(e, rotate.Start{Reason: "manual", By: o.r.Caller.DisplayName}, &rotate.Ref{ID: k.ID, At: e.Now, Adopted: true})
+			e.Control().Supersede(rotate.Start{Reason: "manual", By: o.r.Caller.DisplayName}, &rotate.Ref{ID: k.ID, At: e.Now, Adopted: true})
 			due = e.Rec.Turn.End.After
 			o.r.Warn("user %s has another access key, %s; it goes on to work, and is retired from %s on, once it is unused for %s, because the first rotation needs its place", s.User, k.ID, due.Format(time.RFC3339), s.idle(e.Now, true))
 		}

@@ -171,7 +171,7 @@ func permanent(err error) bool {
 // lasts, and less than most for each. It returns why it could not go on, if that is known.
 func settled(ctx context.Context, e *rotate.Edit, most time.Duration, done func(r *rotate.Record) bool) error {
 	for {
-		err := e.Drive(ctx, done)
+		err := e.Control().Drive(ctx, done)
 		f, failed := errors.AsType[*rotate.Failure](err)
 		if (err == nil || failed) && (e.Rec.Turn == nil || done(e.Rec)) { // after any other error, what the record says is not stored
 			return nil

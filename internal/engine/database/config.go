@@ -171,7 +171,7 @@ func (b configs) keep(ctx context.Context, e *rotate.Edit, old, c *connection, i
 	}
 	if settles {
 		given := c.credential(fmt.Sprintf("%s#%d.given", c.Username, e.Rec.Turns), c.Password)
-		if err := rotate.Take(ctx, e, given, "a password that works was written"); err != nil {
+		if err := e.Control().Take(ctx, given, "a password that works was written"); err != nil {
 			return err
 		}
 	}
@@ -262,7 +262,7 @@ func (b configs) ended(ctx context.Context, name string) (*connection, error) {
 	}
 	// Its failure is kept with it, and counts for what may be written.
 	_ = b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
-		return e.Drive(ctx, func(*rotate.Record) bool { return false })
+		return e.Control().Drive(ctx, func(*rotate.Record) bool { return false })
 	})
 	b.pools.retire(c.ID)
 	return b.byName(ctx, name)

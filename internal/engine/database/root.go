@@ -362,7 +362,7 @@ func (b roots) rooted(ctx context.Context, c *connection) (*connection, error) {
 		return c, err
 	}
 	err = b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
-		if err := rotate.FindOut(ctx, e); err != nil || e.Rec.Turn == nil {
+		if err := e.Control().FindOut(ctx); err != nil || e.Rec.Turn == nil {
 			return err
 		}
 		b.pools.settle(c.ID, e.Rec.Turn.N)

@@ -236,14 +236,14 @@ func (b statics) drive(ctx context.Context, s *staticRole, by string) error {
 func driven(ctx context.Context, e *rotate.Edit, by string, after func() error) error {
 	never := func(*rotate.Record) bool { return false }
 	if was := e.Rec.LastRotated; e.Rec.Turn != nil {
-		if err := e.Drive(ctx, never); err != nil || !e.Rec.LastRotated.Equal(was) {
+		if err := e.Control().Drive(ctx, never); err != nil || !e.Rec.LastRotated.Equal(was) {
 			return errors.Join(err, after())
 		}
 	}
-	if _, err := e.RotateNow(ctx, rotate.Ask{By: by}); err != nil {
+	if _, err := e.Control().RotateNow(ctx, rotate.Ask{By: by}); err != nil {
 		return err
 	}
-	if err := e.Drive(ctx, never); err != nil {
+	if err := e.Control().Drive(ctx, never); err != nil {
 		return err
 	}
 	return after()
@@ -276,7 +276,7 @@ func (b statics) known(ctx context.Context, r *route.Request, s *staticRole, c *
 		ID: fmt.Sprintf("%s#%d.given", s.Users[0], s.Rec.Turns), Account: s.Users[0],
 		Secret: map[string]secret.Value{wordKey: *given}, Public: map[string]string{placeKey: c.place()},
 	}
-	if err := rotate.Take(ctx, s.Edit, made, "its password was given by "+field); err != nil {
+	if err := s.Control().Take(ctx, made, "its password was given by "+field); err != nil {
 		return err
 	}
 	if unproven != "" {

@@ -89,7 +89,7 @@ func (b readers) settled(ctx context.Context, r *route.Request, name string) (*s
 	busy := true
 	why := b.change(soon, name, missing, func(s *staticRole) error {
 		busy = false
-		err := rotate.FindOut(soon, s.Edit)
+		err := s.Control().FindOut(soon)
 		if o := rotate.OutcomeOf(err); s.Rec.Current != nil || o != rotate.Rejected && o != rotate.Untested {
 			return err
 		}

@@ -223,7 +223,7 @@ func (b configs) deleteConfig(ctx context.Context, r *route.Request, in nameIn) 
 				return err
 			}
 			e.Ops, e.Abs = ops, abs
-			return e.WindUp(ctx)
+			return e.Control().WindUp(ctx)
 		})
 	})
 	if err != nil {

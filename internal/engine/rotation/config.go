@@ -311,7 +311,7 @@ func (c *change) admin(context.Context) error {
 		}
 	}
 	sec.Admin, c.rebind = next, true
-	c.k.Corrected()
+	c.k.Control().Corrected()
 	return nil
 }
 

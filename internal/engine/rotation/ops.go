@@ -29,7 +29,7 @@ type rotateOut struct {
 // rotate rotates a key now, by the same steps as a rotation that fell due.
 func (b *backend) rotate(ctx context.Context, req *route.Request, in rotateIn) (out *rotateOut, err error) {
 	return out, b.change(ctx, in.Name, func(k *key) error {
-		got, err := k.RotateNow(ctx, rotate.Ask{By: req.Caller.DisplayName, Leaked: in.Leaked, KeyID: in.KeyID})
+		got, err := k.Control().RotateNow(ctx, rotate.Ask{By: req.Caller.DisplayName, Leaked: in.Leaked, KeyID: in.KeyID})
 		if err != nil {
 			return err
 		}
@@ -54,7 +54,7 @@ func (b *backend) rollback(ctx context.Context, req *route.Request, in rollbackI
 		if in.Reason == "" {
 			in.Reason = "asked for"
 		}
-		if err := k.RollBack(ctx, in.Reason+", by "+req.Caller.DisplayName, in.Force); err != nil {
+		if err := k.Control().RollBack(ctx, in.Reason+", by "+req.Caller.DisplayName, in.Force); err != nil {
 			return err
 		}
 		out = &rotateOut{Turn: int(k.Rec.Number()), State: k.Rec.State()}
@@ -72,12 +72,12 @@ func (b *backend) pause(ctx context.Context, req *route.Request, in pauseIn) (ro
 		if in.Reason == "" {
 			in.Reason = "paused by " + req.Caller.DisplayName
 		}
-		return k.Pause(ctx, in.Reason)
+		return k.Control().Pause(ctx, in.Reason)
 	})
 }
 
 func (b *backend) resume(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
-	return route.None{}, b.change(ctx, in.Name, func(k *key) error { return k.Resume(ctx) })
+	return route.None{}, b.change(ctx, in.Name, func(k *key) error { return k.Control().Resume(ctx) })
 }
 
 // rebind binds a key to its recipe as it is now, in the caller's name. The
