@@ -303,7 +303,7 @@ func (m *Manager) pages(ctx context.Context, prefix, after string) func(yield fu
 			}
 			for _, key := range page {
 				id := strings.TrimPrefix(key, prefix)
-				if prefix == "" || strings.HasPrefix(prefix, Prefix) {
+				if strings.HasPrefix(prefix, Prefix) {
 					id = strings.TrimPrefix(key, Prefix)
 				}
 				if !yield(id, nil) {

@@ -34,9 +34,10 @@ func (m *Manager) List(ctx context.Context, prefix, after string, limit int) ([]
 			from = storage.PrefixEnd(base + after)
 		}
 	}
-	if limit <= 0 || limit > MaxNames {
+	if limit <= 0 {
 		limit = MaxNames
 	}
+	limit = min(limit, MaxNames)
 	var names []string
 	for from != "" {
 		next := "" // where the scan goes on behind a subtree

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -74,6 +75,9 @@ func TestList(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if want := min(limit, len(ids)-len(got)); len(page) != want {
+				t.Fatalf("behind %q are %d that fail, want %d of at most %d", after, len(page), want, limit)
+			}
 			if len(page) == 0 {
 				break
 			}
@@ -83,6 +87,26 @@ func TestList(t *testing.T) {
 		}
 		if !slices.Equal(got, ids) {
 			t.Errorf("those that fail, %d at once: %q", limit, got)
+		}
+	}
+}
+
+// TestListIsBounded: a page has at most MaxNames names, whatever its caller asks for.
+func TestListIsBounded(t *testing.T) {
+	m := listed(t)
+	var ops []storage.Op
+	for n := range MaxNames + 1 {
+		ops = append(ops, storage.Set(fmt.Sprintf("%sdb/%06d", Prefix, n), nil))
+		if len(ops) == storage.MaxOps || n == MaxNames {
+			if _, err := m.view.Commit(t.Context(), ops...); err != nil {
+				t.Fatal(err)
+			}
+			ops = nil
+		}
+	}
+	for _, limit := range []int{0, MaxNames + 1} {
+		if names, err := m.List(t.Context(), "db/", "", limit); len(names) != MaxNames || err != nil {
+			t.Errorf("limit %d: %d names, %v; want %d", limit, len(names), err, MaxNames)
 		}
 	}
 }

@@ -307,8 +307,8 @@ func TestEndAndStep(t *testing.T) {
 	w := open(t)
 	w.grant("db/creds/a")
 	now := began.Add(time.Minute)
-	for range 2 {
-		if err := w.End(t.Context(), "db/creds/a", false, now); err != nil {
+	for n := range 2 { // the second changes nothing: an undo that backs off goes on backing off
+		if err := w.End(t.Context(), "db/creds/a", false, now.Add(time.Duration(n)*time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -497,6 +497,60 @@ func TestTwoServersUndo(t *testing.T) {
 	}
 }
 
+// TestUndoneAndNotForgotten: the store fails behind an undo, or another server is faster. A lease counts as gone exactly if its
+// record is gone, once; and an undo that failed is reported as failed.
+func TestUndoneAndNotForgotten(t *testing.T) {
+	upstream, late := fault.New("engine", fault.Upstream, "away"), fault.Unavailable
+	lost := faulty.Fault{Calls: faulty.Commits, Mode: faulty.NotStored}
+	unanswered := faulty.Fault{Calls: faulty.Commits, Mode: faulty.Stored}
+	conflict := faulty.Fault{Calls: faulty.Commits, Mode: faulty.NotStored, Err: storage.ErrConflict}
+	for name, tt := range map[string]struct {
+		undo    error
+		another bool // server undoes and forgets it meanwhile
+		faults  []faulty.Fault
+		want    *fault.Kind // of the error; nil: none
+		left    int
+	}{
+		"forgotten":             {},
+		"not forgotten":         {faults: []faulty.Fault{lost}, want: &late, left: 1},
+		"forgotten, unanswered": {faults: []faulty.Fault{unanswered}},
+		"and cannot be seen":    {faults: []faulty.Fault{lost, {Calls: faulty.Gets}}, want: &late, left: 1},
+		"claimed anew":          {faults: []faulty.Fault{conflict}, left: 1},
+		"undone by two":         {another: true},
+		"failed":                {undo: upstream, want: &upstream.Kind, left: 1},
+		"failed, not noted":     {undo: upstream, faults: []faulty.Fault{lost}, want: &late, left: 1},
+		"failed, claimed anew":  {undo: upstream, faults: []faulty.Fault{conflict}, want: &upstream.Kind, left: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := open(t)
+			l := w.grant("db/creds/a")
+			other := w.server()
+			w.during = func(*Lease) {
+				w.during = nil
+				if tt.another {
+					if err := other.Now(t.Context(), l.ID, false, began); err != nil {
+						t.Error(err)
+					}
+				}
+				for _, f := range tt.faults {
+					w.st.Inject(f)
+				}
+			}
+			w.failWith(tt.undo)
+			err := w.Step(t.Context(), l.ID, l.Expires, l.Due, nil)
+			w.st.Clear()
+			if (err == nil) != (tt.want == nil) || err != nil && !fault.Is(err, *tt.want) {
+				t.Errorf("%v, want the kind %v", err, tt.want)
+			}
+			live := w.Stats.Live.Load() + other.Stats.Live.Load()
+			undone := w.Stats.Undone.Load() + other.Stats.Undone.Load()
+			if n := w.consistent(); n != tt.left || live != int64(tt.left) || undone != int64(1-tt.left) {
+				t.Errorf("%d leases, want %d; counted are %d, and %d undone", n, tt.left, live, undone)
+			}
+		})
+	}
+}
+
 // TestNowWaits: where an undo is under way already, revoking with sync waits for it, and the due loop is told that it is busy.
 func TestNowWaits(t *testing.T) {
 	w := open(t)
@@ -558,6 +612,30 @@ func TestOwned(t *testing.T) {
 	}
 	if n := w.consistent(); n != 1 || w.look(r.ID).State != Reserved {
 		t.Errorf("%d leases are left: another token's must stay", n)
+	}
+}
+
+// TestOwnedInPages: a token's leases end all, however many it has, while their rows go away behind the walk.
+func TestOwnedInPages(t *testing.T) {
+	for _, n := range []int{255, 256, 257, 700} {
+		w := open(t)
+		for i := range n {
+			w.grant(fmt.Sprintf("db/creds/%04d", i))
+		}
+		if err := w.EndOwned(t.Context(), "owner", began); err != nil {
+			t.Fatal(err)
+		}
+		for id, err := range w.Below(t.Context(), "db/") {
+			if l := w.look(id); err != nil || l.State != Ending {
+				t.Fatalf("of %d: %s is %s, %v", n, l.ID, l.State, err)
+			}
+		}
+		if err := w.NowOwned(t.Context(), "owner", began); err != nil {
+			t.Fatal(err)
+		}
+		if left := w.consistent(); left != 0 || len(w.seen()) != n {
+			t.Errorf("of %d, %d are left and %d were undone", n, left, len(w.seen()))
+		}
 	}
 }
 

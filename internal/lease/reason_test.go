@@ -28,6 +28,12 @@ func TestReason(t *testing.T) {
 			t.Errorf("%v: %q, want %q", tt.err, got, tt.want)
 		}
 	}
+	if got := reason(errors.New(long[:512])); got != long[:512] {
+		t.Errorf("the longest that is kept whole: %d bytes, %q", len(got), got[500:])
+	}
+	if got := reason(errors.New(long[:513])); got != long[:512]+"…" {
+		t.Errorf("one byte longer: %d bytes, %q", len(got), got[500:])
+	}
 	got := reason(&fault.Error{Msg: long, Err: errors.New("SQLSTATE 2BP01: because" + long)})
 	if !strings.HasPrefix(got, "SQLSTATE 2BP01: because") || len(got) > 1100 || !strings.Contains(got, "; xxx") {
 		t.Errorf("a long one: %d bytes, %.60q", len(got), got)

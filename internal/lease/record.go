@@ -57,7 +57,7 @@ func (i instant) time() time.Time {
 // UnmarshalJSON implements [json.Unmarshaler]. It reads times as RFC 3339 has them, too: so they
 // were stored once.
 func (i *instant) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '"' {
+	if bytes.HasPrefix(b, []byte{'"'}) {
 		var t time.Time
 		err := t.UnmarshalJSON(b)
 		*i = instantOf(t)

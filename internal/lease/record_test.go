@@ -26,7 +26,9 @@ func TestRecord(t *testing.T) {
 		Max: at("2026-01-02T03:04:08Z"), Renewed: at("2026-01-02T03:04:09Z"), Renewable: true, Due: at("2026-01-02T03:04:10.001Z"), Tries: 3,
 		Failing: at("2026-01-02T03:04:11Z"), Error: "er", Note: "no", Granted: true, Force: true,
 	}
-	for _, want := range []Lease{full, {ID: "x", Data: []byte("{}"), State: Reserved}} {
+	sound := full // its data has a field of the name that marks a failing record
+	sound.Failing = time.Time{}
+	for _, want := range []Lease{full, sound, {ID: "x", Data: []byte("{}"), State: Reserved}} {
 		b, err := want.encode()
 		if err != nil {
 			t.Fatal(err)
