@@ -12,8 +12,12 @@ func TestCacheIsBounded(t *testing.T) {
 		for i := range maxCached + 10 {
 			c.put(&Entry{ID: fmt.Sprint(i), State: State{size: size}}, 0)
 			c.put(&Entry{ID: fmt.Sprint(i), State: State{size: size}}, 0)
-			if c.bytes != len(c.m)*size || c.bytes > maxBytes || len(c.m) > maxCached {
-				t.Fatalf("after %d tokens of %d bytes it holds %d, %d bytes", i, size, len(c.m), c.bytes)
+			want := 0 // all of them, until a bound is reached: then it begins anew
+			if size <= maxHeld {
+				want = i%min(maxCached, maxBytes/size) + 1
+			}
+			if c.bytes != want*size || len(c.m) != want {
+				t.Fatalf("after %d tokens of %d bytes it holds %d, %d bytes; want %d", i+1, size, len(c.m), c.bytes, want)
 			}
 		}
 		if last := c.m[fmt.Sprint(maxCached+9)]; (last != nil) != (size <= maxHeld) {

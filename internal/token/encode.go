@@ -2,6 +2,7 @@ package token
 
 import (
 	"encoding/json"
+	"errors"
 	"strconv"
 	"time"
 
@@ -57,7 +58,7 @@ func (e *Entry) encode() ([]byte, error) {
 // fields writes members of a JSON object. Zero values are left out, as tags of omitempty and omitzero do.
 type fields struct {
 	b   []byte
-	err error // the first
+	err error
 }
 
 func (f *fields) name(name string) {
@@ -113,9 +114,7 @@ func (f *fields) time(name string, t time.Time) {
 
 func (f *fields) json(name string, v any) {
 	b, err := json.Marshal(v)
-	if err != nil && f.err == nil {
-		f.err = err
-	}
+	f.err = errors.Join(f.err, err)
 	f.name(name)
 	f.b = append(f.b, b...)
 }

@@ -51,6 +51,13 @@ func TestEncode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		var members, wantMembers map[string]any
+		if err := errors.Join(json.Unmarshal(b, &members), json.Unmarshal(other, &wantMembers)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(wantMembers, members); diff != "" {
+			t.Fatalf("members (-json.Marshal +encode):\n%s", diff)
+		}
 		got, err := decode("id", 1, b)
 		if err != nil {
 			t.Fatalf("%s: %v", b, err)
@@ -63,8 +70,18 @@ func TestEncode(t *testing.T) {
 			t.Fatalf("%s\n%s\n(-json.Marshal +encode):\n%s", other, b, diff)
 		}
 	}
-	if _, err := (&Entry{Expires: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}).encode(); err == nil {
-		t.Error("a time that cannot be read back is stored")
+	for year, want := range map[int]bool{-1: false, 0: true, 9999: true, 10_000: false} {
+		e := &Entry{Expires: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)}
+		b, err := e.encode()
+		if want != (err == nil) {
+			t.Errorf("a token that expires in the year %d: %v", year, err)
+		}
+		if !want {
+			continue
+		}
+		if back, err := decode("id", 1, b); err != nil || !back.Expires.Equal(e.Expires) {
+			t.Errorf("the year %d is read back as %v, %v", year, back, err)
+		}
 	}
 }
 

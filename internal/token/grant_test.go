@@ -49,6 +49,8 @@ func TestGive(t *testing.T) {
 		"a glob":                               {app, token.Ask{Names: []string{"team/pa"}, Role: role("", "team/*", "", "")}, "default team/pa"},
 		"disallowed":                           {app, token.Ask{Names: []string{"x"}, Role: role("x", "", "x", "")}, ""},
 		"disallowed by a glob":                 {app, token.Ask{Names: []string{"admin[x"}, Role: role("", "*", "", "admin[*")}, ""},
+		"default, which a role does not name":  {app, token.Ask{Names: []string{"x", "default"}, Role: role("x", "", "", "")}, "default x"},
+		"disallowed alone, another asked":      {app, token.Ask{Names: []string{"z"}, Role: role("", "", "x", "")}, "default z"},
 		"disallowed alone, nothing asked":      {app, token.Ask{Role: role("", "", "x", "")}, ""},
 		"a glob alone, nothing asked":          {app, token.Ask{Role: role("", "*", "", "")}, "default"},
 		"sudo within a role":                   {admin, token.Ask{Names: []string{"z"}, Role: role("x", "", "", "")}, ""},
@@ -103,6 +105,10 @@ func TestGiveKeepsItsWord(t *testing.T) {
 							if err != nil {
 								if !fault.Is(err, fault.Denied) && !fault.Is(err, fault.Invalid) {
 									t.Fatalf("%+v %+v: %v", m, a, err)
+								}
+								mayNot := m.Login || !slices.Contains(held, "root")
+								if slices.Contains(asked, "root") && mayNot && !fault.Is(err, fault.Denied) {
+									t.Fatalf("%+v %+v: asking for root is %v, want a denial", m, a, err)
 								}
 								continue
 							}

@@ -50,8 +50,10 @@ func openBarrier(t testing.TB, st storage.Store) *barrier.Barrier {
 	return b
 }
 
-func onBarrier(b *barrier.Barrier) *token.Store {
-	return token.NewStore(token.Config{
+func onBarrier(b *barrier.Barrier) *token.Store { return token.NewStore(config(b)) }
+
+func config(b *barrier.Barrier) token.Config {
+	return token.Config{
 		Barrier: b,
 		Due: func(id string, from, to time.Time) []storage.Op {
 			var ops []storage.Op
@@ -65,7 +67,7 @@ func onBarrier(b *barrier.Barrier) *token.Store {
 		},
 		EndLeases: func(context.Context, string) error { return nil },
 		Forget:    func(context.Context, string) error { return nil },
-	})
+	}
 }
 
 // item is the key of a token's due item, to the millisecond.
