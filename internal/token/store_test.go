@@ -122,6 +122,37 @@ func TestUse(t *testing.T) {
 	}
 }
 
+// TestUsedUp: a token whose last use is taken is due ten minutes later, or at its end, whatever comes first. After a crash the due
+// loop ends it then.
+func TestUsedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		for ttl, want := range map[time.Duration]time.Duration{0: 10 * time.Minute, time.Hour: 10 * time.Minute, time.Minute: time.Minute} {
+			s, v := open(t)
+			e := &token.Entry{Created: now, Uses: 1}
+			if ttl != 0 {
+				e.Expires = now.Add(ttl)
+			}
+			_, made, err := s.Create(t.Context(), e, some(t), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Use(t.Context(), made); err != nil {
+				t.Fatal(err)
+			}
+			var items []string
+			for _, key := range left(t, v) {
+				if strings.HasPrefix(key, "due/") {
+					items = append(items, key)
+				}
+			}
+			if len(items) != 1 || items[0] != item(made.ID, now.Add(want)) {
+				t.Errorf("ttl %s: the items are %q, want one %s later", ttl, items, want)
+			}
+		}
+	})
+}
+
 // TestBatch: a batch token is stored nowhere, lives no longer than its parent and its time, and creates nothing.
 func TestBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -294,4 +325,26 @@ func TestFollow(t *testing.T) {
 			t.Error("following ended without a reason")
 		}
 	})
+}
+
+// TestRandom: each letter and digit is as likely as any other, and there are as many as were asked for.
+func TestRandom(t *testing.T) {
+	for n := range 200 {
+		if got := token.Random(n); len(got) != n {
+			t.Errorf("%d were asked for: %q", n, got)
+		}
+	}
+	const each = 10_000 // the standard deviation is 100
+	counts := map[rune]int{}
+	for _, r := range token.Random(62 * each) {
+		counts[r]++
+	}
+	for r, n := range counts {
+		if n < each*9/10 || n > each*11/10 {
+			t.Errorf("%q was drawn %d times, want about %d", r, n, each)
+		}
+	}
+	if len(counts) != 62 {
+		t.Errorf("%d different letters and digits, want 62", len(counts))
+	}
 }
