@@ -102,9 +102,10 @@ const MaxAccessors = 100_000
 // Accessors lists the accessors of the tokens that come after one, in their
 // order; limit 0 is [MaxAccessors].
 func (s *Store) Accessors(ctx context.Context, after string, limit int) ([]string, error) {
-	if limit <= 0 || limit > MaxAccessors {
+	if limit <= 0 {
 		limit = MaxAccessors
 	}
+	limit = min(limit, MaxAccessors)
 	from := AccessorPrefix
 	if after != "" {
 		from += after + "\x00"

@@ -287,3 +287,36 @@ func TestOrphanBelowAStaleEdge(t *testing.T) {
 		t.Errorf("left: %q", keys)
 	}
 }
+
+// TestAccessorsAreBounded: a page has at most MaxAccessors accessors, whatever its caller asks for.
+func TestAccessorsAreBounded(t *testing.T) {
+	s, v := open(t)
+	var ops []storage.Op
+	for n := range token.MaxAccessors + 1 {
+		ops = append(ops, storage.Set(fmt.Sprintf("%s%06d", token.AccessorPrefix, n), nil))
+		if len(ops) == storage.MaxOps || n == token.MaxAccessors {
+			if _, err := v.Commit(t.Context(), ops...); err != nil {
+				t.Fatal(err)
+			}
+			ops = nil
+		}
+	}
+	for _, limit := range []int{0, token.MaxAccessors + 1} {
+		if page, err := s.Accessors(t.Context(), "", limit); len(page) != token.MaxAccessors || err != nil {
+			t.Errorf("limit %d: %d accessors, %v; want %d", limit, len(page), err, token.MaxAccessors)
+		}
+	}
+}
+
+// TestCreateFromWhatHasChanged: where what a token is made from has changed, and its parent has not, its caller learns that it
+// is no use to try the same again.
+func TestCreateFromWhatHasChanged(t *testing.T) {
+	s, _ := open(t)
+	parent := create(t, s, nil)
+	for name, p := range map[string]*token.Entry{"by a parent": parent, "by a login": nil} {
+		e := &token.Entry{Created: time.Now(), Expires: time.Now().Add(time.Hour)}
+		if _, _, err := s.Create(t.Context(), e, some(t), p, storage.Expect("role/r", 7)); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
