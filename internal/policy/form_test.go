@@ -78,7 +78,9 @@ func TestNullClears(t *testing.T) {
 	for _, empty := range []string{`false`, `"false"`, `0`, `""`, `"0s"`} {
 		judged(t, `denied_parameters = { "note" = [`+empty+`] }`, map[string]bool{`{"note":null}`: false, `{"note": null }`: false, `{}`: true})
 	}
-	judged(t, `denied_parameters = { "note" = ["x"] }`, map[string]bool{`{"note":null}`: true})
+	for _, other := range []string{`"x"`, `5`, `"1h"`, `"1e300"`, `"system"`, `"-1"`, `true`, `[]`} {
+		judged(t, `denied_parameters = { "note" = [`+other+`, "x"] }`, map[string]bool{`{"note":null}`: true})
+	}
 	judged(t, `allowed_parameters = { "note" = ["x"] }`, map[string]bool{`{"note":null}`: false})
 }
 
