@@ -69,6 +69,43 @@ func TestCostlyValues(t *testing.T) {
 	}
 }
 
+// TestBoundsOfWork: what may be compared and searched for one request is exactly as much as is documented.
+func TestBoundsOfWork(t *testing.T) {
+	values := func(n int) []value {
+		all := make([]value, n)
+		for i := range all {
+			all[i] = value{text: "*"}
+		}
+		return all
+	}
+	const kilo, mega = 1 << 10, 1 << 20
+	commas, long := strings.Repeat(",", kilo-1), strings.Repeat("a", mega)
+	list := make([]string, kilo-1)
+	for name, tt := range map[string]struct {
+		v    value
+		n    int // of the values that it is compared with
+		want bool
+	}{
+		"parts of a text":           {value{text: commas}, maxCompared / kilo, true},
+		"more parts of a text":      {value{text: commas}, maxCompared/kilo + 1, false},
+		"parts of a list":           {value{isList: true, list: list}, maxCompared / kilo, true},
+		"more parts of a list":      {value{isList: true, list: list}, maxCompared/kilo + 1, false},
+		"bytes of a text":           {value{text: long}, maxSearched / mega, true},
+		"more bytes of a text":      {value{text: long}, maxSearched/mega + 1, false},
+		"bytes of a list":           {value{isList: true, list: []string{long[mega/2:], long[mega/2:]}}, maxSearched / mega, true},
+		"more bytes of a list":      {value{isList: true, list: []string{long[mega/2:], long[mega/2:]}}, maxSearched/mega + 1, false},
+		"nothing, with many values": {value{}, maxCompared, true},
+	} {
+		left := newWork()
+		if got := left.affords(tt.v, values(tt.n)); got != tt.want {
+			t.Errorf("%s, %d values: affordable is %v, want %v", name, tt.n, got, tt.want)
+		}
+		if left.affords(tt.v, values(tt.n)) && left.affords(tt.v, values(tt.n)) {
+			t.Errorf("%s: what was used up is there again", name)
+		}
+	}
+}
+
 // What may be compared is bounded for a request, not for each of its parameters: a body of 5 MB, with 250 of them, took ten seconds.
 func TestDecideCostAddsUp(t *testing.T) {
 	const fields = 60

@@ -24,6 +24,7 @@ type form struct {
 	Bound    *wire.TTL     `json:"bound"`
 	Life     wire.Lifetime `json:"life"`
 	Numbers  []int         `json:"ns"`
+	Type     string        `json:"type" means:"generic=kv"`
 }
 
 // judged decides as core does: names first, then the rules.
@@ -66,6 +67,11 @@ func TestListsAreJudgedByTheirElements(t *testing.T) {
 		`{"note":"dev,prod"}`: true, // it is one text
 		`{"tags":"env=x"}`:    true, `{"tags":"env=x,admin=true"}`: false, `{"tags":{"env":"x"}}`: false,
 		`{"any":"dev,prod"}`: true, // as Vault documents it of what nothing is known of
+		`{"any":" dev"}`:     false,
+	})
+	judged(t, `denied_parameters = { "any" = ["a,b"], "flag" = ["x", ["y"]], "type" = ["kv"] }`, map[string]bool{
+		`{"any":"a,b"}`: false, `{"any":["c","a,b"]}`: false, `{"any":["a","b"]}`: true, `{"flag":false}`: true, `{"flag":"x"}`: false,
+		`{"type":"kv"}`: false, `{"type":"generic"}`: false, `{"type":"aws"}`: true, `{"type":""}`: true,
 	})
 	judged(t, `allowed_parameters = { "note" = ["a", "b"] }`, map[string]bool{`{"note":"a"}`: true, `{"note":"a,b"}`: false})
 	judged(t, `denied_parameters = { "policies" = ["prod"] }`, map[string]bool{

@@ -27,6 +27,8 @@ func TestParseRefuses(t *testing.T) {
 		`path "" { capabilities = ["read"] }`:                                                     "the path is empty",
 		`path "/" { capabilities = ["read"] }`:                                                    "the path is empty",
 		`path "a*b" { capabilities = ["read"] }`:                                                  "at the end only",
+		`path "*b" { capabilities = ["read"] }`:                                                   "at the end only",
+		`path "a/../b*" { capabilities = ["deny"] }`:                                              "dot segment",
 		`path "a/b+" { capabilities = ["read"] }`:                                                 "one whole segment",
 		`path "a//b" { capabilities = ["deny"] }`:                                                 "empty segment",
 		`path "a/../b" { capabilities = ["deny"] }`:                                               "dot segment",

@@ -71,7 +71,7 @@ func TestMatching(t *testing.T) {
 		{"a/b", "a/b", true}, {"a/b", "a/b/c", false}, {"a/b", "a", false}, {"a/*", "a/", true}, {"a/*", "a", false}, {"a/*", "a/b/c", true},
 		{"a*", "abc/d", true}, {"*", "anything/at/all", true}, {"+", "a", true}, {"+", "a/b", false}, {"+/b", "a/b", true}, {"a/+/c", "a/b/c", true},
 		{"a/+/c", "a/b/d", false}, {"a/+/c", "a/c", false}, {"a/+/c", "a/b/c/d", false}, {"a/+/c*", "a/b/cd/e", true}, {"a/+/*", "a/b/c", true},
-		{"a/+/*", "a/b", false}, {"+/+", "a/b", true}, {"a/+", "a/", false},
+		{"a/+/*", "a/b", false}, {"+/+", "a/b", true}, {"a/+", "a/", false}, {"a b", "a b", true}, {"a/.*", "a/.hidden", true}, {"a/..*", "a/..x", true},
 	} {
 		s := set(t, path(tt.pattern, "read"))
 		if got := s.Decide(policy.Query{Path: tt.query, Op: policy.Read}).Allowed; got != tt.want {
@@ -165,7 +165,7 @@ func TestCVE202689322Case(t *testing.T) {
 func TestCVE20255999Names(t *testing.T) {
 	for _, bad := range []string{
 		"", " ", "ro\u212Ft", "\u017Fys", "\u212Aind", "a//b", "/a", "a/", "a/ /b", "a/../b", "../x", ".", "..", "a\x00b", "a,b", "a*", "a\tb", "ROO\u0422",
-		strings.Repeat("a", 129), "root\n", "\u00a0root",
+		strings.Repeat("a", 129), "[a", "a`", "a{", "root\n", "\u00a0root",
 	} {
 		if got, err := policy.Name(bad); err == nil {
 			t.Errorf("Name(%q) = %q", bad, got)
@@ -173,6 +173,7 @@ func TestCVE20255999Names(t *testing.T) {
 	}
 	for in, want := range map[string]string{
 		"Root": "root", "ROOT": "root", " root": "root", "root ": "root", "team-A_1.x:y@z": "team-a_1.x:y@z", "Team/PA": "team/pa", "On call": "on call", "a": "a",
+		"AZaz09": "azaz09", strings.Repeat("a", 128): strings.Repeat("a", 128),
 	} {
 		if got, err := policy.Name(in); err != nil || got != want {
 			t.Errorf("Name(%q) = %q, %v", in, got, err)
@@ -194,9 +195,14 @@ func TestSudo(t *testing.T) {
 	if set(t, path("sys/*", "update")).Decide(q).Allowed {
 		t.Error("sudo was not demanded")
 	}
-	if !set(t, path("sys/*", "update", "sudo")).Decide(q).Allowed {
-		t.Error("sudo did not suffice")
+	if got := set(t, path("sys/*", "update", "sudo")).Decide(q); !got.Allowed || !got.Sudo {
+		t.Errorf("sudo did not suffice: %+v", got)
 	}
+	q.Sudo = false
+	if got := set(t, path("sys/*", "update")).Decide(q); !got.Allowed || got.Sudo {
+		t.Errorf("without sudo, where it is not demanded: %+v", got)
+	}
+	q.Sudo = true
 	if !policy.Compile([]*policy.Policy{policy.RootPolicy()}).Decide(q).Allowed {
 		t.Error("root may not")
 	}

@@ -84,7 +84,7 @@ func (r *rule) wraps() bool { return r.minWrap > 0 || r.maxWrap > 0 }
 // wrapped says why an answer may not be wrapped for ttl, or "".
 func (r *rule) wrapped(ttl time.Duration) string {
 	switch {
-	case r.minWrap > 0 && ttl < r.minWrap:
+	case ttl < r.minWrap:
 		return "the answer must be wrapped for at least " + r.minWrap.String()
 	case r.maxWrap > 0 && (ttl == 0 || ttl > r.maxWrap):
 		return "the answer must be wrapped for at most " + r.maxWrap.String()

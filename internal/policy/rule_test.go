@@ -48,6 +48,10 @@ func TestParameters(t *testing.T) {
 	if !s.Decide(policy.Query{Path: "a", Op: policy.Read}).Allowed {
 		t.Error("a read was asked for parameters")
 	}
+	// What no rule can name is no value that a pattern allows.
+	bodies(t, set(t, with(`allowed_parameters = { "x" = ["*"] }`)), map[string]bool{
+		`{"x":"y"}`: true, `{"x":-5}`: true, `{"x":["y",1]}`: true, `{"x":{"y":1}}`: false, `{"x":[{}]}`: false, `{"x":null}`: false,
+	})
 }
 
 // The examples of Vault's documentation, and what their words imply.
@@ -124,7 +128,12 @@ func TestWrapping(t *testing.T) {
 		for ttl, ok := range want {
 			if got := s.Decide(policy.Query{Path: "a", Op: policy.Read, WrapTTL: ttl}); got.Allowed != ok {
 				t.Errorf("wrapped for %v: %+v, want %v", ttl, got, ok)
+			} else if ok && !got.Wrapped {
+				t.Errorf("wrapped for %v: %+v, want it to demand that", ttl, got)
 			}
+		}
+		if !s.Wraps("a") || s.Wraps("b") {
+			t.Errorf("a demands a wrapped answer: %v; b, for which there is no rule: %v", s.Wraps("a"), s.Wraps("b"))
 		}
 	}
 	both := with("min_wrapping_ttl = \"1m\"\n max_wrapping_ttl = \"1h\"")
@@ -136,6 +145,13 @@ func TestWrapping(t *testing.T) {
 		0: false, 9 * time.Second: false, 10 * time.Second: true, time.Hour: true, time.Hour + 1: false,
 	})
 	try(set(t, both, with("")), map[time.Duration]bool{0: false, time.Minute: true})
+	try(set(t, with("min_wrapping_ttl = \"1h\"\n max_wrapping_ttl = \"1h\"")), map[time.Duration]bool{time.Hour - 1: false, time.Hour: true, time.Hour + 1: false})
+	root := policy.Compile([]*policy.Policy{policy.RootPolicy()})
+	for name, s := range map[string]*policy.Set{"a rule without bounds": set(t, with("")), "root": root} {
+		if got := s.Decide(policy.Query{Path: "a", Op: policy.Read}); !got.Allowed || got.Wrapped || s.Wraps("a") {
+			t.Errorf("%s: %+v, %v", name, got, s.Wraps("a"))
+		}
+	}
 }
 
 // Policies are immutable: sets that share them may be made and used at once.

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -79,7 +80,7 @@ func valueIn(raw []byte, name string, form *wire.Form) (v value, ok bool) {
 }
 
 func valueOfText(raw []byte, kind wire.Kind) (v value, ok bool) {
-	if len(raw) > 0 && raw[0] != '[' {
+	if !bytes.HasPrefix(raw, []byte{'['}) {
 		v.text, ok = scalarIn(raw, kind)
 		return v, ok
 	}
@@ -136,7 +137,7 @@ func newWork() *work { return &work{maxCompared, maxSearched} }
 
 // affords takes off what comparing v with values costs, and reports whether so much was left.
 func (w *work) affords(v value, values []value) bool {
-	parts, size := len(v.list)+1, len(v.text)
+	parts, size := len(v.list)+1, 0
 	for _, text := range append(v.list[:len(v.list):len(v.list)], v.text) {
 		parts, size = parts+strings.Count(text, ","), size+len(text)
 	}
