@@ -86,15 +86,14 @@ func TestBoundsOfWork(t *testing.T) {
 		n    int // of the values that it is compared with
 		want bool
 	}{
-		"parts of a text":           {value{text: commas}, maxCompared / kilo, true},
-		"more parts of a text":      {value{text: commas}, maxCompared/kilo + 1, false},
-		"parts of a list":           {value{isList: true, list: list}, maxCompared / kilo, true},
-		"more parts of a list":      {value{isList: true, list: list}, maxCompared/kilo + 1, false},
-		"bytes of a text":           {value{text: long}, maxSearched / mega, true},
-		"more bytes of a text":      {value{text: long}, maxSearched/mega + 1, false},
-		"bytes of a list":           {value{isList: true, list: []string{long[mega/2:], long[mega/2:]}}, maxSearched / mega, true},
-		"more bytes of a list":      {value{isList: true, list: []string{long[mega/2:], long[mega/2:]}}, maxSearched/mega + 1, false},
-		"nothing, with many values": {value{}, maxCompared, true},
+		"parts of a text":      {value{text: commas}, maxCompared / kilo, true},
+		"more parts of a text": {value{text: commas}, maxCompared/kilo + 1, false},
+		"parts of a list":      {value{isList: true, list: list}, maxCompared / kilo, true},
+		"more parts of a list": {value{isList: true, list: list}, maxCompared/kilo + 1, false},
+		"bytes of a text":      {value{text: long}, maxSearched / mega, true},
+		"more bytes of a text": {value{text: long}, maxSearched/mega + 1, false},
+		"bytes of a list":      {value{isList: true, list: []string{long[mega/2:], long[mega/2:]}}, maxSearched / mega, true},
+		"more bytes of a list": {value{isList: true, list: []string{long[mega/2:], long[mega/2:]}}, maxSearched/mega + 1, false},
 	} {
 		left := newWork()
 		if got := left.affords(tt.v, values(tt.n)); got != tt.want {

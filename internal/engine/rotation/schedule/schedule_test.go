@@ -20,8 +20,11 @@ func TestCompleteIsSound(t *testing.T) {
 		}
 	}
 	d := Policy{}.Complete(Policy{})
-	if d.Period != 60*day || d.Grace != 48*time.Hour || d.ReadTTL != time.Minute {
-		t.Errorf("defaults are %+v", d)
+	if want := (Policy{Class: Standard, Period: 60 * day, Grace: 48 * time.Hour, ReadTTL: time.Minute, Idle: time.Hour, MaxHold: 7 * day}); d != want {
+		t.Errorf("defaults are %+v, want %+v", d, want)
+	}
+	if rest, short := d.Timing().Rest, (Policy{Grace: time.Minute}).Timing().Rest; rest != 10*time.Minute || short != time.Minute {
+		t.Errorf("a disabled key rests for %s, with a short grace for %s", rest, short)
 	}
 	if got := (Policy{}).Complete(Policy{Grace: 24 * time.Hour}); got.Grace != 24*time.Hour {
 		t.Errorf("the mount's default grace is not used: %+v", got)
@@ -37,10 +40,14 @@ func TestProblems(t *testing.T) {
 		{Policy{Period: time.Second}, "rotation_period"},
 		{Policy{Period: time.Hour, Grace: time.Hour}, "grace_period"},
 		{Policy{ReadTTL: 301 * time.Second}, "read_ttl"},
+		{Policy{ReadTTL: 999 * time.Millisecond}, "read_ttl"},
 		{Policy{Grace: time.Minute, ReadTTL: time.Minute}, "read_ttl"},
+		{Policy{Period: time.Minute, Grace: 59 * time.Second}, ""},
+		{Policy{Grace: time.Minute, ReadTTL: 15 * time.Second}, ""},
+		{Policy{ReadTTL: time.Second}, ""}, {Policy{ReadTTL: 300 * time.Second}, ""},
 	} {
 		got := strings.Join(tt.p.Complete(Policy{}).Problems(), "; ")
-		if !strings.Contains(got, tt.want) {
+		if !strings.Contains(got, tt.want) || tt.want == "" && got != "" {
 			t.Errorf("%+v: %q does not name %s", tt.p, got, tt.want)
 		}
 	}
