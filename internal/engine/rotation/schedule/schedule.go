@@ -106,9 +106,6 @@ func (p Policy) Problems() (wrong []string) {
 	if p.ReadTTL > p.Grace/4 {
 		bad(`field "read_ttl": %s must be at most a quarter of grace_period %s, so that every reader reads again before the old key ends`, p.ReadTTL, p.Grace)
 	}
-	if p.Idle < 0 || p.MaxHold < 0 {
-		bad(`fields "idle_period" and "max_hold" must not be negative`)
-	}
 	return wrong
 }
 
