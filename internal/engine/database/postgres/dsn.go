@@ -176,7 +176,7 @@ func (s settings) decode(key, value string) error {
 			return errEscape
 		}
 		b, err := strconv.ParseUint(value[i+1:i+3], 16, 8)
-		if err != nil || b == 0 || value[i+1] == '+' || value[i+1] == '-' {
+		if err != nil || b == 0 {
 			return errEscape
 		}
 		out.WriteByte(byte(b))

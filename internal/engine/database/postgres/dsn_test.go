@@ -21,6 +21,7 @@ func config(url string) database.Config {
 }
 
 func TestParseDSN(t *testing.T) {
+	long := strings.Repeat("d", database.MaxURL-len("postgresql://h/"))
 	for _, test := range []struct {
 		name, url string
 		raw       bool
@@ -37,6 +38,11 @@ func TestParseDSN(t *testing.T) {
 		{"an @ in its password", "postgresql://a:p@w@h", false, settings{"user": "a", "password": "p@w", "host": "h"}},
 		{"pairs", `host=h port = 5433 user='{{username}}' password={{password}} dbname='my \'db\''`, false,
 			settings{"user": "vault_admin", "password": canary, "host": "h", "port": "5433", "dbname": "my 'db'"}},
+		{"a scheme in its password", "host=h user=u password=a://b", false, settings{"user": "u", "password": "a://b", "host": "h"}},
+		{"a backslash at its end", `host=h user=u password=a\`, false, settings{"user": "u", "password": `a\`, "host": "h"}},
+		{"a host in a parameter", "postgresql:///db?host=h", false, settings{"user": "vault_admin", "password": canary, "host": "h", "dbname": "db"}},
+		{"nobody", "postgresql://@h/db", false, settings{"user": "vault_admin", "password": canary, "host": "h", "dbname": "db"}},
+		{"the longest", "postgresql://h/" + long, false, settings{"user": "vault_admin", "password": canary, "host": "h", "dbname": long}},
 		{"ssl=true", "postgresql://h?ssl=true", false, settings{"user": "vault_admin", "password": canary, "host": "h", "sslmode": "require"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -49,6 +55,19 @@ func TestParseDSN(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestRefusedDSN(t *testing.T) {
+	for url, want := range map[string]string{
+		"postgresql://u:a%4@h": "does not begin an escape", "postgresql://u:a%@h": "does not begin an escape", "postgresql://u:a%00b@h": "does not begin an escape",
+		"postgresql://u:a%+1b@h": "does not begin an escape", "postgresql://u:a%-1b@h": "does not begin an escape", "postgresql://u:a%zz@h": "does not begin an escape",
+		"postgresql://u:a\x00b@h": "NUL", "mysql://h": "must begin with", "h": "neither a URL", "postgresql://u@[::1/db": "closing bracket",
+		"postgresql://h/" + strings.Repeat("d", database.MaxURL): "longer than",
+	} {
+		if _, err := parseDSN(config(url)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60q: %v, want it to say %q", url, err, want)
+		}
 	}
 }
 
