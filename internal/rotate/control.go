@@ -237,6 +237,9 @@ func (c Control) Corrected() {
 func (c Control) Drive(ctx context.Context, done func(r *Record) bool) error {
 	e := c.e
 	for e.Rec.Turn != nil && e.Rec.Paused == nil && !done(e.Rec) && !inGrace(e) {
+		if err := e.busy("rotate.Drive"); err != nil {
+			return err
+		}
 		e.failed = nil
 		if err := steps[e.kind.Style][e.Rec.State()](ctx, e); err != nil {
 			return err

@@ -354,11 +354,14 @@ func sweepOne(ctx context.Context, e *Edit, a *Attempt) error {
 		if id == e.Rec.Current.Key() {
 			continue // whoever says what: the key in use is never swept
 		}
-		if err := call(ctx, func(ctx context.Context) error { return e.target.(Creator).Retire(ctx, id) }); err != nil {
-			return e.retry(ctx, err)
+		failure, err := destroy(ctx, e, "sweeping", callTimeout, func(ctx context.Context) error { return e.target.(Creator).Retire(ctx, id) })
+		switch {
+		case err != nil:
+			return err
+		case failure != nil:
+			return e.retry(ctx, failure)
 		}
 	}
-	e.Now = time.Now().UTC()
 	a.Swept = true
 	worked(e)
 	e.Say("key_id", fmt.Sprint(a.IDs))

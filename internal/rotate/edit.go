@@ -57,6 +57,9 @@ func (m *Manager) load(ctx context.Context, k *Kind, name string) (*Edit, error)
 	if err != nil || e.Rec == nil {
 		return nil, err
 	}
+	if until, known := m.returned.Load(k.Records + name); known && e.Rec.Calling.Equal(until.(time.Time)) {
+		e.Rec.Calling = time.Time{} // the commit after the call has failed
+	}
 	e.due, e.current = e.Rec.Due, e.Rec.Current.Key()
 	if e.Sec != nil {
 		e.Sec.Know(e.Redactor)
@@ -232,6 +235,9 @@ const braked = "braked"
 func (e *Edit) committed(v storage.Version) {
 	e.version, e.Ops, e.Abs, e.said = v, nil, nil, nil
 	e.due, e.current = e.Rec.Due, e.Rec.Current.Key()
+	if e.Rec.Calling.IsZero() {
+		e.m.returned.Delete(e.kind.Records + e.Rec.Name)
+	}
 	e.m.census.set(e.kind, e.Rec.Name, e.Rec.State())
 	logTrouble(e)
 }
@@ -247,6 +253,9 @@ func logTrouble(e *Edit) {
 
 func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err error) {
 	rec, from := e.Rec, e.due // a commit that failed has moved none
+	if !due.IsZero() {
+		due = later(due, rec.Calling)
+	}
 	rec.Due = tick(due, from, e.working)
 	b, err := encode(rec)
 	if err != nil {

@@ -47,6 +47,9 @@ func (c Control) FindOut(ctx context.Context) error {
 
 // findOld tries whether the secret from before a rotation that is rolled back is in force.
 func findOld(ctx context.Context, e *Edit) error {
+	if err := e.busy("rotate.FindOut"); err != nil {
+		return err // that call may set either secret yet
+	}
 	old, known := restorable(e, e.turn().New.Account)
 	if !known {
 		return finish(context.WithoutCancel(ctx), e)
@@ -62,6 +65,9 @@ func findOld(ctx context.Context, e *Edit) error {
 // of it, this credential is in force. The caller commits it.
 func (c Control) Take(ctx context.Context, given Credential, why string) error {
 	e := c.e
+	if err := e.busy("rotate.Take"); err != nil {
+		return err
+	}
 	if err := e.Unlock(ctx); err != nil {
 		return err
 	}

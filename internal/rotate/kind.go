@@ -3,6 +3,7 @@ package rotate
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
@@ -85,6 +86,8 @@ type Manager struct {
 	kinds  map[string]*Kind
 	locks  locks.Named
 	census *census
+	// returned has, by the row of a record, the Calling of a call of this process that has returned, until a commit says so.
+	returned sync.Map
 }
 
 // New returns a manager for the kinds of a mount.

@@ -277,6 +277,49 @@ func unopened(ctx context.Context, e *Edit, err error) error {
 	return err
 }
 
+const (
+	// clockMargin is by how much the clocks of two servers may differ.
+	clockMargin = 10 * time.Second
+	// resumeAfter is when a step is taken up again that its process has not survived. A call that takes
+	// away is over by then: it has setTimeout, and clockMargin is left.
+	resumeAfter = setTimeout + clockMargin
+)
+
+// destroy makes a call that takes something away at the provider: it retires, disables or sets a
+// credential. All such calls go through here, because of two rules:
+//
+//   - The commit that asserts the record's version comes right before the call. A server that has read
+//     a record which another one has changed since makes no call by it.
+//   - That commit says until when the call may be under way, and the call ends before. Until then no
+//     other server drives the record, and none begins another such call.
+//
+// failure is what the call has failed with, err why it was not made.
+func destroy(ctx context.Context, e *Edit, what string, within time.Duration, do func(ctx context.Context) error) (failure, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	e.Now = time.Now().UTC()
+	until := e.Now.Add(within)
+	e.Rec.Calling = until.Add(clockMargin)
+	if err := e.Commit(ctx, what, e.Rec.Calling); err != nil {
+		return nil, err
+	}
+	calls, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	failure = do(calls)
+	e.m.returned.Store(e.kind.Records+e.Rec.Name, e.Rec.Calling)
+	e.Now, e.Rec.Calling = time.Now().UTC(), time.Time{} // the next commit says so
+	return failure, nil
+}
+
+// busy is an error while a call that takes away may be under way on another server.
+func (e *Edit) busy(op string) error {
+	if !e.Rec.Calling.After(time.Now()) {
+		return nil
+	}
+	return fault.New(op, fault.Unavailable, "a call to the provider of %s may still be under way: another server has begun it, or one has stopped in the middle of it; try again after %s", e.name(), e.Rec.Calling.Format(time.RFC3339))
+}
+
 // call bounds a call to the provider.
 func call(ctx context.Context, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)

@@ -46,6 +46,8 @@ type Record struct {
 	Alert       *Alert    `json:"alert"`
 	LastError   string    `json:"last_error"` // redacted
 	Unproven    []string  `json:"unproven"`   // of the last rotation that published
+	// Calling is until when a call that takes something away at the provider may be under way; zero: none is. Due is not before.
+	Calling time.Time `json:"calling,omitzero"`
 	// Gone: its user has deleted the record. It ends what is in flight, and is then removed.
 	Gone bool `json:"gone,omitempty"`
 	// Idle are the credentials of accounts that take turns with the current one, the newest of each.

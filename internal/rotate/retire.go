@@ -102,13 +102,13 @@ func retire(ctx context.Context, e *Edit) error {
 	case t.Victim() == nil:
 		return account(ctx, e)
 	case end.Disabled.IsZero() && end.Retired.IsZero() && e.can.Disable && !end.Now:
-		return undo(ctx, e, e.target.(Disabler).Disable, &end.Disabled, "disabled", rest(e))
+		return disableVictim(ctx, e)
 	case end.Retired.IsZero() && !end.Disabled.IsZero() && e.Now.Before(end.Disabled.Add(rest(e))):
 		return e.Commit(ctx, "waiting", end.Disabled.Add(rest(e)))
 	case end.Retired.IsZero() && !end.Disabled.IsZero() && e.can.ListsDisabled && !end.Now:
 		return retireDisabled(ctx, e)
 	case end.Retired.IsZero():
-		return undo(ctx, e, e.target.(Creator).Retire, &end.Retired, "retired", 0)
+		return retireVictim(ctx, e)
 	case end.Dead.IsZero():
 		return bury(ctx, e)
 	}
@@ -129,7 +129,7 @@ func retireDisabled(ctx context.Context, e *Edit) error {
 		end.After = e.Now.Add(e.timing().Idle)
 		return e.Commit(ctx, "revived", end.After)
 	}
-	return undo(ctx, e, e.target.(Creator).Retire, &end.Retired, "retired", 0)
+	return retireVictim(ctx, e)
 }
 
 // rest is how long a disabled credential waits to be retired: its users
@@ -141,22 +141,39 @@ func rest(e *Edit) time.Duration {
 	return e.timing().Rest
 }
 
-// undo makes a call that takes the victim away. It is repeatable; entering
-// Retiring was its intent.
-func undo(ctx context.Context, e *Edit, do func(context.Context, string) error, done *time.Time, what string, then time.Duration) error {
+func disableVictim(ctx context.Context, e *Edit) error {
+	if done, err := undo(ctx, e, "disabling", e.target.(Disabler).Disable); !done || err != nil {
+		return err
+	}
+	e.turn().End.Disabled = e.Now
+	return e.Commit(ctx, "disabled", e.Now.Add(rest(e)))
+}
+
+func retireVictim(ctx context.Context, e *Edit) error {
+	if done, err := undo(ctx, e, "retiring", e.target.(Creator).Retire); !done || err != nil {
+		return err
+	}
+	e.turn().End.Retired = e.Now
+	return e.Commit(ctx, "retired", e.Now)
+}
+
+// undo makes a call that takes the victim away. It is repeatable. Unless it is done, undo has committed what went wrong.
+func undo(ctx context.Context, e *Edit, intent string, do func(context.Context, string) error) (done bool, err error) {
 	id := e.turn().Victim().ID
 	if id == e.Rec.Current.Key() {
-		return e.retry(ctx, &Failure{Outcome: Permanent, Err: fault.New("rotate.retire", fault.Internal, "the key %s is the current one and is not retired; look at its history, and report it", id)})
+		return false, e.retry(ctx, &Failure{Outcome: Permanent, Err: fault.New("rotate.retire", fault.Internal, "the key %s is the current one and is not retired; look at its history, and report it", id)})
 	}
-	err := call(ctx, func(ctx context.Context) error { return do(ctx, id) })
-	if err != nil {
-		return e.retry(ctx, err)
+	e.Say("key_id", id)
+	failure, err := destroy(ctx, e, intent, callTimeout, func(ctx context.Context) error { return do(ctx, id) })
+	switch {
+	case err != nil:
+		return false, err
+	case failure != nil:
+		return false, e.retry(ctx, failure)
 	}
-	e.Now = time.Now().UTC()
-	*done = e.Now
 	worked(e)
 	e.Say("key_id", id)
-	return e.Commit(ctx, what, e.Now.Add(then))
+	return true, nil
 }
 
 // bury proves that the retired key is refused.

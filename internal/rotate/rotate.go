@@ -25,6 +25,9 @@
 //     to the outside. Its intent is durable before the call, and its result is the
 //     next commit. Every commit asserts the record's version and holds the
 //     moved due item, an event and a row of the journal.
+//   - A call that takes something away at the provider – it retires, disables or sets – comes right after
+//     a commit that asserts the version and says until when the call may be under way. Until then no
+//     other server makes another one.
 //   - Nothing is published before it is verified. Nothing is retired before its replacement
 //     was published and every reader has had time to read it, except a leaked
 //     credential, and a new one that was never published. Nothing is retired that is not

@@ -9,8 +9,6 @@ import (
 )
 
 const (
-	// resumeAfter is when a step is taken up again that its process has not survived.
-	resumeAfter = 30 * time.Second
 	// setTimeout bounds all calls of one attempt to set a secret.
 	setTimeout = 20 * time.Second
 	// refusals is how often the provider may refuse one secret before another is generated: it may be against the
@@ -43,9 +41,9 @@ func set(ctx context.Context, e *Edit) error {
 		if err := generate(calls, e); err != nil {
 			return setFailed(ctx, e, told, err)
 		}
-		if err := e.Commit(ctx, "setting", e.Now.Add(resumeAfter)); err != nil {
-			return err
-		}
+	}
+	if ctx.Err() != nil { // the client has gone away in time
+		return ctx.Err()
 	}
 	return setNew(ctx, calls, e, told)
 }
@@ -72,8 +70,14 @@ func tryAgain(ctx context.Context, e *Edit, told bool) (stillTold, done bool, er
 // setNew makes the provider take the new secret, and proves that it does.
 func setNew(ctx, calls context.Context, e *Edit, told bool) error {
 	made, err := pending(e)
-	if err == nil {
-		err = e.target.(Setter).Set(calls, before(e, made.Account), made)
+	if err != nil {
+		return setFailed(ctx, e, told, err)
+	}
+	err, uncommitted := destroy(calls, e, "setting", setTimeout, func(ctx context.Context) error {
+		return e.target.(Setter).Set(ctx, before(e, made.Account), made)
+	})
+	if uncommitted != nil {
+		return uncommitted
 	}
 	if err != nil {
 		if OutcomeOf(err) == Permanent { // a provider that is not reached has refused nothing
@@ -140,7 +144,7 @@ func generate(ctx context.Context, e *Edit) error {
 	for _, v := range made.Secret {
 		e.Redactor.Know(v)
 	}
-	t.Attempts = append(t.Attempts, Attempt{N: uint16(len(t.Attempts) + 1), At: e.Now, Deadline: e.Now.Add(setTimeout)})
+	t.Attempts = append(t.Attempts, Attempt{N: uint16(len(t.Attempts) + 1), At: e.Now})
 	if n := len(t.Attempts); n > maxSets { // refused for months
 		t.Attempts = t.Attempts[n-maxSets:]
 	}
@@ -213,7 +217,11 @@ func restore(ctx context.Context, e *Edit) error {
 	}
 	err := e.target.Verify(ctx, old)
 	if o := OutcomeOf(err); err != nil && (o == Rejected || o == Untested) {
-		if err = setOld(ctx, e, old); err == nil {
+		var uncommitted error
+		if err, uncommitted = setOld(ctx, e, old); uncommitted != nil {
+			return uncommitted
+		}
+		if err == nil {
 			err = e.target.Verify(ctx, old)
 		}
 	}
@@ -228,12 +236,12 @@ func restore(ctx context.Context, e *Edit) error {
 	return finish(context.WithoutCancel(ctx), e)
 }
 
-func setOld(ctx context.Context, e *Edit, old Credential) error {
+func setOld(ctx context.Context, e *Edit, old Credential) (failure, err error) {
 	made, err := pending(e)
 	if err != nil {
-		return err
+		return err, nil
 	}
-	return e.target.(Setter).Set(ctx, made, old)
+	return destroy(ctx, e, "restoring", setTimeout, func(ctx context.Context) error { return e.target.(Setter).Set(ctx, made, old) })
 }
 
 // setUnopened deals with a target that cannot be opened. What our own store does not answer is no failure of the rotation.

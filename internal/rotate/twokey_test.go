@@ -33,6 +33,10 @@ type issuer struct {
 	grace  time.Duration
 	view   *barrier.View
 	m      *rotate.Manager
+
+	disables bool
+	disabled int    // calls that disable
+	opening  func() // before the target is opened
 }
 
 func newIssuer(t *testing.T, eager bool) *issuer {
@@ -58,6 +62,10 @@ func newIssuer(t *testing.T, eager bool) *issuer {
 			return rotate.Timing{When: i.when, Grace: i.grace, Idle: time.Hour, MaxHold: i.grace}
 		},
 		Open: func(context.Context, *rotate.Record, *rotate.Secrets, *secret.Redactor) (rotate.Target, error) {
+			if f := i.opening; f != nil {
+				i.opening = nil
+				f()
+			}
 			return i, nil
 		},
 		Forget: func(r *rotate.Record) []storage.Op { return []storage.Op{storage.Remove("owned/" + r.Name)} },
@@ -66,7 +74,7 @@ func newIssuer(t *testing.T, eager bool) *issuer {
 }
 
 func (i *issuer) Capabilities() rotate.Capabilities {
-	return rotate.Capabilities{List: true, LastUsed: true, Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: 30 * time.Second, Late: 15 * time.Minute}
+	return rotate.Capabilities{List: true, LastUsed: true, Disable: i.disables, Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: 30 * time.Second, Late: 15 * time.Minute}
 }
 func (i *issuer) Settle() rotate.Settle                               { return rotate.Settle{} }
 func (i *issuer) Place() *rotate.Place                                { return nil }
@@ -91,6 +99,11 @@ func (i *issuer) Retire(_ context.Context, id string) error {
 		return nil
 	}
 	i.keys = slices.DeleteFunc(i.keys, func(k rotate.Listed) bool { return k.ID == id })
+	return nil
+}
+
+func (i *issuer) Disable(context.Context, string) error {
+	i.disabled++
 	return nil
 }
 

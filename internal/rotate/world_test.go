@@ -45,6 +45,7 @@ type provider struct {
 	has   map[string]string // by account
 	calls []string          // "set a a#1", "verify a a#1"
 	fate  func(call, account string) fate
+	on    func(call string) // before a call
 	die   func()
 }
 
@@ -73,6 +74,9 @@ var errDied = errors.New("the process died")
 
 // do is one call with its fate.
 func (p *provider) do(ctx context.Context, call, id, account string, act func() error) error {
+	if p.on != nil {
+		p.on(call)
+	}
 	p.mu.Lock()
 	p.calls = append(p.calls, call+" "+id)
 	f := well

@@ -1,0 +1,186 @@
+package rotate_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
+)
+
+// elsewhere runs f as another server, before the next call of a kind.
+func (w *world) elsewhere(call string, f func()) {
+	ours, other := w.m, w.manager()
+	w.p.on = func(c string) {
+		if c != call {
+			return
+		}
+		w.p.on, w.m = nil, other
+		f()
+		w.m = ours
+	}
+}
+
+// Two servers take up the same attempt. The one that comes second makes no call: the secret that it has read may have been
+// replaced since.
+func TestSecondServerSetsNothing(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.create("a")
+		w.once("set", cut)
+		_ = w.rotate()
+		w.p.fate = nil
+		w.sleepUntilDue()
+		w.elsewhere("verify", func() {
+			for range 2 { // the rotation is ended, and another one made
+				if err := w.rotate(); err != nil {
+					w.Error(err)
+				}
+			}
+		})
+		if err := w.m.Work(w.Context(), kind, "one"); err == nil {
+			w.Error("the second server was not told that it is late")
+		}
+		if n := w.p.count("set "); n != 3 {
+			w.Errorf("%d calls have set a secret, want the one that was cut and two that succeeded", n)
+		}
+		w.judge()
+	})
+}
+
+// While a call of one server is under way, another one sets nothing and ends nothing that the call may yet undo.
+func TestSlowSetIsWaitedFor(t *testing.T) {
+	ask := func(w *world, f func(c rotate.Control) error) error {
+		return w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return f(e.Control()) })
+	}
+	for name, tt := range map[string]struct {
+		lands   bool // what the first call was to set is in force by then
+		request func(w *world, c rotate.Control) error
+		allowed bool
+	}{
+		"rotate again": {false, func(_ *world, c rotate.Control) error {
+			return c.Drive(context.Background(), func(*rotate.Record) bool { return false })
+		}, false},
+		"give a secret": {false, func(_ *world, c rotate.Control) error {
+			return c.Take(context.Background(), rotate.Credential{ID: "a#given", Account: "a"}, "")
+		}, false},
+		"roll back": {false, func(_ *world, c rotate.Control) error { return c.RollBack(context.Background(), "asked", false) }, true},
+		"read":      {true, func(_ *world, c rotate.Control) error { return c.FindOut(context.Background()) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				w.create("a")
+				w.once("set", cut)
+				_ = w.rotate()
+				w.p.fate = nil
+				w.sleepUntilDue()
+				w.elsewhere("set", func() {
+					if tt.lands {
+						e := w.edit()
+						w.p.has["a"] = e.Sec.Keys[e.Rec.Turn.New.ID].Secret["word"].RevealString()
+					}
+					err := ask(w, func(c rotate.Control) error { return tt.request(w, c) })
+					if allowed := err == nil; allowed != tt.allowed || !allowed && !fault.Is(err, fault.Unavailable) {
+						w.Errorf("the request ends with %v", err)
+					}
+					if err := w.rotate(); !fault.Is(err, fault.Unavailable) {
+						w.Errorf("another rotation ends with %v", err)
+					}
+					if name == "roll back" { // nobody may say yet that the old one is in force
+						if err := ask(w, func(c rotate.Control) error { return c.FindOut(context.Background()) }); !fault.Is(err, fault.Unavailable) {
+							w.Errorf("finding out ends with %v", err)
+						}
+					}
+				})
+				_ = w.m.Work(w.Context(), kind, "one")
+				w.after(time.Minute)
+				w.judge()
+				if err := w.rotate(); err != nil {
+					w.Error(err)
+				}
+				w.judge()
+			})
+		})
+	}
+}
+
+// A server whose record was changed since it read it takes nothing away at the provider.
+func TestSecondServerTakesNothingAway(t *testing.T) {
+	for name, ready := range map[string]func(i *issuer){
+		"retire":  func(*issuer) {},
+		"disable": func(i *issuer) { i.disables = true },
+		"sweep": func(i *issuer) {
+			i.create, i.loses = errLost, true
+			_ = i.rotate()
+			i.create = nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				i := newIssuer(t, true)
+				_ = i.rotate()
+				ready(i)
+				if name != "sweep" {
+					_ = i.rotate()
+				}
+				due := func() bool {
+					r := i.record()
+					if name == "sweep" {
+						return r.Turn != nil && len(r.Turn.Attempts[0].IDs) > 0
+					}
+					return r.State() == rotate.Retiring
+				}
+				for !due() {
+					r := i.record()
+					time.Sleep(time.Until(r.Due))
+					if err := i.m.Work(t.Context(), "pair", "p"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(time.Until(i.record().Due))
+				gone, disabled := i.gone, i.disabled
+				i.opening = func() { // another server, without this one's lock
+					e, err := i.m.View(t.Context(), "pair", "p")
+					if err == nil {
+						err = e.Control().Pause(t.Context(), "a person looks")
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				}
+				if err := i.m.Work(t.Context(), "pair", "p"); err == nil {
+					t.Error("the second server was not told that it is late")
+				}
+				if i.gone != gone || i.disabled != disabled {
+					t.Errorf("%d calls have retired a key and %d have disabled one", i.gone-gone, i.disabled-disabled)
+				}
+				i.change(func(e *rotate.Edit) error { return e.Control().Resume(t.Context()) })
+				if i.pass(12 * time.Hour); i.gone == gone || (i.disabled > disabled) != i.disables {
+					t.Errorf("after resume %d calls have retired a key and %d have disabled one", i.gone-gone, i.disabled-disabled)
+				}
+			})
+		})
+	}
+}
+
+// A server knows that its own call has returned, although the commit that was to say so has failed.
+func TestOwnCallIsNotWaitedFor(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.create("a")
+		w.p.on = func(call string) {
+			if call == "set" {
+				w.store.Inject(faulty.Fault{})
+			}
+		}
+		if err := w.rotate(); err == nil {
+			w.Error("a commit that failed was not told")
+		}
+		w.p.on = nil
+		if err := w.rotate(); err != nil {
+			w.Error(err)
+		}
+		w.judge()
+	})
+}
