@@ -185,6 +185,9 @@ func bury(ctx context.Context, e *Edit) error {
 		err := call(ctx, func(ctx context.Context) error { return e.target.VerifyDead(ctx, cred) })
 		e.Now = time.Now().UTC()
 		if err != nil {
+			if OutcomeOf(err) == Alive && t.Tries+1 >= maxTries {
+				end.Retired = time.Time{} // the provider has said that it is deleted, and was wrong: once more
+			}
 			return e.retry(ctx, err)
 		}
 		end.Proof = "refused"

@@ -29,6 +29,7 @@ const (
 	After  Mode = "after"  // has its effect; answers Err
 	Hang   Mode = "hang"   // no effect, no answer while the caller waits
 	Late   Mode = "late"   // no answer while the caller waits; the effect lands Delay after the call arrived, or after the caller left if that is later
+	Lie    Mode = "lie"    // no effect; answers that it is done
 	Lag    Mode = "lag"    // List only: shows the state as it was Delay ago
 )
 
@@ -99,6 +100,8 @@ func call[T any](ctx context.Context, s *Server, c Call, effect func(now time.Ti
 	switch f.Mode {
 	case Before:
 		return none, f.Err
+	case Lie:
+		return none, nil
 	case After:
 		if _, err := locked(); err != nil {
 			return none, err

@@ -94,7 +94,7 @@ func (w *world) boot() {
 		open := p.Open
 		p.Open = func(c rotation.OpenConfig) (rotation.Source, error) {
 			s, err := open(c)
-			return &hookedSource{s, w}, err
+			return &hookedSource{s, func(what, _ string, call func() error) error { return w.around(what, call) }}, err
 		}
 		ps = append(ps, p)
 	}
@@ -123,23 +123,16 @@ func (w *world) host(installation string) engine.Host {
 			w.events = append(w.events, kind+" "+string(b))
 			return storage.Append("event/", b)
 		},
-		ClockHeld: func() bool { return w.held },
-		Reserve:   w.reserve,
-		MayPublish: func(_ context.Context, policies []string, path string) error {
-			if slices.Contains(policies, "outsiders") {
-				return fault.New("world", fault.Denied, "your policies must allow to write %q", path)
-			}
-			return nil
-		},
+		ClockHeld:  func() bool { return w.held },
+		Reserve:    w.reserve,
+		MayPublish: mayPublish,
 		Rotating: func(ctx context.Context, _ []string) iter.Seq2[rotate.Status, error] {
 			return w.engine.(engine.Rotator).Rotating(ctx)
 		},
 		Publish: func(ctx context.Context, p engine.Publication) (n int, err error) {
 			return n, w.around("publish", func() error { n, err = w.kv.publish(p); return err })
 		},
-		Published: func(_ context.Context, p engine.Publication) (*engine.Published, error) {
-			return w.kv.published(p.Path)
-		},
+		Published: w.published,
 		Audited: func(ctx context.Context, a engine.Automatic, act func(context.Context) error) error {
 			if err := w.around("audit", func() error { return nil }); err != nil {
 				return err
@@ -150,6 +143,17 @@ func (w *world) host(installation string) engine.Host {
 			return act(ctx)
 		},
 	}
+}
+
+func mayPublish(_ context.Context, policies []string, path string) error {
+	if slices.Contains(policies, "outsiders") {
+		return fault.New("world", fault.Denied, "your policies must allow to write %q", path)
+	}
+	return nil
+}
+
+func (w *world) published(_ context.Context, p engine.Publication) (*engine.Published, error) {
+	return w.kv.published(p.Path)
 }
 
 // reserve notes who publishes where, as the contract says.
@@ -449,51 +453,51 @@ func (s *hookedStore) Scan(ctx context.Context, from, to string) iter.Seq2[stora
 	return s.Store.Scan(ctx, from, to)
 }
 
-// hookedSource is a source whose calls pass it, too.
+// hookedSource is a source whose calls pass a hook, with the ID that they are about.
 type hookedSource struct {
 	rotation.Source
-	w *world
+	pass func(what, id string, call func() error) error
 }
 
 func lost(err error) error {
 	return &rotate.Failure{Outcome: rotate.Unknown, Err: fault.Wrap("hooked", fault.Upstream, err)}
 }
 
-func (s *hookedSource) around(what string, effect func() error) error {
+func (s *hookedSource) around(what, id string, call func() error) error {
 	var own error
-	if err := s.w.around(what, func() error { own = effect(); return nil }); err != nil {
+	if err := s.pass(what, id, func() error { own = call(); return nil }); err != nil {
 		return lost(err)
 	}
 	return own
 }
 
 func (s *hookedSource) Create(ctx context.Context, o rotate.Order) (c rotate.Credential, err error) {
-	err = s.around("create", func() error { c, err = s.Source.Create(ctx, o); return err })
+	err = s.around("create", o.Marker.String(), func() error { c, err = s.Source.Create(ctx, o); return err })
 	return c, err
 }
 
 func (s *hookedSource) Verify(ctx context.Context, c rotate.Credential) error {
-	return s.around("verify", func() error { return s.Source.Verify(ctx, c) })
+	return s.around("verify", c.ID, func() error { return s.Source.Verify(ctx, c) })
 }
 
 func (s *hookedSource) VerifyDead(ctx context.Context, c rotate.Credential) error {
-	return s.around("verify-dead", func() error { return s.Source.VerifyDead(ctx, c) })
+	return s.around("verify-dead", c.ID, func() error { return s.Source.VerifyDead(ctx, c) })
 }
 
 func (s *hookedSource) List(ctx context.Context) (l []rotate.Listed, err error) {
-	err = s.around("list", func() error { l, err = s.Source.List(ctx); return err })
+	err = s.around("list", "", func() error { l, err = s.Source.List(ctx); return err })
 	return l, err
 }
 
 func (s *hookedSource) LastUsed(ctx context.Context, id string) (at time.Time, err error) {
-	err = s.around("last-used", func() error { at, err = s.Source.LastUsed(ctx, id); return err })
+	err = s.around("last-used", id, func() error { at, err = s.Source.LastUsed(ctx, id); return err })
 	return at, err
 }
 
 func (s *hookedSource) Disable(ctx context.Context, id string) error {
-	return s.around("disable", func() error { return s.Source.Disable(ctx, id) })
+	return s.around("disable", id, func() error { return s.Source.Disable(ctx, id) })
 }
 
 func (s *hookedSource) Retire(ctx context.Context, id string) error {
-	return s.around("retire", func() error { return s.Source.Retire(ctx, id) })
+	return s.around("retire", id, func() error { return s.Source.Retire(ctx, id) })
 }

@@ -125,6 +125,15 @@ func (s *Store) CrashAfter(n int, mode Mode) {
 	s.crash, s.atCrash = &n, mode
 }
 
+// Crash is a crash at this moment, in the middle of whatever goes on.
+func (s *Store) Crash() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.deadLocked() {
+		close(s.crashed)
+	}
+}
+
 // Crashed is closed once the crash has happened.
 func (s *Store) Crashed() <-chan struct{} {
 	s.mu.Lock()

@@ -12,6 +12,7 @@ type (
 	Vendor       = keyserver.Server
 	VendorConfig = keyserver.Config
 	VendorFault  = keyserver.Fault // its calls and modes are strings
+	VendorCall   = keyserver.Call
 )
 
 // NewVendor returns a provider without keys.
@@ -48,4 +49,12 @@ func LiveIDs(s *Vendor) func() []string {
 		}
 		return ids
 	}
+}
+
+// Order has s fail in a mode, or with the error of one that is busy.
+func Order(s *Vendor, f VendorFault, mode string) {
+	if f.Mode = keyserver.Mode(mode); mode == "busy" {
+		f.Mode, f.Err = keyserver.Before, keyserver.ErrBusy
+	}
+	s.Inject(f)
 }

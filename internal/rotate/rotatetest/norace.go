@@ -1,5 +1,5 @@
 //go:build !race
 
-package rotation_test
+package rotatetest
 
 const raceDetector = false

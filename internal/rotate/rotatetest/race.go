@@ -1,6 +1,6 @@
 //go:build race
 
-package rotation_test
+package rotatetest
 
 // raceDetector says that each run takes many times as long.
 const raceDetector = true

@@ -1,0 +1,297 @@
+package rotation_test
+
+import (
+	"context"
+	"iter"
+	"maps"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/enginetest"
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/rotate/rotatetest"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// chaos is a key that rotates at a vendor, published to a path that people write to.
+type chaos struct {
+	*rotatetest.Harness
+	worlds  [2]*enginetest.World
+	vendor  *rotationtest.Vendor
+	kv      *fakeKV
+	foreign string // somebody else's key
+
+	mu     sync.Mutex      // guards the rest
+	read   map[string]bool // values that readers were given
+	dead   map[int]bool    // versions of the path that people have written, and whose value does not work
+	leaked map[string]bool // values that a user has said to have leaked
+}
+
+func newChaos(h *rotatetest.Harness) rotatetest.Subject {
+	return &chaos{
+		Harness: h, kv: &fakeKV{paths: map[string]*kvPath{}}, read: map[string]bool{}, dead: map[int]bool{}, leaked: map[string]bool{},
+		vendor: rotationtest.NewVendor(rotationtest.VendorConfig{AdminToken: adminToken, ActiveAfter: h.UpTo(20 * time.Second), DeadAfter: h.UpTo(20 * time.Second)}),
+	}
+}
+
+// Open opens the mount.
+func (c *chaos) Open(server int, store storage.Store) {
+	if w := c.worlds[server]; w != nil {
+		w.Reopen(c.T)
+		return
+	}
+	fake := rotationtest.Fake(c.vendor)
+	open := fake.Open
+	fake.Open = func(o rotation.OpenConfig) (rotation.Source, error) {
+		s, err := open(o)
+		return &hookedSource{s, func(what, id string, call func() error) (err error) {
+			if died := c.Call(server, rotatetest.Call{What: what, ID: id}, func() { err = call() }); died != nil {
+				return died
+			}
+			return err
+		}}, err
+	}
+	places := &world{T: c.T, kv: c.kv}
+	lend := func(h *engine.Host) {
+		h.Reserve, h.MayPublish, h.Published = places.reserve, mayPublish, places.published
+		h.Rotating = func(ctx context.Context, _ []string) iter.Seq2[rotate.Status, error] {
+			return c.worlds[server].Engine.(engine.Rotator).Rotating(ctx)
+		}
+		h.Publish = func(_ context.Context, p engine.Publication) (n int, err error) {
+			if err := c.Refuse(server, "publishing"); err != nil {
+				return 0, err
+			}
+			if died := c.Call(server, rotatetest.Call{What: "publish", ID: p.Turn}, func() { n, err = c.kv.publish(p) }); died != nil {
+				return 0, died
+			}
+			return n, err
+		}
+		h.Audited = func(ctx context.Context, _ engine.Automatic, act func(context.Context) error) error {
+			if err := c.Refuse(server, "the audit log"); err != nil {
+				return err
+			}
+			return act(ctx)
+		}
+	}
+	c.worlds[server] = enginetest.Open(c.T, rotation.New(fake), enginetest.Config{Store: store, Host: lend})
+	b, err := barrier.Open(c.Context(), store, secret.New(make([]byte, barrier.RootKeySize)))
+	if err != nil {
+		c.Fatal(err)
+	}
+	places.barrier = b
+}
+
+// Stop ends a server.
+func (c *chaos) Stop(server int) { c.worlds[server].Stop() }
+
+// Begin has a key by the recipe, and perhaps one before it that a person has made. It runs in a bubble.
+func (c *chaos) Begin() {
+	foreign, _ := c.vendor.Create(c.Context(), adminToken, "somebody else's")
+	c.foreign = foreign.ID
+	c.kv.write("secret/demo", map[string]string{"note": "mine"})
+	more := map[string]any{"rotation_period": "100m", "grace_period": "20m", "read_ttl": 30 + c.Rand.IntN(60), "idle_period": "5m", "settle_timeout": "3m"}
+	if c.Rand.IntN(3) == 0 {
+		theirs, _ := c.vendor.Create(c.Context(), adminToken, "by hand")
+		c.kv.write("secret/demo", map[string]string{"api_key": theirs.Secret})
+		more["current_key_id"], more["current_secret"] = theirs.ID, map[string]string{"api_key": theirs.Secret}
+	}
+	time.Sleep(time.Minute) // what was made by hand is live
+	c.worlds[0].Must(c.T, route.Write, "keys/demo", basic(more))
+}
+
+// Break orders some failures of the vendor.
+func (c *chaos) Break() {
+	calls := []string{"create", "create", "list", "get", "disable", "delete", "use"}
+	for range c.Rand.IntN(5) {
+		f := rotationtest.VendorFault{Call: rotationtest.VendorCall(rotatetest.One(c.Harness, calls...)), Times: 1 + c.Rand.IntN(3)}
+		kind := rotatetest.One(c.Harness, "before", "before", "after", "hang", "late", "lag", "lie", "busy")
+		switch kind {
+		case "lie":
+			f.Call = rotatetest.One(c.Harness, rotationtest.VendorCall("delete"), "disable")
+		case "lag":
+			f.Call, f.Delay = "list", time.Hour
+		case "late":
+			f.Delay = c.UpTo(rotationtest.FakeLate)
+		}
+		rotationtest.Order(c.vendor, f, kind)
+		c.Tell("the vendor fails: %s %s", kind, f.Call)
+	}
+}
+
+// Heal ends the failures.
+func (c *chaos) Heal() { c.vendor.Heal() }
+
+// Act is a request, or a write to the path.
+func (c *chaos) Act(server int) (string, func() error) {
+	ask := func(op route.Op, path string, body any) (string, func() error) {
+		return path, func() error { _, err := c.worlds[server].Do(op, path, body); return err }
+	}
+	switch c.Rand.IntN(16) {
+	case 0, 1, 2, 3:
+		return ask(route.Write, "keys/demo/rotate", map[string]any{})
+	case 4, 5:
+		return ask(route.Write, "keys/demo/rollback", map[string]any{})
+	case 6:
+		return ask(route.Write, "keys/demo/pause", map[string]any{})
+	case 7, 8, 9:
+		return ask(route.Write, "keys/demo/resume", map[string]any{})
+	case 10, 11:
+		return ask(route.Patch, "keys/demo", map[string]any{"rotation_period": rotatetest.One(c.Harness, "80m", "100m", "2h"), "grace_period": rotatetest.One(c.Harness, "10m", "20m", "30m")})
+	case 12:
+		return ask(route.Patch, "keys/demo", map[string]any{"admin": map[string]string{"token": adminToken}})
+	case 13:
+		return "leaked", func() error {
+			c.mu.Lock()
+			maps.Copy(c.leaked, c.read)
+			c.mu.Unlock()
+			_, err := c.worlds[server].Do(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
+			return err
+		}
+	}
+	n := c.Rand.IntN(4)
+	return "a write by hand", func() error { c.meddle(n); return nil }
+}
+
+const nonsense = "nonsense"
+
+// meddle writes to the path: a value that was read before and lives, nonsense, nothing, or a field beside the key.
+func (c *chaos) meddle(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fields := maps.Clone(c.kv.read("secret/demo", time.Now()).fields)
+	switch n {
+	case 0:
+		for _, k := range c.vendor.Live() {
+			if c.read[k.Secret] && c.vendor.Stats().Pending == 0 {
+				fields["api_key"] = k.Secret
+				break
+			}
+		}
+	case 1:
+		fields["api_key"] = nonsense
+	case 2:
+		fields = map[string]string{}
+	default:
+		fields["note"] = "written"
+	}
+	was := c.kv.read("secret/demo", time.Now())
+	c.kv.write("secret/demo", fields)
+	now := c.kv.read("secret/demo", time.Now())
+	c.dead[now.version] = n == 1 || n == 2 || n == 3 && c.dead[was.version]
+	c.Tell("somebody writes to the path: %q is %s", fields["api_key"], c.idOf(fields["api_key"]))
+}
+
+func (c *chaos) idOf(value string) string { return (&world{vendor: c.vendor}).idOf(value) }
+
+// Readers read the path as its hints say.
+func (c *chaos) Readers() []rotatetest.Reader {
+	return []rotatetest.Reader{{
+		Name: "a reader of the path", Lasts: true,
+		Read: func(int) (string, time.Duration, bool) {
+			at := c.kv.read("secret/demo", time.Now())
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			value := at.fields["api_key"]
+			if value == "" || value == nonsense || c.dead[at.version] {
+				return "", 0, false
+			}
+			c.read[value] = true
+			return value, at.ttl, true
+		},
+		Works: func(value string) bool {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond) // some calls hang
+			defer cancel()
+			_, err := c.vendor.Use(ctx, value)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return err == nil || !contains(err.Error(), "refused") || c.leaked[value]
+		},
+	}}
+}
+
+// Check finds nothing that the harness does not.
+func (c *chaos) Check(int) {}
+
+// Mend lets what is in flight end, and what had failed, and then has a rotation that goes well. It runs in a bubble.
+func (c *chaos) Mend() {
+	w := c.worlds[0]
+	status := func() map[string]any { return w.Must(c.T, route.Read, "keys/demo", nil).Data }
+	until := func(want string) {
+		for range 24 * 60 {
+			s := status()
+			if s["paused"] == true {
+				w.Must(c.T, route.Write, "keys/demo/resume", nil)
+			}
+			if s["state"] == want {
+				return
+			}
+			if alert, _ := s["alert"].(string); contains(alert, "its place holds the key") { // as it says: publish another one
+				c.Tell("somebody heeds %q", alert)
+				for _, k := range c.vendor.Live() {
+					if k.ID == s["current_key_id"] {
+						c.kv.write("secret/demo", map[string]string{"api_key": k.Secret})
+					}
+				}
+			}
+			time.Sleep(time.Minute)
+		}
+		c.Fatalf("the key never came to %s: %v", want, status())
+	}
+	for range 3 {
+		until("scheduled")
+		if _, err := w.Do(route.Write, "keys/demo/rotate", map[string]any{}); err != nil && !fault.Is(err, fault.Conflict) { // one began by itself
+			c.Error(err)
+		}
+		time.Sleep(time.Hour)
+	}
+	until("scheduled")
+}
+
+// Live are the keys but somebody else's.
+func (c *chaos) Live() (out []rotatetest.Live) {
+	for _, k := range c.vendor.Live() {
+		if k.ID != c.foreign {
+			out = append(out, rotatetest.Live{ID: k.ID, Label: k.Label})
+		}
+	}
+	if len(out) == len(c.vendor.Live()) {
+		c.Error("somebody else's key is gone")
+	}
+	return out
+}
+
+// Shown are answers and events.
+func (c *chaos) Shown() (string, []string) {
+	secrets := []string{adminToken}
+	for _, k := range c.vendor.Issued() {
+		secrets = append(secrets, k.Secret)
+	}
+	var text string
+	for _, path := range []string{"keys/demo", "keys/demo/history", "keys/demo/plan"} {
+		text += c.worlds[0].Must(c.T, route.Read, path, nil).Text
+	}
+	for _, w := range c.worlds {
+		if w != nil {
+			for _, e := range w.Events() {
+				text += e + "\n"
+			}
+		}
+	}
+	return text, secrets
+}
+
+func TestCrashes(t *testing.T) {
+	const m = "mount/" + enginetest.UUID + "/"
+	rotatetest.Play(t, 150, rotatetest.Plan{
+		Subject: newChaos, Rows: []rotatetest.Rows{{Records: m + "k/", Secrets: m + "s/", History: m + "h/", Journal: m + "j/"}},
+		Length: 3 * time.Hour, Round: 40 * time.Minute, Calm: time.Hour, Uses: 100,
+	})
+}

@@ -1,0 +1,259 @@
+package rotatetest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// A record is what the store has of one thing that rotates, whichever server has written it.
+type record struct {
+	rotate.Record
+	rows    Rows
+	secrets map[string][]string // by the ID of the credential
+}
+
+// view is the store, decrypted, as no server sees it: nothing of it fails.
+func (h *Harness) view() *barrier.View {
+	b, err := barrier.Open(context.Background(), h.store, secret.New(make([]byte, barrier.RootKeySize)))
+	if err != nil {
+		h.Fatal(err)
+	}
+	return b.View("")
+}
+
+// records are all of the mount.
+func (h *Harness) records() (out []*record) {
+	v := h.view()
+	for _, rows := range h.plan.Rows {
+		for e, err := range v.Scan(context.Background(), rows.Records, storage.PrefixEnd(rows.Records)) {
+			if err != nil {
+				h.Fatal(err)
+			}
+			r := &record{rows: rows, secrets: map[string][]string{}}
+			if err := json.Unmarshal(e.Value, &r.Record); err != nil {
+				h.Fatal(err)
+			}
+			r.Name = strings.TrimPrefix(e.Key, rows.Records)
+			h.unseal(v, r)
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func (h *Harness) unseal(v *barrier.View, r *record) {
+	row, err := v.Get(context.Background(), r.rows.Secrets+r.Name)
+	if err != nil {
+		h.Fatal(err)
+	}
+	var sealed struct {
+		Keys map[string]struct {
+			Secret map[string][]byte `json:"hidden"`
+		} `json:"keys"`
+	}
+	if row.Version == 0 {
+		return
+	}
+	if err := json.Unmarshal(row.Value, &sealed); err != nil {
+		h.Fatal(err)
+	}
+	for id, k := range sealed.Keys {
+		for _, v := range k.Secret {
+			r.secrets[id] = append(r.secrets[id], string(v))
+		}
+	}
+}
+
+// asserted judges a call before it is made: what it does is durable, and nothing that is in use is taken away.
+func (h *Harness) asserted(server int, c Call) {
+	wrong := ""
+	switch c.What {
+	case "create":
+		if c.ID != "" && !slices.ContainsFunc(h.records(), func(r *record) bool { return r.attempts(c.ID) }) {
+			wrong = "no record has the attempt"
+		}
+	case "disable", "retire":
+		rs := h.records()
+		if slices.ContainsFunc(rs, func(r *record) bool { return r.ends(c.ID) }) {
+			h.ending.Store(c.ID, true)
+		}
+		if _, ok := h.ending.Load(c.ID); !ok { // a server that was suspended may be late with a call that another one has made
+			wrong = "no record is about to retire it"
+		}
+		if slices.ContainsFunc(rs, func(r *record) bool { return r.Current.Key() == c.ID }) {
+			wrong = "it is current"
+		}
+	case "set":
+		if !slices.ContainsFunc(h.records(), func(r *record) bool { return r.keeps(c.Value) }) {
+			wrong = "the value is not durable"
+		}
+	default:
+		return
+	}
+	h.Tell("server %d calls %s %s", server, c.What, c.ID)
+	if wrong != "" {
+		h.Tell("which it may not: %s", wrong)
+		h.Errorf("server %d calls %s %s: %s", server, c.What, c.ID, wrong)
+	}
+}
+
+// attempts reports whether a creating call with a marker is about to be made.
+func (r *record) attempts(marker string) bool {
+	return r.Turn != nil && slices.ContainsFunc(r.Turn.Attempts, func(a rotate.Attempt) bool { return a.Marker == marker && a.Outcome == "" })
+}
+
+// ends reports whether a credential is about to be retired.
+func (r *record) ends(id string) bool {
+	t := r.Turn
+	if t == nil {
+		return false
+	}
+	if t.Victim().Key() == id && t.State == rotate.Retiring {
+		return true
+	}
+	return slices.ContainsFunc(t.Attempts, func(a rotate.Attempt) bool { return slices.Contains(a.IDs, id) })
+}
+
+// keeps reports whether a secret is stored.
+func (r *record) keeps(value string) bool {
+	for _, values := range r.secrets {
+		if slices.Contains(values, value) {
+			return true
+		}
+	}
+	return false
+}
+
+// knows reports whether the record tells of a credential, or of a call that may have left it.
+func (r *record) knows(l Live) bool {
+	if slices.ContainsFunc(append(r.Idle, r.Current), func(c *rotate.Ref) bool { return c.Key() == l.ID }) {
+		return true
+	}
+	t := r.Turn
+	if t == nil {
+		return false
+	}
+	return t.New.Key() == l.ID || t.Old.Key() == l.ID || slices.ContainsFunc(t.Attempts, func(a rotate.Attempt) bool {
+		open := !a.Settled && (a.Outcome == "" || a.Outcome == rotate.Unknown.String())
+		return slices.Contains(a.IDs, l.ID) || open && l.Label == "" || l.Label == a.Marker
+	})
+}
+
+// explained wants the store to know of each credential at the provider.
+func (h *Harness) explained() {
+	live := h.subject.Live() // before the records: a call that ends between is known to both
+	rs := h.records()
+	for _, l := range live {
+		if !slices.ContainsFunc(rs, func(r *record) bool { return r.knows(l) || h.remembers(r, l) }) {
+			h.Tell("no record knows %s %s", l.ID, l.Label)
+			h.Errorf("no record knows %s %s", l.ID, l.Label)
+		}
+	}
+}
+
+// remembers reports whether an earlier rotation of the record has made a credential, and was told that it is gone: by a list that
+// lagged, or a provider that lied. The next rotation finds it by its label.
+func (h *Harness) remembers(r *record, l Live) bool {
+	prefix := r.rows.History + r.Name + "/"
+	for e, err := range h.view().Scan(context.Background(), prefix, storage.PrefixEnd(prefix)) {
+		if err != nil {
+			h.Fatal(err)
+		}
+		var t rotate.Turn
+		if err := json.Unmarshal(e.Value, &t); err != nil {
+			h.Fatal(err)
+		}
+		if l.Label != "" && slices.ContainsFunc(t.Attempts, func(a rotate.Attempt) bool { return a.Marker == l.Label }) {
+			return true
+		}
+	}
+	return false
+}
+
+// judge is the end: all is well, and time has passed.
+func (h *Harness) judge() {
+	want := map[string]bool{}
+	for _, r := range h.records() {
+		if r.Turn != nil || r.LastError != "" || r.Failures != 0 || r.Alert != nil || r.Paused != nil || r.Queued != nil {
+			h.Errorf("at the end of %s%s: rotation %+v, error %q, %d failures, alert %v, pause %v, queued %v", r.rows.Records, r.Name, r.Turn, r.LastError, r.Failures, r.Alert, r.Paused, r.Queued)
+		}
+		for _, c := range append(slices.Clone(r.Idle), r.Current) {
+			if c != nil {
+				want[c.ID] = true
+			}
+		}
+		for id := range r.secrets {
+			if !want[id] {
+				h.Errorf("the secret of %s is kept, which no record of %s%s needs", id, r.rows.Records, r.Name)
+			}
+		}
+		h.journaled(r)
+	}
+	for _, l := range h.subject.Live() {
+		if !want[l.ID] {
+			h.Errorf("%s %s lives at the provider, and is not current", l.ID, l.Label)
+		}
+		delete(want, l.ID)
+	}
+	if len(want) > 0 && len(h.subject.Live()) > 0 {
+		h.Errorf("current, and not at the provider: %q", slices.Collect(maps.Keys(want)))
+	}
+	for _, r := range h.subject.Readers() {
+		if value, _, ok := r.Read(0); !ok || !r.Works(value) {
+			h.Errorf("at the end %s reads %q, without a warning: %v; it works: %v", r.Name, value, ok, r.Works(value))
+		}
+	}
+	if h.uses < h.plan.Uses {
+		h.Errorf("readers have used what they read %d times, want %d", h.uses, h.plan.Uses)
+	}
+	h.silent()
+}
+
+// journaled wants the journal to tell where the credentials have come from, in an order that can be.
+func (h *Harness) journaled(r *record) {
+	var told strings.Builder
+	last, turn := time.Time{}, uint32(0)
+	prefix := r.rows.Journal + r.Name + "/"
+	for e, err := range h.view().Scan(context.Background(), prefix, storage.PrefixEnd(prefix)) {
+		if err != nil {
+			h.Fatal(err)
+		}
+		var row rotate.JournalRow
+		if err := json.Unmarshal(e.Value, &row); err != nil {
+			h.Fatal(err)
+		}
+		if row.At.Before(last.Add(-10*time.Minute)) || row.Turn < turn { // a suspended server's clock has not stood still, but what it read has
+			h.Errorf("the journal of %s%s tells of rotation %d after %d, at %s after %s", r.rows.Records, r.Name, row.Turn, turn, row.At, last)
+		}
+		last, turn = row.At, row.Turn
+		fmt.Fprintln(&told, row.More)
+	}
+	for _, c := range append(slices.Clone(r.Idle), r.Current) {
+		if c != nil && !c.Adopted && !strings.Contains(told.String(), c.ID) {
+			h.Errorf("the journal of %s%s does not tell of %s", r.rows.Records, r.Name, c.ID)
+		}
+	}
+	if turn != r.Turns {
+		h.Errorf("the journal of %s%s ends with rotation %d, and there were %d", r.rows.Records, r.Name, turn, r.Turns)
+	}
+}
+
+// silent wants no secret in what anybody sees.
+func (h *Harness) silent() {
+	text, secrets := h.subject.Shown()
+	for _, s := range secrets {
+		if s != "" && strings.Contains(text, s) {
+			h.Errorf("secret %q is shown", s)
+		}
+	}
+}
