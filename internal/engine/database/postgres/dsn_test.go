@@ -140,6 +140,8 @@ func TestDisplay(t *testing.T) {
 		{"postgres://u:a@b@h", "postgres://u:*****@h"},
 		{"postgres://u@h/db?password=x&sslmode=require", "postgres://u@h/db?password=*****&sslmode=require"},
 		{"host=h user=u password='a b' dbname=x", "dbname=x host=h password=***** user=u"},
+		{"host=h user=u password=x sslmode=disable", "host=h password=***** sslmode=disable user=u"},
+		{"host=h user=u password=a://b", "host=h password=***** user=u"},
 		{"host=h  user={{username}} password={{password}}", "host=h  user={{username}} password={{password}}"},
 		{"postgres://u:secret%@h", "*****"},
 	} {

@@ -117,8 +117,14 @@ func (k call) classify(f *fault.Error, done int, err error) (unchanged bool) {
 	default:
 		f.Msg = "the connection to PostgreSQL was lost while " + k.doing
 	}
-	// A FATAL error may have met a session whose work was done.
-	return early || answered && pg.SeverityUnlocalized != "FATAL"
+	// A FATAL error may have met a session whose work was done, and a PANIC a commit that the server
+	// finds in its log when it has started again.
+	return early || answered && !endsSession(pg)
+}
+
+// endsSession reports whether the server ends the session with this error, or all of them.
+func endsSession(pg *pgconn.PgError) bool {
+	return pg.SeverityUnlocalized == "FATAL" || pg.SeverityUnlocalized == "PANIC"
 }
 
 // onlyThis reports whether the server answers, and objects only to what it was asked. The
@@ -127,7 +133,7 @@ func (k call) classify(f *fault.Error, done int, err error) (unchanged bool) {
 func onlyThis(err error) bool {
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	pg, answered := errors.AsType[*pgconn.PgError](err)
-	if connecting || !answered || pg.SeverityUnlocalized == "FATAL" || pg.SeverityUnlocalized == "PANIC" || len(pg.Code) != 5 {
+	if connecting || !answered || endsSession(pg) || len(pg.Code) != 5 {
 		return false
 	}
 	return pg.Code != "25006" && !slices.Contains([]string{"08", "53", "57", "58", "XX"}, pg.Code[:2])

@@ -25,11 +25,17 @@ func TestUnsupportedParameters(t *testing.T) {
 		}
 	}
 	for rest, want := range map[string]string{
-		"target_session_attrs=readwrite": "target_session_attrs", "channel_binding=yes": "channel_binding", "connect_timeout=5s": "connect_timeout", "sslsni=true": "sslsni",
+		"target_session_attrs=readwrite": "target_session_attrs", "channel_binding=yes": "channel_binding", "connect_timeout=5s": "connect_timeout", "connect_timeout=-1": "connect_timeout", "sslsni=true": "sslsni",
 	} {
 		c := database.Config{Username: "admin", Password: secret.Text("admin-password"), URL: secret.Text("postgresql://{{username}}:{{password}}@a,b/app?" + rest)}
 		if err := Provider.Check(c); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), want) {
 			t.Errorf("%s: %v, want it refused by its name", rest, err)
+		}
+	}
+	for pairs, fine := range map[string]bool{"host=a,b,c port=1": true, "host=a,b port=1,2": true, "host=a,b,c port=1,2": false, "host=a port=1,2": false, "host=a connect_timeout=0": true} {
+		c := database.Config{Username: "admin", Password: secret.Text("admin-password"), URL: secret.Text("user={{username}} password={{password}} " + pairs)}
+		if err := Provider.Check(c); (err == nil) != fine || !fine && !strings.Contains(fault.Message(err), "not as many ports as hosts") {
+			t.Errorf("%s: %v", pairs, err)
 		}
 	}
 	ports := database.Config{Username: "admin", Password: secret.Text("admin-password"), URL: secret.Text("postgresql://{{username}}:{{password}}@a:1,b:2,c/app")}

@@ -53,6 +53,14 @@ func TestVerifierIsSaltedAndRefusesWhatItCannotNormalise(t *testing.T) {
 	if err1 != nil || err2 != nil || a.Equal(b) || strings.Contains(a.RevealString(), "horse") {
 		t.Errorf("verifiers %q and %q, %v, %v; want two different ones", a.RevealString(), b.RevealString(), err1, err2)
 	}
+	if _, err := verifier(secret.Text(" !~")); err != nil {
+		t.Errorf("the first and last printable characters: %v", err)
+	}
+	for _, bad := range []string{"\x1f", "\x7f"} {
+		if _, err := verifier(secret.Text(bad)); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%q: %v, want Invalid", bad, err)
+		}
+	}
 	if _, err := verifier(secret.Text("pässword")); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a password that would need normalising: %v, want Invalid", err)
 	}

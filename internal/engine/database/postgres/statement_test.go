@@ -26,6 +26,8 @@ func TestSubstitute(t *testing.T) {
 		{"doubled quote before", `SELECT 'it''s {{password}}'`, `a'b`, `SELECT 'it''s a''b'`},
 		{"dollar quote", `DO $$ {{password}} $$`, `a;b`, `DO $$ a;b $$`},
 		{"tagged dollar quote", `DO $x$ '$$' {{password}} $x$`, `a`, `DO $x$ '$$' a $x$`},
+		{"two dollar quotes", `SELECT $$a$$$$ it's $$ , '{{password}}'`, `it's`, `SELECT $$a$$$$ it's $$ , 'it''s'`},
+		{"parameters", `SELECT $1$2 , '{{password}}' , $0$9$`, `it's`, `SELECT $1$2 , 'it''s' , $0$9$`},
 		{"dollar in a name", `SELECT a$b$ , '{{password}}' , c$b$`, `it's`, `SELECT a$b$ , 'it''s' , c$b$`},
 		{"comment", "SELECT 1 -- {{password}} it's\n, '{{password}}'", `x'y`, "SELECT 1 -- {{password}} it's\n, 'x''y'"},
 		{"nested comment", `/* a /* ' */ {{password}} */ '{{password}}'`, `x`, `/* a /* ' */ {{password}} */ 'x'`},
@@ -43,12 +45,23 @@ func TestSubstitute(t *testing.T) {
 	}
 }
 
+// TestIdentifierByte: the bytes of identifiers are those of PostgreSQL's scanner.
+func TestIdentifierByte(t *testing.T) {
+	const ascii = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_$"
+	for i := range 256 {
+		if b := byte(i); identifierByte(b) != (b >= 0x80 || strings.IndexByte(ascii, b) >= 0) {
+			t.Errorf("%q: %v", b, identifierByte(b))
+		}
+	}
+}
+
 func TestSubstituteRefuses(t *testing.T) {
 	for _, test := range []struct{ sql, password string }{
 		{`SET x = {{password}}`, `a;b`},
 		{`SET x = {{password}}`, `a--b`},
 		{`SET x = {{password}}`, `é`},
 		{`SET x = {{password}}`, `'`},
+		{`SET x = {{password}}`, "a\u0080"},
 		{`DO $$ {{password}} $$`, `$$; DROP TABLE t; --`},
 		{`DO $$ x{{password}}$$`, `$`},
 		{`DO $a$ {{password}} $a$`, `b$a$b`},
@@ -77,6 +90,11 @@ func TestFirstWords(t *testing.T) {
 		{"CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; SELECT 2; END; DROP x", []string{"CREATE FUNCTION", "DROP X"}},
 		{"(select 1)", []string{"SELECT 1"}},
 		{"'x'", []string{"?"}},
+		{"()", []string{"?"}},
+		{"CREATE FUNCTION f() RETURNS int RETURN CASE WHEN true THEN 1 END; DROP x", []string{"CREATE FUNCTION", "DROP X"}},
+		{"CREATE OR REPLACE PROCEDURE p() BEGIN ATOMIC SELECT 1; END; DROP x", []string{"CREATE OR", "DROP X"}},
+		{"ALTER FUNCTION begin(); DROP x", []string{"ALTER FUNCTION", "DROP X"}},
+		{"CREATE TABLE begin (a int); DROP x", []string{"CREATE TABLE", "DROP X"}},
 	} {
 		if diff := cmp.Diff(test.want, firstWords(test.sql)); diff != "" {
 			t.Errorf("firstWords(%q) (-want +got):\n%s", test.sql, diff)
@@ -113,6 +131,7 @@ func TestCompile(t *testing.T) {
 		{"SELECT \x00", "NUL"},
 		{"\\c app\nCREATE ROLE x", `\c, which is a command of psql`},
 		{"SELECT 1 \\gexec", `\gexec, which`},
+		{`SELECT 1 \` + strings.Repeat("a", 40), `has \` + strings.Repeat("a", 15) + ", which"},
 	} {
 		_, err := compile("creation_statements", []string{test.sql}, values)
 		if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), test.want) || !strings.HasPrefix(fault.Message(err), "creation_statements") {

@@ -49,6 +49,9 @@ func TestInlineTLS(t *testing.T) {
 		{"verify-ca", cert, "", "", "verify-ca"},
 		{"verify-full", cert, cert, key, "verify-full"},
 		{"", "", cert, key, "require"},
+		{"prefer", "", cert, key, "require"},
+		{"allow", "", cert, key, "require"},
+		{"verify-full", "", cert, key, "verify-full"}, // by the authorities of this machine
 		{"disable", cert, "", "", ""},
 		{"", "nonsense", "", "", ""},
 		{"", "", cert, "", ""},
@@ -74,6 +77,11 @@ func TestInlineTLS(t *testing.T) {
 		verified := handshake(t, got.TLSConfig, cert, key, "h")
 		if test.ca != "" && verified != nil {
 			t.Errorf("mode %q refuses the right server: %v", test.mode, verified)
+		}
+		// A server of the right authority under another name.
+		elsewhere := handshake(t, got.TLSConfig, cert, key, "other")
+		if (elsewhere == nil) != (test.want != "verify-full") {
+			t.Errorf("mode %q with a server of another name: %v", test.mode, elsewhere)
 		}
 		other, otherKey := selfSigned(t, "h")
 		if err := handshake(t, got.TLSConfig, other, otherKey, "h"); (err == nil) != (test.want == "require") {
