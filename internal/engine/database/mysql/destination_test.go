@@ -33,6 +33,7 @@ func TestDestination(t *testing.T) {
 		{base + "&allowCleartextPasswords=true", nil, false},
 		{base, func(c *database.Config) { c.Extra["tls_server_name"] = "evil.example.com" }, false},
 		{base, func(c *database.Config) { c.Extra["tls_skip_verify"] = "true" }, true},
+		{base, func(c *database.Config) { c.DisableEscaping = true }, false}, // what is filled in can change what is read
 		{"nonsense", nil, false},
 	} {
 		is, ok := told(tt.url, tt.edit)

@@ -13,11 +13,14 @@ import (
 )
 
 func TestParseDSN(t *testing.T) {
+	long := strings.Repeat("d", database.MaxURL-len("tcp(h:1)/"))
 	for _, tt := range []struct{ url, user, password, net, addr, db string }{
 		{"{{username}}:{{password}}@tcp(db.example.com:3306)/", "root", `p@ss/w:o)rd?&%`, "tcp", "db.example.com:3306", ""},
 		{"{{username}}:{{password}}@tcp(db.example.com)/app", "root", `p@ss/w:o)rd?&%`, "tcp", "db.example.com:3306", "app"},
 		{"tcp([::1]:3307)/app?timeout=5s", "root", `p@ss/w:o)rd?&%`, "tcp", "[::1]:3307", "app"},
 		{"other:a@b:c@tcp(h:1)/", "other", "a@b:c", "tcp", "h:1", ""},
+		{"/app", "root", `p@ss/w:o)rd?&%`, "tcp", "127.0.0.1:3306", "app"},
+		{"tcp(h:1)/" + long, "root", `p@ss/w:o)rd?&%`, "tcp", "h:1", long},
 		{"other@tcp(h:1)/", "other", `p@ss/w:o)rd?&%`, "tcp", "h:1", ""},
 		{"{{username}}:{{password}}@unix(/run/mysqld.sock)/", "root", `p@ss/w:o)rd?&%`, "unix", "/run/mysqld.sock", ""},
 	} {
@@ -59,6 +62,13 @@ func TestRefusedConfigurations(t *testing.T) {
 		"not a matching pair": func(c *database.Config) {
 			c.Hidden = map[string]secret.Value{"tls_certificate_key": secret.Text("Canary")}
 		},
+		"names none":       func(c *database.Config) { c.URL = secret.Text("@tcp(h:1)/") },
+		"longer than":      func(c *database.Config) { c.URL = secret.Text("tcp(h:1)/" + strings.Repeat("d", database.MaxURL)) },
+		"no host and port": func(c *database.Config) { c.URL = secret.Text("tcp(:3306)/") },
+		"leave out tls_certificate and": func(c *database.Config) {
+			c.PrivateKey, c.Hidden = secret.Text("x"), map[string]secret.Value{"tls_certificate_key": secret.Text("Canary")}
+		},
+		"certificate and key are not a": func(c *database.Config) { c.TLSCertificate, c.PrivateKey = "xx", secret.Text("yy") },
 		"leave out tls_certificate": func(c *database.Config) {
 			c.TLSCertificate, c.Hidden = "x", map[string]secret.Value{"tls_certificate_key": secret.Text("Canary")}
 		},
@@ -75,6 +85,13 @@ func TestRefusedConfigurations(t *testing.T) {
 	}
 	if err := Provider.Check(full); err != nil {
 		t.Error(err)
+	}
+	many := full
+	for n, want := range map[int]int{2: 2, maxProblems: maxProblems, 20: maxProblems} {
+		many.URL = secret.Text(url + "?timeout=1s" + strings.Repeat("&sql_mode=x", n))
+		if got := strings.Count(fault.Message(Provider.Check(many)), "sql_mode"); got != want {
+			t.Errorf("of %d problems, %d are told, want %d", n, got, want)
+		}
 	}
 }
 

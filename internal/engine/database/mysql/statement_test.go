@@ -12,7 +12,7 @@ import (
 )
 
 func TestCompile(t *testing.T) {
-	v := map[string]string{"name": "v-a_1", "password": `p'"\` + "`"}
+	v := map[string]string{"word": "AZ_az$09", "name": "v-a_1", "password": `p'"\` + "`"}
 	for _, tt := range []struct {
 		in   []string
 		want []string
@@ -24,6 +24,7 @@ func TestCompile(t *testing.T) {
 		{[]string{`SELECT ';', ";", '\';', ''';' -- ; {{password}}
 ; SELECT 2 # ; it's`}, []string{"SELECT ';', \";\", '\\';', ''';' -- ; {{password}}", "SELECT 2 # ; it's"}},
 		{[]string{`SELECT 1--1; SELECT 2 /* ; ' */ + 3 /*! ; */`}, []string{"SELECT 1--1", "SELECT 2 /* ; ' */ + 3 /*!", "*/"}},
+		{[]string{"DROP USER {{word}}; BEGIN; SELECT 1"}, []string{"DROP USER AZ_az$09", "BEGIN", "SELECT 1"}},
 		{[]string{`BEGIN NOT ATOMIC SELECT 1; SELECT 2; END;`}, []string{`BEGIN NOT ATOMIC SELECT 1; SELECT 2; END;`}},
 		{[]string{"SELECT 0; CREATE DEFINER = CURRENT_USER PROCEDURE p() BEGIN SELECT 1; END"}, []string{"SELECT 0", "CREATE DEFINER = CURRENT_USER PROCEDURE p() BEGIN SELECT 1; END"}},
 		{[]string{"-- only a comment\n", "SELECT 1"}, []string{"SELECT 1"}},
@@ -44,7 +45,7 @@ func TestCompile(t *testing.T) {
 }
 
 func TestRefusedStatements(t *testing.T) {
-	v := map[string]string{"name": "v-a", "password": "a b"}
+	v := map[string]string{"name": "v-a", "password": "a b", "foreign": "\u0080"}
 	for in, want := range map[string]string{
 		"SELECT 'a":              "never closed",
 		"SELECT `a":              "never closed",
@@ -56,9 +57,20 @@ func TestRefusedStatements(t *testing.T) {
 		"SELECT 1; source /x":    "SOURCE, which is a command of the mysql client",
 		`SELECT 1 \c`:            `"\\c" outside of quotes`,
 		"DROP USER {{password}}": "cannot stand as it is",
+		"DROP USER {{foreign}}":  "cannot stand as it is",
 	} {
 		if _, err := compile("revocation_statements", []string{in}, v); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), want) || !strings.Contains(fault.Message(err), "revocation_statements") {
 			t.Errorf("%q: %v, want Invalid with %q", in, err, want)
+		}
+	}
+}
+
+// TestWordByte: the bytes of words are those of MySQL's identifiers without quotes.
+func TestWordByte(t *testing.T) {
+	const ascii = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_$"
+	for i := range 256 {
+		if b := byte(i); wordByte(b) != (b >= 0x80 || strings.IndexByte(ascii, b) >= 0) {
+			t.Errorf("%q: %v", b, wordByte(b))
 		}
 	}
 }
