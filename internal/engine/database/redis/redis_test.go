@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -54,6 +55,32 @@ func TestReadReply(t *testing.T) {
 	}
 }
 
+// TestLongestReply: the limits of a reply are those that are documented, to the byte and the value.
+func TestLongestReply(t *testing.T) {
+	values := func(n int) string { return fmt.Sprintf("*%d\r\n", n) + strings.Repeat(":1\r\n", n) }
+	bulk := func(n int) string { return fmt.Sprintf("$%d\r\n", n) + strings.Repeat("a", n) + "\r\n" }
+	for name, tt := range map[string]struct {
+		in   string
+		fine bool
+	}{
+		"line":           {"+" + strings.Repeat("a", longestLine-3) + "\r\n", true},
+		"longer line":    {"+" + strings.Repeat("a", longestLine-2) + "\r\n", false},
+		"bulk":           {bulk(longestBulk), true},
+		"longer bulk":    {bulk(longestBulk + 1), false},
+		"values":         {values(mostValues - 1), true},
+		"more values":    {values(mostValues), false},
+		"in two lists":   {"*2\r\n" + values(mostValues-3) + ":1\r\n", true},
+		"more, in lists": {"*2\r\n" + values(mostValues-2) + ":1\r\n", false},
+		"deep":           {strings.Repeat("*1\r\n", deepest) + ":1\r\n", true},
+		"deeper":         {strings.Repeat("*1\r\n", deepest+1) + ":1\r\n", false},
+	} {
+		_, err := readReply(bufio.NewReader(strings.NewReader(tt.in)))
+		if (err == nil) != tt.fine || !tt.fine && !errors.Is(err, errProtocol) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // Commands are lists of texts in the protocol of replies, so that what was written reads back.
 func FuzzReply(f *testing.F) {
 	f.Add([]byte("*1\r\n$1\r\na\r\n"), "AUTH", "it's\r\n$3")
@@ -72,6 +99,7 @@ func TestRules(t *testing.T) {
 		{[]string{"~app:*", "+@read", "-keys"}, []string{"~app:*", "+@read", "-keys"}},
 		{[]string{" ~app:*  +@read\n&news:* "}, []string{"~app:*", "+@read", "&news:*"}},
 		{[]string{"+@read (+set ~tmp:*) +ping"}, []string{"+@read", "(+set ~tmp:*)", "+ping"}},
+		{[]string{`["(+get\t~a)"]`}, []string{"(+get\t~a)"}},
 		{[]string{"~app:(x)* ~{user}:*"}, []string{"~app:(x)*", "~{user}:*"}},
 	} {
 		got, err := rules(tt.in)
@@ -81,7 +109,7 @@ func TestRules(t *testing.T) {
 	}
 	for _, in := range []string{`["~*"`, `[1]`, `[""]`, "nopass", "~* NoPass", ">secret", "<secret", "#abc", "!abc", "reset", "off", "on", "resetpass", " ", `[]`, "a\x00b",
 		// Redis writes these into its file of users, or may, and then does not start.
-		"(~a) +get)", "(~a(b) +get)", `["(~a) +get)"]`, "(~a +get", "~a(b", "~a)", "()x(", `["~a b"]`, `["~a\nuser x on"]`, "~{{name}}:*"} {
+		"(~a) +get)", "(~a(b) +get)", `["(~a) +get)"]`, "(~a +get", "~a(b", "~a)", "()x(", `["~a b"]`, "[\"(+get\x7f)\"]", `["(+get\u0001)"]`, `["~a\u007f"]`, `["~a\nuser x on"]`, "~{{name}}:*"} {
 		if got, err := rules([]string{in}); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%q: %q, %v; want Invalid", in, got, err)
 		}
