@@ -68,6 +68,10 @@ func TestFunctions(t *testing.T) {
 		`format("%d %05d", -3.9, -42)`:                     "-3 -0042",
 		`formatdate("YYYY-MM-DD", timeadd(now, "720h"))`:   "2026-04-08",
 		`fromunix(response.json.f * 2)`:                    "", // arithmetic on what may be text
+		`fromunix(0)`:                                      "1970-01-01T00:00:00Z",
+		`fromunix(253402300799)`:                           "9999-12-31T23:59:59Z",
+		`fromunix(253402300800)`:                           "",
+		`fromunix(-1)`:                                     "",
 		`fromunix(1741521600)`:                             "2025-03-09T12:00:00Z",
 		`jsondecode("{\"a\": [1, 2]}").a[1]`:               "2",
 		`jsonencode(response.json.map)`:                    `{"x":1,"y":null}`,

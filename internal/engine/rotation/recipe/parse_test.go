@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -144,6 +145,84 @@ param "other" {
 	}
 	if got := string(r.def.Params[0].Default) + string(r.def.Params[2].Default); got != `"eu"[]` {
 		t.Errorf("defaults are %s", got)
+	}
+}
+
+// TestSteps: what a step may say of how long it takes, how it fails, what it proves and what it gives.
+func TestSteps(t *testing.T) {
+	in := func(step, text string) string {
+		r := minimal("{}")
+		switch step {
+		case "create":
+			return strings.Replace(r, "create {\n", "create {\n"+text+"\n", 1)
+		case "retire":
+			return strings.Replace(r, "retire {\n", "retire {\n"+text+"\n", 1)
+		}
+		return r + step + " {\n" + text + "\n}\n"
+	}
+	fails := func(outcome string) string { return "fail \"" + outcome + "\" {\n when = response.status == 400\n}" }
+	const verify = "url = \"https://api.example.com/me\"\nauth \"bearer\" { token = key.api_key }\n"
+	const asked = "url = \"https://api.example.com/keys/${urlencode(key.id)}\"\nproof = \"management\"\n"
+	const listed = "url = \"https://api.example.com/keys\"\nkeys = response.json.keys\nid = each.id\n"
+	for name, tt := range map[string]struct{ text, want string }{ // "": it is right
+		"timeout":                    {in("create", `timeout = "5m"`), ""},
+		"short timeout":              {in("create", `timeout = "1s"`), ""},
+		"longer timeout":             {in("create", `timeout = "5m1s"`), "from 1s to 5m"},
+		"shorter timeout":            {in("create", `timeout = "999ms"`), "from 1s to 5m"},
+		"no timeout":                 {in("create", `timeout = "soon"`), "from 1s to 5m"},
+		"create, transient":          {in("create", fails("transient")), ""},
+		"create, permanent":          {in("create", fails("permanent")), ""},
+		"create, exhausted":          {in("create", fails("exhausted")), ""},
+		"create, unknown":            {in("create", fails("unknown")), ""},
+		"create, rejected":           {in("create", fails("rejected")), "cannot fail as"},
+		"create, alive":              {in("create", fails("alive")), "cannot fail as"},
+		"create, odd":                {in("create", fails("odd")), "cannot fail as"},
+		"retire, unknown":            {in("retire", fails("unknown")), ""},
+		"retire, exhausted":          {in("retire", fails("exhausted")), "cannot fail as"},
+		"verify, rejected":           {in("verify", verify+fails("rejected")), ""},
+		"verify, unknown":            {in("verify", verify+fails("unknown")), "cannot fail as"},
+		"verify, exhausted":          {in("verify", verify+fails("exhausted")), "cannot fail as"},
+		"verify by use":              {in("verify", verify+`proof = "use"`), ""},
+		"verify by management":       {in("verify", asked), ""},
+		"verify by nothing":          {in("verify", verify+`proof = "none"`), "proof must be"},
+		"verify by no text":          {in("verify", verify+`proof = 1`), "proof must be"},
+		"a computed output":          {strings.Replace(minimal("{}"), "{ api_key =", "{ (now) =", 1), "the name of an output"},
+		"an output in quotes":        {strings.Replace(minimal("{}"), "{ api_key =", "{ \"api_key\" =", 1), ""},
+		"an output named id":         {strings.Replace(minimal("{}"), "{ api_key =", "{ id =", 1), "the name of an output"},
+		"an output in capitals":      {strings.Replace(minimal("{}"), "{ api_key =", "{ Key =", 1), "the name of an output"},
+		"a step in brackets":         {strings.Replace(minimal("{}"), "response.json.key", `response["json"]["key"]`, 1), ""},
+		"list":                       {in("list", listed), ""},
+		"list, when it was used":     {in("list", listed+"last_used = each.used\n"), ""},
+		"conditions, as many as may": {minimal("[" + strings.Repeat("true ? 1 : 2,", maxChoices) + "]"), ""},
+		"more conditions":            {minimal("[" + strings.Repeat("true ? 1 : 2,", maxChoices+1) + "]"), "conditions with ?"},
+		"signs, as many as may":      {minimal(strings.Repeat("!", maxUnary) + "true"), ""},
+		"more signs":                 {minimal(strings.Repeat("!", maxUnary+1) + "true"), "in a row"},
+	} {
+		r, err := parse("x.hcl", []byte(tt.text))
+		if tt.want != "" {
+			if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), tt.want) {
+				t.Errorf("%s: %v, want %q", name, err, tt.want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		wantProof := rotate.ProofNone
+		if strings.HasPrefix(name, "verify") {
+			wantProof = rotate.ProofUse
+		}
+		if name == "verify by management" {
+			wantProof = rotate.ProofManagement
+		}
+		can := r.def.Can
+		if can.Proof != wantProof || can.List != strings.HasPrefix(name, "list") || can.LastUsed != (name == "list, when it was used") || can.Label || can.Disable {
+			t.Errorf("%s: it can %+v", name, can)
+		}
+		if want := map[string]time.Duration{"timeout": 5 * time.Minute, "short timeout": time.Second}[name]; want != 0 && can.Timeout != want || want == 0 && can.Timeout != 30*time.Second {
+			t.Errorf("%s: creating takes %s at most", name, can.Timeout)
+		}
 	}
 }
 

@@ -63,7 +63,7 @@ func (ev *evaluator) address(st *step, vars scope) (*url.URL, error) {
 	if err != nil {
 		return bad("it is no URL; want https://host/path")
 	}
-	if u.Fragment != "" || u.RawFragment != "" || strings.HasSuffix(raw, "#") {
+	if strings.Contains(raw, "#") {
 		return bad("it has a fragment; take out what follows the #")
 	}
 	for _, path := range []string{u.Path, u.EscapedPath()} {
