@@ -77,7 +77,9 @@ func TestOutcomes(t *testing.T) {
 		{"500", answer(500, "{}"), u, tr, tr, u},
 		{"502 page", answer(502, "<html>"), u, tr, tr, u},
 		{"503", answer(503, ""), u, tr, tr, u},
+		{"300", answer(300, ""), p, p, p, p},
 		{"301", answer(301, ""), p, p, p, p},
+		{"302", answer(302, ""), u, p, p, u},
 		{"303", answer(303, ""), u, p, p, u},
 		{"307", answer(307, ""), p, p, p, p},
 		{"unexpected 200", answer(200, `{"id":"other"}`), u, p, p, none},
@@ -124,8 +126,20 @@ func TestOutcomes(t *testing.T) {
 			if got := rotate.OutcomeOf(result.err); result.err == nil || got != result.want {
 				t.Errorf("%s, %s: outcome %v (%v), want %v", c.name, call, got, result.err, result.want)
 			}
-			if f, ok := result.err.(*rotate.Failure); ok && f.Status >= 400 && f.RetryAfter != 90*time.Second {
+			f, ok := result.err.(*rotate.Failure)
+			if !ok || f.Status == 0 {
+				continue
+			}
+			if f.Status >= 400 && f.RetryAfter != 90*time.Second {
 				t.Errorf("%s, %s: retry after %v, want 90s", c.name, call, f.RetryAfter)
+			}
+			// Another try makes another key where this one made one that cannot be read.
+			if want := call == "create" && f.Status/100 == 2 && result.want == u; want && !f.Repeats || f.Repeats && f.Status/100 != 2 {
+				t.Errorf("%s, %s: it repeats: %v", c.name, call, f.Repeats)
+			}
+			refuses := strings.Contains(fault.Message(f), "refuses the admin credentials")
+			if want := (f.Status == 401 || f.Status == 403) && result.want == p; refuses != want {
+				t.Errorf("%s, %s: %q", c.name, call, fault.Message(f))
 			}
 		}
 	}
@@ -223,6 +237,26 @@ func TestRefusedRequests(t *testing.T) {
 		s := plain(t, strings.Replace(minimal("{}"), "retry =", "headers = "+headers+"\n  retry =", 1), func(w http.ResponseWriter, r *http.Request) { t.Error("called") })
 		if _, err := s.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent || !fault.Is(err, fault.Invalid) {
 			t.Errorf("headers %s: %v", headers, err)
+		}
+	}
+	for _, rest := range []string{"#", "#part", "#pa%20rt", "?a=b#part"} {
+		s := plain(t, strings.Replace(minimal("{}"), `example.com/keys"`, `example.com/keys`+rest+`"`, 1), func(w http.ResponseWriter, r *http.Request) { t.Error("called") })
+		if _, err := s.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent || !strings.Contains(fault.Message(err), "fragment") {
+			t.Errorf("a URL that ends in %s: %v", rest, err)
+		}
+	}
+}
+
+// TestNoReplyOfSuccessIsQuoted: a reply that succeeded may hold a new key, whatever else is wrong with it.
+func TestNoReplyOfSuccessIsQuoted(t *testing.T) {
+	for status, quoted := range map[int]bool{200: false, 202: false, 206: false, 301: false, 400: true, 500: true} {
+		s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(status)
+			io.WriteString(w, `{"id": "a", "other": "new-key-canary"}`)
+		})
+		_, err := s.Create(t.Context(), order)
+		if cause := fmt.Sprint(err, fault.Cause(err)); err == nil || strings.Contains(cause, "new-key-canary") != quoted {
+			t.Errorf("%d: %s", status, cause)
 		}
 	}
 }
