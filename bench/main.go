@@ -55,6 +55,7 @@ var rows = []row{
 	{"start", "start of an empty server", benchStart},
 	{"expiry", "KV reads while many leases end at once", benchExpiry},
 	{"lateness", "how late leases end, 2,000 a second, at a target that answers in 5 ms", benchLateness},
+	{"rotations", "how late passwords are changed, 100 a second, while many are scheduled", benchRotations},
 	{"leases", "memory, disk and restart with many leases", benchLeases},
 }
 
@@ -67,6 +68,7 @@ type bench struct {
 	conns    int
 	leases   int
 	expiring int
+	things   int
 	profile  string // folder; "": none
 	log      io.Writer
 }
@@ -94,6 +96,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&b.conns, "conns", 64, "connections, each with one request under way")
 	flag.IntVar(&b.leases, "leases", 1_000_000, "how many leases the row leases stores")
 	flag.IntVar(&b.expiring, "expiring", 50_000, "how many leases the row expiry lets end at once")
+	flag.IntVar(&b.things, "scheduled", 100_000, "how many passwords the row rotations schedules")
 	flag.StringVar(&b.profile, "profile", "", "`folder` for CPU and memory profiles of keyturn, which then runs from this program")
 	flag.Parse()
 	var err error

@@ -1,0 +1,159 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/test/redistest"
+)
+
+const (
+	// fewThings is how many things rotate in the server that one with many is compared with.
+	fewThings = 1000
+	// rotatingRate is how many rotations fall due in a second, rotatingFor for how long.
+	rotatingRate = 100
+	rotatingFor  = 30 * time.Second
+	// rotatingPeriod is after how long the things that rotate during the measurement do so for the first time.
+	rotatingPeriod = 90 * time.Second
+	// beforeReading is what the last rotation gets until it is looked at.
+	beforeReading = 20 * time.Second
+)
+
+// benchRotations schedules many passwords of a Redis, of which some fall due at a steady rate. It measures how late those
+// were changed, and what the many cost in memory.
+func benchRotations(ctx context.Context, b *bench) (out []result, err error) {
+	n := strconv.Itoa(b.things)
+	title := "rotation lateness, p99, " + strconv.Itoa(rotatingRate) + "/s of " + n + " scheduled, at most"
+	target, err := redistest.New(redistest.Options{})
+	if errors.Is(err, redistest.ErrAbsent) {
+		return []result{{Row: title, Unit: "s", Budget: "≤ 1", Skipped: err.Error()}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer target.Close()
+	k, err := ready(b, "rotations", true)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, k.stop()) }()
+	if err := lendingRedis(k, target.Host, target.Port); err != nil {
+		return nil, err
+	}
+	few, err := k.scheduled(ctx, 0, fewThings)
+	if err != nil {
+		return nil, err
+	}
+	many, err := k.scheduled(ctx, fewThings, b.things)
+	if err != nil {
+		return nil, err
+	}
+	late, err := k.lateRotations(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	after, err := resident(k.cmd.Process.Pid)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(b.log, "  %d rotations: half of them at most %.3f s late, the last %.3f s\n", len(late), late[len(late)/2], late[len(late)-1])
+	p99 := bounded(title, late[len(late)*99/100], "s", 1)
+	p99.decimals = 3
+	return []result{
+		p99,
+		bounded("memory with "+n+" scheduled more than with "+strconv.Itoa(fewThings), float64(many-few)/(1<<20), "MiB", 64),
+		bounded("memory after "+strconv.Itoa(len(late))+" rotations more than before", float64(after-many)/(1<<20), "MiB", 32),
+	}, nil
+}
+
+// scheduled makes the static roles from one number up to another, which fall due in a month, and returns the memory of the
+// server at rest. Their users need not be there yet.
+func (k *keyturn) scheduled(ctx context.Context, from, to int) (int64, error) {
+	const workers = 32
+	var all sync.WaitGroup
+	errs := make([]error, workers)
+	for w := range workers {
+		all.Go(func() {
+			for i := from + w; i < to && errs[w] == nil && ctx.Err() == nil; i += workers {
+				errs[w] = k.as(k.root).call(http.MethodPost, "database/static-roles/far-"+strconv.Itoa(i), map[string]any{
+					"db_name": "production", "username": "far-" + strconv.Itoa(i), "rotation_period": "720h", "skip_import_rotation": true,
+				}, nil)
+			}
+		})
+	}
+	all.Wait()
+	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
+		return 0, err
+	}
+	select {
+	case <-time.After(settle):
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	return resident(k.cmd.Process.Pid)
+}
+
+// lateRotations makes static roles at a steady rate, so that they fall due at one, and returns how many seconds after
+// its time each had its new password, in order. That includes the change itself.
+func (k *keyturn) lateRotations(ctx context.Context, target *redistest.Server) ([]float64, error) {
+	const n = int(rotatingRate * rotatingFor / time.Second)
+	first := make([]rotated, n)
+	tick := time.NewTicker(time.Second / rotatingRate)
+	defer tick.Stop()
+	name := func(i int) string { return "near-" + strconv.Itoa(i) }
+	for i := range n {
+		if _, err := target.Do(ctx, "ACL", "SETUSER", name(i), "on", ">before"); err != nil {
+			return nil, err
+		}
+		role := map[string]any{"db_name": "production", "username": name(i), "rotation_period": rotatingPeriod.String()}
+		if err := k.as(k.root).call(http.MethodPost, "database/static-roles/"+name(i), role, nil); err != nil {
+			return nil, err
+		}
+		if err := k.as(k.root).call(http.MethodGet, "database/static-creds/"+name(i), nil, &first[i]); err != nil {
+			return nil, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	last := first[n-1].Data.At.Add(rotatingPeriod + beforeReading)
+	if last.After(first[0].Data.At.Add(2 * rotatingPeriod)) {
+		return nil, errors.New("the first passwords change twice before the last has changed; this machine is too slow for this row")
+	}
+	select {
+	case <-time.After(time.Until(last)):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	late := make([]float64, n)
+	for i := range n {
+		var second rotated
+		if err := k.as(k.root).call(http.MethodGet, "database/static-creds/"+name(i), nil, &second); err != nil {
+			return nil, err
+		}
+		due := first[i].Data.At.Add(rotatingPeriod)
+		if second.Data.At.Before(due) {
+			return nil, fmt.Errorf("%s is %s late, and has not been changed", name(i), time.Since(due).Round(time.Second))
+		}
+		late[i] = second.Data.At.Sub(due).Seconds()
+	}
+	slices.Sort(late)
+	return late, nil
+}
+
+// rotated is what is read of the answer that gives a static role's password.
+type rotated struct {
+	Data struct {
+		At time.Time `json:"last_vault_rotation"`
+	} `json:"data"`
+}
