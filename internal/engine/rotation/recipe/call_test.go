@@ -446,7 +446,19 @@ admin "token"`, 1)))
 	if _, err := Provider.Open(loose); err != nil {
 		t.Errorf("numbers and lists as text: %v", err)
 	}
-	loose.Params["count"] = json.RawMessage(`"1e999999999"`)
+	for _, tags := range []string{`null`, `["a",null]`, `"[null]"`, `{"a":1}`, `"x"`} {
+		loose.Params["tags"] = json.RawMessage(tags)
+		if _, err := Provider.Open(loose); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "params.tags must be") {
+			t.Errorf("tags %s: %v", tags, err)
+		}
+	}
+	for room, fine := range map[int]bool{0: true, 1: false} {
+		loose.Params["tags"] = json.RawMessage(`["` + strings.Repeat("a", maxParams+room-len(`[""]`+`"7"`+`"http://127.0.0.1:1"`)) + `"]`)
+		if _, err := Provider.Open(loose); (err == nil) != fine || !fine && !strings.Contains(fault.Message(err), "params are larger than 16 KiB together") {
+			t.Errorf("%d bytes more than params may have: %v", room, err)
+		}
+	}
+	loose.Params["tags"], loose.Params["count"] = json.RawMessage(`[]`), json.RawMessage(`"1e999999999"`)
 	if _, err := Provider.Open(loose); err == nil {
 		t.Error("a parameter of a gigabyte of digits was taken")
 	}

@@ -143,9 +143,9 @@ func (l *limits) Enter(node hclsyntax.Node) hcl.Diagnostics {
 	return nil
 }
 
-// Exit leaves a loop.
+// Exit leaves a loop: the one that was entered last.
 func (l *limits) Exit(node hclsyntax.Node) hcl.Diagnostics {
-	if n, ok := node.(*hclsyntax.ForExpr); ok && len(l.loops) > 0 && l.loops[len(l.loops)-1] == n {
+	if _, ok := node.(*hclsyntax.ForExpr); ok {
 		l.loops = l.loops[:len(l.loops)-1]
 	}
 	return nil

@@ -92,7 +92,7 @@ func paramValue(raw []byte, t cty.Type) (cty.Value, error) {
 			return cty.NilVal, err
 		}
 	}
-	if v, err = convert.Convert(v, t); err != nil || v.IsNull() || !v.IsWhollyKnown() {
+	if v, err = convert.Convert(v, t); err != nil {
 		return cty.NilVal, errJSON
 	}
 	null := false

@@ -59,6 +59,8 @@ func TestParseLimits(t *testing.T) {
 		{`name = "` + strings.Repeat(`${"`, 1000), "Nested too deeply"},
 		{minimal(`[` + strings.Repeat(`"a",`, 600) + `]`), "more than 500 parts"},
 		{minimal(`[` + strings.Repeat(`now,`, 65) + `]`), "more than 64 times"},
+		{minimal("<<E\n" + strings.Repeat("a\n", maxPieces+1) + "E"), "lines, escapes and templates"},
+		{minimal(`"` + strings.Repeat(`${1}`, maxPieces+1) + `"`), "lines, escapes and templates"},
 	} {
 		if _, err := parse("x.hcl", []byte(c.source)); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), c.want) {
 			t.Errorf("%.40s…: got %v, want %q", c.source, err, c.want)
