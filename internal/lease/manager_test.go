@@ -716,6 +716,42 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
+// TestChangedAtOnce: a lease that another request changes is read again, and a stray item of such a one is looked at again. What
+// changes all the time is given up with an answer that says so.
+func TestChangedAtOnce(t *testing.T) {
+	conflicts := func(n int) faulty.Fault {
+		return faulty.Fault{Calls: faulty.Commits, Mode: faulty.NotStored, Err: storage.ErrConflict, Times: n}
+	}
+	for name, end := range map[string]func(w *world, id string) error{
+		"end": func(w *world, id string) error { return w.End(t.Context(), id, false, began) },
+		"now": func(w *world, id string) error { return w.Now(t.Context(), id, false, began) },
+	} {
+		for times, fine := range map[int]bool{1: true, 7: true, -1: false} {
+			w := open(t)
+			l := w.grant("db/creds/a")
+			w.st.Inject(conflicts(times))
+			err := end(w, l.ID)
+			w.st.Clear()
+			if fine != (err == nil) || !fine && (!fault.Is(err, fault.Unavailable) || !strings.Contains(fault.Message(err), "try again")) {
+				t.Errorf("%s, changed %d times meanwhile: %v", name, times, err)
+			}
+			if got, err := w.Lookup(t.Context(), l.ID); fine && err == nil && got.State != Ending || !fine && (err != nil || got.State != Granted) {
+				t.Errorf("%s, changed %d times meanwhile: %+v, %v", name, times, got, err)
+			}
+		}
+	}
+	w := open(t)
+	l := w.grant("db/creds/a")
+	stray := []storage.Op{storage.Remove(item(l.Lane(), l.ID, began))}
+	for err, want := range map[error]bool{storage.ErrConflict: true, nil: false} {
+		w.st.Inject(faulty.Fault{Calls: faulty.Commits, Mode: faulty.NotStored, Err: err})
+		if got := w.Step(t.Context(), l.ID, began, began, stray); want != (got == nil) || !want && !fault.Is(got, fault.Unavailable) {
+			t.Errorf("a stray item, and the store answers %v: %v", err, got)
+		}
+		w.st.Clear()
+	}
+}
+
 func TestFrom(t *testing.T) {
 	l := draft("db/creds/a")
 	later := l.From(began.Add(time.Minute + 300*time.Microsecond))

@@ -158,6 +158,56 @@ func TestLostSecret(t *testing.T) {
 	}
 }
 
+// TestUnreadableKeys: a key whose reply cannot be read exists. Its id is kept where it can be read, and its secret and id are
+// within their limits or refused.
+func TestUnreadableKeys(t *testing.T) {
+	long := strings.Repeat("a", maxSecret)
+	for name, tt := range map[string]struct {
+		id, key, label string
+		fine           bool
+		wantID         string
+	}{
+		"right":                    {"a", "k", "l", true, "a"},
+		"the longest":              {long[:maxID], long, long, true, long[:maxID]},
+		"no secret":                {"a", "", "l", false, "a"},
+		"a long secret":            {"a", long + "a", "l", false, "a"},
+		"a long label":             {"a", "k", long + "a", false, "a"},
+		"no id":                    {"", "k", "l", false, ""},
+		"a long id":                {long[:maxID+1], "k", "l", false, ""},
+		"an unprintable id":        {"\x01a", "k", "l", false, ""},
+		"an unprintable end":       {"a\x01", "k", "l", false, ""},
+		"neither id nor secret":    {"\x01", "", "l", false, ""},
+		"no label is no hindrance": {"a", "k", "", true, "a"},
+	} {
+		text := strings.Replace(minimal("{}"), "  secret =", "  public = { label = response.json.label }\n  secret =", 1)
+		s := plain(t, text, func(w http.ResponseWriter, r *http.Request) {
+			_ = json.NewEncoder(w).Encode(map[string]string{"id": tt.id, "key": tt.key, "label": tt.label})
+		})
+		c, err := s.Create(t.Context(), order)
+		if tt.fine {
+			if err != nil || c.ID != tt.wantID || c.Secret["api_key"].RevealString() != tt.key || c.Public["label"] != tt.label {
+				t.Errorf("%s: %.40v, %v", name, c, err)
+			}
+			continue
+		}
+		f, ok := err.(*rotate.Failure)
+		if !ok || f.Outcome != rotate.Unknown || f.ID != tt.wantID || !f.Repeats {
+			t.Errorf("%s: %#v, want unknown with the id %q", name, err, tt.wantID)
+		}
+	}
+}
+
+// TestNoList: what a recipe has no block for is not supported, and asks the provider nothing.
+func TestNoList(t *testing.T) {
+	s := plain(t, minimal("{}"), func(http.ResponseWriter, *http.Request) { t.Error("called") })
+	if _, err := s.LastUsed(t.Context(), "a"); rotate.OutcomeOf(err) != rotate.Permanent {
+		t.Errorf("last used: %v", err)
+	}
+	if _, err := s.List(t.Context()); rotate.OutcomeOf(err) != rotate.Permanent {
+		t.Errorf("list: %v", err)
+	}
+}
+
 func TestVerifyDeadIsNotFooled(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
 		"a page":         func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>sign in</html>") },
@@ -313,6 +363,18 @@ func TestAuth(t *testing.T) {
 		})
 		if _, err := s.Create(t.Context(), order); err != nil || got != c.want {
 			t.Errorf("%s: sent %q, %v; want %q", c.auth, got, err, c.want)
+		}
+	}
+	// What cannot stand in a header, or is not there, is not sent.
+	for old, wrong := range map[string][]string{
+		`auth "bearer" { token = admin.token }`: {`auth "bearer" { token = "" }`, `auth "bearer" { token = "a\nb" }`, `auth "header" { headers = { "X-Key" = "a\nb" } }`},
+		`json = {}`:                             {"raw = \"x\"\n content_type = \"\"", "raw = \"x\"\n content_type = \"a\\nb\""},
+	} {
+		for _, w := range wrong {
+			s := plain(t, strings.Replace(minimal("{}"), old, w, 1), func(http.ResponseWriter, *http.Request) { t.Errorf("%s: called", w) })
+			if _, err := s.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent || !fault.Is(err, fault.Invalid) {
+				t.Errorf("%s: %v", w, err)
+			}
 		}
 	}
 }

@@ -167,38 +167,39 @@ func TestSteps(t *testing.T) {
 	const asked = "url = \"https://api.example.com/keys/${urlencode(key.id)}\"\nproof = \"management\"\n"
 	const listed = "url = \"https://api.example.com/keys\"\nitems = response.json.keys\nid = item.id\n"
 	for name, tt := range map[string]struct{ text, want string }{ // "": it is right
-		"timeout":                {in("create", `timeout = "5m"`), ""},
-		"short timeout":          {in("create", `timeout = "1s"`), ""},
-		"longer timeout":         {in("create", `timeout = "5m1s"`), "from 1s to 5m"},
-		"shorter timeout":        {in("create", `timeout = "999ms"`), "from 1s to 5m"},
-		"no timeout":             {in("create", `timeout = "soon"`), "from 1s to 5m"},
-		"create, transient":      {in("create", fails("transient")), ""},
-		"create, permanent":      {in("create", fails("permanent")), ""},
-		"create, exhausted":      {in("create", fails("exhausted")), ""},
-		"create, unknown":        {in("create", fails("unknown")), ""},
-		"create, rejected":       {in("create", fails("rejected")), "cannot fail as"},
-		"create, alive":          {in("create", fails("alive")), "cannot fail as"},
-		"create, odd":            {in("create", fails("odd")), "cannot fail as"},
-		"retire, unknown":        {in("retire", fails("unknown")), ""},
-		"retire, exhausted":      {in("retire", fails("exhausted")), "cannot fail as"},
-		"verify, rejected":       {in("verify", verify+fails("rejected")), ""},
-		"verify, unknown":        {in("verify", verify+fails("unknown")), "cannot fail as"},
-		"verify, exhausted":      {in("verify", verify+fails("exhausted")), "cannot fail as"},
-		"verify by use":          {in("verify", verify+`proof = "use"`), ""},
-		"verify by management":   {in("verify", asked), ""},
-		"verify by nothing":      {in("verify", verify+`proof = "none"`), "proof must be"},
-		"verify by no text":      {in("verify", verify+`proof = 1`), "proof must be"},
-		"a computed output":      {strings.Replace(minimal("{}"), "{ api_key =", "{ (now) =", 1), "the name of an output"},
-		"an output in quotes":    {strings.Replace(minimal("{}"), "{ api_key =", "{ \"api_key\" =", 1), ""},
-		"an output named id":     {strings.Replace(minimal("{}"), "{ api_key =", "{ id =", 1), "the name of an output"},
-		"an output in capitals":  {strings.Replace(minimal("{}"), "{ api_key =", "{ Key =", 1), "the name of an output"},
-		"a step in brackets":     {strings.Replace(minimal("{}"), "response.json.key", `response["json"]["key"]`, 1), ""},
-		"list":                   {in("list", listed), ""},
-		"list, when it was used": {in("list", listed+"last_used = item.used\n"), ""},
-		"statuses":               {in("retire", "expect {\n status = [200, 299]\n}"), ""},
-		"no statuses":            {in("retire", "expect {\n status = []\n}"), "status"},
-		"signs, as many as may":  {minimal(strings.Repeat("!", maxUnary) + "true"), ""},
-		"more signs":             {minimal(strings.Repeat("!", maxUnary+1) + "true"), "in a row"},
+		"timeout":                   {in("create", `timeout = "5m"`), ""},
+		"short timeout":             {in("create", `timeout = "1s"`), ""},
+		"longer timeout":            {in("create", `timeout = "5m1s"`), "from 1s to 5m"},
+		"shorter timeout":           {in("create", `timeout = "999ms"`), "from 1s to 5m"},
+		"no timeout":                {in("create", `timeout = "soon"`), "from 1s to 5m"},
+		"create, transient":         {in("create", fails("transient")), ""},
+		"create, permanent":         {in("create", fails("permanent")), ""},
+		"create, exhausted":         {in("create", fails("exhausted")), ""},
+		"create, unknown":           {in("create", fails("unknown")), ""},
+		"create, rejected":          {in("create", fails("rejected")), "cannot fail as"},
+		"create, alive":             {in("create", fails("alive")), "cannot fail as"},
+		"create, odd":               {in("create", fails("odd")), "cannot fail as"},
+		"retire, unknown":           {in("retire", fails("unknown")), ""},
+		"retire, exhausted":         {in("retire", fails("exhausted")), "cannot fail as"},
+		"verify, rejected":          {in("verify", verify+fails("rejected")), ""},
+		"verify, unknown":           {in("verify", verify+fails("unknown")), "cannot fail as"},
+		"verify, exhausted":         {in("verify", verify+fails("exhausted")), "cannot fail as"},
+		"verify by use":             {in("verify", verify+`proof = "use"`), ""},
+		"verify by management":      {in("verify", asked), ""},
+		"verify by nothing":         {in("verify", verify+`proof = "none"`), "proof must be"},
+		"verify by no text":         {in("verify", verify+`proof = 1`), "proof must be"},
+		"a computed output":         {strings.Replace(minimal("{}"), "{ api_key =", "{ (now) =", 1), "the name of an output"},
+		"an output with a template": {strings.Replace(minimal("{}"), "{ api_key =", `{ "a${now}" =`, 1), "the name of an output"},
+		"an output in quotes":       {strings.Replace(minimal("{}"), "{ api_key =", "{ \"api_key\" =", 1), ""},
+		"an output named id":        {strings.Replace(minimal("{}"), "{ api_key =", "{ id =", 1), "the name of an output"},
+		"an output in capitals":     {strings.Replace(minimal("{}"), "{ api_key =", "{ Key =", 1), "the name of an output"},
+		"a step in brackets":        {strings.Replace(minimal("{}"), "response.json.key", `response["json"]["key"]`, 1), ""},
+		"list":                      {in("list", listed), ""},
+		"list, when it was used":    {in("list", listed+"last_used = item.used\n"), ""},
+		"statuses":                  {in("retire", "expect {\n status = [200, 299]\n}"), ""},
+		"no statuses":               {in("retire", "expect {\n status = []\n}"), "status"},
+		"signs, as many as may":     {minimal(strings.Repeat("!", maxUnary) + "true"), ""},
+		"more signs":                {minimal(strings.Repeat("!", maxUnary+1) + "true"), "in a row"},
 	} {
 		r, err := parse("x.hcl", []byte(tt.text))
 		if tt.want != "" {
@@ -224,6 +225,26 @@ func TestSteps(t *testing.T) {
 		}
 		if want := map[string]time.Duration{"timeout": 5 * time.Minute, "short timeout": time.Second}[name]; want != 0 && can.Timeout != want || want == 0 && can.Timeout != 30*time.Second {
 			t.Errorf("%s: creating takes %s at most", name, can.Timeout)
+		}
+	}
+}
+
+// TestActs: a parameter acts if what makes or ends a key refers to it, and to none other of its name.
+func TestActs(t *testing.T) {
+	text := strings.Replace(minimal(`{ a = param.made, b = admin.site, c = param["listed"] }`), "create {", `admin "site" { description = "d" }
+param "site" { description = "d" }
+param "made" { description = "d" }
+param "listed" { description = "d" }
+param "ended" { description = "d" }
+create {`, 1)
+	text = strings.Replace(text, "${urlencode(key.id)}", "${urlencode(key.id)}/${param.ended}", 1)
+	r, err := parse("x", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range r.def.Params {
+		if want := f.Name != "site"; f.Acts != want {
+			t.Errorf("param %s acts: %v, want %v", f.Name, f.Acts, want)
 		}
 	}
 }

@@ -112,7 +112,7 @@ func (s *source) credential(st *createStep, r *reply) (rotate.Credential, error)
 }
 
 func validID(id string) bool {
-	return id != "" && len(id) <= maxID && strings.IndexFunc(id, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 // probe makes the verifying call and tells whether the key was accepted (nil), refused (Rejected) or
