@@ -243,7 +243,7 @@ func (b *backend) using(ctx context.Context, op string, c *connection, known []s
 		if under, rerr := (roots{b}).rotating(ctx, now); rerr != nil || now.Revision == c.Revision && !under {
 			return outside(op, err, c.redactor(known...))
 		}
-		b.pools.doubt(c.ID)
+		b.pools.doubt(rootPrefix + c.ID)
 		c = now
 	}
 }

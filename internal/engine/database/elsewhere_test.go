@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -150,7 +151,40 @@ func TestReadsDoNotHang(t *testing.T) {
 			t.Errorf("%v after %s", err, time.Since(began))
 		}
 		w.hang(false)
+		time.Sleep(5 * time.Minute) // it is tried with back-off
 		w.given("new")
+	})
+}
+
+// However often a role is read whose first password is not known to be set, it is set with back-off.
+func TestReadsDoNotSetTheFirstPassword(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sets atomic.Int32
+		var lost atomic.Bool
+		w := &world{t: t, fake: new(databasetest.Fake), log: new(syncBuffer), fate: func(call string) databasetest.Fate {
+			if call != "set password" {
+				return databasetest.Well
+			}
+			if sets.Add(1); lost.Load() {
+				return databasetest.Hang
+			}
+			return databasetest.Well
+		}}
+		w.open(enginetest.Config{})
+		w.Must(t, route.Write, "config/prod", with(prod, fields{"allowed_roles": "*"}))
+		w.fake.AddUser("svc", oldPassword)
+		lost.Store(true)
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		for range 60 {
+			w.Refused(t, route.Read, "static-creds/svc", nil, fault.Unavailable, "")
+			time.Sleep(10 * time.Second)
+		}
+		if n := sets.Load(); n > 10 {
+			t.Errorf("the password was set %d times in ten minutes", n)
+		}
+		lost.Store(false)
+		time.Sleep(time.Hour)
+		w.given("svc")
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 )
@@ -19,37 +20,55 @@ type pools struct {
 	now    map[string]*pool // by configuration id
 	old    map[*pool]struct{}
 	closed bool
-	// known has, by configuration id, the rotation during which the password in the row was found to be the right one, just
+	// known has, by the row of a record, the rotation during which the password of before was found to be the right one, just
 	// now: a login with the new one was refused, and is not tried for each use.
 	known map[string]found
 }
 
 type found struct {
 	turn  uint32
-	until time.Time
+	times int
+	at    time.Time
 }
 
-// knownFor is short, because the change may still take place.
-const knownFor = 10 * time.Second
+// What was found out holds for a short while, because the change may still take place, and for longer each time that it was found
+// again: databases lock accounts after some refused logins. A password that fails is doubted sooner.
+const (
+	knownFor        = 10 * time.Second
+	knownLongest    = time.Hour
+	doubtedAtLatest = 5 * time.Minute
+)
 
-// settled reports whether it was found out just now, and during that rotation, that the password in the row is right.
-func (s *pools) settled(id string, turn uint32) bool {
+// settled reports whether it was found out lately, and during that rotation, that the password of before is right.
+func (s *pools) settled(row string, turn uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.known[id].turn == turn && time.Now().Before(s.known[id].until)
+	f := s.known[row]
+	return f.turn == turn && f.times > 0 && time.Since(f.at) < cron.Backoff(f.times, knownFor, knownLongest)
 }
 
-func (s *pools) settle(id string, turn uint32) {
+// settle notes that; turn 0 says that no rotation is in flight any more.
+func (s *pools) settle(row string, turn uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.known[id] = found{turn, time.Now().Add(knownFor)}
+	switch f := s.known[row]; {
+	case turn == 0:
+		delete(s.known, row)
+	case f.turn == turn:
+		s.known[row] = found{turn, f.times + 1, time.Now()}
+	default:
+		s.known[row] = found{turn, 1, time.Now()}
+	}
 }
 
-// doubt forgets what was found out.
-func (s *pools) doubt(id string) {
+// doubt has the next use find out again, unless that was done a short while ago.
+func (s *pools) doubt(row string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.known, id)
+	if f, ok := s.known[row]; ok && (f.times == 1 || time.Since(f.at) >= cron.Backoff(f.times, knownFor, doubtedAtLatest)) {
+		f.at = time.Time{}
+		s.known[row] = f
+	}
 }
 
 type pool struct {

@@ -349,24 +349,32 @@ func (b roots) turn(ctx context.Context, c *connection) (uint32, error) {
 		return 0, err
 	}
 	e, err := b.rotations.View(ctx, rootKind, c.ID)
-	if err != nil || e == nil || e.Rec.Turn == nil {
+	if err != nil || e == nil {
 		return 0, err
 	}
-	return e.Rec.Turn.N, nil
+	return inFlight(e.Rec), nil
+}
+
+// inFlight is the number of the rotation in flight; 0: none.
+func inFlight(r *rotate.Record) uint32 {
+	if r.Turn == nil {
+		return 0
+	}
+	return r.Turn.N
 }
 
 // rooted returns the connection once it is known which of its passwords is the right one.
 func (b roots) rooted(ctx context.Context, c *connection) (*connection, error) {
 	turn, err := b.turn(ctx, c)
-	if err != nil || turn == 0 || b.pools.settled(c.ID, turn) {
+	if err != nil || turn == 0 || b.pools.settled(rootPrefix+c.ID, turn) {
 		return c, err
 	}
 	err = b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
-		if err := e.Control().FindOut(ctx); err != nil || e.Rec.Turn == nil {
-			return err
+		err := e.Control().FindOut(ctx)
+		if err == nil {
+			b.pools.settle(rootPrefix+c.ID, inFlight(e.Rec))
 		}
-		b.pools.settle(c.ID, e.Rec.Turn.N)
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, err

@@ -111,6 +111,42 @@ func TestRootUnknownGoesOn(t *testing.T) {
 	})
 }
 
+// While it goes on to be unknown for long, a connection in use looks ever more rarely: each look is a login that the database
+// refuses, and databases lock accounts after some.
+func TestRootUnknownLooksEverMoreRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hangs atomic.Bool
+		w := &world{t: t, fake: new(databasetest.Fake), log: new(syncBuffer), fate: func(call string) databasetest.Fate {
+			if call == "set password" && hangs.Load() {
+				return databasetest.Hang
+			}
+			return databasetest.Well
+		}}
+		w.open(enginetest.Config{})
+		w.Must(t, route.Write, "config/prod", prod)
+		w.Must(t, route.Write, "roles/ro", ro)
+		hangs.Store(true)
+		_, _ = w.Do(route.Write, "rotate-root/prod", nil)
+		known := map[string]bool{databasetest.FakePassword: true}
+		for range 6 * 60 { // an hour of uses
+			_, _ = w.Do(route.Read, "creds/ro", nil) // one that meets a try of the rotation is told to come again
+			time.Sleep(10 * time.Second)
+		}
+		refused := 0
+		for _, word := range w.sentAll() {
+			if !known[word] {
+				refused++
+			}
+		}
+		if refused > 100 {
+			t.Errorf("the new password was sent %d times in an hour", refused)
+		}
+		hangs.Store(false)
+		time.Sleep(2 * time.Hour)
+		w.lend("ro")
+	})
+}
+
 // sentAll are all that was sent.
 func (w *world) sentAll() (all []string) {
 	w.mu.Lock()

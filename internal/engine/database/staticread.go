@@ -89,6 +89,9 @@ func (b readers) settled(ctx context.Context, r *route.Request, name string) (*s
 	busy := true
 	why := b.change(soon, name, missing, func(s *staticRole) error {
 		busy = false
+		if s.Rec.Current == nil && s.Rec.LastError != "" && s.Rec.Due.After(s.Now) { // it is tried with back-off, however often it is read
+			return fault.New("database.static", fault.Unavailable, "%s; it is tried again at %s", s.Rec.LastError, s.Rec.Due.Format(time.RFC3339))
+		}
 		err := s.Control().FindOut(soon)
 		if o := rotate.OutcomeOf(err); s.Rec.Current != nil || o != rotate.Rejected && o != rotate.Untested {
 			return err
