@@ -141,16 +141,20 @@ func mayBegin(ctx context.Context, e *Edit) error {
 	return nil
 }
 
-// RollBack rolls the rotation in flight back, and commits that. force: a credential that leaked may be published again.
+// RollBack rolls the rotation in flight back, and commits that. It ends a pause that has asked a person. force: a credential
+// that leaked may be published again.
 func (c Control) RollBack(ctx context.Context, reason string, force bool) error {
 	e := c.e
+	if p := e.Rec.Paused; p != nil && p.Auto {
+		e.Rec.Paused, e.Rec.Alert = nil, nil
+	}
 	if err := mayBegin(ctx, e); err != nil {
 		return err
 	}
 	if err := e.Unlock(ctx); err != nil {
 		return err
 	}
-	if err := mayGoBack(e, force); err != nil {
+	if err := mayGoBack(ctx, e, force); err != nil {
 		return err
 	}
 	if t := e.turn(); e.kind.Style == InPlace && (t.New == nil || before(e, t.New.Account).ID == "") {
@@ -165,7 +169,7 @@ func (c Control) RollBack(ctx context.Context, reason string, force bool) error 
 	return e.Commit(ctx, "rollback", e.Now)
 }
 
-func mayGoBack(e *Edit, force bool) error {
+func mayGoBack(ctx context.Context, e *Edit, force bool) error {
 	refuse := func(format string, args ...any) error {
 		return fault.New("rotate.RollBack", fault.Conflict, format, args...)
 	}
@@ -179,12 +183,21 @@ func mayGoBack(e *Edit, force bool) error {
 		return refuse("turn %d of %s is already retiring the old key; rotate instead", t.N, e.name())
 	case !t.offered():
 		return nil
-	case len(e.Sec.Previous) == 0:
+	case len(e.Sec.Previous) == 0 && !nothingPublished(ctx, e):
 		return refuse("nothing was published before turn %d of %s; there is nothing to go back to", t.N, e.name())
 	case t.Start.Leaked && !force:
 		return refuse("the old key is known to have leaked; give force=true to publish it nevertheless")
 	}
 	return nil
+}
+
+// nothingPublished reports whether consumers surely read nothing yet that this rotation has published.
+func nothingPublished(ctx context.Context, e *Edit) bool {
+	if e.open(ctx) != nil || e.target.Place() == nil {
+		return false
+	}
+	same, _, err := unchanged(ctx, e)
+	return same && err == nil
 }
 
 // Pause stops the record where it stands, and commits that.
@@ -197,7 +210,8 @@ func (c Control) Pause(ctx context.Context, reason string) error {
 	return e.Commit(ctx, "paused", time.Time{})
 }
 
-// Resume lets a paused record go on, and commits that.
+// Resume lets a paused record go on, and commits that. What had stopped for a person in the middle of a rotation is tried at
+// once, so that whoever resumes learns whether the cause is gone.
 func (c Control) Resume(ctx context.Context) error {
 	e := c.e
 	p := e.Rec.Paused
@@ -211,7 +225,13 @@ func (c Control) Resume(ctx context.Context) error {
 			q.After = time.Time{}
 		}
 	}
-	return e.Commit(ctx, "resumed", e.Planned())
+	if err := e.Commit(ctx, "resumed", e.Planned()); err != nil || !p.Auto || e.Rec.Turn == nil {
+		return err
+	}
+	if err := steps[e.kind.Style][e.Rec.State()](ctx, e); err != nil || e.Rec.Paused == nil {
+		return err // what has failed otherwise is due
+	}
+	return fault.New("rotate.Resume", fault.Held, "it is paused again: %s", e.Rec.Paused.Reason)
 }
 
 // Corrected tries at once what has failed, because its configuration was corrected. A pause that asked a person ends. The
@@ -274,6 +294,20 @@ func (c Control) Undo(why string, byUser bool) {
 	e := c.e
 	e.turn().Back = &Back{At: e.Now, Reason: why, ByUser: byUser}
 	e.to(RollingBack)
+}
+
+// Disown has the current credential belong to nobody: the record goes on elsewhere, where its ID says nothing. It is not retired, and
+// whoever lists it leaves it alone. The caller commits it. No rotation is in flight that has made a call.
+func (c Control) Disown() {
+	rec := c.e.Rec
+	if t := rec.Turn; t != nil {
+		t.Old = nil
+	}
+	if rec.Current != nil {
+		rec.Disowned = append(rec.Disowned, rec.Current.ID)
+		rec.Disowned = rec.Disowned[max(len(rec.Disowned)-maxDisowned, 0):]
+		rec.Current = nil
+	}
 }
 
 // Supersede puts a rotation in flight that has published already: the current credential is the new one, and old, which was there

@@ -64,9 +64,17 @@ func rollBack(ctx context.Context, e *Edit) error {
 		*back = Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now)}
 	}
 	if back.Asked.IsZero() {
-		return intend(ctx, e, back)
+		untouched, version, err := unchanged(ctx, e)
+		switch {
+		case err != nil:
+			return unpublished(ctx, e, err)
+		case !untouched:
+			return intend(ctx, e, back)
+		}
+		// Nothing to publish. The new credential has its grace all the same: it may be published yet by a server that is late.
+		*back = Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now), Version: version}
 	}
-	if e.target.Place() != nil {
+	if e.target.Place() != nil && back.At.IsZero() {
 		p := publication(e, t.back(), back)
 		p.Fields = e.Sec.Previous
 		p.NewID, p.OldID = t.Old.Key(), t.New.Key()
@@ -77,6 +85,20 @@ func rollBack(ctx context.Context, e *Edit) error {
 	}
 	e.Rec.Current, e.Rec.Next = t.Old, back.Next
 	return published(ctx, e, "published-back")
+}
+
+// unchanged reports whether consumers read what they did when the rotation was about to publish, and which version that is.
+func unchanged(ctx context.Context, e *Edit) (same bool, version int, err error) {
+	t := e.turn()
+	if t.Put.Asked.IsZero() || !t.Put.At.IsZero() || t.Put.Again > 0 {
+		return false, 0, nil
+	}
+	there, err := e.target.Place().Read(ctx)
+	e.Now = time.Now().UTC()
+	if there != nil {
+		version = there.Version
+	}
+	return err == nil && version == t.Put.CAS, version, err
 }
 
 // intend records the intent to publish, with what consumers read now.

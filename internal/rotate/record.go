@@ -50,6 +50,8 @@ type Record struct {
 	Calling time.Time `json:"calling,omitzero"`
 	// Gone: its user has deleted the record. It ends what is in flight, and is then removed.
 	Gone bool `json:"gone,omitempty"`
+	// Disowned are credentials that were current when the configuration began to lead elsewhere: a person deletes them.
+	Disowned []string `json:"disowned,omitempty"`
 	// Idle are the credentials of accounts that take turns with the current one, the newest of each.
 	Idle []*Ref `json:"idle,omitempty"`
 
@@ -271,6 +273,8 @@ const (
 	maxStages = 60
 	maxErrors = 20
 	maxBefore = 2000
+	// maxDisowned is how many credentials are remembered that are left to a person.
+	maxDisowned = 50
 )
 
 // last returns the newest attempt, or nil.

@@ -258,6 +258,8 @@ func compare(ctx context.Context, e *Edit, all []Listed) (wrong []string, err er
 	for _, l := range all {
 		switch {
 		case l.ID == t.Live().Key():
+		case slices.Contains(e.Rec.Disowned, l.ID):
+			t.unproven(fmt.Sprintf("key %s, from before the configuration was changed, is still listed; delete it at the provider once nobody uses it", l.ID))
 		case l.ID == t.Victim().Key():
 			wrong = append(wrong, fmt.Sprintf("the retired key %s is still listed", l.ID))
 			t.End.Retired, t.End.Dead = time.Time{}, time.Time{} // once more

@@ -43,6 +43,9 @@ func reconcile(ctx context.Context, e *Edit) (done bool, err error) {
 	case readsVictim:
 		return true, takeWritten(ctx, e, there)
 	case readsNothing:
+		if t.Live() == nil { // the first rotation is rolled back
+			break
+		}
 		t.Astray = "its place holds nothing: it was deleted, or its mount was; undelete it, or rotate again"
 	case readsOther:
 		t.Astray = "its place holds a value that no rotation has published; rotate again, or write the right one"

@@ -213,7 +213,7 @@ func (c *change) definition(ctx context.Context) error {
 	}
 	if rec.Current != nil && !c.fresh && !c.again {
 		c.req.Warn("key %s was made by %q and is not recorded as ours any more: nobody will retire it", rec.Current.ID, data.Bind.Name)
-		rec.Current = nil
+		c.k.Control().Disown()
 	}
 	c.def, c.rebind, c.target = d, true, !c.again
 	return c.bind(d)
@@ -259,6 +259,11 @@ func (c *change) params(context.Context) error {
 		i := slices.IndexFunc(c.def.Params, func(f Field) bool { return f.Name == name })
 		c.target = c.target || i < 0 || c.def.Params[i].Routes
 		c.lands = c.lands || !c.fresh && !c.target && c.def.Params[i].Acts
+		if i >= 0 && (c.def.Params[i].Routes || c.def.Params[i].Locates) {
+			if err := c.leave(name); err != nil {
+				return err
+			}
+		}
 	}
 	cfg.Params = next
 	ca := cfg.CA
@@ -269,6 +274,21 @@ func (c *change) params(context.Context) error {
 	if ca != cfg.CA { // who may say whom to trust decides who is given the credentials
 		cfg.CA, c.rebind, c.trust = ca, true, true
 	}
+	return nil
+}
+
+// leave forgets the credential of a key whose parameter leads elsewhere from now on: its ID would be looked for, and
+// retired, where it is somebody else's or nobody's.
+func (c *change) leave(param string) error {
+	rec := c.k.Rec
+	t := rec.Turn
+	if t != nil && t.Touched() {
+		return fault.New("rotation.key", fault.Conflict, "field \"params\": turn %d is in flight (%s), and %q says where its keys are; wait for its end, or roll it back", t.N, t.State, param)
+	}
+	if rec.Current != nil {
+		c.req.Warn("key %s stays where the params of before lead, and is not recorded as ours any more: it works until somebody deletes it at the provider, once readers have a new one", rec.Current.ID)
+	}
+	c.k.Control().Disown()
 	return nil
 }
 

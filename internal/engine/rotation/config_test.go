@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +29,7 @@ func written(fake rotation.Provider) rotation.Provider {
 		ds, err := fake.Definitions()
 		d := ds[0]
 		d.Provider, d.Name, d.Hash, d.Source = "written", string(name), fmt.Sprintf("h:%s", source), source
-		d.Params = []rotation.Field{{Name: "url", Type: "string", Routes: true}, {Name: "note", Type: "string"}, {Name: "scope", Type: "string", Acts: true}, {Name: "pin", Type: "string", Secret: true}}
+		d.Params = []rotation.Field{{Name: "url", Type: "string", Routes: true}, {Name: "note", Type: "string"}, {Name: "scope", Type: "string", Acts: true}, {Name: "account", Type: "string", Locates: true}, {Name: "pin", Type: "string", Secret: true}}
 		switch string(bytes.TrimSpace(rest)) {
 		case "slots":
 			d.Style = rotate.Slots
@@ -48,7 +49,7 @@ func written(fake rotation.Provider) rotation.Provider {
 		Parse: parse,
 		Open: func(c rotation.OpenConfig) (rotation.Source, error) {
 			for name := range c.Params {
-				if name != "url" && name != "note" && name != "pin" && name != "scope" {
+				if name != "url" && name != "note" && name != "pin" && name != "scope" && name != "account" {
 					return nil, fault.New("written", fault.Invalid, "params.%s is not known", name)
 				}
 			}
@@ -224,6 +225,55 @@ func TestPatchDoesNotRedirectACredential(t *testing.T) {
 		patch(map[string]any{"path": "secret/mine"})
 		patch(map[string]any{"current_key_id": "mine"})
 		patch(map[string]any{"params": map[string]string{"scope": "owner"}})
+	})
+}
+
+// A key whose params lead elsewhere has no key there yet: the ID of before is neither retired nor looked for at the new place.
+func TestParamsThatLeadElsewhere(t *testing.T) {
+	for _, change := range []map[string]string{{"account": "other"}, {"url": "https://b"}} {
+		workshop(t, func(w *world) {
+			admin := map[string]string{"token": adminToken}
+			w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}}))
+			w.after(time.Hour)
+			was := w.status()["current_key_id"].(string)
+			w.must(route.Write, "keys/demo/rotate", nil)
+			w.until(rotate.Grace)
+			w.refused(route.Patch, "keys/demo", map[string]any{"params": change, "admin": admin}, fault.Conflict, "is in flight (grace)")
+			w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"scope": "owner"}, "admin": admin})
+			w.until(rotate.Scheduled)
+			now := w.status()["current_key_id"].(string)
+			if w.live(now); now == was {
+				t.Fatalf("the key is %s still", now)
+			}
+			r := &route.Request{Op: route.Patch, Rest: "keys/demo", Caller: &route.Caller{DisplayName: "ann"}}
+			r.Body, _ = json.Marshal(map[string]any{"params": change, "admin": admin})
+			found, err := w.table.Find(r)
+			if err == nil {
+				_, err = found.Serve(w.ctx, r)
+			}
+			if err != nil || !strings.Contains(strings.Join(r.Reply().Warnings, "\n"), now) {
+				t.Errorf("%v, warnings %q", err, r.Reply().Warnings)
+			}
+			if id := w.status()["current_key_id"]; id != "" {
+				t.Errorf("the key is recorded as %q still", id)
+			}
+			w.must(route.Write, "keys/demo/rotate", nil)
+			w.until(rotate.Scheduled)
+			w.live(now, w.status()["current_key_id"].(string)) // the one of before is for a person
+		})
+	}
+}
+
+// Where nothing can be at the provider yet, what was wrong is corrected in the middle of a rotation.
+func TestParamsAreCorrectedWhileNothingWasCreated(t *testing.T) {
+	workshop(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}, "current_key_id": "theirs"}))
+		w.run(time.Now().Add(time.Minute), func() bool { return w.status()["state"] == string(rotate.Creating) })
+		w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"url": "https://b"}, "admin": map[string]string{"token": adminToken}})
+		s := w.until(rotate.Scheduled)
+		if w.live(s["current_key_id"].(string)); s["previous_key_id"] != "" || s["failures"] != 0.0 {
+			t.Errorf("after the correction: %v", s)
+		}
 	})
 }
 

@@ -86,6 +86,9 @@ type Field struct {
 	// Acts says that it decides what is made or retired. Whoever changes it must give the admin
 	// credentials anew, too.
 	Acts bool
+	// Locates says that it decides where a credential is looked for, disabled or retired, such as an account or a project. With
+	// another value, the credential of before is not there.
+	Locates bool
 }
 
 // An Output is one value of a credential.

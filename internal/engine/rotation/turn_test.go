@@ -421,6 +421,59 @@ func TestMissingCapabilityPauses(t *testing.T) {
 	})
 }
 
+// A rotation whose path cannot be written is rolled back, the first one of a key too. Its new key is retired, and what readers had
+// goes on to work.
+func TestUnwritablePathIsRolledBack(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		bubble(t, func(w *world) {
+			if !first {
+				w.must(route.Write, "keys/demo", basic(nil))
+				w.after(time.Hour)
+			}
+			w.kv.denied = true
+			was := w.value()
+			if first {
+				w.must(route.Write, "keys/demo", basic(nil))
+			} else {
+				w.must(route.Write, "keys/demo/rotate", nil)
+			}
+			w.after(time.Hour)
+			if s := w.status(); s["paused"] != true {
+				t.Fatalf("status: %v", s)
+			}
+			w.must(route.Write, "keys/demo/rollback", nil)
+			w.after(72 * time.Hour)
+			s := w.status()
+			if s["paused"] != false || s["state"] != "scheduled" || s["alert"] != "" || w.value() != was {
+				t.Errorf("first %v: status: %v", first, s)
+			}
+			if first {
+				w.live()
+			} else {
+				w.live(w.idOf(was))
+			}
+		})
+	}
+}
+
+// Whoever resumes a key that pauses again for the same cause learns that at once. A pause by a person is not ended by a rollback.
+func TestResumeSaysWhyItPausesAgain(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.kv.denied = true
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.after(time.Hour)
+		w.refused(route.Write, "keys/demo/resume", nil, fault.Held, "rotators")
+		if s := w.status(); s["paused"] != true || !contains(s["alert"].(string), "rotators") {
+			t.Errorf("status: %v", s)
+		}
+		w.kv.denied = false
+		w.must(route.Write, "keys/demo/resume", nil)
+		w.until(rotate.Grace)
+		w.must(route.Write, "keys/demo/pause", map[string]any{"reason": "holidays"})
+		w.refused(route.Write, "keys/demo/rollback", nil, fault.Held, "holidays")
+	})
+}
+
 func TestPublishedOverAUsersWrite(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.kv.write("secret/demo", map[string]string{"note": "one"})

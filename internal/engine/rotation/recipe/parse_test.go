@@ -101,7 +101,7 @@ func TestDefinition(t *testing.T) {
 		Provider: "recipe", Name: "http-demo", Description: d.Description, Doc: d.Doc, Evidence: d.Evidence,
 		Style: rotate.TwoKey, Hosts: []string{"${param.url}"},
 		Admin:   []rotation.Field{{Name: "token", Type: "string", Description: "The provider's admin token", Secret: true, Required: true}},
-		Params:  []rotation.Field{{Name: "url", Type: "string", Description: d.Params[0].Description, Required: true, Routes: true, Acts: true}},
+		Params:  []rotation.Field{{Name: "url", Type: "string", Description: d.Params[0].Description, Required: true, Routes: true, Acts: true, Locates: true}},
 		Outputs: []rotation.Output{{Name: "api_key", Secret: true}, {Name: "label"}},
 		Limits:  rotation.Limits{Label: 255},
 		Settle:  rotate.Settle{Successes: 2, Interval: 1e9, Timeout: 120e9},

@@ -63,7 +63,7 @@ func (p *parser) steps(b *hclsyntax.Body, blocks map[string][]*hcl.Block) {
 	p.recoverable(blocks)
 }
 
-// acting notes which parameters decide what is made, disabled or retired.
+// acting notes which parameters decide what is made, disabled or retired, and which decide where.
 func (r *recipe) acting() {
 	var es []hcl.Expression
 	if c := r.create; c != nil {
@@ -72,15 +72,22 @@ func (r *recipe) acting() {
 			es = append(es, o.expr)
 		}
 	}
+	var where []hcl.Expression
 	for _, s := range []*undoStep{r.disable, r.retire} {
 		if s != nil {
-			es = append(es, s.expressions()...)
+			where = append(where, s.expressions()...)
 		}
 	}
-	es = slices.DeleteFunc(es, func(e hcl.Expression) bool { return e == nil })
+	es = slices.DeleteFunc(append(es, where...), func(e hcl.Expression) bool { return e == nil })
+	if r.list != nil {
+		where = append(where, r.list.expressions()...)
+	}
+	if r.lastUsed != nil {
+		where = append(where, r.lastUsed.expressions()...)
+	}
 	for i := range r.def.Params {
 		f := &r.def.Params[i]
-		f.Acts = uses(es, "param", f.Name)
+		f.Acts, f.Locates = uses(es, "param", f.Name), uses(where, "param", f.Name)
 	}
 }
 
