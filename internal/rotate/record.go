@@ -294,6 +294,15 @@ func (t *Turn) attempt(marker string) *Attempt {
 	return &t.Attempts[i]
 }
 
+// leftBy is the attempt that left a credential, or nil.
+func (t *Turn) leftBy(id string) *Attempt {
+	i := slices.IndexFunc(t.Attempts, func(a Attempt) bool { return slices.Contains(a.IDs, id) })
+	if i < 0 {
+		return nil
+	}
+	return &t.Attempts[i]
+}
+
 // Touched reports whether a call of the rotation may have had an effect.
 func (t *Turn) Touched() bool {
 	return t.New != nil || slices.ContainsFunc(t.Attempts, func(a Attempt) bool { return a.open() || len(a.IDs) > 0 })

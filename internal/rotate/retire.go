@@ -263,6 +263,9 @@ func compare(ctx context.Context, e *Edit, all []Listed) (wrong []string, err er
 		case l.ID == t.Victim().Key():
 			wrong = append(wrong, fmt.Sprintf("the retired key %s is still listed", l.ID))
 			t.End.Retired, t.End.Dead = time.Time{}, time.Time{} // once more
+		case t.leftBy(l.ID) != nil:
+			wrong = append(wrong, fmt.Sprintf("the key %s, which a lost call has left, is still listed", l.ID))
+			t.leftBy(l.ID).left(l.ID)
 		case l.Marker.Installation == inst && l.Marker.Key == e.Rec.Tag:
 			wrong = append(wrong, fmt.Sprintf("key %s with our label %q should not be there", l.ID, l.Label))
 			a, err := onRecord(ctx, e, l.Marker)

@@ -17,6 +17,7 @@ const (
 	Slow      Mode = "slow"      // done and answered after Wait
 	Late      Mode = "late"      // the connection is cut at once; done after Wait
 	Denied    Mode = "denied"    // AccessDenied, without effect
+	Lie       Mode = "lie"       // without effect, and answered as if there were one
 )
 
 // A Fault fails calls of one action.

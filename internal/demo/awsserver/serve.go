@@ -68,7 +68,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if f != nil && f.before(w) {
 		return
 	}
-	answer, fail := s.do(r, body, form, name)
+	var answer node
+	var fail *apiError
+	if f == nil || f.Mode != Lie {
+		answer, fail = s.do(r, body, form, name)
+	}
 	if f != nil && f.after(w, fail) {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -210,6 +211,43 @@ func TestRotating(t *testing.T) {
 		slices.Sort(paths)
 		if want := []string{"mount/config/prod", "mount/static-roles/svc"}; !slices.Equal(paths, want) {
 			t.Errorf("%q, want %q", paths, want)
+		}
+	})
+}
+
+// TestLoginsThatFailMakeNothingAnew: a password was set, and then no login can be tried for a while. It is the one that is proven and
+// given out in the end: another in its place would leave the database with one that nobody has.
+func TestLoginsThatFailMakeNothingAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var away atomic.Bool
+		w := &world{t: t, fake: new(databasetest.Fake), log: new(syncBuffer), fate: func(call string) databasetest.Fate {
+			if call == "login" && away.Load() {
+				return databasetest.Before
+			}
+			return databasetest.Well
+		}}
+		w.open(enginetest.Config{})
+		w.Must(t, route.Write, "config/prod", with(prod, fields{"allowed_roles": "*"}))
+		w.fake.AddUser("svc", oldPassword)
+		w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"rotation_period": "24h"}))
+		var mu sync.Mutex
+		sent := map[string]bool{}
+		w.setRules(func(_, password string) error { mu.Lock(); defer mu.Unlock(); sent[password] = true; return nil })
+		away.Store(true)
+		if _, err := w.Do(route.Write, "rotate-role/svc", nil); err == nil {
+			t.Error("a rotation without a login succeeded")
+		}
+		time.Sleep(time.Hour)
+		if a := w.Must(t, route.Read, "static-creds/svc", nil); len(a.Warnings) != 1 {
+			t.Errorf("nothing warns a reader that the password may be another: %q", a.Warnings)
+		}
+		away.Store(false)
+		time.Sleep(2 * time.Hour)
+		_, password := w.given("svc")
+		mu.Lock()
+		defer mu.Unlock()
+		if len(sent) != 1 || !sent[password] {
+			t.Errorf("%d passwords were sent, and what is given out is one of them: %v", len(sent), sent[password])
 		}
 	})
 }

@@ -41,11 +41,8 @@ type world struct {
 	// set is asked before each change of a password; an error is the answer, and nothing was changed.
 	set func(name, password string) error
 
-	fate  func(call string) databasetest.Fate // nil: all is well. Set before anything is opened
-	later func(connect connecting, c database.Config, u database.User, statements []string)
+	fate func(call string) databasetest.Fate // nil: all is well. Set before anything is opened
 }
-
-type connecting = func(ctx context.Context, c database.Config) (database.Conn, error)
 
 type syncBuffer struct {
 	mu sync.Mutex
@@ -72,7 +69,7 @@ func (w *world) open(c enginetest.Config) *world {
 	p.Connect = func(ctx context.Context, c database.Config) (database.Conn, error) {
 		conn, err := connect(ctx, c)
 		if w.fate != nil && err == nil {
-			conn = &databasetest.Fated{Conn: conn, Fate: w.fate, Late: func(u database.User, statements []string) { w.later(connect, c, u, statements) }}
+			conn = &databasetest.Fated{Conn: conn, Fate: w.fate}
 		}
 		w.opens.Add(1)
 		return &hooked{Conn: conn, w: w, url: c.URL.RevealString(), own: c.Password.RevealString()}, err

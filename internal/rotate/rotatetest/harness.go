@@ -56,6 +56,7 @@ type Subject interface {
 type Live struct {
 	ID    string
 	Label string // the marker, where there are labels
+	Value string // in place of an ID, where the account stays and its secret changes
 }
 
 // A Reader reads a credential, and uses it until it reads again.
@@ -145,7 +146,6 @@ type Harness struct {
 	seats   [servers]*seat
 	wild    atomic.Bool // things fail
 	stalls  atomic.Int64
-	ending  sync.Map // IDs that a record was about to retire
 	deaths  int
 	readers sync.WaitGroup
 	rest    chan struct{} // closed when readers end

@@ -3,10 +3,13 @@
 package awstest
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -43,6 +46,7 @@ const (
 	Slow      = awsserver.Slow
 	Late      = awsserver.Late
 	Denied    = awsserver.Denied
+	Lie       = awsserver.Lie
 )
 
 // A Server is AWS for one test.
@@ -56,12 +60,34 @@ func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	s := awsserver.New(o)
 	s.AddAdmin(Account, Admin, ID, Secret)
+	return &Server{s, serve(t, s)}
+}
+
+// serve serves over pipes until the test ends.
+func serve(t testing.TB, handler http.Handler) *pipes {
 	p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
-	h := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
+	h := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = h.Serve(p) }()
 	t.Cleanup(func() { _ = h.Close(); _ = p.Close(); <-ended })
-	return &Server{s, p}
+	return p
+}
+
+// Watched is the same server, whose calls pass watch: it is told of the parameters, and makes the call. An error cuts the connection.
+func (s *Server) Watched(t testing.TB, watch func(form url.Values, call func()) error) func(ctx context.Context, network, address string) (net.Conn, error) {
+	t.Helper()
+	p := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		form, perr := url.ParseQuery(string(body))
+		if err != nil || perr != nil {
+			panic(http.ErrAbortHandler) // the client has gone
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if watch(form, func() { s.ServeHTTP(w, r) }) != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	return func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) }
 }
 
 // Dial connects to the server, whatever the address.

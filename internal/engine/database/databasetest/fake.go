@@ -161,6 +161,16 @@ func (f *Fake) Shut(name string, shut bool) {
 	f.shut[name] = shut
 }
 
+// Password is the password of a user.
+func (f *Fake) Password(name string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.users[name].Password.RevealString()
+}
+
+// Root is the administrator's password.
+func (f *Fake) Root() string { f.mu.Lock(); defer f.mu.Unlock(); return f.rootLocked() }
+
 // Has reports whether a password is the user's, whether or not it can log in.
 func (f *Fake) Has(name, password string) bool {
 	f.mu.Lock()

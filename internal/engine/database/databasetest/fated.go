@@ -21,20 +21,35 @@ const (
 	Hang        // nothing is done, and no reply comes before the deadline
 	Stuck       // it is done, and no reply comes before the deadline
 	Refuse      // the server answers, and refuses this alone
-	Late        // of a create: the reply is lost, and it is done some time later, unless it is settled before
+	Late        // of a create or a password: the reply is lost, and it is done some time later, a create unless it is settled before
 	Blind       // of a login: it proves nothing from here
+	Lie         // nothing is done, and it is said to be
 )
 
-// A Fated is a connection whose calls have fates. Late is called for a create of that fate, and is to do it later.
+// A Fated is a connection whose calls have fates.
 type Fated struct {
 	database.Conn
 	Fate func(call string) Fate
-	Late func(u database.User, statements []string)
+	// Late and LateSet are called for what is to be done later.
+	Late    func(u database.User, statements []string)
+	LateSet func(name string, password secret.Value, statements []string)
+	// Pass makes each call. An error is the answer of one that nobody hears of, made or not. nil: nobody is between.
+	Pass func(call string, password secret.Value, make func()) error
 }
 
 // do makes a call, whose fate is decided now.
 func (c *Fated) do(ctx context.Context, call string, run func(ctx context.Context) error) error {
-	return meet(ctx, c.Fate(call), call, run)
+	return c.pass(call, secret.Value{}, func() error { return meet(ctx, c.Fate(call), call, run) })
+}
+
+func (c *Fated) pass(call string, password secret.Value, run func() error) (err error) {
+	if c.Pass == nil {
+		return run()
+	}
+	if died := c.Pass(call, password, func() { err = run() }); died != nil {
+		return fault.Wrap("fated."+call, fault.Upstream, died)
+	}
+	return err
 }
 
 // meet makes a call by its fate.
@@ -45,6 +60,8 @@ func meet(ctx context.Context, fate Fate, call string, run func(ctx context.Cont
 		return database.MarkUnchanged(fault.New(op, fault.Upstream, "the server cannot be reached"))
 	case Refuse:
 		return database.MarkRefused(fault.New(op, fault.Upstream, "the server refuses it"))
+	case Lie:
+		return nil
 	case Lost:
 		_ = run(context.WithoutCancel(ctx)) // nobody hears how it went
 		return fault.New(op, fault.Upstream, "the reply was lost")
@@ -66,12 +83,14 @@ func (c *Fated) Verify(ctx context.Context) error { return c.do(ctx, "verify", c
 
 // Create may come late.
 func (c *Fated) Create(ctx context.Context, u database.User, statements, rollback []string) error {
-	fate := c.Fate("create")
-	if fate == Late {
-		c.Late(u, statements)
-		return fault.New("fated.create", fault.Upstream, "the reply was lost")
-	}
-	return meet(ctx, fate, "create", func(ctx context.Context) error { return c.Conn.Create(ctx, u, statements, rollback) })
+	return c.pass("create", secret.Value{}, func() error {
+		fate := c.Fate("create")
+		if fate == Late {
+			c.Late(u, statements)
+			return fault.New("fated.create", fault.Upstream, "the reply was lost")
+		}
+		return meet(ctx, fate, "create", func(ctx context.Context) error { return c.Conn.Create(ctx, u, statements, rollback) })
+	})
 }
 
 // Renew is of database.Conn or KeyConn.
@@ -93,9 +112,16 @@ func (c *Fated) Drop(ctx context.Context, name string, o database.DropOptions) (
 	return r, err
 }
 
-// SetPassword is of database.Conn or KeyConn.
+// SetPassword may come late.
 func (c *Fated) SetPassword(ctx context.Context, name string, password secret.Value, statements []string) error {
-	return c.do(ctx, "set password", func(ctx context.Context) error { return c.Conn.SetPassword(ctx, name, password, statements) })
+	return c.pass("set password", password, func() error {
+		fate := c.Fate("set password")
+		if fate == Late {
+			c.LateSet(name, password, statements)
+			return fault.New("fated.set password", fault.Upstream, "the reply was lost")
+		}
+		return meet(ctx, fate, "set password", func(ctx context.Context) error { return c.Conn.SetPassword(ctx, name, password, statements) })
+	})
 }
 
 // Login may prove nothing.
@@ -104,9 +130,11 @@ func (c *Fated) Login(ctx context.Context, name string, password secret.Value) (
 	if fate == Blind {
 		return false, database.MarkUnchanged(fault.New("fated.login", fault.Unsupported, "%s cannot log in from here", name))
 	}
-	err = meet(ctx, fate, "login", func(ctx context.Context) error {
-		ok, err = c.Conn.Login(ctx, name, password)
-		return err
+	err = c.pass("login", secret.Value{}, func() error {
+		return meet(ctx, fate, "login", func(ctx context.Context) (err error) {
+			ok, err = c.Conn.Login(ctx, name, password)
+			return err
+		})
 	})
 	return ok && err == nil, err
 }

@@ -1,5 +1,0 @@
-//go:build !race
-
-package database_test
-
-const raceDetector = false
