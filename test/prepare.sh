@@ -26,6 +26,7 @@ check() {
 	need redis-server redis
 	need pgbouncer bouncer
 	need haproxy proxy
+	need prometheus command -v promtool # checks the alert rules
 	need python3-hvac hvac
 	need zsh command -v zsh # completion is typed in real shells
 	need fish command -v fish

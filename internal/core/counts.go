@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/due"
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/lease"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -191,7 +192,6 @@ type Stats struct {
 	LatenessSum   time.Duration
 	LatenessCount int64
 	ClockHeld     bool
-	Turns         map[string]int64 // keys to rotate, by the state of their turn
 	Audit         []audit.Status
 }
 
@@ -204,13 +204,33 @@ func (c *Core) Stats() Stats {
 	s := Stats{
 		Unsealed: true, Leases: max(h.leases.Stats.Live.Load(), 0), Undone: h.leases.Stats.Undone.Load(),
 		UndoFailures: h.leases.Stats.Failed.Load(), UndoWaiting: max(h.leases.Stats.Waiting.Load(), 0),
-		ClockHeld: h.held(), Turns: h.mounts.Snapshot().States("rotation"), Audit: h.broker.Devices(),
+		ClockHeld: h.held(), Audit: h.broker.Devices(),
 	}
 	h.lateness.mu.Lock()
 	defer h.lateness.mu.Unlock()
 	s.Lateness = append(s.Lateness, h.lateness.buckets...)
 	s.LatenessSum, s.LatenessCount = h.lateness.sum, h.lateness.count
 	return s
+}
+
+// tallyTime bounds what Rotations reads of the store: one row of each mount.
+const tallyTime = time.Second
+
+// A Tally is where the records of one mount stand that rotate.
+type Tally = engine.Tally
+
+// Rotations tells where all records stand that rotate, a tally for each mount. Of all together at most so many are listed one by one, those in
+// trouble first.
+func (c *Core) Rotations(most int) []Tally {
+	h := c.house.Load()
+	if h == nil {
+		return nil
+	}
+	scope, end := h.scope()
+	defer end()
+	ctx, cancel := context.WithTimeout(scope, tallyTime)
+	defer cancel()
+	return h.mounts.Snapshot().Tallies(ctx, most)
 }
 
 // ReloadAudit opens every audit device anew.

@@ -94,7 +94,7 @@ func (h lending) target(path string) (*mounts.Open, string, error) {
 func (h lending) rotating(ctx context.Context, names []string) iter.Seq2[engine.Rotating, error] {
 	return func(yield func(engine.Rotating, error) bool) {
 		for _, o := range h.mounts.Snapshot().Rotators() {
-			for s, err := range o.Rotator.Rotating(ctx) {
+			for s, err := range o.Rotator.Rotations().Statuses(ctx) {
 				if s.Path != "" {
 					d, derr := h.policies.Decide(ctx, names, policies.Query{Path: s.Path, Op: route.Read})
 					if derr != nil {

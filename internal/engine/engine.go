@@ -291,20 +291,17 @@ type Keeper interface {
 	Unfinished(ctx context.Context) error
 }
 
-// A Census is an engine whose things are in states, for metrics: how many are in
-// each. It comes from memory and costs no scan.
-type Census interface {
-	States() map[string]int64
-}
-
 // A Rotator is an engine with records of [rotate].
 type Rotator interface {
-	// Rotating are where its records stand.
-	Rotating(ctx context.Context) iter.Seq2[Rotating, error]
+	// Rotations is what rotates them.
+	Rotations() *rotate.Manager
 }
 
-// Rotating is where one record stands.
-type Rotating = rotate.Status
+// Rotating is where one record stands, a Tally where all of a mount do.
+type (
+	Rotating = rotate.Status
+	Tally    = rotate.Tally
+)
 
 // A Versioned engine is one that core can publish to (kv, version 2).
 type Versioned interface {

@@ -2,6 +2,8 @@ package rotate
 
 import (
 	"context"
+	"math"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -11,67 +13,184 @@ import (
 )
 
 // A census knows where each record of the mount stands, so that metrics cost no scan. What
-// this process commits it learns at once; what was stored before, from one slow walk.
+// this process commits it learns at once; what was stored before, or by another server of the same
+// store, from a slow walk after the start and each hour.
 type census struct {
-	mu     sync.Mutex // guards both
-	states map[string]State
-	counts map[State]int64
+	mu     sync.Mutex           // guards the rest
+	all    map[string]*standing // by the key of the record's row
+	order  []*standing          // all, those known longest first, and some that are gone
+	walk   uint64               // number of the present walk
+	failed map[FailedStep]int64
 }
+
+// A standing is what metrics tell of one record. It is small: there may be many.
+type standing struct {
+	version   storage.Version // of the row that it was made of
+	walk      uint64          // the last one that has found the row
+	path      string          // below the mount
+	state     State
+	since     int64 // Unix seconds: the credential is current; 0: there is none
+	next, due int64 // Unix seconds; 0: none
+	failures  int
+	attempts  int
+	published bool // the rotation in flight is
+	alert     bool
+	paused    bool
+	gone      bool // the record is deleted
+}
+
+// unreadable is the state of a record whose row is damaged.
+const unreadable State = "unreadable"
 
 func newCensus() *census {
-	return &census{states: map[string]State{}, counts: map[State]int64{}}
+	return &census{all: map[string]*standing{}, failed: map[FailedStep]int64{}}
 }
 
-// set notes where a record stands; "" is for one that is deleted.
-func (c *census) set(k *Kind, name string, s State) {
+// seconds is a time in Unix seconds, 0 for none.
+func seconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}
+
+// stand is where a record stands.
+func stand(k *Kind, r *Record) standing {
+	s := standing{
+		path: k.Path(called(k, r)), state: r.State(), next: seconds(r.Next), due: seconds(r.Due),
+		failures: r.Failures, published: r.published(), alert: r.Alert != nil, paused: r.Paused != nil,
+	}
+	if r.Current != nil {
+		s.since = seconds(later(r.Current.At, r.LastRotated))
+	}
+	if r.Turn != nil {
+		s.attempts = r.Turn.Tries
+	}
+	return s
+}
+
+// set notes where a record stands as version v of its row says. A later version that is known already stays.
+func (c *census) set(k *Kind, name string, v storage.Version, s standing) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := k.Records + name
-	if was, known := c.states[key]; known {
-		if c.counts[was]--; c.counts[was] == 0 {
-			delete(c.counts, was)
-		}
-	}
-	if s == "" {
-		delete(c.states, key)
+	known := c.all[key]
+	switch {
+	case known == nil:
+		known = new(standing)
+		c.all[key], c.order = known, append(c.order, known)
+	case known.version > v:
 		return
 	}
-	c.states[key] = s
-	c.counts[s]++
+	s.version, s.walk = v, c.walk
+	*known = s
 }
 
-// States tells how many records are in each state, those without a rotation in flight as scheduled.
-func (m *Manager) States() map[string]int64 {
-	m.census.mu.Lock()
-	defer m.census.mu.Unlock()
-	out := map[string]int64{}
-	for s, n := range m.census.counts {
-		out[string(s)] = n
+// drop forgets a record that is deleted.
+func (c *census) drop(k *Kind, name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.all[k.Records+name]; s != nil {
+		s.gone = true
+		delete(c.all, k.Records+name)
 	}
-	return out
+	if len(c.order) > 2*len(c.all) {
+		c.order = slices.DeleteFunc(c.order, func(s *standing) bool { return s.gone })
+	}
 }
 
-// walkAgain is the pause after a walk that the store has ended.
-const walkAgain = time.Minute
+// count counts a step that failed.
+func (c *census) count(step State, class string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failed[FailedStep{step, class}]++
+}
 
-// Walk takes all records that are stored into the census. It ends with ctx.
-func (m *Manager) Walk(ctx context.Context) {
-	for m.walkOnce(ctx) != nil {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(walkAgain):
+// found reports whether a row is known in this version, and notes that the walk has found it.
+func (c *census) found(key string, v storage.Version) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.all[key]
+	if s != nil {
+		s.walk = c.walk
+	}
+	return s != nil && s.version == v
+}
+
+// begin begins a walk.
+func (c *census) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.walk++
+}
+
+// missing are the keys of the known rows of a kind that the walk has not found.
+func (c *census) missing(k *Kind) (keys []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, s := range c.all {
+		if s.walk != c.walk && strings.HasPrefix(key, k.Records) {
+			keys = append(keys, key)
 		}
+	}
+	return keys
+}
+
+// Pauses of walks: between two of them, after one that the store has ended, and after every so many rows of one.
+const (
+	walkEvery = time.Hour
+	walkAgain = time.Minute
+	walkPace  = 5 * time.Millisecond
+	walkRows  = 1000
+)
+
+// Walk takes all records that are stored into the census, again and again. It ends with ctx.
+func (m *Manager) Walk(ctx context.Context) {
+	for {
+		wait := walkEvery
+		if err := m.walkOnce(ctx); err != nil {
+			if ctx.Err() == nil {
+				m.cfg.Log.Warn("counting what rotates", "mount", m.cfg.Mount(), "next_try", time.Now().Add(walkAgain), "error", err)
+			}
+			wait = walkAgain
+		}
+		if !pause(ctx, wait) {
+			return
+		}
+	}
+}
+
+// pause waits, and reports false where ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
 	}
 }
 
 func (m *Manager) walkOnce(ctx context.Context) error {
+	m.census.begin()
+	rows := 0
 	for _, k := range m.kinds {
 		for e, err := range m.cfg.Store.Scan(ctx, k.Records, storage.PrefixEnd(k.Records)) {
 			if e.Key == "" && err != nil {
 				return err
 			}
-			if err := m.visit(ctx, k, strings.TrimPrefix(e.Key, k.Records)); err != nil {
+			if !m.census.found(e.Key, e.Version) {
+				if err := m.visit(ctx, k, strings.TrimPrefix(e.Key, k.Records)); err != nil {
+					return err
+				}
+			}
+			if rows++; rows%walkRows == 0 && !pause(ctx, walkPace) {
+				return ctx.Err()
+			}
+		}
+		for _, key := range m.census.missing(k) {
+			if err := m.visit(ctx, k, strings.TrimPrefix(key, k.Records)); err != nil {
 				return err
 			}
 		}
@@ -79,20 +198,32 @@ func (m *Manager) walkOnce(ctx context.Context) error {
 	return nil
 }
 
-// visit reads a record under its lock: a commit of its own comes before or after.
+// visit notes where a record stands. It does not wait for the record's lock, which may be held over a call that hangs.
+// Instead it looks again until what it has noted is what is stored, so that a commit in between is not undone.
 func (m *Manager) visit(ctx context.Context, k *Kind, name string) error {
-	release, err := m.take(ctx, k, name)
-	if err != nil {
-		return err
+	for noted := storage.Version(math.MaxUint64); ; {
+		row, err := m.cfg.Store.Get(ctx, k.Records+name)
+		damaged := fault.Is(err, fault.Internal)
+		if err != nil && !damaged {
+			return err
+		}
+		if row.Version == noted {
+			return nil
+		}
+		switch r := (&Record{Name: name}); {
+		case row.Version == 0 && !damaged:
+			m.census.drop(k, name)
+		case damaged || !readable(k, row, r):
+			m.census.set(k, name, row.Version, standing{path: k.Path(name), state: unreadable, alert: true})
+		default:
+			m.census.set(k, name, row.Version, stand(k, r))
+		}
+		noted = row.Version
 	}
-	defer release()
-	e, err := m.load(ctx, k, name)
-	switch {
-	case fault.Is(err, fault.Internal):
-		return nil // damaged, and counted nowhere: the others still are
-	case err != nil || e == nil:
-		return err
-	}
-	m.census.set(k, name, e.Rec.State())
-	return nil
+}
+
+// readable decodes a row into r.
+func readable(k *Kind, row storage.Entry, r *Record) bool {
+	_, err := k.decode(row, r)
+	return err == nil
 }

@@ -238,7 +238,7 @@ func (e *Edit) committed(v storage.Version) {
 	if e.Rec.Calling.IsZero() {
 		e.m.returned.Delete(e.kind.Records + e.Rec.Name)
 	}
-	e.m.census.set(e.kind, e.Rec.Name, e.Rec.State())
+	e.m.census.set(e.kind, e.Rec.Name, v, stand(e.kind, e.Rec))
 	logTrouble(e)
 }
 
@@ -247,6 +247,7 @@ func logTrouble(e *Edit) {
 	if t := e.trouble; t != nil {
 		e.m.cfg.Log.Warn("a step of a rotation failed", "path", e.m.cfg.Mount()+e.kind.Path(called(e.kind, e.Rec)), "rotation", e.Rec.Number(), "step", t.State,
 			"class", t.Outcome, "next_try", e.Rec.Due, "error", t.Text)
+		e.m.census.count(t.State, t.Outcome)
 	}
 	e.trouble = nil
 }

@@ -57,7 +57,12 @@ func (m *Manager) Work(ctx context.Context, kind, name string) error {
 		return err // a deleted record's item went with it
 	}
 	e.working = true
-	return e.step(ctx)
+	state := e.Rec.State()
+	err = e.step(ctx)
+	if err != nil && ctx.Err() == nil && !fault.Is(err, fault.Conflict) { // another server has made the step
+		m.census.count(state, ofServer)
+	}
+	return err
 }
 
 // step does what is due, if anything is.

@@ -83,7 +83,7 @@ func (e *Edit) Delete(ctx context.Context) error {
 	abs = append(abs, event(e, "deleted-key"))
 	_, err := m.cfg.Store.CommitWith(ctx, ops, abs)
 	if err == nil {
-		m.census.set(k, name, "")
+		m.census.drop(k, name)
 	}
 	return err
 }

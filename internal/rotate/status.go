@@ -38,11 +38,22 @@ const overdueAfter = 10 * time.Minute
 
 // Overdue is how long a rotation has been due that has not been published; zero if that is not yet too long.
 func (r *Record) Overdue(now time.Time) time.Duration {
-	if late := now.Sub(r.Next); !r.Next.IsZero() && late > overdueAfter && (r.Turn == nil || r.Turn.Published().IsZero()) {
+	if r.Next.IsZero() {
+		return 0
+	}
+	return overdue(r.Next, r.published(), now)
+}
+
+// overdue is how long a rotation has been due since next; zero if that is not yet too long.
+func overdue(next time.Time, published bool, now time.Time) time.Duration {
+	if late := now.Sub(next); late > overdueAfter && !published {
 		return late
 	}
 	return 0
 }
+
+// published reports whether the rotation in flight has published.
+func (r *Record) published() bool { return r.Turn != nil && !r.Turn.Published().IsZero() }
 
 // Trouble ranks a status: what needs a person first.
 func (s *Status) Trouble() int {

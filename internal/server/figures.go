@@ -19,7 +19,7 @@ func observe(m *metrics.Metrics) func(core.Observation) {
 
 // source is where the metrics find what is not a request.
 func (s *server) source() metrics.Source {
-	src := metrics.Source{House: s.house, Audit: s.devices, Turns: func() map[string]int64 { return s.core.Stats().Turns }}
+	src := metrics.Source{House: s.house, Audit: s.devices, Rotations: func() []core.Tally { return s.core.Rotations(s.cfg.RotationSeries) }}
 	if meter, ok := s.store.(storage.Meter); ok {
 		src.Store = meter.Stats
 	}

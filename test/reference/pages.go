@@ -11,6 +11,7 @@ import (
 	"github.com/keyturn/keyturn/internal/cli"
 	"github.com/keyturn/keyturn/internal/demo"
 	"github.com/keyturn/keyturn/internal/plugins"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/server"
 	"github.com/keyturn/keyturn/internal/server/config"
 	"github.com/keyturn/keyturn/internal/server/metrics"
@@ -167,7 +168,12 @@ func everything() metrics.Source {
 	return metrics.Source{
 		House: func() (metrics.House, bool) { return metrics.House{Lateness: h}, true },
 		Store: func() storage.Stats { return storage.Stats{CommitSeconds: h, FreeBytes: 1} },
-		Turns: func() map[string]int64 { return map[string]int64{"grace": 1} },
+		Rotations: func() []rotate.Tally {
+			return []rotate.Tally{{
+				States: map[rotate.State]int64{rotate.Grace: 1}, Failed: map[rotate.FailedStep]int64{{Step: rotate.Creating, Class: "transient"}: 1},
+				Standings: []rotate.Standing{{State: rotate.Grace}},
+			}}
+		},
 		Audit: func() []metrics.Device { return []metrics.Device{{Path: "file/", Type: "file"}} },
 	}
 }

@@ -421,7 +421,7 @@ func (m *Manager) Retire(ctx context.Context, path string, force bool, job func(
 // rotation could not be published.
 func (s *Snapshot) publishedBelow(ctx context.Context, path string) error {
 	for _, o := range s.Rotators() {
-		for record, err := range o.Rotator.Rotating(ctx) {
+		for record, err := range o.Rotator.Rotations().Statuses(ctx) {
 			if err == nil && strings.HasPrefix(record.Place, path) {
 				return fault.New("mounts.Retire", fault.Conflict, "%s is published at %q, and its consumers would read nothing any more; publish it elsewhere or delete it first, or disable the mount with force=true", record.Path, record.Place)
 			}

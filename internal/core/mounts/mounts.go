@@ -24,6 +24,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/mount"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/token"
 )
@@ -100,7 +101,6 @@ type Open struct {
 	Undoer    engine.Undoer
 	Worker    engine.Worker
 	Versioned engine.Versioned
-	Census    engine.Census
 	Rotator   engine.Rotator
 	Keeper    engine.Keeper
 }
@@ -141,19 +141,6 @@ func (s *Snapshot) Route(path string) *Open {
 // ByUUID finds an open mount, a tombstone too, or nil.
 func (s *Snapshot) ByUUID(uuid string) *Open { return s.open[uuid] }
 
-// States adds up how many things of engines of a type are in each state.
-func (s *Snapshot) States(typ string) map[string]int64 {
-	all := map[string]int64{}
-	for _, o := range s.open {
-		if e := o.Entry(); o.Census != nil && e.Type == typ && e.Gone.IsZero() {
-			for state, n := range o.Census.States() {
-				all[state] += n
-			}
-		}
-	}
-	return all
-}
-
 // Rotators are the open mounts whose engines rotate something, in order of their paths.
 func (s *Snapshot) Rotators() (all []*Open) {
 	for _, o := range s.open {
@@ -162,6 +149,15 @@ func (s *Snapshot) Rotators() (all []*Open) {
 		}
 	}
 	slices.SortFunc(all, func(a, b *Open) int { return strings.Compare(a.Entry().Path, b.Entry().Path) })
+	return all
+}
+
+// Tallies are where the records of each mount stand that rotate. Of all together at most so many are listed one by one.
+func (s *Snapshot) Tallies(ctx context.Context, most int) (all []engine.Tally) {
+	for _, o := range s.Rotators() {
+		all = append(all, o.Rotator.Rotations().Tally(ctx, most))
+	}
+	rotate.Limit(all, most)
 	return all
 }
 
@@ -282,7 +278,6 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 	o.Undoer, _ = eng.(engine.Undoer)
 	o.Worker, _ = eng.(engine.Worker)
 	o.Versioned, _ = eng.(engine.Versioned)
-	o.Census, _ = eng.(engine.Census)
 	o.Rotator, _ = eng.(engine.Rotator)
 	o.Keeper, _ = eng.(engine.Keeper)
 	return eng.Routes(), nil

@@ -260,13 +260,6 @@ func (e *maker) Unfinished(context.Context) error {
 	return e.h.busy
 }
 
-// States implements [engine.Census].
-func (e *maker) States() map[string]int64 {
-	e.h.mu.Lock()
-	defer e.h.mu.Unlock()
-	return map[string]int64{"alive": int64(len(e.h.alive)), "mounts": 1}
-}
-
 // Close has nothing to close.
 func (e *maker) Close() error { return nil }
 

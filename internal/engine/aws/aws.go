@@ -4,7 +4,6 @@ package aws
 
 import (
 	"context"
-	"iter"
 	"sync"
 	"time"
 
@@ -66,13 +65,8 @@ func (b *backend) Work(ctx context.Context, kind, name string) error {
 	return b.rotations.Work(ctx, kind, name)
 }
 
-// States implements [engine.Census].
-func (b *backend) States() map[string]int64 { return b.rotations.States() }
-
-// Rotating implements [engine.Rotator].
-func (b *backend) Rotating(ctx context.Context) iter.Seq2[rotate.Status, error] {
-	return b.rotations.Statuses(ctx)
-}
+// Rotations implements [engine.Rotator].
+func (b *backend) Rotations() *rotate.Manager { return b.rotations }
 
 // Close lets go of connections.
 func (b *backend) Close() error {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
 	"strings"
 
@@ -65,10 +64,8 @@ type backend struct {
 	rotations *rotate.Manager
 }
 
-// Rotating implements [engine.Rotator].
-func (b *backend) Rotating(ctx context.Context) iter.Seq2[engine.Rotating, error] {
-	return b.rotations.Statuses(ctx)
-}
+// Rotations implements [engine.Rotator].
+func (b *backend) Rotations() *rotate.Manager { return b.rotations }
 
 // Unfinished implements [engine.Keeper]: nobody but this server may know a password that is being changed.
 func (b *backend) Unfinished(ctx context.Context) error {

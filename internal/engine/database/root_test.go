@@ -202,7 +202,7 @@ func TestRotating(t *testing.T) {
 			t.Error("a rotation without a reply is over")
 		}
 		var paths []string
-		for s, err := range w.Engine.(engine.Rotator).Rotating(context.Background()) {
+		for s, err := range w.Engine.(engine.Rotator).Rotations().Statuses(context.Background()) {
 			if err != nil || s.Summary == "" || (s.Alert != "") != strings.Contains(s.Path, "svc") {
 				t.Errorf("%+v, %v", s, err)
 			}

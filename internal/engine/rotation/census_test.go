@@ -15,29 +15,29 @@ import (
 // key is deleted.
 func TestStates(t *testing.T) {
 	bubble(t, func(w *world) {
-		want := func(when string, states map[string]int64) {
+		want := func(when string, states map[rotate.State]int64) {
 			t.Helper()
 			synctest.Wait()
-			if got := w.engine.(engine.Census).States(); !maps.Equal(got, states) {
+			if got := w.engine.(engine.Rotator).Rotations().Tally(t.Context(), 10).States; !maps.Equal(got, states) {
 				t.Errorf("%s: %v, want %v", when, got, states)
 			}
 		}
-		want("without keys", map[string]int64{})
+		want("without keys", map[rotate.State]int64{})
 		w.must(route.Write, "keys/demo", basic(nil))
 		w.must(route.Write, "keys/later", basic(map[string]any{"path": "secret/later", "skip_import_rotation": true}))
-		want("new keys", map[string]int64{"scheduled": 2})
+		want("new keys", map[rotate.State]int64{"scheduled": 2})
 		w.until(rotate.Grace)
-		want("in a turn", map[string]int64{"scheduled": 1, "grace": 1})
+		want("in a turn", map[rotate.State]int64{"scheduled": 1, "grace": 1})
 		w.cancel()
 		w.boot()
-		want("after a restart", map[string]int64{"scheduled": 1, "grace": 1})
+		want("after a restart", map[rotate.State]int64{"scheduled": 1, "grace": 1})
 		w.until(rotate.Scheduled)
 		w.after(time.Hour)
-		want("after the turn", map[string]int64{"scheduled": 2})
+		want("after the turn", map[rotate.State]int64{"scheduled": 2})
 		w.must(route.Delete, "keys/later", nil)
-		want("without one", map[string]int64{"scheduled": 1})
+		want("without one", map[rotate.State]int64{"scheduled": 1})
 		w.cancel()
 		w.boot()
-		want("after another restart", map[string]int64{"scheduled": 1})
+		want("after another restart", map[rotate.State]int64{"scheduled": 1})
 	})
 }

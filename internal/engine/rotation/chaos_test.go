@@ -63,7 +63,7 @@ func (c *chaos) Open(server int, store storage.Store) {
 	lend := func(h *engine.Host) {
 		h.Reserve, h.MayPublish, h.Published = places.reserve, mayPublish, places.published
 		h.Rotating = func(ctx context.Context, _ []string) iter.Seq2[rotate.Status, error] {
-			return c.worlds[server].Engine.(engine.Rotator).Rotating(ctx)
+			return c.worlds[server].Engine.(engine.Rotator).Rotations().Statuses(ctx)
 		}
 		h.Publish = func(_ context.Context, p engine.Publication) (n int, err error) {
 			if err := c.Refuse(server, "publishing"); err != nil {

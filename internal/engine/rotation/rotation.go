@@ -9,7 +9,6 @@ package rotation
 import (
 	"context"
 	"crypto/x509"
-	"iter"
 	"net"
 
 	"github.com/keyturn/keyturn/internal/engine"
@@ -52,13 +51,8 @@ func (b *backend) Work(ctx context.Context, kind, name string) error {
 	return b.rotations.Work(ctx, kind, name)
 }
 
-// States implements [engine.Census].
-func (b *backend) States() map[string]int64 { return b.rotations.States() }
-
-// Rotating implements [engine.Rotator].
-func (b *backend) Rotating(ctx context.Context) iter.Seq2[rotate.Status, error] {
-	return b.rotations.Statuses(ctx)
-}
+// Rotations implements [engine.Rotator].
+func (b *backend) Rotations() *rotate.Manager { return b.rotations }
 
 // Close has nothing to close.
 func (b *backend) Close() error { return nil }

@@ -81,6 +81,7 @@ func (w *world) boot() {
 	}
 	w.barrier = b
 	w.ctx, w.cancel = context.WithCancel(context.Background())
+	w.Cleanup(w.cancel) // a test may have overtaken this process by another one
 	hooked, err := barrier.Open(context.Background(), &hookedStore{w.store, w}, w.root)
 	if err != nil {
 		w.Fatal(err)
@@ -127,7 +128,7 @@ func (w *world) host(installation string) engine.Host {
 		Reserve:    w.reserve,
 		MayPublish: mayPublish,
 		Rotating: func(ctx context.Context, _ []string) iter.Seq2[rotate.Status, error] {
-			return w.engine.(engine.Rotator).Rotating(ctx)
+			return w.engine.(engine.Rotator).Rotations().Statuses(ctx)
 		},
 		Publish: func(ctx context.Context, p engine.Publication) (n int, err error) {
 			return n, w.around("publish", func() error { n, err = w.kv.publish(p); return err })

@@ -46,6 +46,8 @@ type Server struct {
 	Introspection bool // sys/internal/inspect shows the server's tables
 	DisableCache  bool // keep as little as possible of the store in memory
 	ShowHostname  bool // as a header of each answer
+	// RotationSeries is how many credentials that rotate have series of their own in the metrics.
+	RotationSeries int
 
 	// AuditFolders and ConnectionFolders list the folders of this machine in which clients may name files: audit
 	// files to be written, and files that a connection's configuration refers to. See package hostfile.

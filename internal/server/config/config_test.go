@@ -86,7 +86,7 @@ func TestReadConfig(t *testing.T) {
 			File: "/var/log/keyturn.log", RotateBytes: 1 << 20, RotateEvery: time.Hour, MaxFiles: 3,
 		},
 		DefaultLeaseTTL: time.Hour, MaxLeaseTTL: 24 * time.Hour, MaxRequestTime: 45 * time.Second,
-		OutboundAllow: prefixes("127.0.0.1/32", "10.1.0.0/16"), DisableCache: true, ShowHostname: true,
+		OutboundAllow: prefixes("127.0.0.1/32", "10.1.0.0/16"), DisableCache: true, ShowHostname: true, RotationSeries: 200,
 		AuditFolders: []string{"/var/log/keyturn", "/data/audit"}, ConnectionFolders: []string{"/etc/keyturn/tls"},
 	}
 	for _, file := range []string{"testdata/good.hcl", "testdata/good.json"} {

@@ -28,7 +28,7 @@ var samples = map[string]string{
 	"custom_response_headers": `{ "default" = { "X-A" = ["b"] } }`, "default_lease_ttl": `"1h"`, "default_max_request_duration": `"5s"`,
 	"disable_cache": `true`, "disable_mlock": `true`, "enable_response_header_hostname": `true`, "enable_response_header_raft_node_id": `true`,
 	"http_idle_timeout": `"7s"`, "http_read_header_timeout": `"7s"`, "http_read_timeout": `"7s"`, "http_write_timeout": `"7s"`,
-	"introspection_endpoint": `true`, "raw_storage_endpoint": `true`,
+	"introspection_endpoint": `true`, "rotation_metrics_limit": `7`, "raw_storage_endpoint": `true`,
 	"log_file": `"/tmp/x.log"`, "log_format": `"json"`, "log_level": `"error"`, "log_requests_level": `"info"`, "log_rotate_bytes": `5`,
 	"log_rotate_duration": `"1m"`, "log_rotate_max_files": `5`, "max_json_array_element_count": `5`, "max_json_depth": `5`,
 	"max_json_object_entry_count": `5`, "max_json_string_value_length": `5`, "max_json_token": `5`, "max_lease_ttl": `"900h"`,

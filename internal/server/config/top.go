@@ -16,6 +16,8 @@ const (
 	defaultMaxTime     = httpapi.DefaultMaxTime
 	defaultReadTime    = 30 * time.Second
 	defaultRotateEvery = 24 * time.Hour
+	// defaultRotationSeries keeps a scrape below some ten megabytes: each credential has eight series of about 200 bytes.
+	defaultRotationSeries = 5000
 )
 
 // labelledKeys are the keys of the top level that are blocks with a label, for the
@@ -95,6 +97,8 @@ func processKeys(r *report, c *Server) []key {
 			doc: "Addresses of this machine, of its link or of a cloud's metadata service that engines may connect to. They are refused otherwise."},
 		{name: "pid_file", takes: "path", set: r.words(&c.PIDFile),
 			doc: "The file that holds the server's process id while it runs."},
+		{name: "rotation_metrics_limit", takes: "number", without: "5000", set: r.small(&c.RotationSeries, 0, 1_000_000, "how many credentials have series of their own"),
+			doc: "How many credentials that rotate have series of their own in the metrics, those in trouble first. All are counted by mount. Each has eight series."},
 		{name: "raw_storage_endpoint", takes: "boolean", without: "false", set: r.truth(&c.RawStorage),
 			doc: "Whether sys/raw reads and writes the decrypted rows of the store, for callers with sudo on it. Set it for as long as it is needed: no other policy guards what it shows."},
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -27,7 +29,15 @@ func full() Source {
 			return storage.Stats{Conflicts: 2, Failed: 1, DiskBytes: 1000, FreeBytes: 2000, Full: true,
 				CommitSeconds: storage.Histogram{Bounds: []float64{.01}, Counts: []uint64{9, 1}, Sum: .5}}
 		},
-		Turns: func() map[string]int64 { return map[string]int64{"grace": 2} },
+		Rotations: func() []rotate.Tally {
+			one := rotate.Standing{Path: "rotation/keys/a", State: rotate.Creating, Age: time.Minute, Overdue: time.Hour, NextStep: 10 * time.Second, Failures: 1, Attempts: 2, Alert: true}
+			bad := rotate.Standing{Path: "rotation/keys/\xff", State: rotate.Scheduled, Age: -1, NextStep: -1, Paused: true}
+			return []rotate.Tally{{
+				Mount: "rotation/", States: map[rotate.State]int64{rotate.Creating: 1, rotate.Scheduled: 6}, Alerts: 1, Failing: 2, Overdue: 3, Paused: 4, Braked: true,
+				Failed:    map[rotate.FailedStep]int64{{Step: rotate.Creating, Class: "transient"}: 5},
+				Standings: []rotate.Standing{one, one, bad},
+			}}
+		},
 		Audit: func() []Device {
 			return []Device{{Path: "file/", Type: "file", Up: true, Lines: 10, Failures: 1, Missed: 2}}
 		},
@@ -91,13 +101,34 @@ func TestValues(t *testing.T) {
 		`keyturn_expiry_lateness_seconds_sum 21.5`,
 		`keyturn_storage_commit_duration_seconds_bucket{le="0.01"} 9`,
 		`keyturn_storage_full 1`,
-		`keyturn_rotation_turns{state="grace"} 2`,
+		`keyturn_rotation_credentials{mount="rotation/",state="scheduled"} 6`,
+		`keyturn_rotation_credentials_alerting{mount="rotation/"} 1`,
+		`keyturn_rotation_credentials_failing{mount="rotation/"} 2`,
+		`keyturn_rotation_credentials_overdue{mount="rotation/"} 3`,
+		`keyturn_rotation_credentials_paused{mount="rotation/"} 4`,
+		`keyturn_rotation_credentials_unlisted{mount="rotation/"} 5`,
+		`keyturn_rotation_braked{mount="rotation/"} 1`,
+		`keyturn_rotation_step_failures_total{class="transient",mount="rotation/",step="creating"} 5`,
+		`keyturn_rotation_state{mount="rotation/",path="rotation/keys/a",state="creating"} 1`,
+		`keyturn_rotation_age_seconds{mount="rotation/",path="rotation/keys/a"} 60`,
+		`keyturn_rotation_overdue_seconds{mount="rotation/",path="rotation/keys/a"} 3600`,
+		`keyturn_rotation_failures{mount="rotation/",path="rotation/keys/a"} 1`,
+		`keyturn_rotation_failed_attempts{mount="rotation/",path="rotation/keys/a"} 2`,
+		`keyturn_rotation_next_step_seconds{mount="rotation/",path="rotation/keys/a"} 10`,
+		`keyturn_rotation_alert{mount="rotation/",path="rotation/keys/a"} 1`,
+		`keyturn_rotation_paused{mount="rotation/",path="rotation/keys/a"} 0`,
+		"keyturn_rotation_paused{mount=\"rotation/\",path=\"rotation/keys/\uFFFD\"} 1",
 		`keyturn_audit_lines_total{device="file/",type="file"} 10`,
 		`keyturn_tokens 4`,
 		`go_goroutines `,
 	} {
 		if !strings.Contains(text, "\n"+want) {
 			t.Errorf("no line %q", want)
+		}
+	}
+	for _, not := range []string{`age_seconds{mount="rotation/",path="rotation/keys/` + "\uFFFD", `next_step_seconds{mount="rotation/",path="rotation/keys/` + "\uFFFD"} {
+		if strings.Contains(text, not) {
+			t.Errorf("%s is there, for a credential that has none", not)
 		}
 	}
 }
@@ -216,5 +247,26 @@ func TestForms(t *testing.T) {
 	}
 	if _, _, err := m.Render(t.Context(), "xml", ""); !fault.Is(err, fault.Invalid) {
 		t.Errorf("format xml: %v", err)
+	}
+}
+
+// TestAlertRules: every series that the alert rules read is one of ours.
+func TestAlertRules(t *testing.T) {
+	rules, err := os.ReadFile("../../../deploy/prometheus/keyturn.rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := os.ReadFile("testdata/series.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`\b(keyturn|vault)_[a-z_]+`).FindAllString(string(rules), -1)
+	if len(names) == 0 {
+		t.Error("the rules read nothing")
+	}
+	for _, name := range names {
+		if !strings.Contains(string(known), "TYPE "+name+" ") {
+			t.Errorf("the rules read %s, which is not exported", name)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package metrics
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -14,8 +15,8 @@ type Source struct {
 	House func() (h House, known bool)
 	// Store tells what the store has counted.
 	Store func() storage.Stats
-	// Turns tells how many turns of keys are in each state.
-	Turns func() map[string]int64
+	// Rotations tells where the records stand that rotate, by mount.
+	Rotations func() []rotate.Tally
 	// Audit tells how each audit device stands.
 	Audit func() []Device
 }
@@ -52,8 +53,6 @@ var (
 	lateness    = desc("keyturn_expiry_lateness_seconds", "How long after it was due the work on an expired lease or token began.")
 	tokens      = desc("keyturn_tokens", "Tokens that are live.")
 	clockHeld   = desc("keyturn_clock_held", "Whether expiry and turns are held because the clock jumped.")
-
-	turns = desc("keyturn_rotation_turns", "Turns of keys, by the state they are in.", "state")
 
 	commitTook   = desc("keyturn_storage_commit_duration_seconds", "How long commits took until they were durable.")
 	conflicts    = desc("keyturn_storage_conflicts_total", "Commits that lost against another one; the caller tries again.")
@@ -93,10 +92,8 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 			h.collect(to)
 		}
 	}
-	if c.src.Turns != nil {
-		for state, n := range c.src.Turns() {
-			gauge(to, turns, float64(n), state)
-		}
+	if c.src.Rotations != nil {
+		collectRotations(to, c.src.Rotations())
 	}
 	if c.src.Store != nil {
 		collectStore(to, c.src.Store())

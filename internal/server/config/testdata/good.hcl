@@ -6,6 +6,7 @@ max_lease_ttl     = 86400
 pid_file          = "/run/keyturn.pid"
 outbound_allow    = ["127.0.0.1", "10.1.2.0/16"]
 audit_folders     = ["/var/log/keyturn/", "/data/audit"]
+rotation_metrics_limit = 200
 disable_cache     = true
 
 connection_folders = ["/etc/keyturn/tls"]

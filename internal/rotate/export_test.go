@@ -1,0 +1,20 @@
+package rotate
+
+import (
+	"fmt"
+	"time"
+)
+
+// Crowd is a manager that knows of so many records, one in ten of which is in trouble.
+func Crowd(n int) *Manager {
+	m := New(Config{Mount: func() string { return "mount/" }})
+	k := &Kind{Records: "r/", Path: func(name string) string { return "keys/" + name }}
+	for i := range n {
+		r := &Record{Name: fmt.Sprintf("key-%06d", i), Next: time.Now(), Due: time.Now(), Current: &Ref{ID: "k", At: time.Now()}}
+		if i%10 == 9 {
+			r.Failures = 1
+		}
+		m.census.set(k, r.Name, 1, stand(k, r))
+	}
+	return m
+}

@@ -1,0 +1,159 @@
+package rotate
+
+import (
+	"context"
+	"maps"
+	"time"
+)
+
+// A Tally is where the records of one mount stand, for metrics. It is made of memory and costs no scan of the store.
+type Tally struct {
+	Mount  string
+	States map[State]int64 // records without a rotation in flight are scheduled
+
+	Alerts  int64 // records that need a person
+	Failing int64 // whose last rotation, or the present step of one, has failed
+	Overdue int64
+	Paused  int64
+	Braked  bool // rotation is paused for the whole mount
+
+	// Failed are the steps that failed since the mount was opened.
+	Failed map[FailedStep]int64
+	// Standings are at most as many records as were asked for: those in trouble first, then those known longest.
+	Standings []Standing
+}
+
+// Records is how many there are.
+func (t *Tally) Records() (n int64) {
+	for _, of := range t.States {
+		n += of
+	}
+	return n
+}
+
+// A FailedStep is a step that failed, and the class of its error: that of an [Outcome], or "server" if it was none of the provider's.
+type FailedStep struct {
+	Step  State
+	Class string
+}
+
+// ofServer is the class of what failed on this side: the store, or the audit devices.
+const ofServer = "server"
+
+// A Standing is where one record stands.
+type Standing struct {
+	Path     string // full: "rotation/keys/stripe"
+	State    State
+	Age      time.Duration // of the current credential; below zero: there is none
+	Overdue  time.Duration
+	NextStep time.Duration // until the next step; below zero: none is planned
+	Failures int           // rotations in a row
+	Attempts int           // of the present step that failed, in a row
+	Alert    bool
+	Paused   bool
+}
+
+// Trouble ranks a standing: what needs a person first.
+func (s *Standing) Trouble() int {
+	switch {
+	case s.Alert:
+		return 0
+	case s.Overdue > 0:
+		return 1
+	case s.failing():
+		return 2
+	case s.Paused:
+		return 3
+	}
+	return healthy
+}
+
+// healthy is the rank of a standing without trouble.
+const healthy = 4
+
+func (s *Standing) failing() bool { return s.Failures > 0 || s.Attempts > 0 }
+
+// Tally tells where the records of the mount stand, at most so many of them one by one.
+func (m *Manager) Tally(ctx context.Context, most int) Tally {
+	t := Tally{Mount: m.cfg.Mount(), Braked: m.braked(ctx), States: map[State]int64{}, Failed: map[FailedStep]int64{}}
+	var listed [healthy + 1][]Standing // by rank
+	now := time.Now()
+	m.census.mu.Lock()
+	defer m.census.mu.Unlock()
+	maps.Copy(t.Failed, m.census.failed)
+	for _, s := range m.census.order {
+		if s.gone {
+			continue
+		}
+		one := s.at(now)
+		t.States[one.State]++
+		t.Alerts += oneIf(one.Alert)
+		t.Failing += oneIf(one.failing())
+		t.Overdue += oneIf(one.Overdue > 0)
+		t.Paused += oneIf(one.Paused)
+		if of := &listed[one.Trouble()]; len(*of) < most {
+			*of = append(*of, one)
+		}
+	}
+	for _, of := range listed {
+		t.Standings = append(t.Standings, of[:min(len(of), most-len(t.Standings))]...)
+	}
+	for i := range t.Standings {
+		t.Standings[i].Path = t.Mount + t.Standings[i].Path
+	}
+	return t
+}
+
+// Limit cuts the standings of all tallies together to so many, those in trouble first.
+func Limit(all []Tally, most int) {
+	kept := make([][]Standing, len(all))
+	for rank, left := 0, most; rank <= healthy; rank++ {
+		for i := range all {
+			for _, s := range all[i].Standings {
+				if left > 0 && s.Trouble() == rank {
+					kept[i] = append(kept[i], s)
+					left--
+				}
+			}
+		}
+	}
+	for i := range all {
+		all[i].Standings = kept[i]
+	}
+}
+
+func oneIf(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// at is where the record stands at a time. Its path is below the mount.
+func (s *standing) at(now time.Time) Standing {
+	out := Standing{
+		Path: s.path, State: s.state, Age: -1, NextStep: -1, Failures: s.failures, Attempts: s.attempts, Alert: s.alert, Paused: s.paused,
+	}
+	if s.since != 0 {
+		out.Age = max(now.Sub(time.Unix(s.since, 0)), 0)
+	}
+	if s.due != 0 {
+		out.NextStep = max(time.Unix(s.due, 0).Sub(now), 0)
+	}
+	if s.next != 0 {
+		out.Overdue = overdue(time.Unix(s.next, 0), s.published, now)
+	}
+	return out
+}
+
+// braked reports whether the brake of the mount is on, as far as the store tells.
+func (m *Manager) braked(ctx context.Context) bool {
+	for _, k := range m.kinds {
+		if k.Brake != nil {
+			if on, err := k.Brake(ctx); err == nil && on {
+				return true
+			}
+		}
+	}
+	return false
+}
