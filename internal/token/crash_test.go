@@ -194,3 +194,21 @@ func TestStrayItemThatStays(t *testing.T) {
 		st.Clear()
 	}
 }
+
+// TestLastCommitOfARevocation: what the store cannot do is reported, while the token can be used no more. Where another finishes
+// the same revocation at the same moment, there is nothing left to do.
+func TestLastCommitOfARevocation(t *testing.T) {
+	for err, fine := range map[error]bool{storage.ErrConflict: true, nil: false} {
+		st := faulty.New(newStore(t), 1)
+		s := onBarrier(openBarrier(t, st))
+		e := create(t, s, nil)
+		st.Inject(faulty.Fault{Calls: faulty.Commits, After: 1, Mode: faulty.NotStored, Err: err})
+		if got := s.Revoke(t.Context(), e.ID); fine != (got == nil) || !fine && !fault.Is(got, fault.Unavailable) {
+			t.Errorf("the store answers %v: %v", err, got)
+		}
+		st.Clear()
+		if got, err := s.ByID(t.Context(), e.ID); err != nil || !got.Revoking {
+			t.Errorf("the token: %+v, %v", got, err)
+		}
+	}
+}

@@ -264,27 +264,42 @@ func TestAccessorsInPages(t *testing.T) {
 	}
 }
 
-// TestOrphanBelowAStaleEdge: who was made an orphan while its parent's children
-// were being walked lives on, with its own children.
+// TestOrphanBelowAStaleEdge: who was made an orphan while its parent's children were being walked lives on, with its own
+// children. An edge to it, or to one that is gone, is cleared away.
 func TestOrphanBelowAStaleEdge(t *testing.T) {
-	s, v := open(t)
-	first := create(t, s, nil)
-	orphan := create(t, s, nil)
-	child := create(t, s, orphan)
-	if _, err := v.Commit(t.Context(), storage.Set(token.ChildPrefix+first.ID+"/"+orphan.ID, nil)); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Revoke(t.Context(), first.ID); err != nil {
-		t.Fatal(err)
-	}
-	if e, err := s.ByID(t.Context(), child.ID); err != nil || e.Revoking {
-		t.Fatalf("the orphan's child: %+v, %v", e, err)
-	}
-	if err := s.Revoke(t.Context(), orphan.ID); err != nil {
-		t.Fatal(err)
-	}
-	if keys := left(t, v); len(keys) != 0 {
-		t.Errorf("left: %q", keys)
+	for name, revoke := range map[string]func(s *token.Store, id string) error{
+		"with its children": func(s *token.Store, id string) error { return s.Revoke(t.Context(), id) },
+		"alone":             func(s *token.Store, id string) error { return s.RevokeOrphan(t.Context(), id) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, v := open(t)
+			first := create(t, s, nil)
+			orphan := create(t, s, nil)
+			child := create(t, s, orphan)
+			edges := token.ChildPrefix + first.ID + "/"
+			if _, err := v.Commit(t.Context(), storage.Set(edges+orphan.ID, nil), storage.Set(edges+"gone", nil)); err != nil {
+				t.Fatal(err)
+			}
+			if err := revoke(s, first.ID); err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range []string{orphan.ID, child.ID} {
+				if e, err := s.ByID(t.Context(), id); err != nil || e.Revoking || e.Parent != map[string]string{child.ID: orphan.ID}[id] {
+					t.Fatalf("the orphan, or its child: %+v, %v", e, err)
+				}
+			}
+			for _, key := range left(t, v) {
+				if strings.Contains(key, first.ID) {
+					t.Errorf("%q is left", key)
+				}
+			}
+			if err := s.Revoke(t.Context(), orphan.ID); err != nil {
+				t.Fatal(err)
+			}
+			if keys := left(t, v); len(keys) != 0 {
+				t.Errorf("left: %q", keys)
+			}
+		})
 	}
 }
 
