@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -33,6 +34,8 @@ func written(fake rotation.Provider) rotation.Provider {
 		switch string(bytes.TrimSpace(rest)) {
 		case "slots":
 			d.Style = rotate.Slots
+		case "slow":
+			d.Settle = rotate.Settle{Successes: 3, Interval: 7 * time.Second, Timeout: 10 * time.Minute}
 		case "management":
 			d.Can.Proof = rotate.ProofManagement
 		case "never":
@@ -96,6 +99,10 @@ func TestWriteRefuses(t *testing.T) {
 			{"demo", map[string]any{"rotation_period": "1s"}, `field "rotation_period"`},
 			{"demo", map[string]any{"read_ttl": 301}, `field "read_ttl"`},
 			{"demo", map[string]any{"grace_period": "1m", "read_ttl": "30s"}, `field "read_ttl"`},
+			{"demo", map[string]any{"settle_successes": -1}, `field "settle_successes"`},
+			{"demo", map[string]any{"settle_successes": 101}, `field "settle_successes"`},
+			{"demo", map[string]any{"ca": "no PEM"}, `field "ca"`},
+			{"demo", map[string]any{"ca": strings.Repeat("x", 64<<10+1)}, `field "ca"`},
 			{"demo", map[string]any{"rotation_schedule": "0 0 * * *"}, "not built yet"},
 			{"demo", map[string]any{"groups": []string{"a"}}, "not built yet"},
 			{"demo", map[string]any{"current_secret": map[string]string{"api_key": "x"}}, "current_key_id"},
@@ -107,6 +114,22 @@ func TestWriteRefuses(t *testing.T) {
 		}
 		if _, err := w.do(route.List, "keys", nil); !fault.Is(err, fault.NotFound) {
 			t.Errorf("something was stored: %v", err)
+		}
+		for _, missing := range []struct {
+			op   route.Op
+			path string
+		}{{route.Read, ""}, {route.Read, "/plan"}, {route.Read, "/history"}, {route.Write, "/rotate"}, {route.Write, "/rebind"}, {route.Patch, ""}} {
+			if out, err := w.do(missing.op, "keys/nobody"+missing.path, map[string]any{}); err != nil && !fault.Is(err, fault.NotFound) || err == nil && out != nil {
+				t.Errorf("%s of a key that there is not: %v, %v", missing.path, out, err)
+			}
+		}
+		w.must(route.Write, "keys/demo", basic(map[string]any{"settle_successes": 100}))
+		w.must(route.Write, "keys/other", basic(map[string]any{"path": "secret/other"}))
+		if got := fmt.Sprint(w.must(route.List, "keys", map[string]any{"limit": 1})["keys"]); got != "[demo]" {
+			t.Errorf("one of two keys: %s", got)
+		}
+		if got := fmt.Sprint(w.must(route.List, "keys", map[string]any{"limit": 2})["keys"], w.must(route.List, "keys", nil)["keys"]); got != "[demo other] [demo other]" {
+			t.Errorf("both keys: %s", got)
 		}
 		// Explicit zero values mean "not configured".
 		w.must(route.Write, "keys/demo", basic(map[string]any{"rotation_schedule": "", "rotation_window": 0, "groups": []string{}, "grace_period": 0}))
@@ -443,6 +466,99 @@ func TestChangedRecipeNeedsBinding(t *testing.T) {
 		w.until(rotate.Grace)
 		if s := w.status(); s["turn"] != 3.0 || s["recipe_hash"] != "h:mine:2" {
 			t.Errorf("after binding: %v", s)
+		}
+	})
+}
+
+// TestChangedProviderNeedsBinding: a provider in Go that is another one after an upgrade begins no rotation until somebody binds the
+// key to it.
+func TestChangedProviderNeedsBinding(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		definitions, open := w.types[0].Definitions, w.types[0].Open
+		w.types[0].Open = func(c rotation.OpenConfig) (rotation.Source, error) {
+			ds, err := definitions()
+			if err != nil || c.Definition.Hash != "h:upgraded" {
+				return nil, fmt.Errorf("opened by the hash %q, %v", c.Definition.Hash, err)
+			}
+			c.Definition = ds[0]
+			return open(c)
+		}
+		w.types[0].Definitions = func() ([]rotation.Definition, error) {
+			ds, err := definitions()
+			ds[0].Hash = "h:upgraded"
+			return ds, err
+		}
+		w.cancel()
+		w.boot()
+		w.refused(route.Write, "keys/demo/rotate", nil, fault.Held, "rebind")
+		w.after(32 * 24 * time.Hour)
+		if n := len(w.vendor.Issued()); n != 1 {
+			t.Errorf("%d keys were made, want the one of before the upgrade", n)
+		}
+		w.must(route.Write, "keys/demo/rebind", nil)
+		w.until(rotate.Grace)
+		if s := w.status(); s["turn"] != 2.0 || s["recipe_hash"] != "h:upgraded" {
+			t.Errorf("after binding: %v", s)
+		}
+	})
+}
+
+// TestSettling: a key settles as its recipe says, and where it says otherwise itself, as it says.
+func TestSettling(t *testing.T) {
+	workshop(t, func(w *world) {
+		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:slow"})
+		for own, want := range map[int]float64{0: 3, 1: 1, 5: 5} {
+			w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "mine", "settle_successes": own}))
+			if s := w.status(); s["settle_successes"] != want {
+				t.Errorf("settle_successes %d: %v successes, want %v", own, s["settle_successes"], want)
+			}
+		}
+	})
+}
+
+// TestClassSetsThePeriod: a key of another class has the period of that, unless the same write gives one.
+func TestClassSetsThePeriod(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(map[string]any{"class": "financial", "rotation_period": nil}))
+		for _, tt := range []struct {
+			patch map[string]any
+			days  float64
+		}{
+			{map[string]any{}, 30}, {map[string]any{"class": "low-risk"}, 90}, {map[string]any{"grace_period": "24h"}, 90}, {map[string]any{"class": "standard", "rotation_period": "240h"}, 10},
+			{map[string]any{"class": "standard"}, 60}, {map[string]any{"rotation_period": "48h"}, 2},
+		} {
+			w.must(route.Patch, "keys/demo", tt.patch)
+			if s := w.status(); s["rotation_period"] != tt.days*86400 {
+				t.Errorf("after %v: a period of %v s, want %v days", tt.patch, s["rotation_period"], tt.days)
+			}
+		}
+	})
+}
+
+// TestUnfinished: a mount with a rotation in flight is not disabled in passing; one without is.
+func TestUnfinished(t *testing.T) {
+	bubble(t, func(w *world) {
+		unfinished := func() error { return w.engine.(engine.Keeper).Unfinished(t.Context()) }
+		if err := unfinished(); err != nil {
+			t.Errorf("without keys: %v", err)
+		}
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotate.Grace)
+		if p := w.must(route.Read, "keys/demo/plan", nil); !contains(p["now"].(string), "turn 1 is grace") {
+			t.Errorf("the plan says %q", p["now"])
+		}
+		if err := unfinished(); !fault.Is(err, fault.Conflict) || !contains(fault.Message(err), `turn 1 of key "demo" is in flight`) {
+			t.Errorf("with a key in grace: %v", err)
+		}
+		w.until(rotate.Scheduled)
+		if err := unfinished(); err != nil {
+			t.Errorf("with a key that waits: %v", err)
+		}
+		if p := w.must(route.Read, "keys/demo/plan", nil); p["now"] != "waits for its next turn" {
+			t.Errorf("the plan says %q", p["now"])
 		}
 	})
 }

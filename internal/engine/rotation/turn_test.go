@@ -1,6 +1,7 @@
 package rotation_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -555,7 +556,18 @@ func TestBrakeAndClock(t *testing.T) {
 			t.Errorf("a day under the brake left %d rows of the journal and %d events, want that the key was made and no more", rows, told)
 		}
 		w.refused(route.Write, "keys/demo/rotate", map[string]any{"leaked": true}, fault.Held, "brake")
+		w.must(route.Write, "config", map[string]any{"brake": true})
+		w.must(route.Write, "config", map[string]any{"grace_period": "24h"})
 		w.must(route.Write, "config", map[string]any{"brake": false})
+		var brakes []string
+		for _, e := range w.events {
+			if contains(e, "rotation/brake") {
+				brakes = append(brakes, e)
+			}
+		}
+		if want := []string{`rotation/brake {"brake":"on"}`, `rotation/brake {"brake":"off"}`}; !slices.Equal(brakes, want) {
+			t.Errorf("events of the brake: %q, want %q", brakes, want)
+		}
 		w.held = true
 		w.after(time.Hour)
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Held, "clock")
