@@ -594,6 +594,48 @@ func TestRevocationEndsAccessFirst(t *testing.T) {
 	})
 }
 
+// TestConnectionChangedMeanwhile: what the database surely did not do is done once more where the connection has changed since, for the
+// administrator's old password is refused once there is a new one. It is done no third time, at no other place, and not
+// where it may have been done.
+func TestConnectionChangedMeanwhile(t *testing.T) {
+	sure := database.MarkUnchanged(fault.New("fake", fault.Upstream, "wrong password"))
+	unsure := fault.New("fake", fault.Upstream, "the connection was lost")
+	for name, tt := range map[string]struct {
+		change fields // of the connection while the call is under way
+		err    error
+		always bool // also the second call fails
+		calls  int
+		fine   bool
+	}{
+		"changed":              {fields{"max_open_connections": 2}, sure, false, 2, true},
+		"changed, fails again": {fields{"max_open_connections": 2}, sure, true, 2, false},
+		"not changed":          {nil, sure, false, 1, false},
+		"perhaps done":         {fields{"max_open_connections": 2}, unsure, false, 1, false},
+		"elsewhere":            {with(prod, fields{"connection_url": "fake://elsewhere"}), sure, false, 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := ready(t, enginetest.Config{})
+			calls := 0
+			w.setHook(func(call string) error {
+				if call != "create" {
+					return nil
+				}
+				if calls++; calls > 1 && !tt.always {
+					return nil
+				}
+				if tt.change != nil && calls == 1 {
+					w.Must(t, route.Write, "config/prod", tt.change)
+				}
+				return tt.err
+			})
+			_, err := w.Do(route.Read, "creds/ro", nil)
+			if (err == nil) != tt.fine || calls != tt.calls {
+				t.Errorf("%d calls, %v; want %d", calls, err, tt.calls)
+			}
+		})
+	}
+}
+
 // Where the database does not disable a user, it is dropped all the same, and an error says both.
 func TestNotDisabled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

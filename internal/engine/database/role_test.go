@@ -87,6 +87,8 @@ func TestRoleRefusesAndWarns(t *testing.T) {
 	if _, err := w.Do(route.Read, "roles/ro", nil); !fault.Is(err, fault.NotFound) {
 		t.Errorf("a refused role was stored: %v", err)
 	}
+	w.Must(t, route.Write, "roles/ro", with(ro, fields{"default_ttl": "2h", "max_ttl": "2h"})) // the longest default that fits
+	w.Must(t, route.Delete, "roles/ro", nil)
 	for want, body := range map[string]fields{
 		`there is no connection "later" yet`: with(ro, fields{"db_name": "later", "creation_statements": "BROKEN"}),
 		"creation_statements are empty":      with(ro, fields{"creation_statements": nil}),
