@@ -86,6 +86,9 @@ func TestNameTakenAtDeath(t *testing.T) {
 					if got := w.fake.Users(); taken != (len(got) == 1) {
 						t.Errorf("another lease has the name: %v; the users are %q", taken, got)
 					}
+					if got := w.IDs(t); taken != (len(got) == 1) {
+						t.Errorf("another lease has the name: %v; the leases are %q", taken, got)
+					}
 					if taken {
 						if err := w.Revoke(first); err != nil {
 							t.Fatal(err)
