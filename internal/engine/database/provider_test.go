@@ -1,11 +1,13 @@
 package database_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/fault"
 )
 
 // TestAttemptsThatCanBeTracked: an attempt without a plain id, or without an end, reaches no database.
@@ -28,6 +30,29 @@ func TestAttemptsThatCanBeTracked(t *testing.T) {
 		_, subject := values["subject"]
 		if public != (k.Public != "") || subject != (k.Subject != "") || values["name"] != "n" || values["public_key"] != k.Public || values["subject"] != k.Subject {
 			t.Errorf("%+v fills %v", k, values)
+		}
+	}
+}
+
+// TestMarks: what an error is marked with changes neither its words nor its cause, and the error that is marked has no mark itself.
+func TestMarks(t *testing.T) {
+	cause := errors.New("the server's words")
+	for name, e := range map[string]*fault.Error{
+		"with a cause":    {Op: "fake", Kind: fault.Upstream, Msg: "refused", Err: cause},
+		"without a cause": {Op: "fake", Kind: fault.Upstream, Msg: "refused"},
+	} {
+		marked := database.MarkUnchanged(database.MarkRefused(e))
+		if !database.Unchanged(marked) || !database.Refused(marked) || database.Unchanged(e) || database.Refused(e) {
+			t.Errorf("%s: the marks are %v and %v, and the error's %v and %v", name, database.Unchanged(marked), database.Refused(marked), database.Unchanged(e), database.Refused(e))
+		}
+		if fault.Message(marked) != "refused" || !fault.Is(marked, fault.Upstream) || errors.Is(marked, cause) != (e.Err != nil) {
+			t.Errorf("%s: it became %v", name, marked)
+		}
+		if got := fault.Cause(marked); e.Err != nil && (got == nil || got.Error() != cause.Error()) {
+			t.Errorf("%s: the cause became %v", name, got)
+		}
+		if database.Refused(database.MarkUnchanged(e)) || database.Unchanged(database.MarkRefused(e)) {
+			t.Errorf("%s: one mark is both", name)
 		}
 	}
 }
