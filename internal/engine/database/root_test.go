@@ -251,3 +251,33 @@ func TestLoginsThatFailMakeNothingAnew(t *testing.T) {
 		}
 	})
 }
+
+// TestNewRootPasswordThatCannotBeTried: the administrator's new password is called refused only by a database that was asked and says
+// so. While it takes no session, or does not answer, the rotation waits for it, and ends once it does.
+func TestNewRootPasswordThatCannotBeTried(t *testing.T) {
+	for _, answers := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := ready(t, enginetest.Config{})
+			var set atomic.Bool
+			w.setRules(func(string, string) error { set.Store(true); return nil })
+			w.setHook(func(call string) error {
+				if call != "verify" || !set.Load() {
+					return nil
+				}
+				w.hang(!answers) // the login that follows
+				return fault.New("fake", fault.Upstream, "there is no room for sessions")
+			})
+			_, err := w.Do(route.Write, "rotate-root/prod", nil)
+			if err == nil || strings.Contains(fault.Message(err), "refuses the password") {
+				t.Errorf("the database answers: %v; the rotation says %v", answers, err)
+			}
+			w.setHook(nil)
+			w.hang(false)
+			time.Sleep(2 * time.Hour)
+			if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err == nil {
+				t.Errorf("the database answers: %v; the old password works", answers)
+			}
+			w.lend("ro")
+		})
+	}
+}
