@@ -281,3 +281,24 @@ func TestNewRootPasswordThatCannotBeTried(t *testing.T) {
 		})
 	}
 }
+
+// TestWriteEndsRotation: a write of a connection first ends the rotation of its password that is under way, so that nobody has to guess
+// which password the writer means.
+func TestWriteEndsRotation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		unfinished := func() error { return w.Engine.(engine.Keeper).Unfinished(context.Background()) }
+		w.fake.LoseReplies(1)
+		if _, err := w.Do(route.Write, "rotate-root/prod", nil); err == nil || unfinished() == nil {
+			t.Fatalf("without a reply: %v, and it is over: %v", err, unfinished())
+		}
+		w.Must(t, route.Write, "config/prod", fields{"max_open_connections": 3})
+		if err := unfinished(); err != nil {
+			t.Errorf("after a write of the connection: %v", err)
+		}
+		if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err == nil {
+			t.Error("the password of before the rotation works")
+		}
+		w.lend("ro")
+	})
+}
