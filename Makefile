@@ -22,9 +22,15 @@ bench: build ## against a bare server and pgbench; BENCH="-run read" for one row
 	./test/prepare.sh
 	$(GO) run ./bench $(BENCH)
 
-soak: ## the long version of the tests
+# How many seeded histories make soak plays of each engine that rotates, and the first seed; 100,000 in all take two cores six hours.
+HISTORIES ?= 33334
+FIRST ?= 0
+
+soak: ## the long version of the tests; FIRST=100000 for other histories, HISTORIES=1000 for less. The seeds of what fails are printed
 	./test/prepare.sh
 	$(GO) test -tags 'integration soak' -timeout 4h -count 1 ./...
+	$(GO) test -run TestCrashes -timeout 48h -count 1 ./internal/engine/rotation ./internal/engine/aws ./internal/engine/database \
+		-crashes $(HISTORIES) -first $(FIRST)
 
 lint: ## gofmt, vet for every platform, staticcheck, the rules of the house; tidy modules, generated files, deploy/
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt -w these:"; echo "$$out"; exit 1; fi

@@ -97,7 +97,7 @@ func (c *chaos) Begin() {
 	foreign, _ := c.vendor.Create(c.Context(), adminToken, "somebody else's")
 	c.foreign = foreign.ID
 	c.kv.write("secret/demo", map[string]string{"note": "mine"})
-	more := map[string]any{"rotation_period": "100m", "grace_period": "20m", "read_ttl": 30 + c.Rand.IntN(60), "idle_period": "5m", "settle_timeout": "3m"}
+	more := map[string]any{"rotation_period": "100m", "grace_period": "20m", "read_ttl": 30 + c.Rand.IntN(60), "idle_period": rotatetest.One(c.Harness, "1s", "5m"), "settle_timeout": "3m"}
 	if c.Rand.IntN(3) == 0 {
 		theirs, _ := c.vendor.Create(c.Context(), adminToken, "by hand")
 		c.kv.write("secret/demo", map[string]string{"api_key": theirs.Secret})
@@ -151,6 +151,7 @@ func (c *chaos) Act(server int) (string, func() error) {
 		return "leaked", func() error {
 			c.mu.Lock()
 			maps.Copy(c.leaked, c.read)
+			c.leaked[c.kv.read("secret/demo", time.Now()).fields["api_key"]] = true // somebody may be reading it
 			c.mu.Unlock()
 			_, err := c.worlds[server].Do(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
 			return err

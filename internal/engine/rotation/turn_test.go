@@ -212,6 +212,24 @@ func TestRetiredKeyThatIsStillListed(t *testing.T) {
 	})
 }
 
+// A vendor says that a key is deleted, and goes on to take it. It is deleted once more, before that is said to be done.
+func TestDeletedKeyThatStillWorks(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		w.vendor.Inject(rotationtest.VendorFault{Call: "disable", Mode: "lie"})
+		w.vendor.Inject(rotationtest.VendorFault{Call: "delete", Mode: "lie"})
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Retiring)
+		w.until(rotate.Scheduled)
+		w.live(w.idOf(w.value()))
+		if s := w.status(); s["alert"] != "" {
+			t.Errorf("the alert stays: %v", s)
+		}
+	})
+}
+
 func TestRollbackBeforePublishing(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
