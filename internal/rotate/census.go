@@ -194,6 +194,14 @@ func (m *Manager) walkOnce(ctx context.Context) error {
 				return err
 			}
 		}
+		for name, err := range m.unstored(ctx, k) {
+			if err == nil {
+				err = m.visit(ctx, k, name)
+			}
+			if err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

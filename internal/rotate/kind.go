@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"sync"
 	"time"
@@ -53,6 +54,8 @@ type Kind struct {
 	// Missing makes a record that an earlier version has kept in a row of the engine's own; nil if there is none. It is stored with
 	// its next change. nil: there are no such records.
 	Missing func(ctx context.Context, name string) (*Record, *Secrets, error)
+	// Earlier are the names of which Missing makes a record that is worth showing, stored ones among them. nil: there are none.
+	Earlier func(ctx context.Context) iter.Seq2[string, error]
 }
 
 // Config is what a [Manager] is given of the world.

@@ -125,7 +125,8 @@ func (m *Manager) Names(ctx context.Context, kind, after string) iter.Seq2[strin
 	}
 }
 
-// Records reads the records of a kind. Damaged ones are yielded with an error that names them.
+// Records reads the records of a kind, also those that an earlier version has kept in rows of the engine's own. Damaged ones are
+// yielded with an error that names them.
 func (m *Manager) Records(ctx context.Context, kind string) iter.Seq2[*Record, error] {
 	k := m.kinds[kind]
 	return func(yield func(*Record, error) bool) {
@@ -135,6 +136,45 @@ func (m *Manager) Records(ctx context.Context, kind string) iter.Seq2[*Record, e
 				_, err = k.decode(e, r)
 			}
 			if !yield(r, err) || e.Key == "" && err != nil {
+				return
+			}
+		}
+		for name, err := range m.unstored(ctx, k) {
+			r := &Record{Name: name}
+			if err == nil {
+				r, _, err = k.Missing(ctx, name)
+			}
+			switch {
+			case err != nil:
+				if !yield(&Record{Name: name}, err) || name == "" {
+					return
+				}
+			case r != nil && !yield(r, nil):
+				return
+			}
+		}
+	}
+}
+
+// unstored are the names of records that an earlier version has kept, and that are not stored as records yet. An error without a
+// name ends it.
+func (m *Manager) unstored(ctx context.Context, k *Kind) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		if k.Earlier == nil {
+			return
+		}
+		for name, err := range k.Earlier(ctx) {
+			if err == nil {
+				var row storage.Entry
+				if row, err = m.cfg.Store.Get(ctx, k.Records+name); err == nil && row.Version != 0 {
+					continue
+				}
+			}
+			if err != nil {
+				yield("", err)
+				return
+			}
+			if !yield(name, nil) {
 				return
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/aws/awstest"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -132,6 +133,18 @@ func TestRootFlightsOfBefore(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := resume(t, file)
+				shown := 0
+				for s, err := range w.Engine.(engine.Rotator).Rotating(t.Context()) {
+					if err != nil {
+						t.Error(err)
+					}
+					if s.Path == "mount/config/root" && s.Summary != "" {
+						shown++
+					}
+				}
+				if shown != 1 {
+					t.Errorf("the status shows config/root %d times before it has changed", shown)
+				}
 				w.Must(t, route.Write, "roles/r", with(deploy, fields{"propagation_checks": 0}))
 				before := w.Must(t, route.Read, "config/root", nil)
 				if before.Data["rotation_period"] != float64(6*3600) {

@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"encoding/json"
+	"iter"
 	"slices"
 	"time"
 
@@ -77,6 +78,9 @@ func (b configs) kind() rotate.Kind {
 			return t, nil
 		},
 		Missing: b.rootBefore,
+		Earlier: func(context.Context) iter.Seq2[string, error] {
+			return func(yield func(string, error) bool) { yield(rootKind, nil) }
+		},
 	}
 }
 

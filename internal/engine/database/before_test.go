@@ -13,6 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -69,6 +70,9 @@ func TestStaticRolesOfBefore(t *testing.T) {
 			roles := []string{"done", "known", "sent", "failed", "left", "certified", "own", "first"}
 			before := map[string]string{}
 			for _, role := range roles {
+				if role == "first" {
+					time.Sleep(15 * time.Second) // until it is tried again
+				}
 				_, before[role] = w.given(role)
 			}
 			if a := w.Must(t, route.Read, "static-roles/failed", nil); a.Data["failures"] != 2.0 || !strings.Contains(fmt.Sprint(a.Data["last_error"]), "refused a statement") {
@@ -138,6 +142,18 @@ func TestRootOfBefore(t *testing.T) {
 			w.Reopen(t)
 			if err := w.Engine.(engine.Keeper).Unfinished(context.Background()); !fault.Is(err, fault.Conflict) {
 				t.Errorf("the mount can be disabled in the middle of it: %v", err)
+			}
+			shown := map[string]rotate.State{}
+			for s, err := range w.Engine.(engine.Rotator).Rotating(context.Background()) {
+				if shown[s.Path] = rotate.State(s.State); err != nil {
+					t.Errorf("%s: %v", s.Path, err)
+				}
+			}
+			if shown["mount/config/sent"] != rotate.Setting || shown["mount/config/failing"] != rotate.Scheduled {
+				t.Errorf("before anything has changed, the status shows %v", shown)
+			}
+			if _, there := shown["mount/config/prod"]; there {
+				t.Error("the status shows a connection whose password does not rotate")
 			}
 			w.Must(t, route.Write, "roles/ro", with(ro, fields{"db_name": "sent"}))
 			w.lend("ro") // finds out first

@@ -3,17 +3,14 @@ package database
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/locks"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/storage"
 )
 
 // Keys below the mount:
@@ -81,18 +78,6 @@ func (b *backend) Unfinished(ctx context.Context) error {
 			what = fmt.Sprintf("connection %q", d.Connection)
 		}
 		return unfinished(what)
-	}
-	for e, err := range b.m.Store.Scan(ctx, connPrefix, storage.PrefixEnd(connPrefix)) {
-		if err != nil {
-			return err
-		}
-		c, err := b.byID(ctx, strings.TrimPrefix(e.Key, connPrefix))
-		if err != nil || c == nil || !c.Root.Turn {
-			continue // damaged, or ended by now
-		}
-		if under, err := (roots{b}).rotating(ctx, c); err != nil || under {
-			return errors.Join(err, unfinished(fmt.Sprintf("connection %q", c.Name)))
-		}
 	}
 	return nil
 }

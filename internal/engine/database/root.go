@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -121,6 +122,27 @@ func (b roots) rotation() rotate.Kind {
 		Timing:  func(r *rotate.Record) rotate.Timing { return rotate.Timing{When: of(r).When} },
 		Open:    b.open,
 		Missing: b.missing,
+		Earlier: b.earlier,
+	}
+}
+
+// earlier are the connections whose administrator's password rotates, or has rotated, or is being rotated, by what their rows say.
+func (b roots) earlier(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for e, err := range b.m.Store.Scan(ctx, connPrefix, storage.PrefixEnd(connPrefix)) {
+			if err != nil {
+				yield("", err)
+				return
+			}
+			id := strings.TrimPrefix(e.Key, connPrefix)
+			c, err := b.byID(ctx, id)
+			if err != nil || c == nil || c.Name == "" || c.Root.When.Never() && c.Root.oldRoot == (oldRoot{}) {
+				continue // damaged, which its own routes say, or nothing to show
+			}
+			if !yield(id, nil) {
+				return
+			}
+		}
 	}
 }
 
