@@ -342,9 +342,10 @@ func unknown(ctx context.Context, e *Edit, a *Attempt, all []Listed) (fresh []Li
 }
 
 // inWindow reports whether a key can be an attempt's by its time of creation, if
-// the provider tells one. Clocks may differ by five minutes.
+// the provider tells one. The clock of the provider may differ by a minute from this server's, whose own
+// clock is held when it jumps by more than that (docs/security-model.md): a wider window takes somebody else's key for ours.
 func inWindow(created time.Time, a *Attempt) bool {
-	const skew = 5 * time.Minute
+	const skew = time.Minute
 	return created.IsZero() || created.After(a.At.Add(-skew)) && created.Before(a.Late.Add(skew))
 }
 

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// maxTries is how many calls in a row may fail before a state gives up: some
-	// 45 minutes of trying.
-	maxTries = 9
+	// maxTries is how many calls in a row may fail before a state gives up, and triesTake how long that takes.
+	maxTries  = 9
+	triesTake = 45 * time.Minute
 	// longestWait is the longest back-off of a call that is never given up, longestDoubt while it is not known which
 	// secret is in force, and of kinds that are eager.
 	longestWait  = 6 * time.Hour

@@ -31,6 +31,11 @@ func settle(ctx context.Context, e *Edit) error {
 	}
 	t.Streak = 0
 	if OutcomeOf(err) != Rejected {
+		// Successes in between begin the count of failures anew, and not the time.
+		if !e.Now.Before(later(t.Until, t.New.At.Add(triesTake))) {
+			e.note(err)
+			return giveUp(ctx, e, "the new key did not work steadily until settling ended: %s", e.Rec.LastError)
+		}
 		return e.retry(ctx, err)
 	}
 	return rejected(ctx, e, err)

@@ -34,6 +34,8 @@ type issuer struct {
 	view   *barrier.View
 	m      *rotate.Manager
 
+	settle   rotate.Settle
+	verify   func() error // nil: every key works
 	disables bool
 	disabled int    // calls that disable
 	opening  func() // before the target is opened
@@ -76,13 +78,19 @@ func newIssuer(t *testing.T, eager bool) *issuer {
 func (i *issuer) Capabilities() rotate.Capabilities {
 	return rotate.Capabilities{List: true, LastUsed: true, Disable: i.disables, Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: 30 * time.Second, Late: 15 * time.Minute}
 }
-func (i *issuer) Settle() rotate.Settle                               { return rotate.Settle{} }
+func (i *issuer) Settle() rotate.Settle                               { return i.settle }
 func (i *issuer) Place() *rotate.Place                                { return nil }
-func (i *issuer) Verify(context.Context, rotate.Credential) error     { return nil }
 func (i *issuer) VerifyDead(context.Context, rotate.Credential) error { return nil }
 func (i *issuer) List(context.Context) ([]rotate.Listed, error)       { return slices.Clone(i.keys), nil }
 func (i *issuer) LastUsed(_ context.Context, id string) (time.Time, error) {
 	return i.key(id).LastUsed, nil
+}
+
+func (i *issuer) Verify(context.Context, rotate.Credential) error {
+	if i.verify == nil {
+		return nil
+	}
+	return i.verify()
 }
 
 func (i *issuer) Create(context.Context, rotate.Order) (rotate.Credential, error) {
@@ -207,6 +215,56 @@ func TestUsedKeyIsNotALostOne(t *testing.T) {
 		i.pass(time.Hour)
 		i.want("after a lost key", theirs, "C", "E")
 	})
+}
+
+// A key that was created more than a minute before a lost call is not that call's: clocks do not differ by more.
+func TestKeyFromBeforeIsNotALostOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, true)
+		if err := i.rotate(); err != nil {
+			t.Fatal(err)
+		}
+		i.pass(time.Hour)
+		i.create = errLost
+		_ = i.rotate()
+		theirs := i.add()
+		i.key(theirs).Created, i.create = time.Now().Add(-2*time.Minute), nil // the list lagged behind
+		i.pass(time.Hour)
+		if i.key(theirs).ID == "" {
+			t.Error("somebody else's key was retired")
+		}
+	})
+}
+
+// Proving a key has one limit in all, whether it goes on to fail or works now and then.
+func TestSettlingHasOneLimit(t *testing.T) {
+	for name, every := range map[string]int{"fails": 1, "works now and then": 2} {
+		synctest.Test(t, func(t *testing.T) {
+			i := newIssuer(t, true)
+			i.settle = rotate.Settle{Successes: 3, Interval: time.Minute, Timeout: 10 * time.Minute}
+			calls := 0
+			i.verify = func() error {
+				if calls++; calls%every != 0 {
+					return nil
+				}
+				return &rotate.Failure{Outcome: rotate.Transient, Err: fault.New("fake", fault.Upstream, "away")}
+			}
+			_ = i.rotate()
+			began := time.Now()
+			for r := i.record(); r.State() == rotate.Settling; r = i.record() {
+				if time.Since(began) > time.Hour {
+					t.Fatalf("%s: it settles still, after %d calls", name, calls)
+				}
+				time.Sleep(time.Until(r.Due))
+				if err := i.m.Work(t.Context(), "pair", "p"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if r := i.record(); r.Turn == nil || r.Turn.Back == nil || r.Current != nil {
+				t.Errorf("%s: the turn is %+v", name, r.Turn)
+			}
+		})
+	}
 }
 
 // A key that is there beside the current one has its grace, as one that was replaced.
