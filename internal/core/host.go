@@ -45,7 +45,7 @@ func (h lending) host(uuid string) engine.Host {
 		Reserve: func(ctx context.Context, r engine.Reservation) ([]storage.Op, error) {
 			return h.reserve(ctx, uuid, r)
 		},
-		MayPublish: h.mayConfigure,
+		MayPublish: h.mayPublish,
 		Rotating:   h.rotating,
 		Publish:    h.publish,
 		Published:  h.published,
@@ -120,7 +120,9 @@ func (h lending) publish(ctx context.Context, p engine.Publication) (int, error)
 	if err != nil {
 		return 0, err
 	}
-	if err := h.mayPublish(ctx, p.Policies, o.Entry().Path+"data/"+rest); err != nil {
+	full := o.Entry().Path + "data/" + rest
+	denied := fault.New("core.publish", fault.Denied, "the policies %s of who configured the key do not allow to write %q; grant create and update, or configure the key anew as somebody who may", strings.Join(p.Policies, ", "), full)
+	if err := h.writable(ctx, p.Policies, full, denied); err != nil {
 		return 0, err
 	}
 	e, version := o.Entry(), 0
@@ -136,40 +138,31 @@ func (h lending) publish(ctx context.Context, p engine.Publication) (int, error)
 	return version, err
 }
 
+// mayPublish refuses a caller who configures what will publish to a secret, and may not write it. The path names it without "data/".
 func (h lending) mayPublish(ctx context.Context, names []string, path string) error {
-	ok, err := h.writable(ctx, names, path)
-	if err == nil && !ok {
-		err = fault.New("core.publish", fault.Denied, "the policies %s of who configured the key do not allow to write %q; grant create and update, or configure the key anew as somebody who may", strings.Join(names, ", "), path)
-	}
-	return err
-}
-
-// mayConfigure is mayPublish for the caller who configures what will publish to a secret, which the path names without "data/".
-func (h lending) mayConfigure(ctx context.Context, names []string, path string) error {
 	o, rest, err := h.target(path)
 	if err != nil {
 		return err
 	}
 	full := o.Entry().Path + "data/" + rest
-	ok, err := h.writable(ctx, names, full)
-	if err == nil && !ok {
-		err = fault.New("core.mayConfigure", fault.Denied, "field \"path\": your policies must allow to write %q, where the key is published; add a rule for %q with the capabilities create and update, or name another path", path, full)
-	}
-	return err
+	return h.writable(ctx, names, full, fault.New("core.mayPublish", fault.Denied, "field \"path\": your policies must allow to write %q, where the key is published; add a rule for %q with the capabilities create and update, or name another path", path, full))
 }
 
 // publishBody is what a publication writes, as far as rules of parameters can tell.
 const publishBody = `{"data":{}}`
 
-// writable reports whether policies allow to create and to update a path of a versioned kv mount.
-func (h lending) writable(ctx context.Context, names []string, path string) (bool, error) {
+// writable returns denied unless policies allow to create and to update a path of a versioned kv mount.
+func (h lending) writable(ctx context.Context, names []string, path string, denied error) error {
 	for _, op := range []route.Op{route.Create, route.Write} {
 		d, err := h.policies.Decide(ctx, names, policies.Query{Path: path, Op: op, Body: []byte(publishBody)})
-		if err != nil || !d.Allowed {
-			return false, err
+		if err != nil {
+			return err
+		}
+		if !d.Allowed {
+			return denied
 		}
 	}
-	return true, nil
+	return nil
 }
 
 func (h lending) published(ctx context.Context, p engine.Publication) (*engine.Published, error) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/engine/rotation/schedule"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 )
@@ -134,7 +133,10 @@ func (b *backend) plan(ctx context.Context, _ *route.Request, in planIn) (*planO
 	if in.Count <= 0 {
 		in.Count = 5
 	}
-	at := schedule.Later(rec.Next, k.Now)
+	at := rec.Next
+	if at.Before(k.Now) {
+		at = k.Now
+	}
 	for range min(in.Count, 100) {
 		out.Turns = append(out.Turns, plannedIn{at, at.Add(p.Timing().Hold(false))})
 		at = at.Add(p.Period)

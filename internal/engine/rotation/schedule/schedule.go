@@ -127,13 +127,8 @@ func Move(next, last, now time.Time, period time.Duration) time.Time {
 	if last.IsZero() {
 		return next
 	}
-	return Later(last.Add(period), now)
-}
-
-// Later is the later of two times.
-func Later(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return b
+	if at := last.Add(period); at.After(now) {
+		return at
 	}
-	return a
+	return now
 }
