@@ -755,3 +755,20 @@ func TestStatusesOfNoStore(t *testing.T) {
 		}
 	})
 }
+
+// Trouble that goes from one failed rotation to the next has lasted since it began.
+func TestAlertKeepsItsTime(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.create("a")
+		w.times("set", refuse, -1)
+		w.after(61 * time.Minute)
+		first := w.edit().Rec
+		w.after(6 * time.Hour)
+		if now := w.edit().Rec; first.Alert == nil || now.Turns <= first.Turns || now.Alert == nil || !now.Alert.At.Equal(first.Alert.At) {
+			w.Errorf("after %d failed rotations the alert is %+v, and it was %+v", now.Turns, now.Alert, first.Alert)
+		}
+		w.p.fate = nil
+		w.after(3 * time.Hour)
+		w.judge()
+	})
+}

@@ -1,6 +1,7 @@
 package database_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -526,6 +527,29 @@ func TestShutOutReplyLost(t *testing.T) {
 				t.Errorf("database away %v: what is given out is not the user's password", down)
 			}
 			w.fake.LoseReplies(0)
+		}
+	})
+}
+
+// A user that was dropped in the database is not given out, once a rotation has failed because of that; a reader is warned of any other
+// failure.
+func TestReadOfADroppedUser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc")
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		w.setRules(func(_, _ string) error { return errors.New("too simple") })
+		_, _ = w.Do(route.Write, "rotate-role/svc", nil)
+		if a := w.Must(t, route.Read, "static-creds/svc", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "failed") {
+			t.Errorf("warnings %q", a.Warnings)
+		}
+		w.setRules(nil)
+		w.fake.RemoveUser("svc")
+		_, _ = w.Do(route.Write, "rotate-role/svc", nil)
+		w.Refused(t, route.Read, "static-creds/svc", nil, fault.Invalid, "dropped it")
+		w.fake.AddUser("svc", oldPassword)
+		w.Must(t, route.Write, "rotate-role/svc", nil)
+		if a := w.Must(t, route.Read, "static-creds/svc", nil); len(a.Warnings) != 0 {
+			t.Errorf("warnings %q", a.Warnings)
 		}
 	})
 }

@@ -42,6 +42,9 @@ func (b readers) readCreds(ctx context.Context, r *route.Request, in nameIn) (*s
 	if password.Empty() {
 		return nil, fault.New("database.static", fault.Invalid, "the password of %q is not known yet: it is so after the first rotation; begin it by rotate-role/%s", s.user(), in.Name)
 	}
+	if err := b.stillThere(ctx, r, s); err != nil {
+		return nil, err
+	}
 	out := &staticCredsOut{Username: s.user(), timing: show(s.When)}
 	if out.given, err = s.as(password).give(); err != nil {
 		return nil, err
@@ -59,6 +62,21 @@ func (b readers) readCreds(ctx context.Context, r *route.Request, in nameIn) (*s
 		s.hint(out, time.Now())
 	}
 	return out, nil
+}
+
+// stillThere warns that the last rotation has failed, and refuses to give out a user that the database does not have any more. The
+// database is asked only then, so that a read costs nothing otherwise.
+func (b readers) stillThere(ctx context.Context, r *route.Request, s *staticRole) error {
+	if s.Rec.Turn != nil || s.Rec.LastError == "" {
+		return nil
+	}
+	soon, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	if c, err := b.byName(soon, s.DB); err == nil && c != nil && b.absent(soon, c, s.user()) {
+		return invalid("there is no user %q in the database of %q any more: somebody has dropped it; create it again and write rotate-role/%s, or delete the static role", s.user(), s.DB, s.Rec.Name)
+	}
+	r.Warn("the last change of the password of %q failed, and this is the one from before: %s", s.user(), s.Rec.LastError)
+	return nil
 }
 
 // hint says when to read again. Clients that know how sleep for ttl, if rotation_period comes with it and ttl
@@ -89,12 +107,20 @@ func (b readers) settled(ctx context.Context, r *route.Request, name string) (*s
 	busy := true
 	why := b.change(soon, name, missing, func(s *staticRole) error {
 		busy = false
-		if s.Rec.Current == nil && s.Rec.LastError != "" && s.Rec.Due.After(s.Now) { // it is tried with back-off, however often it is read
-			return fault.New("database.static", fault.Unavailable, "%s; it is tried again at %s", s.Rec.LastError, s.Rec.Due.Format(time.RFC3339))
+		first, row, turn := s.Rec.Current == nil, staticPrefix+name, inFlight(s.Rec)
+		t := s.Rec.Turn // a read tries once more; from then on it is tried with back-off, however often it is read
+		waits := t != nil && t.Tries > 1 && s.Rec.Due.After(s.Now)
+		again := fault.New("database.static", fault.Unavailable, "%s; it is tried again at %s", s.Rec.LastError, s.Rec.Due.Format(time.RFC3339))
+		if first && waits && b.pools.settled(row, turn) {
+			return again
 		}
 		err := s.Control().FindOut(soon)
 		if o := rotate.OutcomeOf(err); s.Rec.Current != nil || o != rotate.Rejected && o != rotate.Untested {
 			return err
+		}
+		b.pools.settle(row, turn) // what was set last is not in force
+		if waits {
+			return again
 		}
 		return b.first(ctx, s)
 	})

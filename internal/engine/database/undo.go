@@ -231,7 +231,7 @@ func (b configs) deleteConfig(ctx context.Context, r *route.Request, in nameIn) 
 	}
 	left, err := b.rolesAt(ctx, in.Name)
 	if len(left) > 0 {
-		r.Warn("the passwords of the static roles %q are rotated no more, until config/%s is written again", left, in.Name)
+		r.Warn("the static roles %q stay, and their passwords are not rotated until config/%s is written again", left, in.Name)
 	}
 	return route.None{}, err
 }

@@ -346,7 +346,10 @@ func (c *change) path(ctx context.Context) error {
 		}
 		return invalid(`field "path" is required: name where the key is published, in a KV version 2 mount, such as "secret/stripe"`)
 	}
-	path, err := route.ParsePath(strings.Trim(strings.ReplaceAll(*c.in.Path, "%", "%25"), "/"), false)
+	if strings.HasPrefix(*c.in.Path, "/") || strings.HasSuffix(*c.in.Path, "/") {
+		return invalid("field \"path\": %q begins or ends with a slash; give the path of the secret alone, such as \"secret/stripe\"", *c.in.Path)
+	}
+	path, err := route.ParsePath(strings.ReplaceAll(*c.in.Path, "%", "%25"), false)
 	if err != nil {
 		return invalid("field \"path\": %s", fault.Message(err))
 	}

@@ -743,3 +743,11 @@ func TestLocksWaitForContexts(t *testing.T) {
 		nap(2 * time.Minute)
 	})
 }
+
+func TestPathWithSlashesAroundIsRefused(t *testing.T) {
+	bubble(t, func(w *world) {
+		for _, path := range []string{"/secret/demo", "secret/demo/", "/"} {
+			w.refused(route.Write, "keys/demo", basic(map[string]any{"path": path}), fault.Invalid, "begins or ends with a slash")
+		}
+	})
+}

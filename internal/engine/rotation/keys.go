@@ -230,7 +230,7 @@ func (b *backend) deleteKey(ctx context.Context, req *route.Request, in deleteIn
 			return err
 		}
 		if ids := k.livingIDs(); len(ids) > 0 {
-			req.Warn("nobody rotates or retires these any more, and they live on at the provider: %q", ids)
+			req.Warn("these keys live on at the provider, and nobody rotates or retires them any more: %q; delete there those that nobody uses", ids)
 		}
 		k.Ops, k.Abs = append(k.Ops, storage.Remove(boundPrefix+in.Name)), append(k.Abs, abs...)
 		return k.Delete(ctx)
