@@ -134,7 +134,7 @@ func TestRootFlightsOfBefore(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := resume(t, file)
 				shown := 0
-				for s, err := range w.Engine.(engine.Rotator).Rotating(t.Context()) {
+				for s, err := range w.Engine.(engine.Rotator).Rotations().Statuses(t.Context()) {
 					if err != nil {
 						t.Error(err)
 					}

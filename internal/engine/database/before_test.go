@@ -141,8 +141,8 @@ func TestRootOfBefore(t *testing.T) {
 				t.Errorf("the mount can be disabled in the middle of it: %v", err)
 			}
 			shown := map[string]rotate.State{}
-			for s, err := range w.Engine.(engine.Rotator).Rotating(context.Background()) {
-				if shown[s.Path] = rotate.State(s.State); err != nil {
+			for s, err := range w.Engine.(engine.Rotator).Rotations().Statuses(context.Background()) {
+				if shown[s.Path] = s.State; err != nil {
 					t.Errorf("%s: %v", s.Path, err)
 				}
 			}
