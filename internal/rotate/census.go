@@ -195,11 +195,11 @@ func (m *Manager) walkOnce(ctx context.Context) error {
 			}
 		}
 		for name, err := range m.unstored(ctx, k) {
-			if err == nil {
-				err = m.visit(ctx, k, name)
-			}
 			if err != nil {
 				return err
+			}
+			if r, _, err := k.Missing(ctx, name); err == nil && r != nil { // its first change counts for more: it has a version
+				m.census.set(k, name, 0, stand(k, r))
 			}
 		}
 	}
