@@ -96,8 +96,12 @@ func (s *stage) narrate(now step) {
 		s.out.say("key", "turn %d: %s", now.Turn, fmt.Sprintf(format, args...))
 	}
 	switch now.What {
-	case "rotate-now", "begun":
+	case "rotate-now":
 		say("begins")
+	case "creating":
+		if now.More["reason"] != "" { // else it began before, or this is another attempt
+			say("begins")
+		}
 	case "created":
 		say("the provider has made %s", id)
 	case "settled":
@@ -108,21 +112,20 @@ func (s *stage) narrate(now step) {
 		say("published: readers may take it from now on")
 	case "published-back":
 		say("the old key is published again; the new one gets the same grace")
+	case "disabling":
+		say("grace is over, and %s is idle", id)
 	case "retiring":
-		if now.More["key_id"] != "" {
-			say("grace is over, and %s is idle", id)
-		}
+		say("%s is deleted", id)
 	case "in-use":
 		say("the old key is still used: it lives on")
 	case "disabled":
 		say("%s is disabled; for %s it could still be enabled again", id, grace)
-	case "retired":
-		say("it is deleted")
-	case "dead":
-		say("tried once more, it is %s: dead", now.More["proof"])
 	case "rollback":
 		say("rolled back")
 	case "rolled-back", "done":
+		if now.More["proof"] != "" {
+			say("tried once more, the deleted key is %s: dead", now.More["proof"])
+		}
 		say("%s; the provider lists one key", now.What)
 	case "stumbled", "refused", "unaccounted", "gave-up", "asks", "paused", "unbound", "failed":
 		say("%s: %s", now.What, now.More["error"]+now.More["alert"])

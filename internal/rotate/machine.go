@@ -243,9 +243,9 @@ func begin(ctx context.Context, e *Edit) error {
 	}
 	e.start(why)
 	if e.kind.Style == InPlace {
-		return set(ctx, e) // it commits its intent itself
+		return set(ctx, e)
 	}
-	return e.Commit(ctx, "begun", e.Now)
+	return create(ctx, e) // the commit of its intent also says that the rotation has begun
 }
 
 // missed plans the next rotation in place of one whose window is over.

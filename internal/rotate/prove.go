@@ -83,6 +83,9 @@ func verify(ctx context.Context, e *Edit) error {
 	}
 	e.Say("proof", string(t.Proof))
 	e.to(Publishing)
+	if e.target.Place() == nil { // publishing is a commit alone
+		return publish(ctx, e)
+	}
 	return e.Commit(ctx, "verified", e.Now)
 }
 

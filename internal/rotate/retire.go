@@ -72,12 +72,13 @@ func gone(ctx context.Context, e *Edit, id string) bool {
 	return err == nil && !slices.Contains(ids, id)
 }
 
+// endGrace goes on to retire, whose first call has a commit before it.
 func endGrace(ctx context.Context, e *Edit) error {
 	e.to(Retiring)
-	if v := e.turn().Victim(); v != nil {
-		e.Say("key_id", v.ID)
+	if e.turn().Victim() == nil {
+		return retire(ctx, e)
 	}
-	return e.Commit(ctx, "retiring", e.Now)
+	return takeAway(ctx, e) // what consumers read has just been compared
 }
 
 // retire ends the key that is left behind – disable, wait, delete, prove – and then the turn.
@@ -92,12 +93,18 @@ func retire(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
 		return unopened(ctx, e, err)
 	}
-	end := &t.End
-	if end.Retired.IsZero() && !t.Published().IsZero() {
+	if t.End.Retired.IsZero() && !t.Published().IsZero() {
 		if done, err := reconcile(ctx, e); done || err != nil {
 			return err
 		}
 	}
+	return takeAway(ctx, e)
+}
+
+// takeAway does what is next of disabling, retiring and proving, and goes on as far as nothing must be stored in between:
+// proving only reads, and a call that retires is repeatable.
+func takeAway(ctx context.Context, e *Edit) error {
+	t, end := e.turn(), &e.turn().End
 	switch {
 	case t.Victim() == nil:
 		return account(ctx, e)
@@ -109,8 +116,16 @@ func retire(ctx context.Context, e *Edit) error {
 		return retireDisabled(ctx, e)
 	case end.Retired.IsZero():
 		return retireVictim(ctx, e)
-	case end.Dead.IsZero():
-		return bury(ctx, e)
+	}
+	return conclude(ctx, e)
+}
+
+// conclude proves that the retired key is refused, and that the provider has what it should have.
+func conclude(ctx context.Context, e *Edit) error {
+	if e.turn().End.Dead.IsZero() {
+		if done, err := bury(ctx, e); !done || err != nil {
+			return err
+		}
 	}
 	return account(ctx, e)
 }
@@ -146,7 +161,10 @@ func disableVictim(ctx context.Context, e *Edit) error {
 		return err
 	}
 	e.turn().End.Disabled = e.Now
-	return e.Commit(ctx, "disabled", e.Now.Add(rest(e)))
+	if wait := rest(e); wait > 0 {
+		return e.Commit(ctx, "disabled", e.Now.Add(wait))
+	}
+	return takeAway(ctx, e)
 }
 
 func retireVictim(ctx context.Context, e *Edit) error {
@@ -154,7 +172,7 @@ func retireVictim(ctx context.Context, e *Edit) error {
 		return err
 	}
 	e.turn().End.Retired = e.Now
-	return e.Commit(ctx, "retired", e.Now)
+	return conclude(ctx, e)
 }
 
 // undo makes a call that takes the victim away. It is repeatable. Unless it is done, undo has committed what went wrong.
@@ -176,8 +194,8 @@ func undo(ctx context.Context, e *Edit, intent string, do func(context.Context, 
 	return true, nil
 }
 
-// bury proves that the retired key is refused.
-func bury(ctx context.Context, e *Edit) error {
+// bury proves that the retired key is refused. Unless it is done, it has committed what went wrong.
+func bury(ctx context.Context, e *Edit) (done bool, err error) {
 	t := e.turn()
 	end := &t.End
 	cred, known := e.Sec.Keys[t.Victim().ID]
@@ -188,7 +206,7 @@ func bury(ctx context.Context, e *Edit) error {
 			if OutcomeOf(err) == Alive && t.Tries+1 >= maxTries {
 				end.Retired = time.Time{} // the provider has said that it is deleted, and was wrong: once more
 			}
-			return e.retry(ctx, err)
+			return false, e.retry(ctx, err)
 		}
 		end.Proof = "refused"
 		if e.can.Proof == ProofManagement {
@@ -202,7 +220,7 @@ func bury(ctx context.Context, e *Edit) error {
 	end.Dead = e.Now
 	worked(e)
 	e.Say("proof", end.Proof)
-	return e.Commit(ctx, "dead", e.Now)
+	return true, nil
 }
 
 // account closes the turn's books: no late effect is still to come, and a list

@@ -130,7 +130,7 @@ func TestSecondServerTakesNothingAway(t *testing.T) {
 					if name == "sweep" {
 						return r.Turn != nil && len(r.Turn.Attempts[0].IDs) > 0
 					}
-					return r.State() == rotate.Retiring
+					return r.State() == rotate.Grace
 				}
 				for !due() {
 					r := i.record()

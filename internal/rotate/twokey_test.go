@@ -512,3 +512,40 @@ func TestJournalIsCut(t *testing.T) {
 		}
 	})
 }
+
+// A rotation commits what must be durable before or after a call that changes something, and no more: its intent with the
+// start, the new credential, what is published, the assertion before each call that takes away, and the end.
+func TestCommitsOfARotation(t *testing.T) {
+	for name, tt := range map[string]struct {
+		disables bool
+		want     []string
+	}{
+		"retired":              {false, []string{"creating", "created", "published", "retiring", "done"}},
+		"disabled and retired": {true, []string{"creating", "created", "published", "disabling", "retiring", "done"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				i := newIssuer(t, true)
+				_ = i.rotate()
+				i.disables = tt.disables
+				i.pass(12 * time.Hour)
+				before, err := i.m.Journal(t.Context(), "pair", "p")
+				if err != nil {
+					t.Fatal(err)
+				}
+				i.pass(24 * time.Hour)
+				rows, err := i.m.Journal(t.Context(), "pair", "p")
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got []string
+				for _, row := range rows[len(before):] {
+					got = append(got, row.What)
+				}
+				if !slices.Equal(got, tt.want) {
+					t.Errorf("it commits %q, want %q", got, tt.want)
+				}
+			})
+		})
+	}
+}

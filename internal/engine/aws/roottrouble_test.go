@@ -67,7 +67,7 @@ func TestRootTroubleIsTold(t *testing.T) {
 		},
 		"a key that was lost and used": {
 			why:    "by schedule none is deleted to make room",
-			before: func(_ *world, store *faulty.Store) { store.CrashAfter(2, faulty.NotStored) },
+			before: func(_ *world, store *faulty.Store) { store.CrashAfter(1, faulty.NotStored) },
 			after: func(w *world) {
 				for _, k := range w.aws.Keys(awstest.Account, awstest.Admin) {
 					if k.ID != awstest.ID {
@@ -298,17 +298,26 @@ func TestEmptiedRootCanBeSettled(t *testing.T) {
 	})
 }
 
-// TestUnfinishedWhileRotating: before a rotation has written anything down, the mount is not taken for idle.
-func TestUnfinishedWhileRotating(t *testing.T) {
+// TestStoppedWhileRotationBegins: a mount that is stopped before a rotation has written anything down creates no key.
+func TestStoppedWhileRotationBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "4h"})
 		time.Sleep(4*time.Hour - time.Second)
 		w.aws.Inject(awstest.Fault{Action: "ListAccessKeys", Mode: awstest.Slow, Wait: 5 * time.Second, Times: 1})
 		time.Sleep(3 * time.Second)
-		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); !fault.Is(err, fault.Conflict) {
-			t.Errorf("while it begins: %v", err)
+		if w.aws.Calls("ListAccessKeys") == 0 {
+			t.Fatal("the rotation has not begun")
 		}
+		w.Stop()
 		time.Sleep(time.Minute)
+		if n := w.aws.Calls("CreateAccessKey"); n != 0 {
+			t.Errorf("%d keys were created", n)
+		}
+		w.Reopen(t)
+		time.Sleep(time.Hour)
+		if n := w.aws.Calls("CreateAccessKey"); n != 1 {
+			t.Errorf("%d keys were created after the next start", n)
+		}
 		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); err != nil {
 			t.Errorf("after its end: %v", err)
 		}

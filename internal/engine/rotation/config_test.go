@@ -290,8 +290,9 @@ func TestParamsThatLeadElsewhere(t *testing.T) {
 // Where nothing can be at the provider yet, what was wrong is corrected in the middle of a rotation.
 func TestParamsAreCorrectedWhileNothingWasCreated(t *testing.T) {
 	workshop(t, func(w *world) {
+		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "before", Err: rotationtest.ErrVendorBusy, Times: 3}) // surely nothing was done
 		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}, "current_key_id": "theirs"}))
-		w.run(time.Now().Add(time.Minute), func() bool { return w.status()["state"] == string(rotate.Creating) })
+		w.run(time.Now().Add(time.Minute), func() bool { s := w.status(); return s["state"] == string(rotate.Creating) && s["last_error"] != "" })
 		w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"url": "https://b"}, "admin": map[string]string{"token": adminToken}})
 		s := w.until(rotate.Scheduled)
 		if w.live(s["current_key_id"].(string)); s["previous_key_id"] != "" || s["failures"] != 0.0 {

@@ -15,6 +15,9 @@ type (
 	VendorCall   = keyserver.Call
 )
 
+// ErrVendorBusy is the vendor's answer that it has too many requests: it has done nothing.
+var ErrVendorBusy = keyserver.ErrBusy
+
 // NewVendor returns a provider without keys.
 func NewVendor(c VendorConfig) *Vendor { return keyserver.New(c) }
 
