@@ -134,7 +134,7 @@ func (c *chaos) Begin() {
 	must("roles/long", with(ro, fields{"default_ttl": "1m", "max_ttl": "10m"}))
 	must("roles/slow", with(ro, fields{"default_ttl": "20s", "max_ttl": "2m", "creation_statements": []string{"SLEEP 3s", "CREATE"}}))
 	must("roles/bad", with(ro, fields{"default_ttl": "10s", "max_ttl": "1m", "revocation_statements": "FAIL"}))
-	must("static-roles/svc", with(svc, fields{"rotation_period": "7m"}))
+	must("static-roles/svc", with(svc, fields{"rotation_period": "3m"}))
 	must("static-roles/pair", with(svc, fields{"username": "left", "alternate_username": "right", "rotation_period": "10m"}))
 	must("static-roles/own", with(svc, fields{"db_name": "own", "username": "self", "self_managed_password": oldPassword, "rotation_period": "9m"}))
 }
@@ -220,7 +220,7 @@ func (c *chaos) Act(server int) (string, func() error) {
 	case n < 10:
 		return ask("config/prod", fields{"rotation_period": fmt.Sprint(5+c.Rand.IntN(20), "m")})
 	case n < 11:
-		return ask("static-roles/svc", fields{"rotation_period": fmt.Sprint(5+c.Rand.IntN(5), "m")})
+		return ask("static-roles/svc", fields{"rotation_period": fmt.Sprint(2+c.Rand.IntN(4), "m")})
 	case n < 12 && c.asked:
 		return ask("rotate-role/pair", nil)
 	}

@@ -292,7 +292,9 @@ func (h *Harness) read(r Reader) {
 			for range 3 { // it may change between reading and using it
 				var got string
 				var at time.Duration
-				if got, at, there = r.Read(n % servers); !there {
+				began := time.Now()
+				got, at, there = r.Read(n % servers)
+				if there = there && time.Since(began) < 30*time.Second; !there { // nobody waits longer for a server that is suspended
 					return
 				}
 				if value, again = got, at; r.Lasts || r.Works(value) {

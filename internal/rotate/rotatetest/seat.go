@@ -204,7 +204,7 @@ func (s *seat) arm() {
 		s.Inject(faulty.Fault{Calls: faulty.Gets, After: n * 2})
 	case 7, 8:
 		s.mu.Lock()
-		s.held, s.hold = n*2+1, h.UpTo(4*time.Minute)
+		s.held, s.hold = n*2+1, h.UpTo(10*time.Minute)
 		s.mu.Unlock()
 	}
 }
