@@ -126,6 +126,7 @@ func versionsCommand(name target, c *command) *command {
 func kvRollback() *command {
 	var mount string
 	var version int
+	var options writeOptions
 	return &command{
 		name: "rollback", short: "Write an old version again as the newest", args: "PATH", min: 1, max: 1, fields: true,
 		long: "Writes the values of an old version as a new one, unless somebody else writes\nin between. No version is lost. Version 2 only.",
@@ -135,6 +136,7 @@ func kvRollback() *command {
 		flags: func(f *flags) {
 			mountFlag(f, &mount)
 			f.Int(&version, "version", "the version to go back to")
+			forceFlag(f, &options)
 		},
 		run: func(ctx context.Context, s *session) error {
 			if version < 1 {
@@ -147,7 +149,7 @@ func kvRollback() *command {
 			if err != nil {
 				return err
 			}
-			sec, err := rollback(ctx, client, p.api("data"), version)
+			sec, err := rollback(ctx, client, p.api("data"), version, options)
 			if err != nil {
 				return err
 			}
@@ -158,7 +160,7 @@ func kvRollback() *command {
 
 // rollback writes the values of version anew, asserting that the newest version
 // is still the one that it saw first.
-func rollback(ctx context.Context, client *client, path target, version int) (*api.Secret, error) {
+func rollback(ctx context.Context, client *client, path target, version int, o writeOptions) (*api.Secret, error) {
 	client.then(ask{"update", path})
 	var newest *api.Secret
 	err := client.first(func() (err error) {
@@ -179,6 +181,7 @@ func rollback(ctx context.Context, client *client, path target, version int) (*a
 	if err != nil {
 		return nil, err
 	}
-	sec, err := client.write(ctx, path, versionedBody(data, current, true))
+	o.cas, o.useCAS = current, true
+	sec, err := client.write(ctx, path, versionedBody(data, o))
 	return sec, remote(err, "writing data to %s", path)
 }

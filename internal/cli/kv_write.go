@@ -10,14 +10,26 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
+// writeOptions are those of a write of version 2.
+type writeOptions struct {
+	cas    int
+	useCAS bool
+	force  bool
+}
+
 // casFlag declares -cas.
-func casFlag(f *flags, cas *int) {
-	f.Int(cas, "cas", "write only while this is the current version; 0: only while there is none (version 2 only)")
+func casFlag(f *flags, o *writeOptions) {
+	f.Int(&o.cas, "cas", "write only while this is the current version; 0: only while there is none (version 2 only)")
+}
+
+// forceFlag declares -force.
+func forceFlag(f *flags, o *writeOptions) {
+	f.Bool(&o.force, "force", "write a key that does not work over one that is rotated (version 2 only)")
 }
 
 func kvPut() *command {
 	var mount string
-	var cas int
+	var options writeOptions
 	return &command{
 		name: "put", short: "Write a secret", args: "PATH K=V ...", min: 1, max: -1, fields: true,
 		long: "Writes a secret, replacing all its values; version 2 keeps the old version.\n" + dataHelp,
@@ -26,7 +38,7 @@ func kvPut() *command {
 			{"Take a value from a file:", "keyturn kv put -mount=static tls/site key=@site.key"},
 			{"Write only if the newest version is 3:", "keyturn kv put -cas=3 static/stripe/production api_key=sk_live_2"},
 		},
-		flags: func(f *flags) { mountFlag(f, &mount); casFlag(f, &cas) },
+		flags: func(f *flags) { mountFlag(f, &mount); casFlag(f, &options); forceFlag(f, &options) },
 		run: func(ctx context.Context, s *session) error {
 			data, err := s.values()
 			if err != nil {
@@ -37,10 +49,14 @@ func kvPut() *command {
 				return err
 			}
 			body := data
-			if p.versioned {
-				body = versionedBody(data, cas, s.flags.given("cas"))
-			} else if s.flags.given("cas") {
+			options.useCAS = s.flags.given("cas")
+			switch {
+			case p.versioned:
+				body = versionedBody(data, options)
+			case options.useCAS:
 				return p.versionedOnly("-cas")
+			case options.force:
+				return p.versionedOnly("-force")
 			}
 			path := p.api("data")
 			sec, err := client.write(ctx, path, body)
@@ -62,17 +78,20 @@ func (s *session) values() (map[string]any, error) {
 }
 
 // versionedBody is what version 2 wants to be written.
-func versionedBody(data map[string]any, cas int, useCAS bool) map[string]any {
+func versionedBody(data map[string]any, o writeOptions) map[string]any {
 	options := map[string]any{}
-	if useCAS {
-		options["cas"] = cas
+	if o.useCAS {
+		options["cas"] = o.cas
+	}
+	if o.force {
+		options["force"] = true
 	}
 	return map[string]any{"data": data, "options": options}
 }
 
 func kvPatch() *command {
 	var mount, method string
-	var cas int
+	var options writeOptions
 	var remove []string
 	return &command{
 		name: "patch", short: "Change some values of a secret", args: "PATH K=V ...", min: 1, max: -1, fields: true,
@@ -83,7 +102,8 @@ func kvPatch() *command {
 		},
 		flags: func(f *flags) {
 			mountFlag(f, &mount)
-			casFlag(f, &cas)
+			casFlag(f, &options)
+			forceFlag(f, &options)
 			f.String(&method, "method", "name", "patch: the server merges; rw: read here, then write; by default patch, and rw where it is not possible")
 			f.List(&remove, "remove-data", "key", "a value to take away")
 		},
@@ -105,7 +125,8 @@ func kvPatch() *command {
 			if err != nil {
 				return err
 			}
-			change := kvChange{client, p.api("data"), data, remove, cas, s.flags.given("cas")}
+			options.useCAS = s.flags.given("cas")
+			change := kvChange{client: client, path: p.api("data"), set: data, remove: remove, options: options}
 			sec, err := change.apply(ctx, method)
 			if err != nil {
 				return err
@@ -117,12 +138,11 @@ func kvPatch() *command {
 
 // A kvChange is a patch of a secret in version 2.
 type kvChange struct {
-	client *client
-	path   target
-	set    map[string]any
-	remove []string
-	cas    int
-	useCAS bool
+	client  *client
+	path    target
+	set     map[string]any
+	remove  []string
+	options writeOptions
 }
 
 // apply patches by the method; none means patch, and read-then-write where the
@@ -147,7 +167,7 @@ func (c kvChange) merge(ctx context.Context) (*api.Secret, error) {
 	for _, key := range c.remove {
 		data[key] = nil
 	}
-	sec, err := c.client.patch(ctx, c.path, versionedBody(data, c.cas, c.useCAS))
+	sec, err := c.client.patch(ctx, c.path, versionedBody(data, c.options))
 	var answer *api.ResponseError
 	if errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
 		return nil, nothingAt("%s", c.path)
@@ -166,8 +186,8 @@ func (c kvChange) rewrite(ctx context.Context) (*api.Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.useCAS {
-		version = c.cas
+	if !c.options.useCAS {
+		c.options.cas, c.options.useCAS = version, true
 	}
 	for key, value := range c.set {
 		data[key] = value
@@ -175,7 +195,7 @@ func (c kvChange) rewrite(ctx context.Context) (*api.Secret, error) {
 	for _, key := range c.remove {
 		delete(data, key)
 	}
-	sec, err := c.client.write(ctx, c.path, versionedBody(data, version, true))
+	sec, err := c.client.write(ctx, c.path, versionedBody(data, c.options))
 	return sec, remote(err, "writing data to %s", c.path)
 }
 

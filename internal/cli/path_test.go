@@ -58,6 +58,7 @@ var pathLines = []struct {
 	{"rotate status -mount=@", "GET @/status", true},
 	{"rotate history @", "GET rotation/keys/@/history", false},
 	{"rotate plan @", "GET rotation/keys/@/plan", false},
+	{"rotate orphans @", "GET rotation/keys/@/orphans", false},
 	{"login -method=userpass username=@ password=p", "PUT auth/userpass/login/@", false},
 	{"login -method=approle -path=@ role_id=x", "PUT auth/@/login", true},
 	{"token create -role=@", "PUT auth/token/create/@", false},

@@ -19,10 +19,10 @@ func rotateCommand() *command {
 				short: "Turn a key now", long: "Starts a turn. It goes on by itself; rotate status shows how far it is.",
 				examples: []example{{"Turn a key:", "keyturn rotate now stripe"}, {"Turn a key and see it done:", "keyturn rotate now -wait stripe"}, {"Turn a key that leaked, without the grace period:", "keyturn rotate now -leaked stripe"}},
 			}),
-			rotateStatus(), rotateHistory(), rotatePlan(),
+			rotateStatus(), rotateHistory(), rotatePlan(), rotateOrphans(),
 			turnCommand("rollback", "rollback", "Success! Rolling back key: %s", &command{
-				short: "Go back to the key before", long: "Publishes the old key again, and retires the new one after its grace period.",
-				examples: []example{{"Go back:", "keyturn rotate rollback stripe"}},
+				short: "Go back to the key before", long: "Publishes the old key again, and retires the new one after its grace period. With\n-to or -version, publishes another key that still lives at the provider.",
+				examples: []example{{"Go back:", "keyturn rotate rollback stripe"}, {"Go back to what version 1 of the path held:", "keyturn rotate rollback -version=1 stripe"}},
 			}),
 			turnCommand("pause", "pause", "Success! Paused key: %s", &command{
 				short: "Stop turning a key", long: "Stops a key's schedule, and a turn before its next step.",
@@ -48,12 +48,17 @@ func rotationFlag(f *flags, mount *string) {
 func turnCommand(name string, action target, success string, c *command) *command {
 	var mount string
 	var leaked, wait bool
+	var to, version int
 	c.name, c.args, c.min, c.max, c.fields = name, "NAME [K=V ...]", 1, -1, true
 	c.flags = func(f *flags) {
 		rotationFlag(f, &mount)
 		if action == "rotate" {
 			f.Bool(&leaked, "leaked", "the key is in wrong hands: retire it as soon as the new one is published")
 			f.Bool(&wait, "wait", "show the progress, and end when the new key is published, or the rotation has failed")
+		}
+		if action == "rollback" {
+			f.Int(&to, "to", "the rotation whose key is published again; by default the one before")
+			f.Int(&version, "version", "the version of the path whose key is published again")
 		}
 	}
 	c.run = func(ctx context.Context, s *session) error {
@@ -68,6 +73,11 @@ func turnCommand(name string, action target, success string, c *command) *comman
 		}
 		if leaked {
 			data["leaked"] = true
+		}
+		for name, n := range map[string]int{"to": to, "version": version} {
+			if s.flags.given(name) && action == "rollback" {
+				data[name] = n
+			}
 		}
 		sec, err := client.write(ctx, path.below(action), data)
 		if err != nil {

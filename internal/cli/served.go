@@ -243,6 +243,8 @@ var served = map[string][]servedRoute{
 		{"update", "keys/{name}/resume", ""},
 		{"update", "keys/{name}/rebind", "sudo"},
 		{"read", "keys/{name}/history", ""},
+		{"read", "keys/{name}/orphans", ""},
+		{"update", "keys/{name}/orphans", ""},
 		{"read", "keys/{name}/plan", ""},
 		{"read", "status", ""},
 		{"list", "recipes", ""},

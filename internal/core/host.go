@@ -49,6 +49,8 @@ func (h lending) host(uuid string) engine.Host {
 		Rotating:   h.rotating,
 		Publish:    h.publish,
 		Published:  h.published,
+		Versions:   h.versions,
+		Overwrite:  h.overwrite,
 		Audited: func(ctx context.Context, a engine.Automatic, act func(ctx context.Context) error) error {
 			m := audit.Mount{Class: mounts.ClassSecret}
 			if o := h.mounts.Snapshot().ByUUID(uuid); o != nil {
@@ -171,6 +173,14 @@ func (h lending) published(ctx context.Context, p engine.Publication) (*engine.P
 		return nil, err
 	}
 	return o.Versioned.Published(ctx, rest)
+}
+
+func (h lending) versions(ctx context.Context, path string) ([]engine.Published, error) {
+	o, rest, err := h.target(path)
+	if err != nil {
+		return nil, err
+	}
+	return o.Versioned.Versions(ctx, rest)
 }
 
 // revokeWait undoes the leases of a token that has been revoked, for as long

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/engine"
@@ -78,7 +80,66 @@ func (h lending) reserve(ctx context.Context, uuid string, r engine.Reservation)
 			ops = append(ops, storage.Remove(key).If(row.Version))
 		}
 	}
+	marks, err := h.marks(ctx, r)
+	return append(ops, marks...), err
+}
+
+// marks are the operations that note in the secrets themselves what a record holds there, and what it gives up: a write of such a secret
+// finds the record without a read of its own.
+func (h lending) marks(ctx context.Context, r engine.Reservation) (ops []storage.Op, err error) {
+	type fields struct{ hold, giveUp []string }
+	paths := map[string]fields{}
+	for _, p := range r.Want {
+		f := paths[p.Path]
+		f.hold = append(f.hold, p.Field)
+		paths[p.Path] = f
+	}
+	for _, p := range r.Had {
+		if !slices.Contains(r.Want, p) {
+			f := paths[p.Path]
+			f.giveUp = append(f.giveUp, p.Field)
+			paths[p.Path] = f
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		o, rest, err := h.target(path)
+		if err != nil {
+			continue // its mount is gone, and the secret with it
+		}
+		more, err := o.Versioned.Mark(ctx, rest, paths[path].hold, paths[path].giveUp)
+		if err != nil {
+			return nil, err
+		}
+		ops = append(ops, more...)
+	}
 	return ops, nil
+}
+
+// overwrite tells those that hold fields of a secret of a client's write to them, in the order of their records. Each adds its operations.
+func (h lending) overwrite(ctx context.Context, o engine.Overwrite, commit func([]storage.Op) error) error {
+	fields, mounts := map[string][]string{}, map[string]string{}
+	for _, field := range o.Changed {
+		row, who, err := h.holder(ctx, placeKey(engine.Place{Path: o.Path, Field: field}))
+		if err != nil {
+			return err
+		}
+		if row.Version != 0 {
+			fields[who.Record], mounts[who.Record] = append(fields[who.Record], field), who.Mount
+		}
+	}
+	for _, record := range slices.Backward(slices.Sorted(maps.Keys(fields))) {
+		m := h.mounts.Snapshot().ByUUID(mounts[record])
+		if m == nil || m.Publisher == nil || !m.Entry().Gone.IsZero() {
+			continue // a mount that is gone publishes nothing any more
+		}
+		theirs, next := o, commit
+		theirs.Changed = fields[record]
+		below := strings.TrimPrefix(record, "mount/"+mounts[record]+"/")
+		commit = func(along []storage.Op) error {
+			return m.Publisher.Overwritten(ctx, below, theirs, func(more []storage.Op) error { return next(slices.Concat(along, more)) })
+		}
+	}
+	return commit(nil)
 }
 
 func (h lending) holder(ctx context.Context, key string) (storage.Entry, holder, error) {

@@ -144,6 +144,12 @@ type Host struct {
 	Publish func(ctx context.Context, p Publication) (version int, err error)
 	// Published reads back the system part of what is published at a path.
 	Published func(ctx context.Context, p Publication) (*Published, error)
+	// Versions are all that a path has held and that is still there, the newest first.
+	Versions func(ctx context.Context, path string) ([]Published, error)
+	// Overwrite tells those that publish to a path of a client's write before it is stored, and lets them judge it. commit stores the
+	// write with their operations on absolute keys; it is called once at most, and its error is returned as it is. An
+	// error of theirs refuses the write.
+	Overwrite func(ctx context.Context, o Overwrite, commit func(along []storage.Op) error) error
 	// Rotating are where all records of the server stand, whichever engine rotates them, as far as a holder of these policies may read
 	// each of them.
 	Rotating func(ctx context.Context, policies []string) iter.Seq2[Rotating, error]
@@ -194,8 +200,24 @@ type Reservation struct {
 // Published is what a KV path holds of a rotation.
 type Published struct {
 	Version int
+	At      time.Time // when it was written
 	Turn    string
+	Key     string // with Turn: the rotation key's name
+	Deleted bool   // nobody reads it, but it can be undeleted
 	Fields  map[string]secret.Value
+}
+
+// An Overwrite is a client's write of a secret that changes what consumers read of published credentials.
+type Overwrite struct {
+	Path    string                  // full path of the secret
+	Version int                     // the newest version, once it is written
+	Changed []string                // fields that are published, or may be, and that change
+	Fields  map[string]secret.Value // all that consumers will read as text
+	Empties bool                    // consumers will read nothing, because it is deleted
+	Remedy  string                  // with Empties: the command by which they read something again; "": there is none
+	By      string                  // display name of the client
+	Force   bool                    // a value that cannot be right is written nevertheless
+	Warn    func(format string, args ...any)
 }
 
 // Automatic names what the server does by itself, for the audit log.
@@ -297,6 +319,13 @@ type Rotator interface {
 	Rotations() *rotate.Manager
 }
 
+// A Publisher is an engine whose records publish to KV paths.
+type Publisher interface {
+	// Overwritten judges a client's write to places that a record has reserved, by its key in the mount's store, and
+	// calls commit, as [Host.Overwrite] says. It waits seconds for a provider, not minutes.
+	Overwritten(ctx context.Context, record string, o Overwrite, commit func(along []storage.Op) error) error
+}
+
 // Rotating is where one record stands, a Tally where all of a mount do.
 type (
 	Rotating = rotate.Status
@@ -307,6 +336,11 @@ type (
 type Versioned interface {
 	Publish(ctx context.Context, rest string, p Publication) (version int, err error)
 	Published(ctx context.Context, rest string) (*Published, error)
+	// Versions are all that a path has held and that is still there, the newest first.
+	Versions(ctx context.Context, rest string) ([]Published, error)
+	// Mark returns operations on absolute keys that note which fields of a path a record holds from now on, and which it gives
+	// up. They join the record's commit. A client's write that changes a field so marked calls [Host.Overwrite].
+	Mark(ctx context.Context, rest string, hold, giveUp []string) ([]storage.Op, error)
 }
 
 // Hints ride on the answers to reads of a managed path; unmodified agents

@@ -224,6 +224,9 @@ func begin(ctx context.Context, e *Edit) error {
 	if at := e.Planned(); at.IsZero() || at.After(e.Now) {
 		return e.Commit(ctx, "waiting", at) // it was due earlier before a change
 	}
+	if at := e.Rec.Look; e.Rec.Queued == nil && !at.IsZero() && !at.After(e.Now) {
+		return look(ctx, e)
+	}
 	if e.kind.Ready != nil {
 		why, err := e.kind.Ready(ctx, e.Rec)
 		if err != nil {

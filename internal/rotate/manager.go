@@ -197,6 +197,16 @@ func (m *Manager) Unfinished(ctx context.Context) (kind string, r *Record, err e
 	return "", nil, nil
 }
 
+// rotations are those of a record in hand that are kept, the newest first, with the one in flight.
+func (m *Manager) rotations(ctx context.Context, e *Edit) ([]*Turn, error) {
+	all, err := m.Past(ctx, e.kind.Name, e.Rec.Name)
+	if t := e.turn(); t != nil {
+		all = append(all, t)
+	}
+	slices.Reverse(all)
+	return all, err
+}
+
 // Past are the rotations of a record that have ended and that are kept, the oldest first.
 func (m *Manager) Past(ctx context.Context, kind, name string) (all []*Turn, err error) {
 	prefix := m.kinds[kind].History + name + "/"
@@ -241,8 +251,13 @@ func (e *Edit) Planned() time.Time {
 		return e.Now
 	case rec.Queued != nil:
 		return later(rec.Queued.After, e.Now)
-	case rec.Next.IsZero() && rec.Retry.IsZero():
-		return time.Time{} // by request alone
 	}
-	return later(later(rec.Next, rec.Retry), e.Now)
+	at := later(rec.Next, rec.Retry)
+	if !rec.Look.IsZero() && (at.IsZero() || rec.Look.Before(at)) {
+		at = rec.Look
+	}
+	if at.IsZero() {
+		return at // by request alone
+	}
+	return later(at, e.Now)
 }

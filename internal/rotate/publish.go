@@ -188,15 +188,22 @@ func unpublished(ctx context.Context, e *Edit, err error) error {
 	return e.retry(ctx, err)
 }
 
-// published begins the grace of the credential that readers are to leave.
+// published begins the grace of the credential that readers are to leave, and commits that.
 func published(ctx context.Context, e *Edit, what string) error {
+	if err := leave(ctx, e); err != nil {
+		return err
+	}
+	return e.Commit(ctx, what, e.turn().End.After)
+}
+
+// leave begins the grace of the credential that readers are to leave.
+func leave(ctx context.Context, e *Edit) error {
 	t := e.turn()
 	leaked := t.Start.Leaked
 	if t.Back != nil {
 		leaked = t.Back.Leaked
 	}
 	endAfter(e, t.Published(), leaked)
-	after := t.End.After
 	if t.Back != nil {
 		t.Unproven = nil
 	} else { // for those who read it, the rotation has succeeded
@@ -209,8 +216,9 @@ func published(ctx context.Context, e *Edit, what string) error {
 	if a := e.Rec.Alert; a != nil && t.Back == nil {
 		e.Rec.Alert = nil // of rotations before
 	}
+	e.Rec.Look, e.Rec.Looks = time.Time{}, 0
 	e.to(Grace)
-	return e.Commit(ctx, what, after)
+	return nil
 }
 
 // endAfter plans the end of the credential that is left behind by what was published at a time.

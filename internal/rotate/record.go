@@ -48,6 +48,10 @@ type Record struct {
 	Unproven    []string  `json:"unproven"`   // of the last rotation that published
 	// Calling is until when a call that takes something away at the provider may be under way; zero: none is. Due is not before.
 	Calling time.Time `json:"calling,omitzero"`
+	// Look is when it is looked at what consumers read, because somebody has written a value that could not be tried; Looks
+	// counts these looks.
+	Look  time.Time `json:"look,omitzero"`
+	Looks int       `json:"looks,omitempty"`
 	// Gone: its user has deleted the record. It ends what is in flight, and is then removed.
 	Gone bool `json:"gone,omitempty"`
 	// Disowned are credentials that were current when the configuration began to lead elsewhere: a person deletes them.
@@ -90,6 +94,8 @@ type Alert struct {
 	// Step is the state whose calls fail: the alert ends with the first one that succeeds. "": it stands until a rotation has
 	// published, or until its own check finds the cause gone.
 	Step State `json:"step,omitempty"`
+	// Place: it is about what consumers read, and ends once they read the right value.
+	Place bool `json:"place,omitempty"`
 }
 
 // A Start is why a rotation begins.

@@ -329,7 +329,7 @@ func finish(ctx context.Context, e *Edit) error {
 	switch {
 	case t.Back == nil:
 		rec.Failures, rec.LastError = 0, ""
-		if t.Astray == "" {
+		if t.Astray == "" && (rec.Alert == nil || !rec.Alert.Place) {
 			rec.Alert = nil
 		}
 		rec.Unproven = t.Unproven

@@ -100,6 +100,10 @@ type Place struct {
 	Publish func(ctx context.Context, p Publication) (version int, err error)
 	// Read returns what consumers read now; nil if there is nothing.
 	Read func(ctx context.Context) (*Published, error)
+	// Credential is the inverse of Fields, but for the ID, which it does not know.
+	Credential func(fields map[string]secret.Value) Credential
+	// Versions are all that the place has held and that is still there, the newest first. nil: it keeps none.
+	Versions func(ctx context.Context) ([]Published, error)
 }
 
 // A Publication is one write of a credential where its consumers read it.
@@ -115,10 +119,12 @@ type Publication struct {
 	CAS          int // the version that is current
 }
 
-// Published is what consumers read.
+// Published is what consumers read, or have read.
 type Published struct {
 	Version int
-	ID      string // of the publication that wrote it; "" if somebody else has written it
+	At      time.Time // when it was written
+	ID      string    // of the publication that wrote it; "" if somebody else has written it
+	Deleted bool      // consumers do not read it, but it is still there
 	Fields  map[string]secret.Value
 }
 

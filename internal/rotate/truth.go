@@ -50,8 +50,11 @@ func reconcile(ctx context.Context, e *Edit) (done bool, err error) {
 	case readsOther:
 		t.Astray = "its place holds a value that no rotation has published; rotate again, or write the right one"
 	}
-	if t.Astray != "" {
-		e.alarm("%s: %s", e.name(), t.Astray)
+	switch a := e.Rec.Alert; {
+	case t.Astray != "":
+		e.astray("%s", t.Astray)
+	case a != nil && a.Place:
+		e.Rec.Alert = nil
 	}
 	return false, nil
 }
@@ -128,13 +131,19 @@ func takeWritten(ctx context.Context, e *Edit, there *Published) error {
 			return e.retry(ctx, err)
 		}
 	}
-	by := Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now), Version: there.Version}
+	revert(e, there.Version, fmt.Sprintf("somebody has written the key %s to its place", victim.ID))
+	return published(ctx, e, "written")
+}
+
+// revert makes the victim the credential that the rotation leaves, because it was written to its place as a version.
+func revert(e *Edit, version int, why string) {
+	t := e.turn()
+	by := Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now), Version: version}
 	if t.Back == nil {
-		t.Back = &Back{At: e.Now, Reason: fmt.Sprintf("somebody has written the key %s to its place", victim.ID), ByUser: true, Put: by}
+		t.Back = &Back{At: e.Now, Reason: why, ByUser: true, Put: by}
 	} else {
 		by.Again = t.Put.Again
 		t.Back, t.Put = nil, by
 	}
 	e.Rec.Current, e.Rec.Next = t.Live(), by.Next
-	return published(ctx, e, "written")
 }

@@ -102,6 +102,7 @@ type Open struct {
 	Worker    engine.Worker
 	Versioned engine.Versioned
 	Rotator   engine.Rotator
+	Publisher engine.Publisher
 	Keeper    engine.Keeper
 }
 
@@ -279,6 +280,7 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 	o.Worker, _ = eng.(engine.Worker)
 	o.Versioned, _ = eng.(engine.Versioned)
 	o.Rotator, _ = eng.(engine.Rotator)
+	o.Publisher, _ = eng.(engine.Publisher)
 	o.Keeper, _ = eng.(engine.Keeper)
 	return eng.Routes(), nil
 }

@@ -142,6 +142,9 @@ func (b *backend) nameBehind(ctx context.Context, folder, after string) (string,
 		if err != nil {
 			return "", err
 		}
+		if isVacant(e) {
+			continue
+		}
 		name, _, deeper := strings.Cut(strings.TrimPrefix(e.Key, folder), "/")
 		if deeper {
 			name += "/"

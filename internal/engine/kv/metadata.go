@@ -3,6 +3,7 @@ package kv
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"strconv"
 	"time"
@@ -140,7 +141,7 @@ func (v *versioned) changeMeta(ctx context.Context, in settingsIn, patch bool) e
 	if err := checkMax(in.MaxVersions); err != nil {
 		return err
 	}
-	return v.change(ctx, in.Path, func(_ *config, m *record) (*record, []storage.Op, error) {
+	return v.change(ctx, in.Path, nil, func(_ *config, m *record) (*record, []storage.Op, error) {
 		if m == nil && patch {
 			return nil, nil, fault.New("kv.patchMeta", fault.NotFound, "")
 		}
@@ -199,8 +200,8 @@ func mergeCustom(old map[string]string, in map[string]*string, patch bool) (map[
 }
 
 // deleteMeta removes a secret: versions first, a batch at a time, the record
-// with the last. Killed between, it leaves a secret with fewer old versions.
-func (v *versioned) deleteMeta(ctx context.Context, _ *route.Request, in pathIn) (route.None, error) {
+// with the last, unless a key publishes to the path. Killed between, it leaves a secret with fewer old versions.
+func (v *versioned) deleteMeta(ctx context.Context, r *route.Request, in pathIn) (route.None, error) {
 	defer v.latch(in.Path)()
 	for {
 		m, ver, err := v.load(ctx, in.Path)
@@ -213,21 +214,19 @@ func (v *versioned) deleteMeta(ctx context.Context, _ *route.Request, in pathIn)
 			ops = append(ops, storage.Remove(versionKey(in.Path, next.Versions[0].N)))
 			next.Versions = next.Versions[1:]
 		}
+		rev := revision{path: in.Path, by: handOf(r), old: m, version: ver, ops: ops}
 		last := len(next.Versions) == 0
-		if last {
-			next.Indexed = time.Time{}
-			ops = append(ops, storage.Remove(metaPrefix+in.Path).If(ver))
-		} else {
+		switch {
+		case !last:
 			next.Oldest = next.Versions[0].N
-			b, err := next.encode()
-			if err != nil {
-				return route.None{}, err
-			}
-			ops = append(ops, storage.Set(metaPrefix+in.Path, b).If(ver))
+		case len(next.Held) > 0:
+			next = &record{Vacant: true, Held: next.Held, Current: next.Current}
+		default:
+			next.Indexed, rev.remove = time.Time{}, true
 		}
-		ops = append(ops, reindex(in.Path, m, next)...)
-		_, err = v.m.Store.CommitWith(ctx, ops, v.event(in.Path, next))
-		if err != nil && !fault.Is(err, fault.Conflict) || err == nil && last {
+		rev.next = next
+		err = v.commit(ctx, rev)
+		if err != nil && !errors.Is(err, storage.ErrConflict) || err == nil && last {
 			return route.None{}, err
 		}
 	}

@@ -14,12 +14,12 @@ import (
 
 // patch merges into the current version by RFC 7396 and stores the result as
 // a new version.
-func (v *versioned) patch(ctx context.Context, _ *route.Request, in putIn) (*versionOut, error) {
+func (v *versioned) patch(ctx context.Context, r *route.Request, in putIn) (*versionOut, error) {
 	if in.Data.IsNull() || !in.Data.IsObject() {
 		return nil, fault.New("kv.patch", fault.Invalid, "field \"data\": no data provided; what is to change goes into {\"data\": {…}}")
 	}
 	var out *versionOut
-	err := v.change(ctx, in.Path, func(c *config, m *record) (*record, []storage.Op, error) {
+	err := v.change(ctx, in.Path, in.hand(r), func(c *config, m *record) (*record, []storage.Op, error) {
 		var ver *version
 		if m != nil {
 			ver = m.find(0)

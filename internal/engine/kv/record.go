@@ -62,6 +62,10 @@ type record struct {
 	MetaVer  int               `json:"mv,omitempty"` // counts changes of settings and custom metadata
 	// Indexed is the next_rotation under which the path stands in the index.
 	Indexed time.Time `json:"ix,omitzero"`
+	// Held are the fields to which rotation keys publish, or once did: who does now, core knows. They outlive the secret.
+	Held []string `json:"hd,omitempty"`
+	// Vacant: there is no secret at the path, and the row is there for Held alone.
+	Vacant bool `json:"vc,omitempty"`
 }
 
 // settings of a path, from its metadata endpoint.
@@ -110,13 +114,19 @@ func (m *record) find(n int) *version {
 func (m *record) clone() *record {
 	c := *m
 	c.Versions = slices.Clone(m.Versions)
+	c.Held = slices.Clone(m.Held)
 	return &c
 }
 
 // encode writes what json.Marshal would, at a fifth of its cost: each write of a secret does it.
 func (m *record) encode() ([]byte, error) {
 	e := encoder{b: make([]byte, 0, 128+160*len(m.Versions))}
-	e.text(`{"c":`).time(m.Created).text(`,"u":`).time(m.Updated)
+	if m.Vacant {
+		e.text(vacantPrefix + `,"c":`)
+	} else {
+		e.text(`{"c":`)
+	}
+	e.time(m.Created).text(`,"u":`).time(m.Updated)
 	e.text(`,"n":`).int(m.Current).text(`,"o":`).int(m.Oldest)
 	if m.Versions == nil {
 		e.text(`,"v":null`)
@@ -141,7 +151,11 @@ func (m *record) encode() ([]byte, error) {
 	if m.MetaVer != 0 {
 		e.text(`,"mv":`).int(m.MetaVer)
 	}
-	e.maybe(`,"ix":`, m.Indexed).text("}")
+	e.maybe(`,"ix":`, m.Indexed)
+	if len(m.Held) > 0 {
+		e.text(`,"hd":`).json(m.Held)
+	}
+	e.text("}")
 	if e.err != nil {
 		return nil, fault.Wrap("kv.encode", fault.Internal, e.err)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
@@ -73,7 +74,7 @@ func hints(ver *version, now time.Time) (period, ttl int64) {
 // Publish writes a rotated credential as a new version, once for each turn.
 func (v *versioned) Publish(ctx context.Context, path string, p engine.Publication) (int, error) {
 	n := 0
-	err := v.change(ctx, path, func(c *config, m *record) (*record, []storage.Op, error) {
+	err := v.change(ctx, path, nil, func(c *config, m *record) (*record, []storage.Op, error) {
 		if m != nil {
 			for _, ver := range m.Versions {
 				if ver.Turn != nil && ver.Turn.ID == p.Turn {
@@ -109,6 +110,7 @@ func (v *versioned) Publish(ctx context.Context, path string, p engine.Publicati
 			ver.Next = time.Time{}
 		}
 		next.Indexed, n = ver.Next, next.Current
+		next.hold(slices.Collect(maps.Keys(p.Fields)), nil)
 		return next, ops, nil
 	})
 	return n, err
@@ -156,21 +158,61 @@ func (v *versioned) Published(ctx context.Context, path string) (*engine.Publish
 	if ver == nil || ver.gone(time.Now()) {
 		return &engine.Published{Version: m.Current}, nil
 	}
-	out := &engine.Published{Version: ver.N, Fields: map[string]secret.Value{}}
-	if ver.Turn != nil {
-		out.Turn = ver.Turn.ID
+	return v.publishedIn(ctx, path, ver)
+}
+
+// Versions reads the versions of a path whose data is still there, the newest first: also those that are deleted, and can be undeleted.
+func (v *versioned) Versions(ctx context.Context, path string) (all []engine.Published, err error) {
+	m, _, err := v.load(ctx, path)
+	if err != nil || m == nil {
+		return nil, err
 	}
-	e, err := v.m.Store.Get(ctx, versionKey(path, ver.N))
-	if err != nil || e.Version == 0 {
+	now := time.Now()
+	for _, ver := range slices.Backward(m.Versions[max(0, len(m.Versions)-mostRead):]) {
+		if ver.Destroyed {
+			continue
+		}
+		p, err := v.publishedIn(ctx, path, &ver)
+		if err != nil {
+			return nil, err
+		}
+		p.Deleted = ver.gone(now)
+		all = append(all, *p)
+	}
+	return all, nil
+}
+
+// mostRead bounds how many versions are read to find a value among them.
+const mostRead = 100
+
+func (b *backend) publishedIn(ctx context.Context, path string, ver *version) (*engine.Published, error) {
+	out := &engine.Published{Version: ver.N, At: ver.Created}
+	if ver.Turn != nil {
+		out.Turn, out.Key = ver.Turn.ID, ver.Turn.Key
+	}
+	e, err := b.m.Store.Get(ctx, versionKey(path, ver.N))
+	if err != nil {
 		return out, err
 	}
-	return out, wire.EachField(e.Value, func(name string, value []byte) error {
+	out.Fields, err = texts(e.Value)
+	return out, err
+}
+
+// texts are the fields of a secret whose values are text.
+func texts(data []byte) (map[string]secret.Value, error) {
+	out := map[string]secret.Value{}
+	if len(data) == 0 {
+		return out, nil
+	}
+	return out, wire.EachField(data, func(name string, value []byte) error {
 		if len(value) > 0 && value[0] == '"' {
 			var text string
 			if err := json.Unmarshal(value, &text); err != nil {
-				return fault.Wrap("kv.Published", fault.Internal, err)
+				return fault.New("kv.texts", fault.Internal, "the field %q is no text that can be read", name)
 			}
-			out.Fields[name] = secret.Text(text)
+			out[name] = secret.Text(text)
+		} else {
+			delete(out, name)
 		}
 		return nil
 	})

@@ -94,12 +94,15 @@ func (u *upgrade) carry(ctx context.Context, path string) error {
 		if err != nil {
 			return err
 		}
-		next, _, ops := c.append(m, path, left.Value, nil)
+		next, _, ops := c.append(m.visible(), path, left.Value, nil)
+		if m != nil {
+			next.hold(m.Held, nil)
+		}
 		b, err := next.encode()
 		if err != nil {
 			return err
 		}
-		move := append(reindex(path, m, next), storage.Set(metaPrefix+path, b).If(ver), storage.Remove(left.Key).If(left.Version))
+		move := append(reindex(path, m.visible(), next), storage.Set(metaPrefix+path, b).If(ver), storage.Remove(left.Key).If(left.Version))
 		_, err = v.m.Store.Commit(ctx, append(move, ops...)...)
 		if fault.Is(err, fault.TooLarge) {
 			// The secret and its record are too large for one commit. The data can go first: nothing leads to it yet.

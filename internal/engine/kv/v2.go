@@ -3,6 +3,7 @@ package kv
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -91,6 +92,12 @@ func (v *versioned) settings(ctx context.Context) (*config, error) {
 
 // load reads the metadata of a path; nil where there is none.
 func (v *versioned) load(ctx context.Context, path string) (*record, storage.Version, error) {
+	m, ver, err := v.row(ctx, path)
+	return m.visible(), ver, err
+}
+
+// row reads the row of a path, which may be vacant.
+func (v *versioned) row(ctx context.Context, path string) (*record, storage.Version, error) {
 	if v.upgrade.running.Load() {
 		if err := v.upgrade.carry(ctx, path); err != nil {
 			return nil, 0, err
@@ -99,7 +106,7 @@ func (v *versioned) load(ctx context.Context, path string) (*record, storage.Ver
 	return v.stored(ctx, path)
 }
 
-// stored reads the metadata of a path that is known to be carried over.
+// stored reads the row of a path that is known to be carried over.
 func (v *versioned) stored(ctx context.Context, path string) (*record, storage.Version, error) {
 	e, err := v.m.Store.Get(ctx, metaPrefix+path)
 	if err != nil || e.Version == 0 {
@@ -120,14 +127,15 @@ func (v *versioned) stored(ctx context.Context, path string) (*record, storage.V
 // where there is no record; it may be called again. A nil record changes nothing.
 type edit func(c *config, m *record) (*record, []storage.Op, error)
 
-// change commits what f makes of a path's record.
-func (v *versioned) change(ctx context.Context, path string, f edit) error {
+// change commits what f makes of a path's record. by is the client that makes the change; nil for a rotation.
+func (v *versioned) change(ctx context.Context, path string, by *hand, f edit) error {
 	defer v.latch(path)()
 	for range 16 {
-		old, ver, err := v.load(ctx, path)
+		row, ver, err := v.row(ctx, path)
 		if err != nil {
 			return err
 		}
+		old := row.visible()
 		c, err := v.settings(ctx)
 		if err != nil {
 			return err
@@ -136,22 +144,57 @@ func (v *versioned) change(ctx context.Context, path string, f edit) error {
 		if err != nil || next == nil {
 			return err
 		}
-		b, err := next.encode()
+		if old == nil && row != nil {
+			next.hold(row.Held, nil)
+		}
+		err = v.commit(ctx, revision{path: path, by: by, old: old, next: next, version: ver, ops: ops})
+		if !errors.Is(err, storage.ErrConflict) {
+			return err
+		}
+	}
+	return errBusy()
+}
+
+// A revision is a change of a secret that is about to be committed.
+type revision struct {
+	path      string
+	by        *hand   // nil: a rotation
+	old, next *record // of which old may be nil
+	version   storage.Version
+	ops       []storage.Op // but that of the record
+	remove    bool         // the record goes
+}
+
+// commit stores a revision, if the record is still at its version. Whoever holds a field that it changes is told, and has a say. The
+// latch of the path is held, and is released while a holder asks its provider.
+func (v *versioned) commit(ctx context.Context, r revision) error {
+	row := storage.Remove(metaPrefix + r.path)
+	if !r.remove {
+		b, err := r.next.encode()
 		if err != nil {
 			return err
 		}
-		ops = append(ops, storage.Set(metaPrefix+path, b).If(ver))
-		ops = append(ops, reindex(path, old, next)...)
-		ver, err = v.m.Store.CommitWith(ctx, ops, v.event(path, next))
-		if fault.Is(err, fault.Conflict) {
-			continue
-		}
-		if err == nil {
-			v.parsed.put(path, ver, next)
+		row = storage.Set(metaPrefix+r.path, b)
+	}
+	ops := append(append(r.ops, row.If(r.version)), reindex(r.path, r.old, r.next)...)
+	write := func(along []storage.Op) error {
+		ver, err := v.m.Store.CommitWith(ctx, ops, oneEvent(slices.Concat(along, v.event(r.path, r.next))))
+		if err == nil && !r.remove {
+			v.parsed.put(r.path, ver, r.next)
 		}
 		return err
 	}
-	return errBusy()
+	o, err := r.overwrites(ctx, v.backend)
+	if err != nil {
+		return err
+	}
+	if o == nil {
+		return write(nil)
+	}
+	l := v.latchOf(r.path)
+	l.Unlock()
+	defer l.Lock()
+	return v.m.Host.Overwrite(ctx, *o, write)
 }
 
 func errBusy() error {
@@ -181,9 +224,9 @@ func reindex(path string, old, next *record) []storage.Op {
 	return ops
 }
 
-func (v *versioned) event(path string, m *record) []storage.Op {
-	return []storage.Op{v.m.Host.Event("kv/write",
-		engine.Detail{Name: "mount", Value: v.m.UUID}, engine.Detail{Name: "path", Value: path}, engine.Detail{Name: "version", Value: itoa(m.Current)},
+func (b *backend) event(path string, m *record) []storage.Op {
+	return []storage.Op{b.m.Host.Event("kv/write",
+		engine.Detail{Name: "mount", Value: b.m.UUID}, engine.Detail{Name: "path", Value: path}, engine.Detail{Name: "version", Value: itoa(m.Current)},
 	)}
 }
 
@@ -250,8 +293,9 @@ type putIn struct {
 	Path    string   `path:"path" doc:"The secret's path."`
 	Data    wire.Raw `json:"data" doc:"The secret, any fields."`
 	Options *struct {
-		CAS *int `json:"cas"`
-	} `json:"options" doc:"An object with cas: the version that this write replaces, 0 for a new secret."`
+		CAS   *int `json:"cas"`
+		Force bool `json:"force"`
+	} `json:"options" doc:"An object with cas: the version that this write replaces, 0 for a new secret; and force: write a key that is dead over one that is rotated."`
 	Version *int `json:"version" doc:"Taken and without effect: old clients send it."` // sent by old clients, without meaning
 }
 
@@ -262,12 +306,18 @@ func (in *putIn) cas() *int {
 	return in.Options.CAS
 }
 
-func (v *versioned) write(ctx context.Context, _ *route.Request, in putIn) (*versionOut, error) {
+func (in *putIn) hand(r *route.Request) *hand {
+	h := handOf(r)
+	h.force = in.Options != nil && in.Options.Force
+	return h
+}
+
+func (v *versioned) write(ctx context.Context, r *route.Request, in putIn) (*versionOut, error) {
 	if in.Data.IsNull() || !in.Data.IsObject() {
 		return nil, fault.New("kv.write", fault.Invalid, "field \"data\": no data provided; the secret goes into {\"data\": {…}}")
 	}
 	var out versionOut
-	err := v.change(ctx, in.Path, func(c *config, m *record) (*record, []storage.Op, error) {
+	err := v.change(ctx, in.Path, in.hand(r), func(c *config, m *record) (*record, []storage.Op, error) {
 		if err := c.checkCAS(m, in.cas()); err != nil {
 			return nil, nil, err
 		}
@@ -331,8 +381,8 @@ func (v *versioned) exists(ctx context.Context, r *route.Request) (bool, error) 
 	return m != nil, err
 }
 
-func (v *versioned) deleteLatest(ctx context.Context, _ *route.Request, in pathIn) (route.None, error) {
-	return route.None{}, v.mark(ctx, in.Path, nil, func(ver *version, now time.Time) bool {
+func (v *versioned) deleteLatest(ctx context.Context, r *route.Request, in pathIn) (route.None, error) {
+	return route.None{}, v.mark(ctx, in.Path, nil, handOf(r), func(ver *version, now time.Time) bool {
 		if ver.gone(now) {
 			return false
 		}
@@ -356,11 +406,11 @@ func (in *versionsIn) check() error {
 	return nil
 }
 
-func (v *versioned) deleteVersions(ctx context.Context, _ *route.Request, in versionsIn) (route.None, error) {
+func (v *versioned) deleteVersions(ctx context.Context, r *route.Request, in versionsIn) (route.None, error) {
 	if err := in.check(); err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, v.mark(ctx, in.Path, in.Versions, func(ver *version, now time.Time) bool {
+	return route.None{}, v.mark(ctx, in.Path, in.Versions, handOf(r), func(ver *version, now time.Time) bool {
 		if ver.gone(now) {
 			return false
 		}
@@ -369,11 +419,13 @@ func (v *versioned) deleteVersions(ctx context.Context, _ *route.Request, in ver
 	})
 }
 
-func (v *versioned) undelete(ctx context.Context, _ *route.Request, in versionsIn) (route.None, error) {
+func (v *versioned) undelete(ctx context.Context, r *route.Request, in versionsIn) (route.None, error) {
 	if err := in.check(); err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, v.changeMarked(ctx, in.Path, in.Versions, func(c *config, m *record, ver *version, now time.Time) bool {
+	by := handOf(r)
+	by.force = true // what was there is there again: it is not refused
+	return route.None{}, v.changeMarked(ctx, in.Path, in.Versions, by, func(c *config, m *record, ver *version, now time.Time) bool {
 		if ver.Destroyed || ver.Deleted.IsZero() {
 			return false
 		}
@@ -383,13 +435,13 @@ func (v *versioned) undelete(ctx context.Context, _ *route.Request, in versionsI
 	})
 }
 
-func (v *versioned) mark(ctx context.Context, path string, ns []int, f func(ver *version, now time.Time) bool) error {
-	return v.changeMarked(ctx, path, ns, func(_ *config, _ *record, ver *version, now time.Time) bool { return f(ver, now) })
+func (v *versioned) mark(ctx context.Context, path string, ns []int, by *hand, f func(ver *version, now time.Time) bool) error {
+	return v.changeMarked(ctx, path, ns, by, func(_ *config, _ *record, ver *version, now time.Time) bool { return f(ver, now) })
 }
 
 // changeMarked applies f to the named versions, the newest where none is named.
-func (v *versioned) changeMarked(ctx context.Context, path string, ns []int, f func(c *config, m *record, ver *version, now time.Time) bool) error {
-	return v.change(ctx, path, func(c *config, m *record) (*record, []storage.Op, error) {
+func (v *versioned) changeMarked(ctx context.Context, path string, ns []int, by *hand, f func(c *config, m *record, ver *version, now time.Time) bool) error {
+	return v.change(ctx, path, by, func(c *config, m *record) (*record, []storage.Op, error) {
 		if m == nil {
 			return nil, nil, nil
 		}
@@ -410,11 +462,11 @@ func (v *versioned) changeMarked(ctx context.Context, path string, ns []int, f f
 	})
 }
 
-func (v *versioned) destroy(ctx context.Context, _ *route.Request, in versionsIn) (route.None, error) {
+func (v *versioned) destroy(ctx context.Context, r *route.Request, in versionsIn) (route.None, error) {
 	if err := in.check(); err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, v.change(ctx, in.Path, func(_ *config, m *record) (*record, []storage.Op, error) {
+	return route.None{}, v.change(ctx, in.Path, handOf(r), func(_ *config, m *record) (*record, []storage.Op, error) {
 		if m == nil {
 			return nil, nil, nil
 		}

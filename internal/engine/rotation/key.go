@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
@@ -179,7 +180,7 @@ func (b *backend) kind() rotate.Kind {
 		Place:  func(r *rotate.Record) string { return data(r).Config.Path },
 		Timing: func(r *rotate.Record) rotate.Timing { return data(r).Config.Policy.Timing() },
 		Open: func(ctx context.Context, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
-			return b.open(ctx, r, s, red)
+			return open(ctx, b, r, s, red)
 		},
 		Ready: func(ctx context.Context, r *rotate.Record) (string, error) {
 			d := data(r)
@@ -207,7 +208,7 @@ type target struct {
 }
 
 // open readies a key's provider.
-func (b *backend) open(ctx context.Context, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (*target, error) {
+func open(ctx context.Context, b *backend, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (*target, error) {
 	t := &target{b: b, record: r}
 	if err := decodeData(r, &t.data); err != nil {
 		return nil, err
@@ -243,7 +244,7 @@ func (c settings) settle(d Definition) rotate.Settle {
 
 // Place implements [rotate.Target].
 func (t *target) Place() *rotate.Place {
-	return &rotate.Place{Fields: t.fields, Publish: t.publish, Read: t.published}
+	return &rotate.Place{Fields: t.fields, Publish: t.publish, Read: t.published, Credential: t.credential, Versions: t.versions}
 }
 
 // fields are the key's, by the field of the path.
@@ -280,13 +281,48 @@ func (t *target) published(ctx context.Context) (*rotate.Published, error) {
 	if err != nil || there == nil {
 		return nil, err
 	}
-	out := &rotate.Published{Version: there.Version, ID: there.Turn, Fields: map[string]secret.Value{}}
-	for _, field := range t.data.Config.Fields {
-		if v, ok := there.Fields[field]; ok {
+	return t.data.reading(there), nil
+}
+
+// reading is a key's part of what a path holds.
+func (d *keyData) reading(p *engine.Published) *rotate.Published {
+	out := &rotate.Published{Version: p.Version, At: p.At, ID: p.Turn, Deleted: p.Deleted, Fields: map[string]secret.Value{}}
+	for _, field := range d.Config.Fields {
+		if v, ok := p.Fields[field]; ok {
 			out.Fields[field] = v
 		}
 	}
-	return out, nil
+	return out
+}
+
+// versions are the key's fields of all that the path has held.
+func (t *target) versions(ctx context.Context) (all []rotate.Published, err error) {
+	there, err := t.b.m.Host.Versions(ctx, t.data.Config.Path)
+	for i := range there {
+		all = append(all, *t.data.reading(&there[i]))
+	}
+	return all, err
+}
+
+// credential is what the fields of the path say of a key.
+func (t *target) credential(fields map[string]secret.Value) rotate.Credential {
+	c := rotate.Credential{Secret: map[string]secret.Value{}, Public: map[string]string{}}
+	for output, field := range t.data.Config.Fields {
+		v, ok := fields[field]
+		switch {
+		case !ok:
+		case t.def.secret(output):
+			c.Secret[output] = v
+		default:
+			c.Public[output] = v.RevealString()
+		}
+	}
+	return c
+}
+
+// secret reports whether an output of the definition is one.
+func (d *Definition) secret(output string) bool {
+	return slices.ContainsFunc(d.Outputs, func(o Output) bool { return o.Name == output && o.Secret })
 }
 
 // manager is what keeps a mount's keys.

@@ -45,15 +45,22 @@ type rollbackIn struct {
 	Name   string `path:"name" doc:"The key's name."`
 	Reason string `json:"reason" doc:"Why, for the history."`
 	Force  bool   `json:"force" default:"false" doc:"Whether a key that leaked may be published again."`
+
+	To      uint32 `json:"to" default:"the key before" doc:"The number of the rotation whose key is published again, if it still lives."`
+	Version int    `json:"version" default:"the key before" doc:"The version of the path whose key is published again, if it still lives."`
 }
 
-// rollback rolls the rotation in flight back.
+// rollback rolls the rotation in flight back, or publishes another key that still lives again.
 func (b *backend) rollback(ctx context.Context, req *route.Request, in rollbackIn) (out *rotateOut, err error) {
 	return out, b.change(ctx, in.Name, func(k *key) error {
 		if in.Reason == "" {
 			in.Reason = "asked for"
 		}
-		if err := k.Control().RollBack(ctx, in.Reason+", by "+req.Caller.DisplayName, in.Force); err != nil {
+		if in.Version < 0 || in.Version > 0 && in.To > 0 {
+			return invalid(`fields "to" and "version": give one of them, the number of a rotation or of a version of the path`)
+		}
+		r := rotate.Return{Rotation: in.To, Version: in.Version, Reason: in.Reason, By: req.Caller.DisplayName, Force: in.Force, Warn: req.Warn}
+		if err := k.Control().ReturnTo(ctx, r); err != nil {
 			return err
 		}
 		out = &rotateOut{Turn: int(k.Rec.Number()), State: k.Rec.State()}

@@ -134,6 +134,7 @@ func (w *world) host(installation string) engine.Host {
 			return n, w.around("publish", func() error { n, err = w.kv.publish(p); return err })
 		},
 		Published: w.published,
+		Versions:  func(_ context.Context, path string) ([]engine.Published, error) { return w.kv.versions(path), nil },
 		Audited: func(ctx context.Context, a engine.Automatic, act func(context.Context) error) error {
 			if err := w.around("audit", func() error { return nil }); err != nil {
 				return err
@@ -364,6 +365,18 @@ type kvPath struct {
 	next    time.Time
 	ttl     time.Duration
 	at      time.Time
+	history []engine.Published // the oldest first
+	deleted bool
+}
+
+// keep notes what has become the newest version.
+func (p *kvPath) keep() {
+	p.deleted = false
+	v := engine.Published{Version: p.version, At: time.Now(), Turn: p.turn, Fields: map[string]secret.Value{}}
+	for f, text := range p.fields {
+		v.Fields[f] = secret.Text(text)
+	}
+	p.history = append(p.history, v)
 }
 
 func (k *fakeKV) publish(p engine.Publication) (int, error) {
@@ -391,6 +404,7 @@ func (k *fakeKV) publish(p engine.Publication) (int, error) {
 	maps.Copy(at.fields, p.Plain)
 	at.custom, at.turn, at.next, at.ttl, at.at = p.Custom, p.Turn, p.Next, p.ReadTTL, time.Now()
 	at.turns[p.Turn] = at.version
+	at.keep()
 	return at.version, nil
 }
 
@@ -405,6 +419,9 @@ func (k *fakeKV) published(path string) (*engine.Published, error) {
 		return nil, nil
 	}
 	out := &engine.Published{Version: at.version, Turn: at.turn, Fields: map[string]secret.Value{}}
+	if at.deleted {
+		return &engine.Published{Version: at.version}, nil
+	}
 	for f, v := range at.fields {
 		out.Fields[f] = secret.Text(v)
 	}
@@ -421,7 +438,21 @@ func (k *fakeKV) write(path string, fields map[string]string) {
 		k.paths[path] = at
 	}
 	at.version++
-	at.fields = maps.Clone(fields)
+	at.fields, at.turn = maps.Clone(fields), ""
+	at.keep()
+}
+
+func (k *fakeKV) versions(path string) (all []engine.Published) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if at := k.paths[path]; at != nil {
+		all = slices.Clone(at.history)
+		slices.Reverse(all)
+		if len(all) > 0 {
+			all[0].Deleted = at.deleted
+		}
+	}
+	return all
 }
 
 // read is what a reader gets, with the hint of how long to sleep.

@@ -1,0 +1,38 @@
+package cli
+
+import "context"
+
+func rotateOrphans() *command {
+	var mount, confirm string
+	return &command{
+		name: "orphans", short: "Show what nobody knows at a key's provider", args: "NAME", min: 1, max: 1, fields: true,
+		long: "Lists the keys that the provider shows with a label of this server, and that no\nkey's record knows. Nothing is retired without -confirm, which names one of them.",
+		examples: []example{
+			{"Show them:", "keyturn rotate orphans stripe"},
+			{"Retire one:", "keyturn rotate orphans -confirm=key_1 stripe"},
+		},
+		flags: func(f *flags) {
+			rotationFlag(f, &mount)
+			f.String(&confirm, "confirm", "id", "retire the orphan with this ID at the provider")
+		},
+		run: func(ctx context.Context, s *session) error {
+			key, err := keyPath(mount, s.args[0])
+			if err != nil {
+				return err
+			}
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			path := key.below("orphans")
+			if confirm == "" {
+				return s.showKey(ctx, client, mount, path)
+			}
+			sec, err := client.write(ctx, path, map[string]any{"confirm": confirm})
+			if err != nil {
+				return rotationHint(ctx, s, remote(err, "retiring %s", confirm), mount, s.args[0])
+			}
+			return s.out.done(sec, "Success! Retired the orphan: %s", confirm)
+		},
+	}
+}

@@ -1,0 +1,41 @@
+package rotation
+
+import (
+	"context"
+
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+// orphans are keys that a mount has made, and that no record knows.
+type orphans struct{ *backend }
+
+type orphansOut struct {
+	Orphans []rotate.Orphan `json:"orphans"`
+}
+
+// list asks the provider of a key.
+func (b orphans) list(ctx context.Context, _ *route.Request, in nameIn) (out *orphansOut, err error) {
+	return out, b.change(ctx, in.Name, func(k *key) error {
+		all, err := k.Control().Orphans(ctx)
+		if err == nil {
+			out = &orphansOut{Orphans: append([]rotate.Orphan{}, all...)}
+		}
+		return err
+	})
+}
+
+type orphanIn struct {
+	Name    string `path:"name" doc:"The key's name."`
+	Confirm string `json:"confirm" doc:"The ID of the orphan that is retired at the provider."`
+}
+
+// retire retires exactly one.
+func (b orphans) retire(ctx context.Context, req *route.Request, in orphanIn) (route.None, error) {
+	if in.Confirm == "" {
+		return route.None{}, invalid("field \"confirm\" is required: give the ID of one of the orphans that keys/%s/orphans lists", in.Name)
+	}
+	return route.None{}, b.change(ctx, in.Name, func(k *key) error {
+		return k.Control().RetireOrphan(ctx, in.Confirm, req.Caller.DisplayName)
+	})
+}

@@ -1,0 +1,46 @@
+package rotation
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Overwritten implements [engine.Publisher]: a client is about to write the path of a key.
+func (b *backend) Overwritten(ctx context.Context, record string, o engine.Overwrite, commit func([]storage.Op) error) error {
+	name := strings.TrimPrefix(record, recordPrefix)
+	k, err := b.view(ctx, name)
+	if err != nil {
+		return err
+	}
+	if k == nil || k.data.Config.Path != o.Path {
+		return commit(nil) // it has left its rows behind
+	}
+	w := rotate.Overwrite{By: o.By, Version: o.Version, Remedy: o.Remedy, Force: o.Force, Warn: o.Warn}
+	if !o.Empties {
+		w.Fields = map[string]secret.Value{}
+		for _, field := range k.data.Config.Fields {
+			if v := o.Fields[field]; !v.Empty() {
+				w.Fields[field] = v
+			}
+		}
+	}
+	d, err := b.definition(ctx, name, k.data.Bind)
+	known := err == nil
+	for output, field := range k.data.Config.Fields {
+		switch {
+		case o.Empties || !slices.Contains(o.Changed, field) || !w.Fields[field].Empty():
+		case known && !d.secret(output):
+			o.Warn("the write leaves out %q, which %s publishes there", field, b.m.Settings().Path+"keys/"+name)
+		default:
+			w.Lacks = append(w.Lacks, field)
+		}
+	}
+	slices.Sort(w.Lacks)
+	return b.rotations.Overwrite(ctx, keyKind, name, w, commit)
+}

@@ -1,0 +1,510 @@
+package rotation_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// A handWrite is a client's write of the path, with what may come between its parts.
+type handWrite struct {
+	fields map[string]string // nil: the secret is deleted
+	force  bool
+	judge  engine.Engine // of another server; nil: the world's
+	judged func()        // after the judgement, before the commit; once
+	remedy string
+}
+
+// hand makes a client's write as a versioned kv mount does: the version that was judged is the one that is replaced.
+func (w *world) hand(h handWrite) (warnings []string, err error) {
+	w.Helper()
+	eng := h.judge
+	if eng == nil {
+		eng = w.engine
+	}
+	for range 8 {
+		warnings = nil
+		now := w.kv.read("secret/demo", time.Now())
+		was := now.fields
+		if now.deleted {
+			was = nil
+		}
+		o := engine.Overwrite{
+			Path: "secret/demo", Version: now.version + 1, Fields: map[string]secret.Value{}, Empties: h.fields == nil, By: "bob", Force: h.force, Remedy: h.remedy,
+			Warn: func(f string, args ...any) { warnings = append(warnings, fmt.Sprintf(f, args...)) },
+		}
+		for _, field := range []string{"api_key", "label"} {
+			if was[field] != h.fields[field] {
+				o.Changed = append(o.Changed, field)
+			}
+		}
+		for field, text := range h.fields {
+			o.Fields[field] = secret.Text(text)
+		}
+		commit := func(along []storage.Op) error {
+			if f := h.judged; f != nil {
+				h.judged = nil
+				f()
+			}
+			return w.kv.commit(now.version, h.fields, func() error {
+				if len(along) == 0 {
+					return nil
+				}
+				_, err := w.barrier.View("").CommitWith(w.ctx, nil, along)
+				return err
+			})
+		}
+		if len(o.Changed) == 0 {
+			err = commit(nil)
+		} else {
+			err = eng.(engine.Publisher).Overwritten(w.ctx, "k/demo", o, commit)
+		}
+		if !fault.Is(err, fault.Conflict) {
+			return warnings, err
+		}
+	}
+	return warnings, err
+}
+
+// commit writes a path that is still at a version, with what is committed along.
+func (k *fakeKV) commit(version int, fields map[string]string, along func() error) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	at := k.paths["secret/demo"]
+	if at.version != version {
+		return fault.Wrap("kv", fault.Conflict, storage.ErrConflict)
+	}
+	if err := along(); err != nil {
+		return err
+	}
+	if fields == nil {
+		at.deleted = true
+		return nil
+	}
+	at.version++
+	at.fields, at.turn = maps.Clone(fields), ""
+	at.keep()
+	return nil
+}
+
+// put writes the key by hand, and wants that to succeed.
+func (w *world) put(value string) string {
+	w.Helper()
+	warnings, err := w.hand(handWrite{fields: map[string]string{"api_key": value}})
+	if err != nil {
+		w.Fatalf("writing by hand: %s", fault.Message(err))
+	}
+	return strings.Join(warnings, "; ")
+}
+
+// denied wants a write to be refused with these words, and nothing to have changed.
+func (w *world) denied(h handWrite, want string) {
+	w.Helper()
+	before, version := w.status(), w.kv.read("secret/demo", time.Now()).version
+	_, err := w.hand(h)
+	if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), want) {
+		w.Errorf("the write was answered %v %q, want it refused with %q", fault.KindOf(err), fault.Message(err), want)
+	}
+	if v := h.fields["api_key"]; v != "" && err != nil && contains(fault.Message(err)+err.Error(), v) {
+		w.Errorf("the error shows the secret: %q", err)
+	}
+	after := w.status()
+	if v := w.kv.read("secret/demo", time.Now()).version; v != version || before["alert"] != after["alert"] || before["current_key_id"] != after["current_key_id"] {
+		w.Errorf("a refused write has changed something: version %d → %d, %v → %v", version, v, before, after)
+	}
+}
+
+// fresh is a key that somebody has made at the provider.
+func (w *world) fresh() string {
+	w.Helper()
+	k, err := w.vendor.Create(context.Background(), adminToken, "made by hand")
+	if err != nil {
+		w.Fatal(err)
+	}
+	nap(10 * time.Second)
+	return k.Secret
+}
+
+// TestHandWriteOfLivingKey: the old key, written while it is in its grace, is current at once; the new one is retired after its own
+// grace. The answer, the journal, an event and the log say so, and who did it.
+func TestHandWriteOfLivingKey(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		old := w.value()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		fresh := w.value()
+		w.after(time.Hour)
+		said := w.put(old)
+		if !contains(said, "the key of rotation 1 ("+w.idOf(old)+") is current again; the key of rotation 2 ("+w.idOf(fresh)+") will be retired at ") {
+			t.Errorf("the answer says %q", said)
+		}
+		s := w.status()
+		if s["current_key_id"] != w.idOf(old) || s["previous_key_id"] != w.idOf(fresh) || s["state"] != "grace" || s["alert"] != "" {
+			t.Errorf("at once: %v", s)
+		}
+		h := w.must(route.Read, "keys/demo/history", map[string]any{"steps": true})
+		steps := fmt.Sprint(h["steps"])
+		if !contains(steps, "what:written") || !contains(steps, "by:bob") {
+			t.Errorf("the journal says %s", steps)
+		}
+		if events := strings.Join(w.events, "\n"); !contains(events, "rotation/written ") || !contains(events, `"by":"bob"`) {
+			t.Errorf("the events are %s", events)
+		}
+		if !contains(w.logged.String(), "what=written by=bob") {
+			t.Errorf("the log says %s", w.logged.String())
+		}
+		if said := w.put(fresh); !contains(said, "rotation 2 ("+w.idOf(fresh)+") is current again") { // and there again
+			t.Errorf("the answer says %q", said)
+		}
+		if said := w.put(old); !contains(said, "rotation 1 ("+w.idOf(old)+") is current again") {
+			t.Errorf("the answer says %q", said)
+		}
+		w.until(rotate.Scheduled)
+		w.live(w.idOf(old))
+		if w.value() != old {
+			t.Errorf("consumers read %q", w.value())
+		}
+	})
+}
+
+// TestHandWriteOfDeadKey: a value that works nowhere is refused, and says since when and what to do. Forced, it is written and an alert
+// stands until consumers read a key that works again.
+func TestHandWriteOfDeadKey(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		first := w.value()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		current := w.value()
+		w.denied(handWrite{fields: map[string]string{"api_key": first}}, "rotation/keys/demo refuses the write: the key of rotation 1 was retired on ")
+		w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}}, "the provider refuses the key that you wrote; write one that works, or rotate now")
+		warnings, err := w.hand(handWrite{fields: map[string]string{"api_key": first}, force: true})
+		if err != nil || !contains(strings.Join(warnings, "; "), "it was written nevertheless: the key of rotation 1 was retired") || w.value() != first {
+			t.Errorf("forced: %v, %q", err, warnings)
+		}
+		if s := w.status(); !contains(s["alert"].(string), "bob has made consumers read what is no key that works") || s["current_key_id"] != w.idOf(current) {
+			t.Errorf("forced: %v", s)
+		}
+		w.after(24 * time.Hour)
+		if s := w.status(); s["alert"] == "" {
+			t.Error("the alert does not stand")
+		}
+		w.put(current)
+		if s := w.status(); s["alert"] != "" {
+			t.Errorf("consumers read the current key, and %v", s["alert"])
+		}
+	})
+}
+
+// TestHandWriteOfSomebodysKey: a key that works, and that no rotation has made, is written; it is an alert, and rotation never retires it.
+func TestHandWriteOfSomebodysKey(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		foreign := w.fresh()
+		if said := w.put(foreign); !contains(said, "no rotation of key \"demo\" has made it") {
+			t.Errorf("the answer says %q", said)
+		}
+		if s := w.status(); !contains(s["alert"].(string), "written by bob") {
+			t.Errorf("the key is %v", s)
+		}
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		if s := w.status(); s["alert"] != "" || w.value() == foreign {
+			t.Errorf("after a rotation: %v", s)
+		}
+		w.live(w.idOf(foreign), w.idOf(w.value()))
+	})
+}
+
+// TestHandWriteWhileProviderHangs: a vendor that does not answer makes nobody wait for long, and the write is stored. It is looked at
+// again: a key that works is an alert less, one that does not an alert.
+func TestHandWriteWhileProviderHangs(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		current := w.value()
+		w.vendor.Inject(rotationtest.VendorFault{Call: "use", Mode: "hang", Times: 3})
+		began := time.Now()
+		said := w.put("no-such-key-0815")
+		if took := time.Since(began); took > 5*time.Second || !contains(said, "could not be checked") || contains(said, "no-such-key") {
+			t.Errorf("after %v: %q", took, said)
+		}
+		if s := w.status(); w.value() == current || s["state"] != "scheduled" {
+			t.Errorf("it was not written: %v", s)
+		}
+		w.after(time.Hour)
+		if s := w.status(); !contains(s["alert"].(string), "the provider refuses") || s["turn"] != 1.0 {
+			t.Errorf("nobody is told: %v", s)
+		}
+		w.put(current)
+		if s := w.status(); s["alert"] != "" {
+			t.Errorf("the alert stands: %v", s)
+		}
+	})
+	bubble(t, func(w *world) { // in a grace, the look before retiring decides
+		turned(w)
+		old := w.value()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		w.vendor.Inject(rotationtest.VendorFault{Call: "use", Mode: "hang"})
+		w.put(old)
+		w.until(rotate.Scheduled)
+		if s := w.status(); s["current_key_id"] != w.idOf(old) || w.value() != old {
+			t.Errorf("the key is %v", s)
+		}
+		w.live(w.idOf(old))
+	})
+}
+
+// TestHandWriteCostsNothing: what does not change the key's own fields asks no provider, and changes no record.
+func TestHandWriteCostsNothing(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		rows := len(w.must(route.Read, "keys/demo/history", map[string]any{"steps": true})["steps"].([]any))
+		w.hook = func(what string, before bool) error {
+			if what == "verify" {
+				t.Error("the provider was asked")
+			}
+			return nil
+		}
+		w.put(w.value()) // the present value, without the label, which is no secret
+		if _, err := w.hand(handWrite{fields: map[string]string{"api_key": w.value(), "note": "mine"}}); err != nil {
+			t.Error(err)
+		}
+		if now := len(w.must(route.Read, "keys/demo/history", map[string]any{"steps": true})["steps"].([]any)); now != rows {
+			t.Errorf("the journal has %d rows, and had %d", now, rows)
+		}
+	})
+}
+
+// TestHandWriteWithoutTheKey: a write that leaves out the key's field is as good as one that deletes it, by mistake: it is refused.
+func TestHandWriteWithoutTheKey(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		for _, fields := range []map[string]string{{}, {"note": "mine"}, {"api_key": ""}} {
+			w.denied(handWrite{fields: fields}, `it leaves out ["api_key"], which key "demo" publishes there; send the whole secret, or change other fields with "kv patch"`)
+		}
+		if _, err := w.hand(handWrite{fields: map[string]string{"note": "mine"}, force: true}); err != nil || w.value() != "" {
+			t.Errorf("forced: %v", err)
+		}
+		if s := w.status(); s["alert"] == "" {
+			t.Error("there is no alert")
+		}
+	})
+}
+
+// TestHandDelete: a deleted secret is an alert that names the remedy, which ends it.
+func TestHandDelete(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		current := w.value()
+		warnings, err := w.hand(handWrite{remedy: "kv undelete -versions=1 secret/demo"})
+		if err != nil || len(warnings) != 1 || !contains(warnings[0], "kv undelete -versions=1 secret/demo; or rotate now") {
+			t.Errorf("the answer is %v, %q", err, warnings)
+		}
+		if s := w.status(); !contains(s["alert"].(string), "bob has deleted it: kv undelete -versions=1 secret/demo") {
+			t.Errorf("the key is %v", s)
+		}
+		w.put(current)
+		if s := w.status(); s["alert"] != "" || s["state"] != "scheduled" {
+			t.Errorf("the key is %v", s)
+		}
+	})
+}
+
+// TestHandWriteInEachState: whatever a rotation is at, a value that does not work is refused, the current one is accepted, and the rotation
+// ends with consumers reading the only key that lives.
+func TestHandWriteInEachState(t *testing.T) {
+	for _, state := range []rotate.State{rotate.Creating, rotate.Settling, rotate.Verifying, rotate.Publishing, rotate.Grace, rotate.Retiring, rotate.RollingBack} {
+		t.Run(string(state), func(t *testing.T) {
+			bubble(t, func(w *world) {
+				turned(w)
+				old := w.value()
+				w.must(route.Write, "keys/demo/rotate", nil)
+				if state == rotate.RollingBack {
+					w.until(rotate.Grace)
+					w.must(route.Write, "keys/demo/rollback", nil)
+				}
+				w.until(state)
+				w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}}, "the provider refuses")
+				w.put(w.value())
+				if state == rotate.Retiring {
+					w.denied(handWrite{fields: map[string]string{"api_key": old}}, "retired")
+				}
+				w.until(rotate.Scheduled)
+				w.live(w.idOf(w.value()))
+				if s := w.status(); s["alert"] != "" || s["current_key_id"] != w.idOf(w.value()) {
+					t.Errorf("the key is %v", s)
+				}
+			})
+		})
+	}
+}
+
+// TestHandWriteOfLeakedKey: a leaked key is refused, and forced it is current again under an alert.
+func TestHandWriteOfLeakedKey(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		old := w.value()
+		w.hook = func(what string, before bool) error { // it cannot be retired yet
+			if before && (what == "disable" || what == "retire") {
+				return fault.New("hook", fault.Upstream, "not now")
+			}
+			return nil
+		}
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.idOf(old)})
+		w.denied(handWrite{fields: map[string]string{"api_key": old}}, "has leaked; rotate now instead")
+		if _, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, force: true}); err != nil {
+			t.Error(err)
+		}
+		if s := w.status(); s["current_key_id"] != w.idOf(old) || !contains(s["alert"].(string), "which has leaked, is what consumers read again, because bob has forced it") {
+			t.Errorf("the key is %v", s)
+		}
+	})
+}
+
+// TestHandWriteRacesWithPublish: whichever of the two is stored first, the other one sees it: consumers end up with the only key that lives.
+func TestHandWriteRacesWithPublish(t *testing.T) {
+	bubble(t, func(w *world) { // the rotation publishes between the judgement and the commit, on another server
+		turned(w)
+		old := w.value()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Publishing)
+		other := w.another()
+		warnings, err := w.hand(handWrite{fields: map[string]string{"api_key": old, "label": "x"}, judge: other, judged: func() { w.until(rotate.Grace) }})
+		if err != nil || !contains(strings.Join(warnings, ";"), "is current again") {
+			t.Errorf("the write: %v, %q", err, warnings)
+		}
+		if s := w.status(); s["current_key_id"] != w.idOf(old) || w.value() != old {
+			t.Errorf("the key is %v", s)
+		}
+		w.until(rotate.Scheduled)
+		w.live(w.idOf(w.value()))
+	})
+	bubble(t, func(w *world) { // the client writes between the intent and the publication
+		turned(w)
+		foreign := w.fresh()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Publishing)
+		once := true
+		w.hook = func(what string, before bool) error {
+			if what == "publish" && before && once {
+				once = false
+				if _, err := w.hand(handWrite{fields: map[string]string{"api_key": foreign}, judge: w.another()}); err != nil {
+					t.Errorf("the write: %v", err)
+				}
+			}
+			return nil
+		}
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		if w.value() == foreign {
+			t.Error("the rotation has not published")
+		}
+		w.live(w.idOf(w.value()), w.idOf(foreign))
+	})
+}
+
+// TestHandWriteRacesWithRetire: the old key is judged alive, and another server begins to retire it before the write is stored: it is judged
+// again, and refused.
+func TestHandWriteRacesWithRetire(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		old := w.value()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		fresh := w.value()
+		_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another(), judged: func() { w.until(rotate.Retiring) }})
+		if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), "is being retired") {
+			t.Errorf("the write: %v", err)
+		}
+		w.until(rotate.Scheduled)
+		if w.value() != fresh {
+			t.Errorf("consumers read %q", w.value())
+		}
+		w.live(w.idOf(fresh))
+	})
+}
+
+// TestHandWriteOnStaleServer: two servers judge writes at once: the later commit is judged again by what the earlier has changed.
+func TestHandWriteOnStaleServer(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		old := w.value()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		fresh := w.value()
+		_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another(), judged: func() {
+			w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.idOf(old)})
+		}})
+		if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), "retired") && !contains(fault.Message(err), "leaked") {
+			t.Errorf("a key that leaked meanwhile: %v", err)
+		}
+		if w.value() != fresh {
+			t.Errorf("consumers read %q", w.value())
+		}
+	})
+}
+
+// TestHandWriteWhileBusy: while a call of the rotation hangs, a client does not wait for it.
+func TestHandWriteWhileBusy(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		foreign := w.fresh()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "hang"})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			w.run(time.Now().Add(time.Minute), never)
+		}()
+		nap(time.Second)
+		began := time.Now()
+		said := w.put(foreign)
+		if took := time.Since(began); took > 5*time.Second || !contains(said, "was not checked") {
+			t.Errorf("after %v: %q", took, said)
+		}
+		<-done
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		w.live(w.idOf(foreign), w.idOf(w.value()))
+	})
+}
+
+// TestHandWriteOfDeletedKey: a record that is gone has no say.
+func TestHandWriteOfDeletedKey(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		w.must(route.Delete, "keys/demo", nil)
+		if said := w.put("anything"); said != "" {
+			t.Errorf("the answer says %q", said)
+		}
+	})
+}
+
+// another is the engine of a second server over the same store.
+func (w *world) another() engine.Engine {
+	w.Helper()
+	first, table, cancel, ctx := w.engine, w.table, w.cancel, w.ctx
+	bar := w.barrier
+	w.boot()
+	second, stop := w.engine, w.cancel
+	w.Cleanup(func() { stop() })
+	w.engine, w.table, w.cancel, w.ctx, w.barrier = first, table, cancel, ctx, bar
+	return second
+}

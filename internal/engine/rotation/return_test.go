@@ -1,0 +1,163 @@
+package rotation_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+// TestRollbackTo: whatever still lives at the provider is published again; what is dead is refused, and says since when.
+func TestRollbackTo(t *testing.T) {
+	bubble(t, func(w *world) {
+		foreign := w.fresh()
+		w.kv.write("secret/demo", map[string]string{"api_key": foreign}) // what was there before Keyturn
+		turned(w)
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		current := w.value()
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"to": 1}, fault.Invalid, "the key of rotation 1 was retired on ")
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 2}, fault.Invalid, "the key of rotation 1 was retired on ")
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"to": 9}, fault.Invalid, "no such rotation")
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 77}, fault.Invalid, "version 77 is not among the versions")
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 1, "to": 1}, fault.Invalid, "give one of them")
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"to": 2}, fault.Conflict, "read that key already")
+		out := w.must(route.Write, "keys/demo/rollback", map[string]any{"version": 1})
+		if s := w.status(); w.value() != foreign || !contains(s["alert"].(string), "no rotation has published") || len(out["warnings"].([]string)) != 1 {
+			t.Errorf("back to what was there first: %v, %v", s, out)
+		}
+		w.must(route.Write, "keys/demo/rollback", map[string]any{"to": 2})
+		if s := w.status(); w.value() != current || s["alert"] != "" || s["state"] != "scheduled" {
+			t.Errorf("back to the current key: %v", s)
+		}
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 1}, fault.Conflict, "goes back to the key")
+		w.must(route.Write, "keys/demo/rollback", map[string]any{"to": 2})
+		w.until(rotate.Scheduled)
+		if s := w.status(); w.value() != current || s["current_key_id"] != w.idOf(current) {
+			t.Errorf("out of a rotation in flight: %v", s)
+		}
+		w.live(w.idOf(foreign), w.idOf(current))
+	})
+}
+
+// TestRollbackAfterDelete: what consumers read was deleted, and is published again; while the provider is away nothing is.
+func TestRollbackAfterDelete(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		current := w.value()
+		if _, err := w.hand(handWrite{}); err != nil {
+			t.Fatal(err)
+		}
+		w.vendor.Inject(rotationtest.VendorFault{Call: "use", Mode: "before"})
+		w.refused(route.Write, "keys/demo/rollback", nil, fault.Unavailable, "could not be checked")
+		w.must(route.Write, "keys/demo/rollback", nil)
+		if s := w.status(); w.value() != current || w.kv.read("secret/demo", time.Now()).deleted || s["alert"] != "" || s["state"] != "scheduled" {
+			t.Errorf("the key is %v", s)
+		}
+		w.refused(route.Write, "keys/demo/rollback", nil, fault.Conflict, "rotate instead")
+	})
+}
+
+// TestRollbackToDiesInTheMiddle: a process dies after it has published, and before it says so: the next one finds that all is well.
+func TestRollbackToDiesInTheMiddle(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		current := w.value()
+		if _, err := w.hand(handWrite{}); err != nil {
+			t.Fatal(err)
+		}
+		w.hook = func(what string, before bool) error {
+			if what == "publish" && !before {
+				w.cancel()
+			}
+			return w.ctx.Err()
+		}
+		_, _ = w.do(route.Write, "keys/demo/rollback", nil)
+		w.hook = nil
+		w.boot()
+		w.after(time.Hour)
+		if s := w.status(); w.value() != current || s["alert"] != "" {
+			t.Errorf("the key is %v", s)
+		}
+	})
+}
+
+// TestOrphans: what bears our label and no record knows is listed, and exactly the one that is confirmed is retired, while the record's own
+// keys, somebody else's, and those of lost calls are left alone.
+func TestOrphans(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		current := w.idOf(w.value())
+		all, err := w.vendor.List(w.ctx, adminToken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var label string
+		for _, k := range all {
+			if k.ID == current {
+				label = k.Label
+			}
+		}
+		one, err := w.vendor.Create(w.ctx, adminToken, label) // as a provider's copy, or a call of long ago
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, _ := rotate.ParseMarker(label)
+		m.Key = "gone.0a0b0c0d"
+		two, err := w.vendor.Create(w.ctx, adminToken, m.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := w.idOf(w.fresh())
+		nap(10 * time.Second)
+		list := w.must(route.Read, "keys/demo/orphans", nil)["orphans"].([]any)
+		if len(list) != 2 {
+			t.Fatalf("orphans are %v", list)
+		}
+		for _, o := range list {
+			o := o.(map[string]any)
+			if keep, _ := o["keep"].(string); o["key_id"] == two.ID && !contains(keep, "a key that was deleted has made it") || o["key_id"] == one.ID && keep != "" {
+				t.Errorf("orphan %v", o)
+			}
+		}
+		w.refused(route.Write, "keys/demo/orphans", nil, fault.Invalid, `field "confirm" is required`)
+		for _, id := range []string{current, other, "none"} {
+			w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": id}, fault.Invalid, "is no orphan")
+		}
+		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": two.ID}, fault.Conflict, "is not retired by request")
+		w.must(route.Write, "keys/demo/orphans", map[string]any{"confirm": one.ID})
+		w.live(current, two.ID, other)
+		if s := w.status(); s["state"] != "scheduled" || s["alert"] != "" {
+			t.Errorf("the key is %v", s)
+		}
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": current}, fault.Invalid, "is no orphan") // the previous one
+	})
+	bubble(t, func(w *world) { // a lost call
+		turned(w)
+		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "after"})
+		w.must(route.Write, "keys/demo/rotate", nil)
+		var list []any
+		w.run(time.Now().Add(20*time.Minute), func() bool {
+			list = w.must(route.Read, "keys/demo/orphans", nil)["orphans"].([]any)
+			return len(list) > 0
+		})
+		if len(list) != 1 {
+			t.Fatalf("orphans are %v", list)
+		}
+		for _, o := range list {
+			o := o.(map[string]any)
+			if !contains(o["keep"].(string), "lost call kt:") {
+				t.Errorf("orphan %v", o)
+			}
+			w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": o["key_id"]}, fault.Conflict, "lost call")
+		}
+	})
+}

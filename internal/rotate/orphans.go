@@ -1,0 +1,128 @@
+package rotate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// An Orphan is a credential that the provider shows with a marker of this installation, and that no record of the mount knows.
+type Orphan struct {
+	ID       string    `json:"key_id"`
+	Label    string    `json:"label"`
+	Created  time.Time `json:"created,omitzero"`
+	LastUsed time.Time `json:"last_used,omitzero"`
+	Disabled bool      `json:"disabled"`
+	// Keep says why it is not retired by request; "": it may be.
+	Keep string `json:"keep,omitempty"`
+}
+
+// Orphans lists what the provider shows of this installation and no record of the mount knows.
+func (c Control) Orphans(ctx context.Context) (all []Orphan, err error) {
+	e := c.e
+	if err := e.open(ctx); err != nil {
+		return nil, err
+	}
+	if !e.can.List || !e.can.Label {
+		return nil, fault.New("rotate.Orphans", fault.Unsupported, "the provider of %s lists no keys with their labels, so that which of them are ours is not known; look there yourself", e.name())
+	}
+	listed, err := list(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	known, tags, err := e.m.known(ctx)
+	if err != nil {
+		return nil, err
+	}
+	inst := installation(e.m.cfg.Installation)
+	for _, l := range listed {
+		if l.Marker.Installation != inst || known[l.ID] || slices.Contains(e.Rec.ids(), l.ID) || tags[l.Marker.Key] && l.Marker.Key != e.Rec.Tag {
+			continue
+		}
+		o := Orphan{ID: l.ID, Label: l.Label, Created: l.Created, LastUsed: l.LastUsed, Disabled: l.Disabled}
+		if l.Marker.Key != e.Rec.Tag {
+			o.Keep = "a key that was deleted has made it, or one of another mount; delete it at the provider if nobody uses it"
+		} else if t := e.turn(); t != nil {
+			if a := t.attempt(l.Marker.String()); a != nil && a.open() {
+				o.Keep = fmt.Sprintf("rotation %d looks for what its lost call %s has left, until %s", t.N, a.Marker, a.Late.UTC().Format(time.RFC3339))
+			}
+		}
+		all = append(all, o)
+	}
+	return all, nil
+}
+
+// RetireOrphan retires one of the credentials that Orphans lists, and commits that. It is judged anew, and the commit
+// before the call asserts the record: what is current or previous by then is not retired.
+func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
+	const op = "rotate.RetireOrphan"
+	e := c.e
+	if err := e.busy(op); err != nil {
+		return err
+	}
+	all, err := c.Orphans(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(all, func(o Orphan) bool { return o.ID == id })
+	switch {
+	case i < 0:
+		return fault.New(op, fault.Invalid, "field \"confirm\": %q is no orphan of %s: it is not listed with our label, or a record knows it; list the orphans first", id, e.name())
+	case all[i].Keep != "":
+		return fault.New(op, fault.Conflict, "the key %s is not retired by request: %s", id, all[i].Keep)
+	}
+	due := e.Rec.Due
+	e.Say("key_id", id)
+	e.Say("by", by)
+	failure, err := destroy(ctx, e, "retiring-orphan", callTimeout, func(ctx context.Context) error { return e.target.(Creator).Retire(ctx, id) })
+	if err != nil {
+		return err
+	}
+	e.Say("key_id", id)
+	e.Say("by", by)
+	if failure != nil {
+		e.Say("error", e.words(failure))
+		if err := e.Commit(ctx, "orphan-not-retired", due); err != nil {
+			return err
+		}
+		return fault.New(op, fault.Upstream, "the key %s may live on: %s; list the orphans again", id, e.words(failure))
+	}
+	return e.Commit(ctx, "retired-orphan", due)
+}
+
+// ids are the credentials of the record: the current one, those of the rotation in flight, and what its calls have left.
+func (r *Record) ids() (all []string) {
+	refs := append([]*Ref{r.Current}, r.Idle...)
+	if t := r.Turn; t != nil {
+		refs = append(refs, t.New, t.Old)
+		for _, a := range t.Attempts {
+			all = append(all, a.IDs...)
+		}
+	}
+	for _, ref := range refs {
+		if ref != nil {
+			all = append(all, ref.ID)
+		}
+	}
+	return all
+}
+
+// known are the credentials that records of the mount have, and the tags of their markers.
+func (m *Manager) known(ctx context.Context) (ids, tags map[string]bool, err error) {
+	ids, tags = map[string]bool{}, map[string]bool{}
+	for kind := range m.kinds {
+		for r, err := range m.Records(ctx, kind) {
+			if err != nil {
+				return nil, nil, err // a damaged record may know any of them
+			}
+			tags[r.Tag] = true
+			for _, id := range r.ids() {
+				ids[id] = true
+			}
+		}
+	}
+	return ids, tags, nil
+}

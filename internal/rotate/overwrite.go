@@ -1,0 +1,488 @@
+package rotate
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/cron"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// judgeTimeout bounds how long a client that writes the place of a credential waits for its judgement.
+const judgeTimeout = 4 * time.Second
+
+// An Overwrite is what a client is about to make of the place where consumers read a credential.
+type Overwrite struct {
+	By      string
+	Version int                     // of the place, once it is written
+	Fields  map[string]secret.Value // of the credential, as consumers will read them; nil: they will read nothing
+	Lacks   []string                // fields with a secret that consumers will not find any more
+	Remedy  string                  // without Fields: the command by which consumers read something again, if there is one
+	Force   bool                    // what is refused is written nevertheless
+	Warn    func(format string, args ...any)
+}
+
+// Overwrite judges a client's write to the place of a record. One whose credential lives, or of which that cannot be found out in
+// time, is written: commit stores it, with operations on absolute keys by which the record follows, and whose assertions fail once the record has
+// changed. Any other is refused, unless it is forced.
+//
+// The record's lock comes before those of the place, as it does in publishing.
+func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite, commit func(along []storage.Op) error) error {
+	k := m.kinds[kind]
+	short, cancel := context.WithTimeout(ctx, judgeTimeout)
+	defer cancel()
+	release, err := m.take(short, k, name)
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		return m.unjudged(ctx, k, name, o, commit)
+	}
+	defer release()
+	e, err := m.load(ctx, k, name)
+	switch {
+	case err != nil:
+		return err
+	case e == nil || e.Rec.Gone:
+		return commit(nil)
+	}
+	return (&judgement{Edit: e, o: o, commit: func(along []storage.Op) error {
+		err := commit(along)
+		if err == nil {
+			_ = m.visit(ctx, k, name) // the write is done; what the census does not learn now, its next walk finds
+		}
+		return err
+	}}).run(ctx, short)
+}
+
+// unjudged writes while the record is at work: what its rotation does next decides.
+func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrite, commit func([]storage.Op) error) error {
+	e, err := m.load(ctx, k, name)
+	if err != nil || e == nil {
+		return commitUnless(err, commit)
+	}
+	o.Warn("%s is at work, and a call to its provider takes long: whether the key that you wrote lives was not checked; see \"rotate status\"", e.name())
+	j := &judgement{Edit: e, o: o}
+	j.mention()
+	b, err := encode(row(e, "unchecked"))
+	if err != nil {
+		return err
+	}
+	return commit([]storage.Op{m.cfg.Store.Abs(storage.Append(k.Journal+name+"/", b)), event(e, "unchecked")})
+}
+
+func commitUnless(err error, commit func([]storage.Op) error) error {
+	if err != nil {
+		return err
+	}
+	return commit(nil)
+}
+
+// A judgement is one overwrite with the record that it concerns.
+type judgement struct {
+	*Edit
+	o      Overwrite
+	commit func(along []storage.Op) error
+}
+
+// run judges. Calls to the provider end with short.
+func (j *judgement) run(ctx, short context.Context) error {
+	for _, v := range j.o.Fields {
+		j.Redactor.Know(v)
+	}
+	err := j.open(ctx)
+	t := j.turn()
+	switch {
+	case j.o.Fields == nil:
+		return j.emptied()
+	case len(j.o.Lacks) > 0:
+		return j.refuse("it leaves out %q, which %s publishes there; send the whole secret, or change other fields with \"kv patch\"", j.o.Lacks, j.name())
+	case err != nil:
+		return j.unknown(err)
+	case j.same(j.Rec.Current), t != nil && t.offered() && t.Back == nil && j.same(t.New):
+		return j.right()
+	case t != nil && !t.Published().IsZero() && j.secretOf(t.Victim()):
+		return j.victim(ctx, short)
+	}
+	return j.other(ctx, short)
+}
+
+// same reports whether what is written is a credential on record: nothing of it differs.
+func (j *judgement) same(c *Ref) bool { return agree(j.reads(c), j.o.Fields) }
+
+// secretOf reports whether what is written has the secret of a credential on record.
+func (j *judgement) secretOf(c *Ref) bool { return j.sameSecret(j.reads(c), j.o.Fields) }
+
+func (j *judgement) sameSecret(a, b map[string]secret.Value) bool {
+	place := j.target.Place()
+	return agree(place.Credential(a).Secret, place.Credential(b).Secret)
+}
+
+// reads are the fields of a credential on record, as consumers read them.
+func (j *judgement) reads(c *Ref) map[string]secret.Value {
+	if made, known := j.Sec.Keys[c.Key()]; known {
+		return j.target.Place().Fields(made)
+	}
+	if t := j.turn(); c != nil && t != nil && c.Key() == t.Old.Key() {
+		return j.Sec.Previous
+	}
+	return nil
+}
+
+// agree reports whether two readings have something in common, and nothing that differs.
+func agree(a, b map[string]secret.Value) bool {
+	some := false
+	for field, v := range a {
+		got, ok := b[field]
+		switch {
+		case !ok || v.Empty():
+		case !got.Equal(v):
+			return false
+		default:
+			some = true
+		}
+	}
+	return some
+}
+
+// right is a write of what consumers are to read.
+func (j *judgement) right() error {
+	if a := j.Rec.Alert; (a == nil || !a.Place) && j.Rec.Look.IsZero() {
+		return j.commit(nil)
+	}
+	j.calm()
+	return j.store("restored", j.planned())
+}
+
+// calm forgets what was wrong with what consumers read.
+func (j *judgement) calm() {
+	if a := j.Rec.Alert; a != nil && a.Place {
+		j.Rec.Alert = nil
+	}
+	if t := j.turn(); t != nil {
+		t.Astray = ""
+	}
+	j.Rec.Look, j.Rec.Looks = time.Time{}, 0
+}
+
+// victim is a write of the credential that the rotation in flight is to retire.
+func (j *judgement) victim(ctx, short context.Context) error {
+	t, which := j.turn(), j.called(ctx, j.turn().Victim())
+	leaked := t.Back == nil && t.Start.Leaked || t.Back != nil && t.Back.Leaked
+	switch {
+	case !t.End.Disabled.IsZero():
+		return j.refuse("%s is disabled since %s; enable it at the provider and write it again, or rotate now", which, date(t.End.Disabled))
+	case t.State == Retiring:
+		return j.refuse("%s is being retired by rotation %d, and cannot come back for certain; rotate now instead", which, t.N)
+	case leaked && !j.o.Force:
+		return j.refuse("%s has leaked; rotate now instead", which)
+	}
+	if _, known := j.Sec.Keys[t.Victim().Key()]; known && j.can.Proof != ProofNone {
+		if done, err := j.try(short, j.written(t.Victim()), which); done {
+			return err
+		}
+	}
+	j.calm()
+	revert(j.Edit, j.o.Version, j.o.By+" has written "+which+" to its place")
+	if err := leave(ctx, j.Edit); err != nil {
+		return err
+	}
+	if leaked {
+		j.astray("%s, which has leaked, is what consumers read again, because %s has forced it; rotate now", which, j.o.By)
+	}
+	next := j.called(ctx, t.Victim())
+	j.o.Warn("%s is current again; %s will be retired at %s", which, next, t.End.After.Format(time.RFC3339))
+	return j.store("written", t.End.After)
+}
+
+// written is a credential on record as it is written: its parts that are no secret may be another's.
+func (j *judgement) written(ref *Ref) Credential {
+	c := j.Sec.Keys[ref.Key()]
+	public := map[string]string{}
+	maps.Copy(public, c.Public)
+	maps.Copy(public, j.target.Place().Credential(j.o.Fields).Public)
+	c.Public = public
+	return c
+}
+
+// try asks the provider for a credential; done unless it takes it.
+func (j *judgement) try(short context.Context, c Credential, which string) (done bool, err error) {
+	err = j.target.Verify(short, c)
+	j.Now = time.Now().UTC()
+	switch {
+	case err == nil:
+		return false, nil
+	case OutcomeOf(err) == Rejected:
+		return true, j.refuse("the provider refuses %s; write one that works, or rotate now", which)
+	}
+	return true, j.unknown(err)
+}
+
+// other is a write of a value that is neither current nor about to be retired.
+func (j *judgement) other(ctx, short context.Context) error {
+	made, err := j.origin(ctx)
+	if err != nil {
+		return j.unknown(err)
+	}
+	if made != nil {
+		at, err := j.retired(ctx, made.ref)
+		if err != nil {
+			return j.unknown(err)
+		}
+		if !at.IsZero() {
+			return j.refuse("the key of rotation %d was retired on %s and cannot come back; rotate now instead", made.n, date(at))
+		}
+	}
+	c := j.target.Place().Credential(j.o.Fields)
+	c.ID = j.inferID()
+	current := j.secretOf(j.Rec.Current)
+	if current {
+		c = j.written(j.Rec.Current)
+	}
+	if j.can.Proof == ProofNone || j.can.Proof == ProofManagement && c.ID == "" {
+		j.o.Warn("whether the key that you wrote lives cannot be checked, because %s has no way to try one", j.name())
+		return j.strange("it cannot be tried")
+	}
+	if done, err := j.try(short, c, "the key that you wrote"); done {
+		return err
+	}
+	if current {
+		return j.right()
+	}
+	j.o.Warn("the provider takes the key that you wrote, but no rotation of %s has made it: it is never retired on its own, and the next rotation replaces it", j.name())
+	return j.strange("the provider takes it, and the next rotation replaces it without retiring it")
+}
+
+// strange is a value that no rotation has published, and that is written nevertheless.
+func (j *judgement) strange(what string) error {
+	j.astray("its place holds a value that no rotation has published, written by %s: %s; rotate now, or write the right one", j.by(), what)
+	j.Rec.Look, j.Rec.Looks = time.Time{}, 0
+	return j.store("written", j.planned())
+}
+
+// refuse refuses the write, or has it stand as an alert where it is forced.
+func (j *judgement) refuse(format string, args ...any) error {
+	why := fmt.Sprintf(format, args...)
+	if !j.o.Force {
+		return fault.New("rotate.Overwrite", fault.Invalid, "%s refuses the write: %s, or write it nevertheless with -force (options.force in the API)", j.m.cfg.Mount()+j.kind.Path(called(j.kind, j.Rec)), why)
+	}
+	j.astray("%s has made consumers read what is no key that works: %s", j.by(), why)
+	j.o.Warn("it was written nevertheless: %s", why)
+	j.Rec.Look, j.Rec.Looks = time.Time{}, 0
+	return j.store("forced", j.planned())
+}
+
+// Looks at what consumers read, while it is not known whether it lives.
+const (
+	firstLook   = time.Minute
+	longestLook = time.Hour
+)
+
+// unknown is a write whose credential could not be tried: consumers' secrets are not down because a provider is.
+func (j *judgement) unknown(err error) error {
+	j.o.Warn("it was written, but whether that key lives could not be checked (%s); %s looks again, and raises an alert if it does not", j.words(err), j.name())
+	j.Say("error", j.words(err))
+	if j.turn() == nil {
+		j.Rec.Looks++
+		j.Rec.Look = j.Now.Add(cron.Backoff(j.Rec.Looks, firstLook, longestLook))
+	}
+	return j.store("unchecked", j.planned())
+}
+
+// emptied is a write that leaves consumers nothing to read.
+func (j *judgement) emptied() error {
+	remedy := "rotate now"
+	if j.o.Remedy != "" {
+		remedy = j.o.Remedy + "; or rotate now"
+	}
+	j.astray("its place holds nothing, because %s has deleted it: %s", j.by(), remedy)
+	j.o.Warn("%s publishes what you deleted, and its consumers find nothing: %s", j.name(), remedy)
+	j.Rec.Look, j.Rec.Looks = time.Time{}, 0
+	return j.store("emptied", j.planned())
+}
+
+// by names who writes.
+func (j *judgement) by() string {
+	if j.o.By == "" {
+		return "somebody"
+	}
+	return j.o.By
+}
+
+// planned is when the record is due: nothing of that changes while a rotation is in flight.
+func (j *judgement) planned() time.Time {
+	if j.turn() != nil {
+		return j.Rec.Due
+	}
+	return j.Planned()
+}
+
+// mention adds who has written what to the event and the journal.
+func (j *judgement) mention() {
+	if j.o.By != "" {
+		j.Say("by", j.o.By)
+	}
+	j.Say("version", fmt.Sprint(j.o.Version))
+}
+
+// store commits the write and the record together.
+func (j *judgement) store(what string, due time.Time) error {
+	j.mention()
+	ops, abs, err := j.batch(what, due)
+	if err != nil {
+		return err
+	}
+	for _, op := range ops {
+		abs = append(abs, j.m.cfg.Store.Abs(op))
+	}
+	if err := j.commit(abs); err != nil {
+		return err
+	}
+	m, k := j.m, j.kind
+	log := m.cfg.Log.Info
+	if j.Rec.Alert != nil && j.Rec.Alert.Place {
+		log = m.cfg.Log.Warn
+	}
+	log("what consumers of a rotated key read was changed by hand", "path", m.cfg.Mount()+k.Path(called(k, j.Rec)), "what", what, "by", j.o.By, "version", j.o.Version)
+	return nil
+}
+
+// astray raises an alert about what consumers read.
+func (e *Edit) astray(format string, args ...any) {
+	e.alarm("%s: "+format, append([]any{e.name()}, args...)...)
+	e.Rec.Alert.Place = true
+}
+
+// inferID is the ID of the credential that is written, where consumers read that, too.
+func (j *judgement) inferID() string {
+	made, known := j.Sec.Keys[j.Rec.Current.Key()]
+	if !known {
+		return ""
+	}
+	for field, v := range j.target.Place().Fields(made) {
+		if v.RevealString() == made.ID {
+			return j.o.Fields[field].RevealString()
+		}
+	}
+	return ""
+}
+
+// A making is the rotation that made a credential.
+type making struct {
+	n   uint32
+	ref *Ref
+}
+
+// origin finds the rotation that has published what is written; nil if none has.
+func (j *judgement) origin(ctx context.Context) (*making, error) {
+	place := j.target.Place()
+	if place.Versions == nil {
+		return nil, nil
+	}
+	all, err := place.Versions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range all {
+		if p.ID != "" && j.sameSecret(p.Fields, j.o.Fields) {
+			return j.published(ctx, p.ID)
+		}
+	}
+	return nil, nil
+}
+
+// published is the credential that a publication of this record has published.
+func (j *judgement) published(ctx context.Context, publication string) (*making, error) {
+	rest, ours := strings.CutPrefix(publication, j.Rec.Tag+"/")
+	if !ours {
+		return nil, nil
+	}
+	all, err := j.m.rotations(ctx, j.Edit)
+	if err != nil {
+		return nil, err
+	}
+	number, more, _ := strings.Cut(rest, "/")
+	for _, t := range all {
+		switch {
+		case fmt.Sprint(t.N) != number:
+		case strings.HasPrefix(more, "back"):
+			return maker(all, t.Old), nil
+		default:
+			return &making{t.N, t.New}, nil
+		}
+	}
+	return nil, nil
+}
+
+// maker finds the rotation that has made a credential; nil if none is on record.
+func maker(all []*Turn, c *Ref) *making {
+	for _, t := range all {
+		if c != nil && t.New.Key() == c.Key() {
+			return &making{t.N, t.New}
+		}
+	}
+	return nil
+}
+
+// called names a credential for people, by its rotation and its ID.
+func (j *judgement) called(ctx context.Context, c *Ref) string {
+	all, err := j.m.rotations(ctx, j.Edit)
+	if made := maker(all, c); err == nil && made != nil {
+		return fmt.Sprintf("the key of rotation %d (%s)", made.n, c.Key())
+	}
+	return "the key " + c.Key()
+}
+
+// retired is when a credential was retired; zero if it is not known to be.
+func (j *judgement) retired(ctx context.Context, c *Ref) (time.Time, error) {
+	all, err := j.m.rotations(ctx, j.Edit)
+	for _, t := range all {
+		if c != nil && t.Victim().Key() == c.Key() && !t.End.Retired.IsZero() {
+			return t.End.Retired, err
+		}
+	}
+	return time.Time{}, err
+}
+
+func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
+// look judges what consumers read, after a write whose credential could not be tried.
+func look(ctx context.Context, e *Edit) error {
+	if err := e.open(ctx); err != nil {
+		return e.lookAgain(ctx, err)
+	}
+	there, err := e.target.Place().Read(ctx)
+	if err != nil {
+		return e.lookAgain(ctx, err)
+	}
+	o := Overwrite{By: "somebody", Force: true, Warn: func(string, ...any) {}}
+	if there != nil {
+		o.Version = there.Version
+		if len(there.Fields) > 0 {
+			o.Fields = there.Fields
+		}
+	}
+	j := &judgement{Edit: e, o: o, commit: func(abs []storage.Op) error {
+		v, err := e.m.cfg.Store.CommitWith(ctx, nil, abs)
+		if err == nil {
+			e.committed(v)
+		}
+		return err
+	}}
+	return j.run(ctx, ctx)
+}
+
+func (e *Edit) lookAgain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	e.Say("error", e.words(err))
+	e.Rec.Looks++
+	e.Rec.Look = e.Now.Add(cron.Backoff(e.Rec.Looks, firstLook, longestLook))
+	return e.Commit(ctx, "unchecked", e.Planned())
+}

@@ -1,0 +1,183 @@
+package rotate
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// A Return says to which credential a record goes back: that of a rotation, or that of a version of its place. Without either it is
+// the one before the rotation in flight, or the current one where consumers read nothing.
+type Return struct {
+	Rotation uint32
+	Version  int
+	Reason   string
+	By       string
+	Force    bool // a credential that leaked may be published again
+	Warn     func(format string, args ...any)
+}
+
+// ReturnTo goes back to a credential that still lives, and commits that.
+func (c Control) ReturnTo(ctx context.Context, r Return) error {
+	e := c.e
+	reason := r.Reason + ", by " + r.By
+	if e.turn() != nil && r.Rotation == 0 && r.Version == 0 {
+		return c.RollBack(ctx, reason, r.Force)
+	}
+	if err := mayBegin(ctx, e); err != nil {
+		return err
+	}
+	if err := e.open(ctx); err != nil {
+		return err
+	}
+	if place := e.target.Place(); place == nil || place.Versions == nil {
+		return c.RollBack(ctx, reason, r.Force)
+	}
+	j := &judgement{Edit: e, o: Overwrite{By: r.By, Warn: r.Warn}}
+	err := j.find(ctx, r)
+	if r.Rotation == 0 && r.Version == 0 && (err != nil || j.read(ctx)) {
+		return c.RollBack(ctx, reason, r.Force) // it says why there is nothing to go back to
+	}
+	if err != nil {
+		return err
+	}
+	for _, v := range j.o.Fields {
+		e.Redactor.Know(v)
+	}
+	switch t := e.turn(); {
+	case t == nil:
+		return j.putBack(ctx)
+	case t.Back == nil && j.secretOf(t.Old):
+		return c.RollBack(ctx, reason, r.Force)
+	default:
+		return fault.New("rotate.ReturnTo", fault.Conflict, "rotation %d of %s is in flight (%s), and goes back to the key %q alone; roll it back, or wait for its end", t.N, e.name(), t.State, t.Old.Key())
+	}
+}
+
+// read reports whether consumers read what was found.
+func (j *judgement) read(ctx context.Context) bool {
+	there, err := j.target.Place().Read(ctx)
+	return err != nil || there != nil && j.sameSecret(there.Fields, j.o.Fields)
+}
+
+// find finds what was asked for among what the place has held.
+func (j *judgement) find(ctx context.Context, r Return) error {
+	all, err := j.target.Place().Versions(ctx)
+	if err != nil {
+		return err
+	}
+	is := func(p Published) bool { return j.sameSecret(p.Fields, j.reads(j.Rec.Current)) }
+	what := "the current key"
+	switch {
+	case r.Version > 0:
+		what = fmt.Sprintf("version %d", r.Version)
+		is = func(p Published) bool { return p.Version == r.Version }
+	case r.Rotation > 0:
+		what = fmt.Sprintf("the key of rotation %d", r.Rotation)
+		id := fmt.Sprintf("%s/%d", j.Rec.Tag, r.Rotation)
+		is = func(p Published) bool { return p.ID == id || strings.HasPrefix(p.ID, id+"/again-") }
+		if err := j.mayReturn(ctx, id); err != nil {
+			return err
+		}
+	}
+	for _, p := range all {
+		if is(p) && len(p.Fields) > 0 {
+			j.o.Fields = p.Fields
+			return nil
+		}
+	}
+	return fault.New("rotate.ReturnTo", fault.Invalid, "%s is not among the versions that the path of %s still has; rotate now instead", what, j.name())
+}
+
+// mayReturn refuses a rotation whose key is known to be gone.
+func (j *judgement) mayReturn(ctx context.Context, publication string) error {
+	made, err := j.published(ctx, publication)
+	switch {
+	case err != nil:
+		return err
+	case made == nil:
+		return fault.New("rotate.ReturnTo", fault.Invalid, "%s has no such rotation on record; see \"rotate history\"", j.name())
+	}
+	return j.notRetired(ctx, made)
+}
+
+func (j *judgement) notRetired(ctx context.Context, made *making) error {
+	at, err := j.retired(ctx, made.ref)
+	if err == nil && !at.IsZero() {
+		err = fault.New("rotate.ReturnTo", fault.Invalid, "the key of rotation %d was retired on %s; it cannot come back; rotate now instead", made.n, date(at))
+	}
+	return err
+}
+
+// putBack publishes a credential that still lives again, while no rotation is in flight.
+func (j *judgement) putBack(ctx context.Context) error {
+	const op = "rotate.ReturnTo"
+	place := j.target.Place()
+	there, err := place.Read(ctx)
+	if err != nil {
+		return err
+	}
+	cas, reads := 0, map[string]secret.Value(nil)
+	if there != nil {
+		cas, reads = there.Version, there.Fields
+	}
+	if j.sameSecret(reads, j.o.Fields) {
+		return fault.New(op, fault.Conflict, "consumers of %s read that key already, and no rotation is in flight; rotate now to replace it", j.name())
+	}
+	made, err := j.origin(ctx)
+	if err == nil && made != nil {
+		err = j.notRetired(ctx, made)
+	}
+	if err != nil {
+		return err
+	}
+	if err := j.lives(ctx); err != nil {
+		return err
+	}
+	// A process that dies behind the publication finds it by its look.
+	j.Rec.Look = j.Now.Add(firstLook)
+	if err := j.Commit(ctx, "returning", j.Planned()); err != nil {
+		return err
+	}
+	p := Publication{ID: fmt.Sprintf("%s/return-%d", j.Rec.Tag, cas), Asked: j.Now, Next: j.Rec.Next, CAS: cas, Fields: j.o.Fields}
+	current := j.secretOf(j.Rec.Current)
+	if current {
+		p.NewID = j.Rec.Current.Key()
+	}
+	version, err := place.Publish(ctx, p)
+	if err != nil {
+		return err
+	}
+	j.Now, j.o.Version = time.Now().UTC(), version
+	if j.calm(); !current {
+		j.astray("its place holds a value that no rotation has published, put back by %s; the next rotation replaces it without retiring it", j.o.By)
+		j.o.Warn("no rotation of %s has made that key: it is never retired on its own, and the next rotation replaces it", j.name())
+	}
+	j.mention()
+	return j.Commit(ctx, "returned", j.Planned())
+}
+
+// lives asks the provider whether it takes what is to be published.
+func (j *judgement) lives(ctx context.Context) error {
+	c := j.target.Place().Credential(j.o.Fields)
+	if c.ID = j.inferID(); j.secretOf(j.Rec.Current) {
+		c = j.written(j.Rec.Current)
+	}
+	if j.can.Proof == ProofNone || j.can.Proof == ProofManagement && c.ID == "" {
+		j.o.Warn("whether that key lives cannot be checked, because %s has no way to try one", j.name())
+		return nil
+	}
+	err := call(ctx, func(ctx context.Context) error { return j.target.Verify(ctx, c) })
+	j.Now = time.Now().UTC()
+	switch {
+	case err == nil:
+		return nil
+	case OutcomeOf(err) == Rejected:
+		return fault.New("rotate.ReturnTo", fault.Invalid, "the provider of %s refuses that key; it cannot come back; rotate now instead", j.name())
+	}
+	return fault.New("rotate.ReturnTo", fault.Unavailable, "whether that key lives could not be checked (%s), and nothing was published; try again", j.words(err))
+}
