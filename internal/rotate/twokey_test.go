@@ -15,6 +15,7 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
@@ -39,10 +40,12 @@ type issuer struct {
 	disables bool
 	disabled int    // calls that disable
 	opening  func() // before the target is opened
+	creating func() // before a key is created
+	store    *faulty.Store
 }
 
 func newIssuer(t *testing.T, eager bool) *issuer {
-	store, root := memory.Open(), secret.New(make([]byte, barrier.RootKeySize))
+	store, root := faulty.New(memory.Open(), 1), secret.New(make([]byte, barrier.RootKeySize))
 	if err := barrier.Initialize(t.Context(), store, root); err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +53,7 @@ func newIssuer(t *testing.T, eager bool) *issuer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := &issuer{T: t, view: b.View("mount/"), when: cron.When{Period: 24 * time.Hour}, grace: 4 * time.Hour}
+	i := &issuer{T: t, store: store, view: b.View("mount/"), when: cron.When{Period: 24 * time.Hour}, grace: 4 * time.Hour}
 	none := func(string, map[string]string) storage.Op { return storage.Set("event", nil) }
 	i.m = rotate.New(rotate.Config{
 		Store: i.view, Log: slog.New(slog.DiscardHandler), Installation: "test", Mount: func() string { return "mount/" }, Event: none,
@@ -94,7 +97,9 @@ func (i *issuer) Verify(context.Context, rotate.Credential) error {
 }
 
 func (i *issuer) Create(context.Context, rotate.Order) (rotate.Credential, error) {
-	i.calls++
+	if i.calls++; i.creating != nil {
+		i.creating()
+	}
 	if i.create != nil && !i.loses {
 		return rotate.Credential{}, i.create
 	}
@@ -471,6 +476,28 @@ func TestFailedCommit(t *testing.T) {
 			return nil
 		})
 	})
+}
+
+// TestNewKeyIsKept: the secret of a key that was created is nowhere else. The store fails four times behind the call, or its answer is
+// lost: the key is recorded all the same, and no second one is created.
+func TestNewKeyIsKept(t *testing.T) {
+	for fault, name := range map[faulty.Fault]string{
+		{Calls: faulty.Commits, Mode: faulty.NotStored, Times: 1}: "not stored",
+		{Calls: faulty.Commits, Mode: faulty.NotStored, Times: 4}: "not stored, four times",
+		{Calls: faulty.Commits, Mode: faulty.Stored}:              "stored, without an answer",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			i := newIssuer(t, true)
+			i.creating = func() { i.creating = nil; i.store.Inject(fault) }
+			if err := i.rotate(); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			i.want(name, "A")
+			if r := i.record(); i.calls != 1 || r.Current.Key() != "A" || r.Failures != 0 {
+				t.Errorf("%s: %d creating calls, the current key is %q, and %d rotations have failed", name, i.calls, r.Current.Key(), r.Failures)
+			}
+		})
+	}
 }
 
 // What a record keeps of creating calls that surely made nothing does not outgrow the store.
