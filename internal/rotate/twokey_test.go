@@ -500,6 +500,29 @@ func TestNewKeyIsKept(t *testing.T) {
 	}
 }
 
+// TestLeakedKeyOfNoRotation: while a rotation is in flight, a leaked key is one of its keys, or the request is refused and changes nothing.
+func TestLeakedKeyOfNoRotation(t *testing.T) {
+	for id, fine := range map[string]bool{"": true, "A": true, "B": true, "C": false, "a": false} {
+		synctest.Test(t, func(t *testing.T) {
+			i := newIssuer(t, true)
+			for range 2 {
+				if err := i.rotate(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := i.record().State()
+			var err error
+			i.change(func(e *rotate.Edit) error {
+				_, err = e.Control().RotateNow(t.Context(), rotate.Ask{By: "tester", Leaked: true, KeyID: id})
+				return nil
+			})
+			if fine != (err == nil) || !fine && (!fault.Is(err, fault.Invalid) || i.record().State() != before) {
+				t.Errorf("leaked key %q: %v, and the rotation is %s, before %s", id, err, i.record().State(), before)
+			}
+		})
+	}
+}
+
 // What a record keeps of creating calls that surely made nothing does not outgrow the store.
 func TestManyKeysWithoutLabels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
