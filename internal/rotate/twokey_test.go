@@ -42,6 +42,7 @@ type issuer struct {
 	opening  func() // before the target is opened
 	creating func() // before a key is created
 	store    *faulty.Store
+	audited  []rotate.Action
 }
 
 func newIssuer(t *testing.T, eager bool) *issuer {
@@ -58,7 +59,10 @@ func newIssuer(t *testing.T, eager bool) *issuer {
 	i.m = rotate.New(rotate.Config{
 		Store: i.view, Log: slog.New(slog.DiscardHandler), Installation: "test", Mount: func() string { return "mount/" }, Event: none,
 		Schedule: func(_, _ string, from, _ time.Time) []storage.Op { i.from = from; return nil },
-		Audited:  func(ctx context.Context, _ rotate.Action, act func(context.Context) error) error { return act(ctx) },
+		Audited: func(ctx context.Context, a rotate.Action, act func(context.Context) error) error {
+			i.audited = append(i.audited, a)
+			return act(ctx)
+		},
 	}, rotate.Kind{
 		Name: "pair", Noun: "pair", Style: rotate.TwoKey, Eager: eager, Records: "r/", Secrets: "s/", History: "h/", Journal: "j/",
 		Path:    func(name string) string { return "pairs/" + name },
@@ -518,6 +522,40 @@ func TestLeakedKeyOfNoRotation(t *testing.T) {
 			})
 			if fine != (err == nil) || !fine && (!fault.Is(err, fault.Invalid) || i.record().State() != before) {
 				t.Errorf("leaked key %q: %v, and the rotation is %s, before %s", id, err, i.record().State(), before)
+			}
+		})
+	}
+}
+
+// TestTakingAwayWaitsForNoDevice: the steps that only take a leaked key away are marked as such for the audit, so that they go on while
+// no device writes. No other step is.
+func TestTakingAwayWaitsForNoDevice(t *testing.T) {
+	for _, leaked := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			i := newIssuer(t, false)
+			if err := i.rotate(); err != nil {
+				t.Fatal(err)
+			}
+			i.pass(time.Minute)
+			i.change(func(e *rotate.Edit) error {
+				_, err := e.Control().RotateNow(t.Context(), rotate.Ask{By: "tester", Leaked: leaked})
+				return err
+			})
+			i.pass(12 * time.Hour)
+			i.want("after a rotation", "B")
+			taking := map[bool]int{}
+			for _, a := range i.audited {
+				if a.Detail["turn"] != "2" {
+					continue
+				}
+				s := rotate.State(a.Detail["step"])
+				takes := leaked && (s == rotate.Grace || s == rotate.Retiring)
+				if taking[a.Takes]++; a.Takes != takes {
+					t.Errorf("leaked %v, step %s: it only takes away: %v, want %v", leaked, s, a.Takes, takes)
+				}
+			}
+			if (taking[true] > 0) != leaked || taking[false] == 0 {
+				t.Errorf("leaked %v: %d steps that only take away, and %d others", leaked, taking[true], taking[false])
 			}
 		})
 	}
