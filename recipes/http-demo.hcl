@@ -51,6 +51,11 @@ create {
   id     = response.json.id
   secret = { api_key = response.json.secret }
   public = { label = response.json.label }
+
+  example = {
+    status = 201
+    json   = { id = "key_1", secret = "ks_live_example", label = marker, created_at = "2026-03-01T10:00:00Z" }
+  }
 }
 
 verify {
@@ -62,6 +67,8 @@ verify {
     status = [200]
     when   = response.json.id == key.id
   }
+  example         = { json = { id = key.id, label = marker } }
+  example_refused = { status = 401, json = { error = "keyserver: the key is not valid" } }
 }
 
 list {
@@ -75,11 +82,17 @@ list {
   created   = item.created_at
   last_used = item.last_used_at
   disabled  = item.disabled
+
+  example = {
+    json = { keys = [{ id = key.id, label = marker, created_at = "2026-03-01T10:00:00Z", last_used_at = null, disabled = false }] }
+  }
 }
 
 last_used {
   url   = "${param.url}/v1/keys/${urlencode(key.id)}"
   value = response.json.last_used_at
+
+  example = { json = { id = key.id, last_used_at = "2026-03-01T10:05:00Z" } }
 }
 
 disable {

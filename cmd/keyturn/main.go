@@ -33,6 +33,6 @@ func environment() cli.Env {
 			Storage: plugins.StorageDrivers, Seals: plugins.Seals, Audits: plugins.AuditDevices,
 			Engines: plugins.Engines, Auths: plugins.AuthMethods, Databases: plugins.DatabasePlugins(),
 		}, cli.Version),
-		Demo: demo.Command,
+		Demo: demo.Command, Recipes: plugins.Recipes(),
 	}
 }

@@ -210,6 +210,7 @@ var parsings = []parsing{
 	{"internal/engine/database/statements.go", "MaxStatements", "FuzzStatementsCost"},
 	{"internal/engine/kv/patch.go", "wire.MaxDepth", "FuzzPatchCost"},
 	{"internal/engine/kv/rotation.go", "wire.MaxDepth", "FuzzPatchCost"},
+	{"internal/rotate/exchange.go", "maxShown", "FuzzShowReplyCost"},
 	{"internal/rotate/marker.go", "MarkerMax", "FuzzMarkerCost"},
 	{"internal/engine/rotation/recipe/check.go", "maxSource", "FuzzParseCost"},
 	{"internal/engine/rotation/recipe/parse.go", "maxSource", "FuzzParseCost"},

@@ -17,6 +17,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/engine/rotation"
 )
 
 // A Hook runs a command that lives in another package and parses its own
@@ -35,6 +37,7 @@ type Env struct {
 
 	// What lives in other packages; nil: this binary was built without.
 	Server, Demo Hook
+	Recipes      *rotation.Provider // keys of third parties, by recipes
 }
 
 // The exit codes.

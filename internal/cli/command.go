@@ -21,6 +21,7 @@ type command struct {
 	flags    func(*flags) // the command's own flags
 	local    bool         // talks to no server: has no HTTP flags
 	fields   bool         // has -field
+	colors   bool         // has -no-color
 	run      func(context.Context, *session) error
 	hook     Hook
 	sub      []*command

@@ -34,7 +34,12 @@ func (q *question) argument(typed string) []candidate {
 	case "kv":
 		return q.secretsAt(name, typed)
 	case "rotate":
-		return q.keysOfRotation()
+		return q.namesOfRotation("keys")
+	case "recipe":
+		if name == "test" {
+			return files(typed)
+		}
+		return q.namesOfRotation("recipes")
 	case "lease":
 		return q.tree("sys/leases/lookup", typed)
 	case "policy":
@@ -105,8 +110,8 @@ func (q *question) auditDevices() []candidate {
 	return found
 }
 
-// keysOfRotation are the keys of the rotation engine that -mount names.
-func (q *question) keysOfRotation() []candidate {
+// namesOfRotation are the keys, or the recipes, of the rotation engine that -mount names.
+func (q *question) namesOfRotation(below target) []candidate {
 	if len(q.args) > 0 {
 		return nil
 	}
@@ -114,7 +119,7 @@ func (q *question) keysOfRotation() []candidate {
 	if err != nil {
 		return nil
 	}
-	return q.listed(at.below("keys"), "")
+	return q.listed(at.below(below), "")
 }
 
 // flagValues are what the value of a flag may be.
@@ -134,7 +139,7 @@ func (q *question) flagValues(name, typed string) []candidate {
 	case value == "file", value == "folder":
 		return files(typed)
 	case name == "mount":
-		return q.mountsFor(strings.HasPrefix(q.line, "rotate"))
+		return q.mountsFor(strings.HasPrefix(q.line, "rotate") || strings.HasPrefix(q.line, "recipe"))
 	case name == "policy":
 		return q.listed(policies, "")
 	case name == "role":

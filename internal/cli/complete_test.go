@@ -50,7 +50,7 @@ func asked(t *testing.T, env map[string]string, args ...string) string {
 func browsed(t *testing.T) string {
 	lists := map[string]string{
 		"secret/metadata": `"app/","top"`, "secret/metadata/app": `"one","we ird$(x)","line\nfeed"`, "one/": `"plain"`, "one": `"plain"`,
-		"database/roles": `"reader"`, "rotation/keys": `"stripe"`, "sys/policies/acl": `"default","root"`, "auth/token/roles": `"ci"`,
+		"database/roles": `"reader"`, "rotation/keys": `"stripe"`, "rotation/recipes": `"http-demo"`, "sys/policies/acl": `"default","root"`, "auth/token/roles": `"ci"`,
 		"sys/leases/lookup": `"database/"`, "sys/leases/lookup/database/creds/reader": `"abc"`,
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

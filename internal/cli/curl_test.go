@@ -25,6 +25,7 @@ var otherLines = []string{
 	"read -header=X-Extra=yes x",
 	"rotate status",
 	"rotate now -leaked x",
+	"recipe list", "recipe show x",
 	"login hvs.typed",
 	"login -no-store hvs.typed",
 	"login -method=userpass username=a password=b",

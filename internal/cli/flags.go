@@ -35,6 +35,9 @@ func newFlags(c *command, s *session) *flags {
 	}
 	f.group = "Output options"
 	f.String(&s.out.format, "format", "format", "how to print: table, json, yaml, or raw where a command has it (also VAULT_FORMAT)")
+	if c.colors {
+		f.Bool(&s.out.noColor, "no-color", "print without colours (also NO_COLOR or VAULT_CLI_NO_COLOR)")
+	}
 	if c.fields {
 		f.String(&s.out.field, "field", "name", "print this field alone, without a line's end, for use in pipes")
 	}

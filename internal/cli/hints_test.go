@@ -19,21 +19,21 @@ import (
 
 // Answers that servers give.
 const (
-	deadToken    = `403 {"errors":["permission denied: the token is not known, has expired or was revoked; log in again"]}`
-	deadVault    = `403 {"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`
-	denied       = `403 {"errors":["1 error occurred:\n\t* permission denied\n\n"]}`
-	noToken      = `403 {"errors":["permission denied: missing client token"]}`
-	noTokenVault = `400 {"errors":["missing client token"]}`
-	preflight    = `403 {"errors":["permission denied: preflight capability check returned 403: the token may see nothing"]}`
-	noMount      = `404 {"errors":["no handler for route \"x\": nothing is mounted there"]}`
-	noKey        = `404 {"errors":["there is no rotation key \"x\"; list keys/"]}`
-	empty        = `404 {"errors":[]}`
-	sealed       = `503 {"errors":["the server is sealed; unseal it with keyturn operator unseal"]}`
-	overloaded   = `503 {"errors":["too many requests; none of them was about what is sealed"]}`
-	kv2          = `200 {"data":{"path":"secret/","type":"kv","options":{"version":"2"}}}`
-	kv1          = `200 {"data":{"path":"secret/","type":"kv","options":{"version":"1"}}}`
-	aws          = `200 {"data":{"path":"secret/","type":"aws","options":null}}`
-	rotation     = `200 {"data":{"path":"rotation/","type":"rotation"}}`
+	deadToken      = `403 {"errors":["permission denied: the token is not known, has expired or was revoked; log in again"]}`
+	deadVault      = `403 {"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`
+	denied         = `403 {"errors":["1 error occurred:\n\t* permission denied\n\n"]}`
+	noToken        = `403 {"errors":["permission denied: missing client token"]}`
+	noTokenVault   = `400 {"errors":["missing client token"]}`
+	preflight      = `403 {"errors":["permission denied: preflight capability check returned 403: the token may see nothing"]}`
+	noMount        = `404 {"errors":["no handler for route \"x\": nothing is mounted there"]}`
+	noKey          = `404 {"errors":["there is no rotation key \"x\"; list keys/"]}`
+	empty          = `404 {"errors":[]}`
+	sealed         = `503 {"errors":["the server is sealed; unseal it with keyturn operator unseal"]}`
+	overloaded     = `503 {"errors":["too many requests; none of them was about what is sealed"]}`
+	kv2            = `200 {"data":{"path":"secret/","type":"kv","options":{"version":"2"}}}`
+	kv1            = `200 {"data":{"path":"secret/","type":"kv","options":{"version":"1"}}}`
+	aws            = `200 {"data":{"path":"secret/","type":"aws","options":null}}`
+	rotationServer = `200 {"data":{"path":"rotation/","type":"rotation"}}`
 )
 
 // TestHints runs commands against servers on which a hint is true, and on which it
@@ -97,13 +97,13 @@ func TestHints(t *testing.T) {
 		{"read x", map[string]string{"x": overloaded, "sys/seal-status": status(`"type":"shamir","initialized":true,"sealed":false`)}, []string{"!Hint"}},
 		{"read x", map[string]string{"x": sealed}, []string{"!Hint"}},
 		// Rotation engines and keys.
-		{"rotate now x", map[string]string{"rotation/keys/x/rotate": noKey, "sys/internal/ui/mounts/rotation": rotation}, []string{keys, "!" + noEngine}},
-		{"rotate status x", map[string]string{"sys/internal/ui/mounts/rotation": rotation}, []string{keys, "!" + noEngine}},
+		{"rotate now x", map[string]string{"rotation/keys/x/rotate": noKey, "sys/internal/ui/mounts/rotation": rotationServer}, []string{keys, "!" + noEngine}},
+		{"rotate status x", map[string]string{"sys/internal/ui/mounts/rotation": rotationServer}, []string{keys, "!" + noEngine}},
 		{"rotate status -mount=secret x", map[string]string{"sys/internal/ui/mounts/secret": aws}, []string{"of type aws, not a rotation engine", "!" + keys}},
 		{"rotate now x", map[string]string{"rotation/keys/x/rotate": noMount, "sys/internal/ui/mounts/rotation": preflight}, []string{noEngine + " is mounted at rotation/, or no policy", "!" + keys}},
 		{"rotate history x", map[string]string{"sys/internal/ui/mounts/rotation": deadToken}, []string{"!Hint: no rotation"}},
 		{"rotate now x", map[string]string{"rotation/keys/x/rotate": deadToken}, []string{unset, "!" + noEngine}},
-		{"rotate status", map[string]string{"sys/internal/ui/mounts/rotation": rotation}, []string{noKeys, "!" + noEngine}},
+		{"rotate status", map[string]string{"sys/internal/ui/mounts/rotation": rotationServer}, []string{noKeys, "!" + noEngine}},
 		{"rotate status", map[string]string{"sys/internal/ui/mounts/rotation": preflight}, []string{noEngine, "!" + noKeys}},
 		{"rotate status", nil, []string{"!Hint"}},
 		// What was typed.

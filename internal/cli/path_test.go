@@ -59,6 +59,8 @@ var pathLines = []struct {
 	{"rotate history @", "GET rotation/keys/@/history", false},
 	{"rotate plan @", "GET rotation/keys/@/plan", false},
 	{"rotate orphans @", "GET rotation/keys/@/orphans", false},
+	{"recipe show @", "GET rotation/recipes/@", false},
+	{"recipe list -mount=@", "LIST @/recipes", true},
 	{"login -method=userpass username=@ password=p", "PUT auth/userpass/login/@", false},
 	{"login -method=approle -path=@ role_id=x", "PUT auth/@/login", true},
 	{"token create -role=@", "PUT auth/token/create/@", false},

@@ -17,6 +17,7 @@ type printer struct {
 	stdout, stderr io.Writer
 	format         string // table, json, yaml or raw; set by prepare
 	field          string // what -field names
+	noColor        bool
 }
 
 // say writes a line for people; programs that asked for a format get none.

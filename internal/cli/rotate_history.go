@@ -2,24 +2,36 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/api"
+
+	"github.com/keyturn/keyturn/internal/rotate"
 )
 
 func rotateHistory() *command {
 	var mount string
+	var verbose bool
 	return &command{
 		name: "history", short: "Show the turns of a key", args: "NAME [TURN]", min: 1, max: 2, fields: true,
-		long: "Shows the turns of a key, the newest first: how each ended, what proved its new\nkey, and what proved the old one dead. With a turn's number it shows all that is\nknown about that one.",
+		long: "Shows the turns of a key, the newest first: how each ended, what proved its new\nkey, and what proved the old one dead. With a turn's number it shows all that is\nknown about that one, and with -v also what was sent to the provider and how it\nreplied, without secrets.",
 		examples: []example{
 			{"Show the turns of a key:", "keyturn rotate history stripe"},
 			{"Show one of them, with its states and errors:", "keyturn rotate history stripe 12"},
+			{"Show what the provider replied:", "keyturn rotate history -v stripe 12"},
 		},
-		flags: func(f *flags) { rotationFlag(f, &mount) },
+		flags: func(f *flags) {
+			rotationFlag(f, &mount)
+			f.Bool(&verbose, "v", "show the requests to the provider and its replies; needs a TURN")
+		},
 		run: func(ctx context.Context, s *session) error {
+			if verbose && len(s.args) < 2 {
+				return usagef("-v shows the replies of one turn; give its number")
+			}
 			key, err := keyPath(mount, s.args[0])
 			if err != nil {
 				return err
@@ -29,6 +41,9 @@ func rotateHistory() *command {
 				return err
 			}
 			path := key.below("history")
+			if verbose {
+				return showReplies(ctx, s, client, mount, path, s.args[1])
+			}
 			if len(s.args) == 2 {
 				return showTurn(ctx, s, client, mount, path, s.args[1])
 			}
@@ -111,4 +126,43 @@ func showTurn(ctx context.Context, s *session, client *client, mount string, pat
 		}
 	}
 	return refusal{exitRemote, fmt.Sprintf("No turn %s in the history of %s", number, s.args[0])}
+}
+
+// showReplies prints one turn with its requests to the provider.
+func showReplies(ctx context.Context, s *session, client *client, mount string, path target, number string) error {
+	sec, err := client.read(ctx, path, url.Values{"turn": {number}, "steps": {"true"}})
+	switch {
+	case notThere(err) || err == nil && sec == nil:
+		return refusal{exitRemote, fmt.Sprintf("No turn %s in the history of %s", number, s.args[0])}
+	case err != nil:
+		return rotationHint(ctx, s, remote(err, "reading %s", path), mount, s.args[0])
+	case sec.WrapInfo != nil || s.out.format != "table" || s.out.field != "":
+		return s.out.show(sec)
+	}
+	steps := sec.Data["steps"]
+	for _, t := range turnsOf(sec) {
+		sec.Data = t
+	}
+	if err := s.out.showTree(sec); err != nil {
+		return err
+	}
+	b, err := json.Marshal(steps)
+	if err != nil {
+		return local(err, "reading the answer")
+	}
+	var rows []rotate.JournalRow
+	if err := json.Unmarshal(b, &rows); err != nil {
+		return local(err, "reading the answer")
+	}
+	var out strings.Builder
+	for i := range rows {
+		for _, x := range rows[i].Requests {
+			fmt.Fprintf(&out, "%s %s\n", x.At.UTC().Format(time.RFC3339), x.Step)
+			writeExchange(&out, x)
+		}
+	}
+	if out.Len() == 0 {
+		out.WriteString("None is kept.\n")
+	}
+	return s.out.write("\n" + section("requests to the provider", harmless(out.String())))
 }

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +17,7 @@ func rotateStatus() *command {
 	var mount string
 	var failing, overdue, watch bool
 	return &command{
-		name: "status", short: "Show where keys are in their turns", args: "[NAME]", max: 1, fields: true,
+		name: "status", short: "Show where keys are in their turns", args: "[NAME]", max: 1, fields: true, colors: true,
 		long: "Shows everything that rotates on this server, whichever engine rotates it, trouble\nfirst. With a name it shows one key: what it does or waits for, until when, and who\nholds it up; which key is current; when it was rotated and when it will be.",
 		examples: []example{
 			{"Show everything that rotates:", "keyturn rotate status"},
@@ -96,13 +98,31 @@ func (s *session) showStatuses(ctx context.Context, mount string, at target, fai
 	}
 	now := time.Now()
 	var rows [][]string
+	colors := []color{plain, plain} // of the header
 	for _, r := range records {
 		if data, ok := r.(map[string]any); ok {
+			colors = append(colors, colorOf(data))
 			rows = append(rows, []string{text(data["path"]), stateOf(data), cmp.Or(text(data["current_key_id"]), "-"), relative(data["last_rotated"], now),
 				relative(data["next_rotation"], now), troubleOf(data, now)})
 		}
 	}
-	return s.out.write(table([]string{"Path", "State", "Current Key ID", "Rotated", "Next Rotation", "Trouble"}, rows))
+	shown := table([]string{"Path", "State", "Current Key ID", "Rotated", "Next Rotation", "Trouble"}, rows)
+	if colored(s) {
+		shown = paint(lines(shown), colors)
+	}
+	return s.out.write(shown)
+}
+
+// colorOf is the colour of a record: trouble is red, what waits or is paused yellow.
+func colorOf(data map[string]any) color {
+	failed := func(name string) bool { n := text(data[name]); return n != "" && n != "0" }
+	switch {
+	case text(data["alert"]) != "", failed("overdue_seconds"), failed("failures"), failed("attempts"):
+		return red
+	case text(data["pause_reason"]) != "", text(data["state"]) != "scheduled":
+		return yellow
+	}
+	return plain
 }
 
 // stateOf is a record's state in one word, or two.
@@ -162,7 +182,7 @@ func (s *session) showStatus(sec *api.Secret) error {
 		return s.out.show(sec)
 	}
 	now := time.Now()
-	summary := text(sec.Data["summary"])
+	summary, summed := text(sec.Data["summary"]), maps.Clone(sec.Data)
 	delete(sec.Data, "summary")
 	for name, v := range sec.Data {
 		switch shown := text(v); {
@@ -172,7 +192,11 @@ func (s *session) showStatus(sec *api.Secret) error {
 			sec.Data[name] = toSecond(v) + " (" + relative(v, now) + ")"
 		}
 	}
-	if err := s.out.write(wrap(harmless(sentence(summary)), 78) + "\n\n"); err != nil {
+	said := wrap(harmless(sentence(summary)), 78) + "\n"
+	if c := colorOf(summed); colored(s) {
+		said = paint(lines(said), slices.Repeat([]color{c}, strings.Count(said, "\n")))
+	}
+	if err := s.out.write(said + "\n"); err != nil {
 		return err
 	}
 	return s.out.showTree(sec)

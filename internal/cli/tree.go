@@ -12,7 +12,7 @@ func tree(env Env) *command {
 		long: "Keyturn issues credentials that live for minutes, and rotates the keys that other services issue.\n\nkeyturn -autocomplete-install makes Tab complete commands, flags, mounts and paths in\nbash, zsh and fish; keyturn -autocomplete-uninstall takes that back.",
 		sub: []*command{
 			readCommand(), writeCommand(), listCommand(), deleteCommand(), patchCommand(), unwrapCommand(), pathHelpCommand(),
-			kvCommand(), rotateCommand(),
+			kvCommand(), rotateCommand(), recipeCommand(),
 			loginCommand(), tokenCommand(), leaseCommand(), policyCommand(), printCommand(),
 			secretsCommand(), authCommand(), auditCommand(), operatorCommand(), statusCommand(),
 			hookCommand("server", "Start the server", env.Server),

@@ -7,6 +7,8 @@
 // that each exports. A test fails when it is stale.
 package plugins
 
+import "github.com/keyturn/keyturn/internal/engine/rotation"
+
 //go:generate go run gen.go
 
 // DatabasePlugins are the names that a database connection's plugin_name may have.
@@ -16,4 +18,14 @@ func DatabasePlugins() []string {
 		names = append(names, p.Plugins...)
 	}
 	return names
+}
+
+// Recipes is the provider of keys that are described by texts.
+func Recipes() *rotation.Provider {
+	for i := range RotationProviders {
+		if RotationProviders[i].Parse != nil {
+			return &RotationProviders[i]
+		}
+	}
+	return nil
 }

@@ -257,6 +257,7 @@ func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err err
 		due = later(due, rec.Calling)
 	}
 	rec.Due = tick(due, from, e.working)
+	made := exchanged(e)
 	b, err := encode(rec)
 	if err != nil {
 		return nil, nil, err
@@ -274,7 +275,7 @@ func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err err
 	if what == braked {
 		return ops, abs, nil
 	}
-	row, err := encode(row(e, what))
+	row, err := encode(row(e, what, made))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -303,10 +304,12 @@ type JournalRow struct {
 	State State             `json:"state"`
 	Due   time.Time         `json:"due"`
 	More  map[string]string `json:"more,omitempty"`
+	// Requests are those to the provider since the commit before.
+	Requests []Exchange `json:"requests,omitempty"`
 }
 
-func row(e *Edit, what string) JournalRow {
-	return JournalRow{At: e.Now, What: what, Turn: e.Rec.Number(), State: e.Rec.State(), Due: e.Rec.Due, More: e.said}
+func row(e *Edit, what string, made []Exchange) JournalRow {
+	return JournalRow{At: e.Now, What: what, Turn: e.Rec.Number(), State: e.Rec.State(), Due: e.Rec.Due, More: e.said, Requests: made}
 }
 
 // event is the operation that tells of what has happened.

@@ -223,8 +223,9 @@ func (m *Manager) Past(ctx context.Context, kind, name string) (all []*Turn, err
 	return all, nil
 }
 
-// Journal are the rows of a record's commits, the oldest first.
-func (m *Manager) Journal(ctx context.Context, kind, name string) (rows []JournalRow, err error) {
+// Journal are the rows of a record's commits, the oldest first. With the number of a rotation they are its own, and with the requests to the
+// provider; with 0 they are all.
+func (m *Manager) Journal(ctx context.Context, kind, name string, turn uint32) (rows []JournalRow, err error) {
 	prefix := m.kinds[kind].Journal + name + "/"
 	for e, err := range m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
 		if err != nil {
@@ -233,6 +234,11 @@ func (m *Manager) Journal(ctx context.Context, kind, name string) (rows []Journa
 		var row JournalRow
 		if err := json.Unmarshal(e.Value, &row); err != nil {
 			return nil, fault.Wrap("rotate.Journal", fault.Internal, err)
+		}
+		if turn == 0 {
+			row.Requests = nil // of all rotations together they would be too many
+		} else if row.Turn != turn {
+			continue
 		}
 		rows = append(rows, row)
 	}

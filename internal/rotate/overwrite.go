@@ -69,7 +69,7 @@ func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrit
 	o.Warn("%s is at work, and a call to its provider takes long: whether the key that you wrote lives was not checked; see \"rotate status\"", e.name())
 	j := &judgement{Edit: e, o: o}
 	j.mention()
-	b, err := encode(row(e, "unchecked"))
+	b, err := encode(row(e, "unchecked", nil))
 	if err != nil {
 		return err
 	}

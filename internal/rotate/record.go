@@ -131,6 +131,7 @@ type Turn struct {
 	Errors   []Error   `json:"errors"`
 	Ended    time.Time `json:"ended"`
 	Astray   string    `json:"astray,omitempty"` // what is wrong with what consumers read
+	Kept     int       `json:"kept,omitempty"`   // how many exchanges with the provider are kept
 }
 
 // A Stage is when a rotation entered a state.

@@ -595,7 +595,7 @@ func TestJournalIsCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		i.pass(time.Minute)
-		if rows, err := i.m.Journal(t.Context(), "pair", "p"); err != nil || len(rows) > 2000 {
+		if rows, err := i.m.Journal(t.Context(), "pair", "p", 0); err != nil || len(rows) > 2000 {
 			t.Errorf("%d rows, %v", len(rows), err)
 		}
 	})
@@ -617,12 +617,12 @@ func TestCommitsOfARotation(t *testing.T) {
 				_ = i.rotate()
 				i.disables = tt.disables
 				i.pass(12 * time.Hour)
-				before, err := i.m.Journal(t.Context(), "pair", "p")
+				before, err := i.m.Journal(t.Context(), "pair", "p", 0)
 				if err != nil {
 					t.Fatal(err)
 				}
 				i.pass(24 * time.Hour)
-				rows, err := i.m.Journal(t.Context(), "pair", "p")
+				rows, err := i.m.Journal(t.Context(), "pair", "p", 0)
 				if err != nil {
 					t.Fatal(err)
 				}

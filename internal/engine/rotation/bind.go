@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -147,7 +148,7 @@ func (b *catalog) changed(ctx context.Context, bind binding) (bool, error) {
 }
 
 // source opens the provider with a key's parameters and admin credentials.
-func (b *catalog) source(d Definition, c settings, admin map[string]secret.Value, r *secret.Redactor) (Source, error) {
+func (b *catalog) source(d Definition, c settings, admin map[string]secret.Value, r *secret.Redactor, told func(rotate.Exchange)) (Source, error) {
 	p, err := b.provider(d.Provider)
 	if err != nil {
 		return nil, err
@@ -159,7 +160,7 @@ func (b *catalog) source(d Definition, c settings, admin map[string]secret.Value
 		}
 	}
 	return p.Open(OpenConfig{
-		Definition: d, Params: maps.Clone(c.Params), Admin: maps.Clone(admin), Dial: b.net.Dial, Roots: roots, Redactor: r,
+		Definition: d, Params: maps.Clone(c.Params), Admin: maps.Clone(admin), Dial: b.net.Dial, Roots: roots, Redactor: r, Told: told,
 	})
 }
 

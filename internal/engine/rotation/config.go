@@ -549,6 +549,6 @@ func (c *change) adopt(context.Context) error {
 // probe opens the provider, which checks parameters and credentials without a call.
 func (c *change) probe(context.Context) error {
 	c.k.Sec.Know(c.k.Redactor)
-	_, err := c.k.b.source(c.def, c.k.data.Config, c.k.Sec.Admin, c.k.Redactor)
+	_, err := c.k.b.source(c.def, c.k.data.Config, c.k.Sec.Admin, c.k.Redactor, nil)
 	return err
 }

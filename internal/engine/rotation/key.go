@@ -6,6 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
@@ -205,6 +206,31 @@ type target struct {
 	b      *backend
 	record *rotate.Record
 	data   keyData
+
+	mu   sync.Mutex // guards made
+	made []rotate.Exchange
+}
+
+// maxMade bounds the exchanges of one step in memory: a list may have many pages.
+const maxMade = 20
+
+// tell notes an exchange with the provider.
+func (t *target) tell(x rotate.Exchange) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.made) == maxMade {
+		t.made = t.made[1:]
+	}
+	t.made = append(t.made, x)
+}
+
+// Exchanges are the requests since it was last asked. [rotate] keeps them with the commit that follows.
+func (t *target) Exchanges() []rotate.Exchange {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	made := t.made
+	t.made = nil
+	return made
 }
 
 // open readies a key's provider.
@@ -217,7 +243,7 @@ func open(ctx context.Context, b *backend, r *rotate.Record, s *rotate.Secrets, 
 	if t.def, err = b.definition(ctx, r.Name, t.data.Bind); err != nil {
 		return nil, err
 	}
-	t.Source, err = b.source(t.def, t.data.Config, s.Admin, red)
+	t.Source, err = b.source(t.def, t.data.Config, s.Admin, red, t.tell)
 	return t, err
 }
 

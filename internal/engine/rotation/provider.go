@@ -30,6 +30,10 @@ type Provider struct {
 	// It is nil where Parse is.
 	Test func(ctx context.Context, d Definition, script []byte) error
 
+	// Rehearse is Open for a source whose calls are answered by what the definition gives as examples of replies, without a network. It is
+	// nil where Parse is.
+	Rehearse func(c OpenConfig) (Source, error)
+
 	// Open binds a definition to parameters and to the credentials of the
 	// provider's management API. It checks both in full, does no I/O and starts
 	// nothing, so that a Source needs no closing and can be made for each step.
@@ -116,4 +120,8 @@ type OpenConfig struct {
 
 	// Redactor learns every secret that the source handles. Nil means a private one.
 	Redactor *secret.Redactor
+
+	// Told is called with each request once it has its reply, or will have none; nil: nobody wants to know. It may be called by several
+	// goroutines at once.
+	Told func(x rotate.Exchange)
 }

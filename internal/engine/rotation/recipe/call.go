@@ -29,6 +29,7 @@ type caller struct {
 	recipe string // its name, for errors
 	eval   *evaluator
 	client *http.Client
+	told   func(rotate.Exchange) // nil: nobody wants to know
 }
 
 // A reply is what a provider answered, read whole.
@@ -46,10 +47,28 @@ func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error)
 	if err != nil {
 		return nil, c.unfit(st, err)
 	}
+	x := c.exchange(st, request)
+	r, err := c.exchanged(ctx, st, request, vars)
+	if c.told != nil {
+		x.Took = time.Since(x.At)
+		if r != nil {
+			x.Status, x.Reply = r.status, rotate.ShowReply(c.eval.redactor, r.status, []byte(r.vars["response"].GetAttr("body").AsString()), st.name == "create")
+		}
+		if err != nil {
+			x.Error = fault.Message(err)
+		}
+		c.told(x)
+	}
+	return r, err
+}
+
+// exchanged sends a request and reads the reply.
+func (c *caller) exchanged(ctx context.Context, st *step, request *http.Request, vars scope) (*reply, error) {
 	// From the moment that there is a connection, some of the request may have gone out.
 	var sent atomic.Bool
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }}
-	answer, err := c.client.Do(request.WithContext(httptrace.WithClientTrace(ctx, trace)))
+	ctx = context.WithValue(httptrace.WithClientTrace(ctx, trace), callKey{}, &madeCall{st, vars})
+	answer, err := c.client.Do(request.WithContext(ctx))
 	if err != nil {
 		return nil, c.unanswered(ctx, st, request.URL.Host, sent.Load(), err)
 	}
@@ -77,7 +96,7 @@ func (c *caller) unanswered(ctx context.Context, st *step, host string, sent boo
 		}
 	}
 	switch k := fault.KindOf(err); {
-	case k == fault.Denied:
+	case k == fault.Denied, k == fault.Invalid:
 		kind, outcome, msg = k, rotate.Permanent, fault.Message(err)
 	case k == fault.TooLarge:
 		kind, msg = k, fault.Message(err)

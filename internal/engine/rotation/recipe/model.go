@@ -38,6 +38,7 @@ type step struct {
 	status              []int
 	when                hcl.Expression // nil: the status is enough
 	fails               []fail
+	example             hcl.Expression // a reply, for rehearsals; nil: none
 }
 
 // An auth says how a request shows who sends it. Only the fields of its kind are set.
@@ -77,6 +78,7 @@ type createStep struct {
 type verifyStep struct {
 	step
 	rejected hcl.Expression // nil: 401 and 403
+	refusal  hcl.Expression // an example of the reply to a key that is dead; nil: none
 }
 
 type listStep struct {

@@ -43,7 +43,7 @@ func open(c rotation.OpenConfig, replay http.RoundTripper) (*source, error) {
 		return nil, refused(r, wrong)
 	}
 	client := outbound.NewClient(outbound.ClientConfig{Origins: origins, Dial: c.Dial, Roots: c.Roots, Replay: replay, MaxReply: maxReply})
-	return &source{r, ev, &caller{r.def.Name, ev, client}}, nil
+	return &source{r, ev, &caller{recipe: r.def.Name, eval: ev, client: client, told: c.Told}}, nil
 }
 
 func refused(r *recipe, wrong []string) error {

@@ -25,8 +25,9 @@ var Provider = rotation.Provider{
 		}
 		return r.def, nil
 	},
-	Test: test,
-	Open: func(c rotation.OpenConfig) (rotation.Source, error) { return open(c, nil) },
+	Test:     test,
+	Rehearse: rehearse,
+	Open:     func(c rotation.OpenConfig) (rotation.Source, error) { return open(c, nil) },
 }
 
 // builtIn parses the recipes in the binary.

@@ -24,7 +24,7 @@ func attributes(names ...string) (out []hcl.AttributeSchema) {
 // stepSchema is what every step may have, and what one kind has besides.
 func stepSchema(more ...string) *hcl.BodySchema {
 	return &hcl.BodySchema{
-		Attributes: append(attributes("method", "url", "query", "headers", "json", "form", "raw", "content_type", "timeout"), attributes(more...)...),
+		Attributes: append(attributes("method", "url", "query", "headers", "json", "form", "raw", "content_type", "timeout", "example"), attributes(more...)...),
 		Blocks: []hcl.BlockHeaderSchema{
 			{Type: "auth", LabelNames: []string{"kind"}}, {Type: "graphql"}, {Type: "expect"}, {Type: "fail", LabelNames: []string{"outcome"}},
 		},
@@ -225,8 +225,9 @@ func (p *parser) verifyStep(block *hcl.Block) {
 	}
 	p.out.def.Can.Proof = proof
 	d := defaults{method: "GET", status: []int{200}, ownAuth: proof == rotate.ProofUse}
-	content, _ := p.step(&s.step, block, stepSchema("proof", "rejected"), in, d)
+	content, _ := p.step(&s.step, block, stepSchema("proof", "rejected", "example_refused"), in, d)
 	s.rejected = p.optional(content, "rejected", in.with(responseScope), cty.Bool)
+	s.refusal = p.optional(content, "example_refused", exampleScope.with(in), cty.DynamicPseudoType)
 	used := p.out.create == nil
 	if !used {
 		for _, o := range p.out.create.secret {
@@ -321,8 +322,12 @@ func (p *parser) step(s *step, block *hcl.Block, schema *hcl.BodySchema, in scop
 		s.auth = p.auth
 	}
 	p.expect(s, blocks, in.with(responseScope))
+	s.example = p.optional(content, "example", exampleScope.with(in), cty.DynamicPseudoType)
 	return content, blocks
 }
+
+// exampleScope is what examples of replies may use besides what the request uses.
+var exampleScope = scope{"marker": cty.UnknownVal(cty.String), "key": cty.ObjectVal(map[string]cty.Value{"id": cty.UnknownVal(cty.String)})}
 
 // escaped finds values of others that go into a URL as they are: an id with a slash in
 // it would name something else.

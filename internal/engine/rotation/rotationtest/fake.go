@@ -2,6 +2,7 @@ package rotationtest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -50,7 +51,7 @@ func Fake(s *keyserver.Server) rotation.Provider {
 				r = new(secret.Redactor)
 			}
 			r.Know(c.Admin["token"])
-			return &fake{s, c.Admin["token"], r}, nil
+			return &fake{s, c.Admin["token"], r, c.Told}, nil
 		},
 	}
 }
@@ -59,6 +60,19 @@ type fake struct {
 	server   *keyserver.Server
 	token    secret.Value
 	redactor *secret.Redactor
+	told     func(rotate.Exchange)
+}
+
+// tell tells of a creating call that succeeded, as a provider that speaks HTTP does.
+func (f *fake) tell(reply any) {
+	if f.told == nil {
+		return
+	}
+	body, _ := json.Marshal(reply)
+	f.told(rotate.Exchange{
+		At: time.Now().UTC(), Step: "create", Method: "POST", Host: "keys.test", Path: "/v1/keys", Status: 201,
+		Reply: rotate.ShowReply(f.redactor, 201, body, true),
+	})
 }
 
 func (f *fake) Create(ctx context.Context, o rotate.Order) (rotate.Credential, error) {
@@ -68,6 +82,7 @@ func (f *fake) Create(ctx context.Context, o rotate.Order) (rotate.Credential, e
 	if err != nil {
 		return rotate.Credential{}, f.failure("fake.Create", err, true)
 	}
+	f.tell(map[string]string{"id": k.ID, "secret": k.Secret, "label": k.Label})
 	value := secret.Text(k.Secret)
 	f.redactor.Know(value)
 	return rotate.Credential{

@@ -1,0 +1,185 @@
+package recipe
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptrace"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/zclconf/go-cty/cty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+)
+
+// exchange describes a request before it is sent.
+func (c *caller) exchange(st *step, r *http.Request) rotate.Exchange {
+	x := rotate.Exchange{At: time.Now().UTC(), Step: st.name, Method: r.Method, Host: r.URL.Host, Path: c.eval.redactor.Scrub(r.URL.EscapedPath())}
+	if c.told == nil {
+		return x
+	}
+	for _, p := range slices.Sorted(maps.Keys(r.URL.Query())) {
+		x.Query = append(x.Query, c.eval.redactor.Scrub(p))
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		value := c.eval.redactor.Scrub(strings.Join(r.Header[name], ", "))
+		if name == "Authorization" {
+			scheme, _, _ := strings.Cut(value, " ")
+			value = scheme + " [secret]"
+		}
+		x.Headers = append(x.Headers, name+": "+value)
+	}
+	if r.GetBody != nil {
+		if body, err := r.GetBody(); err == nil {
+			sent, _ := io.ReadAll(io.LimitReader(body, maxText))
+			x.Body = c.eval.redactor.Scrub(string(sent))
+		}
+	}
+	return x
+}
+
+// A madeCall is the step that a request is of, and what its expressions see; callKey is its key in the request's context.
+type (
+	madeCall struct {
+		step *step
+		vars scope
+	}
+	callKey struct{}
+)
+
+// rehearse opens a source that is answered by the recipe's examples.
+func rehearse(c rotation.OpenConfig) (rotation.Source, error) {
+	examples := &examples{}
+	s, err := open(c, examples)
+	if err != nil {
+		return nil, err
+	}
+	examples.source = s
+	return &rehearsal{s, examples}, nil
+}
+
+// A rehearsal is a source that notes which key it has created and whether it lives.
+type rehearsal struct {
+	*source
+	examples *examples
+}
+
+// Create implements [rotation.Source].
+func (r *rehearsal) Create(ctx context.Context, o rotate.Order) (rotate.Credential, error) {
+	r.examples.set(func(e *examples) { e.marker = o.Marker.String() })
+	c, err := r.source.Create(ctx, o)
+	if err == nil {
+		r.examples.set(func(e *examples) { e.id, e.dead = c.ID, false })
+	}
+	return c, err
+}
+
+// Retire implements [rotation.Source].
+func (r *rehearsal) Retire(ctx context.Context, id string) error {
+	err := r.source.Retire(ctx, id)
+	if err == nil {
+		r.examples.set(func(e *examples) { e.dead = true })
+	}
+	return err
+}
+
+// examples answers requests as the recipe's examples say.
+type examples struct {
+	source *source
+
+	mu     sync.Mutex // guards the rest
+	marker string
+	id     string
+	dead   bool // the key that was created is retired
+}
+
+func (e *examples) set(f func(e *examples)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f(e)
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (e *examples) RoundTrip(r *http.Request) (*http.Response, error) {
+	if trace := httptrace.ContextClientTrace(r.Context()); trace != nil && trace.GotConn != nil {
+		trace.GotConn(httptrace.GotConnInfo{})
+	}
+	made, ok := r.Context().Value(callKey{}).(*madeCall)
+	if !ok {
+		return nil, errCut
+	}
+	e.mu.Lock()
+	vars := scope{"marker": cty.StringVal(e.marker), "key": cty.ObjectVal(map[string]cty.Value{"id": cty.StringVal(e.id)})}.with(made.vars)
+	dead := e.dead
+	e.mu.Unlock()
+	st := made.step
+	expr, status := st.example, st.status[0]
+	if verify := e.source.recipe.verify; verify != nil && st == &verify.step && dead {
+		expr, status = verify.refusal, http.StatusUnauthorized
+	}
+	answer := &http.Response{StatusCode: status, Header: http.Header{}, Body: http.NoBody, Request: r}
+	if expr == nil {
+		return answer, nil
+	}
+	v, err := e.source.eval.value(expr, vars)
+	if err != nil {
+		return nil, err
+	}
+	return answer, fill(answer, v, position(expr.Range()))
+}
+
+// fill makes a reply of the value of an example.
+func fill(answer *http.Response, v cty.Value, at string) error {
+	wrong := fault.New("recipe.example", fault.Invalid, "%s: the example is no reply; write an object such as { status = 200, json = { … } }, with status, json, body and headers", at)
+	if v.IsNull() || !v.Type().IsObjectType() {
+		return wrong
+	}
+	for name, part := range v.AsValueMap() {
+		switch name {
+		case "status":
+			if part.Type() != cty.Number || part.IsNull() {
+				return wrong
+			}
+			n, _ := part.AsBigFloat().Int64()
+			if n < 100 || n > 599 {
+				return wrong
+			}
+			answer.StatusCode = int(n)
+		case "json":
+			text, err := ctyjson.Marshal(part, part.Type())
+			if err != nil {
+				return wrong
+			}
+			answer.Header.Set("Content-Type", "application/json")
+			answer.Body = io.NopCloser(bytes.NewReader(text))
+		case "body":
+			text, ok, err := text(part)
+			if err != nil || !ok {
+				return wrong
+			}
+			answer.Body = io.NopCloser(strings.NewReader(text))
+		case "headers":
+			if part.IsNull() || !part.Type().IsObjectType() {
+				return wrong
+			}
+			for header, value := range part.AsValueMap() {
+				text, ok, err := text(value)
+				if err != nil || !ok {
+					return wrong
+				}
+				answer.Header.Set(header, text)
+			}
+		default:
+			return wrong
+		}
+	}
+	return nil
+}

@@ -1,0 +1,230 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+)
+
+// A Trial is what a rotation does with a definition, on a small scale: it creates one key, verifies it, and retires it. Nothing is published.
+type Trial struct {
+	Definition Definition
+	Source     Source
+	Marker     rotate.Marker // of the key
+	// Told is called with each step as it ends: its name, what it has found, and why it failed.
+	Told func(step, found string, err error)
+	// Wait is the longest wait for a new key to work, and for a retired one to be refused. Zero: each is tried once.
+	Wait time.Duration
+}
+
+// A Remnant is a key that a trial could not retire.
+type Remnant struct {
+	ID     string `json:"id,omitempty"`     // "": not known
+	Marker string `json:"marker,omitempty"` // the label by which it can be found
+	Error  string `json:"error"`
+}
+
+// retireWithin bounds what a trial does when it is interrupted.
+const retireWithin = 2 * time.Minute
+
+// Run makes the trial. Whatever fails, and if ctx ends, what was created is retired; left says what could not be.
+func (t *Trial) Run(ctx context.Context) (left []Remnant, err error) {
+	made, err := t.Source.Create(ctx, rotate.Order{Marker: t.Marker})
+	if err != nil {
+		t.Told("create", "", err)
+		return t.sweep(ctx, err), err
+	}
+	t.Told("create", fmt.Sprintf("key %s, with %s", made.ID, t.outputs(made)), nil)
+	err = t.use(ctx, made)
+	// From here on the key is retired, whatever became of it, and although somebody may have interrupted the trial.
+	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireWithin)
+	defer cancel()
+	retired := t.step("retire", "", t.Source.Retire(undo, made.ID))
+	if retired != nil {
+		return []Remnant{{made.ID, t.Marker.String(), reason(retired)}}, errors.Join(err, retired)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return nil, t.dead(undo, made)
+}
+
+// step tells of a step, and returns its error.
+func (t *Trial) step(name, found string, err error) error {
+	t.Told(name, found, err)
+	return err
+}
+
+// outputs names what the key consists of; no value.
+func (t *Trial) outputs(made rotate.Credential) string {
+	names := slices.Sorted(maps.Keys(made.Secret))
+	for i := range names {
+		names[i] += " (secret)"
+	}
+	return strings.Join(append(names, slices.Sorted(maps.Keys(made.Public))...), ", ")
+}
+
+// use does what a rotation does between creating a key and retiring one.
+func (t *Trial) use(ctx context.Context, made rotate.Credential) error {
+	can := t.Definition.Can
+	if can.Proof == rotate.ProofNone {
+		t.Told("verify", "skipped: the recipe has no way to verify a key", nil)
+	} else if err := t.verify(ctx, made); err != nil {
+		return err
+	}
+	if can.List {
+		if err := t.list(ctx, made); err != nil {
+			return err
+		}
+	}
+	if can.LastUsed {
+		used, err := t.Source.LastUsed(ctx, made.ID)
+		found := "never used, as far as the provider tells"
+		if !used.IsZero() {
+			found = "last used at " + used.Format(time.RFC3339)
+		}
+		if t.step("last_used", found, err) != nil {
+			return err
+		}
+	}
+	t.Told("publish", "not done in a test: a rotation would write "+t.outputs(made)+" here, and give readers time", nil)
+	if can.Disable {
+		return t.step("disable", "", t.Source.Disable(ctx, made.ID))
+	}
+	return nil
+}
+
+// verify wants the key to work as often in a row as a rotation does.
+func (t *Trial) verify(ctx context.Context, made rotate.Credential) error {
+	s := t.Definition.Settle
+	until := time.Now().Add(min(s.Timeout, t.Wait))
+	for streak := 0; streak < max(s.Successes, 1); {
+		err := t.Source.Verify(ctx, made)
+		switch {
+		case err == nil:
+			streak++
+		case rotate.OutcomeOf(err) == rotate.Rejected && time.Now().Before(until):
+			streak = 0
+		default:
+			return t.step("verify", "", err)
+		}
+		if err := t.pause(ctx, s.Interval); err != nil {
+			return t.step("verify", "", err)
+		}
+	}
+	t.Told("verify", fmt.Sprintf("the key works, %d times in a row", max(s.Successes, 1)), nil)
+	return nil
+}
+
+// dead wants the key to be refused.
+func (t *Trial) dead(ctx context.Context, made rotate.Credential) error {
+	if t.Definition.Can.Proof == rotate.ProofNone {
+		t.Told("verify dead", "skipped: the recipe has no way to verify a key", nil)
+		return nil
+	}
+	for until := time.Now().Add(t.Wait); ; {
+		err := t.Source.VerifyDead(ctx, made)
+		if err == nil {
+			t.Told("verify dead", "the key is refused", nil)
+			return nil
+		}
+		if rotate.OutcomeOf(err) != rotate.Alive || !time.Now().Before(until) {
+			return t.step("verify dead", "", err)
+		}
+		if err := t.pause(ctx, max(t.Definition.Settle.Interval, time.Second)); err != nil {
+			return t.step("verify dead", "", err)
+		}
+	}
+}
+
+// list wants the provider's list to show the key, by its label if it has one: so is a key found whose create call was lost.
+func (t *Trial) list(ctx context.Context, made rotate.Credential) error {
+	for until := time.Now().Add(t.Wait); ; {
+		all, err := t.Source.List(ctx)
+		if err != nil {
+			return t.step("list", "", err)
+		}
+		i := slices.IndexFunc(all, func(l rotate.Listed) bool { return l.ID == made.ID })
+		switch {
+		case i >= 0 && (!t.Definition.Can.Label || all[i].Marker == t.Marker):
+			t.Told("list", fmt.Sprintf("%d keys; the new one is among them", len(all)), nil)
+			return nil
+		case time.Now().Before(until):
+		case i < 0:
+			err = fault.New("rotation.Trial", fault.Upstream, "the list of %d keys does not show the new key %s; a key that a lost call left would not be found: check the list's items, id and where", len(all), made.ID)
+		default:
+			err = fault.New("rotation.Trial", fault.Upstream, "the list shows the key %s with the label %q, not %q; a key that a lost call left would not be found: check the label of create and of list", made.ID, all[i].Label, t.Marker)
+		}
+		if err != nil {
+			return t.step("list", "", err)
+		}
+		if err := t.pause(ctx, max(t.Definition.Settle.Interval, time.Second)); err != nil {
+			return t.step("list", "", err)
+		}
+	}
+}
+
+// pause waits, if the trial waits at all.
+func (t *Trial) pause(ctx context.Context, d time.Duration) error {
+	if t.Wait == 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// sweep retires what a create call has left that failed. Where nobody can tell what that is, the key is named by its label.
+func (t *Trial) sweep(ctx context.Context, failed error) (left []Remnant) {
+	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireWithin)
+	defer cancel()
+	var ids []string
+	f, _ := errors.AsType[*rotate.Failure](failed)
+	switch {
+	case f != nil && f.ID != "":
+		ids = []string{f.ID}
+	case ctx.Err() == nil && rotate.OutcomeOf(failed) != rotate.Unknown:
+		return nil // surely nothing was created
+	case !t.Definition.Can.List || !t.Definition.Can.Label:
+		return []Remnant{{"", t.Marker.String(), "it is not known whether create made a key, and the recipe has no list with labels in which it could be looked for"}}
+	default:
+		all, err := t.Source.List(undo)
+		if err != nil {
+			return []Remnant{{"", t.Marker.String(), "it is not known whether create made a key, and the list cannot be read: " + reason(err)}}
+		}
+		for _, l := range all {
+			if l.Marker == t.Marker {
+				ids = append(ids, l.ID)
+			}
+		}
+		if len(ids) == 0 {
+			return []Remnant{{"", t.Marker.String(), "it is not known whether create made a key; the list shows none yet, and it may still come"}}
+		}
+	}
+	for _, id := range ids {
+		if err := t.step("retire", "key "+id, t.Source.Retire(undo, id)); err != nil {
+			left = append(left, Remnant{id, t.Marker.String(), reason(err)})
+		}
+	}
+	return left
+}
+
+// reason is an error's message for people.
+func reason(err error) string {
+	if text := fault.Message(err); text != "" {
+		return text
+	}
+	return err.Error()
+}

@@ -1,0 +1,121 @@
+package rotation_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/rotate"
+)
+
+// TestTrial: whatever fails, and whenever it is interrupted, a trial leaves no key behind that it does not name.
+func TestTrial(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fails string // step whose call fails
+		o     rotate.Outcome
+		done  bool // although it has its effect
+		stop  bool // somebody interrupts it there
+		lives bool // at the end
+		named bool // the remnant
+	}{
+		"all is well":             {},
+		"create is refused":       {fails: "create", o: rotate.Permanent},
+		"create is lost":          {fails: "create", o: rotate.Unknown, done: true},
+		"create is lost and late": {fails: "create", o: rotate.Unknown, named: true},
+		"interrupted in create":   {fails: "create", o: rotate.Unknown, done: true, stop: true},
+		"verify fails":            {fails: "verify", o: rotate.Transient},
+		"interrupted in verify":   {fails: "verify", o: rotate.Transient, stop: true},
+		"list fails":              {fails: "list", o: rotate.Permanent},
+		"retire fails":            {fails: "retire", o: rotate.Transient, lives: true, named: true},
+		"retire is lost":          {fails: "retire", o: rotate.Unknown, done: true, named: true},
+		"it stays alive":          {fails: "verify dead", o: rotate.Alive},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			s := &tried{fails: tt.fails, failure: &rotate.Failure{Outcome: tt.o, Err: context.DeadlineExceeded}, done: tt.done, alive: map[string]string{}}
+			if tt.stop {
+				s.stop = cancel
+			}
+			run := rotation.Trial{
+				Definition: rotation.Definition{
+					Settle: rotate.Settle{Successes: 2, Interval: time.Second, Timeout: time.Minute},
+					Can:    rotate.Capabilities{Proof: rotate.ProofUse, List: true, Label: true, Disable: true, LastUsed: true},
+				},
+				Source: s, Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: time.Minute,
+				Told: func(string, string, error) {},
+			}
+			left, err := run.Run(ctx)
+			if lives := len(s.alive) > 0; lives != tt.lives || (err == nil) != (tt.fails == "") {
+				t.Errorf("%s: %d keys live, and the error is %v", name, len(s.alive), err)
+			}
+			if named := len(left) > 0 && strings.HasPrefix(left[0].Marker, "kt:t/k/1/1"); named != tt.named {
+				t.Errorf("%s: left %+v", name, left)
+			}
+		})
+	}
+}
+
+// tried is a source with one step that fails.
+type tried struct {
+	fails   string
+	failure error
+	done    bool
+	stop    func()
+	alive   map[string]string // label by id
+}
+
+// do makes a call.
+func (s *tried) do(ctx context.Context, step string, act func()) error {
+	if s.fails != step {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		act()
+		return nil
+	}
+	if s.done {
+		act()
+	}
+	if s.stop != nil {
+		s.stop()
+	}
+	return s.failure
+}
+
+func (s *tried) Create(ctx context.Context, o rotate.Order) (rotate.Credential, error) {
+	err := s.do(ctx, "create", func() { s.alive["1"] = o.Marker.String() })
+	return rotate.Credential{ID: "1"}, err
+}
+
+func (s *tried) Verify(ctx context.Context, _ rotate.Credential) error {
+	return s.do(ctx, "verify", func() {})
+}
+
+func (s *tried) VerifyDead(ctx context.Context, _ rotate.Credential) error {
+	return s.do(ctx, "verify dead", func() {})
+}
+
+func (s *tried) Retire(ctx context.Context, id string) error {
+	return s.do(ctx, "retire", func() { delete(s.alive, id) })
+}
+
+func (s *tried) Disable(ctx context.Context, _ string) error {
+	return s.do(ctx, "disable", func() {})
+}
+
+func (s *tried) LastUsed(ctx context.Context, _ string) (at time.Time, err error) {
+	return at, s.do(ctx, "last_used", func() {})
+}
+
+func (s *tried) List(ctx context.Context) (all []rotate.Listed, err error) {
+	return all, s.do(ctx, "list", func() {
+		for id, label := range s.alive {
+			m, _ := rotate.ParseMarker(label)
+			all = append(all, rotate.Listed{ID: id, Label: label, Marker: m})
+		}
+	})
+}

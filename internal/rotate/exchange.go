@@ -1,0 +1,203 @@
+package rotate
+
+import (
+	"encoding/json"
+	"io"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// An Exchange is one request to a provider and what came of it, for people. It holds no secret, and what decision 0035 lets stand of the reply.
+type Exchange struct {
+	At     time.Time     `json:"time"`
+	Took   time.Duration `json:"took"`
+	Step   string        `json:"step"` // of the recipe: "create"
+	Method string        `json:"method"`
+	Host   string        `json:"host"`
+	Path   string        `json:"path"`
+	Status int           `json:"status,omitempty"` // 0: there was no reply
+	Reply  string        `json:"reply,omitempty"`  // at most [MaxReply] bytes
+	Error  string        `json:"error,omitempty"`  // why there was no reply
+	// Query, Headers and Body are shown by tests of recipes, and not kept.
+	Query   []string `json:"-"` // names alone
+	Headers []string `json:"-"` // "Authorization: Bearer [secret]"
+	Body    string   `json:"-"`
+}
+
+// An exchanger is a target that tells which requests it has made since it was last asked.
+type exchanger interface {
+	Exchanges() []Exchange
+}
+
+// Limits on what is kept of exchanges.
+const (
+	MaxReply     = 2 << 10 // bytes of one reply
+	maxShown     = 1 << 20 // of a reply of which the beginning is kept
+	maxExchanges = 8       // of one commit
+	maxKept      = 100     // of one rotation
+)
+
+// exchanged are the last exchanges with the provider since the commit before, as far as the rotation may keep more.
+func exchanged(e *Edit) []Exchange {
+	target, ok := e.target.(exchanger)
+	if !ok {
+		return nil
+	}
+	made := target.Exchanges()
+	made = made[max(len(made)-maxExchanges, 0):]
+	if t := e.Rec.Turn; t != nil {
+		made = made[:min(len(made), max(maxKept-t.Kept, 0))]
+		t.Kept += len(made)
+	}
+	return made
+}
+
+// redacted stands for what is not shown.
+const redacted = "[secret]"
+
+var (
+	// looksSecret is a run of letters and digits that is long enough for a key, a token or a hash.
+	looksSecret = regexp.MustCompile(`[A-Za-z0-9+/_=.~-]{16,}`)
+	// namesSecret are words in the names of fields that hold secrets.
+	namesSecret = regexp.MustCompile(`(?i)secret|token|passw|pwd|key|credential|auth|private|cert|signature|session|cookie`)
+	// saysWhy are names of fields that say why a call has failed.
+	saysWhy  = regexp.MustCompile(`(?i)^(error|errors|error_?(code|message|description|type)|message|msg|detail|details|title|reason|type|code|status|description|cause)$`)
+	hasDigit = regexp.MustCompile(`[0-9]`)
+)
+
+// mask takes out of a text of others what is known to be secret, and what looks like it.
+func mask(red *secret.Redactor, text string) string {
+	return looksSecret.ReplaceAllStringFunc(red.Scrub(strings.ToValidUTF8(text, "?")), func(run string) string {
+		if hasDigit.MatchString(run) {
+			return redacted
+		}
+		return run
+	})
+}
+
+// ShowReply is what is kept of a reply. One that succeeded may hold a new secret, in a place that nobody knows but the recipe: of its JSON the shape is kept,
+// names and types, and of anything else nothing. One that failed says why: its words are kept, without what is known to be secret or looks like it; where
+// creates says that it is of a creating call, only those of fields that say why.
+func ShowReply(red *secret.Redactor, status int, body []byte, creates bool) string {
+	failed := status >= 400
+	switch {
+	case len(body) == 0:
+		return ""
+	case len(body) > maxShown:
+		return "[not shown: it is too large]"
+	}
+	if text, ok := walkJSON(body, &walker{red: red, words: failed, creates: creates}); ok {
+		return text
+	}
+	if !failed || creates {
+		return "[not shown: it is not JSON]"
+	}
+	return clip(mask(red, string(body)))
+}
+
+// clip cuts a text to what is kept.
+func clip(text string) string {
+	if len(text) <= MaxReply {
+		return text
+	}
+	return strings.ToValidUTF8(text[:MaxReply-len("…")], "") + "…"
+}
+
+// A walker writes JSON anew, with its values replaced.
+type walker struct {
+	red   *secret.Redactor
+	words bool // values that are no secrets stay,
+	// creates: of fields that say why alone
+	creates bool
+	out     strings.Builder
+}
+
+// walkJSON writes the beginning of a JSON text, with its values replaced. ok is false where it is no JSON.
+func walkJSON(body []byte, w *walker) (text string, ok bool) {
+	if !json.Valid(body) {
+		return "", false
+	}
+	dec := json.NewDecoder(strings.NewReader(string(body)))
+	dec.UseNumber()
+	w.value(dec, "")
+	return clip(w.out.String()), true
+}
+
+// full reports whether there is enough.
+func (w *walker) full() bool { return w.out.Len() > MaxReply }
+
+// value writes one value; name is that of its field. It ends early once there is enough.
+func (w *walker) value(dec *json.Decoder, name string) {
+	token, err := dec.Token()
+	if err != nil || w.full() {
+		return
+	}
+	switch v := token.(type) {
+	case json.Delim:
+		w.nested(dec, v, name)
+	case string:
+		w.text(v, name)
+	case json.Number:
+		w.scalar(v.String(), "number", name)
+	case bool:
+		w.scalar(map[bool]string{true: "true", false: "false"}[v], "boolean", name)
+	case nil:
+		w.out.WriteString("null")
+	}
+}
+
+func (w *walker) nested(dec *json.Decoder, open json.Delim, name string) {
+	w.out.WriteString(open.String())
+	for first := true; dec.More() && !w.full(); first = false {
+		if !first {
+			w.out.WriteString(", ")
+		}
+		if open == '{' {
+			token, err := dec.Token()
+			if err != nil {
+				return
+			}
+			field, _ := token.(string)
+			w.quote(mask(w.red, field))
+			w.out.WriteString(": ")
+			w.value(dec, field)
+			continue
+		}
+		w.value(dec, name)
+	}
+	if w.full() {
+		return
+	}
+	if _, err := dec.Token(); err != nil && err != io.EOF {
+		return
+	}
+	w.out.WriteString(map[json.Delim]string{'{': "}", '[': "]"}[open])
+}
+
+// text writes a text, or what it is.
+func (w *walker) text(v, name string) {
+	switch {
+	case !w.words, w.creates && !saysWhy.MatchString(name):
+		w.out.WriteString(`"[text]"`)
+	case namesSecret.MatchString(name) && !strings.ContainsAny(v, " "):
+		w.quote(redacted)
+	default:
+		w.quote(mask(w.red, v))
+	}
+}
+
+// scalar writes a number or a boolean, or what it is.
+func (w *walker) scalar(v, what, name string) {
+	if !w.words || namesSecret.MatchString(name) || w.creates && !saysWhy.MatchString(name) {
+		v = `"[` + what + `]"`
+	}
+	w.out.WriteString(v)
+}
+
+func (w *walker) quote(v string) {
+	b, _ := json.Marshal(v) // of a string: never fails
+	w.out.Write(b)
+}

@@ -1,0 +1,76 @@
+package rotate
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// What is kept of a reply says why it failed, and holds no secret, known or not.
+func TestShowReply(t *testing.T) {
+	red := new(secret.Redactor)
+	red.Know(secret.Text("hunter two"))
+	for name, tt := range map[string]struct {
+		status     int
+		body, want string
+	}{
+		"a new key":          {201, `{"id":"key_1","secret":"sk_live_4242","n":12345678,"ok":true,"more":[{"a":null}]}`, `{"id": "[text]", "secret": "[text]", "n": "[number]", "ok": "[boolean]", "more": [{"a": null}]}`},
+		"a new key as text":  {200, "sk_live_4242", "[not shown: it is not JSON]"},
+		"a name that is one": {200, `{"sk_live_aaaabbbbcccc1234":1}`, `{"[secret]": "[number]"}`},
+		"why":                {409, `{"error":"the limit on keys is reached","code":17,"retry":false}`, `{"error": "the limit on keys is reached", "code": 17, "retry": false}`},
+		"an echo":            {400, `{"error":"no such user: hunter two"}`, `{"error": "no such user: [secret]"}`},
+		"an echo, escaped":   {400, `{"error":"no such user: hunter\u0020two"}`, `{"error": "no such user: [secret]"}`},
+		"looks like one":     {500, `{"error":"cannot store sk_live_aaaabbbbcccc1234 yet"}`, `{"error": "cannot store [secret] yet"}`},
+		"is named so":        {500, `{"apiKey":"abc","error":"boom","pin_token":1234,"password_hint":"not given"}`, `{"apiKey": "[secret]", "error": "boom", "pin_token": "[number]", "password_hint": "not given"}`},
+		"a page":             {502, "<h1>Bad gateway</h1> hunter two \xff", "<h1>Bad gateway</h1> [secret] ?"},
+		"nothing":            {204, "", ""},
+		"cut JSON":           {200, `{"secret":"sk_li`, "[not shown: it is not JSON]"},
+	} {
+		if got := ShowReply(red, tt.status, []byte(tt.body), false); got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", name, got, tt.want)
+		}
+	}
+	for _, long := range []string{strings.Repeat("a word ", 1e5), `["` + strings.Repeat(`a word","`, 1e5) + `"]`, `{"a":` + strings.Repeat("[", 1e3) + strings.Repeat("]", 1e3) + "}"} {
+		if got := ShowReply(red, 500, []byte(long), false); len(got) > MaxReply {
+			t.Errorf("%d bytes are kept of %.20s…", len(got), long)
+		}
+	}
+}
+
+// Of a creating call that failed, a new secret is not kept either, although nobody knows it and it looks like none.
+func TestShowReplyOfCreate(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"error":{"code":17,"message":"the limit is reached"},"id":"k1","pin":1234,"value":"sesame"}`: `{"error": {"code": 17, "message": "the limit is reached"}, "id": "[text]", "pin": "[number]", "value": "[text]"}`,
+		`["sesame"]`: `["[text]"]`,
+		`"sesame"`:   `"[text]"`,
+		"sesame":     "[not shown: it is not JSON]",
+	} {
+		if got := ShowReply(new(secret.Redactor), 500, []byte(body), true); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+// FuzzShowReply: whatever a reply is, a value of a reply that succeeded is not kept, and never more than the limit.
+func FuzzShowReply(f *testing.F) {
+	f.Add(`{"id":"a","key":%q}`, 200)
+	f.Add(`[[%q,{"x":%q}]]`, 500)
+	f.Add("%q", 401)
+	f.Fuzz(func(t *testing.T, form string, status int) {
+		const canary = "canary7key"
+		red := new(secret.Redactor)
+		if status >= 400 {
+			red.Know(secret.Text(canary)) // else nobody knows it yet
+		}
+		body := strings.ReplaceAll(form, "%q", fmt.Sprintf("%q", canary))
+		got := ShowReply(red, status, []byte(body), false)
+		if len(got) > MaxReply {
+			t.Errorf("%d bytes are kept", len(got))
+		}
+		if status >= 400 && strings.Contains(got, canary) || status < 400 && strings.Contains(got, `: "`+canary) {
+			t.Errorf("kept: %s", got)
+		}
+	})
+}
