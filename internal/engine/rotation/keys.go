@@ -286,7 +286,7 @@ type historyIn struct {
 	Name  string `path:"name" doc:"The key's name."`
 	Limit int    `json:"limit" default:"all that are kept" doc:"How many turns at most."`
 	Steps bool   `json:"steps" default:"false" doc:"Whether each turn comes with its steps."`
-	Turn  uint32 `json:"turn" default:"all" doc:"The number of one turn to show; its steps come with the requests to the provider and the beginnings of its replies, without secrets."`
+	Turn  int    `json:"turn" default:"all" doc:"The number of one turn to show; its steps come with the requests to the provider and the beginnings of its replies, without secrets."`
 }
 
 type historyOut struct {
@@ -354,7 +354,7 @@ func (b *backend) history(ctx context.Context, _ *route.Request, in historyIn) (
 		past = append(past, k.Rec.Turn)
 	}
 	if in.Turn != 0 {
-		past = slices.DeleteFunc(past, func(t *rotate.Turn) bool { return t.N != in.Turn })
+		past = slices.DeleteFunc(past, func(t *rotate.Turn) bool { return int(t.N) != in.Turn })
 		if len(past) == 0 {
 			return nil, fault.New("rotation.history", fault.NotFound, "key %q has no turn %d in its history; leave the parameter \"turn\" out to list those that are kept", in.Name, in.Turn)
 		}
@@ -365,7 +365,7 @@ func (b *backend) history(ctx context.Context, _ *route.Request, in historyIn) (
 		out.Turns = append(out.Turns, show(t))
 	}
 	if in.Steps {
-		out.Steps, err = b.rotations.Journal(ctx, keyKind, in.Name, in.Turn)
+		out.Steps, err = b.rotations.Journal(ctx, keyKind, in.Name, uint32(in.Turn))
 	}
 	return out, err
 }

@@ -22,7 +22,7 @@ func TestReplies(t *testing.T) {
 		if key == "" {
 			t.Fatal("nothing is published")
 		}
-		out := w.must(route.Read, "keys/demo/history", map[string]any{"steps": true, "turn": 1})
+		out := w.must(route.Read, "keys/demo/history", map[string]any{"steps": "true", "turn": "1"})
 		b, err := json.Marshal(out["steps"])
 		if err != nil {
 			t.Fatal(err)
