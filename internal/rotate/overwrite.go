@@ -60,11 +60,15 @@ func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
 	}}).run(ctx, short)
 }
 
-// unjudged writes while the record is at work: what its rotation does next decides.
+// unjudged writes while the record is at work: what its rotation does next decides. It has decided while a credential is being
+// retired, which may be the one that is written: nobody would look again.
 func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrite, commit func([]storage.Op) error) error {
 	e, err := m.load(ctx, k, name)
 	if err != nil || e == nil {
 		return commitUnless(err, commit)
+	}
+	if t := e.turn(); t != nil && o.Fields != nil && !o.Force && (t.State == Retiring || t.State == Grace && !e.Now.Before(t.End.After)) {
+		return fault.New("rotate.Overwrite", fault.Unavailable, "rotation %d of %s is retiring a key at this moment, and nothing was written; try again in a minute", t.N, e.name())
 	}
 	o.Warn("%s is at work, and a call to its provider takes long: whether the key that you wrote lives was not checked; see \"rotate status\"", e.name())
 	j := &judgement{Edit: e, o: o}

@@ -62,6 +62,7 @@ func (c *chaos) Open(server int, store storage.Store) {
 	places := &world{T: c.T, kv: c.kv}
 	lend := func(h *engine.Host) {
 		h.Reserve, h.MayPublish, h.Published = places.reserve, mayPublish, places.published
+		h.Versions = func(_ context.Context, path string) ([]engine.Published, error) { return c.kv.versions(path), nil }
 		h.Rotating = func(ctx context.Context, _ []string) iter.Seq2[rotate.Status, error] {
 			return c.worlds[server].Engine.(engine.Rotator).Rotations().Statuses(ctx)
 		}

@@ -342,7 +342,7 @@ func TestHandWriteInEachState(t *testing.T) {
 				w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}}, "the provider refuses")
 				w.put(w.value())
 				if state == rotate.Retiring {
-					w.denied(handWrite{fields: map[string]string{"api_key": old}}, "retired")
+					w.denied(handWrite{fields: map[string]string{"api_key": old}}, "is disabled since")
 				}
 				w.until(rotate.Scheduled)
 				w.live(w.idOf(w.value()))
@@ -430,7 +430,7 @@ func TestHandWriteRacesWithRetire(t *testing.T) {
 		w.until(rotate.Grace)
 		fresh := w.value()
 		_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another(), judged: func() { w.until(rotate.Retiring) }})
-		if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), "is being retired") {
+		if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), "is disabled since") {
 			t.Errorf("the write: %v", err)
 		}
 		w.until(rotate.Scheduled)
@@ -483,6 +483,34 @@ func TestHandWriteWhileBusy(t *testing.T) {
 		w.until(rotate.Grace)
 		w.until(rotate.Scheduled)
 		w.live(w.idOf(foreign), w.idOf(w.value()))
+	})
+}
+
+// TestHandWriteWhileRetiring: while the call that retires the old key hangs, nobody makes it what consumers read.
+func TestHandWriteWhileRetiring(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		old := w.value()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		fresh := w.value()
+		w.vendor.Inject(rotationtest.VendorFault{Call: "disable", Mode: "hang"})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			w.run(time.Now().Add(48*time.Hour+time.Minute), never)
+		}()
+		nap(48*time.Hour + time.Second)
+		_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}})
+		if !fault.Is(err, fault.Unavailable) || !contains(fault.Message(err), "is retiring a key at this moment") {
+			t.Errorf("the write: %v", err)
+		}
+		<-done
+		w.until(rotate.Scheduled)
+		if w.value() != fresh {
+			t.Errorf("consumers read %q", w.value())
+		}
+		w.live(w.idOf(fresh))
 	})
 }
 
