@@ -280,6 +280,16 @@ func inGrace(e *Edit) bool {
 	return t.State == Grace && !t.End.Now && time.Now().Before(t.End.After)
 }
 
+// TakeAway makes a call of the engine's own that takes something away at the provider, after a commit that asserts the record's
+// version, as the steps of a rotation do. The call ends within two minutes.
+func (c Control) TakeAway(ctx context.Context, what string, do func(ctx context.Context) error) error {
+	failure, err := destroy(ctx, c.e, what, callTimeout, do)
+	if err != nil {
+		return err
+	}
+	return failure
+}
+
 // RetireNow does not wait any more for the users of the credential that is in its grace.
 func (c Control) RetireNow() {
 	e := c.e

@@ -56,7 +56,7 @@ func (b configs) begin(ctx context.Context, r *route.Request, e *rotate.Edit, re
 	if cfg.KeyID == "" {
 		return invalid("there is no access_key in config/root to rotate; credentials come from this server's environment, where they are replaced by hand")
 	}
-	if err := b.makeRoom(ctx, c, e.Rec, &asker{r, replace}); err != nil {
+	if err := b.makeRoom(ctx, c, e, &asker{r, replace}); err != nil {
 		return err
 	}
 	if err := e.Control().Resume(ctx); err != nil {
@@ -139,7 +139,7 @@ func userOf(who client.Identity) (string, error) {
 }
 
 // makeRoom deletes the user's second key, if there is one that may go.
-func (b configs) makeRoom(ctx context.Context, c *client.Client, r *rotate.Record, by *asker) error {
+func (b configs) makeRoom(ctx context.Context, c *client.Client, e *rotate.Edit, by *asker) error {
 	const op = "aws.rotateRoot"
 	who, err := c.WhoAmI(ctx)
 	if err != nil {
@@ -153,6 +153,7 @@ func (b configs) makeRoom(ctx context.Context, c *client.Client, r *rotate.Recor
 	if err != nil {
 		return mine(op, err)
 	}
+	r := e.Rec
 	d := rootOf(r)
 	keys = d.Dropped.rest(keys)
 	i := slices.IndexFunc(keys, func(k client.Key) bool { return k.ID != r.Current.Key() })
@@ -163,7 +164,12 @@ func (b configs) makeRoom(ctx context.Context, c *client.Client, r *rotate.Recor
 	if err != nil {
 		return err
 	}
-	if err := c.DeleteKey(ctx, name, keys[i].ID); err != nil {
+	// To another server that has rotated meanwhile, the new key is the current one, and here it looks unused.
+	err = e.Control().TakeAway(ctx, "making-room", func(ctx context.Context) error { return c.DeleteKey(ctx, name, keys[i].ID) })
+	if fault.Is(err, fault.Conflict) {
+		return err
+	}
+	if err != nil {
 		return mine(op, err)
 	}
 	d.Dropped.add(keys[i].ID)

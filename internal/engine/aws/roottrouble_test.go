@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/aws"
 	"github.com/keyturn/keyturn/internal/engine/aws/awstest"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -320,6 +321,41 @@ func TestStoppedWhileRotationBegins(t *testing.T) {
 		}
 		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); err != nil {
 			t.Errorf("after its end: %v", err)
+		}
+	})
+}
+
+// TestSecondServerMakesNoRoom: a server that has read config/root before another one rotated it takes the new key, which nobody
+// has used yet, for one that may go. It is late, and deletes nothing.
+func TestSecondServerMakesNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.Open()
+		w := open(t, awstest.Options{UsedLag: time.Hour}, enginetest.Config{Store: store})
+		other := &world{t: t, aws: w.aws, log: new(syncBuffer)}
+		other.World = enginetest.Open(t, aws.Type, enginetest.Config{Store: store, Host: func(h *engine.Host) { h.Dial = w.aws.Dial }})
+		other.Must(t, route.Read, "config/root", nil)
+		w.aws.Inject(awstest.Fault{Action: "ListAccessKeys", Mode: awstest.Slow, Wait: 25 * time.Second, Times: 1})
+		listed := time.Now().Add(25 * time.Second)
+		late := make(chan error, 1)
+		go func() {
+			_, err := other.Do(route.Write, "config/rotate-root", nil)
+			late <- err
+		}()
+		time.Sleep(time.Second)
+		w.aws.Inject(awstest.Fault{Action: "DeleteAccessKey", Mode: awstest.Before, Times: 100})
+		w.Must(t, route.Write, "config/rotate-root", nil)
+		time.Sleep(time.Until(listed) - time.Second)
+		w.aws.Clear() // it is tried again after the second server has listed both
+		if n := len(w.aws.Keys(awstest.Account, awstest.Admin)); n != 2 {
+			t.Fatalf("%d keys while the old one cannot be deleted", n)
+		}
+		if err := <-late; err == nil {
+			t.Error("the second server was not told that it is late")
+		}
+		time.Sleep(time.Hour)
+		keys := w.aws.Keys(awstest.Account, awstest.Admin)
+		if len(keys) != 1 || keys[0].ID != w.root("access_key") {
+			t.Errorf("keys %+v, and config/root has %v", keys, w.root("access_key"))
 		}
 	})
 }
