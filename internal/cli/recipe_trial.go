@@ -340,7 +340,7 @@ func writeExchange(b *strings.Builder, x rotate.Exchange) {
 	case x.Status == 0:
 		fmt.Fprintf(b, "  no reply: %s\n", x.Error)
 	default:
-		fmt.Fprintf(b, "  %d after %s\n", x.Status, x.Took.Round(time.Millisecond))
+		fmt.Fprintf(b, "  %d after %s\n", x.Status, time.Duration(x.Took).Round(time.Millisecond))
 		for _, line := range lines(x.Reply) {
 			fmt.Fprintf(b, "    %s\n", line)
 		}

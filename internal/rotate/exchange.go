@@ -12,19 +12,37 @@ import (
 
 // An Exchange is one request to a provider and what came of it, for people. It holds no secret, and what decision 0035 lets stand of the reply.
 type Exchange struct {
-	At     time.Time     `json:"time"`
-	Took   time.Duration `json:"took"`
-	Step   string        `json:"step"` // of the recipe: "create"
-	Method string        `json:"method"`
-	Host   string        `json:"host"`
-	Path   string        `json:"path"`
-	Status int           `json:"status,omitempty"` // 0: there was no reply
-	Reply  string        `json:"reply,omitempty"`  // at most [MaxReply] bytes
-	Error  string        `json:"error,omitempty"`  // why there was no reply
+	At     time.Time `json:"time"`
+	Took   Seconds   `json:"took_seconds"`
+	Step   string    `json:"step"` // of the recipe: "create"
+	Method string    `json:"method"`
+	Host   string    `json:"host"`
+	Path   string    `json:"path"`
+	Status int       `json:"status,omitempty"` // 0: there was no reply
+	Reply  string    `json:"reply,omitempty"`  // at most [MaxReply] bytes
+	Error  string    `json:"error,omitempty"`  // why there was no reply
 	// Query, Headers and Body are shown by tests of recipes, and not kept.
 	Query   []string `json:"-"` // names alone
 	Headers []string `json:"-"` // "Authorization: Bearer [secret]"
 	Body    string   `json:"-"`
+}
+
+// Seconds are a duration that JSON has in seconds, to the millisecond.
+type Seconds time.Duration
+
+// MarshalJSON implements [json.Marshaler].
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return json.Marshal(time.Duration(s).Round(time.Millisecond).Seconds())
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (s *Seconds) UnmarshalJSON(b []byte) error {
+	var seconds float64
+	if err := json.Unmarshal(b, &seconds); err != nil {
+		return err
+	}
+	*s = Seconds(seconds * float64(time.Second))
+	return nil
 }
 
 // An exchanger is a target that tells which requests it has made since it was last asked.
@@ -60,22 +78,41 @@ const redacted = "[secret]"
 
 var (
 	// looksSecret is a run of letters and digits that is long enough for a key, a token or a hash.
-	looksSecret = regexp.MustCompile(`[A-Za-z0-9+/_=.~-]{16,}`)
+	looksSecret = regexp.MustCompile(`[A-Za-z0-9+/_=.~%\\-]{16,}`)
+	// assigned is a secret as a form or a query has it: "token=abc".
+	assigned = regexp.MustCompile(`(?i)((?:secret|token|passw|pwd|key|credential|auth)[a-z_-]*=)[^\s&;,"'<>]+`)
 	// namesSecret are words in the names of fields that hold secrets.
 	namesSecret = regexp.MustCompile(`(?i)secret|token|passw|pwd|key|credential|auth|private|cert|signature|session|cookie`)
 	// saysWhy are names of fields that say why a call has failed.
-	saysWhy  = regexp.MustCompile(`(?i)^(error|errors|error_?(code|message|description|type)|message|msg|detail|details|title|reason|type|code|status|description|cause)$`)
-	hasDigit = regexp.MustCompile(`[0-9]`)
+	saysWhy = regexp.MustCompile(`(?i)^(error|errors|error_?(code|message|description|type)|message|msg|detail|details|title|reason|type|code|status|description|cause)$`)
 )
 
 // mask takes out of a text of others what is known to be secret, and what looks like it.
 func mask(red *secret.Redactor, text string) string {
-	return looksSecret.ReplaceAllStringFunc(red.Scrub(strings.ToValidUTF8(text, "?")), func(run string) string {
-		if hasDigit.MatchString(run) {
+	text = assigned.ReplaceAllString(red.Scrub(strings.ToValidUTF8(text, "?")), "${1}"+redacted)
+	return looksSecret.ReplaceAllStringFunc(text, func(run string) string {
+		if random(run) {
 			return redacted
 		}
 		return run
 	})
+}
+
+// random reports whether a run of letters and digits is no word: it has a digit, or capitals all over, which no name
+// such as InvalidClientTokenId has.
+func random(run string) bool {
+	var small, capital int
+	for _, r := range run {
+		switch {
+		case r >= '0' && r <= '9':
+			return true
+		case r >= 'a' && r <= 'z':
+			small++
+		case r >= 'A' && r <= 'Z':
+			capital++
+		}
+	}
+	return min(small, capital)*10 >= len(run)*3
 }
 
 // ShowReply is what is kept of a reply. One that succeeded may hold a new secret, in a place that nobody knows but the recipe: of its JSON the shape is kept,
@@ -122,34 +159,36 @@ func walkJSON(body []byte, w *walker) (text string, ok bool) {
 	}
 	dec := json.NewDecoder(strings.NewReader(string(body)))
 	dec.UseNumber()
-	w.value(dec, "")
+	w.value(dec, "", false)
 	return clip(w.out.String()), true
 }
 
 // full reports whether there is enough.
 func (w *walker) full() bool { return w.out.Len() > MaxReply }
 
-// value writes one value; name is that of its field. It ends early once there is enough.
-func (w *walker) value(dec *json.Decoder, name string) {
+// value writes one value; name is that of its field, and hidden says that it stands within one that is named like a secret. It
+// ends early once there is enough.
+func (w *walker) value(dec *json.Decoder, name string, hidden bool) {
 	token, err := dec.Token()
 	if err != nil || w.full() {
 		return
 	}
+	hidden = hidden || namesSecret.MatchString(name)
 	switch v := token.(type) {
 	case json.Delim:
-		w.nested(dec, v, name)
+		w.nested(dec, v, name, hidden)
 	case string:
-		w.text(v, name)
+		w.text(v, name, hidden)
 	case json.Number:
-		w.scalar(v.String(), "number", name)
+		w.scalar(v.String(), "number", name, hidden)
 	case bool:
-		w.scalar(map[bool]string{true: "true", false: "false"}[v], "boolean", name)
+		w.scalar(map[bool]string{true: "true", false: "false"}[v], "boolean", name, hidden)
 	case nil:
 		w.out.WriteString("null")
 	}
 }
 
-func (w *walker) nested(dec *json.Decoder, open json.Delim, name string) {
+func (w *walker) nested(dec *json.Decoder, open json.Delim, name string, hidden bool) {
 	w.out.WriteString(open.String())
 	for first := true; dec.More() && !w.full(); first = false {
 		if !first {
@@ -163,10 +202,10 @@ func (w *walker) nested(dec *json.Decoder, open json.Delim, name string) {
 			field, _ := token.(string)
 			w.quote(mask(w.red, field))
 			w.out.WriteString(": ")
-			w.value(dec, field)
+			w.value(dec, field, hidden)
 			continue
 		}
-		w.value(dec, name)
+		w.value(dec, name, hidden)
 	}
 	if w.full() {
 		return
@@ -177,21 +216,27 @@ func (w *walker) nested(dec *json.Decoder, open json.Delim, name string) {
 	w.out.WriteString(map[json.Delim]string{'{': "}", '[': "]"}[open])
 }
 
-// text writes a text, or what it is.
-func (w *walker) text(v, name string) {
+// text writes a text, or what it is. A text that is itself JSON, as gateways wrap the reply of what stands behind them, is walked in turn.
+func (w *walker) text(v, name string, hidden bool) {
 	switch {
 	case !w.words, w.creates && !saysWhy.MatchString(name):
 		w.out.WriteString(`"[text]"`)
-	case namesSecret.MatchString(name) && !strings.ContainsAny(v, " "):
+	case hidden && !strings.ContainsAny(v, " "):
 		w.quote(redacted)
 	default:
+		if inner := strings.TrimSpace(v); strings.HasPrefix(inner, "{") || strings.HasPrefix(inner, "[") {
+			if text, ok := walkJSON([]byte(inner), &walker{red: w.red, words: w.words, creates: w.creates}); ok {
+				w.quote(text)
+				return
+			}
+		}
 		w.quote(mask(w.red, v))
 	}
 }
 
 // scalar writes a number or a boolean, or what it is.
-func (w *walker) scalar(v, what, name string) {
-	if !w.words || namesSecret.MatchString(name) || w.creates && !saysWhy.MatchString(name) {
+func (w *walker) scalar(v, what, name string, hidden bool) {
+	if !w.words || hidden || w.creates && !saysWhy.MatchString(name) {
 		v = `"[` + what + `]"`
 	}
 	w.out.WriteString(v)

@@ -24,6 +24,11 @@ func TestShowReply(t *testing.T) {
 		"an echo, escaped":   {400, `{"error":"no such user: hunter\u0020two"}`, `{"error": "no such user: [secret]"}`},
 		"looks like one":     {500, `{"error":"cannot store sk_live_aaaabbbbcccc1234 yet"}`, `{"error": "cannot store [secret] yet"}`},
 		"is named so":        {500, `{"apiKey":"abc","error":"boom","pin_token":1234,"password_hint":"not given"}`, `{"apiKey": "[secret]", "error": "boom", "pin_token": "[number]", "password_hint": "not given"}`},
+		"within one":         {500, `{"error":{"token":{"value":"abc","pin":1234,"why":"is not known"}}}`, `{"error": {"token": {"value": "[secret]", "pin": "[number]", "why": "is not known"}}}`},
+		"without digits":     {500, `{"error":"InvalidClientTokenId for xQzTbWnRkLpVmYcG and resource_exhausted"}`, `{"error": "InvalidClientTokenId for [secret] and resource_exhausted"}`},
+		"JSON in a text":     {500, `{"message":"{\"apiKey\":\"abc\",\"error\":\"boom\"}"}`, `{"message": "{\"apiKey\": \"[secret]\", \"error\": \"boom\"}"}`},
+		"a form":             {500, "user=me&access_token=abc&x=1", "user=me&access_token=[secret]&x=1"},
+		"escaped, unknown":   {500, `cannot store ab%2fcd1%2beef%2fg12 yet`, "cannot store [secret] yet"},
 		"a page":             {502, "<h1>Bad gateway</h1> hunter two \xff", "<h1>Bad gateway</h1> [secret] ?"},
 		"nothing":            {204, "", ""},
 		"cut JSON":           {200, `{"secret":"sk_li`, "[not shown: it is not JSON]"},
@@ -43,9 +48,11 @@ func TestShowReply(t *testing.T) {
 func TestShowReplyOfCreate(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"error":{"code":17,"message":"the limit is reached"},"id":"k1","pin":1234,"value":"sesame"}`: `{"error": {"code": 17, "message": "the limit is reached"}, "id": "[text]", "pin": "[number]", "value": "[text]"}`,
-		`["sesame"]`: `["[text]"]`,
-		`"sesame"`:   `"[text]"`,
-		"sesame":     "[not shown: it is not JSON]",
+		`{"message":"{\"key\":\"sesame\",\"error\":\"late\"}"}`:                                        `{"message": "{\"key\": \"[text]\", \"error\": \"late\"}"}`,
+		`{"key":{"type":"api","code":"sesame"}}`:                                                       `{"key": {"type": "[secret]", "code": "[secret]"}}`,
+		`["sesame"]`:                                                                                   `["[text]"]`,
+		`"sesame"`:                                                                                     `"[text]"`,
+		"sesame":                                                                                       "[not shown: it is not JSON]",
 	} {
 		if got := ShowReply(new(secret.Redactor), 500, []byte(body), true); got != want {
 			t.Errorf("got %s, want %s", got, want)

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/zclconf/go-cty/cty"
-	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
@@ -50,7 +49,7 @@ func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error)
 	x := c.exchange(st, request)
 	r, err := c.exchanged(ctx, st, request, vars)
 	if c.told != nil {
-		x.Took = time.Since(x.At)
+		x.Took = rotate.Seconds(time.Since(x.At))
 		if r != nil {
 			x.Status, x.Reply = r.status, rotate.ShowReply(c.eval.redactor, r.status, []byte(r.vars["response"].GetAttr("body").AsString()), st.name == "create")
 		}
@@ -173,7 +172,7 @@ func (c *caller) unexpected(st *step, r *reply, outcome rotate.Outcome, cause er
 		msg += ", so it refuses the admin credentials, or they may not do this; correct them, or what they may do at the provider"
 	}
 	if cause == nil && r.status >= 400 {
-		cause = errors.New("the reply: " + strconv.Quote(c.quote(r)))
+		cause = errors.New("the reply: " + strconv.Quote(c.quote(st, r)))
 	}
 	f := c.failure(st, outcome, fault.Upstream, msg, cause)
 	f.Status = r.status
@@ -182,17 +181,10 @@ func (c *caller) unexpected(st *step, r *reply, outcome rotate.Outcome, cause er
 	return f
 }
 
-// quote is the beginning of a reply, redacted before it is cut: a half of a secret would not
-// be known. JSON is written anew, so that its escapes are the ones that the redactor knows.
-func (c *caller) quote(r *reply) string {
-	response := r.vars["response"]
-	whole := strings.ToValidUTF8(response.GetAttr("body").AsString(), "?")
-	if parsed := response.GetAttr("json"); !parsed.IsNull() {
-		if text, err := ctyjson.Marshal(parsed, parsed.Type()); err == nil {
-			whole = string(text)
-		}
-	}
-	whole = c.eval.redactor.Scrub(whole)
+// quote is the beginning of a reply, as far as [rotate.ShowReply] lets it be kept: a creating call that failed may have
+// made a key all the same, and its reply holds a secret that no redactor knows.
+func (c *caller) quote(st *step, r *reply) string {
+	whole := rotate.ShowReply(c.eval.redactor, r.status, []byte(r.vars["response"].GetAttr("body").AsString()), st.name == "create")
 	if len(whole) > maxQuote {
 		whole = strings.ToValidUTF8(whole[:maxQuote], "") + "…"
 	}

@@ -297,15 +297,16 @@ func TestRefusedRequests(t *testing.T) {
 	}
 }
 
-// TestNoReplyOfSuccessIsQuoted: a reply that succeeded may hold a new key, whatever else is wrong with it.
-func TestNoReplyOfSuccessIsQuoted(t *testing.T) {
+// TestNoNewKeyIsQuoted: a reply that succeeded may hold a new key, whatever else is wrong with it, and so may one to a creating
+// call that says it failed. Of that, the words that say why are quoted.
+func TestNoNewKeyIsQuoted(t *testing.T) {
 	for status, quoted := range map[int]bool{200: false, 202: false, 206: false, 301: false, 400: true, 500: true} {
 		s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(status)
-			io.WriteString(w, `{"id": "a", "other": "new-key-canary"}`)
+			io.WriteString(w, `{"id": "a", "other": "new-key-canary", "message": "the limit is reached"}`)
 		})
 		_, err := s.Create(t.Context(), order)
-		if cause := fmt.Sprint(err, fault.Cause(err)); err == nil || strings.Contains(cause, "new-key-canary") != quoted {
+		if cause := fmt.Sprint(err, fault.Cause(err)); err == nil || strings.Contains(cause, "new-key-canary") || strings.Contains(cause, "the limit is reached") != quoted {
 			t.Errorf("%d: %s", status, cause)
 		}
 	}
