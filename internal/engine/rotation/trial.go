@@ -36,10 +36,19 @@ const retireWithin = 2 * time.Minute
 
 // Run makes the trial. Whatever fails, and if ctx ends, what was created is retired; left says what could not be.
 func (t *Trial) Run(ctx context.Context) (left []Remnant, err error) {
+	before, err := t.before(ctx)
+	if err != nil {
+		return nil, err
+	}
 	made, err := t.Source.Create(ctx, rotate.Order{Marker: t.Marker})
 	if err != nil {
 		t.Told("create", "", err)
-		return t.sweep(ctx, err), err
+		return t.sweep(ctx, before, err), err
+	}
+	if before[made.ID] {
+		err := alien(made.ID)
+		t.Told("create", "", err)
+		return []Remnant{{"", t.Marker.String(), reason(err)}}, err
 	}
 	t.Told("create", fmt.Sprintf("key %s, with %s", made.ID, t.outputs(made)), nil)
 	err = t.use(ctx, made)
@@ -54,6 +63,37 @@ func (t *Trial) Run(ctx context.Context) (left []Remnant, err error) {
 		return nil, err
 	}
 	return nil, t.dead(undo, made)
+}
+
+// before are the keys that are there before one is created. An expression for the id that is wrong may name one of them, and somebody
+// uses it: it is never retired. A rehearsal has none.
+func (t *Trial) before(ctx context.Context) (ids map[string]bool, err error) {
+	if !t.Definition.Can.List || t.Wait == 0 {
+		return nil, nil
+	}
+	all, err := t.Source.List(ctx)
+	if err != nil {
+		return nil, t.step("list before", "", err)
+	}
+	ids = map[string]bool{}
+	for _, l := range all {
+		ids[l.ID] = true
+	}
+	t.Told("list before", count(len(all)), nil)
+	return ids, nil
+}
+
+// count words a number of keys.
+func count(n int) string {
+	if n == 1 {
+		return "1 key"
+	}
+	return fmt.Sprintf("%d keys", n)
+}
+
+// alien is why a key is not retired that a creating call has named.
+func alien(id string) error {
+	return fault.New("rotation.Trial", fault.Upstream, "create answered with the key %s, which was there before, so it is not retired; correct the recipe's id, and look for a new key at the provider", id)
 }
 
 // step tells of a step, and returns its error.
@@ -154,11 +194,11 @@ func (t *Trial) list(ctx context.Context, made rotate.Credential) error {
 		i := slices.IndexFunc(all, func(l rotate.Listed) bool { return l.ID == made.ID })
 		switch {
 		case i >= 0 && (!t.Definition.Can.Label || all[i].Marker == t.Marker):
-			t.Told("list", fmt.Sprintf("%d keys; the new one is among them", len(all)), nil)
+			t.Told("list", count(len(all)) + "; the new one is among them", nil)
 			return nil
 		case time.Now().Before(until):
 		case i < 0:
-			err = fault.New("rotation.Trial", fault.Upstream, "the list of %d keys does not show the new key %s; a key that a lost call left would not be found: check the list's items, id and where", len(all), made.ID)
+			err = fault.New("rotation.Trial", fault.Upstream, "the list of %s does not show the new key %s; a key that a lost call left would not be found: check the list's items, id and where", count(len(all)), made.ID)
 		default:
 			err = fault.New("rotation.Trial", fault.Upstream, "the list shows the key %s with the label %q, not %q; a key that a lost call left would not be found: check the label of create and of list", made.ID, all[i].Label, t.Marker)
 		}
@@ -187,12 +227,14 @@ func (t *Trial) pause(ctx context.Context, d time.Duration) error {
 }
 
 // sweep retires what a create call has left that failed. Where nobody can tell what that is, the key is named by its label.
-func (t *Trial) sweep(ctx context.Context, failed error) (left []Remnant) {
+func (t *Trial) sweep(ctx context.Context, before map[string]bool, failed error) (left []Remnant) {
 	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireWithin)
 	defer cancel()
 	var ids []string
 	f, _ := errors.AsType[*rotate.Failure](failed)
 	switch {
+	case f != nil && before[f.ID]:
+		return []Remnant{{"", t.Marker.String(), reason(alien(f.ID))}}
 	case f != nil && f.ID != "":
 		ids = []string{f.ID}
 	case ctx.Err() == nil && rotate.OutcomeOf(failed) != rotate.Unknown:
@@ -205,7 +247,7 @@ func (t *Trial) sweep(ctx context.Context, failed error) (left []Remnant) {
 			return []Remnant{{"", t.Marker.String(), "it is not known whether create made a key, and the list cannot be read: " + reason(err)}}
 		}
 		for _, l := range all {
-			if l.Marker == t.Marker {
+			if l.Marker == t.Marker && !before[l.ID] {
 				ids = append(ids, l.ID)
 			}
 		}

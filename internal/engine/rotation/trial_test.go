@@ -59,6 +59,27 @@ func TestTrial(t *testing.T) {
 	}
 }
 
+// TestTrialRetiresNothingElse: where a creating call names a key that was there before, because the recipe looks for the id in the wrong
+// place, that key lives on, and the one that was created is named by its label.
+func TestTrialRetiresNothingElse(t *testing.T) {
+	for _, failure := range []error{nil, &rotate.Failure{Outcome: rotate.Unknown, ID: "1", Err: context.DeadlineExceeded}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &tried{alive: map[string]string{"1": "of somebody"}}
+			if failure != nil {
+				s.fails, s.failure = "create", failure
+			}
+			run := rotation.Trial{
+				Definition: rotation.Definition{Can: rotate.Capabilities{List: true, Label: true}}, Source: s,
+				Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: time.Minute, Told: func(string, string, error) {},
+			}
+			left, err := run.Run(t.Context())
+			if s.alive["1"] == "" || err == nil || len(left) != 1 || left[0].ID != "" || left[0].Marker == "" {
+				t.Errorf("alive: %v, left %+v, error %v", s.alive, left, err)
+			}
+		})
+	}
+}
+
 // tried is a source with one step that fails.
 type tried struct {
 	fails   string
