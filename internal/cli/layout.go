@@ -10,9 +10,10 @@ import (
 // table is rows under a header and dashes, as Vault prints them. An empty cell
 // reads n/a.
 func table(header []string, rows [][]string) string {
-	all := [][]string{header, make([]string, len(header))}
+	all := [][]string{make([]string, len(header)), make([]string, len(header))}
 	for i, h := range header {
-		all[1][i] = strings.Repeat("-", utf8.RuneCountInString(h))
+		h = harmless(h)
+		all[0][i], all[1][i] = h, strings.Repeat("-", utf8.RuneCountInString(h))
 	}
 	for _, row := range rows {
 		filled := make([]string, len(row))

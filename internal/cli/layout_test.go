@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/api"
 )
@@ -14,6 +15,29 @@ import (
 // What a terminal obeys: colours, titles, the clipboard, going back in the line,
 // and letters that stand elsewhere than they seem to.
 const hostile = "a\x1b]52;c;Y3VybA==\x07b\u009b2Jc\rd\x7fe\u202ef\u2066\bg"
+
+// What a server says reaches no terminal as an order, however it is laid out, and makes no row of a table.
+func TestNoOrderToTheTerminal(t *testing.T) {
+	const hostile = "a \x1b[2Jb\u202e c"
+	var out, errors strings.Builder
+	p := &printer{stdout: &out, stderr: &errors, format: "table"}
+	if err := p.showTree(&api.Secret{Warnings: []string{hostile}, Data: map[string]any{
+		"plain": hostile, "steps": []any{hostile}, "rows": []any{map[string]any{hostile: hostile}}, hostile: "x", "b" + hostile: []any{hostile},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	out.WriteString(historyTable([]map[string]any{{"turn": "1", "by": hostile, "rolled_back_because": hostile, "key_id": hostile}}))
+	if text := out.String() + errors.String(); strings.ContainsAny(text, "\x1b\u202e") {
+		t.Errorf("printed: %q", text)
+	}
+	table := historyTable([]map[string]any{{"turn": "1", "reason": "manual\n2 done", "rolled_back_because": "x\n3 done"}})
+	if n := strings.Count(table, "\n"); n != 3 {
+		t.Errorf("one turn has %d lines:\n%s", n-2, table)
+	}
+	if got := troubleOf(map[string]any{"pause_reason": "x\nrotation/keys/other  scheduled"}, time.Now()); strings.Contains(got, "\n") {
+		t.Errorf("a pause has several lines: %q", got)
+	}
+}
 
 // TestHarmless prints values, names, warnings and errors that others wrote.
 func TestHarmless(t *testing.T) {

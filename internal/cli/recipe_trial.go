@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine/rotation"
@@ -43,12 +46,20 @@ func recipeTest() *command {
 			f.Bool(&yes, "yes", "do not ask before a real key is created")
 		},
 		run: func(ctx context.Context, s *session) error {
+			if live { // a terminal that is closed, or a pipe that nobody reads, must not end it before its key is retired
+				var stop context.CancelFunc
+				ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
+				defer stop()
+				broken := make(chan os.Signal, 1)
+				signal.Notify(broken, syscall.SIGPIPE) // so that writing returns an error
+				defer signal.Stop(broken)
+			}
 			t, err := newTrial(ctx, s, live)
 			if err != nil {
 				return err
 			}
 			if live && !yes {
-				if err := confirm(ctx, s, fmt.Sprintf("This creates a real key at %s, verifies it and retires it. Go on? (yes or no) ", t.hosts())); err != nil {
+				if err := confirm(ctx, s, harmless(fmt.Sprintf("This creates a real key at %s, verifies it and retires it. Go on? (yes or no) ", t.hosts()))); err != nil {
 					return err
 				}
 			}
@@ -246,7 +257,7 @@ func (t *trial) admin(ctx context.Context, given map[string]string) (map[string]
 		case t.s.env.Getenv(variable) != "":
 			out[f.Name] = secret.Text(t.s.env.Getenv(variable))
 		default:
-			v, err := t.s.prompt(ctx, fmt.Sprintf("%s (%s): ", f.Name, f.Description))
+			v, err := t.s.prompt(ctx, harmless(fmt.Sprintf("%s (%s): ", f.Name, f.Description)))
 			if err != nil {
 				return nil, hinted(err, "set %s, or give %s=@FILE", variable, f.Name)
 			}
@@ -271,9 +282,8 @@ func (t *trial) run(ctx context.Context) error {
 	}
 	t.report.OK = err == nil && len(left) == 0
 	t.report.Left = append(t.report.Left, left...)
-	if done, eerr := t.s.out.encode(t.report); eerr != nil {
-		return eerr
-	} else if done {
+	done, unwritten := t.s.out.encode(t.report)
+	if done && unwritten == nil {
 		if !t.report.OK {
 			return exitCode(exitLocal)
 		}
@@ -287,6 +297,8 @@ func (t *trial) run(ctx context.Context) error {
 		fmt.Fprintln(t.s.env.Stderr, harmless("WARNING! Not retired: "+what+": "+r.Error+". Delete it at the provider."))
 	}
 	switch {
+	case unwritten != nil:
+		return unwritten
 	case err != nil && ctx.Err() != nil:
 		return refusal{exitLocal, "Interrupted."}
 	case err != nil && !t.live:

@@ -187,7 +187,7 @@ func sentences(v any) string {
 		if !ok || !strings.Contains(text, " ") {
 			return ""
 		}
-		b.WriteString(indent(wrap(text, 74), fmt.Sprintf("%2d. ", i+1)))
+		b.WriteString(indent(wrap(harmless(text), 74), fmt.Sprintf("%2d. ", i+1)))
 	}
 	return b.String()
 }

@@ -82,8 +82,8 @@ func historyTable(turns []map[string]any) string {
 		if by := text(t["by"]); by != "" {
 			reason += ", " + by
 		}
-		rows = append(rows, []string{text(t["turn"]), text(t["result"]), reason, toSecond(t["started"]), toSecond(t["published"]),
-			toSecond(t["retired"]), text(t["key_id"]), text(t["proof"]), text(t["dead_proof"]), turnNote(t)})
+		rows = append(rows, []string{text(t["turn"]), text(t["result"]), oneLine(reason), toSecond(t["started"]), toSecond(t["published"]),
+			toSecond(t["retired"]), text(t["key_id"]), text(t["proof"]), text(t["dead_proof"]), oneLine(turnNote(t))})
 	}
 	return table(header, rows)
 }
@@ -98,7 +98,7 @@ func turnNote(turn map[string]any) string {
 		return ""
 	}
 	last, _ := list[len(list)-1].(map[string]any)
-	return strings.ReplaceAll(text(last["text"]), "\n", " ")
+	return text(last["text"])
 }
 
 // toSecond is a time of the API without the fraction of its second.
@@ -121,7 +121,9 @@ func showTurn(ctx context.Context, s *session, client *client, mount string, pat
 	}
 	for _, t := range turnsOf(sec) {
 		if fmt.Sprint(t["turn"]) == number {
-			sec.Data = t
+			if sec.Data = t; s.out.format == "table" && s.out.field == "" {
+				sec.Data = withoutEmpty(t)
+			}
 			return s.out.showTree(sec)
 		}
 	}
@@ -141,7 +143,7 @@ func showReplies(ctx context.Context, s *session, client *client, mount string, 
 	}
 	steps := sec.Data["steps"]
 	for _, t := range turnsOf(sec) {
-		sec.Data = t
+		sec.Data = withoutEmpty(t)
 	}
 	if err := s.out.showTree(sec); err != nil {
 		return err

@@ -138,11 +138,11 @@ func stateOf(data map[string]any) string {
 func troubleOf(data map[string]any, now time.Time) string {
 	switch alert, reason := text(data["alert"]), text(data["pause_reason"]); {
 	case alert != "":
-		return strings.ReplaceAll(alert, "\n", " ")
+		return oneLine(alert)
 	case text(data["overdue_seconds"]) != "0" && text(data["overdue_seconds"]) != "":
 		return "overdue"
 	case reason != "":
-		return "paused: " + reason
+		return oneLine("paused: " + reason)
 	}
 	return "-"
 }
@@ -182,12 +182,11 @@ func (s *session) showStatus(sec *api.Secret) error {
 		return s.out.show(sec)
 	}
 	now := time.Now()
-	summary, summed := text(sec.Data["summary"]), maps.Clone(sec.Data)
+	summary, summed := text(sec.Data["summary"]), sec.Data
+	sec.Data = withoutEmpty(sec.Data)
 	delete(sec.Data, "summary")
 	for name, v := range sec.Data {
-		switch shown := text(v); {
-		case shown == "", shown == "[]", shown == "map[]", v == nil, v == false:
-			delete(sec.Data, name)
+		switch {
 		case name == "last_rotated", name == "next_rotation", name == "next_step", name == "retire_after", name == "alert_since":
 			sec.Data[name] = toSecond(v) + " (" + relative(v, now) + ")"
 		}
@@ -201,6 +200,19 @@ func (s *session) showStatus(sec *api.Secret) error {
 	}
 	return s.out.showTree(sec)
 }
+
+// withoutEmpty are the fields that say something, for people.
+func withoutEmpty(data map[string]any) map[string]any {
+	out := maps.Clone(data)
+	maps.DeleteFunc(out, func(_ string, v any) bool {
+		shown := text(v)
+		return v == nil || v == false || shown == "" || shown == "[]" || shown == "map[]"
+	})
+	return out
+}
+
+// oneLine is a text in one line: in a table, another line would look like another row.
+func oneLine(text string) string { return strings.ReplaceAll(text, "\n", " ") }
 
 // sentence begins a text with a capital letter and ends it with a full stop.
 func sentence(text string) string {
