@@ -21,6 +21,7 @@ type census struct {
 	order  []*standing          // all, those known longest first, and some that are gone
 	walk   uint64               // number of the present walk
 	failed map[FailedStep]int64
+	missed int64 // rotations whose window was over
 }
 
 // A standing is what metrics tell of one record. It is small: there may be many.
@@ -69,7 +70,8 @@ func stand(k *Kind, r *Record) standing {
 	return s
 }
 
-// set notes where a record stands as version v of its row says. A later version that is known already stays.
+// set notes where a record stands as version v of its row says. A later version that is known already stays, unless the row has been
+// damaged since: one that cannot be opened tells no version.
 func (c *census) set(k *Kind, name string, v storage.Version, s standing) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -79,7 +81,7 @@ func (c *census) set(k *Kind, name string, v storage.Version, s standing) {
 	case known == nil:
 		known = new(standing)
 		c.all[key], c.order = known, append(c.order, known)
-	case known.version > v:
+	case known.version > v && s.state != unreadable:
 		return
 	}
 	s.version, s.walk = v, c.walk
@@ -104,6 +106,13 @@ func (c *census) count(step State, class string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failed[FailedStep{step, class}]++
+}
+
+// countMissed counts a rotation whose window was over before it could be done.
+func (c *census) countMissed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.missed++
 }
 
 // found reports whether a row is known in this version, and notes that the walk has found it.

@@ -34,8 +34,9 @@ type Edit struct {
 	working bool            // on a due item, which must move
 	soon    bool            // the step in flight is tried at once
 	said    map[string]string
-	failed  error  // of the call outside, for the audit log
-	trouble *Error // of the call outside, for the log, once it is committed
+	failed  error     // of the call outside, for the audit log
+	trouble *Error    // of the call outside, for the log, once it is committed
+	missed  time.Time // the rotation whose window is over, for the log, once it is committed
 }
 
 // load reads a record to change it; nil if there is none. The caller holds its lock, or changes nothing.
@@ -241,7 +242,7 @@ func (e *Edit) committed(v storage.Version) {
 	logTrouble(e)
 }
 
-// logTrouble tells of a call that failed, in the log.
+// logTrouble tells of a call that failed and of a window that is over, in the log.
 func logTrouble(e *Edit) {
 	if t := e.trouble; t != nil {
 		e.m.cfg.Log.Warn("a step of a rotation failed", "path", e.m.cfg.Mount()+e.kind.Path(called(e.kind, e.Rec)), "rotation", e.Rec.Number(), "step", t.State,
@@ -249,6 +250,11 @@ func logTrouble(e *Edit) {
 		e.m.census.count(t.State, t.Outcome)
 	}
 	e.trouble = nil
+	if !e.missed.IsZero() {
+		e.m.cfg.Log.Warn("a rotation missed its window", "path", e.m.cfg.Mount()+e.kind.Path(called(e.kind, e.Rec)), "due", e.missed, "next_rotation", e.Rec.Next, "error", e.Rec.LastError)
+		e.m.census.countMissed()
+	}
+	e.missed = time.Time{}
 }
 
 func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err error) {

@@ -257,6 +257,7 @@ func missed(ctx context.Context, e *Edit, when cron.When) error {
 		e.Rec.LastError = "the window of " + e.Rec.Next.UTC().Format(time.RFC3339) + " was missed: the server did not run, or waited for its clock; the next one counts"
 	}
 	e.alarm("%s was not rotated at %s: its window is over; the next rotation counts", e.name(), e.Rec.Next.UTC().Format(time.RFC3339))
+	e.missed = e.Rec.Next
 	e.Rec.Next, e.Rec.Retry, e.Rec.Failures = when.Next(e.Rec.LastRotated, e.Now), time.Time{}, 0
 	return e.Commit(ctx, "missed", e.Rec.Next)
 }

@@ -379,11 +379,13 @@ func planRetry(e *Edit) {
 	case eager && rec.Next.IsZero():
 		return // it was requested, and the client knows
 	case over:
+		e.missed = rec.Next
 		rec.Next, rec.Failures = at, 0
 		return
 	case !eager:
 		at = e.Now.Add(retryRotation(rec.Failures))
 		if when.Missed(rec.Next, at) {
+			e.missed = rec.Next
 			rec.Next, rec.Failures = when.Next(rec.LastRotated, e.Now), 0
 			return
 		}

@@ -19,6 +19,8 @@ type Tally struct {
 
 	// Failed are the steps that failed since the mount was opened.
 	Failed map[FailedStep]int64
+	// Missed are the rotations since then whose window was over before they could be done.
+	Missed int64
 	// Standings are at most as many records as were asked for: those in trouble first, then those known longest.
 	Standings []Standing
 }
@@ -81,6 +83,7 @@ func (m *Manager) Tally(ctx context.Context, most int) Tally {
 	m.census.mu.Lock()
 	defer m.census.mu.Unlock()
 	maps.Copy(t.Failed, m.census.failed)
+	t.Missed = m.census.missed
 	for _, s := range m.census.order {
 		if s.gone {
 			continue

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
@@ -100,6 +102,53 @@ func TestTallyWithoutStore(t *testing.T) {
 		w.tally("without a store", w.m, rotate.Tally{
 			States: map[rotate.State]int64{rotate.Scheduled: 1}, Failed: map[rotate.FailedStep]int64{{Step: rotate.Scheduled, Class: "server"}: 1},
 		})
+	})
+}
+
+// A rotation that missed its window is told in the log and counted, and not only in the record.
+func TestTallyOfMissedWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.create("a")
+		w.when = cron.When{Schedule: "0 1 * * *", Window: time.Hour}
+		time.Sleep(5 * time.Hour)
+		if err := w.m.Work(t.Context(), kind, "one"); err != nil {
+			t.Fatal(err)
+		}
+		w.tally("after the window", w.m, rotate.Tally{States: map[rotate.State]int64{rotate.Scheduled: 1}, Alerts: 1, Missed: 1})
+		if text := w.logged.String(); strings.Count(text, "missed its window") != 1 || !strings.Contains(text, "next_rotation=2000-01-02T01:00:00") {
+			t.Errorf("logged: %s", text)
+		}
+	})
+}
+
+// A record that is damaged after it was known is found, although it tells no version any more, and so is its cure.
+func TestTallyOfDamaged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.create("a")
+		row, err := w.store.Get(t.Context(), "mount/r/one")
+		if err != nil || row.Version == 0 {
+			t.Fatal(row.Version, err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go w.m.Walk(ctx)
+		for _, tt := range []struct {
+			when  string
+			value []byte
+			want  rotate.Tally
+		}{
+			{"damaged", []byte("not sealed"), rotate.Tally{States: map[rotate.State]int64{"unreadable": 1}, Alerts: 1}},
+			{"restored", row.Value, rotate.Tally{States: map[rotate.State]int64{rotate.Scheduled: 1}, Overdue: 1}},
+		} {
+			synctest.Wait()
+			if _, err := w.store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set("mount/r/one", tt.value)}}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Hour + time.Second)
+			w.tally(tt.when, w.m, tt.want)
+		}
 	})
 }
 

@@ -1,6 +1,7 @@
 package rotate_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -206,6 +207,9 @@ type world struct {
 	life        time.Duration // of a credential
 	made        int
 	ungenerated error
+	when        cron.When // in place of the records' own
+	logged      bytes.Buffer
+	log         *slog.Logger // into logged, of all managers
 	mu          sync.Mutex
 	events      []string
 }
@@ -214,6 +218,7 @@ const kind = "account"
 
 func newWorld(t *testing.T) *world {
 	w := &world{T: t, store: faulty.New(memory.Open(), 1), root: secret.New(make([]byte, barrier.RootKeySize)), place: "here"}
+	w.log = slog.New(slog.NewTextHandler(&w.logged, nil))
 	w.p = &provider{has: map[string]string{"a": "by hand", "b": "by hand"}, die: func() { w.dead = true; w.store.CrashAfter(0, faulty.NotStored) }}
 	if err := barrier.Initialize(t.Context(), w.store, w.root); err != nil {
 		t.Fatal(err)
@@ -257,7 +262,7 @@ func (w *world) manager() *rotate.Manager {
 		return d
 	}
 	return rotate.New(rotate.Config{
-		Store: w.view, Log: slog.New(slog.DiscardHandler), Installation: "test", Mount: func() string { return "mount/" },
+		Store: w.view, Log: w.log, Installation: "test", Mount: func() string { return "mount/" },
 		Schedule: func(kind, name string, _, to time.Time) (ops []storage.Op) {
 			if to.IsZero() {
 				return append(ops, storage.Remove("due/"+kind+"/"+name))
@@ -279,7 +284,12 @@ func (w *world) manager() *rotate.Manager {
 		Name: kind, Noun: "account", Style: rotate.InPlace, Records: "r/", Secrets: "s/", History: "h/", Journal: "j/",
 		Path:    func(name string) string { return "accounts/" + name },
 		Details: func(r *rotate.Record) map[string]string { return map[string]string{"account": r.Name} },
-		Timing:  func(r *rotate.Record) rotate.Timing { return rotate.Timing{When: decoded(r).When} },
+		Timing: func(r *rotate.Record) rotate.Timing {
+			if w.when != (cron.When{}) {
+				return rotate.Timing{When: w.when}
+			}
+			return rotate.Timing{When: decoded(r).When}
+		},
 		Open: func(_ context.Context, r *rotate.Record, _ *rotate.Secrets, _ *secret.Redactor) (rotate.Target, error) {
 			if w.opened != nil {
 				return nil, w.opened

@@ -34,7 +34,7 @@ func full() Source {
 			bad := rotate.Standing{Path: "rotation/keys/\xff", State: rotate.Scheduled, Age: -1, NextStep: -1, Paused: true}
 			return []rotate.Tally{{
 				Mount: "rotation/", States: map[rotate.State]int64{rotate.Creating: 1, rotate.Scheduled: 6}, Alerts: 1, Failing: 2, Overdue: 3, Paused: 4, Braked: true,
-				Failed:    map[rotate.FailedStep]int64{{Step: rotate.Creating, Class: "transient"}: 5},
+				Missed: 7, Failed: map[rotate.FailedStep]int64{{Step: rotate.Creating, Class: "transient"}: 5},
 				Standings: []rotate.Standing{one, one, bad},
 			}}
 		},
@@ -109,6 +109,7 @@ func TestValues(t *testing.T) {
 		`keyturn_rotation_credentials_unlisted{mount="rotation/"} 5`,
 		`keyturn_rotation_braked{mount="rotation/"} 1`,
 		`keyturn_rotation_step_failures_total{class="transient",mount="rotation/",step="creating"} 5`,
+		`keyturn_rotation_missed_windows_total{mount="rotation/"} 7`,
 		`keyturn_rotation_state{mount="rotation/",path="rotation/keys/a",state="creating"} 1`,
 		`keyturn_rotation_age_seconds{mount="rotation/",path="rotation/keys/a"} 60`,
 		`keyturn_rotation_overdue_seconds{mount="rotation/",path="rotation/keys/a"} 3600`,

@@ -20,6 +20,7 @@ var (
 	rotationBraked = desc("keyturn_rotation_braked", "Whether the brake of the mount is on: nothing of it is rotated.", "mount")
 	rotationErrors = desc("keyturn_rotation_step_failures_total", "Steps of rotations that failed, by the step and by the class of the error: that of the provider's reply, or server.",
 		"mount", "step", "class")
+	rotationMissed = desc("keyturn_rotation_missed_windows_total", "Rotations that were not done before the end of their window; the next one counts.", "mount")
 
 	oneState    = desc("keyturn_rotation_state", "Always 1; the state that the credential is in is a label.", "mount", "path", "state")
 	oneAge      = desc("keyturn_rotation_age_seconds", "How long the credential has been the current one.", "mount", "path")
@@ -42,6 +43,7 @@ func collectRotations(to chan<- prometheus.Metric, all []rotate.Tally) {
 		gauge(to, rotationLate, float64(t.Overdue), mount)
 		gauge(to, rotationPaused, float64(t.Paused), mount)
 		gauge(to, rotationBraked, truth(t.Braked), mount)
+		counter(to, rotationMissed, float64(t.Missed), mount)
 		for what, n := range t.Failed {
 			counter(to, rotationErrors, float64(n), mount, string(what.Step), what.Class)
 		}
