@@ -37,15 +37,9 @@ func create(ctx context.Context, e *Edit) error {
 		t.Attempts = append(t.Attempts, Attempt{N: uint16(len(t.Attempts) + 1)})
 		a = t.last()
 	}
-	was := *a
-	m := Marker{Installation: installation(e.m.cfg.Installation), Key: e.Rec.Tag, Turn: t.N, Attempt: a.N}
-	a.Marker, a.At, a.Outcome = m.String(), e.Now, ""
-	a.Deadline = e.Now.Add(max(can.Timeout, time.Second))
-	a.Late = a.Deadline.Add(can.Late)
 	if can.List && !can.Label {
 		before, err := ids(ctx, e)
 		if err != nil {
-			*a = was
 			if !again {
 				t.Attempts = t.Attempts[:len(t.Attempts)-1]
 			}
@@ -55,6 +49,10 @@ func create(ctx context.Context, e *Edit) error {
 			a.Before = before
 		}
 	}
+	m := Marker{Installation: installation(e.m.cfg.Installation), Key: e.Rec.Tag, Turn: t.N, Attempt: a.N}
+	a.Marker, a.At, a.Outcome = m.String(), e.Now, ""
+	a.Deadline = e.Now.Add(max(can.Timeout, time.Second))
+	a.Late = a.Deadline.Add(can.Late)
 	e.Say("marker", a.Marker)
 	if err := e.Commit(ctx, "creating", a.Deadline); err != nil {
 		return err
@@ -62,6 +60,9 @@ func create(ctx context.Context, e *Edit) error {
 	e.Now = time.Now().UTC()
 	if e.Now.After(a.At.Add(can.Timeout / 2)) {
 		a.Outcome = Transient.String() // no call was made: its deadline would not have held
+		if again {
+			a.Outcome = Unknown.String()
+		}
 		return e.retry(ctx, errSlow)
 	}
 	callCtx, cancel := context.WithDeadline(ctx, a.Deadline)
@@ -69,7 +70,7 @@ func create(ctx context.Context, e *Edit) error {
 	made, err := e.target.(Creator).Create(callCtx, Order{Marker: m, Current: t.Old.Key()})
 	e.Now = time.Now().UTC()
 	if err != nil {
-		return notCreated(ctx, e, err)
+		return notCreated(ctx, e, again, err)
 	}
 	return created(ctx, e, made)
 }
@@ -116,8 +117,9 @@ func stale(e *Edit, id string, fresh map[string]secret.Value) string {
 	return ""
 }
 
-// notCreated records what is known of a creating call that failed.
-func notCreated(ctx context.Context, e *Edit, err error) error {
+// notCreated records what is known of a creating call that failed. again: it has repeated an earlier one of the same marker, which may
+// have created the key, whatever is known of this one.
+func notCreated(ctx context.Context, e *Edit, again bool, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // the attempt stays open
 	}
@@ -131,6 +133,8 @@ func notCreated(ctx context.Context, e *Edit, err error) error {
 			return ask(ctx, e, why)
 		}
 		a.IDs = append(a.IDs, f.ID)
+	} else if again {
+		a.Outcome = Unknown.String()
 	}
 	switch f, _ := errors.AsType[*Failure](err); {
 	case a.open() && len(a.IDs) == 0 && !recoverable(e):

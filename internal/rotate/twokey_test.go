@@ -35,6 +35,9 @@ type issuer struct {
 	view   *barrier.View
 	m      *rotate.Manager
 
+	retry    rotate.Retry             // "": adopt
+	slow     func(what string)        // before "list", and before a commit
+	kept     map[rotate.Marker]string // the key of the last marker, where a call may be repeated
 	settle   rotate.Settle
 	verify   func() error // nil: every key works
 	disables bool
@@ -55,7 +58,12 @@ func newIssuer(t *testing.T, eager bool) *issuer {
 		t.Fatal(err)
 	}
 	i := &issuer{T: t, store: store, view: b.View("mount/"), when: cron.When{Period: 24 * time.Hour}, grace: 4 * time.Hour}
-	none := func(string, map[string]string) storage.Op { return storage.Set("event", nil) }
+	none := func(what string, _ map[string]string) storage.Op {
+		if i.slow != nil {
+			i.slow(what)
+		}
+		return storage.Set("event", nil)
+	}
 	i.m = rotate.New(rotate.Config{
 		Store: i.view, Log: slog.New(slog.DiscardHandler), Installation: "test", Mount: func() string { return "mount/" }, Event: none,
 		Schedule: func(_, _ string, from, _ time.Time) []storage.Op { i.from = from; return nil },
@@ -83,12 +91,22 @@ func newIssuer(t *testing.T, eager bool) *issuer {
 }
 
 func (i *issuer) Capabilities() rotate.Capabilities {
-	return rotate.Capabilities{List: true, LastUsed: true, Disable: i.disables, Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: 30 * time.Second, Late: 15 * time.Minute}
+	can := rotate.Capabilities{List: true, LastUsed: true, Disable: i.disables, Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: 30 * time.Second, Late: 15 * time.Minute}
+	if i.retry != "" {
+		can.Retry = i.retry
+	}
+	return can
 }
 func (i *issuer) Settle() rotate.Settle                               { return i.settle }
 func (i *issuer) Place() *rotate.Place                                { return nil }
 func (i *issuer) VerifyDead(context.Context, rotate.Credential) error { return nil }
-func (i *issuer) List(context.Context) ([]rotate.Listed, error)       { return slices.Clone(i.keys), nil }
+func (i *issuer) List(context.Context) ([]rotate.Listed, error) {
+	if i.slow != nil {
+		i.slow("list")
+	}
+	return slices.Clone(i.keys), nil
+}
+
 func (i *issuer) LastUsed(_ context.Context, id string) (time.Time, error) {
 	return i.key(id).LastUsed, nil
 }
@@ -100,14 +118,18 @@ func (i *issuer) Verify(context.Context, rotate.Credential) error {
 	return i.verify()
 }
 
-func (i *issuer) Create(context.Context, rotate.Order) (rotate.Credential, error) {
+func (i *issuer) Create(_ context.Context, o rotate.Order) (rotate.Credential, error) {
 	if i.calls++; i.creating != nil {
 		i.creating()
 	}
 	if i.create != nil && !i.loses {
 		return rotate.Credential{}, i.create
 	}
-	id := i.add()
+	id, m := i.kept[o.Marker], o.Marker
+	if id == "" || i.retry != rotate.RetrySafe {
+		id = i.add()
+	}
+	i.kept = map[rotate.Marker]string{m: id}
 	return rotate.Credential{ID: id, Secret: map[string]secret.Value{"word": secret.Text("canary " + id)}}, i.create
 }
 
@@ -197,6 +219,8 @@ func (i *issuer) pass(d time.Duration) {
 		}
 	}
 }
+
+var errAway = &rotate.Failure{Outcome: rotate.Transient, Err: fault.New("fake", fault.Upstream, "away")}
 
 var errLost = &rotate.Failure{Outcome: rotate.Unknown, Err: fault.New("fake", fault.Upstream, "the reply is lost")}
 
@@ -636,4 +660,76 @@ func TestCommitsOfARotation(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A creating call that is repeated, with the same marker, says nothing of the one before: the key of that one is found by
+// repeating it for as long as it takes, and no second key is made.
+func TestRepeatedCreateForgetsNone(t *testing.T) {
+	for name, repeated := range map[string]func(i *issuer){
+		"away":    func(i *issuer) { i.create = errAway },
+		"refused": func(i *issuer) { i.create = &rotate.Failure{Outcome: rotate.Exhausted, Err: errAway.Err} },
+		"slow":    func(i *issuer) { i.slowed("rotation/creating") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				i := newIssuer(t, true)
+				i.retry, i.create, i.loses = rotate.RetrySafe, errLost, true
+				if err := i.rotate(); err == nil {
+					t.Fatal("no reply was lost")
+				}
+				i.want("after the lost reply", "A")
+				i.loses = false
+				repeated(i)
+				i.pass(5 * time.Minute)
+				i.create, i.slow = nil, nil
+				i.pass(time.Hour)
+				i.want("at the end", "A")
+				if r := i.record(); r.Current.Key() != "A" || r.Failures != 0 {
+					t.Errorf("the current key is %q, after %d failures", r.Current.Key(), r.Failures)
+				}
+			})
+		})
+	}
+}
+
+// A call that surely created nothing may be made again, whatever may follow one of unknown outcome.
+func TestTransientFailureAsksNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, true)
+		i.retry, i.create = rotate.RetryNever, errAway
+		if err := i.rotate(); err == nil {
+			t.Fatal("a key was made")
+		}
+		if r := i.record(); r.State() != rotate.Creating || r.Turn.Back != nil {
+			t.Errorf("after a call that was not made, it is %s: %+v", r.State(), r.Alert)
+		}
+		i.create = nil
+		i.pass(time.Minute)
+		i.want("at last", "A")
+		if r := i.record(); i.calls != 2 || r.Turn != nil || r.Failures != 0 {
+			t.Errorf("%d calls, and it is %s after %d failures", i.calls, r.State(), r.Failures)
+		}
+	})
+}
+
+// slowed has a list or a commit take longer than a creating call may be put off.
+func (i *issuer) slowed(what string) {
+	i.slow = func(now string) {
+		if now == what {
+			time.Sleep(20 * time.Second)
+		}
+	}
+}
+
+// A provider whose list takes long gets its new key: the time of the creating call begins when that is about to be made.
+func TestSlowList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, true)
+		i.slowed("list")
+		if err := i.rotate(); err != nil {
+			t.Errorf("no key is made: %v", err)
+		}
+		i.pass(time.Hour)
+		i.want("at the end", "A")
+	})
 }
