@@ -347,7 +347,8 @@ func TestInPlaceUntested(t *testing.T) {
 // their own secrets cannot set it again, and need not.
 func TestInPlaceRestores(t *testing.T) {
 	for _, own := range []bool{false, true} {
-		for _, broken := range []bool{false, true} {
+		for _, again := range []fate{well, away, lie} { // what becomes of setting the old one
+			broken := again != well
 			bubble(t, func(w *world) {
 				w.create("a")
 				w.own = own
@@ -361,7 +362,7 @@ func TestInPlaceRestores(t *testing.T) {
 							return lie
 						}
 						if sets == 2 {
-							return away
+							return again
 						}
 					}
 					return well
