@@ -183,7 +183,7 @@ func mayGoBack(ctx context.Context, e *Edit, force bool) error {
 		return refuse("turn %d of %s is already retiring the old key; rotate instead", t.N, e.name())
 	case !t.offered():
 		return nil
-	case len(e.Sec.Previous) == 0 && !nothingPublished(ctx, e):
+	case len(e.Sec.Previous) == 0 && !wayBack(ctx, e):
 		return refuse("nothing was published before turn %d of %s; there is nothing to go back to", t.N, e.name())
 	case t.Start.Leaked && !force:
 		return refuse("the old key is known to have leaked; give force=true to publish it nevertheless")
@@ -191,10 +191,14 @@ func mayGoBack(ctx context.Context, e *Edit, force bool) error {
 	return nil
 }
 
-// nothingPublished reports whether consumers surely read nothing yet that this rotation has published.
-func nothingPublished(ctx context.Context, e *Edit) bool {
+// wayBack reports whether there is something that consumers can read again although they read nothing before the rotation, or
+// whether they surely read nothing yet that it has published.
+func wayBack(ctx context.Context, e *Edit) bool {
 	if e.open(ctx) != nil || e.target.Place() == nil {
 		return false
+	}
+	if len(prior(e)) > 0 {
+		return true
 	}
 	same, _, err := unchanged(ctx, e)
 	return same && err == nil
@@ -227,6 +231,9 @@ func (c Control) Resume(ctx context.Context) error {
 	}
 	if err := e.Commit(ctx, "resumed", e.Planned()); err != nil || !p.Auto || e.Rec.Turn == nil {
 		return err
+	}
+	if mayBegin(ctx, e) != nil || e.busy("rotate.Resume") != nil || inGrace(e) {
+		return nil // it is due, and goes on when that is over
 	}
 	if err := steps[e.kind.Style][e.Rec.State()](ctx, e); err != nil || e.Rec.Paused == nil {
 		return err // what has failed otherwise is due

@@ -76,7 +76,7 @@ func rollBack(ctx context.Context, e *Edit) error {
 	}
 	if e.target.Place() != nil && back.At.IsZero() {
 		p := publication(e, t.back(), back)
-		p.Fields = e.Sec.Previous
+		p.Fields = prior(e)
 		p.NewID, p.OldID = t.Old.Key(), t.New.Key()
 		p.RetireAfter = retireAfter(e, t.New, back.Asked, t.Back.Leaked)
 		if done, err := put(ctx, e, p, back); !done || err != nil {
@@ -85,6 +85,23 @@ func rollBack(ctx context.Context, e *Edit) error {
 	}
 	e.Rec.Current, e.Rec.Next = t.Old, back.Next
 	return published(ctx, e, "published-back")
+}
+
+// prior is what consumers are to read again. What they read before the rotation may have been written by somebody, with a secret that
+// is not the old credential's: then that credential is published as it is known, because it is the one that becomes current.
+func prior(e *Edit) map[string]secret.Value {
+	place := e.target.Place()
+	old, known := e.Sec.Keys[e.turn().Old.Key()]
+	if !known || len(old.Secret) == 0 {
+		return e.Sec.Previous
+	}
+	read := place.Credential(e.Sec.Previous).Secret
+	for part, v := range place.Credential(place.Fields(old)).Secret {
+		if !v.Empty() && !read[part].Equal(v) {
+			return place.Fields(old)
+		}
+	}
+	return e.Sec.Previous
 }
 
 // unchanged reports whether consumers read what they did when the rotation was about to publish, and which version that is.

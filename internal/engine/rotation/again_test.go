@@ -105,3 +105,65 @@ func TestLeakedIsTriedAgain(t *testing.T) {
 		}
 	})
 }
+
+// TestRollbackAfterNonsense: somebody had written the path before the rotation. Rolled back, consumers read the key that is current
+// again, and not what was written; with it stays what else they read of the key, if its secret is right.
+func TestRollbackAfterNonsense(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		old := w.value()
+		for _, written := range []map[string]string{{"api_key": "nonsense"}, {"note": "no key"}, {"api_key": old, "note": "mine"}} {
+			w.kv.write("secret/demo", written)
+			w.must(route.Write, "keys/demo/rotate", nil)
+			w.until(rotate.Grace)
+			w.must(route.Write, "keys/demo/rollback", nil)
+			s := w.until(rotate.Scheduled)
+			if w.value() != old || s["current_key_id"] != w.idOf(old) || s["alert"] != "" {
+				t.Errorf("after %q and a rollback, consumers read %q, want %q: %v", written, w.value(), old, s)
+			}
+			w.live(w.idOf(old))
+		}
+	})
+}
+
+// TestRollbackOfTheFirst: what consumers read before the first rotation is what they read when it was rolled back, and nothing is
+// wrong with that.
+func TestRollbackOfTheFirst(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.kv.write("secret/demo", map[string]string{"api_key": "by hand"})
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotate.Grace)
+		w.must(route.Write, "keys/demo/rollback", nil)
+		s := w.until(rotate.Scheduled)
+		if w.value() != "by hand" || s["alert"] != "" {
+			t.Errorf("consumers read %q, want what they read before: %v", w.value(), s)
+		}
+		w.live()
+	})
+}
+
+// TestResumeUnderTheBrake: a key that is resumed does nothing while the brake is on, or the clock is held, and goes on afterwards.
+func TestResumeUnderTheBrake(t *testing.T) {
+	for name, hold := range map[string]func(w *world, on bool){
+		"brake": func(w *world, on bool) { w.must(route.Write, "config", map[string]any{"brake": on}) },
+		"clock": func(w *world, on bool) { w.held = on },
+	} {
+		bubble(t, func(w *world) {
+			w.kv.denied = true
+			w.must(route.Write, "keys/demo", basic(nil))
+			w.after(time.Hour)
+			w.kv.denied = false
+			hold(w, true)
+			w.must(route.Write, "keys/demo/resume", nil)
+			w.after(time.Hour)
+			if s := w.status(); w.value() != "" || s["paused"] != false {
+				t.Errorf("%s: it is published: %v", name, s)
+			}
+			hold(w, false)
+			w.until(rotate.Grace)
+			if w.value() == "" {
+				t.Errorf("%s: it is not published afterwards", name)
+			}
+		})
+	}
+}
