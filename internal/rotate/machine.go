@@ -105,10 +105,14 @@ func audited(ctx context.Context, e *Edit, do step) error {
 	var stepErr error
 	a := Action{Path: e.m.cfg.Mount() + e.kind.Path(called(e.kind, e.Rec)), Detail: e.kind.Details(e.Rec)}
 	delete(a.Detail, "path") // it is that of the record here
-	a.Detail["turn"], a.Detail["step"] = strconv.FormatUint(uint64(e.Rec.Number()), 10), string(e.Rec.State())
+	n, t := e.Rec.Number(), e.turn()
+	if t == nil {
+		n++ // the step that begins a rotation makes its first call, too
+	}
+	a.Detail["turn"], a.Detail["step"] = strconv.FormatUint(uint64(n), 10), string(e.Rec.State())
 	// Retiring a leaked credential only takes access away: it does not wait for a device.
-	if s := e.Rec.State(); (s == Grace || s == Retiring) && e.turn() != nil {
-		a.Takes = e.turn().Start.Leaked
+	if s := e.Rec.State(); s == Grace || s == Retiring {
+		a.Takes = t.leaked()
 	}
 	err := e.m.cfg.Audited(ctx, a, func(ctx context.Context) error {
 		ran = true

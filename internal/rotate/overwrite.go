@@ -177,7 +177,7 @@ func (j *judgement) calm() {
 // victim is a write of the credential that the rotation in flight is to retire.
 func (j *judgement) victim(ctx, short context.Context) error {
 	t, which := j.turn(), j.called(ctx, j.turn().Victim())
-	leaked := t.Back == nil && t.Start.Leaked || t.Back != nil && t.Back.Leaked
+	leaked := t.leaked() // revert makes another one the victim
 	switch {
 	case !t.End.Disabled.IsZero():
 		return j.refuse("%s is disabled since %s; enable it at the provider and write it again, or rotate now", which, date(t.End.Disabled))

@@ -216,11 +216,7 @@ func published(ctx context.Context, e *Edit, what string) error {
 // leave begins the grace of the credential that readers are to leave.
 func leave(ctx context.Context, e *Edit) error {
 	t := e.turn()
-	leaked := t.Start.Leaked
-	if t.Back != nil {
-		leaked = t.Back.Leaked
-	}
-	endAfter(e, t.Published(), leaked)
+	endAfter(e, t.Published(), t.leaked())
 	if t.Back != nil {
 		t.Unproven = nil
 	} else { // for those who read it, the rotation has succeeded

@@ -238,6 +238,14 @@ func (t *Turn) Victim() *Ref {
 	return t.Old
 }
 
+// leaked reports whether the victim has leaked.
+func (t *Turn) leaked() bool {
+	if t.Back != nil {
+		return t.Back.Leaked
+	}
+	return t.Start.Leaked
+}
+
 // Replaced reports whether readers get the new credential, and the old one is what the rotation has left to deal with.
 func (t *Turn) Replaced() bool { return t.Back == nil && (t.State == Grace || t.State == Retiring) }
 

@@ -46,6 +46,7 @@ type issuer struct {
 	creating func() // before a key is created
 	store    *faulty.Store
 	audited  []rotate.Action
+	orders   []rotate.Order
 }
 
 func newIssuer(t *testing.T, eager bool) *issuer {
@@ -119,6 +120,7 @@ func (i *issuer) Verify(context.Context, rotate.Credential) error {
 }
 
 func (i *issuer) Create(_ context.Context, o rotate.Order) (rotate.Credential, error) {
+	i.orders = append(i.orders, o)
 	if i.calls++; i.creating != nil {
 		i.creating()
 	}
@@ -712,7 +714,7 @@ func TestTransientFailureAsksNobody(t *testing.T) {
 	})
 }
 
-// slowed has a list or a commit take longer than a creating call may be put off.
+// slowed has a list or a commit take longer than a creating call may be put off. It runs in a bubble.
 func (i *issuer) slowed(what string) {
 	i.slow = func(now string) {
 		if now == what {
@@ -731,5 +733,23 @@ func TestSlowList(t *testing.T) {
 		}
 		i.pass(time.Hour)
 		i.want("at the end", "A")
+	})
+}
+
+// The audit entry of the step that creates a key names the rotation that it is for.
+func TestAuditNamesTheRotation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, true)
+		if err := i.rotate(); err != nil {
+			t.Fatal(err)
+		}
+		i.creating = func() {
+			if got, want := i.audited[len(i.audited)-1].Detail["turn"], fmt.Sprint(i.orders[len(i.orders)-1].Marker.Turn); got != want {
+				t.Errorf("the entry of the call for rotation %s names rotation %s", want, got)
+			}
+		}
+		if i.pass(48 * time.Hour); i.calls != 3 {
+			t.Errorf("%d keys were created, want 3", i.calls)
+		}
 	})
 }

@@ -167,3 +167,29 @@ func TestResumeUnderTheBrake(t *testing.T) {
 		})
 	}
 }
+
+// TestTakingBackALeakedKeyWaitsForNoDevice: a new key that leaked, and that was rolled back, is retired although no audit device
+// writes; an old one that did not leak is not.
+func TestTakingBackALeakedKeyWaitsForNoDevice(t *testing.T) {
+	for _, leaked := range []bool{true, false} {
+		bubble(t, func(w *world) {
+			_, fresh := w.inGrace(map[string]any{"leaked": !leaked})
+			w.must(route.Write, "keys/demo/rollback", map[string]any{"force": true})
+			w.until(rotate.RollingBack)
+			w.until(rotate.Grace)
+			if leaked {
+				w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.idOf(fresh)})
+			}
+			before := len(w.audits)
+			w.until(rotate.Scheduled)
+			if len(w.audits) == before {
+				t.Error("nothing is audited")
+			}
+			for _, a := range w.audits[before:] {
+				if a.Takes != leaked {
+					t.Errorf("leaked %v, step %s: it only takes away: %v", leaked, a.Detail["step"], a.Takes)
+				}
+			}
+		})
+	}
+}
