@@ -113,7 +113,7 @@ func takeWritten(ctx context.Context, e *Edit, there *Published) error {
 		t.Put = Put{Again: t.Put.Again + 1}
 		e.to(Publishing)
 		return e.Commit(ctx, "overwritten", e.Now)
-	case t.Back != nil && t.Back.Leaked && len(e.Sec.Previous) > 0:
+	case t.Back != nil && t.Back.Leaked && len(prior(e)) > 0:
 		e.alarm("%s: somebody has written the key %s again, which leaked; the one before is published once more", e.name(), victim.ID)
 		t.Back.Put = Put{Again: t.Backs}
 		t.Backs++

@@ -55,18 +55,27 @@ func TestRollbackTwice(t *testing.T) {
 
 // TestLeakedNewKeyWrittenByHand: a new key that leaked and was rolled back is not what consumers go on to read.
 func TestLeakedNewKeyWrittenByHand(t *testing.T) {
-	bubble(t, func(w *world) {
-		old, fresh := w.inGrace(map[string]any{})
-		w.must(route.Write, "keys/demo/rollback", nil)
-		w.until(rotate.RollingBack)
-		w.until(rotate.Grace)
-		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.idOf(fresh)})
-		w.kv.write("secret/demo", map[string]string{"api_key": fresh})
-		w.until(rotate.Scheduled)
-		if w.value() != old || alive(w, fresh) {
-			t.Errorf("consumers read the leaked key %v, which is alive %v", w.value() == fresh, alive(w, fresh))
-		}
-	})
+	for _, emptied := range []bool{false, true} { // before the rotation
+		bubble(t, func(w *world) {
+			turned(w)
+			old := w.value()
+			if emptied {
+				w.kv.write("secret/demo", map[string]string{})
+			}
+			w.must(route.Write, "keys/demo/rotate", nil)
+			w.until(rotate.Grace)
+			fresh := w.value()
+			w.must(route.Write, "keys/demo/rollback", nil)
+			w.until(rotate.RollingBack)
+			w.until(rotate.Grace)
+			w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.idOf(fresh)})
+			w.kv.write("secret/demo", map[string]string{"api_key": fresh})
+			w.until(rotate.Scheduled)
+			if w.value() != old || alive(w, fresh) {
+				t.Errorf("emptied %v: consumers read the leaked key %v, which is alive %v", emptied, w.value() == fresh, alive(w, fresh))
+			}
+		})
+	}
 }
 
 // TestNewKeyLeaksBeforeItIsPublished: it is not published, and another one is made; the old one has its grace.
