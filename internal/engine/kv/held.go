@@ -104,7 +104,8 @@ func (r *revision) overwrites(ctx context.Context, b *backend) (*engine.Overwrit
 		return nil, nil // readers get what they did
 	}
 	was, err := b.textsOf(ctx, r.path, before, nil)
-	if err != nil {
+	damaged := fault.Is(err, fault.Internal) // it must be possible to write over it
+	if err != nil && !damaged {
 		return nil, err
 	}
 	is, err := b.textsOf(ctx, r.path, after, r.ops)
@@ -127,7 +128,7 @@ func (r *revision) overwrites(ctx context.Context, b *backend) (*engine.Overwrit
 		Path: b.m.Settings().Path + r.path, Version: r.next.Current, Fields: is, Empties: after == nil, By: r.by.name, Force: r.by.force, Warn: r.by.warn,
 	}
 	for _, name := range fields {
-		if !was[name].Equal(is[name]) {
+		if damaged || !was[name].Equal(is[name]) {
 			o.Changed = append(o.Changed, name)
 		}
 	}

@@ -190,6 +190,51 @@ func TestOverwriteIsJudgedAgain(t *testing.T) {
 	}
 }
 
+// TestOverwriteWarnsOnce: what was said of a write that lost is not said of the one that was stored.
+func TestOverwriteWarnsOnce(t *testing.T) {
+	st := memory.Open()
+	h := openHeld(t, st)
+	h.bind("stripe", []string{"v"}, nil)
+	h.put("stripe", "1")
+	other := openHeld(t, st)
+	h.judge = func(o engine.Overwrite) error {
+		o.Warn("judged as version %d", o.Version)
+		if o.Version == 2 {
+			other.put("stripe", "other")
+		}
+		return nil
+	}
+	if got := h.put("stripe", "2").Warnings; !slices.Equal(got, []string{"judged as version 3"}) {
+		t.Errorf("the answer warns %q", got)
+	}
+}
+
+// TestOverwriteOfDamagedVersion: a current version that cannot be read is written over, and the key is told.
+func TestOverwriteOfDamagedVersion(t *testing.T) {
+	st := memory.Open()
+	h := openHeld(t, st)
+	h.bind("stripe", []string{"v"}, nil)
+	h.put("stripe", "1")
+	for e, err := range st.Scan(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(e.Key, "/v/stripe") {
+			e.Value[len(e.Value)-1] ^= 1
+			if _, err := st.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set(e.Key, e.Value)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := h.Do(route.Read, "data/stripe", nil); !fault.Is(err, fault.Internal) {
+		t.Fatalf("reading what is damaged: %v", err)
+	}
+	h.changed()
+	h.put("stripe", "2")
+	h.want("a write over what is damaged", "v")
+	h.holds("stripe", "2", 2)
+}
+
 // TestVersionsRead: what a path has held is found, also what was deleted.
 func TestVersionsRead(t *testing.T) {
 	h := openHeld(t, nil)

@@ -194,7 +194,15 @@ func (v *versioned) commit(ctx context.Context, r revision) error {
 	l := v.latchOf(r.path)
 	l.Unlock()
 	defer l.Lock()
-	return v.m.Host.Overwrite(ctx, *o, write)
+	var said []func() // by a judgement whose write loses, nothing is: the next one says what is true
+	o.Warn = func(format string, args ...any) { said = append(said, func() { r.by.warn(format, args...) }) }
+	if err := v.m.Host.Overwrite(ctx, *o, write); err != nil {
+		return err
+	}
+	for _, warn := range said {
+		warn()
+	}
+	return nil
 }
 
 func errBusy() error {
