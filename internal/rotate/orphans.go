@@ -37,6 +37,10 @@ func (c Control) Orphans(ctx context.Context) (all []Orphan, err error) {
 	if err != nil {
 		return nil, err
 	}
+	read, err := readNow(ctx, e)
+	if err != nil {
+		return nil, err
+	}
 	inst := installation(e.m.cfg.Installation)
 	for _, l := range listed {
 		if l.Marker.Installation != inst || known[l.ID] || slices.Contains(e.Rec.ids(), l.ID) || tags[l.Marker.Key] && l.Marker.Key != e.Rec.Tag {
@@ -45,6 +49,8 @@ func (c Control) Orphans(ctx context.Context) (all []Orphan, err error) {
 		o := Orphan{ID: l.ID, Label: l.Label, Created: l.Created, LastUsed: l.LastUsed, Disabled: l.Disabled}
 		if l.Marker.Key != e.Rec.Tag {
 			o.Keep = "a key that was deleted has made it, or one of another mount; delete it at the provider if nobody uses it"
+		} else if l.ID == read {
+			o.Keep = "consumers read it at this moment, although it is not current on record; rotate first"
 		} else if t := e.turn(); t != nil {
 			if a := t.attempt(l.Marker.String()); a != nil && a.open() {
 				o.Keep = fmt.Sprintf("rotation %d looks for what its lost call %s has left, until %s", t.N, a.Marker, a.Late.UTC().Format(time.RFC3339))
@@ -91,6 +97,27 @@ func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 		return fault.New(op, fault.Upstream, "the key %s may live on: %s; list the orphans again", id, e.words(failure))
 	}
 	return e.Commit(ctx, "retired-orphan", due)
+}
+
+// readNow is the ID of the credential that consumers read, if a rotation on record has made it; "" otherwise. It may be one that is not
+// recorded as ours any more, because the configuration leads elsewhere, or because it was put back.
+func readNow(ctx context.Context, e *Edit) (string, error) {
+	place := e.target.Place()
+	if place == nil {
+		return "", nil
+	}
+	there, err := place.Read(ctx)
+	switch {
+	case fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid): // there is no such place any more, and nobody reads it
+		return "", nil
+	case err != nil || there == nil:
+		return "", err
+	}
+	made, err := (&judgement{Edit: e, o: Overwrite{Fields: there.Fields}}).origin(ctx)
+	if err != nil || made == nil {
+		return "", err
+	}
+	return made.ref.Key(), nil
 }
 
 // ids are the credentials of the record: the current one, those of the rotation in flight, and what its calls have left.

@@ -52,6 +52,7 @@ func (c Control) ReturnTo(ctx context.Context, r Return) error {
 	case t == nil:
 		return j.putBack(ctx)
 	case t.Back == nil && j.secretOf(t.Old):
+		e.Sec.Previous = j.o.Fields // consumers may have read another value when the rotation published
 		return c.RollBack(ctx, reason, r.Force)
 	default:
 		return fault.New("rotate.ReturnTo", fault.Conflict, "rotation %d of %s is in flight (%s), and goes back to the key %q alone; roll it back, or wait for its end", t.N, e.name(), t.State, t.Old.Key())

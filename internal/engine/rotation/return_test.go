@@ -46,6 +46,26 @@ func TestRollbackTo(t *testing.T) {
 	})
 }
 
+// TestRollbackToWhatWasAskedFor: a rotation that is rolled back to a version publishes that one, and not what somebody had written over it
+// before the rotation published.
+func TestRollbackToWhatWasAskedFor(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		first := w.value()
+		if _, err := w.hand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true}); err != nil {
+			t.Fatal(err)
+		}
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		w.must(route.Write, "keys/demo/rollback", map[string]any{"to": 1})
+		w.until(rotate.Scheduled)
+		if s := w.status(); w.value() != first || s["alert"] != "" {
+			t.Errorf("consumers read %q: %v", w.value(), s)
+		}
+		w.live(w.idOf(first))
+	})
+}
+
 // TestRollbackAfterDelete: what consumers read was deleted, and is published again; while the provider is away nothing is.
 func TestRollbackAfterDelete(t *testing.T) {
 	bubble(t, func(w *world) {
@@ -85,6 +105,24 @@ func TestRollbackToDiesInTheMiddle(t *testing.T) {
 		if s := w.status(); w.value() != current || s["alert"] != "" {
 			t.Errorf("the key is %v", s)
 		}
+	})
+}
+
+// TestOrphanThatConsumersRead: a key that is not current on record any more, because the configuration leads elsewhere, is no orphan as
+// long as consumers read it.
+func TestOrphanThatConsumersRead(t *testing.T) {
+	workshop(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}}))
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		was := w.idOf(w.value())
+		w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"account": "other"}, "admin": map[string]string{"token": adminToken}})
+		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": was}, fault.Conflict, "consumers read it at this moment")
+		w.live(was)
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Scheduled)
+		w.must(route.Write, "keys/demo/orphans", map[string]any{"confirm": was})
+		w.live(w.idOf(w.value()))
 	})
 }
 
