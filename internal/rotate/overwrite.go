@@ -50,34 +50,60 @@ func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
 		return err
 	case e == nil || e.Rec.Gone:
 		return commit(nil)
+	case e.creating():
+		return m.unjudged(ctx, k, name, o, commit)
 	}
 	return (&judgement{Edit: e, o: o, commit: func(along []storage.Op) error {
 		err := commit(along)
-		if err == nil {
-			_ = m.visit(ctx, k, name) // the write is done; what the census does not learn now, its next walk finds
+		if err != nil || len(along) == 0 {
+			return err
 		}
-		return err
+		// The write is done. What the census does not learn now, its next walk finds; the rows of a client that writes again and again are
+		// too many by one until the next time.
+		_ = m.visit(ctx, k, name)
+		if oldest, err := trim(ctx, e); err == nil && len(oldest) > 0 {
+			_, _ = m.cfg.Store.Commit(ctx, oldest...)
+		}
+		return nil
 	}}).run(ctx, short)
 }
 
+// creating reports whether another server may be in a creating call. A commit of ours would make the one behind the call fail, by
+// which the secret of the new credential is kept: it exists nowhere else.
+func (e *Edit) creating() bool {
+	t := e.turn()
+	if t == nil || t.State != Creating || t.last() == nil {
+		return false
+	}
+	a := t.last()
+	return a.Outcome == "" && e.Now.Before(a.Deadline.Add(clockMargin))
+}
+
 // unjudged writes while the record is at work: what its rotation does next decides. It has decided while a credential is being
-// retired, which may be the one that is written: nobody would look again.
+// retired, which may be the one that is written: nobody would look again. Without a rotation in flight the record is looked at.
+//
+// The commit asserts the record, so that no retirement has begun behind what was read here.
 func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrite, commit func([]storage.Op) error) error {
 	e, err := m.load(ctx, k, name)
-	if err != nil || e == nil {
+	if err != nil || e == nil || e.Rec.Gone && e.turn() == nil {
 		return commitUnless(err, commit)
 	}
 	if t := e.turn(); t != nil && o.Fields != nil && !o.Force && (t.State == Retiring || t.State == Grace && !e.Now.Before(t.End.After)) {
 		return fault.New("rotate.Overwrite", fault.Unavailable, "rotation %d of %s is retiring a key at this moment, and nothing was written; try again in a minute", t.N, e.name())
 	}
 	o.Warn("%s is at work, and a call to its provider takes long: whether the key that you wrote lives was not checked; see \"rotate status\"", e.name())
-	j := &judgement{Edit: e, o: o}
+	j := &judgement{Edit: e, o: o, commit: commit}
+	if e.turn() == nil {
+		e.Rec.Look = e.Now.Add(firstLook)
+		return j.store("unchecked", j.planned())
+	}
 	j.mention()
 	b, err := encode(row(e, "unchecked", nil))
 	if err != nil {
 		return err
 	}
-	return commit([]storage.Op{m.cfg.Store.Abs(storage.Append(k.Journal+name+"/", b)), event(e, "unchecked")})
+	still := storage.Expect(k.Records+name, e.version)
+	return commit([]storage.Op{m.cfg.Store.Abs(still), m.cfg.Store.Abs(storage.Append(k.Journal+name+"/", b)), event(e, "unchecked")})
 }
 
 func commitUnless(err error, commit func([]storage.Op) error) error {
@@ -116,8 +142,11 @@ func (j *judgement) run(ctx, short context.Context) error {
 	return j.other(ctx, short)
 }
 
-// same reports whether what is written is a credential on record: nothing of it differs.
-func (j *judgement) same(c *Ref) bool { return agree(j.reads(c), j.o.Fields) }
+// same reports whether what is written is a credential on record: nothing of it differs, and its public parts are not all there is.
+func (j *judgement) same(c *Ref) bool {
+	reads := j.reads(c)
+	return agree(reads, j.o.Fields) && (len(j.target.Place().Credential(reads).Secret) == 0 || j.secretOf(c))
+}
 
 // secretOf reports whether what is written has the secret of a credential on record.
 func (j *judgement) secretOf(c *Ref) bool { return j.sameSecret(j.reads(c), j.o.Fields) }
@@ -165,9 +194,7 @@ func (j *judgement) right() error {
 
 // calm forgets what was wrong with what consumers read.
 func (j *judgement) calm() {
-	if a := j.Rec.Alert; a != nil && a.Place {
-		j.Rec.Alert = nil
-	}
+	j.found()
 	if t := j.turn(); t != nil {
 		t.Astray = ""
 	}
@@ -285,15 +312,17 @@ func (j *judgement) refuse(format string, args ...any) error {
 const (
 	firstLook   = time.Minute
 	longestLook = time.Hour
+	quietLooks  = 4 // after so many that have failed, an alert stands: the value may be one that can never be tried
 )
 
 // unknown is a write whose credential could not be tried: consumers' secrets are not down because a provider is.
 func (j *judgement) unknown(err error) error {
 	j.o.Warn("it was written, but whether that key lives could not be checked (%s); %s looks again, and raises an alert if it does not", j.words(err), j.name())
 	j.Say("error", j.words(err))
-	if j.turn() == nil {
-		j.Rec.Looks++
-		j.Rec.Look = j.Now.Add(cron.Backoff(j.Rec.Looks, firstLook, longestLook))
+	j.Rec.Looks++ // while a rotation is in flight, the look comes at its end
+	j.Rec.Look = j.Now.Add(cron.Backoff(j.Rec.Looks, firstLook, longestLook))
+	if j.Rec.Looks > quietLooks {
+		j.astray("its place holds a value that could not be tried again and again: %s; see whether it is a key as the provider makes them, or rotate now", j.words(err))
 	}
 	return j.store("unchecked", j.planned())
 }
@@ -358,8 +387,24 @@ func (j *judgement) store(what string, due time.Time) error {
 
 // astray raises an alert about what consumers read.
 func (e *Edit) astray(format string, args ...any) {
+	was := e.Rec.Alert
 	e.alarm("%s: "+format, append([]any{e.name()}, args...)...)
-	e.Rec.Alert.Place = true
+	now := e.Rec.Alert
+	now.Place = true
+	switch {
+	case was == nil || was == now:
+	case was.Place:
+		now.Before = was.Before
+	case was.Step == "": // else its own calls raise it again
+		now.Before = was
+	}
+}
+
+// found ends an alert about what consumers read: they read the right value.
+func (e *Edit) found() {
+	if a := e.Rec.Alert; a != nil && a.Place {
+		e.Rec.Alert = a.Before
+	}
 }
 
 // inferID is the ID of the credential that is written, where consumers read that, too.
@@ -393,8 +438,11 @@ func (j *judgement) origin(ctx context.Context) (*making, error) {
 		return nil, err
 	}
 	for _, p := range all {
-		if p.ID != "" && j.sameSecret(p.Fields, j.o.Fields) {
-			return j.published(ctx, p.ID)
+		if p.ID == "" || !j.sameSecret(p.Fields, j.o.Fields) {
+			continue
+		}
+		if made, err := j.published(ctx, p.ID); made != nil || err != nil {
+			return made, err // else it was put back there: an older version says who made it
 		}
 	}
 	return nil, nil

@@ -96,6 +96,8 @@ type Alert struct {
 	Step State `json:"step,omitempty"`
 	// Place: it is about what consumers read, and ends once they read the right value.
 	Place bool `json:"place,omitempty"`
+	// Before is an alert that waits for a person, and that one about the place has covered: it stands again once that ends.
+	Before *Alert `json:"before,omitempty"`
 }
 
 // A Start is why a rotation begins.

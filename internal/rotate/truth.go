@@ -50,11 +50,10 @@ func reconcile(ctx context.Context, e *Edit) (done bool, err error) {
 	case readsOther:
 		t.Astray = "its place holds a value that no rotation has published; rotate again, or write the right one"
 	}
-	switch a := e.Rec.Alert; {
-	case t.Astray != "":
+	if t.Astray != "" {
 		e.astray("%s", t.Astray)
-	case a != nil && a.Place:
-		e.Rec.Alert = nil
+	} else {
+		e.found()
 	}
 	return false, nil
 }

@@ -31,10 +31,14 @@ func (b *backend) Overwritten(ctx context.Context, record string, o engine.Overw
 		}
 	}
 	d, err := b.definition(ctx, name, k.data.Bind)
-	known := err == nil
+	known, some := err == nil, false
+	for output, field := range k.data.Config.Fields {
+		some = some || !w.Fields[field].Empty() && (!known || d.secret(output))
+	}
 	for output, field := range k.data.Config.Fields {
 		switch {
-		case o.Empties || !slices.Contains(o.Changed, field) || !w.Fields[field].Empty():
+		case o.Empties || !w.Fields[field].Empty():
+		case !slices.Contains(o.Changed, field) && (some || known && !d.secret(output)): // it was not there before either
 		case known && !d.secret(output):
 			o.Warn("the write leaves out %q, which %s publishes there", field, b.m.Settings().Path+"keys/"+name)
 		default:

@@ -525,6 +525,211 @@ func TestHandWriteOfDeletedKey(t *testing.T) {
 	})
 }
 
+// TestHandWriteWhileCreatingElsewhere: while another server is in the creating call, a write changes no record: the commit that keeps the new
+// key is not lost.
+func TestHandWriteWhileCreatingElsewhere(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		other := w.another()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.hook = func(what string, before bool) error {
+			if what != "create" || before {
+				return nil
+			}
+			w.hook = nil
+			warnings, err := w.hand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true, judge: other})
+			if said := strings.Join(warnings, ";"); err != nil || !contains(said, "was not checked") {
+				t.Errorf("the write: %v, %q", err, said)
+			}
+			return nil
+		}
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		if n := len(w.vendor.Issued()); n != 2 {
+			t.Errorf("the provider has issued %d keys, want 2", n)
+		}
+		w.live(w.idOf(w.value()))
+	})
+}
+
+// TestHandWriteUnjudgedRacesWithRetire: a write that waits for nobody's judgement is not stored once another server has begun to retire the key that
+// it writes.
+func TestHandWriteUnjudgedRacesWithRetire(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		old, other := w.value(), w.another()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		fresh := w.value()
+		w.hook = func(what string, before bool) error {
+			if what == "verify" && before {
+				nap(72 * time.Hour)
+			}
+			return nil
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: other})
+		}()
+		nap(time.Second)
+		_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: other, judged: func() { w.until(rotate.Retiring) }})
+		if !fault.Is(err, fault.Unavailable) || w.value() != fresh {
+			t.Errorf("the write: %v, and consumers read %q", err, w.value())
+		}
+		<-done
+		w.until(rotate.Scheduled)
+		w.live(w.idOf(fresh))
+	})
+}
+
+// TestHandWriteOfRestAfterDelete: once the secret is deleted, a write of the key's public parts alone is no key: it is refused, and its alert
+// does not end by it.
+func TestHandWriteOfRestAfterDelete(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		label := w.kv.read("secret/demo", time.Now()).fields["label"]
+		if label == "" {
+			t.Fatal("the key publishes no label")
+		}
+		if _, err := w.hand(handWrite{}); err != nil {
+			t.Fatal(err)
+		}
+		rest := map[string]string{"label": label}
+		w.denied(handWrite{fields: rest}, `it leaves out ["api_key"]`)
+		if _, err := w.hand(handWrite{fields: rest, force: true}); err != nil {
+			t.Error(err)
+		}
+		if s := w.status(); s["alert"] == "" {
+			t.Error("there is no alert")
+		}
+	})
+}
+
+// TestHandWriteThatCannotBeTried: a value that can never be tried does not stay unnoticed.
+func TestHandWriteThatCannotBeTried(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		current := w.value()
+		w.hook = func(what string, before bool) error {
+			if what == "verify" && before {
+				return &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("hook", fault.Invalid, "no header can hold it")}
+			}
+			return nil
+		}
+		w.put("key\n")
+		w.after(time.Hour)
+		if s := w.status(); !contains(s["alert"].(string), "could not be tried again and again: no header can hold it") {
+			t.Errorf("the key is %v", s)
+		}
+		w.hook = nil
+		w.put(current)
+		if s := w.status(); s["alert"] != "" {
+			t.Errorf("the key is %v", s)
+		}
+	})
+}
+
+// TestHandWriteNotTriedAfterRetiring: nobody looks at what consumers read between the retirement and the end of a rotation. A value that could not be
+// tried meanwhile is looked at then.
+func TestHandWriteNotTriedAfterRetiring(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		retired := false
+		w.hook = func(what string, before bool) error {
+			if retired = retired || what == "retire" && !before; retired && what == "list" && before {
+				return fault.New("hook", fault.Upstream, "not now")
+			}
+			return nil
+		}
+		w.until(rotate.Retiring)
+		w.run(time.Now().Add(7*24*time.Hour), func() bool { return retired })
+		w.vendor.Inject(rotationtest.VendorFault{Call: "use", Mode: "hang"})
+		if said := w.put("no-such-key-0815"); !contains(said, "could not be checked") {
+			t.Errorf("the answer says %q", said)
+		}
+		w.hook = nil
+		w.until(rotate.Scheduled)
+		w.after(time.Hour)
+		if s := w.status(); !contains(s["alert"].(string), "the provider refuses") {
+			t.Errorf("nobody is told: %v", s)
+		}
+	})
+}
+
+// TestHandWriteWhileJudging: while another write is judged, a write is stored unjudged. No rotation is in flight that would find it: it is
+// looked at.
+func TestHandWriteWhileJudging(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		w.vendor.Inject(rotationtest.VendorFault{Call: "use", Mode: "hang", Times: 3})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = w.do(route.Write, "keys/demo/rollback", map[string]any{"version": 1})
+		}()
+		w.kv.write("secret/demo", map[string]string{"api_key": "somebody's"})
+		nap(time.Second)
+		if said := w.put("no-such-key-0815"); !contains(said, "was not checked") {
+			t.Errorf("the answer says %q", said)
+		}
+		<-done
+		w.after(time.Hour)
+		if s := w.status(); !contains(s["alert"].(string), "the provider refuses") {
+			t.Errorf("nobody is told: %v", s)
+		}
+	})
+}
+
+// TestHandWriteCoversNoAlert: an alert that waits for a person stands again once that about the place has ended.
+func TestHandWriteCoversNoAlert(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		current := w.value()
+		w.hook = func(what string, before bool) error {
+			if what == "create" && before {
+				return &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("hook", fault.Upstream, "the account is closed")}
+			}
+			return nil
+		}
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.RollingBack)
+		w.until(rotate.Scheduled)
+		if s := w.status(); !contains(s["alert"].(string), "the account is closed") {
+			t.Fatalf("the key is %v", s)
+		}
+		for _, value := range []string{"no-such-key-0815", "no-such-key-0816"} {
+			if _, err := w.hand(handWrite{fields: map[string]string{"api_key": value}, force: true}); err != nil {
+				t.Error(err)
+			}
+		}
+		w.put(current)
+		if s := w.status(); !contains(s["alert"].(string), "the account is closed") {
+			t.Errorf("the alert is gone: %v", s)
+		}
+	})
+}
+
+// TestHandWritesAreTrimmed: a client that writes again and again, while nothing rotates, does not fill the store.
+func TestHandWritesAreTrimmed(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		for range 2400 {
+			if _, err := w.barrier.View("mount/r/").Commit(w.ctx, storage.Append("j/demo/", []byte(`{"what":"written"}`))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := w.hand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true}); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(w.must(route.Read, "keys/demo/history", map[string]any{"steps": true})["steps"].([]any)); n > 2001 {
+			t.Errorf("the journal has %d rows", n)
+		}
+	})
+}
+
 // another is the engine of a second server over the same store.
 func (w *world) another() engine.Engine {
 	w.Helper()
