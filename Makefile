@@ -49,7 +49,7 @@ lint: ## gofmt, vet for every platform, staticcheck, the rules of the house; tid
 	@if command -v terraform >/dev/null; then terraform fmt -check -recursive deploy/terraform; else echo "lint: terraform is not installed: the form of deploy/terraform was not checked"; fi
 
 # What make mutate changes. Each is tested by its own tests alone, so that whoever changes a package learns from them.
-MUTATE = lease token policy engine/database engine/rotation
+MUTATE = lease token policy rotate engine/database engine/rotation
 
 mutate: ## change the code in small ways and name the changes that no test notices; MUTATE="token" for some packages
 	cd tools && $(GO) build -o ../bin/gremlins github.com/go-gremlins/gremlins/cmd/gremlins
