@@ -49,6 +49,25 @@ func (m *Manager) View(ctx context.Context, kind, name string) (*Edit, error) {
 	return m.load(ctx, m.kinds[kind], name)
 }
 
+// Target opens the target of a record as a step of its next rotation would, and returns the credential that is current. Nothing
+// is stored. It is for tests of targets.
+func (m *Manager) Target(ctx context.Context, kind, name string) (Target, Credential, error) {
+	e, err := m.View(ctx, kind, name)
+	if err == nil && e == nil {
+		err = fault.New("rotate.Target", fault.NotFound, "there is no %s %q; list what rotates with rotation/status", m.kinds[kind].Noun, name)
+	}
+	if err == nil {
+		if e.Rec.Turn == nil {
+			e.start(Start{Reason: "manual"})
+		}
+		err = e.open(ctx)
+	}
+	if err != nil {
+		return nil, Credential{}, err
+	}
+	return e.target, e.Sec.Keys[e.Rec.Current.Key()], nil
+}
+
 // Read reads a record and its secrets as one commit has left them; nil if there is none. Neither is committed.
 func (m *Manager) Read(ctx context.Context, kind, name string) (*Record, *Secrets, error) {
 	for {

@@ -80,7 +80,8 @@ type Setter interface {
 	Generate(ctx context.Context) (Credential, error)
 
 	// Set makes the provider take to instead of from, which is the zero value where it is not known. Setting
-	// what is set succeeds, so an Unknown outcome is answered by calling again.
+	// what is set changes nothing: it succeeds, or is refused where from is what the call authenticates by. Verify tells
+	// which secret is in force after an Unknown outcome.
 	Set(ctx context.Context, from, to Credential) error
 }
 

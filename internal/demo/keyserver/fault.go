@@ -93,6 +93,9 @@ func call[T any](ctx context.Context, s *Server, c Call, effect func(now time.Ti
 		return effect(time.Now())
 	}
 	var none T
+	if ctx.Err() != nil {
+		return none, ErrCut // it was never sent
+	}
 	f, ok := s.take(c, false)
 	if !ok {
 		return locked()

@@ -361,10 +361,14 @@ func (b *backend) works(ctx context.Context, c *client.Client, k client.Key, s s
 	defer cancel()
 	for row := 0; row < checks; {
 		wait := betweenChecks
-		if _, err = its.WhoAmI(until); err != nil {
+		switch _, now := its.WhoAmI(until); {
+		case now == nil:
+			row, err = row+1, nil
+		case err == nil || until.Err() == nil: // a call that the end of the time cuts says less than the refusals before
+			err = now
+			fallthrough
+		default:
 			row, wait = 0, afterRefusal
-		} else {
-			row++
 		}
 		if row < checks && !pause(until, wait) {
 			if err == nil {

@@ -124,7 +124,10 @@ func (t *rootTarget) reach(ctx context.Context) (*client.Client, string, func(),
 func (t *rootTarget) List(ctx context.Context) ([]rotate.Listed, error) {
 	out, err := t.target.List(ctx)
 	turn := t.record.Turn
-	if n := len(turn.Attempts); err == nil || !fault.Is(err, fault.Unavailable) || n == 0 || time.Now().Before(turn.Attempts[n-1].Late) {
+	if err == nil || turn == nil || !fault.Is(err, fault.Unavailable) {
+		return out, err
+	}
+	if n := len(turn.Attempts); n == 0 || time.Now().Before(turn.Attempts[n-1].Late) {
 		return out, err
 	}
 	c, _, aerr := t.b.aws(ctx)

@@ -1,0 +1,295 @@
+package rotatetest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// A Fixture is a target that [Targets] tests, with its provider.
+type Fixture struct {
+	// Open opens the target as a step of a rotation does: each call of the suite is made to one of its own.
+	Open func() rotate.Target
+	// Current is what the record holds; the suite does not take it away.
+	Current rotate.Credential
+	// Works reports whether the provider accepts a credential, past the target and its configuration.
+	Works func(c rotate.Credential) bool
+	// Lag is how long the provider's replicas, lists and reports of uses lag at most.
+	Lag time.Duration
+}
+
+// A targets is one run of the suite.
+type targets struct {
+	*testing.T
+	Fixture
+	orders uint32
+}
+
+// Targets tests that a target keeps the contract of [rotate.Target]: of a [rotate.Creator], if it is one, or of a [rotate.Setter]. open
+// makes a new provider for each of the suite's tests, in a bubble of synctest.
+func Targets(t *testing.T, open func(t *testing.T) Fixture) {
+	for name, test := range map[string]func(s *targets){
+		"create and retire":   createAndRetire,
+		"disable":             disable,
+		"wrong secret":        wrongSecret,
+		"set":                 set,
+		"ended context":       endedContext,
+		"usable concurrently": concurrently,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { test(&targets{T: t, Fixture: open(t)}) })
+		})
+	}
+}
+
+// creator opens the target as one that creates, or skips the test.
+func (s *targets) creator() rotate.Creator {
+	c, ok := s.Open().(rotate.Creator)
+	if !ok {
+		s.SkipNow() // its style is in place
+	}
+	return c
+}
+
+func (s *targets) setter() rotate.Setter {
+	c, ok := s.Open().(rotate.Setter)
+	if !ok {
+		s.SkipNow() // its style is two-key
+	}
+	return c
+}
+
+// want checks the outcome of a call that must fail, and that its error shows no secret.
+func (s *targets) want(what string, err error, want rotate.Outcome, hidden ...rotate.Credential) {
+	s.Helper()
+	if err == nil {
+		s.Errorf("%s succeeds, want %s", what, want)
+		return
+	}
+	if f, ok := errors.AsType[*rotate.Failure](err); !ok || f.Outcome != want {
+		s.Errorf("%s: %v, of outcome %s, want %s", what, err, rotate.OutcomeOf(err), want)
+	}
+	for _, c := range hidden {
+		for name, v := range c.Secret {
+			if text := v.RevealString(); text != "" && strings.Contains(err.Error(), text) {
+				s.Errorf("%s: the error shows the credential's %s", what, name)
+			}
+		}
+	}
+}
+
+// create creates a credential, in a bubble, which works once the provider's replicas have caught up.
+func (s *targets) create() rotate.Credential {
+	s.Helper()
+	s.orders++
+	c, err := s.creator().Create(s.Context(), rotate.Order{Marker: rotate.Marker{Installation: "test0001", Key: "suite", Turn: s.orders, Attempt: 1}, Current: s.Current.ID})
+	if err != nil {
+		s.Fatal("create: ", err)
+	}
+	time.Sleep(s.Lag)
+	if c.ID == "" || c.ID == s.Current.ID || !s.Works(c) {
+		s.Fatalf("create returned %q, which works: %v; the current one is %q", c.ID, s.Works(c), s.Current.ID)
+	}
+	return c
+}
+
+// listed are the IDs that the provider shows, and whether each is disabled; nil if the target has no list.
+func (s *targets) listed() map[string]bool {
+	s.Helper()
+	l, ok := s.Open().(rotate.Lister)
+	if !ok || !s.Open().Capabilities().List {
+		return nil
+	}
+	all, err := l.List(s.Context())
+	if err != nil {
+		s.Fatal("list: ", err)
+	}
+	out := map[string]bool{}
+	for _, c := range all {
+		out[c.ID] = c.Disabled
+	}
+	return out
+}
+
+// createAndRetire runs in a bubble.
+func createAndRetire(s *targets) {
+	c := s.create()
+	if err := s.Open().Verify(s.Context(), c); err != nil {
+		s.Error("verify: ", err)
+	}
+	s.want("verify dead, of one that lives", s.Open().VerifyDead(s.Context(), c), rotate.Alive, c)
+	if ids := s.listed(); ids != nil {
+		_, fresh := ids[c.ID]
+		_, current := ids[s.Current.ID]
+		if !fresh || s.Current.ID != "" && !current {
+			s.Errorf("the list %v lacks %s or %s", ids, c.ID, s.Current.ID)
+		}
+	}
+	if u, ok := s.Open().(rotate.UsageTeller); ok && s.Open().Capabilities().LastUsed {
+		if _, err := u.LastUsed(s.Context(), c.ID); err != nil {
+			s.Error("last use: ", err)
+		}
+	}
+	for i := range 2 { // retiring what is gone succeeds
+		if err := s.creator().Retire(s.Context(), c.ID); err != nil {
+			s.Fatalf("retire, call %d: %v", i+1, err)
+		}
+		time.Sleep(s.Lag)
+	}
+	if s.Works(c) {
+		s.Error("the retired one works")
+	}
+	if err := s.Open().VerifyDead(s.Context(), c); err != nil {
+		s.Error("verify dead: ", err)
+	}
+	s.want("verify, of a retired one", s.Open().Verify(s.Context(), c), rotate.Rejected, c)
+	if _, there := s.listed()[c.ID]; there {
+		s.Error("the retired one is listed")
+	}
+	if s.Current.ID != "" && !s.Works(s.Current) {
+		s.Error("the current one does not work any more")
+	}
+}
+
+// disable runs in a bubble.
+func disable(s *targets) {
+	d, ok := s.creator().(rotate.Disabler)
+	if !ok || !s.Open().Capabilities().Disable {
+		s.SkipNow() // the provider cannot
+	}
+	c := s.create()
+	for i := range 2 {
+		if err := d.Disable(s.Context(), c.ID); err != nil {
+			s.Fatalf("disable, call %d: %v", i+1, err)
+		}
+		time.Sleep(s.Lag)
+	}
+	if s.Works(c) {
+		s.Error("the disabled one works")
+	}
+	if off, there := s.listed()[c.ID]; s.Open().Capabilities().ListsDisabled && (!there || !off) {
+		s.Errorf("in the list it is there: %v, disabled: %v", there, off)
+	}
+	if err := s.creator().Retire(s.Context(), c.ID); err != nil {
+		s.Error("retire: ", err)
+	}
+	time.Sleep(s.Lag)
+	if err := d.Disable(s.Context(), c.ID); err != nil {
+		s.Error("disabling what is gone: ", err)
+	}
+}
+
+// wrongSecret tries what the provider has never issued. It is refused, or fails for good where the reply may also mean something else,
+// as a wrong signature may mean a wrong clock.
+func wrongSecret(s *targets) {
+	wrong := rotate.Credential{ID: s.Current.ID, Account: s.Current.Account, Public: s.Current.Public, Secret: map[string]secret.Value{}}
+	for name := range s.Current.Secret {
+		wrong.Secret[name] = secret.Text("canary-of-a-wrong-secret")
+	}
+	err := s.Open().Verify(s.Context(), wrong)
+	want := rotate.Rejected
+	if rotate.OutcomeOf(err) == rotate.Permanent {
+		want = rotate.Permanent
+	}
+	s.want("verify, of a wrong secret", err, want, wrong, s.Current)
+	if !s.Works(s.Current) {
+		s.Error("the current one does not work any more")
+	}
+}
+
+// set runs in a bubble.
+func set(s *targets) {
+	made, err := s.setter().Generate(s.Context())
+	if err != nil {
+		s.Fatal("generate: ", err)
+	}
+	if made.ID == "" || made.ID == s.Current.ID || s.Works(made) || !s.Works(s.Current) {
+		s.Fatalf("generate returned %q, and has told the provider", made.ID)
+	}
+	if err := s.setter().Set(s.Context(), s.Current, made); err != nil {
+		s.Fatal("set: ", err)
+	}
+	time.Sleep(s.Lag)
+	if !s.Works(made) {
+		s.Fatal("it does not work")
+	}
+	if err := s.setter().Set(s.Context(), s.Current, made); err != nil { // what authenticates by the one before is refused
+		s.want("setting what is set", err, rotate.OutcomeOf(err), s.Current, made)
+	}
+	if time.Sleep(s.Lag); !s.Works(made) {
+		s.Error("setting what is set has changed something")
+	}
+	if err := s.Open().Verify(s.Context(), made); err != nil {
+		s.Error("verify: ", err)
+	}
+	if made.Account == s.Current.Account {
+		s.want("verify, of the one before", s.Open().Verify(s.Context(), s.Current), rotate.Rejected, s.Current, made)
+	}
+}
+
+// endedContext, in a bubble, makes each call with a context that has ended: it returns at once, with an error, and without effect.
+func endedContext(s *targets) {
+	ctx, cancel := context.WithCancel(s.Context())
+	cancel()
+	before, began := s.listed(), time.Now()
+	calls := map[string]func() error{
+		"verify": func() error { return s.Open().Verify(ctx, s.Current) },
+	}
+	switch t := s.Open().(type) {
+	case rotate.Creator:
+		calls["create"] = func() error {
+			_, err := t.Create(ctx, rotate.Order{Marker: rotate.Marker{Installation: "test0001", Key: "suite", Turn: 9, Attempt: 1}, Current: s.Current.ID})
+			return err
+		}
+		calls["retire"] = func() error { return t.Retire(ctx, s.Current.ID) }
+		calls["verify dead"] = func() error { return s.Open().VerifyDead(ctx, s.Current) }
+		if l, ok := t.(rotate.Lister); ok && s.Open().Capabilities().List {
+			calls["list"] = func() error { _, err := l.List(ctx); return err }
+		}
+	case rotate.Setter:
+		made, err := t.Generate(s.Context())
+		if err != nil {
+			s.Fatal(err)
+		}
+		calls["set"] = func() error { return t.Set(ctx, s.Current, made) }
+	}
+	for name, call := range calls {
+		err := call()
+		if err == nil {
+			s.Errorf("%s succeeds", name)
+			continue
+		}
+		for field, v := range s.Current.Secret {
+			if strings.Contains(err.Error(), v.RevealString()) {
+				s.Errorf("%s: the error shows the credential's %s", name, field)
+			}
+		}
+	}
+	if took := time.Since(began); took > time.Minute {
+		s.Errorf("the calls took %s", took)
+	}
+	time.Sleep(s.Lag)
+	if after := s.listed(); len(after) != len(before) || !s.Works(s.Current) {
+		s.Errorf("the list was %v and is %v; the current one works: %v", before, after, s.Works(s.Current))
+	}
+}
+
+// concurrently verifies the current one many times at once.
+func concurrently(s *targets) {
+	const n = 8
+	errs := make(chan error, n)
+	for range n {
+		go func() { errs <- s.Open().Verify(s.Context(), s.Current) }()
+	}
+	for range n {
+		if err := <-errs; err != nil {
+			s.Error(err)
+		}
+	}
+}
