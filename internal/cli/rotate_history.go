@@ -152,7 +152,9 @@ func showReplies(ctx context.Context, s *session, client *client, mount string, 
 	if err != nil {
 		return local(err, "reading the answer")
 	}
-	var rows []rotate.JournalRow
+	var rows []struct { // of a journal's row no more than that: its other times may be empty
+		Requests []rotate.Exchange `json:"requests"`
+	}
 	if err := json.Unmarshal(b, &rows); err != nil {
 		return local(err, "reading the answer")
 	}

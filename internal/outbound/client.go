@@ -159,7 +159,7 @@ func (d *declared) RoundTrip(r *http.Request) (*http.Response, error) {
 		err = fault.New("outbound.Client", fault.Denied, "%s", fault.Message(err))
 	case !slices.Contains(d.origins, origin):
 		// A host can be made of a secret: it is in the cause, which callers redact.
-		err = &fault.Error{Op: "outbound.Client", Kind: fault.Denied, Msg: "the address is not of a declared host; add its host to those that may be called", Err: errors.New(string(origin))}
+		err = &fault.Error{Op: "outbound.Client", Kind: fault.Denied, Msg: "the address is not of a declared host; add its host to those that may be called, with http:// in front if it has no TLS", Err: errors.New(string(origin))}
 	}
 	if err != nil {
 		if r.Body != nil {

@@ -221,7 +221,8 @@ type Ending struct {
 	Dead     time.Time `json:"dead"`
 	Proof    string    `json:"proof"` // "refused", "management", "not listed", "none"
 	Listed   time.Time `json:"listed"`
-	Wrong    int       `json:"wrong,omitempty"` // how often the provider's list was not as it should be
+	Wrong    int       `json:"wrong,omitempty"`  // how often the provider's list was not as it should be
+	Undead   int       `json:"undead,omitempty"` // how often the provider accepted it after it was retired
 }
 
 // An Error is a call of a rotation that failed.

@@ -189,10 +189,16 @@ func undo(ctx context.Context, e *Edit, intent string, do func(context.Context, 
 	case failure != nil:
 		return false, e.retry(ctx, failure)
 	}
-	worked(e)
+	if e.turn().End.Undead == 0 { // else the alert that it lives stands until it is refused
+		worked(e)
+	}
 	e.Say("key_id", id)
 	return true, nil
 }
+
+// undeadTries is how often a retired credential may be accepted until it is retired once more: the provider's replicas need some
+// seconds, and the back-off gives them half a minute.
+const undeadTries = 3
 
 // bury proves that the retired key is refused. Unless it is done, it has committed what went wrong.
 func bury(ctx context.Context, e *Edit) (done bool, err error) {
@@ -203,8 +209,11 @@ func bury(ctx context.Context, e *Edit) (done bool, err error) {
 		err := call(ctx, func(ctx context.Context) error { return e.target.VerifyDead(ctx, cred) })
 		e.Now = time.Now().UTC()
 		if err != nil {
-			if OutcomeOf(err) == Alive && t.Tries+1 >= maxTries {
-				end.Retired = time.Time{} // the provider has said that it is deleted, and was wrong: once more
+			if OutcomeOf(err) == Alive {
+				t.Tries = end.Undead // retiring once more succeeds in between, and does not count
+				if end.Undead++; end.Undead >= undeadTries {
+					end.Retired = time.Time{} // the provider has said that it is deleted, and was wrong: once more
+				}
 			}
 			return false, e.retry(ctx, err)
 		}

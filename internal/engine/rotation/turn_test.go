@@ -222,7 +222,11 @@ func TestDeletedKeyThatStillWorks(t *testing.T) {
 		w.vendor.Inject(rotationtest.VendorFault{Call: "delete", Mode: "lie"})
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Retiring)
+		began := time.Now()
 		w.until(rotate.Scheduled)
+		if took := time.Since(began); took > 20*time.Minute { // it rests for ten, disabled
+			t.Errorf("it is retired once more after %s", took)
+		}
 		w.live(w.idOf(w.value()))
 		if s := w.status(); s["alert"] != "" {
 			t.Errorf("the alert stays: %v", s)

@@ -168,7 +168,9 @@ func (c *caller) unexpected(st *step, r *reply, outcome rotate.Outcome, cause er
 		msg = fmt.Sprintf("the provider answered %d, but not as the recipe's condition wants", r.status)
 	case r.status/100 == 3:
 		msg += "; redirects are not followed, correct the address"
-	case (r.status == 401 || r.status == 403) && outcome == rotate.Permanent:
+	case r.status == 403 && outcome == rotate.Permanent:
+		msg += ", so the admin credentials are refused, or may not do this, or a limit is reached; see the reply, and correct that at the provider or give other credentials"
+	case r.status == 401 && outcome == rotate.Permanent:
 		msg += ", so it refuses the admin credentials, or they may not do this; correct them, or what they may do at the provider"
 	}
 	if cause == nil && r.status >= 400 {

@@ -137,7 +137,7 @@ func TestOutcomes(t *testing.T) {
 			if want := call == "create" && f.Status/100 == 2 && result.want == u; want && !f.Repeats || f.Repeats && f.Status/100 != 2 {
 				t.Errorf("%s, %s: it repeats: %v", c.name, call, f.Repeats)
 			}
-			refuses := strings.Contains(fault.Message(f), "refuses the admin credentials")
+			refuses := strings.Contains(fault.Message(f), "admin credentials")
 			if want := (f.Status == 401 || f.Status == 403) && result.want == p; refuses != want {
 				t.Errorf("%s, %s: %q", c.name, call, fault.Message(f))
 			}
