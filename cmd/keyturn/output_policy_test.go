@@ -51,7 +51,7 @@ var policyLines = []string{
 	"kv metadata patch -max-versions=6 secret/a",
 	"kv metadata delete secret/a | kv put secret/a x=1",
 	"kv enable-versioning two | secrets enable -path=two -version=1 kv",
-	"rotate now x", "rotate rollback x", "rotate pause x", "rotate resume x", "rotate plan x", "rotate history x", "rotate status x",
+	"rotate now x", "rotate rollback x", "rotate pause x", "rotate resume x", "rotate plan x", "rotate history x", "rotate status x", "rotate orphans x", "recipe list", "recipe show http-demo",
 	"rotate status ~", // there is no key to read
 	"login token=TOKEN -no-store",
 	"token create -ttl=1h",

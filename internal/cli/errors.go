@@ -65,6 +65,12 @@ func nothingAt(format string, args ...any) error {
 	return nothing{refusal{exitRemote, "No value found at " + fmt.Sprintf(format, args...)}}
 }
 
+// mayNot reports whether a request was refused because the token may not make it.
+func mayNot(err error) bool {
+	var answer *api.ResponseError
+	return errors.As(err, &answer) && answer.StatusCode == http.StatusForbidden
+}
+
 // notThere reports whether err is the answer that there is nothing at a path.
 func notThere(err error) bool {
 	var answer *api.ResponseError

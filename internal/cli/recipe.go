@@ -111,7 +111,7 @@ func serverRecipes(ctx context.Context, s *session, mount string) ([]recipeRow, 
 		row := recipeRow{Name: text(name)}
 		got, err := client.read(ctx, one, nil)
 		switch {
-		case err != nil && !notThere(err):
+		case err != nil && !notThere(err) && !mayNot(err): // a token that may only list sees names alone
 			return nil, remote(err, "reading %s", one)
 		case err == nil && got != nil:
 			row.Description = text(got.Data["description"])
