@@ -33,6 +33,7 @@ type chaos struct {
 	read   map[string]bool // values that readers were given
 	dead   map[int]bool    // versions of the path that people have written, and whose value does not work
 	leaked map[string]bool // values that a user has said to have leaked
+	asking int             // requests that say so and have not returned
 }
 
 func newChaos(h *rotatetest.Harness) rotatetest.Subject {
@@ -153,7 +154,13 @@ func (c *chaos) Act(server int) (string, func() error) {
 			c.mu.Lock()
 			maps.Copy(c.leaked, c.read)
 			c.leaked[c.kv.read("secret/demo", time.Now()).fields["api_key"]] = true // somebody may be reading it
+			c.asking++
 			c.mu.Unlock()
+			defer func() {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				c.asking--
+			}()
 			_, err := c.worlds[server].Do(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
 			return err
 		}
@@ -197,7 +204,8 @@ func (c *chaos) idOf(value string) string { return (&world{vendor: c.vendor}).id
 func (c *chaos) Readers() []rotatetest.Reader {
 	return []rotatetest.Reader{{
 		Name: "a reader of the path", Lasts: true,
-		Read: func(int) (string, time.Duration, bool) {
+		Read: func(server int) (string, time.Duration, bool) {
+			leaking := c.leaking(server)
 			at := c.kv.read("secret/demo", time.Now())
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -206,6 +214,7 @@ func (c *chaos) Readers() []rotatetest.Reader {
 				return "", 0, false
 			}
 			c.read[value] = true
+			c.leaked[value] = c.leaked[value] || leaking
 			return value, at.ttl, true
 		},
 		Works: func(value string) bool {
@@ -217,6 +226,22 @@ func (c *chaos) Readers() []rotatetest.Reader {
 			return err == nil || !contains(err.Error(), "refused") || c.leaked[value]
 		},
 	}}
+}
+
+// leaking reports whether what is published may be retired without a grace: a rotation of a leaked key waits or is in flight, or that
+// cannot be told.
+func (c *chaos) leaking(server int) bool {
+	c.mu.Lock()
+	asking := c.asking > 0
+	c.mu.Unlock()
+	if asking {
+		return true
+	}
+	r, _, err := c.worlds[server].Engine.(engine.Rotator).Rotations().Read(context.Background(), "key", "demo")
+	if err != nil || r == nil {
+		return true
+	}
+	return r.Queued != nil && r.Queued.Leaked || r.Turn != nil && r.Turn.Start.Leaked
 }
 
 // Check finds nothing that the harness does not.

@@ -194,7 +194,7 @@ func (t *Trial) list(ctx context.Context, made rotate.Credential) error {
 		i := slices.IndexFunc(all, func(l rotate.Listed) bool { return l.ID == made.ID })
 		switch {
 		case i >= 0 && (!t.Definition.Can.Label || all[i].Marker == t.Marker):
-			t.Told("list", count(len(all)) + "; the new one is among them", nil)
+			t.Told("list", count(len(all))+"; the new one is among them", nil)
 			return nil
 		case time.Now().Before(until):
 		case i < 0:
