@@ -94,21 +94,29 @@ func mint(ctx context.Context, k *keyturn, n int, ttlAt func(made int) time.Dura
 		if err := k.as(k.root).call(http.MethodPost, "database/roles/app", role, nil); err != nil {
 			return err
 		}
-		var all sync.WaitGroup
-		errs := make([]error, workers)
-		for w := range workers {
-			all.Go(func() {
-				for i := w; i < min(batch, n-made) && errs[w] == nil; i += workers {
-					errs[w] = k.call(http.MethodGet, "database/creds/app", nil, nil)
-				}
-			})
-		}
-		all.Wait()
-		if err := errors.Join(append(errs, ctx.Err())...); err != nil {
+		err := inParallel(ctx, workers, 0, min(batch, n-made), func(int) error {
+			return k.call(http.MethodGet, "database/creds/app", nil, nil)
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// inParallel calls f for the numbers from one up to another, by so many workers, of which each stops at its first error.
+func inParallel(ctx context.Context, workers, from, to int, f func(i int) error) error {
+	var all sync.WaitGroup
+	errs := make([]error, workers)
+	for w := range workers {
+		all.Go(func() {
+			for i := from + w; i < to && errs[w] == nil && ctx.Err() == nil; i += workers {
+				errs[w] = f(i)
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(append(errs, ctx.Err())...)
 }
 
 // latencies reads one secret at a pace, for d or until done says so, and returns how long each took in milliseconds.

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/keyturn/keyturn/test/redistest"
@@ -27,8 +26,8 @@ const (
 	beforeReading = 20 * time.Second
 )
 
-// benchRotations schedules many passwords of a Redis, of which some fall due at a steady rate. It measures how late those
-// were changed, and what the many cost in memory.
+// benchRotations schedules the rotation of many Redis passwords. Some of them become due at a steady rate: the row
+// measures how late those are rotated, and how much memory all of them take.
 func benchRotations(ctx context.Context, b *bench) (out []result, err error) {
 	n := strconv.Itoa(b.things)
 	title := "rotation lateness, p99, " + strconv.Itoa(rotatingRate) + "/s of " + n + " scheduled, at most"
@@ -74,23 +73,17 @@ func benchRotations(ctx context.Context, b *bench) (out []result, err error) {
 	}, nil
 }
 
-// scheduled makes the static roles from one number up to another, which fall due in a month, and returns the memory of the
-// server at rest. Their users need not be there yet.
+// scheduled makes the static roles from one number up to another, which fall due in a month, and
+// returns the memory of the server at rest. Their users need not be there yet.
 func (k *keyturn) scheduled(ctx context.Context, from, to int) (int64, error) {
 	const workers = 32
-	var all sync.WaitGroup
-	errs := make([]error, workers)
-	for w := range workers {
-		all.Go(func() {
-			for i := from + w; i < to && errs[w] == nil && ctx.Err() == nil; i += workers {
-				errs[w] = k.as(k.root).call(http.MethodPost, "database/static-roles/far-"+strconv.Itoa(i), map[string]any{
-					"db_name": "production", "username": "far-" + strconv.Itoa(i), "rotation_period": "720h", "skip_import_rotation": true,
-				}, nil)
-			}
-		})
-	}
-	all.Wait()
-	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
+	err := inParallel(ctx, workers, from, to, func(i int) error {
+		name := "far-" + strconv.Itoa(i)
+		return k.as(k.root).call(http.MethodPost, "database/static-roles/"+name, map[string]any{
+			"db_name": "production", "username": name, "rotation_period": "720h", "skip_import_rotation": true,
+		}, nil)
+	})
+	if err != nil {
 		return 0, err
 	}
 	select {

@@ -167,7 +167,7 @@ func recipeShow() *command {
 
 var recipeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`)
 
-// changeMark stands in a new recipe where something is to be filled in. A recipe is not tested while it has one.
+// changeMark marks the places of a new recipe that its author must fill in. A recipe that still has one is not tested.
 const changeMark = "# CHANGE"
 
 func recipeNew() *command {

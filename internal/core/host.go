@@ -140,7 +140,8 @@ func (h lending) publish(ctx context.Context, p engine.Publication) (int, error)
 	return version, err
 }
 
-// mayPublish refuses a caller who configures what will publish to a secret, and may not write it. The path names it without "data/".
+// mayPublish refuses a caller who configures what will publish to a secret, and may not write it.
+// The path names it without "data/".
 func (h lending) mayPublish(ctx context.Context, names []string, path string) error {
 	o, rest, err := h.target(path)
 	if err != nil {

@@ -84,8 +84,8 @@ func (h lending) reserve(ctx context.Context, uuid string, r engine.Reservation)
 	return append(ops, marks...), err
 }
 
-// marks are the operations that note in the secrets themselves what a record holds there, and what it gives up: a write of such a secret
-// finds the record without a read of its own.
+// marks are the operations that note in the secrets themselves what a record holds there, and
+// what it gives up: a write of such a secret finds the record without a read of its own.
 func (h lending) marks(ctx context.Context, r engine.Reservation) (ops []storage.Op, err error) {
 	type fields struct{ hold, giveUp []string }
 	paths := map[string]fields{}
@@ -115,7 +115,8 @@ func (h lending) marks(ctx context.Context, r engine.Reservation) (ops []storage
 	return ops, nil
 }
 
-// overwrite tells those that hold fields of a secret of a client's write to them, in the order of their records. Each adds its operations.
+// overwrite tells those that hold fields of a secret of a client's write to them, in the order of
+// their records. Each adds its operations.
 func (h lending) overwrite(ctx context.Context, o engine.Overwrite, commit func([]storage.Op) error) error {
 	fields, mounts := map[string][]string{}, map[string]string{}
 	for _, field := range o.Changed {

@@ -1,6 +1,7 @@
 package cron
 
 import (
+	"context"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -152,4 +153,16 @@ func (w When) Again(due, last time.Time, failed int, now time.Time) (at time.Tim
 		return end, false
 	}
 	return w.Next(last, now), true
+}
+
+// Pause waits for d, and reports false where ctx ended first.
+func Pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
 }

@@ -146,9 +146,10 @@ type Host struct {
 	Published func(ctx context.Context, p Publication) (*Published, error)
 	// Versions are all that a path has held and that is still there, the newest first.
 	Versions func(ctx context.Context, path string) ([]Published, error)
-	// Overwrite tells those that publish to a path of a client's write before it is stored, and lets them judge it. commit stores the
-	// write with their operations on absolute keys; it is called once at most, and its error is returned as it is. An
-	// error of theirs refuses the write.
+	// Overwrite tells those that publish to a path of a client's write before it is stored, and
+	// lets them judge it. commit stores the write with their operations on absolute keys; it is
+	// called once at most, and its error is returned as it is. An error of theirs refuses the
+	// write.
 	Overwrite func(ctx context.Context, o Overwrite, commit func(along []storage.Op) error) error
 	// Rotating are where all records of the server stand, whichever engine rotates them, as far as a holder of these policies may read
 	// each of them.
@@ -338,8 +339,9 @@ type Versioned interface {
 	Published(ctx context.Context, rest string) (*Published, error)
 	// Versions are all that a path has held and that is still there, the newest first.
 	Versions(ctx context.Context, rest string) ([]Published, error)
-	// Mark returns operations on absolute keys that note which fields of a path a record holds from now on, and which it gives
-	// up. They join the record's commit. A client's write that changes a field so marked calls [Host.Overwrite].
+	// Mark returns operations on absolute keys that note which fields of a path a record holds
+	// from now on, and which it gives up. They join the record's commit. A client's write that
+	// changes a field so marked calls [Host.Overwrite].
 	Mark(ctx context.Context, rest string, hold, giveUp []string) ([]storage.Op, error)
 }
 

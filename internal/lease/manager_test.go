@@ -497,8 +497,9 @@ func TestTwoServersUndo(t *testing.T) {
 	}
 }
 
-// TestUndoneAndNotForgotten: the store fails behind an undo, or another server is faster. A lease counts as gone exactly if its
-// record is gone, once; and an undo that failed is reported as failed.
+// TestUndoneAndNotForgotten: the store fails behind an undo, or another server is faster. A lease
+// counts as gone exactly if its record is gone, once; and an undo that failed is reported as
+// failed.
 func TestUndoneAndNotForgotten(t *testing.T) {
 	upstream, late := fault.New("engine", fault.Upstream, "away"), fault.Unavailable
 	lost := faulty.Fault{Calls: faulty.Commits, Mode: faulty.NotStored}
@@ -716,8 +717,8 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
-// TestChangedAtOnce: a lease that another request changes is read again, and a stray item of such a one is looked at again. What
-// changes all the time is given up with an answer that says so.
+// TestChangedAtOnce: a lease that another request changes is read again, and a stray item of such
+// a one is looked at again. What changes all the time is given up with an answer that says so.
 func TestChangedAtOnce(t *testing.T) {
 	conflicts := func(n int) faulty.Fault {
 		return faulty.Fault{Calls: faulty.Commits, Mode: faulty.NotStored, Err: storage.ErrConflict, Times: n}

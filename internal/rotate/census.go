@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -70,8 +71,9 @@ func stand(k *Kind, r *Record) standing {
 	return s
 }
 
-// set notes where a record stands as version v of its row says. A later version that is known already stays, unless the row has been
-// damaged since: one that cannot be opened tells no version.
+// set notes where a record stands as version v of its row says. A later version that is known
+// already stays, unless the row has been damaged since: one that cannot be opened tells no
+// version.
 func (c *census) set(k *Kind, name string, v storage.Version, s standing) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -163,21 +165,9 @@ func (m *Manager) Walk(ctx context.Context) {
 			}
 			wait = walkAgain
 		}
-		if !pause(ctx, wait) {
+		if !cron.Pause(ctx, wait) {
 			return
 		}
-	}
-}
-
-// pause waits, and reports false where ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }
 
@@ -194,7 +184,7 @@ func (m *Manager) walkOnce(ctx context.Context) error {
 					return err
 				}
 			}
-			if rows++; rows%walkRows == 0 && !pause(ctx, walkPace) {
+			if rows++; rows%walkRows == 0 && !cron.Pause(ctx, walkPace) {
 				return ctx.Err()
 			}
 		}

@@ -141,8 +141,8 @@ func mayBegin(ctx context.Context, e *Edit) error {
 	return nil
 }
 
-// RollBack rolls the rotation in flight back, and commits that. It ends a pause that has asked a person. force: a credential
-// that leaked may be published again.
+// RollBack rolls the rotation in flight back, and commits that. It ends a pause that has asked a
+// person. force: a credential that leaked may be published again.
 func (c Control) RollBack(ctx context.Context, reason string, force bool) error {
 	e := c.e
 	if p := e.Rec.Paused; p != nil && p.Auto {
@@ -191,8 +191,8 @@ func mayGoBack(ctx context.Context, e *Edit, force bool) error {
 	return nil
 }
 
-// wayBack reports whether there is something that consumers can read again although they read nothing before the rotation, or
-// whether they surely read nothing yet that it has published.
+// wayBack reports whether there is something that consumers can read again although they read
+// nothing before the rotation, or whether they surely read nothing yet that it has published.
 func wayBack(ctx context.Context, e *Edit) bool {
 	if e.open(ctx) != nil || e.target.Place() == nil {
 		return false
@@ -214,8 +214,9 @@ func (c Control) Pause(ctx context.Context, reason string) error {
 	return e.Commit(ctx, "paused", time.Time{})
 }
 
-// Resume lets a paused record go on, and commits that. What had stopped for a person in the middle of a rotation is tried at
-// once, so that whoever resumes learns whether the cause is gone.
+// Resume lets a paused record go on, and commits that. What had stopped for a person in the
+// middle of a rotation is tried at once, so that whoever resumes learns whether the cause is
+// gone.
 func (c Control) Resume(ctx context.Context) error {
 	e := c.e
 	p := e.Rec.Paused
@@ -287,8 +288,9 @@ func inGrace(e *Edit) bool {
 	return t.State == Grace && !t.End.Now && time.Now().Before(t.End.After)
 }
 
-// TakeAway makes a call of the engine's own that takes something away at the provider, after a commit that asserts the record's
-// version, as the steps of a rotation do. The call ends within two minutes.
+// TakeAway makes a call of the engine's own that takes something away at the provider, after a
+// commit that asserts the record's version, as the steps of a rotation do. The call ends within
+// two minutes.
 func (c Control) TakeAway(ctx context.Context, what string, do func(ctx context.Context) error) error {
 	failure, err := destroy(ctx, c.e, what, callTimeout, do)
 	if err != nil {
@@ -313,8 +315,9 @@ func (c Control) Undo(why string, byUser bool) {
 	e.to(RollingBack)
 }
 
-// Disown has the current credential belong to nobody: the record goes on elsewhere, where its ID says nothing. It is not retired, and
-// whoever lists it leaves it alone. The caller commits it. No rotation is in flight that has made a call.
+// Disown has the current credential belong to nobody: the record goes on elsewhere, where its ID
+// says nothing. It is not retired, and whoever lists it leaves it alone. The caller commits it.
+// No rotation is in flight that has made a call.
 func (c Control) Disown() {
 	rec := c.e.Rec
 	if t := rec.Turn; t != nil {

@@ -117,8 +117,8 @@ func stale(e *Edit, id string, fresh map[string]secret.Value) string {
 	return ""
 }
 
-// notCreated records what is known of a creating call that failed. again: it has repeated an earlier one of the same marker, which may
-// have created the key, whatever is known of this one.
+// notCreated records what is known of a creating call that failed. again: it has repeated an
+// earlier one of the same marker, which may have created the key, whatever is known of this one.
 func notCreated(ctx context.Context, e *Edit, again bool, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // the attempt stays open
@@ -345,9 +345,10 @@ func unknown(ctx context.Context, e *Edit, a *Attempt, all []Listed) (fresh []Li
 	return fresh, nil
 }
 
-// inWindow reports whether a key can be an attempt's by its time of creation, if
-// the provider tells one. The clock of the provider may differ by a minute from this server's, whose own
-// clock is held when it jumps by more than that (docs/security-model.md): a wider window takes somebody else's key for ours.
+// inWindow reports whether a key can be an attempt's by its time of creation, if the provider
+// tells one. The clock of the provider may differ by a minute from this server's, whose own clock
+// is held when it jumps by more than that (docs/security-model.md): a wider window takes somebody
+// else's key for ours.
 func inWindow(created time.Time, a *Attempt) bool {
 	const skew = time.Minute
 	return created.IsZero() || created.After(a.At.Add(-skew)) && created.Before(a.Late.Add(skew))

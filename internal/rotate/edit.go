@@ -152,8 +152,8 @@ func (e *Edit) Say(name, value string) {
 // alarm raises an alert.
 func (e *Edit) alarm(format string, args ...any) { e.raise("", fmt.Sprintf(format, args...)) }
 
-// raise raises an alert about the calls of a state, or about the whole. While one stands, it keeps its time: trouble that goes from
-// one rotation to the next has lasted since its beginning.
+// raise raises an alert about the calls of a state, or about the whole. While one stands, it
+// keeps its time: trouble that goes from one rotation to the next has lasted since its beginning.
 func (e *Edit) raise(step State, text string) {
 	at := e.Now
 	if a := e.Rec.Alert; a != nil {

@@ -10,7 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// An Exchange is one request to a provider and what came of it, for people. It holds no secret, and what decision 0035 lets stand of the reply.
+// An Exchange is one request to a provider and what came of it, for people. It holds no secret,
+// and what decision 0035 lets stand of the reply.
 type Exchange struct {
 	At     time.Time `json:"time"`
 	Took   Seconds   `json:"took_seconds"`
@@ -115,9 +116,11 @@ func random(run string) bool {
 	return min(small, capital)*10 >= len(run)*3
 }
 
-// ShowReply is what is kept of a reply. One that succeeded may hold a new secret, in a place that nobody knows but the recipe: of its JSON the shape is kept,
-// names and types, and of anything else nothing. One that failed says why: its words are kept, without what is known to be secret or looks like it; where
-// creates says that it is of a creating call, only those of fields that say why.
+// ShowReply is what is kept of a reply. One that succeeded may hold a new secret, in a place that
+// nobody knows but the recipe: of its JSON the shape is kept, names and types, and of anything
+// else nothing. One that failed says why: its words are kept, without what is known to be secret
+// or looks like it; where creates says that it is of a creating call, only those of fields that
+// say why.
 func ShowReply(red *secret.Redactor, status int, body []byte, creates bool) string {
 	failed := status >= 400
 	switch {
@@ -166,8 +169,8 @@ func walkJSON(body []byte, w *walker) (text string, ok bool) {
 // full reports whether there is enough.
 func (w *walker) full() bool { return w.out.Len() > MaxReply }
 
-// value writes one value; name is that of its field, and hidden says that it stands within one that is named like a secret. It
-// ends early once there is enough.
+// value writes one value; name is that of its field, and hidden says that it stands within one
+// that is named like a secret. It ends early once there is enough.
 func (w *walker) value(dec *json.Decoder, name string, hidden bool) {
 	token, err := dec.Token()
 	if err != nil || w.full() {
@@ -216,7 +219,8 @@ func (w *walker) nested(dec *json.Decoder, open json.Delim, name string, hidden 
 	w.out.WriteString(map[json.Delim]string{'{': "}", '[': "]"}[open])
 }
 
-// text writes a text, or what it is. A text that is itself JSON, as gateways wrap the reply of what stands behind them, is walked in turn.
+// text writes a text, or what it is. A text that is itself JSON, as gateways wrap the reply of
+// what stands behind them, is walked in turn.
 func (w *walker) text(v, name string, hidden bool) {
 	switch {
 	case !w.words, w.creates && !saysWhy.MatchString(name):

@@ -54,7 +54,8 @@ type Kind struct {
 	// Missing makes a record that an earlier version has kept in a row of the engine's own; nil if there is none. It is stored with
 	// its next change. nil: there are no such records.
 	Missing func(ctx context.Context, name string) (*Record, *Secrets, error)
-	// Earlier are the names of which Missing makes a record that is worth showing, stored ones among them. nil: there are none.
+	// Earlier are the names of which Missing makes a record that is worth showing, stored ones
+	// among them. nil: there are none.
 	Earlier func(ctx context.Context) iter.Seq2[string, error]
 }
 
@@ -89,7 +90,8 @@ type Manager struct {
 	kinds  map[string]*Kind
 	locks  locks.Named
 	census *census
-	// returned has, by the row of a record, the Calling of a call of this process that has returned, until a commit says so.
+	// returned has, by the row of a record, the Calling of a call of this process that has
+	// returned, until a commit says so.
 	returned sync.Map
 }
 

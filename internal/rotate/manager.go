@@ -49,8 +49,8 @@ func (m *Manager) View(ctx context.Context, kind, name string) (*Edit, error) {
 	return m.load(ctx, m.kinds[kind], name)
 }
 
-// Target opens the target of a record as a step of its next rotation would, and returns the credential that is current. Nothing
-// is stored. It is for tests of targets.
+// Target opens the target of a record as a step of its next rotation would, and returns the
+// credential that is current. Nothing is stored. It is for tests of targets.
 func (m *Manager) Target(ctx context.Context, kind, name string) (Target, Credential, error) {
 	e, err := m.View(ctx, kind, name)
 	if err == nil && e == nil {
@@ -144,8 +144,8 @@ func (m *Manager) Names(ctx context.Context, kind, after string) iter.Seq2[strin
 	}
 }
 
-// Records reads the records of a kind, also those that an earlier version has kept in rows of the engine's own. Damaged ones are
-// yielded with an error that names them.
+// Records reads the records of a kind, also those that an earlier version has kept in rows of the
+// engine's own. Damaged ones are yielded with an error that names them.
 func (m *Manager) Records(ctx context.Context, kind string) iter.Seq2[*Record, error] {
 	k := m.kinds[kind]
 	return func(yield func(*Record, error) bool) {
@@ -175,8 +175,8 @@ func (m *Manager) Records(ctx context.Context, kind string) iter.Seq2[*Record, e
 	}
 }
 
-// unstored are the names of records that an earlier version has kept, and that are not stored as records yet. An error without a
-// name ends it.
+// unstored are the names of records that an earlier version has kept, and that are not stored as
+// records yet. An error without a name ends it.
 func (m *Manager) unstored(ctx context.Context, k *Kind) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		if k.Earlier == nil {
@@ -242,8 +242,8 @@ func (m *Manager) Past(ctx context.Context, kind, name string) (all []*Turn, err
 	return all, nil
 }
 
-// Journal are the rows of a record's commits, the oldest first. With the number of a rotation they are its own, and with the requests to the
-// provider; with 0 they are all.
+// Journal are the rows of a record's commits, the oldest first. With the number of a rotation
+// they are its own, and with the requests to the provider; with 0 they are all.
 func (m *Manager) Journal(ctx context.Context, kind, name string, turn uint32) (rows []JournalRow, err error) {
 	prefix := m.kinds[kind].Journal + name + "/"
 	for e, err := range m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {

@@ -9,7 +9,8 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// An Orphan is a credential that the provider shows with a marker of this installation, and that no record of the mount knows.
+// An Orphan is a credential that the provider shows with a marker of this installation, and that
+// no record of the mount knows.
 type Orphan struct {
 	ID       string    `json:"key_id"`
 	Label    string    `json:"label"`
@@ -99,8 +100,9 @@ func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 	return e.Commit(ctx, "retired-orphan", due)
 }
 
-// readNow is the ID of the credential that consumers read, if a rotation on record has made it; "" otherwise. It may be one that is not
-// recorded as ours any more, because the configuration leads elsewhere, or because it was put back.
+// readNow is the ID of the credential that consumers read, if a rotation on record has made it;
+// "" otherwise. It may be one that is not recorded as ours any more, because the configuration
+// leads elsewhere, or because it was put back.
 func readNow(ctx context.Context, e *Edit) (string, error) {
 	place := e.target.Place()
 	if place == nil {
@@ -113,14 +115,15 @@ func readNow(ctx context.Context, e *Edit) (string, error) {
 	case err != nil || there == nil:
 		return "", err
 	}
-	made, err := (&judgement{Edit: e, o: Overwrite{Fields: there.Fields}}).origin(ctx)
+	made, err := judging(e, Overwrite{Fields: there.Fields}, nil).origin(ctx)
 	if err != nil || made == nil {
 		return "", err
 	}
 	return made.ref.Key(), nil
 }
 
-// ids are the credentials of the record: the current one, those of the rotation in flight, and what its calls have left.
+// ids are the credentials of the record: the current one, those of the rotation in flight, and
+// what its calls have left.
 func (r *Record) ids() (all []string) {
 	refs := append([]*Ref{r.Current}, r.Idle...)
 	if t := r.Turn; t != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/cron"
@@ -27,8 +26,9 @@ type Overwrite struct {
 	Warn    func(format string, args ...any)
 }
 
-// Overwrite judges a client's write to the place of a record. One whose credential lives, or of which that cannot be found out in
-// time, is written: commit stores it, with operations on absolute keys by which the record follows, and whose assertions fail once the record has
+// Overwrite judges a client's write to the place of a record. One whose credential lives, or of
+// which that cannot be found out in time, is written: commit stores it, with operations on
+// absolute keys by which the record follows, and whose assertions fail once the record has
 // changed. Any other is refused, unless it is forced.
 //
 // The record's lock comes before those of the place, as it does in publishing.
@@ -53,23 +53,24 @@ func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
 	case e.creating():
 		return m.unjudged(ctx, k, name, o, commit)
 	}
-	return (&judgement{Edit: e, o: o, commit: func(along []storage.Op) error {
+	return judging(e, o, func(along []storage.Op) error {
 		err := commit(along)
 		if err != nil || len(along) == 0 {
 			return err
 		}
-		// The write is done. What the census does not learn now, its next walk finds; the rows of a client that writes again and again are
-		// too many by one until the next time.
+		// The write is done. What the census does not learn now, its next walk finds; the rows of
+		// a client that writes again and again are too many by one until the next time.
 		_ = m.visit(ctx, k, name)
 		if oldest, err := trim(ctx, e); err == nil && len(oldest) > 0 {
 			_, _ = m.cfg.Store.Commit(ctx, oldest...)
 		}
 		return nil
-	}}).run(ctx, short)
+	}).run(ctx, short)
 }
 
-// creating reports whether another server may be in a creating call. A commit of ours would make the one behind the call fail, by
-// which the secret of the new credential is kept: it exists nowhere else.
+// creating reports whether another server may be in a creating call. A commit of ours would make
+// the one behind the call fail, by which the secret of the new credential is kept: it exists
+// nowhere else.
 func (e *Edit) creating() bool {
 	t := e.turn()
 	if t == nil || t.State != Creating || t.last() == nil {
@@ -79,20 +80,24 @@ func (e *Edit) creating() bool {
 	return a.Outcome == "" && e.Now.Before(a.Deadline.Add(clockMargin))
 }
 
-// unjudged writes while the record is at work: what its rotation does next decides. It has decided while a credential is being
-// retired, which may be the one that is written: nobody would look again. Without a rotation in flight the record is looked at.
+// unjudged writes while the record is at work: what its rotation does next decides. It has
+// decided while a credential is being retired, which may be the one that is written: nobody would
+// look again. Without a rotation in flight the record is looked at.
 //
 // The commit asserts the record, so that no retirement has begun behind what was read here.
 func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrite, commit func([]storage.Op) error) error {
 	e, err := m.load(ctx, k, name)
-	if err != nil || e == nil || e.Rec.Gone && e.turn() == nil {
-		return commitUnless(err, commit)
+	switch {
+	case err != nil:
+		return err
+	case e == nil || e.Rec.Gone && e.turn() == nil:
+		return commit(nil)
 	}
 	if t := e.turn(); t != nil && o.Fields != nil && !o.Force && (t.State == Retiring || t.State == Grace && !e.Now.Before(t.End.After)) {
 		return fault.New("rotate.Overwrite", fault.Unavailable, "rotation %d of %s is retiring a key at this moment, and nothing was written; try again in a minute", t.N, e.name())
 	}
 	o.Warn("%s is at work, and a call to its provider takes long: whether the key that you wrote lives was not checked; see \"rotate status\"", e.name())
-	j := &judgement{Edit: e, o: o, commit: commit}
+	j := judging(e, o, commit)
 	if e.turn() == nil {
 		e.Rec.Look = e.Now.Add(firstLook)
 		return j.store("unchecked", j.planned())
@@ -106,18 +111,17 @@ func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrit
 	return commit([]storage.Op{m.cfg.Store.Abs(still), m.cfg.Store.Abs(storage.Append(k.Journal+name+"/", b)), event(e, "unchecked")})
 }
 
-func commitUnless(err error, commit func([]storage.Op) error) error {
-	if err != nil {
-		return err
-	}
-	return commit(nil)
-}
-
 // A judgement is one overwrite with the record that it concerns.
 type judgement struct {
 	*Edit
 	o      Overwrite
 	commit func(along []storage.Op) error
+	past   lineage
+}
+
+// judging returns the judgement of an overwrite. Without commit nothing is stored by it.
+func judging(e *Edit, o Overwrite, commit func(along []storage.Op) error) *judgement {
+	return &judgement{Edit: e, o: o, commit: commit, past: lineage{e: e}}
 }
 
 // run judges. Calls to the provider end with short.
@@ -142,7 +146,8 @@ func (j *judgement) run(ctx, short context.Context) error {
 	return j.other(ctx, short)
 }
 
-// same reports whether what is written is a credential on record: nothing of it differs, and its public parts are not all there is.
+// same reports whether what is written is a credential on record: nothing of it differs, and its
+// public parts are not all there is.
 func (j *judgement) same(c *Ref) bool {
 	reads := j.reads(c)
 	return agree(reads, j.o.Fields) && (len(j.target.Place().Credential(reads).Secret) == 0 || j.secretOf(c))
@@ -198,12 +203,12 @@ func (j *judgement) calm() {
 	if t := j.turn(); t != nil {
 		t.Astray = ""
 	}
-	j.Rec.Look, j.Rec.Looks = time.Time{}, 0
+	j.Rec.endLooks()
 }
 
 // victim is a write of the credential that the rotation in flight is to retire.
 func (j *judgement) victim(ctx, short context.Context) error {
-	t, which := j.turn(), j.called(ctx, j.turn().Victim())
+	t, which := j.turn(), j.past.called(ctx, j.turn().Victim())
 	leaked := t.leaked() // revert makes another one the victim
 	switch {
 	case !t.End.Disabled.IsZero():
@@ -226,7 +231,7 @@ func (j *judgement) victim(ctx, short context.Context) error {
 	if leaked {
 		j.astray("%s, which has leaked, is what consumers read again, because %s has forced it; rotate now", which, j.o.By)
 	}
-	next := j.called(ctx, t.Victim())
+	next := j.past.called(ctx, t.Victim())
 	j.o.Warn("%s is current again; %s will be retired at %s", which, next, t.End.After.Format(time.RFC3339))
 	return j.store("written", t.End.After)
 }
@@ -261,7 +266,7 @@ func (j *judgement) other(ctx, short context.Context) error {
 		return j.unknown(err)
 	}
 	if made != nil {
-		at, err := j.retired(ctx, made.ref)
+		at, err := j.past.retired(ctx, made.ref)
 		if err != nil {
 			return j.unknown(err)
 		}
@@ -269,30 +274,35 @@ func (j *judgement) other(ctx, short context.Context) error {
 			return j.refuse("the key of rotation %d was retired on %s and cannot come back; rotate now instead", made.n, date(at))
 		}
 	}
-	c := j.target.Place().Credential(j.o.Fields)
-	c.ID = j.inferID()
-	current := j.secretOf(j.Rec.Current)
-	if current {
-		c = j.written(j.Rec.Current)
-	}
-	if j.can.Proof == ProofNone || j.can.Proof == ProofManagement && c.ID == "" {
+	c, triable := j.candidate()
+	if !triable {
 		j.o.Warn("whether the key that you wrote lives cannot be checked, because %s has no way to try one", j.name())
 		return j.strange("it cannot be tried")
 	}
 	if done, err := j.try(short, c, "the key that you wrote"); done {
 		return err
 	}
-	if current {
+	if j.secretOf(j.Rec.Current) {
 		return j.right()
 	}
 	j.o.Warn("the provider takes the key that you wrote, but no rotation of %s has made it: it is never retired on its own, and the next rotation replaces it", j.name())
 	return j.strange("the provider takes it, and the next rotation replaces it without retiring it")
 }
 
+// candidate is what consumers are to read as a credential, and whether the provider can be asked for it.
+func (j *judgement) candidate() (c Credential, triable bool) {
+	c = j.target.Place().Credential(j.o.Fields)
+	c.ID = j.inferID()
+	if j.secretOf(j.Rec.Current) {
+		c = j.written(j.Rec.Current)
+	}
+	return c, j.can.Proof != ProofNone && (j.can.Proof != ProofManagement || c.ID != "")
+}
+
 // strange is a value that no rotation has published, and that is written nevertheless.
 func (j *judgement) strange(what string) error {
 	j.astray("its place holds a value that no rotation has published, written by %s: %s; rotate now, or write the right one", j.by(), what)
-	j.Rec.Look, j.Rec.Looks = time.Time{}, 0
+	j.Rec.endLooks()
 	return j.store("written", j.planned())
 }
 
@@ -304,7 +314,7 @@ func (j *judgement) refuse(format string, args ...any) error {
 	}
 	j.astray("%s has made consumers read what is no key that works: %s", j.by(), why)
 	j.o.Warn("it was written nevertheless: %s", why)
-	j.Rec.Look, j.Rec.Looks = time.Time{}, 0
+	j.Rec.endLooks()
 	return j.store("forced", j.planned())
 }
 
@@ -315,12 +325,20 @@ const (
 	quietLooks  = 4 // after so many that have failed, an alert stands: the value may be one that can never be tried
 )
 
+// planLook plans the next look, ever later.
+func (r *Record) planLook(now time.Time) {
+	r.Looks++
+	r.Look = now.Add(cron.Backoff(r.Looks, firstLook, longestLook))
+}
+
+// endLooks ends the looks: it is known what consumers read.
+func (r *Record) endLooks() { r.Look, r.Looks = time.Time{}, 0 }
+
 // unknown is a write whose credential could not be tried: consumers' secrets are not down because a provider is.
 func (j *judgement) unknown(err error) error {
 	j.o.Warn("it was written, but whether that key lives could not be checked (%s); %s looks again, and raises an alert if it does not", j.words(err), j.name())
 	j.Say("error", j.words(err))
-	j.Rec.Looks++ // while a rotation is in flight, the look comes at its end
-	j.Rec.Look = j.Now.Add(cron.Backoff(j.Rec.Looks, firstLook, longestLook))
+	j.Rec.planLook(j.Now) // while a rotation is in flight, the look comes at its end
 	if j.Rec.Looks > quietLooks {
 		j.astray("its place holds a value that could not be tried again and again: %s; see whether it is a key as the provider makes them, or rotate now", j.words(err))
 	}
@@ -335,7 +353,7 @@ func (j *judgement) emptied() error {
 	}
 	j.astray("its place holds nothing, because %s has deleted it: %s", j.by(), remedy)
 	j.o.Warn("%s publishes what you deleted, and its consumers find nothing: %s", j.name(), remedy)
-	j.Rec.Look, j.Rec.Looks = time.Time{}, 0
+	j.Rec.endLooks()
 	return j.store("emptied", j.planned())
 }
 
@@ -421,12 +439,6 @@ func (j *judgement) inferID() string {
 	return ""
 }
 
-// A making is the rotation that made a credential.
-type making struct {
-	n   uint32
-	ref *Ref
-}
-
 // origin finds the rotation that has published what is written; nil if none has.
 func (j *judgement) origin(ctx context.Context) (*making, error) {
 	place := j.target.Place()
@@ -441,64 +453,11 @@ func (j *judgement) origin(ctx context.Context) (*making, error) {
 		if p.ID == "" || !j.sameSecret(p.Fields, j.o.Fields) {
 			continue
 		}
-		if made, err := j.published(ctx, p.ID); made != nil || err != nil {
+		if made, err := j.past.published(ctx, p.ID); made != nil || err != nil {
 			return made, err // else it was put back there: an older version says who made it
 		}
 	}
 	return nil, nil
-}
-
-// published is the credential that a publication of this record has published.
-func (j *judgement) published(ctx context.Context, publication string) (*making, error) {
-	rest, ours := strings.CutPrefix(publication, j.Rec.Tag+"/")
-	if !ours {
-		return nil, nil
-	}
-	all, err := j.m.rotations(ctx, j.Edit)
-	if err != nil {
-		return nil, err
-	}
-	number, more, _ := strings.Cut(rest, "/")
-	for _, t := range all {
-		switch {
-		case fmt.Sprint(t.N) != number:
-		case strings.HasPrefix(more, "back"):
-			return maker(all, t.Old), nil
-		default:
-			return &making{t.N, t.New}, nil
-		}
-	}
-	return nil, nil
-}
-
-// maker finds the rotation that has made a credential; nil if none is on record.
-func maker(all []*Turn, c *Ref) *making {
-	for _, t := range all {
-		if c != nil && t.New.Key() == c.Key() {
-			return &making{t.N, t.New}
-		}
-	}
-	return nil
-}
-
-// called names a credential for people, by its rotation and its ID.
-func (j *judgement) called(ctx context.Context, c *Ref) string {
-	all, err := j.m.rotations(ctx, j.Edit)
-	if made := maker(all, c); err == nil && made != nil {
-		return fmt.Sprintf("the key of rotation %d (%s)", made.n, c.Key())
-	}
-	return "the key " + c.Key()
-}
-
-// retired is when a credential was retired; zero if it is not known to be.
-func (j *judgement) retired(ctx context.Context, c *Ref) (time.Time, error) {
-	all, err := j.m.rotations(ctx, j.Edit)
-	for _, t := range all {
-		if c != nil && t.Victim().Key() == c.Key() && !t.End.Retired.IsZero() {
-			return t.End.Retired, err
-		}
-	}
-	return time.Time{}, err
 }
 
 func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
@@ -519,13 +478,13 @@ func look(ctx context.Context, e *Edit) error {
 			o.Fields = there.Fields
 		}
 	}
-	j := &judgement{Edit: e, o: o, commit: func(abs []storage.Op) error {
+	j := judging(e, o, func(abs []storage.Op) error {
 		v, err := e.m.cfg.Store.CommitWith(ctx, nil, abs)
 		if err == nil {
 			e.committed(v)
 		}
 		return err
-	}}
+	})
 	return j.run(ctx, ctx)
 }
 
@@ -534,7 +493,6 @@ func (e *Edit) lookAgain(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	e.Say("error", e.words(err))
-	e.Rec.Looks++
-	e.Rec.Look = e.Now.Add(cron.Backoff(e.Rec.Looks, firstLook, longestLook))
+	e.Rec.planLook(e.Now)
 	return e.Commit(ctx, "unchecked", e.Planned())
 }

@@ -71,7 +71,8 @@ func rollBack(ctx context.Context, e *Edit) error {
 		case !untouched:
 			return intend(ctx, e, back)
 		}
-		// Nothing to publish. The new credential has its grace all the same: it may be published yet by a server that is late.
+		// Nothing to publish. The new credential has its grace all the same: it may be published
+		// yet by a server that is late.
 		*back = Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now), Version: version}
 	}
 	if e.target.Place() != nil && back.At.IsZero() {
@@ -87,8 +88,9 @@ func rollBack(ctx context.Context, e *Edit) error {
 	return published(ctx, e, "published-back")
 }
 
-// prior is what consumers are to read again. What they read before the rotation may have been written by somebody, with a secret that
-// is not the old credential's: then that credential is published as it is known, because it is the one that becomes current.
+// prior is what consumers are to read again. What they read before the rotation may have been
+// written by somebody, with a secret that is not the old credential's: then that credential is
+// published as it is known, because it is the one that becomes current.
 func prior(e *Edit) map[string]secret.Value {
 	place := e.target.Place()
 	old, known := e.Sec.Keys[e.turn().Old.Key()]
@@ -104,7 +106,8 @@ func prior(e *Edit) map[string]secret.Value {
 	return e.Sec.Previous
 }
 
-// unchanged reports whether consumers read what they did when the rotation was about to publish, and which version that is.
+// unchanged reports whether consumers read what they did when the rotation was about to publish,
+// and which version that is.
 func unchanged(ctx context.Context, e *Edit) (same bool, version int, err error) {
 	t := e.turn()
 	if t.Put.Asked.IsZero() || !t.Put.At.IsZero() || t.Put.Again > 0 {

@@ -46,10 +46,11 @@ type Record struct {
 	Alert       *Alert    `json:"alert"`
 	LastError   string    `json:"last_error"` // redacted
 	Unproven    []string  `json:"unproven"`   // of the last rotation that published
-	// Calling is until when a call that takes something away at the provider may be under way; zero: none is. Due is not before.
+	// Calling is until when a call that takes something away at the provider may be under way;
+	// zero: none is. Due is not before.
 	Calling time.Time `json:"calling,omitzero"`
-	// Look is when it is looked at what consumers read, because somebody has written a value that could not be tried; Looks
-	// counts these looks.
+	// Look is when it is looked at what consumers read, because somebody has written a value that
+	// could not be tried; Looks counts these looks.
 	Look  time.Time `json:"look,omitzero"`
 	Looks int       `json:"looks,omitempty"`
 	// Gone: its user has deleted the record. It ends what is in flight, and is then removed.
@@ -96,7 +97,8 @@ type Alert struct {
 	Step State `json:"step,omitempty"`
 	// Place: it is about what consumers read, and ends once they read the right value.
 	Place bool `json:"place,omitempty"`
-	// Before is an alert that waits for a person, and that one about the place has covered: it stands again once that ends.
+	// Before is an alert that waits for a person, and that one about the place has covered: it
+	// stands again once that ends.
 	Before *Alert `json:"before,omitempty"`
 }
 

@@ -101,8 +101,8 @@ func retire(ctx context.Context, e *Edit) error {
 	return takeAway(ctx, e)
 }
 
-// takeAway does what is next of disabling, retiring and proving, and goes on as far as nothing must be stored in between:
-// proving only reads, and a call that retires is repeatable.
+// takeAway does what is next of disabling, retiring and proving, and goes on as far as nothing
+// must be stored in between: proving only reads, and a call that retires is repeatable.
 func takeAway(ctx context.Context, e *Edit) error {
 	t, end := e.turn(), &e.turn().End
 	switch {
@@ -175,7 +175,8 @@ func retireVictim(ctx context.Context, e *Edit) error {
 	return conclude(ctx, e)
 }
 
-// undo makes a call that takes the victim away. It is repeatable. Unless it is done, undo has committed what went wrong.
+// undo makes a call that takes the victim away. It is repeatable. Unless it is done, undo has
+// committed what went wrong.
 func undo(ctx context.Context, e *Edit, intent string, do func(context.Context, string) error) (done bool, err error) {
 	id := e.turn().Victim().ID
 	if id == e.Rec.Current.Key() {
@@ -196,8 +197,8 @@ func undo(ctx context.Context, e *Edit, intent string, do func(context.Context, 
 	return true, nil
 }
 
-// undeadTries is how often a retired credential may be accepted until it is retired once more: the provider's replicas need some
-// seconds, and the back-off gives them half a minute.
+// undeadTries is how often a retired credential may be accepted until it is retired once more:
+// the provider's replicas need some seconds, and the back-off gives them half a minute.
 const undeadTries = 3
 
 // bury proves that the retired key is refused. Unless it is done, it has committed what went wrong.

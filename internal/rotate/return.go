@@ -10,8 +10,9 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A Return says to which credential a record goes back: that of a rotation, or that of a version of its place. Without either it is
-// the one before the rotation in flight, or the current one where consumers read nothing.
+// A Return says to which credential a record goes back: that of a rotation, or that of a version
+// of its place. Without either it is the one before the rotation in flight, or the current one
+// where consumers read nothing.
 type Return struct {
 	Rotation uint32
 	Version  int
@@ -37,7 +38,7 @@ func (c Control) ReturnTo(ctx context.Context, r Return) error {
 	if place := e.target.Place(); place == nil || place.Versions == nil {
 		return c.RollBack(ctx, reason, r.Force)
 	}
-	j := &judgement{Edit: e, o: Overwrite{By: r.By, Warn: r.Warn}}
+	j := judging(e, Overwrite{By: r.By, Warn: r.Warn}, nil)
 	err := j.find(ctx, r)
 	if r.Rotation == 0 && r.Version == 0 && (err != nil || j.read(ctx)) {
 		return c.RollBack(ctx, reason, r.Force) // it says why there is nothing to go back to
@@ -96,7 +97,7 @@ func (j *judgement) find(ctx context.Context, r Return) error {
 
 // mayReturn refuses a rotation whose key is known to be gone.
 func (j *judgement) mayReturn(ctx context.Context, publication string) error {
-	made, err := j.published(ctx, publication)
+	made, err := j.past.published(ctx, publication)
 	switch {
 	case err != nil:
 		return err
@@ -107,7 +108,7 @@ func (j *judgement) mayReturn(ctx context.Context, publication string) error {
 }
 
 func (j *judgement) notRetired(ctx context.Context, made *making) error {
-	at, err := j.retired(ctx, made.ref)
+	at, err := j.past.retired(ctx, made.ref)
 	if err == nil && !at.IsZero() {
 		err = fault.New("rotate.ReturnTo", fault.Invalid, "the key of rotation %d was retired on %s; it cannot come back; rotate now instead", made.n, date(at))
 	}
@@ -164,11 +165,8 @@ func (j *judgement) putBack(ctx context.Context) error {
 
 // lives asks the provider whether it takes what is to be published.
 func (j *judgement) lives(ctx context.Context) error {
-	c := j.target.Place().Credential(j.o.Fields)
-	if c.ID = j.inferID(); j.secretOf(j.Rec.Current) {
-		c = j.written(j.Rec.Current)
-	}
-	if j.can.Proof == ProofNone || j.can.Proof == ProofManagement && c.ID == "" {
+	c, triable := j.candidate()
+	if !triable {
 		j.o.Warn("whether that key lives cannot be checked, because %s has no way to try one", j.name())
 		return nil
 	}

@@ -24,8 +24,8 @@ func (w *world) elsewhere(call string, f func()) {
 	}
 }
 
-// Two servers take up the same attempt. The one that comes second makes no call: the secret that it has read may have been
-// replaced since.
+// Two servers take up the same attempt. The one that comes second makes no call: the secret that
+// it has read may have been replaced since.
 func TestSecondServerSetsNothing(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")

@@ -33,7 +33,8 @@ func (t *Tally) Records() (n int64) {
 	return n
 }
 
-// A FailedStep is a step that failed, and the class of its error: that of an [Outcome], or "server" if it was none of the provider's.
+// A FailedStep is a step that failed, and the class of its error: that of an [Outcome], or
+// "server" if it was none of the provider's.
 type FailedStep struct {
 	Step  State
 	Class string

@@ -79,9 +79,9 @@ type Setter interface {
 	// than those of the credentials in s.
 	Generate(ctx context.Context) (Credential, error)
 
-	// Set makes the provider take to instead of from, which is the zero value where it is not known. Setting
-	// what is set changes nothing: it succeeds, or is refused where from is what the call authenticates by. Verify tells
-	// which secret is in force after an Unknown outcome.
+	// Set makes the provider take to instead of from, which is the zero value where it is not
+	// known. Setting what is set changes nothing: it succeeds, or is refused where from is what
+	// the call authenticates by. Verify tells which secret is in force after an Unknown outcome.
 	Set(ctx context.Context, from, to Credential) error
 }
 

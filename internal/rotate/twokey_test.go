@@ -508,8 +508,9 @@ func TestFailedCommit(t *testing.T) {
 	})
 }
 
-// TestNewKeyIsKept: the secret of a key that was created is nowhere else. The store fails four times behind the call, or its answer is
-// lost: the key is recorded all the same, and no second one is created.
+// TestNewKeyIsKept: the secret of a key that was created is nowhere else. The store fails four
+// times behind the call, or its answer is lost: the key is recorded all the same, and no second
+// one is created.
 func TestNewKeyIsKept(t *testing.T) {
 	for fault, name := range map[faulty.Fault]string{
 		{Calls: faulty.Commits, Mode: faulty.NotStored, Times: 1}: "not stored",
@@ -530,7 +531,8 @@ func TestNewKeyIsKept(t *testing.T) {
 	}
 }
 
-// TestLeakedKeyOfNoRotation: while a rotation is in flight, a leaked key is one of its keys, or the request is refused and changes nothing.
+// TestLeakedKeyOfNoRotation: while a rotation is in flight, a leaked key is one of its keys, or
+// the request is refused and changes nothing.
 func TestLeakedKeyOfNoRotation(t *testing.T) {
 	for id, fine := range map[string]bool{"": true, "A": true, "B": true, "C": false, "a": false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -553,8 +555,8 @@ func TestLeakedKeyOfNoRotation(t *testing.T) {
 	}
 }
 
-// TestTakingAwayWaitsForNoDevice: the steps that only take a leaked key away are marked as such for the audit, so that they go on while
-// no device writes. No other step is.
+// TestTakingAwayWaitsForNoDevice: the steps that only take a leaked key away are marked as such
+// for the audit, so that they go on while no device writes. No other step is.
 func TestTakingAwayWaitsForNoDevice(t *testing.T) {
 	for _, leaked := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -627,8 +629,9 @@ func TestJournalIsCut(t *testing.T) {
 	})
 }
 
-// A rotation commits what must be durable before or after a call that changes something, and no more: its intent with the
-// start, the new credential, what is published, the assertion before each call that takes away, and the end.
+// A rotation commits what must be durable before or after a call that changes something, and no
+// more: its intent with the start, the new credential, what is published, the assertion before
+// each call that takes away, and the end.
 func TestCommitsOfARotation(t *testing.T) {
 	for name, tt := range map[string]struct {
 		disables bool
@@ -664,8 +667,8 @@ func TestCommitsOfARotation(t *testing.T) {
 	}
 }
 
-// A creating call that is repeated, with the same marker, says nothing of the one before: the key of that one is found by
-// repeating it for as long as it takes, and no second key is made.
+// A creating call that is repeated, with the same marker, says nothing of the one before: the key
+// of that one is found by repeating it for as long as it takes, and no second key is made.
 func TestRepeatedCreateForgetsNone(t *testing.T) {
 	for name, repeated := range map[string]func(i *issuer){
 		"away":    func(i *issuer) { i.create = errAway },
@@ -723,7 +726,8 @@ func (i *issuer) slowed(what string) {
 	}
 }
 
-// A provider whose list takes long gets its new key: the time of the creating call begins when that is about to be made.
+// A provider whose list takes long gets its new key: the time of the creating call begins when
+// that is about to be made.
 func TestSlowList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newIssuer(t, true)

@@ -44,8 +44,9 @@ func runDue(t *testing.T, s *token.Store, v *barrier.View) {
 	}
 }
 
-// TestCrashWhileRevoking: the server dies at each commit of a revocation, stored and not. Either the revocation has not
-// begun, and everything lives; or the next server's due loop ends exactly the tokens that it was for. Nothing is left of those.
+// TestCrashWhileRevoking: the server dies at each commit of a revocation, stored and not. Either
+// the revocation has not begun, and everything lives; or the next server's due loop ends exactly
+// the tokens that it was for. Nothing is left of those.
 func TestCrashWhileRevoking(t *testing.T) {
 	// a has the children b and d, b has the child c.
 	for name, tt := range map[string]struct {
@@ -145,8 +146,9 @@ func TestCrashWhileRevoking(t *testing.T) {
 	}
 }
 
-// TestRevokeWithManyLeases: once nothing of a tree can be used any more, its revocation does not keep its caller waiting for
-// the leases. What fails, or is given up by its caller, is no success.
+// TestRevokeWithManyLeases: once nothing of a tree can be used any more, its revocation does not
+// keep its caller waiting for the leases. What fails, or is given up by its caller, is no
+// success.
 func TestRevokeWithManyLeases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fails error
@@ -179,7 +181,8 @@ func TestRevokeWithManyLeases(t *testing.T) {
 	})
 }
 
-// TestStrayItemThatStays: a stray item is dropped only if its token is still as it was read; what the store cannot do is reported.
+// TestStrayItemThatStays: a stray item is dropped only if its token is still as it was read; what
+// the store cannot do is reported.
 func TestStrayItemThatStays(t *testing.T) {
 	st := faulty.New(newStore(t), 1)
 	s := onBarrier(openBarrier(t, st))
@@ -195,8 +198,9 @@ func TestStrayItemThatStays(t *testing.T) {
 	}
 }
 
-// TestLastCommitOfARevocation: what the store cannot do is reported, while the token can be used no more. Where another finishes
-// the same revocation at the same moment, there is nothing left to do.
+// TestLastCommitOfARevocation: what the store cannot do is reported, while the token can be used
+// no more. Where another finishes the same revocation at the same moment, there is nothing left
+// to do.
 func TestLastCommitOfARevocation(t *testing.T) {
 	for err, fine := range map[error]bool{storage.ErrConflict: true, nil: false} {
 		st := faulty.New(newStore(t), 1)

@@ -46,8 +46,9 @@ func (f *feed) Watch(ctx context.Context, prefix string, after storage.Version) 
 	}
 }
 
-// TestStaleFeed: a token in memory is used without a read for as long as the feed is fresh, and not a moment longer; also not
-// once the feed has ended. A feed that ends at once is begun again, but not in a busy loop.
+// TestStaleFeed: a token in memory is used without a read for as long as the feed is fresh, and
+// not a moment longer; also not once the feed has ended. A feed that ends at once is begun again,
+// but not in a busy loop.
 func TestStaleFeed(t *testing.T) {
 	for name, stop := range map[string]func(f *feed){
 		"stalled": func(f *feed) { f.stalled.Store(true) },

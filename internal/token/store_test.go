@@ -122,8 +122,8 @@ func TestUse(t *testing.T) {
 	}
 }
 
-// TestUsedUp: a token whose last use is taken is due ten minutes later, or at its end, whatever comes first. After a crash the due
-// loop ends it then.
+// TestUsedUp: a token whose last use is taken is due ten minutes later, or at its end, whatever
+// comes first. After a crash the due loop ends it then.
 func TestUsedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()

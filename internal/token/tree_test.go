@@ -264,8 +264,8 @@ func TestAccessorsInPages(t *testing.T) {
 	}
 }
 
-// TestOrphanBelowAStaleEdge: who was made an orphan while its parent's children were being walked lives on, with its own
-// children. An edge to it, or to one that is gone, is cleared away.
+// TestOrphanBelowAStaleEdge: who was made an orphan while its parent's children were being walked
+// lives on, with its own children. An edge to it, or to one that is gone, is cleared away.
 func TestOrphanBelowAStaleEdge(t *testing.T) {
 	for name, revoke := range map[string]func(s *token.Store, id string) error{
 		"with its children": func(s *token.Store, id string) error { return s.Revoke(t.Context(), id) },
@@ -323,8 +323,8 @@ func TestAccessorsAreBounded(t *testing.T) {
 	}
 }
 
-// TestCreateFromWhatHasChanged: where what a token is made from has changed, and its parent has not, its caller learns that it
-// is no use to try the same again.
+// TestCreateFromWhatHasChanged: where what a token is made from has changed, and its parent has
+// not, its caller learns that it is no use to try the same again.
 func TestCreateFromWhatHasChanged(t *testing.T) {
 	s, _ := open(t)
 	parent := create(t, s, nil)

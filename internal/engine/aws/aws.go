@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -169,7 +170,7 @@ func (b *backend) idle(ctx context.Context, key string) {
 		b.mu.Lock()
 		n := b.making[key]
 		b.mu.Unlock()
-		if n == 0 || !pause(ctx, 20*time.Millisecond) {
+		if n == 0 || !cron.Pause(ctx, 20*time.Millisecond) {
 			return
 		}
 	}

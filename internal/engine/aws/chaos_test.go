@@ -281,8 +281,8 @@ func (c *chaos) Shown() (text string, secrets []string) {
 	return text, c.secret
 }
 
-// TestCrashes: whatever AWS does, and whenever a server dies, there is no user in the end that no lease knows, no lease without a
-// user, no key that no record knows, and nothing left to do.
+// TestCrashes: whatever AWS does, and whenever a server dies, there is no user in the end that no
+// lease knows, no lease without a user, no key that no record knows, and nothing left to do.
 func TestCrashes(t *testing.T) {
 	const m = "mount/" + enginetest.UUID + "/"
 	rotatetest.Play(t, 30, rotatetest.Plan{

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
@@ -370,7 +371,7 @@ func (b *backend) works(ctx context.Context, c *client.Client, k client.Key, s s
 		default:
 			row, wait = 0, afterRefusal
 		}
-		if row < checks && !pause(until, wait) {
+		if row < checks && !cron.Pause(until, wait) {
 			if err == nil {
 				err = until.Err()
 			}
@@ -378,22 +379,10 @@ func (b *backend) works(ctx context.Context, c *client.Client, k client.Key, s s
 				Msg: "the new access key " + k.ID + " does not work at AWS within " + settleWithin.String() + "; try again, or see propagation_checks"}
 		}
 	}
-	if !pause(ctx, rest) {
+	if !cron.Pause(ctx, rest) {
 		return fault.Wrap("aws.works", fault.Timeout, ctx.Err())
 	}
 	return nil
-}
-
-// pause waits, and reports whether it was not cut short.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // mine makes an error of AWS's one of this mount's: its kinds are about AWS, and not about

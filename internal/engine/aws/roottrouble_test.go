@@ -325,8 +325,9 @@ func TestStoppedWhileRotationBegins(t *testing.T) {
 	})
 }
 
-// TestSecondServerMakesNoRoom: a server that has read config/root before another one rotated it takes the new key, which nobody
-// has used yet, for one that may go. It is late, and deletes nothing.
+// TestSecondServerMakesNoRoom: a server that has read config/root before another one rotated it
+// takes the new key, which nobody has used yet, for one that may go. It is late, and deletes
+// nothing.
 func TestSecondServerMakesNoRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memory.Open()

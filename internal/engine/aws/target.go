@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
@@ -177,7 +178,7 @@ func settled(ctx context.Context, e *rotate.Edit, most time.Duration, done func(
 			return nil
 		}
 		wait := time.Until(e.Rec.Due)
-		if err != nil && !failed || failed && f.Outcome == rotate.Permanent || wait > most || !pause(ctx, wait) {
+		if err != nil && !failed || failed && f.Outcome == rotate.Permanent || wait > most || !cron.Pause(ctx, wait) {
 			return err
 		}
 	}

@@ -30,19 +30,10 @@ func TestTargets(t *testing.T) {
 				w := open(t, awstest.Options{KeyLag: 3 * time.Second, ListLag: 3 * time.Second, DeadLag: 3 * time.Second}, enginetest.Config{})
 				kind, name := setUp(w)
 				time.Sleep(time.Minute)
-				open := func() (rotate.Target, rotate.Credential) {
-					target, current, err := w.Engine.(engine.Rotator).Rotations().Target(t.Context(), kind, name)
-					if err != nil {
-						t.Fatal(err)
-					}
-					return target, current
-				}
-				_, current := open()
 				return rotatetest.Fixture{
-					Open:    func() rotate.Target { target, _ := open(); return target },
-					Current: current,
-					Works:   func(c rotate.Credential) bool { return w.aws.Works(c.ID, c.Secret["secret_key"].RevealString()) },
-					Lag:     5 * time.Second,
+					Rotations: w.Engine.(engine.Rotator).Rotations(), Kind: kind, Name: name,
+					Works: func(c rotate.Credential) bool { return w.aws.Works(c.ID, c.Secret["secret_key"].RevealString()) },
+					Lag:   5 * time.Second,
 				}
 			})
 		})

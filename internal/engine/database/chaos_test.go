@@ -22,8 +22,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// chaos is the users of static roles – one alone, two that take turns, one that changes its own password – and the administrator,
-// whose passwords rotate while users are leased.
+// chaos is the users of static roles – one alone, two that take turns, one that changes its own
+// password – and the administrator, whose passwords rotate while users are leased.
 type chaos struct {
 	*rotatetest.Harness
 	worlds [2]*enginetest.World
@@ -94,7 +94,8 @@ func (c *chaos) Open(server int, store storage.Store) {
 	})
 }
 
-// later makes a call after its client has died: the network holds its message, or the server is busy with it. It runs in a bubble.
+// later makes a call after its client has died: the network holds its message, or the server is
+// busy with it. It runs in a bubble.
 func (c *chaos) later(connect func(ctx context.Context, c database.Config) (database.Conn, error), config database.Config, call func(conn database.Conn, held, busy time.Duration) error) {
 	c.mu.Lock()
 	held, busy := time.Duration(0), time.Duration(0)
@@ -230,7 +231,8 @@ func (c *chaos) Act(server int) (string, func() error) {
 // ledger reads leases as the store has them.
 func (c *chaos) ledger() *lease.Manager { return lease.NewManager(lease.Config{Barrier: c.Barrier()}) }
 
-// Readers read the static roles. Who reads those of which one is always left alone may use what was read until the next look.
+// Readers read the static roles. Who reads those of which one is always left alone may use what
+// was read until the next look.
 func (c *chaos) Readers() (out []rotatetest.Reader) {
 	for role := range taking {
 		out = append(out, rotatetest.Reader{
@@ -287,7 +289,8 @@ func (c *chaos) Check(int) {
 	}
 }
 
-// Mend corrects what cannot be revoked, lets the longest wait between two tries pass, and rotates all once more. It runs in a bubble.
+// Mend corrects what cannot be revoked, lets the longest wait between two tries pass, and rotates
+// all once more. It runs in a bubble.
 func (c *chaos) Mend() {
 	w := c.worlds[0]
 	w.Must(c.T, route.Write, "roles/bad", with(ro, fields{"default_ttl": "10s", "max_ttl": "1m"}))
@@ -343,8 +346,9 @@ func (c *chaos) Shown() (text string, secrets []string) {
 	return text + c.log.String(), c.secrets
 }
 
-// TestCrashes: whatever the database does, and whenever a server dies, there is in the end no user that no lease knows, no lease
-// without a user, no password in force that no record keeps, and nothing left to do.
+// TestCrashes: whatever the database does, and whenever a server dies, there is in the end no
+// user that no lease knows, no lease without a user, no password in force that no record keeps,
+// and nothing left to do.
 func TestCrashes(t *testing.T) {
 	const m = "mount/" + enginetest.UUID + "/"
 	rotatetest.Play(t, 40, rotatetest.Plan{

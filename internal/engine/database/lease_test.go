@@ -594,9 +594,9 @@ func TestRevocationEndsAccessFirst(t *testing.T) {
 	})
 }
 
-// TestConnectionChangedMeanwhile: what the database surely did not do is done once more where the connection has changed since, for the
-// administrator's old password is refused once there is a new one. It is done no third time, at no other place, and not
-// where it may have been done.
+// TestConnectionChangedMeanwhile: what the database surely did not do is done once more where the
+// connection has changed since, for the administrator's old password is refused once there is a
+// new one. It is done no third time, at no other place, and not where it may have been done.
 func TestConnectionChangedMeanwhile(t *testing.T) {
 	sure := database.MarkUnchanged(fault.New("fake", fault.Upstream, "wrong password"))
 	unsure := fault.New("fake", fault.Upstream, "the connection was lost")

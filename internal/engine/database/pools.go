@@ -20,8 +20,9 @@ type pools struct {
 	now    map[string]*pool // by configuration id
 	old    map[*pool]struct{}
 	closed bool
-	// known has, by the row of a record, the rotation during which the password of before was found to be the right one, just
-	// now: a login with the new one was refused, and is not tried for each use.
+	// known has, by the row of a record, the rotation during which the password of before was
+	// found to be the right one, just now: a login with the new one was refused, and is not tried
+	// for each use.
 	known map[string]found
 }
 
@@ -31,8 +32,9 @@ type found struct {
 	at    time.Time
 }
 
-// What was found out holds for a short while, because the change may still take place, and for longer each time that it was found
-// again: databases lock accounts after some refused logins. A password that fails is doubted sooner.
+// What was found out holds for a short while, because the change may still take place, and for
+// longer each time that it was found again: databases lock accounts after some refused logins. A
+// password that fails is doubted sooner.
 const (
 	knownFor        = 10 * time.Second
 	knownLongest    = time.Hour

@@ -34,7 +34,8 @@ func TestAttemptsThatCanBeTracked(t *testing.T) {
 	}
 }
 
-// TestMarks: what an error is marked with changes neither its words nor its cause, and the error that is marked has no mark itself.
+// TestMarks: what an error is marked with changes neither its words nor its cause, and the error
+// that is marked has no mark itself.
 func TestMarks(t *testing.T) {
 	cause := errors.New("the server's words")
 	for name, e := range map[string]*fault.Error{

@@ -126,7 +126,8 @@ func (b roots) rotation() rotate.Kind {
 	}
 }
 
-// earlier are the connections whose administrator's password rotates, or has rotated, or is being rotated, by what their rows say.
+// earlier are the connections whose administrator's password rotates, or has rotated, or is being
+// rotated, by what their rows say.
 func (b roots) earlier(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for e, err := range b.m.Store.Scan(ctx, connPrefix, storage.PrefixEnd(connPrefix)) {

@@ -112,8 +112,8 @@ func TestRootUnknownGoesOn(t *testing.T) {
 	})
 }
 
-// While it goes on to be unknown for long, a connection in use looks ever more rarely: each look is a login that the database
-// refuses, and databases lock accounts after some.
+// While it goes on to be unknown for long, a connection in use looks ever more rarely: each look
+// is a login that the database refuses, and databases lock accounts after some.
 func TestRootUnknownLooksEverMoreRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hangs atomic.Bool
@@ -215,8 +215,9 @@ func TestRotating(t *testing.T) {
 	})
 }
 
-// TestLoginsThatFailMakeNothingAnew: a password was set, and then no login can be tried for a while. It is the one that is proven and
-// given out in the end: another in its place would leave the database with one that nobody has.
+// TestLoginsThatFailMakeNothingAnew: a password was set, and then no login can be tried for a
+// while. It is the one that is proven and given out in the end: another in its place would leave
+// the database with one that nobody has.
 func TestLoginsThatFailMakeNothingAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var away atomic.Bool
@@ -252,8 +253,9 @@ func TestLoginsThatFailMakeNothingAnew(t *testing.T) {
 	})
 }
 
-// TestNewRootPasswordThatCannotBeTried: the administrator's new password is called refused only by a database that was asked and says
-// so. While it takes no session, or does not answer, the rotation waits for it, and ends once it does.
+// TestNewRootPasswordThatCannotBeTried: the administrator's new password is called refused only
+// by a database that was asked and says so. While it takes no session, or does not answer, the
+// rotation waits for it, and ends once it does.
 func TestNewRootPasswordThatCannotBeTried(t *testing.T) {
 	for _, answers := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -282,8 +284,8 @@ func TestNewRootPasswordThatCannotBeTried(t *testing.T) {
 	}
 }
 
-// TestWriteEndsRotation: a write of a connection first ends the rotation of its password that is under way, so that nobody has to guess
-// which password the writer means.
+// TestWriteEndsRotation: a write of a connection first ends the rotation of its password that is
+// under way, so that nobody has to guess which password the writer means.
 func TestWriteEndsRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})

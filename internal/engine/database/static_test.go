@@ -531,8 +531,8 @@ func TestShutOutReplyLost(t *testing.T) {
 	})
 }
 
-// A user that was dropped in the database is not given out, once a rotation has failed because of that; a reader is warned of any other
-// failure.
+// A user that was dropped in the database is not given out, once a rotation has failed because of
+// that; a reader is warned of any other failure.
 func TestReadOfADroppedUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc")

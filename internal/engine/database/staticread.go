@@ -64,8 +64,9 @@ func (b readers) readCreds(ctx context.Context, r *route.Request, in nameIn) (*s
 	return out, nil
 }
 
-// stillThere warns that the last rotation has failed, and refuses to give out a user that the database does not have any more. The
-// database is asked only then, so that a read costs nothing otherwise.
+// stillThere warns that the last rotation has failed, and refuses to give out a user that the
+// database does not have any more. The database is asked only then, so that a read costs nothing
+// otherwise.
 func (b readers) stillThere(ctx context.Context, r *route.Request, s *staticRole) error {
 	if s.Rec.Turn != nil || s.Rec.LastError == "" {
 		return nil

@@ -32,17 +32,8 @@ func TestTargets(t *testing.T) {
 			rotatetest.Targets(t, func(t *testing.T) rotatetest.Fixture {
 				w := withUsers(t, enginetest.Config{}, "svc", "svc-b")
 				kind, name := setUp(w)
-				open := func() (rotate.Target, rotate.Credential) {
-					target, current, err := w.Engine.(engine.Rotator).Rotations().Target(t.Context(), kind, name)
-					if err != nil {
-						t.Fatal(err)
-					}
-					return target, current
-				}
-				_, current := open()
 				return rotatetest.Fixture{
-					Open:    func() rotate.Target { target, _ := open(); return target },
-					Current: current,
+					Rotations: w.Engine.(engine.Rotator).Rotations(), Kind: kind, Name: name,
 					Works: func(c rotate.Credential) bool {
 						for _, word := range c.Secret {
 							return w.fake.Login(c.Account, word.RevealString()) == nil

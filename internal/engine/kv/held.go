@@ -52,7 +52,8 @@ func (m *record) hold(add, drop []string) {
 	m.Held = slices.Compact(held)
 }
 
-// mayBeHeld reports whether some key publishes to the path, or once did. A record of an earlier version does not name the fields.
+// mayBeHeld reports whether some key publishes to the path, or once did. A record of an earlier
+// version does not name the fields.
 func (m *record) mayBeHeld() bool {
 	return len(m.Held) > 0 || slices.ContainsFunc(m.Versions, func(v version) bool { return v.Turn != nil })
 }
@@ -68,8 +69,9 @@ func (m *record) readable(now time.Time) *version {
 	return nil
 }
 
-// Mark notes in a path's record which fields a key is about to hold, and which it gives up, by operations on absolute keys that join
-// the commit of the key. From then on a write of a client that changes them is told to the key: see [engine.Overwrite].
+// Mark notes in a path's record which fields a key is about to hold, and which it gives up, by
+// operations on absolute keys that join the commit of the key. From then on a write of a client
+// that changes them is told to the key: see [engine.Overwrite].
 func (v *versioned) Mark(ctx context.Context, path string, add, drop []string) ([]storage.Op, error) {
 	row, ver, err := v.row(ctx, path)
 	if err != nil {
@@ -92,8 +94,8 @@ func (v *versioned) Mark(ctx context.Context, path string, add, drop []string) (
 	return []storage.Op{v.m.Store.Abs(storage.Set(key, b).If(ver))}, err
 }
 
-// overwrites is what a client's change does to fields that keys publish; nil if it changes none. A path to which no key publishes
-// costs nothing.
+// overwrites is what a client's change does to fields that keys publish; nil if it changes none.
+// A path to which no key publishes costs nothing.
 func (r *revision) overwrites(ctx context.Context, b *backend) (*engine.Overwrite, error) {
 	if r.by == nil || r.old != nil && !r.old.mayBeHeld() && !r.next.mayBeHeld() || r.old == nil && len(r.next.Held) == 0 {
 		return nil, nil
@@ -154,7 +156,8 @@ func (r *revision) remedy(path string, before *version) string {
 	return ""
 }
 
-// oneEvent leaves one event among operations, the first: a commit has room for one. That of a key says more than that of the write.
+// oneEvent leaves one event among operations, the first: a commit has room for one. That of a key
+// says more than that of the write.
 func oneEvent(ops []storage.Op) []storage.Op {
 	seen := map[string]bool{}
 	return slices.DeleteFunc(ops, func(o storage.Op) bool {

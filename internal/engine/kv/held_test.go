@@ -159,8 +159,8 @@ func TestOverwriteAfterMetadataDelete(t *testing.T) {
 	}
 }
 
-// TestOverwriteIsJudgedAgain: what is stored is what was judged: a write that another server's overtakes, and one whose key has changed
-// meanwhile, are judged again.
+// TestOverwriteIsJudgedAgain: what is stored is what was judged: a write that another server's
+// overtakes, and one whose key has changed meanwhile, are judged again.
 func TestOverwriteIsJudgedAgain(t *testing.T) {
 	st := memory.Open()
 	h := openHeld(t, st)

@@ -62,7 +62,8 @@ type record struct {
 	MetaVer  int               `json:"mv,omitempty"` // counts changes of settings and custom metadata
 	// Indexed is the next_rotation under which the path stands in the index.
 	Indexed time.Time `json:"ix,omitzero"`
-	// Held are the fields to which rotation keys publish, or once did: who does now, core knows. They outlive the secret.
+	// Held are the fields to which rotation keys publish, or once did: who does now, core knows.
+	// They outlive the secret.
 	Held []string `json:"hd,omitempty"`
 	// Vacant: there is no secret at the path, and the row is there for Held alone.
 	Vacant bool `json:"vc,omitempty"`

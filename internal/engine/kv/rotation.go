@@ -161,7 +161,8 @@ func (v *versioned) Published(ctx context.Context, path string) (*engine.Publish
 	return v.publishedIn(ctx, path, ver)
 }
 
-// Versions reads the versions of a path whose data is still there, the newest first: also those that are deleted, and can be undeleted.
+// Versions reads the versions of a path whose data is still there, the newest first: also those
+// that are deleted, and can be undeleted.
 func (v *versioned) Versions(ctx context.Context, path string) (all []engine.Published, err error) {
 	m, _, err := v.load(ctx, path)
 	if err != nil || m == nil {

@@ -165,8 +165,9 @@ type revision struct {
 	remove    bool         // the record goes
 }
 
-// commit stores a revision, if the record is still at its version. Whoever holds a field that it changes is told, and has a say. The
-// latch of the path is held, and is released while a holder asks its provider.
+// commit stores a revision, if the record is still at its version. Whoever holds a field that it
+// changes is told, and has a say. The latch of the path is held, and is released while a holder
+// asks its provider.
 func (v *versioned) commit(ctx context.Context, r revision) error {
 	row := storage.Remove(metaPrefix + r.path)
 	if !r.remove {

@@ -115,8 +115,9 @@ func TestLeakedIsTriedAgain(t *testing.T) {
 	})
 }
 
-// TestRollbackAfterNonsense: somebody had written the path before the rotation. Rolled back, consumers read the key that is current
-// again, and not what was written; with it stays what else they read of the key, if its secret is right.
+// TestRollbackAfterNonsense: somebody had written the path before the rotation. Rolled back,
+// consumers read the key that is current again, and not what was written; with it stays what else
+// they read of the key, if its secret is right.
 func TestRollbackAfterNonsense(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)
@@ -135,8 +136,8 @@ func TestRollbackAfterNonsense(t *testing.T) {
 	})
 }
 
-// TestRollbackOfTheFirst: what consumers read before the first rotation is what they read when it was rolled back, and nothing is
-// wrong with that.
+// TestRollbackOfTheFirst: what consumers read before the first rotation is what they read when it
+// was rolled back, and nothing is wrong with that.
 func TestRollbackOfTheFirst(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.kv.write("secret/demo", map[string]string{"api_key": "by hand"})
@@ -151,7 +152,8 @@ func TestRollbackOfTheFirst(t *testing.T) {
 	})
 }
 
-// TestResumeUnderTheBrake: a key that is resumed does nothing while the brake is on, or the clock is held, and goes on afterwards.
+// TestResumeUnderTheBrake: a key that is resumed does nothing while the brake is on, or the clock
+// is held, and goes on afterwards.
 func TestResumeUnderTheBrake(t *testing.T) {
 	for name, hold := range map[string]func(w *world, on bool){
 		"brake": func(w *world, on bool) { w.must(route.Write, "config", map[string]any{"brake": on}) },
@@ -177,8 +179,8 @@ func TestResumeUnderTheBrake(t *testing.T) {
 	}
 }
 
-// TestTakingBackALeakedKeyWaitsForNoDevice: a new key that leaked, and that was rolled back, is retired although no audit device
-// writes; an old one that did not leak is not.
+// TestTakingBackALeakedKeyWaitsForNoDevice: a new key that leaked, and that was rolled back, is
+// retired although no audit device writes; an old one that did not leak is not.
 func TestTakingBackALeakedKeyWaitsForNoDevice(t *testing.T) {
 	for _, leaked := range []bool{true, false} {
 		bubble(t, func(w *world) {

@@ -228,8 +228,8 @@ func (c *chaos) Readers() []rotatetest.Reader {
 	}}
 }
 
-// leaking reports whether what is published may be retired without a grace: a rotation of a leaked key waits or is in flight, or that
-// cannot be told.
+// leaking reports whether what is published may be retired without a grace: a rotation of a
+// leaked key waits or is in flight, or that cannot be told.
 func (c *chaos) leaking(server int) bool {
 	c.mu.Lock()
 	asking := c.asking > 0

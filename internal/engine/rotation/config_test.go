@@ -251,7 +251,8 @@ func TestPatchDoesNotRedirectACredential(t *testing.T) {
 	})
 }
 
-// A key whose params lead elsewhere has no key there yet: the ID of before is neither retired nor looked for at the new place.
+// A key whose params lead elsewhere has no key there yet: the ID of before is neither retired nor
+// looked for at the new place.
 func TestParamsThatLeadElsewhere(t *testing.T) {
 	for _, change := range []map[string]string{{"account": "other"}, {"url": "https://b"}} {
 		workshop(t, func(w *world) {
@@ -471,8 +472,8 @@ func TestChangedRecipeNeedsBinding(t *testing.T) {
 	})
 }
 
-// TestChangedProviderNeedsBinding: a provider in Go that is another one after an upgrade begins no rotation until somebody binds the
-// key to it.
+// TestChangedProviderNeedsBinding: a provider in Go that is another one after an upgrade begins
+// no rotation until somebody binds the key to it.
 func TestChangedProviderNeedsBinding(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))

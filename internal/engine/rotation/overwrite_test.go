@@ -136,8 +136,9 @@ func (w *world) fresh() string {
 	return k.Secret
 }
 
-// TestHandWriteOfLivingKey: the old key, written while it is in its grace, is current at once; the new one is retired after its own
-// grace. The answer, the journal, an event and the log say so, and who did it.
+// TestHandWriteOfLivingKey: the old key, written while it is in its grace, is current at once;
+// the new one is retired after its own grace. The answer, the journal, an event and the log say
+// so, and who did it.
 func TestHandWriteOfLivingKey(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)
@@ -179,8 +180,8 @@ func TestHandWriteOfLivingKey(t *testing.T) {
 	})
 }
 
-// TestHandWriteOfDeadKey: a value that works nowhere is refused, and says since when and what to do. Forced, it is written and an alert
-// stands until consumers read a key that works again.
+// TestHandWriteOfDeadKey: a value that works nowhere is refused, and says since when and what to
+// do. Forced, it is written and an alert stands until consumers read a key that works again.
 func TestHandWriteOfDeadKey(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)
@@ -209,7 +210,8 @@ func TestHandWriteOfDeadKey(t *testing.T) {
 	})
 }
 
-// TestHandWriteOfSomebodysKey: a key that works, and that no rotation has made, is written; it is an alert, and rotation never retires it.
+// TestHandWriteOfSomebodysKey: a key that works, and that no rotation has made, is written; it is
+// an alert, and rotation never retires it.
 func TestHandWriteOfSomebodysKey(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)
@@ -230,8 +232,9 @@ func TestHandWriteOfSomebodysKey(t *testing.T) {
 	})
 }
 
-// TestHandWriteWhileProviderHangs: a vendor that does not answer makes nobody wait for long, and the write is stored. It is looked at
-// again: a key that works is an alert less, one that does not an alert.
+// TestHandWriteWhileProviderHangs: a vendor that does not answer makes nobody wait for long, and
+// the write is stored. It is looked at again: a key that works is an alert less, one that does
+// not an alert.
 func TestHandWriteWhileProviderHangs(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)
@@ -290,7 +293,8 @@ func TestHandWriteCostsNothing(t *testing.T) {
 	})
 }
 
-// TestHandWriteWithoutTheKey: a write that leaves out the key's field is as good as one that deletes it, by mistake: it is refused.
+// TestHandWriteWithoutTheKey: a write that leaves out the key's field is as good as one that
+// deletes it, by mistake: it is refused.
 func TestHandWriteWithoutTheKey(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)
@@ -325,8 +329,8 @@ func TestHandDelete(t *testing.T) {
 	})
 }
 
-// TestHandWriteInEachState: whatever a rotation is at, a value that does not work is refused, the current one is accepted, and the rotation
-// ends with consumers reading the only key that lives.
+// TestHandWriteInEachState: whatever a rotation is at, a value that does not work is refused, the
+// current one is accepted, and the rotation ends with consumers reading the only key that lives.
 func TestHandWriteInEachState(t *testing.T) {
 	for _, state := range []rotate.State{rotate.Creating, rotate.Settling, rotate.Verifying, rotate.Publishing, rotate.Grace, rotate.Retiring, rotate.RollingBack} {
 		t.Run(string(state), func(t *testing.T) {
@@ -378,7 +382,8 @@ func TestHandWriteOfLeakedKey(t *testing.T) {
 	})
 }
 
-// TestHandWriteRacesWithPublish: whichever of the two is stored first, the other one sees it: consumers end up with the only key that lives.
+// TestHandWriteRacesWithPublish: whichever of the two is stored first, the other one sees it:
+// consumers end up with the only key that lives.
 func TestHandWriteRacesWithPublish(t *testing.T) {
 	bubble(t, func(w *world) { // the rotation publishes between the judgement and the commit, on another server
 		turned(w)
@@ -420,8 +425,8 @@ func TestHandWriteRacesWithPublish(t *testing.T) {
 	})
 }
 
-// TestHandWriteRacesWithRetire: the old key is judged alive, and another server begins to retire it before the write is stored: it is judged
-// again, and refused.
+// TestHandWriteRacesWithRetire: the old key is judged alive, and another server begins to retire
+// it before the write is stored: it is judged again, and refused.
 func TestHandWriteRacesWithRetire(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)
@@ -441,7 +446,8 @@ func TestHandWriteRacesWithRetire(t *testing.T) {
 	})
 }
 
-// TestHandWriteOnStaleServer: two servers judge writes at once: the later commit is judged again by what the earlier has changed.
+// TestHandWriteOnStaleServer: two servers judge writes at once: the later commit is judged again
+// by what the earlier has changed.
 func TestHandWriteOnStaleServer(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)
@@ -525,8 +531,8 @@ func TestHandWriteOfDeletedKey(t *testing.T) {
 	})
 }
 
-// TestHandWriteWhileCreatingElsewhere: while another server is in the creating call, a write changes no record: the commit that keeps the new
-// key is not lost.
+// TestHandWriteWhileCreatingElsewhere: while another server is in the creating call, a write
+// changes no record: the commit that keeps the new key is not lost.
 func TestHandWriteWhileCreatingElsewhere(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)
@@ -552,8 +558,8 @@ func TestHandWriteWhileCreatingElsewhere(t *testing.T) {
 	})
 }
 
-// TestHandWriteUnjudgedRacesWithRetire: a write that waits for nobody's judgement is not stored once another server has begun to retire the key that
-// it writes.
+// TestHandWriteUnjudgedRacesWithRetire: a write that waits for nobody's judgement is not stored
+// once another server has begun to retire the key that it writes.
 func TestHandWriteUnjudgedRacesWithRetire(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)
@@ -583,8 +589,8 @@ func TestHandWriteUnjudgedRacesWithRetire(t *testing.T) {
 	})
 }
 
-// TestHandWriteOfRestAfterDelete: once the secret is deleted, a write of the key's public parts alone is no key: it is refused, and its alert
-// does not end by it.
+// TestHandWriteOfRestAfterDelete: once the secret is deleted, a write of the key's public parts
+// alone is no key: it is refused, and its alert does not end by it.
 func TestHandWriteOfRestAfterDelete(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)
@@ -630,8 +636,8 @@ func TestHandWriteThatCannotBeTried(t *testing.T) {
 	})
 }
 
-// TestHandWriteNotTriedAfterRetiring: nobody looks at what consumers read between the retirement and the end of a rotation. A value that could not be
-// tried meanwhile is looked at then.
+// TestHandWriteNotTriedAfterRetiring: nobody looks at what consumers read between the retirement
+// and the end of a rotation. A value that could not be tried meanwhile is looked at then.
 func TestHandWriteNotTriedAfterRetiring(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)
@@ -659,8 +665,8 @@ func TestHandWriteNotTriedAfterRetiring(t *testing.T) {
 	})
 }
 
-// TestHandWriteWhileJudging: while another write is judged, a write is stored unjudged. No rotation is in flight that would find it: it is
-// looked at.
+// TestHandWriteWhileJudging: while another write is judged, a write is stored unjudged. No
+// rotation is in flight that would find it: it is looked at.
 func TestHandWriteWhileJudging(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)

@@ -30,8 +30,8 @@ type Provider struct {
 	// It is nil where Parse is.
 	Test func(ctx context.Context, d Definition, script []byte) error
 
-	// Rehearse is Open for a source whose calls are answered by what the definition gives as examples of replies, without a network. It is
-	// nil where Parse is.
+	// Rehearse is Open for a source whose calls are answered by what the definition gives as
+	// examples of replies, without a network. It is nil where Parse is.
 	Rehearse func(c OpenConfig) (Source, error)
 
 	// Open binds a definition to parameters and to the credentials of the
@@ -90,8 +90,8 @@ type Field struct {
 	// Acts says that it decides what is made or retired. Whoever changes it must give the admin
 	// credentials anew, too.
 	Acts bool
-	// Locates says that it decides where a credential is looked for, disabled or retired, such as an account or a project. With
-	// another value, the credential of before is not there.
+	// Locates says that it decides where a credential is looked for, disabled or retired, such as
+	// an account or a project. With another value, the credential of before is not there.
 	Locates bool
 }
 
@@ -121,7 +121,7 @@ type OpenConfig struct {
 	// Redactor learns every secret that the source handles. Nil means a private one.
 	Redactor *secret.Redactor
 
-	// Told is called with each request once it has its reply, or will have none; nil: nobody wants to know. It may be called by several
-	// goroutines at once.
+	// Told is called with each request once it has its reply, or will have none; nil: nobody
+	// wants to know. It may be called by several goroutines at once.
 	Told func(x rotate.Exchange)
 }

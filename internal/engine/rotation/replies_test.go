@@ -11,8 +11,9 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// The requests of a rotation and their replies are kept with it, and no secret with them: neither the admin credential that is sent, nor the
-// new key that comes back. In the store as it lies on the disk, and in every row but those of secrets, the new key is not to be found.
+// The requests of a rotation and their replies are kept with it, and no secret with them: neither
+// the admin credential that is sent, nor the new key that comes back. In the store as it lies on
+// the disk, and in every row but those of secrets, the new key is not to be found.
 func TestReplies(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))

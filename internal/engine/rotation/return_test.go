@@ -10,7 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// TestRollbackTo: whatever still lives at the provider is published again; what is dead is refused, and says since when.
+// TestRollbackTo: whatever still lives at the provider is published again; what is dead is
+// refused, and says since when.
 func TestRollbackTo(t *testing.T) {
 	bubble(t, func(w *world) {
 		foreign := w.fresh()
@@ -46,8 +47,8 @@ func TestRollbackTo(t *testing.T) {
 	})
 }
 
-// TestRollbackToWhatWasAskedFor: a rotation that is rolled back to a version publishes that one, and not what somebody had written over it
-// before the rotation published.
+// TestRollbackToWhatWasAskedFor: a rotation that is rolled back to a version publishes that one,
+// and not what somebody had written over it before the rotation published.
 func TestRollbackToWhatWasAskedFor(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)
@@ -66,7 +67,8 @@ func TestRollbackToWhatWasAskedFor(t *testing.T) {
 	})
 }
 
-// TestRollbackAfterDelete: what consumers read was deleted, and is published again; while the provider is away nothing is.
+// TestRollbackAfterDelete: what consumers read was deleted, and is published again; while the
+// provider is away nothing is.
 func TestRollbackAfterDelete(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)
@@ -84,7 +86,8 @@ func TestRollbackAfterDelete(t *testing.T) {
 	})
 }
 
-// TestRollbackToDiesInTheMiddle: a process dies after it has published, and before it says so: the next one finds that all is well.
+// TestRollbackToDiesInTheMiddle: a process dies after it has published, and before it says so:
+// the next one finds that all is well.
 func TestRollbackToDiesInTheMiddle(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)
@@ -108,8 +111,8 @@ func TestRollbackToDiesInTheMiddle(t *testing.T) {
 	})
 }
 
-// TestOrphanThatConsumersRead: a key that is not current on record any more, because the configuration leads elsewhere, is no orphan as
-// long as consumers read it.
+// TestOrphanThatConsumersRead: a key that is not current on record any more, because the
+// configuration leads elsewhere, is no orphan as long as consumers read it.
 func TestOrphanThatConsumersRead(t *testing.T) {
 	workshop(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}}))
@@ -126,8 +129,9 @@ func TestOrphanThatConsumersRead(t *testing.T) {
 	})
 }
 
-// TestOrphans: what bears our label and no record knows is listed, and exactly the one that is confirmed is retired, while the record's own
-// keys, somebody else's, and those of lost calls are left alone.
+// TestOrphans: what bears our label and no record knows is listed, and exactly the one that is
+// confirmed is retired, while the record's own keys, somebody else's, and those of lost calls are
+// left alone.
 func TestOrphans(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)

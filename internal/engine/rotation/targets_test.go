@@ -19,17 +19,8 @@ func TestTargets(t *testing.T) {
 			s := w.status()
 			return s["state"] == string(rotate.Scheduled) && s["current_key_id"] != ""
 		})
-		open := func() (rotate.Target, rotate.Credential) {
-			target, current, err := w.engine.(engine.Rotator).Rotations().Target(w.ctx, "key", "demo")
-			if err != nil {
-				t.Fatal(err)
-			}
-			return target, current
-		}
-		_, current := open()
 		return rotatetest.Fixture{
-			Open:    func() rotate.Target { target, _ := open(); return target },
-			Current: current,
+			Rotations: w.engine.(engine.Rotator).Rotations(), Kind: "key", Name: "demo",
 			Works: func(c rotate.Credential) bool {
 				_, err := w.vendor.Use(w.ctx, c.Secret["api_key"].RevealString())
 				return err == nil

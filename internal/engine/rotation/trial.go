@@ -13,7 +13,8 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// A Trial is what a rotation does with a definition, on a small scale: it creates one key, verifies it, and retires it. Nothing is published.
+// A Trial is what a rotation does with a definition, on a small scale: it creates one key,
+// verifies it, and retires it. Nothing is published.
 type Trial struct {
 	Definition Definition
 	Source     Source
@@ -65,8 +66,8 @@ func (t *Trial) Run(ctx context.Context) (left []Remnant, err error) {
 	return nil, t.dead(undo, made)
 }
 
-// before are the keys that are there before one is created. An expression for the id that is wrong may name one of them, and somebody
-// uses it: it is never retired. A rehearsal has none.
+// before are the keys that are there before one is created. An expression for the id that is
+// wrong may name one of them, and somebody uses it: it is never retired. A rehearsal has none.
 func (t *Trial) before(ctx context.Context) (ids map[string]bool, err error) {
 	if !t.Definition.Can.List || t.Wait == 0 {
 		return nil, nil
@@ -184,7 +185,8 @@ func (t *Trial) dead(ctx context.Context, made rotate.Credential) error {
 	}
 }
 
-// list wants the provider's list to show the key, by its label if it has one: so is a key found whose create call was lost.
+// list wants the provider's list to show the key, by its label if it has one: so is a key found
+// whose create call was lost.
 func (t *Trial) list(ctx context.Context, made rotate.Credential) error {
 	for until := time.Now().Add(t.Wait); ; {
 		all, err := t.Source.List(ctx)
@@ -226,7 +228,8 @@ func (t *Trial) pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// sweep retires what a create call has left that failed. Where nobody can tell what that is, the key is named by its label.
+// sweep retires what a create call has left that failed. Where nobody can tell what that is, the
+// key is named by its label.
 func (t *Trial) sweep(ctx context.Context, before map[string]bool, failed error) (left []Remnant) {
 	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireWithin)
 	defer cancel()

@@ -59,8 +59,9 @@ func TestTrial(t *testing.T) {
 	}
 }
 
-// TestTrialRetiresNothingElse: where a creating call names a key that was there before, because the recipe looks for the id in the wrong
-// place, that key lives on, and the one that was created is named by its label.
+// TestTrialRetiresNothingElse: where a creating call names a key that was there before, because
+// the recipe looks for the id in the wrong place, that key lives on, and the one that was created
+// is named by its label.
 func TestTrialRetiresNothingElse(t *testing.T) {
 	for _, failure := range []error{nil, &rotate.Failure{Outcome: rotate.Unknown, ID: "1", Err: context.DeadlineExceeded}} {
 		synctest.Test(t, func(t *testing.T) {

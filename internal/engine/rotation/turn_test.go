@@ -444,8 +444,8 @@ func TestMissingCapabilityPauses(t *testing.T) {
 	})
 }
 
-// A rotation whose path cannot be written is rolled back, the first one of a key too. Its new key is retired, and what readers had
-// goes on to work.
+// A rotation whose path cannot be written is rolled back, the first one of a key too. Its new key
+// is retired, and what readers had goes on to work.
 func TestUnwritablePathIsRolledBack(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		bubble(t, func(w *world) {
@@ -479,7 +479,8 @@ func TestUnwritablePathIsRolledBack(t *testing.T) {
 	}
 }
 
-// Whoever resumes a key that pauses again for the same cause learns that at once. A pause by a person is not ended by a rollback.
+// Whoever resumes a key that pauses again for the same cause learns that at once. A pause by a
+// person is not ended by a rollback.
 func TestResumeSaysWhyItPausesAgain(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.kv.denied = true

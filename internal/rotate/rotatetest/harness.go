@@ -1,10 +1,11 @@
-// Package rotatetest proves what rotates. [Play] runs seeded histories of a mount, whichever engine's, and [Targets] is the
-// suite of every target.
+// Package rotatetest proves what rotates. [Play] runs seeded histories of a mount, whichever
+// engine's, and [Targets] is the suite of every target.
 //
-// In a history two servers have the mount open over one store. Each of them dies before, between and after its commits and its
-// calls, is suspended between reading a record and committing it, and starts again; commits fail, stored or not; the provider
-// fails as the [Subject] knows to make it; users make requests of both servers; readers use what they read. The invariants
-// are judged in one place: before each call, after each round, and at the end (judge.go).
+// In a history two servers have the mount open over one store. Each of them dies before, between
+// and after its commits and its calls, is suspended between reading a record and committing it,
+// and starts again; commits fail, stored or not; the provider fails as the [Subject] knows to
+// make it; users make requests of both servers; readers use what they read. The invariants are
+// judged in one place: before each call, after each round, and at the end (judge.go).
 package rotatetest
 
 import (
@@ -25,8 +26,9 @@ import (
 // servers is how many have the mount open.
 const servers = 2
 
-// A Subject is a mount of an engine with its provider. Its methods run in a bubble. Those that a request or a reader calls are safe
-// for concurrent use; the rest are called by the one goroutine that plays.
+// A Subject is a mount of an engine with its provider. Its methods run in a bubble. Those that a
+// request or a reader calls are safe for concurrent use; the rest are called by the one goroutine
+// that plays.
 type Subject interface {
 	// Open opens the mount, as a server does that starts. A server is opened again after it was stopped.
 	Open(server int, store storage.Store)

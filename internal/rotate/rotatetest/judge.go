@@ -163,8 +163,9 @@ func (h *Harness) explained() {
 	}
 }
 
-// remembers reports whether an earlier rotation of the record has made a credential, and was told that it is gone: by a list that
-// lagged, or a provider that lied. The next rotation finds it by its label.
+// remembers reports whether an earlier rotation of the record has made a credential, and was told
+// that it is gone: by a list that lagged, or a provider that lied. The next rotation finds it by
+// its label.
 func (h *Harness) remembers(r *record, l Live) bool {
 	prefix := r.rows.History + r.Name + "/"
 	for e, err := range h.view().Scan(context.Background(), prefix, storage.PrefixEnd(prefix)) {

@@ -17,8 +17,9 @@ import (
 // errDied is what a server hears of a call that it has not survived.
 var errDied = errors.New("rotatetest: the server has died")
 
-// A seat is one server: the store as it sees it, and when it dies or is suspended. Its store is a little slow, so that what two
-// servers do at the same moment has an order, which the seed decides.
+// A seat is one server: the store as it sees it, and when it dies or is suspended. Its store is a
+// little slow, so that what two servers do at the same moment has an order, which the seed
+// decides.
 type seat struct {
 	*faulty.Store
 	h    *Harness
@@ -36,8 +37,8 @@ type seat struct {
 	hold   time.Duration // for so long
 }
 
-// shared is the store that all servers have. One that stops does not close it. Its feed marks no progress while nothing happens, of
-// which a history of hours has a lot.
+// shared is the store that all servers have. One that stops does not close it. Its feed marks no
+// progress while nothing happens, of which a history of hours has a lot.
 type shared struct {
 	storage.Store
 

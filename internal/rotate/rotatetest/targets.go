@@ -14,10 +14,9 @@ import (
 
 // A Fixture is a target that [Targets] tests, with its provider.
 type Fixture struct {
-	// Open opens the target as a step of a rotation does: each call of the suite is made to one of its own.
-	Open func() rotate.Target
-	// Current is what the record holds; the suite does not take it away.
-	Current rotate.Credential
+	// Rotations have the record of a kind and a name whose target is tested. Its current credential is not taken away.
+	Rotations  *rotate.Manager
+	Kind, Name string
 	// Works reports whether the provider accepts a credential, past the target and its configuration.
 	Works func(c rotate.Credential) bool
 	// Lag is how long the provider's replicas, lists and reports of uses lag at most.
@@ -28,11 +27,26 @@ type Fixture struct {
 type targets struct {
 	*testing.T
 	Fixture
-	orders uint32
+	Current rotate.Credential
+	orders  uint32
 }
 
-// Targets tests that a target keeps the contract of [rotate.Target]: of a [rotate.Creator], if it is one, or of a [rotate.Setter]. open
-// makes a new provider for each of the suite's tests, in a bubble of synctest.
+// Open opens the target as a step of a rotation does: each call of the suite is made to one of its own.
+func (s *targets) Open() rotate.Target {
+	s.Helper()
+	target, current, err := s.Rotations.Target(s.Context(), s.Kind, s.Name)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if s.Current.ID == "" {
+		s.Current = current
+	}
+	return target
+}
+
+// Targets tests that a target keeps the contract of [rotate.Target]: of a [rotate.Creator], if it
+// is one, or of a [rotate.Setter]. open makes a new provider for each of the suite's tests, in a
+// bubble of synctest.
 func Targets(t *testing.T, open func(t *testing.T) Fixture) {
 	for name, test := range map[string]func(s *targets){
 		"create and retire":   createAndRetire,
@@ -43,7 +57,11 @@ func Targets(t *testing.T, open func(t *testing.T) Fixture) {
 		"usable concurrently": concurrently,
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { test(&targets{T: t, Fixture: open(t)}) })
+			synctest.Test(t, func(t *testing.T) {
+				s := &targets{T: t, Fixture: open(t)}
+				s.Open()
+				test(s)
+			})
 		})
 	}
 }
@@ -185,8 +203,8 @@ func disable(s *targets) {
 	}
 }
 
-// wrongSecret tries what the provider has never issued. It is refused, or fails for good where the reply may also mean something else,
-// as a wrong signature may mean a wrong clock.
+// wrongSecret tries what the provider has never issued. It is refused, or fails for good where
+// the reply may also mean something else, as a wrong signature may mean a wrong clock.
 func wrongSecret(s *targets) {
 	wrong := rotate.Credential{ID: s.Current.ID, Account: s.Current.Account, Public: s.Current.Public, Secret: map[string]secret.Value{}}
 	for name := range s.Current.Secret {
@@ -233,7 +251,8 @@ func set(s *targets) {
 	}
 }
 
-// endedContext, in a bubble, makes each call with a context that has ended: it returns at once, with an error, and without effect.
+// endedContext, in a bubble, makes each call with a context that has ended: it returns at once,
+// with an error, and without effect.
 func endedContext(s *targets) {
 	ctx, cancel := context.WithCancel(s.Context())
 	cancel()

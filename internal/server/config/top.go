@@ -16,7 +16,8 @@ const (
 	defaultMaxTime     = httpapi.DefaultMaxTime
 	defaultReadTime    = 30 * time.Second
 	defaultRotateEvery = 24 * time.Hour
-	// defaultRotationSeries keeps a scrape below some ten megabytes: each credential has eight series of about 200 bytes.
+	// defaultRotationSeries keeps a scrape below some ten megabytes: each credential has eight
+	// series of about 200 bytes.
 	defaultRotationSeries = 5000
 )
 

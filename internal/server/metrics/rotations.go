@@ -8,8 +8,9 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// The series of what rotates. Those with a path are of single credentials, and are there for a limited number of them, those
-// in trouble first; those with a mount alone count all of its credentials.
+// The series of what rotates. Those with a path are of single credentials, and are there for a
+// limited number of them, those in trouble first; those with a mount alone count all of its
+// credentials.
 var (
 	rotationCounts = desc("keyturn_rotation_credentials", "Credentials that rotate, by mount and by the state they are in: scheduled, or that of the rotation in flight.", "mount", "state")
 	rotationAlerts = desc("keyturn_rotation_credentials_alerting", "Credentials whose rotation needs a person: rotate status says what to do.", "mount")

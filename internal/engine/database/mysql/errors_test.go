@@ -13,8 +13,9 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// TestExplain: what an error proves. A database is called unchanged only where the server, or the missing connection, proves
-// it, and a refusal is one of what was asked only where the server as a whole is well.
+// TestExplain: what an error proves. A database is called unchanged only where the server, or the
+// missing connection, proves it, and a refusal is one of what was asked only where the server as
+// a whole is well.
 func TestExplain(t *testing.T) {
 	says := func(n uint16) *mysql.MySQLError {
 		return &mysql.MySQLError{Number: n, SQLState: [5]byte{'4', '2', '0', '0', '0'}, Message: "Canary of the server"}

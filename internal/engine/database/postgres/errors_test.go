@@ -13,8 +13,9 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// TestExplain: what an error proves. A database is called unchanged only where the server, or the missing connection, proves
-// it, and a refusal is one of what was asked only where the server as a whole is well.
+// TestExplain: what an error proves. A database is called unchanged only where the server, or the
+// missing connection, proves it, and a refusal is one of what was asked only where the server as
+// a whole is well.
 func TestExplain(t *testing.T) {
 	says := func(severity, code, message string) *pgconn.PgError {
 		return &pgconn.PgError{SeverityUnlocalized: severity, Code: code, Message: message, File: "x.c", Routine: "x"}
@@ -69,8 +70,8 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// TestExplainNamesTheStatement: the client learns which statement of its own failed, and a name of the server's words only if that name
-// stands in its statements.
+// TestExplainNamesTheStatement: the client learns which statement of its own failed, and a name
+// of the server's words only if that name stands in its statements.
 func TestExplainNamesTheStatement(t *testing.T) {
 	k := call{doing: "creating the user", field: "creation_statements", preamble: 1, texts: []string{`GRANT x ON app_table TO "{{name}}"`}}
 	for done, want := range map[int]string{0: "statement 1 of creation_statements", 1: "statement 1 of", 2: "statement 2 of", 5: "statement 5 of"} {

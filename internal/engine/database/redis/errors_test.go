@@ -14,7 +14,8 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// TestExplain: what an error proves, and what the client is told. The server's own words may hold a rule or a name, so they go to the log.
+// TestExplain: what an error proves, and what the client is told. The server's own words may hold
+// a rule or a name, so they go to the log.
 func TestExplain(t *testing.T) {
 	says := func(text string) error { return &answer{text: text} }
 	for name, tt := range map[string]struct {
@@ -68,7 +69,8 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// TestFirstRefusal: of several commands that are sent at once, the first that is refused is the error, and all replies are read.
+// TestFirstRefusal: of several commands that are sent at once, the first that is refused is the
+// error, and all replies are read.
 func TestFirstRefusal(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
@@ -94,7 +96,8 @@ func TestFirstRefusal(t *testing.T) {
 	}
 }
 
-// TestLimits: how many sessions are opened and kept, of what is configured. Zero is the default, and a negative number none.
+// TestLimits: how many sessions are opened and kept, of what is configured. Zero is the default,
+// and a negative number none.
 func TestLimits(t *testing.T) {
 	for _, tt := range []struct{ open, idle, wantOpen, wantIdle int }{
 		{0, 0, 4, 4}, {7, 0, 7, 7}, {2, 0, 2, 4}, {-1, 0, 0, 4}, {1, 1, 1, 1}, {0, 9, 4, 9}, {0, -1, 4, 0}, {-1, -1, 0, 0},

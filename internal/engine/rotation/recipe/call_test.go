@@ -158,8 +158,8 @@ func TestLostSecret(t *testing.T) {
 	}
 }
 
-// TestUnreadableKeys: a key whose reply cannot be read exists. Its id is kept where it can be read, and its secret and id are
-// within their limits or refused.
+// TestUnreadableKeys: a key whose reply cannot be read exists. Its id is kept where it can be
+// read, and its secret and id are within their limits or refused.
 func TestUnreadableKeys(t *testing.T) {
 	long := strings.Repeat("a", maxSecret)
 	for name, tt := range map[string]struct {
@@ -297,8 +297,9 @@ func TestRefusedRequests(t *testing.T) {
 	}
 }
 
-// TestNoNewKeyIsQuoted: a reply that succeeded may hold a new key, whatever else is wrong with it, and so may one to a creating
-// call that says it failed. Of that, the words that say why are quoted.
+// TestNoNewKeyIsQuoted: a reply that succeeded may hold a new key, whatever else is wrong with
+// it, and so may one to a creating call that says it failed. Of that, the words that say why are
+// quoted.
 func TestNoNewKeyIsQuoted(t *testing.T) {
 	for status, quoted := range map[int]bool{200: false, 202: false, 206: false, 301: false, 400: true, 500: true} {
 		s := serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -30,8 +30,8 @@ func TestRecorded(t *testing.T) {
 	}
 }
 
-// TestScriptsAreExact: a script passes only if all that it says is so. Each request and each result is changed in turn, and left
-// out in turn.
+// TestScriptsAreExact: a script passes only if all that it says is so. Each request and each
+// result is changed in turn, and left out in turn.
 func TestScriptsAreExact(t *testing.T) {
 	d := demo(t)
 	text, err := os.ReadFile("../../../../recipes/testdata/http-demo.json")
