@@ -219,8 +219,8 @@ const tallyTime = time.Second
 // A Tally is where the records of one mount stand that rotate.
 type Tally = engine.Tally
 
-// Rotations tells where all records stand that rotate, a tally for each mount. Of all together at most so many are listed one by one, those in
-// trouble first.
+// Rotations tells where all records stand that rotate, a tally for each mount. Of all together at
+// most so many are listed one by one, those in trouble first.
 func (c *Core) Rotations(most int) []Tally {
 	h := c.house.Load()
 	if h == nil {

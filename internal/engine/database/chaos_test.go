@@ -44,6 +44,9 @@ type misfortune struct {
 	skip, times int
 }
 
+// readEvery is how long the readers of static roles use what they have read.
+const readEvery = 20 * time.Second
+
 // taking are the users of static roles, by role.
 var taking = map[string][]string{"svc": {"svc"}, "pair": {"left", "right"}, "own": {"self"}}
 
@@ -242,7 +245,7 @@ func (c *chaos) Readers() (out []rotatetest.Reader) {
 				if err != nil || len(a.Warnings) > 0 {
 					return "", 0, false
 				}
-				return a.Data["username"].(string) + " " + a.Data["password"].(string), 20 * time.Second, true
+				return a.Data["username"].(string) + " " + a.Data["password"].(string), readEvery, true
 			},
 			Works: func(value string) bool {
 				user, password, _ := strings.Cut(value, " ")
@@ -304,6 +307,9 @@ func (c *chaos) Mend() {
 		}
 	}
 	for _, path := range []string{"rotate-role/svc", "rotate-role/pair", "rotate-role/pair", "rotate-role/own", "rotate-root/prod"} {
+		if path == "rotate-role/pair" {
+			c.settled()
+		}
 		w.Must(c.T, route.Write, path, nil)
 	}
 	a := w.Must(c.T, route.Read, "creds/long", nil)
@@ -312,6 +318,24 @@ func (c *chaos) Mend() {
 	}
 	if err := w.Revoke(a.Lease.ID); err != nil || len(c.users()) != 0 {
 		c.Errorf("revoking: %v, %q are left", err, c.users())
+	}
+}
+
+// settled waits until readers of the pair have read what its last rotation, of the schedule or a
+// request, has left: one rotation leaves a user alone, and two within a reader's interval do not.
+// It runs in a bubble.
+func (c *chaos) settled() {
+	for {
+		a := c.worlds[0].Must(c.T, route.Read, "static-creds/pair", nil)
+		at, err := time.Parse(time.RFC3339Nano, a.Data["last_vault_rotation"].(string))
+		if err != nil {
+			c.Fatal(err)
+		}
+		wait := time.Until(at.Add(2 * readEvery)) // one that asks a server that is down asks again later
+		if wait <= 0 {
+			return
+		}
+		time.Sleep(wait)
 	}
 }
 
