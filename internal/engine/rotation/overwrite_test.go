@@ -671,12 +671,12 @@ func TestHandWriteWhileJudging(t *testing.T) {
 	bubble(t, func(w *world) {
 		turned(w)
 		w.vendor.Inject(rotationtest.VendorFault{Call: "use", Mode: "hang", Times: 3})
+		w.kv.write("secret/demo", map[string]string{"api_key": "somebody's"})
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			_, _ = w.do(route.Write, "keys/demo/rollback", map[string]any{"version": 1})
 		}()
-		w.kv.write("secret/demo", map[string]string{"api_key": "somebody's"})
 		nap(time.Second)
 		if said := w.put("no-such-key-0815"); !contains(said, "was not checked") {
 			t.Errorf("the answer says %q", said)
