@@ -183,6 +183,10 @@ func (out *printer) showKV(sec *api.Secret, p kvPath) error {
 		if values == nil {
 			return refusal{exitRemote, "No data found at " + string(p.api("data"))}
 		}
+		// As with Vault's command, -field=data is the whole secret, unless the secret has a field of that name.
+		if _, own := values["data"]; out.field == "data" && !own {
+			return out.single(values)
+		}
 		return out.showField(&api.Secret{Data: values})
 	}
 	out.warn(sec.Warnings)
