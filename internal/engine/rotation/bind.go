@@ -104,14 +104,7 @@ func (b *catalog) restore(bind binding, source []byte) (Definition, error) {
 		return Definition{}, err
 	}
 	if len(source) > 0 && p.Parse != nil {
-		d, err := p.Parse(bind.Name+".hcl", source)
-		if err != nil {
-			return Definition{}, err
-		}
-		if d.Source == nil {
-			d.Source = source
-		}
-		return d, nil
+		return p.Parse(bind.Name+".hcl", source)
 	}
 	d, ok, err := b.builtIn(bind.Name)
 	if err != nil {

@@ -142,6 +142,7 @@ type change struct {
 	def    Definition
 	had    []engine.Place // what the key has published to
 	rebind bool           // who writes becomes the principal
+	other  bool           // another recipe, whose outputs have names of their own
 	target bool           // secrets go elsewhere from now on
 	trust  bool           // another authority says who the provider is
 	lands  bool           // the credential is published elsewhere, or something else is made or retired
@@ -211,11 +212,11 @@ func (c *change) definition(ctx context.Context) error {
 	if p := c.in.Provider; p != nil && *p != "" && *p != d.Provider {
 		return invalid("field \"provider\": %q is of provider %q, not %q; leave the field out", name, d.Provider, *p)
 	}
-	if rec.Current != nil && !c.fresh && !c.again {
+	if rec.Current != nil && !c.again {
 		c.req.Warn("key %s was made by %q and is not recorded as ours any more: nobody will retire it", rec.Current.ID, data.Bind.Name)
 		c.k.Control().Disown()
 	}
-	c.def, c.rebind, c.target = d, true, !c.again
+	c.def, c.rebind, c.other, c.target = d, true, !c.again, !c.again
 	return c.bind(d)
 }
 
@@ -309,7 +310,7 @@ func (c *change) admin(context.Context) error {
 	sec := c.k.Sec
 	if len(c.in.Admin) == 0 {
 		switch {
-		case c.fresh || len(sec.Admin) == 0:
+		case len(sec.Admin) == 0: // a new key has none, and neither has a recipe that wants none
 		case c.target || c.trust:
 			return invalid(`field "admin": the write changes where secrets are sent, so it must give the admin credentials anew`)
 		case c.lands:
@@ -337,7 +338,7 @@ func (c *change) admin(context.Context) error {
 
 func (c *change) path(ctx context.Context) error {
 	cfg := &c.k.data.Config
-	if c.in.Path == nil && (cfg.Path != "" && !c.replace) {
+	if c.in.Path == nil && !c.replace {
 		return nil
 	}
 	if c.in.Path == nil || *c.in.Path == "" {
@@ -378,7 +379,7 @@ func (c *change) mayPublish(ctx context.Context, path string) error {
 func (c *change) fields(context.Context) error {
 	cfg := &c.k.data.Config
 	next := cfg.Fields
-	if c.in.Fields != nil || c.replace || c.target {
+	if c.in.Fields != nil || c.replace || c.other {
 		next = nil
 		set(&next, c.in.Fields)
 	}
@@ -424,7 +425,7 @@ const (
 // other's readers use.
 func (c *change) places(ctx context.Context) error {
 	want := c.k.data.places()
-	if c.fresh || c.lands || c.target {
+	if c.fresh || c.lands {
 		if err := c.unreserved(ctx, want); err != nil {
 			return err
 		}

@@ -118,8 +118,7 @@ func (b *backend) readKey(ctx context.Context, _ *route.Request, in nameIn) (*ke
 
 func (k *key) showConfig(ctx context.Context) keyConfig {
 	data := &k.data
-	d, err := k.b.definition(ctx, k.Rec.Name, data.Bind)
-	known := err == nil
+	d, _ := k.b.definition(ctx, k.Rec.Name, data.Bind) // of a damaged one, no param is shown
 	p := data.Config.Policy
 	out := keyConfig{
 		Provider: data.Bind.Provider, Recipe: data.Bind.Name, Hash: data.Bind.Hash, Params: map[string]wire.Raw{}, Admin: []string{}, CA: data.Config.CA,
@@ -128,7 +127,7 @@ func (k *key) showConfig(ctx context.Context) keyConfig {
 	}
 	for name, v := range data.Config.Params {
 		i := slices.IndexFunc(d.Params, func(f Field) bool { return f.Name == name })
-		if known && i >= 0 && !d.Params[i].Secret {
+		if i >= 0 && !d.Params[i].Secret {
 			out.Params[name] = wire.RawOf(v)
 		}
 	}
