@@ -261,6 +261,13 @@ create {
   # What may follow when the reply is lost: "adopt" looks in the list for the marker, "safe" calls again, "never" asks a person.
   retry = "adopt"
 
+  # A refusal is final where nothing else is said: the rotation is rolled back, and the key waits for a person. What the provider means
+  # otherwise is said here; outcomes are exhausted (its limit on keys), transient (try later), permanent, and unknown (it may have had its effect).
+  #
+  # fail "exhausted" {
+  #   when = response.status == 403 && try(response.json.error, "") == "too many keys"
+  # }
+
   id     = response.json.id                # CHANGE
   secret = { api_key = response.json.key } # CHANGE
 

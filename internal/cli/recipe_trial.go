@@ -36,7 +36,7 @@ func recipeTest() *command {
 			"recipe's own examples. K=V gives the recipe's params.\n\n" +
 			"-live does the same at the provider, with one real key. Its admin credentials are read\n" +
 			"from KEYTURN_ADMIN_<NAME>, from a file (K=@FILE), or asked for. Whatever fails, and if\n" +
-			"it is interrupted, the key is retired; what could not be retired is named.",
+			"it is interrupted, the key is retired; a key that lives on is named, with what deletes it.",
 		examples: []example{
 			{"Test a recipe with its examples:", "keyturn recipe test acme.hcl"},
 			{"Test it at the provider:", "keyturn recipe test -live acme.hcl region=eu token=@token.txt"},
@@ -294,7 +294,7 @@ func (t *trial) run(ctx context.Context) error {
 		if r.ID != "" {
 			what = "the key " + r.ID + ", with the label " + r.Marker
 		}
-		fmt.Fprintln(t.s.env.Stderr, harmless("WARNING! Not retired: "+what+": "+r.Error+". Delete it at the provider."))
+		fmt.Fprintln(t.s.env.Stderr, harmless("WARNING! Left at the provider: "+what+": "+r.Error+". Delete it there"+t.removal(r.ID)+"."))
 	}
 	switch {
 	case unwritten != nil:
@@ -311,6 +311,17 @@ func (t *trial) run(ctx context.Context) error {
 		return t.s.out.say("\nSuccess! The recipe passes with its examples. Test it at the provider with -live, then: %s write rotation/recipes/%s source=@%s", t.s.name, t.definition.Name, t.s.args[0])
 	}
 	return t.s.out.say("\nSuccess! One key was created, verified and retired. Write the recipe with: %s write rotation/recipes/%s source=@%s", t.s.name, t.definition.Name, t.s.args[0])
+}
+
+// removal says by which request the recipe deletes the key that was created, if one was made.
+func (t *trial) removal(id string) string {
+	for _, step := range slices.Backward(t.report.Steps) {
+		if step.Step == "retire" && id != "" && len(step.Requests) > 0 {
+			x := step.Requests[len(step.Requests)-1].Exchange
+			return fmt.Sprintf(", as the recipe does (%s %s%s), or by hand", x.Method, x.Host, x.Path)
+		}
+	}
+	return ""
 }
 
 // told notes a step, and prints it for people.

@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"net/url"
 	"slices"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
+
+	"github.com/keyturn/keyturn/internal/rotate"
 )
 
 func rotateStatus() *command {
@@ -158,22 +159,9 @@ func relative(v any, now time.Time) string {
 		return "now"
 	}
 	if d < 0 {
-		return rough(-d) + " ago"
+		return rotate.Rough(-d) + " ago"
 	}
-	return "in " + rough(d)
-}
-
-// rough is a duration in one unit.
-func rough(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", d/time.Second)
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", d/time.Minute)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", d/time.Hour)
-	}
-	return fmt.Sprintf("%d days", d/(24*time.Hour))
+	return "in " + rotate.Rough(d)
 }
 
 // showStatus prints where one key stands: a sentence first, then what is set.

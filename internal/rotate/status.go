@@ -162,15 +162,15 @@ func when(at, now time.Time) string {
 	case left < time.Second:
 		return "now"
 	case left < time.Hour:
-		return fmt.Sprintf("at %s (in %s)", at.UTC().Format("15:04:05"), short(left))
+		return fmt.Sprintf("at %s (in %s)", at.UTC().Format("15:04:05"), Rough(left))
 	case left < 24*time.Hour:
-		return fmt.Sprintf("at %s (in %s)", at.UTC().Format("15:04"), short(left))
+		return fmt.Sprintf("at %s (in %s)", at.UTC().Format("15:04"), Rough(left))
 	}
-	return fmt.Sprintf("on %s (in %s)", at.UTC().Format("2006-01-02 15:04"), short(left))
+	return fmt.Sprintf("on %s (in %s)", at.UTC().Format("2006-01-02 15:04"), Rough(left))
 }
 
-// short words a duration by its largest unit, or its two largest.
-func short(d time.Duration) string {
+// Rough words a duration in one unit.
+func Rough(d time.Duration) string {
 	switch {
 	case d < time.Minute:
 		return fmt.Sprintf("%d s", max(int(d/time.Second), 1))

@@ -56,20 +56,21 @@ func (t *Trial) Run(ctx context.Context) (left []Remnant, err error) {
 	// From here on the key is retired, whatever became of it, and although somebody may have interrupted the trial.
 	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireWithin)
 	defer cancel()
-	retired := t.step("retire", "", t.Source.Retire(undo, made.ID))
-	if retired != nil {
+	if retired := t.step("retire", "", t.Source.Retire(undo, made.ID)); retired != nil {
 		return []Remnant{{made.ID, t.Marker.String(), reason(retired)}}, errors.Join(err, retired)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return nil, t.dead(undo, made)
+	left, dead := t.dead(ctx, made)
+	return left, errors.Join(err, dead)
 }
 
 // before are the keys that are there before one is created. An expression for the id that is
 // wrong may name one of them, and somebody uses it: it is never retired. A rehearsal has none.
 func (t *Trial) before(ctx context.Context) (ids map[string]bool, err error) {
-	if !t.Definition.Can.List || t.Wait == 0 {
+	switch {
+	case t.Wait == 0:
+		return nil, nil
+	case !t.Definition.Can.List:
+		t.Told("list before", "skipped: the recipe has no list, so that nobody can tell whether the id that create answers with is that of a key from before, which would be retired", nil)
 		return nil, nil
 	}
 	all, err := t.Source.List(ctx)
@@ -164,25 +165,36 @@ func (t *Trial) verify(ctx context.Context, made rotate.Credential) error {
 	return nil
 }
 
-// dead wants the key to be refused.
-func (t *Trial) dead(ctx context.Context, made rotate.Credential) error {
+// dead wants the key to be refused: a provider may say that it has deleted a key, and go on to accept it. A key of which that is not
+// proven is named as left. Somebody who interrupts the trial ends the waiting, and not the last try.
+func (t *Trial) dead(ctx context.Context, made rotate.Credential) ([]Remnant, error) {
 	if t.Definition.Can.Proof == rotate.ProofNone {
-		t.Told("verify dead", "skipped: the recipe has no way to verify a key", nil)
-		return nil
+		t.Told("verify dead", "skipped: the recipe has no way to verify a key; see at the provider whether "+made.ID+" is gone", nil)
+		return nil, nil
 	}
 	for until := time.Now().Add(t.Wait); ; {
-		err := t.Source.VerifyDead(ctx, made)
+		err := t.tryDead(ctx, made)
 		if err == nil {
 			t.Told("verify dead", "the key is refused", nil)
-			return nil
+			return nil, nil
 		}
-		if rotate.OutcomeOf(err) != rotate.Alive || !time.Now().Before(until) {
-			return t.step("verify dead", "", err)
+		again := rotate.OutcomeOf(err) == rotate.Alive || rotate.OutcomeOf(err) == rotate.Transient
+		if again && time.Now().Before(until) && t.pause(ctx, max(t.Definition.Settle.Interval, time.Second)) == nil {
+			continue
 		}
-		if err := t.pause(ctx, max(t.Definition.Settle.Interval, time.Second)); err != nil {
-			return t.step("verify dead", "", err)
+		why := "the provider said that it is deleted, and whether that is so could not be found out: " + reason(err)
+		if rotate.OutcomeOf(err) == rotate.Alive {
+			why = "the provider said that it is deleted, and still accepts it"
 		}
+		return []Remnant{{made.ID, t.Marker.String(), why}}, t.step("verify dead", "", err)
 	}
+}
+
+// tryDead tries once whether the key is refused, although somebody may have interrupted the trial.
+func (t *Trial) tryDead(ctx context.Context, made rotate.Credential) error {
+	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireWithin)
+	defer cancel()
+	return t.Source.VerifyDead(try, made)
 }
 
 // list wants the provider's list to show the key, by its label if it has one: so is a key found

@@ -31,7 +31,8 @@ func TestTrial(t *testing.T) {
 		"list fails":              {fails: "list", o: rotate.Permanent},
 		"retire fails":            {fails: "retire", o: rotate.Transient, lives: true, named: true},
 		"retire is lost":          {fails: "retire", o: rotate.Unknown, done: true, named: true},
-		"it stays alive":          {fails: "verify dead", o: rotate.Alive},
+		"it stays alive":          {fails: "verify dead", o: rotate.Alive, named: true},
+		"its death is not proven": {fails: "verify dead", o: rotate.Permanent, named: true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())

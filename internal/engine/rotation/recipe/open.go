@@ -39,6 +39,11 @@ func open(c rotation.OpenConfig, replay http.RoundTripper) (*source, error) {
 	}
 	ev.base = scope{"param": cty.ObjectVal(params), "admin": cty.ObjectVal(admin)}
 	origins := originsOf(r, ev, &wrong)
+	for _, st := range r.steps() {
+		if why := leads(st, ev.base["param"], origins); why != "" && len(wrong) == 0 {
+			wrong = append(wrong, why)
+		}
+	}
 	if len(wrong) > 0 {
 		return nil, refused(r, wrong)
 	}

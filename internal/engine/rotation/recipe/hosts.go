@@ -1,0 +1,121 @@
+package recipe
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/outbound"
+)
+
+// Every call is refused whose URL leads to a host that the recipe does not name. What can be told of that before a call is told when the
+// recipe is written, and when it is bound to parameters: a rotation in the middle of the night is too late.
+
+// steps are those of the recipe that make a request.
+func (r *recipe) steps() (all []*step) {
+	if r.create != nil {
+		all = append(all, &r.create.step)
+	}
+	if r.verify != nil {
+		all = append(all, &r.verify.step)
+	}
+	if r.list != nil {
+		all = append(all, &r.list.step)
+	}
+	if r.lastUsed != nil {
+		all = append(all, &r.lastUsed.step)
+	}
+	for _, s := range []*undoStep{r.disable, r.retire} {
+		if s != nil {
+			all = append(all, &s.step)
+		}
+	}
+	return all
+}
+
+// literalHosts checks hosts that are written out, and the URLs that begin with a text.
+func (p *parser) literalHosts(hosts hcl.Expression) {
+	if hosts == nil {
+		return
+	}
+	var origins []outbound.Origin
+	for _, host := range p.out.def.Hosts {
+		if strings.Contains(host, "${") || host == "computed" {
+			origins = nil // which host that is, is known with the params
+			break
+		}
+		origin, err := outbound.ParseOrigin(host)
+		if err != nil {
+			p.problems.add(hosts.Range(), "%s", fault.Message(err))
+			return
+		}
+		origins = append(origins, origin)
+	}
+	for _, s := range p.out.steps() {
+		if why := leads(s, cty.NilVal, origins); why != "" {
+			p.problems.add(s.url.Range(), "%s", why)
+		}
+	}
+}
+
+// leads says why a step's URL cannot be called, as far as that is known before the call; "" if nothing is wrong with it. Without
+// params they are not known yet, and without origins it is not known where calls may go.
+func leads(s *step, params cty.Value, origins []outbound.Origin) string {
+	if s.url == nil {
+		return ""
+	}
+	text, whole := lead(s.url, params)
+	scheme, rest, absolute := strings.Cut(text, "://")
+	end := strings.IndexAny(rest, "/?")
+	switch {
+	case !absolute && (whole || strings.Contains(text, "/")):
+		return fmt.Sprintf("the url of %s begins with %q, which is no URL: it must begin with https://, or with http:// and a loopback address; write that before the host", s.name, clip(text))
+	case !absolute, end < 0 && !whole:
+		return "" // more of it comes with the call
+	case end >= 0:
+		rest = rest[:end]
+	}
+	origin, err := outbound.ParseOrigin(scheme + "://" + rest)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("the url of %s: %s", s.name, fault.Message(err))
+	case len(origins) > 0 && !slices.Contains(origins, origin):
+		return fmt.Sprintf("the url of %s leads to %q, and hosts allows %q; a host without a scheme is called by https; write %q in hosts, or correct the url", s.name, origin, origins, scheme+"://"+rest)
+	}
+	return ""
+}
+
+// lead is how a URL begins: its own text and single parameters, up to what only the call knows. whole says that this is all of it.
+func lead(e hcl.Expression, params cty.Value) (text string, whole bool) {
+	switch n := bare(e).(type) {
+	case *hclsyntax.LiteralValueExpr:
+		if n.Val.Type() == cty.String && !n.Val.IsNull() {
+			return n.Val.AsString(), true
+		}
+	case *hclsyntax.TemplateWrapExpr:
+		return lead(n.Wrapped, params)
+	case *hclsyntax.TemplateExpr:
+		for _, part := range n.Parts {
+			more, all := lead(part, params)
+			if text += more; !all {
+				return text, false
+			}
+		}
+		return text, true
+	case *hclsyntax.ScopeTraversalExpr:
+		if params == cty.NilVal || n.Traversal.RootName() != "param" || len(n.Traversal) != 2 {
+			return "", false
+		}
+		if name := stepName(n.Traversal[1]); params.Type().HasAttribute(name) {
+			if v := params.GetAttr(name); v.Type() == cty.String && !v.IsNull() {
+				return v.AsString(), true
+			}
+		}
+	}
+	return "", false
+}
