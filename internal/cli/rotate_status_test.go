@@ -1,11 +1,8 @@
 package cli
 
 import (
-	"strings"
 	"testing"
 	"time"
-
-	"github.com/keyturn/keyturn/internal/engine/rotation/recipe"
 )
 
 func TestRelative(t *testing.T) {
@@ -22,26 +19,5 @@ func TestRelative(t *testing.T) {
 		if got := relative(text, now); got != want {
 			t.Errorf("%q is %q, want %q", text, got, want)
 		}
-	}
-}
-
-// TestNewRecipeShowsOutcomes: the beginnings of a recipe have an example of what a reply means otherwise than by its status, and that
-// example is right once it is taken in.
-func TestNewRecipeShowsOutcomes(t *testing.T) {
-	var kept []string
-	for line := range strings.Lines(newRecipe) {
-		for _, example := range []string{`  # fail "exhausted" {`, "  #   when =", "  # }"} {
-			if strings.HasPrefix(line, example) {
-				line = strings.Replace(line, "# ", "", 1)
-			}
-		}
-		kept = append(kept, line)
-	}
-	source := strings.Join(kept, "")
-	if !strings.Contains(source, "\n  fail \"exhausted\" {\n") {
-		t.Fatal("there is no example of an outcome")
-	}
-	if _, err := recipe.Provider.Parse("new.hcl", []byte(strings.ReplaceAll(source, "NAME", "new"))); err != nil {
-		t.Errorf("a new recipe with its example taken in: %v", err)
 	}
 }

@@ -38,27 +38,27 @@ func (r *recipe) steps() (all []*step) {
 	return all
 }
 
-// literalHosts checks hosts that are written out, and the URLs that begin with a text.
-func (p *parser) literalHosts(hosts hcl.Expression) {
-	if hosts == nil {
+// checkHosts checks hosts that are written out, and the URLs that begin with a text.
+func (r *recipe) checkHosts(wrong *problems) {
+	if r.hosts == nil {
 		return
 	}
 	var origins []outbound.Origin
-	for _, host := range p.out.def.Hosts {
+	for _, host := range r.def.Hosts {
 		if strings.Contains(host, "${") || host == "computed" {
 			origins = nil // which host that is, is known with the params
 			break
 		}
 		origin, err := outbound.ParseOrigin(host)
 		if err != nil {
-			p.problems.add(hosts.Range(), "%s", fault.Message(err))
+			wrong.add(r.hosts.Range(), "hosts: %s", fault.Message(err))
 			return
 		}
 		origins = append(origins, origin)
 	}
-	for _, s := range p.out.steps() {
+	for _, s := range r.steps() {
 		if why := leads(s, cty.NilVal, origins); why != "" {
-			p.problems.add(s.url.Range(), "%s", why)
+			wrong.add(s.url.Range(), "url: %s", why)
 		}
 	}
 }
@@ -74,7 +74,7 @@ func leads(s *step, params cty.Value, origins []outbound.Origin) string {
 	end := strings.IndexAny(rest, "/?")
 	switch {
 	case !absolute && (whole || strings.Contains(text, "/")):
-		return fmt.Sprintf("the url of %s begins with %q, which is no URL: it must begin with https://, or with http:// and a loopback address; write that before the host", s.name, clip(text))
+		return fmt.Sprintf("that of %s begins with %q, which is no URL: it must begin with https://, or with http:// and a loopback address; write that before the host", s.name, clip(text))
 	case !absolute, end < 0 && !whole:
 		return "" // more of it comes with the call
 	case end >= 0:
@@ -83,9 +83,9 @@ func leads(s *step, params cty.Value, origins []outbound.Origin) string {
 	origin, err := outbound.ParseOrigin(scheme + "://" + rest)
 	switch {
 	case err != nil:
-		return fmt.Sprintf("the url of %s: %s", s.name, fault.Message(err))
+		return fmt.Sprintf("that of %s: %s", s.name, fault.Message(err))
 	case len(origins) > 0 && !slices.Contains(origins, origin):
-		return fmt.Sprintf("the url of %s leads to %q, and hosts allows %q; a host without a scheme is called by https; write %q in hosts, or correct the url", s.name, origin, origins, scheme+"://"+rest)
+		return fmt.Sprintf("that of %s leads to %q, and hosts allows %q; a host without a scheme is called by https; write %q in hosts, or correct the url", s.name, origin, origins, scheme+"://"+rest)
 	}
 	return ""
 }

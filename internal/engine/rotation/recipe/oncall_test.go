@@ -19,7 +19,7 @@ func TestHostsThatNoURLReaches(t *testing.T) {
 	for _, c := range []struct{ hosts, url, want string }{
 		{`["127.0.0.1:8410"]`, "http://127.0.0.1:8410", `write "http://127.0.0.1:8410" in hosts`},
 		{`["api.example.com"]`, "https://api.example.org", `leads to "https://api.example.org:443", and hosts allows ["https://api.example.com:443"]`},
-		{`["api.example.com"]`, "api.example.com", `the url of create begins with "api.example.com/`},
+		{`["api.example.com"]`, "api.example.com", `that of create begins with "api.example.com/`},
 		{`["http://api.example.com"]`, "http://api.example.com", "plain http:// is only for loopback addresses"},
 		{`["http://127.0.0.1:8410"]`, "http://127.0.0.1:8410", ""},
 		{`["api.example.com:443"]`, "https://api.example.com", ""},

@@ -41,7 +41,7 @@ func open(c rotation.OpenConfig, replay http.RoundTripper) (*source, error) {
 	origins := originsOf(r, ev, &wrong)
 	for _, st := range r.steps() {
 		if why := leads(st, ev.base["param"], origins); why != "" && len(wrong) == 0 {
-			wrong = append(wrong, why)
+			wrong = append(wrong, "url: "+why)
 		}
 	}
 	if len(wrong) > 0 {

@@ -104,7 +104,7 @@ func (p *parser) recipe(b *hclsyntax.Body) {
 	p.settle(blocks["settle"])
 	p.auth = p.authOf(blocks["auth"], p.calls)
 	p.steps(b, blocks)
-	p.literalHosts(p.out.hosts)
+	p.out.checkHosts(&p.problems)
 }
 
 // style reads the style first: a recipe of another one has other blocks, about which

@@ -87,7 +87,7 @@ func TestExamplesThatFail(t *testing.T) {
 		"not a reply":         {`example = { state = 201 }`, "", "", "create false", "the example is no reply"},
 		"no object":           {`example = "ok"`, "", "", "create false", "the example is no reply"},
 		"a status":            {`example = { status = 1 }`, "", "", "create false", "the example is no reply"},
-		"refused":             {created, `example = { status = 401 }`, "", "create true, verify false, retire true", "401"},
+		"refused":             {created, `example = { status = 401 }`, "", "create true, verify false, retire true, verify dead true", "401"},
 		"alive":               {created, `example_refused = { status = 200 }`, "", "create true, verify true, publish true, retire true, verify dead false", "still accepts"},
 		"a body that is text": {`example = { status = 201, body = "{\"id\":\"2\",\"key\":\"k\"}", headers = { X-A = "b" } }`, "", "", "create true, verify true, publish true, retire true, verify dead true", ""},
 	} {
