@@ -11,8 +11,8 @@ import (
 // givers are the only places that say by whose power a token is given policies. A login
 // method is not among them, nor will one be: it hands names to core, which knows the maker.
 var givers = map[string][]string{
-	"Give":        {"internal/core/host.go"},
-	"Maker":       {"internal/core/host.go"},
+	"Give":        {"internal/core/tokens.go"},
+	"Maker":       {"internal/core/tokens.go"},
 	"FirstRoot":   {"internal/core/status.go"},
 	"ForWrapping": {"internal/core/wrapping/wrapping.go"},
 }
@@ -120,7 +120,7 @@ func TestCheckGrantsFinds(t *testing.T) {
 		"a login method":      {"internal/auth/userpass/login.go", head + "var g, _ = token.Give(token.Maker{}, token.Ask{})", 2},
 		"by another name":     {"internal/auth/userpass/login.go", "import tok \"" + module + "/internal/token\"\nvar g = tok.FirstRoot()", 1},
 		"names alone":         {"internal/auth/userpass/login.go", head + "var a = token.Ask{Names: []string{\"root\"}}", 0},
-		"core":                {"internal/core/host.go", head + "var g, _ = token.Give(token.Maker{}, token.Ask{})", 0},
+		"core":                {"internal/core/tokens.go", head + "var g, _ = token.Give(token.Maker{}, token.Ask{})", 0},
 		"a grant inside":      {"internal/token/store.go", `var g = Grant{[]string{"root"}}`, 1},
 		"an entry inside":     {"internal/token/store.go", `var e = Entry{policies: []string{"root"}}`, 1},
 		"an assignment":       {"internal/token/store.go", `func f(e *Entry) { e.policies = []string{"root"} }`, 1},

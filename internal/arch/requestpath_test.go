@@ -11,10 +11,10 @@ import (
 // read Request.Shown.
 var rawPaths = map[string]string{
 	"internal/auth/token/create.go":      "a new token's path, which names the route that made it",
-	"internal/core/host.go":              "a new token's path, which names the login",
-	"internal/core/leased.go":            "a lease's id begins with the path; no leased route has a secret in its path",
+	"internal/core/tokens.go":            "a new token's path, which names the login",
+	"internal/core/leasing.go":           "a lease's id begins with the path; no leased route has a secret in its path",
 	"internal/core/policies/policies.go": "what the policies judge",
-	"internal/core/request.go":           "routing and the policies",
+	"internal/core/pipeline.go":          "routing and the policies",
 	"internal/server/httpapi/flights.go": "kept until the request is done, and redacted in lists",
 	"internal/server/httpapi/httpapi.go": "the status pages, and the path before it is parsed",
 	"internal/server/httpapi/request.go": "parsing",

@@ -12,84 +12,30 @@
 //
 // The parts: mounts owns what is mounted, policies the compiled policies,
 // wrapping the wrapped answers, sys the routes below sys/.
+//
+// The files stand in storeys. [Core] (core, status, stats) is at the top; below it is everything that exists
+// while the server is unsealed (unsealed), which connects the components: the pipeline of a request (pipeline, on
+// exchange, envelope, requestaudit, headers), leasing, tokens, jobs, what engines get (hosts, on publishing and
+// places), and at the bottom what all of them use: the audit trail, events, counts, the clock, scope.
 package core
 
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/audit"
-	"github.com/keyturn/keyturn/internal/core/mounts"
-	"github.com/keyturn/keyturn/internal/core/node"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/seal"
 	"github.com/keyturn/keyturn/internal/secret"
-	"github.com/keyturn/keyturn/internal/storage"
 )
-
-// Types are the engines and login methods that can be mounted.
-type Types = mounts.Types
-
-// What sys/ tells of a server, its plugins and the requests that it serves; see the package node.
-type (
-	Server = node.Server
-	Plugin = node.Plugin
-	Log    = node.Log
-	Flight = node.Flight
-	CORS   = node.CORS
-)
-
-// TTLs of the system where the configuration says nothing: 32 days, as Vault.
-const systemTTL = 32 * 24 * time.Hour
-
-// Config of a [Core].
-type Config struct {
-	Store       storage.Store
-	StorageName string // "pebble", shown by seal-status
-	Seal        seal.Seal
-	Types
-	Audits      []audit.Type
-	Log         *slog.Logger
-	DefaultTTL  time.Duration // 0: 32 days
-	MaxTTL      time.Duration // 0: 32 days
-	ClusterName string
-	// RefusedFolders may not hold an audit file: the storage folder.
-	RefusedFolders []string
-	// AuditFolders are where audit files may be; none: everywhere but in folders of the system.
-	AuditFolders []string
-	// ConnectionFolders hold the files that clients may name in the configuration of a connection.
-	ConnectionFolders []string
-	// Dial is the engines' one way out; see [engine.Host].
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Boot guards the clock across restarts; nil: it is not checked at the start.
-	Boot Boot
-	// Metrics renders the metrics in the form that the parameter "format" or the
-	// header Accept asks for, and says their content type; nil: there are none.
-	Metrics func(ctx context.Context, format, accept string) ([]byte, string, error)
-	// Server is what sys/ tells of this server; core itself adds what the store knows.
-	Server Server
-	// Observe is told of each request that was served; may be nil.
-	Observe func(o Observation)
-}
-
-// An Observation is what metrics learn of one request.
-type Observation struct {
-	Op     string
-	Mount  string // type of the mount, "" where none
-	Status fault.Kind
-	OK     bool
-	Took   time.Duration
-}
 
 // A Core is one server's whole inside. Safe for concurrent use.
 type Core struct {
-	cfg   Config
-	house atomic.Pointer[house] // nil while sealed
+	cfg    Config
+	active atomic.Pointer[unsealed] // nil while sealed
 
 	orders chan order
 
@@ -126,38 +72,38 @@ func (c *Core) Run(ctx context.Context) error {
 				o.done <- nil // sealed already
 				continue
 			}
-			if err := c.unsealed(ctx, o); err != nil && !errors.Is(err, context.Canceled) {
+			if err := c.serve(ctx, o); err != nil && !errors.Is(err, context.Canceled) {
 				c.cfg.Log.Error("the unsealed scope ended", "error", err)
 			}
 		}
 	}
 }
 
-// unsealed serves for as long as it lasts. It answers o once it is ready or
+// serve serves for as long as it lasts. It answers o once it is ready or
 // has failed, and the order to seal once all is closed.
-func (c *Core) unsealed(parent context.Context, o order) error {
+func (c *Core) serve(parent context.Context, o order) error {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
-	h, err := openHouse(ctx, c.cfg, o.key)
+	u, err := openUnsealed(ctx, c.cfg, o.key)
 	if err != nil {
 		o.done <- err
 		return err
 	}
 	asked := make(chan struct{}, 1) // sys/seal asks from inside
-	h.sealNow = func() {
+	u.sealNow = func() {
 		select {
 		case asked <- struct{}{}:
 		default: // asked already
 		}
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- h.run(ctx) }()
-	c.house.Store(h)
+	go func() { ended <- u.run(ctx) }()
+	c.active.Store(u)
 	o.done <- nil
 	c.cfg.Log.Info("unsealed")
 
 	sealing, err := c.untilSealed(ctx, ended, asked)
-	c.house.Store(nil)
+	c.active.Store(nil)
 	cancel()
 	if err == nil {
 		// What still hangs after a second can commit no more: its keys are gone.
@@ -167,7 +113,7 @@ func (c *Core) unsealed(parent context.Context, o order) error {
 			c.cfg.Log.Warn("background work still hangs; sealing all the same")
 		}
 	}
-	h.close()
+	u.close()
 	c.cfg.Log.Info("sealed")
 	if sealing.done != nil {
 		sealing.done <- nil
@@ -212,9 +158,29 @@ func (c *Core) command(ctx context.Context, key secret.Value) error {
 }
 
 // Sealed reports whether no key is loaded.
-func (c *Core) Sealed() bool { return c.house.Load() == nil }
+func (c *Core) Sealed() bool { return c.active.Load() == nil }
 
 // errSealed is what every request but the few public ones meets.
 func errSealed() error {
 	return fault.New("core", fault.Sealed, "the server is sealed; unseal it with `keyturn operator unseal`")
+}
+
+// Handle serves one request. The error has a kind that tells the status, and a message
+// that the client may read.
+func (c *Core) Handle(ctx context.Context, r *route.Request) (*Answer, error) {
+	u := c.active.Load()
+	if u == nil {
+		return nil, errSealed()
+	}
+	x := &exchange{r: r}
+	answer, err := u.pipeline.handle(ctx, x)
+	if u.sealAsked.Load() {
+		u.sealNow()
+	}
+	if c.cfg.Observe != nil {
+		c.cfg.Observe(Observation{
+			Op: string(r.Op), Mount: r.Mount.Type, Status: fault.KindOf(err), OK: err == nil, Took: time.Since(r.Time),
+		})
+	}
+	return answer, err
 }

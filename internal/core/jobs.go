@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/core/mounts"
 	"github.com/keyturn/keyturn/internal/core/sys"
 	"github.com/keyturn/keyturn/internal/due"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/lease"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -23,6 +25,14 @@ const (
 // keepDone is how long a finished move can still be asked after.
 const keepDone = time.Hour
 
+// jobs carries out the work of requests that concerns many rows. It is committed before it begins,
+// done in batches, and continues after a restart.
+type jobs struct {
+	view   *barrier.View
+	mounts *mounts.Manager
+	leases *lease.Manager
+}
+
 // storedJob is a job's row: the job, and where its due item stands.
 type storedJob struct {
 	sys.Job
@@ -36,9 +46,9 @@ func jobItem(id string, from, to time.Time) []storage.Op {
 	return due.Move(due.Item{Lane: jobLane, Kind: jobKind, ID: id}, from, to)
 }
 
-// startJob commits a job. With wait it is done before startJob returns, and its
+// start commits a job. With wait it is done before start returns, and its
 // error is the caller's; it is tried again in the background all the same.
-func (h jobs) startJob(ctx context.Context, j sys.Job, wait bool) (string, error) {
+func (m *jobs) start(ctx context.Context, j sys.Job, wait bool) (string, error) {
 	s := newJob(j)
 	if wait { // leave it to this request for a while
 		s.Due = s.Due.Add(time.Minute)
@@ -47,17 +57,17 @@ func (h jobs) startJob(ctx context.Context, j sys.Job, wait bool) (string, error
 	if err != nil {
 		return "", err
 	}
-	if _, err := h.view.Commit(ctx, ops...); err != nil {
+	if _, err := m.view.Commit(ctx, ops...); err != nil {
 		return "", err
 	}
 	if wait {
-		return s.ID, h.runJob(ctx, s.ID, true)
+		return s.ID, m.run(ctx, s.ID, true)
 	}
 	return s.ID, nil
 }
 
-// planJob is startJob in somebody's batch.
-func (h jobs) planJob(j sys.Job) (string, []storage.Op, error) {
+// plan is start in somebody's batcm.
+func (m *jobs) plan(j sys.Job) (string, []storage.Op, error) {
 	s := newJob(j)
 	ops, err := s.save(time.Time{}, 0)
 	return s.ID, ops, err
@@ -65,7 +75,7 @@ func (h jobs) planJob(j sys.Job) (string, []storage.Op, error) {
 
 func newJob(j sys.Job) *storedJob {
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	j.ID, j.Started, j.State = newRequestID(), now, "in-progress"
+	j.ID, j.Started, j.State = NewRequestID(), now, "in-progress"
 	s := &storedJob{Job: j, Due: now}
 	if j.Kind == "move" { // the mount's record is the whole of it
 		s.State, s.Due = "success", now.Add(keepDone)
@@ -83,10 +93,10 @@ func (s *storedJob) save(was time.Time, v storage.Version) ([]storage.Op, error)
 	return append(jobItem(s.ID, was, s.Due), storage.Set(jobPrefix+s.ID, b).If(v)), nil
 }
 
-// ensureJobs gives each tombstone that has none a job that ends its leases.
-func (h jobs) ensureJobs(ctx context.Context) error {
+// ensure gives each tombstone that has none a job that ends its leases.
+func (m *jobs) ensure(ctx context.Context) error {
 	at := map[string]bool{}
-	for row, err := range h.view.Scan(ctx, jobPrefix, storage.PrefixEnd(jobPrefix)) {
+	for row, err := range m.view.Scan(ctx, jobPrefix, storage.PrefixEnd(jobPrefix)) {
 		if err != nil {
 			return err
 		}
@@ -95,19 +105,19 @@ func (h jobs) ensureJobs(ctx context.Context) error {
 			at[s.Mount] = true
 		}
 	}
-	for _, e := range h.mounts.Snapshot().Table.All() {
+	for _, e := range m.mounts.Snapshot().Table.All() {
 		if e.Gone.IsZero() || at[e.UUID] {
 			continue
 		}
-		if _, err := h.startJob(ctx, sys.Job{Kind: "disable", Mount: e.UUID, Prefix: e.Path}, false); err != nil {
+		if _, err := m.start(ctx, sys.Job{Kind: "disable", Mount: e.UUID, Prefix: e.Path}, false); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (h jobs) loadJob(ctx context.Context, id string) (*storedJob, error) {
-	row, err := h.view.Get(ctx, jobPrefix+id)
+func (m *jobs) load(ctx context.Context, id string) (*storedJob, error) {
+	row, err := m.view.Get(ctx, jobPrefix+id)
 	if err != nil || row.Version == 0 {
 		return nil, err
 	}
@@ -118,8 +128,8 @@ func (h jobs) loadJob(ctx context.Context, id string) (*storedJob, error) {
 	return s, nil
 }
 
-func (h jobs) jobStatus(ctx context.Context, id string) (*sys.Job, error) {
-	s, err := h.loadJob(ctx, id)
+func (m *jobs) status(ctx context.Context, id string) (*sys.Job, error) {
+	s, err := m.load(ctx, id)
 	if err != nil || s == nil {
 		return nil, err
 	}
@@ -127,14 +137,14 @@ func (h jobs) jobStatus(ctx context.Context, id string) (*sys.Job, error) {
 }
 
 // routes returns what sys needs to serve jobs.
-func (h jobs) routes() sys.Jobs {
-	return sys.Jobs{Start: h.startJob, Plan: h.planJob, Status: h.jobStatus, List: h.list, Left: h.left, Hasten: h.hasten}
+func (m *jobs) routes() sys.Jobs {
+	return sys.Jobs{Start: m.start, Plan: m.plan, Status: m.status, List: m.list, Left: m.left, Hasten: m.hasten}
 }
 
 // list returns the jobs that are not done.
-func (h jobs) list(ctx context.Context) ([]*sys.Job, error) {
+func (m *jobs) list(ctx context.Context) ([]*sys.Job, error) {
 	var out []*sys.Job
-	for row, err := range h.view.Scan(ctx, jobPrefix, storage.PrefixEnd(jobPrefix)) {
+	for row, err := range m.view.Scan(ctx, jobPrefix, storage.PrefixEnd(jobPrefix)) {
 		if err != nil {
 			return nil, err
 		}
@@ -150,10 +160,10 @@ func (h jobs) list(ctx context.Context) ([]*sys.Job, error) {
 }
 
 // left counts the leases that a job has still to revoke.
-func (h jobs) left(ctx context.Context, j *sys.Job) (out sys.Left, err error) {
+func (m *jobs) left(ctx context.Context, j *sys.Job) (out sys.Left, err error) {
 	count := func(id string) error {
 		out.Leases++
-		l, err := h.leases.Lookup(ctx, id)
+		l, err := m.leases.Lookup(ctx, id)
 		if err == nil && !l.Failing.IsZero() {
 			out.Failing++
 			out.Error = l.Error
@@ -166,7 +176,7 @@ func (h jobs) left(ctx context.Context, j *sys.Job) (out sys.Left, err error) {
 	switch j.Kind {
 	case "disable":
 		prefix := due.Prefix + j.Mount + "-"
-		for row, err := range h.view.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+		for row, err := range m.view.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
 			if err != nil {
 				return out, err
 			}
@@ -180,7 +190,7 @@ func (h jobs) left(ctx context.Context, j *sys.Job) (out sys.Left, err error) {
 			}
 		}
 	case "revoke-prefix":
-		for id, err := range h.leases.Below(ctx, j.Prefix) {
+		for id, err := range m.leases.Below(ctx, j.Prefix) {
 			if err != nil {
 				return out, err
 			}
@@ -200,20 +210,20 @@ const (
 
 // hasten starts a job at once and waits until its leases are revoked, one of them fails, or it takes too long. It
 // returns what is left then, and the due loop continues the job.
-func (h jobs) hasten(ctx context.Context, id string) (left sys.Left, err error) {
+func (m *jobs) hasten(ctx context.Context, id string) (left sys.Left, err error) {
 	began := time.Now()
 	within, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
-		s, err := h.loadJob(ctx, id)
+		s, err := m.load(ctx, id)
 		if err != nil || s == nil {
 			return sys.Left{}, err
 		}
-		if left, err = h.left(ctx, &s.Job); err != nil || left.Leases == 0 {
+		if left, err = m.left(ctx, &s.Job); err != nil || left.Leases == 0 {
 			return left, err
 		}
 		if !s.Ended {
-			if err := h.runJob(within, id, false); err != nil && within.Err() == nil {
+			if err := m.run(within, id, false); err != nil && within.Err() == nil {
 				return left, err
 			}
 		}
@@ -227,26 +237,18 @@ func (h jobs) hasten(ctx context.Context, id string) (left sys.Left, err error) 
 	}
 }
 
-// jobDue does what a job's item asks for; stray drops the item of a job that
+// due does what a job's item asks for; stray drops the item of a job that
 // is not there.
-func (h jobs) jobDue(ctx context.Context, it due.Item, stray []storage.Op) error {
-	row, err := h.view.Get(ctx, jobPrefix+it.ID)
+func (m *jobs) due(ctx context.Context, it due.Item, stray []storage.Op) error {
+	row, err := m.view.Get(ctx, jobPrefix+it.ID)
 	if err != nil {
 		return err
 	}
 	if row.Version != 0 {
-		return h.runJob(ctx, it.ID, false)
+		return m.run(ctx, it.ID, false)
 	}
-	_, err = h.view.Commit(ctx, append(stray, storage.Expect(jobPrefix+it.ID, 0))...)
+	_, err = m.view.Commit(ctx, append(stray, storage.Expect(jobPrefix+it.ID, 0))...)
 	return unlessConflict(err)
-}
-
-// unlessConflict forgives a commit that somebody else has made needless.
-func unlessConflict(err error) error {
-	if fault.Is(err, fault.Conflict) {
-		return nil
-	}
-	return err
 }
 
 // Pauses between two looks at a disabled mount: the first, and the longest.
@@ -255,18 +257,18 @@ const (
 	longestLook = time.Minute
 )
 
-// runJob goes on with a job where it stands.
-func (h jobs) runJob(ctx context.Context, id string, wait bool) error {
-	s, err := h.loadJob(ctx, id)
+// run goes on with a job where it stands.
+func (m *jobs) run(ctx context.Context, id string, wait bool) error {
+	s, err := m.load(ctx, id)
 	if err != nil || s == nil {
 		return err
 	}
 	done := true
 	switch s.Kind {
 	case "revoke-prefix":
-		err = h.revokePrefix(ctx, s, wait)
+		err = m.revokePrefix(ctx, s, wait)
 	case "disable":
-		done, err = h.disable(ctx, s)
+		done, err = m.disable(ctx, s)
 	}
 	if err != nil {
 		return err
@@ -280,19 +282,19 @@ func (h jobs) runJob(ctx context.Context, id string, wait bool) error {
 			return err
 		}
 	}
-	_, err = h.view.Commit(ctx, ops...)
+	_, err = m.view.Commit(ctx, ops...)
 	return unlessConflict(err) // two have run it at once, which does no harm
 }
 
 // revokePrefix ends every lease below a prefix; with wait it stays until each is undone, too, which
 // the due loop has begun with by then, several at once. One that cannot be undone stops no other; the
 // first such error is returned.
-func (h jobs) revokePrefix(ctx context.Context, s *storedJob, wait bool) error {
-	for id, err := range h.leases.Below(ctx, s.Prefix) {
+func (m *jobs) revokePrefix(ctx context.Context, s *storedJob, wait bool) error {
+	for id, err := range m.leases.Below(ctx, s.Prefix) {
 		if err != nil {
 			return err
 		}
-		if err := h.leases.End(ctx, id, s.Force, time.Now()); err != nil {
+		if err := m.leases.End(ctx, id, s.Force, time.Now()); err != nil {
 			return err
 		}
 		s.Done++
@@ -301,11 +303,11 @@ func (h jobs) revokePrefix(ctx context.Context, s *storedJob, wait bool) error {
 		return nil
 	}
 	var first error
-	for id, err := range h.leases.Below(ctx, s.Prefix) {
+	for id, err := range m.leases.Below(ctx, s.Prefix) {
 		if err != nil {
 			return err
 		}
-		if err := h.leases.Now(ctx, id, s.Force, time.Now()); err != nil && first == nil {
+		if err := m.leases.Now(ctx, id, s.Force, time.Now()); err != nil && first == nil {
 			first = err
 		}
 	}
@@ -316,10 +318,10 @@ func (h jobs) revokePrefix(ctx context.Context, s *storedJob, wait bool) error {
 }
 
 // disable ends the leases of a tombstone mount, and forgets it once none is left.
-func (h jobs) disable(ctx context.Context, s *storedJob) (done bool, err error) {
+func (m *jobs) disable(ctx context.Context, s *storedJob) (done bool, err error) {
 	prefix := due.Prefix + s.Mount + "-"
 	left := 0
-	for row, err := range h.view.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+	for row, err := range m.view.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
 		if err != nil {
 			return false, err
 		}
@@ -328,9 +330,9 @@ func (h jobs) disable(ctx context.Context, s *storedJob) (done bool, err error) 
 			continue
 		}
 		if left++; s.Ended {
-			break // nothing can be lent by it any more: this is one that still fails
+			break // nothing can be issued by it any more: this is one that still fails
 		}
-		if err := h.leases.End(ctx, it.ID, false, time.Now()); err != nil {
+		if err := m.leases.End(ctx, it.ID, false, time.Now()); err != nil {
 			return false, err
 		}
 	}
@@ -338,10 +340,11 @@ func (h jobs) disable(ctx context.Context, s *storedJob) (done bool, err error) 
 		s.Ended = true
 		return false, nil
 	}
-	if e := h.mounts.Snapshot().Table.ByUUID(s.Mount); e != nil && e.Class == mounts.ClassSecret {
-		if err := h.removeBelow(ctx, due.Prefix+workLane+s.Mount+"/"); err != nil {
+	if e := m.mounts.Snapshot().Table.ByUUID(s.Mount); e != nil && e.Class == mounts.ClassSecret {
+		prefix := due.Prefix + workLane + s.Mount + "/"
+		if err := removeBelow(ctx, m.view, prefix, storage.PrefixEnd(prefix)); err != nil {
 			return false, err
 		}
 	}
-	return true, h.mounts.Remove(ctx, s.Mount)
+	return true, m.mounts.Remove(ctx, s.Mount)
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/core/mounts"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -16,6 +18,12 @@ import (
 
 // placePrefix is where it is noted who publishes to a path and field: one row for each, in the same commits as what publishes.
 const placePrefix = "place/"
+
+// places keeps the rows that say which record publishes to a path and field: one record at most.
+type places struct {
+	view   *barrier.View
+	mounts *mounts.Manager
+}
 
 // A holder is what publishes to a place. Its row counts as long as its record is there.
 type holder struct {
@@ -25,40 +33,40 @@ type holder struct {
 }
 
 // placeKey is the row of a path and field. A path has no NUL in it, so that no two places have one row.
-func placeKey(p engine.Place) string {
-	sum := sha256.Sum256([]byte(p.Path + "\x00" + p.Field))
+func placeKey(place engine.Place) string {
+	sum := sha256.Sum256([]byte(place.Path + "\x00" + place.Field))
 	return placePrefix + hex.EncodeToString(sum[:])
 }
 
 // reserve returns the operations that make a record of a mount the only one that publishes to some places, and give up others. Two requests
 // for one place, on whatever servers, have commits of which one fails.
-func (h lending) reserve(ctx context.Context, uuid string, r engine.Reservation) (ops []storage.Op, err error) {
+func (p *places) reserve(ctx context.Context, uuid string, r engine.Reservation) (ops []storage.Op, err error) {
 	ours := holder{Record: "mount/" + uuid + "/" + r.Record, Name: r.Name, Mount: uuid}
 	value, err := json.Marshal(ours)
 	if err != nil {
 		return nil, fault.Wrap("core.reserve", fault.Internal, err)
 	}
 	wanted, gone := map[string]bool{}, map[string]bool{}
-	for _, p := range r.Want {
-		key := placeKey(p)
+	for _, place := range r.Want {
+		key := placeKey(place)
 		wanted[key] = true
-		row, theirs, err := h.holder(ctx, key)
+		row, theirs, err := p.holder(ctx, key)
 		switch {
 		case err != nil:
 			return nil, err
 		case row.Version != 0 && theirs.Record == ours.Record:
 			continue // nobody else takes it while our record is there
 		}
-		if err := h.publishable(p.Path); err != nil {
+		if err := publishable(p.mounts, place.Path); err != nil {
 			return nil, err
 		}
 		if row.Version != 0 {
-			record, err := h.view.Get(ctx, theirs.Record)
+			record, err := p.view.Get(ctx, theirs.Record)
 			if err != nil {
 				return nil, err
 			}
 			if record.Version != 0 {
-				return nil, fault.New("core.reserve", fault.Conflict, "fields \"path\" and \"fields\": %s already publishes to %q at %q; choose another path or field, or delete that key first", h.holderName(theirs), p.Field, p.Path)
+				return nil, fault.New("core.reserve", fault.Conflict, "fields \"path\" and \"fields\": %s already publishes to %q at %q; choose another path or field, or delete that key first", p.holderName(theirs), place.Field, place.Path)
 			}
 			if !gone[theirs.Record] { // it has left its rows behind
 				gone[theirs.Record] = true
@@ -67,12 +75,12 @@ func (h lending) reserve(ctx context.Context, uuid string, r engine.Reservation)
 		}
 		ops = append(ops, storage.Set(key, value).If(row.Version))
 	}
-	for _, p := range r.Had {
-		key := placeKey(p)
+	for _, place := range r.Had {
+		key := placeKey(place)
 		if wanted[key] {
 			continue
 		}
-		row, theirs, err := h.holder(ctx, key)
+		row, theirs, err := p.holder(ctx, key)
 		if err != nil {
 			return nil, err
 		}
@@ -80,29 +88,29 @@ func (h lending) reserve(ctx context.Context, uuid string, r engine.Reservation)
 			ops = append(ops, storage.Remove(key).If(row.Version))
 		}
 	}
-	marks, err := h.marks(ctx, r)
+	marks, err := p.marks(ctx, r)
 	return append(ops, marks...), err
 }
 
 // marks are the operations that note in the secrets themselves what a record holds there, and
 // what it gives up: a write of such a secret finds the record without a read of its own.
-func (h lending) marks(ctx context.Context, r engine.Reservation) (ops []storage.Op, err error) {
+func (p *places) marks(ctx context.Context, r engine.Reservation) (ops []storage.Op, err error) {
 	type fields struct{ hold, giveUp []string }
 	paths := map[string]fields{}
-	for _, p := range r.Want {
-		f := paths[p.Path]
-		f.hold = append(f.hold, p.Field)
-		paths[p.Path] = f
+	for _, place := range r.Want {
+		f := paths[place.Path]
+		f.hold = append(f.hold, place.Field)
+		paths[place.Path] = f
 	}
-	for _, p := range r.Had {
-		if !slices.Contains(r.Want, p) {
-			f := paths[p.Path]
-			f.giveUp = append(f.giveUp, p.Field)
-			paths[p.Path] = f
+	for _, place := range r.Had {
+		if !slices.Contains(r.Want, place) {
+			f := paths[place.Path]
+			f.giveUp = append(f.giveUp, place.Field)
+			paths[place.Path] = f
 		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
-		o, rest, err := h.target(path)
+		o, rest, err := kvTarget(p.mounts, path)
 		if err != nil {
 			continue // its mount is gone, and the secret with it
 		}
@@ -117,25 +125,25 @@ func (h lending) marks(ctx context.Context, r engine.Reservation) (ops []storage
 
 // overwrite tells those that hold fields of a secret of a client's write to them, in the order of
 // their records. Each adds its operations.
-func (h lending) overwrite(ctx context.Context, o engine.Overwrite, commit func([]storage.Op) error) error {
-	fields, mounts := map[string][]string{}, map[string]string{}
+func (p *places) overwrite(ctx context.Context, o engine.Overwrite, commit func([]storage.Op) error) error {
+	fields, mountOf := map[string][]string{}, map[string]string{}
 	for _, field := range o.Changed {
-		row, who, err := h.holder(ctx, placeKey(engine.Place{Path: o.Path, Field: field}))
+		row, who, err := p.holder(ctx, placeKey(engine.Place{Path: o.Path, Field: field}))
 		if err != nil {
 			return err
 		}
 		if row.Version != 0 {
-			fields[who.Record], mounts[who.Record] = append(fields[who.Record], field), who.Mount
+			fields[who.Record], mountOf[who.Record] = append(fields[who.Record], field), who.Mount
 		}
 	}
 	for _, record := range slices.Backward(slices.Sorted(maps.Keys(fields))) {
-		m := h.mounts.Snapshot().ByUUID(mounts[record])
+		m := p.mounts.Snapshot().ByUUID(mountOf[record])
 		if m == nil || m.Publisher == nil || !m.Entry().Gone.IsZero() {
 			continue // a mount that is gone publishes nothing any more
 		}
 		theirs, next := o, commit
 		theirs.Changed = fields[record]
-		below := strings.TrimPrefix(record, "mount/"+mounts[record]+"/")
+		below := strings.TrimPrefix(record, "mount/"+mountOf[record]+"/")
 		commit = func(along []storage.Op) error {
 			return m.Publisher.Overwritten(ctx, below, theirs, func(more []storage.Op) error { return next(slices.Concat(along, more)) })
 		}
@@ -143,39 +151,18 @@ func (h lending) overwrite(ctx context.Context, o engine.Overwrite, commit func(
 	return commit(nil)
 }
 
-func (h lending) holder(ctx context.Context, key string) (storage.Entry, holder, error) {
+func (p *places) holder(ctx context.Context, key string) (storage.Entry, holder, error) {
 	var who holder
-	row, err := h.view.Get(ctx, key)
+	row, err := p.view.Get(ctx, key)
 	if err == nil && row.Version != 0 {
 		err = fault.Wrap("core.reserve", fault.Internal, json.Unmarshal(row.Value, &who))
 	}
 	return row, who, err
 }
 
-func (h lending) holderName(who holder) string {
-	if o := h.mounts.Snapshot().ByUUID(who.Mount); o != nil {
+func (p *places) holderName(who holder) string {
+	if o := p.mounts.Snapshot().ByUUID(who.Mount); o != nil {
 		return o.Entry().Path + who.Name
 	}
 	return "another mount's " + who.Name
-}
-
-// apiSegments are those that requests of a versioned kv mount have before the path of a secret.
-var apiSegments = []string{"data", "metadata", "delete", "undelete", "destroy", "subkeys"}
-
-// publishable refuses what is no path of a secret, and paths as requests have them: "static/data/e" would be the secret "data/e".
-func (h lending) publishable(path string) error {
-	o, rest, err := h.target(path)
-	if err != nil {
-		return err
-	}
-	for _, segment := range apiSegments {
-		if below, ok := strings.CutPrefix(rest, segment+"/"); ok || rest == segment {
-			right := o.Entry().Path + below
-			if below == "" {
-				right = o.Entry().Path + "name"
-			}
-			return fault.New("core.publish", fault.Invalid, "field \"path\": %q is how requests name a secret; write it without %q, as %q", path, segment+"/", right)
-		}
-	}
-	return nil
 }

@@ -27,8 +27,8 @@ type Health struct {
 func (c *Core) Health(ctx context.Context) (Health, error) {
 	initialized, err := c.Initialized(ctx)
 	h := Health{Initialized: initialized, Sealed: true, Now: time.Now().UTC()}
-	if house := c.house.Load(); house != nil {
-		h.Sealed, h.ClusterName, h.ClusterID = false, c.cfg.ClusterName, house.barrier.Installation()
+	if u := c.active.Load(); u != nil {
+		h.Sealed, h.ClusterName, h.ClusterID = false, c.cfg.ClusterName, u.barrier.Installation()
 	}
 	return h, err
 }

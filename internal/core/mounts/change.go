@@ -140,7 +140,7 @@ func (m *Manager) complete(e *mount.Entry) (engine.Options, error) {
 func (m *Manager) completeAuth(e *mount.Entry) error {
 	i := slices.IndexFunc(m.cfg.Auths, func(t auth.Type) bool { return t.Name == e.Type && !t.Single })
 	if i < 0 {
-		return fault.New("mounts.Enable", fault.Invalid, "field \"type\": there is no login method %q; there are %s", e.Type, m.authNames())
+		return fault.New("mounts.Enable", fault.Invalid, "field \"type\": there is no login method %q; there are %s", e.Type, m.cfg.authNames())
 	}
 	return nil
 }
@@ -155,7 +155,7 @@ func (m *Manager) completeEngine(e *mount.Entry) error {
 		e.Options["version"] = v
 	}
 	if t := m.cfg.engine(e.Type); t == nil || t.Single {
-		return fault.New("mounts.Enable", fault.Invalid, "field \"type\": there is no secrets engine %q; there are %s", e.Type, m.engineNames())
+		return fault.New("mounts.Enable", fault.Invalid, "field \"type\": there is no secrets engine %q; there are %s", e.Type, m.cfg.engineNames())
 	}
 	return nil
 }
@@ -199,22 +199,22 @@ func along(e *mount.Entry, o engine.Options) []storage.Op {
 // enginePrefix is where an engine keeps its own.
 func enginePrefix(uuid string) string { return "mount/" + uuid + "/" }
 
-func (m *Manager) engineNames() string {
+func (t Types) engineNames() string {
 	var names []string
-	for _, t := range m.cfg.Engines {
-		if !t.Single {
-			names = append(names, t.Name)
+	for _, e := range t.Engines {
+		if !e.Single {
+			names = append(names, e.Name)
 		}
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")
 }
 
-func (m *Manager) authNames() string {
+func (t Types) authNames() string {
 	var names []string
-	for _, t := range m.cfg.Auths {
-		if !t.Single {
-			names = append(names, t.Name)
+	for _, a := range t.Auths {
+		if !a.Single {
+			names = append(names, a.Name)
 		}
 	}
 	if len(names) == 0 {

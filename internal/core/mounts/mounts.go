@@ -36,14 +36,18 @@ type Config struct {
 	Log *slog.Logger
 	// DefaultTTL and MaxTTL are the system's.
 	DefaultTTL, MaxTTL time.Duration
-	// Host is what the engine of a mount is lent, by the mount's uuid.
+}
+
+// Services are what the server provides to the engines and login methods that it opens.
+type Services struct {
+	// Host returns the services for the engine of the mount with this UUID.
 	Host func(uuid string) engine.Host
-	// What login methods are given: see [auth.Mount].
+	// Login methods get these; see [auth.Mount].
 	Tokens     *token.Store
 	Issue      func(ctx context.Context, r *route.Request, b Bounds, spec token.Entry, ask token.Ask, parent *token.Entry) (*route.Auth, error)
 	RevokeWait func(ctx context.Context, tokenID string)
 	// System are the routes of the mount at sys/.
-	System func() []route.Route
+	System []route.Route
 }
 
 // Types are the engines and login methods that can be mounted.
@@ -164,38 +168,48 @@ func (s *Snapshot) Tallies(ctx context.Context, most int) (all []engine.Tally) {
 
 // A Manager owns the mounts of one unsealed server.
 type Manager struct {
-	cfg   Config
-	view  *barrier.View
-	scope func() (context.Context, context.CancelFunc) // a child of the unsealed scope
+	cfg      Config
+	services Services
+	view     *barrier.View
+	scope    func() (context.Context, context.CancelFunc) // a child of the unsealed scope
 
 	mu     sync.Mutex // one change at a time; guards unsure
 	unsure bool       // a commit may have been stored: the records are to be read again
 	snap   atomic.Pointer[Snapshot]
 }
 
-// Load reads the records and opens every mount. ctx is the scope in which the
-// engines live.
-func Load(ctx context.Context, cfg Config) (*Manager, error) {
+// New returns a manager without any mount. [Manager.Load] opens the mounts of the store: the services
+// that engines get need the manager themselves.
+func New(cfg Config) *Manager {
 	m := &Manager{cfg: cfg, view: cfg.Barrier.View("")}
+	empty, _ := mount.NewTable(nil) // only mounts conflict
+	m.snap.Store(&Snapshot{Table: empty, open: map[string]*Open{}})
+	return m
+}
+
+// Load reads the records and opens every mount. It is called once. ctx is the scope in which the
+// engines live.
+func (m *Manager) Load(ctx context.Context, services Services) error {
+	m.services = services
 	m.scope = func() (context.Context, context.CancelFunc) { return context.WithCancel(ctx) }
 	entries, err := m.read(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	table, err := mount.NewTable(entries)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s := &Snapshot{Table: table, open: map[string]*Open{}}
 	for _, e := range entries {
 		o, err := m.openEntry(e)
 		if err != nil {
-			return nil, fmt.Errorf("opening the mount at %s: %w", e.Path, err)
+			return fmt.Errorf("opening the mount at %s: %w", e.Path, err)
 		}
 		s.open[e.UUID] = o
 	}
 	m.snap.Store(s)
-	return m, nil
+	return nil
 }
 
 // Snapshot is what is mounted now.
@@ -247,9 +261,9 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 		am := &auth.Mount{UUID: e.UUID, Accessor: e.Accessor, Store: store, Log: log, Settings: func() auth.Settings {
 			return auth.Settings{Path: o.Entry().Path, DefaultTTL: o.DefaultTTL(), MaxTTL: o.MaxTTL()}
 		}}
-		am.Tokens, am.RevokeWait = m.cfg.Tokens, m.cfg.RevokeWait
+		am.Tokens, am.RevokeWait = m.services.Tokens, m.services.RevokeWait
 		am.Issue = func(ctx context.Context, r *route.Request, spec token.Entry, ask token.Ask, parent *token.Entry) (*route.Auth, error) {
-			return m.cfg.Issue(ctx, r, Bounds{o.DefaultTTL(), o.MaxTTL()}, spec, ask, parent)
+			return m.services.Issue(ctx, r, Bounds{o.DefaultTTL(), o.MaxTTL()}, spec, ask, parent)
 		}
 		method, err := m.cfg.Auths[i].Open(ctx, am)
 		if err != nil {
@@ -259,14 +273,14 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 		return method.Routes(), nil
 	}
 	if e.Type == "system" {
-		return m.cfg.System(), nil
+		return m.services.System, nil
 	}
 	typ := m.cfg.engine(e.Type)
 	if typ == nil {
 		return nil, fault.New("mounts.open", fault.Invalid, "field \"type\": there is no secrets engine %q in this version; use one that the server was built with", e.Type)
 	}
 	eng, err := typ.Open(ctx, &engine.Mount{
-		UUID: e.UUID, Accessor: e.Accessor, Type: e.Type, Store: store, Log: log, Host: m.cfg.Host(e.UUID),
+		UUID: e.UUID, Accessor: e.Accessor, Type: e.Type, Store: store, Log: log, Host: m.services.Host(e.UUID),
 		Settings: func() engine.Settings {
 			now := o.Entry()
 			return engine.Settings{Path: now.Path, Options: now.Options, DefaultTTL: o.DefaultTTL(), MaxTTL: o.MaxTTL()}

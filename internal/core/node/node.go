@@ -38,7 +38,7 @@ type Config struct {
 	Keys Keys
 	// View reads and writes the store by absolute keys.
 	View   *barrier.View
-	Mounts func() *mounts.Manager // it is loaded after the routes are made
+	Mounts *mounts.Manager
 	// Versions lists the versions that have served this store, oldest first.
 	Versions func(ctx context.Context) ([]InstalledVersion, error)
 	// Tokens counts the service tokens.

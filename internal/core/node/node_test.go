@@ -39,13 +39,9 @@ func open(t *testing.T, edit func(c *Config)) *place {
 	if err != nil {
 		t.Fatal(err)
 	}
-	empty, err := mounts.Load(t.Context(), mounts.Config{Barrier: b, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
 	rotation := DefaultKeyRotation
 	c := Config{
-		View: b.View(""), Mounts: func() *mounts.Manager { return empty },
+		View: b.View(""), Mounts: mounts.New(mounts.Config{Barrier: b, Log: slog.New(slog.DiscardHandler)}),
 		Keys: Keys{Status: b.KeyStatus, Rotate: b.Rotate,
 			Rotation:    func(context.Context) (KeyRotation, error) { return rotation, nil },
 			SetRotation: func(_ context.Context, c KeyRotation) error { rotation = c; return nil },

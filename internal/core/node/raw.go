@@ -60,7 +60,7 @@ func (a *rawAPI) checkRaw(r *route.Request, in rawIn) error {
 // inCubbyhole reports whether a key is below the store of the cubbyholes, which belong to one token each: a root token
 // that somebody keeps in one must not be shown to others.
 func (a *rawAPI) inCubbyhole(key string) bool {
-	for _, e := range a.Mounts().Snapshot().Table.Live(mount.ClassSecret) {
+	for _, e := range a.Mounts.Snapshot().Table.Live(mount.ClassSecret) {
 		if e.Type == "cubbyhole" && strings.HasPrefix(key+"/", storagePrefix(e)) {
 			return true
 		}
@@ -183,7 +183,7 @@ func (a *rawAPI) inspect(_ context.Context, _ *route.Request, in inspectIn) (map
 	}
 	rows := map[string]routed{}
 	for _, class := range []string{mount.ClassSecret, mount.ClassAuth} {
-		for _, e := range a.Mounts().Snapshot().Table.Live(class) {
+		for _, e := range a.Mounts.Snapshot().Table.Live(class) {
 			rows[by(e)] = routed{
 				Routing: e.Path, Path: e.Path, UUID: e.UUID, Accessor: e.Accessor, Class: e.Class, Type: e.Type, Storage: storagePrefix(e),
 			}

@@ -244,7 +244,7 @@ func (a *leaseAPI) failingLeases(ctx context.Context, r *route.Request, in faili
 
 // mountOf is the path of a lease's mount, or its UUID where it was disabled.
 func (a *leaseAPI) mountOf(l *lease.Lease) string {
-	if o := a.Mounts().Snapshot().ByUUID(l.Mount); o != nil {
+	if o := a.Mounts.Snapshot().ByUUID(l.Mount); o != nil {
 		return o.Entry().Path
 	}
 	return l.Mount

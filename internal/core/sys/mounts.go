@@ -101,7 +101,7 @@ func (c mountAPI) list(_ context.Context, r *route.Request, _ route.None) (map[s
 
 func (c mountAPI) all(keep func(*mount.Entry) bool) map[string]mountOut {
 	out := map[string]mountOut{}
-	for _, e := range c.Mounts().Snapshot().Table.Live(c.class) {
+	for _, e := range c.Mounts.Snapshot().Table.Live(c.class) {
 		if keep(e) {
 			out[strings.TrimPrefix(e.Path, authPrefix(c.class))] = outOf(e)
 		}
@@ -123,7 +123,7 @@ type mountPath struct {
 func (c mountAPI) read(_ context.Context, r *route.Request, in mountPath) (any, error) {
 	r.SetShape(route.Merged)
 	path, tune := strings.CutSuffix(in.Path, "/tune")
-	e := c.Mounts().Snapshot().Table.At(classPath(c.class, path))
+	e := c.Mounts.Snapshot().Table.At(classPath(c.class, path))
 	if e == nil {
 		if c.class == mount.ClassAuth { // in both, Vault's words are kept: clients look for them
 			return nil, fault.New("sys.read", fault.Invalid, "nothing is mounted there: No auth engine at %s/; list sys/auth", path)
@@ -145,7 +145,7 @@ type tuneOut struct {
 
 func (c mountAPI) readTune(e *mount.Entry) tuneOut {
 	out := tuneOut{configOut: outOf(e).Config, Description: e.Description, Options: e.Options}
-	if o := c.Mounts().Snapshot().ByUUID(e.UUID); o != nil {
+	if o := c.Mounts.Snapshot().ByUUID(e.UUID); o != nil {
 		out.DefaultTTL, out.MaxTTL = o.DefaultTTL(), o.MaxTTL()
 	}
 	return out
@@ -217,7 +217,7 @@ func (c mountAPI) write(ctx context.Context, r *route.Request, in enableIn) (rou
 	if in.Local || in.SealWrap {
 		r.Warn("local and seal_wrap have no effect here: nothing is replicated, and everything is sealed")
 	}
-	warnings, err := c.Mounts().Enable(ctx, e)
+	warnings, err := c.Mounts.Enable(ctx, e)
 	warn(r, warnings)
 	return route.None{}, err
 }
@@ -226,7 +226,7 @@ func (c mountAPI) tuneMount(ctx context.Context, r *route.Request, path string, 
 	if strings.HasPrefix(path, authPrefix(mount.ClassAuth)) && !r.Sudo { // sys/mounts/auth/<path>/tune is another door to it
 		return fault.New("sys.tune", fault.Denied, "permission denied: %q is a login method; tuning it needs the capability sudo on the path", path)
 	}
-	warnings, err := c.Mounts().Change(ctx, path, in.Options, func(e *mount.Entry) { applyTune(e, in) })
+	warnings, err := c.Mounts.Change(ctx, path, in.Options, func(e *mount.Entry) { applyTune(e, in) })
 	warn(r, warnings)
 	return err
 }
@@ -263,7 +263,7 @@ type disableIn struct {
 
 func (c mountAPI) disable(ctx context.Context, r *route.Request, in disableIn) (route.None, error) {
 	path, job := classPath(c.class, in.Path), ""
-	err := c.Mounts().Retire(ctx, path, in.Force, func(e *mount.Entry) ([]storage.Op, error) {
+	err := c.Mounts.Retire(ctx, path, in.Force, func(e *mount.Entry) ([]storage.Op, error) {
 		if e.Class != c.class {
 			return nil, fault.New("sys.disable", fault.Invalid, "%q is a login method; disable it at sys/auth", path)
 		}
@@ -298,7 +298,7 @@ func (a *viewAPI) remount(ctx context.Context, r *route.Request, in remountIn) (
 	if err != nil {
 		return nil, err
 	}
-	if err := a.Mounts().Move(ctx, clean(in.From), strings.Trim(in.To, "/"), ops...); err != nil {
+	if err := a.Mounts.Move(ctx, clean(in.From), strings.Trim(in.To, "/"), ops...); err != nil {
 		return nil, err
 	}
 	r.SetShape(route.Merged)
@@ -348,8 +348,8 @@ func (a *viewAPI) uiMount(ctx context.Context, r *route.Request, in mountPath) (
 		return nil, err
 	}
 	var o *mounts.Open
-	if o = a.Mounts().Snapshot().Route(in.Path); o == nil {
-		o = a.Mounts().Snapshot().Route(in.Path + "/")
+	if o = a.Mounts.Snapshot().Route(in.Path); o == nil {
+		o = a.Mounts.Snapshot().Route(in.Path + "/")
 	}
 	if o == nil || !set.Touches(o.Entry().Path) {
 		return nil, fault.New("sys.uiMount", fault.Denied, "permission denied: preflight capability check returned 403: the token may see nothing at %q", route.Redact(in.Path))

@@ -90,7 +90,7 @@ func (a *viewAPI) openapi(ctx context.Context, r *route.Request, _ route.None) (
 		License: apiLicense{Name: "Apache-2.0", URL: "https://www.apache.org/licenses/LICENSE-2.0"},
 	}
 	doc.Components.Schemas = map[string]apiSchema{}
-	snapshot := a.Mounts().Snapshot()
+	snapshot := a.Mounts.Snapshot()
 	for _, class := range []string{mount.ClassSecret, mount.ClassAuth} {
 		for _, e := range snapshot.Table.Live(class) {
 			if o := snapshot.ByUUID(e.UUID); o != nil && set.Touches(e.Path) {

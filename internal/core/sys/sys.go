@@ -1,7 +1,7 @@
 // Package sys is the part of core that serves what is below sys/: mounts,
 // policies, leases, wrapping, tools and audit devices. Health, seal status and
 // unsealing, which work while the server is sealed, are not requests of an unsealed
-// house; the HTTP layer asks core for them.
+// server; the HTTP layer asks core for them.
 package sys
 
 import (
@@ -22,7 +22,7 @@ import (
 
 // Config is what the routes work with.
 type Config struct {
-	Mounts   func() *mounts.Manager // it is loaded after the routes are made
+	Mounts   *mounts.Manager
 	Policies *policies.Manager
 	Tokens   *token.Store
 	Leases   *lease.Manager

@@ -2,28 +2,24 @@ package core
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/lease"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// auditor makes the audit entries of requests. It holds one rendered auth
+// requestAudit writes the audit entries of requests. It holds one rendered auth
 // block for each token that has lately called.
-type auditor struct {
-	broker *audit.Broker
-	owe    func(ctx context.Context, entries ...*audit.Entry) error
-	log    *slog.Logger
+type requestAudit struct {
+	trail *trail
+	log   *slog.Logger
 
 	auths sync.Map // *token.Entry → *audit.Auth, by the cached record: a changed token has a new one
 	held  atomic.Int64
@@ -32,7 +28,7 @@ type auditor struct {
 // maxAuths is how many auth blocks are held; past it all are dropped.
 const maxAuths = 4096
 
-func (a *auditor) auth(x *exchange) *audit.Auth {
+func (a *requestAudit) auth(x *exchange) *audit.Auth {
 	e := x.entry
 	if e == nil {
 		return nil
@@ -61,14 +57,14 @@ func (a *auditor) auth(x *exchange) *audit.Auth {
 
 // entry is the request line of x. Nothing that it tells changes once a line was
 // written, but for an error, which belongs to one line alone.
-func (a *auditor) entry(x *exchange) *audit.Entry {
+func (a *requestAudit) entry(x *exchange) *audit.Entry {
 	if x.line == nil {
 		x.line = a.makeEntry(x)
 	}
 	return x.line
 }
 
-func (a *auditor) makeEntry(x *exchange) *audit.Entry {
+func (a *requestAudit) makeEntry(x *exchange) *audit.Entry {
 	r := x.r
 	q := &audit.Request{
 		ID: r.ID, Operation: string(r.Op), Path: r.Shown(), Remote: r.Remote, WrapTTL: r.WrapTTL, Headers: x.headers,
@@ -116,8 +112,8 @@ func withSecret(r *route.Request, name string, value secret.Value) map[string]an
 }
 
 // request writes the line before the effect.
-func (a *auditor) request(ctx context.Context, x *exchange) error {
-	if !a.broker.Enabled() {
+func (a *requestAudit) request(ctx context.Context, x *exchange) error {
+	if !a.trail.broker.Enabled() {
 		return nil // as the broker would say: the line need not be made
 	}
 	return a.write(ctx, x, a.entry(x))
@@ -125,12 +121,12 @@ func (a *auditor) request(ctx context.Context, x *exchange) error {
 
 // write writes lines of a request that was admitted. Where no device writes,
 // what an operator needs then goes on all the same: its lines are owed.
-func (a *auditor) write(ctx context.Context, x *exchange, lines ...*audit.Entry) error {
-	err := a.broker.Write(ctx, lines...)
+func (a *requestAudit) write(ctx context.Context, x *exchange, lines ...*audit.Entry) error {
+	err := a.trail.broker.Write(ctx, lines...)
 	if err == nil || !x.route.Rescue {
 		return err
 	}
-	if oerr := a.owe(ctx, lines...); oerr != nil {
+	if oerr := a.trail.owe(ctx, lines...); oerr != nil {
 		// Refusing would leave the operator without any way to seal.
 		a.log.Error("an audit entry is lost: no device writes, and it could not be kept", "request_id", x.r.ID, "path", x.r.Shown(), "error", oerr)
 	}
@@ -139,20 +135,20 @@ func (a *auditor) write(ctx context.Context, x *exchange, lines ...*audit.Entry)
 
 // refused writes both lines of a request that was not admitted, and returns
 // why. Where no device writes, that is what the client is told.
-func (a *auditor) refused(ctx context.Context, x *exchange, why error) error {
+func (a *requestAudit) refused(ctx context.Context, x *exchange, why error) error {
 	q := a.entry(x)
 	if q.Decision != nil {
 		q.Decision.Allowed = !fault.Is(why, fault.Denied)
 	}
 	q.Error = audit.ErrorText(messageOf(why))
-	if err := a.broker.Write(ctx, q, q.Answered(time.Now(), nil, q.Error)); err != nil {
+	if err := a.trail.broker.Write(ctx, q, q.Answered(time.Now(), nil, q.Error)); err != nil {
 		return err
 	}
 	return why
 }
 
 // failed writes the response line of a request whose handler failed.
-func (a *auditor) failed(ctx context.Context, x *exchange, res result) error {
+func (a *requestAudit) failed(ctx context.Context, x *exchange, res result) error {
 	q := a.entry(x)
 	lines := []*audit.Entry{q.Answered(time.Now(), nil, audit.ErrorText(messageOf(res.err)))}
 	if res.both {
@@ -165,8 +161,8 @@ func (a *auditor) failed(ctx context.Context, x *exchange, res result) error {
 }
 
 // response writes the line before the answer; both writes the request's, too.
-func (a *auditor) response(ctx context.Context, x *exchange, e *envelope, both bool) error {
-	if !a.broker.Enabled() {
+func (a *requestAudit) response(ctx context.Context, x *exchange, e *envelope, both bool) error {
+	if !a.trail.broker.Enabled() {
 		return nil
 	}
 	q := a.entry(x)
@@ -203,62 +199,4 @@ func authOf(r *route.Auth) *audit.Auth {
 		Token: r.ClientToken, Accessor: r.Accessor, Policies: r.Policies, TokenPolicies: r.TokenPolicies,
 		Metadata: r.Metadata, EntityID: r.EntityID, TokenType: r.TokenType, TTL: r.LeaseDuration, NumUses: r.NumUses,
 	}
-}
-
-// messageOf is what the client will read of an error.
-func messageOf(err error) string {
-	if m := fault.Message(err); m != "" {
-		return m
-	}
-	return strings.ReplaceAll(fault.KindOf(err).String(), "-", " ")
-}
-
-// expiry is the action that ends a lease, as the audit log names it.
-func (h ledger) expiry(l *lease.Lease) audit.Action {
-	m := audit.Mount{Class: "secret"}
-	if o := h.mounts.Snapshot().ByUUID(l.Mount); o != nil {
-		e := o.Entry()
-		m = audit.Mount{Point: e.Path, Type: e.Type, Accessor: e.Accessor, Class: e.Class}
-	}
-	return audit.Expiry(newRequestID(), l.ID, m)
-}
-
-// automatic surrounds what the server does by itself with its two lines. What
-// gives access needs the first one; the second is owed if no device takes it.
-func (h ledger) automatic(ctx context.Context, a audit.Action, act func(ctx context.Context) error) error {
-	first := a.Request(time.Now())
-	if err := h.broker.Write(ctx, first); err != nil {
-		return err
-	}
-	err := act(ctx)
-	text := ""
-	if err != nil {
-		text = audit.ErrorText(messageOf(err))
-	}
-	last := first.Answered(time.Now(), nil, text)
-	if werr := h.broker.Write(ctx, last); werr != nil {
-		return errors.Join(err, h.owe(ctx, last))
-	}
-	return err
-}
-
-// taking surrounds what only takes access away: it goes on while no device
-// writes, and owes its entries.
-func (h ledger) taking(ctx context.Context, a audit.Action, act func(ctx context.Context) error) error {
-	first := a.Request(time.Now())
-	wrote := h.broker.Write(ctx, first) == nil
-	err := act(ctx)
-	text := ""
-	if err != nil {
-		text = audit.ErrorText(messageOf(err))
-	}
-	last := first.Answered(time.Now(), nil, text)
-	lines := []*audit.Entry{first, last}
-	if wrote {
-		lines = lines[1:]
-	}
-	if werr := h.broker.Write(ctx, lines...); werr != nil {
-		return errors.Join(err, h.owe(ctx, lines...))
-	}
-	return err
 }

@@ -4,18 +4,11 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/wire"
 )
-
-// leased is the lease part of an answer.
-type leased struct {
-	again     bool // it was there before, and stays whatever becomes of the answer
-	id        string
-	ttl       time.Duration
-	renewable bool
-}
 
 // wrapInfo is the answer's wrap_info.
 type wrapInfo struct {
@@ -31,7 +24,7 @@ type wrapInfo struct {
 type envelope struct {
 	x     *exchange
 	data  any
-	lease *leased
+	lease *answeredLease
 	wrap  *wrapInfo
 }
 
@@ -120,4 +113,19 @@ func (e *envelope) merge(b []byte) []byte {
 		return nil
 	})
 	return b
+}
+
+// wrappable reports whether there is something to wrap, and it may be: what
+// unwraps is not wrapped again, and who has no token gets a login wrapped alone.
+func wrappable(x *exchange) bool {
+	rep := x.r.Reply()
+	if x.entry == nil && rep.Auth == nil {
+		return false
+	}
+	return rep.Stream == nil && rep.Shape != route.Bare && rep.Shape != route.Binary && (rep.Status == 0 || rep.Status < 300)
+}
+
+// errInTheClear refuses an answer that cannot be wrapped where the policy demands that it is.
+func errInTheClear(x *exchange) error {
+	return fault.New("core.wrap", fault.Denied, "permission denied: your policies demand a wrapped answer (min_wrapping_ttl, max_wrapping_ttl), and that of %q cannot be wrapped; use a token whose policies set no such bound for this path", x.r.Shown())
 }

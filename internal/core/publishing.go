@@ -1,0 +1,113 @@
+package core
+
+import (
+	"context"
+	"iter"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/audit"
+	"github.com/keyturn/keyturn/internal/core/mounts"
+	"github.com/keyturn/keyturn/internal/core/policies"
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+// publishing writes what one engine rotates into the versioned KV mount where its consumers read it.
+type publishing struct {
+	mounts   *mounts.Manager
+	policies *policies.Manager
+	trail    *trail
+}
+
+// publish writes a rotated credential as the principal that configured its
+// key: the policies are evaluated now, not as they were then.
+func (p *publishing) publish(ctx context.Context, pub engine.Publication) (int, error) {
+	o, rest, err := kvTarget(p.mounts, pub.Path)
+	if err != nil {
+		return 0, err
+	}
+	full := o.Entry().Path + "data/" + rest
+	denied := fault.New("core.publish", fault.Denied, "the policies %s of who configured the key do not allow to write %q; grant create and update, or configure the key anew as somebody who may", strings.Join(pub.Policies, ", "), full)
+	if err := p.writable(ctx, pub.Policies, full, denied); err != nil {
+		return 0, err
+	}
+	e, version := o.Entry(), 0
+	a := audit.Action{
+		ID: NewRequestID(), Actor: audit.ActorRotation, Operation: "update", Path: e.Path + "data/" + rest,
+		Mount:  audit.Mount{Point: e.Path, Type: e.Type, Accessor: e.Accessor, Class: e.Class},
+		Detail: audit.Detail{"turn": pub.Turn, "key": pub.Key, "step": "publish"},
+	}
+	err = p.trail.automatic(ctx, a, func(ctx context.Context) error {
+		version, err = o.Versioned.Publish(ctx, rest, pub)
+		return err
+	})
+	return version, err
+}
+
+// mayPublish refuses a caller who configures what will publish to a secret, and may not write it.
+// The path names it without "data/".
+func (p *publishing) mayPublish(ctx context.Context, names []string, path string) error {
+	o, rest, err := kvTarget(p.mounts, path)
+	if err != nil {
+		return err
+	}
+	full := o.Entry().Path + "data/" + rest
+	return p.writable(ctx, names, full, fault.New("core.mayPublish", fault.Denied, "field \"path\": your policies must allow to write %q, where the key is published; add a rule for %q with the capabilities create and update, or name another path", path, full))
+}
+
+// publishBody is what a publication writes, as far as rules of parameters can tell.
+const publishBody = `{"data":{}}`
+
+// writable returns denied unless policies allow to create and to update a path of a versioned kv mount.
+func (p *publishing) writable(ctx context.Context, names []string, path string, denied error) error {
+	for _, op := range []route.Op{route.Create, route.Write} {
+		d, err := p.policies.Decide(ctx, names, policies.Query{Path: path, Op: op, Body: []byte(publishBody)})
+		if err != nil {
+			return err
+		}
+		if !d.Allowed {
+			return denied
+		}
+	}
+	return nil
+}
+
+func (p *publishing) published(ctx context.Context, pub engine.Publication) (*engine.Published, error) {
+	o, rest, err := kvTarget(p.mounts, pub.Path)
+	if err != nil {
+		return nil, err
+	}
+	return o.Versioned.Published(ctx, rest)
+}
+
+func (p *publishing) versions(ctx context.Context, path string) ([]engine.Published, error) {
+	o, rest, err := kvTarget(p.mounts, path)
+	if err != nil {
+		return nil, err
+	}
+	return o.Versioned.Versions(ctx, rest)
+}
+
+// rotating are where all records stand that a holder of the policies may read, whichever engine rotates them.
+func (p *publishing) rotating(ctx context.Context, names []string) iter.Seq2[engine.Rotating, error] {
+	return func(yield func(engine.Rotating, error) bool) {
+		for _, o := range p.mounts.Snapshot().Rotators() {
+			for s, err := range o.Rotator.Rotations().Statuses(ctx) {
+				if s.Path != "" {
+					d, derr := p.policies.Decide(ctx, names, policies.Query{Path: s.Path, Op: route.Read})
+					if derr != nil {
+						yield(s, derr)
+						return
+					}
+					if !d.Allowed {
+						continue
+					}
+				}
+				if !yield(s, err) {
+					return
+				}
+			}
+		}
+	}
+}
