@@ -88,7 +88,8 @@ func historyTable(turns []map[string]any) string {
 	return table(header, rows)
 }
 
-// turnNote is why a turn went back, or what went wrong in it last.
+// turnNote is why a turn went back, or what is wrong with it now. What was wrong in a state that it has left behind is counted alone:
+// it has gone on since.
 func turnNote(turn map[string]any) string {
 	if why := text(turn["rolled_back_because"]); why != "" {
 		return why
@@ -98,7 +99,13 @@ func turnNote(turn map[string]any) string {
 		return ""
 	}
 	last, _ := list[len(list)-1].(map[string]any)
-	return text(last["text"])
+	switch state := text(turn["result"]); {
+	case state == "failed", state == text(last["state"]):
+		return text(last["text"])
+	case len(list) == 1:
+		return "went on after 1 error"
+	}
+	return fmt.Sprintf("went on after %d errors", len(list))
 }
 
 // toSecond is a time of the API without the fraction of its second.

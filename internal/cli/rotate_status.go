@@ -173,6 +173,11 @@ func (s *session) showStatus(sec *api.Secret) error {
 	summary, summed := text(sec.Data["summary"]), sec.Data
 	sec.Data = withoutEmpty(sec.Data)
 	delete(sec.Data, "summary")
+	for _, name := range []string{"failures", "attempts", "overdue_seconds"} { // none, or none any more
+		if text(sec.Data[name]) == "0" {
+			delete(sec.Data, name)
+		}
+	}
 	for name, v := range sec.Data {
 		switch {
 		case name == "last_rotated", name == "next_rotation", name == "next_step", name == "retire_after", name == "alert_since":
@@ -223,11 +228,7 @@ func follow(ctx context.Context, s *session, client *client, mount string, path 
 		}
 		if now := step(sec.Data); now != shown {
 			shown = now
-			line := sentence(text(sec.Data["summary"]))
-			if alert := text(sec.Data["alert"]); alert != "" {
-				line += " " + sentence(alert)
-			}
-			if err := s.out.say("%s", line); err != nil {
+			if err := s.out.say("%s", sentence(text(sec.Data["summary"]))); err != nil {
 				return err
 			}
 		}

@@ -21,3 +21,28 @@ func TestRelative(t *testing.T) {
 		}
 	}
 }
+
+// TestTurnNote: a rotation that has gone on since an error does not show it as what is wrong.
+func TestTurnNote(t *testing.T) {
+	failed := func(states ...string) (all []any) {
+		for _, state := range states {
+			all = append(all, map[string]any{"state": state, "text": "broken"})
+		}
+		return all
+	}
+	for name, tt := range map[string]struct {
+		turn map[string]any
+		want string
+	}{
+		"done":        {map[string]any{"result": "done", "errors": failed("creating", "creating")}, "went on after 2 errors"},
+		"once":        {map[string]any{"result": "grace", "errors": failed("creating")}, "went on after 1 error"},
+		"failing":     {map[string]any{"result": "retiring", "errors": failed("creating", "retiring")}, "broken"},
+		"failed":      {map[string]any{"result": "failed", "errors": failed("creating")}, "broken"},
+		"rolled back": {map[string]any{"result": "failed", "errors": failed("creating"), "rolled_back_because": "why"}, "why"},
+		"well":        {map[string]any{"result": "done"}, ""},
+	} {
+		if got := turnNote(tt.turn); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}

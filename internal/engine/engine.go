@@ -218,7 +218,9 @@ type Overwrite struct {
 	Remedy  string                  // with Empties: the command by which they read something again; "": there is none
 	By      string                  // display name of the client
 	Force   bool                    // a value that cannot be right is written nevertheless
-	Warn    func(format string, args ...any)
+	// Custom is called before the write is stored, with what its judgement knows of it; values replace those of the secret's custom metadata.
+	Custom func(values map[string]string)
+	Warn   func(format string, args ...any)
 }
 
 // Automatic names what the server does by itself, for the audit log.

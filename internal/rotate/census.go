@@ -59,7 +59,7 @@ func seconds(t time.Time) int64 {
 // stand is where a record stands.
 func stand(k *Kind, r *Record) standing {
 	s := standing{
-		path: k.Path(called(k, r)), state: r.State(), next: seconds(r.Next), due: seconds(r.Due),
+		path: k.Path(called(k, r)), state: r.State(), next: seconds(r.Next), due: seconds(r.NextStep()),
 		failures: r.Failures, published: r.published(), alert: r.Alert != nil, paused: r.Paused != nil,
 	}
 	if r.Current != nil {

@@ -87,7 +87,7 @@ func beginNow(ctx context.Context, e *Edit, ask Ask, why Start, out *Answer) err
 func hurry(e *Edit, ask Ask, why Start, out *Answer) error {
 	t := e.turn()
 	if !ask.Leaked {
-		return fault.New("rotate.RotateNow", fault.Conflict, "turn %d of %s is in flight (%s); wait for its end, roll it back, or give leaked=true", t.N, e.name(), t.State)
+		return fault.New("rotate.RotateNow", fault.Conflict, "turn %d of %s is in flight (%s); %s, or give leaked=true, which retires the old key at once", t.N, e.name(), t.State, t.Unless())
 	}
 	victim := t.Victim().Key()
 	if ask.KeyID != "" && ask.KeyID != victim && ask.KeyID != t.New.Key() && ask.KeyID != t.Old.Key() {
@@ -180,7 +180,7 @@ func mayGoBack(ctx context.Context, e *Edit, force bool) error {
 	case t.Back != nil:
 		return refuse("turn %d of %s is already being taken back (%s); wait for its end", t.N, e.name(), t.State)
 	case t.State == Retiring:
-		return refuse("turn %d of %s is already retiring the old key; rotate instead", t.N, e.name())
+		return refuse("turn %d of %s is already retiring the old key; rotate once it has ended", t.N, e.name())
 	case !t.offered():
 		return nil
 	case len(e.Sec.Previous) == 0 && !wayBack(ctx, e):

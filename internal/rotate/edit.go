@@ -154,15 +154,23 @@ func (e *Edit) alarm(format string, args ...any) { e.raise("", fmt.Sprintf(forma
 
 // raise raises an alert about the calls of a state, or about the whole. While one stands, it
 // keeps its time: trouble that goes from one rotation to the next has lasted since its beginning.
+// One about calls covers an alert that waits for a person: those calls succeed at last, and the other one is as true as before.
 func (e *Edit) raise(step State, text string) {
-	at := e.Now
+	next := &Alert{At: e.Now, Text: text, Step: step}
 	if a := e.Rec.Alert; a != nil {
 		if a.Text == text {
 			return
 		}
-		at = a.At
+		next.At = a.At
+		switch {
+		case step == "":
+		case a.Step == "":
+			next.Before = a
+		default:
+			next.Before = a.Before
+		}
 	}
-	e.Rec.Alert = &Alert{At: at, Text: text, Step: step}
+	e.Rec.Alert = next
 	e.Say("alert", text)
 }
 
@@ -170,8 +178,11 @@ func (e *Edit) raise(step State, text string) {
 func worked(e *Edit) {
 	t := e.turn()
 	t.Tries = 0
-	if a := e.Rec.Alert; a != nil && a.Step == t.State {
-		e.Rec.Alert, e.Rec.LastError = nil, ""
+	switch a := e.Rec.Alert; {
+	case a == nil:
+		e.Rec.LastError = ""
+	case a.Step == t.State:
+		e.Rec.Alert, e.Rec.LastError = a.Before, ""
 	}
 }
 
@@ -278,7 +289,7 @@ func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err err
 	}
 	ops = append(ops, e.Ops...)
 	abs = append(e.m.cfg.Schedule(e.kind.Name, rec.Name, from, rec.Due), e.Abs...)
-	if what == braked {
+	if what == braked || what == lives {
 		return ops, abs, nil
 	}
 	row, err := encode(row(e, what, made))

@@ -84,6 +84,10 @@ func (e *Edit) step(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if on && onlyLooks(e) { // it can wait for another day, and is not asked for again and again
+			endLooks(e)
+			return e.Commit(ctx, braked, e.Planned())
+		}
 		if on {
 			return e.Commit(ctx, braked, e.Now.Add(brakeWait/2+rand.N(brakeWait/2)))
 		}

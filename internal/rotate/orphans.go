@@ -53,13 +53,19 @@ func (c Control) Orphans(ctx context.Context) (all []Orphan, err error) {
 		} else if l.ID == read {
 			o.Keep = "consumers read it at this moment, although it is not current on record; rotate first"
 		} else if t := e.turn(); t != nil {
-			if a := t.attempt(l.Marker.String()); a != nil && a.open() {
-				o.Keep = fmt.Sprintf("rotation %d looks for what its lost call %s has left, until %s", t.N, a.Marker, a.Late.UTC().Format(time.RFC3339))
+			if a := t.attempt(l.Marker.String()); a != nil && a.open() && mayUse(e, a) {
+				o.Keep = fmt.Sprintf("rotation %d is creating a key by the call %s, and this may be the one; look again after %s", t.N, a.Marker, a.Deadline.Add(clockMargin).UTC().Format(time.RFC3339))
 			}
 		}
 		all = append(all, o)
 	}
 	return all, nil
+}
+
+// mayUse reports whether the call of an attempt may still answer with the key that it has created: it is under way, or it will be
+// repeated with the same marker. Otherwise nobody will ever know the secret of that key.
+func mayUse(e *Edit, a *Attempt) bool {
+	return e.turn().State == Creating && (a.Outcome == "" && e.Now.Before(a.Deadline.Add(clockMargin)) || e.can.Retry == RetrySafe)
 }
 
 // RetireOrphan retires one of the credentials that Orphans lists, and commits that. It is judged anew, and the commit
@@ -82,6 +88,13 @@ func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 		return fault.New(op, fault.Conflict, "the key %s is not retired by request: %s", id, all[i].Keep)
 	}
 	due := e.Rec.Due
+	// What a lost call of the rotation in flight has left is recorded as that before: who dies in between goes on with it.
+	var lost *Attempt
+	if t := e.turn(); t != nil {
+		if lost = t.attempt(markerOf(all[i]).String()); lost != nil {
+			lost.left(id)
+		}
+	}
 	e.Say("key_id", id)
 	e.Say("by", by)
 	failure, err := destroy(ctx, e, "retiring-orphan", callTimeout, func(ctx context.Context) error { return e.target.(Creator).Retire(ctx, id) })
@@ -97,7 +110,16 @@ func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 		}
 		return fault.New(op, fault.Upstream, "the key %s may live on: %s; list the orphans again", id, e.words(failure))
 	}
+	if lost != nil && len(lost.IDs) == 1 {
+		lost.Swept = true
+	}
 	return e.Commit(ctx, "retired-orphan", due)
+}
+
+// markerOf is the marker in the label of an orphan.
+func markerOf(o Orphan) Marker {
+	m, _ := ParseMarker(o.Label)
+	return m
 }
 
 // readNow is the ID of the credential that consumers read, if a rotation on record has made it;

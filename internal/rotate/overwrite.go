@@ -6,7 +6,6 @@ import (
 	"maps"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -24,6 +23,15 @@ type Overwrite struct {
 	Remedy  string                  // without Fields: the command by which consumers read something again, if there is one
 	Force   bool                    // what is refused is written nevertheless
 	Warn    func(format string, args ...any)
+	// Reads is told what consumers read once this is written, before it is. nil: nobody wants to know.
+	Reads func(r Reads)
+}
+
+// Reads says what consumers read.
+type Reads struct {
+	ID          string    // "": it is not known which credential that is
+	OldID       string    // of the one in its grace; "": none
+	RetireAfter time.Time // of that one
 }
 
 // Overwrite judges a client's write to the place of a record. One whose credential lives, or of
@@ -99,10 +107,11 @@ func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrit
 	o.Warn("%s is at work, and a call to its provider takes long: whether the key that you wrote lives was not checked; see \"rotate status\"", e.name())
 	j := judging(e, o, commit)
 	if e.turn() == nil {
-		e.Rec.Look = e.Now.Add(firstLook)
+		e.Rec.Look, e.Rec.Wrote = e.Now.Add(firstLook), j.by()
 		return j.store("unchecked", j.planned())
 	}
 	j.mention()
+	consumed(j, "")
 	b, err := encode(row(e, "unchecked", nil))
 	if err != nil {
 		return err
@@ -190,7 +199,8 @@ func agree(a, b map[string]secret.Value) bool {
 
 // right is a write of what consumers are to read.
 func (j *judgement) right() error {
-	if a := j.Rec.Alert; (a == nil || !a.Place) && j.Rec.Look.IsZero() {
+	if a := j.Rec.Alert; (a == nil || !a.Place && (a.Before == nil || !a.Before.Place)) && j.Rec.Wrote == "" {
+		consumed(j, writtenID(j))
 		return j.commit(nil)
 	}
 	j.calm()
@@ -203,7 +213,7 @@ func (j *judgement) calm() {
 	if t := j.turn(); t != nil {
 		t.Astray = ""
 	}
-	j.Rec.endLooks()
+	endLooks(j.Edit)
 }
 
 // victim is a write of the credential that the rotation in flight is to retire.
@@ -212,11 +222,11 @@ func (j *judgement) victim(ctx, short context.Context) error {
 	leaked := t.leaked() // revert makes another one the victim
 	switch {
 	case !t.End.Disabled.IsZero():
-		return j.refuse("%s is disabled since %s; enable it at the provider and write it again, or rotate now", which, date(t.End.Disabled))
+		return j.refuse("%s is disabled since %s; enable it at the provider and write it again, or %s", which, date(t.End.Disabled), way(j))
 	case t.State == Retiring:
-		return j.refuse("%s is being retired by rotation %d, and cannot come back for certain; rotate now instead", which, t.N)
+		return j.refuse("%s is being retired by rotation %d, and cannot come back for certain; %s", which, t.N, way(j))
 	case leaked && !j.o.Force:
-		return j.refuse("%s has leaked; rotate now instead", which)
+		return j.refuse("%s has leaked; %s", which, way(j))
 	}
 	if _, known := j.Sec.Keys[t.Victim().Key()]; known && j.can.Proof != ProofNone {
 		if done, err := j.try(short, j.written(t.Victim()), which); done {
@@ -229,7 +239,7 @@ func (j *judgement) victim(ctx, short context.Context) error {
 		return err
 	}
 	if leaked {
-		j.astray("%s, which has leaked, is what consumers read again, because %s has forced it; rotate now", which, j.o.By)
+		j.astray(aboutWrite(j), "%s, which has leaked, is what consumers read again, because %s has forced it; rotate now with leaked=true", which, j.o.By)
 	}
 	next := j.past.called(ctx, t.Victim())
 	j.o.Warn("%s is current again; %s will be retired at %s", which, next, t.End.After.Format(time.RFC3339))
@@ -250,11 +260,16 @@ func (j *judgement) written(ref *Ref) Credential {
 func (j *judgement) try(short context.Context, c Credential, which string) (done bool, err error) {
 	err = j.target.Verify(short, c)
 	j.Now = time.Now().UTC()
+	return j.tried(err, which)
+}
+
+// tried judges what the provider has said of a credential.
+func (j *judgement) tried(err error, which string) (done bool, _ error) {
 	switch {
 	case err == nil:
 		return false, nil
 	case OutcomeOf(err) == Rejected:
-		return true, j.refuse("the provider refuses %s; write one that works, or rotate now", which)
+		return true, j.refuse("the provider refuses %s; write one that works, or %s", which, way(j))
 	}
 	return true, j.unknown(err)
 }
@@ -271,7 +286,7 @@ func (j *judgement) other(ctx, short context.Context) error {
 			return j.unknown(err)
 		}
 		if !at.IsZero() {
-			return j.refuse("the key of rotation %d was retired on %s and cannot come back; rotate now instead", made.n, date(at))
+			return j.refuse("the key of rotation %d was retired on %s and cannot come back; %s", made.n, date(at), way(j))
 		}
 	}
 	c, triable := j.candidate()
@@ -279,7 +294,11 @@ func (j *judgement) other(ctx, short context.Context) error {
 		j.o.Warn("whether the key that you wrote lives cannot be checked, because %s has no way to try one", j.name())
 		return j.strange("it cannot be tried")
 	}
-	if done, err := j.try(short, c, "the key that you wrote"); done {
+	switch done, untested, err := j.tryOther(short, c); {
+	case untested:
+		j.o.Warn("whether the key that you wrote lives cannot be checked: %s", j.words(err))
+		return j.strange("it cannot be tried")
+	case done:
 		return err
 	}
 	if j.secretOf(j.Rec.Current) {
@@ -287,6 +306,16 @@ func (j *judgement) other(ctx, short context.Context) error {
 	}
 	j.o.Warn("the provider takes the key that you wrote, but no rotation of %s has made it: it is never retired on its own, and the next rotation replaces it", j.name())
 	return j.strange("the provider takes it, and the next rotation replaces it without retiring it")
+}
+
+// tryOther is try for a credential that no rotation has made. untested says that the provider cannot be asked for such a one.
+func (j *judgement) tryOther(short context.Context, c Credential) (done, untested bool, err error) {
+	err = j.target.Verify(short, c)
+	if j.Now = time.Now().UTC(); err != nil && OutcomeOf(err) == Untested {
+		return false, true, err
+	}
+	done, err = j.tried(err, "the key that you wrote")
+	return done, false, err
 }
 
 // candidate is what consumers are to read as a credential, and whether the provider can be asked for it.
@@ -301,8 +330,8 @@ func (j *judgement) candidate() (c Credential, triable bool) {
 
 // strange is a value that no rotation has published, and that is written nevertheless.
 func (j *judgement) strange(what string) error {
-	j.astray("its place holds a value that no rotation has published, written by %s: %s; rotate now, or write the right one", j.by(), what)
-	j.Rec.endLooks()
+	j.astray(aboutWrite(j), "its place holds a value that no rotation has published, written by %s: %s; write the right one, or %s", j.by(), what, instead(j.Edit))
+	endLooks(j.Edit)
 	return j.store("written", j.planned())
 }
 
@@ -312,48 +341,36 @@ func (j *judgement) refuse(format string, args ...any) error {
 	if !j.o.Force {
 		return fault.New("rotate.Overwrite", fault.Invalid, "%s refuses the write: %s, or write it nevertheless with -force (options.force in the API)", j.m.cfg.Mount()+j.kind.Path(called(j.kind, j.Rec)), why)
 	}
-	j.astray("%s has made consumers read what is no key that works: %s", j.by(), why)
+	j.astray(aboutWrite(j), "%s has made consumers read what is no key that works: %s", j.by(), why)
 	j.o.Warn("it was written nevertheless: %s", why)
-	j.Rec.endLooks()
+	endLooks(j.Edit)
 	return j.store("forced", j.planned())
 }
-
-// Looks at what consumers read, while it is not known whether it lives.
-const (
-	firstLook   = time.Minute
-	longestLook = time.Hour
-	quietLooks  = 4 // after so many that have failed, an alert stands: the value may be one that can never be tried
-)
-
-// planLook plans the next look, ever later.
-func (r *Record) planLook(now time.Time) {
-	r.Looks++
-	r.Look = now.Add(cron.Backoff(r.Looks, firstLook, longestLook))
-}
-
-// endLooks ends the looks: it is known what consumers read.
-func (r *Record) endLooks() { r.Look, r.Looks = time.Time{}, 0 }
 
 // unknown is a write whose credential could not be tried: consumers' secrets are not down because a provider is.
 func (j *judgement) unknown(err error) error {
 	j.o.Warn("it was written, but whether that key lives could not be checked (%s); %s looks again, and raises an alert if it does not", j.words(err), j.name())
 	j.Say("error", j.words(err))
+	j.Rec.Wrote = j.by()
 	j.Rec.planLook(j.Now) // while a rotation is in flight, the look comes at its end
 	if j.Rec.Looks > quietLooks {
-		j.astray("its place holds a value that could not be tried again and again: %s; see whether it is a key as the provider makes them, or rotate now", j.words(err))
+		j.astray(aboutWrite(j), "its place holds a value that could not be tried again and again: %s; see whether it is a key as the provider makes them, or %s", j.words(err), instead(j.Edit))
 	}
 	return j.store("unchecked", j.planned())
 }
 
 // emptied is a write that leaves consumers nothing to read.
 func (j *judgement) emptied() error {
-	remedy := "rotate now"
-	if j.o.Remedy != "" {
-		remedy = j.o.Remedy + "; or rotate now"
+	remedy := rotateAgain(j.Edit)
+	switch {
+	case j.o.Remedy != "" && j.turn() == nil:
+		remedy = j.o.Remedy + "; or " + remedy
+	case j.o.Remedy != "":
+		remedy = j.o.Remedy
 	}
-	j.astray("its place holds nothing, because %s has deleted it: %s", j.by(), remedy)
+	j.astray(aboutWrite(j), "its place holds nothing, because %s has deleted it: %s", j.by(), remedy)
 	j.o.Warn("%s publishes what you deleted, and its consumers find nothing: %s", j.name(), remedy)
-	j.Rec.endLooks()
+	endLooks(j.Edit)
 	return j.store("emptied", j.planned())
 }
 
@@ -381,9 +398,37 @@ func (j *judgement) mention() {
 	j.Say("version", fmt.Sprint(j.o.Version))
 }
 
+// writtenID is which credential is written, of those that are on record; "" if it is none of them.
+func writtenID(j *judgement) string {
+	refs := []*Ref{j.Rec.Current}
+	if t := j.turn(); t != nil {
+		refs = append(refs, t.New, t.Old)
+	}
+	for _, ref := range refs {
+		if j.target != nil && ref != nil && j.secretOf(ref) {
+			return ref.ID
+		}
+	}
+	return ""
+}
+
+// consumed tells what consumers read from now on.
+func consumed(j *judgement, id string) {
+	r := Reads{ID: id}
+	if t := j.turn(); t != nil && !t.Published().IsZero() && t.Victim() != nil {
+		r.OldID, r.RetireAfter = t.Victim().ID, t.End.After
+	}
+	if j.o.Reads != nil {
+		j.o.Reads(r)
+	}
+}
+
 // store commits the write and the record together.
 func (j *judgement) store(what string, due time.Time) error {
 	j.mention()
+	if j.o.Fields != nil {
+		consumed(j, writtenID(j))
+	}
 	ops, abs, err := j.batch(what, due)
 	if err != nil {
 		return err
@@ -403,25 +448,54 @@ func (j *judgement) store(what string, due time.Time) error {
 	return nil
 }
 
+// about is what a place holds, for an alert about it.
+func about(there *Published) string {
+	if there == nil || len(there.Fields) == 0 {
+		return "nothing"
+	}
+	return fmt.Sprintf("version %d", there.Version)
+}
+
+// aboutWrite is what the place holds once it is written.
+func aboutWrite(j *judgement) string {
+	return about(&Published{Version: j.o.Version, Fields: j.o.Fields})
+}
+
+// told reports whether an alert stands about what the place still holds.
+func told(e *Edit, about string) bool {
+	a := e.Rec.Alert
+	if a != nil && !a.Place {
+		a = a.Before
+	}
+	return a != nil && a.Place && a.About == about
+}
+
 // astray raises an alert about what consumers read.
-func (e *Edit) astray(format string, args ...any) {
+func (e *Edit) astray(about, format string, args ...any) {
 	was := e.Rec.Alert
 	e.alarm("%s: "+format, append([]any{e.name()}, args...)...)
 	now := e.Rec.Alert
-	now.Place = true
-	switch {
-	case was == nil || was == now:
-	case was.Place:
-		now.Before = was.Before
-	case was.Step == "": // else its own calls raise it again
-		now.Before = was
+	if now == was {
+		return
 	}
+	now.Place, now.About = true, about
+	if was != nil && (was.Place || was.Step != "") { // calls that fail raise theirs again
+		was = was.Before
+	}
+	if was != nil && was.Place {
+		was = was.Before
+	}
+	now.Before = was
 }
 
 // found ends an alert about what consumers read: they read the right value.
 func (e *Edit) found() {
-	if a := e.Rec.Alert; a != nil && a.Place {
+	switch a := e.Rec.Alert; {
+	case a == nil:
+	case a.Place:
 		e.Rec.Alert = a.Before
+	case a.Before != nil && a.Before.Place:
+		a.Before = a.Before.Before
 	}
 }
 
@@ -461,38 +535,3 @@ func (j *judgement) origin(ctx context.Context) (*making, error) {
 }
 
 func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
-
-// look judges what consumers read, after a write whose credential could not be tried.
-func look(ctx context.Context, e *Edit) error {
-	if err := e.open(ctx); err != nil {
-		return e.lookAgain(ctx, err)
-	}
-	there, err := e.target.Place().Read(ctx)
-	if err != nil {
-		return e.lookAgain(ctx, err)
-	}
-	o := Overwrite{By: "somebody", Force: true, Warn: func(string, ...any) {}}
-	if there != nil {
-		o.Version = there.Version
-		if len(there.Fields) > 0 {
-			o.Fields = there.Fields
-		}
-	}
-	j := judging(e, o, func(abs []storage.Op) error {
-		v, err := e.m.cfg.Store.CommitWith(ctx, nil, abs)
-		if err == nil {
-			e.committed(v)
-		}
-		return err
-	})
-	return j.run(ctx, ctx)
-}
-
-func (e *Edit) lookAgain(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	e.Say("error", e.words(err))
-	e.Rec.planLook(e.Now)
-	return e.Commit(ctx, "unchecked", e.Planned())
-}

@@ -49,7 +49,9 @@ func rejected(ctx context.Context, e *Edit, err error) error {
 		e.note(err)
 		return giveUp(ctx, e, "the new key was still refused when settling ended: %s", e.Rec.LastError)
 	}
-	e.Rec.LastError = e.words(err)
+	if e.Rec.Alert == nil { // else it is about what the alert says
+		e.Rec.LastError = e.words(err)
+	}
 	e.Say("outcome", Rejected.String())
 	return e.Commit(ctx, "refused", e.Now.Add(max(e.target.Settle().Interval, retryAfter(err))))
 }

@@ -232,7 +232,7 @@ func leave(ctx context.Context, e *Edit) error {
 	if a := e.Rec.Alert; a != nil && t.Back == nil {
 		e.Rec.Alert = nil // of rotations before
 	}
-	e.Rec.Look, e.Rec.Looks = time.Time{}, 0
+	endLooks(e)
 	e.to(Grace)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -49,10 +50,12 @@ type Record struct {
 	// Calling is until when a call that takes something away at the provider may be under way;
 	// zero: none is. Due is not before.
 	Calling time.Time `json:"calling,omitzero"`
-	// Look is when it is looked at what consumers read, because somebody has written a value that
-	// could not be tried; Looks counts these looks.
+	// Look is when it is looked at what consumers read: once a day, or soon, because somebody has written a value that could not be
+	// tried, or because the provider has refused the current one. Looks counts those that have found no answer.
 	Look  time.Time `json:"look,omitzero"`
 	Looks int       `json:"looks,omitempty"`
+	// Wrote is who has written that value.
+	Wrote string `json:"wrote,omitempty"`
 	// Gone: its user has deleted the record. It ends what is in flight, and is then removed.
 	Gone bool `json:"gone,omitempty"`
 	// Disowned are credentials that were current when the configuration began to lead elsewhere: a person deletes them.
@@ -97,8 +100,11 @@ type Alert struct {
 	Step State `json:"step,omitempty"`
 	// Place: it is about what consumers read, and ends once they read the right value.
 	Place bool `json:"place,omitempty"`
-	// Before is an alert that waits for a person, and that one about the place has covered: it
-	// stands again once that ends.
+	// About is what the place held when that one was raised: "nothing", or a version. While it still does, the alert stays as it is: it
+	// names who has done that, and the way back.
+	About string `json:"about,omitempty"`
+	// Before is an alert that waits for a person, or for what consumers read, and that another one has covered: it stands again once
+	// that ends.
 	Before *Alert `json:"before,omitempty"`
 }
 
@@ -162,6 +168,24 @@ type Attempt struct {
 // open reports whether an effect of the call may still be found.
 func (a *Attempt) open() bool {
 	return !a.Settled && (a.Outcome == "" || a.Outcome == Unknown.String())
+}
+
+// Fate says what became of the call, for people.
+func (a *Attempt) Fate() string {
+	ids := strings.Join(a.IDs, ", ")
+	switch {
+	case len(a.IDs) > 0 && a.Swept:
+		return a.Outcome + ": it left " + ids + ", which is retired"
+	case len(a.IDs) > 0:
+		return a.Outcome + ": it left " + ids + ", which is about to be retired"
+	case !a.open() && (a.Outcome == "" || a.Outcome == Unknown.String()):
+		return "unknown: nothing that it left was found, and it can have no effect any more"
+	case a.Outcome == "":
+		return "under way"
+	case a.open():
+		return "unknown: what it may have left is looked for until " + a.Late.UTC().Format(time.RFC3339)
+	}
+	return a.Outcome
 }
 
 // left notes a credential that the call left behind, to be retired.

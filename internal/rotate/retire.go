@@ -39,7 +39,9 @@ func wait(ctx context.Context, e *Edit) error {
 		used = e.Now // its clock is ahead, or it says what cannot be
 	}
 	idle := e.timing().Idle
-	t.End.Used, t.Tries, e.Rec.LastError = used, 0, ""
+	t.End.Used = used
+	worked(e)
+	e.Rec.LastError = ""
 	used = t.Needed()
 	if !used.Add(idle).After(e.Now) {
 		return endGrace(ctx, e)
@@ -233,6 +235,9 @@ func bury(ctx context.Context, e *Edit) (done bool, err error) {
 	return true, nil
 }
 
+// wrongLists is how often in a row the provider's list may not be as it should be until that is an alert: for the first minute it may lag.
+const wrongLists = 4
+
 // account closes the turn's books: no late effect is still to come, and a list
 // taken now shows exactly the keys that should be there.
 func account(ctx context.Context, e *Edit) error {
@@ -265,8 +270,8 @@ func account(ctx context.Context, e *Edit) error {
 		text := strings.Join(wrong, "; ")
 		e.Say("error", text)
 		e.Rec.LastError = text
-		if t.End.Wrong >= maxTries {
-			e.alarm("%s: the provider's list is not as it should be: %s", e.name(), text)
+		if t.End.Wrong >= wrongLists {
+			e.alarm("%s: the provider's list is not as it should be: %s; it is looked at again with back-off; see there which keys it shows", e.name(), text)
 		}
 		return e.Commit(ctx, "unaccounted", e.Now.Add(backoff(t.End.Wrong, time.Hour)))
 	}
@@ -351,6 +356,7 @@ func finish(ctx context.Context, e *Edit) error {
 	default:
 		result = Failed
 		rec.Failures++
+		rec.LastError = t.Back.Reason
 		planRetry(e)
 		if t.Start.Leaked && rec.Queued == nil { // what leaked does not wait for the schedule
 			rec.Queued = &Start{Reason: "retry", By: t.Start.By, Leaked: true, After: e.Now.Add(retryRotation(rec.Failures))}
@@ -358,6 +364,9 @@ func finish(ctx context.Context, e *Edit) error {
 		if t.Back.Ask && e.kind.Resumable {
 			rec.Paused = &Pause{At: e.Now, Reason: t.Back.Reason, Auto: true}
 		}
+	}
+	if rec.Looks == 0 && rec.Wrote == "" {
+		endLooks(e)
 	}
 	t.Ended = e.Now
 	e.to(result)

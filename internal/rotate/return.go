@@ -56,7 +56,7 @@ func (c Control) ReturnTo(ctx context.Context, r Return) error {
 		e.Sec.Previous = j.o.Fields // consumers may have read another value when the rotation published
 		return c.RollBack(ctx, reason, r.Force)
 	default:
-		return fault.New("rotate.ReturnTo", fault.Conflict, "rotation %d of %s is in flight (%s), and goes back to the key %q alone; roll it back, or wait for its end", t.N, e.name(), t.State, t.Old.Key())
+		return fault.New("rotate.ReturnTo", fault.Conflict, "rotation %d of %s is in flight (%s), and goes back to the key %q alone; to go on, %s", t.N, e.name(), t.State, t.Old.Key(), t.Unless())
 	}
 }
 
@@ -92,7 +92,7 @@ func (j *judgement) find(ctx context.Context, r Return) error {
 			return nil
 		}
 	}
-	return fault.New("rotate.ReturnTo", fault.Invalid, "%s is not among the versions that the path of %s still has; rotate now instead", what, j.name())
+	return fault.New("rotate.ReturnTo", fault.Invalid, "%s is not among the versions that the path of %s still has; to get another key, %s", what, j.name(), rotateAgain(j.Edit))
 }
 
 // mayReturn refuses a rotation whose key is known to be gone.
@@ -110,7 +110,7 @@ func (j *judgement) mayReturn(ctx context.Context, publication string) error {
 func (j *judgement) notRetired(ctx context.Context, made *making) error {
 	at, err := j.past.retired(ctx, made.ref)
 	if err == nil && !at.IsZero() {
-		err = fault.New("rotate.ReturnTo", fault.Invalid, "the key of rotation %d was retired on %s; it cannot come back; rotate now instead", made.n, date(at))
+		err = fault.New("rotate.ReturnTo", fault.Invalid, "the key of rotation %d was retired on %s; it cannot come back; %s", made.n, date(at), rotateAgain(j.Edit))
 	}
 	return err
 }
@@ -141,7 +141,7 @@ func (j *judgement) putBack(ctx context.Context) error {
 		return err
 	}
 	// A process that dies behind the publication finds it by its look.
-	j.Rec.Look = j.Now.Add(firstLook)
+	j.Rec.Look, j.Rec.Wrote = j.Now.Add(firstLook), j.by()
 	if err := j.Commit(ctx, "returning", j.Planned()); err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (j *judgement) putBack(ctx context.Context) error {
 	}
 	j.Now, j.o.Version = time.Now().UTC(), version
 	if j.calm(); !current {
-		j.astray("its place holds a value that no rotation has published, put back by %s; the next rotation replaces it without retiring it", j.o.By)
+		j.astray(aboutWrite(j), "its place holds a value that no rotation has published, put back by %s; the next rotation replaces it without retiring it", j.o.By)
 		j.o.Warn("no rotation of %s has made that key: it is never retired on its own, and the next rotation replaces it", j.name())
 	}
 	j.mention()
@@ -176,7 +176,7 @@ func (j *judgement) lives(ctx context.Context) error {
 	case err == nil:
 		return nil
 	case OutcomeOf(err) == Rejected:
-		return fault.New("rotate.ReturnTo", fault.Invalid, "the provider of %s refuses that key; it cannot come back; rotate now instead", j.name())
+		return fault.New("rotate.ReturnTo", fault.Invalid, "the provider of %s refuses that key; it cannot come back; %s", j.name(), rotateAgain(j.Edit))
 	}
 	return fault.New("rotate.ReturnTo", fault.Unavailable, "whether that key lives could not be checked (%s), and nothing was published; try again", j.words(err))
 }

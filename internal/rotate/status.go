@@ -105,7 +105,7 @@ func (m *Manager) Statuses(ctx context.Context) iter.Seq2[Status, error] {
 func (m *Manager) status(k *Kind, r *Record, now time.Time) Status {
 	s := Status{
 		Path: m.cfg.Mount() + k.Path(called(k, r)), Kind: k.Noun, State: r.State(), Rotation: int(r.Number()), CurrentID: r.Current.Key(), Last: r.LastRotated,
-		Next: notBefore(r.Next, now), NextStep: notBefore(r.Due, now), Overdue: int64(r.Overdue(now) / time.Second), Failures: r.Failures,
+		Next: notBefore(r.Next, now), NextStep: notBefore(r.NextStep(), now), Overdue: int64(r.Overdue(now) / time.Second), Failures: r.Failures,
 	}
 	if k.Place != nil {
 		s.Place = k.Place(r)
@@ -135,6 +135,8 @@ func notBefore(at, now time.Time) time.Time {
 }
 
 // Summary says in a sentence where the record stands, what it waits for and until when.
+//
+// An alert comes first: a record that needs somebody is not idle.
 func (r *Record) Summary(now time.Time) string {
 	text := r.waits(now)
 	if r.Turn != nil {
@@ -151,6 +153,9 @@ func (r *Record) Summary(now time.Time) string {
 		text += "; it is rotated on request alone"
 	case r.Turn == nil || !r.Turn.Published().IsZero():
 		text += "; next rotation " + when(r.Next, now)
+	}
+	if r.Alert != nil && (r.Paused == nil || r.Paused.Reason != r.Alert.Text) {
+		text = "alert: " + r.Alert.Text + "; " + text
 	}
 	return text
 }
@@ -192,6 +197,10 @@ func (r *Record) waits(now time.Time) string {
 		return fmt.Sprintf("failed %s; the next attempt begins %s", times(r.Failures), when(r.again(), now))
 	case t == nil:
 		return "idle"
+	case t.Tries > 0 && t.End.Wrong == t.Tries:
+		return "the provider's list is not as it should be (" + r.LastError + "), and is looked at again " + when(r.Due, now)
+	case t.Tries > 0 && r.Alert != nil && r.Alert.Step == t.State: // it says how often
+		return string(t.State) + " is tried again " + when(r.Due, now)
 	case t.Tries > 0:
 		return fmt.Sprintf("%s failed %s, and is tried again %s", t.State, times(t.Tries), when(r.Due, now))
 	}

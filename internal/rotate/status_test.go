@@ -26,9 +26,31 @@ func TestSummary(t *testing.T) {
 		"grace":    {Record{Current: fresh, Due: late, Next: late.Add(time.Hour), Turn: &Turn{N: 4, State: Grace, Old: old, New: fresh, Put: Put{At: now}, End: Ending{After: late}}}, "rotation 4: published; readers have until at 21:41:00 (in 14 min) to leave the old key k7; current key k8; next rotation at 22:41 (in 1 h)"},
 		"in use":   {Record{Current: fresh, Due: late, Next: late.Add(time.Hour), Turn: &Turn{N: 4, State: Grace, Old: old, New: fresh, Put: Put{At: now}, End: Ending{After: now}}}, "rotation 4: published; the old key k7 is still used, and is looked at again at 21:41:00 (in 14 min); current key k8; next rotation at 22:41 (in 1 h)"},
 		"disabled": {Record{Current: fresh, Due: late, Next: late.Add(time.Hour), Turn: &Turn{N: 4, State: Retiring, Old: old, New: fresh, Put: Put{At: now}, End: Ending{After: now, Disabled: now}}}, "rotation 4: the old key k7 is disabled, and is deleted at 21:41:00 (in 14 min); current key k8; next rotation at 22:41 (in 1 h)"},
+		"alert":    {Record{Current: old, Alert: &Alert{Text: "its place holds nothing"}}, "alert: its place holds nothing; idle; current key k7; it is rotated on request alone"},
+		"asks":     {Record{Paused: &Pause{Reason: "refused"}, Alert: &Alert{Text: "refused"}, Current: old}, "paused: refused; current key k7"},
+		"failing":  {Record{Current: old, Due: now.Add(40 * time.Second), Next: now, Alert: &Alert{Text: "creating has failed 3 times in a row: no route", Step: Creating}, Turn: &Turn{N: 4, State: Creating, Tries: 3}}, "alert: creating has failed 3 times in a row: no route; rotation 4: creating is tried again at 21:27:40 (in 40 s); current key k7"},
+		"listed":   {Record{Current: fresh, Due: late, LastError: "k7 is still listed", Turn: &Turn{N: 4, State: Retiring, Old: old, New: fresh, Tries: 2, Put: Put{At: now}, End: Ending{After: now, Wrong: 2}}}, "rotation 4: the provider's list is not as it should be (k7 is still listed), and is looked at again at 21:41:00 (in 14 min); current key k8; it is rotated on request alone"},
 	} {
 		if got := tt.r.Summary(now); strings.ReplaceAll(got, "until at ", "until ") != strings.ReplaceAll(tt.want, "until at ", "until ") {
 			t.Errorf("%s:\n got %s\nwant %s", name, got, tt.want)
+		}
+	}
+}
+
+// TestFate: an attempt says what became of it, and is not unknown for ever.
+func TestFate(t *testing.T) {
+	late := time.Date(2026, 3, 9, 21, 27, 0, 0, time.UTC)
+	for want, a := range map[string]Attempt{
+		"under way": {Late: late},
+		"created":   {Outcome: "created", Late: late},
+		"unknown: what it may have left is looked for until 2026-03-09T21:27:00Z":     {Outcome: "unknown", Late: late},
+		"unknown: it left k8, which is about to be retired":                           {Outcome: "unknown", IDs: []string{"k8"}, Late: late},
+		"unknown: it left k8, which is retired":                                       {Outcome: "unknown", IDs: []string{"k8"}, Swept: true, Late: late},
+		"unknown: nothing that it left was found, and it can have no effect any more": {Outcome: "unknown", Settled: true, Late: late},
+		"transient": {Outcome: "transient", Late: late},
+	} {
+		if got := a.Fate(); got != want {
+			t.Errorf("%+v: %q, want %q", a, got, want)
 		}
 	}
 }

@@ -46,13 +46,15 @@ func reconcile(ctx context.Context, e *Edit) (done bool, err error) {
 		if t.Live() == nil { // the first rotation is rolled back
 			break
 		}
-		t.Astray = "its place holds nothing: it was deleted, or its mount was; undelete it, or rotate again"
+		t.Astray = "its place holds nothing: it was deleted, or its mount was; undelete it, or " + rotateAgain(e)
 	case readsOther:
-		t.Astray = "its place holds a value that no rotation has published; rotate again, or write the right one"
+		t.Astray = "its place holds a value that no rotation has published; write the right one, or " + instead(e)
 	}
-	if t.Astray != "" {
-		e.astray("%s", t.Astray)
-	} else {
+	switch {
+	case t.Astray != "" && told(e, about(there)): // with who has done that, and the way back
+	case t.Astray != "":
+		e.astray(about(there), "%s", t.Astray)
+	default:
 		e.found()
 	}
 	return false, nil
@@ -105,7 +107,7 @@ func takeWritten(ctx context.Context, e *Edit, there *Published) error {
 	victim := t.Victim()
 	switch {
 	case !t.End.Disabled.IsZero():
-		e.alarm("%s: its place holds the key %s again, which is disabled; enable it at the provider, or publish another one", e.name(), victim.ID)
+		e.alarm("%s: its place holds the key %s again, which is disabled; enable it at the provider, or %s", e.name(), victim.ID, instead(e))
 		return e.Commit(ctx, "held", e.Now.Add(heldWait))
 	case t.Start.Leaked && t.Back == nil:
 		e.alarm("%s: somebody has written the key %s again, which leaked; the new one is published once more", e.name(), victim.ID)
@@ -123,7 +125,7 @@ func takeWritten(ctx context.Context, e *Edit, there *Published) error {
 		err := call(ctx, func(ctx context.Context) error { return e.target.Verify(ctx, made) })
 		e.Now = time.Now().UTC()
 		if err != nil && OutcomeOf(err) == Rejected {
-			e.alarm("%s: its place holds the key %s again, which the provider refuses; publish another one", e.name(), victim.ID)
+			e.alarm("%s: its place holds the key %s again, which the provider refuses; %s", e.name(), victim.ID, instead(e))
 			return e.Commit(ctx, "held", e.Now.Add(heldWait))
 		}
 		if err != nil {

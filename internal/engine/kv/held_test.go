@@ -252,3 +252,25 @@ func TestVersionsRead(t *testing.T) {
 		t.Errorf("versions %+v, %v", all, err)
 	}
 }
+
+// TestJudgementSaysWhatIsRead: what the judgement of a client's write says of the key is in the secret's custom metadata from then on,
+// beside what users keep there, and is not there where the write is refused.
+func TestJudgementSaysWhatIsRead(t *testing.T) {
+	h := openHeld(t, memory.Open())
+	h.bind("s", []string{"api_key"}, nil)
+	h.Must(t, route.Write, "metadata/s", map[string]any{"custom_metadata": map[string]string{"team": "a", "key_id": "k1"}})
+	for _, refused := range []bool{true, false} {
+		h.judge = func(o engine.Overwrite) error {
+			o.Custom(map[string]string{"key_id": "k2"})
+			if refused {
+				return fault.New("test", fault.Invalid, "no")
+			}
+			return nil
+		}
+		_, err := h.Do(route.Write, "data/s", map[string]any{"data": map[string]string{"api_key": "x"}})
+		custom := h.Must(t, route.Read, "metadata/s", nil).Data["custom_metadata"].(map[string]any)
+		if want := map[bool]string{true: "k1", false: "k2"}[refused]; (err != nil) != refused || custom["key_id"] != want || custom["team"] != "a" {
+			t.Errorf("refused: %v, error %v, custom metadata %v", refused, err, custom)
+		}
+	}
+}

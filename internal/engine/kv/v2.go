@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"sync/atomic"
@@ -169,16 +170,16 @@ type revision struct {
 // changes is told, and has a say. The latch of the path is held, and is released while a holder
 // asks its provider.
 func (v *versioned) commit(ctx context.Context, r revision) error {
-	row := storage.Remove(metaPrefix + r.path)
-	if !r.remove {
-		b, err := r.next.encode()
-		if err != nil {
-			return err
-		}
-		row = storage.Set(metaPrefix+r.path, b)
-	}
-	ops := append(append(r.ops, row.If(r.version)), reindex(r.path, r.old, r.next)...)
 	write := func(along []storage.Op) error {
+		row := storage.Remove(metaPrefix + r.path)
+		if !r.remove {
+			b, err := r.next.encode()
+			if err != nil {
+				return err
+			}
+			row = storage.Set(metaPrefix+r.path, b)
+		}
+		ops := slices.Concat(r.ops, []storage.Op{row.If(r.version)}, reindex(r.path, r.old, r.next))
 		ver, err := v.m.Store.CommitWith(ctx, ops, oneEvent(slices.Concat(along, v.event(r.path, r.next))))
 		if err == nil && !r.remove {
 			v.parsed.put(r.path, ver, r.next)
@@ -196,6 +197,13 @@ func (v *versioned) commit(ctx context.Context, r revision) error {
 	l.Unlock()
 	defer l.Lock()
 	var said []func() // by a judgement whose write loses, nothing is: the next one says what is true
+	o.Custom = func(values map[string]string) {
+		r.next.Custom = maps.Clone(r.next.Custom)
+		if r.next.Custom == nil {
+			r.next.Custom = map[string]string{}
+		}
+		maps.Copy(r.next.Custom, values)
+	}
 	o.Warn = func(format string, args ...any) { said = append(said, func() { r.by.warn(format, args...) }) }
 	if err := v.m.Host.Overwrite(ctx, *o, write); err != nil {
 		return err

@@ -203,7 +203,7 @@ func (c *change) definition(ctx context.Context) error {
 		return nil
 	}
 	if rec.Turn != nil {
-		return fault.New("rotation.key", fault.Conflict, "field \"recipe\": turn %d is in flight (%s); wait for its end, or roll it back", rec.Turn.N, rec.Turn.State)
+		return fault.New("rotation.key", fault.Conflict, "field \"recipe\": turn %d is in flight (%s); to go on, %s", rec.Turn.N, rec.Turn.State, rec.Turn.Unless())
 	}
 	d, err := c.k.b.find(ctx, name)
 	if err != nil {
@@ -284,7 +284,7 @@ func (c *change) leave(param string) error {
 	rec := c.k.Rec
 	t := rec.Turn
 	if t != nil && t.Touched() {
-		return fault.New("rotation.key", fault.Conflict, "field \"params\": turn %d is in flight (%s), and %q says where its keys are; wait for its end, or roll it back", t.N, t.State, param)
+		return fault.New("rotation.key", fault.Conflict, "field \"params\": turn %d is in flight (%s), and %q says where its keys are; to go on, %s", t.N, t.State, param, t.Unless())
 	}
 	if rec.Current != nil {
 		c.req.Warn("key %s stays where the params of before lead, and is not recorded as ours any more: it works until somebody deletes it at the provider, once readers have a new one", rec.Current.ID)
@@ -361,7 +361,7 @@ func (c *change) path(ctx context.Context) error {
 		return err
 	}
 	if t := c.k.Rec.Turn; t != nil {
-		return fault.New("rotation.key", fault.Conflict, "field \"path\": turn %d is in flight (%s); wait for its end, or roll it back", t.N, t.State)
+		return fault.New("rotation.key", fault.Conflict, "field \"path\": turn %d is in flight (%s); to go on, %s", t.N, t.State, t.Unless())
 	}
 	if !c.fresh && c.k.Rec.Current != nil {
 		c.req.Warn("nothing is published at %q before the next turn; rotate the key now, or copy the secret", path)

@@ -288,10 +288,7 @@ func (t *target) fields(c rotate.Credential) map[string]secret.Value {
 
 // publish writes the path as the principal that configured the key.
 func (t *target) publish(ctx context.Context, p rotate.Publication) (version int, err error) {
-	custom := map[string]string{"key_id": p.NewID, "previous_key_id": p.OldID, "retire_after": ""}
-	if !p.RetireAfter.IsZero() {
-		custom["retire_after"] = p.RetireAfter.UTC().Format(time.RFC3339)
-	}
+	custom := customOf(rotate.Reads{ID: p.NewID, OldID: p.OldID, RetireAfter: p.RetireAfter})
 	policy := t.data.Config.Policy
 	return t.b.m.Host.Publish(ctx, engine.Publication{
 		Turn: p.ID, Key: t.record.Name, Path: t.data.Config.Path, Policies: append([]string(nil), t.data.Principal...),
@@ -299,6 +296,15 @@ func (t *target) publish(ctx context.Context, p rotate.Publication) (version int
 		Plain:  map[string]string{"rotated_at": p.Asked.Format(time.RFC3339), "next_rotation": p.Next.Format(time.RFC3339)},
 		Period: policy.Period, Next: p.Next, ReadTTL: policy.ReadTTL,
 	})
+}
+
+// customOf is what the custom metadata of a key's path says of what is read there.
+func customOf(r rotate.Reads) map[string]string {
+	custom := map[string]string{"key_id": r.ID, "previous_key_id": r.OldID, "retire_after": ""}
+	if !r.RetireAfter.IsZero() {
+		custom["retire_after"] = r.RetireAfter.UTC().Format(time.RFC3339)
+	}
+	return custom
 }
 
 // published reads the key's fields of what the path holds.

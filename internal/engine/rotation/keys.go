@@ -100,7 +100,8 @@ type keyStatus struct {
 	Alert       string       `json:"alert"`
 	AlertSince  time.Time    `json:"alert_since"`
 	LastError   string       `json:"last_error"`
-	Failures    int          `json:"failures"`
+	Failures    int          `json:"failures"` // rotations in a row
+	Attempts    int          `json:"attempts"` // of the present step that failed
 	Unproven    []string     `json:"unproven"`
 	Leaked      bool         `json:"leaked"`
 }
@@ -143,7 +144,7 @@ func (k *key) showConfig(ctx context.Context) keyConfig {
 func (k *key) showStatus() keyStatus {
 	rec := k.Rec
 	out := keyStatus{
-		State: rec.State(), Turn: int(rec.Number()), CurrentID: rec.Current.Key(), LastRotated: rec.LastRotated, Next: rec.Next, NextStep: rec.Due,
+		State: rec.State(), Turn: int(rec.Number()), CurrentID: rec.Current.Key(), LastRotated: rec.LastRotated, Next: rec.Next, NextStep: rec.NextStep(),
 		LastError: rec.LastError, Failures: rec.Failures, Unproven: rec.Unproven,
 	}
 	if late := rec.Overdue(k.Now); late > 0 {
@@ -157,7 +158,7 @@ func (k *key) showStatus() keyStatus {
 		out.Alert, out.AlertSince = rec.Alert.Text, rec.Alert.At
 	}
 	if t := rec.Turn; t != nil {
-		out.Leaked = t.Start.Leaked
+		out.Leaked, out.Attempts = t.Start.Leaked, t.Tries
 		if t.Published().IsZero() {
 			out.PendingID = t.New.Key()
 		} else {
@@ -328,11 +329,7 @@ func show(t *rotate.Turn) turnOut {
 		out.BackReason = t.Back.Reason
 	}
 	for _, a := range t.Attempts {
-		outcome := a.Outcome
-		if outcome == "" {
-			outcome = "under way"
-		}
-		out.Attempts = append(out.Attempts, a.Marker+" "+outcome)
+		out.Attempts = append(out.Attempts, a.Marker+" "+a.Fate())
 	}
 	return out
 }

@@ -7,8 +7,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
 )
 
 // TestTrialNamesAKeyThatLivesOn: a provider that swallows the call that deletes leaves a key, which a trial names by its ID – also when
@@ -70,4 +75,153 @@ func (s *swallowing) Retire(context.Context, string) error { return nil }
 
 func (s *swallowing) VerifyDead(context.Context, rotate.Credential) error {
 	return &rotate.Failure{Outcome: rotate.Alive, Err: context.DeadlineExceeded}
+}
+
+// TestAdviceWorks: what an alert or a refusal advises works in the state in which it is given. While a grace is in flight, a rotation
+// on request is refused.
+func TestAdviceWorks(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		current := w.value()
+		w.refused(route.Write, "keys/demo/rotate", nil, fault.Conflict, "or give leaked=true, which retires the old key at once")
+		w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}}, "write one that works, or rotate once rotation 2 has ended (the old key's grace ends at ")
+		if _, err := w.hand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true}); err != nil {
+			t.Fatal(err)
+		}
+		want := `publish the current key ` + w.idOf(current) + ` again with "kv rollback -version=2 secret/demo"`
+		if s := w.status(); !contains(s["alert"].(string), want) || contains(s["alert"].(string), "rotate now") {
+			t.Errorf("the alert is %q, want %q", s["alert"], want)
+		}
+		w.put(w.kv.versions("secret/demo")[1].Fields["api_key"].RevealString()) // as it says
+		if s := w.status(); s["alert"] != "" || w.value() != current {
+			t.Errorf("the advice was followed, and the key is %v", s)
+		}
+		w.until(rotate.Scheduled)
+		w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}}, "write one that works, or rotate now")
+		w.must(route.Write, "keys/demo/pause", nil)
+		w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}}, "write one that works, or resume it, and rotate now")
+	})
+}
+
+// TestAlertKeepsItsAuthor: an alert about what consumers read says who has done that and what undoes it, also after the grace.
+func TestAlertKeepsItsAuthor(t *testing.T) {
+	for name, tt := range map[string]struct {
+		write func(w *world) handWrite
+		want  string
+	}{
+		"deleted": {func(*world) handWrite { return handWrite{remedy: "kv undelete -versions=2 secret/demo"} }, "bob has deleted it: kv undelete -versions=2 secret/demo"},
+		"another": {func(w *world) handWrite { return handWrite{fields: map[string]string{"api_key": w.fresh()}} }, "written by bob"},
+	} {
+		bubble(t, func(w *world) {
+			turned(w)
+			w.must(route.Write, "keys/demo/rotate", nil)
+			w.until(rotate.Grace)
+			if _, err := w.hand(tt.write(w)); err != nil {
+				t.Fatal(err)
+			}
+			before := w.status()["alert"].(string)
+			w.until(rotate.Scheduled)
+			w.after(3 * 24 * time.Hour) // also by the look of the day
+			if s := w.status(); s["alert"] != before || !contains(before, tt.want) {
+				t.Errorf("%s: the alert was %q and is %q", name, before, s["alert"])
+			}
+		})
+	}
+}
+
+// TestPublishedKeyThatDied: somebody deletes at the provider the key that consumers read. It is noticed within a day and some hours,
+// without a call more than one a day before, and the alert ends with a rotation.
+func TestPublishedKeyThatDied(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		tries := 0
+		w.hook = func(what string, before bool) error {
+			if before && what == "verify" {
+				tries++
+			}
+			return nil
+		}
+		w.after(10 * 24 * time.Hour)
+		if tries < 7 || tries > 10 {
+			t.Errorf("the key was tried %d times in ten days", tries)
+		}
+		if s := w.status(); s["alert"] != "" || s["next_step"] != s["next_rotation"] {
+			t.Errorf("the key is %v", s)
+		}
+		w.must(route.Write, "config", map[string]any{"brake": true})
+		tries = 0
+		w.after(3 * 24 * time.Hour)
+		if tries > 0 {
+			t.Errorf("it was tried %d times while the brake was on", tries)
+		}
+		w.must(route.Write, "config", map[string]any{"brake": false})
+		w.hook = nil
+		id := w.idOf(w.value())
+		if err := w.vendor.Delete(w.ctx, adminToken, id); err != nil {
+			t.Fatal(err)
+		}
+		w.after(32 * time.Hour)
+		if s := w.status(); !contains(s["alert"].(string), "the provider refuses the key "+id+", which its consumers read") || !contains(s["summary"].(string), "alert: ") {
+			t.Errorf("nobody is told: %v", s)
+		}
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		if s := w.status(); s["alert"] != "" {
+			t.Errorf("a new key is published, and %q stands", s["alert"])
+		}
+	})
+	bubble(t, func(w *world) { // a provider that refuses for a moment, or does not answer, is no alert
+		turned(w)
+		outcome, wrong := rotate.Rejected, 1
+		w.hook = func(what string, before bool) error {
+			if before && what == "verify" && wrong > 0 {
+				wrong--
+				return &rotate.Failure{Outcome: outcome, Err: fault.New("hook", fault.Upstream, "not now")}
+			}
+			return nil
+		}
+		for _, o := range []rotate.Outcome{rotate.Rejected, rotate.Transient} {
+			outcome, wrong = o, 1
+			w.after(2 * 24 * time.Hour)
+			if s := w.status(); s["alert"] != "" || wrong > 0 {
+				t.Errorf("%s: the key is %v", o, s)
+			}
+		}
+	})
+}
+
+// TestMetadataOfHandWrite: the custom metadata of a key's path says which key a client's write has made consumers read, and which one
+// ends; of a key that nobody knows it says nothing.
+func TestMetadataOfHandWrite(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		old := w.value()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		fresh := w.value()
+		write := func(value string) (custom map[string]string) {
+			o := engine.Overwrite{
+				Path: "secret/demo", Version: 3, Fields: map[string]secret.Value{"api_key": secret.Text(value)}, Changed: []string{"api_key"}, By: "bob",
+				Warn: func(string, ...any) {}, Custom: func(values map[string]string) { custom = values },
+			}
+			err := w.engine.(engine.Publisher).Overwritten(w.ctx, "k/demo", o, func(along []storage.Op) error {
+				_, err := w.barrier.View("").CommitWith(w.ctx, nil, along)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return custom
+		}
+		got := write(w.fresh())
+		if got["key_id"] != "" || got["previous_key_id"] != w.idOf(old) || !contains(w.status()["retire_after"].(string), strings.TrimSuffix(got["retire_after"], "Z")) {
+			t.Errorf("somebody's key: %v", got)
+		}
+		got = write(old)
+		if got["key_id"] != w.idOf(old) || got["previous_key_id"] != w.idOf(fresh) || got["retire_after"] == "" {
+			t.Errorf("the old key: %v, of %v", got, w.status())
+		}
+	})
 }

@@ -128,7 +128,7 @@ func (b *backend) plan(ctx context.Context, _ *route.Request, in planIn) (*planO
 		return nil, err
 	}
 	p, rec := k.data.Config.Policy, k.Rec
-	out := &planOut{NextAt: rec.Due, Turns: []plannedIn{}, Now: fmt.Sprintf("turn %d is %s", rec.Number(), rec.State())}
+	out := &planOut{NextAt: rec.NextStep(), Turns: []plannedIn{}, Now: fmt.Sprintf("turn %d is %s", rec.Number(), rec.State())}
 	switch {
 	case c.Brake:
 		out.Now = "the mount's brake is on: nothing happens"

@@ -22,6 +22,11 @@ func (b *backend) Overwritten(ctx context.Context, record string, o engine.Overw
 		return commit(nil) // it has left its rows behind
 	}
 	w := rotate.Overwrite{By: o.By, Version: o.Version, Remedy: o.Remedy, Force: o.Force, Warn: o.Warn}
+	w.Reads = func(r rotate.Reads) {
+		if o.Custom != nil {
+			o.Custom(customOf(r))
+		}
+	}
 	if !o.Empties {
 		w.Fields = map[string]secret.Value{}
 		for _, field := range k.data.Config.Fields {

@@ -372,7 +372,7 @@ func TestHandWriteOfLeakedKey(t *testing.T) {
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.idOf(old)})
-		w.denied(handWrite{fields: map[string]string{"api_key": old}}, "has leaked; rotate now instead")
+		w.denied(handWrite{fields: map[string]string{"api_key": old}}, "has leaked; rotate once rotation 2 has ended")
 		if _, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, force: true}); err != nil {
 			t.Error(err)
 		}

@@ -178,8 +178,7 @@ func (t *Trial) dead(ctx context.Context, made rotate.Credential) ([]Remnant, er
 			t.Told("verify dead", "the key is refused", nil)
 			return nil, nil
 		}
-		again := rotate.OutcomeOf(err) == rotate.Alive || rotate.OutcomeOf(err) == rotate.Transient
-		if again && time.Now().Before(until) && t.pause(ctx, max(t.Definition.Settle.Interval, time.Second)) == nil {
+		if rotate.OutcomeOf(err) == rotate.Alive && time.Now().Before(until) && t.pause(ctx, max(t.Definition.Settle.Interval, time.Second)) == nil {
 			continue
 		}
 		why := "the provider said that it is deleted, and whether that is so could not be found out: " + reason(err)

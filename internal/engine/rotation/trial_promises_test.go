@@ -124,10 +124,10 @@ func TestTrialTakesEachStep(t *testing.T) {
 		"with a neighbour": {canAll, func(r *trialRun) { r.s.alive["0"] = "x" }, all, []string{"list before: 1 key", "list: 2 keys;"}},
 		"it was used":      {canAll, func(r *trialRun) { r.s.used = time.Unix(0, 0).UTC() }, all, []string{"last_used: last used at 1970-01-01T00:00:00Z"}},
 		"a rehearsal":      {canAll, func(r *trialRun) { r.Wait = 0 }, strings.TrimPrefix(all, "list before: "), nil},
-		"nothing":          {rotate.Capabilities{Proof: rotate.ProofNone}, nil, "create: verify: publish: retire: verify dead:", []string{"verify: skipped", "verify dead: skipped"}},
+		"nothing":          {rotate.Capabilities{Proof: rotate.ProofNone}, nil, "list before: create: verify: publish: retire: verify dead:", []string{"list before: skipped: the recipe has no list", "verify: skipped", "verify dead: skipped"}},
 		"no proof":         {noProof, nil, all, []string{"verify: skipped", "verify dead: skipped"}},
 		"no labels":        {noLabel, func(r *trialRun) { r.s.shows = []rotate.Listed{{ID: "1"}}; r.Wait = 0 }, strings.TrimPrefix(all, "list before: "), nil},
-		"no list":          {rotate.Capabilities{Proof: rotate.ProofUse, Disable: true, LastUsed: true}, nil, "create: verify: last_used: publish: disable: retire: verify dead:", nil},
+		"no list":          {rotate.Capabilities{Proof: rotate.ProofUse, Disable: true, LastUsed: true}, nil, "list before: create: verify: last_used: publish: disable: retire: verify dead:", nil},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r := newTrial(tt.can)

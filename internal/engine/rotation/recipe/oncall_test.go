@@ -2,11 +2,14 @@ package recipe
 
 import (
 	"encoding/json"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -41,5 +44,49 @@ func TestHostsThatNoURLReaches(t *testing.T) {
 		if got := fault.Message(err); want == "" && err != nil || !strings.Contains(got, want) {
 			t.Errorf("param url %s: %q, want %q", url, got, want)
 		}
+	}
+}
+
+// TestVerifyOfSomebodysKey: of a key that somebody else has created its secret alone is known. A recipe that compares the provider's
+// answer with the key's id takes that from the answer; what else it wants holds, and a key that the provider refuses is refused.
+func TestVerifyOfSomebodysKey(t *testing.T) {
+	verify := func(when string) string {
+		return minimal(`{ label = marker }`) + `verify {
+  url = "https://api.example.com/me"
+  auth "bearer" { token = key.api_key }
+  expect { when = ` + when + ` }
+}
+`
+	}
+	for name, tt := range map[string]struct {
+		text   string
+		status int
+		reply  string
+		want   string // outcome; "": it works
+	}{
+		"its id":               {verify("response.json.id == key.id"), 200, `{"id":"ak_7"}`, ""},
+		"the other way round":  {verify("key.id == response.json.id"), 200, `{"id":"ak_7"}`, ""},
+		"its id, and more":     {verify("response.json.ok && response.json.id == key.id"), 200, `{"id":"ak_7","ok":true}`, ""},
+		"not what else counts": {verify("response.json.ok && response.json.id == key.id"), 200, `{"id":"ak_7","ok":false}`, "permanent"},
+		"no id in the answer":  {verify("response.json.id == key.id"), 200, `{}`, "permanent"},
+		"dead":                 {verify("response.json.id == key.id"), 401, `{}`, "rejected"},
+		"by its id alone":      {strings.Replace(verify("true"), "com/me", "com/keys/${urlencode(key.id)}", 1), 200, `{}`, "untested"},
+	} {
+		s := plain(t, tt.text, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(tt.status)
+			_, _ = io.WriteString(w, tt.reply)
+		})
+		err := s.Verify(t.Context(), rotate.Credential{Secret: map[string]secret.Value{"api_key": secret.Text("k")}})
+		got := ""
+		if err != nil {
+			got = rotate.OutcomeOf(err).String()
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q (%v), want %q", name, got, err, tt.want)
+		}
+	}
+	s := plain(t, verify("response.json.id == key.id"), func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"id":"ak_7"}`) })
+	if err := s.Verify(t.Context(), rotate.Credential{ID: "ak_1", Secret: map[string]secret.Value{"api_key": secret.Text("k")}}); rotate.OutcomeOf(err) != rotate.Permanent {
+		t.Errorf("the provider names another key than the one that was created: %v", err)
 	}
 }

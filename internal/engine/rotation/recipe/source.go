@@ -2,10 +2,13 @@ package recipe
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
 
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -120,6 +123,10 @@ func validID(id string) bool {
 func (s *source) probe(ctx context.Context, c rotate.Credential) error {
 	st := s.recipe.verify
 	key := map[string]cty.Value{"id": cty.StringVal(c.ID)}
+	strange := c.ID == "" // somebody else has created it, and nothing but its secret is known for certain
+	if strange && uses(st.expressions(), "key", "id") {
+		return s.call.failure(&st.step, rotate.Untested, fault.Invalid, "the request needs the key's id, which is not known", nil)
+	}
 	for _, o := range s.recipe.def.Outputs {
 		if !o.Secret {
 			key[o.Name] = optionalText(c.Public[o.Name])
@@ -136,6 +143,9 @@ func (s *source) probe(ctx context.Context, c rotate.Credential) error {
 	if err != nil {
 		return err
 	}
+	if strange {
+		s.learn(st, r, key)
+	}
 	refused := r.status == 401 || r.status == 403
 	if st.rejected != nil {
 		if refused, err = s.eval.truth(st.rejected, r.vars, false); err != nil {
@@ -146,6 +156,50 @@ func (s *source) probe(ctx context.Context, c rotate.Credential) error {
 		return s.call.unexpected(&st.step, r, rotate.Rejected, nil)
 	}
 	return s.call.judge(&st.step, r)
+}
+
+// learn takes from a reply what is not known of a key, and what the recipe's conditions compare with the reply, as in
+// response.json.id == key.id: of a key that somebody else has created the provider alone says which it is. What else the conditions
+// want holds as for any other.
+func (s *source) learn(st *verifyStep, r *reply, key map[string]cty.Value) {
+	conditions := []hcl.Expression{st.when, st.rejected}
+	for _, f := range st.fails {
+		conditions = append(conditions, f.when)
+	}
+	for _, condition := range conditions {
+		if condition == nil {
+			continue
+		}
+		_ = hclsyntax.VisitAll(condition.(hclsyntax.Node), func(n hclsyntax.Node) hcl.Diagnostics {
+			op, ok := n.(*hclsyntax.BinaryOpExpr)
+			if !ok || op.Op != hclsyntax.OpEqual && op.Op != hclsyntax.OpNotEqual {
+				return nil
+			}
+			for _, sides := range [][2]hcl.Expression{{op.LHS, op.RHS}, {op.RHS, op.LHS}} {
+				name := keyPart(sides[0])
+				if v, known := key[name]; !known || name != "id" && !v.IsNull() {
+					continue
+				}
+				if name == "id" && key["id"].AsString() != "" || slices.ContainsFunc(s.recipe.create.secret, func(o output) bool { return o.name == name }) {
+					continue
+				}
+				if text, ok, err := s.eval.text(sides[1], r.vars); err == nil && ok {
+					key[name] = cty.StringVal(text)
+				}
+			}
+			return nil
+		})
+	}
+	r.vars = r.vars.with(scope{"key": cty.ObjectVal(key)})
+}
+
+// keyPart is the name of the part of a key that an expression is; "" if it is something else.
+func keyPart(e hcl.Expression) string {
+	n, ok := bare(e).(*hclsyntax.ScopeTraversalExpr)
+	if !ok || n.Traversal.RootName() != "key" || len(n.Traversal) != 2 {
+		return ""
+	}
+	return stepName(n.Traversal[1])
 }
 
 // Verify implements [rotation.Source].

@@ -1,0 +1,59 @@
+package rotate
+
+import (
+	"fmt"
+	"time"
+)
+
+// What a refusal or an alert advises must work in the state in which it is given. A rotation on request is refused while another one is
+// in flight, and while the record is paused.
+
+// instead is what gives consumers a credential that works.
+func instead(e *Edit) string {
+	t := e.turn()
+	if t == nil || e.kind.Place == nil {
+		return rotateAgain(e)
+	}
+	version := t.Put.Version
+	if t.Back != nil {
+		version = t.Back.Put.Version
+	}
+	if version == 0 || t.Published().IsZero() {
+		return rotateAgain(e)
+	}
+	return fmt.Sprintf("publish the current key %s again with \"kv rollback -version=%d %s\"", t.Live().Key(), version, e.kind.Place(e.Rec))
+}
+
+// rotateAgain is how another credential comes, where there is none to go back to.
+func rotateAgain(e *Edit) string {
+	t := e.turn()
+	switch {
+	case t == nil && e.Rec.Paused != nil:
+		return "resume it, and rotate now"
+	case t == nil:
+		return "rotate now"
+	case e.Rec.Paused != nil:
+		return fmt.Sprintf("resume it, and rotate once rotation %d has ended", t.N)
+	case t.Published().IsZero() && t.Back == nil:
+		return fmt.Sprintf("wait for rotation %d, which is about to publish another one", t.N)
+	case t.State == Grace && !t.End.Now:
+		return fmt.Sprintf("rotate once rotation %d has ended (the old key's grace ends at %s), or rotate now with leaked=true, which retires the old key at once", t.N, t.End.After.UTC().Format(time.RFC3339))
+	}
+	return fmt.Sprintf("rotate once rotation %d has ended", t.N)
+}
+
+// way is what to do instead of a write that is refused, or about one that was forced.
+func way(j *judgement) string {
+	if j.o.Force {
+		return instead(j.Edit)
+	}
+	return rotateAgain(j.Edit)
+}
+
+// Unless is what a person can do about a rotation that is in the way of what was asked for.
+func (t *Turn) Unless() string {
+	if t.Back != nil || t.State == Retiring {
+		return "wait for its end"
+	}
+	return "wait for its end, or roll it back"
+}
