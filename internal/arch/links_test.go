@@ -95,24 +95,3 @@ func TestLinksFinds(t *testing.T) {
 		}
 	}
 }
-
-// TestAlertsAreExplained wants a section of docs/troubleshooting.md for each alert rule.
-func TestAlertsAreExplained(t *testing.T) {
-	rules, err := os.ReadFile(filepath.Join(root, "deploy/prometheus/keyturn.rules.yml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	page, err := os.ReadFile(filepath.Join(root, "docs/troubleshooting.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	alerts := regexp.MustCompile(`(?m)^\s+- alert: (\w+)$`).FindAllStringSubmatch(string(rules), -1)
-	if len(alerts) == 0 {
-		t.Fatal("no alert was found: the form of the rules has changed")
-	}
-	for _, m := range alerts {
-		if !strings.Contains(string(page), "\n### "+m[1]+"\n") {
-			t.Errorf("docs/troubleshooting.md does not explain the alert %s: add a section \"### %s\" with its cause and remedy", m[1], m[1])
-		}
-	}
-}
