@@ -31,13 +31,13 @@ func (t table) file() string { return "api-" + strings.ReplaceAll(t.name, " ", "
 
 // places say where an engine is mounted in the examples, and what it is.
 var places = map[string][2]string{
-	"aws":       {"aws/", "Users and sessions of AWS that live as long as their leases."},
-	"cubbyhole": {"cubbyhole/", "A store of each token's own, which ends with the token."},
+	"aws":       {"aws/", "AWS credentials that expire with their leases, and rotation of access keys."},
+	"cubbyhole": {"cubbyhole/", "Private storage of each token, deleted with the token."},
 	"database":  {"database/", "Users of databases that live as long as their leases."},
 	"kv":        {"secret/", "Secrets without versions. Mount it with version=1."},
 	"kv-v2":     {"secret/", "Secrets with versions. Mount it with version=2."},
-	"rotation":  {"rotation/", "Keys that others issue, turned on a schedule."},
-	"token":     {"auth/token/", "Tokens, and roles to make them by."},
+	"rotation":  {"rotation/", "Rotation of keys that other services issue."},
+	"token":     {"auth/token/", "Tokens and token roles."},
 }
 
 // tables opens one mount of every kind and asks for its routes.
@@ -168,24 +168,28 @@ func row(b *strings.Builder, cells ...string) {
 // index is the page that leads to the others.
 func index(mounts []table) string {
 	var b strings.Builder
-	b.WriteString(head + "# Reference\n\nThe API, which is Vault's wherever Vault has it:\n\n")
+	b.WriteString(head + "# Reference\n\nThe API, which follows Vault's API wherever Vault has the same feature:\n\n")
 	for _, t := range mounts {
 		fmt.Fprintf(&b, "- [%s](%s) – %s\n", t.name, t.file(), t.about)
 	}
 	b.WriteString(`
-And:
+Other references:
 
 - [cli.md](cli.md) – every command and its flags
 - [config.md](config.md) – the server's configuration
-- [metrics.md](metrics.md) – what Prometheus reads
+- [metrics.md](metrics.md) – every series for Prometheus
 
-A write is POST or PUT. LIST is also GET with ` + "`list=true`" + `. A duration is a number of seconds or text such as
-` + "`1h30m`" + `; a list is also text with commas. GET with ` + "`help=1`" + ` shows what a path takes. A parameter marked *secret* never stands in the
-audit log but as a hash. A field that is not known is answered with a warning.
+A write is POST or PUT. LIST is also GET with ` + "`list=true`" + `. A duration is a number of seconds or text such as ` + "`1h30m`" + `. A list may also be
+text with commas. GET with ` + "`help=1`" + ` shows the parameters of a path. The audit log contains a parameter marked *secret* only as a hash. An unknown
+field is answered with a warning.
 
-What a write does to a field of something that is there, if its page does not say otherwise: a field that is left out keeps its value; *null* clears it, so that the
-default holds again, and is refused where there is none; an empty text keeps a duration, a number or a boolean, because clients that send all fields of a type
-send it for those that nobody has set; 0 of a duration or a number means "not configured". For TTLs of mounts, *system* stands for the server's.
+An update treats the fields of an existing object as follows, unless its page says otherwise:
+
+- A field that is left out keeps its value.
+- *null* clears the field: its default applies again. If there is no default, the write is refused.
+- An empty text keeps a duration, a number or a boolean, because some clients send it for fields that nobody has set.
+- 0 of a duration or a number means "not configured".
+- For TTLs of mounts, *system* means the server's TTL.
 `)
 	return b.String()
 }

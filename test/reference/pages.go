@@ -38,15 +38,15 @@ func commands(ctx context.Context) string {
 	var b strings.Builder
 	b.WriteString(head + `# The command line
 
-Flags may stand anywhere, with one dash or two. The exit code is 0 for success, 1 for a mistake made here (flags, files, input) and 2
-for an answer of the server's that is no success. Started under the name ` + "`vault`" + `, the program names itself so.
+Flags may stand anywhere, with one dash or two. The exit code is 0 for success, 1 for a local error (flags, files, input) and 2 if
+the server did not answer with success. If the program is started under the name ` + "`vault`" + `, it calls itself vault.
 
-` + "`keyturn -autocomplete-install`" + ` makes Tab complete in bash, zsh and fish: commands, flags and their values, and, from the server that VAULT_ADDR
-names and with the session's token, mounts, paths and names. A server that does not answer within a second is not waited for.
-` + "`keyturn -autocomplete-uninstall`" + ` takes it back.
+` + "`keyturn -autocomplete-install`" + ` makes Tab complete commands, flags and their values in bash, zsh and fish. It also completes mounts, paths
+and names, which it reads from the server at VAULT_ADDR with the session's token. It waits at most one second for the server.
+` + "`keyturn -autocomplete-uninstall`" + ` undoes this.
 
-A path or a name is sent as it was typed. One that could not arrive unchanged – with a slash too many, or a segment of dots – is refused, and the
-error has the form to write.
+A path or a name is sent as it was typed. A path that HTTP cannot carry unchanged, such as one with an extra slash or a dot segment, is refused,
+and the error shows the form to write.
 `)
 	all := commandPages(ctx)
 	for _, group := range shared {
@@ -91,7 +91,7 @@ func sharedFlags(all []cli.Page, group string) []cli.Flag {
 }
 
 func flagTable(b *strings.Builder, flags []cli.Flag) {
-	b.WriteString("| flag | what it is for |\n|---|---|\n")
+	b.WriteString("| flag | meaning |\n|---|---|\n")
 	for _, f := range flags {
 		name := "-" + f.Name
 		if f.Value != "" {
@@ -114,13 +114,15 @@ func configuration() string {
 	var b strings.Builder
 	b.WriteString(head + `# The server's configuration
 
-HCL 1 or JSON, in one file, several, or a folder of them (` + "`keyturn server -config`" + `). An unknown key is an error, with file and
-line and the key that was probably meant; all errors are reported at once. ` + "`-check`" + ` only checks. A duration is a number of seconds or text
-such as ` + "`1h30m`" + `; a list is a list, or text between commas. A template is one of
+The configuration is HCL 1 or JSON, in one file, several files, or a folder of files (` + "`keyturn server -config`" + `). An unknown key is an
+error, which names file and line and suggests the key that was probably meant. All errors are reported together. ` + "`-check`" + ` checks the
+configuration without starting the server.
+
+A duration is a number of seconds or text such as ` + "`1h30m`" + `. A list is a list, or text with commas. A template is a template of
 [go-sockaddr](https://pkg.go.dev/github.com/hashicorp/go-sockaddr/template), such as ` + "`{{ GetPrivateIP }}:8200`" + `.
 
-SIGHUP reads the keys anew that say so, and reopens the log file and the audit files; what else has changed is named in the log and waits for
-the next start.
+SIGHUP re-reads the keys that are marked in the column SIGHUP, and reopens the log file and the audit files. The log names all other changes;
+they take effect at the next start.
 `)
 	block := "?"
 	for _, f := range config.Fields(config.Known{Storage: plugins.StorageDrivers, Seals: plugins.Seals}) {
@@ -130,7 +132,7 @@ the next start.
 			if block != "" {
 				title = "`" + block + "`"
 			}
-			fmt.Fprintf(&b, "\n## %s\n\n| key | takes | default | SIGHUP | what it is for |\n|---|---|---|---|---|\n", title)
+			fmt.Fprintf(&b, "\n## %s\n\n| key | type | default | SIGHUP | meaning |\n|---|---|---|---|---|\n", title)
 		}
 		reload := "–"
 		if f.Reload {
@@ -138,7 +140,7 @@ the next start.
 		}
 		row(&b, "`"+f.Name+"`", f.Type, orDash(f.Default), reload, f.Doc)
 	}
-	b.WriteString("\n`storage \"memory\"` and `seal \"shamir\"`, which is the default, take no keys.\n")
+	b.WriteString("\n`storage \"memory\"` and `seal \"shamir\"`, which is the default, have no keys.\n")
 	absentKeys(&b)
 	return b.String()
 }
@@ -146,15 +148,15 @@ the next start.
 // absentKeys is the table of what Vault documents and this server does not have.
 func absentKeys(b *strings.Builder) {
 	b.WriteString(`
-## Keys of Vault's that are not here
+## Keys of Vault that are not supported
 
-Those that are refused would have changed what the server does; the others are taken with a warning.
+A key is refused if ignoring it would change what the server does. The other keys are accepted with a warning.
 
 | where | key | | instead |
 |---|---|---|---|
 `)
 	for _, a := range config.AbsentKeys() {
-		verdict := "taken with a warning"
+		verdict := "accepted with a warning"
 		if a.Refused {
 			verdict = "refused"
 		}
@@ -189,10 +191,10 @@ func series(ctx context.Context) (string, error) {
 	var b strings.Builder
 	b.WriteString(head + `# Metrics
 
-` + "`GET /v1/sys/metrics?format=prometheus`" + `, with a token that may read it or, where the listener says so, without. Those of Go and of
-the process, ` + "`go_…` and `process_…`" + `, are there as well.
+` + "`GET /v1/sys/metrics?format=prometheus`" + ` returns the metrics. It needs a token that may read this path, unless the listener allows access without
+a token (` + "`unauthenticated_metrics_access`" + `). The answer also has the series of Go and of the process, ` + "`go_…` and `process_…`" + `.
 
-| series | type | labels | what it tells |
+| series | type | labels | meaning |
 |---|---|---|---|
 `)
 	var name, help, kind string
