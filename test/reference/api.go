@@ -33,7 +33,7 @@ func (t table) file() string { return "api-" + strings.ReplaceAll(t.name, " ", "
 var places = map[string][2]string{
 	"aws":       {"aws/", "AWS credentials that expire with their leases, and rotation of access keys."},
 	"cubbyhole": {"cubbyhole/", "Private storage of each token, deleted with the token."},
-	"database":  {"database/", "Users of databases that live as long as their leases."},
+	"database":  {"database/", "Database credentials that expire with their leases, and rotation of passwords."},
 	"kv":        {"secret/", "Secrets without versions. Mount it with version=1."},
 	"kv-v2":     {"secret/", "Secrets with versions. Mount it with version=2."},
 	"rotation":  {"rotation/", "Rotation of keys that other services issue."},
