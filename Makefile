@@ -3,7 +3,7 @@
 
 GO ?= go
 BIN := bin/keyturn
-# What the binary says that it is of; empty without git.
+# The commit that the binary reports; empty without git.
 COMMIT = $(shell git describe --always --exclude='*' --abbrev=12 --dirty=+ 2>/dev/null)
 export CGO_ENABLED ?= 1
 
@@ -22,11 +22,11 @@ bench: build ## against a bare server and pgbench; BENCH="-run read" for one row
 	./test/prepare.sh
 	$(GO) run ./bench $(BENCH)
 
-# How many seeded histories make soak plays of each engine that rotates, and the first seed; 100,000 in all take two cores six hours.
+# How many seeded histories make soak runs for each engine that rotates, and the first seed; 100,000 take two cores six hours.
 HISTORIES ?= 33334
 FIRST ?= 0
 
-soak: ## the long version of the tests; FIRST=100000 for other histories, HISTORIES=1000 for less. The seeds of what fails are printed
+soak: ## the long version of the tests; FIRST=100000 runs other histories, HISTORIES=1000 fewer. It prints the seeds of failures
 	./test/prepare.sh
 	$(GO) test -tags 'integration soak' -timeout 4h -count 1 ./...
 	$(GO) test -run TestCrashes -timeout 48h -count 1 ./internal/engine/rotation ./internal/engine/aws ./internal/engine/database \
@@ -48,14 +48,14 @@ lint: ## gofmt, vet for every platform, staticcheck, the rules of the house; tid
 		[ "$$before" = "$$(tree)" ] || { echo "generated files were stale, and are written anew: commit them"; exit 1; }
 	@if command -v terraform >/dev/null; then terraform fmt -check -recursive deploy/terraform; else echo "lint: terraform is not installed: the form of deploy/terraform was not checked"; fi
 
-# What make mutate changes. Each is tested by its own tests alone, so that whoever changes a package learns from them.
+# The packages that make mutate changes. Only the package's own tests run, because its authors run these.
 MUTATE = lease token policy rotate engine/database engine/rotation
 
-mutate: ## change the code in small ways and name the changes that no test notices; MUTATE="token" for some packages
+mutate: ## change the code in small ways and list the changes that no test notices; MUTATE="token" for some packages
 	cd tools && $(GO) build -o ../bin/gremlins github.com/go-gremlins/gremlins/cmd/gremlins
 	@for p in $(MUTATE); do echo "=== $$p"; ./bin/gremlins unleash --workers 1 --timeout-coefficient 10 -S lct ./internal/$$p || exit 1; done
 
-generate: ## what is generated from the code
+generate: ## generate files from the code
 	$(GO) generate ./internal/plugins ./test/reference
 
 clean:
