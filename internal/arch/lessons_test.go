@@ -9,8 +9,11 @@ import (
 	"testing"
 )
 
+// lessonSuite has the tests that all things that rotate share.
+const lessonSuite = "internal/rotate/rotatetest/lessons.go"
+
 // TestLessons holds docs/lessons.md against the tests that it names: each is there, its comment has the row's threads,
-// and no thread that a file threads_test.go names is missing from the page.
+// and no thread that a file threads_test.go or the suite names is missing from the page.
 func TestLessons(t *testing.T) {
 	text, err := os.ReadFile(root + "/docs/lessons.md")
 	if err != nil {
@@ -19,7 +22,7 @@ func TestLessons(t *testing.T) {
 	tests := map[string]string{}
 	for _, s := range tree(t) {
 		for _, d := range s.file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && s.suffix && f.Recv == nil && strings.HasPrefix(f.Name.Name, "Test") {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && (s.suffix && strings.HasPrefix(f.Name.Name, "Test") || s.path == lessonSuite) {
 				tests[s.path+":"+f.Name.Name] = f.Doc.Text()
 			}
 		}
@@ -32,7 +35,7 @@ func TestLessons(t *testing.T) {
 var (
 	threadIn   = regexp.MustCompile(`\[([^\]]+)\]`)
 	linkOf     = regexp.MustCompile(`(?m)^\[([^\]]+)\]: (\S+)$`)
-	testIn     = regexp.MustCompile("`([^` ]+_test\\.go:Test\\w+)`")
+	testIn     = regexp.MustCompile("`([^` ]+(?:_test\\.go:Test\\w+|/lessons\\.go:\\w+))`")
 	linkInText = regexp.MustCompile(`(?m)^https://\S+$`)
 )
 
@@ -80,7 +83,7 @@ func checkLessons(page string, tests map[string]string) (wrong []string) {
 	}
 	for name, comment := range tests {
 		for _, link := range linkInText.FindAllString(comment, -1) {
-			if strings.Contains(name, "threads_test.go:") && !strings.Contains(page, ": "+link+"\n") {
+			if (strings.Contains(name, "threads_test.go:") || strings.HasPrefix(name, lessonSuite)) && !strings.Contains(page, ": "+link+"\n") {
 				wrong = append(wrong, name+": docs/lessons.md lacks "+link)
 			}
 		}

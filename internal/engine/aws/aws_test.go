@@ -399,34 +399,3 @@ func TestRotateRoot(t *testing.T) {
 		}
 	})
 }
-
-// TestRotateRootFails: whatever call fails, before or after its effect, and whether or not the
-// process dies then, the mount goes on to lend, and one key is left in the end.
-func TestRotateRootFails(t *testing.T) {
-	for _, action := range []string{"CreateAccessKey", "GetCallerIdentity", "DeleteAccessKey", "ListAccessKeys"} {
-		for _, mode := range []awstest.Mode{awstest.Before, awstest.Lost, awstest.Malformed, awstest.Denied} {
-			for _, dies := range []bool{false, true} {
-				t.Run(action+"/"+string(mode), func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) {
-						w := open(t, awstest.Options{ListLag: 4 * time.Second}, enginetest.Config{})
-						w.Must(t, route.Write, "roles/r", with(deploy, fields{"propagation_checks": 0}))
-						w.aws.Inject(awstest.Fault{Action: action, Mode: mode, Times: 8})
-						_, _ = w.Do(route.Write, "config/rotate-root", nil)
-						if dies {
-							w.Reopen(t)
-						}
-						w.aws.Clear()
-						w.lend("creds/r", nil)
-						time.Sleep(20 * time.Minute)
-						w.lend("creds/r", nil)
-						if keys := w.aws.Keys(awstest.Account, awstest.Admin); len(keys) != 1 || w.Work(t) != 0 {
-							t.Errorf("keys %+v, %d due items", keys, w.Work(t))
-						}
-						w.Must(t, route.Write, "config/rotate-root", nil)
-						w.lend("creds/r", nil)
-					})
-				})
-			}
-		}
-	}
-}

@@ -1,7 +1,6 @@
 package aws_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,8 +10,6 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/storage/faulty"
-	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
 // root is a field of config/root.
@@ -114,24 +111,6 @@ func TestRootScheduleRefused(t *testing.T) {
 	})
 }
 
-// TestRootWindowMissed: a server that was down over the window waits for the next time.
-func TestRootWindowMissed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_schedule": "0 3 * * *", "rotation_window": "1h"})
-		w.Stop()
-		time.Sleep(5 * time.Hour)
-		w.Reopen(t)
-		time.Sleep(time.Hour)
-		if id := w.root("access_key"); id != awstest.ID {
-			t.Error("it was rotated outside of its window")
-		}
-		time.Sleep(22 * time.Hour)
-		if id := w.root("access_key"); id == awstest.ID {
-			t.Error("it was not rotated at the next time")
-		}
-	})
-}
-
 // TestRootScheduleSparesKeys: nobody can be asked at the time of a schedule, so that a second key of the user's is
 // never deleted to make room. The mount goes on with its key, says why, and rotates once there is room.
 func TestRootScheduleSparesKeys(t *testing.T) {
@@ -157,59 +136,4 @@ func TestRootScheduleSparesKeys(t *testing.T) {
 			t.Errorf("once there is room, it reads %s", a.Text)
 		}
 	})
-}
-
-// TestRootScheduleFails: whatever call fails at the time of the schedule, before or after its effect, whether or not the process
-// dies then, the mount goes on to lend, and is left with one key, which is a new one.
-func TestRootScheduleFails(t *testing.T) {
-	for _, action := range []string{"CreateAccessKey", "GetCallerIdentity", "DeleteAccessKey", "ListAccessKeys"} {
-		for _, mode := range []awstest.Mode{awstest.Before, awstest.Lost, awstest.Malformed, awstest.Denied, awstest.Late} {
-			for _, dies := range []bool{false, true} {
-				t.Run(fmt.Sprint(action, "/", mode, "/", dies), func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) {
-						w := rotating(t, awstest.Options{ListLag: 4 * time.Second}, enginetest.Config{}, fields{"rotation_period": "3h"})
-						w.aws.Inject(awstest.Fault{Action: action, Mode: mode, Times: 8, Wait: 3 * time.Minute})
-						time.Sleep(3*time.Hour + 20*time.Second)
-						if dies {
-							w.Reopen(t)
-						}
-						w.aws.Clear()
-						w.lend("creds/r", nil)
-						time.Sleep(20 * time.Minute)
-						w.lend("creds/r", nil)
-						a := w.Must(t, route.Read, "config/root", nil)
-						if keys := w.aws.Keys(awstest.Account, awstest.Admin); len(keys) != 1 || keys[0].ID == awstest.ID || a.Data["last_root_error"] != nil {
-							t.Errorf("keys %+v; it reads %s", keys, a.Text)
-						}
-					})
-				})
-			}
-		}
-	}
-}
-
-// TestRootScheduleWhileTheStoreIsDown: the store fails at any commit of a rotation by schedule, stored or not.
-func TestRootScheduleWhileTheStoreIsDown(t *testing.T) {
-	for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
-		for after := range 5 {
-			t.Run(fmt.Sprint(mode, "/", after), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					store := faulty.New(memory.Open(), 1)
-					w := rotating(t, awstest.Options{ListLag: 3 * time.Second}, enginetest.Config{Store: store}, fields{"rotation_period": "3h"})
-					time.Sleep(3*time.Hour - time.Second)
-					store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: -1, Mode: mode})
-					time.Sleep(5 * time.Minute)
-					if n := w.aws.Calls("CreateAccessKey"); after == 0 && n != 0 {
-						t.Errorf("%d keys were made, which is not durable", n)
-					}
-					store.Clear()
-					time.Sleep(30 * time.Minute)
-					w.lend("creds/r", nil)
-					if keys := w.aws.Keys(awstest.Account, awstest.Admin); len(keys) != 1 || keys[0].ID == awstest.ID {
-						t.Errorf("keys %+v", keys)
-					}
-				})
-			})
-		}
-	}
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
-	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
 // deny makes a call fail until Clear.
@@ -87,7 +86,7 @@ func TestRootTroubleIsTold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				store := faulty.New(memory.Open(), 1)
+				store := faulty.New(enginetest.Memory(), 1)
 				w := rotating(t, awstest.Options{}, enginetest.Config{Store: store}, fields{"rotation_period": "4h"})
 				time.Sleep(4*time.Hour - time.Second)
 				tt.before(w, store)
@@ -199,59 +198,13 @@ func TestWritesPutNothingOff(t *testing.T) {
 	})
 }
 
-// TestWindowsBeginAnew: failures of one window do not make tries of the next one rare, and the last try of
-// a window is at its end.
-func TestWindowsBeginAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_schedule": "0 3 * * *", "rotation_window": "1h"})
-		w.deny("CreateAccessKey")
-		time.Sleep(3*time.Hour + 58*time.Minute)
-		w.aws.Clear()
-		time.Sleep(3 * time.Minute)
-		first := w.root("access_key")
-		if first == awstest.ID {
-			t.Error("it is not tried once more before the window ends")
-		}
-		time.Sleep(20 * time.Hour)
-		w.deny("CreateAccessKey")
-		time.Sleep(4 * time.Hour) // until one minute past four
-		if why := w.trouble(); why == "" {
-			t.Error("config/root does not say why the night has passed in vain")
-		}
-		time.Sleep(20 * time.Hour)
-		w.aws.Clear()
-		time.Sleep(3*time.Hour - time.Minute - time.Second)
-		w.deny("CreateAccessKey")
-		time.Sleep(30 * time.Second)
-		w.aws.Clear()
-		time.Sleep(10 * time.Minute)
-		if w.root("access_key") == first {
-			t.Error("after half a minute of trouble it was not tried again")
-		}
-	})
-}
-
-// TestMissedWindowIsTold: nobody need find it in a log.
-func TestMissedWindowIsTold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_schedule": "0 3 * * *", "rotation_window": "1h"})
-		w.Stop()
-		time.Sleep(5 * time.Hour)
-		w.Reopen(t)
-		time.Sleep(2 * time.Minute)
-		if why := w.trouble(); !strings.Contains(why, "the window of 2000-01-01T03:00:00Z was missed") {
-			t.Errorf("config/root says %q", why)
-		}
-	})
-}
-
 // TestDoneIsNotFailed: the store fails after the new key is in use. That is no failed rotation.
 func TestDoneIsNotFailed(t *testing.T) {
 	for _, after := range []int{2, 3} {
 		for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
 			t.Run(fmt.Sprint(after, "/", mode), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					store := faulty.New(memory.Open(), 1)
+					store := faulty.New(enginetest.Memory(), 1)
 					w := rotating(t, awstest.Options{}, enginetest.Config{Store: store}, fields{"rotation_period": "4h"})
 					time.Sleep(4*time.Hour - time.Second)
 					store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: 1, Mode: mode})
@@ -330,7 +283,7 @@ func TestStoppedWhileRotationBegins(t *testing.T) {
 // nothing.
 func TestSecondServerMakesNoRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := memory.Open()
+		store := enginetest.Memory()
 		w := open(t, awstest.Options{UsedLag: time.Hour}, enginetest.Config{Store: store})
 		other := &world{t: t, aws: w.aws, log: new(syncBuffer)}
 		other.World = enginetest.Open(t, aws.Type, enginetest.Config{Store: store, Host: func(h *engine.Host) { h.Dial = w.aws.Dial }})

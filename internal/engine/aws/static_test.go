@@ -1,7 +1,6 @@
 package aws_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,8 +10,6 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/storage/faulty"
-	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
 var svc = fields{"username": "svc", "rotation_period": "24h", "grace_period": "4h", "idle_period": "90m", "inactive_period": "1h", "propagation_checks": 2, "propagation_settle": "1s"}
@@ -181,71 +178,4 @@ func TestOtherAccount(t *testing.T) {
 			t.Errorf("keys %+v", w.aws.Keys(other, "svc"))
 		}
 	})
-}
-
-// TestStaticRoleCrashes dies at each commit of an import and a turn, before and after it is stored,
-// while AWS fails in pairs. What is given out always works, and in the end there is one key.
-func TestStaticRoleCrashes(t *testing.T) {
-	for _, fail := range []awstest.Mode{awstest.Before, awstest.Lost} {
-		for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
-			for at := range 10 {
-				t.Run(fmt.Sprint(fail, "/", mode, "/", at), func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) { staticCrash(t, fail, mode, at) })
-				})
-			}
-		}
-	}
-}
-
-var often = with(svc, fields{"rotation_period": "3h", "grace_period": "30m", "idle_period": "15m", "inactive_period": "10m"})
-
-// staticCrash runs in a bubble.
-func staticCrash(t *testing.T, fail awstest.Mode, mode faulty.Mode, at int) {
-	store := faulty.New(memory.Open(), 1)
-	w := open(t, awstest.Options{ListLag: 3 * time.Second}, enginetest.Config{Store: store})
-	w.aws.AddUser(awstest.Account, "svc")
-	if fail != "" {
-		w.aws.Inject(awstest.Fault{Action: "CreateAccessKey", Mode: fail, Times: 1})
-	}
-	store.CrashAfter(at, mode)
-	_, _ = w.Do(route.Write, "static-roles/svc", often)
-	crashed := false
-	for range 4 * 60 { // a dead process does not wait long
-		time.Sleep(time.Minute)
-		select {
-		case <-store.Crashed():
-			crashed = true
-		default:
-			continue
-		}
-		break
-	}
-	if !crashed {
-		t.Errorf("nothing crashed: there are %d commits, fewer than the test assumes", store.Commits())
-	}
-	w.Stop()
-	store.Revive()
-	w.aws.Clear()
-	w.Reopen(t)
-	time.Sleep(20 * time.Minute)
-	if _, err := w.Do(route.Read, "static-roles/svc", nil); fault.Is(err, fault.NotFound) {
-		for _, id := range w.keys() {
-			t.Errorf("key %s is left of an import that was not stored", id)
-		}
-		w.Must(t, route.Write, "static-roles/svc", often)
-	}
-	before, _ := w.given("svc")
-	time.Sleep(4 * time.Hour)
-	after, _ := w.given("svc")
-	if after == before {
-		t.Error("it is not rotated any more")
-	}
-	for range 12 {
-		if len(w.keys()) > 1 {
-			time.Sleep(15 * time.Minute)
-		}
-	}
-	if got := w.keys(); len(got) != 1 || w.Work(t) != 1 {
-		t.Errorf("keys %q, %d due items", got, w.Work(t))
-	}
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
-	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
 // TestAnswersSayWhatIsStored: a rotation on request whose commits fail is not answered as if it had replaced the key.
@@ -17,7 +16,7 @@ func TestAnswersSayWhatIsStored(t *testing.T) {
 	for after := range 8 {
 		t.Run(fmt.Sprint("root/", after), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				store := faulty.New(memory.Open(), 1)
+				store := faulty.New(enginetest.Memory(), 1)
 				w := rotating(t, awstest.Options{}, enginetest.Config{Store: store}, fields{"rotation_period": "4h"})
 				store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: -1, Mode: faulty.NotStored})
 				a, err := w.Do(route.Write, "config/rotate-root", nil)
@@ -30,7 +29,7 @@ func TestAnswersSayWhatIsStored(t *testing.T) {
 		})
 		t.Run(fmt.Sprint("static/", after), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				store := faulty.New(memory.Open(), 1)
+				store := faulty.New(enginetest.Memory(), 1)
 				w := open(t, awstest.Options{}, enginetest.Config{Store: store})
 				w.aws.AddUser(awstest.Account, "svc")
 				w.Must(t, route.Write, "static-roles/svc", svc)

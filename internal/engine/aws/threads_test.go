@@ -2,11 +2,9 @@ package aws_test
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,37 +13,9 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/storage/faulty"
-	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
 // What has hurt users of other servers; docs/lessons.md is the whole list.
-
-// TestFailingTurnOutlivesRestarts: a rotation that fails is tried again, and goes on to be, whoever restarts the server
-// meanwhile, and however often. Nothing of the queue is in memory alone.
-//
-// https://github.com/hashicorp/vault/pull/23673
-// https://github.com/hashicorp/vault/issues/21857
-func TestFailingTurnOutlivesRestarts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := static(t, awstest.Options{}, nil)
-		first, _ := w.given("svc")
-		w.aws.Inject(awstest.Fault{Action: "CreateAccessKey", Mode: awstest.Denied})
-		time.Sleep(24*time.Hour + time.Minute)
-		for range 20 {
-			w.Reopen(t)
-			time.Sleep(50 * time.Minute)
-		}
-		if a := w.Must(t, route.Read, "static-roles/svc", nil); a.Data["failures"].(float64) < 15 || w.Work(t) != 1 {
-			t.Errorf("the role reads %s, %d due items", a.Text, w.Work(t))
-		}
-		w.aws.Clear()
-		time.Sleep(61 * time.Minute)
-		if id, _ := w.given("svc"); id == first {
-			t.Error("it is not tried any more")
-		}
-	})
-}
 
 // TestAdoptedKeyRestsUntilItsTime: a key that was brought along, and was never rotated here, is not overdue by that.
 //
@@ -71,43 +41,6 @@ func TestAdoptedKeyRestsUntilItsTime(t *testing.T) {
 		if now, _ := w.given("svc"); now == id {
 			t.Error("it was not rotated at its time")
 		}
-	})
-}
-
-// TestNewTimesCountAtOnce: whatever is written about when a key is rotated has its effect at once, longer
-// periods and schedules too, without writing the role anew.
-//
-// https://github.com/hashicorp/vault/issues/21967
-// https://github.com/hashicorp/vault/issues/27774
-func TestNewTimesCountAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // begins at midnight
-		w := static(t, awstest.Options{}, nil)
-		made := func(when string, want int) {
-			t.Helper()
-			if got := w.aws.Calls("CreateAccessKey"); got != want {
-				t.Errorf("%s: %d keys were made, want %d", when, got, want)
-			}
-		}
-		made("at first", 1)
-		time.Sleep(23 * time.Hour)
-		w.Must(t, route.Write, "static-roles/svc", fields{"rotation_period": "48h"})
-		time.Sleep(24 * time.Hour)
-		made("an hour before the longer period's end", 1)
-		time.Sleep(61 * time.Minute)
-		made("after the longer period", 2)
-		time.Sleep(8 * time.Hour) // the key before is gone
-		w.Must(t, route.Write, "static-roles/svc", fields{"rotation_schedule": "0 12 * * *"})
-		time.Sleep(2 * time.Hour) // one minute past ten
-		made("before the schedule's time", 2)
-		time.Sleep(2 * time.Hour)
-		made("at the schedule's time", 3)
-		time.Sleep(8 * time.Hour)
-		w.Must(t, route.Write, "static-roles/svc", fields{"disable_automated_rotation": true})
-		time.Sleep(72 * time.Hour)
-		made("by request alone", 3)
-		w.Must(t, route.Write, "static-roles/svc", fields{"disable_automated_rotation": false, "rotation_period": "12h"})
-		time.Sleep(time.Minute)
-		made("overdue by the new period", 4)
 	})
 }
 
@@ -144,43 +77,6 @@ func TestOldKeyEndsAfterGrace(t *testing.T) {
 			id, secret = next, fresh
 		}
 	})
-}
-
-// TestNoTurnIsLeftOver: of a rotation that failed, and was then made on request, nothing comes later: the next one
-// comes at its time.
-//
-// https://github.com/hashicorp/vault/pull/12563
-// https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/28
-func TestNoTurnIsLeftOver(t *testing.T) {
-	for _, mode := range []awstest.Mode{awstest.Denied, awstest.Before, awstest.Lost} {
-		t.Run(string(mode), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := static(t, awstest.Options{ListLag: 3 * time.Second}, nil)
-				w.aws.Inject(awstest.Fault{Action: "CreateAccessKey", Mode: mode})
-				time.Sleep(24*time.Hour + 10*time.Second)
-				w.aws.Clear()
-				for range 40 { // what AWS may have made is settled first
-					if _, err := w.Do(route.Write, "rotate-role/svc", nil); err == nil {
-						break
-					}
-					time.Sleep(time.Minute)
-				}
-				id, _ := w.given("svc")
-				n := w.aws.Calls("CreateAccessKey")
-				time.Sleep(23 * time.Hour)
-				if now, _ := w.given("svc"); now != id || w.aws.Calls("CreateAccessKey") != n || w.Work(t) != 1 {
-					t.Errorf("a rotation came early: %s after %s, %d due items", now, id, w.Work(t))
-				}
-				if got := w.keys(); !slices.Equal(got, []string{id}) {
-					t.Errorf("keys %q, want %s alone", got, id)
-				}
-				time.Sleep(2 * time.Hour)
-				if now, _ := w.given("svc"); now == id {
-					t.Error("the next one did not come")
-				}
-			})
-		})
-	}
 }
 
 var update = flag.Bool("update", false, "write testdata anew")
@@ -243,89 +139,6 @@ func TestRecordsOfBefore(t *testing.T) {
 
 // rows are all that the mount stores, and what of it is due.
 func (w *world) rows() []byte { return w.Rows(w.t, "mount/"+enginetest.UUID+"/", "due/work-") }
-
-// TestRotationsAtOnce: many ask for the same at the same moment. Each rotation comes after the other, what is
-// given out works, and no key is left that nobody knows of.
-//
-// https://github.com/hashicorp/vault-plugin-secrets-azure/pull/266
-func TestRotationsAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := static(t, awstest.Options{KeyLag: 2 * time.Second, ListLag: 3 * time.Second}, fields{"propagation_checks": 0})
-		w.Must(t, route.Write, "config/root", fields{"propagation_settle": "0s", "propagation_checks": 1})
-		w.Must(t, route.Write, "roles/r", deploy)
-		w.aws.Inject(awstest.Fault{Action: "AttachUserPolicy", Mode: awstest.Slow, Wait: 4 * time.Second}) // longer than a rotation
-		var all sync.WaitGroup
-		for i := range 12 {
-			all.Go(func() {
-				time.Sleep(time.Duration(i%3) * time.Second)
-				switch i % 4 {
-				case 0:
-					w.Must(t, route.Write, "config/rotate-root", nil)
-				case 1: // while the key before lives there is no place
-					_, err := w.Do(route.Write, "rotate-role/svc", nil)
-					if err != nil && !fault.Is(err, fault.Unavailable) {
-						t.Errorf("rotating the role: %v", err)
-					}
-				default:
-					w.lend("creds/r", nil)
-				}
-			})
-		}
-		all.Wait()
-		id, _ := w.given("svc")
-		time.Sleep(10 * time.Hour)
-		if got := w.keys(); !slices.Equal(got, []string{id}) {
-			t.Errorf("keys %q, given out is %s", got, id)
-		}
-		if got := w.aws.Keys(awstest.Account, awstest.Admin); len(got) != 1 || w.Work(t) != 1 {
-			t.Errorf("the administrator has %+v; %d due items", got, w.Work(t))
-		}
-		w.lend("creds/r", nil)
-	})
-}
-
-// TestRotateRootWhileTheStoreIsDown: the store fails at any commit of a rotation, stored or not, and for good. Without
-// the first commit AWS hears of nothing; and whenever the store is back, the mount has a key that works, and
-// one is left in the end.
-//
-// https://github.com/hashicorp/vault/issues/6042
-// https://github.com/hashicorp/vault/pull/8782
-func TestRotateRootWhileTheStoreIsDown(t *testing.T) {
-	for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
-		for after := range 4 {
-			for _, dies := range []bool{false, true} {
-				t.Run(fmt.Sprint(mode, "/", after, "/", dies), func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) {
-						store := faulty.New(memory.Open(), 1)
-						w := open(t, awstest.Options{ListLag: 3 * time.Second}, enginetest.Config{Store: store})
-						w.Must(t, route.Write, "roles/r", with(deploy, fields{"propagation_checks": 0}))
-						store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: -1, Mode: mode})
-						if _, err := w.Do(route.Write, "config/rotate-root", nil); err == nil {
-							t.Error("a rotation that is not stored succeeds")
-						}
-						if n := w.aws.Calls("CreateAccessKey"); after == 0 && n != 0 {
-							t.Errorf("%d keys were made, which is not durable", n)
-						}
-						if dies {
-							w.Stop()
-						}
-						store.Clear()
-						if dies {
-							w.Reopen(t)
-						}
-						w.lend("creds/r", nil)
-						time.Sleep(30 * time.Minute)
-						w.lend("creds/r", nil)
-						if got := w.aws.Keys(awstest.Account, awstest.Admin); len(got) != 1 || w.Work(t) != 0 {
-							t.Errorf("keys %+v, %d due items", got, w.Work(t))
-						}
-						w.Must(t, route.Write, "config/rotate-root", nil)
-					})
-				})
-			}
-		}
-	}
-}
 
 // TestNothingIsIgnoredInSilence: a field that a role or the configuration does not have is warned of, and one that is not
 // built is refused, so that nobody relies on what has no effect.

@@ -14,7 +14,6 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
-	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
 const elsewhere = "fake://{{username}}:{{password}}@elsewhere"
@@ -274,7 +273,7 @@ func TestRenewOfAnotherConnection(t *testing.T) {
 // TestRotateRootHangs: a try that ran into its time is noted like any other, and readers of static roles do not wait for it.
 func TestRotateRootHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := withUsers(t, enginetest.Config{Store: impatient{memory.Open()}}, "svc")
+		w := withUsers(t, enginetest.Config{Store: impatient{enginetest.Memory()}}, "svc")
 		w.Must(t, route.Write, "static-roles/svc", svc)
 		_, before := w.given("svc")
 		w.hang(true)

@@ -19,7 +19,6 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
-	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
 func TestLendRenewExpire(t *testing.T) {
@@ -394,7 +393,7 @@ func TestStoreFails(t *testing.T) {
 	for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
 		var st *faulty.Store
 		fresh := func() enginetest.Config {
-			st = faulty.New(memory.Open(), 1)
+			st = faulty.New(enginetest.Memory(), 1)
 			return enginetest.Config{Store: st}
 		}
 		eachLoginOf(t, fresh, func(t *testing.T, w *world) {

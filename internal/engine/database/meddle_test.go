@@ -15,7 +15,6 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
-	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
 // A meddler lets others do something right before a row is read.
@@ -87,7 +86,7 @@ func (w *world) rewrite(change func(row map[string]any)) (id string) {
 
 // A reader reads the record and its secrets by two reads. A rotation that ends between them does not leave it without a password.
 func TestReadWhileItRotates(t *testing.T) {
-	m := &meddler{Store: memory.Open()}
+	m := &meddler{Store: enginetest.Memory()}
 	w := withUsers(t, enginetest.Config{Store: m}, "svc")
 	w.Must(t, route.Write, "static-roles/svc", svc)
 	m.once("sts/svc", func() bool { return true }, func() { w.Must(t, route.Write, "rotate-role/svc", nil) })
@@ -97,7 +96,7 @@ func TestReadWhileItRotates(t *testing.T) {
 // The administrator's password is set by hand and written while a rotation is about to end: what was written is not overwritten
 // unseen.
 func TestRootIsWrittenAsItsRotationEnds(t *testing.T) {
-	m := &meddler{Store: memory.Open()}
+	m := &meddler{Store: enginetest.Memory()}
 	w := ready(t, enginetest.Config{Store: m})
 	changed := func() bool { return w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword) != nil }
 	m.once("/conn/", changed, func() {
@@ -110,7 +109,7 @@ func TestRootIsWrittenAsItsRotationEnds(t *testing.T) {
 
 // Another server begins the first rotation of a connection while this one writes another administrator: the rotation is ended before.
 func TestWrittenAsAnotherServerRotates(t *testing.T) {
-	m := &meddler{Store: memory.Open()}
+	m := &meddler{Store: enginetest.Memory()}
 	w := ready(t, enginetest.Config{Store: m})
 	w.fake.AddUser("other", oldPassword)
 	other := (&world{t: t, fake: w.fake, log: new(syncBuffer)}).open(enginetest.Config{Store: m})
@@ -203,7 +202,7 @@ func TestRootMovedWithItsPassword(t *testing.T) {
 // it has rotated what it has not.
 func TestRequestAfterTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &meddler{Store: memory.Open()}
+		m := &meddler{Store: enginetest.Memory()}
 		w := withUsers(t, enginetest.Config{Store: m}, "svc")
 		w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"rotation_period": nil, "rotation_schedule": "0 * * * *", "rotation_window": "1h"}))
 		w.Must(t, route.Write, "static-roles/svc", fields{"rotation_statements": "NOTHING"})

@@ -51,30 +51,6 @@ func TestFailingRootWaitsThroughWrites(t *testing.T) {
 	})
 }
 
-// A mount is not disabled while nobody knows which password is in force.
-func TestUnfinished(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := withUsers(t, enginetest.Config{}, "svc")
-		w.Must(t, route.Write, "static-roles/svc", svc)
-		for _, path := range []string{"rotate-role/svc", "rotate-root/prod"} {
-			_, name, _ := strings.Cut(path, "/")
-			unfinished := func() error { return w.Engine.(engine.Keeper).Unfinished(context.Background()) }
-			if err := unfinished(); err != nil {
-				t.Errorf("nothing is under way: %v", err)
-			}
-			w.fake.LoseReplies(1)
-			if _, err := w.Do(route.Write, path, nil); err == nil {
-				t.Errorf("%s without a reply is over", path)
-			}
-			if err := unfinished(); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), name) {
-				t.Errorf("%s is under way: %v", path, err)
-			}
-			time.Sleep(5 * time.Minute)
-			synctest.Wait()
-		}
-	})
-}
-
 // It is not known whether the administrator's password was changed, and it was not: the old one goes on to be used, after one look,
 // and the database is not asked for each use.
 func TestRootUnknownGoesOn(t *testing.T) {

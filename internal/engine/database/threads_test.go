@@ -15,8 +15,6 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/storage/faulty"
-	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
 // What has hurt users of other servers; docs/lessons.md is the whole list.
@@ -81,8 +79,7 @@ func (w *world) changes() func() int {
 	return func() int { mu.Lock(); defer mu.Unlock(); return n }
 }
 
-// TestNoTurnIsLeftOver: of a turn that failed, and was then made on request, or whose role was deleted, nothing
-// comes later: the next turn comes at its time.
+// TestNoTurnIsLeftOver: of a turn that failed, and whose role was deleted, nothing comes later in a new role of the name.
 //
 // https://github.com/hashicorp/vault/pull/12563
 // https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/28
@@ -90,30 +87,15 @@ func TestNoTurnIsLeftOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc")
 		w.Must(t, route.Write, "static-roles/svc", svc)
-		fail := func() {
-			t.Helper()
-			w.fake.SetDown(true)
-			time.Sleep(90 * time.Minute)
-			if a := w.Must(t, route.Read, "static-roles/svc", nil); a.Data["failures"] == nil {
-				t.Errorf("nothing has failed: %s", a.Text)
-			}
-			w.fake.SetDown(false)
+		w.fake.SetDown(true)
+		time.Sleep(90 * time.Minute)
+		if a := w.Must(t, route.Read, "static-roles/svc", nil); a.Data["failures"] == nil {
+			t.Errorf("nothing has failed: %s", a.Text)
 		}
-		fail()
-		w.Must(t, route.Write, "rotate-role/svc", nil)
-		n := w.changes()
-		time.Sleep(59 * time.Minute)
-		if n() != 0 || w.Work(t) != 1 {
-			t.Errorf("%d turns came early, %d due items", n(), w.Work(t))
-		}
-		time.Sleep(2 * time.Minute)
-		if n() != 1 {
-			t.Errorf("%d turns at the time of the next, want one", n())
-		}
-		fail()
+		w.fake.SetDown(false)
 		w.Must(t, route.Delete, "static-roles/svc", nil)
 		w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"skip_import_rotation": true}))
-		n = w.changes()
+		n := w.changes()
 		time.Sleep(59 * time.Minute)
 		if n() != 0 || w.Work(t) != 1 {
 			t.Errorf("%d turns came early in a new role of the old name, %d due items", n(), w.Work(t))
@@ -177,29 +159,6 @@ func TestRecordsOfBefore(t *testing.T) {
 	})
 }
 
-// TestOutageTurnsOneOfAPair: after ten periods of rest one turn is made up for, not ten, and not one of each user:
-// who was given a user before the outage goes on to log in.
-//
-// https://github.com/hashicorp/vault/issues/18738
-func TestOutageTurnsOneOfAPair(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := withUsers(t, enginetest.Config{}, "svc", "svc-b")
-		w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"alternate_username": "svc-b"}))
-		user, password := w.given("svc")
-		w.Stop()
-		time.Sleep(10 * time.Hour)
-		n := w.changes() // before the engine is at work
-		w.Reopen(t)
-		time.Sleep(59 * time.Minute)
-		if now, _ := w.given("svc"); now == user || n() != 1 {
-			t.Errorf("%d turns after the outage, %s is given out, and before it was %s", n(), now, user)
-		}
-		if err := w.fake.Login(user, password); err != nil {
-			t.Errorf("%s was cut off by the outage: %v", user, err)
-		}
-	})
-}
-
 // TestPairedRolesNeverTurnTogether: two static roles whose schedules are twelve hours apart stay so,
 // though the server and the database are away at their times.
 //
@@ -231,153 +190,6 @@ func TestPairedRolesNeverTurnTogether(t *testing.T) {
 		}
 		if count < 10 {
 			t.Errorf("%d turns in ten days, want those of every other day", count)
-		}
-	})
-}
-
-// TestRotateRootWhileTheStoreIsDown: the store fails at any commit of a rotation, stored or not, and for good.
-// Without the first commit the database hears of nothing; and whenever the store is back, the
-// mount has the password that the database wants, also after a restart.
-//
-// https://github.com/hashicorp/vault/issues/6042
-// https://github.com/hashicorp/vault/pull/8782
-func TestRotateRootWhileTheStoreIsDown(t *testing.T) {
-	for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
-		for after := range 2 {
-			for _, dies := range []bool{false, true} {
-				t.Run(fmt.Sprint(mode, "/", after, "/", dies), func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) {
-						store := faulty.New(memory.Open(), 1)
-						w := ready(t, enginetest.Config{Store: store})
-						n := w.changes()
-						store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: -1, Mode: mode})
-						if _, err := w.Do(route.Write, "rotate-root/prod", nil); err == nil {
-							t.Error("a rotation that is not stored succeeds")
-						}
-						if after == 0 && n() != 0 {
-							t.Error("the database was told of a password that is not durable")
-						}
-						if dies {
-							w.Stop()
-						}
-						store.Clear()
-						if dies {
-							w.Reopen(t)
-						}
-						w.lend("ro")
-						time.Sleep(time.Hour)
-						w.lend("ro")
-						w.Must(t, route.Write, "rotate-root/prod", nil)
-						w.lend("ro")
-					})
-				})
-			}
-		}
-	}
-}
-
-// TestRotationsAtOnce: many ask for the same at the same moment. Each turn comes after the other, what is given
-// out works, and nothing is left of any.
-//
-// https://github.com/hashicorp/vault-plugin-secrets-azure/pull/266
-func TestRotationsAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := ready(t, enginetest.Config{})
-		w.Must(t, route.Write, "config/prod", fields{"allowed_roles": "*"})
-		w.fake.AddUser("svc", oldPassword)
-		w.Must(t, route.Write, "static-roles/svc", svc)
-		var all sync.WaitGroup
-		for i := range 30 {
-			all.Go(func() {
-				time.Sleep(time.Duration(i%3) * time.Millisecond)
-				switch i % 5 {
-				case 0, 1:
-					w.Must(t, route.Write, "rotate-root/prod", nil)
-				case 2:
-					w.Must(t, route.Write, "rotate-role/svc", nil)
-				default:
-					w.lend("ro")
-				}
-			})
-		}
-		all.Wait()
-		w.given("svc")
-		w.lend("ro")
-		if n := w.Work(t); n != 1 {
-			t.Errorf("%d due items, want the next turn alone", n)
-		}
-		n := w.changes()
-		time.Sleep(59 * time.Minute)
-		if n() != 0 {
-			t.Errorf("%d turns are left over", n())
-		}
-	})
-}
-
-// TestNewTimesCountAtOnce: whatever is written about when a static role turns has its effect at once, longer
-// periods and schedules too, without writing the role anew.
-//
-// https://github.com/hashicorp/vault/issues/21967
-// https://github.com/hashicorp/vault/issues/27774
-func TestNewTimesCountAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // begins at midnight
-		w := withUsers(t, enginetest.Config{}, "svc")
-		w.Must(t, route.Write, "static-roles/svc", svc)
-		n := w.changes()
-		turned := func(when string, want int) {
-			t.Helper()
-			if got := n(); got != want {
-				t.Errorf("%s: %d turns, want %d", when, got, want)
-			}
-		}
-		time.Sleep(50 * time.Minute)
-		w.Must(t, route.Write, "static-roles/svc", fields{"rotation_period": "3h"})
-		time.Sleep(2 * time.Hour)
-		turned("ten minutes before the longer period's end", 0)
-		time.Sleep(11 * time.Minute)
-		turned("after the longer period", 1)
-		w.Must(t, route.Write, "static-roles/svc", fields{"rotation_schedule": "30 4 * * *"})
-		time.Sleep(80 * time.Minute) // 4:21
-		turned("before the schedule's time", 1)
-		time.Sleep(10 * time.Minute)
-		turned("at the schedule's time", 2)
-		w.Must(t, route.Write, "static-roles/svc", fields{"disable_automated_rotation": true})
-		time.Sleep(48 * time.Hour)
-		turned("by request alone", 2)
-		w.Must(t, route.Write, "static-roles/svc", fields{"disable_automated_rotation": false, "rotation_period": "10m"})
-		time.Sleep(time.Second)
-		turned("overdue by the new period", 3)
-	})
-}
-
-// TestFailingTurnOutlivesRestarts: a turn that fails is tried again, and goes on to be, whoever restarts the server
-// meanwhile, and however often.
-//
-// https://github.com/hashicorp/vault/issues/21857
-// https://github.com/hashicorp/vault/issues/7502
-// https://github.com/hashicorp/vault/issues/7222
-func TestFailingTurnOutlivesRestarts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := withUsers(t, enginetest.Config{}, "svc")
-		w.Must(t, route.Write, "static-roles/svc", svc)
-		w.Must(t, route.Write, "config/prod", fields{"rotation_period": "2h"})
-		_, before := w.given("svc")
-		w.fake.SetDown(true)
-		for range 30 {
-			time.Sleep(50 * time.Minute)
-			w.Reopen(t)
-		}
-		a := w.Must(t, route.Read, "static-roles/svc", nil)
-		if a.Data["failures"].(float64) < 20 || len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "down") {
-			t.Errorf("a day later: %s, %q", a.Text, a.Warnings)
-		}
-		w.fake.SetDown(false)
-		time.Sleep(time.Hour + time.Second)
-		if _, now := w.given("svc"); now == before {
-			t.Error("it is not tried any more")
-		}
-		if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err == nil {
-			t.Error("the administrator's password is not tried any more")
 		}
 	})
 }

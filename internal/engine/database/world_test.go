@@ -270,6 +270,9 @@ var prod = fields{
 	"username": databasetest.FakeAdmin, "password": databasetest.FakePassword,
 }
 
+// ownConfig is a connection of users that change their own passwords.
+var ownConfig = fields{"plugin_name": "fake-database-plugin", "connection_url": prod["connection_url"], "allowed_roles": "*", "self_managed": true}
+
 var ro = fields{
 	"db_name": "prod", "creation_statements": "CREATE", "revocation_statements": "DROP", "default_ttl": "30m", "max_ttl": "2h",
 }

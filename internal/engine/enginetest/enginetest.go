@@ -24,6 +24,7 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
 	"github.com/keyturn/keyturn/internal/storage/memory"
 	"github.com/keyturn/keyturn/internal/token"
 	"github.com/keyturn/keyturn/internal/wire"
@@ -81,11 +82,14 @@ type Answer struct {
 	Lease    *lease.Lease // nil: none
 }
 
+// Memory is the store of a [World] that is given none, for tests that put something over it.
+func Memory() storage.Store { return faulty.Quiet(memory.Open()) }
+
 // Open mounts an engine. It ends with the test.
 func Open(t testing.TB, typ engine.Type, c Config) *World {
 	t.Helper()
 	if c.Store == nil {
-		c.Store = memory.Open()
+		c.Store = Memory()
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

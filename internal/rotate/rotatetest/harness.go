@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
@@ -158,7 +159,7 @@ type Harness struct {
 }
 
 func newHarness(t *testing.T, seed uint64, p Plan) *Harness {
-	h := &Harness{T: t, Rand: rand.New(rand.NewPCG(seed, 1)), seed: seed, plan: p, store: &shared{Store: memory.Open(), more: make(chan struct{})}, rest: make(chan struct{})}
+	h := &Harness{T: t, Rand: rand.New(rand.NewPCG(seed, 1)), seed: seed, plan: p, store: shared{faulty.Quiet(memory.Open())}, rest: make(chan struct{})}
 	for i := range h.seats {
 		h.seats[i] = newSeat(h, i)
 	}

@@ -3,9 +3,7 @@ package rotatetest
 import (
 	"context"
 	"errors"
-	"iter"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -37,68 +35,11 @@ type seat struct {
 	hold   time.Duration // for so long
 }
 
-// shared is the store that all servers have. One that stops does not close it. Its feed marks no
-// progress while nothing happens, of which a history of hours has a lot.
-type shared struct {
-	storage.Store
-
-	mu   sync.Mutex // guards the rest
-	told []storage.Change
-	more chan struct{} // closed by the next commit
-}
+// shared is the store that all servers have: one that stops does not close it.
+type shared struct{ storage.Store }
 
 // Close does nothing.
-func (*shared) Close() error { return nil }
-
-// Commit tells those who watch.
-func (s *shared) Commit(ctx context.Context, b storage.Batch) (storage.Version, error) {
-	s.mu.Lock() // the order in which they are told is that of the commits
-	defer s.mu.Unlock()
-	v, err := s.Store.Commit(ctx, b)
-	if err != nil {
-		return v, err
-	}
-	for _, op := range b.Ops {
-		if op.Kind != storage.Assert {
-			s.told = append(s.told, storage.Change{Key: op.Key, Version: v, Deleted: op.Kind == storage.Delete})
-		}
-	}
-	close(s.more)
-	s.more = make(chan struct{})
-	return v, nil
-}
-
-// Watch tells of what is committed from now on.
-func (s *shared) Watch(ctx context.Context, prefix string, _ storage.Version) iter.Seq2[storage.Change, error] {
-	return func(yield func(storage.Change, error) bool) {
-		s.mu.Lock()
-		seen := len(s.told)
-		s.mu.Unlock()
-		if !yield(storage.Change{}, nil) {
-			return
-		}
-		for {
-			s.mu.Lock()
-			news, more := s.told[seen:], s.more
-			s.mu.Unlock()
-			seen += len(news)
-			for _, c := range news {
-				if strings.HasPrefix(c.Key, prefix) && !yield(c, nil) {
-					return
-				}
-			}
-			if len(news) > 0 {
-				continue
-			}
-			select {
-			case <-more:
-			case <-ctx.Done():
-				yield(storage.Change{}, ctx.Err())
-				return
-			}
-		}
-	}
-}
+func (shared) Close() error { return nil }
 
 func newSeat(h *Harness, n int) *seat {
 	return &seat{

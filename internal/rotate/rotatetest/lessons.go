@@ -1,0 +1,581 @@
+package rotatetest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
+	"github.com/keyturn/keyturn/internal/storage/memory"
+)
+
+// A Thing is one thing that rotates, on a mount that one server has open, with its provider. All
+// of it is called in a bubble, which begins at midnight.
+type Thing struct {
+	// Server is the one that has the mount open; its due items are those of the mount.
+	Server interface {
+		Stop()
+		Reopen(t testing.TB)
+		Work(t testing.TB) int
+	}
+	// Mount is the engine as it is open now.
+	Mount func() Mount
+	Kind  string
+	Noun  string // what messages call it
+
+	// Configure has it rotate every 24 hours, with a grace of at most two. It may rotate it at once.
+	Configure func() error
+	// Change writes the fields that say when it rotates: rotation_period, rotation_schedule,
+	// rotation_window and disable_automated_rotation.
+	Change func(when map[string]any)
+	// Unscheduled: rotation_schedule is not for it. Always: nor is disable_automated_rotation.
+	Unscheduled, Always bool
+	// Rotate asks for a rotation, and waits until readers have what it made.
+	Rotate func() error
+	// Given is what readers are given, which must work.
+	Given func() string
+	// Works reports whether what was given before works still. nil: the rotation ends it.
+	Works func(given string) bool
+	// Made is how often the provider was asked to create or to set a credential.
+	Made func() int
+	// Live are the credentials at the provider; nil: there is always one.
+	Live func() []string
+
+	// Faults have the provider fail until Heal. "away" and "lost" are among them: nothing is done;
+	// done, and the reply is lost. What a fault delays is done within ten minutes.
+	Faults map[string]func()
+	Heal   func()
+}
+
+// A Mount is an engine with things that rotate.
+type Mount interface {
+	Rotations() *rotate.Manager
+	Unfinished(ctx context.Context) error
+}
+
+// An Opener makes a mount over a store.
+type Opener func(t *testing.T, store storage.Store) *Thing
+
+// Lessons tests of things that rotate what has hurt users of other servers, as docs/lessons.md
+// lists it, and what they rely on besides: schedules, windows, requests, restarts, failures of
+// the provider and of the store. What an engine adds to that is its own tests' business.
+func Lessons(t *testing.T, things map[string]Opener) {
+	for name, open := range things {
+		t.Run(name, func(t *testing.T) {
+			for what, test := range map[string]func(s *thing){
+				"rests until its time": restsUntilItsTime, "new times count at once": newTimesCountAtOnce, "by request alone": byRequestAlone,
+				"failures outlive restarts": failuresOutliveRestarts, "requests at once": requestsAtOnce, "unfinished": unfinished,
+				"missed window": missedWindow, "windows begin anew": windowsBeginAnew,
+			} {
+				t.Run(what, func(t *testing.T) { open.bubble(t, func(s *thing) { s.begin(); test(s) }) })
+			}
+			t.Run("failing calls", func(t *testing.T) { failingCalls(t, open) })
+			t.Run("failing store", func(t *testing.T) { failingStore(t, open) })
+			t.Run("crashes", func(t *testing.T) { crashes(t, open) })
+		})
+	}
+}
+
+// A thing is one in a bubble, with the store under its mount.
+type thing struct {
+	*testing.T
+	*Thing
+	store *faulty.Store
+}
+
+func (open Opener) bubble(t *testing.T, test func(s *thing)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		store := faulty.New(faulty.Quiet(memory.Open()), 1)
+		test(&thing{t, open(t, store), store})
+	})
+}
+
+// begin configures it, and has it rotate once. It runs in a bubble.
+func (s *thing) begin() {
+	s.Helper()
+	if err := s.Configure(); err != nil {
+		s.Fatal("configuring: ", err)
+	}
+	s.settle()
+	if s.record().Turns == 0 {
+		s.rotate()
+	}
+}
+
+func (s *thing) rotate() {
+	s.Helper()
+	if err := s.Rotate(); err != nil {
+		s.Fatal("rotating: ", err)
+	}
+	s.settle()
+}
+
+// settle lets what is in flight end, in a bubble.
+func (s *thing) settle() {
+	s.Helper()
+	for range 10 * 60 {
+		if r := s.record(); r != nil && r.Turn == nil {
+			return
+		}
+		time.Sleep(time.Minute)
+	}
+	s.Fatalf("in ten hours it has not ended: %+v", s.record())
+}
+
+// record is the only one of its kind; nil: there is none.
+func (s *thing) record() *rotate.Record {
+	s.Helper()
+	for r, err := range s.Mount().Rotations().Records(context.Background(), s.Kind) {
+		if err != nil {
+			s.Fatal(err)
+		}
+		return r
+	}
+	return nil
+}
+
+// A mark is where it was at a moment.
+type mark struct {
+	given string
+	made  int
+}
+
+// mark is of a moment at which nothing is under way that takes no time.
+func (s *thing) mark() mark {
+	s.Helper()
+	synctest.Wait()
+	return mark{s.Given(), s.Made()}
+}
+
+// wants wants so many rotations since a moment.
+func (s *thing) wants(when string, rotations int, since mark) {
+	s.Helper()
+	now := s.mark()
+	if now.made-since.made != rotations || (now.given != since.given) != (rotations > 0) {
+		s.Errorf("%s (%s): %d rotations, and another credential is given out: %v; want %d", when, time.Now().UTC().Format("02 15:04"), now.made-since.made, now.given != since.given, rotations)
+	}
+}
+
+// until sleeps, in a bubble, until a time after the next rotation; before it, if that is negative.
+func (s *thing) until(after time.Duration) {
+	s.Helper()
+	time.Sleep(time.Until(s.record().Next.Add(after)))
+	synctest.Wait()
+}
+
+// alone wants one credential at the provider, and one due item: the next rotation.
+func (s *thing) alone() {
+	s.Helper()
+	if s.Live != nil && (len(s.Live()) != 1 || !strings.Contains(s.Given(), s.Live()[0])) {
+		s.Errorf("at the provider are %q; given out is %.24s", s.Live(), s.Given())
+	}
+	r := s.record()
+	if n := s.Server.Work(s); n != 1 || r.LastError != "" || r.Alert != nil || r.Failures != 0 {
+		s.Errorf("%d due items; error %q, alert %v, %d failures", n, r.LastError, r.Alert, r.Failures)
+	}
+}
+
+// next wants nothing to come early, and the next rotation at its time, in a bubble.
+func (s *thing) next() {
+	s.Helper()
+	before := s.mark()
+	s.until(-10 * time.Minute)
+	s.wants("ten minutes before the next rotation", 0, before)
+	s.alone()
+	s.until(10 * time.Minute)
+	s.wants("ten minutes after its time", 1, before)
+	if works := s.Works != nil && s.Works(before.given); works != (s.Works != nil) {
+		s.Error("what was given out before has no grace")
+	}
+}
+
+// restsUntilItsTime: starting again rotates nothing that is not due, and what is due once, however
+// long nothing ran. Who has read before that goes on, where the engine promises it. It runs in a
+// bubble.
+//
+// https://github.com/hashicorp/vault/pull/29537
+// https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/156
+// https://developer.hashicorp.com/vault/docs/v1.19.x/updates/important-changes
+// https://github.com/hashicorp/vault/issues/18738
+func restsUntilItsTime(s *thing) {
+	before := s.mark()
+	for end := s.record().Next.Add(-time.Hour); time.Now().Before(end); time.Sleep(time.Hour) {
+		s.Server.Reopen(s)
+	}
+	s.wants("started again every hour", 0, before)
+	s.Server.Stop()
+	time.Sleep(4*24*time.Hour + time.Hour)
+	s.Server.Reopen(s)
+	time.Sleep(10 * time.Minute)
+	s.wants("after four periods of rest", 1, before)
+	if s.Works != nil && !s.Works(before.given) {
+		s.Error("who had read before was cut off")
+	}
+	s.settle()
+	s.next()
+}
+
+// newTimesCountAtOnce: whatever is written about when it rotates has its effect at once, longer
+// periods and schedules too, without writing the rest anew. It runs in a bubble.
+//
+// https://github.com/hashicorp/vault/issues/21967
+// https://github.com/hashicorp/vault/issues/27774
+func newTimesCountAtOnce(s *thing) {
+	was := s.record().Next
+	s.until(-time.Hour)
+	s.Change(map[string]any{"rotation_period": "48h"})
+	if got := s.record().Next; !got.Equal(was.Add(24 * time.Hour)) {
+		s.Errorf("a period that is a day longer moves the rotation from %s to %s", was, got)
+	}
+	s.next()
+	s.settle()
+	s.Change(map[string]any{"rotation_period": "12h"})
+	s.next()
+	s.settle()
+	before := s.mark()
+	s.Change(map[string]any{"rotation_period": "8h"})
+	time.Sleep(time.Until(s.record().LastRotated.Add(9 * time.Hour)))
+	s.wants("an hour after the shorter period", 1, before)
+	s.settle()
+	if s.Unscheduled {
+		return
+	}
+	s.Change(map[string]any{"rotation_schedule": "0 12 * * *"})
+	if at := s.record().Next.UTC(); at.Hour() != 12 || at.Minute() != 0 || time.Until(at) > 24*time.Hour {
+		s.Errorf("by the schedule it is rotated at %s", at)
+	}
+	s.next()
+	s.settle()
+	s.Change(map[string]any{"rotation_period": "24h"}) // in place of the schedule
+	s.next()
+}
+
+// byRequestAlone: no rotation by itself, and those of before are not made up for. It runs in a bubble.
+//
+// https://github.com/hashicorp/vault/issues/27165
+// https://github.com/openbao/openbao/issues/284
+func byRequestAlone(s *thing) {
+	if s.Always {
+		s.SkipNow()
+	}
+	s.Change(map[string]any{"disable_automated_rotation": true})
+	before := s.mark()
+	time.Sleep(72 * time.Hour)
+	s.wants("in three days by request alone", 0, before)
+	if n := s.Server.Work(s); n != 0 {
+		s.Errorf("%d due items", n)
+	}
+	s.rotate()
+	s.wants("by request", 1, before)
+	time.Sleep(48 * time.Hour)
+	s.Change(map[string]any{"disable_automated_rotation": false, "rotation_period": "12h"})
+	time.Sleep(time.Minute)
+	s.wants("overdue by the new period", 2, before)
+}
+
+// failuresOutliveRestarts: a rotation that fails is tried again, and goes on to be, whoever
+// restarts the server meanwhile, and however often; it says so, and what was given out goes on to
+// work. Nothing of the queue is in memory alone. It runs in a bubble.
+//
+// https://github.com/hashicorp/vault/pull/23673
+// https://github.com/hashicorp/vault/issues/21857
+// https://github.com/hashicorp/vault/issues/7502
+// https://github.com/hashicorp/vault/issues/7222
+func failuresOutliveRestarts(s *thing) {
+	before := s.Given()
+	s.until(-time.Minute)
+	s.Faults["away"]()
+	for range 30 {
+		time.Sleep(50 * time.Minute)
+		s.Server.Reopen(s)
+	}
+	if r := s.record(); r.Failures < 5 || r.LastError == "" || r.Alert == nil || s.Server.Work(s) != 1 {
+		s.Errorf("a day later: %d failures, error %q, alert %v, %d due items", r.Failures, r.LastError, r.Alert, s.Server.Work(s))
+	}
+	s.Heal()
+	if s.Given() != before {
+		s.Error("another credential is given out")
+	}
+	time.Sleep(75 * time.Minute) // an hour, and a fifth of it by chance
+	if s.Given() == before {
+		s.Error("it is not tried any more")
+	}
+	s.settle()
+	s.next()
+}
+
+// requestsAtOnce: many ask for the same at the same moment. Each rotation comes after the other,
+// what is given out works, and nothing is left that nobody knows of. It runs in a bubble.
+//
+// https://github.com/hashicorp/vault-plugin-secrets-azure/pull/266
+func requestsAtOnce(s *thing) {
+	var all sync.WaitGroup
+	done := make(chan bool, 12)
+	for i := range cap(done) {
+		all.Go(func() {
+			time.Sleep(time.Duration(i%3) * time.Second)
+			err := s.Rotate()
+			if done <- err == nil; err != nil && !fault.Is(err, fault.Unavailable) && !fault.Is(err, fault.Conflict) {
+				s.Errorf("rotating: %v", err) // while the one before lives there may be no place
+			}
+		})
+	}
+	all.Wait()
+	close(done)
+	n := 0
+	for ok := range done {
+		if ok {
+			n++
+		}
+	}
+	s.Given()
+	if n == 0 {
+		s.Error("all were refused")
+	}
+	s.settle()
+	s.next()
+}
+
+// unfinished: a mount is not to be disabled while it is not known what is in force, or while what
+// was replaced lives. It runs in a bubble.
+func unfinished(s *thing) {
+	if err := s.Mount().Unfinished(context.Background()); err != nil {
+		s.Errorf("nothing is under way: %v", err)
+	}
+	s.Faults["lost"]()
+	_ = s.Rotate()
+	if s.record().Turn != nil { // otherwise it was found out at once
+		if err := s.Mount().Unfinished(context.Background()); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), s.Noun) {
+			s.Errorf("in the middle of a rotation: %v", err)
+		}
+	}
+	s.Heal()
+	s.settle()
+	if err := s.Mount().Unfinished(context.Background()); err != nil {
+		s.Errorf("it has ended: %v", err)
+	}
+}
+
+// nightly has it rotate in an hour of the night, in a bubble, which it leaves at a midnight.
+func (s *thing) nightly() {
+	if s.Unscheduled {
+		s.SkipNow()
+	}
+	s.Change(map[string]any{"rotation_schedule": "0 3 * * *", "rotation_window": "1h"})
+	time.Sleep(time.Until(time.Now().Truncate(24 * time.Hour).Add(48 * time.Hour)))
+}
+
+// missedWindow: a server that was down over the window does not rotate outside of it, says so, and
+// rotates at the next time. It runs in a bubble.
+//
+// https://github.com/openbao/openbao/issues/3637
+// https://github.com/hashicorp/vault/issues/18738
+func missedWindow(s *thing) {
+	s.nightly()
+	before := s.mark()
+	s.Server.Stop()
+	time.Sleep(5 * time.Hour)
+	s.Server.Reopen(s)
+	time.Sleep(2 * time.Minute)
+	s.wants("after the window", 0, before)
+	if why := s.record().LastError; !strings.Contains(why, "T03:00:00Z was missed") {
+		s.Errorf("it says %q", why)
+	}
+	time.Sleep(21 * time.Hour)
+	s.wants("before the next window", 0, before)
+	time.Sleep(time.Hour)
+	s.wants("at the next time", 1, before)
+}
+
+// windowsBeginAnew: the last try of a window is at its end, none comes after it, and failures of
+// one window do not make tries of the next one rare. It runs in a bubble.
+//
+// https://github.com/openbao/openbao/issues/3637
+func windowsBeginAnew(s *thing) {
+	s.nightly()
+	first := s.Given()
+	s.Faults["away"]()
+	time.Sleep(3*time.Hour + 58*time.Minute)
+	s.Heal()
+	time.Sleep(3 * time.Minute)
+	second := s.Given()
+	if second == first {
+		s.Error("it is not tried once more before the window ends")
+	}
+	time.Sleep(22 * time.Hour)
+	s.Faults["away"]()
+	time.Sleep(2*time.Hour + time.Minute)
+	s.Heal()
+	time.Sleep(20 * time.Hour)
+	if s.Given() != second {
+		s.Error("it was rotated outside of its window")
+	}
+	if s.record().LastError == "" {
+		s.Error("nothing says why the night has passed in vain")
+	}
+	time.Sleep(2*time.Hour + 57*time.Minute)
+	s.Faults["away"]()
+	time.Sleep(90 * time.Second)
+	s.Heal()
+	time.Sleep(10 * time.Minute)
+	if s.Given() == second {
+		s.Error("after half a minute of trouble it was not tried again")
+	}
+}
+
+// failingCalls: whatever call fails, before or after its effect, of a rotation by schedule or on
+// request, and whether or not the process dies then: what is given out works, the next rotation
+// comes at its time and not before, and nothing is left.
+//
+// https://github.com/hashicorp/vault/pull/12563
+// https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/28
+// https://github.com/hashicorp/vault-plugin-secrets-azure/pull/266
+// https://github.com/hashicorp/vault/pull/23673
+func failingCalls(t *testing.T, open Opener) {
+	var faults map[string]func()
+	open.bubble(t, func(s *thing) { faults = s.Faults })
+	for name := range faults {
+		for _, asked := range []bool{false, true} {
+			for _, dies := range []bool{false, true} {
+				t.Run(fmt.Sprint(name, "/", asked, "/", dies), func(t *testing.T) {
+					open.bubble(t, func(s *thing) {
+						s.begin()
+						s.provoke(asked, s.Faults[name])
+						s.recover(dies, s.Heal)
+					})
+				})
+			}
+		}
+	}
+}
+
+// provoke has it rotate, on request or by its schedule, once something fails. It runs in a bubble.
+func (s *thing) provoke(asked bool, fail func()) {
+	if asked {
+		time.Sleep(6 * time.Hour)
+		fail()
+		_ = s.Rotate()
+		return
+	}
+	at := s.record().Next
+	time.Sleep(time.Until(at) - time.Second)
+	fail()
+	time.Sleep(20 * time.Second)
+}
+
+// recover ends what fails, perhaps after the process has died, and wants all to be well. It runs in a bubble.
+func (s *thing) recover(dies bool, heal func()) {
+	s.Helper()
+	if dies {
+		s.Server.Stop()
+	}
+	heal()
+	if dies {
+		s.Server.Reopen(s)
+	}
+	s.mark()
+	for range 80 { // what may have been made is settled first
+		if time.Sleep(time.Minute); s.Rotate() == nil {
+			break
+		}
+	}
+	s.settle()
+	s.next()
+}
+
+// failingStore: the store fails at any commit of a rotation, stored or not, and for good. Without
+// the first commit the provider hears of nothing; and whenever the store is back, what is given
+// out works.
+//
+// https://github.com/hashicorp/vault/issues/6042
+// https://github.com/hashicorp/vault/pull/8782
+func failingStore(t *testing.T, open Opener) {
+	for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
+		for after := range 5 {
+			for _, asked := range []bool{false, true} {
+				for _, dies := range []bool{false, true} {
+					t.Run(fmt.Sprint(mode, "/", after, "/", asked, "/", dies), func(t *testing.T) {
+						open.bubble(t, func(s *thing) {
+							s.begin()
+							made := s.Made()
+							s.provoke(asked, func() { s.store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: -1, Mode: mode}) })
+							if n := s.Made() - made; after == 0 && n != 0 {
+								s.Errorf("the provider was asked %d times for what is not durable", n)
+							}
+							s.recover(dies, s.store.Clear)
+						})
+					})
+				}
+			}
+		}
+	}
+}
+
+// crashes: the process dies at a commit of its configuration or of its rotations, stored or not,
+// while a call fails too. What is given out afterwards works, and all goes on. Each runs in a bubble.
+//
+// https://github.com/hashicorp/vault/issues/6042
+// https://github.com/hashicorp/vault/pull/8782
+func crashes(t *testing.T, open Opener) {
+	for _, first := range []string{"", "lost", "away"} {
+		for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
+			for at := range 10 {
+				t.Run(fmt.Sprint(first, "/", mode, "/", at), func(t *testing.T) {
+					open.bubble(t, func(s *thing) {
+						if first != "" {
+							s.Faults[first]()
+						}
+						s.store.CrashAfter(at, mode)
+						_ = s.Configure()
+						s.Heal()
+						s.die()
+						time.Sleep(20 * time.Minute)
+						if r := s.record(); r == nil || r.Next.IsZero() { // what was not stored has left nothing that goes on
+							if err := s.Configure(); err != nil {
+								s.Fatal(err)
+							}
+						}
+						if s.settle(); s.record().Current == nil { // the first one surely failed
+							s.rotate()
+						}
+						s.recover(false, func() {})
+					})
+				})
+			}
+		}
+	}
+}
+
+// die asks for one thing after another, in a bubble, until the process dies, and starts it again.
+func (s *thing) die() {
+	s.Helper()
+	dead := func() bool {
+		select {
+		case <-s.store.Crashed():
+			return true
+		default:
+			return false
+		}
+	}
+	for range 4 * 60 {
+		if dead() {
+			s.Server.Stop()
+			s.store.Revive()
+			s.Server.Reopen(s)
+			return
+		}
+		if s.Rotate() != nil && !dead() {
+			_ = s.Configure()
+		}
+		time.Sleep(time.Minute)
+	}
+	s.Errorf("nothing crashed: there are %d commits, fewer than the test assumes", s.store.Commits())
+}
