@@ -255,8 +255,8 @@ func waitPublished(ctx context.Context, s *session, client *client, mount string
 		switch {
 		case data["paused"] == true, state == "scheduled" && text(data["failures"]) != "0":
 			return true, refusal{exitRemote, "The rotation has failed, and the old key stays current: " + text(data["last_error"])}
-		case state == "rolling-back":
-			return false, nil
+		case text(data["rolled_back_because"]) != "":
+			return true, refusal{exitRemote, "The rotation is rolled back, and the old key stays current: " + text(data["rolled_back_because"])}
 		case state == "grace", state == "retiring", state == "scheduled":
 			return true, s.out.say("Success! The new key is published: %s", text(data["current_key_id"]))
 		}

@@ -220,6 +220,10 @@ func (c Control) Pause(ctx context.Context, reason string) error {
 func (c Control) Resume(ctx context.Context) error {
 	e := c.e
 	p := e.Rec.Paused
+	if t := e.Rec.Turn; p == nil && t != nil && t.Back != nil && t.Back.Ask { // it would ask at its end
+		t.Back.Ask, e.Rec.Alert = false, nil
+		return e.Commit(ctx, "resumed", e.Planned())
+	}
 	if p == nil {
 		return nil
 	}

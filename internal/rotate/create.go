@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -170,9 +171,13 @@ func ask(ctx context.Context, e *Edit, why string) error {
 			markers = append(markers, t.Attempts[i].Marker)
 		}
 	}
-	t.unproven("a creating call of unknown outcome may have left a key at the provider")
 	t.Back = &Back{At: e.Now, Reason: why, Ask: true}
-	e.alarm("%s: %s; look at the provider for a key that belongs to %q, remove it, then resume", e.name(), why, markers)
+	if a := t.last(); a != nil && len(a.IDs) > 0 { // it is known, and retired without a person
+		e.alarm("%s: %s; the key %s that the call has left is retired; correct the cause, then resume", e.name(), why, strings.Join(a.IDs, ", "))
+	} else {
+		t.unproven("a creating call of unknown outcome may have left a key at the provider")
+		e.alarm("%s: %s; look at the provider for a key that belongs to %q, remove it, then resume", e.name(), why, markers)
+	}
 	e.Rec.Queued = nil
 	e.to(RollingBack)
 	return e.Commit(ctx, "asks", e.Now)

@@ -155,6 +155,9 @@ func (r *Record) Summary(now time.Time) string {
 		text += "; next rotation " + when(r.Next, now)
 	}
 	if r.Alert != nil && (r.Paused == nil || r.Paused.Reason != r.Alert.Text) {
+		if p := r.Paused; p != nil && p.Reason != "" && strings.Contains(r.Alert.Text, p.Reason) {
+			text = strings.Replace(text, "paused: "+p.Reason, "paused", 1)
+		}
 		text = "alert: " + r.Alert.Text + "; " + text
 	}
 	return text
@@ -223,6 +226,8 @@ func (r *Record) waits(now time.Time) string {
 		return r.waitsInGrace(now)
 	}
 	switch end := t.End; {
+	case t.Victim() == nil && t.last() != nil && t.last().open() && r.Due.After(now.Add(time.Second)):
+		return "waiting in case a lost create call lands, until " + strings.TrimPrefix(until, "at ")
 	case t.Victim() == nil:
 		return "checking that the provider lists exactly the expected keys"
 	case end.Retired.IsZero() && !end.Disabled.IsZero():

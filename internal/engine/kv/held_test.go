@@ -267,10 +267,18 @@ func TestJudgementSaysWhatIsRead(t *testing.T) {
 			}
 			return nil
 		}
-		_, err := h.Do(route.Write, "data/s", map[string]any{"data": map[string]string{"api_key": "x"}})
+		answer, err := h.Do(route.Write, "data/s", map[string]any{"data": map[string]string{"api_key": "x"}})
+		if err == nil && answer.Data["custom_metadata"].(map[string]any)["key_id"] != "k2" {
+			t.Errorf("the answer to the write is %v", answer.Data)
+		}
 		custom := h.Must(t, route.Read, "metadata/s", nil).Data["custom_metadata"].(map[string]any)
 		if want := map[bool]string{true: "k1", false: "k2"}[refused]; (err != nil) != refused || custom["key_id"] != want || custom["team"] != "a" {
 			t.Errorf("refused: %v, error %v, custom metadata %v", refused, err, custom)
 		}
+	}
+	h.judge = func(o engine.Overwrite) error { o.Custom(map[string]string{"key_id": "k3"}); return nil }
+	answer := h.Must(t, route.Patch, "data/s", map[string]any{"data": map[string]string{"api_key": "y"}})
+	if answer.Data["custom_metadata"].(map[string]any)["key_id"] != "k3" {
+		t.Errorf("the answer to the patch is %v", answer.Data)
 	}
 }

@@ -18,7 +18,8 @@ func (v *versioned) patch(ctx context.Context, r *route.Request, in putIn) (*ver
 	if in.Data.IsNull() || !in.Data.IsObject() {
 		return nil, fault.New("kv.patch", fault.Invalid, "field \"data\": no data provided; what is to change goes into {\"data\": {…}}")
 	}
-	var out *versionOut
+	var out versionOut
+	var stored *record // as in write
 	err := v.change(ctx, in.Path, in.hand(r), func(c *config, m *record) (*record, []storage.Op, error) {
 		var ver *version
 		if m != nil {
@@ -42,11 +43,14 @@ func (v *versioned) patch(ctx context.Context, r *route.Request, in putIn) (*ver
 			return nil, nil, err
 		}
 		next, nv, ops := c.append(m, in.Path, merged, nil)
-		o := outOf(next, nv)
-		out = &o
+		out, stored = outOf(next, nv), next
 		return next, ops, nil
 	})
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	out.Custom = stored.Custom
+	return &out, nil
 }
 
 func decodeNumbers(b []byte) (any, error) {

@@ -334,17 +334,19 @@ func (v *versioned) write(ctx context.Context, r *route.Request, in putIn) (*ver
 		return nil, fault.New("kv.write", fault.Invalid, "field \"data\": no data provided; the secret goes into {\"data\": {…}}")
 	}
 	var out versionOut
+	var stored *record // its custom metadata may say more once a holder has judged the write
 	err := v.change(ctx, in.Path, in.hand(r), func(c *config, m *record) (*record, []storage.Op, error) {
 		if err := c.checkCAS(m, in.cas()); err != nil {
 			return nil, nil, err
 		}
 		next, ver, ops := c.append(m, in.Path, in.Data.Reveal(), nil)
-		out = outOf(next, ver)
+		out, stored = outOf(next, ver), next
 		return next, ops, nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	out.Custom = stored.Custom
 	return &out, nil
 }
 

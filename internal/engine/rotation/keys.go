@@ -103,6 +103,7 @@ type keyStatus struct {
 	Failures    int          `json:"failures"` // rotations in a row
 	Attempts    int          `json:"attempts"` // of the present step that failed
 	Unproven    []string     `json:"unproven"`
+	BackReason  string       `json:"rolled_back_because"` // of the rotation in flight; "": it is not rolled back
 	Leaked      bool         `json:"leaked"`
 }
 
@@ -159,6 +160,9 @@ func (k *key) showStatus() keyStatus {
 	}
 	if t := rec.Turn; t != nil {
 		out.Leaked, out.Attempts = t.Start.Leaked, t.Tries
+		if t.Back != nil {
+			out.BackReason = t.Back.Reason
+		}
 		if t.Published().IsZero() {
 			out.PendingID = t.New.Key()
 		} else {

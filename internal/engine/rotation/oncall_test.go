@@ -225,3 +225,33 @@ func TestMetadataOfHandWrite(t *testing.T) {
 		}
 	})
 }
+
+// TestResumeBeforeItAsks: a rotation that will ask a person at its end says so before, with what it has left; a person who resumes it then
+// is not asked again.
+func TestResumeBeforeItAsks(t *testing.T) {
+	bubble(t, func(w *world) {
+		turned(w)
+		current := w.value()
+		id := ""
+		w.lie(&liar{create: func(c rotate.Credential, err error) (rotate.Credential, error) {
+			if id = c.ID; err != nil {
+				return c, err
+			}
+			return rotate.Credential{}, &rotate.Failure{Outcome: rotate.Unknown, ID: id, Repeats: true, Err: fault.New("liar", fault.Upstream, "there is no secret")}
+		}}, nil)
+		w.must(route.Write, "keys/demo/rotate", nil)
+		s := w.until(rotate.Retiring)
+		if !contains(s["alert"].(string), "the key "+id+" that the call has left is retired; correct the cause, then resume") || s["rolled_back_because"] == "" {
+			t.Errorf("the key is %v", s)
+		}
+		w.must(route.Write, "keys/demo/resume", nil)
+		if s := w.until(rotate.Scheduled); s["paused"] != false || s["alert"] != "" {
+			t.Errorf("somebody has resumed it, and the key is %v", s)
+		}
+		w.live(w.idOf(current))
+		attempts := w.must(route.Read, "keys/demo/history", nil)["turns"].([]any)[0].(map[string]any)["attempts"].([]any)
+		if !contains(attempts[0].(string), "unknown: it left "+id+", which is retired") {
+			t.Errorf("the attempts are %v", attempts)
+		}
+	})
+}

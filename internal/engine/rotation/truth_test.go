@@ -216,7 +216,7 @@ func TestStatus(t *testing.T) {
 			t.Errorf("overdue are %q", got)
 		}
 		one := w.must(route.Read, "status", map[string]any{"limit": 1})
-		if one["total"] != 3.0 || len(one["records"].([]any)) != 1 || !contains(one["records"].([]any)[0].(map[string]any)["summary"].(string), "paused: ") {
+		if one["total"] != 3.0 || len(one["records"].([]any)) != 1 || !contains(one["records"].([]any)[0].(map[string]any)["summary"].(string), "; paused") {
 			t.Errorf("one of them: %v", one)
 		}
 	})
