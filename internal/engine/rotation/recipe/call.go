@@ -106,7 +106,7 @@ func (c *caller) unanswered(ctx context.Context, st *step, host string, sent boo
 		kind, msg = fault.Timeout, "no connection to "+host+" came about within "+st.timeout.String()+"; see whether a firewall drops what this server sends"
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		kind, msg = fault.Timeout, host+" did not answer within "+st.timeout.String()+"; see whether the provider is slow, or give the recipe's request a longer timeout"
-	case !sent || trouble(err, host) != "":
+	default:
 		msg = cmp.Or(trouble(err, host), msg)
 	}
 	return c.failure(st, outcome, kind, msg, err)

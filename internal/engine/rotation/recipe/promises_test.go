@@ -1,0 +1,122 @@
+package recipe
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// told opens a recipe's text, as [plain] does, and notes each request.
+func told(t *testing.T, text string, dial dialFunc, made *[]rotate.Exchange) rotation.Source {
+	t.Helper()
+	text = strings.ReplaceAll(strings.ReplaceAll(text, `["api.example.com"]`, `["http://127.0.0.1"]`), "https://api.example.com", "http://127.0.0.1")
+	d, err := Provider.Parse("x.hcl", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Provider.Open(rotation.OpenConfig{
+		Definition: d, Admin: map[string]secret.Value{"token": secret.Text(adminCanary)}, Dial: dial, Told: func(x rotate.Exchange) { *made = append(*made, x) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestWhatIsToldOfARequest: its reply, or why there is none. A creating call may answer with a new secret in
+// any field, so that only those which say why are shown of it.
+func TestWhatIsToldOfARequest(t *testing.T) {
+	var made []rotate.Exchange
+	cut := false
+	s := told(t, minimal("{}"), rotationtest.Pipe(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if cut {
+			panic(http.ErrAbortHandler)
+		}
+		w.WriteHeader(500)
+		io.WriteString(w, `{"error": "full", "value": "sesame"}`)
+	})), &made)
+	_, _ = s.Create(t.Context(), order)
+	_ = s.Retire(t.Context(), "a")
+	cut = true
+	_ = s.Retire(t.Context(), "a")
+	if len(made) != 3 {
+		t.Fatalf("told of %d requests, want 3: %+v", len(made), made)
+	}
+	for i, want := range []rotate.Exchange{
+		{Step: "create", Method: "POST", Path: "/keys", Status: 500, Reply: `{"error": "full", "value": "[text]"}`},
+		{Step: "retire", Method: "DELETE", Path: "/keys/a", Status: 500, Reply: `{"error": "full", "value": "sesame"}`},
+		{Step: "retire", Method: "DELETE", Path: "/keys/a", Error: "did not answer completely"},
+	} {
+		x := made[i]
+		if x.Step != want.Step || x.Method != want.Method || x.Path != want.Path || x.Status != want.Status || x.Reply != want.Reply {
+			t.Errorf("request %d: told %+v, want %+v", i, x, want)
+		}
+		if (x.Error == "") != (want.Error == "") || !strings.Contains(x.Error, want.Error) {
+			t.Errorf("request %d: told of the error %q, want %q", i, x.Error, want.Error)
+		}
+	}
+}
+
+// TestStatusOfACutReply counts where it says that the call was refused.
+func TestStatusOfACutReply(t *testing.T) {
+	for status, want := range map[int]rotate.Outcome{201: rotate.Unknown, 400: rotate.Permanent, 429: rotate.Transient, 500: rotate.Unknown} {
+		s := plain(t, minimal("{}"), func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			w.WriteHeader(status)
+			io.WriteString(w, `{"error":`)
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		})
+		if _, err := s.Create(t.Context(), order); rotate.OutcomeOf(err) != want {
+			t.Errorf("status %d, and a reply that is cut: %v (%v), want %v", status, rotate.OutcomeOf(err), err, want)
+		}
+	}
+}
+
+// TestWhyThereIsNoReply: each cause has its words and its outcome.
+func TestWhyThereIsNoReply(t *testing.T) {
+	refused := func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	}
+	silent := func(context.Context, string, string) (net.Conn, error) { // net/http lets it go on behind the request
+		time.Sleep(time.Hour)
+		return nil, io.EOF
+	}
+	odd := func(context.Context, string, string) (net.Conn, error) { return nil, io.ErrNoProgress }
+	hangs := func(t *testing.T) dialFunc {
+		return rotationtest.Pipe(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(time.Hour) }))
+	}
+	for want, tt := range map[string]struct {
+		dial    func(t *testing.T) dialFunc
+		outcome rotate.Outcome
+	}{
+		"the connection to 127.0.0.1 was refused":       {func(*testing.T) dialFunc { return refused }, rotate.Transient},
+		"no connection to 127.0.0.1 came about within ": {func(*testing.T) dialFunc { return silent }, rotate.Transient},
+		"the provider cannot be reached":                {func(*testing.T) dialFunc { return odd }, rotate.Transient},
+		"127.0.0.1 did not answer within ":              {hangs, rotate.Unknown},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var made []rotate.Exchange
+			_, err := told(t, minimal("{}"), tt.dial(t), &made).Create(t.Context(), order)
+			if rotate.OutcomeOf(err) != tt.outcome || !strings.Contains(fault.Message(err), want) {
+				t.Errorf("%v, %q; want %v with %q", rotate.OutcomeOf(err), fault.Message(err), tt.outcome, want)
+			}
+			if len(made) != 1 || time.Duration(made[0].Took) > time.Hour || want == "127.0.0.1 did not answer within " && made[0].Took == 0 {
+				t.Errorf("told %+v", made)
+			}
+			time.Sleep(2 * time.Hour)
+		})
+	}
+}
