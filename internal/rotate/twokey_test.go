@@ -48,6 +48,7 @@ type issuer struct {
 	store    *faulty.Store
 	audited  []rotate.Action
 	orders   []rotate.Order
+	usage    error // of asking when a key was last used
 }
 
 func newIssuer(t *testing.T, eager bool) *issuer {
@@ -110,7 +111,7 @@ func (i *issuer) List(context.Context) ([]rotate.Listed, error) {
 }
 
 func (i *issuer) LastUsed(_ context.Context, id string) (time.Time, error) {
-	return i.key(id).LastUsed, nil
+	return i.key(id).LastUsed, i.usage
 }
 
 func (i *issuer) Verify(context.Context, rotate.Credential) error {
