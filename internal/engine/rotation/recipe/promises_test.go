@@ -91,12 +91,12 @@ func TestWhyThereIsNoReply(t *testing.T) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	}
 	silent := func(context.Context, string, string) (net.Conn, error) { // net/http lets it go on behind the request
-		time.Sleep(time.Hour)
+		nap(time.Hour)
 		return nil, io.EOF
 	}
 	odd := func(context.Context, string, string) (net.Conn, error) { return nil, io.ErrNoProgress }
 	hangs := func(t *testing.T) dialFunc {
-		return rotationtest.Pipe(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(time.Hour) }))
+		return rotationtest.Pipe(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { nap(time.Hour) }))
 	}
 	for want, tt := range map[string]struct {
 		dial    func(t *testing.T) dialFunc
@@ -116,7 +116,10 @@ func TestWhyThereIsNoReply(t *testing.T) {
 			if len(made) != 1 || time.Duration(made[0].Took) > time.Hour || want == "127.0.0.1 did not answer within " && made[0].Took == 0 {
 				t.Errorf("told %+v", made)
 			}
-			time.Sleep(2 * time.Hour)
+			nap(2 * time.Hour)
 		})
 	}
 }
+
+// nap sleeps, in a bubble.
+func nap(d time.Duration) { time.Sleep(d) }
