@@ -53,6 +53,20 @@ func TestTrialNamesAKeyThatLivesOn(t *testing.T) {
 	}
 }
 
+// TestTrialNamesALostKeyThatLivesOn: the key of a creating call that failed has no known secret, and what says that it is gone is the list.
+func TestTrialNamesALostKeyThatLivesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &swallowing{tried: tried{alive: map[string]string{}, fails: "create", done: true, failure: &rotate.Failure{Outcome: rotate.Unknown, ID: "1", Err: context.DeadlineExceeded}}}
+		run := rotation.Trial{
+			Definition: rotation.Definition{Can: rotate.Capabilities{Proof: rotate.ProofUse, List: true, Label: true}}, Source: s,
+			Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: time.Minute, Told: func(string, string, error) {},
+		}
+		if left, err := run.Run(t.Context()); err == nil || len(left) != 1 || left[0].ID != "1" || !strings.Contains(left[0].Error, "still lists it") {
+			t.Errorf("left %+v, error %v", left, err)
+		}
+	})
+}
+
 // TestTrialWithoutList: a trial that cannot check whose key create has named says so.
 func TestTrialWithoutList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -272,9 +272,28 @@ func (t *Trial) sweep(ctx context.Context, before map[string]bool, failed error)
 	for _, id := range ids {
 		if err := t.step("retire", "key "+id, t.Source.Retire(undo, id)); err != nil {
 			left = append(left, Remnant{id, t.Marker.String(), reason(err)})
+		} else if why := t.listed(undo, id); why != "" {
+			left = append(left, Remnant{id, t.Marker.String(), why})
 		}
 	}
 	return left
+}
+
+// listed says why a key that is retired may live on, where its secret is not known and the list alone can tell; "" if it is gone, as far
+// as that can be seen.
+func (t *Trial) listed(ctx context.Context, id string) string {
+	if !t.Definition.Can.List || t.Wait == 0 {
+		return ""
+	}
+	all, err := t.Source.List(ctx)
+	switch {
+	case err != nil:
+		return "the provider said that it is deleted, and whether that is so could not be found out: " + reason(err)
+	case slices.ContainsFunc(all, func(l rotate.Listed) bool { return l.ID == id }):
+		return "the provider said that it is deleted, and still lists it, which may end within a minute"
+	}
+	t.Told("list after", "the key "+id+" is not listed any more", nil)
+	return ""
 }
 
 // reason is an error's message for people.

@@ -199,6 +199,21 @@ var responseScope = scope{"response": cty.ObjectVal(map[string]cty.Value{
 	"headers": cty.UnknownVal(cty.Map(cty.String)),
 })}
 
+// unknownFunctions finds functions that there are not. HCL does not tell of one behind && or || while what stands before is not known, and
+// a condition with one is never met.
+func (ps *problems) unknownFunctions(node hclsyntax.Node) (found bool) {
+	_ = hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
+		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok {
+			if _, known := functions[call.Name]; !known {
+				ps.add(call.NameRange, "there is no function %q; recipes/README.md lists those that there are", call.Name)
+				found = true
+			}
+		}
+		return nil
+	})
+	return found
+}
+
 // check finds everything about an expression that can be known without values: names,
 // functions, the number of arguments, types, and the limits.
 //
@@ -217,6 +232,9 @@ func (ps *problems) check(e hcl.Expression, s scope, want cty.Type) {
 	}
 	v, diags := evaluated(e, s)
 	ps.diagnostics(diags)
+	if ok && !diags.HasErrors() && ps.unknownFunctions(node) {
+		return
+	}
 	if diags.HasErrors() || want == cty.DynamicPseudoType {
 		return
 	}

@@ -47,6 +47,17 @@ func TestHostsThatNoURLReaches(t *testing.T) {
 	}
 }
 
+// TestUnknownFunctionInACondition: a condition that can never be met, because it names a function that there is not, is refused when the
+// recipe is written, wherever it stands.
+func TestUnknownFunctionInACondition(t *testing.T) {
+	for _, when := range []string{`strcontains("a", "b")`, `response.status == 403 && strcontains("a", "b")`, `response.status == 403 || !strcontains("a", "b")`} {
+		text := strings.Replace(minimal("{}"), "  retry = ", "  fail \"exhausted\" { when = "+when+" }\n  retry = ", 1)
+		if _, err := parse("x", []byte(text)); !strings.Contains(fault.Message(err), "strcontains") {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+}
+
 // TestVerifyOfSomebodysKey: of a key that somebody else has created its secret alone is known. A recipe that compares the provider's
 // answer with the key's id takes that from the answer; what else it wants holds, and a key that the provider refuses is refused.
 func TestVerifyOfSomebodysKey(t *testing.T) {
