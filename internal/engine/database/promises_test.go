@@ -304,3 +304,61 @@ func TestPasswordPolicyThatIsAbsent(t *testing.T) {
 	}
 	w.Refused(t, route.Write, "config/prod", with(prod, fields{"password_policy": "unknown"}), fault.Unavailable, "about unknown")
 }
+
+// TestCreateAndUpdateAreTold apart, for the policies.
+func TestCreateAndUpdateAreTold(t *testing.T) {
+	w := withUsers(t, enginetest.Config{}, "svc")
+	w.Must(t, route.Write, "roles/ro", ro)
+	w.Must(t, route.Write, "static-roles/svc", svc)
+	table, err := route.NewTable(w.Engine.Routes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{
+		"config/prod": true, "config/other": false, "roles/ro": true, "roles/other": false, "static-roles/svc": true, "static-roles/other": false,
+	} {
+		r := &route.Request{Op: route.Write, Rest: path, Caller: &route.Caller{}}
+		found, err := table.Find(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := found.Exists(t.Context(), r); err != nil || got != want {
+			t.Errorf("%s exists: %v, %v, want %v", path, got, err, want)
+		}
+	}
+}
+
+// TestDeletedInTheMiddle: whoever deletes a static role whose password may have been changed learns that nobody knows it.
+func TestDeletedInTheMiddle(t *testing.T) {
+	for _, unknown := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := withUsers(t, enginetest.Config{}, "svc")
+			w.Must(t, route.Write, "static-roles/svc", svc)
+			if unknown {
+				w.fake.LoseReplies(9)
+				for n := 1; n < 3; n++ {
+					_, _ = w.Do(route.Write, "rotate-role/svc", nil)
+				}
+				if a := w.Must(t, route.Read, "static-roles/svc", nil); len(a.Warnings) == 0 || !strings.Contains(a.Warnings[0], "tries to change the password have failed") {
+					t.Errorf("a read warns of %q", a.Warnings)
+				}
+			}
+			a := w.Must(t, route.Delete, "static-roles/svc", nil)
+			if warned := strings.Contains(strings.Join(a.Warnings, ""), "whether it took place is not known"); warned != unknown {
+				t.Errorf("unknown %v: warnings %q", unknown, a.Warnings)
+			}
+		})
+	}
+}
+
+// TestPasswordOfAStoredRole has no effect, and the write says so where one is given.
+func TestPasswordOfAStoredRole(t *testing.T) {
+	w := withUsers(t, enginetest.Config{}, "svc")
+	w.Must(t, route.Write, "static-roles/svc", svc)
+	for password, warned := range map[string]bool{"": false, "given": true} {
+		a := w.Must(t, route.Write, "static-roles/svc", fields{"password": password})
+		if strings.Contains(strings.Join(a.Warnings, ""), "password has no effect") != warned {
+			t.Errorf("password %q: warnings %q", password, a.Warnings)
+		}
+	}
+}
