@@ -230,7 +230,8 @@ var parsings = []parsing{
 	{"internal/username/username.go", "longestText", "FuzzTemplateCost"},
 	{"internal/wire/decode.go", "MaxFieldBytes", "FuzzBodyCost"},
 	{"internal/wire/duration.go", "MaxDuration", "FuzzDurationCost"},
-	{"internal/wire/form.go", "MaxFieldBytes", "FuzzBodyCost"},
+	{"internal/wire/list.go", "MaxFieldBytes", "FuzzBodyCost"},
+	{"internal/wire/unescape.go", "MaxFieldBytes", "FuzzBodyCost"},
 }
 
 // ownTexts are files that take texts apart which this server has written itself, or who runs it, and why.
@@ -241,7 +242,7 @@ var ownTexts = map[string]string{
 	"internal/audit/owed.go":                    "rows of our own store",
 	"internal/audit/payload.go":                 "a body that wire.Check has accepted, once",
 	"internal/auth/token/role.go":               "rows of our own store",
-	"internal/barrier/cipher.go":                "what the barrier has encrypted",
+	"internal/barrier/value.go":                 "what the barrier has encrypted",
 	"internal/barrier/ring.go":                  "the key ring, which the barrier has encrypted",
 	"internal/barrier/view.go":                  "keys of our own store: it parses nothing",
 	"internal/core/requestaudit.go":             "a body that wire.Check has accepted, once",
@@ -287,10 +288,10 @@ var ownTexts = map[string]string{
 	"internal/seal/record.go":                   "rows of our own store",
 	"internal/seal/shamir/shamir.go":            "a share, which seal.ParseShare bounds",
 	"internal/seal/static/key.go":               "a file of the operator's, 32 bytes",
-	"internal/secret/redact.go":                 "it quotes, and parses nothing",
+	"internal/secret/unquote.go":                "it quotes, and parses nothing",
 	"internal/secret/secret.go":                 "a text in JSON, whose field bounds it",
 	"internal/server/config/tls.go":             "certificates and keys of who runs the server, at most maxPEM each",
-	"internal/auth/token/create.go":             "addresses, each read once by netip, in a list that wire bounds",
+	"internal/auth/token/cidrs.go":              "addresses, each read once by netip, in a list that wire bounds",
 	"internal/wire/network.go":                  "an address or network, read once by netip, in a list that wire or the configuration bounds",
 	"internal/server/command.go":                "the command line of the operator",
 	"internal/server/httpapi/answer.go":         "a body that wire.Check has accepted, once",

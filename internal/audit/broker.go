@@ -7,24 +7,10 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/hostfile"
 	"github.com/keyturn/keyturn/internal/secret"
 )
-
-// DefaultTimeout is how long a device may take for a write. A local file takes
-// microseconds; a log shipper that takes seconds would take every request with it.
-const DefaultTimeout = 2 * time.Second
-
-// Options of a [Broker]. The zero value is good.
-type Options struct {
-	StorageDir string           // where no device may write; empty: there is none
-	Folders    hostfile.Folders // where devices may write files; none: see [Config]
-	Timeout    time.Duration    // of one write; 0: [DefaultTimeout]
-	Log        *slog.Logger     // nil: no log
-}
 
 // A Broker hands entries to all enabled devices. It is safe for concurrent use.
 type Broker struct {
@@ -192,66 +178,23 @@ func (b *Broker) write(ctx context.Context, fill func(s *sink, g *group)) error 
 
 func (b *Broker) same(sinks []*sink) bool { return slices.Equal(sinks, *b.sinks.Load()) }
 
-// A group is the lines of one call, rendered for one device.
-type group struct {
-	text []byte
-	ends []int     // where each line ends in text
-	sums []*digest // of each line
+// Devices returns the status of every enabled device, in the order in which
+// they were enabled.
+func (b *Broker) Devices() []Status {
+	var all []Status
+	for _, s := range *b.sinks.Load() {
+		all = append(all, s.status())
+	}
+	return all
 }
 
-// hash begins the hashes of the lines.
-func (g *group) hash() {
-	from := 0
-	for _, end := range g.ends {
-		g.sums = append(g.sums, begin(g.text[from:end]))
-		from = end
+// Positions returns where each device stands, by its path. Kept in the store,
+// they show a file whose end was cut off, and let a chain go on in a new file
+// after a restart: see [Spec.Resume].
+func (b *Broker) Positions() map[string]Position {
+	at := make(map[string]Position)
+	for _, s := range *b.sinks.Load() {
+		at[s.spec.Path] = s.status().Position
 	}
-}
-
-// maxPooled keeps one huge answer from staying in memory for ever.
-const maxPooled = 1 << 20
-
-var groups = sync.Pool{New: func() any { return new(group) }}
-
-// A tally counts what has become of one call's lines at each device.
-type tally struct {
-	done chan struct{} // closed when one device has written or all have not
-	ok   atomic.Bool
-	gone atomic.Bool // a device was disabled meanwhile
-
-	mu     sync.Mutex // guards:
-	open   int        // devices that have not said yet
-	closed bool
-	causes []error
-}
-
-func newTally(devices int) *tally { return &tally{done: make(chan struct{}), open: devices} }
-
-func (t *tally) settle(err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.open--
-	switch {
-	case err == nil:
-		t.ok.Store(true)
-	case errors.Is(err, errStopped):
-		t.gone.Store(true)
-	default:
-		t.causes = append(t.causes, err)
-	}
-	if !t.closed && (err == nil || t.open == 0) {
-		t.closed = true
-		close(t.done)
-	}
-}
-
-func (t *tally) written() bool { return t.ok.Load() }
-
-func (t *tally) err() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.causes) == 0 {
-		return errStopped
-	}
-	return errors.Join(t.causes...)
+	return at
 }

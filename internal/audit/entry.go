@@ -2,8 +2,6 @@ package audit
 
 import (
 	"net/netip"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -48,25 +46,6 @@ func (e *Entry) Answered(at time.Time, r *Response, errText string) *Entry {
 	answer := *e
 	answer.Kind, answer.Time, answer.Response, answer.Error = KindResponse, at, r, errText
 	return &answer
-}
-
-// ErrorText is the form in which Vault's audit logs give errors, which the
-// rules of log watchers look for.
-func ErrorText(messages ...string) string {
-	if len(messages) == 0 {
-		return ""
-	}
-	var b strings.Builder
-	noun := " errors"
-	if len(messages) == 1 {
-		noun = " error"
-	}
-	b.WriteString(strconv.Itoa(len(messages)) + noun + " occurred:")
-	for _, m := range messages {
-		b.WriteString("\n\t* " + m)
-	}
-	b.WriteString("\n\n")
-	return b.String()
 }
 
 // An Auth is a token: who asks, or what a login gave. It renders itself once

@@ -24,24 +24,3 @@ type Status struct {
 	Position Position
 	Metrics  *Metrics
 }
-
-// Devices returns the status of every enabled device, in the order in which
-// they were enabled.
-func (b *Broker) Devices() []Status {
-	var all []Status
-	for _, s := range *b.sinks.Load() {
-		all = append(all, s.status())
-	}
-	return all
-}
-
-// Positions returns where each device stands, by its path. Kept in the store,
-// they show a file whose end was cut off, and let a chain go on in a new file
-// after a restart: see [Spec.Resume].
-func (b *Broker) Positions() map[string]Position {
-	at := make(map[string]Position)
-	for _, s := range *b.sinks.Load() {
-		at[s.spec.Path] = s.status().Position
-	}
-	return at
-}

@@ -20,12 +20,6 @@ const (
 	lastRetry  = time.Second
 )
 
-var (
-	errStopped = errors.New("the device was disabled")
-	errSlow    = errors.New("the device did not answer in time")
-	errFull    = errors.New("too much waits for the device")
-)
-
 // A sink is one enabled device with the lines that wait for it.
 type sink struct {
 	spec    Spec

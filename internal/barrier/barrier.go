@@ -59,12 +59,6 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// RingKey is where the key ring lies.
-const RingKey = "core/keyring"
-
-// RootKeySize is the length of a root key in bytes.
-const RootKeySize = seal.RootKeySize
-
 const (
 	// usesPerKey is after how many encryptions a data key is replaced. At 2^30
 	// random nonces two are equal with a chance of 2^-37; NIST's limit for
@@ -186,10 +180,6 @@ func (b *Barrier) Close() {
 // Installation is the id that this installation has had since it was
 // initialized, for generated names and markers. It is a UUID and no secret.
 func (b *Barrier) Installation() string { return b.installation }
-
-func errSealed(op string) error {
-	return fault.New(op, fault.Sealed, "the server is sealed; unseal it with `keyturn operator unseal`")
-}
 
 // Commit stores a batch of operations with absolute keys and returns its
 // number.
@@ -398,28 +388,6 @@ func (b *Barrier) putRing(ctx context.Context, op string, rk *rootKey, rec *ring
 	return b.swap(op, rec, old)
 }
 
-// reload reads the ring again, for a key id that the snapshot seen has not.
-func (b *Barrier) reload(ctx context.Context, op string, seen *ring) (*ring, error) {
-	unlock, err := b.lock(ctx, op)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	old := b.ring.Load()
-	if old == nil {
-		return nil, errSealed(op)
-	}
-	if old != seen {
-		return old, nil
-	}
-	rec, _, err := b.readRing(ctx, op)
-	if err != nil {
-		return nil, err
-	}
-	defer rec.wipe()
-	return b.swap(op, rec, old)
-}
-
 // swap replaces the snapshot, unless the barrier was closed meanwhile: only
 // Close does not hold the lock.
 func (b *Barrier) swap(op string, rec *ringRecord, old *ring) (*ring, error) {
@@ -452,4 +420,26 @@ func newUUID() string {
 	_, _ = rand.Read(u[:]) // it does not fail: it ends the process instead
 	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+}
+
+// reload reads the ring again, for a key id that the snapshot seen has not.
+func (b *Barrier) reload(ctx context.Context, op string, seen *ring) (*ring, error) {
+	unlock, err := b.lock(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	old := b.ring.Load()
+	if old == nil {
+		return nil, errSealed(op)
+	}
+	if old != seen {
+		return old, nil
+	}
+	rec, _, err := b.readRing(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	defer rec.wipe()
+	return b.swap(op, rec, old)
 }

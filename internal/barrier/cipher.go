@@ -10,44 +10,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/storage"
 )
-
-// Formats of a value.
-const (
-	formatKey   = 1 // bound to its whole key
-	formatStamp = 2 // bound to its key without the commit's number
-)
-
-// overhead is the most that encryption adds to a value: format, key id, nonce
-// and tag.
-const overhead = 1 + binary.MaxVarintLen32 + 12 + 16
-
-// stampSize is the length of a commit's number at the end of a key.
-var stampSize = len(storage.StampedKey("", 0))
-
-// scratch holds the additional data of one operation: what is passed through
-// an interface would else be allocated anew each time.
-var scratch = sync.Pool{New: func() any { return &[]byte{} }}
-
-// sealValue appends the encrypted value of a put to buf.
-func (k *dataKey) sealValue(buf []byte, o storage.Op) []byte {
-	format := byte(formatKey)
-	if o.Stamp {
-		format = formatStamp
-	}
-	start := len(buf)
-	buf = append(buf, format)
-	buf = binary.AppendUvarint(buf, uint64(k.id))
-	ad := scratch.Get().(*[]byte)
-	*ad = append(append((*ad)[:0], buf[start:]...), o.Key...)
-	buf = k.values.Seal(buf, nil, o.Value, *ad)
-	scratch.Put(ad)
-	return buf
-}
 
 // decrypt replaces an entry's value by its plaintext.
 func (b *Barrier) decrypt(ctx context.Context, op string, r *ring, e *storage.Entry) error {
@@ -87,31 +53,6 @@ func (b *Barrier) keyOf(ctx context.Context, op string, r *ring, e *storage.Entr
 		}
 	}
 	return k, head, nil
-}
-
-// parseHeader returns the id of a value's data key and the header's length.
-func parseHeader(key string, value []byte) (id uint32, head int, err error) {
-	if len(value) == 0 {
-		return 0, 0, errors.New("no format")
-	}
-	switch f := value[0]; {
-	case f != formatKey && f != formatStamp:
-		return 0, 0, fmt.Errorf("unknown format %d", f)
-	case f == formatStamp && len(key) < stampSize:
-		return 0, 0, errors.New("a stamped value at a key without a stamp")
-	}
-	wide, n := binary.Uvarint(value[1:])
-	if n <= 0 || wide == 0 || wide > 1<<32-1 {
-		return 0, 0, errors.New("no data key's id")
-	}
-	return uint32(wide), 1 + n, nil
-}
-
-// damaged is the error of an entry that cannot be decrypted. It names the
-// key for the log, and shows no byte of the value.
-func damaged(op, key string, why error) error {
-	return &fault.Error{Op: op, Kind: fault.Internal, Err: fmt.Errorf("decrypting %q: %w", key, why),
-		Msg: "a stored record is damaged; the server's log names it"}
 }
 
 // Blobs: version (1) · data key's id (uvarint) · salt (24) · AES-256-GCM. Each

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/seal"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -223,3 +224,9 @@ func newKey() []byte {
 	_, _ = rand.Read(key) // it does not fail: it ends the process instead
 	return key
 }
+
+// RingKey is where the key ring lies.
+const RingKey = "core/keyring"
+
+// RootKeySize is the length of a root key in bytes.
+const RootKeySize = seal.RootKeySize

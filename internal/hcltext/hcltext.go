@@ -7,7 +7,6 @@ package hcltext
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/hashicorp/hcl/hcl/ast"
@@ -15,35 +14,6 @@ import (
 	"github.com/hashicorp/hcl/hcl/scanner"
 	"github.com/hashicorp/hcl/hcl/token"
 )
-
-// maxDepth is how deep a text may nest. A policy needs nine; the parsers recurse
-// without a limit of their own, and a deep enough text would end the process.
-const maxDepth = 16
-
-// maxWords bounds a message about a text: parsers quote what they read.
-const maxWords = 2000
-
-// An Error says what is wrong with a text. It is for a person.
-type Error struct {
-	Line int // 0: the text as a whole
-	Text string
-}
-
-// Error implements error.
-func (e *Error) Error() string {
-	if e.Line == 0 {
-		return e.Text
-	}
-	return fmt.Sprintf("line %d: %s", e.Line, e.Text)
-}
-
-func bad(line int, format string, args ...any) *Error {
-	text := fmt.Sprintf(format, args...)
-	if len(text) > maxWords {
-		text = strings.ToValidUTF8(text[:maxWords], "") + " …"
-	}
-	return &Error{line, text}
-}
 
 // Options bound a text.
 type Options struct {

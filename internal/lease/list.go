@@ -3,19 +3,9 @@ package lease
 import (
 	"context"
 	"strings"
-	"sync/atomic"
 
 	"github.com/keyturn/keyturn/internal/storage"
 )
-
-// Stats are the manager's counts. They are added up in memory, saved once a
-// second by their owner, and never scanned for.
-type Stats struct {
-	Live    atomic.Int64 // reservations and leases that are stored
-	Undone  atomic.Int64
-	Failed  atomic.Int64 // undos that failed, each try
-	Waiting atomic.Int64 // leases whose undo has failed and is to be tried again
-}
 
 // MaxNames is how many names a page has at most: all names of ten million leases
 // would fill the memory of the server and of who asked.
@@ -101,4 +91,50 @@ func (m *Manager) Failing(ctx context.Context, after string, limit int) ([]*Leas
 		}
 	}
 	return all, nil
+}
+
+func (m *Manager) pages(ctx context.Context, prefix, after string) func(yield func(string, error) bool) {
+	return func(yield func(string, error) bool) {
+		from := prefix
+		if after != "" {
+			from += after + "\x00"
+		}
+		for {
+			var page []string
+			for row, err := range m.view.Scan(ctx, from, storage.PrefixEnd(prefix)) {
+				if err != nil {
+					yield("", err)
+					return
+				}
+				page = append(page, row.Key)
+				if len(page) == 256 {
+					break
+				}
+			}
+			for _, key := range page {
+				id := strings.TrimPrefix(key, prefix)
+				if strings.HasPrefix(prefix, Prefix) {
+					id = strings.TrimPrefix(key, Prefix)
+				}
+				if !yield(id, nil) {
+					return
+				}
+			}
+			if len(page) < 256 {
+				return
+			}
+			from = page[len(page)-1] + "\x00"
+		}
+	}
+}
+
+// owned yields the ids of a token's leases in pages, so that what is done with one may
+// remove its row.
+func (m *Manager) owned(ctx context.Context, owner string) func(yield func(string, error) bool) {
+	return m.pages(ctx, OfPrefix+owner+"/", "")
+}
+
+// Below yields the ids of the leases whose id starts with prefix.
+func (m *Manager) Below(ctx context.Context, prefix string) func(yield func(string, error) bool) {
+	return m.pages(ctx, Prefix+prefix, "")
 }

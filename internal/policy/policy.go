@@ -40,23 +40,6 @@ const Root = "root"
 // maxText is the longest policy text in bytes.
 const maxText = 1 << 20
 
-// Operation is what a request does, as rules know it.
-type Operation uint16
-
-// The operations, and the capabilities that are none. They are bits.
-const (
-	Create Operation = 1 << iota
-	Read
-	Update
-	Patch
-	Delete
-	List
-	sudo
-	deny
-	subscribe // Vault's, for events; nothing asks for it
-	recovery  // Vault's, for snapshots; nothing asks for it
-)
-
 // capabilities by name, in the order in which they are shown.
 var capabilities = []struct {
 	name string

@@ -284,3 +284,39 @@ func globbed(pattern, s string) bool {
 	}
 	return s == pattern
 }
+
+// withAmounts is a value of a rule, read as amounts once.
+func (v value) withAmounts() value {
+	v.amounts, v.amountList = amountsOf(v.text), nil
+	if v.isList {
+		v.amounts = nil
+	}
+	for _, e := range v.list {
+		v.amountList = append(v.amountList, amountsOf(e))
+	}
+	return v
+}
+
+// same compares v, of a rule, with what a request gives, both with their amounts.
+func (v value) same(given value, equal func(a, b *amounts) bool) bool {
+	if v.isList != given.isList {
+		return false
+	}
+	if !v.isList {
+		return equal(v.amounts, given.amounts)
+	}
+	if len(v.list) != len(given.list) {
+		return false
+	}
+	for i := range v.list {
+		if v.list[i] != given.list[i] && !equal(v.amountList[i], given.amountList[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// empties reports whether v leads an engine to the empty value of a field.
+func (v value) empties() bool {
+	return !v.isList && (slices.Contains([]string{"", "f", "false"}, v.text) || v.amounts.zero())
+}

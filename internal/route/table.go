@@ -2,56 +2,11 @@ package route
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/secret"
 )
-
-type pathField struct {
-	name   string
-	index  []int
-	secret bool
-}
-
-var pathFieldCache sync.Map // reflect.Type → []pathField
-
-func pathFields(t reflect.Type) []pathField {
-	if c, ok := pathFieldCache.Load(t); ok {
-		return c.([]pathField)
-	}
-	var out []pathField
-	for _, f := range reflect.VisibleFields(t) {
-		if name := f.Tag.Get("path"); name != "" {
-			out = append(out, pathField{name, f.Index, f.Type == reflect.TypeFor[secret.Value]()})
-		}
-	}
-	pathFieldCache.Store(t, out)
-	return out
-}
-
-// A Table finds the route of a request below one mount. It is immutable.
-type Table struct {
-	routes []Route
-	root   *node
-}
-
-// node is one segment position of the tree of patterns.
-type node struct {
-	literal map[string]*node
-	name    *node // "{name}"
-	rest    map[Op]*leaf
-	here    map[Op]*leaf
-}
-
-// leaf is a route with the names its pattern gives to segments.
-type leaf struct {
-	route *Route
-	names []string // in order; the rest's name last
-}
 
 // NewTable checks and indexes routes. Two routes for one operation on one
 // pattern are an error, and so is a path tag without a name in the pattern.
@@ -176,11 +131,6 @@ func (r *Request) tableOp() Op {
 		return Write
 	}
 	return r.Op
-}
-
-type found struct {
-	*leaf
-	values []string
 }
 
 // A miss is why no route was found. Where there are several reasons, the greatest counts.

@@ -2,7 +2,6 @@ package seal
 
 import (
 	"bytes"
-	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -128,22 +127,6 @@ func (r *Record) Copy(name string) (Copy, error) {
 		name, strings.Join(has, ", "))
 }
 
-// Rewrap returns a record in which the copy of s is a new one, made for the
-// split, with its new shares. It is how a record begins, how shares are
-// replaced, and how a seal is added.
-func (r *Record) Rewrap(ctx context.Context, s Seal, root secret.Value, split Split) (*Record, []secret.Value, error) {
-	if err := s.CheckSplit(split); err != nil {
-		return nil, nil, err
-	}
-	c, shares, err := s.Wrap(ctx, root, split)
-	if err != nil {
-		return nil, nil, err
-	}
-	next := r.Without(s.Name())
-	next.Copies = append(next.Copies, c)
-	return next, shares, nil
-}
-
 // Without returns a record that the seal can open no more.
 func (r *Record) Without(name string) *Record {
 	next := &Record{Version: recordVersion}
@@ -224,4 +207,21 @@ func (c *Copy) aead(key []byte) (cipher.AEAD, error) {
 // bound is the additional data: the copy's description, unambiguous.
 func (c *Copy) bound() []byte {
 	return fmt.Appendf(nil, "keyturn/seal/1 %q %q %d %d %x", c.Seal, c.KeyID, c.Shares, c.Threshold, c.Salt)
+}
+
+// A Split says into how many shares a secret is split, and how many of them
+// give it back. It is zero for a seal that opens by itself.
+type Split struct{ Shares, Threshold int }
+
+// RootKeySize is the length of a root key in bytes.
+const RootKeySize = 32
+
+// check is the digest by which a share is recognised before the others are
+// there. A share has 252 random bits, so the digest gives nothing away.
+func check(salt, share []byte) []byte {
+	h := sha256.New()
+	h.Write([]byte("keyturn/seal/share\x00"))
+	h.Write(salt)
+	h.Write(share)
+	return h.Sum(nil)[:checkSize]
 }

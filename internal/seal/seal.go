@@ -23,17 +23,10 @@ package seal
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 )
-
-// RootKeySize is the length of a root key in bytes.
-const RootKeySize = 32
-
-// RecordKey is where core keeps the seal record, not encrypted by the barrier.
-const RecordKey = "core/seal"
 
 // A Driver is a kind of seal that a configuration can name.
 type Driver struct {
@@ -49,37 +42,6 @@ type Driver struct {
 
 // A Param is one parameter of a driver.
 type Param struct{ Name, Takes, Default, Doc string }
-
-// A Split says into how many shares a secret is split, and how many of them
-// give it back. It is zero for a seal that opens by itself.
-type Split struct{ Shares, Threshold int }
-
-// A Seal wraps the root key. All methods are safe for concurrent use. Those
-// that ask somebody outside are bounded by ctx.
-type Seal interface {
-	// Name is its driver's, and the type that seal-status shows.
-	Name() string
-	// Splits reports whether people open the seal with shares. If not, it
-	// opens by itself.
-	Splits() bool
-	// CheckSplit refuses, as fault.Invalid and with the field's name, a split
-	// that the seal cannot make.
-	CheckSplit(s Split) error
-	// Wrap returns a new copy of the root key, and the shares that open it, as
-	// many as were asked for. Two calls never give the same.
-	Wrap(ctx context.Context, root secret.Value, s Split) (Copy, []secret.Value, error)
-	// Recognise returns the identity of a share of the copy: two shares with
-	// the same one are the same. Anything else is fault.Invalid.
-	Recognise(c Copy, share secret.Value) (id string, err error)
-	// Unwrap returns the root key of a copy that this seal made. It needs as
-	// many different shares as the copy's threshold says, and none where the
-	// seal does not split. Wrong shares, a wrong key, a changed copy:
-	// fault.Invalid. A seal outside that does not answer: fault.Upstream.
-	Unwrap(ctx context.Context, c Copy, shares []secret.Value) (secret.Value, error)
-	// Current reports whether Wrap would use the same key as for this copy. One
-	// that is not current is wrapped anew once the root key is known.
-	Current(c Copy) bool
-}
 
 // NewRootKey returns a random root key.
 func NewRootKey() secret.Value {
@@ -120,12 +82,45 @@ func Unseal(ctx context.Context, s Seal, r *Record) (root secret.Value, renewed 
 	return root, renewed, err
 }
 
-// check is the digest by which a share is recognised before the others are
-// there. A share has 252 random bits, so the digest gives nothing away.
-func check(salt, share []byte) []byte {
-	h := sha256.New()
-	h.Write([]byte("keyturn/seal/share\x00"))
-	h.Write(salt)
-	h.Write(share)
-	return h.Sum(nil)[:checkSize]
+// A Seal wraps the root key. All methods are safe for concurrent use. Those
+// that ask somebody outside are bounded by ctx.
+type Seal interface {
+	// Name is its driver's, and the type that seal-status shows.
+	Name() string
+	// Splits reports whether people open the seal with shares. If not, it
+	// opens by itself.
+	Splits() bool
+	// CheckSplit refuses, as fault.Invalid and with the field's name, a split
+	// that the seal cannot make.
+	CheckSplit(s Split) error
+	// Wrap returns a new copy of the root key, and the shares that open it, as
+	// many as were asked for. Two calls never give the same.
+	Wrap(ctx context.Context, root secret.Value, s Split) (Copy, []secret.Value, error)
+	// Recognise returns the identity of a share of the copy: two shares with
+	// the same one are the same. Anything else is fault.Invalid.
+	Recognise(c Copy, share secret.Value) (id string, err error)
+	// Unwrap returns the root key of a copy that this seal made. It needs as
+	// many different shares as the copy's threshold says, and none where the
+	// seal does not split. Wrong shares, a wrong key, a changed copy:
+	// fault.Invalid. A seal outside that does not answer: fault.Upstream.
+	Unwrap(ctx context.Context, c Copy, shares []secret.Value) (secret.Value, error)
+	// Current reports whether Wrap would use the same key as for this copy. One
+	// that is not current is wrapped anew once the root key is known.
+	Current(c Copy) bool
+}
+
+// Rewrap returns a record in which the copy of s is a new one, made for the
+// split, with its new shares. It is how a record begins, how shares are
+// replaced, and how a seal is added.
+func (r *Record) Rewrap(ctx context.Context, s Seal, root secret.Value, split Split) (*Record, []secret.Value, error) {
+	if err := s.CheckSplit(split); err != nil {
+		return nil, nil, err
+	}
+	c, shares, err := s.Wrap(ctx, root, split)
+	if err != nil {
+		return nil, nil, err
+	}
+	next := r.Without(s.Name())
+	next.Copies = append(next.Copies, c)
+	return next, shares, nil
 }

@@ -99,11 +99,3 @@ func (r *Redactor) Error(err error) error {
 	}
 	return errors.New(r.Scrub(err.Error()))
 }
-
-func unquote(b []byte) (string, error) {
-	var s string
-	if err := json.Unmarshal(b, &s); err != nil {
-		return "", errors.New("secret: want a string")
-	}
-	return s, nil
-}

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/netip"
 	"os"
@@ -115,21 +114,4 @@ func (s *server) storeToken(root secret.Value) {
 	if err != nil {
 		s.log.Warn("writing the root token for the command line; set VAULT_TOKEN instead", "error", err)
 	}
-}
-
-// writePrivate puts a file of ours alone in the place of what is there, which
-// others may be able to read, or a link.
-func writePrivate(path string, text secret.Value) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text.Reveal())
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
 }

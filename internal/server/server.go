@@ -19,26 +19,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net/http"
 	"os"
 	"os/signal"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/audit"
-	"github.com/keyturn/keyturn/internal/auth"
 	"github.com/keyturn/keyturn/internal/core"
-	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/outbound"
 	"github.com/keyturn/keyturn/internal/seal"
 	"github.com/keyturn/keyturn/internal/server/config"
 	"github.com/keyturn/keyturn/internal/server/httpapi"
-	"github.com/keyturn/keyturn/internal/server/logs"
 	"github.com/keyturn/keyturn/internal/server/metrics"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -48,17 +42,6 @@ const Layout = storage.Layout
 
 // Implements is the version of Vault whose behaviour this server has.
 const Implements = httpapi.APIVersion
-
-// Plugins are the implementations that a server can be built of.
-type Plugins struct {
-	Storage []storage.Driver
-	Seals   []seal.Driver
-	Audits  []audit.Type
-	Engines []engine.Type
-	Auths   []auth.Type
-	// Databases are the names that a connection's plugin_name may have.
-	Databases []string
-}
 
 const (
 	// drainTime is how long requests may finish after the signal to stop.
@@ -71,27 +54,6 @@ const (
 	cacheBytes    = "cache_bytes"
 	smallestCache = "1048576"
 )
-
-// A server is what one run has opened.
-type server struct {
-	plugins Plugins
-	version string
-	cfg     *config.Server // as it was at the start
-	log     *slog.Logger
-	logs    *logs.Logs
-	reread  func() (*config.Server, error) // nil: nothing to reload from
-	// running is the configuration with what SIGHUP has read anew.
-	running atomic.Pointer[config.Server]
-	// prepare runs when core does and nobody is answered yet; the sockets are
-	// bound, so who connects waits.
-	prepare func(context.Context, *server) error
-
-	store storage.Store
-	core  *core.Core
-	doors []*door
-	// flights are the requests that all doors serve.
-	flights httpapi.Flights
-}
 
 // run opens everything, serves until ctx ends, and closes everything.
 func (s *server) run(ctx context.Context) error {
@@ -278,19 +240,6 @@ func (s *server) serve(life context.Context, wg *sync.WaitGroup, m *metrics.Metr
 		s.log.Info("listening", "address", d.spec.URL())
 	}
 	return failed
-}
-
-// settings are what c says of the requests of the ith listener.
-func (s *server) settings(c *config.Server, i int) httpapi.Settings {
-	h := c.Listeners[i].HTTP
-	if c.ShowHostname {
-		name, err := os.Hostname()
-		if err != nil {
-			s.log.Warn("enable_response_header_hostname: the host's name is not known", "error", err)
-		}
-		h.Hostname = name
-	}
-	return h
 }
 
 // unseal opens a server whose seal needs nobody, and tries until it is open.

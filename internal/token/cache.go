@@ -1,20 +1,9 @@
 package token
 
 import (
-	"context"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-)
-
-// Bounds of the decoded tokens that are kept; past one all are dropped. At
-// some 500 bytes each the two meet. A token may carry up to a megabyte of metadata,
-// and one that is larger than maxHeld is read anew each time.
-const (
-	maxCached = 1 << 16
-	maxBytes  = 32 << 20
-	maxHeld   = 16 << 10
 )
 
 // freshFor is how long after the feed's last sign of life a cached token is
@@ -77,31 +66,4 @@ func (c *cache) clear() {
 	defer c.mu.Unlock()
 	c.gen.Add(1)
 	c.m, c.bytes = nil, 0
-}
-
-// Follow keeps the cache true to the store until ctx ends.
-func (s *Store) Follow(ctx context.Context) error {
-	for ctx.Err() == nil {
-		begun := false
-		for ch, err := range s.view.Watch(ctx, Prefix, 0) {
-			if err != nil {
-				break
-			}
-			if !begun { // what was changed after a token was read, and before the feed began, is in no change
-				begun = true
-				s.cache.clear()
-			}
-			if ch.Key != "" {
-				s.cache.drop(strings.TrimPrefix(ch.Key, Prefix))
-			}
-			s.cache.seen.Store(time.Now().UnixNano())
-		}
-		s.cache.seen.Store(0)
-		s.cache.clear()
-		select {
-		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	return ctx.Err()
 }

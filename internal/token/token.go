@@ -140,3 +140,12 @@ func decode(id string, v storage.Version, b []byte) (*Entry, error) {
 	e.policies = r.Policies
 	return e, nil
 }
+
+// Bounds of the decoded tokens that are kept; past one all are dropped. At
+// some 500 bytes each the two meet. A token may carry up to a megabyte of metadata,
+// and one that is larger than maxHeld is read anew each time.
+const (
+	maxCached = 1 << 16
+	maxBytes  = 32 << 20
+	maxHeld   = 16 << 10
+)

@@ -117,43 +117,6 @@ func SetText(into any, name, text string) (known bool, err error) {
 	return true, nil
 }
 
-// EachField calls f for each member of the JSON object body, which [Check] has
-// accepted, in its order; value is the member's text.
-func EachField(body []byte, f func(name string, value []byte) error) error {
-	s := scanner{b: body}
-	s.space()
-	if s.i >= len(body) || body[s.i] != '{' {
-		return fault.New("wire.Decode", fault.Invalid, "the request's body must be a JSON object")
-	}
-	s.i++
-	for {
-		s.space()
-		if s.i < len(body) && body[s.i] == '}' {
-			return nil
-		}
-		key, err := s.str()
-		if err != nil {
-			return err
-		}
-		s.space()
-		s.i++ // the colon
-		s.space()
-		from := s.i
-		if err := s.value(1); err != nil {
-			return err
-		}
-		if err := f(unescape(key), body[from:s.i]); err != nil {
-			return err
-		}
-		if done, err := s.next('}'); done || err != nil {
-			return err
-		}
-	}
-}
-
-// A setter stores JSON text in a field, and says why it cannot.
-type setter func(v reflect.Value, text []byte) (why string)
-
 type decoderField struct {
 	index  []int
 	set    setter
@@ -224,40 +187,6 @@ func emptyIsNone(t reflect.Type) bool {
 		return emptyIsNone(t.Elem())
 	}
 	return false
-}
-
-// A textSetter is read from the text of a string, number or boolean.
-type textSetter interface{ setText(text string) error }
-
-// A TTL of something that also the server has one for: "system" and 0 stand for the server's. It is 0 then.
-type TTL time.Duration
-
-func (t *TTL) setText(text string) error {
-	if text == "system" {
-		*t = 0
-		return nil
-	}
-	d, err := ParseDuration(text)
-	*t = TTL(d)
-	return err
-}
-
-// A Lifetime is a duration that can be endless: a negative one is, and is -1 then.
-type Lifetime time.Duration
-
-func (l *Lifetime) setText(text string) error {
-	positive, endless := strings.CutPrefix(text, "-")
-	d, err := ParseDuration(positive)
-	switch {
-	case err != nil:
-		return fmt.Errorf(`%w; "-1s" means never`, err)
-	case endless && strings.TrimSpace(positive) == "":
-		return fmt.Errorf(`%w; "-1s" means never`, errDuration)
-	case endless && d > 0:
-		d = -1
-	}
-	*l = Lifetime(d)
-	return nil
 }
 
 func setByText(v reflect.Value, b []byte) string {
@@ -541,35 +470,4 @@ func pair(text []byte, put func(string, []byte) string) string {
 		return "want an object, or key=value"
 	}
 	return put(k, AppendString(nil, val))
-}
-
-// scalar is the text of a JSON string, number or boolean.
-func scalar(b []byte) (string, bool) {
-	if len(b) == 0 {
-		return "", false
-	}
-	switch b[0] {
-	case '"':
-		return unescape(b), true
-	case '{', '[':
-		return "", false
-	}
-	return string(b), true
-}
-
-// unescape decodes a JSON string with its quotes.
-func unescape(quoted []byte) string {
-	plain := true
-	for _, c := range quoted {
-		if c == '\\' {
-			plain = false
-			break
-		}
-	}
-	if plain {
-		return string(quoted[1 : len(quoted)-1])
-	}
-	var s string
-	_ = json.Unmarshal(quoted, &s) // the scanner has checked it
-	return s
 }

@@ -98,3 +98,6 @@ func (l fieldLimit) elementsExceeded(v reflect.Value) string {
 	}
 	return ""
 }
+
+// A setter stores JSON text in a field, and says why it cannot.
+type setter func(v reflect.Value, text []byte) (why string)

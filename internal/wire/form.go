@@ -57,10 +57,6 @@ const (
 	KindDuration // of Go, a [TTL] or a [Lifetime]
 )
 
-// A text that has one form of several spellings, such as a policy's name in the body of a
-// request: Decode stores the form, and a Form tells it.
-type canonical interface{ Canonical() string }
-
 var forms sync.Map // reflect.Type → *Form
 
 // FormOf is the form of a struct type; nil for any other type.
@@ -235,15 +231,4 @@ func (f *Form) Spell(name, text string) string {
 		return text
 	}
 	return f.members[name].canon(text)
-}
-
-// SplitList takes the text of a list apart, as [Decode] does.
-func SplitList(text string) []string {
-	var out []string
-	for part := range strings.SplitSeq(text, ",") {
-		if part = strings.TrimSpace(part); part != "" {
-			out = append(out, part)
-		}
-	}
-	return out
 }

@@ -24,15 +24,12 @@ import (
 
 	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/hostfile"
 )
 
 // Type is the file device. Its options are file_path (or path), which is
 // absolute or one of "stdout", "stderr" and "discard", and mode: the file's permissions in
 // octal, 0600 unless given; 0000 leaves those of an existing file.
 var Type = audit.Type{Name: "file", Open: open}
-
-const op = "audit.file"
 
 func open(cfg audit.Config) (audit.Device, error) {
 	path, mode := "", fs.FileMode(0o600)
@@ -86,18 +83,6 @@ func parseMode(text string) (fs.FileMode, error) {
 		return 0, fault.New(op, fault.Invalid, "mode: with %q the server could not read and write its own file; use 0600 or 0640", text)
 	}
 	return fs.FileMode(n), nil
-}
-
-// A file is a device on a regular file.
-type file struct {
-	path    string
-	mode    fs.FileMode
-	storage string
-	folders hostfile.Folders
-
-	f      *os.File
-	id     fs.FileInfo // of f
-	closed bool
 }
 
 // Tail ends a torn line and returns the last whole one.

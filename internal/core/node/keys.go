@@ -5,7 +5,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/wire"
@@ -17,13 +16,6 @@ const (
 	maxKeyOperations = 1 << 32
 	minKeyInterval   = 24 * time.Hour
 )
-
-// A KeyRotation says when the barrier's data key is replaced by the server itself.
-type KeyRotation struct {
-	Enabled       bool          `json:"enabled"`
-	MaxOperations int64         `json:"max_operations"` // encryptions
-	Interval      time.Duration `json:"interval"`       // 0: age alone replaces no key
-}
 
 // DefaultKeyRotation holds where nothing was set. Its number of operations is 90 % of 2^32, the limit that NIST SP
 // 800-38D sets for random nonces.
@@ -101,12 +93,4 @@ func (a *keysAPI) writeConfig(ctx context.Context, _ *route.Request, in keyRotat
 		return route.None{}, fault.New("node.rotateConfig", fault.Invalid, "field \"interval\": want 24h or more, or 0 for none")
 	}
 	return route.None{}, a.Keys.SetRotation(ctx, c)
-}
-
-// Keys are what the routes need of the barrier's data keys.
-type Keys struct {
-	Status      func() (barrier.KeyStatus, error)
-	Rotate      func(ctx context.Context) (term int, err error)
-	Rotation    func(ctx context.Context) (KeyRotation, error)
-	SetRotation func(ctx context.Context, c KeyRotation) error
 }

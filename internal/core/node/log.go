@@ -8,19 +8,6 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// Log is what sys/ may do with the server's log. Functions that are nil are not served.
-type Log struct {
-	// Level is what the log tells; SetLevel changes it until the configuration is read
-	// again, and Revert does that at once. An error says, for the client, which levels there are.
-	Level    func() string
-	SetLevel func(level string) error
-	Revert   func()
-	// Watch returns the lines from now on, of a level and in a form ("": the log's own),
-	// until stop is called; ok is false where enough others watch already. An error says, for
-	// the client, which levels or forms there are.
-	Watch func(level, form string) (lines <-chan []byte, stop func(), ok bool, err error)
-}
-
 // logger is the name of the one logger that there is, as Vault calls its first one.
 const logger = "core"
 

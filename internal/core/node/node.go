@@ -14,7 +14,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/core/mounts"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
@@ -30,59 +29,6 @@ func Routes(c Config) []route.Route {
 		out = append(out, part...)
 	}
 	return out
-}
-
-// Config is what the routes work with.
-type Config struct {
-	Server
-	Keys Keys
-	// View reads and writes the store by absolute keys.
-	View   *barrier.View
-	Mounts *mounts.Manager
-	// Versions lists the versions that have served this store, oldest first.
-	Versions func(ctx context.Context) ([]InstalledVersion, error)
-	// Tokens counts the service tokens.
-	Tokens func(ctx context.Context) (int64, error)
-}
-
-// A Server is what is known of this server before it is unsealed.
-type Server struct {
-	Hostname string
-	Address  string // where clients reach it: https://host:port
-	Version  string // Keyturn's own
-	// Plugins are the engines, login methods and databases that are built in.
-	Plugins []Plugin
-	// Host describes the machine as a JSON object; nil: nothing is known of it.
-	Host func(ctx context.Context) ([]byte, error)
-	// InFlight lists the requests that are being served; nil: none are counted.
-	InFlight func() []Flight
-	// State is the configuration as a JSON object, without what could be a secret; nil: there is none.
-	State func() ([]byte, error)
-	// Log is the server's log.
-	Log Log
-	// RawStorage and Introspection open sys/raw and sys/internal/inspect.
-	RawStorage, Introspection bool
-}
-
-// An InstalledVersion is a version of Keyturn and when it first served the store.
-type InstalledVersion struct {
-	Version string
-	Since   time.Time
-}
-
-// A Plugin is an implementation that is built in.
-type Plugin struct {
-	Type string // "auth", "database" or "secret"
-	Name string
-}
-
-// A Flight is a request that is being served.
-type Flight struct {
-	ID     string
-	Start  time.Time
-	Remote string
-	Path   string // with /v1/
-	Method string
 }
 
 // serverAPI serves what concerns this server as a process on a machine.

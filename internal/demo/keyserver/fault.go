@@ -6,9 +6,6 @@ import (
 	"time"
 )
 
-// A Call is a kind of request.
-type Call string
-
 // The calls.
 const (
 	Create  Call = "create"
@@ -18,9 +15,6 @@ const (
 	Delete  Call = "delete"
 	Use     Call = "use"
 )
-
-// A Mode is a way to fail.
-type Mode string
 
 // The modes. They come in pairs, because what a caller may do next depends on whether
 // the failed call had its effect, which it cannot see.
@@ -32,15 +26,6 @@ const (
 	Lie    Mode = "lie"    // no effect; answers that it is done
 	Lag    Mode = "lag"    // List only: shows the state as it was Delay ago
 )
-
-// A Fault is an order to fail.
-type Fault struct {
-	Call  Call
-	Mode  Mode
-	Err   error // of Before and After; nil: ErrCut
-	Delay time.Duration
-	Times int // how many calls fail so; 0: one; negative: until Heal
-}
 
 // Inject orders a fault. Faults of one call wait in line.
 func (s *Server) Inject(f Fault) {

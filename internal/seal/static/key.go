@@ -2,6 +2,7 @@ package static
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/seal"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -94,4 +96,23 @@ func decodeBase64(text []byte) ([]byte, bool) {
 	s := strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(string(text), "="))
 	b, err := base64.RawStdEncoding.DecodeString(s)
 	return b, err == nil && len(b) == keySize
+}
+
+// A key is one wrapping key.
+type key struct {
+	id    string
+	from  string // where it was read, for messages
+	bytes secret.Value
+}
+
+func (k key) unwrap(c seal.Copy) (secret.Value, error) {
+	b := k.bytes.Reveal()
+	defer clear(b)
+	return c.Unlock(b)
+}
+
+// fingerprint names a key that was given no id.
+func fingerprint(b []byte) string {
+	sum := sha256.Sum256(append([]byte("keyturn/seal/static/id\x00"), b...))
+	return hex.EncodeToString(sum[:6])
 }

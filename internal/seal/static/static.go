@@ -15,8 +15,6 @@ package static
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/seal"
@@ -40,13 +38,6 @@ const name = "static"
 type static struct {
 	current  key
 	previous []key // none or one
-}
-
-// A key is one wrapping key.
-type key struct {
-	id    string
-	from  string // where it was read, for messages
-	bytes secret.Value
 }
 
 func open(params map[string]string) (seal.Seal, error) {
@@ -147,16 +138,4 @@ func ids(keys []key) string {
 		text += `"` + k.id + `" from ` + k.from
 	}
 	return text
-}
-
-func (k key) unwrap(c seal.Copy) (secret.Value, error) {
-	b := k.bytes.Reveal()
-	defer clear(b)
-	return c.Unlock(b)
-}
-
-// fingerprint names a key that was given no id.
-func fingerprint(b []byte) string {
-	sum := sha256.Sum256(append([]byte("keyturn/seal/static/id\x00"), b...))
-	return hex.EncodeToString(sum[:6])
 }

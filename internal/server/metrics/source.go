@@ -70,10 +70,6 @@ var (
 	auditMissed = desc("keyturn_audit_missed_lines_total", "Lines that the audit device did not get.", "device", "type")
 )
 
-func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(name, help, labels, nil)
-}
-
 // collector reads a Source for the registry.
 type collector struct{ src Source }
 
@@ -132,33 +128,4 @@ func collectStore(to chan<- prometheus.Metric, s storage.Stats) {
 	counter(to, storeReopens, float64(s.Reopened))
 	counter(to, storeBad, float64(s.Corruptions))
 	gauge(to, storeRefuses, truth(s.Refusing))
-}
-
-func truth(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-func gauge(to chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
-	to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-}
-
-func counter(to chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
-	to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
-}
-
-// histogram turns counts by bucket into cumulative ones.
-func histogram(to chan<- prometheus.Metric, d *prometheus.Desc, h storage.Histogram) {
-	if len(h.Counts) != len(h.Bounds)+1 {
-		return // it has counted nothing yet
-	}
-	buckets := make(map[float64]uint64, len(h.Bounds))
-	var n uint64
-	for i, bound := range h.Bounds {
-		n += h.Counts[i]
-		buckets[bound] = n
-	}
-	to <- prometheus.MustNewConstHistogram(d, n+h.Counts[len(h.Bounds)], h.Sum, buckets)
 }

@@ -95,13 +95,6 @@ func Run(t *testing.T, target Target) {
 	}
 }
 
-// A bench is a target, a connection to it, and one test.
-type bench struct {
-	Target
-	t    *testing.T
-	conn database.Conn
-}
-
 func (b *bench) connect(c database.Config) database.Conn {
 	b.t.Helper()
 	conn, err := b.Provider.Connect(b.ctx(), c)

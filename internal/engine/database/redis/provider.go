@@ -21,9 +21,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/engine/database"
@@ -65,19 +63,6 @@ var Provider = database.Provider{
 
 // persisting has the commands that keep the access control list over a restart, by persistence_mode.
 var persisting = map[string][]string{"": nil, "REWRITE": {"CONFIG", "REWRITE"}, "ACLFILE": {"ACL", "SAVE"}}
-
-// A plan is a checked configuration.
-type plan struct {
-	address  string
-	tls      *tls.Config // nil: none
-	persist  []string    // the command, if any
-	maxOpen  int         // sessions at most; 0: no limit
-	maxIdle  int         // sessions kept
-	config   database.Config
-	dial     func(ctx context.Context, network, address string) (net.Conn, error)
-	known    []secret.Value // what no call must show
-	username string
-}
 
 // defaultOpen suffices: the server does one thing at a time anyway.
 const defaultOpen = 4
@@ -124,29 +109,6 @@ func prepare(c database.Config) (plan, error) {
 		p.maxIdle = 0
 	}
 	return p, nil
-}
-
-func address(c database.Config) (string, error) {
-	host, port := c.Extra["host"], c.Extra["port"]
-	if port == "" {
-		port = "6379"
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	switch {
-	case !c.URL.Empty():
-		return "", errors.New("connection_url is not for Redis: give host and port")
-	case len(host) > 255:
-		return "", errors.New("host is longer than 255 bytes: give the server's name or address")
-	case host == "":
-		return "", errors.New("host is empty: give the server's name or address")
-	case strings.ContainsAny(host, "/@ \x00") || strings.Contains(host, "{{"):
-		return "", errors.New("host must be a name or an address by itself, without a scheme, a user or a path")
-	case strings.Contains(host, ":") && net.ParseIP(strings.Trim(host, "[]")) == nil:
-		return "", errors.New("host has a port in it: give that as port")
-	case err != nil || n == 0:
-		return "", errors.New("port must be a number from 1 to 65535")
-	}
-	return net.JoinHostPort(strings.Trim(host, "[]"), port), nil
 }
 
 // checkTLS reads the TLS material. What is given asks for TLS.

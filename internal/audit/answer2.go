@@ -1,0 +1,25 @@
+package audit
+
+import (
+	"strconv"
+	"strings"
+)
+
+// ErrorText is the form in which Vault's audit logs give errors, which the
+// rules of log watchers look for.
+func ErrorText(messages ...string) string {
+	if len(messages) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	noun := " errors"
+	if len(messages) == 1 {
+		noun = " error"
+	}
+	b.WriteString(strconv.Itoa(len(messages)) + noun + " occurred:")
+	for _, m := range messages {
+		b.WriteString("\n\t* " + m)
+	}
+	b.WriteString("\n\n")
+	return b.String()
+}

@@ -1,0 +1,93 @@
+package audit
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/hostfile"
+)
+
+// Options of a [Broker]. The zero value is good.
+type Options struct {
+	StorageDir string           // where no device may write; empty: there is none
+	Folders    hostfile.Folders // where devices may write files; none: see [Config]
+	Timeout    time.Duration    // of one write; 0: [DefaultTimeout]
+	Log        *slog.Logger     // nil: no log
+}
+
+// A group is the lines of one call, rendered for one device.
+type group struct {
+	text []byte
+	ends []int     // where each line ends in text
+	sums []*digest // of each line
+}
+
+// hash begins the hashes of the lines.
+func (g *group) hash() {
+	from := 0
+	for _, end := range g.ends {
+		g.sums = append(g.sums, begin(g.text[from:end]))
+		from = end
+	}
+}
+
+// maxPooled keeps one huge answer from staying in memory for ever.
+const maxPooled = 1 << 20
+
+var groups = sync.Pool{New: func() any { return new(group) }}
+
+// A tally counts what has become of one call's lines at each device.
+type tally struct {
+	done chan struct{} // closed when one device has written or all have not
+	ok   atomic.Bool
+	gone atomic.Bool // a device was disabled meanwhile
+
+	mu     sync.Mutex // guards:
+	open   int        // devices that have not said yet
+	closed bool
+	causes []error
+}
+
+func newTally(devices int) *tally { return &tally{done: make(chan struct{}), open: devices} }
+
+func (t *tally) settle(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open--
+	switch {
+	case err == nil:
+		t.ok.Store(true)
+	case errors.Is(err, errStopped):
+		t.gone.Store(true)
+	default:
+		t.causes = append(t.causes, err)
+	}
+	if !t.closed && (err == nil || t.open == 0) {
+		t.closed = true
+		close(t.done)
+	}
+}
+
+func (t *tally) written() bool { return t.ok.Load() }
+
+func (t *tally) err() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.causes) == 0 {
+		return errStopped
+	}
+	return errors.Join(t.causes...)
+}
+
+// DefaultTimeout is how long a device may take for a write. A local file takes
+// microseconds; a log shipper that takes seconds would take every request with it.
+const DefaultTimeout = 2 * time.Second
+
+var (
+	errStopped = errors.New("the device was disabled")
+	errSlow    = errors.New("the device did not answer in time")
+	errFull    = errors.New("too much waits for the device")
+)

@@ -1,0 +1,55 @@
+package mounts
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/mount"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// Follow keeps the snapshot true to what other servers of the same store change, until ctx ends. It also opens what
+// could not be opened when it was changed.
+func (m *Manager) Follow(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if err := m.follow(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, storage.ErrGap) {
+			m.cfg.Log.Warn("reading the changes of mounts; retrying", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return ctx.Err()
+}
+
+func (m *Manager) follow(ctx context.Context) error {
+	begun := false
+	for c, err := range m.view.Watch(ctx, mount.Prefix, 0) {
+		if err != nil {
+			return err
+		}
+		if !begun { // what was changed before the feed began is in no change
+			begun, c = true, storage.Change{}
+			m.doubt()
+		}
+		if err := m.refresh(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refresh settles, where that is needed, and takes in a change, unless it is known already.
+func (m *Manager) refresh(ctx context.Context, c storage.Change) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c.Key != "" {
+		e := m.snap.Load().Table.ByUUID(strings.TrimPrefix(c.Key, mount.Prefix))
+		known := e != nil && e.Version == c.Version && !c.Deleted || e == nil && c.Deleted
+		m.unsure = m.unsure || !known
+	}
+	return m.settleLocked(ctx)
+}

@@ -1,0 +1,131 @@
+package mounts
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/auth"
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/mount"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/route"
+)
+
+// An Open mount is a mount with what serves it.
+type Open struct {
+	entry   atomic.Pointer[mount.Entry]
+	def     time.Duration
+	max     time.Duration
+	options map[string]string // with which it was opened
+	Engine  engine.Engine     // nil for login methods and sys
+	Table   *route.Table
+	close   func() error
+
+	// Optional powers of the engine, found once; nil where it lacks them.
+	Undoer    engine.Undoer
+	Worker    engine.Worker
+	Versioned engine.Versioned
+	Rotator   engine.Rotator
+	Publisher engine.Publisher
+	Keeper    engine.Keeper
+}
+
+// Entry is the mount's record as it is now.
+func (o *Open) Entry() *mount.Entry { return o.entry.Load() }
+
+// DefaultTTL is the mount's, else the system's.
+func (o *Open) DefaultTTL() time.Duration {
+	if d := o.Entry().Tune.DefaultTTL; d > 0 {
+		return d
+	}
+	return min(o.def, o.MaxTTL())
+}
+
+// MaxTTL is the mount's, else the system's.
+func (o *Open) MaxTTL() time.Duration {
+	if d := o.Entry().Tune.MaxTTL; d > 0 {
+		return d
+	}
+	return o.max
+}
+
+// A Snapshot is an immutable view of all mounts.
+type Snapshot struct {
+	Table *mount.Table
+	open  map[string]*Open // by uuid
+}
+
+// Route finds the open mount that serves a path, or nil.
+func (s *Snapshot) Route(path string) *Open {
+	if e := s.Table.Find(path); e != nil {
+		return s.open[e.UUID]
+	}
+	return nil
+}
+
+// ByUUID finds an open mount, a tombstone too, or nil.
+func (s *Snapshot) ByUUID(uuid string) *Open { return s.open[uuid] }
+
+// Rotators are the open mounts whose engines rotate something, in order of their paths.
+func (s *Snapshot) Rotators() (all []*Open) {
+	for _, o := range s.open {
+		if o.Rotator != nil && o.Entry().Gone.IsZero() {
+			all = append(all, o)
+		}
+	}
+	slices.SortFunc(all, func(a, b *Open) int { return strings.Compare(a.Entry().Path, b.Entry().Path) })
+	return all
+}
+
+// Tallies are where the records of each mount stand that rotate. Of all together at most so many are listed one by one.
+func (s *Snapshot) Tallies(ctx context.Context, most int) (all []engine.Tally) {
+	for _, o := range s.Rotators() {
+		all = append(all, o.Rotator.Rotations().Tally(ctx, most))
+	}
+	rotate.Limit(all, most)
+	return all
+}
+
+// Types are the engines and login methods that can be mounted.
+type Types struct {
+	Engines []engine.Type
+	Auths   []auth.Type
+}
+
+// Has reports whether there is an engine of this name.
+func (t Types) Has(name string) bool { return t.engine(name) != nil }
+
+// engine is the engine of a name, which may be an old one of its; nil: there is none.
+func (t Types) engine(name string) *engine.Type {
+	i := slices.IndexFunc(t.Engines, func(e engine.Type) bool { return e.Name == name || slices.Contains(e.Aliases, name) })
+	if i < 0 {
+		return nil
+	}
+	return &t.Engines[i]
+}
+
+// An Engine is a secrets engine that a new installation is to have.
+type Engine = mount.Entry
+
+// Bounds are a login method's TTLs: its own, else the system's.
+type Bounds struct{ DefaultTTL, MaxTTL time.Duration }
+
+// BuiltinVersion is what an engine that is built in reports as its version: the one that the recorded answers of the
+// reference have. Clients show it and compare it with nothing.
+const BuiltinVersion = "v2.0.0+builtin.bao"
+
+// The classes of mounts, for who knows this package alone.
+const (
+	ClassSecret = mount.ClassSecret
+	ClassAuth   = mount.ClassAuth
+)
+
+// builtin are the mounts that every server has.
+var builtin = []mount.Entry{
+	{Path: "sys/", Class: ClassSecret, Type: "system", Description: "system endpoints used for control, policy and debugging"},
+	{Path: "cubbyhole/", Class: ClassSecret, Type: "cubbyhole", Description: "per-token private secret storage", Local: true},
+	{Path: "auth/token/", Class: ClassAuth, Type: "token", Description: "token based credentials"},
+}

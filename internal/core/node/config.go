@@ -1,0 +1,90 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/core/mounts"
+)
+
+// Config is what the routes work with.
+type Config struct {
+	Server
+	Keys Keys
+	// View reads and writes the store by absolute keys.
+	View   *barrier.View
+	Mounts *mounts.Manager
+	// Versions lists the versions that have served this store, oldest first.
+	Versions func(ctx context.Context) ([]InstalledVersion, error)
+	// Tokens counts the service tokens.
+	Tokens func(ctx context.Context) (int64, error)
+}
+
+// A Server is what is known of this server before it is unsealed.
+type Server struct {
+	Hostname string
+	Address  string // where clients reach it: https://host:port
+	Version  string // Keyturn's own
+	// Plugins are the engines, login methods and databases that are built in.
+	Plugins []Plugin
+	// Host describes the machine as a JSON object; nil: nothing is known of it.
+	Host func(ctx context.Context) ([]byte, error)
+	// InFlight lists the requests that are being served; nil: none are counted.
+	InFlight func() []Flight
+	// State is the configuration as a JSON object, without what could be a secret; nil: there is none.
+	State func() ([]byte, error)
+	// Log is the server's log.
+	Log Log
+	// RawStorage and Introspection open sys/raw and sys/internal/inspect.
+	RawStorage, Introspection bool
+}
+
+// An InstalledVersion is a version of Keyturn and when it first served the store.
+type InstalledVersion struct {
+	Version string
+	Since   time.Time
+}
+
+// A Plugin is an implementation that is built in.
+type Plugin struct {
+	Type string // "auth", "database" or "secret"
+	Name string
+}
+
+// A Flight is a request that is being served.
+type Flight struct {
+	ID     string
+	Start  time.Time
+	Remote string
+	Path   string // with /v1/
+	Method string
+}
+
+// Keys are what the routes need of the barrier's data keys.
+type Keys struct {
+	Status      func() (barrier.KeyStatus, error)
+	Rotate      func(ctx context.Context) (term int, err error)
+	Rotation    func(ctx context.Context) (KeyRotation, error)
+	SetRotation func(ctx context.Context, c KeyRotation) error
+}
+
+// A KeyRotation says when the barrier's data key is replaced by the server itself.
+type KeyRotation struct {
+	Enabled       bool          `json:"enabled"`
+	MaxOperations int64         `json:"max_operations"` // encryptions
+	Interval      time.Duration `json:"interval"`       // 0: age alone replaces no key
+}
+
+// Log is what sys/ may do with the server's log. Functions that are nil are not served.
+type Log struct {
+	// Level is what the log tells; SetLevel changes it until the configuration is read
+	// again, and Revert does that at once. An error says, for the client, which levels there are.
+	Level    func() string
+	SetLevel func(level string) error
+	Revert   func()
+	// Watch returns the lines from now on, of a level and in a form ("": the log's own),
+	// until stop is called; ok is false where enough others watch already. An error says, for
+	// the client, which levels or forms there are.
+	Watch func(level, form string) (lines <-chan []byte, stop func(), ok bool, err error)
+}
