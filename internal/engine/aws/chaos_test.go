@@ -1,8 +1,6 @@
 package aws_test
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
@@ -10,12 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/due"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/aws"
 	"github.com/keyturn/keyturn/internal/engine/aws/awstest"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
-	"github.com/keyturn/keyturn/internal/lease"
 	"github.com/keyturn/keyturn/internal/rotate/rotatetest"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -26,17 +22,19 @@ type chaos struct {
 	*rotatetest.Harness
 	worlds  [2]*enginetest.World
 	aws     *awstest.Server
+	leased  *enginetest.Leased
 	foreign string // somebody else's key
 
-	mu     sync.Mutex      // guards the rest
-	leased map[string]bool // the leases that a client was given and has not revoked
+	mu     sync.Mutex // guards the rest
 	secret []string
 	last   string // what the reader of the static role was given
 }
 
 func newChaos(h *rotatetest.Harness) rotatetest.Subject {
 	lags := awstest.Options{KeyLag: h.UpTo(20 * time.Second), ListLag: h.UpTo(20 * time.Second), DeadLag: h.UpTo(8 * time.Second), UsedLag: h.UpTo(8 * time.Second)}
-	return &chaos{Harness: h, aws: awstest.Start(h.T, lags), leased: map[string]bool{}, secret: []string{awstest.Secret}}
+	c := &chaos{Harness: h, aws: awstest.Start(h.T, lags), secret: []string{awstest.Secret}}
+	c.leased = &enginetest.Leased{Barrier: c.Barrier, Users: c.users, Complain: h.Complain}
+	return c
 }
 
 // Open opens the mount.
@@ -130,9 +128,9 @@ func (c *chaos) Act(server int) (string, func() error) {
 		return path, func() error {
 			a, err := w.Do(route.Write, path, nil)
 			if err == nil {
+				c.leased.Give(a.Lease.ID)
 				c.mu.Lock()
 				defer c.mu.Unlock()
-				c.leased[a.Lease.ID] = true
 				c.secret = append(c.secret, a.Data["secret_key"].(string))
 			}
 			return err
@@ -146,19 +144,8 @@ func (c *chaos) Act(server int) (string, func() error) {
 	case n < 16:
 		return ask("config/root", fields{"rotation_period": fmt.Sprint(20+c.Rand.IntN(60), "m")})
 	}
-	return "revoke", func() error {
-		for id := range c.ledger().Below(context.Background(), "") {
-			c.mu.Lock()
-			delete(c.leased, id)
-			c.mu.Unlock()
-			return w.Revoke(id)
-		}
-		return nil
-	}
+	return "revoke", func() error { return c.leased.First(true, w.Revoke) }
 }
-
-// ledger reads leases as the store has them.
-func (c *chaos) ledger() *lease.Manager { return lease.NewManager(lease.Config{Barrier: c.Barrier()}) }
 
 // Readers read the static role as its answers say.
 func (c *chaos) Readers() []rotatetest.Reader {
@@ -191,35 +178,7 @@ func (c *chaos) users() []string {
 }
 
 // Check wants each user in a lease, and each lease that a client was given to have its user.
-func (c *chaos) Check(int) {
-	users, known := c.users(), map[string]bool{}
-	for id := range c.ledger().Below(context.Background(), "") {
-		l, err := c.ledger().Lookup(context.Background(), id)
-		if err != nil {
-			continue
-		}
-		var of struct {
-			User string `json:"u"`
-		}
-		if err := json.Unmarshal(l.Data, &of); err != nil {
-			c.Fatal(err)
-		}
-		known[of.User] = true
-		c.mu.Lock()
-		given := c.leased[id]
-		c.mu.Unlock()
-		if given && time.Until(l.Expires) > 0 && !slices.Contains(c.users(), of.User) {
-			c.Tell("lease %s was given out and has no user", id)
-			c.Errorf("lease %s was given out and has no user", id)
-		}
-	}
-	for _, name := range users {
-		if !known[name] && slices.Contains(c.users(), name) {
-			c.Tell("no lease knows %s", name)
-			c.Errorf("no lease knows %s", name)
-		}
-	}
-}
+func (c *chaos) Check(int) { c.leased.Check() }
 
 // Mend rotates once more, ends the schedules, and lets what is under way end. It runs in a bubble.
 func (c *chaos) Mend() {
@@ -244,14 +203,7 @@ func (c *chaos) Mend() {
 			time.Sleep(time.Hour)
 		}
 	}
-	if ids, users := w.IDs(c.T), c.users(); len(ids) != 0 || len(users) != 0 {
-		c.Errorf("leases %q and users %q are left", ids, users)
-	}
-	for e, err := range w.View.Scan(context.Background(), due.Prefix, storage.PrefixEnd(due.Prefix)) {
-		if it, _ := due.Parse(e.Key); err != nil || it.Kind == lease.DueKind {
-			c.Errorf("due item %s is left, %v", e.Key, err)
-		}
-	}
+	c.leased.CheckNone()
 	if keys := c.aws.Keys(awstest.Account, awstest.Admin); len(keys) != 1 {
 		c.Errorf("keys of the administrator: %+v", keys)
 	}

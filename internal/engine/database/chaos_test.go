@@ -2,7 +2,6 @@ package database_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -11,11 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/due"
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
-	"github.com/keyturn/keyturn/internal/lease"
 	"github.com/keyturn/keyturn/internal/rotate/rotatetest"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -29,10 +26,10 @@ type chaos struct {
 	worlds [2]*enginetest.World
 	fake   *databasetest.Fake
 	log    *syncBuffer
+	leased *enginetest.Leased
 	asked  bool // the two that take turns are rotated on request, too
 
-	mu      sync.Mutex      // guards the rest
-	leased  map[string]bool // the leases that a client was given and has not revoked
+	mu      sync.Mutex // guards the rest
 	faults  []*misfortune
 	secrets []string
 }
@@ -51,7 +48,9 @@ const readEvery = 20 * time.Second
 var taking = map[string][]string{"svc": {"svc"}, "pair": {"left", "right"}, "own": {"self"}}
 
 func newChaos(h *rotatetest.Harness) rotatetest.Subject {
-	return &chaos{Harness: h, fake: new(databasetest.Fake), log: new(syncBuffer), asked: h.Rand.IntN(2) == 0, leased: map[string]bool{}}
+	c := &chaos{Harness: h, fake: new(databasetest.Fake), log: new(syncBuffer), asked: h.Rand.IntN(2) == 0}
+	c.leased = &enginetest.Leased{Barrier: c.Barrier, Users: c.users, Complain: h.Complain}
+	return c
 }
 
 // Open opens the mount. It runs in a bubble.
@@ -191,36 +190,25 @@ func (c *chaos) Act(server int) (string, func() error) {
 	ask := func(path string, body any) (string, func() error) {
 		return path, func() error { _, err := w.Do(route.Write, path, body); return err }
 	}
-	first := func(do func(id string) error) func() error {
-		return func() error {
-			for id := range c.ledger().Below(context.Background(), "") {
-				return do(id)
-			}
-			return nil
-		}
-	}
 	switch n := c.Rand.IntN(14); {
 	case n < 6:
 		path := "creds/" + rotatetest.One(c.Harness, "short", "long", "slow", "bad")
 		return path, func() error {
 			a, err := w.Do(route.Read, path, nil)
 			if err == nil {
+				c.leased.Give(a.Lease.ID)
 				c.mu.Lock()
 				defer c.mu.Unlock()
-				c.leased[a.Lease.ID] = true
 				c.secrets = append(c.secrets, a.Data["password"].(string))
 			}
 			return err
 		}
 	case n < 8:
-		return "revoke", first(func(id string) error {
-			c.mu.Lock()
-			delete(c.leased, id)
-			c.mu.Unlock()
-			return w.Revoke(id)
-		})
+		return "revoke", func() error { return c.leased.First(true, w.Revoke) }
 	case n < 9:
-		return "renew", first(func(id string) error { _, err := w.Renew(id, 30*time.Second); return err })
+		return "renew", func() error {
+			return c.leased.First(false, func(id string) error { _, err := w.Renew(id, 30*time.Second); return err })
+		}
 	case n < 10:
 		return ask("config/prod", fields{"rotation_period": fmt.Sprint(5+c.Rand.IntN(20), "m")})
 	case n < 11:
@@ -230,9 +218,6 @@ func (c *chaos) Act(server int) (string, func() error) {
 	}
 	return ask(rotatetest.One(c.Harness, "rotate-role/svc", "rotate-role/own", "rotate-root/prod"), nil)
 }
-
-// ledger reads leases as the store has them.
-func (c *chaos) ledger() *lease.Manager { return lease.NewManager(lease.Config{Barrier: c.Barrier()}) }
 
 // Readers read the static roles. Who reads those of which one is always left alone may use what
 // was read until the next look.
@@ -262,35 +247,7 @@ func (c *chaos) users() []string {
 }
 
 // Check wants each user in a lease, and each lease that a client was given to have its user.
-func (c *chaos) Check(int) {
-	users, known := c.users(), map[string]bool{}
-	for id := range c.ledger().Below(context.Background(), "") {
-		l, err := c.ledger().Lookup(context.Background(), id)
-		if err != nil {
-			continue // it has ended meanwhile
-		}
-		var of struct {
-			User string `json:"u"`
-		}
-		if err := json.Unmarshal(l.Data, &of); err != nil {
-			c.Fatal(err)
-		}
-		known[of.User] = true
-		c.mu.Lock()
-		given := c.leased[id]
-		c.mu.Unlock()
-		if given && time.Until(l.Expires) > 0 && !slices.Contains(c.users(), of.User) {
-			c.Tell("lease %s was given out and has no user", id)
-			c.Errorf("lease %s was given out and has no user", id)
-		}
-	}
-	for _, name := range users {
-		if !known[name] && slices.Contains(c.users(), name) {
-			c.Tell("no lease knows %s", name)
-			c.Errorf("no lease knows %s", name)
-		}
-	}
-}
+func (c *chaos) Check(int) { c.leased.Check() }
 
 // Mend corrects what cannot be revoked, lets the longest wait between two tries pass, and rotates
 // all once more. It runs in a bubble.
@@ -298,14 +255,7 @@ func (c *chaos) Mend() {
 	w := c.worlds[0]
 	w.Must(c.T, route.Write, "roles/bad", with(ro, fields{"default_ttl": "10s", "max_ttl": "1m"}))
 	time.Sleep(3 * time.Hour)
-	if ids, users := w.IDs(c.T), c.users(); len(ids) != 0 || len(users) != 0 {
-		c.Errorf("leases %q and users %q are left", ids, users)
-	}
-	for e, err := range w.View.Scan(context.Background(), due.Prefix, storage.PrefixEnd(due.Prefix)) {
-		if it, _ := due.Parse(e.Key); err != nil || it.Kind == lease.DueKind {
-			c.Errorf("due item %s is left, %v", e.Key, err)
-		}
-	}
+	c.leased.CheckNone()
 	for _, path := range []string{"rotate-role/svc", "rotate-role/pair", "rotate-role/pair", "rotate-role/own", "rotate-root/prod"} {
 		if path == "rotate-role/pair" {
 			c.settled()

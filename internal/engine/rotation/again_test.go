@@ -11,9 +11,9 @@ import (
 )
 
 // inGrace turns the key once, begins another turn, and returns what readers got before it and what they get in its grace.
-func (w *world) inGrace(ask map[string]any) (old, fresh string) {
+func (w *world) inGrace(ask any) (old, fresh string) {
 	w.Helper()
-	turned(w)
+	w.turned()
 	old = w.value()
 	w.must(route.Write, "keys/demo/rotate", ask)
 	w.run(time.Now().Add(time.Hour), func() bool { return w.value() != old && w.status()["state"] == "grace" })
@@ -57,7 +57,7 @@ func TestRollbackTwice(t *testing.T) {
 func TestLeakedNewKeyWrittenByHand(t *testing.T) {
 	for _, emptied := range []bool{false, true} { // before the rotation
 		bubble(t, func(w *world) {
-			turned(w)
+			w.turned()
 			old := w.value()
 			if emptied {
 				w.kv.write("secret/demo", map[string]string{})
@@ -81,7 +81,7 @@ func TestLeakedNewKeyWrittenByHand(t *testing.T) {
 // TestNewKeyLeaksBeforeItIsPublished: it is not published, and another one is made; the old one has its grace.
 func TestNewKeyLeaksBeforeItIsPublished(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		leaked := w.until(rotate.Settling)["pending_key_id"]
@@ -100,7 +100,7 @@ func TestNewKeyLeaksBeforeItIsPublished(t *testing.T) {
 // TestLeakedIsTriedAgain: a rotation that failed does not leave a leaked key to the schedule.
 func TestLeakedIsTriedAgain(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		old := w.value()
 		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "before", Times: 9})
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
@@ -120,7 +120,7 @@ func TestLeakedIsTriedAgain(t *testing.T) {
 // they read of the key, if its secret is right.
 func TestRollbackAfterNonsense(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		old := w.value()
 		for _, written := range []map[string]string{{"api_key": "nonsense"}, {"note": "no key"}, {"api_key": old, "note": "mine"}} {
 			w.kv.write("secret/demo", written)

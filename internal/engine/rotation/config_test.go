@@ -139,14 +139,8 @@ func TestWriteRefuses(t *testing.T) {
 // A binary without a field says so instead of ignoring it (V#30610).
 func TestUnknownFieldsAreWarnedOf(t *testing.T) {
 	bubble(t, func(w *world) {
-		r := &route.Request{Op: route.Write, Rest: "keys/demo", Caller: &route.Caller{}}
-		r.Body, _ = json.Marshal(basic(map[string]any{"skip_imports": true}))
-		found, err := w.table.Find(r)
-		if err == nil {
-			_, err = found.Serve(w.ctx, r)
-		}
-		if err != nil || len(r.Reply().Warnings) != 1 {
-			t.Errorf("%v, warnings %q", err, r.Reply().Warnings)
+		if _, warnings, err := w.serve(ann, route.Write, "keys/demo", basic(map[string]any{"skip_imports": true})); err != nil || len(warnings) != 1 {
+			t.Errorf("%v, warnings %q", err, warnings)
 		}
 	})
 }
@@ -229,14 +223,8 @@ func TestPatchDoesNotRedirectACredential(t *testing.T) {
 		}
 		patch := func(body map[string]any) {
 			t.Helper()
-			r := &route.Request{Op: route.Patch, Rest: "keys/demo", Caller: &route.Caller{DisplayName: "bob", Policies: []string{"bobs-policy"}}}
 			body["admin"] = map[string]string{"token": adminToken}
-			r.Body, _ = json.Marshal(body)
-			found, err := w.table.Find(r)
-			if err == nil {
-				_, err = found.Serve(w.ctx, r)
-			}
-			if err != nil {
+			if err := w.as("bob", "bobs-policy", route.Patch, "keys/demo", body); err != nil {
 				t.Error(err)
 			}
 			if s := w.status(); s["configured_by"] != "bob" {
@@ -269,14 +257,8 @@ func TestParamsThatLeadElsewhere(t *testing.T) {
 			if w.live(now); now == was {
 				t.Fatalf("the key is %s still", now)
 			}
-			r := &route.Request{Op: route.Patch, Rest: "keys/demo", Caller: &route.Caller{DisplayName: "ann"}}
-			r.Body, _ = json.Marshal(map[string]any{"params": change, "admin": admin})
-			found, err := w.table.Find(r)
-			if err == nil {
-				_, err = found.Serve(w.ctx, r)
-			}
-			if err != nil || !strings.Contains(strings.Join(r.Reply().Warnings, "\n"), now) {
-				t.Errorf("%v, warnings %q", err, r.Reply().Warnings)
+			if _, warnings, err := w.serve(ann, route.Patch, "keys/demo", map[string]any{"params": change, "admin": admin}); err != nil || !strings.Contains(strings.Join(warnings, "\n"), now) {
+				t.Errorf("%v, warnings %q", err, warnings)
 			}
 			if id := w.status()["current_key_id"]; id != "" {
 				t.Errorf("the key is recorded as %q still", id)
@@ -360,13 +342,7 @@ func TestOnlyWritersConfigureAPath(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
 		as := func(policy string, op route.Op, path string, body map[string]any) error {
-			r := &route.Request{Op: op, Path: route.Path("rotation/" + path), Rest: path, Caller: &route.Caller{DisplayName: policy, Policies: []string{policy}}}
-			r.Body, _ = json.Marshal(body)
-			found, err := w.table.Find(r)
-			if err == nil {
-				_, err = found.Serve(w.ctx, r)
-			}
-			return err
+			return w.as(policy, policy, op, path, body)
 		}
 		admin := map[string]string{"token": adminToken}
 		for name, err := range map[string]error{
@@ -397,13 +373,7 @@ func TestPrincipalIsWhoChangedTheTarget(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
 		as := func(name string, body map[string]any) {
-			r := &route.Request{Op: route.Patch, Rest: "keys/demo", Caller: &route.Caller{DisplayName: name, Policies: []string{name + "s-policy"}}}
-			r.Body, _ = json.Marshal(body)
-			found, err := w.table.Find(r)
-			if err == nil {
-				_, err = found.Serve(w.ctx, r)
-			}
-			if err != nil {
+			if err := w.as(name, name+"s-policy", route.Patch, "keys/demo", body); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -476,9 +446,7 @@ func TestChangedRecipeNeedsBinding(t *testing.T) {
 // no rotation until somebody binds the key to it.
 func TestChangedProviderNeedsBinding(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotate.Grace)
-		w.until(rotate.Scheduled)
+		w.turned()
 		definitions, open := w.types[0].Definitions, w.types[0].Open
 		w.types[0].Open = func(c rotation.OpenConfig) (rotation.Source, error) {
 			ds, err := definitions()
@@ -630,9 +598,7 @@ func TestDifferenceIsEvidence(t *testing.T) {
 func TestLostReplyAtTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, rotationtest.VendorConfig{MaxKeys: 2})
-		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotate.Grace)
-		w.until(rotate.Scheduled)
+		w.turned()
 		rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.Create, rotationtest.CutAfter)
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
@@ -648,9 +614,7 @@ func TestLostReplyAtTheLimit(t *testing.T) {
 func TestExhausted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, rotationtest.VendorConfig{MaxKeys: 1})
-		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotate.Grace)
-		w.until(rotate.Scheduled)
+		w.turned()
 		old := w.idOf(w.value())
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.run(time.Now().Add(24*time.Hour), func() bool { return w.status()["failures"] == 1.0 })
@@ -690,11 +654,7 @@ func TestIntentsComeFirst(t *testing.T) {
 			seen[what] = true
 			return nil
 		}
-		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotate.Grace)
-		w.until(rotate.Scheduled)
-		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotate.Grace)
+		w.inGrace(nil)
 		w.until(rotate.Scheduled)
 		if len(seen) != 4 {
 			t.Errorf("seen: %v", seen)

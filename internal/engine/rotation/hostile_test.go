@@ -60,7 +60,7 @@ func (w *world) lie(l *liar, change func(can *rotate.Capabilities)) {
 }
 
 // turned is a key that has turned once.
-func turned(w *world) (current string) {
+func (w *world) turned() (current string) {
 	w.Helper()
 	w.must(route.Write, "keys/demo", basic(nil))
 	w.until(rotate.Grace)
@@ -110,7 +110,7 @@ func TestCreatedKeyThatIsNotNew(t *testing.T) {
 					return test.answer(current, foreign.ID, c, err)
 				}}
 				w.lie(l, test.can)
-				id := turned(w)
+				id := w.turned()
 				value := w.value()
 				w.must(route.Write, "keys/demo/rotate", nil)
 				w.after(14 * 24 * time.Hour)
@@ -154,7 +154,7 @@ func TestLastUsedInTheFuture(t *testing.T) {
 func TestOpenAttemptOutlivesAFailedList(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.lie(&liar{}, func(can *rotate.Capabilities) { can.Label, can.Retry = false, rotate.RetrySafe })
-		turned(w)
+		w.turned()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.hook = func(what string, before bool) error {
 			switch {
@@ -177,7 +177,7 @@ func TestOpenAttemptOutlivesAFailedList(t *testing.T) {
 // turn is gone.
 func TestPreviousIsNeverTheNewKey(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.hook = func(what string, before bool) error {

@@ -95,9 +95,7 @@ func (s *swallowing) VerifyDead(context.Context, rotate.Credential) error {
 // on request is refused.
 func TestAdviceWorks(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
-		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotate.Grace)
+		w.inGrace(nil)
 		current := w.value()
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Conflict, "or give leaked=true, which retires the old key at once")
 		w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}}, "write one that works, or rotate once rotation 2 has ended (the old key's grace ends at ")
@@ -129,9 +127,7 @@ func TestAlertKeepsItsAuthor(t *testing.T) {
 		"another": {func(w *world) handWrite { return handWrite{fields: map[string]string{"api_key": w.fresh()}} }, "written by bob"},
 	} {
 		bubble(t, func(w *world) {
-			turned(w)
-			w.must(route.Write, "keys/demo/rotate", nil)
-			w.until(rotate.Grace)
+			w.inGrace(nil)
 			if _, err := w.hand(tt.write(w)); err != nil {
 				t.Fatal(err)
 			}
@@ -149,7 +145,7 @@ func TestAlertKeepsItsAuthor(t *testing.T) {
 // without a call more than one a day before, and the alert ends with a rotation.
 func TestPublishedKeyThatDied(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		tries := 0
 		w.hook = func(what string, before bool) error {
 			if before && what == "verify" {
@@ -187,7 +183,7 @@ func TestPublishedKeyThatDied(t *testing.T) {
 		}
 	})
 	bubble(t, func(w *world) { // a provider that refuses for a moment, or does not answer, is no alert
-		turned(w)
+		w.turned()
 		outcome, wrong := rotate.Rejected, 1
 		w.hook = func(what string, before bool) error {
 			if before && what == "verify" && wrong > 0 {
@@ -210,11 +206,7 @@ func TestPublishedKeyThatDied(t *testing.T) {
 // ends; of a key that nobody knows it says nothing.
 func TestMetadataOfHandWrite(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
-		old := w.value()
-		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotate.Grace)
-		fresh := w.value()
+		old, fresh := w.inGrace(nil)
 		write := func(value string) (custom map[string]string) {
 			o := engine.Overwrite{
 				Path: "secret/demo", Version: 3, Fields: map[string]secret.Value{"api_key": secret.Text(value)}, Changed: []string{"api_key"}, By: "bob",

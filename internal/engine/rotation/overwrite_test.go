@@ -141,11 +141,7 @@ func (w *world) fresh() string {
 // so, and who did it.
 func TestHandWriteOfLivingKey(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
-		old := w.value()
-		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotate.Grace)
-		fresh := w.value()
+		old, fresh := w.inGrace(nil)
 		w.after(time.Hour)
 		said := w.put(old)
 		if !contains(said, "the key of rotation 1 ("+w.idOf(old)+") is current again; the key of rotation 2 ("+w.idOf(fresh)+") will be retired at ") {
@@ -184,10 +180,7 @@ func TestHandWriteOfLivingKey(t *testing.T) {
 // do. Forced, it is written and an alert stands until consumers read a key that works again.
 func TestHandWriteOfDeadKey(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
-		first := w.value()
-		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotate.Grace)
+		first, _ := w.inGrace(nil)
 		w.until(rotate.Scheduled)
 		current := w.value()
 		w.denied(handWrite{fields: map[string]string{"api_key": first}}, "rotation/keys/demo refuses the write: the key of rotation 1 was retired on ")
@@ -214,7 +207,7 @@ func TestHandWriteOfDeadKey(t *testing.T) {
 // an alert, and rotation never retires it.
 func TestHandWriteOfSomebodysKey(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		foreign := w.fresh()
 		if said := w.put(foreign); !contains(said, "no rotation of key \"demo\" has made it") {
 			t.Errorf("the answer says %q", said)
@@ -222,9 +215,7 @@ func TestHandWriteOfSomebodysKey(t *testing.T) {
 		if s := w.status(); !contains(s["alert"].(string), "written by bob") {
 			t.Errorf("the key is %v", s)
 		}
-		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotate.Grace)
-		w.until(rotate.Scheduled)
+		w.rotated()
 		if s := w.status(); s["alert"] != "" || w.value() == foreign {
 			t.Errorf("after a rotation: %v", s)
 		}
@@ -237,7 +228,7 @@ func TestHandWriteOfSomebodysKey(t *testing.T) {
 // not an alert.
 func TestHandWriteWhileProviderHangs(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		current := w.value()
 		w.vendor.Inject(rotationtest.VendorFault{Call: "use", Mode: "hang", Times: 3})
 		began := time.Now()
@@ -258,10 +249,7 @@ func TestHandWriteWhileProviderHangs(t *testing.T) {
 		}
 	})
 	bubble(t, func(w *world) { // in a grace, the look before retiring decides
-		turned(w)
-		old := w.value()
-		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotate.Grace)
+		old, _ := w.inGrace(nil)
 		w.vendor.Inject(rotationtest.VendorFault{Call: "use", Mode: "hang"})
 		w.put(old)
 		w.until(rotate.Scheduled)
@@ -275,7 +263,7 @@ func TestHandWriteWhileProviderHangs(t *testing.T) {
 // TestHandWriteCostsNothing: what does not change the key's own fields asks no provider, and changes no record.
 func TestHandWriteCostsNothing(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		rows := len(w.must(route.Read, "keys/demo/history", map[string]any{"steps": true})["steps"].([]any))
 		w.hook = func(what string, before bool) error {
 			if what == "verify" {
@@ -297,7 +285,7 @@ func TestHandWriteCostsNothing(t *testing.T) {
 // deletes it, by mistake: it is refused.
 func TestHandWriteWithoutTheKey(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		for _, fields := range []map[string]string{{}, {"note": "mine"}, {"api_key": ""}} {
 			w.denied(handWrite{fields: fields}, `it leaves out ["api_key"], which key "demo" publishes there; send the whole secret, or change other fields with "kv patch"`)
 		}
@@ -313,7 +301,7 @@ func TestHandWriteWithoutTheKey(t *testing.T) {
 // TestHandDelete: a deleted secret is an alert that names the remedy, which ends it.
 func TestHandDelete(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		current := w.value()
 		warnings, err := w.hand(handWrite{remedy: "kv undelete -versions=1 secret/demo"})
 		if err != nil || len(warnings) != 1 || !contains(warnings[0], "kv undelete -versions=1 secret/demo; or rotate now") {
@@ -335,7 +323,7 @@ func TestHandWriteInEachState(t *testing.T) {
 	for _, state := range []rotate.State{rotate.Creating, rotate.Settling, rotate.Verifying, rotate.Publishing, rotate.Grace, rotate.Retiring, rotate.RollingBack} {
 		t.Run(string(state), func(t *testing.T) {
 			bubble(t, func(w *world) {
-				turned(w)
+				w.turned()
 				old := w.value()
 				w.must(route.Write, "keys/demo/rotate", nil)
 				if state == rotate.RollingBack {
@@ -361,7 +349,7 @@ func TestHandWriteInEachState(t *testing.T) {
 // TestHandWriteOfLeakedKey: a leaked key is refused, and forced it is current again under an alert.
 func TestHandWriteOfLeakedKey(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		old := w.value()
 		w.hook = func(what string, before bool) error { // it cannot be retired yet
 			if before && (what == "disable" || what == "retire") {
@@ -386,7 +374,7 @@ func TestHandWriteOfLeakedKey(t *testing.T) {
 // consumers end up with the only key that lives.
 func TestHandWriteRacesWithPublish(t *testing.T) {
 	bubble(t, func(w *world) { // the rotation publishes between the judgement and the commit, on another server
-		turned(w)
+		w.turned()
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Publishing)
@@ -402,7 +390,7 @@ func TestHandWriteRacesWithPublish(t *testing.T) {
 		w.live(w.idOf(w.value()))
 	})
 	bubble(t, func(w *world) { // the client writes between the intent and the publication
-		turned(w)
+		w.turned()
 		foreign := w.fresh()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Publishing)
@@ -429,11 +417,7 @@ func TestHandWriteRacesWithPublish(t *testing.T) {
 // it before the write is stored: it is judged again, and refused.
 func TestHandWriteRacesWithRetire(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
-		old := w.value()
-		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotate.Grace)
-		fresh := w.value()
+		old, fresh := w.inGrace(nil)
 		_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another(), judged: func() { w.until(rotate.Retiring) }})
 		if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), "is disabled since") {
 			t.Errorf("the write: %v", err)
@@ -450,11 +434,7 @@ func TestHandWriteRacesWithRetire(t *testing.T) {
 // by what the earlier has changed.
 func TestHandWriteOnStaleServer(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
-		old := w.value()
-		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotate.Grace)
-		fresh := w.value()
+		old, fresh := w.inGrace(nil)
 		_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another(), judged: func() {
 			w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.idOf(old)})
 		}})
@@ -470,7 +450,7 @@ func TestHandWriteOnStaleServer(t *testing.T) {
 // TestHandWriteWhileBusy: while a call of the rotation hangs, a client does not wait for it.
 func TestHandWriteWhileBusy(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		foreign := w.fresh()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "hang"})
@@ -495,11 +475,7 @@ func TestHandWriteWhileBusy(t *testing.T) {
 // TestHandWriteWhileRetiring: while the call that retires the old key hangs, nobody makes it what consumers read.
 func TestHandWriteWhileRetiring(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
-		old := w.value()
-		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotate.Grace)
-		fresh := w.value()
+		old, fresh := w.inGrace(nil)
 		w.vendor.Inject(rotationtest.VendorFault{Call: "disable", Mode: "hang"})
 		done := make(chan struct{})
 		go func() {
@@ -523,7 +499,7 @@ func TestHandWriteWhileRetiring(t *testing.T) {
 // TestHandWriteOfDeletedKey: a record that is gone has no say.
 func TestHandWriteOfDeletedKey(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		w.must(route.Delete, "keys/demo", nil)
 		if said := w.put("anything"); said != "" {
 			t.Errorf("the answer says %q", said)
@@ -535,7 +511,7 @@ func TestHandWriteOfDeletedKey(t *testing.T) {
 // changes no record: the commit that keeps the new key is not lost.
 func TestHandWriteWhileCreatingElsewhere(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		other := w.another()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.hook = func(what string, before bool) error {
@@ -562,7 +538,7 @@ func TestHandWriteWhileCreatingElsewhere(t *testing.T) {
 // once another server has begun to retire the key that it writes.
 func TestHandWriteUnjudgedRacesWithRetire(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		old, other := w.value(), w.another()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
@@ -593,7 +569,7 @@ func TestHandWriteUnjudgedRacesWithRetire(t *testing.T) {
 // alone is no key: it is refused, and its alert does not end by it.
 func TestHandWriteOfRestAfterDelete(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		label := w.kv.read("secret/demo", time.Now()).fields["label"]
 		if label == "" {
 			t.Fatal("the key publishes no label")
@@ -615,7 +591,7 @@ func TestHandWriteOfRestAfterDelete(t *testing.T) {
 // TestHandWriteThatCannotBeTried: a value that can never be tried does not stay unnoticed.
 func TestHandWriteThatCannotBeTried(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		current := w.value()
 		w.hook = func(what string, before bool) error {
 			if what == "verify" && before {
@@ -640,9 +616,7 @@ func TestHandWriteThatCannotBeTried(t *testing.T) {
 // and the end of a rotation. A value that could not be tried meanwhile is looked at then.
 func TestHandWriteNotTriedAfterRetiring(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
-		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotate.Grace)
+		w.inGrace(nil)
 		retired := false
 		w.hook = func(what string, before bool) error {
 			if retired = retired || what == "retire" && !before; retired && what == "list" && before {
@@ -669,7 +643,7 @@ func TestHandWriteNotTriedAfterRetiring(t *testing.T) {
 // rotation is in flight that would find it: it is looked at.
 func TestHandWriteWhileJudging(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		w.vendor.Inject(rotationtest.VendorFault{Call: "use", Mode: "hang", Times: 3})
 		w.kv.write("secret/demo", map[string]string{"api_key": "somebody's"})
 		done := make(chan struct{})
@@ -692,7 +666,7 @@ func TestHandWriteWhileJudging(t *testing.T) {
 // TestHandWriteCoversNoAlert: an alert that waits for a person stands again once that about the place has ended.
 func TestHandWriteCoversNoAlert(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		current := w.value()
 		w.hook = func(what string, before bool) error {
 			if what == "create" && before {
@@ -721,7 +695,7 @@ func TestHandWriteCoversNoAlert(t *testing.T) {
 // TestHandWritesAreTrimmed: a client that writes again and again, while nothing rotates, does not fill the store.
 func TestHandWritesAreTrimmed(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		for range 2400 {
 			if _, err := w.barrier.View("mount/r/").Commit(w.ctx, storage.Append("j/demo/", []byte(`{"what":"written"}`))); err != nil {
 				t.Fatal(err)

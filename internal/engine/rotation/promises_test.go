@@ -2,7 +2,6 @@ package rotation_test
 
 import (
 	"context"
-	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"iter"
@@ -82,18 +81,11 @@ func roomy(more map[string]any) map[string]any {
 // warnings are those of a request that succeeds.
 func (w *world) warnings(op route.Op, path string, body any) []string {
 	w.Helper()
-	r := &route.Request{Op: op, Path: route.Path("rotation/" + path), Rest: path, Caller: &route.Caller{DisplayName: "ann", Policies: []string{"rotators"}}, Time: time.Now()}
-	if body != nil {
-		r.Body, _ = json.Marshal(body)
-	}
-	found, err := w.table.Find(r)
-	if err == nil {
-		_, err = found.Serve(w.ctx, r)
-	}
+	_, warnings, err := w.serve(ann, op, path, body)
 	if err != nil {
 		w.Errorf("%s %s: %v", op, path, err)
 	}
-	return r.Reply().Warnings
+	return warnings
 }
 
 // warns wants a request to succeed with a warning that holds want; "" wants none at all.
@@ -179,9 +171,7 @@ func TestChangesWarn(t *testing.T) {
 			t.Errorf("with another recipe, the current key is %q, want none", id)
 		}
 		w.warns(route.Delete, "keys/demo", nil, "")
-		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotate.Grace)
-		w.until(rotate.Scheduled)
+		w.turned()
 		current = w.status()["current_key_id"].(string)
 		w.warns(route.Delete, "keys/demo", nil, fmt.Sprintf("live on at the provider, and nobody rotates or retires them any more: [%q]", current))
 	})
@@ -190,9 +180,7 @@ func TestChangesWarn(t *testing.T) {
 // TestForcedDeletionNamesWhatLives: whoever deletes a key in the middle of a rotation learns of all its keys at the provider, each once.
 func TestForcedDeletionNamesWhatLives(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
-		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotate.Grace)
+		w.inGrace(nil)
 		warned := strings.Join(w.warnings(route.Delete, "keys/demo", map[string]any{"force": true}), "\n")
 		for _, k := range w.vendor.Live() {
 			if strings.Count(warned, k.ID) != 1 {

@@ -16,9 +16,7 @@ func TestRollbackTo(t *testing.T) {
 	bubble(t, func(w *world) {
 		foreign := w.fresh()
 		w.kv.write("secret/demo", map[string]string{"api_key": foreign}) // what was there before Keyturn
-		turned(w)
-		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotate.Grace)
+		w.inGrace(nil)
 		w.until(rotate.Scheduled)
 		current := w.value()
 		w.refused(route.Write, "keys/demo/rollback", map[string]any{"to": 1}, fault.Invalid, "the key of rotation 1 was retired on ")
@@ -51,7 +49,7 @@ func TestRollbackTo(t *testing.T) {
 // and not what somebody had written over it before the rotation published.
 func TestRollbackToWhatWasAskedFor(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		first := w.value()
 		if _, err := w.hand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true}); err != nil {
 			t.Fatal(err)
@@ -71,7 +69,7 @@ func TestRollbackToWhatWasAskedFor(t *testing.T) {
 // provider is away nothing is.
 func TestRollbackAfterDelete(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		current := w.value()
 		if _, err := w.hand(handWrite{}); err != nil {
 			t.Fatal(err)
@@ -90,7 +88,7 @@ func TestRollbackAfterDelete(t *testing.T) {
 // the next one finds that all is well.
 func TestRollbackToDiesInTheMiddle(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		current := w.value()
 		if _, err := w.hand(handWrite{}); err != nil {
 			t.Fatal(err)
@@ -134,7 +132,7 @@ func TestOrphanThatConsumersRead(t *testing.T) {
 // left alone.
 func TestOrphans(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		current := w.idOf(w.value())
 		all, err := w.vendor.List(w.ctx, adminToken)
 		if err != nil {
@@ -183,7 +181,7 @@ func TestOrphans(t *testing.T) {
 		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": current}, fault.Invalid, "is no orphan") // the previous one
 	})
 	bubble(t, func(w *world) { // a lost call
-		turned(w)
+		w.turned()
 		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "after"})
 		w.must(route.Write, "keys/demo/rotate", nil)
 		var list []any

@@ -20,11 +20,7 @@ import (
 func TestWrittenByHand(t *testing.T) {
 	for _, when := range []time.Duration{time.Hour, 47 * time.Hour, 48*time.Hour + time.Minute} { // in its grace; the last one while it is disabled
 		bubble(t, func(w *world) {
-			turned(w)
-			old := w.value()
-			w.must(route.Write, "keys/demo/rotate", nil)
-			w.until(rotate.Grace)
-			fresh := w.value()
+			old, fresh := w.inGrace(nil)
 			w.after(when)
 			w.kv.write("secret/demo", map[string]string{"api_key": old})
 			w.after(4 * 24 * time.Hour)
@@ -54,7 +50,7 @@ func TestWrittenByHand(t *testing.T) {
 // TestLeakedKeyWrittenByHand: a leaked key that somebody writes again is not what consumers go on to read.
 func TestLeakedKeyWrittenByHand(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
 		w.run(time.Now().Add(time.Hour), func() bool {
@@ -75,17 +71,13 @@ func TestLeakedKeyWrittenByHand(t *testing.T) {
 // TestDeletedPath: nothing at the path is an alert, which stays until the next rotation has published.
 func TestDeletedPath(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
-		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotate.Grace)
+		w.inGrace(nil)
 		w.kv.write("secret/demo", map[string]string{})
 		w.until(rotate.Scheduled)
 		if s := w.status(); !contains(s["alert"].(string), "holds nothing") {
 			t.Errorf("nobody is told: %v", s)
 		}
-		w.must(route.Write, "keys/demo/rotate", nil)
-		w.until(rotate.Grace)
-		w.until(rotate.Scheduled)
+		w.rotated()
 		if s := w.status(); s["alert"] != "" {
 			t.Errorf("the alert stands: %v", s)
 		}
@@ -96,7 +88,7 @@ func TestDeletedPath(t *testing.T) {
 func TestLeakedWaitsForNoLostCall(t *testing.T) {
 	for _, label := range []bool{true, false} {
 		bubble(t, func(w *world) {
-			turned(w)
+			w.turned()
 			old := w.value()
 			if !label {
 				w.unlabelled()
@@ -143,7 +135,7 @@ func (w *world) unlabelled() {
 // the rotation.
 func TestAlertEndsWithItsCause(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "before", Times: 2})
 		w.must(route.Write, "keys/demo/rotate", nil)
 		var seen []string

@@ -196,25 +196,35 @@ func (w *world) around(what string, effect func() error) error {
 	return err
 }
 
+// serve makes a request.
+func (w *world) serve(caller *route.Caller, op route.Op, path string, body any) (data any, warnings []string, err error) {
+	w.Helper()
+	r := &route.Request{Op: op, Path: route.Path("rotation/" + path), Rest: path, Mount: route.Mount{Path: "rotation/"}, Caller: caller, Time: time.Now()}
+	if body != nil {
+		if r.Body, err = json.Marshal(body); err != nil {
+			w.Fatal(err)
+		}
+	}
+	found, err := w.table.Find(r)
+	if err == nil {
+		data, err = found.Serve(w.ctx, r)
+	}
+	return data, r.Reply().Warnings, err
+}
+
+var ann = &route.Caller{DisplayName: "ann", Policies: []string{"rotators"}}
+
+// as is a request by somebody whom a policy allows it.
+func (w *world) as(name, policy string, op route.Op, path string, body any) error {
+	w.Helper()
+	_, _, err := w.serve(&route.Caller{DisplayName: name, Policies: []string{policy}}, op, path, body)
+	return err
+}
+
 // do makes a request and returns the answer's data.
 func (w *world) do(op route.Op, path string, body any) (map[string]any, error) {
 	w.Helper()
-	r := &route.Request{
-		Op: op, Path: route.Path("rotation/" + path), Rest: path, Mount: route.Mount{Path: "rotation/"},
-		Caller: &route.Caller{DisplayName: "ann", Policies: []string{"rotators"}}, Time: time.Now(),
-	}
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			w.Fatal(err)
-		}
-		r.Body = b
-	}
-	found, err := w.table.Find(r)
-	if err != nil {
-		return nil, err
-	}
-	data, err := found.Serve(w.ctx, r)
+	data, warnings, err := w.serve(ann, op, path, body)
 	if err != nil || data == nil {
 		return nil, err
 	}
@@ -222,7 +232,7 @@ func (w *world) do(op route.Op, path string, body any) (map[string]any, error) {
 	if err := json.Unmarshal(wire.Append(nil, data), &out); err != nil {
 		w.Fatal(err)
 	}
-	out["warnings"] = r.Reply().Warnings
+	out["warnings"] = warnings
 	return out, nil
 }
 
@@ -313,6 +323,14 @@ func (w *world) until(state rotate.State) map[string]any {
 		w.Fatalf("the key never came to %s: %v", state, s)
 	}
 	return s
+}
+
+// rotated asks for a rotation, and has it come to its end.
+func (w *world) rotated() {
+	w.Helper()
+	w.must(route.Write, "keys/demo/rotate", nil)
+	w.until(rotate.Grace)
+	w.until(rotate.Scheduled)
 }
 
 // live wants exactly these keys to live at the vendor.

@@ -174,6 +174,12 @@ func (h *Harness) Tell(format string, args ...any) {
 	h.story = append(h.story, time.Now().Format("02 15:04:05.000 ")+fmt.Sprintf(format, args...))
 }
 
+// Complain is Errorf, which is also told.
+func (h *Harness) Complain(format string, args ...any) {
+	h.Tell(format, args...)
+	h.Errorf(format, args...)
+}
+
 func (h *Harness) print() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
