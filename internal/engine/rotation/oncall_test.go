@@ -236,7 +236,7 @@ func TestMetadataOfHandWrite(t *testing.T) {
 // is not asked again.
 func TestResumeBeforeItAsks(t *testing.T) {
 	bubble(t, func(w *world) {
-		turned(w)
+		w.turned()
 		current := w.value()
 		id := ""
 		w.lie(&liar{create: func(c rotate.Credential, err error) (rotate.Credential, error) {
