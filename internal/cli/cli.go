@@ -9,6 +9,10 @@
 //
 // Nothing here holds state between two calls of [Main]: a tree of commands, with
 // the variables its flags write to, is built for each.
+//
+// The files stand in storeys. [Main] finds a command in the tree and runs it (cli, lookup, help, report, complete). Below are the
+// commands, one file for each group of them (kv, rotate, token, …), and what they share: the session and its client (session,
+// client, requests, hints), output (printer, format, layout), flags, errors, and the paths of requests (path, kvpath).
 package cli
 
 import (
@@ -17,34 +21,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/keyturn/keyturn/internal/engine/rotation"
-)
-
-// A Hook runs a command that lives in another package and parses its own
-// flags. It returns the exit code.
-type Hook func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int
-
-// Env is what the command line touches of the process around it. The API client
-// and the token helper read the process's own environment besides Getenv: the
-// names of Vault's variables that concern connections.
-type Env struct {
-	Stdin          io.Reader
-	Stdout, Stderr io.Writer
-	Getenv         func(string) string // nil: the process's
-	Layout         int                 // the number of the storage layout, for version
-	Implements     string              // the version of Vault whose behaviour the server has
-
-	// What lives in other packages; nil: this binary was built without.
-	Server, Demo Hook
-	Recipes      *rotation.Provider // keys of third parties, by recipes
-}
-
-// The exit codes.
-const (
-	exitOK     = 0
-	exitLocal  = 1
-	exitRemote = 2
 )
 
 // Main runs the command that args name; args[0] is the program. It returns the
@@ -66,13 +42,6 @@ func Main(ctx context.Context, args []string, env Env) int {
 		return p.complete(ctx, args)
 	}
 	return run(ctx, p, args)
-}
-
-// A program is one started command line.
-type program struct {
-	name string
-	env  Env
-	root *command
 }
 
 // run finds the command, parses its flags and calls it.
@@ -120,18 +89,4 @@ func (s *session) listCommands(ctx context.Context, c *command, rest []string) i
 	}
 	io.WriteString(s.env.Stderr, s.usage(c, nil))
 	return exitLocal
-}
-
-func first(args []string) string {
-	if len(args) == 0 {
-		return ""
-	}
-	return args[0]
-}
-
-func lineOf(name string, path []*command) string {
-	for _, c := range path[1:] {
-		name += " " + c.name
-	}
-	return name
 }

@@ -12,52 +12,6 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A session is one command being run: what was typed, and the client that it
-// makes when it first needs one.
-type session struct {
-	name   string // the program, as it was started
-	line   string // the program and the command
-	env    Env
-	args   []string
-	flags  *flags
-	opt    options
-	out    printer
-	client *client
-}
-
-// options are the HTTP flags.
-type options struct {
-	address, agentAddress, tlsServerName        string
-	caFile, caFolder, clientCert, clientKeyFile string
-	namespace, wrapTTL                          string
-	headers                                     map[string]string
-	mfa                                         []string
-	skipVerify, noRedirects, policyOverride     bool
-	asCurl, asPolicy, noPrompt                  bool
-}
-
-// declare adds the HTTP flags.
-func (o *options) declare(f *flags) {
-	f.String(&o.address, "address", "url", "the server's address (also VAULT_ADDR; https://127.0.0.1:8200 by default)")
-	f.String(&o.agentAddress, "agent-address", "url", "an agent's address, used in place of the server's (also VAULT_AGENT_ADDR)")
-	f.String(&o.caFile, "ca-cert", "file", "PEM file with the authority that signed the server's certificate (also VAULT_CACERT)")
-	f.String(&o.caFolder, "ca-path", "folder", "folder of such files (also VAULT_CAPATH)")
-	f.String(&o.clientCert, "client-cert", "file", "PEM certificate to show to the server (also VAULT_CLIENT_CERT)")
-	f.String(&o.clientKeyFile, "client-key", "file", "PEM key of that certificate (also VAULT_CLIENT_KEY)")
-	f.String(&o.tlsServerName, "tls-server-name", "name", "the name that the server's certificate must have (also VAULT_TLS_SERVER_NAME)")
-	f.Bool(&o.skipVerify, "tls-skip-verify", "do not check the server's certificate (also VAULT_SKIP_VERIFY)")
-	f.Bool(&o.noRedirects, "disable-redirects", "do not follow a redirect (also VAULT_DISABLE_REDIRECTS)")
-	f.String(&o.namespace, "namespace", "path", "the namespace of the request (also VAULT_NAMESPACE); short: -ns")
-	f.Alias("ns", "namespace")
-	f.Pairs(&o.headers, "header", "a header to add to the requests")
-	f.List(&o.mfa, "mfa", "value", "a second factor for the request (also VAULT_MFA)")
-	f.Bool(&o.policyOverride, "policy-override", "override soft-mandatory policies")
-	f.TTL(&o.wrapTTL, "wrap-ttl", "wrap the answer: get a single-use token for it that lives this long (also VAULT_WRAP_TTL)")
-	f.Bool(&o.asCurl, "output-curl-string", "print the request as a curl command and do not send it")
-	f.Bool(&o.asPolicy, "output-policy", "print a policy that allows the request and do not send it")
-	f.Bool(&o.noPrompt, "non-interactive", "never ask; fail where an answer is missing")
-}
-
 // connect returns the session's client. The API library reads the environment,
 // flags come over it, and the token is VAULT_TOKEN or the token helper's.
 func (s *session) connect() (*client, error) {

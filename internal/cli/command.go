@@ -2,12 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"flag"
-	"slices"
-	"strings"
-
-	"github.com/keyturn/keyturn/internal/fault"
 )
 
 // A command is a leaf of the tree, with run or hook, or a group, with sub.
@@ -31,107 +25,28 @@ type command struct {
 // written with the name keyturn; usage shows the name that was typed.
 type example struct{ what, line string }
 
-// find follows args down the tree and returns the commands passed, the root
-// first, and the arguments that are left: flags that stand before a command's
-// name are the command's.
-func (c *command) find(args []string) ([]*command, []string, error) {
-	path := []*command{c}
-	var before []string
-	for len(c.sub) > 0 && len(args) > 0 {
-		if strings.HasPrefix(args[0], "-") {
-			width, err := c.flagWidth(args[0])
-			if err != nil {
-				return path, args, err
-			}
-			width = min(width, len(args))
-			before, args = append(before, args[:width]...), args[width:]
-			continue
-		}
-		i := slices.IndexFunc(c.sub, func(sub *command) bool { return sub.name == args[0] })
-		if i < 0 {
-			if err := unbuilt(strings.TrimSpace(lineOf("", path) + " " + args[0])); err != nil {
-				return path, args, err
-			}
-			return path, args, c.unknown(args[0])
-		}
-		c, args = c.sub[i], args[1:]
-		path = append(path, c)
-	}
-	return path, append(before, args...), nil
+// A session is one command being run: what was typed, and the client that it
+// makes when it first needs one.
+type session struct {
+	name   string // the program, as it was started
+	line   string // the program and the command
+	env    Env
+	args   []string
+	flags  *flags
+	opt    options
+	out    printer
+	client *client
 }
 
-// flagWidth is how many arguments a flag before a command's name is made of: two
-// where it has a value that does not follow an equal sign. What the flag takes is
-// what it takes in the commands below c.
-func (c *command) flagWidth(arg string) (int, error) {
-	name := strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-")
-	if strings.Contains(name, "=") {
-		return 1, nil
-	}
-	alone, valued := c.flagKinds(name)
-	switch {
-	case alone && valued:
-		return 0, usagef("the flag %s means different things to different commands; write it after the command's name", arg)
-	case valued:
-		return 2, nil
-	}
-	return 1, nil // a command that has no such flag says so
-}
-
-// flagKinds reports whether a command at or below c has a flag of this name that
-// stands alone, and one that has a value.
-func (c *command) flagKinds(name string) (alone, valued bool) {
-	for _, sub := range c.sub {
-		a, v := sub.flagKinds(name)
-		alone, valued = alone || a, valued || v
-	}
-	if c.run == nil {
-		return alone, valued
-	}
-	known := newFlags(c, &session{}).set.Lookup(name)
-	if known == nil {
-		return alone, valued
-	}
-	if b, ok := known.Value.(*boolValue); ok && b.IsBoolFlag() {
-		return true, valued
-	}
-	return alone, true
-}
-
-// unknown is the error for a name that is no command of c, with the nearest that
-// is.
-func (c *command) unknown(name string) error {
-	err := usagef("there is no command %q", name)
-	var names []string
-	for _, sub := range c.sub {
-		names = append(names, sub.name)
-	}
-	if best := fault.Nearest(name, names); best != "" {
-		return hinted(err, "did you mean %q?", best)
-	}
-	return err
-}
-
-// prepare parses the flags and checks what came. It reports whether help was
-// asked for.
-func (s *session) prepare(c *command, args []string) (asked bool, err error) {
-	s.args, err = s.flags.parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return true, nil
-	case err != nil:
-		return false, s.flags.meant(usagef("%s", err))
-	}
-	if s.out.format, err = chooseFormat(s.out.format, s.env.Getenv("VAULT_FORMAT")); err != nil {
-		return false, err
-	}
-	switch n := len(s.args); {
-	case n < c.min:
-		return false, usagef("not enough arguments: expected %s, got %d", c.args, n)
-	case c.max >= 0 && n > c.max:
-		return false, usagef("too many arguments: expected %s, got %d", c.expected(), n)
-	}
-	return false, nil
+// options are the HTTP flags.
+type options struct {
+	address, agentAddress, tlsServerName        string
+	caFile, caFolder, clientCert, clientKeyFile string
+	namespace, wrapTTL                          string
+	headers                                     map[string]string
+	mfa                                         []string
+	skipVerify, noRedirects, policyOverride     bool
+	asCurl, asPolicy, noPrompt                  bool
 }
 
 func (c *command) expected() string {
@@ -139,4 +54,18 @@ func (c *command) expected() string {
 		return "none"
 	}
 	return c.args
+}
+
+func first(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}
+
+// A program is one started command line.
+type program struct {
+	name string
+	env  Env
+	root *command
 }

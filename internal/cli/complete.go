@@ -5,21 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 )
-
-// completionTime bounds what a completion asks of the server: a person waits for
-// it at a prompt. Its answer to all that goes wrong is that it offers less.
-const completionTime = time.Second
-
-// A candidate is a word that may come next.
-type candidate struct {
-	word  string
-	whole bool // a space follows; else more of the same word may
-	about string
-}
-
-func wholeWord(word, about string) candidate { return candidate{word, true, about} }
 
 // complete prints the possible continuations of a command line for a shell. The
 // shell passes the line in COMP_LINE and the cursor's position in COMP_POINT, as
@@ -67,15 +53,6 @@ func (p program) candidates(ctx context.Context, words []string, typed string) [
 	return fitting(found, typed)
 }
 
-// fitting are those of the candidates that begin with typed, each once.
-func fitting(found []candidate, typed string) []candidate {
-	found = slices.DeleteFunc(found, func(c candidate) bool {
-		return !strings.HasPrefix(c.word, typed) || c.word == "" || harmless(c.word) != c.word || strings.ContainsAny(c.word, "\n\t")
-	})
-	slices.SortStableFunc(found, func(a, b candidate) int { return strings.Compare(a.word, b.word) })
-	return slices.CompactFunc(found, func(a, b candidate) bool { return a.word == b.word && a.whole == b.whole })
-}
-
 // flagsBefore are flags in front of a command's name; open is the name of one
 // whose value is being typed.
 type flagsBefore struct {
@@ -110,23 +87,6 @@ func (c *command) descend(words []string) ([]*command, []string, flagsBefore) {
 	}
 	return path, words, before
 }
-
-// A question is one completion: the command that the line names, and what is
-// known of its flags and arguments.
-type question struct {
-	c     *command
-	line  string // its names
-	s     *session
-	flags *flags
-	args  []string // those before the word that is being typed
-
-	ask    func(request) bool
-	mounts []seenMount
-	asked  bool // for the mounts
-}
-
-// A request asks the server for something that is offered then.
-type request func(ctx context.Context, c *client) error
 
 // ofGroup are the commands of a group, or the flags that every command has.
 func (q *question) ofGroup(typed string) []candidate {
@@ -165,14 +125,6 @@ func (q *question) ofCommand(words []string, typed string) []candidate {
 		return q.ofFlag(typed)
 	}
 	return q.argument(typed)
-}
-
-// set gives a flag its value, if it takes that: a mistake shows when the line is
-// run.
-func (q *question) set(name, value string) {
-	if f := q.flags.set.Lookup(name); f != nil {
-		_ = f.Value.Set(value)
-	}
 }
 
 // ofFlag are the flags, or the values of one that ends in an equal sign.
@@ -233,53 +185,4 @@ func (f *flags) alone(name string) bool {
 	}
 	b, ok := known.Value.(*boolValue)
 	return ok && b.IsBoolFlag()
-}
-
-// asker returns a function that makes a request as the session would, and reports
-// whether it succeeded. It drops the reason for a failure.
-func asker(ctx context.Context, s *session) func(request) bool {
-	return func(r request) bool {
-		c, err := s.connect()
-		if err != nil {
-			return false
-		}
-		c.api.SetClientTimeout(completionTime)
-		c.api.SetMaxRetries(0)
-		return c.aside(func() error { return r(ctx, c) }) == nil
-	}
-}
-
-// names lists what is at a path.
-func (q *question) names(path target) []string {
-	var names []string
-	q.ask(func(ctx context.Context, c *client) error {
-		sec, err := c.list(ctx, path)
-		names = keysOf(sec)
-		return err
-	})
-	return names
-}
-
-// listed are the names at a path as words; one that ends in a slash goes on.
-func (q *question) listed(path target, prefix string) []candidate {
-	var found []candidate
-	for _, name := range q.names(path) {
-		found = append(found, candidate{prefix + name, !strings.HasSuffix(name, "/"), ""})
-	}
-	return found
-}
-
-// wordsOf are candidates without a description.
-func wordsOf(words ...string) []candidate {
-	var found []candidate
-	for _, word := range words {
-		found = append(found, wholeWord(word, ""))
-	}
-	return found
-}
-
-// isFile reports whether a flag's value is a file or a folder, by what stands for
-// it in usage.
-func isFile(value string) bool {
-	return slices.Contains([]string{"file", "folder", "path"}, value)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -68,33 +67,6 @@ func (q *question) argument(typed string) []candidate {
 	}
 	return nil
 }
-
-// ofMounts are the arguments of the commands for secrets engines and auth methods.
-func (q *question) ofMounts(auth bool, name string) []candidate {
-	var found []candidate
-	if name == "enable" || name == "help" {
-		for _, kind := range sortedKeys(served) {
-			if slices.Contains(servedMethods, kind) == auth && !slices.Contains(alwaysMounted, kind) && kind != "kv-v2" {
-				found = append(found, wholeWord(kind, ""))
-			}
-		}
-		if name == "enable" {
-			return found
-		}
-		for _, method := range sortedKeys(loginUses) {
-			found = append(found, wholeWord(method, ""))
-		}
-	}
-	for _, m := range q.seen() {
-		if m.auth == auth {
-			found = append(found, wholeWord(strings.TrimPrefix(m.path, string(authKind.prefix)), m.kind))
-		}
-	}
-	return found
-}
-
-// alwaysMounted are the kinds that cannot be mounted again.
-var alwaysMounted = []string{"sys", "cubbyhole"}
 
 func (q *question) auditDevices() []candidate {
 	var found []candidate
@@ -185,14 +157,6 @@ func files(typed string) []candidate {
 		} else {
 			found = append(found, wholeWord(folder+name, ""))
 		}
-	}
-	return found
-}
-
-// prefixed puts text in front of each word.
-func prefixed(text string, found []candidate) []candidate {
-	for i := range found {
-		found[i].word = text + found[i].word
 	}
 	return found
 }

@@ -6,13 +6,6 @@ import (
 	"strings"
 )
 
-// A seenMount is a mount that the token may see.
-type seenMount struct {
-	path string // with a slash at its end; below auth/ for an auth method
-	kind string // as served names it
-	auth bool
-}
-
 // seen are the mounts, asked for once. Those that are always there are among them
 // although the server does not answer.
 func (q *question) seen() []seenMount {
@@ -249,3 +242,38 @@ func (q *question) stored(m *seenMount, typed []string) []string {
 	}
 	return q.names(at)
 }
+
+// ofMounts are the arguments of the commands for secrets engines and auth methods.
+func (q *question) ofMounts(auth bool, name string) []candidate {
+	var found []candidate
+	if name == "enable" || name == "help" {
+		for _, kind := range sortedKeys(served) {
+			if slices.Contains(servedMethods, kind) == auth && !slices.Contains(alwaysMounted, kind) && kind != "kv-v2" {
+				found = append(found, wholeWord(kind, ""))
+			}
+		}
+		if name == "enable" {
+			return found
+		}
+		for _, method := range sortedKeys(loginUses) {
+			found = append(found, wholeWord(method, ""))
+		}
+	}
+	for _, m := range q.seen() {
+		if m.auth == auth {
+			found = append(found, wholeWord(strings.TrimPrefix(m.path, string(authKind.prefix)), m.kind))
+		}
+	}
+	return found
+}
+
+// prefixed puts text in front of each word.
+func prefixed(text string, found []candidate) []candidate {
+	for i := range found {
+		found[i].word = text + found[i].word
+	}
+	return found
+}
+
+// alwaysMounted are the kinds that cannot be mounted again.
+var alwaysMounted = []string{"sys", "cubbyhole"}

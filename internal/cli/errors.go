@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -86,63 +85,12 @@ type exitCode int
 
 func (exitCode) Error() string { return "" }
 
-// printRequest prints the curl line, or the policy, that was asked for in place
-// of the request: the API library ends a command with an error where it would have
-// sent one.
-func (s *session) printRequest(ctx context.Context, err error) error {
-	var curl *api.OutputStringError
-	var policy *api.OutputPolicyError
-	switch {
-	case errors.As(err, &curl):
-		line, err := s.curlLine(curl)
-		if err != nil {
-			return local(err, "writing the request as a curl command")
-		}
-		for _, a := range s.client.later {
-			fmt.Fprintf(s.env.Stderr, "The command then sends: %s %s\n", a.op, a.path)
-		}
-		return s.out.write(line + "\n")
-	case errors.As(err, &policy):
-		return s.out.write(s.client.policyFor(ctx, append([]ask{s.client.last}, s.client.later...)) + "\n")
-	}
-	return err
-}
-
-// report writes err and what to do about it to standard error and returns the
-// exit code.
-func (s *session) report(ctx context.Context, err error) int {
-	var code exitCode
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.As(err, &code):
-		return int(code)
-	}
-	fmt.Fprintln(s.env.Stderr, withoutPassword(harmless(err.Error())))
-	for _, next := range hints(ctx, s, err) {
-		fmt.Fprintf(s.env.Stderr, "\nHint: %s\n", harmless(next))
-	}
-	return codeOf(err)
-}
-
 // passwords are those in addresses, https://name:password@host.
 var passwords = regexp.MustCompile(`(://[^\s/@:"]*):[^/@"]*@`)
 
 // withoutPassword is text without the passwords of the addresses in it: errors
 // end in logs. The API library and url.Parse show them.
 func withoutPassword(text string) string { return passwords.ReplaceAllString(text, "$1:***@") }
-
-func codeOf(err error) int {
-	var f *failure
-	var r refusal
-	switch {
-	case errors.As(err, &f):
-		return f.code
-	case errors.As(err, &r):
-		return r.code
-	}
-	return exitLocal
-}
 
 // describe is err's text; an answer from the server is laid out in lines.
 func describe(err error) string {
@@ -165,4 +113,24 @@ func describe(err error) string {
 		fmt.Fprintf(&b, "\n* %s", strings.TrimSpace(text))
 	}
 	return b.String()
+}
+
+// A hint is an error with a next step that only its place knows.
+//
+// A hint is printed only where it is true: what it says of the server, the answer
+// has said, or the server was asked. Where that leaves it open, there is no hint.
+// TestHints has every hint, where it is true and where it is not.
+type hint struct {
+	error
+	next string
+}
+
+func (e hint) Unwrap() error { return e.error }
+
+func hinted(err error, format string, args ...any) error {
+	return hint{err, fmt.Sprintf(format, args...)}
+}
+
+func notBuilt(name string) error {
+	return refusal{exitLocal, fmt.Sprintf("Error: the command %q is not built into this binary; use one that was built with it", name)}
 }

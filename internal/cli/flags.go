@@ -3,7 +3,6 @@ package cli
 import (
 	"flag"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 
@@ -23,29 +22,6 @@ type flags struct {
 // A shownFlag is one flag in usage.
 type shownFlag struct {
 	group, name, value, usage string
-}
-
-// newFlags declares what c takes: its own flags, and those of its session.
-func newFlags(c *command, s *session) *flags {
-	f := &flags{set: flag.NewFlagSet(c.name, flag.ContinueOnError)}
-	f.set.SetOutput(io.Discard)
-	if c.flags != nil {
-		f.group = "Command options"
-		c.flags(f)
-	}
-	f.group = "Output options"
-	f.String(&s.out.format, "format", "format", "how to print: table, json, yaml, or raw where a command has it (also VAULT_FORMAT)")
-	if c.colors {
-		f.Bool(&s.out.noColor, "no-color", "print without colours (also NO_COLOR or VAULT_CLI_NO_COLOR)")
-	}
-	if c.fields {
-		f.String(&s.out.field, "field", "name", "print this field alone, without a line's end, for use in pipes")
-	}
-	if !c.local {
-		f.group = "HTTP options"
-		s.opt.declare(f)
-	}
-	return f
 }
 
 // parse returns the arguments that are no flags. Flags may stand anywhere; what

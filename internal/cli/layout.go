@@ -80,3 +80,40 @@ func section(heading, body string) string {
 	signs := strings.Repeat("=", max(2, (utf8.RuneCountInString(line)-len(heading)-1)/2))
 	return signs + " " + harmless(heading) + " " + signs + "\n" + body
 }
+
+// indent puts prefix before the first line of text and as much space before the
+// others, and ends it with a line's end.
+func indent(text, prefix string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if line != "\n" {
+			b.WriteString(prefix)
+		}
+		b.WriteString(line)
+		prefix = strings.Repeat(" ", len(prefix))
+	}
+	if !strings.HasSuffix(text, "\n") {
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// wrap breaks text at spaces so that lines have at most width letters.
+func wrap(text string, width int) string {
+	var b strings.Builder
+	room := width
+	for i, word := range strings.Fields(text) {
+		switch {
+		case i == 0:
+		case len(word)+1 > room:
+			b.WriteByte('\n')
+			room = width
+		default:
+			b.WriteByte(' ')
+			room--
+		}
+		b.WriteString(word)
+		room -= len(word)
+	}
+	return b.String()
+}

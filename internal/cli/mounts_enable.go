@@ -2,24 +2,7 @@ package cli
 
 import (
 	"context"
-	"time"
 )
-
-// moveInterval is how often to ask whether a move has ended: often enough for a
-// person, seldom enough for the server.
-const moveInterval = 200 * time.Millisecond
-
-// pause waits, unless ctx ends first.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // enableCommand is "secrets enable" and "auth enable".
 func enableCommand(k mountKind, examples []example) *command {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/engine/rotation"
@@ -167,9 +166,6 @@ func recipeShow() *command {
 
 var recipeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`)
 
-// changeMark marks the places of a new recipe that its author must fill in. A recipe that still has one is not tested.
-const changeMark = "# CHANGE"
-
 func recipeNew() *command {
 	var file string
 	return &command{
@@ -210,17 +206,6 @@ func recipeNew() *command {
 			return s.out.say("Success! Wrote %s. Fill in what is marked with %s, then run: %s recipe test %s", file, changeMark, s.name, file)
 		},
 	}
-}
-
-// marked are the lines of a recipe that are still to be filled in.
-func marked(source string) (lines []string) {
-	n := 0
-	for line := range strings.Lines(source) {
-		if n++; strings.Contains(line, changeMark) {
-			lines = append(lines, fmt.Sprint(n))
-		}
-	}
-	return slices.Clip(lines)
 }
 
 // newRecipe is what "recipe new" writes.

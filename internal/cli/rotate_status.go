@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -193,19 +192,6 @@ func (s *session) showStatus(sec *api.Secret) error {
 	}
 	return s.out.showTree(sec)
 }
-
-// withoutEmpty are the fields that say something, for people.
-func withoutEmpty(data map[string]any) map[string]any {
-	out := maps.Clone(data)
-	maps.DeleteFunc(out, func(_ string, v any) bool {
-		shown := text(v)
-		return v == nil || v == false || shown == "" || shown == "[]" || shown == "map[]"
-	})
-	return out
-}
-
-// oneLine is a text in one line: in a table, another line would look like another row.
-func oneLine(text string) string { return strings.ReplaceAll(text, "\n", " ") }
 
 // sentence begins a text with a capital letter and ends it with a full stop.
 func sentence(text string) string {

@@ -108,8 +108,6 @@ func pluginCommand() *command {
 	}
 }
 
-const catalog target = "sys/plugins/catalog"
-
 func pluginList() *command {
 	var detailed bool
 	return &command{
@@ -195,3 +193,5 @@ func pluginInfo() *command {
 		},
 	}
 }
+
+const catalog target = "sys/plugins/catalog"

@@ -32,7 +32,3 @@ func hookCommand(name, short string, hook Hook) *command {
 	}
 	return &command{name: name, short: short, hook: hook}
 }
-
-func notBuilt(name string) error {
-	return refusal{exitLocal, fmt.Sprintf("Error: the command %q is not built into this binary; use one that was built with it", name)}
-}
