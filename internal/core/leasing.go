@@ -182,8 +182,11 @@ func (g *leasing) grant(ctx context.Context, x *exchange, r *lease.Lease) (*leas
 func (g *leasing) create(create route.CreateFunc, a route.Attempt, deadline time.Time) (any, error) {
 	ctx, cancel := g.scope()
 	defer cancel()
-	ctx, stop := context.WithDeadline(ctx, deadline)
+	ctx, stop := lease.Creating(ctx, deadline)
 	defer stop()
+	if ctx.Err() != nil {
+		return nil, fault.New("core.create", fault.Unavailable, "the storage was too slow to record the lease, or this machine was suspended; try again")
+	}
 	return create(ctx, a)
 }
 

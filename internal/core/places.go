@@ -11,8 +11,10 @@ import (
 
 	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/core/mounts"
+	"github.com/keyturn/keyturn/internal/core/policies"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -21,8 +23,9 @@ const placePrefix = "place/"
 
 // places keeps the rows that say which record publishes to a path and field: one record at most.
 type places struct {
-	view   *barrier.View
-	mounts *mounts.Manager
+	view     *barrier.View
+	mounts   *mounts.Manager
+	policies *policies.Manager
 }
 
 // A holder is what publishes to a place. Its row counts as long as its record is there.
@@ -126,24 +129,27 @@ func (p *places) marks(ctx context.Context, r engine.Reservation) (ops []storage
 // overwrite tells those that hold fields of a secret of a client's write to them, in the order of
 // their records. Each adds its operations.
 func (p *places) overwrite(ctx context.Context, o engine.Overwrite, commit func([]storage.Op) error) error {
-	fields, mountOf := map[string][]string{}, map[string]string{}
+	fields, owners := map[string][]string{}, map[string]holder{}
 	for _, field := range o.Changed {
 		row, who, err := p.holder(ctx, placeKey(engine.Place{Path: o.Path, Field: field}))
 		if err != nil {
 			return err
 		}
 		if row.Version != 0 {
-			fields[who.Record], mountOf[who.Record] = append(fields[who.Record], field), who.Mount
+			fields[who.Record], owners[who.Record] = append(fields[who.Record], field), who
 		}
 	}
 	for _, record := range slices.Backward(slices.Sorted(maps.Keys(fields))) {
-		m := p.mounts.Snapshot().ByUUID(mountOf[record])
+		who := owners[record]
+		m := p.mounts.Snapshot().ByUUID(who.Mount)
 		if m == nil || m.Publisher == nil || !m.Entry().Gone.IsZero() {
 			continue // a mount that is gone publishes nothing any more
 		}
 		theirs, next := o, commit
 		theirs.Changed = fields[record]
-		below := strings.TrimPrefix(record, "mount/"+mountOf[record]+"/")
+		d, err := p.policies.Decide(ctx, o.Of, policies.Query{Path: p.holderName(who), Op: route.Read})
+		theirs.Shown = err == nil && d.Allowed
+		below := strings.TrimPrefix(record, "mount/"+who.Mount+"/")
 		commit = func(along []storage.Op) error {
 			return m.Publisher.Overwritten(ctx, below, theirs, func(more []storage.Op) error { return next(slices.Concat(along, more)) })
 		}

@@ -126,7 +126,7 @@ func (u *unsealed) connect(cfg Config) {
 	u.hosts = &hosts{
 		barrier: u.barrier, view: u.view, dial: cfg.Dial, files: cfg.ConnectionFolders, clock: u.clock, events: u.events, trail: u.trail,
 		tokens: u.tokens, leases: u.leases, policies: u.policies, mounts: u.mounts, log: u.log,
-		places:     &places{view: u.view, mounts: u.mounts},
+		places:     &places{view: u.view, mounts: u.mounts, policies: u.policies},
 		publishing: &publishing{mounts: u.mounts, policies: u.policies, trail: u.trail},
 	}
 	u.pipeline = &pipeline{

@@ -1,5 +1,5 @@
 // Package cron says when a schedule is due: five fields in UTC, as in crontab(5), read
-// by robfig/cron.
+// by robfig/cron. It also has what waits in time: a pause, a back-off, a deadline that others know.
 package cron
 
 import (

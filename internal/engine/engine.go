@@ -217,6 +217,8 @@ type Overwrite struct {
 	Empties bool                    // consumers will read nothing, because it is deleted
 	Remedy  string                  // with Empties: the command by which they read something again; "": there is none
 	By      string                  // display name of the client
+	Of      []string                // its policies
+	Shown   bool                    // they allow to read the record that is told, so that answers may name it
 	Force   bool                    // a value that cannot be right is written nevertheless
 	// Custom is called before the write is stored, with what its judgement knows of it; values replace those of the secret's custom metadata.
 	Custom func(values map[string]string)

@@ -4,9 +4,16 @@ import (
 	"context"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/storage"
 )
+
+// Creating bounds the call that creates what a reservation is for: from its deadline on, another
+// server may end the reservation, and undo what it finds. Where that time has come, the context is over.
+func Creating(ctx context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
+	return cron.WithDeadline(ctx, deadline)
+}
 
 // Reserve stores l, which becomes a reservation due at deadline. Its id ends in 140 random bits: that there is no
 // such lease is not looked up. guard asserts

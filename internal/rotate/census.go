@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"context"
+	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -29,6 +30,7 @@ type census struct {
 type standing struct {
 	version   storage.Version // of the row that it was made of
 	walk      uint64          // the last one that has found the row
+	key       string          // of the row
 	path      string          // below the mount
 	state     State
 	since     int64 // Unix seconds: the credential is current; 0: there is none
@@ -86,7 +88,7 @@ func (c *census) set(k *Kind, name string, v storage.Version, s standing) {
 	case known.version > v && s.state != unreadable:
 		return
 	}
-	s.version, s.walk = v, c.walk
+	s.version, s.walk, s.key = v, c.walk, key
 	*known = s
 }
 
@@ -138,13 +140,44 @@ func (c *census) begin() {
 // missing are the keys of the known rows of a kind that the walk has not found.
 func (c *census) missing(k *Kind) (keys []string) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	for key, s := range c.all {
-		if s.walk != c.walk && strings.HasPrefix(key, k.Records) {
-			keys = append(keys, key)
+	walk := c.walk
+	c.mu.Unlock()
+	for some := range c.chunks() {
+		for i := range some {
+			if s := &some[i]; s.walk != walk && strings.HasPrefix(s.key, k.Records) {
+				keys = append(keys, s.key)
+			}
 		}
 	}
 	return keys
+}
+
+// chunkOf is how many standings are copied at once, with the lock held.
+const chunkOf = 1024
+
+// chunks are copies of all standings that are not gone, in their order, some at a time: every
+// commit of a rotation waits for the lock, and there may be a million of them. A chunk holds until
+// the next one.
+func (c *census) chunks() iter.Seq[[]standing] {
+	return func(yield func([]standing) bool) {
+		c.mu.Lock()
+		order := slices.Clone(c.order)
+		c.mu.Unlock()
+		some := make([]standing, 0, min(chunkOf, len(order)))
+		for part := range slices.Chunk(order, chunkOf) {
+			some = some[:0]
+			c.mu.Lock()
+			for _, s := range part {
+				if !s.gone {
+					some = append(some, *s)
+				}
+			}
+			c.mu.Unlock()
+			if !yield(some) {
+				return
+			}
+		}
+	}
 }
 
 // Pauses of walks: between two of them, after one that the store has ended, and after every so many rows of one.

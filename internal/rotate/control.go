@@ -78,8 +78,11 @@ func beginNow(ctx context.Context, e *Edit, ask Ask, why Start, out *Answer) err
 			return fault.New("rotate.RotateNow", fault.Held, "%s", why)
 		}
 	}
+	if ask.Leaked {
+		e.Rec.markLeaked(e.Rec.Current.Key())
+	}
 	e.start(why)
-	out.Retires = why.Leaked
+	out.Retires = e.turn().Start.Leaked
 	return nil
 }
 
@@ -95,6 +98,7 @@ func hurry(e *Edit, ask Ask, why Start, out *Answer) error {
 	}
 	if fresh := ask.KeyID != "" && ask.KeyID == t.New.Key() && t.Back == nil && t.Put.At.IsZero(); fresh && e.kind.Style == TwoKey {
 		why.Leaked = t.Start.Leaked // the old one has not
+		e.Rec.markLeaked(t.New.Key())
 		e.Rec.Queued, out.Queued = &why, true
 		if t.offered() { // it may be read already: it is replaced at once
 			out.Retires, t.Start.Leaked, why.Leaked = true, true, true
@@ -104,6 +108,11 @@ func hurry(e *Edit, ask Ask, why Start, out *Answer) error {
 		return nil
 	}
 	out.Retires = true
+	for _, id := range []string{victim, t.Live().Key()} {
+		if ask.KeyID == "" || ask.KeyID == id {
+			e.Rec.markLeaked(id)
+		}
+	}
 	if t.Back != nil {
 		t.Back.Leaked = true
 	} else {
@@ -146,7 +155,8 @@ func mayBegin(ctx context.Context, e *Edit) error {
 func (c Control) RollBack(ctx context.Context, reason string, force bool) error {
 	e := c.e
 	if p := e.Rec.Paused; p != nil && p.Auto {
-		e.Rec.Paused, e.Rec.Alert = nil, nil
+		e.Rec.Paused = nil
+		e.Rec.Reviewed()
 	}
 	if err := mayBegin(ctx, e); err != nil {
 		return err
@@ -166,6 +176,9 @@ func (c Control) RollBack(ctx context.Context, reason string, force bool) error 
 		t.Backs++
 	}
 	e.to(RollingBack)
+	if t.offered() && t.Old.hasLeaked() {
+		e.alarm("%s: the key %s, which has leaked, is published again because a rollback has forced it; rotate now as soon as consumers can do without it", e.name(), t.Old.Key())
+	}
 	return e.Commit(ctx, "rollback", e.Now)
 }
 
@@ -185,7 +198,7 @@ func mayGoBack(ctx context.Context, e *Edit, force bool) error {
 		return nil
 	case len(e.Sec.Previous) == 0 && !wayBack(ctx, e):
 		return refuse("nothing was published before turn %d of %s; there is nothing to go back to", t.N, e.name())
-	case t.Start.Leaked && !force:
+	case (t.Start.Leaked || t.Old.hasLeaked()) && !force:
 		return refuse("the old key is known to have leaked; give force=true to publish it nevertheless")
 	}
 	return nil
@@ -211,7 +224,7 @@ func (c Control) Pause(ctx context.Context, reason string) error {
 		return nil
 	}
 	e.Rec.Paused = &Pause{At: e.Now, Reason: reason}
-	return e.Commit(ctx, "paused", time.Time{})
+	return e.Commit(ctx, "paused", e.Planned())
 }
 
 // Resume lets a paused record go on, and commits that. What had stopped for a person in the
@@ -229,7 +242,8 @@ func (c Control) Resume(ctx context.Context) error {
 	}
 	e.Rec.Paused = nil
 	if p.Auto {
-		e.Rec.Alert, e.Rec.Retry = nil, time.Time{} // a person has looked
+		e.Rec.Retry = time.Time{}
+		e.Rec.Reviewed()
 		if q := e.Rec.Queued; q != nil {
 			q.After = time.Time{}
 		}
@@ -252,7 +266,8 @@ func (c Control) Corrected() {
 	e := c.e
 	rec := e.Rec
 	if rec.Paused != nil && rec.Paused.Auto {
-		rec.Paused, rec.Alert = nil, nil
+		rec.Paused = nil
+		rec.Reviewed()
 	}
 	switch {
 	case rec.Turn != nil && rec.Turn.Tries > 0:
@@ -390,7 +405,8 @@ func (c Control) Fresh() {
 	e := c.e
 	e.Rec.Failures, e.Rec.Retry = 0, time.Time{}
 	if e.Rec.Turn == nil {
-		e.Rec.LastError, e.Rec.Alert = "", nil
+		e.Rec.LastError = ""
+		e.Rec.Reviewed()
 	}
 }
 

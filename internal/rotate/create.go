@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 )
@@ -59,14 +60,14 @@ func create(ctx context.Context, e *Edit) error {
 		return err
 	}
 	e.Now = time.Now().UTC()
-	if e.Now.After(a.At.Add(can.Timeout / 2)) {
+	if cron.Passed(a.At.Add(can.Timeout/2), e.Now) {
 		a.Outcome = Transient.String() // no call was made: its deadline would not have held
 		if again {
 			a.Outcome = Unknown.String()
 		}
 		return e.retry(ctx, errSlow)
 	}
-	callCtx, cancel := context.WithDeadline(ctx, a.Deadline)
+	callCtx, cancel := cron.WithDeadline(ctx, a.Deadline)
 	defer cancel()
 	made, err := e.target.(Creator).Create(callCtx, Order{Marker: m, Current: t.Old.Key()})
 	e.Now = time.Now().UTC()

@@ -34,9 +34,12 @@ type Edit struct {
 	working bool            // on a due item, which must move
 	soon    bool            // the step in flight is tried at once
 	said    map[string]string
-	failed  error     // of the call outside, for the audit log
-	trouble *Error    // of the call outside, for the log, once it is committed
-	missed  time.Time // the rotation whose window is over, for the log, once it is committed
+	failed  error      // of the call outside, for the audit log
+	trouble *Error     // of the call outside, for the log, once it is committed
+	made    []Exchange // requests that no commit holds yet
+	counted int        // of them in Kept of the rotation in flight
+	quiet   bool       // the commit that is made holds none
+	missed  time.Time  // the rotation whose window is over, for the log, once it is committed
 }
 
 // load reads a record to change it; nil if there is none. The caller holds its lock, or changes nothing.
@@ -149,49 +152,6 @@ func (e *Edit) Say(name, value string) {
 	e.said[name] = value
 }
 
-// alarm raises an alert.
-func (e *Edit) alarm(format string, args ...any) { e.raise("", fmt.Sprintf(format, args...)) }
-
-// raise raises an alert about the calls of a state, or about the whole. While one stands, it
-// keeps its time: trouble that goes from one rotation to the next has lasted since its beginning.
-// One about calls covers an alert that waits for a person: those calls succeed at last, and the other one is as true as before.
-func (e *Edit) raise(step State, text string) {
-	next := &Alert{At: e.Now, Text: text, Step: step}
-	if a := e.Rec.Alert; a != nil {
-		if a.Text == text {
-			return
-		}
-		next.At = a.At
-		switch {
-		case step == "":
-		case a.Step == "":
-			next.Before = a
-		default:
-			next.Before = a.Before
-		}
-	}
-	e.Rec.Alert = next
-	e.Say("alert", text)
-}
-
-// worked notes that a call of the present state has succeeded: what it failed for is gone.
-func worked(e *Edit) {
-	t := e.turn()
-	t.Tries = 0
-	switch a := e.Rec.Alert; {
-	case a == nil:
-		e.Rec.LastError = ""
-	case a.Step == t.State:
-		e.Rec.Alert, e.Rec.LastError = a.Before, ""
-	}
-}
-
-// halt pauses the record: it needs a person.
-func (e *Edit) halt(format string, args ...any) {
-	e.alarm(format, args...)
-	e.Rec.Paused = &Pause{At: e.Now, Reason: e.Rec.Alert.Text, Auto: true}
-}
-
 // Commit stores the record, its secrets if they were read, a row of the journal
 // and an event, and moves the due item to due; a zero due drops it. what is a
 // slug of what has happened.
@@ -239,12 +199,19 @@ func commitKept(ctx context.Context, e *Edit, what string, due time.Time) error 
 	}
 }
 
-// braked is what happens to each record every other minute while the brake is on, for weeks perhaps: it
-// is neither journaled nor told.
-const braked = "braked"
+// What is neither journaled nor told: braked is what happens to each record every other minute
+// while the brake is on, for weeks perhaps; tries counts a call, before it is made, refusal a write that was refused.
+const (
+	braked  = "braked"
+	tries   = "tries"
+	refusal = "refusal"
+)
 
 func (e *Edit) committed(v storage.Version) {
 	e.version, e.Ops, e.Abs, e.said = v, nil, nil, nil
+	if !e.quiet {
+		e.made, e.counted = nil, 0
+	}
 	e.due, e.current = e.Rec.Due, e.Rec.Current.Key()
 	if e.Rec.Calling.IsZero() {
 		e.m.returned.Delete(e.kind.Records + e.Rec.Name)
@@ -274,7 +241,11 @@ func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err err
 		due = later(due, rec.Calling)
 	}
 	rec.Due = tick(due, from, e.working)
-	made := exchanged(e)
+	e.quiet = what == braked || what == lives || what == tries || what == refusal
+	var made []Exchange
+	if !e.quiet {
+		made = exchanged(e)
+	}
 	b, err := encode(rec)
 	if err != nil {
 		return nil, nil, err
@@ -289,7 +260,7 @@ func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err err
 	}
 	ops = append(ops, e.Ops...)
 	abs = append(e.m.cfg.Schedule(e.kind.Name, rec.Name, from, rec.Due), e.Abs...)
-	if what == braked || what == lives {
+	if e.quiet {
 		return ops, abs, nil
 	}
 	row, err := encode(row(e, what, made))

@@ -61,17 +61,34 @@ const (
 
 // exchanged are the last exchanges with the provider since the commit before, as far as the rotation may keep more.
 func exchanged(e *Edit) []Exchange {
-	target, ok := e.target.(exchanger)
-	if !ok {
-		return nil
+	if target, ok := e.target.(exchanger); ok {
+		e.made = append(e.made, target.Exchanges()...)
 	}
-	made := target.Exchanges()
-	made = made[max(len(made)-maxExchanges, 0):]
+	made := e.made[max(len(e.made)-maxExchanges, 0):]
 	if t := e.Rec.Turn; t != nil {
+		t.Kept -= e.counted // a commit that failed holds none
 		made = made[:min(len(made), max(maxKept-t.Kept, 0))]
 		t.Kept += len(made)
+		e.counted = len(made)
 	}
 	return made
+}
+
+// remember takes what a commit of this process that failed was to keep, and returns what has the
+// next one keep it if no commit of the record in hand does.
+func remember(e *Edit) (leave func()) {
+	m, key := e.m, e.kind.Records+e.Rec.Name
+	if lost, known := m.unsaved.LoadAndDelete(key); known {
+		e.made = lost.([]Exchange)
+	}
+	return func() {
+		if target, ok := e.target.(exchanger); ok {
+			e.made = append(e.made, target.Exchanges()...)
+		}
+		if n := len(e.made); n > 0 {
+			m.unsaved.Store(key, e.made[max(n-maxExchanges, 0):])
+		}
+	}
 }
 
 // redacted stands for what is not shown.

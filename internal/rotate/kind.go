@@ -23,6 +23,8 @@ type Kind struct {
 
 	// Prefixes of the rows, each ending in a slash. Kinds of one mount share none.
 	Records, Secrets, History, Journal string
+	// Unjudged is one more, of rows that are there while somebody has written a place unjudged. "" where there are no places.
+	Unjudged string
 
 	// Called is how requests name a record; nil: by its name.
 	Called func(r *Record) string
@@ -93,6 +95,8 @@ type Manager struct {
 	// returned has, by the row of a record, the Calling of a call of this process that has
 	// returned, until a commit says so.
 	returned sync.Map
+	// unsaved has, by the row of a record, the exchanges that no commit has kept.
+	unsaved sync.Map
 }
 
 // New returns a manager for the kinds of a mount.

@@ -3,6 +3,7 @@ package rotate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -72,6 +73,14 @@ func (l *lineage) called(ctx context.Context, c *Ref) string {
 		return fmt.Sprintf("the key of rotation %d (%s)", made.n, c.Key())
 	}
 	return "the key " + c.Key()
+}
+
+// leaked reports whether somebody has said of a credential that it leaked.
+func (l *lineage) leaked(ctx context.Context, c *Ref) (bool, error) {
+	all, err := l.rotations(ctx)
+	return c.hasLeaked() || slices.ContainsFunc(all, func(t *Turn) bool {
+		return t.Old.Key() == c.Key() && t.Old.hasLeaked() || t.New.Key() == c.Key() && t.New.hasLeaked()
+	}), err
 }
 
 // retired is when a credential was retired; zero if it is not known to be.

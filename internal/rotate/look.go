@@ -39,6 +39,11 @@ func endLooks(e *Edit) {
 	}
 }
 
+// doubted reports whether it is not known what consumers read, or whether that lives.
+func (r *Record) doubted() bool {
+	return r.Turn == nil && !r.Look.IsZero() && (r.Looks > 0 || r.Wrote != "")
+}
+
 // onlyLooks reports whether nothing else is due than the look of the day.
 func onlyLooks(e *Edit) bool {
 	r := e.Rec
@@ -63,7 +68,7 @@ func look(ctx context.Context, e *Edit) error {
 	if err != nil {
 		return e.lookAgain(ctx, err)
 	}
-	o := Overwrite{By: cmp.Or(e.Rec.Wrote, "somebody"), Force: true, Warn: func(string, ...any) {}}
+	o := Overwrite{By: cmp.Or(e.Rec.Wrote, "somebody"), Force: true, Shown: true, Warn: func(string, ...any) {}}
 	if there != nil {
 		o.Version = there.Version
 		if len(there.Fields) > 0 {
@@ -77,6 +82,9 @@ func look(ctx context.Context, e *Edit) error {
 		}
 		return err
 	})
+	j.looking = true
+	short, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	switch {
 	case j.same(e.Rec.Current):
 		return tryCurrent(ctx, j)
@@ -84,7 +92,7 @@ func look(ctx context.Context, e *Edit) error {
 		endLooks(e)
 		return e.Commit(ctx, lives, e.Planned())
 	}
-	return j.run(ctx, ctx)
+	return j.run(ctx, short)
 }
 
 // tryCurrent asks the provider for the current credential, which is what consumers read. One that the provider refuses twice is an alert;
@@ -103,7 +111,7 @@ func tryCurrent(ctx context.Context, j *judgement) error {
 		return ctx.Err()
 	case err == nil:
 		what := lives
-		if !onlyLooks(e) || rec.Alert != nil && rec.Alert.Place {
+		if !onlyLooks(e) || rec.alerts().place != nil {
 			what = "restored"
 		}
 		j.calm()
@@ -132,4 +140,22 @@ func (e *Edit) lookAgain(ctx context.Context, err error) error {
 		e.Rec.planLook(e.Now)
 	}
 	return e.Commit(ctx, "unchecked", e.Planned())
+}
+
+// unlooked has a rotation that ends look at what was written while it was at work and that nobody
+// has judged. The operations assert that there is nothing more of that.
+func unlooked(ctx context.Context, e *Edit) ([]storage.Op, error) {
+	if e.kind.Unjudged == "" {
+		return nil, nil
+	}
+	key := e.kind.Unjudged + e.Rec.Name
+	mark, err := e.m.cfg.Store.Get(ctx, key)
+	switch {
+	case err != nil:
+		return nil, err
+	case mark.Version == 0:
+		return []storage.Op{storage.Expect(key, 0)}, nil
+	}
+	e.Rec.Look, e.Rec.Wrote = e.Now, string(mark.Value)
+	return []storage.Op{storage.Remove(key).If(mark.Version)}, nil
 }

@@ -56,6 +56,7 @@ func (m *Manager) Work(ctx context.Context, kind, name string) error {
 	if err != nil || e == nil {
 		return err // a deleted record's item went with it
 	}
+	defer remember(e)()
 	e.working = true
 	state := e.Rec.State()
 	err = e.step(ctx)
@@ -76,8 +77,9 @@ func (e *Edit) step(ctx context.Context) error {
 	if e.Rec.Gone && e.Rec.Turn == nil {
 		return e.Delete(ctx)
 	}
-	if e.Rec.Paused != nil {
-		return e.Commit(ctx, "paused", time.Time{})
+	looks := e.Rec.doubted() && !e.Rec.Look.After(e.Now)
+	if e.Rec.Paused != nil && !looks {
+		return e.Commit(ctx, "paused", e.Planned())
 	}
 	if e.kind.Brake != nil {
 		on, err := e.kind.Brake(ctx)
@@ -94,6 +96,9 @@ func (e *Edit) step(ctx context.Context) error {
 	}
 	if e.Rec.State() == Grace && e.Now.Before(e.turn().End.After) {
 		return e.Commit(ctx, "waiting", e.turn().End.After)
+	}
+	if e.Rec.Paused != nil {
+		return audited(ctx, e, look)
 	}
 	return audited(ctx, e, steps[e.kind.Style][e.Rec.State()])
 }
@@ -275,6 +280,7 @@ func (e *Edit) start(why Start) {
 	rec := e.Rec
 	rec.Turns++
 	rec.Queued = nil
+	why.Leaked = why.Leaked || rec.Current.hasLeaked()
 	t := &Turn{N: rec.Turns, ID: fmt.Sprintf("%s/%d", rec.Tag, rec.Turns), Start: why, Started: e.Now, Old: rec.Current}
 	rec.Turn = t
 	t.enter(e.kind.Style.first(), e.Now)
@@ -321,12 +327,16 @@ func destroy(ctx context.Context, e *Edit, what string, within time.Duration, do
 	if err := e.Commit(ctx, what, e.Rec.Calling); err != nil {
 		return nil, err
 	}
-	calls, cancel := context.WithDeadline(ctx, until)
+	calls, cancel := cron.WithDeadline(ctx, until)
 	defer cancel()
-	failure = do(calls)
+	if calls.Err() == nil {
+		failure = do(calls)
+	} else { // others may act by now
+		err = fault.New("rotate.destroy", fault.Unavailable, "the storage was too slow to record that a key is about to be taken away, or this machine was suspended; it is tried again")
+	}
 	e.m.returned.Store(e.kind.Records+e.Rec.Name, e.Rec.Calling)
 	e.Now, e.Rec.Calling = time.Now().UTC(), time.Time{} // the next commit says so
-	return failure, nil
+	return failure, err
 }
 
 // busy is an error while a call that takes away may be under way on another server.

@@ -41,6 +41,7 @@ func (m *Manager) Change(ctx context.Context, kind, name string, missing error, 
 		e = m.edit(k, &Record{Name: name, Tag: NewTag(name)})
 		e.Rec.Created, e.Sec = e.Now, &Secrets{Admin: map[string]secret.Value{}, Keys: map[string]Credential{}}
 	}
+	defer remember(e)()
 	return f(e)
 }
 
@@ -95,6 +96,9 @@ func (e *Edit) Delete(ctx context.Context) error {
 		}
 	}
 	ops := append([]storage.Op{storage.Remove(k.Records + name).If(e.version), storage.Remove(k.Secrets + name)}, e.Ops...)
+	if k.Unjudged != "" {
+		ops = append(ops, storage.Remove(k.Unjudged+name))
+	}
 	if k.Forget != nil {
 		ops = append(ops, k.Forget(e.Rec)...)
 	}
@@ -268,8 +272,10 @@ func (m *Manager) Journal(ctx context.Context, kind, name string, turn uint32) (
 func (e *Edit) Planned() time.Time {
 	rec := e.Rec
 	switch {
-	case rec.Paused != nil:
+	case rec.Paused != nil && !rec.doubted():
 		return time.Time{}
+	case rec.Paused != nil:
+		return later(rec.Look, e.Now) // looking changes nothing at the provider
 	case rec.Turn != nil && !rec.Due.IsZero() && !e.soon:
 		return rec.Due
 	case rec.Turn != nil:

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -22,6 +24,7 @@ type Overwrite struct {
 	Lacks   []string                // fields with a secret that consumers will not find any more
 	Remedy  string                  // without Fields: the command by which consumers read something again, if there is one
 	Force   bool                    // what is refused is written nevertheless
+	Shown   bool                    // the client may know which record publishes there
 	Warn    func(format string, args ...any)
 	// Reads is told what consumers read once this is written, before it is. nil: nobody wants to know.
 	Reads func(r Reads)
@@ -58,22 +61,36 @@ func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
 		return err
 	case e == nil || e.Rec.Gone:
 		return commit(nil)
-	case e.creating():
+	case e.creating() || e.Rec.Calling.After(e.Now):
 		return m.unjudged(ctx, k, name, o, commit)
 	}
-	return judging(e, o, func(along []storage.Op) error {
+	defer remember(e)()
+	j := judging(e, o, func(along []storage.Op) error {
 		err := commit(along)
 		if err != nil || len(along) == 0 {
 			return err
 		}
-		// The write is done. What the census does not learn now, its next walk finds; the rows of
-		// a client that writes again and again are too many by one until the next time.
+		e.made = nil // the commit holds them
+		// The write is done. What the census does not learn now, its next walk finds. A trim reads
+		// the whole journal: the rows of a client that writes again and again may be too many by
+		// some until one of them comes to it.
 		_ = m.visit(ctx, k, name)
+		if rand.N(trimEvery) != 0 {
+			return nil
+		}
 		if oldest, err := trim(ctx, e); err == nil && len(oldest) > 0 {
 			_, _ = m.cfg.Store.Commit(ctx, oldest...)
 		}
 		return nil
-	}).run(ctx, short)
+	})
+	err = j.run(ctx, short)
+	if j.refused {
+		// A client that hangs up is counted all the same.
+		if cerr := m.countRefused(context.WithoutCancel(ctx), k, name, j.o.by(), j.asked); cerr != nil {
+			m.cfg.Log.Warn("a refused write of what consumers of a rotated key read was not counted", "path", m.cfg.Mount()+k.Path(called(k, e.Rec)), "by", j.o.by(), "error", cerr)
+		}
+	}
+	return err
 }
 
 // creating reports whether another server may be in a creating call. A commit of ours would make
@@ -89,10 +106,13 @@ func (e *Edit) creating() bool {
 }
 
 // unjudged writes while the record is at work: what its rotation does next decides. It has
-// decided while a credential is being retired, which may be the one that is written: nobody would
-// look again. Without a rotation in flight the record is looked at.
+// decided while a credential is being retired, which may be the one that is written. Whatever the
+// rotation finds, what consumers read is looked at when it ends: it may fail, and then it looks
+// at nothing. Without a rotation in flight the record is looked at.
 //
-// The commit asserts the record, so that no retirement has begun behind what was read here.
+// The commit asserts the record, so that no retirement has begun behind what was read here, and
+// changes none that a rotation is at work on: see creating. A row of its own has the end of the
+// rotation look, and that end asserts the row.
 func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrite, commit func([]storage.Op) error) error {
 	e, err := m.load(ctx, k, name)
 	switch {
@@ -101,14 +121,18 @@ func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrit
 	case e == nil || e.Rec.Gone && e.turn() == nil:
 		return commit(nil)
 	}
-	if t := e.turn(); t != nil && o.Fields != nil && !o.Force && (t.State == Retiring || t.State == Grace && !e.Now.Before(t.End.After)) {
-		return fault.New("rotate.Overwrite", fault.Unavailable, "rotation %d of %s is retiring a key at this moment, and nothing was written; try again in a minute", t.N, e.name())
-	}
-	o.Warn("%s is at work, and a call to its provider takes long: whether the key that you wrote lives was not checked; see \"rotate status\"", e.name())
 	j := judging(e, o, commit)
+	switch t := e.turn(); {
+	case o.Fields == nil || o.Force:
+	case t == nil && e.Rec.Calling.After(e.Now):
+		return fault.New("rotate.Overwrite", fault.Unavailable, "a key of %s is being retired at this moment, and nothing was written; try again in a minute", j.name())
+	case t != nil && (t.State == Retiring || t.State == Grace && !e.Now.Before(t.End.After)):
+		return fault.New("rotate.Overwrite", fault.Unavailable, "rotation %d of %s is retiring a key at this moment, and nothing was written; try again in a minute", t.N, j.name())
+	}
+	o.Warn("%s is at work, and a call to its provider takes long: whether the key that you wrote lives was not checked; see \"rotate status\"", j.name())
 	if e.turn() == nil {
-		e.Rec.Look, e.Rec.Wrote = e.Now.Add(firstLook), j.by()
-		return j.store("unchecked", j.planned())
+		e.Rec.Look, e.Rec.Wrote = e.Now.Add(firstLook), o.by()
+		return j.store("unchecked", j.unmoved())
 	}
 	j.mention()
 	consumed(j, "")
@@ -116,8 +140,11 @@ func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrit
 	if err != nil {
 		return err
 	}
-	still := storage.Expect(k.Records+name, e.version)
-	return commit([]storage.Op{m.cfg.Store.Abs(still), m.cfg.Store.Abs(storage.Append(k.Journal+name+"/", b)), event(e, "unchecked")})
+	ops := []storage.Op{event(e, "unchecked")}
+	for _, op := range []storage.Op{storage.Expect(k.Records+name, e.version), storage.Append(k.Journal+name+"/", b), storage.Set(k.Unjudged+name, []byte(o.by()))} {
+		ops = append(ops, m.cfg.Store.Abs(op))
+	}
+	return commit(ops)
 }
 
 // A judgement is one overwrite with the record that it concerns.
@@ -126,6 +153,18 @@ type judgement struct {
 	o      Overwrite
 	commit func(along []storage.Op) error
 	past   lineage
+
+	looking bool // at what is written already
+	asked   bool // the provider was
+	refused bool // nothing is written
+}
+
+// name is the record in messages to the client: whoever writes a secret need not know what is below another mount.
+func (j *judgement) name() string {
+	if !j.o.Shown {
+		return "the rotated key"
+	}
+	return j.Edit.name()
 }
 
 // judging returns the judgement of an overwrite. Without commit nothing is stored by it.
@@ -199,12 +238,12 @@ func agree(a, b map[string]secret.Value) bool {
 
 // right is a write of what consumers are to read.
 func (j *judgement) right() error {
-	if a := j.Rec.Alert; (a == nil || !a.Place && (a.Before == nil || !a.Before.Place)) && j.Rec.Wrote == "" {
+	if j.Rec.alerts().place == nil && j.Rec.Wrote == "" {
 		consumed(j, writtenID(j))
 		return j.commit(nil)
 	}
 	j.calm()
-	return j.store("restored", j.planned())
+	return j.store("restored", j.unmoved())
 }
 
 // calm forgets what was wrong with what consumers read.
@@ -219,17 +258,21 @@ func (j *judgement) calm() {
 // victim is a write of the credential that the rotation in flight is to retire.
 func (j *judgement) victim(ctx, short context.Context) error {
 	t, which := j.turn(), j.past.called(ctx, j.turn().Victim())
-	leaked := t.leaked() // revert makes another one the victim
 	switch {
 	case !t.End.Disabled.IsZero():
 		return j.refuse("%s is disabled since %s; enable it at the provider and write it again, or %s", which, date(t.End.Disabled), way(j))
+	case t.Flips > 0 && !j.Now.Before(t.Hold):
+		return j.refuse("two keys have replaced each other there %d times since %s, and none of them is retired meanwhile; wait for the end of rotation %d, or rotate with leaked=true", t.Flips, date(t.Put.Asked), t.N)
 	case t.State == Retiring:
 		return j.refuse("%s is being retired by rotation %d, and cannot come back for certain; %s", which, t.N, way(j))
-	case leaked && !j.o.Force:
-		return j.refuse("%s has leaked; %s", which, way(j))
+	case t.leaked():
+		return j.never("%s has leaked; %s", which, rotateAgain(j.Edit))
+	}
+	if why := mismatch(j); why != "" {
+		return j.refuse("%s", why)
 	}
 	if _, known := j.Sec.Keys[t.Victim().Key()]; known && j.can.Proof != ProofNone {
-		if done, err := j.try(short, j.written(t.Victim()), which); done {
+		if done, err := j.try(ctx, short, j.written(t.Victim()), which); done {
 			return err
 		}
 	}
@@ -238,9 +281,7 @@ func (j *judgement) victim(ctx, short context.Context) error {
 	if err := leave(ctx, j.Edit); err != nil {
 		return err
 	}
-	if leaked {
-		j.astray(aboutWrite(j), "%s, which has leaked, is what consumers read again, because %s has forced it; rotate now with leaked=true", which, j.o.By)
-	}
+	flipped(j.Edit)
 	next := j.past.called(ctx, t.Victim())
 	j.o.Warn("%s is current again; %s will be retired at %s", which, next, t.End.After.Format(time.RFC3339))
 	return j.store("written", t.End.After)
@@ -257,10 +298,12 @@ func (j *judgement) written(ref *Ref) Credential {
 }
 
 // try asks the provider for a credential; done unless it takes it.
-func (j *judgement) try(short context.Context, c Credential, which string) (done bool, err error) {
-	err = j.target.Verify(short, c)
-	j.Now = time.Now().UTC()
-	return j.tried(err, which)
+func (j *judgement) try(ctx, short context.Context, c Credential, which string) (done bool, err error) {
+	answer, stop, err := askFor(ctx, short, j, c)
+	if stop {
+		return true, err
+	}
+	return j.tried(answer, which)
 }
 
 // tried judges what the provider has said of a credential.
@@ -288,13 +331,22 @@ func (j *judgement) other(ctx, short context.Context) error {
 		if !at.IsZero() {
 			return j.refuse("the key of rotation %d was retired on %s and cannot come back; %s", made.n, date(at), way(j))
 		}
+		switch leaked, err := j.past.leaked(ctx, made.ref); {
+		case err != nil:
+			return j.unknown(err)
+		case leaked && !j.secretOf(j.Rec.Current):
+			return j.never("the key of rotation %d has leaked; %s", made.n, rotateAgain(j.Edit))
+		}
+	}
+	if why := mismatch(j); why != "" {
+		return j.refuse("%s", why)
 	}
 	c, triable := j.candidate()
 	if !triable {
 		j.o.Warn("whether the key that you wrote lives cannot be checked, because %s has no way to try one", j.name())
 		return j.strange("it cannot be tried")
 	}
-	switch done, untested, err := j.tryOther(short, c); {
+	switch done, untested, err := j.tryOther(ctx, short, c); {
 	case untested:
 		j.o.Warn("whether the key that you wrote lives cannot be checked: %s", j.words(err))
 		return j.strange("it cannot be tried")
@@ -304,18 +356,59 @@ func (j *judgement) other(ctx, short context.Context) error {
 	if j.secretOf(j.Rec.Current) {
 		return j.right()
 	}
+	if j.can.Proof == ProofManagement {
+		j.o.Warn("the provider knows the id that you wrote, and cannot be asked whether the secret is that of the same key; no rotation of %s has made it", j.name())
+		return j.strange("the provider knows its id, and cannot be asked whether the secret belongs to it")
+	}
 	j.o.Warn("the provider takes the key that you wrote, but no rotation of %s has made it: it is never retired on its own, and the next rotation replaces it", j.name())
 	return j.strange("the provider takes it, and the next rotation replaces it without retiring it")
 }
 
 // tryOther is try for a credential that no rotation has made. untested says that the provider cannot be asked for such a one.
-func (j *judgement) tryOther(short context.Context, c Credential) (done, untested bool, err error) {
-	err = j.target.Verify(short, c)
-	if j.Now = time.Now().UTC(); err != nil && OutcomeOf(err) == Untested {
-		return false, true, err
+func (j *judgement) tryOther(ctx, short context.Context, c Credential) (done, untested bool, err error) {
+	answer, stop, err := askFor(ctx, short, j, c)
+	switch {
+	case stop:
+		return true, false, err
+	case answer != nil && OutcomeOf(answer) == Untested:
+		return false, true, answer
 	}
-	done, err = j.tried(err, "the key that you wrote")
+	done, err = j.tried(answer, "the key that you wrote")
 	return done, false, err
+}
+
+// mismatch says why what is written cannot be one credential, as far as the record knows: the ID
+// beside a secret of ours is another one's. So is a secret beside an ID of ours, where the provider
+// can only be asked whether the ID exists.
+func mismatch(j *judgement) string {
+	place, asked := j.target.Place(), j.can.Proof == ProofManagement
+	of := "" // the key whose ID is written with another secret
+	for _, id := range slices.Sorted(maps.Keys(j.Sec.Keys)) {
+		reads := place.Fields(j.Sec.Keys[id])
+		ours, field := j.sameSecret(reads, j.o.Fields), idField(reads, id)
+		switch got := j.o.Fields[field].RevealString(); {
+		case ours && asked && !agree(reads, j.o.Fields):
+			return fmt.Sprintf("what stands beside the secret of the key %s is not that key's, and the provider cannot be asked whether it is right", id)
+		case ours && got != "" && got != id:
+			return fmt.Sprintf("the field %q is not the id of the key whose secret you wrote, which is %s", field, id)
+		case !ours && asked && got == id:
+			of = id
+		}
+	}
+	if of != "" {
+		return fmt.Sprintf("the secret is not that of the key %s, whose id is written beside it", of)
+	}
+	return ""
+}
+
+// idField is the field in which consumers read the ID of a credential; "" where they do not.
+func idField(reads map[string]secret.Value, id string) string {
+	for _, field := range slices.Sorted(maps.Keys(reads)) {
+		if reads[field].RevealString() == id {
+			return field
+		}
+	}
+	return ""
 }
 
 // candidate is what consumers are to read as a credential, and whether the provider can be asked for it.
@@ -330,33 +423,52 @@ func (j *judgement) candidate() (c Credential, triable bool) {
 
 // strange is a value that no rotation has published, and that is written nevertheless.
 func (j *judgement) strange(what string) error {
-	j.astray(aboutWrite(j), "its place holds a value that no rotation has published, written by %s: %s; write the right one, or %s", j.by(), what, instead(j.Edit))
+	j.astray(aboutWrite(j), "its place holds a value that no rotation has published, written by %s: %s; write the right one, or %s", j.o.by(), what, instead(j.Edit))
 	endLooks(j.Edit)
-	return j.store("written", j.planned())
+	return j.store("written", j.unmoved())
 }
 
 // refuse refuses the write, or has it stand as an alert where it is forced.
 func (j *judgement) refuse(format string, args ...any) error {
 	why := fmt.Sprintf(format, args...)
 	if !j.o.Force {
-		return fault.New("rotate.Overwrite", fault.Invalid, "%s refuses the write: %s, or write it nevertheless with -force (options.force in the API)", j.m.cfg.Mount()+j.kind.Path(called(j.kind, j.Rec)), why)
+		j.refused = true
+		return fault.New("rotate.Overwrite", fault.Invalid, "%s refuses the write: %s, or write it nevertheless with -force (options.force in the API)", title(j), why)
 	}
-	j.astray(aboutWrite(j), "%s has made consumers read what is no key that works: %s", j.by(), why)
+	j.astray(aboutWrite(j), "%s has made consumers read what is no key that works: %s", j.o.by(), why)
 	j.o.Warn("it was written nevertheless: %s", why)
 	endLooks(j.Edit)
-	return j.store("forced", j.planned())
+	return j.store("forced", j.unmoved())
+}
+
+// never refuses the write even where it is forced. What somebody with a right on the record has
+// decided is not undone by one who may only write the place.
+func (j *judgement) never(format string, args ...any) error {
+	if j.looking {
+		return j.refuse(format, args...)
+	}
+	j.refused = true
+	return fault.New("rotate.Overwrite", fault.Invalid, "%s refuses the write, also with options.force: %s", title(j), fmt.Sprintf(format, args...))
+}
+
+// title is the record as refusals begin.
+func title(j *judgement) string {
+	if !j.o.Shown {
+		return "the rotation of this secret"
+	}
+	return j.m.cfg.Mount() + j.kind.Path(called(j.kind, j.Rec))
 }
 
 // unknown is a write whose credential could not be tried: consumers' secrets are not down because a provider is.
 func (j *judgement) unknown(err error) error {
 	j.o.Warn("it was written, but whether that key lives could not be checked (%s); %s looks again, and raises an alert if it does not", j.words(err), j.name())
 	j.Say("error", j.words(err))
-	j.Rec.Wrote = j.by()
+	j.Rec.Wrote = j.o.by()
 	j.Rec.planLook(j.Now) // while a rotation is in flight, the look comes at its end
 	if j.Rec.Looks > quietLooks {
 		j.astray(aboutWrite(j), "its place holds a value that could not be tried again and again: %s; see whether it is a key as the provider makes them, or %s", j.words(err), instead(j.Edit))
 	}
-	return j.store("unchecked", j.planned())
+	return j.store("unchecked", j.unmoved())
 }
 
 // emptied is a write that leaves consumers nothing to read.
@@ -368,26 +480,26 @@ func (j *judgement) emptied() error {
 	case j.o.Remedy != "":
 		remedy = j.o.Remedy
 	}
-	j.astray(aboutWrite(j), "its place holds nothing, because %s has deleted it: %s", j.by(), remedy)
+	j.astray(aboutWrite(j), "its place holds nothing, because %s has deleted it: %s", j.o.by(), remedy)
 	j.o.Warn("%s publishes what you deleted, and its consumers find nothing: %s", j.name(), remedy)
 	endLooks(j.Edit)
-	return j.store("emptied", j.planned())
+	return j.store("emptied", j.unmoved())
 }
 
 // by names who writes.
-func (j *judgement) by() string {
-	if j.o.By == "" {
+func (o *Overwrite) by() string {
+	if o.By == "" {
 		return "somebody"
 	}
-	return j.o.By
+	return o.By
 }
 
-// planned is when the record is due: nothing of that changes while a rotation is in flight.
-func (j *judgement) planned() time.Time {
-	if j.turn() != nil {
-		return j.Rec.Due
+// unmoved is when the record is due after what is no step of it: nothing of that changes while a rotation is in flight.
+func (e *Edit) unmoved() time.Time {
+	if e.turn() != nil {
+		return e.Rec.Due
 	}
-	return j.Planned()
+	return e.Planned()
 }
 
 // mention adds who has written what to the event and the journal.
@@ -461,56 +573,13 @@ func aboutWrite(j *judgement) string {
 	return about(&Published{Version: j.o.Version, Fields: j.o.Fields})
 }
 
-// told reports whether an alert stands about what the place still holds.
-func told(e *Edit, about string) bool {
-	a := e.Rec.Alert
-	if a != nil && !a.Place {
-		a = a.Before
-	}
-	return a != nil && a.Place && a.About == about
-}
-
-// astray raises an alert about what consumers read.
-func (e *Edit) astray(about, format string, args ...any) {
-	was := e.Rec.Alert
-	e.alarm("%s: "+format, append([]any{e.name()}, args...)...)
-	now := e.Rec.Alert
-	if now == was {
-		return
-	}
-	now.Place, now.About = true, about
-	if was != nil && (was.Place || was.Step != "") { // calls that fail raise theirs again
-		was = was.Before
-	}
-	if was != nil && was.Place {
-		was = was.Before
-	}
-	now.Before = was
-}
-
-// found ends an alert about what consumers read: they read the right value.
-func (e *Edit) found() {
-	switch a := e.Rec.Alert; {
-	case a == nil:
-	case a.Place:
-		e.Rec.Alert = a.Before
-	case a.Before != nil && a.Before.Place:
-		a.Before = a.Before.Before
-	}
-}
-
 // inferID is the ID of the credential that is written, where consumers read that, too.
 func (j *judgement) inferID() string {
 	made, known := j.Sec.Keys[j.Rec.Current.Key()]
 	if !known {
 		return ""
 	}
-	for field, v := range j.target.Place().Fields(made) {
-		if v.RevealString() == made.ID {
-			return j.o.Fields[field].RevealString()
-		}
-	}
-	return ""
+	return j.o.Fields[idField(j.target.Place().Fields(made), made.ID)].RevealString()
 }
 
 // origin finds the rotation that has published what is written; nil if none has.

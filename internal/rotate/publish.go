@@ -229,9 +229,6 @@ func leave(ctx context.Context, e *Edit) error {
 		return err
 	}
 	e.Say("key_id", t.Live().Key())
-	if a := e.Rec.Alert; a != nil && t.Back == nil {
-		e.Rec.Alert = nil // of rotations before
-	}
 	endLooks(e)
 	e.to(Grace)
 	return nil
@@ -244,7 +241,10 @@ func endAfter(e *Edit, at time.Time, leaked bool) {
 	if t.Victim() == nil {
 		after = e.Now
 	}
-	t.End = Ending{After: after, Now: leaked, Hold: after.Add(timing.MaxHold)}
+	if t.Flips == 0 || t.Hold.IsZero() {
+		t.Hold = after.Add(timing.MaxHold)
+	}
+	t.End = Ending{After: after, Now: leaked, Hold: t.Hold}
 }
 
 // join adds what the engine changes with the current credential.

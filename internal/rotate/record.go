@@ -56,6 +56,8 @@ type Record struct {
 	Looks int       `json:"looks,omitempty"`
 	// Wrote is who has written that value.
 	Wrote string `json:"wrote,omitempty"`
+	// Hand is what is counted of writes of the place by hand.
+	Hand *Hand `json:"hand,omitempty"`
 	// Gone: its user has deleted the record. It ends what is in flight, and is then removed.
 	Gone bool `json:"gone,omitempty"`
 	// Disowned are credentials that were current when the configuration began to lead elsewhere: a person deletes them.
@@ -74,6 +76,8 @@ type Ref struct {
 	At      time.Time `json:"at"`
 	Expires time.Time `json:"expires"`
 	Adopted bool      `json:"adopted"` // created by somebody else
+	// Leaked: somebody has said so. However it becomes current again, no rotation gives it a grace.
+	Leaked bool `json:"leaked,omitempty"`
 }
 
 // Key is the credential's ID; "" for none.
@@ -84,28 +88,27 @@ func (r *Ref) Key() string {
 	return r.ID
 }
 
+// hasLeaked reports whether somebody has said so of the credential.
+func (r *Ref) hasLeaked() bool { return r != nil && r.Leaked }
+
+// markLeaked notes that a credential has leaked, wherever the record refers to it.
+func (r *Record) markLeaked(id string) {
+	refs := append([]*Ref{r.Current}, r.Idle...)
+	if t := r.Turn; t != nil {
+		refs = append(refs, t.New, t.Old)
+	}
+	for _, ref := range refs {
+		if ref.Key() == id && id != "" {
+			ref.Leaked = true
+		}
+	}
+}
+
 // A Pause stops a record where it stands.
 type Pause struct {
 	At     time.Time `json:"at"`
 	Reason string    `json:"reason"`
 	Auto   bool      `json:"auto"` // by the server itself: it asks a person
-}
-
-// An Alert names a cause and what to do, and stands until the cause is gone.
-type Alert struct {
-	At   time.Time `json:"at"`
-	Text string    `json:"text"`
-	// Step is the state whose calls fail: the alert ends with the first one that succeeds. "": it stands until a rotation has
-	// published, or until its own check finds the cause gone.
-	Step State `json:"step,omitempty"`
-	// Place: it is about what consumers read, and ends once they read the right value.
-	Place bool `json:"place,omitempty"`
-	// About is what the place held when that one was raised: "nothing", or a version. While it still does, the alert stays as it is: it
-	// names who has done that, and the way back.
-	About string `json:"about,omitempty"`
-	// Before is an alert that waits for a person, or for what consumers read, and that another one has covered: it stands again once
-	// that ends.
-	Before *Alert `json:"before,omitempty"`
 }
 
 // A Start is why a rotation begins.
@@ -142,6 +145,8 @@ type Turn struct {
 	Ended    time.Time `json:"ended"`
 	Astray   string    `json:"astray,omitempty"` // what is wrong with what consumers read
 	Kept     int       `json:"kept,omitempty"`   // how many exchanges with the provider are kept
+	Flips    int       `json:"flips,omitempty"`  // how often the victim was written and became current again
+	Hold     time.Time `json:"hold,omitzero"`    // that of the first grace: flips do not move it
 }
 
 // A Stage is when a rotation entered a state.
@@ -269,7 +274,10 @@ func (t *Turn) Victim() *Ref {
 
 // leaked reports whether the victim has leaked.
 func (t *Turn) leaked() bool {
-	if t.Back != nil {
+	switch {
+	case t.Victim().hasLeaked():
+		return true
+	case t.Back != nil:
 		return t.Back.Leaked
 	}
 	return t.Start.Leaked

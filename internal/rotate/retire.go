@@ -344,9 +344,7 @@ func finish(ctx context.Context, e *Edit) error {
 	switch {
 	case t.Back == nil:
 		rec.Failures, rec.LastError = 0, ""
-		if t.Astray == "" && (rec.Alert == nil || !rec.Alert.Place) {
-			rec.Alert = nil
-		}
+		rec.Reviewed()
 		rec.Unproven = t.Unproven
 	case t.Back.ByUser:
 		result = RolledBack
@@ -380,11 +378,15 @@ func finish(ctx context.Context, e *Edit) error {
 	if rec.Gone {
 		return e.Delete(ctx)
 	}
+	unlooked, err := unlooked(ctx, e)
+	if err != nil {
+		return err
+	}
 	oldest, err := trim(ctx, e)
 	if err != nil {
 		return err
 	}
-	e.Ops = append(append(e.Ops, oldest...), storage.Set(e.kind.past(rec.Name, t.N), row))
+	e.Ops = append(slices.Concat(e.Ops, unlooked, oldest), storage.Set(e.kind.past(rec.Name, t.N), row))
 	return e.Commit(ctx, string(result), e.Planned())
 }
 

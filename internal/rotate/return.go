@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -38,7 +39,7 @@ func (c Control) ReturnTo(ctx context.Context, r Return) error {
 	if place := e.target.Place(); place == nil || place.Versions == nil {
 		return c.RollBack(ctx, reason, r.Force)
 	}
-	j := judging(e, Overwrite{By: r.By, Warn: r.Warn}, nil)
+	j := judging(e, Overwrite{By: r.By, Force: r.Force, Shown: true, Warn: r.Warn}, nil)
 	err := j.find(ctx, r)
 	if r.Rotation == 0 && r.Version == 0 && (err != nil || j.read(ctx)) {
 		return c.RollBack(ctx, reason, r.Force) // it says why there is nothing to go back to
@@ -109,7 +110,12 @@ func (j *judgement) mayReturn(ctx context.Context, publication string) error {
 
 func (j *judgement) notRetired(ctx context.Context, made *making) error {
 	at, err := j.past.retired(ctx, made.ref)
-	if err == nil && !at.IsZero() {
+	switch leaked, lerr := j.past.leaked(ctx, made.ref); {
+	case err != nil || lerr != nil:
+		return errors.Join(err, lerr)
+	case at.IsZero() && leaked && !j.o.Force && made.ref.Key() != j.Rec.Current.Key():
+		err = fault.New("rotate.ReturnTo", fault.Conflict, "the key of rotation %d is known to have leaked; give force=true to publish it nevertheless", made.n)
+	case !at.IsZero():
 		err = fault.New("rotate.ReturnTo", fault.Invalid, "the key of rotation %d was retired on %s; it cannot come back; %s", made.n, date(at), rotateAgain(j.Edit))
 	}
 	return err
@@ -141,7 +147,7 @@ func (j *judgement) putBack(ctx context.Context) error {
 		return err
 	}
 	// A process that dies behind the publication finds it by its look.
-	j.Rec.Look, j.Rec.Wrote = j.Now.Add(firstLook), j.by()
+	j.Rec.Look, j.Rec.Wrote = j.Now.Add(firstLook), j.o.by()
 	if err := j.Commit(ctx, "returning", j.Planned()); err != nil {
 		return err
 	}
@@ -165,6 +171,9 @@ func (j *judgement) putBack(ctx context.Context) error {
 
 // lives asks the provider whether it takes what is to be published.
 func (j *judgement) lives(ctx context.Context) error {
+	if why := mismatch(j); why != "" {
+		return fault.New("rotate.ReturnTo", fault.Invalid, "that version cannot come back: %s; rotate now instead", why)
+	}
 	c, triable := j.candidate()
 	if !triable {
 		j.o.Warn("whether that key lives cannot be checked, because %s has no way to try one", j.name())

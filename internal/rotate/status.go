@@ -116,9 +116,7 @@ func (m *Manager) status(k *Kind, r *Record, now time.Time) Status {
 			s.PreviousID = t.Victim().Key()
 		}
 	}
-	if r.Alert != nil {
-		s.Alert, s.AlertSince = r.Alert.Text, r.Alert.At
-	}
+	s.Alert, s.AlertSince = r.Alarm()
 	if r.Paused != nil {
 		s.Paused = r.Paused.Reason
 	}
@@ -154,11 +152,15 @@ func (r *Record) Summary(now time.Time) string {
 	case r.Turn == nil || !r.Turn.Published().IsZero():
 		text += "; next rotation " + when(r.Next, now)
 	}
-	if r.Alert != nil && (r.Paused == nil || r.Paused.Reason != r.Alert.Text) {
-		if p := r.Paused; p != nil && p.Reason != "" && strings.Contains(r.Alert.Text, p.Reason) {
-			text = strings.Replace(text, "paused: "+p.Reason, "paused", 1)
+	known := ""
+	if r.Paused != nil {
+		known = r.Paused.Reason // it is said already
+	}
+	if alarm, _ := r.alarmBut(known); alarm != "" {
+		if known != "" && strings.Contains(alarm, known) {
+			text = strings.Replace(text, "paused: "+known, "paused", 1)
 		}
-		text = "alert: " + r.Alert.Text + "; " + text
+		text = "alert: " + alarm + "; " + text
 	}
 	return text
 }
@@ -202,7 +204,7 @@ func (r *Record) waits(now time.Time) string {
 		return "idle"
 	case t.Tries > 0 && t.End.Wrong == t.Tries:
 		return "the provider's list is not as it should be (" + r.LastError + "), and is looked at again " + when(r.Due, now)
-	case t.Tries > 0 && r.Alert != nil && r.Alert.Step == t.State: // it says how often
+	case t.Tries > 0 && r.alerts().step != nil: // it says how often
 		return string(t.State) + " is tried again " + when(r.Due, now)
 	case t.Tries > 0:
 		return fmt.Sprintf("%s failed %s, and is tried again %s", t.State, times(t.Tries), when(r.Due, now))

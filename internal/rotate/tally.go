@@ -82,21 +82,20 @@ func (m *Manager) Tally(ctx context.Context, most int) Tally {
 	var listed [healthy + 1][]Standing // by rank
 	now := time.Now()
 	m.census.mu.Lock()
-	defer m.census.mu.Unlock()
 	maps.Copy(t.Failed, m.census.failed)
 	t.Missed = m.census.missed
-	for _, s := range m.census.order {
-		if s.gone {
-			continue
-		}
-		one := s.at(now)
-		t.States[one.State]++
-		t.Alerts += oneIf(one.Alert)
-		t.Failing += oneIf(one.failing())
-		t.Overdue += oneIf(one.Overdue > 0)
-		t.Paused += oneIf(one.Paused)
-		if of := &listed[one.Trouble()]; len(*of) < most {
-			*of = append(*of, one)
+	m.census.mu.Unlock()
+	for some := range m.census.chunks() {
+		for i := range some {
+			one := some[i].at(now)
+			t.States[one.State]++
+			t.Alerts += oneIf(one.Alert)
+			t.Failing += oneIf(one.failing())
+			t.Overdue += oneIf(one.Overdue > 0)
+			t.Paused += oneIf(one.Paused)
+			if of := &listed[one.Trouble()]; len(*of) < most {
+				*of = append(*of, one)
+			}
 		}
 	}
 	for _, of := range listed {

@@ -109,12 +109,12 @@ func takeWritten(ctx context.Context, e *Edit, there *Published) error {
 	case !t.End.Disabled.IsZero():
 		e.alarm("%s: its place holds the key %s again, which is disabled; enable it at the provider, or %s", e.name(), victim.ID, instead(e))
 		return e.Commit(ctx, "held", e.Now.Add(heldWait))
-	case t.Start.Leaked && t.Back == nil:
+	case t.Back == nil && t.leaked():
 		e.alarm("%s: somebody has written the key %s again, which leaked; the new one is published once more", e.name(), victim.ID)
 		t.Put = Put{Again: t.Put.Again + 1}
 		e.to(Publishing)
 		return e.Commit(ctx, "overwritten", e.Now)
-	case t.Back != nil && t.Back.Leaked && len(prior(e)) > 0:
+	case t.Back != nil && t.leaked() && len(prior(e)) > 0:
 		e.alarm("%s: somebody has written the key %s again, which leaked; the one before is published once more", e.name(), victim.ID)
 		t.Back.Put = Put{Again: t.Backs}
 		t.Backs++
@@ -133,7 +133,15 @@ func takeWritten(ctx context.Context, e *Edit, there *Published) error {
 		}
 	}
 	revert(e, there.Version, fmt.Sprintf("somebody has written the key %s to its place", victim.ID))
-	return published(ctx, e, "written")
+	if victim.hasLeaked() { // and there is no other one that consumers could read again
+		e.alarm("%s: the key %s, which has leaked, is what consumers read again, because somebody has written it; it is replaced", e.name(), victim.ID)
+		e.Rec.Queued = &Start{Reason: "leaked", Leaked: true}
+	}
+	if err := leave(ctx, e); err != nil {
+		return err
+	}
+	flipped(e)
+	return e.Commit(ctx, "written", t.End.After)
 }
 
 // revert makes the victim the credential that the rotation leaves, because it was written to its place as a version.
@@ -147,4 +155,18 @@ func revert(e *Edit, version int, why string) {
 		t.Back, t.Put = nil, by
 	}
 	e.Rec.Current, e.Rec.Next = t.Live(), by.Next
+	t.Flips++
+}
+
+// manyFlips is how often the keys of a rotation may replace each other until a person is called:
+// once back and forth is somebody who has looked.
+const manyFlips = 3
+
+// flipped calls a person where two keys replace each other again and again. Each time the one
+// that is left gets its whole grace, so that none is ever retired; the calls of the rotation
+// never come to tell of it.
+func flipped(e *Edit) {
+	if t := e.turn(); t.Flips >= manyFlips {
+		e.alarm("%s: the keys %s and %s have replaced each other %d times since %s, and none of them is retired meanwhile; find who writes them to its place", e.name(), t.Old.Key(), t.New.Key(), t.Flips, date(t.Put.Asked))
+	}
 }

@@ -18,14 +18,15 @@ import (
 // A hand is the client that changes a secret.
 type hand struct {
 	name  string
-	force bool // a value that its key's holder refuses is written nevertheless
+	of    []string // policies
+	force bool     // a value that its key's holder refuses is written nevertheless
 	warn  func(format string, args ...any)
 }
 
 func handOf(r *route.Request) *hand {
 	h := &hand{warn: r.Warn}
 	if r.Caller != nil {
-		h.name = r.Caller.DisplayName
+		h.name, h.of = r.Caller.DisplayName, r.Caller.Policies
 	}
 	return h
 }
@@ -49,13 +50,14 @@ func (m *record) visible() *record {
 func (m *record) hold(add, drop []string) {
 	held := slices.DeleteFunc(slices.Concat(m.Held, add), func(f string) bool { return slices.Contains(drop, f) })
 	slices.Sort(held)
-	m.Held = slices.Compact(held)
+	m.Held, m.Told = slices.Compact(held), true
 }
 
 // mayBeHeld reports whether some key publishes to the path, or once did. A record of an earlier
-// version does not name the fields.
+// version does not name the fields, until a key publishes there next: then each field that a write
+// changes has to be looked up.
 func (m *record) mayBeHeld() bool {
-	return len(m.Held) > 0 || slices.ContainsFunc(m.Versions, func(v version) bool { return v.Turn != nil })
+	return len(m.Held) > 0 || !m.Told && slices.ContainsFunc(m.Versions, func(v version) bool { return v.Turn != nil })
 }
 
 // readable is the version that readers get; nil where there is none.
@@ -127,7 +129,7 @@ func (r *revision) overwrites(ctx context.Context, b *backend) (*engine.Overwrit
 		}
 	}
 	o := &engine.Overwrite{
-		Path: b.m.Settings().Path + r.path, Version: r.next.Current, Fields: is, Empties: after == nil, By: r.by.name, Force: r.by.force, Warn: r.by.warn,
+		Path: b.m.Settings().Path + r.path, Version: r.next.Current, Fields: is, Empties: after == nil, By: r.by.name, Of: r.by.of, Force: r.by.force, Warn: r.by.warn,
 	}
 	for _, name := range fields {
 		if damaged || !was[name].Equal(is[name]) {

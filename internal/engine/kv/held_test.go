@@ -282,3 +282,20 @@ func TestJudgementSaysWhatIsRead(t *testing.T) {
 		t.Errorf("the answer to the patch is %v", answer.Data)
 	}
 }
+
+// TestOverwriteOfGivenUpPath: once no key publishes to a path any more, its writes cost nothing
+// again, however many fields they change, though versions that a key has published are still there.
+func TestOverwriteOfGivenUpPath(t *testing.T) {
+	h := openHeld(t, nil)
+	if _, err := h.Engine.(engine.Versioned).Publish(t.Context(), "team/stripe", publication("t1", "sk_1", 0)); err != nil {
+		t.Fatal(err)
+	}
+	h.Must(t, route.Write, "data/team/stripe", `{"data":{"api_key":"sk_0"}}`)
+	h.want("a write of the key's path", "api_key")
+	h.bind("team/stripe", nil, []string{"api_key"})
+	h.Must(t, route.Write, "data/team/stripe", `{"data":{"api_key":"mine","a":"b","c":"d"}}`)
+	h.want("a write of the path that was given up", "")
+	h.bind("team/stripe", []string{"a"}, nil)
+	h.Must(t, route.Write, "data/team/stripe", `{"data":{"api_key":"mine","a":"x","c":"y"}}`)
+	h.want("a write of another key's field", "a")
+}

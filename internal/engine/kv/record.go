@@ -65,6 +65,8 @@ type record struct {
 	// Held are the fields to which rotation keys publish, or once did: who does now, core knows.
 	// They outlive the secret.
 	Held []string `json:"hd,omitempty"`
+	// Told: Held is all there is. Keys of an earlier version have published without a word here.
+	Told bool `json:"ht,omitempty"`
 	// Vacant: there is no secret at the path, and the row is there for Held alone.
 	Vacant bool `json:"vc,omitempty"`
 }
@@ -155,6 +157,9 @@ func (m *record) encode() ([]byte, error) {
 	e.maybe(`,"ix":`, m.Indexed)
 	if len(m.Held) > 0 {
 		e.text(`,"hd":`).json(m.Held)
+	}
+	if m.Told {
+		e.text(`,"ht":true`)
 	}
 	e.text("}")
 	if e.err != nil {

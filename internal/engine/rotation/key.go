@@ -29,14 +29,16 @@ const keyKind = "key"
 //	b/<name>                the definition that it is bound to
 //	h/<name>/<number>       a rotation that has ended
 //	j/<name>/<commit>       its journal: one row for each commit
+//	u/<name>                there while its path was written unjudged and is to be looked at
 const (
-	configKey     = "config"
-	recipePrefix  = "recipe/"
-	recordPrefix  = "k/"
-	secretPrefix  = "s/"
-	boundPrefix   = "b/"
-	historyPrefix = "h/"
-	journalPrefix = "j/"
+	configKey      = "config"
+	recipePrefix   = "recipe/"
+	recordPrefix   = "k/"
+	secretPrefix   = "s/"
+	boundPrefix    = "b/"
+	historyPrefix  = "h/"
+	journalPrefix  = "j/"
+	unjudgedPrefix = "u/"
 )
 
 // keyData is what a key's record keeps for this engine: what was configured, and by whom.
@@ -173,7 +175,7 @@ func (b *backend) kind() rotate.Kind {
 	}
 	return rotate.Kind{
 		Name: keyKind, Noun: "key", Style: rotate.TwoKey, Resumable: true,
-		Records: recordPrefix, Secrets: secretPrefix, History: historyPrefix, Journal: journalPrefix,
+		Records: recordPrefix, Secrets: secretPrefix, History: historyPrefix, Journal: journalPrefix, Unjudged: unjudgedPrefix,
 		Path: func(name string) string { return "keys/" + name },
 		Details: func(r *rotate.Record) map[string]string {
 			return map[string]string{"key": r.Name, "path": data(r).Config.Path}

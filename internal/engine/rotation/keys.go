@@ -105,6 +105,10 @@ type keyStatus struct {
 	Unproven    []string     `json:"unproven"`
 	BackReason  string       `json:"rolled_back_because"` // of the rotation in flight; "": it is not rolled back
 	Leaked      bool         `json:"leaked"`
+	// RefusedWrites are writes of the path by hand, as far as they are counted.
+	RefusedWrites  int       `json:"refused_writes"`
+	RefusedWriteBy string    `json:"refused_write_by,omitempty"`
+	RefusedWriteAt time.Time `json:"refused_write_at,omitzero"`
 }
 
 func (b *backend) readKey(ctx context.Context, _ *route.Request, in nameIn) (*keyOut, error) {
@@ -155,8 +159,9 @@ func (k *key) showStatus() keyStatus {
 	if rec.Paused != nil {
 		out.Paused, out.PauseReason = true, rec.Paused.Reason
 	}
-	if rec.Alert != nil {
-		out.Alert, out.AlertSince = rec.Alert.Text, rec.Alert.At
+	out.Alert, out.AlertSince = rec.Alarm()
+	if h := rec.Hand; h != nil {
+		out.RefusedWrites, out.RefusedWriteBy, out.RefusedWriteAt = h.Refused, h.By, h.Last
 	}
 	if t := rec.Turn; t != nil {
 		out.Leaked, out.Attempts = t.Start.Leaked, t.Tries

@@ -90,7 +90,7 @@ func (b *backend) resume(ctx context.Context, _ *route.Request, in nameIn) (rout
 // text may want other parameters, so all of a key's configuration may come with it.
 func (b *backend) rebind(ctx context.Context, req *route.Request, in keyIn) (route.None, error) {
 	return route.None{}, b.change(ctx, in.Name, func(k *key) error {
-		k.Rec.Alert = nil
+		k.Rec.Reviewed()
 		return (&change{in: &in, k: k, req: req, again: true}).run(ctx)
 	})
 }

@@ -21,7 +21,7 @@ func (b *backend) Overwritten(ctx context.Context, record string, o engine.Overw
 	if k == nil || k.data.Config.Path != o.Path {
 		return commit(nil) // it has left its rows behind
 	}
-	w := rotate.Overwrite{By: o.By, Version: o.Version, Remedy: o.Remedy, Force: o.Force, Warn: o.Warn}
+	w := rotate.Overwrite{By: o.By, Version: o.Version, Remedy: o.Remedy, Force: o.Force, Shown: o.Shown, Warn: o.Warn}
 	w.Reads = func(r rotate.Reads) {
 		if o.Custom != nil {
 			o.Custom(customOf(r))
@@ -45,7 +45,11 @@ func (b *backend) Overwritten(ctx context.Context, record string, o engine.Overw
 		case o.Empties || !w.Fields[field].Empty():
 		case !slices.Contains(o.Changed, field) && (some || known && !d.secret(output)): // it was not there before either
 		case known && !d.secret(output):
-			o.Warn("the write leaves out %q, which %s publishes there", field, b.m.Settings().Path+"keys/"+name)
+			publisher := "the rotated key"
+			if o.Shown {
+				publisher = b.m.Settings().Path + "keys/" + name
+			}
+			o.Warn("the write leaves out %q, which %s publishes there", field, publisher)
 		default:
 			w.Lacks = append(w.Lacks, field)
 		}

@@ -1,0 +1,149 @@
+package rotate
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+)
+
+// An Alert names a cause and what to do, and stands until the cause is gone.
+type Alert struct {
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
+	// Step is the state whose calls fail: the alert ends with the first one that succeeds. "": it stands until a rotation has
+	// published, or until its own check finds the cause gone.
+	Step State `json:"step,omitempty"`
+	// Place: it is about what consumers read, and ends once they read the right value.
+	Place bool `json:"place,omitempty"`
+	// About is what the place held when that one was raised: "nothing", or a version. While it still does, the alert stays as it is: it
+	// names who has done that, and the way back.
+	About string `json:"about,omitempty"`
+	// Before is an alert that this one covers: it stands again once this one ends.
+	Before *Alert `json:"before,omitempty"`
+}
+
+// alerts are those of a record that stand at once, at most one of each sort. None ends another
+// one: whoever can bring about the one, by writing a secret or by stopping a provider, does not
+// hide the other by it.
+type alerts struct{ place, step, person *Alert }
+
+func (r *Record) alerts() (all alerts) {
+	for a := r.Alert; a != nil; a = a.Before {
+		switch {
+		case a.Place:
+			all.place = cmp.Or(all.place, a)
+		case a.Step != "":
+			all.step = cmp.Or(all.step, a)
+		default:
+			all.person = cmp.Or(all.person, a)
+		}
+	}
+	return all
+}
+
+// setAlerts stores alerts, the gravest first: what consumers read, then what fails at this
+// moment, then what waits for a person.
+func (r *Record) setAlerts(all alerts) {
+	r.Alert = nil
+	for _, a := range []*Alert{all.person, all.step, all.place} {
+		if a != nil {
+			next := *a
+			next.Before = r.Alert
+			r.Alert = &next
+		}
+	}
+}
+
+// Alarm is what the alerts of a record say together, and since when one stands.
+func (r *Record) Alarm() (text string, since time.Time) { return r.alarmBut("") }
+
+// alarmBut is Alarm without the alert that has a text.
+func (r *Record) alarmBut(known string) (text string, since time.Time) {
+	for a := r.Alert; a != nil; a = a.Before {
+		if a.Text == known {
+			continue
+		}
+		if text != "" {
+			text += "; also: "
+		}
+		text += a.Text
+		if since.IsZero() || a.At.Before(since) {
+			since = a.At
+		}
+	}
+	return text, since
+}
+
+// Reviewed ends what waited for a person. An alert about what consumers read stays: it ends once they read the right value.
+func (r *Record) Reviewed() { r.setAlerts(alerts{place: r.alerts().place}) }
+
+// alarm raises an alert that waits for a person. It says what has become of calls that failed.
+func (e *Edit) alarm(format string, args ...any) {
+	all := e.Rec.alerts()
+	was := cmp.Or(all.step, all.person)
+	all.step = nil
+	all.person = e.alert(was, Alert{Text: fmt.Sprintf(format, args...)})
+	e.Rec.setAlerts(all)
+}
+
+// raise raises an alert about the calls of a state.
+func (e *Edit) raise(step State, text string) {
+	all := e.Rec.alerts()
+	all.step = e.alert(cmp.Or(all.step, all.person), Alert{Text: text, Step: step})
+	e.Rec.setAlerts(all)
+}
+
+// astray raises an alert about what consumers read.
+func (e *Edit) astray(about, format string, args ...any) {
+	all := e.Rec.alerts()
+	all.place = e.alert(all.place, Alert{Text: e.name() + ": " + fmt.Sprintf(format, args...), Place: true, About: about})
+	e.Rec.setAlerts(all)
+}
+
+// told reports whether an alert stands about what the place still holds.
+func told(e *Edit, about string) bool {
+	a := e.Rec.alerts().place
+	return a != nil && a.About == about
+}
+
+// alert makes an alert. It keeps the time of the one that it follows: trouble that goes from one
+// rotation to the next has lasted since its beginning.
+func (e *Edit) alert(was *Alert, a Alert) *Alert {
+	a.At = e.Now
+	if was != nil {
+		a.At = was.At
+	}
+	if was == nil || was.Text != a.Text {
+		e.Say("alert", a.Text)
+	}
+	return &a
+}
+
+// found ends an alert about what consumers read: they read the right value.
+func (e *Edit) found() {
+	all := e.Rec.alerts()
+	all.place = nil
+	e.Rec.setAlerts(all)
+}
+
+// worked notes that a call of the present state has succeeded: what it failed for is gone.
+func worked(e *Edit) {
+	t := e.turn()
+	t.Tries = 0
+	all := e.Rec.alerts()
+	switch {
+	case e.Rec.Alert == nil:
+		e.Rec.LastError = ""
+		return
+	case all.step == nil || all.step.Step != t.State:
+		return
+	}
+	all.step, e.Rec.LastError = nil, ""
+	e.Rec.setAlerts(all)
+}
+
+// halt pauses the record: it needs a person.
+func (e *Edit) halt(format string, args ...any) {
+	e.alarm(format, args...)
+	e.Rec.Paused = &Pause{At: e.Now, Reason: e.Rec.alerts().person.Text, Auto: true}
+}

@@ -1,0 +1,117 @@
+package rotate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// A Hand counts the writes of a place by hand that make calls to the provider or are refused.
+// Whoever may write the place could otherwise have this server try values at the provider, with its
+// address and its admin credentials, as fast as it answers.
+type Hand struct {
+	// Free is when all calls that were made are paid for, one each [handEvery].
+	Free time.Time `json:"free"`
+	// Refused is how many writes were refused, as far as they are counted; By and Last are of the newest.
+	Refused int       `json:"refused,omitempty"`
+	By      string    `json:"by,omitempty"`
+	Last    time.Time `json:"last,omitzero"`
+	// Told is when the journal was last told, and ToldOf how many it knows of.
+	Told   time.Time `json:"told,omitzero"`
+	ToldOf int       `json:"told_of,omitempty"`
+}
+
+// Limits on writes by hand. The limits are for values of which only the provider can say whether
+// they live: a key that is current on record is written without a call.
+const (
+	handTries = 20              // calls to the provider at once
+	handEvery = 3 * time.Minute // and one more each
+	// countEvery is how often a refused write is counted that has cost no call, and tellEvery how often the journal tells of them.
+	countEvery = time.Minute
+	tellEvery  = 10 * time.Minute
+)
+
+// spend takes one call to the provider from what writes by hand may make, or says how long there
+// is none. The caller commits it before the call.
+func (r *Record) spend(now time.Time) (wait time.Duration) {
+	const most = (handTries - 1) * handEvery
+	h := r.hand()
+	free := earlier(later(h.Free, now), now.Add(most+handEvery)) // whatever the clock was before
+	if ahead := free.Sub(now); ahead > most {
+		return ahead - most
+	}
+	h.Free = free.Add(handEvery).Round(0)
+	return 0
+}
+
+func (r *Record) hand() *Hand {
+	if r.Hand == nil {
+		r.Hand = new(Hand)
+	}
+	return r.Hand
+}
+
+// throttled is a write of a value that may not be tried now. Forced, it is written untried.
+func throttled(j *judgement, wait time.Duration) error {
+	why := fmt.Sprintf("its place was written %d times and more in the last hour with values that had to be tried at the provider", handTries)
+	if !j.o.Force {
+		j.refused = true
+		return fault.New("rotate.Overwrite", fault.Unavailable, "nothing was written: %s; try again in %s, or write it untried with -force (options.force in the API)", why, Rough(wait))
+	}
+	j.Rec.Wrote = j.o.by()
+	j.Rec.planLook(j.Now)
+	j.Rec.Look = later(j.Rec.Look, j.Now.Add(wait))
+	j.astray(aboutWrite(j), "its place holds a value, written by %s, that was not tried at the provider: %s; find who writes it; write the right one, or %s", j.o.by(), why, instead(j.Edit))
+	j.o.Warn("it was written, but whether that key lives was not checked: %s", why)
+	return j.store("unchecked", j.unmoved())
+}
+
+// askFor asks the provider for a credential. The call is counted before it is made, on whatever
+// server: answer is what it was answered with, unless stop says that it was not made.
+func askFor(ctx, short context.Context, j *judgement, c Credential) (answer error, stop bool, err error) {
+	if wait := j.Rec.spend(j.Now); wait > 0 {
+		return nil, true, throttled(j, wait)
+	}
+	if err := j.Commit(ctx, tries, j.unmoved()); err != nil {
+		return nil, true, err
+	}
+	j.asked = true
+	answer = j.target.Verify(short, c)
+	j.Now = time.Now().UTC()
+	return answer, false, nil
+}
+
+// countRefused counts a write that was refused. One that has cost no call to the provider is
+// counted once in a while: who writes without an end does not keep the record's rotation from its commits.
+func (m *Manager) countRefused(ctx context.Context, k *Kind, name, by string, asked bool) error {
+	var err error
+	for range 5 {
+		var e *Edit
+		e, err = m.load(ctx, k, name)
+		if err != nil || e == nil || e.Rec.Gone || e.creating() || e.Rec.Calling.After(e.Now) {
+			return err
+		}
+		h := e.Rec.hand()
+		if !asked && e.Now.Sub(h.Last).Abs() < countEvery {
+			return nil
+		}
+		h.Refused, h.By, h.Last = h.Refused+1, by, e.Now.Round(0)
+		what := refusal
+		if e.Now.Sub(h.Told).Abs() >= tellEvery {
+			what = "refused-writes"
+			e.Say("by", by)
+			e.Say("refused", fmt.Sprint(h.Refused-h.ToldOf))
+			h.Told, h.ToldOf = e.Now.Round(0), h.Refused
+		}
+		err = e.Commit(ctx, what, e.unmoved())
+		if err == nil && what != refusal {
+			m.cfg.Log.Warn("writes of what consumers of a rotated key read are refused", "path", m.cfg.Mount()+k.Path(called(k, e.Rec)), "by", by, "refused", h.Refused)
+		}
+		if !fault.Is(err, fault.Conflict) {
+			return err
+		}
+	}
+	return err
+}
