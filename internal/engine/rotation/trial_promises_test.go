@@ -263,7 +263,7 @@ func TestRemnantsSayWhy(t *testing.T) {
 		"a plain one": errors.New("a plain one"), "ask the vendor": fault.New("scripted", fault.Upstream, "ask the vendor"),
 	} {
 		r := newTrial(canAll)
-		r.s.tried.fails, r.s.tried.failure = "retire", err
+		r.Wait, r.s.tried.fails, r.s.tried.failure = 0, "retire", err
 		if left, _ := r.Run(t.Context()); len(left) != 1 || left[0].ID != "1" || left[0].Error != want {
 			t.Errorf("left %+v, want the reason %q", left, want)
 		}
