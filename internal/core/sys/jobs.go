@@ -6,7 +6,6 @@ import (
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/storage"
 )
 
 // jobsAPI serves the jobs that the server continues after it has answered a request.
@@ -58,32 +57,6 @@ func (a *jobsAPI) read(ctx context.Context, _ *route.Request, in idIn) (*jobOut,
 	return &jobOut{j.ID, j.Kind, j.Prefix, j.Started, j.State, left.Leases, left.Failing, left.Error}, nil
 }
 
-// Jobs are what the routes need of the jobs.
-type Jobs struct {
-	// Start commits a job and, if wait is set, does it before it returns.
-	Start func(ctx context.Context, j Job, wait bool) (id string, err error)
-	// Plan returns the operations that commit a job, for the caller's batch.
-	Plan func(j Job) (id string, ops []storage.Op, err error)
-	// Status tells how a job stands; nil for one that is done.
-	Status func(ctx context.Context, id string) (*Job, error)
-	// List returns the jobs that are not done.
-	List func(ctx context.Context) ([]*Job, error)
-	// Left counts what a job has still to revoke.
-	Left func(ctx context.Context, j *Job) (Left, error)
-	// Hasten begins a job at once and waits a little; it returns what is left then.
-	Hasten func(ctx context.Context, id string) (Left, error)
-}
-
-// Left are the leases that a job has still to revoke.
-type Left struct {
-	Leases  int    // at most [MaxLeft] are counted
-	Failing int    // of these, those whose revocation has failed and is tried again
-	Error   string // of one of them
-}
-
-// MaxLeft bounds the counting.
-const MaxLeft = 1000
-
 // tell warns of leases of a disabled mount that are not revoked: their credentials still work, although the mount is
 // no longer shown.
 func (a *jobsAPI) tell(ctx context.Context, r *route.Request, path, id string) {
@@ -101,4 +74,8 @@ func (a *jobsAPI) tell(ctx context.Context, r *route.Request, path, id string) {
 	case left.Leases > 0:
 		r.Warn("%q is disabled, and %d%s of its leases are still being revoked; sys/jobs/%s shows the progress", path, left.Leases, many, id)
 	}
+}
+
+type idIn struct {
+	ID string `path:"id" doc:"The id that the move's answer gave."`
 }

@@ -305,10 +305,6 @@ func (a *viewAPI) remount(ctx context.Context, r *route.Request, in remountIn) (
 	return &remountOut{id}, nil
 }
 
-type idIn struct {
-	ID string `path:"id" doc:"The id that the move's answer gave."`
-}
-
 type statusOut struct {
 	ID   string       `json:"migration_id"`
 	Info remountState `json:"migration_info"`

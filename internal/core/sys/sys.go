@@ -6,55 +6,11 @@ package sys
 
 import (
 	"context"
-	"time"
 
-	"github.com/keyturn/keyturn/internal/audit"
-	"github.com/keyturn/keyturn/internal/core/mounts"
-	"github.com/keyturn/keyturn/internal/core/policies"
-	"github.com/keyturn/keyturn/internal/core/wrapping"
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/lease"
-	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/token"
 	"github.com/keyturn/keyturn/internal/wire"
 )
-
-// Config is what the routes work with.
-type Config struct {
-	Mounts   *mounts.Manager
-	Policies *policies.Manager
-	Tokens   *token.Store
-	Leases   *lease.Manager
-	Wrapping *wrapping.Store
-	Devices  *audit.Devices
-	// RenewLease renews within all bounds, and returns warnings.
-	RenewLease func(ctx context.Context, id string, increment time.Duration) (*lease.Lease, []string, error)
-	Jobs       Jobs
-	// Seal ends the unsealed scope, after the answer has gone out.
-	Seal    func()
-	Version string // Keyturn's own
-	// TrustClock takes the clock as it is, after it has jumped ahead.
-	TrustClock func()
-	// Metrics renders the metrics in the form that the parameter "format" or the
-	// header Accept asks for, and says their content type; nil: there are none.
-	Metrics func(ctx context.Context, format, accept string) ([]byte, string, error)
-}
-
-// A Job is work on many rows that is committed before it begins, done in
-// batches, and goes on after a restart.
-type Job struct {
-	ID      string    `json:"id"`
-	Kind    string    `json:"kind"` // "disable", "revoke-prefix", "move"
-	Prefix  string    `json:"prefix,omitempty"`
-	Mount   string    `json:"mount,omitempty"` // uuid
-	From    string    `json:"from,omitempty"`
-	To      string    `json:"to,omitempty"`
-	Force   bool      `json:"force,omitempty"`
-	Started time.Time `json:"started"`
-	Done    int       `json:"done"`
-	State   string    `json:"state"` // "in-progress", "success"
-}
 
 // Routes returns the routes below sys/.
 func Routes(c Config) []route.Route {
@@ -87,14 +43,6 @@ func (a *serverAPI) seal(context.Context, *route.Request, route.None) (route.Non
 func (a *serverAPI) trustClock(context.Context, *route.Request, route.None) (route.None, error) {
 	a.TrustClock()
 	return route.None{}, nil
-}
-
-// classPath is the path of the mount that a sys/mounts or sys/auth route means.
-func classPath(class, path string) string {
-	if class == mount.ClassAuth {
-		return "auth/" + path + "/"
-	}
-	return path + "/"
 }
 
 type metricsIn struct {

@@ -2,45 +2,11 @@ package config
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/hcl/hcl/ast"
 
 	"github.com/keyturn/keyturn/internal/fault"
 )
-
-// A setter takes one member of a block.
-type setter func(item *ast.ObjectItem)
-
-// A key is one member of a block.
-type key struct {
-	name    string
-	takes   string // what its value is
-	without string // its default, for the reference; "": the reference names none
-	doc     string // what it is for; a sentence
-	reload  bool   // SIGHUP re-reads it
-	set     setter
-}
-
-// The blocks that have keys of their own, as the reference and the errors name them.
-const (
-	topBlock          = ""
-	tcpBlock          = `listener "tcp"`
-	unixBlock         = `listener "unix"`
-	listenerTelemetry = "telemetry of a listener"
-	telemetryBlock    = "telemetry"
-)
-
-// inBlock is a block in an error.
-func inBlock(block string) string {
-	if block == topBlock {
-		return "the configuration"
-	}
-	return block
-}
-
-// given are the members of a block as they were given, for comparing and showing.
-type given map[string]any
 
 // members gives each member of a block to its key, remembers it, and complains of those
 // that have none and of those that come twice.
@@ -200,6 +166,3 @@ func (r *report) block(item *ast.ObjectItem) *ast.ObjectList {
 	}
 	return body.List
 }
-
-// joined is names for an error.
-func joined(names []string) string { return strings.Join(names, ", ") }

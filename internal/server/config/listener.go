@@ -5,23 +5,12 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/hashicorp/hcl/hcl/ast"
 
 	"github.com/keyturn/keyturn/internal/server/httpapi"
 	"github.com/keyturn/keyturn/internal/wire"
 )
-
-// A draft is a listener before the top level is known.
-type draft struct {
-	listener Listener
-
-	minVersion, maxVersion string
-	forwarded              httpapi.Forwarded
-
-	maxTime, readTime, writeTime, headerTime, idleTime time.Duration
-}
 
 // maxListeners is how many listeners a server has: each is compared with each other.
 const maxListeners = 100
@@ -54,12 +43,6 @@ func (p *parser) listener(b labelled) {
 		return
 	}
 	p.drafts = append(p.drafts, d)
-}
-
-// isPort reports whether text is a port to listen at. 0 is any that is free.
-func isPort(text string) bool {
-	_, err := strconv.ParseUint(text, 10, 16)
-	return err == nil
 }
 
 // settle makes the listener, now that the top level is known.

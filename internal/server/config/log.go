@@ -7,9 +7,6 @@ import (
 	"strings"
 )
 
-// LevelTrace is below the levels of slog.
-const LevelTrace = slog.LevelDebug - 4
-
 // Level reads a level's name.
 func Level(text string) (slog.Level, error) {
 	if l, ok := levels[strings.ToLower(text)]; ok {

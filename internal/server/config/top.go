@@ -7,18 +7,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/hcl/ast"
-
-	"github.com/keyturn/keyturn/internal/server/httpapi"
-)
-
-// Defaults that are Vault's.
-const (
-	defaultMaxTime     = httpapi.DefaultMaxTime
-	defaultReadTime    = 30 * time.Second
-	defaultRotateEvery = 24 * time.Hour
-	// defaultRotationSeries keeps a scrape below some ten megabytes: each credential has eight
-	// series of about 200 bytes.
-	defaultRotationSeries = 5000
 )
 
 // labelledKeys are the keys of the top level that are blocks with a label, for the
@@ -245,10 +233,4 @@ func (p *parser) whole() {
 	if c.MaxLeaseTTL > 0 && c.DefaultLeaseTTL > c.MaxLeaseTTL {
 		p.report.problem(p.set["default_lease_ttl"], "default_lease_ttl: %s must not be more than max_lease_ttl, which is %s", c.DefaultLeaseTTL, c.MaxLeaseTTL)
 	}
-}
-
-// levels are the names that log_level takes.
-var levels = map[string]slog.Level{
-	"trace": LevelTrace, "debug": slog.LevelDebug, "info": slog.LevelInfo, "notice": slog.LevelInfo,
-	"warn": slog.LevelWarn, "warning": slog.LevelWarn, "error": slog.LevelError, "err": slog.LevelError,
 }

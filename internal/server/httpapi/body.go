@@ -23,12 +23,6 @@ const (
 	maxPooled = 64 << 10
 )
 
-// A buffer holds one body.
-type buffer struct {
-	bytes.Buffer
-	large bool
-}
-
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
 // release wipes the buffer and gives it back.

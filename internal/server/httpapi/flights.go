@@ -1,7 +1,9 @@
 package httpapi
 
 import (
+	"bytes"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 
 	"github.com/keyturn/keyturn/internal/core"
@@ -78,4 +80,33 @@ func (x *call) client() string {
 		return x.request.Remote.String()
 	}
 	return x.http.RemoteAddr
+}
+
+// A call is one request while it is here.
+type call struct {
+	request  route.Request
+	settings *Settings
+	body     *buffer // to be given back; may be nil
+
+	http           *http.Request // for Flights, which reads its line and address alone
+	listed         *flightList
+	next, previous *call // guarded by the lock of listed
+}
+
+// identify finds out who the client is. The error says that it came past the proxies
+// that it has to come through.
+func (x *call) identify(r *http.Request) error {
+	x.request.Remote = remote(r.RemoteAddr)
+	if x.settings.Forwarded == nil {
+		return nil
+	}
+	var err error
+	x.request.Remote, err = x.settings.Forwarded.client(x.request.Remote, r.Header["X-Forwarded-For"])
+	return err
+}
+
+// A buffer holds one body.
+type buffer struct {
+	bytes.Buffer
+	large bool
 }

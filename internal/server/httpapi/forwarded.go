@@ -71,3 +71,12 @@ func parseHop(text string, port uint16) (netip.AddrPort, bool) {
 	a, err := netip.ParseAddrPort(text)
 	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port()), err == nil
 }
+
+// remote is the client's address; zero where it is no IP address.
+func remote(text string) netip.AddrPort {
+	a, err := netip.ParseAddrPort(text)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}

@@ -19,57 +19,15 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/core"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/secret"
 )
-
-// APIVersion is the version of Vault whose behaviour is implemented. Clients
-// gate on it: plain X.Y.Z, nothing behind it.
-const APIVersion = "1.21.0"
-
-// A Backend is what stands behind the door: the methods of a [core.Core].
-type Backend struct {
-	Handle      func(ctx context.Context, r *route.Request) (*core.Answer, error)
-	Health      func(ctx context.Context) (core.Health, error)
-	SealStatus  func(ctx context.Context) (core.SealStatus, error)
-	Initialized func(ctx context.Context) (bool, error)
-	Init        func(ctx context.Context, r core.InitRequest) (*core.InitResult, error)
-	Unseal      func(ctx context.Context, share secret.Value, reset bool) (core.SealStatus, error)
-	// Metrics renders the metrics in the form that the parameter "format" or the
-	// header Accept asks for, and says their content type.
-	Metrics func(ctx context.Context, format, accept string) ([]byte, string, error)
-	// CORS says which web pages of other origins may call; nil: none.
-	CORS func(ctx context.Context) (core.CORS, error)
-	// UIHeaders are those that answers below /ui carry; nil: none.
-	UIHeaders func(ctx context.Context) (map[string][]string, error)
-}
-
-// Config of a [Handler].
-type Config struct {
-	Backend  Backend
-	Version  string // Keyturn's own
-	Log      *slog.Logger
-	Settings Settings
-	// Flights records the requests in flight; nil: they are not recorded.
-	Flights *Flights
-}
-
-// A Handler serves the API. It is safe for concurrent use.
-type Handler struct {
-	cfg      Config
-	settings atomic.Pointer[Settings] // never nil, its defaults filled in
-	large    atomic.Int64             // bodies under way that are more than smallBody
-	ending   chan struct{}            // closed when the server shuts down
-}
 
 var _ http.Handler = (*Handler)(nil)
 
@@ -112,17 +70,6 @@ func (h *Handler) Server(t Timeouts) *http.Server {
 	// Streams would be waited for. It may be called more than once.
 	s.RegisterOnShutdown(sync.OnceFunc(func() { close(h.ending) }))
 	return s
-}
-
-// A call is one request while it is here.
-type call struct {
-	request  route.Request
-	settings *Settings
-	body     *buffer // to be given back; may be nil
-
-	http           *http.Request // for Flights, which reads its line and address alone
-	listed         *flightList
-	next, previous *call // guarded by the lock of listed
 }
 
 // ServeHTTP implements [http.Handler].
@@ -172,18 +119,6 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request, x *call) {
 		h.answer(w, r, x, h.panicked(x, p))
 	}
 	h.release(x.body)
-}
-
-// identify finds out who the client is. The error says that it came past the proxies
-// that it has to come through.
-func (x *call) identify(r *http.Request) error {
-	x.request.Remote = remote(r.RemoteAddr)
-	if x.settings.Forwarded == nil {
-		return nil
-	}
-	var err error
-	x.request.Remote, err = x.settings.Forwarded.client(x.request.Remote, r.Header["X-Forwarded-For"])
-	return err
 }
 
 // serve reads the request and hands it to who answers it.
@@ -254,13 +189,4 @@ func redirect(w http.ResponseWriter, path, query string) (*core.Answer, error) {
 	}
 	w.Header().Set("Location", path)
 	return &core.Answer{Status: http.StatusTemporaryRedirect}, nil
-}
-
-// remote is the client's address; zero where it is no IP address.
-func remote(text string) netip.AddrPort {
-	a, err := netip.ParseAddrPort(text)
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }

@@ -17,10 +17,6 @@ import (
 // a few hundred; JWTs that a proxy puts there stay below.
 const maxToken = 8 << 10
 
-func invalid(format string, args ...any) error {
-	return fault.New("httpapi", fault.Invalid, format, args...)
-}
-
 // readHead fills the request from everything but the body. below is the
 // escaped path below /v1/; this is the one place where it is parsed.
 func (h *Handler) readHead(x *call, r *http.Request, below string) error {
