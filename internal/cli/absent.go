@@ -67,7 +67,7 @@ var absentFlags = map[string]string{
 	"user-lockout-disable":                lockoutFlag,
 	"consul-auto":                         consulFlag,
 	"consul-service":                      consulFlag,
-	"stored-shares":                       "a server that unseals itself keeps its key by itself; leave the flag out.",
+	"stored-shares":                       "a server that unseals itself stores its own key; leave the flag out.",
 	"unlock-key":                          "there are no namespaces that could be locked; leave the flag out.",
 	"snapshot-id":                         snapshotFlag,
 	"dr-token":                            "there is no replication; use a token of this server.",

@@ -3,7 +3,7 @@ package cli
 func kvCommand() *command {
 	return &command{
 		name: "kv", short: "Store and read secrets by key, with their versions",
-		long: "Works with key-value engines of version 1 and 2; which of them is mounted is\nfound out by itself. A path begins with the mount, or -mount names it.",
+		long: "Works with key-value engines of version 1 and 2, and detects which version is\nmounted. A path begins with the mount, unless -mount names it.",
 		sub: []*command{
 			kvGet(), kvPut(), kvPatch(), kvList(), kvDelete(),
 			kvUndelete(), kvDestroy(), kvRollback(), kvMetadata(), kvEnableVersioning(),

@@ -117,7 +117,7 @@ func kvList() *command {
 
 func kvEnableVersioning() *command {
 	return &command{
-		name: "enable-versioning", short: "Turn version 1 of the engine into version 2", args: "MOUNT", min: 1, max: 1,
+		name: "enable-versioning", short: "Upgrade a version 1 engine to version 2", args: "MOUNT", min: 1, max: 1,
 		long:     "Makes a mount of version 1 keep versions. What is stored stays.",
 		examples: []example{{"Upgrade a mount:", "keyturn kv enable-versioning secret"}},
 		run: func(ctx context.Context, s *session) error {

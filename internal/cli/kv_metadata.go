@@ -32,7 +32,7 @@ func kvMetadataGet() *command {
 		name: "get", short: "Show a secret's metadata and its versions", args: "PATH", min: 1, max: 1, fields: true,
 		long: "Shows what is kept about a secret, and its versions, the oldest first.",
 		examples: []example{
-			{"See when a key was turned and until when the old one lives:", "keyturn kv metadata get static/stripe/production"},
+			{"See when a key was rotated, and when the old one is retired:", "keyturn kv metadata get static/stripe/production"},
 		},
 		flags: func(f *flags) { mountFlag(f, &mount) },
 		run: func(ctx context.Context, s *session) error {

@@ -232,7 +232,7 @@ func operatorSeal() *command {
 func operatorRotate() *command {
 	return &command{
 		name: "rotate", short: "Make a new data key",
-		long:     "Makes a new key for what is stored from now on. What is stored already stays\nreadable. The server does so by itself in time.",
+		long:     "Creates a new data key. Data that is stored from now on is encrypted with it, and\ndata that is already stored stays readable. The server also does this on its own,\nin time.",
 		examples: []example{{"Make a new data key:", "keyturn operator rotate"}},
 		run: func(ctx context.Context, s *session) error {
 			client, err := s.connect()

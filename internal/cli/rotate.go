@@ -2,24 +2,24 @@ package cli
 
 func rotateCommand() *command {
 	return &command{
-		name: "rotate", short: "Turn keys, go back, and see how turns went",
-		long: "Works with the keys that the rotation engine turns: it creates a new key at its\nprovider, proves that it works, publishes it, gives readers time, and retires the\nold one.",
+		name: "rotate", short: "Rotate keys, roll back, and show rotations",
+		long: "Works with the keys that the rotation engine rotates. A rotation creates a new key at\nthe provider, verifies that it works, publishes it, gives readers time to read it,\nand retires the old key.",
 		sub: []*command{
-			turnCommand("now", "rotate", "Success! Turning key: %s", &command{
-				short: "Turn a key now", long: "Starts a turn. It goes on by itself; rotate status shows how far it is.",
-				examples: []example{{"Turn a key:", "keyturn rotate now stripe"}, {"Turn a key and see it done:", "keyturn rotate now -wait stripe"}, {"Turn a key that leaked, without the grace period:", "keyturn rotate now -leaked stripe"}},
+			turnCommand("now", "rotate", "Success! Started the rotation of key: %s", &command{
+				short: "Rotate a key now", long: "Starts a rotation. It continues in the background; rotate status shows its progress.",
+				examples: []example{{"Rotate a key:", "keyturn rotate now stripe"}, {"Rotate a key and wait until the new one is published:", "keyturn rotate now -wait stripe"}, {"Rotate a key that leaked, without the grace period:", "keyturn rotate now -leaked stripe"}},
 			}),
 			rotateStatus(), rotateHistory(), rotatePlan(), rotateOrphans(),
 			turnCommand("rollback", "rollback", "Success! Rolling back key: %s", &command{
-				short: "Go back to the key before", long: "Publishes the old key again, and retires the new one after its grace period. With\n-to or -version, publishes another key that still lives at the provider.",
-				examples: []example{{"Go back:", "keyturn rotate rollback stripe"}, {"Go back to what version 1 of the path held:", "keyturn rotate rollback -version=1 stripe"}},
+				short: "Publish the previous key again", long: "Publishes the old key again, and retires the new one after its grace period. With\n-to or -version, publishes another key that is still valid at the provider.",
+				examples: []example{{"Publish the previous key:", "keyturn rotate rollback stripe"}, {"Publish the key that version 1 of the path had:", "keyturn rotate rollback -version=1 stripe"}},
 			}),
 			turnCommand("pause", "pause", "Success! Paused key: %s", &command{
-				short: "Stop turning a key", long: "Stops a key's schedule, and a turn before its next step.",
+				short: "Pause the rotation of a key", long: "Stops a key's schedule. A rotation in flight stops before its next step.",
 				examples: []example{{"Pause a key:", "keyturn rotate pause stripe"}},
 			}),
 			turnCommand("resume", "resume", "Success! Resumed key: %s", &command{
-				short: "Go on turning a key", long: "Resumes a paused key.",
+				short: "Resume the rotation of a key", long: "Resumes a paused key.",
 				examples: []example{{"Resume a key:", "keyturn rotate resume stripe"}},
 			}),
 		},

@@ -17,20 +17,20 @@ func rotateHistory() *command {
 	var mount string
 	var verbose bool
 	return &command{
-		name: "history", short: "Show the turns of a key", args: "NAME [TURN]", min: 1, max: 2, fields: true,
-		long: "Shows the turns of a key, the newest first: how each ended, what proved its new\nkey, and what proved the old one dead. With a turn's number it shows all that is\nknown about that one, and with -v also what was sent to the provider and how it\nreplied, without secrets.",
+		name: "history", short: "Show the rotations of a key", args: "NAME [NUMBER]", min: 1, max: 2, fields: true,
+		long: "Shows the rotations of a key, newest first: the result of each, how its new key was\nverified, and how its old key was verified to be dead. With the number of a rotation,\nshows everything that is recorded about it; with -v, also the requests to the\nprovider and its replies, without secrets.",
 		examples: []example{
-			{"Show the turns of a key:", "keyturn rotate history stripe"},
+			{"Show the rotations of a key:", "keyturn rotate history stripe"},
 			{"Show one of them, with its states and errors:", "keyturn rotate history stripe 12"},
 			{"Show what the provider replied:", "keyturn rotate history -v stripe 12"},
 		},
 		flags: func(f *flags) {
 			rotationFlag(f, &mount)
-			f.Bool(&verbose, "v", "show the requests to the provider and its replies; needs a TURN")
+			f.Bool(&verbose, "v", "show the requests to the provider and its replies; needs a NUMBER")
 		},
 		run: func(ctx context.Context, s *session) error {
 			if verbose && len(s.args) < 2 {
-				return usagef("-v shows the replies of one turn; give its number")
+				return usagef("-v shows the replies of one rotation; give its number")
 			}
 			key, err := keyPath(mount, s.args[0])
 			if err != nil {
@@ -75,7 +75,7 @@ func turnsOf(sec *api.Secret) []map[string]any {
 }
 
 func historyTable(turns []map[string]any) string {
-	header := []string{"Turn", "Result", "Reason", "Started", "Published", "Retired", "Key ID", "Proof", "Old Key", "Note"}
+	header := []string{"Rotation", "Result", "Reason", "Started", "Published", "Retired", "Key ID", "Proof", "Old Key", "Note"}
 	var rows [][]string
 	for _, t := range turns {
 		reason := text(t["reason"])
@@ -134,7 +134,7 @@ func showTurn(ctx context.Context, s *session, client *client, mount string, pat
 			return s.out.showTree(sec)
 		}
 	}
-	return refusal{exitRemote, fmt.Sprintf("No turn %s in the history of %s", number, s.args[0])}
+	return refusal{exitRemote, fmt.Sprintf("No rotation %s in the history of %s", number, s.args[0])}
 }
 
 // showReplies prints one turn with its requests to the provider.
@@ -142,7 +142,7 @@ func showReplies(ctx context.Context, s *session, client *client, mount string, 
 	sec, err := client.read(ctx, path, url.Values{"turn": {number}, "steps": {"true"}})
 	switch {
 	case notThere(err) || err == nil && sec == nil:
-		return refusal{exitRemote, fmt.Sprintf("No turn %s in the history of %s", number, s.args[0])}
+		return refusal{exitRemote, fmt.Sprintf("No rotation %s in the history of %s", number, s.args[0])}
 	case err != nil:
 		return rotationHint(ctx, s, remote(err, "reading %s", path), mount, s.args[0])
 	case sec.WrapInfo != nil || s.out.format != "table" || s.out.field != "":

@@ -5,8 +5,8 @@ import "context"
 func rotateOrphans() *command {
 	var mount, confirm string
 	return &command{
-		name: "orphans", short: "Show what nobody knows at a key's provider", args: "NAME", min: 1, max: 1, fields: true,
-		long: "Lists the keys that the provider shows with a label of this server, and that no\nkey's record knows. Nothing is retired without -confirm, which names one of them.",
+		name: "orphans", short: "Show keys at the provider that no record knows", args: "NAME", min: 1, max: 1, fields: true,
+		long: "Lists the keys that the provider shows with a label of this server and that no record\nof the server knows. Nothing is retired without -confirm, which names one of them.",
 		examples: []example{
 			{"Show them:", "keyturn rotate orphans stripe"},
 			{"Retire one:", "keyturn rotate orphans -confirm=key_1 stripe"},

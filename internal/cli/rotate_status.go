@@ -17,19 +17,19 @@ func rotateStatus() *command {
 	var mount string
 	var failing, overdue, watch bool
 	return &command{
-		name: "status", short: "Show where keys are in their turns", args: "[NAME]", max: 1, fields: true, colors: true,
-		long: "Shows everything that rotates on this server, whichever engine rotates it, trouble\nfirst. With a name it shows one key: what it does or waits for, until when, and who\nholds it up; which key is current; when it was rotated and when it will be.",
+		name: "status", short: "Show the state of rotations", args: "[NAME]", max: 1, fields: true, colors: true,
+		long: "Shows every credential that rotates on this server, under any engine; those that need\nattention come first. With a name, shows one key: the present step and what it waits\nfor, the current key, and the times of the last and the next rotation.",
 		examples: []example{
 			{"Show everything that rotates:", "keyturn rotate status"},
-			{"Show what needs attention:", "keyturn rotate status -failing"},
+			{"Show only those that need attention:", "keyturn rotate status -failing"},
 			{"Show one key:", "keyturn rotate status stripe"},
 			{"Follow one key:", "keyturn rotate status -watch stripe"},
 		},
 		flags: func(f *flags) {
 			rotationFlag(f, &mount)
-			f.Bool(&failing, "failing", "show only what has an alert, or has failed")
-			f.Bool(&overdue, "overdue", "show only what is overdue")
-			f.Bool(&watch, "watch", "go on to show a key's progress, until interrupted; needs a NAME")
+			f.Bool(&failing, "failing", "show only credentials that have an alert or whose rotation has failed")
+			f.Bool(&overdue, "overdue", "show only credentials whose rotation is overdue")
+			f.Bool(&watch, "watch", "keep showing a key's progress until interrupted; needs a NAME")
 		},
 		run: func(ctx context.Context, s *session) error {
 			switch one := len(s.args) == 1; {

@@ -14,7 +14,7 @@ func turnCommand(name string, action target, success string, c *command) *comman
 	c.flags = func(f *flags) {
 		rotationFlag(f, &mount)
 		if action == "rotate" {
-			f.Bool(&leaked, "leaked", "the key is in wrong hands: retire it as soon as the new one is published")
+			f.Bool(&leaked, "leaked", "the key has leaked: retire it as soon as the new one is published")
 			f.Bool(&wait, "wait", "show the progress, and end when the new key is published, or the rotation has failed")
 		}
 		if action == "rollback" {
@@ -60,7 +60,7 @@ func turnCommand(name string, action target, success string, c *command) *comman
 
 func rotatePlan() *command {
 	return keyReport("plan", &command{
-		short: "Show when a key will be turned", long: "Shows when the next turns of a key are due, and what each will do.",
-		examples: []example{{"Show what comes:", "keyturn rotate plan stripe"}},
+		short: "Show when a key will be rotated", long: "Shows when the next rotations of a key are due, and what each will do.",
+		examples: []example{{"Show the plan:", "keyturn rotate plan stripe"}},
 	})
 }

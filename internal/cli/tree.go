@@ -16,7 +16,7 @@ func tree(env Env) *command {
 			loginCommand(), tokenCommand(), leaseCommand(), policyCommand(), printCommand(),
 			secretsCommand(), authCommand(), auditCommand(), operatorCommand(), statusCommand(),
 			hookCommand("server", "Start the server", env.Server),
-			hookCommand("demo", "Watch keys being turned, with everything built in", env.Demo),
+			hookCommand("demo", "Watch keys being rotated, with everything built in", env.Demo),
 			pluginCommand(), versionHistoryCommand(), versionCommand(env),
 		},
 	}

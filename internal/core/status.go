@@ -138,7 +138,7 @@ func (c *Core) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 // furnish returns the rows of the first root token and mounts of a new installation.
 func (c *Core) furnish(b *barrier.Barrier, tok secret.Value, asked []NewMount) ([]storage.Op, error) {
 	if c.cfg.Has("rotation") {
-		asked = append(slices.Clone(asked), NewMount{Path: "rotation", Type: "rotation", Description: "turns keys of third parties"})
+		asked = append(slices.Clone(asked), NewMount{Path: "rotation", Type: "rotation", Description: "rotates third-party keys"})
 	}
 	var engines []mounts.Engine
 	for _, n := range asked {

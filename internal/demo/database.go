@@ -32,12 +32,12 @@ type lent struct {
 func (s *stage) databasePart(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil && ctx.Err() == nil {
-			s.out.say("database", "cannot go on: %v", err)
+			s.out.say("database", "cannot continue: %v", err)
 		}
 	}()
 	pg, err := openPostgres(ctx)
 	if errors.Is(err, errNoPostgres) {
-		s.out.say("database", "left out: %v", err)
+		s.out.say("database", "skipped: %v", err)
 		return nil
 	}
 	if err != nil {
@@ -48,7 +48,7 @@ func (s *stage) databasePart(ctx context.Context) (err error) {
 	if err := s.connectDatabase(ctx, pg); err != nil {
 		return fmt.Errorf("configuring the database engine: %w", err)
 	}
-	s.out.say("database", "role app-readonly: users that may read, and live for %s", lifetime)
+	s.out.say("database", "role app-readonly: users that may read and expire after %s", lifetime)
 	var users []lent
 	for range 3 {
 		u, err := s.borrow(ctx, pg)
@@ -94,7 +94,7 @@ func (s *stage) connectDatabase(ctx context.Context, pg *postgres) error {
 func (s *stage) borrow(ctx context.Context, pg *postgres) (u lent, err error) {
 	began := time.Now()
 	if err := s.server.raw(ctx, http.MethodGet, "database/creds/app-readonly", nil, &u); err != nil {
-		return u, fmt.Errorf("borrowing a database user: %w", err)
+		return u, fmt.Errorf("requesting a database user: %w", err)
 	}
 	took := time.Since(began)
 	n, err := pg.query(ctx, u.Data.Username, u.Data.Password, "SELECT count(*) FROM orders")
@@ -102,7 +102,7 @@ func (s *stage) borrow(ctx context.Context, pg *postgres) (u lent, err error) {
 		return u, fmt.Errorf("using a database user: %w", err)
 	}
 	s.lent.Add(1)
-	s.out.say("database", "%s lent in %d ms; it reads %s orders", u.Data.Username, took.Milliseconds(), n)
+	s.out.say("database", "%s issued in %d ms; it reads %s orders", u.Data.Username, took.Milliseconds(), n)
 	return u, nil
 }
 
@@ -115,18 +115,18 @@ func (s *stage) watchEnd(ctx context.Context, pg *postgres, users []lent) error 
 		case err != nil:
 			return err
 		case left > 0 && time.Since(began) > lifetime+20*time.Second:
-			return fmt.Errorf("%d database users are left %s after the first was lent", left, time.Since(began).Round(time.Second))
+			return fmt.Errorf("%d database users are left %s after the first was issued", left, time.Since(began).Round(time.Second))
 		case left > 0:
 			if err := wait(ctx, 100*time.Millisecond); err != nil {
 				return err
 			}
 			continue
 		}
-		s.out.say("database", "time is up: all %d users are dropped, although they held grants", len(users))
+		s.out.say("database", "their leases have expired: all %d users are dropped, although they had grants", len(users))
 		if _, err := pg.query(ctx, users[0].Data.Username, users[0].Data.Password, "SELECT 1"); err == nil {
 			return fmt.Errorf("database user %s still works", users[0].Data.Username)
 		}
-		s.out.say("database", "%s tries once more: refused", users[0].Data.Username)
+		s.out.say("database", "%s logs in once more: refused", users[0].Data.Username)
 		return nil
 	}
 }

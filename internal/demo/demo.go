@@ -34,12 +34,12 @@ type options struct {
 
 const usage = `Usage: keyturn demo [options]
 
-  Shows keys being turned, with everything built in: a server on embedded
-  storage, a provider of keys, and a consumer that calls the provider all the
-  time. The key turns three times, once it is rolled back on purpose, and once the
-  server is killed in the middle. Where PostgreSQL is installed, database
-  users are lent for seconds. It takes about a minute, needs nothing but this
-  program, and leaves nothing behind.
+  Shows the rotation of a key, with everything built in: a server on embedded
+  storage, a provider that issues keys, and a consumer that calls the provider all
+  the time. The key is rotated three times. One more rotation is rolled back on
+  purpose, and the server is killed in the middle of another. If PostgreSQL is
+  installed, database users are issued that live for seconds. The demo takes about
+  a minute, needs only this program, and leaves nothing behind.
 
 Options:
 

@@ -111,7 +111,7 @@ func (s *stage) open(ctx context.Context) error {
 	if err := s.server.initialize(ctx); err != nil {
 		return fmt.Errorf("initializing the server: %w", err)
 	}
-	s.out.say("server", "initialized; its seal's key is in a file, so that it opens by itself")
+	s.out.say("server", "initialized; its seal's key is in a file, so it unseals itself")
 	if s.provider, err = openProvider(ctx); err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (s *stage) open(ctx context.Context) error {
 		return fmt.Errorf("setting the server up: %w", err)
 	}
 	s.journal = &journal{server: func() *client { return s.operator }, heard: s.narrate}
-	s.out.say("server", "versioned secrets at secret/, an operator who may turn the key, a consumer who may read it")
+	s.out.say("server", "versioned secrets at secret/, an operator who may rotate the key, a consumer who may read it")
 	return nil
 }
 
@@ -175,28 +175,28 @@ func (s *stage) keyPart(ctx context.Context, wg *sync.WaitGroup, lending <-chan 
 	if err := s.configureKey(ctx); err != nil {
 		return fmt.Errorf("configuring the key: %w", err)
 	}
-	s.out.say("key", "to be turned by the recipe http-demo: grace %s, readers read again each second", grace)
+	s.out.say("key", "configured with the recipe http-demo: grace period %s, readers read again each second", grace)
 	if err := s.journal.until(ctx, 1, "done"); err != nil {
 		return err
 	}
 	s.startConsumer(ctx, wg)
-	s.out.chapter("The key turns")
+	s.out.chapter("A rotation")
 	if err := s.turn(ctx); err != nil {
 		return err
 	}
-	s.out.chapter("The key turns, and back again on purpose")
+	s.out.chapter("A rotation that is rolled back on purpose")
 	if err := s.turnBack(ctx); err != nil {
 		return err
 	}
 	// The server is about to be killed: what the database shows must be over.
 	if err := <-lending; err != nil {
-		return fmt.Errorf("lending database users: %w", err)
+		return fmt.Errorf("issuing database users: %w", err)
 	}
-	s.out.chapter("The key turns, and the server is killed in the middle")
+	s.out.chapter("A rotation during which the server is killed")
 	if err := s.turnKilled(ctx); err != nil {
 		return err
 	}
-	s.out.chapter("The key turns once more")
+	s.out.chapter("One more rotation")
 	return s.turn(ctx)
 }
 
@@ -232,7 +232,7 @@ func (s *stage) turnBack(ctx context.Context) error {
 	if err := wait(ctx, 1500*time.Millisecond); err != nil {
 		return err
 	}
-	s.out.say("key", "turn %d: somebody finds fault with the new key", n)
+	s.out.say("key", "rotation %d: an operator finds a fault in the new key", n)
 	if err := s.operator.do(ctx, http.MethodPost, "rotation/keys/"+keyName+"/rollback", map[string]string{"reason": "on purpose"}, nil); err != nil {
 		return err
 	}
@@ -254,9 +254,9 @@ func (s *stage) turnKilled(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(turnLimit):
-		return errors.New("the server did not try its new key")
+		return errors.New("the server did not verify its new key")
 	}
-	s.out.say("provider", "has got the call that tries the new key, and does not answer")
+	s.out.say("provider", "has received the call that verifies the new key, and does not answer")
 	if pg := s.postgres.Load(); pg != nil {
 		if _, err := s.borrow(ctx, pg); err != nil {
 			return err
@@ -265,16 +265,16 @@ func (s *stage) turnKilled(ctx context.Context) error {
 	s.server.kill()
 	s.kills++
 	before := s.consumer.calls.Load()
-	s.out.say("server", "KILLED (SIGKILL) with turn %d under way; %d keys live at the provider", n, len(s.provider.Live()))
+	s.out.say("server", "KILLED (SIGKILL) during rotation %d; %d keys are valid at the provider", n, len(s.provider.Live()))
 	if err := wait(ctx, 1500*time.Millisecond); err != nil {
 		return err
 	}
-	s.out.say("consumer", "has called %d times meanwhile with the key it has", s.consumer.calls.Load()-before)
+	s.out.say("consumer", "has called %d times meanwhile, with the key that it has", s.consumer.calls.Load()-before)
 	took, err := s.server.start(ctx)
 	if err != nil {
 		return err
 	}
-	s.out.say("server", "started again; it answers and is open after %d ms, and goes on by its journal", took.Milliseconds())
+	s.out.say("server", "restarted; unsealed and serving after %d ms, it continues the rotation from its journal", took.Milliseconds())
 	return s.journal.until(ctx, n, "done")
 }
 
@@ -290,7 +290,7 @@ func (s *stage) settleDatabase(ctx context.Context) error {
 			return err
 		}
 		if left == 0 {
-			s.out.say("database", "the user that was lent before the kill is dropped, too")
+			s.out.say("database", "the user that was issued before the kill is dropped, too")
 			return nil
 		}
 		if err := wait(ctx, 100*time.Millisecond); err != nil {
@@ -320,13 +320,13 @@ func (s *stage) judge(ctx context.Context) ([]row, error) {
 	}
 	c, live := s.consumer, s.provider.Live()
 	rows := []row{
-		exactly("turns", done, 4, "the first key, and three that replaced another"),
+		exactly("rotations", done, 4, "the first key, and three that replaced another"),
 		exactly("rollbacks", back, 1, "on purpose"),
-		exactly("server kills", s.kills, 1, "in the middle of a turn"),
-		atLeast("consumer's calls", int(c.calls.Load()), 100, fmt.Sprintf("%d reads of the key, %d while the server was dead", c.reads.Load(), c.missed.Load())),
+		exactly("server kills", s.kills, 1, "in the middle of a rotation"),
+		atLeast("consumer's calls", int(c.calls.Load()), 100, fmt.Sprintf("%d reads of the key, %d while the server was down", c.reads.Load(), c.missed.Load())),
 		exactly("failed calls", int(c.failed.Load()), 0, ""),
-		exactly("old keys proven dead", dead, 4, "each was tried after its end, and refused"),
-		exactly("keys alive at the provider", len(live), 1, fmt.Sprintf("of %d that it has issued", len(s.provider.Issued()))),
+		exactly("old keys proven dead", dead, 4, "each was used after it was retired, and refused"),
+		exactly("valid keys at the provider", len(live), 1, fmt.Sprintf("of %d that it has issued", len(s.provider.Issued()))),
 	}
 	if len(live) == 1 && live[0].Secret != c.current.Load().Key {
 		rows[len(rows)-1].good, rows[len(rows)-1].note = false, "not the consumer's"
@@ -336,7 +336,7 @@ func (s *stage) judge(ctx context.Context) ([]row, error) {
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, exactly("database users left", left, 0, fmt.Sprintf("of %d that were lent", s.lent.Load())))
+		rows = append(rows, exactly("database users left", left, 0, fmt.Sprintf("of %d that were issued", s.lent.Load())))
 	}
 	return rows, nil
 }
@@ -356,7 +356,7 @@ func (s *stage) verdict(rows []row) error {
 
 // showAround tells how to go on by hand.
 func (s *stage) showAround() {
-	s.out.chapter("Everything goes on until Ctrl-C")
+	s.out.chapter("Everything keeps running until Ctrl-C")
 	s.out.plain("  server     %s   (root token: %s)\n", s.server.url, s.server.token)
 	s.out.plain("  provider   %s   (admin token: %s)\n", s.provider.url, s.provider.admin)
 	if pg := s.postgres.Load(); pg != nil {

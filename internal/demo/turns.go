@@ -49,7 +49,7 @@ var ends = []string{"gave-up", "asks", "paused", "unbound", "failed"}
 // until looks at one step after the other until the turn has made the one named
 // what. A server that does not answer is asked again.
 func (j *journal) until(ctx context.Context, n int, what string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, turnLimit, fmt.Errorf("turn %d was not %q within %s", n, what, turnLimit))
+	ctx, cancel := context.WithTimeoutCause(ctx, turnLimit, fmt.Errorf("rotation %d was not %q within %s", n, what, turnLimit))
 	defer cancel()
 	for {
 		for len(j.queue) > 0 {
@@ -60,7 +60,7 @@ func (j *journal) until(ctx context.Context, n int, what string) error {
 				return nil
 			}
 			if slices.Contains(ends, next.What) {
-				return fmt.Errorf("turn %d has stopped (%s): %s", next.Turn, next.What, next.More["alert"])
+				return fmt.Errorf("rotation %d has stopped (%s): %s", next.Turn, next.What, next.More["alert"])
 			}
 		}
 		_, err := j.fetch(ctx)
@@ -93,7 +93,7 @@ func (j *journal) fetch(ctx context.Context) ([]turn, error) {
 func (s *stage) narrate(now step) {
 	id := now.More["key_id"]
 	say := func(format string, args ...any) {
-		s.out.say("key", "turn %d: %s", now.Turn, fmt.Sprintf(format, args...))
+		s.out.say("key", "rotation %d: %s", now.Turn, fmt.Sprintf(format, args...))
 	}
 	switch now.What {
 	case "rotate-now":
@@ -103,28 +103,28 @@ func (s *stage) narrate(now step) {
 			say("begins")
 		}
 	case "created":
-		say("the provider has made %s", id)
+		say("the provider has created %s", id)
 	case "settled":
-		say("it works; once more in a second")
+		say("the new key works; verified again in a second")
 	case "verified":
-		say("it works: proven by using it as its consumer will")
+		say("the new key works: it was used as its consumer will use it")
 	case "published":
-		say("published: readers may take it from now on")
+		say("published: readers get the new key from now on")
 	case "published-back":
-		say("the old key is published again; the new one gets the same grace")
+		say("the old key is published again; the new one gets the same grace period")
 	case "disabling":
-		say("grace is over, and %s is idle", id)
+		say("the grace period is over, and %s is idle", id)
 	case "retiring":
 		say("%s is deleted", id)
 	case "in-use":
-		say("the old key is still used: it lives on")
+		say("the old key is still in use and stays valid")
 	case "disabled":
 		say("%s is disabled; for %s it could still be enabled again", id, grace)
 	case "rollback":
 		say("rolled back")
 	case "rolled-back", "done":
 		if now.More["proof"] != "" {
-			say("tried once more, the deleted key is %s: dead", now.More["proof"])
+			say("a call with the deleted key is %s: it is dead", now.More["proof"])
 		}
 		say("%s; the provider lists one key", now.What)
 	case "stumbled", "refused", "unaccounted", "gave-up", "asks", "paused", "unbound", "failed":

@@ -86,7 +86,7 @@ func TestJournalStops(t *testing.T) {
 			},
 			"the provider refuses",
 		},
-		"too slow": {func(*http.Request) (int, any, error) { return 200, history(), nil }, `turn 1 was not "done" within 2m0s`},
+		"too slow": {func(*http.Request) (int, any, error) { return 200, history(), nil }, `rotation 1 was not "done" within 2m0s`},
 		"dead":     {func(*http.Request) (int, any, error) { return 0, nil, errors.New("connection refused") }, "connection refused"},
 		"refusing": {
 			func(*http.Request) (int, any, error) {

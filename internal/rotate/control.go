@@ -90,11 +90,11 @@ func beginNow(ctx context.Context, e *Edit, ask Ask, why Start, out *Answer) err
 func hurry(e *Edit, ask Ask, why Start, out *Answer) error {
 	t := e.turn()
 	if !ask.Leaked {
-		return fault.New("rotate.RotateNow", fault.Conflict, "turn %d of %s is in flight (%s); %s, or give leaked=true, which retires the old key at once", t.N, e.name(), t.State, t.Unless())
+		return fault.New("rotate.RotateNow", fault.Conflict, "rotation %d of %s is in flight (%s); %s, or give leaked=true, which retires the old key at once", t.N, e.name(), t.State, t.Unless())
 	}
 	victim := t.Victim().Key()
 	if ask.KeyID != "" && ask.KeyID != victim && ask.KeyID != t.New.Key() && ask.KeyID != t.Old.Key() {
-		return fault.New("rotate.RotateNow", fault.Invalid, "field \"key_id\": %q is none of the keys of the turn in flight; name one of %q", ask.KeyID, t.IDs())
+		return fault.New("rotate.RotateNow", fault.Invalid, "field \"key_id\": %q is not a key of the rotation in flight; name one of %q", ask.KeyID, t.IDs())
 	}
 	if fresh := ask.KeyID != "" && ask.KeyID == t.New.Key() && t.Back == nil && t.Put.At.IsZero(); fresh && e.kind.Style == TwoKey {
 		why.Leaked = t.Start.Leaked // the old one has not
@@ -168,7 +168,7 @@ func (c Control) RollBack(ctx context.Context, reason string, force bool) error 
 		return err
 	}
 	if t := e.turn(); e.kind.Style == InPlace && (t.New == nil || before(e, t.New.Account).ID == "") {
-		return fault.New("rotate.RollBack", fault.Conflict, "turn %d of %s replaces a secret that is not known; there is nothing to go back to", t.N, e.name())
+		return fault.New("rotate.RollBack", fault.Conflict, "rotation %d of %s replaces a secret that is not known; there is nothing to go back to", t.N, e.name())
 	}
 	t := e.turn()
 	t.Back = &Back{At: e.Now, Reason: reason, ByUser: true, Put: Put{Again: t.Backs}}
@@ -189,15 +189,15 @@ func mayGoBack(ctx context.Context, e *Edit, force bool) error {
 	t := e.turn()
 	switch {
 	case t == nil:
-		return refuse("no turn of %s is in flight: the key before %q is gone; rotate instead", e.name(), e.Rec.Current.Key())
+		return refuse("no rotation of %s is in flight, and the key before %q has been retired; rotate instead", e.name(), e.Rec.Current.Key())
 	case t.Back != nil:
-		return refuse("turn %d of %s is already being taken back (%s); wait for its end", t.N, e.name(), t.State)
+		return refuse("rotation %d of %s is already being rolled back (%s); wait until it has ended", t.N, e.name(), t.State)
 	case t.State == Retiring:
-		return refuse("turn %d of %s is already retiring the old key; rotate once it has ended", t.N, e.name())
+		return refuse("rotation %d of %s is already retiring the old key; rotate once it has ended", t.N, e.name())
 	case !t.offered():
 		return nil
 	case len(e.Sec.Previous) == 0 && !wayBack(ctx, e):
-		return refuse("nothing was published before turn %d of %s; there is nothing to go back to", t.N, e.name())
+		return refuse("nothing was published before rotation %d of %s; there is nothing to go back to", t.N, e.name())
 	case (t.Start.Leaked || t.Old.hasLeaked()) && !force:
 		return refuse("the old key is known to have leaked; give force=true to publish it nevertheless")
 	}

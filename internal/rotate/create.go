@@ -148,7 +148,7 @@ func notCreated(ctx context.Context, e *Edit, again bool, err error) error {
 	case f != nil && f.Outcome == Permanent && e.kind.Resumable:
 		e.note(err)
 		t.Back = &Back{At: e.Now, Reason: e.Rec.LastError, Ask: true}
-		e.alarm("turn %d of %s failed: %s; the old key stays current; correct that, then resume", t.N, e.name(), e.Rec.LastError)
+		e.alarm("rotation %d of %s failed: %s; the old key stays current; correct that, then resume", t.N, e.name(), e.Rec.LastError)
 		e.to(RollingBack)
 		return e.Commit(ctx, "asks", e.Now)
 	}

@@ -227,7 +227,7 @@ func (e *Edit) note(err error) {
 func giveUp(ctx context.Context, e *Edit, format string, args ...any) error {
 	t := e.turn()
 	t.Back = &Back{At: e.Now, Reason: fmt.Sprintf(format, args...)}
-	e.alarm("turn %d of %s failed: %s; the old key stays current", t.N, e.name(), t.Back.Reason)
+	e.alarm("rotation %d of %s failed: %s; the old key stays current", t.N, e.name(), t.Back.Reason)
 	e.to(RollingBack)
 	return e.Commit(ctx, "gave-up", e.Now)
 }

@@ -201,7 +201,7 @@ func refused(ctx context.Context, e *Edit, err error) error {
 func fails(e *Edit) {
 	t := e.turn()
 	t.Back = &Back{At: e.Now, Reason: e.Rec.LastError}
-	e.alarm("turn %d of %s failed: %s; the old secret stays current", t.N, e.name(), e.Rec.LastError)
+	e.alarm("rotation %d of %s failed: %s; the old secret stays current", t.N, e.name(), e.Rec.LastError)
 }
 
 // restore sets the old secret again, if it is not in force.

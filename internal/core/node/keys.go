@@ -72,7 +72,7 @@ func (a *keysAPI) readConfig(ctx context.Context, r *route.Request, _ route.None
 }
 
 type keyRotationIn struct {
-	Enabled       **bool          `json:"enabled" doc:"Whether the server replaces the data key by itself. If false, it still does so after 2^30 encryptions, for safety."`
+	Enabled       **bool          `json:"enabled" doc:"Whether the server rotates the data key automatically. If false, it still does so after 2^30 encryptions, for safety."`
 	MaxOperations **int64         `json:"max_operations" doc:"The number of encryptions after which the key is replaced: 1,000,000 to 4,294,967,296."`
 	Interval      **time.Duration `json:"interval" doc:"The age at which the key is replaced: 24h or more; 0 for no limit."`
 }

@@ -199,7 +199,7 @@ func (a *leaseAPI) countLeases(_ context.Context, _ *route.Request, in countIn) 
 const maxFailing = 10_000
 
 type failingIn struct {
-	Type  string `json:"type" default:"irrevocable" doc:"Which leases to list: irrevocable, those whose undo has failed and is tried again."`
+	Type  string `json:"type" default:"irrevocable" doc:"Which leases to list: irrevocable, those whose revocation has failed and is retried."`
 	After string `json:"after" doc:"Begin behind this lease."`
 	Limit int    `json:"limit" default:"10000" doc:"How many leases at most, up to 10000."`
 }

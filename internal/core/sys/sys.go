@@ -30,7 +30,7 @@ type serverAPI struct{ Config }
 func (a *serverAPI) routes() []route.Route {
 	return []route.Route{
 		route.On(route.Write, "seal", a.seal).WithSudo().WithRescue().WithHelp("Seal the server."),
-		route.On(route.Write, "clock/trust", a.trustClock).WithSudo().WithHelp("Confirm the clock after it has jumped ahead: what is due then is revoked and turned."),
+		route.On(route.Write, "clock/trust", a.trustClock).WithSudo().WithHelp("Confirms the clock after a jump forward: due leases are revoked, and due rotations start."),
 		route.On(route.Read, "metrics", a.metrics).WithHelp("The server's metrics: JSON, or the form of Prometheus."),
 	}
 }

@@ -55,7 +55,7 @@ func (s settle) over(base settle) settle {
 func (s settle) check() error {
 	switch {
 	case s.Checks != nil && (*s.Checks < 0 || *s.Checks > 50):
-		return invalid("field \"propagation_checks\": %d must be from 0, which turns them off, to 50", *s.Checks)
+		return invalid("field \"propagation_checks\": %d must be from 0, which disables them, to 50", *s.Checks)
 	case s.Pause != nil && (*s.Pause < 0 || *s.Pause > time.Minute):
 		return invalid("field \"propagation_settle\": %s must be from 0s to 1m", *s.Pause)
 	}

@@ -31,7 +31,7 @@ type reachIn struct {
 	IAM       *string   `json:"iam_endpoint" default:"AWS's own" doc:"The address of the IAM API."`
 	STS       *string   `json:"sts_endpoint" default:"AWS's own" doc:"The address of the STS API."`
 	STSRegion *string   `json:"sts_region" default:"region" doc:"The region of sts_endpoint."`
-	Others    *[]string `json:"sts_fallback_endpoints" default:"none" doc:"Addresses of STS that are tried, in order, where sts_endpoint cannot be reached."`
+	Others    *[]string `json:"sts_fallback_endpoints" default:"none" doc:"Addresses of STS to use, in this order, if sts_endpoint cannot be reached."`
 	Regions   *[]string `json:"sts_fallback_regions" default:"region" doc:"The regions of sts_fallback_endpoints, one for each."`
 	Retries   **int     `json:"max_retries" default:"-1" doc:"How often a failed call is made again; -1: three times."`
 	Name      *string   `json:"username_template" default:"vault-token-role-time-random" doc:"How names of users and sessions are made, a template with fields and functions."`

@@ -114,7 +114,7 @@ func (p *pairs) to(m *map[string]string) {
 // roleIn is a role as it is written. What is nil was not given.
 type roleIn struct {
 	Name        string          `path:"name" doc:"The role's name."`
-	Type        *string         `json:"credential_type" doc:"What is lent: iam_user, assumed_role, federation_token or session_token."`
+	Type        *string         `json:"credential_type" doc:"The type of credential to issue: iam_user, assumed_role, federation_token or session_token."`
 	RoleARNs    *[]string       `json:"role_arns" doc:"The AWS roles of which one is assumed. For assumed_role."`
 	PolicyARNs  *[]string       `json:"policy_arns" default:"none" doc:"Managed policies: attached to users, and narrowing sessions. Not for session_token."`
 	Groups      *[]string       `json:"iam_groups" default:"none" doc:"The IAM groups that users join; for assumed_role and federation_token the groups whose policies narrow the session."`
@@ -203,7 +203,7 @@ func (ro *role) warn(r *route.Request) {
 	case ro.Type == iamUser && len(ro.PolicyARNs)+len(ro.Groups) == 0 && ro.Document == "":
 		r.Warn("the role has neither policy_arns nor policy_document nor iam_groups: its users may do nothing")
 	case ro.Type == assumedRole && len(ro.RoleARNs) == 0:
-		r.Warn("the role has no role_arns: it lends nothing until it has")
+		r.Warn("the role has no role_arns and issues nothing until it has some")
 	}
 	if ro.Type != iamUser && len(ro.Tags) > 0 {
 		r.Warn("iam_tags are kept, and used for iam_user alone; sessions have session_tags")

@@ -32,7 +32,7 @@ type staticIn struct {
 	SessionName *string `json:"assume_role_session_name" default:"keyturn and the installation's id" doc:"The name of that role's session, as AWS logs it."`
 	ExternalID  *string `json:"external_id" default:"none" doc:"The external id that the role's trust policy asks for."`
 
-	Checks **int           `json:"propagation_checks" default:"that of config/root" doc:"How many calls in a row a new key must pass before it is given out; 0 turns that off."`
+	Checks **int           `json:"propagation_checks" default:"that of config/root" doc:"How many calls in a row a new key must pass before it is published; 0 disables this."`
 	Pause  **time.Duration `json:"propagation_settle" default:"that of config/root" doc:"How long to wait after these calls."`
 
 	adoptIn

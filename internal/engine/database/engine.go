@@ -108,7 +108,7 @@ func (b *backend) Routes() []route.Route {
 		route.On(route.Delete, "roles/{name}", rs.deleteRole).WithParam("name", "The role's name.").WithHelp("Deletes a role. Its users live on until their leases end."),
 		route.Lease(route.Read, "creds/{name}", l.plan, l.create).WithParam("name", "The role's name.").WithHelp("Makes a user of the database that lives as long as its lease."),
 		route.On(route.Write, "static-roles/{name}", st.writeStatic).WithExists(st.staticExists).
-			WithHelp("Takes a user that exists under rotation: its password changes now, and then by itself."),
+			WithHelp("Puts an existing user under rotation: its password is changed now, and then on schedule."),
 		route.On(route.Read, "static-roles/{name}", st.readStatic).WithHelp("Shows a static role. Never shows its passwords."),
 		route.On(route.List, "static-roles", st.listStatics).WithHelp("Lists the static roles."),
 		route.On(route.Delete, "static-roles/{name}", st.deleteStatic).WithHelp("Deletes a static role. Its user keeps the password that it has."),

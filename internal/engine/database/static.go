@@ -159,7 +159,7 @@ type staticIn struct {
 	Name        string         `path:"name" doc:"The static role's name."`
 	DB          *string        `json:"db_name" doc:"The connection that the role uses. It cannot be changed."`
 	Username    *string        `json:"username" doc:"The user whose password is changed. It must be there already, and cannot be changed."`
-	Alternate   *string        `json:"alternate_username" default:"none" doc:"A second user with the same rights: the two take turns, so that a change cuts no reader off."`
+	Alternate   *string        `json:"alternate_username" default:"none" doc:"A second user with the same rights. Rotations alternate between the two, so the credentials that readers have stay valid."`
 	Statements  *statements    `json:"rotation_statements" default:"the database's own" doc:"What changes a password, with {{name}} and {{password}}, or tells the database of a key, with {{public_key}} or {{subject}} as credential_type has it."`
 	Period      *time.Duration `json:"rotation_period" doc:"How often the password changes, 5s or more. Excludes rotation_schedule."`
 	Schedule    *string        `json:"rotation_schedule" doc:"When the password changes: cron, five fields, UTC. Excludes rotation_period."`
@@ -421,7 +421,7 @@ func (s *static) check(in *staticIn) error {
 	case len(s.Users) == 2 && s.Users[0] == s.Users[1]:
 		return invalid("field \"alternate_username\": it must be another user than username, with the same rights")
 	case s.SelfManaged && len(s.Users) == 2:
-		return invalid("field \"alternate_username\": users that change their own passwords cannot take turns; leave self_managed_password out")
+		return invalid("field \"alternate_username\": users that change their own passwords cannot alternate; leave self_managed_password out")
 	case !s.When.Off && s.When.Never():
 		return invalid("one of the fields \"rotation_period\" and \"rotation_schedule\" is required; for rotation by request alone, set disable_automated_rotation=true")
 	}

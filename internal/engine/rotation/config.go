@@ -36,9 +36,9 @@ func (b *backend) config(ctx context.Context) (c mountConfig, err error) {
 }
 
 type configIn struct {
-	Brake   *bool          `json:"brake" default:"false" doc:"Whether all turning stops; what is past publishing waits in grace."`
-	Grace   *time.Duration `json:"default_grace_period" default:"48h" doc:"How long old keys live on, for keys that do not say."`
-	ReadTTL *time.Duration `json:"default_read_ttl" default:"60s" doc:"After how long readers read again, for keys that do not say."`
+	Brake   *bool          `json:"brake" default:"false" doc:"Whether all rotation of the mount is stopped. A rotation whose new key is already published waits in its grace period."`
+	Grace   *time.Duration `json:"default_grace_period" default:"48h" doc:"How long an old key stays valid, for keys whose configuration does not set it."`
+	ReadTTL *time.Duration `json:"default_read_ttl" default:"60s" doc:"After how long readers read the secret again, for keys whose configuration does not set it."`
 }
 
 func (b *backend) readConfig(ctx context.Context, _ *route.Request, _ route.None) (mountConfig, error) {
@@ -82,40 +82,40 @@ func set[T any](to *T, given *T) {
 // keyIn is a key's configuration as it is written. What is nil was not given.
 type keyIn struct {
 	Name     string                   `path:"name" doc:"The key's name."`
-	Provider *string                  `json:"provider" default:"the recipe's" doc:"The provider of the recipe, as a check."`
+	Provider *string                  `json:"provider" default:"the recipe's" doc:"The provider of the recipe; checked against the recipe's own."`
 	Recipe   **string                 `json:"recipe" doc:"The kind of key, such as http-demo; list recipes/."`
-	Params   *map[string]wire.Raw     `json:"params" doc:"What the recipe asks for and is no secret, such as a region."`
+	Params   *map[string]wire.Raw     `json:"params" doc:"The recipe's parameters that are not secret, such as a region."`
 	Admin    map[string]*secret.Value `json:"admin" doc:"The credentials of the provider's management API."`
-	CA       *string                  `json:"ca" default:"the system's authorities" doc:"The certificates, as PEM, of the authorities that sign those of the provider's API."`
+	CA       *string                  `json:"ca" default:"the system's authorities" doc:"Certificates, as PEM, of the authorities that the certificate of the provider's API is verified against."`
 	Path     *string                  `json:"path" doc:"Where the key is published, in a KV version 2 mount, such as secret/stripe."`
-	Fields   *map[string]string       `json:"fields" default:"each to its own name" doc:"Which output of the recipe is written to which field."`
+	Fields   *map[string]string       `json:"fields" default:"each to its own name" doc:"Maps outputs of the recipe to fields of the published secret."`
 
-	Class   *string        `json:"class" default:"standard" doc:"How dear the key is: financial, standard or low-risk; it decides the period."`
-	Period  *time.Duration `json:"rotation_period" default:"30, 60 or 90 days, by class" doc:"How often the key turns, at least 1m."`
-	Grace   *time.Duration `json:"grace_period" default:"48h, at most half the period" doc:"How long the old key lives on after the new one is published."`
-	ReadTTL *time.Duration `json:"read_ttl" default:"60s, or less" doc:"After how long readers read again, at most 300s and a quarter of the grace."`
-	Idle    *time.Duration `json:"idle_period" default:"1h, or less" doc:"How long the old key must be unused before it is retired, where the provider tells."`
-	MaxHold *time.Duration `json:"max_hold" default:"168h" doc:"How long the use of an old key keeps it alive before a person is called."`
+	Class   *string        `json:"class" default:"standard" doc:"How sensitive the key is: financial, standard or low-risk; sets the default rotation period."`
+	Period  *time.Duration `json:"rotation_period" default:"30, 60 or 90 days, by class" doc:"How often the key is rotated; at least 1m."`
+	Grace   *time.Duration `json:"grace_period" default:"48h, at most half the period" doc:"How long the old key stays valid after the new one is published."`
+	ReadTTL *time.Duration `json:"read_ttl" default:"60s, or less" doc:"After how long readers read the secret again: at most 300s, and at most a quarter of the grace period."`
+	Idle    *time.Duration `json:"idle_period" default:"1h, or less" doc:"How long the old key must be unused before it is retired, if the provider shows when a key was last used."`
+	MaxHold *time.Duration `json:"max_hold" default:"168h" doc:"How long an old key that is still in use is kept before an alert asks a person to decide."`
 
-	Successes *int           `json:"settle_successes" default:"the recipe's" doc:"How many proofs in a row a new key needs before it is published, at most 100."`
-	Interval  *time.Duration `json:"settle_interval" default:"the recipe's" doc:"How long after one proof the next is tried."`
-	Timeout   *time.Duration `json:"settle_timeout" default:"the recipe's" doc:"How long proving may take."`
+	Successes *int           `json:"settle_successes" default:"the recipe's" doc:"How many times in a row a new key must pass verification before it is published; at most 100."`
+	Interval  *time.Duration `json:"settle_interval" default:"the recipe's" doc:"How long to wait between two verifications of a new key."`
+	Timeout   *time.Duration `json:"settle_timeout" default:"the recipe's" doc:"How long the verification of a new key may take in all."`
 
-	CurrentID     *string                 `json:"current_key_id" doc:"The id of a key that somebody else made and that is in use now: it is retired after the first turn."`
-	CurrentSecret map[string]secret.Value `json:"current_secret" doc:"That key's secret outputs, so that it can be published again."`
-	SkipImport    *bool                   `json:"skip_import_rotation" default:"false" doc:"Whether the first turn waits for a whole period."`
+	CurrentID     *string                 `json:"current_key_id" doc:"The ID of an existing key that is in use now and was not created by Keyturn. It is retired after the first rotation."`
+	CurrentSecret map[string]secret.Value `json:"current_secret" doc:"The secret outputs of that key. With them, a rollback can publish it again."`
+	SkipImport    *bool                   `json:"skip_import_rotation" default:"false" doc:"Whether the first rotation waits for a whole period."`
 
 	laterIn
 }
 
 // laterIn are fields that are known and not built yet.
 type laterIn struct {
-	Schedule wire.Raw `json:"rotation_schedule" doc:"Planned, and refused until it is built."`
-	Window   wire.Raw `json:"rotation_window" doc:"Planned, and refused until it is built."`
-	Jitter   wire.Raw `json:"jitter" doc:"Planned, and refused until it is built."`
-	Groups   wire.Raw `json:"groups" doc:"Planned, and refused until it is built."`
-	Rollout  wire.Raw `json:"rollout" doc:"Planned, and refused until it is built."`
-	Notify   wire.Raw `json:"notify" doc:"Planned, and refused until it is built."`
+	Schedule wire.Raw `json:"rotation_schedule" doc:"Not implemented yet; refused."`
+	Window   wire.Raw `json:"rotation_window" doc:"Not implemented yet; refused."`
+	Jitter   wire.Raw `json:"jitter" doc:"Not implemented yet; refused."`
+	Groups   wire.Raw `json:"groups" doc:"Not implemented yet; refused."`
+	Rollout  wire.Raw `json:"rollout" doc:"Not implemented yet; refused."`
+	Notify   wire.Raw `json:"notify" doc:"Not implemented yet; refused."`
 }
 
 func (l *laterIn) refuse() error {
@@ -198,12 +198,12 @@ func (c *change) definition(ctx context.Context) error {
 		if changed, err := c.k.b.changed(ctx, data.Bind); err != nil {
 			return err
 		} else if changed {
-			c.req.Warn("recipe %q has changed since the key was bound to it; the key keeps to the text of then and begins no turn until it is bound anew at keys/%s/rebind, which needs sudo", name, rec.Name)
+			c.req.Warn("recipe %q has changed since the key was bound to it; the key keeps the text that it was bound to and does not begin a rotation until it is bound again at keys/%s/rebind, which needs sudo", name, rec.Name)
 		}
 		return nil
 	}
 	if rec.Turn != nil {
-		return fault.New("rotation.key", fault.Conflict, "field \"recipe\": turn %d is in flight (%s); to go on, %s", rec.Turn.N, rec.Turn.State, rec.Turn.Unless())
+		return fault.New("rotation.key", fault.Conflict, "field \"recipe\": rotation %d is in flight (%s); to go on, %s", rec.Turn.N, rec.Turn.State, rec.Turn.Unless())
 	}
 	d, err := c.k.b.find(ctx, name)
 	if err != nil {
@@ -284,7 +284,7 @@ func (c *change) leave(param string) error {
 	rec := c.k.Rec
 	t := rec.Turn
 	if t != nil && t.Touched() {
-		return fault.New("rotation.key", fault.Conflict, "field \"params\": turn %d is in flight (%s), and %q says where its keys are; to go on, %s", t.N, t.State, param, t.Unless())
+		return fault.New("rotation.key", fault.Conflict, "field \"params\": rotation %d is in flight (%s), and %q says where its keys are; to go on, %s", t.N, t.State, param, t.Unless())
 	}
 	if rec.Current != nil {
 		c.req.Warn("key %s stays where the params of before lead, and is not recorded as ours any more: it works until somebody deletes it at the provider, once readers have a new one", rec.Current.ID)
@@ -361,10 +361,10 @@ func (c *change) path(ctx context.Context) error {
 		return err
 	}
 	if t := c.k.Rec.Turn; t != nil {
-		return fault.New("rotation.key", fault.Conflict, "field \"path\": turn %d is in flight (%s); to go on, %s", t.N, t.State, t.Unless())
+		return fault.New("rotation.key", fault.Conflict, "field \"path\": rotation %d is in flight (%s); to go on, %s", t.N, t.State, t.Unless())
 	}
 	if !c.fresh && c.k.Rec.Current != nil {
-		c.req.Warn("nothing is published at %q before the next turn; rotate the key now, or copy the secret", path)
+		c.req.Warn("nothing is published at %q before the next rotation; rotate the key now, or copy the secret", path)
 	}
 	cfg.Path, c.rebind, c.lands = string(path), true, !c.fresh
 	_, err = c.k.b.m.Host.Published(ctx, engine.Publication{Path: cfg.Path})
@@ -400,7 +400,7 @@ func (c *change) fields(context.Context) error {
 		taken[field] = "by " + output
 	}
 	if c.k.Rec.Turn != nil && !maps.Equal(cfg.Fields, next) {
-		return fault.New("rotation.key", fault.Conflict, "field \"fields\": turn %d is in flight (%s); wait for its end, or roll it back", c.k.Rec.Turn.N, c.k.Rec.Turn.State)
+		return fault.New("rotation.key", fault.Conflict, "field \"fields\": rotation %d is in flight (%s); wait for its end, or roll it back", c.k.Rec.Turn.N, c.k.Rec.Turn.State)
 	}
 	for output, field := range next {
 		if len(field) > maxField || !utf8.ValidString(field) {
@@ -531,7 +531,7 @@ func (c *change) adopt(context.Context) error {
 		return nil
 	}
 	if rec.Turns > 0 || rec.Turn != nil {
-		return fault.New("rotation.key", fault.Conflict, "field \"current_key_id\": the key has turned since %q was current (now %q); leave the field out", id, rec.Current.Key())
+		return fault.New("rotation.key", fault.Conflict, "field \"current_key_id\": the key has been rotated since %q was current (now %q); leave the field out", id, rec.Current.Key())
 	}
 	for name := range c.in.CurrentSecret {
 		if !slices.Contains(outputNames(c.def), name) {

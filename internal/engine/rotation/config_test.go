@@ -425,7 +425,7 @@ func TestChangedRecipeNeedsBinding(t *testing.T) {
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
 		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:2"})
-		w.refused(route.Write, "keys/demo/rebind", nil, fault.Conflict, "turn 2")
+		w.refused(route.Write, "keys/demo/rebind", nil, fault.Conflict, "rotation 2")
 		w.until(rotate.Scheduled) // the turn in flight ends by the text that it began with
 		w.live(w.idOf(w.value()))
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Held, "rebind")
@@ -517,17 +517,17 @@ func TestUnfinished(t *testing.T) {
 		}
 		w.must(route.Write, "keys/demo", basic(nil))
 		w.until(rotate.Grace)
-		if p := w.must(route.Read, "keys/demo/plan", nil); !contains(p["now"].(string), "turn 1 is grace") {
+		if p := w.must(route.Read, "keys/demo/plan", nil); !contains(p["now"].(string), "rotation 1 is in the state grace") {
 			t.Errorf("the plan says %q", p["now"])
 		}
-		if err := unfinished(); !fault.Is(err, fault.Conflict) || !contains(fault.Message(err), `turn 1 of key "demo" is in flight`) {
+		if err := unfinished(); !fault.Is(err, fault.Conflict) || !contains(fault.Message(err), `rotation 1 of key "demo" is in flight`) {
 			t.Errorf("with a key in grace: %v", err)
 		}
 		w.until(rotate.Scheduled)
 		if err := unfinished(); err != nil {
 			t.Errorf("with a key that waits: %v", err)
 		}
-		if p := w.must(route.Read, "keys/demo/plan", nil); p["now"] != "waits for its next turn" {
+		if p := w.must(route.Read, "keys/demo/plan", nil); p["now"] != "waiting for the next rotation" {
 			t.Errorf("the plan says %q", p["now"])
 		}
 	})

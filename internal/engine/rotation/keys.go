@@ -182,8 +182,8 @@ func (k *key) showStatus() keyStatus {
 }
 
 type statusIn struct {
-	Failing bool `json:"failing" default:"false" doc:"Whether only what has an alert, or has failed, is shown."`
-	Overdue bool `json:"overdue" default:"false" doc:"Whether only what is overdue is shown."`
+	Failing bool `json:"failing" default:"false" doc:"Shows only credentials that have an alert or whose rotation has failed."`
+	Overdue bool `json:"overdue" default:"false" doc:"Shows only credentials whose rotation is overdue."`
 	Limit   int  `json:"limit" default:"1000" doc:"How many at most."`
 }
 
@@ -226,13 +226,13 @@ func (b overview) status(ctx context.Context, req *route.Request, in statusIn) (
 
 type deleteIn struct {
 	Name  string `path:"name" doc:"The key's name."`
-	Force bool   `json:"force" default:"false" doc:"Whether to forget a key whose turn is in flight."`
+	Force bool   `json:"force" default:"false" doc:"Deletes the key even if a rotation is in flight."`
 }
 
 func (b *backend) deleteKey(ctx context.Context, req *route.Request, in deleteIn) (route.None, error) {
 	err := b.changeOr(ctx, in.Name, errGone, func(k *key) error {
 		if t := k.Rec.Turn; t != nil && !in.Force {
-			return fault.New("rotation.delete", fault.Conflict, "turn %d of key %q is in flight (%s); wait for its end, or give force=true and clear away %q at the provider yourself", t.N, in.Name, t.State, t.IDs())
+			return fault.New("rotation.delete", fault.Conflict, "rotation %d of key %q is in flight (%s); wait for its end, or give force=true and clear away %q at the provider yourself", t.N, in.Name, t.State, t.IDs())
 		}
 		abs, err := b.m.Host.Reserve(ctx, engine.Reservation{Record: recordPrefix + in.Name, Had: k.data.places()})
 		if err != nil {
@@ -271,11 +271,11 @@ func (b *backend) Unfinished(ctx context.Context) error {
 		return err
 	}
 	t := r.Turn
-	return fault.New("rotation.disable", fault.Conflict, "turn %d of key %q is in flight (%s), and nobody would end it once the mount is gone; wait for its end, or disable it with force=true and clear away %q at the provider yourself", t.N, r.Name, t.State, t.IDs())
+	return fault.New("rotation.disable", fault.Conflict, "rotation %d of key %q is in flight (%s), and nothing would finish it once the mount is gone; wait for its end, or disable it with force=true and clear away %q at the provider yourself", t.N, r.Name, t.State, t.IDs())
 }
 
 type listIn struct {
-	After string `json:"after" doc:"Begin behind this name."`
+	After string `json:"after" doc:"Begin after this name."`
 	Limit int    `json:"limit" default:"all" doc:"How many names at most."`
 }
 
@@ -293,9 +293,9 @@ func (b *backend) listKeys(ctx context.Context, _ *route.Request, in listIn) (ou
 
 type historyIn struct {
 	Name  string `path:"name" doc:"The key's name."`
-	Limit int    `json:"limit" default:"all that are kept" doc:"How many turns at most."`
-	Steps bool   `json:"steps" default:"false" doc:"Whether each turn comes with its steps."`
-	Turn  int    `json:"turn" default:"all" doc:"The number of one turn to show; its steps come with the requests to the provider and the beginnings of its replies, without secrets."`
+	Limit int    `json:"limit" default:"all that are kept" doc:"How many rotations to return at most."`
+	Steps bool   `json:"steps" default:"false" doc:"Whether to return the steps of each rotation."`
+	Turn  int    `json:"turn" default:"all" doc:"The number of one rotation to show, with its steps, the requests to the provider and the beginnings of its replies, without secrets."`
 }
 
 type historyOut struct {
@@ -361,7 +361,7 @@ func (b *backend) history(ctx context.Context, _ *route.Request, in historyIn) (
 	if in.Turn != 0 {
 		past = slices.DeleteFunc(past, func(t *rotate.Turn) bool { return int(t.N) != in.Turn })
 		if len(past) == 0 {
-			return nil, fault.New("rotation.history", fault.NotFound, "key %q has no turn %d in its history; leave the parameter \"turn\" out to list those that are kept", in.Name, in.Turn)
+			return nil, fault.New("rotation.history", fault.NotFound, "key %q has no rotation %d in its history; leave the parameter \"turn\" out to list those that are kept", in.Name, in.Turn)
 		}
 	}
 	slices.Reverse(past)

@@ -11,7 +11,7 @@ import (
 
 type rotateIn struct {
 	Name   string `path:"name" doc:"The key's name."`
-	Leaked bool   `json:"leaked" default:"false" doc:"Whether the old key is known to others: it is retired without waiting for readers."`
+	Leaked bool   `json:"leaked" default:"false" doc:"Whether the old key has leaked. It is then retired without waiting for readers."`
 	// KeyID says which key leaked: the current one, or the one in grace. Not
 	// given, both count as leaked.
 	KeyID string `json:"key_id" default:"both" doc:"Which key leaked: the current one, or the one in grace."`
@@ -43,11 +43,11 @@ func (b *backend) rotate(ctx context.Context, req *route.Request, in rotateIn) (
 
 type rollbackIn struct {
 	Name   string `path:"name" doc:"The key's name."`
-	Reason string `json:"reason" doc:"Why, for the history."`
+	Reason string `json:"reason" doc:"The reason, recorded in the history."`
 	Force  bool   `json:"force" default:"false" doc:"Whether a key that leaked may be published again."`
 
-	To      uint32 `json:"to" default:"the key before" doc:"The number of the rotation whose key is published again, if it still lives."`
-	Version int    `json:"version" default:"the key before" doc:"The version of the path whose key is published again, if it still lives."`
+	To      uint32 `json:"to" default:"the key before" doc:"The number of the rotation whose key is published again, if it is still valid."`
+	Version int    `json:"version" default:"the key before" doc:"The version of the path whose key is published again, if it is still valid."`
 }
 
 // rollback rolls the rotation in flight back, or publishes another key that still lives again.
@@ -70,7 +70,7 @@ func (b *backend) rollback(ctx context.Context, req *route.Request, in rollbackI
 
 type pauseIn struct {
 	Name   string `path:"name" doc:"The key's name."`
-	Reason string `json:"reason" doc:"Why, for the history and those who ask."`
+	Reason string `json:"reason" doc:"The reason, recorded in the history and shown in the status."`
 }
 
 func (b *backend) pause(ctx context.Context, req *route.Request, in pauseIn) (route.None, error) {
@@ -97,7 +97,7 @@ func (b *backend) rebind(ctx context.Context, req *route.Request, in keyIn) (rou
 
 type planIn struct {
 	Name  string `path:"name" doc:"The key's name."`
-	Count int    `json:"count" default:"5" doc:"How many turns ahead, at most 100."`
+	Count int    `json:"count" default:"5" doc:"How many rotations ahead to show; at most 100."`
 }
 
 type planOut struct {
@@ -128,14 +128,14 @@ func (b *backend) plan(ctx context.Context, _ *route.Request, in planIn) (*planO
 		return nil, err
 	}
 	p, rec := k.data.Config.Policy, k.Rec
-	out := &planOut{NextAt: rec.NextStep(), Turns: []plannedIn{}, Now: fmt.Sprintf("turn %d is %s", rec.Number(), rec.State())}
+	out := &planOut{NextAt: rec.NextStep(), Turns: []plannedIn{}, Now: fmt.Sprintf("rotation %d is in the state %s", rec.Number(), rec.State())}
 	switch {
 	case c.Brake:
-		out.Now = "the mount's brake is on: nothing happens"
+		out.Now = "rotation is stopped for this mount; write brake=false to the mount's config to lift that"
 	case rec.Paused != nil:
 		out.Now = "paused: " + rec.Paused.Reason
 	case rec.Turn == nil:
-		out.Now = "waits for its next turn"
+		out.Now = "waiting for the next rotation"
 	}
 	if in.Count <= 0 {
 		in.Count = 5
@@ -157,7 +157,7 @@ func (k *key) willDo(d Definition) (steps, notes []string) {
 	p, s, can := k.data.Config.Policy, k.data.Config.settle(d), d.Can
 	label := "without a label"
 	if can.Label {
-		label = "labelled with the turn's marker"
+		label = "labelled with the rotation's marker"
 	}
 	steps = append(steps, fmt.Sprintf("create a key with %s, %s; if the reply is lost: %s", d.Name, label, can.Retry),
 		fmt.Sprintf("settle: %d successes in a row, %s apart, within %s", s.Successes, s.Interval, s.Timeout),
@@ -179,7 +179,7 @@ func (k *key) willDo(d Definition) (steps, notes []string) {
 		notes = append(notes, "unproven: the provider has no list, so that a lost call's key could not be found")
 	}
 	if k.Rec.Current == nil {
-		notes = append(notes, "no key is recorded as ours: the next turn retires nothing")
+		notes = append(notes, "no current key is recorded: the next rotation retires nothing")
 	}
 	return steps, notes
 }

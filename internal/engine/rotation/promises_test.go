@@ -151,14 +151,14 @@ func TestChangesWarn(t *testing.T) {
 		w.until(rotate.Grace)
 		w.until(rotate.Scheduled)
 		current := w.status()["current_key_id"].(string)
-		w.warns(route.Patch, "keys/demo", map[string]any{"path": "secret/demo", "admin": admin}, `nothing is published at "secret/demo" before the next turn`)
+		w.warns(route.Patch, "keys/demo", map[string]any{"path": "secret/demo", "admin": admin}, `nothing is published at "secret/demo" before the next rotation`)
 		w.warns(route.Patch, "keys/demo", map[string]any{"path": "secret/demo"}, "")
 		w.warns(route.Patch, "keys/demo", map[string]any{"rotation_period": "800h"}, "")
 		w.warns(route.Write, "keys/demo", map[string]any{"recipe": "mine", "path": "secret/demo"}, "rotation_period was 800h0m0s and is 1440h0m0s, the default")
 		w.warns(route.Write, "keys/demo", map[string]any{"recipe": "mine", "path": "secret/demo"}, "")
 		w.warns(route.Write, "keys/demo", map[string]any{"recipe": "mine", "path": "secret/demo", "rotation_period": "700h"}, "")
 		w.warns(route.Write, "recipes/mine", map[string]any{"source": "mine:1"}, "")
-		w.warns(route.Write, "recipes/mine", map[string]any{"source": "mine:2"}, `key "demo" keeps to the earlier text`)
+		w.warns(route.Write, "recipes/mine", map[string]any{"source": "mine:2"}, `key "demo" keeps the earlier text`)
 		w.warns(route.Patch, "keys/demo", map[string]any{"read_ttl": "30s"}, `recipe "mine" has changed since the key was bound to it`)
 		// Binding anew keeps the key in use; another recipe leaves it to a person.
 		w.warns(route.Write, "keys/demo/rebind", nil, "")
@@ -306,7 +306,7 @@ func TestAdoptingTwice(t *testing.T) {
 		w.must(route.Patch, "keys/demo", map[string]any{"current_key_id": theirs.ID}) // changes nothing, and needs no admin credentials
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
-		w.refused(route.Patch, "keys/demo", map[string]any{"current_key_id": theirs.ID, "admin": map[string]any{"token": adminToken}}, fault.Conflict, "the key has turned since")
+		w.refused(route.Patch, "keys/demo", map[string]any{"current_key_id": theirs.ID, "admin": map[string]any{"token": adminToken}}, fault.Conflict, "the key has been rotated since")
 		w.until(rotate.Scheduled)
 		w.live(w.idOf(w.value()))
 		w.must(route.Patch, "keys/demo", map[string]any{"current_key_id": w.idOf(w.value())})
@@ -319,7 +319,7 @@ func TestPlanTellsWhatWillHappen(t *testing.T) {
 		w.must(route.Write, "keys/demo", basic(nil))
 		plan := func() map[string]any { w.Helper(); return w.must(route.Read, "keys/demo/plan", nil) }
 		steps := func() string { w.Helper(); return fmt.Sprint(plan()["steps"]) }
-		for _, want := range []string{"labelled with the turn's marker", "idle", "disable it"} {
+		for _, want := range []string{"labelled with the rotation's marker", "idle", "disable it"} {
 			if got := steps(); !contains(got, want) {
 				t.Errorf("the plan lacks %q: %s", want, got)
 			}

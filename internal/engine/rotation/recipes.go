@@ -140,7 +140,7 @@ func (b written) writeRecipe(ctx context.Context, req *route.Request, in recipeI
 			return route.None{}, err
 		}
 		for _, k := range keys {
-			req.Warn("key %q keeps to the earlier text and begins no turn until it is bound anew at keys/%s/rebind", k, k)
+			req.Warn("key %q keeps the earlier text and does not begin a rotation until it is bound again at keys/%s/rebind", k, k)
 		}
 	}
 	event := b.m.Host.Event("rotation/recipe", engine.Details(map[string]string{"recipe": in.Name, "hash": d.Hash})...)
@@ -160,7 +160,7 @@ func (b written) deleteRecipe(ctx context.Context, _ *route.Request, in nameIn) 
 		return route.None{}, err
 	}
 	if len(keys) > 0 {
-		return route.None{}, fault.New("rotation.recipe", fault.Conflict, "recipe %q is what keys %q turn by; delete them or give them another first", in.Name, keys)
+		return route.None{}, fault.New("rotation.recipe", fault.Conflict, "recipe %q is used by keys %q; delete these keys, or give them another recipe, first", in.Name, keys)
 	}
 	_, err = b.m.Store.Commit(ctx, storage.Remove(recipePrefix+in.Name))
 	return route.None{}, err

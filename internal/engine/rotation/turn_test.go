@@ -125,7 +125,7 @@ func TestManualTurn(t *testing.T) {
 		if out["turn"] != 2.0 || out["state"] != "creating" {
 			t.Errorf("rotate: %v", out)
 		}
-		w.refused(route.Write, "keys/demo/rotate", nil, fault.Conflict, "turn 2")
+		w.refused(route.Write, "keys/demo/rotate", nil, fault.Conflict, "rotation 2")
 		w.until(rotate.Grace)
 		w.live(first, w.idOf(w.value()))
 		w.until(rotate.Scheduled)

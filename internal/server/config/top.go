@@ -123,7 +123,7 @@ func noEffectKeys(r *report) []key {
 		{name: "disable_mlock", takes: "boolean", doc: "Taken for the sake of old configurations: memory is not locked by this version, and false is warned of.",
 			set: then(r.truth(&mlock), func(i *ast.ObjectItem) {
 				if !mlock {
-					r.warn(r.at(i), "disable_mlock: this version does not lock memory; turn swap off, or encrypt it")
+					r.warn(r.at(i), "disable_mlock: this version does not lock memory; disable swap, or encrypt it")
 				}
 			})},
 		{name: "enable_response_header_raft_node_id", takes: "boolean", without: "false", set: r.truth(&sink),

@@ -18,7 +18,7 @@ var (
 	rotationLate   = desc("keyturn_rotation_credentials_overdue", "Credentials whose rotation is more than ten minutes late.", "mount")
 	rotationPaused = desc("keyturn_rotation_credentials_paused", "Credentials whose rotation is paused, by a person or because it needs one.", "mount")
 	rotationHidden = desc("keyturn_rotation_credentials_unlisted", "Credentials that are counted by mount alone, because rotation_metrics_limit leaves out series of their own.", "mount")
-	rotationBraked = desc("keyturn_rotation_braked", "Whether the brake of the mount is on: nothing of it is rotated.", "mount")
+	rotationBraked = desc("keyturn_rotation_braked", "Whether rotation is stopped for the mount by brake=true.", "mount")
 	rotationErrors = desc("keyturn_rotation_step_failures_total", "Steps of rotations that failed, by the step and by the class of the error: that of the provider's reply, or server.",
 		"mount", "step", "class")
 	rotationMissed = desc("keyturn_rotation_missed_windows_total", "Rotations that were not done before the end of their window; the next one counts.", "mount")

@@ -98,7 +98,7 @@ func (p Policy) Problems() (wrong []string) {
 		bad(`field "rotation_period": %s is less than %s`, p.Period, MinPeriod)
 	}
 	if p.Grace >= p.Period {
-		bad(`field "grace_period": %s must be less than rotation_period %s, or two turns would overlap`, p.Grace, p.Period)
+		bad(`field "grace_period": %s must be less than rotation_period %s, or two rotations would overlap`, p.Grace, p.Period)
 	}
 	if p.ReadTTL < time.Second || p.ReadTTL > MaxReadTTL {
 		bad(`field "read_ttl": %s must be from 1s to %s`, p.ReadTTL, MaxReadTTL)
