@@ -294,7 +294,7 @@ func (c Control) Drive(ctx context.Context, done func(r *Record) bool) error {
 		if e.failed != nil {
 			return e.failed
 		}
-		if e.Now = time.Now().UTC(); e.Rec.Turn != nil && e.Rec.Due.Sub(e.Now) > time.Second {
+		if e.Now = time.Now().UTC(); e.Rec.Turn != nil && e.Rec.Due.Sub(e.Now) >= time.Second {
 			return nil
 		}
 	}

@@ -41,6 +41,10 @@ func TestRotating(t *testing.T) {
 	if _, err := w.ask(t, route.Delete, "sys/mounts/static", w.root, ""); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), "rotation/keys/stripe is published at \"static/stripe/production\"") {
 		t.Errorf("disabling a mount that a key is published to: %v", err)
 	}
+	// Moved away, the secret would be written by hand unjudged, and the next rotation could not be published.
+	if _, err := w.ask(t, route.Write, "sys/remount", w.root, `{"from":"static","to":"elsewhere"}`); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), "rotation/keys/stripe is published at") {
+		t.Errorf("moving a mount that a key is published to: %v", err)
+	}
 	a := w.must(t, route.Delete, "rotation/keys/stripe", w.root, "")
 	if got := strings.Join(a.Warnings, " "); !strings.Contains(got, "key_1") {
 		t.Errorf("deleting a key warns of %q", got)

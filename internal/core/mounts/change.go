@@ -244,6 +244,10 @@ func (m *Manager) Move(ctx context.Context, from, to string, extra ...storage.Op
 	if why := without.Conflict(clean); why != "" {
 		return fault.New("mounts.Move", fault.Invalid, "field \"to\": nothing can be mounted at %q: %s", clean, why)
 	}
+	// Whoever rotates keeps the path, and a write of the secret finds the record by it.
+	if err := s.publishedBelow(ctx, old.Path, "and move the mount then"); err != nil {
+		return err
+	}
 	e := *old
 	e.Path = clean
 	return m.replace(ctx, s, &e, extra...)
@@ -279,7 +283,7 @@ func (m *Manager) Retire(ctx context.Context, path string, force bool, job func(
 		}
 	}
 	if !force {
-		if err := s.publishedBelow(ctx, old.Path); err != nil {
+		if err := s.publishedBelow(ctx, old.Path, "or disable the mount with force=true"); err != nil {
 			return err
 		}
 	}
@@ -293,12 +297,12 @@ func (m *Manager) Retire(ctx context.Context, path string, force bool, job func(
 }
 
 // publishedBelow is an error that names what is published below a mount: its consumers would read nothing any more, and the next
-// rotation could not be published.
-func (s *Snapshot) publishedBelow(ctx context.Context, path string) error {
+// rotation could not be published. otherwise says what else may be done.
+func (s *Snapshot) publishedBelow(ctx context.Context, path, otherwise string) error {
 	for _, o := range s.Rotators() {
 		for record, err := range o.Rotator.Rotations().Statuses(ctx) {
 			if err == nil && strings.HasPrefix(record.Place, path) {
-				return fault.New("mounts.Retire", fault.Conflict, "%s is published at %q, and its consumers would read nothing any more; publish it elsewhere or delete it first, or disable the mount with force=true", record.Path, record.Place)
+				return fault.New("mounts.publishedBelow", fault.Conflict, "%s is published at %q, and its consumers would read nothing there any more; publish it elsewhere or delete it first, %s", record.Path, record.Place, otherwise)
 			}
 			if record.Path == "" && err != nil {
 				return err

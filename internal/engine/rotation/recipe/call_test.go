@@ -427,7 +427,7 @@ func TestCanaries(t *testing.T) {
 		silent(where+", cut", err)
 	}
 	broken := strings.Replace(minimal("{}"), `url = "https://api.example.com/keys"`, `url = "https://api.example.com/%zz${admin.token}"`, 1)
-	_, err := plain(t, strings.Replace(broken, "${admin.token}", `${lower(admin.token)}`, 1), nil).Create(t.Context(), order)
+	_, err := plain(t, strings.Replace(broken, "${admin.token}", `${urlencode(lower(admin.token))}`, 1), nil).Create(t.Context(), order)
 	silent("a bad url", err)
 
 	// A new key must not be quoted from a reply that is not understood.

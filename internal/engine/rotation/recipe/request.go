@@ -52,6 +52,12 @@ func (ev *evaluator) address(st *step, vars scope) (*url.URL, error) {
 	bad := func(why string) (*url.URL, error) {
 		return nil, fault.New("recipe.request", fault.Invalid, "%s: the url is refused: %s", position(st.url.Range()), why)
 	}
+	// The URL of a key without an ID is the one of all keys.
+	if key, ok := vars["key"]; ok && uses([]hcl.Expression{st.url}, "key", "id") && key.Type().IsObjectType() && key.Type().HasAttribute("id") {
+		if id := key.GetAttr("id"); id.IsKnown() && !id.IsNull() && id.Type() == cty.String && id.AsString() == "" {
+			return bad("the ID of the key is empty; store its ID with the key")
+		}
+	}
 	raw, _, err := ev.text(st.url, vars)
 	if err != nil {
 		return nil, err

@@ -309,7 +309,7 @@ func (p *parser) step(s *step, block *hcl.Block, schema *hcl.BodySchema, in scop
 		p.problems.add(block.DefRange, "%s must have a method", block.Type)
 	}
 	s.url = p.required(content, block, "url", in, cty.String)
-	p.escaped(s.url)
+	p.escaped(s.url, true)
 	s.query = p.optional(content, "query", in, cty.DynamicPseudoType)
 	s.headers = p.optional(content, "headers", in, cty.DynamicPseudoType)
 	s.timeout = p.duration(content, "timeout", 30*time.Second, 5*time.Minute)
@@ -329,16 +329,34 @@ func (p *parser) step(s *step, block *hcl.Block, schema *hcl.BodySchema, in scop
 // exampleScope is what examples of replies may use besides what the request uses.
 var exampleScope = scope{"marker": cty.UnknownVal(cty.String), "key": cty.ObjectVal(map[string]cty.Value{"id": cty.UnknownVal(cty.String)})}
 
-// escaped finds values of others that go into a URL as they are: an id with a slash in
-// it would name something else.
-func (p *parser) escaped(e hcl.Expression) {
-	template, ok := e.(*hclsyntax.TemplateExpr)
-	if !ok {
-		return
-	}
-	for _, part := range template.Parts {
-		if t, ok := bare(part).(*hclsyntax.ScopeTraversalExpr); ok && t.Traversal.RootName() != "param" {
-			p.problems.add(t.SrcRange, "put the value in urlencode(…): it may hold a slash")
+// escaped finds values of others that go into a URL as they are: an ID with a slash in it would name something else, and
+// an ID with a question mark would add parameters. Only the operator's own parameters may stand outside urlencode(…), and
+// page as the whole URL, which is a URL of the provider's and is held to the declared hosts when it is called.
+func (p *parser) escaped(e hcl.Expression, whole bool) {
+	switch x := bare(e).(type) {
+	case *hclsyntax.ParenthesesExpr:
+		p.escaped(x.Expression, whole)
+	case *hclsyntax.TemplateWrapExpr:
+		p.escaped(x.Wrapped, whole)
+	case *hclsyntax.TemplateExpr:
+		for _, part := range x.Parts {
+			p.escaped(part, whole && len(x.Parts) == 1)
+		}
+	case *hclsyntax.ConditionalExpr: // the condition chooses, and stands in no URL
+		p.escaped(x.TrueResult, whole)
+		p.escaped(x.FalseResult, whole)
+	case *hclsyntax.FunctionCallExpr:
+		if x.Name == "urlencode" {
+			return
+		}
+		for _, arg := range x.Args {
+			p.escaped(arg, whole && (x.Name == "coalesce" || x.Name == "try"))
+		}
+	default:
+		for _, t := range e.Variables() {
+			if root := t.RootName(); root != "param" && !(root == "page" && whole) {
+				p.problems.add(t.SourceRange(), "put the value in urlencode(…): it may hold a slash")
+			}
 		}
 	}
 }
