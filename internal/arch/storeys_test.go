@@ -1,0 +1,234 @@
+package arch
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// inCycles are the packages whose files do not stand in storeys yet, with the number of arrows between
+// files that are part of a cycle. The numbers only fall.
+var inCycles = map[string]int{
+	"bench":                                 36,
+	"internal/audit":                        4,
+	"internal/core/sys":                     2,
+	"internal/demo":                         6,
+	"internal/demo/awsserver":               25,
+	"internal/engine/aws":                   73,
+	"internal/engine/database":              154,
+	"internal/engine/database/databasetest": 13,
+	"internal/engine/database/mysql":        17,
+	"internal/engine/database/postgres":     32,
+	"internal/engine/kv":                    42,
+	"internal/engine/rotation":              33,
+	"internal/engine/rotation/recipe":       51,
+	"internal/rotate":                       172,
+	"internal/rotate/rotatetest":            6,
+	"internal/server/config":                65,
+	"internal/storage/pebble":               27,
+	"test/conformance":                      4,
+}
+
+// methodDebts are the types with too many methods, promoted ones included. The numbers only fall.
+var methodDebts = map[string]int{
+	"internal/demo/awsserver.call":           41,
+	"internal/engine/aws.configs":            34,
+	"internal/engine/aws.statics":            39,
+	"internal/engine/database.configs":       47,
+	"internal/engine/database.lending":       37,
+	"internal/engine/database.readers":       61,
+	"internal/engine/database.repeating":     33,
+	"internal/engine/database.roles":         36,
+	"internal/engine/database.roots":         42,
+	"internal/engine/database.statics":       56,
+	"internal/engine/database/postgres.conn": 33,
+	"internal/engine/kv.versioned":           39,
+	"internal/engine/rotation.backend":       40,
+	"internal/engine/rotation.orphans":       42,
+	"internal/engine/rotation.overview":      41,
+	"internal/engine/rotation.written":       43,
+	"internal/rotate.judgement":              59,
+}
+
+// TestStoreys: inside a package, too, nothing points upward. Where file A uses what file B declares there is an arrow
+// from A to B, and the arrows of a package form no cycle, so that its files can be read from top to bottom.
+func TestStoreys(t *testing.T) {
+	for dir, files := range packages(tree(t)) {
+		p := check(t, dir, files)
+		report(t, checkStoreys(p, inCycles[dir]))
+		report(t, checkPromoted(p, methodDebts))
+	}
+}
+
+// A checked package is one whose own names are resolved. Names of other packages are not.
+type checked struct {
+	dir  string
+	fset *token.FileSet
+	pkg  *types.Package
+	info *types.Info
+}
+
+// packages returns the counted files by folder.
+func packages(all []*source) map[string][]*source {
+	out := map[string][]*source{}
+	for _, s := range all {
+		if s.counted() && !s.generated {
+			out[s.dir] = append(out[s.dir], s)
+		}
+	}
+	return out
+}
+
+// check resolves the names of a package. Only those of the package itself are needed, so nothing is imported.
+func check(t *testing.T, dir string, files []*source) *checked {
+	t.Helper()
+	p := &checked{dir: dir, fset: token.NewFileSet(), info: &types.Info{Uses: map[*ast.Ident]types.Object{}}}
+	var parsed []*ast.File
+	for _, s := range files {
+		f, err := parser.ParseFile(p.fset, s.path, s.text, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed = append(parsed, f)
+	}
+	c := types.Config{Importer: noImports{}, Error: func(error) {}}
+	p.pkg, _ = c.Check(dir, p.fset, parsed, p.info)
+	return p
+}
+
+type noImports struct{}
+
+func (noImports) Import(string) (*types.Package, error) { return nil, errors.New("not needed") }
+
+func (p *checked) file(at token.Pos) string { return p.fset.Position(at).Filename }
+
+// An arrow leads from a file to one that declares what it uses.
+type arrow struct{ from, to string }
+
+// arrows returns the arrows of a package, each with the names that are used.
+func (p *checked) arrows() map[arrow][]string {
+	out := map[arrow][]string{}
+	for id, o := range p.info.Uses {
+		if o.Pkg() != p.pkg || !o.Pos().IsValid() {
+			continue
+		}
+		v, isVar := o.(*types.Var)
+		_, isFunc := o.(*types.Func) // a method has no parent
+		if o.Parent() != p.pkg.Scope() && !isFunc && !(isVar && v.IsField()) {
+			continue
+		}
+		if a := (arrow{p.file(id.Pos()), p.file(o.Pos())}); a.from != a.to && !slices.Contains(out[a], o.Name()) {
+			out[a] = append(out[a], o.Name())
+		}
+	}
+	return out
+}
+
+// cyclic returns the arrows that are part of a cycle: those whose end leads back to their beginning.
+func cyclic(arrows map[arrow][]string) []arrow {
+	next := map[string][]string{}
+	for a := range arrows {
+		next[a.from] = append(next[a.from], a.to)
+	}
+	reach := func(from string) map[string]bool {
+		seen := map[string]bool{}
+		for todo := []string{from}; len(todo) > 0; {
+			at := todo[len(todo)-1]
+			todo = todo[:len(todo)-1]
+			for _, to := range next[at] {
+				if !seen[to] {
+					seen[to] = true
+					todo = append(todo, to)
+				}
+			}
+		}
+		return seen
+	}
+	var out []arrow
+	for from := range next {
+		for _, to := range next[from] {
+			if reach(to)[from] {
+				out = append(out, arrow{from, to})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b arrow) int { return strings.Compare(a.from+a.to, b.from+b.to) })
+	return out
+}
+
+func checkStoreys(p *checked, debt int) []finding {
+	arrows := p.arrows()
+	in := cyclic(arrows)
+	switch {
+	case len(in) < debt:
+		return []finding{{p.dir, fmt.Sprintf("only %d arrows between files are part of a cycle: lower the number in inCycles from %d", len(in), debt)}}
+	case len(in) == debt:
+		return nil
+	}
+	var lines []string
+	for _, a := range in {
+		slices.Sort(arrows[a])
+		lines = append(lines, fmt.Sprintf("\t%s uses %s of %s", a.from, strings.Join(arrows[a], ", "), a.to))
+	}
+	return []finding{{p.dir, fmt.Sprintf("%d arrows between files are part of a cycle, at most %d; move what both need into a file below them:\n%s", len(in), debt, strings.Join(lines, "\n"))}}
+}
+
+// checkPromoted counts the methods of each type together with those that it has by embedding types of its package: a
+// type that was split by embedding is still one thing.
+func checkPromoted(p *checked, debts map[string]int) []finding {
+	var found []finding
+	for _, name := range p.pkg.Scope().Names() {
+		o, ok := p.pkg.Scope().Lookup(name).(*types.TypeName)
+		if !ok || o.IsAlias() {
+			continue
+		}
+		if _, ok := o.Type().Underlying().(*types.Interface); ok {
+			continue
+		}
+		n, key := types.NewMethodSet(types.NewPointer(o.Type())).Len(), p.dir+"."+name
+		limit := max(capMethods, debts[key])
+		switch {
+		case n > limit:
+			found = append(found, finding{p.file(o.Pos()), fmt.Sprintf("type %s has %d methods, those of embedded types included, at most %d: it is more than one thing", name, n, limit)})
+		case debts[key] > 0 && n < debts[key]:
+			found = append(found, finding{p.file(o.Pos()), fmt.Sprintf("type %s has only %d methods: lower the number in methodDebts from %d", name, n, debts[key])})
+		}
+	}
+	return found
+}
+
+func TestStoreysFind(t *testing.T) {
+	files := []*source{
+		sample(t, "internal/x/a.go", "package x\n\ntype A struct{ n int }\n\nfunc (a A) m() { b() }\n"),
+		sample(t, "internal/x/b.go", "package x\n\nfunc b() { _ = A{}.n; c() }\n"),
+		sample(t, "internal/x/c.go", "package x\n\nfunc c() {}\n"),
+	}
+	p := check(t, "internal/x", files)
+	if found := checkStoreys(p, 0); len(found) != 1 || !strings.Contains(found[0].say, "2 arrows") || !strings.Contains(found[0].say, "a.go uses b of") {
+		t.Errorf("a cycle of two files: %v", found)
+	}
+	if found := checkStoreys(p, 2); len(found) != 0 {
+		t.Errorf("a debt that is allowed: %v", found)
+	}
+	if found := checkStoreys(p, 3); len(found) != 1 {
+		t.Errorf("a debt that is smaller than written: %v", found)
+	}
+	text := "package x\n\ntype T struct{ E }\ntype E struct{}\n"
+	for i := range capMethods + 1 {
+		text += fmt.Sprintf("func (E) m%d() {}\n", i)
+	}
+	p = check(t, "internal/x", []*source{sample(t, "internal/x/t.go", text)})
+	if found := checkPromoted(p, nil); len(found) != 2 {
+		t.Errorf("too many methods, promoted ones, too: %v", found)
+	}
+	if found := checkPromoted(p, maps.Clone(map[string]int{"internal/x.T": capMethods + 1, "internal/x.E": capMethods + 2})); len(found) != 1 {
+		t.Errorf("debts: %v", found)
+	}
+}
