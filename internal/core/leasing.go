@@ -204,7 +204,7 @@ func (g *leasing) abandon(r *lease.Lease) {
 func (g *leasing) undo(ctx context.Context, l *lease.Lease) (time.Time, string, error) {
 	o := g.mounts.Snapshot().ByUUID(l.Mount)
 	if o == nil || o.Undoer == nil {
-		return time.Time{}, "", fault.New("core.undo", fault.Internal, "the engine of lease %q is not there", l.ID)
+		return time.Time{}, "", fault.New("core.undo", fault.Internal, "the engine of lease %q does not exist", l.ID)
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -219,7 +219,7 @@ func (g *leasing) undo(ctx context.Context, l *lease.Lease) (time.Time, string, 
 func (g *leasing) renew(ctx context.Context, l *lease.Lease, expires time.Time) error {
 	o := g.mounts.Snapshot().ByUUID(l.Mount)
 	if o == nil || o.Undoer == nil {
-		return fault.New("core.renew", fault.Internal, "the engine of lease %q is not there", l.ID)
+		return fault.New("core.renew", fault.Internal, "the engine of lease %q does not exist", l.ID)
 	}
 	return o.Undoer.Renew(ctx, undoOf(l), expires)
 }
@@ -239,7 +239,7 @@ func (g *leasing) renewLease(ctx context.Context, id string, increment time.Dura
 	}
 	o := g.mounts.Snapshot().ByUUID(l.Mount)
 	if o == nil || o.Undoer == nil {
-		return nil, nil, fault.New("core.renewLease", fault.Internal, "the engine of lease %q is not there", id)
+		return nil, nil, fault.New("core.renewLease", fault.Internal, "the engine of lease %q does not exist", id)
 	}
 	ttl, most, err := o.Undoer.Bounds(ctx, undoOf(l))
 	if err != nil {

@@ -129,7 +129,7 @@ func (c *Core) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	}
 	if !c.cfg.Seal.Splits() {
 		if err := c.command(ctx, root); err != nil { // the answer must not be lost for that
-			c.cfg.Log.Error("unsealing after the initialization; it is tried again at the next start", "error", err)
+			c.cfg.Log.Error("unsealing after the initialization; it is retried at the next start", "error", err)
 		}
 	}
 	return &InitResult{Shares: shares, RootToken: tok}, nil
@@ -204,7 +204,7 @@ func (c *Core) AutoUnseal(ctx context.Context) error {
 			return err
 		}
 		if _, err := c.cfg.Store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Set(seal.RecordKey, b)}}); err != nil {
-			c.cfg.Log.Warn("wrapping the root key with the seal's current key; it is tried again at the next start", "error", err)
+			c.cfg.Log.Warn("wrapping the root key with the seal's current key; it is retried at the next start", "error", err)
 		}
 	}
 	return c.command(ctx, root)

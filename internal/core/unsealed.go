@@ -265,7 +265,7 @@ func (u *unsealed) handleDue(ctx context.Context, it due.Item) due.Outcome {
 		return due.ItemFailed
 	}
 	if leftOut, yes := u.failures.allow(it.Lane, time.Now()); yes {
-		u.log.Warn("due work failed; it is tried again", "kind", it.Kind, "id", it.ID, "error", err, "others_since_the_last_line", leftOut)
+		u.log.Warn("due work failed; it is retried", "kind", it.Kind, "id", it.ID, "error", err, "others_since_the_last_line", leftOut)
 	}
 	return outcome(it, err)
 }

@@ -58,7 +58,7 @@ func throttled(j *judgement, wait time.Duration) error {
 	why := fmt.Sprintf("its place was written %d times and more in the last hour with values that had to be tried at the provider", handTries)
 	if !j.o.Force {
 		j.refused = true
-		return fault.New("rotate.Overwrite", fault.Unavailable, "nothing was written: %s; try again in %s, or write it untried with -force (options.force in the API)", why, Rough(wait))
+		return fault.New("rotate.Overwrite", fault.Unavailable, "nothing was written: %s; try again in %s, or write it untested with -force (options.force in the API)", why, Rough(wait))
 	}
 	j.Rec.Wrote = j.o.by()
 	j.Rec.planLook(j.Now)

@@ -196,13 +196,13 @@ func times(n int) string {
 
 // remedies say what there is to do about a failure that is retried.
 var remedies = map[Outcome]string{
-	Unknown:   "it is tried again, after a look at what the call has done",
-	Transient: "it is tried again with back-off; see whether the provider is up",
-	Permanent: "it will fail until somebody corrects that; it is tried again with back-off",
-	Exhausted: "the provider allows no more keys; delete there those that nobody uses",
-	Rejected:  "it is tried again with back-off",
-	Alive:     "the old key still works; it is tried again with back-off, or delete it at the provider",
-	Untested:  "it is tried again with back-off",
+	Unknown:   "the call is retried once it is known what it has done",
+	Transient: "the call is retried with back-off; check whether the provider is up",
+	Permanent: "correct the cause; until then the call is retried with back-off, and fails",
+	Exhausted: "the provider allows no more keys; delete unused keys there",
+	Rejected:  "the call is retried with back-off",
+	Alive:     "the old key still works; retiring it is retried with back-off, or delete it at the provider",
+	Untested:  "the call is retried with back-off",
 }
 
 // note records an error, redacted.
@@ -332,7 +332,7 @@ func destroy(ctx context.Context, e *Edit, what string, within time.Duration, do
 	if calls.Err() == nil {
 		failure = do(calls)
 	} else { // others may act by now
-		err = fault.New("rotate.destroy", fault.Unavailable, "the storage was too slow to record that a key is about to be taken away, or this machine was suspended; it is tried again")
+		err = fault.New("rotate.destroy", fault.Unavailable, "the storage was too slow to record that a key is about to be retired, or this machine was suspended; the call is retried")
 	}
 	e.m.returned.Store(e.kind.Records+e.Rec.Name, e.Rec.Calling)
 	e.Now, e.Rec.Calling = time.Now().UTC(), time.Time{} // the next commit says so

@@ -271,7 +271,7 @@ func account(ctx context.Context, e *Edit) error {
 		e.Say("error", text)
 		e.Rec.LastError = text
 		if t.End.Wrong >= wrongLists {
-			e.alarm("%s: the provider's list is not as it should be: %s; it is looked at again with back-off; see there which keys it shows", e.name(), text)
+			e.alarm("%s: the provider's list is not as expected: %s; it is read again with back-off; check which keys the provider shows", e.name(), text)
 		}
 		return e.Commit(ctx, "unaccounted", e.Now.Add(backoff(t.End.Wrong, time.Hour)))
 	}

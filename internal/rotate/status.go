@@ -82,7 +82,7 @@ func (m *Manager) Statuses(ctx context.Context) iter.Seq2[Status, error] {
 			k := m.kinds[name]
 			if k.Brake != nil {
 				if on, err := k.Brake(ctx); err == nil && on {
-					braked = "rotation is paused for this mount: its brake is on"
+					braked = "rotation is stopped for this mount; write brake=false to its config to lift that"
 				}
 			}
 			for r, err := range m.Records(ctx, name) {
@@ -203,11 +203,11 @@ func (r *Record) waits(now time.Time) string {
 	case t == nil:
 		return "idle"
 	case t.Tries > 0 && t.End.Wrong == t.Tries:
-		return "the provider's list is not as it should be (" + r.LastError + "), and is looked at again " + when(r.Due, now)
+		return "the provider's list is not as expected (" + r.LastError + "), and is read again " + when(r.Due, now)
 	case t.Tries > 0 && r.alerts().step != nil: // it says how often
-		return string(t.State) + " is tried again " + when(r.Due, now)
+		return string(t.State) + " is retried " + when(r.Due, now)
 	case t.Tries > 0:
-		return fmt.Sprintf("%s failed %s, and is tried again %s", t.State, times(t.Tries), when(r.Due, now))
+		return fmt.Sprintf("%s failed %s, and is retried %s", t.State, times(t.Tries), when(r.Due, now))
 	}
 	until := when(r.Due, now)
 	switch t.State {
@@ -233,7 +233,7 @@ func (r *Record) waits(now time.Time) string {
 	case t.Victim() == nil:
 		return "checking that the provider lists exactly the expected keys"
 	case end.Retired.IsZero() && !end.Disabled.IsZero():
-		return "the old key " + t.Victim().Key() + " is disabled, and is deleted " + until
+		return "the old key " + t.Victim().Key() + " is disabled and will be deleted " + until
 	case !end.Dead.IsZero() && r.Due.After(now.Add(time.Second)):
 		return "the old key is retired; waiting in case a lost create call lands, until " + strings.TrimPrefix(until, "at ")
 	}
@@ -258,5 +258,5 @@ func (r *Record) waitsInGrace(now time.Time) string {
 	case now.Before(t.End.After):
 		return "published; readers have until " + strings.TrimPrefix(when(t.End.After, now), "at ") + " to leave the old key " + old
 	}
-	return "published; the old key " + old + " is still used, and is looked at again " + when(r.Due, now)
+	return "published; the old key " + old + " is still in use, and is checked again " + when(r.Due, now)
 }

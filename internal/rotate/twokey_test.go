@@ -475,7 +475,7 @@ func TestRetiredKeyIsListedForEver(t *testing.T) {
 		i.stays = true
 		i.pass(16 * time.Hour)
 		r := i.record()
-		if r.Alert == nil || !strings.HasPrefix(r.Alert.Text, `pair "p": the provider's list is not as it should be: the retired key A is still listed; `) || i.gone > 30 {
+		if r.Alert == nil || !strings.HasPrefix(r.Alert.Text, `pair "p": the provider's list is not as expected: the retired key A is still listed; `) || i.gone > 30 {
 			t.Errorf("after %d calls: %+v", i.gone, r.Alert)
 		}
 		i.stays = false

@@ -249,7 +249,7 @@ func (s *server) unseal(ctx context.Context) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		s.log.Error("unsealing; it is tried again", "after", unsealAgain, "error", err)
+		s.log.Error("unsealing failed; it is retried", "after", unsealAgain, "error", err)
 		select {
 		case <-ctx.Done():
 			return

@@ -41,7 +41,7 @@ func random(_ context.Context, r *route.Request, in randomIn) (*randomOut, error
 		if m, err := strconv.Atoi(part); err == nil {
 			n = m
 		} else if part != "" && part != "platform" {
-			return nil, fault.New("sys.random", fault.Invalid, "parameter \"source\": %q is not there; only \"platform\" is", part)
+			return nil, fault.New("sys.random", fault.Invalid, "parameter \"source\": %q is not supported; use \"platform\"", part)
 		}
 	}
 	if n == 0 {
@@ -112,7 +112,7 @@ func hash(_ context.Context, r *route.Request, in hashIn) (*hashOut, error) {
 		s := sha3.Sum512(input)
 		sum = s[:]
 	default:
-		return nil, fault.New("sys.hash", fault.Invalid, "parameter \"algorithm\": %q is not there; there are sha2-224, sha2-256, sha2-384, sha2-512, and the same of sha3", name)
+		return nil, fault.New("sys.hash", fault.Invalid, "parameter \"algorithm\": %q is not supported; use sha2-224, sha2-256, sha2-384, sha2-512, or the same sizes of sha3", name)
 	}
 	format := in.Format
 	if format == "" {

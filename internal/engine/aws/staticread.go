@@ -76,7 +76,7 @@ func (b statics) read(ctx context.Context, r *route.Request, in nameIn) (*static
 		}
 	}
 	if rec.LastError != "" {
-		r.Warn("the role is looked at again at %s: %s", rec.Due.Format(time.RFC3339), rec.LastError)
+		r.Warn("the next attempt for this role is at %s: %s", rec.Due.Format(time.RFC3339), rec.LastError)
 	}
 	return out, nil
 }

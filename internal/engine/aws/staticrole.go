@@ -218,7 +218,7 @@ func (b statics) first(ctx context.Context, r *route.Request, e *rotate.Edit) er
 	if err != nil {
 		why = fault.Message(err)
 	}
-	r.Warn("the first key of user %s is not known to work yet; that is tried again until it is known: %s", staticOf(e.Rec).User, why)
+	r.Warn("the first key of user %s is not verified yet, and the verification is retried: %s", staticOf(e.Rec).User, why)
 	return nil
 }
 

@@ -101,7 +101,7 @@ func (t *target) VerifyDead(ctx context.Context, old rotate.Credential) error {
 		_, err = its.WhoAmI(ctx)
 		switch {
 		case err == nil:
-			return &rotate.Failure{Outcome: rotate.Alive, Err: fault.New("aws.retire", fault.Upstream, "the access key %s, which is to end, is still accepted by AWS; that is looked at again", old.ID)}
+			return &rotate.Failure{Outcome: rotate.Alive, Err: fault.New("aws.retire", fault.Upstream, "the access key %s was retired, and AWS still accepts it; this is checked again", old.ID)}
 		case client.CodeOf(err) == "InvalidClientTokenId":
 			return nil
 		}
@@ -192,9 +192,9 @@ func waits(r *rotate.Record, user string) error {
 	const op = "aws.rotate"
 	switch r.State() {
 	case rotate.Settling, rotate.Verifying:
-		return fault.New(op, fault.Upstream, "the new access key is not let in by AWS yet; the one before goes on to be given out, and it is tried again")
+		return fault.New(op, fault.Upstream, "the new access key is not accepted by AWS yet; the previous key stays published, and the new one is verified again")
 	case rotate.Creating, rotate.RollingBack:
-		return fault.New(op, fault.Unavailable, "whether AWS has made a key for user %s is not known yet; the key before stays, and it is looked at again at %s", user, r.Due.Format(time.RFC3339))
+		return fault.New(op, fault.Unavailable, "whether AWS has made a key for user %s is not known yet; the previous key stays current, and this is checked again at %s", user, r.Due.Format(time.RFC3339))
 	}
 	return fault.New(op, fault.Unavailable, "what the rotation before has left is being cleared away at AWS; try again after %s", r.Due.Format(time.RFC3339))
 }

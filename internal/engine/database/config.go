@@ -403,7 +403,7 @@ func (b configs) prove(ctx context.Context, c *connection, verify bool) error {
 	defer b.pools.shut(&pool{conn: conn})
 	if err := conn.Verify(ctx); err != nil {
 		f := outside("database.verify", err, c.redactor())
-		f.Kind, f.Msg = fault.Invalid, "the connection does not work: "+f.Msg+"; nothing was stored; to store it untried, send verify_connection=false"
+		f.Kind, f.Msg = fault.Invalid, "the connection does not work: "+f.Msg+"; nothing was stored; to store it untested, send verify_connection=false"
 		return f
 	}
 	return nil

@@ -78,7 +78,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"bad", with(prod, fields{"plugin_name": "nonesuch"}), `field "plugin_name": there is no "nonesuch"; there are ["fake-database-plugin" "other-database-plugin"]`},
 		{"bad", with(prod, fields{"plugin_name": nil}), `field "plugin_name" is required`},
 		{"bad", with(prod, fields{"connection_url": nil}), "connection_url is empty"},
-		{"bad", with(prod, fields{"password": "wrong-canary"}), "the connection does not work: the fake database refuses username or password; nothing was stored; to store it untried, send verify_connection=false"},
+		{"bad", with(prod, fields{"password": "wrong-canary"}), "the connection does not work: the fake database refuses username or password; nothing was stored; to store it untested, send verify_connection=false"},
 		{"bad", with(prod, fields{"password": "wrong-canary", "verify_connection": nil}), "the connection does not work"}, // null is the default, true
 		{"bad", with(prod, fields{"max_open_connections": "many"}), `field "max_open_connections": want a whole number`},
 		{"bad", with(prod, fields{"auth_type": "gcp_iam"}), `field "auth_type": it is planned and not built yet`},

@@ -339,7 +339,7 @@ func TestDeletedInTheMiddle(t *testing.T) {
 				for n := 1; n < 3; n++ {
 					_, _ = w.Do(route.Write, "rotate-role/svc", nil)
 				}
-				if a := w.Must(t, route.Read, "static-roles/svc", nil); len(a.Warnings) == 0 || !strings.Contains(a.Warnings[0], "tries to change the password have failed") {
+				if a := w.Must(t, route.Read, "static-roles/svc", nil); len(a.Warnings) == 0 || !strings.Contains(a.Warnings[0], "attempts to change the password have failed") {
 					t.Errorf("a read warns of %q", a.Warnings)
 				}
 			}

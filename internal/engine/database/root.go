@@ -293,7 +293,7 @@ func (t *rootTarget) Join(ctx context.Context, r *rotate.Record, s *rotate.Secre
 		return nil, err
 	}
 	if c == nil || c.Username != t.c.Username || c.place() != t.c.place() || !c.Password.Equal(t.c.Password) {
-		return nil, fault.New("database.rotateRoot", fault.Conflict, "the connection %q was written in the middle of a rotation; it is tried again", t.c.Name)
+		return nil, fault.New("database.rotateRoot", fault.Conflict, "the connection %q was written during its rotation; the rotation is retried", t.c.Name)
 	}
 	if !c.Root.Made {
 		c.Root.Replaced = append(c.Root.Replaced, c.digest(c.Password))

@@ -228,15 +228,15 @@ func (c *credential) fits(p *Provider, made Found, others ...Found) error {
 	case kind != byPassword && !slices.Contains(p.Logins, kind):
 		return invalid("field \"credential_type\": users of %s cannot log in by %s; take credential_type=password", p.Name, kind)
 	case kind == byPassword && all.Has("public_key", "subject"):
-		return invalid("field %q: {{public_key}} and {{subject}} are not there with credential_type password; use {{password}}, or set credential_type to rsa_private_key or client_certificate", field)
+		return invalid("field %q: {{public_key}} and {{subject}} cannot be used with credential_type password; use {{password}}, or set credential_type to rsa_private_key or client_certificate", field)
 	case kind != byPassword && all.Has("password"):
-		return invalid("field %q: {{password}} is not there with credential_type %s, whose users have none; take it out of all statements, or set credential_type=password", field, kind)
+		return invalid("field %q: {{password}} cannot be used with credential_type %s, whose users have no password; remove it from all statements, or set credential_type=password", field, kind)
 	case kind == byKey && all.Has("subject"):
-		return invalid("field %q: {{subject}} is that of a certificate, and not there with credential_type %s; use {{public_key}}", field, byKey)
+		return invalid("field %q: {{subject}} is the subject of a certificate and cannot be used with credential_type %s; use {{public_key}}", field, byKey)
 	case kind == byKey && !made.Has("public_key"):
 		return invalid("field %q: with credential_type %s the statements must tell the database the user's key by {{public_key}}, or nobody could log in with it; put it in, or set credential_type=password", field, byKey)
 	case kind == byCertificate && p.BindsSubject && !made.Has("subject"):
-		return invalid("field %q: a user without password must be bound to its certificate, or %s lets in whoever knows the name; write REQUIRE SUBJECT '{{subject}}' into the statement that makes the user", field, p.Name)
+		return invalid("field %q: a user without password must be bound to its certificate, or %s accepts any client that knows the name; write REQUIRE SUBJECT '{{subject}}' into the statement that makes the user", field, p.Name)
 	}
 	return nil
 }

@@ -511,7 +511,7 @@ func (b statics) readStatic(ctx context.Context, r *route.Request, in nameIn) (*
 		if !s.Rec.Due.IsZero() {
 			again = "at " + s.Rec.Due.Format(time.RFC3339)
 		}
-		r.Warn("the last %d tries to change the password have failed, and it is tried again %s: %s", n, again, s.Rec.LastError)
+		r.Warn("the last %d attempts to change the password have failed, and the next one is %s: %s", n, again, s.Rec.LastError)
 	}
 	s.warn(r)
 	return out, nil
@@ -532,7 +532,7 @@ func (s *staticRole) warn(r *route.Request) {
 		r.Warn("the last rotation: %s", s.Note)
 	}
 	if len(s.Rec.Unproven) > 0 {
-		r.Warn("a login as %q with what is given out could not be tried: %s", s.user(), strings.Join(s.Rec.Unproven, "; "))
+		r.Warn("a login as %q with the published credentials could not be tested: %s", s.user(), strings.Join(s.Rec.Unproven, "; "))
 	}
 }
 

@@ -368,7 +368,7 @@ func TestShutOut(t *testing.T) {
 		w.fake.Shut("kept", true)
 		told := func(what string, a *enginetest.Answer) {
 			t.Helper()
-			if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "could not be tried") && !strings.Contains(a.Warnings[0], "without a try") || !strings.Contains(a.Warnings[0], "from here") {
+			if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "could not be tested") && !strings.Contains(a.Warnings[0], "without a try") || !strings.Contains(a.Warnings[0], "from here") {
 				t.Errorf("%s: warnings %q, want one that it could not be tried", what, a.Warnings)
 			}
 		}

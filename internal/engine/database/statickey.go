@@ -119,7 +119,7 @@ func tryKey(ctx context.Context, conn Conn, user string, l login) (bool, error) 
 	const op = "database.login"
 	keyed, ok := conn.(KeyConn)
 	if !ok || l.kind != byCertificate {
-		return false, MarkUnchanged(fault.New(op, fault.Unsupported, "a login by %s cannot be tried by this server; try one by hand", l.kind))
+		return false, MarkUnchanged(fault.New(op, fault.Unsupported, "this server cannot test a login by %s; test one by hand", l.kind))
 	}
 	pair, err := tls.X509KeyPair(l.word.Reveal(), l.word.Reveal())
 	if err != nil {

@@ -134,7 +134,7 @@ func TestStaticRSAKey(t *testing.T) {
 	w.Must(t, route.Write, "static-roles/svc", role)
 	one := w.Must(t, route.Read, "static-creds/svc", nil)
 	told := w.fake.Key("svc")
-	if a := w.Must(t, route.Read, "static-roles/svc", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "cannot be tried") {
+	if a := w.Must(t, route.Read, "static-roles/svc", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "cannot test a login") {
 		t.Errorf("warnings %q", a.Warnings)
 	}
 	w.fake.LoseReplies(1)
@@ -161,8 +161,8 @@ func TestStaticKeysRefused(t *testing.T) {
 		{with(role, fields{"username": "a/serialNumber=b"}), "has a slash"},
 		{with(role, fields{"password": oldPassword, "skip_import_rotation": true}), `field "password": it is not for`},
 		{with(role, fields{"self_managed_password": oldPassword}), `field "self_managed_password"`},
-		{with(role, fields{"rotation_statements": "SET {{password}}"}), "{{password}} is not there"},
-		{with(svc, fields{"rotation_statements": "SET {{public_key}}"}), "not there with credential_type password"},
+		{with(role, fields{"rotation_statements": "SET {{password}}"}), "{{password}} cannot be used"},
+		{with(svc, fields{"rotation_statements": "SET {{public_key}}"}), "cannot be used with credential_type password"},
 	} {
 		w.Refused(t, route.Write, "static-roles/svc", tt.body, fault.Invalid, tt.want)
 	}

@@ -53,7 +53,7 @@ func (b readers) readCreds(ctx context.Context, r *route.Request, in nameIn) (*s
 		r.Warn("the certificate has ended or ends within a minute, and %d tries to replace it have failed: %s", s.failures(), s.Rec.LastError)
 	}
 	if len(s.Rec.Unproven) > 0 {
-		r.Warn("a login with this could not be tried: %s", strings.Join(s.Rec.Unproven, "; "))
+		r.Warn("a login with these credentials could not be tested: %s", strings.Join(s.Rec.Unproven, "; "))
 	}
 	if !s.Rec.LastRotated.IsZero() {
 		out.Last = s.Rec.LastRotated.Format(time.RFC3339Nano)
@@ -111,7 +111,7 @@ func (b readers) settled(ctx context.Context, r *route.Request, name string) (*s
 		first, row, turn := s.Rec.Current == nil, staticPrefix+name, inFlight(s.Rec)
 		t := s.Rec.Turn // a read tries once more; from then on it is tried with back-off, however often it is read
 		waits := t != nil && t.Tries > 1 && s.Rec.Due.After(s.Now)
-		again := fault.New("database.static", fault.Unavailable, "%s; it is tried again at %s", s.Rec.LastError, s.Rec.Due.Format(time.RFC3339))
+		again := fault.New("database.static", fault.Unavailable, "%s; the next attempt is at %s", s.Rec.LastError, s.Rec.Due.Format(time.RFC3339))
 		if first && waits && b.pools.settled(row, turn) {
 			return again
 		}

@@ -123,7 +123,7 @@ func (b *backend) drop(ctx context.Context, conn Conn, l *lent, c *connection) (
 	}
 	leave, ok := b.hanging.enter(l.RoleID, time.Now())
 	if !ok {
-		return engine.Undone{}, engine.LeaseOnly(fault.New(op, fault.Timeout, "revoking users of role %q hangs, and one is being tried; see what its revocation_statements wait for", l.Role))
+		return engine.Undone{}, engine.LeaseOnly(fault.New(op, fault.Timeout, "revoking users of role %q hangs, and one revocation is still running; check what its revocation_statements wait for", l.Role))
 	}
 	defer leave()
 	report, err := conn.Drop(ctx, l.User, o)
@@ -265,7 +265,7 @@ func (b *backend) hasten(ctx context.Context, c *connection) {
 		err = b.bury(ctx, c, soon)
 	}
 	if err != nil && !fault.Is(err, fault.Conflict) {
-		b.m.Log.Warn("looking whether a deleted connection is still needed; it is looked at again later", "connection", c.Name, "error", err)
+		b.m.Log.Warn("checking whether a deleted connection is still needed failed; it is checked again later", "connection", c.Name, "error", err)
 	}
 }
 

@@ -65,7 +65,7 @@ func (u *upgrade) all(ctx context.Context) bool {
 			err = u.latched(ctx, path)
 		}
 		if err != nil && ctx.Err() == nil {
-			u.v.m.Log.Warn("carrying an unversioned secret over into a version; it is tried again", "path", path, "error", err)
+			u.v.m.Log.Warn("upgrading an unversioned secret failed; it is retried", "path", path, "error", err)
 		}
 		all = all && err == nil
 	}

@@ -146,7 +146,7 @@ func TestAlertEndsWithItsCause(t *testing.T) {
 			}
 			return s["state"] == "settling"
 		})
-		if len(seen) != 2 || !contains(seen[0], "creating has failed once") || !contains(seen[1], "2 times in a row") || !contains(seen[1], "tried again") {
+		if len(seen) != 2 || !contains(seen[0], "creating has failed once") || !contains(seen[1], "2 times in a row") || !contains(seen[1], "retried") {
 			t.Errorf("the alerts were %q", seen)
 		}
 		if s := w.status(); s["alert"] != "" || s["last_error"] != "" {

@@ -37,7 +37,7 @@ var advice = map[string]string{
 	"EntityAlreadyExists":     "there is one of this name already; delete it in AWS or choose another",
 	"LimitExceeded":           "a quota of AWS's is reached; remove what is not needed, or ask AWS for more",
 	"MalformedPolicyDocument": "correct policy_document",
-	"NoSuchEntity":            "it is not there; check the names and ARNs in the role",
+	"NoSuchEntity":            "it does not exist; check the names and ARNs in the role",
 	"Throttling":              "AWS refuses the rate of calls; try again, or raise max_retries",
 	"RequestLimitExceeded":    "AWS refuses the rate of calls; try again, or raise max_retries",
 	"ValidationError":         "AWS refuses a value; check the role's fields, and the length of the TTL",

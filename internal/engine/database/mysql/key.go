@@ -30,7 +30,7 @@ func (c *conn) SetKey(ctx context.Context, name string, key database.Key, statem
 func (c *conn) LoginCertificate(ctx context.Context, name string, certificate tls.Certificate) (bool, error) {
 	k := c.call("Login", "trying the login")
 	if c.driver.TLS == nil {
-		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "the connection is made without TLS, so that no certificate can be tried; give tls_ca, or tls=true in connection_url"))
+		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "the connection does not use TLS, so no certificate can be tested; give tls_ca, or tls=true in connection_url"))
 	}
 	by := func(newest uint16) func(*mysql.Config) {
 		return func(config *mysql.Config) {

@@ -62,7 +62,7 @@ func (c *conn) LoginCertificate(ctx context.Context, name string, certificate tl
 		}
 	}
 	if plain || errors.Is(err, errNoTLS) {
-		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "the connection is made without TLS, so that no certificate can be tried; give tls_ca, or sslmode in connection_url, for a server that has TLS"))
+		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "the connection does not use TLS, so no certificate can be tested; give tls_ca, or sslmode in connection_url, for a server that has TLS"))
 	}
 	if errors.Is(err, errNotTaken) {
 		return false, nil

@@ -31,7 +31,7 @@ func (c *conn) Login(ctx context.Context, name string, password secret.Value) (b
 	}
 	ok, err := c.login(ctx, k, config)
 	if ok && heard.unasked() {
-		return false, cannotTry(k, name, "it is let in without a password, as by trust in pg_hba.conf; write scram-sha-256 there to have passwords tried", nil)
+		return false, cannotTry(k, name, "the server accepts it without a password, as with trust in pg_hba.conf; write scram-sha-256 there so that passwords are checked", nil)
 	}
 	return ok, err
 }
