@@ -30,7 +30,7 @@ func kvMetadataGet() *command {
 	var mount string
 	return &command{
 		name: "get", short: "Show a secret's metadata and its versions", args: "PATH", min: 1, max: 1, fields: true,
-		long: "Shows what is kept about a secret, and its versions, the oldest first.",
+		long: "Shows the metadata of a secret, and its versions, oldest first.",
 		examples: []example{
 			{"See when a key was rotated, and when the old one is retired:", "keyturn kv metadata get static/stripe/production"},
 		},
@@ -131,7 +131,7 @@ func kvMetadataPut() *command {
 	var m metadataFlags
 	return &command{
 		name: "put", short: "Set a secret's metadata", args: "PATH", min: 1, max: 1,
-		long: "Sets what is kept about a secret. Custom fields replace all earlier ones.",
+		long: "Sets the metadata of a secret. Custom fields replace all earlier ones.",
 		examples: []example{
 			{"Keep five versions and say whose secret it is:", "keyturn kv metadata put -max-versions=5 -custom-metadata=owner=payments static/stripe/production"},
 		},
@@ -154,7 +154,7 @@ func kvMetadataPatch() *command {
 	var m metadataFlags
 	return &command{
 		name: "patch", short: "Change some of a secret's metadata", args: "PATH", min: 1, max: 1,
-		long: "Changes what is given; the rest, other custom fields included, stays.",
+		long: "Changes the settings that are given and keeps the others, including other custom\nfields.",
 		examples: []example{
 			{"Change one custom field and take another away:", "keyturn kv metadata patch -custom-metadata=owner=billing -remove-custom-metadata=note static/stripe/production"},
 		},
@@ -180,7 +180,7 @@ func kvMetadataDelete() *command {
 	var mount string
 	return &command{
 		name: "delete", short: "Delete a secret with all its versions", args: "PATH", min: 1, max: 1,
-		long: "Deletes a secret, its versions and what is kept about it. Nothing brings it back.",
+		long: "Deletes a secret with its versions and its metadata. This cannot be undone.",
 		examples: []example{
 			{"Delete a secret for good:", "keyturn kv metadata delete static/stripe/production"},
 		},

@@ -75,7 +75,7 @@ func leaseRevoke() *command {
 	var r revokeFlags
 	return &command{
 		name: "revoke", short: "Revoke a lease, or all below a path", args: "LEASE_ID | PREFIX", min: 1, max: 1,
-		long: "Ends a lease now: its credentials are taken back. Without -sync the command does\nnot wait for that; the server goes on trying until it succeeds.",
+		long: "Ends a lease now: its credentials are taken back. Without -sync the command does\nnot wait for that; the server retries until it succeeds.",
 		examples: []example{
 			{"Revoke a lease:", "keyturn lease revoke " + anExampleLease},
 			{"Revoke all credentials of a role and wait:", "keyturn lease revoke -prefix -sync database/creds/app-readonly"},

@@ -137,7 +137,7 @@ func patchCommand() *command {
 func deleteCommand() *command {
 	return &command{
 		name: "delete", short: "Delete a secret or configuration", args: "PATH [K=V ...]", min: 1, max: -1, fields: true,
-		long: "Deletes what is at a path. What that means is the engine's to say.",
+		long: "Deletes what is at a path. The effect depends on the engine.",
 		examples: []example{
 			{"Delete a role:", "keyturn delete database/roles/app-readonly"},
 		},

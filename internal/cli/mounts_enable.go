@@ -64,7 +64,7 @@ func tuneCommand(k mountKind, examples []example) *command {
 	var m mountFlags
 	return &command{
 		name: "tune", short: "Change how the " + k.what + " at a path is mounted", args: "PATH", min: 1, max: 1,
-		long:     "Changes what is given; the rest stays.",
+		long:     "Changes the settings that are given and keeps the others.",
 		examples: examples,
 		flags:    m.declare,
 		run: func(ctx context.Context, s *session) error {

@@ -14,7 +14,7 @@ func disableCommand(k mountKind, examples []example) *command {
 		long:     "Disables the " + k.what + " at a path. What it stored is deleted, and what it issued is\ntaken back.",
 		examples: examples,
 		flags: func(f *flags) {
-			f.Bool(&force, "force", "disable it although a rotation is under way that nobody will end then")
+			f.Bool(&force, "force", "disable it even while a rotation is in flight, which then never finishes")
 		},
 		run: func(ctx context.Context, s *session) error {
 			path, err := folder(s.args[0])

@@ -35,8 +35,9 @@ func recipeTest() *command {
 			"shows what is sent, without secrets. Nothing leaves this machine: the replies are the\n" +
 			"recipe's own examples. K=V gives the recipe's params.\n\n" +
 			"-live does the same at the provider, with one real key. Its admin credentials are read\n" +
-			"from KEYTURN_ADMIN_<NAME>, from a file (K=@FILE), or asked for. Whatever fails, and if\n" +
-			"it is interrupted, the key is retired; a key that lives on is named, with what deletes it.",
+			"from KEYTURN_ADMIN_<NAME>, from a file (K=@FILE), or from a prompt. The key is retired\n" +
+			"at the end, also after a failure or an interruption. If it is still valid then, its ID\n" +
+			"and the request that deletes it are shown.",
 		examples: []example{
 			{"Test a recipe with its examples:", "keyturn recipe test acme.hcl"},
 			{"Test it at the provider:", "keyturn recipe test -live acme.hcl region=eu token=@token.txt"},
@@ -93,7 +94,7 @@ func confirm(ctx context.Context, s *session, question string) error {
 	case <-ctx.Done():
 	}
 	fmt.Fprintln(s.env.Stderr)
-	return hinted(refusal{exitLocal, "Nothing was done."}, "answer yes to go on, or give -yes where nobody can be asked")
+	return hinted(refusal{exitLocal, "Nothing was done."}, "answer yes to continue, or give -yes in scripts")
 }
 
 // A trial is one run of "recipe test".

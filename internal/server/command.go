@@ -79,7 +79,7 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	f.StringVar(&o.listen, "dev-listen-address", o.listen, "the `address` of -dev (VAULT_DEV_LISTEN_ADDRESS)")
 	f.BoolVar(&o.noStore, "dev-no-store-token", false, "do not write -dev's root token to ~/.vault-token")
 	f.BoolVar(&o.kvV1, "dev-kv-v1", false, "mount version 1 of the key-value engine at -dev's secret/")
-	f.BoolVar(&o.devTLS, "dev-tls", false, "-dev with TLS, by a certificate that is made for it")
+	f.BoolVar(&o.devTLS, "dev-tls", false, "like -dev, with TLS and a certificate that is generated for it")
 	f.StringVar(&o.certDir, "dev-tls-cert-dir", "", "the `folder` for -dev-tls's files; without it, they are deleted when the server stops")
 	f.Func("dev-tls-san", "a further `name` or address in -dev-tls's certificate; may be given again", func(s string) error {
 		o.sans = append(o.sans, s)

@@ -145,7 +145,7 @@ func notes(r *route.Route) string {
 		s += " The answer carries a lease."
 	}
 	if r.Exists != nil {
-		s += " Needs `create` where nothing is there, else `update`."
+		s += " Needs `create` if nothing exists at the path, else `update`."
 	}
 	return s
 }

@@ -25,9 +25,9 @@ type createIn struct {
 	Type        string            `json:"type" default:"service" doc:"The token's type: service or batch."`
 	ExplicitMax time.Duration     `json:"explicit_max_ttl" default:"0s" doc:"How long it lives at most, however often it is renewed; 0s: as the mount says."`
 	DisplayName displayName       `json:"display_name" default:"token" doc:"The name in audit entries and lookups."`
-	NumUses     int               `json:"num_uses" default:"0" doc:"How many requests it is good for; 0: any number."`
+	NumUses     int               `json:"num_uses" default:"0" doc:"How many requests the token may be used for; 0: any number."`
 	Period      time.Duration     `json:"period" default:"0s" doc:"For a periodic token, which lives as long as it is renewed within this time; needs sudo, or a role that has one."`
-	EntityAlias string            `json:"entity_alias" doc:"Without effect until entities are built."`
+	EntityAlias string            `json:"entity_alias" doc:"Without effect: entities are not implemented yet."`
 	BoundCIDRs  []string          `json:"bound_cidrs" default:"the caller's" doc:"The addresses and networks that it may be used from. Of a caller that is bound itself, and has no sudo on the path, only what they have in common."`
 }
 

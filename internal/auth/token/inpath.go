@@ -25,7 +25,7 @@ func inPathRoutes(t *method) []route.Route {
 }
 
 type inPathIn struct {
-	Token secret.Value `path:"token" doc:"The token that is meant."`
+	Token secret.Value `path:"token" doc:"The token."`
 }
 
 // inPath serves the form with the token in the path by the handler of the one with the token in the body.
@@ -37,7 +37,7 @@ func inPath[Out any](name string, h func(context.Context, *route.Request, tokenI
 }
 
 type renewInPathIn struct {
-	Token     secret.Value  `path:"token" doc:"The token that is meant."`
+	Token     secret.Value  `path:"token" doc:"The token."`
 	Increment time.Duration `json:"increment" default:"the token's TTL" doc:"How long it should live from now on; the server may give less."`
 }
 

@@ -116,16 +116,16 @@ func (t *method) readRole(ctx context.Context, r *route.Request, _ route.None) (
 // roleIn is what a role is written with; what is absent stays as it is.
 type roleIn struct {
 	Allowed        *[]policy.Ref  `json:"allowed_policies" default:"the caller's" doc:"The policies that tokens of the role may have. Only a root token may name root."`
-	AllowedGlob    *[]policy.Ref  `json:"allowed_policies_glob" doc:"The same, with * for any letters. It does not allow root."`
-	Disallowed     *[]policy.Ref  `json:"disallowed_policies" doc:"The policies that they may not have."`
-	DisallowedGlob *[]policy.Ref  `json:"disallowed_policies_glob" doc:"The same, with * for any letters."`
-	Aliases        *[]string      `json:"allowed_entity_aliases" doc:"Kept, and without effect until entities are built."`
+	AllowedGlob    *[]policy.Ref  `json:"allowed_policies_glob" doc:"The same, with * as a wildcard. It does not allow root."`
+	Disallowed     *[]policy.Ref  `json:"disallowed_policies" doc:"The policies that tokens of the role may not have."`
+	DisallowedGlob *[]policy.Ref  `json:"disallowed_policies_glob" doc:"The same, with * as a wildcard."`
+	Aliases        *[]string      `json:"allowed_entity_aliases" doc:"Stored without effect until entities are implemented."`
 	Orphan         *bool          `json:"orphan" default:"false" doc:"Whether tokens outlive the caller's."`
 	Renewable      **bool         `json:"renewable" default:"true" doc:"Whether tokens may be renewed."`
-	PathSuffix     *string        `json:"path_suffix" doc:"Stands behind the role's name in the path that lookups of its tokens show. Leases are revoked by token, not by such a path."`
+	PathSuffix     *string        `json:"path_suffix" doc:"Appended to the role's name in the path that lookups of its tokens show. Leases are revoked by token, not by this path."`
 	Period         *time.Duration `json:"token_period" alias:"period" default:"0s" doc:"For periodic tokens, which live as long as they are renewed within this time."`
 	ExplicitMax    *time.Duration `json:"token_explicit_max_ttl" alias:"explicit_max_ttl" default:"0s" doc:"How long tokens live at most, however often they are renewed; 0s: as the mount says."`
-	NumUses        *int           `json:"token_num_uses" default:"0" doc:"How many requests tokens are good for; 0: any number."`
+	NumUses        *int           `json:"token_num_uses" default:"0" doc:"How many requests a token may be used for; 0: any number."`
 	NoDefault      *bool          `json:"token_no_default_policy" default:"false" doc:"Whether the policy default is left out."`
 	Type           *string        `json:"token_type" default:"default-service" doc:"The tokens' type: service, batch, default-service or default-batch."`
 	CIDRs          *[]string      `json:"token_bound_cidrs" alias:"bound_cidrs" default:"any" doc:"The addresses and networks that tokens may be used from."`

@@ -9,8 +9,8 @@ import (
 // Routes of the method.
 func (t *method) Routes() []route.Route {
 	return slices.Concat([]route.Route{
-		route.On(route.Write, "create", t.create).WithHelp("Make a token, a child of the caller's."),
-		route.On(route.Write, "create-orphan", t.createOrphan).WithHelp("Make a token without a parent."),
+		route.On(route.Write, "create", t.create).WithHelp("Create a token, a child of the caller's."),
+		route.On(route.Write, "create-orphan", t.createOrphan).WithHelp("Create a token without a parent."),
 		route.On(route.Read, "lookup-self", t.lookupSelf).WithHelp("Look the caller's token up."),
 		route.On(route.Write, "lookup-self", t.lookupSelf).WithHelp("Look the caller's token up."),
 		route.On(route.Write, "lookup", t.lookup).WithHelp("Look a token up."),
@@ -24,7 +24,7 @@ func (t *method) Routes() []route.Route {
 		route.On(route.Write, "revoke-orphan", t.revokeOrphan).WithSudo().WithHelp("Revoke a token and leave its children."),
 		route.On(route.Write, "revoke-accessor", t.revokeAccessor).WithHelp("Revoke a token by its accessor."),
 		route.On(route.List, "accessors", t.accessors).WithSudo().WithHelp("List all accessors."),
-		route.On(route.Write, "tidy", t.tidy).WithSudo().WithHelp("Accepted, and needless: the index cannot go stale."),
+		route.On(route.Write, "tidy", t.tidy).WithSudo().WithHelp("Accepted without effect: the index cannot go stale."),
 		route.On(route.List, "roles", t.listRoles).WithHelp("List the roles."),
 	}, inPathRoutes(t), t.roleRoutes())
 }
@@ -32,7 +32,7 @@ func (t *method) Routes() []route.Route {
 // roleRoutes are those whose path names a role.
 func (t *method) roleRoutes() []route.Route {
 	all := []route.Route{
-		route.On(route.Write, "create/{role}", t.createByRole).WithHelp("Make a token by a role."),
+		route.On(route.Write, "create/{role}", t.createByRole).WithHelp("Create a token with a role."),
 		route.On(route.Read, "roles/{role}", t.readRole).WithHelp("Read a role."),
 		route.On(route.Write, "roles/{role}", t.writeRole).WithHelp("Write a role."),
 		route.On(route.Delete, "roles/{role}", t.deleteRole).WithHelp("Delete a role; its tokens stay."),

@@ -70,7 +70,7 @@ func show(e *token.Entry, tok secret.Value) *lookupOut {
 }
 
 type tokenIn struct {
-	Token     secret.Value  `json:"token" default:"the caller's own" doc:"The token that is meant."`
+	Token     secret.Value  `json:"token" default:"the caller's own" doc:"The token."`
 	Accessor  string        `json:"accessor" doc:"For the routes by accessor: the token's accessor."`
 	Increment time.Duration `json:"increment" default:"the token's TTL" doc:"For renewing: how long it should live from now on; the server may give less."`
 }
@@ -268,8 +268,8 @@ func (t *method) revokeAccessor(ctx context.Context, r *route.Request, in tokenI
 }
 
 type pageIn struct {
-	After string `json:"after" doc:"Begin behind this name."`
-	Limit int    `json:"limit" default:"100000" doc:"How many at most."`
+	After string `json:"after" doc:"Start after this name."`
+	Limit int    `json:"limit" default:"100000" doc:"How many to return at most."`
 }
 
 func (t *method) accessors(ctx context.Context, r *route.Request, in pageIn) (route.Keys, error) {

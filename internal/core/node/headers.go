@@ -63,7 +63,7 @@ func (a *headerAPI) routes() []route.Route {
 		route.On(route.Read, "config/auditing/request-headers", a.listAudited).WithSudo().WithHelp("The request headers that the audit log records."),
 		route.On(route.Read, "config/auditing/request-headers/{name}", a.readAudited).WithSudo().WithHelp("How the audit log records a request header."),
 		route.On(route.Write, "config/auditing/request-headers/{name}", a.writeAudited).WithSudo().WithHelp("Record a request header in the audit log."),
-		route.On(route.Delete, "config/auditing/request-headers/{name}", a.deleteAudited).WithSudo().WithHelp("Leave a request header out of the audit log."),
+		route.On(route.Delete, "config/auditing/request-headers/{name}", a.deleteAudited).WithSudo().WithHelp("Stop recording a request header in the audit log."),
 	}
 }
 
@@ -157,7 +157,7 @@ type uiHeaderIn struct {
 
 type uiHeaderRead struct {
 	Name     string `path:"name" doc:"The header's name."`
-	Multiple bool   `json:"multivalue" doc:"Show all values as values, instead of the first as value."`
+	Multiple bool   `json:"multivalue" doc:"Return all values in values, instead of only the first in value."`
 }
 
 type uiHeaderOut struct {

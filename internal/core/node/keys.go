@@ -32,10 +32,10 @@ type keysAPI struct{ Config }
 func (a *keysAPI) routes() []route.Route {
 	return []route.Route{
 		route.On(route.Read, "key-status", a.status).WithHelp("The data key in use: its number, its age, and how often it has encrypted."),
-		route.On(route.Write, "rotate", a.rotate).WithSudo().WithHelp("Make a new data key."),
-		route.On(route.Write, "rotate/keyring", a.rotate).WithSudo().WithHelp("Make a new data key, under Vault's newer path."),
-		route.On(route.Read, "rotate/config", a.readConfig).WithSudo().WithHelp("When the server replaces the data key."),
-		route.On(route.Write, "rotate/config", a.writeConfig).WithSudo().WithHelp("Set when the server replaces the data key."),
+		route.On(route.Write, "rotate", a.rotate).WithSudo().WithHelp("Create a new data key."),
+		route.On(route.Write, "rotate/keyring", a.rotate).WithSudo().WithHelp("Create a new data key, under Vault's newer path."),
+		route.On(route.Read, "rotate/config", a.readConfig).WithSudo().WithHelp("The conditions for the replacement of the data key."),
+		route.On(route.Write, "rotate/config", a.writeConfig).WithSudo().WithHelp("Set the conditions for the replacement of the data key."),
 	}
 }
 

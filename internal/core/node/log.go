@@ -16,7 +16,7 @@ type logAPI struct{ Config }
 
 func (a *logAPI) routes() []route.Route {
 	return []route.Route{
-		route.On(route.Read, "config/state/sanitized", a.state).WithHelp("The configuration of this server, without what could be a secret."),
+		route.On(route.Read, "config/state/sanitized", a.state).WithHelp("The configuration of this server, without values that could be secret."),
 		route.On(route.Write, "config/reload/{subsystem}", a.reload).WithHelp("Accepted because Vault reads its licence again here. Nothing is read, because no licence is needed."),
 		route.On(route.Read, "loggers", a.read).WithHelp("The levels of the loggers."),
 		route.On(route.Write, "loggers", a.write).WithHelp("Change the level of the log until the configuration is read again."),
@@ -24,7 +24,7 @@ func (a *logAPI) routes() []route.Route {
 		route.On(route.Read, "loggers/{name}", a.readOne).WithHelp("The level of one logger."),
 		route.On(route.Write, "loggers/{name}", a.writeOne).WithHelp("Change the level of one logger until the configuration is read again."),
 		route.On(route.Delete, "loggers/{name}", a.revertOne).WithHelp("Reset the level of one logger to the configuration's."),
-		route.On(route.Read, "monitor", a.monitor).WithHelp("The lines of the log from now on, for as long as the client listens. One that does not keep up loses lines."),
+		route.On(route.Read, "monitor", a.monitor).WithHelp("The lines of the log from now on, for as long as the client listens. A client that does not keep up loses lines."),
 	}
 }
 

@@ -44,7 +44,7 @@ func (a *serverAPI) routes() []route.Route {
 		route.On(route.Read, "internal/counters/activity", a.noActivity).WithHelp("Not kept: clients are not counted."),
 		route.On(route.Read, "internal/counters/activity/monthly", a.noActivity).WithHelp("Not kept: clients are not counted."),
 		route.On(route.Read, "internal/counters/config", a.noActivity).WithHelp("Not kept: clients are not counted."),
-		route.On(route.Read, "internal/counters/entities", a.noEntities).WithHelp("Not built: there are no entities yet."),
+		route.On(route.Read, "internal/counters/entities", a.noEntities).WithHelp("Not implemented: there are no entities yet."),
 		route.On(route.Read, "internal/counters/requests", a.noRequests).WithHelp("Not kept by month: sys/metrics counts requests."),
 		route.On(route.Read, "plugins/catalog", a.catalog).WithHelp("The engines, login methods and databases that are built in."),
 		route.On(route.List, "plugins/catalog", a.catalog).WithHelp("The engines, login methods and databases that are built in."),

@@ -34,8 +34,8 @@ type rawIn struct {
 	Key         string       `path:"key" doc:"The row's key, as it stands in the store."`
 	Value       secret.Value `json:"value" max:"2097152" doc:"The new content of the row."`
 	Encoding    string       `json:"encoding" doc:"The encoding of value: base64, or empty for plain text."`
-	Compressed  bool         `json:"compressed" default:"false" doc:"Taken and without effect: rows are not compressed."`
-	Compression string       `json:"compression_type" doc:"Taken and without effect: rows are not compressed."`
+	Compressed  bool         `json:"compressed" default:"false" doc:"Accepted without effect: rows are not compressed."`
+	Compression string       `json:"compression_type" doc:"Accepted without effect: rows are not compressed."`
 }
 
 // checkRaw refuses what is off, the rows that hold the keys of all others, and to all but a root token the rows of

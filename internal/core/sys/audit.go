@@ -32,9 +32,9 @@ func (a *auditAPI) listAudit(_ context.Context, r *route.Request, _ route.None) 
 type auditIn struct {
 	Path        string            `path:"path" doc:"Where the device is enabled, one name such as file."`
 	Type        string            `json:"type" doc:"The kind of device: file."`
-	Description string            `json:"description" doc:"A note for those who list the devices."`
+	Description string            `json:"description" doc:"A description, shown in the list of devices."`
 	Options     map[string]string `json:"options" doc:"The device's options: file_path, mode, log_raw, hmac_accessor, elide_list_responses."`
-	Local       bool              `json:"local" doc:"Kept and shown, without effect: there is no replication."`
+	Local       bool              `json:"local" doc:"Stored and shown, without effect: there is no replication."`
 }
 
 func (a *auditAPI) enableAudit(ctx context.Context, _ *route.Request, in auditIn) (route.None, error) {
@@ -49,7 +49,7 @@ func (a *auditAPI) disableAudit(ctx context.Context, _ *route.Request, in auditI
 
 type auditHashIn struct {
 	Path  string       `path:"path" doc:"Where the device is enabled."`
-	Input secret.Value `json:"input" doc:"The text whose hash is wanted."`
+	Input secret.Value `json:"input" doc:"The text to hash."`
 }
 
 type auditHashOut struct {

@@ -19,11 +19,11 @@ func (a *leaseAPI) routes() []route.Route {
 	out := []route.Route{
 		route.On(route.Write, "leases/lookup", a.lookupLease).WithHelp("Look a lease up."),
 		route.On(route.List, "leases/lookup/{prefix...}", a.listLeases).WithSudo().WithHelp("List leases by prefix."),
-		route.On(route.Read, "leases", a.failingLeases).WithSudo().WithHelp("List the leases that cannot be undone for now, and why."),
+		route.On(route.Read, "leases", a.failingLeases).WithSudo().WithHelp("List the leases whose revocation has failed, and why."),
 		route.On(route.Read, "leases/count", a.countLeases).WithHelp("Count leases."),
-		route.On(route.Write, "leases/tidy", a.tidyLeases).WithSudo().WithHelp("Accepted, and needless: the index cannot go stale."),
+		route.On(route.Write, "leases/tidy", a.tidyLeases).WithSudo().WithHelp("Accepted without effect: the index cannot go stale."),
 		route.On(route.Write, "leases/revoke-prefix/{prefix...}", a.revokePrefix).WithSudo().WithHelp("Revoke all leases below a prefix."),
-		route.On(route.Write, "leases/revoke-force/{prefix...}", a.revokeForce).WithSudo().WithHelp("Forget leases below a prefix, whether undone or not."),
+		route.On(route.Write, "leases/revoke-force/{prefix...}", a.revokeForce).WithSudo().WithHelp("Delete leases below a prefix, even if the revocation of their credentials fails."),
 		route.On(route.Write, "revoke-prefix/{prefix...}", a.revokePrefix).WithSudo().WithHelp("Revoke all leases below a prefix, under the old path."),
 		route.On(route.Write, "revoke-force/{prefix...}", a.revokeForce).WithSudo().WithHelp("Forget leases below a prefix, under the old path."),
 	}
@@ -113,8 +113,8 @@ func (a *leaseAPI) lookupLease(ctx context.Context, r *route.Request, in leaseIn
 
 type prefixIn struct {
 	Prefix string `path:"prefix" doc:"The beginning of the leases' ids, a path such as database/creds/."`
-	After  string `json:"after" doc:"For listing: begin behind this name."`
-	Limit  int    `json:"limit" default:"100000" doc:"For listing: how many names at most."`
+	After  string `json:"after" doc:"For listing: start after this name."`
+	Limit  int    `json:"limit" default:"100000" doc:"For listing: how many names to return at most."`
 	Sync   bool   `json:"sync" default:"false" doc:"For revoking: whether the answer waits until the credentials are gone."`
 }
 
@@ -200,8 +200,8 @@ const maxFailing = 10_000
 
 type failingIn struct {
 	Type  string `json:"type" default:"irrevocable" doc:"Which leases to list: irrevocable, those whose revocation has failed and is retried."`
-	After string `json:"after" doc:"Begin behind this lease."`
-	Limit int    `json:"limit" default:"10000" doc:"How many leases at most, up to 10000."`
+	After string `json:"after" doc:"Start after this lease."`
+	Limit int    `json:"limit" default:"10000" doc:"How many leases to return at most, up to 10000."`
 }
 
 type failingOut struct {

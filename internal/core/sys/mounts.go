@@ -23,7 +23,7 @@ func mountRoutes(cfg Config) []route.Route {
 		one := []route.Route{
 			route.On(route.Read, base+"/{path...}", c.read).WithHelp("Read a mount, or with /tune its settings."),
 			route.On(route.Write, base+"/{path...}", c.write).WithHelp("Mount an engine, or with /tune change its settings."),
-			route.On(route.Delete, base+"/{path...}", c.disable).WithHelp("Disable a mount; its leases are undone."),
+			route.On(route.Delete, base+"/{path...}", c.disable).WithHelp("Disable a mount and revoke its leases."),
 		}
 		for _, r := range one {
 			r.Sudo = class == mount.ClassAuth // as in Vault: who may make logins may become anybody
@@ -33,7 +33,7 @@ func mountRoutes(cfg Config) []route.Route {
 	a := &viewAPI{cfg}
 	return append(out,
 		route.On(route.Write, "remount", a.remount).WithSudo().WithHelp("Move a mount to another path."),
-		route.On(route.Read, "remount/status/{id}", a.remountStatus).WithHelp("How a move stands."),
+		route.On(route.Read, "remount/status/{id}", a.remountStatus).WithHelp("The state of a move."),
 		route.On(route.Read, "internal/ui/mounts", a.uiMounts).WithOwn().WithHelp("The mounts that the caller may see."),
 		route.On(route.Read, "internal/ui/mounts/{path...}", a.uiMount).WithOwn().WithRequestPath("path").WithHelp("The mount that serves a path."),
 		route.On(route.Read, "internal/specs/openapi", a.openapi).WithOwn().WithHelp("The routes that the caller may see, as an OpenAPI document."),
@@ -117,7 +117,7 @@ func authPrefix(class string) string {
 }
 
 type mountPath struct {
-	Path string `path:"path" doc:"The mount's path; with /tune behind it, its settings are meant."`
+	Path string `path:"path" doc:"The mount's path, or the path followed by /tune for its settings."`
 }
 
 func (c mountAPI) read(_ context.Context, r *route.Request, in mountPath) (any, error) {
@@ -155,39 +155,39 @@ func (c mountAPI) readTune(e *mount.Entry) tuneOut {
 type tuneIn struct {
 	DefaultTTL         *wire.TTL          `json:"default_lease_ttl" default:"the server's" doc:"The TTL of leases and tokens whose request and role have none."`
 	MaxTTL             *wire.TTL          `json:"max_lease_ttl" default:"the server's" doc:"The longest TTL of leases and tokens."`
-	ForceNoCache       *bool              `json:"force_no_cache" doc:"Taken and without effect: there is no such cache."`
-	Description        *string            `json:"description" doc:"A note for those who list the mounts."`
+	ForceNoCache       *bool              `json:"force_no_cache" doc:"Accepted without effect: there is no such cache."`
+	Description        *string            `json:"description" doc:"A description, shown in the list of mounts."`
 	AuditRequestKeys   *[]string          `json:"audit_non_hmac_request_keys" doc:"Fields of requests that the audit log shows as they are."`
 	AuditResponseKeys  *[]string          `json:"audit_non_hmac_response_keys" doc:"Fields of answers that the audit log shows as they are."`
 	ListingVisibility  *string            `json:"listing_visibility" default:"hidden" doc:"Whether those without a token see the mount: unauth or hidden."`
-	PassthroughHeaders *[]string          `json:"passthrough_request_headers" doc:"Kept, and without effect: no engine reads headers yet."`
-	ResponseHeaders    *[]string          `json:"allowed_response_headers" doc:"Kept, and without effect: no engine sets headers yet."`
-	TokenType          *string            `json:"token_type" doc:"Kept, and without effect until there are login methods besides token."`
+	PassthroughHeaders *[]string          `json:"passthrough_request_headers" doc:"Stored without effect: no engine reads headers yet."`
+	ResponseHeaders    *[]string          `json:"allowed_response_headers" doc:"Stored without effect: no engine sets headers yet."`
+	TokenType          *string            `json:"token_type" doc:"Stored without effect until there are login methods besides token."`
 	Options            map[string]*string `json:"options" doc:"The engine's options; kv has version, 1 or 2."`
-	PluginVersion      *string            `json:"plugin_version" doc:"Taken and without effect: engines are built in."`
-	PluginName         *string            `json:"plugin_name" doc:"Taken and without effect: type says which engine."`
+	PluginVersion      *string            `json:"plugin_version" doc:"Accepted without effect: engines are built in."`
+	PluginName         *string            `json:"plugin_name" doc:"Accepted without effect: type says which engine."`
 }
 
 type enableIn struct {
-	Path        string             `path:"path" doc:"Where to mount; with /tune behind it, the settings of what is mounted there are changed."`
+	Path        string             `path:"path" doc:"Where to mount. Followed by /tune, the path names the mount whose settings are changed."`
 	Type        string             `json:"type" means:"generic=kv,kv-v1=kv,kv-v2=kv" doc:"The kind of engine or login method: such as kv, database or rotation."`
-	Local       bool               `json:"local" doc:"Taken and without effect: there is no replication."`
-	SealWrap    bool               `json:"seal_wrap" doc:"Taken and without effect: everything that is stored is encrypted once."`
-	External    bool               `json:"external_entropy_access" doc:"Taken and without effect: random numbers come from the system."`
+	Local       bool               `json:"local" doc:"Accepted without effect: there is no replication."`
+	SealWrap    bool               `json:"seal_wrap" doc:"Accepted without effect: everything that is stored is encrypted once."`
+	External    bool               `json:"external_entropy_access" doc:"Accepted without effect: random numbers come from the system."`
 	Config      tuneIn             `json:"config" doc:"An object of settings: default_lease_ttl, max_lease_ttl, listing_visibility and the others of tuning."`
 	ReqOptions  map[string]*string `json:"options" doc:"The engine's options; kv has version, 1 or 2."`
-	Descr       *string            `json:"description" doc:"A note for those who list the mounts."`
-	NameOfKind  *string            `json:"plugin_name" also:"type" means:"generic=kv,kv-v1=kv,kv-v2=kv" doc:"The kind of engine where type is plugin, as old clients send it."`
-	VersionOf   *string            `json:"plugin_version" doc:"Taken and without effect: engines are built in."`
+	Descr       *string            `json:"description" doc:"A description, shown in the list of mounts."`
+	NameOfKind  *string            `json:"plugin_name" also:"type" means:"generic=kv,kv-v1=kv,kv-v2=kv" doc:"The kind of engine if type is plugin, which old clients send."`
+	VersionOf   *string            `json:"plugin_version" doc:"Accepted without effect: engines are built in."`
 	DefaultTTL  *wire.TTL          `json:"default_lease_ttl" default:"the server's" doc:"For tuning: the TTL of leases and tokens whose request and role have none."`
 	MaxTTL      *wire.TTL          `json:"max_lease_ttl" default:"the server's" doc:"For tuning: the longest TTL of leases and tokens."`
-	Force       *bool              `json:"force_no_cache" doc:"Taken and without effect: there is no such cache."`
+	Force       *bool              `json:"force_no_cache" doc:"Accepted without effect: there is no such cache."`
 	ReqKeys     *[]string          `json:"audit_non_hmac_request_keys" doc:"For tuning: fields of requests that the audit log shows as they are."`
 	RespKeys    *[]string          `json:"audit_non_hmac_response_keys" doc:"For tuning: fields of answers that the audit log shows as they are."`
 	Visibility  *string            `json:"listing_visibility" default:"hidden" doc:"For tuning: whether those without a token see the mount: unauth or hidden."`
-	PassHeaders *[]string          `json:"passthrough_request_headers" doc:"Kept, and without effect: no engine reads headers yet."`
-	RespHeaders *[]string          `json:"allowed_response_headers" doc:"Kept, and without effect: no engine sets headers yet."`
-	TokenType   *string            `json:"token_type" doc:"Kept, and without effect until there are login methods besides token."`
+	PassHeaders *[]string          `json:"passthrough_request_headers" doc:"Stored without effect: no engine reads headers yet."`
+	RespHeaders *[]string          `json:"allowed_response_headers" doc:"Stored without effect: no engine sets headers yet."`
+	TokenType   *string            `json:"token_type" doc:"Stored without effect until there are login methods besides token."`
 }
 
 // tune is the part of the request that sys/mounts/<path>/tune means.
@@ -258,7 +258,7 @@ func set[T any](to *T, from *T) {
 
 type disableIn struct {
 	Path  string `path:"path" doc:"The mount's path."`
-	Force bool   `json:"force" default:"false" doc:"Whether to disable it although a rotation is under way that nobody will end then."`
+	Force bool   `json:"force" default:"false" doc:"Disables the mount even while a rotation is in flight, which then never finishes."`
 }
 
 func (c mountAPI) disable(ctx context.Context, r *route.Request, in disableIn) (route.None, error) {

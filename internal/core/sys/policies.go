@@ -167,9 +167,9 @@ func (a *policiesAPI) generatePassword(ctx context.Context, _ *route.Request, in
 }
 
 type capabilitiesIn struct {
-	Token    secret.Value `json:"token" doc:"The token to judge; capabilities-self takes the caller's."`
-	Accessor string       `json:"accessor" doc:"For capabilities-accessor: the accessor of the token to judge."`
-	Paths    []string     `json:"paths" alias:"path" doc:"The paths to judge, at most 1000."`
+	Token    secret.Value `json:"token" doc:"The token whose capabilities are returned; capabilities-self uses the caller's."`
+	Accessor string       `json:"accessor" doc:"For capabilities-accessor: the accessor of that token."`
+	Paths    []string     `json:"paths" alias:"path" doc:"The paths to check; at most 1000."`
 }
 
 func (a *policiesAPI) capabilities(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {

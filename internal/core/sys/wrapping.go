@@ -20,7 +20,7 @@ func (a *wrappingAPI) routes() []route.Route {
 		route.On(route.Write, "wrapping/unwrap", a.unwrap).WithPublic().WithHelp("Open a wrapped answer, once."),
 		route.On(route.Write, "wrapping/lookup", a.lookupWrapped).WithPublic().WithHelp("When and where an answer was wrapped."),
 		route.On(route.Read, "wrapping/lookup", a.lookupWrapped).WithPublic().WithHelp("When and where the answer behind the caller's token was wrapped."),
-		route.On(route.Write, "wrapping/rewrap", a.rewrap).WithPublic().WithHelp("Wrap anew, under a new token."),
+		route.On(route.Write, "wrapping/rewrap", a.rewrap).WithPublic().WithHelp("Wrap the answer again, under a new token."),
 	}
 }
 

@@ -83,13 +83,13 @@ func (b *backend) Close() error {
 func (b *backend) Routes() []route.Route {
 	cs, rs, l, st := configs{b}, roles{b}, lending{b}, statics{b}
 	return []route.Route{
-		route.On(route.Write, "config/root", cs.writeRoot).WithHelp("Says how AWS is reached, and by whose access key. What is not given stays as it is."),
-		route.On(route.Read, "config/root", cs.readRoot).WithHelp("Shows how AWS is reached. Never shows the secret key."),
-		route.On(route.Write, "config/rotate-root", cs.rotateRoot).WithHelp("Replaces the access key of config/root by a new one, which nobody else knows."),
+		route.On(route.Write, "config/root", cs.writeRoot).WithHelp("Configures how AWS is reached, and with which access key. Fields that are not given keep their values."),
+		route.On(route.Read, "config/root", cs.readRoot).WithHelp("Shows the configuration. Never shows the secret key."),
+		route.On(route.Write, "config/rotate-root", cs.rotateRoot).WithHelp("Replaces the access key of config/root with a new one that only this server knows."),
 		route.On(route.Write, "config/lease", cs.writeLease).WithHelp("Sets TTLs of users whose role has none."),
 		route.On(route.Read, "config/lease", cs.readLease).WithHelp("Shows the TTLs of users whose role has none."),
 		route.On(route.Write, "roles/{name}", rs.write).WithExists(rs.exists).
-			WithHelp("Writes a role: which credentials its readers get. What is not given stays as it is."),
+			WithHelp("Writes a role, which defines the credentials that its readers get. Fields that are not given keep their values."),
 		route.On(route.Read, "roles/{name}", rs.read).WithHelp("Shows a role."),
 		route.On(route.List, "roles", rs.list).WithHelp("Lists the roles."),
 		route.On(route.Delete, "roles/{name}", rs.remove).WithHelp("Deletes a role. Credentials that were issued under it stay valid until their leases end."),
@@ -98,11 +98,11 @@ func (b *backend) Routes() []route.Route {
 		route.Lease(route.Read, "sts/{name}", l.plan, l.create).WithHelp("Issues credentials of a role, as creds/ does."),
 		route.Lease(route.Write, "sts/{name}", l.plan, l.create).WithHelp("Issues credentials of a role, as creds/ does."),
 		route.On(route.Write, "static-roles/{name}", st.write).WithExists(st.exists).
-			WithHelp("Takes the access keys of an IAM user under rotation, or changes how they are rotated. What is not given stays as it is."),
-		route.On(route.Read, "static-roles/{name}", st.read).WithHelp("Shows a static role, and how its rotations went. Never shows a secret key."),
+			WithHelp("Puts the access keys of an IAM user under rotation, or changes their configuration. Fields that are not given keep their values."),
+		route.On(route.Read, "static-roles/{name}", st.read).WithHelp("Shows a static role and the results of its rotations. Never shows a secret key."),
 		route.On(route.List, "static-roles", st.list).WithHelp("Lists the static roles."),
-		route.On(route.Delete, "static-roles/{name}", st.drop).WithHelp("Ends the rotation of a user's keys. The key that was given out last stays."),
-		route.On(route.Read, "static-creds/{name}", st.creds).WithHelp("Gives out the access key that a static role has now."),
+		route.On(route.Delete, "static-roles/{name}", st.drop).WithHelp("Ends the rotation of a user's keys. The current key stays valid."),
+		route.On(route.Read, "static-creds/{name}", st.creds).WithHelp("Returns the current access key of a static role."),
 		route.On(route.Write, "rotate-role/{name}", st.rotateNow).WithHelp("Rotates the access key of a static role now."),
 	}
 }

@@ -122,12 +122,12 @@ func (c *root) replaced(s secret.Value) bool {
 
 // rootIn is the root configuration as it is written. What is nil was not given.
 type rootIn struct {
-	KeyID  *string       `json:"access_key" doc:"The access key by which users and sessions are made. Empty together with secret_key: what AWS's own tools find on this server. Left out with secret_key: the one that is stored."`
+	KeyID  *string       `json:"access_key" doc:"The access key that creates users and sessions. If this and secret_key are empty, the server uses the credentials that AWS's own tools find on this machine. If both are left out, the stored key is kept."`
 	Secret *secret.Value `json:"secret_key" doc:"The secret key that belongs to access_key. It is never read back."`
 
 	reachIn
 
-	Checks **int           `json:"propagation_checks" default:"5" doc:"How many calls in a row a new access key must be let in before it is given out, within a minute; 0: none, and no wait."`
+	Checks **int           `json:"propagation_checks" default:"5" doc:"How many calls in a row a new access key must be accepted by AWS before it is used, within a minute; 0: none, and no wait."`
 	Pause  **time.Duration `json:"propagation_settle" default:"5s" doc:"The wait after these calls."`
 
 	automaticIn
@@ -136,9 +136,9 @@ type rootIn struct {
 
 // laterIn are fields that are known and not built yet.
 type laterIn struct {
-	RoleARN  wire.Raw `json:"role_arn" doc:"Planned and not built yet."`
-	Audience wire.Raw `json:"identity_token_audience" doc:"Planned and not built yet."`
-	TokenTTL wire.Raw `json:"identity_token_ttl" doc:"Planned and not built yet."`
+	RoleARN  wire.Raw `json:"role_arn" doc:"Not implemented yet; refused."`
+	Audience wire.Raw `json:"identity_token_audience" doc:"Not implemented yet; refused."`
+	TokenTTL wire.Raw `json:"identity_token_ttl" doc:"Not implemented yet; refused."`
 }
 
 func (l *laterIn) refuse() error {
@@ -372,7 +372,7 @@ type leaseTTLs struct {
 
 type leaseIn struct {
 	TTL *time.Duration `json:"lease" doc:"The TTL of users whose role has no default_ttl."`
-	Max *time.Duration `json:"lease_max" doc:"Until when they can be renewed, counted from their making."`
+	Max *time.Duration `json:"lease_max" doc:"How long they can be renewed, counted from their creation."`
 }
 
 type leaseOut struct {

@@ -33,8 +33,8 @@ type reachIn struct {
 	STSRegion *string   `json:"sts_region" default:"region" doc:"The region of sts_endpoint."`
 	Others    *[]string `json:"sts_fallback_endpoints" default:"none" doc:"Addresses of STS to use, in this order, if sts_endpoint cannot be reached."`
 	Regions   *[]string `json:"sts_fallback_regions" default:"region" doc:"The regions of sts_fallback_endpoints, one for each."`
-	Retries   **int     `json:"max_retries" default:"-1" doc:"How often a failed call is made again; -1: three times."`
-	Name      *string   `json:"username_template" default:"vault-token-role-time-random" doc:"How names of users and sessions are made, a template with fields and functions."`
+	Retries   **int     `json:"max_retries" default:"-1" doc:"How often a failed call is retried; -1: three times."`
+	Name      *string   `json:"username_template" default:"vault-token-role-time-random" doc:"A template for the names of users and sessions, with fields and functions."`
 }
 
 // given reports whether a write has any of the fields, and so gives all of them.

@@ -115,7 +115,7 @@ func (p *pairs) to(m *map[string]string) {
 type roleIn struct {
 	Name        string          `path:"name" doc:"The role's name."`
 	Type        *string         `json:"credential_type" doc:"The type of credential to issue: iam_user, assumed_role, federation_token or session_token."`
-	RoleARNs    *[]string       `json:"role_arns" doc:"The AWS roles of which one is assumed. For assumed_role."`
+	RoleARNs    *[]string       `json:"role_arns" doc:"The AWS roles; a reader assumes one of them. For assumed_role."`
 	PolicyARNs  *[]string       `json:"policy_arns" default:"none" doc:"Managed policies: attached to users, and narrowing sessions. Not for session_token."`
 	Groups      *[]string       `json:"iam_groups" default:"none" doc:"The IAM groups that users join; for assumed_role and federation_token the groups whose policies narrow the session."`
 	Document    *document       `json:"policy_document" default:"none" doc:"A policy in JSON: a user's own, or narrowing a session. Not for session_token."`
@@ -123,14 +123,14 @@ type roleIn struct {
 	SessionTags *pairs          `json:"session_tags" shape:"list" default:"none" doc:"Tags of sessions, as name=value. For assumed_role and federation_token."`
 	Boundary    *string         `json:"permissions_boundary_arn" default:"none" doc:"The policy that bounds what users may do. For iam_user."`
 	Path        *string         `json:"user_path" default:"/" doc:"The path of users' names. For iam_user."`
-	ExternalID  *string         `json:"external_id" default:"none" doc:"What the AWS role wants to be told by who assumes it. For assumed_role."`
-	SessionName *string         `json:"role_session_name" default:"made anew each time" doc:"The session's name, as AWS logs it. For assumed_role."`
+	ExternalID  *string         `json:"external_id" default:"none" doc:"The external ID that the AWS role's trust policy requires. For assumed_role."`
+	SessionName *string         `json:"role_session_name" default:"a new one each time" doc:"The session's name, as AWS logs it. For assumed_role."`
 	MFASerial   *string         `json:"mfa_serial_number" default:"none" doc:"The MFA device whose code readers must send. For session_token."`
-	DefaultSTS  *time.Duration  `json:"default_sts_ttl" default:"1h" doc:"How long sessions live, where readers do not say. 15m to 12h for assumed_role, to 36h for others."`
+	DefaultSTS  *time.Duration  `json:"default_sts_ttl" default:"1h" doc:"How long sessions live if the client asks for no other TTL: 15m to 12h for assumed_role, to 36h for others."`
 	MaxSTS      *time.Duration  `json:"max_sts_ttl" default:"AWS's" doc:"How long sessions live at most."`
 	TTL         *time.Duration  `json:"default_ttl" default:"config/lease, or the mount's" doc:"How long users live. For iam_user."`
-	MaxTTL      *time.Duration  `json:"max_ttl" default:"config/lease, or the mount's" doc:"Until when users can be renewed, counted from their making. For iam_user."`
-	Checks      **int           `json:"propagation_checks" default:"as in config/root" doc:"How many calls in a row a new access key must be let in before it is given out. For iam_user."`
+	MaxTTL      *time.Duration  `json:"max_ttl" default:"config/lease, or the mount's" doc:"How long users can be renewed, counted from their creation. For iam_user."`
+	Checks      **int           `json:"propagation_checks" default:"as in config/root" doc:"How many calls in a row a new access key must be accepted by AWS before it is used. For iam_user."`
 	Pause       **time.Duration `json:"propagation_settle" default:"as in config/root" doc:"The wait after these calls. For iam_user."`
 
 	legacyIn

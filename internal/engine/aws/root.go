@@ -19,7 +19,7 @@ const (
 )
 
 type rotateIn struct {
-	Replace *string `json:"replace_key" doc:"The user's second key, which is deleted to make room although it was used within a day."`
+	Replace *string `json:"replace_key" doc:"The user's second key. It is deleted to make room for the new one, even if it was used within the last day."`
 }
 
 type rotateOut struct {

@@ -12,7 +12,7 @@ type automaticIn struct {
 	Period   *time.Duration `json:"rotation_period" default:"never" doc:"How often the key is replaced, at least one minute. Excludes rotation_schedule."`
 	Schedule *string        `json:"rotation_schedule" default:"never" doc:"When it is replaced: cron, five fields, UTC. Excludes rotation_period."`
 	Window   *time.Duration `json:"rotation_window" default:"none" doc:"How long after a time of rotation_schedule the rotation may still begin, at least one hour."`
-	Off      *bool          `json:"disable_automated_rotation" default:"false" doc:"Whether the key is replaced by rotate-root alone."`
+	Off      *bool          `json:"disable_automated_rotation" default:"false" doc:"Whether the key is replaced only by rotate-root."`
 }
 
 // automaticOut is how they are shown.

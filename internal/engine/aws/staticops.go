@@ -15,7 +15,7 @@ import (
 // rotateNowIn asks for a rotation.
 type rotateNowIn struct {
 	Name    string  `path:"name" doc:"The static role's name."`
-	Replace *string `json:"replace_key" default:"none" doc:"A key of the user's to be deleted at once, to make room for the new one: the one before, in its grace, or one that somebody else has made."`
+	Replace *string `json:"replace_key" default:"none" doc:"A key of the user that is deleted at once to make room for the new one: the previous key in its grace period, or a key that was not created by Keyturn."`
 }
 
 func unknownStatic(name string) error {

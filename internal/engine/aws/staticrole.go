@@ -19,18 +19,18 @@ import (
 // staticIn is a static role as it is written. What is nil was not given.
 type staticIn struct {
 	Name     string         `path:"name" doc:"The static role's name."`
-	User     *string        `json:"username" doc:"The IAM user whose access key is rotated. It must be there already, and cannot be changed later."`
+	User     *string        `json:"username" doc:"The IAM user whose access key is rotated. It must exist, and cannot be changed later."`
 	Period   *time.Duration `json:"rotation_period" doc:"How often the key is rotated, at least one minute. Either this or rotation_schedule."`
 	Schedule *string        `json:"rotation_schedule" doc:"When the key is rotated: five fields of cron, in UTC."`
 	Window   *time.Duration `json:"rotation_window" default:"none" doc:"How long after a time of rotation_schedule the rotation may still begin, at least one hour."`
-	Off      *bool          `json:"disable_automated_rotation" default:"false" doc:"Whether the key is rotated by rotate-role alone."`
-	Grace    *time.Duration `json:"grace_period" default:"half of the shortest time between two rotations, at most 24h" doc:"How long the key before lives on after a rotation."`
-	Idle     *time.Duration `json:"idle_period" default:"half of grace_period; 24h for a key from before the role" doc:"How long the key before must be unused, as AWS tells, to be set inactive."`
-	Inactive *time.Duration `json:"inactive_period" default:"half of grace_period, at most 1h" doc:"How long the key before is inactive, and can be set active again, until it is deleted."`
+	Off      *bool          `json:"disable_automated_rotation" default:"false" doc:"Whether the key is rotated only by rotate-role."`
+	Grace    *time.Duration `json:"grace_period" default:"half of the shortest time between two rotations, at most 24h" doc:"How long the previous key stays valid after a rotation."`
+	Idle     *time.Duration `json:"idle_period" default:"half of grace_period; 24h for a key from before the role" doc:"How long the previous key must be unused, according to AWS, before it is set inactive."`
+	Inactive *time.Duration `json:"inactive_period" default:"half of grace_period, at most 1h" doc:"How long the previous key stays inactive, and can be set active again, before it is deleted."`
 
-	As          *string `json:"assume_role_arn" default:"none" doc:"The role that is assumed to reach the user's account, if it is another one."`
+	As          *string `json:"assume_role_arn" default:"none" doc:"The role that is assumed to reach the user's account, if that is a different account."`
 	SessionName *string `json:"assume_role_session_name" default:"keyturn and the installation's id" doc:"The name of that role's session, as AWS logs it."`
-	ExternalID  *string `json:"external_id" default:"none" doc:"The external id that the role's trust policy asks for."`
+	ExternalID  *string `json:"external_id" default:"none" doc:"The external ID that the role's trust policy requires."`
 
 	Checks **int           `json:"propagation_checks" default:"that of config/root" doc:"How many calls in a row a new key must pass before it is published; 0 disables this."`
 	Pause  **time.Duration `json:"propagation_settle" default:"that of config/root" doc:"How long to wait after these calls."`
@@ -40,9 +40,9 @@ type staticIn struct {
 
 // adoptIn says what to do with the keys that a user has already.
 type adoptIn struct {
-	KeyID   *string       `json:"access_key" default:"a new key is made" doc:"A key that the user has already, to be given out until the first rotation. Only when the role is new."`
+	KeyID   *string       `json:"access_key" default:"a new key is created" doc:"An existing key of the user, which is returned until the first rotation. Only for a new role."`
 	Secret  *secret.Value `json:"secret_key" doc:"The secret key that belongs to access_key."`
-	Replace *string       `json:"replace_key" default:"none" doc:"A key of the user's to be deleted at once, to make room for a new one. Only when the role is new."`
+	Replace *string       `json:"replace_key" default:"none" doc:"A key of the user that is deleted at once to make room for a new one. Only for a new role."`
 }
 
 // Forms of what names users and roles.

@@ -94,27 +94,27 @@ func (b *backend) Routes() []route.Route {
 	cs, rs, l, st := configs{b}, roles{b}, lending{b}, statics{b}
 	return []route.Route{
 		route.On(route.Write, "config/{name}", cs.writeConfig).WithExists(cs.configExists).
-			WithHelp("Configures a connection to a database. What is not given stays as it is.").WithRest(cs.params()...),
+			WithHelp("Configures a connection to a database. Fields that are not given keep their values.").WithRest(cs.params()...),
 		route.On(route.Read, "config/{name}", cs.readConfig).WithHelp("Shows a connection. Never shows its secrets."),
 		route.On(route.List, "config", cs.listConfigs).WithHelp("Lists the connections."),
 		route.On(route.Delete, "config/{name}", cs.deleteConfig).
-			WithHelp("Deletes a connection. It goes on to revoke what was issued by it, until that has ended."),
-		route.On(route.Write, "reset/{name}", cs.reset).WithHelp("Opens a connection's pool anew. What runs on the old one ends first."),
-		route.On(route.Write, "reload/{plugin}", cs.reload).WithHelp("Opens the pools of all connections of a plugin anew."),
+			WithHelp("Deletes a connection. Users that were issued through it are still revoked when their leases end."),
+		route.On(route.Write, "reset/{name}", cs.reset).WithHelp("Replaces a connection's pool. Statements that run on the old pool finish first."),
+		route.On(route.Write, "reload/{plugin}", cs.reload).WithHelp("Replaces the pools of all connections of a plugin."),
 		route.On(route.Write, "roles/{name}", rs.writeRole).WithExists(rs.roleExists).
-			WithHelp("Writes a role: how its users are made, renewed and revoked. What is not given stays as it is."),
+			WithHelp("Writes a role, which defines how its users are created, renewed and revoked. Fields that are not given keep their values."),
 		route.On(route.Read, "roles/{name}", rs.readRole).WithParam("name", "The role's name.").WithHelp("Shows a role."),
 		route.On(route.List, "roles", rs.listRoles).WithHelp("Lists the roles."),
-		route.On(route.Delete, "roles/{name}", rs.deleteRole).WithParam("name", "The role's name.").WithHelp("Deletes a role. Its users live on until their leases end."),
-		route.Lease(route.Read, "creds/{name}", l.plan, l.create).WithParam("name", "The role's name.").WithHelp("Makes a user of the database that lives as long as its lease."),
+		route.On(route.Delete, "roles/{name}", rs.deleteRole).WithParam("name", "The role's name.").WithHelp("Deletes a role. Its users stay valid until their leases end."),
+		route.Lease(route.Read, "creds/{name}", l.plan, l.create).WithParam("name", "The role's name.").WithHelp("Issues a user of the database that lives as long as its lease."),
 		route.On(route.Write, "static-roles/{name}", st.writeStatic).WithExists(st.staticExists).
 			WithHelp("Puts an existing user under rotation: its password is changed now, and then on schedule."),
 		route.On(route.Read, "static-roles/{name}", st.readStatic).WithHelp("Shows a static role. Never shows its passwords."),
 		route.On(route.List, "static-roles", st.listStatics).WithHelp("Lists the static roles."),
 		route.On(route.Delete, "static-roles/{name}", st.deleteStatic).WithHelp("Deletes a static role. Its user keeps the password that it has."),
-		route.On(route.Read, "static-creds/{name}", readers{st}.readCreds).WithHelp("Gives out the current user name and password of a static role."),
+		route.On(route.Read, "static-creds/{name}", readers{st}.readCreds).WithHelp("Returns the current user name and password of a static role."),
 		route.On(route.Write, "rotate-role/{name}", st.rotateStatic).WithHelp("Changes the password of a static role now."),
-		route.On(route.Write, "rotate-root/{name}", roots{b}.rotateRoot).WithHelp("Changes the administrator's password of a connection. Nobody knows the new one but this server."),
+		route.On(route.Write, "rotate-root/{name}", roots{b}.rotateRoot).WithHelp("Changes the administrator's password of a connection. Only this server knows the new one."),
 	}
 }
 

@@ -59,14 +59,14 @@ func (b *backend) role(ctx context.Context, name string) (*role, error) {
 type roleIn struct {
 	Name       string         `path:"name" doc:"The role's name."`
 	DB         *string        `json:"db_name" doc:"The connection that the role uses."`
-	Creation   *statements    `json:"creation_statements" doc:"What makes a user, with {{name}}, {{expiration}}, and {{password}}, {{public_key}} or {{subject}} as credential_type has it."`
-	Revocation *statements    `json:"revocation_statements" default:"the database's own" doc:"What takes a user away, with {{name}}."`
-	Renewal    *statements    `json:"renew_statements" default:"the database's own" doc:"What lets a user live longer, with {{name}} and {{expiration}}."`
-	Rollback   *statements    `json:"rollback_statements" doc:"What takes away a user who was made by half."`
-	TTL        *time.Duration `json:"default_ttl" default:"the mount's" doc:"How long users live who do not ask for more."`
+	Creation   *statements    `json:"creation_statements" doc:"Statements that create a user, with {{name}}, {{expiration}}, and {{password}}, {{public_key}} or {{subject}}, depending on credential_type."`
+	Revocation *statements    `json:"revocation_statements" default:"the database's own" doc:"Statements that remove a user, with {{name}}."`
+	Renewal    *statements    `json:"renew_statements" default:"the database's own" doc:"Statements that extend the life of a user, with {{name}} and {{expiration}}."`
+	Rollback   *statements    `json:"rollback_statements" doc:"Statements that remove a user whose creation failed halfway."`
+	TTL        *time.Duration `json:"default_ttl" default:"the mount's" doc:"How long users live if the client asks for no other TTL."`
 	MaxTTL     *time.Duration `json:"max_ttl" default:"the mount's" doc:"How long users live at most."`
-	Terminate  *bool          `json:"terminate_sessions" default:"the connection's" doc:"Whether revoking ends a user's sessions."`
-	Reuse      *string        `json:"reuse" default:"a user for each read" doc:"token: the same token that reads again is given the user of its unexpired lease again."`
+	Terminate  *bool          `json:"terminate_sessions" default:"the connection's" doc:"Whether revocation ends the sessions of a user."`
+	Reuse      *string        `json:"reuse" default:"a user for each read" doc:"token: if a token reads again before its lease expires, it gets the same user again."`
 	credentialIn
 }
 

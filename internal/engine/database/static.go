@@ -158,16 +158,16 @@ func (s *staticRole) at(c *connection) bool { return at(s.Sec.Keys[s.Rec.Current
 type staticIn struct {
 	Name        string         `path:"name" doc:"The static role's name."`
 	DB          *string        `json:"db_name" doc:"The connection that the role uses. It cannot be changed."`
-	Username    *string        `json:"username" doc:"The user whose password is changed. It must be there already, and cannot be changed."`
+	Username    *string        `json:"username" doc:"The user whose password is changed. It must exist, and cannot be changed."`
 	Alternate   *string        `json:"alternate_username" default:"none" doc:"A second user with the same rights. Rotations alternate between the two, so the credentials that readers have stay valid."`
-	Statements  *statements    `json:"rotation_statements" default:"the database's own" doc:"What changes a password, with {{name}} and {{password}}, or tells the database of a key, with {{public_key}} or {{subject}} as credential_type has it."`
+	Statements  *statements    `json:"rotation_statements" default:"the database's own" doc:"Statements that change a password, with {{name}} and {{password}}, or that register a key with the database, with {{public_key}} or {{subject}}, depending on credential_type."`
 	Period      *time.Duration `json:"rotation_period" doc:"How often the password changes, 5s or more. Excludes rotation_schedule."`
 	Schedule    *string        `json:"rotation_schedule" doc:"When the password changes: cron, five fields, UTC. Excludes rotation_period."`
 	Window      *time.Duration `json:"rotation_window" default:"none" doc:"How long after the schedule's time a change may begin, 1h or more."`
-	Off         *bool          `json:"disable_automated_rotation" default:"false" doc:"Whether the password changes by rotate-role alone."`
+	Off         *bool          `json:"disable_automated_rotation" default:"false" doc:"Whether the password changes only by rotate-role."`
 	Skip        *bool          `json:"skip_import_rotation" default:"false" doc:"Whether the password stays as it is until the first change."`
-	Password    *secret.Value  `json:"password" doc:"The password of now, which is given out until the first change. For skip_import_rotation."`
-	SelfManaged *secret.Value  `json:"self_managed_password" doc:"The password of now, for a connection that is self_managed: the user changes its own."`
+	Password    *secret.Value  `json:"password" doc:"The current password, which is returned until the first change. For skip_import_rotation."`
+	SelfManaged *secret.Value  `json:"self_managed_password" doc:"The current password, for a connection with self_managed, where the user changes its own password."`
 	credentialIn
 }
 

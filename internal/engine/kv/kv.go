@@ -99,8 +99,8 @@ func (b *backend) Close() error { return nil }
 // listIn is the request of a listing, in pages if the client wants.
 type listIn struct {
 	Path  string `path:"path" doc:"The folder."`
-	After string `json:"after" doc:"Begin behind this name."`
-	Limit int    `json:"limit" default:"all" doc:"How many names at most."`
+	After string `json:"after" doc:"Start after this name."`
+	Limit int    `json:"limit" default:"all" doc:"How many names to return at most."`
 }
 
 // list returns the names directly below a folder, of the keys below any of the bases, seeking past what is deeper.

@@ -37,7 +37,7 @@ type settingsIn struct {
 	MaxVersions        *int                `json:"max_versions" default:"0" doc:"How many versions are kept; 0: as the mount says, -1: all, of which some thousands fit."`
 	CASRequired        *bool               `json:"cas_required" default:"false" doc:"Whether each write must say which version it replaces."`
 	DeleteVersionAfter *wire.Lifetime      `json:"delete_version_after" default:"0s" doc:"How long a version is kept before it is deleted; 0s: as the mount says, -1s: never."`
-	Custom             *map[string]*string `json:"custom_metadata" doc:"Notes on the secret, at most 64 keys; null takes one away."`
+	Custom             *map[string]*string `json:"custom_metadata" doc:"Notes on the secret, at most 64 keys; null removes one."`
 }
 
 // configIn has no path and no custom metadata.

@@ -18,7 +18,7 @@ type unversioned struct{ *backend }
 func (u *unversioned) Routes() []route.Route {
 	return []route.Route{
 		route.On(route.Read, "{path...}", u.read).WithLeaf().WithHelp("Read a secret."),
-		route.On(route.Write, "{path...}", u.write).WithExists(u.exists).WithLeaf().WithHelp("Write a secret; what was there is replaced."),
+		route.On(route.Write, "{path...}", u.write).WithExists(u.exists).WithLeaf().WithHelp("Write a secret. It replaces the previous one."),
 		route.On(route.Delete, "{path...}", u.remove).WithLeaf().WithHelp("Delete a secret."),
 		route.On(route.List, "{path...}", u.listing).WithHelp("List the names below a folder."),
 	}

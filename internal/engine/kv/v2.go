@@ -36,7 +36,7 @@ func (v *versioned) Routes() []route.Route {
 		route.On(route.Patch, "data/{path...}", v.patch).WithLeaf().WithHelp("Merge into the current version, as a new one."),
 		route.On(route.Delete, "data/{path...}", v.deleteLatest).WithLeaf().WithHelp("Soft-delete the newest version."),
 		route.On(route.Write, "delete/{path...}", v.deleteVersions).WithLeaf().WithHelp("Soft-delete versions."),
-		route.On(route.Write, "undelete/{path...}", v.undelete).WithLeaf().WithHelp("Take back a soft delete."),
+		route.On(route.Write, "undelete/{path...}", v.undelete).WithLeaf().WithHelp("Undo a soft delete."),
 		route.On(route.Write, "destroy/{path...}", v.destroy).WithLeaf().WithHelp("Destroy versions for good."),
 		route.On(route.Read, "subkeys/{path...}", v.subkeys).WithLeaf().WithHelp("Read the structure of a version, without values."),
 		route.On(route.Read, "metadata/{path...}", v.readMeta).WithLeaf().WithHelp("Read a secret's metadata."),
@@ -49,7 +49,7 @@ func (v *versioned) Routes() []route.Route {
 		op      route.Op
 		command string
 	}{{route.Read, "get"}, {route.Write, "put"}, {route.Patch, "patch"}, {route.Delete, "delete"}, {route.List, "list"}} {
-		all = append(all, route.On(of.op, "{path...}", elsewhere(of.op, of.command)).WithHelp("Nothing is here: the answer names the path of version 2."))
+		all = append(all, route.On(of.op, "{path...}", elsewhere(of.op, of.command)).WithHelp("Not a path of version 2: the answer names the right one."))
 	}
 	return all
 }
@@ -312,8 +312,8 @@ type putIn struct {
 	Options *struct {
 		CAS   *int `json:"cas"`
 		Force bool `json:"force"`
-	} `json:"options" doc:"An object with cas: the version that this write replaces, 0 for a new secret; and force: write a key that is dead over one that is rotated."`
-	Version *int `json:"version" doc:"Taken and without effect: old clients send it."` // sent by old clients, without meaning
+	} `json:"options" doc:"An object with cas: the version that this write replaces, 0 for a new secret; and force: write a dead key over a rotated one."`
+	Version *int `json:"version" doc:"Accepted without effect: old clients send it."` // sent by old clients, without meaning
 }
 
 func (in *putIn) cas() *int {
@@ -412,7 +412,7 @@ func (v *versioned) deleteLatest(ctx context.Context, r *route.Request, in pathI
 
 type versionsIn struct {
 	Path     string `path:"path" doc:"The secret's path."`
-	Versions []int  `json:"versions" doc:"The versions that are meant."`
+	Versions []int  `json:"versions" doc:"The versions."`
 }
 
 func (in *versionsIn) check() error {

@@ -184,7 +184,7 @@ func (k *key) showStatus() keyStatus {
 type statusIn struct {
 	Failing bool `json:"failing" default:"false" doc:"Shows only credentials that have an alert or whose rotation has failed."`
 	Overdue bool `json:"overdue" default:"false" doc:"Shows only credentials whose rotation is overdue."`
-	Limit   int  `json:"limit" default:"1000" doc:"How many at most."`
+	Limit   int  `json:"limit" default:"1000" doc:"How many to return at most."`
 }
 
 type statusOut struct {
@@ -276,7 +276,7 @@ func (b *backend) Unfinished(ctx context.Context) error {
 
 type listIn struct {
 	After string `json:"after" doc:"Begin after this name."`
-	Limit int    `json:"limit" default:"all" doc:"How many names at most."`
+	Limit int    `json:"limit" default:"all" doc:"How many names to return at most."`
 }
 
 func (b *backend) listKeys(ctx context.Context, _ *route.Request, in listIn) (out route.Keys, err error) {

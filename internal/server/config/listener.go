@@ -79,7 +79,7 @@ func tcpKeys(r *report, d *draft) []key {
 	var cluster string
 	all := []key{
 		{name: "address", takes: "host:port or template", without: "127.0.0.1:8200", set: r.place(&l.Address), doc: "Where to listen."},
-		{name: "cluster_address", takes: "host:port", doc: "Taken with a warning: there are no clusters yet.",
+		{name: "cluster_address", takes: "host:port", doc: "Accepted with a warning: there are no clusters yet.",
 			set: then(r.words(&cluster), func(i *ast.ObjectItem) {
 				r.warn(r.at(i), "cluster_address: clusters are not built yet; take it out")
 			})},
@@ -100,7 +100,7 @@ func unixKeys(r *report, d *draft) []key {
 		{name: "socket_mode", takes: "octal text", without: "by the process's umask", set: mode(r, &l.Socket.Mode),
 			doc: "Who may use the socket, as for chmod: \"660\" for its user and group."},
 		{name: "socket_user", takes: "name or number", set: owner(r, &l.Socket.User), doc: "The user that owns the socket."},
-		{name: "tls_disable", takes: "boolean", without: "true", doc: "Taken and without effect: what goes through a socket of this machine is not encrypted.",
+		{name: "tls_disable", takes: "boolean", without: "true", doc: "Accepted without effect: what goes through a socket of this machine is not encrypted.",
 			set: then(r.truth(&sink), func(i *ast.ObjectItem) {
 				if !sink {
 					r.problem(r.at(i), "tls_disable: there is no TLS on a Unix socket; take it out, or use listener \"tcp\"")

@@ -50,7 +50,7 @@ func tlsKeys(r *report, d *draft) []key {
 		{name: "tls_min_version", takes: "text", without: "tls12", reload: true, set: r.words(&d.minVersion),
 			doc: "The oldest version of TLS that is spoken: tls12 or tls13."},
 		{name: "tls_prefer_server_cipher_suites", takes: "boolean", set: r.truth(&sink),
-			doc: "Taken and without effect: Go chooses the best suite that both sides know."},
+			doc: "Accepted without effect: Go chooses the best suite that both sides know."},
 		{name: "tls_require_and_verify_client_cert", takes: "boolean", without: "false", reload: true, set: r.truth(&t.RequireClient),
 			doc: "Whether clients without a certificate are refused. Without tls_client_ca_file the system's authorities count."},
 	}

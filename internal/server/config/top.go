@@ -118,7 +118,7 @@ func noEffectKeys(r *report) []key {
 	var ui, mlock, sink bool
 	var old string
 	return []key{
-		{name: "cluster_addr", takes: "URL or template", doc: "Taken with a warning: there are no clusters yet.",
+		{name: "cluster_addr", takes: "URL or template", doc: "Accepted with a warning: there are no clusters yet.",
 			set: then(r.place(&old), func(i *ast.ObjectItem) { r.warn(r.at(i), "cluster_addr: clusters are not built yet; take it out") })},
 		{name: "disable_mlock", takes: "boolean", doc: "Taken for the sake of old configurations: memory is not locked by this version, and false is warned of.",
 			set: then(r.truth(&mlock), func(i *ast.ObjectItem) {
@@ -127,10 +127,10 @@ func noEffectKeys(r *report) []key {
 				}
 			})},
 		{name: "enable_response_header_raft_node_id", takes: "boolean", without: "false", set: r.truth(&sink),
-			doc: "Taken and without effect: the header would name a node of a Raft cluster, and this server is none."},
+			doc: "Accepted without effect: the header would name a node of a Raft cluster, and this server is none."},
 		{name: "telemetry", takes: "block", doc: "Where metrics are pushed to; taken with a warning: let Prometheus read /v1/sys/metrics?format=prometheus.",
 			set: func(i *ast.ObjectItem) { r.members(r.block(i), telemetryBlock, pushKeys(r), given{}) }},
-		{name: "ui", takes: "boolean", without: "false", doc: "Taken with a warning: the web interface is not built yet.",
+		{name: "ui", takes: "boolean", without: "false", doc: "Accepted with a warning: the web interface is not implemented yet.",
 			set: then(r.truth(&ui), func(i *ast.ObjectItem) {
 				if ui {
 					r.warn(r.at(i), "ui: the web interface is not built yet; use the command line")
@@ -145,9 +145,9 @@ func pushKeys(r *report) []key {
 	var keep time.Duration
 	return []key{
 		{name: "disable_hostname", takes: "boolean", without: "true", set: r.truth(&sink),
-			doc: "Taken and without effect: the names of metrics never have the host's name before them."},
+			doc: "Accepted without effect: the names of metrics never have the host's name before them."},
 		{name: "prometheus_retention_time", takes: "duration", without: "for ever", set: r.orNone(&keep),
-			doc: "Taken and without effect: metrics count from the start of the server."},
+			doc: "Accepted without effect: metrics count from the start of the server."},
 	}
 }
 

@@ -4,11 +4,11 @@ import "github.com/keyturn/keyturn/internal/route"
 
 // healthQuery are the parameters of sys/health.
 type healthQuery struct {
-	Active   int `json:"activecode" default:"200" doc:"The status of a server that serves."`
-	Sealed   int `json:"sealedcode" default:"503" doc:"The status of a sealed one."`
-	Uninit   int `json:"uninitcode" default:"501" doc:"The status of one that is not initialized."`
-	Standby  int `json:"standbycode" doc:"Taken and without effect: there is no standby."`
-	StandbyO int `json:"standbyok" doc:"Taken and without effect: there is no standby."`
+	Active   int `json:"activecode" default:"200" doc:"The HTTP status of an unsealed server."`
+	Sealed   int `json:"sealedcode" default:"503" doc:"The HTTP status of a sealed server."`
+	Uninit   int `json:"uninitcode" default:"501" doc:"The HTTP status of a server that is not initialized."`
+	Standby  int `json:"standbycode" doc:"Accepted without effect: there is no standby."`
+	StandbyO int `json:"standbyok" doc:"Accepted without effect: there is no standby."`
 }
 
 // Pages describes the pages that are served while the server is sealed, too.

@@ -201,14 +201,14 @@ func (h *Handler) leader(_ context.Context, x *call) (*core.Answer, error) {
 
 // initRequest is the body of sys/init.
 type initRequest struct {
-	SecretShares      int      `json:"secret_shares" doc:"Into how many shares the unseal key is split."`
-	SecretThreshold   int      `json:"secret_threshold" doc:"How many of them unseal."`
-	StoredShares      int      `json:"stored_shares" doc:"Taken and without effect: clients send it."` // says nothing here
-	RecoveryShares    int      `json:"recovery_shares" doc:"For a server that unseals itself: taken and without effect."`
-	RecoveryThreshold int      `json:"recovery_threshold" doc:"For a server that unseals itself: taken and without effect."`
-	PGPKeys           []string `json:"pgp_keys" doc:"Planned, and refused until it is built."`
-	RecoveryPGPKeys   []string `json:"recovery_pgp_keys" doc:"Planned, and refused until it is built."`
-	RootTokenPGPKey   string   `json:"root_token_pgp_key" doc:"Planned, and refused until it is built."`
+	SecretShares      int      `json:"secret_shares" doc:"The number of shares of the unseal key."`
+	SecretThreshold   int      `json:"secret_threshold" doc:"The number of shares that are needed to unseal."`
+	StoredShares      int      `json:"stored_shares" doc:"Accepted without effect: clients send it."` // says nothing here
+	RecoveryShares    int      `json:"recovery_shares" doc:"For a server that unseals itself: accepted without effect."`
+	RecoveryThreshold int      `json:"recovery_threshold" doc:"For a server that unseals itself: accepted without effect."`
+	PGPKeys           []string `json:"pgp_keys" doc:"Not implemented yet; refused."`
+	RecoveryPGPKeys   []string `json:"recovery_pgp_keys" doc:"Not implemented yet; refused."`
+	RootTokenPGPKey   string   `json:"root_token_pgp_key" doc:"Not implemented yet; refused."`
 }
 
 // initState is the answer to reading sys/init.
@@ -283,8 +283,8 @@ func decode(r *route.Request, in any) error {
 // unsealRequest is the body of sys/unseal.
 type unsealRequest struct {
 	Key     secret.Value `json:"key" doc:"One share of the unseal key."`
-	Reset   bool         `json:"reset" default:"false" doc:"Whether the shares given so far are forgotten."`
-	Migrate bool         `json:"migrate" doc:"Planned, and refused until it is built."`
+	Reset   bool         `json:"reset" default:"false" doc:"Whether to discard the shares that were given so far."`
+	Migrate bool         `json:"migrate" doc:"Not implemented yet; refused."`
 }
 
 func (h *Handler) unseal(ctx context.Context, x *call) (*core.Answer, error) {
