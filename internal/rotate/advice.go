@@ -42,14 +42,6 @@ func rotateAgain(e *Edit) string {
 	return fmt.Sprintf("rotate once rotation %d has ended", t.N)
 }
 
-// way is what to do instead of a write that is refused, or about one that was forced.
-func way(j *judgement) string {
-	if j.o.Force {
-		return instead(j.Edit)
-	}
-	return rotateAgain(j.Edit)
-}
-
 // Unless is what a person can do about a rotation that is in the way of what was asked for.
 func (t *Turn) Unless() string {
 	if t.Back != nil || t.State == Retiring {

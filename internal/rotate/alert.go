@@ -6,22 +6,6 @@ import (
 	"time"
 )
 
-// An Alert names a cause and what to do, and stands until the cause is gone.
-type Alert struct {
-	At   time.Time `json:"at"`
-	Text string    `json:"text"`
-	// Step is the state whose calls fail: the alert ends with the first one that succeeds. "": it stands until a rotation has
-	// published, or until its own check finds the cause gone.
-	Step State `json:"step,omitempty"`
-	// Place: it is about what consumers read, and ends once they read the right value.
-	Place bool `json:"place,omitempty"`
-	// About is what the place held when that one was raised: "nothing", or a version. While it still does, the alert stays as it is: it
-	// names who has done that, and the way back.
-	About string `json:"about,omitempty"`
-	// Before is an alert that this one covers: it stands again once this one ends.
-	Before *Alert `json:"before,omitempty"`
-}
-
 // alerts are those of a record that stand at once, at most one of each sort. None ends another
 // one: whoever can bring about the one, by writing a secret or by stopping a provider, does not
 // hide the other by it.

@@ -1,16 +1,12 @@
 package rotate
 
 import (
-	"context"
 	"iter"
-	"math"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/cron"
-	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -188,82 +184,16 @@ const (
 	walkRows  = 1000
 )
 
-// Walk takes all records that are stored into the census, again and again. It ends with ctx.
-func (m *Manager) Walk(ctx context.Context) {
-	for {
-		wait := walkEvery
-		if err := m.walkOnce(ctx); err != nil {
-			if ctx.Err() == nil {
-				m.cfg.Log.Warn("counting what rotates", "mount", m.cfg.Mount(), "next_try", time.Now().Add(walkAgain), "error", err)
-			}
-			wait = walkAgain
-		}
-		if !cron.Pause(ctx, wait) {
-			return
-		}
-	}
+// A FailedStep is a step that failed, and the class of its error: that of an [Outcome], or
+// "server" if it was none of the provider's.
+type FailedStep struct {
+	Step  State
+	Class string
 }
 
-func (m *Manager) walkOnce(ctx context.Context) error {
-	m.census.begin()
-	rows := 0
-	for _, k := range m.kinds {
-		for e, err := range m.cfg.Store.Scan(ctx, k.Records, storage.PrefixEnd(k.Records)) {
-			if e.Key == "" && err != nil {
-				return err
-			}
-			if !m.census.found(e.Key, e.Version) {
-				if err := m.visit(ctx, k, strings.TrimPrefix(e.Key, k.Records)); err != nil {
-					return err
-				}
-			}
-			if rows++; rows%walkRows == 0 && !cron.Pause(ctx, walkPace) {
-				return ctx.Err()
-			}
-		}
-		for _, key := range m.census.missing(k) {
-			if err := m.visit(ctx, k, strings.TrimPrefix(key, k.Records)); err != nil {
-				return err
-			}
-		}
-		for name, err := range m.unstored(ctx, k) {
-			if err != nil {
-				return err
-			}
-			if r, _, err := k.Missing(ctx, name); err == nil && r != nil { // its first change counts for more: it has a version
-				m.census.set(k, name, 0, stand(k, r))
-			}
-		}
-	}
-	return nil
-}
+// ofServer is the class of what failed on this side: the store, or the audit devices.
+const ofServer = "server"
 
-// visit notes where a record stands. It does not wait for the record's lock, which may be held over a call that hangs.
-// Instead it looks again until what it has noted is what is stored, so that a commit in between is not undone.
-func (m *Manager) visit(ctx context.Context, k *Kind, name string) error {
-	for noted := storage.Version(math.MaxUint64); ; {
-		row, err := m.cfg.Store.Get(ctx, k.Records+name)
-		damaged := fault.Is(err, fault.Internal)
-		if err != nil && !damaged {
-			return err
-		}
-		if row.Version == noted {
-			return nil
-		}
-		switch r := (&Record{Name: name}); {
-		case row.Version == 0 && !damaged:
-			m.census.drop(k, name)
-		case damaged || !readable(k, row, r):
-			m.census.set(k, name, row.Version, standing{path: k.Path(name), state: unreadable, alert: true})
-		default:
-			m.census.set(k, name, row.Version, stand(k, r))
-		}
-		noted = row.Version
-	}
-}
-
-// readable decodes a row into r.
-func readable(k *Kind, row storage.Entry, r *Record) bool {
-	_, err := k.decode(row, r)
-	return err == nil
-}
+// overdueAfter is how late a rotation may publish before it counts as overdue: it
+// takes its time to settle.
+const overdueAfter = 10 * time.Minute

@@ -184,28 +184,6 @@ func ask(ctx context.Context, e *Edit, why string) error {
 	return e.Commit(ctx, "asks", e.Now)
 }
 
-// list returns all credentials that the provider shows.
-func list(ctx context.Context, e *Edit) (all []Listed, err error) {
-	err = call(ctx, func(ctx context.Context) (err error) {
-		all, err = e.target.(Lister).List(ctx)
-		return err
-	})
-	e.Now = time.Now().UTC()
-	return all, err
-}
-
-// ids are the IDs of all credentials that the provider shows.
-func ids(ctx context.Context, e *Edit) (out []string, err error) {
-	all, err := list(ctx, e)
-	for _, l := range all {
-		out = append(out, l.ID)
-	}
-	if len(out) > maxBefore {
-		return nil, &Failure{Outcome: Permanent, Err: fault.New("rotate.ids", fault.TooLarge, "the provider lists %d keys without labels, more than can be told apart; delete at the provider those that nobody uses", len(out))}
-	}
-	return out, err
-}
-
 // sweep deals with what creating calls of this turn left behind: it finds it by
 // marker, records it as ours, and retires it. It reports whether the caller may
 // go on; if not, it has committed. final: no call's late effect may come any more.

@@ -137,13 +137,6 @@ func (e *Edit) timing() Timing { return e.kind.Timing(e.Rec) }
 // name is the record in messages: key "stripe".
 func (e *Edit) name() string { return fmt.Sprintf("%s %q", e.kind.Noun, called(e.kind, e.Rec)) }
 
-func called(k *Kind, r *Record) string {
-	if k.Called == nil {
-		return r.Name
-	}
-	return k.Called(r)
-}
-
 // Say adds to the event and the journal row of the next commit. Values are no secrets.
 func (e *Edit) Say(name, value string) {
 	if e.said == nil {
@@ -332,4 +325,41 @@ func encode(v any) ([]byte, error) {
 
 func decode(e storage.Entry, into any) error {
 	return fault.Wrap("rotate.decode", fault.Internal, json.Unmarshal(e.Value, into))
+}
+
+// An exchanger is a target that tells which requests it has made since it was last asked.
+type exchanger interface {
+	Exchanges() []Exchange
+}
+
+// exchanged are the last exchanges with the provider since the commit before, as far as the rotation may keep more.
+func exchanged(e *Edit) []Exchange {
+	if target, ok := e.target.(exchanger); ok {
+		e.made = append(e.made, target.Exchanges()...)
+	}
+	made := e.made[max(len(e.made)-maxExchanges, 0):]
+	if t := e.Rec.Turn; t != nil {
+		t.Kept -= e.counted // a commit that failed holds none
+		made = made[:min(len(made), max(maxKept-t.Kept, 0))]
+		t.Kept += len(made)
+		e.counted = len(made)
+	}
+	return made
+}
+
+// remember takes what a commit of this process that failed was to keep, and returns what has the
+// next one keep it if no commit of the record in hand does.
+func remember(e *Edit) (leave func()) {
+	m, key := e.m, e.kind.Records+e.Rec.Name
+	if lost, known := m.unsaved.LoadAndDelete(key); known {
+		e.made = lost.([]Exchange)
+	}
+	return func() {
+		if target, ok := e.target.(exchanger); ok {
+			e.made = append(e.made, target.Exchanges()...)
+		}
+		if n := len(e.made); n > 0 {
+			m.unsaved.Store(key, e.made[max(n-maxExchanges, 0):])
+		}
+	}
 }

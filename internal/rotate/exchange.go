@@ -46,11 +46,6 @@ func (s *Seconds) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// An exchanger is a target that tells which requests it has made since it was last asked.
-type exchanger interface {
-	Exchanges() []Exchange
-}
-
 // Limits on what is kept of exchanges.
 const (
 	MaxReply     = 2 << 10 // bytes of one reply
@@ -58,38 +53,6 @@ const (
 	maxExchanges = 8       // of one commit
 	maxKept      = 100     // of one rotation
 )
-
-// exchanged are the last exchanges with the provider since the commit before, as far as the rotation may keep more.
-func exchanged(e *Edit) []Exchange {
-	if target, ok := e.target.(exchanger); ok {
-		e.made = append(e.made, target.Exchanges()...)
-	}
-	made := e.made[max(len(e.made)-maxExchanges, 0):]
-	if t := e.Rec.Turn; t != nil {
-		t.Kept -= e.counted // a commit that failed holds none
-		made = made[:min(len(made), max(maxKept-t.Kept, 0))]
-		t.Kept += len(made)
-		e.counted = len(made)
-	}
-	return made
-}
-
-// remember takes what a commit of this process that failed was to keep, and returns what has the
-// next one keep it if no commit of the record in hand does.
-func remember(e *Edit) (leave func()) {
-	m, key := e.m, e.kind.Records+e.Rec.Name
-	if lost, known := m.unsaved.LoadAndDelete(key); known {
-		e.made = lost.([]Exchange)
-	}
-	return func() {
-		if target, ok := e.target.(exchanger); ok {
-			e.made = append(e.made, target.Exchanges()...)
-		}
-		if n := len(e.made); n > 0 {
-			m.unsaved.Store(key, e.made[max(n-maxExchanges, 0):])
-		}
-	}
-}
 
 // redacted stands for what is not shown.
 const redacted = "[secret]"

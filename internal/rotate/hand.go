@@ -8,21 +8,6 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// A Hand counts the writes of a place by hand that make calls to the provider or are refused.
-// Whoever may write the place could otherwise have this server try values at the provider, with its
-// address and its admin credentials, as fast as it answers.
-type Hand struct {
-	// Free is when all calls that were made are paid for, one each [handEvery].
-	Free time.Time `json:"free"`
-	// Refused is how many writes were refused, as far as they are counted; By and Last are of the newest.
-	Refused int       `json:"refused,omitempty"`
-	By      string    `json:"by,omitempty"`
-	Last    time.Time `json:"last,omitzero"`
-	// Told is when the journal was last told, and ToldOf how many it knows of.
-	Told   time.Time `json:"told,omitzero"`
-	ToldOf int       `json:"told_of,omitempty"`
-}
-
 // Limits on writes by hand. The limits are for values of which only the provider can say whether
 // they live: a key that is current on record is written without a call.
 const (

@@ -3,12 +3,7 @@ package rotate
 import (
 	"context"
 	"iter"
-	"log/slog"
-	"sync"
-	"time"
 
-	"github.com/keyturn/keyturn/internal/barrier"
-	"github.com/keyturn/keyturn/internal/locks"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -61,49 +56,9 @@ type Kind struct {
 	Earlier func(ctx context.Context) iter.Seq2[string, error]
 }
 
-// Config is what a [Manager] is given of the world.
-type Config struct {
-	Store        *barrier.View // of the mount
-	Log          *slog.Logger
-	Installation string
-	Mount        func() string // the path of the mount, with its slash
-
-	// Schedule returns the operations that move the due item of a record, on absolute keys.
-	Schedule func(kind, name string, from, to time.Time) []storage.Op
-	// Event returns the operation that records an event, on an absolute key.
-	Event func(kind string, details map[string]string) storage.Op
-	// Audited runs act between the two lines of an audit entry, fail closed: without the first line act is not
-	// called. An action that takes only takes access away, and does not wait for a device.
-	Audited func(ctx context.Context, a Action, act func(ctx context.Context) error) error
-	// ClockHeld reports that the clock is not trusted; nil: it always is.
-	ClockHeld func() bool
-}
-
-// An Action names a step for the audit log.
-type Action struct {
-	Path   string // full path of the record
-	Detail map[string]string
-	Takes  bool // it only takes access away
-}
-
-// A Manager rotates the records of one mount. It is safe for concurrent use.
-type Manager struct {
-	cfg    Config
-	kinds  map[string]*Kind
-	locks  locks.Named
-	census *census
-	// returned has, by the row of a record, the Calling of a call of this process that has
-	// returned, until a commit says so.
-	returned sync.Map
-	// unsaved has, by the row of a record, the exchanges that no commit has kept.
-	unsaved sync.Map
-}
-
-// New returns a manager for the kinds of a mount.
-func New(cfg Config, kinds ...Kind) *Manager {
-	m := &Manager{cfg: cfg, kinds: map[string]*Kind{}, census: newCensus()}
-	for i := range kinds {
-		m.kinds[kinds[i].Name] = &kinds[i]
+func called(k *Kind, r *Record) string {
+	if k.Called == nil {
+		return r.Name
 	}
-	return m
+	return k.Called(r)
 }

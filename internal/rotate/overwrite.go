@@ -13,30 +13,6 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// judgeTimeout bounds how long a client that writes the place of a credential waits for its judgement.
-const judgeTimeout = 4 * time.Second
-
-// An Overwrite is what a client is about to make of the place where consumers read a credential.
-type Overwrite struct {
-	By      string
-	Version int                     // of the place, once it is written
-	Fields  map[string]secret.Value // of the credential, as consumers will read them; nil: they will read nothing
-	Lacks   []string                // fields with a secret that consumers will not find any more
-	Remedy  string                  // without Fields: the command by which consumers read something again, if there is one
-	Force   bool                    // what is refused is written nevertheless
-	Shown   bool                    // the client may know which record publishes there
-	Warn    func(format string, args ...any)
-	// Reads is told what consumers read once this is written, before it is. nil: nobody wants to know.
-	Reads func(r Reads)
-}
-
-// Reads says what consumers read.
-type Reads struct {
-	ID          string    // "": it is not known which credential that is
-	OldID       string    // of the one in its grace; "": none
-	RetireAfter time.Time // of that one
-}
-
 // Overwrite judges a client's write to the place of a record. One whose credential lives, or of
 // which that cannot be found out in time, is written: commit stores it, with operations on
 // absolute keys by which the record follows, and whose assertions fail once the record has
@@ -93,18 +69,6 @@ func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
 	return err
 }
 
-// creating reports whether another server may be in a creating call. A commit of ours would make
-// the one behind the call fail, by which the secret of the new credential is kept: it exists
-// nowhere else.
-func (e *Edit) creating() bool {
-	t := e.turn()
-	if t == nil || t.State != Creating || t.last() == nil {
-		return false
-	}
-	a := t.last()
-	return a.Outcome == "" && e.Now.Before(a.Deadline.Add(clockMargin))
-}
-
 // unjudged writes while the record is at work: what its rotation does next decides. It has
 // decided while a credential is being retired, which may be the one that is written. Whatever the
 // rotation finds, what consumers read is looked at when it ends: it may fail, and then it looks
@@ -147,31 +111,6 @@ func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrit
 	return commit(ops)
 }
 
-// A judgement is one overwrite with the record that it concerns.
-type judgement struct {
-	*Edit
-	o      Overwrite
-	commit func(along []storage.Op) error
-	past   lineage
-
-	looking bool // at what is written already
-	asked   bool // the provider was
-	refused bool // nothing is written
-}
-
-// name is the record in messages to the client: whoever writes a secret need not know what is below another mount.
-func (j *judgement) name() string {
-	if !j.o.Shown {
-		return "the rotated key"
-	}
-	return j.Edit.name()
-}
-
-// judging returns the judgement of an overwrite. Without commit nothing is stored by it.
-func judging(e *Edit, o Overwrite, commit func(along []storage.Op) error) *judgement {
-	return &judgement{Edit: e, o: o, commit: commit, past: lineage{e: e}}
-}
-
 // run judges. Calls to the provider end with short.
 func (j *judgement) run(ctx, short context.Context) error {
 	for _, v := range j.o.Fields {
@@ -192,48 +131,6 @@ func (j *judgement) run(ctx, short context.Context) error {
 		return j.victim(ctx, short)
 	}
 	return j.other(ctx, short)
-}
-
-// same reports whether what is written is a credential on record: nothing of it differs, and its
-// public parts are not all there is.
-func (j *judgement) same(c *Ref) bool {
-	reads := j.reads(c)
-	return agree(reads, j.o.Fields) && (len(j.target.Place().Credential(reads).Secret) == 0 || j.secretOf(c))
-}
-
-// secretOf reports whether what is written has the secret of a credential on record.
-func (j *judgement) secretOf(c *Ref) bool { return j.sameSecret(j.reads(c), j.o.Fields) }
-
-func (j *judgement) sameSecret(a, b map[string]secret.Value) bool {
-	place := j.target.Place()
-	return agree(place.Credential(a).Secret, place.Credential(b).Secret)
-}
-
-// reads are the fields of a credential on record, as consumers read them.
-func (j *judgement) reads(c *Ref) map[string]secret.Value {
-	if made, known := j.Sec.Keys[c.Key()]; known {
-		return j.target.Place().Fields(made)
-	}
-	if t := j.turn(); c != nil && t != nil && c.Key() == t.Old.Key() {
-		return j.Sec.Previous
-	}
-	return nil
-}
-
-// agree reports whether two readings have something in common, and nothing that differs.
-func agree(a, b map[string]secret.Value) bool {
-	some := false
-	for field, v := range a {
-		got, ok := b[field]
-		switch {
-		case !ok || v.Empty():
-		case !got.Equal(v):
-			return false
-		default:
-			some = true
-		}
-	}
-	return some
 }
 
 // right is a write of what consumers are to read.
@@ -428,49 +325,6 @@ func (j *judgement) strange(what string) error {
 	return j.store("written", j.unmoved())
 }
 
-// refuse refuses the write, or has it stand as an alert where it is forced.
-func (j *judgement) refuse(format string, args ...any) error {
-	why := fmt.Sprintf(format, args...)
-	if !j.o.Force {
-		j.refused = true
-		return fault.New("rotate.Overwrite", fault.Invalid, "%s refuses the write: %s, or write it nevertheless with -force (options.force in the API)", title(j), why)
-	}
-	j.astray(aboutWrite(j), "%s has made consumers read what is no key that works: %s", j.o.by(), why)
-	j.o.Warn("it was written nevertheless: %s", why)
-	endLooks(j.Edit)
-	return j.store("forced", j.unmoved())
-}
-
-// never refuses the write even where it is forced. What somebody with a right on the record has
-// decided is not undone by one who may only write the place.
-func (j *judgement) never(format string, args ...any) error {
-	if j.looking {
-		return j.refuse(format, args...)
-	}
-	j.refused = true
-	return fault.New("rotate.Overwrite", fault.Invalid, "%s refuses the write, also with options.force: %s", title(j), fmt.Sprintf(format, args...))
-}
-
-// title is the record as refusals begin.
-func title(j *judgement) string {
-	if !j.o.Shown {
-		return "the rotation of this secret"
-	}
-	return j.m.cfg.Mount() + j.kind.Path(called(j.kind, j.Rec))
-}
-
-// unknown is a write whose credential could not be tried: consumers' secrets are not down because a provider is.
-func (j *judgement) unknown(err error) error {
-	j.o.Warn("it was written, but whether that key lives could not be checked (%s); %s looks again, and raises an alert if it does not", j.words(err), j.name())
-	j.Say("error", j.words(err))
-	j.Rec.Wrote = j.o.by()
-	j.Rec.planLook(j.Now) // while a rotation is in flight, the look comes at its end
-	if j.Rec.Looks > quietLooks {
-		j.astray(aboutWrite(j), "its place holds a value that could not be tried again and again: %s; see whether it is a key as the provider makes them, or %s", j.words(err), instead(j.Edit))
-	}
-	return j.store("unchecked", j.unmoved())
-}
-
 // emptied is a write that leaves consumers nothing to read.
 func (j *judgement) emptied() error {
 	remedy := rotateAgain(j.Edit)
@@ -484,93 +338,6 @@ func (j *judgement) emptied() error {
 	j.o.Warn("%s publishes what you deleted, and its consumers find nothing: %s", j.name(), remedy)
 	endLooks(j.Edit)
 	return j.store("emptied", j.unmoved())
-}
-
-// by names who writes.
-func (o *Overwrite) by() string {
-	if o.By == "" {
-		return "somebody"
-	}
-	return o.By
-}
-
-// unmoved is when the record is due after what is no step of it: nothing of that changes while a rotation is in flight.
-func (e *Edit) unmoved() time.Time {
-	if e.turn() != nil {
-		return e.Rec.Due
-	}
-	return e.Planned()
-}
-
-// mention adds who has written what to the event and the journal.
-func (j *judgement) mention() {
-	if j.o.By != "" {
-		j.Say("by", j.o.By)
-	}
-	j.Say("version", fmt.Sprint(j.o.Version))
-}
-
-// writtenID is which credential is written, of those that are on record; "" if it is none of them.
-func writtenID(j *judgement) string {
-	refs := []*Ref{j.Rec.Current}
-	if t := j.turn(); t != nil {
-		refs = append(refs, t.New, t.Old)
-	}
-	for _, ref := range refs {
-		if j.target != nil && ref != nil && j.secretOf(ref) {
-			return ref.ID
-		}
-	}
-	return ""
-}
-
-// consumed tells what consumers read from now on.
-func consumed(j *judgement, id string) {
-	r := Reads{ID: id}
-	if t := j.turn(); t != nil && !t.Published().IsZero() && t.Victim() != nil {
-		r.OldID, r.RetireAfter = t.Victim().ID, t.End.After
-	}
-	if j.o.Reads != nil {
-		j.o.Reads(r)
-	}
-}
-
-// store commits the write and the record together.
-func (j *judgement) store(what string, due time.Time) error {
-	j.mention()
-	if j.o.Fields != nil {
-		consumed(j, writtenID(j))
-	}
-	ops, abs, err := j.batch(what, due)
-	if err != nil {
-		return err
-	}
-	for _, op := range ops {
-		abs = append(abs, j.m.cfg.Store.Abs(op))
-	}
-	if err := j.commit(abs); err != nil {
-		return err
-	}
-	m, k := j.m, j.kind
-	log := m.cfg.Log.Info
-	if j.Rec.Alert != nil && j.Rec.Alert.Place {
-		log = m.cfg.Log.Warn
-	}
-	log("what consumers of a rotated key read was changed by hand", "path", m.cfg.Mount()+k.Path(called(k, j.Rec)), "what", what, "by", j.o.By, "version", j.o.Version)
-	return nil
-}
-
-// about is what a place holds, for an alert about it.
-func about(there *Published) string {
-	if there == nil || len(there.Fields) == 0 {
-		return "nothing"
-	}
-	return fmt.Sprintf("version %d", there.Version)
-}
-
-// aboutWrite is what the place holds once it is written.
-func aboutWrite(j *judgement) string {
-	return about(&Published{Version: j.o.Version, Fields: j.o.Fields})
 }
 
 // inferID is the ID of the credential that is written, where consumers read that, too.
@@ -602,5 +369,3 @@ func (j *judgement) origin(ctx context.Context) (*making, error) {
 	}
 	return nil, nil
 }
-
-func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }

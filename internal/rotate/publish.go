@@ -88,24 +88,6 @@ func rollBack(ctx context.Context, e *Edit) error {
 	return published(ctx, e, "published-back")
 }
 
-// prior is what consumers are to read again. What they read before the rotation may have been
-// written by somebody, with a secret that is not the old credential's: then that credential is
-// published as it is known, because it is the one that becomes current.
-func prior(e *Edit) map[string]secret.Value {
-	place := e.target.Place()
-	old, known := e.Sec.Keys[e.turn().Old.Key()]
-	if !known || len(old.Secret) == 0 {
-		return e.Sec.Previous
-	}
-	read := place.Credential(e.Sec.Previous).Secret
-	for part, v := range place.Credential(place.Fields(old)).Secret {
-		if !v.Empty() && !read[part].Equal(v) {
-			return place.Fields(old)
-		}
-	}
-	return e.Sec.Previous
-}
-
 // unchanged reports whether consumers read what they did when the rotation was about to publish,
 // and which version that is.
 func unchanged(ctx context.Context, e *Edit) (same bool, version int, err error) {
@@ -214,62 +196,4 @@ func published(ctx context.Context, e *Edit, what string) error {
 		return err
 	}
 	return e.Commit(ctx, what, e.turn().End.After)
-}
-
-// leave begins the grace of the credential that readers are to leave.
-func leave(ctx context.Context, e *Edit) error {
-	t := e.turn()
-	endAfter(e, t.Published(), t.leaked())
-	if t.Back != nil {
-		t.Unproven = nil
-	} else { // for those who read it, the rotation has succeeded
-		e.Rec.Failures, e.Rec.Alert, e.Rec.LastError = 0, nil, ""
-	}
-	if err := join(ctx, e); err != nil {
-		return err
-	}
-	e.Say("key_id", t.Live().Key())
-	endLooks(e)
-	e.to(Grace)
-	return nil
-}
-
-// endAfter plans the end of the credential that is left behind by what was published at a time.
-func endAfter(e *Edit, at time.Time, leaked bool) {
-	t, timing := e.turn(), e.timing()
-	after := at.Add(timing.Hold(leaked))
-	if t.Victim() == nil {
-		after = e.Now
-	}
-	if t.Flips == 0 || t.Hold.IsZero() {
-		t.Hold = after.Add(timing.MaxHold)
-	}
-	t.End = Ending{After: after, Now: leaked, Hold: t.Hold}
-}
-
-// join adds what the engine changes with the current credential.
-func join(ctx context.Context, e *Edit) error {
-	j, ok := e.target.(Joiner)
-	if !ok {
-		return nil
-	}
-	ops, err := j.Join(ctx, e.Rec, e.Sec)
-	e.Ops = append(e.Ops, ops...)
-	return err
-}
-
-// later is the later of two times.
-func later(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return b
-	}
-	return a
-}
-
-// earlier is the earlier of two times.
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
 }

@@ -390,3 +390,48 @@ func (r *Record) Number() uint32 {
 	}
 	return r.Turns
 }
+
+// An Alert names a cause and what to do, and stands until the cause is gone.
+type Alert struct {
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
+	// Step is the state whose calls fail: the alert ends with the first one that succeeds. "": it stands until a rotation has
+	// published, or until its own check finds the cause gone.
+	Step State `json:"step,omitempty"`
+	// Place: it is about what consumers read, and ends once they read the right value.
+	Place bool `json:"place,omitempty"`
+	// About is what the place held when that one was raised: "nothing", or a version. While it still does, the alert stays as it is: it
+	// names who has done that, and the way back.
+	About string `json:"about,omitempty"`
+	// Before is an alert that this one covers: it stands again once this one ends.
+	Before *Alert `json:"before,omitempty"`
+}
+
+// A Hand counts the writes of a place by hand that make calls to the provider or are refused.
+// Whoever may write the place could otherwise have this server try values at the provider, with its
+// address and its admin credentials, as fast as it answers.
+type Hand struct {
+	// Free is when all calls that were made are paid for, one each [handEvery].
+	Free time.Time `json:"free"`
+	// Refused is how many writes were refused, as far as they are counted; By and Last are of the newest.
+	Refused int       `json:"refused,omitempty"`
+	By      string    `json:"by,omitempty"`
+	Last    time.Time `json:"last,omitzero"`
+	// Told is when the journal was last told, and ToldOf how many it knows of.
+	Told   time.Time `json:"told,omitzero"`
+	ToldOf int       `json:"told_of,omitempty"`
+}
+
+// lives is a look that has found nothing wrong. It is neither journaled nor told.
+const lives = "lives"
+
+// published reports whether the rotation in flight has published.
+func (r *Record) published() bool { return r.Turn != nil && !r.Turn.Published().IsZero() }
+
+// NextStep is when the record is due for more than the look of the day.
+func (r *Record) NextStep() time.Time {
+	if r.Turn == nil && r.Queued == nil && r.Looks == 0 && r.Wrote == "" && !r.Look.IsZero() && r.Due.Sub(r.Look).Abs() < time.Second {
+		return later(r.Next, r.Retry)
+	}
+	return r.Due
+}

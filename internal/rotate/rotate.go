@@ -37,6 +37,15 @@
 //     creating call without a recorded result may have had its effect until its late
 //     time has passed, and the rotation does not end before.
 //
+// # Files
+//
+// A file uses only what files below it declare. From the bottom: a record and what belongs to it (record, credential,
+// secrets, marker, target, kind, manager); one record in hand, its commits and its journal (edit, exchange, history, alert,
+// census); what several steps share (transitions, progress, planning, listing, leaving, truth); the steps of a rotation
+// (create, prove, publish, set, retire); writes of published secrets by clients (lineage, judgement, hand, overwrite, look); the
+// loop that runs the steps (machine, walk) and access to records (reading, change); requests (control, find, orphans, return);
+// what is shown (status, tally).
+//
 // # Locking
 //
 // One lock per record is held over a step and over each change by a request; a request waits

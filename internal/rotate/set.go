@@ -8,16 +8,6 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-const (
-	// setTimeout bounds all calls of one attempt to set a secret.
-	setTimeout = 20 * time.Second
-	// refusals is how often the provider may refuse one secret before another is generated: it may be against the
-	// provider's rules.
-	refusals = 3
-	// maxSets is how many attempts of one rotation are kept.
-	maxSets = 50
-)
-
 // set replaces a secret in place. The new one is durable, next to the old one, before the provider is told of it. An
 // attempt whose outcome is unknown goes on until it is known, with the same secret: first the secret is tried, because it
 // may be the one in force. A secret that the provider surely does not have ends the rotation.

@@ -32,10 +32,6 @@ type Status struct {
 	Paused     string    `json:"pause_reason,omitempty"`
 }
 
-// overdueAfter is how late a rotation may publish before it counts as overdue: it
-// takes its time to settle.
-const overdueAfter = 10 * time.Minute
-
 // Overdue is how long a rotation has been due that has not been published; zero if that is not yet too long.
 func (r *Record) Overdue(now time.Time) time.Duration {
 	if r.Next.IsZero() {
@@ -51,9 +47,6 @@ func overdue(next time.Time, published bool, now time.Time) time.Duration {
 	}
 	return 0
 }
-
-// published reports whether the rotation in flight has published.
-func (r *Record) published() bool { return r.Turn != nil && !r.Turn.Published().IsZero() }
 
 // Trouble ranks a status: what needs a person first.
 func (s *Status) Trouble() int {
@@ -124,14 +117,6 @@ func (m *Manager) status(k *Kind, r *Record, now time.Time) Status {
 	return s
 }
 
-// notBefore is a time that is still to come, or now; zero stays.
-func notBefore(at, now time.Time) time.Time {
-	if at.IsZero() {
-		return at
-	}
-	return later(at, now)
-}
-
 // Summary says in a sentence where the record stands, what it waits for and until when.
 //
 // An alert comes first: a record that needs somebody is not idle.
@@ -163,33 +148,6 @@ func (r *Record) Summary(now time.Time) string {
 		text = "alert: " + alarm + "; " + text
 	}
 	return text
-}
-
-// when words a time to come, and how far away it is.
-func when(at, now time.Time) string {
-	left := at.Sub(now)
-	switch {
-	case left < time.Second:
-		return "now"
-	case left < time.Hour:
-		return fmt.Sprintf("at %s (in %s)", at.UTC().Format("15:04:05"), Rough(left))
-	case left < 24*time.Hour:
-		return fmt.Sprintf("at %s (in %s)", at.UTC().Format("15:04"), Rough(left))
-	}
-	return fmt.Sprintf("on %s (in %s)", at.UTC().Format("2006-01-02 15:04"), Rough(left))
-}
-
-// Rough words a duration in one unit.
-func Rough(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", max(int(d/time.Second), 1))
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", int(d/time.Minute))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", int(d/time.Hour))
-	}
-	return fmt.Sprintf("%d days", int(d/(24*time.Hour)))
 }
 
 // waits says what the record does, or waits for.

@@ -33,16 +33,6 @@ func (t *Tally) Records() (n int64) {
 	return n
 }
 
-// A FailedStep is a step that failed, and the class of its error: that of an [Outcome], or
-// "server" if it was none of the provider's.
-type FailedStep struct {
-	Step  State
-	Class string
-}
-
-// ofServer is the class of what failed on this side: the store, or the audit devices.
-const ofServer = "server"
-
 // A Standing is where one record stands.
 type Standing struct {
 	Path     string // full: "rotation/keys/stripe"

@@ -6,25 +6,6 @@ import "context"
 // only trying the credential tells what became of setting it.
 type step func(ctx context.Context, e *Edit) error
 
-// steps are what is done in each state.
-var steps = map[Style]map[State]step{
-	TwoKey: {
-		Scheduled:   begin,
-		Creating:    create,
-		Settling:    settle,
-		Verifying:   verify,
-		Publishing:  publish,
-		Grace:       wait,
-		RollingBack: rollBack,
-		Retiring:    retire,
-	},
-	InPlace: {
-		Scheduled:   begin,
-		Setting:     set,
-		RollingBack: restore,
-	},
-}
-
 // A transition is a row of the table that says where a state may lead.
 type transition struct {
 	next []State

@@ -170,3 +170,11 @@ func flipped(e *Edit) {
 		e.alarm("%s: the keys %s and %s have replaced each other %d times since %s, and none of them is retired meanwhile; find who writes them to its place", e.name(), t.Old.Key(), t.New.Key(), t.Flips, date(t.Put.Asked))
 	}
 }
+
+// about is what a place holds, for an alert about it.
+func about(there *Published) string {
+	if there == nil || len(there.Fields) == 0 {
+		return "nothing"
+	}
+	return fmt.Sprintf("version %d", there.Version)
+}

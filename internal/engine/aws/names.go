@@ -87,3 +87,24 @@ func checkName(r *route.Request, text string) error {
 	}
 	return nil
 }
+
+// Forms of what names users and roles.
+var (
+	userForm = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
+	arnForm  = regexp.MustCompile(`^arn:aws[a-z-]*:iam::([0-9]{12}|aws):[^\x00-\x20]+$`)
+	roleForm = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/`)
+)
+
+const (
+	rotateWithin = 85 * time.Second
+	lastCalls    = 10 * time.Second // what is being made by the key before is let end
+	clearWithin  = 5 * time.Second  // how long an answer waits for one step of the end of the key before
+)
+
+// Bounds of what a role does not say.
+const (
+	minPeriod    = time.Minute
+	longestGrace = 24 * time.Hour
+	longestRest  = time.Hour
+	longestRead  = 5 * time.Minute
+)

@@ -3,19 +3,12 @@ package aws
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
-)
-
-const (
-	rotateWithin = 85 * time.Second
-	lastCalls    = 10 * time.Second // what is being made by the key before is let end
-	clearWithin  = 5 * time.Second  // how long an answer waits for one step of the end of the key before
 )
 
 type rotateIn struct {
@@ -129,15 +122,6 @@ type asker struct {
 	replace *string
 }
 
-// userOf is the IAM user of a key.
-func userOf(who client.Identity) (string, error) {
-	_, name, ok := strings.Cut(who.ARN, ":user/")
-	if !ok {
-		return "", invalid("the access_key of config/root is of %s, which is no IAM user, so that it cannot be rotated; give that of a user", who.ARN)
-	}
-	return name[strings.LastIndex(name, "/")+1:], nil
-}
-
 // makeRoom deletes the user's second key, if there is one that may go.
 func (b configs) makeRoom(ctx context.Context, c *client.Client, e *rotate.Edit, by *asker) error {
 	const op = "aws.rotateRoot"
@@ -196,22 +180,4 @@ func (b configs) dispensable(ctx context.Context, c *client.Client, k client.Key
 		return "it was last used at " + used.UTC().Format(time.RFC3339), nil
 	}
 	return "", fault.New("aws.rotateRoot", fault.Invalid, "the user has two keys, as many as AWS allows, and the other one, %s, was used at %s; nothing was changed; to delete it all the same, send replace_key=%s", k.ID, used.UTC().Format(time.RFC3339), k.ID)
-}
-
-// left says what a rotation has left in an account that config/root reaches no more: the id of a key, if it is known, and an error.
-// It is nil where config/root reaches the account.
-func left(r *rotate.Record, in string) (id string, err error) {
-	const op = "aws.rotateRoot"
-	d, t := rootOf(r), r.Turn
-	if d.Turn != r.Number() || d.Account == "" || d.Account == in || t == nil {
-		return "", nil
-	}
-	if id = t.New.Key(); t.Replaced() {
-		id = t.Old.Key()
-	}
-	at := t.Started.Format(time.RFC3339)
-	if id == "" {
-		return "", fault.New(op, fault.Unavailable, "whether the rotation at %s has made a key for user %s in account %s is not known, and config/root reaches account %s; write config/root with a key of account %s", at, d.User, d.Account, in, d.Account)
-	}
-	return id, fault.New(op, fault.Upstream, "the rotation at %s has left the key %s of user %s in account %s, and config/root reaches account %s; write config/root with a key of account %s, or delete that key there and write rotate-root with replace_key=%s", at, id, d.User, d.Account, in, d.Account, id)
 }

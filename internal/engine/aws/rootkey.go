@@ -2,12 +2,11 @@ package aws
 
 import (
 	"context"
-	"encoding/json"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
@@ -22,42 +21,6 @@ import (
 //	rs/root                 its secrets
 //	rh/root/<number>        a rotation that has ended
 //	rj/root/<commit>        its journal
-
-// rootKind is the kind of the record and of the due item of config/root's key. It is the record's name, too.
-const rootKind = "root"
-
-// rootData is what the record of config/root's key keeps for this engine.
-type rootData struct {
-	When    cron.When `json:"when,omitzero"`
-	Turn    uint32    `json:"turn,omitempty"` // the rotation that these two are of
-	User    string    `json:"user,omitempty"`
-	Account string    `json:"account,omitempty"`
-	Dropped dropped   `json:"dropped,omitempty"`
-}
-
-func rootOf(r *rotate.Record) (d rootData) {
-	_ = json.Unmarshal(r.Data, &d) // this version has written it
-	return d
-}
-
-func (d *rootData) keep(r *rotate.Record) error {
-	b, err := json.Marshal(d)
-	r.Data = b
-	return fault.Wrap("aws.root", fault.Internal, err)
-}
-
-// dropped are ids of keys that were deleted last: AWS lists them for a while.
-type dropped []string
-
-func (d *dropped) add(id string) {
-	*d = append(*d, id)
-	*d = (*d)[max(len(*d)-4, 0):]
-}
-
-// rest are keys that were not deleted.
-func (d dropped) rest(keys []client.Key) []client.Key {
-	return slices.DeleteFunc(keys, func(k client.Key) bool { return slices.Contains(d, k.ID) })
-}
 
 // kind is what [rotate] is told of the key of config/root.
 func (b configs) kind() rotate.Kind {
@@ -199,4 +162,31 @@ func newPair(e *rotate.Edit, c *root) (undone bool) {
 		}
 	}
 	return false
+}
+
+// left says what a rotation has left in an account that config/root reaches no more: the id of a key, if it is known, and an error.
+// It is nil where config/root reaches the account.
+func left(r *rotate.Record, in string) (id string, err error) {
+	const op = "aws.rotateRoot"
+	d, t := rootOf(r), r.Turn
+	if d.Turn != r.Number() || d.Account == "" || d.Account == in || t == nil {
+		return "", nil
+	}
+	if id = t.New.Key(); t.Replaced() {
+		id = t.Old.Key()
+	}
+	at := t.Started.Format(time.RFC3339)
+	if id == "" {
+		return "", fault.New(op, fault.Unavailable, "whether the rotation at %s has made a key for user %s in account %s is not known, and config/root reaches account %s; write config/root with a key of account %s", at, d.User, d.Account, in, d.Account)
+	}
+	return id, fault.New(op, fault.Upstream, "the rotation at %s has left the key %s of user %s in account %s, and config/root reaches account %s; write config/root with a key of account %s, or delete that key there and write rotate-root with replace_key=%s", at, id, d.User, d.Account, in, d.Account, id)
+}
+
+// userOf is the IAM user of a key.
+func userOf(who client.Identity) (string, error) {
+	_, name, ok := strings.Cut(who.ARN, ":user/")
+	if !ok {
+		return "", invalid("the access_key of config/root is of %s, which is no IAM user, so that it cannot be rotated; give that of a user", who.ARN)
+	}
+	return name[strings.LastIndex(name, "/")+1:], nil
 }

@@ -2,7 +2,6 @@ package aws
 
 import (
 	"context"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -44,13 +43,6 @@ type adoptIn struct {
 	Secret  *secret.Value `json:"secret_key" doc:"The secret key that belongs to access_key."`
 	Replace *string       `json:"replace_key" default:"none" doc:"A key of the user that is deleted at once to make room for a new one. Only for a new role."`
 }
-
-// Forms of what names users and roles.
-var (
-	userForm = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
-	arnForm  = regexp.MustCompile(`^arn:aws[a-z-]*:iam::([0-9]{12}|aws):[^\x00-\x20]+$`)
-	roleForm = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/`)
-)
 
 func (b statics) write(ctx context.Context, r *route.Request, in staticIn) (route.None, error) {
 	if !objectForm.MatchString(in.Name) {

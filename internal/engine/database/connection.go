@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/glob"
@@ -247,3 +248,30 @@ func (c *connection) exactly() []string {
 
 // newID is for configurations and roles: another one for each life of a name.
 func newID() string { return strings.ToLower(rand.Text())[:16] }
+
+// as is the configuration for one connection as another user.
+func (c *connection) as(m *engine.Mount, user string, password secret.Value) Config {
+	s := c.settings(m)
+	s.Username, s.Password, s.MaxOpen, s.MaxIdle = user, password, 1, -1
+	return s
+}
+
+// root is what a connection keeps of the rotation of its administrator's password.
+type root struct {
+	When cron.When `json:"when,omitzero"`
+	// Replaced are digests of the passwords that were written and rotated away, newest last: a
+	// configuration that is written again from a file must not bring one back. Those that were made here nobody can write.
+	Replaced [][]byte `json:"replaced,omitempty"`
+	Made     bool     `json:"made,omitempty"` // the password of now was made here
+	oldRoot
+}
+
+// oldRoot is the state of a rotation as an earlier version has kept it: it counts until there is a record.
+type oldRoot struct {
+	Last   time.Time `json:"last,omitzero"`
+	Next   time.Time `json:"next,omitzero"`
+	Due    time.Time `json:"due,omitzero"` // where the due item is
+	Turn   bool      `json:"turn,omitempty"`
+	Failed int       `json:"failed,omitempty"`
+	Why    string    `json:"why,omitempty"`
+}

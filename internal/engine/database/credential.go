@@ -8,41 +8,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/wire"
 )
-
-// What users log in with. The password is what every kind of database has.
-const (
-	byPassword    = "password"
-	byKey         = "rsa_private_key"
-	byCertificate = "client_certificate"
-)
-
-// options of each type of credentials, in the order in which errors list them.
-var options = map[string][]string{
-	byPassword:    {"password_policy"},
-	byKey:         {"key_bits", "format"},
-	byCertificate: {"common_name_template", "ca_cert", "ca_private_key", "key_type", "key_bits", "signature_bits"},
-}
-
-// A credential is what the users of a role log in with. It is part of roles and of static roles.
-type credential struct {
-	Kind   string            `json:"kind,omitempty"`   // empty: a password
-	Policy string            `json:"policy,omitempty"` // of passwords, before the connection's
-	Config map[string]string `json:"config,omitempty"` // of the other kinds, as it was written, without secrets
-	CAKey  secret.Value      `json:"-"`                // in PEM
-}
-
-func (c *credential) kind() string {
-	if c.Kind == "" {
-		return byPassword
-	}
-	return c.Kind
-}
 
 // credentialIn is what roles of both kinds are written with.
 type credentialIn struct {
@@ -110,36 +80,11 @@ func called(name string) string {
 	return "option of that name"
 }
 
-// shown is the configuration as it is read back.
-func (c *credential) shown() map[string]string {
-	out := map[string]string{}
-	maps.Copy(out, c.Config)
-	if c.Policy != "" {
-		out["password_policy"] = c.Policy
-	}
-	return out
-}
-
-// oneOf checks an option whose values can be listed. What it is instead is not shown: it may be a key.
-func (c *credential) oneOf(name string, values ...string) error {
-	if v := c.Config[name]; v != "" && !slices.Contains(values, v) {
-		return invalid("field \"credential_config\": %s cannot be that; give one of %s", name, strings.Join(values, ", "))
-	}
-	return nil
-}
-
 func (c *credential) checkKey() error {
 	if err := c.oneOf("key_bits", rsaSizes...); err != nil {
 		return err
 	}
 	return c.oneOf("format", "pkcs8")
-}
-
-// A login is what one user logs in with: a password, a private key in PEM, or a certificate
-// followed by its private key.
-type login struct {
-	kind string
-	word secret.Value
 }
 
 // newLogin makes a password or a key. A certificate is for a name and a time, which come later.
@@ -159,15 +104,6 @@ func (b *backend) newLogin(ctx context.Context, cr *credential, c *connection) (
 		l.word, err = b.m.Host.Password(ctx, policy)
 	}
 	return l, err
-}
-
-// given is what the reader of credentials gets of them.
-type given struct {
-	Password    secret.Value `json:"password,omitempty"`
-	RSA         secret.Value `json:"rsa_private_key,omitempty"`
-	Certificate string       `json:"client_certificate,omitempty"`
-	Key         secret.Value `json:"private_key,omitempty"`
-	KeyType     string       `json:"private_key_type,omitempty"`
 }
 
 // give takes a login apart for its reader.
@@ -204,26 +140,6 @@ func (l login) tell() (Key, error) {
 	}
 	k.Subject = oneLine(leaf)
 	return k, nil
-}
-
-// password is the login's, where it is one.
-func (l login) password() secret.Value {
-	if l.kind == byPassword {
-		return l.word
-	}
-	return secret.Value{}
-}
-
-// ends is when the authority's certificate ends, after which none by it is taken; zero: there is none.
-func (c *credential) ends(now time.Time) (time.Time, error) {
-	if c.kind() != byCertificate {
-		return time.Time{}, nil
-	}
-	ca, err := c.authority()
-	if err != nil {
-		return time.Time{}, err
-	}
-	return ca.certs[0].NotAfter, ca.alive(now)
 }
 
 // oneLine writes a certificate's subject as OpenSSL's one-line form, by which MySQL and MariaDB compare it. It is

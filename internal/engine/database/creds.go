@@ -27,37 +27,6 @@ func attempt(id string, deadline time.Time) Attempt {
 	return Attempt{ID: id, Deadline: deadline.UTC().Truncate(time.Millisecond)}
 }
 
-// A lent user is what a lease knows of it. The JSON names are short because
-// there are as many as leases.
-type lent struct {
-	Config     string   `json:"c"` // id
-	Role       string   `json:"r"`
-	RoleID     string   `json:"i"`
-	User       string   `json:"u"`
-	Revocation []string `json:"s,omitempty"` // as they were
-	Terminate  bool     `json:"t,omitempty"`
-	Again      string   `json:"ag,omitempty"` // the key by which it may be given out again
-	Repeats    bool     `json:"n,omitempty"`  // the template makes the name again
-}
-
-// planned is what plan hands to create.
-type planned struct {
-	lent
-	creation, rollback []string
-	credential         credential
-	login              login
-	by                 madeBy
-	warn               func(text string) // tells the client
-}
-
-type credsOut struct {
-	given
-	Username string `json:"username"`
-}
-
-// lending is the route creds/.
-type lending struct{ *backend }
-
 // plan decides on a user, without any effect.
 func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan route.Plan, p planned, err error) {
 	ro, c, err := b.lendable(ctx, in.Name)
@@ -220,45 +189,6 @@ func (b lending) make(ctx context.Context, a route.Attempt, p planned) error {
 		}
 		return conn.Create(OnWarning(ctx, p.warn), u, p.creation, p.rollback)
 	})
-}
-
-// using does something over the connection's pool. What the database surely did not do is done
-// once more if the connection has changed meanwhile: its administrator's old password is
-// refused from the moment on that the new one is set. Errors show no secret of the connection, nor of known.
-func (b *backend) using(ctx context.Context, op string, c *connection, known []secret.Value, do func(conn Conn) error) error {
-	for again := false; ; again = true {
-		conn, done, err := b.conn(ctx, c)
-		if err != nil {
-			return MarkUnchanged(outside(op, err, c.redactor(known...)))
-		}
-		err = do(conn)
-		done()
-		if err == nil {
-			return nil
-		}
-		now, rerr := b.byID(ctx, c.ID)
-		if again || !Unchanged(err) || rerr != nil || now == nil || now.place() != c.place() {
-			return outside(op, err, c.redactor(known...))
-		}
-		if under, rerr := (roots{b}).rotating(ctx, now); rerr != nil || now.Revision == c.Revision && !under {
-			return outside(op, err, c.redactor(known...))
-		}
-		b.pools.doubt(rootPrefix + c.ID)
-		c = now
-	}
-}
-
-// conn is the connection's pool, for one call.
-func (b *backend) conn(ctx context.Context, c *connection) (Conn, func(), error) {
-	c, err := roots{b}.rooted(ctx, c)
-	if err != nil {
-		return nil, nil, err
-	}
-	p, err := b.provider(c.Plugin)
-	if err != nil {
-		return nil, nil, err
-	}
-	return b.pools.use(ctx, p, c)
 }
 
 // lentBy decodes what a lease knows, and finds its connection.

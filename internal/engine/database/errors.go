@@ -1,6 +1,8 @@
 package database
 
 import (
+	"regexp"
+
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 )
@@ -27,4 +29,28 @@ func outside(op string, err error, r *secret.Redactor) *fault.Error {
 		f = mark(f, errRefused)
 	}
 	return f
+}
+
+func invalid(format string, args ...any) error {
+	return fault.New("database.config", fault.Invalid, format, args...)
+}
+
+// set overwrites to with what was given, if it was.
+func set[T any](to *T, given *T) {
+	if given != nil {
+		*to = *given
+	}
+}
+
+var objectForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,127}$`)
+
+func checkObjectName(what, name string) error {
+	if objectForm.MatchString(name) {
+		return nil
+	}
+	return invalid("the %s's name %q is refused: it must be 1 to 128 of A-Z a-z 0-9 _ . @ - and begin with none of the last three", what, name)
+}
+
+func unfinished(what string) error {
+	return fault.New("database.disable", fault.Conflict, "a change of the password of %s is under way, and nobody would find out whether it took place once the mount is gone; wait for its end, or disable it with force=true and set the password by hand", what)
 }

@@ -89,3 +89,13 @@ func checkTemplate(r *route.Request, field, text string, longest int) error {
 	}
 	return err
 }
+
+// repeats reports whether a naming makes the same name again by a template.
+func (n naming) repeats(text string) bool {
+	if text == "" {
+		return false
+	}
+	one, err1 := n.name(text)
+	two, err2 := n.name(text)
+	return err1 == nil && err2 == nil && one == two
+}

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -434,3 +435,17 @@ func (m markedCause) Redacted(scrub func(error) error) error {
 }
 
 func (m markedCause) Is(target error) bool { return target == m.mark }
+
+// Found is what a kind of database finds in the statements of a field.
+type Found struct {
+	field string
+	// Placeholders are the names between double braces, as [Placeholder] reads them, outside of comments.
+	Placeholders []string
+	// Queries reports that there is nothing but queries, by which no user is made.
+	Queries bool
+}
+
+// Has reports whether one of the placeholders is there.
+func (f Found) Has(names ...string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(f.Placeholders, name) })
+}

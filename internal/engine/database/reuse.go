@@ -22,15 +22,6 @@ const (
 	reuseToken  = "token"
 )
 
-// madeBy is what a user was made by. One that was made by something else is not given out again: the role may give
-// less by now, or lead to another database.
-type madeBy struct {
-	Role    string          `json:"role"` // id
-	Version storage.Version `json:"version"`
-	Config  string          `json:"config"` // id
-	Place   string          `json:"place,omitempty"`
-}
-
 // A kept user may be given out again.
 type kept struct {
 	madeBy

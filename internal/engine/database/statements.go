@@ -133,20 +133,6 @@ func (f statementForm) shown(field string, list []string) []string {
 	return list
 }
 
-// Found is what a kind of database finds in the statements of a field.
-type Found struct {
-	field string
-	// Placeholders are the names between double braces, as [Placeholder] reads them, outside of comments.
-	Placeholders []string
-	// Queries reports that there is nothing but queries, by which no user is made.
-	Queries bool
-}
-
-// Has reports whether one of the placeholders is there.
-func (f Found) Has(names ...string) bool {
-	return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(f.Placeholders, name) })
-}
-
 // placeholders are those that each field of statements has.
 var placeholders = map[string][]string{
 	"creation_statements":      {"name", "username", "password", "public_key", "subject", "expiration"},

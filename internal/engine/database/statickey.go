@@ -21,31 +21,6 @@ import (
 // spareTime is how long a certificate lives past its second turn.
 const spareTime = time.Hour
 
-// applyCredential is the part of a write that is about what the user logs in with.
-func (s *static) applyCredential(in *staticIn) error {
-	was := s.kind()
-	if err := in.credentialIn.apply(&s.credential); err != nil {
-		return err
-	}
-	switch kind := s.kind(); {
-	case kind != was && s.stored:
-		return invalid("field \"credential_type\" of a static role cannot change; it is %s; delete the role and write it again", was)
-	case kind == byPassword:
-		return nil
-	case s.SelfManaged:
-		return invalid("field \"self_managed_password\": users that change their own passwords cannot have credential_type %s; leave one of the two out", kind)
-	case in.Password != nil && !in.Password.Empty():
-		return invalid("field \"password\": it is not for credential_type %s; leave it out", kind)
-	case kind == byCertificate && s.Config["common_name_template"] != "":
-		return invalid("field \"credential_config\": common_name_template is for roles that make users; the common name of a static role's certificate is its username; leave it out")
-	case kind == byCertificate && s.When.Off:
-		return invalid("field \"disable_automated_rotation\": a certificate has an end and must be replaced before; give rotation_period or rotation_schedule, and leave it out")
-	case kind == byCertificate:
-		return s.checkCommonNames()
-	}
-	return nil
-}
-
 // checkCommonNames refuses names that would be cut, or that the one-line form of a subject does not tell from others.
 func (s *static) checkCommonNames() error {
 	for _, u := range s.Users {
@@ -73,14 +48,6 @@ func (b statics) newCredential(ctx context.Context, s *static, c *connection, us
 	second := s.When.Next(next, next) // a schedule's times need not lie equally far apart
 	l, err = s.certify(l, user, strings.ToLower(rand.Text()), second.Add(spareTime))
 	return l.word, err
-}
-
-// before brings a rotation forward that would come when the certificate of now has ended.
-func (s *staticRole) before(next time.Time) time.Time {
-	if c := s.Rec.Current; c != nil && !c.Expires.IsZero() && c.Expires.Before(next.Add(spareTime)) {
-		return s.Now
-	}
-	return next
 }
 
 // expires is when a login ends by itself; zero: never.

@@ -28,16 +28,6 @@ const takenFor = time.Minute
 
 func takenKey(l *lent) string { return takenPrefix + l.Config + "/" + l.User }
 
-// repeats reports whether a naming makes the same name again by a template.
-func (n naming) repeats(text string) bool {
-	if text == "" {
-		return false
-	}
-	one, err1 := n.name(text)
-	two, err2 := n.name(text)
-	return err1 == nil && err2 == nil && one == two
-}
-
 // repeating keeps the names that templates make again.
 type repeating struct{ *backend }
 

@@ -2,11 +2,9 @@ package database
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -84,8 +82,6 @@ func (t *staticTarget) Place() *rotate.Place { return nil }
 // VerifyDead implements [rotate.Target].
 func (t *staticTarget) VerifyDead(context.Context, rotate.Credential) error { return errNotAsked }
 
-var errNotAsked = &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("database.rotate", fault.Internal, "a password that was replaced is dead")}
-
 // Outdated implements [rotate.Outdater].
 func (t *staticTarget) Outdated(c rotate.Credential) bool { return !at(c, t.c) }
 
@@ -106,18 +102,6 @@ func (t *staticTarget) Generate(ctx context.Context) (rotate.Credential, error) 
 	return rotate.Credential{
 		ID: generation(user, t.r), Account: user, Secret: map[string]secret.Value{wordKey: word}, Expires: expires, Public: map[string]string{placeKey: t.c.place()},
 	}, nil
-}
-
-// generation is the ID of the next secret of a user: svc#3, or svc#3.2 for the second of a rotation.
-func generation(user string, r *rotate.Record) string {
-	n := 1
-	if t := r.Turn; t != nil && len(t.Attempts) > 0 {
-		n = int(t.Attempts[len(t.Attempts)-1].N) + 1
-	}
-	if n == 1 {
-		return fmt.Sprintf("%s#%d", user, r.Number())
-	}
-	return fmt.Sprintf("%s#%d.%d", user, r.Number(), n)
 }
 
 // Verify implements [rotate.Target] by a login.
@@ -160,19 +144,6 @@ func (t *staticTarget) Set(ctx context.Context, from, to rotate.Credential) erro
 	return nil
 }
 
-// failure says what is known after a change of a password that failed.
-func failure(err error) error {
-	f := &rotate.Failure{Outcome: rotate.Unknown, Err: err}
-	switch {
-	case !Unchanged(err):
-	case Refused(err) || fault.Is(err, fault.Invalid):
-		f.Outcome = rotate.Permanent
-	default:
-		f.Outcome = rotate.Transient
-	}
-	return f
-}
-
 // Join implements [rotate.Joiner]: the role keeps what the rotation had to tell.
 func (t *staticTarget) Join(_ context.Context, r *rotate.Record, s *rotate.Secrets) ([]storage.Op, error) {
 	notes := t.notes
@@ -185,85 +156,4 @@ func (t *staticTarget) Join(_ context.Context, r *rotate.Record, s *rotate.Secre
 	var err error
 	r.Data, err = encodeStatic(&t.static)
 	return nil, err
-}
-
-// setPassword changes a user's password, as the administrator or as the user, or what it has in its place.
-func (b statics) setPassword(ctx context.Context, s *static, c *connection, user string, from, to secret.Value) error {
-	const op = "database.rotate"
-	if err := s.changes(c.kind, staticStatements, s.Statements); err != nil {
-		return err
-	}
-	set := func(conn Conn) error {
-		if s.kind() != byPassword {
-			return b.setKey(ctx, s, conn, user, s.as(to))
-		}
-		return conn.SetPassword(ctx, user, to, s.Statements)
-	}
-	if !c.Self {
-		return b.using(ctx, op, c, []secret.Value{from, to}, set)
-	}
-	conn, done, err := b.own(ctx, c, user, from)
-	if err == nil {
-		err = set(conn)
-		done()
-	}
-	if err != nil {
-		return outside(op, err, c.redactor(from, to))
-	}
-	return nil
-}
-
-// as is the configuration for one connection as another user.
-func (c *connection) as(m *engine.Mount, user string, password secret.Value) Config {
-	s := c.settings(m)
-	s.Username, s.Password, s.MaxOpen, s.MaxIdle = user, password, 1, -1
-	return s
-}
-
-// login tries what a user logs in with; false: the database was asked and refused it.
-func (b statics) login(ctx context.Context, c *connection, user string, l login) (ok bool, err error) {
-	const op = "database.login"
-	conn, done, err := b.asking(ctx, c, user, l.word)
-	if err == nil {
-		if l.kind == byPassword {
-			ok, err = conn.Login(ctx, user, l.word)
-		} else {
-			ok, err = tryKey(ctx, conn, user, l)
-		}
-		done()
-	}
-	if err == nil {
-		return ok, nil
-	}
-	f := outside(op, err, c.redactor(l.word))
-	if fault.Is(err, fault.Unsupported) {
-		f.Kind = fault.Unsupported
-	}
-	return false, f
-}
-
-// asking is a connection by which a login can be tried. It needs no administrator: who asks does not wait for a
-// change of that one's password.
-func (b statics) asking(ctx context.Context, c *connection, user string, password secret.Value) (Conn, func(), error) {
-	if c.Self {
-		return b.own(ctx, c, user, password)
-	}
-	p, err := b.provider(c.Plugin)
-	if err != nil {
-		return nil, nil, err
-	}
-	return b.pools.use(ctx, p, c)
-}
-
-// own is a connection of a user's own.
-func (b statics) own(ctx context.Context, c *connection, user string, password secret.Value) (Conn, func(), error) {
-	p, err := b.provider(c.Plugin)
-	if err != nil {
-		return nil, nil, err
-	}
-	conn, err := p.Connect(ctx, c.as(b.m, user, password))
-	if err != nil {
-		return nil, nil, err
-	}
-	return conn, func() { b.pools.shut(&pool{conn: conn}) }, nil
 }

@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -10,33 +9,9 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 )
-
-// A hand is the client that changes a secret.
-type hand struct {
-	name  string
-	of    []string // policies
-	force bool     // a value that its key's holder refuses is written nevertheless
-	warn  func(format string, args ...any)
-}
-
-func handOf(r *route.Request) *hand {
-	h := &hand{warn: r.Warn}
-	if r.Caller != nil {
-		h.name, h.of = r.Caller.DisplayName, r.Caller.Policies
-	}
-	return h
-}
-
-// vacantPrefix is how a row begins that is there for Held alone, so that a listing decodes none.
-const vacantPrefix = `{"vc":true`
-
-func isVacant(e storage.Entry) bool {
-	return bytes.HasPrefix(e.Value, []byte(vacantPrefix)) && len(e.Key) > len(metaPrefix) && e.Key[:len(metaPrefix)] == metaPrefix
-}
 
 // visible is a row as its readers see it: nil where there is no secret.
 func (m *record) visible() *record {
@@ -187,4 +162,14 @@ func (b *backend) textsOf(ctx context.Context, path string, ver *version, ops []
 		return nil, nil
 	}
 	return t, err
+}
+
+// A revision is a change of a secret that is about to be committed.
+type revision struct {
+	path      string
+	by        *hand   // nil: a rotation
+	old, next *record // of which old may be nil
+	version   storage.Version
+	ops       []storage.Op // but that of the record
+	remove    bool         // the record goes
 }

@@ -23,12 +23,9 @@ import (
 	"hash/maphash"
 	"maps"
 	"slices"
-	"strings"
-	"sync"
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -71,85 +68,4 @@ func open(ctx context.Context, m *engine.Mount) (engine.Engine, error) {
 		return nil, err
 	}
 	return v, v.upgrade.start(ctx)
-}
-
-// backend is what both versions share.
-type backend struct {
-	m    *engine.Mount
-	seed maphash.Seed
-	// latches order the writers of one path, so that a write without CAS does
-	// not meet a conflict with its neighbour again and again. Each is held for as long as a commit takes. With
-	// 256, 7 of 64 writers waited for the writer of another path; 2048 cost 16 KiB for each mount.
-	latches [2048]sync.Mutex
-}
-
-func (b *backend) latch(path string) func() {
-	l := b.latchOf(path)
-	l.Lock()
-	return l.Unlock
-}
-
-func (b *backend) latchOf(path string) *sync.Mutex {
-	return &b.latches[maphash.String(b.seed, path)%uint64(len(b.latches))]
-}
-
-// Close has nothing to close.
-func (b *backend) Close() error { return nil }
-
-// listIn is the request of a listing, in pages if the client wants.
-type listIn struct {
-	Path  string `path:"path" doc:"The folder."`
-	After string `json:"after" doc:"Start after this name."`
-	Limit int    `json:"limit" default:"all" doc:"How many names to return at most."`
-}
-
-// list returns the names directly below a folder, of the keys below any of the bases, seeking past what is deeper.
-func (b *backend) list(ctx context.Context, in listIn, bases ...string) (route.Keys, error) {
-	folder := ""
-	if in.Path != "" {
-		folder = in.Path + "/"
-	}
-	var names []string
-	for after := in.After; in.Limit <= 0 || len(names) < in.Limit; {
-		next := ""
-		for _, base := range bases {
-			name, err := b.nameBehind(ctx, base+folder, after)
-			if err != nil {
-				return route.Keys{}, err
-			}
-			if name != "" && (next == "" || name < next) {
-				next = name
-			}
-		}
-		if next == "" {
-			break
-		}
-		names, after = append(names, next), next
-	}
-	return route.Keys{Keys: names}, nil
-}
-
-// nameBehind is the name behind another, "" for the first, directly below a folder of keys; "" where there is none.
-// "a" sorts before "a/b" but "a-" stands between: the same folder comes once only, because all of it is sought past.
-func (b *backend) nameBehind(ctx context.Context, folder, after string) (string, error) {
-	from := folder
-	if strings.HasSuffix(after, "/") {
-		from = storage.PrefixEnd(folder + after)
-	} else if after != "" {
-		from = folder + after + "\x00"
-	}
-	for e, err := range b.m.Store.Scan(ctx, from, storage.PrefixEnd(folder)) {
-		if err != nil {
-			return "", err
-		}
-		if isVacant(e) {
-			continue
-		}
-		name, _, deeper := strings.Cut(strings.TrimPrefix(e.Key, folder), "/")
-		if deeper {
-			name += "/"
-		}
-		return name, nil
-	}
-	return "", nil
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
-	"strconv"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -13,8 +12,6 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/wire"
 )
-
-func itoa(n int) string { return strconv.Itoa(n) }
 
 // configOut is the mount's settings in answers.
 type configOut struct {

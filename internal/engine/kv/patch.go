@@ -53,16 +53,6 @@ func (v *versioned) patch(ctx context.Context, r *route.Request, in putIn) (*ver
 	return &out, nil
 }
 
-func decodeNumbers(b []byte) (any, error) {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	var x any
-	if err := d.Decode(&x); err != nil {
-		return nil, fault.Wrap("kv.decodeNumbers", fault.Internal, err)
-	}
-	return x, nil
-}
-
 // mergePatch applies a JSON merge patch (RFC 7396). Numbers keep their digits.
 func mergePatch(target, patch []byte) ([]byte, error) {
 	t, err := decodeNumbers(target)

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -274,3 +275,14 @@ func (m *record) deletesAt(c *config, now time.Time) time.Time {
 	}
 	return now.Add(d)
 }
+
+const dataPrefix = "d/"
+
+// vacantPrefix is how a row begins that is there for Held alone, so that a listing decodes none.
+const vacantPrefix = `{"vc":true`
+
+func isVacant(e storage.Entry) bool {
+	return bytes.HasPrefix(e.Value, []byte(vacantPrefix)) && len(e.Key) > len(metaPrefix) && e.Key[:len(metaPrefix)] == metaPrefix
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

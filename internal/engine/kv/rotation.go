@@ -5,71 +5,19 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
-	"github.com/keyturn/keyturn/internal/wire"
 )
-
-// rotationTimes reads rotated_at and next_rotation of the data, else of the
-// custom metadata. What is not a time is not one.
-func rotationTimes(data []byte, custom map[string]string) (rotated, next time.Time) {
-	read := func(name string) time.Time {
-		text := custom[name]
-		if bytes.Contains(data, []byte(name)) {
-			if s := fieldText(data, name); s != "" {
-				text = s
-			}
-		}
-		if text == "" {
-			return time.Time{}
-		}
-		t, err := time.Parse(time.RFC3339, text)
-		if t = t.UTC(); err != nil || t.Year() < 0 || t.Year() > 9999 { // such a one has no form in RFC 3339
-			return time.Time{}
-		}
-		return t
-	}
-	return read("rotated_at"), read("next_rotation")
-}
-
-// nextOf is the next_rotation of a record whose custom metadata has changed.
-func nextOf(m *record) time.Time {
-	if ver := m.find(0); ver != nil && !ver.Next.IsZero() {
-		return ver.Next
-	}
-	_, next := rotationTimes(nil, m.Custom)
-	return next
-}
 
 // Limits of the ttl that readers are told.
 const (
 	defaultReadTTL = time.Minute
 	maxReadTTL     = 300 * time.Second
 )
-
-// hints are what unmodified agents re-read by: they sleep ttl and nothing
-// wakes them. At least 1, less a random tenth, so that readers do not come at once.
-func hints(ver *version, now time.Time) (period, ttl int64) {
-	if ver.Turn == nil {
-		return 0, 0
-	}
-	read := ver.Turn.ReadTTL
-	if read <= 0 {
-		read = defaultReadTTL
-	}
-	left := min(read, maxReadTTL)
-	if !ver.Next.IsZero() {
-		left = min(left, max(ver.Next.Sub(now), 0))
-	}
-	left -= time.Duration(rand.Int64N(int64(left)/10 + 1))
-	return max(wire.Seconds(ver.Turn.Period), 1), max(int64(left/time.Second), 1)
-}
 
 // Publish writes a rotated credential as a new version, once for each turn.
 func (v *versioned) Publish(ctx context.Context, path string, p engine.Publication) (int, error) {
@@ -197,24 +145,4 @@ func (b *backend) publishedIn(ctx context.Context, path string, ver *version) (*
 	}
 	out.Fields, err = texts(e.Value)
 	return out, err
-}
-
-// texts are the fields of a secret whose values are text.
-func texts(data []byte) (map[string]secret.Value, error) {
-	out := map[string]secret.Value{}
-	if len(data) == 0 {
-		return out, nil
-	}
-	return out, wire.EachField(data, func(name string, value []byte) error {
-		if len(value) > 0 && value[0] == '"' {
-			var text string
-			if err := json.Unmarshal(value, &text); err != nil {
-				return fault.New("kv.texts", fault.Internal, "the field %q is no text that can be read", name)
-			}
-			out[name] = secret.Text(text)
-		} else {
-			delete(out, name)
-		}
-		return nil
-	})
 }

@@ -3,7 +3,6 @@ package kv
 import (
 	"context"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -17,12 +16,6 @@ const upgradedKey = "upgraded"
 // themselves, and then version 2 answers it.
 func errUpgraded() error {
 	return fault.New("kv.v1", fault.Unavailable, "the mount has just become versioned; send the request again, to data/ or metadata/ below the mount")
-}
-
-// upgrade is the work of a mount that was unversioned once.
-type upgrade struct {
-	v       *versioned
-	running atomic.Bool // there may be something left of version 1
 }
 
 // start carries what version 1 held over into versions, in the background; a secret that is asked for before

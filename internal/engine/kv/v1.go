@@ -9,8 +9,6 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-const dataPrefix = "d/"
-
 // unversioned is KV version 1: a path holds one JSON object.
 type unversioned struct{ *backend }
 
@@ -22,10 +20,6 @@ func (u *unversioned) Routes() []route.Route {
 		route.On(route.Delete, "{path...}", u.remove).WithLeaf().WithHelp("Delete a secret."),
 		route.On(route.List, "{path...}", u.listing).WithHelp("List the names below a folder."),
 	}
-}
-
-type pathIn struct {
-	Path string `path:"path" doc:"The secret's path."`
 }
 
 func (u *unversioned) read(ctx context.Context, r *route.Request, in pathIn) (*wire.Raw, error) {
@@ -97,27 +91,4 @@ func (u *unversioned) current(ctx context.Context) error {
 		err = errUpgraded()
 	}
 	return err
-}
-
-// fieldText is the text of a string or number member of a JSON object, or "".
-func fieldText(body []byte, name string) string {
-	var in struct {
-		V *string
-	}
-	_ = wire.EachField(body, func(k string, v []byte) error {
-		if k == name && len(v) > 0 && v[0] != '{' && v[0] != '[' {
-			var s struct {
-				V string `json:"v"`
-			}
-			text := append(append([]byte(`{"v":`), v...), '}')
-			if _, err := wire.Decode(text, &s); err == nil {
-				in.V = &s.V
-			}
-		}
-		return nil
-	})
-	if in.V == nil {
-		return ""
-	}
-	return *in.V
 }

@@ -20,21 +20,6 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// mountConfig is the mount's configuration.
-type mountConfig struct {
-	Brake   bool          `json:"brake"`
-	Grace   time.Duration `json:"default_grace_period"`
-	ReadTTL time.Duration `json:"default_read_ttl"`
-}
-
-func (b *backend) config(ctx context.Context) (c mountConfig, err error) {
-	e, err := b.m.Store.Get(ctx, configKey)
-	if err != nil || e.Version == 0 {
-		return c, err
-	}
-	return c, decode(e, &c)
-}
-
 type configIn struct {
 	Brake   *bool          `json:"brake" default:"false" doc:"Whether all rotation of the mount is stopped. A rotation whose new key is already published waits in its grace period."`
 	Grace   *time.Duration `json:"default_grace_period" default:"48h" doc:"How long an old key stays valid, for keys whose configuration does not set it."`

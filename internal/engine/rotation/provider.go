@@ -125,3 +125,9 @@ type OpenConfig struct {
 	// wants to know. It may be called by several goroutines at once.
 	Told func(x rotate.Exchange)
 }
+
+// A Network is how providers' APIs are reached.
+type Network struct {
+	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
+	Roots *x509.CertPool // nil: the system's
+}

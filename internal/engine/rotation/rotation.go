@@ -8,19 +8,11 @@ package rotation
 
 import (
 	"context"
-	"crypto/x509"
-	"net"
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 )
-
-// A Network is how providers' APIs are reached.
-type Network struct {
-	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
-	Roots *x509.CertPool // nil: the system's
-}
 
 // New returns the engine for these providers. Their calls go out by the host's
 // guarded dialer.
@@ -38,12 +30,6 @@ func NewWith(n Network, ps ...Provider) engine.Type {
 		go b.rotations.Walk(ctx)
 		return b, nil
 	}}
-}
-
-// backend is the engine of one mount.
-type backend struct {
-	*catalog
-	rotations *rotate.Manager
 }
 
 // Work implements [engine.Worker].

@@ -23,21 +23,6 @@ import (
 // maxQuote is how much of a failed reply an error's cause quotes, after redaction.
 const maxQuote = 400
 
-// A caller makes the calls of one source, and judges the replies.
-type caller struct {
-	recipe string // its name, for errors
-	eval   *evaluator
-	client *http.Client
-	told   func(rotate.Exchange) // nil: nobody wants to know
-}
-
-// A reply is what a provider answered, read whole.
-type reply struct {
-	status int
-	header http.Header
-	vars   scope // the request's, and "response"
-}
-
 // send makes one request, once, and reads the reply. Its errors are failures.
 func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, st.timeout)

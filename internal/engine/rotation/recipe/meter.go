@@ -33,9 +33,6 @@ type meter struct {
 	err        error        // why it has ended
 }
 
-// metered is how a meter ends an evaluation from deep within: HCL goes on with a loop whose body has failed.
-type metered struct{ err error }
-
 // meterName is the variable that holds the meter. No expression can name it.
 const meterName = "\x00meter"
 

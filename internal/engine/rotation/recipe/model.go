@@ -97,3 +97,6 @@ type undoStep struct {
 	step
 	absent hcl.Expression // nil: 404 and 410
 }
+
+// family is what a key's configuration says in "provider".
+const family = "recipe"

@@ -13,14 +13,6 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// attributes names a schema's, all optional.
-func attributes(names ...string) (out []hcl.AttributeSchema) {
-	for _, name := range names {
-		out = append(out, hcl.AttributeSchema{Name: name})
-	}
-	return out
-}
-
 // stepSchema is what every step may have, and what one kind has besides.
 func stepSchema(more ...string) *hcl.BodySchema {
 	return &hcl.BodySchema{
@@ -270,24 +262,6 @@ func (p *parser) undoStep(block *hcl.Block, in scope) *undoStep {
 	return s
 }
 
-// required is optional that must be there.
-func (p *parser) required(c *hcl.BodyContent, block *hcl.Block, name string, in scope, want cty.Type) hcl.Expression {
-	e := p.optional(c, name, in, want)
-	if e == nil {
-		p.problems.add(block.DefRange, "%s must have %s", block.Type, name)
-	}
-	return e
-}
-
-func (p *parser) optional(c *hcl.BodyContent, name string, in scope, want cty.Type) hcl.Expression {
-	at := c.Attributes[name]
-	if at == nil {
-		return nil
-	}
-	p.problems.check(at.Expr, in, want)
-	return at.Expr
-}
-
 // defaults are what a step has when its block does not say.
 type defaults struct {
 	method  string // "": it must be said
@@ -475,8 +449,4 @@ func (p *parser) authOf(blocks []*hcl.Block, in scope) *auth {
 		a.headers = p.required(content, block, "headers", in, cty.DynamicPseudoType)
 	}
 	return a
-}
-
-func convertible(from, to cty.Type) bool {
-	return from.Equals(to) || convert.GetConversionUnsafe(from, to) != nil
 }

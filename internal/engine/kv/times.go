@@ -1,0 +1,58 @@
+package kv
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// rotationTimes reads rotated_at and next_rotation of the data, else of the
+// custom metadata. What is not a time is not one.
+func rotationTimes(data []byte, custom map[string]string) (rotated, next time.Time) {
+	read := func(name string) time.Time {
+		text := custom[name]
+		if bytes.Contains(data, []byte(name)) {
+			if s := fieldText(data, name); s != "" {
+				text = s
+			}
+		}
+		if text == "" {
+			return time.Time{}
+		}
+		t, err := time.Parse(time.RFC3339, text)
+		if t = t.UTC(); err != nil || t.Year() < 0 || t.Year() > 9999 { // such a one has no form in RFC 3339
+			return time.Time{}
+		}
+		return t
+	}
+	return read("rotated_at"), read("next_rotation")
+}
+
+// nextOf is the next_rotation of a record whose custom metadata has changed.
+func nextOf(m *record) time.Time {
+	if ver := m.find(0); ver != nil && !ver.Next.IsZero() {
+		return ver.Next
+	}
+	_, next := rotationTimes(nil, m.Custom)
+	return next
+}
+
+// hints are what unmodified agents re-read by: they sleep ttl and nothing
+// wakes them. At least 1, less a random tenth, so that readers do not come at once.
+func hints(ver *version, now time.Time) (period, ttl int64) {
+	if ver.Turn == nil {
+		return 0, 0
+	}
+	read := ver.Turn.ReadTTL
+	if read <= 0 {
+		read = defaultReadTTL
+	}
+	left := min(read, maxReadTTL)
+	if !ver.Next.IsZero() {
+		left = min(left, max(ver.Next.Sub(now), 0))
+	}
+	left -= time.Duration(rand.Int64N(int64(left)/10 + 1))
+	return max(wire.Seconds(ver.Turn.Period), 1), max(int64(left/time.Second), 1)
+}

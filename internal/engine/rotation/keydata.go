@@ -1,0 +1,117 @@
+package rotation
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/rotation/schedule"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// keyKind is the kind of the records and the due items of keys.
+const keyKind = "key"
+
+// Keys of the store, below the mount. [rotate] keeps the others.
+//
+//	config                  the mount's configuration
+//	recipe/<name>           a user's recipe, its text
+//	k/<name>                a key's record
+//	s/<name>                its secrets
+//	b/<name>                the definition that it is bound to
+//	h/<name>/<number>       a rotation that has ended
+//	j/<name>/<commit>       its journal: one row for each commit
+//	u/<name>                there while its path was written unjudged and is to be looked at
+const (
+	configKey      = "config"
+	recipePrefix   = "recipe/"
+	recordPrefix   = "k/"
+	secretPrefix   = "s/"
+	boundPrefix    = "b/"
+	historyPrefix  = "h/"
+	journalPrefix  = "j/"
+	unjudgedPrefix = "u/"
+)
+
+// keyData is what a key's record keeps for this engine: what was configured, and by whom.
+type keyData struct {
+	Config    settings `json:"config"`
+	Bind      binding  `json:"bind"`
+	Principal []string `json:"principal"` // policy names; evaluated at each rotation
+	Owner     string   `json:"owner"`     // display name of whoever configured the key
+}
+
+// settings are what a user configures, but for the admin credentials.
+type settings struct {
+	Params map[string]json.RawMessage `json:"params"`
+	Path   string                     `json:"path"`
+	Fields map[string]string          `json:"fields"` // output → field
+	Policy schedule.Policy            `json:"policy"`
+	Settle rotate.Settle              `json:"settle"`       // zero fields: the definition's
+	CA     string                     `json:"ca,omitempty"` // PEM; "": the system's authorities
+}
+
+// A binding says which text a key is rotated by.
+type binding struct {
+	Provider string    `json:"provider"`
+	Name     string    `json:"name"`
+	Hash     string    `json:"hash"`
+	At       time.Time `json:"at"`
+}
+
+func encode(v any) ([]byte, error) {
+	b, err := json.Marshal(v)
+	return b, fault.Wrap("rotation.encode", fault.Internal, err)
+}
+
+func decode(e storage.Entry, into any) error {
+	return fault.Wrap("rotation.decode", fault.Internal, json.Unmarshal(e.Value, into))
+}
+
+func decodeData(r *rotate.Record, into *keyData) error {
+	return fault.Wrap("rotation.data", fault.Internal, json.Unmarshal(r.Data, into))
+}
+
+// settle is the definition's settling with the key's own settings over it.
+func (c settings) settle(d Definition) rotate.Settle {
+	s, own := d.Settle, c.Settle
+	if own.Successes > 0 {
+		s.Successes = own.Successes
+	}
+	if own.Interval > 0 {
+		s.Interval = own.Interval
+	}
+	if own.Timeout > 0 {
+		s.Timeout = own.Timeout
+	}
+	return rotate.Settle{Successes: max(s.Successes, 1), Interval: max(s.Interval, time.Second), Timeout: max(s.Timeout, time.Minute)}
+}
+
+// reading is a key's part of what a path holds.
+func (d *keyData) reading(p *engine.Published) *rotate.Published {
+	out := &rotate.Published{Version: p.Version, At: p.At, ID: p.Turn, Deleted: p.Deleted, Fields: map[string]secret.Value{}}
+	for _, field := range d.Config.Fields {
+		if v, ok := p.Fields[field]; ok {
+			out.Fields[field] = v
+		}
+	}
+	return out
+}
+
+// customOf is what the custom metadata of a key's path says of what is read there.
+func customOf(r rotate.Reads) map[string]string {
+	custom := map[string]string{"key_id": r.ID, "previous_key_id": r.OldID, "retire_after": ""}
+	if !r.RetireAfter.IsZero() {
+		custom["retire_after"] = r.RetireAfter.UTC().Format(time.RFC3339)
+	}
+	return custom
+}
+
+// secret reports whether an output of the definition is one.
+func (d *Definition) secret(output string) bool {
+	return slices.ContainsFunc(d.Outputs, func(o Output) bool { return o.Name == output && o.Secret })
+}

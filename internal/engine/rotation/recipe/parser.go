@@ -1,0 +1,158 @@
+package recipe
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// A parser reads one text. It goes on after a problem as far as it can.
+type parser struct {
+	file     string
+	problems problems
+	out      *recipe
+
+	meter  scope // that of all expressions together
+	config scope // what hosts may use
+	calls  scope // what every request may use
+	auth   *auth // for requests that have none of their own
+}
+
+// stepName is the name that one step of a traversal selects.
+func stepName(t hcl.Traverser) string {
+	switch t := t.(type) {
+	case hcl.TraverseAttr:
+		return t.Name
+	case hcl.TraverseIndex:
+		if t.Key.Type() == cty.String {
+			return t.Key.AsString()
+		}
+	}
+	return ""
+}
+
+// body is a block's, which hclsyntax made.
+func blockBody(b *hcl.Block) *hclsyntax.Body { return b.Body.(*hclsyntax.Body) }
+
+// content applies a schema, and groups the blocks. Every block but those with a label and "fail" may
+// appear once.
+func (p *parser) content(b *hclsyntax.Body, schema *hcl.BodySchema) (*hcl.BodyContent, map[string][]*hcl.Block) {
+	known := *b
+	known.Blocks = nil
+	for _, block := range b.Blocks {
+		if slices.Contains(laterBlocks, block.Type) {
+			p.problems.later(block.TypeRange, "block %q is known but not supported yet; leave it out", block.Type)
+			continue
+		}
+		known.Blocks = append(known.Blocks, block)
+	}
+	content, diags := known.Content(schema)
+	p.problems.diagnostics(diags)
+	blocks := map[string][]*hcl.Block{}
+	for _, block := range content.Blocks {
+		before := blocks[block.Type]
+		if len(before) > 0 && block.Type != "param" && block.Type != "admin" && block.Type != "fail" {
+			p.problems.add(block.DefRange, "there is already a block %q at line %d; take one out", block.Type, before[0].DefRange.Start.Line)
+			continue
+		}
+		blocks[block.Type] = append(before, block)
+	}
+	return content, blocks
+}
+
+// constant reads what is written out: a text, a number, true, false, null, or a list of these. Anything else would be evaluated while the
+// recipe is read, outside of all limits.
+func (p *parser) constant(e hcl.Expression) (cty.Value, bool) {
+	if !writtenOut(e, 0) {
+		p.problems.add(e.Range(), "the value must be written out, without operators, functions, loops and references")
+		return cty.NilVal, false
+	}
+	v, diags := e.Value(nil)
+	p.problems.diagnostics(diags)
+	return v, !diags.HasErrors()
+}
+
+// writtenOut reports whether nothing of an expression is to be worked out. Lists hold no lists.
+func writtenOut(e hcl.Expression, depth int) bool {
+	switch n := e.(type) {
+	case *hclsyntax.LiteralValueExpr:
+		return printable(n.Val)
+	case *hclsyntax.TemplateExpr:
+		return !slices.ContainsFunc(n.Parts, func(part hclsyntax.Expression) bool {
+			literal, ok := part.(*hclsyntax.LiteralValueExpr)
+			return !ok || literal.Val.Type() != cty.String
+		})
+	case *hclsyntax.TupleConsExpr:
+		return depth == 0 && !slices.ContainsFunc(n.Exprs, func(each hclsyntax.Expression) bool { return !writtenOut(each, depth+1) })
+	}
+	return false
+}
+
+// static evaluates an attribute that must be a string without variables.
+func (p *parser) static(c *hcl.BodyContent, name string) string {
+	at := c.Attributes[name]
+	if at == nil {
+		return ""
+	}
+	v, ok := p.constant(at.Expr)
+	if !ok {
+		return ""
+	}
+	if v.Type() != cty.String || v.IsNull() || strings.TrimSpace(v.AsString()) == "" {
+		p.problems.add(at.Expr.Range(), "%s must be a text that is not empty", name)
+		return ""
+	}
+	return v.AsString()
+}
+
+// number evaluates an attribute that must be a whole number from 1 to limit; 0 where it is not there.
+func (p *parser) number(c *hcl.BodyContent, name string, limit int64) int {
+	at := c.Attributes[name]
+	if at == nil {
+		return 0
+	}
+	v, ok := p.constant(at.Expr)
+	if !ok {
+		return 0
+	}
+	if v.Type() == cty.Number && !v.IsNull() {
+		if n, acc := v.AsBigFloat().Int64(); acc == 0 && n >= 1 && n <= limit {
+			return int(n)
+		}
+	}
+	p.problems.add(at.Expr.Range(), "%s must be a whole number from 1 to %d", name, limit)
+	return 0
+}
+
+// duration evaluates an attribute such as "90s".
+func (p *parser) duration(c *hcl.BodyContent, name string, unset, limit time.Duration) time.Duration {
+	at := c.Attributes[name]
+	if at == nil {
+		return unset
+	}
+	text := p.static(c, name)
+	if text == "" {
+		return unset
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < time.Second || d > limit {
+		p.problems.add(at.Expr.Range(), "%s must be a duration from 1s to %v, such as \"90s\" or \"15m\"", name, limit)
+		return unset
+	}
+	return d
+}
+
+// attributes names a schema's, all optional.
+func attributes(names ...string) (out []hcl.AttributeSchema) {
+	for _, name := range names {
+		out = append(out, hcl.AttributeSchema{Name: name})
+	}
+	return out
+}
+
+// laterBlocks are parts of the format that are planned.
+var laterBlocks = []string{"read", "after", "promote", "abort", "generate", "rotate", "instructions"}

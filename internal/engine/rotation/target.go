@@ -1,0 +1,185 @@
+package rotation
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/secret"
+)
+
+// A target is a key at its provider and at the path where it is published.
+type target struct {
+	Source
+	def    Definition
+	b      *backend
+	record *rotate.Record
+	data   keyData
+
+	mu   sync.Mutex // guards made
+	made []rotate.Exchange
+}
+
+// maxMade bounds the exchanges of one step in memory: a list may have many pages.
+const maxMade = 20
+
+// tell notes an exchange with the provider.
+func (t *target) tell(x rotate.Exchange) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.made) == maxMade {
+		t.made = t.made[1:]
+	}
+	t.made = append(t.made, x)
+}
+
+// Exchanges are the requests since it was last asked. [rotate] keeps them with the commit that follows.
+func (t *target) Exchanges() []rotate.Exchange {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	made := t.made
+	t.made = nil
+	return made
+}
+
+// open readies a key's provider.
+func open(ctx context.Context, b *backend, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (*target, error) {
+	t := &target{b: b, record: r}
+	if err := decodeData(r, &t.data); err != nil {
+		return nil, err
+	}
+	var err error
+	if t.def, err = b.definition(ctx, r.Name, t.data.Bind); err != nil {
+		return nil, err
+	}
+	t.Source, err = b.source(t.def, t.data.Config, s.Admin, red, t.tell)
+	return t, err
+}
+
+// Capabilities implements [rotate.Target].
+func (t *target) Capabilities() rotate.Capabilities { return t.def.Can }
+
+// Settle implements [rotate.Target].
+func (t *target) Settle() rotate.Settle { return t.data.Config.settle(t.def) }
+
+// Place implements [rotate.Target].
+func (t *target) Place() *rotate.Place {
+	return &rotate.Place{Fields: t.fields, Publish: t.publish, Read: t.published, Credential: t.credential, Versions: t.versions}
+}
+
+// fields are the key's, by the field of the path.
+func (t *target) fields(c rotate.Credential) map[string]secret.Value {
+	fields := map[string]secret.Value{}
+	for output, field := range t.data.Config.Fields {
+		if v, ok := c.Secret[output]; ok {
+			fields[field] = v
+		} else if text, ok := c.Public[output]; ok {
+			fields[field] = secret.Text(text)
+		}
+	}
+	return fields
+}
+
+// publish writes the path as the principal that configured the key.
+func (t *target) publish(ctx context.Context, p rotate.Publication) (version int, err error) {
+	custom := customOf(rotate.Reads{ID: p.NewID, OldID: p.OldID, RetireAfter: p.RetireAfter})
+	policy := t.data.Config.Policy
+	return t.b.m.Host.Publish(ctx, engine.Publication{
+		Turn: p.ID, Key: t.record.Name, Path: t.data.Config.Path, Policies: append([]string(nil), t.data.Principal...),
+		Fields: maps.Clone(p.Fields), Custom: custom, CAS: p.CAS,
+		Plain:  map[string]string{"rotated_at": p.Asked.Format(time.RFC3339), "next_rotation": p.Next.Format(time.RFC3339)},
+		Period: policy.Period, Next: p.Next, ReadTTL: policy.ReadTTL,
+	})
+}
+
+// published reads the key's fields of what the path holds.
+func (t *target) published(ctx context.Context) (*rotate.Published, error) {
+	there, err := t.b.m.Host.Published(ctx, engine.Publication{Path: t.data.Config.Path})
+	if err != nil || there == nil {
+		return nil, err
+	}
+	return t.data.reading(there), nil
+}
+
+// versions are the key's fields of all that the path has held.
+func (t *target) versions(ctx context.Context) (all []rotate.Published, err error) {
+	there, err := t.b.m.Host.Versions(ctx, t.data.Config.Path)
+	for i := range there {
+		all = append(all, *t.data.reading(&there[i]))
+	}
+	return all, err
+}
+
+// credential is what the fields of the path say of a key.
+func (t *target) credential(fields map[string]secret.Value) rotate.Credential {
+	c := rotate.Credential{Secret: map[string]secret.Value{}, Public: map[string]string{}}
+	for output, field := range t.data.Config.Fields {
+		v, ok := fields[field]
+		switch {
+		case !ok:
+		case t.def.secret(output):
+			c.Secret[output] = v
+		default:
+			c.Public[output] = v.RevealString()
+		}
+	}
+	return c
+}
+
+// kind is what [rotate] is told of keys.
+func (b *backend) kind() rotate.Kind {
+	data := func(r *rotate.Record) (d keyData) {
+		_ = decodeData(r, &d) // checked when the record was read
+		return d
+	}
+	return rotate.Kind{
+		Name: keyKind, Noun: "key", Style: rotate.TwoKey, Resumable: true,
+		Records: recordPrefix, Secrets: secretPrefix, History: historyPrefix, Journal: journalPrefix, Unjudged: unjudgedPrefix,
+		Path: func(name string) string { return "keys/" + name },
+		Details: func(r *rotate.Record) map[string]string {
+			return map[string]string{"key": r.Name, "path": data(r).Config.Path}
+		},
+		Place:  func(r *rotate.Record) string { return data(r).Config.Path },
+		Timing: func(r *rotate.Record) rotate.Timing { return data(r).Config.Policy.Timing() },
+		Open: func(ctx context.Context, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
+			return open(ctx, b, r, s, red)
+		},
+		Ready: func(ctx context.Context, r *rotate.Record) (string, error) {
+			d := data(r)
+			changed, err := b.changed(ctx, d.Bind)
+			if !changed {
+				return "", err
+			}
+			return "recipe \"" + d.Bind.Name + "\" is not the one any more that key \"" + r.Name + "\" is bound to; bind it anew: write keys/" + r.Name + "/rebind", nil
+		},
+		Brake: func(ctx context.Context) (bool, error) {
+			c, err := b.config(ctx)
+			return c.Brake, err
+		},
+		Adopt: adopt,
+	}
+}
+
+// manager is what keeps a mount's keys.
+func (b *backend) manager() *rotate.Manager {
+	m := b.m
+	return rotate.New(m.Rotations(), b.kind())
+}
+
+// adopt takes the data of a record that was stored before it had its own field: they stood among the record's.
+func adopt(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
+	if len(r.Data) != 0 {
+		return nil, nil
+	}
+	var d keyData
+	r.Data = row
+	if err := decodeData(r, &d); err != nil {
+		return nil, err
+	}
+	var err error
+	r.Data, err = encode(d)
+	return nil, err
+}

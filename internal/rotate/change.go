@@ -1,0 +1,124 @@
+package rotate
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// take waits for the lock of a record, or for ctx.
+func (m *Manager) take(ctx context.Context, k *Kind, name string) (release func(), err error) {
+	release, err = m.locks.Take(ctx, k.Records+name)
+	if err != nil {
+		err = fault.New("rotate.take", fault.Timeout, "%s %q is busy: a call to its provider is under way; try again", k.Noun, name)
+	}
+	return release, err
+}
+
+// Change runs f on a record with its lock held; f commits. A record that is not stored is new, unless missing says
+// otherwise: then that error is returned.
+func (m *Manager) Change(ctx context.Context, kind, name string, missing error, f func(e *Edit) error) error {
+	k := m.kinds[kind]
+	release, err := m.take(ctx, k, name)
+	if err != nil {
+		return err
+	}
+	defer release()
+	e, err := m.load(ctx, k, name)
+	switch {
+	case err != nil:
+		return err
+	case e == nil && missing != nil:
+		return missing
+	case e == nil:
+		e = m.edit(k, &Record{Name: name, Tag: NewTag(name)})
+		e.Rec.Created, e.Sec = e.Now, &Secrets{Admin: map[string]secret.Value{}, Keys: map[string]Credential{}}
+	}
+	defer remember(e)()
+	return f(e)
+}
+
+// Target opens the target of a record as a step of its next rotation would, and returns the
+// credential that is current. Nothing is stored. It is for tests of targets.
+func (m *Manager) Target(ctx context.Context, kind, name string) (Target, Credential, error) {
+	e, err := m.View(ctx, kind, name)
+	if err == nil && e == nil {
+		err = fault.New("rotate.Target", fault.NotFound, "there is no %s %q; list what rotates with rotation/status", m.kinds[kind].Noun, name)
+	}
+	if err == nil {
+		if e.Rec.Turn == nil {
+			e.start(Start{Reason: "manual"})
+		}
+		err = e.open(ctx)
+	}
+	if err != nil {
+		return nil, Credential{}, err
+	}
+	return e.target, e.Sec.Keys[e.Rec.Current.Key()], nil
+}
+
+// Delete forgets a record. Its history and its journal go first. The caller has changed it in hand, and Ops and Abs join
+// the commit.
+func (e *Edit) Delete(ctx context.Context) error {
+	m, k, name := e.m, e.kind, e.Rec.Name
+	for _, prefix := range []string{k.Journal, k.History} {
+		if err := m.clear(ctx, prefix+name+"/"); err != nil {
+			return err
+		}
+	}
+	ops := append([]storage.Op{storage.Remove(k.Records + name).If(e.version), storage.Remove(k.Secrets + name)}, e.Ops...)
+	if k.Unjudged != "" {
+		ops = append(ops, storage.Remove(k.Unjudged+name))
+	}
+	if k.Forget != nil {
+		ops = append(ops, k.Forget(e.Rec)...)
+	}
+	abs := append(slices.Clone(e.Abs), m.cfg.Schedule(k.Name, name, e.due, time.Time{})...)
+	abs = append(abs, event(e, "deleted-key"))
+	_, err := m.cfg.Store.CommitWith(ctx, ops, abs)
+	if err == nil {
+		m.census.drop(k, name)
+	}
+	return err
+}
+
+// clear removes all rows below a prefix, in as many commits as it takes.
+func (m *Manager) clear(ctx context.Context, prefix string) error {
+	for {
+		var ops []storage.Op
+		for e, err := range m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+			if e.Key == "" && err != nil {
+				return err
+			}
+			if ops = append(ops, storage.Remove(e.Key)); len(ops) == storage.MaxOps {
+				break
+			}
+		}
+		if len(ops) == 0 {
+			return nil
+		}
+		if _, err := m.cfg.Store.Commit(ctx, ops...); err != nil {
+			return err
+		}
+	}
+}
+
+// Unfinished returns a record of any kind whose rotation is in flight; nil if there is none. Nobody would end it
+// once its mount is gone.
+func (m *Manager) Unfinished(ctx context.Context) (kind string, r *Record, err error) {
+	for name := range m.kinds {
+		for r, err := range m.Records(ctx, name) {
+			if err != nil {
+				return "", nil, err
+			}
+			if r.Turn != nil && !r.Gone { // who has deleted it, and does not wait, has decided
+				return name, r, nil
+			}
+		}
+	}
+	return "", nil, nil
+}

@@ -1,0 +1,30 @@
+package rotate
+
+import (
+	"time"
+)
+
+// Planned is when the record is next due, by what is stored alone: never by a time that is zero.
+func (e *Edit) Planned() time.Time {
+	rec := e.Rec
+	switch {
+	case rec.Paused != nil && !rec.doubted():
+		return time.Time{}
+	case rec.Paused != nil:
+		return later(rec.Look, e.Now) // looking changes nothing at the provider
+	case rec.Turn != nil && !rec.Due.IsZero() && !e.soon:
+		return rec.Due
+	case rec.Turn != nil:
+		return e.Now
+	case rec.Queued != nil:
+		return later(rec.Queued.After, e.Now)
+	}
+	at := later(rec.Next, rec.Retry)
+	if !rec.Look.IsZero() && (at.IsZero() || rec.Look.Before(at)) {
+		at = rec.Look
+	}
+	if at.IsZero() {
+		return at // by request alone
+	}
+	return later(at, e.Now)
+}

@@ -1,0 +1,154 @@
+package rotate
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// rotations are those of a record in hand that are kept, the newest first, with the one in flight.
+func (m *Manager) rotations(ctx context.Context, e *Edit) ([]*Turn, error) {
+	all, err := m.Past(ctx, e.kind.Name, e.Rec.Name)
+	if t := e.turn(); t != nil {
+		all = append(all, t)
+	}
+	slices.Reverse(all)
+	return all, err
+}
+
+// Past are the rotations of a record that have ended and that are kept, the oldest first.
+func (m *Manager) Past(ctx context.Context, kind, name string) (all []*Turn, err error) {
+	prefix := m.kinds[kind].History + name + "/"
+	for e, err := range m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+		if err != nil {
+			return nil, err
+		}
+		t := new(Turn)
+		if err := decode(e, t); err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+// Journal are the rows of a record's commits, the oldest first. With the number of a rotation
+// they are its own, and with the requests to the provider; with 0 they are all.
+func (m *Manager) Journal(ctx context.Context, kind, name string, turn uint32) (rows []JournalRow, err error) {
+	prefix := m.kinds[kind].Journal + name + "/"
+	for e, err := range m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+		if err != nil {
+			return nil, err
+		}
+		var row JournalRow
+		if err := json.Unmarshal(e.Value, &row); err != nil {
+			return nil, fault.Wrap("rotate.Journal", fault.Internal, err)
+		}
+		if turn == 0 {
+			row.Requests = nil // of all rotations together they would be too many
+		} else if row.Turn != turn {
+			continue
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// Read reads a record and its secrets as one commit has left them; nil if there is none. Neither is committed.
+func (m *Manager) Read(ctx context.Context, kind, name string) (*Record, *Secrets, error) {
+	for {
+		e, err := m.View(ctx, kind, name)
+		if err != nil || e == nil {
+			return nil, nil, err
+		}
+		if err := e.Unlock(ctx); err != nil {
+			return nil, nil, err
+		}
+		row, err := m.cfg.Store.Get(ctx, e.kind.Records+name)
+		if err != nil || row.Version == e.version {
+			return e.Rec, e.Sec, err
+		}
+	}
+}
+
+// Names lists the records of a kind behind a name.
+func (m *Manager) Names(ctx context.Context, kind, after string) iter.Seq2[string, error] {
+	k := m.kinds[kind]
+	return func(yield func(string, error) bool) {
+		for e, err := range m.cfg.Store.Scan(ctx, k.Records+after, storage.PrefixEnd(k.Records)) {
+			if e.Key == "" && err != nil {
+				yield("", err)
+				return
+			}
+			if name := strings.TrimPrefix(e.Key, k.Records); name != after && !yield(name, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Records reads the records of a kind, also those that an earlier version has kept in rows of the
+// engine's own. Damaged ones are yielded with an error that names them.
+func (m *Manager) Records(ctx context.Context, kind string) iter.Seq2[*Record, error] {
+	k := m.kinds[kind]
+	return func(yield func(*Record, error) bool) {
+		for e, err := range m.cfg.Store.Scan(ctx, k.Records, storage.PrefixEnd(k.Records)) {
+			r := &Record{Name: strings.TrimPrefix(e.Key, k.Records)}
+			if err == nil {
+				_, err = k.decode(e, r)
+			}
+			if !yield(r, err) || e.Key == "" && err != nil {
+				return
+			}
+		}
+		for name, err := range m.unstored(ctx, k) {
+			r := &Record{Name: name}
+			if err == nil {
+				r, _, err = k.Missing(ctx, name)
+			}
+			switch {
+			case err != nil:
+				if !yield(&Record{Name: name}, err) || name == "" {
+					return
+				}
+			case r != nil && !yield(r, nil):
+				return
+			}
+		}
+	}
+}
+
+// unstored are the names of records that an earlier version has kept, and that are not stored as
+// records yet. An error without a name ends it.
+func (m *Manager) unstored(ctx context.Context, k *Kind) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		if k.Earlier == nil {
+			return
+		}
+		for name, err := range k.Earlier(ctx) {
+			if err == nil {
+				var row storage.Entry
+				if row, err = m.cfg.Store.Get(ctx, k.Records+name); err == nil && row.Version != 0 {
+					continue
+				}
+			}
+			if err != nil {
+				yield("", err)
+				return
+			}
+			if !yield(name, nil) {
+				return
+			}
+		}
+	}
+}
+
+// View reads a record without its lock; nil if there is none. It is not committed.
+func (m *Manager) View(ctx context.Context, kind, name string) (*Edit, error) {
+	return m.load(ctx, m.kinds[kind], name)
+}
