@@ -104,8 +104,8 @@ func mint(ctx context.Context, k *keyturn, n int, ttlAt func(made int) time.Dura
 	return nil
 }
 
-// inParallel calls f for the numbers from one up to another, by so many workers, of which each
-// stops at its first error.
+// inParallel calls f for the numbers from <= i < to, with this many workers. A worker stops at its
+// first error.
 func inParallel(ctx context.Context, workers, from, to int, f func(i int) error) error {
 	var all sync.WaitGroup
 	errs := make([]error, workers)

@@ -23,7 +23,7 @@ const (
 	lateByDefault = 15 * time.Minute
 )
 
-// leasing issues leases, renews them, and takes back what they lent when they end.
+// leasing issues and renews leases. When a lease ends, it revokes the credential of the lease.
 type leasing struct {
 	leases *lease.Manager
 	tokens *token.Store

@@ -76,7 +76,7 @@ func (t *trail) taking(ctx context.Context, a audit.Action, act func(ctx context
 // owedPrefix is where audit entries wait that no device took.
 const owedPrefix = "audit-owed/"
 
-// owe commits entries that are to be written once a device is back.
+// owe stores entries, which payOwed writes once a device works again.
 func (t *trail) owe(ctx context.Context, entries ...*audit.Entry) error {
 	b := t.broker.Render(entries...)
 	if b == nil {

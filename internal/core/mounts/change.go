@@ -244,7 +244,7 @@ func (m *Manager) Move(ctx context.Context, from, to string, extra ...storage.Op
 	if why := without.Conflict(clean); why != "" {
 		return fault.New("mounts.Move", fault.Invalid, "field \"to\": nothing can be mounted at %q: %s", clean, why)
 	}
-	// Whoever rotates keeps the path, and a write of the secret finds the record by it.
+	// A rotated key publishes to a stored path, and a write of the secret finds the key by this path.
 	if err := s.publishedBelow(ctx, old.Path, "and move the mount then"); err != nil {
 		return err
 	}

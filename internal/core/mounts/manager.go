@@ -22,7 +22,7 @@ type Manager struct {
 	scope    func() (context.Context, context.CancelFunc) // a child of the unsealed scope
 
 	mu     sync.Mutex // one change at a time; guards unsure
-	unsure bool       // a commit may have been stored: the records are to be read again
+	unsure bool       // a commit may have been stored, so the records must be read again
 	snap   atomic.Pointer[Snapshot]
 }
 

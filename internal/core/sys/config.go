@@ -70,7 +70,7 @@ type Jobs struct {
 	List func(ctx context.Context) ([]*Job, error)
 	// Left counts what a job has still to revoke.
 	Left func(ctx context.Context, j *Job) (Left, error)
-	// Hasten begins a job at once and waits a little; it returns what is left then.
+	// Hasten starts a job at once, waits for a few seconds, and returns how many leases are left.
 	Hasten func(ctx context.Context, id string) (Left, error)
 }
 

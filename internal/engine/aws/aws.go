@@ -38,7 +38,7 @@ func (b *backend) Close() error {
 
 // Routes are the mount's API.
 func (b *backend) Routes() []route.Route {
-	cs, rs, l, st := configs{b}, roles{b}, lending{b}, statics{b}
+	cs, rs, l, st := configs{b}, roles{b}, issuing{b}, statics{b}
 	return []route.Route{
 		route.On(route.Write, "config/root", cs.writeRoot).WithHelp("Configures how AWS is reached, and with which access key. Fields that are not given keep their values."),
 		route.On(route.Read, "config/root", cs.readRoot).WithHelp("Shows the configuration. Never shows the secret key."),

@@ -58,11 +58,11 @@ type credsOut struct {
 	TTL      time.Duration `json:"ttl,omitempty"`
 }
 
-// lending are the routes creds/ and sts/.
-type lending struct{ *backend }
+// issuing are the routes creds/ and sts/.
+type issuing struct{ *backend }
 
 // plan decides on credentials, without any effect.
-func (b lending) plan(ctx context.Context, r *route.Request, in credsIn) (plan route.Plan, p planned, err error) {
+func (b issuing) plan(ctx context.Context, r *route.Request, in credsIn) (plan route.Plan, p planned, err error) {
 	ro, err := b.role(ctx, in.Name)
 	if err != nil {
 		return plan, p, err
@@ -102,7 +102,7 @@ func (b lending) plan(ctx context.Context, r *route.Request, in credsIn) (plan r
 }
 
 // planUser: the role's TTLs bound the lease, else those of config/lease, else the mount's.
-func (b lending) planUser(ctx context.Context, p *planned) (route.Plan, error) {
+func (b issuing) planUser(ctx context.Context, p *planned) (route.Plan, error) {
 	ttl, most, err := b.userTTLs(ctx, p.role)
 	return route.Plan{
 		Kind: userKind, Undo: p.lent, TTL: ttl, MaxTTL: most, Renewable: true, Target: iamTarget, CreateWithin: createWithin, Late: late, FromGrant: true,
@@ -185,7 +185,7 @@ func (ro *role) sessionTTL(r *route.Request, given *time.Duration) (time.Duratio
 }
 
 // create makes the credentials. What undoing needs is durable by now.
-func (b lending) create(ctx context.Context, a route.Attempt, p planned) (*credsOut, error) {
+func (b issuing) create(ctx context.Context, a route.Attempt, p planned) (*credsOut, error) {
 	c, cfg, done, err := b.maker(ctx)
 	if err != nil {
 		return nil, err
@@ -277,7 +277,7 @@ func mergePolicies(documents []string) (string, error) {
 }
 
 // makeUser makes a user with all that its role says, and its key.
-func (b lending) makeUser(ctx context.Context, c *client.Client, a route.Attempt, p planned) (k client.Key, err error) {
+func (b issuing) makeUser(ctx context.Context, c *client.Client, a route.Attempt, p planned) (k client.Key, err error) {
 	const op = "aws.creds"
 	ro := p.role
 	if err := c.CreateUser(ctx, client.NewUser{Name: p.User, Path: ro.Path, Boundary: ro.Boundary, Tags: ro.Tags}); err != nil {

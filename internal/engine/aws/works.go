@@ -69,7 +69,7 @@ func (b *backend) userTTLs(ctx context.Context, ro *role) (ttl, most time.Durati
 	return ttl, most, nil
 }
 
-// Times of lending.
+// Times of issuing.
 const (
 	// createWithin bounds making a user and waiting until its key works. It is below the
 	// time that a request may take.

@@ -28,7 +28,7 @@ func attempt(id string, deadline time.Time) Attempt {
 }
 
 // plan decides on a user, without any effect.
-func (b lending) plan(ctx context.Context, r *route.Request, in nameIn) (plan route.Plan, p planned, err error) {
+func (b issuing) plan(ctx context.Context, r *route.Request, in nameIn) (plan route.Plan, p planned, err error) {
 	ro, c, err := b.lendable(ctx, in.Name)
 	if err != nil {
 		return plan, p, err
@@ -110,7 +110,7 @@ func (ro *role) longest(mount time.Duration, now time.Time) (time.Duration, erro
 }
 
 // lendable finds a role and its connection, if users may be made by them.
-func (b lending) lendable(ctx context.Context, name string) (*role, *connection, error) {
+func (b issuing) lendable(ctx context.Context, name string) (*role, *connection, error) {
 	const op = "database.creds"
 	ro, err := b.role(ctx, name)
 	if err != nil {
@@ -134,7 +134,7 @@ func (b lending) lendable(ctx context.Context, name string) (*role, *connection,
 }
 
 // create makes the user. What it needs is durable by now.
-func (b lending) create(ctx context.Context, a route.Attempt, p planned) (*credsOut, error) {
+func (b issuing) create(ctx context.Context, a route.Attempt, p planned) (*credsOut, error) {
 	out, err := b.certified(a, &p)
 	if err == nil {
 		err = b.make(ctx, a, p)
@@ -151,7 +151,7 @@ func (b lending) create(ctx context.Context, a route.Attempt, p planned) (*creds
 
 // certified is the answer. A certificate is made here: it ends when the lease must have ended, however
 // often it is renewed.
-func (b lending) certified(a route.Attempt, p *planned) (*credsOut, error) {
+func (b issuing) certified(a route.Attempt, p *planned) (*credsOut, error) {
 	var err error
 	if p.login.kind == byCertificate {
 		if p.login, err = p.credential.certify(p.login, p.User, "", a.Max); err != nil {
@@ -165,7 +165,7 @@ func (b lending) certified(a route.Attempt, p *planned) (*credsOut, error) {
 	return out, nil
 }
 
-func (b lending) make(ctx context.Context, a route.Attempt, p planned) error {
+func (b issuing) make(ctx context.Context, a route.Attempt, p planned) error {
 	const op = "database.create"
 	deadline, bounded := ctx.Deadline()
 	if !bounded {

@@ -46,7 +46,7 @@ func (b *backend) Close() error { b.pools.close(); return nil }
 
 // Routes are the mount's API.
 func (b *backend) Routes() []route.Route {
-	cs, rs, l, st := configs{b}, roles{b}, lending{b}, statics{b}
+	cs, rs, l, st := configs{b}, roles{b}, issuing{b}, statics{b}
 	return []route.Route{
 		route.On(route.Write, "config/{name}", cs.writeConfig).WithExists(cs.configExists).
 			WithHelp("Configures a connection to a database. Fields that are not given keep their values.").WithRest(cs.params()...),

@@ -453,7 +453,7 @@ func BenchmarkLend(b *testing.B) {
 	w.Must(b, route.Write, "roles/ro", ro)
 	for i := 0; b.Loop(); i++ {
 		if _, err := w.Do(route.Read, "creds/ro", nil); err != nil {
-			b.Fatal(fmt.Errorf("lending the %dth: %w", i, err))
+			b.Fatal(fmt.Errorf("issuing the %dth: %w", i, err))
 		}
 	}
 }

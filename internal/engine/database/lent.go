@@ -30,8 +30,8 @@ type credsOut struct {
 	Username string `json:"username"`
 }
 
-// lending is the route creds/.
-type lending struct{ *backend }
+// issuing is the route creds/.
+type issuing struct{ *backend }
 
 // madeBy is what a user was made by. One that was made by something else is not given out again: the role may give
 // less by now, or lead to another database.

@@ -33,7 +33,7 @@ type kept struct {
 }
 
 // again finds the user that a token was given before, and notes in p where the next one is kept.
-func (b lending) again(ctx context.Context, r *route.Request, ro *role, p *planned) (*route.Again, error) {
+func (b issuing) again(ctx context.Context, r *route.Request, ro *role, p *planned) (*route.Again, error) {
 	if ro.Reuse != reuseToken || r.Caller == nil || r.Caller.ID == "" {
 		return nil, nil
 	}
@@ -61,7 +61,7 @@ func (b lending) again(ctx context.Context, r *route.Request, ro *role, p *plann
 }
 
 // keep keeps a user that was made. Without it, the next read makes another.
-func (b lending) keep(ctx context.Context, a route.Attempt, p planned) {
+func (b issuing) keep(ctx context.Context, a route.Attempt, p planned) {
 	if p.Again == "" {
 		return
 	}
@@ -75,7 +75,7 @@ func (b lending) keep(ctx context.Context, a route.Attempt, p planned) {
 }
 
 // forget drops what was kept for a lease that has ended.
-func (b lending) forget(ctx context.Context, lease, key string) {
+func (b issuing) forget(ctx context.Context, lease, key string) {
 	if key == "" {
 		return
 	}

@@ -42,7 +42,7 @@ func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error
 		if err := names.leaves(ctx, &l, u.Attempt); err != nil {
 			return engine.Undone{}, err
 		}
-		lending{b}.forget(ctx, u.LeaseID, l.Again)
+		issuing{b}.forget(ctx, u.LeaseID, l.Again)
 	}
 	if done.Again.IsZero() && !c.Gone.IsZero() {
 		b.hasten(ctx, c)
