@@ -188,6 +188,7 @@ func TestPairedRolesNeverTurnTogether(t *testing.T) {
 			w.Reopen(t)
 			time.Sleep(31*time.Hour + 30*time.Minute) // a day with both, and half an hour
 		}
+		synctest.Wait() // the last rotation has written count
 		if count < 10 {
 			t.Errorf("%d turns in ten days, want those of every other day", count)
 		}
