@@ -47,6 +47,10 @@ type Config struct {
 	Store    storage.Store // nil: memory; one that another World has is shared with it, as by another server
 	Log      *slog.Logger  // nil: none
 	Settings engine.Settings
+	// Caller makes the requests; nil: one who is called "tester".
+	Caller *route.Caller
+	// ByHand: what falls due is done in [World.Drive] alone, so that a test can stop where it wants to.
+	ByHand bool
 	// Host changes what the engine is lent.
 	Host func(h *engine.Host)
 	// Between is called at every point where a process can die: "planned", "reserved",
@@ -96,6 +100,9 @@ func Open(t testing.TB, typ engine.Type, c Config) *World {
 	}
 	if c.Settings.Path == "" {
 		c.Settings.Path = Path
+	}
+	if c.Caller == nil {
+		c.Caller = &route.Caller{ID: owner, DisplayName: "tester", Policies: []string{"default"}}
 	}
 	if c.Settings.DefaultTTL == 0 {
 		c.Settings.DefaultTTL = 768 * time.Hour
@@ -177,6 +184,10 @@ func absolute(ops []storage.Op) (out []storage.Op) {
 	return out
 }
 
+// Kill is what happens when the process dies in the middle of a request, or of [World.Drive], which ends. [World.Reopen]
+// starts it again.
+func (w *World) Kill() { w.cancel() }
+
 // Stop ends the engine and the loop.
 func (w *World) Stop() {
 	if w.cancel == nil {
@@ -215,6 +226,10 @@ func (w *World) boot(t testing.TB) {
 	}
 	w.loop = due.NewLoop(due.Config{Store: w.View, Handle: w.handle, Log: w.cfg.Log, Workers: 4})
 	w.done = make(chan struct{})
+	if w.cfg.ByHand {
+		close(w.done)
+		return
+	}
 	go func() {
 		defer close(w.done)
 		_ = w.loop.Run(ctx) // it ends when it is told to
@@ -276,6 +291,49 @@ func (w *World) Work(t testing.TB) (n int) {
 	return n
 }
 
+// Due is the first item that falls due; false: there is none.
+func (w *World) Due(t testing.TB) (first due.Item, found bool) {
+	t.Helper()
+	for e, err := range w.View.Scan(context.Background(), due.Prefix, storage.PrefixEnd(due.Prefix)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		it, ok := due.Parse(e.Key)
+		if !ok {
+			t.Fatalf("bad due key %q", e.Key)
+		}
+		if !found || it.At.Before(first.At) {
+			first, found = it, true
+		}
+	}
+	return first, found
+}
+
+// Drive does what falls due, one item after the other, until a time, until the process dies, or until
+// stop, which is asked after each item, says so. It runs in a bubble, for a World of [Config.ByHand].
+func (w *World) Drive(t testing.TB, until time.Time, stop func() bool) {
+	t.Helper()
+	for ctx := w.scope(); ctx.Err() == nil && time.Now().Before(until); {
+		it, found := w.Due(t)
+		if !found || it.At.After(until) {
+			it.At = until
+		}
+		if wait := time.Until(it.At); wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if w.handle(ctx, it) != due.Handled {
+			time.Sleep(time.Second)
+		}
+		if stop() {
+			return
+		}
+	}
+}
+
 func (w *World) handle(ctx context.Context, it due.Item) due.Outcome {
 	var err error
 	if it.Kind == lease.DueKind {
@@ -313,32 +371,14 @@ func (w *World) renew(ctx context.Context, l *lease.Lease, expires time.Time) er
 	return w.Engine.(engine.Undoer).Renew(ctx, undoOf(l), expires)
 }
 
-// Do makes a request of who is called "tester" and returns the answer. body is
-// JSON text or a value, nil for none.
+// Do makes a request and returns the answer. body is JSON text or a value, nil for none.
 func (w *World) Do(op route.Op, path string, body any) (*Answer, error) {
-	folder := op != route.List && strings.HasSuffix(path, "/")
-	path = strings.TrimSuffix(path, "/")
-	r := &route.Request{
-		Op: op, Path: route.Path(Path + path), Rest: path, Folder: folder, Mount: route.Mount{Path: Path, UUID: UUID, Type: w.typ.Name, DefaultTTL: w.cfg.Settings.DefaultTTL, MaxTTL: w.cfg.Settings.MaxTTL},
-		Caller: &route.Caller{ID: owner, DisplayName: "tester", Policies: []string{"default"}}, Time: time.Now(),
-	}
-	switch x := body.(type) {
-	case nil:
-	case string:
-		r.Body = []byte(x)
-	default:
-		b, err := json.Marshal(x)
-		if err != nil {
-			return nil, err
-		}
-		r.Body = b
-	}
-	if len(r.Body) > 0 {
-		if err := wire.Check(r.Body, wire.DefaultLimits); err != nil {
-			return nil, err
-		}
-	}
-	found, err := w.table.Find(r)
+	return w.As(w.scope(), w.cfg.Caller, op, path, body)
+}
+
+// As is Do for another caller, who hangs up when ctx ends.
+func (w *World) As(ctx context.Context, caller *route.Caller, op route.Op, path string, body any) (*Answer, error) {
+	found, r, err := w.Find(caller, op, path, body)
 	if err != nil {
 		return nil, err
 	}
@@ -347,7 +387,7 @@ func (w *World) Do(op route.Op, path string, body any) (*Answer, error) {
 	if found.Leased() {
 		data, a.Lease, err = w.lease(found, r)
 	} else {
-		data, err = found.Serve(w.scope(), r)
+		data, err = found.Serve(ctx, r)
 	}
 	if err != nil {
 		return nil, err
@@ -360,6 +400,35 @@ func (w *World) Do(op route.Op, path string, body any) (*Answer, error) {
 		}
 	}
 	return a, nil
+}
+
+// Find is a request, and the route that serves it.
+func (w *World) Find(caller *route.Caller, op route.Op, path string, body any) (*route.Route, *route.Request, error) {
+	folder := op != route.List && strings.HasSuffix(path, "/")
+	path = strings.TrimSuffix(path, "/")
+	c := w.cfg.Settings
+	r := &route.Request{
+		Op: op, Path: route.Path(c.Path + path), Rest: path, Folder: folder, Caller: caller, Time: time.Now(),
+		Mount: route.Mount{Path: c.Path, UUID: UUID, Type: w.typ.Name, DefaultTTL: c.DefaultTTL, MaxTTL: c.MaxTTL},
+	}
+	switch x := body.(type) {
+	case nil:
+	case string:
+		r.Body = []byte(x)
+	default:
+		b, err := json.Marshal(x)
+		if err != nil {
+			return nil, nil, err
+		}
+		r.Body = b
+	}
+	if len(r.Body) > 0 {
+		if err := wire.Check(r.Body, wire.DefaultLimits); err != nil {
+			return nil, nil, err
+		}
+	}
+	found, err := w.table.Find(r)
+	return found, r, err
 }
 
 // lease is plan, reserve, create and grant.

@@ -6,7 +6,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 )
@@ -18,7 +17,7 @@ func TestStates(t *testing.T) {
 		want := func(when string, states map[rotate.State]int64) {
 			t.Helper()
 			synctest.Wait()
-			if got := w.engine.(engine.Rotator).Rotations().Tally(t.Context(), 10).States; !maps.Equal(got, states) {
+			if got := w.rotations().Tally(t.Context(), 10).States; !maps.Equal(got, states) {
 				t.Errorf("%s: %v, want %v", when, got, states)
 			}
 		}
@@ -28,16 +27,14 @@ func TestStates(t *testing.T) {
 		want("new keys", map[rotate.State]int64{"scheduled": 2})
 		w.until(rotate.Grace)
 		want("in a turn", map[rotate.State]int64{"scheduled": 1, "grace": 1})
-		w.cancel()
-		w.boot()
+		w.Reopen(w)
 		want("after a restart", map[rotate.State]int64{"scheduled": 1, "grace": 1})
 		w.until(rotate.Scheduled)
 		w.after(time.Hour)
 		want("after the turn", map[rotate.State]int64{"scheduled": 2})
 		w.must(route.Delete, "keys/later", nil)
 		want("without one", map[rotate.State]int64{"scheduled": 1})
-		w.cancel()
-		w.boot()
+		w.Reopen(w)
 		want("after another restart", map[rotate.State]int64{"scheduled": 1})
 	})
 }

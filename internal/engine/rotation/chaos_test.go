@@ -2,22 +2,18 @@ package rotation_test
 
 import (
 	"context"
-	"iter"
 	"maps"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/rotate/rotatetest"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -60,13 +56,9 @@ func (c *chaos) Open(server int, store storage.Store) {
 			return err
 		}}, err
 	}
-	places := &world{T: c.T, kv: c.kv}
+	var w *enginetest.World
 	lend := func(h *engine.Host) {
-		h.Reserve, h.MayPublish, h.Published = places.reserve, mayPublish, places.published
-		h.Versions = func(_ context.Context, path string) ([]engine.Published, error) { return c.kv.versions(path), nil }
-		h.Rotating = func(ctx context.Context, _ []string) iter.Seq2[rotate.Status, error] {
-			return c.worlds[server].Engine.(engine.Rotator).Rotations().Statuses(ctx)
-		}
+		c.kv.lend(h, func() *enginetest.World { return w })
 		h.Publish = func(_ context.Context, p engine.Publication) (n int, err error) {
 			if err := c.Refuse(server, "publishing"); err != nil {
 				return 0, err
@@ -83,12 +75,8 @@ func (c *chaos) Open(server int, store storage.Store) {
 			return act(ctx)
 		}
 	}
-	c.worlds[server] = enginetest.Open(c.T, rotation.New(fake), enginetest.Config{Store: store, Host: lend})
-	b, err := barrier.Open(c.Context(), store, secret.New(make([]byte, barrier.RootKeySize)))
-	if err != nil {
-		c.Fatal(err)
-	}
-	places.barrier = b
+	w = enginetest.Open(c.T, rotation.New(fake), enginetest.Config{Store: store, Host: lend})
+	c.worlds[server] = w
 }
 
 // Stop ends a server.

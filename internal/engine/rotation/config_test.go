@@ -3,7 +3,6 @@ package rotation_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -71,8 +71,7 @@ func workshop(t *testing.T, test func(w *world)) {
 	t.Helper()
 	bubble(t, func(w *world) {
 		w.types = append(w.types, written(w.types[0]))
-		w.cancel()
-		w.boot()
+		w.Reopen(w)
 		test(w)
 	})
 }
@@ -139,8 +138,8 @@ func TestWriteRefuses(t *testing.T) {
 // A binary without a field says so instead of ignoring it (V#30610).
 func TestUnknownFieldsAreWarnedOf(t *testing.T) {
 	bubble(t, func(w *world) {
-		if _, warnings, err := w.serve(ann, route.Write, "keys/demo", basic(map[string]any{"skip_imports": true})); err != nil || len(warnings) != 1 {
-			t.Errorf("%v, warnings %q", err, warnings)
+		if got := w.warnings(route.Write, "keys/demo", basic(map[string]any{"skip_imports": true})); len(got) != 1 {
+			t.Errorf("warnings %q", got)
 		}
 	})
 }
@@ -257,9 +256,7 @@ func TestParamsThatLeadElsewhere(t *testing.T) {
 			if w.live(now); now == was {
 				t.Fatalf("the key is %s still", now)
 			}
-			if _, warnings, err := w.serve(ann, route.Patch, "keys/demo", map[string]any{"params": change, "admin": admin}); err != nil || !strings.Contains(strings.Join(warnings, "\n"), now) {
-				t.Errorf("%v, warnings %q", err, warnings)
-			}
+			w.warns(route.Patch, "keys/demo", map[string]any{"params": change, "admin": admin}, now)
 			if id := w.status()["current_key_id"]; id != "" {
 				t.Errorf("the key is recorded as %q still", id)
 			}
@@ -304,11 +301,7 @@ func TestOneKeyForAPlace(t *testing.T) {
 // Two servers that configure two keys for one place at once cannot both succeed: the store decides, not what either remembers.
 func TestOneKeyForAPlaceOnTwoServers(t *testing.T) {
 	bubble(t, func(w *world) {
-		first := w.table
-		cancel := w.cancel
-		defer cancel()
-		w.boot() // another process on the same store
-		second := w.table
+		servers := []*enginetest.World{w.World, w.another()}
 		reserve := make(chan struct{})
 		w.hook = func(what string, before bool) error {
 			if what == "reserve" && !before {
@@ -317,14 +310,9 @@ func TestOneKeyForAPlaceOnTwoServers(t *testing.T) {
 			return nil
 		}
 		errs := make(chan error, 2)
-		for i, table := range []*route.Table{first, second} {
+		for i, server := range servers {
 			go func() {
-				r := &route.Request{Op: route.Write, Rest: fmt.Sprintf("keys/k%d", i), Caller: &route.Caller{DisplayName: "ann"}}
-				r.Body, _ = json.Marshal(basic(map[string]any{"skip_import_rotation": true}))
-				found, err := table.Find(r)
-				if err == nil {
-					_, err = found.Serve(w.ctx, r)
-				}
+				_, err := server.Do(route.Write, fmt.Sprintf("keys/k%d", i), basic(map[string]any{"skip_import_rotation": true}))
 				errs <- err
 			}()
 		}
@@ -461,8 +449,7 @@ func TestChangedProviderNeedsBinding(t *testing.T) {
 			ds[0].Hash = "h:upgraded"
 			return ds, err
 		}
-		w.cancel()
-		w.boot()
+		w.Reopen(w)
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Held, "rebind")
 		w.after(32 * 24 * time.Hour)
 		if n := len(w.vendor.Issued()); n != 1 {
@@ -511,7 +498,7 @@ func TestClassSetsThePeriod(t *testing.T) {
 // TestUnfinished: a mount with a rotation in flight is not disabled in passing; one without is.
 func TestUnfinished(t *testing.T) {
 	bubble(t, func(w *world) {
-		unfinished := func() error { return w.engine.(engine.Keeper).Unfinished(t.Context()) }
+		unfinished := func() error { return w.Engine.(engine.Keeper).Unfinished(t.Context()) }
 		if err := unfinished(); err != nil {
 			t.Errorf("without keys: %v", err)
 		}
@@ -668,10 +655,7 @@ func TestOvertakenProcessCommitsNothing(t *testing.T) {
 		w.hook = func(what string, before bool) error {
 			if what == "verify" && before {
 				w.hook = nil
-				ctx, cancel := w.ctx, w.cancel
-				w.boot()
-				w.must(route.Write, "keys/demo/pause", nil)
-				w.ctx, w.cancel = ctx, cancel
+				w.another().Must(w, route.Write, "keys/demo/pause", nil)
 			}
 			return nil
 		}
@@ -689,14 +673,9 @@ func TestLocksWaitForContexts(t *testing.T) {
 		rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.Create, rotationtest.Hang)
 		go w.after(time.Minute)
 		nap(5 * time.Second)
-		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
 		defer cancel()
-		r := &route.Request{Op: route.Write, Rest: "keys/demo/pause", Caller: &route.Caller{}}
-		found, err := w.table.Find(r)
-		if err == nil {
-			_, err = found.Serve(ctx, r)
-		}
-		if !fault.Is(err, fault.Timeout) {
+		if _, err := w.As(ctx, ann, route.Write, "keys/demo/pause", nil); !fault.Is(err, fault.Timeout) {
 			t.Errorf("a request during a call that hangs: %v", err)
 		}
 		if s := w.status(); s["state"] != "creating" {

@@ -35,7 +35,7 @@ func TestHandWritesAreLimited(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
 		current := w.value()
-		servers := []engine.Engine{w.engine, w.another()}
+		servers := []engine.Engine{w.Engine, w.another().Engine}
 		calls := 0
 		w.hook = func(what string, before bool) error {
 			if what == "verify" && before {
@@ -99,13 +99,13 @@ func TestHandWriteCountsBeforeTheCall(t *testing.T) {
 			return nil
 		}
 		for i := range 100 {
-			ctx, cancel := context.WithCancel(w.ctx)
+			ctx, cancel := context.WithCancel(w.Context())
 			hangUp = cancel
 			o := engine.Overwrite{
 				Path: "secret/demo", Version: 2, Fields: map[string]secret.Value{"api_key": secret.Text(fmt.Sprintf("guess-%d", i))}, Changed: []string{"api_key"},
 				By: "bob", Warn: func(string, ...any) {},
 			}
-			_ = w.engine.(engine.Publisher).Overwritten(ctx, "k/demo", o, noCommit)
+			_ = w.Engine.(engine.Publisher).Overwritten(ctx, "k/demo", o, noCommit)
 			cancel()
 		}
 		if calls > 20 {
@@ -173,8 +173,7 @@ func (w *world) asks(proof rotate.Proof) {
 		return all, err
 	}
 	w.types = []rotation.Provider{p}
-	w.cancel()
-	w.boot()
+	w.Reopen(w)
 }
 
 // TestHandWriteOfPartsOfKeys: the parts of two keys are none, whatever the provider can be asked.
@@ -259,7 +258,7 @@ func TestUnjudgedWriteBeforeFailure(t *testing.T) {
 		t.Run(outcome.String(), func(t *testing.T) {
 			bubble(t, func(w *world) {
 				w.turned()
-				other := w.another()
+				other := w.another().Engine
 				w.must(route.Write, "keys/demo/rotate", nil)
 				wrote := false
 				w.hook = func(what string, before bool) error {

@@ -55,8 +55,7 @@ func (w *world) lie(l *liar, change func(can *rotate.Capabilities)) {
 		return all, err
 	}
 	w.types = []rotation.Provider{p}
-	w.cancel()
-	w.boot()
+	w.Reopen(w)
 }
 
 // turned is a key that has turned once.
@@ -185,7 +184,7 @@ func TestPreviousIsNeverTheNewKey(t *testing.T) {
 				return nil
 			}
 			w.hook = nil
-			w.cancel() // published, and not recorded
+			w.Kill() // published, and not recorded
 			fields := w.kv.read("secret/demo", time.Now()).fields
 			fields["note"] = "mine"
 			w.kv.write("secret/demo", fields)
@@ -193,7 +192,7 @@ func TestPreviousIsNeverTheNewKey(t *testing.T) {
 			return errDied
 		}
 		w.run(time.Now().Add(24*time.Hour), never)
-		w.boot()
+		w.Reopen(w)
 		w.until(rotate.Grace)
 		w.must(route.Write, "keys/demo/rollback", nil)
 		w.until(rotate.Grace)

@@ -169,7 +169,7 @@ func TestPublishedKeyThatDied(t *testing.T) {
 		w.must(route.Write, "config", map[string]any{"brake": false})
 		w.hook = nil
 		id := w.idOf(w.value())
-		if err := w.vendor.Delete(w.ctx, adminToken, id); err != nil {
+		if err := w.vendor.Delete(w.Context(), adminToken, id); err != nil {
 			t.Fatal(err)
 		}
 		w.after(32 * time.Hour)
@@ -212,8 +212,8 @@ func TestMetadataOfHandWrite(t *testing.T) {
 				Path: "secret/demo", Version: 3, Fields: map[string]secret.Value{"api_key": secret.Text(value)}, Changed: []string{"api_key"}, By: "bob",
 				Warn: func(string, ...any) {}, Custom: func(values map[string]string) { custom = values },
 			}
-			err := w.engine.(engine.Publisher).Overwritten(w.ctx, "k/demo", o, func(along []storage.Op) error {
-				_, err := w.barrier.View("").CommitWith(w.ctx, nil, along)
+			err := w.Engine.(engine.Publisher).Overwritten(w.Context(), "k/demo", o, func(along []storage.Op) error {
+				_, err := w.View.CommitWith(w.Context(), nil, along)
 				return err
 			})
 			if err != nil {

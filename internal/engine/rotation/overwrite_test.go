@@ -33,7 +33,7 @@ func (w *world) hand(h handWrite) (warnings []string, err error) {
 	w.Helper()
 	eng := h.judge
 	if eng == nil {
-		eng = w.engine
+		eng = w.Engine
 	}
 	for range 8 {
 		warnings = nil
@@ -63,14 +63,14 @@ func (w *world) hand(h handWrite) (warnings []string, err error) {
 				if len(along) == 0 {
 					return nil
 				}
-				_, err := w.barrier.View("").CommitWith(w.ctx, nil, along)
+				_, err := w.View.CommitWith(w.Context(), nil, along)
 				return err
 			})
 		}
 		if len(o.Changed) == 0 {
 			err = commit(nil)
 		} else {
-			err = eng.(engine.Publisher).Overwritten(w.ctx, "k/demo", o, commit)
+			err = eng.(engine.Publisher).Overwritten(w.Context(), "k/demo", o, commit)
 		}
 		if !fault.Is(err, fault.Conflict) {
 			return warnings, err
@@ -158,7 +158,7 @@ func TestHandWriteOfLivingKey(t *testing.T) {
 		if !contains(steps, "what:written") || !contains(steps, "by:bob") {
 			t.Errorf("the journal says %s", steps)
 		}
-		if events := strings.Join(w.events, "\n"); !contains(events, "rotation/written ") || !contains(events, `"by":"bob"`) {
+		if events := strings.Join(w.Events(), "\n"); !contains(events, "rotation/written ") || !contains(events, `"by":"bob"`) {
 			t.Errorf("the events are %s", events)
 		}
 		if !contains(w.logged.String(), "what=written by=bob") {
@@ -391,7 +391,7 @@ func TestHandWriteRacesWithPublish(t *testing.T) {
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Publishing)
-		other := w.another()
+		other := w.another().Engine
 		warnings, err := w.hand(handWrite{fields: map[string]string{"api_key": old, "label": "x"}, judge: other, judged: func() { w.until(rotate.Grace) }})
 		if err != nil || !contains(strings.Join(warnings, ";"), "is current again") {
 			t.Errorf("the write: %v, %q", err, warnings)
@@ -411,7 +411,7 @@ func TestHandWriteRacesWithPublish(t *testing.T) {
 		w.hook = func(what string, before bool) error {
 			if what == "publish" && before && once {
 				once = false
-				if _, err := w.hand(handWrite{fields: map[string]string{"api_key": foreign}, judge: w.another()}); err != nil {
+				if _, err := w.hand(handWrite{fields: map[string]string{"api_key": foreign}, judge: w.another().Engine}); err != nil {
 					t.Errorf("the write: %v", err)
 				}
 			}
@@ -431,7 +431,7 @@ func TestHandWriteRacesWithPublish(t *testing.T) {
 func TestHandWriteRacesWithRetire(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(nil)
-		_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another(), judged: func() { w.until(rotate.Retiring) }})
+		_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another().Engine, judged: func() { w.until(rotate.Retiring) }})
 		if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), "is disabled since") {
 			t.Errorf("the write: %v", err)
 		}
@@ -448,7 +448,7 @@ func TestHandWriteRacesWithRetire(t *testing.T) {
 func TestHandWriteOnStaleServer(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(nil)
-		_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another(), judged: func() {
+		_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another().Engine, judged: func() {
 			w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.idOf(old)})
 		}})
 		if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), "retired") && !contains(fault.Message(err), "leaked") {
@@ -525,7 +525,7 @@ func TestHandWriteOfDeletedKey(t *testing.T) {
 func TestHandWriteWhileCreatingElsewhere(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
-		other := w.another()
+		other := w.another().Engine
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.hook = func(what string, before bool) error {
 			if what != "create" || before {
@@ -552,7 +552,7 @@ func TestHandWriteWhileCreatingElsewhere(t *testing.T) {
 func TestHandWriteUnjudgedRacesWithRetire(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
-		old, other := w.value(), w.another()
+		old, other := w.value(), w.another().Engine
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
 		fresh := w.value()
@@ -710,7 +710,7 @@ func TestHandWritesAreTrimmed(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
 		for range 2400 {
-			if _, err := w.barrier.View("mount/r/").Commit(w.ctx, storage.Append("j/demo/", []byte(`{"what":"written"}`))); err != nil {
+			if _, err := w.View.Commit(w.Context(), storage.Append("mount/m/j/demo/", []byte(`{"what":"written"}`))); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -726,16 +726,4 @@ func TestHandWritesAreTrimmed(t *testing.T) {
 		}
 		t.Errorf("the journal has %d rows", n)
 	})
-}
-
-// another is the engine of a second server over the same store.
-func (w *world) another() engine.Engine {
-	w.Helper()
-	first, table, cancel, ctx := w.engine, w.table, w.cancel, w.ctx
-	bar := w.barrier
-	w.boot()
-	second, stop := w.engine, w.cancel
-	w.Cleanup(func() { stop() })
-	w.engine, w.table, w.cancel, w.ctx, w.barrier = first, table, cancel, ctx, bar
-	return second
 }

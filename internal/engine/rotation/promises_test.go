@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/pem"
 	"fmt"
-	"iter"
-	"log/slog"
 	"maps"
 	"net"
 	"net/http/httptest"
@@ -15,6 +13,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
@@ -62,8 +61,7 @@ func office(t *testing.T, test func(w *world)) {
 	t.Helper()
 	bubble(t, func(w *world) {
 		w.types = append(w.types, spacious(w.types[0]))
-		w.cancel()
-		w.boot()
+		w.Reopen(w)
 		test(w)
 	})
 }
@@ -81,11 +79,7 @@ func roomy(more map[string]any) map[string]any {
 // warnings are those of a request that succeeds.
 func (w *world) warnings(op route.Op, path string, body any) []string {
 	w.Helper()
-	_, warnings, err := w.serve(ann, op, path, body)
-	if err != nil {
-		w.Errorf("%s %s: %v", op, path, err)
-	}
-	return warnings
+	return w.Must(w, op, path, body).Warnings
 }
 
 // warns wants a request to succeed with a warning that holds want; "" wants none at all.
@@ -258,38 +252,26 @@ func TestPlacesThatWereNeverReserved(t *testing.T) {
 		admin := map[string]any{"token": adminToken}
 		w.must(route.Write, "keys/demo", basic(nil))
 		w.must(route.Write, "keys/second", basic(map[string]any{"path": "secret/second"}))
-		places := w.barrier.View("place/")
-		for e, err := range places.Scan(w.ctx, "", "") {
+		for e, err := range w.View.Scan(w.Context(), "place/", storage.PrefixEnd("place/")) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := places.Commit(w.ctx, storage.Remove(e.Key)); err != nil {
+			if _, err := w.View.Commit(w.Context(), storage.Remove(e.Key)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := w.barrier.View("mount/r/").Commit(w.ctx, storage.Set("k/alone", []byte("damaged"))); err != nil {
+		if _, err := w.View.Commit(w.Context(), storage.Set("mount/m/k/alone", []byte("damaged"))); err != nil {
 			t.Fatal(err)
 		}
 		w.refused(route.Write, "keys/third", basic(nil), fault.Conflict, `key "demo" already publishes to`)
 		w.refused(route.Patch, "keys/second", map[string]any{"path": "secret/demo", "admin": admin}, fault.Conflict, `key "demo" already publishes to`)
 		w.must(route.Write, "keys/third", basic(map[string]any{"path": "secret/third"}))
-		store := w.store
-		w.store = unlisted{store}
-		w.cancel()
-		w.boot()
+		w.unlisted = true
+		w.Reopen(w)
 		if _, err := w.do(route.Write, "keys/fourth", basic(map[string]any{"path": "secret/fourth"})); !fault.Is(err, fault.Upstream) {
 			t.Errorf("a key whose neighbours cannot be read: %v", err)
 		}
 	})
-}
-
-// unlisted is a store that cannot list.
-type unlisted struct{ storage.Store }
-
-func (unlisted) Scan(context.Context, string, string) iter.Seq2[storage.Entry, error] {
-	return func(yield func(storage.Entry, error) bool) {
-		yield(storage.Entry{}, fault.New("unlisted", fault.Upstream, "the disk is gone"))
-	}
 }
 
 // TestAdoptingTwice: a client that sends its whole configuration again repeats the ID of the key
@@ -350,8 +332,7 @@ func (w *world) can(change func(*rotate.Capabilities)) {
 		change(&ds[0].Can)
 		return ds, err
 	}
-	w.cancel()
-	w.boot()
+	w.Reopen(w)
 }
 
 // TestStatusOrder: what is longest overdue comes first, and what cannot be read is said.
@@ -371,16 +352,15 @@ func TestStatusOrder(t *testing.T) {
 		if got := fmt.Sprint(order()); got != "[rotation/keys/b rotation/keys/c rotation/keys/a]" {
 			t.Errorf("the order is %s, want the longest overdue first", got)
 		}
-		if _, err := w.barrier.View("mount/r/").Commit(w.ctx, storage.Set("k/damaged", []byte("damaged"))); err != nil {
+		if _, err := w.View.Commit(w.Context(), storage.Set("mount/m/k/damaged", []byte("damaged"))); err != nil {
 			t.Fatal(err)
 		}
 		w.warns(route.Read, "status", nil, "rotation/keys/damaged cannot be read")
 		if got := len(order()); got != 3 {
 			t.Errorf("beside a damaged record, %d are shown, want 3", got)
 		}
-		w.store = unlisted{w.store}
-		w.cancel()
-		w.boot()
+		w.unlisted = true
+		w.Reopen(w)
 		if out, err := w.do(route.Read, "status", nil); !fault.Is(err, fault.Upstream) {
 			t.Errorf("from a store that cannot list: %v, %v", out, err)
 		}
@@ -419,12 +399,11 @@ func TestJournalNamesTheWrite(t *testing.T) {
 func TestCreateAndUpdateAreTold(t *testing.T) {
 	bubble(t, func(w *world) {
 		exists := func(name string) bool {
-			r := &route.Request{Op: route.Write, Rest: "keys/" + name, Caller: &route.Caller{}}
-			found, err := w.table.Find(r)
+			found, r, err := w.Find(ann, route.Write, "keys/"+name, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			is, err := found.Exists(w.ctx, r)
+			is, err := found.Exists(w.Context(), r)
 			if err != nil {
 				t.Error(err)
 			}
@@ -460,8 +439,7 @@ func TestHandWriteThatLeavesOut(t *testing.T) {
 			return ds, err
 		}
 		w.types = append(w.types, p)
-		w.cancel()
-		w.boot()
+		w.Reopen(w)
 		const refused = `it leaves out ["api_key"]`
 		type fields = map[string]string
 		for _, tt := range []struct {
@@ -518,20 +496,10 @@ func TestProvidersDialByTheGuard(t *testing.T) {
 			if own {
 				network.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, nil }
 			}
-			host := w.host("i")
-			host.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, guard }
-			m := &engine.Mount{
-				UUID: "r", Type: "rotation", Store: w.barrier.View(fmt.Sprintf("mount/%v/", own)), Log: slog.New(slog.DiscardHandler), Host: host,
-				Settings: func() engine.Settings { return engine.Settings{Path: "rotation/"} },
-			}
-			var err error
-			if w.engine, err = rotation.NewWith(network, w.types...).Open(w.ctx, m); err != nil {
-				t.Fatal(err)
-			}
-			if w.table, err = route.NewTable(w.engine.Routes()); err != nil {
-				t.Fatal(err)
-			}
-			w.must(route.Write, fmt.Sprintf("keys/own-%v", own), basic(map[string]any{"path": fmt.Sprintf("secret/%v", own), "skip_import_rotation": true}))
+			guarded := w.open(enginetest.Config{ByHand: true, Host: func(h *engine.Host) {
+				h.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, guard }
+			}}, network)
+			guarded.Must(t, route.Write, fmt.Sprintf("keys/own-%v", own), basic(map[string]any{"path": fmt.Sprintf("secret/%v", own), "skip_import_rotation": true}))
 			if _, err := dial(t.Context(), "tcp", "192.0.2.1:443"); (err == nil) != own {
 				t.Errorf("its own way out %v: dialing says %v", own, err)
 			}

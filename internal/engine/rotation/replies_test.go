@@ -51,12 +51,11 @@ func TestReplies(t *testing.T) {
 		if _, err := w.do(route.Read, "keys/demo/history", map[string]any{"turn": 9}); err == nil {
 			t.Error("a rotation that never was has a history")
 		}
-		view := w.barrier.View("mount/r/")
-		for e, err := range view.Scan(t.Context(), "", "") {
+		for e, err := range w.View.Scan(t.Context(), "mount/", storage.PrefixEnd("mount/")) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if text := string(e.Value); !strings.HasPrefix(e.Key, "s/") && (strings.Contains(text, key) || strings.Contains(text, adminToken)) {
+			if text := string(e.Value); !strings.HasPrefix(e.Key, "mount/m/s/") && (strings.Contains(text, key) || strings.Contains(text, adminToken)) {
 				t.Errorf("the row %s holds a secret: %s", e.Key, text)
 			}
 		}

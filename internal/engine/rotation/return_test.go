@@ -93,15 +93,17 @@ func TestRollbackToDiesInTheMiddle(t *testing.T) {
 		if _, err := w.hand(handWrite{}); err != nil {
 			t.Fatal(err)
 		}
+		died := false
 		w.hook = func(what string, before bool) error {
-			if what == "publish" && !before {
-				w.cancel()
+			if died = died || what == "publish" && !before; died {
+				w.Kill()
+				return errDied
 			}
-			return w.ctx.Err()
+			return nil
 		}
 		_, _ = w.do(route.Write, "keys/demo/rollback", nil)
 		w.hook = nil
-		w.boot()
+		w.Reopen(w)
 		w.after(time.Hour)
 		if s := w.status(); w.value() != current || s["alert"] != "" {
 			t.Errorf("the key is %v", s)
@@ -134,7 +136,7 @@ func TestOrphans(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
 		current := w.idOf(w.value())
-		all, err := w.vendor.List(w.ctx, adminToken)
+		all, err := w.vendor.List(w.Context(), adminToken)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,13 +146,13 @@ func TestOrphans(t *testing.T) {
 				label = k.Label
 			}
 		}
-		one, err := w.vendor.Create(w.ctx, adminToken, label) // as a provider's copy, or a call of long ago
+		one, err := w.vendor.Create(w.Context(), adminToken, label) // as a provider's copy, or a call of long ago
 		if err != nil {
 			t.Fatal(err)
 		}
 		m, _ := rotate.ParseMarker(label)
 		m.Key = "gone.0a0b0c0d"
-		two, err := w.vendor.Create(w.ctx, adminToken, m.String())
+		two, err := w.vendor.Create(w.Context(), adminToken, m.String())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/rotate/rotatetest"
@@ -20,9 +19,9 @@ func TestTargets(t *testing.T) {
 			return s["state"] == string(rotate.Scheduled) && s["current_key_id"] != ""
 		})
 		return rotatetest.Fixture{
-			Rotations: w.engine.(engine.Rotator).Rotations(), Kind: "key", Name: "demo",
+			Rotations: w.rotations(), Kind: "key", Name: "demo",
 			Works: func(c rotate.Credential) bool {
-				_, err := w.vendor.Use(w.ctx, c.Secret["api_key"].RevealString())
+				_, err := w.vendor.Use(w.Context(), c.Secret["api_key"].RevealString())
 				return err == nil
 			},
 			Lag: 5 * time.Second,

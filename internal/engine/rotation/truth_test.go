@@ -127,8 +127,7 @@ func (w *world) unlabelled() {
 	defs[0].Can.Label = false
 	p.Definitions = func() ([]rotation.Definition, error) { return defs, nil }
 	w.types = []rotation.Provider{p}
-	w.cancel()
-	w.boot()
+	w.Reopen(w)
 }
 
 // TestAlertEndsWithItsCause: a call that fails is an alert with cause and remedy at once, which ends when the call succeeds and not with
@@ -225,8 +224,7 @@ func TestAdoptNeedsLabels(t *testing.T) {
 			return d, err
 		}
 		w.types = []rotation.Provider{p}
-		w.cancel()
-		w.boot()
+		w.Reopen(w)
 		w.refused(route.Write, "recipes/own", map[string]any{"source": "none"}, fault.Invalid, "adopt")
 		w.must(route.Write, "recipes/own", map[string]any{"source": "labels"})
 	})

@@ -47,7 +47,7 @@ func TestTurn(t *testing.T) {
 		if c := w.kv.read("secret/demo", time.Now()).custom; c["key_id"] != second || c["previous_key_id"] != first || c["retire_after"] == "" {
 			t.Errorf("custom metadata: %v", c)
 		}
-		if err := w.engine.(engine.Keeper).Unfinished(t.Context()); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), `"demo"`) {
+		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), `"demo"`) {
 			t.Errorf("its mount may be disabled: %v", err)
 		}
 		published := time.Now()
@@ -91,7 +91,7 @@ func (w *world) silent() {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	seen.WriteString(strings.Join(w.events, "\n"))
+	seen.WriteString(strings.Join(w.Events(), "\n"))
 	for _, c := range canaries {
 		if contains(seen.String(), c) {
 			w.Errorf("secret %q is shown", c)
@@ -297,7 +297,7 @@ func TestUseHoldsBack(t *testing.T) {
 		}
 		use := func(until time.Time) {
 			for time.Now().Before(until) {
-				if _, err := w.vendor.Use(w.ctx, old); err != nil {
+				if _, err := w.vendor.Use(w.Context(), old); err != nil {
 					t.Fatalf("the old key ended while it was used: %v", err)
 				}
 				w.after(20 * time.Minute)
@@ -543,12 +543,12 @@ func TestBrakeAndClock(t *testing.T) {
 			t.Error("a key was made under the brake")
 		}
 		rows := 0
-		for _, err := range w.store.Scan(t.Context(), "mount/r/j/", storage.PrefixEnd("mount/r/j/")) {
+		for _, err := range w.store.Scan(t.Context(), "mount/m/j/", storage.PrefixEnd("mount/m/j/")) {
 			if rows++; err != nil {
 				t.Fatal(err)
 			}
 		}
-		if told := len(w.events); rows != 1 || told > 3 {
+		if told := len(w.Events()); rows != 1 || told > 3 {
 			t.Errorf("a day under the brake left %d rows of the journal and %d events, want that the key was made and no more", rows, told)
 		}
 		w.refused(route.Write, "keys/demo/rotate", map[string]any{"leaked": true}, fault.Held, "brake")
@@ -556,7 +556,7 @@ func TestBrakeAndClock(t *testing.T) {
 		w.must(route.Write, "config", map[string]any{"grace_period": "24h"})
 		w.must(route.Write, "config", map[string]any{"brake": false})
 		var brakes []string
-		for _, e := range w.events {
+		for _, e := range w.Events() {
 			if contains(e, "rotation/brake") {
 				brakes = append(brakes, e)
 			}
@@ -615,8 +615,7 @@ func TestRestartTurnsNothing(t *testing.T) {
 		w.until(rotate.Grace)
 		s := w.until(rotate.Scheduled)
 		for range 3 {
-			w.cancel()
-			w.boot()
+			w.Reopen(w)
 			w.after(time.Hour)
 		}
 		if got := w.status(); got["turn"] != 1.0 || got["next_rotation"] != s["next_rotation"] {
@@ -624,8 +623,7 @@ func TestRestartTurnsNothing(t *testing.T) {
 		}
 		next, _ := time.Parse(time.RFC3339, s["next_rotation"].(string))
 		nap(time.Until(next))
-		w.cancel()
-		w.boot()
+		w.Reopen(w)
 		w.until(rotate.Grace)
 		if got := w.status(); got["turn"] != 2.0 {
 			t.Errorf("the due turn was forgotten: %v", got)
@@ -643,7 +641,7 @@ func TestChangedPeriod(t *testing.T) {
 		if !next.Equal(last.Add(240 * time.Hour)) {
 			t.Errorf("the next turn is at %v, want ten days after %v", next, last)
 		}
-		if it, ok := w.item(); !ok || it.At.After(next.Add(time.Millisecond)) { // or before, to look at the published key
+		if it, ok := w.Due(w); !ok || it.At.After(next.Add(time.Millisecond)) { // or before, to look at the published key
 			t.Errorf("the due item is at %v, want it at %v at the latest", it.At, next)
 		}
 		nap(11 * 24 * time.Hour)
@@ -661,7 +659,7 @@ func TestDelete(t *testing.T) {
 		w.must(route.Delete, "keys/demo", map[string]any{"force": true})
 		fresh := w.idOf(w.value())
 		w.live(old, fresh)
-		if _, ok := w.item(); ok {
+		if _, ok := w.Due(w); ok {
 			t.Error("a due item is left")
 		}
 		// A name's second life does not take the first one's keys for its own.

@@ -3,19 +3,16 @@ package rotation_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"iter"
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/barrier"
-	"github.com/keyturn/keyturn/internal/due"
 	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -23,21 +20,15 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
-	"github.com/keyturn/keyturn/internal/storage/memory"
-	"github.com/keyturn/keyturn/internal/wire"
 )
 
-const (
-	adminToken = "admin-canary-4711"
-	lane       = "work-r"
-)
+const adminToken = "admin-canary-4711"
 
-// world is a server around the engine: a store that outlives it, a fake KV, a
-// vendor, and the loop that calls Work. It lives in a bubble.
+// world is the engine over a vendor, beside a fake KV.
 type world struct {
 	*testing.T
+	*enginetest.World
 	store  storage.Store
-	root   secret.Value
 	vendor *rotationtest.Vendor
 	kv     *fakeKV
 	types  []rotation.Provider
@@ -46,96 +37,65 @@ type world struct {
 	// in for the effect's own: before it, the effect does not happen.
 	hook func(what string, before bool) error
 
-	mu     sync.Mutex
-	logged bytes.Buffer // written by the goroutine that works
-	events []string
-	audits []engine.Automatic
-	held   bool
-
-	barrier *barrier.Barrier
-	engine  engine.Engine
-	table   *route.Table
-	ctx     context.Context
-	cancel  context.CancelFunc
+	mu       sync.Mutex
+	logged   bytes.Buffer // written by the goroutine that works
+	audits   []engine.Automatic
+	held     bool // the clock
+	unlisted bool // the store cannot list
 }
 
+var ann = &route.Caller{DisplayName: "ann", Policies: []string{"rotators"}}
+
+// newWorld is one whose work the test does by hand.
 func newWorld(t *testing.T, vendor rotationtest.VendorConfig) *world {
 	t.Helper()
+	return open(t, vendor, enginetest.Config{ByHand: true})
+}
+
+func open(t *testing.T, vendor rotationtest.VendorConfig, c enginetest.Config) *world {
+	t.Helper()
 	vendor.AdminToken = adminToken
-	w := &world{T: t, store: memory.Open(), root: secret.New(make([]byte, barrier.RootKeySize)), vendor: rotationtest.NewVendor(vendor), kv: &fakeKV{paths: map[string]*kvPath{}}}
-	w.types = []rotation.Provider{rotationtest.Fake(w.vendor)}
-	if err := barrier.Initialize(t.Context(), w.store, w.root); err != nil {
-		t.Fatal(err)
+	w := &world{T: t, store: c.Store, vendor: rotationtest.NewVendor(vendor), kv: &fakeKV{paths: map[string]*kvPath{}}}
+	if w.store == nil {
+		w.store = enginetest.Memory()
 	}
-	w.boot()
-	t.Cleanup(func() { w.cancel() })
+	w.types = []rotation.Provider{rotationtest.Fake(w.vendor)}
+	c.Log, c.Caller, c.Settings.Path = slog.New(slog.NewTextHandler(&w.logged, nil)), ann, "rotation/"
+	w.World = w.open(c, rotation.Network{})
 	return w
 }
 
-// boot opens a new engine on the same store, as a process that starts does.
-func (w *world) boot() {
-	w.Helper()
-	b, err := barrier.Open(context.Background(), w.store, w.root)
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.barrier = b
-	w.ctx, w.cancel = context.WithCancel(context.Background())
-	w.Cleanup(w.cancel) // a test may have overtaken this process by another one
-	hooked, err := barrier.Open(context.Background(), &hookedStore{w.store, w}, w.root)
-	if err != nil {
-		w.Fatal(err)
-	}
-	m := &engine.Mount{
-		UUID: "r", Type: "rotation", Store: hooked.View("mount/r/"), Log: slog.New(slog.NewTextHandler(&w.logged, nil)), Host: w.host(b.Installation()),
-		Settings: func() engine.Settings { return engine.Settings{Path: "rotation/"} },
-	}
-	var ps []rotation.Provider
-	for _, p := range w.types {
-		open := p.Open
-		p.Open = func(c rotation.OpenConfig) (rotation.Source, error) {
-			s, err := open(c)
-			return &hookedSource{s, func(what, _ string, call func() error) error { return w.around(what, call) }}, err
-		}
-		ps = append(ps, p)
-	}
-	if w.engine, err = rotation.New(ps...).Open(w.ctx, m); err != nil {
-		w.Fatal(err)
-	}
-	if w.table, err = route.NewTable(w.engine.Routes()); err != nil {
-		w.Fatal(err)
-	}
-}
-
-func (w *world) host(installation string) engine.Host {
-	return engine.Host{
-		Installation: installation,
-		Schedule: func(kind, id string, from, to time.Time) []storage.Op {
-			return due.Move(due.Item{Lane: lane, Kind: "work", ID: kind + "/" + id}, from, to)
-		},
-		Event: func(kind string, details ...engine.Detail) storage.Op {
-			data := map[string]string{}
-			for _, d := range details {
-				data[d.Name] = d.Value
+// open opens the mount, as a server does.
+func (w *world) open(c enginetest.Config, network rotation.Network) (opened *enginetest.World) {
+	typ := rotation.New()
+	typ.Open = func(ctx context.Context, m *engine.Mount) (engine.Engine, error) { // what has the types of then
+		var ps []rotation.Provider
+		for _, p := range w.types {
+			open := p.Open
+			p.Open = func(c rotation.OpenConfig) (rotation.Source, error) {
+				s, err := open(c)
+				return &hookedSource{s, func(what, _ string, call func() error) error { return w.around(what, call) }}, err
 			}
-			b, _ := json.Marshal(data)
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.events = append(w.events, kind+" "+string(b))
-			return storage.Append("event/", b)
-		},
-		ClockHeld:  func() bool { return w.held },
-		Reserve:    w.reserve,
-		MayPublish: mayPublish,
-		Rotating: func(ctx context.Context, _ []string) iter.Seq2[rotate.Status, error] {
-			return w.engine.(engine.Rotator).Rotations().Statuses(ctx)
-		},
-		Publish: func(ctx context.Context, p engine.Publication) (n int, err error) {
-			return n, w.around("publish", func() error { n, err = w.kv.publish(p); return err })
-		},
-		Published: w.published,
-		Versions:  func(_ context.Context, path string) ([]engine.Published, error) { return w.kv.versions(path), nil },
-		Audited: func(ctx context.Context, a engine.Automatic, act func(context.Context) error) error {
+			ps = append(ps, p)
+		}
+		return rotation.NewWith(network, ps...).Open(ctx, m)
+	}
+	c.Store = &hookedStore{w.store, w}
+	more := c.Host
+	c.Host = func(h *engine.Host) {
+		w.kv.lend(h, func() *enginetest.World { return opened })
+		h.ClockHeld = func() bool { return w.held }
+		reserve, publish := h.Reserve, h.Publish
+		h.Reserve = func(ctx context.Context, r engine.Reservation) (ops []storage.Op, err error) {
+			if ops, err = reserve(ctx, r); err != nil {
+				return nil, err
+			}
+			return ops, w.around("reserve", func() error { return nil })
+		}
+		h.Publish = func(ctx context.Context, p engine.Publication) (n int, err error) {
+			return n, w.around("publish", func() error { n, err = publish(ctx, p); return err })
+		}
+		h.Audited = func(ctx context.Context, a engine.Automatic, act func(context.Context) error) error {
 			if err := w.around("audit", func() error { return nil }); err != nil {
 				return err
 			}
@@ -143,42 +103,22 @@ func (w *world) host(installation string) engine.Host {
 			w.audits = append(w.audits, a)
 			w.mu.Unlock()
 			return act(ctx)
-		},
-	}
-}
-
-func mayPublish(_ context.Context, policies []string, path string) error {
-	if slices.Contains(policies, "outsiders") {
-		return fault.New("world", fault.Denied, "your policies must allow to write %q", path)
-	}
-	return nil
-}
-
-func (w *world) published(_ context.Context, p engine.Publication) (*engine.Published, error) {
-	return w.kv.published(p.Path)
-}
-
-// reserve notes who publishes where, as the contract says.
-func (w *world) reserve(ctx context.Context, r engine.Reservation) (ops []storage.Op, err error) {
-	rows := w.barrier.View("place/")
-	key := func(p engine.Place) string { return p.Path + "|" + p.Field }
-	for _, p := range r.Want {
-		e, err := rows.Get(ctx, key(p))
-		if err != nil {
-			return nil, err
 		}
-		if e.Version != 0 && string(e.Value) != r.Record {
-			return nil, fault.New("world", fault.Conflict, "%s already publishes to %q at %q", e.Value, p.Field, p.Path)
-		}
-		ops = append(ops, rows.Abs(storage.Set(key(p), []byte(r.Record)).If(e.Version)))
-	}
-	for _, p := range r.Had {
-		if !slices.Contains(r.Want, p) {
-			ops = append(ops, rows.Abs(storage.Remove(key(p))))
+		if more != nil {
+			more(h)
 		}
 	}
-	return ops, w.around("reserve", func() error { return nil })
+	return enginetest.Open(w, typ, c)
 }
+
+// another is a second server over the same store.
+func (w *world) another() *enginetest.World {
+	w.Helper()
+	return w.open(enginetest.Config{ByHand: true, Caller: ann, Settings: engine.Settings{Path: "rotation/"}}, rotation.Network{})
+}
+
+// rotations are those of the mount.
+func (w *world) rotations() *rotate.Manager { return w.Engine.(engine.Rotator).Rotations() }
 
 // around asks the hook before and after an effect.
 func (w *world) around(what string, effect func() error) error {
@@ -196,44 +136,22 @@ func (w *world) around(what string, effect func() error) error {
 	return err
 }
 
-// serve makes a request.
-func (w *world) serve(caller *route.Caller, op route.Op, path string, body any) (data any, warnings []string, err error) {
-	w.Helper()
-	r := &route.Request{Op: op, Path: route.Path("rotation/" + path), Rest: path, Mount: route.Mount{Path: "rotation/"}, Caller: caller, Time: time.Now()}
-	if body != nil {
-		if r.Body, err = json.Marshal(body); err != nil {
-			w.Fatal(err)
-		}
-	}
-	found, err := w.table.Find(r)
-	if err == nil {
-		data, err = found.Serve(w.ctx, r)
-	}
-	return data, r.Reply().Warnings, err
-}
-
-var ann = &route.Caller{DisplayName: "ann", Policies: []string{"rotators"}}
-
 // as is a request by somebody whom a policy allows it.
 func (w *world) as(name, policy string, op route.Op, path string, body any) error {
 	w.Helper()
-	_, _, err := w.serve(&route.Caller{DisplayName: name, Policies: []string{policy}}, op, path, body)
+	_, err := w.As(w.Context(), &route.Caller{DisplayName: name, Policies: []string{policy}}, op, path, body)
 	return err
 }
 
-// do makes a request and returns the answer's data.
+// do makes a request and returns the answer's data, with its warnings.
 func (w *world) do(op route.Op, path string, body any) (map[string]any, error) {
 	w.Helper()
-	data, warnings, err := w.serve(ann, op, path, body)
-	if err != nil || data == nil {
+	a, err := w.Do(op, path, body)
+	if err != nil || a.Data == nil {
 		return nil, err
 	}
-	out := map[string]any{}
-	if err := json.Unmarshal(wire.Append(nil, data), &out); err != nil {
-		w.Fatal(err)
-	}
-	out["warnings"] = warnings
-	return out, nil
+	a.Data["warnings"] = a.Warnings
+	return a.Data, nil
 }
 
 // must is do for what must succeed.
@@ -249,60 +167,14 @@ func (w *world) must(op route.Op, path string, body any) map[string]any {
 // refused is do for what must be refused in words that hold want.
 func (w *world) refused(op route.Op, path string, body any, k fault.Kind, want string) {
 	w.Helper()
-	_, err := w.do(op, path, body)
-	if err == nil {
-		w.Errorf("%s %s: succeeded, want it refused with %q", op, path, want)
-		return
-	}
-	if msg := fault.Message(err); fault.KindOf(err) != k || !contains(msg, want) {
-		w.Errorf("%s %s: %v %q, want %v with %q", op, path, fault.KindOf(err), msg, k, want)
-	}
+	w.Refused(w, op, path, body, k, want)
 }
 
 func (w *world) status() map[string]any { w.Helper(); return w.must(route.Read, "keys/demo", nil) }
 
-// item is the first row of the due index.
-func (w *world) item() (due.Item, bool) {
-	w.Helper()
-	for e, err := range w.barrier.View("").Scan(context.Background(), due.Prefix, storage.PrefixEnd(due.Prefix)) {
-		if err != nil {
-			w.Fatal(err)
-		}
-		it, ok := due.Parse(e.Key)
-		if !ok {
-			w.Fatalf("bad due key %q", e.Key)
-		}
-		return it, true
-	}
-	return due.Item{}, false
-}
-
 // run is the due loop, in a bubble, until the time has come, the process dies, or
 // stop, asked after each step, says so.
-func (w *world) run(until time.Time, stop func() bool) {
-	w.Helper()
-	for w.ctx.Err() == nil && time.Now().Before(until) {
-		it, ok := w.item()
-		if !ok || it.At.After(time.Now()) {
-			next := until
-			if ok && it.At.Before(until) {
-				next = it.At
-			}
-			select {
-			case <-time.After(time.Until(next)):
-			case <-w.ctx.Done():
-			}
-			continue
-		}
-		kind, name, _ := strings.Cut(it.ID, "/")
-		if err := w.engine.(engine.Worker).Work(w.ctx, kind, name); err != nil {
-			nap(time.Second)
-		}
-		if stop() {
-			return
-		}
-	}
-}
+func (w *world) run(until time.Time, stop func() bool) { w.Helper(); w.Drive(w, until, stop) }
 
 // nap sleeps, in a bubble.
 func nap(d time.Duration) { time.Sleep(d) }
@@ -395,6 +267,41 @@ func (p *kvPath) keep() {
 		v.Fields[f] = secret.Text(text)
 	}
 	p.history = append(p.history, v)
+}
+
+// lend is what a host with such mounts lends the engine of a server.
+func (k *fakeKV) lend(h *engine.Host, server func() *enginetest.World) {
+	h.MayPublish = func(_ context.Context, policies []string, path string) error {
+		if slices.Contains(policies, "outsiders") {
+			return fault.New("world", fault.Denied, "your policies must allow to write %q", path)
+		}
+		return nil
+	}
+	h.Reserve = func(ctx context.Context, r engine.Reservation) (ops []storage.Op, err error) { // notes who publishes where, as the contract says
+		key := func(p engine.Place) string { return "place/" + p.Path + "|" + p.Field }
+		for _, p := range r.Want {
+			e, err := server().View.Get(ctx, key(p))
+			if err != nil {
+				return nil, err
+			}
+			if e.Version != 0 && string(e.Value) != r.Record {
+				return nil, fault.New("world", fault.Conflict, "%s already publishes to %q at %q", e.Value, p.Field, p.Path)
+			}
+			ops = append(ops, storage.Set(key(p), []byte(r.Record)).If(e.Version))
+		}
+		for _, p := range r.Had {
+			if !slices.Contains(r.Want, p) {
+				ops = append(ops, storage.Remove(key(p)))
+			}
+		}
+		return ops, nil
+	}
+	h.Rotating = func(ctx context.Context, _ []string) iter.Seq2[rotate.Status, error] {
+		return server().Engine.(engine.Rotator).Rotations().Statuses(ctx)
+	}
+	h.Publish = func(_ context.Context, p engine.Publication) (int, error) { return k.publish(p) }
+	h.Published = func(_ context.Context, p engine.Publication) (*engine.Published, error) { return k.published(p.Path) }
+	h.Versions = func(_ context.Context, path string) ([]engine.Published, error) { return k.versions(path), nil }
 }
 
 func (k *fakeKV) publish(p engine.Publication) (int, error) {
@@ -500,6 +407,11 @@ func (s *hookedStore) Commit(ctx context.Context, b storage.Batch) (v storage.Ve
 }
 
 func (s *hookedStore) Scan(ctx context.Context, from, to string) iter.Seq2[storage.Entry, error] {
+	if s.w.unlisted {
+		return func(yield func(storage.Entry, error) bool) {
+			yield(storage.Entry{}, fault.New("unlisted", fault.Upstream, "the disk is gone"))
+		}
+	}
 	return s.Store.Scan(ctx, from, to)
 }
 
