@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
@@ -491,31 +490,6 @@ func TestClassSetsThePeriod(t *testing.T) {
 			if s := w.status(); s["rotation_period"] != tt.days*86400 {
 				t.Errorf("after %v: a period of %v s, want %v days", tt.patch, s["rotation_period"], tt.days)
 			}
-		}
-	})
-}
-
-// TestUnfinished: a mount with a rotation in flight is not disabled in passing; one without is.
-func TestUnfinished(t *testing.T) {
-	bubble(t, func(w *world) {
-		unfinished := func() error { return w.Engine.(engine.Keeper).Unfinished(t.Context()) }
-		if err := unfinished(); err != nil {
-			t.Errorf("without keys: %v", err)
-		}
-		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotate.Grace)
-		if p := w.must(route.Read, "keys/demo/plan", nil); !contains(p["now"].(string), "rotation 1 is in the state grace") {
-			t.Errorf("the plan says %q", p["now"])
-		}
-		if err := unfinished(); !fault.Is(err, fault.Conflict) || !contains(fault.Message(err), `rotation 1 of key "demo" is in flight`) {
-			t.Errorf("with a key in grace: %v", err)
-		}
-		w.until(rotate.Scheduled)
-		if err := unfinished(); err != nil {
-			t.Errorf("with a key that waits: %v", err)
-		}
-		if p := w.must(route.Read, "keys/demo/plan", nil); p["now"] != "waiting for the next rotation" {
-			t.Errorf("the plan says %q", p["now"])
 		}
 	})
 }

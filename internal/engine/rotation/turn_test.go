@@ -27,6 +27,9 @@ func bubble(t *testing.T, test func(w *world)) {
 
 func TestTurn(t *testing.T) {
 	bubble(t, func(w *world) {
+		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); err != nil {
+			t.Errorf("a mount without keys may not be disabled: %v", err)
+		}
 		w.must(route.Write, "keys/demo", basic(nil))
 		w.until(rotate.Scheduled)
 		w.after(time.Hour)
@@ -47,8 +50,8 @@ func TestTurn(t *testing.T) {
 		if c := w.kv.read("secret/demo", time.Now()).custom; c["key_id"] != second || c["previous_key_id"] != first || c["retire_after"] == "" {
 			t.Errorf("custom metadata: %v", c)
 		}
-		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), `"demo"`) {
-			t.Errorf("its mount may be disabled: %v", err)
+		if p := w.must(route.Read, "keys/demo/plan", nil); !contains(p["now"].(string), "rotation 2 is in the state grace") {
+			t.Errorf("the plan says %q", p["now"])
 		}
 		published := time.Now()
 		w.run(time.Now().Add(7*24*time.Hour), func() bool { return len(w.vendor.Live()) < 2 })
@@ -64,7 +67,7 @@ func TestTurn(t *testing.T) {
 		if len(h) != 2 || h[0].(map[string]any)["dead_proof"] != "refused" || h[0].(map[string]any)["proven"] != true || h[0].(map[string]any)["result"] != "done" {
 			t.Errorf("history: %v", h)
 		}
-		if p := w.must(route.Read, "keys/demo/plan", nil); len(p["turns"].([]any)) != 5 || len(p["notes"].([]any)) != 0 {
+		if p := w.must(route.Read, "keys/demo/plan", nil); len(p["turns"].([]any)) != 5 || len(p["notes"].([]any)) != 0 || p["now"] != "waiting for the next rotation" {
 			t.Errorf("plan: %v", p)
 		}
 		if len(w.audits) == 0 || w.audits[0].Path != "rotation/keys/demo" || w.audits[0].Operation != "rotate" {
@@ -605,47 +608,6 @@ func TestSkipImportRotation(t *testing.T) {
 		if len(w.vendor.Issued()) != 1 {
 			t.Error("the key did not turn after its first period")
 		}
-	})
-}
-
-// A restart turns nothing that is not due, and forgets nothing that is (V#23673, V#29537).
-func TestRestartTurnsNothing(t *testing.T) {
-	bubble(t, func(w *world) {
-		w.must(route.Write, "keys/demo", basic(nil))
-		w.until(rotate.Grace)
-		s := w.until(rotate.Scheduled)
-		for range 3 {
-			w.Reopen(w)
-			w.after(time.Hour)
-		}
-		if got := w.status(); got["turn"] != 1.0 || got["next_rotation"] != s["next_rotation"] {
-			t.Errorf("after restarts: %v, want turn 1 and the next at %v", got, s["next_rotation"])
-		}
-		next, _ := time.Parse(time.RFC3339, s["next_rotation"].(string))
-		nap(time.Until(next))
-		w.Reopen(w)
-		w.until(rotate.Grace)
-		if got := w.status(); got["turn"] != 2.0 {
-			t.Errorf("the due turn was forgotten: %v", got)
-		}
-	})
-}
-
-// In a peer a changed period had no effect (V#21967).
-func TestChangedPeriod(t *testing.T) {
-	bubble(t, func(w *world) {
-		w.turned()
-		last, _ := time.Parse(time.RFC3339, w.status()["last_rotated"].(string))
-		w.must(route.Patch, "keys/demo", map[string]any{"rotation_period": "240h"})
-		next, _ := time.Parse(time.RFC3339, w.status()["next_rotation"].(string))
-		if !next.Equal(last.Add(240 * time.Hour)) {
-			t.Errorf("the next turn is at %v, want ten days after %v", next, last)
-		}
-		if it, ok := w.Due(w); !ok || it.At.After(next.Add(time.Millisecond)) { // or before, to look at the published key
-			t.Errorf("the due item is at %v, want it at %v at the latest", it.At, next)
-		}
-		nap(11 * 24 * time.Hour)
-		w.until(rotate.Grace)
 	})
 }
 
