@@ -11,38 +11,39 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// maxJump is how far the wall clock may run ahead of the monotonic one before
-// nothing is revoked or turned any more: acting a day early cannot be undone.
+// maxJump is how far the wall clock may run ahead of the monotonic one. Beyond it, the server
+// revokes and rotates nothing, because acting a day early cannot be undone.
 const maxJump = time.Minute
 
-// Boot tells which boot of the machine this is and how long ago it began, by
-// a clock that nobody sets.
+// Boot returns the ID of the machine's current boot and the time since it, measured by a clock
+// that nobody can set.
 type Boot func() (id string, since time.Duration)
 
 const clockKey = "core/clock"
 
-// clockRow is what a server leaves for its next start.
+// clockRow is the reading that a server stores for its next start.
 type clockRow struct {
 	Wall time.Time     `json:"wall"`
 	Boot string        `json:"boot"`
 	Up   time.Duration `json:"up"`
 }
 
-// clock compares the wall clock with one that cannot be set: while the server
-// runs with Go's monotonic reading, or, as that stands still while the machine
-// sleeps, with the time since boot, whichever has gone further; at its start – within
-// one boot of the machine – with the time since boot. Backward it never holds:
-// nothing falls due early.
+// clock compares the wall clock with one that cannot be set. While the server runs, that is Go's
+// monotonic reading or the time since boot, whichever advanced further, because the monotonic
+// reading stops while the machine sleeps. At the start of the server, it is the time since boot,
+// provided that the machine has not been rebooted. A jump backward is ignored, because it makes
+// nothing due early.
 type clock struct {
 	boot Boot
 
-	mu      sync.Mutex
-	id      string // the boot, and how long ago it was, at base
-	up      time.Duration
-	base    time.Time     // with its monotonic reading, when the clock was last trusted
-	wall    time.Time     // the same without
-	ahead   time.Duration // at the start: how far the wall was ahead of the time since boot
-	stopped bool
+	mu    sync.Mutex
+	id    string        // of the boot
+	up    time.Duration // time since boot, at base
+	base  time.Time     // when the clock was last trusted, with the monotonic reading
+	wall  time.Time     // base without the monotonic reading
+	ahead time.Duration // how far the wall clock was ahead of the time since boot at the start
+
+	distrusted bool // result of the last update
 }
 
 func openClock(ctx context.Context, view *barrier.View, boot Boot) (*clock, error) {
@@ -61,17 +62,17 @@ func openClock(ctx context.Context, view *barrier.View, boot Boot) (*clock, erro
 	}
 	if c.id != "" && c.id == last.Boot {
 		c.ahead = c.base.Sub(last.Wall.Add(c.up - last.Up))
-		c.stopped = c.ahead > maxJump
+		c.distrusted = c.ahead > maxJump
 	}
 	return c, nil
 }
 
-// check judges the clock anew, and returns whether it was held and is now.
-func (c *clock) check(now time.Time) (was, is bool) {
+// update compares the clocks, and returns whether the wall clock had jumped before, and has now.
+func (c *clock) update(now time.Time) (before, after bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	was, c.stopped = c.stopped, c.jumpedLocked(now)
-	return was, c.stopped
+	before, c.distrusted = c.distrusted, c.jumpedLocked(now)
+	return before, c.distrusted
 }
 
 func (c *clock) jumpedLocked(now time.Time) bool {
@@ -84,29 +85,29 @@ func (c *clock) jumpedLocked(now time.Time) bool {
 	return c.ahead+wall-passed > maxJump
 }
 
-// held judges at the moment, too: who asks acts by the time that he reads next,
-// and not by that of the last check.
-func (c *clock) held() bool {
+// jumped also compares the clocks now, because the caller acts by the current time, not by that
+// of the last update.
+func (c *clock) jumped() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.stopped || c.jumpedLocked(time.Now())
+	return c.distrusted || c.jumpedLocked(time.Now())
 }
 
-// trust takes the wall clock as it is: what an operator confirms.
+// trust accepts the wall clock as it is. The operator has confirmed it.
 func (c *clock) trust() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.base, c.ahead, c.stopped = time.Now(), 0, false
+	c.base, c.ahead, c.distrusted = time.Now(), 0, false
 	c.wall = c.base.Round(0)
 	if c.boot != nil {
 		c.id, c.up = c.boot()
 	}
 }
 
-// row is what the next start compares with; while the clock is held the last
-// trusted reading stays, so that a restart does not launder the jump.
+// row returns the reading that the next start compares with. After a jump the last trusted
+// reading stays, so that a restart does not launder the jump.
 func (c *clock) row() (storage.Op, bool) {
-	if c.boot == nil || c.held() {
+	if c.boot == nil || c.jumped() {
 		return storage.Op{}, false
 	}
 	id, up := c.boot()

@@ -11,8 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// TestClockJumps sets the wall clock while the server runs, by moving what it
-// is compared with.
+// TestClockJumps sets the wall clock while the server runs, by moving the time that it is compared
+// with.
 func TestClockJumps(t *testing.T) {
 	for name, tt := range map[string]struct {
 		jump time.Duration
@@ -26,43 +26,44 @@ func TestClockJumps(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.wall = c.wall.Add(-tt.jump)
-		if was, is := c.check(time.Now()); was || is != tt.held {
-			t.Errorf("%s: held %t, then %t, want %t", name, was, is, tt.held)
+		if before, after := c.update(time.Now()); before || after != tt.held {
+			t.Errorf("%s: held %t, then %t, want %t", name, before, after, tt.held)
 		}
 		c.wall = c.wall.Add(tt.jump) // somebody sets it right
-		if was, is := c.check(time.Now()); was != tt.held || is {
-			t.Errorf("%s, healed: held %t, then %t", name, was, is)
+		if before, after := c.update(time.Now()); before != tt.held || after {
+			t.Errorf("%s, healed: held %t, then %t", name, before, after)
 		}
 	}
 }
 
-// TestHeldBetweenChecks: a jump holds at once, not from the next check on.
-func TestHeldBetweenChecks(t *testing.T) {
+// TestJumpBetweenUpdates: a jump is noticed at once, not only by the next update.
+func TestJumpBetweenUpdates(t *testing.T) {
 	c, err := openClock(t.Context(), view(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.held() {
+	if c.jumped() {
 		t.Error("held from the start")
 	}
 	c.wall = c.wall.Add(-24 * time.Hour)
-	if !c.held() {
+	if !c.jumped() {
 		t.Error("a day ahead, and it is not held until the next check")
 	}
-	if was, is := c.check(time.Now()); was || !is {
-		t.Errorf("the check that tells of it: held %t, then %t", was, is)
+	if before, after := c.update(time.Now()); before || !after {
+		t.Errorf("the check that tells of it: held %t, then %t", before, after)
 	}
 }
 
-// TestClockAfterSleep: the machine slept, which Go's monotonic reading does not
-// count, and the time since boot does.
+// TestClockAfterSleep: the time since boot includes the time in which the machine slept; Go's
+// monotonic reading does not.
 func TestClockAfterSleep(t *testing.T) {
 	for name, tt := range map[string]struct {
 		wall, up time.Duration
 		held     bool
 	}{
 		"a night's sleep": {10 * time.Hour, 10 * time.Hour, false}, "no sleep": {10 * time.Hour, 0, true},
-		"a jump in its sleep": {20 * time.Hour, 10 * time.Hour, true}, "back in its sleep": {time.Hour, 10 * time.Hour, false},
+		"a jump in its sleep": {20 * time.Hour, 10 * time.Hour, true},
+		"back in its sleep":   {time.Hour, 10 * time.Hour, false},
 	} {
 		up := 1000 * time.Hour
 		c, err := openClock(t.Context(), view(t), func() (string, time.Duration) { return "one", up })
@@ -70,24 +71,24 @@ func TestClockAfterSleep(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.wall, up = c.wall.Add(-tt.wall), up+tt.up
-		if _, is := c.check(time.Now()); is != tt.held || c.held() != tt.held {
-			t.Errorf("%s: held %t, want %t", name, is, tt.held)
+		if _, jumped := c.update(time.Now()); jumped != tt.held || c.jumped() != tt.held {
+			t.Errorf("%s: held %t, want %t", name, jumped, tt.held)
 		}
 	}
 }
 
-// TestClockWhileRunning lets a long time pass as it does: both clocks go on.
+// TestClockWhileRunning: a long time without a jump passes on both clocks.
 func TestClockWhileRunning(t *testing.T) {
 	c, err := openClock(t.Context(), view(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, is := c.check(time.Now().Add(365 * 24 * time.Hour)); is {
+	if _, jumped := c.update(time.Now().Add(365 * 24 * time.Hour)); jumped {
 		t.Error("a year that has passed holds the clock")
 	}
 }
 
-// TestClockAtStart compares with what the last start has left.
+// TestClockAtStart compares with the reading that the last run has stored.
 func TestClockAtStart(t *testing.T) {
 	for name, tt := range map[string]struct {
 		off  time.Duration // how long ago, by the wall, the last server stopped
@@ -113,13 +114,13 @@ func TestClockAtStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		boot := func() (string, time.Duration) { return tt.boot, up }
-		for range 2 { // a second start does not launder what the first has found
+		for range 2 { // a second start does not launder the jump
 			c, err := openClock(t.Context(), v, boot)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, is := c.check(time.Now()); is != tt.held || c.held() != tt.held {
-				t.Errorf("%s: held %t, want %t", name, is, tt.held)
+			if _, jumped := c.update(time.Now()); jumped != tt.held || c.jumped() != tt.held {
+				t.Errorf("%s: held %t, want %t", name, jumped, tt.held)
 			}
 			op, leaves := c.row()
 			if leaves == tt.held {
@@ -136,7 +137,7 @@ func TestClockAtStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.trust()
-		if _, is := c.check(time.Now()); is || c.held() {
+		if _, jumped := c.update(time.Now()); jumped || c.jumped() {
 			t.Errorf("%s: an operator trusts it, and it is held", name)
 		}
 		if _, leaves := c.row(); !leaves {

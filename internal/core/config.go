@@ -17,7 +17,7 @@ import (
 // Types are the engines and login methods that can be mounted.
 type Types = mounts.Types
 
-// What sys/ tells of a server, its plugins and the requests that it serves; see the package node.
+// Types of the package node that callers of core need.
 type (
 	Server = node.Server
 	Plugin = node.Plugin
@@ -26,7 +26,7 @@ type (
 	CORS   = node.CORS
 )
 
-// TTLs of the system where the configuration says nothing: 32 days, as Vault.
+// systemTTL is the default and the maximum TTL if none is configured; it is the same as Vault's.
 const systemTTL = 32 * 24 * time.Hour
 
 // Config of a [Core].
@@ -40,29 +40,29 @@ type Config struct {
 	DefaultTTL  time.Duration // 0: 32 days
 	MaxTTL      time.Duration // 0: 32 days
 	ClusterName string
-	// RefusedFolders may not hold an audit file: the storage folder.
+	// RefusedFolders must not contain an audit file, such as the storage folder.
 	RefusedFolders []string
-	// AuditFolders are where audit files may be; none: everywhere but in folders of the system.
+	// AuditFolders may contain audit files; if empty, all folders except those of the system may.
 	AuditFolders []string
-	// ConnectionFolders hold the files that clients may name in the configuration of a connection.
+	// ConnectionFolders contain the files that clients may name when they configure a connection.
 	ConnectionFolders []string
-	// Dial is the engines' one way out; see [engine.Host].
+	// Dial makes all outgoing connections of the engines; see [engine.Host].
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Boot guards the clock across restarts; nil: it is not checked at the start.
+	// Boot lets the clock be checked at the start; nil: it is not checked then.
 	Boot Boot
-	// Metrics renders the metrics in the form that the parameter "format" or the
-	// header Accept asks for, and says their content type; nil: there are none.
+	// Metrics renders the metrics in the format of the parameter "format" or the header Accept,
+	// and returns their content type; nil: there are none.
 	Metrics func(ctx context.Context, format, accept string) ([]byte, string, error)
-	// Server is what sys/ tells of this server; core itself adds what the store knows.
+	// Server describes this server to clients of sys/.
 	Server Server
-	// Observe is told of each request that was served; may be nil.
+	// Observe is called after each request; may be nil.
 	Observe func(o Observation)
 }
 
-// An Observation is what metrics learn of one request.
+// An Observation describes one finished request, for metrics.
 type Observation struct {
 	Op     string
-	Mount  string // type of the mount, "" where none
+	Mount  string // type of the mount; "": none
 	Status fault.Kind
 	OK     bool
 	Took   time.Duration

@@ -1,22 +1,21 @@
-// Package core takes one request through all rooms, and is the life of a
-// server: sealed → unsealed → sealed.
+// Package core takes a request through all other packages, and seals and unseals the server.
 //
-// A role lives as long as a function: [Core.Run] waits for a root key, and
-// serves unsealed for as long as one call of it lasts. What was started inside
-// hangs on that call's context; when it ends, the keys are dropped and what still hangs
-// can commit no more.
+// A state lasts as long as a function call: [Core.Run] waits for a root key, and calls serve, in
+// which the server is unsealed. Everything that serve starts uses the context of that call. When
+// the call ends, the keys are dropped, so that work that is still stuck cannot commit anything.
 //
 // A request: sealed? → token → route → policy → audit the request → the
 // engine's typed handler, or for a leased route plan → reserve → create →
 // grant → wrap → audit the response → encode.
 //
-// The parts: mounts owns what is mounted, policies the compiled policies,
-// wrapping the wrapped answers, sys the routes below sys/.
+// Its parts: mounts owns the mounted engines and login methods, policies the compiled policies,
+// wrapping the wrapped answers; sys serves the routes below sys/.
 //
-// The files stand in storeys. [Core] (core, status, stats) is at the top; below it is everything that exists
-// while the server is unsealed (unsealed), which connects the components: the pipeline of a request (pipeline, on
-// exchange, envelope, requestaudit, headers), leasing, tokens, jobs, what engines get (hosts, on publishing and
-// places), and at the bottom what all of them use: the audit trail, events, counts, the clock, scope.
+// The files are arranged in storeys. [Core] (core, status, stats) is at the top. Below is
+// everything that exists while the server is unsealed (unsealed), which connects the components:
+// the pipeline of a request (pipeline, exchange, envelope, requestaudit, headers), leasing,
+// tokens, jobs, and the services for engines (hosts, publishing, places). At the bottom is what
+// all of them use: the audit trail, events, counts, the clock, scope.
 package core
 
 import (
@@ -32,7 +31,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A Core is one server's whole inside. Safe for concurrent use.
+// A Core is a server without its listeners. Safe for concurrent use.
 type Core struct {
 	cfg    Config
 	active atomic.Pointer[unsealed] // nil while sealed
@@ -49,7 +48,7 @@ type order struct {
 	done chan error
 }
 
-// New returns a sealed core; Run must run for it to be unsealed.
+// New returns a sealed core. It can be unsealed while Run runs.
 func New(cfg Config) *Core {
 	if cfg.DefaultTTL == 0 {
 		cfg.DefaultTTL = systemTTL
@@ -60,8 +59,7 @@ func New(cfg Config) *Core {
 	return &Core{cfg: cfg, orders: make(chan order)}
 }
 
-// Run is the server's life: it serves each unsealing until it is sealed again,
-// and returns when ctx ends.
+// Run unseals and seals the server as it is ordered to, and returns when ctx ends.
 func (c *Core) Run(ctx context.Context) error {
 	for {
 		select {
@@ -79,8 +77,8 @@ func (c *Core) Run(ctx context.Context) error {
 	}
 }
 
-// serve serves for as long as it lasts. It answers o once it is ready or
-// has failed, and the order to seal once all is closed.
+// serve keeps the server unsealed until it is ordered to seal it. It answers o when the server is
+// ready or unsealing has failed, and the order to seal when everything is closed.
 func (c *Core) serve(parent context.Context, o order) error {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
@@ -89,10 +87,10 @@ func (c *Core) serve(parent context.Context, o order) error {
 		o.done <- err
 		return err
 	}
-	asked := make(chan struct{}, 1) // sys/seal asks from inside
+	sealRequested := make(chan struct{}, 1) // sys/seal asks from inside
 	u.sealNow = func() {
 		select {
-		case asked <- struct{}{}:
+		case sealRequested <- struct{}{}:
 		default: // asked already
 		}
 	}
@@ -102,11 +100,11 @@ func (c *Core) serve(parent context.Context, o order) error {
 	o.done <- nil
 	c.cfg.Log.Info("unsealed")
 
-	sealing, err := c.untilSealed(ctx, ended, asked)
+	sealing, err := c.untilSealed(ctx, ended, sealRequested)
 	c.active.Store(nil)
 	cancel()
 	if err == nil {
-		// What still hangs after a second can commit no more: its keys are gone.
+		// Work that is still stuck after a second cannot commit anything: its keys are gone.
 		select {
 		case <-ended:
 		case <-time.After(time.Second):
@@ -121,16 +119,17 @@ func (c *Core) serve(parent context.Context, o order) error {
 	return err
 }
 
-// untilSealed returns once the unsealed scope is to end. Orders to unseal what
-// is unsealed may come at any time, and change nothing.
-func (c *Core) untilSealed(ctx context.Context, ended <-chan error, asked <-chan struct{}) (sealing order, err error) {
+// untilSealed waits until the server must be sealed. Orders to unseal change nothing meanwhile.
+func (c *Core) untilSealed(
+	ctx context.Context, ended <-chan error, sealRequested <-chan struct{},
+) (sealing order, err error) {
 	for {
 		select {
 		case err := <-ended:
 			return order{}, err
 		case <-ctx.Done():
 			return order{}, nil
-		case <-asked:
+		case <-sealRequested:
 			return order{}, nil
 		case o := <-c.orders:
 			if o.key.Empty() {
@@ -160,13 +159,12 @@ func (c *Core) command(ctx context.Context, key secret.Value) error {
 // Sealed reports whether no key is loaded.
 func (c *Core) Sealed() bool { return c.active.Load() == nil }
 
-// errSealed is what every request but the few public ones meets.
 func errSealed() error {
 	return fault.New("core", fault.Sealed, "the server is sealed; unseal it with `keyturn operator unseal`")
 }
 
-// Handle serves one request. The error has a kind that tells the status, and a message
-// that the client may read.
+// Handle serves one request. The kind of the error determines the HTTP status, and the client may
+// read its message.
 func (c *Core) Handle(ctx context.Context, r *route.Request) (*Answer, error) {
 	u := c.active.Load()
 	if u == nil {
@@ -174,7 +172,7 @@ func (c *Core) Handle(ctx context.Context, r *route.Request) (*Answer, error) {
 	}
 	x := &exchange{r: r}
 	answer, err := u.pipeline.handle(ctx, x)
-	if u.sealAsked.Load() {
+	if u.sealRequested.Load() {
 		u.sealNow()
 	}
 	if c.cfg.Observe != nil {

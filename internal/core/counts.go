@@ -12,12 +12,12 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// countKey is the row in which this node leaves its counts each second, and
-// finds them again at its start. A crash loses at most a second of them, which
-// the slow count corrects.
+// countKey is the row in which this node stores its counts each second, and from which it loads
+// them at its start. A crash loses at most one second of changes, which recount corrects.
 const countKey = "count/local"
 
-// counts keeps the numbers of leases: in memory while the server is unsealed, and in a row for its next start.
+// counts stores the numbers of leases, which the lease manager counts in memory, for the next
+// start.
 type counts struct {
 	view   *barrier.View
 	leases *lease.Manager
@@ -56,40 +56,40 @@ func (c *counts) load(ctx context.Context) error {
 	return nil
 }
 
-// Pauses between two slow counts, and after one that the store has ended, or
-// that leases came and went in: so few are soon counted again.
+// Pauses between two recounts. The short one follows a count that failed, or during which leases
+// changed while there are only a few, because these are soon counted again.
 const (
-	recountEvery = time.Hour
-	recountAgain = time.Minute
-	few          = 100_000
+	recountInterval = time.Hour
+	recountSoon     = time.Minute
+	fewLeases       = 100_000
 )
 
-// recount counts what is stored, slowly, and corrects the counts: after a crash
-// they may be a second old. It pauses often.
+// recount counts the stored leases slowly, with many pauses, and corrects the counts, which may be
+// a second old after a crash.
 func (c *counts) recount(ctx context.Context) error {
 	for {
-		again := recountEvery
-		n, still, err := c.countLeases(ctx)
+		wait := recountInterval
+		n, unchanged, err := c.countLeases(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
 			c.log.Warn("counting the leases", "error", err)
 		}
-		if err != nil || !still && n < few {
-			again = recountAgain
+		if err != nil || !unchanged && n < fewLeases {
+			wait = recountSoon
 		}
-		if !pause(ctx, again) {
+		if !pause(ctx, wait) {
 			return ctx.Err()
 		}
 	}
 }
 
-// countLeases returns how many there are, and whether none came or went meanwhile.
-func (c *counts) countLeases(ctx context.Context) (n int64, still bool, err error) {
+// countLeases returns the number of leases, and whether none was added or removed meanwhile.
+func (c *counts) countLeases(ctx context.Context) (n int64, unchanged bool, err error) {
 	stats := &c.leases.Stats
 	failing := int64(0)
-	before, waited, undone := stats.Live.Load(), stats.Waiting.Load(), stats.Undone.Load()
+	liveBefore, waitingBefore, undoneBefore := stats.Live.Load(), stats.Waiting.Load(), stats.Undone.Load()
 	for e, err := range c.view.Scan(ctx, lease.Prefix, storage.PrefixEnd(lease.Prefix)) {
 		if err != nil && e.Key == "" {
 			return n, false, err
@@ -101,14 +101,14 @@ func (c *counts) countLeases(ctx context.Context) (n int64, still bool, err erro
 			return n, false, ctx.Err()
 		}
 	}
-	live, waiting := stats.Live.Load()-before, stats.Waiting.Load()-waited
-	// What came and went meanwhile was seen by half, on average.
-	stats.Live.Add(n - before - live/2)
-	stats.Waiting.Add(failing - waited - waiting/2)
-	return n, live == 0 && waiting == 0 && stats.Undone.Load() == undone, nil
+	live, waiting := stats.Live.Load()-liveBefore, stats.Waiting.Load()-waitingBefore
+	// On average, the scan has seen half of the changes that happened meanwhile.
+	stats.Live.Add(n - liveBefore - live/2)
+	stats.Waiting.Add(failing - waitingBefore - waiting/2)
+	return n, live == 0 && waiting == 0 && stats.Undone.Load() == undoneBefore, nil
 }
 
-// pause waits, and reports false where ctx ended first.
+// pause waits, and reports false if ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

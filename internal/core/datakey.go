@@ -12,17 +12,17 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// keyRotationKey is the row of when the barrier's data key is replaced.
+// keyRotationKey is the row of sys/rotate/config.
 const keyRotationKey = "core/key-rotation"
 
-// dataKey replaces the barrier's data key when its time or its number of encryptions is over.
+// dataKey rotates the barrier's data key at the age or number of encryptions that is configured.
 type dataKey struct {
 	barrier *barrier.Barrier
 	view    *barrier.View
 	log     *slog.Logger
 }
 
-// rotation returns when the data key is replaced: what sys/rotate/config has set, or the defaults.
+// rotation returns the configuration of sys/rotate/config, or the default.
 func (k dataKey) rotation(ctx context.Context) (node.KeyRotation, error) {
 	c := node.DefaultKeyRotation
 	row, err := k.view.Get(ctx, keyRotationKey)
@@ -35,7 +35,6 @@ func (k dataKey) rotation(ctx context.Context) (node.KeyRotation, error) {
 	return c, nil
 }
 
-// setRotation stores when the data key is replaced.
 func (k dataKey) setRotation(ctx context.Context, c node.KeyRotation) error {
 	b, err := json.Marshal(c)
 	if err != nil {
@@ -45,15 +44,15 @@ func (k dataKey) setRotation(ctx context.Context, c node.KeyRotation) error {
 	return err
 }
 
-// rotateIfDue replaces the data key once its interval or its number of encryptions is over. The barrier replaces
-// a key at a limit of its own, whatever is set here.
+// rotateIfDue rotates the data key if its configured age or number of encryptions is reached. The
+// barrier also has a limit of its own, which this configuration does not change.
 func (k dataKey) rotateIfDue(ctx context.Context) error {
 	c, err := k.rotation(ctx)
 	if err != nil {
 		return err
 	}
-	now, err := k.barrier.KeyStatus()
-	if err != nil || !c.Due(now.Created, now.Uses, time.Now()) {
+	status, err := k.barrier.KeyStatus()
+	if err != nil || !c.Due(status.Created, status.Uses, time.Now()) {
 		return err
 	}
 	term, err := k.barrier.Rotate(ctx)

@@ -101,11 +101,12 @@ func (e *envelope) encode(b []byte) []byte {
 	return append(b, '}')
 }
 
-// merge repeats the members of data at the top, as old clients expect of sys/.
+// merge repeats the members of data at the top level, because old clients expect them there.
 func (e *envelope) merge(b []byte) []byte {
 	_ = wire.EachField(wire.Append(nil, e.data), func(name string, value []byte) error {
 		switch name {
-		case "request_id", "lease_id", "renewable", "lease_duration", "data", "wrap_info", "warnings", "auth", "mount_type":
+		case "request_id", "lease_id", "renewable", "lease_duration", "data", "wrap_info", "warnings", "auth",
+			"mount_type":
 			return nil
 		}
 		b = wire.AppendString(append(b, ','), name)
@@ -115,17 +116,20 @@ func (e *envelope) merge(b []byte) []byte {
 	return b
 }
 
-// wrappable reports whether there is something to wrap, and it may be: what
-// unwraps is not wrapped again, and who has no token gets a login wrapped alone.
+// wrappable reports whether the answer can be wrapped. The answer to an unwrap cannot, and a
+// caller without a token gets only the answer to a login wrapped.
 func wrappable(x *exchange) bool {
 	rep := x.r.Reply()
 	if x.entry == nil && rep.Auth == nil {
 		return false
 	}
-	return rep.Stream == nil && rep.Shape != route.Bare && rep.Shape != route.Binary && (rep.Status == 0 || rep.Status < 300)
+	return rep.Stream == nil && rep.Shape != route.Bare && rep.Shape != route.Binary &&
+		(rep.Status == 0 || rep.Status < 300)
 }
 
-// errInTheClear refuses an answer that cannot be wrapped where the policy demands that it is.
-func errInTheClear(x *exchange) error {
-	return fault.New("core.wrap", fault.Denied, "permission denied: your policies demand a wrapped answer (min_wrapping_ttl, max_wrapping_ttl), and that of %q cannot be wrapped; use a token whose policies set no such bound for this path", x.r.Shown())
+// errCannotWrap is for an answer that cannot be wrapped although the policy requires it.
+func errCannotWrap(x *exchange) error {
+	return fault.New("core.wrap", fault.Denied,
+		"permission denied: your policies demand a wrapped answer (min_wrapping_ttl, max_wrapping_ttl), and that of %q cannot be wrapped; use a token whose policies set no such bound for this path",
+		x.r.Shown())
 }

@@ -12,11 +12,11 @@ import (
 
 const eventPrefix = "event/"
 
-// eventHorizon is how many commits back events are kept: at a few hundred
-// bytes each at most some 60 MiB.
+// eventHorizon is for how many commits an event is kept. At a few hundred bytes each, events use
+// at most about 60 MiB.
 const eventHorizon = 200_000
 
-// events are the rows that tell users what happened. Each is stored in the commit of what it tells.
+// events are rows that tell users what happened. Each is stored in the same commit as the change.
 type events struct{ view *barrier.View }
 
 // op returns the operation that records an event. No detail may be secret.
@@ -35,8 +35,8 @@ func (e events) op(kind string, details ...engine.Detail) storage.Op {
 	return storage.Append(eventPrefix, b)
 }
 
-// trim removes the events that are older than the horizon. The row of the counts, which is
-// written each second, has the store's newest version.
+// trim removes the events that are older than the horizon. It takes the store's newest version
+// from the row of the counts, which is written each second.
 func (e events) trim(ctx context.Context) error {
 	row, err := e.view.Get(ctx, countKey)
 	if err != nil || row.Version <= eventHorizon {

@@ -12,11 +12,11 @@ import (
 	"github.com/keyturn/keyturn/internal/core/node"
 )
 
-// auditedHeaders are the request headers that the operator chose to audit. They are read again once a second, so that
-// every server over one store follows a change.
+// auditedHeaders are the request headers that the operator chose to audit. They are re-read at
+// most once a second, so that every server of a store notices a change.
 type auditedHeaders struct {
-	view *barrier.View
-	last atomic.Pointer[headerRules]
+	view    *barrier.View
+	current atomic.Pointer[headerRules]
 }
 
 type headerRules struct {
@@ -24,22 +24,24 @@ type headerRules struct {
 	rules map[string]node.HeaderRule
 }
 
-// of returns those of a request's headers that are audited.
-func (a *auditedHeaders) of(ctx context.Context, headers map[string][]string, now time.Time) ([]audit.Header, error) {
+// forRequest returns the audited headers of a request.
+func (a *auditedHeaders) forRequest(
+	ctx context.Context, headers map[string][]string, now time.Time,
+) ([]audit.Header, error) {
 	if len(headers) == 0 {
 		return nil, nil
 	}
-	got := a.last.Load()
-	if got == nil || now.Sub(got.at) >= time.Second || now.Before(got.at) {
+	current := a.current.Load()
+	if current == nil || now.Sub(current.at) >= time.Second || now.Before(current.at) {
 		rules, err := node.AuditedHeader.Read(ctx, a.view)
 		if err != nil {
 			return nil, err
 		}
-		got = &headerRules{at: now, rules: rules}
-		a.last.Store(got)
+		current = &headerRules{at: now, rules: rules}
+		a.current.Store(current)
 	}
 	var out []audit.Header
-	for name, rule := range got.rules {
+	for name, rule := range current.rules {
 		for sent, values := range headers {
 			if strings.EqualFold(sent, name) {
 				out = append(out, audit.Header{Name: strings.ToLower(name), Values: values, Hash: rule.HMAC})

@@ -14,53 +14,62 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// TestPublish: an engine publishes by the power of who configured the key, as the policies are now; each turn makes one version.
+// TestPublish: an engine publishes with the current policies of the configurer of the key, and
+// each rotation creates one version.
 func TestPublish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := lending(t)
+		s := startWithThings(t)
 		s.Must(route.Write, "sys/mounts/secret", `{"type":"kv-v2"}`)
 		s.Must(route.Write, "sys/mounts/plain", `{"type":"kv"}`)
 		publish := func(turn, path, policies string) coretest.Request {
-			return coretest.Request{Op: route.Write, Path: "m/publish", Body: `{"turn":"` + turn + `","path":"` + path + `","value":"canary","policies":["` + policies + `"]}`}
+			return coretest.Request{Op: route.Write, Path: "m/publish", Body: `{"turn":"` + turn + `","path":"` +
+				path + `","value":"canary","policies":["` + policies + `"]}`}
 		}
 		s.RefusedDo(publish("t1", "secret/app", "none"), fault.Denied, "do not allow to write \"secret/data/app\"")
-		s.Must(route.Write, "sys/policies/acl/pub", `{"policy":"path \"secret/data/app\" { capabilities = [\"create\"] }"}`)
+		s.Must(route.Write, "sys/policies/acl/pub",
+			`{"policy":"path \"secret/data/app\" { capabilities = [\"create\"] }"}`)
 		s.RefusedDo(publish("t1", "secret/app", "pub"), fault.Denied, "grant create and update")
-		s.Must(route.Write, "sys/policies/acl/pub", `{"policy":"path \"secret/data/app\" { capabilities = [\"create\", \"update\"] }"}`)
+		s.Must(route.Write, "sys/policies/acl/pub",
+			`{"policy":"path \"secret/data/app\" { capabilities = [\"create\", \"update\"] }"}`)
 		for _, turn := range []string{"t1", "t1", "t2"} {
 			a := s.MustDo(publish(turn, "secret/app", "pub"))
 			if want := map[string]float64{"t1": 1, "t2": 2}[turn]; a.Data["version"] != want {
 				t.Errorf("turn %s is version %v, want %v", turn, a.Data["version"], want)
 			}
 		}
-		if got := s.Must(route.Read, "m/published/secret/app", "").Data; !cmp.Equal(got, map[string]any{"version": 2.0, "turn": "t2"}) {
+		got := s.Must(route.Read, "m/published/secret/app", "").Data
+		if !cmp.Equal(got, map[string]any{"version": 2.0, "turn": "t2"}) {
 			t.Errorf("published is %v", got)
 		}
 		s.RefusedDo(publish("t3", "secret/other", "pub"), fault.Denied, "secret/data/other")
-		for path, says := range map[string]string{"plain/app": "versioned kv mount", "nowhere/app": "versioned kv mount", "secret": "name a secret below"} {
+		for path, says := range map[string]string{
+			"plain/app": "versioned kv mount", "nowhere/app": "versioned kv mount", "secret": "name a secret below",
+		} {
 			s.RefusedDo(publish("t3", path, "root"), fault.Invalid, says)
 		}
 		s.Must(route.Write, "sys/audit/tape", `{"type":"tape"}`)
-		s.Tape.Fail(true) // what the server does by itself is audited first, too
+		s.Tape.Fail(true) // what the server does on its own is also audited first
 		if _, err := s.Do(publish("t4", "secret/app", "pub")); !fault.Is(err, fault.Unavailable) {
 			t.Errorf("published without an audit line: %v", err)
 		}
 		s.Tape.Fail(false)
-		time.Sleep(10 * time.Second) // the device is tried again
+		time.Sleep(10 * time.Second) // the device is retried
 		if a := s.MustDo(publish("t5", "secret/app", "pub")); a.Data["version"] != 3.0 {
 			t.Errorf("it is version %v: one that could not be audited was made", a.Data["version"])
 		}
-		if text := s.Tape.Text(); !strings.Contains(text, `"path":"secret/data/app"`) || strings.Contains(text, "canary") {
+		text := s.Tape.Text()
+		if !strings.Contains(text, `"path":"secret/data/app"`) || strings.Contains(text, "canary") {
 			t.Errorf("the tape holds %s", text)
 		}
 		s.Stop()
 	})
 }
 
-// TestMayPublish: the caller who configures a publication must be allowed to write the path; the error says what is missing.
+// TestMayPublish: the caller who configures a publication must be allowed to write the path. The
+// error says what is missing.
 func TestMayPublish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := lending(t)
+		s := startWithThings(t)
 		s.Must(route.Write, "sys/mounts/secret", `{"type":"kv-v2"}`)
 		const configures = `path "m/*" { capabilities = ["create", "update"] }` + "\n"
 		claim := func(token, path string) coretest.Request {
@@ -81,24 +90,28 @@ func TestMayPublish(t *testing.T) {
 				s.MustDo(claim(token, "secret/victim"))
 				continue
 			}
-			s.RefusedDo(claim(token, "secret/victim"), fault.Denied, `add a rule for "secret/data/victim" with the capabilities create and update`)
+			s.RefusedDo(claim(token, "secret/victim"), fault.Denied,
+				`add a rule for "secret/data/victim" with the capabilities create and update`)
 		}
 		s.Must(route.Write, "m/claim", `{"path":"secret/victim"}`) // root
 		s.Stop()
 	})
 }
 
-// TestAgain: a lease that an engine would rather give out once more is, while it lives, to whom it was lent.
-func TestAgain(t *testing.T) {
+// TestReuseLease: if an engine prefers an earlier lease, its owner gets it again until it expires.
+func TestReuseLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := lending(t)
+		s := startWithThings(t)
 		first := s.Must(route.Read, "m/creds/same", `{"ttl":"1h"}`)
 		time.Sleep(10 * time.Minute)
-		if a := s.Must(route.Read, "m/creds/same", `{"ttl":"1h"}`); a.LeaseID != first.LeaseID || a.Data["attempt"] != "again" || a.TTL != 3000 {
+		if a := s.Must(route.Read, "m/creds/same", `{"ttl":"1h"}`); a.LeaseID != first.LeaseID ||
+			a.Data["attempt"] != "again" || a.TTL != 3000 {
 			t.Errorf("it is lent %s for %d s, want the lease of before for 3000", a.Body, a.TTL)
 		}
 		other := s.Login(`path "m/creds/*" { capabilities = ["read"] }`)
-		if a := s.MustDo(coretest.Request{Op: route.Read, Path: "m/creds/same", Token: other}); a.LeaseID == first.LeaseID {
+		if a := s.MustDo(coretest.Request{
+			Op: route.Read, Path: "m/creds/same", Token: other,
+		}); a.LeaseID == first.LeaseID {
 			t.Error("another token was given somebody's lease")
 		}
 		mine := s.Must(route.Read, "m/creds/same", `{"ttl":"1h"}`)
@@ -110,10 +123,10 @@ func TestAgain(t *testing.T) {
 	})
 }
 
-// TestDisableTells: see the test of the same kind in test/inprocess; here, how the answer tells and how long it waits.
-func TestDisableTells(t *testing.T) {
+// TestDisableReportsUnrevokedLeases checks the warnings of the answer, and how long it waits.
+func TestDisableReportsUnrevokedLeases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := lending(t)
+		s := startWithThings(t)
 		for range 3 {
 			s.Must(route.Read, "m/creds/r", "")
 		}
@@ -121,16 +134,17 @@ func TestDisableTells(t *testing.T) {
 		if a := s.Must(route.Delete, "sys/mounts/m", ""); a.Status != 204 || time.Since(began) > time.Second {
 			t.Errorf("without trouble: status %d after %s, %q", a.Status, time.Since(began), a.Warnings)
 		}
-		alive(t, s, 0, 0)
+		wantAlive(t, s, 0, 0)
 		if _, err := s.Do(coretest.Request{Op: route.List, Path: "sys/jobs"}); err == nil {
-			time.Sleep(time.Minute) // the row of a job that only waits to forget the mount
+			time.Sleep(time.Minute) // the job only waits to remove the mount
 		}
 		s.Must(route.Write, "sys/mounts/n", `{"type":"things"}`)
 		s.Must(route.Read, "n/creds/r", "")
 		s.Things.Undo(errors.New("the target is away"))
 		began = time.Now()
 		a := s.Must(route.Delete, "sys/mounts/n", "")
-		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "1 of its leases could not be revoked") || !strings.Contains(a.Warnings[0], "the target is away") {
+		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "1 of its leases could not be revoked") ||
+			!strings.Contains(a.Warnings[0], "the target is away") {
 			t.Errorf("warnings %q", a.Warnings)
 		}
 		if took := time.Since(began); took > 5*time.Second {
@@ -138,35 +152,38 @@ func TestDisableTells(t *testing.T) {
 		}
 		keys := s.Must(route.List, "sys/jobs", "").Data["keys"].([]any)
 		job := "sys/jobs/" + keys[0].(string)
-		if got := s.Must(route.Read, job, "").Data; got["kind"] != "disable" || got["path"] != "n/" || got["leases_left"] != 1.0 || got["leases_failing"] != 1.0 {
+		got := s.Must(route.Read, job, "").Data
+		if got["kind"] != "disable" || got["path"] != "n/" || got["leases_left"] != 1.0 ||
+			got["leases_failing"] != 1.0 {
 			t.Errorf("the job reads %v", got)
 		}
 		s.Restart()
 		s.Must(route.Read, job, "")
 		s.Things.Undo(nil)
-		alive(t, s, 5*time.Minute, 0)
+		wantAlive(t, s, 5*time.Minute, 0)
 		s.Refused(route.Read, job, "", fault.NotFound, "")
 		s.Refused(route.Read, "sys/jobs/none", "", fault.NotFound, "")
 		s.Stop()
 	})
 }
 
-// TestDisableWhileCreatesAreLate: leases whose create may still take effect are not failing; the answer says that they go on.
+// TestDisableWhileCreatesAreLate: leases whose create may still take effect are not failing. The
+// answer says that they are still being revoked.
 func TestDisableWhileCreatesAreLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := lending(t)
+		s := startWithThings(t)
 		s.Things.Create(fault.New("things", fault.Timeout, "no answer"), true)
 		s.Refused(route.Read, "m/creds/r", "", fault.Timeout, "no answer")
 		a := s.Must(route.Delete, "sys/mounts/m", "")
 		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "still being revoked") {
 			t.Errorf("warnings %q", a.Warnings)
 		}
-		alive(t, s, 2*time.Minute, 0)
+		wantAlive(t, s, 2*time.Minute, 0)
 		s.Stop()
 	})
 }
 
-// TestDataKey: the data key is replaced on request, and by the server itself once it is old.
+// TestDataKey: the data key is rotated on request, and by the server itself when it is old.
 func TestDataKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := coretest.Start(t)
@@ -193,10 +210,10 @@ func TestDataKey(t *testing.T) {
 	})
 }
 
-// TestCounts: what is counted in memory survives a restart, and is counted anew.
+// TestCounts: the counts in memory survive a restart, and are corrected by a recount.
 func TestCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := lending(t)
+		s := startWithThings(t)
 		for range 7 {
 			s.Must(route.Read, "m/creds/r", "")
 		}
@@ -216,8 +233,8 @@ func TestCounts(t *testing.T) {
 	})
 }
 
-// TestAnswersOfTheFrontDoor: what the HTTP layer asks of core, sealed or not.
-func TestAnswersOfTheFrontDoor(t *testing.T) {
+// TestPublicEndpoints checks what the HTTP layer reads from core, sealed or not.
+func TestPublicEndpoints(t *testing.T) {
 	s := coretest.Start(t)
 	ctx := t.Context()
 	s.Must(route.Write, "sys/config/cors", `{"allowed_origins":["https://a.example"]}`)

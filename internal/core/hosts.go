@@ -18,7 +18,7 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// hosts makes the services that each engine gets, and gives engines the work that they have scheduled.
+// hosts provides each engine with its services, and runs the work that engines have scheduled.
 type hosts struct {
 	barrier    *barrier.Barrier
 	view       *barrier.View
@@ -49,7 +49,7 @@ func (h *hosts) host(uuid string) engine.Host {
 		},
 		Dial:      h.dial,
 		Files:     h.files,
-		ClockHeld: h.clock.held,
+		ClockHeld: h.clock.jumped,
 		Password:  h.policies.Password,
 		LeaseCount: func(ctx context.Context, target string, limit int) (int, error) {
 			return h.leases.CountOf(ctx, due.Prefix+lease.Lane(uuid, target)+"/", limit)
@@ -66,22 +66,23 @@ func (h *hosts) host(uuid string) engine.Host {
 		Audited: func(ctx context.Context, a engine.Automatic, act func(ctx context.Context) error) error {
 			m := audit.Mount{Class: mounts.ClassSecret}
 			if o := h.mounts.Snapshot().ByUUID(uuid); o != nil {
-				now := o.Entry()
-				m = audit.Mount{Point: now.Path, Type: now.Type, Accessor: now.Accessor, Class: now.Class}
+				entry := o.Entry()
+				m = audit.Mount{Point: entry.Path, Type: entry.Type, Accessor: entry.Accessor, Class: entry.Class}
 			}
 			action := audit.Action{
-				ID: NewRequestID(), Actor: audit.ActorRotation, Operation: a.Operation, Path: a.Path, Mount: m, Detail: audit.Detail(a.Detail),
+				ID: NewRequestID(), Actor: audit.ActorRotation, Operation: a.Operation, Path: a.Path, Mount: m,
+				Detail: audit.Detail(a.Detail),
 			}
 			if a.Takes {
-				return h.trail.taking(ctx, action, act)
+				return h.trail.revoke(ctx, action, act)
 			}
-			return h.trail.automatic(ctx, action, act)
+			return h.trail.act(ctx, action, act)
 		},
 	}
 }
 
-// work gives a due item of an engine's own to it.
-func (h *hosts) work(ctx context.Context, it due.Item) error {
+// runWork calls the engine that scheduled a due item.
+func (h *hosts) runWork(ctx context.Context, it due.Item) error {
 	o := h.mounts.Snapshot().ByUUID(strings.TrimPrefix(it.Lane, workLane))
 	kind, id, _ := strings.Cut(it.ID, "/")
 	if o == nil || o.Worker == nil || !o.Entry().Gone.IsZero() {

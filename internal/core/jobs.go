@@ -14,18 +14,18 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A job is a row at job/<id> and one due item; both are committed before the
-// work begins, and go with the last of it.
+// A job is a row at job/<id> and one due item. Both are committed before the work begins, and
+// removed in the last commit.
 const (
 	jobPrefix = "job/"
 	jobKind   = "job"
 	jobLane   = "jobs"
 )
 
-// keepDone is how long a finished move can still be asked after.
-const keepDone = time.Hour
+// keepFinished is how long the status of a finished move can be read.
+const keepFinished = time.Hour
 
-// jobs carries out the work of requests that concerns many rows. It is committed before it begins,
+// jobs does work for requests that concerns many rows. A job is committed before it begins, is
 // done in batches, and continues after a restart.
 type jobs struct {
 	view   *barrier.View
@@ -33,24 +33,24 @@ type jobs struct {
 	leases *lease.Manager
 }
 
-// storedJob is a job's row: the job, and where its due item stands.
+// storedJob is a job's row.
 type storedJob struct {
 	sys.Job
-	Due time.Time `json:"due"`
-	// Ended: all leases of a disabled mount are ending; it is only waited for.
-	Ended   bool `json:"ended,omitempty"`
-	version storage.Version
+	Due time.Time `json:"due"` // time of its due item
+	// LeasesEnded: every lease of a disabled mount is being revoked; the job only waits for that.
+	LeasesEnded bool `json:"ended,omitempty"`
+	version     storage.Version
 }
 
 func jobItem(id string, from, to time.Time) []storage.Op {
 	return due.Move(due.Item{Lane: jobLane, Kind: jobKind, ID: id}, from, to)
 }
 
-// start commits a job. With wait it is done before start returns, and its
-// error is the caller's; it is tried again in the background all the same.
+// start commits a job. With wait, it also runs the job and returns its error; a failed job is
+// nevertheless retried in the background.
 func (m *jobs) start(ctx context.Context, j sys.Job, wait bool) (string, error) {
 	s := newJob(j)
-	if wait { // leave it to this request for a while
+	if wait { // the due loop starts only if this request has not finished by then
 		s.Due = s.Due.Add(time.Minute)
 	}
 	ops, err := s.save(time.Time{}, 0)
@@ -66,7 +66,7 @@ func (m *jobs) start(ctx context.Context, j sys.Job, wait bool) (string, error) 
 	return s.ID, nil
 }
 
-// plan is start in somebody's batcm.
+// plan returns the operations that start a job, for the caller's batch.
 func (m *jobs) plan(j sys.Job) (string, []storage.Op, error) {
 	s := newJob(j)
 	ops, err := s.save(time.Time{}, 0)
@@ -77,14 +77,13 @@ func newJob(j sys.Job) *storedJob {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	j.ID, j.Started, j.State = NewRequestID(), now, "in-progress"
 	s := &storedJob{Job: j, Due: now}
-	if j.Kind == "move" { // the mount's record is the whole of it
-		s.State, s.Due = "success", now.Add(keepDone)
+	if j.Kind == "move" { // writing the mount's record has already moved it
+		s.State, s.Due = "success", now.Add(keepFinished)
 	}
 	return s
 }
 
-// save returns the operations that store the job over the version v of its row,
-// and move its item from was.
+// save returns the operations that replace version v of the job's row, and move its item from was.
 func (s *storedJob) save(was time.Time, v storage.Version) ([]storage.Op, error) {
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -93,20 +92,20 @@ func (s *storedJob) save(was time.Time, v storage.Version) ([]storage.Op, error)
 	return append(jobItem(s.ID, was, s.Due), storage.Set(jobPrefix+s.ID, b).If(v)), nil
 }
 
-// ensure gives each tombstone that has none a job that ends its leases.
-func (m *jobs) ensure(ctx context.Context) error {
-	at := map[string]bool{}
+// addMissing starts a job for each tombstone that has none.
+func (m *jobs) addMissing(ctx context.Context) error {
+	withJob := map[string]bool{}
 	for row, err := range m.view.Scan(ctx, jobPrefix, storage.PrefixEnd(jobPrefix)) {
 		if err != nil {
 			return err
 		}
 		var s storedJob
 		if err := json.Unmarshal(row.Value, &s); err == nil {
-			at[s.Mount] = true
+			withJob[s.Mount] = true
 		}
 	}
 	for _, e := range m.mounts.Snapshot().Table.All() {
-		if e.Gone.IsZero() || at[e.UUID] {
+		if e.Gone.IsZero() || withJob[e.UUID] {
 			continue
 		}
 		if _, err := m.start(ctx, sys.Job{Kind: "disable", Mount: e.UUID, Prefix: e.Path}, false); err != nil {
@@ -138,10 +137,12 @@ func (m *jobs) status(ctx context.Context, id string) (*sys.Job, error) {
 
 // routes returns what sys needs to serve jobs.
 func (m *jobs) routes() sys.Jobs {
-	return sys.Jobs{Start: m.start, Plan: m.plan, Status: m.status, List: m.list, Left: m.left, Hasten: m.hasten}
+	return sys.Jobs{
+		Start: m.start, Plan: m.plan, Status: m.status, List: m.list, LeasesLeft: m.leasesLeft, RunNow: m.runNow,
+	}
 }
 
-// list returns the jobs that are not done.
+// list returns the unfinished jobs.
 func (m *jobs) list(ctx context.Context) ([]*sys.Job, error) {
 	var out []*sys.Job
 	for row, err := range m.view.Scan(ctx, jobPrefix, storage.PrefixEnd(jobPrefix)) {
@@ -159,8 +160,8 @@ func (m *jobs) list(ctx context.Context) ([]*sys.Job, error) {
 	return out, nil
 }
 
-// left counts the leases that a job has still to revoke.
-func (m *jobs) left(ctx context.Context, j *sys.Job) (out sys.Left, err error) {
+// leasesLeft counts the leases that a job still has to revoke.
+func (m *jobs) leasesLeft(ctx context.Context, j *sys.Job) (out sys.Left, err error) {
 	count := func(id string) error {
 		out.Leases++
 		l, err := m.leases.Lookup(ctx, id)
@@ -171,7 +172,7 @@ func (m *jobs) left(ctx context.Context, j *sys.Job) (out sys.Left, err error) {
 		if fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout) {
 			return err
 		}
-		return nil // it is revoked meanwhile, or cannot be read, which its own lookup tells
+		return nil // revoked meanwhile, or unreadable, which a lookup of the lease reports
 	}
 	switch j.Kind {
 	case "disable":
@@ -202,32 +203,33 @@ func (m *jobs) left(ctx context.Context, j *sys.Job) (out sys.Left, err error) {
 	return out, nil
 }
 
-// How long the answer to disabling a mount waits for its leases to be revoked, and how long once one has failed.
+// How long a request that disables a mount waits for the leases to be revoked, and how long if
+// revoking one of them has failed.
 const (
-	patience      = 5 * time.Second
-	afterFailures = time.Second
+	leaseWait       = 5 * time.Second
+	failedLeaseWait = time.Second
 )
 
-// hasten starts a job at once and waits until its leases are revoked, one of them fails, or it takes too long. It
-// returns what is left then, and the due loop continues the job.
-func (m *jobs) hasten(ctx context.Context, id string) (left sys.Left, err error) {
+// runNow runs a job until its leases are revoked, one of them fails, or it takes too long. It
+// returns what is left then; the due loop continues the job.
+func (m *jobs) runNow(ctx context.Context, id string) (left sys.Left, err error) {
 	began := time.Now()
-	within, cancel := context.WithTimeout(ctx, patience)
+	within, cancel := context.WithTimeout(ctx, leaseWait)
 	defer cancel()
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
 		s, err := m.load(ctx, id)
 		if err != nil || s == nil {
 			return sys.Left{}, err
 		}
-		if left, err = m.left(ctx, &s.Job); err != nil || left.Leases == 0 {
+		if left, err = m.leasesLeft(ctx, &s.Job); err != nil || left.Leases == 0 {
 			return left, err
 		}
-		if !s.Ended {
+		if !s.LeasesEnded {
 			if err := m.run(within, id, false); err != nil && within.Err() == nil {
 				return left, err
 			}
 		}
-		if within.Err() != nil || left.Failing > 0 && time.Since(began) > afterFailures {
+		if within.Err() != nil || left.Failing > 0 && time.Since(began) > failedLeaseWait {
 			return left, nil
 		}
 		select {
@@ -237,9 +239,9 @@ func (m *jobs) hasten(ctx context.Context, id string) (left sys.Left, err error)
 	}
 }
 
-// due does what a job's item asks for; stray drops the item of a job that
+// runDue does what a job's item asks for; stray drops the item of a job that
 // is not there.
-func (m *jobs) due(ctx context.Context, it due.Item, stray []storage.Op) error {
+func (m *jobs) runDue(ctx context.Context, it due.Item, stray []storage.Op) error {
 	row, err := m.view.Get(ctx, jobPrefix+it.ID)
 	if err != nil {
 		return err
@@ -248,16 +250,16 @@ func (m *jobs) due(ctx context.Context, it due.Item, stray []storage.Op) error {
 		return m.run(ctx, it.ID, false)
 	}
 	_, err = m.view.Commit(ctx, append(stray, storage.Expect(jobPrefix+it.ID, 0))...)
-	return unlessConflict(err)
+	return fault.IgnoreConflict(err)
 }
 
-// Pauses between two looks at a disabled mount: the first, and the longest.
+// The first and the longest pause between two checks of a disabled mount.
 const (
-	firstLook   = 5 * time.Second
-	longestLook = time.Minute
+	firstCheck   = 5 * time.Second
+	longestCheck = time.Minute
 )
 
-// run goes on with a job where it stands.
+// run continues a job.
 func (m *jobs) run(ctx context.Context, id string, wait bool) error {
 	s, err := m.load(ctx, id)
 	if err != nil || s == nil {
@@ -274,21 +276,21 @@ func (m *jobs) run(ctx context.Context, id string, wait bool) error {
 		return err
 	}
 	ops := append(jobItem(s.ID, s.Due, time.Time{}), storage.Remove(jobPrefix+s.ID).If(s.version))
-	if !done { // leases are still being undone: look again
+	if !done { // leases are still being revoked: check later
 		was := s.Due
-		pause := min(max(firstLook, time.Since(s.Started)/8), longestLook)
+		pause := min(max(firstCheck, time.Since(s.Started)/8), longestCheck)
 		s.Due = time.Now().UTC().Add(pause).Truncate(time.Millisecond)
 		if ops, err = s.save(was, s.version); err != nil {
 			return err
 		}
 	}
 	_, err = m.view.Commit(ctx, ops...)
-	return unlessConflict(err) // two have run it at once, which does no harm
+	return fault.IgnoreConflict(err) // two servers ran it at once, which is harmless
 }
 
-// revokePrefix ends every lease below a prefix; with wait it stays until each is undone, too, which
-// the due loop has begun with by then, several at once. One that cannot be undone stops no other; the
-// first such error is returned.
+// revokePrefix ends every lease below a prefix. With wait, it also revokes each credential, which
+// the due loop has started to do in parallel. A failure does not stop the others; the first is
+// returned.
 func (m *jobs) revokePrefix(ctx context.Context, s *storedJob, wait bool) error {
 	for id, err := range m.leases.Below(ctx, s.Prefix) {
 		if err != nil {
@@ -312,12 +314,12 @@ func (m *jobs) revokePrefix(ctx context.Context, s *storedJob, wait bool) error 
 		}
 	}
 	if first != nil && !wait {
-		return nil // the due loop goes on with them
+		return nil // the due loop retries them
 	}
 	return first
 }
 
-// disable ends the leases of a tombstone mount, and forgets it once none is left.
+// disable ends the leases of a tombstone, and removes the tombstone when none is left.
 func (m *jobs) disable(ctx context.Context, s *storedJob) (done bool, err error) {
 	prefix := due.Prefix + s.Mount + "-"
 	left := 0
@@ -329,15 +331,15 @@ func (m *jobs) disable(ctx context.Context, s *storedJob) (done bool, err error)
 		if !ok {
 			continue
 		}
-		if left++; s.Ended {
-			break // nothing can be issued by it any more: this is one that still fails
+		if left++; s.LeasesEnded {
+			break // the mount can issue nothing new, so this one is still being revoked
 		}
 		if err := m.leases.End(ctx, it.ID, false, time.Now()); err != nil {
 			return false, err
 		}
 	}
 	if left > 0 {
-		s.Ended = true
+		s.LeasesEnded = true
 		return false, nil
 	}
 	if e := m.mounts.Snapshot().Table.ByUUID(s.Mount); e != nil && e.Class == mounts.ClassSecret {

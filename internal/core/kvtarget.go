@@ -7,11 +7,12 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// kvTarget finds the versioned mount of a publication, and the path below it.
+// kvTarget returns the versioned kv mount of a publication, and the path below it.
 func kvTarget(m *mounts.Manager, path string) (*mounts.Open, string, error) {
 	o := m.Snapshot().Route(path)
 	if o == nil || o.Versioned == nil {
-		return nil, "", fault.New("core.publish", fault.Invalid, "field \"path\": %q is not below a versioned kv mount; name one, such as \"secret/stripe\"", path)
+		return nil, "", fault.New("core.publish", fault.Invalid,
+			"field \"path\": %q is not below a versioned kv mount; name one, such as \"secret/stripe\"", path)
 	}
 	rest, below := strings.CutPrefix(path, o.Entry().Path)
 	if !below || rest == "" {
@@ -20,10 +21,11 @@ func kvTarget(m *mounts.Manager, path string) (*mounts.Open, string, error) {
 	return o, rest, nil
 }
 
-// apiSegments are those that requests of a versioned kv mount have before the path of a secret.
+// apiSegments precede the path of a secret in requests to a versioned kv mount.
 var apiSegments = []string{"data", "metadata", "delete", "undelete", "destroy", "subkeys"}
 
-// publishable refuses what is no path of a secret, and paths as requests have them: "static/data/e" would be the secret "data/e".
+// publishable refuses a path that is not below a versioned kv mount, or that is written as in a
+// request: "static/data/e" would be the secret "data/e".
 func publishable(m *mounts.Manager, path string) error {
 	o, rest, err := kvTarget(m, path)
 	if err != nil {
@@ -35,7 +37,9 @@ func publishable(m *mounts.Manager, path string) error {
 			if below == "" {
 				right = o.Entry().Path + "name"
 			}
-			return fault.New("core.publish", fault.Invalid, "field \"path\": %q is how requests name a secret; write it without %q, as %q", path, segment+"/", right)
+			return fault.New("core.publish", fault.Invalid,
+				"field \"path\": %q is how requests name a secret; write it without %q, as %q", path, segment+"/",
+				right)
 		}
 	}
 	return nil

@@ -8,8 +8,8 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// workKind is the kind of the due items of engines' own work: the id is
-// <kind>/<id>, the lane names the mount.
+// workKind is the kind of the due items that engines schedule. Their ID is <kind>/<id>, and their
+// lane contains the mount.
 const workKind = "work"
 
 // workLane is followed by the UUID of the mount.

@@ -8,8 +8,8 @@ import (
 	"github.com/keyturn/keyturn/internal/due"
 )
 
-// LatenessBounds are the upper bounds of the buckets of [Stats.Lateness], in
-// seconds; one more bucket holds the rest.
+// LatenessBounds are the upper bounds of the buckets of [Stats.Lateness], in seconds. One more
+// bucket counts the rest.
 var LatenessBounds = []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600}
 
 // Stats are counts for metrics. None of them costs a scan.
@@ -36,7 +36,7 @@ type lateness struct {
 
 func newLateness() *lateness { return &lateness{buckets: make([]int64, len(LatenessBounds)+1)} }
 
-// observe counts an item whose work began late by so much.
+// observe counts an item whose work began late by the given time.
 func (l *lateness) observe(_ due.Item, by time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -49,7 +49,6 @@ func (l *lateness) observe(_ due.Item, by time.Duration) {
 	l.count++
 }
 
-// addTo copies the histogram into s.
 func (l *lateness) addTo(s *Stats) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

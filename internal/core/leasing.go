@@ -16,11 +16,11 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// How long a create may take, and an effect of it may come late, where the
+// How long creating a credential may take, and how much later it may still take effect, if the
 // engine does not say.
 const (
-	createWithin  = time.Minute
-	lateByDefault = 15 * time.Minute
+	defaultCreateTimeout = time.Minute
+	defaultLate          = 15 * time.Minute
 )
 
 // leasing issues and renews leases. When a lease ends, it revokes the credential of the lease.
@@ -33,9 +33,10 @@ type leasing struct {
 	log    *slog.Logger
 }
 
-// issuedFor is what a new lease is said to last: the TTL that was decided, less the whole seconds that creating took. A
-// lease of 30m whose user was created in a moment is one of 30m to its reader, as it is with Vault, and not of 29m59s.
-func issuedFor(l *lease.Lease) time.Duration {
+// answeredTTL is the TTL of a new lease in the answer: the TTL that was decided, less the whole
+// seconds that creating took. Like Vault, it rounds up, so that a TTL of 30m is not shown as
+// 29m59s.
+func answeredTTL(l *lease.Lease) time.Duration {
 	left := l.Expires.Sub(l.Issued)
 	if part := left % time.Second; part > 0 {
 		left += time.Second - part
@@ -43,40 +44,45 @@ func issuedFor(l *lease.Lease) time.Duration {
 	return left
 }
 
-// draft decides the lease's terms: role, mount and system bound it.
+// draft decides the TTL and the other terms of a lease, within the limits of the role, the mount
+// and the system.
 func (g *leasing) draft(x *exchange, plan route.Plan) (*lease.Lease, error) {
 	undo, err := json.Marshal(plan.Undo)
 	if err != nil {
 		return nil, fault.Wrap("core.draft", fault.Internal, err)
 	}
-	most := x.open.MaxTTL()
-	if plan.MaxTTL > 0 && plan.MaxTTL < most {
-		most = plan.MaxTTL
+	limit := x.mount.MaxTTL()
+	if plan.MaxTTL > 0 && plan.MaxTTL < limit {
+		limit = plan.MaxTTL
 	}
 	ttl := plan.TTL
 	if ttl == 0 {
-		ttl = x.open.DefaultTTL()
+		ttl = x.mount.DefaultTTL()
 	}
-	if ttl > most {
-		x.r.Warn("the TTL of %s is capped to %s, the maximum", ttl, most)
-		ttl = most
+	if ttl > limit {
+		x.r.Warn("the TTL of %s is capped to %s, the maximum", ttl, limit)
+		ttl = limit
 	}
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	if x.entry.Batch && !x.entry.Expires.IsZero() {
-		// Nothing is stored of a batch token that could end its leases.
+		// A batch token is not stored, so nothing could end its leases when it expires.
 		left := x.entry.Expires.Sub(now)
-		ttl, most = min(ttl, left), min(most, left)
+		ttl, limit = min(ttl, left), min(limit, left)
 	}
 	return &lease.Lease{
-		ID: strings.TrimSuffix(string(x.r.Path), "/") + "/" + token.Random(24), Mount: x.open.Entry().UUID, Target: plan.Target,
-		Kind: plan.Kind, Data: undo, Owner: x.entry.Owner(), Entity: x.entry.EntityID,
-		Attempt: strings.ToLower(token.Random(20)), Issued: now, Expires: now.Add(ttl), Max: now.Add(most), Renewable: plan.Renewable,
+		ID: strings.TrimSuffix(string(x.r.Path), "/") + "/" + token.Random(24), Mount: x.mount.Entry().UUID,
+		Target: plan.Target,
+		Kind:   plan.Kind, Data: undo, Owner: x.entry.Owner(), Entity: x.entry.EntityID,
+		Attempt: strings.ToLower(token.Random(20)), Issued: now, Expires: now.Add(ttl), Max: now.Add(limit),
+		Renewable: plan.Renewable,
 	}, nil
 }
 
-// existing finds the earlier lease that a plan prefers to a new one; nil for none. In the last tenth of
-// its life it is not worth having any more.
-func (g *leasing) existing(ctx context.Context, x *exchange, plan route.Plan, draft *lease.Lease) (any, *lease.Lease, error) {
+// reusable returns the earlier lease that a plan prefers to a new one, or nil. A lease in the last
+// tenth of its TTL is not reused.
+func (g *leasing) reusable(
+	ctx context.Context, x *exchange, plan route.Plan, draft *lease.Lease,
+) (any, *lease.Lease, error) {
 	if plan.Again == nil {
 		return nil, nil, nil
 	}
@@ -94,14 +100,16 @@ func (g *leasing) existing(ctx context.Context, x *exchange, plan route.Plan, dr
 	return plan.Again.Data, l, nil
 }
 
-// issue reserves, creates and grants.
-func (g *leasing) issue(ctx context.Context, x *exchange, plan route.Plan, create route.CreateFunc, draft *lease.Lease) (any, *lease.Lease, error) {
+// issue reserves a lease, creates the credential and grants the lease.
+func (g *leasing) issue(
+	ctx context.Context, x *exchange, plan route.Plan, create route.CreateFunc, draft *lease.Lease,
+) (any, *lease.Lease, error) {
 	within, late := plan.CreateWithin, plan.Late
 	if within == 0 {
-		within = createWithin
+		within = defaultCreateTimeout
 	}
 	if late == 0 {
-		late = lateByDefault
+		late = defaultLate
 	}
 	deadline := time.Now().Add(within)
 	draft.Late = deadline.Add(late).UTC()
@@ -127,17 +135,20 @@ func (g *leasing) issue(ctx context.Context, x *exchange, plan route.Plan, creat
 	return data, l, nil
 }
 
-// attempts is how often a commit is tried whose token or mount was changed
-// meanwhile, and lives on: by a renewal, a use, a tune.
+// attempts is how often a commit is retried because the token or mount was changed meanwhile, for
+// example by a renewal, a use or a tune.
 const attempts = 8
 
-// reserve stores the reservation, asserting that the token lives and the mount
-// is in service: behind the back of who ends their leases nothing comes.
-func (g *leasing) reserve(ctx context.Context, x *exchange, draft *lease.Lease, deadline time.Time) (*lease.Lease, error) {
+// reserve stores the reservation. The commit asserts that the token is valid and the mount
+// enabled, so that no lease appears after the leases of either have been revoked.
+func (g *leasing) reserve(
+	ctx context.Context, x *exchange, draft *lease.Lease, deadline time.Time,
+) (*lease.Lease, error) {
 	for range attempts {
-		mount := x.open.Entry()
+		mount := x.mount.Entry()
 		if !mount.Gone.IsZero() {
-			return nil, fault.New("core.reserve", fault.NotFound, "no handler for route %q: its engine was disabled; list sys/mounts", x.r.Shown())
+			return nil, fault.New("core.reserve", fault.NotFound,
+				"no handler for route %q: its engine was disabled; list sys/mounts", x.r.Shown())
 		}
 		guard, err := g.tokens.Guard(ctx, x.entry)
 		if err != nil {
@@ -148,11 +159,12 @@ func (g *leasing) reserve(ctx context.Context, x *exchange, draft *lease.Lease, 
 			return r, err
 		}
 	}
-	return nil, fault.New("core.reserve", fault.Unavailable, "the token or the mount is being changed by many requests at once; try again")
+	return nil, fault.New("core.reserve", fault.Unavailable,
+		"the token or the mount is being changed by many requests at once; try again")
 }
 
-// grant turns the reservation into a lease, unless it was claimed meanwhile, or
-// the token has ended.
+// grant turns the reservation into a lease, unless the token has expired, or the due loop has
+// claimed the reservation meanwhile.
 func (g *leasing) grant(ctx context.Context, x *exchange, r *lease.Lease) (*lease.Lease, error) {
 	for range attempts {
 		guard, err := g.tokens.Guard(ctx, x.entry)
@@ -160,38 +172,41 @@ func (g *leasing) grant(ctx context.Context, x *exchange, r *lease.Lease) (*leas
 			return nil, err
 		}
 		if !time.Now().Before(r.Expires) {
-			return nil, fault.New("core.grant", fault.Timeout, "creating took longer than the lease's TTL of %s; what was created is being undone", r.Expires.Sub(r.Issued))
+			return nil, fault.New("core.grant", fault.Timeout,
+				"creating took longer than the lease's TTL of %s; what was created is being undone",
+				r.Expires.Sub(r.Issued))
 		}
 		l, err := g.leases.Grant(ctx, r, time.Now(), guard)
 		if !fault.Is(err, fault.Conflict) {
 			return l, err
 		}
-		now, err := g.leases.Lookup(ctx, r.ID)
-		if err == nil && now.Version != r.Version || fault.Is(err, fault.Invalid) {
+		current, err := g.leases.Lookup(ctx, r.ID)
+		if err == nil && current.Version != r.Version || fault.Is(err, fault.Invalid) {
 			break
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	return nil, fault.New("core.grant", fault.Timeout, "creating took too long, or the lease was revoked meanwhile; what was created is being undone")
+	return nil, fault.New("core.grant", fault.Timeout,
+		"creating took too long, or the lease was revoked meanwhile; what was created is being undone")
 }
 
-// create calls the engine on the unsealed scope's context, never the
-// request's: a client that hangs up must not leave a half-made thing behind.
+// create calls the engine with the unsealed scope's context, never the request's: a client that
+// hangs up must not leave a half-made thing behind.
 func (g *leasing) create(create route.CreateFunc, a route.Attempt, deadline time.Time) (any, error) {
 	ctx, cancel := g.scope()
 	defer cancel()
 	ctx, stop := lease.Creating(ctx, deadline)
 	defer stop()
 	if ctx.Err() != nil {
-		return nil, fault.New("core.create", fault.Unavailable, "the storage was too slow to record the lease, or this machine was suspended; try again")
+		return nil, fault.New("core.create", fault.Unavailable,
+			"the storage was too slow to record the lease, or this machine was suspended; try again")
 	}
 	return create(ctx, a)
 }
 
-// abandon makes a reservation due at once. Where even that fails, it falls due
-// by itself at its deadline.
+// abandon makes a reservation due at once. If that fails, it falls due at its deadline.
 func (g *leasing) abandon(r *lease.Lease) {
 	ctx, cancel := g.scope()
 	defer cancel()
@@ -200,7 +215,7 @@ func (g *leasing) abandon(r *lease.Lease) {
 	}
 }
 
-// undo calls the engine of a lease to take back what it created.
+// undo calls the engine of a lease to revoke what it created.
 func (g *leasing) undo(ctx context.Context, l *lease.Lease) (time.Time, string, error) {
 	o := g.mounts.Snapshot().ByUUID(l.Mount)
 	if o == nil || o.Undoer == nil {
@@ -231,7 +246,7 @@ func undoOf(l *lease.Lease) engine.Undo {
 	}
 }
 
-// RenewLease renews by id, within the bounds of role, mount, system and token.
+// renewLease renews within the limits of the role, the mount and the system.
 func (g *leasing) renewLease(ctx context.Context, id string, increment time.Duration) (*lease.Lease, []string, error) {
 	l, err := g.leases.Lookup(ctx, id)
 	if err != nil {
@@ -241,39 +256,42 @@ func (g *leasing) renewLease(ctx context.Context, id string, increment time.Dura
 	if o == nil || o.Undoer == nil {
 		return nil, nil, fault.New("core.renewLease", fault.Internal, "the engine of lease %q does not exist", id)
 	}
-	ttl, most, err := o.Undoer.Bounds(ctx, undoOf(l))
+	ttl, limit, err := o.Undoer.Bounds(ctx, undoOf(l))
 	if err != nil {
 		return nil, nil, err
 	}
 	if ttl == 0 {
 		ttl = o.DefaultTTL()
 	}
-	if most == 0 || most > o.MaxTTL() {
-		most = o.MaxTTL()
+	if limit == 0 || limit > o.MaxTTL() {
+		limit = o.MaxTTL()
 	}
-	renewed, capped, err := g.leases.Renew(ctx, l, increment, lease.Bounds{TTL: ttl, Max: most}, time.Now())
+	renewed, capped, err := g.leases.Renew(ctx, l, increment, lease.Bounds{TTL: ttl, Max: limit}, time.Now())
 	if err != nil {
 		return nil, nil, err
 	}
 	var warnings []string
 	if capped {
-		warnings = append(warnings, fmt.Sprintf("the lease cannot live past %s, its maximum; it was renewed until then", renewed.Expires.Format(time.RFC3339)))
+		warnings = append(warnings,
+			fmt.Sprintf("the lease cannot live past %s, its maximum; it was renewed until then",
+				renewed.Expires.Format(time.RFC3339)))
 	}
-	// Not by the cap above: a token's end may move, as a lease's does.
-	if owner, err := g.tokens.ByID(ctx, l.Owner); err == nil && !owner.Expires.IsZero() && renewed.Expires.After(owner.Expires) {
+	// The token's end is no limit above, because it may move, as the lease's does.
+	if owner, err := g.tokens.ByID(ctx, l.Owner); err == nil && !owner.Expires.IsZero() &&
+		renewed.Expires.After(owner.Expires) {
 		warnings = append(warnings, endsWithToken(owner.Expires))
 	}
 	return renewed, warnings, nil
 }
 
-// endsWithToken warns of a lease that its token will not live to see the end of.
+// endsWithToken is the warning about a lease whose token expires first.
 func endsWithToken(end time.Time) string {
-	return fmt.Sprintf("the lease will end with its token, in %s, before its own time", time.Until(end).Truncate(time.Second))
+	return fmt.Sprintf("the lease will end with its token, in %s, before its own time",
+		time.Until(end).Truncate(time.Second))
 }
 
-// undoAudited surrounds an undo with its two lines.
 func (g *leasing) undoAudited(ctx context.Context, l *lease.Lease) (again time.Time, note string, err error) {
-	err = g.trail.taking(ctx, g.trail.expiry(l), func(ctx context.Context) error {
+	err = g.trail.revoke(ctx, g.trail.expiry(l), func(ctx context.Context) error {
 		again, note, err = g.undo(ctx, l)
 		return err
 	})

@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// A logLimiter keeps the log readable while the same work fails over and over. It lets through the first
-// failure of each lane of the due index, and then one a minute together with the number of failures that
-// were left out. Every lease and key stores its own last error anyway. The zero value is ready to use.
+// A logLimiter keeps the log readable while the same work fails over and over. It lets through the
+// first failure of each lane of the due index, and then one a minute together with the number of
+// failures that were left out. Every lease and key stores its own last error anyway. The zero
+// value is ready to use.
 type logLimiter struct {
 	mu    sync.Mutex // guards lanes
 	lanes map[string]*lastLogged
@@ -21,11 +22,12 @@ type lastLogged struct {
 
 const (
 	logEvery        = time.Minute
-	maxLimitedLanes = 4096 // a lane that is forgotten is logged once more
+	maxLimitedLanes = 4096 // above it, all lanes are forgotten and logged once more
 )
 
-// allow reports whether to log a failure in a lane now, and how many failures were left out before it.
-func (l *logLimiter) allow(lane string, now time.Time) (leftOut int, yes bool) {
+// allow reports whether to log a failure in a lane now, and how many failures were left out before
+// it.
+func (l *logLimiter) allow(lane string, now time.Time) (leftOut int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	last := l.lanes[lane]

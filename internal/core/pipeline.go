@@ -14,7 +14,7 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// A pipeline takes requests through their stations: admit, serve, finish.
+// A pipeline takes a request through three steps: admit, serve, finish.
 type pipeline struct {
 	audit    *requestAudit
 	headers  *auditedHeaders
@@ -23,14 +23,14 @@ type pipeline struct {
 	tokens   *token.Store
 	leasing  *leasing
 	wrapping *wrapping.Store
-	maxTTL   time.Duration // the system's, which bounds wrapping, too
+	maxTTL   time.Duration // the system's, which also limits wrapping
 	scope    scope
 	log      *slog.Logger
 }
 
 func (p *pipeline) handle(ctx context.Context, x *exchange) (*Answer, error) {
 	var err error
-	if x.headers, err = p.headers.of(ctx, x.r.Header, x.r.Time); err != nil {
+	if x.headers, err = p.headers.forRequest(ctx, x.r.Header, x.r.Time); err != nil {
 		return nil, err
 	}
 	if err := p.admit(ctx, x); err != nil {
@@ -38,11 +38,11 @@ func (p *pipeline) handle(ctx context.Context, x *exchange) (*Answer, error) {
 	}
 	answer, err := p.serve(ctx, x)
 	if err == nil && answer.Stream != nil {
-		answer.Stream = p.watched(x, answer.Stream)
+		answer.Stream = p.endWithToken(x, answer.Stream)
 	}
 	if x.entry != nil && x.entry.Uses < 0 {
-		// The last use is taken: the token and what it made end with this
-		// answer, or after a crash with the due loop.
+		// This was the last use: the token and its leases end now or, after a crash, by the due
+		// loop.
 		ctx, cancel := p.scope.afterwards()
 		defer cancel()
 		if rerr := p.tokens.Revoke(ctx, x.entry.ID); rerr != nil {
@@ -52,18 +52,18 @@ func (p *pipeline) handle(ctx context.Context, x *exchange) (*Answer, error) {
 	return answer, err
 }
 
-// admit finds the route, who asks, and whether they may. Nothing outside has
-// happened when it refuses.
+// admit finds the route and the caller, and checks whether the policies allow the request. When it
+// refuses, nothing outside of the server has happened.
 func (p *pipeline) admit(ctx context.Context, x *exchange) error {
 	r := x.r
-	lost := p.find(x)
-	if lost == nil && x.route.Public {
+	findErr := p.find(x)
+	if findErr == nil && x.route.Public {
 		return nil
 	}
 	if err := p.identify(ctx, x); err != nil {
 		return err
 	}
-	if lost != nil || !x.route.Own {
+	if findErr != nil || !x.route.Own {
 		if err := p.allow(ctx, x); err != nil {
 			return err
 		}
@@ -72,10 +72,10 @@ func (p *pipeline) admit(ctx context.Context, x *exchange) error {
 		if err != nil {
 			return err
 		}
-		x.wraps = set.Wraps(string(r.Path))
+		x.mustWrap = set.Wraps(string(r.Path))
 	}
-	if lost != nil {
-		return lost
+	if findErr != nil {
+		return findErr
 	}
 	if x.entry.Uses != 0 && !x.route.Own {
 		used, err := p.tokens.Use(ctx, x.entry)
@@ -90,26 +90,26 @@ func (p *pipeline) admit(ctx context.Context, x *exchange) error {
 
 func (p *pipeline) find(x *exchange) error {
 	r := x.r
-	x.open = p.mounts.Snapshot().Route(string(r.Path))
-	if x.open == nil {
+	x.mount = p.mounts.Snapshot().Route(string(r.Path))
+	if x.mount == nil {
 		return fault.New("core.find", fault.NotFound, "no handler for route %q: nothing is mounted there", r.Shown())
 	}
-	e := x.open.Entry()
+	e := x.mount.Entry()
 	r.Mount = route.Mount{
 		Path: e.Path, Type: e.Type, UUID: e.UUID, Accessor: e.Accessor, Class: e.Class,
-		DefaultTTL: x.open.DefaultTTL(), MaxTTL: x.open.MaxTTL(),
+		DefaultTTL: x.mount.DefaultTTL(), MaxTTL: x.mount.MaxTTL(),
 	}
 	r.Rest = r.Path.Below(e.Path)
 	p.capWrapping(x)
 	if r.Op == route.Help {
-		x.route = x.open.Table.HelpOn(r)
+		x.route = x.mount.Table.HelpOn(r)
 		return nil
 	}
 	var err error
-	if x.route, err = x.open.Table.Find(r); err != nil {
+	if x.route, err = x.mount.Table.Find(r); err != nil {
 		return err
 	}
-	r.Body, err = x.route.Form().Rename(r.Body) // what the policies judge, the audit log shows and the handler reads
+	r.Body, err = x.route.Form().Rename(r.Body) // policies, the audit log and the handler see this
 	return err
 }
 
@@ -121,12 +121,13 @@ func (p *pipeline) identify(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	// Now, and not when the request's head came: its body may have taken as long as it liked.
+	// Compare with now, because reading the body may have taken long since the request's r.Time.
 	if why := e.Usable(time.Now(), x.r.Remote.Addr()); why != "" {
 		return fault.New("core.identify", fault.Denied, "permission denied: %s", why)
 	}
 	if e.Wrapping {
-		return fault.New("core.identify", fault.Denied, "permission denied: a wrapping token can only be unwrapped; send it to sys/wrapping/unwrap")
+		return fault.New("core.identify", fault.Denied,
+			"permission denied: a wrapping token can only be unwrapped; send it to sys/wrapping/unwrap")
 	}
 	x.entry = e
 	return nil
@@ -170,19 +171,19 @@ func (p *pipeline) allow(ctx context.Context, x *exchange) error {
 		x.denied = d.Why
 		return fault.New("core.allow", fault.Denied, "permission denied")
 	}
-	x.r.Sudo, x.wraps = d.Sudo, d.Wrapped
+	x.r.Sudo, x.mustWrap = d.Sudo, d.Wrapped
 	return nil
 }
 
-// serve carries out what was admitted.
+// serve carries out an admitted request.
 func (p *pipeline) serve(ctx context.Context, x *exchange) (*Answer, error) {
 	if x.route.Leased() {
 		return p.serveLeased(ctx, x)
 	}
 	if pure(x) {
-		// Nothing happens but a read: both lines go out in one write, before the reply.
+		// The request only reads: both audit entries are written at once, before the reply.
 		data, err := x.route.Serve(ctx, x.r)
-		return p.finish(ctx, x, result{data: data, err: err, both: true})
+		return p.finish(ctx, x, result{data: data, err: err, requestPending: true})
 	}
 	if err := p.audit.request(ctx, x); err != nil {
 		return nil, err
@@ -191,28 +192,28 @@ func (p *pipeline) serve(ctx context.Context, x *exchange) (*Answer, error) {
 	return p.finish(ctx, x, result{data: data, err: err})
 }
 
-// pure reports whether serving has no effect that the request line must precede.
+// pure reports whether the request only reads, so that its audit entry need not precede it.
 func pure(x *exchange) bool {
 	return (x.r.Op == route.Read || x.r.Op == route.List) && x.r.WrapTTL == 0 && !x.route.Public
 }
 
-// serveLeased is plan → reserve → create → grant. Nothing outside is touched
-// before the reservation is durable, and nothing is answered before the grant is.
+// serveLeased is plan → reserve → create → grant. Nothing is created before the reservation is
+// durable, and nothing is answered before the grant is.
 func (p *pipeline) serveLeased(ctx context.Context, x *exchange) (*Answer, error) {
 	plan, create, err := x.route.Plan(ctx, x.r)
 	if err != nil {
-		return p.finish(ctx, x, result{err: err, both: true})
+		return p.finish(ctx, x, result{err: err, requestPending: true})
 	}
 	draft, err := p.leasing.draft(x, plan)
 	if err != nil {
-		return p.finish(ctx, x, result{err: err, both: true})
+		return p.finish(ctx, x, result{err: err, requestPending: true})
 	}
 	if err := p.audit.request(ctx, x); err != nil {
 		return nil, err
 	}
-	data, l, err := p.leasing.existing(ctx, x, plan, draft)
-	existing := l != nil
-	if err == nil && !existing {
+	data, l, err := p.leasing.reusable(ctx, x, plan, draft)
+	reused := l != nil
+	if err == nil && !reused {
 		data, l, err = p.leasing.issue(ctx, x, plan, create, draft)
 	}
 	if err != nil {
@@ -222,14 +223,14 @@ func (p *pipeline) serveLeased(ctx context.Context, x *exchange) (*Answer, error
 		x.r.Warn("%s", endsWithToken(x.entry.Expires))
 	}
 	ttl := l.Expires.Sub(draft.Issued)
-	if !existing {
-		ttl = issuedFor(l)
+	if !reused {
+		ttl = answeredTTL(l)
 	}
-	out := &answeredLease{id: l.ID, ttl: ttl, renewable: l.Renewable, existing: existing}
+	out := &answeredLease{id: l.ID, ttl: ttl, renewable: l.Renewable, reused: reused}
 	return p.finish(ctx, x, result{data: data, lease: out})
 }
 
-// finish wraps, audits and encodes.
+// finish wraps, audits and encodes the answer.
 func (p *pipeline) finish(ctx context.Context, x *exchange, res result) (*Answer, error) {
 	if res.err != nil {
 		return nil, p.audit.failed(ctx, x, res)
@@ -238,28 +239,28 @@ func (p *pipeline) finish(ctx context.Context, x *exchange, res result) (*Answer
 		res.data, res.lease = nil, nil
 		return p.finishRenewal(ctx, x, l)
 	}
-	if x.wraps && !wrappable(x) {
-		p.undoUnsaid(x, res)
-		return nil, p.audit.failed(ctx, x, result{err: errInTheClear(x), both: res.both})
+	if x.mustWrap && !wrappable(x) {
+		p.revokeUnsent(x, res)
+		return nil, p.audit.failed(ctx, x, result{err: errCannotWrap(x), requestPending: res.requestPending})
 	}
 	e := envelope{x: x, data: res.data, lease: res.lease}
 	if x.r.WrapTTL > 0 && wrappable(x) {
 		info, err := p.wrap(ctx, x, &e)
 		if err != nil {
-			p.undoUnsaid(x, res)
+			p.revokeUnsent(x, res)
 			return nil, p.audit.failed(ctx, x, result{err: err})
 		}
 		e = envelope{x: x, wrap: info}
 	}
-	if err := p.audit.response(ctx, x, &e, res.both); err != nil {
-		p.undoUnsaid(x, res)
+	if err := p.audit.response(ctx, x, &e, res.requestPending); err != nil {
+		p.revokeUnsent(x, res)
 		return nil, err
 	}
 	return e.answer(), nil
 }
 
-// finishRenewal answers with a lease that was there before: if the answer
-// cannot be wrapped or audited, the lease stays.
+// finishRenewal answers with a lease that existed before. If the answer cannot be wrapped or
+// audited, the lease stays.
 func (p *pipeline) finishRenewal(ctx context.Context, x *exchange, l *route.Leasing) (*Answer, error) {
 	e := envelope{x: x, lease: &answeredLease{id: l.ID, ttl: l.TTL, renewable: l.Renewable}}
 	if x.r.WrapTTL > 0 {
@@ -275,11 +276,11 @@ func (p *pipeline) finishRenewal(ctx context.Context, x *exchange, l *route.Leas
 	return e.answer(), nil
 }
 
-// undoUnsaid takes back what was made for an answer that cannot be given.
-func (p *pipeline) undoUnsaid(x *exchange, res result) {
+// revokeUnsent revokes the lease and the token of an answer that cannot be sent.
+func (p *pipeline) revokeUnsent(x *exchange, res result) {
 	ctx, cancel := p.scope.afterwards()
 	defer cancel()
-	if res.lease != nil && !res.lease.existing {
+	if res.lease != nil && !res.lease.reused {
 		if err := p.leasing.leases.End(ctx, res.lease.id, false, time.Now()); err != nil {
 			p.log.Error("ending a lease whose answer could not be audited", "lease", res.lease.id, "error", err)
 		}
@@ -291,17 +292,16 @@ func (p *pipeline) undoUnsaid(x *exchange, res result) {
 	}
 }
 
-// capWrapping bounds how long an answer stays wrapped by the mount and the system, before
-// the policies are asked whether it may.
+// capWrapping limits the wrapping TTL by the maximum of the mount and the system. Policies judge
+// the result.
 func (p *pipeline) capWrapping(x *exchange) {
-	if most := min(x.open.MaxTTL(), p.maxTTL); x.r.WrapTTL > most {
+	if most := min(x.mount.MaxTTL(), p.maxTTL); x.r.WrapTTL > most {
 		x.r.Warn("the wrapping TTL of %s is capped to %s, the maximum", x.r.WrapTTL, most)
 		x.r.WrapTTL = most
 	}
 }
 
-// wrap stores the answer under a token of its own, which the client gets in
-// place of it.
+// wrap stores the answer under a wrapping token, which the client gets instead.
 func (p *pipeline) wrap(ctx context.Context, x *exchange, e *envelope) (*wrapInfo, error) {
 	a := wrapping.Answer{Path: x.r.Shown(), TTL: x.r.WrapTTL, Body: e.encode(nil)}
 	if auth := x.r.Reply().Auth; auth != nil {
@@ -312,16 +312,17 @@ func (p *pipeline) wrap(ctx context.Context, x *exchange, e *envelope) (*wrapInf
 		return nil, err
 	}
 	return &wrapInfo{
-		Token: tok, Accessor: made.Accessor, TTL: a.TTL, CreationTime: made.Created, CreationPath: a.Path, WrappedAccessor: a.Accessor,
+		Token: tok, Accessor: made.Accessor, TTL: a.TTL, CreationTime: made.Created, CreationPath: a.Path,
+		WrappedAccessor: a.Accessor,
 	}, nil
 }
 
-// guardEvery is how often the token of a stream is looked at.
-const guardEvery = time.Second
+// streamTokenCheck is how often the token of a stream is checked.
+const streamTokenCheck = time.Second
 
-// watched is a stream that ends when its token may no longer be used, or with the
-// unsealed scope.
-func (p *pipeline) watched(x *exchange, stream route.Stream) route.Stream {
+// endWithToken returns a stream that also ends when its token becomes unusable, or the server is
+// sealed.
+func (p *pipeline) endWithToken(x *exchange, stream route.Stream) route.Stream {
 	tok, remote := x.r.Token, x.r.Remote.Addr()
 	return func(ctx context.Context, send func([]byte) error) error {
 		scope, end := p.scope()
@@ -333,7 +334,7 @@ func (p *pipeline) watched(x *exchange, stream route.Stream) route.Stream {
 		defer wg.Wait()
 		defer cancel()
 		wg.Go(func() {
-			tick := time.NewTicker(guardEvery)
+			tick := time.NewTicker(streamTokenCheck)
 			defer tick.Stop()
 			for {
 				select {

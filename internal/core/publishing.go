@@ -13,22 +13,26 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// publishing writes what one engine rotates into the versioned KV mount where its consumers read it.
+// publishing writes rotated credentials into the versioned kv mounts where their consumers read
+// them.
 type publishing struct {
 	mounts   *mounts.Manager
 	policies *policies.Manager
 	trail    *trail
 }
 
-// publish writes a rotated credential as the principal that configured its
-// key: the policies are evaluated now, not as they were then.
+// publish writes a rotated credential with the policies that configured its key. The policies are
+// evaluated as they are now, not as they were then.
 func (p *publishing) publish(ctx context.Context, pub engine.Publication) (int, error) {
 	o, rest, err := kvTarget(p.mounts, pub.Path)
 	if err != nil {
 		return 0, err
 	}
 	full := o.Entry().Path + "data/" + rest
-	denied := fault.New("core.publish", fault.Denied, "the policies %s of who configured the key do not allow to write %q; grant create and update, or configure the key anew as somebody who may", strings.Join(pub.Policies, ", "), full)
+	denied := fault.New("core.publish", fault.Denied,
+		"the policies %s of who configured the key do not allow to write %q; grant create and update, or configure the key anew as somebody who may",
+		strings.Join(pub.Policies, ", "),
+		full)
 	if err := p.writable(ctx, pub.Policies, full, denied); err != nil {
 		return 0, err
 	}
@@ -38,28 +42,32 @@ func (p *publishing) publish(ctx context.Context, pub engine.Publication) (int, 
 		Mount:  audit.Mount{Point: e.Path, Type: e.Type, Accessor: e.Accessor, Class: e.Class},
 		Detail: audit.Detail{"turn": pub.Turn, "key": pub.Key, "step": "publish"},
 	}
-	err = p.trail.automatic(ctx, a, func(ctx context.Context) error {
+	err = p.trail.act(ctx, a, func(ctx context.Context) error {
 		version, err = o.Versioned.Publish(ctx, rest, pub)
 		return err
 	})
 	return version, err
 }
 
-// mayPublish refuses a caller who configures what will publish to a secret, and may not write it.
-// The path names it without "data/".
+// mayPublish refuses a caller who configures a publication to a secret that their policies do not
+// allow to write. The path has no "data/" in it.
 func (p *publishing) mayPublish(ctx context.Context, names []string, path string) error {
 	o, rest, err := kvTarget(p.mounts, path)
 	if err != nil {
 		return err
 	}
 	full := o.Entry().Path + "data/" + rest
-	return p.writable(ctx, names, full, fault.New("core.mayPublish", fault.Denied, "field \"path\": your policies must allow to write %q, where the key is published; add a rule for %q with the capabilities create and update, or name another path", path, full))
+	return p.writable(ctx, names, full,
+		fault.New("core.mayPublish", fault.Denied,
+			"field \"path\": your policies must allow to write %q, where the key is published; add a rule for %q with the capabilities create and update, or name another path",
+			path,
+			full))
 }
 
-// publishBody is what a publication writes, as far as rules of parameters can tell.
+// publishBody is the body of a publication, as far as parameter rules of policies can see it.
 const publishBody = `{"data":{}}`
 
-// writable returns denied unless policies allow to create and to update a path of a versioned kv mount.
+// writable returns denied unless the policies allow both to create and to update a path.
 func (p *publishing) writable(ctx context.Context, names []string, path string, denied error) error {
 	for _, op := range []route.Op{route.Create, route.Write} {
 		d, err := p.policies.Decide(ctx, names, policies.Query{Path: path, Op: op, Body: []byte(publishBody)})
@@ -89,7 +97,8 @@ func (p *publishing) versions(ctx context.Context, path string) ([]engine.Publis
 	return o.Versioned.Versions(ctx, rest)
 }
 
-// rotating are where all records stand that a holder of the policies may read, whichever engine rotates them.
+// rotating lists the rotation status of every record that the policies allow to read, in all
+// engines.
 func (p *publishing) rotating(ctx context.Context, names []string) iter.Seq2[engine.Rotating, error] {
 	return func(yield func(engine.Rotating, error) bool) {
 		for _, o := range p.mounts.Snapshot().Rotators() {

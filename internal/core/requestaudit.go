@@ -15,18 +15,18 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// requestAudit writes the audit entries of requests. It holds one rendered auth
-// block for each token that has lately called.
+// requestAudit writes the audit entries of requests. It caches the rendered auth block of each
+// token that has been used recently.
 type requestAudit struct {
 	trail *trail
 	log   *slog.Logger
 
-	auths sync.Map // *token.Entry → *audit.Auth, by the cached record: a changed token has a new one
-	held  atomic.Int64
+	auths  sync.Map // *token.Entry → *audit.Auth; a changed token has a new *token.Entry
+	cached atomic.Int64
 }
 
-// maxAuths is how many auth blocks are held; past it all are dropped.
-const maxAuths = 4096
+// maxCachedAuths is how many auth blocks are cached. Above it, all are dropped.
+const maxCachedAuths = 4096
 
 func (a *requestAudit) auth(x *exchange) *audit.Auth {
 	e := x.entry
@@ -41,22 +41,23 @@ func (a *requestAudit) auth(x *exchange) *audit.Auth {
 		kind = "batch"
 	}
 	out := &audit.Auth{
-		Token: x.r.Token, Accessor: e.Accessor, DisplayName: e.DisplayName, Policies: e.Policies(), TokenPolicies: e.Policies(),
-		Metadata: e.Meta, EntityID: e.EntityID, TokenType: kind, TTL: e.TTL, Issued: e.Created, NumUses: max(e.Uses, 0),
+		Token: x.r.Token, Accessor: e.Accessor, DisplayName: e.DisplayName, Policies: e.Policies(),
+		TokenPolicies: e.Policies(),
+		Metadata:      e.Meta, EntityID: e.EntityID, TokenType: kind, TTL: e.TTL, Issued: e.Created,
+		NumUses: max(e.Uses, 0),
 	}
 	if e.Large() {
 		return out
 	}
-	if a.held.Add(1) > maxAuths {
+	if a.cached.Add(1) > maxCachedAuths {
 		a.auths.Clear()
-		a.held.Store(1)
+		a.cached.Store(1)
 	}
 	a.auths.Store(e, out)
 	return out
 }
 
-// entry is the request line of x. Nothing that it tells changes once a line was
-// written, but for an error, which belongs to one line alone.
+// entry returns the request entry of x. Once it has been written, only its error may change.
 func (a *requestAudit) entry(x *exchange) *audit.Entry {
 	if x.line == nil {
 		x.line = a.makeEntry(x)
@@ -74,8 +75,8 @@ func (a *requestAudit) makeEntry(x *exchange) *audit.Entry {
 		q.Token = r.Token
 	}
 	var clear []string
-	if x.open != nil {
-		clear = x.open.Entry().Tune.AuditClearRequest
+	if x.mount != nil {
+		clear = x.mount.Entry().Tune.AuditClearRequest
 	}
 	switch name, value := r.Secret(); {
 	case name != "":
@@ -93,8 +94,8 @@ func (a *requestAudit) makeEntry(x *exchange) *audit.Entry {
 	return e
 }
 
-// withSecret is the data of a request whose path has a secret in it: the audit log shows the secret's HMAC where it shows the
-// one of a secret in the body.
+// withSecret is the data of a request whose path contains a secret. It adds the secret as a field,
+// so that the audit log shows its HMAC, as it does for a secret in the body.
 func withSecret(r *route.Request, name string, value secret.Value) map[string]any {
 	data := map[string]any{}
 	for field, values := range r.Query {
@@ -104,54 +105,55 @@ func withSecret(r *route.Request, name string, value secret.Value) map[string]an
 		data[field] = wire.RawOf(value)
 		return nil
 	})
-	if err != nil && len(r.Body) > 0 { // not an object: the handler refuses it
+	if err != nil && len(r.Body) > 0 { // not an object; the handler refuses it
 		data["body"] = wire.RawOf(r.Body)
 	}
 	data[name] = value
 	return data
 }
 
-// request writes the line before the effect.
+// request writes the request entry, before the request has any effect.
 func (a *requestAudit) request(ctx context.Context, x *exchange) error {
 	if !a.trail.broker.Enabled() {
-		return nil // as the broker would say: the line need not be made
+		return nil // spare making an entry that the broker would ignore
 	}
 	return a.write(ctx, x, a.entry(x))
 }
 
-// write writes lines of a request that was admitted. Where no device writes,
-// what an operator needs then goes on all the same: its lines are owed.
+// write writes entries of an admitted request. If no device works, a request that an operator
+// needs to repair that is served nevertheless, and its entries are stored until a device works.
 func (a *requestAudit) write(ctx context.Context, x *exchange, lines ...*audit.Entry) error {
 	err := a.trail.broker.Write(ctx, lines...)
 	if err == nil || !x.route.Rescue {
 		return err
 	}
-	if oerr := a.trail.owe(ctx, lines...); oerr != nil {
+	if oerr := a.trail.storePending(ctx, lines...); oerr != nil {
 		// Refusing would leave the operator without any way to seal.
-		a.log.Error("an audit entry is lost: no device writes, and it could not be kept", "request_id", x.r.ID, "path", x.r.Shown(), "error", oerr)
+		a.log.Error("an audit entry is lost: no device writes, and it could not be kept", "request_id", x.r.ID, "path",
+			x.r.Shown(), "error", oerr)
 	}
 	return nil
 }
 
-// refused writes both lines of a request that was not admitted, and returns
-// why. Where no device writes, that is what the client is told.
+// refused writes both entries of a request that was not admitted, and returns why, or the error of
+// the write if no device works.
 func (a *requestAudit) refused(ctx context.Context, x *exchange, why error) error {
 	q := a.entry(x)
 	if q.Decision != nil {
 		q.Decision.Allowed = !fault.Is(why, fault.Denied)
 	}
-	q.Error = audit.ErrorText(messageOf(why))
+	q.Error = audit.ErrorText(clientMessage(why))
 	if err := a.trail.broker.Write(ctx, q, q.Answered(time.Now(), nil, q.Error)); err != nil {
 		return err
 	}
 	return why
 }
 
-// failed writes the response line of a request whose handler failed.
+// failed writes the response entry of a request whose handler failed.
 func (a *requestAudit) failed(ctx context.Context, x *exchange, res result) error {
 	q := a.entry(x)
-	lines := []*audit.Entry{q.Answered(time.Now(), nil, audit.ErrorText(messageOf(res.err)))}
-	if res.both {
+	lines := []*audit.Entry{q.Answered(time.Now(), nil, audit.ErrorText(clientMessage(res.err)))}
+	if res.requestPending {
 		lines = []*audit.Entry{q, lines[0]}
 	}
 	if err := a.write(ctx, x, lines...); err != nil {
@@ -160,8 +162,9 @@ func (a *requestAudit) failed(ctx context.Context, x *exchange, res result) erro
 	return res.err
 }
 
-// response writes the line before the answer; both writes the request's, too.
-func (a *requestAudit) response(ctx context.Context, x *exchange, e *envelope, both bool) error {
+// response writes the response entry, before the answer is sent. If requestPending, it writes the
+// request entry with it.
+func (a *requestAudit) response(ctx context.Context, x *exchange, e *envelope, requestPending bool) error {
 	if !a.trail.broker.Enabled() {
 		return nil
 	}
@@ -173,7 +176,7 @@ func (a *requestAudit) response(ctx context.Context, x *exchange, e *envelope, b
 		data = rep.Audited
 	}
 	if e.data != nil {
-		out.Data = audit.Data{V: data, Clear: x.open.Entry().Tune.AuditClearResponse}
+		out.Data = audit.Data{V: data, Clear: x.mount.Entry().Tune.AuditClearResponse}
 	}
 	if e.lease != nil {
 		out.LeaseID = e.lease.id
@@ -188,7 +191,7 @@ func (a *requestAudit) response(ctx context.Context, x *exchange, e *envelope, b
 		}
 	}
 	answer := q.Answered(time.Now(), out, "")
-	if both {
+	if requestPending {
 		return a.write(ctx, x, q, answer)
 	}
 	return a.write(ctx, x, answer)

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/keyturn/keyturn/internal/barrier"
-	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -27,12 +26,4 @@ func removeBelow(ctx context.Context, view *barrier.View, prefix, end string) er
 			return err
 		}
 	}
-}
-
-// unlessConflict forgives a commit that somebody else has made needless.
-func unlessConflict(err error) error {
-	if fault.Is(err, fault.Conflict) {
-		return nil
-	}
-	return err
 }

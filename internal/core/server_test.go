@@ -21,14 +21,16 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// TestLifeOfAServer: sealed, it refuses everything but what tells how it stands; unsealed again, it has kept everything.
-func TestLifeOfAServer(t *testing.T) {
+// TestSealAndUnseal: a sealed server only answers questions about its state; unsealed again, it
+// has lost nothing.
+func TestSealAndUnseal(t *testing.T) {
 	s := coretest.Start(t)
 	ctx := t.Context()
 	s.Must(route.Write, "sys/mounts/m", `{"type":"kv"}`)
 	s.Must(route.Write, "m/a", `{"v":"1"}`)
 	up, err := s.SealStatus(ctx)
-	if err != nil || up.Sealed || !up.Initialized || !up.AutoUnseals || up.StorageName != "memory" || up.ClusterName != "coretest" || up.ClusterID == "" {
+	if err != nil || up.Sealed || !up.Initialized || !up.AutoUnseals || up.StorageName != "memory" ||
+		up.ClusterName != "coretest" || up.ClusterID == "" {
 		t.Errorf("unsealed: %+v, %v", up, err)
 	}
 	if stats := s.Stats(); !stats.Unsealed {
@@ -62,7 +64,7 @@ func TestLifeOfAServer(t *testing.T) {
 	if got := s.Must(route.Read, "m/a", "").Data["v"]; got != "1" {
 		t.Errorf("after unsealing, the secret is %v", got)
 	}
-	s.Must(route.Write, "sys/seal", "") // from inside, and answered
+	s.Must(route.Write, "sys/seal", "") // it answers before it seals
 	deadline := time.Now().Add(2 * time.Minute)
 	for !s.Sealed() {
 		if time.Now().After(deadline) {
@@ -84,13 +86,15 @@ func TestInit(t *testing.T) {
 	if err := c.AutoUnseal(ctx); err != nil || !c.Sealed() {
 		t.Errorf("unsealing what is not initialized: %v", err)
 	}
-	if _, err := c.Unseal(ctx, secret.Text("x"), false); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "not initialized") {
+	if _, err := c.Unseal(ctx, secret.Text("x"), false); !fault.Is(err, fault.Invalid) ||
+		!strings.Contains(fault.Message(err), "not initialized") {
 		t.Errorf("a share: %v", err)
 	}
 	if st, err := c.Unseal(ctx, secret.Value{}, true); err != nil || st.Initialized {
 		t.Errorf("a reset: %+v, %v", st, err)
 	}
-	if _, err := c.Init(ctx, core.InitRequest{Mounts: []core.NewMount{{Path: "m", Type: "nonesuch"}}}); !fault.Is(err, fault.Invalid) {
+	if _, err := c.Init(ctx, core.InitRequest{Mounts: []core.NewMount{{Path: "m", Type: "nonesuch"}}}); !fault.Is(err,
+		fault.Invalid) {
 		t.Errorf("with a mount that cannot be: %v", err)
 	}
 	st.Inject(faulty.Fault{})
@@ -100,12 +104,13 @@ func TestInit(t *testing.T) {
 	if done, _ := c.Initialized(ctx); done {
 		t.Error("a failed initialization has left something")
 	}
-	// Types are missing, so that it cannot be unsealed; the installation and its token are there all the same.
+	// Types are missing, so it cannot be unsealed. The root token is created nevertheless.
 	r, err := c.Init(ctx, core.InitRequest{})
 	if err != nil || r.RootToken.Empty() || len(r.Shares) != 0 {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	if _, err := c.Init(ctx, core.InitRequest{}); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "already initialized") {
+	if _, err := c.Init(ctx, core.InitRequest{}); !fault.Is(err, fault.Invalid) ||
+		!strings.Contains(fault.Message(err), "already initialized") {
 		t.Errorf("twice: %v", err)
 	}
 	end()
@@ -119,7 +124,7 @@ func TestInit(t *testing.T) {
 	}
 }
 
-// TestAdmission: who asks, with what, from where, and for what.
+// TestAdmission checks tokens, their addresses and policies.
 func TestAdmission(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := coretest.Start(t)
@@ -141,17 +146,20 @@ func TestAdmission(t *testing.T) {
 		} {
 			s.RefusedDo(tt.r, tt.k, tt.says)
 		}
-		// create writes what is not there, and nothing else.
+		// The capability create allows writing only what does not exist.
 		s.MustDo(coretest.Request{Op: route.Write, Path: "m/a", Token: reader, Body: `{"v":"1"}`})
-		s.RefusedDo(coretest.Request{Op: route.Write, Path: "m/a", Token: reader, Body: `{"v":"2"}`}, fault.Denied, "permission denied")
+		s.RefusedDo(coretest.Request{Op: route.Write, Path: "m/a", Token: reader, Body: `{"v":"2"}`}, fault.Denied,
+			"permission denied")
 		if got := s.MustDo(coretest.Request{Op: route.Read, Path: "m/a", Token: reader}).Data["v"]; got != "1" {
 			t.Errorf("it reads %v", got)
 		}
-		if a := s.MustDo(coretest.Request{Op: route.Help, Path: "m/a", Token: reader}); !strings.Contains(a.Body, "Read a secret") {
+		a := s.MustDo(coretest.Request{Op: route.Help, Path: "m/a", Token: reader})
+		if !strings.Contains(a.Body, "Read a secret") {
 			t.Errorf("help is %s", a.Body)
 		}
 
-		bound := s.Must(route.Write, "auth/token/create", `{"bound_cidrs":["10.0.0.0/8"]}`).Auth["client_token"].(string)
+		bound := s.Must(route.Write, "auth/token/create",
+			`{"bound_cidrs":["10.0.0.0/8"]}`).Auth["client_token"].(string)
 		s.MustDo(coretest.Request{Op: route.Read, Path: "m/a", Token: bound, From: "10.1.2.3"})
 		s.RefusedDo(coretest.Request{Op: route.Read, Path: "m/a", Token: bound}, fault.Denied, "permission denied")
 
@@ -169,8 +177,9 @@ func TestAdmission(t *testing.T) {
 	})
 }
 
-// TestPanicInAnUndo: a bug of an engine is not the server's end where no request waits, and stands in no other lease's way.
-func TestPanicInAnUndo(t *testing.T) {
+// TestPanicDuringRevocation: a panic of an engine in background work neither ends the server nor
+// blocks other leases.
+func TestPanicDuringRevocation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := coretest.Start(t)
 		s.Must(route.Write, "sys/mounts/m", `{"type":"things"}`)
@@ -182,34 +191,43 @@ func TestPanicInAnUndo(t *testing.T) {
 		if got := s.Things.Alive(); !cmp.Equal(got, []string{bad}) {
 			t.Errorf("alive are %q, want the one whose undo panics", got)
 		}
-		if got := s.Must(route.Write, "sys/leases/lookup", `{"lease_id":"`+bad+`"}`).Data["revoke_error"]; !strings.Contains(got.(string), "the engine failed") {
+		if got := s.Must(route.Write, "sys/leases/lookup",
+			`{"lease_id":"`+bad+`"}`).Data["revoke_error"]; !strings.Contains(got.(string), "the engine failed") {
 			t.Errorf("its error is %v", got)
 		}
 		s.Stop()
 	})
 }
 
-// TestWhatMustBeWrapped: an answer that cannot be wrapped is refused where the policy demands that it is, and a renewal is wrapped.
-func TestWhatMustBeWrapped(t *testing.T) {
+// TestMandatoryWrapping: if the policy requires wrapping, an answer that cannot be wrapped is
+// refused, and a renewal is wrapped.
+func TestMandatoryWrapping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lines := make(chan []byte)
-		s := lending(t, func(c *core.Config) {
+		s := startWithThings(t, func(c *core.Config) {
 			c.Metrics = func(context.Context, string, string) ([]byte, string, error) {
 				return []byte("{}"), "application/json", nil
 			}
-			c.Server.Log = core.Log{Watch: func(_, _ string) (<-chan []byte, func(), bool, error) { return lines, func() {}, true, nil }}
+			c.Server.Log = core.Log{
+				Watch: func(_, _ string) (<-chan []byte, func(), bool, error) { return lines, func() {}, true, nil },
+			}
 		})
 		bound := "{ capabilities = [\"read\", \"update\", \"sudo\"]\n"
 		token := func(wrap string) string {
 			rules := ""
-			for _, path := range []string{"sys/metrics", "sys/pprof/*", "sys/monitor", "sys/internal/specs/openapi", "sys/leases/renew", "m/creds/*"} {
+			for _, path := range []string{
+				"sys/metrics", "sys/pprof/*", "sys/monitor", "sys/internal/specs/openapi", "sys/leases/renew",
+				"m/creds/*",
+			} {
 				rules += "path \"" + path + "\" " + bound + wrap + "\n}\n"
 			}
 			return s.Login(rules)
 		}
 		for _, wrap := range []string{"min_wrapping_ttl = \"1m\"", "max_wrapping_ttl = \"1h\"", ""} {
 			tok := token(wrap)
-			for _, path := range []string{"sys/metrics", "sys/pprof/cmdline", "sys/monitor", "sys/internal/specs/openapi"} {
+			for _, path := range []string{
+				"sys/metrics", "sys/pprof/cmdline", "sys/monitor", "sys/internal/specs/openapi",
+			} {
 				r := coretest.Request{Op: route.Read, Path: path, Token: tok, Wrap: 2 * time.Minute}
 				if wrap != "" {
 					s.RefusedDo(r, fault.Denied, "cannot be wrapped")
@@ -218,11 +236,16 @@ func TestWhatMustBeWrapped(t *testing.T) {
 				}
 			}
 			a := s.MustDo(coretest.Request{Op: route.Read, Path: "m/creds/r", Token: tok, Wrap: 2 * time.Minute})
-			id := s.MustDo(coretest.Request{Op: route.Write, Path: "sys/wrapping/unwrap", Token: a.Wrap["token"].(string)}).LeaseID
-			renew := coretest.Request{Op: route.Write, Path: "sys/leases/renew", Token: tok, Body: `{"lease_id":"` + id + `"}`, Wrap: 2 * time.Minute}
+			id := s.MustDo(coretest.Request{
+				Op: route.Write, Path: "sys/wrapping/unwrap", Token: a.Wrap["token"].(string),
+			}).LeaseID
+			renew := coretest.Request{Op: route.Write, Path: "sys/leases/renew", Token: tok, Body: `{"lease_id":"` +
+				id + `"}`, Wrap: 2 * time.Minute}
 			if a = s.MustDo(renew); a.Wrap == nil || strings.Contains(a.Body, id) {
 				t.Errorf("%q: a renewal is answered in the clear: %s", wrap, a.Body)
-			} else if got := s.MustDo(coretest.Request{Op: route.Write, Path: "sys/wrapping/unwrap", Token: a.Wrap["token"].(string)}); got.LeaseID != id {
+			} else if got := s.MustDo(coretest.Request{
+				Op: route.Write, Path: "sys/wrapping/unwrap", Token: a.Wrap["token"].(string),
+			}); got.LeaseID != id {
 				t.Errorf("%q: unwrapped, the renewal is %s", wrap, got.Body)
 			}
 			if renew.Wrap = 0; wrap != "" {
@@ -233,7 +256,7 @@ func TestWhatMustBeWrapped(t *testing.T) {
 	})
 }
 
-// TestWrapping: the answer is stored in place of being given, can be read once, and ends with its time.
+// TestWrapping: a wrapped answer can be read once, until it expires.
 func TestWrapping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := coretest.Start(t)
@@ -245,29 +268,38 @@ func TestWrapping(t *testing.T) {
 		}
 		tok := a.Wrap["token"].(string)
 		s.RefusedDo(coretest.Request{Op: route.Read, Path: "m/a", Token: tok}, fault.Denied, "can only be unwrapped")
-		if got := s.MustDo(coretest.Request{Op: route.Write, Path: "sys/wrapping/unwrap", Token: tok}); got.Data["v"] != "canary" {
+		got := s.MustDo(coretest.Request{Op: route.Write, Path: "sys/wrapping/unwrap", Token: tok})
+		if got.Data["v"] != "canary" {
 			t.Errorf("unwrapped: %s", got.Body)
 		}
-		s.RefusedDo(coretest.Request{Op: route.Write, Path: "sys/wrapping/unwrap", Token: tok}, fault.Invalid, "wrapping token is not valid")
+		s.RefusedDo(coretest.Request{Op: route.Write, Path: "sys/wrapping/unwrap", Token: tok}, fault.Invalid,
+			"wrapping token is not valid")
 
-		// A token that is wrapped and never unwrapped ends with the wrapping.
-		a = s.MustDo(coretest.Request{Op: route.Write, Path: "auth/token/create", Wrap: time.Minute, Body: `{"ttl":"24h"}`})
+		// A token that is never unwrapped is revoked when its wrapping expires.
+		a = s.MustDo(coretest.Request{
+			Op: route.Write, Path: "auth/token/create", Wrap: time.Minute, Body: `{"ttl":"24h"}`,
+		})
 		accessor := a.Wrap["wrapped_accessor"].(string)
 		s.Must(route.Write, "auth/token/lookup-accessor", `{"accessor":"`+accessor+`"}`)
 		time.Sleep(5 * time.Minute)
-		if _, err := s.Do(coretest.Request{Op: route.Write, Path: "auth/token/lookup-accessor", Body: `{"accessor":"` + accessor + `"}`}); err == nil {
+		_, err := s.Do(coretest.Request{
+			Op: route.Write, Path: "auth/token/lookup-accessor", Body: `{"accessor":"` + accessor + `"}`,
+		})
+		if err == nil {
 			t.Error("the wrapped token lives on")
 		}
-		// Longer than the system lets anything live is capped.
-		if a = s.MustDo(coretest.Request{Op: route.Read, Path: "m/a", Wrap: 9999 * time.Hour}); a.Wrap["ttl"] != 768.0*3600 {
+		// The system's maximum TTL limits the wrapping TTL.
+		if a = s.MustDo(coretest.Request{
+			Op: route.Read, Path: "m/a", Wrap: 9999 * time.Hour,
+		}); a.Wrap["ttl"] != 768.0*3600 {
 			t.Errorf("wrapped for %v", a.Wrap["ttl"])
 		}
 		s.Stop()
 	})
 }
 
-// TestAuditFailsClosed: while no device writes, nothing is answered, but for what an operator needs then; what only takes access
-// away goes on, and its lines follow.
+// TestAuditFailsClosed: while no device works, requests fail, except those that an operator needs
+// to repair that. Revocations continue, and their entries are written later.
 func TestAuditFailsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := coretest.Start(t)
@@ -275,7 +307,8 @@ func TestAuditFailsClosed(t *testing.T) {
 		s.Must(route.Write, "sys/mounts/n", `{"type":"things"}`)
 		s.Must(route.Write, "sys/audit/tape", `{"type":"tape"}`)
 		s.Must(route.Write, "m/a", `{"v":"canary"}`)
-		if text := s.Tape.Text(); !strings.Contains(text, `"path":"m/a"`) || strings.Contains(text, "canary") || strings.Contains(text, coretest.Root) {
+		if text := s.Tape.Text(); !strings.Contains(text, `"path":"m/a"`) || strings.Contains(text, "canary") ||
+			strings.Contains(text, coretest.Root) {
 			t.Errorf("the tape holds %s", text)
 		}
 		s.Must(route.Read, "n/creds/r", `{"ttl":"1m"}`)
@@ -298,7 +331,7 @@ func TestAuditFailsClosed(t *testing.T) {
 		if err := s.ReloadAudit(); err != nil {
 			t.Error(err)
 		}
-		// Of a lease whose answer cannot be audited nothing is left.
+		// A lease whose answer cannot be audited is revoked.
 		s.Tape.Fail(true)
 		s.Must(route.Delete, "sys/audit/tape", "")
 		s.Must(route.Read, "m/a", "")

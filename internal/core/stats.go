@@ -8,7 +8,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine"
 )
 
-// Stats returns the counts of now.
+// Stats returns the current counts.
 func (c *Core) Stats() Stats {
 	u := c.active.Load()
 	if u == nil {
@@ -17,20 +17,20 @@ func (c *Core) Stats() Stats {
 	s := Stats{
 		Unsealed: true, Leases: max(u.leases.Stats.Live.Load(), 0), Undone: u.leases.Stats.Undone.Load(),
 		UndoFailures: u.leases.Stats.Failed.Load(), UndoWaiting: max(u.leases.Stats.Waiting.Load(), 0),
-		ClockHeld: u.clock.held(), Audit: u.broker.Devices(),
+		ClockHeld: u.clock.jumped(), Audit: u.broker.Devices(),
 	}
 	u.lateness.addTo(&s)
 	return s
 }
 
-// tallyTime bounds what Rotations reads of the store: one row of each mount.
+// tallyTime limits how long Rotations reads from the store. It reads one row of each mount.
 const tallyTime = time.Second
 
-// A Tally is where the records of one mount stand that rotate.
+// A Tally counts the rotating records of one mount by their state.
 type Tally = engine.Tally
 
-// Rotations tells where all records stand that rotate, a tally for each mount. Of all together at
-// most so many are listed one by one, those in trouble first.
+// Rotations returns a tally for each mount that rotates. Together they list at most that many
+// records, failing ones first.
 func (c *Core) Rotations(most int) []Tally {
 	u := c.active.Load()
 	if u == nil {
@@ -43,7 +43,7 @@ func (c *Core) Rotations(most int) []Tally {
 	return u.mounts.Snapshot().Tallies(ctx, most)
 }
 
-// ReloadAudit opens every audit device anew.
+// ReloadAudit reopens every audit device.
 func (c *Core) ReloadAudit() error {
 	if u := c.active.Load(); u != nil {
 		return u.broker.Reopen()
@@ -51,7 +51,7 @@ func (c *Core) ReloadAudit() error {
 	return nil
 }
 
-// CORS returns which web pages of other origins may call; while sealed, none.
+// CORS returns the origins whose web pages may call the API; none while the server is sealed.
 func (c *Core) CORS(ctx context.Context) (node.CORS, error) {
 	u := c.active.Load()
 	if u == nil {
@@ -60,7 +60,7 @@ func (c *Core) CORS(ctx context.Context) (node.CORS, error) {
 	return node.CORSSetting.Read(ctx, u.view)
 }
 
-// UIHeaders returns the headers that answers below /ui carry; while sealed, none.
+// UIHeaders returns the headers of answers below /ui; none while the server is sealed.
 func (c *Core) UIHeaders(ctx context.Context) (map[string][]string, error) {
 	u := c.active.Load()
 	if u == nil {

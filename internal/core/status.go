@@ -14,7 +14,7 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// A Health is how the server is, for those who balance load.
+// A Health is the state of the server, for load balancers.
 type Health struct {
 	Initialized bool
 	Sealed      bool
@@ -33,12 +33,12 @@ func (c *Core) Health(ctx context.Context) (Health, error) {
 	return h, err
 }
 
-// A SealStatus is how unsealing stands.
+// A SealStatus is the progress of unsealing.
 type SealStatus struct {
 	seal.Status
 	Initialized bool
 	Sealed      bool
-	AutoUnseals bool // the seal needs no people
+	AutoUnseals bool // no key shares are needed
 	StorageName string
 	ClusterName string
 	ClusterID   string
@@ -57,7 +57,8 @@ func (c *Core) SealStatus(ctx context.Context) (SealStatus, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return SealStatus{
-		Status: c.progress.Status(c.cfg.Seal, r), Initialized: h.Initialized, Sealed: h.Sealed, AutoUnseals: !c.cfg.Seal.Splits(),
+		Status: c.progress.Status(c.cfg.Seal, r), Initialized: h.Initialized, Sealed: h.Sealed,
+		AutoUnseals: !c.cfg.Seal.Splits(),
 		StorageName: c.cfg.StorageName, ClusterName: h.ClusterName, ClusterID: h.ClusterID,
 	}, nil
 }
@@ -67,7 +68,7 @@ func (c *Core) Initialized(ctx context.Context) (bool, error) {
 	return barrier.Initialized(ctx, c.cfg.Store)
 }
 
-// record reads the seal record; nil where the server is not initialized.
+// record reads the seal record; nil: the server is not initialized.
 func (c *Core) record(ctx context.Context) (*seal.Record, error) {
 	e, err := c.cfg.Store.Get(ctx, seal.RecordKey)
 	if err != nil {
@@ -79,35 +80,35 @@ func (c *Core) record(ctx context.Context) (*seal.Record, error) {
 	return seal.Decode(e.Value)
 }
 
-// An InitRequest says how to initialize.
+// An InitRequest says how to initialize the server.
 type InitRequest struct {
 	Split seal.Split
 	// RootToken is the first root token; empty: a random one is made.
 	RootToken secret.Value
-	// Mounts are made besides the built-in ones.
+	// Mounts are created in addition to the built-in ones.
 	Mounts []NewMount
 }
 
-// A NewMount is a secrets engine to be mounted at the start.
+// A NewMount is a secrets engine that Init mounts.
 type NewMount struct {
 	Path, Type, Description string
 	Options                 map[string]string
 }
 
-// An InitResult is shown once and kept nowhere.
+// An InitResult is shown once and stored nowhere.
 type InitResult struct {
 	Shares    []secret.Value
 	RootToken secret.Value
 }
 
-// Init makes a new installation: its root key, key ring, mounts and first root
-// token are one commit, so that a crash leaves a storage that can be initialized
-// still, or one that the root token opens. With a seal that people open the
-// server stays sealed; the others unseal it.
+// Init creates the root key, key ring, mounts and first root token in one commit, so that after a
+// crash the storage is either empty or complete. If the seal needs key shares, the server stays
+// sealed; otherwise it is unsealed.
 func (c *Core) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	if done, err := c.Initialized(ctx); err != nil || done {
 		if done {
-			err = fault.New("core.Init", fault.Invalid, "the server is already initialized; unseal it with `keyturn operator unseal`")
+			err = fault.New("core.Init", fault.Invalid,
+				"the server is already initialized; unseal it with `keyturn operator unseal`")
 		}
 		return nil, err
 	}
@@ -123,39 +124,42 @@ func (c *Core) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	if tok.Empty() {
 		tok = secret.Text(token.ServicePrefix + token.Random(32))
 	}
-	fill := func(b *barrier.Barrier) ([]storage.Op, error) { return c.furnish(b, tok, req.Mounts) }
+	fill := func(b *barrier.Barrier) ([]storage.Op, error) { return c.initialRows(b, tok, req.Mounts) }
 	if err := barrier.InitializeWith(ctx, c.cfg.Store, root, fill, storage.Set(seal.RecordKey, b)); err != nil {
 		return nil, err
 	}
 	if !c.cfg.Seal.Splits() {
-		if err := c.command(ctx, root); err != nil { // the answer must not be lost for that
+		if err := c.command(ctx, root); err != nil { // only logged, because the answer must not be lost
 			c.cfg.Log.Error("unsealing after the initialization; it is retried at the next start", "error", err)
 		}
 	}
 	return &InitResult{Shares: shares, RootToken: tok}, nil
 }
 
-// furnish returns the rows of the first root token and mounts of a new installation.
-func (c *Core) furnish(b *barrier.Barrier, tok secret.Value, asked []NewMount) ([]storage.Op, error) {
+// initialRows returns the rows of the first root token and mounts of a new installation.
+func (c *Core) initialRows(b *barrier.Barrier, tok secret.Value, requested []NewMount) ([]storage.Op, error) {
 	if c.cfg.Has("rotation") {
-		asked = append(slices.Clone(asked), NewMount{Path: "rotation", Type: "rotation", Description: "rotates third-party keys"})
+		requested = append(slices.Clone(requested),
+			NewMount{Path: "rotation", Type: "rotation", Description: "rotates third-party keys"})
 	}
 	var engines []mounts.Engine
-	for _, n := range asked {
-		engines = append(engines, mounts.Engine{Path: n.Path, Type: n.Type, Description: n.Description, Options: n.Options})
+	for _, n := range requested {
+		engines = append(engines,
+			mounts.Engine{Path: n.Path, Type: n.Type, Description: n.Description, Options: n.Options})
 	}
 	ops, err := mounts.Rows(c.cfg.Types, c.cfg.MaxTTL, engines)
 	if err != nil {
 		return nil, err
 	}
 	_, rows, err := token.NewStore(token.Config{Barrier: b, Due: dueToken}).Rows(tok, &token.Entry{
-		Path: "auth/token/root", DisplayName: "root", Created: time.Now().UTC().Truncate(time.Millisecond), Chosen: tok,
+		Path: "auth/token/root", DisplayName: "root", Created: time.Now().UTC().Truncate(time.Millisecond),
+		Chosen: tok,
 	}, token.FirstRoot())
 	return append(ops, rows...), err
 }
 
-// Unseal takes one key share. With the last one that is needed the server
-// opens; until then the status tells how many are there.
+// Unseal accepts one key share. The last one that is needed unseals the server; until then, the
+// status tells how many have been entered.
 func (c *Core) Unseal(ctx context.Context, share secret.Value, reset bool) (SealStatus, error) {
 	if reset {
 		c.mu.Lock()
@@ -168,7 +172,8 @@ func (c *Core) Unseal(ctx context.Context, share secret.Value, reset bool) (Seal
 		return SealStatus{}, err
 	}
 	if r == nil {
-		return SealStatus{}, fault.New("core.Unseal", fault.Invalid, "the server is not initialized; run `keyturn operator init`")
+		return SealStatus{}, fault.New("core.Unseal", fault.Invalid,
+			"the server is not initialized; run `keyturn operator init`")
 	}
 	if !c.Sealed() {
 		return c.SealStatus(ctx)
@@ -187,8 +192,8 @@ func (c *Core) Unseal(ctx context.Context, share secret.Value, reset bool) (Seal
 	return c.SealStatus(ctx)
 }
 
-// AutoUnseal opens a server whose seal needs no people. It does nothing where
-// the server is not initialized, or people are needed.
+// AutoUnseal unseals the server if its seal needs no key shares. It does nothing if the server is
+// not initialized.
 func (c *Core) AutoUnseal(ctx context.Context) error {
 	r, err := c.record(ctx)
 	if err != nil || r == nil || c.cfg.Seal.Splits() {
@@ -203,12 +208,14 @@ func (c *Core) AutoUnseal(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err := c.cfg.Store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Set(seal.RecordKey, b)}}); err != nil {
-			c.cfg.Log.Warn("wrapping the root key with the seal's current key; it is retried at the next start", "error", err)
+		if _, err := c.cfg.Store.Commit(ctx,
+			storage.Batch{Ops: []storage.Op{storage.Set(seal.RecordKey, b)}}); err != nil {
+			c.cfg.Log.Warn("wrapping the root key with the seal's current key; it is retried at the next start",
+				"error", err)
 		}
 	}
 	return c.command(ctx, root)
 }
 
-// Seal ends the unsealed scope, and returns when the keys are dropped.
+// Seal seals the server, and returns when the keys are dropped.
 func (c *Core) Seal(ctx context.Context) error { return c.command(ctx, secret.Value{}) }

@@ -11,7 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// TestTokenInPath: policies judge the path as it is, and the audit log, errors and the creation_path of wrapped answers have no token.
+// TestTokenInPath: policies judge the path with the token; the audit log, errors and the
+// creation_path of wrapped answers do not contain the token.
 func TestTokenInPath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := coretest.Start(t)
@@ -29,7 +30,8 @@ func TestTokenInPath(t *testing.T) {
 		before := len(s.Tape.Text())
 		s.MustDo(as(route.Read, "auth/token/lookup/canary-mine"))
 		s.MustDo(as(route.Write, "auth/token/lookup/canary-child/"))
-		for _, r := range []coretest.Request{as(route.Read, "auth/token/lookup/canary-child"), as(route.Read, "auth/token/lookup/canary-other"), as(route.Write, "auth/token/revoke-orphan/canary-other")} {
+		for _, r := range []coretest.Request{as(route.Read, "auth/token/lookup/canary-child"), as(route.Read,
+			"auth/token/lookup/canary-other"), as(route.Write, "auth/token/revoke-orphan/canary-other")} {
 			s.RefusedDo(r, fault.Denied, "permission denied")
 		}
 		a := s.MustDo(coretest.Request{Op: route.Read, Path: "auth/token/lookup/canary-mine", Wrap: time.Minute})
@@ -40,14 +42,15 @@ func TestTokenInPath(t *testing.T) {
 		if a.Data["creation_path"] != "auth/token/lookup/[token]" {
 			t.Errorf("what is wrapped: %s", a.Body)
 		}
-		if a := s.Must(route.Write, "auth/token/renew/canary-mine", `{"increment":"2h"}`); a.Status != 200 || a.Auth["lease_duration"] != 7200.0 || len(a.Warnings) != 1 {
+		if a := s.Must(route.Write, "auth/token/renew/canary-mine", `{"increment":"2h"}`); a.Status != 200 ||
+			a.Auth["lease_duration"] != 7200.0 || len(a.Warnings) != 1 {
 			t.Errorf("renewed: %s", a.Body)
 		}
 		if a := s.Must(route.Write, "auth/token/revoke/canary-mine", ""); a.Status != 200 || len(a.Warnings) != 1 {
 			t.Errorf("revoked: %d %s", a.Status, a.Body)
 		}
 		s.Must(route.Write, "auth/token/revoke-orphan/canary-child", "")
-		unserved(t, s)
+		checkUnserved(t, s)
 		s.Must(route.Help, "auth/token/lookup/canary-other", "")
 		s.Must(route.Write, "sys/capabilities-self", `{"paths":["auth/token/lookup/canary-other","x"]}`)
 
@@ -56,8 +59,10 @@ func TestTokenInPath(t *testing.T) {
 			t.Errorf("the audit log has a token: %s", text)
 		}
 		for _, want := range []string{
-			`"path":"auth/token/lookup/[token]"`, `"path":"auth/token/renew/[token]"`, `"path":"auth/token/revoke/[token]"`, `"path":"auth/token/revoke-orphan/[token]"`,
-			`"data":{"increment":"2h","token":"hmac-sha256:`, `"creation_path":"auth/token/lookup/[token]"`, `"auth/token/lookup/[token]":[`,
+			`"path":"auth/token/lookup/[token]"`, `"path":"auth/token/renew/[token]"`,
+			`"path":"auth/token/revoke/[token]"`, `"path":"auth/token/revoke-orphan/[token]"`,
+			`"data":{"increment":"2h","token":"hmac-sha256:`, `"creation_path":"auth/token/lookup/[token]"`,
+			`"auth/token/lookup/[token]":[`,
 		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("the audit log has no %s: %s", want, text)
@@ -67,14 +72,21 @@ func TestTokenInPath(t *testing.T) {
 	})
 }
 
-// unserved asks for what no route serves: the errors, which the audit log has, too, do not repeat a token.
-func unserved(t *testing.T, s *coretest.Server) {
+// checkUnserved requests paths that no route serves. Neither the errors nor the audit log contain
+// the token.
+func checkUnserved(t *testing.T, s *coretest.Server) {
 	t.Helper()
 	for _, r := range []coretest.Request{
-		{Op: route.Delete, Path: "auth/token/lookup/canary-other"}, {Op: route.List, Path: "auth/token/lookup/canary-other"}, {Op: route.Patch, Path: "auth/token/renew/canary-other"},
-		{Op: route.Read, Path: "auth/token/lookup/canary-other/more"}, {Op: route.Read, Path: "auth/token/Lookup/canary-other"}, {Op: route.Read, Path: "Auth/Token/lookup/canary-other"},
-		{Op: route.Read, Path: "auth/tok/lookup/canary-other"}, {Op: route.Read, Path: "token/lookup/canary-other"}, {Op: route.Read, Path: "ns/auth/token/lookup/canary-other"},
-		{Op: route.Read, Path: "auth/token/lookup%252Fcanary-other"}, {Op: route.Read, Path: "auth/token/lookup/../canary-other"},
+		{Op: route.Delete, Path: "auth/token/lookup/canary-other"}, {
+			Op: route.List, Path: "auth/token/lookup/canary-other",
+		}, {Op: route.Patch, Path: "auth/token/renew/canary-other"},
+		{Op: route.Read, Path: "auth/token/lookup/canary-other/more"}, {
+			Op: route.Read, Path: "auth/token/Lookup/canary-other",
+		}, {Op: route.Read, Path: "Auth/Token/lookup/canary-other"},
+		{Op: route.Read, Path: "auth/tok/lookup/canary-other"}, {Op: route.Read, Path: "token/lookup/canary-other"},
+		{Op: route.Read, Path: "ns/auth/token/lookup/canary-other"},
+		{Op: route.Read, Path: "auth/token/lookup%252Fcanary-other"},
+		{Op: route.Read, Path: "auth/token/lookup/../canary-other"},
 		{Op: route.Read, Path: "sys/internal/ui/mounts/auth/nothing/lookup/canary-other"},
 	} {
 		if a, err := s.Do(r); err == nil || strings.Contains(err.Error(), "canary") {

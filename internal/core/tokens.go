@@ -18,7 +18,7 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// tokens issues tokens for login methods, and ends what belongs to a token that has ended.
+// tokens issues tokens for login methods, and cleans up after a token that has ended.
 type tokens struct {
 	view     *barrier.View
 	store    *token.Store
@@ -30,8 +30,7 @@ type tokens struct {
 	log      *slog.Logger
 }
 
-// revokeWait undoes the leases of a token that has been revoked, for as long
-// as who revoked it may wait.
+// revokeWait revokes the leases of a revoked token, for as long as the caller can wait.
 func (t *tokens) revokeWait(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -40,18 +39,20 @@ func (t *tokens) revokeWait(ctx context.Context, id string) {
 	}
 }
 
-// maker is who gives a token its policies: the request's caller, or, where there is
-// none, the login method.
-func maker(r *route.Request) token.Maker {
+// makerOf returns who assigns the policies of a token: the request's caller or, without one, the
+// login method.
+func makerOf(r *route.Request) token.Maker {
 	if r.Caller == nil {
 		return token.Maker{Login: true}
 	}
 	return token.Maker{Policies: r.Caller.Policies, Sudo: r.Sudo}
 }
 
-// issue decides by whose power a token gets its policies, bounds its life by its mount and
-// the system, and makes it.
-func (t *tokens) issue(ctx context.Context, r *route.Request, s mounts.Bounds, e token.Entry, ask token.Ask, parent *token.Entry) (*route.Auth, error) {
+// issue checks that the policies of a token may be assigned, limits its TTL by the mount and the
+// system, and creates it.
+func (t *tokens) issue(
+	ctx context.Context, r *route.Request, s mounts.Bounds, e token.Entry, ask token.Ask, parent *token.Entry,
+) (*route.Auth, error) {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	if e.Created = now; e.Path == "" {
 		e.Path = string(r.Path)
@@ -59,13 +60,14 @@ func (t *tokens) issue(ctx context.Context, r *route.Request, s mounts.Bounds, e
 	if err := policies.Check(ask.Names); err != nil {
 		return nil, err
 	}
-	grant, err := token.Give(maker(r), ask)
+	grant, err := token.Give(makerOf(r), ask)
 	if err != nil {
 		return nil, err
 	}
 	root := grant.Root()
 	if root && e.Batch {
-		return nil, fault.New("core.issueToken", fault.Invalid, "batch tokens cannot be root tokens; leave the policy \"root\" out, or make a service token")
+		return nil, fault.New("core.issueToken", fault.Invalid,
+			"batch tokens cannot be root tokens; leave the policy \"root\" out, or make a service token")
 	}
 	if e.Period > 0 {
 		if e.Period > s.MaxTTL {
@@ -84,7 +86,8 @@ func (t *tokens) issue(ctx context.Context, r *route.Request, s mounts.Bounds, e
 		}
 	}
 	if root && e.TTL == 0 && parent != nil && !parent.Expires.IsZero() {
-		return nil, fault.New("core.issueToken", fault.Invalid, "an expiring root token cannot create a root token that never expires; send a ttl")
+		return nil, fault.New("core.issueToken", fault.Invalid,
+			"an expiring root token cannot create a root token that never expires; send a ttl")
 	}
 	if e.TTL > 0 {
 		e.Expires = now.Add(e.TTL)
@@ -96,45 +99,47 @@ func (t *tokens) issue(ctx context.Context, r *route.Request, s mounts.Bounds, e
 		return nil, err
 	}
 	if parent != nil {
-		t.warnOfAbsent(ctx, r, made.Policies())
+		t.warnOfMissing(ctx, r, made.Policies())
 	}
 	a := AuthOf(made)
 	a.ClientToken, a.TokenID = tok, made.ID
 	return a, nil
 }
 
-// warnOfAbsent tells who gives policies away which of them nobody has written.
-func (t *tokens) warnOfAbsent(ctx context.Context, r *route.Request, names []string) {
+// warnOfMissing warns about assigned policies that do not exist.
+func (t *tokens) warnOfMissing(ctx context.Context, r *route.Request, names []string) {
 	absent, err := t.policies.Absent(ctx, names)
 	if err != nil {
-		return // the token says so when it is used
+		return // using the token will report it
 	}
 	for _, name := range absent {
 		r.Warn("policy %q does not exist: it allows nothing until it is written", name)
 	}
 }
 
-// AuthOf is the answer's auth block for a token, without the token.
+// AuthOf returns the auth block of an answer for a token, without the token itself.
 func AuthOf(e *token.Entry) *route.Auth {
 	kind := "service"
 	if e.Batch {
 		kind = "batch"
 	}
 	return &route.Auth{
-		Accessor: e.Accessor, Policies: e.Policies(), TokenPolicies: e.Policies(), Metadata: e.Meta, LeaseDuration: e.TTL,
-		Renewable: e.Renewable, EntityID: e.EntityID, TokenType: kind, Orphan: e.Orphan(), NumUses: max(e.Uses, 0),
+		Accessor: e.Accessor, Policies: e.Policies(), TokenPolicies: e.Policies(), Metadata: e.Meta,
+		LeaseDuration: e.TTL,
+		Renewable:     e.Renewable, EntityID: e.EntityID, TokenType: kind, Orphan: e.Orphan(), NumUses: max(e.Uses, 0),
 	}
 }
 
-// expire revokes a token whose time is over. stray drops the due item of a token that is gone.
+// expire revokes an expired token. stray removes the due item of a token that is gone.
 func (t *tokens) expire(ctx context.Context, it due.Item, stray []storage.Op) error {
-	a := audit.Expiry(NewRequestID(), "auth/token/", audit.Mount{Point: "auth/token/", Type: "token", Class: mounts.ClassAuth})
-	return t.trail.taking(ctx, a, func(ctx context.Context) error {
+	a := audit.Expiry(NewRequestID(), "auth/token/",
+		audit.Mount{Point: "auth/token/", Type: "token", Class: mounts.ClassAuth})
+	return t.trail.revoke(ctx, a, func(ctx context.Context) error {
 		return t.store.Expire(ctx, it.ID, time.Now(), it.At, stray)
 	})
 }
 
-// forget drops what belonged to a token alone: its cubbyhole and what was wrapped in it.
+// forget removes the cubbyhole of a token, and the answer that was wrapped in it.
 func (t *tokens) forget(ctx context.Context, id string) error {
 	if err := t.wrapping.Forget(ctx, id); err != nil {
 		return err

@@ -14,16 +14,17 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A trail is the audit of what the server does on its own: expiries, revocations, rotations. Where
-// the law of the audit log – no effect without a line before it – would keep access open, the line is
-// owed instead: it is stored, and written once a device is back.
+// A trail audits what the server does without a request: expiries, revocations, rotations. Nothing
+// has an effect before its audit entry is written, with one exception: revoking access must not
+// wait for an audit device. Its entries are stored as pending, and written when a device works
+// again.
 type trail struct {
 	broker *audit.Broker
 	view   *barrier.View
 	mounts *mounts.Manager
 }
 
-// expiry is the action that ends a lease, as the audit log names it.
+// expiry is the audited action of ending a lease.
 func (t *trail) expiry(l *lease.Lease) audit.Action {
 	m := audit.Mount{Class: "secret"}
 	if o := t.mounts.Snapshot().ByUUID(l.Mount); o != nil {
@@ -33,68 +34,64 @@ func (t *trail) expiry(l *lease.Lease) audit.Action {
 	return audit.Expiry(NewRequestID(), l.ID, m)
 }
 
-// automatic surrounds what the server does by itself with its two lines. What
-// gives access needs the first one; the second is owed if no device takes it.
-func (t *trail) automatic(ctx context.Context, a audit.Action, act func(ctx context.Context) error) error {
-	first := a.Request(time.Now())
-	if err := t.broker.Write(ctx, first); err != nil {
+// act runs an action that may give access, after its request entry has been written.
+func (t *trail) act(ctx context.Context, a audit.Action, run func(ctx context.Context) error) error {
+	request := a.Request(time.Now())
+	if err := t.broker.Write(ctx, request); err != nil {
 		return err
 	}
-	err := act(ctx)
+	return t.runThenAudit(ctx, request, nil, run)
+}
+
+// revoke runs an action that only revokes access, even if no device works.
+func (t *trail) revoke(ctx context.Context, a audit.Action, run func(ctx context.Context) error) error {
+	request := a.Request(time.Now())
+	var unwritten []*audit.Entry
+	if t.broker.Write(ctx, request) != nil {
+		unwritten = append(unwritten, request)
+	}
+	return t.runThenAudit(ctx, request, unwritten, run)
+}
+
+// runThenAudit runs an action, and then writes the unwritten entries and the response entry, or
+// stores them as pending if no device works.
+func (t *trail) runThenAudit(
+	ctx context.Context, request *audit.Entry, unwritten []*audit.Entry, run func(ctx context.Context) error,
+) error {
+	err := run(ctx)
 	text := ""
 	if err != nil {
-		text = audit.ErrorText(messageOf(err))
+		text = audit.ErrorText(clientMessage(err))
 	}
-	last := first.Answered(time.Now(), nil, text)
-	if werr := t.broker.Write(ctx, last); werr != nil {
-		return errors.Join(err, t.owe(ctx, last))
+	entries := append(unwritten, request.Answered(time.Now(), nil, text))
+	if werr := t.broker.Write(ctx, entries...); werr != nil {
+		return errors.Join(err, t.storePending(ctx, entries...))
 	}
 	return err
 }
 
-// taking surrounds what only takes access away: it goes on while no device
-// writes, and owes its entries.
-func (t *trail) taking(ctx context.Context, a audit.Action, act func(ctx context.Context) error) error {
-	first := a.Request(time.Now())
-	wrote := t.broker.Write(ctx, first) == nil
-	err := act(ctx)
-	text := ""
-	if err != nil {
-		text = audit.ErrorText(messageOf(err))
-	}
-	last := first.Answered(time.Now(), nil, text)
-	lines := []*audit.Entry{first, last}
-	if wrote {
-		lines = lines[1:]
-	}
-	if werr := t.broker.Write(ctx, lines...); werr != nil {
-		return errors.Join(err, t.owe(ctx, lines...))
-	}
-	return err
-}
+// pendingPrefix precedes the rows of audit entries that no device has written yet.
+const pendingPrefix = "audit-owed/"
 
-// owedPrefix is where audit entries wait that no device took.
-const owedPrefix = "audit-owed/"
-
-// owe stores entries, which payOwed writes once a device works again.
-func (t *trail) owe(ctx context.Context, entries ...*audit.Entry) error {
+// storePending stores entries, which writePending writes when a device works again.
+func (t *trail) storePending(ctx context.Context, entries ...*audit.Entry) error {
 	b := t.broker.Render(entries...)
 	if b == nil {
 		return nil
 	}
-	_, err := t.view.Commit(ctx, storage.Append(owedPrefix, b))
+	_, err := t.view.Commit(ctx, storage.Append(pendingPrefix, b))
 	return err
 }
 
-// payOwed writes what is owed, in order, once a device writes again.
-func (t *trail) payOwed(ctx context.Context) error {
+// writePending writes the pending entries in order, if a device works.
+func (t *trail) writePending(ctx context.Context) error {
 	if t.broker.Enabled() && !t.broker.Healthy() {
 		return nil
 	}
 	for {
 		var ops []storage.Op
 		var lines [][]byte
-		for e, err := range t.view.Scan(ctx, owedPrefix, storage.PrefixEnd(owedPrefix)) {
+		for e, err := range t.view.Scan(ctx, pendingPrefix, storage.PrefixEnd(pendingPrefix)) {
 			if err != nil {
 				return err
 			}
@@ -115,8 +112,8 @@ func (t *trail) payOwed(ctx context.Context) error {
 	}
 }
 
-// messageOf is what the client will read of an error.
-func messageOf(err error) string {
+// clientMessage is the text of an error that the client sees.
+func clientMessage(err error) string {
 	if m := fault.Message(err); m != "" {
 		return m
 	}

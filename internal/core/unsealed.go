@@ -25,8 +25,8 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// unsealed is everything that exists while the server is unsealed. [openUnsealed] makes it,
-// and it lives as long as one call of [Core.serve].
+// unsealed is everything that exists while the server is unsealed. It lives as long as one call of
+// [Core.serve].
 type unsealed struct {
 	log      *slog.Logger
 	barrier  *barrier.Barrier
@@ -55,14 +55,13 @@ type unsealed struct {
 	pipeline *pipeline
 	loop     *due.Loop
 
-	// sealNow asks Core.serve to end; sealAsked is set by sys/seal, whose
-	// answer goes out first.
-	sealNow   func()
-	sealAsked atomic.Bool
+	// sealNow ends Core.serve. sys/seal sets only sealRequested, so that its answer is sent first.
+	sealNow       func()
+	sealRequested atomic.Bool
 }
 
-// openUnsealed opens the barrier with the root key and everything above it. Its
-// cost does not grow with what is stored, but for the mounts and the policies.
+// openUnsealed opens the barrier with the root key, and everything above it. Its cost grows with
+// the number of mounts, but not with the number of secrets or leases.
 func openUnsealed(ctx context.Context, cfg Config, rootKey secret.Value) (*unsealed, error) {
 	b, err := barrier.Open(ctx, cfg.Store, rootKey)
 	if err != nil {
@@ -83,7 +82,7 @@ func openUnsealed(ctx context.Context, cfg Config, rootKey secret.Value) (*unsea
 	return u, nil
 }
 
-// connect makes the components, from the lowest to the highest. Nothing is read from the store.
+// connect creates the components, from the lowest to the highest, without reading the store.
 func (u *unsealed) connect(cfg Config) {
 	folder := ""
 	if len(cfg.RefusedFolders) > 0 {
@@ -94,7 +93,9 @@ func (u *unsealed) connect(cfg Config) {
 	u.events = events{u.view}
 	u.dataKey = dataKey{barrier: u.barrier, view: u.view, log: u.log}
 	u.policies = policies.New(u.barrier)
-	u.mounts = mounts.New(mounts.Config{Barrier: u.barrier, Types: cfg.Types, Log: u.log, DefaultTTL: cfg.DefaultTTL, MaxTTL: cfg.MaxTTL})
+	u.mounts = mounts.New(mounts.Config{
+		Barrier: u.barrier, Types: cfg.Types, Log: u.log, DefaultTTL: cfg.DefaultTTL, MaxTTL: cfg.MaxTTL,
+	})
 	u.trail = &trail{broker: u.broker, view: u.view, mounts: u.mounts}
 	u.tokens = token.NewStore(token.Config{
 		Barrier: u.barrier, Due: dueToken,
@@ -120,26 +121,33 @@ func (u *unsealed) connect(cfg Config) {
 	u.jobs = &jobs{view: u.view, mounts: u.mounts, leases: u.leases}
 	wrapped := wrapping.New(u.barrier, u.tokens)
 	u.issuer = &tokens{
-		view: u.view, store: u.tokens, leases: u.leases, policies: u.policies, mounts: u.mounts, wrapping: wrapped, trail: u.trail, log: u.log,
+		view: u.view, store: u.tokens, leases: u.leases, policies: u.policies, mounts: u.mounts, wrapping: wrapped,
+		trail: u.trail, log: u.log,
 	}
-	u.leasing = &leasing{leases: u.leases, tokens: u.tokens, mounts: u.mounts, trail: u.trail, scope: u.scope, log: u.log}
+	u.leasing = &leasing{
+		leases: u.leases, tokens: u.tokens, mounts: u.mounts, trail: u.trail, scope: u.scope, log: u.log,
+	}
 	u.hosts = &hosts{
-		barrier: u.barrier, view: u.view, dial: cfg.Dial, files: cfg.ConnectionFolders, clock: u.clock, events: u.events, trail: u.trail,
+		barrier: u.barrier, view: u.view, dial: cfg.Dial, files: cfg.ConnectionFolders, clock: u.clock,
+		events: u.events, trail: u.trail,
 		tokens: u.tokens, leases: u.leases, policies: u.policies, mounts: u.mounts, log: u.log,
 		places:     &places{view: u.view, mounts: u.mounts, policies: u.policies},
 		publishing: &publishing{mounts: u.mounts, policies: u.policies, trail: u.trail},
 	}
 	u.pipeline = &pipeline{
-		audit: &requestAudit{trail: u.trail, log: u.log}, headers: &auditedHeaders{view: u.view}, mounts: u.mounts, policies: u.policies,
-		tokens: u.tokens, leasing: u.leasing, wrapping: wrapped, maxTTL: cfg.MaxTTL, scope: u.scope, log: u.log,
+		audit: &requestAudit{trail: u.trail, log: u.log}, headers: &auditedHeaders{view: u.view}, mounts: u.mounts,
+		policies: u.policies,
+		tokens:   u.tokens, leasing: u.leasing, wrapping: wrapped, maxTTL: cfg.MaxTTL, scope: u.scope, log: u.log,
 	}
-	u.loop = due.NewLoop(due.Config{Store: u.view, Handle: u.handleDue, Held: u.clock.held, Late: u.lateness.observe, Log: u.log})
+	u.loop = due.NewLoop(due.Config{
+		Store: u.view, Handle: u.handleDue, Held: u.clock.jumped, Late: u.lateness.observe, Log: u.log,
+	})
 }
 
-// load reads what the components keep in the store, and opens the mounts.
+// load loads the stored state of the components, and opens the mounts.
 func (u *unsealed) load(ctx context.Context, cfg Config) error {
-	if u.clock.held() {
-		u.log.Error(clockHeld)
+	if u.clock.jumped() {
+		u.log.Error(clockJumped)
 	}
 	if err := u.counts.load(ctx); err != nil {
 		return err
@@ -154,7 +162,8 @@ func (u *unsealed) load(ctx context.Context, cfg Config) error {
 		return err
 	}
 	services := mounts.Services{
-		Host: u.hosts.host, Tokens: u.tokens, Issue: u.issuer.issue, RevokeWait: u.issuer.revokeWait, System: u.system(cfg),
+		Host: u.hosts.host, Tokens: u.tokens, Issue: u.issuer.issue, RevokeWait: u.issuer.revokeWait,
+		System: u.system(cfg),
 	}
 	if err := u.mounts.Load(ctx, services); err != nil {
 		return err
@@ -162,27 +171,33 @@ func (u *unsealed) load(ctx context.Context, cfg Config) error {
 	if err := u.mounts.EnsureBuiltin(ctx); err != nil {
 		return err
 	}
-	return u.jobs.ensure(ctx)
+	return u.jobs.addMissing(ctx)
 }
 
 // system returns the routes of the mount at sys/.
 func (u *unsealed) system(cfg Config) []route.Route {
-	ofNode := node.Routes(node.Config{
+	nodeRoutes := node.Routes(node.Config{
 		Server: cfg.Server, View: u.view, Mounts: u.mounts,
-		Keys:     node.Keys{Status: u.barrier.KeyStatus, Rotate: u.barrier.Rotate, Rotation: u.dataKey.rotation, SetRotation: u.dataKey.setRotation},
+		Keys: node.Keys{
+			Status: u.barrier.KeyStatus, Rotate: u.barrier.Rotate, Rotation: u.dataKey.rotation,
+			SetRotation: u.dataKey.setRotation,
+		},
 		Versions: installed{u.view}.list, Tokens: tokenCounter(cfg.Store),
 	})
-	return append(ofNode, sys.Routes(sys.Config{
+	return append(nodeRoutes, sys.Routes(sys.Config{
 		Mounts: u.mounts, Policies: u.policies, Tokens: u.tokens, Leases: u.leases,
 		Wrapping: u.pipeline.wrapping, Devices: u.devices, RenewLease: u.leasing.renewLease, Jobs: u.jobs.routes(),
-		Seal: func() { u.sealAsked.Store(true) }, Metrics: cfg.Metrics, TrustClock: u.clock.trust, Version: cfg.Server.Version,
+		Seal: func() { u.sealRequested.Store(true) }, Metrics: cfg.Metrics, TrustClock: u.clock.trust,
+		Version: cfg.Server.Version,
 	})...)
 }
 
 // run does the background work until ctx ends.
 func (u *unsealed) run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, work := range []func(context.Context) error{u.loop.Run, u.tokens.Follow, u.policies.Follow, u.mounts.Follow, u.tick, u.counts.recount} {
+	for _, work := range []func(context.Context) error{
+		u.loop.Run, u.tokens.Follow, u.policies.Follow, u.mounts.Follow, u.tick, u.counts.recount,
+	} {
 		wg.Go(func() {
 			if err := work(ctx); err != nil && ctx.Err() == nil {
 				u.log.Error("background work ended", "error", err)
@@ -193,15 +208,15 @@ func (u *unsealed) run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// close drops the keys. What still hangs can commit no more.
+// close drops the keys. Work that is still stuck cannot commit anything.
 func (u *unsealed) close() {
 	u.mounts.Close()
 	u.broker.Close()
 	u.barrier.Close()
 }
 
-// tick does the small work of each second: the clock, owed audit entries,
-// counts, old events.
+// tick checks the clock, writes pending audit entries and saves counts each second. It trims
+// events and rotates the data key each minute.
 func (u *unsealed) tick(ctx context.Context) error {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
@@ -212,7 +227,9 @@ func (u *unsealed) tick(ctx context.Context) error {
 		case <-t.C:
 		}
 		u.watchClock()
-		for _, step := range []func(context.Context) error{u.trail.payOwed, u.counts.save, u.devices.SavePositions} {
+		for _, step := range []func(context.Context) error{
+			u.trail.writePending, u.counts.save, u.devices.SavePositions,
+		} {
 			if err := step(ctx); err != nil && ctx.Err() == nil {
 				u.log.Warn("the work of each second", "error", err)
 			}
@@ -228,19 +245,19 @@ func (u *unsealed) tick(ctx context.Context) error {
 	}
 }
 
-// watchClock says in the log when trust in the clock ends and comes back.
+// watchClock logs when the clock has jumped, and when it is right again.
 func (u *unsealed) watchClock() {
-	switch was, is := u.clock.check(time.Now()); {
-	case !was && is:
-		u.log.Error(clockHeld)
-	case was && !is:
+	switch before, after := u.clock.update(time.Now()); {
+	case !before && after:
+		u.log.Error(clockJumped)
+	case before && !after:
 		u.log.Warn("the clock is right again: what is due is revoked and rotated")
 	}
 }
 
-const clockHeld = "the clock has jumped ahead: nothing is revoked or rotated; set it right, or, if it is, run: keyturn write -f sys/clock/trust"
+const clockJumped = "the clock has jumped ahead: nothing is revoked or rotated; set it right, or, if it is, run: keyturn write -f sys/clock/trust"
 
-// handleDue does one item of the due index.
+// handleDue handles one item of the due index.
 func (u *unsealed) handleDue(ctx context.Context, it due.Item) due.Outcome {
 	var err error
 	stray := []storage.Op{storage.Remove(it.Key())}
@@ -250,9 +267,9 @@ func (u *unsealed) handleDue(ctx context.Context, it due.Item) due.Outcome {
 	case token.DueKind:
 		err = u.issuer.expire(ctx, it, stray)
 	case jobKind:
-		err = u.jobs.due(ctx, it, stray)
+		err = u.jobs.runDue(ctx, it, stray)
 	case workKind:
-		err = u.hosts.work(ctx, it)
+		err = u.hosts.runWork(ctx, it)
 	default:
 		_, err = u.view.Commit(ctx, stray...)
 	}
@@ -264,25 +281,25 @@ func (u *unsealed) handleDue(ctx context.Context, it due.Item) due.Outcome {
 	case errors.Is(err, lease.ErrBusy):
 		return due.ItemFailed
 	}
-	if leftOut, yes := u.failures.allow(it.Lane, time.Now()); yes {
-		u.log.Warn("due work failed; it is retried", "kind", it.Kind, "id", it.ID, "error", err, "others_since_the_last_line", leftOut)
+	if leftOut, ok := u.failures.allow(it.Lane, time.Now()); ok {
+		u.log.Warn("due work failed; it is retried", "kind", it.Kind, "id", it.ID, "error", err,
+			"others_since_the_last_line", leftOut)
 	}
 	return outcome(it, err)
 }
 
-// outcome says whom a failure concerns: all that stands in the item's lane, or
-// it alone.
+// outcome says what a failure concerns: the store, the item's whole lane, or only the item.
 func outcome(it due.Item, err error) due.Outcome {
 	kind := fault.KindOf(err)
 	if kind == fault.Timeout && (it.Kind == token.DueKind || it.Kind == jobKind) {
-		kind = fault.Unavailable // these ask nothing but the store
+		kind = fault.Unavailable // these items use only the store
 	}
 	switch kind {
 	case fault.Unavailable, fault.Sealed, fault.Conflict:
 		return due.StoreFailed
 	}
 	if it.Kind == lease.DueKind && !errors.Is(err, lease.ErrDamaged) && !engine.IsLeaseOnly(err) {
-		return due.TargetFailed // it was claimed first, and stands in no other's way
+		return due.TargetFailed // the lease was claimed first, so it does not block the others
 	}
 	return due.ItemFailed
 }

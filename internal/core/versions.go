@@ -24,7 +24,7 @@ type versionRow struct {
 	Since time.Time `json:"since"`
 }
 
-// record notes that a version serves the store, the first time that it does.
+// record stores when a version first served the store.
 func (s installed) record(ctx context.Context, version string) error {
 	if version == "" {
 		return nil

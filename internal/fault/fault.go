@@ -19,14 +19,14 @@ type Kind uint8
 // internal/server/httpapi.
 const (
 	Internal    Kind = iota // our bug or a broken disk; details stay in the log
-	Invalid                 // the request cannot be right
-	Denied                  // the caller may not
-	NotFound                // there is nothing there; a message is optional
+	Invalid                 // the request is wrong
+	Denied                  // the caller is not allowed to
+	NotFound                // it does not exist; a message is optional
 	Conflict                // lost a compare-and-swap; reading again may help
 	Unsupported             // the path exists, the operation does not
-	TooLarge                // a limit on size was passed
+	TooLarge                // a size limit was exceeded
 	Sealed                  // the server is sealed
-	Unavailable             // the store or an audit device does not write now; retry
+	Unavailable             // the store or an audit device cannot write now; retry
 	Upstream                // a database, a cloud or another third party failed
 	Timeout                 // a deadline passed
 	Held                    // an operator must decide first
@@ -42,16 +42,15 @@ func (k Kind) String() string {
 	return "internal"
 }
 
-// An Error is an operation, a kind, a message that a client may read, and a
-// cause that only the log may.
+// An Error has an operation, a kind, a message for the client, and a cause for the log.
 type Error struct {
 	Op   string // "lease.Renew"
 	Kind Kind
-	Msg  string // for the client; no secret, no third party's words. May be empty.
+	Msg  string // for the client; contains no secret and no text of a third party. May be empty.
 	Err  error  // the cause, for the log
 }
 
-// New returns an error whose message is meant for the client.
+// New returns an error with a message for the client.
 func New(op string, k Kind, format string, args ...any) *Error {
 	return &Error{Op: op, Kind: k, Msg: fmt.Sprintf(format, args...)}
 }
@@ -83,8 +82,8 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Redacted returns the error with its cause as scrub returns it. Operation and message are our own words, which need no
-// redacting; see [secret.Redactor].
+// Redacted returns the error with scrub(cause) as its cause. The operation and the message are our
+// own text and need no redacting; see [secret.Redactor].
 func (e *Error) Redacted(scrub func(error) error) error {
 	out := *e
 	if e.Err != nil {
@@ -103,8 +102,16 @@ func causeText(err error) string {
 // Is reports whether err is, or wraps, an [Error] whose outermost kind is k.
 func Is(err error, k Kind) bool { return err != nil && KindOf(err) == k }
 
-// KindOf returns the kind of the outermost [Error] in err's chain, and
-// Internal where there is none.
+// IgnoreConflict returns err, but nil for a conflict. It is for commits that another server may have
+// made unnecessary.
+func IgnoreConflict(err error) error {
+	if Is(err, Conflict) {
+		return nil
+	}
+	return err
+}
+
+// KindOf returns the kind of the outermost [Error] in err's chain, or Internal if there is none.
 func KindOf(err error) Kind {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
@@ -112,8 +119,7 @@ func KindOf(err error) Kind {
 	return Internal
 }
 
-// Cause returns what is below the messages: the first error in err's chain that is not an
-// [Error], nil where there is none. Its text is for the log, as the chain's is.
+// Cause returns the first error in err's chain that is not an [Error], or nil. Its text is for the log.
 func Cause(err error) error {
 	for {
 		e, ok := errors.AsType[*Error](err)
@@ -124,8 +130,7 @@ func Cause(err error) error {
 	}
 }
 
-// Message returns what a client may read of err: the first message in its
-// chain of [Error]s, or "".
+// Message returns the text of err for the client: the first message in its chain of [Error]s, or "".
 func Message(err error) string {
 	for err != nil {
 		e, ok := errors.AsType[*Error](err)

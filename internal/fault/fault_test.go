@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestRedacted: operation and messages stay, at every depth; the cause at the end is what is redacted.
+// TestRedacted: the operation and messages stay at every depth; only the cause is redacted.
 func TestRedacted(t *testing.T) {
 	var scrub func(error) error
 	scrub = func(err error) error {

@@ -1,7 +1,6 @@
 package fault
 
-// Nearest is the one of known that was probably meant by word, for "did you
-// mean"; empty where none is near.
+// Nearest returns the known word that word is probably a misspelling of, for "did you mean", or "".
 func Nearest(word string, known []string) string {
 	best, distance := "", 3
 	for _, k := range known {
@@ -13,7 +12,7 @@ func Nearest(word string, known []string) string {
 }
 
 // editDistance is the number of letters to insert, delete or change to turn a
-// into b. Words of very different lengths are far from each other whatever is in them.
+// into b. For words of very different lengths, it is only their length, which is far enough.
 func editDistance(a, b string) int {
 	if n := max(len(a), len(b)); n-min(len(a), len(b)) > 8 {
 		return n

@@ -1,6 +1,7 @@
-// Package coretest runs a core in a test: a whole server without its HTTP, over a store in memory that fails on command, with the
-// mounts that every server has, an engine whose leases are [Things], and an audit device that can be told to fail. It
-// works in a synctest bubble, and several servers can share a store.
+// Package coretest runs a core in a test: a server without HTTP, over an in-memory store that
+// fails on command, with the built-in mounts, an engine whose leases create [Things], and an audit
+// device that fails on command. It works in a synctest bubble, and several servers can share a
+// store.
 package coretest
 
 import (
@@ -25,13 +26,13 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// Things are what its leases create.
+// Things are what the leases create.
 type Things = outsidetest.Things
 
 // Root is the first root token of every server.
 const Root = "hvs.root-token-of-coretest"
 
-// A Server is a running core, and the way to ask it.
+// A Server is a running core with methods that send requests.
 type Server struct {
 	*core.Core
 	Store  *faulty.Store
@@ -43,10 +44,13 @@ type Server struct {
 	change []func(c *core.Config)
 }
 
-// Start runs a server until the test ends, initialized and unsealed. Each change is made to its configuration.
+// Start runs a server, initialized and unsealed, until the test ends. Each change edits its
+// configuration.
 func Start(t testing.TB, change ...func(c *core.Config)) *Server {
 	t.Helper()
-	s := &Server{Store: faulty.New(memory.Open(), 1), Things: new(Things), Tape: new(outsidetest.Tape), t: t, change: change}
+	s := &Server{
+		Store: faulty.New(memory.Open(), 1), Things: new(Things), Tape: new(outsidetest.Tape), t: t, change: change,
+	}
 	s.run()
 	if _, err := s.Init(t.Context(), core.InitRequest{RootToken: secret.Text(Root)}); err != nil {
 		t.Fatal(err)
@@ -54,7 +58,7 @@ func Start(t testing.TB, change ...func(c *core.Config)) *Server {
 	return s
 }
 
-// Another runs a second server of the same store.
+// Another starts another server of the same store.
 func (s *Server) Another() *Server {
 	s.t.Helper()
 	other := *s
@@ -65,10 +69,11 @@ func (s *Server) Another() *Server {
 	return &other
 }
 
-// Config is what the server is made with.
+// Config returns the server's configuration.
 func (s *Server) Config() core.Config {
 	c := core.Config{
-		Store: s.Store, StorageName: "memory", Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler), ClusterName: "coretest",
+		Store: s.Store, StorageName: "memory", Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler),
+		ClusterName: "coretest",
 	}
 	c.Engines = append(c.Engines, kv.Type, cubbyhole.Type, s.Things.Type())
 	c.Auths = append(c.Auths, authtoken.Type)
@@ -85,18 +90,18 @@ func (s *Server) run() {
 	s.Core, s.end, s.ended = c, end, ended
 	go func() {
 		defer close(ended)
-		_ = c.Run(ctx) // it ends when it is told to
+		_ = c.Run(ctx)
 	}()
 	s.t.Cleanup(func() { end(); <-ended })
 }
 
-// Stop ends the server, as SIGTERM does.
+// Stop stops the server, as SIGTERM does.
 func (s *Server) Stop() {
 	s.end()
 	<-s.ended
 }
 
-// Restart is what happens when the process has died and starts again.
+// Restart stops the server and starts it again, as after a crash of the process.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Stop()
@@ -107,7 +112,7 @@ func (s *Server) Restart() {
 	}
 }
 
-// An Answer is what a client would see.
+// An Answer is the answer that a client would get.
 type Answer struct {
 	Status   int
 	Body     string
@@ -137,9 +142,10 @@ func (s *Server) Do(r Request) (*Answer, error) {
 		return nil, err
 	}
 	req := &route.Request{
-		ID: core.NewRequestID(), Op: r.Op, Path: p, Body: []byte(r.Body), Query: r.Query, Time: time.Now(), WrapTTL: r.Wrap,
-		Folder: r.Op != route.List && strings.HasSuffix(r.Path, "/"),
-		Remote: netip.MustParseAddrPort("127.0.0.1:1"),
+		ID: core.NewRequestID(), Op: r.Op, Path: p, Body: []byte(r.Body), Query: r.Query, Time: time.Now(),
+		WrapTTL: r.Wrap,
+		Folder:  r.Op != route.List && strings.HasSuffix(r.Path, "/"),
+		Remote:  netip.MustParseAddrPort("127.0.0.1:1"),
 	}
 	if r.From != "" {
 		req.Remote = netip.AddrPortFrom(netip.MustParseAddr(r.From), 1)
@@ -169,13 +175,13 @@ func (s *Server) Do(r Request) (*Answer, error) {
 	return out, nil
 }
 
-// Must is a request with the root token that has to succeed.
+// Must sends a request with the root token, which must succeed.
 func (s *Server) Must(op route.Op, path, body string) *Answer {
 	s.t.Helper()
 	return s.MustDo(Request{Op: op, Path: path, Body: body})
 }
 
-// MustDo is Do for what has to succeed.
+// MustDo is Do for a request that must succeed.
 func (s *Server) MustDo(r Request) *Answer {
 	s.t.Helper()
 	a, err := s.Do(r)
@@ -185,13 +191,14 @@ func (s *Server) MustDo(r Request) *Answer {
 	return a
 }
 
-// Refused is a request with the root token that has to be refused, with a kind and a message that holds want.
+// Refused sends a request with the root token, which must fail with a kind and a message that
+// contains want.
 func (s *Server) Refused(op route.Op, path, body string, k fault.Kind, want string) {
 	s.t.Helper()
 	s.RefusedDo(Request{Op: op, Path: path, Body: body}, k, want)
 }
 
-// RefusedDo is Do for what has to be refused.
+// RefusedDo is Do for a request that must fail.
 func (s *Server) RefusedDo(r Request, k fault.Kind, want string) {
 	s.t.Helper()
 	if _, err := s.Do(r); fault.KindOf(err) != k || err == nil || !strings.Contains(fault.Message(err), want) {
@@ -199,7 +206,7 @@ func (s *Server) RefusedDo(r Request, k fault.Kind, want string) {
 	}
 }
 
-// Login makes a token with a policy of these rules, and returns it.
+// Login creates a policy and returns a token that has it.
 func (s *Server) Login(rules string) string {
 	s.t.Helper()
 	name := "p-" + core.NewRequestID()

@@ -13,8 +13,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Enable mounts e, whose Class, Path as the user wrote it, Type, Options and
-// Tune are given; the rest is filled in. It returns warnings for the client.
+// Enable mounts e. The caller sets Class, Path (as the user wrote it), Type, Options and Tune;
+// Enable fills in the rest. It returns warnings for the client.
 func (m *Manager) Enable(ctx context.Context, e mount.Entry) (warnings []string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -22,7 +22,7 @@ func (m *Manager) Enable(ctx context.Context, e mount.Entry) (warnings []string,
 	if err != nil {
 		return nil, err
 	}
-	if err := m.settleLocked(ctx); err != nil {
+	if err := m.reloadLocked(ctx); err != nil {
 		return nil, err
 	}
 	s := m.snap.Load()
@@ -32,11 +32,11 @@ func (m *Manager) Enable(ctx context.Context, e mount.Entry) (warnings []string,
 	if err := m.checkTune(&e); err != nil {
 		return nil, err
 	}
-	return options.Warnings, m.add(ctx, &e, along(&e, options)...)
+	return options.Warnings, m.add(ctx, &e, absoluteOps(&e, options)...)
 }
 
-// Rows returns the operations that store secrets engines to be mounted when a
-// new installation is opened first. Path, Type, Description and Options are given.
+// Rows returns the operations that store the secrets engines of a new installation, which are
+// opened when it is first unsealed. The caller sets Path, Type, Description and Options.
 func Rows(types Types, maxTTL time.Duration, engines []mount.Entry) ([]storage.Op, error) {
 	m := &Manager{cfg: Config{Types: types, MaxTTL: maxTTL}}
 	table, err := mount.NewTable(nil)
@@ -66,12 +66,12 @@ func Rows(types Types, maxTTL time.Duration, engines []mount.Entry) ([]storage.O
 		if err != nil {
 			return nil, err
 		}
-		ops = append(append(ops, storage.Set(e.Key(), b)), along(&e, options)...)
+		ops = append(append(ops, storage.Set(e.Key(), b)), absoluteOps(&e, options)...)
 	}
 	return ops, nil
 }
 
-// EnsureBuiltin mounts what every server has, where it is not yet.
+// EnsureBuiltin adds the built-in mounts that are missing.
 func (m *Manager) EnsureBuiltin(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -99,7 +99,7 @@ func (m *Manager) add(ctx context.Context, e *mount.Entry, extra ...storage.Op) 
 		return err
 	}
 	if err := m.commitLocked(ctx, e, extra...); err != nil {
-		_ = o.close() // it was never routed to
+		_ = o.close() // no request has reached it
 		return err
 	}
 	open := maps.Clone(s.open)
@@ -108,8 +108,9 @@ func (m *Manager) add(ctx context.Context, e *mount.Entry, extra ...storage.Op) 
 	return nil
 }
 
-// along is what an engine adds to the commit of its options, on absolute keys.
-func along(e *mount.Entry, o engine.Options) []storage.Op {
+// absoluteOps returns the operations that an engine adds to the commit of its options, with
+// absolute keys.
+func absoluteOps(e *mount.Entry, o engine.Options) []storage.Op {
 	var ops []storage.Op
 	for _, op := range o.Along {
 		op.Key = enginePrefix(e.UUID) + op.Key
@@ -118,15 +119,18 @@ func along(e *mount.Entry, o engine.Options) []storage.Op {
 	return ops
 }
 
-// Change commits a new record of the mount at path, made by f of a copy. f is called again where another
-// server was faster. options are those that the client names, nil for one that it takes away; no map: they stay as
-// they are. The engine judges them, and works by the new ones when Change returns. It returns warnings for the client.
-// What the server has for itself is never changed: its settings say which fields the audit log shows in clear.
-func (m *Manager) Change(ctx context.Context, path string, options map[string]*string, f func(e *mount.Entry)) (warnings []string, err error) {
+// Change lets f edit a copy of the record of the mount at path, and commits it. If another server
+// commits first, Change calls f again. options are the client's changes: nil removes an option,
+// and a nil map changes none. The engine checks the new options, and uses them when Change
+// returns. It returns warnings for the client. Built-in mounts cannot be changed, because their
+// settings decide which fields the audit log shows in clear.
+func (m *Manager) Change(
+	ctx context.Context, path string, options map[string]*string, f func(e *mount.Entry),
+) (warnings []string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for range maxTries {
-		if err = m.settleLocked(ctx); err != nil {
+		if err = m.reloadLocked(ctx); err != nil {
 			return nil, err
 		}
 		if warnings, err = m.changeLocked(ctx, path, options, f); !fault.Is(err, fault.Conflict) {
@@ -136,17 +140,21 @@ func (m *Manager) Change(ctx context.Context, path string, options map[string]*s
 	return warnings, err
 }
 
-// maxTries is how often a change is attempted, because other servers may be faster.
+// maxTries is how often a change is attempted if other servers commit first.
 const maxTries = 8
 
-func (m *Manager) changeLocked(ctx context.Context, path string, options map[string]*string, f func(e *mount.Entry)) ([]string, error) {
+func (m *Manager) changeLocked(
+	ctx context.Context, path string, options map[string]*string, f func(e *mount.Entry),
+) ([]string, error) {
 	s := m.snap.Load()
 	old := s.Table.At(path)
 	if old == nil {
-		return nil, fault.New("mounts.Change", fault.Invalid, "nothing is mounted at %q; list sys/mounts and sys/auth", path)
+		return nil, fault.New("mounts.Change", fault.Invalid, "nothing is mounted at %q; list sys/mounts and sys/auth",
+			path)
 	}
-	if slices.Contains(untunable, old.Type) {
-		return nil, fault.New("mounts.Change", fault.Invalid, "%q is built in and cannot be tuned; tune auth/token, or a mount that you created", path)
+	if slices.Contains(fixedTypes, old.Type) {
+		return nil, fault.New("mounts.Change", fault.Invalid,
+			"%q is built in and cannot be tuned; tune auth/token, or a mount that you created", path)
 	}
 	e := *old
 	f(&e)
@@ -161,7 +169,7 @@ func (m *Manager) changeLocked(ctx context.Context, path string, options map[str
 	if err != nil {
 		return nil, err
 	}
-	return judged.Warnings, m.replace(ctx, s, &e, along(&e, judged)...)
+	return judged.Warnings, m.replace(ctx, s, &e, absoluteOps(&e, judged)...)
 }
 
 // MergeOptions returns options with the client's changes applied; a nil value removes an option.
@@ -181,8 +189,9 @@ func MergeOptions(options map[string]string, over map[string]*string) map[string
 	return out
 }
 
-// replace commits a changed record with extra, opens the engine again where its options have changed, and swaps the
-// snapshot. An engine that cannot be opened then is tried again, see [Manager.Follow]; until then the one of before serves.
+// replace commits a changed record with extra, reopens the engine if its options have changed, and
+// swaps the snapshot. If the engine cannot be opened, [Manager.Follow] retries, and the previous
+// one continues to serve until then.
 func (m *Manager) replace(ctx context.Context, s *Snapshot, e *mount.Entry, extra ...storage.Op) error {
 	table, err := s.Table.With(e)
 	if err != nil {
@@ -196,38 +205,41 @@ func (m *Manager) replace(ctx context.Context, s *Snapshot, e *mount.Entry, extr
 	if m.outdated(old, e) {
 		next, err := m.openEntry(e)
 		if err != nil {
-			m.unsure = true
+			m.stale = true
 			return err
 		}
 		open = maps.Clone(open)
 		open[e.UUID] = next
-		defer func() { _ = old.close() }() // what it served goes on in the next
+		defer func() { _ = old.close() }() // o has taken over
 	}
 	m.snap.Store(&Snapshot{Table: table, open: open})
 	return nil
 }
 
-// Move gives the mount at from another path. extra rides along in the commit.
+// Move moves a mount to another path. extra is added to the commit.
 func (m *Manager) Move(ctx context.Context, from, to string, extra ...storage.Op) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.settleLocked(ctx); err != nil {
+	if err := m.reloadLocked(ctx); err != nil {
 		return err
 	}
 	s := m.snap.Load()
 	old := s.Table.At(from)
 	if old == nil {
-		return fault.New("mounts.Move", fault.Invalid, "field \"from\": nothing is mounted at %q; list sys/mounts and sys/auth", from)
+		return fault.New("mounts.Move", fault.Invalid,
+			"field \"from\": nothing is mounted at %q; list sys/mounts and sys/auth", from)
 	}
 	if fixed(old) {
-		return fault.New("mounts.Move", fault.Invalid, "field \"from\": %q cannot be moved, for the server needs it there; move mounts of your own only", from)
+		return fault.New("mounts.Move", fault.Invalid,
+			"field \"from\": %q cannot be moved, for the server needs it there; move mounts of your own only", from)
 	}
 	class := mount.ClassSecret
 	if strings.HasPrefix(to, "auth/") {
 		class = mount.ClassAuth
 	}
 	if class != old.Class {
-		return fault.New("mounts.Move", fault.Invalid, "field \"to\": a secrets engine cannot be moved below auth/, nor a login method out of it; choose a path on the same side")
+		return fault.New("mounts.Move", fault.Invalid,
+			"field \"to\": a secrets engine cannot be moved below auth/, nor a login method out of it; choose a path on the same side")
 	}
 	clean, err := mount.CleanPath(class, strings.TrimPrefix(to, "auth/"))
 	if err != nil {
@@ -244,7 +256,8 @@ func (m *Manager) Move(ctx context.Context, from, to string, extra ...storage.Op
 	if why := without.Conflict(clean); why != "" {
 		return fault.New("mounts.Move", fault.Invalid, "field \"to\": nothing can be mounted at %q: %s", clean, why)
 	}
-	// A rotated key publishes to a stored path, and a write of the secret finds the key by this path.
+	// Rotated keys store the paths they publish to, and a write of a secret finds the key by its
+	// path.
 	if err := s.publishedBelow(ctx, old.Path, "and move the mount then"); err != nil {
 		return err
 	}
@@ -253,20 +266,23 @@ func (m *Manager) Move(ctx context.Context, from, to string, extra ...storage.Op
 	return m.replace(ctx, s, &e, extra...)
 }
 
-// untunable are the types of mounts that are as the server needs them.
-var untunable = []string{"system", "cubbyhole", "identity"}
+// fixedTypes are the types of mounts that cannot be tuned.
+var fixedTypes = []string{"system", "cubbyhole", "identity"}
 
 func fixed(e *mount.Entry) bool {
 	return e.Type == "system" || e.Type == "cubbyhole" || e.Path == "auth/token/"
 }
 
-// Retire takes the mount at path out of service; from now on it serves only
-// undo. Unless forced, it refuses while the engine has something under way that nobody else would end. job is what ends its
-// leases: it is committed along, or a crash would leave them. Where nothing is mounted there it does nothing.
-func (m *Manager) Retire(ctx context.Context, path string, force bool, job func(e *mount.Entry) ([]storage.Op, error)) error {
+// Retire disables the mount at path; from then on, the engine only revokes. Unless forced, it
+// refuses while the engine has unfinished work that nothing else would finish. job returns the
+// operations of the job that ends the leases; they are in the same commit, because a crash between
+// two commits would leave the leases. If nothing is mounted at path, it does nothing.
+func (m *Manager) Retire(
+	ctx context.Context, path string, force bool, job func(e *mount.Entry) ([]storage.Op, error),
+) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.settleLocked(ctx); err != nil {
+	if err := m.reloadLocked(ctx); err != nil {
 		return err
 	}
 	s := m.snap.Load()
@@ -275,7 +291,8 @@ func (m *Manager) Retire(ctx context.Context, path string, force bool, job func(
 		return nil
 	}
 	if fixed(old) {
-		return fault.New("mounts.Retire", fault.Invalid, "%q cannot be disabled, for the server needs it; disable mounts of your own only", path)
+		return fault.New("mounts.Retire", fault.Invalid,
+			"%q cannot be disabled, for the server needs it; disable mounts of your own only", path)
 	}
 	if o := s.open[old.UUID]; o != nil && o.Keeper != nil && !force {
 		if err := o.Keeper.Unfinished(ctx); err != nil {
@@ -296,13 +313,18 @@ func (m *Manager) Retire(ctx context.Context, path string, force bool, job func(
 	return m.replace(ctx, s, &e, ops...)
 }
 
-// publishedBelow is an error that names what is published below a mount: its consumers would read nothing any more, and the next
-// rotation could not be published. otherwise says what else may be done.
+// publishedBelow returns an error if a rotated key publishes below a mount, because without the
+// mount its consumers could not read it, and its next rotation would fail. otherwise is the advice
+// in the error.
 func (s *Snapshot) publishedBelow(ctx context.Context, path, otherwise string) error {
 	for _, o := range s.Rotators() {
 		for record, err := range o.Rotator.Rotations().Statuses(ctx) {
 			if err == nil && strings.HasPrefix(record.Place, path) {
-				return fault.New("mounts.publishedBelow", fault.Conflict, "%s is published at %q, and its consumers would read nothing there any more; publish it elsewhere or delete it first, %s", record.Path, record.Place, otherwise)
+				return fault.New("mounts.publishedBelow", fault.Conflict,
+					"%s is published at %q, and its consumers would read nothing there any more; publish it elsewhere or delete it first, %s",
+					record.Path,
+					record.Place,
+					otherwise)
 			}
 			if record.Path == "" && err != nil {
 				return err
@@ -312,8 +334,7 @@ func (s *Snapshot) publishedBelow(ctx context.Context, path, otherwise string) e
 	return nil
 }
 
-// Remove forgets a tombstone whose last lease has ended, with all its data.
-// It is repeatable.
+// Remove removes a tombstone without leases, with all its data. It is repeatable.
 func (m *Manager) Remove(ctx context.Context, uuid string) error {
 	prefix := enginePrefix(uuid)
 	for {
@@ -345,7 +366,7 @@ func (m *Manager) Remove(ctx context.Context, uuid string) error {
 	}
 	open := maps.Clone(s.open)
 	if o := open[uuid]; o != nil {
-		_ = o.close() // its leases are gone, nothing is lost
+		_ = o.close() // an error loses nothing, because its leases are gone
 		delete(open, uuid)
 	}
 	m.snap.Store(&Snapshot{Table: table, open: open})

@@ -15,8 +15,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// commitLocked stores a mount's record over the version that it was read at,
-// with extra. Where the store leaves open whether it did, the record tells.
+// commitLocked replaces the version of a mount's record that was read, with extra. If the store
+// does not say whether the commit succeeded, it reads the record again to find out.
 func (m *Manager) commitLocked(ctx context.Context, e *mount.Entry, extra ...storage.Op) error {
 	b, err := e.Encode()
 	if err != nil {
@@ -27,19 +27,20 @@ func (m *Manager) commitLocked(ctx context.Context, e *mount.Entry, extra ...sto
 	case err == nil:
 		e.Version = v
 		return nil
-	case fault.Is(err, fault.TooLarge), fault.Is(err, fault.Internal), fault.Is(err, fault.Sealed), errors.Is(err, storage.ErrFull):
-		return err // surely nothing
+	case fault.Is(err, fault.TooLarge), fault.Is(err, fault.Internal), fault.Is(err, fault.Sealed),
+		errors.Is(err, storage.ErrFull):
+		return err // certainly not stored
 	case fault.Is(err, fault.Conflict):
-		m.unsure = true
+		m.stale = true
 		return err
 	}
-	scope, cancel := m.scope() // the request may have been given up
+	scope, cancel := m.scope() // because the request may have been cancelled
 	defer cancel()
-	scope, stop := context.WithTimeout(scope, settled)
+	scope, stop := context.WithTimeout(scope, confirmTimeout)
 	defer stop()
 	row, rerr := m.view.Get(scope, e.Key())
 	if rerr != nil {
-		m.unsure = true
+		m.stale = true
 		return err
 	}
 	if row.Version != e.Version && bytes.Equal(row.Value, b) {
@@ -49,11 +50,10 @@ func (m *Manager) commitLocked(ctx context.Context, e *mount.Entry, extra ...sto
 	return err
 }
 
-// settleLocked makes the snapshot what is stored, where a commit has left that
-// open. Nothing is changed before that is known: two mounts at one path would
-// come of it.
-func (m *Manager) settleLocked(ctx context.Context) error {
-	if !m.unsure {
+// reloadLocked reads the snapshot from the store again if it is unknown whether a commit was
+// stored. Every change calls it first, because otherwise two mounts could get the same path.
+func (m *Manager) reloadLocked(ctx context.Context) error {
+	if !m.stale {
 		return nil
 	}
 	entries, err := m.read(ctx)
@@ -64,18 +64,18 @@ func (m *Manager) settleLocked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	was := m.snap.Load().open
-	open, fresh := map[string]*Open{}, []*Open(nil)
+	before := m.snap.Load().open
+	open, opened := map[string]*Open{}, []*Open(nil)
 	for _, e := range entries {
-		o := was[e.UUID]
+		o := before[e.UUID]
 		if o == nil || m.outdated(o, e) {
 			if o, err = m.openEntry(e); err != nil {
-				for _, o := range fresh {
-					_ = o.close() // nothing was routed to it
+				for _, o := range opened {
+					_ = o.close() // no request has reached it
 				}
 				return fmt.Errorf("opening the mount at %s: %w", e.Path, err)
 			}
-			fresh = append(fresh, o)
+			opened = append(opened, o)
 		}
 		open[e.UUID] = o
 	}
@@ -83,17 +83,17 @@ func (m *Manager) settleLocked(ctx context.Context) error {
 		open[e.UUID].entry.Store(e)
 	}
 	m.snap.Store(&Snapshot{Table: table, open: open})
-	m.unsure = false
-	for uuid, o := range was {
+	m.stale = false
+	for uuid, o := range before {
 		if open[uuid] != o {
-			_ = o.close() // what it served is not stored any more, or another serves it
+			_ = o.close() // removed, or replaced by another
 		}
 	}
 	return nil
 }
 
-// read returns the stored records. None of them keeps the server from opening:
-// of two at one path the older stands beside it until somebody moves it.
+// read returns the stored records. A conflict must not prevent unsealing: the older of two mounts
+// at one path gets another path until it is moved.
 func (m *Manager) read(ctx context.Context) ([]*mount.Entry, error) {
 	var entries []*mount.Entry
 	for row, err := range m.view.Scan(ctx, mount.Prefix, storage.PrefixEnd(mount.Prefix)) {
@@ -109,12 +109,12 @@ func (m *Manager) read(ctx context.Context) ([]*mount.Entry, error) {
 	if _, err := mount.NewTable(entries); err == nil {
 		return entries, nil
 	}
-	return entries, m.disentangle(entries)
+	return entries, m.resolveConflicts(entries)
 }
 
-// disentangle gives mounts that are in others' way another path, in memory.
-func (m *Manager) disentangle(entries []*mount.Entry) error {
-	// The newest first: of two, that is the one that clients were told of.
+// resolveConflicts gives a mount whose path conflicts with another's a different path, in memory.
+func (m *Manager) resolveConflicts(entries []*mount.Entry) error {
+	// The newest mount keeps its path, because clients know that one.
 	slices.SortStableFunc(entries, func(a, b *mount.Entry) int { return b.Created.Compare(a.Created) })
 	table, err := mount.NewTable(nil)
 	if err != nil {
@@ -122,12 +122,13 @@ func (m *Manager) disentangle(entries []*mount.Entry) error {
 	}
 	for _, e := range entries {
 		if why := table.Conflict(e.Path); why != "" && e.Gone.IsZero() {
-			beside := strings.ReplaceAll(strings.TrimSuffix(e.Path, "/"), "/", "-") + "-" + e.UUID + "/"
+			path := strings.ReplaceAll(strings.TrimSuffix(e.Path, "/"), "/", "-") + "-" + e.UUID + "/"
 			if e.Class == mount.ClassAuth {
-				beside = "auth/" + strings.TrimPrefix(beside, "auth-")
+				path = "auth/" + strings.TrimPrefix(path, "auth-")
 			}
-			m.cfg.Log.Error("two mounts are in each other's way; one stands elsewhere until it is moved or disabled", "path", e.Path, "now", beside, "reason", why)
-			e.Path = beside
+			m.cfg.Log.Error("two mounts are in each other's way; one stands elsewhere until it is moved or disabled",
+				"path", e.Path, "now", path, "reason", why)
+			e.Path = path
 		}
 		if table, err = table.With(e); err != nil {
 			return err
@@ -136,17 +137,17 @@ func (m *Manager) disentangle(entries []*mount.Entry) error {
 	return nil
 }
 
-// doubt has the records read again.
-func (m *Manager) doubt() {
+// markStale makes the next reloadLocked read the records again.
+func (m *Manager) markStale() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.unsure = true
+	m.stale = true
 }
 
-// outdated reports whether o was opened with other options than e has.
+// outdated reports whether o was opened with options other than those of e.
 func (m *Manager) outdated(o *Open, e *mount.Entry) bool {
 	return m.judge(e) != nil && !maps.Equal(o.options, e.Options)
 }
 
-// settled is how long a change waits to learn whether it was stored.
-const settled = 5 * time.Second
+// confirmTimeout limits the attempt to find out whether a commit was stored.
+const confirmTimeout = 5 * time.Second

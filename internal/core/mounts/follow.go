@@ -10,8 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Follow keeps the snapshot true to what other servers of the same store change, until ctx ends. It also opens what
-// could not be opened when it was changed.
+// Follow updates the snapshot when other servers of the store change a mount, until ctx ends. It
+// also retries engines that could not be opened when they were changed.
 func (m *Manager) Follow(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if err := m.follow(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, storage.ErrGap) {
@@ -31,9 +31,9 @@ func (m *Manager) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !begun { // what was changed before the feed began is in no change
+		if !begun { // the feed does not report changes from before it began
 			begun, c = true, storage.Change{}
-			m.doubt()
+			m.markStale()
 		}
 		if err := m.refresh(ctx, c); err != nil {
 			return err
@@ -42,14 +42,14 @@ func (m *Manager) follow(ctx context.Context) error {
 	return nil
 }
 
-// refresh settles, where that is needed, and takes in a change, unless it is known already.
+// refresh brings the snapshot up to date with a change, unless it already is.
 func (m *Manager) refresh(ctx context.Context, c storage.Change) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if c.Key != "" {
 		e := m.snap.Load().Table.ByUUID(strings.TrimPrefix(c.Key, mount.Prefix))
 		known := e != nil && e.Version == c.Version && !c.Deleted || e == nil && c.Deleted
-		m.unsure = m.unsure || !known
+		m.stale = m.stale || !known
 	}
-	return m.settleLocked(ctx)
+	return m.reloadLocked(ctx)
 }

@@ -26,5 +26,5 @@ func NewAccessor(class, typ string) string {
 	return typ + "_" + hex.EncodeToString(b[:])
 }
 
-// enginePrefix is where an engine keeps its own.
+// enginePrefix precedes the keys of an engine's rows.
 func enginePrefix(uuid string) string { return "mount/" + uuid + "/" }

@@ -13,7 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/mount"
 )
 
-// complete checks what a user asked for and fills in the rest.
+// complete checks the fields that a user has set, and fills in the rest.
 func (m *Manager) complete(e *mount.Entry) (engine.Options, error) {
 	var none engine.Options
 	path, err := mount.CleanPath(e.Class, e.Path)
@@ -22,10 +22,12 @@ func (m *Manager) complete(e *mount.Entry) (engine.Options, error) {
 	}
 	e.Path = path
 	if e.Type == "" {
-		return none, fault.New("mounts.Enable", fault.Invalid, "field \"type\": say which engine to mount, for example \"kv\"")
+		return none, fault.New("mounts.Enable", fault.Invalid,
+			"field \"type\": say which engine to mount, for example \"kv\"")
 	}
 	first, _, _ := strings.Cut(path, "/")
-	if e.Class == mount.ClassSecret && slices.Contains([]string{"sys", "auth", "cubbyhole", "audit", "identity", "token"}, first) {
+	if e.Class == mount.ClassSecret &&
+		slices.Contains([]string{"sys", "auth", "cubbyhole", "audit", "identity", "token"}, first) {
 		return none, fault.New("mounts.Enable", fault.Invalid, "the path %q is reserved; choose another", path)
 	}
 	if e.Class == mount.ClassAuth {
@@ -43,7 +45,8 @@ func (m *Manager) complete(e *mount.Entry) (engine.Options, error) {
 func (m *Manager) completeAuth(e *mount.Entry) error {
 	i := slices.IndexFunc(m.cfg.Auths, func(t auth.Type) bool { return t.Name == e.Type && !t.Single })
 	if i < 0 {
-		return fault.New("mounts.Enable", fault.Invalid, "field \"type\": there is no login method %q; there are %s", e.Type, m.cfg.authNames())
+		return fault.New("mounts.Enable", fault.Invalid, "field \"type\": there is no login method %q; there are %s",
+			e.Type, m.cfg.authNames())
 	}
 	return nil
 }
@@ -58,13 +61,14 @@ func (m *Manager) completeEngine(e *mount.Entry) error {
 		e.Options["version"] = v
 	}
 	if t := m.cfg.engine(e.Type); t == nil || t.Single {
-		return fault.New("mounts.Enable", fault.Invalid, "field \"type\": there is no secrets engine %q; there are %s", e.Type, m.cfg.engineNames())
+		return fault.New("mounts.Enable", fault.Invalid, "field \"type\": there is no secrets engine %q; there are %s",
+			e.Type, m.cfg.engineNames())
 	}
 	return nil
 }
 
-// options has the engine judge what the options of e, which had those in was, are about to become.
-func (m *Manager) options(e *mount.Entry, was map[string]string) (engine.Options, error) {
+// options lets the engine check the new options of e. before are the old ones.
+func (m *Manager) options(e *mount.Entry, before map[string]string) (engine.Options, error) {
 	judge := m.judge(e)
 	if judge == nil {
 		out := engine.Options{Stored: e.Options}
@@ -73,12 +77,12 @@ func (m *Manager) options(e *mount.Entry, was map[string]string) (engine.Options
 		}
 		return out, nil
 	}
-	out, err := judge(was, e.Options)
+	out, err := judge(before, e.Options)
 	e.Options = out.Stored
 	return out, err
 }
 
-// judge is the function that judges the options of e; nil: nothing reads them.
+// judge returns the engine's function that checks the options of e; nil: they are ignored.
 func (m *Manager) judge(e *mount.Entry) func(was, want map[string]string) (engine.Options, error) {
 	if e.Class != mount.ClassSecret {
 		return nil
@@ -115,15 +119,17 @@ func (t Types) authNames() string {
 }
 
 func (m *Manager) checkTune(e *mount.Entry) error {
-	def, most := e.Tune.DefaultTTL, e.Tune.MaxTTL
-	if most == 0 {
-		most = m.cfg.MaxTTL
+	def, limit := e.Tune.DefaultTTL, e.Tune.MaxTTL
+	if limit == 0 {
+		limit = m.cfg.MaxTTL
 	}
-	if def > most {
-		return fault.New("mounts.Tune", fault.Invalid, "field \"default_lease_ttl\": %s must not be above max_lease_ttl, %s", def, most)
+	if def > limit {
+		return fault.New("mounts.Tune", fault.Invalid,
+			"field \"default_lease_ttl\": %s must not be above max_lease_ttl, %s", def, limit)
 	}
 	if v := e.Tune.ListingVisibility; v != "" && v != "unauth" && v != "hidden" {
-		return fault.New("mounts.Tune", fault.Invalid, "field \"listing_visibility\" must be \"unauth\", \"hidden\" or empty, not %q", v)
+		return fault.New("mounts.Tune", fault.Invalid,
+			"field \"listing_visibility\" must be \"unauth\", \"hidden\" or empty, not %q", v)
 	}
 	return nil
 }

@@ -21,13 +21,13 @@ type Manager struct {
 	view     *barrier.View
 	scope    func() (context.Context, context.CancelFunc) // a child of the unsealed scope
 
-	mu     sync.Mutex // one change at a time; guards unsure
-	unsure bool       // a commit may have been stored, so the records must be read again
-	snap   atomic.Pointer[Snapshot]
+	mu    sync.Mutex // one change at a time; guards unsure
+	stale bool       // a commit may have been stored, so the records must be read again
+	snap  atomic.Pointer[Snapshot]
 }
 
-// New returns a manager without any mount. [Manager.Load] opens the mounts of the store: the services
-// that engines get need the manager themselves.
+// New returns a manager without mounts. [Manager.Load] opens them, because the services that
+// engines get need the manager.
 func New(cfg Config) *Manager {
 	m := &Manager{cfg: cfg, view: cfg.Barrier.View("")}
 	empty, _ := mount.NewTable(nil) // only mounts conflict
@@ -48,9 +48,10 @@ type Config struct {
 type Services struct {
 	// Host returns the services for the engine of the mount with this UUID.
 	Host func(uuid string) engine.Host
-	// Login methods get these; see [auth.Mount].
-	Tokens     *token.Store
-	Issue      func(ctx context.Context, r *route.Request, b Bounds, spec token.Entry, ask token.Ask, parent *token.Entry) (*route.Auth, error)
+	// Services of login methods; see [auth.Mount].
+	Tokens *token.Store
+	Issue  func(ctx context.Context, r *route.Request, b Bounds, spec token.Entry, ask token.Ask,
+		parent *token.Entry) (*route.Auth, error)
 	RevokeWait func(ctx context.Context, tokenID string)
 	// System are the routes of the mount at sys/.
 	System []route.Route

@@ -1,10 +1,10 @@
-// Package mounts opens, changes and closes what is mounted. It is the part of core
-// that owns the table of mounts and the engines and login methods behind it.
+// Package mounts is the part of core that owns the mount table, and opens, changes and closes the
+// engines and login methods in it.
 //
-// Requests read an immutable [Snapshot]; changes are made one at a time: a
-// record is committed, then the engine is opened, then the snapshot swapped. What another
-// server of the same store changes, [Manager.Follow] brings into the snapshot; that takes a moment, so that whatever
-// counts asserts the mount's record, or what the engine committed with it, in its own commit.
+// Requests read an immutable [Snapshot]. Changes are made one at a time: a record is committed,
+// then the engine is opened, then the snapshot is swapped. [Manager.Follow] updates the snapshot
+// when another server of the store makes a change. Because that takes a moment, a commit that
+// depends on a mount asserts the mount's record.
 package mounts
 
 import (
@@ -14,8 +14,8 @@ import (
 	"github.com/keyturn/keyturn/internal/mount"
 )
 
-// Load reads the records and opens every mount. It is called once. ctx is the scope in which the
-// engines live.
+// Load reads the records and opens every mount. It is called once. Engines are closed when ctx
+// ends.
 func (m *Manager) Load(ctx context.Context, services Services) error {
 	m.services = services
 	m.scope = func() (context.Context, context.CancelFunc) { return context.WithCancel(ctx) }
@@ -39,7 +39,7 @@ func (m *Manager) Load(ctx context.Context, services Services) error {
 	return nil
 }
 
-// Snapshot is what is mounted now.
+// Snapshot returns the current mounts.
 func (m *Manager) Snapshot() *Snapshot { return m.snap.Load() }
 
 // Close closes every engine.

@@ -14,17 +14,17 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// An Open mount is a mount with what serves it.
+// An Open mount is a mount with its engine or login method.
 type Open struct {
 	entry   atomic.Pointer[mount.Entry]
 	def     time.Duration
 	max     time.Duration
-	options map[string]string // with which it was opened
+	options map[string]string // those it was opened with
 	Engine  engine.Engine     // nil for login methods and sys
 	Table   *route.Table
 	close   func() error
 
-	// Optional powers of the engine, found once; nil where it lacks them.
+	// Optional interfaces of the engine, discovered once; nil: not implemented.
 	Undoer    engine.Undoer
 	Worker    engine.Worker
 	Versioned engine.Versioned
@@ -33,10 +33,10 @@ type Open struct {
 	Keeper    engine.Keeper
 }
 
-// Entry is the mount's record as it is now.
+// Entry returns the mount's current record.
 func (o *Open) Entry() *mount.Entry { return o.entry.Load() }
 
-// DefaultTTL is the mount's, else the system's.
+// DefaultTTL is the mount's or, if it is not set, the system's.
 func (o *Open) DefaultTTL() time.Duration {
 	if d := o.Entry().Tune.DefaultTTL; d > 0 {
 		return d
@@ -44,7 +44,7 @@ func (o *Open) DefaultTTL() time.Duration {
 	return min(o.def, o.MaxTTL())
 }
 
-// MaxTTL is the mount's, else the system's.
+// MaxTTL is the mount's or, if it is not set, the system's.
 func (o *Open) MaxTTL() time.Duration {
 	if d := o.Entry().Tune.MaxTTL; d > 0 {
 		return d
@@ -58,7 +58,7 @@ type Snapshot struct {
 	open  map[string]*Open // by uuid
 }
 
-// Route finds the open mount that serves a path, or nil.
+// Route returns the open mount that serves a path, or nil.
 func (s *Snapshot) Route(path string) *Open {
 	if e := s.Table.Find(path); e != nil {
 		return s.open[e.UUID]
@@ -66,10 +66,10 @@ func (s *Snapshot) Route(path string) *Open {
 	return nil
 }
 
-// ByUUID finds an open mount, a tombstone too, or nil.
+// ByUUID returns an open mount, which may be a tombstone, or nil.
 func (s *Snapshot) ByUUID(uuid string) *Open { return s.open[uuid] }
 
-// Rotators are the open mounts whose engines rotate something, in order of their paths.
+// Rotators returns the open mounts whose engines rotate keys, sorted by path.
 func (s *Snapshot) Rotators() (all []*Open) {
 	for _, o := range s.open {
 		if o.Rotator != nil && o.Entry().Gone.IsZero() {
@@ -80,12 +80,12 @@ func (s *Snapshot) Rotators() (all []*Open) {
 	return all
 }
 
-// Tallies are where the records of each mount stand that rotate. Of all together at most so many are listed one by one.
-func (s *Snapshot) Tallies(ctx context.Context, most int) (all []engine.Tally) {
+// Tallies returns a tally for each mount that rotates. Together they list at most limit records.
+func (s *Snapshot) Tallies(ctx context.Context, limit int) (all []engine.Tally) {
 	for _, o := range s.Rotators() {
-		all = append(all, o.Rotator.Rotations().Tally(ctx, most))
+		all = append(all, o.Rotator.Rotations().Tally(ctx, limit))
 	}
-	rotate.Limit(all, most)
+	rotate.Limit(all, limit)
 	return all
 }
 
@@ -98,26 +98,27 @@ type Types struct {
 // Has reports whether there is an engine of this name.
 func (t Types) Has(name string) bool { return t.engine(name) != nil }
 
-// engine is the engine of a name, which may be an old one of its; nil: there is none.
+// engine returns the engine with a name or former name; nil: there is none.
 func (t Types) engine(name string) *engine.Type {
-	i := slices.IndexFunc(t.Engines, func(e engine.Type) bool { return e.Name == name || slices.Contains(e.Aliases, name) })
+	i := slices.IndexFunc(t.Engines,
+		func(e engine.Type) bool { return e.Name == name || slices.Contains(e.Aliases, name) })
 	if i < 0 {
 		return nil
 	}
 	return &t.Engines[i]
 }
 
-// An Engine is a secrets engine that a new installation is to have.
+// An Engine is a secrets engine of a new installation.
 type Engine = mount.Entry
 
-// Bounds are a login method's TTLs: its own, else the system's.
+// Bounds are the TTLs of a login method's mount, see [Open.DefaultTTL] and [Open.MaxTTL].
 type Bounds struct{ DefaultTTL, MaxTTL time.Duration }
 
-// BuiltinVersion is what an engine that is built in reports as its version: the one that the recorded answers of the
-// reference have. Clients show it and compare it with nothing.
+// BuiltinVersion is the version that a built-in engine reports. It is the one in the recorded
+// answers of the reference server. Clients only show it.
 const BuiltinVersion = "v2.0.0+builtin.bao"
 
-// The classes of mounts, for who knows this package alone.
+// The classes of mounts, for callers that do not import mount.
 const (
 	ClassSecret = mount.ClassSecret
 	ClassAuth   = mount.ClassAuth
@@ -125,7 +126,13 @@ const (
 
 // builtin are the mounts that every server has.
 var builtin = []mount.Entry{
-	{Path: "sys/", Class: ClassSecret, Type: "system", Description: "system endpoints used for control, policy and debugging"},
-	{Path: "cubbyhole/", Class: ClassSecret, Type: "cubbyhole", Description: "per-token private secret storage", Local: true},
+	{
+		Path: "sys/", Class: ClassSecret, Type: "system",
+		Description: "system endpoints used for control, policy and debugging",
+	},
+	{
+		Path: "cubbyhole/", Class: ClassSecret, Type: "cubbyhole", Description: "per-token private secret storage",
+		Local: true,
+	},
 	{Path: "auth/token/", Class: ClassAuth, Type: "token", Description: "token based credentials"},
 }

@@ -42,13 +42,16 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 	if e.Class == mount.ClassAuth {
 		i := slices.IndexFunc(m.cfg.Auths, func(t auth.Type) bool { return t.Name == e.Type })
 		if i < 0 {
-			return nil, fault.New("mounts.open", fault.Invalid, "field \"type\": there is no login method %q in this version; use one that the server was built with", e.Type)
+			return nil, fault.New("mounts.open", fault.Invalid,
+				"field \"type\": there is no login method %q in this version; use one that the server was built with",
+				e.Type)
 		}
 		am := &auth.Mount{UUID: e.UUID, Accessor: e.Accessor, Store: store, Log: log, Settings: func() auth.Settings {
 			return auth.Settings{Path: o.Entry().Path, DefaultTTL: o.DefaultTTL(), MaxTTL: o.MaxTTL()}
 		}}
 		am.Tokens, am.RevokeWait = m.services.Tokens, m.services.RevokeWait
-		am.Issue = func(ctx context.Context, r *route.Request, spec token.Entry, ask token.Ask, parent *token.Entry) (*route.Auth, error) {
+		am.Issue = func(ctx context.Context, r *route.Request, spec token.Entry, ask token.Ask,
+			parent *token.Entry) (*route.Auth, error) {
 			return m.services.Issue(ctx, r, Bounds{o.DefaultTTL(), o.MaxTTL()}, spec, ask, parent)
 		}
 		method, err := m.cfg.Auths[i].Open(ctx, am)
@@ -63,13 +66,17 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 	}
 	typ := m.cfg.engine(e.Type)
 	if typ == nil {
-		return nil, fault.New("mounts.open", fault.Invalid, "field \"type\": there is no secrets engine %q in this version; use one that the server was built with", e.Type)
+		return nil, fault.New("mounts.open", fault.Invalid,
+			"field \"type\": there is no secrets engine %q in this version; use one that the server was built with",
+			e.Type)
 	}
 	eng, err := typ.Open(ctx, &engine.Mount{
 		UUID: e.UUID, Accessor: e.Accessor, Type: e.Type, Store: store, Log: log, Host: m.services.Host(e.UUID),
 		Settings: func() engine.Settings {
-			now := o.Entry()
-			return engine.Settings{Path: now.Path, Options: now.Options, DefaultTTL: o.DefaultTTL(), MaxTTL: o.MaxTTL()}
+			entry := o.Entry()
+			return engine.Settings{
+				Path: entry.Path, Options: entry.Options, DefaultTTL: o.DefaultTTL(), MaxTTL: o.MaxTTL(),
+			}
 		},
 	})
 	if err != nil {

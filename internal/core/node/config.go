@@ -8,7 +8,7 @@ import (
 	"github.com/keyturn/keyturn/internal/core/mounts"
 )
 
-// Config is what the routes work with.
+// Config contains what the routes need.
 type Config struct {
 	Server
 	Keys Keys
@@ -21,22 +21,22 @@ type Config struct {
 	Tokens func(ctx context.Context) (int64, error)
 }
 
-// A Server is what is known of this server before it is unsealed.
+// A Server is what is known about this server before it is unsealed.
 type Server struct {
 	Hostname string
 	Address  string // where clients reach it: https://host:port
 	Version  string // Keyturn's own
 	// Plugins are the engines, login methods and databases that are built in.
 	Plugins []Plugin
-	// Host describes the machine as a JSON object; nil: nothing is known of it.
+	// Host describes the machine as a JSON object; nil: unknown.
 	Host func(ctx context.Context) ([]byte, error)
 	// InFlight lists the requests that are being served; nil: none are counted.
 	InFlight func() []Flight
-	// State is the configuration as a JSON object, without what could be a secret; nil: there is none.
+	// State is the configuration as a JSON object, without possible secrets; nil: there is none.
 	State func() ([]byte, error)
 	// Log is the server's log.
 	Log Log
-	// RawStorage and Introspection open sys/raw and sys/internal/inspect.
+	// RawStorage and Introspection enable sys/raw and sys/internal/inspect.
 	RawStorage, Introspection bool
 }
 
@@ -61,7 +61,7 @@ type Flight struct {
 	Method string
 }
 
-// Keys are what the routes need of the barrier's data keys.
+// Keys are functions for the barrier's data keys.
 type Keys struct {
 	Status      func() (barrier.KeyStatus, error)
 	Rotate      func(ctx context.Context) (term int, err error)
@@ -69,22 +69,22 @@ type Keys struct {
 	SetRotation func(ctx context.Context, c KeyRotation) error
 }
 
-// A KeyRotation says when the barrier's data key is replaced by the server itself.
+// A KeyRotation says when the server rotates the barrier's data key by itself.
 type KeyRotation struct {
 	Enabled       bool          `json:"enabled"`
 	MaxOperations int64         `json:"max_operations"` // encryptions
-	Interval      time.Duration `json:"interval"`       // 0: age alone replaces no key
+	Interval      time.Duration `json:"interval"`       // 0: the age does not matter
 }
 
-// Log is what sys/ may do with the server's log. Functions that are nil are not served.
+// Log contains functions for the server's log. Those that are nil are not served.
 type Log struct {
-	// Level is what the log tells; SetLevel changes it until the configuration is read
-	// again, and Revert does that at once. An error says, for the client, which levels there are.
+	// Level is the log level. SetLevel changes it until the configuration is re-read or Revert is
+	// called. An error names the possible levels, for the client.
 	Level    func() string
 	SetLevel func(level string) error
 	Revert   func()
-	// Watch returns the lines from now on, of a level and in a form ("": the log's own),
-	// until stop is called; ok is false where enough others watch already. An error says, for
-	// the client, which levels or forms there are.
+	// Watch returns the future lines of a level in a format ("": the log's own), until stop is
+	// called. If too many clients already watch, ok is false. An error names the possible levels
+	// or formats, for the client.
 	Watch func(level, form string) (lines <-chan []byte, stop func(), ok bool, err error)
 }

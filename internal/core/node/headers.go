@@ -12,7 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// A CORS says which web pages of other origins may call the API.
+// A CORS says from which origins web pages may call the API.
 type CORS struct {
 	Origins []string `json:"origins"` // "https://ui.example"; "*" alone: all
 	Headers []string `json:"headers"` // in addition to [DefaultCORSHeaders]
@@ -20,7 +20,8 @@ type CORS struct {
 
 // DefaultCORSHeaders are the request headers that a page of an allowed origin may always send.
 var DefaultCORSHeaders = []string{
-	"Content-Type", "X-Requested-With", "X-Vault-AWS-IAM-Server-ID", "X-Vault-MFA", "X-Vault-No-Request-Forwarding", "X-Vault-Token", "Authorization",
+	"Content-Type", "X-Requested-With", "X-Vault-AWS-IAM-Server-ID", "X-Vault-MFA", "X-Vault-No-Request-Forwarding",
+	"X-Vault-Token", "Authorization",
 	"X-Vault-Wrap-Format", "X-Vault-Wrap-TTL", "X-Vault-Policy-Override",
 }
 
@@ -32,7 +33,7 @@ func (c CORS) Allows(origin string) bool {
 	return slices.ContainsFunc(c.Origins, func(o string) bool { return o == "*" || strings.EqualFold(o, origin) })
 }
 
-// AllHeaders are the request headers that such a page may send.
+// AllHeaders returns the request headers that pages of an allowed origin may send.
 func (c CORS) AllHeaders() []string { return append(slices.Clone(DefaultCORSHeaders), c.Headers...) }
 
 // A HeaderRule says how the audit log records a request header.
@@ -40,8 +41,8 @@ type HeaderRule struct {
 	HMAC bool `json:"hmac"`
 }
 
-// The settings about HTTP headers. Names are kept as they were written, since that is what policies judged; two
-// spellings of one name are refused.
+// The settings of HTTP headers. Names keep the spelling that policies have judged; a second
+// spelling of the same name is refused.
 var (
 	CORSSetting   = setting[CORS]{"core/config/cors"}
 	UIHeaders     = setting[map[string][]string]{"core/config/ui-headers"}
@@ -53,17 +54,28 @@ type headerAPI struct{ Config }
 
 func (a *headerAPI) routes() []route.Route {
 	return []route.Route{
-		route.On(route.Read, "config/cors", a.readCORS).WithSudo().WithHelp("Which web pages of other origins may call the API."),
-		route.On(route.Write, "config/cors", a.writeCORS).WithSudo().WithHelp("Let web pages of other origins call the API."),
-		route.On(route.Delete, "config/cors", a.deleteCORS).WithSudo().WithHelp("Let no web page of another origin call the API."),
-		route.On(route.List, "config/ui/headers", a.listUI).WithSudo().WithHelp("The names of the headers of the answers below /ui."),
-		route.On(route.Read, "config/ui/headers/{name}", a.readUI).WithSudo().WithHelp("A header of the answers below /ui."),
-		route.On(route.Write, "config/ui/headers/{name}", a.writeUI).WithSudo().WithHelp("Add a header to the answers below /ui."),
-		route.On(route.Delete, "config/ui/headers/{name}", a.deleteUI).WithSudo().WithHelp("Remove a header from the answers below /ui."),
-		route.On(route.Read, "config/auditing/request-headers", a.listAudited).WithSudo().WithHelp("The request headers that the audit log records."),
-		route.On(route.Read, "config/auditing/request-headers/{name}", a.readAudited).WithSudo().WithHelp("How the audit log records a request header."),
-		route.On(route.Write, "config/auditing/request-headers/{name}", a.writeAudited).WithSudo().WithHelp("Record a request header in the audit log."),
-		route.On(route.Delete, "config/auditing/request-headers/{name}", a.deleteAudited).WithSudo().WithHelp("Stop recording a request header in the audit log."),
+		route.On(route.Read, "config/cors", a.readCORS).WithSudo().
+			WithHelp("Which web pages of other origins may call the API."),
+		route.On(route.Write, "config/cors", a.writeCORS).WithSudo().
+			WithHelp("Let web pages of other origins call the API."),
+		route.On(route.Delete, "config/cors", a.deleteCORS).WithSudo().
+			WithHelp("Let no web page of another origin call the API."),
+		route.On(route.List, "config/ui/headers", a.listUI).WithSudo().
+			WithHelp("The names of the headers of the answers below /ui."),
+		route.On(route.Read, "config/ui/headers/{name}", a.readUI).WithSudo().
+			WithHelp("A header of the answers below /ui."),
+		route.On(route.Write, "config/ui/headers/{name}", a.writeUI).WithSudo().
+			WithHelp("Add a header to the answers below /ui."),
+		route.On(route.Delete, "config/ui/headers/{name}", a.deleteUI).WithSudo().
+			WithHelp("Remove a header from the answers below /ui."),
+		route.On(route.Read, "config/auditing/request-headers", a.listAudited).WithSudo().
+			WithHelp("The request headers that the audit log records."),
+		route.On(route.Read, "config/auditing/request-headers/{name}", a.readAudited).WithSudo().
+			WithHelp("How the audit log records a request header."),
+		route.On(route.Write, "config/auditing/request-headers/{name}", a.writeAudited).WithSudo().
+			WithHelp("Record a request header in the audit log."),
+		route.On(route.Delete, "config/auditing/request-headers/{name}", a.deleteAudited).WithSudo().
+			WithHelp("Stop recording a request header in the audit log."),
 	}
 }
 
@@ -94,19 +106,24 @@ func (a *headerAPI) readCORS(ctx context.Context, r *route.Request, _ route.None
 func (a *headerAPI) writeCORS(ctx context.Context, _ *route.Request, in corsIn) (route.None, error) {
 	const op = "node.writeCORS"
 	if len(in.Origins) == 0 {
-		return route.None{}, fault.New(op, fault.Invalid, "field \"allowed_origins\": name the origins, such as https://ui.example; to allow none, delete sys/config/cors")
+		return route.None{}, fault.New(op, fault.Invalid,
+			"field \"allowed_origins\": name the origins, such as https://ui.example; to allow none, delete sys/config/cors")
 	}
 	for _, o := range in.Origins {
 		if o == "*" && len(in.Origins) > 1 {
-			return route.None{}, fault.New(op, fault.Invalid, "field \"allowed_origins\": * allows every origin; send it alone")
+			return route.None{}, fault.New(op, fault.Invalid,
+				"field \"allowed_origins\": * allows every origin; send it alone")
 		}
 		if o != "*" && !isOrigin(o) {
-			return route.None{}, fault.New(op, fault.Invalid, "field \"allowed_origins\": %q is not an origin; write its scheme and host as the browser sends them, such as https://ui.example", o)
+			return route.None{}, fault.New(op, fault.Invalid,
+				"field \"allowed_origins\": %q is not an origin; write its scheme and host as the browser sends them, such as https://ui.example",
+				o)
 		}
 	}
 	for _, h := range in.Headers {
 		if !httpguts.ValidHeaderFieldName(h) {
-			return route.None{}, fault.New(op, fault.Invalid, "field \"allowed_headers\": %q is not a header name; use letters, digits and dashes", h)
+			return route.None{}, fault.New(op, fault.Invalid,
+				"field \"allowed_headers\": %q is not a header name; use letters, digits and dashes", h)
 		}
 	}
 	return route.None{}, CORSSetting.change(ctx, a.View, func(c *CORS) error {
@@ -115,17 +132,18 @@ func (a *headerAPI) writeCORS(ctx context.Context, _ *route.Request, in corsIn) 
 	})
 }
 
-// isOrigin reports whether a text has the form of an Origin header: scheme://host[:port], as RFC 6454 has it.
+// isOrigin reports whether text has the form of an Origin header (RFC 6454): scheme://host[:port].
 func isOrigin(text string) bool {
 	scheme, host, ok := strings.Cut(text, "://")
-	return ok && scheme != "" && host != "" && !strings.ContainsAny(scheme+host, "/?#@\\ ,;\"'<>") && httpguts.ValidHeaderFieldValue(text)
+	return ok && scheme != "" && host != "" && !strings.ContainsAny(scheme+host, "/?#@\\ ,;\"'<>") &&
+		httpguts.ValidHeaderFieldValue(text)
 }
 
 func (a *headerAPI) deleteCORS(ctx context.Context, _ *route.Request, _ route.None) (route.None, error) {
 	return route.None{}, CORSSetting.remove(ctx, a.View)
 }
 
-// checkHeader refuses what cannot be the name of a header.
+// checkHeader refuses invalid header names.
 func checkHeader(name string) error {
 	if !httpguts.ValidHeaderFieldName(name) {
 		return fault.New("node.header", fault.Invalid, "%q is not a header name; use letters, digits and dashes", name)
@@ -133,12 +151,13 @@ func checkHeader(name string) error {
 	return nil
 }
 
-// spelled refuses a name of which the settings hold another spelling: header names do not tell upper from lower case,
-// the paths that policies judge do.
-func spelled[T any](all map[string]T, name string) error {
+// checkSpelling refuses another spelling of a name that is set, because header names ignore case,
+// but the paths that policies judge do not.
+func checkSpelling[T any](all map[string]T, name string) error {
 	for other := range all {
 		if other != name && strings.EqualFold(other, name) {
-			return fault.New("node.header", fault.Conflict, "the header is set already, spelled %q; use that spelling, or delete it first", other)
+			return fault.New("node.header", fault.Conflict,
+				"the header is set already, spelled %q; use that spelling, or delete it first", other)
 		}
 	}
 	return nil
@@ -183,18 +202,21 @@ func (a *headerAPI) writeUI(ctx context.Context, _ *route.Request, in uiHeaderIn
 		return route.None{}, err
 	}
 	if strings.HasPrefix(strings.ToLower(in.Name), "x-vault-") {
-		return route.None{}, fault.New(op, fault.Invalid, "headers that begin with X-Vault- are the API's own; choose another name")
+		return route.None{}, fault.New(op, fault.Invalid,
+			"headers that begin with X-Vault- are the API's own; choose another name")
 	}
 	if len(in.Values) == 0 {
-		return route.None{}, fault.New(op, fault.Invalid, "field \"values\": give at least one; to remove the header, delete it")
+		return route.None{}, fault.New(op, fault.Invalid,
+			"field \"values\": give at least one; to remove the header, delete it")
 	}
 	for _, v := range in.Values {
 		if !httpguts.ValidHeaderFieldValue(v) {
-			return route.None{}, fault.New(op, fault.Invalid, "field \"values\": a header's value has no line breaks or control characters; remove them")
+			return route.None{}, fault.New(op, fault.Invalid,
+				"field \"values\": a header's value has no line breaks or control characters; remove them")
 		}
 	}
 	return route.None{}, UIHeaders.change(ctx, a.View, func(all *map[string][]string) error {
-		if err := spelled(*all, in.Name); err != nil {
+		if err := checkSpelling(*all, in.Name); err != nil {
 			return err
 		}
 		*all = put(*all, in.Name, in.Values)
@@ -245,7 +267,8 @@ func (a *headerAPI) readAudited(ctx context.Context, r *route.Request, in header
 	}
 	rule, ok := all[in.Name]
 	if !ok {
-		return nil, fault.New("node.readAudited", fault.NotFound, "the header %q is not audited; sys/config/auditing/request-headers lists those that are", in.Name)
+		return nil, fault.New("node.readAudited", fault.NotFound,
+			"the header %q is not audited; sys/config/auditing/request-headers lists those that are", in.Name)
 	}
 	r.SetShape(route.Merged)
 	return map[string]HeaderRule{in.Name: rule}, nil
@@ -264,10 +287,11 @@ func (a *headerAPI) writeAudited(ctx context.Context, _ *route.Request, in audit
 		return route.None{}, err
 	}
 	if !in.HMAC && slices.Contains(secretHeaders, strings.ToLower(in.Name)) {
-		return route.None{}, fault.New("node.writeAudited", fault.Invalid, "field \"hmac\": the header %s carries credentials; send hmac=true", in.Name)
+		return route.None{}, fault.New("node.writeAudited", fault.Invalid,
+			"field \"hmac\": the header %s carries credentials; send hmac=true", in.Name)
 	}
 	return route.None{}, AuditedHeader.change(ctx, a.View, func(all *map[string]HeaderRule) error {
-		if err := spelled(*all, in.Name); err != nil {
+		if err := checkSpelling(*all, in.Name); err != nil {
 			return err
 		}
 		*all = put(*all, in.Name, HeaderRule{HMAC: in.HMAC})

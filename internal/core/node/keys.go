@@ -17,25 +17,29 @@ const (
 	minKeyInterval   = 24 * time.Hour
 )
 
-// DefaultKeyRotation holds where nothing was set. Its number of operations is 90 % of 2^32, the limit that NIST SP
-// 800-38D sets for random nonces.
+// DefaultKeyRotation is used if nothing is configured. Its number of operations is 90 % of 2^32,
+// the limit of NIST SP 800-38D for random nonces.
 var DefaultKeyRotation = KeyRotation{Enabled: true, MaxOperations: 3_865_470_566}
 
-// Due reports whether a key with this time of creation and number of encryptions must be replaced now.
+// Due reports whether a key of this age and number of encryptions must be replaced.
 func (c KeyRotation) Due(made time.Time, uses uint64, now time.Time) bool {
 	return c.Enabled && (c.Interval > 0 && now.Sub(made) >= c.Interval || uses >= uint64(c.MaxOperations))
 }
 
-// keysAPI serves what concerns the barrier's data keys.
+// keysAPI serves the barrier's data keys.
 type keysAPI struct{ Config }
 
 func (a *keysAPI) routes() []route.Route {
 	return []route.Route{
-		route.On(route.Read, "key-status", a.status).WithHelp("The data key in use: its number, its age, and how often it has encrypted."),
+		route.On(route.Read, "key-status", a.status).
+			WithHelp("The data key in use: its number, its age, and how often it has encrypted."),
 		route.On(route.Write, "rotate", a.rotate).WithSudo().WithHelp("Create a new data key."),
-		route.On(route.Write, "rotate/keyring", a.rotate).WithSudo().WithHelp("Create a new data key, under Vault's newer path."),
-		route.On(route.Read, "rotate/config", a.readConfig).WithSudo().WithHelp("The conditions for the replacement of the data key."),
-		route.On(route.Write, "rotate/config", a.writeConfig).WithSudo().WithHelp("Set the conditions for the replacement of the data key."),
+		route.On(route.Write, "rotate/keyring", a.rotate).WithSudo().
+			WithHelp("Create a new data key, under Vault's newer path."),
+		route.On(route.Read, "rotate/config", a.readConfig).WithSudo().
+			WithHelp("The conditions for the replacement of the data key."),
+		route.On(route.Write, "rotate/config", a.writeConfig).WithSudo().
+			WithHelp("Set the conditions for the replacement of the data key."),
 	}
 }
 
@@ -87,10 +91,12 @@ func (a *keysAPI) writeConfig(ctx context.Context, _ *route.Request, in keyRotat
 	wire.Default(&c.Interval, in.Interval, DefaultKeyRotation.Interval)
 	c.MaxOperations = cmp.Or(c.MaxOperations, DefaultKeyRotation.MaxOperations) // 0: not configured
 	if c.MaxOperations < minKeyOperations || c.MaxOperations > maxKeyOperations {
-		return route.None{}, fault.New("node.rotateConfig", fault.Invalid, "field \"max_operations\": want %d to %d", minKeyOperations, int64(maxKeyOperations))
+		return route.None{}, fault.New("node.rotateConfig", fault.Invalid, "field \"max_operations\": want %d to %d",
+			minKeyOperations, int64(maxKeyOperations))
 	}
 	if c.Interval != 0 && c.Interval < minKeyInterval {
-		return route.None{}, fault.New("node.rotateConfig", fault.Invalid, "field \"interval\": want 24h or more, or 0 for none")
+		return route.None{}, fault.New("node.rotateConfig", fault.Invalid,
+			"field \"interval\": want 24h or more, or 0 for none")
 	}
 	return route.None{}, a.Keys.SetRotation(ctx, c)
 }

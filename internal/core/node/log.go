@@ -8,7 +8,7 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// logger is the name of the one logger that there is, as Vault calls its first one.
+// logger is the name of the only logger. Vault's first one has the same name.
 const logger = "core"
 
 // logAPI serves the log and the configuration of this server.
@@ -16,21 +16,29 @@ type logAPI struct{ Config }
 
 func (a *logAPI) routes() []route.Route {
 	return []route.Route{
-		route.On(route.Read, "config/state/sanitized", a.state).WithHelp("The configuration of this server, without values that could be secret."),
-		route.On(route.Write, "config/reload/{subsystem}", a.reload).WithHelp("Accepted because Vault reads its licence again here. Nothing is read, because no licence is needed."),
+		route.On(route.Read, "config/state/sanitized", a.state).
+			WithHelp("The configuration of this server, without values that could be secret."),
+		route.On(route.Write, "config/reload/{subsystem}", a.reload).WithHelp(
+			"Accepted because Vault reads its licence again here. Nothing is read, because no licence is needed."),
 		route.On(route.Read, "loggers", a.read).WithHelp("The levels of the loggers."),
-		route.On(route.Write, "loggers", a.write).WithHelp("Change the level of the log until the configuration is read again."),
+		route.On(route.Write, "loggers", a.write).
+			WithHelp("Change the level of the log until the configuration is read again."),
 		route.On(route.Delete, "loggers", a.revert).WithHelp("Reset the log level to the configuration's."),
 		route.On(route.Read, "loggers/{name}", a.readOne).WithHelp("The level of one logger."),
-		route.On(route.Write, "loggers/{name}", a.writeOne).WithHelp("Change the level of one logger until the configuration is read again."),
-		route.On(route.Delete, "loggers/{name}", a.revertOne).WithHelp("Reset the level of one logger to the configuration's."),
-		route.On(route.Read, "monitor", a.monitor).WithHelp("The lines of the log from now on, for as long as the client listens. A client that does not keep up loses lines."),
+		route.On(route.Write, "loggers/{name}", a.writeOne).
+			WithHelp("Change the level of one logger until the configuration is read again."),
+		route.On(route.Delete, "loggers/{name}", a.revertOne).
+			WithHelp("Reset the level of one logger to the configuration's."),
+		route.On(route.Read, "monitor", a.monitor).
+			WithHelp(
+				"The lines of the log from now on, for as long as the client listens. A client that does not keep up loses lines."),
 	}
 }
 
 func (a *logAPI) state(_ context.Context, r *route.Request, _ route.None) (*wire.Raw, error) {
 	if a.State == nil {
-		return nil, fault.New("node.state", fault.Unsupported, "this server has no configuration; use one that `keyturn server` started")
+		return nil, fault.New("node.state", fault.Unsupported,
+			"this server has no configuration; use one that `keyturn server` started")
 	}
 	b, err := a.State()
 	if err != nil {
@@ -47,23 +55,27 @@ type reloadIn struct {
 
 func (a *logAPI) reload(_ context.Context, r *route.Request, in reloadIn) (route.None, error) {
 	if in.Subsystem != "license" {
-		return route.None{}, fault.New("node.reload", fault.Invalid, "there is no subsystem %q that can be reloaded; send SIGHUP to the server to have its configuration read again", in.Subsystem)
+		return route.None{}, fault.New("node.reload", fault.Invalid,
+			"there is no subsystem %q that can be reloaded; send SIGHUP to the server to have its configuration read again",
+			in.Subsystem)
 	}
 	r.Warn("no licence is needed, so none was read; send SIGHUP to the server to have its configuration read again")
 	return route.None{}, nil
 }
 
 func errNoLog() error {
-	return fault.New("node.log", fault.Unsupported, "this server does not control its log; use one that `keyturn server` started")
+	return fault.New("node.log", fault.Unsupported,
+		"this server does not control its log; use one that `keyturn server` started")
 }
 
-// checkLogger refuses a logger that there is not.
+// checkLogger refuses an unknown logger.
 func (a *logAPI) checkLogger(name string) error {
 	if a.Log.Level == nil {
 		return errNoLog()
 	}
 	if name != logger {
-		return fault.New("node.log", fault.NotFound, "there is no logger %q; use %q, which is the only one", name, logger)
+		return fault.New("node.log", fault.NotFound, "there is no logger %q; use %q, which is the only one", name,
+			logger)
 	}
 	return nil
 }
@@ -102,7 +114,8 @@ func (a *logAPI) writeOne(_ context.Context, _ *route.Request, in oneLevelIn) (r
 		return route.None{}, err
 	}
 	if in.Level == "" {
-		return route.None{}, fault.New("node.log", fault.Invalid, "field \"level\" is required; give trace, debug, info, warn or error")
+		return route.None{}, fault.New("node.log", fault.Invalid,
+			"field \"level\" is required; give trace, debug, info, warn or error")
 	}
 	if err := a.Log.SetLevel(in.Level); err != nil {
 		return route.None{}, fault.New("node.log", fault.Invalid, "field \"level\": %s", err)
@@ -134,7 +147,7 @@ func (a *logAPI) monitor(_ context.Context, r *route.Request, in monitorIn) (rou
 	if in.Level == "" {
 		in.Level = "info"
 	}
-	// Asked once now, so that a mistake is answered as one.
+	// Call it once now, so that a wrong parameter is an error.
 	_, stop, err := a.watch(in)
 	if err != nil {
 		return route.None{}, err
@@ -166,9 +179,11 @@ func (a *logAPI) watch(in monitorIn) (lines <-chan []byte, stop func(), err erro
 	lines, stop, ok, err := a.Log.Watch(in.Level, in.Form)
 	switch {
 	case err != nil:
-		return nil, nil, fault.New("node.monitor", fault.Invalid, "parameters \"log_level\" and \"log_format\": %s", err)
+		return nil, nil, fault.New("node.monitor", fault.Invalid, "parameters \"log_level\" and \"log_format\": %s",
+			err)
 	case !ok:
-		return nil, nil, fault.New("node.monitor", fault.Unavailable, "too many clients are streaming the log already; end one of the streams, or read the log where it is written")
+		return nil, nil, fault.New("node.monitor", fault.Unavailable,
+			"too many clients are streaming the log already; end one of the streams, or read the log where it is written")
 	}
 	return lines, stop, nil
 }

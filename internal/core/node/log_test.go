@@ -9,7 +9,7 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// logged is a log whose level can be seen, and of which lines come from a channel.
+// logged returns a log whose level is *level, and whose lines come from a channel.
 func logged(level *string, lines chan []byte, busy *bool) Log {
 	check := func(text string) error {
 		if text != "info" && text != "debug" {
@@ -52,8 +52,10 @@ func TestLoggers(t *testing.T) {
 		kind       fault.Kind
 	}{
 		{route.Write, "loggers", `{"level":"loud"}`, fault.Invalid}, {route.Write, "loggers", `{}`, fault.Invalid},
-		{route.Read, "loggers/none", "", fault.NotFound}, {route.Write, "loggers/none", `{"level":"debug"}`, fault.NotFound},
-		{route.Delete, "loggers/none", "", fault.NotFound}, {route.Read, "monitor", `{"log_level":"loud"}`, fault.Invalid},
+		{route.Read, "loggers/none", "", fault.NotFound},
+		{route.Write, "loggers/none", `{"level":"debug"}`, fault.NotFound},
+		{route.Delete, "loggers/none", "", fault.NotFound},
+		{route.Read, "monitor", `{"log_level":"loud"}`, fault.Invalid},
 		{route.Write, "config/reload/listener", "", fault.Invalid},
 	} {
 		if _, err := p.do(tt.op, tt.path, tt.body); !fault.Is(err, tt.kind) || level != "info" {
@@ -80,7 +82,7 @@ func TestState(t *testing.T) {
 	p.must(route.Read, "config/state/sanitized", "", `{"log_level":"info"}`)
 }
 
-// TestMonitor sends lines until the client has gone, or the stream is ended.
+// TestMonitor streams lines until the client hangs up, or the context ends.
 func TestMonitor(t *testing.T) {
 	level, busy, lines := "info", false, make(chan []byte, 3)
 	p := open(t, func(c *Config) { c.Log = logged(&level, lines, &busy) })

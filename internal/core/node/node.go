@@ -1,13 +1,14 @@
-// Package node is the part of core that serves what is below sys/ and concerns this server alone: its data keys, its
-// machine and process, the headers that it takes and gives, and the raw rows of its store. What concerns what is stored
-// – mounts, policies, leases – is in sys.
+// Package node is the part of core that serves the paths below sys/ that concern the server
+// itself: data keys, machine and process, HTTP headers, and the raw rows of the store. The package
+// sys serves mounts, policies and leases.
 //
 //	core/key-rotation            when the data key is replaced
-//	core/config/cors             which web pages of other origins may call
+//	core/config/cors             origins whose web pages may call the API
 //	core/config/ui-headers       headers of answers below /ui
 //	core/config/audited-headers  request headers that the audit log records
 //
-// None of these rows is kept in memory for longer than a second: every server over one store follows a change.
+// None of these rows is cached for longer than a second, so every server of a store follows a
+// change.
 package node
 
 import (
@@ -24,34 +25,47 @@ import (
 func Routes(c Config) []route.Route {
 	var out []route.Route
 	for _, part := range [][]route.Route{
-		(&keysAPI{c}).routes(), (&serverAPI{c}).routes(), (&rawAPI{c}).routes(), (&headerAPI{c}).routes(), (&profileAPI{}).routes(), (&logAPI{c}).routes(),
+		(&keysAPI{c}).routes(), (&serverAPI{c}).routes(), (&rawAPI{c}).routes(), (&headerAPI{c}).routes(),
+		(&profileAPI{}).routes(), (&logAPI{c}).routes(),
 	} {
 		out = append(out, part...)
 	}
 	return out
 }
 
-// serverAPI serves what concerns this server as a process on a machine.
+// serverAPI serves information about the server, its machine and its plugins.
 type serverAPI struct{ Config }
 
 func (a *serverAPI) routes() []route.Route {
 	return []route.Route{
 		route.On(route.Read, "ha-status", a.haStatus).WithHelp("The nodes of the cluster: this one."),
-		route.On(route.List, "version-history", a.versionHistory).WithHelp("The versions that have served this store, and since when."),
+		route.On(route.List, "version-history", a.versionHistory).
+			WithHelp("The versions that have served this store, and since when."),
 		route.On(route.Read, "host-info", a.hostInfo).WithSudo().WithHelp("The machine: processors, memory, disks."),
 		route.On(route.Read, "in-flight-req", a.inFlight).WithSudo().WithHelp("The requests that are being served."),
-		route.On(route.Read, "internal/counters/tokens", a.countTokens).WithHelp("The number of service tokens. The server reads all of them to count."),
-		route.On(route.Read, "internal/counters/activity", a.noActivity).WithHelp("Not kept: clients are not counted."),
-		route.On(route.Read, "internal/counters/activity/monthly", a.noActivity).WithHelp("Not kept: clients are not counted."),
+		route.On(route.Read, "internal/counters/tokens", a.countTokens).
+			WithHelp("The number of service tokens. The server reads all of them to count."),
+		route.On(route.Read, "internal/counters/activity", a.noActivity).
+			WithHelp("Not kept: clients are not counted."),
+		route.On(route.Read, "internal/counters/activity/monthly", a.noActivity).
+			WithHelp("Not kept: clients are not counted."),
 		route.On(route.Read, "internal/counters/config", a.noActivity).WithHelp("Not kept: clients are not counted."),
-		route.On(route.Read, "internal/counters/entities", a.noEntities).WithHelp("Not implemented: there are no entities yet."),
-		route.On(route.Read, "internal/counters/requests", a.noRequests).WithHelp("Not kept by month: sys/metrics counts requests."),
-		route.On(route.Read, "plugins/catalog", a.catalog).WithHelp("The engines, login methods and databases that are built in."),
-		route.On(route.List, "plugins/catalog", a.catalog).WithHelp("The engines, login methods and databases that are built in."),
-		route.On(route.List, "plugins/catalog/{type}", a.catalogOf).WithHelp("The names of one type that are built in."),
-		route.On(route.Read, "plugins/catalog/{type}/{name}", a.plugin).WithHelp("The details of one built-in plugin."),
-		route.On(route.Write, "plugins/catalog/{type}/{name}", a.noPlugins).WithSudo().WithHelp("Refused: plugins cannot be added."),
-		route.On(route.Delete, "plugins/catalog/{type}/{name}", a.noPlugins).WithSudo().WithHelp("Refused: what is built in cannot be removed."),
+		route.On(route.Read, "internal/counters/entities", a.noEntities).
+			WithHelp("Not implemented: there are no entities yet."),
+		route.On(route.Read, "internal/counters/requests", a.noRequests).
+			WithHelp("Not kept by month: sys/metrics counts requests."),
+		route.On(route.Read, "plugins/catalog", a.catalog).
+			WithHelp("The engines, login methods and databases that are built in."),
+		route.On(route.List, "plugins/catalog", a.catalog).
+			WithHelp("The engines, login methods and databases that are built in."),
+		route.On(route.List, "plugins/catalog/{type}", a.catalogOf).
+			WithHelp("The names of one type that are built in."),
+		route.On(route.Read, "plugins/catalog/{type}/{name}", a.plugin).
+			WithHelp("The details of one built-in plugin."),
+		route.On(route.Write, "plugins/catalog/{type}/{name}", a.noPlugins).WithSudo().
+			WithHelp("Refused: plugins cannot be added."),
+		route.On(route.Delete, "plugins/catalog/{type}/{name}", a.noPlugins).WithSudo().
+			WithHelp("Refused: what is built in cannot be removed."),
 	}
 }
 
@@ -72,7 +86,9 @@ type haStatusOut struct {
 
 func (a *serverAPI) haStatus(_ context.Context, r *route.Request, _ route.None) (*haStatusOut, error) {
 	r.SetShape(route.Merged)
-	return &haStatusOut{Nodes: []haNode{{Hostname: a.Hostname, APIAddress: a.Address, Active: true, Version: a.Version}}}, nil
+	return &haStatusOut{
+		Nodes: []haNode{{Hostname: a.Hostname, APIAddress: a.Address, Active: true, Version: a.Version}},
+	}, nil
 }
 
 type versionInfo struct {
@@ -104,7 +120,8 @@ func (a *serverAPI) versionHistory(ctx context.Context, r *route.Request, _ rout
 
 func (a *serverAPI) hostInfo(ctx context.Context, _ *route.Request, _ route.None) (*wire.Raw, error) {
 	if a.Host == nil {
-		return nil, fault.New("node.hostInfo", fault.Unsupported, "this server has no information about its machine; use one that `keyturn server` started")
+		return nil, fault.New("node.hostInfo", fault.Unsupported,
+			"this server has no information about its machine; use one that `keyturn server` started")
 	}
 	b, err := a.Host(ctx)
 	if err != nil {
@@ -124,7 +141,8 @@ type flightOut struct {
 
 func (a *serverAPI) inFlight(_ context.Context, r *route.Request, _ route.None) (map[string]flightOut, error) {
 	if a.InFlight == nil {
-		return nil, fault.New("node.inFlight", fault.Unsupported, "this server does not count its requests; use one that `keyturn server` started")
+		return nil, fault.New("node.inFlight", fault.Unsupported,
+			"this server does not count its requests; use one that `keyturn server` started")
 	}
 	out := map[string]flightOut{}
 	for _, f := range a.InFlight() {
@@ -153,15 +171,18 @@ func (a *serverAPI) countTokens(ctx context.Context, _ *route.Request, _ route.N
 }
 
 func (a *serverAPI) noActivity(context.Context, *route.Request, route.None) (route.None, error) {
-	return route.None{}, fault.New("node.counters", fault.Unsupported, "clients are not counted; read sys/internal/counters/tokens for the number of tokens, and the audit log for callers")
+	return route.None{}, fault.New("node.counters", fault.Unsupported,
+		"clients are not counted; read sys/internal/counters/tokens for the number of tokens, and the audit log for callers")
 }
 
 func (a *serverAPI) noEntities(context.Context, *route.Request, route.None) (route.None, error) {
-	return route.None{}, fault.New("node.counters", fault.Unsupported, "entities are not implemented yet; there are none to count")
+	return route.None{}, fault.New("node.counters", fault.Unsupported,
+		"entities are not implemented yet; there are none to count")
 }
 
 func (a *serverAPI) noRequests(context.Context, *route.Request, route.None) (route.None, error) {
-	return route.None{}, fault.New("node.counters", fault.Unsupported, "requests are not counted by month; read sys/metrics for their number and duration")
+	return route.None{}, fault.New("node.counters", fault.Unsupported,
+		"requests are not counted by month; read sys/metrics for their number and duration")
 }
 
 // pluginOut is one row of the catalog.
@@ -177,7 +198,9 @@ type pluginOut struct {
 }
 
 func (p Plugin) out() pluginOut {
-	return pluginOut{Name: p.Name, Type: p.Type, Version: mounts.BuiltinVersion, Builtin: true, Deprecation: "supported"}
+	return pluginOut{
+		Name: p.Name, Type: p.Type, Version: mounts.BuiltinVersion, Builtin: true, Deprecation: "supported",
+	}
 }
 
 type pluginNames []string
@@ -198,7 +221,7 @@ func (a *serverAPI) catalog(_ context.Context, r *route.Request, _ route.None) (
 	return out, nil
 }
 
-// named are the names of one type.
+// named returns the names of the plugins of one type.
 func (a *serverAPI) named(kind string) []string {
 	names := []string{}
 	for _, p := range a.Plugins {
@@ -224,7 +247,8 @@ func (a *serverAPI) catalogOf(_ context.Context, r *route.Request, in pluginKind
 		r.SetShape(route.Merged)
 		return route.Keys{Keys: a.named(in.Type)}, nil
 	}
-	return route.Keys{}, fault.New("node.catalog", fault.Invalid, "there is no plugin type %q; use auth, database or secret", in.Type)
+	return route.Keys{}, fault.New("node.catalog", fault.Invalid,
+		"there is no plugin type %q; use auth, database or secret", in.Type)
 }
 
 func (a *serverAPI) plugin(_ context.Context, r *route.Request, in pluginIn) (*pluginOut, error) {
@@ -239,5 +263,7 @@ func (a *serverAPI) plugin(_ context.Context, r *route.Request, in pluginIn) (*p
 }
 
 func (a *serverAPI) noPlugins(_ context.Context, _ *route.Request, in pluginIn) (route.None, error) {
-	return route.None{}, fault.New("node.catalog", fault.Unsupported, "plugins are built into the program and cannot be added, replaced or removed; mount %q if sys/plugins/catalog lists it", in.Name)
+	return route.None{}, fault.New("node.catalog", fault.Unsupported,
+		"plugins are built into the program and cannot be added, replaced or removed; mount %q if sys/plugins/catalog lists it",
+		in.Name)
 }

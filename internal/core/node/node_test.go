@@ -20,15 +20,15 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// A place is the routes over an empty store.
-type place struct {
+// A fixture has the routes over an empty store.
+type fixture struct {
 	t     *testing.T
 	table *route.Table
 	view  *barrier.View
 	cfg   Config
 }
 
-func open(t *testing.T, edit func(c *Config)) *place {
+func open(t *testing.T, edit func(c *Config)) *fixture {
 	t.Helper()
 	store := memory.Open()
 	root := secret.New(make([]byte, barrier.RootKeySize))
@@ -54,11 +54,11 @@ func open(t *testing.T, edit func(c *Config)) *place {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &place{t, table, c.View, c}
+	return &fixture{t, table, c.View, c}
 }
 
-// do carries a request out and returns the answer's data as JSON.
-func (p *place) do(op route.Op, path, body string) (string, error) {
+// do serves a request and returns the answer's data as JSON.
+func (p *fixture) do(op route.Op, path, body string) (string, error) {
 	p.t.Helper()
 	r := &route.Request{Op: op, Path: route.Path("sys/" + path), Rest: path, Body: []byte(body)}
 	found, err := p.table.Find(r)
@@ -72,7 +72,7 @@ func (p *place) do(op route.Op, path, body string) (string, error) {
 	return string(wire.Append(nil, data)), nil
 }
 
-func (p *place) must(op route.Op, path, body, want string) {
+func (p *fixture) must(op route.Op, path, body, want string) {
 	p.t.Helper()
 	got, err := p.do(op, path, body)
 	if err != nil {
@@ -85,7 +85,7 @@ func (p *place) must(op route.Op, path, body, want string) {
 	}
 }
 
-func (p *place) refused(op route.Op, path, body string, kind fault.Kind, says string) {
+func (p *fixture) refused(op route.Op, path, body string, kind fault.Kind, says string) {
 	p.t.Helper()
 	got, err := p.do(op, path, body)
 	if !fault.Is(err, kind) || !strings.Contains(fault.Message(err), says) {
@@ -107,9 +107,13 @@ func TestCORS(t *testing.T) {
 		p.refused(route.Write, "config/cors", body, fault.Invalid, says)
 	}
 	p.must(route.Read, "config/cors", "", `{"enabled":false}`)
-	p.must(route.Write, "config/cors", `{"allowed_origins":"https://ui.example,http://localhost:8080","allowed_headers":"X-Mine"}`, `null`)
+	p.must(route.Write, "config/cors",
+		`{"allowed_origins":"https://ui.example,http://localhost:8080","allowed_headers":"X-Mine"}`, `null`)
 	headers, _ := json.Marshal(append(append([]string{}, DefaultCORSHeaders...), "X-Mine"))
-	p.must(route.Read, "config/cors", "", fmt.Sprintf(`{"enabled":true,"allowed_origins":["https://ui.example","http://localhost:8080"],"allowed_headers":%s}`, headers))
+	p.must(route.Read, "config/cors", "",
+		fmt.Sprintf(
+			`{"enabled":true,"allowed_origins":["https://ui.example","http://localhost:8080"],"allowed_headers":%s}`,
+			headers))
 	c, err := CORSSetting.Read(t.Context(), p.view)
 	if err != nil || !c.Allows("https://UI.example") || c.Allows("https://evil.example") || c.Allows("null") {
 		t.Errorf("read %+v, %v", c, err)
@@ -133,7 +137,7 @@ func TestUIHeaders(t *testing.T) {
 	p.refused(route.Read, "config/ui/headers/X-A", "", fault.NotFound, "")
 }
 
-// TestAuditedHeaders: a header that carries a token cannot come into the audit log in clear.
+// TestAuditedHeaders: a header that carries a token cannot be recorded in clear.
 func TestAuditedHeaders(t *testing.T) {
 	p := open(t, nil)
 	const at = "config/auditing/request-headers"
@@ -151,7 +155,7 @@ func TestAuditedHeaders(t *testing.T) {
 	p.refused(route.Read, at+"/X-Correlation-Id", "", fault.NotFound, "is not audited")
 }
 
-// TestTwoWriters: two servers over one store set two headers at the same time, and both are there afterwards.
+// TestTwoWriters: if two servers of a store set two headers at the same time, both are kept.
 func TestTwoWriters(t *testing.T) {
 	p := open(t, nil)
 	first := true
@@ -166,7 +170,8 @@ func TestTwoWriters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.must(route.Read, "config/auditing/request-headers", "", `{"headers":{"X-Mine":{"hmac":false},"X-Other":{"hmac":false}}}`)
+	p.must(route.Read, "config/auditing/request-headers", "",
+		`{"headers":{"X-Mine":{"hmac":false},"X-Other":{"hmac":false}}}`)
 }
 
 func TestKeyRotation(t *testing.T) {
@@ -183,7 +188,8 @@ func TestKeyRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.must(route.Write, "rotate", "", `null`)
-	if got, err := p.do(route.Read, "key-status", ""); err != nil || !strings.Contains(got, fmt.Sprintf(`"term":%d,`, before.Term+1)) {
+	if got, err := p.do(route.Read, "key-status", ""); err != nil ||
+		!strings.Contains(got, fmt.Sprintf(`"term":%d,`, before.Term+1)) {
 		t.Errorf("after a rotation the key's status is %s, %v", got, err)
 	}
 }
@@ -208,7 +214,7 @@ func TestKeyRotationDue(t *testing.T) {
 	}
 }
 
-// TestRaw: rows are shown only where the configuration opens them, and those of the keys never.
+// TestRaw: rows are shown only if the configuration enables it, and key rows never.
 func TestRaw(t *testing.T) {
 	p := open(t, nil)
 	for _, op := range []route.Op{route.Read, route.Write, route.Delete, route.List} {
@@ -220,7 +226,8 @@ func TestRaw(t *testing.T) {
 			p.refused(op, "raw/"+key, `{"value":"x"}`, fault.Denied, "neither shown nor written")
 		}
 	}
-	for _, key := range []string{"token/x", "token-accessor/x", "token-child/x/y", "wrapped/x"} { // root comes only from root
+	// Only a root token may create root tokens.
+	for _, key := range []string{"token/x", "token-accessor/x", "token-child/x/y", "wrapped/x"} {
 		for _, op := range []route.Op{route.Read, route.Write, route.Delete} {
 			p.refused(op, "raw/"+key, `{"value":"x"}`, fault.Denied, "only a root token")
 		}
@@ -235,7 +242,8 @@ func TestRaw(t *testing.T) {
 	p.must(route.Read, "raw/core/x/one", "", `{"value":"text"}`)
 	p.refused(route.Read, "raw/core/x/two", "", fault.Invalid, "is not text")
 	p.must(route.List, "raw/core/x", "", `{"keys":["one","two"]}`)
-	if got, err := p.do(route.List, "raw/core", ""); err != nil || !strings.Contains(got, `"x/"`) || strings.Contains(got, "one") {
+	got, err := p.do(route.List, "raw/core", "")
+	if err != nil || !strings.Contains(got, `"x/"`) || strings.Contains(got, "one") {
 		t.Errorf("the list of core is %s, %v", got, err)
 	}
 	p.must(route.Delete, "raw/core/x/one", "", `null`)
@@ -248,21 +256,25 @@ func TestPlugins(t *testing.T) {
 	})
 	p.must(route.List, "plugins/catalog/database", "", `{"keys":["postgresql-database-plugin"]}`)
 	p.refused(route.List, "plugins/catalog/other", "", fault.Invalid, "there is no plugin type")
-	p.must(route.Read, "plugins/catalog/secret/kv", "", `{"name":"kv","type":"secret","version":"v2.0.0+builtin.bao","builtin":true,"deprecation_status":"supported","command":"","sha256":""}`)
+	p.must(route.Read, "plugins/catalog/secret/kv", "",
+		`{"name":"kv","type":"secret","version":"v2.0.0+builtin.bao","builtin":true,"deprecation_status":"supported","command":"","sha256":""}`)
 	p.refused(route.Read, "plugins/catalog/secret/pki", "", fault.NotFound, "")
 	p.refused(route.Write, "plugins/catalog/secret/pki", `{"command":"x"}`, fault.Unsupported, "cannot be added")
 	got, err := p.do(route.Read, "plugins/catalog", "")
-	if err != nil || !strings.Contains(got, `"secret":["kv"]`) || !strings.Contains(got, `"detailed":[{"name":"token"`) {
+	if err != nil || !strings.Contains(got, `"secret":["kv"]`) ||
+		!strings.Contains(got, `"detailed":[{"name":"token"`) {
 		t.Errorf("the catalog is %s, %v", got, err)
 	}
 }
 
-// TestUnsupportedEndpoints: what is not built says so.
+// TestUnsupportedEndpoints: unsupported endpoints return an error that says so.
 func TestUnsupportedEndpoints(t *testing.T) {
 	p := open(t, nil)
 	for path, says := range map[string]string{
-		"host-info": "no information about its machine", "in-flight-req": "does not count", "internal/counters/activity": "clients are not counted",
-		"internal/counters/entities": "not implemented yet", "internal/counters/requests": "sys/metrics", "internal/inspect/router/root": "introspection_endpoint",
+		"host-info": "no information about its machine", "in-flight-req": "does not count",
+		"internal/counters/activity": "clients are not counted",
+		"internal/counters/entities": "not implemented yet", "internal/counters/requests": "sys/metrics",
+		"internal/inspect/router/root": "introspection_endpoint",
 	} {
 		p.refused(route.Read, path, "", fault.Unsupported, says)
 	}
@@ -281,7 +293,8 @@ func TestProfiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	data, err := found.Serve(t.Context(), r)
-	if raw, ok := data.(*wire.Raw); err != nil || !ok || !strings.Contains(string(raw.Reveal()), "goroutine profile:") {
+	raw, ok := data.(*wire.Raw)
+	if err != nil || !ok || !strings.Contains(string(raw.Reveal()), "goroutine profile:") {
 		t.Errorf("the goroutines: %v", err)
 	}
 	r = &route.Request{Op: route.Read, Rest: "pprof/profile", Query: map[string][]string{"seconds": {"61"}}}
@@ -306,5 +319,6 @@ func TestVersionHistory(t *testing.T) {
 	p.must(route.List, "version-history", "", `{"keys":["1.0.0","1.1.0"],"key_info":{
 		"1.0.0":{"build_date":null,"previous_version":null,"timestamp_installed":"2026-03-01T00:00:00Z"},
 		"1.1.0":{"build_date":null,"previous_version":"1.0.0","timestamp_installed":"2026-04-01T00:00:00Z"}}}`)
-	p.must(route.Read, "in-flight-req", "", `{"id":{"start_time":"2026-03-01T00:00:00Z","client_remote_address":"127.0.0.1:9","request_path":"/v1/sys/mounts","request_method":"GET","client_id":""}}`)
+	p.must(route.Read, "in-flight-req", "",
+		`{"id":{"start_time":"2026-03-01T00:00:00Z","client_remote_address":"127.0.0.1:9","request_path":"/v1/sys/mounts","request_method":"GET","client_id":""}}`)
 }

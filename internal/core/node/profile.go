@@ -15,11 +15,12 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// profileAPI serves the profiles of the Go runtime, as net/http/pprof does. They hold names of functions and addresses,
-// and no values; still they take sudo, since they cost processor time and tell how the server is built.
+// profileAPI serves the profiles of the Go runtime, like net/http/pprof. They contain names of
+// functions and addresses, but no values. They need sudo because they cost processor time and
+// reveal how the server works.
 type profileAPI struct{}
 
-// Seconds that a profile over time takes: what is asked for, within the time that a request has.
+// The default and maximum duration of a profile, which must end before the request times out.
 const (
 	profileSeconds    = 30
 	maxProfileSeconds = 60
@@ -28,7 +29,8 @@ const (
 func (a *profileAPI) routes() []route.Route {
 	return []route.Route{
 		route.On(route.Read, "pprof", a.index).WithSudo().WithHelp("List the profiles."),
-		route.On(route.Read, "pprof/{name}", a.profile).WithSudo().WithHelp("A profile of the server's process, for go tool pprof or go tool trace."),
+		route.On(route.Read, "pprof/{name}", a.profile).WithSudo().
+			WithHelp("A profile of the server's process, for go tool pprof or go tool trace."),
 	}
 }
 
@@ -56,13 +58,14 @@ func (a *profileAPI) profile(ctx context.Context, r *route.Request, in profileIn
 		in.Seconds = profileSeconds
 	}
 	if in.Seconds < 0 || in.Seconds > maxProfileSeconds || in.Debug < 0 || in.Debug > 2 {
-		return nil, fault.New("node.profile", fault.Invalid, "parameter \"seconds\": want 1 to %d; \"debug\": 0 to 2", maxProfileSeconds)
+		return nil, fault.New("node.profile", fault.Invalid, "parameter \"seconds\": want 1 to %d; \"debug\": 0 to 2",
+			maxProfileSeconds)
 	}
 	var b bytes.Buffer
 	kind, err := "application/octet-stream", error(nil)
 	switch in.Name {
 	case "cmdline":
-		// The arguments could hold a secret, such as the root token of a development server.
+		// The arguments may contain a secret, such as the root token of a development server.
 		kind = "text/plain; charset=utf-8"
 		b.WriteString(os.Args[0])
 	case "profile":
@@ -78,15 +81,18 @@ func (a *profileAPI) profile(ctx context.Context, r *route.Request, in profileIn
 	default:
 		p := pprof.Lookup(in.Name)
 		if p == nil {
-			return nil, fault.New("node.profile", fault.NotFound, "there is no profile %q; sys/pprof lists them", in.Name)
+			return nil, fault.New("node.profile", fault.NotFound, "there is no profile %q; sys/pprof lists them",
+				in.Name)
 		}
 		if in.Debug > 0 {
 			kind = "text/plain; charset=utf-8"
 		}
 		err = p.WriteTo(&b, in.Debug)
 	}
-	if err != nil { // another one runs
-		return nil, fault.New("node.profile", fault.Unavailable, "the profile cannot be taken now: %s; try again when no other is being taken", strings.TrimPrefix(err.Error(), "cpu profiling "))
+	if err != nil { // another profile is being taken
+		return nil, fault.New("node.profile", fault.Unavailable,
+			"the profile cannot be taken now: %s; try again when no other is being taken",
+			strings.TrimPrefix(err.Error(), "cpu profiling "))
 	}
 	r.SetShape(route.Binary)
 	r.Reply().ContentType, r.Reply().NoAuditData = kind, true
@@ -94,7 +100,7 @@ func (a *profileAPI) profile(ctx context.Context, r *route.Request, in profileIn
 	return &raw, nil
 }
 
-// pause waits, or ends with ctx.
+// pause waits until the time is over or ctx ends.
 func pause(ctx context.Context, seconds int) {
 	t := time.NewTimer(time.Duration(seconds) * time.Second)
 	defer t.Stop()

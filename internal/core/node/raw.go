@@ -16,17 +16,22 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// rawAPI serves what looks below everything else: the store's rows, decrypted, and the tables of mounts. Both are off
-// unless the configuration of the server opens them, because no policy but their own guards what they show.
+// rawAPI serves the decrypted rows of the store, and the mount tables. Both are off unless the
+// configuration enables them, because they bypass all other policies.
 type rawAPI struct{ Config }
 
 func (a *rawAPI) routes() []route.Route {
 	return []route.Route{
-		route.On(route.Read, "raw/{key...}", a.read).WithSudo().WithHelp("Read a row of the store. Off unless the configuration has raw_storage_endpoint."),
-		route.On(route.Write, "raw/{key...}", a.write).WithSudo().WithHelp("Write a row of the store. Off unless the configuration has raw_storage_endpoint."),
-		route.On(route.Delete, "raw/{key...}", a.remove).WithSudo().WithHelp("Delete a row of the store. Off unless the configuration has raw_storage_endpoint."),
-		route.On(route.List, "raw/{key...}", a.list).WithSudo().WithHelp("List keys of the store. Off unless the configuration has raw_storage_endpoint."),
-		route.On(route.Read, "internal/inspect/router/{tag}", a.inspect).WithSudo().WithHelp("The table by which requests are routed. Off unless the configuration has introspection_endpoint."),
+		route.On(route.Read, "raw/{key...}", a.read).WithSudo().
+			WithHelp("Read a row of the store. Off unless the configuration has raw_storage_endpoint."),
+		route.On(route.Write, "raw/{key...}", a.write).WithSudo().
+			WithHelp("Write a row of the store. Off unless the configuration has raw_storage_endpoint."),
+		route.On(route.Delete, "raw/{key...}", a.remove).WithSudo().
+			WithHelp("Delete a row of the store. Off unless the configuration has raw_storage_endpoint."),
+		route.On(route.List, "raw/{key...}", a.list).WithSudo().
+			WithHelp("List keys of the store. Off unless the configuration has raw_storage_endpoint."),
+		route.On(route.Read, "internal/inspect/router/{tag}", a.inspect).WithSudo().WithHelp(
+			"The table by which requests are routed. Off unless the configuration has introspection_endpoint."),
 	}
 }
 
@@ -38,18 +43,23 @@ type rawIn struct {
 	Compression string       `json:"compression_type" doc:"Accepted without effect: rows are not compressed."`
 }
 
-// checkRaw refuses what is off, the rows that hold the keys of all others, and to all but a root token the rows of
-// tokens, cubbyholes and wrapped answers: who may write them, or read what is wrapped, makes a root token of any other.
+// checkRaw refuses everything if sys/raw is off, and rows that contain keys. Only a root token may
+// access the rows of tokens, cubbyholes and wrapped answers, because writing them, or reading a
+// wrapped answer, can turn any token into a root token.
 func (a *rawAPI) checkRaw(r *route.Request, in rawIn) error {
 	if !a.RawStorage {
-		return fault.New("node.raw", fault.Unsupported, "sys/raw is off; set raw_storage_endpoint = true in the server's configuration, for as long as it is needed")
+		return fault.New("node.raw", fault.Unsupported,
+			"sys/raw is off; set raw_storage_endpoint = true in the server's configuration, for as long as it is needed")
 	}
 	if in.Key == barrier.RingKey || in.Key == seal.RecordKey {
-		return fault.New("node.raw", fault.Denied, "the rows of the key ring and the seal are neither shown nor written; use operator rotate")
+		return fault.New("node.raw", fault.Denied,
+			"the rows of the key ring and the seal are neither shown nor written; use operator rotate")
 	}
 	root := r.Caller != nil && r.Caller.Root
-	if !root && (strings.HasPrefix(in.Key, "token") || strings.HasPrefix(in.Key+"/", wrapping.Prefix) || a.inCubbyhole(in.Key)) {
-		return fault.New("node.raw", fault.Denied, "permission denied: only a root token may use the rows of tokens, cubbyholes and wrapped answers; use auth/token, cubbyhole and sys/wrapping")
+	if !root && (strings.HasPrefix(in.Key, "token") || strings.HasPrefix(in.Key+"/", wrapping.Prefix) ||
+		a.inCubbyhole(in.Key)) {
+		return fault.New("node.raw", fault.Denied,
+			"permission denied: only a root token may use the rows of tokens, cubbyholes and wrapped answers; use auth/token, cubbyhole and sys/wrapping")
 	}
 	if in.Encoding != "" && in.Encoding != "base64" {
 		return fault.New("node.raw", fault.Invalid, "field \"encoding\": want base64, or leave it out")
@@ -57,8 +67,8 @@ func (a *rawAPI) checkRaw(r *route.Request, in rawIn) error {
 	return nil
 }
 
-// inCubbyhole reports whether a key is below the store of the cubbyholes, which belong to one token each: a root token
-// that somebody keeps in one must not be shown to others.
+// inCubbyhole reports whether a key belongs to a cubbyhole. A root token in the cubbyhole of one
+// token must not be shown to another.
 func (a *rawAPI) inCubbyhole(key string) bool {
 	for _, e := range a.Mounts.Snapshot().Table.Live(mount.ClassSecret) {
 		if e.Type == "cubbyhole" && strings.HasPrefix(key+"/", storagePrefix(e)) {
@@ -97,7 +107,8 @@ func (a *rawAPI) write(ctx context.Context, r *route.Request, in rawIn) (route.N
 	if in.Encoding == "base64" {
 		var err error
 		if value, err = base64.StdEncoding.DecodeString(string(value)); err != nil {
-			return route.None{}, fault.New("node.raw", fault.Invalid, "field \"value\": it is not base64; encode it, or leave out \"encoding\"")
+			return route.None{}, fault.New("node.raw", fault.Invalid,
+				"field \"value\": it is not base64; encode it, or leave out \"encoding\"")
 		}
 	}
 	_, err := a.View.Commit(ctx, storage.Set(in.Key, value))
@@ -112,7 +123,7 @@ func (a *rawAPI) remove(ctx context.Context, r *route.Request, in rawIn) (route.
 	return route.None{}, err
 }
 
-// maxRawKeys is how many keys a list has; more are named by listing a folder of them.
+// maxRawKeys is the maximum length of a list; list a folder of it to see more.
 const maxRawKeys = 10_000
 
 func (a *rawAPI) list(ctx context.Context, r *route.Request, in rawIn) (route.Keys, error) {
@@ -134,7 +145,7 @@ func (a *rawAPI) list(ctx context.Context, r *route.Request, in rawIn) (route.Ke
 			name, _, folder := strings.Cut(strings.TrimPrefix(row.Key, prefix), "/")
 			if folder {
 				name += "/"
-				next = storage.PrefixEnd(prefix + name) // what is below it is skipped, not read
+				next = storage.PrefixEnd(prefix + name) // skip the keys in the folder
 			}
 			keys = append(keys, name)
 			if folder || len(keys) == maxRawKeys {
@@ -156,7 +167,7 @@ type inspectIn struct {
 	Tag string `path:"tag" doc:"The table to show: root, uuid, accessor or storage."`
 }
 
-// routed is one row of the router's table, in the reference's spelling.
+// routed is one row of the router's table, with the field names of the reference server.
 type routed struct {
 	Routing   string `json:"routing_prefix"`
 	Namespace string `json:"mount_namespace"`
@@ -170,7 +181,8 @@ type routed struct {
 
 func (a *rawAPI) inspect(_ context.Context, _ *route.Request, in inspectIn) (map[string]map[string]routed, error) {
 	if !a.Introspection {
-		return nil, fault.New("node.inspect", fault.Unsupported, "sys/internal/inspect is off; set introspection_endpoint = true in the server's configuration")
+		return nil, fault.New("node.inspect", fault.Unsupported,
+			"sys/internal/inspect is off; set introspection_endpoint = true in the server's configuration")
 	}
 	by := map[string]func(e *mount.Entry) string{
 		"root":     func(e *mount.Entry) string { return e.Path },
@@ -179,13 +191,15 @@ func (a *rawAPI) inspect(_ context.Context, _ *route.Request, in inspectIn) (map
 		"storage":  storagePrefix,
 	}[in.Tag]
 	if by == nil {
-		return nil, fault.New("node.inspect", fault.Invalid, "there is no table %q; use root, uuid, accessor or storage", in.Tag)
+		return nil, fault.New("node.inspect", fault.Invalid,
+			"there is no table %q; use root, uuid, accessor or storage", in.Tag)
 	}
 	rows := map[string]routed{}
 	for _, class := range []string{mount.ClassSecret, mount.ClassAuth} {
 		for _, e := range a.Mounts.Snapshot().Table.Live(class) {
 			rows[by(e)] = routed{
-				Routing: e.Path, Path: e.Path, UUID: e.UUID, Accessor: e.Accessor, Class: e.Class, Type: e.Type, Storage: storagePrefix(e),
+				Routing: e.Path, Path: e.Path, UUID: e.UUID, Accessor: e.Accessor, Class: e.Class, Type: e.Type,
+				Storage: storagePrefix(e),
 			}
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A setting is one row of the server's own configuration, below core/. It is read from the store each time, so that
-// every server over one store has the same.
+// A setting is one row of the server's own configuration, below core/. It is read from the store
+// each time, so that every server over one store has the same.
 type setting[T any] struct{ key string }
 
 // Read returns what was set, or the zero value.
@@ -31,8 +31,8 @@ func (s setting[T]) read(ctx context.Context, view *barrier.View) (v T, version 
 	return v, row.Version, nil
 }
 
-// change stores what edit makes of the setting, unless it returns an error. Of two changes at the same time, the
-// second one is made of what the first one stored.
+// change stores what edit makes of the setting, unless it returns an error. Of two changes at the
+// same time, the second one is made of what the first one stored.
 func (s setting[T]) change(ctx context.Context, view *barrier.View, edit func(v *T) error) error {
 	for range 10 {
 		v, version, err := s.read(ctx, view)

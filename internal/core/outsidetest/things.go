@@ -1,5 +1,5 @@
-// Package outsidetest is what a core meets in a test: an engine whose leases create [Things], an audit device that can be told
-// to fail, and a seal that opens by itself.
+// Package outsidetest contains the surroundings of a core in a test: an engine whose leases create
+// [Things], an audit device that fails on command, and a seal that needs no key shares.
 package outsidetest
 
 import (
@@ -19,12 +19,13 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Things are what leases of the engine "things" create, outside of the server: they outlive it. Reading creds/<role> creates one;
-// writing later/<id> schedules work. The zero value is ready.
+// Things are what the leases of the engine "things" create. They are outside of the server and
+// survive it. Reading creds/<role> creates one; writing later/<id> schedules work. The zero value
+// is ready to use.
 type Things struct {
 	mu     sync.Mutex        // guards all
-	alive  map[string]string // by attempt, the lease
-	last   string            // lease, which the role "same" is given again
+	alive  map[string]string // attempt → lease
+	last   string            // last lease; the role "same" reuses it
 	opened int
 	worked []string
 
@@ -32,7 +33,7 @@ type Things struct {
 	late                      bool
 }
 
-// Create makes every create fail with err; late: although it had its effect.
+// Create makes every create fail with err. If late, the thing is created nevertheless.
 func (h *Things) Create(err error, late bool) { h.set(func() { h.create, h.late = err, late }) }
 
 // Undo makes every undo fail with err.
@@ -41,7 +42,7 @@ func (h *Things) Undo(err error) { h.set(func() { h.undo = err }) }
 // Renew makes every renewal fail with err.
 func (h *Things) Renew(err error) { h.set(func() { h.renew = err }) }
 
-// Busy makes disabling the mount be refused with err.
+// Busy makes disabling the mount fail with err.
 func (h *Things) Busy(err error) { h.set(func() { h.busy = err }) }
 
 func (h *Things) set(f func()) {
@@ -50,35 +51,37 @@ func (h *Things) set(f func()) {
 	f()
 }
 
-// Alive are the leases of the things that there are.
+// Alive returns the leases of the existing things.
 func (h *Things) Alive() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Sorted(maps.Values(h.alive))
 }
 
-// Opened is how often an engine was opened.
+// Opened returns how often an engine was opened.
 func (h *Things) Opened() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.opened
 }
 
-// Worked is what was worked on, in order.
+// Worked returns the work that was done, in order.
 func (h *Things) Worked() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.worked)
 }
 
-// Type is the engine. Its option "color" is judged: "red" and "blue" are taken, and red never becomes blue.
+// Type is the engine type. Its option "color" may be "red" or "blue"; red cannot be changed to
+// blue.
 func (h *Things) Type() engine.Type {
 	return engine.Type{
 		Name: "things",
 		Options: func(was, want map[string]string) (engine.Options, error) {
 			switch color := want["color"]; {
 			case !slices.Contains([]string{"", "red", "blue"}, color):
-				return engine.Options{}, fault.New("things", fault.Invalid, "options.color must be \"red\" or \"blue\", not %q", color)
+				return engine.Options{}, fault.New("things", fault.Invalid,
+					"options.color must be \"red\" or \"blue\", not %q", color)
 			case was["color"] == "red" && color != "red":
 				return engine.Options{}, fault.New("things", fault.Invalid, "options.color: what is red stays so")
 			}
@@ -123,7 +126,7 @@ type workIn struct {
 	ID string `path:"id"`
 }
 
-// publishIn is a value to be published as a rotated credential is.
+// publishIn is a value to publish like a rotated credential.
 type publishIn struct {
 	Turn     string   `json:"turn"`
 	Path     string   `json:"path"`
@@ -138,12 +141,13 @@ type publishOut struct {
 
 func (e *maker) publish(ctx context.Context, _ *route.Request, in publishIn) (*publishOut, error) {
 	version, err := e.m.Host.Publish(ctx, engine.Publication{
-		Turn: in.Turn, Key: "k", Path: in.Path, Policies: in.Policies, Fields: map[string]secret.Value{"value": secret.Text(in.Value)}, CAS: -1,
+		Turn: in.Turn, Key: "k", Path: in.Path, Policies: in.Policies,
+		Fields: map[string]secret.Value{"value": secret.Text(in.Value)}, CAS: -1,
 	})
 	return &publishOut{Version: version}, err
 }
 
-// claim asks, for the caller, whether it may configure a publication.
+// claim checks whether the caller may configure a publication.
 func (e *maker) claim(ctx context.Context, r *route.Request, in publishIn) (*publishOut, error) {
 	return &publishOut{}, e.m.Host.MayPublish(ctx, r.Caller.Policies, in.Path)
 }
@@ -174,7 +178,10 @@ func (e *maker) plan(_ context.Context, _ *route.Request, in credsIn) (route.Pla
 	if in.Role == "unknown" {
 		return route.Plan{}, in, fault.New("things", fault.Invalid, "unknown role: %s", in.Role)
 	}
-	p := route.Plan{Kind: "thing", Undo: in.Role, TTL: in.TTL, Renewable: !in.Fixed, Target: in.Role, CreateWithin: 5 * time.Second, Late: 30 * time.Second}
+	p := route.Plan{
+		Kind: "thing", Undo: in.Role, TTL: in.TTL, Renewable: !in.Fixed, Target: in.Role,
+		CreateWithin: 5 * time.Second, Late: 30 * time.Second,
+	}
 	e.h.mu.Lock()
 	defer e.h.mu.Unlock()
 	if in.Role == "same" && e.h.last != "" {
@@ -205,11 +212,12 @@ func (e *maker) status(ctx context.Context, _ *route.Request, _ route.None) (*st
 }
 
 func (e *maker) schedule(ctx context.Context, _ *route.Request, in workIn) (route.None, error) {
-	_, err := e.m.Store.CommitWith(ctx, nil, e.m.Host.Schedule("job", in.ID, time.Time{}, time.Now().UTC().Truncate(time.Millisecond).Add(time.Second)))
+	_, err := e.m.Store.CommitWith(ctx, nil,
+		e.m.Host.Schedule("job", in.ID, time.Time{}, time.Now().UTC().Truncate(time.Millisecond).Add(time.Second)))
 	return route.None{}, err
 }
 
-// Work implements [engine.Worker]: it is done once.
+// Work implements [engine.Worker].
 func (e *maker) Work(_ context.Context, kind, id string) error {
 	e.h.mu.Lock()
 	defer e.h.mu.Unlock()
@@ -245,7 +253,7 @@ func (e *maker) Renew(context.Context, engine.Undo, time.Time) error {
 	return e.h.renew
 }
 
-// Bounds implements [engine.Undoer]: the role "short" lives for an hour.
+// Bounds implements [engine.Undoer]. The role "short" has a maximum TTL of one hour.
 func (e *maker) Bounds(_ context.Context, u engine.Undo) (ttl, most time.Duration, err error) {
 	if string(u.Data) == `"short"` {
 		return 10 * time.Minute, time.Hour, nil
@@ -263,17 +271,17 @@ func (e *maker) Unfinished(context.Context) error {
 // Close has nothing to close.
 func (e *maker) Close() error { return nil }
 
-// A Tape is an audit device of type "tape" that keeps its lines, or fails.
+// A Tape is an audit device of type "tape" that keeps its lines in memory, or fails.
 type Tape struct {
 	mu    sync.Mutex // guards all
 	lines []string
 	fails error
 }
 
-// ErrTape is how a tape fails.
+// ErrTape is the error of a failing tape.
 var ErrTape = errors.New("the tape is torn")
 
-// Fail makes every write fail, or no more.
+// Fail makes every write fail, or succeed again.
 func (d *Tape) Fail(fail bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -282,7 +290,7 @@ func (d *Tape) Fail(fail bool) {
 	}
 }
 
-// Text is all that was written.
+// Text returns everything that was written.
 func (d *Tape) Text() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -303,7 +311,7 @@ type recorder struct{ d *Tape }
 // Tail implements [audit.Device], as do the others.
 func (recorder) Tail() (audit.Tail, error) { return audit.Tail{}, nil }
 
-// Write keeps lines.
+// Write implements [audit.Device].
 func (r recorder) Write(_ context.Context, lines []byte) error {
 	r.d.mu.Lock()
 	defer r.d.mu.Unlock()

@@ -1,12 +1,11 @@
-// Package policies is the part of core that stores policies and keeps them
-// compiled: once for each set of names that tokens hold.
+// Package policies is the part of core that stores policies, and caches them compiled for each set
+// of names that tokens have.
 //
 //	core/policy/<name>           an ACL policy
 //	core/password-policy/<name>  a password policy
 //
-// A compiled set is dropped when any policy changes, by whichever server over the same
-// store: Follow hears of it. While it hears nothing, sets are compiled anew for each request. Names that have no
-// policy grant nothing.
+// Follow drops the compiled sets when any server of the store changes a policy. While the change
+// feed is silent, sets are compiled for each request. Names without a policy grant nothing.
 package policies
 
 import (
@@ -37,7 +36,7 @@ const (
 // Root is the policy that allows everything.
 const Root = policy.Root
 
-// Resultant is what a set allows.
+// Resultant lists what a set of policies allows.
 type Resultant = policy.Resultant
 
 // ops are the operations as policies know them.
@@ -51,24 +50,26 @@ type Query struct {
 	Path    string
 	Op      route.Op
 	Body    []byte
-	Form    *wire.Form // how the body is read
+	Form    *wire.Form // how the body is parsed
 	WrapTTL time.Duration
 	Sudo    bool // the route demands sudo, too
 }
 
-// Decide judges a query by the named policies.
+// Decide evaluates the named policies.
 func (m *Manager) Decide(ctx context.Context, names []string, q Query) (policy.Decision, error) {
 	set, err := m.Set(ctx, names)
 	if err != nil {
 		return policy.Decision{}, err
 	}
-	return set.Decide(policy.Query{Path: q.Path, Op: ops[q.Op], Body: q.Body, Form: q.Form, WrapTTL: q.WrapTTL, Sudo: q.Sudo}), nil
+	return set.Decide(policy.Query{
+		Path: q.Path, Op: ops[q.Op], Body: q.Body, Form: q.Form, WrapTTL: q.WrapTTL, Sudo: q.Sudo,
+	}), nil
 }
 
 // Name is the canonical form of a policy's name.
 func Name(s string) (string, error) { return policy.Name(s) }
 
-// Check refuses what is no policy name in its canonical form.
+// Check refuses names that are not canonical policy names.
 func Check(names []string) error {
 	for _, n := range names {
 		if err := policy.Canonical(n); err != nil {
@@ -78,12 +79,13 @@ func Check(names []string) error {
 	return nil
 }
 
-// maxSets and maxKept bound the compiled sets that are kept, by their number and by the bytes of their texts; past either all are
-// dropped. maxSet is how many bytes the policies of one token have together: they are compiled for one request.
+// maxSets and maxKept bound the compiled sets that are kept, by their number and by the bytes of
+// their texts; past either all are dropped. maxSet is how many bytes the policies of one token
+// have together: they are compiled for one request.
 const (
-	maxSets = 4096
-	maxKept = 64 << 20
-	maxSet  = 4 << 20
+	maxCachedSets  = 4096
+	maxCachedBytes = 64 << 20
+	maxTextBytes   = 4 << 20
 )
 
 // A Record is a stored policy.
@@ -98,18 +100,18 @@ type Record struct {
 type Manager struct {
 	view *barrier.View
 
-	seen atomic.Int64 // the feed's last progress, unix nanoseconds
+	feedSeen atomic.Int64 // the feed's last progress, unix nanoseconds
 
-	mu   sync.RWMutex
-	gen  uint64 // counts changes: a set compiled across one is not kept
-	sets map[string]compiled
-	kept int // bytes of the texts of sets
+	mu          sync.RWMutex
+	gen         uint64 // number of changes; a set is not cached if it changed while the set was compiled
+	sets        map[string]compiled
+	cachedBytes int // bytes of the texts of sets
 }
 
-// freshFor is how long after the feed's last sign of life a compiled set is still believed.
+// freshFor is how long after the feed's last sign of life the cache is used.
 const freshFor = time.Second
 
-// Follow keeps the compiled sets true to the store until ctx ends.
+// Follow drops the cached sets when policies change, until ctx ends.
 func (m *Manager) Follow(ctx context.Context) error {
 	for ctx.Err() == nil {
 		begun := false
@@ -117,13 +119,13 @@ func (m *Manager) Follow(ctx context.Context) error {
 			if err != nil {
 				break
 			}
-			if !begun || ch.Key != "" { // what was changed before the feed began is in no change
+			if !begun || ch.Key != "" { // the feed does not report changes from before it began
 				begun = true
 				m.changed()
 			}
-			m.seen.Store(time.Now().UnixNano())
+			m.feedSeen.Store(time.Now().UnixNano())
 		}
-		m.seen.Store(0)
+		m.feedSeen.Store(0)
 		select {
 		case <-ctx.Done():
 		case <-time.After(50 * time.Millisecond):
@@ -132,17 +134,17 @@ func (m *Manager) Follow(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// A compiled set, and which of its policies nobody has written.
+// A compiled set of policies, and the names that do not exist.
 type compiled struct {
-	set    *policy.Set // nil: refused
-	absent []string
-	refuse error // why the policies are never compiled
+	set     *policy.Set // nil: refused
+	absent  []string
+	refusal error // why the policies are never compiled
 }
 
-// New returns a manager.
+// New returns a manager with an empty cache.
 func New(b *barrier.Barrier) *Manager { return &Manager{view: b.View("")} }
 
-// Ensure writes the default policy where there is none.
+// Ensure writes the default policy if there is none.
 func (m *Manager) Ensure(ctx context.Context) error {
 	row, err := m.view.Get(ctx, aclPrefix+"default")
 	if err != nil || row.Version != 0 {
@@ -157,7 +159,7 @@ func (m *Manager) Set(ctx context.Context, names []string) (*policy.Set, error) 
 	return c.set, err
 }
 
-// Absent returns those of the named policies that nobody has written.
+// Absent returns the names whose policies do not exist.
 func (m *Manager) Absent(ctx context.Context, names []string) ([]string, error) {
 	c, err := m.compiled(ctx, names)
 	return c.absent, err
@@ -169,33 +171,34 @@ func (m *Manager) compiled(ctx context.Context, names []string) (compiled, error
 	m.mu.RLock()
 	c, gen := m.sets[string(id)], m.gen
 	m.mu.RUnlock()
-	if (c.set != nil || c.refuse != nil) && time.Now().UnixNano()-m.seen.Load() <= int64(freshFor) {
-		return c, c.refuse
+	if (c.set != nil || c.refusal != nil) && time.Now().UnixNano()-m.feedSeen.Load() <= int64(freshFor) {
+		return c, c.refusal
 	}
 	texts, size, err := m.texts(ctx, names)
 	if err != nil {
 		return compiled{}, err
 	}
 	c = compiled{}
-	if size > maxSet { // before any is parsed, for that costs a tenth of a second for each megabyte
+	if size > maxTextBytes { // check before parsing, which takes a tenth of a second per megabyte
 		size = 0
-		c.refuse = fault.New("policies.Set", fault.TooLarge, "the policies of the token have more than %d bytes together; give it fewer, or shorter ones", maxSet)
+		c.refusal = fault.New("policies.Set", fault.TooLarge,
+			"the policies of the token have more than %d bytes together; give it fewer, or shorter ones", maxTextBytes)
 	} else if c.set, c.absent, err = compile(ctx, names, texts); err != nil {
 		return compiled{}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.gen == gen {
-		if m.sets == nil || len(m.sets) >= maxSets || m.kept+size > maxKept {
-			m.sets, m.kept = map[string]compiled{}, 0
+		if m.sets == nil || len(m.sets) >= maxCachedSets || m.cachedBytes+size > maxCachedBytes {
+			m.sets, m.cachedBytes = map[string]compiled{}, 0
 		}
 		m.sets[string(id)] = c
-		m.kept += size
+		m.cachedBytes += size
 	}
-	return c, c.refuse
+	return c, c.refusal
 }
 
-// texts reads policies and adds up their sizes, up to the first that makes them too large together.
+// texts reads policies and adds up their sizes. It stops when they are too large together.
 func (m *Manager) texts(ctx context.Context, names []string) (texts []*Record, size int, err error) {
 	for _, name := range names {
 		rec, err := m.Read(ctx, name)
@@ -205,18 +208,18 @@ func (m *Manager) texts(ctx context.Context, names []string) (texts []*Record, s
 		if texts = append(texts, rec); rec == nil {
 			continue
 		}
-		if size += len(rec.Text); size > maxSet {
+		if size += len(rec.Text); size > maxTextBytes {
 			break
 		}
 	}
 	return texts, size, nil
 }
 
-// compile parses the texts of names, nil where there is none, and compiles them.
+// compile parses and compiles the policies. A text is nil if its policy does not exist.
 func compile(ctx context.Context, names []string, texts []*Record) (set *policy.Set, absent []string, err error) {
 	var ps []*policy.Policy
 	for i, name := range names {
-		if err := ctx.Err(); err != nil { // each may take a third of a second
+		if err := ctx.Err(); err != nil { // parsing one may take a third of a second
 			return nil, nil, fault.Wrap("policies.Set", fault.Timeout, err)
 		}
 		switch {
@@ -239,10 +242,10 @@ func (m *Manager) changed() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.gen++
-	m.sets, m.kept = nil, 0
+	m.sets, m.cachedBytes = nil, 0
 }
 
-// Read returns a policy, nil where there is none. The root policy has no text.
+// Read returns a policy, or nil if there is none. The root policy has no text.
 func (m *Manager) Read(ctx context.Context, name string) (*Record, error) {
 	if policy.Canonical(name) != nil {
 		return nil, nil // such a name cannot have been written
@@ -267,7 +270,8 @@ func (m *Manager) Write(ctx context.Context, name, text string) error {
 		return err
 	}
 	if name == policy.Root {
-		return fault.New("policies.Write", fault.Invalid, "the policy \"root\" cannot be changed; write one of another name")
+		return fault.New("policies.Write", fault.Invalid,
+			"the policy \"root\" cannot be changed; write one of another name")
 	}
 	if _, err := policy.Parse(name, text); err != nil {
 		return err
@@ -294,23 +298,26 @@ func (m *Manager) Write(ctx context.Context, name, text string) error {
 			return err
 		}
 	}
-	return fault.New("policies.Write", fault.Unavailable, "the policy is being written by many requests at once; try again")
+	return fault.New("policies.Write", fault.Unavailable,
+		"the policy is being written by many requests at once; try again")
 }
 
-// Delete removes a policy; one that is not there is success.
+// Delete removes a policy, if it exists.
 func (m *Manager) Delete(ctx context.Context, name string) error {
 	if err := policy.Canonical(name); err != nil {
 		return err
 	}
 	if name == policy.Root || name == "default" {
-		return fault.New("policies.Delete", fault.Invalid, "the policy %q cannot be deleted, for every server has it; take it from the tokens that should not hold it", name)
+		return fault.New("policies.Delete", fault.Invalid,
+			"the policy %q cannot be deleted, for every server has it; take it from the tokens that should not hold it",
+			name)
 	}
 	_, err := m.view.Commit(ctx, storage.Remove(aclPrefix+name))
 	m.changed()
 	return err
 }
 
-// List returns the names of all policies, root among them, sorted.
+// List returns the sorted names of all policies, including root.
 func (m *Manager) List(ctx context.Context) ([]string, error) {
 	names, err := m.names(ctx, aclPrefix)
 	names = append(names, policy.Root)
@@ -334,7 +341,7 @@ func (m *Manager) ListPassword(ctx context.Context) ([]string, error) {
 	return m.names(ctx, passwordPrefix)
 }
 
-// ReadPassword returns the text of a password policy, "" where there is none.
+// ReadPassword returns the text of a password policy, or "" if there is none.
 func (m *Manager) ReadPassword(ctx context.Context, name string) (string, error) {
 	if policy.Canonical(name) != nil {
 		return "", nil // such a name cannot have been written
@@ -343,7 +350,7 @@ func (m *Manager) ReadPassword(ctx context.Context, name string) (string, error)
 	return string(row.Value), err
 }
 
-// WritePassword checks a password policy, by generating with it, and stores it.
+// WritePassword checks a password policy by generating a password, and stores it.
 func (m *Manager) WritePassword(ctx context.Context, name, text string) error {
 	if err := policy.Canonical(name); err != nil {
 		return err
@@ -359,7 +366,7 @@ func (m *Manager) WritePassword(ctx context.Context, name, text string) error {
 	return err
 }
 
-// DeletePassword removes a password policy; one that is not there is success.
+// DeletePassword removes a password policy, if it exists.
 func (m *Manager) DeletePassword(ctx context.Context, name string) error {
 	if err := policy.Canonical(name); err != nil {
 		return err
@@ -368,7 +375,7 @@ func (m *Manager) DeletePassword(ctx context.Context, name string) error {
 	return err
 }
 
-// Password generates by a named policy; "" is the default one.
+// Password generates a password by a named policy; "" is the default one.
 func (m *Manager) Password(ctx context.Context, name string) (secret.Value, error) {
 	if name == "" {
 		return password.Default().Generate()
@@ -381,7 +388,8 @@ func (m *Manager) Password(ctx context.Context, name string) (secret.Value, erro
 		return secret.Value{}, err
 	}
 	if text == "" {
-		return secret.Value{}, fault.New("policies.Password", fault.NotFound, "there is no password policy %q; list sys/policies/password, or write it there first", name)
+		return secret.Value{}, fault.New("policies.Password", fault.NotFound,
+			"there is no password policy %q; list sys/policies/password, or write it there first", name)
 	}
 	p, err := password.Parse(text)
 	if err != nil {

@@ -30,11 +30,11 @@ func open(t *testing.T) (*policies.Manager, *faulty.Store) {
 	if err := barrier.Initialize(t.Context(), st, key); err != nil {
 		t.Fatal(err)
 	}
-	return over(t, st), st
+	return another(t, st), st
 }
 
-// over is the policies of one more server over a store.
-func over(t *testing.T, st storage.Store) *policies.Manager {
+// another returns the policies of another server of a store.
+func another(t *testing.T, st storage.Store) *policies.Manager {
 	t.Helper()
 	b, err := barrier.Open(t.Context(), st, key)
 	if err != nil {
@@ -44,7 +44,7 @@ func over(t *testing.T, st storage.Store) *policies.Manager {
 	return policies.New(b)
 }
 
-// following is open with the feed that makes compiled sets believed. It runs in a bubble.
+// following is open with a running feed, so that the cache is used. It runs in a bubble.
 func following(t *testing.T) (*policies.Manager, *faulty.Store) {
 	t.Helper()
 	m, st := open(t)
@@ -89,26 +89,27 @@ func TestPolicies(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, m, "default", allows("mine"))
-	if err := m.Ensure(t.Context()); err != nil { // what is there stays
+	if err := m.Ensure(t.Context()); err != nil { // changes nothing
 		t.Fatal(err)
 	}
 	if !may(t, m, "mine", "default") {
-		t.Error("the default policy was written over at the start")
+		t.Error("Ensure has overwritten the default policy")
 	}
 	write(t, m, "team/pa", allows("a"))
 	write(t, m, "team/pa", allows("b"))
 	rec, err := m.Read(t.Context(), "team/pa")
-	if err != nil || rec.Name != "team/pa" || rec.Text != allows("b") || rec.Version != 2 || time.Since(rec.Modified) > time.Hour {
+	if err != nil || rec.Name != "team/pa" || rec.Text != allows("b") || rec.Version != 2 ||
+		time.Since(rec.Modified) > time.Hour {
 		t.Errorf("%+v, %v", rec, err)
 	}
 	if may(t, m, "a", "team/pa") || !may(t, m, "b", "team/pa") {
-		t.Error("the text of before decides")
+		t.Error("the previous text is still used")
 	}
 	names, err := m.List(t.Context())
 	if d := cmp.Diff([]string{"default", "root", "team/pa"}, names); err != nil || d != "" {
 		t.Errorf("%v\n%s", err, d)
 	}
-	for range 2 { // what is gone is deleted, too
+	for range 2 { // deleting is repeatable
 		if err := m.Delete(t.Context(), "team/pa"); err != nil {
 			t.Error(err)
 		}
@@ -124,7 +125,7 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
-func TestWhatIsRefused(t *testing.T) {
+func TestRefused(t *testing.T) {
 	m, _ := open(t)
 	for name, do := range map[string]func() error{
 		"root is written":               func() error { return m.Write(t.Context(), "root", allows("a")) },
@@ -154,21 +155,22 @@ func TestWhatIsRefused(t *testing.T) {
 	}
 }
 
-// TestKeysOfSets: each set of names has a compiled set of its own, whatever is in the names.
-func TestKeysOfSets(t *testing.T) { synctest.Test(t, testKeysOfSets) }
+// TestCacheKeys: no two sets of names share a compiled set, whatever characters the names contain.
+func TestCacheKeys(t *testing.T) { synctest.Test(t, testCacheKeys) }
 
-func testKeysOfSets(t *testing.T) {
+func testCacheKeys(t *testing.T) {
 	m, _ := following(t)
 	for _, name := range []string{"a", "b", "ab", "aadmin", "xdummy"} {
 		write(t, m, name, allows("secret/"+name))
 	}
-	sets := [][]string{{"aadmin", "xdummy"}, {"aadmin,xdummy"}, {"a", "b"}, {"ab"}, {"a,b"}, {}, {""}, {"a"}, {"a", ""}, {"\x01a"}, {"b", "a"}}
+	sets := [][]string{{"aadmin", "xdummy"}, {"aadmin,xdummy"}, {"a", "b"}, {"ab"}, {"a,b"}, {}, {""}, {"a"}, {"a",
+		""}, {"\x01a"}, {"b", "a"}}
 	for range 2 { // the second time from memory
 		for _, set := range sets {
 			for _, name := range []string{"a", "b", "ab", "aadmin", "xdummy"} {
 				want := false
-				for _, held := range set {
-					want = want || held == name
+				for _, policy := range set {
+					want = want || policy == name
 				}
 				if got := may(t, m, "secret/"+name, set...); got != want {
 					t.Errorf("the policies %q read secret/%s: %v", set, name, got)
@@ -203,7 +205,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// TestManySets: what is kept in memory does not grow with the sets that were ever asked for.
+// TestManySets: the cache does not grow without limit.
 func TestManySets(t *testing.T) { synctest.Test(t, testManySets) }
 
 func testManySets(t *testing.T) {
@@ -216,7 +218,7 @@ func testManySets(t *testing.T) {
 	}
 }
 
-// TestChangedWhileCompiled: a set that was compiled from what was there before is not kept.
+// TestChangedWhileCompiled: a set is not cached if a policy changes while it is compiled.
 func TestChangedWhileCompiled(t *testing.T) {
 	m, _ := open(t)
 	write(t, m, "a", allows("x"))
@@ -241,17 +243,17 @@ func TestChangedWhileCompiled(t *testing.T) {
 	}
 }
 
-// TestOtherServers: a policy that another server over the same store writes, changes or deletes decides here at once,
-// also where it was compiled before this server heard of changes, and while it hears of none.
+// TestOtherServers: a change of a policy by another server of the store has an effect here at
+// once, with or without a feed, and also on sets that were cached before the feed began.
 func TestOtherServers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		one, st := open(t)
-		two := over(t, st)
+		two := another(t, st)
 		write(t, two, "a", allows("x"))
 		if !may(t, one, "x", "a") {
-			t.Fatal("what another server wrote is not there")
+			t.Fatal("the policy of the other server is missing")
 		}
-		write(t, two, "a", allows("y")) // nobody follows yet
+		write(t, two, "a", allows("y")) // without a feed
 		if may(t, one, "x", "a") || !may(t, one, "y", "a") {
 			t.Error("without a feed, what was compiled before decides")
 		}
@@ -276,13 +278,13 @@ func TestOtherServers(t *testing.T) {
 	})
 }
 
-// TestStoreFails: failed and not stored, and failed but stored.
+// TestStoreFails: a failed commit may or may not have been stored.
 func TestStoreFails(t *testing.T) {
 	for name, mode := range map[string]faulty.Mode{"not stored": faulty.NotStored, "stored": faulty.Stored} {
 		m, st := open(t)
 		write(t, m, "a", allows("x"))
 		if !may(t, m, "x", "a") {
-			t.Fatal("it is not compiled")
+			t.Fatal("the policy allows nothing")
 		}
 		st.Inject(faulty.Fault{Prefix: "core/policy/", Mode: mode})
 		if err := m.Write(t.Context(), "a", allows("y")); err == nil {
@@ -307,7 +309,7 @@ func TestStoreFails(t *testing.T) {
 		"ensure": m.Ensure(t.Context()),
 	} {
 		if err == nil {
-			t.Errorf("%s: a store that cannot be read says yes", name)
+			t.Errorf("%s succeeds although the store cannot be read", name)
 		}
 	}
 	st.Inject(faulty.Fault{Calls: faulty.Scans, Prefix: "core/policy/", Times: -1})
@@ -359,7 +361,8 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
-// What compiling the policies of one token costs is bounded, and ends with the request.
+// TestSetsAreBounded: compiling the policies of one token has limited cost, and ends with the
+// request.
 func TestSetsAreBounded(t *testing.T) {
 	m, _ := open(t)
 	var names []string
@@ -377,12 +380,12 @@ func TestSetsAreBounded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := m.Set(ctx, names[1:3]); !fault.Is(err, fault.Timeout) {
-		t.Errorf("nobody waits, and yet: %v", err)
+		t.Errorf("compiling with a cancelled context: %v", err)
 	}
 }
 
-// TestTooLargeSetsAreNotParsed: policies that are too large together are refused by their sizes, before any of them is parsed, and the refusal is kept
-// until a policy changes.
+// TestTooLargeSetsAreNotParsed: policies that are too large together are refused before any of
+// them is parsed, and the refusal is cached until a policy changes.
 func TestTooLargeSetsAreNotParsed(t *testing.T) { synctest.Test(t, testTooLargeSetsAreNotParsed) }
 
 func testTooLargeSetsAreNotParsed(t *testing.T) {
@@ -392,7 +395,8 @@ func testTooLargeSetsAreNotParsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	if _, err := b.View("").Commit(t.Context(), storage.Set("core/policy/damaged", []byte(`{"text":"path"}`))); err != nil {
+	if _, err := b.View("").
+		Commit(t.Context(), storage.Set("core/policy/damaged", []byte(`{"text":"path"}`))); err != nil {
 		t.Fatal(err)
 	}
 	names := []string{"damaged"}
@@ -409,7 +413,7 @@ func testTooLargeSetsAreNotParsed(t *testing.T) {
 	}
 	st.Inject(faulty.Fault{Calls: faulty.Gets, Prefix: "core/policy/", Times: -1})
 	if _, err := m.Set(t.Context(), names); !fault.Is(err, fault.TooLarge) {
-		t.Errorf("%v, want the refusal of before, without reading the policies again", err)
+		t.Errorf("%v, want the cached refusal, without reading the policies", err)
 	}
 	st.Clear()
 	for _, name := range names[3:] {

@@ -15,8 +15,10 @@ func (a *auditAPI) routes() []route.Route {
 	return []route.Route{
 		route.On(route.Read, "audit", a.listAudit).WithSudo().WithHelp("List the audit devices."),
 		route.On(route.Write, "audit/{path...}", a.enableAudit).WithSudo().WithHelp("Enable an audit device."),
-		route.On(route.Delete, "audit/{path...}", a.disableAudit).WithSudo().WithRescue().WithHelp("Disable an audit device."),
-		route.On(route.Write, "audit-hash/{path...}", a.auditHash).WithHelp("The hash of an input, as a device shows it."),
+		route.On(route.Delete, "audit/{path...}", a.disableAudit).WithSudo().WithRescue().
+			WithHelp("Disable an audit device."),
+		route.On(route.Write, "audit-hash/{path...}", a.auditHash).
+			WithHelp("The hash of an input, as a device shows it."),
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// Config is what the routes work with.
+// Config contains what the routes need.
 type Config struct {
 	Mounts   *mounts.Manager
 	Policies *policies.Manager
@@ -22,21 +22,21 @@ type Config struct {
 	Leases   *lease.Manager
 	Wrapping *wrapping.Store
 	Devices  *audit.Devices
-	// RenewLease renews within all bounds, and returns warnings.
+	// RenewLease renews within the limits of role, mount and system, and returns warnings.
 	RenewLease func(ctx context.Context, id string, increment time.Duration) (*lease.Lease, []string, error)
 	Jobs       Jobs
-	// Seal ends the unsealed scope, after the answer has gone out.
+	// Seal seals the server after the answer has been sent.
 	Seal    func()
 	Version string // Keyturn's own
-	// TrustClock takes the clock as it is, after it has jumped ahead.
+	// TrustClock accepts the clock as it is, after it has jumped ahead.
 	TrustClock func()
-	// Metrics renders the metrics in the form that the parameter "format" or the
-	// header Accept asks for, and says their content type; nil: there are none.
+	// Metrics renders the metrics in the format of the parameter "format" or the header Accept,
+	// and returns their content type; nil: there are none.
 	Metrics func(ctx context.Context, format, accept string) ([]byte, string, error)
 }
 
-// A Job is work on many rows that is committed before it begins, done in
-// batches, and goes on after a restart.
+// A Job is work on many rows. It is committed before it begins, is done in batches, and continues
+// after a restart.
 type Job struct {
 	ID      string    `json:"id"`
 	Kind    string    `json:"kind"` // "disable", "revoke-prefix", "move"
@@ -50,7 +50,7 @@ type Job struct {
 	State   string    `json:"state"` // "in-progress", "success"
 }
 
-// classPath is the path of the mount that a sys/mounts or sys/auth route means.
+// classPath is the full path of a mount that a route below sys/mounts or sys/auth names.
 func classPath(class, path string) string {
 	if class == mount.ClassAuth {
 		return "auth/" + path + "/"
@@ -58,28 +58,28 @@ func classPath(class, path string) string {
 	return path + "/"
 }
 
-// Jobs are what the routes need of the jobs.
+// Jobs are the functions of the job manager that the routes need.
 type Jobs struct {
-	// Start commits a job and, if wait is set, does it before it returns.
+	// Start commits a job. With wait, it also runs it before it returns.
 	Start func(ctx context.Context, j Job, wait bool) (id string, err error)
 	// Plan returns the operations that commit a job, for the caller's batch.
 	Plan func(j Job) (id string, ops []storage.Op, err error)
-	// Status tells how a job stands; nil for one that is done.
+	// Status returns an unfinished job; nil: there is none.
 	Status func(ctx context.Context, id string) (*Job, error)
-	// List returns the jobs that are not done.
+	// List returns the unfinished jobs.
 	List func(ctx context.Context) ([]*Job, error)
-	// Left counts what a job has still to revoke.
-	Left func(ctx context.Context, j *Job) (Left, error)
-	// Hasten starts a job at once, waits for a few seconds, and returns how many leases are left.
-	Hasten func(ctx context.Context, id string) (Left, error)
+	// LeasesLeft counts the leases that a job still has to revoke.
+	LeasesLeft func(ctx context.Context, j *Job) (Left, error)
+	// RunNow runs a job at once, waits for a few seconds, and returns how many leases are left.
+	RunNow func(ctx context.Context, id string) (Left, error)
 }
 
-// Left are the leases that a job has still to revoke.
+// Left counts the leases that a job still has to revoke.
 type Left struct {
 	Leases  int    // at most [MaxLeft] are counted
-	Failing int    // of these, those whose revocation has failed and is tried again
-	Error   string // of one of them
+	Failing int    // those of them whose revocation has failed and is retried
+	Error   string // of one that failed
 }
 
-// MaxLeft bounds the counting.
+// MaxLeft limits how many leases are counted.
 const MaxLeft = 1000

@@ -8,13 +8,16 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// jobsAPI serves the jobs that the server continues after it has answered a request.
+// jobsAPI serves the jobs that continue after a request has been answered.
 type jobsAPI struct{ Config }
 
 func (a *jobsAPI) routes() []route.Route {
 	return []route.Route{
-		route.On(route.List, "jobs", a.list).WithSudo().WithHelp("List the unfinished jobs: disabled mounts whose leases are still being revoked, and the like."),
-		route.On(route.Read, "jobs/{id}", a.read).WithSudo().WithParam("id", "The job, as a warning or the list names it.").WithHelp("The state of a job. A finished job is not found."),
+		route.On(route.List, "jobs", a.list).WithSudo().
+			WithHelp("List the unfinished jobs: disabled mounts whose leases are still being revoked, and the like."),
+		route.On(route.Read, "jobs/{id}", a.read).WithSudo().
+			WithParam("id", "The job, as a warning or the list names it.").
+			WithHelp("The state of a job. A finished job is not found."),
 	}
 }
 
@@ -50,29 +53,32 @@ func (a *jobsAPI) read(ctx context.Context, _ *route.Request, in idIn) (*jobOut,
 	if err != nil || j == nil {
 		return nil, err
 	}
-	left, err := a.Jobs.Left(ctx, j)
+	left, err := a.Jobs.LeasesLeft(ctx, j)
 	if err != nil {
 		return nil, err
 	}
 	return &jobOut{j.ID, j.Kind, j.Prefix, j.Started, j.State, left.Leases, left.Failing, left.Error}, nil
 }
 
-// tell warns of leases of a disabled mount that are not revoked: their credentials still work, although the mount is
-// no longer shown.
-func (a *jobsAPI) tell(ctx context.Context, r *route.Request, path, id string) {
-	left, err := a.Jobs.Hasten(ctx, id)
+// warnOfUnrevoked warns about leases of a disabled mount that are not revoked yet. Their
+// credentials still work, although the mount is no longer listed.
+func (a *jobsAPI) warnOfUnrevoked(ctx context.Context, r *route.Request, path, id string) {
+	left, err := a.Jobs.RunNow(ctx, id)
 	many := ""
 	if left.Leases >= MaxLeft {
 		many = " or more"
 	}
 	switch {
-	case err != nil: // the mount is disabled all the same, and the job goes on
-		r.Warn("%q is disabled; it is not known yet whether its leases are revoked (%s); read sys/jobs/%s", path, fault.Message(err), id)
+	case err != nil: // the mount is disabled nevertheless, and the job continues
+		r.Warn("%q is disabled; it is not known yet whether its leases are revoked (%s); read sys/jobs/%s", path,
+			fault.Message(err), id)
 	case left.Failing > 0:
-		r.Warn("%q is disabled, but %d%s of its leases could not be revoked: %s. Their credentials may still work. The server retries: sys/jobs/%s shows the progress, sys/leases shows which leases fail, and sys/leases/revoke-force/%s forgets them",
+		r.Warn(
+			"%q is disabled, but %d%s of its leases could not be revoked: %s. Their credentials may still work. The server retries: sys/jobs/%s shows the progress, sys/leases shows which leases fail, and sys/leases/revoke-force/%s forgets them",
 			path, left.Leases, many, left.Error, id, path)
 	case left.Leases > 0:
-		r.Warn("%q is disabled, and %d%s of its leases are still being revoked; sys/jobs/%s shows the progress", path, left.Leases, many, id)
+		r.Warn("%q is disabled, and %d%s of its leases are still being revoked; sys/jobs/%s shows the progress", path,
+			left.Leases, many, id)
 	}
 }
 

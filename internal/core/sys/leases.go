@@ -12,27 +12,35 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// leaseAPI serves sys/leases, and its old paths.
+// leaseAPI serves sys/leases and its deprecated paths.
 type leaseAPI struct{ Config }
 
 func (a *leaseAPI) routes() []route.Route {
 	out := []route.Route{
 		route.On(route.Write, "leases/lookup", a.lookupLease).WithHelp("Look a lease up."),
 		route.On(route.List, "leases/lookup/{prefix...}", a.listLeases).WithSudo().WithHelp("List leases by prefix."),
-		route.On(route.Read, "leases", a.failingLeases).WithSudo().WithHelp("List the leases whose revocation has failed, and why."),
+		route.On(route.Read, "leases", a.failingLeases).WithSudo().
+			WithHelp("List the leases whose revocation has failed, and why."),
 		route.On(route.Read, "leases/count", a.countLeases).WithHelp("Count leases."),
-		route.On(route.Write, "leases/tidy", a.tidyLeases).WithSudo().WithHelp("Accepted without effect: the index cannot go stale."),
-		route.On(route.Write, "leases/revoke-prefix/{prefix...}", a.revokePrefix).WithSudo().WithHelp("Revoke all leases below a prefix."),
-		route.On(route.Write, "leases/revoke-force/{prefix...}", a.revokeForce).WithSudo().WithHelp("Delete leases below a prefix, even if the revocation of their credentials fails."),
-		route.On(route.Write, "revoke-prefix/{prefix...}", a.revokePrefix).WithSudo().WithHelp("Revoke all leases below a prefix, under the old path."),
-		route.On(route.Write, "revoke-force/{prefix...}", a.revokeForce).WithSudo().WithHelp("Forget leases below a prefix, under the old path."),
+		route.On(route.Write, "leases/tidy", a.tidyLeases).WithSudo().
+			WithHelp("Accepted without effect: the index cannot go stale."),
+		route.On(route.Write, "leases/revoke-prefix/{prefix...}", a.revokePrefix).WithSudo().
+			WithHelp("Revoke all leases below a prefix."),
+		route.On(route.Write, "leases/revoke-force/{prefix...}", a.revokeForce).WithSudo().
+			WithHelp("Delete leases below a prefix, even if the revocation of their credentials fails."),
+		route.On(route.Write, "revoke-prefix/{prefix...}", a.revokePrefix).WithSudo().
+			WithHelp("Revoke all leases below a prefix, under the old path."),
+		route.On(route.Write, "revoke-force/{prefix...}", a.revokeForce).WithSudo().
+			WithHelp("Forget leases below a prefix, under the old path."),
 	}
 	for _, base := range []string{"leases/", ""} {
 		out = append(out,
 			route.On(route.Write, base+"renew", a.renewLease).WithHelp("Renew a lease."),
-			route.On(route.Write, base+"renew/{id...}", a.renewLease).WithParam("id", "The lease.").WithHelp("Renew the lease that the path names."),
+			route.On(route.Write, base+"renew/{id...}", a.renewLease).WithParam("id", "The lease.").
+				WithHelp("Renew the lease that the path names."),
 			route.On(route.Write, base+"revoke", a.revokeLease).WithHelp("Revoke a lease."),
-			route.On(route.Write, base+"revoke/{id...}", a.revokeLease).WithParam("id", "The lease.").WithHelp("Revoke the lease that the path names."),
+			route.On(route.Write, base+"revoke/{id...}", a.revokeLease).WithParam("id", "The lease.").
+				WithHelp("Revoke the lease that the path names."),
 		)
 	}
 	return out
@@ -44,21 +52,23 @@ type leaseIn struct {
 	Sync      bool          `json:"sync" default:"false" doc:"For revoking: whether the answer waits until the credentials are gone."`
 }
 
-// id is the lease that the path or the body names. The policy has judged the
-// path, so that a body that names another lease there is refused.
+// id is the lease that the path or the body names. Policies judge the path, so a body that names
+// another lease is refused.
 func (in *leaseIn) id(r *route.Request) (string, error) {
 	id := r.Param("id")
 	switch {
 	case id == "":
 		id = in.ID
 	case in.ID != "" && in.ID != id:
-		return "", fault.New("sys.lease", fault.Invalid, "field \"lease_id\": it differs from the lease in the path; give only one of them")
+		return "", fault.New("sys.lease", fault.Invalid,
+			"field \"lease_id\": it differs from the lease in the path; give only one of them")
 	}
 	switch bare := strings.Trim(id, "/"); {
 	case bare == "":
 		return "", fault.New("sys.lease", fault.Invalid, "field \"lease_id\": say which lease")
-	case bare != id: // rules of parameters have judged the one, and the other would be meant
-		return "", fault.New("sys.lease", fault.Invalid, "field \"lease_id\": %q is not in its canonical form; write %q", id, bare)
+	case bare != id: // parameter rules have judged only one of the two
+		return "", fault.New("sys.lease", fault.Invalid,
+			"field \"lease_id\": %q is not in its canonical form; write %q", id, bare)
 	}
 	return id, nil
 }
@@ -187,7 +197,8 @@ type countOut struct {
 
 func (a *leaseAPI) countLeases(_ context.Context, _ *route.Request, in countIn) (*countOut, error) {
 	if in.Type != "" && !slices.Contains([]string{"irrevocable", "all"}, in.Type) {
-		return nil, fault.New("sys.countLeases", fault.Invalid, "parameter \"type\" must be \"irrevocable\" or \"all\", not %q", in.Type)
+		return nil, fault.New("sys.countLeases", fault.Invalid,
+			"parameter \"type\" must be \"irrevocable\" or \"all\", not %q", in.Type)
 	}
 	if in.Type == "irrevocable" {
 		return &countOut{LeaseCount: a.Leases.Stats.Waiting.Load(), Counts: map[string]int64{}}, nil
@@ -195,7 +206,7 @@ func (a *leaseAPI) countLeases(_ context.Context, _ *route.Request, in countIn) 
 	return &countOut{LeaseCount: a.Leases.Stats.Live.Load(), Counts: map[string]int64{}}, nil
 }
 
-// maxFailing is how many leases a page of those that fail has at most.
+// maxFailing is the maximum number of leases on a page of failing leases.
 const maxFailing = 10_000
 
 type failingIn struct {
@@ -210,7 +221,7 @@ type failingOut struct {
 	Leases     []failingLease `json:"leases"`
 }
 
-// failingLease is one of them. The first two names are Vault's.
+// failingLease is a lease whose revocation fails. The first two names are Vault's.
 type failingLease struct {
 	ID      string    `json:"lease_id"`
 	Error   string    `json:"error"`
@@ -221,7 +232,9 @@ type failingLease struct {
 
 func (a *leaseAPI) failingLeases(ctx context.Context, r *route.Request, in failingIn) (*failingOut, error) {
 	if in.Type != "" && in.Type != "irrevocable" {
-		return nil, fault.New("sys.failingLeases", fault.Invalid, "parameter \"type\" must be \"irrevocable\", not %q; list others by prefix, below sys/leases/lookup", in.Type)
+		return nil, fault.New("sys.failingLeases", fault.Invalid,
+			"parameter \"type\" must be \"irrevocable\", not %q; list others by prefix, below sys/leases/lookup",
+			in.Type)
 	}
 	limit := in.Limit
 	if limit <= 0 || limit > maxFailing {
@@ -234,7 +247,8 @@ func (a *leaseAPI) failingLeases(ctx context.Context, r *route.Request, in faili
 	if len(found) == limit {
 		r.Warn("only the first %d leases are shown; for more, read with after=%s", limit, found[limit-1].ID)
 	}
-	out := &failingOut{LeaseCount: max(a.Leases.Stats.Waiting.Load(), int64(len(found))), Counts: map[string]int{}, Leases: make([]failingLease, len(found))}
+	out := &failingOut{LeaseCount: max(a.Leases.Stats.Waiting.Load(),
+		int64(len(found))), Counts: map[string]int{}, Leases: make([]failingLease, len(found))}
 	for i, l := range found {
 		out.Leases[i] = failingLease{l.ID, l.Error, l.Tries, l.Failing, l.Due}
 		out.Counts[a.mountOf(l)]++
@@ -242,7 +256,7 @@ func (a *leaseAPI) failingLeases(ctx context.Context, r *route.Request, in faili
 	return out, nil
 }
 
-// mountOf is the path of a lease's mount, or its UUID where it was disabled.
+// mountOf is the path of a lease's mount, or its UUID if it has been disabled.
 func (a *leaseAPI) mountOf(l *lease.Lease) string {
 	if o := a.Mounts.Snapshot().ByUUID(l.Mount); o != nil {
 		return o.Entry().Path

@@ -22,11 +22,13 @@ func mountRoutes(cfg Config) []route.Route {
 		out = append(out, route.On(route.Read, base, c.list).WithHelp("List what is mounted."))
 		one := []route.Route{
 			route.On(route.Read, base+"/{path...}", c.read).WithHelp("Read a mount, or with /tune its settings."),
-			route.On(route.Write, base+"/{path...}", c.write).WithHelp("Mount an engine, or with /tune change its settings."),
+			route.On(route.Write, base+"/{path...}", c.write).
+				WithHelp("Mount an engine, or with /tune change its settings."),
 			route.On(route.Delete, base+"/{path...}", c.disable).WithHelp("Disable a mount and revoke its leases."),
 		}
 		for _, r := range one {
-			r.Sudo = class == mount.ClassAuth // as in Vault: who may make logins may become anybody
+			// As in Vault, because enabling a login method lets the caller become anybody.
+			r.Sudo = class == mount.ClassAuth
 			out = append(out, r)
 		}
 	}
@@ -34,9 +36,12 @@ func mountRoutes(cfg Config) []route.Route {
 	return append(out,
 		route.On(route.Write, "remount", a.remount).WithSudo().WithHelp("Move a mount to another path."),
 		route.On(route.Read, "remount/status/{id}", a.remountStatus).WithHelp("The state of a move."),
-		route.On(route.Read, "internal/ui/mounts", a.uiMounts).WithOwn().WithHelp("The mounts that the caller may see."),
-		route.On(route.Read, "internal/ui/mounts/{path...}", a.uiMount).WithOwn().WithRequestPath("path").WithHelp("The mount that serves a path."),
-		route.On(route.Read, "internal/specs/openapi", a.openapi).WithOwn().WithHelp("The routes that the caller may see, as an OpenAPI document."),
+		route.On(route.Read, "internal/ui/mounts", a.uiMounts).WithOwn().
+			WithHelp("The mounts that the caller may see."),
+		route.On(route.Read, "internal/ui/mounts/{path...}", a.uiMount).WithOwn().WithRequestPath("path").
+			WithHelp("The mount that serves a path."),
+		route.On(route.Read, "internal/specs/openapi", a.openapi).WithOwn().
+			WithHelp("The routes that the caller may see, as an OpenAPI document."),
 		route.On(route.Read, "internal/ui/resultant-acl", a.resultantACL).WithHelp("What the caller may do."),
 	)
 }
@@ -60,7 +65,7 @@ type configOut struct {
 	TokenType          string        `json:"token_type,omitempty"`
 }
 
-// mountOut is one mount in answers. None of it is secret.
+// mountOut is one mount in answers. It contains no secret.
 type mountOut struct {
 	Accessor              string            `json:"accessor"`
 	Config                configOut         `json:"config"`
@@ -81,7 +86,8 @@ type mountOut struct {
 func outOf(e *mount.Entry) mountOut {
 	t := e.Tune
 	c := configOut{
-		DefaultTTL: t.DefaultTTL, MaxTTL: t.MaxTTL, ForceNoCache: t.ForceNoCache, AuditRequestKeys: t.AuditClearRequest,
+		DefaultTTL: t.DefaultTTL, MaxTTL: t.MaxTTL, ForceNoCache: t.ForceNoCache,
+		AuditRequestKeys:  t.AuditClearRequest,
 		AuditResponseKeys: t.AuditClearResponse, ListingVisibility: t.ListingVisibility,
 		PassthroughHeaders: t.PassthroughHeaders, ResponseHeaders: t.AllowedResponseHeaders, TokenType: t.TokenType,
 	}
@@ -90,16 +96,17 @@ func outOf(e *mount.Entry) mountOut {
 	}
 	return mountOut{
 		Accessor: e.Accessor, Config: c, DeprecationStatus: "supported", Description: e.Description, Local: e.Local,
-		Options: e.Options, RunningPluginVersion: mounts.BuiltinVersion, SealWrap: e.SealWrap, Type: e.Type, UUID: e.UUID,
+		Options: e.Options, RunningPluginVersion: mounts.BuiltinVersion, SealWrap: e.SealWrap, Type: e.Type,
+		UUID: e.UUID,
 	}
 }
 
 func (c mountAPI) list(_ context.Context, r *route.Request, _ route.None) (map[string]mountOut, error) {
 	r.SetShape(route.Merged)
-	return c.all(func(*mount.Entry) bool { return true }), nil
+	return c.matching(func(*mount.Entry) bool { return true }), nil
 }
 
-func (c mountAPI) all(keep func(*mount.Entry) bool) map[string]mountOut {
+func (c mountAPI) matching(keep func(*mount.Entry) bool) map[string]mountOut {
 	out := map[string]mountOut{}
 	for _, e := range c.Mounts.Snapshot().Table.Live(c.class) {
 		if keep(e) {
@@ -125,10 +132,12 @@ func (c mountAPI) read(_ context.Context, r *route.Request, in mountPath) (any, 
 	path, tune := strings.CutSuffix(in.Path, "/tune")
 	e := c.Mounts.Snapshot().Table.At(classPath(c.class, path))
 	if e == nil {
-		if c.class == mount.ClassAuth { // in both, Vault's words are kept: clients look for them
-			return nil, fault.New("sys.read", fault.Invalid, "nothing is mounted there: No auth engine at %s/; list sys/auth", path)
+		if c.class == mount.ClassAuth { // both texts are Vault's, because clients match them
+			return nil, fault.New("sys.read", fault.Invalid,
+				"nothing is mounted there: No auth engine at %s/; list sys/auth", path)
 		}
-		return nil, fault.New("sys.read", fault.Invalid, "nothing is mounted there: No secret engine mount at %s/; list sys/mounts", path)
+		return nil, fault.New("sys.read", fault.Invalid,
+			"nothing is mounted there: No secret engine mount at %s/; list sys/mounts", path)
 	}
 	if tune {
 		return c.readTune(e), nil
@@ -136,7 +145,7 @@ func (c mountAPI) read(_ context.Context, r *route.Request, in mountPath) (any, 
 	return outOf(e), nil
 }
 
-// tuneOut is what a mount's settings are in effect.
+// tuneOut is the effective settings of a mount.
 type tuneOut struct {
 	configOut
 	Description string            `json:"description"`
@@ -151,7 +160,7 @@ func (c mountAPI) readTune(e *mount.Entry) tuneOut {
 	return out
 }
 
-// tuneIn are the settings that a mount can be given.
+// tuneIn is the settings of a mount in requests.
 type tuneIn struct {
 	DefaultTTL         *wire.TTL          `json:"default_lease_ttl" default:"the server's" doc:"The TTL of leases and tokens whose request and role have none."`
 	MaxTTL             *wire.TTL          `json:"max_lease_ttl" default:"the server's" doc:"The longest TTL of leases and tokens."`
@@ -190,12 +199,13 @@ type enableIn struct {
 	TokenType   *string            `json:"token_type" doc:"Stored without effect until there are login methods besides token."`
 }
 
-// tune is the part of the request that sys/mounts/<path>/tune means.
+// tune is the part of the request that sys/mounts/<path>/tune accepts, too.
 func (in *enableIn) tune() tuneIn {
 	return tuneIn{
 		DefaultTTL: in.DefaultTTL, MaxTTL: in.MaxTTL, ForceNoCache: in.Force, Description: in.Descr,
 		AuditRequestKeys: in.ReqKeys, AuditResponseKeys: in.RespKeys, ListingVisibility: in.Visibility,
-		PassthroughHeaders: in.PassHeaders, ResponseHeaders: in.RespHeaders, TokenType: in.TokenType, Options: in.ReqOptions,
+		PassthroughHeaders: in.PassHeaders, ResponseHeaders: in.RespHeaders, TokenType: in.TokenType,
+		Options: in.ReqOptions,
 	}
 }
 
@@ -223,8 +233,10 @@ func (c mountAPI) write(ctx context.Context, r *route.Request, in enableIn) (rou
 }
 
 func (c mountAPI) tuneMount(ctx context.Context, r *route.Request, path string, in tuneIn) error {
-	if strings.HasPrefix(path, authPrefix(mount.ClassAuth)) && !r.Sudo { // sys/mounts/auth/<path>/tune is another door to it
-		return fault.New("sys.tune", fault.Denied, "permission denied: %q is a login method; tuning it needs the capability sudo on the path", path)
+	// sys/mounts/auth/<path>/tune leads to login methods, too.
+	if strings.HasPrefix(path, authPrefix(mount.ClassAuth)) && !r.Sudo {
+		return fault.New("sys.tune", fault.Denied,
+			"permission denied: %q is a login method; tuning it needs the capability sudo on the path", path)
 	}
 	warnings, err := c.Mounts.Change(ctx, path, in.Options, func(e *mount.Entry) { applyTune(e, in) })
 	warn(r, warnings)
@@ -272,12 +284,12 @@ func (c mountAPI) disable(ctx context.Context, r *route.Request, in disableIn) (
 		return ops, err
 	})
 	if err == nil && job != "" {
-		(&jobsAPI{c.Config}).tell(ctx, r, path, job)
+		(&jobsAPI{c.Config}).warnOfUnrevoked(ctx, r, path, job)
 	}
 	return route.None{}, err
 }
 
-// viewAPI serves moving, and what a user interface asks of mounts.
+// viewAPI serves moving mounts, and what a user interface needs to know about mounts.
 type viewAPI struct{ Config }
 
 type remountIn struct {
@@ -335,7 +347,9 @@ func (a *viewAPI) uiMounts(ctx context.Context, r *route.Request, _ route.None) 
 		return nil, err
 	}
 	keep := func(e *mount.Entry) bool { return e.Tune.ListingVisibility == "unauth" || set.Touches(e.Path) }
-	return &uiOut{Auth: mountAPI{a.Config, mount.ClassAuth}.all(keep), Secret: mountAPI{a.Config, mount.ClassSecret}.all(keep)}, nil
+	return &uiOut{Auth: mountAPI{a.Config, mount.ClassAuth}.matching(keep), Secret: mountAPI{
+		a.Config, mount.ClassSecret,
+	}.matching(keep)}, nil
 }
 
 func (a *viewAPI) uiMount(ctx context.Context, r *route.Request, in mountPath) (*mountOut, error) {
@@ -348,7 +362,9 @@ func (a *viewAPI) uiMount(ctx context.Context, r *route.Request, in mountPath) (
 		o = a.Mounts.Snapshot().Route(in.Path + "/")
 	}
 	if o == nil || !set.Touches(o.Entry().Path) {
-		return nil, fault.New("sys.uiMount", fault.Denied, "permission denied: preflight capability check returned 403: the token may see nothing at %q", route.Redact(in.Path))
+		return nil, fault.New("sys.uiMount", fault.Denied,
+			"permission denied: preflight capability check returned 403: the token may see nothing at %q",
+			route.Redact(in.Path))
 	}
 	out := outOf(o.Entry())
 	out.Path = o.Entry().Path

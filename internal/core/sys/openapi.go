@@ -12,8 +12,8 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// The document of sys/internal/specs/openapi, in the form of the OpenAPI specification 3.0.2. Members that begin with
-// x-vault- are those that Vault's generators of clients read.
+// The document of sys/internal/specs/openapi, in the format of OpenAPI 3.0.2. Vault's client
+// generators read the members whose names begin with x-vault-.
 type (
 	openAPI struct {
 		OpenAPI    string             `json:"openapi"`
@@ -86,8 +86,9 @@ func (a *viewAPI) openapi(ctx context.Context, r *route.Request, _ route.None) (
 	}
 	doc := openAPI{OpenAPI: "3.0.2", Paths: map[string]apiPath{}}
 	doc.Info = apiInfo{
-		Title: "Keyturn API", Version: a.Version, Description: "The HTTP API of Keyturn, compatible with HashiCorp Vault's. Paths are below /v1/.",
-		License: apiLicense{Name: "Apache-2.0", URL: "https://www.apache.org/licenses/LICENSE-2.0"},
+		Title: "Keyturn API", Version: a.Version,
+		Description: "The HTTP API of Keyturn, compatible with HashiCorp Vault's. Paths are below /v1/.",
+		License:     apiLicense{Name: "Apache-2.0", URL: "https://www.apache.org/licenses/LICENSE-2.0"},
 	}
 	doc.Components.Schemas = map[string]apiSchema{}
 	snapshot := a.Mounts.Snapshot()
@@ -118,30 +119,35 @@ func (d *openAPI) add(e *mount.Entry, routes []route.Route) {
 		r := &routes[i]
 		path := "/" + e.Path + strings.ReplaceAll(r.Pattern, "...}", "}")
 		if r.Op == route.List {
-			path = strings.TrimSuffix(path, "/") + "/" // where the reference describes lists
+			path = strings.TrimSuffix(path, "/") + "/" // the reference describes lists there
 		}
 		p := d.Paths[path]
 		d.Paths[path] = describe(p, r, tag, path)
 	}
 }
 
-// describe adds one route to what is known of its path.
+// describe adds one route to the description of its path.
 func describe(p apiPath, r *route.Route, tag, path string) apiPath {
 	p.Sudo, p.Unauthenticated = p.Sudo || r.Sudo, p.Unauthenticated || r.Public
 	if p.Description == "" {
 		p.Description = r.Help
 	}
-	op := &apiOperation{Summary: r.Help, Deprecated: r.Deprecated, Tags: []string{tag}, OperationID: operationID(string(r.Op), path), Responses: map[string]apiResponse{}}
+	op := &apiOperation{Summary: r.Help, Deprecated: r.Deprecated, Tags: []string{
+		tag,
+	}, OperationID: operationID(string(r.Op), path), Responses: map[string]apiResponse{}}
 	op.Responses["200"] = apiResponse{Description: "OK"}
 	body := apiSchema{Type: "object", Properties: map[string]apiSchema{}}
 	for _, param := range r.Params() {
 		switch param.In {
 		case "path":
 			if !slices.ContainsFunc(p.Parameters, func(q apiParameter) bool { return q.Name == param.Name }) {
-				p.Parameters = append(p.Parameters, apiParameter{Name: param.Name, In: "path", Description: param.Doc, Required: true, Schema: schemaOf(param.Type)})
+				p.Parameters = append(p.Parameters, apiParameter{
+					Name: param.Name, In: "path", Description: param.Doc, Required: true, Schema: schemaOf(param.Type),
+				})
 			}
 		case "query":
-			op.Parameters = append(op.Parameters, apiParameter{Name: param.Name, In: "query", Description: param.Doc, Schema: schemaOf(param.Type)})
+			op.Parameters = append(op.Parameters,
+				apiParameter{Name: param.Name, In: "query", Description: param.Doc, Schema: schemaOf(param.Type)})
 		default:
 			s := schemaOf(param.Type)
 			s.Description, s.Default = param.Doc, param.Default
@@ -155,7 +161,9 @@ func describe(p apiPath, r *route.Route, tag, path string) apiPath {
 	case route.Read:
 		p.Get = op
 	case route.List:
-		op.Parameters = append(op.Parameters, apiParameter{Name: "list", In: "query", Required: true, Description: "Must be true.", Schema: apiSchema{Type: "string"}})
+		op.Parameters = append(op.Parameters, apiParameter{
+			Name: "list", In: "query", Required: true, Description: "Must be true.", Schema: apiSchema{Type: "string"},
+		})
 		p.Get = op
 	case route.Delete:
 		p.Delete = op

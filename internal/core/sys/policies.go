@@ -21,13 +21,18 @@ func (a *policiesAPI) routes() []route.Route {
 		route.On(route.List, "policy", a.listPolicies).WithHelp("List policies, under the old path."),
 		route.On(route.Read, "policy", a.listOldPolicies).WithHelp("List policies, under the old path."),
 		route.On(route.List, "policies/password", a.listPasswordPolicies).WithHelp("List password policies."),
-		named(route.On(route.Read, "policies/password/{name}", a.readPasswordPolicy).WithHelp("Read a password policy.")),
-		named(route.On(route.Write, "policies/password/{name}", a.writePasswordPolicy).WithHelp("Write a password policy.")),
-		named(route.On(route.Delete, "policies/password/{name}", a.deletePasswordPolicy).WithHelp("Delete a password policy.")),
-		named(route.On(route.Read, "policies/password/{name}/generate", a.generatePassword).WithHelp("Generate a password by a policy.")),
+		named(route.On(route.Read, "policies/password/{name}", a.readPasswordPolicy).
+			WithHelp("Read a password policy.")),
+		named(route.On(route.Write, "policies/password/{name}", a.writePasswordPolicy).
+			WithHelp("Write a password policy.")),
+		named(route.On(route.Delete, "policies/password/{name}", a.deletePasswordPolicy).
+			WithHelp("Delete a password policy.")),
+		named(route.On(route.Read, "policies/password/{name}/generate", a.generatePassword).
+			WithHelp("Generate a password by a policy.")),
 		route.On(route.Write, "capabilities", a.capabilities).WithHelp("What a token may do on paths."),
 		route.On(route.Write, "capabilities-self", a.capabilitiesSelf).WithHelp("What the caller may do on paths."),
-		route.On(route.Write, "capabilities-accessor", a.capabilitiesAccessor).WithHelp("What the token of an accessor may do on paths."),
+		route.On(route.Write, "capabilities-accessor", a.capabilitiesAccessor).
+			WithHelp("What the token of an accessor may do on paths."),
 	}
 	for _, base := range []string{"policies/acl/{name...}", "policy/{name...}"} {
 		p := policyAPI{a.Config, base == "policy/{name...}"}
@@ -43,8 +48,8 @@ func (a *policiesAPI) routes() []route.Route {
 // named is a route whose path names a policy.
 func named(r route.Route) route.Route { return r.WithName("name", policies.Name) }
 
-// policyAPI serves policies at their path and at the old one, which names the
-// text differently.
+// policyAPI serves policies at their path and at the deprecated one, which has another name for
+// the policy's text.
 type policyAPI struct {
 	Config
 	old bool
@@ -70,7 +75,7 @@ func (a *policiesAPI) listOldPolicies(ctx context.Context, r *route.Request, _ r
 	return &oldList{names, names}, err
 }
 
-// policyOut has the documented fields and no more: there are clients that refuse others.
+// policyOut has only the documented fields, because some clients refuse others.
 type policyOut struct {
 	Name   string `json:"name"`
 	Policy string `json:"policy"`
@@ -103,13 +108,15 @@ type policyIn struct {
 
 func (p policyAPI) write(ctx context.Context, _ *route.Request, in policyIn) (route.None, error) {
 	if in.Policy == "" {
-		return route.None{}, fault.New("sys.writePolicy", fault.Invalid, "field \"policy\": the policy's text is missing; send HCL or JSON such as path \"secret/*\" { capabilities = [\"read\"] }")
+		return route.None{}, fault.New("sys.writePolicy", fault.Invalid,
+			"field \"policy\": the policy's text is missing; send HCL or JSON such as path \"secret/*\" { capabilities = [\"read\"] }")
 	}
-	return route.None{}, p.Policies.Write(ctx, in.Name, plain(in.Policy))
+	return route.None{}, p.Policies.Write(ctx, in.Name, policyText(in.Policy))
 }
 
-// plain is a policy's text that may have come in base64. No policy is both.
-func plain(text string) string {
+// policyText returns a policy's text, which may be encoded in base64. No policy text is valid
+// base64.
+func policyText(text string) string {
 	if b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text)); err == nil && utf8.Valid(b) {
 		return string(b)
 	}
@@ -129,7 +136,9 @@ type passwordPolicyOut struct {
 	Policy string `json:"policy"`
 }
 
-func (a *policiesAPI) readPasswordPolicy(ctx context.Context, _ *route.Request, in nameIn) (*passwordPolicyOut, error) {
+func (a *policiesAPI) readPasswordPolicy(
+	ctx context.Context, _ *route.Request, in nameIn,
+) (*passwordPolicyOut, error) {
 	text, err := a.Policies.ReadPassword(ctx, in.Name)
 	if err != nil || text == "" {
 		return nil, err
@@ -143,11 +152,14 @@ type passwordPolicyIn struct {
 	EntropySource string `json:"entropy_source" default:"platform" doc:"Where random numbers come from: platform."`
 }
 
-func (a *policiesAPI) writePasswordPolicy(ctx context.Context, _ *route.Request, in passwordPolicyIn) (route.None, error) {
+func (a *policiesAPI) writePasswordPolicy(
+	ctx context.Context, _ *route.Request, in passwordPolicyIn,
+) (route.None, error) {
 	if in.EntropySource != "" && in.EntropySource != "platform" {
-		return route.None{}, fault.New("sys.writePasswordPolicy", fault.Invalid, "field \"entropy_source\" can only be \"platform\"")
+		return route.None{}, fault.New("sys.writePasswordPolicy", fault.Invalid,
+			"field \"entropy_source\" can only be \"platform\"")
 	}
-	return route.None{}, a.Policies.WritePassword(ctx, in.Name, plain(in.Policy))
+	return route.None{}, a.Policies.WritePassword(ctx, in.Name, policyText(in.Policy))
 }
 
 func (a *policiesAPI) deletePasswordPolicy(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
@@ -172,19 +184,26 @@ type capabilitiesIn struct {
 	Paths    []string     `json:"paths" alias:"path" doc:"The paths to check; at most 1000."`
 }
 
-func (a *policiesAPI) capabilities(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {
+func (a *policiesAPI) capabilities(
+	ctx context.Context, r *route.Request, in capabilitiesIn,
+) (map[string][]string, error) {
 	e, err := a.Tokens.Lookup(ctx, in.Token)
 	if err != nil {
-		return nil, fault.New("sys.capabilities", fault.Invalid, "field \"token\": invalid token: it is not known, has expired or was revoked; name one that lives")
+		return nil, fault.New("sys.capabilities", fault.Invalid,
+			"field \"token\": invalid token: it is not known, has expired or was revoked; name one that lives")
 	}
 	return a.capabilitiesOf(ctx, r, e.Policies(), in)
 }
 
-func (a *policiesAPI) capabilitiesSelf(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {
+func (a *policiesAPI) capabilitiesSelf(
+	ctx context.Context, r *route.Request, in capabilitiesIn,
+) (map[string][]string, error) {
 	return a.capabilitiesOf(ctx, r, r.Caller.Policies, in)
 }
 
-func (a *policiesAPI) capabilitiesAccessor(ctx context.Context, r *route.Request, in capabilitiesIn) (map[string][]string, error) {
+func (a *policiesAPI) capabilitiesAccessor(
+	ctx context.Context, r *route.Request, in capabilitiesIn,
+) (map[string][]string, error) {
 	e, err := a.Tokens.ByAccessor(ctx, in.Accessor)
 	if err != nil {
 		return nil, err
@@ -192,7 +211,9 @@ func (a *policiesAPI) capabilitiesAccessor(ctx context.Context, r *route.Request
 	return a.capabilitiesOf(ctx, r, e.Policies(), in)
 }
 
-func (a *policiesAPI) capabilitiesOf(ctx context.Context, r *route.Request, names []string, in capabilitiesIn) (map[string][]string, error) {
+func (a *policiesAPI) capabilitiesOf(
+	ctx context.Context, r *route.Request, names []string, in capabilitiesIn,
+) (map[string][]string, error) {
 	paths := in.Paths
 	if len(paths) == 0 || len(paths) > 1000 {
 		return nil, fault.New("sys.capabilities", fault.Invalid, "field \"paths\": name 1 to 1000 paths")

@@ -1,7 +1,6 @@
-// Package sys is the part of core that serves what is below sys/: mounts,
-// policies, leases, wrapping, tools and audit devices. Health, seal status and
-// unsealing, which work while the server is sealed, are not requests of an unsealed
-// server; the HTTP layer asks core for them.
+// Package sys is the part of core that serves the paths below sys/: mounts, policies, leases,
+// wrapping, tools and audit devices. Health, seal status and unsealing also work while the server
+// is sealed, so the HTTP layer calls core for them.
 package sys
 
 import (
@@ -30,7 +29,8 @@ type serverAPI struct{ Config }
 func (a *serverAPI) routes() []route.Route {
 	return []route.Route{
 		route.On(route.Write, "seal", a.seal).WithSudo().WithRescue().WithHelp("Seal the server."),
-		route.On(route.Write, "clock/trust", a.trustClock).WithSudo().WithHelp("Confirms the clock after a jump forward: due leases are revoked, and due rotations start."),
+		route.On(route.Write, "clock/trust", a.trustClock).WithSudo().
+			WithHelp("Confirms the clock after a jump forward: due leases are revoked, and due rotations start."),
 		route.On(route.Read, "metrics", a.metrics).WithHelp("The server's metrics: JSON, or the form of Prometheus."),
 	}
 }
@@ -51,7 +51,8 @@ type metricsIn struct {
 
 func (a *serverAPI) metrics(ctx context.Context, r *route.Request, in metricsIn) (*wire.Raw, error) {
 	if a.Metrics == nil {
-		return nil, fault.New("sys.metrics", fault.Unsupported, "this server keeps no metrics; ask one that `keyturn server` started")
+		return nil, fault.New("sys.metrics", fault.Unsupported,
+			"this server keeps no metrics; ask one that `keyturn server` started")
 	}
 	text, contentType, err := a.Metrics(ctx, in.Format, r.Accept)
 	if err != nil {

@@ -24,9 +24,11 @@ import (
 
 func TestMounts(t *testing.T) {
 	s := coretest.Start(t)
-	s.Must(route.Write, "sys/mounts/m", `{"type":"plugin","plugin_name":"kv","description":"d","local":true,"options":{"version":"2"}}`)
+	s.Must(route.Write, "sys/mounts/m",
+		`{"type":"plugin","plugin_name":"kv","description":"d","local":true,"options":{"version":"2"}}`)
 	got := s.Must(route.Read, "sys/mounts/m", "").Data
-	if got["type"] != "kv" || got["local"] != true || got["description"] != "d" || !cmp.Equal(got["options"], map[string]any{"version": "2"}) {
+	if got["type"] != "kv" || got["local"] != true || got["description"] != "d" ||
+		!cmp.Equal(got["options"], map[string]any{"version": "2"}) {
 		t.Errorf("it is %v", got)
 	}
 	for _, path := range []string{"sys/mounts/none", "sys/mounts/none/tune"} {
@@ -34,27 +36,33 @@ func TestMounts(t *testing.T) {
 	}
 	s.Refused(route.Read, "sys/auth/none", "", fault.Invalid, "No auth engine at none/")
 	s.Refused(route.Write, "sys/mounts/none/tune", `{}`, fault.Invalid, "nothing is mounted")
-	if auth := s.Must(route.Read, "sys/auth", "").Data["token/"].(map[string]any); auth["type"] != "token" || auth["config"].(map[string]any)["token_type"] != "default-service" {
+	auth := s.Must(route.Read, "sys/auth", "").Data["token/"].(map[string]any)
+	if auth["type"] != "token" || auth["config"].(map[string]any)["token_type"] != "default-service" {
 		t.Errorf("the method of tokens is %v", auth)
 	}
-	s.Must(route.Write, "sys/mounts/m/tune", `{"audit_non_hmac_request_keys":["a"],"audit_non_hmac_response_keys":["b"],"passthrough_request_headers":["x-a"],"allowed_response_headers":["x-b"],"listing_visibility":"unauth","default_lease_ttl":"1h"}`)
+	s.Must(route.Write, "sys/mounts/m/tune",
+		`{"audit_non_hmac_request_keys":["a"],"audit_non_hmac_response_keys":["b"],"passthrough_request_headers":["x-a"],"allowed_response_headers":["x-b"],"listing_visibility":"unauth","default_lease_ttl":"1h"}`)
 	tuned := s.Must(route.Read, "sys/mounts/m/tune", "").Data
 	for name, want := range map[string]any{
-		"audit_non_hmac_request_keys": []any{"a"}, "audit_non_hmac_response_keys": []any{"b"}, "passthrough_request_headers": []any{"x-a"},
-		"allowed_response_headers": []any{"x-b"}, "listing_visibility": "unauth", "default_lease_ttl": 3600.0, "max_lease_ttl": 768.0 * 3600,
+		"audit_non_hmac_request_keys": []any{"a"}, "audit_non_hmac_response_keys": []any{"b"},
+		"passthrough_request_headers": []any{"x-a"},
+		"allowed_response_headers":    []any{"x-b"}, "listing_visibility": "unauth", "default_lease_ttl": 3600.0,
+		"max_lease_ttl": 768.0 * 3600,
 	} {
 		if !cmp.Equal(tuned[name], want) {
 			t.Errorf("%s is %v, want %v", name, tuned[name], want)
 		}
 	}
-	if a := s.Must(route.Write, "sys/mounts/n", `{"type":"kv","config":{"nonesuch":1,"max_lease_ttl":60}}`); !cmp.Equal(a.Warnings, []string{`unknown parameter "config.nonesuch" was ignored`}) {
+	a := s.Must(route.Write, "sys/mounts/n", `{"type":"kv","config":{"nonesuch":1,"max_lease_ttl":60}}`)
+	if !cmp.Equal(a.Warnings, []string{`unknown parameter "config.nonesuch" was ignored`}) {
 		t.Errorf("warnings %q", a.Warnings)
 	}
 	s.Refused(route.Delete, "sys/mounts/auth/token", "", fault.Invalid, "")
 }
 
-// TestMountsOfACaller: what a user interface shows is what the caller's policies touch, and what is open to all.
-func TestMountsOfACaller(t *testing.T) {
+// TestVisibleMounts: a user interface sees the mounts that the caller's policies mention, and
+// those that are visible to everyone.
+func TestVisibleMounts(t *testing.T) {
 	s := coretest.Start(t)
 	for _, m := range []string{"mine", "other", "open"} {
 		s.Must(route.Write, "sys/mounts/"+m, `{"type":"kv"}`)
@@ -75,7 +83,7 @@ func TestMountsOfACaller(t *testing.T) {
 			t.Errorf("%s is at %v", path, got)
 		}
 	}
-	for _, path := range []string{"other/a", "nowhere/a"} { // the same answer, so that nothing is learned
+	for _, path := range []string{"other/a", "nowhere/a"} { // the same answer, which reveals nothing
 		s.RefusedDo(as(route.Read, "sys/internal/ui/mounts/"+path), fault.Denied, "preflight capability check")
 	}
 	if got := s.Must(route.Read, "sys/internal/ui/resultant-acl", "").Data["root"]; got != true {
@@ -108,19 +116,22 @@ func TestPolicies(t *testing.T) {
 	}
 	s.Refused(route.Write, "sys/policies/acl/bad", `{"policy":"path {"}`, fault.Invalid, "")
 	s.Refused(route.Write, "sys/policies/acl/bad", `{}`, fault.Invalid, "the policy's text is missing")
-	s.Refused(route.Write, "sys/policies/acl/root", `{"policy":"path \"*\" { capabilities = [\"read\"] }"}`, fault.Invalid, "")
+	s.Refused(route.Write, "sys/policies/acl/root", `{"policy":"path \"*\" { capabilities = [\"read\"] }"}`,
+		fault.Invalid, "")
 	s.Refused(route.Read, "sys/policies/acl/none", "", fault.NotFound, "")
 	s.Must(route.Delete, "sys/policies/acl/plain", "")
 	s.Refused(route.Read, "sys/policies/acl/plain", "", fault.NotFound, "")
 
 	s.Must(route.Write, "sys/policies/password/p", `{"policy":"length = 24\nrule \"charset\" { charset = \"ab\" }"}`)
-	if got := s.Must(route.Read, "sys/policies/password/p/generate", "").Data["password"].(string); len(got) != 24 || strings.Trim(got, "ab") != "" {
+	if got := s.Must(route.Read, "sys/policies/password/p/generate", "").Data["password"].(string); len(got) != 24 ||
+		strings.Trim(got, "ab") != "" {
 		t.Errorf("generated %q", got)
 	}
 	if got := s.Must(route.List, "sys/policies/password", "").Data["keys"]; !cmp.Equal(got, []any{"p"}) {
 		t.Errorf("listed are %v", got)
 	}
-	if got := s.Must(route.Read, "sys/policies/password/p", "").Data["policy"].(string); !strings.Contains(got, "length = 24") {
+	if got := s.Must(route.Read, "sys/policies/password/p", "").Data["policy"].(string); !strings.Contains(got,
+		"length = 24") {
 		t.Errorf("it reads %q", got)
 	}
 	s.Must(route.Delete, "sys/policies/password/p", "")
@@ -132,7 +143,9 @@ func TestCapabilities(t *testing.T) {
 	tok := s.Login(`path "secret/a" { capabilities = ["read", "list"] } path "secret/b" { capabilities = ["deny"] }`)
 	check := func(a *coretest.Answer) {
 		t.Helper()
-		for path, want := range map[string]any{"secret/a": []any{"list", "read"}, "secret/b": []any{"deny"}, "secret/c": []any{"deny"}} {
+		for path, want := range map[string]any{
+			"secret/a": []any{"list", "read"}, "secret/b": []any{"deny"}, "secret/c": []any{"deny"},
+		} {
 			if !cmp.Equal(a.Data[path], want) {
 				t.Errorf("%s: %v, want %v", path, a.Data[path], want)
 			}
@@ -140,27 +153,35 @@ func TestCapabilities(t *testing.T) {
 	}
 	const paths = `"paths":["secret/a","secret/b","secret/c"]`
 	check(s.Must(route.Write, "sys/capabilities", `{"token":"`+tok+`",`+paths+`}`))
-	check(s.MustDo(coretest.Request{Op: route.Write, Path: "sys/capabilities-self", Token: tok, Body: `{` + paths + `}`}))
+	check(s.MustDo(coretest.Request{
+		Op: route.Write, Path: "sys/capabilities-self", Token: tok, Body: `{` + paths + `}`,
+	}))
 	accessor := s.Must(route.Write, "auth/token/lookup", `{"token":"`+tok+`"}`).Data["accessor"].(string)
 	check(s.Must(route.Write, "sys/capabilities-accessor", `{"accessor":"`+accessor+`",`+paths+`}`))
-	if a := s.Must(route.Write, "sys/capabilities-self", `{"path":"anything"}`); !cmp.Equal(a.Data["capabilities"], []any{"root"}) {
+	if a := s.Must(route.Write, "sys/capabilities-self", `{"path":"anything"}`); !cmp.Equal(a.Data["capabilities"],
+		[]any{"root"}) {
 		t.Errorf("the root token: %s", a.Body)
 	}
 	s.Refused(route.Write, "sys/capabilities-self", `{}`, fault.Invalid, "path")
-	if _, err := s.Do(coretest.Request{Op: route.Write, Path: "sys/capabilities", Body: `{"token":"hvs.none","path":"a"}`}); err == nil {
+	_, err := s.Do(coretest.Request{
+		Op: route.Write, Path: "sys/capabilities", Body: `{"token":"hvs.none","path":"a"}`,
+	})
+	if err == nil {
 		t.Error("a token that is not there has capabilities")
 	}
 }
 
-// TestLeases: looked up, listed in pages, counted, renewed and revoked, by body and by path, under new paths and old.
+// TestLeases looks up, lists, counts, renews and revokes leases, by body and by path, at new and
+// deprecated paths.
 func TestLeases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := coretest.Start(t)
 		s.Must(route.Write, "sys/mounts/m", `{"type":"things"}`)
-		lend := func(role string) string { return s.Must(route.Read, "m/creds/"+role, `{"ttl":"1h"}`).LeaseID }
-		id := lend("a")
+		issue := func(role string) string { return s.Must(route.Read, "m/creds/"+role, `{"ttl":"1h"}`).LeaseID }
+		id := issue("a")
 		got := s.Must(route.Write, "sys/leases/lookup", `{"lease_id":"`+id+`"}`).Data
-		if got["id"] != id || got["ttl"] != 3600.0 || got["renewable"] != true || got["last_renewal"] != nil || got["state"] != nil {
+		if got["id"] != id || got["ttl"] != 3600.0 || got["renewable"] != true || got["last_renewal"] != nil ||
+			got["state"] != nil {
 			t.Errorf("looked up: %v", got)
 		}
 		for _, path := range []string{"sys/leases/renew", "sys/renew"} {
@@ -180,7 +201,7 @@ func TestLeases(t *testing.T) {
 		s.Refused(route.Write, "sys/leases/lookup", `{"lease_id":"m/creds/a/none"}`, fault.Invalid, "was not found")
 
 		for _, role := range []string{"a", "b", "c"} {
-			lend(role)
+			issue(role)
 		}
 		list := func(path, body string) string {
 			return fmt.Sprint(s.MustDo(coretest.Request{Op: route.List, Path: path, Body: body}).Data["keys"])
@@ -197,8 +218,12 @@ func TestLeases(t *testing.T) {
 		if got := s.Must(route.Read, "sys/leases/count", "").Data["lease_count"]; got != 4.0 {
 			t.Errorf("%v are counted", got)
 		}
-		s.MustDo(coretest.Request{Op: route.Read, Path: "sys/leases/count", Query: map[string][]string{"type": {"irrevocable"}}})
-		s.RefusedDo(coretest.Request{Op: route.Read, Path: "sys/leases/count", Query: map[string][]string{"type": {"x"}}}, fault.Invalid, `"irrevocable" or "all"`)
+		s.MustDo(coretest.Request{
+			Op: route.Read, Path: "sys/leases/count", Query: map[string][]string{"type": {"irrevocable"}},
+		})
+		s.RefusedDo(coretest.Request{
+			Op: route.Read, Path: "sys/leases/count", Query: map[string][]string{"type": {"x"}},
+		}, fault.Invalid, `"irrevocable" or "all"`)
 		if a := s.Must(route.Write, "sys/leases/tidy", ""); a.Status != 202 {
 			t.Errorf("tidying: %d", a.Status)
 		}
@@ -208,15 +233,20 @@ func TestLeases(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		failing := s.Must(route.Read, "sys/leases", "").Data
 		first := failing["leases"].([]any)[0].(map[string]any)
-		if first["lease_id"] != id || !strings.Contains(first["error"].(string), "the target is away") || !cmp.Equal(failing["counts"], map[string]any{"m/": 1.0}) {
+		if first["lease_id"] != id || !strings.Contains(first["error"].(string), "the target is away") ||
+			!cmp.Equal(failing["counts"], map[string]any{"m/": 1.0}) {
 			t.Errorf("failing are %v", failing)
 		}
 		got = s.Must(route.Write, "sys/leases/lookup", `{"lease_id":"`+id+`"}`).Data
-		if got["state"] != "revoking" || got["ttl"] != 0.0 || got["revoke_tries"] != 1.0 || got["revoke_next_try"] == nil {
+		if got["state"] != "revoking" || got["ttl"] != 0.0 || got["revoke_tries"] != 1.0 ||
+			got["revoke_next_try"] == nil {
 			t.Errorf("while it fails it is %v", got)
 		}
-		s.RefusedDo(coretest.Request{Op: route.Read, Path: "sys/leases", Query: map[string][]string{"type": {"x"}}}, fault.Invalid, "irrevocable")
-		if a := s.MustDo(coretest.Request{Op: route.Read, Path: "sys/leases", Query: map[string][]string{"limit": {"1"}}}); len(a.Warnings) != 1 {
+		s.RefusedDo(coretest.Request{Op: route.Read, Path: "sys/leases", Query: map[string][]string{"type": {"x"}}},
+			fault.Invalid, "irrevocable")
+		if a := s.MustDo(coretest.Request{
+			Op: route.Read, Path: "sys/leases", Query: map[string][]string{"limit": {"1"}},
+		}); len(a.Warnings) != 1 {
 			t.Errorf("a page that is full: warnings %q", a.Warnings)
 		}
 		s.Things.Undo(nil)
@@ -230,12 +260,15 @@ func TestLeases(t *testing.T) {
 	})
 }
 
-// TestWrappingRoutes: what is wrapped can be looked up, wrapped anew, and opened once.
+// TestWrappingRoutes: a wrapped answer can be looked up, rewrapped, and unwrapped once.
 func TestWrappingRoutes(t *testing.T) {
 	s := coretest.Start(t)
-	a := s.MustDo(coretest.Request{Op: route.Write, Path: "sys/wrapping/wrap", Body: `{"v":"canary"}`, Wrap: time.Minute})
+	a := s.MustDo(coretest.Request{
+		Op: route.Write, Path: "sys/wrapping/wrap", Body: `{"v":"canary"}`, Wrap: time.Minute,
+	})
 	tok := a.Wrap["token"].(string)
-	if got := s.Must(route.Write, "sys/wrapping/lookup", `{"token":"`+tok+`"}`).Data; got["creation_ttl"] != 60.0 || got["creation_path"] != "sys/wrapping/wrap" {
+	if got := s.Must(route.Write, "sys/wrapping/lookup", `{"token":"`+tok+`"}`).Data; got["creation_ttl"] != 60.0 ||
+		got["creation_path"] != "sys/wrapping/wrap" {
 		t.Errorf("looked up: %v", got)
 	}
 	next := s.Must(route.Write, "sys/wrapping/rewrap", `{"token":"`+tok+`"}`).Wrap["token"].(string)
@@ -257,15 +290,22 @@ func TestTools(t *testing.T) {
 			t.Errorf("%s gives %q", path, got)
 		}
 	}
-	for path, body := range map[string]string{"random/0x": `{}`, "random/elsewhere": `{}`, "random": `{"bytes":131073}`, "random/5": `{"format":"x"}`, "hash/md5": `{"input":"YQ=="}`, "hash": `{"input":"not base64!"}`} {
+	for path, body := range map[string]string{
+		"random/0x": `{}`, "random/elsewhere": `{}`, "random": `{"bytes":131073}`, "random/5": `{"format":"x"}`,
+		"hash/md5": `{"input":"YQ=="}`, "hash": `{"input":"not base64!"}`,
+	} {
 		s.Refused(route.Write, "sys/tools/"+path, body, fault.Invalid, "")
 	}
 	sum := sha256.Sum256([]byte("a"))
-	if got := s.Must(route.Write, "sys/tools/hash", `{"input":"YQ=="}`).Data["sum"]; got != hex.EncodeToString(sum[:]) {
+	if got := s.Must(route.Write, "sys/tools/hash",
+		`{"input":"YQ=="}`).Data["sum"]; got != hex.EncodeToString(sum[:]) {
 		t.Errorf("the hash is %v", got)
 	}
-	for _, algorithm := range []string{"sha2-224", "sha2-256", "sha2-384", "sha2-512", "sha3-224", "sha3-256", "sha3-384", "sha3-512"} {
-		got := s.Must(route.Write, "sys/tools/hash/"+algorithm, `{"input":"YQ==","format":"base64"}`).Data["sum"].(string)
+	for _, algorithm := range []string{
+		"sha2-224", "sha2-256", "sha2-384", "sha2-512", "sha3-224", "sha3-256", "sha3-384", "sha3-512",
+	} {
+		got := s.Must(route.Write, "sys/tools/hash/"+algorithm,
+			`{"input":"YQ==","format":"base64"}`).Data["sum"].(string)
 		if b, err := base64.StdEncoding.DecodeString(got); err != nil || fmt.Sprint(len(b)*8) != algorithm[5:] {
 			t.Errorf("%s gives %q", algorithm, got)
 		}
@@ -275,7 +315,8 @@ func TestTools(t *testing.T) {
 func TestAudit(t *testing.T) {
 	s := coretest.Start(t)
 	s.Must(route.Write, "sys/audit/a", `{"type":"tape","description":"d","local":true}`)
-	if got := s.Must(route.Read, "sys/audit", "").Data["a/"].(map[string]any); got["type"] != "tape" || got["description"] != "d" || got["local"] != true {
+	got := s.Must(route.Read, "sys/audit", "").Data["a/"].(map[string]any)
+	if got["type"] != "tape" || got["description"] != "d" || got["local"] != true {
 		t.Errorf("listed: %v", got)
 	}
 	s.Refused(route.Write, "sys/audit/a", `{"type":"tape"}`, fault.Invalid, "")
@@ -284,7 +325,8 @@ func TestAudit(t *testing.T) {
 	if !strings.HasPrefix(hash, "hmac-sha256:") || !strings.Contains(s.Tape.Text(), hash) {
 		t.Errorf("the hash of the token, %q, is not on the tape", hash)
 	}
-	if _, err := s.Do(coretest.Request{Op: route.Write, Path: "sys/audit-hash/none", Body: `{"input":"x"}`}); err == nil {
+	_, err := s.Do(coretest.Request{Op: route.Write, Path: "sys/audit-hash/none", Body: `{"input":"x"}`})
+	if err == nil {
 		t.Error("a device that is not there hashes")
 	}
 	s.Must(route.Delete, "sys/audit/a", "")
@@ -293,7 +335,7 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// TestJobs: see the tests of the same kind in core, which revoke; here, who may see them.
+// TestJobs checks who may see jobs. The tests of core check what jobs do.
 func TestJobs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := coretest.Start(t)
@@ -303,7 +345,8 @@ func TestJobs(t *testing.T) {
 		s.Must(route.Delete, "sys/mounts/m", "")
 		list := s.Must(route.List, "sys/jobs", "").Data
 		id := list["keys"].([]any)[0].(string)
-		if info := list["key_info"].(map[string]any)[id].(map[string]any); info["kind"] != "disable" || info["path"] != "m/" {
+		info := list["key_info"].(map[string]any)[id].(map[string]any)
+		if info["kind"] != "disable" || info["path"] != "m/" {
 			t.Errorf("listed: %v", list)
 		}
 		for path, op := range map[string]route.Op{"sys/jobs": route.List, "sys/jobs/" + id: route.Read} {
@@ -329,12 +372,15 @@ func TestServerRoutes(t *testing.T) {
 			return []byte("metric{format=\"" + format + "\"} 1\n"), "text/plain", nil
 		}
 	})
-	if a := measured.MustDo(coretest.Request{Op: route.Read, Path: "sys/metrics", Query: map[string][]string{"format": {"prometheus"}}}); a.Body != "metric{format=\"prometheus\"} 1\n" {
+	a := measured.MustDo(coretest.Request{
+		Op: route.Read, Path: "sys/metrics", Query: map[string][]string{"format": {"prometheus"}},
+	})
+	if a.Body != "metric{format=\"prometheus\"} 1\n" {
 		t.Errorf("metrics are %q", a.Body)
 	}
 }
 
-// TestOpenAPITokens: the document has the deprecated forms with the token in the path, by its name.
+// TestOpenAPITokens: the document includes the deprecated paths that contain a token.
 func TestOpenAPITokens(t *testing.T) {
 	s := coretest.Start(t)
 	var doc struct {
@@ -344,7 +390,8 @@ func TestOpenAPITokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, form := range []string{"lookup", "renew", "revoke", "revoke-orphan"} {
-		if post := string(doc.Paths["/auth/token/"+form+"/{token}"]["post"]); !strings.Contains(post, `"deprecated":true`) {
+		if post := string(doc.Paths["/auth/token/"+form+"/{token}"]["post"]); !strings.Contains(post,
+			`"deprecated":true`) {
 			t.Errorf("%s is described as %s", form, post)
 		}
 		if post := string(doc.Paths["/auth/token/"+form]["post"]); post == "" || strings.Contains(post, "deprecated") {

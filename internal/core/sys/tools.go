@@ -18,10 +18,13 @@ import (
 func toolRoutes() []route.Route {
 	return []route.Route{
 		route.On(route.Write, "tools/random", random).WithHelp("Random bytes."),
-		route.On(route.Write, "tools/random/{first}", random).WithParam("first", "How many bytes, or platform.").WithHelp("Random bytes, by the path."),
-		route.On(route.Write, "tools/random/{first}/{second}", random).WithParam("first", "platform.").WithParam("second", "How many bytes.").WithHelp("Random bytes, by the path."),
+		route.On(route.Write, "tools/random/{first}", random).WithParam("first", "How many bytes, or platform.").
+			WithHelp("Random bytes, by the path."),
+		route.On(route.Write, "tools/random/{first}/{second}", random).WithParam("first", "platform.").
+			WithParam("second", "How many bytes.").WithHelp("Random bytes, by the path."),
 		route.On(route.Write, "tools/hash", hash).WithHelp("Hash data."),
-		route.On(route.Write, "tools/hash/{algorithm}", hash).WithParam("algorithm", "The hash: sha2-224 to sha2-512, sha3-224 to sha3-512.").WithHelp("Hash data, by the path."),
+		route.On(route.Write, "tools/hash/{algorithm}", hash).WithParam("algorithm",
+			"The hash: sha2-224 to sha2-512, sha3-224 to sha3-512.").WithHelp("Hash data, by the path."),
 	}
 }
 
@@ -41,7 +44,8 @@ func random(_ context.Context, r *route.Request, in randomIn) (*randomOut, error
 		if m, err := strconv.Atoi(part); err == nil {
 			n = m
 		} else if part != "" && part != "platform" {
-			return nil, fault.New("sys.random", fault.Invalid, "parameter \"source\": %q is not supported; use \"platform\"", part)
+			return nil, fault.New("sys.random", fault.Invalid,
+				"parameter \"source\": %q is not supported; use \"platform\"", part)
 		}
 	}
 	if n == 0 {
@@ -63,7 +67,8 @@ func encodeBytes(format string, b []byte) (string, error) {
 	case "hex":
 		return hex.EncodeToString(b), nil
 	}
-	return "", fault.New("sys.encode", fault.Invalid, "parameter \"format\" must be \"base64\" or \"hex\", not %q", format)
+	return "", fault.New("sys.encode", fault.Invalid, "parameter \"format\" must be \"base64\" or \"hex\", not %q",
+		format)
 }
 
 type hashIn struct {
@@ -112,7 +117,9 @@ func hash(_ context.Context, r *route.Request, in hashIn) (*hashOut, error) {
 		s := sha3.Sum512(input)
 		sum = s[:]
 	default:
-		return nil, fault.New("sys.hash", fault.Invalid, "parameter \"algorithm\": %q is not supported; use sha2-224, sha2-256, sha2-384, sha2-512, or the same sizes of sha3", name)
+		return nil, fault.New("sys.hash", fault.Invalid,
+			"parameter \"algorithm\": %q is not supported; use sha2-224, sha2-256, sha2-384, sha2-512, or the same sizes of sha3",
+			name)
 	}
 	format := in.Format
 	if format == "" {

@@ -18,9 +18,12 @@ func (a *wrappingAPI) routes() []route.Route {
 	return []route.Route{
 		route.On(route.Write, "wrapping/wrap", a.wrapData).WithHelp("Wrap the request's body."),
 		route.On(route.Write, "wrapping/unwrap", a.unwrap).WithPublic().WithHelp("Open a wrapped answer, once."),
-		route.On(route.Write, "wrapping/lookup", a.lookupWrapped).WithPublic().WithHelp("When and where an answer was wrapped."),
-		route.On(route.Read, "wrapping/lookup", a.lookupWrapped).WithPublic().WithHelp("When and where the answer behind the caller's token was wrapped."),
-		route.On(route.Write, "wrapping/rewrap", a.rewrap).WithPublic().WithHelp("Wrap the answer again, under a new token."),
+		route.On(route.Write, "wrapping/lookup", a.lookupWrapped).WithPublic().
+			WithHelp("When and where an answer was wrapped."),
+		route.On(route.Read, "wrapping/lookup", a.lookupWrapped).WithPublic().
+			WithHelp("When and where the answer behind the caller's token was wrapped."),
+		route.On(route.Write, "wrapping/rewrap", a.rewrap).WithPublic().
+			WithHelp("Wrap the answer again, under a new token."),
 	}
 }
 
@@ -31,7 +34,8 @@ type wrapIn struct {
 
 func (a *wrappingAPI) wrapData(_ context.Context, r *route.Request, in wrapIn) (*wire.Raw, error) {
 	if r.WrapTTL <= 0 {
-		return nil, fault.New("sys.wrap", fault.Invalid, "header X-Vault-Wrap-TTL: endpoint requires response wrapping to be used; say for how long, for example \"5m\"")
+		return nil, fault.New("sys.wrap", fault.Invalid,
+			"header X-Vault-Wrap-TTL: endpoint requires response wrapping to be used; say for how long, for example \"5m\"")
 	}
 	if !in.Data.IsObject() {
 		in.Data = wire.RawOf([]byte("{}"))
@@ -43,8 +47,8 @@ type wrappedIn struct {
 	Token secret.Value `json:"token" default:"the caller's own" doc:"The wrapping token."`
 }
 
-// token is the wrapping token: the body's, else the one that the request was made with.
-func (in *wrappedIn) of(r *route.Request) secret.Value {
+// token is the wrapping token: the one in the body or, without it, the caller's.
+func (in *wrappedIn) token(r *route.Request) secret.Value {
 	if !in.Token.Empty() {
 		return in.Token
 	}
@@ -52,7 +56,7 @@ func (in *wrappedIn) of(r *route.Request) secret.Value {
 }
 
 func (a *wrappingAPI) unwrap(ctx context.Context, r *route.Request, in wrappedIn) (*wire.Raw, error) {
-	got, err := a.Wrapping.Unwrap(ctx, in.of(r))
+	got, err := a.Wrapping.Unwrap(ctx, in.token(r))
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +72,7 @@ type wrappedOut struct {
 }
 
 func (a *wrappingAPI) lookupWrapped(ctx context.Context, r *route.Request, in wrappedIn) (*wrappedOut, error) {
-	got, err := a.Wrapping.Lookup(ctx, in.of(r))
+	got, err := a.Wrapping.Lookup(ctx, in.token(r))
 	if err != nil {
 		return nil, err
 	}
@@ -76,12 +80,13 @@ func (a *wrappingAPI) lookupWrapped(ctx context.Context, r *route.Request, in wr
 }
 
 func (a *wrappingAPI) rewrap(ctx context.Context, r *route.Request, in wrappedIn) (*wire.Raw, error) {
-	tok, e, got, err := a.Wrapping.Rewrap(ctx, in.of(r))
+	tok, e, got, err := a.Wrapping.Rewrap(ctx, in.token(r))
 	if err != nil {
 		return nil, err
 	}
 	text, err := json.Marshal(map[string]any{
-		"request_id": "", "lease_id": "", "renewable": false, "lease_duration": 0, "data": nil, "warnings": nil, "auth": nil,
+		"request_id": "", "lease_id": "", "renewable": false, "lease_duration": 0, "data": nil, "warnings": nil,
+		"auth": nil,
 		"wrap_info": map[string]any{
 			"token": tok.RevealString(), "accessor": e.Accessor, "ttl": wire.Seconds(got.TTL),
 			"creation_time": wire.FormatTime(e.Created), "creation_path": got.Path, "wrapped_accessor": got.Accessor,

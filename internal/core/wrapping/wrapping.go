@@ -1,12 +1,11 @@
-// Package wrapping keeps answers that were wrapped: each under a token of its
-// own that can do nothing but read it once.
+// Package wrapping stores wrapped answers. Each has a wrapping token, which can only read it once.
 //
-//	wrapped/<token id>  the answer, with where and when it was made
+//	wrapped/<token id>  the answer, with the path and time of its creation
 //
-// The row is committed together with its token; unwrapping removes it with an
-// assertion of its version before it is given out, so that of two who unwrap one gets it. A
-// token that was wrapped and never unwrapped ends with the wrapping: first the row is committed
-// as ended, so that nobody unwraps it any more, then the token is revoked, then the row goes.
+// The row is committed together with its token. Unwrapping removes it, asserting its version,
+// before the answer is sent, so that only one of two callers gets it. A token that was wrapped but
+// never unwrapped is revoked when the wrapping token expires: first the row is marked as ended, so
+// that it can no longer be unwrapped, then the token is revoked, then the row is removed.
 package wrapping
 
 import (
@@ -24,7 +23,7 @@ import (
 // Prefix of the rows' keys.
 const Prefix = "wrapped/"
 
-// A Store keeps wrapped answers.
+// A Store stores wrapped answers.
 type Store struct {
 	view   *barrier.View
 	tokens *token.Store
@@ -35,26 +34,28 @@ func New(b *barrier.Barrier, tokens *token.Store) *Store {
 	return &Store{view: b.View(""), tokens: tokens}
 }
 
-// An Answer is one that is wrapped.
+// An Answer is a wrapped answer.
 type Answer struct {
 	Path     string          `json:"path"` // creation_path
 	Created  time.Time       `json:"created"`
 	TTL      time.Duration   `json:"ttl"`
 	Body     json.RawMessage `json:"body"`               // the whole answer
 	Accessor string          `json:"accessor,omitempty"` // of the token inside
-	// TokenID is the storage id of a token that was made for this answer, and is revoked
-	// if nobody unwraps it. Of a batch token nothing is stored: it ends at its time.
+	// TokenID is the storage ID of the token in this answer, which is revoked if the answer is
+	// never unwrapped. Batch tokens have none, because they are not stored.
 	TokenID string `json:"token_id,omitempty"`
 	Ended   bool   `json:"ended,omitempty"` // the wrapping has ended, and TokenID is being revoked
 }
 
-// Wrap stores an answer and returns its token. parent is who asked, or nil.
+// Wrap stores an answer and returns its wrapping token. parent is the caller's token, or nil.
 func (s *Store) Wrap(ctx context.Context, a Answer, parent *token.Entry) (secret.Value, *token.Entry, error) {
 	return s.wrap(ctx, a, parent)
 }
 
-// wrap is Wrap with more operations in its commit.
-func (s *Store) wrap(ctx context.Context, a Answer, parent *token.Entry, extra ...storage.Op) (secret.Value, *token.Entry, error) {
+// wrap is Wrap with extra operations in its commit.
+func (s *Store) wrap(
+	ctx context.Context, a Answer, parent *token.Entry, extra ...storage.Op,
+) (secret.Value, *token.Entry, error) {
 	a.Created = time.Now().UTC()
 	b, err := json.Marshal(a)
 	if err != nil {
@@ -65,11 +66,13 @@ func (s *Store) wrap(ctx context.Context, a Answer, parent *token.Entry, extra .
 		Path: a.Path, Created: a.Created, TTL: a.TTL,
 		Expires: a.Created.Add(a.TTL), Wrapping: true,
 	}
-	return s.tokens.CreateAs(ctx, tok, e, token.ForWrapping(), parent, append(extra, storage.Set(Prefix+s.tokens.ID(tok), b))...)
+	return s.tokens.CreateAs(ctx, tok, e, token.ForWrapping(), parent,
+		append(extra, storage.Set(Prefix+s.tokens.ID(tok), b))...)
 }
 
 func errNone() error {
-	return fault.New("wrapping", fault.Invalid, "wrapping token is not valid or does not exist: it has been unwrapped, has expired, or never was. If you did not unwrap it, somebody else may have")
+	return fault.New("wrapping", fault.Invalid,
+		"wrapping token is not valid or does not exist: it has been unwrapped, has expired, or never was. If you did not unwrap it, somebody else may have")
 }
 
 // find reads the row of a wrapping token that can still be unwrapped.
@@ -101,13 +104,13 @@ func (s *Store) find(ctx context.Context, tok secret.Value) (*token.Entry, stora
 	return e, row, a, nil
 }
 
-// Lookup tells of a wrapped answer without opening it.
+// Lookup returns a wrapped answer without unwrapping it.
 func (s *Store) Lookup(ctx context.Context, tok secret.Value) (*Answer, error) {
 	_, _, a, err := s.find(ctx, tok)
 	return a, err
 }
 
-// Unwrap gives the answer out, once.
+// Unwrap returns the answer, once.
 func (s *Store) Unwrap(ctx context.Context, tok secret.Value) (*Answer, error) {
 	e, row, a, err := s.find(ctx, tok)
 	if err != nil {
@@ -124,14 +127,14 @@ func (s *Store) Unwrap(ctx context.Context, tok secret.Value) (*Answer, error) {
 	return a, nil
 }
 
-// Rewrap moves the answer under a new token, in one commit: no crash loses it.
+// Rewrap moves the answer to a new token in one commit, so that no crash loses it.
 func (s *Store) Rewrap(ctx context.Context, tok secret.Value) (secret.Value, *token.Entry, *Answer, error) {
 	e, row, a, err := s.find(ctx, tok)
 	if err != nil {
 		return secret.Value{}, nil, nil, err
 	}
 	fresh, made, err := s.wrap(ctx, *a, nil, storage.Remove(row.Key).If(row.Version))
-	if fault.Is(err, fault.Invalid) { // another has unwrapped it meanwhile
+	if fault.Is(err, fault.Invalid) { // another caller has unwrapped it meanwhile
 		err = errNone()
 	}
 	if err != nil {
@@ -141,8 +144,8 @@ func (s *Store) Rewrap(ctx context.Context, tok secret.Value) (secret.Value, *to
 	return fresh, made, a, nil
 }
 
-// drop ends a token that nothing is wrapped under any more. If it fails, the
-// answer must not be lost for that: the token opens nothing, and ends at its time.
+// drop revokes a wrapping token that has been used. An error is ignored, because the answer must
+// not be lost, and the token is useless and expires anyway.
 func (s *Store) drop(ctx context.Context, e *token.Entry) { _ = s.tokens.Revoke(ctx, e.ID) }
 
 func decode(row storage.Entry) (*Answer, error) {
@@ -153,8 +156,8 @@ func decode(row storage.Entry) (*Answer, error) {
 	return a, nil
 }
 
-// Forget drops what was wrapped under a token that ends, and revokes the token inside. It is
-// repeatable. Where somebody has unwrapped the answer there is no row, and nothing to do.
+// Forget removes the answer of a wrapping token that ends, and revokes the token in it. It does
+// nothing if the answer has been unwrapped. It is repeatable.
 func (s *Store) Forget(ctx context.Context, tokenID string) error {
 	for {
 		row, err := s.view.Get(ctx, Prefix+tokenID)
@@ -162,7 +165,7 @@ func (s *Store) Forget(ctx context.Context, tokenID string) error {
 			return err
 		}
 		switch err = s.forget(ctx, row); {
-		case !fault.Is(err, fault.Conflict): // else it was unwrapped at this moment, or ended by another server
+		case !fault.Is(err, fault.Conflict): // on conflict, it was just unwrapped, or ended by another server
 			return err
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -187,8 +190,8 @@ func (s *Store) forget(ctx context.Context, row storage.Entry) error {
 	return err
 }
 
-// end commits an answer as one that can be unwrapped no more, so that a token that is being
-// revoked is given to nobody, and one that was given to somebody is not revoked.
+// end marks an answer as ended, so that either its token is revoked, or a caller unwraps it, but
+// not both.
 func (s *Store) end(ctx context.Context, row storage.Entry, a *Answer) (storage.Version, error) {
 	if a.Ended {
 		return row.Version, nil
