@@ -16,7 +16,7 @@ type backend struct {
 	pools     *pools
 	locks     locks.Named
 	never     engine.Attempts // whose create surely had no effect
-	hanging   hanging
+	hanging   slowRevocations
 	rotations *rotate.Manager
 }
 

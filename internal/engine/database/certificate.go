@@ -42,7 +42,7 @@ type authority struct {
 }
 
 // authority reads the one that a role was given.
-func (c *credential) authority() (*authority, error) {
+func (c *credentialConfig) authority() (*authority, error) {
 	a := new(authority)
 	for rest := []byte(c.Config["ca_cert"]); ; {
 		if rest = bytes.TrimSpace(rest); len(rest) == 0 {
@@ -81,8 +81,8 @@ func (c *credential) authority() (*authority, error) {
 	return a, nil
 }
 
-// alive refuses an authority whose certificates nobody takes now.
-func (a *authority) alive(now time.Time) error {
+// checkValid refuses an authority whose certificates nobody takes now.
+func (a *authority) checkValid(now time.Time) error {
 	own := a.certs[0]
 	switch {
 	case !now.Before(own.NotAfter):
@@ -93,7 +93,7 @@ func (a *authority) alive(now time.Time) error {
 	return nil
 }
 
-func (c *credential) checkCertificate() error {
+func (c *credentialConfig) checkCertificate() error {
 	sizes := rsaSizes
 	switch c.Config["key_type"] {
 	case "":
@@ -105,13 +105,13 @@ func (c *credential) checkCertificate() error {
 		sizes = []string{c.Config["key_bits"]} // is ignored
 	}
 	for _, err := range []error{
-		c.oneOf("key_type", "rsa", "ec", "ed25519"), c.oneOf("key_bits", sizes...), c.oneOf("signature_bits", "256", "384", "512"),
+		c.checkOption("key_type", "rsa", "ec", "ed25519"), c.checkOption("key_bits", sizes...), c.checkOption("signature_bits", "256", "384", "512"),
 	} {
 		if err != nil {
 			return err
 		}
 	}
-	_, err := c.ends(time.Now())
+	_, err := c.expiry(time.Now())
 	return err
 }
 
@@ -233,24 +233,24 @@ func keyType(text secret.Value) string {
 
 // certify puts a certificate for a user before its key. It is taken until the given time, or until the
 // authority's own ends. With a serial number, the subject is like no other of the same user.
-func (c *credential) certify(l login, user, serial string, until time.Time) (login, error) {
+func (c *credentialConfig) certify(l login, user, serial string, until time.Time) (login, error) {
 	const op = "database.certify"
 	ca, err := c.authority()
 	if err != nil {
 		return l, err
 	}
-	key, err := privateKey(l.word.Reveal())
+	key, err := privateKey(l.secret.Reveal())
 	if err != nil {
 		return l, fault.Wrap(op, fault.Internal, err)
 	}
 	now := time.Now()
-	if err := ca.alive(now); err != nil {
+	if err := ca.checkValid(now); err != nil {
 		return l, err
 	}
 	if len(user) > longestCommonName {
 		return l, invalid("the user's name %q has %d bytes, and a certificate's common name takes %d; use a shorter one", clip(user), len(user), longestCommonName)
 	}
-	if until = wholeSecond(until); until.After(ca.certs[0].NotAfter) {
+	if until = ceilSecond(until); until.After(ca.certs[0].NotAfter) {
 		until = ca.certs[0].NotAfter
 	}
 	number := make([]byte, 16)
@@ -259,7 +259,7 @@ func (c *credential) certify(l login, user, serial string, until time.Time) (log
 	number[0] &= 0x7f
 	leaf := &x509.Certificate{
 		SerialNumber: new(big.Int).SetBytes(number), Subject: pkix.Name{CommonName: user, SerialNumber: serial},
-		NotBefore: now.Add(-backdated), NotAfter: until, SignatureAlgorithm: c.algorithm(ca.key),
+		NotBefore: now.Add(-backdated), NotAfter: until, SignatureAlgorithm: c.signatureAlgorithm(ca.key),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, leaf, ca.certs[0], key.Public(), ca.key)
@@ -272,20 +272,20 @@ func (c *credential) certify(l login, user, serial string, until time.Time) (log
 			text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: between.Raw})...)
 		}
 	}
-	l.word = secret.New(append(text, l.word.Reveal()...))
+	l.secret = secret.New(append(text, l.secret.Reveal()...))
 	return l, nil
 }
 
-// wholeSecond is the first second that is not before t: certificates know no parts of one.
-func wholeSecond(t time.Time) time.Time {
+// ceilSecond is the first second that is not before t: certificates know no parts of one.
+func ceilSecond(t time.Time) time.Time {
 	if whole := t.Truncate(time.Second); whole.Before(t) {
 		return whole.Add(time.Second)
 	}
 	return t
 }
 
-// algorithm is how the authority signs; zero: the only way, or the usual one.
-func (c *credential) algorithm(key crypto.Signer) x509.SignatureAlgorithm {
+// signatureAlgorithm is how the authority signs; zero: the only way, or the usual one.
+func (c *credentialConfig) signatureAlgorithm(key crypto.Signer) x509.SignatureAlgorithm {
 	of := map[string][2]x509.SignatureAlgorithm{
 		"256": {x509.SHA256WithRSA, x509.ECDSAWithSHA256}, "384": {x509.SHA384WithRSA, x509.ECDSAWithSHA384}, "512": {x509.SHA512WithRSA, x509.ECDSAWithSHA512},
 	}[c.Config["signature_bits"]]
@@ -298,9 +298,9 @@ func (c *credential) algorithm(key crypto.Signer) x509.SignatureAlgorithm {
 	return x509.UnknownSignatureAlgorithm
 }
 
-// parts takes a certificate and its key apart.
-func (l login) parts() (chain string, key secret.Value, err error) {
-	text := l.word.Reveal()
+// split takes a certificate and its key apart.
+func (l login) split() (chain string, key secret.Value, err error) {
+	text := l.secret.Reveal()
 	at := bytes.Index(text, []byte("-----BEGIN PRIVATE KEY-----"))
 	if at <= 0 {
 		return "", key, fault.New("database.login", fault.Internal, "what is stored of a certificate is not one")
@@ -309,7 +309,7 @@ func (l login) parts() (chain string, key secret.Value, err error) {
 }
 
 func (l login) leaf() (*x509.Certificate, error) {
-	block, _ := pem.Decode(l.word.Reveal())
+	block, _ := pem.Decode(l.secret.Reveal())
 	if block == nil {
 		return nil, fault.New("database.login", fault.Internal, "what is stored of a certificate is not one")
 	}

@@ -21,7 +21,7 @@ func FuzzAuthority(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, cert, key string) {
-		c := credential{Kind: byCertificate, Config: map[string]string{"ca_cert": cert, "key_type": "ec"}, CAKey: secret.Text(key)}
+		c := credentialConfig{Kind: typeCertificate, Config: map[string]string{"ca_cert": cert, "key_type": "ec"}, CAKey: secret.Text(key)}
 		a, err := c.authority()
 		if err == nil && (a.key == nil || len(a.certs) == 0) {
 			t.Error("an authority that cannot sign was taken")

@@ -26,7 +26,7 @@ func (b configs) writeConfig(ctx context.Context, r *route.Request, in configIn)
 	}
 	decoding := r.Reply().Warnings
 	err := b.exclusively(ctx, namePrefix+in.Name, func() error {
-		old, err := b.ended(ctx, in.Name)
+		old, err := b.finishRotation(ctx, in.Name)
 		if err != nil {
 			return err
 		}
@@ -35,23 +35,23 @@ func (b configs) writeConfig(ctx context.Context, r *route.Request, in configIn)
 		if err != nil {
 			return err
 		}
-		return b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error { return b.keep(ctx, e, old, c, &in) })
+		return b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error { return b.store(ctx, e, old, c, &in) })
 	})
 	return route.None{}, err
 }
 
-// keep stores a configuration that was merged, and what follows from it for the rotation of its password.
-func (b configs) keep(ctx context.Context, e *rotate.Edit, old, c *connection, in *configIn) error {
+// store stores a configuration that was merged, and what follows from it for the rotation of its password.
+func (b configs) store(ctx context.Context, e *rotate.Edit, old, c *connection, in *configIn) error {
 	if err := e.Unlock(ctx); err != nil {
 		return err
 	}
-	settles := in.settles(old, c, e.Rec)
-	if err := b.mayReturn(ctx, old, c, in, e.Rec); err != nil {
+	settles := in.endsRotation(old, c, e.Rec)
+	if err := b.checkReplacedPassword(ctx, old, c, in, e.Rec); err != nil {
 		return err
 	}
 	verify := true
 	wire.Default(&verify, in.Verify, true)
-	if err := b.prove(ctx, c, verify); err != nil {
+	if err := b.verify(ctx, c, verify); err != nil {
 		return err
 	}
 	var ops []storage.Op
@@ -63,23 +63,23 @@ func (b configs) keep(ctx context.Context, e *rotate.Edit, old, c *connection, i
 		was = *old
 	}
 	if !settles && was.Root.When == c.Root.When && (e.New() || was.Username == c.Username) { // nothing of the rotation has changed
-		op, err := c.put()
+		op, err := c.storeOp()
 		if err == nil {
 			_, err = b.m.Store.Commit(ctx, append(append(ops, op), roots(b).still(e)...)...)
 		}
 		return err
 	}
-	c.Root.oldRoot, c.Fresh = oldRoot{}, secret.Value{} // the record has it
-	op, err := c.put()
+	c.Root.legacyRoot, c.PendingPassword = legacyRoot{}, secret.Value{} // the record has it
+	op, err := c.storeOp()
 	if err != nil {
 		return err
 	}
 	e.Ops = append(ops, op)
-	if e.Rec.Data, err = c.data(); err != nil {
+	if e.Rec.Data, err = c.rotationData(); err != nil {
 		return err
 	}
 	if settles {
-		given := c.credential(fmt.Sprintf("%s#%d.given", c.Username, e.Rec.Turns), c.Password)
+		given := c.rotationCredential(fmt.Sprintf("%s#%d.given", c.Username, e.Rec.Turns), c.Password)
 		if err := e.Control().Take(ctx, given, "a password that works was written"); err != nil {
 			return err
 		}
@@ -98,25 +98,25 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 		c = &copied
 	}
 	in.apply(c)
-	if err := c.Form.take(rootStatements, &c.RootSQL, in.RootSQL); err != nil {
+	if err := c.Form.set(rootStatements, &c.RootSQL, in.RootSQL); err != nil {
 		return nil, err
 	}
 	if c.Plugin == "" {
-		return nil, invalid("field \"plugin_name\" is required: name the kind of database, such as %q", b.anyPlugin())
+		return nil, invalid("field \"plugin_name\" is required: name the kind of database, such as %q", b.examplePlugin())
 	}
 	p, err := b.provider(c.Plugin)
 	if err != nil {
 		return nil, err
 	}
 	c.kind = p
-	if err := in.settings(r, p, c); err != nil {
+	if err := in.applySettings(r, p, c); err != nil {
 		return nil, err
 	}
 	if err := c.checkStatements(r, p); err != nil {
 		return nil, err
 	}
 	if old != nil {
-		if err := b.mayMove(ctx, r, old, c, in); err != nil {
+		if err := b.checkMove(ctx, r, old, c, in); err != nil {
 			return nil, err
 		}
 		if !c.samePool(old) {
@@ -130,21 +130,21 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 		return nil, err
 	}
 	if !c.Root.When.Never() {
-		if err := roots(b).canTurn(c); err != nil {
+		if err := roots(b).checkRotatable(c); err != nil {
 			return nil, err
 		}
 	}
-	given := c.settings(b.m)
+	given := c.config(b.m)
 	if c.Self { // each static role brings them
-		given = c.as(b.m, "user", secret.Text("password"))
+		given = c.configAs(b.m, "user", secret.Text("password"))
 	}
 	if err := p.Check(given); err != nil {
-		return nil, outside("database.config", err, c.redactor())
+		return nil, upstreamError("database.config", err, c.redactor())
 	}
 	if err := checkTemplate(r, "username_template", c.Template, p.LongestName(c.Plugin)); err != nil {
 		return nil, err
 	}
-	return c, b.advise(ctx, r, p, c, in)
+	return c, b.warn(ctx, r, p, c, in)
 }
 
 const rootStatements = "root_rotation_statements"
@@ -153,15 +153,15 @@ const rootStatements = "root_rotation_statements"
 func (c *connection) checkStatements(r *route.Request, p *Provider) error {
 	found, err := p.inspect(rootStatements, c.RootSQL)
 	if err == nil {
-		err = found.check()
+		err = found.checkPlaceholders()
 	}
-	new(credential).advises(r, p, found, c.RootSQL)
+	new(credentialConfig).warnRotation(r, p, found, c.RootSQL)
 	return err
 }
 
-// ended is the configuration of a name. A rotation of its password that is under way is ended first, if it can be:
+// finishRotation is the configuration of a name. A rotation of its password that is under way is ended first, if it can be:
 // otherwise nobody could tell which password it is that a writer gives.
-func (b configs) ended(ctx context.Context, name string) (*connection, error) {
+func (b configs) finishRotation(ctx context.Context, name string) (*connection, error) {
 	c, err := b.byName(ctx, name)
 	if err != nil || c == nil {
 		return nil, err
@@ -177,30 +177,30 @@ func (b configs) ended(ctx context.Context, name string) (*connection, error) {
 	return b.byName(ctx, name)
 }
 
-// settles reports whether a write brings a password that is right whatever a rotation under way has done. The one from
+// endsRotation reports whether a write brings a password that is right whatever a rotation under way has done. The one from
 // before the rotation is none: who applies a file again knows no other.
-func (in *configIn) settles(old, c *connection, r *rotate.Record) bool {
+func (in *configIn) endsRotation(old, c *connection, r *rotate.Record) bool {
 	return old != nil && r.Turn != nil && in.Password != nil &&
-		(old.place() != c.place() || old.Username != c.Username || !in.Password.Equal(old.Password))
+		(old.serverID() != c.serverID() || old.Username != c.Username || !in.Password.Equal(old.Password))
 }
 
-// mayReturn refuses a password that was rotated away while the rotated one works: files
+// checkReplacedPassword refuses a password that was rotated away while the rotated one works: files
 // that hold it are written again by those who do not know.
-func (b configs) mayReturn(ctx context.Context, old, c *connection, in *configIn, rec *rotate.Record) error {
-	if in.settles(old, c, rec) { // the one that was made is forgotten then, so that this one must work
-		return b.prove(ctx, c, true)
+func (b configs) checkReplacedPassword(ctx context.Context, old, c *connection, in *configIn, rec *rotate.Record) error {
+	if in.endsRotation(old, c, rec) { // the one that was made is forgotten then, so that this one must work
+		return b.verify(ctx, c, true)
 	}
-	if old == nil || in.Password == nil || !old.replaced(*in.Password) {
+	if old == nil || in.Password == nil || !old.wasReplaced(*in.Password) {
 		return nil
 	}
 	probe := *old
-	if rec.Turn != nil || b.prove(ctx, &probe, true) == nil {
+	if rec.Turn != nil || b.verify(ctx, &probe, true) == nil {
 		return invalid("field \"password\": it is one that rotate-root has replaced at %s, and the one that is stored now works; leave password out to keep that", rec.LastRotated.Format(time.RFC3339))
 	}
-	return b.prove(ctx, c, true)
+	return b.verify(ctx, c, true)
 }
 
-func (b configs) anyPlugin() string {
+func (b configs) examplePlugin() string {
 	for _, p := range b.providers {
 		if len(p.Plugins) > 0 {
 			return p.Plugins[0]
@@ -216,7 +216,7 @@ func (in *configIn) apply(c *connection) {
 	set(&c.URL, in.URL)
 	set(&c.Username, in.Username)
 	set(&c.Password, in.Password)
-	c.Root.Made = c.Root.Made && in.Password == nil
+	c.Root.Generated = c.Root.Generated && in.Password == nil
 	set(&c.Policy, in.Policy)
 	set(&c.Template, in.Template)
 	set(&c.Access.Auth, in.Auth)
@@ -229,16 +229,16 @@ func (in *configIn) apply(c *connection) {
 	set(&c.Key, in.Key)
 	set(&c.Terminate, in.Terminate)
 	set(&c.Self, in.Self)
-	in.rootIn.apply(&c.Root.When)
+	in.rootScheduleIn.apply(&c.Root.When)
 }
 
-// byTerraform is how HashiCorp's Terraform provider is made to give a password: it sends one only where it has changed.
-const byTerraform = "from Terraform: change password, without ignore_changes on it, or raise password_wo_version"
+// terraformHint is how HashiCorp's Terraform provider is made to give a password: it sends one only where it has changed.
+const terraformHint = "from Terraform: change password, without ignore_changes on it, or raise password_wo_version"
 
-// mayMove refuses a write that would send a stored secret elsewhere: who may write
+// checkMove refuses a write that would send a stored secret elsewhere: who may write
 // a configuration must not thereby learn its password.
-func (b configs) mayMove(ctx context.Context, r *route.Request, old, c *connection, in *configIn) error {
-	moved := old.moves(c)
+func (b configs) checkMove(ctx context.Context, r *route.Request, old, c *connection, in *configIn) error {
+	moved := old.movedFields(c)
 	if len(moved) == 0 {
 		return nil
 	}
@@ -254,15 +254,15 @@ func (b configs) mayMove(ctx context.Context, r *route.Request, old, c *connecti
 	switch inURL := was.Display(old.URL) != old.URL.RevealString(); {
 	case was.Name != is.Name:
 		return invalid("field \"plugin_name\": the connection is of %s; delete it and write it again as one of %s, so that what was issued is revoked where it was issued", was.Name, is.Name)
-	case !old.Password.Empty() && in.Password == nil && old.Root.Made:
-		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again, which nobody knows since it was rotated; set one in the database as its superuser, give that, and rotate it by rotate-root/%s; %s", changes, old.Name, byTerraform)
+	case !old.Password.Empty() && in.Password == nil && old.Root.Generated:
+		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again, which nobody knows since it was rotated; set one in the database as its superuser, give that, and rotate it by rotate-root/%s; %s", changes, old.Name, terraformHint)
 	case !old.Password.Empty() && in.Password == nil:
-		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again; %s", changes, byTerraform)
+		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again; %s", changes, terraformHint)
 	case inURL && in.URL == nil:
 		return invalid("field \"connection_url\": this write changes where or how the password in the stored connection_url is sent (%s), so it must give connection_url again", changes)
 	}
 	if slices.Contains(moved, "connection_url") {
-		n, err := b.m.Host.LeaseCount(ctx, old.target(), 1)
+		n, err := b.m.Host.LeaseCount(ctx, old.leaseTarget(), 1)
 		if err != nil {
 			return err
 		}
@@ -273,8 +273,8 @@ func (b configs) mayMove(ctx context.Context, r *route.Request, old, c *connecti
 	return nil
 }
 
-// advise warns of what can be stored and will probably disappoint.
-func (b configs) advise(ctx context.Context, r *route.Request, p *Provider, c *connection, in *configIn) error {
+// warn warns of what can be stored and will probably disappoint.
+func (b configs) warn(ctx context.Context, r *route.Request, p *Provider, c *connection, in *configIn) error {
 	if p.Display(c.URL) != c.URL.RevealString() {
 		r.Warn("connection_url holds a password; write {{username}} and {{password}} there and give the two as fields of their own, so that they can be changed and rotated")
 	}
@@ -294,8 +294,8 @@ func (b configs) advise(ctx context.Context, r *route.Request, p *Provider, c *c
 // verifyWithin bounds how long a write waits for a database that does not answer.
 const verifyWithin = 20 * time.Second
 
-// prove reaches the database with a configuration, where asked.
-func (b configs) prove(ctx context.Context, c *connection, verify bool) error {
+// verify reaches the database with a configuration, where asked.
+func (b configs) verify(ctx context.Context, c *connection, verify bool) error {
 	if !verify || c.Self {
 		return nil
 	}
@@ -305,13 +305,13 @@ func (b configs) prove(ctx context.Context, c *connection, verify bool) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, verifyWithin)
 	defer cancel()
-	conn, err := p.Connect(ctx, c.settings(b.m))
+	conn, err := p.Connect(ctx, c.config(b.m))
 	if err != nil {
-		return outside("database.config", err, c.redactor())
+		return upstreamError("database.config", err, c.redactor())
 	}
 	defer b.pools.shut(&pool{conn: conn})
 	if err := conn.Verify(ctx); err != nil {
-		f := outside("database.verify", err, c.redactor())
+		f := upstreamError("database.verify", err, c.redactor())
 		f.Kind, f.Msg = fault.Invalid, "the connection does not work: "+f.Msg+"; nothing was stored; to store it untested, send verify_connection=false"
 		return f
 	}
@@ -332,8 +332,8 @@ func (b configs) readConfig(ctx context.Context, _ *route.Request, in nameIn) (*
 		return nil, err
 	}
 	return &configOut{
-		Allowed: list(c.Allowed), Details: details(p, c), Policy: c.Policy, Plugin: c.Plugin, Version: c.Version, RootSQL: c.Form.shown(rootStatements, c.RootSQL),
-		Off: c.Root.When.Off, Last: e.Rec.LastRotated, Next: e.Rec.Next, LastFail: e.Rec.LastError, timing: show(c.Root.When),
+		Allowed: list(c.Allowed), Details: connectionDetails(p, c), Policy: c.Policy, Plugin: c.Plugin, Version: c.Version, RootSQL: c.Form.out(rootStatements, c.RootSQL),
+		Off: c.Root.When.Off, Last: e.Rec.LastRotated, Next: e.Rec.Next, LastError: e.Rec.LastError, timing: timingOf(c.Root.When),
 	}, nil
 }
 
@@ -363,7 +363,7 @@ func (b configs) reopen(ctx context.Context, name string) (found bool, err error
 			return err
 		}
 		c.Revision++
-		op, err := c.put()
+		op, err := c.storeOp()
 		if err != nil {
 			return err
 		}

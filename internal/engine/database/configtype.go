@@ -35,32 +35,32 @@ type configIn struct {
 
 	Self *bool `json:"self_managed" default:"false" doc:"Whether there is no administrator: the users of static roles change their own passwords."`
 
-	rootIn
-	laterIn
+	rootScheduleIn
+	unsupportedIn
 
 	//lint:ignore SA5008 the option is wire's: settings of the kind, and what is unknown
 	Rest map[string]wire.Raw `json:",rest"`
 }
 
-// rootIn says when the administrator's password is rotated by itself.
-type rootIn struct {
+// rootScheduleIn says when the administrator's password is rotated by itself.
+type rootScheduleIn struct {
 	Period   *time.Duration `json:"rotation_period" default:"never" doc:"How often the administrator's password changes. Excludes rotation_schedule."`
 	Schedule *string        `json:"rotation_schedule" default:"never" doc:"When it changes: cron, five fields, UTC. Excludes rotation_period."`
 	Window   *time.Duration `json:"rotation_window" default:"none" doc:"How long after the schedule's time a change may begin, 1h or more."`
 	Off      *bool          `json:"disable_automated_rotation" default:"false" doc:"Whether it changes only by rotate-root."`
 }
 
-func (in *rootIn) apply(w *cron.When) {
+func (in *rootScheduleIn) apply(w *cron.When) {
 	w.Apply(cron.Change{Period: in.Period, Schedule: in.Schedule, Window: in.Window, Off: in.Off})
 }
 
-// laterIn are fields that are known and not built yet.
-type laterIn struct {
+// unsupportedIn are fields that are known and not built yet.
+type unsupportedIn struct {
 	AuthType wire.Raw `json:"auth_type" doc:"Not implemented yet; refused."`
 	Account  wire.Raw `json:"service_account_json" doc:"Not implemented yet; refused."`
 }
 
-func (l *laterIn) refuse() error {
+func (l *unsupportedIn) refuse() error {
 	for _, f := range []struct {
 		name string
 		v    wire.Raw
@@ -87,10 +87,10 @@ type configOut struct {
 	Version string         `json:"plugin_version"`
 	RootSQL []string       `json:"root_credentials_rotate_statements"`
 
-	Off      bool      `json:"disable_automated_rotation,omitempty"`
-	Last     time.Time `json:"last_root_rotation,omitempty"`
-	Next     time.Time `json:"next_root_rotation,omitempty"`
-	LastFail string    `json:"last_root_error,omitempty"`
+	Off       bool      `json:"disable_automated_rotation,omitempty"`
+	Last      time.Time `json:"last_root_rotation,omitempty"`
+	Next      time.Time `json:"next_root_rotation,omitempty"`
+	LastError string    `json:"last_root_error,omitempty"`
 
 	timing
 }

@@ -38,14 +38,14 @@ type connection struct {
 	Terminate bool          `json:"terminate,omitempty"` // revoking ends the user's sessions
 	Access    access        `json:"access"`
 	Revision  int           `json:"revision"` // goes up where a pool must be opened anew
-	Gone      time.Time     `json:"gone,omitzero"`
-	Bury      time.Time     `json:"bury,omitzero"` // where the tombstone's due item is
-	Root      root          `json:"root,omitzero"`
+	DeletedAt time.Time     `json:"gone,omitzero"`
+	CleanupAt time.Time     `json:"bury,omitzero"` // where the tombstone's due item is
+	Root      rootState     `json:"root,omitzero"`
 
-	URL      secret.Value `json:"-"` // these are in the stored form alone
-	Password secret.Value `json:"-"`
-	Key      secret.Value `json:"-"`
-	Fresh    secret.Value `json:"-"` // of a rotation that an earlier version has begun
+	URL             secret.Value `json:"-"` // these are in the stored form alone
+	Password        secret.Value `json:"-"`
+	Key             secret.Value `json:"-"`
+	PendingPassword secret.Value `json:"-"` // of a rotation that an earlier version has begun
 
 	Extra  map[string]string       `json:"extra,omitempty"` // settings of the kind
 	Hidden map[string]secret.Value `json:"-"`
@@ -68,16 +68,16 @@ type access struct {
 // storedConnection is what the barrier encrypts.
 type storedConnection struct {
 	*connection
-	URL      []byte `json:"url"`
-	Password []byte `json:"pw,omitempty"`
-	Key      []byte `json:"key,omitempty"`
-	Fresh    []byte `json:"fresh,omitempty"`
+	URL             []byte `json:"url"`
+	Password        []byte `json:"pw,omitempty"`
+	Key             []byte `json:"key,omitempty"`
+	PendingPassword []byte `json:"fresh,omitempty"`
 
 	Hidden map[string][]byte `json:"hidden,omitempty"`
 }
 
-func (c *connection) put() (storage.Op, error) {
-	s := storedConnection{connection: c, URL: c.URL.Reveal(), Password: c.Password.Reveal(), Key: c.Key.Reveal(), Fresh: c.Fresh.Reveal()}
+func (c *connection) storeOp() (storage.Op, error) {
+	s := storedConnection{connection: c, URL: c.URL.Reveal(), Password: c.Password.Reveal(), Key: c.Key.Reveal(), PendingPassword: c.PendingPassword.Reveal()}
 	for name, v := range c.Hidden {
 		if s.Hidden == nil {
 			s.Hidden = map[string][]byte{}
@@ -100,7 +100,7 @@ func (b *backend) byID(ctx context.Context, id string) (*connection, error) {
 	}
 	c := s.connection
 	c.kind, _ = b.provider(c.Plugin) // none: what needs it says so
-	c.URL, c.Password, c.Key, c.Fresh = secret.New(s.URL), secret.New(s.Password), secret.New(s.Key), secret.New(s.Fresh)
+	c.URL, c.Password, c.Key, c.PendingPassword = secret.New(s.URL), secret.New(s.Password), secret.New(s.Key), secret.New(s.PendingPassword)
 	for name, b := range s.Hidden {
 		if c.Hidden == nil {
 			c.Hidden = map[string]secret.Value{}
@@ -117,7 +117,7 @@ func (b *backend) byName(ctx context.Context, name string) (*connection, error) 
 		return nil, err
 	}
 	c, err := b.byID(ctx, string(e.Value))
-	if err != nil || c == nil || !c.Gone.IsZero() {
+	if err != nil || c == nil || !c.DeletedAt.IsZero() {
 		return nil, err // deleted between the two reads
 	}
 	return c, nil
@@ -127,14 +127,14 @@ func (b *backend) byName(ctx context.Context, name string) (*connection, error) 
 // and a connection that is never closed goes on with the old one. A new one costs milliseconds.
 const defaultLifetime = 10 * time.Minute
 
-func (c *connection) settings(m *engine.Mount) Config {
-	out := c.reached()
+func (c *connection) config(m *engine.Mount) Config {
+	out := c.baseConfig()
 	out.Dial, out.Files, out.Log = m.Host.Dial, m.Host.Files, m.Log.With("connection", c.Name)
 	return out
 }
 
-// reached is how the database is reached, without the means.
-func (c *connection) reached() Config {
+// baseConfig is how the database is reached, without the means.
+func (c *connection) baseConfig() Config {
 	a := c.Access
 	return Config{
 		URL: c.URL, Username: c.Username, Password: c.Password, DisableEscaping: a.NoEscape,
@@ -146,15 +146,15 @@ func (c *connection) reached() Config {
 // redactor knows the connection's secrets, and others.
 func (c *connection) redactor(more ...secret.Value) *secret.Redactor {
 	r := new(secret.Redactor)
-	r.Know(append(more, c.URL, c.Password, c.Key, c.Fresh)...)
+	r.Know(append(more, c.URL, c.Password, c.Key, c.PendingPassword)...)
 	for _, v := range c.Hidden {
 		r.Know(v)
 	}
 	return r
 }
 
-// target is what leases say that they are undone at.
-func (c *connection) target() string { return "config/" + c.ID }
+// leaseTarget is what leases say that they are undone at.
+func (c *connection) leaseTarget() string { return "config/" + c.ID }
 
 // allows reports whether a role may use the connection.
 func (c *connection) allows(role string) bool {
@@ -168,9 +168,9 @@ func (c *connection) samePool(d *connection) bool {
 		maps.Equal(c.Extra, d.Extra) && maps.EqualFunc(c.Hidden, d.Hidden, secret.Value.Equal)
 }
 
-// moves names what differs between two that decides where a password is sent,
+// movedFields names what differs between two that decides where a password is sent,
 // or to whom it is shown there.
-func (c *connection) moves(d *connection) (fields []string) {
+func (c *connection) movedFields(d *connection) (fields []string) {
 	for field, same := range map[string]bool{
 		"username": c.Username == d.Username, "plugin_name": c.Plugin == d.Plugin,
 		"disable_escaping": c.Access.NoEscape == d.Access.NoEscape, "tls_ca": c.Access.CA == d.Access.CA,
@@ -179,15 +179,15 @@ func (c *connection) moves(d *connection) (fields []string) {
 			fields = append(fields, field)
 		}
 	}
-	if c.kind == nil || c.kind != d.kind || !c.kind.keeps(c.reached(), d.reached()) {
-		fields = append(fields, c.differs(d)...)
+	if c.kind == nil || c.kind != d.kind || !c.kind.sameDestination(c.baseConfig(), d.baseConfig()) {
+		fields = append(fields, c.changedFields(d)...)
 	}
 	slices.Sort(fields)
 	return fields
 }
 
-// differs names what differs between two in connection_url and in the fields of the kind.
-func (c *connection) differs(d *connection) (fields []string) {
+// changedFields names what differs between two in connection_url and in the fields of the kind.
+func (c *connection) changedFields(d *connection) (fields []string) {
 	if !c.URL.Equal(d.URL) {
 		fields = append(fields, "connection_url")
 	}
@@ -211,13 +211,13 @@ func (c *connection) differs(d *connection) (fields []string) {
 	return fields
 }
 
-// place tells apart where connections lead, so that what was sent to one place is not sent to another.
-func (c *connection) place() string {
+// serverID tells apart where connections lead, so that what was sent to one place is not sent to another.
+func (c *connection) serverID() string {
 	where := []string{c.Plugin, c.Access.CA, strconv.FormatBool(c.Access.NoEscape)}
 	if d, told := c.destination(); told {
 		where = append(where, d.Place)
 	} else {
-		where = append(where, c.exactly()...)
+		where = append(where, c.rawDestination()...)
 	}
 	h := sha256.New()
 	for _, s := range where {
@@ -231,11 +231,11 @@ func (c *connection) destination() (d Destination, told bool) {
 	if c.kind == nil || c.kind.Destination == nil {
 		return d, false
 	}
-	return c.kind.Destination(c.reached())
+	return c.kind.Destination(c.baseConfig())
 }
 
-// exactly is all that may decide where the password is sent.
-func (c *connection) exactly() []string {
+// rawDestination is all that may decide where the password is sent.
+func (c *connection) rawDestination() []string {
 	where := []string{c.URL.RevealString()}
 	for _, name := range slices.Sorted(maps.Keys(c.Extra)) {
 		where = append(where, name, c.Extra[name])
@@ -250,24 +250,24 @@ func (c *connection) exactly() []string {
 func newID() string { return strings.ToLower(rand.Text())[:16] }
 
 // as is the configuration for one connection as another user.
-func (c *connection) as(m *engine.Mount, user string, password secret.Value) Config {
-	s := c.settings(m)
+func (c *connection) configAs(m *engine.Mount, user string, password secret.Value) Config {
+	s := c.config(m)
 	s.Username, s.Password, s.MaxOpen, s.MaxIdle = user, password, 1, -1
 	return s
 }
 
-// root is what a connection keeps of the rotation of its administrator's password.
-type root struct {
+// rootState is what a connection keeps of the rotation of its administrator's password.
+type rootState struct {
 	When cron.When `json:"when,omitzero"`
 	// Replaced are digests of the passwords that were written and rotated away, newest last: a
 	// configuration that is written again from a file must not bring one back. Those that were made here nobody can write.
-	Replaced [][]byte `json:"replaced,omitempty"`
-	Made     bool     `json:"made,omitempty"` // the password of now was made here
-	oldRoot
+	Replaced  [][]byte `json:"replaced,omitempty"`
+	Generated bool     `json:"made,omitempty"` // the password of now was made here
+	legacyRoot
 }
 
-// oldRoot is the state of a rotation as an earlier version has kept it: it counts until there is a record.
-type oldRoot struct {
+// legacyRoot is the state of a rotation as an earlier version has kept it: it counts until there is a record.
+type legacyRoot struct {
 	Last   time.Time `json:"last,omitzero"`
 	Next   time.Time `json:"next,omitzero"`
 	Due    time.Time `json:"due,omitzero"` // where the due item is

@@ -18,7 +18,7 @@ func FuzzCertificateCost(f *testing.F) {
 		f.Fatal(err)
 	}
 	costtest.Fuzz(f, costtest.Parser{Limit: wire.MaxFieldBytes, Steps: 2000, Parse: func(text string) error {
-		c := credential{Kind: byCertificate, Config: map[string]string{"ca_cert": text}, CAKey: key}
+		c := credentialConfig{Kind: typeCertificate, Config: map[string]string{"ca_cert": text}, CAKey: key}
 		if _, err := c.authority(); err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func FuzzKeyCost(f *testing.F) {
 func FuzzNameCost(f *testing.F) {
 	n := naming{installation: "sample", display: "token", role: "role", longest: 63, now: time.Unix(0, 0)}
 	costtest.Fuzz(f, costtest.Parser{Limit: 1024, Steps: 10_000, Parse: func(text string) error {
-		_, err := n.by("username_template", text)
+		_, err := n.fromTemplate("username_template", text)
 		return err
 	}}, costtest.Shape{Unit: "{{random 100}}"}, costtest.Shape{Head: "{{", Unit: "print .RoleName | ", Tail: "print}}"})
 }

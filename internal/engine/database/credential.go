@@ -22,37 +22,37 @@ type credentialIn struct {
 
 // apply writes what was given into c, and checks what can be checked by itself. Options that are given
 // replace all others; only the authority's key stays, with its certificate.
-func (in *credentialIn) apply(c *credential) error {
+func (in *credentialIn) apply(c *credentialConfig) error {
 	kind := c.kind()
-	wire.Default(&kind, in.Kind, byPassword)
+	wire.Default(&kind, in.Kind, typePassword)
 	if kind != "" && kind != c.kind() {
-		if options[kind] == nil {
+		if optionsByType[kind] == nil {
 			return invalid("field \"credential_type\": there is no %q; there are password, rsa_private_key and client_certificate", clip(kind))
 		}
-		*c = credential{Kind: kind}
+		*c = credentialConfig{Kind: kind}
 	}
 	if in.Config != nil {
-		if err := c.configure(*in.Config); err != nil {
+		if err := c.setOptions(*in.Config); err != nil {
 			return err
 		}
 	}
 	switch c.kind() {
-	case byKey:
+	case typeRSAKey:
 		return c.checkKey()
-	case byCertificate:
+	case typeCertificate:
 		return c.checkCertificate()
 	}
 	return nil
 }
 
-func (c *credential) configure(given map[string]secret.Value) error {
+func (c *credentialConfig) setOptions(given map[string]secret.Value) error {
 	stored := c.CAKey
-	*c = credential{Kind: c.Kind}
+	*c = credentialConfig{Kind: c.Kind}
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		value := given[name]
 		switch {
-		case !slices.Contains(options[c.kind()], name):
-			return invalid("field \"credential_config\": there is no %s for credential_type %s; there is %s", called(name), c.kind(), strings.Join(options[c.kind()], ", "))
+		case !slices.Contains(optionsByType[c.kind()], name):
+			return invalid("field \"credential_config\": there is no %s for credential_type %s; there is %s", optionName(name), c.kind(), strings.Join(optionsByType[c.kind()], ", "))
 		case name == "password_policy":
 			c.Policy = value.RevealString()
 		case name == "ca_private_key":
@@ -64,7 +64,7 @@ func (c *credential) configure(given map[string]secret.Value) error {
 			c.Config[name] = value.RevealString()
 		}
 	}
-	if c.kind() == byCertificate && c.CAKey.Empty() {
+	if c.kind() == typeCertificate && c.CAKey.Empty() {
 		c.CAKey = stored
 	}
 	return nil
@@ -72,66 +72,66 @@ func (c *credential) configure(given map[string]secret.Value) error {
 
 var optionForm = regexp.MustCompile(`^[a-z_]{1,24}$`)
 
-// called is how errors name an option that is not there: what was pasted in the wrong place may be a key.
-func called(name string) string {
+// optionName is how errors name an option that is not there: what was pasted in the wrong place may be a key.
+func optionName(name string) string {
 	if optionForm.MatchString(name) {
 		return strconv.Quote(name)
 	}
 	return "option of that name"
 }
 
-func (c *credential) checkKey() error {
-	if err := c.oneOf("key_bits", rsaSizes...); err != nil {
+func (c *credentialConfig) checkKey() error {
+	if err := c.checkOption("key_bits", rsaSizes...); err != nil {
 		return err
 	}
-	return c.oneOf("format", "pkcs8")
+	return c.checkOption("format", "pkcs8")
 }
 
 // newLogin makes a password or a key. A certificate is for a name and a time, which come later.
-func (b *backend) newLogin(ctx context.Context, cr *credential, c *connection) (login, error) {
+func (b *backend) newLogin(ctx context.Context, cr *credentialConfig, c *connection) (login, error) {
 	l := login{kind: cr.kind()}
 	var err error
 	switch l.kind {
-	case byKey:
-		l.word, err = newKey("rsa", cr.Config["key_bits"])
-	case byCertificate:
-		l.word, err = newKey(cr.Config["key_type"], cr.Config["key_bits"])
+	case typeRSAKey:
+		l.secret, err = newKey("rsa", cr.Config["key_bits"])
+	case typeCertificate:
+		l.secret, err = newKey(cr.Config["key_type"], cr.Config["key_bits"])
 	default:
 		policy := cr.Policy
 		if policy == "" {
 			policy = c.Policy
 		}
-		l.word, err = b.m.Host.Password(ctx, policy)
+		l.secret, err = b.m.Host.Password(ctx, policy)
 	}
 	return l, err
 }
 
-// give takes a login apart for its reader.
-func (l login) give() (given, error) {
+// out takes a login apart for its reader.
+func (l login) out() (loginOut, error) {
 	switch l.kind {
-	case byKey:
-		return given{RSA: l.word}, nil
-	case byCertificate:
-		chain, key, err := l.parts()
+	case typeRSAKey:
+		return loginOut{RSA: l.secret}, nil
+	case typeCertificate:
+		chain, key, err := l.split()
 		if err != nil {
-			return given{}, err
+			return loginOut{}, err
 		}
-		return given{Certificate: strings.TrimSpace(chain), Key: key, KeyType: keyType(l.word)}, nil
+		return loginOut{Certificate: strings.TrimSpace(chain), Key: key, KeyType: keyType(l.secret)}, nil
 	}
-	return given{Password: l.word}, nil
+	return loginOut{Password: l.secret}, nil
 }
 
-// tell is what the database may know of a login without password.
-func (l login) tell() (Key, error) {
-	if l.kind == byPassword {
+// publicKey is what the database may know of a login without password.
+func (l login) publicKey() (Key, error) {
+	if l.kind == typePassword {
 		return Key{}, nil
 	}
-	signer, err := privateKey(l.word.Reveal())
+	signer, err := privateKey(l.secret.Reveal())
 	if err != nil {
 		return Key{}, fault.Wrap("database.login", fault.Internal, err)
 	}
 	k := Key{}
-	if k.Public, err = publicText(signer); err != nil || l.kind == byKey {
+	if k.Public, err = publicText(signer); err != nil || l.kind == typeRSAKey {
 		return k, err
 	}
 	leaf, err := l.leaf()

@@ -28,7 +28,7 @@ func attempt(id string, deadline time.Time) Attempt {
 }
 
 // plan decides on a user, without any effect.
-func (b issuing) plan(ctx context.Context, r *route.Request, in nameIn) (plan route.Plan, p planned, err error) {
+func (b issuing) plan(ctx context.Context, r *route.Request, in nameIn) (plan route.Plan, p issuePlan, err error) {
 	ro, c, err := b.lendable(ctx, in.Name)
 	if err != nil {
 		return plan, p, err
@@ -37,15 +37,15 @@ func (b issuing) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	if err != nil {
 		return plan, p, err
 	}
-	creation := ro.creation(kind)
+	creation := ro.creationStatements(kind)
 	if len(creation) == 0 {
 		return plan, p, fault.New("database.creds", fault.Invalid, "role %q has no creation_statements; write them into the role", in.Name)
 	}
-	made, others, err := ro.inspect(kind)
+	made, others, err := ro.inspectStatements(kind)
 	if err != nil {
 		return plan, p, err
 	}
-	if err := ro.makes(kind, made, others); err != nil {
+	if err := ro.checkIssuing(kind, made, others); err != nil {
 		return plan, p, err
 	}
 	now := time.Now()
@@ -53,23 +53,23 @@ func (b issuing) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	if r.Caller != nil {
 		n.display = r.Caller.DisplayName
 	}
-	name, repeats, err := ro.name(n, c)
+	name, repeats, err := ro.userName(n, c)
 	if err != nil {
 		return plan, p, err
 	}
-	longest, err := ro.longest(r.Mount.MaxTTL, now)
+	longest, err := ro.longestTTL(r.Mount.MaxTTL, now)
 	if err != nil {
 		return plan, p, err
 	}
-	fresh, err := b.newLogin(ctx, &ro.credential, c)
+	fresh, err := b.newLogin(ctx, &ro.credentialConfig, c)
 	if err != nil {
 		return plan, p, err
 	}
-	p = planned{
-		lent:     lent{Config: c.ID, Role: in.Name, RoleID: ro.ID, User: name, Revocation: ro.Revocation, Terminate: ro.Terminate, Repeats: repeats},
-		creation: creation, rollback: ro.Rollback, credential: ro.credential, login: fresh,
+	p = issuePlan{
+		issuedUser: issuedUser{Config: c.ID, Role: in.Name, RoleID: ro.ID, User: name, Revocation: ro.Revocation, Terminate: ro.Terminate, Repeats: repeats},
+		creation:   creation, rollback: ro.Rollback, credential: ro.credentialConfig, login: fresh,
 		warn: func(text string) { r.Warn("%s", text) },
-		by:   madeBy{Role: ro.ID, Version: ro.stored, Config: c.ID, Place: c.place()},
+		by:   issuedWith{Role: ro.ID, Version: ro.stored, Config: c.ID, Place: c.serverID()},
 	}
 	again, err := b.again(ctx, r, ro, &p)
 	if err != nil {
@@ -77,26 +77,26 @@ func (b issuing) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	}
 	return route.Plan{
 		Again: again,
-		Kind:  "user", Undo: p.lent, TTL: ro.TTL, MaxTTL: longest, Renewable: true, Target: c.target(),
+		Kind:  "user", Undo: p.issuedUser, TTL: ro.TTL, MaxTTL: longest, Renewable: true, Target: c.leaseTarget(),
 		CreateWithin: createWithin, Late: lateMargin,
 	}, p, nil
 }
 
-// name is that of a new user, and whether the template makes it again. The user's certificate, if it has one, has it as
+// userName is that of a new user, and whether the template makes it again. The user's certificate, if it has one, has it as
 // common name.
-func (ro *role) name(n naming, c *connection) (name string, repeats bool, err error) {
+func (ro *role) userName(n naming, c *connection) (name string, repeats bool, err error) {
 	field, text := "common_name_template", ro.Config["common_name_template"]
 	if text == "" {
 		field, text = "username_template", c.Template
 	}
-	name, err = n.by(field, text)
+	name, err = n.fromTemplate(field, text)
 	return name, err == nil && n.repeats(text), err
 }
 
-// longest bounds leases: no certificate outlives the authority's.
-func (ro *role) longest(mount time.Duration, now time.Time) (time.Duration, error) {
+// longestTTL bounds leases: no certificate outlives the authority's.
+func (ro *role) longestTTL(mount time.Duration, now time.Time) (time.Duration, error) {
 	longest := ro.MaxTTL
-	end, err := ro.ends(now)
+	end, err := ro.expiry(now)
 	if err != nil || end.IsZero() {
 		return longest, err
 	}
@@ -134,7 +134,7 @@ func (b issuing) lendable(ctx context.Context, name string) (*role, *connection,
 }
 
 // create makes the user. What it needs is durable by now.
-func (b issuing) create(ctx context.Context, a route.Attempt, p planned) (*credsOut, error) {
+func (b issuing) create(ctx context.Context, a route.Attempt, p issuePlan) (*credsOut, error) {
 	out, err := b.certified(a, &p)
 	if err == nil {
 		err = b.make(ctx, a, p)
@@ -151,21 +151,21 @@ func (b issuing) create(ctx context.Context, a route.Attempt, p planned) (*creds
 
 // certified is the answer. A certificate is made here: it ends when the lease must have ended, however
 // often it is renewed.
-func (b issuing) certified(a route.Attempt, p *planned) (*credsOut, error) {
+func (b issuing) certified(a route.Attempt, p *issuePlan) (*credsOut, error) {
 	var err error
-	if p.login.kind == byCertificate {
+	if p.login.kind == typeCertificate {
 		if p.login, err = p.credential.certify(p.login, p.User, "", a.Max); err != nil {
 			return nil, MarkUnchanged(&fault.Error{Op: "database.create", Kind: fault.KindOf(err), Msg: fault.Message(err), Err: err})
 		}
 	}
 	out := &credsOut{Username: p.User}
-	if out.given, err = p.login.give(); err != nil {
+	if out.loginOut, err = p.login.out(); err != nil {
 		return nil, MarkUnchanged(&fault.Error{Op: "database.create", Kind: fault.Internal, Err: err})
 	}
 	return out, nil
 }
 
-func (b issuing) make(ctx context.Context, a route.Attempt, p planned) error {
+func (b issuing) make(ctx context.Context, a route.Attempt, p issuePlan) error {
 	const op = "database.create"
 	deadline, bounded := ctx.Deadline()
 	if !bounded {
@@ -175,16 +175,16 @@ func (b issuing) make(ctx context.Context, a route.Attempt, p planned) error {
 	if err != nil {
 		return MarkUnchanged(&fault.Error{Op: op, Kind: fault.KindOf(err), Msg: fault.Message(err), Err: err})
 	}
-	if c == nil || !c.Gone.IsZero() {
+	if c == nil || !c.DeletedAt.IsZero() {
 		return MarkUnchanged(fault.New(op, fault.Invalid, "the role's connection was deleted meanwhile; write it again"))
 	}
-	key, err := p.login.tell()
+	key, err := p.login.publicKey()
 	if err != nil {
 		return MarkUnchanged(&fault.Error{Op: op, Kind: fault.Internal, Err: err})
 	}
 	u := User{Name: p.User, Password: p.login.password(), Key: key, Expires: a.Expires, Attempt: attempt(a.ID, deadline)}
-	return b.using(ctx, op, c, []secret.Value{p.login.word}, func(conn Conn) error {
-		if err := repeating(b).takes(ctx, conn, &p.lent, u.Attempt); err != nil {
+	return b.using(ctx, op, c, []secret.Value{p.login.secret}, func(conn Conn) error {
+		if err := repeating(b).takes(ctx, conn, &p.issuedUser, u.Attempt); err != nil {
 			return err
 		}
 		return conn.Create(OnWarning(ctx, p.warn), u, p.creation, p.rollback)
@@ -192,7 +192,7 @@ func (b issuing) make(ctx context.Context, a route.Attempt, p planned) error {
 }
 
 // lentBy decodes what a lease knows, and finds its connection.
-func (b *backend) lentBy(ctx context.Context, u engine.Undo) (l lent, c *connection, err error) {
+func (b *backend) lentBy(ctx context.Context, u engine.Undo) (l issuedUser, c *connection, err error) {
 	if err := json.Unmarshal(u.Data, &l); err != nil {
 		return l, nil, engine.LeaseOnly(fault.Wrap("database.lease", fault.Internal, err))
 	}
@@ -206,7 +206,7 @@ func (b *backend) lentBy(ctx context.Context, u engine.Undo) (l lent, c *connect
 }
 
 // current is the lease's role, if it still is what the lease was issued by.
-func (b *backend) current(ctx context.Context, l *lent) (*role, error) {
+func (b *backend) current(ctx context.Context, l *issuedUser) (*role, error) {
 	ro, err := b.role(ctx, l.Role)
 	if err != nil || ro == nil || ro.ID != l.RoleID {
 		return nil, err
@@ -227,9 +227,9 @@ func (b *backend) Renew(ctx context.Context, u engine.Undo, expires time.Time) e
 		return err
 	case ro == nil:
 		return roleGone(l.Role)
-	case c.Gone.IsZero() && ro.DB != c.Name:
+	case c.DeletedAt.IsZero() && ro.DB != c.Name:
 		return fault.New(op, fault.Invalid, "the role %q is for the connection %q since the lease was issued, so it cannot be renewed; read new credentials", l.Role, ro.DB)
-	case !c.Gone.IsZero():
+	case !c.DeletedAt.IsZero():
 		return fault.New(op, fault.Invalid, "the connection %q was deleted, and serves to revoke alone; the lease ends at its time", c.Name)
 	}
 	gone := false
@@ -250,7 +250,7 @@ func roleGone(name string) error {
 
 // Bounds are the role's, as it is now.
 func (b *backend) Bounds(ctx context.Context, u engine.Undo) (ttl, longest time.Duration, err error) {
-	var l lent
+	var l issuedUser
 	if err := json.Unmarshal(u.Data, &l); err != nil {
 		return 0, 0, fault.Wrap("database.lease", fault.Internal, err)
 	}

@@ -36,7 +36,7 @@ func (b *backend) Unfinished(ctx context.Context) error {
 			_ = json.Unmarshal(r.Data, &d) // for its name alone
 			what = fmt.Sprintf("connection %q", d.Connection)
 		}
-		return unfinished(what)
+		return unfinishedError(what)
 	}
 	return nil
 }

@@ -7,10 +7,10 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// outside makes an error of a database's one of this mount's: no word of it shows a
+// upstreamError makes an error of a database's one of this mount's: no word of it shows a
 // secret that r knows, and its kind means the same to a client as elsewhere. That the call
 // surely had no effect, or that the server answers, stays known.
-func outside(op string, err error, r *secret.Redactor) *fault.Error {
+func upstreamError(op string, err error, r *secret.Redactor) *fault.Error {
 	f := &fault.Error{Op: op, Kind: fault.KindOf(err), Msg: fault.Message(err), Err: r.Error(fault.Cause(err))}
 	switch f.Kind {
 	case fault.Invalid, fault.Upstream, fault.Timeout, fault.Unavailable:
@@ -51,6 +51,6 @@ func checkObjectName(what, name string) error {
 	return invalid("the %s's name %q is refused: it must be 1 to 128 of A-Z a-z 0-9 _ . @ - and begin with none of the last three", what, name)
 }
 
-func unfinished(what string) error {
+func unfinishedError(what string) error {
 	return fault.New("database.disable", fault.Conflict, "a change of the password of %s is under way, and nobody would find out whether it took place once the mount is gone; wait for its end, or disable it with force=true and set the password by hand", what)
 }

@@ -12,12 +12,12 @@ import (
 // A login is what one user logs in with: a password, a private key in PEM, or a certificate
 // followed by its private key.
 type login struct {
-	kind string
-	word secret.Value
+	kind   string
+	secret secret.Value
 }
 
-// given is what the reader of credentials gets of them.
-type given struct {
+// loginOut is what the reader of credentials gets of them.
+type loginOut struct {
 	Password    secret.Value `json:"password,omitempty"`
 	RSA         secret.Value `json:"rsa_private_key,omitempty"`
 	Certificate string       `json:"client_certificate,omitempty"`
@@ -27,55 +27,55 @@ type given struct {
 
 // password is the login's, where it is one.
 func (l login) password() secret.Value {
-	if l.kind == byPassword {
-		return l.word
+	if l.kind == typePassword {
+		return l.secret
 	}
 	return secret.Value{}
 }
 
 // A credential is what the users of a role log in with. It is part of roles and of static roles.
-type credential struct {
+type credentialConfig struct {
 	Kind   string            `json:"kind,omitempty"`   // empty: a password
 	Policy string            `json:"policy,omitempty"` // of passwords, before the connection's
 	Config map[string]string `json:"config,omitempty"` // of the other kinds, as it was written, without secrets
 	CAKey  secret.Value      `json:"-"`                // in PEM
 }
 
-func (c *credential) kind() string {
+func (c *credentialConfig) kind() string {
 	if c.Kind == "" {
-		return byPassword
+		return typePassword
 	}
 	return c.Kind
 }
 
-// options of each type of credentials, in the order in which errors list them.
-var options = map[string][]string{
-	byPassword:    {"password_policy"},
-	byKey:         {"key_bits", "format"},
-	byCertificate: {"common_name_template", "ca_cert", "ca_private_key", "key_type", "key_bits", "signature_bits"},
+// credentialOptions of each type of credentials, in the order in which errors list them.
+var optionsByType = map[string][]string{
+	typePassword:    {"password_policy"},
+	typeRSAKey:      {"key_bits", "format"},
+	typeCertificate: {"common_name_template", "ca_cert", "ca_private_key", "key_type", "key_bits", "signature_bits"},
 }
 
 // What users log in with. The password is what every kind of database has.
 const (
-	byPassword    = "password"
-	byKey         = "rsa_private_key"
-	byCertificate = "client_certificate"
+	typePassword    = "password"
+	typeRSAKey      = "rsa_private_key"
+	typeCertificate = "client_certificate"
 )
 
-// ends is when the authority's certificate ends, after which none by it is taken; zero: there is none.
-func (c *credential) ends(now time.Time) (time.Time, error) {
-	if c.kind() != byCertificate {
+// expiry is when the authority's certificate ends, after which none by it is taken; zero: there is none.
+func (c *credentialConfig) expiry(now time.Time) (time.Time, error) {
+	if c.kind() != typeCertificate {
 		return time.Time{}, nil
 	}
 	ca, err := c.authority()
 	if err != nil {
 		return time.Time{}, err
 	}
-	return ca.certs[0].NotAfter, ca.alive(now)
+	return ca.certs[0].NotAfter, ca.checkValid(now)
 }
 
-// oneOf checks an option whose values can be listed. What it is instead is not shown: it may be a key.
-func (c *credential) oneOf(name string, values ...string) error {
+// checkOption checks an option whose values can be listed. What it is instead is not shown: it may be a key.
+func (c *credentialConfig) checkOption(name string, values ...string) error {
 	if v := c.Config[name]; v != "" && !slices.Contains(values, v) {
 		return invalid("field \"credential_config\": %s cannot be that; give one of %s", name, strings.Join(values, ", "))
 	}
@@ -83,7 +83,7 @@ func (c *credential) oneOf(name string, values ...string) error {
 }
 
 // shown is the configuration as it is read back.
-func (c *credential) shown() map[string]string {
+func (c *credentialConfig) configOut() map[string]string {
 	out := map[string]string{}
 	maps.Copy(out, c.Config)
 	if c.Policy != "" {

@@ -26,13 +26,13 @@ type naming struct {
 }
 
 // name makes a new user's name, by a template or in our own way.
-func (n naming) name(text string) (string, error) {
+func (n naming) generate(text string) (string, error) {
 	n.display, n.role = username.Clean(n.display), username.Clean(n.role)
 	if n.longest <= 0 || n.longest > 63 {
 		n.longest = 63
 	}
 	if text == "" {
-		return n.ownName(), nil
+		return n.defaultName(), nil
 	}
 	maker := username.Maker{Installation: n.installation, Now: n.now, Fields: map[string]string{"DisplayName": n.display, "RoleName": n.role}}
 	name, err := maker.Make(text)
@@ -48,17 +48,17 @@ func (n naming) name(text string) (string, error) {
 	return name, nil
 }
 
-// by makes a name by the template of a field, which errors blame.
-func (n naming) by(field, text string) (string, error) {
-	name, err := n.name(text)
+// fromTemplate makes a name by the template of a field, which errors blame.
+func (n naming) fromTemplate(field, text string) (string, error) {
+	name, err := n.generate(text)
 	if err == nil || field == "username_template" {
 		return name, err
 	}
 	return "", &fault.Error{Op: "database.name", Kind: fault.KindOf(err), Err: err, Msg: strings.ReplaceAll(fault.Message(err), "username_template", field)}
 }
 
-// ownName fits what is random first, then the role, then who asks.
-func (n naming) ownName() string {
+// defaultName fits what is random first, then the role, then who asks.
+func (n naming) defaultName() string {
 	longest := n.longest
 	var tail string
 	switch {
@@ -83,7 +83,7 @@ func (n naming) ownName() string {
 // checkTemplate tries the template of a field, and warns of one that makes a name twice.
 func checkTemplate(r *route.Request, field, text string, longest int) error {
 	n := naming{installation: "sample", display: "token", role: "role", longest: longest, now: time.Now()}
-	name, err := n.by(field, text)
+	name, err := n.fromTemplate(field, text)
 	if err == nil && n.repeats(text) {
 		r.Warn(username.Repeats, field, name)
 	}
@@ -95,7 +95,7 @@ func (n naming) repeats(text string) bool {
 	if text == "" {
 		return false
 	}
-	one, err1 := n.name(text)
-	two, err2 := n.name(text)
+	one, err1 := n.generate(text)
+	two, err2 := n.generate(text)
 	return err1 == nil && err2 == nil && one == two
 }

@@ -28,15 +28,15 @@ func TestOwnNames(t *testing.T) {
 	} {
 		n := sample
 		n.longest, n.display, n.role = tt.longest, tt.display, tt.role
-		got, err := n.name("")
+		got, err := n.generate("")
 		if err != nil || !regexp.MustCompile(tt.want).MatchString(got) || len(got) > tt.longest {
 			t.Errorf("name(%d, %q, %q) = %q, %v, want %s", tt.longest, tt.display, tt.role, got, err, tt.want)
 		}
 	}
-	a, _ := sample.name("")
+	a, _ := sample.generate("")
 	other := sample
 	other.installation = "another"
-	b, _ := other.name("")
+	b, _ := other.generate("")
 	if !strings.Contains(a, username.Marker("5e0c")) || strings.Contains(b, username.Marker("5e0c")) {
 		t.Errorf("%q and %q of two installations cannot be told apart", a, b)
 	}
@@ -52,7 +52,7 @@ func TestTemplates(t *testing.T) {
 		`{{timestamp "20060102"}}-{{unix_time_millis}}-{{random 20}}`:                                                             `^20260304-1772582400000-[a-z2-7]{20}$`,
 		`{{"ab" | base64 | truncate 2}}{{random 9}}`:                                                                              `^YW[a-z2-7]{9}$`,
 	} {
-		got, err := sample.name(text)
+		got, err := sample.generate(text)
 		if err != nil || !regexp.MustCompile(want).MatchString(got) {
 			t.Errorf("name(%s) = %q, %v, want %s", text, got, err, want)
 		}
@@ -85,7 +85,7 @@ func FuzzNames(f *testing.F) {
 		if room <= 0 || room > 63 {
 			room = 63
 		}
-		got, err := n.name(template)
+		got, err := n.generate(template)
 		if err != nil {
 			if template == "" || !fault.Is(err, fault.Invalid) {
 				t.Fatalf("name(%q): %v", template, err)
@@ -98,7 +98,7 @@ func FuzzNames(f *testing.F) {
 		if template != "" || room < 16 {
 			return
 		}
-		if again, _ := n.name(""); again == got || !strings.HasPrefix(got, "v-") || !strings.Contains(got, username.Marker(installation)) {
+		if again, _ := n.generate(""); again == got || !strings.HasPrefix(got, "v-") || !strings.Contains(got, username.Marker(installation)) {
 			t.Fatalf("names %q and %q of %q", got, again, installation)
 		}
 	})

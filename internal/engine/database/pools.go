@@ -23,10 +23,10 @@ type pools struct {
 	// known has, by the row of a record, the rotation during which the password of before was
 	// found to be the right one, just now: a login with the new one was refused, and is not tried
 	// for each use.
-	known map[string]found
+	known map[string]refusal
 }
 
-type found struct {
+type refusal struct {
 	turn  uint32
 	times int
 	at    time.Time
@@ -57,9 +57,9 @@ func (s *pools) settle(row string, turn uint32) {
 	case turn == 0:
 		delete(s.known, row)
 	case f.turn == turn:
-		s.known[row] = found{turn, f.times + 1, time.Now()}
+		s.known[row] = refusal{turn, f.times + 1, time.Now()}
 	default:
-		s.known[row] = found{turn, 1, time.Now()}
+		s.known[row] = refusal{turn, 1, time.Now()}
 	}
 }
 
@@ -80,7 +80,7 @@ type pool struct {
 }
 
 func newPools(m *engine.Mount) *pools {
-	return &pools{m: m, now: map[string]*pool{}, old: map[*pool]struct{}{}, known: map[string]found{}}
+	return &pools{m: m, now: map[string]*pool{}, old: map[*pool]struct{}{}, known: map[string]refusal{}}
 }
 
 // use returns the configuration's pool for one call, which ends with done.
@@ -106,7 +106,7 @@ func (s *pools) openLocked(ctx context.Context, p *Provider, c *connection) (o *
 	if o = s.now[c.ID]; o != nil && o.revision >= c.Revision { // a newer one: c was read before it changed
 		return o, func() {}, nil
 	}
-	conn, err := p.Connect(ctx, c.settings(s.m))
+	conn, err := p.Connect(ctx, c.config(s.m))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -88,9 +88,9 @@ type Destination struct {
 	Guard int
 }
 
-// keeps reports whether a change from one configuration of a kind to another sends the password nowhere else, and guards it
+// sameDestination reports whether a change from one configuration of a kind to another sends the password nowhere else, and guards it
 // no less.
-func (p *Provider) keeps(was, is Config) bool {
+func (p *Provider) sameDestination(was, is Config) bool {
 	if p.Destination == nil {
 		return false
 	}
@@ -332,9 +332,9 @@ type Report struct {
 }
 
 var (
-	givenForm   = regexp.MustCompile("^[^\\x00-\\x20\\x7f'\"`\\\\;%{}]{1,128}$")
-	nameForm    = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,63}$`)
-	attemptForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,48}$`)
+	existingNameForm = regexp.MustCompile("^[^\\x00-\\x20\\x7f'\"`\\\\;%{}]{1,128}$")
+	nameForm         = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,63}$`)
+	attemptForm      = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,48}$`)
 )
 
 // ValidName reports whether a user name is one that Keyturn may have generated.
@@ -344,7 +344,7 @@ func ValidName(name string) bool { return nameForm.MatchString(name) }
 // CheckGivenName returns the error of kind Invalid for a name that no user of ours or of others
 // may have: SetPassword and Login take names that people chose.
 func CheckGivenName(op, name string) error {
-	if utf8.ValidString(name) && givenForm.MatchString(name) {
+	if utf8.ValidString(name) && existingNameForm.MatchString(name) {
 		return nil
 	}
 	return unchanged(fault.New(op, fault.Invalid, "username %q is refused: it must be 1 to 128 bytes without spaces, quotes, backslashes, backticks, semicolons, percent signs and braces", clip(name)))

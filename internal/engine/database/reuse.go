@@ -18,13 +18,13 @@ import (
 //
 //	again/<role>/<digest of the token's id>
 const (
-	againPrefix = "again/"
+	reusePrefix = "again/"
 	reuseToken  = "token"
 )
 
 // A kept user may be given out again.
-type kept struct {
-	madeBy
+type reusableUser struct {
+	issuedWith
 
 	Lease    string `json:"lease"`
 	User     string `json:"user"`
@@ -33,39 +33,39 @@ type kept struct {
 }
 
 // again finds the user that a token was given before, and notes in p where the next one is kept.
-func (b issuing) again(ctx context.Context, r *route.Request, ro *role, p *planned) (*route.Again, error) {
+func (b issuing) again(ctx context.Context, r *route.Request, ro *role, p *issuePlan) (*route.Again, error) {
 	if ro.Reuse != reuseToken || r.Caller == nil || r.Caller.ID == "" {
 		return nil, nil
 	}
 	sum := sha256.Sum256([]byte(r.Caller.ID))
-	p.Again = againPrefix + p.Role + "/" + hex.EncodeToString(sum[:])
+	p.Again = reusePrefix + p.Role + "/" + hex.EncodeToString(sum[:])
 	e, err := b.m.Store.Get(ctx, p.Again)
 	if err != nil || e.Version == 0 {
 		return nil, err
 	}
-	var k kept
+	var k reusableUser
 	if err := json.Unmarshal(e.Value, &k); err != nil {
 		return nil, fault.Wrap("database.again", fault.Internal, err)
 	}
-	if k.madeBy != p.by {
+	if k.issuedWith != p.by {
 		return nil, nil
 	}
 	if k.Kind == "" {
-		k.Kind = byPassword
+		k.Kind = typePassword
 	}
-	was, err := login{k.Kind, secret.New(k.Password)}.give()
+	was, err := login{k.Kind, secret.New(k.Password)}.out()
 	if err != nil {
 		return nil, err
 	}
-	return &route.Again{Lease: k.Lease, Data: &credsOut{Username: k.User, given: was}}, nil
+	return &route.Again{Lease: k.Lease, Data: &credsOut{Username: k.User, loginOut: was}}, nil
 }
 
 // keep keeps a user that was made. Without it, the next read makes another.
-func (b issuing) keep(ctx context.Context, a route.Attempt, p planned) {
+func (b issuing) keep(ctx context.Context, a route.Attempt, p issuePlan) {
 	if p.Again == "" {
 		return
 	}
-	text, err := json.Marshal(kept{madeBy: p.by, Lease: a.LeaseID, User: p.User, Kind: p.login.kind, Password: p.login.word.Reveal()})
+	text, err := json.Marshal(reusableUser{issuedWith: p.by, Lease: a.LeaseID, User: p.User, Kind: p.login.kind, Password: p.login.secret.Reveal()})
 	if err == nil {
 		_, err = b.m.Store.Commit(ctx, storage.Set(p.Again, text))
 	}
@@ -80,7 +80,7 @@ func (b issuing) forget(ctx context.Context, lease, key string) {
 		return
 	}
 	e, err := b.m.Store.Get(ctx, key)
-	var k kept
+	var k reusableUser
 	if err == nil && e.Version != 0 {
 		err = json.Unmarshal(e.Value, &k)
 	}

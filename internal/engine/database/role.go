@@ -49,7 +49,7 @@ func (b roles) writeRole(ctx context.Context, r *route.Request, in roleIn) (rout
 		if err := b.checkRole(ctx, r, in.Name, ro); err != nil {
 			return err
 		}
-		op, err := ro.put(in.Name)
+		op, err := ro.storeOp(in.Name)
 		if err == nil {
 			_, err = b.m.Store.Commit(ctx, op)
 		}
@@ -68,7 +68,7 @@ func (in *roleIn) apply(ro *role) error {
 		{"creation_statements", &ro.Creation, in.Creation}, {"revocation_statements", &ro.Revocation, in.Revocation},
 		{"renew_statements", &ro.Renewal, in.Renewal}, {"rollback_statements", &ro.Rollback, in.Rollback},
 	} {
-		if err := ro.Form.take(f.name, f.list, f.given); err != nil {
+		if err := ro.Form.set(f.name, f.list, f.given); err != nil {
 			return err
 		}
 	}
@@ -79,7 +79,7 @@ func (in *roleIn) apply(ro *role) error {
 	if ro.Reuse != "" && ro.Reuse != reuseToken {
 		return invalid("field \"reuse\": %q is unknown; it is \"\" for a user of its own for each read, or \"token\" for one that the same token is given again", ro.Reuse)
 	}
-	return in.credentialIn.apply(&ro.credential)
+	return in.credentialIn.apply(&ro.credentialConfig)
 }
 
 // checkRole finds what cannot be right, and warns of what may not be. The
@@ -94,7 +94,7 @@ func (b roles) checkRole(ctx context.Context, r *route.Request, name string, ro 
 	if err := checkTemplate(r, "common_name_template", ro.Config["common_name_template"], longestCommonName-1); err != nil {
 		return err
 	}
-	if ro.kind() == byCertificate && ro.MaxTTL == 0 {
+	if ro.kind() == typeCertificate && ro.MaxTTL == 0 {
 		r.Warn("without max_ttl, certificates are valid as long as the mount lets leases live, %s; no database asks whether their lease has ended, only whether their user is there", r.Mount.MaxTTL)
 	}
 	if err := b.warnOfNote(ctx, r, name, ro); err != nil {
@@ -116,22 +116,22 @@ func (b roles) checkRole(ctx context.Context, r *route.Request, name string, ro 
 	if err != nil {
 		return err
 	}
-	made, others, err := ro.inspect(p)
+	made, others, err := ro.inspectStatements(p)
 	if err != nil {
 		return err
 	}
 	switch {
-	case len(ro.creation(p)) == 0:
+	case len(ro.creationStatements(p)) == 0:
 		r.Warn(none)
 	case made.Queries && len(made.Placeholders) == 0:
 		// The reference stores what only asks the database for something, and warns of nothing. Credentials are refused
 		// when they are read, with the reason.
 	default:
-		err = ro.makes(p, made, others)
+		err = ro.checkIssuing(p, made, others)
 	}
 	for _, found := range others {
 		if err == nil {
-			err = found.check()
+			err = found.checkPlaceholders()
 		}
 	}
 	return err
@@ -161,9 +161,9 @@ func (b roles) readRole(ctx context.Context, r *route.Request, in nameIn) (*role
 		return nil, err
 	}
 	out := &roleOut{
-		Creation: ro.Form.shown("creation_statements", ro.Creation), Config: ro.shown(), Kind: ro.kind(), DB: ro.DB, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
-		Renewal: ro.Form.shown("renew_statements", ro.Renewal), Revocation: ro.Form.shown("revocation_statements", ro.Revocation),
-		Rollback: ro.Form.shown("rollback_statements", ro.Rollback), Terminate: ro.Terminate, Reuse: ro.Reuse,
+		Creation: ro.Form.out("creation_statements", ro.Creation), Config: ro.configOut(), Kind: ro.kind(), DB: ro.DB, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
+		Renewal: ro.Form.out("renew_statements", ro.Renewal), Revocation: ro.Form.out("revocation_statements", ro.Revocation),
+		Rollback: ro.Form.out("rollback_statements", ro.Rollback), Terminate: ro.Terminate, Reuse: ro.Reuse,
 	}
 	return out, nil
 }

@@ -23,7 +23,7 @@ type role struct {
 	Terminate  bool          `json:"terminate,omitempty"`
 	Reuse      string        `json:"reuse,omitempty"` // "token": a token is given its user again
 	Form       statementForm `json:"form,omitempty"`
-	credential
+	credentialConfig
 
 	stored storage.Version
 }
@@ -34,7 +34,7 @@ type storedRole struct {
 	CAKey []byte `json:"ca_key,omitempty"`
 }
 
-func (ro *role) put(name string) (storage.Op, error) {
+func (ro *role) storeOp(name string) (storage.Op, error) {
 	enc, err := json.Marshal(storedRole{ro, ro.CAKey.Reveal()})
 	return storage.Set(rolePrefix+name, enc).If(ro.stored), fault.Wrap("database.role", fault.Internal, err)
 }
@@ -53,17 +53,17 @@ func (b *backend) role(ctx context.Context, name string) (*role, error) {
 	return st.role, nil
 }
 
-// creation are the statements that make users, the role's or those of its kind of database.
-func (ro *role) creation(p *Provider) []string {
+// creationStatements are the statements that make users, the role's or those of its kind of database.
+func (ro *role) creationStatements(p *Provider) []string {
 	if len(ro.Creation) > 0 {
 		return ro.Creation
 	}
 	return p.DefaultCreation
 }
 
-// inspect is what a kind of database finds in the role's statements: in those that make users, and in others.
-func (ro *role) inspect(p *Provider) (made Found, others []Found, err error) {
-	if made, err = p.inspect("creation_statements", ro.creation(p)); err != nil {
+// inspectStatements is what a kind of database finds in the role's statements: in those that make users, and in others.
+func (ro *role) inspectStatements(p *Provider) (made Found, others []Found, err error) {
+	if made, err = p.inspect("creation_statements", ro.creationStatements(p)); err != nil {
 		return made, nil, err
 	}
 	for _, f := range []struct {
@@ -79,13 +79,13 @@ func (ro *role) inspect(p *Provider) (made Found, others []Found, err error) {
 	return made, others, nil
 }
 
-// makes refuses a role by which no user could be made who logs in with what is given out.
-func (ro *role) makes(p *Provider, made Found, others []Found) error {
-	if err := made.check(); err != nil {
+// checkIssuing refuses a role by which no user could be made who logs in with what is given out.
+func (ro *role) checkIssuing(p *Provider, made Found, others []Found) error {
+	if err := made.checkPlaceholders(); err != nil {
 		return err
 	}
-	if err := ro.fits(p, made, others...); err != nil {
+	if err := ro.checkLogin(p, made, others...); err != nil {
 		return err
 	}
-	return ro.tells(p, made)
+	return ro.checkCreation(p, made)
 }

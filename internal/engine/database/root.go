@@ -16,7 +16,7 @@ func (b roots) rotateRoot(ctx context.Context, r *route.Request, in nameIn) (rou
 			err = fault.New("database.rotateRoot", fault.Invalid, "there is no connection %q; list config/", in.Name)
 		}
 		if err == nil {
-			err = b.canTurn(c)
+			err = b.checkRotatable(c)
 		}
 		if err == nil {
 			err = b.drive(ctx, c)
@@ -24,7 +24,7 @@ func (b roots) rotateRoot(ctx context.Context, r *route.Request, in nameIn) (rou
 		if err != nil {
 			return err
 		}
-		return b.warnOfShared(ctx, r, c)
+		return b.warnSharedAdmin(ctx, r, c)
 	})
 }
 
@@ -35,9 +35,9 @@ func (b roots) drive(ctx context.Context, c *connection) error {
 		if err := e.Unlock(ctx); err != nil {
 			return err
 		}
-		if e.Rec.Data, err = c.data(); err != nil {
+		if e.Rec.Data, err = c.rotationData(); err != nil {
 			return err
 		}
-		return driven(ctx, e, "request", func() error { return nil })
+		return rotateNow(ctx, e, "request", func() error { return nil })
 	})
 }

@@ -41,16 +41,16 @@ const (
 	rootJournalPrefix = "rtj/"
 )
 
-// digest is of a password, for comparing. The id keeps equal passwords of two connections apart.
-func (c *connection) digest(password secret.Value) []byte {
+// passwordDigest is of a password, for comparing. The id keeps equal passwords of two connections apart.
+func (c *connection) passwordDigest(password secret.Value) []byte {
 	h := hmac.New(sha256.New, []byte(c.ID))
 	h.Write(password.Reveal())
 	return h.Sum(nil)
 }
 
-// replaced reports whether a password was rotated away.
-func (c *connection) replaced(password secret.Value) bool {
-	d := c.digest(password)
+// wasReplaced reports whether a password was rotated away.
+func (c *connection) wasReplaced(password secret.Value) bool {
+	d := c.passwordDigest(password)
 	for _, r := range c.Root.Replaced {
 		if hmac.Equal(r, d) {
 			return true
@@ -59,29 +59,29 @@ func (c *connection) replaced(password secret.Value) bool {
 	return false
 }
 
-// data is what the record of a connection keeps for this engine.
-func (c *connection) data() (json.RawMessage, error) {
+// rotationData is what the record of a connection keeps for this engine.
+func (c *connection) rotationData() (json.RawMessage, error) {
 	d, err := json.Marshal(rootData{c.Name, c.Username, c.Root.When})
 	return d, fault.Wrap("database.root", fault.Internal, err)
 }
 
-func (c *connection) credential(id string, password secret.Value) rotate.Credential {
-	return rotate.Credential{ID: id, Account: c.Username, Secret: map[string]secret.Value{wordKey: password}, Public: map[string]string{placeKey: c.place()}}
+func (c *connection) rotationCredential(id string, password secret.Value) rotate.Credential {
+	return rotate.Credential{ID: id, Account: c.Username, Secret: map[string]secret.Value{secretField: password}, Public: map[string]string{serverField: c.serverID()}}
 }
 
-// current has the record say which password the connection has: writes of the connection change that.
-func (c *connection) current(r *rotate.Record, s *rotate.Secrets) {
-	if now, known := s.Keys[r.Current.Key()]; known && now.Account == c.Username && now.Secret[wordKey].Equal(c.Password) && at(now, c) {
+// syncCurrent has the record say which password the connection has: writes of the connection change that.
+func (c *connection) syncCurrent(r *rotate.Record, s *rotate.Secrets) {
+	if now, known := s.Keys[r.Current.Key()]; known && now.Account == c.Username && now.Secret[secretField].Equal(c.Password) && belongsTo(now, c) {
 		return
 	}
 	delete(s.Keys, r.Current.Key())
-	given := c.credential(fmt.Sprintf("%s#%d.given", c.Username, r.Turns), c.Password)
+	given := c.rotationCredential(fmt.Sprintf("%s#%d.given", c.Username, r.Turns), c.Password)
 	r.Current = &rotate.Ref{ID: given.ID, Account: given.Account, Adopted: true}
 	s.Keys[given.ID] = given
 }
 
-// inFlight is the number of the rotation in flight; 0: none.
-func inFlight(r *rotate.Record) uint32 {
+// rotationNumber is the number of the rotation in flight; 0: none.
+func rotationNumber(r *rotate.Record) uint32 {
 	if r.Turn == nil {
 		return 0
 	}
@@ -91,8 +91,8 @@ func inFlight(r *rotate.Record) uint32 {
 // mostReplaced bounds how many are remembered.
 const mostReplaced = 32
 
-// canTurn says why the administrator's password cannot be rotated.
-func (b roots) canTurn(c *connection) error {
+// checkRotatable says why the administrator's password cannot be rotated.
+func (b roots) checkRotatable(c *connection) error {
 	const op = "database.rotateRoot"
 	p, err := b.provider(c.Plugin)
 	switch url := c.URL.RevealString(); {
@@ -105,7 +105,7 @@ func (b roots) canTurn(c *connection) error {
 	case strings.Contains(url, "://") && !strings.Contains(url, "{{password}}"):
 		return fault.New(op, fault.Invalid, "connection_url of %q does not use {{password}}, so that rotating it would have no effect", c.Name)
 	}
-	return new(credential).changes(p, rootStatements, c.RootSQL)
+	return new(credentialConfig).checkRotation(p, rootStatements, c.RootSQL)
 }
 
 // rotating reports whether a rotation of the password is under way, so that nobody may know which one is right.
@@ -124,7 +124,7 @@ func (b roots) turn(ctx context.Context, c *connection) (uint32, error) {
 	if err != nil || e == nil {
 		return 0, err
 	}
-	return inFlight(e.Rec), nil
+	return rotationNumber(e.Rec), nil
 }
 
 // rooted returns the connection once it is known which of its passwords is the right one.
@@ -136,7 +136,7 @@ func (b roots) rooted(ctx context.Context, c *connection) (*connection, error) {
 	err = b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
 		err := e.Control().FindOut(ctx)
 		if err == nil {
-			b.pools.settle(rootPrefix+c.ID, inFlight(e.Rec))
+			b.pools.settle(rootPrefix+c.ID, rotationNumber(e.Rec))
 		}
 		return err
 	})
@@ -166,13 +166,13 @@ func (b roots) asRoot(ctx context.Context, c *connection, password secret.Value,
 	if err != nil {
 		return err
 	}
-	conn, err := p.Connect(ctx, c.as(b.m, c.Username, password))
+	conn, err := p.Connect(ctx, c.configAs(b.m, c.Username, password))
 	if err != nil {
-		return MarkUnchanged(outside(op, err, red))
+		return MarkUnchanged(upstreamError(op, err, red))
 	}
 	defer b.pools.shut(&pool{conn: conn})
 	if err := do(conn); err != nil {
-		return outside(op, err, red)
+		return upstreamError(op, err, red)
 	}
 	return nil
 }

@@ -32,22 +32,22 @@ func (t *rootTarget) Settle() rotate.Settle { return rotate.Settle{} }
 func (t *rootTarget) Place() *rotate.Place { return nil }
 
 // VerifyDead implements [rotate.Target].
-func (t *rootTarget) VerifyDead(context.Context, rotate.Credential) error { return errNotAsked }
+func (t *rootTarget) VerifyDead(context.Context, rotate.Credential) error { return errNoProof }
 
 // Outdated implements [rotate.Outdater].
-func (t *rootTarget) Outdated(c rotate.Credential) bool { return !at(c, t.c) }
+func (t *rootTarget) Outdated(c rotate.Credential) bool { return !belongsTo(c, t.c) }
 
 // Generate implements [rotate.Setter].
 func (t *rootTarget) Generate(ctx context.Context) (rotate.Credential, error) {
 	fresh, err := t.b.m.Host.Password(ctx, t.c.Policy)
-	return t.c.credential(generation(t.c.Username, t.r), fresh), err
+	return t.c.rotationCredential(credentialID(t.c.Username, t.r), fresh), err
 }
 
 // Verify implements [rotate.Target]. A connection that does not work is taken for a refusal only where the database was asked and
 // says that it is one.
 func (t *rootTarget) Verify(ctx context.Context, c rotate.Credential) error {
 	const op = "database.rotateRoot"
-	word := c.Secret[wordKey]
+	word := c.Secret[secretField]
 	refused := false
 	err := t.b.asRoot(ctx, t.c, word, func(conn Conn) error {
 		err := conn.Verify(ctx)
@@ -68,14 +68,14 @@ func (t *rootTarget) Verify(ctx context.Context, c rotate.Credential) error {
 
 // Set implements [rotate.Setter], as the administrator by the password of before.
 func (t *rootTarget) Set(ctx context.Context, from, to rotate.Credential) error {
-	err := t.b.asRoot(ctx, t.c, from.Secret[wordKey], func(conn Conn) error {
+	err := t.b.asRoot(ctx, t.c, from.Secret[secretField], func(conn Conn) error {
 		if err := conn.Verify(ctx); err != nil {
-			return MarkUnchanged(outside("database.rotateRoot", err, t.c.redactor())) // only a login was tried
+			return MarkUnchanged(upstreamError("database.rotateRoot", err, t.c.redactor())) // only a login was tried
 		}
-		return conn.SetPassword(ctx, t.c.Username, to.Secret[wordKey], t.c.RootSQL)
-	}, to.Secret[wordKey])
+		return conn.SetPassword(ctx, t.c.Username, to.Secret[secretField], t.c.RootSQL)
+	}, to.Secret[secretField])
 	if err != nil {
-		return failure(err)
+		return rotationFailure(err)
 	}
 	return nil
 }
@@ -86,17 +86,17 @@ func (t *rootTarget) Join(ctx context.Context, r *rotate.Record, s *rotate.Secre
 	if err != nil {
 		return nil, err
 	}
-	if c == nil || c.Username != t.c.Username || c.place() != t.c.place() || !c.Password.Equal(t.c.Password) {
+	if c == nil || c.Username != t.c.Username || c.serverID() != t.c.serverID() || !c.Password.Equal(t.c.Password) {
 		return nil, fault.New("database.rotateRoot", fault.Conflict, "the connection %q was written during its rotation; the rotation is retried", t.c.Name)
 	}
-	if !c.Root.Made {
-		c.Root.Replaced = append(c.Root.Replaced, c.digest(c.Password))
+	if !c.Root.Generated {
+		c.Root.Replaced = append(c.Root.Replaced, c.passwordDigest(c.Password))
 		c.Root.Replaced = c.Root.Replaced[max(len(c.Root.Replaced)-mostReplaced, 0):]
 	}
-	c.Password, c.Root.Made = s.Keys[r.Current.ID].Secret[wordKey], true
-	c.Root.oldRoot, c.Fresh = oldRoot{}, secret.Value{}
+	c.Password, c.Root.Generated = s.Keys[r.Current.ID].Secret[secretField], true
+	c.Root.legacyRoot, c.PendingPassword = legacyRoot{}, secret.Value{}
 	c.Revision++
-	op, err := c.put()
+	op, err := c.storeOp()
 	return []storage.Op{op}, err
 }
 
@@ -108,8 +108,8 @@ func (b roots) open(ctx context.Context, r *rotate.Record, s *rotate.Secrets, _ 
 	case c == nil:
 		return nil, fault.New("database.rotateRoot", fault.NotFound, "the connection was deleted; its password is not changed any more")
 	}
-	c.current(r, s)
-	return &rootTarget{b: b, r: r, c: c}, b.canTurn(c)
+	c.syncCurrent(r, s)
+	return &rootTarget{b: b, r: r, c: c}, b.checkRotatable(c)
 }
 
 // rotation is how administrators' passwords rotate.
@@ -147,7 +147,7 @@ func (b roots) earlier(ctx context.Context) iter.Seq2[string, error] {
 			}
 			id := strings.TrimPrefix(e.Key, connPrefix)
 			c, err := b.byID(ctx, id)
-			if err != nil || c == nil || c.Name == "" || c.Root.When.Never() && c.Root.oldRoot == (oldRoot{}) {
+			if err != nil || c == nil || c.Name == "" || c.Root.When.Never() && c.Root.legacyRoot == (legacyRoot{}) {
 				continue // damaged, which its own routes say, or nothing to show
 			}
 			if !yield(id, nil) {
@@ -163,19 +163,19 @@ func (b roots) missing(ctx context.Context, id string) (*rotate.Record, *rotate.
 	if err != nil || c == nil {
 		return nil, nil, err
 	}
-	old := c.Root.oldRoot
+	old := c.Root.legacyRoot
 	r := &rotate.Record{Name: id, Tag: rotate.NewTag(id), LastRotated: old.Last, Next: old.Next, Due: old.Due, Failures: old.Failed, LastError: old.Why}
 	s := &rotate.Secrets{Admin: map[string]secret.Value{}, Keys: map[string]rotate.Credential{}}
-	if r.Data, err = c.data(); err != nil {
+	if r.Data, err = c.rotationData(); err != nil {
 		return nil, nil, err
 	}
-	c.current(r, s)
-	if !c.Gone.IsZero() { // nobody could be told of another one: what is under way ends, and none begins
+	c.syncCurrent(r, s)
+	if !c.DeletedAt.IsZero() { // nobody could be told of another one: what is under way ends, and none begins
 		r.Gone, r.Next = true, time.Time{}
 	}
 	switch {
-	case old.Turn && !c.Fresh.Empty():
-		fresh := c.credential(c.Username+"#1", c.Fresh)
+	case old.Turn && !c.PendingPassword.Empty():
+		fresh := c.rotationCredential(c.Username+"#1", c.PendingPassword)
 		s.Keys[fresh.ID] = fresh
 		r.Turns, r.Failures = 1, 0
 		r.Turn = &rotate.Turn{

@@ -12,9 +12,9 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// settings puts what was given of a kind's own settings into c, and warns of what
+// applySettings puts what was given of a kind's own settings into c, and warns of what
 // nobody knows.
-func (in *configIn) settings(r *route.Request, p *Provider, c *connection) error {
+func (in *configIn) applySettings(r *route.Request, p *Provider, c *connection) error {
 	c.Extra, c.Hidden = maps.Clone(c.Extra), maps.Clone(c.Hidden) // those of the stored one stay as they were
 	for _, name := range slices.Sorted(maps.Keys(in.Rest)) {
 		raw := in.Rest[name]
@@ -31,7 +31,7 @@ func (in *configIn) settings(r *route.Request, p *Provider, c *connection) error
 		case ok && text == "" && (s.Form == Flag || s.Form == Number):
 			continue
 		}
-		if err := c.take(s, text, ok); err != nil {
+		if err := c.setSetting(s, text, ok); err != nil {
 			return err
 		}
 	}
@@ -40,7 +40,7 @@ func (in *configIn) settings(r *route.Request, p *Provider, c *connection) error
 
 // take keeps the value of a setting, or forgets it where it is its form's zero value. ok: it came as a text, a number or a
 // boolean.
-func (c *connection) take(s Setting, text string, ok bool) error {
+func (c *connection) setSetting(s Setting, text string, ok bool) error {
 	switch s.Form {
 	case Flag:
 		on, err := strconv.ParseBool(strings.ToLower(text))
@@ -64,14 +64,14 @@ func (c *connection) take(s Setting, text string, ok bool) error {
 		}
 	}
 	if s.Form == Secret {
-		keep(&c.Hidden, s.Name, secret.Text(text), text == "")
+		setOrDelete(&c.Hidden, s.Name, secret.Text(text), text == "")
 	} else {
-		keep(&c.Extra, s.Name, text, text == "")
+		setOrDelete(&c.Extra, s.Name, text, text == "")
 	}
 	return nil
 }
 
-func keep[V any](m *map[string]V, name string, v V, zero bool) {
+func setOrDelete[V any](m *map[string]V, name string, v V, zero bool) {
 	if zero {
 		delete(*m, name)
 		return
@@ -106,8 +106,8 @@ func (b configs) params() (all []route.Param) {
 	return all
 }
 
-// details is what a configuration shows of how its database is reached.
-func details(p *Provider, c *connection) map[string]any {
+// connectionDetails is what a configuration shows of how its database is reached.
+func connectionDetails(p *Provider, c *connection) map[string]any {
 	a := c.Access
 	d := map[string]any{"username": c.Username}
 	if !c.URL.Empty() {

@@ -9,8 +9,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// beside are the other connections of the mount that lead to where c leads.
-func (b *backend) beside(ctx context.Context, c *connection) (found []*connection, err error) {
+// siblings are the other connections of the mount that lead to where c leads.
+func (b *backend) siblings(ctx context.Context, c *connection) (found []*connection, err error) {
 	names, err := b.names(ctx, namePrefix)
 	if err != nil {
 		return nil, err
@@ -20,16 +20,16 @@ func (b *backend) beside(ctx context.Context, c *connection) (found []*connectio
 		if err != nil {
 			return nil, err
 		}
-		if o != nil && o.ID != c.ID && o.place() == c.place() {
+		if o != nil && o.ID != c.ID && o.serverID() == c.serverID() {
 			found = append(found, o)
 		}
 	}
 	return found, nil
 }
 
-// untaken refuses users whose password is needed, or changed, by way of another connection to the same database.
-func (b statics) untaken(ctx context.Context, c *connection, users []string) error {
-	others, err := b.beside(ctx, c)
+// checkOwners refuses users whose password is needed, or changed, by way of another connection to the same database.
+func (b statics) checkOwners(ctx context.Context, c *connection, users []string) error {
+	others, err := b.siblings(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -54,9 +54,9 @@ func alreadyOwned(user, role string) error {
 	return invalid("field \"username\": the password of %q is changed by the static role %q already; two would cut each other's readers off", user, role)
 }
 
-// warnOfShared tells who rotates an administrator's password which other connections have the one from before.
-func (b roots) warnOfShared(ctx context.Context, r *route.Request, c *connection) error {
-	others, err := b.beside(ctx, c)
+// warnSharedAdmin tells who rotates an administrator's password which other connections have the one from before.
+func (b roots) warnSharedAdmin(ctx context.Context, r *route.Request, c *connection) error {
+	others, err := b.siblings(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -72,8 +72,8 @@ func (b roots) warnOfShared(ctx context.Context, r *route.Request, c *connection
 	return nil
 }
 
-// rolesAt are the static roles that use a connection, some of them where there are many.
-func (b *backend) rolesAt(ctx context.Context, connection string) (roles []string, err error) {
+// staticRolesOf are the static roles that use a connection, some of them where there are many.
+func (b *backend) staticRolesOf(ctx context.Context, connection string) (roles []string, err error) {
 	const most = 20
 	prefix := ownedKey(connection, "")
 	for e, err := range b.m.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {

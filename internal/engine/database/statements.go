@@ -20,15 +20,15 @@ const MaxStatements = 64 << 10
 // statements are SQL as it is written: a list, or one text. Each text may also be a list in JSON, as command lines give
 // it, and either of the two in base64. Unlike other lists a text is not taken apart at its commas. A nil pointer was not given.
 type statements struct {
-	list    []string
-	written []string // in another form than list; nil: as list
-	long    bool     // far above MaxStatements, and not read
+	list      []string
+	written   []string // in another form than list; nil: as list
+	oversized bool     // far above MaxStatements, and not read
 }
 
 // UnmarshalJSON takes a list of strings or a string.
 func (s *statements) UnmarshalJSON(text []byte) error {
 	*s = statements{}
-	if s.long = len(text) > 8*MaxStatements; s.long { // six bytes may write one, as \u0020 does
+	if s.oversized = len(text) > 8*MaxStatements; s.oversized { // six bytes may write one, as \u0020 does
 		return nil
 	}
 	text = bytes.TrimSpace(text)
@@ -41,7 +41,7 @@ func (s *statements) UnmarshalJSON(text []byte) error {
 		return err
 	}
 	if one {
-		if listed, ok := listOf(all[0]); ok {
+		if listed, ok := parseList(all[0]); ok {
 			all = listed
 		}
 	}
@@ -73,10 +73,10 @@ func tooLong(field string) error {
 
 // expand reads one text of a list: the statement itself, a list in JSON, or either in base64.
 func expand(text string) []string {
-	if plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text)); err == nil && readable(plain) {
+	if plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text)); err == nil && isText(plain) {
 		text = string(plain)
 	}
-	if listed, ok := listOf(text); ok {
+	if listed, ok := parseList(text); ok {
 		return slices.DeleteFunc(listed, blank)
 	}
 	return []string{text}
@@ -84,13 +84,13 @@ func expand(text string) []string {
 
 func blank(text string) bool { return strings.TrimSpace(text) == "" }
 
-// listOf reads a list of strings in JSON.
-func listOf(text string) (listed []string, ok bool) {
+// parseList reads a list of strings in JSON.
+func parseList(text string) (listed []string, ok bool) {
 	return listed, strings.HasPrefix(strings.TrimSpace(text), "[") && json.Unmarshal([]byte(text), &listed) == nil
 }
 
-// readable tells what base64 was made of text from a word that base64 could be made of by chance.
-func readable(plain []byte) bool {
+// isText tells what base64 was made of text from a word that base64 could be made of by chance.
+func isText(plain []byte) bool {
 	return len(plain) > 0 && utf8.Valid(plain) && !bytes.ContainsFunc(plain, func(c rune) bool { return unicode.IsControl(c) && !unicode.IsSpace(c) })
 }
 
@@ -98,12 +98,12 @@ func readable(plain []byte) bool {
 // compare what they read with what they have written.
 type statementForm map[string][]string
 
-// take replaces a field's statements by those that were given, if they were.
-func (f *statementForm) take(field string, list *[]string, given *statements) error {
+// set replaces a field's statements by those that were given, if they were.
+func (f *statementForm) set(field string, list *[]string, given *statements) error {
 	if given == nil {
 		return nil
 	}
-	if given.long {
+	if given.oversized {
 		return tooLong(field)
 	}
 	if err := CheckSize(field, given.list); err != nil {
@@ -122,8 +122,8 @@ func (f *statementForm) take(field string, list *[]string, given *statements) er
 	return nil
 }
 
-// shown is a field's statements as they were written; list is what they were read as.
-func (f statementForm) shown(field string, list []string) []string {
+// out is a field's statements as they were written; list is what they were read as.
+func (f statementForm) out(field string, list []string) []string {
 	if as := f[field]; as != nil {
 		return as
 	}
@@ -153,9 +153,9 @@ func (p *Provider) inspect(field string, list []string) (Found, error) {
 	return found, err
 }
 
-// check refuses placeholders that the field does not have: they would reach the database as they are, and make a user
+// checkPlaceholders refuses placeholders that the field does not have: they would reach the database as they are, and make a user
 // whose name they are, which nobody revokes.
-func (f Found) check() error {
+func (f Found) checkPlaceholders() error {
 	known := placeholders[f.field]
 	for _, name := range f.Placeholders {
 		if slices.Contains(known, name) {
@@ -201,63 +201,63 @@ func Placeholder(rest string) (name string, found bool) {
 	return name, true
 }
 
-// fits finds what keeps users of a kind of database from logging in by their credentials, or from being refused where they
+// checkLogin finds what keeps users of a kind of database from logging in by their credentials, or from being refused where they
 // should be. made is what the statements that make them have or, for static ones, those that tell the database of a new
 // password or key.
-func (c *credential) fits(p *Provider, made Found, others ...Found) error {
+func (c *credentialConfig) checkLogin(p *Provider, made Found, others ...Found) error {
 	all := Found{Placeholders: slices.Clone(made.Placeholders)}
 	for _, o := range others {
 		all.Placeholders = append(all.Placeholders, o.Placeholders...)
 	}
 	kind, field := c.kind(), made.field
 	switch {
-	case kind != byPassword && !slices.Contains(p.Logins, kind):
+	case kind != typePassword && !slices.Contains(p.Logins, kind):
 		return invalid("field \"credential_type\": users of %s cannot log in by %s; take credential_type=password", p.Name, kind)
-	case kind == byPassword && all.Has("public_key", "subject"):
+	case kind == typePassword && all.Has("public_key", "subject"):
 		return invalid("field %q: {{public_key}} and {{subject}} cannot be used with credential_type password; use {{password}}, or set credential_type to rsa_private_key or client_certificate", field)
-	case kind != byPassword && all.Has("password"):
+	case kind != typePassword && all.Has("password"):
 		return invalid("field %q: {{password}} cannot be used with credential_type %s, whose users have no password; remove it from all statements, or set credential_type=password", field, kind)
-	case kind == byKey && all.Has("subject"):
-		return invalid("field %q: {{subject}} is the subject of a certificate and cannot be used with credential_type %s; use {{public_key}}", field, byKey)
-	case kind == byKey && !made.Has("public_key"):
-		return invalid("field %q: with credential_type %s the statements must tell the database the user's key by {{public_key}}, or nobody could log in with it; put it in, or set credential_type=password", field, byKey)
-	case kind == byCertificate && p.BindsSubject && !made.Has("subject"):
+	case kind == typeRSAKey && all.Has("subject"):
+		return invalid("field %q: {{subject}} is the subject of a certificate and cannot be used with credential_type %s; use {{public_key}}", field, typeRSAKey)
+	case kind == typeRSAKey && !made.Has("public_key"):
+		return invalid("field %q: with credential_type %s the statements must tell the database the user's key by {{public_key}}, or nobody could log in with it; put it in, or set credential_type=password", field, typeRSAKey)
+	case kind == typeCertificate && p.BindsSubject && !made.Has("subject"):
 		return invalid("field %q: a user without password must be bound to its certificate, or %s accepts any client that knows the name; write REQUIRE SUBJECT '{{subject}}' into the statement that makes the user", field, p.Name)
 	}
 	return nil
 }
 
-// tells refuses statements by which the database would not learn whom to let in, and by what. Rules have neither name nor
+// checkCreation refuses statements by which the database would not learn whom to let in, and by what. Rules have neither name nor
 // password in them: their kind of database adds both.
-func (c *credential) tells(p *Provider, made Found) error {
+func (c *credentialConfig) checkCreation(p *Provider, made Found) error {
 	switch field := made.field; {
 	case p.Rules:
 	case !made.Has("name", "username"):
 		return invalid("field %q: {{name}} is not in it, so that no user of that name would be made; put it where the user's name belongs", field)
-	case !c.told(p, made):
+	case !c.setsPassword(p, made):
 		return invalid("field %q: {{password}} is not in it, so that nobody could log in with the password that is given out; put it where the user's password belongs, or set credential_type", field)
 	}
 	return nil
 }
 
 // told reports whether statements tell the database the password that is given out.
-func (c *credential) told(p *Provider, found Found) bool {
-	return p.Rules || c.kind() != byPassword || found.Has("password")
+func (c *credentialConfig) setsPassword(p *Provider, found Found) bool {
+	return p.Rules || c.kind() != typePassword || found.Has("password")
 }
 
-// changes refuses to rotate by statements that change no password.
-func (c *credential) changes(p *Provider, field string, list []string) error {
+// checkRotation refuses to rotate by statements that change no password.
+func (c *credentialConfig) checkRotation(p *Provider, field string, list []string) error {
 	found, err := p.inspect(field, list)
-	if err == nil && len(list) > 0 && !c.told(p, found) {
+	if err == nil && len(list) > 0 && !c.setsPassword(p, found) {
 		err = invalid("field %q: {{password}} is not in it, so that the password would stay as it is; put it where the new password belongs", field)
 	}
 	return err
 }
 
-// advises warns of statements that change no password. They are stored, as the reference does, and a rotation by them is
+// warnRotation warns of statements that change no password. They are stored, as the reference does, and a rotation by them is
 // refused.
-func (c *credential) advises(r *route.Request, p *Provider, found Found, statements []string) {
-	if len(statements) > 0 && !c.told(p, found) {
+func (c *credentialConfig) warnRotation(r *route.Request, p *Provider, found Found, statements []string) {
+	if len(statements) > 0 && !c.setsPassword(p, found) {
 		r.Warn("%s: {{password}} is not in it, so that no password can be rotated by it; put it where the new password belongs", found.field)
 	}
 }

@@ -93,7 +93,7 @@ func TestStatementFormIsKept(t *testing.T) {
 	var list []string
 	give := func(field string, s *statements) {
 		t.Helper()
-		if err := f.take(field, &list, s); err != nil {
+		if err := f.set(field, &list, s); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -101,15 +101,15 @@ func TestStatementFormIsKept(t *testing.T) {
 	before := f
 	give("creation_statements", nil)
 	give("renew_statements", &statements{list: []string{"B"}})
-	if got := f.shown("creation_statements", []string{"A"}); !cmp.Equal(got, []string{"QQ=="}) {
+	if got := f.out("creation_statements", []string{"A"}); !cmp.Equal(got, []string{"QQ=="}) {
 		t.Errorf("shown as %q", got)
 	}
 	give("creation_statements", &statements{list: []string{"C"}})
-	if got := f.shown("creation_statements", []string{"C"}); f != nil || !cmp.Equal(got, []string{"C"}) || len(before) != 1 {
+	if got := f.out("creation_statements", []string{"C"}); f != nil || !cmp.Equal(got, []string{"C"}) || len(before) != 1 {
 		t.Errorf("shown as %q; %v, and %v before", got, f, before)
 	}
 	long := &statements{list: []string{strings.Repeat("a", MaxStatements), "b"}}
-	if err := f.take("creation_statements", &list, long); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "more than 64 KiB") {
+	if err := f.set("creation_statements", &list, long); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "more than 64 KiB") {
 		t.Errorf("too long statements: %v", err)
 	}
 }
@@ -126,7 +126,7 @@ func TestFoundCheck(t *testing.T) {
 		{"revocation_statements", "password", "{{password}} is no placeholder there"},
 		{"rotation_statements", "expiration", "{{expiration}} is no placeholder there"},
 	} {
-		err := Found{field: tt.field, Placeholders: []string{"username", tt.name}}.check()
+		err := Found{field: tt.field, Placeholders: []string{"username", tt.name}}.checkPlaceholders()
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(fault.Message(err), tt.want) {
 			t.Errorf("%s in %s: %v, want %q", tt.name, tt.field, err, tt.want)
 		}
@@ -137,7 +137,7 @@ func TestFoundCheck(t *testing.T) {
 func FuzzStatementsCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: 8 * MaxStatements, Steps: 400, Parse: func(text string) error {
 		var s statements
-		if err := s.UnmarshalJSON([]byte(text)); err == nil && s.long {
+		if err := s.UnmarshalJSON([]byte(text)); err == nil && s.oversized {
 			return fmt.Errorf("too long")
 		}
 		return nil

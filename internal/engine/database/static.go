@@ -39,23 +39,23 @@ func (b statics) writeStatic(ctx context.Context, r *route.Request, in staticIn)
 	}
 	return route.None{}, b.change(ctx, in.Name, nil, func(s *staticRole) error {
 		if s.New() {
-			return b.adopt(ctx, r, s, &in)
+			return b.create(ctx, r, s, &in)
 		}
-		return b.alter(ctx, r, s, &in)
+		return b.update(ctx, r, s, &in)
 	})
 }
 
-// adopt takes a user under rotation: its password changes at once, unless the writer says
+// create takes a user under rotation: its password changes at once, unless the writer says
 // that it must not. A role whose first rotation surely failed is not stored.
-func (b statics) adopt(ctx context.Context, r *route.Request, s *staticRole, in *staticIn) error {
-	c, err := b.apply(ctx, r, &s.static, in)
+func (b statics) create(ctx context.Context, r *route.Request, s *staticRole, in *staticIn) error {
+	c, err := b.apply(ctx, r, &s.staticData, in)
 	if err != nil {
 		return err
 	}
-	if err := b.untaken(ctx, c, s.Users); err != nil {
+	if err := b.checkOwners(ctx, c, s.Users); err != nil {
 		return err
 	}
-	if err := b.known(ctx, r, s, c, in); err != nil {
+	if err := b.acceptPassword(ctx, r, s, c, in); err != nil {
 		return err
 	}
 	s.Rec.Next = s.When.Next(time.Time{}, s.Now)
@@ -65,14 +65,14 @@ func (b statics) adopt(ctx context.Context, r *route.Request, s *staticRole, in 
 	if s.Skip {
 		return s.save(ctx, "created", s.Planned())
 	}
-	if err := s.keep(); err != nil {
+	if err := s.encode(); err != nil {
 		return err
 	}
-	err = b.drive(ctx, s, "import")
+	err = b.rotate(ctx, s, "import")
 	_, told := errors.AsType[*rotate.Failure](err) // else our own store has failed
 	switch {
 	case err == nil:
-		s.warn(r)
+		s.warnLastRotation(r)
 		return nil
 	case s.New() || !told:
 		return err
@@ -86,13 +86,13 @@ func (b statics) adopt(ctx context.Context, r *route.Request, s *staticRole, in 
 	return err
 }
 
-// drive goes on with the rotation in flight, or makes one.
-func (b statics) drive(ctx context.Context, s *staticRole, by string) error {
-	return driven(ctx, s.Edit, by, func() error { return decodeStatic(s.Rec, s.Sec, &s.static) })
+// rotate goes on with the rotation in flight, or makes one.
+func (b statics) rotate(ctx context.Context, s *staticRole, by string) error {
+	return rotateNow(ctx, s.Edit, by, func() error { return decodeStatic(s.Rec, s.Sec, &s.staticData) })
 }
 
-// driven goes on with a record's rotation in flight. If there is none, or it only set the old secret again, it makes one.
-func driven(ctx context.Context, e *rotate.Edit, by string, after func() error) error {
+// rotateNow goes on with a record's rotation in flight. If there is none, or it only set the old secret again, it makes one.
+func rotateNow(ctx context.Context, e *rotate.Edit, by string, after func() error) error {
 	never := func(*rotate.Record) bool { return false }
 	if was := e.Rec.LastRotated; e.Rec.Turn != nil {
 		if err := e.Control().Drive(ctx, never); err != nil || !e.Rec.LastRotated.Equal(was) {
@@ -108,8 +108,8 @@ func driven(ctx context.Context, e *rotate.Edit, by string, after func() error) 
 	return after()
 }
 
-// known takes passwords that the writer gives, after a try. One that cannot be tried from here is taken as it is: the writer knows.
-func (b statics) known(ctx context.Context, r *route.Request, s *staticRole, c *connection, in *staticIn) error {
+// acceptPassword takes passwords that the writer gives, after a try. One that cannot be tried from here is taken as it is: the writer knows.
+func (b statics) acceptPassword(ctx context.Context, r *route.Request, s *staticRole, c *connection, in *staticIn) error {
 	given, field := in.SelfManaged, "self_managed_password"
 	if given == nil {
 		given, field = in.Password, "password"
@@ -117,7 +117,7 @@ func (b statics) known(ctx context.Context, r *route.Request, s *staticRole, c *
 	if given == nil || given.Empty() {
 		return nil
 	}
-	works, err := b.login(ctx, c, s.Users[0], login{byPassword, *given})
+	works, err := b.login(ctx, c, s.Users[0], login{typePassword, *given})
 	unproven := ""
 	switch {
 	case fault.Is(err, fault.Unsupported):
@@ -133,7 +133,7 @@ func (b statics) known(ctx context.Context, r *route.Request, s *staticRole, c *
 	}
 	made := rotate.Credential{
 		ID: fmt.Sprintf("%s#%d.given", s.Users[0], s.Rec.Turns), Account: s.Users[0],
-		Secret: map[string]secret.Value{wordKey: *given}, Public: map[string]string{placeKey: c.place()},
+		Secret: map[string]secret.Value{secretField: *given}, Public: map[string]string{serverField: c.serverID()},
 	}
 	if err := s.Control().Take(ctx, made, "its password was given by "+field); err != nil {
 		return err
@@ -157,10 +157,10 @@ func (b statics) absent(ctx context.Context, c *connection, user string) bool {
 	return err == nil && !there
 }
 
-// alter is a write of a role that is there. The times of its next rotation follow at once.
-func (b statics) alter(ctx context.Context, r *route.Request, s *staticRole, in *staticIn) error {
-	was := s.static
-	c, err := b.apply(ctx, r, &s.static, in)
+// update is a write of a role that is there. The times of its next rotation follow at once.
+func (b statics) update(ctx context.Context, r *route.Request, s *staticRole, in *staticIn) error {
+	was := s.staticData
+	c, err := b.apply(ctx, r, &s.staticData, in)
 	if err != nil {
 		return err
 	}
@@ -172,12 +172,12 @@ func (b statics) alter(ctx context.Context, r *route.Request, s *staticRole, in 
 	}
 	due := s.Rec.Due
 	if was.When != s.When {
-		s.Rec.Next, s.Rec.Retry = s.before(s.When.Next(s.Rec.LastRotated, s.Now)), time.Time{}
+		s.Rec.Next, s.Rec.Retry = s.beforeExpiry(s.When.Next(s.Rec.LastRotated, s.Now)), time.Time{}
 		if s.Rec.Turn == nil {
 			due = s.Planned()
 		}
 	}
-	taken, err := b.correct(ctx, r, s, c, in)
+	taken, err := b.acceptNewPassword(ctx, r, s, c, in)
 	if err != nil {
 		return err
 	}
@@ -187,15 +187,15 @@ func (b statics) alter(ctx context.Context, r *route.Request, s *staticRole, in 
 	return s.save(ctx, "configured", due)
 }
 
-// correct takes the password that a user which changes its own has now: it was set by hand, or the connection leads
+// acceptNewPassword takes the password that a user which changes its own has now: it was set by hand, or the connection leads
 // elsewhere. What works is right, whatever was under way. What does not is a file that was applied again.
-func (b statics) correct(ctx context.Context, r *route.Request, s *staticRole, c *connection, in *staticIn) (taken bool, err error) {
-	moved := s.SelfManaged && !s.at(c)
+func (b statics) acceptNewPassword(ctx context.Context, r *route.Request, s *staticRole, c *connection, in *staticIn) (taken bool, err error) {
+	moved := s.SelfManaged && !s.setAt(c)
 	switch {
-	case in.SelfManaged == nil || in.SelfManaged.Empty(), !moved && in.SelfManaged.Equal(s.word()):
+	case in.SelfManaged == nil || in.SelfManaged.Empty(), !moved && in.SelfManaged.Equal(s.currentSecret()):
 		return false, nil
 	}
-	if err := b.known(ctx, r, s, c, in); err != nil {
+	if err := b.acceptPassword(ctx, r, s, c, in); err != nil {
 		if moved {
 			return false, err
 		}
@@ -206,18 +206,18 @@ func (b statics) correct(ctx context.Context, r *route.Request, s *staticRole, c
 }
 
 // apply writes what was given into a role, and checks the whole.
-func (b statics) apply(ctx context.Context, r *route.Request, s *static, in *staticIn) (*connection, error) {
+func (b statics) apply(ctx context.Context, r *route.Request, s *staticData, in *staticIn) (*connection, error) {
 	set(&s.DB, in.DB)
 	users := []string{"", ""}
 	copy(users, s.Users)
 	set(&users[0], in.Username)
 	set(&users[1], in.Alternate)
 	s.Users = slices.DeleteFunc(users, func(u string) bool { return u == "" })
-	if err := s.Form.take("rotation_statements", &s.Statements, in.Statements); err != nil {
+	if err := s.Form.set("rotation_statements", &s.Statements, in.Statements); err != nil {
 		return nil, err
 	}
 	s.When.Apply(cron.Change{Period: in.Period, Schedule: in.Schedule, Window: in.Window, Off: in.Off})
-	in.onlyNew(r, s)
+	in.applyImportOptions(r, s)
 	if in.SelfManaged != nil && !in.SelfManaged.Empty() {
 		s.SelfManaged = true
 	}
@@ -244,20 +244,20 @@ func (b statics) apply(ctx context.Context, r *route.Request, s *static, in *sta
 const staticStatements = "rotation_statements"
 
 // checkStatements finds what is wrong with a static role's statements.
-func (s *static) checkStatements(r *route.Request, p *Provider) error {
+func (s *staticData) checkStatements(r *route.Request, p *Provider) error {
 	found, err := p.inspect(staticStatements, s.Statements)
 	if err == nil {
-		err = s.fits(p, found)
+		err = s.checkLogin(p, found)
 	}
 	if err == nil {
-		err = found.check()
+		err = found.checkPlaceholders()
 	}
-	s.advises(r, p, found, s.Statements)
+	s.warnRotation(r, p, found, s.Statements)
 	return err
 }
 
-// onlyNew takes what has an effect on a role that is new alone, and says where it has none.
-func (in *staticIn) onlyNew(r *route.Request, s *static) {
+// applyImportOptions takes what has an effect on a role that is new alone, and says where it has none.
+func (in *staticIn) applyImportOptions(r *route.Request, s *staticData) {
 	if !s.stored {
 		set(&s.Skip, in.Skip)
 		return
@@ -271,7 +271,7 @@ func (in *staticIn) onlyNew(r *route.Request, s *static) {
 }
 
 // check finds what cannot be right in itself.
-func (s *static) check(in *staticIn) error {
+func (s *staticData) check(in *staticIn) error {
 	switch {
 	case s.DB == "":
 		return invalid("field \"db_name\" is required: the name of the connection that the role is for")
@@ -293,7 +293,7 @@ func (s *static) check(in *staticIn) error {
 }
 
 // usable finds the connection of a role, if it may serve it.
-func (b statics) usable(ctx context.Context, name string, s *static) (*connection, error) {
+func (b statics) usable(ctx context.Context, name string, s *staticData) (*connection, error) {
 	c, err := b.byName(ctx, s.DB)
 	switch {
 	case err != nil:
@@ -333,10 +333,10 @@ type staticOut struct {
 	Self       bool              `json:"self_managed,omitempty"`
 	Off        bool              `json:"disable_automated_rotation,omitempty"`
 
-	Last     time.Time `json:"last_vault_rotation,omitempty"`
-	NextAt   time.Time `json:"next_rotation,omitempty"`
-	Failures int       `json:"failures,omitempty"`
-	LastFail string    `json:"last_error,omitempty"`
+	Last      time.Time `json:"last_vault_rotation,omitempty"`
+	NextAt    time.Time `json:"next_rotation,omitempty"`
+	Failures  int       `json:"failures,omitempty"`
+	LastError string    `json:"last_error,omitempty"`
 
 	timing
 }
@@ -347,26 +347,26 @@ func (b statics) readStatic(ctx context.Context, r *route.Request, in nameIn) (*
 		return nil, err
 	}
 	out := &staticOut{
-		Config: s.shown(), Kind: s.kind(), DB: s.DB, Statements: s.Form.shown("rotation_statements", s.Statements), Username: s.Users[0],
-		Skip: s.Skip, Self: s.SelfManaged, Off: s.When.Off, Last: s.Rec.LastRotated, NextAt: s.Rec.Next, Failures: s.failures(), LastFail: s.Rec.LastError,
-		timing: show(s.When),
+		Config: s.configOut(), Kind: s.kind(), DB: s.DB, Statements: s.Form.out("rotation_statements", s.Statements), Username: s.Users[0],
+		Skip: s.Skip, Self: s.SelfManaged, Off: s.When.Off, Last: s.Rec.LastRotated, NextAt: s.Rec.Next, Failures: s.failedAttempts(), LastError: s.Rec.LastError,
+		timing: timingOf(s.When),
 	}
 	if len(s.Users) > 1 {
 		out.Alternate = s.Users[1]
 	}
-	if n := s.failures(); n > 0 {
+	if n := s.failedAttempts(); n > 0 {
 		again := "with the next rotation"
 		if !s.Rec.Due.IsZero() {
 			again = "at " + s.Rec.Due.Format(time.RFC3339)
 		}
 		r.Warn("the last %d attempts to change the password have failed, and the next one is %s: %s", n, again, s.Rec.LastError)
 	}
-	s.warn(r)
+	s.warnLastRotation(r)
 	return out, nil
 }
 
-// failures are tries in a row: rotations that have failed, and those of one whose outcome is not known.
-func (s *staticRole) failures() int {
+// failedAttempts are tries in a row: rotations that have failed, and those of one whose outcome is not known.
+func (s *staticRole) failedAttempts() int {
 	n := s.Rec.Failures
 	if s.Rec.Turn != nil {
 		n += s.Rec.Turn.Tries
@@ -374,13 +374,13 @@ func (s *staticRole) failures() int {
 	return n
 }
 
-// warn tells what was unusual about the last rotation, and that what it set could not be tried.
-func (s *staticRole) warn(r *route.Request) {
+// warnLastRotation tells what was unusual about the last rotation, and that what it set could not be tried.
+func (s *staticRole) warnLastRotation(r *route.Request) {
 	if s.Note != "" {
 		r.Warn("the last rotation: %s", s.Note)
 	}
 	if len(s.Rec.Unproven) > 0 {
-		r.Warn("a login as %q with the published credentials could not be tested: %s", s.user(), strings.Join(s.Rec.Unproven, "; "))
+		r.Warn("a login as %q with the published credentials could not be tested: %s", s.currentUser(), strings.Join(s.Rec.Unproven, "; "))
 	}
 }
 
@@ -422,42 +422,42 @@ func (b statics) remove(ctx context.Context, s *staticRole) error {
 func (b statics) rotateStatic(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
 	missing := fault.New("database.rotate", fault.Invalid, "unknown role: %s; list static-roles/", in.Name)
 	return route.None{}, b.change(ctx, in.Name, missing, func(s *staticRole) error {
-		if err := b.drive(ctx, s, "request"); err != nil {
+		if err := b.rotate(ctx, s, "request"); err != nil {
 			return err
 		}
-		s.warn(r)
+		s.warnLastRotation(r)
 		return nil
 	})
 }
 
 // applyCredential is the part of a write that is about what the user logs in with.
-func (s *static) applyCredential(in *staticIn) error {
+func (s *staticData) applyCredential(in *staticIn) error {
 	was := s.kind()
-	if err := in.credentialIn.apply(&s.credential); err != nil {
+	if err := in.credentialIn.apply(&s.credentialConfig); err != nil {
 		return err
 	}
 	switch kind := s.kind(); {
 	case kind != was && s.stored:
 		return invalid("field \"credential_type\" of a static role cannot change; it is %s; delete the role and write it again", was)
-	case kind == byPassword:
+	case kind == typePassword:
 		return nil
 	case s.SelfManaged:
 		return invalid("field \"self_managed_password\": users that change their own passwords cannot have credential_type %s; leave one of the two out", kind)
 	case in.Password != nil && !in.Password.Empty():
 		return invalid("field \"password\": it is not for credential_type %s; leave it out", kind)
-	case kind == byCertificate && s.Config["common_name_template"] != "":
+	case kind == typeCertificate && s.Config["common_name_template"] != "":
 		return invalid("field \"credential_config\": common_name_template is for roles that make users; the common name of a static role's certificate is its username; leave it out")
-	case kind == byCertificate && s.When.Off:
+	case kind == typeCertificate && s.When.Off:
 		return invalid("field \"disable_automated_rotation\": a certificate has an end and must be replaced before; give rotation_period or rotation_schedule, and leave it out")
-	case kind == byCertificate:
+	case kind == typeCertificate:
 		return s.checkCommonNames()
 	}
 	return nil
 }
 
-// before brings a rotation forward that would come when the certificate of now has ended.
-func (s *staticRole) before(next time.Time) time.Time {
-	if c := s.Rec.Current; c != nil && !c.Expires.IsZero() && c.Expires.Before(next.Add(spareTime)) {
+// beforeExpiry brings a rotation forward that would come when the certificate of now has ended.
+func (s *staticRole) beforeExpiry(next time.Time) time.Time {
+	if c := s.Rec.Current; c != nil && !c.Expires.IsZero() && c.Expires.Before(next.Add(certificateMargin)) {
 		return s.Now
 	}
 	return next

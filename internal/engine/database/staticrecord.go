@@ -14,12 +14,12 @@ import (
 // A static role is a user that was there before, whose password changes. With a
 // second user, the two take turns: a change is always of the one that nobody was
 // given last, so that it cuts no one off. This is what its record keeps for this engine.
-type static struct {
+type staticData struct {
 	DB         string        `json:"db"` // a connection's name
 	Users      []string      `json:"users"`
 	Statements []string      `json:"statements,omitempty"`
 	Form       statementForm `json:"form,omitempty"`
-	credential
+	credentialConfig
 	SelfManaged bool      `json:"self,omitempty"` // users change their own passwords
 	Skip        bool      `json:"skip,omitempty"` // was not rotated when it was written first
 	When        cron.When `json:"when"`
@@ -31,7 +31,7 @@ type static struct {
 // A staticRole is one record in hand, with its data.
 type staticRole struct {
 	*rotate.Edit
-	static
+	staticData
 }
 
 // staticKind is the kind of the records and the due items of static roles.
@@ -41,18 +41,18 @@ const staticKind = "static"
 const minPeriod = 5 * time.Second
 
 // decodeStatic reads the data of a record; s is nil where nobody needs the authority's key.
-func decodeStatic(r *rotate.Record, s *rotate.Secrets, into *static) error {
+func decodeStatic(r *rotate.Record, s *rotate.Secrets, into *staticData) error {
 	if len(r.Data) == 0 {
 		return nil
 	}
 	err := fault.Wrap("database.static", fault.Internal, json.Unmarshal(r.Data, into))
 	if into.stored = true; s != nil {
-		into.CAKey = s.Admin[caKey]
+		into.CAKey = s.Admin[caKeyField]
 	}
 	return err
 }
 
-func encodeStatic(s *static) (json.RawMessage, error) {
+func encodeStatic(s *staticData) (json.RawMessage, error) {
 	b, err := json.Marshal(s)
 	return b, fault.Wrap("database.static", fault.Internal, err)
 }
@@ -66,7 +66,7 @@ func (b statics) open(ctx context.Context, e *rotate.Edit) (*staticRole, error) 
 		return nil, err
 	}
 	s := &staticRole{Edit: e}
-	return s, decodeStatic(e.Rec, e.Sec, &s.static)
+	return s, decodeStatic(e.Rec, e.Sec, &s.staticData)
 }
 
 // change runs f on a role with its lock held. Without missing, one that is not there is new.
@@ -87,47 +87,49 @@ func (b statics) view(ctx context.Context, name string) (*staticRole, error) {
 		return nil, err
 	}
 	s := &staticRole{Edit: &rotate.Edit{Rec: r, Sec: secrets, Now: time.Now().UTC()}}
-	return s, decodeStatic(r, secrets, &s.static)
+	return s, decodeStatic(r, secrets, &s.staticData)
 }
 
 // keep puts the data into the record.
-func (s *staticRole) keep() (err error) {
-	if s.Rec.Data, err = encodeStatic(&s.static); !s.CAKey.Empty() {
-		s.Sec.Admin[caKey] = s.CAKey
+func (s *staticRole) encode() (err error) {
+	if s.Rec.Data, err = encodeStatic(&s.staticData); !s.CAKey.Empty() {
+		s.Sec.Admin[caKeyField] = s.CAKey
 	}
 	return err
 }
 
 // save commits a role with its due item at a time.
 func (s *staticRole) save(ctx context.Context, what string, at time.Time) error {
-	if err := s.keep(); err != nil {
+	if err := s.encode(); err != nil {
 		return err
 	}
 	return s.Commit(ctx, what, at)
 }
 
-// word is what the user that is given out logs in with; empty: not known.
-func (s *staticRole) word() secret.Value { return s.Sec.Keys[s.Rec.Current.Key()].Secret[wordKey] }
+// currentSecret is what the user that is given out logs in with; empty: not known.
+func (s *staticRole) currentSecret() secret.Value {
+	return s.Sec.Keys[s.Rec.Current.Key()].Secret[secretField]
+}
 
-// user is who is given out.
-func (s *staticRole) user() string {
+// currentUser is who is given out.
+func (s *staticRole) currentUser() string {
 	if s.Rec.Current != nil {
 		return s.Rec.Current.Account
 	}
 	return s.Users[0]
 }
 
-// unsettled reports whether it is not known which password the user that is given out has.
-func (s *staticRole) unsettled() bool { return s.Rec.Unsettled(s.user()) }
+// unresolved reports whether it is not known which password the user that is given out has.
+func (s *staticRole) unresolved() bool { return s.Rec.Unsettled(s.currentUser()) }
 
-// at reports whether the connection leads to where a credential was made. Of one that was made before that was noted, it is taken to.
-func at(cr rotate.Credential, c *connection) bool {
-	place := cr.Public[placeKey]
-	return place == "" || place == c.place()
+// belongsTo reports whether the connection leads to where a credential was made. Of one that was made before that was noted, it is taken to.
+func belongsTo(cr rotate.Credential, c *connection) bool {
+	place := cr.Public[serverField]
+	return place == "" || place == c.serverID()
 }
 
-// at reports whether the connection leads to where the password that is given out was set.
-func (s *staticRole) at(c *connection) bool { return at(s.Sec.Keys[s.Rec.Current.Key()], c) }
+// belongsTo reports whether the connection leads to where the password that is given out was set.
+func (s *staticRole) setAt(c *connection) bool { return belongsTo(s.Sec.Keys[s.Rec.Current.Key()], c) }
 
 func ownedKey(db, user string) string { return ownedPrefix + db + "/" + user }
 
@@ -148,7 +150,7 @@ const (
 // wordKey is the name by which a credential keeps what the user logs in with, caKey that of a role's authority's key, placeKey that of
 // where the connection led when the credential was made.
 const (
-	wordKey  = "word"
-	caKey    = "ca_private_key"
-	placeKey = "place"
+	secretField = "word"
+	caKeyField  = "ca_private_key"
+	serverField = "place"
 )

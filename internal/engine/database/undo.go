@@ -44,37 +44,37 @@ func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error
 		}
 		issuing{b}.forget(ctx, u.LeaseID, l.Again)
 	}
-	if done.Again.IsZero() && !c.Gone.IsZero() {
+	if done.Again.IsZero() && !c.DeletedAt.IsZero() {
 		b.hasten(ctx, c)
 	}
 	return done, nil
 }
 
-// askAgain is the wait before asking again whether a create can still come, once its
+// settleRetry is the wait before asking again whether a create can still come, once its
 // time should be over: the server's clock is behind, or a session hangs.
-const askAgain = 2 * time.Second
+const settleRetry = 2 * time.Second
 
-func (b *backend) revoke(ctx context.Context, u engine.Undo, l *lent, c *connection) (engine.Undone, error) {
+func (b *backend) revoke(ctx context.Context, u engine.Undo, l *issuedUser, c *connection) (engine.Undone, error) {
 	const op = "database.Undo"
 	conn, release, err := b.conn(ctx, c)
 	if err != nil {
-		return engine.Undone{}, outside(op, err, c.redactor())
+		return engine.Undone{}, upstreamError(op, err, c.redactor())
 	}
 	defer release()
 	settled := u.Granted
 	if !settled {
 		if settled, err = conn.SettleAttempt(ctx, attempt(u.Attempt, u.Late.Add(-lateMargin))); err != nil {
-			return engine.Undone{}, whose(op, err, c)
+			return engine.Undone{}, revocationError(op, err, c)
 		}
 	}
-	open, err := disable(ctx, conn, l.User)
+	open, err := disableUser(ctx, conn, l.User)
 	if err != nil {
-		return engine.Undone{}, whose(op, err, c)
+		return engine.Undone{}, revocationError(op, err, c)
 	}
 	done, err := b.drop(ctx, conn, l, c)
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		told := *f
-		told.Msg += "; " + loginOf(open, c)
+		told.Msg += "; " + loginStatus(open, c)
 		if alone := engine.IsLeaseOnly(err); alone {
 			err = engine.LeaseOnly(&told)
 		} else {
@@ -82,7 +82,7 @@ func (b *backend) revoke(ctx context.Context, u engine.Undo, l *lent, c *connect
 		}
 	}
 	if err == nil && !settled {
-		done.Again = later(u.Late, time.Now())
+		done.Again = settleAt(u.Late, time.Now())
 	}
 	return done, err
 }
@@ -90,51 +90,51 @@ func (b *backend) revoke(ctx context.Context, u engine.Undo, l *lent, c *connect
 // disableWithin bounds taking a login away. It is one short statement.
 const disableWithin = 10 * time.Second
 
-// disable ends a user's access before anything that may fail or hang, for that may be so for long. Where the database answers and
+// disableUser ends a user's access before anything that may fail or hang, for that may be so for long. Where the database answers and
 // does not do it, the user is dropped all the same, and open says why.
-func disable(ctx context.Context, conn Conn, user string) (open, err error) {
+func disableUser(ctx context.Context, conn Conn, user string) (open, err error) {
 	short, cancel := context.WithTimeout(ctx, disableWithin)
 	defer cancel()
 	err = conn.Disable(short, user)
-	if Refused(err) || fault.Is(err, fault.Timeout) && answers(ctx, conn) {
+	if Refused(err) || fault.Is(err, fault.Timeout) && serverAnswers(ctx, conn) {
 		return err, nil
 	}
 	return nil, err
 }
 
-// loginOf says whether a user whose revocation fails can log in meanwhile.
-func loginOf(open error, c *connection) string {
+// loginStatus says whether a user whose revocation fails can log in meanwhile.
+func loginStatus(open error, c *connection) string {
 	if open == nil {
 		return "the user cannot log in any more"
 	}
-	return "until then the user can log in: " + fault.Message(outside("database.Undo", open, c.redactor()))
+	return "until then the user can log in: " + fault.Message(upstreamError("database.Undo", open, c.redactor()))
 }
 
 // drop removes a user who was disabled.
-func (b *backend) drop(ctx context.Context, conn Conn, l *lent, c *connection) (engine.Undone, error) {
+func (b *backend) drop(ctx context.Context, conn Conn, l *issuedUser, c *connection) (engine.Undone, error) {
 	const op = "database.Undo"
 	o := DropOptions{Statements: l.Revocation, TerminateSessions: l.Terminate || c.Terminate}
 	ro, err := b.current(ctx, l)
 	if err != nil {
 		return engine.Undone{}, err
 	}
-	if ro != nil && c.Gone.IsZero() && ro.DB == c.Name {
+	if ro != nil && c.DeletedAt.IsZero() && ro.DB == c.Name {
 		o.Statements, o.TerminateSessions = ro.Revocation, ro.Terminate || c.Terminate
 	}
-	leave, ok := b.hanging.enter(l.RoleID, time.Now())
+	leave, ok := b.hanging.begin(l.RoleID, time.Now())
 	if !ok {
 		return engine.Undone{}, engine.LeaseOnly(fault.New(op, fault.Timeout, "revoking users of role %q hangs, and one revocation is still running; check what its revocation_statements wait for", l.Role))
 	}
 	defer leave()
 	report, err := conn.Drop(ctx, l.User, o)
-	if fault.Is(err, fault.Timeout) && answers(ctx, conn) {
-		b.hanging.hung(l.RoleID, time.Now())
-		return engine.Undone{}, engine.LeaseOnly(outside(op, err, c.redactor()))
+	if fault.Is(err, fault.Timeout) && serverAnswers(ctx, conn) {
+		b.hanging.markSlow(l.RoleID, time.Now())
+		return engine.Undone{}, engine.LeaseOnly(upstreamError(op, err, c.redactor()))
 	}
 	if err != nil {
-		return engine.Undone{}, whose(op, err, c)
+		return engine.Undone{}, revocationError(op, err, c)
 	}
-	b.hanging.went(l.RoleID)
+	b.hanging.clear(l.RoleID)
 	done := engine.Undone{Note: b.tell(ctx, l, ro, o, report)}
 	if report.Remains {
 		// The statements may mean to keep the user, but then it is not revoked: that is
@@ -144,26 +144,26 @@ func (b *backend) drop(ctx context.Context, conn Conn, l *lent, c *connection) (
 	return done, nil
 }
 
-// whose is an error of a revocation. One that this user or its role is to blame for
+// revocationError is an error of a revocation. One that this user or its role is to blame for
 // delays nobody else's.
-func whose(op string, err error, c *connection) error {
-	f := outside(op, err, c.redactor())
+func revocationError(op string, err error, c *connection) error {
+	f := upstreamError(op, err, c.redactor())
 	if Refused(err) || f.Kind == fault.Invalid {
 		return engine.LeaseOnly(f)
 	}
 	return f
 }
 
-func later(late, now time.Time) time.Time {
+func settleAt(late, now time.Time) time.Time {
 	if now.Before(late) {
 		return late
 	}
-	return now.Add(askAgain)
+	return now.Add(settleRetry)
 }
 
 // tell makes a note of what was unusual about a revocation, and keeps it with
 // the role where it is about the role's statements.
-func (b *backend) tell(ctx context.Context, l *lent, ro *role, o DropOptions, report Report) string {
+func (b *backend) tell(ctx context.Context, l *issuedUser, ro *role, o DropOptions, report Report) string {
 	notes := slices.Clone(report.Notes)
 	if report.Remains {
 		notes = append(notes, "revocation_statements succeeded and left the user "+l.User+" in the database")
@@ -206,10 +206,10 @@ func (b configs) deleteConfig(ctx context.Context, r *route.Request, in nameIn) 
 		if err != nil || c == nil {
 			return err
 		}
-		c.Gone = time.Now().UTC()
+		c.DeletedAt = time.Now().UTC()
 		return b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
-			c.Root.oldRoot, c.Fresh = oldRoot{}, secret.Value{} // the record has it
-			ops, abs, err := b.buried(c, c.Gone.Add(buryFirst), storage.Remove(namePrefix+in.Name))
+			c.Root.legacyRoot, c.PendingPassword = legacyRoot{}, secret.Value{} // the record has it
+			ops, abs, err := b.buried(c, c.DeletedAt.Add(buryFirst), storage.Remove(namePrefix+in.Name))
 			switch {
 			case err != nil:
 				return err
@@ -229,7 +229,7 @@ func (b configs) deleteConfig(ctx context.Context, r *route.Request, in nameIn) 
 	if err != nil {
 		return route.None{}, err
 	}
-	left, err := b.rolesAt(ctx, in.Name)
+	left, err := b.staticRolesOf(ctx, in.Name)
 	if len(left) > 0 {
 		r.Warn("the static roles %q stay, and their passwords are not rotated until config/%s is written again", left, in.Name)
 	}
@@ -247,9 +247,9 @@ func (b *backend) bury(ctx context.Context, c *connection, at time.Time) error {
 
 // buried are the operations that do.
 func (b configs) buried(c *connection, at time.Time, more ...storage.Op) (ops, abs []storage.Op, err error) {
-	abs = b.m.Host.Schedule(buryKind, c.ID, c.Bury, at)
-	c.Bury = at
-	op, err := c.put()
+	abs = b.m.Host.Schedule(buryKind, c.ID, c.CleanupAt, at)
+	c.CleanupAt = at
+	op, err := c.storeOp()
 	return append(more, op), abs, err
 }
 
@@ -257,11 +257,11 @@ func (b configs) buried(c *connection, at time.Time, more ...storage.Op) (ops, a
 // undone. If that is lost, Work comes by itself.
 func (b *backend) hasten(ctx context.Context, c *connection) {
 	soon := time.Now().Add(burySoon).UTC()
-	if first := c.Gone.Add(buryFirst); soon.Before(first) {
+	if first := c.DeletedAt.Add(buryFirst); soon.Before(first) {
 		soon = first
 	}
-	n, err := b.m.Host.LeaseCount(ctx, c.target(), 2)
-	if err == nil && n <= 1 && soon.Before(c.Bury) {
+	n, err := b.m.Host.LeaseCount(ctx, c.leaseTarget(), 2)
+	if err == nil && n <= 1 && soon.Before(c.CleanupAt) {
 		err = b.bury(ctx, c, soon)
 	}
 	if err != nil && !fault.Is(err, fault.Conflict) {
@@ -286,10 +286,10 @@ func (b *backend) Work(ctx context.Context, kind, id string) error {
 // workTombstone forgets a tombstone that no lease names any more.
 func (b *backend) workTombstone(ctx context.Context, id string) error {
 	c, err := b.byID(ctx, id)
-	if err != nil || c == nil || c.Gone.IsZero() {
+	if err != nil || c == nil || c.DeletedAt.IsZero() {
 		return err
 	}
-	n, err := b.m.Host.LeaseCount(ctx, c.target(), 1)
+	n, err := b.m.Host.LeaseCount(ctx, c.leaseTarget(), 1)
 	if err != nil {
 		return err
 	}
@@ -298,7 +298,7 @@ func (b *backend) workTombstone(ctx context.Context, id string) error {
 	} else {
 		b.pools.retire(c.ID)
 		err = b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
-			ops, abs := []storage.Op{storage.Remove(connPrefix + c.ID).If(c.stored)}, b.m.Host.Schedule(buryKind, c.ID, c.Bury, time.Time{})
+			ops, abs := []storage.Op{storage.Remove(connPrefix + c.ID).If(c.stored)}, b.m.Host.Schedule(buryKind, c.ID, c.CleanupAt, time.Time{})
 			if e.New() && e.Rec.Due.IsZero() {
 				_, err := b.m.Store.CommitWith(ctx, ops, abs)
 				return err

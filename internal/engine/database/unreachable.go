@@ -23,7 +23,7 @@ type Fields struct {
 
 // Unreachable says in our words why there is no connection, cause and next step; false where the error does not tell.
 func (f Fields) Unreachable(err error) (string, bool) {
-	if text, ok := f.overTLS(err); ok {
+	if text, ok := f.tlsReason(err); ok {
 		return text, true
 	}
 	dns, _ := errors.AsType[*net.DNSError](err)
@@ -44,8 +44,8 @@ func (f Fields) Unreachable(err error) (string, bool) {
 	return "", false
 }
 
-// overTLS are the reasons that TLS has.
-func (f Fields) overTLS(err error) (string, bool) {
+// tlsReason are the reasons that TLS has.
+func (f Fields) tlsReason(err error) (string, bool) {
 	_, authority := errors.AsType[x509.UnknownAuthorityError](err)
 	_, hostname := errors.AsType[x509.HostnameError](err)
 	invalid, bad := errors.AsType[x509.CertificateInvalidError](err)

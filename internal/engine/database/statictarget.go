@@ -13,7 +13,7 @@ import (
 
 // rotation is how static roles rotate.
 func (b statics) rotation() rotate.Kind {
-	of := func(r *rotate.Record) (s static) {
+	of := func(r *rotate.Record) (s staticData) {
 		if err := decodeStatic(r, nil, &s); err != nil {
 			b.m.Log.Error("a static role's data cannot be read", "role", r.Name, "error", err)
 		}
@@ -25,15 +25,15 @@ func (b statics) rotation() rotate.Kind {
 		Path: func(name string) string { return "static-roles/" + name },
 		Details: func(r *rotate.Record) map[string]string {
 			d := map[string]string{"role": r.Name, "path": b.m.Settings().Path + "static-roles/" + r.Name}
-			if s := (staticRole{Edit: &rotate.Edit{Rec: r}, static: of(r)}); r.Current != nil || len(s.Users) > 0 {
-				d["username"] = s.user()
+			if s := (staticRole{Edit: &rotate.Edit{Rec: r}, staticData: of(r)}); r.Current != nil || len(s.Users) > 0 {
+				d["username"] = s.currentUser()
 			}
 			return d
 		},
 		Timing: func(r *rotate.Record) rotate.Timing { return rotate.Timing{When: of(r).When} },
 		Open: func(ctx context.Context, r *rotate.Record, s *rotate.Secrets, _ *secret.Redactor) (rotate.Target, error) {
 			t := &staticTarget{b: b, r: r, s: s}
-			if err := decodeStatic(r, s, &t.static); err != nil {
+			if err := decodeStatic(r, s, &t.staticData); err != nil {
 				return nil, err
 			}
 			var err error
@@ -46,7 +46,7 @@ func (b statics) rotation() rotate.Kind {
 
 // A staticTarget is the users of a static role in their database.
 type staticTarget struct {
-	static
+	staticData
 	b     statics
 	r     *rotate.Record
 	s     *rotate.Secrets
@@ -57,8 +57,8 @@ type staticTarget struct {
 // serving is usable for who is about to send passwords. One that changes its user's own password tells it to nobody that
 // it was not given for.
 func (b statics) serving(ctx context.Context, t *staticTarget) (*connection, error) {
-	c, err := b.usable(ctx, t.r.Name, &t.static)
-	if err == nil && t.SelfManaged && !at(t.s.Keys[t.r.Current.Key()], c) {
+	c, err := b.usable(ctx, t.r.Name, &t.staticData)
+	if err == nil && t.SelfManaged && !belongsTo(t.s.Keys[t.r.Current.Key()], c) {
 		err = invalid("field \"self_managed_password\": connection %q leads elsewhere since the password of %q was given, and it is not sent there unasked; write static-roles/%s with self_managed_password again", c.Name, t.Users[0], t.r.Name)
 	}
 	return c, err
@@ -80,10 +80,10 @@ func (t *staticTarget) Settle() rotate.Settle { return rotate.Settle{} }
 func (t *staticTarget) Place() *rotate.Place { return nil }
 
 // VerifyDead implements [rotate.Target].
-func (t *staticTarget) VerifyDead(context.Context, rotate.Credential) error { return errNotAsked }
+func (t *staticTarget) VerifyDead(context.Context, rotate.Credential) error { return errNoProof }
 
 // Outdated implements [rotate.Outdater].
-func (t *staticTarget) Outdated(c rotate.Credential) bool { return !at(c, t.c) }
+func (t *staticTarget) Outdated(c rotate.Credential) bool { return !belongsTo(c, t.c) }
 
 // Generate implements [rotate.Setter]: with two users, it is for the one that is not given out.
 func (t *staticTarget) Generate(ctx context.Context) (rotate.Credential, error) {
@@ -91,22 +91,22 @@ func (t *staticTarget) Generate(ctx context.Context) (rotate.Credential, error) 
 	if c := t.r.Current; len(t.Users) > 1 && c != nil && c.Account == user {
 		user = t.Users[1]
 	}
-	word, err := t.b.newCredential(ctx, &t.static, t.c, user)
+	word, err := t.b.newCredential(ctx, &t.staticData, t.c, user)
 	if err != nil {
 		return rotate.Credential{}, err
 	}
-	expires, err := t.as(word).expires()
+	expires, err := t.login(word).expires()
 	if err != nil {
 		return rotate.Credential{}, err
 	}
 	return rotate.Credential{
-		ID: generation(user, t.r), Account: user, Secret: map[string]secret.Value{wordKey: word}, Expires: expires, Public: map[string]string{placeKey: t.c.place()},
+		ID: credentialID(user, t.r), Account: user, Secret: map[string]secret.Value{secretField: word}, Expires: expires, Public: map[string]string{serverField: t.c.serverID()},
 	}, nil
 }
 
 // Verify implements [rotate.Target] by a login.
 func (t *staticTarget) Verify(ctx context.Context, c rotate.Credential) error {
-	works, err := t.b.login(ctx, t.c, c.Account, t.as(c.Secret[wordKey]))
+	works, err := t.b.login(ctx, t.c, c.Account, t.login(c.Secret[secretField]))
 	switch {
 	case works:
 		return nil
@@ -119,7 +119,7 @@ func (t *staticTarget) Verify(ctx context.Context, c rotate.Credential) error {
 }
 
 func (t *staticTarget) refusal(user string) error {
-	if t.kind() != byPassword {
+	if t.kind() != typePassword {
 		return fault.New("database.rotate", fault.Upstream, "the database refuses the new certificate of %s at login; check that it trusts ca_cert, and that rotation_statements make it the user's", user)
 	}
 	return fault.New("database.rotate", fault.Upstream, "the database refuses the password of %s at login; check rotation_statements", user)
@@ -130,14 +130,14 @@ func (t *staticTarget) refusal(user string) error {
 func (t *staticTarget) Set(ctx context.Context, from, to rotate.Credential) error {
 	t.notes = nil
 	ctx = OnWarning(ctx, func(text string) { t.notes = append(t.notes, text) })
-	word, user := to.Secret[wordKey], to.Account
-	if err := t.b.setPassword(ctx, &t.static, t.c, user, from.Secret[wordKey], word); err != nil {
-		return failure(err)
+	word, user := to.Secret[secretField], to.Account
+	if err := t.b.setPassword(ctx, &t.staticData, t.c, user, from.Secret[secretField], word); err != nil {
+		return rotationFailure(err)
 	}
-	if t.kind() != byCertificate || len(t.Statements) > 0 {
+	if t.kind() != typeCertificate || len(t.Statements) > 0 {
 		return nil
 	}
-	works, err := t.b.login(ctx, t.c, user, t.as(word))
+	works, err := t.b.login(ctx, t.c, user, t.login(word))
 	if err == nil && !works {
 		return &rotate.Failure{Outcome: rotate.Permanent, Err: t.refusal(user)}
 	}
@@ -148,12 +148,12 @@ func (t *staticTarget) Set(ctx context.Context, from, to rotate.Credential) erro
 func (t *staticTarget) Join(_ context.Context, r *rotate.Record, s *rotate.Secrets) ([]storage.Op, error) {
 	notes := t.notes
 	for id, c := range s.Keys {
-		if c.Account == r.Current.Account && id != r.Current.ID && !t.told() && c.Expires.After(time.Now()) {
+		if c.Account == r.Current.Account && id != r.Current.ID && !bindsCertificate(t.Statements) && c.Expires.After(time.Now()) {
 			notes = append(notes, "the certificate before is taken by the database until "+c.Expires.UTC().Format(time.RFC3339)+", its end, unless the database is told otherwise")
 		}
 	}
 	t.Note = strings.Join(notes, "; ")
 	var err error
-	r.Data, err = encodeStatic(&t.static)
+	r.Data, err = encodeStatic(&t.staticData)
 	return nil, err
 }

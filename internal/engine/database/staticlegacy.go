@@ -10,9 +10,9 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// oldStatic is a static role as it was stored before rotate kept it: one row with all, secrets included.
-type oldStatic struct {
-	static
+// legacyStatic is a static role as it was stored before rotate kept it: one row with all, secrets included.
+type legacyStatic struct {
+	staticData
 	Place   string    `json:"place"` // where the connection led when the passwords were set
 	Current int       `json:"current"`
 	Last    time.Time `json:"last"`
@@ -21,16 +21,16 @@ type oldStatic struct {
 	Failed  int       `json:"failed"`
 	Why     string    `json:"why"`
 	// Unproven says why a login with what is given out could not be tried.
-	Unproven string   `json:"unproven"`
-	Turn     *oldTurn `json:"turn"`
+	Unproven string          `json:"unproven"`
+	Turn     *legacyRotation `json:"turn"`
 
 	Passwords [][]byte `json:"pw"`
 	Fresh     []byte   `json:"fresh"` // what the turn sets
 	CAKey     []byte   `json:"ca_key"`
 }
 
-// oldTurn is a change of a password that was begun.
-type oldTurn struct {
+// legacyRotation is a change of a password that was begun.
+type legacyRotation struct {
 	User    int       `json:"user"`
 	By      string    `json:"by"`
 	At      time.Time `json:"at"`
@@ -43,7 +43,7 @@ func adoptStatic(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 	if len(r.Data) != 0 {
 		return nil, nil
 	}
-	var old oldStatic
+	var old legacyStatic
 	if err := json.Unmarshal(row, &old); err != nil {
 		return nil, fault.Wrap("database.static", fault.Internal, err)
 	}
@@ -51,13 +51,13 @@ func adoptStatic(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 	if len(old.Users) == 0 || n > len(old.Users) || old.Current < 0 || old.Current >= len(old.Users) {
 		return nil, fault.New("database.static", fault.Internal, "the stored static role %q has no users", r.Name)
 	}
-	data, err := encodeStatic(&old.static)
+	data, err := encodeStatic(&old.staticData)
 	if err != nil {
 		return nil, err
 	}
 	s := &rotate.Secrets{Admin: map[string]secret.Value{}, Keys: map[string]rotate.Credential{}}
 	if len(old.CAKey) > 0 {
-		s.Admin[caKey] = secret.New(old.CAKey)
+		s.Admin[caKeyField] = secret.New(old.CAKey)
 	}
 	r.Tag, r.Data = rotate.NewTag(r.Name), data
 	r.LastRotated, r.Next, r.Due, r.Failures, r.LastError = old.Last, old.Next, old.Due, old.Failed, old.Why
@@ -82,13 +82,13 @@ func adoptStatic(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 }
 
 // credential makes what a user logs in with one of s.
-func (o *oldStatic) credential(s *rotate.Secrets, user int, n uint32, word []byte) (*rotate.Ref, error) {
-	c := rotate.Credential{ID: fmt.Sprintf("%s#%d", o.Users[user], n), Account: o.Users[user], Secret: map[string]secret.Value{wordKey: secret.New(word)}}
+func (o *legacyStatic) credential(s *rotate.Secrets, user int, n uint32, word []byte) (*rotate.Ref, error) {
+	c := rotate.Credential{ID: fmt.Sprintf("%s#%d", o.Users[user], n), Account: o.Users[user], Secret: map[string]secret.Value{secretField: secret.New(word)}}
 	if o.Place != "" {
-		c.Public = map[string]string{placeKey: o.Place}
+		c.Public = map[string]string{serverField: o.Place}
 	}
 	var err error
-	if c.Expires, err = o.as(c.Secret[wordKey]).expires(); err != nil {
+	if c.Expires, err = o.login(c.Secret[secretField]).expires(); err != nil {
 		return nil, err
 	}
 	s.Keys[c.ID] = c
@@ -96,7 +96,7 @@ func (o *oldStatic) credential(s *rotate.Secrets, user int, n uint32, word []byt
 }
 
 // adoptTurn goes on with a change that the database may have made. One of which it surely did not hear begins anew at its time.
-func (o *oldStatic) adoptTurn(r *rotate.Record, s *rotate.Secrets) error {
+func (o *legacyStatic) adoptTurn(r *rotate.Record, s *rotate.Secrets) error {
 	t := o.Turn
 	if t == nil {
 		if r.Failures > 0 {

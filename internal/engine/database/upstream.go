@@ -13,7 +13,7 @@ func (b *backend) using(ctx context.Context, op string, c *connection, known []s
 	for again := false; ; again = true {
 		conn, done, err := b.conn(ctx, c)
 		if err != nil {
-			return MarkUnchanged(outside(op, err, c.redactor(known...)))
+			return MarkUnchanged(upstreamError(op, err, c.redactor(known...)))
 		}
 		err = do(conn)
 		done()
@@ -21,11 +21,11 @@ func (b *backend) using(ctx context.Context, op string, c *connection, known []s
 			return nil
 		}
 		now, rerr := b.byID(ctx, c.ID)
-		if again || !Unchanged(err) || rerr != nil || now == nil || now.place() != c.place() {
-			return outside(op, err, c.redactor(known...))
+		if again || !Unchanged(err) || rerr != nil || now == nil || now.serverID() != c.serverID() {
+			return upstreamError(op, err, c.redactor(known...))
 		}
 		if under, rerr := (roots{b}).rotating(ctx, now); rerr != nil || now.Revision == c.Revision && !under {
-			return outside(op, err, c.redactor(known...))
+			return upstreamError(op, err, c.redactor(known...))
 		}
 		b.pools.doubt(rootPrefix + c.ID)
 		c = now

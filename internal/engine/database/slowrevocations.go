@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// hanging knows the roles whose revocations hang while their database answers: a statement waits for
+// slowRevocations knows the roles whose revocations hang while their database answers: a statement waits for
 // a lock, or sleeps. Were they all let in, they would take all sessions of the connection, and users
 // of other roles would outlive their leases. So one at a time is tried. Its zero value knows none.
-type hanging struct {
+type slowRevocations struct {
 	mu    sync.Mutex // guards all
-	roles map[string]*hung
+	roles map[string]*slowRole
 }
 
-// hung is one such role. Guarded by hanging.mu.
-type hung struct {
+// slowRole is one such role. Guarded by hanging.mu.
+type slowRole struct {
 	until time.Time
 	busy  bool
 }
@@ -27,8 +27,8 @@ const (
 	answerWithin = 2 * time.Second
 )
 
-// enter reports whether a user of the role may be revoked now. leave must be called then.
-func (h *hanging) enter(role string, now time.Time) (leave func(), ok bool) {
+// begin reports whether a user of the role may be revoked now. leave must be called then.
+func (h *slowRevocations) begin(role string, now time.Time) (leave func(), ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := h.roles[role]
@@ -51,26 +51,26 @@ func (h *hanging) enter(role string, now time.Time) (leave func(), ok bool) {
 }
 
 // hung notes that a revocation of the role hung, and went that one did not.
-func (h *hanging) hung(role string, now time.Time) {
+func (h *slowRevocations) markSlow(role string, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.roles == nil {
-		h.roles = map[string]*hung{}
+		h.roles = map[string]*slowRole{}
 	}
 	if h.roles[role] == nil {
-		h.roles[role] = &hung{}
+		h.roles[role] = &slowRole{}
 	}
 	h.roles[role].until = now.Add(hungFor)
 }
 
-func (h *hanging) went(role string) {
+func (h *slowRevocations) clear(role string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.roles, role)
 }
 
-// answers reports whether the database answers others while a revocation hung until its deadline.
-func answers(ctx context.Context, conn Conn) bool {
+// serverAnswers reports whether the database answers others while a revocation hung until its deadline.
+func serverAnswers(ctx context.Context, conn Conn) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
 	defer cancel()
 	return conn.Verify(ctx) == nil

@@ -7,8 +7,8 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// failure says what is known after a change of a password that failed.
-func failure(err error) error {
+// rotationFailure says what is known after a change of a password that failed.
+func rotationFailure(err error) error {
 	f := &rotate.Failure{Outcome: rotate.Unknown, Err: err}
 	switch {
 	case !Unchanged(err):
@@ -20,10 +20,10 @@ func failure(err error) error {
 	return f
 }
 
-var errNotAsked = &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("database.rotate", fault.Internal, "a password that was replaced is dead")}
+var errNoProof = &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("database.rotate", fault.Internal, "a password that was replaced is dead")}
 
-// generation is the ID of the next secret of a user: svc#3, or svc#3.2 for the second of a rotation.
-func generation(user string, r *rotate.Record) string {
+// credentialID is the ID of the next secret of a user: svc#3, or svc#3.2 for the second of a rotation.
+func credentialID(user string, r *rotate.Record) string {
 	n := 1
 	if t := r.Turn; t != nil && len(t.Attempts) > 0 {
 		n = int(t.Attempts[len(t.Attempts)-1].N) + 1

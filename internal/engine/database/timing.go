@@ -13,4 +13,4 @@ type timing struct {
 	Window   time.Duration `json:"rotation_window,omitempty"`
 }
 
-func show(w cron.When) timing { return timing{w.Period, w.Schedule, w.Window} }
+func timingOf(w cron.When) timing { return timing{w.Period, w.Schedule, w.Window} }

@@ -2,9 +2,9 @@ package database
 
 import "github.com/keyturn/keyturn/internal/storage"
 
-// A lent user is what a lease knows of it. The JSON names are short because
+// A issuedUser user is what a lease knows of it. The JSON names are short because
 // there are as many as leases.
-type lent struct {
+type issuedUser struct {
 	Config     string   `json:"c"` // id
 	Role       string   `json:"r"`
 	RoleID     string   `json:"i"`
@@ -15,27 +15,27 @@ type lent struct {
 	Repeats    bool     `json:"n,omitempty"`  // the template makes the name again
 }
 
-// planned is what plan hands to create.
-type planned struct {
-	lent
+// issuePlan is what plan hands to create.
+type issuePlan struct {
+	issuedUser
 	creation, rollback []string
-	credential         credential
+	credential         credentialConfig
 	login              login
-	by                 madeBy
+	by                 issuedWith
 	warn               func(text string) // tells the client
 }
 
 type credsOut struct {
-	given
+	loginOut
 	Username string `json:"username"`
 }
 
 // issuing is the route creds/.
 type issuing struct{ *backend }
 
-// madeBy is what a user was made by. One that was made by something else is not given out again: the role may give
+// issuedWith is what a user was made by. One that was made by something else is not given out again: the role may give
 // less by now, or lead to another database.
-type madeBy struct {
+type issuedWith struct {
 	Role    string          `json:"role"` // id
 	Version storage.Version `json:"version"`
 	Config  string          `json:"config"` // id

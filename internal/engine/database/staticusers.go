@@ -10,10 +10,10 @@ import (
 // login tries what a user logs in with; false: the database was asked and refused it.
 func (b statics) login(ctx context.Context, c *connection, user string, l login) (ok bool, err error) {
 	const op = "database.login"
-	conn, done, err := b.asking(ctx, c, user, l.word)
+	conn, done, err := b.asking(ctx, c, user, l.secret)
 	if err == nil {
-		if l.kind == byPassword {
-			ok, err = conn.Login(ctx, user, l.word)
+		if l.kind == typePassword {
+			ok, err = conn.Login(ctx, user, l.secret)
 		} else {
 			ok, err = tryKey(ctx, conn, user, l)
 		}
@@ -22,7 +22,7 @@ func (b statics) login(ctx context.Context, c *connection, user string, l login)
 	if err == nil {
 		return ok, nil
 	}
-	f := outside(op, err, c.redactor(l.word))
+	f := upstreamError(op, err, c.redactor(l.secret))
 	if fault.Is(err, fault.Unsupported) {
 		f.Kind = fault.Unsupported
 	}
@@ -48,7 +48,7 @@ func (b statics) own(ctx context.Context, c *connection, user string, password s
 	if err != nil {
 		return nil, nil, err
 	}
-	conn, err := p.Connect(ctx, c.as(b.m, user, password))
+	conn, err := p.Connect(ctx, c.configAs(b.m, user, password))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -56,14 +56,14 @@ func (b statics) own(ctx context.Context, c *connection, user string, password s
 }
 
 // setPassword changes a user's password, as the administrator or as the user, or what it has in its place.
-func (b statics) setPassword(ctx context.Context, s *static, c *connection, user string, from, to secret.Value) error {
+func (b statics) setPassword(ctx context.Context, s *staticData, c *connection, user string, from, to secret.Value) error {
 	const op = "database.rotate"
-	if err := s.changes(c.kind, staticStatements, s.Statements); err != nil {
+	if err := s.checkRotation(c.kind, staticStatements, s.Statements); err != nil {
 		return err
 	}
 	set := func(conn Conn) error {
-		if s.kind() != byPassword {
-			return b.setKey(ctx, s, conn, user, s.as(to))
+		if s.kind() != typePassword {
+			return b.setKey(ctx, s, conn, user, s.login(to))
 		}
 		return conn.SetPassword(ctx, user, to, s.Statements)
 	}
@@ -76,7 +76,7 @@ func (b statics) setPassword(ctx context.Context, s *static, c *connection, user
 		done()
 	}
 	if err != nil {
-		return outside(op, err, c.redactor(from, to))
+		return upstreamError(op, err, c.redactor(from, to))
 	}
 	return nil
 }
