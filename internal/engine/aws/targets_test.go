@@ -31,7 +31,7 @@ func TestTargets(t *testing.T) {
 				kind, name := setUp(w)
 				time.Sleep(time.Minute)
 				return rotatetest.Fixture{
-					Rotations: w.Engine.(engine.Rotator).Rotations(), Kind: kind, Name: name,
+					Open:  rotatetest.Of(w.Engine.(engine.Rotator).Rotations(), kind, name),
 					Works: func(c rotate.Credential) bool { return w.aws.Works(c.ID, c.Secret["secret_key"].RevealString()) },
 					Lag:   5 * time.Second,
 				}

@@ -33,7 +33,7 @@ func TestTargets(t *testing.T) {
 				w := withUsers(t, enginetest.Config{}, "svc", "svc-b")
 				kind, name := setUp(w)
 				return rotatetest.Fixture{
-					Rotations: w.Engine.(engine.Rotator).Rotations(), Kind: kind, Name: name,
+					Open: rotatetest.Of(w.Engine.(engine.Rotator).Rotations(), kind, name),
 					Works: func(c rotate.Credential) bool {
 						for _, word := range c.Secret {
 							return w.fake.Login(c.Account, word.RevealString()) == nil

@@ -15,6 +15,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/rotate/rotatetest"
 	"github.com/keyturn/keyturn/internal/route"
 )
 
@@ -512,7 +513,7 @@ func TestManagementProofIsUnproven(t *testing.T) {
 func TestUnknownOutcomeAsks(t *testing.T) {
 	workshop(t, func(w *world) {
 		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:never"})
-		rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.Create, rotationtest.CutAfter)
+		rotationtest.Breaker(w.vendor, time.Minute)(rotatetest.Create, rotatetest.CutAfter)
 		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "mine"}))
 		w.after(24 * time.Hour)
 		s := w.status()
@@ -532,7 +533,7 @@ func TestDifferenceIsEvidence(t *testing.T) {
 		workshop(t, func(w *world) {
 			old, _ := w.vendor.Create(t.Context(), adminToken, "before")
 			w.unlabelled()
-			rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.Create, rotationtest.CutAfter)
+			rotationtest.Breaker(w.vendor, time.Minute)(rotatetest.Create, rotatetest.CutAfter)
 			w.hook = func(what string, before bool) error {
 				if what == "create" && !before {
 					w.hook = nil
@@ -560,7 +561,7 @@ func TestLostReplyAtTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, rotationtest.VendorConfig{MaxKeys: 2})
 		w.turned()
-		rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.Create, rotationtest.CutAfter)
+		rotationtest.Breaker(w.vendor, time.Minute)(rotatetest.Create, rotatetest.CutAfter)
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
 		if s := w.status(); s["turn"] != 2.0 {
@@ -644,7 +645,7 @@ func TestOvertakenProcessCommitsNothing(t *testing.T) {
 func TestLocksWaitForContexts(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
-		rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.Create, rotationtest.Hang)
+		rotationtest.Breaker(w.vendor, time.Minute)(rotatetest.Create, rotatetest.Hang)
 		go w.after(time.Minute)
 		nap(5 * time.Second)
 		ctx, cancel := context.WithTimeout(w.Context(), time.Second)

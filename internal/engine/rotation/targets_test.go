@@ -19,12 +19,13 @@ func TestTargets(t *testing.T) {
 			return s["state"] == string(rotate.Scheduled) && s["current_key_id"] != ""
 		})
 		return rotatetest.Fixture{
-			Rotations: w.rotations(), Kind: "key", Name: "demo",
+			Open: rotatetest.Of(w.rotations(), "key", "demo"),
 			Works: func(c rotate.Credential) bool {
 				_, err := w.vendor.Use(w.Context(), c.Secret["api_key"].RevealString())
 				return err == nil
 			},
-			Lag: 5 * time.Second,
+			Lag: 5 * time.Second, Hidden: []string{adminToken},
+			Break: rotationtest.Breaker(w.vendor, rotationtest.FakeLate/2), Live: rotationtest.LiveIDs(w.vendor),
 		}
 	})
 }

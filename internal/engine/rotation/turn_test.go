@@ -11,6 +11,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/rotate/rotatetest"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -176,7 +177,7 @@ func TestLeaked(t *testing.T) {
 func TestRollbackToALeakedKeyIsRefused(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
-		rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.Retire, rotationtest.Busy)
+		rotationtest.Breaker(w.vendor, time.Minute)(rotatetest.Retire, rotatetest.Busy)
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
 		w.run(time.Now().Add(time.Hour), func() bool { return w.status()["state"] == "grace" })
 		w.refused(route.Write, "keys/demo/rollback", nil, fault.Conflict, "leaked")
@@ -194,7 +195,7 @@ func TestRetiredKeyThatIsStillListed(t *testing.T) {
 		w.hook = func(what string, before bool) error {
 			if what == "list" && before && !lagged {
 				lagged = true
-				rotationtest.Breaker(w.vendor, time.Minute)(rotationtest.List, rotationtest.Lag)
+				rotationtest.Breaker(w.vendor, time.Minute)(rotatetest.List, rotatetest.Lag)
 			}
 			return nil
 		}
@@ -497,9 +498,9 @@ func TestPublishedOverAUsersWrite(t *testing.T) {
 }
 
 func TestLostReplyLeavesNoOrphan(t *testing.T) {
-	for _, f := range []rotationtest.Fault{rotationtest.CutBefore, rotationtest.CutAfter, rotationtest.Hang, rotationtest.Late, rotationtest.Busy, rotationtest.Broken} {
+	for _, f := range []rotatetest.Fault{rotatetest.CutBefore, rotatetest.CutAfter, rotatetest.Hang, rotatetest.Late, rotatetest.Busy, rotatetest.Broken} {
 		bubble(t, func(w *world) {
-			rotationtest.Breaker(w.vendor, 10*time.Minute)(rotationtest.Create, f)
+			rotationtest.Breaker(w.vendor, 10*time.Minute)(rotatetest.Create, f)
 			w.turned()
 			w.live(w.idOf(w.value()))
 			if n := w.vendor.Stats().Pending; n != 0 {

@@ -1,5 +1,5 @@
 // Package rotatetest proves what rotates. [Play] runs seeded histories of a mount, whichever
-// engine's, and [Targets] is the suite of every target.
+// engine's, [Targets] is the suite of every target, and [Lessons] that of what users rely on.
 //
 // In a history two servers have the mount open over one store. Each of them dies before, between
 // and after its commits and its calls, is suspended between reading a record and committing it,

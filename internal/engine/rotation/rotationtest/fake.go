@@ -1,3 +1,5 @@
+// Package rotationtest has what tests of keys and of their providers rotate at: the demonstration's
+// server, and [Fake], a provider in front of it.
 package rotationtest
 
 import (
@@ -23,7 +25,7 @@ const (
 
 // Fake is a provider in front of s, without HTTP between them: fast, and good in a
 // synctest bubble. Its one definition, "fake", wants the admin credential
-// "token" and makes credentials with one secret, "api_key". It passes [Run].
+// "token" and makes credentials with one secret, "api_key". It passes [rotatetest.Targets].
 func Fake(s *keyserver.Server) rotation.Provider {
 	d := rotation.Definition{
 		Provider: "fake", Name: "fake", Description: "keys for tests", Evidence: "its own tests", Style: rotate.TwoKey,

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/demo/keyserver"
+	"github.com/keyturn/keyturn/internal/rotate/rotatetest"
 )
 
 // The demonstration provider's names, for tests that may not import it: a part of the
@@ -21,30 +22,30 @@ var ErrVendorBusy = keyserver.ErrBusy
 // NewVendor returns a provider without keys.
 func NewVendor(c VendorConfig) *Vendor { return keyserver.New(c) }
 
-// Breaker returns the Break of a [Rig] whose vendor is s.
-func Breaker(s *Vendor, late time.Duration) func(Call, Fault) {
-	calls := map[Call]keyserver.Call{
-		Create: keyserver.Create, Verify: keyserver.Use, List: keyserver.List,
-		LastUsed: keyserver.Get, Disable: keyserver.Disable, Retire: keyserver.Delete,
+// Breaker returns the Break of a fixture of [rotatetest.Targets] whose vendor is s.
+func Breaker(s *Vendor, late time.Duration) func(rotatetest.Step, rotatetest.Fault) {
+	calls := map[rotatetest.Step]keyserver.Call{
+		rotatetest.Create: keyserver.Create, rotatetest.Verify: keyserver.Use, rotatetest.List: keyserver.List,
+		rotatetest.LastUsed: keyserver.Get, rotatetest.Disable: keyserver.Disable, rotatetest.Retire: keyserver.Delete,
 	}
-	faults := map[Fault]keyserver.Fault{
-		Busy:      {Mode: keyserver.Before, Err: keyserver.ErrBusy},
-		Broken:    {Mode: keyserver.Before, Err: keyserver.ErrBroken},
-		CutBefore: {Mode: keyserver.Before},
-		CutAfter:  {Mode: keyserver.After},
-		Hang:      {Mode: keyserver.Hang},
-		Late:      {Mode: keyserver.Late, Delay: late},
-		Lag:       {Mode: keyserver.Lag, Delay: time.Hour},
-		Full:      {Mode: keyserver.Before, Err: keyserver.ErrFull},
+	faults := map[rotatetest.Fault]keyserver.Fault{
+		rotatetest.Busy:      {Mode: keyserver.Before, Err: keyserver.ErrBusy},
+		rotatetest.Broken:    {Mode: keyserver.Before, Err: keyserver.ErrBroken},
+		rotatetest.CutBefore: {Mode: keyserver.Before},
+		rotatetest.CutAfter:  {Mode: keyserver.After},
+		rotatetest.Hang:      {Mode: keyserver.Hang},
+		rotatetest.Late:      {Mode: keyserver.Late, Delay: late},
+		rotatetest.Lag:       {Mode: keyserver.Lag, Delay: time.Hour},
+		rotatetest.Full:      {Mode: keyserver.Before, Err: keyserver.ErrFull},
 	}
-	return func(c Call, f Fault) {
+	return func(call rotatetest.Step, f rotatetest.Fault) {
 		order := faults[f]
-		order.Call = calls[c]
+		order.Call = calls[call]
 		s.Inject(order)
 	}
 }
 
-// LiveIDs returns the Live of a [Rig] whose vendor is s.
+// LiveIDs returns what tells the IDs of the keys that live at s.
 func LiveIDs(s *Vendor) func() []string {
 	return func() (ids []string) {
 		for _, k := range s.Live() {

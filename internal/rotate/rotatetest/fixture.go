@@ -1,0 +1,193 @@
+package rotatetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+)
+
+// A Fixture is a target that [Targets] tests, with its provider. Its methods run in a bubble.
+type Fixture struct {
+	// Open opens the target, and returns its current credential, which is not taken away.
+	Open func(ctx context.Context) (rotate.Target, rotate.Credential, error)
+	// Works reports whether the provider accepts a credential, past the target and its configuration.
+	Works func(c rotate.Credential) bool
+	// Lag is how long the provider's replicas, lists and reports of uses lag at most.
+	Lag time.Duration
+	// Hidden are secrets of the configuration: no error shows them.
+	Hidden []string
+
+	// Break has the next call of a kind fail, of a [rotate.Creator] alone. nil: failures are not tested.
+	Break func(call Step, f Fault)
+	// Live are the IDs of the credentials that work. It goes with Break.
+	Live func() []string
+}
+
+// Of is the Open of the target of a record.
+func Of(m *rotate.Manager, kind, name string) func(ctx context.Context) (rotate.Target, rotate.Credential, error) {
+	return func(ctx context.Context) (rotate.Target, rotate.Credential, error) { return m.Target(ctx, kind, name) }
+}
+
+// A Step is a call that a [Fixture] breaks.
+type Step string
+
+// The steps.
+const (
+	Create   Step = "create"
+	Verify   Step = "verify"
+	List     Step = "list"
+	LastUsed Step = "last used"
+	Disable  Step = "disable"
+	Retire   Step = "retire"
+)
+
+// A Fault is how the next call of a kind goes wrong at the provider's side.
+type Fault string
+
+// The faults.
+const (
+	Busy      Fault = "busy"       // no effect; the provider says: later
+	Broken    Fault = "broken"     // no effect; the provider says: internal error
+	CutBefore Fault = "cut before" // no effect, no reply
+	CutAfter  Fault = "cut after"  // has its effect, no reply
+	Hang      Fault = "hang"       // no effect, silence
+	Late      Fault = "late"       // silence; the effect comes some time after the caller left, within Capabilities.Late
+	Lag       Fault = "lag"        // List: the state as it was an hour ago
+	Full      Fault = "full"       // Create: no effect; the limit on credentials is reached
+)
+
+// A targets is one run of the suite.
+type targets struct {
+	*testing.T
+	Fixture
+	Current rotate.Credential
+	orders  uint32
+}
+
+// Open opens the target as a step of a rotation does: each call of the suite is made to one of its own.
+func (s *targets) Open() rotate.Target {
+	s.Helper()
+	target, current, err := s.Fixture.Open(s.Context())
+	if err != nil {
+		s.Fatal(err)
+	}
+	if s.Current.ID == "" {
+		s.Current = current
+		s.hide(current)
+	}
+	return target
+}
+
+// hide has no error show a credential.
+func (s *targets) hide(c rotate.Credential) {
+	for _, v := range c.Secret {
+		s.Hidden = append(s.Hidden, v.RevealString())
+	}
+}
+
+// creator opens the target as one that creates, or skips the test.
+func (s *targets) creator() rotate.Creator {
+	c, ok := s.Open().(rotate.Creator)
+	if !ok {
+		s.SkipNow() // its style is in place
+	}
+	return c
+}
+
+func (s *targets) setter() rotate.Setter {
+	c, ok := s.Open().(rotate.Setter)
+	if !ok {
+		s.SkipNow() // its style is two-key
+	}
+	return c
+}
+
+// want checks the outcome of a call that must fail, and that its error has a kind and shows no secret.
+func (s *targets) want(what string, err error, want rotate.Outcome) {
+	s.Helper()
+	if err == nil {
+		s.Errorf("%s succeeds, want %s", what, want)
+		return
+	}
+	if f, ok := errors.AsType[*rotate.Failure](err); !ok || f.Outcome != want {
+		s.Errorf("%s: %v, of outcome %s, want %s", what, err, rotate.OutcomeOf(err), want)
+	}
+	if fault.KindOf(err) == fault.Internal {
+		s.Errorf("%s: %v has no kind", what, err)
+	}
+	s.silent(what, err)
+}
+
+// silent wants an error to show no secret.
+func (s *targets) silent(what string, err error) {
+	s.Helper()
+	text := fmt.Sprintf("%s %+v %s", err, err, fault.Message(err))
+	for _, hidden := range s.Hidden {
+		if hidden != "" && strings.Contains(text, hidden) {
+			s.Errorf("%s: the error shows a secret", what)
+		}
+	}
+}
+
+// live wants the current credential and these to live at the provider, and no other.
+func (s *targets) live(when string, more ...rotate.Credential) {
+	s.Helper()
+	if s.Live == nil {
+		return
+	}
+	var want []string
+	for _, c := range append(more, s.Current) {
+		want = append(want, c.ID)
+	}
+	got := s.Live()
+	slices.Sort(got)
+	if slices.Sort(want); !slices.Equal(got, want) {
+		s.Errorf("%s, %q live at the provider, want %q", when, got, want)
+	}
+}
+
+// order is of another credential.
+func (s *targets) order() rotate.Order {
+	s.orders++
+	return rotate.Order{Marker: rotate.Marker{Installation: "test0001", Key: "suite", Turn: s.orders, Attempt: 1}, Current: s.Current.ID}
+}
+
+// create creates a credential, in a bubble, which works once the provider's replicas have caught up.
+func (s *targets) create() rotate.Credential {
+	s.Helper()
+	c, err := s.creator().Create(s.Context(), s.order())
+	if err != nil {
+		s.Fatal("create: ", err)
+	}
+	s.hide(c)
+	time.Sleep(s.Lag)
+	if c.ID == "" || c.ID == s.Current.ID || !s.Works(c) {
+		s.Fatalf("create returned %q, which works: %v; the current one is %q", c.ID, s.Works(c), s.Current.ID)
+	}
+	return c
+}
+
+// listed are the IDs that the provider shows, and whether each is disabled; nil if the target has no list.
+func (s *targets) listed() map[string]bool {
+	s.Helper()
+	l, ok := s.Open().(rotate.Lister)
+	if !ok || !s.Open().Capabilities().List {
+		return nil
+	}
+	all, err := l.List(s.Context())
+	if err != nil {
+		s.Fatal("list: ", err)
+	}
+	out := map[string]bool{}
+	for _, c := range all {
+		out[c.ID] = c.Disabled
+	}
+	return out
+}
