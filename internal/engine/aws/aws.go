@@ -30,8 +30,8 @@ func (b *backend) Rotations() *rotate.Manager { return b.rotations }
 func (b *backend) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.now != nil {
-		b.now.Close()
+	if b.cached != nil {
+		b.cached.Close()
 	}
 	return nil
 }
@@ -58,7 +58,7 @@ func (b *backend) Routes() []route.Route {
 			WithHelp("Puts the access keys of an IAM user under rotation, or changes their configuration. Fields that are not given keep their values."),
 		route.On(route.Read, "static-roles/{name}", st.read).WithHelp("Shows a static role and the results of its rotations. Never shows a secret key."),
 		route.On(route.List, "static-roles", st.list).WithHelp("Lists the static roles."),
-		route.On(route.Delete, "static-roles/{name}", st.drop).WithHelp("Ends the rotation of a user's keys. The current key stays valid."),
+		route.On(route.Delete, "static-roles/{name}", st.remove).WithHelp("Ends the rotation of a user's keys. The current key stays valid."),
 		route.On(route.Read, "static-creds/{name}", st.creds).WithHelp("Returns the current access key of a static role."),
 		route.On(route.Write, "rotate-role/{name}", st.rotateNow).WithHelp("Rotates the access key of a static role now."),
 	}

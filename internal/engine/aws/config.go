@@ -19,23 +19,23 @@ type rootIn struct {
 	KeyID  *string       `json:"access_key" doc:"The access key that creates users and sessions. If this and secret_key are empty, the server uses the credentials that AWS's own tools find on this machine. If both are left out, the stored key is kept."`
 	Secret *secret.Value `json:"secret_key" doc:"The secret key that belongs to access_key. It is never read back."`
 
-	reachIn
+	apiSettingsIn
 
 	Checks **int           `json:"propagation_checks" default:"5" doc:"How many calls in a row a new access key must be accepted by AWS before it is used, within a minute; 0: none, and no wait."`
 	Pause  **time.Duration `json:"propagation_settle" default:"5s" doc:"The wait after these calls."`
 
-	automaticIn
-	laterIn
+	scheduleIn
+	unsupportedIn
 }
 
-// laterIn are fields that are known and not built yet.
-type laterIn struct {
+// unsupportedIn are fields that are known and not built yet.
+type unsupportedIn struct {
 	RoleARN  wire.Raw `json:"role_arn" doc:"Not implemented yet; refused."`
 	Audience wire.Raw `json:"identity_token_audience" doc:"Not implemented yet; refused."`
 	TokenTTL wire.Raw `json:"identity_token_ttl" doc:"Not implemented yet; refused."`
 }
 
-func (l *laterIn) refuse() error {
+func (l *unsupportedIn) refuse() error {
 	for _, f := range []struct {
 		name string
 		v    wire.Raw
@@ -56,12 +56,12 @@ func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (ro
 		return route.None{}, err
 	}
 	return route.None{}, b.rotations.Change(ctx, rootKind, rootKind, nil, func(e *rotate.Edit) error {
-		c, err := b.written(ctx, r, &in)
+		c, err := b.merge(ctx, r, &in)
 		if err != nil {
 			return err
 		}
-		d, was := rootOf(e.Rec), b.kind().Timing(e.Rec)
-		if err := in.automaticIn.apply(&d.When); err != nil {
+		d, was := rootDataOf(e.Rec), b.kind().Timing(e.Rec)
+		if err := in.scheduleIn.apply(&d.When); err != nil {
 			return err
 		}
 		if c.KeyID == "" && !d.When.Never() {
@@ -70,15 +70,15 @@ func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (ro
 		if err := e.Unlock(ctx); err != nil {
 			return err
 		}
-		undone := (in.KeyID != nil || in.Secret != nil) && newPair(e, c)
-		if err := d.keep(e.Rec); err != nil {
+		undone := (in.KeyID != nil || in.Secret != nil) && setCurrentKey(e, c)
+		if err := d.store(e.Rec); err != nil {
 			return err
 		}
 		due := e.Control().Retime(was)
 		if undone {
 			due = e.Now
 		}
-		op, err := c.put()
+		op, err := c.storeOp()
 		if err != nil {
 			return err
 		}
@@ -87,14 +87,14 @@ func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (ro
 	})
 }
 
-// written is the configuration as a write makes it, but for when the key is rotated.
-func (b configs) written(ctx context.Context, r *route.Request, in *rootIn) (*root, error) {
+// merge is the configuration as a write makes it, but for when the key is rotated.
+func (b configs) merge(ctx context.Context, r *route.Request, in *rootIn) (*rootConfig, error) {
 	c, err := b.config(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if c == nil {
-		c = &root{reach: new(reachIn).reach()}
+		c = &rootConfig{apiSettings: new(apiSettingsIn).settings()}
 	}
 	was := *c
 	if err := in.apply(c); err != nil {
@@ -103,23 +103,23 @@ func (b configs) written(ctx context.Context, r *route.Request, in *rootIn) (*ro
 	if err := c.check(r); err != nil {
 		return nil, err
 	}
-	if moved := was.moves(&c.reach); moved != "" && !was.Secret.Empty() && c.KeyID != "" && in.Secret == nil {
+	if moved := was.movedField(&c.apiSettings); moved != "" && !was.Secret.Empty() && c.KeyID != "" && in.Secret == nil {
 		return nil, invalid("field %q: this write changes where the stored key is used; give the field as it is, or access_key and secret_key again, a new pair if rotate-root has replaced them; a field that is left out returns to its default", moved)
 	}
-	if gone := in.leftOut(&was.reach, &c.reach); len(gone) > 0 {
+	if gone := in.resetFields(&was.apiSettings, &c.apiSettings); len(gone) > 0 {
 		r.Warn("left out of the write, and so by default again: %s", strings.Join(gone, ", "))
 	}
 	if c.KeyID == "" {
-		r.Warn("%s", c.ambient())
+		r.Warn("%s", c.ambientWarning())
 	}
-	if was.Made && c.KeyID != was.KeyID {
+	if was.Generated && c.KeyID != was.KeyID {
 		r.Warn("the access key %s was made by rotate-root and is forgotten by this write: nobody knows its secret any more, and it lives on; delete it in AWS", was.KeyID)
 	}
 	return c, nil
 }
 
-func (in *rootIn) apply(c *root) error {
-	if in.Secret != nil && c.replaced(*in.Secret) {
+func (in *rootIn) apply(c *rootConfig) error {
+	if in.Secret != nil && c.wasReplaced(*in.Secret) {
 		return invalid("field \"secret_key\": it belongs to a key that rotate-root has replaced; leave access_key and secret_key out to keep the one that is stored, %s", c.KeyID)
 	}
 	pair := in.KeyID != nil || in.Secret != nil
@@ -134,13 +134,13 @@ func (in *rootIn) apply(c *root) error {
 		c.Secret = secret.Value{}
 	}
 	if pair {
-		c.Made = false
+		c.Generated = false
 	}
-	if pair || in.reachIn.given() {
-		c.reach = in.reachIn.reach()
+	if pair || in.apiSettingsIn.anyGiven() {
+		c.apiSettings = in.apiSettingsIn.settings()
 	}
-	set(&c.Settle.Checks, in.Checks)
-	set(&c.Settle.Pause, in.Pause)
+	set(&c.Propagation.Checks, in.Checks)
+	set(&c.Propagation.Pause, in.Pause)
 	return nil
 }
 
@@ -158,7 +158,7 @@ type rootOut struct {
 	Checks    *int           `json:"propagation_checks,omitempty"`
 	Pause     *time.Duration `json:"propagation_settle,omitempty"`
 
-	automaticOut
+	scheduleOut
 }
 
 func (b configs) readRoot(ctx context.Context, _ *route.Request, _ route.None) (*rootOut, error) {
@@ -168,13 +168,13 @@ func (b configs) readRoot(ctx context.Context, _ *route.Request, _ route.None) (
 	}
 	out := &rootOut{
 		KeyID: c.KeyID, IAM: c.IAM, Retries: c.Retries, Region: c.Region, STS: c.STS.URL, Name: c.template(),
-		STSRegion: c.STS.Region, Others: c.Others, Regions: c.Regions, Checks: c.Settle.Checks,
+		STSRegion: c.STS.Region, Others: c.Others, Regions: c.Regions, Checks: c.Propagation.Checks,
 	}
 	rec, _, err := b.rotations.Read(ctx, rootKind, rootKind)
 	if err != nil {
 		return nil, err
 	}
-	out.Pause, out.automaticOut = c.Settle.Pause, automaticOf(rec)
+	out.Pause, out.scheduleOut = c.Propagation.Pause, scheduleOf(rec)
 	return out, nil
 }
 

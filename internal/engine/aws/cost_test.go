@@ -22,7 +22,7 @@ func FuzzDocumentCost(f *testing.F) {
 // FuzzTagsCost: so do tags, in each of their forms.
 func FuzzTagsCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: maxDocument, Steps: 1000, Parse: func(text string) error {
-		return json.Unmarshal([]byte(text), new(pairs))
+		return json.Unmarshal([]byte(text), new(tags))
 	}}, costtest.Shape{Head: `"`, Unit: "a=b,", Tail: `a=b"`}, costtest.Shape{Head: "[", Unit: `"a§=b",`, Tail: `"a=b"]`}, costtest.Shape{Head: "{", Unit: `"a§":"b",`, Tail: `"a":"b"}`})
 }
 

@@ -26,16 +26,16 @@ const (
 )
 
 // A lent user is what a lease knows of it.
-type lent struct {
-	User   string `json:"u,omitempty"`
-	Where  string `json:"a,omitempty"` // its account
-	Role   string `json:"r"`
-	RoleID string `json:"i"`
+type issuedUser struct {
+	User    string `json:"u,omitempty"`
+	Account string `json:"a,omitempty"` // its account
+	Role    string `json:"r"`
+	RoleID  string `json:"i"`
 }
 
-// planned is what plan hands to create.
-type planned struct {
-	lent
+// issuePlan is what plan hands to create.
+type issuePlan struct {
+	issuedUser
 	role    *role
 	session client.SessionRequest
 }
@@ -62,7 +62,7 @@ type credsOut struct {
 type issuing struct{ *backend }
 
 // plan decides on credentials, without any effect.
-func (b issuing) plan(ctx context.Context, r *route.Request, in credsIn) (plan route.Plan, p planned, err error) {
+func (b issuing) plan(ctx context.Context, r *route.Request, in credsIn) (plan route.Plan, p issuePlan, err error) {
 	ro, err := b.role(ctx, in.Name)
 	if err != nil {
 		return plan, p, err
@@ -77,7 +77,7 @@ func (b issuing) plan(ctx context.Context, r *route.Request, in credsIn) (plan r
 	if c == nil {
 		return plan, p, invalid("the mount is not configured; write config/root with access_key, secret_key and region")
 	}
-	p = planned{lent: lent{Role: in.Name, RoleID: ro.ID}, role: ro}
+	p = issuePlan{issuedUser: issuedUser{Role: in.Name, RoleID: ro.ID}, role: ro}
 	n := naming{installation: b.m.Host.Installation, role: in.Name, kind: "STS", longest: sessionMax, now: time.Now()}
 	if r.Caller != nil {
 		n.display = r.Caller.DisplayName
@@ -87,14 +87,14 @@ func (b issuing) plan(ctx context.Context, r *route.Request, in credsIn) (plan r
 		return plan, p, err
 	}
 	n.kind, n.longest = "IAM", userMax
-	if p.User, err = n.name(c.Name); err != nil {
+	if p.User, err = n.generate(c.Name); err != nil {
 		return plan, p, err
 	}
-	reach, _, err := b.aws(ctx)
+	reach, _, err := b.client(ctx)
 	if err != nil {
 		return plan, p, err
 	}
-	if p.Where, err = b.account(ctx, reach); err != nil {
+	if p.Account, err = b.account(ctx, reach); err != nil {
 		return plan, p, err
 	}
 	plan, err = b.planUser(ctx, &p)
@@ -102,20 +102,20 @@ func (b issuing) plan(ctx context.Context, r *route.Request, in credsIn) (plan r
 }
 
 // planUser: the role's TTLs bound the lease, else those of config/lease, else the mount's.
-func (b issuing) planUser(ctx context.Context, p *planned) (route.Plan, error) {
+func (b issuing) planUser(ctx context.Context, p *issuePlan) (route.Plan, error) {
 	ttl, most, err := b.userTTLs(ctx, p.role)
 	return route.Plan{
-		Kind: userKind, Undo: p.lent, TTL: ttl, MaxTTL: most, Renewable: true, Target: iamTarget, CreateWithin: createWithin, Late: late, FromGrant: true,
+		Kind: userKind, Undo: p.issuedUser, TTL: ttl, MaxTTL: most, Renewable: true, Target: iamTarget, CreateWithin: createWithin, Late: late, FromGrant: true,
 	}, err
 }
 
 // planSession checks what the reader asks for.
-func (p *planned) planSession(r *route.Request, n naming, c *root, in *credsIn) (plan route.Plan, err error) {
+func (p *issuePlan) planSession(r *route.Request, n naming, c *rootConfig, in *credsIn) (plan route.Plan, err error) {
 	ro := p.role
 	s := client.SessionRequest{Policy: ro.Document, PolicyARNs: ro.PolicyARNs, Tags: ro.SessionTags, ExternalID: ro.ExternalID}
 	switch ro.Type {
 	case assumedRole:
-		if s.RoleARN, err = ro.choose(in.RoleARN); err != nil {
+		if s.RoleARN, err = ro.roleARN(in.RoleARN); err != nil {
 			return plan, err
 		}
 		s.Name = ro.SessionName
@@ -133,19 +133,19 @@ func (p *planned) planSession(r *route.Request, n naming, c *root, in *credsIn) 
 	}
 	switch {
 	case s.Name == "":
-		if s.Name, err = n.name(c.Name); err != nil {
-			s.Name, err = n.ownName(), nil // a template for users may make names that sessions cannot have
+		if s.Name, err = n.generate(c.Name); err != nil {
+			s.Name, err = n.defaultName(), nil // a template for users may make names that sessions cannot have
 		}
 	case !nameForm.MatchString(s.Name):
 		return plan, invalid("field \"role_session_name\": %q is refused; give 2 to 64 of A-Z a-z 0-9 _ + = , . @ -", clip(s.Name))
 	}
 	ttl, err := ro.sessionTTL(r, in.TTL)
 	p.session = s
-	return route.Plan{Kind: sessionKind, Undo: p.lent, TTL: ttl, MaxTTL: ttl, Target: stsTarget, CreateWithin: createWithin, Late: time.Millisecond}, err
+	return route.Plan{Kind: sessionKind, Undo: p.issuedUser, TTL: ttl, MaxTTL: ttl, Target: stsTarget, CreateWithin: createWithin, Late: time.Millisecond}, err
 }
 
-// choose is the role to assume.
-func (ro *role) choose(given *string) (string, error) {
+// roleARN is the role to assume.
+func (ro *role) roleARN(given *string) (string, error) {
 	switch {
 	case given != nil && *given != "" && !slices.Contains(ro.RoleARNs, *given):
 		return "", invalid("field \"role_arn\": %q is not one of the role's role_arns; give one of these", clip(*given))
@@ -185,27 +185,27 @@ func (ro *role) sessionTTL(r *route.Request, given *time.Duration) (time.Duratio
 }
 
 // create makes the credentials. What undoing needs is durable by now.
-func (b issuing) create(ctx context.Context, a route.Attempt, p planned) (*credsOut, error) {
-	c, cfg, done, err := b.maker(ctx)
+func (b issuing) create(ctx context.Context, a route.Attempt, p issuePlan) (*credsOut, error) {
+	c, cfg, done, err := b.issuingClient(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	if p.role.Type == iamUser {
-		if err := b.home(ctx, c, "user "+p.User, p.Where); err != nil { // config/root was written since
-			b.never.Add(a.ID)
+		if err := b.checkAccount(ctx, c, "user "+p.User, p.Account); err != nil { // config/root was written since
+			b.noEffect.Add(a.ID)
 			return nil, err
 		}
-		k, err := b.makeUser(ctx, c, a, p)
+		k, err := b.createUser(ctx, c, a, p)
 		if done(); err != nil { // what follows is by the new key alone
 			return nil, err
 		}
-		if err := b.works(ctx, c, k, p.role.Settle.over(cfg.Settle)); err != nil {
-			return nil, mine("aws.creds", err)
+		if err := b.waitPropagated(ctx, c, k, p.role.Propagation.orDefault(cfg.Propagation)); err != nil {
+			return nil, upstreamError("aws.creds", err)
 		}
 		return &credsOut{KeyID: k.ID, Secret: k.Secret}, nil
 	}
-	if err := p.fromGroups(ctx, c); err != nil {
+	if err := p.narrowByGroups(ctx, c); err != nil {
 		return nil, err
 	}
 	p.session.TTL = max(a.TTL.Truncate(time.Second), shortestSession)
@@ -219,18 +219,18 @@ func (b issuing) create(ctx context.Context, a route.Attempt, p planned) (*creds
 		s, err = c.SessionToken(ctx, p.session)
 	}
 	if err != nil {
-		return nil, mine("aws.creds", err)
+		return nil, upstreamError("aws.creds", err)
 	}
 	return &credsOut{KeyID: s.ID, Secret: s.Secret, Security: &s.Token, Session: &s.Token, ARN: s.ARN, TTL: a.TTL}, nil
 }
 
-// fromGroups narrows a session by the policies of the role's groups, together with its own.
-func (p *planned) fromGroups(ctx context.Context, c *client.Client) error {
+// narrowByGroups narrows a session by the policies of the role's groups, together with its own.
+func (p *issuePlan) narrowByGroups(ctx context.Context, c *client.Client) error {
 	documents := []string{p.session.Policy}
 	for _, g := range p.role.Groups {
 		arns, own, err := c.GroupPolicies(ctx, g)
 		if err != nil {
-			return mine("aws.creds", err)
+			return upstreamError("aws.creds", err)
 		}
 		documents = append(documents, own...)
 		for _, arn := range arns {
@@ -276,33 +276,33 @@ func mergePolicies(documents []string) (string, error) {
 	return string(text), fault.Wrap("aws.creds", fault.Internal, err)
 }
 
-// makeUser makes a user with all that its role says, and its key.
-func (b issuing) makeUser(ctx context.Context, c *client.Client, a route.Attempt, p planned) (k client.Key, err error) {
+// createUser makes a user with all that its role says, and its key.
+func (b issuing) createUser(ctx context.Context, c *client.Client, a route.Attempt, p issuePlan) (k client.Key, err error) {
 	const op = "aws.creds"
 	ro := p.role
 	if err := c.CreateUser(ctx, client.NewUser{Name: p.User, Path: ro.Path, Boundary: ro.Boundary, Tags: ro.Tags}); err != nil {
 		if client.Unchanged(err) { // a user of that name, if there is one, is somebody else's
-			b.never.Add(a.ID)
+			b.noEffect.Add(a.ID)
 		}
-		return k, mine(op, err)
+		return k, upstreamError(op, err)
 	}
 	for _, arn := range ro.PolicyARNs {
 		if err := c.AttachPolicy(ctx, p.User, arn); err != nil {
-			return k, mine(op, err)
+			return k, upstreamError(op, err)
 		}
 	}
 	if ro.Document != "" {
 		if err := c.PutPolicy(ctx, p.User, "keyturn", ro.Document); err != nil {
-			return k, mine(op, err)
+			return k, upstreamError(op, err)
 		}
 	}
 	for _, g := range ro.Groups {
 		if err := c.JoinGroup(ctx, p.User, g); err != nil {
-			return k, mine(op, err)
+			return k, upstreamError(op, err)
 		}
 	}
 	if k, err = c.CreateKey(ctx, p.User); err != nil {
-		return k, mine(op, err)
+		return k, upstreamError(op, err)
 	}
 	return k, nil
 }

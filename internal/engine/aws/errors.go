@@ -21,9 +21,9 @@ func notConfigured() error {
 	return fault.New("aws", fault.Invalid, "the mount is not configured; write config/root with access_key, secret_key and region")
 }
 
-// mine makes an error of AWS's one of this mount's: its kinds are about AWS, and not about
+// upstreamError makes an error of AWS's one of this mount's: its kinds are about AWS, and not about
 // what the request names.
-func mine(op string, err error) error {
+func upstreamError(op string, err error) error {
 	kind := fault.KindOf(err)
 	switch kind {
 	case fault.Invalid, fault.Timeout, fault.Unavailable, fault.Internal:

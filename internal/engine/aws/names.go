@@ -31,11 +31,11 @@ type naming struct {
 	now                         time.Time
 }
 
-// name makes a name, by a template or in our own way: vault-<display>-<role>-<unix>-<random>.
-func (n naming) name(text string) (string, error) {
+// generate makes a name, by a template or in our own way: vault-<display>-<role>-<unix>-<random>.
+func (n naming) generate(text string) (string, error) {
 	n.display, n.role = username.Clean(n.display), username.Clean(n.role)
 	if text == "" {
-		return n.ownName(), nil
+		return n.defaultName(), nil
 	}
 	name, err := username.Maker{Installation: n.installation, Now: n.now, Fields: map[string]string{
 		"DisplayName": n.display, "PolicyName": n.role, "RoleName": n.role, "Type": n.kind,
@@ -49,8 +49,8 @@ func (n naming) name(text string) (string, error) {
 	return name, nil
 }
 
-// ownName fits what is random first, then the role, then who asks.
-func (n naming) ownName() string {
+// defaultName fits what is random first, then the role, then who asks.
+func (n naming) defaultName() string {
 	tail := strconv.FormatInt(n.now.Unix(), 10) + "-" + username.Random(n.installation, 20)
 	if n.longest < userMax {
 		return ("vault-" + tail)[:min(n.longest, len("vault-")+len(tail))]
@@ -73,14 +73,14 @@ func checkName(r *route.Request, text string) error {
 		longest int
 	}{{"IAM", userMax}, {"STS", federMax}} {
 		n := naming{installation: "sample", display: "token", role: "role", kind: kind.name, longest: kind.longest, now: time.Now()}
-		one, err := n.name(text)
+		one, err := n.generate(text)
 		if err != nil {
 			if kind.name == "STS" {
 				continue // sessions have shorter names, and their role need not be of this mount's
 			}
 			return err
 		}
-		if two, err := n.name(text); err == nil && one == two {
+		if two, err := n.generate(text); err == nil && one == two {
 			r.Warn(username.Repeats, "username_template", one)
 			return nil
 		}
@@ -97,8 +97,8 @@ var (
 
 const (
 	rotateWithin = 85 * time.Second
-	lastCalls    = 10 * time.Second // what is being made by the key before is let end
-	clearWithin  = 5 * time.Second  // how long an answer waits for one step of the end of the key before
+	drainWithin  = 10 * time.Second // what is being made by the key before is let end
+	retireWithin = 5 * time.Second  // how long an answer waits for one step of the end of the key before
 )
 
 // Bounds of what a role does not say.

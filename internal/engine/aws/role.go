@@ -42,7 +42,7 @@ type role struct {
 	MaxSTS      time.Duration     `json:"max_sts,omitempty"`
 	TTL         time.Duration     `json:"ttl,omitempty"`
 	MaxTTL      time.Duration     `json:"max_ttl,omitempty"`
-	Settle      settle            `json:"settle,omitzero"`
+	Propagation propagation       `json:"settle,omitzero"`
 
 	stored storage.Version
 }
@@ -57,28 +57,28 @@ func (b *backend) role(ctx context.Context, name string) (*role, error) {
 	return ro, fault.Wrap("aws.role", fault.Internal, json.Unmarshal(e.Value, ro))
 }
 
-// pairs are tags: an object, a list of "name=value", or one text of them with commas.
-type pairs struct{ m map[string]string }
+// tags are tags: an object, a list of "name=value", or one text of them with commas.
+type tags struct{ byName map[string]string }
 
-// maxPairs is how many tags are read. AWS takes 50.
-const maxPairs = 100
+// maxTags is how many tags are read. AWS takes 50.
+const maxTags = 100
 
 // UnmarshalJSON reads any of the forms.
-func (p *pairs) UnmarshalJSON(text []byte) error {
+func (p *tags) UnmarshalJSON(text []byte) error {
 	err := p.read(text)
-	if err == nil && len(p.m) > maxPairs {
-		return fault.New("aws.tags", fault.Invalid, "there are %d tags, and there can be %d; leave some out", len(p.m), maxPairs)
+	if err == nil && len(p.byName) > maxTags {
+		return fault.New("aws.tags", fault.Invalid, "there are %d tags, and there can be %d; leave some out", len(p.byName), maxTags)
 	}
 	return err
 }
 
-func (p *pairs) read(text []byte) error {
-	p.m = map[string]string{}
+func (p *tags) read(text []byte) error {
+	p.byName = map[string]string{}
 	if len(text) > maxDocument {
 		return fault.New("aws.tags", fault.Invalid, "the tags have more than %d bytes; leave some out", maxDocument)
 	}
 	if text = bytes.TrimSpace(text); len(text) > 0 && text[0] == '{' {
-		return json.Unmarshal(text, &p.m)
+		return json.Unmarshal(text, &p.byName)
 	}
 	var all []string
 	if len(text) > 0 && text[0] == '"' {
@@ -87,7 +87,7 @@ func (p *pairs) read(text []byte) error {
 			return err
 		}
 		if one = strings.TrimSpace(one); strings.HasPrefix(one, "{") {
-			return json.Unmarshal([]byte(one), &p.m)
+			return json.Unmarshal([]byte(one), &p.byName)
 		}
 		if one != "" {
 			all = strings.Split(one, ",")
@@ -100,14 +100,14 @@ func (p *pairs) read(text []byte) error {
 		if !ok || strings.TrimSpace(name) == "" {
 			return fault.New("aws.tags", fault.Invalid, "%q is no tag; write name=value", clip(pair))
 		}
-		p.m[strings.TrimSpace(name)] = strings.TrimSpace(value)
+		p.byName[strings.TrimSpace(name)] = strings.TrimSpace(value)
 	}
 	return nil
 }
 
-func (p *pairs) to(m *map[string]string) {
+func (p *tags) setTo(m *map[string]string) {
 	if p != nil {
-		*m = p.m
+		*m = p.byName
 	}
 }
 
@@ -119,8 +119,8 @@ type roleIn struct {
 	PolicyARNs  *[]string       `json:"policy_arns" default:"none" doc:"Managed policies: attached to users, and narrowing sessions. Not for session_token."`
 	Groups      *[]string       `json:"iam_groups" default:"none" doc:"The IAM groups that users join; for assumed_role and federation_token the groups whose policies narrow the session."`
 	Document    *document       `json:"policy_document" default:"none" doc:"A policy in JSON: a user's own, or narrowing a session. Not for session_token."`
-	Tags        *pairs          `json:"iam_tags" shape:"list" default:"none" doc:"Tags of users, as name=value. For iam_user."`
-	SessionTags *pairs          `json:"session_tags" shape:"list" default:"none" doc:"Tags of sessions, as name=value. For assumed_role and federation_token."`
+	Tags        *tags           `json:"iam_tags" shape:"list" default:"none" doc:"Tags of users, as name=value. For iam_user."`
+	SessionTags *tags           `json:"session_tags" shape:"list" default:"none" doc:"Tags of sessions, as name=value. For assumed_role and federation_token."`
 	Boundary    *string         `json:"permissions_boundary_arn" default:"none" doc:"The policy that bounds what users may do. For iam_user."`
 	Path        *string         `json:"user_path" default:"/" doc:"The path of users' names. For iam_user."`
 	ExternalID  *string         `json:"external_id" default:"none" doc:"The external ID that the AWS role's trust policy requires. For assumed_role."`
@@ -250,8 +250,8 @@ func (in *roleIn) apply(ro *role) {
 	if in.Document != nil {
 		ro.Document = in.Document.text
 	}
-	in.Tags.to(&ro.Tags)
-	in.SessionTags.to(&ro.SessionTags)
+	in.Tags.setTo(&ro.Tags)
+	in.SessionTags.setTo(&ro.SessionTags)
 	set(&ro.Boundary, in.Boundary)
 	set(&ro.Path, in.Path)
 	set(&ro.ExternalID, in.ExternalID)
@@ -261,8 +261,8 @@ func (in *roleIn) apply(ro *role) {
 	set(&ro.MaxSTS, in.MaxSTS)
 	set(&ro.TTL, in.TTL)
 	set(&ro.MaxTTL, in.MaxTTL)
-	set(&ro.Settle.Checks, in.Checks)
-	set(&ro.Settle.Pause, in.Pause)
+	set(&ro.Propagation.Checks, in.Checks)
+	set(&ro.Propagation.Pause, in.Pause)
 }
 
 // AWS's bounds of sessions.
@@ -272,8 +272,8 @@ const (
 	longestOther    = 36 * time.Hour
 )
 
-// foreign are the fields that a type of credentials does not have.
-func (ro *role) foreign() (field, instead string) {
+// unsupportedField are the fields that a type of credentials does not have.
+func (ro *role) unsupportedField() (field, instead string) {
 	for _, f := range []struct {
 		given bool
 		name  string
@@ -293,7 +293,7 @@ func (ro *role) foreign() (field, instead string) {
 		{ro.MaxTTL != 0, "max_ttl", []string{iamUser}, "sessions end by AWS's clock; use max_sts_ttl, and default_sts_ttl"},
 		{ro.DefaultSTS != 0, "default_sts_ttl", []string{assumedRole, federationToken, sessionToken}, "a user has a lease; use default_ttl"},
 		{ro.MaxSTS != 0, "max_sts_ttl", []string{assumedRole, federationToken, sessionToken}, "a user has a lease; use max_ttl"},
-		{ro.Settle.Checks != nil || ro.Settle.Pause != nil, "propagation_checks", []string{iamUser}, "sessions work at once"},
+		{ro.Propagation.Checks != nil || ro.Propagation.Pause != nil, "propagation_checks", []string{iamUser}, "sessions work at once"},
 	} {
 		if f.given && !slices.Contains(f.types, ro.Type) {
 			return f.name, f.hint
@@ -311,7 +311,7 @@ func (ro *role) check() error {
 	default:
 		return invalid("field \"credential_type\": there is no %q; there are iam_user, assumed_role, federation_token and session_token", clip(ro.Type))
 	}
-	if field, hint := ro.foreign(); field != "" {
+	if field, hint := ro.unsupportedField(); field != "" {
 		return invalid("field %q does not go with credential_type %s: %s", field, ro.Type, hint)
 	}
 	switch {
@@ -341,7 +341,7 @@ func (ro *role) check() error {
 			}
 		}
 	}
-	return ro.Settle.check()
+	return ro.Propagation.check()
 }
 
 func (ro *role) checkSTS() error {
@@ -395,9 +395,9 @@ func (b roles) read(ctx context.Context, _ *route.Request, in nameIn) (*roleOut,
 	out := &roleOut{
 		Type: ro.Type, DefaultSTS: ro.DefaultSTS, Groups: ro.Groups, Tags: ro.Tags, MaxSTS: ro.MaxSTS, Boundary: ro.Boundary,
 		PolicyARNs: ro.PolicyARNs, Document: ro.Document, RoleARNs: ro.RoleARNs, Path: ro.Path, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
-		ExternalID: ro.ExternalID, SessionName: ro.SessionName, SessionTags: ro.SessionTags, MFASerial: ro.MFASerial, Checks: ro.Settle.Checks,
+		ExternalID: ro.ExternalID, SessionName: ro.SessionName, SessionTags: ro.SessionTags, MFASerial: ro.MFASerial, Checks: ro.Propagation.Checks,
 	}
-	out.Pause = ro.Settle.Pause
+	out.Pause = ro.Propagation.Pause
 	return out, nil
 }
 

@@ -28,9 +28,9 @@ func (b configs) rotateRoot(ctx context.Context, r *route.Request, in rotateIn) 
 			return err
 		}
 		was := e.CurrentID()
-		err := b.endRotation(ctx, e, in.Replace)
+		err := b.finishRotation(ctx, e, in.Replace)
 		if e.CurrentID() == was && err == nil {
-			err = b.begin(ctx, r, e, in.Replace)
+			err = b.startRotation(ctx, r, e, in.Replace)
 		}
 		if id := e.CurrentID(); id != was { // what is left to do is due
 			out = &rotateOut{id}
@@ -40,16 +40,16 @@ func (b configs) rotateRoot(ctx context.Context, r *route.Request, in rotateIn) 
 	})
 }
 
-// begin begins a rotation, and drives it as far as it goes without waiting for long.
-func (b configs) begin(ctx context.Context, r *route.Request, e *rotate.Edit, replace *string) error {
-	c, cfg, err := b.aws(ctx)
+// startRotation begins a rotation, and drives it as far as it goes without waiting for long.
+func (b configs) startRotation(ctx context.Context, r *route.Request, e *rotate.Edit, replace *string) error {
+	c, cfg, err := b.client(ctx)
 	if err != nil {
 		return err
 	}
 	if cfg.KeyID == "" {
 		return invalid("there is no access_key in config/root to rotate; credentials come from this server's environment, where they are replaced by hand")
 	}
-	if err := b.makeRoom(ctx, c, e, &asker{r, replace}); err != nil {
+	if err := b.makeRoom(ctx, c, e, &rotationRequest{r, replace}); err != nil {
 		return err
 	}
 	if err := e.Control().Resume(ctx); err != nil {
@@ -58,32 +58,32 @@ func (b configs) begin(ctx context.Context, r *route.Request, e *rotate.Edit, re
 	if _, err := e.Control().RotateNow(ctx, rotate.Ask{By: r.Caller.DisplayName}); err != nil {
 		return err
 	}
-	err = e.Control().Drive(ctx, replaced)
+	err = e.Control().Drive(ctx, keyReplaced)
 	switch t := e.Rec.Turn; {
 	case t != nil && t.Replaced() && e.CurrentID() == e.Rec.Current.Key():
-		b.retire(ctx, e)
+		b.retirePrevious(ctx, e)
 		return nil
 	case err == nil:
-		return waits(e.Rec, rootOf(e.Rec).User)
+		return pendingError(e.Rec, rootDataOf(e.Rec).User)
 	case e.Rec.State() == rotate.RollingBack: // at once, if nothing is left to look for
-		_ = e.Control().Drive(ctx, never) // what fails is due
+		_ = e.Control().Drive(ctx, untilEnd) // what fails is due
 	}
 	return err
 }
 
-// retire deletes the key that was replaced, once nothing is made by it any more. What fails is due.
-func (b configs) retire(ctx context.Context, e *rotate.Edit) {
-	b.idle(ctx, e.Rec.Turn.Old.Key())
+// retirePrevious deletes the key that was replaced, once nothing is made by it any more. What fails is due.
+func (b configs) retirePrevious(ctx context.Context, e *rotate.Edit) {
+	b.waitUnused(ctx, e.Rec.Turn.Old.Key())
 	e.Control().RetireNow()
-	_ = settled(ctx, e, clearWithin, never)
+	_ = driveUntil(ctx, e, retireWithin, untilEnd)
 }
 
-// endRotation brings a rotation that is in flight to its end.
-func (b configs) endRotation(ctx context.Context, e *rotate.Edit, replace *string) error {
+// finishRotation brings a rotation that is in flight to its end.
+func (b configs) finishRotation(ctx context.Context, e *rotate.Edit, replace *string) error {
 	if e.Rec.Turn == nil {
 		return nil
 	}
-	c, _, err := b.aws(ctx)
+	c, _, err := b.client(ctx)
 	if err != nil {
 		return err
 	}
@@ -91,14 +91,14 @@ func (b configs) endRotation(ctx context.Context, e *rotate.Edit, replace *strin
 	if err != nil {
 		return err
 	}
-	if id, err := left(e.Rec, in); err != nil {
+	if id, err := strandedKey(e.Rec, in); err != nil {
 		if id == "" || replace == nil || *replace != id {
 			return err
 		}
 		return e.Control().Abandon(ctx, "a person was to delete the key "+id+" in another account")
 	}
 	if !e.Rec.Turn.Replaced() {
-		if err := settled(ctx, e, endWithin, replaced); err != nil {
+		if err := driveUntil(ctx, e, stepWithin, keyReplaced); err != nil {
 			return err
 		}
 	}
@@ -107,27 +107,27 @@ func (b configs) endRotation(ctx context.Context, e *rotate.Edit, replace *strin
 		return nil
 	}
 	if t.Replaced() {
-		b.idle(ctx, t.Old.Key())
+		b.waitUnused(ctx, t.Old.Key())
 		e.Control().RetireNow()
-		if err := settled(ctx, e, endWithin, never); err != nil || e.Rec.Turn == nil {
+		if err := driveUntil(ctx, e, stepWithin, untilEnd); err != nil || e.Rec.Turn == nil {
 			return err
 		}
 	}
-	return waits(e.Rec, rootOf(e.Rec).User)
+	return pendingError(e.Rec, rootDataOf(e.Rec).User)
 }
 
 // An asker wants a rotation now. One that comes by schedule has none.
-type asker struct {
+type rotationRequest struct {
 	r       *route.Request
 	replace *string
 }
 
 // makeRoom deletes the user's second key, if there is one that may go.
-func (b configs) makeRoom(ctx context.Context, c *client.Client, e *rotate.Edit, by *asker) error {
+func (b configs) makeRoom(ctx context.Context, c *client.Client, e *rotate.Edit, by *rotationRequest) error {
 	const op = "aws.rotateRoot"
 	who, err := c.WhoAmI(ctx)
 	if err != nil {
-		return mine(op, err)
+		return upstreamError(op, err)
 	}
 	name, err := userOf(who)
 	if err != nil {
@@ -135,16 +135,16 @@ func (b configs) makeRoom(ctx context.Context, c *client.Client, e *rotate.Edit,
 	}
 	keys, err := c.Keys(ctx, name)
 	if err != nil {
-		return mine(op, err)
+		return upstreamError(op, err)
 	}
 	r := e.Rec
-	d := rootOf(r)
-	keys = d.Dropped.rest(keys)
+	d := rootDataOf(r)
+	keys = d.Deleted.without(keys)
 	i := slices.IndexFunc(keys, func(k client.Key) bool { return k.ID != r.Current.Key() })
 	if len(keys) < 2 || i < 0 {
 		return nil
 	}
-	why, err := b.dispensable(ctx, c, keys[i], by.replace)
+	why, err := b.deletionReason(ctx, c, keys[i], by.replace)
 	if err != nil {
 		return err
 	}
@@ -154,15 +154,15 @@ func (b configs) makeRoom(ctx context.Context, c *client.Client, e *rotate.Edit,
 		return err
 	}
 	if err != nil {
-		return mine(op, err)
+		return upstreamError(op, err)
 	}
-	d.Dropped.add(keys[i].ID)
+	d.Deleted.add(keys[i].ID)
 	by.r.Warn("AWS allows two keys, and user %s had two: %s was deleted, because %s", name, keys[i].ID, why)
-	return d.keep(r)
+	return d.store(r)
 }
 
-// dispensable says why a key may be deleted to make room, or that it may not.
-func (b configs) dispensable(ctx context.Context, c *client.Client, k client.Key, replace *string) (why string, err error) {
+// deletionReason says why a key may be deleted to make room, or that it may not.
+func (b configs) deletionReason(ctx context.Context, c *client.Client, k client.Key, replace *string) (why string, err error) {
 	if replace != nil && *replace == k.ID {
 		return "replace_key names it", nil
 	}
@@ -171,7 +171,7 @@ func (b configs) dispensable(ctx context.Context, c *client.Client, k client.Key
 	}
 	used, err := c.LastUsed(ctx, k.ID)
 	if err != nil {
-		return "", mine("aws.rotateRoot", err)
+		return "", upstreamError("aws.rotateRoot", err)
 	}
 	switch {
 	case used.IsZero():

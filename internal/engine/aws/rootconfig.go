@@ -1,27 +1,180 @@
 package aws
 
 import (
-	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/json"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// leaseTTLs are for users whose role has none.
-type leaseTTLs struct {
-	TTL time.Duration `json:"ttl"`
-	Max time.Duration `json:"max"`
+// rootConfig is how AWS is reached, and by whose access key.
+type rootConfig struct {
+	KeyID string `json:"key,omitempty"`
+	apiSettings
+	Propagation propagation `json:"settle,omitzero"`
+
+	Replaced  [][]byte `json:"replaced,omitempty"` // digests of secrets that were written and rotated away; nobody can write others
+	Generated bool     `json:"made,omitempty"`     // the key of now was made by rotate-root
+
+	Secret secret.Value `json:"-"`
+	stored storage.Version
 }
 
-func (b *backend) leaseTTLs(ctx context.Context) (*leaseTTLs, error) {
-	e, err := b.m.Store.Get(ctx, leaseKey)
-	if err != nil || e.Version == 0 {
-		return nil, err
+func (c *rootConfig) storeOp() (storage.Op, error) {
+	b, err := json.Marshal(storedRoot{rootConfig: c, Secret: c.Secret.Reveal()})
+	return storage.Set(rootKey, b).If(c.stored), fault.Wrap("aws.put", fault.Internal, err)
+}
+
+// storedRoot is what the barrier encrypts.
+type storedRoot struct {
+	*rootConfig
+	Secret []byte `json:"secret,omitempty"`
+}
+
+// clientConfig is the configuration as the client wants it.
+func (c *rootConfig) clientConfig(m *engine.Mount) client.Config {
+	out := client.Config{
+		KeyID: c.KeyID, Secret: c.Secret, Region: c.Region, IAM: c.IAM, STS: client.Endpoint{URL: c.STS.URL, Region: c.STS.Region},
+		MaxRetries: c.Retries, Dial: m.Host.Dial, Files: m.Host.Files,
 	}
-	l := new(leaseTTLs)
-	return l, fault.Wrap("aws.lease", fault.Internal, json.Unmarshal(e.Value, l))
+	for i, u := range c.Others {
+		e := client.Endpoint{URL: u}
+		if i < len(c.Regions) {
+			e.Region = c.Regions[i]
+		}
+		out.Fallback = append(out.Fallback, e)
+	}
+	return out
 }
 
-// configs are the routes below config/.
-type configs struct{ *backend }
+// secretDigest is of a secret key, for comparing.
+func secretDigest(s secret.Value) []byte {
+	h := hmac.New(sha256.New, []byte("keyturn aws root"))
+	h.Write(s.Reveal())
+	return h.Sum(nil)
+}
+
+func (c *rootConfig) wasReplaced(s secret.Value) bool {
+	d := secretDigest(s)
+	for _, r := range c.Replaced {
+		if hmac.Equal(r, d) {
+			return true
+		}
+	}
+	return false
+}
+
+// ambientWarning says what it means that there is no key.
+func (c *rootConfig) ambientWarning() string {
+	text := "access_key and secret_key are empty: credentials come from where AWS's own tools find them on this server (environment, the machine's role, and shared files in the server's connection_folders), and rotate-root is not possible"
+	if slices.ContainsFunc(append([]string{c.IAM, c.STS.URL}, c.Others...), func(u string) bool { return !client.Own(u) }) {
+		text += "; they are sent to AWS's own addresses alone, so that calls to the other endpoints given are refused"
+	}
+	return text
+}
+
+// propagation is how a new access key is proven to work; nil fields mean the default.
+type propagation struct {
+	Checks *int           `json:"checks,omitempty"`
+	Pause  *time.Duration `json:"pause,omitempty"`
+}
+
+// orDefault is s where it says something, else base.
+func (s propagation) orDefault(base propagation) propagation {
+	if s.Checks != nil {
+		base.Checks = s.Checks
+	}
+	if s.Pause != nil {
+		base.Pause = s.Pause
+	}
+	return base
+}
+
+func (s propagation) check() error {
+	switch {
+	case s.Checks != nil && (*s.Checks < 0 || *s.Checks > 50):
+		return invalid("field \"propagation_checks\": %d must be from 0, which disables them, to 50", *s.Checks)
+	case s.Pause != nil && (*s.Pause < 0 || *s.Pause > time.Minute):
+		return invalid("field \"propagation_settle\": %s must be from 0s to 1m", *s.Pause)
+	}
+	return nil
+}
+
+// regionForm is what stands in the names of AWS's hosts.
+var regionForm = regexp.MustCompile(`^([a-z0-9-]{1,40})?$`)
+
+func (c *rootConfig) check(r *route.Request) error {
+	for _, f := range []struct{ name, url string }{{"iam_endpoint", c.IAM}, {"sts_endpoint", c.STS.URL}} {
+		if err := checkURL(f.name, f.url); err != nil {
+			return err
+		}
+	}
+	if err := c.checkRegions(); err != nil {
+		return err
+	}
+	for _, u := range c.Others {
+		if err := checkURL("sts_fallback_endpoints", u); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(c.Regions) > 0 && len(c.Regions) != len(c.Others):
+		return invalid("field \"sts_fallback_regions\": there are %d and %d sts_fallback_endpoints; give one for each", len(c.Regions), len(c.Others))
+	case c.Retries < -1 || c.Retries > 100:
+		return invalid("field \"max_retries\": %d must be from 0 to 100, or -1 for AWS's default", c.Retries)
+	}
+	if err := checkName(r, c.Name); err != nil {
+		return err
+	}
+	return c.Propagation.check()
+}
+
+func (c *rootConfig) checkRegions() error {
+	for field, regions := range map[string][]string{"region": {c.Region}, "sts_region": {c.STS.Region}, "sts_fallback_regions": c.Regions} {
+		for _, r := range regions {
+			if !regionForm.MatchString(r) {
+				return invalid("field %q: %q is no region; write one such as eu-west-1", field, clip(r))
+			}
+		}
+	}
+	return nil
+}
+
+// maxAddress is the longest address of an endpoint in bytes.
+const maxAddress = 2048
+
+func checkURL(field, text string) error {
+	if text == "" {
+		return nil
+	}
+	if len(text) > maxAddress {
+		return invalid("field %q: an address has %d bytes at most; write one such as https://sts.eu-west-1.amazonaws.com", field, maxAddress)
+	}
+	// The text is not repeated: it may hold a password, where it does not belong.
+	u, err := url.Parse(client.Address(text))
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		return invalid("field %q: it is not an address; write one such as https://sts.eu-west-1.amazonaws.com", field)
+	case u.Port() != "" && !isPort(u.Port()):
+		return invalid("field %q: the port must be a number from 1 to 65535", field)
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return invalid("field %q: an address must not have a user, password, parameters or fragment; take them out, because calls are signed with access_key and secret_key", field)
+	}
+	return nil
+}
+
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n != 0
+}

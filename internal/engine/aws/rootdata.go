@@ -15,33 +15,33 @@ const rootKind = "root"
 
 // rootData is what the record of config/root's key keeps for this engine.
 type rootData struct {
-	When    cron.When `json:"when,omitzero"`
-	Turn    uint32    `json:"turn,omitempty"` // the rotation that these two are of
-	User    string    `json:"user,omitempty"`
-	Account string    `json:"account,omitempty"`
-	Dropped dropped   `json:"dropped,omitempty"`
+	When    cron.When   `json:"when,omitzero"`
+	Turn    uint32      `json:"turn,omitempty"` // the rotation that these two are of
+	User    string      `json:"user,omitempty"`
+	Account string      `json:"account,omitempty"`
+	Deleted deletedKeys `json:"dropped,omitempty"`
 }
 
-func rootOf(r *rotate.Record) (d rootData) {
+func rootDataOf(r *rotate.Record) (d rootData) {
 	_ = json.Unmarshal(r.Data, &d) // this version has written it
 	return d
 }
 
-func (d *rootData) keep(r *rotate.Record) error {
+func (d *rootData) store(r *rotate.Record) error {
 	b, err := json.Marshal(d)
 	r.Data = b
 	return fault.Wrap("aws.root", fault.Internal, err)
 }
 
-// dropped are ids of keys that were deleted last: AWS lists them for a while.
-type dropped []string
+// deletedKeys are ids of keys that were deleted last: AWS lists them for a while.
+type deletedKeys []string
 
-func (d *dropped) add(id string) {
+func (d *deletedKeys) add(id string) {
 	*d = append(*d, id)
 	*d = (*d)[max(len(*d)-4, 0):]
 }
 
 // rest are keys that were not deleted.
-func (d dropped) rest(keys []client.Key) []client.Key {
+func (d deletedKeys) without(keys []client.Key) []client.Key {
 	return slices.DeleteFunc(keys, func(k client.Key) bool { return slices.Contains(d, k.ID) })
 }

@@ -31,16 +31,18 @@ func (b configs) kind() rotate.Kind {
 		Details: func(r *rotate.Record) map[string]string {
 			return map[string]string{"key_id": r.Current.Key(), "path": b.m.Settings().Path + "config/root"}
 		},
-		Timing: func(r *rotate.Record) rotate.Timing { return rotate.Timing{When: rootOf(r).When, Grace: lastCalls} },
+		Timing: func(r *rotate.Record) rotate.Timing {
+			return rotate.Timing{When: rootDataOf(r).When, Grace: drainWithin}
+		},
 		Open: func(_ context.Context, r *rotate.Record, _ *rotate.Secrets, _ *secret.Redactor) (rotate.Target, error) {
 			t := &rootTarget{record: r}
-			t.target = target{b: b.backend, reach: t.reach, full: func(user string, keys []client.Key) error {
+			t.target = target{b: b.backend, connect: t.connectAsRoot, keyLimitError: func(user string, keys []client.Key) error {
 				i := max(slices.IndexFunc(keys, func(k client.Key) bool { return k.ID != r.Current.Key() }), 0)
 				return fault.New("aws.rotateRoot", fault.Invalid, "user %s has two keys, as many as AWS allows, and by schedule none is deleted to make room; delete %s, or write config/rotate-root, which says what it deletes", user, keys[i].ID)
 			}}
 			return t, nil
 		},
-		Missing: b.rootBefore,
+		Missing: b.recordFromLegacy,
 		Earlier: func(context.Context) iter.Seq2[string, error] {
 			return func(yield func(string, error) bool) { yield(rootKind, nil) }
 		},
@@ -56,14 +58,14 @@ type rootTarget struct {
 // Capabilities implements [rotate.Target].
 func (t *rootTarget) Capabilities() rotate.Capabilities { return capabilities() }
 
-// reach is a client by the key of config/root, for the user that the rotation is of. Its first call finds out which that is: the commit
+// connectAsRoot is a client by the key of config/root, for the user that the rotation is of. Its first call finds out which that is: the commit
 // before the creating call stores it.
-func (t *rootTarget) reach(ctx context.Context) (*client.Client, string, func(), error) {
-	c, _, err := t.b.aws(ctx)
+func (t *rootTarget) connectAsRoot(ctx context.Context) (*client.Client, string, func(), error) {
+	c, _, err := t.b.client(ctx)
 	if err != nil {
 		return nil, "", nil, err
 	}
-	d := rootOf(t.record)
+	d := rootDataOf(t.record)
 	if d.Turn != t.record.Number() {
 		who, err := c.WhoAmI(ctx)
 		if err != nil {
@@ -73,11 +75,11 @@ func (t *rootTarget) reach(ctx context.Context) (*client.Client, string, func(),
 		if d.User, err = userOf(who); err != nil {
 			return nil, "", nil, err
 		}
-		return c, d.User, func() {}, d.keep(t.record)
+		return c, d.User, func() {}, d.store(t.record)
 	}
 	in, err := t.b.account(ctx, c)
 	if err == nil {
-		_, err = left(t.record, in)
+		_, err = strandedKey(t.record, in)
 	}
 	return c, d.User, func() {}, err
 }
@@ -93,7 +95,7 @@ func (t *rootTarget) List(ctx context.Context) ([]rotate.Listed, error) {
 	if n := len(turn.Attempts); n == 0 || time.Now().Before(turn.Attempts[n-1].Late) {
 		return out, err
 	}
-	c, _, aerr := t.b.aws(ctx)
+	c, _, aerr := t.b.client(ctx)
 	if aerr != nil {
 		return nil, err
 	}
@@ -101,10 +103,10 @@ func (t *rootTarget) List(ctx context.Context) ([]rotate.Listed, error) {
 	if aerr != nil {
 		return nil, err
 	}
-	if id, away := left(t.record, in); away == nil || id != "" {
+	if id, away := strandedKey(t.record, in); away == nil || id != "" {
 		return nil, err
 	}
-	d := rootOf(t.record)
+	d := rootDataOf(t.record)
 	t.b.m.Log.Error("a key may be left that nobody knows, since config/root was written with one of another account; look at the user's keys", "user", d.User, "account", d.Account, "made", turn.Started)
 	if live := turn.Live(); live != nil {
 		out = append(out, rotate.Listed{ID: live.ID})
@@ -117,9 +119,9 @@ func (t *rootTarget) Retire(ctx context.Context, id string) error {
 	if err := t.delete(ctx, id); err != nil {
 		return err
 	}
-	d := rootOf(t.record)
-	d.Dropped.add(id)
-	return d.keep(t.record)
+	d := rootDataOf(t.record)
+	d.Deleted.add(id)
+	return d.store(t.record)
 }
 
 // Join implements [rotate.Joiner]: config/root has the new key from the commit on by which it is the current one.
@@ -131,18 +133,18 @@ func (t *rootTarget) Join(ctx context.Context, r *rotate.Record, s *rotate.Secre
 	case cfg == nil:
 		return nil, notConfigured()
 	}
-	if !cfg.Made {
-		cfg.Replaced = append(cfg.Replaced, digest(cfg.Secret))
+	if !cfg.Generated {
+		cfg.Replaced = append(cfg.Replaced, secretDigest(cfg.Secret))
 		cfg.Replaced = cfg.Replaced[max(len(cfg.Replaced)-32, 0):]
 	}
-	cfg.KeyID, cfg.Secret, cfg.Made = r.Current.ID, s.Keys[r.Current.ID].Secret[secretField], true
-	op, err := cfg.put()
+	cfg.KeyID, cfg.Secret, cfg.Generated = r.Current.ID, s.Keys[r.Current.ID].Secret[secretField], true
+	op, err := cfg.storeOp()
 	return []storage.Op{op}, err
 }
 
-// newPair makes the pair that was written into config/root the current one. Whoever gives a key says which one is right: what a
+// setCurrentKey makes the pair that was written into config/root the current one. Whoever gives a key says which one is right: what a
 // rotation in flight has created is deleted, unless it was published already.
-func newPair(e *rotate.Edit, c *root) (undone bool) {
+func setCurrentKey(e *rotate.Edit, c *rootConfig) (undone bool) {
 	rec, t := e.Rec, e.Rec.Turn
 	rec.Current = nil
 	if c.KeyID != "" {
@@ -164,11 +166,11 @@ func newPair(e *rotate.Edit, c *root) (undone bool) {
 	return false
 }
 
-// left says what a rotation has left in an account that config/root reaches no more: the id of a key, if it is known, and an error.
+// strandedKey says what a rotation has left in an account that config/root reaches no more: the id of a key, if it is known, and an error.
 // It is nil where config/root reaches the account.
-func left(r *rotate.Record, in string) (id string, err error) {
+func strandedKey(r *rotate.Record, in string) (id string, err error) {
 	const op = "aws.rotateRoot"
-	d, t := rootOf(r), r.Turn
+	d, t := rootDataOf(r), r.Turn
 	if d.Turn != r.Number() || d.Account == "" || d.Account == in || t == nil {
 		return "", nil
 	}

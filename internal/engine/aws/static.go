@@ -31,19 +31,19 @@ const (
 const staticKind = "static"
 
 // A static role is a user that people made, whose access key is rotated: what is configured of it.
-type static struct {
-	User     string        `json:"user"`
-	Account  string        `json:"account"`
-	As       assumption    `json:"as,omitzero"`
-	When     cron.When     `json:"when"`
-	Grace    time.Duration `json:"grace,omitempty"`    // these three: 0 means by default
-	Idle     time.Duration `json:"idle,omitempty"`     // how long the key before must be unused
-	Inactive time.Duration `json:"inactive,omitempty"` // how long it is inactive before it is deleted
-	Settle   settle        `json:"settle,omitzero"`
+type staticData struct {
+	User        string         `json:"user"`
+	Account     string         `json:"account"`
+	AssumedRole assumedRoleRef `json:"as,omitzero"`
+	When        cron.When      `json:"when"`
+	Grace       time.Duration  `json:"grace,omitempty"`    // these three: 0 means by default
+	Idle        time.Duration  `json:"idle,omitempty"`     // how long the key before must be unused
+	Inactive    time.Duration  `json:"inactive,omitempty"` // how long it is inactive before it is deleted
+	Propagation propagation    `json:"settle,omitzero"`
 }
 
 // An assumption is the role that is assumed to reach another account.
-type assumption struct {
+type assumedRoleRef struct {
 	ARN        string `json:"arn,omitempty"`
 	Session    string `json:"session,omitempty"`
 	ExternalID string `json:"external,omitempty"`
@@ -52,33 +52,33 @@ type assumption struct {
 // statics are the routes of static roles.
 type statics struct{ *backend }
 
-// staticOf is what is configured of a record.
-func staticOf(r *rotate.Record) (s static) {
+// staticDataOf is what is configured of a record.
+func staticDataOf(r *rotate.Record) (s staticData) {
 	_ = json.Unmarshal(r.Data, &s) // this version has written it, or has read it before
 	return s
 }
 
-// keep puts what is configured into a record.
-func (s *static) keep(r *rotate.Record) error {
+// store puts what is configured into a record.
+func (s *staticData) store(r *rotate.Record) error {
 	b, err := json.Marshal(s)
 	r.Data = b
 	return fault.Wrap("aws.static", fault.Internal, err)
 }
 
-func (s *static) owned() string { return ownedPrefix + s.Account + "/" + s.User }
+func (s *staticData) ownerKey() string { return ownedPrefix + s.Account + "/" + s.User }
 
 // staticTiming is when a role's key is rotated. A key that is used after its grace is an alert once it was held for as long again:
 // with the default grace, that is when the next rotation is due, which must wait for it.
 func staticTiming(r *rotate.Record) rotate.Timing {
-	s, now := staticOf(r), time.Now()
+	s, now := staticDataOf(r), time.Now()
 	adopted := r.Turn != nil && r.Turn.Old != nil && r.Turn.Old.Adopted
-	grace := s.grace(now)
-	return rotate.Timing{When: s.When, Grace: grace, Idle: s.idle(now, adopted), Rest: s.rest(now), MaxHold: grace}
+	grace := s.gracePeriod(now)
+	return rotate.Timing{When: s.When, Grace: grace, Idle: s.idlePeriod(now, adopted), Rest: s.inactivePeriod(now), MaxHold: grace}
 }
 
-// grace is how long the key before lives on: what the role says, or half of the shortest time between two
+// gracePeriod is how long the key before lives on: what the role says, or half of the shortest time between two
 // rotations, and a day at most.
-func (s *static) grace(now time.Time) time.Duration {
+func (s *staticData) gracePeriod(now time.Time) time.Duration {
 	if s.Grace > 0 {
 		return s.Grace
 	}
@@ -88,10 +88,10 @@ func (s *static) grace(now time.Time) time.Duration {
 	return longestGrace
 }
 
-// idle is how long the key before must be unused to be retired. One that was there before the role
+// idlePeriod is how long the key before must be unused to be retired. One that was there before the role
 // may belong to what runs once a day.
-func (s *static) idle(now time.Time, adopted bool) time.Duration {
-	switch idle := s.grace(now) / 2; {
+func (s *staticData) idlePeriod(now time.Time, adopted bool) time.Duration {
+	switch idle := s.gracePeriod(now) / 2; {
 	case s.Idle > 0:
 		return s.Idle
 	case adopted:
@@ -101,17 +101,17 @@ func (s *static) idle(now time.Time, adopted bool) time.Duration {
 	}
 }
 
-// rest is how long the key before stays inactive, so that it can be set active again, until
+// inactivePeriod is how long the key before stays inactive, so that it can be set active again, until
 // it is deleted.
-func (s *static) rest(now time.Time) time.Duration {
+func (s *staticData) inactivePeriod(now time.Time) time.Duration {
 	if s.Inactive > 0 {
 		return s.Inactive
 	}
-	return min(s.grace(now)/2, longestRest)
+	return min(s.gracePeriod(now)/2, longestRest)
 }
 
 // readWithin is after how long readers are to read again at the latest: early enough in the grace
 // of a rotation that nobody had planned.
-func (s *static) readWithin(now time.Time) time.Duration {
-	return max(min(s.grace(now)/4, longestRead), time.Second)
+func (s *staticData) readWithin(now time.Time) time.Duration {
+	return max(min(s.gracePeriod(now)/4, longestRead), time.Second)
 }

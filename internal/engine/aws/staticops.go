@@ -35,17 +35,17 @@ func (b statics) rotateNow(ctx context.Context, r *route.Request, in rotateNowIn
 		}
 		var replace string
 		set(&replace, in.Replace)
-		if replace != "" && gives(e.Rec, e.Sec) && replace == e.Rec.Current.ID {
+		if replace != "" && hasKey(e.Rec, e.Sec) && replace == e.Rec.Current.ID {
 			return invalid("field \"replace_key\": %s is the key that is given out now; leave replace_key out, and it is retired after its grace", replace)
 		}
 		was := e.CurrentID()
-		if err := b.end(ctx, e, replace); err != nil {
+		if err := b.finishRotation(ctx, e, replace); err != nil {
 			return err
 		}
-		if gives(e.Rec, e.Sec) && e.CurrentID() != was {
+		if hasKey(e.Rec, e.Sec) && e.CurrentID() != was {
 			return nil
 		}
-		if err := b.remove(ctx, e.Rec, replace); err != nil {
+		if err := b.deleteKey(ctx, e.Rec, replace); err != nil {
 			return err
 		}
 		if err := e.Control().Resume(ctx); err != nil {
@@ -54,12 +54,12 @@ func (b statics) rotateNow(ctx context.Context, r *route.Request, in rotateNowIn
 		if _, err := e.Control().RotateNow(ctx, rotate.Ask{By: r.Caller.DisplayName}); err != nil {
 			return err
 		}
-		return b.outcome(ctx, e, was)
+		return b.driveRequested(ctx, e, was)
 	})
 }
 
-// end brings a rotation that is in flight to its end. The key before has its grace, unless replace names it.
-func (b statics) end(ctx context.Context, e *rotate.Edit, replace string) error {
+// finishRotation brings a rotation that is in flight to its end. The key before has its grace, unless replace names it.
+func (b statics) finishRotation(ctx context.Context, e *rotate.Edit, replace string) error {
 	t := e.Rec.Turn
 	if t == nil {
 		return nil
@@ -74,63 +74,63 @@ func (b statics) end(ctx context.Context, e *rotate.Edit, replace string) error 
 	if t.Replaced() && t.Old == nil && len(t.IDs()) == 1 { // but for that list, it is done
 		return e.Control().Abandon(ctx, "another rotation was requested before AWS listed the new key")
 	}
-	done := never
+	done := untilEnd
 	if !t.Replaced() {
-		done = replaced
+		done = keyReplaced
 	}
-	switch err := settled(ctx, e, endWithin, done); {
+	switch err := driveUntil(ctx, e, stepWithin, done); {
 	case err != nil:
 		return err
 	case e.Rec.Turn != nil && !done(e.Rec):
-		return waits(e.Rec, staticOf(e.Rec).User)
+		return pendingError(e.Rec, staticDataOf(e.Rec).User)
 	}
 	return nil
 }
 
-// remove deletes a key that is in the way.
-func (b statics) remove(ctx context.Context, r *rotate.Record, id string) error {
+// deleteKey deletes a key that is in the way.
+func (b statics) deleteKey(ctx context.Context, r *rotate.Record, id string) error {
 	if id == "" || id == r.Current.Key() {
 		return nil
 	}
-	s := staticOf(r)
-	c, done, err := b.client(ctx, &s)
+	s := staticDataOf(r)
+	c, done, err := b.userClient(ctx, &s)
 	if err != nil {
-		return mine("aws.rotate", err)
+		return upstreamError("aws.rotate", err)
 	}
 	defer done()
 	keys, err := c.Keys(ctx, s.User)
 	if err != nil {
-		return mine("aws.rotate", err)
+		return upstreamError("aws.rotate", err)
 	}
 	if !slices.ContainsFunc(keys, func(k client.Key) bool { return k.ID == id }) {
 		return nil
 	}
 	if err := c.DeleteKey(ctx, s.User, id); err != nil {
-		return mine("aws.rotate", err)
+		return upstreamError("aws.rotate", err)
 	}
 	return nil
 }
 
-// outcome drives a rotation that was begun by a request, and says how it went. was is the key before.
-func (b statics) outcome(ctx context.Context, e *rotate.Edit, was string) error {
-	err := e.Control().Drive(ctx, replaced)
+// driveRequested drives a rotation that was begun by a request, and says how it went. was is the key before.
+func (b statics) driveRequested(ctx context.Context, e *rotate.Edit, was string) error {
+	err := e.Control().Drive(ctx, keyReplaced)
 	switch {
 	case e.CurrentID() != was:
 		return nil // what is left to do is due
 	case err == nil:
-		return waits(e.Rec, staticOf(e.Rec).User)
+		return pendingError(e.Rec, staticDataOf(e.Rec).User)
 	case e.Rec.State() == rotate.RollingBack: // at once, if nothing is left to look for
-		_ = e.Control().Drive(ctx, never) // what fails is due
+		_ = e.Control().Drive(ctx, untilEnd) // what fails is due
 	}
 	return err
 }
 
-// errGone says of a deletion that it has nothing to do.
-var errGone = errors.New("there is no such role")
+// errNoRole says of a deletion that it has nothing to do.
+var errNoRole = errors.New("there is no such role")
 
-// drop ends a role. The key that is given out stays; what is under way is brought to its end.
-func (b statics) drop(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
-	err := b.rotations.Change(ctx, staticKind, in.Name, errGone, func(e *rotate.Edit) error {
+// remove ends a role. The key that is given out stays; what is under way is brought to its end.
+func (b statics) remove(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
+	err := b.rotations.Change(ctx, staticKind, in.Name, errNoRole, func(e *rotate.Edit) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createWithin)
 		defer cancel()
 		if e.Rec.Gone {
@@ -139,8 +139,8 @@ func (b statics) drop(ctx context.Context, r *route.Request, in nameIn) (route.N
 		if err := e.Unlock(ctx); err != nil {
 			return err
 		}
-		if gives(e.Rec, e.Sec) {
-			r.Warn("user %s keeps the access key %s, which nobody rotates any more", staticOf(e.Rec).User, e.Rec.Current.ID)
+		if hasKey(e.Rec, e.Sec) {
+			r.Warn("user %s keeps the access key %s, which nobody rotates any more", staticDataOf(e.Rec).User, e.Rec.Current.ID)
 		}
 		if t := e.Rec.Turn; t != nil && t.Replaced() && t.Old != nil && !t.End.Disabled.IsZero() {
 			if _, ours := e.Sec.Keys[t.Old.ID]; !ours {
@@ -151,11 +151,11 @@ func (b statics) drop(ctx context.Context, r *route.Request, in nameIn) (route.N
 			return err
 		}
 		if t := e.Rec.Turn; t != nil && t.Victim() == nil {
-			_ = e.Control().Drive(ctx, never) // what fails is due
+			_ = e.Control().Drive(ctx, untilEnd) // what fails is due
 		}
 		return nil
 	})
-	if errors.Is(err, errGone) {
+	if errors.Is(err, errNoRole) {
 		err = nil
 	}
 	return route.None{}, err

@@ -27,14 +27,14 @@ type staticOut struct {
 	Checks *int           `json:"propagation_checks,omitempty"`
 	Pause  *time.Duration `json:"propagation_settle,omitempty"`
 
-	KeyID    string    `json:"access_key,omitempty"`
-	OldID    string    `json:"previous_access_key,omitempty"`
-	OldUsed  time.Time `json:"previous_last_used,omitempty"`
-	RetireAt time.Time `json:"previous_retire_after,omitempty"`
-	Last     time.Time `json:"last_vault_rotation,omitempty"`
-	NextAt   time.Time `json:"next_rotation,omitempty"`
-	Failures int       `json:"failures,omitempty"`
-	Why      string    `json:"last_error,omitempty"`
+	KeyID     string    `json:"access_key,omitempty"`
+	OldID     string    `json:"previous_access_key,omitempty"`
+	OldUsed   time.Time `json:"previous_last_used,omitempty"`
+	RetireAt  time.Time `json:"previous_retire_after,omitempty"`
+	Last      time.Time `json:"last_vault_rotation,omitempty"`
+	NextAt    time.Time `json:"next_rotation,omitempty"`
+	Failures  int       `json:"failures,omitempty"`
+	LastError string    `json:"last_error,omitempty"`
 }
 
 // timing is how roles and their credentials show when they are rotated.
@@ -44,21 +44,21 @@ type timing struct {
 	Window   time.Duration `json:"rotation_window,omitempty"`
 }
 
-func (s *static) timing() timing { return timing{s.When.Period, s.When.Schedule, s.When.Window} }
+func (s *staticData) timing() timing { return timing{s.When.Period, s.When.Schedule, s.When.Window} }
 
 func (b statics) read(ctx context.Context, r *route.Request, in nameIn) (*staticOut, error) {
 	rec, sec, err := b.rotations.Read(ctx, staticKind, in.Name)
 	if err != nil || rec == nil || rec.Gone {
 		return nil, err
 	}
-	s := staticOf(rec)
+	s := staticDataOf(rec)
 	out := &staticOut{
-		Name: in.Name, User: s.User, As: s.As.ARN, SessionName: s.As.Session, ExternalID: s.As.ExternalID, Off: s.When.Off, timing: s.timing(),
-		Grace: s.Grace, Idle: s.Idle, Rest: s.Inactive, Checks: s.Settle.Checks, Pause: s.Settle.Pause,
-		Last: rec.LastRotated, NextAt: rec.Next, Failures: rec.Failures, Why: rec.LastError,
+		Name: in.Name, User: s.User, As: s.AssumedRole.ARN, SessionName: s.AssumedRole.Session, ExternalID: s.AssumedRole.ExternalID, Off: s.When.Off, timing: s.timing(),
+		Grace: s.Grace, Idle: s.Idle, Rest: s.Inactive, Checks: s.Propagation.Checks, Pause: s.Propagation.Pause,
+		Last: rec.LastRotated, NextAt: rec.Next, Failures: rec.Failures, LastError: rec.LastError,
 	}
 	old, t := rec.Current, rec.Turn
-	if gives(rec, sec) {
+	if hasKey(rec, sec) {
 		out.KeyID, old = rec.Current.ID, nil
 	}
 	if t != nil {
@@ -69,7 +69,7 @@ func (b statics) read(ctx context.Context, r *route.Request, in nameIn) (*static
 		out.OldUsed, out.RetireAt = t.End.Used, rec.Due
 	}
 	out.OldID = old.Key()
-	if now := time.Now(); old != nil && held(t, now) {
+	if now := time.Now(); old != nil && keptInUse(t, now) {
 		r.Warn("the key before, %s, is kept, since it was used, or set active again, at %s; find who uses it, or write rotate-role/%s with replace_key=%s", old.ID, t.Needed().Format(time.RFC3339), in.Name, old.ID)
 		if !rec.Next.IsZero() && rec.Next.Before(now) {
 			r.Warn("the rotation that was due at %s waits for it, since AWS allows two keys", rec.Next.Format(time.RFC3339))
@@ -81,8 +81,8 @@ func (b statics) read(ctx context.Context, r *route.Request, in nameIn) (*static
 	return out, nil
 }
 
-// held reports whether the key before is kept after its grace because it is used.
-func held(t *rotate.Turn, now time.Time) bool {
+// keptInUse reports whether the key before is kept after its grace because it is used.
+func keptInUse(t *rotate.Turn, now time.Time) bool {
 	return t != nil && t.Replaced() && t.State == rotate.Grace && !t.Needed().IsZero() && (!t.End.Revived.IsZero() || !t.End.After.After(now))
 }
 
@@ -105,8 +105,8 @@ func (b statics) creds(ctx context.Context, _ *route.Request, in nameIn) (*stati
 	case rec == nil || rec.Gone:
 		return nil, unknownStatic(in.Name)
 	}
-	s := staticOf(rec)
-	if !gives(rec, sec) {
+	s := staticDataOf(rec)
+	if !hasKey(rec, sec) {
 		return nil, fault.New("aws.static", fault.Unavailable, "the first key of user %s is not known to work yet; try again after %s", s.User, rec.Due.Format(time.RFC3339))
 	}
 	now := time.Now().UTC()

@@ -34,11 +34,11 @@ type staticIn struct {
 	Checks **int           `json:"propagation_checks" default:"that of config/root" doc:"How many calls in a row a new key must pass before it is published; 0 disables this."`
 	Pause  **time.Duration `json:"propagation_settle" default:"that of config/root" doc:"How long to wait after these calls."`
 
-	adoptIn
+	existingKeyIn
 }
 
-// adoptIn says what to do with the keys that a user has already.
-type adoptIn struct {
+// existingKeyIn says what to do with the keys that a user has already.
+type existingKeyIn struct {
 	KeyID   *string       `json:"access_key" default:"a new key is created" doc:"An existing key of the user, which is returned until the first rotation. Only for a new role."`
 	Secret  *secret.Value `json:"secret_key" doc:"The secret key that belongs to access_key."`
 	Replace *string       `json:"replace_key" default:"none" doc:"A key of the user that is deleted at once to make room for a new one. Only for a new role."`
@@ -53,31 +53,31 @@ func (b statics) write(ctx context.Context, r *route.Request, in staticIn) (rout
 		defer cancel()
 		switch {
 		case e.Rec.Gone:
-			return fault.New("aws.static", fault.Unavailable, "the static role %q was deleted, and keys of its user %s are still to be settled; try again after %s", in.Name, staticOf(e.Rec).User, e.Rec.Due.Format(time.RFC3339))
+			return fault.New("aws.static", fault.Unavailable, "the static role %q was deleted, and keys of its user %s are still to be settled; try again after %s", in.Name, staticDataOf(e.Rec).User, e.Rec.Due.Format(time.RFC3339))
 		case e.New():
-			return b.onboard(ctx, r, e, &in)
+			return b.create(ctx, r, e, &in)
 		}
-		return b.alter(ctx, e, &in)
+		return b.update(ctx, e, &in)
 	})
 }
 
 // apply writes what was given into a role, and checks the whole.
-func (s *static) apply(in *staticIn) error {
+func (s *staticData) apply(in *staticIn) error {
 	set(&s.User, in.User)
 	s.When.Apply(cron.Change{Period: in.Period, Schedule: in.Schedule, Window: in.Window, Off: in.Off})
 	set(&s.Grace, in.Grace)
 	set(&s.Idle, in.Idle)
 	set(&s.Inactive, in.Inactive)
-	set(&s.As.ARN, in.As)
-	set(&s.As.Session, in.SessionName)
-	set(&s.As.ExternalID, in.ExternalID)
-	set(&s.Settle.Checks, in.Checks)
-	set(&s.Settle.Pause, in.Pause)
+	set(&s.AssumedRole.ARN, in.As)
+	set(&s.AssumedRole.Session, in.SessionName)
+	set(&s.AssumedRole.ExternalID, in.ExternalID)
+	set(&s.Propagation.Checks, in.Checks)
+	set(&s.Propagation.Pause, in.Pause)
 	return s.check()
 }
 
 // check finds what cannot be right in itself.
-func (s *static) check() error {
+func (s *staticData) check() error {
 	if err := s.When.Check(minPeriod); err != nil {
 		return err
 	}
@@ -93,21 +93,21 @@ func (s *static) check() error {
 		return invalid("fields \"grace_period\", \"idle_period\" and \"inactive_period\" must not be negative; leave them out for the default")
 	case short > 0 && s.Grace+s.Inactive >= short:
 		return invalid("field \"grace_period\": with inactive_period it makes %s, not below %s, the shortest time between two rotations; AWS allows two keys, and the one before must be gone by then: give shorter ones", s.Grace+s.Inactive, short)
-	case s.As.ARN != "" && !roleForm.MatchString(s.As.ARN):
-		return invalid("field \"assume_role_arn\": %q is no role; it looks like arn:aws:iam::123456789012:role/Name", clip(s.As.ARN))
-	case s.As.ARN == "" && s.As.Session != "":
+	case s.AssumedRole.ARN != "" && !roleForm.MatchString(s.AssumedRole.ARN):
+		return invalid("field \"assume_role_arn\": %q is no role; it looks like arn:aws:iam::123456789012:role/Name", clip(s.AssumedRole.ARN))
+	case s.AssumedRole.ARN == "" && s.AssumedRole.Session != "":
 		return invalid("field \"assume_role_session_name\" needs assume_role_arn, whose session it names; give both, or neither")
-	case s.As.ARN == "" && s.As.ExternalID != "":
+	case s.AssumedRole.ARN == "" && s.AssumedRole.ExternalID != "":
 		return invalid("field \"external_id\" needs assume_role_arn, whose trust policy asks for it; give both, or neither")
-	case s.As.Session != "" && !nameForm.MatchString(s.As.Session):
-		return invalid("field \"assume_role_session_name\": %q is refused by AWS; give 2 to 64 of A-Z a-z 0-9 _ + = , . @ -", clip(s.As.Session))
+	case s.AssumedRole.Session != "" && !nameForm.MatchString(s.AssumedRole.Session):
+		return invalid("field \"assume_role_session_name\": %q is refused by AWS; give 2 to 64 of A-Z a-z 0-9 _ + = , . @ -", clip(s.AssumedRole.Session))
 	}
-	return s.Settle.check()
+	return s.Propagation.check()
 }
 
-// alter is a write of a role that is there. The time of its next rotation follows at once.
-func (b statics) alter(ctx context.Context, e *rotate.Edit, in *staticIn) error {
-	was := staticOf(e.Rec)
+// update is a write of a role that is there. The time of its next rotation follows at once.
+func (b statics) update(ctx context.Context, e *rotate.Edit, in *staticIn) error {
+	was := staticDataOf(e.Rec)
 	s := was
 	if err := s.apply(in); err != nil {
 		return err
@@ -115,25 +115,25 @@ func (b statics) alter(ctx context.Context, e *rotate.Edit, in *staticIn) error 
 	switch {
 	case was.User != s.User:
 		return invalid("field \"username\" of a static role cannot change: it is of %q; delete it and write another one", was.User)
-	case in.adopts() || in.Replace != nil && *in.Replace != "":
+	case in.givesKey() || in.Replace != nil && *in.Replace != "":
 		return invalid("fields \"access_key\", \"secret_key\" and \"replace_key\" are for roles that are new; to rotate this one, write rotate-role/%s", in.Name)
 	}
-	if was.As != s.As {
-		c, done, err := b.client(ctx, &s)
+	if was.AssumedRole != s.AssumedRole {
+		c, done, err := b.userClient(ctx, &s)
 		if err != nil {
-			return mine("aws.static", err)
+			return upstreamError("aws.static", err)
 		}
 		defer done()
 		who, err := c.WhoAmI(ctx)
 		switch {
 		case err != nil:
-			return mine("aws.static", err)
+			return upstreamError("aws.static", err)
 		case who.Account != s.Account:
 			return invalid("field \"assume_role_arn\": it leads to account %s, and user %s is in %s; delete the role and write another one", who.Account, s.User, s.Account)
 		}
 	}
 	timing := staticTiming(e.Rec)
-	if err := s.keep(e.Rec); err != nil {
+	if err := s.store(e.Rec); err != nil {
 		return err
 	}
 	if err := e.Unlock(ctx); err != nil {
@@ -141,39 +141,39 @@ func (b statics) alter(ctx context.Context, e *rotate.Edit, in *staticIn) error 
 	}
 	next := e.Rec.Next
 	due := e.Control().Retime(timing)
-	if e.Rec.Turn == nil && !gives(e.Rec, e.Sec) { // the first key is still to be created
+	if e.Rec.Turn == nil && !hasKey(e.Rec, e.Sec) { // the first key is still to be created
 		e.Rec.Next = next
 		due = e.Planned()
 	}
 	return e.Commit(ctx, "configured", due)
 }
 
-// onboard takes a user under rotation. A key that it has already goes on to work: it becomes the one before,
+// create takes a user under rotation. A key that it has already goes on to work: it becomes the one before,
 // or, on request, the one that is given out.
-func (b statics) onboard(ctx context.Context, r *route.Request, e *rotate.Edit, in *staticIn) error {
+func (b statics) create(ctx context.Context, r *route.Request, e *rotate.Edit, in *staticIn) error {
 	const op = "aws.static"
-	s := new(static)
+	s := new(staticData)
 	if err := s.apply(in); err != nil {
 		return err
 	}
-	c, done, err := b.client(ctx, s)
+	c, done, err := b.userClient(ctx, s)
 	if err != nil {
-		return mine(op, err)
+		return upstreamError(op, err)
 	}
 	defer done()
-	if err := b.claim(ctx, c, in.Name, s); err != nil {
+	if err := b.checkOwner(ctx, c, in.Name, s); err != nil {
 		return err
 	}
 	keys, err := c.Keys(ctx, s.User)
 	if err != nil {
-		return mine(op, err)
+		return upstreamError(op, err)
 	}
-	if err := s.keep(e.Rec); err != nil {
+	if err := s.store(e.Rec); err != nil {
 		return err
 	}
-	e.Ops = []storage.Op{storage.Set(s.owned(), []byte(in.Name)).If(0)}
-	if in.adopts() {
-		return b.adopt(ctx, &onboarding{r, c, e, s}, in, keys)
+	e.Ops = []storage.Op{storage.Set(s.ownerKey(), []byte(in.Name)).If(0)}
+	if in.givesKey() {
+		return b.adoptKey(ctx, &onboarding{r, c, e, s}, in, keys)
 	}
 	keys, err = in.makeRoom(ctx, c, s, keys)
 	if err != nil {
@@ -181,25 +181,25 @@ func (b statics) onboard(ctx context.Context, r *route.Request, e *rotate.Edit, 
 	}
 	if len(keys) > 0 {
 		e.Rec.Current = &rotate.Ref{ID: keys[0].ID, At: e.Now, Adopted: true}
-		r.Warn("user %s has the access key %s already; it goes on to work, and is retired from %s on, once it is unused for %s", s.User, keys[0].ID, e.Now.Add(s.grace(e.Now)).Format(time.RFC3339), s.idle(e.Now, true))
+		r.Warn("user %s has the access key %s already; it goes on to work, and is retired from %s on, once it is unused for %s", s.User, keys[0].ID, e.Now.Add(s.gracePeriod(e.Now)).Format(time.RFC3339), s.idlePeriod(e.Now, true))
 	}
 	e.Rec.Next = e.Now
 	if _, err := e.Control().RotateNow(ctx, rotate.Ask{By: r.Caller.DisplayName}); err != nil {
 		return err
 	}
-	return b.first(ctx, r, e)
+	return b.createFirstKey(ctx, r, e)
 }
 
-// first creates the first key of a role. A role of which that surely failed is not stored.
-func (b statics) first(ctx context.Context, r *route.Request, e *rotate.Edit) error {
-	err := e.Control().Drive(ctx, replaced)
+// createFirstKey creates the first key of a role. A role of which that surely failed is not stored.
+func (b statics) createFirstKey(ctx context.Context, r *route.Request, e *rotate.Edit) error {
+	err := e.Control().Drive(ctx, keyReplaced)
 	switch {
-	case gives(e.Rec, e.Sec) && e.CurrentID() == e.Rec.Current.Key():
+	case hasKey(e.Rec, e.Sec) && e.CurrentID() == e.Rec.Current.Key():
 		return nil
 	case err != nil && e.Rec.Turn != nil && !e.Rec.Turn.Touched():
 		werr := e.Control().WindUp(ctx)
 		if werr == nil {
-			werr = e.Control().Drive(ctx, never)
+			werr = e.Control().Drive(ctx, untilEnd)
 		}
 		if werr != nil {
 			return werr
@@ -210,28 +210,28 @@ func (b statics) first(ctx context.Context, r *route.Request, e *rotate.Edit) er
 	if err != nil {
 		why = fault.Message(err)
 	}
-	r.Warn("the first key of user %s is not verified yet, and the verification is retried: %s", staticOf(e.Rec).User, why)
+	r.Warn("the first key of user %s is not verified yet, and the verification is retried: %s", staticDataOf(e.Rec).User, why)
 	return nil
 }
 
-// gives reports whether a record has a key to be given out.
-func gives(r *rotate.Record, s *rotate.Secrets) bool {
+// hasKey reports whether a record has a key to be given out.
+func hasKey(r *rotate.Record, s *rotate.Secrets) bool {
 	_, known := s.Keys[r.Current.Key()]
 	return known
 }
 
-// claim finds out whose user it is, and that nobody else rotates its keys.
-func (b statics) claim(ctx context.Context, c *client.Client, name string, s *static) error {
+// checkOwner finds out whose user it is, and that nobody else rotates its keys.
+func (b statics) checkOwner(ctx context.Context, c *client.Client, name string, s *staticData) error {
 	const op = "aws.static"
 	who, err := c.WhoAmI(ctx)
 	if err != nil {
-		return mine(op, err)
+		return upstreamError(op, err)
 	}
 	s.Account = who.Account
 	if strings.HasSuffix(who.ARN, "/"+s.User) && strings.Contains(who.ARN, ":user/") {
 		return invalid("field \"username\": %s is the user of config/root; rotate its key by config/rotate-root", s.User)
 	}
-	e, err := b.m.Store.Get(ctx, s.owned())
+	e, err := b.m.Store.Get(ctx, s.ownerKey())
 	switch {
 	case err != nil:
 		return err
@@ -241,15 +241,15 @@ func (b statics) claim(ctx context.Context, c *client.Client, name string, s *st
 	there, _, err := c.User(ctx, s.User)
 	switch {
 	case err != nil:
-		return mine(op, err)
+		return upstreamError(op, err)
 	case !there:
 		return invalid("field \"username\": there is no user %s in account %s; create it in AWS first, or see assume_role_arn", s.User, s.Account)
 	}
 	return nil
 }
 
-// adopts reports whether a write gives a key that the user has already.
-func (in *adoptIn) adopts() bool {
+// givesKey reports whether a write gives a key that the user has already.
+func (in *existingKeyIn) givesKey() bool {
 	return in.KeyID != nil && *in.KeyID != "" || in.Secret != nil && !in.Secret.Empty()
 }
 
@@ -258,11 +258,11 @@ type onboarding struct {
 	r *route.Request
 	c *client.Client
 	e *rotate.Edit
-	s *static
+	s *staticData
 }
 
-// adopt gives out a key that the user has already, until the first rotation.
-func (b statics) adopt(ctx context.Context, o *onboarding, in *staticIn, keys []client.Key) error {
+// adoptKey gives out a key that the user has already, until the first rotation.
+func (b statics) adoptKey(ctx context.Context, o *onboarding, in *staticIn, keys []client.Key) error {
 	var id string
 	var given secret.Value
 	set(&id, in.KeyID)
@@ -274,11 +274,11 @@ func (b statics) adopt(ctx context.Context, o *onboarding, in *staticIn, keys []
 	case in.Replace != nil && *in.Replace != "":
 		return invalid("field \"replace_key\" makes room for a new key, and with access_key none is made; leave it out")
 	case !slices.ContainsFunc(keys, func(k client.Key) bool { return k.ID == id && k.Active }):
-		return invalid("field \"access_key\": user %s has no active key %s; it has %s", s.User, clip(id), describe(keys))
+		return invalid("field \"access_key\": user %s has no active key %s; it has %s", s.User, clip(id), describeKeys(keys))
 	}
 	its, err := o.c.As(ctx, id, given, secret.Value{})
 	if err != nil {
-		return mine("aws.static", err)
+		return upstreamError("aws.static", err)
 	}
 	defer its.Close()
 	if who, err := its.WhoAmI(ctx); err != nil {
@@ -296,32 +296,32 @@ func (b statics) adopt(ctx context.Context, o *onboarding, in *staticIn, keys []
 		if k.ID != id {
 			e.Control().Supersede(rotate.Start{Reason: "manual", By: o.r.Caller.DisplayName}, &rotate.Ref{ID: k.ID, At: e.Now, Adopted: true})
 			due = e.Rec.Turn.End.After
-			o.r.Warn("user %s has another access key, %s; it goes on to work, and is retired from %s on, once it is unused for %s, because the first rotation needs its place", s.User, k.ID, due.Format(time.RFC3339), s.idle(e.Now, true))
+			o.r.Warn("user %s has another access key, %s; it goes on to work, and is retired from %s on, once it is unused for %s, because the first rotation needs its place", s.User, k.ID, due.Format(time.RFC3339), s.idlePeriod(e.Now, true))
 		}
 	}
 	return e.Commit(ctx, "adopted", due)
 }
 
 // makeRoom deletes the key that the writer names, and refuses where there is no place for a new one.
-func (in *staticIn) makeRoom(ctx context.Context, c *client.Client, s *static, keys []client.Key) ([]client.Key, error) {
+func (in *staticIn) makeRoom(ctx context.Context, c *client.Client, s *staticData, keys []client.Key) ([]client.Key, error) {
 	if in.Replace != nil && *in.Replace != "" {
 		at := slices.IndexFunc(keys, func(k client.Key) bool { return k.ID == *in.Replace })
 		if at < 0 {
-			return nil, invalid("field \"replace_key\": user %s has no key %s; it has %s", s.User, clip(*in.Replace), describe(keys))
+			return nil, invalid("field \"replace_key\": user %s has no key %s; it has %s", s.User, clip(*in.Replace), describeKeys(keys))
 		}
 		if err := c.DeleteKey(ctx, s.User, keys[at].ID); err != nil {
-			return nil, mine("aws.static", err)
+			return nil, upstreamError("aws.static", err)
 		}
 		keys = slices.Delete(keys, at, at+1)
 	}
 	if len(keys) > 1 {
-		return nil, invalid("user %s has two access keys, as many as AWS allows: %s; nothing was changed; give access_key and secret_key of the one to be given out until the first rotation, or replace_key=%s to have that one deleted now", s.User, describe(keys), keys[0].ID)
+		return nil, invalid("user %s has two access keys, as many as AWS allows: %s; nothing was changed; give access_key and secret_key of the one to be given out until the first rotation, or replace_key=%s to have that one deleted now", s.User, describeKeys(keys), keys[0].ID)
 	}
 	return keys, nil
 }
 
-// describe names keys for a person.
-func describe(keys []client.Key) string {
+// describeKeys names keys for a person.
+func describeKeys(keys []client.Key) string {
 	if len(keys) == 0 {
 		return "none"
 	}

@@ -17,28 +17,28 @@ func (b statics) kind() rotate.Kind {
 		Records: staticPrefix, Secrets: "ss/", History: "sh/", Journal: "sj/",
 		Path: func(name string) string { return "static-roles/" + name },
 		Details: func(r *rotate.Record) map[string]string {
-			return map[string]string{"role": r.Name, "username": staticOf(r).User, "path": b.m.Settings().Path + "static-roles/" + r.Name}
+			return map[string]string{"role": r.Name, "username": staticDataOf(r).User, "path": b.m.Settings().Path + "static-roles/" + r.Name}
 		},
 		Timing: staticTiming,
 		Open:   b.open,
-		Adopt:  adoptStatic,
+		Adopt:  upgradeStatic,
 		Forget: func(r *rotate.Record) []storage.Op {
-			s := staticOf(r)
-			return []storage.Op{storage.Remove(s.owned())}
+			s := staticDataOf(r)
+			return []storage.Op{storage.Remove(s.ownerKey())}
 		},
 	}
 }
 
 // open readies the keys of a role's user.
 func (b statics) open(_ context.Context, r *rotate.Record, sec *rotate.Secrets, _ *secret.Redactor) (rotate.Target, error) {
-	s := staticOf(r)
+	s := staticDataOf(r)
 	return &staticTarget{record: r, secrets: sec, target: target{
-		b: b.backend, settle: s.Settle,
-		reach: func(ctx context.Context) (*client.Client, string, func(), error) {
-			c, done, err := b.client(ctx, &s)
+		b: b.backend, propagation: s.Propagation,
+		connect: func(ctx context.Context) (*client.Client, string, func(), error) {
+			c, done, err := b.userClient(ctx, &s)
 			return c, s.User, done, err
 		},
-		full: func(user string, keys []client.Key) error {
+		keyLimitError: func(user string, keys []client.Key) error {
 			k := keys[0]
 			if k.ID == r.Current.Key() {
 				k = keys[len(keys)-1]
@@ -86,16 +86,16 @@ func (t *staticTarget) Retire(ctx context.Context, id string) error {
 	return t.delete(ctx, id)
 }
 
-// client is one for the account of the role's user.
-func (b statics) client(ctx context.Context, s *static) (*client.Client, func(), error) {
-	c, _, err := b.aws(ctx)
+// userClient returns a client for the account of the role's user.
+func (b statics) userClient(ctx context.Context, s *staticData) (*client.Client, func(), error) {
+	c, _, err := b.client(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	if s.As.ARN == "" {
-		return c, func() {}, b.home(ctx, c, "user "+s.User, s.Account)
+	if s.AssumedRole.ARN == "" {
+		return c, func() {}, b.checkAccount(ctx, c, "user "+s.User, s.Account)
 	}
-	r := client.SessionRequest{RoleARN: s.As.ARN, Name: s.As.Session, ExternalID: s.As.ExternalID, TTL: shortestSession}
+	r := client.SessionRequest{RoleARN: s.AssumedRole.ARN, Name: s.AssumedRole.Session, ExternalID: s.AssumedRole.ExternalID, TTL: shortestSession}
 	if r.Name == "" {
 		r.Name = "keyturn"
 	}

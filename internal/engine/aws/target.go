@@ -15,10 +15,10 @@ import (
 
 // Times of rotating.
 const (
-	landing    = 15 * time.Minute // the life of a signature: whatever was asked for has happened by then, and is in lists
-	makeWithin = 30 * time.Second // creating a key
-	checkAgain = 10 * time.Second // between two series of calls that a new key must pass
-	unusedFor  = 24 * time.Hour   // a key that somebody else has created may belong to what runs once a day
+	signatureLife  = 15 * time.Minute // the life of a signature: whatever was asked for has happened by then, and is in lists
+	makeWithin     = 30 * time.Second // creating a key
+	verifyInterval = 10 * time.Second // between two series of calls that a new key must pass
+	unusedFor      = 24 * time.Hour   // a key that somebody else has created may belong to what runs once a day
 )
 
 // secretField is the name of the only secret of a credential.
@@ -26,33 +26,35 @@ const secretField = "secret_key"
 
 // A target is the access keys of one IAM user: what the targets of static roles and of config/root have in common.
 type target struct {
-	b      *backend
-	settle settle
+	b           *backend
+	propagation propagation
 	// reach returns a client for the user's account, and the user's name. done ends the client's use.
-	reach func(ctx context.Context) (c *client.Client, user string, done func(), err error)
+	connect func(ctx context.Context) (c *client.Client, user string, done func(), err error)
 	// full says what is to be done where a user has these keys, and no place for another one.
-	full func(user string, keys []client.Key) error
+	keyLimitError func(user string, keys []client.Key) error
 }
 
 // capabilities are what any user's keys can do.
 func capabilities() rotate.Capabilities {
-	return rotate.Capabilities{List: true, LastUsed: true, Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: makeWithin, Late: landing}
+	return rotate.Capabilities{List: true, LastUsed: true, Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: makeWithin, Late: signatureLife}
 }
 
 // Settle implements [rotate.Target]: one call of Verify is a series already.
-func (t *target) Settle() rotate.Settle { return rotate.Settle{Interval: checkAgain, Timeout: landing} }
+func (t *target) Settle() rotate.Settle {
+	return rotate.Settle{Interval: verifyInterval, Timeout: signatureLife}
+}
 
 // Place implements [rotate.Target]: readers are given what the record holds.
 func (t *target) Place() *rotate.Place { return nil }
 
 // call makes a call for the user. changes: whether it has happened is not known where there is no answer.
 func (t *target) call(ctx context.Context, changes bool, do func(c *client.Client, user string) error) error {
-	c, user, done, err := t.reach(ctx)
+	c, user, done, err := t.connect(ctx)
 	if err != nil {
-		return failure(err, false)
+		return rotationFailure(err, false)
 	}
 	defer done()
-	return failure(do(c, user), changes)
+	return rotationFailure(do(c, user), changes)
 }
 
 // Create implements [rotate.Creator].
@@ -62,7 +64,7 @@ func (t *target) Create(ctx context.Context, _ rotate.Order) (made rotate.Creden
 		if client.CodeOf(err) == "LimitExceeded" {
 			keys, lerr := c.Keys(ctx, user)
 			if lerr == nil && len(keys) > 0 {
-				return &rotate.Failure{Outcome: rotate.Permanent, Err: t.full(user, keys)}
+				return &rotate.Failure{Outcome: rotate.Permanent, Err: t.keyLimitError(user, keys)}
 			}
 		}
 		made = rotate.Credential{ID: k.ID, Secret: map[string]secret.Value{secretField: k.Secret}}
@@ -78,11 +80,11 @@ func (t *target) Verify(ctx context.Context, made rotate.Credential) error {
 		if err != nil {
 			return err
 		}
-		s := t.settle
+		s := t.propagation
 		if cfg != nil {
-			s = s.over(cfg.Settle)
+			s = s.orDefault(cfg.Propagation)
 		}
-		err = t.b.works(ctx, c, client.Key{ID: made.ID, Secret: made.Secret[secretField]}, s)
+		err = t.b.waitPropagated(ctx, c, client.Key{ID: made.ID, Secret: made.Secret[secretField]}, s)
 		if client.CodeOf(err) == "InvalidClientTokenId" {
 			return &rotate.Failure{Outcome: rotate.Rejected, Err: err}
 		}
@@ -138,39 +140,39 @@ func (t *target) delete(ctx context.Context, id string) error {
 	return t.call(ctx, true, func(c *client.Client, user string) error { return c.DeleteKey(ctx, user, id) })
 }
 
-// slower are codes by which AWS refuses the rate of calls.
-var slower = []string{"Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded", "TooManyRequestsException"}
+// throttlingCodes are codes by which AWS refuses the rate of calls.
+var throttlingCodes = []string{"Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded", "TooManyRequestsException"}
 
-// failure says what is known of a call that failed. changes: it was one that changes something.
-func failure(err error, changes bool) error {
+// rotationFailure says what is known of a call that failed. changes: it was one that changes something.
+func rotationFailure(err error, changes bool) error {
 	if err == nil {
 		return nil
 	}
 	if f, ok := errors.AsType[*rotate.Failure](err); ok {
-		f.Err = mine("aws.rotate", f.Err)
+		f.Err = upstreamError("aws.rotate", f.Err)
 		return f
 	}
 	out := rotate.Transient
 	_, asked := errors.AsType[*client.Error](err)
 	code := client.CodeOf(err)
 	switch {
-	case slices.Contains(slower, code):
-	case asked && client.Unchanged(err) && code != "", !asked && permanent(err):
+	case slices.Contains(throttlingCodes, code):
+	case asked && client.Unchanged(err) && code != "", !asked && isPermanent(err):
 		out = rotate.Permanent
 	case asked && !client.Unchanged(err) && changes:
 		out = rotate.Unknown
 	}
-	return &rotate.Failure{Outcome: out, Err: mine("aws.rotate", err)}
+	return &rotate.Failure{Outcome: out, Err: upstreamError("aws.rotate", err)}
 }
 
-// permanent reports whether an error of ours stays until somebody changes something.
-func permanent(err error) bool {
+// isPermanent reports whether an error of ours stays until somebody changes something.
+func isPermanent(err error) bool {
 	return slices.Contains([]fault.Kind{fault.Invalid, fault.NotFound, fault.Conflict, fault.Denied, fault.Upstream}, fault.KindOf(err))
 }
 
-// settled goes on with the rotation in flight until it is as done wants it, or has ended: it waits between its steps as long as ctx
+// driveUntil goes on with the rotation in flight until it is as done wants it, or has ended: it waits between its steps as long as ctx
 // lasts, and less than most for each. It returns why it could not go on, if that is known.
-func settled(ctx context.Context, e *rotate.Edit, most time.Duration, done func(r *rotate.Record) bool) error {
+func driveUntil(ctx context.Context, e *rotate.Edit, most time.Duration, done func(r *rotate.Record) bool) error {
 	for {
 		err := e.Control().Drive(ctx, done)
 		f, failed := errors.AsType[*rotate.Failure](err)
@@ -184,11 +186,11 @@ func settled(ctx context.Context, e *rotate.Edit, most time.Duration, done func(
 	}
 }
 
-// endWithin is how long a request waits for one step of a rotation that is in its way.
-const endWithin = 20 * time.Second
+// stepWithin is how long a request waits for one step of a rotation that is in its way.
+const stepWithin = 20 * time.Second
 
-// waits says what a rotation in flight waits for.
-func waits(r *rotate.Record, user string) error {
+// pendingError says what a rotation in flight waits for.
+func pendingError(r *rotate.Record, user string) error {
 	const op = "aws.rotate"
 	switch r.State() {
 	case rotate.Settling, rotate.Verifying:
@@ -199,9 +201,9 @@ func waits(r *rotate.Record, user string) error {
 	return fault.New(op, fault.Unavailable, "what the rotation before has left is being cleared away at AWS; try again after %s", r.Due.Format(time.RFC3339))
 }
 
-func never(*rotate.Record) bool { return false }
+func untilEnd(*rotate.Record) bool { return false }
 
-// replaced reports whether what was begun has brought a new key, and the key before it, if any, has its grace.
-func replaced(r *rotate.Record) bool {
+// keyReplaced reports whether what was begun has brought a new key, and the key before it, if any, has its grace.
+func keyReplaced(r *rotate.Record) bool {
 	return r.Turn == nil || r.Turn.Replaced() && r.Turn.Old != nil
 }

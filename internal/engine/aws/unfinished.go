@@ -15,7 +15,7 @@ func (b *backend) Unfinished(ctx context.Context) error {
 	case err != nil:
 		return err
 	case e != nil && e.Rec.Turn != nil:
-		return fault.New("aws.disable", fault.Conflict, "a rotation of the key of config/root is under way, begun at %s, and nobody would end it once the mount is gone; wait for its end, or disable it with force=true and clear away in AWS what it has made for user %s", e.Rec.Turn.Started.Format(time.RFC3339), rootOf(e.Rec).User)
+		return fault.New("aws.disable", fault.Conflict, "a rotation of the key of config/root is under way, begun at %s, and nobody would end it once the mount is gone; wait for its end, or disable it with force=true and clear away in AWS what it has made for user %s", e.Rec.Turn.Started.Format(time.RFC3339), rootDataOf(e.Rec).User)
 	}
 	for r, err := range b.rotations.Records(ctx, staticKind) {
 		if err != nil {

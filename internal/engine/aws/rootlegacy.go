@@ -13,7 +13,7 @@ import (
 )
 
 // A rootBefore is what the row of config/root says of its key's rotation, as versions before [rotate] have stored it.
-type rootBefore struct {
+type legacyRoot struct {
 	KeyID  string `json:"key"`
 	Made   bool   `json:"made"`
 	Secret []byte `json:"secret"`
@@ -38,13 +38,13 @@ type rootBefore struct {
 	Dropped []string `json:"dropped"`
 }
 
-// rootBefore makes a record of what the row of config/root says, if there is one.
-func (b configs) rootBefore(ctx context.Context, name string) (*rotate.Record, *rotate.Secrets, error) {
+// recordFromLegacy makes a record of what the row of config/root says, if there is one.
+func (b configs) recordFromLegacy(ctx context.Context, name string) (*rotate.Record, *rotate.Secrets, error) {
 	row, err := b.m.Store.Get(ctx, rootKey)
 	if err != nil || row.Version == 0 {
 		return nil, nil, err
 	}
-	var was rootBefore
+	var was legacyRoot
 	if err := json.Unmarshal(row.Value, &was); err != nil {
 		return nil, nil, fault.Wrap("aws.root", fault.Internal, err)
 	}
@@ -63,21 +63,21 @@ func (b configs) rootBefore(ctx context.Context, name string) (*rotate.Record, *
 		r.Current = &rotate.Ref{ID: was.KeyID, At: was.Auto.Last, Adopted: !was.Made}
 		add(was.KeyID, was.Secret)
 	}
-	d := rootData{When: was.Auto.When, Dropped: was.Dropped}
+	d := rootData{When: was.Auto.When, Deleted: was.Dropped}
 	if was.Turn != nil {
 		r.Turns, d.Turn, d.User, d.Account = 1, 1, was.Turn.User, was.Turn.Account
-		r.Turn = was.flight(r)
+		r.Turn = was.inFlight(r)
 		if was.Turn.New != "" {
 			add(was.Turn.New, was.New)
 		}
 	}
-	return r, s, d.keep(r)
+	return r, s, d.store(r)
 }
 
-// flight is the rotation in flight.
-func (w *rootBefore) flight(r *rotate.Record) *rotate.Turn {
+// inFlight is the rotation in flight.
+func (w *legacyRoot) inFlight(r *rotate.Record) *rotate.Turn {
 	why := rotate.Start{Reason: "manual"}
-	t := begunBefore(r, why, w.Turn.At, w.Turn.New, slices.Concat(w.Turn.Before, w.Dropped))
+	t := legacyTurn(r, why, w.Turn.At, w.Turn.New, slices.Concat(w.Turn.Before, w.Dropped))
 	if w.Turn.Old == "" {
 		return t
 	}

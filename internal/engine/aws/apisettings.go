@@ -10,7 +10,7 @@ import (
 // A reach is how AWS is reached, and how what is created there is named: the fields of config/root that the
 // reference has, too, but for the key pair. There and here a write gives all of them, and what it leaves out
 // returns to its default: HashiCorp's Terraform provider takes a field away by leaving it out.
-type reach struct {
+type apiSettings struct {
 	Region  string   `json:"region,omitempty"`
 	IAM     string   `json:"iam,omitempty"`
 	STS     endpoint `json:"sts,omitzero"`
@@ -25,8 +25,8 @@ type endpoint struct {
 	Region string `json:"region,omitempty"`
 }
 
-// reachIn is a reach as it is written. What is nil was not given.
-type reachIn struct {
+// apiSettingsIn is a reach as it is written. What is nil was not given.
+type apiSettingsIn struct {
 	Region    *string   `json:"region" default:"us-east-1" doc:"The region whose APIs are called."`
 	IAM       *string   `json:"iam_endpoint" default:"AWS's own" doc:"The address of the IAM API."`
 	STS       *string   `json:"sts_endpoint" default:"AWS's own" doc:"The address of the STS API."`
@@ -37,12 +37,12 @@ type reachIn struct {
 	Name      *string   `json:"username_template" default:"vault-token-role-time-random" doc:"A template for the names of users and sessions, with fields and functions."`
 }
 
-// given reports whether a write has any of the fields, and so gives all of them.
-func (in *reachIn) given() bool { return *in != reachIn{} }
+// anyGiven reports whether a write has any of the fields, and so gives all of them.
+func (in *apiSettingsIn) anyGiven() bool { return *in != apiSettingsIn{} }
 
 // reach is what is written, with defaults for what is not given.
-func (in *reachIn) reach() reach {
-	r := reach{Retries: -1}
+func (in *apiSettingsIn) settings() apiSettings {
+	r := apiSettings{Retries: -1}
 	set(&r.Region, in.Region)
 	set(&r.IAM, in.IAM)
 	set(&r.STS.URL, in.STS)
@@ -57,8 +57,8 @@ func (in *reachIn) reach() reach {
 	return r
 }
 
-// differing names the fields in which two differ.
-func (c *reach) differing(d *reach) []string {
+// changedFields names the fields in which two differ.
+func (c *apiSettings) changedFields(d *apiSettings) []string {
 	var out []string
 	for _, f := range []struct {
 		differs bool
@@ -80,9 +80,9 @@ func (c *reach) differing(d *reach) []string {
 	return out
 }
 
-// moves is the first field that decides where AWS is reached and that differs between two; "" for none.
-func (c *reach) moves(d *reach) string {
-	for _, name := range c.differing(d) {
+// movedField is the first field that decides where AWS is reached and that differs between two; "" for none.
+func (c *apiSettings) movedField(d *apiSettings) string {
+	for _, name := range c.changedFields(d) {
 		if strings.HasSuffix(name, "_endpoint") || strings.HasSuffix(name, "_endpoints") {
 			return name
 		}
@@ -90,17 +90,17 @@ func (c *reach) moves(d *reach) string {
 	return ""
 }
 
-// leftOut names the fields that a write did not give and that are by default again by it.
-func (in *reachIn) leftOut(was, now *reach) []string {
+// resetFields names the fields that a write did not give and that are by default again by it.
+func (in *apiSettingsIn) resetFields(was, now *apiSettings) []string {
 	given := map[string]bool{
 		"iam_endpoint": in.IAM != nil, "sts_endpoint": in.STS != nil, "sts_fallback_endpoints": in.Others != nil, "sts_fallback_regions": in.Regions != nil,
 		"sts_region": in.STSRegion != nil, "region": in.Region != nil, "max_retries": in.Retries != nil, "username_template": in.Name != nil,
 	}
-	return slices.DeleteFunc(was.differing(now), func(name string) bool { return given[name] })
+	return slices.DeleteFunc(was.changedFields(now), func(name string) bool { return given[name] })
 }
 
 // template is how names are made, as it is shown.
-func (c *reach) template() string {
+func (c *apiSettings) template() string {
 	if c.Name == "" {
 		return defaultTemplate
 	}

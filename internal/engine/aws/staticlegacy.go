@@ -11,12 +11,12 @@ import (
 )
 
 // A staticBefore is the row of a static role as versions before [rotate] have stored it, secrets and all.
-type staticBefore struct {
-	static
+type legacyStatic struct {
+	staticData
 
 	Current string     `json:"current"` // the id of the key that is given out
 	Adopted bool       `json:"adopted"` // it was there before the role
-	Old     *oldBefore `json:"old"`     // the key before, until it is deleted
+	Old     *legacyKey `json:"old"`     // the key before, until it is deleted
 	Turn    *struct {  // under way, until its key is given out
 		By     string    `json:"by"`
 		At     time.Time `json:"at"`
@@ -37,7 +37,7 @@ type staticBefore struct {
 }
 
 // An oldBefore is the key before, in its grace, inactive, or to be deleted.
-type oldBefore struct {
+type legacyKey struct {
 	ID       string    `json:"id"`
 	Since    time.Time `json:"since"` // replaced
 	At       time.Time `json:"at"`    // looked at next
@@ -47,12 +47,12 @@ type oldBefore struct {
 	Adopted  bool      `json:"adopted"`
 }
 
-// adoptStatic makes a record of a row of before.
-func adoptStatic(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
+// upgradeStatic makes a record of a row of before.
+func upgradeStatic(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 	if len(r.Data) != 0 {
 		return nil, nil
 	}
-	var was staticBefore
+	var was legacyStatic
 	if err := json.Unmarshal(row, &was); err != nil {
 		return nil, fault.Wrap("aws.static", fault.Internal, err)
 	}
@@ -61,32 +61,32 @@ func adoptStatic(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 		Failures: was.Failed, LastError: was.Why, Gone: was.Gone,
 	}
 	sec := &rotate.Secrets{Admin: map[string]secret.Value{}, Keys: map[string]rotate.Credential{}}
-	was.credentials(r, sec)
+	was.setCredentials(r, sec)
 	switch {
 	case was.Turn != nil:
-		was.creating(r)
+		was.setCreating(r)
 	case was.Old != nil && was.Current != "":
-		was.ending(r)
+		was.setGrace(r)
 	default:
-		r.Retry = was.retry()
+		r.Retry = was.retryAt()
 		if was.Current == "" && !was.Gone { // the first key is still to be created
 			r.Next = was.Due
 		}
 	}
-	return sec, was.keep(r)
+	return sec, was.store(r)
 }
 
-// retry is when what has failed is tried again; zero if nothing has.
-func (s *staticBefore) retry() time.Time {
+// retryAt is when what has failed is tried again; zero if nothing has.
+func (s *legacyStatic) retryAt() time.Time {
 	if s.Failed == 0 {
 		return time.Time{}
 	}
 	return s.Due
 }
 
-// credentials are the keys of the row. One that was there before the role, and is not given out, is the current one until the
+// setCredentials are the keys of the row. One that was there before the role, and is not given out, is the current one until the
 // first rotation has ended.
-func (s *staticBefore) credentials(r *rotate.Record, sec *rotate.Secrets) {
+func (s *legacyStatic) setCredentials(r *rotate.Record, sec *rotate.Secrets) {
 	add := func(id string, word []byte) {
 		if id != "" && len(word) > 0 {
 			sec.Keys[id] = rotate.Credential{ID: id, Secret: map[string]secret.Value{secretField: secret.New(word)}}
@@ -107,8 +107,8 @@ func (s *staticBefore) credentials(r *rotate.Record, sec *rotate.Secrets) {
 	}
 }
 
-// creating is a rotation whose key is not given out yet. Whether a key was created is not known before its id is stored.
-func (s *staticBefore) creating(r *rotate.Record) {
+// setCreating is a rotation whose key is not given out yet. Whether a key was created is not known before its id is stored.
+func (s *legacyStatic) setCreating(r *rotate.Record) {
 	why := rotate.Start{Reason: "manual"}
 	if s.Turn.By == "schedule" {
 		why.Reason = "schedule"
@@ -117,7 +117,7 @@ func (s *staticBefore) creating(r *rotate.Record) {
 	if s.Old != nil {
 		known = append(known, s.Old.ID)
 	}
-	r.Turns, r.Turn = 1, begunBefore(r, why, s.Turn.At, s.Turn.New, known)
+	r.Turns, r.Turn = 1, legacyTurn(r, why, s.Turn.At, s.Turn.New, known)
 	r.Failures = 0
 	r.Turn.Tries = s.Failed
 	if s.Gone {
@@ -126,27 +126,27 @@ func (s *staticBefore) creating(r *rotate.Record) {
 	}
 }
 
-// begunBefore is a rotation in flight that began at a time and has created made, unless that is not known.
-func begunBefore(r *rotate.Record, why rotate.Start, at time.Time, made string, known []string) *rotate.Turn {
-	a := rotate.Attempt{N: 1, Marker: "the call at " + at.Format(time.RFC3339), At: at, Deadline: at, Late: at.Add(landing), Before: known}
+// legacyTurn is a rotation in flight that began at a time and has created made, unless that is not known.
+func legacyTurn(r *rotate.Record, why rotate.Start, at time.Time, made string, known []string) *rotate.Turn {
+	a := rotate.Attempt{N: 1, Marker: "the call at " + at.Format(time.RFC3339), At: at, Deadline: at, Late: at.Add(signatureLife), Before: known}
 	t := &rotate.Turn{N: 1, ID: r.Tag + "/1", Start: why, Started: at, State: rotate.Creating, Old: r.Current}
 	if made != "" {
 		a.Outcome = "created"
-		t.State, t.New, t.Until = rotate.Verifying, &rotate.Ref{ID: made, At: at}, at.Add(landing)
+		t.State, t.New, t.Until = rotate.Verifying, &rotate.Ref{ID: made, At: at}, at.Add(signatureLife)
 	}
 	t.Attempts = []rotate.Attempt{a}
 	return t
 }
 
-// ending is a rotation whose key is given out, while the one before lives.
-func (s *staticBefore) ending(r *rotate.Record) {
+// setGrace is a rotation whose key is given out, while the one before lives.
+func (s *legacyStatic) setGrace(r *rotate.Record) {
 	t := &rotate.Turn{
 		N: 1, ID: r.Tag + "/1", Start: rotate.Start{Reason: "schedule"}, Started: s.Old.Since, State: rotate.Grace, New: r.Current,
 		Old: &rotate.Ref{ID: s.Old.ID, At: s.Old.Since, Adopted: s.Old.Adopted || len(s.Older) == 0}, Proof: rotate.ProofUse,
 		Put: rotate.Put{Asked: s.Old.Since, At: s.Old.Since, Next: s.Next},
-		End: rotate.Ending{After: s.Old.Since.Add(s.grace(s.Old.Since)), Disabled: s.Old.Inactive, Revived: s.Old.Revived, Used: s.Old.Used},
+		End: rotate.Ending{After: s.Old.Since.Add(s.gracePeriod(s.Old.Since)), Disabled: s.Old.Inactive, Revived: s.Old.Revived, Used: s.Old.Used},
 	}
-	t.End.Hold = t.End.After.Add(s.grace(s.Old.Since))
+	t.End.Hold = t.End.After.Add(s.gracePeriod(s.Old.Since))
 	if !s.Old.Inactive.IsZero() {
 		t.State = rotate.Retiring
 	}

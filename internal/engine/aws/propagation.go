@@ -10,9 +10,9 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// works waits until AWS takes a new key everywhere: until so many calls in a row were let in, and a
+// waitPropagated waits until AWS takes a new key everywhere: until so many calls in a row were let in, and a
 // pause after that.
-func (b *backend) works(ctx context.Context, c *client.Client, k client.Key, s settle) error {
+func (b *backend) waitPropagated(ctx context.Context, c *client.Client, k client.Key, s propagation) error {
 	checks, rest := defaultChecks, defaultPause
 	set(&checks, s.Checks)
 	set(&rest, s.Pause)
