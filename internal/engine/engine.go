@@ -186,6 +186,8 @@ type Publication struct {
 	ReadTTL  time.Duration
 	// CAS is the version that must be current; -1 for any.
 	CAS int
+	// Along joins the commit, on absolute keys.
+	Along []storage.Op
 }
 
 // A Place is one field of a secret to which something is published.

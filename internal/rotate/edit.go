@@ -192,6 +192,11 @@ func commitKept(ctx context.Context, e *Edit, what string, due time.Time) error 
 	}
 }
 
+// asserted is the operation, on an absolute key, by which another commit fails once the record is not what was read.
+func asserted(e *Edit) storage.Op {
+	return e.m.cfg.Store.Abs(storage.Expect(e.kind.Records+e.Rec.Name, e.version))
+}
+
 // What is neither journaled nor told: braked is what happens to each record every other minute
 // while the brake is on, for weeks perhaps; tries counts a call, before it is made, refusal a write that was refused.
 const (

@@ -82,6 +82,9 @@ func (j *judgement) store(what string, due time.Time) error {
 	if err := j.commit(abs); err != nil {
 		return err
 	}
+	if what == lives { // nothing was written
+		return nil
+	}
 	m, k := j.m, j.kind
 	log := m.cfg.Log.Info
 	if j.Rec.Alert != nil && j.Rec.Alert.Place {

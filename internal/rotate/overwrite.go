@@ -87,6 +87,8 @@ func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrit
 	}
 	j := judging(e, o, commit)
 	switch t := e.turn(); {
+	case o.Fields != nil && o.Force && t != nil && t.leaked() && j.open(ctx) == nil && j.secretOf(t.Victim()):
+		return j.never("%s has leaked; %s", j.past.called(ctx, t.Victim()), rotateAgain(e))
 	case o.Fields == nil || o.Force:
 	case t == nil && e.Rec.Calling.After(e.Now):
 		return fault.New("rotate.Overwrite", fault.Unavailable, "a key of %s is being retired at this moment, and nothing was written; try again in a minute", j.name())
@@ -135,12 +137,16 @@ func (j *judgement) run(ctx, short context.Context) error {
 
 // right is a write of what consumers are to read.
 func (j *judgement) right() error {
+	what := "restored"
 	if j.Rec.alerts().place == nil && j.Rec.Wrote == "" {
-		consumed(j, writtenID(j))
-		return j.commit(nil)
+		if !j.looking { // nothing of the record changes, but what is right may: a rotation may publish before this is written
+			consumed(j, writtenID(j))
+			return j.commit([]storage.Op{asserted(j.Edit)})
+		}
+		what = lives
 	}
 	j.calm()
-	return j.store("restored", j.unmoved())
+	return j.store(what, j.unmoved())
 }
 
 // calm forgets what was wrong with what consumers read.
@@ -156,14 +162,14 @@ func (j *judgement) calm() {
 func (j *judgement) victim(ctx, short context.Context) error {
 	t, which := j.turn(), j.past.called(ctx, j.turn().Victim())
 	switch {
+	case t.leaked():
+		return j.never("%s has leaked; %s", which, rotateAgain(j.Edit))
 	case !t.End.Disabled.IsZero():
 		return j.refuse("%s is disabled since %s; enable it at the provider and write it again, or %s", which, date(t.End.Disabled), way(j))
 	case t.Flips > 0 && !j.Now.Before(t.Hold):
 		return j.refuse("two keys have replaced each other there %d times since %s, and none of them is retired meanwhile; wait for the end of rotation %d, or rotate with leaked=true", t.Flips, date(t.Put.Asked), t.N)
 	case t.State == Retiring:
 		return j.refuse("%s is being retired by rotation %d, and cannot come back for certain; %s", which, t.N, way(j))
-	case t.leaked():
-		return j.never("%s has leaked; %s", which, rotateAgain(j.Edit))
 	}
 	if why := mismatch(j); why != "" {
 		return j.refuse("%s", why)

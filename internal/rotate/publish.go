@@ -147,6 +147,7 @@ func retireAfter(e *Edit, old *Ref, asked time.Time, leaked bool) time.Time {
 
 // put publishes. Unless it is done it has committed what went wrong.
 func put(ctx context.Context, e *Edit, p Publication, to *Put) (done bool, err error) {
+	p.Along = append(p.Along, asserted(e))
 	version, err := e.target.Place().Publish(ctx, p)
 	e.Now = time.Now().UTC()
 	switch {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
 )
 
 // A Return says to which credential a record goes back: that of a rotation, or that of a version
@@ -151,7 +152,7 @@ func (j *judgement) putBack(ctx context.Context) error {
 	if err := j.Commit(ctx, "returning", j.Planned()); err != nil {
 		return err
 	}
-	p := Publication{ID: fmt.Sprintf("%s/return-%d", j.Rec.Tag, cas), Asked: j.Now, Next: j.Rec.Next, CAS: cas, Fields: j.o.Fields}
+	p := Publication{ID: fmt.Sprintf("%s/return-%d", j.Rec.Tag, cas), Asked: j.Now, Next: j.Rec.Next, CAS: cas, Fields: j.o.Fields, Along: []storage.Op{asserted(j.Edit)}}
 	current := j.secretOf(j.Rec.Current)
 	if current {
 		p.NewID = j.Rec.Current.Key()

@@ -118,6 +118,8 @@ type Publication struct {
 	NewID, OldID string
 	RetireAfter  time.Time
 	CAS          int // the version that is current
+	// Along joins the write, on absolute keys: a server that was suspended publishes nothing that others have gone on from.
+	Along []storage.Op
 }
 
 // Published is what consumers read, or have read.

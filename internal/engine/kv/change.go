@@ -30,8 +30,14 @@ func (v *versioned) row(ctx context.Context, path string) (*record, storage.Vers
 // where there is no record; it may be called again. A nil record changes nothing.
 type edit func(c *config, m *record) (*record, []storage.Op, error)
 
-// change commits what f makes of a path's record. by is the client that makes the change; nil for a rotation.
-func (v *versioned) change(ctx context.Context, path string, by *hand, f edit) error {
+// A writer is who changes a secret: a client, or a rotation with what it commits along, on absolute keys.
+type writer struct {
+	by    *hand
+	along []storage.Op
+}
+
+// change commits what f makes of a path's record.
+func (v *versioned) change(ctx context.Context, path string, by writer, f edit) error {
 	defer v.latch(path)()
 	for range 16 {
 		row, ver, err := v.row(ctx, path)
@@ -50,7 +56,7 @@ func (v *versioned) change(ctx context.Context, path string, by *hand, f edit) e
 		if old == nil && row != nil {
 			next.hold(row.Held, nil)
 		}
-		err = v.commit(ctx, revision{path: path, by: by, old: old, next: next, version: ver, ops: ops})
+		err = v.commit(ctx, revision{path: path, by: by.by, along: by.along, old: old, next: next, version: ver, ops: ops})
 		if !errors.Is(err, storage.ErrConflict) {
 			return err
 		}
@@ -83,7 +89,7 @@ func (v *versioned) commit(ctx context.Context, r revision) error {
 		return err
 	}
 	if o == nil {
-		return write(nil)
+		return write(r.along)
 	}
 	l := v.latchOf(r.path)
 	l.Unlock()

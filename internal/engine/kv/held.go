@@ -171,5 +171,6 @@ type revision struct {
 	old, next *record // of which old may be nil
 	version   storage.Version
 	ops       []storage.Op // but that of the record
+	along     []storage.Op // of a rotation, on absolute keys
 	remove    bool         // the record goes
 }

@@ -138,7 +138,7 @@ func (v *versioned) changeMeta(ctx context.Context, in settingsIn, patch bool) e
 	if err := checkMax(in.MaxVersions); err != nil {
 		return err
 	}
-	return v.change(ctx, in.Path, nil, func(_ *config, m *record) (*record, []storage.Op, error) {
+	return v.change(ctx, in.Path, writer{}, func(_ *config, m *record) (*record, []storage.Op, error) {
 		if m == nil && patch {
 			return nil, nil, fault.New("kv.patchMeta", fault.NotFound, "")
 		}

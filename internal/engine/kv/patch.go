@@ -20,7 +20,7 @@ func (v *versioned) patch(ctx context.Context, r *route.Request, in putIn) (*ver
 	}
 	var out versionOut
 	var stored *record // as in write
-	err := v.change(ctx, in.Path, in.hand(r), func(c *config, m *record) (*record, []storage.Op, error) {
+	err := v.change(ctx, in.Path, writer{by: in.hand(r)}, func(c *config, m *record) (*record, []storage.Op, error) {
 		var ver *version
 		if m != nil {
 			ver = m.find(0)

@@ -12,6 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
@@ -103,6 +104,25 @@ func TestPublishTwice(t *testing.T) {
 		if n := w.rows("v/app"); n != 2 {
 			t.Errorf("mode %d: %d versions, want 2", mode, n)
 		}
+	}
+}
+
+// TestPublishAlong: what joins a publication is stored with it, or neither is.
+func TestPublishAlong(t *testing.T) {
+	w := open(t, two, nil)
+	kv := w.Engine.(engine.Versioned)
+	w.put("app", "1")
+	p := publication("t1", "sk_1", 1)
+	p.Along = []storage.Op{storage.Set("record", []byte("new")).If(7)}
+	if _, err := kv.Publish(t.Context(), "app", p); !fault.Is(err, fault.Unavailable) || w.rows("v/app") != 1 {
+		t.Errorf("behind a record that has changed: %v, and %d versions", err, w.rows("v/app"))
+	}
+	p.Along = []storage.Op{storage.Set("record", []byte("new")).If(0)}
+	if n, err := kv.Publish(t.Context(), "app", p); n != 2 || err != nil {
+		t.Errorf("published as version %d, %v", n, err)
+	}
+	if row, err := w.View.Get(t.Context(), "record"); err != nil || string(row.Value) != "new" {
+		t.Errorf("what joined it is %q, %v", row.Value, err)
 	}
 }
 

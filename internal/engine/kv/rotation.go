@@ -22,7 +22,7 @@ const (
 // Publish writes a rotated credential as a new version, once for each turn.
 func (v *versioned) Publish(ctx context.Context, path string, p engine.Publication) (int, error) {
 	n := 0
-	err := v.change(ctx, path, nil, func(c *config, m *record) (*record, []storage.Op, error) {
+	err := v.change(ctx, path, writer{along: p.Along}, func(c *config, m *record) (*record, []storage.Op, error) {
 		if m != nil {
 			for _, ver := range m.Versions {
 				if ver.Turn != nil && ver.Turn.ID == p.Turn {

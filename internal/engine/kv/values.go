@@ -99,7 +99,7 @@ func (v *versioned) write(ctx context.Context, r *route.Request, in putIn) (*ver
 	}
 	var out versionOut
 	var stored *record // its custom metadata may say more once a holder has judged the write
-	err := v.change(ctx, in.Path, in.hand(r), func(c *config, m *record) (*record, []storage.Op, error) {
+	err := v.change(ctx, in.Path, writer{by: in.hand(r)}, func(c *config, m *record) (*record, []storage.Op, error) {
 		if err := c.checkCAS(m, in.cas()); err != nil {
 			return nil, nil, err
 		}
@@ -197,7 +197,7 @@ func (v *versioned) mark(ctx context.Context, path string, ns []int, by *hand, f
 
 // changeMarked applies f to the named versions, the newest where none is named.
 func (v *versioned) changeMarked(ctx context.Context, path string, ns []int, by *hand, f func(c *config, m *record, ver *version, now time.Time) bool) error {
-	return v.change(ctx, path, by, func(c *config, m *record) (*record, []storage.Op, error) {
+	return v.change(ctx, path, writer{by: by}, func(c *config, m *record) (*record, []storage.Op, error) {
 		if m == nil {
 			return nil, nil, nil
 		}
@@ -222,7 +222,7 @@ func (v *versioned) destroy(ctx context.Context, r *route.Request, in versionsIn
 	if err := in.check(); err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, v.change(ctx, in.Path, handOf(r), func(_ *config, m *record) (*record, []storage.Op, error) {
+	return route.None{}, v.change(ctx, in.Path, writer{by: handOf(r)}, func(_ *config, m *record) (*record, []storage.Op, error) {
 		if m == nil {
 			return nil, nil, nil
 		}

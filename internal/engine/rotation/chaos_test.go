@@ -63,7 +63,7 @@ func (c *chaos) Open(server int, store storage.Store) {
 			if err := c.Refuse(server, "publishing"); err != nil {
 				return 0, err
 			}
-			if died := c.Call(server, rotatetest.Call{What: "publish", ID: p.Turn}, func() { n, err = c.kv.publish(p) }); died != nil {
+			if died := c.Call(server, rotatetest.Call{What: "publish", ID: p.Turn}, func() { n, err = c.kv.publish(context.Background(), p, c.Barrier().View("")) }); died != nil {
 				return 0, died
 			}
 			return n, err

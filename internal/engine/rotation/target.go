@@ -89,7 +89,7 @@ func (t *target) publish(ctx context.Context, p rotate.Publication) (version int
 	policy := t.data.Config.Policy
 	return t.b.m.Host.Publish(ctx, engine.Publication{
 		Turn: p.ID, Key: t.record.Name, Path: t.data.Config.Path, Policies: append([]string(nil), t.data.Principal...),
-		Fields: maps.Clone(p.Fields), Custom: custom, CAS: p.CAS,
+		Fields: maps.Clone(p.Fields), Custom: custom, CAS: p.CAS, Along: p.Along,
 		Plain:  map[string]string{"rotated_at": p.Asked.Format(time.RFC3339), "next_rotation": p.Next.Format(time.RFC3339)},
 		Period: policy.Period, Next: p.Next, ReadTTL: policy.ReadTTL,
 	})

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/engine/rotation"
@@ -299,12 +300,12 @@ func (k *fakeKV) lend(h *engine.Host, server func() *enginetest.World) {
 	h.Rotating = func(ctx context.Context, _ []string) iter.Seq2[rotate.Status, error] {
 		return server().Engine.(engine.Rotator).Rotations().Statuses(ctx)
 	}
-	h.Publish = func(_ context.Context, p engine.Publication) (int, error) { return k.publish(p) }
+	h.Publish = func(ctx context.Context, p engine.Publication) (int, error) { return k.publish(ctx, p, server().View) }
 	h.Published = func(_ context.Context, p engine.Publication) (*engine.Published, error) { return k.published(p.Path) }
 	h.Versions = func(_ context.Context, path string) ([]engine.Published, error) { return k.versions(path), nil }
 }
 
-func (k *fakeKV) publish(p engine.Publication) (int, error) {
+func (k *fakeKV) publish(ctx context.Context, p engine.Publication, store *barrier.View) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.denied {
@@ -320,6 +321,9 @@ func (k *fakeKV) publish(p engine.Publication) (int, error) {
 	}
 	if p.CAS >= 0 && p.CAS != at.version {
 		return 0, fault.New("kv", fault.Conflict, "at %d, not %d", at.version, p.CAS)
+	}
+	if _, err := store.CommitWith(ctx, nil, p.Along); err != nil {
+		return 0, err
 	}
 	at.version++
 	at.fields = maps.Clone(at.fields)
