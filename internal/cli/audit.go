@@ -28,27 +28,22 @@ func auditEnable() *command {
 			f.String(&description, "description", "text", "what it is for")
 			f.Bool(&notReplicated, "local", "do not replicate it")
 		},
-		run: func(ctx context.Context, s *session) error {
-			client, options, err := s.connectWithData(s.args[1:])
+		run: runChange(func(s *session) (call, error) {
+			options, err := parseData(s.env.Stdin, s.args[1:])
 			if err != nil {
-				return err
+				return call{}, err
 			}
 			kind := s.args[0]
 			if path == "" {
 				path = kind
 			}
 			at, err := folder(path)
-			if err != nil {
-				return err
-			}
-			sec, err := client.write(ctx, auditDevices.below(at), map[string]any{
-				"type": kind, "description": description, "local": notReplicated, "options": options,
-			})
-			if err != nil {
-				return remote(err, "enabling audit device")
-			}
-			return s.out.done(sec, "Success! Enabled the %s audit device at: %s/", kind, at)
-		},
+			return call{
+				op: "update", path: auditDevices.below(at), doing: "enabling audit device",
+				body:    map[string]any{"type": kind, "description": description, "local": notReplicated, "options": options},
+				success: fmt.Sprintf("Success! Enabled the %s audit device at: %s/", kind, at),
+			}, err
+		}),
 	}
 }
 
@@ -57,21 +52,13 @@ func auditDisable() *command {
 		name: "disable", short: "Disable an audit device", args: "PATH", min: 1, max: 1,
 		long:     "Disables an audit device. What it wrote stays; its values can no longer be\nrecognised.",
 		examples: []example{{"Disable the device at file/:", "keyturn audit disable file"}},
-		run: func(ctx context.Context, s *session) error {
+		run: runChange(func(s *session) (call, error) {
 			at, err := folder(s.args[0])
-			if err != nil {
-				return err
-			}
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
-			sec, err := client.remove(ctx, auditDevices.below(at), nil)
-			if err != nil {
-				return remote(err, "disabling audit device")
-			}
-			return s.out.done(sec, "Success! Disabled audit device (if it was enabled) at: %s/", at)
-		},
+			return call{
+				op: "delete", path: auditDevices.below(at), doing: "disabling audit device",
+				success: fmt.Sprintf("Success! Disabled audit device (if it was enabled) at: %s/", at),
+			}, err
+		}),
 	}
 }
 
@@ -83,19 +70,15 @@ func auditList() *command {
 		examples: []example{{"List them with their options:", "keyturn audit list -detailed"}},
 		flags:    func(f *flags) { f.Bool(&detailed, "detailed", "show options, too") },
 		run: func(ctx context.Context, s *session) error {
-			client, err := s.connect()
+			sec, err := s.send(ctx, call{op: "read", path: auditDevices, doing: "listing audits"})
 			if err != nil {
 				return err
-			}
-			sec, err := client.read(ctx, auditDevices, nil)
-			if err != nil {
-				return remote(err, "listing audits")
 			}
 			if sec == nil || len(sec.Data) == 0 {
 				if done, err := s.out.encode(struct{}{}); done && err != nil {
 					return err
 				}
-				return refusal{exitRemote, "No audit devices are enabled."}
+				return refuse(exitRemote, "No audit devices are enabled.")
 			}
 			if done, err := s.out.encode(sec.Data); done {
 				return err
@@ -111,7 +94,7 @@ func auditTable(data map[string]any, detailed bool) string {
 		header = append(header, "Replication", "Options")
 	}
 	var rows [][]string
-	each(data, func(path string, device map[string]any) {
+	eachMount(data, func(path string, device map[string]any) {
 		row := []string{path, text(device["type"]), text(device["description"])}
 		if detailed {
 			replication, options := "replicated", ""

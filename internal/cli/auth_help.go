@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// loginUses are the arguments that login takes for the methods that it knows, and
-// what they are for.
-var loginUses = map[string]struct{ args, about string }{
+// loginUsages maps each type of method that login supports to its arguments and a description.
+var loginUsages = map[string]struct{ args, about string }{
 	"token":      {"[TOKEN]", "Logs in with a token that exists. Without an argument it is asked for."},
 	"userpass":   {"username=NAME [password=…]", "Logs in with a user name and a password, which is asked for when it is missing."},
 	"ldap":       {"username=NAME [password=…]", "Logs in with a name and a password of an LDAP directory. The password is asked for\nwhen it is missing."},
@@ -31,20 +30,16 @@ func authHelp() *command {
 			{"Show how to log in by the method at auth/people/:", "keyturn auth help people/"},
 		},
 		run: func(ctx context.Context, s *session) error {
-			if _, known := loginUses[s.args[0]]; known {
-				return s.out.write(loginUse(s.name, s.args[0], ""))
+			if _, known := loginUsages[s.args[0]]; known {
+				return s.out.write(loginUsage(s.name, s.args[0], ""))
 			}
 			path, err := folder(s.args[0])
 			if err != nil {
 				return err
 			}
-			client, err := s.connect()
+			sec, err := s.send(ctx, call{op: "read", path: authKind.api, doing: "listing each " + authKind.what})
 			if err != nil {
 				return err
-			}
-			sec, err := client.read(ctx, authKind.api, nil)
-			if err != nil {
-				return remote(err, "listing each %s", authKind.what)
 			}
 			kind := ""
 			if sec != nil {
@@ -52,21 +47,21 @@ func authHelp() *command {
 				kind = text(mount["type"])
 			}
 			if kind == "" {
-				return hinted(refusal{exitLocal, fmt.Sprintf("Error: %q is neither a type of auth method that login knows nor one that is enabled", s.args[0])},
-					"%q lists the enabled methods; login supports the types %s.", s.name+" auth list", strings.Join(sortedKeys(loginUses), ", "))
+				return hinted(refuse(exitLocal, "Error: %q is neither a type of auth method that login knows nor one that is enabled", s.args[0]),
+					"%q lists the enabled methods; login supports the types %s.", s.name+" auth list", strings.Join(sortedKeys(loginUsages), ", "))
 			}
-			return s.out.write(loginUse(s.name, kind, string(path)))
+			return s.out.write(loginUsage(s.name, kind, string(path)))
 		},
 	}
 }
 
-// loginUse is how to log in by a type of method, at its usual path or another.
-func loginUse(program, kind, path string) string {
+// loginUsage says how to log in with a type of method that is mounted at path.
+func loginUsage(program, kind, path string) string {
 	line := program + " login -method=" + kind
 	if path != "" && path != kind {
 		line += " -path=" + path
 	}
-	use, known := loginUses[kind]
+	use, known := loginUsages[kind]
 	if !known {
 		use.args = "[K=V ...]"
 		use.about = "Logs in by sending the fields that are given to the method's login endpoint."

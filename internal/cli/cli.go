@@ -1,18 +1,18 @@
 // Package cli is the command line: one literal tree of commands over Vault's
 // HTTP API.
 //
-// Grammar, output and exit codes are those of Vault's own command line, so that
-// scripts written for it run unchanged, whatever name the binary is started
-// under: 0 is success, 1 a mistake made here (flags, files, input), 2 an answer
-// from the server that is not success. Results go to standard output, everything
-// else to standard error.
+// Grammar, output and exit codes are those of Vault's command line, so that scripts written for it
+// run unchanged. The exit code is 0 for success, 1 for a local error (flags, files, input), and 2
+// for an answer of the server that is not a success. Results go to standard output, everything else
+// to standard error.
 //
-// Nothing here holds state between two calls of [Main]: a tree of commands, with
-// the variables its flags write to, is built for each.
+// The package keeps no state between two calls of [Main], because each call builds a new tree of
+// commands, with the variables to which the flags write.
 //
-// The files stand in storeys. [Main] finds a command in the tree and runs it (cli, lookup, help, report, complete). Below are the
-// commands, one file for each group of them (kv, rotate, token, …), and what they share: the session and its client (session,
-// client, requests, hints), output (printer, format, layout), flags, errors, and the paths of requests (path, kvpath).
+// The files stand in storeys. [Main] finds a command in the tree and runs it (cli, lookup, help,
+// report, complete). Below are the commands, one file for each group (kv, rotate, token, …), and
+// what they share: calls of the API (call), the session and its client (session, client, requests,
+// hints), output (printer, format, layout), flags, errors, and the paths of requests (path, kvpath).
 package cli
 
 import (
@@ -23,8 +23,7 @@ import (
 	"strings"
 )
 
-// Main runs the command that args name; args[0] is the program. It returns the
-// exit code.
+// Main runs the command that args name and returns the exit code. args[0] is the program.
 func Main(ctx context.Context, args []string, env Env) int {
 	name := "keyturn"
 	if len(args) > 0 {
@@ -38,7 +37,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 		env.Stdin = strings.NewReader("")
 	}
 	p := program{name: name, env: env, root: tree(env)}
-	if env.Getenv("COMP_LINE") != "" { // a shell asks how the line may go on
+	if env.Getenv("COMP_LINE") != "" { // a shell calls to complete a line
 		return p.complete(ctx, args)
 	}
 	return run(ctx, p, args)
@@ -71,8 +70,8 @@ func run(ctx context.Context, p program, args []string) int {
 		return s.listCommands(ctx, c, rest)
 	}
 	s.flags = newFlags(c, s)
-	asked, err := s.prepare(c, rest)
-	if asked {
+	wantsHelp, err := s.prepare(c, rest)
+	if wantsHelp {
 		return s.report(ctx, s.out.write(s.usage(c, s.flags)))
 	}
 	if err == nil {
@@ -81,7 +80,7 @@ func run(ctx context.Context, p program, args []string) int {
 	return s.report(ctx, s.printRequest(ctx, err))
 }
 
-// listCommands answers a group that was named without one of its commands.
+// listCommands prints the usage of a group that was named without one of its commands.
 func (s *session) listCommands(ctx context.Context, c *command, rest []string) int {
 	switch first(rest) {
 	case "-h", "-help", "--help":

@@ -10,21 +10,20 @@ import (
 	"testing"
 )
 
-// leaves calls do with each command that runs, and the path to it.
-func leaves(c *command, line string, do func(line string, c *command)) {
+// eachCommand calls do with each command that runs, and the path to it.
+func eachCommand(c *command, line string, do func(line string, c *command)) {
 	for _, sub := range c.sub {
-		leaves(sub, line+" "+sub.name, do)
+		eachCommand(sub, line+" "+sub.name, do)
 	}
 	if len(c.sub) == 0 {
 		do(line, c)
 	}
 }
 
-// TestHelp: every command says what it does and has examples, and each example
-// is a command line that parses.
+// TestHelp checks that every command has a description and examples, and that each example parses.
 func TestHelp(t *testing.T) {
 	root := tree(Env{})
-	leaves(root, "keyturn", func(line string, c *command) {
+	eachCommand(root, "keyturn", func(line string, c *command) {
 		if c.short == "" {
 			t.Errorf("%s: no short text", line)
 		}
@@ -59,7 +58,7 @@ func TestHelp(t *testing.T) {
 	})
 }
 
-// exampleWords is the part of a line that is our command.
+// exampleWords returns the words of our command in an example.
 func exampleWords(t *testing.T, line string) []string {
 	t.Helper()
 	at := strings.Index(line, "keyturn ")
@@ -74,8 +73,8 @@ func exampleWords(t *testing.T, line string) []string {
 	return split(t, rest)
 }
 
-// TestHelpOutput: -h, --help and help print usage to standard output and
-// succeed; under the name vault usage says vault.
+// TestHelpOutput checks that -h, --help and help print the usage to standard output and succeed,
+// and that the usage says vault when the program is started under that name.
 func TestHelpOutput(t *testing.T) {
 	for _, line := range []string{"keyturn -h", "keyturn help", "keyturn kv --help", "keyturn help kv get", "keyturn kv get -h", "/usr/bin/vault kv get x -help"} {
 		var stdout, stderr bytes.Buffer
@@ -85,8 +84,11 @@ func TestHelpOutput(t *testing.T) {
 		if strings.Contains(line, "vault") {
 			name = "vault"
 		}
-		if code != 0 || stderr.Len() > 0 || !strings.HasPrefix(stdout.String(), "Usage: "+name+" ") {
-			t.Errorf("%s: exit %d, %q, %q", line, code, stdout.String(), stderr.String())
+		if code != 0 || stderr.Len() > 0 {
+			t.Errorf("%s: exit %d, standard error %q", line, code, stderr.String())
+		}
+		if !strings.HasPrefix(stdout.String(), "Usage: "+name+" ") {
+			t.Errorf("%s: %q is not the usage", line, stdout.String())
 		}
 		if name == "vault" && strings.Contains(stdout.String(), "$ keyturn") {
 			t.Errorf("%s: an example says keyturn:\n%s", line, stdout.String())
@@ -94,8 +96,7 @@ func TestHelpOutput(t *testing.T) {
 	}
 }
 
-// TestHooks: server and demo get their arguments as they are, and their exit
-// code is the program's.
+// TestHooks checks that server and demo get their arguments unchanged and set the exit code.
 func TestHooks(t *testing.T) {
 	var got []string
 	hook := func(_ context.Context, args []string, stdin io.Reader, stdout, _ io.Writer) int {
@@ -106,33 +107,39 @@ func TestHooks(t *testing.T) {
 	var stdout bytes.Buffer
 	env := Env{Stdin: strings.NewReader("in"), Stdout: &stdout, Stderr: io.Discard, Server: hook}
 	code := Main(t.Context(), []string{"keyturn", "server", "-dev", "-h", "x"}, env)
-	if code != 7 || fmt.Sprint(got) != "[-dev -h x]" || stdout.String() != "in" {
-		t.Errorf("exit %d, arguments %q, output %q", code, got, stdout.String())
+	if code != 7 {
+		t.Errorf("exit %d, want 7", code)
+	}
+	if fmt.Sprint(got) != "[-dev -h x]" {
+		t.Errorf("arguments %q", got)
+	}
+	if stdout.String() != "in" {
+		t.Errorf("output %q", stdout.String())
 	}
 }
 
-// TestWriteFails: output that cannot be written is an error, not a success.
-func TestWriteFails(t *testing.T) {
+// TestOutputCannotBeWritten checks that a failed write of the output is an error.
+func TestOutputCannotBeWritten(t *testing.T) {
 	for _, line := range []string{"keyturn version", "keyturn version -format=json", "keyturn version -h", "keyturn -h"} {
 		var stderr bytes.Buffer
-		code := Main(t.Context(), strings.Fields(line), Env{Stdout: broken{}, Stderr: &stderr})
+		code := Main(t.Context(), strings.Fields(line), Env{Stdout: brokenWriter{}, Stderr: &stderr})
 		if code != exitLocal {
 			t.Errorf("%s: exit %d", line, code)
 		}
 	}
 }
 
-type broken struct{}
+type brokenWriter struct{}
 
-func (broken) Write([]byte) (int, error) { return 0, errors.New("the pipe is closed") }
+func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("the pipe is closed") }
 
-func TestHuman(t *testing.T) {
+func TestHumanDuration(t *testing.T) {
 	for seconds, want := range map[int64]string{
 		0: "0s", 57: "57s", 60: "1m", 90: "1m30s", 1800: "30m", 3600: "1h", 3660: "1h1m", 3601: "1h0m1s",
 		2764800: "768h", 2764799: "767h59m59s", 36000: "10h", 600: "10m", 1 << 62: "4611686018427387904s",
 	} {
-		if got := human(seconds); got != want {
-			t.Errorf("human(%d) = %q, want %q", seconds, got, want)
+		if got := humanDuration(seconds); got != want {
+			t.Errorf("humanDuration(%d) = %q, want %q", seconds, got, want)
 		}
 	}
 }

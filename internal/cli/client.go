@@ -12,8 +12,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// connect returns the session's client. The API library reads the environment,
-// flags come over it, and the token is VAULT_TOKEN or the token helper's.
+// connect returns the session's client, which it makes once. Flags win over the environment, which
+// the API library reads. The token is VAULT_TOKEN, or the one of the token helper.
 func (s *session) connect() (*client, error) {
 	if s.client != nil {
 		return s.client, nil
@@ -29,18 +29,18 @@ func (s *session) connect() (*client, error) {
 		}
 		return nil, local(err, "configuring the client")
 	}
-	held, err := s.heldToken()
+	token, err := s.sessionToken()
 	if err != nil {
 		return nil, err
 	}
-	if sender.ClearToken(); !held.Empty() {
-		sender.SetToken(held.RevealString())
+	if sender.ClearToken(); !token.Empty() {
+		sender.SetToken(token.RevealString())
 	}
 	if err := s.opt.configure(sender, s.env.Getenv); err != nil {
 		return nil, err
 	}
 	s.client = newClient(sender, s.opt.asCurl, s.opt.asPolicy)
-	s.client.held, s.client.serverName = held, s.opt.tlsServerName
+	s.client.token, s.client.serverName = token, s.opt.tlsServerName
 	if s.client.serverName == "" {
 		s.client.serverName = s.env.Getenv("VAULT_TLS_SERVER_NAME")
 	}
@@ -51,7 +51,7 @@ func (s *session) connect() (*client, error) {
 	return s.client, nil
 }
 
-// config is the connection that the environment and the flags describe.
+// config makes the configuration of the connection from the environment and the flags.
 func (o *options) config(getenv func(string) string) (*api.Config, error) {
 	if err := o.checkFiles(getenv); err != nil {
 		return nil, err
@@ -72,18 +72,21 @@ func (o *options) config(getenv func(string) string) (*api.Config, error) {
 	config.DisableRedirects = config.DisableRedirects || o.noRedirects
 	config.OutputCurlString, config.OutputPolicy = o.asCurl, o.asPolicy
 	if getenv("VAULT_MAX_RETRIES") == "" {
-		config.MaxRetries = 0 // a person, or a script that has its own loop, is waiting
+		config.MaxRetries = 0 // a person waits, or a script that has its own loop
 	}
-	given := api.TLSConfig{CACert: o.caFile, CAPath: o.caFolder, ClientCert: o.clientCert,
-		ClientKey: o.clientKeyFile, TLSServerName: o.tlsServerName, Insecure: o.skipVerify}
+	tls := api.TLSConfig{
+		CACert: o.caFile, CAPath: o.caFolder, ClientCert: o.clientCert, ClientKey: o.clientKeyFile,
+		TLSServerName: o.tlsServerName, Insecure: o.skipVerify,
+	}
 	if o.caFile != "" || o.caFolder != "" || o.clientCert != "" || o.clientKeyFile != "" || o.tlsServerName != "" || o.skipVerify {
-		return config, config.ConfigureTLS(&given)
+		return config, config.ConfigureTLS(&tls)
 	}
 	return config, nil
 }
 
-// checkFiles refuses devices, which never end, before the client and the token helper read the files whole that flags and environment name. A pipe passes:
-// looking into it would take what it holds.
+// checkFiles refuses devices and large files before the client and the token helper read the files
+// that the flags and the environment name, because reading a device may never end. It accepts a
+// pipe, whose content it could not check without consuming it.
 func (o *options) checkFiles(getenv func(string) string) error {
 	names := []string{o.caFile, o.clientCert, o.clientKeyFile}
 	for _, v := range []string{"VAULT_CACERT", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY", "VAULT_CONFIG_PATH"} {
@@ -98,7 +101,7 @@ func (o *options) checkFiles(getenv func(string) string) error {
 	return nil
 }
 
-// configure sets what goes with each request.
+// configure sets the headers and options that all requests share.
 func (o *options) configure(client *api.Client, getenv func(string) string) error {
 	namespace := o.namespace
 	if namespace == "" {
@@ -136,15 +139,15 @@ func (o *options) configure(client *api.Client, getenv func(string) string) erro
 	return nil
 }
 
-// heldToken is the token that requests carry; empty when there is none.
-func (s *session) heldToken() (secret.Value, error) {
-	if held := s.env.Getenv("VAULT_TOKEN"); held != "" {
-		return secret.Text(held), nil
+// sessionToken returns the token that requests carry; it is empty if there is none.
+func (s *session) sessionToken() (secret.Value, error) {
+	if token := s.env.Getenv("VAULT_TOKEN"); token != "" {
+		return secret.Text(token), nil
 	}
 	helper, err := cliconfig.DefaultTokenHelper()
 	if err != nil {
 		return secret.Value{}, local(err, "finding the token helper")
 	}
-	held, err := helper.Get()
-	return secret.Text(strings.TrimSpace(held)), local(err, "reading the token from %s", helper.Path())
+	token, err := helper.Get()
+	return secret.Text(strings.TrimSpace(token)), local(err, "reading the token from %s", helper.Path())
 }

@@ -6,30 +6,31 @@ import (
 	"golang.org/x/term"
 )
 
-// A color is how a terminal shows a text that stands out. Colour only repeats what the words say.
+// A color highlights text in a terminal. A colour only repeats what the words say.
 type color string
 
-// The colours, as what a terminal obeys.
+// The colours, as parameters of the terminal's escape sequence.
 const (
 	plain  color = ""
-	red    color = "31" // trouble
-	yellow color = "33" // waiting
+	red    color = "31" // needs attention
+	yellow color = "33" // waits, or is paused
 )
 
-// colored reports whether output has colours: it goes to a terminal, for people, and nobody has said no.
-func colored(s *session) bool {
+// useColor reports whether to print colours: standard output is a terminal, and colours are allowed.
+func useColor(s *session) bool {
 	f, ok := s.out.stdout.(*os.File)
-	return ok && mayColor(s) && term.IsTerminal(int(f.Fd()))
+	return ok && colorAllowed(s) && term.IsTerminal(int(f.Fd()))
 }
 
-// mayColor reports whether nobody has said no: by -no-color, by NO_COLOR (no-color.org) or VAULT_CLI_NO_COLOR, or by a
-// terminal that has none.
-func mayColor(s *session) bool {
+// colorAllowed reports whether colours are not switched off by -no-color, NO_COLOR (no-color.org) or
+// VAULT_CLI_NO_COLOR, and the terminal has colours.
+func colorAllowed(s *session) bool {
 	get := s.env.Getenv
-	return s.out.format == "table" && !s.out.noColor && get("NO_COLOR") == "" && get("VAULT_CLI_NO_COLOR") == "" && get("TERM") != "dumb"
+	return s.out.format == "table" && !s.out.noColor &&
+		get("NO_COLOR") == "" && get("VAULT_CLI_NO_COLOR") == "" && get("TERM") != "dumb"
 }
 
-// paint colours each line of a text for which a colour is given.
+// paint joins lines, each in the colour at the same index.
 func paint(lines []string, colors []color) string {
 	var b []byte
 	for i, line := range lines {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Colour is for people at a terminal that has it, unless they say no.
-func TestMayColor(t *testing.T) {
+// TestColorAllowed checks what switches colours off.
+func TestColorAllowed(t *testing.T) {
 	for name, tt := range map[string]struct {
 		env     map[string]string
 		format  string
@@ -21,11 +21,11 @@ func TestMayColor(t *testing.T) {
 		"JSON":               {nil, "json", false, false},
 	} {
 		s := &session{env: Env{Getenv: func(name string) string { return tt.env[name] }}, out: printer{stdout: new(bytes.Buffer), format: tt.format, noColor: tt.noColor}}
-		if got := mayColor(s); got != tt.want {
+		if got := colorAllowed(s); got != tt.want {
 			t.Errorf("%s: %t", name, got)
 		}
-		if colored(s) {
-			t.Errorf("%s: what is no terminal has colours", name)
+		if useColor(s) {
+			t.Errorf("%s: output that is not a terminal has colours", name)
 		}
 	}
 }

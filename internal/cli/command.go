@@ -1,19 +1,17 @@
 package cli
 
-import (
-	"context"
-)
+import "context"
 
-// A command is a leaf of the tree, with run or hook, or a group, with sub.
+// A command is a leaf of the tree, which has run or hook, or a group, which has sub.
 type command struct {
 	name     string
 	short    string // one line, for the list of commands
 	args     string // the arguments as usage shows them: "PATH [K=V ...]"
-	min, max int    // how many arguments; max below zero: any number
+	min, max int    // number of arguments; a negative max is no limit
 	long     string
 	examples []example
 	flags    func(*flags) // the command's own flags
-	local    bool         // talks to no server: has no HTTP flags
+	local    bool         // calls no server, so it has no HTTP flags
 	fields   bool         // has -field
 	colors   bool         // has -no-color
 	run      func(context.Context, *session) error
@@ -21,12 +19,11 @@ type command struct {
 	sub      []*command
 }
 
-// An example is a line that works as it stands, and what it does. Lines are
-// written with the name keyturn; usage shows the name that was typed.
+// An example is a command line that works, and what it does. Lines name the program keyturn; the
+// usage shows the name under which the program was started.
 type example struct{ what, line string }
 
-// A session is one command being run: what was typed, and the client that it
-// makes when it first needs one.
+// A session is one run of a command: its arguments, and the client, which connect makes.
 type session struct {
 	name   string // the program, as it was started
 	line   string // the program and the command
@@ -63,7 +60,7 @@ func first(args []string) string {
 	return args[0]
 }
 
-// A program is one started command line.
+// A program is one run of the binary.
 type program struct {
 	name string
 	env  Env

@@ -7,10 +7,9 @@ import (
 	"strings"
 )
 
-// complete prints the possible continuations of a command line for a shell. The
-// shell passes the line in COMP_LINE and the cursor's position in COMP_POINT, as
-// bash does for complete -C. args are the ones that bash adds: the program, the
-// word and the word before it.
+// complete prints the candidates for the last word of a command line. The shell passes the line in
+// COMP_LINE and the position of the cursor in COMP_POINT, as bash does for complete -C. bash adds
+// three arguments: the program, the word, and the word before it.
 func (p program) complete(ctx context.Context, args []string) int {
 	line := beforePoint(p.env.Getenv("COMP_LINE"), p.env.Getenv("COMP_POINT"))
 	words, last := shellWords(line)
@@ -30,7 +29,7 @@ func (p program) complete(ctx context.Context, args []string) int {
 	return exitOK
 }
 
-// candidates are what the word that begins with typed may be, in order.
+// candidates returns the words that begin with typed and may come next, sorted.
 func (p program) candidates(ctx context.Context, words []string, typed string) []candidate {
 	path, words, before := p.root.descend(words)
 	if path == nil {
@@ -38,30 +37,30 @@ func (p program) candidates(ctx context.Context, words []string, typed string) [
 	}
 	c := path[len(path)-1]
 	s := &session{name: p.name, env: p.env}
-	q := &question{c: c, line: strings.TrimSpace(lineOf("", path)), s: s, ask: asker(ctx, s)}
+	comp := &completion{c: c, line: strings.TrimSpace(lineOf("", path)), s: s, query: querier(ctx, s)}
 	var found []candidate
 	switch {
 	case before.open != "": // the value of a flag in front of the command
-		found = q.flagValues(before.open, typed)
+		found = comp.flagValues(before.open, typed)
 	case len(c.sub) > 0:
-		found = q.ofGroup(typed)
+		found = comp.groupCandidates(typed)
 	case c.hook != nil:
-		found = q.ofHook(ctx, words, typed)
+		found = comp.hookCandidates(ctx, words, typed)
 	default:
-		found = q.ofCommand(append(before.flags, words...), typed)
+		found = comp.commandCandidates(append(before.flags, words...), typed)
 	}
-	return fitting(found, typed)
+	return matching(found, typed)
 }
 
-// flagsBefore are flags in front of a command's name; open is the name of one
-// whose value is being typed.
+// flagsBefore are the flags in front of a command's name. open is the flag whose value is being
+// typed, if any.
 type flagsBefore struct {
 	flags []string
 	open  string
 }
 
-// descend is find for a line that is not finished: it goes as far as the words
-// name commands. It returns nil where they name none.
+// descend is find for an unfinished line. It follows the words as long as they name commands, and
+// returns nil for a word that names none.
 func (c *command) descend(words []string) ([]*command, []string, flagsBefore) {
 	path := []*command{c}
 	var before flagsBefore
@@ -88,55 +87,55 @@ func (c *command) descend(words []string) ([]*command, []string, flagsBefore) {
 	return path, words, before
 }
 
-// ofGroup are the commands of a group, or the flags that every command has.
-func (q *question) ofGroup(typed string) []candidate {
+// groupCandidates returns the commands of a group, or the flags that every command has.
+func (comp *completion) groupCandidates(typed string) []candidate {
 	var found []candidate
 	if !strings.HasPrefix(typed, "-") {
-		for _, sub := range q.c.sub {
+		for _, sub := range comp.c.sub {
 			found = append(found, wholeWord(sub.name, sub.short))
 		}
 		return found
 	}
-	q.flags = newFlags(&command{}, q.s)
-	return q.ofFlag(typed)
+	comp.flags = newFlags(&command{}, comp.s)
+	return comp.flagCandidates(typed)
 }
 
-// ofCommand are what a command's next word may be.
-func (q *question) ofCommand(words []string, typed string) []candidate {
-	q.flags = newFlags(q.c, q.s)
+// commandCandidates returns the candidates for the next word of a command.
+func (comp *completion) commandCandidates(words []string, typed string) []candidate {
+	comp.flags = newFlags(comp.c, comp.s)
 	for i := 0; i < len(words); i++ {
 		switch name, value, has := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(words[i], "-"), "-"), "="); {
 		case words[i] == "--":
-			q.args = append(q.args, words[i+1:]...)
-			return q.argument(typed)
+			comp.args = append(comp.args, words[i+1:]...)
+			return comp.argument(typed)
 		case !strings.HasPrefix(words[i], "-") || words[i] == "-":
-			q.args = append(q.args, words[i])
-		case q.flags.alone(name):
+			comp.args = append(comp.args, words[i])
+		case comp.flags.isSwitch(name):
 		case has:
-			q.set(name, value)
+			comp.set(name, value)
 		case i+1 < len(words):
 			i++
-			q.set(name, words[i])
+			comp.set(name, words[i])
 		default:
-			return q.flagValues(name, typed)
+			return comp.flagValues(name, typed)
 		}
 	}
 	if strings.HasPrefix(typed, "-") {
-		return q.ofFlag(typed)
+		return comp.flagCandidates(typed)
 	}
-	return q.argument(typed)
+	return comp.argument(typed)
 }
 
-// ofFlag are the flags, or the values of one that ends in an equal sign.
-func (q *question) ofFlag(typed string) []candidate {
+// flagCandidates returns the flags, or the values of the flag before an equal sign.
+func (comp *completion) flagCandidates(typed string) []candidate {
 	bare := strings.TrimPrefix(strings.TrimPrefix(typed, "-"), "-")
 	dashes := typed[:len(typed)-len(bare)]
 	if name, value, has := strings.Cut(bare, "="); has {
-		return prefixed(dashes+name+"=", q.flagValues(name, value))
+		return prefixed(dashes+name+"=", comp.flagValues(name, value))
 	}
 	found := []candidate{wholeWord(dashes+"help", "show what the command takes")}
-	for _, f := range q.flags.shown {
-		c := candidate{dashes + f.name, true, f.usage}
+	for _, f := range comp.flags.shown {
+		c := wholeWord(dashes+f.name, f.usage)
 		if f.value != "" {
 			c.word, c.whole = c.word+"=", false
 		}
@@ -145,11 +144,11 @@ func (q *question) ofFlag(typed string) []candidate {
 	return found
 }
 
-// ofHook are the flags of a command that parses its own: those that its usage
-// lists, each in a line that begins with two spaces.
-func (q *question) ofHook(ctx context.Context, words []string, typed string) []candidate {
+// hookCandidates returns the flags of a command that parses its own flags. It finds them in the
+// usage that the command prints: lines that begin with two spaces and a dash.
+func (comp *completion) hookCandidates(ctx context.Context, words []string, typed string) []candidate {
 	var usage strings.Builder
-	q.c.hook(ctx, []string{"-h"}, strings.NewReader(""), &usage, io.Discard)
+	comp.c.hook(ctx, []string{"-h"}, strings.NewReader(""), &usage, io.Discard)
 	var found []candidate
 	takes := map[string]string{}
 	for line := range strings.Lines(usage.String()) {
@@ -158,7 +157,7 @@ func (q *question) ofHook(ctx context.Context, words []string, typed string) []c
 			continue
 		}
 		fields := strings.Fields(flag)
-		c := candidate{"-" + fields[0], len(fields) == 1, ""}
+		c := candidate{word: "-" + fields[0], whole: len(fields) == 1}
 		if !c.whole {
 			c.word += "="
 			takes[fields[0]] = fields[1]
@@ -177,8 +176,8 @@ func (q *question) ofHook(ctx context.Context, words []string, typed string) []c
 	return found
 }
 
-// alone reports whether the flag of a name takes no value.
-func (f *flags) alone(name string) bool {
+// isSwitch reports whether the flag takes no value.
+func (f *flags) isSwitch(name string) bool {
 	known := f.set.Lookup(name)
 	if known == nil {
 		return false

@@ -7,73 +7,73 @@ import (
 	"strings"
 )
 
-// requestOps are the commands whose argument is a path of the API, with the
-// operation that they ask for; help is every one.
+// requestOps maps the commands whose argument is a path of the API to the operation that they call.
+// help stands for any operation.
 var requestOps = map[string]string{
 	"read": "read", "write": "update", "patch": "patch", "delete": "delete", "list": "list", "path-help": "help", "token capabilities": "help",
 }
 
 // argument returns the candidates for the argument that is being typed. Tokens,
 // keys and values are never offered.
-func (q *question) argument(typed string) []candidate {
-	if strings.Contains(q.c.args, "K=V") && len(q.args) > 0 {
+func (comp *completion) argument(typed string) []candidate {
+	if strings.Contains(comp.c.args, "K=V") && len(comp.args) > 0 {
 		if key, file, has := strings.Cut(typed, "@"); has && (key == "" || strings.HasSuffix(key, "=")) {
 			return prefixed(key+"@", files(file))
 		}
 		return nil
 	}
-	if q.c.max >= 0 && len(q.args) >= q.c.max {
+	if comp.c.max >= 0 && len(comp.args) >= comp.c.max {
 		return nil
 	}
-	if op, known := requestOps[q.line]; known {
-		return q.paths(op, typed)
+	if op, known := requestOps[comp.line]; known {
+		return comp.paths(op, typed)
 	}
-	group, name, _ := strings.Cut(q.line, " ")
+	group, name, _ := strings.Cut(comp.line, " ")
 	switch group {
 	case "kv":
-		return q.secretsAt(name, typed)
+		return comp.secretPaths(name, typed)
 	case "rotate":
-		return q.namesOfRotation("keys")
+		return comp.rotationNames("keys")
 	case "recipe":
 		if name == "test" {
 			return files(typed)
 		}
-		return q.namesOfRotation("recipes")
+		return comp.rotationNames("recipes")
 	case "lease":
-		return q.tree("sys/leases/lookup", typed)
+		return comp.tree("sys/leases/lookup", typed)
 	case "policy":
-		if name == "fmt" || len(q.args) > 0 {
+		if name == "fmt" || len(comp.args) > 0 {
 			return files(typed)
 		}
-		return q.listed(policies, "")
+		return comp.list(policies, "")
 	case "plugin":
-		if len(q.args) == 0 {
+		if len(comp.args) == 0 {
 			return wordsOf("auth", "database", "secret")
 		}
-		if at, err := catalog.with(q.args[0]); err == nil {
-			return q.listed(at, "")
+		if at, err := catalog.child(comp.args[0]); err == nil {
+			return comp.list(at, "")
 		}
 	case "secrets", "auth":
-		return q.ofMounts(group == "auth", name)
+		return comp.mountArguments(group == "auth", name)
 	case "audit":
 		if name == "enable" {
 			return wordsOf("file")
 		}
-		return q.auditDevices()
+		return comp.auditDevices()
 	case "token":
-		if mode := q.flags.set.Lookup("mode"); mode != nil && mode.Value.String() == "path" {
-			return q.tree("sys/leases/lookup", typed)
+		if mode := comp.flags.set.Lookup("mode"); mode != nil && mode.Value.String() == "path" {
+			return comp.tree("sys/leases/lookup", typed)
 		}
 	}
 	return nil
 }
 
-func (q *question) auditDevices() []candidate {
+func (comp *completion) auditDevices() []candidate {
 	var found []candidate
-	q.ask(func(ctx context.Context, c *client) error {
+	comp.query(func(ctx context.Context, c *client) error {
 		sec, err := c.read(ctx, auditDevices, nil)
 		if sec != nil {
-			each(sec.Data, func(path string, device map[string]any) {
+			eachMount(sec.Data, func(path string, device map[string]any) {
 				found = append(found, wholeWord(path, text(device["type"])))
 			})
 		}
@@ -82,25 +82,25 @@ func (q *question) auditDevices() []candidate {
 	return found
 }
 
-// namesOfRotation are the keys, or the recipes, of the rotation engine that -mount names.
-func (q *question) namesOfRotation(below target) []candidate {
-	if len(q.args) > 0 {
+// rotationNames returns the keys, or the recipes, of the rotation engine that -mount names.
+func (comp *completion) rotationNames(below target) []candidate {
+	if len(comp.args) > 0 {
 		return nil
 	}
-	at, err := folder(q.flags.set.Lookup("mount").Value.String())
+	at, err := folder(comp.flags.set.Lookup("mount").Value.String())
 	if err != nil {
 		return nil
 	}
-	return q.listed(at.below(below), "")
+	return comp.list(at.below(below), "")
 }
 
-// flagValues are what the value of a flag may be.
-func (q *question) flagValues(name, typed string) []candidate {
-	if q.flags == nil { // in front of the command
-		q.flags = newFlags(&command{}, q.s)
+// flagValues returns the candidates for the value of a flag.
+func (comp *completion) flagValues(name, typed string) []candidate {
+	if comp.flags == nil { // in front of the command
+		comp.flags = newFlags(&command{}, comp.s)
 	}
 	value := ""
-	for _, f := range q.flags.shown {
+	for _, f := range comp.flags.shown {
 		if f.name == name {
 			value = f.value
 		}
@@ -111,13 +111,13 @@ func (q *question) flagValues(name, typed string) []candidate {
 	case value == "file", value == "folder":
 		return files(typed)
 	case name == "mount":
-		return q.mountsFor(strings.HasPrefix(q.line, "rotate") || strings.HasPrefix(q.line, "recipe"))
+		return comp.mountsFor(strings.HasPrefix(comp.line, "rotate") || strings.HasPrefix(comp.line, "recipe"))
 	case name == "policy":
-		return q.listed(policies, "")
+		return comp.list(policies, "")
 	case name == "role":
-		return q.listed("auth/token/roles", "")
-	case name == "method" && q.line == "login":
-		return wordsOf(sortedKeys(loginUses)...)
+		return comp.list("auth/token/roles", "")
+	case name == "method" && comp.line == "login":
+		return wordsOf(sortedKeys(loginUsages)...)
 	case name == "method":
 		return wordsOf("patch", "rw")
 	case name == "mode":
@@ -128,13 +128,13 @@ func (q *question) flagValues(name, typed string) []candidate {
 		return wordsOf("default-service", "default-batch", "service", "batch")
 	case name == "listing-visibility":
 		return wordsOf("unauth", "hidden")
-	case name == "path" && q.line == "login":
-		return q.ofMounts(true, "")
+	case name == "path" && comp.line == "login":
+		return comp.mountArguments(true, "")
 	}
 	return nil
 }
 
-// files are those of this machine that a path may mean; folders go on.
+// files returns the local files whose path begins with typed. Folders are not whole words.
 func files(typed string) []candidate {
 	folder, base := filepath.Split(typed)
 	at := folder
@@ -151,9 +151,9 @@ func files(typed string) []candidate {
 		if strings.HasPrefix(name, ".") && !strings.HasPrefix(base, ".") {
 			continue
 		}
-		info, err := os.Stat(filepath.Join(at, name)) // of what a link leads to
+		info, err := os.Stat(filepath.Join(at, name)) // follows links
 		if isFolder := err == nil && info.IsDir(); isFolder {
-			found = append(found, candidate{folder + name + "/", false, ""})
+			found = append(found, partOfWord(folder+name+"/", ""))
 		} else {
 			found = append(found, wholeWord(folder+name, ""))
 		}

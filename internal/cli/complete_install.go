@@ -14,11 +14,11 @@ import (
 	"github.com/keyturn/keyturn/internal/hostfile"
 )
 
-// A shellSetup is where a shell learns that a program completes its lines.
+// A shellSetup installs the completion in one shell.
 type shellSetup struct {
 	shell string
-	file  string // the shell's startup file, which gets a block between marks; if whole is set, a file of our own
-	whole bool
+	file  string // the startup file of the shell
+	whole bool   // the whole file is ours; otherwise the text is a block between marks
 	text  string // the content of the block or file
 }
 
@@ -27,9 +27,9 @@ func blockMarks(name string) (begin, end string) {
 	return "# " + name + " completion: begin", "# " + name + " completion: end"
 }
 
-// setups are those of the shells that the user has: those with a file of their
-// own, and the one that is the user's.
-func setups(name, binary, home string, getenv func(string) string) []shellSetup {
+// shellSetups returns the setups of the shells that the user has: those that have a startup file,
+// and the login shell.
+func shellSetups(name, binary, home string, getenv func(string) string) []shellSetup {
 	bin := quoted(binary)
 	bash := filepath.Join(home, ".bashrc")
 	if runtime.GOOS == "darwin" { // terminals there start login shells
@@ -59,13 +59,13 @@ func setups(name, binary, home string, getenv func(string) string) []shellSetup 
 	})
 }
 
-// escapedTwice is a quoted word inside double quotes.
+// escapedTwice escapes a quoted word for use inside double quotes.
 func escapedTwice(word string) string {
 	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`").Replace(word)
 }
 
-// In zsh's text, a word is a line of what the program prints: the word, a tab, and
-// a space where the word is whole.
+// zshCompletion reads one candidate from each line that the program prints: the word, a tab, and a
+// space if the word is whole.
 const zshCompletion = `(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }
 _@NAME@_completion() {
   local line; local -a whole open
@@ -92,12 +92,12 @@ end
 complete -f -c @NAME@ -a '(__complete_@NAME@)'
 `
 
-// earlierLines are those that Vault's command line installs for the same program.
-func earlierLines(name string) *regexp.Regexp {
+// vaultLines matches the lines that Vault's command line installs for a program of the same name.
+func vaultLines(name string) *regexp.Regexp {
 	return regexp.MustCompile(`(?m)^complete (-o nospace )?-C \S+ ` + regexp.QuoteMeta(name) + `\n`)
 }
 
-// installCompletion is -autocomplete-install, and with remove the other one.
+// installCompletion is -autocomplete-install and, with remove, -autocomplete-uninstall.
 func installCompletion(s *session, remove bool) error {
 	home, err := os.UserHomeDir()
 	if err != nil {
@@ -108,12 +108,12 @@ func installCompletion(s *session, remove bool) error {
 		return local(err, "finding this program's file")
 	}
 	s.out.format = "table"
-	all := setups(s.name, binary, home, s.env.Getenv)
+	all := shellSetups(s.name, binary, home, s.env.Getenv)
 	if len(all) == 0 {
-		return hinted(refusal{exitLocal, "Error: there is no shell to set up"}, "create ~/.bashrc, ~/.zshrc or ~/.config/fish, or set SHELL to bash, zsh or fish, and run this again.")
+		return hinted(refuse(exitLocal, "Error: there is no shell to set up"), "create ~/.bashrc, ~/.zshrc or ~/.config/fish, or set SHELL to bash, zsh or fish, and run this again.")
 	}
 	for _, setup := range all {
-		did, err := setup.apply(s.name, remove)
+		did, err := setup.update(s.name, remove)
 		if err != nil {
 			return local(err, "setting up %s", setup.shell)
 		}
@@ -127,16 +127,16 @@ func installCompletion(s *session, remove bool) error {
 	return s.out.say("Start a new shell to use it.")
 }
 
-// apply writes or removes the setup, and says what it did.
-func (s shellSetup) apply(name string, remove bool) (string, error) {
+// update writes or removes the setup, and returns what it did.
+func (s shellSetup) update(name string, remove bool) (string, error) {
 	before, err := hostfile.ReadNamed(s.file, maxInput)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
 	if s.whole {
-		return s.applyWhole(string(before), err == nil, remove)
+		return s.updateWhole(string(before), err == nil, remove)
 	}
-	after := earlierLines(name).ReplaceAllString(string(before), "")
+	after := vaultLines(name).ReplaceAllString(string(before), "")
 	begin, end := blockMarks(name)
 	after = regexp.MustCompile(`(?ms)^`+regexp.QuoteMeta(begin)+`$.*?^`+regexp.QuoteMeta(end)+`\n?`).ReplaceAllString(after, "")
 	did := "removed it from"
@@ -153,7 +153,7 @@ func (s shellSetup) apply(name string, remove bool) (string, error) {
 	return did, replaceFile(s.file, after)
 }
 
-func (s shellSetup) applyWhole(before string, exists, remove bool) (string, error) {
+func (s shellSetup) updateWhole(before string, exists, remove bool) (string, error) {
 	switch {
 	case remove && !exists:
 		return "there is no", nil
@@ -169,8 +169,7 @@ func (s shellSetup) applyWhole(before string, exists, remove bool) (string, erro
 	return "wrote", replaceFile(s.file, s.text)
 }
 
-// replaceFile writes a file of the user's in one step, through a link, with the
-// permissions that it has.
+// replaceFile replaces a file of the user in one step. It follows a link and keeps the permissions.
 func replaceFile(path, text string) error {
 	mode := fs.FileMode(0o644)
 	if real, err := filepath.EvalSymlinks(path); err == nil {

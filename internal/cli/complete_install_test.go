@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// install runs one of the two flags as the user of a home folder.
-func install(t *testing.T, flag, home, shell string) (string, int) {
+// runInstall runs one of the two flags with a home folder.
+func runInstall(t *testing.T, flag, home, shell string) (string, int) {
 	t.Helper()
 	t.Setenv("HOME", home)
 	var stdout, stderr bytes.Buffer
@@ -20,8 +20,8 @@ func install(t *testing.T, flag, home, shell string) (string, int) {
 	return stdout.String() + stderr.String(), code
 }
 
-// TestInstallCompletion: files of the user's stay as they are but for a block of
-// ours, which is written once and can be removed.
+// TestInstallCompletion checks that a startup file of the user gets one block, keeps everything
+// else, and loses the block when the completion is uninstalled.
 func TestInstallCompletion(t *testing.T) {
 	home := t.TempDir()
 	real := filepath.Join(home, "dotfiles")
@@ -35,7 +35,7 @@ func TestInstallCompletion(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	out, code := install(t, "-autocomplete-install", home, "/bin/bash")
+	out, code := runInstall(t, "-autocomplete-install", home, "/bin/bash")
 	if code != exitOK || strings.Count(out, "\n") != 4 {
 		t.Fatalf("exit %d, %s", code, out)
 	}
@@ -51,10 +51,10 @@ func TestInstallCompletion(t *testing.T) {
 			}
 		}
 	}
-	if out, code := install(t, "-autocomplete-install", home, ""); code != exitOK || strings.Count(out, "already in") != 3 || read(t, real) != bash {
+	if out, code := runInstall(t, "-autocomplete-install", home, ""); code != exitOK || strings.Count(out, "already in") != 3 || read(t, real) != bash {
 		t.Errorf("again: exit %d, %s", code, out)
 	}
-	if out, code := install(t, "-autocomplete-uninstall", home, ""); code != exitOK {
+	if out, code := runInstall(t, "-autocomplete-uninstall", home, ""); code != exitOK {
 		t.Errorf("removing: exit %d, %s", code, out)
 	}
 	info, err := os.Lstat(filepath.Join(home, ".bashrc"))
@@ -73,19 +73,19 @@ func TestInstallCompletion(t *testing.T) {
 	if left, err := os.ReadDir(filepath.Join(home, ".config/fish/completions")); err != nil || len(left) != 0 {
 		t.Errorf("fish: %v, %v", left, err)
 	}
-	if out, code := install(t, "-autocomplete-uninstall", home, ""); code != exitOK || strings.Count(out, "not in") != 2 || !strings.Contains(out, "there is no") {
+	if out, code := runInstall(t, "-autocomplete-uninstall", home, ""); code != exitOK || strings.Count(out, "not in") != 2 || !strings.Contains(out, "there is no") {
 		t.Errorf("removing again: exit %d, %s", code, out)
 	}
 }
 
-// TestInstallCompletionWhere: a shell that the user does not have is left alone,
-// and so is a file that others wrote.
+// TestInstallCompletionWhere checks that a shell that the user does not have, and a file that
+// another program wrote, are left alone.
 func TestInstallCompletionWhere(t *testing.T) {
 	home := t.TempDir()
-	if out, code := install(t, "-autocomplete-install", home, "/bin/ksh"); code != exitLocal || !strings.Contains(out, "Hint: create ~/.bashrc") {
+	if out, code := runInstall(t, "-autocomplete-install", home, "/bin/ksh"); code != exitLocal || !strings.Contains(out, "Hint: create ~/.bashrc") {
 		t.Errorf("no shell: exit %d, %s", code, out)
 	}
-	if out, code := install(t, "--autocomplete-install", home, "/usr/bin/zsh"); code != exitOK || !strings.Contains(read(t, filepath.Join(home, ".zshrc")), "compdef") || strings.Contains(out, "bash") {
+	if out, code := runInstall(t, "--autocomplete-install", home, "/usr/bin/zsh"); code != exitOK || !strings.Contains(read(t, filepath.Join(home, ".zshrc")), "compdef") || strings.Contains(out, "bash") {
 		t.Errorf("zsh alone: exit %d, %s", code, out)
 	}
 	completions := filepath.Join(home, ".config/fish/completions")
@@ -95,10 +95,10 @@ func TestInstallCompletionWhere(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(completions, "keyturn.fish"), []byte("mine"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, code := install(t, "-autocomplete-install", home, ""); code != exitLocal || !strings.Contains(out, "was written by another program; remove it first") {
+	if out, code := runInstall(t, "-autocomplete-install", home, ""); code != exitLocal || !strings.Contains(out, "was written by another program; remove it first") {
 		t.Errorf("a file of others: exit %d, %s", code, out)
 	}
-	if out, code := install(t, "-autocomplete-uninstall", home, ""); code != exitOK || read(t, filepath.Join(completions, "keyturn.fish")) != "mine" {
+	if out, code := runInstall(t, "-autocomplete-uninstall", home, ""); code != exitOK || read(t, filepath.Join(completions, "keyturn.fish")) != "mine" {
 		t.Errorf("a file of others: exit %d, %s", code, out)
 	}
 }

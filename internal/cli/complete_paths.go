@@ -6,23 +6,23 @@ import (
 	"strings"
 )
 
-// seen are the mounts, asked for once. Those that are always there are among them
-// although the server does not answer.
-func (q *question) seen() []seenMount {
-	if q.asked {
-		return q.mounts
+// visibleMounts returns the mounts that the token may see. It reads them once. The mount sys/ is
+// always among them, even when the server does not answer.
+func (comp *completion) visibleMounts() []visibleMount {
+	if comp.mountsLoaded {
+		return comp.mounts
 	}
-	q.asked = true
-	q.mounts = []seenMount{{"sys/", "sys", false}}
-	q.ask(func(ctx context.Context, c *client) error {
+	comp.mountsLoaded = true
+	comp.mounts = []visibleMount{{path: "sys/", kind: "sys"}}
+	comp.query(func(ctx context.Context, c *client) error {
 		sec, err := c.read(ctx, "sys/internal/ui/mounts", nil)
 		if sec == nil {
 			return err
 		}
 		for _, class := range []string{"secret", "auth"} {
 			mounts, _ := sec.Data[class].(map[string]any)
-			each(mounts, func(path string, mount map[string]any) {
-				m := seenMount{path, text(mount["type"]), class == "auth"}
+			eachMount(mounts, func(path string, mount map[string]any) {
+				m := visibleMount{path: path, kind: text(mount["type"]), auth: class == "auth"}
 				if options, _ := mount["options"].(map[string]any); options["version"] == "2" {
 					m.kind = "kv-v2"
 				}
@@ -30,19 +30,19 @@ func (q *question) seen() []seenMount {
 					m.path = string(authKind.prefix) + path
 				}
 				if m.path != "sys/" {
-					q.mounts = append(q.mounts, m)
+					comp.mounts = append(comp.mounts, m)
 				}
 			})
 		}
 		return err
 	})
-	return q.mounts
+	return comp.mounts
 }
 
-// mountsFor are the mounts of the engine that a flag -mount is for.
-func (q *question) mountsFor(rotation bool) []candidate {
+// mountsFor returns the candidates for -mount: the mounts of the rotation or key-value engine.
+func (comp *completion) mountsFor(rotation bool) []candidate {
 	var found []candidate
-	for _, m := range q.seen() {
+	for _, m := range comp.visibleMounts() {
 		if rotation && m.kind == "rotation" || !rotation && (m.kind == "kv" || m.kind == "kv-v2") {
 			found = append(found, wholeWord(strings.TrimSuffix(m.path, "/"), m.kind))
 		}
@@ -50,12 +50,12 @@ func (q *question) mountsFor(rotation bool) []candidate {
 	return found
 }
 
-// mountOf is the mount of a path, and the path below it; nil: none is seen.
-func (q *question) mountOf(path string) (*seenMount, string) {
-	var best *seenMount
-	for i, m := range q.seen() {
+// mountOf returns the mount of a path, and the path below it; nil if no visible mount has it.
+func (comp *completion) mountOf(path string) (*visibleMount, string) {
+	var best *visibleMount
+	for i, m := range comp.visibleMounts() {
 		if strings.HasPrefix(path, m.path) && (best == nil || len(m.path) > len(best.path)) {
-			best = &q.mounts[i]
+			best = &comp.mounts[i]
 		}
 	}
 	if best == nil {
@@ -64,31 +64,31 @@ func (q *question) mountOf(path string) (*seenMount, string) {
 	return best, strings.TrimPrefix(path, best.path)
 }
 
-// mountNames are the mounts as the beginnings of paths.
-func (q *question) mountNames() []candidate {
+// mountNames returns the mounts as beginnings of paths.
+func (comp *completion) mountNames() []candidate {
 	var found []candidate
-	for _, m := range q.seen() {
-		found = append(found, candidate{m.path, false, m.kind})
+	for _, m := range comp.visibleMounts() {
+		found = append(found, partOfWord(m.path, m.kind))
 	}
 	return found
 }
 
-// secretsAt are the paths of secrets, for the kv commands.
-func (q *question) secretsAt(command, typed string) []candidate {
-	if len(q.args) > 0 {
+// secretPaths returns the paths of secrets, for the kv commands.
+func (comp *completion) secretPaths(command, typed string) []candidate {
+	if len(comp.args) > 0 {
 		return nil
 	}
 	if command == "enable-versioning" {
-		return q.mountsFor(false)
+		return comp.mountsFor(false)
 	}
 	inFolder := typed[:strings.LastIndex(typed, "/")+1]
-	base := q.flags.set.Lookup("mount").Value.String()
+	base := comp.flags.set.Lookup("mount").Value.String()
 	if base != "" {
 		base = strings.TrimSuffix(base, "/") + "/"
 	}
-	m, rest := q.mountOf(base + inFolder)
+	m, rest := comp.mountOf(base + inFolder)
 	if m == nil {
-		return q.kvMounts()
+		return comp.kvMounts()
 	}
 	at, err := folder(m.path)
 	if err != nil || m.kind != "kv" && m.kind != "kv-v2" && m.kind != "cubbyhole" {
@@ -104,22 +104,22 @@ func (q *question) secretsAt(command, typed string) []candidate {
 		}
 		at = at.below(below)
 	}
-	found := q.listed(at, inFolder)
+	found := comp.list(at, inFolder)
 	if command == "list" {
 		found = slices.DeleteFunc(found, func(c candidate) bool { return c.whole })
 	}
 	return found
 }
 
-// kvMounts are the mounts that hold secrets by key, as beginnings of paths.
-func (q *question) kvMounts() []candidate {
-	return slices.DeleteFunc(q.mountNames(), func(c candidate) bool {
+// kvMounts returns the mounts that store secrets by key, as beginnings of paths.
+func (comp *completion) kvMounts() []candidate {
+	return slices.DeleteFunc(comp.mountNames(), func(c candidate) bool {
 		return c.about != "kv" && c.about != "kv-v2" && c.about != "cubbyhole"
 	})
 }
 
-// tree are the names below a path that lists others, as lease IDs are.
-func (q *question) tree(at target, typed string) []candidate {
+// tree returns the names below a path that can be listed at every level, such as lease IDs.
+func (comp *completion) tree(at target, typed string) []candidate {
 	inFolder := typed[:strings.LastIndex(typed, "/")+1]
 	if inFolder != "" {
 		below, err := folder(inFolder)
@@ -128,18 +128,18 @@ func (q *question) tree(at target, typed string) []candidate {
 		}
 		at = at.below(below)
 	}
-	return q.listed(at, inFolder)
+	return comp.list(at, inFolder)
 }
 
-// paths are the paths of the API for an operation, or for help.
-func (q *question) paths(op, typed string) []candidate {
+// paths returns the paths of the API for an operation, or for help.
+func (comp *completion) paths(op, typed string) []candidate {
 	inFolder := typed[:strings.LastIndex(typed, "/")+1]
-	m, rest := q.mountOf(inFolder)
+	m, rest := comp.mountOf(inFolder)
 	if m == nil {
-		return q.mountNames()
+		return comp.mountNames()
 	}
-	found := prefixed(inFolder, q.below(m, op, rest))
-	for _, c := range q.mountNames() { // one mount may be below another
+	found := prefixed(inFolder, comp.below(m, op, rest))
+	for _, c := range comp.mountNames() { // one mount may be below another
 		if c.word != m.path && strings.HasPrefix(c.word, inFolder) {
 			found = append(found, c)
 		}
@@ -147,13 +147,13 @@ func (q *question) paths(op, typed string) []candidate {
 	return found
 }
 
-// below are the next segments behind rest, which ends in a slash or is empty, of
-// the paths that a mount serves.
-func (q *question) below(m *seenMount, op, rest string) []candidate {
+// below returns the segments that may follow rest in the paths that a mount serves. rest is empty
+// or ends in a slash.
+func (comp *completion) below(m *visibleMount, op, rest string) []candidate {
 	var found []candidate
 	_, known := served[m.kind]
-	here := !known              // names are stored here; an engine that this program does not have may do so anywhere
-	ends, goesOn := here, false // such a name may be the last segment, or not
+	here := !known              // names are stored here; an unknown engine may store them anywhere
+	ends, goesOn := here, false // a stored name may be the last segment, or more may follow
 	typed := strings.Split(strings.TrimSuffix(rest, "/"), "/")
 	if rest == "" {
 		typed = nil
@@ -162,7 +162,7 @@ func (q *question) below(m *seenMount, op, rest string) []candidate {
 		if op != "help" && r.op != op {
 			continue
 		}
-		next, last, all := r.after(typed)
+		next, last, all := r.nextSegment(typed)
 		switch {
 		case all:
 			here, ends = true, ends || op != "list"
@@ -172,28 +172,28 @@ func (q *question) below(m *seenMount, op, rest string) []candidate {
 		case last:
 			found = append(found, wholeWord(next, ""))
 		default:
-			found = append(found, candidate{next + "/", false, ""})
+			found = append(found, partOfWord(next+"/", ""))
 		}
 	}
 	if !here {
 		return found
 	}
-	for _, name := range q.stored(m, typed) {
+	for _, name := range comp.stored(m, typed) {
 		switch {
 		case strings.HasSuffix(name, "/"):
-			found = append(found, candidate{name, false, ""})
+			found = append(found, partOfWord(name, ""))
 		case ends:
 			found = append(found, wholeWord(name, ""))
 		case goesOn:
-			found = append(found, candidate{name + "/", false, ""})
+			found = append(found, partOfWord(name+"/", ""))
 		}
 	}
 	return found
 }
 
-// after is the segment of the pattern behind the ones that are typed, and whether
-// it is the last; all: the rest may be anything. An empty one: it does not fit.
-func (r servedRoute) after(typed []string) (next string, last, all bool) {
+// nextSegment returns the segment of the pattern after the typed segments, and whether it is the
+// last. all means that the rest may be anything. The segment is empty if the pattern does not match.
+func (r servedRoute) nextSegment(typed []string) (next string, last, all bool) {
 	pattern := strings.Split(r.pattern, "/")
 	for i, segment := range pattern {
 		switch {
@@ -208,7 +208,7 @@ func (r servedRoute) after(typed []string) (next string, last, all bool) {
 	return "", false, false
 }
 
-// listedElsewhere are the places of names that are listed at another.
+// listedElsewhere maps the first segment of a path to the segment at which its names are listed.
 var listedElsewhere = map[string]map[string]string{
 	"kv-v2":    {"data": "metadata", "subkeys": "metadata", "delete": "metadata", "undelete": "metadata", "destroy": "metadata"},
 	"database": {"creds": "roles", "static-creds": "static-roles", "rotate-role": "static-roles", "rotate-root": "config", "reset": "config"},
@@ -216,11 +216,11 @@ var listedElsewhere = map[string]map[string]string{
 	"token":    {"create": "roles"},
 }
 
-// stored are the names at a place of a mount.
-func (q *question) stored(m *seenMount, typed []string) []string {
+// stored returns the names that are stored at a path of a mount.
+func (comp *completion) stored(m *visibleMount, typed []string) []string {
 	if m.kind == "sys" && len(typed) == 1 && (typed[0] == "mounts" || typed[0] == "auth") {
 		var names []string
-		for _, c := range q.ofMounts(typed[0] == "auth", "") {
+		for _, c := range comp.mountArguments(typed[0] == "auth", "") {
 			names = append(names, strings.TrimSuffix(c.word, "/"))
 		}
 		return names
@@ -240,11 +240,11 @@ func (q *question) stored(m *seenMount, typed []string) []string {
 		}
 		at = at.below(below)
 	}
-	return q.names(at)
+	return comp.names(at)
 }
 
-// ofMounts are the arguments of the commands for secrets engines and auth methods.
-func (q *question) ofMounts(auth bool, name string) []candidate {
+// mountArguments returns the arguments of the commands for secrets engines and auth methods.
+func (comp *completion) mountArguments(auth bool, name string) []candidate {
 	var found []candidate
 	if name == "enable" || name == "help" {
 		for _, kind := range sortedKeys(served) {
@@ -255,11 +255,11 @@ func (q *question) ofMounts(auth bool, name string) []candidate {
 		if name == "enable" {
 			return found
 		}
-		for _, method := range sortedKeys(loginUses) {
+		for _, method := range sortedKeys(loginUsages) {
 			found = append(found, wholeWord(method, ""))
 		}
 	}
-	for _, m := range q.seen() {
+	for _, m := range comp.visibleMounts() {
 		if m.auth == auth {
 			found = append(found, wholeWord(strings.TrimPrefix(m.path, string(authKind.prefix)), m.kind))
 		}
@@ -275,5 +275,5 @@ func prefixed(text string, found []candidate) []candidate {
 	return found
 }
 
-// alwaysMounted are the kinds that cannot be mounted again.
+// alwaysMounted are the kinds that have one fixed mount and cannot be mounted again.
 var alwaysMounted = []string{"sys", "cubbyhole"}

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// completeIn names the shell that asks, in the environment that the installed
-// completion sets. Lines that Vault's command line installed do not.
+// completeIn is the environment variable in which the installed completion names the shell. A
+// completion that Vault's command line installed does not set it.
 const completeIn = "KEYTURN_COMPLETE"
 
-// beforePoint is the line up to the cursor, which shells count in letters.
+// beforePoint returns the line up to the cursor, whose position shells count in characters.
 func beforePoint(line, point string) string {
 	n, err := strconv.Atoi(point)
 	letters := []rune(line)
@@ -19,15 +19,14 @@ func beforePoint(line, point string) string {
 	return string(letters[:n])
 }
 
-// A lastWord is the word at the cursor: what it means, how it was typed, and the
-// quote that is open in it.
+// A lastWord is the word at the cursor: its meaning, how it was typed, and its open quote, if any.
 type lastWord struct {
 	text, typed string
 	quote       rune
 }
 
-// shellWords divides a line as a shell does, without expanding anything, into the
-// words that are finished and the one at its end, which may be empty.
+// shellWords splits a line as a shell does, but expands nothing. It returns the finished words and
+// the last word, which may be empty.
 func shellWords(line string) ([]string, lastWord) {
 	var words []string
 	var word strings.Builder
@@ -63,11 +62,11 @@ func shellWords(line string) ([]string, lastWord) {
 	return words, last
 }
 
-// A dialect is how a shell wants candidates.
+// A dialect is the format in which a shell expects candidates.
 type dialect struct {
-	shell string // bash, zsh or fish; empty: a line that Vault's command line installed
-	bash  bool   // bash asks, and replaces
-	word  string // this part of the word alone: it divides words at = and :
+	shell string // bash, zsh or fish; empty for a completion that Vault's command line installed
+	bash  bool   // bash calls
+	word  string // the part of the word that bash replaces, because it splits words at = and :
 }
 
 func dialectOf(shell string, args []string) dialect {
@@ -78,13 +77,13 @@ func dialectOf(shell string, args []string) dialect {
 	return d
 }
 
-// render is a candidate as the shell takes it. What a shell would obey is quoted:
-// names may have been written by others. ok is false where that cannot be done.
+// render returns a candidate in the shell's format. It quotes characters that are special to the
+// shell, because others may have chosen the name. ok is false if the name cannot be quoted.
 func (d dialect) render(c candidate, last lastWord) (text string, ok bool) {
 	switch {
-	case d.shell == "zsh": // quotes by itself
+	case d.shell == "zsh": // zsh quotes
 		return c.word + "\t" + space(c.whole), true
-	case d.shell == "fish": // quotes by itself, and leaves the space out behind / and =
+	case d.shell == "fish": // fish quotes, and adds no space after / and =
 		about, _, _ := strings.Cut(c.about, "\n")
 		return strings.TrimSuffix(c.word+"\t"+about, "\t"), true
 	case !d.bash:
@@ -96,7 +95,7 @@ func (d dialect) render(c candidate, last lastWord) (text string, ok bool) {
 		rest = quotedForShell(rest) + space(c.whole && d.shell == "bash")
 	case '"':
 		rest = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`").Replace(rest)
-		if strings.Contains(rest, "!") { // nothing keeps it from history expansion here
+		if strings.Contains(rest, "!") { // inside double quotes, nothing prevents history expansion
 			return "", false
 		}
 	default:
@@ -115,7 +114,7 @@ func space(yes bool) string {
 	return ""
 }
 
-// quotedForShell puts a backslash before all that a shell does not take as it is.
+// quotedForShell puts a backslash before each character that is special to a shell.
 func quotedForShell(text string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-"
 	var b strings.Builder

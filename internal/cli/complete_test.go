@@ -17,20 +17,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// completed are the candidates for a line, as fish gets them without what they
-// are about.
-func completed(t *testing.T, address, line string) []string {
+// completions returns the candidates for a line, in fish's format without descriptions.
+func completions(t *testing.T, address, line string) []string {
 	t.Helper()
 	var words []string
-	for text := range strings.Lines(asked(t, map[string]string{"VAULT_ADDR": address, "VAULT_TOKEN": "root", "COMP_LINE": line, completeIn: "fish"})) {
+	for text := range strings.Lines(shellOutput(t, map[string]string{"VAULT_ADDR": address, "VAULT_TOKEN": "root", "COMP_LINE": line, completeIn: "fish"})) {
 		word, _, _ := strings.Cut(strings.TrimSuffix(text, "\n"), "\t")
 		words = append(words, word)
 	}
 	return words
 }
 
-// asked is what is printed for a shell that asks, with bash's three arguments.
-func asked(t *testing.T, env map[string]string, args ...string) string {
+// shellOutput returns what the program prints for a shell. args are those that bash adds.
+func shellOutput(t *testing.T, env map[string]string, args ...string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	code := Main(t.Context(), append([]string{"/usr/bin/keyturn"}, args...), Env{
@@ -46,8 +45,8 @@ func asked(t *testing.T, env map[string]string, args ...string) string {
 	return stdout.String()
 }
 
-// browsed is a server with mounts and names to complete.
-func browsed(t *testing.T) string {
+// serverWithMounts returns the address of a server with mounts and names to complete.
+func serverWithMounts(t *testing.T) string {
 	lists := map[string]string{
 		"secret/metadata": `"app/","top"`, "secret/metadata/app": `"one","we ird$(x)","line\nfeed"`, "one/": `"plain"`, "one": `"plain"`,
 		"database/roles": `"reader"`, "rotation/keys": `"stripe"`, "rotation/recipes": `"http-demo"`, "sys/policies/acl": `"default","root"`, "auth/token/roles": `"ci"`,
@@ -75,9 +74,9 @@ func browsed(t *testing.T) string {
 	return server.URL
 }
 
-// TestComplete: commands, flags, their values, mounts, paths and names.
+// TestComplete completes commands, flags, values of flags, mounts, paths and names.
 func TestComplete(t *testing.T) {
-	address := browsed(t)
+	address := serverWithMounts(t)
 	folder := t.TempDir()
 	if err := os.WriteFile(filepath.Join(folder, "policy.hcl"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -150,18 +149,18 @@ func TestComplete(t *testing.T) {
 		{"keyturn kv get -- -", ""},
 		{"keyt", ""},
 	} {
-		got := strings.Join(completed(t, address, c.line), " ")
+		got := strings.Join(completions(t, address, c.line), " ")
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", c.line, diff)
 		}
 	}
 }
 
-// TestCompleteEveryPath: each command that takes a path or a name of what is
-// stored offers some.
+// TestCompleteEveryPath checks that each command whose argument is a path or a stored name offers
+// candidates.
 func TestCompleteEveryPath(t *testing.T) {
-	address := browsed(t)
-	leaves(tree(Env{}), "keyturn", func(line string, c *command) {
+	address := serverWithMounts(t)
+	eachCommand(tree(Env{}), "keyturn", func(line string, c *command) {
 		if c.local || !strings.Contains(c.args, "PATH") && !strings.Contains(c.args, "MOUNT") && !strings.HasPrefix(c.args, "NAME") && !strings.HasPrefix(c.args, "LEASE") && !strings.HasPrefix(c.args, "FROM") {
 			return
 		}
@@ -171,15 +170,15 @@ func TestCompleteEveryPath(t *testing.T) {
 				line = "keyturn lease revoke"
 			}
 		}
-		if len(completed(t, address, line+" ")) == 0 {
+		if len(completions(t, address, line+" ")) == 0 {
 			t.Errorf("nothing is offered behind %q, which takes %s", line, c.args)
 		}
 	})
 }
 
-// TestCompleteForShells: what a shell would obey is quoted as the shell wants it.
+// TestCompleteForShells checks that special characters are quoted for each shell.
 func TestCompleteForShells(t *testing.T) {
-	address := browsed(t)
+	address := serverWithMounts(t)
 	for _, c := range []struct{ shell, line, word, want string }{
 		{"bash", "keyturn kv get secret/app/", "secret/app/", "secret/app/one \nsecret/app/we\\ ird\\$\\(x\\) \n"},
 		{"bash", `keyturn kv get secret/app/we\ i`, `secret/app/we\ i`, "secret/app/we\\ ird\\$\\(x\\) \n"},
@@ -188,26 +187,26 @@ func TestCompleteForShells(t *testing.T) {
 		{"bash", "keyturn kv get -mount=s", "s", "secret \n"},
 		{"bash", "keyturn kv g", "g", "get \n"},
 		{"bash", "keyturn kv get -fi", "-fi", "-field=\n"},
-		{"", "keyturn kv g", "g", "get\n"}, // a line of Vault's
+		{"", "keyturn kv g", "g", "get\n"}, // installed by Vault's command line
 		{"", "keyturn kv get secret/app/", "secret/app/", "secret/app/one\nsecret/app/we\\ ird\\$\\(x\\)\n"},
 		{"zsh", "keyturn kv get -mount=s", "", "-mount=secret\t \n"},
 		{"zsh", "keyturn kv get secret/", "", "secret/app/\t\nsecret/top\t \n"},
 		{"fish", "keyturn kv g", "", "get\tRead a secret\n"},
-		{"", "keyturn kv get secret/app/", "(none)", "secret/app/one\n"}, // what cannot be quoted is left out
+		{"", "keyturn kv get secret/app/", "(none)", "secret/app/one\n"}, // a name that cannot be quoted is left out
 	} {
 		env := map[string]string{"VAULT_ADDR": address, "VAULT_TOKEN": "root", "VAULT_WRAP_TTL": "1m", "COMP_LINE": c.line + " and more", "COMP_POINT": fmt.Sprint(len(c.line)), completeIn: c.shell}
 		args := []string{"keyturn", c.word, "before"}
 		if c.shell == "zsh" || c.shell == "fish" || c.word == "(none)" {
 			args = nil
 		}
-		if got := asked(t, env, args...); got != c.want {
+		if got := shellOutput(t, env, args...); got != c.want {
 			t.Errorf("%s: %q: %q, want %q", c.shell, c.line, got, c.want)
 		}
 	}
 }
 
-// TestCompleteWithoutServer: a server that is dead, or hangs, costs a moment and
-// no word; what needs no server is offered.
+// TestCompleteWithoutServer checks that a server that is down or hangs costs a moment and prints no
+// error, and that candidates that need no server are offered.
 func TestCompleteWithoutServer(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // it accepts, and never answers
 	if err != nil {
@@ -217,11 +216,11 @@ func TestCompleteWithoutServer(t *testing.T) {
 	for _, address := range []string{"http://127.0.0.1:1", "http://" + silent.Addr().String(), "::no address", "https://" + silent.Addr().String()} {
 		began := time.Now()
 		for line, want := range map[string]string{"keyturn kv get ": "", "keyturn policy read ": "", "keyturn read s": "sys/", "keyturn kv p": "patch put"} {
-			if got := strings.Join(completed(t, address, line), " "); got != want {
+			if got := strings.Join(completions(t, address, line), " "); got != want {
 				t.Errorf("%s: %q: %q, want %q", address, line, got, want)
 			}
 		}
-		if took := time.Since(began); took > 4*completionTime+10*time.Second { // each asks at most once that long; machines are busy
+		if took := time.Since(began); took > 4*completionTime+10*time.Second { // each line sends at most one such request; machines are busy
 			t.Errorf("%s: it took %s", address, took)
 		}
 	}
@@ -250,7 +249,7 @@ func TestShellWords(t *testing.T) {
 	}
 }
 
-// FuzzShellWords: no line breaks it, and what is quoted for bash comes back.
+// FuzzShellWords checks that no line panics, and that a quoted name is read back unchanged.
 func FuzzShellWords(f *testing.F) {
 	f.Add("keyturn kv get 'x", "we ird$(x)")
 	f.Fuzz(func(t *testing.T, line, name string) {

@@ -11,8 +11,8 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// curlLine is a request as a line for a shell. The session's token is not in it:
-// the line has the command that prints it.
+// curlLine returns a request as a curl command. In place of the session's token, the line has the
+// command that prints the token.
 func (s *session) curlLine(r *api.OutputStringError) (string, error) {
 	body, err := r.Request.BodyBytes()
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *session) curlLine(r *api.OutputStringError) (string, error) {
 	for _, name := range sortedKeys(r.Request.Header) {
 		for _, value := range r.Request.Header[name] {
 			header := quoted(name + ": " + value)
-			if strings.EqualFold(name, api.AuthHeaderName) && value == s.client.held.RevealString() {
+			if strings.EqualFold(name, api.AuthHeaderName) && value == s.client.token.RevealString() {
 				header = fmt.Sprintf(`"%s: $(%s print token)"`, name, s.name)
 			}
 			words = append(words, "-H", header)
@@ -57,7 +57,7 @@ func (s *session) curlLine(r *api.OutputStringError) (string, error) {
 	return strings.Join(append(words, address), " "), nil
 }
 
-// plainWord is what no shell reads as anything else.
+// plainWord matches a word in which no shell finds a special character.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9:/._%@+,=-]+$`)
 
 func hostPort(u *url.URL) string { return net.JoinHostPort(u.Hostname(), portOf(u)) }
@@ -72,7 +72,7 @@ func portOf(u *url.URL) string {
 	return "80"
 }
 
-// quoted is text as one word of a shell.
+// quoted quotes text as one word of a shell.
 func quoted(text string) string {
 	return "'" + strings.ReplaceAll(text, "'", `'"'"'`) + "'"
 }

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// otherLines are lines for the commands that take no path.
+// otherLines are command lines without a path.
 var otherLines = []string{
 	"read secret/x a=b c=d",
 	"write -f sys/x",
@@ -39,8 +39,8 @@ var otherLines = []string{
 	"status", "operator init", "operator init -status", "operator unseal aGk=", "operator unseal -reset", "operator seal", "operator rotate", "operator key-status", "operator members", "version-history", "plugin list", "plugin list -detailed database",
 }
 
-// TestCurlLineIsTheRequest: the line that -output-curl-string prints makes the
-// request that the command makes, and the command does not make it.
+// TestCurlLineIsTheRequest checks that the line that -output-curl-string prints sends the same
+// request as the command, and that the command then does not send it.
 func TestCurlLineIsTheRequest(t *testing.T) {
 	lines := slices.Clone(otherLines)
 	for _, p := range pathLines {
@@ -55,30 +55,30 @@ func TestCurlLineIsTheRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		tried[lineOf("", path)] = true
-		wanted, out, code := observed(t, words)
+		wanted, out, code := runAgainstServer(t, words)
 		if len(wanted) == 0 {
 			t.Fatalf("%s: exit %d, no request\n%s", line, code, out)
 		}
-		asides, out, code := observed(t, append(words, "-output-curl-string"))
+		others, out, code := runAgainstServer(t, append(words, "-output-curl-string"))
 		got, err := requestOf(t, out)
 		if err != nil || code != exitOK || !slices.Contains(wanted, got) {
 			t.Errorf("%s: exit %d, %v\n%s\nmeans %s\nbut the command sends\n%s", line, code, err, out, got, strings.Join(wanted, "\n"))
 		}
-		for _, aside := range asides {
-			if !strings.HasPrefix(aside, "GET ") || aside == got {
-				t.Errorf("%s -output-curl-string sends %s", line, aside)
+		for _, other := range others {
+			if !strings.HasPrefix(other, "GET ") || other == got {
+				t.Errorf("%s -output-curl-string sends %s", line, other)
 			}
 		}
 	}
-	leaves(tree(Env{}), "", func(line string, c *command) {
+	eachCommand(tree(Env{}), "", func(line string, c *command) {
 		if c.run != nil && !c.local && !tried[line] {
-			t.Errorf("no line is for %q", line)
+			t.Errorf("no line calls %q", line)
 		}
 	})
 }
 
-// observed runs a line and describes the requests that come.
-func observed(t *testing.T, words []string) (requests []string, out string, code int) {
+// runAgainstServer runs a line and describes the requests that the server receives.
+func runAgainstServer(t *testing.T, words []string) (requests []string, out string, code int) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -104,7 +104,7 @@ func observed(t *testing.T, words []string) (requests []string, out string, code
 	return requests, stdout.String(), code
 }
 
-// description is a request as this test compares it.
+// description is the text by which this test compares requests.
 func description(method, uri string, header http.Header, body string) string {
 	text := method + " " + uri
 	for _, name := range []string{"X-Vault-Token", "X-Vault-Wrap-Ttl", "X-Vault-Namespace", "X-Vault-Request", "X-Extra", "Content-Type"} {
@@ -115,7 +115,7 @@ func description(method, uri string, header http.Header, body string) string {
 	return text + " " + body
 }
 
-// requestOf is the request that a curl line makes.
+// requestOf describes the request that a curl line sends.
 func requestOf(t *testing.T, line string) (string, error) {
 	t.Helper()
 	words := split(t, strings.TrimSuffix(line, "\n"))
@@ -143,7 +143,7 @@ func requestOf(t *testing.T, line string) (string, error) {
 	return description(method, u.RequestURI(), header, body), nil
 }
 
-// TestCurlLineConnects: a socket, and the name that a certificate must have.
+// TestCurlLineConnects checks the options for a socket and for the name in the certificate.
 func TestCurlLineConnects(t *testing.T) {
 	for _, c := range []struct{ address, flag, want string }{
 		{"unix:///run/x.sock", "-field=a", `curl --unix-socket '/run/x.sock' `},

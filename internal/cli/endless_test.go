@@ -13,7 +13,7 @@ type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-// TestEndlessInput: a file or standard input that never ends is refused with the limit.
+// TestEndlessInput checks that a file or standard input that never ends is refused.
 func TestEndlessInput(t *testing.T) {
 	for _, arg := range []string{"@/dev/zero", "key=@/dev/zero", "-", "key=-"} {
 		if _, err := parseData(endless{}, []string{arg}); err == nil || !strings.Contains(err.Error(), "32 MiB") {
@@ -45,7 +45,7 @@ func TestEndlessInput(t *testing.T) {
 	}
 }
 
-// TestByteOrderMark: a JSON file with one is refused by its name.
+// TestByteOrderMark checks that the error for a byte-order mark names it.
 func TestByteOrderMark(t *testing.T) {
 	if _, err := parseData(strings.NewReader("\xef\xbb\xbf{}"), []string{"-"}); err == nil || !strings.Contains(err.Error(), "byte-order mark") {
 		t.Error(err)

@@ -7,21 +7,20 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 )
 
-// A Hook runs a command that lives in another package and parses its own
-// flags. It returns the exit code.
+// A Hook runs a command that another package implements and that parses its own flags. It returns
+// the exit code.
 type Hook func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int
 
-// Env is what the command line touches of the process around it. The API client
-// and the token helper read the process's own environment besides Getenv: the
-// names of Vault's variables that concern connections.
+// Env is the environment of the command line. The API client and the token helper also read
+// variables of the process directly, those of Vault that concern connections.
 type Env struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
-	Getenv         func(string) string // nil: the process's
+	Getenv         func(string) string // nil: os.Getenv
 	Layout         int                 // the number of the storage layout, for version
 	Implements     string              // the version of Vault whose behaviour the server has
 
-	// What lives in other packages; nil: this binary was built without.
+	// Implemented by other packages; nil if this binary was built without.
 	Server, Demo Hook
 	Recipes      *rotation.Provider // keys of third parties, by recipes
 }

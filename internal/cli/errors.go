@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// A usageError is a mistake in what was typed.
+// A usageError is a mistake on the command line.
 type usageError struct{ err error }
 
 func (e usageError) Error() string { return "Error: " + e.err.Error() }
@@ -20,7 +20,7 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// A failure is what went wrong while doing something. It knows the exit code.
+// A failure is an error of an operation, with the exit code.
 type failure struct {
 	code  int
 	doing string
@@ -30,24 +30,23 @@ type failure struct {
 func (e *failure) Error() string { return "Error " + e.doing + ": " + describe(e.err) }
 func (e *failure) Unwrap() error { return e.err }
 
-// remote says what was asked of the server when err came back. It returns nil
-// for a nil err.
+// remote wraps an error of a request to the server with what was being done. It returns nil for nil.
 func remote(err error, doing string, args ...any) error {
 	if err == nil {
 		return nil
 	}
-	return &failure{exitRemote, fmt.Sprintf(doing, args...), err}
+	return &failure{code: exitRemote, doing: fmt.Sprintf(doing, args...), err: err}
 }
 
-// local is remote for what goes wrong on this machine.
+// local is remote for an error on this machine.
 func local(err error, doing string, args ...any) error {
 	if err == nil {
 		return nil
 	}
-	return &failure{exitLocal, fmt.Sprintf(doing, args...), err}
+	return &failure{code: exitLocal, doing: fmt.Sprintf(doing, args...), err: err}
 }
 
-// A refusal ends a command with a line of its own and a code.
+// A refusal ends a command with a text and an exit code.
 type refusal struct {
 	code int
 	text string
@@ -55,44 +54,48 @@ type refusal struct {
 
 func (e refusal) Error() string { return e.text }
 
-// A nothing ends a command where the server has nothing.
-type nothing struct{ error }
-
-func (e nothing) Unwrap() error { return e.error }
-
-func nothingAt(format string, args ...any) error {
-	return nothing{refusal{exitRemote, "No value found at " + fmt.Sprintf(format, args...)}}
+func refuse(code int, format string, args ...any) error {
+	return refusal{code: code, text: fmt.Sprintf(format, args...)}
 }
 
-// mayNot reports whether a request was refused because the token may not make it.
-func mayNot(err error) bool {
+// A notFound is the error of a command whose path is empty on the server.
+type notFound struct{ error }
+
+func (e notFound) Unwrap() error { return e.error }
+
+func notFoundAt(format string, args ...any) error {
+	return notFound{refuse(exitRemote, "No value found at "+format, args...)}
+}
+
+// isForbidden reports whether no policy of the token allows the request.
+func isForbidden(err error) bool {
 	var answer *api.ResponseError
 	return errors.As(err, &answer) && answer.StatusCode == http.StatusForbidden
 }
 
-// notThere reports whether err is the answer that there is nothing at a path.
-func notThere(err error) bool {
+// isNotFound reports whether the server has nothing at the path.
+func isNotFound(err error) bool {
 	var answer *api.ResponseError
 	if errors.As(err, &answer) {
 		return answer.StatusCode == http.StatusNotFound
 	}
-	_, none := errors.AsType[nothing](err)
+	_, none := errors.AsType[notFound](err)
 	return none
 }
 
-// An exitCode ends a command that has said all that it has to say.
+// An exitCode ends a command that has printed everything.
 type exitCode int
 
 func (exitCode) Error() string { return "" }
 
-// passwords are those in addresses, https://name:password@host.
+// passwords matches the passwords in addresses: https://name:password@host.
 var passwords = regexp.MustCompile(`(://[^\s/@:"]*):[^/@"]*@`)
 
-// withoutPassword is text without the passwords of the addresses in it: errors
-// end in logs. The API library and url.Parse show them.
+// withoutPassword removes the passwords of the addresses in text. The API library and url.Parse show
+// them in errors, and errors are logged.
 func withoutPassword(text string) string { return passwords.ReplaceAllString(text, "$1:***@") }
 
-// describe is err's text; an answer from the server is laid out in lines.
+// describe returns the text of err. It formats an answer of the server in lines.
 func describe(err error) string {
 	var answer *api.ResponseError
 	if !errors.As(err, &answer) {
@@ -115,11 +118,10 @@ func describe(err error) string {
 	return b.String()
 }
 
-// A hint is an error with a next step that only its place knows.
+// A hint is an error with a next step that only the code that fails knows.
 //
-// A hint is printed only where it is true: what it says of the server, the answer
-// has said, or the server was asked. Where that leaves it open, there is no hint.
-// TestHints has every hint, where it is true and where it is not.
+// A hint must be true: the answer says it, or the command has asked the server. In doubt there is
+// no hint. TestHints has cases for every hint, in which it is true and in which it is not.
 type hint struct {
 	error
 	next string
@@ -132,5 +134,5 @@ func hinted(err error, format string, args ...any) error {
 }
 
 func notBuilt(name string) error {
-	return refusal{exitLocal, fmt.Sprintf("Error: the command %q is not built into this binary; use one that was built with it", name)}
+	return refuse(exitLocal, "Error: the command %q is not built into this binary; use one that was built with it", name)
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// flags is a flag.FlagSet that remembers its flags in the order and the groups
-// in which usage shows them, and that finds flags among the arguments, too.
+// flags is a flag.FlagSet that keeps the order and the groups of its flags for the usage, and that
+// accepts flags between and after the arguments.
 type flags struct {
 	set   *flag.FlagSet
 	group string
@@ -24,8 +24,7 @@ type shownFlag struct {
 	group, name, value, usage string
 }
 
-// parse returns the arguments that are no flags. Flags may stand anywhere; what
-// follows "--" is arguments.
+// parse sets the flags, which may stand anywhere before "--", and returns the arguments.
 func (f *flags) parse(args []string) ([]string, error) {
 	var rest []string
 	for {
@@ -43,8 +42,8 @@ func (f *flags) parse(args []string) ([]string, error) {
 	}
 }
 
-// meant adds to the error for an unknown flag which one was probably meant.
-func (f *flags) meant(err error) error {
+// suggest adds the nearest flag to the error for an unknown flag.
+func (f *flags) suggest(err error) error {
 	_, name, unknown := strings.Cut(err.Error(), "flag provided but not defined: -")
 	if !unknown {
 		return err
@@ -53,7 +52,7 @@ func (f *flags) meant(err error) error {
 	for _, g := range f.shown {
 		names = append(names, g.name)
 	}
-	if instead, known := absentFlags[name]; known {
+	if instead, known := unsupportedFlags[name]; known {
 		return hinted(usagef("the flag -%s is not supported", name), "%s", instead)
 	}
 	if best := fault.Nearest(name, names); best != "" {
@@ -62,7 +61,7 @@ func (f *flags) meant(err error) error {
 	return err
 }
 
-// given reports whether the flag was typed.
+// given reports whether the flag is on the command line.
 func (f *flags) given(name string) (yes bool) {
 	f.set.Visit(func(g *flag.Flag) { yes = yes || g.Name == name })
 	return yes
@@ -73,8 +72,8 @@ func (f *flags) String(p *string, name, value, usage string) {
 	f.add((*textValue)(p), name, value, usage)
 }
 
-// TTL declares a flag with a duration: a number of seconds, or a number with a
-// unit. It is checked here and sent as it was typed.
+// TTL declares a flag with a duration: a number of seconds, or a number with a unit. The duration is
+// checked here, and sent as it was typed.
 func (f *flags) TTL(p *string, name, usage string) {
 	f.add((*ttlValue)(p), name, "duration", usage)
 }
@@ -107,7 +106,7 @@ func (f *flags) Alias(other, name string) {
 
 func (f *flags) add(v flag.Value, name, value, usage string) {
 	f.set.Var(v, name, usage)
-	f.shown = append(f.shown, shownFlag{f.group, name, value, usage})
+	f.shown = append(f.shown, shownFlag{group: f.group, name: name, value: value, usage: usage})
 }
 
 type textValue string

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// chooseFormat is the flag's format, else the environment's, else a table.
+// chooseFormat returns the format of the flag or of the environment; the default is a table.
 func chooseFormat(flag, environment string) (string, error) {
 	name := flag
 	if name == "" {
@@ -27,8 +27,7 @@ func chooseFormat(flag, environment string) (string, error) {
 	return "", usagef("unknown output format %q; use table, json, yaml or raw", name)
 }
 
-// encodeJSON is v in indented lines; angle brackets and ampersands stay
-// themselves.
+// encodeJSON returns v as indented JSON, in which angle brackets and ampersands are not escaped.
 func encodeJSON(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -51,7 +50,7 @@ func toYAML(b []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// yamlNode writes v at a depth of spaces; inLine says that the line has begun.
+// yamlNode writes v with an indent of depth spaces. inLine means that the line has begun.
 func yamlNode(out *bytes.Buffer, v any, depth int, inLine bool) {
 	pad := strings.Repeat(" ", depth)
 	switch v := v.(type) {
@@ -90,7 +89,7 @@ func yamlNode(out *bytes.Buffer, v any, depth int, inLine bool) {
 	}
 }
 
-// yamlChild writes the value of a key: nested ones below it, others beside it.
+// yamlChild writes the value of a key: a nested value on the next lines, another one on the same line.
 func yamlChild(out *bytes.Buffer, v any, depth int) {
 	switch v := v.(type) {
 	case map[string]any:
@@ -110,8 +109,8 @@ func yamlChild(out *bytes.Buffer, v any, depth int) {
 	yamlNode(out, v, depth, true)
 }
 
-// yamlText is text as a YAML scalar: plain where that can be nothing but text,
-// else in JSON's quotes, which YAML reads the same way.
+// yamlText returns text as a YAML scalar. It quotes text that YAML could read as another type, with
+// JSON's quotes, which are valid in YAML.
 func yamlText(text string) string {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	const plain = letters + "0123456789_-./"

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// usage is the help text of a command; f is nil for a group.
+// usage returns the help text of a command. f is nil for a group.
 func (s *session) usage(c *command, f *flags) string {
 	var b strings.Builder
 	if len(c.sub) > 0 {
@@ -50,7 +50,7 @@ func (f *flags) describe(b *strings.Builder) {
 	}
 }
 
-// named puts the name that the program was started under in place of its own.
+// named replaces keyturn by the name under which the program was started.
 func (s *session) named(text string) string {
 	if s.name == "keyturn" {
 		return text

@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// hints are the next steps for an error.
+// hints returns the next steps for an error.
 func hints(ctx context.Context, s *session, err error) []string {
 	var list []string
 	if h, ok := errors.AsType[hint](err); ok {
@@ -19,7 +19,7 @@ func hints(ctx context.Context, s *session, err error) []string {
 	}
 	var usage usageError
 	var answer *api.ResponseError
-	var unsent *url.Error
+	var transport *url.Error
 	switch {
 	case errors.As(err, &usage):
 		list = append(list, fmt.Sprintf("%q shows what the command takes.", s.line+" -h"))
@@ -27,8 +27,8 @@ func hints(ctx context.Context, s *session, err error) []string {
 		if next := answerHint(ctx, s, answer); next != "" {
 			list = append(list, next)
 		}
-	case errors.As(err, &unsent):
-		if next := connectionHint(unsent, s.opt.server(s.env.Getenv)); next != "" {
+	case errors.As(err, &transport):
+		if next := connectionHint(transport, s.opt.server(s.env.Getenv)); next != "" {
 			list = append(list, next)
 		}
 	case errors.Is(err, context.DeadlineExceeded): // the API library's own limit
@@ -37,7 +37,7 @@ func hints(ctx context.Context, s *session, err error) []string {
 	return list
 }
 
-// answerHint is for an answer that is an error.
+// answerHint returns the hint for an answer of the server that is an error.
 func answerHint(ctx context.Context, s *session, e *api.ResponseError) string {
 	loggingIn := strings.HasSuffix(s.line, " login")
 	switch text := strings.Join(e.Errors, "\n"); {
@@ -47,9 +47,9 @@ func answerHint(ctx context.Context, s *session, e *api.ResponseError) string {
 		return sealHint(ctx, s.client, s.name)
 	case s.client == nil || loggingIn:
 		return ""
-	case isDeadToken(e) && s.env.Getenv("VAULT_TOKEN") != "":
+	case isInvalidToken(e) && s.env.Getenv("VAULT_TOKEN") != "":
 		return fmt.Sprintf("VAULT_TOKEN has that token; set another one, or unset it and log in with %q.", s.name+" login")
-	case isDeadToken(e):
+	case isInvalidToken(e):
 		return fmt.Sprintf("that is the stored token; log in with %q.", s.name+" login")
 	case (e.StatusCode == http.StatusForbidden || strings.Contains(text, noTokenText)) && s.client.api.Token() == "" && s.opt.agent(s.env.Getenv) == "":
 		return fmt.Sprintf("no token was sent; log in with %q or set VAULT_TOKEN.", s.name+" login")
@@ -57,22 +57,21 @@ func answerHint(ctx context.Context, s *session, e *api.ResponseError) string {
 	return ""
 }
 
-// noTokenText is how servers refuse a request that has no token.
+// noTokenText is in the errors of servers for a request without a token.
 const noTokenText = "missing client token"
 
-// isDeadToken reports whether a server says that the session's token is not good.
-// One that says nothing but that permission is denied may mean a policy.
-func isDeadToken(e *api.ResponseError) bool {
+// isInvalidToken reports whether the server says that the session's token is invalid. An error that
+// only says that permission is denied may be about a policy.
+func isInvalidToken(e *api.ResponseError) bool {
 	text := strings.Join(e.Errors, "\n")
 	return e.StatusCode == http.StatusForbidden && strings.Contains(text, "permission denied") &&
 		(strings.Contains(text, "the token is not known") || strings.Contains(text, "invalid token"))
 }
 
-// sealHint is what to do about a server that does not serve, by what it says of
-// its seal.
+// sealHint returns the hint for a server that is sealed or not set up.
 func sealHint(ctx context.Context, c *client, program string) string {
 	var status *api.SealStatusResponse
-	err := c.aside(func() (err error) {
+	err := c.auxiliary(func() (err error) {
 		status, err = c.api.Sys().SealStatusWithContext(ctx)
 		return err
 	})
@@ -87,55 +86,56 @@ func sealHint(ctx context.Context, c *client, program string) string {
 	return fmt.Sprintf("unseal the server with %q.", program+" operator unseal")
 }
 
-// versionHint adds to the error of a plain request which kv command it stands
-// for, where the path is one of a versioned engine without its data/ or metadata/.
-func versionHint(ctx context.Context, s *session, client *client, path target, command string, err error) error {
-	if !notThere(err) {
+// kvVersionHint adds a hint with the kv command to the error of a plain request, if the path belongs
+// to a versioned engine and lacks its data/ or metadata/ segment.
+func kvVersionHint(ctx context.Context, s *session, client *client, path target, command string, err error) error {
+	if !isNotFound(err) {
 		return err
 	}
-	found, asking := client.mountOf(ctx, path)
-	if asking != nil || found == nil || !found.versioned {
+	found, lookupErr := client.mountOf(ctx, path)
+	if lookupErr != nil || found == nil || !found.versioned {
 		return err
 	}
 	switch kind, _, _ := strings.Cut(strings.TrimPrefix(string(path)+"/", found.path), "/"); kind {
 	case "data", "metadata", "config", "delete", "undelete", "destroy", "subkeys":
 		return err
 	case "":
-		if command != "list" { // the other commands take a secret
+		if command != "list" { // the other commands need a secret below the mount
 			return err
 		}
 	}
 	return hinted(err, "at %s is version 2 of the key-value engine: use %q.", found.path, s.name+" kv "+command+" "+string(path))
 }
 
-// versionedOnly refuses what version 1 cannot do.
-func (p kvPath) versionedOnly(what string) error {
+// requireVersioned returns an error if the engine is not of version 2.
+func (p kvPath) requireVersioned(what string) error {
 	if p.versioned {
 		return nil
 	}
-	err := "Error: " + what + " needs version 2 of the key-value engine; at " + string(p.mount) + "/ "
+	err := fmt.Sprintf("Error: %s needs version 2 of the key-value engine; at %s/ ", what, p.mount)
 	switch p.kind {
 	case "kv", "generic":
-		return hinted(refusal{exitLocal, err + "version 1 is mounted"}, "the command %q upgrades it.", "kv enable-versioning "+string(p.mount)+"/")
+		return hinted(refuse(exitLocal, "%sversion 1 is mounted", err), "the command %q upgrades it.",
+			fmt.Sprintf("kv enable-versioning %s/", p.mount))
 	case "":
-		return refusal{exitLocal, err + "the server does not say what is mounted"}
+		return refuse(exitLocal, "%sthe server does not say what is mounted", err)
 	}
-	return refusal{exitLocal, err + "an engine of type " + p.kind + " is mounted"}
+	return refuse(exitLocal, "%san engine of type %s is mounted", err, p.kind)
 }
 
-// rotationHint helps where there is nothing at the path of a key: it tells apart
-// an engine that is not there from a key that is not there.
+// rotationHint adds a hint to the error for a key that does not exist. It says whether the engine or
+// the key is missing. It returns nil for nil.
 func rotationHint(ctx context.Context, s *session, err error, mount, name string) error {
 	at, wrong := folder(mount)
-	if !notThere(err) || wrong != nil {
+	if !isNotFound(err) || wrong != nil {
 		return err
 	}
-	found, asking := s.client.mountOf(ctx, at)
+	found, lookupErr := s.client.mountOf(ctx, at)
 	var answer *api.ResponseError
 	switch {
-	case errors.As(asking, &answer) && answer.StatusCode == http.StatusForbidden && !isDeadToken(answer):
+	case errors.As(lookupErr, &answer) && answer.StatusCode == http.StatusForbidden && !isInvalidToken(answer):
 		return hinted(err, "no rotation engine is mounted at %s/, or no policy of the token allows anything below it; -mount names another path.", at)
-	case asking != nil || found == nil:
+	case lookupErr != nil || found == nil:
 		return err
 	case found.kind != "rotation":
 		return hinted(err, "the engine at %s is of type %s, not a rotation engine; name another path with -mount.", found.path, found.kind)
@@ -149,8 +149,8 @@ func rotationHint(ctx context.Context, s *session, err error, mount, name string
 	return hinted(err, "%q lists the keys.", list)
 }
 
-// methodHint is for a login endpoint that does not exist. The server then asks for
-// a token, which a user who logs in does not have.
+// methodHint adds a hint to the error for a login endpoint that does not exist. The server then says
+// that a token is missing, which does not help a user who logs in.
 func methodHint(err error, path target) error {
 	var answer *api.ResponseError
 	if !errors.As(err, &answer) {

@@ -15,7 +15,7 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// schemeHint helps where an address lacks its scheme.
+// schemeHint returns the hint for an address without a scheme.
 func schemeHint(address string) string {
 	if strings.Contains(address, "://") {
 		return ""
@@ -23,7 +23,7 @@ func schemeHint(address string) string {
 	return fmt.Sprintf("an address begins with https:// or http://, as in VAULT_ADDR=https://%s.", address)
 }
 
-// server is the address that requests go to, as it was given.
+// server returns the address that requests go to, as it was typed.
 func (o *options) server(getenv func(string) string) string {
 	for _, address := range []string{o.agent(getenv), o.address, getenv("VAULT_ADDR")} {
 		if address != "" {
@@ -33,8 +33,8 @@ func (o *options) server(getenv func(string) string) string {
 	return api.DefaultAddress
 }
 
-// agent is the address of an agent that requests go through; it may have a token
-// of its own.
+// agent returns the address of the agent that requests go through, or "". An agent may have its own
+// token.
 func (o *options) agent(getenv func(string) string) string {
 	switch {
 	case o.agentAddress != "":
@@ -45,8 +45,8 @@ func (o *options) agent(getenv func(string) string) string {
 	return getenv("VAULT_AGENT_ADDR")
 }
 
-// connectionHint is for a request that got no answer; address is where it went, as
-// it was given.
+// connectionHint returns the hint for a request that got no answer. address is the server's address
+// as it was typed.
 func connectionHint(e *url.Error, address string) string {
 	at := "the server"
 	if u, err := url.Parse(e.URL); err == nil {
@@ -54,22 +54,22 @@ func connectionHint(e *url.Error, address string) string {
 	}
 	const set = "set VAULT_ADDR (or -address) to its address"
 	var operation *net.OpError
-	var name *net.DNSError
-	var stranger x509.UnknownAuthorityError
-	var other x509.HostnameError
+	var dns *net.DNSError
+	var unknownAuthority x509.UnknownAuthorityError
+	var hostname x509.HostnameError
 	var invalid x509.CertificateInvalidError
-	switch text := e.Err.Error(); { // not e's: that has the path, which may be anything
+	switch text := e.Err.Error(); { // without the path, which may contain any of these texts
 	case strings.Contains(text, "unsupported protocol scheme"):
 		return schemeHint(address)
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
 		return fmt.Sprintf("the server speaks plain http; %s with http://, as in VAULT_ADDR=%s.", set, strings.Replace(at, "https://", "http://", 1))
 	case errors.Is(e, syscall.ECONNREFUSED):
 		return fmt.Sprintf("no server is reachable at %s; start one, or %s.", at, set)
-	case errors.As(e, &name) && name.IsNotFound:
-		return fmt.Sprintf("there is no host %s; %s.", name.Name, set)
-	case errors.As(e, &stranger):
+	case errors.As(e, &dns) && dns.IsNotFound:
+		return fmt.Sprintf("there is no host %s; %s.", dns.Name, set)
+	case errors.As(e, &unknownAuthority):
 		return "name the authority that signed the server's certificate with -ca-cert or VAULT_CACERT."
-	case errors.As(e, &other):
+	case errors.As(e, &hostname):
 		return "the server's certificate does not fit its address; use an address that it names, or -tls-server-name."
 	case errors.As(e, &invalid) && invalid.Reason == x509.Expired:
 		return "the server's certificate has expired or is not valid yet; renew it, or set this machine's clock."
@@ -87,8 +87,8 @@ func timeoutHint(address string) string {
 	return fmt.Sprintf("%s did not answer in time; set VAULT_CLIENT_TIMEOUT to wait longer.", withoutPassword(address))
 }
 
-// mountHint is for the request that finds the mount of a path: its error says
-// whether the token was looked at.
+// mountHint adds a hint to the error of the request for the mount of a path. The server runs the
+// preflight check only with a valid token.
 func mountHint(err, cause error) error {
 	var answer *api.ResponseError
 	if errors.As(cause, &answer) && answer.StatusCode == http.StatusForbidden && strings.Contains(strings.Join(answer.Errors, "\n"), "preflight capability check") {

@@ -19,27 +19,27 @@ import (
 
 // Answers that servers give.
 const (
-	deadToken      = `403 {"errors":["permission denied: the token is not known, has expired or was revoked; log in again"]}`
-	deadVault      = `403 {"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`
-	denied         = `403 {"errors":["1 error occurred:\n\t* permission denied\n\n"]}`
-	noToken        = `403 {"errors":["permission denied: missing client token"]}`
-	noTokenVault   = `400 {"errors":["missing client token"]}`
-	preflight      = `403 {"errors":["permission denied: preflight capability check returned 403: the token may see nothing"]}`
-	noMount        = `404 {"errors":["no handler for route \"x\": nothing is mounted there"]}`
-	noKey          = `404 {"errors":["there is no rotation key \"x\"; list keys/"]}`
-	empty          = `404 {"errors":[]}`
-	sealed         = `503 {"errors":["the server is sealed; unseal it with keyturn operator unseal"]}`
-	overloaded     = `503 {"errors":["too many requests; none of them was about what is sealed"]}`
-	kv2            = `200 {"data":{"path":"secret/","type":"kv","options":{"version":"2"}}}`
-	kv1            = `200 {"data":{"path":"secret/","type":"kv","options":{"version":"1"}}}`
-	aws            = `200 {"data":{"path":"secret/","type":"aws","options":null}}`
-	rotationServer = `200 {"data":{"path":"rotation/","type":"rotation"}}`
+	invalidToken      = `403 {"errors":["permission denied: the token is not known, has expired or was revoked; log in again"]}`
+	invalidTokenVault = `403 {"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`
+	denied            = `403 {"errors":["1 error occurred:\n\t* permission denied\n\n"]}`
+	noToken           = `403 {"errors":["permission denied: missing client token"]}`
+	noTokenVault      = `400 {"errors":["missing client token"]}`
+	preflight         = `403 {"errors":["permission denied: preflight capability check returned 403: the token may see nothing"]}`
+	noMount           = `404 {"errors":["no handler for route \"x\": nothing is mounted there"]}`
+	noKey             = `404 {"errors":["there is no rotation key \"x\"; list keys/"]}`
+	empty             = `404 {"errors":[]}`
+	sealed            = `503 {"errors":["the server is sealed; unseal it with keyturn operator unseal"]}`
+	overloaded        = `503 {"errors":["too many requests; none of them was about what is sealed"]}`
+	kv2               = `200 {"data":{"path":"secret/","type":"kv","options":{"version":"2"}}}`
+	kv1               = `200 {"data":{"path":"secret/","type":"kv","options":{"version":"1"}}}`
+	aws               = `200 {"data":{"path":"secret/","type":"aws","options":null}}`
+	rotationServer    = `200 {"data":{"path":"rotation/","type":"rotation"}}`
 )
 
-// TestHints runs commands against servers on which a hint is true, and on which it
-// is not. One that is not to be printed is a text after an exclamation mark.
+// TestHints runs commands against servers for which a hint is true, and for which it is not. A text
+// after an exclamation mark must not be printed.
 func TestHints(t *testing.T) {
-	_ = os.Remove(filepath.Join(os.Getenv("HOME"), ".vault-token")) // what another test keeps is not this one's; it may not be there
+	_ = os.Remove(filepath.Join(os.Getenv("HOME"), ".vault-token")) // left by another test; it need not exist
 	const (
 		seen      = "sys/internal/ui/mounts/secret/x"
 		mounted   = "nothing is mounted there, or no policy"
@@ -58,20 +58,20 @@ func TestHints(t *testing.T) {
 		answers map[string]string // by path; all others: 404
 		wants   []string
 	}{
-		// Where the mount of a path is looked for.
+		// Errors of the lookup of the mount.
 		{"kv get secret/x", map[string]string{seen: preflight}, []string{mounted, "!" + unset}},
-		{"kv get secret/x", map[string]string{seen: deadToken}, []string{unset, "!" + mounted}},
-		{"kv get secret/x", map[string]string{seen: deadVault}, []string{unset, "!" + mounted}},
+		{"kv get secret/x", map[string]string{seen: invalidToken}, []string{unset, "!" + mounted}},
+		{"kv get secret/x", map[string]string{seen: invalidTokenVault}, []string{unset, "!" + mounted}},
 		{"kv get secret/x", map[string]string{seen: denied}, []string{"!Hint"}},
-		// Whose token it is.
-		{"read secret/x", map[string]string{"secret/x": deadToken}, []string{unset}},
+		// Errors about tokens.
+		{"read secret/x", map[string]string{"secret/x": invalidToken}, []string{unset}},
 		{"VAULT_TOKEN= read secret/x", map[string]string{"secret/x": noToken}, []string{logIn}},
 		{"VAULT_TOKEN= read secret/x", map[string]string{"secret/x": noTokenVault}, []string{logIn}},
 		{"VAULT_TOKEN= read secret/x", map[string]string{"secret/x": denied}, []string{logIn}},
 		{"VAULT_TOKEN= VAULT_AGENT_ADDR=SERVER read secret/x", map[string]string{"secret/x": denied}, []string{"!Hint"}},
 		{"read secret/x", map[string]string{"secret/x": denied}, []string{"!Hint"}},
 		{"token lookup other", map[string]string{"auth/token/lookup": `403 {"errors":["bad token: it is not known, has expired or was revoked; log in again"]}`}, []string{"!Hint"}},
-		{"login dead", map[string]string{"auth/token/lookup-self": deadToken}, []string{"!Hint"}},
+		{"login dead", map[string]string{"auth/token/lookup-self": invalidToken}, []string{"!Hint"}},
 		// Login methods.
 		{"login -method=userpass username=a password=b", map[string]string{"auth/userpass/login/a": noToken}, []string{method + " auth/userpass/login/a"}},
 		{"login -method=userpass username=a password=b", map[string]string{"auth/userpass/login/a": noTokenVault}, []string{method}},
@@ -101,12 +101,12 @@ func TestHints(t *testing.T) {
 		{"rotate status x", map[string]string{"sys/internal/ui/mounts/rotation": rotationServer}, []string{keys, "!" + noEngine}},
 		{"rotate status -mount=secret x", map[string]string{"sys/internal/ui/mounts/secret": aws}, []string{"of type aws, not a rotation engine", "!" + keys}},
 		{"rotate now x", map[string]string{"rotation/keys/x/rotate": noMount, "sys/internal/ui/mounts/rotation": preflight}, []string{noEngine + " is mounted at rotation/, or no policy", "!" + keys}},
-		{"rotate history x", map[string]string{"sys/internal/ui/mounts/rotation": deadToken}, []string{"!Hint: no rotation"}},
-		{"rotate now x", map[string]string{"rotation/keys/x/rotate": deadToken}, []string{unset, "!" + noEngine}},
+		{"rotate history x", map[string]string{"sys/internal/ui/mounts/rotation": invalidToken}, []string{"!Hint: no rotation"}},
+		{"rotate now x", map[string]string{"rotation/keys/x/rotate": invalidToken}, []string{unset, "!" + noEngine}},
 		{"rotate status", map[string]string{"sys/internal/ui/mounts/rotation": rotationServer}, []string{noKeys, "!" + noEngine}},
 		{"rotate status", map[string]string{"sys/internal/ui/mounts/rotation": preflight}, []string{noEngine, "!" + noKeys}},
 		{"rotate status", nil, []string{"!Hint"}},
-		// What was typed.
+		// Mistakes on the command line.
 		{"kv get -verson=1 secret/x", nil, []string{"did you mean -version?", "kv get -h"}},
 		{"kv get -zzzzzzz=1 secret/x", nil, []string{"kv get -h", "!did you mean"}},
 		{"write secret/x", nil, []string{"-force to write without data"}},
@@ -126,7 +126,7 @@ func TestHints(t *testing.T) {
 	}
 }
 
-// hintsOf is what a line prints to standard error on a server with these answers.
+// hintsOf runs a line against a server with these answers, and returns the standard error.
 func hintsOf(t *testing.T, line string, answers map[string]string) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -153,8 +153,8 @@ func hintsOf(t *testing.T, line string, answers map[string]string) string {
 	return stderr.String()
 }
 
-// TestHintsOfConnections: why there was no answer, and what is no reason although
-// the path says so.
+// TestHintsOfConnections checks the hints for requests without an answer. A path that contains the
+// text of an error must not give a hint.
 func TestHintsOfConnections(t *testing.T) {
 	quiet := slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 	plain := httptest.NewServer(http.NotFoundHandler())
@@ -208,7 +208,7 @@ func TestHintsOfConnections(t *testing.T) {
 	}
 }
 
-// TestHintOfExpiredCertificate: what is wrong with it is its time.
+// TestHintOfExpiredCertificate checks hints for errors that a test server cannot cause.
 func TestHintOfExpiredCertificate(t *testing.T) {
 	for reason, want := range map[x509.InvalidReason]string{x509.Expired: "has expired or is not valid yet", x509.NotAuthorizedToSign: ""} {
 		got := connectionHint(&url.Error{Op: "Get", URL: "https://h/x", Err: x509.CertificateInvalidError{Reason: reason}}, "https://h")

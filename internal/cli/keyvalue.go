@@ -12,8 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/hostfile"
 )
 
-// maxInput is how much is read of a file or of standard input: as much as the server takes in one request, unless its
-// configuration says otherwise.
+// maxInput limits a file or standard input to the size of a request that a server accepts by default.
 const maxInput = 32 << 20
 
 // A dataParser turns arguments into the fields of a request, by Vault's rules:
@@ -25,16 +24,15 @@ const maxInput = 32 << 20
 //	@file         the file is a JSON object of fields; its name has no equal sign
 //	-             standard input is a JSON object of fields
 //
-// A key given twice becomes a list. Standard input can be used once. What is not
-// UTF-8 is refused: JSON would store something else.
+// A key given twice becomes a list. Standard input can be used once. Data that is not UTF-8 is
+// refused, because JSON would change it.
 type dataParser struct {
 	stdin io.Reader
 	used  bool
 	data  map[string]any
 }
 
-// parseData is a dataParser's work in one call. It never returns a nil map
-// without an error.
+// parseData parses args with a dataParser. The map is never nil without an error.
 func parseData(stdin io.Reader, args []string) (map[string]any, error) {
 	p := dataParser{stdin: stdin, data: map[string]any{}}
 	for i, arg := range args {
@@ -78,7 +76,7 @@ func (p *dataParser) add(arg string) error {
 	return nil
 }
 
-// value is what the text after an equal sign stands for.
+// value returns the value for the text after an equal sign.
 func (p *dataParser) value(text string) (string, error) {
 	switch {
 	case text == "-":
@@ -101,23 +99,23 @@ func (p *dataParser) readStdin() ([]byte, error) {
 	return hostfile.ReadStream(p.stdin, maxInput)
 }
 
-// addObject takes the fields of a JSON object; numbers keep all their digits.
-func (p *dataParser) addObject(b []byte, from string) error {
+// addObject adds the fields of a JSON object. Numbers keep all their digits.
+func (p *dataParser) addObject(b []byte, origin string) error {
 	if bytes.HasPrefix(b, []byte("\xef\xbb\xbf")) || bytes.HasPrefix(b, []byte("\xff\xfe")) || bytes.HasPrefix(b, []byte("\xfe\xff")) {
-		return fmt.Errorf("%s begins with a byte-order mark; save it in UTF-8 without one", from)
+		return fmt.Errorf("%s begins with a byte-order mark; save it in UTF-8 without one", origin)
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	var object map[string]any
 	err := d.Decode(&object)
 	if _, other := errors.AsType[*json.UnmarshalTypeError](err); other || err == nil && object == nil {
-		return fmt.Errorf("%s is JSON, but no object", from)
+		return fmt.Errorf("%s is JSON, but no object", origin)
 	}
 	if err != nil {
-		return fmt.Errorf("%s is no JSON object: %w", from, err)
+		return fmt.Errorf("%s is no JSON object: %w", origin, err)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return fmt.Errorf("%s has more than one JSON object", from)
+		return fmt.Errorf("%s has more than one JSON object", origin)
 	}
 	for key, value := range object {
 		p.put(key, value)
@@ -138,7 +136,7 @@ func (p *dataParser) put(key string, value any) {
 	p.data[key] = []any{old, value}
 }
 
-// query turns fields into the parameters of a request without a body.
+// query converts fields to the parameters of a request without a body.
 func query(data map[string]any) map[string][]string {
 	q := map[string][]string{}
 	for key, value := range data {

@@ -50,8 +50,8 @@ func TestParseData(t *testing.T) {
 	}
 }
 
-// FuzzParseData: one argument gives exactly one field, whose key and value are
-// the argument's two sides, and no error shows the value.
+// FuzzParseData checks that one argument gives exactly one field, whose key and value are the two
+// sides of the argument.
 func FuzzParseData(f *testing.F) {
 	for _, seed := range []string{"a=b", "a=b=c", "=", "-", "@", "a=-", `a=\@`, "a=@", "", "\x00=\xff", "a"} {
 		f.Add(seed, "stdin")
@@ -91,7 +91,7 @@ func FuzzParseData(f *testing.F) {
 	})
 }
 
-// FuzzYAMLText: a plain scalar is never something else than text.
+// FuzzYAMLText checks that an unquoted scalar can only be read as text.
 func FuzzYAMLText(f *testing.F) {
 	for _, seed := range []string{"", "a", "Yes", "null", "1", "-", "a: b", "a #b", "\n", "~", "é", "0x1f", ".inf"} {
 		f.Add(seed)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -24,7 +25,7 @@ func kvGet() *command {
 			f.Int(&version, "version", "the version to read; 0 is the newest (version 2 only)")
 		},
 		run: func(ctx context.Context, s *session) error {
-			client, p, err := s.connectSecret(ctx, mount, s.args[0])
+			_, p, err := s.connectSecret(ctx, mount, s.args[0])
 			if err != nil {
 				return err
 			}
@@ -32,21 +33,17 @@ func kvGet() *command {
 			if p.versioned && version > 0 {
 				params["version"] = []string{strconv.Itoa(version)}
 			}
-			path := p.api("data")
-			sec, err := client.read(ctx, path, params)
+			path := p.apiPath("data")
+			sec, err := s.read(ctx, call{op: "read", path: path, params: params, doing: "reading " + string(path)})
 			if err != nil {
-				return remote(err, "reading %s", path)
-			}
-			if sec == nil {
-				return nothingAt("%s", path)
+				return err
 			}
 			return s.out.showKV(sec, p)
 		},
 	}
 }
 
-// showKV prints a secret that was read: in version 2 with its metadata, and
-// with what the engine says of its rotation.
+// showKV prints a secret. A secret of version 2 is printed with its metadata and its rotation.
 func (out *printer) showKV(sec *api.Secret, p kvPath) error {
 	metadata, ok := sec.Data["metadata"].(map[string]any)
 	if !p.versioned || !ok || sec.WrapInfo != nil {
@@ -55,7 +52,7 @@ func (out *printer) showKV(sec *api.Secret, p kvPath) error {
 	values, _ := sec.Data["data"].(map[string]any)
 	if out.field != "" {
 		if values == nil {
-			return refusal{exitRemote, "No data found at " + string(p.api("data"))}
+			return refuse(exitRemote, "No data found at %s", p.apiPath("data"))
 		}
 		// As with Vault's command, -field=data is the whole secret, unless the secret has a field of that name.
 		if _, own := values["data"]; out.field == "data" && !own {
@@ -67,7 +64,7 @@ func (out *printer) showKV(sec *api.Secret, p kvPath) error {
 	if done, err := out.encode(sec); done {
 		return err
 	}
-	parts := []string{section("Secret Path", string(p.api("data"))+"\n"), section("Metadata", pairTable(dataPairs(metadata)))}
+	parts := []string{section("Secret Path", string(p.apiPath("data"))+"\n"), section("Metadata", pairTable(dataPairs(metadata)))}
 	extra := map[string]any{}
 	for key, value := range sec.Data {
 		if key != "data" && key != "metadata" {
@@ -110,7 +107,7 @@ func kvList() *command {
 			if err != nil {
 				return err
 			}
-			return s.list(ctx, client, p.api("metadata"), detailed)
+			return s.list(ctx, client, p.apiPath("metadata"), detailed)
 		},
 	}
 }
@@ -125,15 +122,12 @@ func kvEnableVersioning() *command {
 			if err != nil {
 				return err
 			}
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
-			_, err = client.write(ctx, "sys/mounts/"+mount+"/tune", map[string]any{
-				"options": map[string]any{"version": "2"},
+			_, err = s.send(ctx, call{
+				op: "update", path: "sys/mounts/" + mount + "/tune", doing: fmt.Sprintf("tuning the secrets engine at %s/", mount),
+				body: map[string]any{"options": map[string]any{"version": "2"}},
 			})
 			if err != nil {
-				return remote(err, "tuning the secrets engine at %s/", mount)
+				return err
 			}
 			return s.out.say("Success! Tuned the secrets engine at: %s/", mount)
 		},

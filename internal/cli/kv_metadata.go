@@ -17,13 +17,13 @@ func kvMetadata() *command {
 	}
 }
 
-// connectMetadata is connectSecret for version 2 alone.
-func (s *session) connectMetadata(ctx context.Context, mount string) (*client, target, error) {
-	client, p, err := s.connectSecret(ctx, mount, s.args[0])
+// connectMetadata connects and returns the path of the metadata. It fails for version 1.
+func (s *session) connectMetadata(ctx context.Context, mount string) (target, error) {
+	_, p, err := s.connectSecret(ctx, mount, s.args[0])
 	if err == nil {
-		err = p.versionedOnly("kv metadata")
+		err = p.requireVersioned("kv metadata")
 	}
-	return client, p.api("metadata"), err
+	return p.apiPath("metadata"), err
 }
 
 func kvMetadataGet() *command {
@@ -36,16 +36,13 @@ func kvMetadataGet() *command {
 		},
 		flags: func(f *flags) { mountFlag(f, &mount) },
 		run: func(ctx context.Context, s *session) error {
-			client, path, err := s.connectMetadata(ctx, mount)
+			path, err := s.connectMetadata(ctx, mount)
 			if err != nil {
 				return err
 			}
-			sec, err := client.read(ctx, path, nil)
+			sec, err := s.read(ctx, call{op: "read", path: path, doing: "reading " + string(path)})
 			if err != nil {
-				return remote(err, "reading %s", path)
-			}
-			if sec == nil {
-				return nothingAt("%s", path)
+				return err
 			}
 			return s.out.showMetadata(sec, path)
 		},
@@ -73,7 +70,7 @@ func (out *printer) showMetadata(sec *api.Secret, path target) error {
 	return out.write(strings.Join(parts, "\n"))
 }
 
-// numericKeys are the keys of m, which are numbers, in their order.
+// numericKeys returns the keys of m, which are numbers, in numeric order.
 func numericKeys(m map[string]any) []string {
 	keys := sortedKeys(m)
 	slices.SortStableFunc(keys, func(a, b string) int {
@@ -84,7 +81,7 @@ func numericKeys(m map[string]any) []string {
 	return keys
 }
 
-// metadataFlags are what put and patch set.
+// metadataFlags are the fields that put and patch set.
 type metadataFlags struct {
 	mount       string
 	maxVersions int
@@ -102,7 +99,7 @@ func (m *metadataFlags) declare(f *flags) {
 	f.Pairs(&m.custom, "custom-metadata", "a field of your own")
 }
 
-// body is what was given; where all is set, also what has a neutral value.
+// body returns the fields whose flags are on the command line.
 func (m *metadataFlags) body(f *flags) map[string]any {
 	body := map[string]any{}
 	if f.given("max-versions") {
@@ -137,15 +134,14 @@ func kvMetadataPut() *command {
 		},
 		flags: m.declare,
 		run: func(ctx context.Context, s *session) error {
-			client, path, err := s.connectMetadata(ctx, m.mount)
+			path, err := s.connectMetadata(ctx, m.mount)
 			if err != nil {
 				return err
 			}
-			sec, err := client.write(ctx, path, m.body(s.flags))
-			if err != nil {
-				return remote(err, "writing metadata to %s", path)
-			}
-			return s.out.done(sec, "Success! Data written to: %s", path)
+			return s.change(ctx, call{
+				op: "update", path: path, body: m.body(s.flags), doing: "writing metadata to " + string(path),
+				success: "Success! Data written to: " + string(path),
+			})
 		},
 	}
 }
@@ -163,15 +159,14 @@ func kvMetadataPatch() *command {
 			f.List(&m.remove, "remove-custom-metadata", "key", "a custom field to take away")
 		},
 		run: func(ctx context.Context, s *session) error {
-			client, path, err := s.connectMetadata(ctx, m.mount)
+			path, err := s.connectMetadata(ctx, m.mount)
 			if err != nil {
 				return err
 			}
-			sec, err := client.patch(ctx, path, m.body(s.flags))
-			if err != nil {
-				return remote(err, "writing metadata to %s", path)
-			}
-			return s.out.done(sec, "Success! Data written to: %s", path)
+			return s.change(ctx, call{
+				op: "patch", path: path, body: m.body(s.flags), doing: "writing metadata to " + string(path),
+				success: "Success! Data written to: " + string(path),
+			})
 		},
 	}
 }
@@ -186,15 +181,14 @@ func kvMetadataDelete() *command {
 		},
 		flags: func(f *flags) { mountFlag(f, &mount) },
 		run: func(ctx context.Context, s *session) error {
-			client, path, err := s.connectMetadata(ctx, mount)
+			path, err := s.connectMetadata(ctx, mount)
 			if err != nil {
 				return err
 			}
-			sec, err := client.remove(ctx, path, nil)
-			if err != nil {
-				return remote(err, "deleting %s", path)
-			}
-			return s.out.done(sec, "Success! Data deleted (if it existed) at: %s", path)
+			return s.change(ctx, call{
+				op: "delete", path: path, doing: "deleting " + string(path),
+				success: "Success! Data deleted (if it existed) at: " + string(path),
+			})
 		},
 	}
 }

@@ -13,7 +13,7 @@ func versionsFlag(f *flags, versions *[]string, usage string) {
 	f.List(versions, "versions", "n[,n...]", usage)
 }
 
-// versionNumbers are the numbers in lists such as "1,2".
+// versionNumbers returns the numbers in lists such as "1,2".
 func versionNumbers(lists []string) ([]string, error) {
 	var numbers []string
 	for _, list := range lists {
@@ -43,41 +43,40 @@ func kvDelete() *command {
 			versionsFlag(f, &versions, "the versions to delete (version 2 only)")
 		},
 		run: func(ctx context.Context, s *session) error {
-			client, p, err := s.connectSecret(ctx, mount, s.args[0])
+			_, p, err := s.connectSecret(ctx, mount, s.args[0])
 			if err != nil {
 				return err
 			}
 			if len(versions) > 0 {
-				return s.onVersions(ctx, client, p, "delete", versions)
+				return s.changeVersions(ctx, p, "delete", versions)
 			}
-			path := p.api("data")
-			sec, err := client.remove(ctx, path, nil)
-			if err != nil {
-				return remote(err, "deleting %s", path)
-			}
-			return s.out.done(sec, "Success! Data deleted (if it existed) at: %s", path)
+			path := p.apiPath("data")
+			return s.change(ctx, call{
+				op: "delete", path: path, doing: "deleting " + string(path),
+				success: "Success! Data deleted (if it existed) at: " + string(path),
+			})
 		},
 	}
 }
 
-// onVersions deletes, undeletes or destroys versions.
-func (s *session) onVersions(ctx context.Context, client *client, p kvPath, kind target, versions []string) error {
-	if err := p.versionedOnly("kv " + string(kind) + " with versions"); err != nil {
+// changeVersions deletes, undeletes or destroys versions.
+func (s *session) changeVersions(ctx context.Context, p kvPath, kind target, versions []string) error {
+	if err := p.requireVersioned("kv " + string(kind) + " with versions"); err != nil {
 		return err
 	}
 	numbers, err := versionNumbers(versions)
 	if err != nil {
 		return err
 	}
-	path := p.api(kind)
-	sec, err := client.write(ctx, path, map[string]any{"versions": numbers})
-	if err != nil {
-		return remote(err, "writing data to %s", path)
-	}
+	path := p.apiPath(kind)
+	success := "Success! Data written to: " + string(path)
 	if kind == "delete" {
-		return s.out.done(sec, "Success! Data deleted (if it existed) at: %s", p.api("data"))
+		success = "Success! Data deleted (if it existed) at: " + string(p.apiPath("data"))
 	}
-	return s.out.done(sec, "Success! Data written to: %s", path)
+	return s.change(ctx, call{
+		op: "update", path: path, body: map[string]any{"versions": numbers},
+		doing: "writing data to " + string(path), success: success,
+	})
 }
 
 func kvUndelete() *command {
@@ -100,8 +99,7 @@ func kvDestroy() *command {
 	})
 }
 
-// versionsCommand makes c the command that calls the endpoint name with
-// versions.
+// versionsCommand completes c: the command calls the endpoint of its name with versions.
 func versionsCommand(name target, c *command) *command {
 	var mount string
 	var versions []string
@@ -114,11 +112,11 @@ func versionsCommand(name target, c *command) *command {
 		if len(versions) == 0 {
 			return usagef("there are no versions to %s: name them with -versions", name)
 		}
-		client, p, err := s.connectSecret(ctx, mount, s.args[0])
+		_, p, err := s.connectSecret(ctx, mount, s.args[0])
 		if err != nil {
 			return err
 		}
-		return s.onVersions(ctx, client, p, name, versions)
+		return s.changeVersions(ctx, p, name, versions)
 	}
 	return c
 }
@@ -144,26 +142,26 @@ func kvRollback() *command {
 			}
 			client, p, err := s.connectSecret(ctx, mount, s.args[0])
 			if err == nil {
-				err = p.versionedOnly("kv rollback")
+				err = p.requireVersioned("kv rollback")
 			}
 			if err != nil {
 				return err
 			}
-			sec, err := rollback(ctx, client, p.api("data"), version, options)
+			sec, err := rollback(ctx, client, p.apiPath("data"), version, options)
 			if err != nil {
 				return err
 			}
-			return s.out.done(sec, "Success! Data written to: %s", p.api("data"))
+			return s.out.done(sec, "Success! Data written to: %s", p.apiPath("data"))
 		},
 	}
 }
 
-// rollback writes the values of version anew, asserting that the newest version
-// is still the one that it saw first.
+// rollback writes the values of an old version as a new version. It fails if another client
+// writes in between.
 func rollback(ctx context.Context, client *client, path target, version int, o writeOptions) (*api.Secret, error) {
-	client.then(ask{"update", path})
+	client.announce(access{op: "update", path: path})
 	var newest *api.Secret
-	err := client.first(func() (err error) {
+	err := client.preliminary(func() (err error) {
 		newest, err = client.read(ctx, path, nil)
 		return err
 	})
@@ -171,7 +169,7 @@ func rollback(ctx context.Context, client *client, path target, version int, o w
 		return nil, remote(err, "reading %s", path)
 	}
 	if newest == nil {
-		return nil, nothingAt("%s", path)
+		return nil, notFoundAt("%s", path)
 	}
 	current, err := versionOf(newest)
 	if err != nil {

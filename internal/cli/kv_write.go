@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// writeOptions are those of a write of version 2.
+// writeOptions are the options of a write to version 2.
 type writeOptions struct {
 	cas    int
 	useCAS bool
@@ -44,7 +44,7 @@ func kvPut() *command {
 			if err != nil {
 				return err
 			}
-			client, p, err := s.connectSecret(ctx, mount, s.args[0])
+			_, p, err := s.connectSecret(ctx, mount, s.args[0])
 			if err != nil {
 				return err
 			}
@@ -54,21 +54,21 @@ func kvPut() *command {
 			case p.versioned:
 				body = versionedBody(data, options)
 			case options.useCAS:
-				return p.versionedOnly("-cas")
+				return p.requireVersioned("-cas")
 			case options.force:
-				return p.versionedOnly("-force")
+				return p.requireVersioned("-force")
 			}
-			path := p.api("data")
-			sec, err := client.write(ctx, path, body)
+			path := p.apiPath("data")
+			sec, err := s.send(ctx, call{op: "update", path: path, body: body, doing: "writing data to " + string(path)})
 			if err != nil {
-				return remote(err, "writing data to %s", path)
+				return err
 			}
 			return s.out.showWritten(sec, path)
 		},
 	}
 }
 
-// values are the fields that the arguments after the path give.
+// values parses the arguments after the path.
 func (s *session) values() (map[string]any, error) {
 	data, err := parseData(s.env.Stdin, s.args[1:])
 	if err == nil && len(data) == 0 {
@@ -77,7 +77,7 @@ func (s *session) values() (map[string]any, error) {
 	return data, err
 }
 
-// versionedBody is what version 2 wants to be written.
+// versionedBody is the body of a write to version 2.
 func versionedBody(data map[string]any, o writeOptions) map[string]any {
 	options := map[string]any{}
 	if o.useCAS {
@@ -120,14 +120,14 @@ func kvPatch() *command {
 			}
 			client, p, err := s.connectSecret(ctx, mount, s.args[0])
 			if err == nil {
-				err = p.versionedOnly("kv patch")
+				err = p.requireVersioned("kv patch")
 			}
 			if err != nil {
 				return err
 			}
 			options.useCAS = s.flags.given("cas")
-			change := kvChange{client: client, path: p.api("data"), set: data, remove: remove, options: options}
-			sec, err := change.apply(ctx, method)
+			change := kvChange{client: client, path: p.apiPath("data"), set: data, remove: remove, options: options}
+			sec, err := change.send(ctx, method)
 			if err != nil {
 				return err
 			}
@@ -145,9 +145,9 @@ type kvChange struct {
 	options writeOptions
 }
 
-// apply patches by the method; none means patch, and read-then-write where the
-// token or the server does not have it.
-func (c kvChange) apply(ctx context.Context, method string) (*api.Secret, error) {
+// send changes the secret with a method. Without a method it sends a patch, and reads and writes if
+// the token or the server does not allow a patch.
+func (c kvChange) send(ctx context.Context, method string) (*api.Secret, error) {
 	if method != "rw" {
 		sec, err := c.merge(ctx)
 		var answer *api.ResponseError
@@ -156,7 +156,7 @@ func (c kvChange) apply(ctx context.Context, method string) (*api.Secret, error)
 			return sec, err
 		}
 	}
-	return c.rewrite(ctx)
+	return c.readModifyWrite(ctx)
 }
 
 func (c kvChange) merge(ctx context.Context) (*api.Secret, error) {
@@ -170,18 +170,18 @@ func (c kvChange) merge(ctx context.Context) (*api.Secret, error) {
 	sec, err := c.client.patch(ctx, c.path, versionedBody(data, c.options))
 	var answer *api.ResponseError
 	if errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
-		return nil, nothingAt("%s", c.path)
+		return nil, notFoundAt("%s", c.path)
 	}
 	if err == nil && sec == nil {
-		return nil, nothingAt("%s", c.path)
+		return nil, notFoundAt("%s", c.path)
 	}
 	return sec, remote(err, "writing data to %s", c.path)
 }
 
-// rewrite reads the newest version, changes it and writes it as the next one,
-// unless somebody was faster.
-func (c kvChange) rewrite(ctx context.Context) (*api.Secret, error) {
-	c.client.then(ask{"update", c.path})
+// readModifyWrite reads the newest version, changes it and writes the next version. It fails if
+// another client writes in between.
+func (c kvChange) readModifyWrite(ctx context.Context) (*api.Secret, error) {
+	c.client.announce(access{op: "update", path: c.path})
 	data, version, err := readVersion(ctx, c.client, c.path, nil)
 	if err != nil {
 		return nil, err
@@ -199,10 +199,10 @@ func (c kvChange) rewrite(ctx context.Context) (*api.Secret, error) {
 	return sec, remote(err, "writing data to %s", c.path)
 }
 
-// readVersion returns the values and the number of a version that has some.
+// readVersion returns the values and the number of a version that is not deleted.
 func readVersion(ctx context.Context, client *client, path target, params map[string][]string) (map[string]any, int, error) {
 	var sec *api.Secret
-	err := client.first(func() (err error) {
+	err := client.preliminary(func() (err error) {
 		sec, err = client.read(ctx, path, params)
 		return err
 	})
@@ -210,7 +210,7 @@ func readVersion(ctx context.Context, client *client, path target, params map[st
 		return nil, 0, remote(err, "reading %s", path)
 	}
 	if sec == nil {
-		return nil, 0, nothingAt("%s", path)
+		return nil, 0, notFoundAt("%s", path)
 	}
 	version, err := versionOf(sec)
 	if err != nil {
@@ -218,7 +218,7 @@ func readVersion(ctx context.Context, client *client, path target, params map[st
 	}
 	data, ok := sec.Data["data"].(map[string]any)
 	if !ok {
-		return nil, version, refusal{exitRemote, "No data found at " + string(path) + ": that version is deleted"}
+		return nil, version, refuse(exitRemote, "No data found at %s: that version is deleted", path)
 	}
 	return data, version, nil
 }

@@ -7,17 +7,16 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// A kvPath is where a secret is: its mount, its path below it, and the version
-// of the engine.
+// A kvPath is the mount of a secret, its path below the mount, and the version of the engine.
 type kvPath struct {
 	mount, rest target
-	kind        string // of the engine; empty: the server does not say
+	kind        string // type of the engine; empty if the server does not say
 	versioned   bool
 }
 
-// api is the path to use in requests; kind is one of version 2's: data,
-// metadata, delete, undelete, destroy.
-func (p kvPath) api(kind target) target {
+// apiPath returns the path for requests. kind is a segment of version 2: data, metadata, delete,
+// undelete or destroy.
+func (p kvPath) apiPath(kind target) target {
 	if !p.versioned {
 		return p.mount.below(p.rest)
 	}
@@ -29,8 +28,7 @@ func mountFlag(f *flags, mount *string) {
 	f.String(mount, "mount", "path", "where the engine is mounted; the argument is then the path below it")
 }
 
-// connectKV is connect and finding out which engine a path belongs to. The path
-// may be one of a folder, or the mount's.
+// connectKV connects and finds the engine of a path. The path may be a folder, or the mount itself.
 func (s *session) connectKV(ctx context.Context, mount, path string) (*client, kvPath, error) {
 	typed := kvPath{}
 	var err error
@@ -54,31 +52,31 @@ func (s *session) connectKV(ctx context.Context, mount, path string) (*client, k
 	if err != nil {
 		return nil, typed, mountHint(remote(err, "finding the engine at %s", asked), err)
 	}
-	if found == nil { // a server that does not tell: version 1
+	if found == nil { // the server does not say: version 1
 		return client, typed, nil
 	}
-	p, err := found.divide(typed)
+	p, err := found.split(typed)
 	return client, p, err
 }
 
-// A foundMount is what the server says of the mount that a path is below.
-type foundMount struct {
+// A mountInfo describes the mount of a path.
+type mountInfo struct {
 	path      string // with a slash at its end
 	kind      string // the type of the engine
 	versioned bool   // version 2 of the key-value engine
 }
 
-// mountOf asks for the mount of path; nil: the server does not tell.
-func (c *client) mountOf(ctx context.Context, path target) (*foundMount, error) {
+// mountOf reads the mount of path. It returns nil if the server does not say.
+func (c *client) mountOf(ctx context.Context, path target) (*mountInfo, error) {
 	var found *api.Secret
-	err := c.aside(func() (err error) {
+	err := c.auxiliary(func() (err error) {
 		found, err = c.read(ctx, "sys/internal/ui/mounts/"+path, nil)
 		return err
 	})
 	if err != nil || found == nil {
 		return nil, err
 	}
-	m := &foundMount{}
+	m := &mountInfo{}
 	m.path, _ = found.Data["path"].(string)
 	m.kind, _ = found.Data["type"].(string)
 	options, _ := found.Data["options"].(map[string]any)
@@ -86,9 +84,8 @@ func (c *client) mountOf(ctx context.Context, path target) (*foundMount, error) 
 	return m, nil
 }
 
-// divide is typed with the mount cut off the path, where it was not typed apart
-// from it.
-func (m *foundMount) divide(typed kvPath) (kvPath, error) {
+// split returns typed with the path split at the mount, unless -mount names the mount.
+func (m *mountInfo) split(typed kvPath) (kvPath, error) {
 	mount, err := folder(m.path)
 	if err != nil {
 		return typed, remote(err, "finding the engine")
@@ -101,16 +98,15 @@ func (m *foundMount) divide(typed kvPath) (kvPath, error) {
 		}
 		return p, nil
 	}
-	if p.rest, err = typed.rest.cut(mount); err != nil {
+	if p.rest, err = typed.rest.relativeTo(mount); err != nil {
 		return p, remote(err, "finding the engine")
 	}
 	return p, nil
 }
 
-// connectSecret is connectKV for what takes a secret, not the mount itself or a
-// folder.
+// connectSecret is connectKV for the path of a secret, which is not a mount or a folder.
 func (s *session) connectSecret(ctx context.Context, mount, path string) (*client, kvPath, error) {
-	if mount != "" || strings.Count(path, "/") > 1 || !strings.HasSuffix(path, "/") { // else it may be a mount's name
+	if mount != "" || strings.Count(path, "/") > 1 || !strings.HasSuffix(path, "/") { // otherwise it may be the name of a mount
 		if _, err := exact(path); err != nil {
 			return nil, kvPath{}, err
 		}
@@ -122,8 +118,8 @@ func (s *session) connectSecret(ctx context.Context, mount, path string) (*clien
 	return client, p, err
 }
 
-// showWritten prints the answer to a write: the path and the new version's
-// metadata, or for version 1 that it succeeded.
+// showWritten prints the answer to a write: the path and metadata of the new version or, for
+// version 1, that the write succeeded.
 func (out *printer) showWritten(sec *api.Secret, path target) error {
 	if sec == nil || len(sec.Data) == 0 || out.field != "" || out.format != "table" {
 		return out.done(sec, "Success! Data written to: %s", path)

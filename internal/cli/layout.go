@@ -7,18 +7,17 @@ import (
 	"unicode/utf8"
 )
 
-// table is rows under a header and dashes, as Vault prints them. An empty cell
-// reads n/a.
+// table formats rows below a header and dashes, as Vault does. An empty cell is n/a.
 func table(header []string, rows [][]string) string {
 	all := [][]string{make([]string, len(header)), make([]string, len(header))}
 	for i, h := range header {
-		h = harmless(h)
+		h = printable(h)
 		all[0][i], all[1][i] = h, strings.Repeat("-", utf8.RuneCountInString(h))
 	}
 	for _, row := range rows {
 		filled := make([]string, len(row))
 		for i, cell := range row {
-			filled[i] = harmless(cell)
+			filled[i] = printable(cell)
 			if strings.TrimSpace(cell) == "" {
 				filled[i] = "n/a"
 			}
@@ -28,19 +27,18 @@ func table(header []string, rows [][]string) string {
 	return columns(all)
 }
 
-// harmless is text without what a terminal obeys: others than the one who reads
-// it may have written it. Control characters but for tabs and line ends, and
-// those that turn the direction of text, are shown as Go writes them.
-func harmless(text string) string {
-	obeyed := func(r rune) bool {
+// printable escapes characters that control a terminal, because others may have chosen the text. It
+// escapes control characters except tabs and line ends, and those that change the direction of text.
+func printable(text string) string {
+	controls := func(r rune) bool {
 		return unicode.IsControl(r) && r != '\n' && r != '\t' || unicode.Is(unicode.Bidi_Control, r)
 	}
-	if !strings.ContainsFunc(text, obeyed) {
+	if !strings.ContainsFunc(text, controls) {
 		return text
 	}
 	var b strings.Builder
 	for _, r := range text {
-		if obeyed(r) {
+		if controls(r) {
 			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
 		} else {
 			b.WriteRune(r)
@@ -49,7 +47,7 @@ func harmless(text string) string {
 	return b.String()
 }
 
-// columns lines rows up with four spaces between the columns.
+// columns aligns rows, with four spaces between the columns.
 func columns(rows [][]string) string {
 	var widths []int
 	for _, row := range rows {
@@ -73,16 +71,15 @@ func columns(rows [][]string) string {
 	return b.String()
 }
 
-// section is a heading between equal signs, as wide as the first line of what
-// stands under it.
+// section returns body under a heading between equal signs, which is as wide as its first line.
 func section(heading, body string) string {
 	line, _, _ := strings.Cut(body, "\n")
 	signs := strings.Repeat("=", max(2, (utf8.RuneCountInString(line)-len(heading)-1)/2))
-	return signs + " " + harmless(heading) + " " + signs + "\n" + body
+	return signs + " " + printable(heading) + " " + signs + "\n" + body
 }
 
-// indent puts prefix before the first line of text and as much space before the
-// others, and ends it with a line's end.
+// indent puts prefix before the first line of text and the same width of spaces before the others.
+// The result ends with a line end.
 func indent(text, prefix string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
@@ -98,7 +95,7 @@ func indent(text, prefix string) string {
 	return b.String()
 }
 
-// wrap breaks text at spaces so that lines have at most width letters.
+// wrap breaks text at spaces into lines of at most width bytes.
 func wrap(text string, width int) string {
 	var b strings.Builder
 	room := width

@@ -12,12 +12,13 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// What a terminal obeys: colours, titles, the clipboard, going back in the line,
-// and letters that stand elsewhere than they seem to.
+// hostile has sequences that control a terminal: colours, the title, the clipboard, the position in
+// the line, and the direction of text.
 const hostile = "a\x1b]52;c;Y3VybA==\x07b\u009b2Jc\rd\x7fe\u202ef\u2066\bg"
 
-// What a server says reaches no terminal as an order, however it is laid out, and makes no row of a table.
-func TestNoOrderToTheTerminal(t *testing.T) {
+// TestTerminalControlIsEscaped checks that no text of a server controls the terminal or adds a row to
+// a table, in any layout.
+func TestTerminalControlIsEscaped(t *testing.T) {
 	const hostile = "a \x1b[2Jb\u202e c"
 	var out, errors strings.Builder
 	p := &printer{stdout: &out, stderr: &errors, format: "table"}
@@ -32,21 +33,21 @@ func TestNoOrderToTheTerminal(t *testing.T) {
 	}
 	table := historyTable([]map[string]any{{"turn": "1", "reason": "manual\n2 done", "rolled_back_because": "x\n3 done"}})
 	if n := strings.Count(table, "\n"); n != 3 {
-		t.Errorf("one turn has %d lines:\n%s", n-2, table)
+		t.Errorf("one rotation has %d lines:\n%s", n-2, table)
 	}
 	if got := troubleOf(map[string]any{"pause_reason": "x\nrotation/keys/other  scheduled"}, time.Now()); strings.Contains(got, "\n") {
 		t.Errorf("a pause has several lines: %q", got)
 	}
 }
 
-// TestHarmless prints values, names, warnings and errors that others wrote.
-func TestHarmless(t *testing.T) {
+// TestPrintable prints hostile values, names, warnings and errors.
+func TestPrintable(t *testing.T) {
 	const want = `a\x1b]52;c;Y3VybA==\ab\u009b2Jc\rd\x7fe\u202ef\u2066\bg`
-	if got := harmless(hostile); got != want {
+	if got := printable(hostile); got != want {
 		t.Errorf("harmless: %q, want %q", got, want)
 	}
 	const plain = "schön\tund\nzwei — Zeilen ✓"
-	if got := harmless(plain); got != plain {
+	if got := printable(plain); got != plain {
 		t.Errorf("plain text became %q", got)
 	}
 	var stdout, stderr bytes.Buffer
@@ -64,7 +65,7 @@ func TestHarmless(t *testing.T) {
 			t.Errorf("%s: %q", name, text)
 		}
 	}
-	// Programs get each byte.
+	// A program gets the text unchanged.
 	stdout.Reset()
 	out.field = "x"
 	if err := out.show(&api.Secret{Data: map[string]any{"x": hostile}}); err != nil || stdout.String() != hostile {
@@ -72,7 +73,7 @@ func TestHarmless(t *testing.T) {
 	}
 }
 
-// TestCVE_2026_55102: no error shows the token, or the password of the address.
+// TestCVE_2026_55102 checks that no error shows the token, or the password of the address.
 func TestCVE_2026_55102(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()

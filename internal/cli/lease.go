@@ -30,7 +30,7 @@ func leaseLookup() *command {
 				return remote(err, "looking up lease %s", s.args[0])
 			}
 			if sec == nil {
-				return nothingAt("%s", s.args[0])
+				return notFoundAt("%s", s.args[0])
 			}
 			return s.out.show(sec)
 		},
@@ -50,25 +50,20 @@ func leaseRenew() *command {
 			f.TTL(&increment, "increment", "from now on, how much longer to live; the server may give less. Short: -i")
 			f.Alias("i", "increment")
 		},
-		run: func(ctx context.Context, s *session) error {
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
+		run: runChange(func(s *session) (call, error) {
 			body := map[string]any{"lease_id": s.args[0]}
 			if increment != "" {
 				body["increment"] = increment
 			}
-			sec, err := client.write(ctx, "sys/leases/renew", body)
-			if err != nil {
-				return remote(err, "renewing %s", s.args[0])
-			}
-			return s.out.done(sec, "Success! Renewed lease: %s", s.args[0])
-		},
+			return call{
+				op: "update", path: "sys/leases/renew", body: body, doing: "renewing " + s.args[0],
+				success: "Success! Renewed lease: " + s.args[0],
+			}, nil
+		}),
 	}
 }
 
-// revokeFlags are what lease revoke takes.
+// revokeFlags are the flags of lease revoke.
 type revokeFlags struct{ prefix, force, sync bool }
 
 func leaseRevoke() *command {
@@ -88,7 +83,7 @@ func leaseRevoke() *command {
 			f.Bool(&r.sync, "sync", "wait until the credentials are taken back")
 		},
 		run: func(ctx context.Context, s *session) error {
-			path, body, success, err := r.request(s.args[0])
+			revoke, err := r.call(s.args[0])
 			if err != nil {
 				return err
 			}
@@ -99,37 +94,37 @@ func leaseRevoke() *command {
 			if r.force && !client.asCurl && !client.asPolicy {
 				fmt.Fprint(s.env.Stderr, "WARNING! Credentials of leases that are forgotten may live on outside; nothing will\ntake them back.\n\n")
 			}
-			sec, err := client.write(ctx, path, body)
-			if err != nil {
-				return remote(err, "revoking %s", s.args[0])
-			}
-			return s.out.done(sec, "%s", success)
+			return s.change(ctx, revoke)
 		},
 	}
 }
 
-// request is the endpoint, the body and what to say when it succeeded.
-func (r revokeFlags) request(what string) (path target, body map[string]any, success string, err error) {
-	body = map[string]any{"sync": r.sync}
+// call returns the call that revokes a lease, or every lease below a prefix.
+func (r revokeFlags) call(leaseOrPrefix string) (call, error) {
+	c := call{op: "update", doing: "revoking " + leaseOrPrefix}
 	var prefix target
 	if r.prefix {
-		if prefix, err = folder(what); err != nil {
-			return "", nil, "", err
+		var err error
+		if prefix, err = folder(leaseOrPrefix); err != nil {
+			return c, err
 		}
 	}
 	switch {
 	case r.force && !r.prefix:
-		return "", nil, "", usagef("-force needs -prefix: one lease cannot be forgotten")
+		return c, usagef("-force needs -prefix: one lease cannot be forgotten")
 	case r.force:
-		return "sys/leases/revoke-force/" + prefix, map[string]any{}, "Success! Force revoked any leases with prefix: " + string(prefix), nil
+		c.path, c.body = "sys/leases/revoke-force/"+prefix, map[string]any{}
+		c.success = "Success! Force revoked any leases with prefix: " + string(prefix)
+		return c, nil
 	case r.prefix:
-		path, success = "sys/leases/revoke-prefix/"+prefix, "Success! Revoked any leases with prefix: "+string(prefix)
+		c.path, c.body = "sys/leases/revoke-prefix/"+prefix, map[string]any{"sync": r.sync}
+		c.success = "Success! Revoked any leases with prefix: " + string(prefix)
 	default:
-		body["lease_id"] = what
-		path, success = "sys/leases/revoke", "Success! Revoked lease: "+what
+		c.path, c.body = "sys/leases/revoke", map[string]any{"sync": r.sync, "lease_id": leaseOrPrefix}
+		c.success = "Success! Revoked lease: " + leaseOrPrefix
 	}
 	if !r.sync {
-		success = "All revocation operations queued successfully!"
+		c.success = "All revocation operations queued successfully!"
 	}
-	return path, body, success, nil
+	return c, nil
 }

@@ -25,22 +25,22 @@ func readCommand() *command {
 				return err
 			}
 			if s.out.format == "raw" && s.out.field == "" {
-				return s.raw(ctx, client, path, query(data))
+				return printRaw(ctx, s, client, path, query(data))
 			}
 			sec, err := client.read(ctx, path, query(data))
 			if err != nil {
-				return versionHint(ctx, s, client, path, "get", remote(err, "reading %s", path))
+				return kvVersionHint(ctx, s, client, path, "get", remote(err, "reading %s", path))
 			}
-			if s.out.nothing(sec) {
-				return versionHint(ctx, s, client, path, "get", nothingAt("%s", path))
+			if s.out.emptyAnswer(sec) {
+				return kvVersionHint(ctx, s, client, path, "get", notFoundAt("%s", path))
 			}
 			return s.out.show(sec)
 		},
 	}
 }
 
-// raw copies an answer's body.
-func (s *session) raw(ctx context.Context, client *client, path target, params map[string][]string) error {
+// printRaw prints the body of an answer unchanged.
+func printRaw(ctx context.Context, s *session, client *client, path target, params map[string][]string) error {
 	response, err := client.raw(ctx, http.MethodGet, path, params, nil)
 	if err != nil {
 		return remote(err, "reading %s", path)
@@ -50,8 +50,7 @@ func (s *session) raw(ctx context.Context, client *client, path target, params m
 	return remote(err, "reading %s", path)
 }
 
-// connectTo is connect, the path that the first argument is, and the fields that
-// the others give.
+// connectTo connects, and parses the first argument as a path and the others as fields.
 func (s *session) connectTo() (target, *client, map[string]any, error) {
 	path, err := exact(s.args[0])
 	if err != nil {
@@ -61,7 +60,7 @@ func (s *session) connectTo() (target, *client, map[string]any, error) {
 	return path, client, data, err
 }
 
-// connectWithData is connect and the fields that the arguments give.
+// connectWithData connects and parses the arguments as fields.
 func (s *session) connectWithData(args []string) (*client, map[string]any, error) {
 	data, err := parseData(s.env.Stdin, args)
 	if err != nil {
@@ -100,7 +99,7 @@ func writeCommand() *command {
 			}
 			sec, err := client.write(ctx, path, data)
 			if err != nil {
-				return versionHint(ctx, s, client, path, "put", remote(err, "writing data to %s", path))
+				return kvVersionHint(ctx, s, client, path, "put", remote(err, "writing data to %s", path))
 			}
 			return s.out.done(sec, "Success! Data written to: %s", path)
 		},
@@ -121,15 +120,14 @@ func patchCommand() *command {
 			if len(s.args) == 1 && !force {
 				return usagef("there is no data to patch %s with", s.args[0])
 			}
-			path, client, data, err := s.connectTo()
+			path, _, data, err := s.connectTo()
 			if err != nil {
 				return err
 			}
-			sec, err := client.patch(ctx, path, data)
-			if err != nil {
-				return remote(err, "patching %s", path)
-			}
-			return s.out.done(sec, "Success! Data written to: %s", path)
+			return s.change(ctx, call{
+				op: "patch", path: path, body: data, doing: "patching " + string(path),
+				success: "Success! Data written to: " + string(path),
+			})
 		},
 	}
 }
@@ -148,7 +146,7 @@ func deleteCommand() *command {
 			}
 			sec, err := client.remove(ctx, path, query(data))
 			if err != nil {
-				return versionHint(ctx, s, client, path, "delete", remote(err, "deleting %s", path))
+				return kvVersionHint(ctx, s, client, path, "delete", remote(err, "deleting %s", path))
 			}
 			return s.out.done(sec, "Success! Data deleted (if it existed) at: %s", path)
 		},
@@ -179,23 +177,23 @@ func listCommand() *command {
 	}
 }
 
-// list prints the names under a path; where there are none it fails as Vault
-// does, with an empty object for programs.
+// list prints the names under a path. If there are none, it fails as Vault does and, in another
+// format than a table, prints an empty object.
 func (s *session) list(ctx context.Context, client *client, path target, detailed bool) error {
 	sec, err := client.list(ctx, path)
 	if err != nil {
-		return versionHint(ctx, s, client, path, "list", remote(err, "listing %s", path))
+		return kvVersionHint(ctx, s, client, path, "list", remote(err, "listing %s", path))
 	}
 	if sec != nil && sec.WrapInfo != nil {
 		return s.out.show(sec)
 	}
 	keys := keysOf(sec)
 	if len(keys) == 0 {
-		s.out.nothing(sec)
+		s.out.emptyAnswer(sec)
 		if done, err := s.out.encode(struct{}{}); done && err != nil {
 			return err
 		}
-		return versionHint(ctx, s, client, path, "list", nothingAt("%s", path))
+		return kvVersionHint(ctx, s, client, path, "list", notFoundAt("%s", path))
 	}
 	s.out.warn(sec.Warnings)
 	info, _ := sec.Data["key_info"].(map[string]any)
@@ -237,7 +235,7 @@ func detailedFlag(f *flags, detailed *bool) {
 	f.Bool(detailed, "detailed", "also show the details that the server has of each name")
 }
 
-// infoTable is a table of names with what the server says of each.
+// infoTable is a table of names with the details of each.
 func infoTable(keys []string, info map[string]any) string {
 	column := map[string]int{}
 	header := []string{"Keys"}
@@ -279,7 +277,7 @@ func unwrapCommand() *command {
 				return remote(err, "unwrapping")
 			}
 			if sec == nil {
-				return refusal{exitRemote, "Could not find wrapped response"}
+				return refuse(exitRemote, "Could not find wrapped response")
 			}
 			return s.out.show(sec)
 		},

@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/vault/api/cliconfig"
 )
 
-// loginFlags are what login takes.
+// loginFlags are the flags of login.
 type loginFlags struct {
 	method, path                 string
 	noStore, noPrint, tokenAlone bool
@@ -57,7 +57,7 @@ func loginCommand() *command {
 	}
 }
 
-// loginWithToken looks a token up and returns it in the form of a login.
+// loginWithToken looks a token up and returns it as the answer of a login.
 func (s *session) loginWithToken(ctx context.Context, client *client, willStore bool) (*api.Secret, error) {
 	if given, ok := strings.CutPrefix(first(s.args), "token="); ok {
 		s.args[0] = given
@@ -65,21 +65,21 @@ func (s *session) loginWithToken(ctx context.Context, client *client, willStore 
 	if len(s.args) > 1 {
 		return nil, usagef("too many arguments: one token is enough")
 	}
-	held, err := s.argumentOrPrompt(ctx, "Token (will be hidden): ")
+	token, err := s.argumentOrPrompt(ctx, "Token (will be hidden): ")
 	if err != nil {
 		return nil, err
 	}
-	if held.Empty() {
+	if token.Empty() {
 		return nil, usagef("the token is empty")
 	}
-	client.api.SetToken(held.RevealString())
+	client.api.SetToken(token.RevealString())
 	var sec *api.Secret
 	lookup := func() error {
 		sec, err = client.api.Auth().Token().LookupSelfWithContext(ctx)
 		return err
 	}
 	if willStore && !client.asCurl && !client.asPolicy { // a wrapped answer could not be stored
-		err = client.aside(lookup)
+		err = client.auxiliary(lookup)
 	} else {
 		err = lookup()
 	}
@@ -89,13 +89,13 @@ func (s *session) loginWithToken(ctx context.Context, client *client, willStore 
 	if sec.WrapInfo != nil {
 		return sec, nil
 	}
-	auth, err := authOf(sec, held.RevealString())
+	auth, err := authOf(sec, token.RevealString())
 	return &api.Secret{RequestID: sec.RequestID, Auth: auth, Warnings: sec.Warnings}, remote(err, "reading the token's properties")
 }
 
-// authOf is a looked-up token in the form of a login.
-func authOf(sec *api.Secret, held string) (*api.SecretAuth, error) {
-	auth := &api.SecretAuth{ClientToken: held}
+// authOf converts the answer of a token lookup to that of a login.
+func authOf(sec *api.Secret, token string) (*api.SecretAuth, error) {
+	auth := &api.SecretAuth{ClientToken: token}
 	var err error
 	if auth.Accessor, err = sec.TokenAccessor(); err != nil {
 		return nil, err
@@ -114,14 +114,14 @@ func authOf(sec *api.Secret, held string) (*api.SecretAuth, error) {
 	if auth.Policies, err = sec.TokenPolicies(); err != nil {
 		return nil, err
 	}
-	if sec.Auth != nil { // filled in by what it was asked above, where the answer has policies
+	if sec.Auth != nil { // TokenPolicies has set it, if the answer has policies
 		auth.TokenPolicies, auth.IdentityPolicies = sec.Auth.TokenPolicies, sec.Auth.IdentityPolicies
 	}
 	return auth, nil
 }
 
-// loginWithMethod sends the fields to the method's login endpoint. Methods with
-// user names have the name in the path and ask for the password.
+// loginWithMethod sends the fields to the method's login endpoint. For methods with user names, the
+// name is part of the path, and a missing password is asked for.
 func (s *session) loginWithMethod(ctx context.Context, client *client, l loginFlags) (*api.Secret, error) {
 	data, err := parseData(s.env.Stdin, s.args)
 	if err != nil {
@@ -141,7 +141,7 @@ func (s *session) loginWithMethod(ctx context.Context, client *client, l loginFl
 			return nil, usagef("method %s needs username=NAME", l.method)
 		}
 		delete(data, "username")
-		if path, err = path.with(user); err != nil {
+		if path, err = path.child(user); err != nil {
 			return nil, err
 		}
 		if _, given := data["password"]; !given {
@@ -158,7 +158,7 @@ func (s *session) loginWithMethod(ctx context.Context, client *client, l loginFl
 		return nil, methodHint(remote(err, "authenticating"), path)
 	}
 	if sec == nil || sec.Auth == nil && sec.WrapInfo == nil {
-		return nil, refusal{exitRemote, "Error authenticating: the server's answer has no token"}
+		return nil, refuse(exitRemote, "Error authenticating: the server's answer has no token")
 	}
 	return sec, nil
 }

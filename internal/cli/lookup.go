@@ -7,9 +7,8 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// find follows args down the tree and returns the commands passed, the root
-// first, and the arguments that are left: flags that stand before a command's
-// name are the command's.
+// find follows args down the tree. It returns the path from the root to the command, and the
+// remaining arguments, which include the flags that stand before the command's name.
 func (c *command) find(args []string) ([]*command, []string, error) {
 	path := []*command{c}
 	var before []string
@@ -25,7 +24,7 @@ func (c *command) find(args []string) ([]*command, []string, error) {
 		}
 		i := slices.IndexFunc(c.sub, func(sub *command) bool { return sub.name == args[0] })
 		if i < 0 {
-			if err := unbuilt(strings.TrimSpace(lineOf("", path) + " " + args[0])); err != nil {
+			if err := unsupportedCommand(strings.TrimSpace(lineOf("", path) + " " + args[0])); err != nil {
 				return path, args, err
 			}
 			return path, args, c.unknown(args[0])
@@ -36,46 +35,44 @@ func (c *command) find(args []string) ([]*command, []string, error) {
 	return path, append(before, args...), nil
 }
 
-// flagWidth is how many arguments a flag before a command's name is made of: two
-// where it has a value that does not follow an equal sign. What the flag takes is
-// what it takes in the commands below c.
+// flagWidth returns the number of arguments of a flag that stands before a command's name: two if a
+// value follows without an equal sign. The commands below c decide whether the flag has a value.
 func (c *command) flagWidth(arg string) (int, error) {
 	name := strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-")
 	if strings.Contains(name, "=") {
 		return 1, nil
 	}
-	alone, valued := c.flagKinds(name)
+	isSwitch, hasValue := c.flagKinds(name)
 	switch {
-	case alone && valued:
+	case isSwitch && hasValue:
 		return 0, usagef("the flag %s means different things to different commands; write it after the command's name", arg)
-	case valued:
+	case hasValue:
 		return 2, nil
 	}
-	return 1, nil // a command that has no such flag says so
+	return 1, nil // a command without this flag reports it
 }
 
-// flagKinds reports whether a command at or below c has a flag of this name that
-// stands alone, and one that has a value.
-func (c *command) flagKinds(name string) (alone, valued bool) {
+// flagKinds reports whether a command at or below c has a flag of this name without a value, and
+// whether one has it with a value.
+func (c *command) flagKinds(name string) (isSwitch, hasValue bool) {
 	for _, sub := range c.sub {
 		a, v := sub.flagKinds(name)
-		alone, valued = alone || a, valued || v
+		isSwitch, hasValue = isSwitch || a, hasValue || v
 	}
 	if c.run == nil {
-		return alone, valued
+		return isSwitch, hasValue
 	}
 	known := newFlags(c, &session{}).set.Lookup(name)
 	if known == nil {
-		return alone, valued
+		return isSwitch, hasValue
 	}
 	if b, ok := known.Value.(*boolValue); ok && b.IsBoolFlag() {
-		return true, valued
+		return true, hasValue
 	}
-	return alone, true
+	return isSwitch, true
 }
 
-// unknown is the error for a name that is no command of c, with the nearest that
-// is.
+// unknown returns the error for a name that is no command of c, with the nearest name.
 func (c *command) unknown(name string) error {
 	err := usagef("there is no command %q", name)
 	var names []string

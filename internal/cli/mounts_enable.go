@@ -1,8 +1,6 @@
 package cli
 
-import (
-	"context"
-)
+import "fmt"
 
 // enableCommand is "secrets enable" and "auth enable".
 func enableCommand(k mountKind, examples []example) *command {
@@ -12,27 +10,20 @@ func enableCommand(k mountKind, examples []example) *command {
 		long:     "Enables a " + k.what + " at a path.",
 		examples: examples,
 		flags:    m.declareEnable,
-		run: func(ctx context.Context, s *session) error {
+		run: runChange(func(s *session) (call, error) {
 			kind := s.args[0]
-			path, err := m.where(kind)
-			if err != nil {
-				return err
-			}
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
-			sec, err := client.write(ctx, k.api.below(path), m.enableBody(kind, s.flags))
-			if err != nil {
-				return remote(err, "enabling the %s %s at %s/", kind, k.what, path)
-			}
-			return s.out.done(sec, k.enabled, kind, path)
-		},
+			path, err := m.mountPath(kind)
+			return call{
+				op: "update", path: k.api.below(path), body: m.enableBody(kind, s.flags),
+				doing:   fmt.Sprintf("enabling the %s %s at %s/", kind, k.what, path),
+				success: fmt.Sprintf(k.enabled, kind, path),
+			}, err
+		}),
 	}
 }
 
-// where is the path to mount at: the one given, or the type's name.
-func (m *mountFlags) where(kind string) (target, error) {
+// mountPath is the path to mount at: that of -path, or the name of the type.
+func (m *mountFlags) mountPath(kind string) (target, error) {
 	switch {
 	case m.path != "":
 		return folder(m.path)
@@ -42,7 +33,7 @@ func (m *mountFlags) where(kind string) (target, error) {
 	return folder(kind)
 }
 
-// enableBody is what to mount.
+// enableBody is the body of the request that mounts.
 func (m *mountFlags) enableBody(kind string, f *flags) map[string]any {
 	config := m.config(f)
 	if m.noCache {
@@ -67,14 +58,10 @@ func tuneCommand(k mountKind, examples []example) *command {
 		long:     "Changes the settings that are given and keeps the others.",
 		examples: examples,
 		flags:    m.declare,
-		run: func(ctx context.Context, s *session) error {
+		run: runChange(func(s *session) (call, error) {
 			path, err := folder(s.args[0])
 			if err != nil {
-				return err
-			}
-			client, err := s.connect()
-			if err != nil {
-				return err
+				return call{}, err
 			}
 			body := m.config(s.flags)
 			if s.flags.given("description") {
@@ -84,13 +71,13 @@ func tuneCommand(k mountKind, examples []example) *command {
 				body["options"] = options
 			}
 			if len(body) == 0 {
-				return usagef("there is nothing to change: give a flag")
+				return call{}, usagef("there is nothing to change: give a flag")
 			}
-			sec, err := client.write(ctx, k.api.below(path).below("tune"), body)
-			if err != nil {
-				return remote(err, "tuning the %s at %s/", k.what, path)
-			}
-			return s.out.done(sec, "Success! Tuned the %s at: %s/", k.what, path)
-		},
+			return call{
+				op: "update", path: k.api.below(path).below("tune"), body: body,
+				doing:   fmt.Sprintf("tuning the %s at %s/", k.what, path),
+				success: fmt.Sprintf("Success! Tuned the %s at: %s/", k.what, path),
+			}, nil
+		}),
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// mountPoint is a typed mount as sys/remount takes it, where the paths of login
-// methods begin with auth/.
+// mountPoint returns a typed mount for sys/remount, where the paths of login methods begin with
+// auth/.
 func (k mountKind) mountPoint(typed string) (target, error) {
 	path, err := folder(typed)
 	if err != nil || strings.HasPrefix(string(path)+"/", string(k.prefix)) {
@@ -24,7 +24,7 @@ func (m *mountFlags) declare(f *flags) {
 	f.List(&m.responseKeys, "audit-non-hmac-response-keys", "field", "a field of answers that audit shows in the clear")
 	f.String(&m.listing, "listing-visibility", "name", "unauth: show the mount to those who have not logged in; hidden: do not")
 	f.List(&m.passHeaders, "passthrough-request-headers", "name", "a request header that the engine may see")
-	f.List(&m.gets, "allowed-response-headers", "name", "a response header that the engine may set")
+	f.List(&m.responseHeaders, "allowed-response-headers", "name", "a response header that the engine may set")
 	f.Pairs(&m.options, "options", "an option of the engine")
 	f.Int(&m.version, "version", "the engine's version: 1 or 2 for kv")
 	f.String(&m.tokenType, "token-type", "name", "what tokens a login method gives: default-service, default-batch, service, batch")
@@ -41,14 +41,14 @@ func (m *mountFlags) declareEnable(f *flags) {
 	f.String(&m.plugin, "plugin-name", "name", "the plugin to run; by default the type's")
 }
 
-// config is what was given of the tunable part, with the names of the API.
+// config returns the tunable settings that are on the command line, with their names in the API.
 func (m *mountFlags) config(f *flags) map[string]any {
 	config := map[string]any{}
 	for flag, value := range map[string]any{
 		"default-lease-ttl": m.defaultTTL, "max-lease-ttl": m.maxTTL,
 		"audit-non-hmac-request-keys": m.requestKeys, "audit-non-hmac-response-keys": m.responseKeys,
 		"listing-visibility": m.listing, "passthrough-request-headers": m.passHeaders,
-		"allowed-response-headers": m.gets, "token-type": m.tokenType, "plugin-version": m.pluginVersion,
+		"allowed-response-headers": m.responseHeaders, "token-type": m.tokenType, "plugin-version": m.pluginVersion,
 	} {
 		if f.given(flag) {
 			config[strings.ReplaceAll(flag, "-", "_")] = value
@@ -57,7 +57,7 @@ func (m *mountFlags) config(f *flags) map[string]any {
 	return config
 }
 
-// allOptions are the engine's options, version among them.
+// allOptions returns the options of the engine, including its version.
 func (m *mountFlags) allOptions(f *flags) map[string]string {
 	options := map[string]string{}
 	maps.Copy(options, m.options)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/hashicorp/vault/api"
 )
 
 // disableCommand is "secrets disable" and "auth disable".
@@ -16,25 +18,17 @@ func disableCommand(k mountKind, examples []example) *command {
 		flags: func(f *flags) {
 			f.Bool(&force, "force", "disable it even while a rotation is in flight, which then never finishes")
 		},
-		run: func(ctx context.Context, s *session) error {
+		run: runChange(func(s *session) (call, error) {
 			path, err := folder(s.args[0])
-			if err != nil {
-				return err
+			c := call{
+				op: "delete", path: k.api.below(path), doing: fmt.Sprintf("disabling %s at %s/", k.what, path),
+				success: fmt.Sprintf(k.disabled, path+"/"),
 			}
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
-			var query map[string][]string
 			if force {
-				query = map[string][]string{"force": {"true"}}
+				c.params = map[string][]string{"force": {"true"}}
 			}
-			sec, err := client.remove(ctx, k.api.below(path), query)
-			if err != nil {
-				return remote(err, "disabling %s at %s/", k.what, path)
-			}
-			return s.out.done(sec, k.disable, path+"/")
-		},
+			return c, err
+		}),
 	}
 }
 
@@ -57,7 +51,7 @@ func moveCommand(k mountKind, examples []example) *command {
 			if err != nil {
 				return err
 			}
-			client.then(ask{"read", "sys/remount/status/+"})
+			client.announce(access{op: "read", path: "sys/remount/status/+"})
 			sec, err := client.write(ctx, "sys/remount", map[string]any{"from": string(from), "to": string(to)})
 			if err != nil {
 				return remote(err, "moving %s %s/ to %s/", k.what, from, to)
@@ -80,7 +74,7 @@ func moveCommand(k mountKind, examples []example) *command {
 	}
 }
 
-// waitForMove asks for a migration's state until it ends.
+// waitForMove reads the state of a migration until it has ended.
 func waitForMove(ctx context.Context, client *client, id string) error {
 	for {
 		status, err := client.api.Sys().RemountStatusWithContext(ctx, id)
@@ -93,7 +87,7 @@ func waitForMove(ctx context.Context, client *client, id string) error {
 		case "failure":
 			return fmt.Errorf("the server gave up; its log says why, under migration ID %s", id)
 		}
-		if err := pause(ctx, moveInterval); err != nil {
+		if err := sleep(ctx, moveInterval); err != nil {
 			return err
 		}
 	}
@@ -109,18 +103,7 @@ func listMountsCommand(k mountKind, examples []example) *command {
 		flags: func(f *flags) {
 			f.Bool(&detailed, "detailed", "show lease times, options and versions, too")
 		},
-		run: func(ctx context.Context, s *session) error {
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
-			sec, err := client.read(ctx, k.api, nil)
-			if err != nil {
-				return remote(err, "listing each %s", k.what)
-			}
-			if sec == nil {
-				return nothingAt("%s", k.api)
-			}
+		run: runRead(call{op: "read", path: k.api, doing: "listing each " + k.what}, func(s *session, sec *api.Secret) error {
 			if done, err := s.out.encode(sec.Data); done {
 				return err
 			}
@@ -128,12 +111,12 @@ func listMountsCommand(k mountKind, examples []example) *command {
 				return s.out.write(detailedMounts(sec.Data))
 			}
 			return s.out.write(shortMounts(sec.Data))
-		},
+		}),
 	}
 }
 
-// each yields the mounts of a list in order.
-func each(data map[string]any, do func(path string, mount map[string]any)) {
+// eachMount calls do with each mount of a list, in the order of the paths.
+func eachMount(data map[string]any, do func(path string, mount map[string]any)) {
 	for _, path := range sortedKeys(data) {
 		if mount, ok := data[path].(map[string]any); ok {
 			do(path, mount)
@@ -143,7 +126,7 @@ func each(data map[string]any, do func(path string, mount map[string]any)) {
 
 func shortMounts(data map[string]any) string {
 	var rows [][]string
-	each(data, func(path string, m map[string]any) {
+	eachMount(data, func(path string, m map[string]any) {
 		rows = append(rows, []string{path, text(m["type"]), text(m["accessor"]), text(m["description"])})
 	})
 	return table([]string{"Path", "Type", "Accessor", "Description"}, rows)
@@ -153,7 +136,7 @@ func detailedMounts(data map[string]any) string {
 	header := []string{"Path", "Plugin", "Accessor", "Default TTL", "Max TTL", "Force No Cache", "Replication", "Seal Wrap",
 		"External Entropy Access", "Options", "Description", "UUID", "Version", "Running Version", "Running SHA256", "Deprecation Status"}
 	var rows [][]string
-	each(data, func(path string, m map[string]any) {
+	eachMount(data, func(path string, m map[string]any) {
 		config, _ := m["config"].(map[string]any)
 		replication := "replicated"
 		if m["local"] == true {
@@ -169,12 +152,12 @@ func detailedMounts(data map[string]any) string {
 	return table(header, rows)
 }
 
-// moveInterval is how often to ask whether a move has ended: often enough for a
-// person, seldom enough for the server.
+// moveInterval is the time between two requests for the state of a move: short for a person who
+// waits, long enough not to load the server.
 const moveInterval = 200 * time.Millisecond
 
-// pause waits, unless ctx ends first.
-func pause(ctx context.Context, d time.Duration) error {
+// sleep waits for d, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -19,7 +19,7 @@ func operatorCommand() *command {
 	}
 }
 
-// initFlags are what init takes.
+// initFlags are the flags of init.
 type initFlags struct {
 	status                            bool
 	shares, threshold                 int
@@ -42,8 +42,8 @@ func (i *initFlags) declare(f *flags) {
 	f.List(&i.recoveryPGP, "recovery-pgp-keys", "key", "encrypt the recovery keys, one for each PGP key given")
 }
 
-// request is what to ask for; a server that unseals itself has recovery keys in
-// place of unseal keys.
+// request returns the request to initialize. A server that unseals itself has recovery keys in place
+// of unseal keys.
 func (i *initFlags) request(f *flags, unsealsItself bool) *api.InitRequest {
 	r := &api.InitRequest{RootTokenPGPKey: i.rootPGP}
 	if !unsealsItself || f.given("key-shares") || f.given("n") {
@@ -79,10 +79,10 @@ func operatorInit() *command {
 				return err
 			}
 			if i.status {
-				return s.initStatus(ctx, client)
+				return printInitStatus(ctx, s, client)
 			}
 			var unsealsItself bool
-			err = client.aside(func() error {
+			err = client.auxiliary(func() error {
 				status, err := client.api.Sys().SealStatusWithContext(ctx)
 				unsealsItself = err == nil && status.RecoverySeal
 				return err
@@ -100,7 +100,7 @@ func operatorInit() *command {
 	}
 }
 
-func (s *session) initStatus(ctx context.Context, client *client) error {
+func printInitStatus(ctx context.Context, s *session, client *client) error {
 	yes, err := client.api.Sys().InitStatusWithContext(ctx)
 	if err != nil {
 		return local(err, "checking whether the server is initialized")
@@ -117,13 +117,12 @@ func (s *session) initStatus(ctx context.Context, client *client) error {
 	return exitCode(exitRemote)
 }
 
-// showInit prints the keys: for people one in a line, for programs in both
-// encodings.
+// showInit prints the keys: one on a line for people, in both encodings for programs.
 func (out *printer) showInit(a *api.InitResponse, r *api.InitRequest, program string) error {
 	done, err := out.encode(map[string]any{
-		"unseal_keys_b64": listed(a.KeysB64), "unseal_keys_hex": listed(a.Keys),
+		"unseal_keys_b64": nonNil(a.KeysB64), "unseal_keys_hex": nonNil(a.Keys),
 		"unseal_shares": r.SecretShares, "unseal_threshold": r.SecretThreshold,
-		"recovery_keys_b64": listed(a.RecoveryKeysB64), "recovery_keys_hex": listed(a.RecoveryKeys),
+		"recovery_keys_b64": nonNil(a.RecoveryKeysB64), "recovery_keys_hex": nonNil(a.RecoveryKeys),
 		"recovery_keys_shares": r.RecoveryShares, "recovery_keys_threshold": r.RecoveryThreshold,
 		"root_token": a.RootToken,
 	})
@@ -156,8 +155,8 @@ func (out *printer) showInit(a *api.InitResponse, r *api.InitRequest, program st
 	return out.write(b.String())
 }
 
-// listed makes an absent list an empty one, for programs that index it.
-func listed(list []string) []string {
+// nonNil returns an empty list for nil, for programs that index it.
+func nonNil(list []string) []string {
 	if list == nil {
 		return []string{}
 	}
@@ -202,7 +201,7 @@ func operatorUnseal() *command {
 	}
 }
 
-// looksLikeKey tells a key from a slip of the clipboard.
+// looksLikeKey reports whether text is encoded like a key, not something else from the clipboard.
 func looksLikeKey(text string) bool {
 	if _, err := hex.DecodeString(text); err == nil {
 		return text != ""
@@ -234,16 +233,11 @@ func operatorRotate() *command {
 		name: "rotate", short: "Make a new data key",
 		long:     "Creates a new data key. Data that is stored from now on is encrypted with it, and\ndata that is already stored stays readable. The server also does this on its own,\nin time.",
 		examples: []example{{"Make a new data key:", "keyturn operator rotate"}},
-		run: func(ctx context.Context, s *session) error {
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
-			sec, err := client.write(ctx, "sys/rotate", nil)
-			if err != nil {
-				return remote(err, "rotating the data key")
-			}
-			return s.out.done(sec, "Success! The server uses a new data key.")
-		},
+		run: runChange(func(*session) (call, error) {
+			return call{
+				op: "update", path: "sys/rotate", doing: "rotating the data key",
+				success: "Success! The server uses a new data key.",
+			}, nil
+		}),
 	}
 }

@@ -6,20 +6,19 @@ import (
 	"strings"
 )
 
-// A target is where a request goes, below /v1/, as the server receives it: the
-// path that the user typed, unchanged. The API library would fold dot and empty
-// segments and cut slashes off, so a target has none; what has is refused, and
-// the error shows the form without them.
+// A target is the path of a request, below /v1/, as the user typed it and as the server receives it.
+// The API library would resolve dot segments and remove empty segments and slashes, so a path that
+// has them is refused, with an error that shows the path without them.
 //
-// A constant in the code is a target as it stands. What was typed becomes one
-// through [exact], [folder] or [target.with] alone.
+// A constant in the code may be a target. A typed path becomes a target only through [exact],
+// [folder] or [target.child].
 type target string
 
-// exact is a typed path that names one thing. It has no slash at its ends.
-func exact(typed string) (target, error) { return target(typed).checked() }
+// exact returns the target of a typed path that has no slash at either end.
+func exact(typed string) (target, error) { return target(typed).canonical() }
 
-// folder is a typed path that may have others below it: of a mount, a listing or
-// a prefix. The API prints these with a slash at the end, so one is accepted.
+// folder returns the target of a mount, a listing or a prefix. It accepts a slash at the end, because
+// the API prints these paths with one.
 func folder(typed string) (target, error) {
 	t, err := exact(strings.TrimSuffix(typed, "/"))
 	if err != nil {
@@ -28,18 +27,18 @@ func folder(typed string) (target, error) {
 	return t, err
 }
 
-// with is t and a typed name below it.
-func (t target) with(name string) (target, error) {
+// child returns the target of a typed name below t.
+func (t target) child(name string) (target, error) {
 	if _, err := exact(name); err != nil {
 		return "", err
 	}
 	return t.below(target(name)), nil
 }
 
-// sentTo is the target of a request that is on its way.
+// sentTo returns the target of a request that the API library is about to send.
 func sentTo(path string) target { return target(path) }
 
-// below is t and then rest; either may be empty.
+// below joins t and rest, of which either may be empty.
 func (t target) below(rest target) target {
 	if t == "" || rest == "" {
 		return t + rest
@@ -47,8 +46,8 @@ func (t target) below(rest target) target {
 	return t + "/" + rest
 }
 
-// cut is t below top; empty where t is top.
-func (t target) cut(top target) (target, error) {
+// relativeTo returns the part of t below top. It is empty if t is top.
+func (t target) relativeTo(top target) (target, error) {
 	if t == top {
 		return "", nil
 	}
@@ -59,8 +58,8 @@ func (t target) cut(top target) (target, error) {
 	return exact(rest)
 }
 
-// checked refuses a path that would not arrive as it is.
-func (t target) checked() (target, error) {
+// canonical refuses a path that the API library would change.
+func (t target) canonical() (target, error) {
 	typed := string(t)
 	switch {
 	case typed == "":
@@ -81,7 +80,7 @@ func (t target) checked() (target, error) {
 	return t, nil
 }
 
-// notCanonical is the error for a path that the API library would change.
+// notCanonical returns the error for a path that the API library would change.
 func notCanonical(typed, why string) error {
 	canonical := strings.Trim(path.Clean("/"+typed), "/")
 	if canonical == "" {

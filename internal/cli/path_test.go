@@ -14,10 +14,9 @@ import (
 	"testing"
 )
 
-// pathLines are command lines in which @ stands for a path or a name that is
-// typed, each with the request by which the server learns of it: the method and
-// the path, or "body" and a field. slash says that one slash at the end is the
-// form in which the API prints it, and is left out.
+// pathLines are command lines in which @ stands for a typed path or name, each with the request that
+// carries it: the method and the path, or "body" and a field. slash means that the command accepts
+// one slash at the end, and does not send it.
 var pathLines = []struct {
 	line, request string
 	slash         bool
@@ -91,12 +90,12 @@ var pathLines = []struct {
 	{"audit disable @", "DELETE sys/audit/@", true},
 }
 
-// TestEveryPathIsTyped: each command that takes a path or a name has a line.
+// TestEveryPathIsTyped checks that pathLines has each command whose argument is a path or a name.
 func TestEveryPathIsTyped(t *testing.T) {
-	taken := regexp.MustCompile(`\b(PATH|NAME|FROM|TO|MOUNT|PREFIX|LEASE_ID|ROLE)\b`)
-	leaves(tree(Env{}), "", func(line string, c *command) {
+	isPath := regexp.MustCompile(`\b(PATH|NAME|FROM|TO|MOUNT|PREFIX|LEASE_ID|ROLE)\b`)
+	eachCommand(tree(Env{}), "", func(line string, c *command) {
 		line = strings.TrimSpace(line)
-		if !taken.MatchString(c.args) || c.local {
+		if !isPath.MatchString(c.args) || c.local {
 			return
 		}
 		for _, p := range pathLines {
@@ -108,7 +107,7 @@ func TestEveryPathIsTyped(t *testing.T) {
 	})
 }
 
-// TestPathsAreSentAsTyped: what was typed arrives as it is, byte for byte.
+// TestPathsAreSentAsTyped checks that the server receives each byte of a typed path.
 func TestPathsAreSentAsTyped(t *testing.T) {
 	for _, typed := range []string{
 		"x", "x ", " x", "\tx", "x\u00a0", "X", "Größe", "a/b", "a /b", "x%2f", "%2e%2e/x", "x?list=true", "x#y", "x,y", "x;y", "x:y=z", `x\y`, "x*", "+", "...", "x..", "team/PA",
@@ -128,8 +127,8 @@ func TestPathsAreSentAsTyped(t *testing.T) {
 	}
 }
 
-// TestPathsThatWouldChange: what would not arrive as it was typed is refused
-// with the form that would, and nothing is sent.
+// TestPathsThatWouldChange checks that a path that the API library would change is refused with the
+// right form, and that nothing is sent.
 func TestPathsThatWouldChange(t *testing.T) {
 	for typed, canonical := range map[string]string{
 		"a//b": "a/b", "a/./b": "a/b", "a/../b": "b", "../mounts": "mounts", "a/..": "", "a/b//": "a/b", "./a": "a", ".": "", "..": "", "a/b/": "a/b", "/a/b": "a/b",
@@ -143,23 +142,26 @@ func TestPathsThatWouldChange(t *testing.T) {
 				continue // the right form depends on what stands before it
 			}
 			got, out := sent(t, p.line, typed)
-			if len(got) > 0 || !strings.Contains(out, "exit 1") || !strings.Contains(out, "; write ") || !strings.Contains(out, canonical) {
-				t.Errorf("%s with %q: sent %q\n%s", p.line, typed, got, out)
+			if len(got) > 0 {
+				t.Errorf("%s with %q: sent %q", p.line, typed, got)
+			}
+			if !strings.Contains(out, "exit 1") || !strings.Contains(out, "; write ") || !strings.Contains(out, canonical) {
+				t.Errorf("%s with %q: %s", p.line, typed, out)
 			}
 		}
 	}
 }
 
-// TestMountOfAnother: a -mount that is no mount is not cut off what is sent.
-func TestMountOfAnother(t *testing.T) {
+// TestMountFlagThatNamesNoMount checks that a -mount below a mount is refused with the right form.
+func TestMountFlagThatNamesNoMount(t *testing.T) {
 	got, out := sent(t, "kv put -mount=secret/@ y a=b", "team")
 	if len(got) != 0 || !strings.Contains(out, "write -mount=secret team/y") || !strings.Contains(out, "exit 1") {
 		t.Errorf("sent %q\n%s", got, out)
 	}
 }
 
-// sent types a line and returns the requests that came, but for those that find
-// the mount of another path, and what was printed.
+// sent runs a line. It returns the requests that the server received, without the lookups of mounts,
+// and the output.
 func sent(t *testing.T, line, typed string) (requests []string, out string) {
 	t.Helper()
 	var args []string
@@ -197,7 +199,7 @@ func sent(t *testing.T, line, typed string) (requests []string, out string) {
 	return requests, fmt.Sprintf("%s%sexit %d", &stdout, &stderr, code)
 }
 
-// hasRequest finds the one that is wanted: exactly, or a field with the text.
+// hasRequest reports whether got has the request, or a body with the field and the text.
 func hasRequest(got []string, want, typed string) bool {
 	for _, request := range got {
 		if request == want {
@@ -210,8 +212,8 @@ func hasRequest(got []string, want, typed string) bool {
 	return false
 }
 
-// TestTargetsAreMadeInOnePlace: only path.go makes a target of what is not a
-// constant, and only requests.go hands paths to the API library.
+// TestTargetsAreMadeInOnePlace checks that only path.go converts a string to a target, and that only
+// requests.go passes paths to the API library.
 func TestTargetsAreMadeInOnePlace(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil {
@@ -235,7 +237,7 @@ func TestTargetsAreMadeInOnePlace(t *testing.T) {
 		}
 		for _, rule := range rules {
 			if file != rule.home && rule.found.Match(text) {
-				t.Errorf("%s has %q; that belongs into %s", file, rule.found.Find(text), rule.home)
+				t.Errorf("%s has %q; move it to %s", file, rule.found.Find(text), rule.home)
 			}
 		}
 	}

@@ -28,20 +28,16 @@ func policyRead() *command {
 		examples: []example{{"Print a policy:", "keyturn policy read deploy-service"}},
 		run: func(ctx context.Context, s *session) error {
 			name := s.args[0]
-			path, err := policies.with(name)
+			path, err := policies.child(name)
 			if err != nil {
 				return err
 			}
-			client, err := s.connect()
+			sec, err := s.send(ctx, call{op: "read", path: path, doing: "reading policy named " + name})
 			if err != nil {
 				return err
-			}
-			sec, err := client.read(ctx, path, nil)
-			if err != nil {
-				return remote(err, "reading policy named %s", name)
 			}
 			if sec == nil {
-				return refusal{exitRemote, "No policy named: " + name}
+				return refuse(exitRemote, "No policy named: %s", name)
 			}
 			text, _ := sec.Data["policy"].(string)
 			if done, err := s.out.encode(map[string]string{"policy": text}); done {
@@ -60,26 +56,18 @@ func policyWrite() *command {
 			{"Write a policy from a file:", "keyturn policy write deploy-service deploy-service.hcl"},
 			{"Write one in place:", "echo 'path \"database/creds/app-readonly\" { capabilities = [\"read\"] }' | keyturn policy write deploy-service -"},
 		},
-		run: func(ctx context.Context, s *session) error {
+		run: runChange(func(s *session) (call, error) {
 			name := s.args[0]
-			path, err := policies.with(name)
+			path, err := policies.child(name)
 			if err != nil {
-				return err
+				return call{}, err
 			}
 			text, err := s.readFile(s.args[1])
-			if err != nil {
-				return local(err, "reading the policy")
-			}
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
-			sec, err := client.write(ctx, path, map[string]any{"policy": string(text)})
-			if err != nil {
-				return remote(err, "uploading policy %s", name)
-			}
-			return s.out.done(sec, "Success! Uploaded policy: %s", name)
-		},
+			return call{
+				op: "update", path: path, body: map[string]any{"policy": string(text)},
+				doing: "uploading policy " + name, success: "Success! Uploaded policy: " + name,
+			}, local(err, "reading the policy")
+		}),
 	}
 }
 
@@ -97,13 +85,9 @@ func policyList() *command {
 		long:     "Lists the names of the policies.",
 		examples: []example{{"List the policies:", "keyturn policy list"}},
 		run: func(ctx context.Context, s *session) error {
-			client, err := s.connect()
+			sec, err := s.send(ctx, call{op: "list", path: policies, doing: "listing policies"})
 			if err != nil {
 				return err
-			}
-			sec, err := client.list(ctx, policies)
-			if err != nil {
-				return remote(err, "listing policies")
 			}
 			names := keysOf(sec)
 			if done, err := s.out.encode(names); done {
@@ -125,16 +109,12 @@ func policyDelete() *command {
 		examples: []example{{"Delete a policy:", "keyturn policy delete deploy-service"}},
 		run: func(ctx context.Context, s *session) error {
 			name := s.args[0]
-			path, err := policies.with(name)
+			path, err := policies.child(name)
 			if err != nil {
 				return err
 			}
-			client, err := s.connect()
-			if err != nil {
+			if _, err := s.send(ctx, call{op: "delete", path: path, doing: "deleting " + name}); err != nil {
 				return err
-			}
-			if _, err := client.remove(ctx, path, nil); err != nil {
-				return remote(err, "deleting %s", name)
 			}
 			return s.out.say("Success! Deleted policy: %s", name)
 		},

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// policyFor is a policy that allows what a command asks for, and no more.
-func (c *client) policyFor(ctx context.Context, asks []ask) string {
+// policyFor returns a policy that allows exactly the requests of a command.
+func (c *client) policyFor(ctx context.Context, accesses []access) string {
 	var paths []target
 	granted := map[target][]string{}
 	notes := map[target]string{}
-	for _, a := range asks {
+	for _, a := range accesses {
 		if _, seen := granted[a.path]; !seen {
 			paths = append(paths, a.path)
 		}
@@ -36,7 +36,7 @@ func (c *client) policyFor(ctx context.Context, asks []ask) string {
 	return strings.Join(blocks, "\n\n")
 }
 
-// policyNote is a comment where a block says less, or more, than one may think.
+// policyNote returns a comment for a block that is not needed, or that allows more than it seems to.
 func policyNote(path target, needs string) string {
 	switch {
 	case needs == "nothing":
@@ -49,9 +49,9 @@ func policyNote(path target, needs string) string {
 	return ""
 }
 
-// needs is what the route of an ask needs besides the capability; empty: nothing
-// more, or the server is not known to have the route.
-func (c *client) needs(ctx context.Context, a ask) string {
+// needs returns what the route of a request needs besides the capability. It is empty if the route
+// needs nothing more or is not known.
+func (c *client) needs(ctx context.Context, a access) string {
 	if a.op == "help" {
 		return "token"
 	}
@@ -60,7 +60,7 @@ func (c *client) needs(ctx context.Context, a ask) string {
 			return findRoute(served[m.kind], a.op, rest)
 		}
 	}
-	special := false // a path that is the same below every mount needs no look at the mount
+	special := false // whether a route of some engine with this path needs more, so that the mount matters
 	for kind, routes := range served {
 		for i := range strings.Count(string(a.path), "/") {
 			rest := strings.SplitN(string(a.path), "/", i+2)[i+1]
@@ -71,18 +71,18 @@ func (c *client) needs(ctx context.Context, a ask) string {
 		return ""
 	}
 	found, err := c.mountOf(ctx, a.path)
-	if err != nil || found == nil { // not known to this token: as it is usually mounted
+	if err != nil || found == nil { // the token may not see the mount: assume the default path of the engine
 		kind, rest, _ := strings.Cut(string(a.path), "/")
 		return findRoute(served[kind], a.op, rest)
 	}
 	return findRoute(served[found.servedAs()], a.op, strings.TrimPrefix(string(a.path), found.path))
 }
 
-// servedMounts are the mounts that are always at one path.
+// servedMounts are the mounts whose path is fixed.
 var servedMounts = []struct{ prefix, kind string }{{"sys/", "sys"}, {"auth/token/", "token"}, {"cubbyhole/", "cubbyhole"}}
 
-// servedAs is the name of the mount's routes.
-func (m *foundMount) servedAs() string {
+// servedAs returns the key of the mount's routes in served.
+func (m *mountInfo) servedAs() string {
 	if m.versioned {
 		return "kv-v2"
 	}

@@ -11,21 +11,21 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// A printer writes results: one field, or all in the format asked for. Results
-// go to standard output; warnings that came with them to standard error.
+// A printer writes results to standard output, one field or all in the chosen format, and their
+// warnings to standard error.
 type printer struct {
 	stdout, stderr io.Writer
 	format         string // table, json, yaml or raw; set by prepare
-	field          string // what -field names
+	field          string // the value of -field
 	noColor        bool
 }
 
-// say writes a line for people; programs that asked for a format get none.
+// say writes a line for people. In another format than a table it writes nothing.
 func (out *printer) say(format string, args ...any) error {
 	if out.format != "table" {
 		return nil
 	}
-	return out.write(harmless(fmt.Sprintf(format, args...)) + "\n")
+	return out.write(printable(fmt.Sprintf(format, args...)) + "\n")
 }
 
 // write puts text on standard output.
@@ -34,8 +34,7 @@ func (out *printer) write(text string) error {
 	return local(err, "writing the output")
 }
 
-// encode writes v in the format that was asked for, and reports whether one
-// was: with a table it writes nothing.
+// encode writes v as JSON or YAML and returns true. For a table it writes nothing and returns false.
 func (out *printer) encode(v any) (bool, error) {
 	switch out.format {
 	case "table":
@@ -53,14 +52,13 @@ func (out *printer) encode(v any) (bool, error) {
 	return true, out.write(string(b))
 }
 
-// single writes one field: text as it is, without a line's end unless a person
-// looks at it, everything else in the format asked for.
+// single writes one field. In a table it is plain text, with a line end only at a terminal.
 func (out *printer) single(v any) error {
 	if done, err := out.encode(v); done {
 		return err
 	}
 	if f, ok := out.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return out.write(harmless(cell(v)) + "\n")
+		return out.write(printable(cell(v)) + "\n")
 	}
 	return out.write(cell(v))
 }
@@ -72,12 +70,12 @@ func (out *printer) warn(warnings []string) {
 	}
 	fmt.Fprint(out.stderr, "WARNING! The server answered with warnings:\n\n")
 	for _, w := range warnings {
-		io.WriteString(out.stderr, indent(wrap(harmless(w), 74), "  * "))
+		io.WriteString(out.stderr, indent(wrap(printable(w), 74), "  * "))
 	}
 	fmt.Fprintln(out.stderr)
 }
 
-// show prints an answer: one field of it, or all in the format asked for.
+// show prints an answer: one field, or all in the chosen format.
 func (out *printer) show(sec *api.Secret) error {
 	if out.field != "" {
 		return out.showField(sec)
@@ -100,12 +98,11 @@ func (out *printer) showField(sec *api.Secret) error {
 		}
 		return out.single(p.show)
 	}
-	return refusal{exitLocal, fmt.Sprintf("Field %q not present in secret", out.field)}
+	return refuse(exitLocal, "Field %q not present in secret", out.field)
 }
 
-// nothing reports whether a read found nothing. A server may say why in warnings,
-// which it writes.
-func (out *printer) nothing(sec *api.Secret) bool {
+// emptyAnswer reports whether a read found nothing. It prints the warnings, which may say why.
+func (out *printer) emptyAnswer(sec *api.Secret) bool {
 	if sec == nil {
 		return true
 	}
@@ -116,7 +113,7 @@ func (out *printer) nothing(sec *api.Secret) bool {
 	return true
 }
 
-// done prints the answer to a change, or where there is none that it succeeded.
+// done prints the answer to a change or, if the answer is empty, the text of success.
 func (out *printer) done(sec *api.Secret, format string, args ...any) error {
 	if sec == nil {
 		return out.say(format, args...)

@@ -15,11 +15,11 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// maxAnswer is more than any secret that a person types or pipes in.
+// maxAnswer limits an answer. It is larger than any secret that a person types or pipes in.
 const maxAnswer = 1 << 20
 
-// prompt asks for a secret. At a terminal it does not show; elsewhere it is a
-// line of standard input.
+// prompt asks for a secret. At a terminal the input is hidden; otherwise prompt reads one line of
+// standard input.
 func (s *session) prompt(ctx context.Context, question string) (secret.Value, error) {
 	if s.opt.noPrompt {
 		return secret.Value{}, usagef("an answer is missing, and -non-interactive forbids to ask: %s", strings.TrimSuffix(question, ": "))
@@ -44,8 +44,8 @@ func (s *session) prompt(ctx context.Context, question string) (secret.Value, er
 	return secret.Text(line), nil
 }
 
-// argumentOrPrompt is the one argument; "-" stands for standard input, and none
-// for asking.
+// argumentOrPrompt returns the only argument. It reads standard input for "-", and asks if there is
+// no argument.
 func (s *session) argumentOrPrompt(ctx context.Context, question string) (secret.Value, error) {
 	switch first(s.args) {
 	case "":
@@ -57,9 +57,8 @@ func (s *session) argumentOrPrompt(ctx context.Context, question string) (secret
 	return secret.Text(strings.TrimSpace(s.args[0])), nil
 }
 
-// readHidden reads a line that does not show. The signal to stop ends it at
-// once and lets the terminal show again what is typed; the read itself cannot be
-// called off, and ends with the program.
+// readHidden reads a line without showing it. When ctx ends, readHidden returns at once and restores
+// the terminal. The read itself cannot be cancelled and ends with the program.
 func readHidden(ctx context.Context, terminal int) ([]byte, error) {
 	before, err := term.GetState(terminal)
 	if err != nil {
@@ -72,7 +71,7 @@ func readHidden(ctx context.Context, terminal int) ([]byte, error) {
 	read := make(chan line, 1)
 	go func() {
 		b, err := term.ReadPassword(terminal)
-		read <- line{b, err}
+		read <- line{text: b, err: err}
 	}()
 	select {
 	case l := <-read:

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"regexp"
@@ -20,7 +19,7 @@ func recipeCommand() *command {
 	}
 }
 
-// builtInRecipes are those of this binary.
+// builtInRecipes returns the recipes that are built into this binary.
 func builtInRecipes(s *session) ([]rotation.Definition, error) {
 	if s.env.Recipes == nil {
 		return nil, notBuilt(s.line)
@@ -51,7 +50,7 @@ func recipeList() *command {
 					return err
 				}
 				for _, d := range known {
-					rows = append(rows, recipeRow{d.Name, true, d.Description})
+					rows = append(rows, recipeRow{Name: d.Name, BuiltIn: true, Description: d.Description})
 				}
 			} else {
 				var err error
@@ -82,7 +81,7 @@ type recipeRow struct {
 	Description string `json:"description"`
 }
 
-// serverRecipes are those of the mount.
+// serverRecipes returns the recipes of the mount.
 func serverRecipes(ctx context.Context, s *session, mount string) ([]recipeRow, error) {
 	at, err := folder(mount)
 	if err != nil {
@@ -103,14 +102,14 @@ func serverRecipes(ctx context.Context, s *session, mount string) ([]recipeRow, 
 	}
 	names, _ := sec.Data["keys"].([]any)
 	for _, name := range names {
-		one, err := path.with(text(name))
+		one, err := path.child(text(name))
 		if err != nil {
 			return nil, err
 		}
 		row := recipeRow{Name: text(name)}
 		got, err := client.read(ctx, one, nil)
 		switch {
-		case err != nil && !notThere(err) && !mayNot(err): // a token that may only list sees names alone
+		case err != nil && !isNotFound(err) && !isForbidden(err): // a token that may only list sees only names
 			return nil, remote(err, "reading %s", one)
 		case err == nil && got != nil:
 			row.Description = text(got.Data["description"])
@@ -136,20 +135,16 @@ func recipeShow() *command {
 			if err != nil {
 				return err
 			}
-			path, err := at.below("recipes").with(s.args[0])
+			path, err := at.below("recipes").child(s.args[0])
 			if err != nil {
 				return err
 			}
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
-			sec, err := client.read(ctx, path, nil)
+			sec, err := s.read(ctx, call{op: "read", path: path, doing: "reading " + string(path)})
 			switch {
-			case err == nil && sec == nil, notThere(err):
-				return hinted(refusal{exitRemote, fmt.Sprintf("No recipe %q at %s", s.args[0], at.below("recipes"))}, "\"%s recipe list\" shows the recipes that there are", s.name)
+			case isNotFound(err):
+				return hinted(refuse(exitRemote, "No recipe %q at %s", s.args[0], at.below("recipes")), "\"%s recipe list\" shows the recipes that there are", s.name)
 			case err != nil:
-				return rotationHint(ctx, s, remote(err, "reading %s", path), mount, "")
+				return rotationHint(ctx, s, err, mount, "")
 			}
 			if s.out.field != "" || s.out.format != "table" || sec.WrapInfo != nil {
 				return s.out.show(sec)
@@ -159,7 +154,7 @@ func recipeShow() *command {
 			if err := s.out.showTree(sec); err != nil {
 				return err
 			}
-			return s.out.write("\n" + section("source", harmless(source)))
+			return s.out.write("\n" + section("source", printable(source)))
 		},
 	}
 }
@@ -189,7 +184,7 @@ func recipeNew() *command {
 			}
 			f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 			if errors.Is(err, fs.ErrExist) {
-				return hinted(refusal{exitLocal, fmt.Sprintf("Error: %s exists already", file)}, "-o names another file")
+				return hinted(refuse(exitLocal, "Error: %s exists already", file), "-o names another file")
 			}
 			if err != nil {
 				return local(err, "writing the recipe")
@@ -208,7 +203,7 @@ func recipeNew() *command {
 	}
 }
 
-// newRecipe is what "recipe new" writes.
+// newRecipe is the file that "recipe new" writes.
 const newRecipe = `# How keys of … are rotated.
 #
 # What each marked line says depends on the provider; take the mark out when it is right.

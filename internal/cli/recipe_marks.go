@@ -6,11 +6,12 @@ import (
 	"strings"
 )
 
-// changeMark marks the places of a new recipe that its author must fill in. A recipe that still has one is not tested.
+// changeMark marks the lines of a new recipe that its author must fill in. A recipe with a mark is
+// not tested.
 const changeMark = "# CHANGE"
 
-// marked are the lines of a recipe that are still to be filled in.
-func marked(source string) (lines []string) {
+// unfilledLines returns the numbers of the lines of a recipe that still have the mark.
+func unfilledLines(source string) (lines []string) {
 	n := 0
 	for line := range strings.Lines(source) {
 		if n++; strings.Contains(line, changeMark) {

@@ -24,7 +24,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// trialWait is how long a live test waits for the provider to know a new key, and to refuse a retired one.
+// trialWait limits how long a live test waits until the provider accepts a new key, or refuses a
+// retired one.
 const trialWait = 2 * time.Minute
 
 func recipeTest() *command {
@@ -47,12 +48,12 @@ func recipeTest() *command {
 			f.Bool(&yes, "yes", "do not ask before a real key is created")
 		},
 		run: func(ctx context.Context, s *session) error {
-			if live { // a terminal that is closed, or a pipe that nobody reads, must not end it before its key is retired
+			if live { // a closed terminal or pipe must not stop the program before the key is retired
 				var stop context.CancelFunc
 				ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
 				defer stop()
 				broken := make(chan os.Signal, 1)
-				signal.Notify(broken, syscall.SIGPIPE) // so that writing returns an error
+				signal.Notify(broken, syscall.SIGPIPE) // a write then returns an error
 				defer signal.Stop(broken)
 			}
 			t, err := newTrial(ctx, s, live)
@@ -60,7 +61,8 @@ func recipeTest() *command {
 				return err
 			}
 			if live && !yes {
-				if err := confirm(ctx, s, harmless(fmt.Sprintf("This creates a real key at %s, verifies it and retires it. Go on? (yes or no) ", t.hosts()))); err != nil {
+				question := printable(fmt.Sprintf("This creates a real key at %s, verifies it and retires it. Go on? (yes or no) ", t.hosts()))
+				if err := confirm(ctx, s, question); err != nil {
 					return err
 				}
 			}
@@ -69,7 +71,7 @@ func recipeTest() *command {
 	}
 }
 
-// hosts are those that a live test calls.
+// hosts returns the hosts that a live test calls.
 func (t *trial) hosts() string {
 	all := strings.Join(t.definition.Hosts, ", ")
 	for name, value := range t.params {
@@ -78,7 +80,7 @@ func (t *trial) hosts() string {
 	return all
 }
 
-// confirm asks a question that only yes answers.
+// confirm asks a question and fails unless the answer is yes.
 func confirm(ctx context.Context, s *session, question string) error {
 	fmt.Fprint(s.env.Stderr, question)
 	answer := make(chan string, 1)
@@ -94,7 +96,7 @@ func confirm(ctx context.Context, s *session, question string) error {
 	case <-ctx.Done():
 	}
 	fmt.Fprintln(s.env.Stderr)
-	return hinted(refusal{exitLocal, "Nothing was done."}, "answer yes to continue, or give -yes in scripts")
+	return hinted(refuse(exitLocal, "Nothing was done."), "answer yes to continue, or give -yes in scripts")
 }
 
 // A trial is one run of "recipe test".
@@ -104,11 +106,11 @@ type trial struct {
 	source     rotation.Source
 	live       bool
 	params     map[string]json.RawMessage
-	exchanges  []rotate.Exchange // of the present step
+	exchanges  []rotate.Exchange // of the current step
 	report     trialReport
 }
 
-// trialReport is what -format=json prints.
+// trialReport is the output of -format=json.
 type trialReport struct {
 	Recipe string             `json:"recipe"`
 	Live   bool               `json:"live"`
@@ -132,7 +134,7 @@ type trialRequest struct {
 	Body    string   `json:"body,omitempty"`
 }
 
-// newTrial reads the recipe and what it is configured with.
+// newTrial reads the recipe, its params and its admin credentials.
 func newTrial(ctx context.Context, s *session, live bool) (*trial, error) {
 	if s.env.Recipes == nil {
 		return nil, notBuilt(s.line)
@@ -146,21 +148,25 @@ func newTrial(ctx context.Context, s *session, live bool) (*trial, error) {
 	if err != nil {
 		return nil, local(err, "reading the recipe")
 	}
-	if lines := marked(string(source)); len(lines) > 0 {
-		return nil, hinted(refusal{exitLocal, fmt.Sprintf("Error: %s is not filled in: lines %s are marked with %s", file, strings.Join(lines, ", "), changeMark)},
+	if lines := unfilledLines(string(source)); len(lines) > 0 {
+		return nil, hinted(
+			refuse(exitLocal, "Error: %s is not filled in: lines %s are marked with %s", file, strings.Join(lines, ", "), changeMark),
 			"fill in what the provider's documentation says, and take the marks out")
 	}
-	t := &trial{s: s, definition: d, live: live, report: trialReport{Recipe: d.Name, Live: live, Steps: []trialStep{}, Left: []rotation.Remnant{}}}
+	t := &trial{
+		s: s, definition: d, live: live,
+		report: trialReport{Recipe: d.Name, Live: live, Steps: []trialStep{}, Left: []rotation.Remnant{}},
+	}
 	c := rotation.OpenConfig{Definition: d, Redactor: new(secret.Redactor), Told: func(x rotate.Exchange) { t.exchanges = append(t.exchanges, x) }}
-	given, err := t.given(s.args[1:])
+	given, err := t.arguments(s.args[1:])
 	if err != nil {
 		return nil, err
 	}
-	if t.params, err = t.fill(given); err != nil {
+	if t.params, err = t.paramValues(given); err != nil {
 		return nil, err
 	}
 	c.Params = t.params
-	if c.Admin, err = t.admin(ctx, given); err != nil {
+	if c.Admin, err = t.adminCredentials(ctx, given); err != nil {
 		return nil, err
 	}
 	open := s.env.Recipes.Rehearse
@@ -175,8 +181,8 @@ func newTrial(ctx context.Context, s *session, live bool) (*trial, error) {
 	return t, nil
 }
 
-// given are the arguments K=V, each of a field that the recipe has.
-func (t *trial) given(args []string) (map[string]string, error) {
+// arguments parses the arguments K=V. Each K must be a field of the recipe.
+func (t *trial) arguments(args []string) (map[string]string, error) {
 	out := map[string]string{}
 	var known []string
 	for _, f := range slices.Concat(t.definition.Params, t.definition.Admin) {
@@ -196,17 +202,17 @@ func (t *trial) given(args []string) (map[string]string, error) {
 	return out, nil
 }
 
-// fill makes the params of those given. In a rehearsal, where none is real, those that are missing are made up.
-func (t *trial) fill(given map[string]string) (map[string]json.RawMessage, error) {
+// paramValues returns the params. A rehearsal gets placeholders for those that are missing.
+func (t *trial) paramValues(given map[string]string) (map[string]json.RawMessage, error) {
 	out := map[string]json.RawMessage{}
 	for _, f := range t.definition.Params {
 		value, ok := given[f.Name]
 		switch {
 		case !ok && f.Required && !t.live:
-			out[f.Name] = json.RawMessage(t.madeUp(f))
+			out[f.Name] = json.RawMessage(t.placeholder(f))
 		case !ok:
 		case f.Type == "string":
-			out[f.Name], _ = json.Marshal(value) // of a string: never fails
+			out[f.Name], _ = json.Marshal(value) // marshalling a string cannot fail
 		case json.Valid([]byte(value)):
 			out[f.Name] = json.RawMessage(value)
 		default:
@@ -216,8 +222,8 @@ func (t *trial) fill(given map[string]string) (map[string]json.RawMessage, error
 	return out, nil
 }
 
-// madeUp is a value of a param for a rehearsal.
-func (t *trial) madeUp(f rotation.Field) string {
+// placeholder returns a value of a param for a rehearsal.
+func (t *trial) placeholder(f rotation.Field) string {
 	switch {
 	case f.Type == "number":
 		return "1"
@@ -235,8 +241,9 @@ func (t *trial) madeUp(f rotation.Field) string {
 	return `"example"`
 }
 
-// admin are the admin credentials. Real ones are no arguments, which every user of the machine could read.
-func (t *trial) admin(ctx context.Context, given map[string]string) (map[string]secret.Value, error) {
+// adminCredentials returns the admin credentials. It refuses secrets in arguments, because every user
+// of the machine can read these.
+func (t *trial) adminCredentials(ctx context.Context, given map[string]string) (map[string]secret.Value, error) {
 	out := map[string]secret.Value{}
 	for _, f := range t.definition.Admin {
 		variable := "KEYTURN_ADMIN_" + strings.ToUpper(f.Name)
@@ -258,7 +265,7 @@ func (t *trial) admin(ctx context.Context, given map[string]string) (map[string]
 		case t.s.env.Getenv(variable) != "":
 			out[f.Name] = secret.Text(t.s.env.Getenv(variable))
 		default:
-			v, err := t.s.prompt(ctx, harmless(fmt.Sprintf("%s (%s): ", f.Name, f.Description)))
+			v, err := t.s.prompt(ctx, printable(fmt.Sprintf("%s (%s): ", f.Name, f.Description)))
 			if err != nil {
 				return nil, hinted(err, "set %s, or give %s=@FILE", variable, f.Name)
 			}
@@ -268,10 +275,10 @@ func (t *trial) admin(ctx context.Context, given map[string]string) (map[string]
 	return out, nil
 }
 
-// run makes the trial and prints it.
+// run runs the trial and prints the result.
 func (t *trial) run(ctx context.Context) error {
 	run := rotation.Trial{
-		Definition: t.definition, Source: t.source, Told: t.told,
+		Definition: t.definition, Source: t.source, Told: t.recordStep,
 		Marker: rotate.Marker{Installation: "test", Key: rotate.Tag(t.definition.Name), Turn: 1, Attempt: 1},
 	}
 	if t.live {
@@ -295,26 +302,27 @@ func (t *trial) run(ctx context.Context) error {
 		if r.ID != "" {
 			what = "the key " + r.ID + ", with the label " + r.Marker
 		}
-		fmt.Fprintln(t.s.env.Stderr, harmless("WARNING! Left at the provider: "+what+": "+r.Error+". Delete it there"+t.removal(r.ID)+"."))
+		fmt.Fprintln(t.s.env.Stderr, printable("WARNING! Left at the provider: "+what+": "+r.Error+". Delete it there"+t.removal(r.ID)+"."))
 	}
 	switch {
 	case unwritten != nil:
 		return unwritten
 	case err != nil && ctx.Err() != nil:
-		return refusal{exitLocal, "Interrupted."}
+		return refuse(exitLocal, "Interrupted.")
 	case err != nil && !t.live:
-		return hinted(refusal{exitLocal, "Error: the recipe does not pass its test."}, "correct the step that failed, or the example of its reply in the recipe")
+		return hinted(refuse(exitLocal, "Error: the recipe does not pass its test."),
+			"correct the step that failed, or the example of its reply in the recipe")
 	case err != nil:
-		return refusal{exitLocal, "Error: the recipe does not pass its test at the provider."}
+		return refuse(exitLocal, "Error: the recipe does not pass its test at the provider.")
 	case len(left) > 0:
-		return refusal{exitLocal, "Error: something was left at the provider."}
+		return refuse(exitLocal, "Error: something was left at the provider.")
 	case !t.live:
 		return t.s.out.say("\nSuccess! The recipe passes with its examples. Test it at the provider with -live, then: %s write rotation/recipes/%s source=@%s", t.s.name, t.definition.Name, t.s.args[0])
 	}
 	return t.s.out.say("\nSuccess! One key was created, verified and retired. Write the recipe with: %s write rotation/recipes/%s source=@%s", t.s.name, t.definition.Name, t.s.args[0])
 }
 
-// removal says by which request the recipe deletes the key that was created, if one was made.
+// removal names the request with which the recipe deletes the key, if the trial has sent it.
 func (t *trial) removal(id string) string {
 	for _, step := range slices.Backward(t.report.Steps) {
 		if step.Step == "retire" && id != "" && len(step.Requests) > 0 {
@@ -325,21 +333,21 @@ func (t *trial) removal(id string) string {
 	return ""
 }
 
-// told notes a step, and prints it for people.
-func (t *trial) told(step, found string, err error) {
-	made := t.exchanges
+// recordStep adds a step to the report, and prints it for people.
+func (t *trial) recordStep(step, found string, err error) {
+	exchanges := t.exchanges
 	t.exchanges = nil
 	one := trialStep{Step: step, OK: err == nil, Found: found}
 	if err != nil {
 		one.Error = describe(err)
 	}
-	for _, x := range made {
-		one.Requests = append(one.Requests, trialRequest{x, x.Query, x.Headers, x.Body})
+	for _, x := range exchanges {
+		one.Requests = append(one.Requests, trialRequest{Exchange: x, Query: x.Query, Headers: x.Headers, Body: x.Body})
 	}
 	t.report.Steps = append(t.report.Steps, one)
 	var b strings.Builder
 	fmt.Fprintln(&b, step)
-	for _, x := range made {
+	for _, x := range exchanges {
 		writeExchange(&b, x)
 	}
 	if err != nil {
@@ -347,7 +355,7 @@ func (t *trial) told(step, found string, err error) {
 	} else {
 		fmt.Fprintf(&b, "  ok: %s\n", cmp.Or(found, "done"))
 	}
-	_ = t.s.out.say("%s", strings.TrimSuffix(b.String(), "\n")) // what follows says more
+	_ = t.s.out.say("%s", strings.TrimSuffix(b.String(), "\n")) // the error of the last write is reported
 }
 
 // writeExchange shows a request and its reply.
@@ -371,7 +379,7 @@ func writeExchange(b *strings.Builder, x rotate.Exchange) {
 	}
 }
 
-// lines are those of a text; none of an empty one.
+// lines returns the lines of a text; an empty text has none.
 func lines(text string) []string {
 	if text == "" {
 		return nil

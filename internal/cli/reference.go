@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// A Page is one command, for the reference.
+// A Page describes one command for the reference.
 type Page struct {
 	Line     string // "kv get"
 	Args     string
@@ -14,16 +14,16 @@ type Page struct {
 	Long     string
 	Examples []Example
 	Flags    []Flag
-	Own      string // how a command that lives elsewhere describes itself
+	Own      string // the usage of a command that parses its own flags
 }
 
-// An Example is a line that works, and what it does.
+// An Example is a command line and what it does.
 type Example struct{ What, Line string }
 
-// A Flag is one flag of a command. Flags of one group stand together.
+// A Flag is one flag of a command. The flags of a group are adjacent.
 type Flag struct{ Group, Name, Value, Usage string }
 
-// Pages describes every command that does something, in the order of the tree.
+// Pages describes every command that is not a group, in the order of the tree.
 func Pages(ctx context.Context, env Env) []Page {
 	return pagesOf(ctx, env, tree(env), "")
 }
@@ -45,10 +45,10 @@ func pagesOf(ctx context.Context, env Env, c *command, above string) []Page {
 		return append(all, p)
 	}
 	for _, e := range c.examples {
-		p.Examples = append(p.Examples, Example{e.what, e.line})
+		p.Examples = append(p.Examples, Example{What: e.what, Line: e.line})
 	}
 	for _, f := range newFlags(c, &session{name: "keyturn", env: env}).shown {
-		p.Flags = append(p.Flags, Flag{f.group, f.name, f.value, f.usage})
+		p.Flags = append(p.Flags, Flag{Group: f.group, Name: f.name, Value: f.value, Usage: f.usage})
 	}
 	return append(all, p)
 }

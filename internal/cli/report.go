@@ -8,9 +8,8 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// printRequest prints the curl line, or the policy, that was asked for in place
-// of the request: the API library ends a command with an error where it would have
-// sent one.
+// printRequest prints the curl line or the policy in place of the request. With
+// -output-curl-string or -output-policy, the API library returns an error instead of sending.
 func (s *session) printRequest(ctx context.Context, err error) error {
 	var curl *api.OutputStringError
 	var policy *api.OutputPolicyError
@@ -20,18 +19,17 @@ func (s *session) printRequest(ctx context.Context, err error) error {
 		if err != nil {
 			return local(err, "writing the request as a curl command")
 		}
-		for _, a := range s.client.later {
+		for _, a := range s.client.announced {
 			fmt.Fprintf(s.env.Stderr, "The command then sends: %s %s\n", a.op, a.path)
 		}
 		return s.out.write(line + "\n")
 	case errors.As(err, &policy):
-		return s.out.write(s.client.policyFor(ctx, append([]ask{s.client.last}, s.client.later...)) + "\n")
+		return s.out.write(s.client.policyFor(ctx, append([]access{s.client.last}, s.client.announced...)) + "\n")
 	}
 	return err
 }
 
-// report writes err and what to do about it to standard error and returns the
-// exit code.
+// report writes err and its hints to standard error and returns the exit code.
 func (s *session) report(ctx context.Context, err error) int {
 	var code exitCode
 	switch {
@@ -40,9 +38,9 @@ func (s *session) report(ctx context.Context, err error) int {
 	case errors.As(err, &code):
 		return int(code)
 	}
-	fmt.Fprintln(s.env.Stderr, withoutPassword(harmless(err.Error())))
+	fmt.Fprintln(s.env.Stderr, withoutPassword(printable(err.Error())))
 	for _, next := range hints(ctx, s, err) {
-		fmt.Fprintf(s.env.Stderr, "\nHint: %s\n", harmless(next))
+		fmt.Fprintf(s.env.Stderr, "\nHint: %s\n", printable(next))
 	}
 	return codeOf(err)
 }

@@ -11,17 +11,16 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A client sends requests. A path that was typed reaches the API library only
-// here, as a [target].
+// A client sends requests. It is the only code that passes paths to the API library, as [target]s.
 type client struct {
 	api              *api.Client
-	asCurl, asPolicy bool  // the user's requests are printed and not sent
-	last             ask   // what was asked last
-	later            []ask // what the command goes on to ask
+	asCurl, asPolicy bool     // the command's requests are printed and not sent
+	last             access   // the last request
+	announced        []access // the requests that the command sends next
 
-	held       secret.Value // the token of the session
-	serverName string       // the name that the certificate must have; empty: the address's
-	socket     string       // of the server, where it has no host
+	token      secret.Value // the token of the session
+	serverName string       // the name that the certificate must have; by default that of the address
+	socket     string       // the Unix socket of the server, if the address is one
 }
 
 func newClient(sender *api.Client, asCurl, asPolicy bool) *client {
@@ -30,13 +29,13 @@ func newClient(sender *api.Client, asCurl, asPolicy bool) *client {
 	if u, err := url.Parse(sender.Address()); err == nil {
 		base = strings.TrimSuffix(u.Path, "/")
 	}
-	c.api = sender.WithRequestCallbacks(func(r *api.Request) { c.last = askOf(r, base) })
+	c.api = sender.WithRequestCallbacks(func(r *api.Request) { c.last = accessOf(r, base) })
 	return c
 }
 
-// then announces, before a command's first request, the requests that follow if
-// the first succeeds. The policy that -output-policy prints includes them.
-func (c *client) then(asks ...ask) { c.later = append(c.later, asks...) }
+// announce adds requests that the command sends if its first request succeeds. The policy that
+// -output-policy prints includes them.
+func (c *client) announce(accesses ...access) { c.announced = append(c.announced, accesses...) }
 
 func (c *client) read(ctx context.Context, t target, params url.Values) (*api.Secret, error) {
 	return c.api.Logical().ReadWithDataWithContext(ctx, string(t), params)
@@ -63,7 +62,7 @@ func (c *client) help(ctx context.Context, t target) (*api.Help, error) {
 	return c.api.HelpWithContext(ctx, string(t))
 }
 
-// raw sends a request and returns the answer as it came.
+// raw sends a request and returns the answer without decoding it.
 func (c *client) raw(ctx context.Context, method string, t target, params url.Values, body map[string]any) (*api.Response, error) {
 	request := c.api.NewRequest(method, "/v1/"+string(t))
 	for key, values := range params {
@@ -74,7 +73,7 @@ func (c *client) raw(ctx context.Context, method string, t target, params url.Va
 			return nil, err
 		}
 	}
-	//lint:ignore SA1019 nothing else sends a request as it is
+	//lint:ignore SA1019 nothing else sends a request unchanged
 	return c.api.RawRequestWithContext(ctx, request)
 }
 
@@ -97,19 +96,18 @@ func (c *client) get(ctx context.Context, t target) (map[string]any, error) {
 	return c.fields(ctx, http.MethodGet, t, nil)
 }
 
-// first makes a request whose answer the user's request needs. With
-// -output-curl-string it is sent all the same; with -output-policy it is printed
-// as part of the policy.
-func (c *client) first(request func() error) error {
+// preliminary sends a request whose answer the command's main request needs. With
+// -output-curl-string it is sent all the same; with -output-policy it becomes part of the policy.
+func (c *client) preliminary(request func() error) error {
 	if c.asPolicy {
 		return request()
 	}
-	return c.aside(request)
+	return c.auxiliary(request)
 }
 
-// aside makes a request that is not the one the user asked for: it is sent even
-// when the user's is only to be printed, and is not wrapped.
-func (c *client) aside(request func() error) error {
+// auxiliary sends a request that is not the command's own. It is sent even if the command only prints
+// its requests, and its answer is not wrapped.
+func (c *client) auxiliary(request func() error) error {
 	wrap, last := c.api.CurrentWrappingLookupFunc(), c.last
 	c.api.SetWrappingLookupFunc(func(string, string) string { return "" })
 	c.api.SetOutputCurlString(false)

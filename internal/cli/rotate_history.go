@@ -36,70 +36,69 @@ func rotateHistory() *command {
 			if err != nil {
 				return err
 			}
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
 			path := key.below("history")
 			if verbose {
-				return showReplies(ctx, s, client, mount, path, s.args[1])
+				return showReplies(ctx, s, mount, path, s.args[1])
 			}
 			if len(s.args) == 2 {
-				return showTurn(ctx, s, client, mount, path, s.args[1])
+				return showRotation(ctx, s, mount, path, s.args[1])
 			}
 			if s.out.format != "table" || s.out.field != "" {
-				return s.showKey(ctx, client, mount, path)
+				return s.showKey(ctx, mount, path)
 			}
-			sec, err := s.readKey(ctx, client, mount, path)
+			sec, err := s.readKey(ctx, mount, path)
 			if err != nil {
 				return err
 			}
 			if sec.WrapInfo != nil {
 				return s.out.show(sec)
 			}
-			return s.out.write(historyTable(turnsOf(sec)))
+			return s.out.write(historyTable(rotationsOf(sec)))
 		},
 	}
 }
 
-// turnsOf are the turns in an answer.
-func turnsOf(sec *api.Secret) []map[string]any {
+// rotationsOf returns the rotations in an answer.
+func rotationsOf(sec *api.Secret) []map[string]any {
 	list, _ := sec.Data["turns"].([]any)
-	var turns []map[string]any
+	var rotations []map[string]any
 	for _, item := range list {
-		if turn, ok := item.(map[string]any); ok {
-			turns = append(turns, turn)
+		if rotation, ok := item.(map[string]any); ok {
+			rotations = append(rotations, rotation)
 		}
 	}
-	return turns
+	return rotations
 }
 
-func historyTable(turns []map[string]any) string {
+func historyTable(rotations []map[string]any) string {
 	header := []string{"Rotation", "Result", "Reason", "Started", "Published", "Retired", "Key ID", "Proof", "Old Key", "Note"}
 	var rows [][]string
-	for _, t := range turns {
-		reason := text(t["reason"])
-		if by := text(t["by"]); by != "" {
+	for _, r := range rotations {
+		reason := text(r["reason"])
+		if by := text(r["by"]); by != "" {
 			reason += ", " + by
 		}
-		rows = append(rows, []string{text(t["turn"]), text(t["result"]), oneLine(reason), toSecond(t["started"]), toSecond(t["published"]),
-			toSecond(t["retired"]), text(t["key_id"]), text(t["proof"]), text(t["dead_proof"]), oneLine(turnNote(t))})
+		rows = append(rows, []string{
+			text(r["turn"]), text(r["result"]), oneLine(reason),
+			toSecond(r["started"]), toSecond(r["published"]), toSecond(r["retired"]),
+			text(r["key_id"]), text(r["proof"]), text(r["dead_proof"]), oneLine(rotationNote(r)),
+		})
 	}
 	return table(header, rows)
 }
 
-// turnNote is why a turn went back, or what is wrong with it now. What was wrong in a state that it has left behind is counted alone:
-// it has gone on since.
-func turnNote(turn map[string]any) string {
-	if why := text(turn["rolled_back_because"]); why != "" {
+// rotationNote says why a rotation was rolled back, or what its current error is. Errors of a state
+// that the rotation has left are only counted, because they no longer matter.
+func rotationNote(rotation map[string]any) string {
+	if why := text(rotation["rolled_back_because"]); why != "" {
 		return why
 	}
-	list, _ := turn["errors"].([]any)
+	list, _ := rotation["errors"].([]any)
 	if len(list) == 0 {
 		return ""
 	}
 	last, _ := list[len(list)-1].(map[string]any)
-	switch state := text(turn["result"]); {
+	switch state := text(rotation["result"]); {
 	case state == "failed", state == text(last["state"]):
 		return text(last["text"])
 	case len(list) == 1:
@@ -108,7 +107,7 @@ func turnNote(turn map[string]any) string {
 	return fmt.Sprintf("went on after %d errors", len(list))
 }
 
-// toSecond is a time of the API without the fraction of its second.
+// toSecond returns a time of the API without the fraction of a second.
 func toSecond(v any) string {
 	at, err := time.Parse(time.RFC3339Nano, text(v))
 	if err != nil {
@@ -117,16 +116,16 @@ func toSecond(v any) string {
 	return at.Format(time.RFC3339)
 }
 
-// showTurn prints one turn.
-func showTurn(ctx context.Context, s *session, client *client, mount string, path target, number string) error {
-	sec, err := s.readKey(ctx, client, mount, path)
+// showRotation prints one rotation.
+func showRotation(ctx context.Context, s *session, mount string, path target, number string) error {
+	sec, err := s.readKey(ctx, mount, path)
 	if err != nil {
 		return err
 	}
 	if sec.WrapInfo != nil {
 		return s.out.show(sec)
 	}
-	for _, t := range turnsOf(sec) {
+	for _, t := range rotationsOf(sec) {
 		if fmt.Sprint(t["turn"]) == number {
 			if sec.Data = t; s.out.format == "table" && s.out.field == "" {
 				sec.Data = withoutEmpty(t)
@@ -134,22 +133,25 @@ func showTurn(ctx context.Context, s *session, client *client, mount string, pat
 			return s.out.showTree(sec)
 		}
 	}
-	return refusal{exitRemote, fmt.Sprintf("No rotation %s in the history of %s", number, s.args[0])}
+	return refuse(exitRemote, "No rotation %s in the history of %s", number, s.args[0])
 }
 
-// showReplies prints one turn with its requests to the provider.
-func showReplies(ctx context.Context, s *session, client *client, mount string, path target, number string) error {
-	sec, err := client.read(ctx, path, url.Values{"turn": {number}, "steps": {"true"}})
+// showReplies prints one rotation with its requests to the provider.
+func showReplies(ctx context.Context, s *session, mount string, path target, number string) error {
+	sec, err := s.read(ctx, call{
+		op: "read", path: path, doing: "reading " + string(path),
+		params: url.Values{"turn": {number}, "steps": {"true"}},
+	})
 	switch {
-	case notThere(err) || err == nil && sec == nil:
-		return refusal{exitRemote, fmt.Sprintf("No rotation %s in the history of %s", number, s.args[0])}
+	case isNotFound(err):
+		return refuse(exitRemote, "No rotation %s in the history of %s", number, s.args[0])
 	case err != nil:
-		return rotationHint(ctx, s, remote(err, "reading %s", path), mount, s.args[0])
+		return rotationHint(ctx, s, err, mount, s.args[0])
 	case sec.WrapInfo != nil || s.out.format != "table" || s.out.field != "":
 		return s.out.show(sec)
 	}
 	steps := sec.Data["steps"]
-	for _, t := range turnsOf(sec) {
+	for _, t := range rotationsOf(sec) {
 		sec.Data = withoutEmpty(t)
 	}
 	if err := s.out.showTree(sec); err != nil {
@@ -159,7 +161,7 @@ func showReplies(ctx context.Context, s *session, client *client, mount string, 
 	if err != nil {
 		return local(err, "reading the answer")
 	}
-	var rows []struct { // of a journal's row no more than that: its other times may be empty
+	var rows []struct { // only the requests, because other times in a row of the journal may be empty
 		Requests []rotate.Exchange `json:"requests"`
 	}
 	if err := json.Unmarshal(b, &rows); err != nil {
@@ -175,5 +177,5 @@ func showReplies(ctx context.Context, s *session, client *client, mount string, 
 	if out.Len() == 0 {
 		out.WriteString("None is kept.\n")
 	}
-	return s.out.write("\n" + section("requests to the provider", harmless(out.String())))
+	return s.out.write("\n" + section("requests to the provider", printable(out.String())))
 }

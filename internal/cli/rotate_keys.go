@@ -11,24 +11,23 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// rotationFlag declares -mount for the commands that talk to the rotation
-// engine.
+// rotationFlag declares -mount for the commands of the rotation engine.
 func rotationFlag(f *flags, mount *string) {
 	*mount = "rotation"
 	f.String(mount, "mount", "path", "where the rotation engine is mounted; rotation by default")
 }
 
-// keyPath is where the key of a name is.
+// keyPath returns the path of a key.
 func keyPath(mount, name string) (target, error) {
 	at, err := folder(mount)
 	if err != nil {
 		return "", err
 	}
-	return at.below("keys").with(name)
+	return at.below("keys").child(name)
 }
 
-// keyReport makes c the command that prints what a key's endpoint says.
-func keyReport(kind target, c *command) *command {
+// keyReadCommand completes c: the command reads and prints an endpoint of a key.
+func keyReadCommand(kind target, c *command) *command {
 	var mount string
 	c.name, c.args, c.min, c.max, c.fields = string(kind), "NAME", 1, 1, true
 	c.flags = func(f *flags) { rotationFlag(f, &mount) }
@@ -37,18 +36,14 @@ func keyReport(kind target, c *command) *command {
 		if err != nil {
 			return err
 		}
-		client, err := s.connect()
-		if err != nil {
-			return err
-		}
-		return s.showKey(ctx, client, mount, path.below(kind))
+		return s.showKey(ctx, mount, path.below(kind))
 	}
 	return c
 }
 
 // showKey reads and prints an endpoint of a key.
-func (s *session) showKey(ctx context.Context, client *client, mount string, path target) error {
-	sec, err := s.readKey(ctx, client, mount, path)
+func (s *session) showKey(ctx context.Context, mount string, path target) error {
+	sec, err := s.readKey(ctx, mount, path)
 	if err != nil {
 		return err
 	}
@@ -56,19 +51,16 @@ func (s *session) showKey(ctx context.Context, client *client, mount string, pat
 }
 
 // readKey reads an endpoint of a key.
-func (s *session) readKey(ctx context.Context, client *client, mount string, path target) (*api.Secret, error) {
-	sec, err := client.read(ctx, path, nil)
+func (s *session) readKey(ctx context.Context, mount string, path target) (*api.Secret, error) {
+	sec, err := s.read(ctx, call{op: "read", path: path, doing: "reading " + string(path)})
 	if err != nil {
-		return nil, rotationHint(ctx, s, remote(err, "reading %s", path), mount, s.args[0])
-	}
-	if sec == nil {
-		return nil, rotationHint(ctx, s, nothingAt("%s", path), mount, s.args[0])
+		return nil, rotationHint(ctx, s, err, mount, s.args[0])
 	}
 	return sec, nil
 }
 
-// showTree prints an answer whose fields may be lists of objects: plain fields
-// first, then each list as a table of its own.
+// showTree prints an answer that has lists: first the plain fields, then each list in its own
+// section.
 func (out *printer) showTree(sec *api.Secret) error {
 	if out.field != "" || out.format != "table" || sec.WrapInfo != nil {
 		return out.show(sec)
@@ -80,7 +72,7 @@ func (out *printer) showTree(sec *api.Secret) error {
 		heading := strings.ReplaceAll(key, "_", " ")
 		if header, rows, ok := grid(sec.Data[key]); ok {
 			parts = append(parts, section(heading, table(header, rows)))
-		} else if lines := sentences(sec.Data[key]); lines != "" {
+		} else if lines := numberedList(sec.Data[key]); lines != "" {
 			parts = append(parts, section(heading, lines))
 		} else {
 			plain[key] = sec.Data[key]
@@ -92,8 +84,8 @@ func (out *printer) showTree(sec *api.Secret) error {
 	return out.write(strings.Join(parts, "\n"))
 }
 
-// sentences are the items of a list of texts of several words, one in a line; empty: v is no such list.
-func sentences(v any) string {
+// numberedList returns the items of a list of sentences, one on a line, or "" if v is something else.
+func numberedList(v any) string {
 	list, _ := v.([]any)
 	var b strings.Builder
 	for i, item := range list {
@@ -101,13 +93,13 @@ func sentences(v any) string {
 		if !ok || !strings.Contains(text, " ") {
 			return ""
 		}
-		b.WriteString(indent(wrap(harmless(text), 74), fmt.Sprintf("%2d. ", i+1)))
+		b.WriteString(indent(wrap(printable(text), 74), fmt.Sprintf("%2d. ", i+1)))
 	}
 	return b.String()
 }
 
-// grid lays a list of objects out in rows, with a column for each name that
-// occurs, in the order in which names first occur.
+// grid returns a list of objects as rows, with a column for each name, in the order of their first
+// use.
 func grid(v any) (header []string, rows [][]string, ok bool) {
 	list, _ := v.([]any)
 	column := map[string]int{}
@@ -116,7 +108,7 @@ func grid(v any) (header []string, rows [][]string, ok bool) {
 		if !isObject {
 			return nil, nil, false
 		}
-		for _, key := range leadingFirst(object) {
+		for _, key := range fieldOrder(object) {
 			if _, seen := column[key]; !seen {
 				column[key] = len(header)
 				header = append(header, key)
@@ -133,9 +125,9 @@ func grid(v any) (header []string, rows [][]string, ok bool) {
 	return header, rows, len(header) > 0
 }
 
-// leadingFirst orders the names of a turn's fields: what identifies it, when it
-// was, and the rest by name.
-func leadingFirst(object map[string]any) []string {
+// fieldOrder orders the fields of an object: first those that identify it and its times, then the
+// rest by name.
+func fieldOrder(object map[string]any) []string {
 	var keys []string
 	leading := []string{"turn", "step", "time", "at", "state", "started", "finished"}
 	for _, key := range leading {
@@ -151,7 +143,7 @@ func leadingFirst(object map[string]any) []string {
 	return keys
 }
 
-// gridCell is a value in one line; what is nested is JSON.
+// gridCell returns a value on one line. A nested value is JSON.
 func gridCell(key string, v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -166,10 +158,10 @@ func gridCell(key string, v any) string {
 	return strings.ReplaceAll(cell(v), "\n", " ")
 }
 
-// oneLine is a text in one line: in a table, another line would look like another row.
+// oneLine joins the lines of a text, because in a table a second line would look like another row.
 func oneLine(text string) string { return strings.ReplaceAll(text, "\n", " ") }
 
-// withoutEmpty are the fields that say something, for people.
+// withoutEmpty returns the fields that are not empty, for people.
 func withoutEmpty(data map[string]any) map[string]any {
 	out := maps.Clone(data)
 	maps.DeleteFunc(out, func(_ string, v any) bool {

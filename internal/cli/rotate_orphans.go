@@ -20,19 +20,15 @@ func rotateOrphans() *command {
 			if err != nil {
 				return err
 			}
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
 			path := key.below("orphans")
 			if confirm == "" {
-				return s.showKey(ctx, client, mount, path)
+				return s.showKey(ctx, mount, path)
 			}
-			sec, err := client.write(ctx, path, map[string]any{"confirm": confirm})
-			if err != nil {
-				return rotationHint(ctx, s, remote(err, "retiring %s", confirm), mount, s.args[0])
-			}
-			return s.out.done(sec, "Success! Retired the orphan: %s", confirm)
+			err = s.change(ctx, call{
+				op: "update", path: path, body: map[string]any{"confirm": confirm}, doing: "retiring " + confirm,
+				success: "Success! Retired the orphan: " + confirm,
+			})
+			return rotationHint(ctx, s, err, mount, s.args[0])
 		},
 	}
 }

@@ -43,20 +43,16 @@ func rotateStatus() *command {
 				return err
 			}
 			if len(s.args) == 0 {
-				return s.showStatuses(ctx, mount, at, failing, overdue)
+				return showStatuses(ctx, s, mount, at, failing, overdue)
 			}
 			path, err := keyPath(mount, s.args[0])
 			if err != nil {
 				return err
 			}
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
 			if watch {
-				return follow(ctx, s, client, mount, path, func(map[string]any) (bool, error) { return false, nil })
+				return follow(ctx, s, mount, path, func(map[string]any) (bool, error) { return false, nil })
 			}
-			sec, err := s.readKey(ctx, client, mount, path)
+			sec, err := s.readKey(ctx, mount, path)
 			if err != nil {
 				return err
 			}
@@ -65,13 +61,9 @@ func rotateStatus() *command {
 	}
 }
 
-// showStatuses prints one line for each thing that rotates.
-func (s *session) showStatuses(ctx context.Context, mount string, at target, failing, overdue bool) error {
+// showStatuses prints one line for each credential that rotates.
+func showStatuses(ctx context.Context, s *session, mount string, at target, failing, overdue bool) error {
 	path, keys := at.below("status"), at.below("keys")
-	client, err := s.connect()
-	if err != nil {
-		return err
-	}
 	params := url.Values{}
 	if failing {
 		params.Set("failing", "true")
@@ -79,12 +71,10 @@ func (s *session) showStatuses(ctx context.Context, mount string, at target, fai
 	if overdue {
 		params.Set("overdue", "true")
 	}
-	sec, err := client.read(ctx, path, params)
+	sec, err := s.read(ctx, call{op: "read", path: path, params: params, doing: "reading " + string(path)})
 	switch {
 	case err != nil:
-		return rotationHint(ctx, s, remote(err, "reading %s", path), mount, "")
-	case sec == nil:
-		return rotationHint(ctx, s, nothingAt("%s", path), mount, "")
+		return rotationHint(ctx, s, err, mount, "")
 	case sec.WrapInfo != nil || s.out.field != "" || s.out.format != "table":
 		return s.out.show(sec)
 	}
@@ -94,7 +84,7 @@ func (s *session) showStatuses(ctx context.Context, mount string, at target, fai
 		if failing || overdue {
 			return s.out.say("Nothing needs attention.")
 		}
-		return rotationHint(ctx, s, nothingAt("%s", keys), mount, "")
+		return rotationHint(ctx, s, notFoundAt("%s", keys), mount, "")
 	}
 	now := time.Now()
 	var rows [][]string
@@ -102,18 +92,20 @@ func (s *session) showStatuses(ctx context.Context, mount string, at target, fai
 	for _, r := range records {
 		if data, ok := r.(map[string]any); ok {
 			colors = append(colors, colorOf(data))
-			rows = append(rows, []string{text(data["path"]), stateOf(data), cmp.Or(text(data["current_key_id"]), "-"), relative(data["last_rotated"], now),
-				relative(data["next_rotation"], now), troubleOf(data, now)})
+			rows = append(rows, []string{
+				text(data["path"]), stateOf(data), cmp.Or(text(data["current_key_id"]), "-"),
+				relative(data["last_rotated"], now), relative(data["next_rotation"], now), troubleOf(data, now),
+			})
 		}
 	}
 	shown := table([]string{"Path", "State", "Current Key ID", "Rotated", "Next Rotation", "Trouble"}, rows)
-	if colored(s) {
+	if useColor(s) {
 		shown = paint(lines(shown), colors)
 	}
 	return s.out.write(shown)
 }
 
-// colorOf is the colour of a record: trouble is red, what waits or is paused yellow.
+// colorOf returns the colour of a record: red if it needs attention, yellow if it waits or is paused.
 func colorOf(data map[string]any) color {
 	failed := func(name string) bool { n := text(data[name]); return n != "" && n != "0" }
 	switch {
@@ -125,7 +117,7 @@ func colorOf(data map[string]any) color {
 	return plain
 }
 
-// stateOf is a record's state in one word, or two.
+// stateOf returns the state of a record, and whether it is paused.
 func stateOf(data map[string]any) string {
 	state := text(data["state"])
 	if text(data["pause_reason"]) != "" {
@@ -134,7 +126,7 @@ func stateOf(data map[string]any) string {
 	return state
 }
 
-// troubleOf is what needs attention, in one line.
+// troubleOf returns what needs attention, on one line.
 func troubleOf(data map[string]any, now time.Time) string {
 	switch alert, reason := text(data["alert"]), text(data["pause_reason"]); {
 	case alert != "":
@@ -147,7 +139,7 @@ func troubleOf(data map[string]any, now time.Time) string {
 	return "-"
 }
 
-// relative words a time of the API by how far it is from now; "-" for none.
+// relative returns the distance of a time of the API from now; "-" if there is no time.
 func relative(v any, now time.Time) string {
 	at, err := time.Parse(time.RFC3339Nano, text(v))
 	if err != nil {
@@ -163,31 +155,31 @@ func relative(v any, now time.Time) string {
 	return "in " + rotate.Rough(d)
 }
 
-// showStatus prints where one key stands: a sentence first, then what is set.
+// showStatus prints the status of one key: first a sentence, then the fields that are not empty.
 func (s *session) showStatus(sec *api.Secret) error {
 	if s.out.field != "" || s.out.format != "table" || sec.WrapInfo != nil {
 		return s.out.show(sec)
 	}
 	now := time.Now()
-	summary, summed := text(sec.Data["summary"]), sec.Data
+	summary, c := text(sec.Data["summary"]), colorOf(sec.Data)
 	sec.Data = withoutEmpty(sec.Data)
 	delete(sec.Data, "summary")
-	for _, name := range []string{"failures", "attempts", "overdue_seconds"} { // none, or none any more
+	for _, name := range []string{"failures", "attempts", "overdue_seconds"} { // zero says nothing
 		if text(sec.Data[name]) == "0" {
 			delete(sec.Data, name)
 		}
 	}
 	for name, v := range sec.Data {
-		switch {
-		case name == "last_rotated", name == "next_rotation", name == "next_step", name == "retire_after", name == "alert_since":
+		switch name {
+		case "last_rotated", "next_rotation", "next_step", "retire_after", "alert_since":
 			sec.Data[name] = toSecond(v) + " (" + relative(v, now) + ")"
 		}
 	}
-	said := wrap(harmless(sentence(summary)), 78) + "\n"
-	if c := colorOf(summed); colored(s) {
-		said = paint(lines(said), slices.Repeat([]color{c}, strings.Count(said, "\n")))
+	summary = wrap(printable(sentence(summary)), 78) + "\n"
+	if useColor(s) {
+		summary = paint(lines(summary), slices.Repeat([]color{c}, strings.Count(summary, "\n")))
 	}
-	if err := s.out.write(said + "\n"); err != nil {
+	if err := s.out.write(summary + "\n"); err != nil {
 		return err
 	}
 	return s.out.showTree(sec)
@@ -201,19 +193,19 @@ func sentence(text string) string {
 	return strings.ToUpper(text[:1]) + text[1:] + "."
 }
 
-// followEvery is how often a key is looked at that somebody follows.
+// followEvery is the time between two reads of a key that -watch or -wait follows.
 const followEvery = time.Second
 
-// follow prints where a key stands each time that this changes, until done says so.
-func follow(ctx context.Context, s *session, client *client, mount string, path target, done func(data map[string]any) (bool, error)) error {
+// follow prints the summary of a key each time its progress changes, until done returns true.
+func follow(ctx context.Context, s *session, mount string, path target, done func(data map[string]any) (bool, error)) error {
 	shown := ""
 	for {
-		sec, err := s.readKey(ctx, client, mount, path)
+		sec, err := s.readKey(ctx, mount, path)
 		if err != nil {
 			return err
 		}
-		if now := step(sec.Data); now != shown {
-			shown = now
+		if p := progress(sec.Data); p != shown {
+			shown = p
 			if err := s.out.say("%s", sentence(text(sec.Data["summary"]))); err != nil {
 				return err
 			}
@@ -229,20 +221,24 @@ func follow(ctx context.Context, s *session, client *client, mount string, path 
 	}
 }
 
-// step is what must change for a key to be shown again: not the time that is left.
-func step(data map[string]any) string {
-	return strings.Join([]string{text(data["turn"]), text(data["state"]), text(data["current_key_id"]), text(data["pending_key_id"]), text(data["alert"]), text(data["paused"])}, " ")
+// progress returns the fields whose change follow prints. The remaining time is not among them.
+func progress(data map[string]any) string {
+	var values []string
+	for _, name := range []string{"turn", "state", "current_key_id", "pending_key_id", "alert", "paused"} {
+		values = append(values, text(data[name]))
+	}
+	return strings.Join(values, " ")
 }
 
-// waitPublished follows a rotation that was begun until its new key is published.
-func waitPublished(ctx context.Context, s *session, client *client, mount string, path target) error {
-	return follow(ctx, s, client, mount, path, func(data map[string]any) (bool, error) {
+// waitPublished follows a rotation until its new key is published.
+func waitPublished(ctx context.Context, s *session, mount string, path target) error {
+	return follow(ctx, s, mount, path, func(data map[string]any) (bool, error) {
 		state := text(data["state"])
 		switch {
 		case data["paused"] == true, state == "scheduled" && text(data["failures"]) != "0":
-			return true, refusal{exitRemote, "The rotation has failed, and the old key stays current: " + text(data["last_error"])}
+			return true, refuse(exitRemote, "The rotation has failed, and the old key stays current: %s", text(data["last_error"]))
 		case text(data["rolled_back_because"]) != "":
-			return true, refusal{exitRemote, "The rotation is rolled back, and the old key stays current: " + text(data["rolled_back_because"])}
+			return true, refuse(exitRemote, "The rotation is rolled back, and the old key stays current: %s", text(data["rolled_back_because"]))
 		case state == "grace", state == "retiring", state == "scheduled":
 			return true, s.out.say("Success! The new key is published: %s", text(data["current_key_id"]))
 		}

@@ -22,8 +22,8 @@ func TestRelative(t *testing.T) {
 	}
 }
 
-// TestTurnNote: a rotation that has gone on since an error does not show it as what is wrong.
-func TestTurnNote(t *testing.T) {
+// TestRotationNote checks that a rotation that has continued after an error does not show the error.
+func TestRotationNote(t *testing.T) {
 	failed := func(states ...string) (all []any) {
 		for _, state := range states {
 			all = append(all, map[string]any{"state": state, "text": "broken"})
@@ -41,7 +41,7 @@ func TestTurnNote(t *testing.T) {
 		"rolled back": {map[string]any{"result": "failed", "errors": failed("creating"), "rolled_back_because": "why"}, "why"},
 		"well":        {map[string]any{"result": "done"}, ""},
 	} {
-		if got := turnNote(tt.turn); got != tt.want {
+		if got := rotationNote(tt.turn); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 	}

@@ -11,29 +11,28 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// A pair is one row of a table of keys and values, and what -field prints of
-// it where that differs.
+// A pair is one row of a table of keys and values.
 type pair struct {
 	key  string
 	show any // in the table
-	raw  any // for -field; nil: the same
+	raw  any // for -field, if it differs from show
 }
 
-// pairsOf lays an answer out in rows: the wrapping alone where it is wrapped,
-// else its lease, its login and its data.
+// pairsOf returns the rows of an answer: only the wrapping of a wrapped answer; otherwise its lease,
+// its token and its data.
 func pairsOf(sec *api.Secret) []pair {
 	if sec.WrapInfo != nil {
 		return wrapPairs(sec.WrapInfo)
 	}
 	var rows []pair
 	if sec.LeaseDuration > 0 {
-		lasts := human(int64(sec.LeaseDuration))
+		lasts := humanDuration(int64(sec.LeaseDuration))
 		if sec.LeaseID != "" {
-			rows = append(rows, pair{"lease_id", sec.LeaseID, nil},
-				pair{"lease_duration", lasts, sec.LeaseDuration},
-				pair{"lease_renewable", sec.Renewable, nil})
+			rows = append(rows, pair{key: "lease_id", show: sec.LeaseID},
+				pair{key: "lease_duration", show: lasts, raw: sec.LeaseDuration},
+				pair{key: "lease_renewable", show: sec.Renewable})
 		} else {
-			rows = append(rows, pair{"refresh_interval", lasts, sec.LeaseDuration})
+			rows = append(rows, pair{key: "refresh_interval", show: lasts, raw: sec.LeaseDuration})
 		}
 	}
 	if sec.Auth != nil {
@@ -44,14 +43,14 @@ func pairsOf(sec *api.Secret) []pair {
 
 func wrapPairs(w *api.SecretWrapInfo) []pair {
 	rows := []pair{
-		{"wrapping_token:", w.Token, nil},
-		{"wrapping_accessor:", w.Accessor, nil},
-		{"wrapping_token_ttl:", human(int64(w.TTL)), w.TTL},
-		{"wrapping_token_creation_time:", w.CreationTime.String(), nil},
-		{"wrapping_token_creation_path:", w.CreationPath, nil},
+		{key: "wrapping_token:", show: w.Token},
+		{key: "wrapping_accessor:", show: w.Accessor},
+		{key: "wrapping_token_ttl:", show: humanDuration(int64(w.TTL)), raw: w.TTL},
+		{key: "wrapping_token_creation_time:", show: w.CreationTime.String()},
+		{key: "wrapping_token_creation_path:", show: w.CreationPath},
 	}
 	if w.WrappedAccessor != "" {
-		rows = append(rows, pair{"wrapped_accessor:", w.WrappedAccessor, nil})
+		rows = append(rows, pair{key: "wrapped_accessor:", show: w.WrappedAccessor})
 	}
 	return rows
 }
@@ -59,32 +58,32 @@ func wrapPairs(w *api.SecretWrapInfo) []pair {
 func authPairs(a *api.SecretAuth) []pair {
 	lasts := "∞"
 	if a.LeaseDuration > 0 {
-		lasts = human(int64(a.LeaseDuration))
+		lasts = humanDuration(int64(a.LeaseDuration))
 	}
 	rows := []pair{
-		{"token", a.ClientToken, nil},
-		{"token_accessor", a.Accessor, nil},
-		{"token_duration", lasts, a.LeaseDuration},
-		{"token_renewable", a.Renewable, nil},
-		{"token_policies", fmt.Sprintf("%q", a.TokenPolicies), a.TokenPolicies},
-		{"identity_policies", fmt.Sprintf("%q", a.IdentityPolicies), a.IdentityPolicies},
-		{"policies", fmt.Sprintf("%q", a.Policies), a.Policies},
+		{key: "token", show: a.ClientToken},
+		{key: "token_accessor", show: a.Accessor},
+		{key: "token_duration", show: lasts, raw: a.LeaseDuration},
+		{key: "token_renewable", show: a.Renewable},
+		{key: "token_policies", show: fmt.Sprintf("%q", a.TokenPolicies), raw: a.TokenPolicies},
+		{key: "identity_policies", show: fmt.Sprintf("%q", a.IdentityPolicies), raw: a.IdentityPolicies},
+		{key: "policies", show: fmt.Sprintf("%q", a.Policies), raw: a.Policies},
 	}
 	for _, key := range sortedKeys(a.Metadata) {
-		rows = append(rows, pair{"token_meta_" + key, a.Metadata[key], nil})
+		rows = append(rows, pair{key: "token_meta_" + key, show: a.Metadata[key]})
 	}
 	return rows
 }
 
-// dataPairs are the fields of data in order. Numbers that are seconds by their
-// name are shown as durations.
+// dataPairs returns the fields of data, sorted. Numbers whose name says that they are seconds are
+// shown as durations.
 func dataPairs(data map[string]any) []pair {
 	var rows []pair
 	for _, key := range sortedKeys(data) {
-		p := pair{key, data[key], data[key]}
+		p := pair{key: key, show: data[key], raw: data[key]}
 		if number, ok := data[key].(json.Number); ok && isDuration(key) {
 			if seconds, err := number.Int64(); err == nil {
-				p.show = human(seconds)
+				p.show = humanDuration(seconds)
 			}
 		}
 		rows = append(rows, p)
@@ -100,7 +99,7 @@ func pairTable(rows []pair) string {
 	return table([]string{"Key", "Value"}, cells)
 }
 
-// cell is a value as a table shows it.
+// cell returns a value as a table shows it.
 func cell(v any) string {
 	if text, ok := v.(string); ok {
 		return text
@@ -108,7 +107,7 @@ func cell(v any) string {
 	return fmt.Sprint(v)
 }
 
-// isDuration reports whether a field of this name holds seconds.
+// isDuration reports whether a field of this name is a number of seconds.
 func isDuration(key string) bool {
 	switch key {
 	case "ttl", "period", "duration", "lease_max", "ttl_max", "max_hold":
@@ -119,9 +118,8 @@ func isDuration(key string) bool {
 	})
 }
 
-// human is a number of seconds without the units that are zero at its end: 30m,
-// 1h, 767h59m.
-func human(seconds int64) string {
+// humanDuration formats seconds without trailing units that are zero: 30m, 1h, 767h59m.
+func humanDuration(seconds int64) string {
 	if seconds > int64(1<<63-1)/int64(time.Second) {
 		return strconv.FormatInt(seconds, 10) + "s"
 	}

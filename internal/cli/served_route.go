@@ -7,22 +7,22 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// A servedRoute is one route of the server's, as policies see it. What they are is
-// generated from the server's own tables (served.go).
+// A servedRoute is one route of the server, as policies see it. served.go, which is generated from
+// the server's own tables, lists them.
 type servedRoute struct {
 	op      string // read, update, patch, delete or list
 	pattern string // below the mount: {name} is one segment, {name...} the rest
-	needs   string // sudo: that, too; token: any token, and no policy; nothing: not even a token
+	needs   string // sudo: also that capability; token: any token without a policy; nothing: no token
 }
 
-// capabilities are those that a request needs but for sudo. The policy of a write
-// grants both of its kinds: which of them it is depends on what is there.
+// capabilities maps an operation to the capabilities that it needs, without sudo. A policy for a
+// write grants create and update, because what is stored decides which of them is needed.
 var capabilities = map[string][]string{
 	"read": {"read"}, "update": {"create", "update"}, "patch": {"patch"}, "delete": {"delete"}, "list": {"list"}, "help": {"read"},
 }
 
-// findRoute is what the route of a path needs: a literal segment goes before a
-// name, and a name before the rest.
+// findRoute returns what the route of a path needs. A literal segment wins over a name, and a name
+// over the rest.
 func findRoute(routes []servedRoute, op, rest string) string {
 	needs, best := "", ""
 	for _, r := range routes {
@@ -33,8 +33,8 @@ func findRoute(routes []servedRoute, op, rest string) string {
 	return needs
 }
 
-// match is how well the pattern fits: a letter for each segment, the later the
-// better, and empty where it does not.
+// match returns how well the pattern matches: one letter for each segment, in which a later letter
+// is better. It is empty if the pattern does not match.
 func (r servedRoute) match(op, rest string) string {
 	if r.op != op {
 		return ""
@@ -64,15 +64,15 @@ func (r servedRoute) match(op, rest string) string {
 	return rank
 }
 
-// An ask is a request as a policy sees it.
-type ask struct {
-	op   string // as of a route; or help
+// An access is a request as a policy sees it.
+type access struct {
+	op   string // the op of a route, or help
 	path target
 }
 
-// askOf is the ask of a request that the API library is about to send.
-func askOf(r *api.Request, base string) ask {
-	a := ask{path: sentTo(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, base), "/v1/"))}
+// accessOf returns the access of a request that the API library is about to send.
+func accessOf(r *api.Request, base string) access {
+	a := access{path: sentTo(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, base), "/v1/"))}
 	switch {
 	case r.Params.Get("help") != "":
 		a.op = "help"

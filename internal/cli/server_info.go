@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+
+	"github.com/hashicorp/vault/api"
 )
 
 func operatorKeyStatus() *command {
@@ -10,25 +12,16 @@ func operatorKeyStatus() *command {
 		name: "key-status", short: "Show the data key in use", fields: true,
 		long:     "Shows which data key is in use, since when, and how many blocks it has encrypted.\nThe server makes a new one in time; operator rotate makes one now.",
 		examples: []example{{"Show the data key:", "keyturn operator key-status"}},
-		run: func(ctx context.Context, s *session) error {
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
-			sec, err := client.read(ctx, "sys/key-status", nil)
-			if err != nil {
-				return remote(err, "reading the state of the data key")
-			}
-			if sec == nil {
-				return nothingAt("sys/key-status")
-			}
-			if s.out.field != "" || s.out.format != "table" || sec.WrapInfo != nil {
+		run: runRead(call{op: "read", path: "sys/key-status", doing: "reading the state of the data key"}, func(s *session, sec *api.Secret) error {
+			if s.out.field != "" || s.out.format != "table" {
 				return s.out.show(sec)
 			}
 			return s.out.write(columns([][]string{
-				{"Key Term", text(sec.Data["term"])}, {"Install Time", text(sec.Data["install_time"])}, {"Encryption Count", text(sec.Data["encryptions"])},
+				{"Key Term", text(sec.Data["term"])},
+				{"Install Time", text(sec.Data["install_time"])},
+				{"Encryption Count", text(sec.Data["encryptions"])},
 			}))
-		},
+		}),
 	}
 }
 
@@ -37,21 +30,7 @@ func operatorMembers() *command {
 		name: "members", short: "List the servers of the cluster",
 		long:     "Lists the servers of the cluster, and which of them is active.",
 		examples: []example{{"List the servers:", "keyturn operator members"}},
-		run: func(ctx context.Context, s *session) error {
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
-			sec, err := client.read(ctx, "sys/ha-status", nil)
-			if err != nil {
-				return remote(err, "reading the state of the cluster")
-			}
-			if sec == nil {
-				return nothingAt("sys/ha-status")
-			}
-			if sec.WrapInfo != nil {
-				return s.out.show(sec)
-			}
+		run: runRead(call{op: "read", path: "sys/ha-status", doing: "reading the state of the cluster"}, func(s *session, sec *api.Secret) error {
 			if done, err := s.out.encode(sec.Data); done {
 				return err
 			}
@@ -59,10 +38,13 @@ func operatorMembers() *command {
 			var rows [][]string
 			for _, item := range nodes {
 				n, _ := item.(map[string]any)
-				rows = append(rows, []string{text(n["hostname"]), text(n["api_address"]), text(n["cluster_address"]), text(n["active_node"]), text(n["version"]), text(n["last_echo"])})
+				rows = append(rows, []string{
+					text(n["hostname"]), text(n["api_address"]), text(n["cluster_address"]),
+					text(n["active_node"]), text(n["version"]), text(n["last_echo"]),
+				})
 			}
 			return s.out.write(table([]string{"Host Name", "API Address", "Cluster Address", "Active Node", "Version", "Last Echo"}, rows))
-		},
+		}),
 	}
 }
 
@@ -71,21 +53,7 @@ func versionHistoryCommand() *command {
 		name: "version-history", short: "List the versions that the server has had",
 		long:     "Lists the versions that the server has had, the oldest first, and since when.",
 		examples: []example{{"List the versions:", "keyturn version-history"}},
-		run: func(ctx context.Context, s *session) error {
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
-			sec, err := client.list(ctx, "sys/version-history")
-			if err != nil {
-				return remote(err, "listing versions")
-			}
-			if sec == nil {
-				return nothingAt("sys/version-history")
-			}
-			if sec.WrapInfo != nil {
-				return s.out.show(sec)
-			}
+		run: runRead(call{op: "list", path: "sys/version-history", doing: "listing versions"}, func(s *session, sec *api.Secret) error {
 			if done, err := s.out.encode(sec.Data); done {
 				return err
 			}
@@ -96,7 +64,7 @@ func versionHistoryCommand() *command {
 				rows = append(rows, []string{version, toSecond(one["timestamp_installed"]), toSecond(one["build_date"])})
 			}
 			return s.out.write(table([]string{"Version", "Installation Time", "Build Date"}, rows))
-		},
+		}),
 	}
 }
 
@@ -115,21 +83,7 @@ func pluginList() *command {
 		long:     "Lists everything that is built in, or one type: auth, database or secret.",
 		examples: []example{{"List the kinds of database:", "keyturn plugin list database"}},
 		flags:    func(f *flags) { f.Bool(&detailed, "detailed", "show whether it is supported, too") },
-		run: func(ctx context.Context, s *session) error {
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
-			sec, err := client.read(ctx, catalog, nil)
-			if err != nil {
-				return remote(err, "listing plugins")
-			}
-			if sec == nil {
-				return nothingAt("%s", catalog)
-			}
-			if sec.WrapInfo != nil {
-				return s.out.show(sec)
-			}
+		run: runRead(call{op: "read", path: catalog, doing: "listing plugins"}, func(s *session, sec *api.Secret) error {
 			all, _ := sec.Data["detailed"].([]any)
 			var shown []any
 			rows, header := [][]string{}, []string{"Name", "Type", "Version"}
@@ -155,7 +109,7 @@ func pluginList() *command {
 				return err
 			}
 			return s.out.write(table(header, rows))
-		},
+		}),
 	}
 }
 
@@ -167,14 +121,10 @@ func pluginInfo() *command {
 		examples: []example{{"Show a kind of database:", "keyturn plugin info database postgresql-database-plugin"}},
 		flags:    func(f *flags) { f.String(&version, "version", "version", "its version, where the server has several") },
 		run: func(ctx context.Context, s *session) error {
-			path, err := catalog.with(s.args[0])
+			path, err := catalog.child(s.args[0])
 			if err == nil {
-				path, err = path.with(s.args[1])
+				path, err = path.child(s.args[1])
 			}
-			if err != nil {
-				return err
-			}
-			client, err := s.connect()
 			if err != nil {
 				return err
 			}
@@ -182,12 +132,13 @@ func pluginInfo() *command {
 			if version != "" {
 				params["version"] = []string{version}
 			}
-			sec, err := client.read(ctx, path, params)
+			doing := fmt.Sprintf("reading plugin %s of type %s", s.args[1], s.args[0])
+			sec, err := s.send(ctx, call{op: "read", path: path, params: params, doing: doing})
 			if err != nil {
-				return remote(err, "reading plugin %s of type %s", s.args[1], s.args[0])
+				return err
 			}
 			if sec == nil {
-				return refusal{exitRemote, fmt.Sprintf("No plugin %s of type %s", s.args[1], s.args[0])}
+				return refuse(exitRemote, "No plugin %s of type %s", s.args[1], s.args[0])
 			}
 			return s.out.show(sec)
 		},

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// newFlags declares what c takes: its own flags, and those of its session.
+// newFlags declares the flags of c and those of its session.
 func newFlags(c *command, s *session) *flags {
 	f := &flags{set: flag.NewFlagSet(c.name, flag.ContinueOnError)}
 	f.set.SetOutput(io.Discard)
@@ -51,15 +51,14 @@ func (o *options) declare(f *flags) {
 	f.Bool(&o.noPrompt, "non-interactive", "never ask; fail where an answer is missing")
 }
 
-// prepare parses the flags and checks what came. It reports whether help was
-// asked for.
-func (s *session) prepare(c *command, args []string) (asked bool, err error) {
+// prepare parses the flags and checks the number of arguments.
+func (s *session) prepare(c *command, args []string) (wantsHelp bool, err error) {
 	s.args, err = s.flags.parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return true, nil
 	case err != nil:
-		return false, s.flags.meant(usagef("%s", err))
+		return false, s.flags.suggest(usagef("%s", err))
 	}
 	if s.out.format, err = chooseFormat(s.out.format, s.env.Getenv("VAULT_FORMAT")); err != nil {
 		return false, err

@@ -17,10 +17,10 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-var update = flag.Bool("update", false, "write the transcripts anew")
+var update = flag.Bool("update", false, "rewrite the transcripts")
 
-// TestMain takes away what the machine's user has: the API client reads the
-// process's environment, the token helper its home.
+// TestMain removes Vault's variables and replaces the home folder, because the API client reads the
+// environment of the process, and the token helper the home folder.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	home, err := os.MkdirTemp("", "keyturn-cli-")
@@ -38,13 +38,12 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// TestSessions types the commands of each testdata/*.session at a fake server
-// and compares what happens with the transcript. A file is a txtar: its routes
-// are lines of method, path, status and body; its files are there under their
-// names; its session is lines that begin with a dollar sign, each followed by
-// the requests that came (→), standard output, standard error (!) and an exit
-// code other than 0. <<< gives standard input, NAME=value before the command the
-// environment.
+// TestSessions runs the commands of each testdata/*.session against a fake server and compares the
+// results with the transcript. A session is a txtar archive. Its file routes has lines of method,
+// path, status and body. Its file session has command lines that begin with a dollar sign, each
+// followed by the requests that the server received (→), standard output, standard error (!) and an
+// exit code other than 0. <<< gives standard input; NAME=value before the command sets a variable.
+// Commands can read the other files by their names.
 func TestSessions(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.session")
 	if err != nil || len(files) == 0 {
@@ -56,13 +55,13 @@ func TestSessions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			play(t, file, archive)
+			playSession(t, file, archive)
 		})
 	}
 }
 
-func play(t *testing.T, file string, archive *txtar.Archive) {
-	_ = os.Remove(filepath.Join(os.Getenv("HOME"), ".vault-token")) // what one session keeps is not another's; it may not be there
+func playSession(t *testing.T, file string, archive *txtar.Archive) {
+	_ = os.Remove(filepath.Join(os.Getenv("HOME"), ".vault-token")) // left by another session; it need not exist
 	fake := &fakeServer{t: t}
 	server := httptest.NewServer(fake)
 	t.Cleanup(server.Close)
@@ -77,7 +76,7 @@ func play(t *testing.T, file string, archive *txtar.Archive) {
 				if command, ok := strings.CutPrefix(line, "$ "); ok {
 					command = strings.TrimSpace(command)
 					fmt.Fprintf(&b, "$ %s\n", command)
-					out := typed(t, fake, server.URL, folder, command)
+					out := runLine(t, fake, server.URL, folder, command)
 					out = strings.ReplaceAll(out, folder, "FOLDER")
 					out = strings.ReplaceAll(out, strings.TrimPrefix(server.URL, "http://"), "SERVER")
 					b.WriteString(out + "\n")
@@ -89,7 +88,7 @@ func play(t *testing.T, file string, archive *txtar.Archive) {
 					t.Fatal(err)
 				}
 			} else if diff := cmp.Diff(string(f.Data), b.String()); diff != "" {
-				t.Errorf("%s (-want +got; -update writes it anew):\n%s", file, diff)
+				t.Errorf("%s (-want +got; -update rewrites it):\n%s", file, diff)
 			}
 		default:
 			if err := os.WriteFile(filepath.Join(folder, f.Name), f.Data, 0o600); err != nil {
@@ -99,8 +98,8 @@ func play(t *testing.T, file string, archive *txtar.Archive) {
 	}
 }
 
-// typed runs one command line and describes what happened.
-func typed(t *testing.T, fake *fakeServer, url, folder, line string) string {
+// runLine runs one command line and describes the result.
+func runLine(t *testing.T, fake *fakeServer, url, folder, line string) string {
 	t.Helper()
 	line, stdin, _ := strings.Cut(line, " <<< ")
 	words := split(t, strings.ReplaceAll(line, "FOLDER", folder))
@@ -132,7 +131,7 @@ func typed(t *testing.T, fake *fakeServer, url, folder, line string) string {
 	return b.String()
 }
 
-// split divides a line at spaces; quotes hold words together.
+// split splits a line at spaces outside quotes.
 func split(t *testing.T, line string) []string {
 	t.Helper()
 	var words []string
@@ -164,7 +163,7 @@ func split(t *testing.T, line string) []string {
 	return words
 }
 
-// A fakeServer answers by its routes and remembers what came.
+// A fakeServer answers by its routes and records the requests.
 type fakeServer struct {
 	t      *testing.T
 	routes map[string]fakeAnswer
@@ -176,14 +175,13 @@ type fakeAnswer struct {
 	body   string
 }
 
-// load reads lines of method, path, status and body. A body that goes on in the
-// next lines has these indented.
+// load reads lines of method, path, status and body. Indented lines continue a body.
 func (f *fakeServer) load(text string) {
 	f.routes = map[string]fakeAnswer{}
 	var last string
 	for line := range strings.Lines(text) {
 		if more, ok := strings.CutPrefix(line, "  "); ok {
-			f.routes[last] = fakeAnswer{f.routes[last].status, f.routes[last].body + more}
+			f.routes[last] = fakeAnswer{status: f.routes[last].status, body: f.routes[last].body + more}
 			continue
 		}
 		parts := strings.SplitN(strings.TrimSpace(line), " ", 4)
@@ -231,7 +229,7 @@ func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer, ok = wrapped, true
 	}
 	if !ok {
-		answer = fakeAnswer{http.StatusNotFound, `{"errors":[]}`}
+		answer = fakeAnswer{status: http.StatusNotFound, body: `{"errors":[]}`}
 	}
 	w.WriteHeader(answer.status)
 	io.WriteString(w, answer.body)

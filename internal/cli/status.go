@@ -21,7 +21,7 @@ func statusCommand() *command {
 			if err != nil {
 				return err
 			}
-			client.then(ask{"read", "sys/leader"})
+			client.announce(access{op: "read", path: "sys/leader"})
 			status, err := client.get(ctx, "sys/seal-status")
 			if err != nil {
 				return local(err, "checking the seal's status")
@@ -38,15 +38,14 @@ func statusCommand() *command {
 	}
 }
 
-// addLeader adds who is active. A server that does not say is still a server
-// whose seal is known.
+// addLeader adds the active server. It ignores an error, because the status of the seal is known.
 func addLeader(ctx context.Context, client *client, status map[string]any) {
 	if leader, err := client.get(ctx, "sys/leader"); err == nil {
 		maps.Copy(status, leader)
 	}
 }
 
-// statusLabels are the rows of a status, in order, where the server sent them.
+// statusLabels are the rows of a status. A row that the server does not send is left out.
 var statusLabels = []struct{ key, label string }{
 	{"type", "Seal Type"},
 	{"initialized", "Initialized"},
@@ -92,7 +91,7 @@ func (out *printer) showStatus(status map[string]any) error {
 			sent = sent && ha
 		}
 		if sent {
-			rows = append(rows, pair{label, value, nil})
+			rows = append(rows, pair{key: label, show: value})
 		}
 	}
 	return out.write(pairTable(rows))

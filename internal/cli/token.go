@@ -15,7 +15,7 @@ func tokenCommand() *command {
 	}
 }
 
-// tokenFlags describe a token to create.
+// tokenFlags are the properties of a token to create.
 type tokenFlags struct {
 	id, displayName, role, kind, entityAlias string
 	ttl, maxTTL, period                      string
@@ -45,7 +45,7 @@ func (t *tokenFlags) declare(f *flags) {
 
 const createToken target = "auth/token/create"
 
-// request is the body, and the path that fits it.
+// request returns the path and the body that create the token.
 func (t *tokenFlags) request(f *flags) (path target, body map[string]any, err error) {
 	body = map[string]any{"renewable": t.renewable}
 	for key, text := range map[string]string{
@@ -70,7 +70,7 @@ func (t *tokenFlags) request(f *flags) (path target, body map[string]any, err er
 	}
 	switch {
 	case t.role != "":
-		path, err = createToken.with(t.role)
+		path, err = createToken.child(t.role)
 		return path, body, err
 	case t.orphan:
 		return "auth/token/create-orphan", body, nil
@@ -88,21 +88,10 @@ func tokenCreate() *command {
 			{"Put one into a variable:", "VAULT_TOKEN=$(keyturn token create -field=token -policy=deploy-service -type=batch -ttl=15m)"},
 		},
 		flags: t.declare,
-		run: func(ctx context.Context, s *session) error {
+		run: runChange(func(s *session) (call, error) {
 			path, body, err := t.request(s.flags)
-			if err != nil {
-				return err
-			}
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
-			sec, err := client.write(ctx, path, body)
-			if err != nil {
-				return remote(err, "creating a token")
-			}
-			return s.out.done(sec, "Success! Token created")
-		},
+			return call{op: "update", path: path, body: body, doing: "creating a token", success: "Success! Token created"}, err
+		}),
 	}
 }
 
@@ -159,11 +148,7 @@ func tokenRenew() *command {
 			f.TTL(&increment, "increment", "from now on, how much longer to live; the server may give less. Short: -i")
 			f.Alias("i", "increment")
 		},
-		run: func(ctx context.Context, s *session) error {
-			client, err := s.connect()
-			if err != nil {
-				return err
-			}
+		run: runChange(func(s *session) (call, error) {
 			body := map[string]any{}
 			if increment != "" {
 				body["increment"] = increment
@@ -171,7 +156,7 @@ func tokenRenew() *command {
 			var path target
 			switch {
 			case accessor && len(s.args) == 0:
-				return usagef("-accessor: there is no accessor among the arguments")
+				return call{}, usagef("-accessor: there is no accessor among the arguments")
 			case accessor:
 				path, body["accessor"] = "auth/token/renew-accessor", s.args[0]
 			case len(s.args) == 0:
@@ -179,12 +164,8 @@ func tokenRenew() *command {
 			default:
 				path, body["token"] = "auth/token/renew", s.args[0]
 			}
-			sec, err := client.write(ctx, path, body)
-			if err != nil {
-				return remote(err, "renewing token")
-			}
-			return s.out.done(sec, "Success! Token renewed")
-		},
+			return call{op: "update", path: path, body: body, doing: "renewing token", success: "Success! Token renewed"}, nil
+		}),
 	}
 }
 
@@ -209,24 +190,20 @@ func tokenRevoke() *command {
 			if err != nil {
 				return err
 			}
-			client, err := s.connect()
-			if err != nil {
+			if _, err := s.send(ctx, call{op: "update", path: path, body: body, doing: "revoking token"}); err != nil {
 				return err
-			}
-			if _, err := client.write(ctx, path, body); err != nil {
-				return remote(err, "revoking token")
 			}
 			return s.out.say("Success! Revoked token (if it existed)")
 		},
 	}
 }
 
-// revocation is the request that revokes what the flags mean.
-func revocation(what, mode string, accessor, self bool) (path target, body map[string]any, err error) {
-	if self && (what != "" || accessor || mode != "") {
+// revocation returns the path and the body of the request to revoke.
+func revocation(argument, mode string, accessor, self bool) (path target, body map[string]any, err error) {
+	if self && (argument != "" || accessor || mode != "") {
 		return "", nil, usagef("-self goes with no argument, -accessor or -mode")
 	}
-	if !self && what == "" {
+	if !self && argument == "" {
 		return "", nil, usagef("there is no token to revoke: give it, or -self")
 	}
 	if accessor && mode != "" {
@@ -236,13 +213,13 @@ func revocation(what, mode string, accessor, self bool) (path target, body map[s
 	case self:
 		return "auth/token/revoke-self", map[string]any{}, nil
 	case accessor:
-		return "auth/token/revoke-accessor", map[string]any{"accessor": what}, nil
+		return "auth/token/revoke-accessor", map[string]any{"accessor": argument}, nil
 	case mode == "":
-		return "auth/token/revoke", map[string]any{"token": what}, nil
+		return "auth/token/revoke", map[string]any{"token": argument}, nil
 	case mode == "orphan":
-		return "auth/token/revoke-orphan", map[string]any{"token": what}, nil
+		return "auth/token/revoke-orphan", map[string]any{"token": argument}, nil
 	case mode == "path":
-		prefix, err := folder(what)
+		prefix, err := folder(argument)
 		return "sys/leases/revoke-prefix/" + prefix, map[string]any{}, err
 	}
 	return "", nil, usagef("-mode: unknown mode %q; use orphan or path", mode)

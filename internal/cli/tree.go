@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// tree is every command there is.
+// tree returns all commands.
 func tree(env Env) *command {
 	return &command{
 		long: "Keyturn issues credentials that live for minutes, and rotates the keys that other services issue.\n\nkeyturn -autocomplete-install makes Tab complete commands, flags, mounts and paths in\nbash, zsh and fish; keyturn -autocomplete-uninstall takes that back.",
@@ -22,7 +22,7 @@ func tree(env Env) *command {
 	}
 }
 
-// hookCommand is a command that lives elsewhere.
+// hookCommand is a command that another package implements.
 func hookCommand(name, short string, hook Hook) *command {
 	if hook == nil {
 		hook = func(_ context.Context, _ []string, _ io.Reader, _, stderr io.Writer) int {

@@ -9,12 +9,12 @@ import (
 // Version is the version of Keyturn.
 const Version = "0.1.0"
 
-// stamped is what Commit gives where the linker was told so (see the Makefile): Go itself tells only
-// where it is allowed to ask git.
+// stamped is the commit that the Makefile passes to the linker, because Go records the commit only if
+// it may run git.
 var stamped string
 
-// Commit is the commit that the binary was built from, with a plus where files
-// were changed; empty when the build does not tell.
+// Commit returns the commit that the binary was built from, with a plus if files were changed. It is
+// empty if the build does not record it.
 func Commit() string {
 	if stamped != "" {
 		return stamped
@@ -53,7 +53,7 @@ func versionCommand(env Env) *command {
 				return err
 			}
 			text := fmt.Sprintf("Keyturn v%s (commit %s), storage layout %d\n", Version, commit, env.Layout)
-			if s.name == "vault" { // clients look at the first words to know what they may ask for
+			if s.name == "vault" { // clients read the version of Vault from the first words
 				text = fmt.Sprintf("Vault v%s (Keyturn v%s, commit %s), storage layout %d\n", env.Implements, Version, commit, env.Layout)
 			}
 			return s.out.write(text)
@@ -70,14 +70,14 @@ func printCommand() *command {
 			long:     "Prints the token that requests carry: VAULT_TOKEN, or the stored one.",
 			examples: []example{{"Use the token in another program:", "curl -H \"X-Vault-Token: $(keyturn print token)\" $VAULT_ADDR/v1/sys/mounts"}},
 			run: func(_ context.Context, s *session) error {
-				held, err := s.heldToken()
+				token, err := s.sessionToken()
 				if err != nil {
 					return err
 				}
-				if held.Empty() {
-					return hinted(refusal{exitLocal, "Error: there is no token"}, "log in with %q or set VAULT_TOKEN.", s.name+" login")
+				if token.Empty() {
+					return hinted(refuse(exitLocal, "Error: there is no token"), "log in with %q or set VAULT_TOKEN.", s.name+" login")
 				}
-				return s.out.write(held.RevealString() + "\n")
+				return s.out.write(token.RevealString() + "\n")
 			},
 		}},
 	}

@@ -1,10 +1,8 @@
 package cli
 
-import "fmt"
-
-// absent are commands of Vault's that this program does not have, by the line
-// that is typed after its name, with what to do instead.
-var absent = map[string]string{
+// unsupportedCommands maps the commands of Vault that this program does not have to what to do
+// instead.
+var unsupportedCommands = map[string]string{
 	"agent":                agentInstead,
 	"proxy":                agentInstead,
 	"debug":                "collect the parts by hand: \"read -format=json sys/host-info\", \"read -format=json sys/in-flight-req\", \"read -format=json sys/config/state/sanitized\", \"read -format=raw sys/pprof/goroutine >goroutine.pprof\", \"read -format=raw sys/metrics format=prometheus\", and the server's log at -log-level=debug.",
@@ -43,18 +41,18 @@ const (
 	utilizationInstead = "clients are not counted, because nothing is billed by client; \"read sys/internal/counters/tokens\" counts tokens, and \"read -format=raw sys/metrics format=prometheus\" has the server's figures."
 )
 
-// unbuilt is the error for a command of Vault's that is not there; nil: line is none.
-func unbuilt(line string) error {
-	instead, known := absent[line]
+// unsupportedCommand returns the error for an unsupported command of Vault, or nil if line is none.
+func unsupportedCommand(line string) error {
+	instead, known := unsupportedCommands[line]
 	if !known {
 		return nil
 	}
-	return hinted(refusal{exitLocal, fmt.Sprintf("Error: the command %q is not supported", line)}, "%s", instead)
+	return hinted(refuse(exitLocal, "Error: the command %q is not supported", line), "%s", instead)
 }
 
-// absentFlags are flags of Vault's command line that this program does not have, or
-// has for fewer commands, with what to do instead.
-var absentFlags = map[string]string{
+// unsupportedFlags maps the flags of Vault's command line that this program does not have, or has
+// for fewer commands, to what to do instead.
+var unsupportedFlags = map[string]string{
 	"allowed-managed-keys":                engineFlag,
 	"delegated-auth-accessors":            engineFlag,
 	"external-id":                         engineFlag,

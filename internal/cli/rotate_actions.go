@@ -2,11 +2,12 @@ package cli
 
 import (
 	"context"
+	"fmt"
 )
 
-// turnCommand makes c the command that calls an action of a key. Further
-// arguments are fields of the request.
-func turnCommand(name string, action target, success string, c *command) *command {
+// actionCommand completes c: the command calls an action of a key. Further arguments are fields of
+// the request.
+func actionCommand(name string, action target, success string, c *command) *command {
 	var mount string
 	var leaked, wait bool
 	var to, version int
@@ -28,7 +29,7 @@ func turnCommand(name string, action target, success string, c *command) *comman
 		if err != nil {
 			return err
 		}
-		client, data, err := s.connectWithData(s.args[1:])
+		data, err := parseData(s.env.Stdin, s.args[1:])
 		if err != nil {
 			return err
 		}
@@ -40,12 +41,14 @@ func turnCommand(name string, action target, success string, c *command) *comman
 				data[name] = n
 			}
 		}
-		sec, err := client.write(ctx, path.below(action), data)
+		sec, err := s.send(ctx, call{
+			op: "update", path: path.below(action), body: data, doing: fmt.Sprintf("calling %s of key %s", action, name),
+		})
 		if err != nil {
-			return rotationHint(ctx, s, remote(err, "calling %s of key %s", action, name), mount, name)
+			return rotationHint(ctx, s, err, mount, name)
 		}
 		if wait {
-			return waitPublished(ctx, s, client, mount, path)
+			return waitPublished(ctx, s, mount, path)
 		}
 		if sec == nil || s.out.format != "table" || s.out.field != "" || sec.WrapInfo != nil {
 			return s.out.done(sec, success, name)
@@ -59,7 +62,7 @@ func turnCommand(name string, action target, success string, c *command) *comman
 }
 
 func rotatePlan() *command {
-	return keyReport("plan", &command{
+	return keyReadCommand("plan", &command{
 		short: "Show when a key will be rotated", long: "Shows when the next rotations of a key are due, and what each will do.",
 		examples: []example{{"Show the plan:", "keyturn rotate plan stripe"}},
 	})
