@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
@@ -79,5 +80,8 @@ func TestRotationStatementsWithoutPassword(t *testing.T) {
 	w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Invalid, `field "rotation_statements": {{password}} is not in it`)
 	if got := w.Must(t, route.Read, "static-creds/svc", nil).Data["password"]; got != before || fake.Login("svc", before) != nil {
 		t.Errorf("the password was %v and is %v", before, got)
+	}
+	if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); err != nil {
+		t.Errorf("the rotation that was refused goes on: %v", err)
 	}
 }

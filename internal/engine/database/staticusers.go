@@ -58,8 +58,12 @@ func (b statics) own(ctx context.Context, c *connection, user string, password s
 // setPassword changes a user's password, as the administrator or as the user, or what it has in its place.
 func (b statics) setPassword(ctx context.Context, s *staticData, c *connection, user string, from, to secret.Value) error {
 	const op = "database.rotate"
-	if err := s.checkRotation(c.kind, staticStatements, s.Statements); err != nil {
-		return err
+	p, err := b.provider(c.Plugin)
+	if err == nil {
+		err = s.checkRotation(p, staticStatements, s.Statements)
+	}
+	if err != nil { // the database was not asked
+		return MarkUnchanged(&fault.Error{Op: op, Kind: fault.KindOf(err), Msg: fault.Message(err), Err: err})
 	}
 	set := func(conn Conn) error {
 		if s.kind() != typePassword {
