@@ -94,12 +94,21 @@ func (b *backend) byID(ctx context.Context, id string) (*connection, error) {
 	if err != nil || e.Version == 0 {
 		return nil, err
 	}
+	c, err := decodeConnection(e)
+	if err != nil {
+		return nil, err
+	}
+	c.kind, _ = b.provider(c.Plugin) // none: what needs it says so
+	return c, nil
+}
+
+// decodeConnection reads a configuration's row, without its kind.
+func decodeConnection(e storage.Entry) (*connection, error) {
 	s := storedConnection{connection: &connection{stored: e.Version}}
 	if err := json.Unmarshal(e.Value, &s); err != nil {
 		return nil, fault.Wrap("database.byID", fault.Internal, err)
 	}
 	c := s.connection
-	c.kind, _ = b.provider(c.Plugin) // none: what needs it says so
 	c.URL, c.Password, c.Key, c.PendingPassword = secret.New(s.URL), secret.New(s.Password), secret.New(s.Key), secret.New(s.PendingPassword)
 	for name, b := range s.Hidden {
 		if c.Hidden == nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
 )
 
 // A meddler lets others do something right before a row is read.
@@ -180,6 +181,19 @@ func TestDeletedWhileRootOfBeforeTurns(t *testing.T) {
 	w.Must(t, route.Delete, "config/prod", nil)
 	if err := unfinished(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A store that fails does not hide a change of a password that an earlier version has begun: the mount is not disabled.
+func TestUnfinishedWhileTheStoreFails(t *testing.T) {
+	st := faulty.New(enginetest.Memory(), 1)
+	w := ready(t, enginetest.Config{Store: st})
+	w.rewrite(func(row map[string]any) {
+		row["root"], row["fresh"] = map[string]any{"turn": true, "due": time.Now().Add(time.Hour)}, []byte("fresh-password")
+	})
+	st.Inject(faulty.Fault{Calls: faulty.Gets, Prefix: "mount/" + enginetest.UUID + "/conn/", Times: -1})
+	if err := w.Engine.(engine.Keeper).Unfinished(context.Background()); err == nil {
+		t.Error("the mount can be disabled in the middle of a change")
 	}
 }
 

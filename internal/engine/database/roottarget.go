@@ -145,12 +145,12 @@ func (b roots) earlier(ctx context.Context) iter.Seq2[string, error] {
 				yield("", err)
 				return
 			}
-			id := strings.TrimPrefix(e.Key, connPrefix)
-			c, err := b.byID(ctx, id)
-			if err != nil || c == nil || c.Name == "" || c.Root.When.Never() && c.Root.legacyRoot == (legacyRoot{}) {
+			// The row in hand is read: a store that fails must not make a connection look as if nothing were under way.
+			c, err := decodeConnection(e)
+			if err != nil || c.Name == "" || c.Root.When.Never() && c.Root.legacyRoot == (legacyRoot{}) {
 				continue // damaged, which its own routes say, or nothing to show
 			}
-			if !yield(id, nil) {
+			if !yield(strings.TrimPrefix(e.Key, connPrefix), nil) {
 				return
 			}
 		}
