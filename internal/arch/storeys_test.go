@@ -16,21 +16,18 @@ import (
 // inCycles are the packages whose files do not stand in storeys yet, with the number of arrows between
 // files that are part of a cycle. The numbers only fall.
 var inCycles = map[string]int{
-	"bench":                                 36,
-	"internal/audit":                        4,
-	"internal/core/sys":                     2,
-	"internal/demo":                         6,
-	"internal/demo/awsserver":               25,
-	"internal/engine/database":              9,
-	"internal/engine/database/databasetest": 13,
-	"internal/engine/database/mysql":        17,
-	"internal/engine/database/postgres":     32,
-	"internal/engine/kv":                    12,
-	"internal/engine/rotation/recipe":       4,
-	"internal/rotate/rotatetest":            6,
-	"internal/server/config":                65,
-	"internal/storage/pebble":               27,
-	"test/conformance":                      4,
+	"bench":                           36,
+	"internal/audit":                  4,
+	"internal/core/sys":               2,
+	"internal/demo":                   6,
+	"internal/demo/awsserver":         25,
+	"internal/engine/database":        9,
+	"internal/engine/kv":              12,
+	"internal/engine/rotation/recipe": 4,
+	"internal/rotate/rotatetest":      6,
+	"internal/server/config":          65,
+	"internal/storage/pebble":         27,
+	"test/conformance":                4,
 }
 
 // methodDebts are the types with too many methods, promoted ones included. The numbers only fall.
@@ -45,7 +42,7 @@ var methodDebts = map[string]int{
 	"internal/engine/database.roles":         36,
 	"internal/engine/database.roots":         42,
 	"internal/engine/database.statics":       56,
-	"internal/engine/database/postgres.conn": 33,
+	"internal/engine/database/postgres.conn": 32,
 	"internal/engine/kv.versioned":           39,
 	"internal/engine/rotation.backend":       40,
 	"internal/engine/rotation.orphans":       42,

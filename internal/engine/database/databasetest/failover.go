@@ -9,9 +9,10 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/database"
 )
 
-// RunFailover has the target's server become read-only while its sessions stay open, as after a fail-over, and the server
-// at promoted take over its address, where the same administrator works. demote returns when sessions notice. The next
-// call of every kind succeeds, and at the new server.
+// RunFailover simulates a fail-over. demote makes the target's server read-only, keeps its
+// sessions open, and returns when they are affected. Then the server at promoted, which has the
+// same administrator, takes over its address. The next call of every kind must succeed on the new
+// server.
 func RunFailover(t *testing.T, target Target, promoted string, demote func()) {
 	under := target.Config.Dial
 	if under == nil {
@@ -44,7 +45,7 @@ func RunFailover(t *testing.T, target Target, promoted string, demote func()) {
 		t.Fatalf("creating after a fail-over: %v", err)
 	}
 	if there, err := b.Exists(b.ctx(), u.Name); err != nil || there {
-		t.Errorf("the user was made at the old server: %v, %v", there, err)
+		t.Errorf("the user was created on the old server: %v, %v", there, err)
 	}
 	if err := conns["set password"].SetPassword(b.ctx(), u.Name, NewUser().Password, nil); err != nil {
 		t.Errorf("changing a password after a fail-over: %v", err)
@@ -59,6 +60,6 @@ func RunFailover(t *testing.T, target Target, promoted string, demote func()) {
 		t.Errorf("dropping after a fail-over: %+v, %v", r, err)
 	}
 	if there, err := b.conn.Exists(b.ctx(), u.Name); err != nil || there {
-		t.Errorf("the user is still at the new server: %v, %v", there, err)
+		t.Errorf("the user is still on the new server: %v, %v", there, err)
 	}
 }

@@ -16,23 +16,23 @@ import (
 )
 
 // A Fake is a database server in memory. Its administrator is "admin" with the password
-// "admin-password". Statements are "CREATE", "DROP", "SLEEP 1s", "FAIL", and anything
-// else, which does nothing. Its zero value is a running server without users. It works
-// in a synctest bubble.
+// "admin-password". Its statements are "CREATE", "DROP", "SLEEP 1s", "WARN text" and "FAIL"; any
+// other does nothing. The zero value is a running server without users. It works in a synctest
+// bubble.
 type Fake struct {
-	mu      sync.Mutex // guards all
+	mu      sync.Mutex // guards the rest
 	users   map[string]database.User
-	off     map[string]bool               // who was disabled
-	shut    map[string]bool               // who is let in from elsewhere alone
+	off     map[string]bool               // disabled users
+	shut    map[string]bool               // users that cannot log in from here
 	running map[string]context.CancelFunc // by attempt
 	down    bool
 	lose    int
-	root    string // the administrator's password, once it was changed
+	root    string // the administrator's password, if it was changed
 	created int
 	dropped int
 }
 
-// FakeAdmin and FakePassword are the administrator's.
+// FakeAdmin and FakePassword are the administrator's credentials.
 const (
 	FakeAdmin    = "admin"
 	FakePassword = "admin-password"
@@ -70,14 +70,14 @@ func (f *Fake) Provider() database.Provider {
 	}
 }
 
-// SetDown makes every call fail until it is told otherwise.
+// SetDown makes every call fail, or stops that.
 func (f *Fake) SetDown(down bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.down = down
 }
 
-// LoseReplies makes the next n changing calls do their work and then fail.
+// LoseReplies makes the next n changing calls take effect and then fail.
 func (f *Fake) LoseReplies(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -96,14 +96,14 @@ func (f *Fake) Users() []string {
 	return names
 }
 
-// Counts returns how many users were made and removed so far.
+// Counts returns how many users were created and dropped so far.
 func (f *Fake) Counts() (created, dropped int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.created, f.dropped
 }
 
-// SetRoot changes the administrator's password, as a person would do.
+// SetRoot changes the administrator's password, as a person might.
 func (f *Fake) SetRoot(password string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -127,7 +127,7 @@ func (f *Fake) Login(name, password string) error {
 	return nil
 }
 
-// Key is what the database was told of a user that has no password.
+// Key returns the key of a user that has no password.
 func (f *Fake) Key(name string) database.Key {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -141,7 +141,7 @@ func (f *Fake) rootLocked() string {
 	return f.root
 }
 
-// AddUser makes a user that lives for ever, as a person would have done.
+// AddUser creates a user that does not expire, as a person might.
 func (f *Fake) AddUser(name, password string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -151,7 +151,8 @@ func (f *Fake) AddUser(name, password string) {
 	f.users[name] = database.User{Name: name, Password: secret.Text(password), Expires: time.Unix(1<<40, 0)}
 }
 
-// Shut keeps a user out, or lets it in again: from here no password of it is taken, and nothing can be known of any.
+// Shut prevents a user from logging in from here, or allows it again. Meanwhile a login proves
+// nothing about its password.
 func (f *Fake) Shut(name string, shut bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -161,17 +162,17 @@ func (f *Fake) Shut(name string, shut bool) {
 	f.shut[name] = shut
 }
 
-// Password is the password of a user.
+// Password returns the password of a user.
 func (f *Fake) Password(name string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.users[name].Password.RevealString()
 }
 
-// Root is the administrator's password.
+// Root returns the administrator's password.
 func (f *Fake) Root() string { f.mu.Lock(); defer f.mu.Unlock(); return f.rootLocked() }
 
-// Has reports whether a password is the user's, whether or not it can log in.
+// Has reports whether a password is the user's, even if the user cannot log in.
 func (f *Fake) Has(name, password string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -179,14 +180,14 @@ func (f *Fake) Has(name, password string) bool {
 	return there && u.Password.RevealString() == password
 }
 
-// RemoveUser removes a user, as a person would have done.
+// RemoveUser removes a user, as a person might.
 func (f *Fake) RemoveUser(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.users, name)
 }
 
-// change runs do under the lock, unless the server is away, and may lose the reply.
+// change calls do with the lock, unless the server is down. It may lose the reply.
 func (f *Fake) change(op string, do func() error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -210,7 +211,7 @@ type fakeConn struct {
 	done           chan struct{}
 }
 
-// ready says why a call cannot be made, as whoever the connection is of. Every call logs in.
+// ready returns an error if the user of the connection cannot make a call. Every call logs in.
 func (c *fakeConn) ready(ctx context.Context, op string) error {
 	if err := c.reach(ctx, op); err != nil {
 		return err
@@ -221,7 +222,7 @@ func (c *fakeConn) ready(ctx context.Context, op string) error {
 	return nil
 }
 
-// reach says why the server cannot be reached.
+// reach returns an error if the server cannot be reached.
 func (c *fakeConn) reach(ctx context.Context, op string) error {
 	select {
 	case <-c.done:
@@ -294,7 +295,7 @@ func warn(ctx context.Context, statements []string) {
 	}
 }
 
-// track remembers how to end an attempt, or forgets it.
+// track records how to cancel an attempt; nil removes it.
 func (f *Fake) track(id string, cancel context.CancelFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -337,7 +338,7 @@ func (c *fakeConn) SetPassword(ctx context.Context, name string, password secret
 		return database.MarkUnchanged(fault.New(op, fault.Invalid, "the new password is empty"))
 	case slices.Contains(statements, "FAIL"):
 		return database.MarkUnchanged(fault.New(op, fault.Upstream, "the fake database refused a statement"))
-	case slices.Contains(statements, "NOTHING"): // and says that it is done
+	case slices.Contains(statements, "NOTHING"): // reports success
 		return c.ready(ctx, op)
 	case name == FakeAdmin:
 		if err := c.ready(ctx, op); err != nil {
@@ -361,7 +362,8 @@ func (c *fakeConn) Login(ctx context.Context, name string, password secret.Value
 	shut := c.fake.shut[name] && there
 	c.fake.mu.Unlock()
 	if shut {
-		return false, database.MarkUnchanged(fault.New(op, fault.Unsupported, "the fake database does not let %s log in from here", name))
+		return false, database.MarkUnchanged(fault.New(op, fault.Unsupported,
+			"the fake database does not let %s log in from here", name))
 	}
 	return c.fake.Login(name, password.RevealString()) == nil, nil
 }
@@ -377,7 +379,8 @@ func (c *fakeConn) SetKey(ctx context.Context, name string, key database.Key, st
 	return c.alterGiven(ctx, op, name, func(u *database.User) { u.Key = key })
 }
 
-// LoginCertificate lets in who has a certificate that has not ended. Where the user has a subject, it is to be that.
+// LoginCertificate accepts a certificate that has not expired and, if the user has a subject, has
+// that subject.
 func (c *fakeConn) LoginCertificate(ctx context.Context, name string, certificate tls.Certificate) (bool, error) {
 	const op = "fake.LoginCertificate"
 	if err := c.reach(ctx, op); err != nil {
@@ -482,7 +485,8 @@ func (c *fakeConn) Exists(ctx context.Context, name string) (there bool, err err
 func (c *fakeConn) SettleAttempt(ctx context.Context, a database.Attempt) (bool, error) {
 	const op = "fake.SettleAttempt"
 	if !a.Valid() {
-		return false, database.MarkUnchanged(fault.New(op, fault.Invalid, "the attempt has no deadline or an id that cannot be"))
+		return false, database.MarkUnchanged(fault.New(op, fault.Invalid,
+			"the attempt has no deadline or an id that cannot be"))
 	}
 	if err := c.ready(ctx, op); err != nil {
 		return false, err

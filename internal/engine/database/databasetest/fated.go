@@ -10,34 +10,35 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A Fate is what becomes of a call.
+// A Fate is the outcome of a call.
 type Fate uint8
 
 // The fates.
 const (
-	Well   Fate = iota
-	Before      // it fails, and nothing was done
-	Lost        // it is done, and the reply is lost
-	Hang        // nothing is done, and no reply comes before the deadline
-	Stuck       // it is done, and no reply comes before the deadline
-	Refuse      // the server answers, and refuses this alone
-	Late        // of a create or a password: the reply is lost, and it is done some time later, a create unless it is settled before
-	Blind       // of a login: it proves nothing from here
-	Lie         // nothing is done, and it is said to be
+	Well   Fate = iota // the call succeeds
+	Before             // the call fails and has no effect
+	Lost               // the call has its effect, and the reply is lost
+	Hang               // the call has no effect, and no reply comes before the deadline
+	Stuck              // the call has its effect, and no reply comes before the deadline
+	Refuse             // the server answers, and refuses only this call
+	Late               // the reply is lost, and the effect comes later: a password's always, a create's unless it is settled
+	Blind              // a login proves nothing from here
+	Lie                // the call reports success, but has no effect
 )
 
 // A Fated is a connection whose calls have fates.
 type Fated struct {
 	database.Conn
 	Fate func(call string) Fate
-	// Late and LateSet are called for what is to be done later.
+	// Late and LateSet are called for a create and a password change whose effect comes later.
 	Late    func(u database.User, statements []string)
 	LateSet func(name string, password secret.Value, statements []string)
-	// Pass makes each call. An error is the answer of one that nobody hears of, made or not. nil: nobody is between.
+	// Pass, if it is set, makes each call. If it returns an error, that is the answer, whether or
+	// not the call was made.
 	Pass func(call string, password secret.Value, make func()) error
 }
 
-// do makes a call, whose fate is decided now.
+// do decides the fate of a call and makes it.
 func (c *Fated) do(ctx context.Context, call string, run func(ctx context.Context) error) error {
 	return c.pass(call, secret.Value{}, func() error { return meet(ctx, c.Fate(call), call, run) })
 }
@@ -46,13 +47,13 @@ func (c *Fated) pass(call string, password secret.Value, run func() error) (err 
 	if c.Pass == nil {
 		return run()
 	}
-	if died := c.Pass(call, password, func() { err = run() }); died != nil {
-		return fault.Wrap("fated."+call, fault.Upstream, died)
+	if passErr := c.Pass(call, password, func() { err = run() }); passErr != nil {
+		return fault.Wrap("fated."+call, fault.Upstream, passErr)
 	}
 	return err
 }
 
-// meet makes a call by its fate.
+// meet makes a call according to its fate.
 func meet(ctx context.Context, fate Fate, call string, run func(ctx context.Context) error) error {
 	op := "fated." + call
 	switch fate {
@@ -63,7 +64,7 @@ func meet(ctx context.Context, fate Fate, call string, run func(ctx context.Cont
 	case Lie:
 		return nil
 	case Lost:
-		_ = run(context.WithoutCancel(ctx)) // nobody hears how it went
+		_ = run(context.WithoutCancel(ctx)) // the result is lost
 		return fault.New(op, fault.Upstream, "the reply was lost")
 	case Stuck:
 		_ = run(context.WithoutCancel(ctx))
@@ -71,17 +72,17 @@ func meet(ctx context.Context, fate Fate, call string, run func(ctx context.Cont
 	case Hang:
 		select {
 		case <-ctx.Done():
-		case <-time.After(time.Minute): // nobody waits without a limit
+		case <-time.After(time.Minute): // a caller without a deadline must not hang
 		}
 		return fault.New(op, fault.Timeout, "no reply came in time")
 	}
 	return run(ctx)
 }
 
-// Verify is of database.Conn.
+// Verify implements database.Conn.
 func (c *Fated) Verify(ctx context.Context) error { return c.do(ctx, "verify", c.Conn.Verify) }
 
-// Create may come late.
+// Create implements database.Conn; its fate may be Late.
 func (c *Fated) Create(ctx context.Context, u database.User, statements, rollback []string) error {
 	return c.pass("create", secret.Value{}, func() error {
 		fate := c.Fate("create")
@@ -93,17 +94,17 @@ func (c *Fated) Create(ctx context.Context, u database.User, statements, rollbac
 	})
 }
 
-// Renew is of database.Conn or KeyConn.
+// Renew implements database.Conn.
 func (c *Fated) Renew(ctx context.Context, name string, expires time.Time, statements []string) error {
 	return c.do(ctx, "renew", func(ctx context.Context) error { return c.Conn.Renew(ctx, name, expires, statements) })
 }
 
-// Disable is of database.Conn or KeyConn.
+// Disable implements database.Conn.
 func (c *Fated) Disable(ctx context.Context, name string) error {
 	return c.do(ctx, "disable", func(ctx context.Context) error { return c.Conn.Disable(ctx, name) })
 }
 
-// Drop is of database.Conn or KeyConn.
+// Drop implements database.Conn.
 func (c *Fated) Drop(ctx context.Context, name string, o database.DropOptions) (r database.Report, err error) {
 	err = c.do(ctx, "drop", func(ctx context.Context) error {
 		r, err = c.Conn.Drop(ctx, name, o)
@@ -112,7 +113,7 @@ func (c *Fated) Drop(ctx context.Context, name string, o database.DropOptions) (
 	return r, err
 }
 
-// SetPassword may come late.
+// SetPassword implements database.Conn; its fate may be Late.
 func (c *Fated) SetPassword(ctx context.Context, name string, password secret.Value, statements []string) error {
 	return c.pass("set password", password, func() error {
 		fate := c.Fate("set password")
@@ -124,7 +125,7 @@ func (c *Fated) SetPassword(ctx context.Context, name string, password secret.Va
 	})
 }
 
-// Login may prove nothing.
+// Login implements database.Conn; its fate may be Blind.
 func (c *Fated) Login(ctx context.Context, name string, password secret.Value) (ok bool, err error) {
 	fate := c.Fate("login")
 	if fate == Blind {
@@ -139,7 +140,7 @@ func (c *Fated) Login(ctx context.Context, name string, password secret.Value) (
 	return ok && err == nil, err
 }
 
-// Exists is of database.Conn or KeyConn.
+// Exists implements database.Conn.
 func (c *Fated) Exists(ctx context.Context, name string) (there bool, err error) {
 	err = c.do(ctx, "exists", func(ctx context.Context) error {
 		there, err = c.Conn.Exists(ctx, name)
@@ -148,7 +149,7 @@ func (c *Fated) Exists(ctx context.Context, name string) (there bool, err error)
 	return there, err
 }
 
-// SettleAttempt is of database.Conn or KeyConn.
+// SettleAttempt implements database.Conn.
 func (c *Fated) SettleAttempt(ctx context.Context, a database.Attempt) (settled bool, err error) {
 	err = c.do(ctx, "settle", func(ctx context.Context) error {
 		settled, err = c.Conn.SettleAttempt(ctx, a)
@@ -157,12 +158,12 @@ func (c *Fated) SettleAttempt(ctx context.Context, a database.Attempt) (settled 
 	return settled && err == nil, err
 }
 
-// SetKey is of database.Conn or KeyConn.
+// SetKey implements database.KeyConn.
 func (c *Fated) SetKey(ctx context.Context, name string, key database.Key, statements []string) error {
 	return c.do(ctx, "set key", func(ctx context.Context) error { return c.Conn.(database.KeyConn).SetKey(ctx, name, key, statements) })
 }
 
-// LoginCertificate is of database.Conn or KeyConn.
+// LoginCertificate implements database.KeyConn.
 func (c *Fated) LoginCertificate(ctx context.Context, name string, certificate tls.Certificate) (ok bool, err error) {
 	err = c.do(ctx, "login", func(ctx context.Context) error {
 		ok, err = c.Conn.(database.KeyConn).LoginCertificate(ctx, name, certificate)

@@ -10,7 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// deadlines wants calls back soon after their context ends, and what they began, ended.
+// deadlines checks that calls return soon after their context ends, and that their work at the
+// server ends too.
 func deadlines(t *testing.T, b *bench) {
 	u := b.user()
 	u.Attempt.Deadline = time.Now().Add(time.Second)
@@ -69,7 +70,7 @@ func closing(t *testing.T, b *bench) {
 		t.Errorf("closing took %v", took)
 	}
 	if err := <-slow; !fault.Is(err, fault.Unavailable) {
-		t.Errorf("the call that was closed away: %v, want Unavailable", err)
+		t.Errorf("the call that Close canceled: %v, want Unavailable", err)
 	}
 	b.wantKind("a call after closing", conn.Verify(b.ctx()), true, fault.Unavailable)
 	b.settleHeld(u.Attempt)
@@ -80,7 +81,7 @@ func closing(t *testing.T, b *bench) {
 func settleNothing(t *testing.T, b *bench) {
 	a := b.user().Attempt
 	if settled, err := b.conn.SettleAttempt(b.ctx(), a); err != nil || settled {
-		t.Errorf("an attempt whose deadline is to come: %v, %v; want false, it may be under way", settled, err)
+		t.Errorf("an attempt before its deadline: %v, %v; want false, because it may be running", settled, err)
 	}
 	a.Deadline = time.Now().Add(-time.Minute)
 	for range 2 {
@@ -88,49 +89,14 @@ func settleNothing(t *testing.T, b *bench) {
 			t.Errorf("an attempt whose deadline has passed: %v, %v; want true", settled, err)
 		}
 	}
-	// A create that comes after its deadline refuses itself.
+	// A create after its deadline fails.
 	u := b.user()
 	u.Attempt.Deadline = time.Now().Add(-time.Second)
 	b.wantKind("a create after its deadline", b.conn.Create(b.ctx(), u, b.Creation, nil), true, fault.Timeout)
 	b.wantExists(u.Name, false)
 }
 
-// wired returns a connection that is open, and its wire.
-func (b *bench) wired() (*wire, database.Conn) {
-	b.t.Helper()
-	w := newWire(b.Config.Dial, b.Effect)
-	c := b.Config
-	c.Dial = w.dial
-	conn := b.connect(c)
-	if err := conn.Verify(b.ctx()); err != nil {
-		b.t.Fatal(err)
-	}
-	return w, conn
-}
-
-// slow returns a connection and statements that make a user only when the time has passed.
-func (b *bench) slow(d time.Duration) (database.Conn, []string) {
-	b.t.Helper()
-	if b.Slow != nil {
-		return b.connect(b.Config), b.Slow(d)
-	}
-	w, conn := b.wired()
-	w.arm(hold)
-	late := time.AfterFunc(d, w.release)
-	b.t.Cleanup(func() { late.Stop() })
-	return conn, b.Creation
-}
-
-// settleHeld settles an attempt of a slow connection that is only slow because the network is: nothing
-// reaches its session, so that giving up alone cannot end it.
-func (b *bench) settleHeld(a database.Attempt) {
-	b.t.Helper()
-	if b.Slow == nil {
-		b.settle(a)
-	}
-}
-
-// replyLost cuts the connection when the server has done its work.
+// replyLost cuts the connection after the server has done its work.
 func replyLost(t *testing.T, b *bench) {
 	if !b.Network {
 		t.Skip("there is no connection to cut")
@@ -153,8 +119,8 @@ func replyLost(t *testing.T, b *bench) {
 	b.wantExists(u.Name, false)
 }
 
-// lateCreate is the case that an absent user proves nothing: a killed client's
-// create is still under way when the undo looks.
+// lateCreate checks that a missing user proves nothing: the create of a client that died may still
+// be running at the server when the revocation looks for the user.
 func lateCreate(t *testing.T, b *bench) {
 	if !b.Network || b.Slow == nil {
 		t.Skip("there is no connection to cut, or nothing takes long after it")
@@ -167,7 +133,7 @@ func lateCreate(t *testing.T, b *bench) {
 		u.Attempt.Deadline = time.Now().Add(time.Second)
 		w.arm(cutAfterSend)
 		b.wantKind("a create whose client died", conn.Create(b.ctx(), *u, b.Slow(slow), nil), false, fault.Upstream)
-		b.drop(u.Name) // finds nothing
+		b.drop(u.Name) // finds no user
 	}
 	b.settle(undone.Attempt)
 	b.drop(undone.Name)
@@ -177,12 +143,12 @@ func lateCreate(t *testing.T, b *bench) {
 	b.wantExists(undone.Name, false)
 	pause(slow + 700*time.Millisecond - time.Since(began))
 	b.wantExists(undone.Name, false)
-	b.wantExists(forgotten.Name, true) // else this test tests nothing
+	b.wantExists(forgotten.Name, true) // otherwise this test would prove nothing
 	b.drop(forgotten.Name)
 }
 
-// heldMessage is the other case: the create has not even reached the server. No
-// session can be ended, and only the deadline keeps it from happening.
+// heldMessage checks a create that has not reached the server yet. There is no session to end, and
+// only the deadline prevents the effect.
 func heldMessage(t *testing.T, b *bench) {
 	if !b.Network {
 		t.Skip("there is no connection to hold")
@@ -197,14 +163,14 @@ func heldMessage(t *testing.T, b *bench) {
 		cancel()
 		b.wantKind("a create whose message is held", err, false, fault.Timeout)
 		if early {
-			// Comes in time: the attempt was not settled yet, and is real.
+			// The message arrives in time, before the attempt is settled, and takes effect.
 			if settled, err := b.conn.SettleAttempt(b.ctx(), u.Attempt); err != nil || settled {
 				t.Errorf("settled before its deadline: %v, %v", settled, err)
 			}
 			w.release()
 			pause(300 * time.Millisecond)
-			// Where earlier messages have made the attempt known, its session was ended.
-			for b.Effect == nil && time.Now().Before(u.Attempt.Deadline) { // a server that is busy takes its time
+			// If an earlier message has named the session, SettleAttempt has ended it.
+			for b.Effect == nil && time.Now().Before(u.Attempt.Deadline) { // the server may be busy
 				if is, err := b.Exists(b.ctx(), u.Name); is || err != nil {
 					break
 				}
@@ -246,7 +212,7 @@ func awayAndBack(t *testing.T, b *bench) {
 	if err := b.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// No reopening, no retrying: the first call succeeds.
+	// The first call after the restart succeeds.
 	b.drop(kept.Name)
 	b.wantExists(kept.Name, false)
 	b.create(u)
@@ -254,7 +220,7 @@ func awayAndBack(t *testing.T, b *bench) {
 	b.drop(u.Name)
 }
 
-// crowd has many users made and removed at once through one small pool.
+// crowd creates and drops many users at once through one small pool.
 func crowd(t *testing.T, b *bench) {
 	n := b.Crowd
 	if n == 0 {

@@ -11,11 +11,13 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// flooded is how much a server may get rid of before it is hung up on, with what lies in buffers between.
+// flooded limits the bytes that a server can send before the client closes the connection,
+// including those in buffers.
 const flooded = 64 << 20
 
-// Endless holds a provider against servers that answer without an end: each call fails soon, and has taken little. A flood
-// has what is sent once, and then over and over again; config makes a configuration for an address.
+// Endless checks a provider against servers whose answer never ends: a call must fail soon and
+// read little. A flood is sent as its first element once, and then its second again and again.
+// config returns the configuration for an address.
 func Endless(t *testing.T, p database.Provider, config func(host string, port int) database.Config, floods map[string][2][]byte) {
 	for name, flood := range floods {
 		t.Run(name, func(t *testing.T) {
@@ -27,7 +29,7 @@ func Endless(t *testing.T, p database.Provider, config func(host string, port in
 			var sent atomic.Int64
 			go pour(l, flood, &sent)
 			at := l.Addr().(*net.TCPAddr)
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // a busy machine reads what the provider's own limit lets through
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // long enough to read up to the provider's limit on a busy machine
 			defer cancel()
 			conn, err := p.Connect(ctx, config("127.0.0.1", at.Port))
 			if err != nil {
@@ -38,7 +40,7 @@ func Endless(t *testing.T, p database.Provider, config func(host string, port in
 				t.Errorf("%d bytes of error, and %v of the context: %.200v", len(err.Error()), ctx.Err(), err)
 			}
 			if n := sent.Load(); n > flooded {
-				t.Errorf("the server got rid of %d bytes", n)
+				t.Errorf("the client read %d bytes", n)
 			}
 		})
 	}
@@ -53,7 +55,7 @@ func pour(l net.Listener, flood [2][]byte, sent *atomic.Int64) {
 		}
 		go func() {
 			defer c.Close()
-			go func() { // what the client says does not matter
+			go func() { // discard what the client sends
 				buf := make([]byte, 4096)
 				for {
 					if _, err := c.Read(buf); err != nil {

@@ -9,23 +9,24 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// keyed is a user without password.
+// keyed returns a user without password.
 func (b *bench) keyed() database.User {
 	u := b.user()
 	u.Password, u.Key = secret.Value{}, database.Key{Public: "MFkw+/" + random() + "==", Subject: "/CN=" + u.Name}
 	return u
 }
 
-// keys: users without password are made and removed as others are, and no password lets them in.
+// keys checks that users without password are created and dropped like others, and that no
+// password is accepted for them.
 func keys(t *testing.T, b *bench) {
 	nobody := b.keyed()
 	nobody.Key = database.Key{}
 	b.wantKind("a user with neither password nor key", b.conn.Create(b.ctx(), nobody, b.Creation, nil), true, fault.Invalid)
 	if b.Keyed == nil {
 		if len(b.Provider.Logins) > 0 {
-			t.Error("the kind has logins without password, and the test has no statements for them")
+			t.Error("the provider supports logins without password, but the target has no statements for them")
 		}
-		t.Skip("users have passwords alone")
+		t.Skip("users can only have passwords")
 	}
 	u, conn := b.keyed(), b.conn.(database.KeyConn)
 	if err := conn.Create(b.ctx(), u, b.Keyed, nil); err != nil {
@@ -49,12 +50,13 @@ func keys(t *testing.T, b *bench) {
 	b.drop(u.Name)
 	b.wantExists(u.Name, false)
 	for _, statements := range [][]string{nil, b.Rekeyed} {
-		b.wantKind(fmt.Sprintf("a key of nobody by %q", statements), conn.SetKey(b.ctx(), u.Name, next, statements), true, fault.NotFound)
+		b.wantKind(fmt.Sprintf("a key of a missing user by %q",
+			statements), conn.SetKey(b.ctx(), u.Name, next, statements), true, fault.NotFound)
 	}
-	b.wantKind("a key of a name that cannot be", conn.SetKey(b.ctx(), "a b", next, nil), true, fault.Invalid)
+	b.wantKind("a key of an invalid name", conn.SetKey(b.ctx(), "a b", next, nil), true, fault.Invalid)
 }
 
-// setKeyLost sets a key again after it became unknown whether it was set.
+// setKeyLost sets a key again after a lost reply.
 func setKeyLost(t *testing.T, b *bench) {
 	if !b.Network || b.Keyed == nil {
 		t.Skip("there is no connection to cut, or no key to set")

@@ -75,12 +75,13 @@ func login(t *testing.T, b *bench) {
 	}
 }
 
-// ownPassword is what rotating the administrator needs: its sessions go on, new ones take the new password alone, and
-// it can be set again by who has it.
+// ownPassword checks what rotating the administrator's password requires: its sessions continue,
+// new sessions accept only the new password, and a session with the new password can change it
+// again.
 func ownPassword(t *testing.T, b *bench) {
 	name, old, next := b.Config.Username, b.Config.Password, secret.Text("Pw-"+random())
 	if is, err := b.Exists(b.ctx(), name); err != nil || !is {
-		t.Skipf("%s is no user there: %v", name, err)
+		t.Skipf("%s is no user of the server: %v", name, err)
 	}
 	for range 2 {
 		if err := b.conn.SetPassword(b.ctx(), name, next, nil); err != nil {
@@ -109,7 +110,7 @@ func ownPassword(t *testing.T, b *bench) {
 	}
 }
 
-// setPasswordLost sets a password again after it became unknown whether it was set.
+// setPasswordLost sets a password again after a lost reply.
 func setPasswordLost(t *testing.T, b *bench) {
 	if !b.Network {
 		t.Skip("there is no connection to cut")
@@ -126,7 +127,7 @@ func setPasswordLost(t *testing.T, b *bench) {
 	b.wantLogin(u, true)
 	w.arm(cutAfterSend)
 	next := secret.Text("Pw-" + random())
-	if err := conn.SetPassword(b.ctx(), u.Name, next, nil); err != nil { // else it was asked for again on another connection
+	if err := conn.SetPassword(b.ctx(), u.Name, next, nil); err != nil { // no error if the call was retried on another connection
 		b.wantKind("a password whose client died", err, false, fault.Upstream)
 	}
 	w.arm(pass)
@@ -142,16 +143,16 @@ func setPasswordLost(t *testing.T, b *bench) {
 	b.drop(u.Name)
 }
 
-// shut: of a user who does not get in from here, whatever the password, nothing is known of any. Setting one works, and is
-// in force once the user gets in.
+// shut checks a user that cannot log in from here with any password: a login proves nothing. A
+// password can still be set, and is valid when the user can log in again.
 func shut(t *testing.T, b *bench) {
 	if len(b.Shut) == 0 {
-		t.Error("the test knows no way to keep a user out; every database has one")
+		t.Error("the target has no way to prevent a login; every database has one")
 	}
-	for how, take := range b.Shut {
+	for how, shutOut := range b.Shut {
 		u := b.user()
 		b.create(u)
-		take(t, u.Name)
+		shutOut(t, u.Name)
 		old := u
 		u.Password = secret.Text("Pw-" + random())
 		if err := b.conn.SetPassword(b.ctx(), u.Name, u.Password, nil); err != nil {

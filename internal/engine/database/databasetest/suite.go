@@ -1,9 +1,6 @@
 package databasetest
 
 import (
-	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,47 +11,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A Target is one running database server and how to look at it.
-type Target struct {
-	Provider database.Provider
-	Config   database.Config // of the administrator, without TLS where Network is set
-
-	// Creation makes a user that can log in until it expires; Revocation removes it.
-	Creation, Revocation []string
-	// Slow returns statements that make the user when the time has passed. Nil: this database
-	// has none; then only the network is slow.
-	Slow func(d time.Duration) []string
-	// Broken makes the user and then fails, with the password in the statement that does.
-	// Where a create is one command, it fails without making the user.
-	Broken []string
-	// Password changes a user's password, and BadPassword fails. Nil: there are no such statements.
-	Password, BadPassword []string
-
-	// Keyed makes a user who logs in with a key and Rekeyed changes that: both have {{subject}} or
-	// {{public_key}}. Nil: users have passwords alone.
-	Keyed, Rekeyed []string
-
-	// Shut are ways in which a user who is there does not get in from here, whatever the password: each takes that from a
-	// user. Bring, by the same name, brings it back.
-	Shut, Bring map[string]func(t *testing.T, name string)
-
-	// Effect recognizes the message that makes, changes or removes a user. Nil: a create is one
-	// message and so is the rest.
-	Effect func(message []byte) bool
-
-	// Login logs in as a user would, and Exists looks, both past the provider.
-	Login  func(ctx context.Context, name, password string) error
-	Exists func(ctx context.Context, name string) (bool, error)
-
-	// Stop and Start take the server away and bring it back. Nil: not possible.
-	Stop, Start func() error
-
-	Network bool // connections are made with Config.Dial, and can be tampered with
-	Expires bool // the server itself refuses users that have expired
-	Crowd   int  // concurrent users; 0: 500
-}
-
-// Run tries everything on the target.
+// Run runs the suite against the target.
 func Run(t *testing.T, target Target) {
 	for _, test := range []struct {
 		name string
@@ -64,7 +21,7 @@ func Run(t *testing.T, target Target) {
 		{"create twice", createTwice},
 		{"disable", disable},
 		{"drop what is gone", dropGone},
-		{"a failed drop blames the user alone", failedDrop},
+		{"a failed drop is a refusal", failedDrop},
 		{"a failed create leaves nothing", failedCreate},
 		{"renew", renew},
 		{"set password", setPassword},
@@ -95,109 +52,6 @@ func Run(t *testing.T, target Target) {
 	}
 }
 
-func (b *bench) connect(c database.Config) database.Conn {
-	b.t.Helper()
-	conn, err := b.Provider.Connect(b.ctx(), c)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.t.Cleanup(func() { _ = conn.Close() })
-	return conn
-}
-
-// ctx is long enough for anything that is expected to succeed.
-func (b *bench) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
-	b.t.Cleanup(cancel)
-	return ctx
-}
-
-func (b *bench) user() database.User { return NewUser() }
-
-// NewUser is a user of a random name, with time to be made.
-func NewUser() database.User {
-	return database.User{
-		Name: "v-kt-" + random(), Password: secret.Text("Pw-" + random()), Expires: time.Now().Add(time.Hour),
-		Attempt: database.Attempt{ID: random(), Deadline: time.Now().Add(30 * time.Second)},
-	}
-}
-
-func random() string {
-	b := make([]byte, 8)
-	_, _ = rand.Read(b)
-	return hex.EncodeToString(b)
-}
-
-func (b *bench) create(u database.User) {
-	b.t.Helper()
-	if err := b.conn.Create(b.ctx(), u, b.Creation, nil); err != nil {
-		b.t.Fatalf("creating %s: %v", u.Name, err)
-	}
-}
-
-func (b *bench) drop(name string) {
-	b.t.Helper()
-	r, err := b.conn.Drop(b.ctx(), name, database.DropOptions{Statements: b.Revocation})
-	if err != nil || r.Remains {
-		b.t.Fatalf("dropping %s: %+v, %v", name, r, err)
-	}
-}
-
-// wantExists compares both what the provider says and what is.
-func (b *bench) wantExists(name string, want bool) {
-	b.t.Helper()
-	is, err := b.Exists(b.ctx(), name)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	says, err := b.conn.Exists(b.ctx(), name)
-	if err != nil || is != want || says != want {
-		b.t.Fatalf("%s exists: %v, and the provider says %v, %v; want %v", name, is, says, err, want)
-	}
-}
-
-func (b *bench) wantLogin(u database.User, want bool) {
-	b.t.Helper()
-	err := b.Login(b.ctx(), u.Name, u.Password.RevealString())
-	if (err == nil) != want {
-		b.t.Fatalf("login of %s: %v, want success: %v", u.Name, err, want)
-	}
-}
-
-func (b *bench) wantKind(what string, err error, unchanged bool, kinds ...fault.Kind) {
-	b.t.Helper()
-	for _, k := range kinds {
-		if fault.Is(err, k) {
-			if fault.Message(err) == "" {
-				b.t.Errorf("%s: %v has no message for the client", what, err)
-			}
-			if got := database.Unchanged(err); got != unchanged {
-				b.t.Errorf("%s: %v: unchanged is %v, want %v", what, err, got, unchanged)
-			}
-			return
-		}
-	}
-	b.t.Errorf("%s: got %v (%v), want one of %v", what, err, fault.KindOf(err), kinds)
-}
-
-// settle asks until the attempt is settled, as the due loop would.
-func (b *bench) settle(a database.Attempt) {
-	b.t.Helper()
-	ctx := b.ctx()
-	for {
-		settled, err := b.conn.SettleAttempt(ctx, a)
-		if err != nil {
-			b.t.Fatalf("settling: %v", err)
-		}
-		if settled {
-			return
-		}
-		pause(50 * time.Millisecond)
-	}
-}
-
-func pause(d time.Duration) { <-time.After(d) }
-
 func createAndDrop(t *testing.T, b *bench) {
 	if err := b.conn.Verify(b.ctx()); err != nil {
 		t.Fatalf("verifying: %v", err)
@@ -227,12 +81,12 @@ func createTwice(t *testing.T, b *bench) {
 	b.drop(u.Name)
 }
 
-// disable: who is disabled cannot log in, is still there, and can be dropped.
+// disable checks that a disabled user cannot log in, still exists, and can be dropped.
 func disable(t *testing.T, b *bench) {
 	u := b.user()
 	for range 2 {
 		if err := b.conn.Disable(b.ctx(), u.Name); err != nil {
-			t.Errorf("disabling what never was: %v", err)
+			t.Errorf("disabling a user that never existed: %v", err)
 		}
 	}
 	b.wantExists(u.Name, false)
@@ -247,7 +101,7 @@ func disable(t *testing.T, b *bench) {
 		}
 		r, err := b.conn.Drop(b.ctx(), u.Name, database.DropOptions{Statements: statements, TerminateSessions: true})
 		if err != nil || r.Remains {
-			t.Errorf("dropping who is disabled with %q: %+v, %v", statements, r, err)
+			t.Errorf("dropping a disabled user with %q: %+v, %v", statements, r, err)
 		}
 		b.wantExists(u.Name, false)
 		u = b.user()
@@ -260,7 +114,7 @@ func dropGone(t *testing.T, b *bench) {
 			u := b.user()
 			o := database.DropOptions{Statements: statements, TerminateSessions: terminate}
 			if _, err := b.conn.Drop(b.ctx(), u.Name, o); err != nil {
-				t.Errorf("dropping what never was (%+v): %v", o, err)
+				t.Errorf("dropping a user that never existed (%+v): %v", o, err)
 			}
 			b.create(u)
 			for range 2 {
@@ -273,23 +127,24 @@ func dropGone(t *testing.T, b *bench) {
 	}
 }
 
-// failedDrop: a server that refuses the statements of one role is not away.
+// failedDrop checks that refused statements of one role are told from a server that cannot be
+// used.
 func failedDrop(t *testing.T, b *bench) {
 	if len(b.Revocation) == 0 {
-		t.Skip("roles say nothing about how users are revoked")
+		t.Skip("roles have no revocation statements")
 	}
 	u := b.user()
 	b.create(u)
 	_, err := b.conn.Drop(b.ctx(), u.Name, database.DropOptions{Statements: b.Broken})
 	if !fault.Is(err, fault.Upstream) || !database.Refused(err) {
-		t.Errorf("statements that fail: %v, refused %v; want an Upstream error that is", err, database.Refused(err))
+		t.Errorf("statements that fail: %v, refused %v; want an Upstream error that is a refusal", err, database.Refused(err))
 	}
 	b.wantExists(u.Name, true)
 	b.drop(u.Name)
 	wrong := b.Config
 	wrong.Password = secret.Text("wrong")
 	if _, err = b.connect(wrong).Drop(b.ctx(), u.Name, database.DropOptions{}); err == nil || database.Refused(err) {
-		t.Errorf("a server that does not let us in: %v, refused %v; want an error that is not of the user", err, database.Refused(err))
+		t.Errorf("a server that refuses the login: %v, refused %v; want an error that is no refusal", err, database.Refused(err))
 	}
 }
 
@@ -363,18 +218,20 @@ func hostileNames(t *testing.T, b *bench) {
 		"", " ", "a b", `a"b`, `a'b`, "a\x00b", "a\nb", strings.Repeat("a", 129), "a{{password}}", `a\b`, "a;b", "%s", "a`b", "\xff",
 	} {
 		pw := b.user().Password
-		b.wantKind(fmt.Sprintf("SetPassword(%q)", name), b.conn.SetPassword(b.ctx(), name, pw, nil), true, fault.Invalid)
+		b.wantKind(fmt.Sprintf("SetPassword(%q)",
+			name), b.conn.SetPassword(b.ctx(), name, pw, nil), true, fault.Invalid)
 		_, err := b.conn.Login(b.ctx(), name, pw)
 		b.wantKind(fmt.Sprintf("Login(%q)", name), err, true, fault.Invalid)
 	}
 	for _, id := range []string{"", "a b", "a'b", strings.Repeat("a", 49)} {
 		u := b.user()
 		u.Attempt.ID = id
-		b.wantKind(fmt.Sprintf("Create of attempt %q", id), b.conn.Create(b.ctx(), u, b.Creation, nil), true, fault.Invalid)
+		b.wantKind(fmt.Sprintf("Create of attempt %q",
+			id), b.conn.Create(b.ctx(), u, b.Creation, nil), true, fault.Invalid)
 		_, err := b.conn.SettleAttempt(b.ctx(), u.Attempt)
 		b.wantKind(fmt.Sprintf("SettleAttempt(%q)", id), err, true, fault.Invalid)
 	}
-	// The names that look worst and are ours.
+	// Valid names with unusual characters.
 	for _, name := range []string{"-" + random(), "." + random(), "v-1.2_" + strings.Repeat("x", 40) + random(), random() + "--"} {
 		u := b.user()
 		u.Name = name
@@ -385,7 +242,7 @@ func hostileNames(t *testing.T, b *bench) {
 	}
 }
 
-// canaries provokes errors of the server that quote what it was sent.
+// canaries causes errors of the server that quote its input.
 func canaries(t *testing.T, b *bench) {
 	u := b.user()
 	u.Password = secret.Text("Canary" + random())

@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// What a wire does to the next message.
+// A mode is what a wire does to the next message.
 type mode uint8
 
 const (
 	pass         mode = iota
-	loseReply         // the server gets it and answers; the answer is lost and the connection cut
-	cutAfterSend      // the server gets it; the connection is cut at once, and the client is never heard again
-	dead              // what follows cutAfterSend
-	hold              // the server gets it, and all that follows, only on release; there are no new connections
+	loseReply         // the server receives it and answers; the answer is lost, and the connection is cut
+	cutAfterSend      // the server receives it; then the connection is cut, and the client can open no other
+	dead              // the mode after cutAfterSend
+	hold              // the server receives this and all later messages only on release; no new connections
 )
 
 // A wire makes connections that fail on command.
 type wire struct {
 	under  func(ctx context.Context, network, address string) (net.Conn, error)
-	effect func(message []byte) bool // which messages the mode is for; nil: all
+	effect func(message []byte) bool // the messages to which the mode applies; nil is all
 
 	mu   sync.Mutex // guards the rest
 	mode mode
@@ -43,7 +43,7 @@ func (w *wire) arm(m mode) {
 	w.mode = m
 }
 
-// release delivers what was held, and lets later messages pass.
+// release delivers the held messages, and lets later ones pass.
 func (w *wire) release() {
 	w.mu.Lock()
 	held := w.held
@@ -112,7 +112,7 @@ func (c *wired) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// deliver sends what was held long after its sender is gone.
+// deliver sends a held message, maybe after its sender is gone.
 func (c *wired) deliver(b []byte) {
 	_ = c.Conn.SetDeadline(time.Now().Add(5 * time.Second))
 	_, _ = c.Conn.Write(b)
@@ -124,7 +124,7 @@ func (c *wired) Read(b []byte) (int, error) {
 	losing := c.losing
 	c.mu.Unlock()
 	if losing && err == nil {
-		// The first bytes of the answer are here, but only its end says that all is done.
+		// The first bytes of the answer have arrived, but the server has finished only at its end.
 		_ = c.Conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
 		_, _ = io.Copy(io.Discard, c.Conn)
 		c.Conn.Close()
@@ -133,7 +133,7 @@ func (c *wired) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Close leaves a held connection open, for what is still to be delivered on it.
+// Close leaves a connection with held messages open, so that they can be delivered.
 func (c *wired) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,7 +8,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// FuzzURLCost: reading and showing a connection_url costs a bounded number of steps for each byte.
+// FuzzURLCost checks that parsing and displaying a connection_url takes a bounded number of steps
+// for each byte.
 func FuzzURLCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: database.MaxURL, Steps: 1000, Parse: func(text string) error {
 		display(secret.Text(text))

@@ -10,42 +10,27 @@ import (
 	"strings"
 )
 
-// A view, routine, trigger or event runs with the rights of its DEFINER. MariaDB drops a user who is one without a word, and
-// from then on whatever touches the object fails with error 1449: a trigger makes every write of its table fail. So
-// such a user is not dropped while that lasts; it has been locked before. MySQL refuses by itself (error 4006).
+// A view, routine, trigger or event runs with the rights of its DEFINER. MariaDB drops a DEFINER
+// without a warning. Afterwards each use of the object fails with error 1449; a trigger makes
+// every write to its table fail. Therefore a user that is a DEFINER is locked, but not dropped.
+// MySQL refuses the drop itself (error 4006).
 
-// defines are the privileges by which a user can become a DEFINER, as SHOW GRANTS writes them.
-var defines = []string{"ALL PRIVILEGES", "CREATE VIEW", "CREATE ROUTINE", "TRIGGER", "EVENT"}
+// definingPrivileges allow a user to become a DEFINER. They are written as in SHOW GRANTS.
+var definingPrivileges = []string{"ALL PRIVILEGES", "CREATE VIEW", "CREATE ROUTINE", "TRIGGER", "EVENT"}
 
-// ofDefiners finds what runs with the rights of its DEFINER, in so far as the session may see it.
+// ofDefiners is a query for the objects with a DEFINER that the session may see.
 const ofDefiners = `SELECT 'trigger', TRIGGER_SCHEMA, TRIGGER_NAME FROM information_schema.TRIGGERS WHERE DEFINER IN (%[1]s)
 UNION ALL SELECT 'view', TABLE_SCHEMA, TABLE_NAME FROM information_schema.VIEWS WHERE SECURITY_TYPE = 'DEFINER' AND DEFINER IN (%[1]s)
 UNION ALL SELECT LOWER(ROUTINE_TYPE), ROUTINE_SCHEMA, ROUTINE_NAME FROM information_schema.ROUTINES WHERE SECURITY_TYPE = 'DEFINER' AND DEFINER IN (%[1]s)
 UNION ALL SELECT 'event', EVENT_SCHEMA, EVENT_NAME FROM information_schema.EVENTS WHERE DEFINER IN (%[1]s)`
 
-// definerError says of what a user is the DEFINER.
-type definerError struct{ objects []string }
-
-const namedObjects = 5
-
-func (e *definerError) Error() string { return e.says(func(names string) string { return names }) }
-
-// says is the error's text, with the names of objects as redact has them.
-func (e *definerError) says(redact func(names string) string) string {
-	shown := e.objects[:min(len(e.objects), namedObjects)]
-	text := "the user is the DEFINER of " + redact(strings.Join(shown, ", "))
-	if more := len(e.objects) - len(shown); more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
-	return text
-}
-
-// indispensable returns the error for a user who is the DEFINER of something. What a user may make is asked first, since
-// looking through many tables takes long; revoked says that privileges do not tell any more.
-func indispensable(ctx context.Context, s *sql.Conn, name string, hosts []string, revoked bool) error {
+// checkDefiner returns an error if a user is the DEFINER of something. It first checks whether the
+// privileges of the user allow that, because searching many tables takes long; revoked means that
+// they are already revoked.
+func checkDefiner(ctx context.Context, s *sql.Conn, name string, hosts []string, revoked bool) error {
 	accounts, definers := make([]string, len(hosts)), make([]string, len(hosts))
 	for i, host := range hosts {
-		accounts[i], definers[i] = text(name)+"@"+text(host), text(name+"@"+host)
+		accounts[i], definers[i] = quoteText(name)+"@"+quoteText(host), quoteText(name+"@"+host)
 	}
 	roles, known, err := definingRoles(ctx, s, accounts)
 	if err != nil || known && len(roles) == 0 && !revoked {
@@ -63,8 +48,8 @@ func indispensable(ctx context.Context, s *sql.Conn, name string, hosts []string
 	return &definerError{found}
 }
 
-// definingRoles are those of accounts and their roles, and so on, that could become a DEFINER or make one of their users one. known
-// is false where that may not be looked at.
+// definingRoles returns the accounts and their roles, recursively, whose privileges allow them to
+// become a DEFINER. known is false if the session may not read the grants.
 func definingRoles(ctx context.Context, s *sql.Conn, accounts []string) (defining []string, known bool, err error) {
 	const most = 64
 	seen := map[string]bool{}
@@ -85,7 +70,7 @@ func definingRoles(ctx context.Context, s *sql.Conn, accounts []string) (definin
 		for _, line := range lines {
 			roles, privileges := grant(line)
 			queue = append(queue, roles...)
-			if slices.ContainsFunc(privileges, func(p string) bool { return slices.Contains(defines, p) }) && !slices.Contains(defining, queue[0]) {
+			if slices.ContainsFunc(privileges, func(p string) bool { return slices.Contains(definingPrivileges, p) }) && !slices.Contains(defining, queue[0]) {
 				defining = append(defining, queue[0])
 			}
 		}
@@ -93,10 +78,10 @@ func definingRoles(ctx context.Context, s *sql.Conn, accounts []string) (definin
 	return defining, true, nil
 }
 
-// ownRoles are those that the session may take.
+// ownRoles returns the roles that the session may take.
 func ownRoles(ctx context.Context, s *sql.Conn) ([]string, error) {
 	names, err := column(ctx, s, "SELECT DISTINCT ROLE_NAME FROM information_schema.APPLICABLE_ROLES LIMIT 64")
-	if number(err) != 0 && !dying(err) { // a server without roles, or without that table
+	if number(err) != 0 && !dying(err) { // the server has no roles, or not that table
 		return nil, nil
 	}
 	for i, name := range names {
@@ -105,7 +90,8 @@ func ownRoles(ctx context.Context, s *sql.Conn) ([]string, error) {
 	return names, err
 }
 
-// grant reads a line of SHOW GRANTS: either roles, in quotes, or privileges. Those on columns have a list behind.
+// grant parses a line of SHOW GRANTS: quoted roles, or privileges. A privilege on columns is
+// followed by a list.
 func grant(line string) (roles, privileges []string) {
 	rest, ok := strings.CutPrefix(line, "GRANT ")
 	switch {
@@ -125,8 +111,8 @@ func grant(line string) (roles, privileges []string) {
 	return roles, privileges
 }
 
-// objectsOf looks with the rights of the session and then with those of each role: an administrator who may grant a role can
-// take it.
+// objectsOf searches with the rights of the session and then with those of each role, because an
+// administrator that may grant a role can take it.
 func objectsOf(ctx context.Context, s *sql.Conn, definers, roles []string) ([]string, error) {
 	found := map[string]bool{}
 	err := asEach(ctx, s, roles, func() error {
@@ -147,28 +133,29 @@ func objectsOf(ctx context.Context, s *sql.Conn, definers, roles []string) ([]st
 	return slices.Sorted(maps.Keys(found)), err
 }
 
-// asEach calls f as the session is, and in each role that it may take. Afterwards it has the role that it had, or is closed.
+// asEach calls f with the current role of the session and with each role that it may take.
+// Afterwards the session has its old role, or is closed.
 func asEach(ctx context.Context, s *sql.Conn, roles []string, f func() error) (err error) {
 	if err := f(); err != nil || len(roles) == 0 {
 		return err
 	}
-	var had sql.NullString
-	switch err := s.QueryRowContext(ctx, "SELECT CURRENT_ROLE()").Scan(&had); {
+	var current sql.NullString
+	switch err := s.QueryRowContext(ctx, "SELECT CURRENT_ROLE()").Scan(&current); {
 	case number(err) != 0:
-		return nil // a server without roles
+		return nil // the server has no roles
 	case err != nil:
 		return err
 	}
 	defer func() {
-		if _, e := s.ExecContext(ctx, "SET ROLE "+roleName(had)); e != nil || err != nil {
-			spend(s)
+		if _, e := s.ExecContext(ctx, "SET ROLE "+roleName(current)); e != nil || err != nil {
+			discard(s)
 			err = errors.Join(err, e)
 		}
 	}()
 	for _, role := range roles {
 		switch _, err := s.ExecContext(ctx, "SET ROLE "+role); {
 		case number(err) != 0:
-			continue // not one that it may take
+			continue // the session may not take it
 		case err != nil:
 			return err
 		}
@@ -179,7 +166,8 @@ func asEach(ctx context.Context, s *sql.Conn, roles []string, f func() error) (e
 	return nil
 }
 
-// roleName is what CURRENT_ROLE() says, as SET ROLE takes it. MySQL says it so.
+// roleName converts the answer of CURRENT_ROLE() for SET ROLE. MySQL quotes its answer, MariaDB
+// does not.
 func roleName(r sql.NullString) string {
 	switch {
 	case !r.Valid || r.String == "NONE":

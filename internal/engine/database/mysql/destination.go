@@ -10,11 +10,11 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/database"
 )
 
-// sending are the parameters that decide in which form the password is sent. The others of those that are accepted change
-// neither that nor where it is sent; tls is the guard.
-var sending = []string{"allowCleartextPasswords", "allowNativePasswords"}
+// passwordParams decide in which form the password is sent. The other accepted parameters change
+// neither that nor the server; tls is the guard.
+var passwordParams = []string{"allowCleartextPasswords", "allowNativePasswords"}
 
-// How connections are guarded, the strictest last.
+// The protection of connections, the strictest last.
 const (
 	unguarded = iota
 	encrypted
@@ -24,7 +24,7 @@ const (
 // destination implements [database.Provider].Destination.
 func destination(c database.Config) (database.Destination, bool) {
 	d, err := split(c.URL.RevealString())
-	if err != nil || c.DisableEscaping { // else what is filled in can change what is read
+	if err != nil || c.DisableEscaping { // a value that is filled in could change how the URL is parsed
 		return database.Destination{}, false
 	}
 	parsed, err := mysql.ParseDSN(d.address + "/?" + d.query)
@@ -40,7 +40,7 @@ func destination(c database.Config) (database.Destination, bool) {
 	}
 	var more []string
 	for pair := range strings.SplitSeq(d.query, "&") {
-		if key, _, _ := strings.Cut(pair, "="); slices.Contains(sending, key) {
+		if key, _, _ := strings.Cut(pair, "="); slices.Contains(passwordParams, key) {
 			more = append(more, pair)
 		}
 	}

@@ -9,14 +9,14 @@ import (
 
 func TestDestination(t *testing.T) {
 	const base = "{{username}}:{{password}}@tcp(db.example.com:3306)/app?tls=skip-verify"
-	told := func(url string, edit func(*database.Config)) (database.Destination, bool) {
+	destinationOf := func(url string, edit func(*database.Config)) (database.Destination, bool) {
 		c := database.Config{URL: secret.Text(url), Username: "admin", Password: secret.Text("Canary"), Extra: map[string]string{}}
 		if edit != nil {
 			edit(&c)
 		}
 		return Provider.Destination(c)
 	}
-	was, _ := told(base, nil)
+	was, _ := destinationOf(base, nil)
 	for _, tt := range []struct {
 		url  string
 		edit func(*database.Config)
@@ -33,10 +33,10 @@ func TestDestination(t *testing.T) {
 		{base + "&allowCleartextPasswords=true", nil, false},
 		{base, func(c *database.Config) { c.Extra["tls_server_name"] = "evil.example.com" }, false},
 		{base, func(c *database.Config) { c.Extra["tls_skip_verify"] = "true" }, true},
-		{base, func(c *database.Config) { c.DisableEscaping = true }, false}, // what is filled in can change what is read
+		{base, func(c *database.Config) { c.DisableEscaping = true }, false}, // a value that is filled in could change how the URL is parsed
 		{"nonsense", nil, false},
 	} {
-		is, ok := told(tt.url, tt.edit)
+		is, ok := destinationOf(tt.url, tt.edit)
 		if got := ok && is.Place == was.Place && is.Guard >= was.Guard; got != tt.same {
 			t.Errorf("%q leads to the same place, as well guarded: %v (%+v from %+v), want %v", tt.url, got, is, was, tt.same)
 		}

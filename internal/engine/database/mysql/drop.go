@@ -13,7 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// How long ending sessions is waited for.
+// Limit and interval of waiting for sessions to end.
 const (
 	endWait = time.Second
 	endLook = 20 * time.Millisecond
@@ -32,44 +32,45 @@ func (c *conn) Drop(ctx context.Context, name string, o database.DropOptions) (r
 			return report, invalid(k.op, err)
 		}
 	}
-	err = c.repeatable(ctx, func(ctx context.Context, s *sql.Conn) error {
+	err = c.runRepeatable(ctx, func(ctx context.Context, s *sql.Conn) error {
 		report = database.Report{}
 		if len(all) == 0 {
 			if err := dropAll(ctx, s, name); err != nil {
 				return err
 			}
 		} else if err := revoke(ctx, s, name, all, &report); err != nil {
-			spend(s)
+			discard(s)
 			return err
 		}
-		if wild(all) {
-			defer spend(s)
+		if changesSession(all) {
+			defer discard(s)
 		}
 		if !o.TerminateSessions {
 			return nil
 		}
-		return evict(ctx, s, name, &report)
+		return terminateSessions(ctx, s, name, &report)
 	})
-	return report, c.explain(k, err)
+	return report, k.explain(err)
 }
 
-// revoke runs a role's statements. One that fails where the user is gone fails only because of that, and the rest
-// still runs: the user may have been half revoked before. Statements that drop a user mean all of its accounts, also where
-// they name one that is not there, or not all.
+// revoke runs a role's statements. If a statement fails and the user is gone, the other statements
+// still run, because an earlier revocation may have been interrupted. Statements that drop the
+// user are meant for all of its accounts, even if they name only some of them, or one that does
+// not exist.
 func revoke(ctx context.Context, s *sql.Conn, name string, all []statement, report *database.Report) error {
 	before, err := hosts(ctx, s, name)
 	if err != nil {
 		return err
 	}
 	drops, clearing := slices.ContainsFunc(all, dropsUser), slices.ContainsFunc(all, clears)
-	if drops && !clearing { // before privileges are revoked, which tell what the user may have made
-		if err := indispensable(ctx, s, name, before, false); err != nil {
+	if drops && !clearing { // before the privileges are revoked, which show whether the user can be a DEFINER
+		if err := checkDefiner(ctx, s, name, before, false); err != nil {
 			return err
 		}
 	}
 	for i, one := range all {
 		if clearing && dropsUser(one) {
-			if err := indispensable(ctx, s, name, before, true); err != nil {
+			if err := checkDefiner(ctx, s, name, before, true); err != nil {
 				return err
 			}
 		}
@@ -87,7 +88,7 @@ func revoke(ctx context.Context, s *sql.Conn, name string, all []statement, repo
 			report.Notes = append(report.Notes, fmt.Sprintf("statement %d of the role's revocation_statements failed (error %d: %s) and was passed over", i+1, number(err), numbers[number(err)][0]))
 			continue
 		}
-		return &failed{err: cause(ctx, err), at: i, of: len(all), what: one}
+		return &statementError{err: cause(ctx, err), at: i, of: len(all), what: one}
 	}
 	left, err := hosts(ctx, s, name)
 	if err != nil || len(left) == 0 {
@@ -102,14 +103,14 @@ func revoke(ctx context.Context, s *sql.Conn, name string, all []statement, repo
 	return dropAll(ctx, s, name)
 }
 
-// misnamed are the answers to a statement that is about an account, or privileges, that are not there.
+// misnamed are the errors for a statement about an account, or privileges, that do not exist.
 var misnamed = []uint16{1141, 1147, 1269, 1396, 1403}
 
 func dropsUser(s statement) bool {
 	return s.word == "DROP" && s.next == "USER"
 }
 
-// clears reports whether a statement may take away, or change, what a user is the DEFINER of.
+// clears reports whether a statement may drop or change objects of which a user is the DEFINER.
 func clears(s statement) bool {
 	if s.next == "USER" && (s.word == "DROP" || s.word == "ALTER") {
 		return false
@@ -123,13 +124,14 @@ func (c *conn) Disable(ctx context.Context, name string) error {
 	if err := database.CheckName(k.op, name); err != nil {
 		return err
 	}
-	return c.explain(k, c.repeatable(ctx, func(ctx context.Context, s *sql.Conn) error {
+	return k.explain(c.runRepeatable(ctx, func(ctx context.Context, s *sql.Conn) error {
 		return toAll(ctx, s, name, func(accounts string) string { return "ALTER USER " + accounts + " ACCOUNT LOCK" })
 	}))
 }
 
-// evict ends the user's sessions: to drop a user does not. The user is gone by now, so no new ones come.
-func evict(ctx context.Context, s *sql.Conn, name string, report *database.Report) error {
+// terminateSessions ends the sessions of a user, which dropping the user does not. The user is
+// gone by now, so that there are no new ones.
+func terminateSessions(ctx context.Context, s *sql.Conn, name string, report *database.Report) error {
 	seen := map[uint64]bool{}
 	for until := time.Now().Add(endWait); ; {
 		ids, err := sessions(ctx, s, name)
@@ -143,9 +145,10 @@ func evict(ctx context.Context, s *sql.Conn, name string, report *database.Repor
 				if err != nil {
 					return err
 				}
-			case 1094: // gone by itself
+			case 1094: // it has ended already
 			default:
-				report.Notes = append(report.Notes, fmt.Sprintf("the user's sessions could not be ended: %s", numbers[1095][1]))
+				report.Notes = append(report.Notes, fmt.Sprintf("the user's sessions could not be ended: %s",
+					numbers[1095][1]))
 				return nil
 			}
 		}
@@ -159,13 +162,13 @@ func evict(ctx context.Context, s *sql.Conn, name string, report *database.Repor
 			report.Notes = append(report.Notes, "some of the user's sessions were told to end and have not yet")
 			return nil
 		}
-		if err := rest(ctx); err != nil {
+		if err := waitForEnd(ctx); err != nil {
 			return err
 		}
 	}
 }
 
-func rest(ctx context.Context) error {
+func waitForEnd(ctx context.Context) error {
 	select {
 	case <-time.After(endLook):
 		return nil
@@ -175,7 +178,7 @@ func rest(ctx context.Context) error {
 }
 
 func sessions(ctx context.Context, s *sql.Conn, name string) (ids []uint64, err error) {
-	rows, err := s.QueryContext(ctx, "SHOW PROCESSLIST") // its table has another name in each kind of server
+	rows, err := s.QueryContext(ctx, "SHOW PROCESSLIST") // MySQL and MariaDB have different tables for it
 	if err != nil {
 		return nil, err
 	}
@@ -208,15 +211,16 @@ func sessions(ctx context.Context, s *sql.Conn, name string) (ids []uint64, err 
 	return ids, rows.Err()
 }
 
-// SettleAttempt ends the session that holds the attempt's lock. None, at a time when the server's clock has
-// passed the deadline, means that none comes.
+// SettleAttempt ends the session that has the attempt's lock. If there is none and the server's
+// clock is past the deadline, the attempt can have no effect any more.
 func (c *conn) SettleAttempt(ctx context.Context, a database.Attempt) (settled bool, err error) {
 	k := c.call("SettleAttempt", "settling the attempt")
 	if !a.Valid() {
-		return false, database.MarkUnchanged(fault.New(k.op, fault.Invalid, "the attempt is refused; it must have a deadline, and an id of 1 to 48 of A-Z a-z 0-9 . _ -"))
+		return false, database.MarkUnchanged(fault.New(k.op, fault.Invalid,
+			"the attempt is refused; it must have a deadline, and an id of 1 to 48 of A-Z a-z 0-9 . _ -"))
 	}
-	err = c.repeatable(ctx, func(ctx context.Context, s *sql.Conn) error {
-		// The clock first: a session that takes the lock after this look was too late.
+	err = c.runRepeatable(ctx, func(ctx context.Context, s *sql.Conn) error {
+		// The clock is read first, because a session that takes the lock afterwards is too late.
 		late, _, err := values(ctx, s, "SELECT UTC_TIMESTAMP(6) >= ?, 0", instant(a.Deadline))
 		if err != nil {
 			return err
@@ -226,12 +230,12 @@ func (c *conn) SettleAttempt(ctx context.Context, a database.Attempt) (settled b
 		return err
 	})
 	if err != nil {
-		return false, c.explain(k, err)
+		return false, k.explain(err)
 	}
 	return settled, nil
 }
 
-// endHolder ends the session that runs an attempt and reports whether there is none any more.
+// endHolder ends the session that runs an attempt, and reports whether it is gone.
 func endHolder(ctx context.Context, s *sql.Conn, a database.Attempt) (gone bool, err error) {
 	for until := time.Now().Add(endWait); ; {
 		holder, _, err := values(ctx, s, "SELECT IS_USED_LOCK(?), 0", lockName(a.ID))
@@ -246,7 +250,7 @@ func endHolder(ctx context.Context, s *sql.Conn, a database.Attempt) (gone bool,
 		if _, err := s.ExecContext(ctx, fmt.Sprintf("KILL CONNECTION %d", holder.Int64)); err != nil && number(err) != 1094 {
 			return false, err
 		}
-		if err := rest(ctx); err != nil {
+		if err := waitForEnd(ctx); err != nil {
 			return false, err
 		}
 	}

@@ -21,8 +21,8 @@ const (
 	masked       = "*****"
 )
 
-// A dsn is a connection_url of the form [user[:password]@][protocol[(address)]]/[database][?key=value[&...]],
-// cut into its parts.
+// A dsn has the parts of a connection_url,
+// [user[:password]@][protocol[(address)]]/[database][?key=value[&...]].
 type dsn struct {
 	user            string
 	password        secret.Value
@@ -34,10 +34,10 @@ type dsn struct {
 
 var errForm = errors.New("connection_url must have the form {{username}}:{{password}}@tcp(host:3306)/database, in which the database may be empty and the / before it may not; a password with special characters belongs into the field for it")
 
-// addressForm is a protocol and an address, each of which may be missing.
+// addressForm matches a protocol and an address, each of which may be missing.
 var addressForm = regexp.MustCompile(`^[a-zA-Z0-9_+-]*(\([^()@]*\))?$`)
 
-// split cuts a connection_url as the driver does: at its last /, and at the last @ before that.
+// split splits a connection_url as the driver does: at its last /, and at the last @ before that.
 func split(text string) (d dsn, err error) {
 	if len(text) > database.MaxURL {
 		return d, fmt.Errorf("connection_url is longer than %d bytes: shorten it", database.MaxURL)
@@ -53,7 +53,8 @@ func split(text string) (d dsn, err error) {
 	if slash < 0 {
 		return d, errForm
 	}
-	// Where the last / is missing, one in the password is taken for it, and the password's end for parameters.
+	// If the last / is missing, a / in the password would be taken for it, and the end of the
+	// password for parameters.
 	if strings.ContainsAny(text[slash+1:], "@()") {
 		return d, errForm
 	}
@@ -71,19 +72,19 @@ func split(text string) (d dsn, err error) {
 	return d, nil
 }
 
-// accepted are the parameters that a connection_url may have. The rest are the driver's for
-// reading files of this machine, for weak logins, and for variables of sessions that are ours to set.
+// accepted are the parameters that a connection_url may have. The other parameters of the driver
+// read local files, allow weak logins, or set session variables that this package sets.
 var accepted = []string{
 	"allowCleartextPasswords", "allowNativePasswords", "charset", "checkConnLiveness", "clientFoundRows", "collation",
 	"columnsWithAlias", "interpolateParams", "loc", "maxAllowedPacket", "multiStatements", "parseTime", "readTimeout",
 	"rejectReadOnly", "timeout", "tls", "writeTimeout",
 }
 
-// maxProblems is how many parameters one error complains of.
+// maxProblems limits the parameters that one error names.
 const maxProblems = 5
 
-// known are other parameters that users write, of the driver, of JDBC and of the server. An error names a parameter
-// only if it is one of these: whatever else stands there may be a part of the password.
+// known are other common parameters of the driver, of JDBC and of the server. An error names only
+// these, because anything else may be part of the password.
 var known = []string{
 	"allowAllFiles", "allowFallbackToPlaintext", "allowLoadLocalInfile", "allowMultiQueries", "allowOldPasswords", "allowPublicKeyRetrieval", "autocommit", "autoReconnect",
 	"characterEncoding", "clientCertificateKeyStoreUrl", "compress", "connectTimeout", "connectionAttributes", "enabledTLSProtocols", "foreign_key_checks", "innodb_lock_wait_timeout",
@@ -92,7 +93,7 @@ var known = []string{
 	"trustCertificateKeyStoreUrl", "tx_isolation", "useSSL", "useUnicode", "verifyServerCertificate", "wait_timeout", "zeroDateTimeBehavior",
 }
 
-// refusal names a parameter that is not accepted, if that tells nothing.
+// refusal is the error for a parameter that is not accepted. It names only a known parameter.
 func refusal(key string) error {
 	if !slices.Contains(known, key) {
 		key = "a parameter"
@@ -102,7 +103,7 @@ func refusal(key string) error {
 	return fmt.Errorf("connection_url has %s that is not accepted: take it out; accepted are %s", key, strings.Join(accepted, ", "))
 }
 
-// unreadable finds the parameter, all of which are accepted ones, whose value the driver does not take.
+// unreadable is the error for the accepted parameter whose value the driver refuses.
 func unreadable(query string) error {
 	for pair := range strings.SplitSeq(query, "&") {
 		if _, err := mysql.ParseDSN("tcp(host:3306)/?" + pair); pair != "" && err != nil {
@@ -113,8 +114,9 @@ func unreadable(query string) error {
 	return errors.New("connection_url cannot be read: check the address, as in tcp(host:3306), and the values of the parameters after ?")
 }
 
-// parseDSN reads connection_url and puts the credentials where their placeholders are: after it was cut, so that
-// nothing in them can end what they stand in. Errors are in our own words, since the text holds a password.
+// parseDSN parses connection_url and fills in the credentials after splitting it, so that no
+// character in them is a delimiter. Errors have texts of their own, because those of the driver
+// may contain the password.
 func parseDSN(c database.Config) (*mysql.Config, error) {
 	text := c.URL.RevealString()
 	if strings.TrimSpace(text) == "" {
@@ -184,7 +186,8 @@ func checkAddress(d *mysql.Config) error {
 	return nil
 }
 
-// display masks a password that is written into a connection URL. What cannot be read is masked as a whole.
+// display masks the password in a connection URL. A URL that cannot be parsed is masked as a
+// whole.
 func display(url secret.Value) string {
 	text := strings.TrimSpace(url.RevealString())
 	if text == "" {
@@ -195,7 +198,7 @@ func display(url secret.Value) string {
 		return masked
 	}
 	if _, err := mysql.ParseDSN(d.address + "/?" + d.query); err != nil {
-		return masked // a part of a password may stand where an address should
+		return masked // a part of a password may be in place of an address
 	}
 	if d.password.Empty() || d.password.RevealString() == passwordMark {
 		return text

@@ -90,13 +90,13 @@ func TestRefusedConfigurations(t *testing.T) {
 	for n, want := range map[int]int{2: 2, maxProblems: maxProblems, 20: maxProblems} {
 		many.URL = secret.Text(url + "?timeout=1s" + strings.Repeat("&sql_mode=x", n))
 		if got := strings.Count(fault.Message(Provider.Check(many)), "sql_mode"); got != want {
-			t.Errorf("of %d problems, %d are told, want %d", n, got, want)
+			t.Errorf("of %d problems, the error names %d, want %d", n, got, want)
 		}
 	}
 }
 
-// TestErrorsNeverShowThePassword writes the password where it breaks the URL, and looks for it, and for its parts, in
-// all that comes back: a / in it is taken for the last one where that is missing.
+// TestErrorsNeverShowThePassword puts the password where it breaks the URL, and looks for it and
+// its parts in the errors and in the displayed URL.
 func TestErrorsNeverShowThePassword(t *testing.T) {
 	const head, tail = "HeadCanary", "TailCanary"
 	for _, broken := range []string{
@@ -120,20 +120,20 @@ func TestErrorsNeverShowThePassword(t *testing.T) {
 	}
 }
 
-// TestNoParameterReadsAFile: nothing that names a file is accepted, and what is accepted opens none: the answer is the same
-// for a file that is there, for one that is not, and for a device that never ends.
+// TestNoParameterReadsAFile gives a path to each parameter, and checks that the answer is the same
+// for an existing file, a missing file, and a device that never ends.
 func TestNoParameterReadsAFile(t *testing.T) {
 	for _, name := range append(slices.Clone(accepted), known...) {
-		said := map[string]bool{}
+		answers := map[string]bool{}
 		for _, path := range []string{os.Args[0], os.Args[0] + ".absent", "/dev/zero"} {
 			err := Provider.Check(database.Config{URL: secret.Text("u:p@tcp(h:3306)/?" + name + "=" + path)})
-			said[strings.ReplaceAll(fmt.Sprint(err), path, "PATH")] = true
+			answers[strings.ReplaceAll(fmt.Sprint(err), path, "PATH")] = true
 			if err == nil && !slices.Contains(accepted, name) {
 				t.Errorf("%s is accepted", name)
 			}
 		}
-		if len(said) > 1 {
-			t.Errorf("%s tells files apart: %v", name, said)
+		if len(answers) > 1 {
+			t.Errorf("%s gives different answers: %v", name, answers)
 		}
 	}
 	p, err := prepare(database.Config{URL: secret.Text("u:p@tcp(h:3306)/")})
@@ -169,7 +169,7 @@ func FuzzDisplay(f *testing.F) {
 		}
 		d, err := split(before + canary + after)
 		if err == nil && !strings.Contains(d.password.RevealString(), canary) {
-			t.Skip() // it is no password there
+			t.Skip() // the canary is not the password
 		}
 		if out := display(secret.Text(before + canary + after)); strings.Contains(out, canary) {
 			t.Errorf("shown: %q", out)

@@ -12,52 +12,9 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A call is one call of the contract: what its errors say and must not say.
-type call struct {
-	op      string // "mysql.Create"
-	doing   string // "creating the user"
-	field   string // the field that holds the statements, if they are a user's
-	user    string // who is looked for
-	secrets []secret.Value
-}
-
-func (c *conn) call(op, doing string, secrets ...secret.Value) call {
-	return call{op: "mysql." + op, doing: doing, secrets: append(secrets, c.known...)}
-}
-
-// scrub takes the call's secrets out of text.
-func (k call) scrub(text string) string {
-	var r secret.Redactor
-	r.Know(k.secrets...)
-	return r.Scrub(text)
-}
-
-// failed is an error of one of several statements.
-type failed struct {
-	err  error
-	at   int       // which, from 0
-	of   int       // how many
-	what statement // the one that failed
-}
-
-func (e *failed) Error() string { return e.err.Error() }
-func (e *failed) Unwrap() error { return e.err }
-
-// verdicts are what we conclude from the server's answers.
-var verdicts = []error{errClosed, errTooLate, errTaken, errAbsent, errTracked}
-
-var (
-	errTooLate = errors.New("the create came after its deadline")
-	errTaken   = errors.New("there is such a user already")
-	errAbsent  = errors.New("there is no such user")
-	errBlind   = errors.New("the administrator does not see the list of users")
-	errTracked = errors.New("another session holds the attempt's lock")
-)
-
-// numbers are the errors that users meet, in words, with what to do.
+// numbers maps the common errors to a text and what to do.
 var numbers = map[uint16][2]string{
 	1007: {"that database exists already", "correct the statement"},
 	1008: {"no such database", "correct the statement"},
@@ -116,7 +73,7 @@ var numbers = map[uint16][2]string{
 	4151: {"the account is locked", "unlock it"},
 }
 
-// atConnect are those that mean something else while nobody is let in yet.
+// atConnect has the errors that have another meaning during the login.
 var atConnect = map[uint16][2]string{
 	1044: {"the administrator may not use the database in connection_url", "GRANT it something there, or leave the database out"},
 	1045: {"wrong username or password", "check both, the host that the administrator's account is for, and whether it asks for TLS (REQUIRE)"},
@@ -125,8 +82,8 @@ var atConnect = map[uint16][2]string{
 	1698: {"the account takes no passwords", "create it with a password"},
 }
 
-// explain makes a fault of an error of a call.
-func (c *conn) explain(k call, err error) error {
+// explain converts an error of a call to a fault.
+func (k call) explain(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -136,7 +93,7 @@ func (c *conn) explain(k call, err error) error {
 		unchanged = false
 	}
 	f.Err = errors.New(k.scrub(logged(err)))
-	if onlyThis(err) {
+	if refusalOnly(err) {
 		f = database.MarkRefused(f)
 	}
 	if unchanged {
@@ -145,24 +102,25 @@ func (c *conn) explain(k call, err error) error {
 	return f
 }
 
-// ofAll are the answers that speak of the server as a whole: it has no room, is going down, or is read-only.
-var ofAll = []uint16{1040, 1041, 1047, 1053, 1037, 1038, 1203, 1290, 1792, 1836, 1021}
+// serverErrors concern the server as a whole: it has no room, shuts down, or is read-only.
+var serverErrors = []uint16{1040, 1041, 1047, 1053, 1037, 1038, 1203, 1290, 1792, 1836, 1021}
 
-// onlyThis reports whether the server answers, and objects only to what it was asked.
-func onlyThis(err error) bool {
+// refusalOnly reports whether the server refused only this statement.
+func refusalOnly(err error) bool {
 	if _, kept := errors.AsType[*definerError](err); kept {
 		return true
 	}
 	_, connecting := errors.AsType[*connectError](err)
 	_, early := errors.AsType[*notSent](err)
 	n := number(err)
-	return n != 0 && !connecting && !early && !dying(err) && !slices.Contains(ofAll, n)
+	return n != 0 && !connecting && !early && !dying(err) && !slices.Contains(serverErrors, n)
 }
 
-// logged is an error's text, without what the server quotes of a statement that had a password in it: it
-// cuts its quotes, and a part of a password is not found by redacting.
+// logged returns the text of an error for the log. It omits the server's message if that may quote
+// a statement with a password, because the server cuts its quotes, and a redactor does not find a
+// part of a password.
 func logged(err error) string {
-	at, many := errors.AsType[*failed](err)
+	at, many := errors.AsType[*statementError](err)
 	my, answered := errors.AsType[*mysql.MySQLError](err)
 	if !answered || my.Number != 1064 && !(many && at.what.secretive) {
 		return err.Error()
@@ -170,12 +128,12 @@ func logged(err error) string {
 	return fmt.Sprintf("the server answered error %d (%s)", my.Number, my.SQLState)
 }
 
-// classify sets kind and message, and reports whether the database is surely unchanged.
+// classify sets kind and message, and reports whether the database is certainly unchanged.
 func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 	_, early := errors.AsType[*notSent](err)
 	my, answered := errors.AsType[*mysql.MySQLError](err)
 	_, connecting := errors.AsType[*connectError](err)
-	at, many := errors.AsType[*failed](err)
+	at, many := errors.AsType[*statementError](err)
 	kept, needed := errors.AsType[*definerError](err)
 	switch {
 	case errors.Is(err, errClosed), errors.Is(err, context.Canceled):
@@ -217,19 +175,19 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 	default:
 		f.Msg = "the connection to MySQL was lost while " + k.doing
 	}
-	// One statement that was refused has done nothing. Of several, those before it have.
+	// A single statement that was refused had no effect. Of several, the earlier ones had theirs.
 	return early || answered && !dying(err) && !(many && at.of > 1)
 }
 
 // refused says which statement the server refused, and why.
-func (k call) refused(at *failed, my *mysql.MySQLError) string {
+func (k call) refused(at *statementError, my *mysql.MySQLError) string {
 	if k.field == "" || at == nil {
 		return fmt.Sprintf("MySQL refused %s: %s", k.doing, state(my, nil))
 	}
 	return fmt.Sprintf("MySQL refused statement %d of %s: %s", at.at+1, k.field, state(my, nil))
 }
 
-// lacking finds the privileges that the server names.
+// lacking matches the privileges that the server names.
 var lacking = regexp.MustCompile(`the ([A-Z_]+(?:(?:, | )[A-Z_]+)*) privilege`)
 
 func state(my *mysql.MySQLError, first map[uint16][2]string) string {
@@ -246,7 +204,7 @@ func state(my *mysql.MySQLError, first map[uint16][2]string) string {
 	return fmt.Sprintf("%s (error %d); %s", known[0], my.Number, known[1])
 }
 
-// unreachable says in our words why there is no connection.
+// unreachable says why there is no connection.
 func unreachable(err error) string {
 	if errors.Is(err, mysql.ErrNoTLS) {
 		return "the server has no TLS; switch it on there, or leave out the fields for TLS and tls= in connection_url"

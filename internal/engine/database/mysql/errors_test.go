@@ -13,9 +13,9 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// TestExplain: what an error proves. A database is called unchanged only where the server, or the
-// missing connection, proves it, and a refusal is one of what was asked only where the server as
-// a whole is well.
+// TestExplain checks what an error proves. The database is unchanged only if the server or the
+// missing connection proves it, and an error is a refusal only if it does not concern the server
+// as a whole.
 func TestExplain(t *testing.T) {
 	says := func(n uint16) *mysql.MySQLError {
 		return &mysql.MySQLError{Number: n, SQLState: [5]byte{'4', '2', '0', '0', '0'}, Message: "Canary of the server"}
@@ -32,9 +32,9 @@ func TestExplain(t *testing.T) {
 		"of words that are not ours": {says(65000), fault.Upstream, true, true, "error 65000; the server's words are in the log"},
 		"a privilege":                {lacks, fault.Upstream, true, true, "GRANT it CREATE USER or SUPER"},
 		"a privilege, not named":     {says(1227), fault.Upstream, true, true, "give it CREATE USER"},
-		"the only statement":         {&failed{err: says(1064), at: 0, of: 1, what: plain}, fault.Upstream, true, true, "refused statement 1 of creation_statements"},
-		"a later statement":          {&failed{err: says(1064), at: 2, of: 3, what: plain}, fault.Upstream, false, true, "refused statement 3 of creation_statements"},
-		"the first of several":       {&failed{err: says(1064), at: 0, of: 2, what: plain}, fault.Upstream, false, true, "refused statement 1 of creation_statements"},
+		"the only statement":         {&statementError{err: says(1064), at: 0, of: 1, what: plain}, fault.Upstream, true, true, "refused statement 1 of creation_statements"},
+		"a later statement":          {&statementError{err: says(1064), at: 2, of: 3, what: plain}, fault.Upstream, false, true, "refused statement 3 of creation_statements"},
+		"the first of several":       {&statementError{err: says(1064), at: 0, of: 2, what: plain}, fault.Upstream, false, true, "refused statement 1 of creation_statements"},
 		"disk full":                  {says(1021), fault.Upstream, true, false, "its disk is full"},
 		"read only":                  {says(1290), fault.Upstream, true, false, "connect to the primary"},
 		"shutting down":              {says(1053), fault.Upstream, false, false, "shutting down"},
@@ -58,7 +58,7 @@ func TestExplain(t *testing.T) {
 		"lost":                       {mysql.ErrInvalidConn, fault.Upstream, false, false, "lost while creating the user"},
 	} {
 		k := call{op: "mysql.Create", doing: "creating the user", field: "creation_statements", user: "v-app"}
-		err := (&conn{}).explain(k, tt.err)
+		err := k.explain(tt.err)
 		if !fault.Is(err, tt.kind) || !strings.Contains(fault.Message(err), tt.want) || strings.Contains(fault.Message(err), "Canary") {
 			t.Errorf("%s: %v, want kind %v and %q", name, err, tt.kind, tt.want)
 		}
@@ -66,12 +66,13 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%s: unchanged %v and refused %v, want %v and %v", name, database.Unchanged(err), database.Refused(err), tt.unchanged, tt.refused)
 		}
 	}
-	if err := (&conn{}).explain(call{}, nil); err != nil {
+	if err := (call{}).explain(nil); err != nil {
 		t.Errorf("no error: %v", err)
 	}
 }
 
-// TestLogged: the server's words go to the log, but not where it quotes a statement that had the password in it.
+// TestLogged checks that the server's message is logged unless it quotes a statement with the
+// password.
 func TestLogged(t *testing.T) {
 	for name, tt := range map[string]struct {
 		number uint16
@@ -86,7 +87,7 @@ func TestLogged(t *testing.T) {
 	} {
 		var err error = &mysql.MySQLError{Number: tt.number, Message: "near 'Canary"}
 		if tt.what != nil {
-			err = &failed{err: err, what: *tt.what, of: 1}
+			err = &statementError{err: err, what: *tt.what, of: 1}
 		}
 		got := logged(err)
 		if strings.Contains(got, "Canary") != tt.kept || !strings.Contains(got, "1") {
@@ -95,7 +96,7 @@ func TestLogged(t *testing.T) {
 	}
 }
 
-// TestTLSFields: what is verified of the server, and by which name, is as the fields say.
+// TestTLSFields checks how the fields for TLS decide about verification and the name.
 func TestTLSFields(t *testing.T) {
 	for _, tt := range []struct {
 		url    string

@@ -11,7 +11,8 @@ import (
 )
 
 func TestEndlessServer(t *testing.T) {
-	// Packets of the largest size, which the next one continues, numbered as the protocol wants.
+	// Packets of the largest size, so that each is continued by the next. The protocol numbers
+	// them.
 	var packets []byte
 	for n := range 3 {
 		packets = append(append(packets, 0xff, 0xff, 0xff, byte(n)), bytes.Repeat([]byte("x"), 0xffffff)...)

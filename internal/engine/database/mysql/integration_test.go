@@ -21,12 +21,13 @@ const (
 	drop   = `DROP USER '{{name}}'@'%';`
 )
 
-// The administrator of the documentation: no superuser, but with what lending users needs.
+// The administrator of the documentation, which is no superuser, but has the privileges to create
+// users.
 const (
-	lender       = "keyturn"
-	lenderSecret = "lender-password"
-	lenderSQL    = `CREATE DATABASE app; CREATE TABLE app.accounts (id int);
-CREATE USER 'keyturn'@'%' IDENTIFIED BY 'lender-password';
+	adminUser     = "keyturn"
+	adminPassword = "admin-password"
+	adminSQL      = `CREATE DATABASE app; CREATE TABLE app.accounts (id int);
+CREATE USER 'keyturn'@'%' IDENTIFIED BY 'admin-password';
 GRANT CREATE USER, PROCESS, CONNECTION ADMIN ON *.* TO 'keyturn'@'%';
 GRANT SELECT ON mysql.user TO 'keyturn'@'%';
 GRANT SELECT ON app.* TO 'keyturn'@'%' WITH GRANT OPTION;`
@@ -80,21 +81,21 @@ func execute(s *mariatest.Server, format string) func(*testing.T, string) {
 
 func TestConformance(t *testing.T) {
 	s := mariatest.Start(t)
-	s.Exec(t, lenderSQL)
+	s.Exec(t, adminSQL)
 	t.Run("admin", func(t *testing.T) { databasetest.Run(t, target(s, configOf(s, mariatest.Admin, mariatest.Password))) })
-	t.Run("lender", func(t *testing.T) {
-		lent := target(s, configOf(s, lender, lenderSecret))
-		// What users of Vault write, who cannot know that the second half suffices.
-		lent.Revocation = []string{`REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{{name}}'@'%'; ` + drop}
-		databasetest.Run(t, lent)
+	t.Run("keyturn", func(t *testing.T) {
+		limited := target(s, configOf(s, adminUser, adminPassword))
+		// Statements that are common with Vault, although the second one would suffice.
+		limited.Revocation = []string{`REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{{name}}'@'%'; ` + drop}
+		databasetest.Run(t, limited)
 	})
 }
 
-// A pooled session of a server that has become a replica is not used again.
+// TestFailover checks that a pooled session of a server that became a replica is not used again.
 func TestFailover(t *testing.T) {
 	old, promoted := mariatest.Start(t), mariatest.Start(t)
 	for _, s := range []*mariatest.Server{old, promoted} {
-		s.Exec(t, lenderSQL)
+		s.Exec(t, adminSQL)
 	}
-	databasetest.RunFailover(t, target(old, configOf(old, lender, lenderSecret)), promoted.Addr(), func() { old.Exec(t, "SET GLOBAL read_only = 1") })
+	databasetest.RunFailover(t, target(old, configOf(old, adminUser, adminPassword)), promoted.Addr(), func() { old.Exec(t, "SET GLOBAL read_only = 1") })
 }

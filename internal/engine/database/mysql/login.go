@@ -16,23 +16,25 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// Login opens a session as the user, past the pool, and closes it. The user need not have the
-// administrator's database.
+// Login opens a session as the user, outside of the pool, and closes it. It uses no database,
+// because the user may not have the administrator's.
 func (c *conn) Login(ctx context.Context, name string, password secret.Value) (bool, error) {
-	return c.login(ctx, c.call("Login", "trying the login", password), name, byPassword, func(config *mysql.Config) { config.Passwd = password.RevealString() })
+	return c.login(ctx, c.call("Login", "trying the login", password), name, byPassword, func(config *mysql.Config) {
+		config.Passwd = password.RevealString()
+	})
 }
 
-// A means is what somebody logs in by.
-type means uint8
+// A method is a way to log in.
+type method uint8
 
 const (
-	byPassword means = iota
+	byPassword method = iota
 	byCertificate
 )
 
-// untried are the answers to a login that say nothing of the password: whoever the user is, none is taken, or none is
-// taken now.
-var untried = map[uint16]string{
+// untestable maps the errors of a login that prove nothing about the password to their reason: the
+// account accepts none, or none now.
+var untestable = map[uint16]string{
 	1129: "the server has blocked this machine after many errors of connections; FLUSH HOSTS there",
 	1130: "the server lets nobody in from this machine's address; create an account for it if that is meant",
 	1698: "the account takes no passwords; create it with one",
@@ -44,48 +46,45 @@ var untried = map[uint16]string{
 	4151: "the account is locked; ALTER USER … ACCOUNT UNLOCK",
 }
 
-func (c *conn) login(ctx context.Context, k call, name string, how means, by func(*mysql.Config)) (bool, error) {
+func (c *conn) login(ctx context.Context, k call, name string, how method, setCredential func(*mysql.Config)) (bool, error) {
 	if err := database.CheckGivenName(k.op, name); err != nil {
 		return false, err
 	}
 	ctx, end, err := c.calls.Begin(ctx)
 	if err != nil {
-		return false, c.explain(k, &notSent{err})
+		return false, k.explain(&notSent{err})
 	}
 	defer end()
 	config := c.driver.Clone()
 	config.User, config.DBName, config.Params = name, "", nil
-	by(config)
+	setCredential(config)
 	d, err := mysql.NewConnector(config)
 	if err != nil {
-		return false, c.explain(k, &connectError{err})
+		return false, k.explain(&connectError{err})
 	}
 	s, err := d.Connect(ctx)
-	if heard, ok := config.Logger.(*listener); ok && err != nil && (heard.refused.Load() || database.NotTaken(err.Error())) {
+	if l, ok := config.Logger.(*tlsLogger); ok && err != nil && (l.refused.Load() || database.NotTaken(err.Error())) {
 		return false, nil
 	}
 	if err == nil {
 		_ = s.Close()
 		return true, nil
 	}
-	why, known := untried[number(err)]
+	why, known := untestable[number(err)]
 	switch {
 	case known:
 		return false, c.cannotTry(k, name, why, err)
-	case number(err) == 1203, number(err) == 1226: // it was let in, and has too many sessions
+	case number(err) == 1203, number(err) == 1226: // the user logged in, and has too many sessions
 		return true, nil
 	case slices.ContainsFunc(foreign, func(e error) bool { return errors.Is(err, e) }):
 		return false, c.cannotTry(k, name, "the account logs in by a way that is not known here; give it a password if that is not meant", err)
 	case number(err) == 1045:
 		return false, c.conclusive(ctx, k, name, how, err)
 	}
-	return false, c.explain(k, &connectError{cause(ctx, err)})
+	return false, k.explain(&connectError{cause(ctx, err)})
 }
 
-// foreign are the driver's errors for accounts that it cannot log in.
-var foreign = []error{mysql.ErrUnknownPlugin, mysql.ErrCleartextPassword, mysql.ErrNativePassword, mysql.ErrOldPassword}
-
-// cannotTry is the error for a user whose login proves nothing from here.
+// cannotTry is the error for a user whose login from this machine proves nothing.
 func (c *conn) cannotTry(k call, name, why string, err error) error {
 	f := fault.New(k.op, fault.Unsupported, "%s cannot log in to MySQL from here: %s", name, why)
 	if err != nil {
@@ -94,14 +93,15 @@ func (c *conn) cannotTry(k call, name, why string, err error) error {
 	return database.MarkUnchanged(f)
 }
 
-// conclusive returns nil where a refused login means what it says: the account that the server has picked takes
-// passwords from here. It answers the same (1045) to who comes from the wrong host, or without TLS.
-func (c *conn) conclusive(ctx context.Context, k call, name string, how means, refused error) error {
+// conclusive returns nil if a refused login proves that the password is wrong: the account that
+// the server has selected accepts passwords from here. The server gives the same answer (1045) to
+// a login from the wrong host or without TLS.
+func (c *conn) conclusive(ctx context.Context, k call, name string, how method, refused error) error {
 	if name == c.driver.User {
-		return nil // it could log in from here when this connection was configured
+		return nil // the administrator could log in from here when the connection was configured
 	}
 	var why string
-	err := c.repeatable(ctx, func(ctx context.Context, s *sql.Conn) error {
+	err := c.runRepeatable(ctx, func(ctx context.Context, s *sql.Conn) error {
 		all, client, err := accountsOf(ctx, s, name)
 		if slices.Contains([]uint16{1142, 1143}, number(err)) {
 			why = "whether it can is not to be known; grant SELECT on mysql.user to the administrator"
@@ -111,7 +111,7 @@ func (c *conn) conclusive(ctx context.Context, k call, name string, how means, r
 		return err
 	})
 	if err != nil || why == "" {
-		return c.explain(k, err)
+		return k.explain(err)
 	}
 	return c.cannotTry(k, name, why, refused)
 }
@@ -119,7 +119,8 @@ func (c *conn) conclusive(ctx context.Context, k call, name string, how means, r
 // An account is a user at a host.
 type account struct{ user, host, plugin, tls string }
 
-// accountsOf are those of a name and the anonymous ones, and where the server sees this machine.
+// accountsOf returns the accounts of a name and the anonymous ones, and the host that the server
+// sees for this machine.
 func accountsOf(ctx context.Context, s *sql.Conn, name string) (all []account, client string, err error) {
 	rows, err := s.QueryContext(ctx, "SELECT User, Host, plugin, CAST(ssl_type AS CHAR), SUBSTRING_INDEX(USER(), '@', -1) FROM mysql.user WHERE User IN (?, '')", name)
 	if err != nil {
@@ -136,12 +137,12 @@ func accountsOf(ctx context.Context, s *sql.Conn, name string) (all []account, c
 	return all, client, rows.Err()
 }
 
-// byPasswords are the plugins whose accounts log in by a password that the server keeps itself.
-var byPasswords = []string{"", "mysql_native_password", "caching_sha2_password", "sha256_password", "ed25519"}
+// passwordPlugins are the plugins whose accounts log in with a password that the server stores.
+var passwordPlugins = []string{"", "mysql_native_password", "caching_sha2_password", "sha256_password", "ed25519"}
 
-// unfit says why a login of the name from here proves nothing, or "". The server takes the account with the most exact host, and
-// among those the one with a name.
-func (c *conn) unfit(name, client string, all []account, how means) string {
+// unfit says why a login of the name from here proves nothing, or "". The server selects the
+// account with the most specific host, and among those the one with a name.
+func (c *conn) unfit(name, client string, all []account, how method) string {
 	var best account
 	exact := -1
 	for _, a := range all {
@@ -153,7 +154,7 @@ func (c *conn) unfit(name, client string, all []account, how means) string {
 	withTLS := c.driver.TLS != nil && !c.driver.AllowFallbackToPlaintext
 	switch {
 	case !there:
-		return "" // nobody can
+		return "" // there is no account
 	case exact < 0:
 		return fmt.Sprintf("it has no account for this machine, which the server sees as %q; create one if logins from here are meant", client)
 	case best.user == "":
@@ -162,13 +163,14 @@ func (c *conn) unfit(name, client string, all []account, how means) string {
 		return "the account asks for TLS, and this connection is made without; give tls_ca, or tls=true in connection_url"
 	case how == byPassword && (best.tls == "SPECIFIED" || best.tls == "X509"):
 		return "the account asks for a certificate; use credential_type client_certificate, or drop REQUIRE"
-	case how == byPassword && !slices.Contains(byPasswords, best.plugin):
+	case how == byPassword && !slices.Contains(passwordPlugins, best.plugin):
 		return fmt.Sprintf("the account logs in by the plugin %q; give it a password if that is not meant", best.plugin)
 	}
 	return ""
 }
 
-// exactness is how exactly an account's host fits a client; -1: it does not, or nobody here can tell.
+// exactness is how specific the host of an account is for a client. It is -1 if the host does not
+// match, or if that is unknown.
 func exactness(host, client string) int {
 	const network, full = 1 << 10, 1 << 11
 	if host == "" || host == "%" {
@@ -179,19 +181,19 @@ func exactness(host, client string) int {
 		addresses = append(addresses, "127.0.0.1", "::1")
 	}
 	for _, address := range addresses {
-		switch wild := strings.IndexAny(host, "%_"); {
+		switch changesSession := strings.IndexAny(host, "%_"); {
 		case strings.EqualFold(host, address):
 			return full
 		case inNetwork(host, address):
 			return network
-		case wild >= 0 && like(strings.ToLower(host), strings.ToLower(address)):
-			return wild
+		case changesSession >= 0 && like(strings.ToLower(host), strings.ToLower(address)):
+			return changesSession
 		}
 	}
 	return -1
 }
 
-// inNetwork reads 198.51.100.0/255.255.255.0 and 198.51.100.0/24.
+// inNetwork parses 198.51.100.0/255.255.255.0 and 198.51.100.0/24.
 func inNetwork(host, address string) bool {
 	base, mask, ok := strings.Cut(host, "/")
 	ip, err := netip.ParseAddr(address)
@@ -215,9 +217,10 @@ func inNetwork(host, address string) bool {
 	return true
 }
 
-// like compares as the server does: % is any text, _ any byte, and a backslash takes that from the next.
+// like compares as the server does: % is any text, _ any byte, and a backslash escapes the next
+// byte.
 func like(pattern, s string) bool {
-	star, mark := -1, 0 // where to go on after a %, with one byte more of s
+	star, mark := -1, 0 // where to continue after a %, which then matches one more byte of s
 	for p, i := 0, 0; ; {
 		switch {
 		case p < len(pattern) && pattern[p] == '%':

@@ -2,7 +2,7 @@ package mysql
 
 import "testing"
 
-// The most exact host that fits is the one that the server takes.
+// TestExactness checks which hosts match a client, and which is the most specific.
 func TestExactness(t *testing.T) {
 	for _, tt := range []struct {
 		host, client string

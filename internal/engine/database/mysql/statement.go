@@ -8,7 +8,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// A place is where in SQL a byte stands.
+// A place is the lexical context of a byte in SQL.
 type place uint8
 
 const (
@@ -18,16 +18,16 @@ const (
 	comment
 )
 
-// A lexer walks over SQL as the server does, far enough to know where quotes and statements end.
+// A lexer scans SQL as the server does. It knows only enough to find the ends of quotes and
+// statements.
 type lexer struct {
 	src   string
 	pos   int
 	place place
-	mark  byte // what ends a literal, or a comment: '\n' or '*'
+	mark  byte // the end of a literal, or of a comment: '\n' or '*'
 }
 
-// step moves over one lexical bite and returns where it stood: delimiters and escapes are one
-// bite, everything else is one byte.
+// step advances over one delimiter, escape or byte and returns its place.
 func (l *lexer) step() place {
 	at, n := l.place, 1
 	rest := l.src[l.pos:]
@@ -57,8 +57,8 @@ func (l *lexer) step() place {
 	return at
 }
 
-// open moves over one bite of code, which may open something else. Comments that the server runs
-// (/*! and /*M!) are code.
+// open advances in code, where a quote or comment may begin, and returns the number of bytes.
+// Comments that the server runs (/*! and /*M!) are code.
 func (l *lexer) open(rest string) int {
 	switch b := rest[0]; {
 	case b == '\'' || b == '"':
@@ -79,13 +79,13 @@ func (l *lexer) open(rest string) int {
 // A statement is one message to the server.
 type statement struct {
 	sql       string
-	word      string // its first, upper case
-	next      string // and the one after that
-	secretive bool   // the password is in it
+	word      string // the first word, upper case
+	next      string // the second word
+	secretive bool   // contains the password
 }
 
-// compile takes statements apart at their semicolons and puts values in place of their placeholders, each a
-// name in double braces. The error is of kind Invalid and blames field.
+// compile splits statements at their semicolons and replaces their placeholders, each a name in
+// double braces. The error is of kind Invalid and names field.
 func compile(field string, texts []string, values map[string]string) ([]statement, error) {
 	var all []statement
 	for _, text := range texts {
@@ -108,7 +108,7 @@ func compile(field string, texts []string, values map[string]string) ([]statemen
 	return all, nil
 }
 
-// inspect finds what is wrong with the statements of a field, and what is in them.
+// inspect checks the statements of a field and returns what they contain.
 func inspect(field string, texts []string) (found database.Found, err error) {
 	if err := database.CheckSize(field, texts); err != nil {
 		return found, err
@@ -130,11 +130,11 @@ func inspect(field string, texts []string) (found database.Found, err error) {
 	return found, nil
 }
 
-// clientCommands are those of the mysql client that are no SQL.
+// clientCommands are commands of the mysql client that are no SQL.
 var clientCommands = []string{"DELIMITER", "SOURCE", "CONNECT", "SYSTEM", "TEE", "PAGER", "PROMPT", "REHASH", "STATUS", "WARNINGS"}
 
-// cut takes a text apart at its semicolons, unless it holds a routine or a block: that is one
-// statement with semicolons in it.
+// cut splits a text at its semicolons, except inside of a routine or block, which is one
+// statement.
 func cut(field, text string) (parts []string, err error) {
 	if strings.ContainsRune(text, 0) {
 		return nil, fault.New("mysql.compile", fault.Invalid, "%s has a NUL byte in it: take it out", field)
@@ -166,7 +166,7 @@ func cut(field, text string) (parts []string, err error) {
 		case place == code && text[at] == '\\' && !strings.HasPrefix(text[at:], `\N`):
 			return nil, fault.New("mysql.compile", fault.Invalid, "%s has %q outside of quotes, which is a command of the mysql client, and no SQL; take it out: statements run in the database of connection_url", field, text[at:min(at+2, len(text))])
 		default:
-			first.take(place, text[at])
+			first.add(place, text[at])
 		}
 	}
 	if l.place != code && !(l.place == comment && l.mark == '\n') {
@@ -176,22 +176,23 @@ func cut(field, text string) (parts []string, err error) {
 	return parts, end(len(text))
 }
 
-// An opening is the first few words of a statement in upper case, read byte by byte: "?" where it begins with something else,
-// and none where there is only space and comment.
+// An opening collects the first words of a statement in upper case, byte by byte. The first word
+// is "?" if the statement begins with something else; there is none if it has only spaces and
+// comments.
 type opening struct {
 	words []string
 	word  []byte
 }
 
-// openingWords is how many of them tell what a statement is.
+// openingWords is the number of words that identify a statement.
 const openingWords = 10
 
-func (o *opening) take(at place, b byte) {
+func (o *opening) add(at place, b byte) {
 	if len(o.words) == openingWords {
 		return
 	}
 	if at == code && wordByte(b) {
-		if len(o.word) < 64 { // no word that counts is longer
+		if len(o.word) < 64 { // no relevant word is longer
 			o.word = append(o.word, b)
 		}
 		return
@@ -202,7 +203,7 @@ func (o *opening) take(at place, b byte) {
 	}
 }
 
-// end is where a word can go on no more.
+// end ends a word.
 func (o *opening) end() {
 	if len(o.word) > 0 {
 		o.words = append(o.words, strings.ToUpper(string(o.word)))
@@ -210,7 +211,7 @@ func (o *opening) end() {
 	o.word = o.word[:0]
 }
 
-// block reports whether the statement, of which all that came was taken, has semicolons inside.
+// block reports whether the statement may contain semicolons.
 func (o *opening) block() bool {
 	o.end()
 	w := o.words
@@ -230,13 +231,13 @@ func (o *opening) block() bool {
 	return false
 }
 
-// firstWords are the two of a statement that cut made.
+// firstWords returns the first two words of a statement that cut returned.
 func firstWords(sql string) (word, next string) {
 	var o opening
 	l := lexer{src: sql}
 	for l.pos < len(sql) && len(o.words) < 2 {
 		at := l.pos
-		o.take(l.step(), sql[at])
+		o.add(l.step(), sql[at])
 	}
 	o.end()
 	if len(o.words) > 1 {
@@ -249,15 +250,16 @@ func wordByte(b byte) bool {
 	return b == '_' || b == '$' || b >= 0x80 || b >= '0' && b <= '9' || b|0x20 >= 'a' && b|0x20 <= 'z'
 }
 
-// tame are the commands after which a session is as it was before. After others it is closed.
-var tame = []string{"CREATE", "ALTER", "DROP", "GRANT", "REVOKE"}
+// stateless are the commands that do not change the session. After others the session is closed.
+var stateless = []string{"CREATE", "ALTER", "DROP", "GRANT", "REVOKE"}
 
-func wild(all []statement) bool {
-	return slices.ContainsFunc(all, func(s statement) bool { return !slices.Contains(tame, s.word) })
+// changesSession reports whether a statement may change the session.
+func changesSession(all []statement) bool {
+	return slices.ContainsFunc(all, func(s statement) bool { return !slices.Contains(stateless, s.word) })
 }
 
-// substitute replaces placeholders. Inside quotes a value is escaped as the quotes ask, so that it
-// arrives as it is and cannot end them; elsewhere it must consist of harmless bytes.
+// substitute replaces placeholders. In quotes a value is escaped, so that it arrives unchanged and
+// cannot end them; elsewhere it may only contain bytes without a special meaning.
 func substitute(field, text string, values map[string]string) (string, error) {
 	var out strings.Builder
 	l := lexer{src: text}
@@ -280,7 +282,7 @@ func substitute(field, text string, values map[string]string) (string, error) {
 	return out.String(), nil
 }
 
-// fit makes a value safe for where the lexer stands.
+// fit escapes a value for the current place; false if that is not possible.
 func (l *lexer) fit(value string) (string, bool) {
 	if strings.ContainsRune(value, 0) {
 		return "", false
@@ -296,6 +298,6 @@ func (l *lexer) fit(value string) (string, bool) {
 }
 
 // text quotes a string for SQL.
-func text(s string) string {
+func quoteText(s string) string {
 	return `'` + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(s) + `'`
 }

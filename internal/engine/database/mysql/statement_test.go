@@ -65,7 +65,7 @@ func TestRefusedStatements(t *testing.T) {
 	}
 }
 
-// TestWordByte: the bytes of words are those of MySQL's identifiers without quotes.
+// TestWordByte checks the bytes of words against MySQL's unquoted identifiers.
 func TestWordByte(t *testing.T) {
 	const ascii = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_$"
 	for i := range 256 {
@@ -75,7 +75,7 @@ func TestWordByte(t *testing.T) {
 	}
 }
 
-// What a value becomes between quotes is read as the value again, whatever it is.
+// FuzzText checks that no value can end the quotes around it.
 func FuzzText(f *testing.F) {
 	f.Add(`it's \ "x"`, "SELECT '{{password}}', 1")
 	f.Add("`;--", "SELECT `{{password}}` # x")
@@ -89,10 +89,10 @@ func FuzzText(f *testing.F) {
 		if err != nil || len(after) != len(before) {
 			t.Errorf("%q with %q: %d statements became %d, %v", statement, value, len(before), len(after), err)
 		}
-		l := lexer{src: text(value) + ";"}
+		l := lexer{src: quoteText(value) + ";"}
 		for l.pos < len(l.src)-1 {
 			if at := l.step(); at == code {
-				t.Fatalf("text(%q) ends early", value)
+				t.Fatalf("quoteText(%q) ends early", value)
 			}
 		}
 	})
@@ -115,7 +115,8 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// What a credential costs is bounded by the size of the statements: routines with many semicolons were read anew at each.
+// FuzzStatementCost checks that the cost of statements is linear in their size. Once, a routine
+// was scanned again at each of its semicolons.
 func FuzzStatementCost(f *testing.F) {
 	v := map[string]string{"name": "v-app-1", "password": `p'"`}
 	costtest.Fuzz(f, costtest.Parser{Limit: database.MaxStatements, Steps: 1000, Parse: func(text string) error {

@@ -11,19 +11,19 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/database"
 )
 
-// checkTLS reads the TLS material and reconciles it with the URL. Nil: there is no TLS. Material
-// that is given is used: no connection is made without TLS then, and the server is verified unless
-// tls_skip_verify says otherwise.
+// checkTLS parses the fields for TLS and combines them with the URL. It returns nil if there is no
+// TLS. If a field is set, no connection is made without TLS, and the server is verified unless
+// tls_skip_verify is set.
 func checkTLS(c database.Config, d *mysql.Config) (*tls.Config, error) {
 	skip, name := c.Extra["tls_skip_verify"] == "true", c.Extra["tls_server_name"]
-	if d == nil { // connection_url has its own problem
+	if d == nil { // connection_url is invalid, which parseDSN reports
 		d = &mysql.Config{}
 	}
 	t := d.TLS
 	if t == nil {
 		t = &tls.Config{}
 	}
-	if t = t.Clone(); !given(c) {
+	if t = t.Clone(); !requiresTLS(c) {
 		if d.TLS == nil {
 			return nil, nil
 		}
@@ -51,13 +51,14 @@ func checkTLS(c database.Config, d *mysql.Config) (*tls.Config, error) {
 	return t, errors.Join(append(problems, err)...)
 }
 
-// given reports whether a configuration has a field that asks for TLS.
-func given(c database.Config) bool {
+// requiresTLS reports whether a field requires TLS.
+func requiresTLS(c database.Config) bool {
 	return c.TLSCA != "" || !c.Hidden["tls_certificate_key"].Empty() || c.TLSCertificate != "" || !c.PrivateKey.Empty() ||
 		c.Extra["tls_skip_verify"] == "true" || c.Extra["tls_server_name"] != ""
 }
 
-// clientPair is the client's certificate: one bundle with its key, as Vault has it, or the two by themselves.
+// clientPair returns the client's certificate and key, from one bundle, as in Vault, or from two
+// fields.
 func clientPair(c database.Config) (*tls.Certificate, error) {
 	bundle := c.Hidden["tls_certificate_key"]
 	cert, key := []byte(c.TLSCertificate), c.PrivateKey.Reveal()

@@ -13,13 +13,14 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// lockName is the lock that the session of an attempt holds.
+// lockName is the name of the lock that the session of an attempt takes.
 func lockName(attemptID string) string { return "keyturn " + attemptID }
 
-// instant writes a deadline exactly enough: both who create and who settle write it so.
+// instant formats a deadline. Create and SettleAttempt must use the same precision.
 func instant(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000000") }
 
-// expiration writes a time as {{expiration}}: to the second, and never earlier than the lease's end.
+// expiration formats a time for {{expiration}}: to the second, and never before the end of the
+// lease.
 func expiration(t time.Time) string {
 	whole := t.UTC().Truncate(time.Second)
 	if whole.Before(t) {
@@ -39,18 +40,18 @@ func fillings(name string, password secret.Value, expires time.Time) map[string]
 	return v
 }
 
-// invalid marks an error that came before anything was sent.
+// invalid marks an error that occurred before anything was sent.
 func invalid(op string, err error) error {
 	return database.MarkUnchanged(&fault.Error{Op: op, Kind: fault.KindOf(err), Msg: fault.Message(err), Err: err})
 }
 
-// knowEscaped lets a call's errors hide a password in the form that statements give it, too.
+// knowEscaped adds the escaped form of a password to the secrets of the call.
 func (k *call) knowEscaped(password secret.Value) {
-	quoted := text(password.RevealString())
+	quoted := quoteText(password.RevealString())
 	k.secrets = append(k.secrets, secret.Text(quoted[1:len(quoted)-1]))
 }
 
-// Create runs the statements one by one behind the fence: the attempt's lock, then the clock.
+// Create runs the statements one by one after the fence.
 func (c *conn) Create(ctx context.Context, u database.User, statements, rollback []string) error {
 	k := c.call("Create", "creating the user", u.Password)
 	k.field = "creation_statements"
@@ -58,7 +59,8 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 		return err
 	}
 	if len(statements) == 0 {
-		return database.MarkUnchanged(fault.New(k.op, fault.Invalid, "creation_statements are missing: without them no user can be made; write them into the role"))
+		return database.MarkUnchanged(fault.New(k.op, fault.Invalid,
+			"creation_statements are missing: without them no user can be made; write them into the role"))
 	}
 	v := fillings(u.Name, u.Password, u.Expires)
 	u.Key.Fill(v)
@@ -68,31 +70,31 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 	}
 	k.knowEscaped(u.Password)
 	undone := false
-	err = c.unsent(ctx, func(ctx context.Context, s *sql.Conn) error {
+	err = c.runOnce(ctx, func(ctx context.Context, s *sql.Conn) error {
 		if err := fence(ctx, s, u); err != nil {
-			spend(s)
-			return &notSent{err} // nothing that has an effect
+			discard(s)
+			return &notSent{err} // the fence has no effect
 		}
 		if err := run(ctx, s, all); err != nil {
 			if number(err) != 0 && !dying(err) && !(readOnly(err) && untouched(err)) {
 				undone = c.rollBack(ctx, s, k, u.Name, rollback, v)
 			}
-			spend(s)
+			discard(s)
 			return err
 		}
-		if _, err := s.ExecContext(ctx, "DO RELEASE_LOCK(?)", lockName(u.Attempt.ID)); err != nil || wild(all) {
-			spend(s) // and the lock with it; the user is there, which is what was asked for
+		if _, err := s.ExecContext(ctx, "DO RELEASE_LOCK(?)", lockName(u.Attempt.ID)); err != nil || changesSession(all) {
+			discard(s) // releases the lock as well; the user exists, so that this is no error
 		}
 		return nil
 	})
-	err = c.explain(k, err)
+	err = k.explain(err)
 	if f, ok := errors.AsType[*fault.Error](err); ok && undone && !database.Unchanged(err) {
 		return database.MarkUnchanged(f)
 	}
 	return err
 }
 
-// fence takes the attempt's lock and only then reads the clock. It also looks that the name is free.
+// fence takes the attempt's lock, then reads the clock, and checks that the name is free.
 func fence(ctx context.Context, s *sql.Conn, u database.User) error {
 	got, _, err := values(ctx, s, "SELECT GET_LOCK(?, 0), 0", lockName(u.Attempt.ID))
 	switch {
@@ -117,14 +119,15 @@ func fence(ctx context.Context, s *sql.Conn, u database.User) error {
 func run(ctx context.Context, s *sql.Conn, all []statement) error {
 	for i, one := range all {
 		if _, err := s.ExecContext(ctx, one.sql); err != nil {
-			return &failed{err: cause(ctx, err), at: i, of: len(all), what: one}
+			return &statementError{err: cause(ctx, err), at: i, of: len(all), what: one}
 		}
 	}
 	return nil
 }
 
-// rollBack takes away what a failed create has made: what the role's rollback statements say, and the user in
-// any case. It reports whether the user is gone; otherwise undoing the lease comes anyway.
+// rollBack removes what a failed create has created: it runs the role's rollback statements, and
+// drops the user. It reports whether the user is gone; if not, the revocation of the lease drops
+// it.
 func (c *conn) rollBack(ctx context.Context, s *sql.Conn, k call, name string, rollback []string, v map[string]string) bool {
 	if len(rollback) > 0 {
 		all, err := compile("rollback_statements", rollback, v)
@@ -142,7 +145,7 @@ func (c *conn) rollBack(ctx context.Context, s *sql.Conn, k call, name string, r
 	return err == nil
 }
 
-// hosts are those that a user has accounts for.
+// hosts returns the hosts of a user's accounts.
 func hosts(ctx context.Context, s *sql.Conn, name string) (all []string, err error) {
 	rows, err := s.QueryContext(ctx, "SELECT Host FROM mysql.user WHERE User = ?", name)
 	if n := number(err); n == 1142 || n == 1143 {
@@ -168,13 +171,13 @@ func dropAll(ctx context.Context, s *sql.Conn, name string) error {
 	if err != nil || len(all) == 0 {
 		return err
 	}
-	if err := indispensable(ctx, s, name, all, false); err != nil {
+	if err := checkDefiner(ctx, s, name, all, false); err != nil {
 		return err
 	}
 	return toAll(ctx, s, name, func(accounts string) string { return "DROP USER " + accounts })
 }
 
-// toAll runs a statement about all accounts of a name, if there are any.
+// toAll runs a statement for all accounts of a name, if there are any.
 func toAll(ctx context.Context, s *sql.Conn, name string, sql func(accounts string) string) error {
 	all, err := hosts(ctx, s, name)
 	if err != nil || len(all) == 0 {
@@ -182,11 +185,11 @@ func toAll(ctx context.Context, s *sql.Conn, name string, sql func(accounts stri
 	}
 	accounts := make([]string, len(all))
 	for i, host := range all {
-		accounts[i] = text(name) + "@" + text(host)
+		accounts[i] = quoteText(name) + "@" + quoteText(host)
 	}
 	_, err = s.ExecContext(ctx, sql(strings.Join(accounts, ", ")))
 	if number(err) == 1396 {
-		// Another revocation was faster, or some of them are left: then it is an error.
+		// If the accounts are gone, a concurrent revocation has dropped them.
 		if left, e := hosts(ctx, s, name); e == nil && len(left) == 0 {
 			return nil
 		}
@@ -194,7 +197,8 @@ func toAll(ctx context.Context, s *sql.Conn, name string, sql func(accounts stri
 	return err
 }
 
-// Renew runs the role's renew statements. Without any there is nothing to do: accounts do not expire by a time.
+// Renew runs the role's renew statements. Without statements there is nothing to do, because
+// accounts do not expire.
 func (c *conn) Renew(ctx context.Context, name string, expires time.Time, statements []string) error {
 	k := c.call("Renew", "renewing the user")
 	if err := database.CheckName(k.op, name); err != nil {
@@ -211,14 +215,16 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 		return err
 	}
 	if password.Empty() || strings.ContainsRune(password.RevealString(), 0) {
-		return database.MarkUnchanged(fault.New(k.op, fault.Invalid, "the new password is empty or has a NUL byte in it; check the password policy"))
+		return database.MarkUnchanged(fault.New(k.op, fault.Invalid,
+			"the new password is empty or has a NUL byte in it; check the password policy"))
 	}
 	k.knowEscaped(password)
 	k.field = "rotation_statements"
 	return c.alter(ctx, k, name, statements, fillings(name, password, time.Time{}), func(hosts []string) []statement {
-		quoted := text(password.RevealString())
+		quoted := quoteText(password.RevealString())
 		if hosts == nil {
-			// MySQL and MariaDB agree on no words for one's own password that need no privilege.
+			// MySQL and MariaDB have different statements for changing the own password without a
+			// privilege.
 			return []statement{
 				{sql: "ALTER USER CURRENT_USER() IDENTIFIED BY " + quoted, word: "ALTER", secretive: true},
 				{sql: "SET PASSWORD = PASSWORD(" + quoted + ")", word: "SET", secretive: true},
@@ -226,15 +232,16 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 		}
 		accounts := make([]string, len(hosts))
 		for i, host := range hosts {
-			accounts[i] = fmt.Sprintf("%s@%s IDENTIFIED BY %s", text(name), text(host), quoted)
+			accounts[i] = fmt.Sprintf("%s@%s IDENTIFIED BY %s", quoteText(name), quoteText(host), quoted)
 		}
 		return []statement{{sql: "ALTER USER " + strings.Join(accounts, ", "), word: "ALTER", secretive: true}}
 	})
 }
 
-// alter runs statements, or the first of ours that the session is allowed, about a user that must be there. Ours gets
-// no hosts where the user is the one of the session, and may not see the list of users: it changes itself.
-func (c *conn) alter(ctx context.Context, k call, name string, statements []string, v map[string]string, ours func(hosts []string) []statement) error {
+// alter runs the role's statements for a user that must exist or, without any, the first default
+// statement that the session may run. defaults gets no hosts if the user is the session's own and
+// may not read the list of users.
+func (c *conn) alter(ctx context.Context, k call, name string, statements []string, v map[string]string, defaults func(hosts []string) []statement) error {
 	var all []statement
 	k.user = name
 	if len(statements) > 0 {
@@ -243,7 +250,7 @@ func (c *conn) alter(ctx context.Context, k call, name string, statements []stri
 			return invalid(k.op, err)
 		}
 	}
-	return c.explain(k, c.repeatable(ctx, func(ctx context.Context, s *sql.Conn) error {
+	return k.explain(c.runRepeatable(ctx, func(ctx context.Context, s *sql.Conn) error {
 		found, err := hosts(ctx, s, name)
 		switch {
 		case number(err) == 1142 && name == c.driver.User:
@@ -252,8 +259,8 @@ func (c *conn) alter(ctx context.Context, k call, name string, statements []stri
 		case len(found) == 0:
 			return errAbsent
 		}
-		if len(all) == 0 && ours != nil {
-			for _, one := range ours(found) {
+		if len(all) == 0 && defaults != nil {
+			for _, one := range defaults(found) {
 				if err = run(ctx, s, []statement{one}); number(err) != 1227 {
 					break
 				}
@@ -261,8 +268,8 @@ func (c *conn) alter(ctx context.Context, k call, name string, statements []stri
 		} else {
 			err = run(ctx, s, all)
 		}
-		if wild(all) {
-			spend(s)
+		if changesSession(all) {
+			discard(s)
 		}
 		if number(err) == 1396 {
 			if left, e := hosts(ctx, s, name); e == nil && len(left) == 0 {
@@ -279,10 +286,19 @@ func (c *conn) Exists(ctx context.Context, name string) (there bool, err error) 
 	if err := database.CheckName(k.op, name); err != nil {
 		return false, err
 	}
-	err = c.repeatable(ctx, func(ctx context.Context, s *sql.Conn) error {
+	err = c.runRepeatable(ctx, func(ctx context.Context, s *sql.Conn) error {
 		found, err := hosts(ctx, s, name)
 		there = len(found) > 0
 		return err
 	})
-	return there, c.explain(k, err)
+	return there, k.explain(err)
+}
+
+// Verify checks that a session can be opened, and that it may read the list of users.
+func (c *conn) Verify(ctx context.Context) error {
+	k := c.call("Verify", "connecting")
+	return k.explain(c.runRepeatable(ctx, func(ctx context.Context, s *sql.Conn) error {
+		_, err := hosts(ctx, s, "keyturn")
+		return err
+	}))
 }

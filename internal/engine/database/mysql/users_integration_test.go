@@ -40,11 +40,12 @@ func accounts(t *testing.T, s *mariatest.Server, name string) int64 {
 	return n
 }
 
-// Whichever statement fails, the user is gone, and so is what rollback statements name.
+// TestStoppedInTheMiddle checks that the user is gone whichever statement fails, and that the
+// rollback statements run.
 func TestStoppedInTheMiddle(t *testing.T) {
 	s := mariatest.Start(t)
-	s.Exec(t, lenderSQL)
-	c := connect(t, configOf(s, lender, lenderSecret))
+	s.Exec(t, adminSQL)
+	c := connect(t, configOf(s, adminUser, adminPassword))
 	parts := []string{create, "CREATE USER '{{name}}'@'10.%' IDENTIFIED BY '{{password}}'", "GRANT SELECT ON app.* TO '{{name}}'@'%'", "GRANT SELECT ON app.* TO '{{name}}'@'10.%'"}
 	for at := range len(parts) + 1 {
 		u := databasetest.NewUser()
@@ -59,11 +60,11 @@ func TestStoppedInTheMiddle(t *testing.T) {
 	}
 }
 
-// Without statements all accounts of a name are changed and removed.
+// TestSeveralHosts checks that without statements all accounts of a name are changed and dropped.
 func TestSeveralHosts(t *testing.T) {
 	s := mariatest.Start(t)
-	s.Exec(t, lenderSQL)
-	c := connect(t, configOf(s, lender, lenderSecret))
+	s.Exec(t, adminSQL)
+	c := connect(t, configOf(s, adminUser, adminPassword))
 	u := databasetest.NewUser()
 	if err := c.Create(t.Context(), u, []string{create, "CREATE USER '{{name}}'@'127.0.0.1' IDENTIFIED BY '{{password}}'"}, nil); err != nil {
 		t.Fatal(err)
@@ -83,12 +84,13 @@ func TestSeveralHosts(t *testing.T) {
 	}
 }
 
-// TestStatementsThatMissAnAccount: statements that drop a user, and name one of two accounts or one that is not there, are
-// helped, and the report says so; those that drop none leave the user to a person.
+// TestStatementsThatMissAnAccount checks statements that drop only one of two accounts, or one
+// that does not exist: the other accounts are dropped, and the report says so. Statements that
+// drop no user leave it.
 func TestStatementsThatMissAnAccount(t *testing.T) {
 	s := mariatest.Start(t)
-	s.Exec(t, lenderSQL)
-	c := connect(t, configOf(s, lender, lenderSecret))
+	s.Exec(t, adminSQL)
+	c := connect(t, configOf(s, adminUser, adminPassword))
 	const near = "CREATE USER '{{name}}'@'127.0.0.1' IDENTIFIED BY '{{password}}'"
 	for _, tt := range []struct {
 		creation   []string
@@ -119,15 +121,15 @@ func TestStatementsThatMissAnAccount(t *testing.T) {
 	}
 }
 
-// TestDefiner: a user without whom what others use would fail is not dropped, whoever's the statements are. Once there is no such
-// thing any more, the user is.
+// TestDefiner checks that a user that is a DEFINER is not dropped, neither by the role's
+// statements nor by the default ones, until the object is dropped.
 func TestDefiner(t *testing.T) {
 	s := mariatest.Start(t)
-	s.Exec(t, lenderSQL+`
+	s.Exec(t, adminSQL+`
 CREATE ROLE app_rw; GRANT ALL ON app.* TO app_rw; GRANT app_rw TO 'keyturn'@'%' WITH ADMIN OPTION;
 GRANT SELECT, UPDATE ON mysql.* TO 'keyturn'@'%';
 CREATE DATABASE far; CREATE TABLE far.things (id int); GRANT ALL ON far.* TO 'keyturn'@'%' WITH GRANT OPTION;`)
-	c := connect(t, configOf(s, lender, lenderSecret))
+	c := connect(t, configOf(s, adminUser, adminPassword))
 	byRole := []string{create, "GRANT app_rw TO '{{name}}'@'%'", "SET DEFAULT ROLE app_rw FOR '{{name}}'@'%'"}
 	byGrant := []string{create, "GRANT ALL ON far.* TO '{{name}}'@'%'"}
 	for _, tt := range []struct {
@@ -164,7 +166,7 @@ CREATE DATABASE far; CREATE TABLE far.things (id int); GRANT ALL ON far.* TO 'ke
 			}
 		}
 	}
-	// Statements may take it away themselves.
+	// The statements may drop the object themselves.
 	u := databasetest.NewUser()
 	if err := c.Create(t.Context(), u, byGrant, nil); err != nil {
 		t.Fatal(err)
@@ -203,14 +205,14 @@ func as(t *testing.T, s *mariatest.Server, u database.User, query string) {
 	}
 }
 
-// TestSessionsEnd: a session ends with its user, where that is asked for.
+// TestSessionsEnd checks that the sessions of a user end with it if requested.
 //
 // https://github.com/hashicorp/vault/issues/10681
 // https://github.com/hashicorp/vault/pull/8668
 func TestSessionsEnd(t *testing.T) {
 	s := mariatest.Start(t)
-	s.Exec(t, lenderSQL)
-	c := connect(t, configOf(s, lender, lenderSecret))
+	s.Exec(t, adminSQL)
+	c := connect(t, configOf(s, adminUser, adminPassword))
 	for _, terminate := range []bool{false, true} {
 		u := databasetest.NewUser()
 		if err := c.Create(t.Context(), u, []string{guide}, nil); err != nil {
@@ -236,7 +238,8 @@ func TestSessionsEnd(t *testing.T) {
 	}
 }
 
-// A routine is one statement, and sessions that statements have changed are not used again.
+// TestRoutinesAndSettings checks that a routine is one statement, and that a changed session is
+// not used again.
 func TestRoutinesAndSettings(t *testing.T) {
 	s := mariatest.Start(t)
 	s.Exec(t, "CREATE DATABASE app")
@@ -261,8 +264,8 @@ func TestRoutinesAndSettings(t *testing.T) {
 	}
 }
 
-// What the server's log of statements shows is the server's; what our errors show is not the password,
-// also where the server has cut its quote.
+// TestErrorsQuoteNothing checks that errors do not show the password, even if the server quotes a
+// part of the statement.
 func TestErrorsQuoteNothing(t *testing.T) {
 	s := mariatest.Start(t)
 	c := connect(t, configOf(s, mariatest.Admin, mariatest.Password))
@@ -276,8 +279,8 @@ func TestErrorsQuoteNothing(t *testing.T) {
 	}
 }
 
-// TestNoLocalFile: statements of a client's cannot have the server read files of Keyturn's machine, as LOAD DATA LOCAL
-// would: the driver is asked for them by the server.
+// TestNoLocalFile checks that statements cannot read files of Keyturn's machine. With LOAD DATA
+// LOCAL, the server asks the driver for a file.
 func TestNoLocalFile(t *testing.T) {
 	s := mariatest.Start(t, "--local-infile=1")
 	s.Exec(t, "CREATE DATABASE app; CREATE TABLE app.stolen (line TEXT)")
@@ -337,15 +340,16 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestAnonymousGoesBefore: where an anonymous account for a closer host takes the logins from here, nothing is known of passwords.
+// TestAnonymousGoesBefore checks that a login proves nothing if an anonymous account with a more
+// specific host gets it.
 func TestAnonymousGoesBefore(t *testing.T) {
 	s := mariatest.Start(t)
-	s.Exec(t, lenderSQL+"CREATE USER 'svc'@'%' IDENTIFIED BY 'right'")
-	c := connect(t, configOf(s, lender, lenderSecret))
+	s.Exec(t, adminSQL+"CREATE USER 'svc'@'%' IDENTIFIED BY 'right'")
+	c := connect(t, configOf(s, adminUser, adminPassword))
 	if ok, err := c.Login(t.Context(), "svc", secret.Text("right")); err != nil || !ok {
 		t.Errorf("before: %v, %v", ok, err)
 	}
-	if err := c.Verify(t.Context()); err != nil { // the administrator would be kept out as well
+	if err := c.Verify(t.Context()); err != nil { // the administrator could not log in afterwards either
 		t.Fatal(err)
 	}
 	s.Exec(t, "CREATE USER ''@'127.0.0.1'")
@@ -354,12 +358,12 @@ func TestAnonymousGoesBefore(t *testing.T) {
 	}
 }
 
-// TestWhyRefused: what is wrong is what the message says: error 1045 while connecting is about the login, and of a GRANT about
-// privileges.
+// TestWhyRefused checks that the message names the actual cause. Error 1045 is about the login
+// while connecting, and about privileges for a GRANT.
 func TestWhyRefused(t *testing.T) {
 	s := mariatest.Start(t)
-	s.Exec(t, lenderSQL+"CREATE USER 'plain'@'%' IDENTIFIED BY 'plain-password'; CREATE ROLE kept_back; CREATE USER 'socket'@'%' IDENTIFIED VIA unix_socket")
-	c := connect(t, configOf(s, lender, lenderSecret))
+	s.Exec(t, adminSQL+"CREATE USER 'plain'@'%' IDENTIFIED BY 'plain-password'; CREATE ROLE kept_back; CREATE USER 'socket'@'%' IDENTIFIED VIA unix_socket")
+	c := connect(t, configOf(s, adminUser, adminPassword))
 	for statement, want := range map[string]string{
 		"GRANT SELECT ON *.* TO '{{name}}'@'%'":      "ON *.*, WITH GRANT OPTION",
 		"GRANT SELECT ON secret.* TO '{{name}}'@'%'": "in the database (error 1044); GRANT it",
@@ -375,16 +379,16 @@ func TestWhyRefused(t *testing.T) {
 		}
 	}
 	if err := c.SetPassword(t.Context(), "absent", secret.Text("password"), nil); !strings.Contains(fault.Message(err), "there is no user absent in MySQL; make it first") {
-		t.Errorf("a user who is not there: %v", err)
+		t.Errorf("a user that does not exist: %v", err)
 	}
-	nowhere, preferred := configOf(s, lender, lenderSecret), configOf(s, lender, lenderSecret)
+	nowhere, preferred := configOf(s, adminUser, adminPassword), configOf(s, adminUser, adminPassword)
 	nowhere.URL = secret.Text(nowhere.URL.RevealString() + "nowhere")
 	preferred.URL = secret.Text(preferred.URL.RevealString() + "?tls=preferred")
 	for _, tt := range []struct {
 		config database.Config
 		want   string
 	}{
-		{configOf(s, lender, "wrong"), "wrong username or password (error 1045)"},
+		{configOf(s, adminUser, "wrong"), "wrong username or password (error 1045)"},
 		{configOf(s, "plain", "plain-password"), "GRANT SELECT ON mysql.user"},
 		{configOf(s, "socket", "any"), "the account takes no passwords (error 1698)"},
 		{nowhere, "may not use the database in connection_url"},

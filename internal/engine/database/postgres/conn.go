@@ -12,19 +12,18 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/secret"
 )
 
 // A conn is a pool of sessions of one administrator in one database.
 type conn struct {
-	plan
+	prepared
 	sessions *pgxpool.Pool
-	turns    *turns
-	super    atomic.Bool // the last session that was opened is a superuser's
+	runner   *runner
+	super    atomic.Bool // whether the session that was opened last is a superuser's
 }
 
-func open(ctx context.Context, p plan) (*conn, error) {
-	c := &conn{plan: p, turns: newTurns()}
+func open(ctx context.Context, p prepared) (*conn, error) {
+	c := &conn{prepared: p, runner: newRunner()}
 	if p.idle < p.pool.MaxConns {
 		p.pool.AfterRelease = func(*pgx.Conn) bool { return c.sessions.Stat().IdleConns() < p.idle }
 	}
@@ -39,136 +38,69 @@ func open(ctx context.Context, p plan) (*conn, error) {
 	return c, nil
 }
 
-// A call is one call of the contract: what its errors say and must not say.
-type call struct {
-	op       string   // "postgres.Create"
-	doing    string   // "creating the user"
-	at       *plan    // where, for errors of connecting
-	texts    []string // the statements as they were written, of which errors may quote
-	field    string   // the field that holds the statements, if they are a user's
-	steps    bool     // it sends several messages, so a failure proves nothing about the earlier ones
-	preamble int      // results of the message that come before the user's statements
-	secrets  []secret.Value
-}
-
-// call describes a call whose secrets are those of the connection and those given.
-func (p *plan) call(op, doing string, secrets ...secret.Value) call {
-	return call{op: "postgres." + op, doing: doing, at: p, secrets: append(secrets, p.known...)}
-}
-
-// scrub takes the call's secrets out of text.
-func (k call) scrub(text string) string {
-	var r secret.Redactor
-	r.Know(k.secrets...)
-	return r.Scrub(text)
-}
-
-// with runs f with a session of the pool, and closes the session if the context
-// ended meanwhile: a cancel request may still be on its way to it.
-func (c *conn) with(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error) error {
-	ctx, end, err := c.turns.begin(ctx)
+// withSession runs f with a session of the pool. If the context ends meanwhile, it closes the session,
+// because a cancel request may still be on its way to it.
+func (c *conn) withSession(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error) error {
+	ctx, end, err := c.runner.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer end()
-	held, err := c.sessions.Acquire(ctx)
+	session, err := c.sessions.Acquire(ctx)
 	if err != nil {
 		return &notSent{cause(ctx, err)}
 	}
-	defer held.Release()
-	err = cause(ctx, f(ctx, held.Conn().PgConn()))
+	defer session.Release()
+	err = cause(ctx, f(ctx, session.Conn().PgConn()))
 	if ctx.Err() != nil {
-		soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+		soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
 		defer cancel()
-		_ = held.Conn().Close(soon)
+		_ = session.Conn().Close(soon)
 	}
 	return err
 }
 
-// repeatable is with, once more where the session turned out to be dead – the
-// server was restarted, or an idle connection was cut – or its server to be read-only.
-func (c *conn) repeatable(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error) error {
-	return c.again(ctx, f, func(error) bool { return true })
+// runRepeatable is withSession for an f that may run twice. It retries once if the session is dead, because
+// the server was restarted or an idle connection was cut, or if its server is read-only.
+func (c *conn) runRepeatable(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error) error {
+	return c.retry(ctx, f, func(error) bool { return true })
 }
 
-// unsent is with, once more where the session was known dead before anything was sent.
-func (c *conn) unsent(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error) error {
-	return c.again(ctx, f, func(err error) bool {
+// runOnce is withSession for an f that must not run twice. It retries once if nothing was sent.
+func (c *conn) runOnce(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error) error {
+	return c.retry(ctx, f, func(err error) bool {
 		_, early := errors.AsType[*notSent](err)
 		return early
 	})
 }
 
-func (c *conn) again(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error, may func(error) bool) error {
-	err := c.with(ctx, f)
-	stale := readOnly(err) // then nothing was changed, and all sessions lead to that server
-	if err == nil || ctx.Err() != nil || !stale && (!lost(err) || !may(err)) {
+func (c *conn) retry(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error, mayRetry func(error) bool) error {
+	err := c.withSession(ctx, f)
+	stale := readOnly(err) // nothing was changed, and all sessions are to that server
+	if err == nil || ctx.Err() != nil || !stale && (!lost(err) || !mayRetry(err)) {
 		return err
 	}
 	c.sessions.Reset()
 	_, early := errors.AsType[*notSent](err)
-	if err = c.with(ctx, f); err != nil && !early && !stale {
+	if err = c.withSession(ctx, f); err != nil && !early && !stale {
 		return &uncertain{err}
 	}
 	return err
 }
 
-var errStandby = errors.New("the server is a standby: it can be read and not changed")
-
-// readOnly reports whether the session's server changes nothing: it became a standby after a fail-over, or
-// was told to. A new session may reach another server.
-func readOnly(err error) bool { return errors.Is(err, errStandby) || sqlState(err) == "25006" }
-
-// standby is SQL for whether the server is one. What a standby says of sessions says nothing of those at its primary.
-const standby = "pg_catalog.pg_is_in_recovery()"
-
-// uncertain is an error of a call that was tried before, and may have had its effect then.
-type uncertain struct{ err error }
-
-func (e *uncertain) Error() string { return e.err.Error() }
-func (e *uncertain) Unwrap() error { return e.err }
-
-// lost reports whether the session, rather than what it was asked, failed.
-func lost(err error) bool {
-	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting || errors.Is(err, errClosed) || errors.Is(err, errCrowded) {
-		return false
-	}
-	pg, answered := errors.AsType[*pgconn.PgError](err)
-	return !answered || slices.Contains([]string{"57P01", "57P02", "57P05"}, pg.Code) // it goes down, crashed, or was tired of an idle session
-}
-
-// notSent is an error that came before anything was sent to the server.
-type notSent struct{ err error }
-
-func (e *notSent) Error() string { return e.err.Error() }
-func (e *notSent) Unwrap() error { return e.err }
-
-// cause adds why the context ended to an error that came of it.
-func cause(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	if why := context.Cause(ctx); why != nil && !errors.Is(err, why) {
-		return errors.Join(err, why)
-	}
-	return err
-}
-
-var errBroken = errors.New("the session broke while it was idle")
-
-// A result is what one statement of a message yielded.
+// A result is the answer to one statement of a message.
 type result struct {
-	rows [][]string // the first few
+	rows [][]string // at most maxRows
 }
 
-const fewRows = 4096
+const maxRows = 4096
 
-// send runs sql as one message of the simple protocol: one round trip, and one
-// transaction unless the text says otherwise. With an error it returns the results of the
-// statements before the one that failed.
+// send runs sql as one message of the simple protocol: in one round trip and one transaction,
+// unless sql contains transaction commands. With an error it returns the results of the statements
+// before the one that failed.
 //
-// Whether anything was sent is decided here: pgconn calls errors safe to retry
-// that it reports after a connection broke behind a message.
+// send decides itself whether anything was sent, because pgconn also calls an error safe to retry
+// when the connection breaks after a message.
 func send(ctx context.Context, s *pgconn.PgConn, sql string) ([]result, error) {
 	if ctx.Err() != nil {
 		return nil, &notSent{ctx.Err()}
@@ -176,14 +108,14 @@ func send(ctx context.Context, s *pgconn.PgConn, sql string) ([]result, error) {
 	if s.IsClosed() {
 		return nil, &notSent{errBroken}
 	}
-	delete(s.CustomData(), noticed)
+	delete(s.CustomData(), warningsKey)
 	var all []result
 	m := s.Exec(ctx, sql)
 	for m.NextResult() {
 		var one result
 		r := m.ResultReader()
 		for r.NextRow() {
-			if len(one.rows) >= fewRows {
+			if len(one.rows) >= maxRows {
 				continue
 			}
 			var row []string
@@ -193,7 +125,7 @@ func send(ctx context.Context, s *pgconn.PgConn, sql string) ([]result, error) {
 			one.rows = append(one.rows, row)
 		}
 		if _, err := r.Close(); err != nil {
-			if rest := m.Close(); rest != nil && rest.Error() != err.Error() { // it reports the server's answer again
+			if rest := m.Close(); rest != nil && rest.Error() != err.Error() { // Close repeats the server's answer
 				err = errors.Join(err, rest)
 			}
 			return all, err
@@ -203,8 +135,8 @@ func send(ctx context.Context, s *pgconn.PgConn, sql string) ([]result, error) {
 	return all, m.Close()
 }
 
-// ask runs a query of ours and returns its last rows.
-func ask(ctx context.Context, s *pgconn.PgConn, sql string) ([][]string, error) {
+// query runs a query of this package and returns the rows of its last statement.
+func query(ctx context.Context, s *pgconn.PgConn, sql string) ([][]string, error) {
 	results, err := send(ctx, s, sql)
 	if err != nil || len(results) == 0 {
 		return nil, err
@@ -215,38 +147,38 @@ func ask(ctx context.Context, s *pgconn.PgConn, sql string) ([][]string, error) 
 // A message changes roles. It runs in one transaction.
 type message struct {
 	head       string // the fence of a create
-	headers    int    // results of head
+	headers    int    // number of results of head
 	body       string
 	resets     bool // the session needs a reset afterwards
 	repeatable bool
-	warnings   []string // what the server warned of
+	warnings   []string // warnings of the server
 }
 
-// fileLock makes a transaction wait for those of other nodes that change in single file,
-// too. Any user of the database can hold such a lock, so it is not waited for for long.
-const fileLock = "SET LOCAL lock_timeout = '2s';\nSELECT pg_catalog.pg_advisory_xact_lock(7738151096086654318);\nSET LOCAL lock_timeout = DEFAULT;\n"
+// serialLock makes a transaction wait for the serialized changes of other nodes. It waits only
+// briefly, because any user of the database can hold such a lock.
+const serialLock = "SET LOCAL lock_timeout = '2s';\nSELECT pg_catalog.pg_advisory_xact_lock(7738151096086654318);\nSET LOCAL lock_timeout = DEFAULT;\n"
 
-const fileLockResults = 3
+const serialLockResults = 3
 
-// noLock is for those whose turn it is but who could not get the lock.
+// noLock replaces serialLock in a serialized change that could not get the lock.
 const noLock = "\n"
 
-// change sends a message, and sends it again while the server answers that another
+// change sends a message, and sends it again as long as the server answers that another
 // transaction changed the same rows at the same time. It returns the results.
 func (c *conn) change(ctx context.Context, m *message) (results []result, err error) {
-	run := c.unsent
+	run := c.runOnce
 	if m.repeatable {
-		run = c.repeatable
+		run = c.runRepeatable
 	}
 	err = c.inTurn(ctx, func(lock string) error {
 		return run(ctx, func(ctx context.Context, s *pgconn.PgConn) (err error) {
-			if lock == "" && c.turns.crowded() {
-				return errCrowded
+			if lock == "" && c.runner.serialized() {
+				return errSerialized
 			}
 			results, err = send(ctx, s, m.head+lock+m.body)
 			m.warnings = warnings(s)
-			if n := len(results); lock == fileLock && n > m.headers {
-				results = slices.Delete(results, m.headers, min(n, m.headers+fileLockResults))
+			if n := len(results); lock == serialLock && n > m.headers {
+				results = slices.Delete(results, m.headers, min(n, m.headers+serialLockResults))
 			}
 			if m.resets && s.TxStatus() == 'I' {
 				// The statements may have changed the session's role or settings.
@@ -260,32 +192,32 @@ func (c *conn) change(ctx context.Context, m *message) (results []result, err er
 	return results, err
 }
 
-// inTurn runs f until it does not collide with another transaction. lock is what
-// f must put before its changes, "" where there is no need.
+// inTurn runs f until it does not collide with another transaction. f must put lock before its
+// changes; lock is "" if changes are not serialized.
 func (c *conn) inTurn(ctx context.Context, f func(lock string) error) error {
 	lockable := true
 	for try := 1; ; try++ {
-		release, crowded, err := c.turns.take(ctx)
+		release, serialized, err := c.runner.acquire(ctx)
 		if err != nil {
 			return &notSent{err}
 		}
 		lock := ""
 		switch {
-		case crowded && lockable:
-			lock = fileLock
-		case crowded:
+		case serialized && lockable:
+			lock = serialLock
+		case serialized:
 			lock = noLock
 		}
 		err = f(lock)
 		release()
 		switch {
-		case errors.Is(err, errCrowded):
-			try-- // nothing was tried
+		case errors.Is(err, errSerialized):
+			try-- // nothing was sent
 		case err == nil || try == tries:
 			return err
 		case collided(err):
-			c.turns.collision()
-		case lock == fileLock && sqlState(err) == "55P03":
+			c.runner.collision()
+		case lock == serialLock && sqlState(err) == "55P03":
 			lockable = false
 		default:
 			return err
@@ -293,41 +225,25 @@ func (c *conn) inTurn(ctx context.Context, f func(lock string) error) error {
 	}
 }
 
-// tries is how often a change is tried at most. After the first collision all changes go
-// in single file, so further ones come from others than Keyturn.
+// tries limits the attempts of a change. After the first collision all changes are serialized, so
+// that further collisions are with transactions that are not Keyturn's.
 const tries = 20
 
-// collided reports whether the server undid a transaction only because of
-// another one.
-func collided(err error) bool {
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
-		return false
-	}
-	switch pg.Code {
-	case "40001", "40P01": // serialization failure, deadlock
-		return true
-	case "XX000": // two GRANTs on one object; there is no code of its own
-		return pg.Message == "tuple concurrently updated" || pg.Message == "tuple concurrently deleted"
-	}
-	return false
-}
-
-// Verify proves that a session can be had, and of a server that can be changed.
+// Verify checks that a session can be opened, and that its server accepts changes.
 func (c *conn) Verify(ctx context.Context) error {
 	k := c.call("Verify", "connecting")
-	return c.explain(k, 0, c.repeatable(ctx, func(ctx context.Context, s *pgconn.PgConn) error {
-		rows, err := ask(ctx, s, "SELECT "+standby)
-		if err == nil && one(rows) == "t" {
+	return k.explain(0, c.runRepeatable(ctx, func(ctx context.Context, s *pgconn.PgConn) error {
+		rows, err := query(ctx, s, "SELECT "+standby)
+		if err == nil && singleValue(rows) == "t" {
 			err = errStandby
 		}
 		return err
 	}))
 }
 
-// Close cancels what runs and releases the sessions, within a second.
+// Close cancels the running calls and closes the sessions, within a second.
 func (c *conn) Close() error {
-	c.turns.close()
+	c.runner.close()
 	closed := make(chan struct{})
 	go func() { c.sessions.Close(); close(closed) }()
 	select {
@@ -336,4 +252,12 @@ func (c *conn) Close() error {
 		c.log.Warn("closing the sessions of a database takes longer than a second; going on without")
 	}
 	return nil
+}
+
+// singleValue returns the single value of an answer, or "".
+func singleValue(rows [][]string) string {
+	if len(rows) == 0 || len(rows[0]) == 0 {
+		return ""
+	}
+	return rows[0][0]
 }

@@ -21,14 +21,14 @@ var fields = database.Fields{
 
 const cannot = "cannot connect to PostgreSQL: "
 
-// unconnected says why there is no session.
-func (k call) unconnected(err error) (fault.Kind, string) {
+// connectFailure returns the kind and message of an error of connecting.
+func (k call) connectFailure(err error) (fault.Kind, string) {
 	pg, answered := errors.AsType[*pgconn.PgError](err)
-	switch why, wrongKind := notThatKind(err); {
-	case answered && pooled(pg):
-		return fault.Upstream, "cannot connect to the pooler before PostgreSQL: " + k.poolerSays(pg)
+	switch why, wrongKind := wrongServerKind(err); {
+	case answered && fromPooler(pg):
+		return fault.Upstream, "cannot connect to the pooler before PostgreSQL: " + k.poolerFailure(pg)
 	case answered:
-		return fault.Upstream, cannot + k.turnedAway(pg)
+		return fault.Upstream, cannot + k.loginFailure(pg)
 	case wrongKind:
 		return fault.Upstream, cannot + why
 	case errors.Is(err, context.DeadlineExceeded):
@@ -37,8 +37,9 @@ func (k call) unconnected(err error) (fault.Kind, string) {
 	return fault.Upstream, cannot + unreachable(err)
 }
 
-// notThatKind finds that there are servers, and none is of the kind that target_session_attrs asks for.
-func notThatKind(err error) (string, bool) {
+// wrongServerKind says that no server is of the kind that target_session_attrs requires, if that
+// is the error.
+func wrongServerKind(err error) (string, bool) {
 	for _, e := range []error{pgconn.ErrReadOnlyConnection, pgconn.ErrStandbyConnection} {
 		if errors.Is(err, e) {
 			return "it is a standby or read-only, and target_session_attrs in connection_url asks for one that takes changes; name the primary, or all servers", true
@@ -52,8 +53,8 @@ func notThatKind(err error) (string, bool) {
 	return "", false
 }
 
-// turnedAway says why the server lets nobody in.
-func (k call) turnedAway(pg *pgconn.PgError) string {
+// loginFailure says why the server refuses the session.
+func (k call) loginFailure(pg *pgconn.PgError) string {
 	to := &k.at.pool.ConnConfig.Config
 	if name, ok := k.parameter(pg); ok {
 		return fmt.Sprintf("%s (SQLSTATE %s); correct it, or take it out of connection_url", name, pg.Code)
@@ -70,7 +71,8 @@ func (k call) turnedAway(pg *pgconn.PgError) string {
 	return state(pg)
 }
 
-// parameter finds the one of connection_url that the server objects to. Of a text that holds a password any word may be a part of that.
+// parameter finds the parameter of connection_url that the server refuses. It names only
+// parameters that connection_url sets, because any other word may be part of a password.
 func (k call) parameter(pg *pgconn.PgError) (string, bool) {
 	const options = "options"
 	params := k.at.pool.ConnConfig.RuntimeParams
@@ -87,11 +89,12 @@ func (k call) parameter(pg *pgconn.PgError) (string, bool) {
 	return "", false
 }
 
-// pooled reports whether an error is of something between: PostgreSQL's own say where in its source they come from.
-func pooled(pg *pgconn.PgError) bool { return pg.File == "" && pg.Routine == "" }
+// fromPooler reports whether an error comes from a pooler. Errors of PostgreSQL itself name the
+// place in its source.
+func fromPooler(pg *pgconn.PgError) bool { return pg.File == "" && pg.Routine == "" }
 
-// poolers are what PgBouncer says, in ours.
-var poolers = []struct{ says, means string }{
+// poolerMessages maps the messages of PgBouncer to ours.
+var poolerMessages = []struct{ says, means string }{
 	{"statement pooling", "it runs in statement mode, where there are no transactions; use pool_mode transaction or session, or connect to PostgreSQL itself"},
 	{"unsupported startup parameter", "it does not take a parameter of connection_url; take that out, or name it in ignore_startup_parameters of the pooler"},
 	{"does not exist", "it has no such database; correct connection_url, or name it in [databases] of the pooler"},
@@ -110,8 +113,8 @@ var poolers = []struct{ says, means string }{
 	{"shut", "it is paused, or shutting down; try again"},
 }
 
-func (k call) poolerSays(pg *pgconn.PgError) string {
-	for _, p := range poolers {
+func (k call) poolerFailure(pg *pgconn.PgError) string {
+	for _, p := range poolerMessages {
 		if !strings.Contains(pg.Message, p.says) {
 			continue
 		}
@@ -125,8 +128,8 @@ func (k call) poolerSays(pg *pgconn.PgError) string {
 	return fmt.Sprintf("what answers there, such as PgBouncer, is not PostgreSQL itself (SQLSTATE %s); its log has the reason", pg.Code)
 }
 
-// unreachable says in our words why there is no connection. Where several ways were tried, what the last says counts: before it, one
-// without TLS may have been.
+// unreachable says why there is no connection. If several connections were attempted, the last
+// error that explains something counts, because an earlier attempt may have been without TLS.
 func unreachable(err error) string {
 	tried := attempts(err)
 	for i := len(tried) - 1; i >= 0; i-- {
@@ -151,7 +154,7 @@ func unreachable(err error) string {
 	return "the log has the reason; check host, port and sslmode in connection_url"
 }
 
-// attempts are the errors of all ways that were tried, in their order.
+// attempts returns the errors of all connection attempts, in their order.
 func attempts(err error) []error {
 	for e := err; e != nil; e = errors.Unwrap(e) {
 		if many, ok := e.(interface{ Unwrap() []error }); ok {

@@ -8,7 +8,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// FuzzURLCost: reading and showing a connection_url costs a bounded number of steps for each byte.
+// FuzzURLCost checks that parsing and displaying a connection_url takes a bounded number of steps
+// for each byte.
 func FuzzURLCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: database.MaxURL, Steps: 9000, Parse: func(text string) error {
 		display(secret.Text(text))
@@ -19,7 +20,13 @@ func FuzzURLCost(f *testing.F) {
 		}
 		_, err := prepare(c)
 		return err
-	}}, costtest.Shape{Head: "postgres://u@h/d?", Unit: "a§=1&"}, costtest.Shape{Head: "postgres://u:", Unit: "{{password}}", Tail: "@h/d"}, costtest.Shape{Head: "postgres://u@", Unit: "h,", Tail: "/d"},
-		costtest.Shape{Head: "host=h user=u ", Unit: "a§=b "}, costtest.Shape{Head: "host='", Unit: `\'`, Tail: "'"}, costtest.Shape{Head: "postgres://u@h/", Unit: "%41"}, costtest.Shape{Head: "postgres://", Unit: "["},
+	}},
+		costtest.Shape{Head: "postgres://u@h/d?", Unit: "a§=1&"},
+		costtest.Shape{Head: "postgres://u:", Unit: "{{password}}", Tail: "@h/d"},
+		costtest.Shape{Head: "postgres://u@", Unit: "h,", Tail: "/d"},
+		costtest.Shape{Head: "host=h user=u ", Unit: "a§=b "},
+		costtest.Shape{Head: "host='", Unit: `\'`, Tail: "'"},
+		costtest.Shape{Head: "postgres://u@h/", Unit: "%41"},
+		costtest.Shape{Head: "postgres://", Unit: "["},
 		costtest.Shape{Head: "postgres://u@h/d?options=", Unit: "-c%20"})
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/hostfile"
 )
 
-// telling are settings that change neither where the password is sent nor who can read it there.
-var telling = []string{
+// harmlessSettings change neither where the password is sent nor who can read it there.
+var harmlessSettings = []string{
 	"application_name", "fallback_application_name", "connect_timeout", "target_session_attrs", "keepalives", "keepalives_idle",
 	"keepalives_interval", "keepalives_count",
 }
@@ -19,11 +19,11 @@ var telling = []string{
 // destination implements [database.Provider].Destination.
 func destination(c database.Config) (database.Destination, bool) {
 	s, err := split(c.URL.RevealString())
-	if err != nil || c.DisableEscaping { // else what is filled in can change what is read
+	if err != nil || c.DisableEscaping { // a value that is filled in could change how the URL is parsed
 		return database.Destination{}, false
 	}
 	roots := s["sslrootcert"]
-	c.Files = hostfile.Folders{} // nothing is read: what a file holds may change
+	c.Files = hostfile.Folders{} // reads no file, whose content may change
 	if err := s.inline(&c); err != nil {
 		return database.Destination{}, false
 	}
@@ -37,8 +37,8 @@ func destination(c database.Config) (database.Destination, bool) {
 	place := settings{"user": userMark, "port": neutral["port"]}
 	maps.Copy(place, s)
 	place["sslrootcert"] = roots
-	for _, key := range telling {
-		if !strings.Contains(place[key], "{{") { // application_name={{password}} would show it
+	for _, key := range harmlessSettings {
+		if !strings.Contains(place[key], "{{") { // application_name={{password}} would send the password
 			delete(place, key)
 		}
 	}

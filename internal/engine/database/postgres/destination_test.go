@@ -8,17 +8,18 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// TestDestination: a connection_url that sends the password nowhere else is told from one that may show it to somebody.
+// TestDestination checks which changes of connection_url may send the password to another server,
+// or with less protection.
 func TestDestination(t *testing.T) {
 	const base = "postgresql://{{username}}:{{password}}@db.example.com:5432/app?sslmode=require"
-	told := func(url string, edit func(*database.Config)) (database.Destination, bool) {
+	destinationOf := func(url string, edit func(*database.Config)) (database.Destination, bool) {
 		c := database.Config{URL: secret.Text(url), Username: "admin", Password: secret.Text("Canary")}
 		if edit != nil {
 			edit(&c)
 		}
 		return Provider.Destination(c)
 	}
-	was, _ := told(base, nil)
+	was, _ := destinationOf(base, nil)
 	for _, tt := range []struct {
 		url  string
 		edit func(*database.Config)
@@ -45,28 +46,29 @@ func TestDestination(t *testing.T) {
 		{"redis://x", nil, false},
 		{"", nil, false},
 	} {
-		is, ok := told(tt.url, tt.edit)
+		is, ok := destinationOf(tt.url, tt.edit)
 		if got := ok && is.Place == was.Place && is.Guard >= was.Guard; got != tt.same {
 			t.Errorf("%q leads to the same place, as well guarded: %v (%+v from %+v), want %v", tt.url, got, is, was, tt.same)
 		}
 	}
 	testCA, _ := selfSigned(t, "h")
 	inURL := "postgresql://{{username}}:{{password}}@h/app?sslrootcert=" + url.PathEscape(testCA)
-	byURL, ok := told(inURL, nil)
-	if w, ok2 := told(inURL+"&sslmode=require", nil); !ok || !ok2 || w.Place != byURL.Place || w.Guard >= byURL.Guard {
+	byURL, ok := destinationOf(inURL, nil)
+	if w, ok2 := destinationOf(inURL+"&sslmode=require", nil); !ok || !ok2 || w.Place != byURL.Place || w.Guard >= byURL.Guard {
 		t.Errorf("a CA in the URL verifies names, with require it does not: %+v, then %+v", byURL, w)
 	}
-	if d, ok := told("postgresql://h/app?sslrootcert=/etc/ssl/ca.pem", nil); ok {
-		t.Errorf("what a file holds may change, and it leads to %+v", d)
+	if d, ok := destinationOf("postgresql://h/app?sslrootcert=/etc/ssl/ca.pem", nil); ok {
+		t.Errorf("the content of a file may change, but the destination is %+v", d)
 	}
-	ca, _ := told("postgresql://{{username}}:{{password}}@h/app", func(c *database.Config) { c.TLSCA = testCA })
-	weaker, ok := told("postgresql://{{username}}:{{password}}@h/app?sslmode=require", func(c *database.Config) { c.TLSCA = testCA })
+	ca, _ := destinationOf("postgresql://{{username}}:{{password}}@h/app", func(c *database.Config) { c.TLSCA = testCA })
+	weaker, ok := destinationOf("postgresql://{{username}}:{{password}}@h/app?sslmode=require", func(c *database.Config) { c.TLSCA = testCA })
 	if !ok || weaker.Place != ca.Place || weaker.Guard >= ca.Guard {
 		t.Errorf("a CA without sslmode verifies names, with require it does not: %+v, then %+v", ca, weaker)
 	}
 }
 
-// TestCertificateInPlaceOfPassword: {{password}} may stand in the URL where a certificate does the work.
+// TestCertificateInPlaceOfPassword checks that a URL with {{password}} needs no password if there
+// is a certificate.
 func TestCertificateInPlaceOfPassword(t *testing.T) {
 	c := database.Config{URL: secret.Text("postgresql://{{username}}:{{password}}@h/app?sslmode=verify-full"), Username: "admin"}
 	if _, err := parseDSN(c); err == nil {

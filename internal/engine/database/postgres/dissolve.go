@@ -10,23 +10,23 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// taken tells what dissolve did, and what it could not.
+// taken is the result of dissolve: what it did, and what it could not do.
 type taken struct {
 	notes []string
 	left  []string
 }
 
-// dissolve takes from a role everything that keeps it from being dropped, as far
-// as the administrator may, in one transaction: objects go to the administrator, never
-// away; privileges and memberships are revoked, in every schema of this database.
-// Each step stands for itself: one that is not allowed is noted, and the
-// statements that run afterwards decide whether it mattered.
+// dissolve removes everything that prevents a role from being dropped, as far as the administrator
+// may, in one transaction. It reassigns objects to the administrator and never deletes them; it
+// revokes privileges and memberships in every schema of this database. A step that is not allowed
+// is recorded, and the other steps continue; the statements that run afterwards decide whether it
+// mattered.
 func (c *conn) dissolve(ctx context.Context, name string) (taken, error) {
 	var t taken
 	err := c.inTurn(ctx, func(lock string) error {
-		return c.repeatable(ctx, func(ctx context.Context, s *pgconn.PgConn) error {
-			if lock == "" && c.turns.crowded() {
-				return errCrowded
+		return c.runRepeatable(ctx, func(ctx context.Context, s *pgconn.PgConn) error {
+			if lock == "" && c.runner.serialized() {
+				return errSerialized
 			}
 			t = taken{}
 			d := dissolution{session: s, name: name, taken: &t, quote: c.admin.Scrub}
@@ -36,22 +36,22 @@ func (c *conn) dissolve(ctx context.Context, name string) (taken, error) {
 	return t, err
 }
 
-// A dissolution is one run over one role in one transaction.
+// A dissolution is one run of dissolve.
 type dissolution struct {
 	session *pgconn.PgConn
 	name    string
 	taken   *taken
-	quote   func(string) string // redacts what the server says, for notes
+	quote   func(string) string // redacts texts of the server for notes
 	facts
 }
 
-// facts are what is known of the role and of ourselves.
+// facts describe the role and the administrator.
 type facts struct {
 	oid       string
 	me        string // current_user
-	super     bool   // we are superuser
-	rights    bool   // we have the role's privileges
-	elsewhere string // other databases where the role has something
+	super     bool   // the administrator is a superuser
+	rights    bool   // the administrator has the privileges of the role
+	elsewhere string // other databases in which the role has privileges or objects
 }
 
 func (d *dissolution) run(ctx context.Context, lock string) error {
@@ -96,8 +96,8 @@ func (d *dissolution) steps(ctx context.Context) error {
 	return nil
 }
 
-// try runs one step. One that the server refuses is undone and noted under what;
-// errors that say nothing about the step are returned.
+// try runs one step. If the server refuses the step, try undoes it and records it as what. It
+// returns errors that are not about the step.
 func (d *dissolution) try(ctx context.Context, sql, what string) (ok bool, err error) {
 	_, err = send(ctx, d.session, "SAVEPOINT step; "+sql+"; RELEASE SAVEPOINT step")
 	if err == nil {
@@ -113,11 +113,11 @@ func (d *dissolution) try(ctx context.Context, sql, what string) (ok bool, err e
 }
 
 func (d *dissolution) look(ctx context.Context) (there bool, err error) {
-	rows, err := ask(ctx, d.session, `
+	rows, err := query(ctx, d.session, `
 SELECT r.oid, current_user, m.rolsuper, pg_has_role(current_user, r.oid, 'USAGE'),
   coalesce((SELECT string_agg(DISTINCT quote_ident(b.datname), ', ') FROM pg_shdepend s JOIN pg_database b ON b.oid = s.dbid
     WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid AND b.datname <> current_database()), '')
-FROM pg_roles r, pg_roles m WHERE r.rolname = `+text(d.name)+` AND m.rolname = current_user`)
+FROM pg_roles r, pg_roles m WHERE r.rolname = `+quoteText(d.name)+` AND m.rolname = current_user`)
 	if err != nil || len(rows) == 0 {
 		return false, err
 	}
@@ -126,10 +126,11 @@ FROM pg_roles r, pg_roles m WHERE r.rolname = `+text(d.name)+` AND m.rolname = c
 	return true, nil
 }
 
-// memberships takes the role out of the groups that it is in. Dropping it would
-// do that, too, but being a member of ours keeps us from becoming one of its.
+// memberships removes the role from its groups. Dropping the role would also do that, but as long
+// as the role is a member of the administrator's role, the administrator cannot become a member of
+// it.
 func (d *dissolution) memberships(ctx context.Context) error {
-	rows, err := ask(ctx, d.session, `
+	rows, err := query(ctx, d.session, `
 SELECT DISTINCT g.rolname FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid WHERE a.member = `+d.oid)
 	if err != nil {
 		return err
@@ -146,10 +147,10 @@ SELECT DISTINCT g.rolname FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.ro
 	return nil
 }
 
-// objects hands what the role owns to us. DROP OWNED, which would delete it, runs only
-// directly behind, and then revokes in one go most of what is left.
+// objects reassigns what the role owns to the administrator. DROP OWNED, which would delete
+// objects, runs directly afterwards, when it only revokes privileges.
 func (d *dissolution) objects(ctx context.Context) error {
-	rows, err := ask(ctx, d.session, `
+	rows, err := query(ctx, d.session, `
 SELECT count(*) FILTER (WHERE deptype = 'o'), count(*) FILTER (WHERE deptype <> 'o') FROM pg_shdepend
 WHERE refclassid = 'pg_authid'::regclass AND refobjid = `+d.oid+` AND dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))`)
 	if err != nil || len(rows) == 0 {
@@ -165,7 +166,8 @@ WHERE refclassid = 'pg_authid'::regclass AND refobjid = `+d.oid+` AND dbid IN (0
 		return err
 	}
 	if n, _ := strconv.Atoi(owned); n > 0 {
-		d.taken.notes = append(d.taken.notes, fmt.Sprintf("handed %d objects that the user owned to %s", n, d.quote(d.me)))
+		d.taken.notes = append(d.taken.notes, fmt.Sprintf("handed %d objects that the user owned to %s",
+			n, d.quote(d.me)))
 	}
 	if granted != "0" {
 		d.taken.notes = append(d.taken.notes, "revoked the user's privileges on "+d.quote(granted)+" objects")
@@ -173,8 +175,8 @@ WHERE refclassid = 'pg_authid'::regclass AND refobjid = `+d.oid+` AND dbid IN (0
 	return nil
 }
 
-// grants finds privileges that the role still has. Only who granted one can take it
-// back – a superuser's REVOKE counts as the owner's – so each comes with its grantor.
+// grants finds the privileges that the role still has, each with its grantor, because only the
+// grantor can revoke it. A REVOKE of a superuser counts as the owner's.
 const grants = `
 WITH d AS (SELECT classid, objid FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = %[1]s AND deptype = 'a'
   AND dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))),
@@ -209,9 +211,9 @@ SELECT 'ALTER DEFAULT PRIVILEGES FOR ROLE ' || quote_ident(r.rolname) || coalesc
   FROM d JOIN pg_default_acl f ON d.classid = 'pg_default_acl'::regclass AND f.oid = d.objid
     JOIN pg_roles r ON r.oid = f.defaclrole LEFT JOIN pg_namespace n ON n.oid = f.defaclnamespace`
 
-// privileges revokes what is still granted to the role, as each grantor.
+// privileges revokes what is still granted to the role, in the name of each grantor.
 func (d *dissolution) privileges(ctx context.Context) error {
-	rows, err := ask(ctx, d.session, fmt.Sprintf(grants, d.oid, strings.ReplaceAll(ident(d.name), "'", "''")))
+	rows, err := query(ctx, d.session, fmt.Sprintf(grants, d.oid, strings.ReplaceAll(ident(d.name), "'", "''")))
 	if err != nil {
 		return err
 	}

@@ -12,23 +12,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// Settings of a connection by libpq's names ("dbname", "host").
-type settings map[string]string
-
-// secretKeys are settings that are never shown.
-var secretKeys = []string{"password", "sslpassword"}
-
-var sslModes = []string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
-
-const (
-	userMark     = "{{username}}"
-	passwordMark = "{{password}}"
-	masked       = "*****"
-)
-
-// parseDSN reads connection_url and puts the credentials where their placeholders are.
-// Errors name the problem in our own words: those of parsers quote their input,
-// and the input holds a password.
+// parseDSN parses connection_url and fills in the credentials. Errors have texts of their own,
+// because those of parsers quote their input, which contains a password.
 func parseDSN(c database.Config) (settings, error) {
 	text := c.URL.RevealString()
 	fill := strings.NewReplacer(userMark, c.Username, passwordMark, c.Password.RevealString())
@@ -38,7 +23,7 @@ func parseDSN(c database.Config) (settings, error) {
 	if strings.Contains(text, userMark) && c.Username == "" {
 		return nil, errors.New("username is empty, and connection_url has {{username}} in it")
 	}
-	wanted := strings.Contains(text, passwordMark) && c.Password.Empty()
+	needsPassword := strings.Contains(text, passwordMark) && c.Password.Empty()
 	if c.DisableEscaping {
 		text, fill = fill.Replace(text), strings.NewReplacer()
 	}
@@ -46,10 +31,10 @@ func parseDSN(c database.Config) (settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	if wanted && c.TLSCertificate == "" && s["sslcert"] == "" {
+	if needsPassword && c.TLSCertificate == "" && s["sslcert"] == "" {
 		return nil, errors.New("password is empty, and connection_url has {{password}} in it: give it, or a client certificate by tls_certificate and private_key")
 	}
-	// Values are filled in after parsing: nothing in them can end what they stand in.
+	// Values are filled in after parsing, so that no character in them is a delimiter.
 	for key, value := range s {
 		s[key] = fill.Replace(value)
 	}
@@ -81,7 +66,8 @@ func split(text string) (settings, error) {
 	return splitPairs(text)
 }
 
-// splitURL reads what follows the scheme: [user[:password]@]host[:port][,...][/database][?key=value[&...]].
+// splitURL parses the part after the scheme:
+// [user[:password]@]host[:port][,...][/database][?key=value[&...]].
 func splitURL(rest string) (settings, error) {
 	s := settings{}
 	userinfo, hosts, database, query := cutURL(rest)
@@ -116,9 +102,9 @@ func splitURL(rest string) (settings, error) {
 	return s, nil
 }
 
-// cutURL cuts what follows the scheme into its four parts, still encoded. An @ in the
-// password that was not encoded belongs to the password, so that no
-// part of a password becomes a host, which errors show.
+// cutURL cuts the part after the scheme into four parts, still encoded. An @ in the password that
+// is not encoded belongs to the password, so that no part of a password becomes a host, which
+// errors show.
 func cutURL(rest string) (userinfo, hosts, database, query string) {
 	authority := rest
 	if i := strings.IndexAny(rest, "/?"); i >= 0 {
@@ -133,7 +119,7 @@ func cutURL(rest string) (userinfo, hosts, database, query string) {
 	return userinfo, authority, strings.TrimPrefix(rest, "/"), query
 }
 
-// addHosts reads host[:port][,host[:port]...] with IPv6 addresses in brackets.
+// addHosts parses host[:port][,host[:port]...] with IPv6 addresses in brackets.
 func (s settings) addHosts(list string) error {
 	if list == "" {
 		return nil
@@ -161,7 +147,7 @@ func (s settings) addHosts(list string) error {
 
 var errEscape = errors.New("connection_url has a % that does not begin an escape such as %40: percent-encode special characters, or write {{username}} and {{password}} and give the two as fields of their own")
 
-// decode sets key to the percent-decoded value, if there is any.
+// decode sets key to the percent-decoded value, unless it is empty.
 func (s settings) decode(key, value string) error {
 	if value == "" {
 		return nil
@@ -188,8 +174,8 @@ func (s settings) decode(key, value string) error {
 
 var errPairs = errors.New("connection_url is neither a URL nor keyword=value pairs: write postgresql://{{username}}:{{password}}@host:5432/database or host=... dbname=... user={{username}} password={{password}}, with values that have spaces in single quotes")
 
-// splitPairs reads libpq's keyword/value form: key = value, with values that have spaces
-// in single quotes, and backslashes before quotes and backslashes.
+// splitPairs parses libpq's keyword/value form: key = value. A value with spaces is in single
+// quotes; a backslash escapes a quote or backslash.
 func splitPairs(text string) (settings, error) {
 	s := settings{}
 	for text = strings.TrimSpace(text); text != ""; text = strings.TrimSpace(text) {
@@ -209,7 +195,7 @@ func splitPairs(text string) (settings, error) {
 	return s, nil
 }
 
-// cutValue reads one value and returns what follows it.
+// cutValue parses one value and returns the rest.
 func cutValue(text string) (value, rest string, ok bool) {
 	inQuotes := strings.HasPrefix(text, "'")
 	if inQuotes {
@@ -239,12 +225,13 @@ func canonical(key string) string {
 	return key
 }
 
-// check refuses settings that cannot work, and those that would reach into the server's own machine.
+// check refuses settings that cannot work, and those that would use files of Keyturn's machine.
 func (s settings) check() error {
 	var problems []error
 	for _, key := range slices.Sorted(maps.Keys(hostSettings)) {
 		if _, ok := s[key]; ok {
-			problems = append(problems, fmt.Errorf("connection_url sets %s, which would use %s: take it out", key, hostSettings[key]))
+			problems = append(problems, fmt.Errorf("connection_url sets %s, which would use %s: take it out",
+				key, hostSettings[key]))
 		}
 	}
 	if s["host"] == "" {
@@ -269,7 +256,7 @@ func (s settings) check() error {
 	return errors.Join(problems...)
 }
 
-// secrets are the values that no text may show.
+// secrets returns the values that no text may show.
 func (s settings) secrets() []secret.Value {
 	var all []secret.Value
 	for key, value := range s {
@@ -280,8 +267,9 @@ func (s settings) secrets() []secret.Value {
 	return all
 }
 
-// strays are the words of an unquoted password with spaces that were taken for settings: such a text is
-// "password=a b=c". What is no setting of the library's may be one of them where the password stands in the text itself.
+// strays returns words of an unquoted password with spaces, such as "password=a b=c", that were
+// parsed as settings. If the URL contains a password, any setting that is not known may be such a
+// word.
 func strays(url secret.Value) (words []secret.Value) {
 	text := strings.TrimSpace(url.RevealString())
 	s, err := split(text)
@@ -303,7 +291,8 @@ func (s settings) hides(key string) bool {
 	return slices.Contains(secretKeys, key) || key == "sslkey" && isPEM(s[key])
 }
 
-// neutral gives every setting that a library would otherwise take from the server's environment or home folder.
+// neutral has a value for every setting that the library would otherwise take from the environment
+// or home folder of the server.
 var neutral = settings{
 	"port": "5432", "sslmode": "prefer", "sslcert": "", "sslkey": "", "sslrootcert": "", "sslpassword": "", "sslcertmode": "allow",
 	"sslsni": "1", "sslnegotiation": "", "target_session_attrs": "any", "connect_timeout": "10", "application_name": appName,
@@ -311,7 +300,7 @@ var neutral = settings{
 	"timezone": "UTC", "options": "",
 }
 
-// text writes the settings in keyword/value form, complete, but without the password.
+// text returns all settings in keyword/value form, without the password.
 func (s settings) text() string {
 	all := maps.Clone(neutral)
 	maps.Copy(all, s)
@@ -327,13 +316,13 @@ func (s settings) text() string {
 	return out.String()
 }
 
-// display masks the passwords that are written into a connection URL. What
-// cannot be read is masked as a whole.
+// display masks the passwords in a connection URL. A URL that cannot be parsed is masked as a
+// whole.
 func display(url secret.Value) string {
 	text := strings.TrimSpace(url.RevealString())
 	s, err := split(text)
 	if err != nil || s.check() != nil || len(strays(url)) > 0 {
-		return masked // a part of a password may stand where a host or port should
+		return masked // a part of a password may be in place of a host or port
 	}
 	hidden := false
 	for key, value := range s {

@@ -85,8 +85,8 @@ func TestDisableEscaping(t *testing.T) {
 	}
 }
 
-// TestErrorsNeverShowThePassword writes the password where it breaks the URL, in
-// every way that users do, and looks for it in all that comes back.
+// TestErrorsNeverShowThePassword puts the password where it breaks the URL, in every way that
+// users do, and looks for it in every error and in the displayed URL.
 func TestErrorsNeverShowThePassword(t *testing.T) {
 	const pw = "SuperSecretCanary"
 	for _, broken := range []string{
@@ -114,17 +114,17 @@ func TestErrorsNeverShowThePassword(t *testing.T) {
 	}
 }
 
-// TestStrayWordsOfAPassword: of a password with spaces and without quotes, the rest is taken for a setting. Nothing shows it: not what is
-// displayed, and not the log, where the server would complain of it.
+// TestStrayWordsOfAPassword checks that the rest of an unquoted password with spaces, which is
+// parsed as a setting, is neither displayed nor logged with an error of the server.
 func TestStrayWordsOfAPassword(t *testing.T) {
 	c := database.Config{URL: secret.Text("host=h user=u password=Head TailCanary=OtherCanary")}
 	p, err := prepare(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := p.admin.Scrub(`unrecognized configuration parameter "TailCanary", value "OtherCanary"`)
-	if shown := display(c.URL); strings.Contains(shown+said, "Canary") {
-		t.Errorf("shown: %q, logged: %q", shown, said)
+	logged := p.admin.Scrub(`unrecognized configuration parameter "TailCanary", value "OtherCanary"`)
+	if shown := display(c.URL); strings.Contains(shown+logged, "Canary") {
+		t.Errorf("shown: %q, logged: %q", shown, logged)
 	}
 	for _, fine := range []string{"host=h user=u password={{password}} search_path=app", "postgresql://u:p@h/d?search_path=app"} {
 		if shown := display(secret.Text(fine)); !strings.Contains(shown, "search_path=app") {
@@ -168,7 +168,8 @@ func TestCheckReportsAllProblems(t *testing.T) {
 	}
 }
 
-// TestNothingComesFromTheEnvironment sets what libpq would read, and wants none of it.
+// TestNothingComesFromTheEnvironment sets the variables that libpq reads, and checks that none is
+// used.
 func TestNothingComesFromTheEnvironment(t *testing.T) {
 	for name, value := range map[string]string{"PGHOST": "evil", "PGPORT": "1", "PGUSER": "evil", "PGDATABASE": "evil", "PGPASSWORD": "evil", "PGSSLMODE": "require",
 		"PGAPPNAME": "evil", "PGOPTIONS": "-c evil=1", "PGTZ": "Mars", "PGSSLROOTCERT": "/nonexistent", "PGTARGETSESSIONATTRS": "standby", "PGPASSFILE": "/nonexistent", "PGREQUIREAUTH": "none"} {
@@ -189,8 +190,8 @@ func TestNothingComesFromTheEnvironment(t *testing.T) {
 	}
 }
 
-// FuzzParseDSN: whatever credentials a template gets, they arrive as they are, and
-// neither an error nor what is displayed shows a password.
+// FuzzParseDSN checks that any credentials arrive unchanged, and that neither an error nor the
+// displayed URL shows a password.
 func FuzzParseDSN(f *testing.F) {
 	f.Add("postgresql://{{username}}:{{password}}@h/db", "u", "p@:/?#[]%'\\ ")
 	f.Add("host=h user={{username}} password='{{password}}'", "u", "'\\ x=1")
@@ -212,7 +213,7 @@ func FuzzParseDSN(f *testing.F) {
 				t.Fatalf("%q with %q, %q arrives as %q, %q at %q/%q", template, username, password, got.User, got.Password, got.Host, got.Database)
 			}
 		}
-		// The same password escaped by hand, in a URL of the user's own.
+		// The same password, escaped in the URL itself.
 		c.URL = secret.Text("postgresql://u:" + url.QueryEscape(password) + "@h/db")
 		if shown := display(c.URL); shown != "postgresql://u:*****@h/db" {
 			t.Fatalf("shown as %q", shown)

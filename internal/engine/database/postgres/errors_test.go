@@ -13,9 +13,9 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// TestExplain: what an error proves. A database is called unchanged only where the server, or the
-// missing connection, proves it, and a refusal is one of what was asked only where the server as
-// a whole is well.
+// TestExplain checks what an error proves. The database is unchanged only if the server or the
+// missing connection proves it, and an error is a refusal only if it does not concern the server
+// as a whole.
 func TestExplain(t *testing.T) {
 	says := func(severity, code, message string) *pgconn.PgError {
 		return &pgconn.PgError{SeverityUnlocalized: severity, Code: code, Message: message, File: "x.c", Routine: "x"}
@@ -53,7 +53,7 @@ func TestExplain(t *testing.T) {
 		"lost before it was sent": {&notSent{errors.New("unexpected EOF")}, fault.Upstream, true, false, "lost while"},
 	} {
 		k := call{op: "postgres.Create", doing: "creating the user"}
-		err := (&conn{}).explain(k, 0, tt.err)
+		err := k.explain(0, tt.err)
 		if !fault.Is(err, tt.kind) || !strings.Contains(fault.Message(err), tt.want) {
 			t.Errorf("%s: %v, want kind %v and %q", name, err, tt.kind, tt.want)
 		}
@@ -61,22 +61,22 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%s: unchanged %v and refused %v, want %v and %v", name, database.Unchanged(err), database.Refused(err), tt.unchanged, tt.refused)
 		}
 		k.steps = true
-		if database.Unchanged((&conn{}).explain(k, 0, tt.err)) {
-			t.Errorf("%s: of several messages, the ones before are taken for undone", name)
+		if database.Unchanged(k.explain(0, tt.err)) {
+			t.Errorf("%s: a call of several messages is called unchanged", name)
 		}
 	}
-	if err := (&conn{}).explain(call{}, 0, nil); err != nil {
+	if err := (call{}).explain(0, nil); err != nil {
 		t.Errorf("no error: %v", err)
 	}
 }
 
-// TestExplainNamesTheStatement: the client learns which statement of its own failed, and a name
-// of the server's words only if that name stands in its statements.
+// TestExplainNamesTheStatement checks that the error names the statement that failed, and quotes a
+// name from the server's message only if the statements contain it.
 func TestExplainNamesTheStatement(t *testing.T) {
 	k := call{doing: "creating the user", field: "creation_statements", preamble: 1, texts: []string{`GRANT x ON app_table TO "{{name}}"`}}
 	for done, want := range map[int]string{0: "statement 1 of creation_statements", 1: "statement 1 of", 2: "statement 2 of", 5: "statement 5 of"} {
-		pg := &pgconn.PgError{SeverityUnlocalized: "ERROR", Code: "42P01", Message: `relation "app_table" is not beside "secret_table"`, Detail: "of the log", File: "x.c"}
-		err := (&conn{}).explain(k, done, pg)
+		pg := &pgconn.PgError{SeverityUnlocalized: "ERROR", Code: "42P01", Message: `relation "app_table" is not near "secret_table"`, Detail: "of the log", File: "x.c"}
+		err := k.explain(done, pg)
 		got := fault.Message(err)
 		if !strings.Contains(got, want) || !strings.Contains(got, ": app_table: ") || strings.Contains(got, "secret_table") || strings.Contains(got, "of the log") {
 			t.Errorf("after %d: %q, want %q in it", done, got, want)
@@ -85,7 +85,7 @@ func TestExplainNamesTheStatement(t *testing.T) {
 			t.Errorf("the cause is %v, want the server's detail in it", cause)
 		}
 	}
-	for _, message := range []string{`relation "secret_table" is not beside app_table`, `app_table "zz"app_table"`, `"1app_table"`, "x"} {
+	for _, message := range []string{`relation "secret_table" is not near app_table`, `app_table "zz"app_table"`, `"1app_table"`, "x"} {
 		if got := k.quoted(&pgconn.PgError{Message: message}); got != "" {
 			t.Errorf("%s: it quotes %q", message, got)
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// hostSettings are settings of libpq's that would use what the server's own machine or user has, with what that
-// is: a client who writes a connection is not to reach it.
+// hostSettings maps the settings of libpq that would use something of the server's machine or user
+// to what that is. A client that configures a connection must not reach it.
 var hostSettings = map[string]string{
 	"service": "a file of the server", "servicefile": "a file of the server", "passfile": "a file of the server",
 	"sslcrl": "a file of the server", "sslcrldir": "files of the server", "sslkeylogfile": "a file of the server",
@@ -22,14 +22,14 @@ var hostSettings = map[string]string{
 	"requirepeer": "the users of the server",
 }
 
-// pemSettings take a certificate or a key – in libpq the path of a file, here also the text itself – with the
-// configuration's field for the text.
+// pemSettings maps the settings for a certificate or key to the field for its text. In libpq a
+// setting is the path of a file; here it may also be the text itself.
 var pemSettings = map[string]string{"sslrootcert": "tls_ca", "sslcert": "tls_certificate", "sslkey": "private_key"}
 
-// isPEM reports whether a value is the text itself.
+// isPEM reports whether a value is a PEM text and not a path.
 func isPEM(value string) bool { return strings.HasPrefix(strings.TrimSpace(value), "-----BEGIN ") }
 
-// A fileError is what keeps a file from being read: its text is for the client, its cause for the log.
+// A fileError is an error of reading a file. Its text is for the client, its cause for the log.
 type fileError struct {
 	text  string
 	cause error
@@ -38,8 +38,8 @@ type fileError struct {
 func (e *fileError) Error() string { return e.text }
 func (e *fileError) Unwrap() error { return e.cause }
 
-// inline moves the certificates and the key that connection_url gives into the fields for them, so that the
-// library is given no path to open. Fields that are set go first.
+// inline moves the certificates and the key of connection_url into the fields for them, so that
+// the library gets no path to open. A field that is set wins.
 func (s settings) inline(c *database.Config) error {
 	var problems []error
 	text := map[string]string{}
@@ -51,7 +51,8 @@ func (s settings) inline(c *database.Config) error {
 		case !isPEM(value):
 			file, err := c.Files.Read(value)
 			if err != nil {
-				problems = append(problems, &fileError{fmt.Sprintf("connection_url gives a path to %s, and %s; the field for the text is %s", key, fault.Message(err), field), err})
+				problems = append(problems, &fileError{text: fmt.Sprintf("connection_url gives a path to %s, and %s; the field for the text is %s",
+					key, fault.Message(err), field), cause: err})
 				continue
 			}
 			value = string(file)
@@ -59,7 +60,7 @@ func (s settings) inline(c *database.Config) error {
 		text[key] = value
 		delete(s, key)
 	}
-	delete(s, "sslinline") // it says that the three are no paths, which they tell by themselves
+	delete(s, "sslinline") // isPEM replaces this setting
 	if c.TLSCA == "" {
 		c.TLSCA = text["sslrootcert"]
 	}

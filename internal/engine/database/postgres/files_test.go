@@ -13,7 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// parameters are all that libpq, JDBC and pgx take, for the tests that no one of them reads a file.
+// parameters are those of libpq, JDBC and pgx.
 var parameters = strings.Fields(`
 	application_name channel_binding client_encoding connect_timeout dbname fallback_application_name gssdelegation gssencmode gsslib host hostaddr keepalives
 	keepalives_idle krbsrvname krbspn load_balance_hosts max_protocol_version min_protocol_version oauth_client_id oauth_issuer options passfile password replication
@@ -22,30 +22,31 @@ var parameters = strings.Fields(`
 	jaasApplicationName kerberosServerName localSocketAddress loggerFile loggerLevel socketFactory socketFactoryArg sslfactory sslfactoryarg sslpasswordcallback
 	default_query_exec_mode statement_cache_capacity pool_max_conns pool_max_conn_lifetime search_path`)
 
-// TestNoParameterReadsAFile: whatever parameter a path is given to, what comes back is the same for a file that is
-// there, for one that is not, for a device that never ends and for a pipe that nobody writes to.
+// TestNoParameterReadsAFile gives a path to each parameter, and checks that the answer is the same
+// for an existing file, a missing file, a device that never ends, and a folder.
 func TestNoParameterReadsAFile(t *testing.T) {
 	cert, _ := selfSigned(t, "h")
-	there := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(there, []byte(cert), 0o600); err != nil {
+	existing := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(existing, []byte(cert), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range parameters {
-		said := map[string]bool{}
-		for _, path := range []string{there, there + ".absent", "/dev/zero", "/proc/self/pagemap", filepath.Dir(there)} {
+		answers := map[string]bool{}
+		for _, path := range []string{existing, existing + ".absent", "/dev/zero", "/proc/self/pagemap", filepath.Dir(existing)} {
 			for form, url := range map[string]string{"url": "postgresql://u:p@h/db?sslmode=verify-full&" + name + "=" + path, "pairs": "host=h user=u password=p sslmode=verify-full " + name + "='" + path + "'"} {
 				c := database.Config{URL: secret.Text(url)}
 				text := fmt.Sprint(form, Provider.Check(c), display(c.URL))
-				said[strings.ReplaceAll(text, path, "PATH")] = true
+				answers[strings.ReplaceAll(text, path, "PATH")] = true
 			}
 		}
-		if len(said) > 2 {
-			t.Errorf("%s tells files apart: %v", name, said)
+		if len(answers) > 2 {
+			t.Errorf("%s gives different answers: %v", name, answers)
 		}
 	}
 }
 
-// TestRefusedFiles: a certificate and a key are given as text. A path is refused, unless the operator has listed its folder.
+// TestRefusedFiles checks that the path of a certificate or key is refused unless the operator has
+// listed its folder.
 func TestRefusedFiles(t *testing.T) {
 	cert, key := selfSigned(t, "h")
 	dir := t.TempDir()
@@ -96,7 +97,8 @@ func TestRefusedFiles(t *testing.T) {
 	}
 }
 
-// TestNothingComesFromTheHomeFolder puts where libpq looks what it would take, and wants none of it.
+// TestNothingComesFromTheHomeFolder creates the files that libpq reads, and checks that none is
+// used.
 func TestNothingComesFromTheHomeFolder(t *testing.T) {
 	cert, key := selfSigned(t, "h")
 	home := t.TempDir()

@@ -11,7 +11,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// message is one of the protocol's.
+// wireMessage is one message of the protocol.
 func wireMessage(kind byte, body string) []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(body)+4)), body...)
 }

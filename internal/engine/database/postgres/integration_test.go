@@ -19,7 +19,8 @@ import (
 
 const guideDrop = `DROP ROLE IF EXISTS "{{name}}";`
 
-// admin of the guide: no superuser, but CREATEROLE and grant option on what its roles grant.
+// adminSQL creates the administrator of the guide. It is no superuser, but has CREATEROLE, and the
+// grant option on what its roles grant.
 const adminSQL = `
 CREATE ROLE vault_admin WITH LOGIN CREATEROLE PASSWORD 'vault_admin_password';
 CREATE ROLE app_owner;
@@ -79,7 +80,8 @@ func alter(s *pgtest.Server, what string) func(*testing.T, string) {
 	return func(t *testing.T, name string) { s.Exec(t, "postgres", `ALTER ROLE "`+name+`" WITH `+what) }
 }
 
-// TestLoginWithoutPassword: who is let in without a password by pg_hba.conf, or by no line of it, proves nothing of one.
+// TestLoginWithoutPassword checks that a login proves nothing about a password if pg_hba.conf
+// trusts the user or has no line for it.
 func TestLoginWithoutPassword(t *testing.T) {
 	s := pgtest.Start(t, pgtest.Options{HBA: []string{"host all trusted all trust", "host all kept_out all reject"}})
 	s.Exec(t, "postgres", adminSQL+"CREATE ROLE trusted LOGIN PASSWORD 'right'; CREATE ROLE kept_out LOGIN PASSWORD 'right'; CREATE ROLE normal LOGIN PASSWORD 'right'")
@@ -96,7 +98,7 @@ func TestLoginWithoutPassword(t *testing.T) {
 		}
 	}
 	if ok, err := c.Login(t.Context(), "normal", secret.Text("right")); err != nil || !ok {
-		t.Errorf("who has to give a password: %v, %v", ok, err)
+		t.Errorf("a user that needs a password: %v, %v", ok, err)
 	}
 }
 
@@ -120,7 +122,7 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// A pooled session of a server that has become a standby is not used again.
+// TestFailover checks that a pooled session of a server that became a standby is not used again.
 func TestFailover(t *testing.T) {
 	old, promoted := pgtest.Start(t, pgtest.Options{}), pgtest.Start(t, pgtest.Options{})
 	for _, s := range []*pgtest.Server{old, promoted} {

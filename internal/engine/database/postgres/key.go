@@ -4,29 +4,27 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// SetKey runs statements about a user's key. PostgreSQL itself keeps nothing of one: without statements
-// there is nothing to do for a user who is there.
+// SetKey runs the statements for a user's key. PostgreSQL itself stores no key, so that without
+// statements there is nothing to do for an existing user.
 func (c *conn) SetKey(ctx context.Context, name string, key database.Key, statements []string) error {
 	k := c.call("SetKey", "changing the key")
 	if err := database.CheckGivenName(k.op, name); err != nil {
 		return err
 	}
 	if len(statements) == 0 {
-		there, err := c.present(ctx, name)
+		there, err := c.roleExists(ctx, name)
 		if err == nil && !there {
-			return database.MarkUnchanged(fault.New(k.op, fault.NotFound, "there is no user %s in PostgreSQL; make it first, or correct username", name))
+			return database.MarkUnchanged(fault.New(k.op, fault.NotFound,
+				"there is no user %s in PostgreSQL; make it first, or correct username", name))
 		}
-		return c.explain(k, 0, err)
+		return k.explain(0, err)
 	}
 	values, err := c.values(name, secret.Value{}, time.Time{})
 	if err != nil {
@@ -38,11 +36,11 @@ func (c *conn) SetKey(ctx context.Context, name string, key database.Key, statem
 	if err != nil {
 		return invalid(k.op, err)
 	}
-	return about(ctx, c, k, name, s)
+	return runForUser(ctx, c, k, name, s)
 }
 
-// LoginCertificate opens a session by a certificate. Whether the server asks for one at all, pg_hba.conf
-// says: a server that does not leaves nothing to be known.
+// LoginCertificate opens a session with a certificate. If pg_hba.conf does not ask for a
+// certificate, the login proves nothing.
 func (c *conn) LoginCertificate(ctx context.Context, name string, certificate tls.Certificate) (bool, error) {
 	k := c.call("Login", "trying the login")
 	if err := database.CheckGivenName(k.op, name); err != nil {
@@ -54,40 +52,23 @@ func (c *conn) LoginCertificate(ctx context.Context, name string, certificate tl
 	ok, err := false, error(nil)
 	if !plain {
 		config.TLSConfig.Certificates, config.Fallbacks = []tls.Certificate{certificate}, nil
-		if ok, err = c.login(ctx, k, config); fault.Is(err, fault.Upstream) { // why the connection is gone may be heard by the older version
+		if ok, err = c.login(ctx, k, config); fault.Is(err, fault.Upstream) { // with TLS 1.2, the reason for the lost connection may arrive
 			config.TLSConfig.MaxVersion = tls.VersionTLS12
-			if works, again := c.login(ctx, k, config); again == nil || errors.Is(again, errNotTaken) {
-				ok, err = works, again
+			if retryOK, retryErr := c.login(ctx, k, config); retryErr == nil || errors.Is(retryErr, errCertificateRefused) {
+				ok, err = retryOK, retryErr
 			}
 		}
 	}
 	if plain || errors.Is(err, errNoTLS) {
-		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "the connection does not use TLS, so no certificate can be tested; give tls_ca, or sslmode in connection_url, for a server that has TLS"))
+		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported,
+			"the connection does not use TLS, so no certificate can be tested; give tls_ca, or sslmode in connection_url, for a server that has TLS"))
 	}
-	if errors.Is(err, errNotTaken) {
+	if errors.Is(err, errCertificateRefused) {
 		return false, nil
 	}
-	if err == nil && !ok { // a password was asked for: 28P01
-		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "PostgreSQL asks %s for a password; give it a line hostssl … cert in pg_hba.conf", name))
+	if err == nil && !ok { // the server asked for a password (28P01)
+		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported,
+			"PostgreSQL asks %s for a password; give it a line hostssl … cert in pg_hba.conf", name))
 	}
 	return ok, err
-}
-
-// How a login by a certificate ends before PostgreSQL hears of it.
-var (
-	errNotTaken = errors.New("the certificate was not taken")
-	errNoTLS    = errors.New("the server has no TLS")
-)
-
-// overTLS finds these in the error of a login without password.
-func overTLS(config *pgconn.Config, err error) error {
-	switch {
-	case err == nil || config.Password != "":
-		return nil
-	case database.NotTaken(err.Error()):
-		return errNotTaken
-	case strings.Contains(err.Error(), "server refused TLS connection"):
-		return errNoTLS
-	}
-	return nil
 }

@@ -28,7 +28,7 @@ func verify(t *testing.T, c database.Config) string {
 	return fault.Message(conn.Verify(ctx))
 }
 
-// TestWhyNoConnection: what is wrong is what the message says, and not what is wrong more often.
+// TestWhyNoConnection checks that the message names the actual cause, and not a more common one.
 func TestWhyNoConnection(t *testing.T) {
 	s := pgtest.Start(t, pgtest.Options{})
 	maria := mariatest.Start(t)
@@ -63,13 +63,13 @@ func TestWhyNoConnection(t *testing.T) {
 		}
 	}
 	if got := verify(t, configOf(s, "expired", "vault_admin_password")); !strings.Contains(got, "VALID UNTIL") {
-		t.Errorf("an administrator whose time is over: %q", got)
+		t.Errorf("an administrator that has expired: %q", got)
 	}
 }
 
-// TestWhyRefused: which statement, what of it, and what to do.
+// TestWhyRefused checks that the message names the statement, the name in it, and what to do.
 func TestWhyRefused(t *testing.T) {
-	b := newBed(t, pgtest.Options{})
+	b := newTestServer(t, pgtest.Options{})
 	config := configOf(b.Server, "vault_admin", "vault_admin_password")
 	config.URL = secret.Text(config.URL.RevealString() + "&statement_timeout=2000")
 	c, err := Provider.Connect(t.Context(), config)
@@ -90,20 +90,21 @@ func TestWhyRefused(t *testing.T) {
 			t.Errorf("%s: %q, want it to say %q", statement, got, want)
 		}
 		if n := strings.Count(err.Error(), "ERROR:"); n != 1 {
-			t.Errorf("%s: the server's words stand %d times in %q, want once", statement, n, err)
+			t.Errorf("%s: the server's message is %d times in %q, want once", statement, n, err)
 		}
 	}
 	if err := c.SetPassword(t.Context(), "absent", secret.Text("password"), nil); !strings.Contains(fault.Message(err), "there is no user absent in PostgreSQL; make it first") {
-		t.Errorf("a user who is not there: %v", err)
+		t.Errorf("a user that does not exist: %v", err)
 	}
 }
 
-// TestGrantsThatGrantNothing: the server's warnings are told, of calls that succeed, without secrets; its notices are not.
+// TestGrantsThatGrantNothing checks that warnings of the server are reported for calls that
+// succeed, without secrets, and that notices are not.
 func TestGrantsThatGrantNothing(t *testing.T) {
-	b := newBed(t, pgtest.Options{})
+	b := newTestServer(t, pgtest.Options{})
 	c := b.connect("vault_admin", "vault_admin_password")
-	var heard []string
-	ctx := database.OnWarning(t.Context(), func(text string) { heard = append(heard, text) })
+	var warnings []string
+	ctx := database.OnWarning(t.Context(), func(text string) { warnings = append(warnings, text) })
 	u := newUser()
 	statements := []string{
 		guide, "DROP TABLE IF EXISTS nosuch", `GRANT ALL ON DATABASE postgres TO "{{name}}"`,
@@ -112,21 +113,25 @@ func TestGrantsThatGrantNothing(t *testing.T) {
 	if err := c.Create(ctx, u, statements, nil); err != nil {
 		t.Fatal(err)
 	}
-	if len(heard) != 2 || !strings.Contains(heard[0], "01007") || !strings.Contains(heard[0], "WITH GRANT OPTION") || strings.Contains(strings.Join(heard, ""), u.Password.RevealString()) {
-		t.Errorf("heard %q", heard)
+	if len(warnings) != 2 || !strings.Contains(warnings[0], "01007") || !strings.Contains(warnings[0], "WITH GRANT OPTION") {
+		t.Errorf("warnings %q", warnings)
 	}
-	heard = nil
-	if err := c.Create(ctx, newUser(), []string{guide}, nil); err != nil || len(heard) != 0 {
-		t.Errorf("a user without warnings: %q, %v", heard, err)
+	if strings.Contains(strings.Join(warnings, ""), u.Password.RevealString()) {
+		t.Errorf("warnings show the password: %q", warnings)
 	}
-	if err := c.SetPassword(ctx, u.Name, secret.Text("another-password"), []string{`ALTER ROLE "{{name}}" PASSWORD '{{password}}'; GRANT ALL ON DATABASE postgres TO "{{name}}"`}); err != nil || len(heard) != 1 {
-		t.Errorf("changing a password: %q, %v", heard, err)
+	warnings = nil
+	if err := c.Create(ctx, newUser(), []string{guide}, nil); err != nil || len(warnings) != 0 {
+		t.Errorf("a user without warnings: %q, %v", warnings, err)
+	}
+	if err := c.SetPassword(ctx, u.Name, secret.Text("another-password"), []string{`ALTER ROLE "{{name}}" PASSWORD '{{password}}'; GRANT ALL ON DATABASE postgres TO "{{name}}"`}); err != nil || len(warnings) != 1 {
+		t.Errorf("changing a password: %q, %v", warnings, err)
 	}
 }
 
-// TestPooler: what PgBouncer says is not taken for PostgreSQL's words, and what it does not know of users proves nothing.
+// TestPooler checks that messages of PgBouncer are not taken for PostgreSQL's, and that a user
+// that it does not know proves nothing.
 func TestPooler(t *testing.T) {
-	b := newBed(t, pgtest.Options{})
+	b := newTestServer(t, pgtest.Options{})
 	b.Exec(t, "postgres", "CREATE ROLE svc LOGIN PASSWORD 'svc-password'; GRANT SELECT ON accounts TO vault_admin WITH GRANT OPTION")
 	known := map[string]string{"vault_admin": "vault_admin_password", "svc": "svc-password"}
 	at := func(address, rest string) database.Config {

@@ -1,48 +1,39 @@
 package postgres
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/keyturn/keyturn/internal/engine/database"
 )
 
-// noticed is where a session keeps what the server warned of since the last message began.
-const noticed = "keyturn warnings"
+// warningsKey is the key of a session's custom data for the warnings of its last message.
+const warningsKey = "keyturn warnings"
 
 const (
-	mostWarnings   = 10
-	longestWarning = 300
+	maxWarnings      = 10
+	maxWarningLength = 300
 )
 
-// onNotice remembers warnings. NOTICEs, of which IF EXISTS makes many, are not.
+// onNotice records warnings. It ignores NOTICEs, of which IF EXISTS makes many.
 func onNotice(s *pgconn.PgConn, n *pgconn.Notice) {
 	if n.SeverityUnlocalized != "WARNING" {
 		return
 	}
-	all, _ := s.CustomData()[noticed].([]string)
-	text := fmt.Sprintf("PostgreSQL warns: %s (SQLSTATE %s)", n.Message[:min(len(n.Message), longestWarning)], n.Code)
+	all, _ := s.CustomData()[warningsKey].([]string)
+	text := fmt.Sprintf("PostgreSQL warns: %s (SQLSTATE %s)",
+		n.Message[:min(len(n.Message), maxWarningLength)], n.Code)
 	if n.Code == "01007" {
 		text += "; the administrator needs what it grants WITH GRANT OPTION"
 	}
-	if text = strings.ToValidUTF8(text, ""); len(all) < mostWarnings && !slices.Contains(all, text) {
-		s.CustomData()[noticed] = append(all, text)
+	if text = strings.ToValidUTF8(text, ""); len(all) < maxWarnings && !slices.Contains(all, text) {
+		s.CustomData()[warningsKey] = append(all, text)
 	}
 }
 
-// warnings are those of the last message.
+// warnings returns the warnings of the last message.
 func warnings(s *pgconn.PgConn) []string {
-	all, _ := s.CustomData()[noticed].([]string)
+	all, _ := s.CustomData()[warningsKey].([]string)
 	return all
-}
-
-// pass tells whoever listens to a call of warnings.
-func (k call) pass(ctx context.Context, warnings []string) {
-	for _, text := range warnings {
-		database.Warn(ctx, k.scrub(text))
-	}
 }

@@ -9,10 +9,11 @@ import (
 	"strings"
 )
 
-// foreign are parameters of libpq, JDBC and lib/pq that users write into a connection_url and that are not supported here, with
-// what to do instead. Sent on as settings of the server, which the rest are, they would be refused there as "no such object". An
-// error names a parameter only if it is one that is known: whatever else stands there may be a part of a password.
-var foreign = map[string]string{
+// unsupportedParams maps the parameters of libpq, JDBC and lib/pq that are not supported to what
+// to do instead. Unknown parameters are sent to the server as settings; there, these would be
+// refused as "no such object". An error names only known parameters, because anything else may be
+// part of a password.
+var unsupportedParams = map[string]string{
 	"hostaddr": "write the address as the host", "fallback_application_name": "say application_name", "ssl": "say sslmode",
 	"load_balance_hosts": "", "sslcompression": "", "replication": "",
 	"keepalives": "", "keepalives_idle": "", "keepalives_interval": "", "keepalives_count": "", "tcp_user_timeout": "say connect_timeout",
@@ -29,33 +30,34 @@ var foreign = map[string]string{
 	"binary_parameters": "", "disable_prepared_binary_result": "", "krbsrvname": "",
 }
 
-// unsupported are the problems of parameters that are known and not supported.
+// unsupported returns the problems of known parameters that are not supported.
 func (s settings) unsupported() (problems []error) {
 	for _, key := range slices.Sorted(maps.Keys(s)) {
-		advice, known := foreign[key]
+		advice, known := unsupportedParams[key]
 		switch _, host := hostSettings[key]; {
 		case !known || host:
 		case advice == "":
 			problems = append(problems, fmt.Errorf("connection_url has the parameter %q, which is not supported: take it out", key))
 		default:
-			problems = append(problems, fmt.Errorf("connection_url has the parameter %q, which is not supported: %s, or take it out", key, advice))
+			problems = append(problems, fmt.Errorf("connection_url has the parameter %q, which is not supported: %s, or take it out",
+				key, advice))
 		}
 	}
 	return problems
 }
 
-// choices are the values of parameters that have few.
-var choices = map[string][]string{
+// allowedValues are the possible values of some parameters.
+var allowedValues = map[string][]string{
 	"target_session_attrs": {"any", "read-write", "read-only", "primary", "standby", "prefer-standby"},
 	"channel_binding":      {"prefer", "require", "disable"}, "sslnegotiation": {"postgres", "direct"}, "sslsni": {"1", "0"},
 	"sslcertmode": {"allow", "disable", "require"}, "min_protocol_version": {"3.0", "3.2", "latest"}, "max_protocol_version": {"3.0", "3.2", "latest"},
 }
 
-// wrongValues are the problems of parameters whose values cannot be.
+// wrongValues returns the problems of parameters with invalid values.
 func (s settings) wrongValues() (problems []error) {
-	for _, key := range slices.Sorted(maps.Keys(choices)) {
-		if value := s[key]; value != "" && !slices.Contains(choices[key], value) {
-			problems = append(problems, fmt.Errorf("connection_url has a %s that is unknown: choose one of %s", key, strings.Join(choices[key], ", ")))
+	for _, key := range slices.Sorted(maps.Keys(allowedValues)) {
+		if value := s[key]; value != "" && !slices.Contains(allowedValues[key], value) {
+			problems = append(problems, fmt.Errorf("connection_url has a %s that is unknown: choose one of %s", key, strings.Join(allowedValues[key], ", ")))
 		}
 	}
 	if t := s["connect_timeout"]; t != "" {

@@ -12,9 +12,10 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A parameter that is known and not supported is named, with what to do; no library that is used here knows it.
+// TestUnsupportedParameters checks that the error for an unsupported parameter names it and what
+// to do.
 func TestUnsupportedParameters(t *testing.T) {
-	for key, advice := range foreign {
+	for key, advice := range unsupportedParams {
 		c := database.Config{Username: "admin", Password: secret.Text("admin-password"), URL: secret.Text("postgresql://{{username}}:{{password}}@db/app?" + key + "=x")}
 		err := Provider.Check(c)
 		if got := fault.Message(err); !fault.Is(err, fault.Invalid) || !strings.Contains(got, key) || hostSettings[key] == "" && !strings.Contains(got, advice) {
@@ -44,8 +45,9 @@ func TestUnsupportedParameters(t *testing.T) {
 	}
 }
 
-// Errors of a pooler are told from PostgreSQL's own by where in its source these come from, and never taken for them.
-func TestPoolerSays(t *testing.T) {
+// TestPoolerFailure checks the messages for errors of a pooler, and that they are told from
+// PostgreSQL's.
+func TestPoolerFailure(t *testing.T) {
 	p, err := prepare(database.Config{Username: "admin", Password: secret.Text("admin-password"), URL: secret.Text("postgresql://{{username}}:{{password}}@db/app?search_path=app")})
 	if err != nil {
 		t.Fatal(err)
@@ -57,18 +59,18 @@ func TestPoolerSays(t *testing.T) {
 		"pgbouncer cannot connect to server": "behind it", "query_wait_timeout": "whether it reaches PostgreSQL, or raise default_pool_size", "no more connections allowed (max_client_conn)": "max_client_conn",
 		"transaction blocks not allowed in statement pooling mode": "statement mode", "canary": "its log",
 	} {
-		got := k.poolerSays(&pgconn.PgError{Code: "08P01", Message: says})
+		got := k.poolerFailure(&pgconn.PgError{Code: "08P01", Message: says})
 		if !strings.Contains(got, want) || strings.Contains(got, "canary") {
 			t.Errorf("%q: %q, want %q in it", says, got, want)
 		}
 	}
 	own := &pgconn.PgError{Code: "28P01", Message: "password authentication failed", File: "auth.c", Routine: "auth_failed"}
-	if pooled(own) {
+	if fromPooler(own) {
 		t.Error("PostgreSQL's own error was taken for a pooler's")
 	}
 }
 
-// Of several ways that were tried, the last that says something counts.
+// TestLastAttemptCounts checks that the last connection attempt that explains something counts.
 func TestLastAttemptCounts(t *testing.T) {
 	noTLS := errors.New("tls error: server refused TLS connection")
 	for _, tt := range []struct {

@@ -21,19 +21,19 @@ import (
 	"github.com/keyturn/keyturn/test/pgtest"
 )
 
-// bed is a server with the guide's administrator and tables that belong to others.
-type bed struct {
+// testServer is a server with the guide's administrator and tables of other owners.
+type testServer struct {
 	*pgtest.Server
 	t *testing.T
 }
 
-func newBed(t *testing.T, o pgtest.Options) bed {
+func newTestServer(t *testing.T, o pgtest.Options) testServer {
 	s := pgtest.Start(t, o)
 	s.Exec(t, "postgres", adminSQL+tablesSQL)
-	return bed{s, t}
+	return testServer{Server: s, t: t}
 }
 
-func (b bed) connect(username, password string) database.Conn {
+func (b testServer) connect(username, password string) database.Conn {
 	b.t.Helper()
 	c, err := Provider.Connect(b.t.Context(), configOf(b.Server, username, password))
 	if err != nil {
@@ -50,7 +50,7 @@ func newUser() database.User {
 		Attempt: database.Attempt{ID: hex.EncodeToString(id), Deadline: time.Now().Add(await.Patience)}}
 }
 
-func (b bed) create(c database.Conn, statements ...string) database.User {
+func (b testServer) create(c database.Conn, statements ...string) database.User {
 	b.t.Helper()
 	u := newUser()
 	if err := c.Create(b.t.Context(), u, statements, nil); err != nil {
@@ -60,7 +60,7 @@ func (b bed) create(c database.Conn, statements ...string) database.User {
 }
 
 // as runs SQL as a user.
-func (b bed) as(u database.User, sql string) {
+func (b testServer) as(u database.User, sql string) {
 	b.t.Helper()
 	ctx := b.t.Context()
 	conn, err := pgx.Connect(ctx, b.UserDSN(u.Name, u.Password.RevealString(), "postgres"))
@@ -73,36 +73,37 @@ func (b bed) as(u database.User, sql string) {
 	}
 }
 
-func (b bed) wantGone(u database.User) {
+func (b testServer) wantGone(u database.User) {
 	b.t.Helper()
 	if n := b.Int(b.t, "postgres", "SELECT count(*) FROM pg_roles WHERE rolname = '"+u.Name+"'"); n != 0 {
 		b.t.Errorf("%s is still there", u.Name)
 	}
 }
 
-// each runs a test as superuser and as the guide's administrator.
-func each(t *testing.T, b bed, f func(t *testing.T, b bed, c database.Conn)) {
+// asEachAdmin runs a test as superuser and as the guide's administrator.
+func asEachAdmin(t *testing.T, b testServer, f func(t *testing.T, b testServer, c database.Conn)) {
 	for _, admin := range [][2]string{{pgtest.Superuser, pgtest.Password}, {"vault_admin", "vault_admin_password"}} {
 		t.Run(admin[0], func(t *testing.T) {
-			b := bed{b.Server, t}
+			b := testServer{Server: b.Server, t: t}
 			f(t, b, b.connect(admin[0], admin[1]))
 		})
 	}
 }
 
-// TestRevocation: whatever a user owns or was granted, it is revoked, and the report says what that took.
+// TestRevocation checks that a user is revoked whatever it owns or was granted, and that the
+// report says what was necessary.
 //
 // https://github.com/hashicorp/vault/issues/1857
 // https://github.com/hashicorp/vault/issues/1994
 func TestRevocation(t *testing.T) {
-	b := newBed(t, pgtest.Options{})
-	each(t, b, func(t *testing.T, b bed, c database.Conn) {
+	b := newTestServer(t, pgtest.Options{})
+	asEachAdmin(t, b, func(t *testing.T, b testServer, c database.Conn) {
 		for _, test := range []struct {
 			name       string
 			creation   []string
 			revocation []string
-			before     func(u database.User) // what happens to the user meanwhile
-			notes      []string              // what the report must mention, all of it
+			before     func(u database.User) // what the user does meanwhile
+			notes      []string              // what the report must mention
 		}{
 			{name: "the guide's, with tables", creation: []string{guide}, revocation: []string{guideDrop}, notes: []string{"privileges", "2BP01"}},
 			{name: "our own, with tables", creation: []string{guide}},
@@ -125,7 +126,7 @@ func TestRevocation(t *testing.T) {
 				before: func(u database.User) { b.as(u, `CREATE SCHEMA "`+u.Name+`"; CREATE TABLE "`+u.Name+`".t (n int)`) }, notes: []string{"handed"}},
 		} {
 			t.Run(test.name, func(t *testing.T) {
-				b := bed{b.Server, t}
+				b := testServer{Server: b.Server, t: t}
 				b.Exec(t, "postgres", hostileSQL)
 				u := b.create(c, test.creation...)
 				if test.before != nil {
@@ -158,8 +159,8 @@ func TestRevocation(t *testing.T) {
 	})
 }
 
-// hostileSQL makes a schema with everything that can be granted on. vault_admin may
-// grant it; the owner is another.
+// hostileSQL creates a schema with every kind of object on which privileges can be granted.
+// vault_admin may grant them, but does not own them.
 const hostileSQL = `
 DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'helpers') THEN CREATE ROLE helpers; END IF; END $$;
 CREATE SCHEMA IF NOT EXISTS mine; ALTER SCHEMA mine OWNER TO app_owner;
@@ -172,13 +173,13 @@ GRANT ALL ON TYPE mine.kind TO vault_admin WITH GRANT OPTION; GRANT ALL ON DATAB
 GRANT SELECT ON mine.given TO helpers; GRANT USAGE ON SCHEMA mine TO PUBLIC;
 `
 
-// TestGrantedBySomebodyElse: only the grantor can revoke. A superuser can become the
-// grantor; the guide's administrator cannot, and is told who it was.
+// TestGrantedBySomebodyElse checks privileges that another grantor must revoke. A superuser can
+// act as the grantor; for the guide's administrator, the error names the grantor.
 func TestGrantedBySomebodyElse(t *testing.T) {
-	b := newBed(t, pgtest.Options{})
+	b := newTestServer(t, pgtest.Options{})
 	const odd = `we"ird 'one`
 	b.Exec(t, "postgres", `CREATE ROLE "we""ird 'one"; GRANT SELECT ON public.orders TO "we""ird 'one" WITH GRANT OPTION`)
-	each(t, b, func(t *testing.T, b bed, c database.Conn) {
+	asEachAdmin(t, b, func(t *testing.T, b testServer, c database.Conn) {
 		u := b.create(c, guide)
 		b.Exec(t, "postgres", `SET ROLE "we""ird 'one"; GRANT SELECT ON public.orders TO "`+u.Name+`"`)
 		r, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{guideDrop}})
@@ -192,7 +193,7 @@ func TestGrantedBySomebodyElse(t *testing.T) {
 		if !fault.Is(err, fault.Upstream) || !strings.Contains(fault.Message(err), odd) {
 			t.Fatalf("%+v, %v; want an error, and the grantor in the report", r, err)
 		}
-		// Once the owner has revoked, the next try succeeds.
+		// When the grantor has revoked, the next attempt succeeds.
 		b.Exec(t, "postgres", `SET ROLE "we""ird 'one"; REVOKE ALL ON public.orders FROM "`+u.Name+`"`)
 		if r, err = c.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{guideDrop}}); err != nil || r.Remains {
 			t.Fatalf("%+v, %v", r, err)
@@ -202,7 +203,7 @@ func TestGrantedBySomebodyElse(t *testing.T) {
 }
 
 func TestOtherDatabase(t *testing.T) {
-	b := newBed(t, pgtest.Options{})
+	b := newTestServer(t, pgtest.Options{})
 	b.Exec(t, "postgres", `CREATE DATABASE "other one"`)
 	b.Exec(t, "other one", `CREATE TABLE t (n int)`)
 	c := b.connect(pgtest.Superuser, pgtest.Password)
@@ -215,8 +216,8 @@ func TestOtherDatabase(t *testing.T) {
 }
 
 func TestStatementsThatLeaveTheUser(t *testing.T) {
-	b := newBed(t, pgtest.Options{})
-	each(t, b, func(t *testing.T, b bed, c database.Conn) {
+	b := newTestServer(t, pgtest.Options{})
+	asEachAdmin(t, b, func(t *testing.T, b testServer, c database.Conn) {
 		u := b.create(c, guide)
 		r, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{`ALTER ROLE "{{name}}" NOLOGIN`}})
 		if err != nil || !r.Remains {
@@ -228,13 +229,13 @@ func TestStatementsThatLeaveTheUser(t *testing.T) {
 	})
 }
 
-// TestTerminateSessions: a session ends with its user, where that is asked for.
+// TestTerminateSessions checks that the sessions of a user end with it if requested.
 //
 // https://github.com/hashicorp/vault/issues/10681
 // https://github.com/hashicorp/vault/pull/8668
 func TestTerminateSessions(t *testing.T) {
-	b := newBed(t, pgtest.Options{})
-	each(t, b, func(t *testing.T, b bed, c database.Conn) {
+	b := newTestServer(t, pgtest.Options{})
+	asEachAdmin(t, b, func(t *testing.T, b testServer, c database.Conn) {
 		for _, statements := range [][]string{{guideDrop}, nil} {
 			u := b.create(c, guide)
 			ctx := t.Context()
@@ -255,10 +256,10 @@ func TestTerminateSessions(t *testing.T) {
 	})
 }
 
-// TestSessionsAreClean: a role's statements may change their session; the next call
-// must not notice.
+// TestSessionsAreClean checks that a role's statements that change their session do not affect the
+// next call.
 func TestSessionsAreClean(t *testing.T) {
-	b := newBed(t, pgtest.Options{})
+	b := newTestServer(t, pgtest.Options{})
 	config := configOf(b.Server, pgtest.Superuser, pgtest.Password)
 	config.MaxOpen = 1
 	c, err := Provider.Connect(t.Context(), config)
@@ -276,12 +277,13 @@ func TestSessionsAreClean(t *testing.T) {
 	}
 }
 
-// TestGrantsCollide: creating with GRANT ON ALL TABLES many times at once, from two
-// connections as two nodes would have, with statements that suffice and the guide's, which do not.
+// TestGrantsCollide creates many users at once with GRANT ON ALL TABLES, on two connections, as
+// two nodes would have, and drops them with statements that suffice and with the guide's, which do
+// not.
 func TestGrantsCollide(t *testing.T) {
 	const crowd = 500
-	b := newBed(t, pgtest.Options{})
-	each(t, b, func(t *testing.T, b bed, c database.Conn) {
+	b := newTestServer(t, pgtest.Options{})
+	asEachAdmin(t, b, func(t *testing.T, b testServer, c database.Conn) {
 		conns := []database.Conn{c, b.connect("vault_admin", "vault_admin_password")}
 		revocations := []string{`DROP OWNED BY "{{name}}"; DROP ROLE IF EXISTS "{{name}}";`, guideDrop}
 		failed := make(chan error, crowd)
@@ -310,9 +312,9 @@ func TestGrantsCollide(t *testing.T) {
 	})
 }
 
-// TestServerNeverSeesThePassword logs all statements and looks into the log.
+// TestServerNeverSeesThePassword logs all statements and checks the log.
 func TestServerNeverSeesThePassword(t *testing.T) {
-	b := newBed(t, pgtest.Options{Settings: map[string]string{"log_statement": "all"}})
+	b := newTestServer(t, pgtest.Options{Settings: map[string]string{"log_statement": "all"}})
 	config := configOf(b.Server, pgtest.Superuser, pgtest.Password)
 	config.PasswordAuthentication = "scram-sha-256"
 	c, err := Provider.Connect(t.Context(), config)
@@ -329,7 +331,7 @@ func TestServerNeverSeesThePassword(t *testing.T) {
 	if !strings.Contains(log, u.Name) || strings.Contains(log, u.Password.RevealString()) || strings.Contains(log, changed.RevealString()) {
 		t.Error("the server's log has a password in it, or nothing at all")
 	}
-	// libpq, too, must accept what we computed.
+	// libpq must also accept the verifier.
 	psql := exec.CommandContext(t.Context(), b.Binary("psql"), b.UserDSN(u.Name, changed.RevealString(), "postgres"), "-Atc", "SELECT count(*) >= 0 FROM public.orders")
 	if out, err := psql.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "t" {
 		t.Errorf("psql: %s, %v", out, err)
@@ -337,7 +339,7 @@ func TestServerNeverSeesThePassword(t *testing.T) {
 }
 
 func TestVerifyExplains(t *testing.T) {
-	b := newBed(t, pgtest.Options{})
+	b := newTestServer(t, pgtest.Options{})
 	for _, test := range []struct{ url, username, password, want string }{
 		{"postgresql://{{username}}:{{password}}@127.0.0.1:1/none?sslmode=disable", "u", "p-canary", "nothing listens"},
 		{"postgresql://{{username}}:{{password}}@" + b.Addr() + "/postgres?sslmode=disable", "postgres", "p-canary", "28P01"},
@@ -361,7 +363,7 @@ func TestVerifyExplains(t *testing.T) {
 
 // TestSessionsKept counts the sessions that stay open between calls.
 func TestSessionsKept(t *testing.T) {
-	b := newBed(t, pgtest.Options{})
+	b := newTestServer(t, pgtest.Options{})
 	for _, test := range []struct {
 		idle int
 		want int64
@@ -394,26 +396,26 @@ func TestSessionsKept(t *testing.T) {
 	}
 }
 
-// TestDisabledWhateverTheUserDoes: a user cannot keep its login, neither by owning something elsewhere nor by sitting in a
-// transaction, not even in one that has changed its own role.
+// TestDisabledWhateverTheUserDoes checks that an open transaction of a user, even one that has
+// changed its own role, does not prevent Disable.
 func TestDisabledWhateverTheUserDoes(t *testing.T) {
-	b := newBed(t, pgtest.Options{})
+	b := newTestServer(t, pgtest.Options{})
 	c := b.connect("vault_admin", "vault_admin_password")
-	for _, sits := range []string{"SELECT 1", "SELECT * FROM accounts", "ALTER ROLE CURRENT_USER PASSWORD 'mine'", "ALTER ROLE CURRENT_USER SET work_mem = '8MB'"} {
+	for _, open := range []string{"SELECT 1", "SELECT * FROM accounts", "ALTER ROLE CURRENT_USER PASSWORD 'mine'", "ALTER ROLE CURRENT_USER SET work_mem = '8MB'"} {
 		u := b.create(c, guide)
 		session, err := pgx.Connect(t.Context(), b.UserDSN(u.Name, u.Password.RevealString(), "postgres"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := session.PgConn().Exec(t.Context(), "BEGIN; "+sits).ReadAll(); err != nil {
+		if _, err := session.PgConn().Exec(t.Context(), "BEGIN; "+open).ReadAll(); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.Disable(t.Context(), u.Name); err != nil {
-			t.Errorf("a user in a transaction after %q: %v", sits, err)
+			t.Errorf("a user in a transaction after %q: %v", open, err)
 		}
 		if conn, err := pgx.Connect(t.Context(), b.UserDSN(u.Name, u.Password.RevealString(), "postgres")); err == nil {
 			conn.Close(t.Context())
-			t.Errorf("a user in a transaction after %q can log in", sits)
+			t.Errorf("a user in a transaction after %q can log in", open)
 		}
 		session.Close(t.Context())
 		if r, err := c.Drop(t.Context(), u.Name, database.DropOptions{}); err != nil {
@@ -423,9 +425,10 @@ func TestDisabledWhateverTheUserDoes(t *testing.T) {
 	}
 }
 
-// TestWhatKeepsAUser: where a user cannot be dropped, the error names where it has what.
+// TestWhatKeepsAUser checks that the error for a user that cannot be dropped names the database in
+// which it owns something.
 func TestWhatKeepsAUser(t *testing.T) {
-	b := newBed(t, pgtest.Options{})
+	b := newTestServer(t, pgtest.Options{})
 	b.Exec(t, "postgres", "CREATE DATABASE elsewhere")
 	c := b.connect("vault_admin", "vault_admin_password")
 	u := b.create(c, guide)

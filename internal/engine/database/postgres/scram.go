@@ -18,9 +18,9 @@ const (
 	scramSalt       = 16
 )
 
-// verifier makes what PostgreSQL stores of a password (RFC 5802, RFC 7677), so that the
-// password itself is never sent. Passwords are ASCII: for these the normalisation
-// that the RFC asks for changes nothing.
+// verifier computes what PostgreSQL stores for a password (RFC 5802, RFC 7677), so that the
+// password itself is never sent. Passwords must be ASCII, which the normalisation of the RFC does
+// not change.
 func verifier(password secret.Value) (secret.Value, error) {
 	for _, b := range password.Reveal() {
 		if b < 0x20 || b > 0x7e {

@@ -13,8 +13,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// TestVerifierAgainstRFC7677 takes the exchange of RFC 7677, section 3: with our
-// StoredKey its ClientProof checks, and our ServerKey makes its ServerSignature.
+// TestVerifierAgainstRFC7677 checks the ClientProof and the ServerSignature of RFC 7677, section
+// 3, against our StoredKey and ServerKey.
 func TestVerifierAgainstRFC7677(t *testing.T) {
 	decode := func(s string) []byte {
 		b, err := base64.StdEncoding.DecodeString(s)

@@ -8,7 +8,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// A place is where in SQL a byte stands.
+// A place is the lexical context of a byte in SQL.
 type place uint8
 
 const (
@@ -20,19 +20,18 @@ const (
 	comment       // -- and /* */
 )
 
-// A lexer walks over SQL as the server's would, with standard_conforming_strings
-// on, far enough to know where quotes and statements end.
+// A lexer scans SQL as the server does with standard_conforming_strings on. It knows only enough
+// to find the ends of quotes and statements.
 type lexer struct {
 	src   string
 	pos   int
 	place place
-	tag   string // of a dollar quote
+	tag   string // the tag of a dollar quote
 	deep  int    // nesting of /* */, -1 for --
 	prev  byte   // the byte before pos, 0 at the start
 }
 
-// step moves over one lexical bite and returns where it stood: whole delimiters
-// are one bite, everything else is one byte.
+// step advances over one delimiter or one byte and returns its place.
 func (l *lexer) step() place {
 	at := l.place
 	n := 1
@@ -60,7 +59,7 @@ func (l *lexer) step() place {
 	return at
 }
 
-// open moves over one bite of code, which may open something else.
+// open advances in code, where a quote or comment may begin, and returns the number of bytes.
 func (l *lexer) open(rest string) int {
 	switch {
 	case rest[0] == '\'':
@@ -147,15 +146,15 @@ func dollarTag(rest string) string {
 	return ""
 }
 
-// A script is SQL to be sent as one message.
+// A script is SQL that is sent as one message.
 type script struct {
 	sql   string
 	first []string // the first words of each statement, upper case: "CREATE ROLE"
-	ours  bool     // made by this package
+	ours  bool     // the default statements of this package
 }
 
-// compile joins statements and puts values in place of their placeholders, each a
-// name in double braces. The error is of kind Invalid and blames field.
+// compile joins statements and replaces their placeholders, each a name in double braces. The
+// error is of kind Invalid and names field.
 func compile(field string, statements []string, values map[string]string) (script, error) {
 	var s script
 	var sql strings.Builder
@@ -169,7 +168,7 @@ func compile(field string, statements []string, values map[string]string) (scrip
 		}
 		s.first = append(s.first, firstWords(filled)...)
 		sql.WriteString(filled)
-		sql.WriteString("\n;\n") // a line of its own: the text may end in a comment
+		sql.WriteString("\n;\n") // on a new line, because the text may end in a comment
 	}
 	s.sql = sql.String()
 	if len(s.first) == 0 {
@@ -178,7 +177,7 @@ func compile(field string, statements []string, values map[string]string) (scrip
 	return s, checkWords(field, s.first)
 }
 
-// inspect finds what is wrong with the statements of a field, and what is in them.
+// inspect checks the statements of a field and returns what they contain.
 func inspect(field string, statements []string) (found database.Found, err error) {
 	if err := database.CheckSize(field, statements); err != nil {
 		return found, err
@@ -200,7 +199,7 @@ func inspect(field string, statements []string) (found database.Found, err error
 	return found, nil
 }
 
-// checkText refuses what is not a text of whole statements.
+// checkText refuses a text with an open quote or comment, or with something that is no SQL.
 func checkText(field, text string) error {
 	if strings.ContainsRune(text, 0) {
 		return fault.New("postgres.compile", fault.Invalid, "%s has a NUL byte in it; take it out", field)
@@ -219,7 +218,7 @@ func checkText(field, text string) error {
 	return nil
 }
 
-// metaCommand is the command of psql that rest begins with, as an error shows it.
+// metaCommand returns the psql command at the start of rest, shortened for an error.
 func metaCommand(rest string) string {
 	end := 1
 	for end < len(rest) && end < 16 && identifierByte(rest[end]) && rest[end] < 0x80 {
@@ -228,34 +227,33 @@ func metaCommand(rest string) string {
 	return rest[:end]
 }
 
-// ours are the commands that would end the one transaction that all statements run in.
-var ours = []string{"BEGIN", "START TRANSACTION", "COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE TRANSACTION", "SAVEPOINT", "RELEASE"}
+// transactionCommands would end the transaction in which all statements run.
+var transactionCommands = []string{"BEGIN", "START TRANSACTION", "COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE TRANSACTION", "SAVEPOINT", "RELEASE"}
 
 func checkWords(field string, first []string) error {
 	for _, words := range first {
 		word, _, _ := strings.Cut(words, " ")
-		if slices.Contains(ours, word) || slices.Contains(ours, words) {
+		if slices.Contains(transactionCommands, word) || slices.Contains(transactionCommands, words) {
 			return fault.New("postgres.compile", fault.Invalid, "%s says %s: its statements already run as one transaction; take it out", field, word)
 		}
 	}
 	return nil
 }
 
-// tame are the commands after which a session is as it was before. After others
-// it is reset.
-var tame = []string{"CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "REASSIGN", "COMMENT", "SECURITY"}
+// stateless are the commands that do not change the session. After others the session is reset.
+var stateless = []string{"CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "REASSIGN", "COMMENT", "SECURITY"}
 
-// resets reports whether the session that ran the script needs a reset.
+// resets reports whether the script may change its session.
 func (s script) resets() bool {
 	return slices.ContainsFunc(s.first, func(words string) bool {
 		word, _, _ := strings.Cut(words, " ")
-		return !slices.Contains(tame, word) && words != "SET LOCAL"
+		return !slices.Contains(stateless, word) && words != "SET LOCAL"
 	})
 }
 
-// substitute replaces placeholders. Inside quotes a value is escaped as the
-// quotes ask, so that it arrives as it is and cannot end them; elsewhere it must
-// consist of harmless bytes. Generated names and passwords are harmless everywhere.
+// substitute replaces placeholders. In quotes a value is escaped, so that it arrives unchanged and
+// cannot end them; elsewhere it may only contain bytes without a special meaning. Generated names
+// and passwords are allowed everywhere.
 func substitute(field, text string, values map[string]string) (string, error) {
 	var out strings.Builder
 	l := lexer{src: text}
@@ -274,12 +272,12 @@ func substitute(field, text string, values map[string]string) (string, error) {
 		}
 		out.WriteString(fitted)
 		l.pos += len(name) + 4
-		l.prev = '_' // what follows a value directly is part of the same word
+		l.prev = '_' // the next byte belongs to the same word as the value
 	}
 	return out.String(), nil
 }
 
-// fit makes a value safe for a place.
+// fit escapes a value for a place; false if that is not possible.
 func fit(value string, at place) (string, bool) {
 	if strings.ContainsRune(value, 0) {
 		return "", false
@@ -300,8 +298,8 @@ func fit(value string, at place) (string, bool) {
 	}
 }
 
-// dollarsAreApart reports whether no two dollars of value could be a dollar
-// quote's end: a SCRAM verifier's are not.
+// dollarsAreApart reports whether no two dollars of value could end a dollar quote. Those of a
+// SCRAM verifier cannot.
 func dollarsAreApart(value string) bool {
 	for i := range len(value) {
 		if value[i] == '$' && dollarTag(value[i:]) != "" {
@@ -311,8 +309,7 @@ func dollarsAreApart(value string) bool {
 	return true
 }
 
-// firstWords splits text at its semicolons and returns the first two words of each
-// statement that has any.
+// firstWords splits text at its semicolons and returns the first two words of each statement.
 func firstWords(text string) []string {
 	var all []string
 	s := splitter{}
@@ -327,7 +324,7 @@ func firstWords(text string) []string {
 			}
 			continue
 		}
-		if words, done := s.take(text[from]); done {
+		if words, done := s.add(text[from]); done {
 			all = appendWords(all, words)
 		}
 	}
@@ -342,17 +339,17 @@ func appendWords(all []string, words string) []string {
 	return append(all, words)
 }
 
-// A splitter finds the ends of statements: semicolons that are neither in parentheses
-// (rules) nor in the body of a function written in plain SQL.
+// A splitter finds the ends of statements: semicolons outside of parentheses, as in rules, and
+// outside of the body of a function in SQL.
 type splitter struct {
-	words  []string // the first few of the statement
+	words  []string // the first four of the statement
 	word   []byte
-	some   bool // the statement has something other than words
+	some   bool // the statement contains something other than words
 	parens int
-	blocks int // BEGIN ATOMIC and CASE that are open
+	blocks int // number of open BEGIN ATOMIC and CASE
 }
 
-func (s *splitter) take(b byte) (words string, done bool) {
+func (s *splitter) add(b byte) (words string, done bool) {
 	if identifierByte(b) {
 		s.word = append(s.word, b)
 		return "", false

@@ -48,7 +48,7 @@ func TestSubstitute(t *testing.T) {
 	}
 }
 
-// TestIdentifierByte: the bytes of identifiers are those of PostgreSQL's scanner.
+// TestIdentifierByte checks the bytes of identifiers against PostgreSQL's scanner.
 func TestIdentifierByte(t *testing.T) {
 	const ascii = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_$"
 	for i := range 256 {
@@ -143,7 +143,7 @@ func TestCompile(t *testing.T) {
 	}
 }
 
-// FuzzSubstitute: no value can end what it stands in, however the text is written.
+// FuzzSubstitute checks that no value can end the quotes around it.
 func FuzzSubstitute(f *testing.F) {
 	for _, seed := range []string{`it's`, `\`, `$$`, `$a$`, `";--`, "\n", `*/`, `'`, `{{name}}`, `é`} {
 		f.Add(seed)
@@ -171,7 +171,7 @@ func FuzzSubstitute(f *testing.F) {
 	})
 }
 
-// FuzzLexer: any text at all is walked to its end.
+// FuzzLexer checks that any text is scanned to its end.
 func FuzzLexer(f *testing.F) {
 	f.Add(guide, "x")
 	f.Add("E'\\", "'")
@@ -201,7 +201,8 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// What a credential costs is bounded by the size of the statements: each pair of braces was looked for an end up to that of the text.
+// FuzzStatementCost checks that the cost of statements is linear in their size. Once, the search
+// for the end of each pair of braces went to the end of the text.
 func FuzzStatementCost(f *testing.F) {
 	v := map[string]string{"name": "v-app-1", "password": `p'"`}
 	costtest.Fuzz(f, costtest.Parser{Limit: database.MaxStatements, Steps: 3000, Parse: func(text string) error {

@@ -11,15 +11,15 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/database"
 )
 
-// material is the inline TLS configuration, checked.
+// material is the checked TLS configuration of the fields.
 type material struct {
 	roots *x509.CertPool
 	certs []tls.Certificate
-	mode  string // sslmode after the material has had its say
+	mode  string // the sslmode that results
 }
 
-// checkTLS reads the inline material and reconciles it with the URL's sslmode: a
-// CA that is given is used, so a connection that could do without is not made.
+// checkTLS parses the fields for TLS and combines them with the URL's sslmode. If there is a CA,
+// no connection is made that does not verify the server.
 func checkTLS(c database.Config, mode string) (material, error) {
 	m := material{mode: mode}
 	if c.TLSCA == "" && c.TLSCertificate == "" && c.PrivateKey.Empty() {
@@ -46,7 +46,7 @@ func checkTLS(c database.Config, mode string) (material, error) {
 	}
 	switch {
 	case m.roots != nil && mode == "require":
-		m.mode = "verify-ca" // as libpq does where there is a root certificate
+		m.mode = "verify-ca" // as libpq does with a root certificate
 	case m.roots != nil && !slices.Contains([]string{"verify-ca", "verify-full"}, mode):
 		m.mode = "verify-full"
 	case m.roots == nil && (mode == "" || mode == "prefer" || mode == "allow"):
@@ -55,7 +55,7 @@ func checkTLS(c database.Config, mode string) (material, error) {
 	return m, errors.Join(problems...)
 }
 
-// apply puts the material into every way of connecting.
+// apply sets the material in the configuration and its fallbacks.
 func (m material) apply(c *pgconn.Config) {
 	m.set(c.TLSConfig)
 	for _, f := range c.Fallbacks {
@@ -76,17 +76,17 @@ func (m material) set(t *tls.Config) {
 	}
 	t.RootCAs = m.roots
 	if m.mode == "verify-ca" {
-		t.InsecureSkipVerify = true // only of the name: VerifyConnection checks the chain
+		t.InsecureSkipVerify = true // skips only the name, because VerifyConnection checks the chain
 		t.VerifyPeerCertificate = nil
 		t.VerifyConnection = m.verifyChain
 	}
 }
 
 func (m material) verifyChain(s tls.ConnectionState) error {
-	between := x509.NewCertPool()
+	intermediates := x509.NewCertPool()
 	for _, c := range s.PeerCertificates[1:] {
-		between.AddCert(c)
+		intermediates.AddCert(c)
 	}
-	_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: m.roots, Intermediates: between})
+	_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: m.roots, Intermediates: intermediates})
 	return err
 }

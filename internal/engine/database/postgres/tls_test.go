@@ -16,15 +16,18 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// selfSigned makes a certificate for a name, with its key.
+// selfSigned creates a certificate for a name, and its key.
 func selfSigned(t *testing.T, name string) (cert, key string) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +81,7 @@ func TestInlineTLS(t *testing.T) {
 		if test.ca != "" && verified != nil {
 			t.Errorf("mode %q refuses the right server: %v", test.mode, verified)
 		}
-		// A server of the right authority under another name.
+		// A server of the right authority, but with another name.
 		elsewhere := handshake(t, got.TLSConfig, cert, key, "other")
 		if (elsewhere == nil) != (test.want != "verify-full") {
 			t.Errorf("mode %q with a server of another name: %v", test.mode, elsewhere)
