@@ -26,19 +26,6 @@ import (
 	"time"
 )
 
-// A result is one row of the table.
-type result struct {
-	Row      string  `json:"row"`
-	Keyturn  float64 `json:"keyturn"`
-	Against  float64 `json:"against,omitempty"`
-	Unit     string  `json:"unit"`
-	Ratio    float64 `json:"ratio,omitempty"`
-	Budget   string  `json:"budget"`
-	Met      bool    `json:"met"`
-	Skipped  string  `json:"skipped,omitempty"`
-	decimals int
-}
-
 // A row measures one thing, or a few that share what has to be set up.
 type row struct {
 	name string
@@ -57,20 +44,6 @@ var rows = []row{
 	{"lateness", "how late leases end, 2,000 a second, at a target that answers in 5 ms", benchLateness},
 	{"rotations", "how late passwords are changed, 100 a second, while many are scheduled", benchRotations},
 	{"leases", "memory, disk and restart with many leases", benchLeases},
-}
-
-// bench is one run of the program.
-type bench struct {
-	binary   string // keyturn
-	dir      string // on a real disk; removed at the end
-	rounds   int
-	round    time.Duration
-	conns    int
-	leases   int
-	expiring int
-	things   int
-	profile  string // folder; "": none
-	log      io.Writer
 }
 
 func main() {

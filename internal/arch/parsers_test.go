@@ -202,7 +202,7 @@ var parsings = []parsing{
 	{"internal/engine/database/mysql/dsn.go", "database.MaxURL", "FuzzURLCost"},
 	{"internal/engine/database/mysql/statement.go", "database.MaxStatements", "FuzzStatementCost"},
 	{"internal/engine/database/postgres/dsn.go", "database.MaxURL", "FuzzURLCost"},
-	{"internal/engine/database/postgres/provider.go", "database.MaxURL", "FuzzURLCost"},
+	{"internal/engine/database/postgres/prepared.go", "database.MaxURL", "FuzzURLCost"},
 	{"internal/engine/database/postgres/statement.go", "database.MaxStatements", "FuzzStatementCost"},
 	{"internal/engine/database/redis/provider.go", "database.MaxStatements", "FuzzRuleCost"},
 	{"internal/engine/database/redis/user.go", "longestBulk", "FuzzReplyCost"},

@@ -4,13 +4,13 @@ package demo
 
 import "os/exec"
 
-// apart does nothing: there are no process groups here.
-func apart(*exec.Cmd) {}
+// separateGroup does nothing, because there are no process groups here.
+func separateGroup(*exec.Cmd) {}
 
-// An account is whom a program runs as: always our own here.
+// An account is the account of a program, which is always our own here.
 type account struct{}
 
-func lesser() (*account, error) { return nil, nil }
+func unprivileged() (*account, error) { return nil, nil }
 
 func (*account) own(string) error { return nil }
 

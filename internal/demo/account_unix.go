@@ -11,22 +11,22 @@ import (
 	"syscall"
 )
 
-// apart keeps Ctrl-C from the program: the demo ends it in its own time.
-func apart(cmd *exec.Cmd) {
+// separateGroup protects the program from Ctrl-C, because the demo stops it itself.
+func separateGroup(cmd *exec.Cmd) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Setpgid = true
 }
 
-// An account is whom a program runs as.
+// An account is the account of a program.
 type account struct{ uid, gid int }
 
-// errRoot is why PostgreSQL cannot be started.
+// errRoot is the error if PostgreSQL cannot be started as another user.
 var errRoot = errors.New("PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
 
-// lesser is an account that PostgreSQL runs as; nil is our own.
-func lesser() (*account, error) {
+// unprivileged returns an account that may run PostgreSQL; nil is our own.
+func unprivileged() (*account, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
 	}
@@ -44,7 +44,7 @@ func lesser() (*account, error) {
 	return nil, errRoot
 }
 
-// own gives a file or folder to the account.
+// own changes the owner of a file or folder to the account.
 func (a *account) own(path string) error {
 	if a == nil {
 		return nil
@@ -52,7 +52,7 @@ func (a *account) own(path string) error {
 	return os.Chown(path, a.uid, a.gid)
 }
 
-// run makes cmd run as the account.
+// run sets the account of cmd.
 func (a *account) run(cmd *exec.Cmd) {
 	if a != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)}}

@@ -11,30 +11,30 @@ import (
 	"time"
 )
 
-// A client speaks to the server over its HTTP API, with one token. It knows
-// nothing of the environment's variables: the demo must not meet a real server.
+// A client uses the server's HTTP API with one token. It ignores the environment, so that the demo
+// never calls a real server.
 type client struct {
 	url   string
 	token string
 	http  *http.Client
 }
 
-// maxAnswer is more than any answer to the demo's requests.
+// maxAnswer limits an answer. It is larger than any answer to the demo.
 const maxAnswer = 4 << 20
 
-// as is the same client with another token.
+// as returns a client with another token.
 func (c *client) as(token string) *client {
 	return &client{url: c.url, token: token, http: c.http}
 }
 
-// do makes one request and decodes the answer's data into out, which may be nil.
+// do sends a request and decodes the data of the answer into out, which may be nil.
 func (c *client) do(ctx context.Context, method, path string, in, out any) error {
 	return c.raw(ctx, method, path, in, &struct {
 		Data any `json:"data"`
 	}{out})
 }
 
-// raw makes one request and decodes the whole answer into out.
+// raw sends a request and decodes the whole answer into out.
 func (c *client) raw(ctx context.Context, method, path string, in, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -75,7 +75,7 @@ func (c *client) raw(ctx context.Context, method, path string, in, out any) erro
 	return nil
 }
 
-// refusal is the error of an answer that is none of success.
+// refusal returns the error for an answer that is not a success.
 func refusal(method, path, status string, text []byte) error {
 	var said struct {
 		Errors []string `json:"errors"`

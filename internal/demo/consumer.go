@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A reading is what the consumer got from the server.
+// A reading is what the consumer reads from the server.
 type reading struct {
 	Key     string
 	KeyID   string
@@ -18,13 +18,12 @@ type reading struct {
 const (
 	// callEvery is how often the consumer calls the provider.
 	callEvery = 10 * time.Millisecond
-	// readAgain is how long it waits to read again after reading failed.
+	// readAgain is the wait after a failed read.
 	readAgain = 250 * time.Millisecond
 )
 
-// A consumer is an application that depends on the key: it calls the provider
-// all the time. It learns of new keys by nothing but reading again after the
-// time that the last answer named, and while it cannot read it goes on with what it has.
+// A consumer is an application that calls the provider all the time. It reads a new key only after
+// the time that the last answer named. While it cannot read, it continues with its key.
 type consumer struct {
 	read func(ctx context.Context) (reading, error)
 	use  func(ctx context.Context, key string) error
@@ -34,10 +33,10 @@ type consumer struct {
 	calls   atomic.Int64
 	failed  atomic.Int64
 	reads   atomic.Int64
-	missed  atomic.Int64 // readings that failed
+	missed  atomic.Int64 // failed reads
 
 	mu    sync.Mutex // guards first
-	first error      // of the calls that failed
+	first error      // the first error of a call
 }
 
 // run reads and calls until ctx ends.
@@ -51,7 +50,7 @@ func (c *consumer) run(ctx context.Context) {
 	wg.Go(func() {
 		for ctx.Err() == nil {
 			c.call(ctx)
-			_ = wait(ctx, callEvery) // the loop looks, too
+			_ = wait(ctx, callEvery) // the loop checks ctx
 		}
 	})
 	for wait(ctx, again) == nil {
@@ -76,7 +75,7 @@ func (c *consumer) step(ctx context.Context) time.Duration {
 	return max(got.TTL, readAgain)
 }
 
-// call uses the key once. What was under way when everything ended counts for nothing.
+// call uses the key once. A call that the end of ctx interrupts does not count.
 func (c *consumer) call(ctx context.Context) {
 	err := c.use(ctx, c.current.Load().Key)
 	if ctx.Err() != nil {
@@ -94,7 +93,7 @@ func (c *consumer) call(ctx context.Context) {
 	}
 }
 
-// trouble is why the first call failed; nil if none did.
+// trouble returns the error of the first failed call, or nil.
 func (c *consumer) trouble() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

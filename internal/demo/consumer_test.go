@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// A shop is a fake of both sides of a consumer: what it reads, and whom it calls.
+// A shop fakes what a consumer reads and calls.
 type shop struct {
 	mu    sync.Mutex
 	value reading
-	err   error    // of reading
-	live  []string // keys that are accepted
+	err   error    // the error of a read
+	live  []string // accepted keys
 	told  []string
 	reads []time.Time
 }
@@ -52,7 +52,7 @@ func (s *shop) set(f func()) {
 	f()
 }
 
-// with runs a consumer in a bubble while f plays.
+// with runs a consumer in a bubble during f.
 func (s *shop) with(t *testing.T, f func(c *consumer)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, end := context.WithCancel(t.Context())
@@ -68,7 +68,8 @@ func (s *shop) with(t *testing.T, f func(c *consumer)) {
 	})
 }
 
-// TestConsumerFollows: it uses a new key when it was told to read again. Runs in a bubble.
+// TestConsumerFollows checks that a consumer uses a new key after the time to read again. It runs
+// in a bubble.
 func TestConsumerFollows(t *testing.T) {
 	s := &shop{value: reading{"one", "k1", 1, 2 * time.Second}, live: []string{"one", "two"}}
 	s.with(t, func(c *consumer) {
@@ -96,7 +97,8 @@ func TestConsumerFollows(t *testing.T) {
 	})
 }
 
-// TestConsumerGoesOn: a server that is dead takes nothing from a consumer. Runs in a bubble.
+// TestConsumerGoesOn checks that a consumer continues with its key while the server is down. It
+// runs in a bubble.
 func TestConsumerGoesOn(t *testing.T) {
 	s := &shop{value: reading{"one", "k1", 1, time.Second}, live: []string{"one"}}
 	s.with(t, func(c *consumer) {
@@ -114,7 +116,7 @@ func TestConsumerGoesOn(t *testing.T) {
 	})
 }
 
-// TestConsumerWaits: nothing is published yet. Runs in a bubble.
+// TestConsumerWaits checks a consumer before a key is published. It runs in a bubble.
 func TestConsumerWaits(t *testing.T) {
 	s := &shop{err: errors.New("404"), live: []string{"one"}}
 	s.with(t, func(c *consumer) {
@@ -125,7 +127,8 @@ func TestConsumerWaits(t *testing.T) {
 	})
 }
 
-// TestConsumerCountsFailures: each, with the first one told. Runs in a bubble.
+// TestConsumerCountsFailures checks that failures are counted and the first one is kept. It runs
+// in a bubble.
 func TestConsumerCountsFailures(t *testing.T) {
 	s := &shop{value: reading{"one", "k1", 1, time.Second}, live: []string{"one"}}
 	s.with(t, func(c *consumer) {
@@ -144,7 +147,7 @@ func TestConsumerCountsFailures(t *testing.T) {
 	}
 }
 
-// TestConsumerEnds: a call that is cut by the end is no failure.
+// TestConsumerEnds checks that a call that the end interrupts is no failure.
 func TestConsumerEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, end := context.WithCancel(t.Context())

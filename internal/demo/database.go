@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// The statements are the usual ones, as one finds them in guides.
+// The statements are those of common guides.
 const (
 	creation   = `CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO "{{name}}";`
 	revocation = `DROP ROLE IF EXISTS "{{name}}";`
 )
 
-// lifetime is how long a lent database user lives.
+// lifetime is the TTL of an issued database user.
 const lifetime = 5 * time.Second
 
-// lent is a database user with an end.
-type lent struct {
+// issuedUser is an issued database user with its expiry.
+type issuedUser struct {
 	Lease string `json:"lease_id"`
 	Data  struct {
 		Username string `json:"username"`
@@ -27,8 +27,8 @@ type lent struct {
 	} `json:"data"`
 }
 
-// databasePart lends users of PostgreSQL and watches them end. It returns
-// without one where none is installed.
+// databasePart issues users of PostgreSQL and waits until they expire. Without PostgreSQL it does
+// nothing.
 func (s *stage) databasePart(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil && ctx.Err() == nil {
@@ -49,9 +49,9 @@ func (s *stage) databasePart(ctx context.Context) (err error) {
 		return fmt.Errorf("configuring the database engine: %w", err)
 	}
 	s.out.say("database", "role app-readonly: users that may read and expire after %s", lifetime)
-	var users []lent
+	var users []issuedUser
 	for range 3 {
-		u, err := s.borrow(ctx, pg)
+		u, err := s.useCredentials(ctx, pg)
 		if err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func (s *stage) databasePart(ctx context.Context) (err error) {
 	return s.watchEnd(ctx, pg, users)
 }
 
-// connectDatabase makes a table to read, an administrator for the server, and the role.
+// connectDatabase creates a table to read, an administrator for the server, and the role.
 func (s *stage) connectDatabase(ctx context.Context, pg *postgres) error {
 	admin := "vault_admin"
 	_, err := pg.query(ctx, superuser, pg.password, fmt.Sprintf(
@@ -90,8 +90,8 @@ func (s *stage) connectDatabase(ctx context.Context, pg *postgres) error {
 	return nil
 }
 
-// borrow gets a user and works with it.
-func (s *stage) borrow(ctx context.Context, pg *postgres) (u lent, err error) {
+// useCredentials reads credentials and uses them.
+func (s *stage) useCredentials(ctx context.Context, pg *postgres) (u issuedUser, err error) {
 	began := time.Now()
 	if err := s.server.raw(ctx, http.MethodGet, "database/creds/app-readonly", nil, &u); err != nil {
 		return u, fmt.Errorf("requesting a database user: %w", err)
@@ -101,13 +101,13 @@ func (s *stage) borrow(ctx context.Context, pg *postgres) (u lent, err error) {
 	if err != nil {
 		return u, fmt.Errorf("using a database user: %w", err)
 	}
-	s.lent.Add(1)
+	s.issued.Add(1)
 	s.out.say("database", "%s issued in %d ms; it reads %s orders", u.Data.Username, took.Milliseconds(), n)
 	return u, nil
 }
 
-// watchEnd waits until the users are gone, and tries to log in as one.
-func (s *stage) watchEnd(ctx context.Context, pg *postgres, users []lent) error {
+// watchEnd waits until the users are gone, and checks that one cannot log in.
+func (s *stage) watchEnd(ctx context.Context, pg *postgres, users []issuedUser) error {
 	began := time.Now()
 	for {
 		left, err := s.usersLeft(ctx, pg)
@@ -131,7 +131,7 @@ func (s *stage) watchEnd(ctx context.Context, pg *postgres, users []lent) error 
 	}
 }
 
-// usersLeft counts the lent users that exist.
+// usersLeft counts the issued users that still exist.
 func (s *stage) usersLeft(ctx context.Context, pg *postgres) (int, error) {
 	text, err := pg.query(ctx, superuser, pg.password, `SELECT count(*) FROM pg_roles WHERE rolname LIKE 'v-%'`)
 	if err != nil {

@@ -16,28 +16,28 @@ import (
 	"syscall"
 )
 
-// A postgres is a throwaway PostgreSQL server. It forgets on power loss, and is fast.
+// A postgres is a temporary PostgreSQL server without durability.
 type postgres struct {
 	bin, dir string
 	port     int
 	account  *account
-	password string // of the superuser
+	password string // the superuser's password
 	process  *process
 }
 
 // superuser is the administrator's name.
 const superuser = "postgres"
 
-// errNoPostgres means that there is nothing to start.
+// errNoPostgres means that PostgreSQL is not installed.
 var errNoPostgres = errors.New("initdb, postgres and psql are neither in PATH nor in /usr/lib/postgresql/*/bin")
 
-// openPostgres makes a database cluster in a folder of its own and starts it.
+// openPostgres creates a database cluster in a temporary folder and starts it.
 func openPostgres(ctx context.Context) (p *postgres, err error) {
 	p = &postgres{password: rand.Text()}
 	if p.bin, err = postgresPrograms(); err != nil {
 		return nil, err
 	}
-	if p.account, err = lesser(); err != nil {
+	if p.account, err = unprivileged(); err != nil {
 		return nil, err
 	}
 	if p.dir, err = os.MkdirTemp("", "keyturn-demo-pg-"); err != nil {
@@ -53,8 +53,8 @@ func openPostgres(ctx context.Context) (p *postgres, err error) {
 	return p, nil
 }
 
-// postgresPrograms returns the folder that has all that is needed: the newest
-// version's, after what PATH names.
+// postgresPrograms returns a folder with all required programs: that in PATH, or that of the
+// newest version.
 func postgresPrograms() (string, error) {
 	var folders []string
 	if path, err := exec.LookPath("initdb"); err == nil {
@@ -65,7 +65,7 @@ func postgresPrograms() (string, error) {
 	}
 	installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // the pattern is well-formed
 	major := func(bin string) int {
-		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(bin))) // what is no version is an old one
+		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(bin))) // a folder without a version sorts first
 		return n
 	}
 	slices.SortFunc(installed, func(a, b string) int { return major(b) - major(a) })
@@ -86,7 +86,7 @@ func complete(folder string) bool {
 	return true
 }
 
-// build makes the cluster's files.
+// build creates the files of the cluster.
 func (p *postgres) build(ctx context.Context) error {
 	secret := filepath.Join(p.dir, "password")
 	if err := os.WriteFile(secret, []byte(p.password+"\n"), 0o600); err != nil {
@@ -106,7 +106,7 @@ func (p *postgres) build(ctx context.Context) error {
 
 func (p *postgres) data() string { return filepath.Join(p.dir, "data") }
 
-// command is one of PostgreSQL's programs, run as who may.
+// command returns a command for one of PostgreSQL's programs, with the account that may run it.
 func (p *postgres) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, name), args...)
 	cmd.Dir = p.dir
@@ -115,7 +115,7 @@ func (p *postgres) command(ctx context.Context, name string, args ...string) *ex
 	return cmd
 }
 
-// start runs the server until it answers.
+// start starts the server and waits until it answers.
 func (p *postgres) start(ctx context.Context) (err error) {
 	if p.port, err = freePort(ctx); err != nil {
 		return err
@@ -155,16 +155,16 @@ func (p *postgres) query(ctx context.Context, user, password, sql string) (strin
 	return strings.TrimSpace(out.String()), nil
 }
 
-// template is the URL to connect by, with placeholders for who connects.
+// template returns the connection URL with placeholders for the credentials.
 func (p *postgres) template() string {
 	u := url.URL{Scheme: "postgresql", Host: "127.0.0.1:" + strconv.Itoa(p.port), Path: "/postgres", RawQuery: "sslmode=disable"}
 	return strings.Replace(u.String(), "//", "//{{username}}:{{password}}@", 1)
 }
 
-// close ends the server without ceremony and removes its files.
+// close kills the server and removes its files.
 func (p *postgres) close() {
 	if p.process != nil {
 		p.process.stop(syscall.SIGQUIT)
 	}
-	_ = os.RemoveAll(p.dir) // what is left is in the folder for temporary files
+	_ = os.RemoveAll(p.dir) // the system cleans the folder for temporary files
 }

@@ -11,14 +11,14 @@ import (
 	"unicode/utf8"
 )
 
-// A printer tells the story: one line for each thing that happens, with the
-// time since the beginning and whom it is about.
+// A printer prints one line for each event, with the time since the start and the part that it is
+// about.
 type printer struct {
 	start   time.Time
 	colours bool
-	gone    func() // called when nobody reads any more; nil: nobody asks
+	gone    func() // called when the output is closed; may be nil
 
-	mu sync.Mutex // guards w: a line is written at once
+	mu sync.Mutex // guards w, so that lines do not mix
 	w  io.Writer
 }
 
@@ -26,7 +26,7 @@ func newPrinter(w io.Writer) *printer {
 	return &printer{w: w, start: time.Now(), colours: coloured(w)}
 }
 
-// coloured says whether w takes colours: a terminal, and nobody objects.
+// coloured reports whether w is a terminal and colours are not switched off.
 func coloured(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" || runtime.GOOS == "windows" {
@@ -36,7 +36,6 @@ func coloured(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// The colours.
 const (
 	bold   = "1"
 	faint  = "2"
@@ -48,10 +47,10 @@ const (
 	cyan   = "36"
 )
 
-// shades give each of the cast a colour of its own.
+// shades maps each part of the demo to its colour.
 var shades = map[string]string{"server": blue, "key": yellow, "provider": purple, "consumer": green, "database": cyan}
 
-// paint is text in a colour, which is padded to width characters before.
+// paint pads text to width characters and colours it.
 func (p *printer) paint(colour, text string, width int) string {
 	text += strings.Repeat(" ", max(width-utf8.RuneCountInString(text), 0))
 	if !p.colours || colour == "" {
@@ -60,18 +59,18 @@ func (p *printer) paint(colour, text string, width int) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
-// say tells that something has happened to one of the cast.
+// say prints an event of one part of the demo.
 func (p *printer) say(who, format string, args ...any) {
 	when := fmt.Sprintf("%6.2f s", time.Since(p.start).Seconds())
 	p.write(strings.TrimRight(fmt.Sprintf("%s  %s %s", p.paint(faint, when, 0), p.paint(shades[who], who, 9), fmt.Sprintf(format, args...)), " ") + "\n")
 }
 
-// chapter begins a part of the story.
+// chapter prints the title of a section.
 func (p *printer) chapter(title string) {
 	p.write("\n" + p.paint(bold, title, 0) + "\n\n")
 }
 
-// plain prints text as it is.
+// plain prints text unchanged.
 func (p *printer) plain(format string, args ...any) {
 	p.write(fmt.Sprintf(format, args...))
 }
@@ -84,7 +83,7 @@ func (p *printer) write(text string) {
 	}
 }
 
-// A row of the table at the end.
+// A row is a row of the final table.
 type row struct {
 	what string
 	seen int
@@ -93,17 +92,17 @@ type row struct {
 	note string
 }
 
-// exactly is a row that has one right value.
+// exactly returns a row with one right value.
 func exactly(what string, seen, want int, note string) row {
 	return row{what, seen, fmt.Sprint(want), seen == want, note}
 }
 
-// atLeast is a row that has a least value.
+// atLeast returns a row with a minimum.
 func atLeast(what string, seen, least int, note string) row {
 	return row{what, seen, fmt.Sprintf("%d or more", least), seen >= least, note}
 }
 
-// table prints rows in columns, and says which are not as they should be.
+// table prints the rows, and returns the names of the wrong ones.
 func (p *printer) table(rows []row) (wrong []string) {
 	var b strings.Builder
 	line := func(colour, verdict, what, seen, want, note string) {

@@ -50,7 +50,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestColours: columns stay where they are, and what is no terminal gets none.
+// TestColours checks that colours do not change the columns, and that only a terminal gets them.
 func TestColours(t *testing.T) {
 	var b bytes.Buffer
 	p := newPrinter(&b)
@@ -64,7 +64,7 @@ func TestColours(t *testing.T) {
 	}
 }
 
-// closed is a pipe whose reader has gone.
+// closed is a pipe without a reader.
 type closed struct{}
 
 func (closed) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }

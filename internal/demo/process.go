@@ -13,13 +13,13 @@ import (
 	"github.com/keyturn/keyturn/internal/hostfile"
 )
 
-// A process is a program that runs beside the demo, with its output in a file.
+// A process is a program that the demo runs, with its output in a file.
 type process struct {
 	cmd   *exec.Cmd
-	ended chan struct{} // closed when it has
+	ended chan struct{} // closed when the program has ended
 }
 
-// launch starts a program that outlives no demo: stop or kill ends it.
+// launch starts a program, which stop or kill ends.
 func launch(cmd *exec.Cmd, log string) (*process, error) {
 	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -27,25 +27,25 @@ func launch(cmd *exec.Cmd, log string) (*process, error) {
 	}
 	defer func() { _ = f.Close() }() // the program has its own handle
 	cmd.Stdout, cmd.Stderr = f, f
-	apart(cmd)
+	separateGroup(cmd)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
 	p := &process{cmd: cmd, ended: make(chan struct{})}
 	go func() {
-		_ = cmd.Wait() // how it ended, its log tells
+		_ = cmd.Wait() // the log says how it ended
 		close(p.ended)
 	}()
 	return p, nil
 }
 
-// kill ends it at once, as a crash would.
+// kill kills the program, as a crash would.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // it has ended already
+	_ = p.cmd.Process.Kill() // it may have ended already
 	<-p.ended
 }
 
-// stop asks it to end, and insists after a while.
+// stop signals the program to end, and kills it after a while.
 func (p *process) stop(ask os.Signal) {
 	if p.cmd.Process.Signal(ask) == nil {
 		select {
@@ -57,7 +57,7 @@ func (p *process) stop(ask os.Signal) {
 	p.kill()
 }
 
-// answer waits until ready says that the program answers, for at most limit.
+// answer waits at most limit until ready says that the program answers.
 func (p *process) answer(ctx context.Context, limit time.Duration, ready func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -76,7 +76,7 @@ func (p *process) answer(ctx context.Context, limit time.Duration, ready func(ct
 	}
 }
 
-// tail is the end of a log, indented.
+// tail returns the end of a log, indented.
 func tail(path string) string {
 	const most = 12
 	text, err := hostfile.ReadNamed(path, hostfile.MaxSize)
@@ -87,8 +87,8 @@ func tail(path string) string {
 	return "    " + strings.Join(lines[max(len(lines)-most, 0):], "\n    ")
 }
 
-// freePort finds a port that nobody listens on now, below those that systems
-// give to outgoing connections: one of these could take it before it is used.
+// freePort returns a free port below those that the system uses for outgoing connections, which
+// could take it meanwhile.
 func freePort(ctx context.Context) (port int, err error) {
 	const lowest, count, tries = 20000, 12000, 50
 	for range tries {
@@ -101,7 +101,7 @@ func freePort(ctx context.Context) (port int, err error) {
 	return 0, fmt.Errorf("looking for a free port: %w", err)
 }
 
-// wait pauses a loop; it returns early when ctx ends.
+// wait waits for d, or until ctx ends.
 func wait(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():

@@ -13,11 +13,11 @@ import (
 	"github.com/keyturn/keyturn/internal/demo/keyserver"
 )
 
-// consumerAgent is how the consumer introduces itself to the provider, so that a call of
-// the server's can be held up and none of the consumer's.
+// consumerAgent is the consumer's User-Agent, so that calls of the server can be delayed without
+// delaying the consumer.
 const consumerAgent = "keyturn-demo-consumer"
 
-// A provider is somebody else's service that issues keys, on a port of its own.
+// A provider is a fake third party that issues keys, on its own port.
 type provider struct {
 	*keyserver.Server
 	url   string
@@ -25,7 +25,7 @@ type provider struct {
 	http  *http.Server
 
 	mu      sync.Mutex
-	waiting chan struct{} // closed by the call that is held up; nil: none is to be
+	waiting chan struct{} // closed by the delayed call; nil if none is to be delayed
 }
 
 // openProvider starts the provider.
@@ -37,14 +37,14 @@ func openProvider(ctx context.Context) (*provider, error) {
 	p := &provider{admin: "admin_" + rand.Text(), url: "http://" + l.Addr().String()}
 	p.Server = keyserver.New(keyserver.Config{AdminToken: p.admin})
 	p.http = &http.Server{Handler: p.gate(p.Handler()), ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = p.http.Serve(l) }() // it ends with close
+	go func() { _ = p.http.Serve(l) }() // close ends it
 	return p, nil
 }
 
 func (p *provider) close() { _ = p.http.Close() }
 
-// hold makes the next call that proves a key hang until its caller gives up.
-// The channel is closed when it has arrived.
+// hold makes the next call that verifies a key hang until its caller gives up. The channel is
+// closed when the call arrives.
 func (p *provider) hold() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -52,7 +52,7 @@ func (p *provider) hold() <-chan struct{} {
 	return p.waiting
 }
 
-// gate holds calls up on command.
+// gate delays calls that hold has ordered.
 func (p *provider) gate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v1/whoami" && r.UserAgent() != consumerAgent && p.held() {
@@ -74,7 +74,7 @@ func (p *provider) held() bool {
 	return true
 }
 
-// use calls the provider with a key over HTTP, as any customer of it would.
+// use calls the provider with a key over HTTP, as a customer would.
 func (p *provider) use(ctx context.Context, client *http.Client, key string) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/v1/whoami", nil)
 	if err != nil {

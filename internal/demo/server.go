@@ -12,18 +12,18 @@ import (
 	"time"
 )
 
-// A server is `keyturn server` as a process of its own, which can be killed.
+// A server is `keyturn server` as a process that can be killed.
 type server struct {
-	*client // with the root token, once it is initialized
+	*client // with the root token after initialization
 	dir     string
 	program string
-	process *process // nil: it does not run
+	process *process // nil if it does not run
 }
 
-// startLimit is how long the server may take to answer: seconds on a slow machine.
+// startLimit limits the start of the server, which takes seconds on a slow machine.
 const startLimit = 30 * time.Second
 
-// prepareServer writes the configuration of a server that opens by itself.
+// prepareServer writes the configuration of a server that unseals itself.
 func prepareServer(ctx context.Context, dir string) (*server, error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -45,7 +45,7 @@ func prepareServer(ctx context.Context, dir string) (*server, error) {
 
 func (s *server) path(name string) string { return filepath.Join(s.dir, name) }
 
-// config opens the loopback address to engines: all that they call is there.
+// config allows engines to call the loopback address, because everything that they call is there.
 func (s *server) config(address string) string {
 	return fmt.Sprintf(`listener "tcp" {
   address     = %q
@@ -65,7 +65,7 @@ disable_mlock  = true
 `, address, filepath.ToSlash(s.path("store")), "file://"+filepath.ToSlash(s.path("seal.key")))
 }
 
-// start runs the server until it answers, and says how long that took.
+// start starts the server, waits until it answers, and returns how long that took.
 func (s *server) start(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
 	cmd := exec.Command(s.program, "server", "-config", s.path("keyturn.hcl"))
@@ -82,12 +82,12 @@ func (s *server) start(ctx context.Context) (time.Duration, error) {
 	return time.Since(began), nil
 }
 
-// ready reports whether the server serves: it is unsealed, or waits to be initialized.
+// ready returns nil if the server is unsealed or waits to be initialized.
 func (s *server) ready(ctx context.Context) error {
 	return s.raw(ctx, http.MethodGet, "sys/health?uninitcode=200", nil, new(any))
 }
 
-// initialize makes the first root token and takes it.
+// initialize initializes the server and keeps the root token.
 func (s *server) initialize(ctx context.Context) error {
 	var made struct {
 		Token string `json:"root_token"`
@@ -101,14 +101,14 @@ func (s *server) initialize(ctx context.Context) error {
 	})
 }
 
-// kill ends the server with SIGKILL.
+// kill kills the server with SIGKILL.
 func (s *server) kill() {
 	s.process.kill()
 	s.process = nil
 	s.http.CloseIdleConnections()
 }
 
-// close ends the server as a supervisor would.
+// close stops the server as a supervisor would.
 func (s *server) close() {
 	if s.process != nil {
 		s.process.stop(os.Interrupt)

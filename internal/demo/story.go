@@ -8,28 +8,11 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// A stage is everybody who takes part, and what was counted.
-type stage struct {
-	out      *printer
-	dir      string
-	server   *server
-	provider *provider
-	consumer *consumer
-	journal  *journal
-	postgres atomic.Pointer[postgres] // nil: there is none
-	operator *client                  // may configure and turn the key
-	reader   *client                  // may read the published key
-
-	kills int
-	lent  atomic.Int64 // database users
-}
-
-// tell tells the whole story. The error says what fell short.
-func tell(ctx context.Context, o *options, out *printer) (err error) {
+// runDemo runs the whole demo. The error says what failed.
+func runDemo(ctx context.Context, o *options, out *printer) (err error) {
 	dir, err := os.MkdirTemp("", "keyturn-demo-")
 	if err != nil {
 		return err
@@ -38,7 +21,7 @@ func tell(ctx context.Context, o *options, out *printer) (err error) {
 	defer func() {
 		s.close()
 		if err == nil || ctx.Err() != nil {
-			_ = os.RemoveAll(dir) // what is left is in the folder for temporary files
+			_ = os.RemoveAll(dir) // the system cleans the folder for temporary files
 			return
 		}
 		out.plain("\nThe server's log is kept: %s\n", s.server.path("server.log"))
@@ -53,7 +36,7 @@ func tell(ctx context.Context, o *options, out *printer) (err error) {
 	return s.play(ctx, o)
 }
 
-// close ends what still runs.
+// close stops everything that still runs.
 func (s *stage) close() {
 	if s.server != nil {
 		s.server.close()
@@ -66,23 +49,23 @@ func (s *stage) close() {
 	}
 }
 
-// play runs the parts, the consumer and the database's beside the key's, and
-// then judges.
+// play runs the key part, with the consumer and the database part at the same time, and then
+// compares the counts.
 func (s *stage) play(ctx context.Context, o *options) error {
 	acting, end := context.WithCancel(ctx)
 	defer end()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer end()
-	lending := make(chan error, 1)
+	databaseDone := make(chan error, 1)
 	wg.Go(func() {
 		if o.noPostgres {
-			lending <- nil
+			databaseDone <- nil
 			return
 		}
-		lending <- s.databasePart(acting)
+		databaseDone <- s.databasePart(acting)
 	})
-	if err := s.keyPart(acting, &wg, lending); err != nil {
+	if err := s.keyPart(acting, &wg, databaseDone); err != nil {
 		return err
 	}
 	if err := s.settleDatabase(acting); err != nil {
@@ -100,7 +83,7 @@ func (s *stage) play(ctx context.Context, o *options) error {
 	return nil
 }
 
-// open starts the server and makes the mounts, policies and tokens.
+// open starts the server and creates the mounts, policies and tokens.
 func (s *stage) open(ctx context.Context) error {
 	s.out.chapter("A server, and a provider of keys")
 	took, err := s.server.start(ctx)
@@ -124,7 +107,7 @@ func (s *stage) open(ctx context.Context) error {
 	return nil
 }
 
-// policies are what the tokens may do.
+// policies are the policies of the tokens.
 var policies = map[string]string{
 	"demo-operator": `path "rotation/*" { capabilities = ["create", "read", "update", "patch", "delete", "list"] }
 path "` + secretPath + `" { capabilities = ["create", "read", "update"] }`,
@@ -156,7 +139,7 @@ func (s *stage) furnish(ctx context.Context) error {
 	return err
 }
 
-// token makes a token with one policy.
+// token creates a token with one policy.
 func (s *stage) token(ctx context.Context, policy string) (*client, error) {
 	var made struct {
 		Auth struct {
@@ -169,8 +152,8 @@ func (s *stage) token(ctx context.Context, policy string) (*client, error) {
 	return s.server.as(made.Auth.Token), err
 }
 
-// keyPart is the life of the key.
-func (s *stage) keyPart(ctx context.Context, wg *sync.WaitGroup, lending <-chan error) error {
+// keyPart rotates the key.
+func (s *stage) keyPart(ctx context.Context, wg *sync.WaitGroup, databaseDone <-chan error) error {
 	s.out.chapter("The first key")
 	if err := s.configureKey(ctx); err != nil {
 		return fmt.Errorf("configuring the key: %w", err)
@@ -181,23 +164,23 @@ func (s *stage) keyPart(ctx context.Context, wg *sync.WaitGroup, lending <-chan 
 	}
 	s.startConsumer(ctx, wg)
 	s.out.chapter("A rotation")
-	if err := s.turn(ctx); err != nil {
+	if err := s.rotateOnce(ctx); err != nil {
 		return err
 	}
 	s.out.chapter("A rotation that is rolled back on purpose")
-	if err := s.turnBack(ctx); err != nil {
+	if err := s.rotateAndRollBack(ctx); err != nil {
 		return err
 	}
-	// The server is about to be killed: what the database shows must be over.
-	if err := <-lending; err != nil {
+	// The database part must be over before the server is killed.
+	if err := <-databaseDone; err != nil {
 		return fmt.Errorf("issuing database users: %w", err)
 	}
 	s.out.chapter("A rotation during which the server is killed")
-	if err := s.turnKilled(ctx); err != nil {
+	if err := s.rotateAndKill(ctx); err != nil {
 		return err
 	}
 	s.out.chapter("One more rotation")
-	return s.turn(ctx)
+	return s.rotateOnce(ctx)
 }
 
 func (s *stage) startConsumer(ctx context.Context, wg *sync.WaitGroup) {
@@ -211,8 +194,8 @@ func (s *stage) startConsumer(ctx context.Context, wg *sync.WaitGroup) {
 	wg.Go(func() { s.consumer.run(ctx) })
 }
 
-// turn turns the key once and waits for the end.
-func (s *stage) turn(ctx context.Context) error {
+// rotateOnce rotates the key once and waits for the end.
+func (s *stage) rotateOnce(ctx context.Context) error {
 	n, err := s.rotate(ctx)
 	if err != nil {
 		return err
@@ -220,8 +203,8 @@ func (s *stage) turn(ctx context.Context) error {
 	return s.journal.until(ctx, n, "done")
 }
 
-// turnBack turns the key and takes that back when the consumer has the new one.
-func (s *stage) turnBack(ctx context.Context) error {
+// rotateAndRollBack rotates the key and rolls it back after the consumer has the new one.
+func (s *stage) rotateAndRollBack(ctx context.Context) error {
 	n, err := s.rotate(ctx)
 	if err != nil {
 		return err
@@ -239,8 +222,8 @@ func (s *stage) turnBack(ctx context.Context) error {
 	return s.journal.until(ctx, n, "rolled-back")
 }
 
-// turnKilled kills the server while it tries a new key, and starts it again.
-func (s *stage) turnKilled(ctx context.Context) error {
+// rotateAndKill kills the server while it verifies a new key, and starts it again.
+func (s *stage) rotateAndKill(ctx context.Context) error {
 	arrived := s.provider.hold()
 	n, err := s.rotate(ctx)
 	if err != nil {
@@ -258,7 +241,7 @@ func (s *stage) turnKilled(ctx context.Context) error {
 	}
 	s.out.say("provider", "has received the call that verifies the new key, and does not answer")
 	if pg := s.postgres.Load(); pg != nil {
-		if _, err := s.borrow(ctx, pg); err != nil {
+		if _, err := s.useCredentials(ctx, pg); err != nil {
 			return err
 		}
 	}
@@ -278,7 +261,7 @@ func (s *stage) turnKilled(ctx context.Context) error {
 	return s.journal.until(ctx, n, "done")
 }
 
-// settleDatabase waits for the user that was lent before the kill.
+// settleDatabase waits until the user that was issued before the kill is gone.
 func (s *stage) settleDatabase(ctx context.Context) error {
 	pg := s.postgres.Load()
 	if pg == nil {
@@ -297,10 +280,10 @@ func (s *stage) settleDatabase(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil // the table tells
+	return nil // the table shows it
 }
 
-// judge compares what was seen with what should have been.
+// judge compares the counts with what they should be.
 func (s *stage) judge(ctx context.Context) ([]row, error) {
 	turns, err := s.journal.fetch(ctx)
 	if err != nil {
@@ -336,12 +319,12 @@ func (s *stage) judge(ctx context.Context) ([]row, error) {
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, exactly("database users left", left, 0, fmt.Sprintf("of %d that were issued", s.lent.Load())))
+		rows = append(rows, exactly("database users left", left, 0, fmt.Sprintf("of %d that were issued", s.issued.Load())))
 	}
 	return rows, nil
 }
 
-// verdict prints the table. The error names what fell short.
+// verdict prints the table. The error names the wrong rows.
 func (s *stage) verdict(rows []row) error {
 	s.out.chapter(fmt.Sprintf("What was seen in %.0f s", time.Since(s.out.start).Seconds()))
 	wrong := s.out.table(rows)
@@ -354,7 +337,7 @@ func (s *stage) verdict(rows []row) error {
 	return nil
 }
 
-// showAround tells how to go on by hand.
+// showAround prints how to continue by hand.
 func (s *stage) showAround() {
 	s.out.chapter("Everything keeps running until Ctrl-C")
 	s.out.plain("  server     %s   (root token: %s)\n", s.server.url, s.server.token)

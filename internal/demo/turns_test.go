@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A teller answers the requests of a client, in place of a server.
+// A teller answers the requests of a client without a server.
 type teller func(r *http.Request) (status int, body any, err error)
 
 func (t teller) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -36,7 +36,7 @@ func (t teller) client() *client {
 	return &client{url: "http://127.0.0.1:1", token: "a-token", http: &http.Client{Transport: t}}
 }
 
-// history is what the server says about the key's turns.
+// history is the server's answer about the rotations of the key.
 func history(steps ...step) map[string]any {
 	return map[string]any{"data": map[string]any{"turns": []turn{}, "steps": steps}}
 }
@@ -49,9 +49,9 @@ func TestJournal(t *testing.T) {
 		}
 		began := time.Now()
 		server := teller(func(*http.Request) (int, any, error) {
-			n := int(time.Since(began) / time.Second) // a step each second
+			n := int(time.Since(began) / time.Second) // one step each second
 			if n == 4 {
-				return 0, nil, errors.New("connection refused") // the server is dead for a while
+				return 0, nil, errors.New("connection refused") // the server is down for a while
 			}
 			return 200, history(all[:min(n, len(all))]...), nil
 		})

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -65,4 +66,13 @@ func state(s *Server) map[string]map[string][]Key {
 		out[id] = users
 	}
 	return out
+}
+
+// ServeHTTP serves one call, or a command to the server itself: see commands.go.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/-/") {
+		s.command(w, r)
+		return
+	}
+	s.serve(w, r)
 }

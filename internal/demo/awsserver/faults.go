@@ -5,30 +5,6 @@ import (
 	"time"
 )
 
-// A Mode says how a call fails.
-type Mode string
-
-// The modes. Before and Lost are a pair: failed and not done; failed but done.
-const (
-	Before    Mode = "before"    // 500, without effect
-	Lost      Mode = "lost"      // done, and the connection is cut
-	Throttle  Mode = "throttle"  // refused because of the rate
-	Malformed Mode = "malformed" // done, and the answer is cut in its middle
-	Slow      Mode = "slow"      // done and answered after Wait
-	Late      Mode = "late"      // the connection is cut at once; done after Wait
-	Denied    Mode = "denied"    // AccessDenied, without effect
-	Lie       Mode = "lie"       // without effect, and answered as if there were one
-)
-
-// A Fault fails calls of one action.
-type Fault struct {
-	Action string // "": any
-	Mode   Mode
-	Skip   int // so many calls pass first
-	Times  int // 0: always
-	Wait   time.Duration
-}
-
 // Inject adds a fault. Where several match a call, the first that was added decides.
 func (s *Server) Inject(f Fault) {
 	s.mu.Lock()

@@ -194,16 +194,6 @@ var deleteAccessKey = of(func(c *call, u *user) (node, *apiError) {
 	return node{}, nil
 })
 
-// drop deletes a key by its place.
-func (u *user) drop(i int, now time.Time) {
-	k := u.keys[i]
-	if !k.inactive {
-		k.changed = now
-	}
-	k.deleted, k.gone = true, now
-	u.keys, u.ghosts = slices.Delete(u.keys, i, i+1), append(u.ghosts, k)
-}
-
 var updateAccessKey = of(func(c *call, u *user) (node, *apiError) {
 	i, fail := c.key(u)
 	if fail != nil {

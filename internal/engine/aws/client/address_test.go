@@ -2,7 +2,7 @@ package client
 
 import "testing"
 
-// TestAddress: an endpoint without a scheme is the host of one with https.
+// TestAddress checks that an endpoint without a scheme gets https.
 func TestAddress(t *testing.T) {
 	for given, want := range map[string]string{
 		"": "", "iam.amazonaws.com": "https://iam.amazonaws.com", "localhost:4566": "https://localhost:4566",

@@ -15,11 +15,11 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// ambient finds the credentials that this server has of its own: those of its environment and its machine's role, and
-// of AWS's shared files where the operator lets clients use them. What is asked for them is dialed as all else is: the
-// operator decides whether it may be.
+// ambient finds the server's own credentials: those of its environment, of the machine's role and,
+// if the operator allows it, of AWS's shared files. It connects through the configured dialer, so
+// that the operator's rules apply.
 func (c *Config) ambient(ctx context.Context, h *http.Client) (aws.CredentialsProvider, error) {
-	// The metadata service's client would put a dialer of its own into any but a plain one.
+	// The metadata client would replace the dialer of any client that is not a plain http.Client.
 	metadata := func(o *ec2rolecreds.Options) { o.Client = imds.New(imds.Options{HTTPClient: h}) }
 	guarded := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.DialContext, t.Proxy = c.Dial, nil })
 	env, err := config.NewEnvConfig()
@@ -35,9 +35,9 @@ func (c *Config) ambient(ctx context.Context, h *http.Client) (aws.CredentialsPr
 	return found.Credentials, nil
 }
 
-// shared is the one file that may be read, or none: the one that the server's environment names, else the one of its
-// home folder if that is among the folders that the operator has listed. The list is never nil, for which the
-// library would take its default.
+// shared returns the only shared file that may be read, or none: the one that the environment
+// names, or the one in the home folder, if the operator has listed its folder. The list is never
+// nil, because the library would then use its default.
 func (c *Config) shared(named, usual string) []string {
 	switch {
 	case named != "":
@@ -48,12 +48,12 @@ func (c *Config) shared(named, usual string) []string {
 	return []string{}
 }
 
-// ownHost are the hosts of IAM and STS, in all of AWS's partitions, and of private endpoints of a network's own to
-// them. Others below these domains belong to AWS's customers.
+// ownHost matches the hosts of IAM and STS in all of AWS's partitions, and of private endpoints.
+// Other hosts in these domains belong to customers of AWS.
 var ownHost = regexp.MustCompile(`^(iam|sts)(-fips)?(\.(global|us-gov|[a-z]{2,3}(-[a-z]+)+-[0-9]))?\.(amazonaws\.com(\.cn)?|amazonaws\.eu|api\.aws|api\.amazonwebservices\.com\.cn|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)$` +
 	`|^vpce-[a-z0-9-]+\.(iam|sts)\.[a-z]{2,3}(-[a-z]+)+-[0-9]\.vpce\.amazonaws\.com(\.cn)?$`)
 
-// Own reports whether an address is one of AWS's: "" is its default.
+// Own reports whether an address belongs to AWS. "" is AWS's default.
 func Own(endpoint string) bool {
 	if endpoint == "" {
 		return true
@@ -62,14 +62,14 @@ func Own(endpoint string) bool {
 	return err == nil && u.Scheme == "https" && (u.Port() == "" || u.Port() == "443") && ownHost.MatchString(u.Hostname())
 }
 
-// homebound gives the server's own credentials to calls that go to AWS, and to no others: a client that may write an
-// endpoint must not receive requests that are signed with the machine's credentials.
+// homebound returns the server's own credentials only for calls to AWS. A client that may
+// configure an endpoint must not receive requests that are signed with the machine's credentials.
 type homebound struct {
 	found    aws.CredentialsProvider
 	endpoint string
 }
 
-// Retrieve gives the credentials, or says why not.
+// Retrieve returns the credentials, or an error if the endpoint is not AWS's.
 func (h homebound) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	v, err := h.found.Retrieve(ctx)
 	switch {

@@ -14,7 +14,7 @@ import (
 	"github.com/keyturn/keyturn/internal/hostfile"
 )
 
-// nobody is an environment without credentials, and a home folder with AWS's shared files.
+// nobody sets an environment without credentials, and a home folder with AWS's shared files.
 func nobody(t *testing.T) (folder string) {
 	t.Helper()
 	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"} {
@@ -42,7 +42,8 @@ func refusing(context.Context, string, string) (net.Conn, error) {
 	return nil, fault.New("outbound.Dial", fault.Denied, "no network in this test; want none")
 }
 
-// TestSharedFilesAreTheHosts: AWS's shared files are used for a client only where the operator says so.
+// TestSharedFilesAreTheHosts checks that AWS's shared files are used only if the operator allows
+// it.
 func TestSharedFilesAreTheHosts(t *testing.T) {
 	folder := nobody(t)
 	for _, tt := range []struct {
@@ -69,7 +70,8 @@ func TestSharedFilesAreTheHosts(t *testing.T) {
 	}
 }
 
-// TestHostKeysGoToAWSAlone: an endpoint that a client writes receives nothing that the server's own credentials sign.
+// TestHostKeysGoToAWSAlone checks that an endpoint of a client receives nothing that is signed
+// with the server's own credentials.
 func TestHostKeysGoToAWSAlone(t *testing.T) {
 	folder := nobody(t)
 	for endpoint, own := range map[string]bool{"": true, "https://sts.eu-west-1.amazonaws.com": true, "https://listener.example.com": false, "http://127.0.0.1:4566": false} {
@@ -97,7 +99,8 @@ func TestHostKeysGoToAWSAlone(t *testing.T) {
 	}
 }
 
-// TestNoCredentialsAtAll says so, rather than to blame the endpoints.
+// TestNoCredentialsAtAll checks that the error names the missing credentials, and not the
+// endpoints.
 func TestNoCredentialsAtAll(t *testing.T) {
 	nobody(t)
 	c, err := New(t.Context(), Config{Dial: refusing})

@@ -17,8 +17,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// attemptWithin bounds one try of one call.
-const attemptWithin = 30 * time.Second
+// attemptTimeout limits one attempt of a call.
+const attemptTimeout = 30 * time.Second
 
 // A Client makes calls as one identity. It is safe for concurrent use.
 type Client struct {
@@ -28,7 +28,8 @@ type Client struct {
 	cfg  Config
 }
 
-// New returns a client. It makes no calls, but may look for credentials where there is no key.
+// New returns a client. It makes no calls to IAM or STS, but without a key it may look for
+// credentials.
 func New(ctx context.Context, c Config) (*Client, error) {
 	if c.Region == "" {
 		c.Region = DefaultRegion
@@ -36,7 +37,7 @@ func New(ctx context.Context, c Config) (*Client, error) {
 	if c.Dial == nil {
 		c.Dial = outbound.Anywhere.DialContext
 	}
-	h := outbound.NewClient(outbound.ClientConfig{AnyOrigin: true, Dial: c.Dial, KeepAlive: true, Within: attemptWithin})
+	h := outbound.NewClient(outbound.ClientConfig{AnyOrigin: true, Dial: c.Dial, KeepAlive: true, Within: attemptTimeout})
 	base := aws.Config{Region: c.Region, HTTPClient: h, Retryer: retryer(c.MaxRetries)}
 	if c.KeyID != "" {
 		base.Credentials = aws.NewCredentialsCache(credentials.NewStaticCredentialsProvider(c.KeyID, c.Secret.RevealString(), c.Session.RevealString()))
@@ -47,7 +48,7 @@ func New(ctx context.Context, c Config) (*Client, error) {
 		}
 		base.Credentials = found
 	}
-	// at is who signs calls to an endpoint.
+	// at returns the credentials for an endpoint.
 	at := func(url string) aws.CredentialsProvider {
 		if c.KeyID == "" {
 			return homebound{base.Credentials, url}
@@ -73,7 +74,7 @@ func endpoint(url string) *string {
 	return aws.String(Address(url))
 }
 
-// retryer tries calls again that AWS did not carry out or that can be repeated.
+// retryer retries calls that AWS did not execute, and repeatable calls.
 func retryer(most int) func() aws.Retryer {
 	if most < 0 {
 		most = 3
@@ -83,8 +84,8 @@ func retryer(most int) func() aws.Retryer {
 	}
 }
 
-// throttledOnly is for calls that must not be made twice: they are tried again only where AWS has
-// surely refused them because of their rate.
+// throttledOnly is for calls that are not repeatable. It retries them only after throttling, when
+// AWS has certainly not executed them.
 func throttledOnly(o *iam.Options) {
 	o.Retryer = retry.NewStandard(func(s *retry.StandardOptions) {
 		s.MaxBackoff = 5 * time.Second
@@ -92,12 +93,12 @@ func throttledOnly(o *iam.Options) {
 	})
 }
 
-// As returns a client of the same way with another key.
+// As returns a client with the same configuration and another key.
 func (c *Client) As(ctx context.Context, id string, secretKey, session secret.Value) (*Client, error) {
 	cfg := c.cfg
 	cfg.KeyID, cfg.Secret, cfg.Session = id, secretKey, session
 	return New(ctx, cfg)
 }
 
-// Close lets go of idle connections.
+// Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }

@@ -13,7 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// serve returns a server in memory and an administrator's client of it.
+// serve returns a server in memory and a client with an administrator's key.
 func serve(t *testing.T, o awstest.Options) (*awstest.Server, *client.Client) {
 	t.Helper()
 	s := awstest.Start(t, o)
@@ -68,7 +68,7 @@ func TestUserFromMakingToRemoving(t *testing.T) {
 		}
 		s.Attach(awstest.Account, "u")
 		must(t, c.RemoveUser(ctx, "u"))
-		must(t, c.RemoveUser(ctx, "u")) // what is gone is removed
+		must(t, c.RemoveUser(ctx, "u")) // removing a missing user succeeds
 		if got := s.Users(awstest.Account); len(got) != 1 || s.Works(k.ID, k.Secret.RevealString()) {
 			t.Errorf("users %q are left", got)
 		}
@@ -150,7 +150,8 @@ func TestSessions(t *testing.T) {
 	})
 }
 
-// TestFailures: whether a call had an effect is never told wrongly, and none that makes a key is made twice.
+// TestFailures checks that an error never claims wrongly whether the call had an effect, and that
+// no call that creates a key is repeated.
 func TestFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c := serve(t, awstest.Options{})
@@ -175,12 +176,12 @@ func TestFailures(t *testing.T) {
 				must(t, c.DeleteKey(ctx, "u", k.ID))
 			}
 		}
-		// Refusals because of the rate are tried again, also for keys.
+		// Throttled calls are retried, even those that create keys.
 		s.Inject(awstest.Fault{Action: "CreateAccessKey", Mode: awstest.Throttle, Times: 2})
 		if _, err := c.CreateKey(ctx, "u"); err != nil {
 			t.Errorf("throttled twice: %v", err)
 		}
-		// Others are tried again after any failure.
+		// Repeatable calls are retried after any failure.
 		s.Inject(awstest.Fault{Action: "AttachUserPolicy", Mode: awstest.Lost, Times: 2})
 		if err := c.AttachPolicy(ctx, "u", "arn:aws:iam::aws:policy/A"); err != nil {
 			t.Errorf("replies lost twice: %v", err)
@@ -202,7 +203,7 @@ func TestFailures(t *testing.T) {
 	})
 }
 
-// published is the policy that the reference's documentation gives to its user.
+// published is the policy in the documentation of the reference server.
 const published = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [
 	"iam:AttachUserPolicy", "iam:CreateAccessKey", "iam:CreateUser", "iam:DeleteAccessKey", "iam:DeleteUser", "iam:DeleteUserPolicy", "iam:DetachUserPolicy", "iam:GetUser",
 	"iam:ListAccessKeys", "iam:ListAttachedUserPolicies", "iam:ListGroupsForUser", "iam:ListUserPolicies", "iam:PutUserPolicy", "iam:AddUserToGroup", "iam:RemoveUserFromGroup"

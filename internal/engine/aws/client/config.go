@@ -9,32 +9,34 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// An Endpoint is where the STS API is served.
+// An Endpoint is the address of an STS API.
 type Endpoint struct{ URL, Region string }
 
-// Config says how AWS is reached, and as whom. Without a key the credentials are the server's own, from
-// where AWS's tools have them: environment, the machine's role, and shared files as far as Files allows.
+// Config is the configuration of a client. Without a key, the client uses the server's own
+// credentials, from the places that AWS's tools use: the environment, the machine's role, and the
+// shared files that Files allows.
 type Config struct {
 	KeyID   string
 	Secret  secret.Value
-	Session secret.Value // of temporary credentials
+	Session secret.Value // the token of temporary credentials
 
-	Region string // "": us-east-1
-	IAM    string // "": AWS's own
+	Region string // us-east-1 by default
+	IAM    string // AWS's own by default
 	STS    Endpoint
-	// Fallback endpoints of STS, tried in order where the one before cannot be reached.
+	// Fallback are endpoints of STS, which are tried in order if the previous one cannot be
+	// reached.
 	Fallback   []Endpoint
-	MaxRetries int // negative: 3
-	// Dial opens every connection; nil: outbound.Anywhere's.
+	MaxRetries int // 3 if negative
+	// Dial opens every connection; by default outbound.Anywhere does.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Files are the folders of this machine in which AWS's shared files may be used.
+	// Files are the local folders whose shared files may be used.
 	Files hostfile.Folders
 }
 
-// DefaultRegion is where AWS serves IAM, which has no regions.
+// DefaultRegion is the region of IAM, which is global.
 const DefaultRegion = "us-east-1"
 
-// Address is an endpoint as a URL: old configurations name the host alone.
+// Address converts an endpoint to a URL, because old configurations have only the host.
 func Address(endpoint string) string {
 	if endpoint == "" || strings.Contains(endpoint, "://") {
 		return endpoint

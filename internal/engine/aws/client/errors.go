@@ -13,22 +13,22 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// An Error is why a call failed. Its fault's message has AWS's code and what to do about it; AWS's own
-// words are in the log alone.
+// An Error is the error of a call. Its message has AWS's code and what to do. AWS's own message is
+// only in the log.
 type Error struct {
 	fault *fault.Error
-	Code  string // AWS's, such as "NoSuchEntity"; "" where it did not answer
-	// Unchanged: AWS has surely not done it, and will not.
+	Code  string // the code of AWS, such as "NoSuchEntity"; "" without an answer
+	// Unchanged means that the call certainly had no effect and will have none.
 	Unchanged bool
 }
 
-// Error is the text for the log.
+// Error returns the text for the log.
 func (e *Error) Error() string { return e.fault.Error() }
 
-// Unwrap gives the fault, and by it kind and message.
+// Unwrap returns the fault, with kind and message.
 func (e *Error) Unwrap() error { return e.fault }
 
-// advice is what to do about codes.
+// advice maps codes to what to do.
 var advice = map[string]string{
 	"AccessDenied":            "the access key's user lacks the permission; see docs/aws.md for the policy that it needs",
 	"InvalidClientTokenId":    "AWS does not know the access key; write config/root again, or wait a few seconds if it is new",
@@ -49,10 +49,11 @@ var kinds = map[string]fault.Kind{
 	"NoSuchEntity": fault.NotFound, "EntityAlreadyExists": fault.Conflict, "LimitExceeded": fault.Conflict, "DeleteConflict": fault.Conflict,
 }
 
-// tokenForm is the token of a session, which AWS repeats where it explains why a signature is wrong.
+// tokenForm matches the session token, which AWS repeats when it explains why a signature is
+// wrong.
 var tokenForm = regexp.MustCompile(`(?i)(x-amz-security-token[:=]\s*)[^\s&'"]+`)
 
-// explain makes an Error of what the SDK says.
+// explain converts an error of the SDK to an Error.
 func explain(doing string, err error) error {
 	if err == nil {
 		return nil
@@ -63,7 +64,7 @@ func explain(doing string, err error) error {
 	f := &fault.Error{Op: "aws", Kind: fault.Upstream, Err: err}
 	out := &Error{fault: f}
 	text := tokenForm.ReplaceAllString(err.Error(), "${1}*****")
-	if text = new(secret.Redactor).Scrub(text); text != err.Error() { // a token is taken out, or it was cut
+	if text = new(secret.Redactor).Scrub(text); text != err.Error() { // a token was removed, or the text was cut
 		f.Err = errors.New(text)
 	}
 	api, answered := errors.AsType[smithy.APIError](err)
@@ -100,8 +101,8 @@ func explain(doing string, err error) error {
 	return out
 }
 
-// unreadable is the error of an answer that says it is done and does not have what it must. Whether it is done is
-// not known: something that is not AWS may have said so.
+// unreadable returns the error for a successful answer without its required content. The effect is
+// unknown, because the answer may not come from AWS.
 func unreadable(doing string) error {
 	return &Error{fault: fault.New("aws", fault.Upstream, "%s: there was no answer of AWS's that can be read; check iam_endpoint, sts_endpoint and the way there", doing)}
 }
@@ -112,7 +113,7 @@ func unsent(err error) bool {
 	return ok && op.Op == "dial"
 }
 
-// CodeOf is AWS's code of an error; "" where it has none.
+// CodeOf returns AWS's code of an error, or "".
 func CodeOf(err error) string {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
@@ -120,13 +121,13 @@ func CodeOf(err error) string {
 	return ""
 }
 
-// Unchanged reports whether AWS has surely not done what failed.
+// Unchanged reports whether the call that failed certainly had no effect.
 func Unchanged(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && e.Unchanged
 }
 
-// absent is nil for the error that says that something is not there.
+// absent returns nil for the error that something does not exist.
 func absent(err error) error {
 	if CodeOf(err) == "NoSuchEntity" {
 		return nil

@@ -14,7 +14,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// TestEndlessEndpoint: an endpoint that answers without an end, in one reply or page after page, costs little and is said to.
+// TestEndlessEndpoint checks that an endpoint whose answer never ends, in one reply or page after
+// page, costs little and gives a clear error.
 func TestEndlessEndpoint(t *testing.T) {
 	var sent, calls atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -60,8 +61,8 @@ func TestEndlessEndpoint(t *testing.T) {
 			if err == nil || fault.Message(err) == "" || len(err.Error()) > 16<<10 {
 				t.Errorf("%s, %s: %d bytes of error: %.300v", path, name, len(fmt.Sprint(err)), err)
 			}
-			// The library may close the request's body while the transport still looks for its end, which closes the
-			// connection: an answer that comes so early is then not readable, rather than too large.
+			// The library may close the request's body while the transport still reads it, which
+			// closes the connection. Such an early answer is unreadable instead of too large.
 			if path == "/body" && !strings.Contains(fault.Message(err), "larger than") && !strings.Contains(fault.Message(err), "that can be read") {
 				t.Errorf("%s, %s: %v, want that it is too large", path, name, err)
 			}

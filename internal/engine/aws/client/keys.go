@@ -12,7 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A Key is an access key. Its secret is known only to whoever created it.
+// A Key is an access key. Only CreateKey returns its secret.
 type Key struct {
 	ID     string
 	Secret secret.Value
@@ -20,7 +20,7 @@ type Key struct {
 	Active bool
 }
 
-// CreateKey makes an access key. It is never tried twice: a second key might be made.
+// CreateKey creates an access key. It is never retried, because that might create a second key.
 func (c *Client) CreateKey(ctx context.Context, user string) (Key, error) {
 	out, err := c.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &user}, throttledOnly)
 	if err != nil {
@@ -28,12 +28,12 @@ func (c *Client) CreateKey(ctx context.Context, user string) (Key, error) {
 	}
 	k := out.AccessKey
 	if k == nil || aws.ToString(k.AccessKeyId) == "" || aws.ToString(k.SecretAccessKey) == "" {
-		return Key{}, unreadable("creating an access key") // it may be there
+		return Key{}, unreadable("creating an access key") // the key may exist
 	}
 	return Key{ID: aws.ToString(k.AccessKeyId), Secret: secret.Text(aws.ToString(k.SecretAccessKey)), Made: aws.ToTime(k.CreateDate), Active: true}, nil
 }
 
-// Keys are the access keys of a user, oldest first.
+// Keys returns the access keys of a user, oldest first.
 func (c *Client) Keys(ctx context.Context, user string) (keys []Key, err error) {
 	err = pages(ctx, "listing access keys", iam.NewListAccessKeysPaginator(c.iam, &iam.ListAccessKeysInput{UserName: &user}), func(p *iam.ListAccessKeysOutput) {
 		for _, k := range p.AccessKeyMetadata {
@@ -47,13 +47,13 @@ func (c *Client) Keys(ctx context.Context, user string) (keys []Key, err error) 
 	return keys, nil
 }
 
-// DeleteKey removes an access key; an absent one is no error.
+// DeleteKey deletes an access key. A missing key is no error.
 func (c *Client) DeleteKey(ctx context.Context, user, id string) error {
 	_, err := c.iam.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &user, AccessKeyId: &id})
 	return absent(explain("deleting access key "+id, err))
 }
 
-// SetActive lets a key work, or not. Repeatable.
+// SetActive activates or deactivates a key. It is repeatable.
 func (c *Client) SetActive(ctx context.Context, user, id string, active bool) error {
 	status := types.StatusTypeInactive
 	if active {
@@ -63,7 +63,7 @@ func (c *Client) SetActive(ctx context.Context, user, id string, active bool) er
 	return explain("changing the state of access key "+id, err)
 }
 
-// LastUsed is when a key was used last, as far as AWS tells; zero for never.
+// LastUsed returns the last use of a key that AWS reports; zero if there is none.
 func (c *Client) LastUsed(ctx context.Context, id string) (time.Time, error) {
 	out, err := c.iam.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &id})
 	if err != nil {

@@ -8,13 +8,13 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// each removes all of a list. The list is read in full first: removing moves its pages. What may not be removed keeps nothing else
-// from being removed.
+// each removes every item of a list. It reads the whole list first, because removing items shifts
+// the pages. An item that may not be removed does not stop the others.
 func each[T any](ctx context.Context, doing string, list func(ctx context.Context, marker *string) ([]T, *string, error), remove func(ctx context.Context, one T) error) error {
 	var all []T
 	n := 0
 	for marker, more := (*string)(nil), true; more; more = marker != nil {
-		if n++; n > mostPages {
+		if n++; n > maxPages {
 			return endless(doing)
 		}
 		some, next, err := list(ctx, marker)
@@ -35,21 +35,21 @@ func each[T any](ctx context.Context, doing string, list func(ctx context.Contex
 	return denied
 }
 
-// mostPages is how many pages of a list are read: AWS's quotas of what a user or group has fit on one.
-const mostPages = 20
+// maxPages limits the pages of a list. AWS's quotas for a user or group fit on one.
+const maxPages = 20
 
-// endless is the error for a list with too many pages.
+// endless returns the error for a list with too many pages.
 func endless(doing string) error {
-	return fault.New("aws.list", fault.TooLarge, "%s: the list has more than %d pages; check that iam_endpoint is AWS's", doing, mostPages)
+	return fault.New("aws.list", fault.TooLarge, "%s: the list has more than %d pages; check that iam_endpoint is AWS's", doing, maxPages)
 }
 
-// pages reads a list of the library's page by page.
+// pages reads a list of the library page by page.
 func pages[P any](ctx context.Context, doing string, list interface {
 	HasMorePages() bool
 	NextPage(ctx context.Context, o ...func(*iam.Options)) (P, error)
 }, take func(P)) error {
 	for n := 0; list.HasMorePages(); n++ {
-		if n == mostPages {
+		if n == maxPages {
 			return endless(doing)
 		}
 		p, err := list.NextPage(ctx)

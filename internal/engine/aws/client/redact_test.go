@@ -8,7 +8,8 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// TestNoTokenInErrors: AWS repeats what it was sent when a signature is wrong, with the token of the session.
+// TestNoTokenInErrors checks that the session token, which AWS repeats when a signature is wrong,
+// is not in the error.
 func TestNoTokenInErrors(t *testing.T) {
 	const token = "FwoGZXIvYXdzEJr//////////canary+/=="
 	said := "The Canonical String for this request should have been\n'POST\n/\n\nhost:iam.amazonaws.com\nx-amz-date:20260101T000000Z\nx-amz-security-token:" + token + "\n\nhost;x-amz-date'"

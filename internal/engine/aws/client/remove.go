@@ -11,14 +11,14 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// A holding is something that a user can have and that keeps AWS from deleting it.
+// A holding is something of a user that prevents AWS from deleting the user.
 type holding struct {
 	what    string
-	actions string // the permissions that it takes to look and to take away
+	actions string // the permissions for listing and removing it
 	remove  func(c *Client, ctx context.Context, user *string) error
 }
 
-// given are what an engine gives to a user; the keys go first, since they are what must not work any more.
+// given are what an engine adds to a user. The keys come first, because they must stop working.
 var given = []holding{
 	{"access keys", "iam:ListAccessKeys, iam:DeleteAccessKey", (*Client).removeKeys},
 	{"attached policies", "iam:ListAttachedUserPolicies, iam:DetachUserPolicy", (*Client).removeAttached},
@@ -58,7 +58,8 @@ func (c *Client) RemoveUser(ctx context.Context, name string) error {
 	return err
 }
 
-// removeAll takes away all of some kinds of holding, and returns those that it may not.
+// removeAll removes everything of some kinds of holding, and returns the kinds that it may not
+// remove.
 func (c *Client) removeAll(ctx context.Context, name string, all []holding) (refused []holding, err error) {
 	for _, h := range all {
 		switch err := absent(h.remove(c, ctx, &name)); {
@@ -71,7 +72,7 @@ func (c *Client) removeAll(ctx context.Context, name string, all []holding) (ref
 	return refused, nil
 }
 
-// stays is the error of a user that AWS does not delete because of what it still has.
+// stays returns the error for a user that AWS does not delete because of its holdings.
 func stays(refused []holding, err error) error {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
@@ -90,10 +91,10 @@ func stays(refused []holding, err error) error {
 	return &Error{fault: &f, Code: e.Code, Unchanged: e.Unchanged}
 }
 
-// deleteUser deletes a user until AWS says that there is none. DeleteUser answers with an empty document, which nobody
-// reads: whatever stands in between and says 200 would look like AWS.
+// deleteUser deletes a user until AWS says that it does not exist. The answer of DeleteUser is
+// empty and is not read, so that any proxy that answers 200 would look like AWS.
 func (c *Client) deleteUser(ctx context.Context, name string) error {
-	for range deletions {
+	for range maxDeletions {
 		if _, err := c.iam.DeleteUser(ctx, &iam.DeleteUserInput{UserName: &name}); err != nil {
 			return absent(explain("deleting the user", err))
 		}
@@ -101,8 +102,8 @@ func (c *Client) deleteUser(ctx context.Context, name string) error {
 	return fault.New("aws.RemoveUser", fault.Upstream, "deleting the user: AWS says that it is done, and the user is still there; check iam_endpoint and the way there")
 }
 
-// deletions is how often a user is deleted until AWS says that there is none.
-const deletions = 4
+// maxDeletions limits the calls of DeleteUser.
+const maxDeletions = 4
 
 func (c *Client) removeKeys(ctx context.Context, user *string) error {
 	keys, err := c.Keys(ctx, *user)
@@ -184,7 +185,8 @@ func (c *Client) removeMFA(ctx context.Context, user *string) error {
 		if _, err := c.iam.DeactivateMFADevice(ctx, &iam.DeactivateMFADeviceInput{UserName: user, SerialNumber: &serial}); absent(explain("", err)) != nil {
 			return err
 		}
-		// A device of hardware cannot be deleted. No device that is deactivated keeps the user.
+		// A hardware device cannot be deleted. A deactivated device does not prevent the deletion
+		// of the user.
 		_, err := c.iam.DeleteVirtualMFADevice(ctx, &iam.DeleteVirtualMFADeviceInput{SerialNumber: &serial})
 		if code := CodeOf(explain("", err)); code == "ValidationError" || code == "AccessDenied" {
 			return nil

@@ -13,10 +13,10 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// An Identity is who a key belongs to.
+// An Identity is the owner of a key.
 type Identity struct{ ARN, Account string }
 
-// WhoAmI asks who the client's key belongs to. Every key may ask.
+// WhoAmI returns the owner of the client's key. Every key may call it.
 func (c *Client) WhoAmI(ctx context.Context) (Identity, error) {
 	var out *sts.GetCallerIdentityOutput
 	err := c.anySTS(ctx, func(s *sts.Client) (err error) {
@@ -32,7 +32,7 @@ func (c *Client) WhoAmI(ctx context.Context) (Identity, error) {
 	return Identity{aws.ToString(out.Arn), aws.ToString(out.Account)}, nil
 }
 
-// anySTS makes a call at the first endpoint that can be reached.
+// anySTS calls the first STS endpoint that can be reached.
 func (c *Client) anySTS(ctx context.Context, call func(*sts.Client) error) (err error) {
 	for _, s := range c.sts {
 		if err = call(s); err == nil || ctx.Err() != nil || CodeOf(explain("", err)) != "" {
@@ -42,7 +42,7 @@ func (c *Client) anySTS(ctx context.Context, call func(*sts.Client) error) (err 
 	return err
 }
 
-// A Session is temporary credentials, and what narrows them.
+// A Session is temporary credentials.
 type Session struct {
 	ID            string
 	Secret, Token secret.Value
@@ -50,9 +50,9 @@ type Session struct {
 	Expires       time.Time
 }
 
-// SessionRequest says what session is wanted. Zero fields are left out.
+// SessionRequest describes a session. Zero fields are left out.
 type SessionRequest struct {
-	Name       string // the session's, as AWS logs it
+	Name       string // the name of the session in AWS's logs
 	RoleARN    string
 	ExternalID string
 	TTL        time.Duration
@@ -101,7 +101,7 @@ func session(doing string, c *types.Credentials, arn *string) (Session, error) {
 	}, nil
 }
 
-// AssumeRole gives credentials of a role.
+// AssumeRole returns credentials of a role.
 func (c *Client) AssumeRole(ctx context.Context, r SessionRequest) (Session, error) {
 	var out *sts.AssumeRoleOutput
 	err := c.anySTS(ctx, func(s *sts.Client) (err error) {
@@ -121,7 +121,7 @@ func (c *Client) AssumeRole(ctx context.Context, r SessionRequest) (Session, err
 	return session("assuming role "+r.RoleARN, out.Credentials, arn)
 }
 
-// FederationToken gives credentials narrowed from those of the client's user.
+// FederationToken returns credentials with a part of the permissions of the client's user.
 func (c *Client) FederationToken(ctx context.Context, r SessionRequest) (Session, error) {
 	var out *sts.GetFederationTokenOutput
 	err := c.anySTS(ctx, func(s *sts.Client) (err error) {
@@ -140,7 +140,8 @@ func (c *Client) FederationToken(ctx context.Context, r SessionRequest) (Session
 	return session("getting a federation token", out.Credentials, arn)
 }
 
-// proved says of what is being done that it takes a device's code: AWS answers a wrong one as it does a missing permission.
+// proved adds to the description of a call that it sends the code of a device, because AWS answers
+// a wrong code like a missing permission.
 func (r *SessionRequest) proved(doing string) string {
 	if r.Code == "" {
 		return doing
@@ -148,7 +149,7 @@ func (r *SessionRequest) proved(doing string) string {
 	return doing + " with the mfa_code that was sent"
 }
 
-// SessionToken gives temporary credentials of the client's user.
+// SessionToken returns temporary credentials of the client's user.
 func (c *Client) SessionToken(ctx context.Context, r SessionRequest) (Session, error) {
 	var out *sts.GetSessionTokenOutput
 	err := c.anySTS(ctx, func(s *sts.Client) (err error) {

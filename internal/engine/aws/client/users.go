@@ -14,7 +14,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// A NewUser is what CreateUser makes. Zero fields are left out.
+// A NewUser describes a user for CreateUser. Zero fields are left out.
 type NewUser struct {
 	Name, Path, Boundary string
 	Tags                 map[string]string
@@ -36,7 +36,7 @@ func (c *Client) CreateUser(ctx context.Context, u NewUser) error {
 	return explain("creating the user", err)
 }
 
-// User reports whether there is a user, and when it was made; nil where AWS does not tell.
+// User reports whether a user exists, and when it was created; nil if AWS does not say.
 func (c *Client) User(ctx context.Context, name string) (there bool, made *time.Time, err error) {
 	out, err := c.iam.GetUser(ctx, &iam.GetUserInput{UserName: &name})
 	switch err = explain("looking for the user", err); {
@@ -48,28 +48,29 @@ func (c *Client) User(ctx context.Context, name string) (there bool, made *time.
 	return true, out.User.CreateDate, nil
 }
 
-// PutPolicy gives a user a policy of its own. Repeatable.
+// PutPolicy sets an inline policy of a user. It is repeatable.
 func (c *Client) PutPolicy(ctx context.Context, user, name, document string) error {
 	_, err := c.iam.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: &user, PolicyName: &name, PolicyDocument: &document})
 	return explain("writing the user's policy", err)
 }
 
-// AttachPolicy gives a user a managed policy. Repeatable.
+// AttachPolicy attaches a managed policy to a user. It is repeatable.
 func (c *Client) AttachPolicy(ctx context.Context, user, arn string) error {
 	_, err := c.iam.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: &user, PolicyArn: &arn})
 	return explain("attaching policy "+arn, err)
 }
 
-// JoinGroup puts a user into a group. Repeatable.
+// JoinGroup adds a user to a group. It is repeatable.
 func (c *Client) JoinGroup(ctx context.Context, user, group string) error {
 	_, err := c.iam.AddUserToGroup(ctx, &iam.AddUserToGroupInput{UserName: &user, GroupName: &group})
 	return explain("adding the user to group "+group, err)
 }
 
-// mostPolicies bounds the policies of a group together; AWS's quota is 5 KiB.
-const mostPolicies = 256 << 10
+// maxPolicies limits the policies of a group in total. AWS's quota is 5 KiB.
+const maxPolicies = 256 << 10
 
-// GroupPolicies are the policies of a group: the ARNs of those that are attached, and its own documents.
+// GroupPolicies returns the policies of a group: the ARNs of the attached ones, and the documents
+// of the inline ones.
 func (c *Client) GroupPolicies(ctx context.Context, group string) (arns, documents []string, err error) {
 	doing := "reading the policies of group " + group
 	err = pages(ctx, doing, iam.NewListAttachedGroupPoliciesPaginator(c.iam, &iam.ListAttachedGroupPoliciesInput{GroupName: &group}), func(p *iam.ListAttachedGroupPoliciesOutput) {
@@ -97,8 +98,8 @@ func (c *Client) GroupPolicies(ctx context.Context, group string) (arns, documen
 		if err != nil {
 			return nil, nil, explain(doing, err)
 		}
-		if total += len(text); total > mostPolicies {
-			return nil, nil, fault.New("aws.group", fault.TooLarge, "%s: they are larger than %d KiB together; check that iam_endpoint is AWS's", doing, mostPolicies>>10)
+		if total += len(text); total > maxPolicies {
+			return nil, nil, fault.New("aws.group", fault.TooLarge, "%s: they are larger than %d KiB together; check that iam_endpoint is AWS's", doing, maxPolicies>>10)
 		}
 		documents = append(documents, text)
 	}
