@@ -66,7 +66,7 @@ func (m *Manager) Target(ctx context.Context, kind, name string) (Target, Creden
 func (e *Edit) Delete(ctx context.Context) error {
 	m, k, name := e.m, e.kind, e.Rec.Name
 	for _, prefix := range []string{k.Journal, k.History} {
-		if err := m.clear(ctx, prefix+name+"/"); err != nil {
+		if err := clearRows(ctx, e, prefix+name+"/"); err != nil {
 			return err
 		}
 	}
@@ -86,22 +86,23 @@ func (e *Edit) Delete(ctx context.Context) error {
 	return err
 }
 
-// clear removes all rows below a prefix, in as many commits as it takes.
-func (m *Manager) clear(ctx context.Context, prefix string) error {
+// clearRows removes all rows below a prefix, in as many commits as it takes. Each asserts the record: another server may have
+// gone on with it, or with the next one of its name.
+func clearRows(ctx context.Context, e *Edit, prefix string) error {
 	for {
 		var ops []storage.Op
-		for e, err := range m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
-			if e.Key == "" && err != nil {
+		for row, err := range e.m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+			if row.Key == "" && err != nil {
 				return err
 			}
-			if ops = append(ops, storage.Remove(e.Key)); len(ops) == storage.MaxOps {
+			if ops = append(ops, storage.Remove(row.Key)); len(ops) == storage.MaxOps-1 {
 				break
 			}
 		}
 		if len(ops) == 0 {
 			return nil
 		}
-		if _, err := m.cfg.Store.Commit(ctx, ops...); err != nil {
+		if _, err := e.m.cfg.Store.Commit(ctx, append(ops, present(e))...); err != nil {
 			return err
 		}
 	}

@@ -167,6 +167,9 @@ func (c Control) RollBack(ctx context.Context, reason string, force bool) error 
 	if err := mayGoBack(ctx, e, force); err != nil {
 		return err
 	}
+	if err := oldWorks(ctx, e, force); err != nil {
+		return err
+	}
 	if t := e.turn(); e.kind.Style == InPlace && (t.New == nil || before(e, t.New.Account).ID == "") {
 		return fault.New("rotate.RollBack", fault.Conflict, "rotation %d of %s replaces a secret that is not known; there is nothing to go back to", t.N, e.name())
 	}
@@ -202,6 +205,23 @@ func mayGoBack(ctx context.Context, e *Edit, force bool) error {
 		return refuse("the old key is known to have leaked; give force=true to publish it nevertheless")
 	}
 	return nil
+}
+
+// oldWorks refuses to publish a key again that the provider refuses: readers would be left with a dead key, and the one that
+// works would be retired. Whether it works may be impossible to find out just now, which does not hold up a rollback.
+func oldWorks(ctx context.Context, e *Edit, force bool) error {
+	t := e.turn()
+	old, known := e.Sec.Keys[t.Old.Key()]
+	if force || !known || !t.offered() || e.kind.Style == InPlace || e.open(ctx) != nil || e.can.Proof == ProofNone {
+		return nil
+	}
+	short, cancel := context.WithTimeout(ctx, judgeTimeout)
+	defer cancel()
+	err := e.target.Verify(short, old)
+	if e.Now = time.Now().UTC(); err == nil || OutcomeOf(err) != Rejected {
+		return nil
+	}
+	return fault.New("rotate.RollBack", fault.Conflict, "the provider refuses the old key %q: somebody has deleted or disabled it there; %s, or give force=true to publish it nevertheless", old.ID, rotateAgain(e))
 }
 
 // wayBack reports whether there is something that consumers can read again although they read

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -38,6 +39,7 @@ type Edit struct {
 	trouble *Error     // of the call outside, for the log, once it is committed
 	made    []Exchange // requests that no commit holds yet
 	counted int        // of them in Kept of the rotation in flight
+	trimmed bool       // the next commit does that
 	quiet   bool       // the commit that is made holds none
 	missed  time.Time  // the rotation whose window is over, for the log, once it is committed
 }
@@ -149,6 +151,13 @@ func (e *Edit) Say(name, value string) {
 // and an event, and moves the due item to due; a zero due drops it. what is a
 // slug of what has happened.
 func (e *Edit) Commit(ctx context.Context, what string, due time.Time) error {
+	if !e.trimmed && len(e.Ops)+len(e.Abs) == 0 && rand.N(trimEvery) == 0 { // the end of a rotation, which trims, may not come for years
+		oldest, err := trim(ctx, e)
+		if err != nil {
+			return err
+		}
+		e.Ops = append(e.Ops, oldest...)
+	}
 	ops, abs, err := e.batch(what, due)
 	if err != nil {
 		return err
@@ -192,10 +201,52 @@ func commitKept(ctx context.Context, e *Edit, what string, due time.Time) error 
 	}
 }
 
-// asserted is the operation, on an absolute key, by which another commit fails once the record is not what was read.
+// present is the operation by which another commit to the mount's store fails once the record is not what was read.
+func present(e *Edit) storage.Op { return storage.Expect(e.kind.Records+e.Rec.Name, e.version) }
+
+// asserted is the same for a commit to another mount's.
 func asserted(e *Edit) storage.Op {
-	return e.m.cfg.Store.Abs(storage.Expect(e.kind.Records+e.Rec.Name, e.version))
+	return e.m.cfg.Store.Abs(present(e))
 }
+
+// trim removes the oldest turns and journal rows.
+func trim(ctx context.Context, e *Edit) (ops []storage.Op, err error) {
+	e.trimmed = true
+	for prefix, keep := range map[string]int{e.kind.History: MaxHistory, e.kind.Journal: maxJournal} {
+		prefix += e.Rec.Name + "/"
+		var keys []string
+		for row, err := range e.m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+			if row.Key == "" && err != nil {
+				return nil, err
+			}
+			keys = append(keys, row.Key)
+		}
+		keys = keys[:max(len(keys)-keep+1, 0)]
+		for len(keys) > trimmed {
+			n := min(len(keys)-trimmed, storage.MaxOps)
+			if _, err := e.m.cfg.Store.Commit(ctx, removals(keys[:n])...); err != nil {
+				return nil, err
+			}
+			keys = keys[n:]
+		}
+		ops = append(ops, removals(keys)...)
+	}
+	return ops, nil
+}
+
+func removals(keys []string) (ops []storage.Op) {
+	for _, key := range keys {
+		ops = append(ops, storage.Remove(key))
+	}
+	return ops
+}
+
+const (
+	// trimmed is how many rows of a prefix are removed by the commit that trims; there may be more.
+	trimmed = 40
+	// trimEvery is after how many commits the journal is trimmed, on average: fewer than the rows that one trim removes.
+	trimEvery = 20
+)
 
 // What is neither journaled nor told: braked is what happens to each record every other minute
 // while the brake is on, for weeks perhaps; tries counts a call, before it is made, refusal a write that was refused.
@@ -206,7 +257,7 @@ const (
 )
 
 func (e *Edit) committed(v storage.Version) {
-	e.version, e.Ops, e.Abs, e.said = v, nil, nil, nil
+	e.version, e.Ops, e.Abs, e.said, e.trimmed = v, nil, nil, nil, false
 	if !e.quiet {
 		e.made, e.counted = nil, 0
 	}

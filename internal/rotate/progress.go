@@ -56,13 +56,6 @@ func (e *Edit) retry(ctx context.Context, err error) error {
 	wait = max(wait, retryAfter(err))
 	wait += rand.N(wait / 5)
 	e.raise(t.State, fmt.Sprintf("%s: %s has failed %s: %s; %s", e.name(), t.State, times(t.Tries), e.Rec.LastError, remedies[outcome]))
-	if t.Tries%trimEvery == 0 { // it may go on for years
-		oldest, err := trim(ctx, e)
-		if err != nil {
-			return err
-		}
-		e.Ops = append(e.Ops, oldest...)
-	}
 	return e.Commit(ctx, "stumbled", e.Now.Add(wait))
 }
 
@@ -185,8 +178,6 @@ const (
 	// brakeWait is how long a record that fell due under the brake waits before it
 	// looks again. Half of it is random: when the brake is lifted, not all rotate at once.
 	brakeWait = 2 * time.Minute
-	// trimEvery is after how many failures of one call the journal is trimmed: fewer than the rows that one trim removes.
-	trimEvery = 20
 	// readyWait is how long a record waits before it looks again whether a rotation may begin.
 	readyWait = time.Hour
 )

@@ -44,7 +44,7 @@ func (b *backend) rotate(ctx context.Context, req *route.Request, in rotateIn) (
 type rollbackIn struct {
 	Name   string `path:"name" doc:"The key's name."`
 	Reason string `json:"reason" doc:"The reason, recorded in the history."`
-	Force  bool   `json:"force" default:"false" doc:"Whether a key that leaked may be published again."`
+	Force  bool   `json:"force" default:"false" doc:"Whether a key that leaked, or that the provider refuses, may be published again."`
 
 	To      uint32 `json:"to" default:"the key before" doc:"The number of the rotation whose key is published again, if it is still valid."`
 	Version int    `json:"version" default:"the key before" doc:"The version of the path whose key is published again, if it is still valid."`
