@@ -19,6 +19,7 @@ func TestPlaceholder(t *testing.T) {
 		"{{name}} and more":                "name",
 		"{{ name }}":                       " name ",
 		"{{user}}":                         "user",
+		"{{zone}}":                         "zone",
 		"{{.Name}}":                        ".Name",
 		"{{name | quote}}":                 "name | quote",
 		"{{name}\"":                        "name}",
@@ -62,6 +63,7 @@ func TestStatementForms(t *testing.T) {
 		{"[not a list", []string{"[not a list"}, nil},
 		{"ROLLBACK", []string{"ROLLBACK"}, nil}, // base64 by chance, of no text
 		{"+get", []string{"+get"}, nil},
+		{"/////w==", []string{"/////w=="}, nil}, // of no UTF-8
 		{"", nil, nil},
 		{[]string{}, nil, nil},
 	} {
@@ -129,6 +131,15 @@ func TestFoundCheck(t *testing.T) {
 		err := Found{field: tt.field, Placeholders: []string{"username", tt.name}}.checkPlaceholders()
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(fault.Message(err), tt.want) {
 			t.Errorf("%s in %s: %v, want %q", tt.name, tt.field, err, tt.want)
+		}
+	}
+}
+
+func TestStatementsAreBounded(t *testing.T) {
+	for size, want := range map[int]bool{0: true, MaxStatements: true, MaxStatements + 1: false} {
+		half := strings.Repeat("x", size/2)
+		if err := CheckSize("creation_statements", []string{half, half + strings.Repeat("x", size%2)}); (err == nil) != want {
+			t.Errorf("%d bytes: %v", size, err)
 		}
 	}
 }

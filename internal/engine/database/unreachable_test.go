@@ -1,6 +1,7 @@
 package database
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/keyturn/keyturn/internal/fault"
 )
 
 func TestUnreachable(t *testing.T) {
@@ -26,6 +29,9 @@ func TestUnreachable(t *testing.T) {
 		{x509.UnknownAuthorityError{}, "give AUTHORITY"},
 		{x509.HostnameError{Certificate: &x509.Certificate{}}, "check NAME"},
 		{x509.CertificateInvalidError{Reason: x509.Expired}, "has ended"},
+		{x509.CertificateInvalidError{Reason: x509.NotAuthorizedToSign}, "is not valid"},
+		{fault.New("fake", fault.TooLarge, "the answer is too long"), "the answer is too long"},
+		{tls.RecordHeaderError{Msg: "no TLS"}, "does not speak TLS"},
 		{errors.New("remote error: tls: certificate required"), "give PAIR"},
 		{errors.New("remote error: tls: handshake failure"), "TLS handshake"},
 		{errors.New("tls: protocol version not supported"), "older than 1.2"},
