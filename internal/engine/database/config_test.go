@@ -1,18 +1,25 @@
 package database_test
 
 import (
+	"context"
 	"errors"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
 )
 
 func TestConfigReadsAsRecorded(t *testing.T) {
@@ -283,4 +290,193 @@ func TestChangesAndPools(t *testing.T) {
 		t.Errorf("Close = %v with %d of %d pools closed", err, w.shuts.Load(), w.opens.Load())
 	}
 	w.Refused(t, route.Read, "creds/ro", nil, fault.Unavailable, "being closed")
+}
+
+// What is not said is verified, and so is null.
+func TestConfigIsVerifiedUnlessItSaysNot(t *testing.T) {
+	w := open(t, enginetest.Config{})
+	wrong := with(prod, fields{"password": "wrong"})
+	w.Refused(t, route.Write, "config/prod", wrong, fault.Invalid, "does not work")
+	w.Refused(t, route.Write, "config/prod", `{"verify_connection":null,"plugin_name":"fake-database-plugin","connection_url":"x","username":"admin","password":"wrong"}`, fault.Invalid, "does not work")
+	w.Must(t, route.Write, "config/prod", with(wrong, fields{"verify_connection": false}))
+}
+
+// A connection is made with all that was written, by the means of this server.
+func TestConnectionsAreMadeAsWritten(t *testing.T) {
+	var last atomic.Pointer[database.Config]
+	p := new(databasetest.Fake).Provider()
+	connect := p.Connect
+	p.Connect = func(ctx context.Context, c database.Config) (database.Conn, error) {
+		last.Store(&c)
+		return connect(ctx, c)
+	}
+	dials := func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("dialed") }
+	w := enginetest.Open(t, database.New(p), enginetest.Config{Host: func(h *engine.Host) { h.Dial = dials }})
+	w.Must(t, route.Write, "config/prod", with(prod, fields{"private_key": "canary-key", "tls_certificate": "canary-cert", "plugin_version": "v7"}))
+	c := last.Load()
+	if c.PrivateKey.RevealString() != "canary-key" || c.TLSCertificate != "canary-cert" || c.Dial == nil || c.Log == nil {
+		t.Errorf("connected with the key %v, the certificate %q, a dialer %v and a log %v", !c.PrivateKey.Empty(), c.TLSCertificate, c.Dial != nil, c.Log != nil)
+	}
+	if a := w.Must(t, route.Read, "config/prod", nil); a.Data["plugin_version"] != "v7" {
+		t.Errorf("plugin_version is shown as %v", a.Data["plugin_version"])
+	}
+	// Another administrator is another pool, also with the same password.
+	w.Must(t, route.Write, "roles/ro", ro)
+	w.Must(t, route.Read, "creds/ro", nil)
+	w.Must(t, route.Write, "config/prod", fields{"username": "other", "password": databasetest.FakePassword, "verify_connection": false})
+	_, _ = w.Do(route.Read, "creds/ro", nil)
+	if c := last.Load(); c.Username != "other" {
+		t.Errorf("after the write of another administrator, users are created by %q", c.Username)
+	}
+}
+
+// A connection without administrator is checked as the users of its static roles will use it.
+func TestSelfManagedIsCheckedWithAUser(t *testing.T) {
+	p := new(databasetest.Fake).Provider()
+	p.Check = func(c database.Config) error {
+		if c.Username == "" || c.Password.Empty() {
+			return fault.New("fake.Check", fault.Invalid, "a URL with {{username}} needs one")
+		}
+		return nil
+	}
+	w := enginetest.Open(t, database.New(p), enginetest.Config{})
+	w.Must(t, route.Write, "config/own", ownConfig)
+	w.Refused(t, route.Write, "config/prod", with(prod, fields{"username": nil, "password": nil}), fault.Invalid, "needs one")
+}
+
+// Statements for the administrator's password are judged when they are written, and those that are none are not warned of.
+func TestRootStatementsAreJudged(t *testing.T) {
+	p := new(databasetest.Fake).Provider()
+	p.Rules = false
+	w := enginetest.Open(t, database.New(p), enginetest.Config{})
+	if a := w.Must(t, route.Write, "config/prod", prod); len(a.Warnings) != 0 {
+		t.Errorf("warnings %q", a.Warnings)
+	}
+	w.Refused(t, route.Write, "config/prod", fields{"root_rotation_statements": "BROKEN"}, fault.Invalid, "root_rotation_statements is broken")
+	w.Refused(t, route.Write, "config/prod", fields{"root_rotation_statements": "{{password}} {{nme}}"}, fault.Invalid, "{{nme}} is no placeholder")
+	w.Must(t, route.Write, "config/prod", fields{"root_rotation_statements": "{{password}}"})
+}
+
+// The fields that a refusal names come in one order.
+func TestMovedFieldsAreNamedInOrder(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	for range 5 {
+		w.Refused(t, route.Write, "config/prod", fields{"username": "other", "tls_ca": "PEM", "disable_escaping": true}, fault.Invalid, "(disable_escaping, tls_ca, username)")
+	}
+}
+
+// A connection whose plugin is not built in any more is an error wherever it is used, and can be deleted.
+func TestConnectionOfAnUnknownPlugin(t *testing.T) {
+	w := withUsers(t, enginetest.Config{}, "svc")
+	w.Must(t, route.Write, "roles/ro", ro)
+	w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"rotation_statements": "SET {{password}}"}))
+	w.rewrite(func(row map[string]any) { row["plugin"] = "gone-database-plugin" })
+	for path, body := range map[string]any{
+		"config/prod": fields{"plugin_name": "fake-database-plugin"}, "roles/ro": fields{}, "static-roles/svc": fields{}, "rotate-root/prod": nil, "rotate-role/svc": nil,
+	} {
+		w.Refused(t, route.Write, path, body, fault.Invalid, `there is no "gone-database-plugin"`)
+	}
+	w.Refused(t, route.Read, "creds/ro", nil, fault.Invalid, `there is no "gone-database-plugin"`)
+	w.Must(t, route.Read, "static-creds/svc", nil)
+	w.Must(t, route.Delete, "config/prod", nil)
+}
+
+// A name that leads to no configuration any more is as good as none.
+func TestNameOfADeletedConfig(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	if _, err := w.View.Commit(t.Context(), storage.Set("mount/"+enginetest.UUID+"/config/ghost", []byte("none"))); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := w.Do(route.Read, "config/ghost", nil); err == nil {
+		t.Errorf("it is shown as %s", a.Text)
+	}
+	w.Must(t, route.Delete, "config/ghost", nil)
+	w.Must(t, route.Write, "rotate-root/prod", nil)
+	if err := w.Engine.(engine.Worker).Work(t.Context(), "bury", "none"); err != nil {
+		t.Errorf("its tombstone: %v", err)
+	}
+	if err := w.Engine.(engine.Worker).Work(t.Context(), "strange", "none"); err == nil {
+		t.Error("work of a strange kind was done")
+	}
+}
+
+// A write that another server's write defeats is done again, and warns once.
+func TestWarningsOfARepeatedWrite(t *testing.T) {
+	st := faulty.New(enginetest.Memory(), 1)
+	w := ready(t, enginetest.Config{Store: st})
+	for _, tt := range []struct {
+		path, prefix string
+		body         fields
+	}{
+		{"config/prod", "conn/", fields{"plugin_version": "v7"}}, {"roles/ro", "role/", fields{"db_name": "absent"}},
+	} {
+		st.Inject(faulty.Fault{Prefix: "mount/" + enginetest.UUID + "/" + tt.prefix, Err: storage.ErrConflict})
+		if a := w.Must(t, route.Write, tt.path, tt.body); len(a.Warnings) != 1 {
+			t.Errorf("%s: warnings %q", tt.path, a.Warnings)
+		}
+	}
+}
+
+// A reset reaches the pools of other servers.
+func TestResetReachesOtherServers(t *testing.T) {
+	st := enginetest.Memory()
+	w := ready(t, enginetest.Config{Store: st})
+	other := (&world{t: t, fake: w.fake, log: new(syncBuffer)}).open(enginetest.Config{Store: st})
+	other.lend("ro")
+	before := other.opens.Load()
+	other.lend("ro")
+	if n := other.opens.Load() - before; n != 0 {
+		t.Fatalf("%d pools were opened for a second use", n)
+	}
+	w.Must(t, route.Write, "reset/prod", nil)
+	other.lend("ro")
+	if n := other.opens.Load() - before; n != 1 {
+		t.Errorf("after the reset on another server, %d pools were opened", n)
+	}
+}
+
+// No static role is left without a word when its connection is deleted.
+func TestDeletedConfigNamesItsStaticRoles(t *testing.T) {
+	w := withUsers(t, enginetest.Config{}, "one", "two")
+	w.Must(t, route.Write, "static-roles/one", with(svc, fields{"username": "one"}))
+	w.Must(t, route.Write, "static-roles/two", with(svc, fields{"username": "two"}))
+	if a := w.Must(t, route.Delete, "config/prod", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], `["one" "two"]`) {
+		t.Errorf("warnings %q", a.Warnings)
+	}
+}
+
+// Of a deleted connection nothing is left, whatever of its password has rotated. Each runs in a bubble.
+func TestNothingIsLeftOfADeletedConfig(t *testing.T) {
+	for name, before := range map[string]func(w *world){
+		"as it was written": func(*world) {},
+		"once rotated":      func(w *world) { w.Must(w.t, route.Write, "rotate-root/prod", nil) },
+		"by a schedule":     func(w *world) { w.Must(w.t, route.Write, "config/prod", fields{"rotation_period": "1h"}) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := ready(t, enginetest.Config{})
+			before(w)
+			_, _, lease := w.lend("ro")
+			w.Must(t, route.Delete, "config/prod", nil)
+			if name == "as it was written" && w.keys("root/") != 0 {
+				t.Error("a connection that never rotates got a record")
+			}
+			if err := w.Revoke(lease); err != nil {
+				t.Fatal(err)
+			}
+			// A request that read the configuration before may reserve a lease until then.
+			time.Sleep(time.Minute)
+			if n := w.keys("conn/"); n != 1 {
+				t.Errorf("%s: after a minute, %d connections", name, n)
+			}
+			time.Sleep(time.Hour)
+			for _, prefix := range []string{"conn/", "config/", "root/", "rts/", "rth/", "rtj/"} {
+				if n := w.keys(prefix); n != 0 {
+					t.Errorf("%s: %d keys below %s are left", name, n, prefix)
+				}
+			}
+			if n := w.Work(t); n != 0 {
+				t.Errorf("%s: %d due items are left", name, n)
+			}
+		})
+	}
 }

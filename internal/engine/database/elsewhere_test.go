@@ -2,6 +2,7 @@ package database_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -347,6 +348,14 @@ func TestOneDatabaseTwoConnections(t *testing.T) {
 	w.Must(t, route.Write, "config/third", with(prod, fields{"allowed_roles": "*"}))
 	if a := w.Must(t, route.Write, "rotate-root/prod", nil); len(a.Warnings) != 1 {
 		t.Errorf("nothing warns that another connection needs the password: %q", a.Warnings)
+	} else if !strings.Contains(a.Warnings[0], "any more: third; give") {
+		t.Errorf("the warning names others than those of the same administrator: %q", a.Warnings)
+	}
+	if a := w.Must(t, route.Write, "config/third", with(prod, fields{"connection_url": "fake://{{username}}:{{password}}@elsewhere", "verify_connection": false})); len(a.Warnings) != 0 {
+		t.Errorf("warnings %q", a.Warnings)
+	}
+	if a := w.Must(t, route.Write, "rotate-root/prod", nil); len(a.Warnings) != 0 {
+		t.Errorf("another database's administrator is warned of: %q", a.Warnings)
 	}
 }
 
@@ -393,4 +402,127 @@ func TestDeletedUnderStaticRoles(t *testing.T) {
 	if n := w.Work(t); n != 2 { // the role, and the tombstone
 		t.Errorf("%d due items", n)
 	}
+}
+
+// What was opened for a rotation is closed, and so is the pool that knows the old password. Each runs in a bubble.
+func TestRotationsLeaveNoConnectionOpen(t *testing.T) {
+	open := func(w *world) int32 { return w.opens.Load() - w.shuts.Load() }
+	for name, rotate := range map[string]func(w *world){
+		"on request": func(w *world) { w.Must(w.t, route.Write, "rotate-root/prod", nil) },
+		"by itself": func(w *world) {
+			w.Must(w.t, route.Write, "config/prod", fields{"rotation_period": "1h"})
+			w.lend("ro")
+			time.Sleep(61 * time.Minute)
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := ready(t, enginetest.Config{})
+			w.Must(t, route.Write, "roles/ro", fields{"default_ttl": "2h"})
+			w.lend("ro")
+			if rotate(w); open(w) != 0 {
+				t.Errorf("%s: %d connections are open after it", name, open(w))
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc", "self")
+		w.Must(t, route.Write, "config/own", ownConfig)
+		w.Must(t, route.Write, "static-roles/self", with(svc, fields{"db_name": "own", "username": "self", "self_managed_password": oldPassword}))
+		if open(w) != 0 {
+			t.Errorf("%d connections of a user's own are open", open(w))
+		}
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		if w.Must(t, route.Write, "reset/prod", nil); open(w) != 0 {
+			t.Errorf("%d connections are open after a reset", open(w))
+		}
+	})
+}
+
+// Once it was found out which password is the right one, no pool is opened by another.
+func TestPoolAfterALostReply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.fake.LoseReplies(1)
+		w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Upstream, "lost")
+		before := w.opens.Load()
+		w.lend("ro")
+		if n := w.opens.Load() - before; n != 2 {
+			t.Errorf("%d connections were made, want one that tries the new password, and a pool", n)
+		}
+	})
+}
+
+// A connection that cannot be rotated is refused before anything is noted of a rotation.
+func TestRootThatCannotRotate(t *testing.T) {
+	w := open(t, enginetest.Config{})
+	for want, body := range map[string]fields{
+		"no username and password":  with(prod, fields{"password": nil, "verify_connection": false}),
+		"does not use {{password}}": with(prod, fields{"connection_url": "fake://db"}),
+	} {
+		w.Must(t, route.Write, "config/prod", body)
+		w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Invalid, want)
+		if n := w.keys("root/"); n != 0 {
+			t.Errorf("%q: %d records of rotations", want, n)
+		}
+		w.Must(t, route.Delete, "config/prod", nil)
+	}
+}
+
+// Where no password can be generated, the reason is given, and nothing changes.
+func TestPasswordThatCannotBeGenerated(t *testing.T) {
+	w := open(t, enginetest.Config{Host: knownPasswords})
+	w.fake.AddUser("svc", oldPassword)
+	w.Must(t, route.Write, "config/prod", with(prod, fields{"allowed_roles": "*", "password_policy": "absent"}))
+	w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Invalid, `no password policy "absent"`)
+	w.Refused(t, route.Write, "static-roles/svc", svc, fault.Invalid, `no password policy "absent"`)
+	if w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword) != nil || w.fake.Login("svc", oldPassword) != nil {
+		t.Error("a password was changed")
+	}
+}
+
+// Many passwords are remembered as rotated away, and not all.
+func TestRememberedPasswordsAreBounded(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	for i := range 40 {
+		written := fmt.Sprint("by-hand-", i)
+		w.fake.SetRoot(written)
+		w.Must(t, route.Write, "config/prod", fields{"password": written})
+		w.Must(t, route.Write, "rotate-root/prod", nil)
+	}
+	w.rewrite(func(row map[string]any) {
+		if kept := row["root"].(map[string]any)["replaced"].([]any); len(kept) != 32 {
+			t.Errorf("%d are remembered", len(kept))
+		}
+	})
+	w.Refused(t, route.Write, "config/prod", fields{"password": "by-hand-39"}, fault.Invalid, "rotate-root has replaced")
+}
+
+// What an earlier version kept in a connection's row leaves it once there is a record.
+func TestRowOfBeforeIsCleared(t *testing.T) {
+	for name, act := range map[string]func(w *world){
+		"rotated":   func(w *world) { w.Must(w.t, route.Write, "rotate-root/prod", nil) },
+		"scheduled": func(w *world) { w.Must(w.t, route.Write, "config/prod", fields{"rotation_period": "1h"}) },
+		"deleted":   func(w *world) { w.Must(w.t, route.Delete, "config/prod", nil) },
+	} {
+		w := ready(t, enginetest.Config{})
+		w.rewrite(func(row map[string]any) {
+			row["root"], row["fresh"] = map[string]any{"turn": true, "due": time.Now().Add(time.Hour)}, []byte("fresh-password")
+		})
+		act(w)
+		w.rewrite(func(row map[string]any) {
+			if root, _ := row["root"].(map[string]any); row["fresh"] != nil || root["turn"] != nil || root["due"] != nil {
+				t.Errorf("%s: the row has %v, and a password %v", name, root, row["fresh"] != nil)
+			}
+		})
+	}
+}
+
+// A rotation on one server is known to others at their next use.
+func TestRotationReachesOtherServers(t *testing.T) {
+	st := enginetest.Memory()
+	w := ready(t, enginetest.Config{Store: st})
+	other := (&world{t: t, fake: w.fake, log: new(syncBuffer)}).open(enginetest.Config{Store: st})
+	other.lend("ro")
+	w.Must(t, route.Write, "rotate-root/prod", nil)
+	other.lend("ro")
 }

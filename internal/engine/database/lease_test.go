@@ -202,8 +202,12 @@ func TestWhichStatementsRevoke(t *testing.T) {
 	w.Must(t, route.Write, "roles/ro", with(ro, fields{"revocation_statements": []string{"OF ANOTHER ROLE", "DROP"}}))
 	revoke(replaced, []string{"NEW", "DROP"}, true)
 
-	w.Must(t, route.Write, "config/prod", fields{"terminate_sessions": true})
 	_, _, id := w.lend("ro")
+	w.Must(t, route.Delete, "roles/ro", nil)
+	revoke(id, []string{"OF ANOTHER ROLE", "DROP"}, false)
+	w.Must(t, route.Write, "roles/ro", with(ro, fields{"revocation_statements": []string{"OF ANOTHER ROLE", "DROP"}}))
+	w.Must(t, route.Write, "config/prod", fields{"terminate_sessions": true})
+	_, _, id = w.lend("ro")
 	revoke(id, []string{"OF ANOTHER ROLE", "DROP"}, true)
 	w.want(0, 0)
 }

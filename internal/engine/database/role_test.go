@@ -4,10 +4,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
@@ -184,6 +186,74 @@ func TestWarningsOfTheDatabase(t *testing.T) {
 		}
 		if a := w.Must(t, op, path, nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "nothing was revoked") {
 			t.Errorf("%s: warnings %q", path, a.Warnings)
+		}
+	}
+}
+
+// Statements of each field are judged by what the kind of database and the type of the credentials need.
+func TestRoleStatementsAreJudged(t *testing.T) {
+	p := new(databasetest.Fake).Provider()
+	p.Rules, p.BindsSubject = false, true
+	w := enginetest.Open(t, database.New(p), enginetest.Config{})
+	w.Must(t, route.Write, "config/prod", prod)
+	const creates = "CREATE {{name}} {{password}}"
+	certified := with(certRole(t, 24*time.Hour), fields{"creation_statements": "CREATE {{name}}"})
+	for want, body := range map[string]fields{
+		"{{nme}} is no placeholder":             with(ro, fields{"creation_statements": creates, "revocation_statements": "DROP {{nme}}"}),
+		"{{name}} is not in it":                 with(ro, fields{"creation_statements": "CREATE {{password}}"}),
+		"{{password}} is not in it":             with(ro, fields{"creation_statements": "CREATE {{name}}"}),
+		"{{password}} cannot be used with":      with(certified, fields{"creation_statements": creates + " {{subject}}"}),
+		"must be bound to its certificate":      certified,
+		"must tell the database the user's key": with(ro, fields{"credential_type": "rsa_private_key", "creation_statements": "CREATE {{name}}"}),
+	} {
+		w.Refused(t, route.Write, "roles/ro", body, fault.Invalid, want)
+	}
+	w.Must(t, route.Write, "roles/ro", with(ro, fields{"creation_statements": creates}))
+	w.Must(t, route.Write, "roles/ro", with(ro, fields{"credential_type": "rsa_private_key", "creation_statements": "CREATE {{name}} {{public_key}}"}))
+	w.Must(t, route.Delete, "roles/ro", nil)
+	w.Must(t, route.Write, "roles/ro", with(certified, fields{"creation_statements": "CREATE {{name}} {{subject}}"}))
+}
+
+// A role for a connection that is written later is warned of what was not checked, and of what is missing.
+func TestRoleBeforeItsConnection(t *testing.T) {
+	w := open(t, enginetest.Config{})
+	for want, body := range map[int]fields{1: ro, 2: with(ro, fields{"creation_statements": nil})} {
+		if a := w.Must(t, route.Write, "roles/ro", body); len(a.Warnings) != want {
+			t.Errorf("%d statements: warnings %q", 2-want, a.Warnings)
+		}
+		w.Must(t, route.Delete, "roles/ro", nil)
+	}
+	w.Must(t, route.Write, "roles/ro", with(ro, fields{"max_ttl": nil})) // the mount's
+}
+
+// Options that are given replace all others.
+func TestOptionsReplaceOthers(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	w.Must(t, route.Write, "roles/ro", fields{"credential_config": fields{"password_policy": "p"}})
+	w.Must(t, route.Write, "roles/ro", fields{"credential_config": fields{}})
+	if a := w.Must(t, route.Read, "roles/ro", nil); !cmp.Equal(a.Data["credential_config"], any(fields{})) {
+		t.Errorf("options %v, want none", a.Data["credential_config"])
+	}
+	w.Must(t, route.Write, "roles/key", with(ro, fields{"credential_type": "rsa_private_key", "creation_statements": "CREATE {{public_key}}", "credential_config": fields{"key_bits": "3072"}}))
+	w.Must(t, route.Write, "roles/key", fields{"credential_config": fields{"format": "pkcs8"}})
+	if a := w.Must(t, route.Read, "roles/key", nil); !cmp.Equal(a.Data["credential_config"], any(fields{"format": "pkcs8"})) {
+		t.Errorf("options %v, want the last one alone", a.Data["credential_config"])
+	}
+}
+
+// The note on a role is the latest one.
+func TestNoteIsReplaced(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	for _, note := range []string{"first", "second", "second"} {
+		w.setNote(func(database.DropOptions) database.Report {
+			return database.Report{Insufficient: true, Notes: []string{note}}
+		})
+		_, _, id := w.lend("ro")
+		if err := w.Revoke(id); err != nil {
+			t.Fatal(err)
+		}
+		if a := w.Must(t, route.Read, "roles/ro", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], note) {
+			t.Errorf("warnings %q, want one of the %s note", a.Warnings, note)
 		}
 	}
 }
