@@ -32,6 +32,9 @@ func TestCalls(t *testing.T) {
 		if took := time.Since(began); took != 300*time.Millisecond || !errors.Is(context.Cause(ctx), why) {
 			t.Errorf("closing took %v, the cause is %v", took, context.Cause(ctx))
 		}
+		if n := database.Running(&calls); n != 0 {
+			t.Errorf("%d calls are kept that have ended", n)
+		}
 		if _, _, err := calls.Begin(t.Context()); !errors.Is(err, why) {
 			t.Errorf("beginning after the end: %v", err)
 		}

@@ -113,7 +113,7 @@ func TestClientCertificate(t *testing.T) {
 			if serials[leaf.SerialNumber.String()] = true; leaf.SerialNumber.BitLen() != 127 {
 				t.Errorf("serial %s of %d bits", leaf.SerialNumber, leaf.SerialNumber.BitLen())
 			}
-			if leaf.KeyUsage != x509.KeyUsageDigitalSignature || len(leaf.ExtKeyUsage) != 1 || leaf.IsCA {
+			if leaf.KeyUsage != x509.KeyUsageDigitalSignature || len(leaf.ExtKeyUsage) != 1 || !leaf.BasicConstraintsValid || leaf.IsCA {
 				t.Errorf("usage %v %v, authority %v", leaf.KeyUsage, leaf.ExtKeyUsage, leaf.IsCA)
 			}
 			if told := w.fake.Key(name); told.Subject != "/CN="+name || told.Public != bodyOf(t, leaf.PublicKey) {
@@ -307,4 +307,16 @@ func TestCACertHoldsNothingElse(t *testing.T) {
 		w.Refused(t, route.Write, "roles/odd", role, fault.Invalid, "ca_cert has ")
 	}
 	w.Must(t, route.Write, "roles/even", with(certRole(t, time.Hour), fields{"credential_config": fields{"ca_cert": "\n" + cert + "\n\n" + cert, "ca_private_key": key, "key_type": "ec"}}))
+}
+
+// An authority that is not in force yet signs nothing, and the size of a key that has one size does not matter.
+func TestAuthoritiesAndKeysThatAreTaken(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	cert, key := authority(t, 24*time.Hour, func(root *x509.Certificate) { root.NotBefore = time.Now().Add(time.Hour) })
+	early := fields{"ca_cert": cert, "ca_private_key": key, "key_type": "ec"}
+	w.Refused(t, route.Write, "roles/ro", with(certRole(t, time.Hour), fields{"credential_config": early}), fault.Invalid, "ca_cert begins at")
+	role := certRole(t, 24*time.Hour)
+	role["credential_config"] = with(role["credential_config"].(fields), fields{"key_type": "ed25519", "key_bits": "1234"})
+	w.Must(t, route.Write, "roles/ro", role)
+	w.Must(t, route.Read, "creds/ro", nil)
 }

@@ -447,3 +447,6 @@ func TestUsersThatAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// Running is how many calls are kept.
+func Running(c *Calls) int { c.mu.Lock(); defer c.mu.Unlock(); return len(c.running) }

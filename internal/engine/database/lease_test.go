@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
@@ -673,5 +674,94 @@ func TestNotDisabled(t *testing.T) {
 			t.Error("it was revoked at a server that is away")
 		}
 		w.setHook(nil)
+	})
+}
+
+// A renewal is bounded by the role as it is now, and says why there is none.
+func TestRenewFollowsTheRole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		a := w.Must(t, route.Read, "creds/ro", nil)
+		w.Must(t, route.Write, "roles/ro", fields{"default_ttl": "10m", "max_ttl": "1h"})
+		if l, err := w.Renew(a.Lease.ID, 0); err != nil || time.Until(l.Expires) != 10*time.Minute {
+			t.Errorf("renewed to %v, %v; want the role's new TTL", l, err)
+		}
+		w.setHook(func(call string) error {
+			if call == "renew" {
+				return database.MarkRefused(fault.New("fake", fault.Upstream, "not now"))
+			}
+			return nil
+		})
+		if _, err := w.Renew(a.Lease.ID, 0); err == nil || !strings.Contains(fault.Message(err), "not now") {
+			t.Errorf("refused by the database: %v", err)
+		}
+		w.setHook(nil)
+		w.Must(t, route.Delete, "roles/ro", nil)
+		undo := engine.Undo{LeaseID: a.Lease.ID, Data: a.Lease.Data}
+		if _, _, err := w.Engine.(engine.Undoer).Bounds(t.Context(), undo); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "was deleted") {
+			t.Errorf("the bounds of a role that is gone: %v", err)
+		}
+	})
+}
+
+// Whose fault a revocation's failure is, and whether the user can log in meanwhile, is said.
+func TestRevocationFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		_, _, lease := w.lend("ro")
+		for kind, alone := range map[fault.Kind]bool{fault.Invalid: true, fault.Upstream: false} {
+			w.setHook(func(call string) error {
+				if call == "drop" {
+					return fault.New("fake", kind, "not now")
+				}
+				return nil
+			})
+			err := w.Revoke(lease)
+			if err == nil || engine.IsLeaseOnly(err) != alone || !strings.Contains(fault.Message(err), "not now; the user cannot log in any more") {
+				t.Errorf("%v: %v, of this lease alone %v, want %v", kind, err, engine.IsLeaseOnly(err), alone)
+			}
+		}
+		// Disabling hangs, and the server answers others: the user is dropped all the same. One that does not answer is not asked.
+		for _, answers := range []bool{false, true} {
+			dropped := false
+			w.setHook(func(call string) error {
+				switch {
+				case call == "disable":
+					return fault.New("fake", fault.Timeout, "disabling took too long")
+				case call == "verify" && !answers:
+					return fault.New("fake", fault.Timeout, "the server hangs")
+				case call == "drop":
+					dropped = true
+				}
+				return nil
+			})
+			if err := w.Revoke(lease); (err == nil) != answers || dropped != answers {
+				t.Errorf("the server answers %v: dropped %v, %v", answers, dropped, err)
+			}
+		}
+		w.setHook(nil)
+	})
+}
+
+// Whether a create has ended must be known before its user is dropped.
+func TestAttemptThatCannotBeSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.fake.LoseReplies(1)
+		w.setHook(func(call string) error {
+			if call == "settle" {
+				return fault.New("fake", fault.Upstream, "not now")
+			}
+			if call == "drop" || call == "disable" {
+				t.Errorf("%s before the create was settled", call)
+			}
+			return nil
+		})
+		w.Refused(t, route.Read, "creds/ro", nil, fault.Upstream, "lost")
+		time.Sleep(time.Minute)
+		w.want(1, 1)
+		w.setHook(nil)
+		time.Sleep(time.Hour)
+		w.want(0, 0)
 	})
 }

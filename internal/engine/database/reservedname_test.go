@@ -125,3 +125,49 @@ func TestNameTakenAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// A name is free as soon as its user is gone, and one that no template makes again is not kept.
+func TestNameIsFreed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		w.lend("ro")
+		if n := w.keys("taken/"); n != 0 {
+			t.Errorf("%d random names are kept", n)
+		}
+		w.Must(t, route.Write, "config/prod", fields{"username_template": "v-{{.RoleName}}"})
+		for range 3 {
+			_, _, lease := w.lend("ro")
+			if err := w.Revoke(lease); err != nil {
+				t.Fatal(err)
+			}
+			if n := w.keys("taken/"); n != 0 {
+				t.Errorf("%d names are kept whose users are gone", n)
+			}
+		}
+	})
+}
+
+// The undo of an attempt that has not taken its name yet comes back at the attempt's end, because the attempt may still take it.
+func TestAttemptMayStillTakeItsName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dies := false
+		w := ready(t, enginetest.Config{Between: func(at string) error {
+			if dies && at == "reserved" {
+				return errors.New("the process died")
+			}
+			return nil
+		}})
+		w.Must(t, route.Write, "config/prod", fields{"username_template": "v-{{.RoleName}}"})
+		dies = true
+		if _, err := w.Do(route.Read, "creds/ro", nil); err == nil {
+			t.Fatal("it was to die")
+		}
+		dies = false
+		if err := w.Revoke(w.IDs(t)[0]); err != nil {
+			t.Fatal(err)
+		}
+		w.want(0, 1)
+		time.Sleep(time.Minute)
+		w.want(0, 0)
+	})
+}

@@ -64,6 +64,14 @@ func TestSettingsOfAKind(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"host": "h"}, c.Extra); diff != "" || c.Hidden["bundle"].RevealString() != "canary-bundle" {
 		t.Errorf("after a write of some:\n%s", diff)
 	}
+	// An empty number or switch is none that was given, and null takes a value away.
+	w.Must(t, route.Write, "config/cache", fields{"tls": true, "port": 1, "password": databasetest.FakePassword})
+	w.Must(t, route.Write, "config/cache", fields{"tls": "", "port": ""})
+	w.Must(t, route.Write, "config/cache", `{"tls":null,"password":"`+databasetest.FakePassword+`"}`)
+	c = last.Load()
+	if diff := cmp.Diff(map[string]string{"host": "h", "port": "1"}, c.Extra); diff != "" {
+		t.Errorf("after empty values and null:\n%s", diff)
+	}
 	w.Must(t, route.Write, "roles/plain", fields{"db_name": "cache"})
 	w.Must(t, route.Read, "creds/plain", nil)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
 )
 
 const oldPassword = "canary-before"
@@ -446,4 +447,101 @@ func TestReadOfADroppedUser(t *testing.T) {
 			t.Errorf("warnings %q", a.Warnings)
 		}
 	})
+}
+
+// What a static role says of itself, and what it is refused for.
+func TestStaticRoleIsShown(t *testing.T) {
+	w := withUsers(t, enginetest.Config{}, "svc", "other")
+	w.Must(t, route.Write, "static-roles/pair", with(svc, fields{"alternate_username": "other"}))
+	if a := w.Must(t, route.Read, "static-roles/pair", nil); a.Data["username"] != "svc" || a.Data["alternate_username"] != "other" {
+		t.Errorf("shown as %s", a.Text)
+	}
+	if events := strings.Join(w.Events(), "\n"); !strings.Contains(events, `"username":"svc"`) {
+		t.Errorf("no event names the user: %s", events)
+	}
+	if a := w.Must(t, route.Write, "static-roles/pair", fields{"disable_automated_rotation": true}); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "rotate-role/pair alone") {
+		t.Errorf("warnings %q", a.Warnings)
+	}
+	w.Refused(t, route.Write, "static-roles/pair", fields{"rotation_statements": "{{nme}}"}, fault.Invalid, "{{nme}} is no placeholder")
+	w.Must(t, route.Delete, "static-roles/pair", nil)
+	w.Must(t, route.Delete, "static-roles/pair", nil) // there is none any more
+	w.fake.SetDown(true)
+	w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"skip_import_rotation": true, "password": oldPassword}), fault.Upstream, "down")
+	w.fake.SetDown(false)
+	// Of one whose password nobody knows yet, the times can be changed.
+	w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"skip_import_rotation": true}))
+	w.Must(t, route.Write, "static-roles/svc", fields{"rotation_period": "2h"})
+	w.Refused(t, route.Read, "static-creds/svc", nil, fault.Invalid, "is not known yet")
+}
+
+// A stored role that is damaged is an error, and no empty role.
+func TestDamagedStaticRole(t *testing.T) {
+	w := withUsers(t, enginetest.Config{}, "svc")
+	w.Must(t, route.Write, "static-roles/svc", svc)
+	key := "mount/" + enginetest.UUID + "/static/svc"
+	e, err := w.View.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := strings.Replace(string(e.Value), `"users":["svc"]`, `"users":7`, 1)
+	if row == string(e.Value) {
+		t.Fatalf("nothing to damage in %s", row)
+	}
+	if _, err := w.View.Commit(t.Context(), storage.Set(key, []byte(row))); err != nil {
+		t.Fatal(err)
+	}
+	for path, op := range map[string]route.Op{"static-roles/svc": route.Read, "static-creds/svc": route.Read, "rotate-role/svc": route.Write} {
+		if _, err := w.Do(op, path, nil); !fault.Is(err, fault.Internal) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// A reader of a role whose connection was deleted is given what there is, also after a failure.
+func TestStaticCredsWithoutConnection(t *testing.T) {
+	w := withUsers(t, enginetest.Config{}, "svc")
+	w.Must(t, route.Write, "static-roles/svc", svc)
+	w.setRules(func(_, _ string) error { return errors.New("too simple") })
+	_, _ = w.Do(route.Write, "rotate-role/svc", nil)
+	w.Must(t, route.Delete, "config/prod", nil)
+	if a := w.Must(t, route.Read, "static-creds/svc", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "too simple") {
+		t.Errorf("warnings %q", a.Warnings)
+	}
+}
+
+// Writes of a role whose rotations fail do not bring the next attempt forward. Only a password that works does.
+func TestFailingStaticRoleWaitsThroughWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "self")
+		w.Must(t, route.Write, "config/own", ownConfig)
+		own := with(svc, fields{"db_name": "own", "username": "self", "self_managed_password": oldPassword})
+		w.Must(t, route.Write, "static-roles/self", own)
+		w.setRules(func(_, _ string) error { return errors.New("too simple") })
+		time.Sleep(4 * time.Hour)
+		due := func() string { return string(w.Rows(t, "due/")) }
+		before := due()
+		w.Must(t, route.Write, "static-roles/self", fields{"rotation_statements": "A"})
+		w.Must(t, route.Write, "static-roles/self", fields{"self_managed_password": oldPassword}) // a file that is applied again
+		if after := due(); after != before {
+			t.Errorf("the due items were\n%sand are\n%s", before, after)
+		}
+		w.fake.AddUser("self", "by-hand")
+		w.Must(t, route.Write, "static-roles/self", fields{"self_managed_password": "by-hand"})
+		if due() == before {
+			t.Error("after a password that works was given, the next attempt waits as before")
+		}
+		w.setRules(nil)
+	})
+}
+
+// The database's reason is given where a user changes its own password, and each login is by the user itself.
+func TestSelfManagedFailure(t *testing.T) {
+	w := withUsers(t, enginetest.Config{}, "self")
+	w.Must(t, route.Write, "config/own", ownConfig)
+	w.Must(t, route.Write, "static-roles/self", with(svc, fields{"db_name": "own", "username": "self", "self_managed_password": oldPassword}))
+	w.Must(t, route.Write, "static-roles/self", fields{"rotation_statements": "FAIL"})
+	w.Refused(t, route.Write, "rotate-role/self", nil, fault.Upstream, "refused a statement")
+	if w.wasTold(prod["connection_url"].(string), "") {
+		t.Error("something was asked by nobody")
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -171,4 +172,40 @@ func TestStaticKeysRefused(t *testing.T) {
 	w.Must(t, route.Write, "static-roles/svc", fields{"rotation_statements": "FAIL {{public_key}}"})
 	w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Upstream, "refused a statement")
 	w.given("svc")
+}
+
+// A certificate ends with its authority, and one that nobody can try is not taken for refused.
+func TestStaticCertificateThatCannotBeTried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc")
+		role := certified(t, 2*time.Hour, "")
+		w.Must(t, route.Write, "static-roles/svc", role)
+		a := w.Must(t, route.Read, "static-creds/svc", nil)
+		if left := time.Until(ends(t, a.Data["client_certificate"].(string))); left > 2*time.Hour {
+			t.Errorf("it ends in %s, after its authority", left)
+		}
+		w.setHook(func(call string) error {
+			if call == "login certificate" {
+				return fault.New("fake", fault.Upstream, "the server is away")
+			}
+			return nil
+		})
+		w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Upstream, "the server is away")
+		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), `static role "svc"`) {
+			t.Errorf("the new certificate is taken for refused: %v", err)
+		}
+		w.setHook(nil)
+		w.given("svc")
+		time.Sleep(3 * time.Hour)
+		w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Invalid, "ca_cert ended at")
+	})
+}
+
+// What a static role cannot have besides a certificate is named.
+func TestStaticCertificateOfALongName(t *testing.T) {
+	long := strings.Repeat("u", 65)
+	w := withUsers(t, enginetest.Config{}, long)
+	w.Refused(t, route.Write, "static-roles/svc", with(certified(t, time.Hour, ""), fields{"username": long}), fault.Invalid, "has 65 bytes")
+	w.Must(t, route.Write, "config/own", ownConfig)
+	w.Refused(t, route.Write, "static-roles/svc", with(certified(t, time.Hour, ""), fields{"db_name": "own", "self_managed_password": oldPassword}), fault.Invalid, "cannot have credential_type client_certificate")
 }

@@ -133,7 +133,7 @@ func (b readers) resolve(ctx context.Context, r *route.Request, name string) (*s
 		return nil, missing
 	case !s.unresolved() || why == nil:
 		return s, nil
-	case busy:
+	case busy && soon.Err() != nil:
 		return s, b.warnUnresolved(r, s, "the database takes its time")
 	}
 	return s, b.warnUnresolved(r, s, fault.Message(why))

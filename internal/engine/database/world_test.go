@@ -232,6 +232,9 @@ func (h *hooked) SetKey(ctx context.Context, name string, key database.Key, sql 
 }
 
 func (h *hooked) LoginCertificate(ctx context.Context, name string, c tls.Certificate) (bool, error) {
+	if err := h.ask("login certificate"); err != nil {
+		return false, err
+	}
 	return h.Conn.(database.KeyConn).LoginCertificate(ctx, name, c)
 }
 
