@@ -31,8 +31,8 @@ type clockRow struct {
 // clock compares the wall clock with one that cannot be set. While the server runs, that is Go's
 // monotonic reading or the time since boot, whichever advanced further, because the monotonic
 // reading stops while the machine sleeps. At the start of the server, it is the time since boot,
-// provided that the machine has not been rebooted. A jump backward is ignored, because it makes
-// nothing due early.
+// provided that the machine has not been rebooted. A jump backward makes nothing due early, but the
+// way back from it does: what was granted in between has times of the clock that was behind.
 type clock struct {
 	boot Boot
 
@@ -42,6 +42,7 @@ type clock struct {
 	base  time.Time     // when the clock was last trusted, with the monotonic reading
 	wall  time.Time     // base without the monotonic reading
 	ahead time.Duration // how far the wall clock was ahead of the time since boot at the start
+	least time.Duration // how far ahead it was at the least since it was trusted; below zero: it was set back
 
 	distrusted bool // result of the last update
 }
@@ -82,7 +83,9 @@ func (c *clock) jumpedLocked(now time.Time) bool {
 			passed = max(passed, up-c.up)
 		}
 	}
-	return c.ahead+wall-passed > maxJump
+	ahead := c.ahead + wall - passed
+	c.least = min(c.least, ahead)
+	return ahead-c.least > maxJump
 }
 
 // jumped also compares the clocks now, because the caller acts by the current time, not by that
@@ -97,7 +100,7 @@ func (c *clock) jumped() bool {
 func (c *clock) trust() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.base, c.ahead, c.distrusted = time.Now(), 0, false
+	c.base, c.ahead, c.least, c.distrusted = time.Now(), 0, 0, false
 	c.wall = c.base.Round(0)
 	if c.boot != nil {
 		c.id, c.up = c.boot()

@@ -15,11 +15,12 @@ import (
 // with.
 func TestClockJumps(t *testing.T) {
 	for name, tt := range map[string]struct {
-		jump time.Duration
-		held bool
+		jump         time.Duration
+		held, healed bool
 	}{
-		"not at all": {0, false}, "a little": {30 * time.Second, false}, "a day ahead": {24 * time.Hour, true},
-		"just enough": {61 * time.Second, true}, "a day back": {-24 * time.Hour, false},
+		"not at all": {0, false, true}, "a little": {30 * time.Second, false, true}, "a day ahead": {24 * time.Hour, true, true},
+		"just enough": {61 * time.Second, true, true}, "a little back": {-30 * time.Second, false, true},
+		"a day back": {-24 * time.Hour, false, false}, // the grace of a key that was replaced on that day would be over
 	} {
 		c, err := openClock(t.Context(), view(t), nil)
 		if err != nil {
@@ -30,8 +31,12 @@ func TestClockJumps(t *testing.T) {
 			t.Errorf("%s: held %t, then %t, want %t", name, before, after, tt.held)
 		}
 		c.wall = c.wall.Add(tt.jump) // somebody sets it right
-		if before, after := c.update(time.Now()); before != tt.held || after {
-			t.Errorf("%s, healed: held %t, then %t", name, before, after)
+		if before, after := c.update(time.Now()); before != tt.held || after == tt.healed {
+			t.Errorf("%s, set right: held %t, then %t", name, before, after)
+		}
+		c.trust()
+		if _, after := c.update(time.Now()); after {
+			t.Errorf("%s, set right and trusted: held", name)
 		}
 	}
 }
