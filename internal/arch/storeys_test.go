@@ -40,10 +40,10 @@ var methodDebts = map[string]int{
 	"internal/engine/database.statics":       56,
 	"internal/engine/database/postgres.conn": 32,
 	"internal/engine/kv.versioned":           39,
-	"internal/engine/rotation.backend":       40,
-	"internal/engine/rotation.orphans":       42,
-	"internal/engine/rotation.overview":      41,
-	"internal/engine/rotation.written":       43,
+	"internal/engine/rotation.backend":       39,
+	"internal/engine/rotation.orphans":       41,
+	"internal/engine/rotation.overview":      40,
+	"internal/engine/rotation.written":       42,
 	"internal/rotate.judgement":              59,
 }
 

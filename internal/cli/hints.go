@@ -130,6 +130,9 @@ func rotationHint(ctx context.Context, s *session, err error, mount, name string
 	if !isNotFound(err) || wrong != nil {
 		return err
 	}
+	if strings.Contains(name, "/") {
+		return hinted(err, "%q lists everything that rotates, with its path.", s.name+" rotate status")
+	}
 	found, lookupErr := s.client.mountOf(ctx, at)
 	var answer *api.ResponseError
 	switch {

@@ -360,6 +360,10 @@ func (t *trial) recordStep(step, found string, err error) {
 
 // writeExchange shows a request and its reply.
 func writeExchange(b *strings.Builder, x rotate.Exchange) {
+	if x.Connection != "" {
+		writeCall(b, x)
+		return
+	}
 	query := ""
 	if len(x.Query) > 0 {
 		query = "?" + strings.Join(x.Query, "=…&") + "=…"
@@ -372,10 +376,26 @@ func writeExchange(b *strings.Builder, x rotate.Exchange) {
 	case x.Status == 0:
 		fmt.Fprintf(b, "  no reply: %s\n", x.Error)
 	default:
-		fmt.Fprintf(b, "  %d after %s\n", x.Status, time.Duration(x.Took).Round(time.Millisecond))
+		fmt.Fprintf(b, "  %d after %s\n", x.Status, x.Took)
 		for _, line := range lines(x.Reply) {
 			fmt.Fprintf(b, "    %s\n", line)
 		}
+	}
+}
+
+// writeCall writes what a database answered.
+func writeCall(b *strings.Builder, x rotate.Exchange) {
+	switch {
+	case x.Error == "":
+		fmt.Fprintf(b, "  connection %s: done after %s\n", x.Connection, x.Took)
+		return
+	case x.Code == "":
+		fmt.Fprintf(b, "  connection %s: failed after %s\n", x.Connection, x.Took)
+	default:
+		fmt.Fprintf(b, "  connection %s: refused after %s: %s\n", x.Connection, x.Took, x.Code)
+	}
+	for _, line := range slices.Concat(lines(x.Error), lines(x.Reply)) {
+		fmt.Fprintf(b, "    %s\n", line)
 	}
 }
 

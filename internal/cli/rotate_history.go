@@ -17,12 +17,13 @@ func rotateHistory() *command {
 	var mount string
 	var verbose bool
 	return &command{
-		name: "history", short: "Show the rotations of a key", args: "NAME [NUMBER]", min: 1, max: 2, fields: true,
-		long: "Shows the rotations of a key, newest first: the result of each, how its new key was\nverified, and how its old key was verified to be dead. With the number of a rotation,\nshows everything that is recorded about it; with -v, also the requests to the\nprovider and its replies, without secrets.",
+		name: "history", short: "Show the rotations of a key or another credential", args: "NAME [NUMBER]", min: 1, max: 2, fields: true,
+		long: "Shows the rotations of a key, newest first: the result of each, how its new key was\nverified, and how its old key was verified to be dead. With the number of a rotation,\nshows everything that is recorded about it; with -v, also the requests to the\nprovider and its replies, without secrets. NAME is the name of a key, or the path of\nany credential that rotates, as rotate status prints it.",
 		examples: []example{
 			{"Show the rotations of a key:", "keyturn rotate history stripe"},
 			{"Show one of them, with its states and errors:", "keyturn rotate history stripe 12"},
 			{"Show what the provider replied:", "keyturn rotate history -v stripe 12"},
+			{"Show the rotations of a database user's password:", "keyturn rotate history database/static-roles/app"},
 		},
 		flags: func(f *flags) {
 			rotationFlag(f, &mount)
@@ -32,11 +33,11 @@ func rotateHistory() *command {
 			if verbose && len(s.args) < 2 {
 				return usagef("-v shows the replies of one rotation; give its number")
 			}
-			key, err := keyPath(mount, s.args[0])
+			rotating, err := rotatingPath(s, mount, s.args[0])
 			if err != nil {
 				return err
 			}
-			path := key.below("history")
+			path := rotating.below("history")
 			if verbose {
 				return showReplies(ctx, s, mount, path, s.args[1])
 			}
@@ -56,6 +57,17 @@ func rotateHistory() *command {
 			return s.out.write(historyTable(rotationsOf(sec)))
 		},
 	}
+}
+
+// rotatingPath is where something that rotates is, by its path, or by the name of a key.
+func rotatingPath(s *session, mount, name string) (target, error) {
+	if !strings.Contains(name, "/") { // no name of a key has one
+		return keyPath(mount, name)
+	}
+	if s.flags.given("mount") {
+		return "", usagef("%s is a full path, as rotate status prints it; leave -mount out, or give the name of a key alone", name)
+	}
+	return exact(name)
 }
 
 // rotationsOf returns the rotations in an answer.
@@ -177,5 +189,5 @@ func showReplies(ctx context.Context, s *session, mount string, path target, num
 	if out.Len() == 0 {
 		out.WriteString("None is kept.\n")
 	}
-	return s.out.write("\n" + section("requests to the provider", printable(out.String())))
+	return s.out.write("\n" + section("requests to the provider", strings.TrimRight(printable(out.String()), "\n")+"\n"))
 }

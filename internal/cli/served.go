@@ -159,6 +159,7 @@ var served = map[string][]servedRoute{
 	"aws": {
 		{"update", "config/root", ""},
 		{"read", "config/root", ""},
+		{"read", "config/root/history", ""},
 		{"update", "config/rotate-root", ""},
 		{"update", "config/lease", ""},
 		{"read", "config/lease", ""},
@@ -174,6 +175,7 @@ var served = map[string][]servedRoute{
 		{"read", "static-roles/{name}", ""},
 		{"list", "static-roles", ""},
 		{"delete", "static-roles/{name}", ""},
+		{"read", "static-roles/{name}/history", ""},
 		{"read", "static-creds/{name}", ""},
 		{"update", "rotate-role/{name}", ""},
 	},
@@ -186,6 +188,7 @@ var served = map[string][]servedRoute{
 	"database": {
 		{"update", "config/{name}", ""},
 		{"read", "config/{name}", ""},
+		{"read", "config/{name}/history", ""},
 		{"list", "config", ""},
 		{"delete", "config/{name}", ""},
 		{"update", "reset/{name}", ""},
@@ -197,6 +200,7 @@ var served = map[string][]servedRoute{
 		{"read", "creds/{name}", ""},
 		{"update", "static-roles/{name}", ""},
 		{"read", "static-roles/{name}", ""},
+		{"read", "static-roles/{name}/history", ""},
 		{"list", "static-roles", ""},
 		{"delete", "static-roles/{name}", ""},
 		{"read", "static-creds/{name}", ""},

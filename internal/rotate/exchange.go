@@ -15,35 +15,37 @@ import (
 type Exchange struct {
 	At     time.Time `json:"time"`
 	Took   Seconds   `json:"took_seconds"`
-	Step   string    `json:"step"` // of the recipe: "create"
-	Method string    `json:"method"`
-	Host   string    `json:"host"`
-	Path   string    `json:"path"`
+	Step   string    `json:"step"` // of a recipe: "create"; AWS's action; "login", "set-password" of a database
+	Method string    `json:"method,omitempty"`
+	Host   string    `json:"host,omitempty"`
+	Path   string    `json:"path,omitempty"`
 	Status int       `json:"status,omitempty"` // 0: there was no reply
 	Reply  string    `json:"reply,omitempty"`  // at most [MaxReply] bytes
-	Error  string    `json:"error,omitempty"`  // why there was no reply
+	Error  string    `json:"error,omitempty"`  // why there was no reply, or why a database did not do it
+	// Connection is that to the database, in place of method, host, path and status. Code is what the database answered, such as
+	// "SQLSTATE 42501", if it refused the call.
+	Connection string `json:"connection,omitempty"`
+	Code       string `json:"code,omitempty"`
 	// Query, Headers and Body are shown by tests of recipes, and not kept.
 	Query   []string `json:"-"` // names alone
 	Headers []string `json:"-"` // "Authorization: Bearer [secret]"
 	Body    string   `json:"-"`
 }
 
-// Seconds are a duration that JSON has in seconds, to the millisecond.
-type Seconds time.Duration
+// Seconds are a duration as JSON has it: in seconds, to the millisecond.
+type Seconds float64
 
-// MarshalJSON implements [json.Marshaler].
-func (s Seconds) MarshalJSON() ([]byte, error) {
-	return json.Marshal(time.Duration(s).Round(time.Millisecond).Seconds())
+// SecondsOf is how long something took.
+func SecondsOf(d time.Duration) Seconds {
+	return Seconds(float64(d.Round(time.Millisecond).Milliseconds()) / 1000)
 }
 
-// UnmarshalJSON implements [json.Unmarshaler].
-func (s *Seconds) UnmarshalJSON(b []byte) error {
-	var seconds float64
-	if err := json.Unmarshal(b, &seconds); err != nil {
-		return err
+// String is how long that is, for people.
+func (s Seconds) String() string {
+	if s < 0.001 {
+		return "less than 1ms"
 	}
-	*s = Seconds(seconds * float64(time.Second))
-	return nil
+	return time.Duration(float64(s) * float64(time.Second)).Round(time.Millisecond).String()
 }
 
 // Limits on what is kept of exchanges.

@@ -1,9 +1,11 @@
 package rotate
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/secret"
 )
@@ -80,4 +82,28 @@ func FuzzShowReply(f *testing.F) {
 			t.Errorf("kept: %s", got)
 		}
 	})
+}
+
+// The code and the words of a provider that does not speak JSON are kept as those of one that does.
+func TestShowReason(t *testing.T) {
+	red := new(secret.Redactor)
+	red.Know(secret.Text("hunter two"))
+	if got, want := ShowReason(red, 403, "Denied", "not hunter two, and not sk_live_aaaabbbbcccc1234", true), `{"code": "Denied", "message": "not [secret], and not [secret]"}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got := ShowReason(red, 500, "", "", false); got != "" {
+		t.Errorf("of no words is kept: %s", got)
+	}
+	if got, want := ShowWords(red, "dial sk_live_aaaabbbbcccc1234: hunter two is refused"), "dial [secret]: [secret] is refused"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// How long a request took is in seconds, also where it is stored and read again.
+func TestSeconds(t *testing.T) {
+	took := SecondsOf(1234567 * time.Microsecond)
+	b, err := json.Marshal(took)
+	if err != nil || string(b) != "1.235" || took.String() != "1.235s" || SecondsOf(time.Microsecond).String() != "less than 1ms" {
+		t.Errorf("JSON %s, text %s, %v", b, took, err)
+	}
 }

@@ -54,6 +54,8 @@ func TestCanaries(t *testing.T) {
 	c.wrapping()
 	c.policies()
 	c.database()
+	c.databaseHistory()
+	c.awsHistory()
 	c.rotation()
 	c.sweep()
 	c.malformed()

@@ -38,10 +38,11 @@ func (b *backend) Close() error {
 
 // Routes are the mount's API.
 func (b *backend) Routes() []route.Route {
-	cs, rs, l, st := configs{b}, roles{b}, issuing{b}, statics{b}
+	cs, rs, l, st, past := configs{b}, roles{b}, issuing{b}, statics{b}, histories{b}
 	return []route.Route{
 		route.On(route.Write, "config/root", cs.writeRoot).WithHelp("Configures how AWS is reached, and with which access key. Fields that are not given keep their values."),
 		route.On(route.Read, "config/root", cs.readRoot).WithHelp("Shows the configuration. Never shows the secret key."),
+		route.On(route.Read, "config/root/history", past.root).WithHelp("Shows the rotations of the access key of config/root, newest first."),
 		route.On(route.Write, "config/rotate-root", cs.rotateRoot).WithHelp("Replaces the access key of config/root with a new one that only this server knows."),
 		route.On(route.Write, "config/lease", cs.writeLease).WithHelp("Sets TTLs of users whose role has none."),
 		route.On(route.Read, "config/lease", cs.readLease).WithHelp("Shows the TTLs of users whose role has none."),
@@ -59,6 +60,7 @@ func (b *backend) Routes() []route.Route {
 		route.On(route.Read, "static-roles/{name}", st.read).WithHelp("Shows a static role and the results of its rotations. Never shows a secret key."),
 		route.On(route.List, "static-roles", st.list).WithHelp("Lists the static roles."),
 		route.On(route.Delete, "static-roles/{name}", st.remove).WithHelp("Ends the rotation of a user's keys. The current key stays valid."),
+		route.On(route.Read, "static-roles/{name}/history", past.static).WithHelp("Shows the rotations of a static role's access key, newest first."),
 		route.On(route.Read, "static-creds/{name}", st.creds).WithHelp("Returns the current access key of a static role."),
 		route.On(route.Write, "rotate-role/{name}", st.rotateNow).WithHelp("Rotates the access key of a static role now."),
 	}

@@ -34,9 +34,9 @@ func (b configs) kind() rotate.Kind {
 		Timing: func(r *rotate.Record) rotate.Timing {
 			return rotate.Timing{When: rootDataOf(r).When, Grace: drainWithin}
 		},
-		Open: func(_ context.Context, r *rotate.Record, _ *rotate.Secrets, _ *secret.Redactor) (rotate.Target, error) {
+		Open: func(_ context.Context, r *rotate.Record, _ *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
 			t := &rootTarget{record: r}
-			t.target = target{b: b.backend, connect: t.connectAsRoot, keyLimitError: func(user string, keys []client.Key) error {
+			t.target = target{b: b.backend, connect: t.connectAsRoot, red: red, keyLimitError: func(user string, keys []client.Key) error {
 				i := max(slices.IndexFunc(keys, func(k client.Key) bool { return k.ID != r.Current.Key() }), 0)
 				return fault.New("aws.rotateRoot", fault.Invalid, "user %s has two keys, as many as AWS allows, and by schedule none is deleted to make room; delete %s, or write config/rotate-root, which says what it deletes", user, keys[i].ID)
 			}}

@@ -30,10 +30,10 @@ func (b statics) kind() rotate.Kind {
 }
 
 // open readies the keys of a role's user.
-func (b statics) open(_ context.Context, r *rotate.Record, sec *rotate.Secrets, _ *secret.Redactor) (rotate.Target, error) {
+func (b statics) open(_ context.Context, r *rotate.Record, sec *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
 	s := staticDataOf(r)
 	return &staticTarget{record: r, secrets: sec, target: target{
-		b: b.backend, propagation: s.Propagation,
+		b: b.backend, propagation: s.Propagation, red: red,
 		connect: func(ctx context.Context) (*client.Client, string, func(), error) {
 			c, done, err := b.userClient(ctx, &s)
 			return c, s.User, done, err
@@ -64,7 +64,7 @@ func (t *staticTarget) Capabilities() rotate.Capabilities {
 
 // Disable implements [rotate.Disabler].
 func (t *staticTarget) Disable(ctx context.Context, id string) error {
-	return t.call(ctx, true, func(c *client.Client, user string) error {
+	return t.call(ctx, true, func(ctx context.Context, c *client.Client, user string) error {
 		err := c.SetActive(ctx, user, id, false)
 		if client.CodeOf(err) == "NoSuchEntity" {
 			return nil

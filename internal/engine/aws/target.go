@@ -28,10 +28,13 @@ const secretField = "secret_key"
 type target struct {
 	b           *backend
 	propagation propagation
-	// reach returns a client for the user's account, and the user's name. done ends the client's use.
+	// connect returns a client for the user's account, and the user's name. done ends the client's use.
 	connect func(ctx context.Context) (c *client.Client, user string, done func(), err error)
-	// full says what is to be done where a user has these keys, and no place for another one.
+	// keyLimitError says what is to be done where a user has these keys, and no place for another one.
 	keyLimitError func(user string, keys []client.Key) error
+
+	red *secret.Redactor // knows every secret that is used
+	rotate.Recorder
 }
 
 // capabilities are what any user's keys can do.
@@ -48,18 +51,34 @@ func (t *target) Settle() rotate.Settle {
 func (t *target) Place() *rotate.Place { return nil }
 
 // call makes a call for the user. changes: whether it has happened is not known where there is no answer.
-func (t *target) call(ctx context.Context, changes bool, do func(c *client.Client, user string) error) error {
+func (t *target) call(ctx context.Context, changes bool, do func(ctx context.Context, c *client.Client, user string) error) error {
+	ctx = client.Observe(ctx, t.tell)
 	c, user, done, err := t.connect(ctx)
 	if err != nil {
 		return rotationFailure(err, false)
 	}
 	defer done()
-	return rotationFailure(do(c, user), changes)
+	return rotationFailure(do(ctx, c, user), changes)
+}
+
+// tell notes a call for the history. Of one that creates a key, less is kept.
+func (t *target) tell(c client.Call) {
+	t.red.Know(c.Secrets...)
+	x := rotate.Exchange{At: c.At, Step: c.Action, Method: c.Method, Host: c.Host, Path: c.Path, Status: c.Status}.Ended()
+	switch {
+	case c.Code != "":
+		x.Reply = rotate.ShowReason(t.red, c.Status, c.Code, c.Message, c.Action == "iam:CreateAccessKey")
+	case c.Failed != "" && c.Status != 0:
+		x.Reply = "[not shown: it is no answer of AWS's]"
+	case c.Failed != "":
+		x.Error = rotate.ShowWords(t.red, c.Failed)
+	}
+	t.Tell(x)
 }
 
 // Create implements [rotate.Creator].
 func (t *target) Create(ctx context.Context, _ rotate.Order) (made rotate.Credential, err error) {
-	err = t.call(ctx, true, func(c *client.Client, user string) error {
+	err = t.call(ctx, true, func(ctx context.Context, c *client.Client, user string) error {
 		k, err := c.CreateKey(ctx, user)
 		if client.CodeOf(err) == "LimitExceeded" {
 			keys, lerr := c.Keys(ctx, user)
@@ -67,6 +86,7 @@ func (t *target) Create(ctx context.Context, _ rotate.Order) (made rotate.Creden
 				return &rotate.Failure{Outcome: rotate.Permanent, Err: t.keyLimitError(user, keys)}
 			}
 		}
+		t.red.Know(k.Secret)
 		made = rotate.Credential{ID: k.ID, Secret: map[string]secret.Value{secretField: k.Secret}}
 		return err
 	})
@@ -75,7 +95,7 @@ func (t *target) Create(ctx context.Context, _ rotate.Order) (made rotate.Creden
 
 // Verify implements [rotate.Target].
 func (t *target) Verify(ctx context.Context, made rotate.Credential) error {
-	return t.call(ctx, false, func(c *client.Client, _ string) error {
+	return t.call(ctx, false, func(ctx context.Context, c *client.Client, _ string) error {
 		cfg, err := t.b.config(ctx)
 		if err != nil {
 			return err
@@ -94,7 +114,7 @@ func (t *target) Verify(ctx context.Context, made rotate.Credential) error {
 
 // VerifyDead implements [rotate.Target].
 func (t *target) VerifyDead(ctx context.Context, old rotate.Credential) error {
-	return t.call(ctx, false, func(c *client.Client, _ string) error {
+	return t.call(ctx, false, func(ctx context.Context, c *client.Client, _ string) error {
 		its, err := c.As(ctx, old.ID, old.Secret[secretField], secret.Value{})
 		if err != nil {
 			return err
@@ -113,7 +133,7 @@ func (t *target) VerifyDead(ctx context.Context, old rotate.Credential) error {
 
 // List implements [rotate.Lister]. A user that is not there has no keys.
 func (t *target) List(ctx context.Context) (out []rotate.Listed, err error) {
-	err = t.call(ctx, false, func(c *client.Client, user string) error {
+	err = t.call(ctx, false, func(ctx context.Context, c *client.Client, user string) error {
 		keys, err := c.Keys(ctx, user)
 		if client.CodeOf(err) == "NoSuchEntity" {
 			return nil
@@ -128,7 +148,7 @@ func (t *target) List(ctx context.Context) (out []rotate.Listed, err error) {
 
 // LastUsed implements [rotate.UsageTeller].
 func (t *target) LastUsed(ctx context.Context, id string) (used time.Time, err error) {
-	err = t.call(ctx, false, func(c *client.Client, _ string) error {
+	err = t.call(ctx, false, func(ctx context.Context, c *client.Client, _ string) error {
 		used, err = c.LastUsed(ctx, id)
 		return err
 	})
@@ -137,7 +157,7 @@ func (t *target) LastUsed(ctx context.Context, id string) (used time.Time, err e
 
 // delete deletes a key. What is gone is deleted.
 func (t *target) delete(ctx context.Context, id string) error {
-	return t.call(ctx, true, func(c *client.Client, user string) error { return c.DeleteKey(ctx, user, id) })
+	return t.call(ctx, true, func(ctx context.Context, c *client.Client, user string) error { return c.DeleteKey(ctx, user, id) })
 }
 
 // throttlingCodes are codes by which AWS refuses the rate of calls.

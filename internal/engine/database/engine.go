@@ -46,11 +46,12 @@ func (b *backend) Close() error { b.pools.close(); return nil }
 
 // Routes are the mount's API.
 func (b *backend) Routes() []route.Route {
-	cs, rs, l, st := configs{b}, roles{b}, issuing{b}, statics{b}
+	cs, rs, l, st, past := configs{b}, roles{b}, issuing{b}, statics{b}, histories{b}
 	return []route.Route{
 		route.On(route.Write, "config/{name}", cs.writeConfig).WithExists(cs.configExists).
 			WithHelp("Configures a connection to a database. Fields that are not given keep their values.").WithRest(cs.params()...),
 		route.On(route.Read, "config/{name}", cs.readConfig).WithHelp("Shows a connection. Never shows its secrets."),
+		route.On(route.Read, "config/{name}/history", past.root).WithHelp("Shows the rotations of the administrator's password of a connection, newest first."),
 		route.On(route.List, "config", cs.listConfigs).WithHelp("Lists the connections."),
 		route.On(route.Delete, "config/{name}", cs.deleteConfig).
 			WithHelp("Deletes a connection. Users that were issued through it are still revoked when their leases end."),
@@ -65,6 +66,7 @@ func (b *backend) Routes() []route.Route {
 		route.On(route.Write, "static-roles/{name}", st.writeStatic).WithExists(st.staticExists).
 			WithHelp("Puts an existing user under rotation: its password is changed now, and then on schedule."),
 		route.On(route.Read, "static-roles/{name}", st.readStatic).WithHelp("Shows a static role. Never shows its passwords."),
+		route.On(route.Read, "static-roles/{name}/history", past.static).WithHelp("Shows the rotations of a static role's password, newest first."),
 		route.On(route.List, "static-roles", st.listStatics).WithHelp("Lists the static roles."),
 		route.On(route.Delete, "static-roles/{name}", st.deleteStatic).WithHelp("Deletes a static role. Its user keeps the password that it has."),
 		route.On(route.Read, "static-creds/{name}", readers{st}.readCreds).WithHelp("Returns the current user name and password of a static role."),

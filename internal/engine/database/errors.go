@@ -9,7 +9,7 @@ import (
 
 // upstreamError makes an error of a database's one of this mount's: no word of it shows a
 // secret that r knows, and its kind means the same to a client as elsewhere. That the call
-// surely had no effect, or that the server answers, stays known.
+// surely had no effect, or that the server answers, and its code stay known.
 func upstreamError(op string, err error, r *secret.Redactor) *fault.Error {
 	f := &fault.Error{Op: op, Kind: fault.KindOf(err), Msg: fault.Message(err), Err: r.Error(fault.Cause(err))}
 	switch f.Kind {
@@ -22,6 +22,7 @@ func upstreamError(op string, err error, r *secret.Redactor) *fault.Error {
 	if f.Msg == "" {
 		f.Msg = "the database did not do it; the server's log has the reason"
 	}
+	f = MarkCode(f, CodeOf(err))
 	if Unchanged(err) {
 		f = mark(f, errUnchanged)
 	}

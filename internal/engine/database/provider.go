@@ -197,6 +197,8 @@ type Config struct {
 // goes on answering: what it objects to is this user or these statements. Drop must tell, so that
 // one role whose statements fail delays no user of others.
 //
+// The error of a call that the server itself refused has the server's code, which [CodeOf] returns.
+//
 // An error for which [Unchanged] reports true had surely no effect on the
 // database, and none will come. After any other error of Create the user may exist,
 // now or later: see SettleAttempt.
@@ -414,6 +416,25 @@ func mark(e *fault.Error, as error) *fault.Error {
 	return &marked
 }
 
+// serverCode is the code by which a server refused a call.
+type serverCode string
+
+func (c serverCode) Error() string { return string(c) }
+
+// MarkCode notes by which code the server refused the call, for implementations: "SQLSTATE 42501". "" notes none.
+func MarkCode(e *fault.Error, code string) *fault.Error {
+	if code == "" {
+		return e
+	}
+	return mark(e, serverCode(code))
+}
+
+// CodeOf is the code by which the server refused a call; "" if it did not, or is not known to have.
+func CodeOf(err error) string {
+	code, _ := errors.AsType[serverCode](err)
+	return string(code)
+}
+
 // markedCause carries a mark without changing the text of the cause.
 type markedCause struct{ err, mark error }
 
@@ -435,6 +456,16 @@ func (m markedCause) Redacted(scrub func(error) error) error {
 }
 
 func (m markedCause) Is(target error) bool { return target == m.mark }
+
+// As finds a code.
+func (m markedCause) As(target any) bool {
+	into, wanted := target.(*serverCode)
+	code, has := m.mark.(serverCode)
+	if wanted && has {
+		*into = code
+	}
+	return wanted && has
+}
 
 // Found is what a kind of database finds in the statements of a field.
 type Found struct {

@@ -18,6 +18,7 @@ type rootTarget struct {
 	b roots
 	r *rotate.Record
 	c *connection
+	recorder
 }
 
 // Capabilities implements [rotate.Target].
@@ -48,7 +49,7 @@ func (t *rootTarget) Generate(ctx context.Context) (rotate.Credential, error) {
 func (t *rootTarget) Verify(ctx context.Context, c rotate.Credential) error {
 	const op = "database.rotateRoot"
 	word := c.Secret[secretField]
-	refused := false
+	refused, began := false, time.Now()
 	err := t.b.asRoot(ctx, t.c, word, func(conn Conn) error {
 		err := conn.Verify(ctx)
 		if err != nil {
@@ -57,6 +58,7 @@ func (t *rootTarget) Verify(ctx context.Context, c rotate.Credential) error {
 		}
 		return err
 	})
+	said(&t.recorder, stepLogin, t.c, began, err)
 	switch {
 	case err == nil:
 		return nil
@@ -68,12 +70,16 @@ func (t *rootTarget) Verify(ctx context.Context, c rotate.Credential) error {
 
 // Set implements [rotate.Setter], as the administrator by the password of before.
 func (t *rootTarget) Set(ctx context.Context, from, to rotate.Credential) error {
+	step, began := stepLogin, time.Now()
 	err := t.b.asRoot(ctx, t.c, from.Secret[secretField], func(conn Conn) error {
 		if err := conn.Verify(ctx); err != nil {
 			return MarkUnchanged(upstreamError("database.rotateRoot", err, t.c.redactor())) // only a login was tried
 		}
+		said(&t.recorder, step, t.c, began, nil)
+		step, began = stepSet, time.Now()
 		return conn.SetPassword(ctx, t.c.Username, to.Secret[secretField], t.c.RootSQL)
 	}, to.Secret[secretField])
+	said(&t.recorder, step, t.c, began, err)
 	if err != nil {
 		return rotationFailure(err)
 	}
@@ -100,7 +106,7 @@ func (t *rootTarget) Join(ctx context.Context, r *rotate.Record, s *rotate.Secre
 	return []storage.Op{op}, err
 }
 
-func (b roots) open(ctx context.Context, r *rotate.Record, s *rotate.Secrets, _ *secret.Redactor) (rotate.Target, error) {
+func (b roots) open(ctx context.Context, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
 	c, err := b.byID(ctx, r.Name)
 	switch {
 	case err != nil:
@@ -109,7 +115,7 @@ func (b roots) open(ctx context.Context, r *rotate.Record, s *rotate.Secrets, _ 
 		return nil, fault.New("database.rotateRoot", fault.NotFound, "the connection was deleted; its password is not changed any more")
 	}
 	c.syncCurrent(r, s)
-	return &rootTarget{b: b, r: r, c: c}, b.checkRotatable(c)
+	return &rootTarget{b: b, r: r, c: c, recorder: recorder{red: red, quotes: len(c.RootSQL) > 0}}, b.checkRotatable(c)
 }
 
 // rotation is how administrators' passwords rotate.

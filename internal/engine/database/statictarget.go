@@ -31,11 +31,12 @@ func (b statics) rotation() rotate.Kind {
 			return d
 		},
 		Timing: func(r *rotate.Record) rotate.Timing { return rotate.Timing{When: of(r).When} },
-		Open: func(ctx context.Context, r *rotate.Record, s *rotate.Secrets, _ *secret.Redactor) (rotate.Target, error) {
+		Open: func(ctx context.Context, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
 			t := &staticTarget{b: b, r: r, s: s}
 			if err := decodeStatic(r, s, &t.staticData); err != nil {
 				return nil, err
 			}
+			t.red, t.quotes = red, len(t.Statements) > 0
 			var err error
 			t.c, err = t.b.serving(ctx, t)
 			return t, err
@@ -52,6 +53,7 @@ type staticTarget struct {
 	s     *rotate.Secrets
 	c     *connection
 	notes []string // of the database, about what was set
+	recorder
 }
 
 // serving is usable for who is about to send passwords. One that changes its user's own password tells it to nobody that
@@ -106,7 +108,7 @@ func (t *staticTarget) Generate(ctx context.Context) (rotate.Credential, error) 
 
 // Verify implements [rotate.Target] by a login.
 func (t *staticTarget) Verify(ctx context.Context, c rotate.Credential) error {
-	works, err := t.b.login(ctx, t.c, c.Account, t.login(c.Secret[secretField]))
+	works, err := tried(ctx, t, c.Account, t.login(c.Secret[secretField]))
 	switch {
 	case works:
 		return nil
@@ -116,6 +118,18 @@ func (t *staticTarget) Verify(ctx context.Context, c rotate.Credential) error {
 		return &rotate.Failure{Outcome: rotate.Transient, Err: err}
 	}
 	return &rotate.Failure{Outcome: rotate.Rejected, Err: t.refusal(c.Account)}
+}
+
+// tried tries what a user logs in with.
+func tried(ctx context.Context, t *staticTarget, user string, l login) (works bool, err error) {
+	began := time.Now()
+	works, err = t.b.login(ctx, t.c, user, l)
+	told := err
+	if err == nil && !works {
+		told = t.refusal(user)
+	}
+	said(&t.recorder, stepLogin, t.c, began, told)
+	return works, err
 }
 
 func (t *staticTarget) refusal(user string) error {
@@ -131,13 +145,19 @@ func (t *staticTarget) Set(ctx context.Context, from, to rotate.Credential) erro
 	t.notes = nil
 	ctx = OnWarning(ctx, func(text string) { t.notes = append(t.notes, text) })
 	word, user := to.Secret[secretField], to.Account
-	if err := t.b.setPassword(ctx, &t.staticData, t.c, user, from.Secret[secretField], word); err != nil {
+	began, step := time.Now(), stepSet
+	if t.kind() != typePassword {
+		step = stepKey
+	}
+	err := t.b.setPassword(ctx, &t.staticData, t.c, user, from.Secret[secretField], word)
+	said(&t.recorder, step, t.c, began, err)
+	if err != nil {
 		return rotationFailure(err)
 	}
 	if t.kind() != typeCertificate || len(t.Statements) > 0 {
 		return nil
 	}
-	works, err := t.b.login(ctx, t.c, user, t.login(word))
+	works, err := tried(ctx, t, user, t.login(word))
 	if err == nil && !works {
 		return &rotate.Failure{Outcome: rotate.Permanent, Err: t.refusal(user)}
 	}

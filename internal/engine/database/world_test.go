@@ -202,7 +202,11 @@ func (h *hooked) SetPassword(ctx context.Context, name string, password secret.V
 	set := h.w.set
 	h.w.mu.Unlock()
 	if set != nil {
-		if err := set(name, password.RevealString()); err != nil {
+		err := set(name, password.RevealString())
+		if f, ok := errors.AsType[*fault.Error](err); ok {
+			return database.MarkUnchanged(f)
+		}
+		if err != nil {
 			return database.MarkUnchanged(&fault.Error{Op: "fake.SetPassword", Kind: fault.Upstream, Msg: err.Error()})
 		}
 	}

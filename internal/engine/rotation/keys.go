@@ -291,86 +291,14 @@ func (b *backend) listKeys(ctx context.Context, _ *route.Request, in listIn) (ou
 	return out, nil
 }
 
+// histories are the routes of what has happened to keys.
+type histories struct{ b *backend }
+
 type historyIn struct {
-	Name  string `path:"name" doc:"The key's name."`
-	Limit int    `json:"limit" default:"all that are kept" doc:"How many rotations to return at most."`
-	Steps bool   `json:"steps" default:"false" doc:"Whether to return the steps of each rotation."`
-	Turn  int    `json:"turn" default:"all" doc:"The number of one rotation to show, with its steps, the requests to the provider and the beginnings of its replies, without secrets."`
+	Name string `path:"name" doc:"The key's name."`
+	rotate.HistoryQuery
 }
 
-type historyOut struct {
-	Turns []turnOut           `json:"turns"`
-	Steps []rotate.JournalRow `json:"steps,omitempty"`
-}
-
-// turnOut is a turn as history shows it.
-type turnOut struct {
-	N           int            `json:"turn"`
-	Result      rotate.State   `json:"result"` // where it stands, or how it ended
-	Reason      string         `json:"reason"`
-	By          string         `json:"by"`
-	Leaked      bool           `json:"leaked"`
-	Started     time.Time      `json:"started"`
-	Published   time.Time      `json:"published"`
-	Ended       time.Time      `json:"ended"`
-	KeyID       string         `json:"key_id"`
-	PreviousID  string         `json:"previous_key_id"`
-	Version     int            `json:"version"`
-	Proof       rotate.Proof   `json:"proof"`
-	DeadProof   string         `json:"dead_proof"`
-	RetireAfter time.Time      `json:"retire_after"`
-	Retired     time.Time      `json:"retired"`
-	Proven      bool           `json:"proven"`
-	Unproven    []string       `json:"unproven"`
-	BackReason  string         `json:"rolled_back_because"`
-	Stages      []rotate.Stage `json:"states"`
-	Attempts    []string       `json:"attempts"`
-	Errors      []rotate.Error `json:"errors"`
-}
-
-func show(t *rotate.Turn) turnOut {
-	out := turnOut{
-		N: int(t.N), Result: t.State, Reason: t.Start.Reason, By: t.Start.By, Leaked: t.Start.Leaked, Started: t.Started, Published: t.Put.At, Ended: t.Ended,
-		KeyID: t.New.Key(), PreviousID: t.Old.Key(), Version: t.Put.Version, Proof: t.Proof, DeadProof: t.End.Proof, RetireAfter: t.End.After, Retired: t.End.Retired,
-		Proven: t.State == rotate.Done && len(t.Unproven) == 0, Unproven: t.Unproven, Stages: t.Stages, Errors: t.Errors,
-	}
-	if t.Back != nil {
-		out.BackReason = t.Back.Reason
-	}
-	for _, a := range t.Attempts {
-		out.Attempts = append(out.Attempts, a.Marker+" "+a.Fate())
-	}
-	return out
-}
-
-func (b *backend) history(ctx context.Context, _ *route.Request, in historyIn) (*historyOut, error) {
-	k, err := b.have(ctx, in.Name)
-	if err != nil {
-		return nil, err
-	}
-	if in.Limit <= 0 {
-		in.Limit = rotate.MaxHistory
-	}
-	past, err := b.rotations.Past(ctx, keyKind, in.Name)
-	if err != nil {
-		return nil, err
-	}
-	if k.Rec.Turn != nil {
-		past = append(past, k.Rec.Turn)
-	}
-	if in.Turn != 0 {
-		past = slices.DeleteFunc(past, func(t *rotate.Turn) bool { return int(t.N) != in.Turn })
-		if len(past) == 0 {
-			return nil, fault.New("rotation.history", fault.NotFound, "key %q has no rotation %d in its history; leave the parameter \"turn\" out to list those that are kept", in.Name, in.Turn)
-		}
-	}
-	slices.Reverse(past)
-	out := &historyOut{Turns: []turnOut{}}
-	for _, t := range past[:min(in.Limit, len(past))] {
-		out.Turns = append(out.Turns, show(t))
-	}
-	if in.Steps {
-		out.Steps, err = b.rotations.Journal(ctx, keyKind, in.Name, uint32(in.Turn))
-	}
-	return out, err
+func (h histories) read(ctx context.Context, _ *route.Request, in historyIn) (*rotate.History, error) {
+	return h.b.rotations.History(ctx, keyKind, in.Name, noKey(in.Name), in.HistoryQuery)
 }

@@ -57,7 +57,7 @@ func (b *backend) Routes() []route.Route {
 		route.On(route.Write, "keys/{name}/pause", b.pause).WithHelp("Pauses a key: its schedule stops, and so does a rotation in flight before its next step."),
 		route.On(route.Write, "keys/{name}/resume", b.resume).WithHelp("Resumes a paused key."),
 		route.On(route.Write, "keys/{name}/rebind", b.rebind).WithSudo().WithHelp("Binds a key to the present text of its recipe."),
-		route.On(route.Read, "keys/{name}/history", b.history).WithHelp("Shows a key's rotations, newest first."),
+		route.On(route.Read, "keys/{name}/history", histories{b}.read).WithHelp("Shows a key's rotations, newest first."),
 		route.On(route.Read, "keys/{name}/orphans", orphans{b}.list).WithHelp("Lists the keys that the provider shows with this server's label and that no record of the server knows."),
 		route.On(route.Write, "keys/{name}/orphans", orphans{b}.retire).WithHelp("Retires one such key at the provider, by its ID."),
 		route.On(route.Read, "keys/{name}/plan", b.plan).WithHelp("Shows what will happen to a key, and when."),

@@ -3,7 +3,6 @@ package rotation
 import (
 	"context"
 	"maps"
-	"sync"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
@@ -18,31 +17,7 @@ type target struct {
 	b      *backend
 	record *rotate.Record
 	data   keyData
-
-	mu   sync.Mutex // guards made
-	made []rotate.Exchange
-}
-
-// maxMade bounds the exchanges of one step in memory: a list may have many pages.
-const maxMade = 20
-
-// tell notes an exchange with the provider.
-func (t *target) tell(x rotate.Exchange) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.made) == maxMade {
-		t.made = t.made[1:]
-	}
-	t.made = append(t.made, x)
-}
-
-// Exchanges are the requests since it was last asked. [rotate] keeps them with the commit that follows.
-func (t *target) Exchanges() []rotate.Exchange {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	made := t.made
-	t.made = nil
-	return made
+	rotate.Recorder
 }
 
 // open readies a key's provider.
@@ -55,7 +30,7 @@ func open(ctx context.Context, b *backend, r *rotate.Record, s *rotate.Secrets, 
 	if t.def, err = b.definition(ctx, r.Name, t.data.Bind); err != nil {
 		return nil, err
 	}
-	t.Source, err = b.source(t.def, t.data.Config, s.Admin, red, t.tell)
+	t.Source, err = b.source(t.def, t.data.Config, s.Admin, red, t.Tell)
 	return t, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/keyturn/keyturn/internal/outbound"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -38,7 +39,7 @@ func New(ctx context.Context, c Config) (*Client, error) {
 		c.Dial = outbound.Anywhere.DialContext
 	}
 	h := outbound.NewClient(outbound.ClientConfig{AnyOrigin: true, Dial: c.Dial, KeepAlive: true, Within: attemptTimeout})
-	base := aws.Config{Region: c.Region, HTTPClient: h, Retryer: retryer(c.MaxRetries)}
+	base := aws.Config{Region: c.Region, HTTPClient: h, Retryer: retryer(c.MaxRetries), APIOptions: []func(*middleware.Stack) error{observed(c.Secret, c.Session)}}
 	if c.KeyID != "" {
 		base.Credentials = aws.NewCredentialsCache(credentials.NewStaticCredentialsProvider(c.KeyID, c.Secret.RevealString(), c.Session.RevealString()))
 	} else {

@@ -2,10 +2,13 @@ package client
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // TestNoTokenInErrors checks that the session token, which AWS repeats when a signature is wrong,
@@ -24,5 +27,24 @@ func TestNoTokenInErrors(t *testing.T) {
 	}
 	if !strings.Contains(err.Error(), "x-amz-date:20260101T000000Z") {
 		t.Errorf("the rest is gone, too: %v", err)
+	}
+}
+
+// TestNoTokenInCalls: what is told of a call has no token either, whether AWS has answered or something else has failed.
+func TestNoTokenInCalls(t *testing.T) {
+	const token = "x-amz-security-token: FwoGZXIvYXdzEJr//canary+/=="
+	for name, err := range map[string]error{
+		"an answer":    &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: 403}}, Err: &smithy.GenericAPIError{Code: "SignatureDoesNotMatch", Message: token}}},
+		"a transport":  errors.New("cannot send " + token),
+		"not of AWS's": &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: 502}}, Err: errors.New(token)}},
+	} {
+		var c Call
+		c.failed(err)
+		if text := c.Code + c.Message + c.Failed; strings.Contains(text, "canary") || text == "" {
+			t.Errorf("%s: told of %+v", name, c)
+		}
+		if want := map[string]int{"an answer": 403, "not of AWS's": 502}[name]; c.Status != want {
+			t.Errorf("%s: status %d, want %d", name, c.Status, want)
+		}
 	}
 }

@@ -93,6 +93,9 @@ func (k call) explain(err error) error {
 		unchanged = false
 	}
 	f.Err = errors.New(k.scrub(logged(err)))
+	if n := number(err); n != 0 {
+		f = database.MarkCode(f, fmt.Sprintf("error %d", n))
+	}
 	if refusalOnly(err) {
 		f = database.MarkRefused(f)
 	}

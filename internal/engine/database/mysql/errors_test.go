@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -64,6 +65,13 @@ func TestExplain(t *testing.T) {
 		}
 		if database.Unchanged(err) != tt.unchanged || database.Refused(err) != tt.refused {
 			t.Errorf("%s: unchanged %v and refused %v, want %v and %v", name, database.Unchanged(err), database.Refused(err), tt.unchanged, tt.refused)
+		}
+		want := ""
+		if my, answered := errors.AsType[*mysql.MySQLError](tt.err); answered {
+			want = fmt.Sprintf("error %d", my.Number)
+		}
+		if got := database.CodeOf(err); got != want {
+			t.Errorf("%s: code %q, want %q", name, got, want)
 		}
 	}
 	if err := (call{}).explain(nil); err != nil {

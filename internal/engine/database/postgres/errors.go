@@ -32,6 +32,9 @@ func (k call) explain(done int, err error) error {
 		text += " (" + pg.Detail + ")"
 	}
 	f.Err = &fault.Error{Op: k.doing, Kind: f.Kind, Err: errors.New(k.scrub(text))}
+	if code := sqlState(err); code != "" {
+		f = database.MarkCode(f, "SQLSTATE "+code)
+	}
 	if refusalOnly(err) {
 		f = database.MarkRefused(f)
 	}

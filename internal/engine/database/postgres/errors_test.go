@@ -60,6 +60,9 @@ func TestExplain(t *testing.T) {
 		if database.Unchanged(err) != tt.unchanged || database.Refused(err) != tt.refused {
 			t.Errorf("%s: unchanged %v and refused %v, want %v and %v", name, database.Unchanged(err), database.Refused(err), tt.unchanged, tt.refused)
 		}
+		if pg, answered := errors.AsType[*pgconn.PgError](tt.err); answered != (database.CodeOf(err) != "") || answered && database.CodeOf(err) != "SQLSTATE "+pg.Code {
+			t.Errorf("%s: code %q", name, database.CodeOf(err))
+		}
 		k.steps = true
 		if database.Unchanged(k.explain(0, tt.err)) {
 			t.Errorf("%s: a call of several messages is called unchanged", name)

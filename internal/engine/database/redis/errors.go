@@ -60,6 +60,9 @@ func (c *conn) explain(k call, err error) error {
 	var r secret.Redactor
 	r.Know(k.secrets...)
 	f.Err = errors.New(r.Scrub(err.Error()))
+	if said, answered := errors.AsType[*answer](err); answered {
+		f = database.MarkCode(f, r.Scrub(strings.TrimPrefix(said.word(), "-")))
+	}
 	if unchanged {
 		return database.MarkUnchanged(f)
 	}

@@ -63,6 +63,13 @@ func TestExplain(t *testing.T) {
 		if database.Unchanged(err) != tt.unchanged {
 			t.Errorf("%s: unchanged %v, want %v", name, database.Unchanged(err), tt.unchanged)
 		}
+		want := ""
+		if said, answered := errors.AsType[*answer](tt.err); answered {
+			want = strings.TrimPrefix(said.word(), "-")
+		}
+		if got := database.CodeOf(err); got != want {
+			t.Errorf("%s: code %q, want %q", name, got, want)
+		}
 	}
 	if got := (call{}).refused(&answer{text: "ERR x"}); got != "the log has its words" {
 		t.Errorf("without rules: %q", got)

@@ -34,7 +34,7 @@ func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error)
 	x := c.exchange(st, request)
 	r, err := c.exchanged(ctx, st, request, vars)
 	if c.told != nil {
-		x.Took = rotate.Seconds(time.Since(x.At))
+		x = x.Ended()
 		if r != nil {
 			x.Status, x.Reply = r.status, rotate.ShowReply(c.eval.redactor, r.status, []byte(r.vars["response"].GetAttr("body").AsString()), st.name == "create")
 		}
