@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
@@ -14,7 +15,7 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// rootIn is the root configuration as it is written. What is nil was not given.
+// rootIn is a write of config/root. Nil fields were not sent.
 type rootIn struct {
 	KeyID  *string       `json:"access_key" doc:"The access key that creates users and sessions. If this and secret_key are empty, the server uses the credentials that AWS's own tools find on this machine. If both are left out, the stored key is kept."`
 	Secret *secret.Value `json:"secret_key" doc:"The secret key that belongs to access_key. It is never read back."`
@@ -28,7 +29,7 @@ type rootIn struct {
 	unsupportedIn
 }
 
-// unsupportedIn are fields that are known and not built yet.
+// unsupportedIn are fields of the reference that are not implemented yet.
 type unsupportedIn struct {
 	RoleARN  wire.Raw `json:"role_arn" doc:"Not implemented yet; refused."`
 	Audience wire.Raw `json:"identity_token_audience" doc:"Not implemented yet; refused."`
@@ -40,7 +41,7 @@ func (l *unsupportedIn) refuse() error {
 		name string
 		v    wire.Raw
 	}{
-		{"role_arn", l.RoleARN}, {"identity_token_audience", l.Audience}, {"identity_token_ttl", l.TokenTTL},
+		{name: "role_arn", v: l.RoleARN}, {name: "identity_token_audience", v: l.Audience}, {name: "identity_token_ttl", v: l.TokenTTL},
 	} {
 		switch strings.TrimSpace(string(f.v.Reveal())) {
 		case "", "null", `""`, "0", `"0"`, `"0s"`:
@@ -51,16 +52,25 @@ func (l *unsupportedIn) refuse() error {
 	return nil
 }
 
-func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (route.None, error) {
+// configRoutes are the routes below config/.
+type configRoutes struct {
+	m       *engine.Mount
+	configs *configs
+	clients *clients
+	records *rotate.Manager
+	root    *rootRotation
+}
+
+func (s *configRoutes) writeRoot(ctx context.Context, r *route.Request, in rootIn) (route.None, error) {
 	if err := in.refuse(); err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, b.rotations.Change(ctx, rootKind, rootKind, nil, func(e *rotate.Edit) error {
-		c, err := b.merge(ctx, r, &in)
+	return route.None{}, s.records.Change(ctx, rootKind, rootKind, nil, func(e *rotate.Edit) error {
+		c, err := s.merge(ctx, r, &in)
 		if err != nil {
 			return err
 		}
-		d, was := rootDataOf(e.Rec), b.kind().Timing(e.Rec)
+		d, was := rootDataOf(e.Rec), s.root.kind().Timing(e.Rec)
 		if err := in.scheduleIn.apply(&d.When); err != nil {
 			return err
 		}
@@ -87,9 +97,9 @@ func (b configs) writeRoot(ctx context.Context, r *route.Request, in rootIn) (ro
 	})
 }
 
-// merge is the configuration as a write makes it, but for when the key is rotated.
-func (b configs) merge(ctx context.Context, r *route.Request, in *rootIn) (*rootConfig, error) {
-	c, err := b.config(ctx)
+// merge returns config/root as a write changes it, except for the rotation schedule.
+func (s *configRoutes) merge(ctx context.Context, r *route.Request, in *rootIn) (*rootConfig, error) {
+	c, err := s.configs.root(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +154,7 @@ func (in *rootIn) apply(c *rootConfig) error {
 	return nil
 }
 
-// rootOut is the root configuration as it is shown.
+// rootOut is config/root in an answer.
 type rootOut struct {
 	KeyID     string         `json:"access_key"`
 	IAM       string         `json:"iam_endpoint"`
@@ -161,8 +171,8 @@ type rootOut struct {
 	scheduleOut
 }
 
-func (b configs) readRoot(ctx context.Context, _ *route.Request, _ route.None) (*rootOut, error) {
-	c, err := b.config(ctx)
+func (s *configRoutes) readRoot(ctx context.Context, _ *route.Request, _ route.None) (*rootOut, error) {
+	c, err := s.configs.root(ctx)
 	if err != nil || c == nil {
 		return nil, err
 	}
@@ -170,7 +180,7 @@ func (b configs) readRoot(ctx context.Context, _ *route.Request, _ route.None) (
 		KeyID: c.KeyID, IAM: c.IAM, Retries: c.Retries, Region: c.Region, STS: c.STS.URL, Name: c.template(),
 		STSRegion: c.STS.Region, Others: c.Others, Regions: c.Regions, Checks: c.Propagation.Checks,
 	}
-	rec, _, err := b.rotations.Read(ctx, rootKind, rootKind)
+	rec, _, err := s.records.Read(ctx, rootKind, rootKind)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +198,7 @@ type leaseOut struct {
 	Max string `json:"lease_max"`
 }
 
-func (b configs) writeLease(ctx context.Context, _ *route.Request, in leaseIn) (route.None, error) {
+func (s *configRoutes) writeLease(ctx context.Context, _ *route.Request, in leaseIn) (route.None, error) {
 	switch {
 	case in.TTL == nil || *in.TTL <= 0:
 		return route.None{}, invalid("field \"lease\" is required; give a duration such as 1h")
@@ -197,18 +207,18 @@ func (b configs) writeLease(ctx context.Context, _ *route.Request, in leaseIn) (
 	case *in.TTL > *in.Max:
 		return route.None{}, invalid("field \"lease\": %s is above lease_max, %s; lower it", *in.TTL, *in.Max)
 	}
-	text, err := json.Marshal(leaseTTLs{*in.TTL, *in.Max})
+	text, err := json.Marshal(leaseTTLs{TTL: *in.TTL, Max: *in.Max})
 	if err != nil {
 		return route.None{}, fault.Wrap("aws.lease", fault.Internal, err)
 	}
-	_, err = b.m.Store.Commit(ctx, storage.Set(leaseKey, text))
+	_, err = s.m.Store.Commit(ctx, storage.Set(leaseKey, text))
 	return route.None{}, err
 }
 
-func (b configs) readLease(ctx context.Context, _ *route.Request, _ route.None) (*leaseOut, error) {
-	l, err := b.leaseTTLs(ctx)
+func (s *configRoutes) readLease(ctx context.Context, _ *route.Request, _ route.None) (*leaseOut, error) {
+	l, err := s.configs.lease(ctx)
 	if err != nil || l == nil {
 		return nil, err
 	}
-	return &leaseOut{l.TTL.String(), l.Max.String()}, nil
+	return &leaseOut{TTL: l.TTL.String(), Max: l.Max.String()}, nil
 }

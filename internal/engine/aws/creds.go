@@ -7,13 +7,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// What leases say that they are undone at. Sessions need no undoing, and wait for nothing.
+// Undo targets of leases. Sessions have their own, because their undo does nothing and waits for nothing.
 const (
 	iamTarget = "iam"
 	stsTarget = "sts"
@@ -25,15 +26,15 @@ const (
 	sessionKind = "session"
 )
 
-// A lent user is what a lease knows of it.
+// An issuedUser is what a lease stores of its user.
 type issuedUser struct {
 	User    string `json:"u,omitempty"`
-	Account string `json:"a,omitempty"` // its account
+	Account string `json:"a,omitempty"`
 	Role    string `json:"r"`
 	RoleID  string `json:"i"`
 }
 
-// issuePlan is what plan hands to create.
+// An issuePlan is what plan hands to create.
 type issuePlan struct {
 	issuedUser
 	role    *role
@@ -48,7 +49,7 @@ type credsIn struct {
 	Code        *string        `json:"mfa_code" doc:"What the MFA device of the role's mfa_serial_number shows."`
 }
 
-// credsOut are credentials. The tokens are null for users: they have none.
+// credsOut are issued credentials. Users have no tokens, so theirs are null.
 type credsOut struct {
 	KeyID    string        `json:"access_key"`
 	Secret   secret.Value  `json:"secret_key"`
@@ -58,19 +59,25 @@ type credsOut struct {
 	TTL      time.Duration `json:"ttl,omitempty"`
 }
 
-// issuing are the routes creds/ and sts/.
-type issuing struct{ *backend }
+// issuer issues credentials: the routes creds/ and sts/.
+type issuer struct {
+	m        *engine.Mount
+	configs  *configs
+	clients  *clients
+	roles    *roles
+	noEffect *engine.Attempts // attempts that surely created nothing
+}
 
 // plan decides on credentials, without any effect.
-func (b issuing) plan(ctx context.Context, r *route.Request, in credsIn) (plan route.Plan, p issuePlan, err error) {
-	ro, err := b.role(ctx, in.Name)
+func (s *issuer) plan(ctx context.Context, r *route.Request, in credsIn) (plan route.Plan, p issuePlan, err error) {
+	ro, err := s.roles.get(ctx, in.Name)
 	if err != nil {
 		return plan, p, err
 	}
 	if ro == nil {
 		return plan, p, fault.New("aws.creds", fault.Invalid, "unknown role: %s; list roles/", in.Name)
 	}
-	c, err := b.config(ctx)
+	c, err := s.configs.root(ctx)
 	if err != nil {
 		return plan, p, err
 	}
@@ -78,7 +85,7 @@ func (b issuing) plan(ctx context.Context, r *route.Request, in credsIn) (plan r
 		return plan, p, invalid("the mount is not configured; write config/root with access_key, secret_key and region")
 	}
 	p = issuePlan{issuedUser: issuedUser{Role: in.Name, RoleID: ro.ID}, role: ro}
-	n := naming{installation: b.m.Host.Installation, role: in.Name, kind: "STS", longest: sessionMax, now: time.Now()}
+	n := naming{installation: s.m.Host.Installation, role: in.Name, kind: "STS", longest: sessionMax, now: time.Now()}
 	if r.Caller != nil {
 		n.display = r.Caller.DisplayName
 	}
@@ -90,26 +97,27 @@ func (b issuing) plan(ctx context.Context, r *route.Request, in credsIn) (plan r
 	if p.User, err = n.generate(c.Name); err != nil {
 		return plan, p, err
 	}
-	reach, _, err := b.client(ctx)
+	aws, _, err := s.clients.current(ctx)
 	if err != nil {
 		return plan, p, err
 	}
-	if p.Account, err = b.account(ctx, reach); err != nil {
+	if p.Account, err = s.clients.accountOf(ctx, aws); err != nil {
 		return plan, p, err
 	}
-	plan, err = b.planUser(ctx, &p)
+	plan, err = s.planUser(ctx, &p)
 	return plan, p, err
 }
 
-// planUser: the role's TTLs bound the lease, else those of config/lease, else the mount's.
-func (b issuing) planUser(ctx context.Context, p *issuePlan) (route.Plan, error) {
-	ttl, most, err := b.userTTLs(ctx, p.role)
+// planUser bounds the lease by the role's TTLs, else those of config/lease, else the mount's.
+func (s *issuer) planUser(ctx context.Context, p *issuePlan) (route.Plan, error) {
+	ttl, longest, err := s.configs.userTTLs(ctx, p.role)
 	return route.Plan{
-		Kind: userKind, Undo: p.issuedUser, TTL: ttl, MaxTTL: most, Renewable: true, Target: iamTarget, CreateWithin: createWithin, Late: late, FromGrant: true,
+		Kind: userKind, Undo: p.issuedUser, TTL: ttl, MaxTTL: longest, Renewable: true, Target: iamTarget,
+		CreateWithin: createWithin, Late: late, FromGrant: true,
 	}, err
 }
 
-// planSession checks what the reader asks for.
+// planSession checks the fields of the request.
 func (p *issuePlan) planSession(r *route.Request, n naming, c *rootConfig, in *credsIn) (plan route.Plan, err error) {
 	ro := p.role
 	s := client.SessionRequest{Policy: ro.Document, PolicyARNs: ro.PolicyARNs, Tags: ro.SessionTags, ExternalID: ro.ExternalID}
@@ -144,7 +152,7 @@ func (p *issuePlan) planSession(r *route.Request, n naming, c *rootConfig, in *c
 	return route.Plan{Kind: sessionKind, Undo: p.issuedUser, TTL: ttl, MaxTTL: ttl, Target: stsTarget, CreateWithin: createWithin, Late: time.Millisecond}, err
 }
 
-// roleARN is the role to assume.
+// roleARN is the AWS role to assume.
 func (ro *role) roleARN(given *string) (string, error) {
 	switch {
 	case given != nil && *given != "" && !slices.Contains(ro.RoleARNs, *given):
@@ -184,23 +192,23 @@ func (ro *role) sessionTTL(r *route.Request, given *time.Duration) (time.Duratio
 	return ttl, nil
 }
 
-// create makes the credentials. What undoing needs is durable by now.
-func (b issuing) create(ctx context.Context, a route.Attempt, p issuePlan) (*credsOut, error) {
-	c, cfg, done, err := b.issuingClient(ctx)
+// create creates the credentials. The reservation, which has all that undo needs, is durable by now.
+func (s *issuer) create(ctx context.Context, a route.Attempt, p issuePlan) (*credsOut, error) {
+	c, cfg, done, err := s.clients.forIssuing(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	if p.role.Type == iamUser {
-		if err := b.checkAccount(ctx, c, "user "+p.User, p.Account); err != nil { // config/root was written since
-			b.noEffect.Add(a.ID)
+		if err := s.clients.checkAccount(ctx, c, "user "+p.User, p.Account); err != nil { // config/root was written since plan
+			s.noEffect.Add(a.ID)
 			return nil, err
 		}
-		k, err := b.createUser(ctx, c, a, p)
-		if done(); err != nil { // what follows is by the new key alone
+		k, err := s.createUser(ctx, c, a, p)
+		if done(); err != nil { // the calls that follow use only the new key
 			return nil, err
 		}
-		if err := b.waitPropagated(ctx, c, k, p.role.Propagation.orDefault(cfg.Propagation)); err != nil {
+		if err := waitPropagated(ctx, c, k, p.role.Propagation.orDefault(cfg.Propagation)); err != nil {
 			return nil, upstreamError("aws.creds", err)
 		}
 		return &credsOut{KeyID: k.ID, Secret: k.Secret}, nil
@@ -209,22 +217,24 @@ func (b issuing) create(ctx context.Context, a route.Attempt, p issuePlan) (*cre
 		return nil, err
 	}
 	p.session.TTL = max(a.TTL.Truncate(time.Second), shortestSession)
-	var s client.Session
+	var session client.Session
 	switch p.role.Type {
 	case assumedRole:
-		s, err = c.AssumeRole(ctx, p.session)
+		session, err = c.AssumeRole(ctx, p.session)
 	case federationToken:
-		s, err = c.FederationToken(ctx, p.session)
+		session, err = c.FederationToken(ctx, p.session)
 	default:
-		s, err = c.SessionToken(ctx, p.session)
+		session, err = c.SessionToken(ctx, p.session)
 	}
 	if err != nil {
 		return nil, upstreamError("aws.creds", err)
 	}
-	return &credsOut{KeyID: s.ID, Secret: s.Secret, Security: &s.Token, Session: &s.Token, ARN: s.ARN, TTL: a.TTL}, nil
+	return &credsOut{
+		KeyID: session.ID, Secret: session.Secret, Security: &session.Token, Session: &session.Token, ARN: session.ARN, TTL: a.TTL,
+	}, nil
 }
 
-// narrowByGroups narrows a session by the policies of the role's groups, together with its own.
+// narrowByGroups narrows a session by the policies of the role's groups, in addition to its own.
 func (p *issuePlan) narrowByGroups(ctx context.Context, c *client.Client) error {
 	documents := []string{p.session.Policy}
 	for _, g := range p.role.Groups {
@@ -252,7 +262,7 @@ func (p *issuePlan) narrowByGroups(ctx context.Context, c *client.Client) error 
 	return nil
 }
 
-// mergePolicies makes one policy document of several: one that has all their statements.
+// mergePolicies returns one policy document with the statements of all.
 func mergePolicies(documents []string) (string, error) {
 	var all []json.RawMessage
 	for _, text := range documents {
@@ -265,7 +275,7 @@ func mergePolicies(documents []string) (string, error) {
 		}
 		var some []json.RawMessage
 		if json.Unmarshal(d.Statement, &some) != nil {
-			some = []json.RawMessage{d.Statement} // one alone may stand without a list
+			some = []json.RawMessage{d.Statement} // a single statement may stand without a list
 		}
 		all = append(all, some...)
 	}
@@ -276,13 +286,13 @@ func mergePolicies(documents []string) (string, error) {
 	return string(text), fault.Wrap("aws.creds", fault.Internal, err)
 }
 
-// createUser makes a user with all that its role says, and its key.
-func (b issuing) createUser(ctx context.Context, c *client.Client, a route.Attempt, p issuePlan) (k client.Key, err error) {
+// createUser creates a user as its role says, and its access key.
+func (s *issuer) createUser(ctx context.Context, c *client.Client, a route.Attempt, p issuePlan) (k client.Key, err error) {
 	const op = "aws.creds"
 	ro := p.role
 	if err := c.CreateUser(ctx, client.NewUser{Name: p.User, Path: ro.Path, Boundary: ro.Boundary, Tags: ro.Tags}); err != nil {
-		if client.Unchanged(err) { // a user of that name, if there is one, is somebody else's
-			b.noEffect.Add(a.ID)
+		if client.Unchanged(err) { // a user of that name, if there is one, belongs to another application
+			s.noEffect.Add(a.ID)
 		}
 		return k, upstreamError(op, err)
 	}

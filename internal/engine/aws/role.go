@@ -10,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/locks"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -23,9 +25,9 @@ const (
 	sessionToken    = "session_token"
 )
 
-// A role says which credentials its readers get.
+// A role says which credentials to issue.
 type role struct {
-	ID          string            `json:"id"` // another for each life of the name
+	ID          string            `json:"id"` // a new one if the role is deleted and written again
 	Type        string            `json:"type"`
 	RoleARNs    []string          `json:"role_arns,omitempty"`
 	PolicyARNs  []string          `json:"policy_arns,omitempty"`
@@ -47,9 +49,12 @@ type role struct {
 	stored storage.Version
 }
 
-// role finds a role; nil for none.
-func (b *backend) role(ctx context.Context, name string) (*role, error) {
-	e, err := b.m.Store.Get(ctx, rolePrefix+name)
+// roles reads the stored roles of a mount.
+type roles struct{ m *engine.Mount }
+
+// get returns a role; nil if there is none.
+func (s *roles) get(ctx context.Context, name string) (*role, error) {
+	e, err := s.m.Store.Get(ctx, rolePrefix+name)
 	if err != nil || e.Version == 0 {
 		return nil, err
 	}
@@ -57,13 +62,13 @@ func (b *backend) role(ctx context.Context, name string) (*role, error) {
 	return ro, fault.Wrap("aws.role", fault.Internal, json.Unmarshal(e.Value, ro))
 }
 
-// tags are tags: an object, a list of "name=value", or one text of them with commas.
+// tags are an object, a list of "name=value", or one text of these with commas.
 type tags struct{ byName map[string]string }
 
 // maxTags is how many tags are read. AWS takes 50.
 const maxTags = 100
 
-// UnmarshalJSON reads any of the forms.
+// UnmarshalJSON reads each of these forms.
 func (p *tags) UnmarshalJSON(text []byte) error {
 	err := p.read(text)
 	if err == nil && len(p.byName) > maxTags {
@@ -111,7 +116,7 @@ func (p *tags) setTo(m *map[string]string) {
 	}
 }
 
-// roleIn is a role as it is written. What is nil was not given.
+// roleIn is a write of a role. Nil fields were not sent.
 type roleIn struct {
 	Name        string          `path:"name" doc:"The role's name."`
 	Type        *string         `json:"credential_type" doc:"The type of credential to issue: iam_user, assumed_role, federation_token or session_token."`
@@ -136,7 +141,7 @@ type roleIn struct {
 	legacyIn
 }
 
-// legacyIn are the fields of roles before there were types.
+// legacyIn are the fields that roles had before there were types of credentials.
 type legacyIn struct {
 	ARN    *string   `json:"arn" also:"policy_arns,role_arns" doc:"The one policy or role of an old form of roles; use policy_arns or role_arns."`
 	Policy *document `json:"policy" also:"policy_document" doc:"The policy of an old form of roles; use policy_document."`
@@ -148,7 +153,7 @@ type document struct{ text string }
 // maxDocument is the longest policy in bytes that is read. AWS takes 10,240, white space aside.
 const maxDocument = 64 << 10
 
-// UnmarshalJSON reads either.
+// UnmarshalJSON reads both.
 func (d *document) UnmarshalJSON(text []byte) error {
 	if len(text) > maxDocument {
 		return fault.New("aws.document", fault.Invalid, "the policy has more than %d bytes; shorten it", maxDocument)
@@ -162,19 +167,23 @@ func (d *document) UnmarshalJSON(text []byte) error {
 
 var objectForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@+=,-]{0,127}$`)
 
-// roles are the routes below roles/.
-type roles struct{ *backend }
+// roleRoutes are the routes below roles/.
+type roleRoutes struct {
+	m     *engine.Mount
+	roles *roles
+	locks locks.Named // held over a write of each role
+}
 
-func (b roles) write(ctx context.Context, r *route.Request, in roleIn) (route.None, error) {
+func (s *roleRoutes) write(ctx context.Context, r *route.Request, in roleIn) (route.None, error) {
 	if !objectForm.MatchString(in.Name) {
 		return route.None{}, invalid("the role's name %q is refused: it must be 1 to 128 of A-Z a-z 0-9 _ . @ + = , - and begin with a letter, a digit or _", clip(in.Name))
 	}
-	release, err := b.locks.Take(ctx, rolePrefix+in.Name)
+	release, err := s.locks.Take(ctx, rolePrefix+in.Name)
 	if err != nil {
 		return route.None{}, err
 	}
 	defer release()
-	ro, err := b.role(ctx, in.Name)
+	ro, err := s.roles.get(ctx, in.Name)
 	if err != nil {
 		return route.None{}, err
 	}
@@ -193,11 +202,11 @@ func (b roles) write(ctx context.Context, r *route.Request, in roleIn) (route.No
 	if err != nil {
 		return route.None{}, fault.Wrap("aws.role", fault.Internal, err)
 	}
-	_, err = b.m.Store.Commit(ctx, storage.Set(rolePrefix+in.Name, text).If(ro.stored))
+	_, err = s.m.Store.Commit(ctx, storage.Set(rolePrefix+in.Name, text).If(ro.stored))
 	return route.None{}, err
 }
 
-// warn tells what may be meant otherwise. It is no error, since roles are also written field by field.
+// warn warns of what is probably a mistake. It is no error, because roles are also written field by field.
 func (ro *role) warn(r *route.Request) {
 	switch {
 	case ro.Type == iamUser && len(ro.PolicyARNs)+len(ro.Groups) == 0 && ro.Document == "":
@@ -213,7 +222,7 @@ func (ro *role) warn(r *route.Request) {
 	}
 }
 
-// legacy translates the fields of before.
+// legacy translates legacyIn.
 func (in *roleIn) legacy() error {
 	if in.ARN != nil && *in.ARN == "" {
 		in.ARN = nil
@@ -302,7 +311,7 @@ func (ro *role) unsupportedField() (field, instead string) {
 	return "", ""
 }
 
-// check finds what cannot be right.
+// check refuses contradictions.
 func (ro *role) check() error {
 	switch ro.Type {
 	case iamUser, assumedRole, federationToken, sessionToken:
@@ -334,7 +343,10 @@ func (ro *role) check() error {
 	for _, f := range []struct {
 		name string
 		arns []string
-	}{{"role_arns", ro.RoleARNs}, {"policy_arns", ro.PolicyARNs}, {"permissions_boundary_arn", []string{ro.Boundary}}} {
+	}{
+		{name: "role_arns", arns: ro.RoleARNs}, {name: "policy_arns", arns: ro.PolicyARNs},
+		{name: "permissions_boundary_arn", arns: []string{ro.Boundary}},
+	} {
 		for _, arn := range f.arns {
 			if arn != "" && !arnForm.MatchString(arn) {
 				return invalid("field %q: %q is no ARN; it looks like arn:aws:iam::123456789012:policy/Name, with an account of 12 digits, or aws for AWS's own policies", f.name, clip(arn))
@@ -352,7 +364,7 @@ func (ro *role) checkSTS() error {
 	for _, f := range []struct {
 		name string
 		ttl  time.Duration
-	}{{"default_sts_ttl", ro.DefaultSTS}, {"max_sts_ttl", ro.MaxSTS}} {
+	}{{name: "default_sts_ttl", ttl: ro.DefaultSTS}, {name: "max_sts_ttl", ttl: ro.MaxSTS}} {
 		if f.ttl != 0 && (f.ttl < shortestSession || f.ttl > longest) {
 			return invalid("field %q: %s is out of AWS's bounds; give %s to %s", f.name, f.ttl, shortestSession, longest)
 		}
@@ -365,7 +377,7 @@ func validPolicy(text string) bool {
 	return json.Unmarshal([]byte(text), &any) == nil
 }
 
-// roleOut is a role as it is shown.
+// roleOut is a role in an answer.
 type roleOut struct {
 	Type        string            `json:"credential_type"`
 	DefaultSTS  time.Duration     `json:"default_sts_ttl"`
@@ -387,45 +399,44 @@ type roleOut struct {
 	Pause       *time.Duration    `json:"propagation_settle,omitempty"`
 }
 
-func (b roles) read(ctx context.Context, _ *route.Request, in nameIn) (*roleOut, error) {
-	ro, err := b.role(ctx, in.Name)
+func (s *roleRoutes) read(ctx context.Context, _ *route.Request, in nameIn) (*roleOut, error) {
+	ro, err := s.roles.get(ctx, in.Name)
 	if err != nil || ro == nil {
 		return nil, err
 	}
-	out := &roleOut{
+	return &roleOut{
 		Type: ro.Type, DefaultSTS: ro.DefaultSTS, Groups: ro.Groups, Tags: ro.Tags, MaxSTS: ro.MaxSTS, Boundary: ro.Boundary,
 		PolicyARNs: ro.PolicyARNs, Document: ro.Document, RoleARNs: ro.RoleARNs, Path: ro.Path, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
-		ExternalID: ro.ExternalID, SessionName: ro.SessionName, SessionTags: ro.SessionTags, MFASerial: ro.MFASerial, Checks: ro.Propagation.Checks,
-	}
-	out.Pause = ro.Propagation.Pause
-	return out, nil
+		ExternalID: ro.ExternalID, SessionName: ro.SessionName, SessionTags: ro.SessionTags, MFASerial: ro.MFASerial,
+		Checks: ro.Propagation.Checks, Pause: ro.Propagation.Pause,
+	}, nil
 }
 
 type nameIn struct {
 	Name string `path:"name" doc:"The role's name."`
 }
 
-func (b roles) exists(ctx context.Context, r *route.Request) (bool, error) {
-	e, err := b.m.Store.Get(ctx, rolePrefix+r.Param("name"))
+func (s *roleRoutes) exists(ctx context.Context, r *route.Request) (bool, error) {
+	e, err := s.m.Store.Get(ctx, rolePrefix+r.Param("name"))
 	return e.Version != 0, err
 }
 
-func (b roles) list(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
-	names, err := b.names(ctx, rolePrefix)
+func (s *roleRoutes) list(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+	names, err := listNames(ctx, s.m, rolePrefix)
 	return route.Keys{Keys: names}, err
 }
 
-func (b *backend) names(ctx context.Context, prefix string) (names []string, err error) {
-	for e, err := range b.m.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+func (s *roleRoutes) remove(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+	_, err := s.m.Store.Commit(ctx, storage.Remove(rolePrefix+in.Name))
+	return route.None{}, err
+}
+
+func listNames(ctx context.Context, m *engine.Mount, prefix string) (names []string, err error) {
+	for e, err := range m.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
 		if err != nil {
 			return nil, err
 		}
 		names = append(names, strings.TrimPrefix(e.Key, prefix))
 	}
 	return names, nil
-}
-
-func (b roles) remove(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
-	_, err := b.m.Store.Commit(ctx, storage.Remove(rolePrefix+in.Name))
-	return route.None{}, err
 }

@@ -20,36 +20,36 @@ type rotateOut struct {
 }
 
 // rotateRoot replaces the key of config/root.
-func (b configs) rotateRoot(ctx context.Context, r *route.Request, in rotateIn) (out *rotateOut, err error) {
-	return out, b.rotations.Change(ctx, rootKind, rootKind, notConfigured(), func(e *rotate.Edit) error {
+func (s *configRoutes) rotateRoot(ctx context.Context, r *route.Request, in rotateIn) (out *rotateOut, err error) {
+	return out, s.records.Change(ctx, rootKind, rootKind, notConfigured(), func(e *rotate.Edit) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rotateWithin)
 		defer cancel()
 		if err := e.Unlock(ctx); err != nil {
 			return err
 		}
 		was := e.CurrentID()
-		err := b.finishRotation(ctx, e, in.Replace)
+		err := s.finishRotation(ctx, e, in.Replace)
 		if e.CurrentID() == was && err == nil {
-			err = b.startRotation(ctx, r, e, in.Replace)
+			err = s.startRotation(ctx, r, e, in.Replace)
 		}
-		if id := e.CurrentID(); id != was { // what is left to do is due
-			out = &rotateOut{id}
+		if id := e.CurrentID(); id != was { // the remaining steps are due
+			out = &rotateOut{KeyID: id}
 			return nil
 		}
 		return err
 	})
 }
 
-// startRotation begins a rotation, and drives it as far as it goes without waiting for long.
-func (b configs) startRotation(ctx context.Context, r *route.Request, e *rotate.Edit, replace *string) error {
-	c, cfg, err := b.client(ctx)
+// startRotation starts a rotation, and drives it as far as it goes without a long wait.
+func (s *configRoutes) startRotation(ctx context.Context, r *route.Request, e *rotate.Edit, replace *string) error {
+	c, cfg, err := s.clients.current(ctx)
 	if err != nil {
 		return err
 	}
 	if cfg.KeyID == "" {
 		return invalid("there is no access_key in config/root to rotate; credentials come from this server's environment, where they are replaced by hand")
 	}
-	if err := b.makeRoom(ctx, c, e, &rotationRequest{r, replace}); err != nil {
+	if err := s.makeRoom(ctx, c, e, &rotationRequest{r: r, replace: replace}); err != nil {
 		return err
 	}
 	if err := e.Control().Resume(ctx); err != nil {
@@ -61,37 +61,37 @@ func (b configs) startRotation(ctx context.Context, r *route.Request, e *rotate.
 	err = e.Control().Drive(ctx, keyReplaced)
 	switch t := e.Rec.Turn; {
 	case t != nil && t.Replaced() && e.CurrentID() == e.Rec.Current.Key():
-		b.retirePrevious(ctx, e)
+		s.retirePrevious(ctx, e)
 		return nil
 	case err == nil:
 		return pendingError(e.Rec, rootDataOf(e.Rec).User)
-	case e.Rec.State() == rotate.RollingBack: // at once, if nothing is left to look for
-		_ = e.Control().Drive(ctx, untilEnd) // what fails is due
+	case e.Rec.State() == rotate.RollingBack: // it ends at once if there is no key to look for
+		_ = e.Control().Drive(ctx, untilEnd) // a failed step is due again
 	}
 	return err
 }
 
-// retirePrevious deletes the key that was replaced, once nothing is made by it any more. What fails is due.
-func (b configs) retirePrevious(ctx context.Context, e *rotate.Edit) {
-	b.waitUnused(ctx, e.Rec.Turn.Old.Key())
+// retirePrevious deletes the replaced key once nothing is issued with it any more. A failed step is due again.
+func (s *configRoutes) retirePrevious(ctx context.Context, e *rotate.Edit) {
+	s.clients.waitIssuing(ctx, e.Rec.Turn.Old.Key())
 	e.Control().RetireNow()
 	_ = driveUntil(ctx, e, retireWithin, untilEnd)
 }
 
-// finishRotation brings a rotation that is in flight to its end.
-func (b configs) finishRotation(ctx context.Context, e *rotate.Edit, replace *string) error {
+// finishRotation finishes the rotation in flight.
+func (s *configRoutes) finishRotation(ctx context.Context, e *rotate.Edit, replace *string) error {
 	if e.Rec.Turn == nil {
 		return nil
 	}
-	c, _, err := b.client(ctx)
+	c, _, err := s.clients.current(ctx)
 	if err != nil {
 		return err
 	}
-	in, err := b.account(ctx, c)
+	account, err := s.clients.accountOf(ctx, c)
 	if err != nil {
 		return err
 	}
-	if id, err := strandedKey(e.Rec, in); err != nil {
+	if id, err := strandedKey(e.Rec, account); err != nil {
 		if id == "" || replace == nil || *replace != id {
 			return err
 		}
@@ -107,7 +107,7 @@ func (b configs) finishRotation(ctx context.Context, e *rotate.Edit, replace *st
 		return nil
 	}
 	if t.Replaced() {
-		b.waitUnused(ctx, t.Old.Key())
+		s.clients.waitIssuing(ctx, t.Old.Key())
 		e.Control().RetireNow()
 		if err := driveUntil(ctx, e, stepWithin, untilEnd); err != nil || e.Rec.Turn == nil {
 			return err
@@ -116,14 +116,14 @@ func (b configs) finishRotation(ctx context.Context, e *rotate.Edit, replace *st
 	return pendingError(e.Rec, rootDataOf(e.Rec).User)
 }
 
-// An asker wants a rotation now. One that comes by schedule has none.
+// A rotationRequest is the request that starts a rotation. A scheduled rotation has none.
 type rotationRequest struct {
 	r       *route.Request
 	replace *string
 }
 
-// makeRoom deletes the user's second key, if there is one that may go.
-func (b configs) makeRoom(ctx context.Context, c *client.Client, e *rotate.Edit, by *rotationRequest) error {
+// makeRoom deletes the user's second key, if there is one and it may be deleted.
+func (s *configRoutes) makeRoom(ctx context.Context, c *client.Client, e *rotate.Edit, by *rotationRequest) error {
 	const op = "aws.rotateRoot"
 	who, err := c.WhoAmI(ctx)
 	if err != nil {
@@ -144,11 +144,11 @@ func (b configs) makeRoom(ctx context.Context, c *client.Client, e *rotate.Edit,
 	if len(keys) < 2 || i < 0 {
 		return nil
 	}
-	why, err := b.deletionReason(ctx, c, keys[i], by.replace)
+	why, err := deletionReason(ctx, c, keys[i], by.replace)
 	if err != nil {
 		return err
 	}
-	// To another server that has rotated meanwhile, the new key is the current one, and here it looks unused.
+	// If another server has rotated meanwhile, its new key is current there, and looks unused here.
 	err = e.Control().TakeAway(ctx, "making-room", func(ctx context.Context) error { return c.DeleteKey(ctx, name, keys[i].ID) })
 	if fault.Is(err, fault.Conflict) {
 		return err
@@ -161,8 +161,8 @@ func (b configs) makeRoom(ctx context.Context, c *client.Client, e *rotate.Edit,
 	return d.store(r)
 }
 
-// deletionReason says why a key may be deleted to make room, or that it may not.
-func (b configs) deletionReason(ctx context.Context, c *client.Client, k client.Key, replace *string) (why string, err error) {
+// deletionReason says why a key may be deleted to make room; an error if it must stay.
+func deletionReason(ctx context.Context, c *client.Client, k client.Key, replace *string) (why string, err error) {
 	if replace != nil && *replace == k.ID {
 		return "replace_key names it", nil
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/keyturn/keyturn/internal/cron"
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
@@ -20,6 +21,13 @@ type rootData struct {
 	User    string      `json:"user,omitempty"`
 	Account string      `json:"account,omitempty"`
 	Deleted deletedKeys `json:"dropped,omitempty"`
+}
+
+// rootRotation rotates the access key of config/root.
+type rootRotation struct {
+	m       *engine.Mount
+	configs *configs
+	clients *clients
 }
 
 func rootDataOf(r *rotate.Record) (d rootData) {

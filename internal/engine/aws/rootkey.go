@@ -14,54 +14,55 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Keys of the rotation of config/root's key, below the mount. The row "root" has the key as well: it is written in the commit by
-// which the record has another one.
+// Keys of the rotation of config/root's key, below the mount. The row "root" has the current key, too:
+// the commit that changes the record's current key also writes that row.
 //
 //	rk/root                 the record
 //	rs/root                 its secrets
 //	rh/root/<number>        a rotation that has ended
 //	rj/root/<commit>        its journal
 
-// kind is what [rotate] is told of the key of config/root.
-func (b configs) kind() rotate.Kind {
+// kind describes the record of config/root's key to [rotate].
+func (s *rootRotation) kind() rotate.Kind {
 	return rotate.Kind{
 		Name: rootKind, Noun: "config", Style: rotate.TwoKey, Eager: true,
 		Records: "rk/", Secrets: "rs/", History: "rh/", Journal: "rj/",
 		Path: func(string) string { return "config/root" },
 		Details: func(r *rotate.Record) map[string]string {
-			return map[string]string{"key_id": r.Current.Key(), "path": b.m.Settings().Path + "config/root"}
+			return map[string]string{"key_id": r.Current.Key(), "path": s.m.Settings().Path + "config/root"}
 		},
 		Timing: func(r *rotate.Record) rotate.Timing {
 			return rotate.Timing{When: rootDataOf(r).When, Grace: drainWithin}
 		},
 		Open: func(_ context.Context, r *rotate.Record, _ *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
-			t := &rootTarget{record: r}
-			t.target = target{b: b.backend, connect: t.connectAsRoot, red: red, keyLimitError: func(user string, keys []client.Key) error {
+			t := &rootTarget{root: s, record: r}
+			t.target = target{configs: s.configs, connect: t.connectAsRoot, red: red, keyLimitError: func(user string, keys []client.Key) error {
 				i := max(slices.IndexFunc(keys, func(k client.Key) bool { return k.ID != r.Current.Key() }), 0)
 				return fault.New("aws.rotateRoot", fault.Invalid, "user %s has two keys, as many as AWS allows, and by schedule none is deleted to make room; delete %s, or write config/rotate-root, which says what it deletes", user, keys[i].ID)
 			}}
 			return t, nil
 		},
-		Missing: b.recordFromLegacy,
+		Missing: s.recordFromLegacy,
 		Earlier: func(context.Context) iter.Seq2[string, error] {
 			return func(yield func(string, error) bool) { yield(rootKind, nil) }
 		},
 	}
 }
 
-// A rootTarget is the keys of the user of config/root, by whose key itself they are created and deleted.
+// A rootTarget is the keys of the user of config/root. That key itself creates and deletes them.
 type rootTarget struct {
 	target
+	root   *rootRotation
 	record *rotate.Record
 }
 
 // Capabilities implements [rotate.Target].
 func (t *rootTarget) Capabilities() rotate.Capabilities { return capabilities() }
 
-// connectAsRoot is a client by the key of config/root, for the user that the rotation is of. Its first call finds out which that is: the commit
-// before the creating call stores it.
+// connectAsRoot returns a client of config/root and its user. The first call of a rotation asks AWS for
+// the user, and the commit before the creating call stores it.
 func (t *rootTarget) connectAsRoot(ctx context.Context) (*client.Client, string, func(), error) {
-	c, _, err := t.b.client(ctx)
+	c, _, err := t.root.clients.current(ctx)
 	if err != nil {
 		return nil, "", nil, err
 	}
@@ -77,15 +78,15 @@ func (t *rootTarget) connectAsRoot(ctx context.Context) (*client.Client, string,
 		}
 		return c, d.User, func() {}, d.store(t.record)
 	}
-	in, err := t.b.account(ctx, c)
+	in, err := t.root.clients.accountOf(ctx, c)
 	if err == nil {
 		_, err = strandedKey(t.record, in)
 	}
 	return c, d.User, func() {}, err
 }
 
-// List implements [rotate.Lister]. Of a key that may have been created in an account that is out of reach nobody can tell more, in the
-// end, than that.
+// List implements [rotate.Lister]. When a key may have been created in an account that config/root no
+// longer reaches, List gives up after the creating call can have no effect any more, and logs it.
 func (t *rootTarget) List(ctx context.Context) ([]rotate.Listed, error) {
 	out, err := t.target.List(ctx)
 	turn := t.record.Turn
@@ -95,11 +96,11 @@ func (t *rootTarget) List(ctx context.Context) ([]rotate.Listed, error) {
 	if n := len(turn.Attempts); n == 0 || time.Now().Before(turn.Attempts[n-1].Late) {
 		return out, err
 	}
-	c, _, aerr := t.b.client(ctx)
+	c, _, aerr := t.root.clients.current(ctx)
 	if aerr != nil {
 		return nil, err
 	}
-	in, aerr := t.b.account(ctx, c)
+	in, aerr := t.root.clients.accountOf(ctx, c)
 	if aerr != nil {
 		return nil, err
 	}
@@ -107,7 +108,7 @@ func (t *rootTarget) List(ctx context.Context) ([]rotate.Listed, error) {
 		return nil, err
 	}
 	d := rootDataOf(t.record)
-	t.b.m.Log.Error("a key may be left that nobody knows, since config/root was written with one of another account; look at the user's keys", "user", d.User, "account", d.Account, "made", turn.Started)
+	t.root.m.Log.Error("a key may be left that nobody knows, since config/root was written with one of another account; look at the user's keys", "user", d.User, "account", d.Account, "made", turn.Started)
 	if live := turn.Live(); live != nil {
 		out = append(out, rotate.Listed{ID: live.ID})
 	}
@@ -124,9 +125,9 @@ func (t *rootTarget) Retire(ctx context.Context, id string) error {
 	return d.store(t.record)
 }
 
-// Join implements [rotate.Joiner]: config/root has the new key from the commit on by which it is the current one.
+// Join implements [rotate.Joiner]. The commit that makes a key the current one writes it to config/root.
 func (t *rootTarget) Join(ctx context.Context, r *rotate.Record, s *rotate.Secrets) ([]storage.Op, error) {
-	cfg, err := t.b.config(ctx)
+	cfg, err := t.root.configs.root(ctx)
 	switch {
 	case err != nil:
 		return nil, err
@@ -142,7 +143,7 @@ func (t *rootTarget) Join(ctx context.Context, r *rotate.Record, s *rotate.Secre
 	return []storage.Op{op}, err
 }
 
-// setCurrentKey makes the pair that was written into config/root the current one. Whoever gives a key says which one is right: what a
+// setCurrentKey makes the key pair that was written to config/root the current one. A key that a
 // rotation in flight has created is deleted, unless it was published already.
 func setCurrentKey(e *rotate.Edit, c *rootConfig) (undone bool) {
 	rec, t := e.Rec, e.Rec.Turn
@@ -166,8 +167,8 @@ func setCurrentKey(e *rotate.Edit, c *rootConfig) (undone bool) {
 	return false
 }
 
-// strandedKey says what a rotation has left in an account that config/root reaches no more: the id of a key, if it is known, and an error.
-// It is nil where config/root reaches the account.
+// strandedKey returns an error if a rotation has left a key in an account that config/root does not
+// reach any more, and the id of that key if it is known.
 func strandedKey(r *rotate.Record, in string) (id string, err error) {
 	const op = "aws.rotateRoot"
 	d, t := rootDataOf(r), r.Turn
@@ -184,7 +185,7 @@ func strandedKey(r *rotate.Record, in string) (id string, err error) {
 	return id, fault.New(op, fault.Upstream, "the rotation at %s has left the key %s of user %s in account %s, and config/root reaches account %s; write config/root with a key of account %s, or delete that key there and write rotate-root with replace_key=%s", at, id, d.User, d.Account, in, d.Account, id)
 }
 
-// userOf is the IAM user of a key.
+// userOf returns the name of the IAM user.
 func userOf(who client.Identity) (string, error) {
 	_, name, ok := strings.Cut(who.ARN, ":user/")
 	if !ok {

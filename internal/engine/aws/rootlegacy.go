@@ -39,8 +39,8 @@ type legacyRoot struct {
 }
 
 // recordFromLegacy makes a record of what the row of config/root says, if there is one.
-func (b configs) recordFromLegacy(ctx context.Context, name string) (*rotate.Record, *rotate.Secrets, error) {
-	row, err := b.m.Store.Get(ctx, rootKey)
+func (s *rootRotation) recordFromLegacy(ctx context.Context, name string) (*rotate.Record, *rotate.Secrets, error) {
+	row, err := s.m.Store.Get(ctx, rootKey)
 	if err != nil || row.Version == 0 {
 		return nil, nil, err
 	}
@@ -55,9 +55,9 @@ func (b configs) recordFromLegacy(ctx context.Context, name string) (*rotate.Rec
 	if r.Failures > 0 {
 		r.Retry = was.Auto.Again
 	}
-	s := &rotate.Secrets{Admin: map[string]secret.Value{}, Keys: map[string]rotate.Credential{}}
-	add := func(id string, word []byte) {
-		s.Keys[id] = rotate.Credential{ID: id, Secret: map[string]secret.Value{secretField: secret.New(word)}}
+	secrets := &rotate.Secrets{Admin: map[string]secret.Value{}, Keys: map[string]rotate.Credential{}}
+	add := func(id string, secretKey []byte) {
+		secrets.Keys[id] = rotate.Credential{ID: id, Secret: map[string]secret.Value{secretField: secret.New(secretKey)}}
 	}
 	if was.KeyID != "" {
 		r.Current = &rotate.Ref{ID: was.KeyID, At: was.Auto.Last, Adopted: !was.Made}
@@ -71,7 +71,7 @@ func (b configs) recordFromLegacy(ctx context.Context, name string) (*rotate.Rec
 			add(was.Turn.New, was.New)
 		}
 	}
-	return r, s, d.store(r)
+	return r, secrets, d.store(r)
 }
 
 // inFlight is the rotation in flight.

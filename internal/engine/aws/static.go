@@ -49,9 +49,6 @@ type assumedRoleRef struct {
 	ExternalID string `json:"external,omitempty"`
 }
 
-// statics are the routes of static roles.
-type statics struct{ *backend }
-
 // staticDataOf is what is configured of a record.
 func staticDataOf(r *rotate.Record) (s staticData) {
 	_ = json.Unmarshal(r.Data, &s) // this version has written it, or has read it before

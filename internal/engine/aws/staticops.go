@@ -22,9 +22,9 @@ func unknownStatic(name string) error {
 	return fault.New("aws.static", fault.Invalid, "unknown static role: %s; list static-roles/", name)
 }
 
-// rotateNow is a rotation on request. One that is under way already is the one that was asked for.
-func (b statics) rotateNow(ctx context.Context, r *route.Request, in rotateNowIn) (route.None, error) {
-	return route.None{}, b.rotations.Change(ctx, staticKind, in.Name, unknownStatic(in.Name), func(e *rotate.Edit) error {
+// rotateNow rotates on request. If a rotation is in flight, it counts as the requested one.
+func (s *staticRoutes) rotateNow(ctx context.Context, r *route.Request, in rotateNowIn) (route.None, error) {
+	return route.None{}, s.records.Change(ctx, staticKind, in.Name, unknownStatic(in.Name), func(e *rotate.Edit) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createWithin)
 		defer cancel()
 		if e.Rec.Gone {
@@ -39,13 +39,13 @@ func (b statics) rotateNow(ctx context.Context, r *route.Request, in rotateNowIn
 			return invalid("field \"replace_key\": %s is the key that is given out now; leave replace_key out, and it is retired after its grace", replace)
 		}
 		was := e.CurrentID()
-		if err := b.finishRotation(ctx, e, replace); err != nil {
+		if err := s.finishRotation(ctx, e, replace); err != nil {
 			return err
 		}
 		if hasKey(e.Rec, e.Sec) && e.CurrentID() != was {
 			return nil
 		}
-		if err := b.deleteKey(ctx, e.Rec, replace); err != nil {
+		if err := s.deleteKey(ctx, e.Rec, replace); err != nil {
 			return err
 		}
 		if err := e.Control().Resume(ctx); err != nil {
@@ -54,12 +54,12 @@ func (b statics) rotateNow(ctx context.Context, r *route.Request, in rotateNowIn
 		if _, err := e.Control().RotateNow(ctx, rotate.Ask{By: r.Caller.DisplayName}); err != nil {
 			return err
 		}
-		return b.driveRequested(ctx, e, was)
+		return driveRequested(ctx, e, was)
 	})
 }
 
 // finishRotation brings a rotation that is in flight to its end. The key before has its grace, unless replace names it.
-func (b statics) finishRotation(ctx context.Context, e *rotate.Edit, replace string) error {
+func (s *staticRoutes) finishRotation(ctx context.Context, e *rotate.Edit, replace string) error {
 	t := e.Rec.Turn
 	if t == nil {
 		return nil
@@ -71,7 +71,7 @@ func (b statics) finishRotation(ctx context.Context, e *rotate.Edit, replace str
 		}
 		e.Control().RetireNow()
 	}
-	if t.Replaced() && t.Old == nil && len(t.IDs()) == 1 { // but for that list, it is done
+	if t.Replaced() && t.Old == nil && len(t.IDs()) == 1 { // it is done, except that AWS must list the new key
 		return e.Control().Abandon(ctx, "another rotation was requested before AWS listed the new key")
 	}
 	done := untilEnd
@@ -87,50 +87,50 @@ func (b statics) finishRotation(ctx context.Context, e *rotate.Edit, replace str
 	return nil
 }
 
-// deleteKey deletes a key that is in the way.
-func (b statics) deleteKey(ctx context.Context, r *rotate.Record, id string) error {
+// deleteKey deletes a key to make room.
+func (s *staticRoutes) deleteKey(ctx context.Context, r *rotate.Record, id string) error {
 	if id == "" || id == r.Current.Key() {
 		return nil
 	}
-	s := staticDataOf(r)
-	c, done, err := b.userClient(ctx, &s)
+	d := staticDataOf(r)
+	c, done, err := s.users.client(ctx, &d)
 	if err != nil {
 		return upstreamError("aws.rotate", err)
 	}
 	defer done()
-	keys, err := c.Keys(ctx, s.User)
+	keys, err := c.Keys(ctx, d.User)
 	if err != nil {
 		return upstreamError("aws.rotate", err)
 	}
 	if !slices.ContainsFunc(keys, func(k client.Key) bool { return k.ID == id }) {
 		return nil
 	}
-	if err := c.DeleteKey(ctx, s.User, id); err != nil {
+	if err := c.DeleteKey(ctx, d.User, id); err != nil {
 		return upstreamError("aws.rotate", err)
 	}
 	return nil
 }
 
 // driveRequested drives a rotation that was begun by a request, and says how it went. was is the key before.
-func (b statics) driveRequested(ctx context.Context, e *rotate.Edit, was string) error {
+func driveRequested(ctx context.Context, e *rotate.Edit, was string) error {
 	err := e.Control().Drive(ctx, keyReplaced)
 	switch {
 	case e.CurrentID() != was:
-		return nil // what is left to do is due
+		return nil // the remaining steps are due
 	case err == nil:
 		return pendingError(e.Rec, staticDataOf(e.Rec).User)
-	case e.Rec.State() == rotate.RollingBack: // at once, if nothing is left to look for
-		_ = e.Control().Drive(ctx, untilEnd) // what fails is due
+	case e.Rec.State() == rotate.RollingBack: // it ends at once if there is no key to look for
+		_ = e.Control().Drive(ctx, untilEnd) // a failed step is due again
 	}
 	return err
 }
 
-// errNoRole says of a deletion that it has nothing to do.
+// errNoRole tells remove that there is nothing to remove.
 var errNoRole = errors.New("there is no such role")
 
 // remove ends a role. The key that is given out stays; what is under way is brought to its end.
-func (b statics) remove(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
-	err := b.rotations.Change(ctx, staticKind, in.Name, errNoRole, func(e *rotate.Edit) error {
+func (s *staticRoutes) remove(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
+	err := s.records.Change(ctx, staticKind, in.Name, errNoRole, func(e *rotate.Edit) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createWithin)
 		defer cancel()
 		if e.Rec.Gone {
@@ -151,7 +151,7 @@ func (b statics) remove(ctx context.Context, r *route.Request, in nameIn) (route
 			return err
 		}
 		if t := e.Rec.Turn; t != nil && t.Victim() == nil {
-			_ = e.Control().Drive(ctx, untilEnd) // what fails is due
+			_ = e.Control().Drive(ctx, untilEnd) // a failed step is due again
 		}
 		return nil
 	})

@@ -10,7 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// staticOut is a static role as it is shown.
+// staticOut is a static role in an answer.
 type staticOut struct {
 	Name        string `json:"name"`
 	User        string `json:"username"`
@@ -37,24 +37,27 @@ type staticOut struct {
 	LastError string    `json:"last_error,omitempty"`
 }
 
-// timing is how roles and their credentials show when they are rotated.
+// timing has the rotation times in answers.
 type timing struct {
 	Period   time.Duration `json:"rotation_period,omitempty"`
 	Schedule string        `json:"rotation_schedule,omitempty"`
 	Window   time.Duration `json:"rotation_window,omitempty"`
 }
 
-func (s *staticData) timing() timing { return timing{s.When.Period, s.When.Schedule, s.When.Window} }
+func (s *staticData) timing() timing {
+	return timing{Period: s.When.Period, Schedule: s.When.Schedule, Window: s.When.Window}
+}
 
-func (b statics) read(ctx context.Context, r *route.Request, in nameIn) (*staticOut, error) {
-	rec, sec, err := b.rotations.Read(ctx, staticKind, in.Name)
+func (s *staticRoutes) read(ctx context.Context, r *route.Request, in nameIn) (*staticOut, error) {
+	rec, sec, err := s.records.Read(ctx, staticKind, in.Name)
 	if err != nil || rec == nil || rec.Gone {
 		return nil, err
 	}
-	s := staticDataOf(rec)
+	d := staticDataOf(rec)
 	out := &staticOut{
-		Name: in.Name, User: s.User, As: s.AssumedRole.ARN, SessionName: s.AssumedRole.Session, ExternalID: s.AssumedRole.ExternalID, Off: s.When.Off, timing: s.timing(),
-		Grace: s.Grace, Idle: s.Idle, Rest: s.Inactive, Checks: s.Propagation.Checks, Pause: s.Propagation.Pause,
+		Name: in.Name, User: d.User, As: d.AssumedRole.ARN, SessionName: d.AssumedRole.Session, ExternalID: d.AssumedRole.ExternalID,
+		Off: d.When.Off, timing: d.timing(),
+		Grace: d.Grace, Idle: d.Idle, Rest: d.Inactive, Checks: d.Propagation.Checks, Pause: d.Propagation.Pause,
 		Last: rec.LastRotated, NextAt: rec.Next, Failures: rec.Failures, LastError: rec.LastError,
 	}
 	old, t := rec.Current, rec.Turn
@@ -81,12 +84,12 @@ func (b statics) read(ctx context.Context, r *route.Request, in nameIn) (*static
 	return out, nil
 }
 
-// keptInUse reports whether the key before is kept after its grace because it is used.
+// keptInUse reports whether the previous key is kept after its grace period because it is in use.
 func keptInUse(t *rotate.Turn, now time.Time) bool {
 	return t != nil && t.Replaced() && t.State == rotate.Grace && !t.Needed().IsZero() && (!t.End.Revived.IsZero() || !t.End.After.After(now))
 }
 
-// staticCredsOut is what the readers of a static role are given. But for ttl, it is the same until the key changes.
+// staticCredsOut is the answer to a read of static credentials. Except for ttl, it is the same until the key changes.
 type staticCredsOut struct {
 	KeyID  string        `json:"access_key"`
 	Secret secret.Value  `json:"secret_key"`
@@ -96,37 +99,39 @@ type staticCredsOut struct {
 	timing
 }
 
-// creds gives out the key that a role has now.
-func (b statics) creds(ctx context.Context, _ *route.Request, in nameIn) (*staticCredsOut, error) {
-	rec, sec, err := b.rotations.Read(ctx, staticKind, in.Name)
+// creds returns the published key of a role.
+func (s *staticRoutes) creds(ctx context.Context, _ *route.Request, in nameIn) (*staticCredsOut, error) {
+	rec, sec, err := s.records.Read(ctx, staticKind, in.Name)
 	switch {
 	case err != nil:
 		return nil, err
 	case rec == nil || rec.Gone:
 		return nil, unknownStatic(in.Name)
 	}
-	s := staticDataOf(rec)
+	d := staticDataOf(rec)
 	if !hasKey(rec, sec) {
-		return nil, fault.New("aws.static", fault.Unavailable, "the first key of user %s is not known to work yet; try again after %s", s.User, rec.Due.Format(time.RFC3339))
+		return nil, fault.New("aws.static", fault.Unavailable, "the first key of user %s is not known to work yet; try again after %s", d.User, rec.Due.Format(time.RFC3339))
 	}
 	now := time.Now().UTC()
-	out := &staticCredsOut{KeyID: rec.Current.ID, Secret: sec.Keys[rec.Current.ID].Secret[secretField], Ends: rec.Next, TTL: s.readWithin(now), timing: s.timing()}
+	out := &staticCredsOut{
+		KeyID: rec.Current.ID, Secret: sec.Keys[rec.Current.ID].Secret[secretField], Ends: rec.Next, TTL: d.readWithin(now), timing: d.timing(),
+	}
 	if left := rec.Next.Sub(now); left > 0 {
 		out.TTL = max(min(out.TTL, left.Truncate(time.Second)), time.Second)
 	}
-	if out.Period == 0 { // those who sleep by ttl want both
-		out.Period = max(out.TTL, s.When.Shortest(now))
+	if out.Period == 0 { // clients that sleep for ttl need both
+		out.Period = max(out.TTL, d.When.Shortest(now))
 	}
 	return out, nil
 }
 
-func (b statics) exists(ctx context.Context, r *route.Request) (bool, error) {
-	e, err := b.rotations.View(ctx, staticKind, r.Param("name"))
+func (s *staticRoutes) exists(ctx context.Context, r *route.Request) (bool, error) {
+	e, err := s.records.View(ctx, staticKind, r.Param("name"))
 	return e != nil && !e.Rec.Gone, err
 }
 
-func (b statics) list(ctx context.Context, _ *route.Request, _ route.None) (out route.Keys, err error) {
-	for r, err := range b.rotations.Records(ctx, staticKind) {
+func (s *staticRoutes) list(ctx context.Context, _ *route.Request, _ route.None) (out route.Keys, err error) {
+	for r, err := range s.records.Records(ctx, staticKind) {
 		switch {
 		case err != nil:
 			return route.Keys{}, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/cron"
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
@@ -15,7 +16,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// staticIn is a static role as it is written. What is nil was not given.
+// staticIn is a write of a static role. Nil fields were not sent.
 type staticIn struct {
 	Name     string         `path:"name" doc:"The static role's name."`
 	User     *string        `json:"username" doc:"The IAM user whose access key is rotated. It must exist, and cannot be changed later."`
@@ -44,24 +45,31 @@ type existingKeyIn struct {
 	Replace *string       `json:"replace_key" default:"none" doc:"A key of the user that is deleted at once to make room for a new one. Only for a new role."`
 }
 
-func (b statics) write(ctx context.Context, r *route.Request, in staticIn) (route.None, error) {
+// staticRoutes are the routes below static-roles/, static-creds/ and rotate-role/.
+type staticRoutes struct {
+	m       *engine.Mount
+	users   *staticUsers
+	records *rotate.Manager
+}
+
+func (s *staticRoutes) write(ctx context.Context, r *route.Request, in staticIn) (route.None, error) {
 	if !objectForm.MatchString(in.Name) {
 		return route.None{}, invalid("the static role's name %q is refused: it must be 1 to 128 of A-Z a-z 0-9 _ . @ + = , - and begin with a letter, a digit or _", clip(in.Name))
 	}
-	return route.None{}, b.rotations.Change(ctx, staticKind, in.Name, nil, func(e *rotate.Edit) error {
+	return route.None{}, s.records.Change(ctx, staticKind, in.Name, nil, func(e *rotate.Edit) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createWithin)
 		defer cancel()
 		switch {
 		case e.Rec.Gone:
 			return fault.New("aws.static", fault.Unavailable, "the static role %q was deleted, and keys of its user %s are still to be settled; try again after %s", in.Name, staticDataOf(e.Rec).User, e.Rec.Due.Format(time.RFC3339))
 		case e.New():
-			return b.create(ctx, r, e, &in)
+			return s.create(ctx, r, e, &in)
 		}
-		return b.update(ctx, e, &in)
+		return s.update(ctx, e, &in)
 	})
 }
 
-// apply writes what was given into a role, and checks the whole.
+// apply changes a role by a write, and checks the result.
 func (s *staticData) apply(in *staticIn) error {
 	set(&s.User, in.User)
 	s.When.Apply(cron.Change{Period: in.Period, Schedule: in.Schedule, Window: in.Window, Off: in.Off})
@@ -76,7 +84,7 @@ func (s *staticData) apply(in *staticIn) error {
 	return s.check()
 }
 
-// check finds what cannot be right in itself.
+// check refuses contradictions.
 func (s *staticData) check() error {
 	if err := s.When.Check(minPeriod); err != nil {
 		return err
@@ -106,20 +114,20 @@ func (s *staticData) check() error {
 }
 
 // update is a write of a role that is there. The time of its next rotation follows at once.
-func (b statics) update(ctx context.Context, e *rotate.Edit, in *staticIn) error {
+func (s *staticRoutes) update(ctx context.Context, e *rotate.Edit, in *staticIn) error {
 	was := staticDataOf(e.Rec)
-	s := was
-	if err := s.apply(in); err != nil {
+	d := was
+	if err := d.apply(in); err != nil {
 		return err
 	}
 	switch {
-	case was.User != s.User:
+	case was.User != d.User:
 		return invalid("field \"username\" of a static role cannot change: it is of %q; delete it and write another one", was.User)
 	case in.givesKey() || in.Replace != nil && *in.Replace != "":
 		return invalid("fields \"access_key\", \"secret_key\" and \"replace_key\" are for roles that are new; to rotate this one, write rotate-role/%s", in.Name)
 	}
-	if was.AssumedRole != s.AssumedRole {
-		c, done, err := b.userClient(ctx, &s)
+	if was.AssumedRole != d.AssumedRole {
+		c, done, err := s.users.client(ctx, &d)
 		if err != nil {
 			return upstreamError("aws.static", err)
 		}
@@ -128,12 +136,12 @@ func (b statics) update(ctx context.Context, e *rotate.Edit, in *staticIn) error
 		switch {
 		case err != nil:
 			return upstreamError("aws.static", err)
-		case who.Account != s.Account:
-			return invalid("field \"assume_role_arn\": it leads to account %s, and user %s is in %s; delete the role and write another one", who.Account, s.User, s.Account)
+		case who.Account != d.Account:
+			return invalid("field \"assume_role_arn\": it leads to account %s, and user %s is in %s; delete the role and write another one", who.Account, d.User, d.Account)
 		}
 	}
 	timing := staticTiming(e.Rec)
-	if err := s.store(e.Rec); err != nil {
+	if err := d.store(e.Rec); err != nil {
 		return err
 	}
 	if err := e.Unlock(ctx); err != nil {
@@ -148,50 +156,50 @@ func (b statics) update(ctx context.Context, e *rotate.Edit, in *staticIn) error
 	return e.Commit(ctx, "configured", due)
 }
 
-// create takes a user under rotation. A key that it has already goes on to work: it becomes the one before,
-// or, on request, the one that is given out.
-func (b statics) create(ctx context.Context, r *route.Request, e *rotate.Edit, in *staticIn) error {
+// create stores a new role. A key that the user already has continues to work: it becomes the
+// previous key or, on request, the published one.
+func (s *staticRoutes) create(ctx context.Context, r *route.Request, e *rotate.Edit, in *staticIn) error {
 	const op = "aws.static"
-	s := new(staticData)
-	if err := s.apply(in); err != nil {
+	d := new(staticData)
+	if err := d.apply(in); err != nil {
 		return err
 	}
-	c, done, err := b.userClient(ctx, s)
+	c, done, err := s.users.client(ctx, d)
 	if err != nil {
 		return upstreamError(op, err)
 	}
 	defer done()
-	if err := b.checkOwner(ctx, c, in.Name, s); err != nil {
+	if err := s.checkOwner(ctx, c, in.Name, d); err != nil {
 		return err
 	}
-	keys, err := c.Keys(ctx, s.User)
+	keys, err := c.Keys(ctx, d.User)
 	if err != nil {
 		return upstreamError(op, err)
 	}
-	if err := s.store(e.Rec); err != nil {
+	if err := d.store(e.Rec); err != nil {
 		return err
 	}
-	e.Ops = []storage.Op{storage.Set(s.ownerKey(), []byte(in.Name)).If(0)}
+	e.Ops = []storage.Op{storage.Set(d.ownerKey(), []byte(in.Name)).If(0)}
 	if in.givesKey() {
-		return b.adoptKey(ctx, &onboarding{r, c, e, s}, in, keys)
+		return adoptKey(ctx, &newRole{r: r, c: c, e: e, d: d}, in, keys)
 	}
-	keys, err = in.makeRoom(ctx, c, s, keys)
+	keys, err = in.makeRoom(ctx, c, d, keys)
 	if err != nil {
 		return err
 	}
 	if len(keys) > 0 {
 		e.Rec.Current = &rotate.Ref{ID: keys[0].ID, At: e.Now, Adopted: true}
-		r.Warn("user %s has the access key %s already; it goes on to work, and is retired from %s on, once it is unused for %s", s.User, keys[0].ID, e.Now.Add(s.gracePeriod(e.Now)).Format(time.RFC3339), s.idlePeriod(e.Now, true))
+		r.Warn("user %s has the access key %s already; it goes on to work, and is retired from %s on, once it is unused for %s", d.User, keys[0].ID, e.Now.Add(d.gracePeriod(e.Now)).Format(time.RFC3339), d.idlePeriod(e.Now, true))
 	}
 	e.Rec.Next = e.Now
 	if _, err := e.Control().RotateNow(ctx, rotate.Ask{By: r.Caller.DisplayName}); err != nil {
 		return err
 	}
-	return b.createFirstKey(ctx, r, e)
+	return createFirstKey(ctx, r, e)
 }
 
-// createFirstKey creates the first key of a role. A role of which that surely failed is not stored.
-func (b statics) createFirstKey(ctx context.Context, r *route.Request, e *rotate.Edit) error {
+// createFirstKey creates the first key of a role. If that surely failed, the role is not stored.
+func createFirstKey(ctx context.Context, r *route.Request, e *rotate.Edit) error {
 	err := e.Control().Drive(ctx, keyReplaced)
 	switch {
 	case hasKey(e.Rec, e.Sec) && e.CurrentID() == e.Rec.Current.Key():
@@ -214,36 +222,36 @@ func (b statics) createFirstKey(ctx context.Context, r *route.Request, e *rotate
 	return nil
 }
 
-// hasKey reports whether a record has a key to be given out.
+// hasKey reports whether a record has a key to publish.
 func hasKey(r *rotate.Record, s *rotate.Secrets) bool {
 	_, known := s.Keys[r.Current.Key()]
 	return known
 }
 
-// checkOwner finds out whose user it is, and that nobody else rotates its keys.
-func (b statics) checkOwner(ctx context.Context, c *client.Client, name string, s *staticData) error {
+// checkOwner sets the account, and refuses a user that does not exist or whose keys are rotated elsewhere.
+func (s *staticRoutes) checkOwner(ctx context.Context, c *client.Client, name string, d *staticData) error {
 	const op = "aws.static"
 	who, err := c.WhoAmI(ctx)
 	if err != nil {
 		return upstreamError(op, err)
 	}
-	s.Account = who.Account
-	if strings.HasSuffix(who.ARN, "/"+s.User) && strings.Contains(who.ARN, ":user/") {
-		return invalid("field \"username\": %s is the user of config/root; rotate its key by config/rotate-root", s.User)
+	d.Account = who.Account
+	if strings.HasSuffix(who.ARN, "/"+d.User) && strings.Contains(who.ARN, ":user/") {
+		return invalid("field \"username\": %s is the user of config/root; rotate its key by config/rotate-root", d.User)
 	}
-	e, err := b.m.Store.Get(ctx, s.ownerKey())
+	e, err := s.m.Store.Get(ctx, d.ownerKey())
 	switch {
 	case err != nil:
 		return err
 	case e.Version != 0 && string(e.Value) != name:
-		return invalid("field \"username\": the keys of %s are rotated by the static role %q already; read static-creds/%s", s.User, e.Value, e.Value)
+		return invalid("field \"username\": the keys of %s are rotated by the static role %q already; read static-creds/%s", d.User, e.Value, e.Value)
 	}
-	there, _, err := c.User(ctx, s.User)
+	there, _, err := c.User(ctx, d.User)
 	switch {
 	case err != nil:
 		return upstreamError(op, err)
 	case !there:
-		return invalid("field \"username\": there is no user %s in account %s; create it in AWS first, or see assume_role_arn", s.User, s.Account)
+		return invalid("field \"username\": there is no user %s in account %s; create it in AWS first, or see assume_role_arn", d.User, d.Account)
 	}
 	return nil
 }
@@ -253,69 +261,69 @@ func (in *existingKeyIn) givesKey() bool {
 	return in.KeyID != nil && *in.KeyID != "" || in.Secret != nil && !in.Secret.Empty()
 }
 
-// An onboarding is one write of a new role.
-type onboarding struct {
+// A newRole is one write of a new role.
+type newRole struct {
 	r *route.Request
 	c *client.Client
 	e *rotate.Edit
-	s *staticData
+	d *staticData
 }
 
-// adoptKey gives out a key that the user has already, until the first rotation.
-func (b statics) adoptKey(ctx context.Context, o *onboarding, in *staticIn, keys []client.Key) error {
+// adoptKey publishes a key that the user already has, until the first rotation.
+func adoptKey(ctx context.Context, n *newRole, in *staticIn, keys []client.Key) error {
 	var id string
 	var given secret.Value
 	set(&id, in.KeyID)
 	set(&given, in.Secret)
-	s, e := o.s, o.e
+	d, e := n.d, n.e
 	switch {
 	case id == "" || given.Empty():
 		return invalid("fields \"access_key\" and \"secret_key\" belong together; give both, or neither for a new key")
 	case in.Replace != nil && *in.Replace != "":
 		return invalid("field \"replace_key\" makes room for a new key, and with access_key none is made; leave it out")
 	case !slices.ContainsFunc(keys, func(k client.Key) bool { return k.ID == id && k.Active }):
-		return invalid("field \"access_key\": user %s has no active key %s; it has %s", s.User, clip(id), describeKeys(keys))
+		return invalid("field \"access_key\": user %s has no active key %s; it has %s", d.User, clip(id), describeKeys(keys))
 	}
-	its, err := o.c.As(ctx, id, given, secret.Value{})
+	existing, err := n.c.As(ctx, id, given, secret.Value{})
 	if err != nil {
 		return upstreamError("aws.static", err)
 	}
-	defer its.Close()
-	if who, err := its.WhoAmI(ctx); err != nil {
+	defer existing.Close()
+	if who, err := existing.WhoAmI(ctx); err != nil {
 		return &fault.Error{Op: "aws.static", Kind: fault.Invalid, Err: err,
 			Msg: "field \"secret_key\": AWS does not let the pair in (" + client.CodeOf(err) + "); check that it belongs to access_key"}
-	} else if who.Account != s.Account || !strings.HasSuffix(who.ARN, "/"+s.User) {
-		return invalid("field \"access_key\": it belongs to %s, and not to user %s in account %s; give a key of that user", who.ARN, s.User, s.Account)
+	} else if who.Account != d.Account || !strings.HasSuffix(who.ARN, "/"+d.User) {
+		return invalid("field \"access_key\": it belongs to %s, and not to user %s in account %s; give a key of that user", who.ARN, d.User, d.Account)
 	}
 	e.Now = time.Now().UTC()
 	e.Rec.Current = &rotate.Ref{ID: id, At: e.Now, Adopted: true}
 	e.Sec.Keys[id] = rotate.Credential{ID: id, Secret: map[string]secret.Value{secretField: given}}
-	e.Rec.Next = s.When.Next(time.Time{}, e.Now)
+	e.Rec.Next = d.When.Next(time.Time{}, e.Now)
 	due := e.Rec.Next
 	for _, k := range keys {
 		if k.ID != id {
-			e.Control().Supersede(rotate.Start{Reason: "manual", By: o.r.Caller.DisplayName}, &rotate.Ref{ID: k.ID, At: e.Now, Adopted: true})
+			e.Control().Supersede(rotate.Start{Reason: "manual", By: n.r.Caller.DisplayName}, &rotate.Ref{ID: k.ID, At: e.Now, Adopted: true})
 			due = e.Rec.Turn.End.After
-			o.r.Warn("user %s has another access key, %s; it goes on to work, and is retired from %s on, once it is unused for %s, because the first rotation needs its place", s.User, k.ID, due.Format(time.RFC3339), s.idlePeriod(e.Now, true))
+			n.r.Warn("user %s has another access key, %s; it goes on to work, and is retired from %s on, once it is unused for %s, because the first rotation needs its place", d.User, k.ID, due.Format(time.RFC3339), d.idlePeriod(e.Now, true))
 		}
 	}
 	return e.Commit(ctx, "adopted", due)
 }
 
-// makeRoom deletes the key that the writer names, and refuses where there is no place for a new one.
-func (in *staticIn) makeRoom(ctx context.Context, c *client.Client, s *staticData, keys []client.Key) ([]client.Key, error) {
+// makeRoom deletes the key that replace_key names, and refuses if there is no room for a new key.
+func (in *staticIn) makeRoom(ctx context.Context, c *client.Client, d *staticData, keys []client.Key) ([]client.Key, error) {
 	if in.Replace != nil && *in.Replace != "" {
-		at := slices.IndexFunc(keys, func(k client.Key) bool { return k.ID == *in.Replace })
-		if at < 0 {
-			return nil, invalid("field \"replace_key\": user %s has no key %s; it has %s", s.User, clip(*in.Replace), describeKeys(keys))
+		i := slices.IndexFunc(keys, func(k client.Key) bool { return k.ID == *in.Replace })
+		if i < 0 {
+			return nil, invalid("field \"replace_key\": user %s has no key %s; it has %s", d.User, clip(*in.Replace), describeKeys(keys))
 		}
-		if err := c.DeleteKey(ctx, s.User, keys[at].ID); err != nil {
+		if err := c.DeleteKey(ctx, d.User, keys[i].ID); err != nil {
 			return nil, upstreamError("aws.static", err)
 		}
-		keys = slices.Delete(keys, at, at+1)
+		keys = slices.Delete(keys, i, i+1)
 	}
 	if len(keys) > 1 {
-		return nil, invalid("user %s has two access keys, as many as AWS allows: %s; nothing was changed; give access_key and secret_key of the one to be given out until the first rotation, or replace_key=%s to have that one deleted now", s.User, describeKeys(keys), keys[0].ID)
+		return nil, invalid("user %s has two access keys, as many as AWS allows: %s; nothing was changed; give access_key and secret_key of the one to be given out until the first rotation, or replace_key=%s to have that one deleted now", d.User, describeKeys(keys), keys[0].ID)
 	}
 	return keys, nil
 }

@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
@@ -10,33 +11,39 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// kind is what [rotate] is told of static roles.
-func (b statics) kind() rotate.Kind {
+// staticUsers acts on the users of static roles in AWS.
+type staticUsers struct {
+	m       *engine.Mount
+	configs *configs
+	clients *clients
+}
+
+// kind describes the records of static roles to [rotate].
+func (s *staticUsers) kind() rotate.Kind {
 	return rotate.Kind{
 		Name: staticKind, Noun: "static role", Style: rotate.TwoKey, Eager: true,
 		Records: staticPrefix, Secrets: "ss/", History: "sh/", Journal: "sj/",
 		Path: func(name string) string { return "static-roles/" + name },
 		Details: func(r *rotate.Record) map[string]string {
-			return map[string]string{"role": r.Name, "username": staticDataOf(r).User, "path": b.m.Settings().Path + "static-roles/" + r.Name}
+			return map[string]string{"role": r.Name, "username": staticDataOf(r).User, "path": s.m.Settings().Path + "static-roles/" + r.Name}
 		},
 		Timing: staticTiming,
-		Open:   b.open,
+		Open:   s.openTarget,
 		Adopt:  upgradeStatic,
 		Forget: func(r *rotate.Record) []storage.Op {
-			s := staticDataOf(r)
-			return []storage.Op{storage.Remove(s.ownerKey())}
+			d := staticDataOf(r)
+			return []storage.Op{storage.Remove(d.ownerKey())}
 		},
 	}
 }
 
-// open readies the keys of a role's user.
-func (b statics) open(_ context.Context, r *rotate.Record, sec *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
-	s := staticDataOf(r)
+func (s *staticUsers) openTarget(_ context.Context, r *rotate.Record, sec *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
+	d := staticDataOf(r)
 	return &staticTarget{record: r, secrets: sec, target: target{
-		b: b.backend, propagation: s.Propagation, red: red,
+		configs: s.configs, propagation: d.Propagation, red: red,
 		connect: func(ctx context.Context) (*client.Client, string, func(), error) {
-			c, done, err := b.userClient(ctx, &s)
-			return c, s.User, done, err
+			c, done, err := s.client(ctx, &d)
+			return c, d.User, done, err
 		},
 		keyLimitError: func(user string, keys []client.Key) error {
 			k := keys[0]
@@ -48,7 +55,7 @@ func (b statics) open(_ context.Context, r *rotate.Record, sec *rotate.Secrets, 
 	}}, nil
 }
 
-// A staticTarget is the keys of a role's user. A key that is replaced is inactive for a while before it is deleted.
+// A staticTarget is the keys of a static role's user. A replaced key is inactive for a while before it is deleted.
 type staticTarget struct {
 	target
 	record  *rotate.Record
@@ -73,8 +80,8 @@ func (t *staticTarget) Disable(ctx context.Context, id string) error {
 	})
 }
 
-// Retire implements [rotate.Creator]. A key that is inactive is deleted once AWS refuses it: until then, its deletion might not
-// be noticed everywhere, and it could not be undone any more.
+// Retire implements [rotate.Creator]. An inactive key is deleted only after AWS refuses it everywhere,
+// because its deletion cannot be undone.
 func (t *staticTarget) Retire(ctx context.Context, id string) error {
 	if turn := t.record.Turn; turn != nil && !turn.End.Disabled.IsZero() && !turn.End.Now {
 		if old, known := t.secrets.Keys[id]; known {
@@ -86,16 +93,18 @@ func (t *staticTarget) Retire(ctx context.Context, id string) error {
 	return t.delete(ctx, id)
 }
 
-// userClient returns a client for the account of the role's user.
-func (b statics) userClient(ctx context.Context, s *staticData) (*client.Client, func(), error) {
-	c, _, err := b.client(ctx)
+// client returns a client for the account of the role's user, until done is called.
+func (s *staticUsers) client(ctx context.Context, d *staticData) (c *client.Client, done func(), err error) {
+	c, _, err = s.clients.current(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	if s.AssumedRole.ARN == "" {
-		return c, func() {}, b.checkAccount(ctx, c, "user "+s.User, s.Account)
+	if d.AssumedRole.ARN == "" {
+		return c, func() {}, s.clients.checkAccount(ctx, c, "user "+d.User, d.Account)
 	}
-	r := client.SessionRequest{RoleARN: s.AssumedRole.ARN, Name: s.AssumedRole.Session, ExternalID: s.AssumedRole.ExternalID, TTL: shortestSession}
+	r := client.SessionRequest{
+		RoleARN: d.AssumedRole.ARN, Name: d.AssumedRole.Session, ExternalID: d.AssumedRole.ExternalID, TTL: shortestSession,
+	}
 	if r.Name == "" {
 		r.Name = "keyturn"
 	}
@@ -103,9 +112,9 @@ func (b statics) userClient(ctx context.Context, s *staticData) (*client.Client,
 	if err != nil {
 		return nil, nil, err
 	}
-	its, err := c.As(ctx, session.ID, session.Secret, session.Token)
+	assumed, err := c.As(ctx, session.ID, session.Secret, session.Token)
 	if err != nil {
 		return nil, nil, err
 	}
-	return its, its.Close, nil
+	return assumed, assumed.Close, nil
 }

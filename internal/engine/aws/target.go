@@ -24,35 +24,35 @@ const (
 // secretField is the name of the only secret of a credential.
 const secretField = "secret_key"
 
-// A target is the access keys of one IAM user: what the targets of static roles and of config/root have in common.
+// A target is the access keys of one IAM user. The targets of static roles and of config/root embed it.
 type target struct {
-	b           *backend
+	configs     *configs
 	propagation propagation
-	// connect returns a client for the user's account, and the user's name. done ends the client's use.
+	// reach returns a client for the user's account, and the user's name. done ends the client's use.
 	connect func(ctx context.Context) (c *client.Client, user string, done func(), err error)
-	// keyLimitError says what is to be done where a user has these keys, and no place for another one.
+	// full says what is to be done where a user has these keys, and no place for another one.
 	keyLimitError func(user string, keys []client.Key) error
 
 	red *secret.Redactor // knows every secret that is used
 	rotate.Recorder
 }
 
-// capabilities are what any user's keys can do.
+// capabilities are those of any user's keys.
 func capabilities() rotate.Capabilities {
 	return rotate.Capabilities{List: true, LastUsed: true, Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: makeWithin, Late: signatureLife}
 }
 
-// Settle implements [rotate.Target]: one call of Verify is a series already.
+// Settle implements [rotate.Target]. One call of Verify is a series of calls already.
 func (t *target) Settle() rotate.Settle {
 	return rotate.Settle{Interval: verifyInterval, Timeout: signatureLife}
 }
 
-// Place implements [rotate.Target]: readers are given what the record holds.
+// Place implements [rotate.Target]. Readers get the keys of the record.
 func (t *target) Place() *rotate.Place { return nil }
 
-// call makes a call for the user. changes: whether it has happened is not known where there is no answer.
+// call makes a call for the user. changes: without an answer, it is unknown whether the call took effect.
 func (t *target) call(ctx context.Context, changes bool, do func(ctx context.Context, c *client.Client, user string) error) error {
-	ctx = client.Observe(ctx, t.tell)
+	ctx = client.Observe(ctx, t.record)
 	c, user, done, err := t.connect(ctx)
 	if err != nil {
 		return rotationFailure(err, false)
@@ -61,8 +61,8 @@ func (t *target) call(ctx context.Context, changes bool, do func(ctx context.Con
 	return rotationFailure(do(ctx, c, user), changes)
 }
 
-// tell notes a call for the history. Of one that creates a key, less is kept.
-func (t *target) tell(c client.Call) {
+// record adds a call to the history. It keeps less of a call that creates a key.
+func (t *target) record(c client.Call) {
 	t.red.Know(c.Secrets...)
 	x := rotate.Exchange{At: c.At, Step: c.Action, Method: c.Method, Host: c.Host, Path: c.Path, Status: c.Status}.Ended()
 	switch {
@@ -96,7 +96,7 @@ func (t *target) Create(ctx context.Context, _ rotate.Order) (made rotate.Creden
 // Verify implements [rotate.Target].
 func (t *target) Verify(ctx context.Context, made rotate.Credential) error {
 	return t.call(ctx, false, func(ctx context.Context, c *client.Client, _ string) error {
-		cfg, err := t.b.config(ctx)
+		cfg, err := t.configs.root(ctx)
 		if err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func (t *target) Verify(ctx context.Context, made rotate.Credential) error {
 		if cfg != nil {
 			s = s.orDefault(cfg.Propagation)
 		}
-		err = t.b.waitPropagated(ctx, c, client.Key{ID: made.ID, Secret: made.Secret[secretField]}, s)
+		err = waitPropagated(ctx, c, client.Key{ID: made.ID, Secret: made.Secret[secretField]}, s)
 		if client.CodeOf(err) == "InvalidClientTokenId" {
 			return &rotate.Failure{Outcome: rotate.Rejected, Err: err}
 		}
@@ -115,12 +115,12 @@ func (t *target) Verify(ctx context.Context, made rotate.Credential) error {
 // VerifyDead implements [rotate.Target].
 func (t *target) VerifyDead(ctx context.Context, old rotate.Credential) error {
 	return t.call(ctx, false, func(ctx context.Context, c *client.Client, _ string) error {
-		its, err := c.As(ctx, old.ID, old.Secret[secretField], secret.Value{})
+		oldClient, err := c.As(ctx, old.ID, old.Secret[secretField], secret.Value{})
 		if err != nil {
 			return err
 		}
-		defer its.Close()
-		_, err = its.WhoAmI(ctx)
+		defer oldClient.Close()
+		_, err = oldClient.WhoAmI(ctx)
 		switch {
 		case err == nil:
 			return &rotate.Failure{Outcome: rotate.Alive, Err: fault.New("aws.retire", fault.Upstream, "the access key %s was retired, and AWS still accepts it; this is checked again", old.ID)}
@@ -131,7 +131,7 @@ func (t *target) VerifyDead(ctx context.Context, old rotate.Credential) error {
 	})
 }
 
-// List implements [rotate.Lister]. A user that is not there has no keys.
+// List implements [rotate.Lister]. A missing user has no keys.
 func (t *target) List(ctx context.Context) (out []rotate.Listed, err error) {
 	err = t.call(ctx, false, func(ctx context.Context, c *client.Client, user string) error {
 		keys, err := c.Keys(ctx, user)
@@ -155,7 +155,7 @@ func (t *target) LastUsed(ctx context.Context, id string) (used time.Time, err e
 	return used.UTC(), err
 }
 
-// delete deletes a key. What is gone is deleted.
+// delete deletes a key. Deleting a missing key succeeds.
 func (t *target) delete(ctx context.Context, id string) error {
 	return t.call(ctx, true, func(ctx context.Context, c *client.Client, user string) error { return c.DeleteKey(ctx, user, id) })
 }
@@ -185,7 +185,7 @@ func rotationFailure(err error, changes bool) error {
 	return &rotate.Failure{Outcome: out, Err: upstreamError("aws.rotate", err)}
 }
 
-// isPermanent reports whether an error of ours stays until somebody changes something.
+// isPermanent reports whether an error of this server stays until a person changes something.
 func isPermanent(err error) bool {
 	return slices.Contains([]fault.Kind{fault.Invalid, fault.NotFound, fault.Conflict, fault.Denied, fault.Upstream}, fault.KindOf(err))
 }
@@ -196,7 +196,7 @@ func driveUntil(ctx context.Context, e *rotate.Edit, most time.Duration, done fu
 	for {
 		err := e.Control().Drive(ctx, done)
 		f, failed := errors.AsType[*rotate.Failure](err)
-		if (err == nil || failed) && (e.Rec.Turn == nil || done(e.Rec)) { // after any other error, what the record says is not stored
+		if (err == nil || failed) && (e.Rec.Turn == nil || done(e.Rec)) { // after any other error, the record is not stored
 			return nil
 		}
 		wait := time.Until(e.Rec.Due)
@@ -206,7 +206,7 @@ func driveUntil(ctx context.Context, e *rotate.Edit, most time.Duration, done fu
 	}
 }
 
-// stepWithin is how long a request waits for one step of a rotation that is in its way.
+// stepWithin is how long a request waits for one step of the rotation in flight.
 const stepWithin = 20 * time.Second
 
 // pendingError says what a rotation in flight waits for.

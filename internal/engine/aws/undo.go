@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
@@ -13,8 +14,17 @@ import (
 // clockSkew is how far AWS's clock may be from ours.
 const clockSkew = time.Minute
 
-// Undo removes a user with all that it has. A session ends by itself; AWS has no call to end it.
-func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error) {
+// revoker revokes issued users.
+type revoker struct {
+	log      *slog.Logger
+	configs  *configs
+	clients  *clients
+	roles    *roles
+	noEffect *engine.Attempts // attempts that surely created nothing
+}
+
+// undo removes a user with all that it has. A session expires on its own; AWS has no call to end it.
+func (s *revoker) undo(ctx context.Context, u engine.Undo) (engine.Undone, error) {
 	if u.Kind == sessionKind {
 		return engine.Undone{}, nil
 	}
@@ -22,18 +32,18 @@ func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error
 	if err := json.Unmarshal(u.Data, &l); err != nil {
 		return engine.Undone{}, fault.Wrap("aws.Undo", fault.Internal, err)
 	}
-	if !u.Granted && b.noEffect.Has(u.Attempt) {
+	if !u.Granted && s.noEffect.Has(u.Attempt) {
 		return engine.Undone{}, nil
 	}
-	c, _, err := b.client(ctx)
+	c, _, err := s.clients.current(ctx)
 	if err != nil {
 		return engine.Undone{}, err
 	}
-	if err := b.checkAccount(ctx, c, "user "+l.User, l.Account); err != nil {
+	if err := s.clients.checkAccount(ctx, c, "user "+l.User, l.Account); err != nil {
 		return engine.Undone{}, err
 	}
-	theirs, err := b.existedBefore(ctx, c, u, l.User)
-	if err == nil && !theirs {
+	existed, err := s.existedBefore(ctx, c, u, l.User)
+	if err == nil && !existed {
 		err = c.RemoveUser(ctx, l.User)
 	}
 	if err != nil {
@@ -45,38 +55,35 @@ func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error
 	return engine.Undone{}, nil
 }
 
-// existedBefore reports whether the user of an attempt that may have made none was there before it began: a template
-// can make a name that somebody has.
-func (b *backend) existedBefore(ctx context.Context, c *client.Client, u engine.Undo, name string) (bool, error) {
+// existedBefore reports whether the user of an attempt that was not granted existed before the
+// attempt, because a template can generate a name that exists.
+func (s *revoker) existedBefore(ctx context.Context, c *client.Client, u engine.Undo, name string) (bool, error) {
 	if u.Granted {
 		return false, nil
 	}
-	there, made, err := c.User(ctx, name)
-	switch began := u.Late.Add(-late - createWithin); {
-	case client.CodeOf(err) == "AccessDenied": // it may not be asked: names are hardly ever taken
+	exists, created, err := c.User(ctx, name)
+	switch started := u.Late.Add(-late - createWithin); {
+	case client.CodeOf(err) == "AccessDenied": // then assume that it is ours, because names hardly ever collide
 		return false, nil
-	case err != nil || !there || made == nil || !made.Before(began.Add(-clockSkew)):
+	case err != nil || !exists || created == nil || !created.Before(started.Add(-clockSkew)):
 		return false, err
 	}
-	b.m.Log.Warn("a user was to be made whose name was taken; that one stays", "user", name, "made", *made)
+	s.log.Warn("a user was to be created whose name existed; the existing user stays", "user", name, "created", *created)
 	return true, nil
 }
 
-// Renew has nothing to do: a user lives until it is removed.
-func (b *backend) Renew(context.Context, engine.Undo, time.Time) error { return nil }
-
-// Bounds are the TTLs of a lease's role, as they are now.
-func (b *backend) Bounds(ctx context.Context, u engine.Undo) (ttl, most time.Duration, err error) {
+// bounds returns the current TTLs of a lease's role.
+func (s *revoker) bounds(ctx context.Context, u engine.Undo) (ttl, longest time.Duration, err error) {
 	var l issuedUser
 	if err := json.Unmarshal(u.Data, &l); err != nil {
 		return 0, 0, fault.Wrap("aws.Bounds", fault.Internal, err)
 	}
-	ro, err := b.role(ctx, l.Role)
+	ro, err := s.roles.get(ctx, l.Role)
 	if err != nil {
 		return 0, 0, err
 	}
 	if ro != nil && ro.ID != l.RoleID {
-		ro = nil // another life of the name
+		ro = nil // it was deleted and written again
 	}
-	return b.userTTLs(ctx, ro)
+	return s.configs.userTTLs(ctx, ro)
 }

@@ -7,26 +7,26 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// Unfinished implements [engine.Keeper]: a rotation may have made a key that nobody else knows, and one that was replaced
-// lives until its grace has passed.
+// Unfinished implements [engine.Keeper]. A rotation may have created a key that only this server knows,
+// and a replaced key lives until the end of its grace period.
 func (b *backend) Unfinished(ctx context.Context) error {
-	e, err := b.rotations.View(ctx, rootKind, rootKind)
+	e, err := b.records.View(ctx, rootKind, rootKind)
 	switch {
 	case err != nil:
 		return err
 	case e != nil && e.Rec.Turn != nil:
 		return fault.New("aws.disable", fault.Conflict, "a rotation of the key of config/root is under way, begun at %s, and nobody would end it once the mount is gone; wait for its end, or disable it with force=true and clear away in AWS what it has made for user %s", e.Rec.Turn.Started.Format(time.RFC3339), rootDataOf(e.Rec).User)
 	}
-	for r, err := range b.rotations.Records(ctx, staticKind) {
+	for r, err := range b.records.Records(ctx, staticKind) {
 		if err != nil {
 			return err
 		}
 		t := r.Turn
 		switch {
-		case r.Gone || t == nil: // who deleted the role, and does not wait, has decided
+		case r.Gone || t == nil: // the role was deleted, so its keys may stay as they are
 		case !t.Replaced():
 			return fault.New("aws.disable", fault.Conflict, "a rotation of static role %q is under way, and nobody would end it once the mount is gone; wait for its end, or disable it with force=true and clear away in AWS what it has made", r.Name)
-		case t.Old != nil && !t.Old.Adopted: // else it was there before the role, and goes on to work
+		case t.Old != nil && !t.Old.Adopted: // an adopted key was there before the role, and continues to work
 			return fault.New("aws.disable", fault.Conflict, "the access key %s, which static role %q has replaced, lives until %s, and nobody would delete it once the mount is gone; wait, or disable it with force=true and delete the key in AWS", t.Old.ID, r.Name, r.Due.Format(time.RFC3339))
 		}
 	}

@@ -1,60 +1,84 @@
 package database
 
 import (
-	"slices"
+	"context"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/locks"
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
 // backend is the engine of one mount.
 type backend struct {
-	m         *engine.Mount
-	providers []Provider
-	pools     *pools
-	locks     locks.Named
-	never     engine.Attempts // whose create surely had no effect
-	hanging   slowRevocations
-	rotations *rotate.Manager
+	records    *rotate.Manager
+	pools      *pools
+	configs    *configRoutes
+	roles      *roleRoutes
+	issuer     *issuer
+	revoker    *revoker
+	statics    *staticRoutes
+	creds      *staticCreds
+	tombstones *tombstones
 }
 
-// provider finds the kind of database of a plugin name.
-func (b *backend) provider(plugin string) (*Provider, error) {
-	var known []string
-	for i := range b.providers {
-		if slices.Contains(b.providers[i].Plugins, plugin) {
-			return &b.providers[i], nil
-		}
-		known = append(known, b.providers[i].Plugins...)
+func newBackend(m *engine.Mount, kinds providers) *backend {
+	conns, roles, pools := &connections{m: m, providers: kinds}, &roles{m: m}, newPools(m)
+	refusals, writes, noEffect := new(refusals), new(writeLocks), new(engine.Attempts)
+	names, reusable := &reservedNames{m: m}, &reusableUsers{m: m}
+	roots := &rootRotation{m: m, conns: conns, pools: pools, refusals: refusals}
+	upstream := &upstream{conns: conns, pools: pools, refusals: refusals, roots: roots}
+	users := &staticUsers{m: m, conns: conns, pools: pools, upstream: upstream}
+	records := rotate.New(m.Rotations(), users.kind(), roots.kind())
+	roots.records = records
+	statics := &staticRoles{records: records}
+	tombstones := &tombstones{m: m, conns: conns, pools: pools, records: records}
+	return &backend{
+		records: records, pools: pools, tombstones: tombstones,
+		configs: &configRoutes{
+			m: m, conns: conns, pools: pools, records: records, roots: roots, tombstones: tombstones, writes: writes,
+		},
+		roles:  &roleRoutes{m: m, roles: roles, conns: conns, writes: writes},
+		issuer: &issuer{m: m, conns: conns, roles: roles, upstream: upstream, names: names, reusable: reusable, noEffect: noEffect},
+		revoker: &revoker{
+			log: m.Log, conns: conns, roles: roles, upstream: upstream, names: names, reusable: reusable, noEffect: noEffect, tombstones: tombstones,
+		},
+		statics: &staticRoutes{m: m, roles: statics, users: users},
+		creds:   &staticCreds{roles: statics, users: users, roots: roots, refusals: refusals},
 	}
-	return nil, fault.New("database.provider", fault.Invalid, "field \"plugin_name\": there is no %q; there are %q", plugin, known)
 }
 
-// Keys below the mount:
-//
-//	config/<name>  the id of the configuration that the name means now
-//	conn/<id>      a configuration, secrets and all; without a name it is a tombstone
-//	role/<name>    a role
-//	static/, owned/  see staticrecord.go
-//	again/<role>/<token>  see reuse.go
-//	note/<name>    what revoking a user of the role last needed beyond its statements
-//
-// Invariants:
-//   - A user's name, the attempt and all that revoking needs are in the reservation before
-//     the database hears of it.
-//   - A lease names the configuration's id. A name that is used again gets another id, so
-//     old users are never looked for in a new database. A tombstone serves revoking
-//     alone, and goes after the last lease that names it.
-//   - What a database's driver says is redacted of every secret involved before it
-//     reaches an answer, the log or a lease's record.
-//
-// Locking: locks hold one name over a write of its configuration or role. Pools guard
-// themselves; nothing waits for a database while it holds their lock.
-const (
-	namePrefix = "config/"
-	connPrefix = "conn/"
-	rolePrefix = "role/"
-	notePrefix = "note/"
-)
+// Rotations implements [engine.Rotator].
+func (b *backend) Rotations() *rotate.Manager { return b.records }
+
+// Close closes every pool and cancels the calls that use it.
+func (b *backend) Close() error { b.pools.close(); return nil }
+
+// Undo implements [engine.Undoer].
+func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error) {
+	return b.revoker.undo(ctx, u)
+}
+
+// Renew implements [engine.Undoer]: the database's own expiry of the user moves with the lease.
+func (b *backend) Renew(ctx context.Context, u engine.Undo, expires time.Time) error {
+	return b.revoker.renew(ctx, u, expires)
+}
+
+// Bounds implements [engine.Undoer].
+func (b *backend) Bounds(ctx context.Context, u engine.Undo) (ttl, longest time.Duration, err error) {
+	return b.revoker.bounds(ctx, u)
+}
+
+// Work implements [engine.Worker].
+func (b *backend) Work(ctx context.Context, kind, id string) error {
+	switch kind {
+	case cleanupKind:
+		return b.tombstones.check(ctx, id)
+	case staticKind:
+		return b.records.Work(ctx, kind, id)
+	case rootKind:
+		defer b.pools.retire(id) // the administrator may have a new password
+		return b.records.Work(ctx, kind, id)
+	}
+	return fault.New("database.Work", fault.Internal, "there is no work of kind %q", kind)
+}

@@ -93,6 +93,18 @@ func (a *authority) checkValid(now time.Time) error {
 	return nil
 }
 
+// expiry is when the authority's certificate expires, which ends what it has signed; zero: there is none.
+func (c *credentialConfig) expiry(now time.Time) (time.Time, error) {
+	if c.kind() != typeCertificate {
+		return time.Time{}, nil
+	}
+	ca, err := c.authority()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return ca.certs[0].NotAfter, ca.checkValid(now)
+}
+
 func (c *credentialConfig) checkCertificate() error {
 	sizes := rsaSizes
 	switch c.Config["key_type"] {

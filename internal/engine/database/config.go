@@ -2,11 +2,11 @@ package database
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
@@ -15,9 +15,20 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// writeConfig stores a configuration. Nothing is stored that cannot be right, or – unless
-// the writer knows better – that does not reach its database.
-func (b configs) writeConfig(ctx context.Context, r *route.Request, in configIn) (route.None, error) {
+// configRoutes are the routes below config/, reset/, reload/ and rotate-root/.
+type configRoutes struct {
+	m          *engine.Mount
+	conns      *connections
+	pools      *pools
+	records    *rotate.Manager
+	roots      *rootRotation
+	tombstones *tombstones
+	writes     *writeLocks
+}
+
+// write stores a connection. It refuses contradictions and, unless verify_connection is false, a
+// connection that does not work.
+func (s *configRoutes) write(ctx context.Context, r *route.Request, in configIn) (route.None, error) {
 	if err := checkObjectName("connection", in.Name); err != nil {
 		return route.None{}, err
 	}
@@ -25,47 +36,45 @@ func (b configs) writeConfig(ctx context.Context, r *route.Request, in configIn)
 		return route.None{}, err
 	}
 	decoding := r.Reply().Warnings
-	err := b.exclusively(ctx, namePrefix+in.Name, func() error {
-		old, err := b.finishRotation(ctx, in.Name)
+	return route.None{}, s.writes.do(ctx, namePrefix+in.Name, func() error {
+		old, err := s.finishRotation(ctx, in.Name)
 		if err != nil {
 			return err
 		}
-		r.Reply().Warnings = slices.Clip(decoding) // without those of a try that lost against another node
-		c, err := b.merge(ctx, r, old, &in)
+		r.Reply().Warnings = slices.Clip(decoding) // without those of an attempt that another server's write made void
+		c, err := s.merge(ctx, r, old, &in)
 		if err != nil {
 			return err
 		}
-		return b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error { return b.store(ctx, e, old, c, &in) })
+		return s.records.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error { return s.store(ctx, e, old, c, &in) })
 	})
-	return route.None{}, err
 }
 
-// store stores a configuration that was merged, and what follows from it for the rotation of its password.
-func (b configs) store(ctx context.Context, e *rotate.Edit, old, c *connection, in *configIn) error {
+// store stores a merged connection, and changes the rotation of its password accordingly.
+func (s *configRoutes) store(ctx context.Context, e *rotate.Edit, old, c *connection, in *configIn) error {
 	if err := e.Unlock(ctx); err != nil {
 		return err
 	}
-	settles := in.endsRotation(old, c, e.Rec)
-	if err := b.checkReplacedPassword(ctx, old, c, in, e.Rec); err != nil {
+	endsRotation := in.endsRotation(old, c, e.Rec)
+	if err := s.checkReplacedPassword(ctx, old, c, in, e.Rec); err != nil {
 		return err
 	}
 	verify := true
 	wire.Default(&verify, in.Verify, true)
-	if err := b.verify(ctx, c, verify); err != nil {
+	if err := s.verify(ctx, c, verify); err != nil {
 		return err
 	}
 	var ops []storage.Op
+	was := connection{}
 	if old == nil {
 		ops = append(ops, storage.Set(namePrefix+c.Name, []byte(c.ID)).If(0))
-	}
-	was := connection{}
-	if old != nil {
+	} else {
 		was = *old
 	}
-	if !settles && was.Root.When == c.Root.When && (e.New() || was.Username == c.Username) { // nothing of the rotation has changed
+	if !endsRotation && was.Root.When == c.Root.When && (e.New() || was.Username == c.Username) { // the rotation stays as it is
 		op, err := c.storeOp()
 		if err == nil {
-			_, err = b.m.Store.Commit(ctx, append(append(ops, op), roots(b).still(e)...)...)
+			_, err = s.m.Store.Commit(ctx, append(append(ops, op), expectNew(e)...)...)
 		}
 		return err
 	}
@@ -74,13 +83,12 @@ func (b configs) store(ctx context.Context, e *rotate.Edit, old, c *connection, 
 	if err != nil {
 		return err
 	}
-	e.Ops = append(ops, op)
+	e.Ops = append(e.Ops, op)
 	if e.Rec.Data, err = c.rotationData(); err != nil {
 		return err
 	}
-	if settles {
-		given := c.rotationCredential(fmt.Sprintf("%s#%d.given", c.Username, e.Rec.Turns), c.Password)
-		if err := e.Control().Take(ctx, given, "a password that works was written"); err != nil {
+	if endsRotation {
+		if err := e.Control().Take(ctx, c.writtenPassword(e.Rec), "a password that works was written"); err != nil {
 			return err
 		}
 	}
@@ -90,8 +98,8 @@ func (b configs) store(ctx context.Context, e *rotate.Edit, old, c *connection, 
 	return e.Commit(ctx, "configured", e.Planned())
 }
 
-// merge returns what old becomes by a write, checked in full but not tried.
-func (b configs) merge(ctx context.Context, r *route.Request, old *connection, in *configIn) (*connection, error) {
+// merge returns old as a write changes it. It is checked in full, but no login is tested.
+func (s *configRoutes) merge(ctx context.Context, r *route.Request, old *connection, in *configIn) (*connection, error) {
 	c := &connection{ID: newID(), Name: in.Name}
 	if old != nil {
 		copied := *old
@@ -102,9 +110,9 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 		return nil, err
 	}
 	if c.Plugin == "" {
-		return nil, invalid("field \"plugin_name\" is required: name the kind of database, such as %q", b.examplePlugin())
+		return nil, invalid("field \"plugin_name\" is required: name the kind of database, such as %q", s.conns.providers.examplePlugin())
 	}
-	p, err := b.provider(c.Plugin)
+	p, err := s.conns.provider(c)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +124,7 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 		return nil, err
 	}
 	if old != nil {
-		if err := b.checkMove(ctx, r, old, c, in); err != nil {
+		if err := s.checkMove(ctx, r, old, c, in); err != nil {
 			return nil, err
 		}
 		if !c.samePool(old) {
@@ -130,26 +138,24 @@ func (b configs) merge(ctx context.Context, r *route.Request, old *connection, i
 		return nil, err
 	}
 	if !c.Root.When.Never() {
-		if err := roots(b).checkRotatable(c); err != nil {
+		if err := s.roots.checkRotatable(c); err != nil {
 			return nil, err
 		}
 	}
-	given := c.config(b.m)
-	if c.Self { // each static role brings them
-		given = c.configAs(b.m, "user", secret.Text("password"))
+	config := c.config(s.m)
+	if c.Self { // each static role has a user and a password
+		config = c.configAs(s.m, "user", secret.Text("password"))
 	}
-	if err := p.Check(given); err != nil {
+	if err := p.Check(config); err != nil {
 		return nil, upstreamError("database.config", err, c.redactor())
 	}
 	if err := checkTemplate(r, "username_template", c.Template, p.LongestName(c.Plugin)); err != nil {
 		return nil, err
 	}
-	return c, b.warn(ctx, r, p, c, in)
+	return c, s.warn(ctx, r, p, c, in)
 }
 
-const rootStatements = "root_rotation_statements"
-
-// checkStatements finds what is wrong with the statements by which the administrator's password is changed.
+// checkStatements checks the statements that change the administrator's password.
 func (c *connection) checkStatements(r *route.Request, p *Provider) error {
 	found, err := p.inspect(rootStatements, c.RootSQL)
 	if err == nil {
@@ -159,54 +165,45 @@ func (c *connection) checkStatements(r *route.Request, p *Provider) error {
 	return err
 }
 
-// finishRotation is the configuration of a name. A rotation of its password that is under way is ended first, if it can be:
-// otherwise nobody could tell which password it is that a writer gives.
-func (b configs) finishRotation(ctx context.Context, name string) (*connection, error) {
-	c, err := b.byName(ctx, name)
+// finishRotation returns the connection of a name. It first finishes a rotation in flight, if possible,
+// because otherwise it is unknown whether a written password is the old or the new one.
+func (s *configRoutes) finishRotation(ctx context.Context, name string) (*connection, error) {
+	c, err := s.conns.byName(ctx, name)
 	if err != nil || c == nil {
 		return nil, err
 	}
-	if under, err := roots(b).rotating(ctx, c); err != nil || !under {
+	if n, err := s.roots.inFlight(ctx, c); err != nil || n == 0 {
 		return c, err
 	}
-	// Its failure is kept with it, and counts for what may be written.
-	_ = b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
+	// The record has the failure, which decides what may be written.
+	_ = s.records.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
 		return e.Control().Drive(ctx, func(*rotate.Record) bool { return false })
 	})
-	b.pools.retire(c.ID)
-	return b.byName(ctx, name)
+	s.pools.retire(c.ID)
+	return s.conns.byName(ctx, name)
 }
 
-// endsRotation reports whether a write brings a password that is right whatever a rotation under way has done. The one from
-// before the rotation is none: who applies a file again knows no other.
+// endsRotation reports whether a write has a password that replaces both passwords of a rotation in
+// flight. The old password does not, because a file that is applied again has no other.
 func (in *configIn) endsRotation(old, c *connection, r *rotate.Record) bool {
 	return old != nil && r.Turn != nil && in.Password != nil &&
 		(old.serverID() != c.serverID() || old.Username != c.Username || !in.Password.Equal(old.Password))
 }
 
-// checkReplacedPassword refuses a password that was rotated away while the rotated one works: files
-// that hold it are written again by those who do not know.
-func (b configs) checkReplacedPassword(ctx context.Context, old, c *connection, in *configIn, rec *rotate.Record) error {
-	if in.endsRotation(old, c, rec) { // the one that was made is forgotten then, so that this one must work
-		return b.verify(ctx, c, true)
+// checkReplacedPassword refuses a password that a rotation has replaced, if the new one works: it comes
+// from a file that was applied again.
+func (s *configRoutes) checkReplacedPassword(ctx context.Context, old, c *connection, in *configIn, rec *rotate.Record) error {
+	if in.endsRotation(old, c, rec) { // the generated password is forgotten, so the written one must work
+		return s.verify(ctx, c, true)
 	}
 	if old == nil || in.Password == nil || !old.wasReplaced(*in.Password) {
 		return nil
 	}
 	probe := *old
-	if rec.Turn != nil || b.verify(ctx, &probe, true) == nil {
+	if rec.Turn != nil || s.verify(ctx, &probe, true) == nil {
 		return invalid("field \"password\": it is one that rotate-root has replaced at %s, and the one that is stored now works; leave password out to keep that", rec.LastRotated.Format(time.RFC3339))
 	}
-	return b.verify(ctx, c, true)
-}
-
-func (b configs) examplePlugin() string {
-	for _, p := range b.providers {
-		if len(p.Plugins) > 0 {
-			return p.Plugins[0]
-		}
-	}
-	return ""
+	return s.verify(ctx, c, true)
 }
 
 func (in *configIn) apply(c *connection) {
@@ -232,21 +229,21 @@ func (in *configIn) apply(c *connection) {
 	in.rootScheduleIn.apply(&c.Root.When)
 }
 
-// terraformHint is how HashiCorp's Terraform provider is made to give a password: it sends one only where it has changed.
+// terraformHint says how to make HashiCorp's Terraform provider send a password, which it does only after a change.
 const terraformHint = "from Terraform: change password, without ignore_changes on it, or raise password_wo_version"
 
-// checkMove refuses a write that would send a stored secret elsewhere: who may write
-// a configuration must not thereby learn its password.
-func (b configs) checkMove(ctx context.Context, r *route.Request, old, c *connection, in *configIn) error {
+// checkMove refuses a write that would send a stored secret to another server, because a client that
+// may write the connection must not learn its password.
+func (s *configRoutes) checkMove(ctx context.Context, r *route.Request, old, c *connection, in *configIn) error {
 	moved := old.movedFields(c)
 	if len(moved) == 0 {
 		return nil
 	}
-	was, err := b.provider(old.Plugin)
+	was, err := s.conns.provider(old)
 	if err != nil {
 		return err
 	}
-	is, err := b.provider(c.Plugin)
+	is, err := s.conns.provider(c)
 	if err != nil {
 		return err
 	}
@@ -262,7 +259,7 @@ func (b configs) checkMove(ctx context.Context, r *route.Request, old, c *connec
 		return invalid("field \"connection_url\": this write changes where or how the password in the stored connection_url is sent (%s), so it must give connection_url again", changes)
 	}
 	if slices.Contains(moved, "connection_url") {
-		n, err := b.m.Host.LeaseCount(ctx, old.leaseTarget(), 1)
+		n, err := s.m.Host.LeaseCount(ctx, old.leaseTarget(), 1)
 		if err != nil {
 			return err
 		}
@@ -273,8 +270,8 @@ func (b configs) checkMove(ctx context.Context, r *route.Request, old, c *connec
 	return nil
 }
 
-// warn warns of what can be stored and will probably disappoint.
-func (b configs) warn(ctx context.Context, r *route.Request, p *Provider, c *connection, in *configIn) error {
+// warn warns of what is valid but probably a mistake.
+func (s *configRoutes) warn(ctx context.Context, r *route.Request, p *Provider, c *connection, in *configIn) error {
 	if p.Display(c.URL) != c.URL.RevealString() {
 		r.Warn("connection_url holds a password; write {{username}} and {{password}} there and give the two as fields of their own, so that they can be changed and rotated")
 	}
@@ -282,7 +279,7 @@ func (b configs) warn(ctx context.Context, r *route.Request, p *Provider, c *con
 		r.Warn("plugin_version %q is kept and has no effect: plugins are built in", *in.Version)
 	}
 	if in.Policy != nil && *in.Policy != "" {
-		if _, err := b.m.Host.Password(ctx, *in.Policy); fault.Is(err, fault.Invalid) || fault.Is(err, fault.NotFound) {
+		if _, err := s.m.Host.Password(ctx, *in.Policy); fault.Is(err, fault.Invalid) || fault.Is(err, fault.NotFound) {
 			r.Warn("password_policy: %s; no user can be made until it is there", fault.Message(err))
 		} else if err != nil {
 			return err
@@ -294,22 +291,22 @@ func (b configs) warn(ctx context.Context, r *route.Request, p *Provider, c *con
 // verifyWithin bounds how long a write waits for a database that does not answer.
 const verifyWithin = 20 * time.Second
 
-// verify reaches the database with a configuration, where asked.
-func (b configs) verify(ctx context.Context, c *connection, verify bool) error {
+// verify tests whether the connection works, if verify is true.
+func (s *configRoutes) verify(ctx context.Context, c *connection, verify bool) error {
 	if !verify || c.Self {
 		return nil
 	}
-	p, err := b.provider(c.Plugin)
+	p, err := s.conns.provider(c)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, verifyWithin)
 	defer cancel()
-	conn, err := p.Connect(ctx, c.config(b.m))
+	conn, err := p.Connect(ctx, c.config(s.m))
 	if err != nil {
 		return upstreamError("database.config", err, c.redactor())
 	}
-	defer b.pools.shut(&pool{conn: conn})
+	defer s.pools.closeConn(conn)
 	if err := conn.Verify(ctx); err != nil {
 		f := upstreamError("database.verify", err, c.redactor())
 		f.Kind, f.Msg = fault.Invalid, "the connection does not work: "+f.Msg+"; nothing was stored; to store it untested, send verify_connection=false"
@@ -318,47 +315,48 @@ func (b configs) verify(ctx context.Context, c *connection, verify bool) error {
 	return nil
 }
 
-func (b configs) readConfig(ctx context.Context, _ *route.Request, in nameIn) (*configOut, error) {
-	c, err := b.byName(ctx, in.Name)
+func (s *configRoutes) read(ctx context.Context, _ *route.Request, in nameIn) (*configOut, error) {
+	c, err := s.conns.byName(ctx, in.Name)
 	if err != nil || c == nil {
 		return nil, err
 	}
-	p, err := b.provider(c.Plugin)
+	p, err := s.conns.provider(c)
 	if err != nil {
 		return nil, err
 	}
-	e, err := b.rotations.View(ctx, rootKind, c.ID)
+	e, err := s.records.View(ctx, rootKind, c.ID)
 	if err != nil || e == nil {
 		return nil, err
 	}
 	return &configOut{
-		Allowed: list(c.Allowed), Details: connectionDetails(p, c), Policy: c.Policy, Plugin: c.Plugin, Version: c.Version, RootSQL: c.Form.out(rootStatements, c.RootSQL),
-		Off: c.Root.When.Off, Last: e.Rec.LastRotated, Next: e.Rec.Next, LastError: e.Rec.LastError, timing: timingOf(c.Root.When),
+		Allowed: nonNil(c.Allowed), Details: connectionDetails(p, c), Policy: c.Policy, Plugin: c.Plugin, Version: c.Version,
+		RootSQL: c.Form.out(rootStatements, c.RootSQL),
+		Off:     c.Root.When.Off, Last: e.Rec.LastRotated, Next: e.Rec.Next, LastError: e.Rec.LastError, timing: timingOf(c.Root.When),
 	}, nil
 }
 
-func (b configs) configExists(ctx context.Context, r *route.Request) (bool, error) {
-	e, err := b.m.Store.Get(ctx, namePrefix+r.Param("name"))
+func (s *configRoutes) exists(ctx context.Context, r *route.Request) (bool, error) {
+	e, err := s.m.Store.Get(ctx, namePrefix+r.Param("name"))
 	return e.Version != 0, err
 }
 
-func (b configs) listConfigs(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
-	names, err := b.names(ctx, namePrefix)
+func (s *configRoutes) list(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+	names, err := s.conns.names(ctx)
 	return route.Keys{Keys: names}, err
 }
 
-func (b configs) reset(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
-	found, err := b.reopen(ctx, in.Name)
+func (s *configRoutes) reset(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+	found, err := s.reopen(ctx, in.Name)
 	if err == nil && !found {
 		err = fault.New("database.reset", fault.Invalid, "there is no connection %q; list config/", in.Name)
 	}
 	return route.None{}, err
 }
 
-// reopen makes every node open a connection's pool anew.
-func (b configs) reopen(ctx context.Context, name string) (found bool, err error) {
-	err = b.exclusively(ctx, namePrefix+name, func() error {
-		c, err := b.byName(ctx, name)
+// reopen makes every server open a new pool for a connection.
+func (s *configRoutes) reopen(ctx context.Context, name string) (found bool, err error) {
+	err = s.writes.do(ctx, namePrefix+name, func() error {
+		c, err := s.conns.byName(ctx, name)
 		if err != nil || c == nil {
 			return err
 		}
@@ -367,11 +365,11 @@ func (b configs) reopen(ctx context.Context, name string) (found bool, err error
 		if err != nil {
 			return err
 		}
-		if _, err = b.m.Store.Commit(ctx, op); err != nil {
+		if _, err = s.m.Store.Commit(ctx, op); err != nil {
 			return err
 		}
 		found = true
-		b.pools.retire(c.ID)
+		s.pools.retire(c.ID)
 		return nil
 	})
 	return found, err
@@ -386,24 +384,24 @@ type reloadOut struct {
 	Count       int      `json:"count"`
 }
 
-func (b configs) reload(ctx context.Context, r *route.Request, in reloadIn) (reloadOut, error) {
+func (s *configRoutes) reload(ctx context.Context, r *route.Request, in reloadIn) (reloadOut, error) {
 	out := reloadOut{Connections: []string{}}
-	if _, err := b.provider(in.Plugin); err != nil {
+	if _, err := s.conns.providers.find(in.Plugin); err != nil {
 		return out, err
 	}
-	names, err := b.names(ctx, namePrefix)
+	names, err := s.conns.names(ctx)
 	if err != nil {
 		return out, err
 	}
 	for _, name := range names {
-		c, err := b.byName(ctx, name)
+		c, err := s.conns.byName(ctx, name)
 		if err != nil {
 			return out, err
 		}
 		if c == nil || c.Plugin != in.Plugin {
 			continue
 		}
-		if _, err := b.reopen(ctx, name); err != nil {
+		if _, err := s.reopen(ctx, name); err != nil {
 			return out, err
 		}
 		out.Connections = append(out.Connections, name)

@@ -10,7 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// configIn is a configuration as it is written. What is nil was not given.
+// configIn is a write of a connection. Nil fields were not sent.
 type configIn struct {
 	Name      string         `path:"name" doc:"The connection's name."`
 	Plugin    *string        `json:"plugin_name" doc:"The kind of database, such as postgresql-database-plugin."`
@@ -38,11 +38,11 @@ type configIn struct {
 	rootScheduleIn
 	unsupportedIn
 
-	//lint:ignore SA5008 the option is wire's: settings of the kind, and what is unknown
+	//lint:ignore SA5008 the option is wire's: the kind's own settings, and unknown parameters
 	Rest map[string]wire.Raw `json:",rest"`
 }
 
-// rootScheduleIn says when the administrator's password is rotated by itself.
+// rootScheduleIn says when the administrator's password is rotated automatically.
 type rootScheduleIn struct {
 	Period   *time.Duration `json:"rotation_period" default:"never" doc:"How often the administrator's password changes. Excludes rotation_schedule."`
 	Schedule *string        `json:"rotation_schedule" default:"never" doc:"When it changes: cron, five fields, UTC. Excludes rotation_period."`
@@ -54,7 +54,7 @@ func (in *rootScheduleIn) apply(w *cron.When) {
 	w.Apply(cron.Change{Period: in.Period, Schedule: in.Schedule, Window: in.Window, Off: in.Off})
 }
 
-// unsupportedIn are fields that are known and not built yet.
+// unsupportedIn are fields of the reference that are not implemented yet.
 type unsupportedIn struct {
 	AuthType wire.Raw `json:"auth_type" doc:"Not implemented yet; refused."`
 	Account  wire.Raw `json:"service_account_json" doc:"Not implemented yet; refused."`
@@ -65,7 +65,7 @@ func (l *unsupportedIn) refuse() error {
 		name string
 		v    wire.Raw
 	}{
-		{"auth_type", l.AuthType}, {"service_account_json", l.Account},
+		{name: "auth_type", v: l.AuthType}, {name: "service_account_json", v: l.Account},
 	} {
 		unset := f.v.IsNull() || slices.Contains([]string{`""`, "0", `"0"`, "false", `"false"`}, string(bytes.TrimSpace(f.v.Reveal())))
 		if !unset {
@@ -75,10 +75,7 @@ func (l *unsupportedIn) refuse() error {
 	return nil
 }
 
-// configs are the routes below config/, and what acts on connections.
-type configs struct{ *backend }
-
-// configOut is a configuration as it is shown.
+// configOut is a connection in an answer.
 type configOut struct {
 	Allowed []string       `json:"allowed_roles"`
 	Details map[string]any `json:"connection_details"`

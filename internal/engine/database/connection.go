@@ -2,7 +2,6 @@ package database
 
 import (
 	"cmp"
-	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -22,39 +21,39 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A connection is a configuration: how one database is reached, and by whom.
+// A connection says how one database is reached, and by which administrator.
 type connection struct {
 	ID        string        `json:"id"`
 	Name      string        `json:"name"`
 	Plugin    string        `json:"plugin"`
-	Version   string        `json:"plugin_version,omitempty"` // as it was given: every plugin is built in
+	Version   string        `json:"plugin_version,omitempty"` // as written, without effect: every plugin is built in
 	Allowed   []string      `json:"allowed,omitempty"`
 	Username  string        `json:"username,omitempty"`
-	Policy    string        `json:"policy,omitempty"` // of the passwords of users
+	Policy    string        `json:"policy,omitempty"` // for passwords of users
 	Template  string        `json:"template,omitempty"`
 	RootSQL   []string      `json:"root_sql,omitempty"`
 	Form      statementForm `json:"form,omitempty"`
 	Self      bool          `json:"self,omitempty"`      // has no administrator: users change their own passwords
 	Terminate bool          `json:"terminate,omitempty"` // revoking ends the user's sessions
 	Access    access        `json:"access"`
-	Revision  int           `json:"revision"` // goes up where a pool must be opened anew
+	Revision  int           `json:"revision"` // higher with each change that needs a new pool
 	DeletedAt time.Time     `json:"gone,omitzero"`
-	CleanupAt time.Time     `json:"bury,omitzero"` // where the tombstone's due item is
+	CleanupAt time.Time     `json:"bury,omitzero"` // time of the tombstone's due item
 	Root      rootState     `json:"root,omitzero"`
 
-	URL             secret.Value `json:"-"` // these are in the stored form alone
+	URL             secret.Value `json:"-"` // only storedConnection encodes these
 	Password        secret.Value `json:"-"`
 	Key             secret.Value `json:"-"`
-	PendingPassword secret.Value `json:"-"` // of a rotation that an earlier version has begun
+	PendingPassword secret.Value `json:"-"` // set by a rotation that an earlier version started
 
-	Extra  map[string]string       `json:"extra,omitempty"` // settings of the kind
+	Extra  map[string]string       `json:"extra,omitempty"` // the kind's own settings
 	Hidden map[string]secret.Value `json:"-"`
 
 	stored storage.Version
 	kind   *Provider // of Plugin
 }
 
-// access is how connections are made, but for who makes them.
+// access says how the database is reached, without the administrator's credentials.
 type access struct {
 	NoEscape bool          `json:"no_escape,omitempty"`
 	Auth     string        `json:"auth,omitempty"`
@@ -65,7 +64,7 @@ type access struct {
 	Cert     string        `json:"cert,omitempty"`
 }
 
-// storedConnection is what the barrier encrypts.
+// storedConnection is the stored form of a connection. The barrier encrypts it.
 type storedConnection struct {
 	*connection
 	URL             []byte `json:"url"`
@@ -77,7 +76,9 @@ type storedConnection struct {
 }
 
 func (c *connection) storeOp() (storage.Op, error) {
-	s := storedConnection{connection: c, URL: c.URL.Reveal(), Password: c.Password.Reveal(), Key: c.Key.Reveal(), PendingPassword: c.PendingPassword.Reveal()}
+	s := storedConnection{
+		connection: c, URL: c.URL.Reveal(), Password: c.Password.Reveal(), Key: c.Key.Reveal(), PendingPassword: c.PendingPassword.Reveal(),
+	}
 	for name, v := range c.Hidden {
 		if s.Hidden == nil {
 			s.Hidden = map[string][]byte{}
@@ -88,52 +89,8 @@ func (c *connection) storeOp() (storage.Op, error) {
 	return storage.Set(connPrefix+c.ID, b).If(c.stored), fault.Wrap("database.put", fault.Internal, err)
 }
 
-// byID finds a configuration, a tombstone too; nil for none.
-func (b *backend) byID(ctx context.Context, id string) (*connection, error) {
-	e, err := b.m.Store.Get(ctx, connPrefix+id)
-	if err != nil || e.Version == 0 {
-		return nil, err
-	}
-	c, err := decodeConnection(e)
-	if err != nil {
-		return nil, err
-	}
-	c.kind, _ = b.provider(c.Plugin) // none: what needs it says so
-	return c, nil
-}
-
-// decodeConnection reads a configuration's row, without its kind.
-func decodeConnection(e storage.Entry) (*connection, error) {
-	s := storedConnection{connection: &connection{stored: e.Version}}
-	if err := json.Unmarshal(e.Value, &s); err != nil {
-		return nil, fault.Wrap("database.byID", fault.Internal, err)
-	}
-	c := s.connection
-	c.URL, c.Password, c.Key, c.PendingPassword = secret.New(s.URL), secret.New(s.Password), secret.New(s.Key), secret.New(s.PendingPassword)
-	for name, b := range s.Hidden {
-		if c.Hidden == nil {
-			c.Hidden = map[string]secret.Value{}
-		}
-		c.Hidden[name] = secret.New(b)
-	}
-	return c, nil
-}
-
-// byName finds the configuration that a name means now; nil for none.
-func (b *backend) byName(ctx context.Context, name string) (*connection, error) {
-	e, err := b.m.Store.Get(ctx, namePrefix+name)
-	if err != nil || e.Version == 0 {
-		return nil, err
-	}
-	c, err := b.byID(ctx, string(e.Value))
-	if err != nil || c == nil || !c.DeletedAt.IsZero() {
-		return nil, err // deleted between the two reads
-	}
-	return c, nil
-}
-
-// defaultLifetime is how old a connection gets that nobody set a limit for. An address may come to mean another server,
-// and a connection that is never closed goes on with the old one. A new one costs milliseconds.
+// defaultLifetime closes connections even if no limit is set, because an address may be moved to
+// another server, and an open connection stays with the old one. A new one costs milliseconds.
 const defaultLifetime = 10 * time.Minute
 
 func (c *connection) config(m *engine.Mount) Config {
@@ -142,7 +99,7 @@ func (c *connection) config(m *engine.Mount) Config {
 	return out
 }
 
-// baseConfig is how the database is reached, without the means.
+// baseConfig is the configuration without what the mount adds.
 func (c *connection) baseConfig() Config {
 	a := c.Access
 	return Config{
@@ -152,7 +109,7 @@ func (c *connection) baseConfig() Config {
 	}
 }
 
-// redactor knows the connection's secrets, and others.
+// redactor knows the connection's secrets, and more.
 func (c *connection) redactor(more ...secret.Value) *secret.Redactor {
 	r := new(secret.Redactor)
 	r.Know(append(more, c.URL, c.Password, c.Key, c.PendingPassword)...)
@@ -162,7 +119,7 @@ func (c *connection) redactor(more ...secret.Value) *secret.Redactor {
 	return r
 }
 
-// leaseTarget is what leases say that they are undone at.
+// leaseTarget is the undo target of the connection's leases.
 func (c *connection) leaseTarget() string { return "config/" + c.ID }
 
 // allows reports whether a role may use the connection.
@@ -170,15 +127,15 @@ func (c *connection) allows(role string) bool {
 	return slices.ContainsFunc(c.Allowed, func(pattern string) bool { return glob.Match(pattern, role) })
 }
 
-// samePool reports whether the pool of one does for the other.
+// samePool reports whether one pool serves both.
 func (c *connection) samePool(d *connection) bool {
 	return c.Plugin == d.Plugin && c.Username == d.Username && c.Access == d.Access &&
 		c.URL.Equal(d.URL) && c.Password.Equal(d.Password) && c.Key.Equal(d.Key) &&
 		maps.Equal(c.Extra, d.Extra) && maps.EqualFunc(c.Hidden, d.Hidden, secret.Value.Equal)
 }
 
-// movedFields names what differs between two that decides where a password is sent,
-// or to whom it is shown there.
+// movedFields names the fields that differ and that decide where a password is sent, or who may read
+// it there.
 func (c *connection) movedFields(d *connection) (fields []string) {
 	for field, same := range map[string]bool{
 		"username": c.Username == d.Username, "plugin_name": c.Plugin == d.Plugin,
@@ -195,7 +152,7 @@ func (c *connection) movedFields(d *connection) (fields []string) {
 	return fields
 }
 
-// changedFields names what differs between two in connection_url and in the fields of the kind.
+// changedFields names the fields that differ: connection_url and the kind's own settings.
 func (c *connection) changedFields(d *connection) (fields []string) {
 	if !c.URL.Equal(d.URL) {
 		fields = append(fields, "connection_url")
@@ -220,10 +177,11 @@ func (c *connection) changedFields(d *connection) (fields []string) {
 	return fields
 }
 
-// serverID tells apart where connections lead, so that what was sent to one place is not sent to another.
+// serverID differs between connections to different servers, so that the password for one server is
+// not sent to another.
 func (c *connection) serverID() string {
 	where := []string{c.Plugin, c.Access.CA, strconv.FormatBool(c.Access.NoEscape)}
-	if d, told := c.destination(); told {
+	if d, known := c.destination(); known {
 		where = append(where, d.Place)
 	} else {
 		where = append(where, c.rawDestination()...)
@@ -235,15 +193,15 @@ func (c *connection) serverID() string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// destination is where the password is sent, if the kind can tell.
-func (c *connection) destination() (d Destination, told bool) {
+// destination is where the password is sent, if the kind of database knows.
+func (c *connection) destination() (d Destination, known bool) {
 	if c.kind == nil || c.kind.Destination == nil {
 		return d, false
 	}
 	return c.kind.Destination(c.baseConfig())
 }
 
-// rawDestination is all that may decide where the password is sent.
+// rawDestination has all that may decide where the password is sent.
 func (c *connection) rawDestination() []string {
 	where := []string{c.URL.RevealString()}
 	for _, name := range slices.Sorted(maps.Keys(c.Extra)) {
@@ -255,31 +213,31 @@ func (c *connection) rawDestination() []string {
 	return where
 }
 
-// newID is for configurations and roles: another one for each life of a name.
+// newID is an id for a connection or a role. One that is deleted and written again gets a new id.
 func newID() string { return strings.ToLower(rand.Text())[:16] }
 
-// as is the configuration for one connection as another user.
+// configAs is the configuration of a single connection as another user.
 func (c *connection) configAs(m *engine.Mount, user string, password secret.Value) Config {
 	s := c.config(m)
 	s.Username, s.Password, s.MaxOpen, s.MaxIdle = user, password, 1, -1
 	return s
 }
 
-// rootState is what a connection keeps of the rotation of its administrator's password.
+// rootState is the state of the rotation of the administrator's password.
 type rootState struct {
 	When cron.When `json:"when,omitzero"`
-	// Replaced are digests of the passwords that were written and rotated away, newest last: a
-	// configuration that is written again from a file must not bring one back. Those that were made here nobody can write.
+	// Replaced are digests of written passwords that a rotation has replaced, newest last. A file that
+	// is applied again must not bring one back. Nobody can write a generated password, so it has none.
 	Replaced  [][]byte `json:"replaced,omitempty"`
-	Generated bool     `json:"made,omitempty"` // the password of now was made here
+	Generated bool     `json:"made,omitempty"` // a rotation has generated the current password
 	legacyRoot
 }
 
-// legacyRoot is the state of a rotation as an earlier version has kept it: it counts until there is a record.
+// legacyRoot is the state as an earlier version stored it. It counts until there is a record.
 type legacyRoot struct {
 	Last   time.Time `json:"last,omitzero"`
 	Next   time.Time `json:"next,omitzero"`
-	Due    time.Time `json:"due,omitzero"` // where the due item is
+	Due    time.Time `json:"due,omitzero"` // time of the due item
 	Turn   bool      `json:"turn,omitempty"`
 	Failed int       `json:"failed,omitempty"`
 	Why    string    `json:"why,omitempty"`

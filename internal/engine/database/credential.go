@@ -9,19 +9,20 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// credentialIn is what roles of both kinds are written with.
+// credentialIn are fields of roles and static roles.
 type credentialIn struct {
 	Kind   **string                 `json:"credential_type" default:"password" doc:"What users log in with: password, rsa_private_key or client_certificate."`
 	Config *map[string]secret.Value `json:"credential_config" doc:"Options of the credentials. password: password_policy. rsa_private_key: key_bits (2048, 3072, 4096), format (pkcs8). client_certificate: ca_cert and ca_private_key (never shown again), key_type (rsa, ec, ed25519), key_bits, signature_bits (256, 384, 512), common_name_template."`
 }
 
-// apply writes what was given into c, and checks what can be checked by itself. Options that are given
-// replace all others; only the authority's key stays, with its certificate.
+// apply changes c by a write, and checks what needs no connection. Written options replace all
+// others, except that the authority's key stays if none is written.
 func (in *credentialIn) apply(c *credentialConfig) error {
 	kind := c.kind()
 	wire.Default(&kind, in.Kind, typePassword)
@@ -72,7 +73,8 @@ func (c *credentialConfig) setOptions(given map[string]secret.Value) error {
 
 var optionForm = regexp.MustCompile(`^[a-z_]{1,24}$`)
 
-// optionName is how errors name an option that is not there: what was pasted in the wrong place may be a key.
+// optionName is how errors name an unknown option. A long name is not repeated, because it may be a key
+// that was pasted in the wrong place.
 func optionName(name string) string {
 	if optionForm.MatchString(name) {
 		return strconv.Quote(name)
@@ -87,8 +89,8 @@ func (c *credentialConfig) checkKey() error {
 	return c.checkOption("format", "pkcs8")
 }
 
-// newLogin makes a password or a key. A certificate is for a name and a time, which come later.
-func (b *backend) newLogin(ctx context.Context, cr *credentialConfig, c *connection) (login, error) {
+// newLogin generates a password or a key. The certificate is signed later, when its name and expiry are known.
+func newLogin(ctx context.Context, m *engine.Mount, cr *credentialConfig, c *connection) (login, error) {
 	l := login{kind: cr.kind()}
 	var err error
 	switch l.kind {
@@ -101,12 +103,12 @@ func (b *backend) newLogin(ctx context.Context, cr *credentialConfig, c *connect
 		if policy == "" {
 			policy = c.Policy
 		}
-		l.secret, err = b.m.Host.Password(ctx, policy)
+		l.secret, err = m.Host.Password(ctx, policy)
 	}
 	return l, err
 }
 
-// out takes a login apart for its reader.
+// out is the login as its reader gets it.
 func (l login) out() (loginOut, error) {
 	switch l.kind {
 	case typeRSAKey:
@@ -121,7 +123,7 @@ func (l login) out() (loginOut, error) {
 	return loginOut{Password: l.secret}, nil
 }
 
-// publicKey is what the database may know of a login without password.
+// publicKey is what the database gets of a login without password.
 func (l login) publicKey() (Key, error) {
 	if l.kind == typePassword {
 		return Key{}, nil
@@ -142,8 +144,8 @@ func (l login) publicKey() (Key, error) {
 	return k, nil
 }
 
-// oneLine writes a certificate's subject as OpenSSL's one-line form, by which MySQL and MariaDB compare it. It is
-// one of ours: a common name, and perhaps a serial number, of letters that need no escape.
+// oneLine writes a certificate's subject in OpenSSL's one-line form, which MySQL and MariaDB compare.
+// Our subjects are a common name and perhaps a serial number, which need no escape.
 func oneLine(leaf *x509.Certificate) string {
 	s := "/CN=" + leaf.Subject.CommonName
 	if n := leaf.Subject.SerialNumber; n != "" {

@@ -6,26 +6,21 @@ import (
 	"fmt"
 
 	"github.com/keyturn/keyturn/internal/engine"
-	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 )
 
 // New returns the engine for these kinds of database.
 func New(ps ...Provider) engine.Type {
 	return engine.Type{Name: "database", Open: func(ctx context.Context, m *engine.Mount) (engine.Engine, error) {
-		b := &backend{m: m, providers: ps, pools: newPools(m)}
-		b.rotations = rotate.New(m.Rotations(), statics{b}.rotation(), roots{b}.rotation())
-		go b.rotations.Walk(ctx)
+		b := newBackend(m, ps)
+		go b.records.Walk(ctx)
 		return b, nil
 	}}
 }
 
-// Rotations implements [engine.Rotator].
-func (b *backend) Rotations() *rotate.Manager { return b.rotations }
-
-// Unfinished implements [engine.Keeper]: nobody but this server may know a password that is being changed.
+// Unfinished implements [engine.Keeper], because only this server may know a password that a rotation has set.
 func (b *backend) Unfinished(ctx context.Context) error {
-	kind, r, err := b.rotations.Unfinished(ctx)
+	kind, r, err := b.records.Unfinished(ctx)
 	if err != nil {
 		return err
 	}
@@ -33,7 +28,7 @@ func (b *backend) Unfinished(ctx context.Context) error {
 		what := fmt.Sprintf("static role %q", r.Name)
 		if kind == rootKind {
 			var d rootData
-			_ = json.Unmarshal(r.Data, &d) // for its name alone
+			_ = json.Unmarshal(r.Data, &d) // only for the name in the error
 			what = fmt.Sprintf("connection %q", d.Connection)
 		}
 		return unfinishedError(what)
@@ -41,36 +36,32 @@ func (b *backend) Unfinished(ctx context.Context) error {
 	return nil
 }
 
-// Close closes every pool and cancels what runs on it.
-func (b *backend) Close() error { b.pools.close(); return nil }
-
 // Routes are the mount's API.
 func (b *backend) Routes() []route.Route {
-	cs, rs, l, st, past := configs{b}, roles{b}, issuing{b}, statics{b}, histories{b}
 	return []route.Route{
-		route.On(route.Write, "config/{name}", cs.writeConfig).WithExists(cs.configExists).
-			WithHelp("Configures a connection to a database. Fields that are not given keep their values.").WithRest(cs.params()...),
-		route.On(route.Read, "config/{name}", cs.readConfig).WithHelp("Shows a connection. Never shows its secrets."),
-		route.On(route.Read, "config/{name}/history", past.root).WithHelp("Shows the rotations of the administrator's password of a connection, newest first."),
-		route.On(route.List, "config", cs.listConfigs).WithHelp("Lists the connections."),
-		route.On(route.Delete, "config/{name}", cs.deleteConfig).
+		route.On(route.Write, "config/{name}", b.configs.write).WithExists(b.configs.exists).
+			WithHelp("Configures a connection to a database. Fields that are not given keep their values.").WithRest(b.configs.conns.providers.params()...),
+		route.On(route.Read, "config/{name}", b.configs.read).WithHelp("Shows a connection. Never shows its secrets."),
+		route.On(route.Read, "config/{name}/history", b.configs.history).WithHelp("Shows the rotations of the administrator's password of a connection, newest first."),
+		route.On(route.List, "config", b.configs.list).WithHelp("Lists the connections."),
+		route.On(route.Delete, "config/{name}", b.configs.remove).
 			WithHelp("Deletes a connection. Users that were issued through it are still revoked when their leases end."),
-		route.On(route.Write, "reset/{name}", cs.reset).WithHelp("Replaces a connection's pool. Statements that run on the old pool finish first."),
-		route.On(route.Write, "reload/{plugin}", cs.reload).WithHelp("Replaces the pools of all connections of a plugin."),
-		route.On(route.Write, "roles/{name}", rs.writeRole).WithExists(rs.roleExists).
+		route.On(route.Write, "reset/{name}", b.configs.reset).WithHelp("Replaces a connection's pool. Statements that run on the old pool finish first."),
+		route.On(route.Write, "reload/{plugin}", b.configs.reload).WithHelp("Replaces the pools of all connections of a plugin."),
+		route.On(route.Write, "roles/{name}", b.roles.write).WithExists(b.roles.exists).
 			WithHelp("Writes a role, which defines how its users are created, renewed and revoked. Fields that are not given keep their values."),
-		route.On(route.Read, "roles/{name}", rs.readRole).WithParam("name", "The role's name.").WithHelp("Shows a role."),
-		route.On(route.List, "roles", rs.listRoles).WithHelp("Lists the roles."),
-		route.On(route.Delete, "roles/{name}", rs.deleteRole).WithParam("name", "The role's name.").WithHelp("Deletes a role. Its users stay valid until their leases end."),
-		route.Lease(route.Read, "creds/{name}", l.plan, l.create).WithParam("name", "The role's name.").WithHelp("Issues a user of the database that lives as long as its lease."),
-		route.On(route.Write, "static-roles/{name}", st.writeStatic).WithExists(st.staticExists).
+		route.On(route.Read, "roles/{name}", b.roles.read).WithParam("name", "The role's name.").WithHelp("Shows a role."),
+		route.On(route.List, "roles", b.roles.list).WithHelp("Lists the roles."),
+		route.On(route.Delete, "roles/{name}", b.roles.remove).WithParam("name", "The role's name.").WithHelp("Deletes a role. Its users stay valid until their leases end."),
+		route.Lease(route.Read, "creds/{name}", b.issuer.plan, b.issuer.create).WithParam("name", "The role's name.").WithHelp("Issues a user of the database that lives as long as its lease."),
+		route.On(route.Write, "static-roles/{name}", b.statics.write).WithExists(b.statics.exists).
 			WithHelp("Puts an existing user under rotation: its password is changed now, and then on schedule."),
-		route.On(route.Read, "static-roles/{name}", st.readStatic).WithHelp("Shows a static role. Never shows its passwords."),
-		route.On(route.Read, "static-roles/{name}/history", past.static).WithHelp("Shows the rotations of a static role's password, newest first."),
-		route.On(route.List, "static-roles", st.listStatics).WithHelp("Lists the static roles."),
-		route.On(route.Delete, "static-roles/{name}", st.deleteStatic).WithHelp("Deletes a static role. Its user keeps the password that it has."),
-		route.On(route.Read, "static-creds/{name}", readers{st}.readCreds).WithHelp("Returns the current user name and password of a static role."),
-		route.On(route.Write, "rotate-role/{name}", st.rotateStatic).WithHelp("Changes the password of a static role now."),
-		route.On(route.Write, "rotate-root/{name}", roots{b}.rotateRoot).WithHelp("Changes the administrator's password of a connection. Only this server knows the new one."),
+		route.On(route.Read, "static-roles/{name}", b.statics.read).WithHelp("Shows a static role. Never shows its passwords."),
+		route.On(route.Read, "static-roles/{name}/history", b.statics.history).WithHelp("Shows the rotations of a static role's password, newest first."),
+		route.On(route.List, "static-roles", b.statics.list).WithHelp("Lists the static roles."),
+		route.On(route.Delete, "static-roles/{name}", b.statics.remove).WithHelp("Deletes a static role. Its user keeps the password that it has."),
+		route.On(route.Read, "static-creds/{name}", b.creds.read).WithHelp("Returns the current user name and password of a static role."),
+		route.On(route.Write, "rotate-role/{name}", b.statics.rotate).WithHelp("Changes the password of a static role now."),
+		route.On(route.Write, "rotate-root/{name}", b.configs.rotateRoot).WithHelp("Changes the administrator's password of a connection. Only this server knows the new one."),
 	}
 }

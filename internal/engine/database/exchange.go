@@ -8,25 +8,25 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// Steps of rotations, as the history names them.
+// Steps of rotations in the history.
 const (
 	stepLogin = "login"
 	stepSet   = "set-password"
 	stepKey   = "set-key"
 )
 
-// A recorder keeps what a target's calls came to, for the history.
+// A recorder records the calls of a target for the history.
 type recorder struct {
 	rotate.Recorder
 	red *secret.Redactor // knows the secrets of the record
-	// quotes: the calls carry statements that a client wrote. A server may quote them, and cuts its quotes: a part of a password is
-	// not found by redacting.
+	// quotes: the calls run statements of a client. A server may quote them and cut the quotation, so
+	// that the redactor does not find a part of a password.
 	quotes bool
 }
 
-// said notes a call that began at a time. err, if any, has passed the redactor of the connection.
-func said(r *recorder, step string, c *connection, at time.Time, err error) {
-	x := rotate.Exchange{At: at.UTC(), Step: step, Connection: c.Name}.Ended()
+// record records a call that started at a time. The connection's redactor must have redacted err.
+func record(r *recorder, step string, c *connection, start time.Time, err error) {
+	x := rotate.Exchange{At: start.UTC(), Step: step, Connection: c.Name}.Ended()
 	if err != nil {
 		x.Code, x.Error = CodeOf(err), fault.Message(err)
 		if cause := fault.Cause(err); cause != nil && (step == stepLogin || !r.quotes) {

@@ -103,15 +103,15 @@ func TestSlowRevocations(t *testing.T) {
 	if _, ok := slow.begin("other", now); !ok {
 		t.Error("a role waits for another's revocations")
 	}
-	leave := enters(now.Add(hungFor), true)
-	enters(now.Add(hungFor), false)
-	enters(now.Add(2*hungFor), false) // the one that runs hangs for long
+	leave := enters(now.Add(slowFor), true)
+	enters(now.Add(slowFor), false)
+	enters(now.Add(2*slowFor), false) // the one that runs hangs for long
 	leave()
-	enters(now.Add(2*hungFor), true)
+	enters(now.Add(2*slowFor), true)
 	if len(slow.roles) != 0 {
 		t.Errorf("%d roles are still known to hang", len(slow.roles))
 	}
-	enters(now.Add(2*hungFor), true)
+	enters(now.Add(2*slowFor), true)
 	slow.markSlow("ro", now)
 	enters(now, true)
 	enters(now, false)
@@ -158,8 +158,8 @@ func TestPoolIsClosedByItsLastCall(t *testing.T) {
 	}
 	second()
 	third()
-	if (*conns)[0].closed != 1 || (*conns)[1].closed != 0 || len(s.old) != 0 {
-		t.Errorf("the old pool was closed %d times, the new one %d times; %d are kept", (*conns)[0].closed, (*conns)[1].closed, len(s.old))
+	if (*conns)[0].closed != 1 || (*conns)[1].closed != 0 || len(s.retired) != 0 {
+		t.Errorf("the old pool was closed %d times, the new one %d times; %d are kept", (*conns)[0].closed, (*conns)[1].closed, len(s.retired))
 	}
 	use()()
 	s.retire("id")
@@ -182,45 +182,45 @@ func TestPoolIsClosedByItsLastCall(t *testing.T) {
 	}
 }
 
-// What was found out about a rotation holds for its time alone, longer each time, and a password that fails is doubted sooner.
-func TestWhatPoolsKnowOfRotations(t *testing.T) {
+// A refusal counts for a while, longer each time that it is seen again, and expires sooner when the previous password fails.
+func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, _, _ := poolWorld()
+		s := new(refusals)
 		knows := func(turn uint32, want bool) {
 			t.Helper()
-			if got := s.settled("row", turn); got != want {
-				t.Errorf("rotation %d is settled: %v, want %v", turn, got, want)
+			if got := s.recent("row", turn); got != want {
+				t.Errorf("the new password of rotation %d was refused recently: %v, want %v", turn, got, want)
 			}
 		}
 		knows(0, false) // nothing was found out
-		s.doubt("row")
+		s.expire("row")
 		knows(0, false)
-		s.settle("row", 7)
+		s.add("row", 7)
 		knows(7, true)
 		knows(8, false)
-		time.Sleep(2 * knownFor)
+		time.Sleep(2 * refusalCounts)
 		knows(7, false)
-		s.settle("row", 7)
-		s.doubt("row") // it was found again a moment ago
+		s.add("row", 7)
+		s.expire("row") // it was found again a moment ago
 		knows(7, true)
-		s.settle("row", 8) // another rotation begins anew
-		s.doubt("row")
+		s.add("row", 8) // another rotation begins anew
+		s.expire("row")
 		knows(8, false)
 		for range 20 {
-			s.settle("row", 8)
+			s.add("row", 8)
 		}
-		time.Sleep(doubtedAtLatest * 7 / 10)
+		time.Sleep(refusalCheckedAfter * 7 / 10)
 		knows(8, true)
-		time.Sleep(doubtedAtLatest)
+		time.Sleep(refusalCheckedAfter)
 		knows(8, true)
-		s.doubt("row")
+		s.expire("row")
 		knows(8, false)
-		s.settle("row", 8)
+		s.add("row", 8)
 		knows(8, true)
-		s.settle("row", 0)
+		s.add("row", 0)
 		knows(8, false)
-		if len(s.known) != 0 {
-			t.Errorf("%d rotations are still known", len(s.known))
+		if len(s.byRecord) != 0 {
+			t.Errorf("%d rotations are still known", len(s.byRecord))
 		}
 	})
 }
@@ -301,14 +301,15 @@ func TestRecordFollowsItsConnection(t *testing.T) {
 // Whether a login was refused is known only where the database was asked.
 func TestConnectFailureIsNoRefusal(t *testing.T) {
 	down := Provider{Plugins: []string{"fake"}, Connect: func(context.Context, Config) (Conn, error) { return nil, errors.New("down") }}
-	b := &backend{m: &engine.Mount{Log: slog.New(slog.DiscardHandler)}, providers: []Provider{down}}
+	m := &engine.Mount{Log: slog.New(slog.DiscardHandler)}
+	conns := &connections{m: m, providers: providers{down}}
 	c := &connection{Plugin: "fake", Username: "admin", Password: secret.Text("first")}
-	root := &rootTarget{b: roots{b}, r: new(rotate.Record), c: c}
+	root := &rootTarget{roots: &rootRotation{m: m, conns: conns}, r: new(rotate.Record), c: c}
 	if err := root.Verify(t.Context(), c.rotationCredential("admin#1", c.Password)); rotate.OutcomeOf(err) != rotate.Transient {
 		t.Errorf("the administrator's: %v, %v", rotate.OutcomeOf(err), err)
 	}
 	self := &connection{Plugin: "fake", Self: true}
-	if _, err := (statics{b}).login(t.Context(), self, "svc", login{typePassword, secret.Text("first")}); err == nil || fault.Is(err, fault.Unsupported) {
+	if _, err := (&staticUsers{m: m, conns: conns}).login(t.Context(), self, "svc", login{kind: typePassword, secret: secret.Text("first")}); err == nil || fault.Is(err, fault.Unsupported) {
 		t.Errorf("a user's: %v", err)
 	}
 }
@@ -326,7 +327,7 @@ func TestSelfManagedPasswordsAreNotForgotten(t *testing.T) {
 func TestAdoptedStaticRoles(t *testing.T) {
 	adopt := func(row string) (*rotate.Record, *rotate.Secrets, error) {
 		r := &rotate.Record{Name: "svc"}
-		s, err := adoptStatic([]byte(row), r)
+		s, err := upgradeStatic([]byte(row), r)
 		return r, s, err
 	}
 	for _, row := range []string{

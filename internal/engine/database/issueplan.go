@@ -2,27 +2,27 @@ package database
 
 import "github.com/keyturn/keyturn/internal/storage"
 
-// A issuedUser user is what a lease knows of it. The JSON names are short because
-// there are as many as leases.
+// An issuedUser is what a lease stores of its user. The JSON names are short because there are as
+// many as leases.
 type issuedUser struct {
-	Config     string   `json:"c"` // id
+	Config     string   `json:"c"` // the connection's id
 	Role       string   `json:"r"`
 	RoleID     string   `json:"i"`
 	User       string   `json:"u"`
-	Revocation []string `json:"s,omitempty"` // as they were
-	Terminate  bool     `json:"t,omitempty"`
-	Again      string   `json:"ag,omitempty"` // the key by which it may be given out again
-	Repeats    bool     `json:"n,omitempty"`  // the template makes the name again
+	Revocation []string `json:"s,omitempty"`  // revocation_statements when the lease was issued
+	Terminate  bool     `json:"t,omitempty"`  // terminate_sessions when the lease was issued
+	ReuseKey   string   `json:"ag,omitempty"` // the key of the reusable user
+	Repeats    bool     `json:"n,omitempty"`  // the template generates the same name again
 }
 
-// issuePlan is what plan hands to create.
+// An issuePlan is what plan hands to create.
 type issuePlan struct {
 	issuedUser
 	creation, rollback []string
 	credential         credentialConfig
 	login              login
-	by                 issuedWith
-	warn               func(text string) // tells the client
+	source             userSource
+	warn               func(text string) // warns the client
 }
 
 type credsOut struct {
@@ -30,12 +30,9 @@ type credsOut struct {
 	Username string `json:"username"`
 }
 
-// issuing is the route creds/.
-type issuing struct{ *backend }
-
-// issuedWith is what a user was made by. One that was made by something else is not given out again: the role may give
-// less by now, or lead to another database.
-type issuedWith struct {
+// A userSource is the version of role and connection by which a user was created. A user of another
+// version is not reused, because the role may grant less by now, or use another database.
+type userSource struct {
 	Role    string          `json:"role"` // id
 	Version storage.Version `json:"version"`
 	Config  string          `json:"config"` // id

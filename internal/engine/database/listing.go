@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -11,16 +12,16 @@ type nameIn struct {
 	Name string `path:"name" doc:"The connection's name."`
 }
 
-// list is in, never null in an answer.
-func list(in []string) []string {
-	if in == nil {
+// nonNil returns a list that is never null in an answer.
+func nonNil(list []string) []string {
+	if list == nil {
 		return []string{}
 	}
-	return in
+	return list
 }
 
-func (b *backend) names(ctx context.Context, prefix string) (names []string, err error) {
-	for e, err := range b.m.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+func listNames(ctx context.Context, m *engine.Mount, prefix string) (names []string, err error) {
+	for e, err := range m.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
 		if err != nil {
 			return nil, err
 		}

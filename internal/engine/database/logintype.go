@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/keyturn/keyturn/internal/secret"
 )
@@ -61,18 +60,6 @@ const (
 	typeRSAKey      = "rsa_private_key"
 	typeCertificate = "client_certificate"
 )
-
-// expiry is when the authority's certificate ends, after which none by it is taken; zero: there is none.
-func (c *credentialConfig) expiry(now time.Time) (time.Time, error) {
-	if c.kind() != typeCertificate {
-		return time.Time{}, nil
-	}
-	ca, err := c.authority()
-	if err != nil {
-		return time.Time{}, err
-	}
-	return ca.certs[0].NotAfter, ca.checkValid(now)
-}
 
 // checkOption checks an option whose values can be listed. What it is instead is not shown: it may be a key.
 func (c *credentialConfig) checkOption(name string, values ...string) error {

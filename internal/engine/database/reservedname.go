@@ -10,97 +10,100 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// reservedPrefix is where names are kept that a template makes again and again, each with the attempt that has it:
-// takenPrefix + connection's id + "/" + user. An attempt whose name is random has none, because no other makes it.
+// reservedPrefix is where the names are stored that a template generates again and again, each with
+// the attempt that reserved it: reservedPrefix + connection's id + "/" + user. A random name needs
+// no reservation, because no other attempt generates it.
 //
-// Without that row, the undo of an attempt that died before it reached the database would drop the user of
-// the lease that has the name.
+// Without the reservation, undoing an attempt that died before it reached the database would drop the
+// user of another lease with the same name.
 const reservedPrefix = "taken/"
 
-// A reservation name belongs to one attempt.
-type reservation struct {
+// A nameReservation gives a name to one attempt.
+type nameReservation struct {
 	Attempt string    `json:"attempt"`
 	Until   time.Time `json:"until"` // after which its create can have no effect any more
 }
 
-// reservedAfterDeadline is how long after its deadline a create is taken to be able to land, whatever the clocks of two machines say.
+// reservedAfterDeadline is how long after its deadline a create may still take effect, to allow for
+// the clocks of two machines.
 const reservedAfterDeadline = time.Minute
 
 func reservedKey(l *issuedUser) string { return reservedPrefix + l.Config + "/" + l.User }
 
-// repeating keeps the names that templates make again.
-type repeating struct{ *backend }
+// reservedNames stores the names that templates generate again.
+type reservedNames struct{ m *engine.Mount }
 
-// takes gives the name to the attempt, if nobody has it: no user of the database, and no other attempt. It comes before the
-// create, so that what is not noted was not created.
-func (b repeating) takes(ctx context.Context, conn Conn, l *issuedUser, a Attempt) error {
+// reserve gives the name to the attempt, if neither a user of the database nor another attempt has
+// it. It comes before the create, so that every created name is reserved.
+func (s *reservedNames) reserve(ctx context.Context, conn Conn, l *issuedUser, a Attempt) error {
+	const op = "database.reserve"
 	if !l.Repeats {
 		return nil
 	}
-	there, err := conn.Exists(ctx, l.User)
+	exists, err := conn.Exists(ctx, l.User)
 	if err != nil {
 		return nothingCreated(err)
 	}
-	has, version, err := b.hasName(ctx, l)
+	owner, version, err := s.owner(ctx, l)
 	if err != nil {
 		return nothingCreated(err)
 	}
-	if has.Attempt == a.ID {
+	if owner.Attempt == a.ID {
 		return nil
 	}
-	// A row whose user is not there was left by a lease that an operator has forgotten.
-	if there || !time.Now().After(has.Until) {
-		return MarkUnchanged(fault.New("database.takes", fault.Invalid, "there is a user %s already, and the template makes the same name again; put {{random 20}} into it, or wait until that user's lease ends", l.User))
+	// A reservation without a user was left by a lease that an operator has removed by force.
+	if exists || !time.Now().After(owner.Until) {
+		return MarkUnchanged(fault.New(op, fault.Invalid, "there is a user %s already, and the template makes the same name again; put {{random 20}} into it, or wait until that user's lease ends", l.User))
 	}
-	text, err := json.Marshal(reservation{a.ID, a.Deadline.Add(reservedAfterDeadline)})
+	text, err := json.Marshal(nameReservation{Attempt: a.ID, Until: a.Deadline.Add(reservedAfterDeadline)})
 	if err != nil {
 		return nothingCreated(err)
 	}
-	_, err = b.m.Store.Commit(ctx, storage.Set(reservedKey(l), text).If(version))
+	_, err = s.m.Store.Commit(ctx, storage.Set(reservedKey(l), text).If(version))
 	if fault.Is(err, fault.Conflict) {
-		return MarkUnchanged(fault.New("database.takes", fault.Invalid, "another request creates the user %s at this moment, and the template makes the same name again; put {{random 20}} into it", l.User))
+		return MarkUnchanged(fault.New(op, fault.Invalid, "another request creates the user %s at this moment, and the template makes the same name again; put {{random 20}} into it", l.User))
 	}
-	return err // it may be stored: undoing looks
+	return err // not marked as unchanged: the reservation may be stored, and undo must look
 }
 
-// nothingCreated says of any error that the database was not asked to create anything.
+// nothingCreated marks an error that came before the database was asked to create anything.
 func nothingCreated(err error) error {
-	return MarkUnchanged(&fault.Error{Op: "database.takes", Kind: fault.KindOf(err), Msg: fault.Message(err), Err: err})
+	return MarkUnchanged(&fault.Error{Op: "database.reserve", Kind: fault.KindOf(err), Msg: fault.Message(err), Err: err})
 }
 
-// hasName is who has a name; the zero value for nobody.
-func (b repeating) hasName(ctx context.Context, l *issuedUser) (t reservation, version storage.Version, err error) {
-	e, err := b.m.Store.Get(ctx, reservedKey(l))
+// owner returns the reservation of a name; the zero value if there is none.
+func (s *reservedNames) owner(ctx context.Context, l *issuedUser) (n nameReservation, version storage.Version, err error) {
+	e, err := s.m.Store.Get(ctx, reservedKey(l))
 	if err != nil || e.Version == 0 {
-		return t, 0, err
+		return n, 0, err
 	}
-	return t, e.Version, fault.Wrap("database.hasName", fault.Internal, json.Unmarshal(e.Value, &t))
+	return n, e.Version, fault.Wrap("database.reserve", fault.Internal, json.Unmarshal(e.Value, &n))
 }
 
-// leaves frees the name of an attempt that has no user any more. Repeatable.
-func (b repeating) leaves(ctx context.Context, l *issuedUser, attempt string) error {
+// release frees the name of an attempt whose user is gone. Repeatable.
+func (s *reservedNames) release(ctx context.Context, l *issuedUser, attempt string) error {
 	if !l.Repeats {
 		return nil
 	}
-	has, version, err := b.hasName(ctx, l)
-	if err != nil || has.Attempt != attempt {
+	owner, version, err := s.owner(ctx, l)
+	if err != nil || owner.Attempt != attempt {
 		return err
 	}
-	_, err = b.m.Store.Commit(ctx, storage.Remove(reservedKey(l)).If(version))
+	_, err = s.m.Store.Commit(ctx, storage.Remove(reservedKey(l)).If(version))
 	if fault.Is(err, fault.Conflict) {
-		return nil // another attempt has it by now
+		return nil // another attempt has reserved it meanwhile
 	}
 	return err
 }
 
-// others reports whether the user of an undo is not its attempt's to drop. Until the attempt's time is over, it is asked again,
-// because the attempt may still take the name.
-func (b repeating) others(ctx context.Context, u engine.Undo, l *issuedUser) (bool, engine.Undone, error) {
+// ownedByOther reports whether the user of an undo belongs to another attempt, which must keep it.
+// While the attempt of the undo may still reserve the name, Undone asks for another call.
+func (s *reservedNames) ownedByOther(ctx context.Context, u engine.Undo, l *issuedUser) (bool, engine.Undone, error) {
 	if !l.Repeats {
 		return false, engine.Undone{}, nil
 	}
-	has, _, err := b.hasName(ctx, l)
-	if err != nil || has.Attempt == u.Attempt {
+	owner, _, err := s.owner(ctx, l)
+	if err != nil || owner.Attempt == u.Attempt {
 		return false, engine.Undone{}, err
 	}
 	if !u.Granted && time.Now().Before(u.Late) {

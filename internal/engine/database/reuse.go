@@ -6,15 +6,16 @@ import (
 	"encoding/hex"
 	"encoding/json"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A client that reads a role whenever it starts, or on each of its threads, makes a user each time.
-// With reuse=token, the same token is given the user of its unexpired lease again. For that the
-// password is kept, sealed, until the lease ends:
+// A client that reads a role on every start, or on each of its threads, creates a user each time.
+// With reuse=token, a token that reads again gets the user of its unexpired lease again. For that,
+// the password is stored, encrypted, until the lease ends:
 //
 //	again/<role>/<digest of the token's id>
 const (
@@ -22,9 +23,9 @@ const (
 	reuseToken  = "token"
 )
 
-// A kept user may be given out again.
+// A reusableUser is a stored user that its token gets again.
 type reusableUser struct {
-	issuedWith
+	userSource
 
 	Lease    string `json:"lease"`
 	User     string `json:"user"`
@@ -32,62 +33,68 @@ type reusableUser struct {
 	Password []byte `json:"pw"`
 }
 
-// again finds the user that a token was given before, and notes in p where the next one is kept.
-func (b issuing) again(ctx context.Context, r *route.Request, ro *role, p *issuePlan) (*route.Again, error) {
+// reusableUsers stores users of roles with reuse=token.
+type reusableUsers struct{ m *engine.Mount }
+
+// find returns the user that the token got before, and sets p.ReuseKey.
+func (s *reusableUsers) find(ctx context.Context, r *route.Request, ro *role, p *issuePlan) (*route.Again, error) {
 	if ro.Reuse != reuseToken || r.Caller == nil || r.Caller.ID == "" {
 		return nil, nil
 	}
 	sum := sha256.Sum256([]byte(r.Caller.ID))
-	p.Again = reusePrefix + p.Role + "/" + hex.EncodeToString(sum[:])
-	e, err := b.m.Store.Get(ctx, p.Again)
+	p.ReuseKey = reusePrefix + p.Role + "/" + hex.EncodeToString(sum[:])
+	e, err := s.m.Store.Get(ctx, p.ReuseKey)
 	if err != nil || e.Version == 0 {
 		return nil, err
 	}
-	var k reusableUser
-	if err := json.Unmarshal(e.Value, &k); err != nil {
+	var u reusableUser
+	if err := json.Unmarshal(e.Value, &u); err != nil {
 		return nil, fault.Wrap("database.again", fault.Internal, err)
 	}
-	if k.issuedWith != p.by {
+	if u.userSource != p.source {
 		return nil, nil
 	}
-	if k.Kind == "" {
-		k.Kind = typePassword
+	if u.Kind == "" {
+		u.Kind = typePassword
 	}
-	was, err := login{k.Kind, secret.New(k.Password)}.out()
+	out, err := login{kind: u.Kind, secret: secret.New(u.Password)}.out()
 	if err != nil {
 		return nil, err
 	}
-	return &route.Again{Lease: k.Lease, Data: &credsOut{Username: k.User, loginOut: was}}, nil
+	return &route.Again{Lease: u.Lease, Data: &credsOut{Username: u.User, loginOut: out}}, nil
 }
 
-// keep keeps a user that was made. Without it, the next read makes another.
-func (b issuing) keep(ctx context.Context, a route.Attempt, p issuePlan) {
-	if p.Again == "" {
+// store stores a created user. An error is only logged, because the next read then creates another user.
+func (s *reusableUsers) store(ctx context.Context, a route.Attempt, p issuePlan) {
+	if p.ReuseKey == "" {
 		return
 	}
-	text, err := json.Marshal(reusableUser{issuedWith: p.by, Lease: a.LeaseID, User: p.User, Kind: p.login.kind, Password: p.login.secret.Reveal()})
+	text, err := json.Marshal(reusableUser{
+		userSource: p.source, Lease: a.LeaseID, User: p.User, Kind: p.login.kind, Password: p.login.secret.Reveal(),
+	})
 	if err == nil {
-		_, err = b.m.Store.Commit(ctx, storage.Set(p.Again, text))
+		_, err = s.m.Store.Commit(ctx, storage.Set(p.ReuseKey, text))
 	}
 	if err != nil {
-		b.m.Log.Warn("keeping a user for the next read of its token; that makes another", "role", p.Role, "error", err)
+		s.m.Log.Warn("storing a user for reuse failed; the next read of its token creates another", "role", p.Role, "error", err)
 	}
 }
 
-// forget drops what was kept for a lease that has ended.
-func (b issuing) forget(ctx context.Context, lease, key string) {
+// remove removes the stored user of a lease that has ended. An error is only logged, because the
+// stored password does not work any more.
+func (s *reusableUsers) remove(ctx context.Context, lease, key string) {
 	if key == "" {
 		return
 	}
-	e, err := b.m.Store.Get(ctx, key)
-	var k reusableUser
+	e, err := s.m.Store.Get(ctx, key)
+	var u reusableUser
 	if err == nil && e.Version != 0 {
-		err = json.Unmarshal(e.Value, &k)
+		err = json.Unmarshal(e.Value, &u)
 	}
-	if err == nil && k.Lease == lease {
-		_, err = b.m.Store.Commit(ctx, storage.Remove(key).If(e.Version))
+	if err == nil && u.Lease == lease {
+		_, err = s.m.Store.Commit(ctx, storage.Remove(key).If(e.Version))
 	}
 	if err != nil && !fault.Is(err, fault.Conflict) {
-		b.m.Log.Warn("dropping what was kept of a user that is gone; its password works no more", "lease", lease, "error", err)
+		s.m.Log.Warn("removing a revoked user that was stored for reuse failed; its password does not work any more", "lease", lease, "error", err)
 	}
 }

@@ -2,16 +2,15 @@ package database
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// roleIn is a role as it is written. What is nil was not given.
+// roleIn is a write of a role. Nil fields were not sent.
 type roleIn struct {
 	Name       string         `path:"name" doc:"The role's name."`
 	DB         *string        `json:"db_name" doc:"The connection that the role uses."`
@@ -26,36 +25,40 @@ type roleIn struct {
 	credentialIn
 }
 
-// roles are the routes below roles/.
-type roles struct{ *backend }
+// roleRoutes are the routes below roles/.
+type roleRoutes struct {
+	m      *engine.Mount
+	roles  *roles
+	conns  *connections
+	writes *writeLocks
+}
 
-func (b roles) writeRole(ctx context.Context, r *route.Request, in roleIn) (route.None, error) {
+func (s *roleRoutes) write(ctx context.Context, r *route.Request, in roleIn) (route.None, error) {
 	if err := checkObjectName("role", in.Name); err != nil {
 		return route.None{}, err
 	}
 	decoding := r.Reply().Warnings
-	err := b.exclusively(ctx, rolePrefix+in.Name, func() error {
-		ro, err := b.role(ctx, in.Name)
+	return route.None{}, s.writes.do(ctx, rolePrefix+in.Name, func() error {
+		ro, err := s.roles.get(ctx, in.Name)
 		if err != nil {
 			return err
 		}
 		if ro == nil {
 			ro = &role{ID: newID()}
 		}
-		r.Reply().Warnings = slices.Clip(decoding)
+		r.Reply().Warnings = slices.Clip(decoding) // without those of an attempt that another server's write made void
 		if err := in.apply(ro); err != nil {
 			return err
 		}
-		if err := b.checkRole(ctx, r, in.Name, ro); err != nil {
+		if err := s.check(ctx, r, in.Name, ro); err != nil {
 			return err
 		}
 		op, err := ro.storeOp(in.Name)
 		if err == nil {
-			_, err = b.m.Store.Commit(ctx, op)
+			_, err = s.m.Store.Commit(ctx, op)
 		}
 		return err
 	})
-	return route.None{}, err
 }
 
 func (in *roleIn) apply(ro *role) error {
@@ -65,8 +68,10 @@ func (in *roleIn) apply(ro *role) error {
 		list  *[]string
 		given *statements
 	}{
-		{"creation_statements", &ro.Creation, in.Creation}, {"revocation_statements", &ro.Revocation, in.Revocation},
-		{"renew_statements", &ro.Renewal, in.Renewal}, {"rollback_statements", &ro.Rollback, in.Rollback},
+		{name: "creation_statements", list: &ro.Creation, given: in.Creation},
+		{name: "revocation_statements", list: &ro.Revocation, given: in.Revocation},
+		{name: "renew_statements", list: &ro.Renewal, given: in.Renewal},
+		{name: "rollback_statements", list: &ro.Rollback, given: in.Rollback},
 	} {
 		if err := ro.Form.set(f.name, f.list, f.given); err != nil {
 			return err
@@ -82,9 +87,8 @@ func (in *roleIn) apply(ro *role) error {
 	return in.credentialIn.apply(&ro.credentialConfig)
 }
 
-// checkRole finds what cannot be right, and warns of what may not be. The
-// connection need not be there yet.
-func (b roles) checkRole(ctx context.Context, r *route.Request, name string, ro *role) error {
+// check refuses contradictions, and warns of what may be wrong. The connection may be written later.
+func (s *roleRoutes) check(ctx context.Context, r *route.Request, name string, ro *role) error {
 	switch {
 	case ro.DB == "":
 		return invalid("field \"db_name\" is required: the name of the connection that the role is for")
@@ -97,10 +101,10 @@ func (b roles) checkRole(ctx context.Context, r *route.Request, name string, ro 
 	if ro.kind() == typeCertificate && ro.MaxTTL == 0 {
 		r.Warn("without max_ttl, certificates are valid as long as the mount lets leases live, %s; no database asks whether their lease has ended, only whether their user is there", r.Mount.MaxTTL)
 	}
-	if err := b.warnOfNote(ctx, r, name, ro); err != nil {
+	if err := s.warnOfNote(ctx, r, name, ro); err != nil {
 		return err
 	}
-	c, err := b.byName(ctx, ro.DB)
+	c, err := s.conns.byName(ctx, ro.DB)
 	if err != nil {
 		return err
 	}
@@ -112,22 +116,21 @@ func (b roles) checkRole(ctx context.Context, r *route.Request, name string, ro 
 		r.Warn("there is no connection %q yet; statements were not checked", ro.DB)
 		return nil
 	}
-	p, err := b.provider(c.Plugin)
+	p, err := s.conns.provider(c)
 	if err != nil {
 		return err
 	}
-	made, others, err := ro.inspectStatements(p)
+	creation, others, err := ro.inspectStatements(p)
 	if err != nil {
 		return err
 	}
 	switch {
 	case len(ro.creationStatements(p)) == 0:
 		r.Warn(none)
-	case made.Queries && len(made.Placeholders) == 0:
-		// The reference stores what only asks the database for something, and warns of nothing. Credentials are refused
-		// when they are read, with the reason.
+	case creation.Queries && len(creation.Placeholders) == 0:
+		// The reference stores mere queries without a warning. A read of credentials is refused with the reason.
 	default:
-		err = ro.checkIssuing(p, made, others)
+		err = ro.checkIssuing(p, creation, others)
 	}
 	for _, found := range others {
 		if err == nil {
@@ -137,7 +140,7 @@ func (b roles) checkRole(ctx context.Context, r *route.Request, name string, ro 
 	return err
 }
 
-// roleOut is a role as it is shown.
+// roleOut is a role in an answer.
 type roleOut struct {
 	Creation   []string          `json:"creation_statements"`
 	Config     map[string]string `json:"credential_config"`
@@ -152,83 +155,42 @@ type roleOut struct {
 	Reuse      string            `json:"reuse,omitempty"`
 }
 
-func (b roles) readRole(ctx context.Context, r *route.Request, in nameIn) (*roleOut, error) {
-	ro, err := b.role(ctx, in.Name)
+func (s *roleRoutes) read(ctx context.Context, r *route.Request, in nameIn) (*roleOut, error) {
+	ro, err := s.roles.get(ctx, in.Name)
 	if err != nil || ro == nil {
 		return nil, err
 	}
-	if err := b.warnOfNote(ctx, r, in.Name, ro); err != nil {
+	if err := s.warnOfNote(ctx, r, in.Name, ro); err != nil {
 		return nil, err
 	}
-	out := &roleOut{
-		Creation: ro.Form.out("creation_statements", ro.Creation), Config: ro.configOut(), Kind: ro.kind(), DB: ro.DB, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
-		Renewal: ro.Form.out("renew_statements", ro.Renewal), Revocation: ro.Form.out("revocation_statements", ro.Revocation),
-		Rollback: ro.Form.out("rollback_statements", ro.Rollback), Terminate: ro.Terminate, Reuse: ro.Reuse,
-	}
-	return out, nil
+	return &roleOut{
+		Creation:   ro.Form.out("creation_statements", ro.Creation),
+		Revocation: ro.Form.out("revocation_statements", ro.Revocation),
+		Renewal:    ro.Form.out("renew_statements", ro.Renewal),
+		Rollback:   ro.Form.out("rollback_statements", ro.Rollback),
+		Config:     ro.configOut(), Kind: ro.kind(), DB: ro.DB, TTL: ro.TTL, MaxTTL: ro.MaxTTL, Terminate: ro.Terminate, Reuse: ro.Reuse,
+	}, nil
 }
 
-func (b roles) roleExists(ctx context.Context, r *route.Request) (bool, error) {
-	e, err := b.m.Store.Get(ctx, rolePrefix+r.Param("name"))
+func (s *roleRoutes) exists(ctx context.Context, r *route.Request) (bool, error) {
+	e, err := s.m.Store.Get(ctx, rolePrefix+r.Param("name"))
 	return e.Version != 0, err
 }
 
-func (b roles) listRoles(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
-	names, err := b.names(ctx, rolePrefix)
+func (s *roleRoutes) list(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+	names, err := listNames(ctx, s.m, rolePrefix)
 	return route.Keys{Keys: names}, err
 }
 
-func (b roles) deleteRole(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
-	_, err := b.m.Store.Commit(ctx, storage.Remove(rolePrefix+in.Name), storage.Remove(notePrefix+in.Name))
+func (s *roleRoutes) remove(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+	_, err := s.m.Store.Commit(ctx, storage.Remove(rolePrefix+in.Name), storage.Remove(notePrefix+in.Name))
 	return route.None{}, err
 }
 
-// A note is what revoking a user of a role last needed beyond what its statements do. It
-// holds for these statements of this role only.
-type note struct {
-	Role       string    `json:"role"` // id
-	Revocation []string  `json:"revocation"`
-	Text       string    `json:"text"`
-	At         time.Time `json:"at"`
-}
-
-// noteOf returns the note that holds for a role, or nil.
-func (b *backend) noteOf(ctx context.Context, name string, ro *role) (*note, error) {
-	e, err := b.m.Store.Get(ctx, notePrefix+name)
-	if err != nil || e.Version == 0 {
-		return nil, err
-	}
-	n := new(note)
-	if err := json.Unmarshal(e.Value, n); err != nil {
-		return nil, fault.Wrap("database.note", fault.Internal, err)
-	}
-	if n.Role != ro.ID || !slices.Equal(n.Revocation, ro.Revocation) {
-		return nil, nil
-	}
-	return n, nil
-}
-
-func (b roles) warnOfNote(ctx context.Context, r *route.Request, name string, ro *role) error {
-	n, err := b.noteOf(ctx, name, ro)
+func (s *roleRoutes) warnOfNote(ctx context.Context, r *route.Request, name string, ro *role) error {
+	n, err := s.roles.note(ctx, name, ro)
 	if n != nil {
 		r.Warn("revocation_statements do not suffice by themselves; at %s, %s; correct them, or leave them out to have users revoked in full", n.At.Format(time.RFC3339), n.Text)
 	}
 	return err
-}
-
-// remember keeps a note, once for all users of whom the same is to be said, and reports whether it is news.
-func (b *backend) remember(ctx context.Context, name string, ro *role, text string) (news bool, err error) {
-	n, err := b.noteOf(ctx, name, ro)
-	if err != nil || n != nil && n.Text == text {
-		return false, err
-	}
-	enc, err := json.Marshal(note{Role: ro.ID, Revocation: ro.Revocation, Text: text, At: time.Now().UTC()})
-	if err != nil {
-		return true, fault.Wrap("database.note", fault.Internal, err)
-	}
-	_, err = b.m.Store.Commit(ctx, storage.Set(notePrefix+name, enc), storage.Expect(rolePrefix+name, ro.stored))
-	if fault.Is(err, fault.Conflict) {
-		return true, nil // the role was written meanwhile: the note is not of what it says now
-	}
-	return true, err
 }

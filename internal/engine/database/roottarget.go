@@ -13,11 +13,11 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A rootTarget is the administrator of a connection.
+// A rootTarget sets the password of a connection's administrator.
 type rootTarget struct {
-	b roots
-	r *rotate.Record
-	c *connection
+	roots *rootRotation
+	r     *rotate.Record
+	c     *connection
 	recorder
 }
 
@@ -40,25 +40,25 @@ func (t *rootTarget) Outdated(c rotate.Credential) bool { return !belongsTo(c, t
 
 // Generate implements [rotate.Setter].
 func (t *rootTarget) Generate(ctx context.Context) (rotate.Credential, error) {
-	fresh, err := t.b.m.Host.Password(ctx, t.c.Policy)
+	fresh, err := t.roots.m.Host.Password(ctx, t.c.Policy)
 	return t.c.rotationCredential(credentialID(t.c.Username, t.r), fresh), err
 }
 
-// Verify implements [rotate.Target]. A connection that does not work is taken for a refusal only where the database was asked and
-// says that it is one.
+// Verify implements [rotate.Target]. It rejects the password only if the database refuses a login with
+// it; a connection that fails otherwise proves nothing.
 func (t *rootTarget) Verify(ctx context.Context, c rotate.Credential) error {
 	const op = "database.rotateRoot"
-	word := c.Secret[secretField]
-	refused, began := false, time.Now()
-	err := t.b.asRoot(ctx, t.c, word, func(conn Conn) error {
+	password := c.Secret[secretField]
+	refused, start := false, time.Now()
+	err := t.roots.withPassword(ctx, t.c, password, func(conn Conn) error {
 		err := conn.Verify(ctx)
 		if err != nil {
-			works, lerr := conn.Login(ctx, t.c.Username, word)
-			refused = lerr == nil && !works
+			works, loginErr := conn.Login(ctx, t.c.Username, password)
+			refused = loginErr == nil && !works
 		}
 		return err
 	})
-	said(&t.recorder, stepLogin, t.c, began, err)
+	record(&t.recorder, stepLogin, t.c, start, err)
 	switch {
 	case err == nil:
 		return nil
@@ -68,27 +68,27 @@ func (t *rootTarget) Verify(ctx context.Context, c rotate.Credential) error {
 	return &rotate.Failure{Outcome: rotate.Transient, Err: err}
 }
 
-// Set implements [rotate.Setter], as the administrator by the password of before.
+// Set implements [rotate.Setter]. The administrator changes its own password, logged in by the previous one.
 func (t *rootTarget) Set(ctx context.Context, from, to rotate.Credential) error {
-	step, began := stepLogin, time.Now()
-	err := t.b.asRoot(ctx, t.c, from.Secret[secretField], func(conn Conn) error {
+	step, start := stepLogin, time.Now()
+	err := t.roots.withPassword(ctx, t.c, from.Secret[secretField], func(conn Conn) error {
 		if err := conn.Verify(ctx); err != nil {
 			return MarkUnchanged(upstreamError("database.rotateRoot", err, t.c.redactor())) // only a login was tried
 		}
-		said(&t.recorder, step, t.c, began, nil)
-		step, began = stepSet, time.Now()
+		record(&t.recorder, step, t.c, start, nil)
+		step, start = stepSet, time.Now()
 		return conn.SetPassword(ctx, t.c.Username, to.Secret[secretField], t.c.RootSQL)
 	}, to.Secret[secretField])
-	said(&t.recorder, step, t.c, began, err)
+	record(&t.recorder, step, t.c, start, err)
 	if err != nil {
 		return rotationFailure(err)
 	}
 	return nil
 }
 
-// Join implements [rotate.Joiner]: the connection has the new password from the same commit on.
+// Join implements [rotate.Joiner]: the same commit writes the new password to the connection.
 func (t *rootTarget) Join(ctx context.Context, r *rotate.Record, s *rotate.Secrets) ([]storage.Op, error) {
-	c, err := t.b.byID(ctx, r.Name)
+	c, err := t.roots.conns.byID(ctx, r.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -106,55 +106,55 @@ func (t *rootTarget) Join(ctx context.Context, r *rotate.Record, s *rotate.Secre
 	return []storage.Op{op}, err
 }
 
-func (b roots) open(ctx context.Context, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
-	c, err := b.byID(ctx, r.Name)
+func (s *rootRotation) openTarget(ctx context.Context, r *rotate.Record, secrets *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
+	c, err := s.conns.byID(ctx, r.Name)
 	switch {
 	case err != nil:
 		return nil, err
 	case c == nil:
 		return nil, fault.New("database.rotateRoot", fault.NotFound, "the connection was deleted; its password is not changed any more")
 	}
-	c.syncCurrent(r, s)
-	return &rootTarget{b: b, r: r, c: c, recorder: recorder{red: red, quotes: len(c.RootSQL) > 0}}, b.checkRotatable(c)
+	c.syncCurrent(r, secrets)
+	return &rootTarget{roots: s, r: r, c: c, recorder: recorder{red: red, quotes: len(c.RootSQL) > 0}}, s.checkRotatable(c)
 }
 
-// rotation is how administrators' passwords rotate.
-func (b roots) rotation() rotate.Kind {
-	of := func(r *rotate.Record) (d rootData) {
+// kind describes the records of administrators' passwords to [rotate].
+func (s *rootRotation) kind() rotate.Kind {
+	dataOf := func(r *rotate.Record) (d rootData) {
 		if err := json.Unmarshal(r.Data, &d); len(r.Data) > 0 && err != nil {
-			b.m.Log.Error("what is stored of a rotation cannot be read", "connection", r.Name, "error", err)
+			s.m.Log.Error("the stored data of a rotation cannot be read", "connection", r.Name, "error", err)
 		}
 		return d
 	}
 	return rotate.Kind{
 		Name: rootKind, Noun: "administrator's password of connection", Style: rotate.InPlace,
 		Records: rootPrefix, Secrets: rootSecretPrefix, History: rootHistoryPrefix, Journal: rootJournalPrefix,
-		Called: func(r *rotate.Record) string { return of(r).Connection },
+		Called: func(r *rotate.Record) string { return dataOf(r).Connection },
 		Path:   func(name string) string { return "config/" + name },
 		Details: func(r *rotate.Record) map[string]string {
-			d := of(r)
-			return map[string]string{"connection": d.Connection, "username": d.Username, "path": b.m.Settings().Path + "config/" + d.Connection}
+			d := dataOf(r)
+			return map[string]string{"connection": d.Connection, "username": d.Username, "path": s.m.Settings().Path + "config/" + d.Connection}
 		},
-		Timing:  func(r *rotate.Record) rotate.Timing { return rotate.Timing{When: of(r).When} },
-		Open:    b.open,
-		Missing: b.missing,
-		Earlier: b.earlier,
+		Timing:  func(r *rotate.Record) rotate.Timing { return rotate.Timing{When: dataOf(r).When} },
+		Open:    s.openTarget,
+		Missing: s.newRecord,
+		Earlier: s.withoutRecord,
 	}
 }
 
-// earlier are the connections whose administrator's password rotates, or has rotated, or is being
-// rotated, by what their rows say.
-func (b roots) earlier(ctx context.Context) iter.Seq2[string, error] {
+// withoutRecord yields the ids of connections whose rows say that their administrator's password
+// rotates, was rotated, or is being rotated. They may have no record yet.
+func (s *rootRotation) withoutRecord(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		for e, err := range b.m.Store.Scan(ctx, connPrefix, storage.PrefixEnd(connPrefix)) {
+		for e, err := range s.m.Store.Scan(ctx, connPrefix, storage.PrefixEnd(connPrefix)) {
 			if err != nil {
 				yield("", err)
 				return
 			}
-			// The row in hand is read: a store that fails must not make a connection look as if nothing were under way.
+			// It decodes the scanned row, because another read may fail, and must not hide a rotation in flight.
 			c, err := decodeConnection(e)
 			if err != nil || c.Name == "" || c.Root.When.Never() && c.Root.legacyRoot == (legacyRoot{}) {
-				continue // damaged, which its own routes say, or nothing to show
+				continue // the row is damaged, which its own routes report, or there is nothing to show
 			}
 			if !yield(strings.TrimPrefix(e.Key, connPrefix), nil) {
 				return
@@ -163,33 +163,37 @@ func (b roots) earlier(ctx context.Context) iter.Seq2[string, error] {
 	}
 }
 
-// missing makes the record of a connection that has none, of what an earlier version has kept in the connection's row.
-func (b roots) missing(ctx context.Context, id string) (*rotate.Record, *rotate.Secrets, error) {
-	c, err := b.byID(ctx, id)
+// newRecord makes the record of a connection that has none. An earlier version stored the rotation in
+// the connection's row.
+func (s *rootRotation) newRecord(ctx context.Context, id string) (*rotate.Record, *rotate.Secrets, error) {
+	c, err := s.conns.byID(ctx, id)
 	if err != nil || c == nil {
 		return nil, nil, err
 	}
 	old := c.Root.legacyRoot
-	r := &rotate.Record{Name: id, Tag: rotate.NewTag(id), LastRotated: old.Last, Next: old.Next, Due: old.Due, Failures: old.Failed, LastError: old.Why}
-	s := &rotate.Secrets{Admin: map[string]secret.Value{}, Keys: map[string]rotate.Credential{}}
+	r := &rotate.Record{
+		Name: id, Tag: rotate.NewTag(id), LastRotated: old.Last, Next: old.Next, Due: old.Due, Failures: old.Failed, LastError: old.Why,
+	}
+	secrets := &rotate.Secrets{Admin: map[string]secret.Value{}, Keys: map[string]rotate.Credential{}}
 	if r.Data, err = c.rotationData(); err != nil {
 		return nil, nil, err
 	}
-	c.syncCurrent(r, s)
-	if !c.DeletedAt.IsZero() { // nobody could be told of another one: what is under way ends, and none begins
+	c.syncCurrent(r, secrets)
+	if !c.DeletedAt.IsZero() { // the rotation in flight ends, and none starts, because nobody could read a new password
 		r.Gone, r.Next = true, time.Time{}
 	}
 	switch {
 	case old.Turn && !c.PendingPassword.Empty():
-		fresh := c.rotationCredential(c.Username+"#1", c.PendingPassword)
-		s.Keys[fresh.ID] = fresh
+		pending := c.rotationCredential(c.Username+"#1", c.PendingPassword)
+		secrets.Keys[pending.ID] = pending
 		r.Turns, r.Failures = 1, 0
 		r.Turn = &rotate.Turn{
-			N: 1, ID: r.Tag + "/1", Start: rotate.Start{Reason: "schedule"}, Started: old.Due, State: rotate.Setting, Attempts: []rotate.Attempt{{N: 1, At: old.Due}},
-			New: &rotate.Ref{ID: fresh.ID, Account: fresh.Account}, Old: r.Current, Tries: old.Failed,
+			N: 1, ID: r.Tag + "/1", Start: rotate.Start{Reason: "schedule"}, Started: old.Due, State: rotate.Setting,
+			Attempts: []rotate.Attempt{{N: 1, At: old.Due}},
+			New:      &rotate.Ref{ID: pending.ID, Account: pending.Account}, Old: r.Current, Tries: old.Failed,
 		}
 	case old.Failed > 0 && !r.Next.IsZero():
 		r.Retry = old.Due
 	}
-	return r, s, nil
+	return r, secrets, nil
 }

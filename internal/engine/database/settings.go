@@ -12,10 +12,9 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// applySettings puts what was given of a kind's own settings into c, and warns of what
-// nobody knows.
+// applySettings changes the kind's own settings of c by a write, and warns of unknown parameters.
 func (in *configIn) applySettings(r *route.Request, p *Provider, c *connection) error {
-	c.Extra, c.Hidden = maps.Clone(c.Extra), maps.Clone(c.Hidden) // those of the stored one stay as they were
+	c.Extra, c.Hidden = maps.Clone(c.Extra), maps.Clone(c.Hidden) // because the stored connection shares the maps
 	for _, name := range slices.Sorted(maps.Keys(in.Rest)) {
 		raw := in.Rest[name]
 		i := slices.IndexFunc(p.Settings, func(s Setting) bool { return s.Name == name })
@@ -25,7 +24,7 @@ func (in *configIn) applySettings(r *route.Request, p *Provider, c *connection) 
 		}
 		s := p.Settings[i]
 		text, ok := scalarText(raw)
-		switch { // as everywhere: see wire.Decode
+		switch { // like wire.Decode
 		case raw.IsNull():
 			text, ok = "", true
 		case ok && text == "" && (s.Form == Flag || s.Form == Number):
@@ -38,8 +37,8 @@ func (in *configIn) applySettings(r *route.Request, p *Provider, c *connection) 
 	return nil
 }
 
-// take keeps the value of a setting, or forgets it where it is its form's zero value. ok: it came as a text, a number or a
-// boolean.
+// setSetting stores the value of a setting, or removes it if it is the zero value of its form. ok: the
+// value was a string, a number or a boolean.
 func (c *connection) setSetting(s Setting, text string, ok bool) error {
 	switch s.Form {
 	case Flag:
@@ -95,18 +94,7 @@ func scalarText(raw wire.Raw) (string, bool) {
 	return s, len(text) <= wire.MaxFieldBytes && json.Unmarshal([]byte(text), &s) == nil
 }
 
-// params describes the settings of all kinds, for help and the reference.
-func (b configs) params() (all []route.Param) {
-	for _, p := range b.providers {
-		for _, s := range p.Settings {
-			kind := map[Form]string{Text: "string", Flag: "boolean", Number: "integer", Secret: "string"}[s.Form]
-			all = append(all, route.Param{Name: s.Name, In: "body", Type: kind, Secret: s.Form == Secret, Default: s.Default, Doc: "Of " + p.Name + ": " + s.Doc})
-		}
-	}
-	return all
-}
-
-// connectionDetails is what a configuration shows of how its database is reached.
+// connectionDetails is the connection_details of an answer.
 func connectionDetails(p *Provider, c *connection) map[string]any {
 	a := c.Access
 	d := map[string]any{"username": c.Username}
@@ -140,7 +128,7 @@ func connectionDetails(p *Provider, c *connection) map[string]any {
 		case s.Form == Flag:
 			d[s.Name] = true
 		case s.Form == Number:
-			n, _ := strconv.ParseInt(v, 10, 64) // take wrote it
+			n, _ := strconv.ParseInt(v, 10, 64) // setSetting wrote it
 			d[s.Name] = n
 		default:
 			d[s.Name] = v

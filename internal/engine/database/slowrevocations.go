@@ -6,29 +6,28 @@ import (
 	"time"
 )
 
-// slowRevocations knows the roles whose revocations hang while their database answers: a statement waits for
-// a lock, or sleeps. Were they all let in, they would take all sessions of the connection, and users
-// of other roles would outlive their leases. So one at a time is tried. Its zero value knows none.
+// slowRevocations remembers the roles whose revocations hang while their database answers, because a
+// statement waits for a lock, or sleeps. It admits one revocation of such a role at a time: all of
+// them together would take all sessions of the connection, and users of other roles would outlive
+// their leases. The zero value remembers none.
 type slowRevocations struct {
 	mu    sync.Mutex // guards all
 	roles map[string]*slowRole
 }
 
-// slowRole is one such role. Guarded by hanging.mu.
+// A slowRole is guarded by slowRevocations.mu.
 type slowRole struct {
 	until time.Time
 	busy  bool
 }
 
-// How long a role counts as hanging after a revocation of it last hung, and how long a server that
-// answers takes at most to say so.
 const (
-	hungFor      = 10 * time.Minute
-	answerWithin = 2 * time.Second
+	slowFor      = 10 * time.Minute // how long a role counts as slow after a revocation has hung
+	answerWithin = 2 * time.Second  // how long a server that answers takes at most to do so
 )
 
-// begin reports whether a user of the role may be revoked now. leave must be called then.
-func (h *slowRevocations) begin(role string, now time.Time) (leave func(), ok bool) {
+// begin reports whether a user of the role may be revoked now. If so, the caller calls end afterwards.
+func (h *slowRevocations) begin(role string, now time.Time) (end func(), ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := h.roles[role]
@@ -50,7 +49,7 @@ func (h *slowRevocations) begin(role string, now time.Time) (leave func(), ok bo
 	}, true
 }
 
-// hung notes that a revocation of the role hung, and went that one did not.
+// markSlow remembers that a revocation of the role hung.
 func (h *slowRevocations) markSlow(role string, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -60,16 +59,17 @@ func (h *slowRevocations) markSlow(role string, now time.Time) {
 	if h.roles[role] == nil {
 		h.roles[role] = &slowRole{}
 	}
-	h.roles[role].until = now.Add(hungFor)
+	h.roles[role].until = now.Add(slowFor)
 }
 
+// clear forgets the role, because a revocation of it did not hang.
 func (h *slowRevocations) clear(role string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.roles, role)
 }
 
-// serverAnswers reports whether the database answers others while a revocation hung until its deadline.
+// serverAnswers reports whether the database still answers after a revocation hung until its deadline.
 func serverAnswers(ctx context.Context, conn Conn) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
 	defer cancel()

@@ -133,14 +133,20 @@ func (f statementForm) out(field string, list []string) []string {
 	return list
 }
 
-// placeholders are those that each field of statements has.
+// Fields of statements that rotations use.
+const (
+	staticStatements = "rotation_statements"
+	rootStatements   = "root_rotation_statements"
+)
+
+// placeholders has those of each field.
 var placeholders = map[string][]string{
-	"creation_statements":      {"name", "username", "password", "public_key", "subject", "expiration"},
-	"rollback_statements":      {"name", "username", "password", "public_key", "subject", "expiration"},
-	"renew_statements":         {"name", "username", "expiration"},
-	"revocation_statements":    {"name", "username"},
-	"rotation_statements":      {"name", "username", "password", "public_key", "subject"},
-	"root_rotation_statements": {"name", "username", "password"},
+	"creation_statements":   {"name", "username", "password", "public_key", "subject", "expiration"},
+	"rollback_statements":   {"name", "username", "password", "public_key", "subject", "expiration"},
+	"renew_statements":      {"name", "username", "expiration"},
+	"revocation_statements": {"name", "username"},
+	staticStatements:        {"name", "username", "password", "public_key", "subject"},
+	rootStatements:          {"name", "username", "password"},
 }
 
 // inspect finds what is wrong with the statements of a field, and what is in them.

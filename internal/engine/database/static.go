@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/cron"
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
@@ -16,7 +17,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// staticIn is a static role as it is written. What is nil was not given.
+// staticIn is a write of a static role. Nil fields were not sent.
 type staticIn struct {
 	Name        string         `path:"name" doc:"The static role's name."`
 	DB          *string        `json:"db_name" doc:"The connection that the role uses. It cannot be changed."`
@@ -33,169 +34,143 @@ type staticIn struct {
 	credentialIn
 }
 
-func (b statics) writeStatic(ctx context.Context, r *route.Request, in staticIn) (route.None, error) {
+// staticRoutes are the routes below static-roles/, and rotate-role/.
+type staticRoutes struct {
+	m     *engine.Mount
+	roles *staticRoles
+	users *staticUsers
+}
+
+func (s *staticRoutes) write(ctx context.Context, r *route.Request, in staticIn) (route.None, error) {
 	if err := checkObjectName("static role", in.Name); err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, b.change(ctx, in.Name, nil, func(s *staticRole) error {
-		if s.New() {
-			return b.create(ctx, r, s, &in)
+	return route.None{}, s.roles.change(ctx, in.Name, nil, func(role *staticRole) error {
+		if role.New() {
+			return s.create(ctx, r, role, &in)
 		}
-		return b.update(ctx, r, s, &in)
+		return s.update(ctx, r, role, &in)
 	})
 }
 
-// create takes a user under rotation: its password changes at once, unless the writer says
-// that it must not. A role whose first rotation surely failed is not stored.
-func (b statics) create(ctx context.Context, r *route.Request, s *staticRole, in *staticIn) error {
-	c, err := b.apply(ctx, r, &s.staticData, in)
+// create stores a new role and changes its password at once, unless skip_import_rotation is set. A
+// role whose first rotation surely failed is not stored.
+func (s *staticRoutes) create(ctx context.Context, r *route.Request, role *staticRole, in *staticIn) error {
+	c, err := s.merge(ctx, r, &role.staticData, in)
 	if err != nil {
 		return err
 	}
-	if err := b.checkOwners(ctx, c, s.Users); err != nil {
+	if err := s.users.checkOwners(ctx, c, role.Users); err != nil {
 		return err
 	}
-	if err := b.acceptPassword(ctx, r, s, c, in); err != nil {
+	if err := s.acceptPassword(ctx, r, role, c, in); err != nil {
 		return err
 	}
-	s.Rec.Next = s.When.Next(time.Time{}, s.Now)
-	for _, u := range s.Users {
-		s.Ops = append(s.Ops, storage.Set(ownedKey(s.DB, u), []byte(in.Name)).If(0))
+	role.Rec.Next = role.When.Next(time.Time{}, role.Now)
+	for _, u := range role.Users {
+		role.Ops = append(role.Ops, storage.Set(ownedKey(role.DB, u), []byte(in.Name)).If(0))
 	}
-	if s.Skip {
-		return s.save(ctx, "created", s.Planned())
+	if role.Skip {
+		return role.save(ctx, "created", role.Planned())
 	}
-	if err := s.encode(); err != nil {
+	if err := role.encode(); err != nil {
 		return err
 	}
-	err = b.rotate(ctx, s, "import")
-	_, told := errors.AsType[*rotate.Failure](err) // else our own store has failed
+	err = role.rotate(ctx, "import")
+	_, fromTarget := errors.AsType[*rotate.Failure](err) // any other error is of our own store
 	switch {
 	case err == nil:
-		s.warnLastRotation(r)
+		role.warnLastRotation(r)
 		return nil
-	case s.New() || !told:
+	case role.New() || !fromTarget:
 		return err
-	case s.Rec.Turn != nil:
+	case role.Rec.Turn != nil:
 		r.Warn("whether the first change of the password took place is not known; it goes on until it is: %s", fault.Message(err))
 		return nil
 	}
-	if rerr := b.remove(ctx, s); rerr != nil {
+	if rerr := removeStatic(ctx, role); rerr != nil {
 		return rerr
 	}
 	return err
 }
 
-// rotate goes on with the rotation in flight, or makes one.
-func (b statics) rotate(ctx context.Context, s *staticRole, by string) error {
-	return rotateNow(ctx, s.Edit, by, func() error { return decodeStatic(s.Rec, s.Sec, &s.staticData) })
-}
-
-// rotateNow goes on with a record's rotation in flight. If there is none, or it only set the old secret again, it makes one.
-func rotateNow(ctx context.Context, e *rotate.Edit, by string, after func() error) error {
-	never := func(*rotate.Record) bool { return false }
-	if was := e.Rec.LastRotated; e.Rec.Turn != nil {
-		if err := e.Control().Drive(ctx, never); err != nil || !e.Rec.LastRotated.Equal(was) {
-			return errors.Join(err, after())
-		}
+// acceptPassword makes a written password the current one after a login with it. A password that
+// this server cannot test is accepted with a warning.
+func (s *staticRoutes) acceptPassword(ctx context.Context, r *route.Request, role *staticRole, c *connection, in *staticIn) error {
+	password, field := in.SelfManaged, "self_managed_password"
+	if password == nil {
+		password, field = in.Password, "password"
 	}
-	if _, err := e.Control().RotateNow(ctx, rotate.Ask{By: by}); err != nil {
-		return err
-	}
-	if err := e.Control().Drive(ctx, never); err != nil {
-		return err
-	}
-	return after()
-}
-
-// acceptPassword takes passwords that the writer gives, after a try. One that cannot be tried from here is taken as it is: the writer knows.
-func (b statics) acceptPassword(ctx context.Context, r *route.Request, s *staticRole, c *connection, in *staticIn) error {
-	given, field := in.SelfManaged, "self_managed_password"
-	if given == nil {
-		given, field = in.Password, "password"
-	}
-	if given == nil || given.Empty() {
+	if password == nil || password.Empty() {
 		return nil
 	}
-	works, err := b.login(ctx, c, s.Users[0], login{typePassword, *given})
-	unproven := ""
+	user := role.Users[0]
+	works, err := s.users.login(ctx, c, user, login{kind: typePassword, secret: *password})
+	untested := ""
 	switch {
 	case fault.Is(err, fault.Unsupported):
-		unproven = fault.Message(err)
-		r.Warn("field %q: it was taken without a try: %s", field, unproven)
+		untested = fault.Message(err)
+		r.Warn("field %q: it was taken without a try: %s", field, untested)
 	case err != nil:
 		return err
 	case !works:
-		if b.absent(ctx, c, s.Users[0]) {
-			return invalid("field \"username\": there is no user %q in the database; make it first, or correct the name", s.Users[0])
+		if s.users.absent(ctx, c, user) {
+			return invalid("field \"username\": there is no user %q in the database; make it first, or correct the name", user)
 		}
-		return invalid("field %q: the database refuses it for %q; give the password that the user has now", field, s.Users[0])
+		return invalid("field %q: the database refuses it for %q; give the password that the user has now", field, user)
 	}
-	made := rotate.Credential{
-		ID: fmt.Sprintf("%s#%d.given", s.Users[0], s.Rec.Turns), Account: s.Users[0],
-		Secret: map[string]secret.Value{secretField: *given}, Public: map[string]string{serverField: c.serverID()},
+	written := rotate.Credential{
+		ID: fmt.Sprintf("%s#%d.given", user, role.Rec.Turns), Account: user,
+		Secret: map[string]secret.Value{secretField: *password}, Public: map[string]string{serverField: c.serverID()},
 	}
-	if err := s.Control().Take(ctx, made, "its password was given by "+field); err != nil {
+	if err := role.Control().Take(ctx, written, "its password was given by "+field); err != nil {
 		return err
 	}
-	if unproven != "" {
-		s.Rec.Unproven = []string{unproven}
+	if untested != "" {
+		role.Rec.Unproven = []string{untested}
 	}
 	return nil
 }
 
-// absent reports whether there surely is no such user.
-func (b statics) absent(ctx context.Context, c *connection, user string) bool {
-	if c.Self || !ValidName(user) {
-		return false
-	}
-	there := true
-	err := b.using(ctx, "database.static", c, nil, func(conn Conn) (err error) {
-		there, err = conn.Exists(ctx, user)
-		return err
-	})
-	return err == nil && !there
-}
-
-// update is a write of a role that is there. The times of its next rotation follow at once.
-func (b statics) update(ctx context.Context, r *route.Request, s *staticRole, in *staticIn) error {
-	was := s.staticData
-	c, err := b.apply(ctx, r, &s.staticData, in)
+// update changes an existing role. The time of its next rotation changes at once.
+func (s *staticRoutes) update(ctx context.Context, r *route.Request, role *staticRole, in *staticIn) error {
+	old := role.staticData
+	c, err := s.merge(ctx, r, &role.staticData, in)
 	if err != nil {
 		return err
 	}
-	if !slices.Equal(was.Users, s.Users) || was.DB != s.DB {
-		return invalid("fields \"db_name\", \"username\" and \"alternate_username\" of a static role cannot change; it is of %q at %q; delete it and write another one", was.Users, was.DB)
+	if !slices.Equal(old.Users, role.Users) || old.DB != role.DB {
+		return invalid("fields \"db_name\", \"username\" and \"alternate_username\" of a static role cannot change; it is of %q at %q; delete it and write another one", old.Users, old.DB)
 	}
-	if was.SelfManaged != s.SelfManaged {
+	if old.SelfManaged != role.SelfManaged {
 		return invalid("field \"self_managed_password\": it cannot be given to a role that is there; delete it and write it again")
 	}
-	due := s.Rec.Due
-	if was.When != s.When {
-		s.Rec.Next, s.Rec.Retry = s.beforeExpiry(s.When.Next(s.Rec.LastRotated, s.Now)), time.Time{}
-		if s.Rec.Turn == nil {
-			due = s.Planned()
+	due := role.Rec.Due
+	if old.When != role.When {
+		role.Rec.Next, role.Rec.Retry = role.beforeExpiry(role.When.Next(role.Rec.LastRotated, role.Now)), time.Time{}
+		if role.Rec.Turn == nil {
+			due = role.Planned()
 		}
 	}
-	taken, err := b.acceptNewPassword(ctx, r, s, c, in)
+	accepted, err := s.acceptNewPassword(ctx, r, role, c, in)
 	if err != nil {
 		return err
 	}
-	if taken {
-		due = s.Planned()
+	if accepted {
+		due = role.Planned()
 	}
-	return s.save(ctx, "configured", due)
+	return role.save(ctx, "configured", due)
 }
 
-// acceptNewPassword takes the password that a user which changes its own has now: it was set by hand, or the connection leads
-// elsewhere. What works is right, whatever was under way. What does not is a file that was applied again.
-func (b statics) acceptNewPassword(ctx context.Context, r *route.Request, s *staticRole, c *connection, in *staticIn) (taken bool, err error) {
-	moved := s.SelfManaged && !s.setAt(c)
-	switch {
-	case in.SelfManaged == nil || in.SelfManaged.Empty(), !moved && in.SelfManaged.Equal(s.currentSecret()):
+// acceptNewPassword accepts the current password of a user that changes its own: a person has set
+// it, or the connection uses another server. A password that works is the current one, whatever
+// rotation is in flight. One that does not work comes from a file that was applied again.
+func (s *staticRoutes) acceptNewPassword(ctx context.Context, r *route.Request, role *staticRole, c *connection, in *staticIn) (accepted bool, err error) {
+	moved := role.SelfManaged && !role.currentBelongsTo(c)
+	if in.SelfManaged == nil || in.SelfManaged.Empty() || !moved && in.SelfManaged.Equal(role.currentSecret()) {
 		return false, nil
 	}
-	if err := b.acceptPassword(ctx, r, s, c, in); err != nil {
+	if err := s.acceptPassword(ctx, r, role, c, in); err != nil {
 		if moved {
 			return false, err
 		}
@@ -205,45 +180,43 @@ func (b statics) acceptNewPassword(ctx context.Context, r *route.Request, s *sta
 	return true, nil
 }
 
-// apply writes what was given into a role, and checks the whole.
-func (b statics) apply(ctx context.Context, r *route.Request, s *staticData, in *staticIn) (*connection, error) {
-	set(&s.DB, in.DB)
+// merge applies a write to a role, checks the result, and returns its connection.
+func (s *staticRoutes) merge(ctx context.Context, r *route.Request, d *staticData, in *staticIn) (*connection, error) {
+	set(&d.DB, in.DB)
 	users := []string{"", ""}
-	copy(users, s.Users)
+	copy(users, d.Users)
 	set(&users[0], in.Username)
 	set(&users[1], in.Alternate)
-	s.Users = slices.DeleteFunc(users, func(u string) bool { return u == "" })
-	if err := s.Form.set("rotation_statements", &s.Statements, in.Statements); err != nil {
+	d.Users = slices.DeleteFunc(users, func(u string) bool { return u == "" })
+	if err := d.Form.set(staticStatements, &d.Statements, in.Statements); err != nil {
 		return nil, err
 	}
-	s.When.Apply(cron.Change{Period: in.Period, Schedule: in.Schedule, Window: in.Window, Off: in.Off})
-	in.applyImportOptions(r, s)
+	d.When.Apply(cron.Change{Period: in.Period, Schedule: in.Schedule, Window: in.Window, Off: in.Off})
+	in.applyImportOptions(r, d)
 	if in.SelfManaged != nil && !in.SelfManaged.Empty() {
-		s.SelfManaged = true
+		d.SelfManaged = true
 	}
-	if err := s.applyCredential(in); err != nil {
+	if err := d.applyCredential(in); err != nil {
 		return nil, err
 	}
-	if err := s.check(in); err != nil {
+	if err := d.check(in); err != nil {
 		return nil, err
 	}
-	c, err := b.usable(ctx, in.Name, s)
+	c, err := s.users.connection(ctx, in.Name, d)
 	if err != nil {
 		return nil, err
 	}
-	p, err := b.provider(c.Plugin)
+	p, err := s.users.conns.provider(c)
 	if err != nil {
 		return nil, err
 	}
-	if s.When.Off {
+	if d.When.Off {
 		r.Warn("disable_automated_rotation is set: the password changes by rotate-role/%s alone", in.Name)
 	}
-	return c, s.checkStatements(r, p)
+	return c, d.checkStatements(r, p)
 }
 
-const staticStatements = "rotation_statements"
-
-// checkStatements finds what is wrong with a static role's statements.
+// checkStatements checks a static role's statements.
 func (s *staticData) checkStatements(r *route.Request, p *Provider) error {
 	found, err := p.inspect(staticStatements, s.Statements)
 	if err == nil {
@@ -256,7 +229,7 @@ func (s *staticData) checkStatements(r *route.Request, p *Provider) error {
 	return err
 }
 
-// applyImportOptions takes what has an effect on a role that is new alone, and says where it has none.
+// applyImportOptions applies fields that have an effect only on a new role, and warns if the role exists.
 func (in *staticIn) applyImportOptions(r *route.Request, s *staticData) {
 	if !s.stored {
 		set(&s.Skip, in.Skip)
@@ -270,7 +243,7 @@ func (in *staticIn) applyImportOptions(r *route.Request, s *staticData) {
 	}
 }
 
-// check finds what cannot be right in itself.
+// check checks what needs no connection.
 func (s *staticData) check(in *staticIn) error {
 	switch {
 	case s.DB == "":
@@ -292,36 +265,7 @@ func (s *staticData) check(in *staticIn) error {
 	return s.When.Check(minPeriod)
 }
 
-// usable finds the connection of a role, if it may serve it.
-func (b statics) usable(ctx context.Context, name string, s *staticData) (*connection, error) {
-	c, err := b.byName(ctx, s.DB)
-	switch {
-	case err != nil:
-		return nil, err
-	case c == nil:
-		return nil, invalid("field \"db_name\": there is no connection %q; write config/%s first", s.DB, s.DB)
-	case c.Self != s.SelfManaged && c.Self:
-		return nil, invalid("field \"self_managed_password\" is required: connection %q has no administrator, so the user changes its own password; give the one that it has now", c.Name)
-	case c.Self != s.SelfManaged:
-		return nil, invalid("field \"self_managed_password\": connection %q has an administrator, who sets passwords; leave it out, or write config/%s with self_managed=true and no username", c.Name, c.Name)
-	case !c.allows(name):
-		return nil, fault.New("database.static", fault.Upstream, "%q is not an allowed role of connection %q; add it to allowed_roles", name, c.Name)
-	case slices.Contains(s.Users, c.Username) && c.Username != "":
-		return nil, invalid("field \"username\": %q is the administrator of the connection; change its password by rotate-root/%s", c.Username, c.Name)
-	}
-	for _, u := range s.Users {
-		e, err := b.m.Store.Get(ctx, ownedKey(s.DB, u))
-		if err != nil {
-			return nil, err
-		}
-		if e.Version != 0 && string(e.Value) != name {
-			return nil, alreadyOwned(u, string(e.Value))
-		}
-	}
-	return c, nil
-}
-
-// staticOut is a static role as it is shown.
+// staticOut is a static role in an answer.
 type staticOut struct {
 	Config     map[string]string `json:"credential_config"`
 	Kind       string            `json:"credential_type"`
@@ -341,31 +285,32 @@ type staticOut struct {
 	timing
 }
 
-func (b statics) readStatic(ctx context.Context, r *route.Request, in nameIn) (*staticOut, error) {
-	s, err := b.view(ctx, in.Name)
-	if err != nil || s == nil {
+func (s *staticRoutes) read(ctx context.Context, r *route.Request, in nameIn) (*staticOut, error) {
+	role, err := s.roles.view(ctx, in.Name)
+	if err != nil || role == nil {
 		return nil, err
 	}
 	out := &staticOut{
-		Config: s.configOut(), Kind: s.kind(), DB: s.DB, Statements: s.Form.out("rotation_statements", s.Statements), Username: s.Users[0],
-		Skip: s.Skip, Self: s.SelfManaged, Off: s.When.Off, Last: s.Rec.LastRotated, NextAt: s.Rec.Next, Failures: s.failedAttempts(), LastError: s.Rec.LastError,
-		timing: timingOf(s.When),
+		Config: role.configOut(), Kind: role.kind(), DB: role.DB, Statements: role.Form.out(staticStatements, role.Statements),
+		Username: role.Users[0], Skip: role.Skip, Self: role.SelfManaged, Off: role.When.Off,
+		Last: role.Rec.LastRotated, NextAt: role.Rec.Next, Failures: role.failedAttempts(), LastError: role.Rec.LastError,
+		timing: timingOf(role.When),
 	}
-	if len(s.Users) > 1 {
-		out.Alternate = s.Users[1]
+	if len(role.Users) > 1 {
+		out.Alternate = role.Users[1]
 	}
-	if n := s.failedAttempts(); n > 0 {
-		again := "with the next rotation"
-		if !s.Rec.Due.IsZero() {
-			again = "at " + s.Rec.Due.Format(time.RFC3339)
+	if n := role.failedAttempts(); n > 0 {
+		next := "with the next rotation"
+		if !role.Rec.Due.IsZero() {
+			next = "at " + role.Rec.Due.Format(time.RFC3339)
 		}
-		r.Warn("the last %d attempts to change the password have failed, and the next one is %s: %s", n, again, s.Rec.LastError)
+		r.Warn("the last %d attempts to change the password have failed, and the next one is %s: %s", n, next, role.Rec.LastError)
 	}
-	s.warnLastRotation(r)
+	role.warnLastRotation(r)
 	return out, nil
 }
 
-// failedAttempts are tries in a row: rotations that have failed, and those of one whose outcome is not known.
+// failedAttempts counts attempts in a row: failed rotations, and attempts of the rotation in flight.
 func (s *staticRole) failedAttempts() int {
 	n := s.Rec.Failures
 	if s.Rec.Turn != nil {
@@ -374,7 +319,7 @@ func (s *staticRole) failedAttempts() int {
 	return n
 }
 
-// warnLastRotation tells what was unusual about the last rotation, and that what it set could not be tried.
+// warnLastRotation warns of what was unusual about the last rotation, and of a login that could not be tested.
 func (s *staticRole) warnLastRotation(r *route.Request) {
 	if s.Note != "" {
 		r.Warn("the last rotation: %s", s.Note)
@@ -384,26 +329,26 @@ func (s *staticRole) warnLastRotation(r *route.Request) {
 	}
 }
 
-func (b statics) staticExists(ctx context.Context, r *route.Request) (bool, error) {
-	e, err := b.m.Store.Get(ctx, staticPrefix+r.Param("name"))
+func (s *staticRoutes) exists(ctx context.Context, r *route.Request) (bool, error) {
+	e, err := s.m.Store.Get(ctx, staticPrefix+r.Param("name"))
 	return e.Version != 0, err
 }
 
-func (b statics) listStatics(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
-	names, err := b.names(ctx, staticPrefix)
+func (s *staticRoutes) list(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+	names, err := listNames(ctx, s.m, staticPrefix)
 	return route.Keys{Keys: names}, err
 }
 
-// errNoRole says of a deletion that it has nothing to do.
+// errNoRole tells remove that there is nothing to remove.
 var errNoRole = errors.New("there is no such static role")
 
-// deleteStatic forgets a role. Its users keep the passwords that they have.
-func (b statics) deleteStatic(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
-	err := b.change(ctx, in.Name, errNoRole, func(s *staticRole) error {
-		if t := s.Rec.Turn; t != nil && t.New != nil && s.Rec.Unsettled(t.New.Account) {
+// remove deletes a role. Its users keep their passwords.
+func (s *staticRoutes) remove(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
+	err := s.roles.change(ctx, in.Name, errNoRole, func(role *staticRole) error {
+		if t := role.Rec.Turn; t != nil && t.New != nil && role.Rec.Unsettled(t.New.Account) {
 			r.Warn("a change of the password of %q was under way, and whether it took place is not known; set the password by hand", t.New.Account)
 		}
-		return b.remove(ctx, s)
+		return removeStatic(ctx, role)
 	})
 	if errors.Is(err, errNoRole) {
 		err = nil
@@ -411,26 +356,26 @@ func (b statics) deleteStatic(ctx context.Context, r *route.Request, in nameIn) 
 	return route.None{}, err
 }
 
-func (b statics) remove(ctx context.Context, s *staticRole) error {
-	for _, u := range s.Users {
-		s.Ops = append(s.Ops, storage.Remove(ownedKey(s.DB, u)))
+func removeStatic(ctx context.Context, role *staticRole) error {
+	for _, u := range role.Users {
+		role.Ops = append(role.Ops, storage.Remove(ownedKey(role.DB, u)))
 	}
-	return s.Delete(ctx)
+	return role.Delete(ctx)
 }
 
-// rotateStatic is a rotation on request.
-func (b statics) rotateStatic(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
+// rotate rotates a role on request.
+func (s *staticRoutes) rotate(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
 	missing := fault.New("database.rotate", fault.Invalid, "unknown role: %s; list static-roles/", in.Name)
-	return route.None{}, b.change(ctx, in.Name, missing, func(s *staticRole) error {
-		if err := b.rotate(ctx, s, "request"); err != nil {
+	return route.None{}, s.roles.change(ctx, in.Name, missing, func(role *staticRole) error {
+		if err := role.rotate(ctx, "request"); err != nil {
 			return err
 		}
-		s.warnLastRotation(r)
+		role.warnLastRotation(r)
 		return nil
 	})
 }
 
-// applyCredential is the part of a write that is about what the user logs in with.
+// applyCredential applies credential_type and credential_config.
 func (s *staticData) applyCredential(in *staticIn) error {
 	was := s.kind()
 	if err := in.credentialIn.apply(&s.credentialConfig); err != nil {
@@ -455,7 +400,7 @@ func (s *staticData) applyCredential(in *staticIn) error {
 	return nil
 }
 
-// beforeExpiry brings a rotation forward that would come when the certificate of now has ended.
+// beforeExpiry brings the next rotation forward if the current certificate would expire before it.
 func (s *staticRole) beforeExpiry(next time.Time) time.Time {
 	if c := s.Rec.Current; c != nil && !c.Expires.IsZero() && c.Expires.Before(next.Add(certificateMargin)) {
 		return s.Now

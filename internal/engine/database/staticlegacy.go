@@ -38,8 +38,8 @@ type legacyRotation struct {
 	Refused int       `json:"refused"`
 }
 
-// adoptStatic reads a row of an earlier version.
-func adoptStatic(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
+// upgradeStatic reads a row of an earlier version.
+func upgradeStatic(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 	if len(r.Data) != 0 {
 		return nil, nil
 	}
@@ -78,7 +78,7 @@ func adoptStatic(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 			r.Idle = append(r.Idle, ref)
 		}
 	}
-	return s, old.adoptTurn(r, s)
+	return s, old.upgradeRotation(r, s)
 }
 
 // credential makes what a user logs in with one of s.
@@ -95,8 +95,8 @@ func (o *legacyStatic) credential(s *rotate.Secrets, user int, n uint32, word []
 	return &rotate.Ref{ID: c.ID, Account: c.Account, At: o.Last, Expires: c.Expires}, nil
 }
 
-// adoptTurn goes on with a change that the database may have made. One of which it surely did not hear begins anew at its time.
-func (o *legacyStatic) adoptTurn(r *rotate.Record, s *rotate.Secrets) error {
+// upgradeRotation goes on with a change that the database may have made. One of which it surely did not hear begins anew at its time.
+func (o *legacyStatic) upgradeRotation(r *rotate.Record, s *rotate.Secrets) error {
 	t := o.Turn
 	if t == nil {
 		if r.Failures > 0 {

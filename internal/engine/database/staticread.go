@@ -10,10 +10,15 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// readers is the route static-creds/.
-type readers struct{ statics }
+// staticCreds is the route static-creds/.
+type staticCreds struct {
+	roles    *staticRoles
+	users    *staticUsers
+	roots    *rootRotation
+	refusals *refusals
+}
 
-// staticCredsOut is what the readers of a static role are given.
+// staticCredsOut is the answer to a read of static credentials.
 type staticCredsOut struct {
 	loginOut
 	Username string        `json:"username"`
@@ -23,142 +28,144 @@ type staticCredsOut struct {
 	timing
 }
 
-// readCreds gives out a role's user. While it is not known whether a rotation took place,
-// it finds out first: what it gives out works.
-func (b readers) readCreds(ctx context.Context, r *route.Request, in nameIn) (*staticCredsOut, error) {
-	s, err := b.view(ctx, in.Name)
-	if err == nil && s == nil {
+// read returns the published credentials. While it is unknown whether a rotation took effect, read
+// finds that out first, so that the returned password works.
+func (s *staticCreds) read(ctx context.Context, r *route.Request, in nameIn) (*staticCredsOut, error) {
+	role, err := s.roles.view(ctx, in.Name)
+	if err == nil && role == nil {
 		err = fault.New("database.static", fault.Invalid, "unknown role: %s; list static-roles/", in.Name)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if s.unresolved() {
-		if s, err = b.resolve(ctx, r, in.Name); err != nil {
+	if role.unresolved() {
+		if role, err = s.resolve(ctx, r, in.Name); err != nil {
 			return nil, err
 		}
 	}
-	password := s.currentSecret()
-	if password.Empty() {
-		return nil, fault.New("database.static", fault.Invalid, "the password of %q is not known yet: it is so after the first rotation; begin it by rotate-role/%s", s.currentUser(), in.Name)
+	current := role.currentSecret()
+	if current.Empty() {
+		return nil, fault.New("database.static", fault.Invalid, "the password of %q is not known yet: it is so after the first rotation; begin it by rotate-role/%s", role.currentUser(), in.Name)
 	}
-	if err := b.checkUserExists(ctx, r, s); err != nil {
+	if err := s.checkUserExists(ctx, r, role); err != nil {
 		return nil, err
 	}
-	out := &staticCredsOut{Username: s.currentUser(), timing: timingOf(s.When)}
-	if out.loginOut, err = s.login(password).out(); err != nil {
+	out := &staticCredsOut{Username: role.currentUser(), timing: timingOf(role.When)}
+	if out.loginOut, err = role.login(current).out(); err != nil {
 		return nil, err
 	}
-	if end := s.Rec.Current.Expires; !end.IsZero() && time.Now().Add(time.Minute).After(end) {
-		r.Warn("the certificate has ended or ends within a minute, and %d tries to replace it have failed: %s", s.failedAttempts(), s.Rec.LastError)
+	if end := role.Rec.Current.Expires; !end.IsZero() && time.Now().Add(time.Minute).After(end) {
+		r.Warn("the certificate has ended or ends within a minute, and %d tries to replace it have failed: %s", role.failedAttempts(), role.Rec.LastError)
 	}
-	if len(s.Rec.Unproven) > 0 {
-		r.Warn("a login with these credentials could not be tested: %s", strings.Join(s.Rec.Unproven, "; "))
+	if len(role.Rec.Unproven) > 0 {
+		r.Warn("a login with these credentials could not be tested: %s", strings.Join(role.Rec.Unproven, "; "))
 	}
-	if !s.Rec.LastRotated.IsZero() {
-		out.Last = s.Rec.LastRotated.Format(time.RFC3339Nano)
+	if !role.Rec.LastRotated.IsZero() {
+		out.Last = role.Rec.LastRotated.Format(time.RFC3339Nano)
 	}
-	if !s.Rec.Next.IsZero() {
-		s.setTTL(out, time.Now())
+	if !role.Rec.Next.IsZero() {
+		out.setTTL(role, time.Now())
 	}
 	return out, nil
 }
 
-// checkUserExists warns that the last rotation has failed, and refuses to give out a user that the
-// database does not have any more. The database is asked only then, so that a read costs nothing
-// otherwise.
-func (b readers) checkUserExists(ctx context.Context, r *route.Request, s *staticRole) error {
-	if s.Rec.Turn != nil || s.Rec.LastError == "" {
+// checkUserExists warns that the last rotation has failed, and refuses a user that the database does
+// not have any more. Only then does a read ask the database.
+func (s *staticCreds) checkUserExists(ctx context.Context, r *route.Request, role *staticRole) error {
+	if role.Rec.Turn != nil || role.Rec.LastError == "" {
 		return nil
 	}
 	soon, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
-	if c, err := b.byName(soon, s.DB); err == nil && c != nil && b.absent(soon, c, s.currentUser()) {
-		return invalid("there is no user %q in the database of %q any more: somebody has dropped it; create it again and write rotate-role/%s, or delete the static role", s.currentUser(), s.DB, s.Rec.Name)
+	user := role.currentUser()
+	if c, err := s.users.conns.byName(soon, role.DB); err == nil && c != nil && s.users.absent(soon, c, user) {
+		return invalid("there is no user %q in the database of %q any more: somebody has dropped it; create it again and write rotate-role/%s, or delete the static role", user, role.DB, role.Rec.Name)
 	}
-	r.Warn("the last change of the password of %q failed, and this is the one from before: %s", s.currentUser(), s.Rec.LastError)
+	r.Warn("the last change of the password of %q failed, and this is the one from before: %s", user, role.Rec.LastError)
 	return nil
 }
 
-// setTTL says when to read again. Clients that know how sleep for ttl, if rotation_period comes with it and ttl
-// is not zero; so one that is overdue tells when it is tried again.
-func (s *staticRole) setTTL(out *staticCredsOut, now time.Time) {
-	left := s.Rec.Next.Sub(now)
-	if left <= 0 || s.unresolved() {
-		left = min(s.Rec.Due.Sub(now), time.Minute)
+// setTTL sets when to read again. Clients sleep for ttl if it is not zero and rotation_period comes
+// with it, so ttl of an overdue rotation is the time to its next attempt.
+func (out *staticCredsOut) setTTL(role *staticRole, now time.Time) {
+	left := role.Rec.Next.Sub(now)
+	if left <= 0 || role.unresolved() {
+		left = min(role.Rec.Due.Sub(now), time.Minute)
 	}
 	out.TTL = max(left.Truncate(time.Second), time.Second)
-	if s.When.Schedule != "" {
-		out.Period = max(s.Rec.Next.Sub(s.Rec.LastRotated).Round(time.Second), time.Second)
-		if s.Rec.LastRotated.IsZero() {
+	if role.When.Schedule != "" {
+		out.Period = max(role.Rec.Next.Sub(role.Rec.LastRotated).Round(time.Second), time.Second)
+		if role.Rec.LastRotated.IsZero() {
 			out.Period = out.TTL
 		}
 	}
 }
 
-// readWithin bounds how long a reader waits for what cannot be known yet. It is given the password from before then.
+// readWithin bounds how long a read waits for the outcome of a rotation. After that, it returns the
+// previous password.
 const readWithin = 2 * time.Second
 
-// resolve waits for a rotation that is under way. Of one whose outcome is unknown it
-// finds out which password works, if the database answers soon.
-func (b readers) resolve(ctx context.Context, r *route.Request, name string) (*staticRole, error) {
+// resolve waits for a rotation in flight. If its outcome is unknown, resolve finds out which password
+// works, provided that the database answers soon.
+func (s *staticCreds) resolve(ctx context.Context, r *route.Request, name string) (*staticRole, error) {
 	soon, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
 	missing := fault.New("database.static", fault.Invalid, "unknown role: %s; it was deleted meanwhile", name)
 	busy := true
-	why := b.change(soon, name, missing, func(s *staticRole) error {
+	why := s.roles.change(soon, name, missing, func(role *staticRole) error {
 		busy = false
-		first, row, turn := s.Rec.Current == nil, staticPrefix+name, rotationNumber(s.Rec)
-		t := s.Rec.Turn // a read tries once more; from then on it is tried with back-off, however often it is read
-		waits := t != nil && t.Tries > 1 && s.Rec.Due.After(s.Now)
-		again := fault.New("database.static", fault.Unavailable, "%s; the next attempt is at %s", s.Rec.LastError, s.Rec.Due.Format(time.RFC3339))
-		if first && waits && b.pools.settled(row, turn) {
-			return again
+		first, row, n := role.Rec.Current == nil, staticPrefix+name, rotationNumber(role.Rec)
+		t := role.Rec.Turn // one read makes one more attempt; later reads wait for the back-off
+		waits := t != nil && t.Tries > 1 && role.Rec.Due.After(role.Now)
+		later := fault.New("database.static", fault.Unavailable, "%s; the next attempt is at %s", role.Rec.LastError, role.Rec.Due.Format(time.RFC3339))
+		if first && waits && s.refusals.recent(row, n) {
+			return later
 		}
-		err := s.Control().FindOut(soon)
-		if o := rotate.OutcomeOf(err); s.Rec.Current != nil || o != rotate.Rejected && o != rotate.Untested {
+		err := role.Control().FindOut(soon)
+		if o := rotate.OutcomeOf(err); role.Rec.Current != nil || o != rotate.Rejected && o != rotate.Untested {
 			return err
 		}
-		b.pools.settle(row, turn) // what was set last is not in force
+		s.refusals.add(row, n)
 		if waits {
-			return again
+			return later
 		}
-		return b.setFirstPassword(ctx, s)
+		return s.setFirstPassword(ctx, role)
 	})
-	s, err := b.view(ctx, name)
+	role, err := s.roles.view(ctx, name)
 	switch {
 	case err != nil:
 		return nil, err
-	case s == nil:
+	case role == nil:
 		return nil, missing
-	case !s.unresolved() || why == nil:
-		return s, nil
+	case !role.unresolved() || why == nil:
+		return role, nil
 	case busy && soon.Err() != nil:
-		return s, b.warnUnresolved(r, s, "the database takes its time")
+		return role, warnUnresolved(r, role, "the database takes its time")
 	}
-	return s, b.warnUnresolved(r, s, fault.Message(why))
+	return role, warnUnresolved(r, role, fault.Message(why))
 }
 
-// setFirstPassword sets the first password once more, by the administrator: there is none from before to give out.
-func (b readers) setFirstPassword(ctx context.Context, s *staticRole) error {
-	c, err := b.byName(ctx, s.DB)
+// setFirstPassword sets the first password once more, because there is no previous one to return.
+func (s *staticCreds) setFirstPassword(ctx context.Context, role *staticRole) error {
+	c, err := s.users.conns.byName(ctx, role.DB)
 	if err != nil {
 		return err
 	}
 	if c != nil {
-		if under, err := roots(b.statics).rotating(ctx, c); err != nil {
+		if n, err := s.roots.inFlight(ctx, c); err != nil {
 			return err
-		} else if under {
+		} else if n != 0 {
 			return fault.New("database.static", fault.Unavailable, "a change of the administrator's password is under way; it is ended first")
 		}
 	}
-	return b.rotate(ctx, s, "request")
+	return role.rotate(ctx, "request")
 }
 
-// warnUnresolved warns that it cannot be known whether a change took place. Where nothing was known before, that is an error.
-func (b readers) warnUnresolved(r *route.Request, s *staticRole, why string) error {
-	user := s.currentUser()
-	if s.currentSecret().Empty() {
+// warnUnresolved warns that the outcome of a rotation is unknown. If there is no previous password,
+// it returns an error instead.
+func warnUnresolved(r *route.Request, role *staticRole, why string) error {
+	user := role.currentUser()
+	if role.currentSecret().Empty() {
 		return fault.New("database.static", fault.Unavailable, "the first change of the password of %q is under way, and whether it took place cannot be found out now; try again: %s", user, why)
 	}
 	r.Warn("a change of the password of %q is under way, and whether it took place cannot be found out now; this is the one from before: %s", user, why)

@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/cron"
@@ -11,9 +12,9 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A static role is a user that was there before, whose password changes. With a
-// second user, the two take turns: a change is always of the one that nobody was
-// given last, so that it cuts no one off. This is what its record keeps for this engine.
+// staticData is what the record of a static role stores for this engine. A static role rotates the
+// password of an existing user. With a second user, rotations alternate: each changes the password of
+// the user that is not published, so that no reader loses access.
 type staticData struct {
 	DB         string        `json:"db"` // a connection's name
 	Users      []string      `json:"users"`
@@ -21,14 +22,14 @@ type staticData struct {
 	Form       statementForm `json:"form,omitempty"`
 	credentialConfig
 	SelfManaged bool      `json:"self,omitempty"` // users change their own passwords
-	Skip        bool      `json:"skip,omitempty"` // was not rotated when it was written first
+	Skip        bool      `json:"skip,omitempty"` // skip_import_rotation
 	When        cron.When `json:"when"`
 	Note        string    `json:"note,omitempty"` // of the last rotation
 
 	stored bool
 }
 
-// A staticRole is one record in hand, with its data.
+// A staticRole is an open record with its data.
 type staticRole struct {
 	*rotate.Edit
 	staticData
@@ -40,7 +41,7 @@ const staticKind = "static"
 // minPeriod keeps a typing error from rotating all the time.
 const minPeriod = 5 * time.Second
 
-// decodeStatic reads the data of a record; s is nil where nobody needs the authority's key.
+// decodeStatic reads the data of a record. s may be nil if the authority's key is not needed.
 func decodeStatic(r *rotate.Record, s *rotate.Secrets, into *staticData) error {
 	if len(r.Data) == 0 {
 		return nil
@@ -57,40 +58,35 @@ func encodeStatic(s *staticData) (json.RawMessage, error) {
 	return b, fault.Wrap("database.static", fault.Internal, err)
 }
 
-// statics are the routes of static roles.
-type statics struct{ *backend }
+// staticRoles reads and changes the stored static roles of a mount.
+type staticRoles struct{ records *rotate.Manager }
 
-// open decodes a record in hand.
-func (b statics) open(ctx context.Context, e *rotate.Edit) (*staticRole, error) {
-	if err := e.Unlock(ctx); err != nil {
-		return nil, err
-	}
-	s := &staticRole{Edit: e}
-	return s, decodeStatic(e.Rec, e.Sec, &s.staticData)
-}
-
-// change runs f on a role with its lock held. Without missing, one that is not there is new.
-func (b statics) change(ctx context.Context, name string, missing error, f func(s *staticRole) error) error {
-	return b.rotations.Change(ctx, staticKind, name, missing, func(e *rotate.Edit) error {
-		s, err := b.open(ctx, e)
-		if err != nil {
+// change calls f with a role while it holds the role's lock. If there is no such role it returns
+// missing or, if that is nil, calls f with a new role.
+func (s *staticRoles) change(ctx context.Context, name string, missing error, f func(s *staticRole) error) error {
+	return s.records.Change(ctx, staticKind, name, missing, func(e *rotate.Edit) error {
+		if err := e.Unlock(ctx); err != nil {
 			return err
 		}
-		return f(s)
+		role := &staticRole{Edit: e}
+		if err := decodeStatic(e.Rec, e.Sec, &role.staticData); err != nil {
+			return err
+		}
+		return f(role)
 	})
 }
 
 // view reads a role without its lock; nil if there is none.
-func (b statics) view(ctx context.Context, name string) (*staticRole, error) {
-	r, secrets, err := b.rotations.Read(ctx, staticKind, name)
+func (s *staticRoles) view(ctx context.Context, name string) (*staticRole, error) {
+	r, secrets, err := s.records.Read(ctx, staticKind, name)
 	if err != nil || r == nil {
 		return nil, err
 	}
-	s := &staticRole{Edit: &rotate.Edit{Rec: r, Sec: secrets, Now: time.Now().UTC()}}
-	return s, decodeStatic(r, secrets, &s.staticData)
+	role := &staticRole{Edit: &rotate.Edit{Rec: r, Sec: secrets, Now: time.Now().UTC()}}
+	return role, decodeStatic(r, secrets, &role.staticData)
 }
 
-// keep puts the data into the record.
+// encode writes the data into the record.
 func (s *staticRole) encode() (err error) {
 	if s.Rec.Data, err = encodeStatic(&s.staticData); !s.CAKey.Empty() {
 		s.Sec.Admin[caKeyField] = s.CAKey
@@ -106,12 +102,35 @@ func (s *staticRole) save(ctx context.Context, what string, at time.Time) error 
 	return s.Commit(ctx, what, at)
 }
 
-// currentSecret is what the user that is given out logs in with; empty: not known.
+// rotate continues the rotation in flight, or starts one.
+func (s *staticRole) rotate(ctx context.Context, by string) error {
+	return rotateNow(ctx, s.Edit, by, func() error { return decodeStatic(s.Rec, s.Sec, &s.staticData) })
+}
+
+// rotateNow continues a record's rotation in flight. If there is none, or it only set the old secret
+// again, rotateNow starts one.
+func rotateNow(ctx context.Context, e *rotate.Edit, by string, after func() error) error {
+	untilEnd := func(*rotate.Record) bool { return false }
+	if last := e.Rec.LastRotated; e.Rec.Turn != nil {
+		if err := e.Control().Drive(ctx, untilEnd); err != nil || !e.Rec.LastRotated.Equal(last) {
+			return errors.Join(err, after())
+		}
+	}
+	if _, err := e.Control().RotateNow(ctx, rotate.Ask{By: by}); err != nil {
+		return err
+	}
+	if err := e.Control().Drive(ctx, untilEnd); err != nil {
+		return err
+	}
+	return after()
+}
+
+// currentSecret is what the published user logs in with; empty: unknown.
 func (s *staticRole) currentSecret() secret.Value {
 	return s.Sec.Keys[s.Rec.Current.Key()].Secret[secretField]
 }
 
-// currentUser is who is given out.
+// currentUser is the published user.
 func (s *staticRole) currentUser() string {
 	if s.Rec.Current != nil {
 		return s.Rec.Current.Account
@@ -119,26 +138,29 @@ func (s *staticRole) currentUser() string {
 	return s.Users[0]
 }
 
-// unresolved reports whether it is not known which password the user that is given out has.
+// unresolved reports whether it is unknown which password of the published user is in force.
 func (s *staticRole) unresolved() bool { return s.Rec.Unsettled(s.currentUser()) }
 
-// belongsTo reports whether the connection leads to where a credential was made. Of one that was made before that was noted, it is taken to.
+// belongsTo reports whether a credential was made for the server of a connection. A credential of an
+// earlier version, which did not store the server, counts as one that was.
 func belongsTo(cr rotate.Credential, c *connection) bool {
-	place := cr.Public[serverField]
-	return place == "" || place == c.serverID()
+	id := cr.Public[serverField]
+	return id == "" || id == c.serverID()
 }
 
-// belongsTo reports whether the connection leads to where the password that is given out was set.
-func (s *staticRole) setAt(c *connection) bool { return belongsTo(s.Sec.Keys[s.Rec.Current.Key()], c) }
+// currentBelongsTo reports whether the published password was set at the server of a connection.
+func (s *staticRole) currentBelongsTo(c *connection) bool {
+	return belongsTo(s.Sec.Keys[s.Rec.Current.Key()], c)
+}
 
 func ownedKey(db, user string) string { return ownedPrefix + db + "/" + user }
 
-// Keys of static roles, below the mount; [rotate] keeps those of the first line:
+// Keys of static roles, below the mount. [rotate] writes those of the first line:
 //
 //	static/<name>, sts/<name>, sth/<name>/, stj/<name>/  a static role, its secrets, its history and its journal
 //	owned/<connection>/<user>                            the static role that changes the user's password
 //
-// One role alone changes a user's password.
+// Only one role changes a user's password.
 const (
 	staticPrefix        = "static/"
 	staticSecretPrefix  = "sts/"
@@ -147,10 +169,9 @@ const (
 	ownedPrefix         = "owned/"
 )
 
-// wordKey is the name by which a credential keeps what the user logs in with, caKey that of a role's authority's key, placeKey that of
-// where the connection led when the credential was made.
+// Fields of stored secrets.
 const (
-	secretField = "word"
-	caKeyField  = "ca_private_key"
-	serverField = "place"
+	secretField = "word"           // of a credential: what the user logs in with
+	serverField = "place"          // of a credential: the serverID of the connection for which it was made
+	caKeyField  = "ca_private_key" // of a role
 )

@@ -11,55 +11,55 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// rotation is how static roles rotate.
-func (b statics) rotation() rotate.Kind {
-	of := func(r *rotate.Record) (s staticData) {
-		if err := decodeStatic(r, nil, &s); err != nil {
-			b.m.Log.Error("a static role's data cannot be read", "role", r.Name, "error", err)
+// kind describes the records of static roles to [rotate].
+func (s *staticUsers) kind() rotate.Kind {
+	dataOf := func(r *rotate.Record) (d staticData) {
+		if err := decodeStatic(r, nil, &d); err != nil {
+			s.m.Log.Error("a static role's data cannot be read", "role", r.Name, "error", err)
 		}
-		return s
+		return d
 	}
 	return rotate.Kind{
 		Name: staticKind, Noun: "static role", Style: rotate.InPlace,
 		Records: staticPrefix, Secrets: staticSecretPrefix, History: staticHistoryPrefix, Journal: staticJournalPrefix,
 		Path: func(name string) string { return "static-roles/" + name },
 		Details: func(r *rotate.Record) map[string]string {
-			d := map[string]string{"role": r.Name, "path": b.m.Settings().Path + "static-roles/" + r.Name}
-			if s := (staticRole{Edit: &rotate.Edit{Rec: r}, staticData: of(r)}); r.Current != nil || len(s.Users) > 0 {
-				d["username"] = s.currentUser()
+			d := map[string]string{"role": r.Name, "path": s.m.Settings().Path + "static-roles/" + r.Name}
+			if role := (staticRole{Edit: &rotate.Edit{Rec: r}, staticData: dataOf(r)}); r.Current != nil || len(role.Users) > 0 {
+				d["username"] = role.currentUser()
 			}
 			return d
 		},
-		Timing: func(r *rotate.Record) rotate.Timing { return rotate.Timing{When: of(r).When} },
-		Open: func(ctx context.Context, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
-			t := &staticTarget{b: b, r: r, s: s}
-			if err := decodeStatic(r, s, &t.staticData); err != nil {
+		Timing: func(r *rotate.Record) rotate.Timing { return rotate.Timing{When: dataOf(r).When} },
+		Open: func(ctx context.Context, r *rotate.Record, secrets *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
+			t := &staticTarget{users: s, r: r, s: secrets}
+			if err := decodeStatic(r, secrets, &t.staticData); err != nil {
 				return nil, err
 			}
 			t.red, t.quotes = red, len(t.Statements) > 0
 			var err error
-			t.c, err = t.b.serving(ctx, t)
+			t.c, err = s.targetConnection(ctx, t)
 			return t, err
 		},
-		Adopt: adoptStatic,
+		Adopt: upgradeStatic,
 	}
 }
 
-// A staticTarget is the users of a static role in their database.
+// A staticTarget sets the passwords or keys of a static role's users.
 type staticTarget struct {
 	staticData
-	b     statics
+	users *staticUsers
 	r     *rotate.Record
 	s     *rotate.Secrets
 	c     *connection
-	notes []string // of the database, about what was set
+	notes []string // warnings of the database about the last Set
 	recorder
 }
 
-// serving is usable for who is about to send passwords. One that changes its user's own password tells it to nobody that
-// it was not given for.
-func (b statics) serving(ctx context.Context, t *staticTarget) (*connection, error) {
-	c, err := b.usable(ctx, t.r.Name, &t.staticData)
+// targetConnection returns the connection of a target. A user that changes its own password logs in
+// with it, so the password is sent only to the server for which it was given.
+func (s *staticUsers) targetConnection(ctx context.Context, t *staticTarget) (*connection, error) {
+	c, err := s.connection(ctx, t.r.Name, &t.staticData)
 	if err == nil && t.SelfManaged && !belongsTo(t.s.Keys[t.r.Current.Key()], c) {
 		err = invalid("field \"self_managed_password\": connection %q leads elsewhere since the password of %q was given, and it is not sent there unasked; write static-roles/%s with self_managed_password again", c.Name, t.Users[0], t.r.Name)
 	}
@@ -69,7 +69,7 @@ func (b statics) serving(ctx context.Context, t *staticTarget) (*connection, err
 // Capabilities implements [rotate.Target].
 func (t *staticTarget) Capabilities() rotate.Capabilities {
 	can := rotate.Capabilities{Proof: rotate.ProofUse}
-	if t.SelfManaged { // nobody else could set another password, if one were forgotten that is in force
+	if t.SelfManaged { // without the password in force, nobody could set another one
 		can.Retry = rotate.RetryNever
 	}
 	return can
@@ -87,28 +87,29 @@ func (t *staticTarget) VerifyDead(context.Context, rotate.Credential) error { re
 // Outdated implements [rotate.Outdater].
 func (t *staticTarget) Outdated(c rotate.Credential) bool { return !belongsTo(c, t.c) }
 
-// Generate implements [rotate.Setter]: with two users, it is for the one that is not given out.
+// Generate implements [rotate.Setter]. With two users, it is for the one that is not published.
 func (t *staticTarget) Generate(ctx context.Context) (rotate.Credential, error) {
 	user := t.Users[0]
 	if c := t.r.Current; len(t.Users) > 1 && c != nil && c.Account == user {
 		user = t.Users[1]
 	}
-	word, err := t.b.newCredential(ctx, &t.staticData, t.c, user)
+	value, err := t.users.newSecret(ctx, &t.staticData, t.c, user)
 	if err != nil {
 		return rotate.Credential{}, err
 	}
-	expires, err := t.login(word).expires()
+	expires, err := t.login(value).expires()
 	if err != nil {
 		return rotate.Credential{}, err
 	}
 	return rotate.Credential{
-		ID: credentialID(user, t.r), Account: user, Secret: map[string]secret.Value{secretField: word}, Expires: expires, Public: map[string]string{serverField: t.c.serverID()},
+		ID: credentialID(user, t.r), Account: user, Expires: expires,
+		Secret: map[string]secret.Value{secretField: value}, Public: map[string]string{serverField: t.c.serverID()},
 	}, nil
 }
 
 // Verify implements [rotate.Target] by a login.
 func (t *staticTarget) Verify(ctx context.Context, c rotate.Credential) error {
-	works, err := tried(ctx, t, c.Account, t.login(c.Secret[secretField]))
+	works, err := testLogin(ctx, t, c.Account, t.login(c.Secret[secretField]))
 	switch {
 	case works:
 		return nil
@@ -120,15 +121,15 @@ func (t *staticTarget) Verify(ctx context.Context, c rotate.Credential) error {
 	return &rotate.Failure{Outcome: rotate.Rejected, Err: t.refusal(c.Account)}
 }
 
-// tried tries what a user logs in with.
-func tried(ctx context.Context, t *staticTarget, user string, l login) (works bool, err error) {
-	began := time.Now()
-	works, err = t.b.login(ctx, t.c, user, l)
-	told := err
+// testLogin tests and records a login.
+func testLogin(ctx context.Context, t *staticTarget, user string, l login) (works bool, err error) {
+	start := time.Now()
+	works, err = t.users.login(ctx, t.c, user, l)
+	recorded := err
 	if err == nil && !works {
-		told = t.refusal(user)
+		recorded = t.refusal(user)
 	}
-	said(&t.recorder, stepLogin, t.c, began, told)
+	record(&t.recorder, stepLogin, t.c, start, recorded)
 	return works, err
 }
 
@@ -139,32 +140,32 @@ func (t *staticTarget) refusal(user string) error {
 	return fault.New("database.rotate", fault.Upstream, "the database refuses the password of %s at login; check rotation_statements", user)
 }
 
-// Set implements [rotate.Setter], as the administrator or as the user. A certificate of which the database is told nothing changes
-// nothing there, so that one that is refused surely has not.
+// Set implements [rotate.Setter], as the administrator or as the user. Without statements, a new
+// certificate changes nothing at the database, so a refused one surely had no effect.
 func (t *staticTarget) Set(ctx context.Context, from, to rotate.Credential) error {
 	t.notes = nil
 	ctx = OnWarning(ctx, func(text string) { t.notes = append(t.notes, text) })
-	word, user := to.Secret[secretField], to.Account
-	began, step := time.Now(), stepSet
+	value, user := to.Secret[secretField], to.Account
+	start, step := time.Now(), stepSet
 	if t.kind() != typePassword {
 		step = stepKey
 	}
-	err := t.b.setPassword(ctx, &t.staticData, t.c, user, from.Secret[secretField], word)
-	said(&t.recorder, step, t.c, began, err)
+	err := t.users.setSecret(ctx, &t.staticData, t.c, user, from.Secret[secretField], value)
+	record(&t.recorder, step, t.c, start, err)
 	if err != nil {
 		return rotationFailure(err)
 	}
 	if t.kind() != typeCertificate || len(t.Statements) > 0 {
 		return nil
 	}
-	works, err := tried(ctx, t, user, t.login(word))
+	works, err := testLogin(ctx, t, user, t.login(value))
 	if err == nil && !works {
 		return &rotate.Failure{Outcome: rotate.Permanent, Err: t.refusal(user)}
 	}
 	return nil
 }
 
-// Join implements [rotate.Joiner]: the role keeps what the rotation had to tell.
+// Join implements [rotate.Joiner]. It stores the notes of the rotation with the role.
 func (t *staticTarget) Join(_ context.Context, r *rotate.Record, s *rotate.Secrets) ([]storage.Op, error) {
 	notes := t.notes
 	for id, c := range s.Keys {

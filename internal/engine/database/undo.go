@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"slices"
@@ -10,53 +11,127 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/rotate"
-	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/secret"
-	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Undo removes a user. Where it is not known that the create has ended, what runs of it is
-// ended and what exists is removed, and that again until nothing can come any more.
+// revoker renews and revokes issued users.
+type revoker struct {
+	log        *slog.Logger
+	conns      *connections
+	roles      *roles
+	upstream   *upstream
+	names      *reservedNames
+	reusable   *reusableUsers
+	noEffect   *engine.Attempts // creates that surely had no effect
+	slow       slowRevocations
+	tombstones *tombstones
+}
+
+// lease decodes what a lease stores, and returns its connection.
+func (s *revoker) lease(ctx context.Context, u engine.Undo) (l issuedUser, c *connection, err error) {
+	const op = "database.lease"
+	if err := json.Unmarshal(u.Data, &l); err != nil {
+		return l, nil, engine.LeaseOnly(fault.Wrap(op, fault.Internal, err))
+	}
+	if c, err = s.conns.byID(ctx, l.Config); err != nil {
+		return l, nil, err
+	}
+	if c == nil {
+		return l, nil, engine.LeaseOnly(fault.New(op, fault.Held, "the connection by which %q was made is not in the store any more; remove that user from its database, and forget the lease by revoke-force", l.User))
+	}
+	return l, c, nil
+}
+
+// renew extends the life of the user in the database.
+func (s *revoker) renew(ctx context.Context, u engine.Undo, expires time.Time) error {
+	const op = "database.Renew"
+	l, c, err := s.lease(ctx, u)
+	if err != nil {
+		return err
+	}
+	ro, err := s.roles.ofLease(ctx, &l)
+	switch {
+	case err != nil:
+		return err
+	case ro == nil:
+		return errRoleDeleted(l.Role)
+	case c.DeletedAt.IsZero() && ro.DB != c.Name:
+		return fault.New(op, fault.Invalid, "the role %q is for the connection %q since the lease was issued, so it cannot be renewed; read new credentials", l.Role, ro.DB)
+	case !c.DeletedAt.IsZero():
+		return fault.New(op, fault.Invalid, "the connection %q was deleted, and serves to revoke alone; the lease ends at its time", c.Name)
+	}
+	missing := false
+	err = s.upstream.do(ctx, op, c, nil, func(conn Conn) error {
+		err := conn.Renew(ctx, l.User, expires, ro.Renewal)
+		missing = fault.Is(err, fault.NotFound)
+		return err
+	})
+	if missing {
+		return fault.New(op, fault.Invalid, "the user %s is not in the database any more; read new credentials", l.User)
+	}
+	return err
+}
+
+func errRoleDeleted(name string) error {
+	return fault.New("database.Renew", fault.Invalid, "the role %q was deleted since the lease was issued, so it cannot be renewed; read new credentials", name)
+}
+
+// bounds returns the current TTLs of the lease's role.
+func (s *revoker) bounds(ctx context.Context, u engine.Undo) (ttl, longest time.Duration, err error) {
+	var l issuedUser
+	if err := json.Unmarshal(u.Data, &l); err != nil {
+		return 0, 0, fault.Wrap("database.lease", fault.Internal, err)
+	}
+	ro, err := s.roles.ofLease(ctx, &l)
+	if err != nil {
+		return 0, 0, err
+	}
+	if ro == nil {
+		return 0, 0, errRoleDeleted(l.Role)
+	}
+	return ro.TTL, ro.MaxTTL, nil
+}
+
+// undo removes a user. While a create may still take effect, undo cancels it, removes the user if it
+// exists, and asks for another call.
 //
-// It goes by the role's revocation statements of now, so that correcting them helps the
-// users that were issued before. Where the role is another one now, or its connection
-// was deleted, it goes by those that the lease was issued with.
-func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error) {
-	l, c, err := b.lentBy(ctx, u)
+// undo uses the current revocation statements of the role, so that correcting them helps users that
+// were issued before. If the role was replaced or the connection deleted, it uses those that the
+// lease was issued with.
+func (s *revoker) undo(ctx context.Context, u engine.Undo) (engine.Undone, error) {
+	l, c, err := s.lease(ctx, u)
 	if err != nil {
 		return engine.Undone{}, err
 	}
 	var done engine.Undone
-	names := repeating{b}
-	if u.Granted || !b.never.Has(u.Attempt) {
-		var another bool
-		if another, done, err = names.others(ctx, u, &l); err == nil && !another {
-			done, err = b.revoke(ctx, u, &l, c)
+	if u.Granted || !s.noEffect.Has(u.Attempt) {
+		var other bool
+		if other, done, err = s.names.ownedByOther(ctx, u, &l); err == nil && !other {
+			done, err = s.revoke(ctx, u, &l, c)
 		}
 		if err != nil {
 			return engine.Undone{}, err
 		}
 	}
-	if done.Again.IsZero() {
-		if err := names.leaves(ctx, &l, u.Attempt); err != nil {
-			return engine.Undone{}, err
-		}
-		issuing{b}.forget(ctx, u.LeaseID, l.Again)
+	if !done.Again.IsZero() {
+		return done, nil
 	}
-	if done.Again.IsZero() && !c.DeletedAt.IsZero() {
-		b.hasten(ctx, c)
+	if err := s.names.release(ctx, &l, u.Attempt); err != nil {
+		return engine.Undone{}, err
+	}
+	s.reusable.remove(ctx, u.LeaseID, l.ReuseKey)
+	if !c.DeletedAt.IsZero() {
+		s.tombstones.checkSoon(ctx, c)
 	}
 	return done, nil
 }
 
-// settleRetry is the wait before asking again whether a create can still come, once its
-// time should be over: the server's clock is behind, or a session hangs.
+// settleRetry is the wait before another SettleAttempt after the deadline of the create: the
+// server's clock is behind, or a session hangs.
 const settleRetry = 2 * time.Second
 
-func (b *backend) revoke(ctx context.Context, u engine.Undo, l *issuedUser, c *connection) (engine.Undone, error) {
+func (s *revoker) revoke(ctx context.Context, u engine.Undo, l *issuedUser, c *connection) (engine.Undone, error) {
 	const op = "database.Undo"
-	conn, release, err := b.conn(ctx, c)
+	conn, release, err := s.upstream.conn(ctx, c)
 	if err != nil {
 		return engine.Undone{}, upstreamError(op, err, c.redactor())
 	}
@@ -64,21 +139,21 @@ func (b *backend) revoke(ctx context.Context, u engine.Undo, l *issuedUser, c *c
 	settled := u.Granted
 	if !settled {
 		if settled, err = conn.SettleAttempt(ctx, attempt(u.Attempt, u.Late.Add(-lateMargin))); err != nil {
-			return engine.Undone{}, revocationError(op, err, c)
+			return engine.Undone{}, revocationError(err, c)
 		}
 	}
-	open, err := disableUser(ctx, conn, l.User)
+	notDisabled, err := disableUser(ctx, conn, l.User)
 	if err != nil {
-		return engine.Undone{}, revocationError(op, err, c)
+		return engine.Undone{}, revocationError(err, c)
 	}
-	done, err := b.drop(ctx, conn, l, c)
+	done, err := s.drop(ctx, conn, l, c)
 	if f, ok := errors.AsType[*fault.Error](err); ok {
-		told := *f
-		told.Msg += "; " + loginStatus(open, c)
-		if alone := engine.IsLeaseOnly(err); alone {
-			err = engine.LeaseOnly(&told)
+		detailed := *f
+		detailed.Msg += "; " + loginStatus(notDisabled, c)
+		if leaseOnly := engine.IsLeaseOnly(err); leaseOnly {
+			err = engine.LeaseOnly(&detailed)
 		} else {
-			err = &told
+			err = &detailed
 		}
 	}
 	if err == nil && !settled {
@@ -87,12 +162,12 @@ func (b *backend) revoke(ctx context.Context, u engine.Undo, l *issuedUser, c *c
 	return done, err
 }
 
-// disableWithin bounds taking a login away. It is one short statement.
+// disableWithin bounds Disable. It is one short statement.
 const disableWithin = 10 * time.Second
 
-// disableUser ends a user's access before anything that may fail or hang, for that may be so for long. Where the database answers and
-// does not do it, the user is dropped all the same, and open says why.
-func disableUser(ctx context.Context, conn Conn, user string) (open, err error) {
+// disableUser ends a user's access first, because dropping the user may fail or hang for long. If the
+// database answers but does not disable the user, notDisabled says why, and the user is still dropped.
+func disableUser(ctx context.Context, conn Conn, user string) (notDisabled, err error) {
 	short, cancel := context.WithTimeout(ctx, disableWithin)
 	defer cancel()
 	err = conn.Disable(short, user)
@@ -103,51 +178,51 @@ func disableUser(ctx context.Context, conn Conn, user string) (open, err error) 
 }
 
 // loginStatus says whether a user whose revocation fails can log in meanwhile.
-func loginStatus(open error, c *connection) string {
-	if open == nil {
+func loginStatus(notDisabled error, c *connection) string {
+	if notDisabled == nil {
 		return "the user cannot log in any more"
 	}
-	return "until then the user can log in: " + fault.Message(upstreamError("database.Undo", open, c.redactor()))
+	return "until then the user can log in: " + fault.Message(upstreamError("database.Undo", notDisabled, c.redactor()))
 }
 
-// drop removes a user who was disabled.
-func (b *backend) drop(ctx context.Context, conn Conn, l *issuedUser, c *connection) (engine.Undone, error) {
+// drop removes a disabled user.
+func (s *revoker) drop(ctx context.Context, conn Conn, l *issuedUser, c *connection) (engine.Undone, error) {
 	const op = "database.Undo"
 	o := DropOptions{Statements: l.Revocation, TerminateSessions: l.Terminate || c.Terminate}
-	ro, err := b.current(ctx, l)
+	ro, err := s.roles.ofLease(ctx, l)
 	if err != nil {
 		return engine.Undone{}, err
 	}
 	if ro != nil && c.DeletedAt.IsZero() && ro.DB == c.Name {
 		o.Statements, o.TerminateSessions = ro.Revocation, ro.Terminate || c.Terminate
 	}
-	leave, ok := b.hanging.begin(l.RoleID, time.Now())
+	end, ok := s.slow.begin(l.RoleID, time.Now())
 	if !ok {
 		return engine.Undone{}, engine.LeaseOnly(fault.New(op, fault.Timeout, "revoking users of role %q hangs, and one revocation is still running; check what its revocation_statements wait for", l.Role))
 	}
-	defer leave()
+	defer end()
 	report, err := conn.Drop(ctx, l.User, o)
 	if fault.Is(err, fault.Timeout) && serverAnswers(ctx, conn) {
-		b.hanging.markSlow(l.RoleID, time.Now())
+		s.slow.markSlow(l.RoleID, time.Now())
 		return engine.Undone{}, engine.LeaseOnly(upstreamError(op, err, c.redactor()))
 	}
 	if err != nil {
-		return engine.Undone{}, revocationError(op, err, c)
+		return engine.Undone{}, revocationError(err, c)
 	}
-	b.hanging.clear(l.RoleID)
-	done := engine.Undone{Note: b.tell(ctx, l, ro, o, report)}
+	s.slow.clear(l.RoleID)
+	done := engine.Undone{Note: s.noteRevocation(ctx, l, ro, o, report)}
 	if report.Remains {
-		// The statements may mean to keep the user, but then it is not revoked: that is
-		// for a person to see, and to correct.
+		// The statements may keep the user on purpose, but then it is not revoked: a person must see and
+		// correct this.
 		return done, engine.LeaseOnly(fault.New(op, fault.Upstream, "the user %s is still in the database after revocation_statements of role %q have succeeded; make them drop it, or leave them out", l.User, l.Role))
 	}
 	return done, nil
 }
 
-// revocationError is an error of a revocation. One that this user or its role is to blame for
-// delays nobody else's.
-func revocationError(op string, err error, c *connection) error {
-	f := upstreamError(op, err, c.redactor())
+// revocationError turns an error of a revocation into one of this mount. An error that only this
+// user or role causes delays no other lease.
+func revocationError(err error, c *connection) error {
+	f := upstreamError("database.Undo", err, c.redactor())
 	if Refused(err) || f.Kind == fault.Invalid {
 		return engine.LeaseOnly(f)
 	}
@@ -161,9 +236,9 @@ func settleAt(late, now time.Time) time.Time {
 	return now.Add(settleRetry)
 }
 
-// tell makes a note of what was unusual about a revocation, and keeps it with
-// the role where it is about the role's statements.
-func (b *backend) tell(ctx context.Context, l *issuedUser, ro *role, o DropOptions, report Report) string {
+// noteRevocation returns a note on what was unusual about a revocation. If the note is about the
+// role's statements, it is stored with the role.
+func (s *revoker) noteRevocation(ctx context.Context, l *issuedUser, ro *role, o DropOptions, report Report) string {
 	notes := slices.Clone(report.Notes)
 	if report.Remains {
 		notes = append(notes, "revocation_statements succeeded and left the user "+l.User+" in the database")
@@ -174,141 +249,16 @@ func (b *backend) tell(ctx context.Context, l *issuedUser, ro *role, o DropOptio
 	text := strings.Join(notes, "; ")
 	level := slog.LevelWarn
 	if (report.Insufficient || report.Remains) && ro != nil && slices.Equal(ro.Revocation, o.Statements) {
-		kept := strings.ReplaceAll(text, l.User, "a user") // the same text for all of them
-		news, err := b.remember(ctx, l.Role, ro, kept)
+		forAll := strings.ReplaceAll(text, l.User, "a user") // the same text for all users of the role
+		changed, err := s.roles.setNote(ctx, l.Role, ro, forAll)
 		if err != nil {
-			// The user is gone, and that is what counts; the next one brings the note again.
-			b.m.Log.Warn("keeping a note on a role", "role", l.Role, "error", err)
+			// Only a warning, because the user is revoked, and the next revocation has the same note.
+			s.log.Warn("storing a note on a role failed", "role", l.Role, "error", err)
 		}
-		if !news && err == nil {
-			level = slog.LevelDebug // the role says so to who reads it, and a thousand users would say it a thousand times
+		if !changed && err == nil {
+			level = slog.LevelDebug // readers of the role see the note, and each of a thousand users would log it
 		}
 	}
-	b.m.Log.Log(ctx, level, "revoking a user took more than usual", "user", l.User, "role", l.Role, "what", text)
+	s.log.Log(ctx, level, "revoking a user took more than usual", "user", l.User, "role", l.Role, "what", text)
 	return text
-}
-
-// buryKind is the due work of forgetting a tombstone.
-const buryKind = "bury"
-
-// When a tombstone is looked at. The first time is later than any request lives
-// that read the configuration before it was deleted: its reservation is counted.
-const (
-	buryFirst = 2 * time.Minute
-	buryNext  = 10 * time.Minute
-	burySoon  = 2 * time.Second // after what seemed to be the last undo, whose lease goes only then
-)
-
-// deleteConfig frees the name at once, and leaves the configuration for undo.
-func (b configs) deleteConfig(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
-	err := b.exclusively(ctx, namePrefix+in.Name, func() error {
-		c, err := b.byName(ctx, in.Name)
-		if err != nil || c == nil {
-			return err
-		}
-		c.DeletedAt = time.Now().UTC()
-		return b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
-			c.Root.legacyRoot, c.PendingPassword = legacyRoot{}, secret.Value{} // the record has it
-			ops, abs, err := b.buried(c, c.DeletedAt.Add(buryFirst), storage.Remove(namePrefix+in.Name))
-			switch {
-			case err != nil:
-				return err
-			case e.Rec.Turn != nil:
-				r.Warn("a rotation of the password of %q was under way, and it goes on until it is known whether it took place", c.Username)
-			case e.New() && e.Rec.Due.IsZero():
-				_, err := b.m.Store.CommitWith(ctx, append(ops, roots(b).still(e)...), abs)
-				return err
-			}
-			if err := e.Unlock(ctx); err != nil {
-				return err
-			}
-			e.Ops, e.Abs = ops, abs
-			return e.Control().WindUp(ctx)
-		})
-	})
-	if err != nil {
-		return route.None{}, err
-	}
-	left, err := b.staticRolesOf(ctx, in.Name)
-	if len(left) > 0 {
-		r.Warn("the static roles %q stay, and their passwords are not rotated until config/%s is written again", left, in.Name)
-	}
-	return route.None{}, err
-}
-
-// bury sets when the tombstone is looked at next.
-func (b *backend) bury(ctx context.Context, c *connection, at time.Time) error {
-	ops, abs, err := configs{b}.buried(c, at)
-	if err == nil {
-		_, err = b.m.Store.CommitWith(ctx, ops, abs)
-	}
-	return err
-}
-
-// buried are the operations that do.
-func (b configs) buried(c *connection, at time.Time, more ...storage.Op) (ops, abs []storage.Op, err error) {
-	abs = b.m.Host.Schedule(buryKind, c.ID, c.CleanupAt, at)
-	c.CleanupAt = at
-	op, err := c.storeOp()
-	return append(more, op), abs, err
-}
-
-// hasten brings the look at a tombstone forward when its last lease is being
-// undone. If that is lost, Work comes by itself.
-func (b *backend) hasten(ctx context.Context, c *connection) {
-	soon := time.Now().Add(burySoon).UTC()
-	if first := c.DeletedAt.Add(buryFirst); soon.Before(first) {
-		soon = first
-	}
-	n, err := b.m.Host.LeaseCount(ctx, c.leaseTarget(), 2)
-	if err == nil && n <= 1 && soon.Before(c.CleanupAt) {
-		err = b.bury(ctx, c, soon)
-	}
-	if err != nil && !fault.Is(err, fault.Conflict) {
-		b.m.Log.Warn("checking whether a deleted connection is still needed failed; it is checked again later", "connection", c.Name, "error", err)
-	}
-}
-
-// Work does what fell due.
-func (b *backend) Work(ctx context.Context, kind, id string) error {
-	switch kind {
-	case buryKind:
-		return b.workTombstone(ctx, id)
-	case staticKind:
-		return b.rotations.Work(ctx, kind, id)
-	case rootKind:
-		defer b.pools.retire(id) // its password may be another one
-		return b.rotations.Work(ctx, kind, id)
-	}
-	return fault.New("database.Work", fault.Internal, "there is no work of kind %q", kind)
-}
-
-// workTombstone forgets a tombstone that no lease names any more.
-func (b *backend) workTombstone(ctx context.Context, id string) error {
-	c, err := b.byID(ctx, id)
-	if err != nil || c == nil || c.DeletedAt.IsZero() {
-		return err
-	}
-	n, err := b.m.Host.LeaseCount(ctx, c.leaseTarget(), 1)
-	if err != nil {
-		return err
-	}
-	if n > 0 {
-		err = b.bury(ctx, c, time.Now().UTC().Add(buryNext))
-	} else {
-		b.pools.retire(c.ID)
-		err = b.rotations.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
-			ops, abs := []storage.Op{storage.Remove(connPrefix + c.ID).If(c.stored)}, b.m.Host.Schedule(buryKind, c.ID, c.CleanupAt, time.Time{})
-			if e.New() && e.Rec.Due.IsZero() {
-				_, err := b.m.Store.CommitWith(ctx, ops, abs)
-				return err
-			}
-			e.Ops, e.Abs = ops, abs
-			return e.Delete(ctx)
-		})
-	}
-	if fault.Is(err, fault.Conflict) {
-		return nil // an undo has moved the item meanwhile
-	}
-	return err
 }

@@ -6,41 +6,49 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// using does something over the connection's pool. What the database surely did not do is done
-// once more if the connection has changed meanwhile: its administrator's old password is
-// refused from the moment on that the new one is set. Errors show no secret of the connection, nor of known.
-func (b *backend) using(ctx context.Context, op string, c *connection, known []secret.Value, do func(conn Conn) error) error {
-	for again := false; ; again = true {
-		conn, done, err := b.conn(ctx, c)
+// upstream makes calls to the databases of connections.
+type upstream struct {
+	conns    *connections
+	pools    *pools
+	refusals *refusals
+	roots    *rootRotation
+}
+
+// do calls f with the connection's pool. If the database surely did nothing and the connection has
+// changed meanwhile, do calls f once more, because the administrator's old password is refused as
+// soon as the new one is set. Errors show no secret of the connection, and none of secrets.
+func (u *upstream) do(ctx context.Context, op string, c *connection, secrets []secret.Value, f func(conn Conn) error) error {
+	for repeated := false; ; repeated = true {
+		conn, done, err := u.conn(ctx, c)
 		if err != nil {
-			return MarkUnchanged(upstreamError(op, err, c.redactor(known...)))
+			return MarkUnchanged(upstreamError(op, err, c.redactor(secrets...)))
 		}
-		err = do(conn)
+		err = f(conn)
 		done()
 		if err == nil {
 			return nil
 		}
-		now, rerr := b.byID(ctx, c.ID)
-		if again || !Unchanged(err) || rerr != nil || now == nil || now.serverID() != c.serverID() {
-			return upstreamError(op, err, c.redactor(known...))
+		current, rerr := u.conns.byID(ctx, c.ID)
+		if repeated || !Unchanged(err) || rerr != nil || current == nil || current.serverID() != c.serverID() {
+			return upstreamError(op, err, c.redactor(secrets...))
 		}
-		if under, rerr := (roots{b}).rotating(ctx, now); rerr != nil || now.Revision == c.Revision && !under {
-			return upstreamError(op, err, c.redactor(known...))
+		if n, rerr := u.roots.inFlight(ctx, current); rerr != nil || current.Revision == c.Revision && n == 0 {
+			return upstreamError(op, err, c.redactor(secrets...))
 		}
-		b.pools.doubt(rootPrefix + c.ID)
-		c = now
+		u.refusals.expire(rootPrefix + c.ID)
+		c = current
 	}
 }
 
-// conn is the connection's pool, for one call.
-func (b *backend) conn(ctx context.Context, c *connection) (Conn, func(), error) {
-	c, err := roots{b}.rooted(ctx, c)
+// conn returns the connection's pool for one call, which ends with done.
+func (u *upstream) conn(ctx context.Context, c *connection) (conn Conn, done func(), err error) {
+	c, err = u.roots.resolve(ctx, c)
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := b.provider(c.Plugin)
+	p, err := u.conns.provider(c)
 	if err != nil {
 		return nil, nil, err
 	}
-	return b.pools.use(ctx, p, c)
+	return u.pools.use(ctx, p, c)
 }
