@@ -11,8 +11,8 @@ import (
 // givers are the only places that say by whose power a token is given policies. A login
 // method is not among them, nor will one be: it hands names to core, which knows the maker.
 var givers = map[string][]string{
-	"Give":        {"internal/core/tokens.go"},
-	"Maker":       {"internal/core/tokens.go"},
+	"Assign":      {"internal/core/tokens.go"},
+	"Creator":     {"internal/core/tokens.go"},
 	"FirstRoot":   {"internal/core/status.go"},
 	"ForWrapping": {"internal/core/wrapping/wrapping.go"},
 }
@@ -34,7 +34,7 @@ func TestGrants(t *testing.T) {
 	}
 }
 
-// checkGrants finds callers of token.Give that are not listed. Inside package token, it finds code that makes a
+// checkGrants finds callers of token.Assign that are not listed. Inside package token, it finds code that makes a
 // grant elsewhere, or that sets a token's policies without a grant.
 func checkGrants(s *source, seen map[string]bool) (found []finding) {
 	if s.test {
@@ -117,10 +117,10 @@ func TestCheckGrantsFinds(t *testing.T) {
 		at, text string
 		want     int
 	}{
-		"a login method":      {"internal/auth/userpass/login.go", head + "var g, _ = token.Give(token.Maker{}, token.Ask{})", 2},
+		"a login method":      {"internal/auth/userpass/login.go", head + "var g, _ = token.Assign(token.Maker{}, token.Ask{})", 2},
 		"by another name":     {"internal/auth/userpass/login.go", "import tok \"" + module + "/internal/token\"\nvar g = tok.FirstRoot()", 1},
 		"names alone":         {"internal/auth/userpass/login.go", head + "var a = token.Ask{Names: []string{\"root\"}}", 0},
-		"core":                {"internal/core/tokens.go", head + "var g, _ = token.Give(token.Maker{}, token.Ask{})", 0},
+		"core":                {"internal/core/tokens.go", head + "var g, _ = token.Assign(token.Maker{}, token.Ask{})", 0},
 		"a grant inside":      {"internal/token/store.go", `var g = Grant{[]string{"root"}}`, 1},
 		"an entry inside":     {"internal/token/store.go", `var e = Entry{policies: []string{"root"}}`, 1},
 		"an assignment":       {"internal/token/store.go", `func f(e *Entry) { e.policies = []string{"root"} }`, 1},

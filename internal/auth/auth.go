@@ -31,10 +31,10 @@ type Mount struct {
 	Settings func() Settings
 	Tokens   *token.Store
 	// Issue makes a token for the caller of r, or, where r has none, for who logs in: it
-	// decides by [token.Give] which policies the maker may give, bounds spec by the mount and
+	// decides by [token.Assign] which policies the maker may give, bounds spec by the mount and
 	// the system, commits it, and returns the answer's auth block. parent is the caller's
 	// token, nil for a login.
-	Issue func(ctx context.Context, r *route.Request, spec token.Entry, ask token.Ask, parent *token.Entry) (*route.Auth, error)
+	Issue func(ctx context.Context, r *route.Request, spec token.Entry, want token.Request, parent *token.Entry) (*route.Auth, error)
 	// RevokeWait undoes the leases of a token that has been revoked, for as
 	// long as the caller may wait.
 	RevokeWait func(ctx context.Context, tokenID string)

@@ -309,7 +309,7 @@ func (m *jobs) revokePrefix(ctx context.Context, s *storedJob, wait bool) error 
 		if err != nil {
 			return err
 		}
-		if err := m.leases.Now(ctx, id, s.Force, time.Now()); err != nil && first == nil {
+		if err := m.leases.RevokeNow(ctx, id, s.Force, time.Now()); err != nil && first == nil {
 			first = err
 		}
 	}

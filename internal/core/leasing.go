@@ -125,7 +125,7 @@ func (g *leasing) issue(
 		return nil, nil, err
 	}
 	if plan.FromGrant {
-		r = r.From(time.Now())
+		r = r.StartingAt(time.Now())
 	}
 	l, err := g.grant(ctx, x, r)
 	if err != nil {

@@ -34,33 +34,33 @@ type tokens struct {
 func (t *tokens) revokeWait(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := t.leases.NowOwned(ctx, id, time.Now()); err != nil {
+	if err := t.leases.RevokeOwned(ctx, id, time.Now()); err != nil {
 		t.log.Warn("undoing the leases of a revoked token; the due loop goes on with it", "error", err)
 	}
 }
 
-// makerOf returns who assigns the policies of a token: the request's caller or, without one, the
+// creatorOf returns who assigns the policies of a token: the request's caller or, without one, the
 // login method.
-func makerOf(r *route.Request) token.Maker {
+func creatorOf(r *route.Request) token.Creator {
 	if r.Caller == nil {
-		return token.Maker{Login: true}
+		return token.Creator{Login: true}
 	}
-	return token.Maker{Policies: r.Caller.Policies, Sudo: r.Sudo}
+	return token.Creator{Policies: r.Caller.Policies, Sudo: r.Sudo}
 }
 
 // issue checks that the policies of a token may be assigned, limits its TTL by the mount and the
 // system, and creates it.
 func (t *tokens) issue(
-	ctx context.Context, r *route.Request, s mounts.Bounds, e token.Entry, ask token.Ask, parent *token.Entry,
+	ctx context.Context, r *route.Request, s mounts.Bounds, e token.Entry, want token.Request, parent *token.Entry,
 ) (*route.Auth, error) {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	if e.Created = now; e.Path == "" {
 		e.Path = string(r.Path)
 	}
-	if err := policies.Check(ask.Names); err != nil {
+	if err := policies.Check(want.Names); err != nil {
 		return nil, err
 	}
-	grant, err := token.Give(makerOf(r), ask)
+	grant, err := token.Assign(creatorOf(r), want)
 	if err != nil {
 		return nil, err
 	}

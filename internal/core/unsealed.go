@@ -140,7 +140,7 @@ func (u *unsealed) connect(cfg Config) {
 		tokens:   u.tokens, leasing: u.leasing, wrapping: wrapped, maxTTL: cfg.MaxTTL, scope: u.scope, log: u.log,
 	}
 	u.loop = due.NewLoop(due.Config{
-		Store: u.view, Handle: u.handleDue, Held: u.clock.jumped, Late: u.lateness.observe, Log: u.log,
+		Store: u.view, Handle: u.handleDue, Suspended: u.clock.jumped, Late: u.lateness.observe, Log: u.log,
 	})
 }
 

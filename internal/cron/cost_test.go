@@ -6,8 +6,8 @@ import (
 	"github.com/keyturn/keyturn/internal/costtest"
 )
 
-// FuzzScheduleCost: reading a schedule, and looking for its times, cost a bounded number of steps. One that never comes is looked for through
-// eight years.
+// FuzzScheduleCost: reading a schedule, and looking for its times, cost a bounded number of steps.
+// One that never comes is looked for through eight years.
 func FuzzScheduleCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: maxText, Steps: 20_000, Parse: func(text string) error {
 		if _, err := Parse(text); err != nil {
@@ -17,6 +17,8 @@ func FuzzScheduleCost(f *testing.F) {
 		w.Shortest(noon)
 		w.Next(noon, noon)
 		return nil
-	}}, costtest.Shape{Unit: "0,", Tail: "0 3 * * SAT"}, costtest.Shape{Head: "0 0 29 2 ", Unit: "0,", Tail: "1"}, costtest.Shape{Head: "59 23 31 ", Unit: "2,", Tail: "2 *"},
-		costtest.Shape{Unit: "1-59/1,", Tail: "1 * * * *"}, costtest.Shape{Unit: "* "}, costtest.Shape{Unit: "9"}, costtest.Shape{Head: "*/", Unit: "9", Tail: " * * * *"}, costtest.Shape{Head: "0 0 30 2 * ", Unit: " "})
+	}}, costtest.Shape{Unit: "0,", Tail: "0 3 * * SAT"}, costtest.Shape{Head: "0 0 29 2 ", Unit: "0,", Tail: "1"},
+		costtest.Shape{Head: "59 23 31 ", Unit: "2,", Tail: "2 *"},
+		costtest.Shape{Unit: "1-59/1,", Tail: "1 * * * *"}, costtest.Shape{Unit: "* "}, costtest.Shape{Unit: "9"},
+		costtest.Shape{Head: "*/", Unit: "9", Tail: " * * * *"}, costtest.Shape{Head: "0 0 30 2 * ", Unit: " "})
 }

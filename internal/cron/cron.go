@@ -1,5 +1,5 @@
-// Package cron says when a schedule is due: five fields in UTC, as in crontab(5), read
-// by robfig/cron. It also has what waits in time: a pause, a back-off, a deadline that others know.
+// Package cron says when a schedule is due: five fields in UTC, as in crontab(5), read by
+// robfig/cron. It also has what waits in time: a pause, a back-off, a deadline that others know.
 package cron
 
 import (
@@ -21,6 +21,9 @@ const horizon = 8 * 366 * 24 * time.Hour
 // maxText is the longest schedule in bytes: each of 60 minutes takes three.
 const maxText = 512
 
+// maxShown is how much of a schedule an error repeats, in bytes.
+const maxShown = 100
+
 // A Schedule is a set of minutes. Its zero value has none; [Parse] makes others.
 type Schedule struct{ at cron.Schedule }
 
@@ -30,24 +33,27 @@ type Schedule struct{ at cron.Schedule }
 func Parse(text string) (Schedule, error) {
 	const op = "cron.Parse"
 	if len(text) > maxText {
-		return Schedule{}, fault.New(op, fault.Invalid, "%q… is longer than %d bytes; write five fields, such as \"0 3 * * SAT\"", clip(text), maxText)
+		return Schedule{}, fault.New(op, fault.Invalid,
+			"%q is longer than %d bytes; write five fields, such as \"0 3 * * SAT\"", fault.Clip(text, maxShown),
+			maxText)
 	}
 	if strings.Contains(text, "TZ=") || strings.HasPrefix(strings.TrimSpace(text), "@every") {
-		return Schedule{}, fault.New(op, fault.Invalid, "%q is refused: schedules are in UTC and have no intervals; write five fields, such as \"0 3 * * SAT\"", clip(text))
+		return Schedule{}, fault.New(op, fault.Invalid,
+			"%q is refused: schedules are in UTC and have no intervals; write five fields, such as \"0 3 * * SAT\"",
+			fault.Clip(text, maxShown))
 	}
 	at, err := cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor).Parse(text)
 	if err != nil {
-		return Schedule{}, &fault.Error{Op: op, Kind: fault.Invalid, Err: err, Msg: "\"" + clip(text) +
+		return Schedule{}, &fault.Error{Op: op, Kind: fault.Invalid, Err: err, Msg: "\"" + fault.Clip(text, maxShown) +
 			"\" is no schedule; write five fields – minute, hour, day of the month, month, day of the week – such as \"0 3 * * SAT\""}
 	}
 	s := Schedule{at}
 	if s.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return Schedule{}, fault.New(op, fault.Invalid, "%q never comes: there is no such day; choose a day that the month has", clip(text))
+		return Schedule{}, fault.New(op, fault.Invalid,
+			"%q never comes: there is no such day; choose a day that the month has", fault.Clip(text, maxShown))
 	}
 	return s, nil
 }
-
-func clip(s string) string { return s[:min(len(s), 100)] }
 
 // Next is the first time of the schedule after another; zero if there is none.
 func (s Schedule) Next(after time.Time) time.Time {

@@ -33,7 +33,10 @@ func TestNext(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, text := range []string{"", "0 3 * *", "0 0 3 * * *", "60 * * * *", "0 3 31 2 *", "@every 5s", "TZ=Asia/Tokyo 0 3 * * *", "CRON_TZ=UTC 0 3 * * *", "@reboot", "a b c d e"} {
+	for _, text := range []string{
+		"", "0 3 * *", "0 0 3 * * *", "60 * * * *", "0 3 31 2 *", "@every 5s", "TZ=Asia/Tokyo 0 3 * * *",
+		"CRON_TZ=UTC 0 3 * * *", "@reboot", "a b c d e",
+	} {
 		if _, err := Parse(text); !fault.Is(err, fault.Invalid) || fault.Message(err) == "" {
 			t.Errorf("%q: %v, want it refused with a message", text, err)
 		}
@@ -46,7 +49,8 @@ func TestMissed(t *testing.T) {
 		window, late time.Duration
 		want         bool
 	}{
-		{0, 1000 * time.Hour, false}, {time.Hour, 0, false}, {time.Hour, time.Hour, false}, {time.Hour, time.Hour + 1, true},
+		{0, 1000 * time.Hour, false}, {time.Hour, 0, false}, {time.Hour, time.Hour, false},
+		{time.Hour, time.Hour + 1, true},
 	} {
 		if got := Missed(due, tt.window, due.Add(tt.late)); got != tt.want {
 			t.Errorf("window %s, %s late: %v", tt.window, tt.late, got)

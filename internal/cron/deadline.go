@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// WithDeadline is [context.WithDeadline] for what may be done until a time that other servers know,
-// too: a call that they count as over then. It also ends once the wall clock says so, within a
-// second: the clock of a context stands still while its machine is suspended. Where the time has
+// WithDeadline is [context.WithDeadline] for what may be done until a time that other servers
+// know, too: a call that they count as over then. It also ends once the wall clock says so, within
+// a second: the clock of a context stands still while its machine is suspended. Where the time has
 // come already, the context is over.
 func WithDeadline(ctx context.Context, at time.Time) (context.Context, context.CancelFunc) {
 	return withDeadline(ctx, at, time.Now)

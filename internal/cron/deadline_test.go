@@ -7,11 +7,13 @@ import (
 	"time"
 )
 
-// TestDeadlineAfterSuspend: a machine that was suspended has no time left that the others think is over.
+// TestDeadlineAfterSuspend: a machine that was suspended has no time left that the others think is
+// over.
 func TestDeadlineAfterSuspend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		at := time.Now().Add(2 * time.Minute)
-		resumed := time.Now().Add(10 * time.Second) // until then the machine is suspended for an hour, which only the wall clock tells
+		// until then the machine is suspended for an hour, which only the wall clock tells
+		resumed := time.Now().Add(10 * time.Second)
 		wall := func() time.Time {
 			now := time.Now()
 			if now.Before(resumed) {

@@ -21,13 +21,18 @@ func (w When) Check(least time.Duration) error {
 	const op = "cron.Check"
 	switch {
 	case w.Period != 0 && w.Schedule != "":
-		return fault.New(op, fault.Invalid, "fields \"rotation_period\" and \"rotation_schedule\" exclude each other; give one, and set the other to \"\"")
+		return fault.New(op, fault.Invalid,
+			"fields \"rotation_period\" and \"rotation_schedule\" exclude each other; give one, and set the other to \"\"")
 	case w.Period != 0 && w.Period < least:
-		return fault.New(op, fault.Invalid, "field \"rotation_period\": %s is less than %s; give a longer one", w.Period, least)
+		return fault.New(op, fault.Invalid, "field \"rotation_period\": %s is less than %s; give a longer one",
+			w.Period, least)
 	case w.Window != 0 && w.Schedule == "":
-		return fault.New(op, fault.Invalid, "field \"rotation_window\" needs rotation_schedule; a rotation_period has no window")
+		return fault.New(op, fault.Invalid,
+			"field \"rotation_window\" needs rotation_schedule; a rotation_period has no window")
 	case w.Window != 0 && w.Window < MinWindow:
-		return fault.New(op, fault.Invalid, "field \"rotation_window\": %s is less than %s; give a longer one, or leave it out for none", w.Window, MinWindow)
+		return fault.New(op, fault.Invalid,
+			"field \"rotation_window\": %s is less than %s; give a longer one, or leave it out for none", w.Window,
+			MinWindow)
 	case w.Schedule == "":
 		return nil
 	}
@@ -127,7 +132,8 @@ const (
 	lastRetry  = time.Hour
 )
 
-// Backoff is how long to wait after so many tries have failed in a row: first, doubled each time, up to longest.
+// Backoff is how long to wait after so many tries have failed in a row: first, doubled each time,
+// up to longest.
 func Backoff(failed int, first, longest time.Duration) time.Duration {
 	wait := first
 	for ; failed > 1 && wait < longest; failed-- {
@@ -141,9 +147,10 @@ func Retry(failed int, now time.Time) time.Time {
 	return now.Add(Backoff(failed, firstRetry, lastRetry))
 }
 
-// Again is when a rotation that was due at some time, and has failed so many times in a row, is tried again: after
-// ever longer waits, and where the window ends before that, at its end. over means that the window is used up: it is
-// the time of the next rotation then, whose failures are counted anew.
+// Again is when a rotation that was due at some time, and has failed so many times in a row, is
+// tried again: after ever longer waits, and where the window ends before that, at its end. over
+// means that the window is used up: it is the time of the next rotation then, whose failures are
+// counted anew.
 func (w When) Again(due, last time.Time, failed int, now time.Time) (at time.Time, over bool) {
 	at = Retry(failed, now)
 	if due.IsZero() || !w.Missed(due, at) {

@@ -45,7 +45,8 @@ func TestWhenNext(t *testing.T) {
 		{"after the last", When{Period: time.Hour}, noon.Add(-20 * time.Minute), noon.Add(40 * time.Minute)},
 		{"the clock was ahead", When{Period: time.Hour}, noon.Add(20 * time.Hour), noon.Add(time.Hour)},
 		{"overdue", When{Period: time.Hour}, noon.Add(-20 * time.Hour), noon},
-		{"by schedule", When{Schedule: "0 3 * * SAT"}, noon.Add(-20 * time.Hour), time.Date(2030, 6, 8, 3, 0, 0, 0, time.UTC)},
+		{"by schedule", When{Schedule: "0 3 * * SAT"}, noon.Add(-20 * time.Hour),
+			time.Date(2030, 6, 8, 3, 0, 0, 0, time.UTC)},
 	} {
 		if got := tt.w.Next(tt.last, noon); !got.Equal(tt.want) {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
@@ -96,7 +97,10 @@ func TestShortest(t *testing.T) {
 }
 
 func TestRetry(t *testing.T) {
-	for failed, want := range map[int]time.Duration{0: 10 * time.Second, 1: 10 * time.Second, 2: 20 * time.Second, 4: 80 * time.Second, 9: 2560 * time.Second, 10: time.Hour, 1000: time.Hour} {
+	for failed, want := range map[int]time.Duration{
+		0: 10 * time.Second, 1: 10 * time.Second, 2: 20 * time.Second, 4: 80 * time.Second, 9: 2560 * time.Second,
+		10: time.Hour, 1000: time.Hour,
+	} {
 		if got := Retry(failed, noon).Sub(noon); got != want {
 			t.Errorf("after %d: %s, want %s", failed, got, want)
 		}
@@ -111,11 +115,14 @@ func TestWhenApply(t *testing.T) {
 		want When
 	}{
 		{When{Period: time.Minute}, Change{}, When{Period: time.Minute}},
-		{When{Period: time.Minute}, Change{Schedule: &daily, Window: &hour}, When{Schedule: "@daily", Window: time.Hour}},
+		{When{Period: time.Minute}, Change{Schedule: &daily, Window: &hour},
+			When{Schedule: "@daily", Window: time.Hour}},
 		{When{Schedule: "@weekly", Window: time.Hour}, Change{Period: &hour}, When{Period: time.Hour}},
-		{When{Schedule: "@weekly", Window: time.Hour}, Change{Period: &none}, When{Schedule: "@weekly", Window: time.Hour}},
+		{When{Schedule: "@weekly", Window: time.Hour}, Change{Period: &none},
+			When{Schedule: "@weekly", Window: time.Hour}},
 		{When{Period: time.Minute}, Change{Schedule: &empty}, When{Period: time.Minute}},
-		{When{Period: time.Minute}, Change{Period: &hour, Schedule: &daily}, When{Period: time.Hour, Schedule: "@daily"}},
+		{When{Period: time.Minute}, Change{Period: &hour, Schedule: &daily},
+			When{Period: time.Hour, Schedule: "@daily"}},
 	} {
 		got := tt.was
 		if got.Apply(tt.c); got != tt.want {

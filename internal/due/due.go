@@ -5,14 +5,13 @@
 //
 //	due/<lane>/<unix milliseconds, 8 bytes, big endian>/<kind>/<id>
 //
-// A lane is one undo target (a connection of a mount), or tokens, or one
-// engine's own work. A row says only that something is due; what it concerns
-// is another row, committed in the same batch, which alone is to be believed:
-// a handler that finds it moved or gone does nothing.
+// A lane is one target of revocations (a connection of a mount), or tokens, or the work of one
+// engine. A row says only that something is due. What is due is another row, committed in the same
+// batch, which is authoritative: a handler that finds it moved or gone does nothing.
 //
-// Invariants: nothing is kept in memory per item, so a start costs what is due
-// soon and not what is stored. A lane whose target fails stands before no one
-// else: it is paused, and probed with one item at a time.
+// Invariants: nothing is kept in memory per item, so a start costs what is due soon, not what is
+// stored. A lane whose target fails delays no other lane: it is paused, and probed with one item
+// at a time.
 package due
 
 import (
@@ -26,7 +25,7 @@ import (
 // Prefix of all keys of the index.
 const Prefix = "due/"
 
-// An Item is one row of the index. Lane and Kind hold no slash.
+// An Item is one row of the index. Lane and Kind contain no slash.
 type Item struct {
 	Lane string
 	At   time.Time // to the millisecond
@@ -56,8 +55,8 @@ func Parse(key string) (Item, bool) {
 	return Item{Lane: lane, At: time.UnixMilli(int64(ms)), Kind: kind, ID: id}, true
 }
 
-// Move returns the operations that take an item from one time to another in
-// somebody's batch. A zero from adds it, a zero to drops it.
+// Move returns the operations that move an item from one time to another, for the caller's batch.
+// A zero from adds it, a zero to removes it.
 func Move(it Item, from, to time.Time) []storage.Op {
 	var ops []storage.Op
 	it.At = to

@@ -11,16 +11,16 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// An Outcome is what a handler has done with an item. Only a handler's own
-// commit moves or drops the row; a row that stays is met again at the next rescan.
+// An Outcome says what became of an item. Only the handler's commit moves or removes the row; a
+// row that stays is handled again after the next rescan.
 type Outcome uint8
 
 // The outcomes.
 const (
-	Handled      Outcome = iota // done, or not to be done any more
-	TargetFailed                // the thing outside did not answer, or refused: pause the lane
-	StoreFailed                 // our own store or audit did not take it: try again soon
-	ItemFailed                  // nobody else is to blame: the lane goes on; it comes again when its row says, or at the next rescan
+	Handled      Outcome = iota // done, or no longer necessary
+	TargetFailed                // the target did not answer, or refused: pause the lane
+	StoreFailed                 // the store or the audit log failed: retry soon
+	ItemFailed                  // only this item failed: continue the lane
 )
 
 // Config of a [Loop].
@@ -29,21 +29,21 @@ type Config struct {
 		Scan(ctx context.Context, from, to string) iter.Seq2[storage.Entry, error]
 		Watch(ctx context.Context, prefix string, after storage.Version) iter.Seq2[storage.Change, error]
 	}
-	// Handle does one item. It is called by several goroutines, never twice at
-	// once for one item, and must return soon after ctx ends.
+	// Handle handles one item. Several goroutines call it, but never two at the same time for one
+	// item. It must return soon after ctx ends.
 	Handle func(ctx context.Context, it Item) Outcome
-	// Held reports that nothing may be done now; the loop asks again each second.
-	Held func() bool
-	// Late is told how late each item was begun; may be nil.
+	// Suspended reports that nothing may be done now; the loop calls it each second.
+	Suspended func() bool
+	// Late is called with the lateness of each item; may be nil.
 	Late func(it Item, by time.Duration)
 	Log  *slog.Logger
-	// Workers at one lane at a time, at most. 32 keep a target of 5 ms busy with
-	// 6,000 undos a second; more would only queue at the target.
+	// Workers is the maximum number of workers of one lane. 32 can do 6,000 revocations a second
+	// at a target that takes 5 ms for each; more would only queue at the target.
 	Workers int
 }
 
-// rescan is how often every lane starts again at its beginning, whatever the
-// feed has told: a safety net, not the way that items are found.
+// rescan is how often every lane starts again at its beginning. It is a safety net; usually the
+// change feed reports new items.
 const rescan = time.Minute
 
 // Pauses of a lane whose target fails: the first, and the longest.
@@ -62,30 +62,30 @@ type Loop struct {
 	wg    sync.WaitGroup
 }
 
-// A lane is what the loop knows of one lane of the index. Guarded by Loop.mu.
+// A lane is the loop's state of one lane of the index. Guarded by Loop.mu.
 type lane struct {
-	name    string
-	cursor  string    // the next key to look at
-	next    time.Time // when there is something to do; zero: not known, look
-	idle    bool      // nothing is left at or after cursor
-	running bool
-	news    string // the first key that the feed has told of since the running drain's last look; "": none
+	name     string
+	cursor   string    // the next key to read
+	next     time.Time // when something is due; zero: unknown
+	idle     bool      // nothing is left at or after cursor
+	running  bool      // drain runs
+	firstNew string    // the lowest key that the feed has reported since drain last read; "": none
 
-	inflight map[string]*flight // with a handler
-	pace     *pace
-	paused   time.Time // until then; zero: not paused
-	pause    time.Duration
-	probing  bool
+	active  map[string]*activeItem // being handled
+	pace    *pace
+	paused  time.Time // until then; zero: not paused
+	pause   time.Duration
+	probing bool
 }
 
-// A flight is an item that a handler has. Guarded by Loop.mu.
-type flight struct {
-	again bool // the row was met again meanwhile
-	probe bool // its lane waits to learn how it goes
+// An activeItem is being handled. Guarded by Loop.mu.
+type activeItem struct {
+	seenAgain bool // its row was read again meanwhile
+	probe     bool // its lane is paused, and waits for its outcome
 }
 
-// first is the key before all of the lane's.
-func (ln *lane) first() string { return Prefix + ln.name + "/" }
+// firstKey sorts before all keys of the lane.
+func (ln *lane) firstKey() string { return Prefix + ln.name + "/" }
 
 // NewLoop returns a loop that does nothing until Run.
 func NewLoop(cfg Config) *Loop {
@@ -122,7 +122,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 }
 
-// follow lowers cursors and wakes the loop as rows are committed.
+// follow moves cursors back and wakes the loop when rows are committed.
 func (l *Loop) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		joined := false
@@ -133,20 +133,20 @@ func (l *Loop) follow(ctx context.Context) {
 				}
 				break
 			}
-			if !joined { // what was committed before the feed began, it does not tell
+			if !joined { // the feed does not report rows from before it began
 				joined = true
 				if err := l.discover(ctx); err != nil && ctx.Err() == nil {
 					l.cfg.Log.Warn("reading the due index", "error", err)
 				}
-				l.poke()
+				l.wakeUp()
 			}
 			if it, ok := Parse(c.Key); ok && !c.Deleted {
 				l.added(it, c.Key)
 			}
 		}
-		// The feed left something out: look everywhere.
+		// The feed may have missed something: read every lane.
 		l.reset()
-		l.poke()
+		l.wakeUp()
 		select {
 		case <-ctx.Done():
 		case <-time.After(100 * time.Millisecond):
@@ -160,8 +160,8 @@ func (l *Loop) added(it Item, key string) {
 	if key < ln.cursor {
 		ln.cursor = key
 	}
-	if ln.running && (ln.news == "" || key < ln.news) {
-		ln.news = key
+	if ln.running && (ln.firstNew == "" || key < ln.firstNew) {
+		ln.firstNew = key
 	}
 	sooner := ln.idle || it.At.Before(ln.next)
 	if sooner {
@@ -169,11 +169,11 @@ func (l *Loop) added(it Item, key string) {
 	}
 	l.mu.Unlock()
 	if sooner {
-		l.poke()
+		l.wakeUp()
 	}
 }
 
-func (l *Loop) poke() {
+func (l *Loop) wakeUp() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -183,7 +183,8 @@ func (l *Loop) poke() {
 func (l *Loop) laneLocked(name string) *lane {
 	ln := l.lanes[name]
 	if ln == nil {
-		ln = &lane{name: name, cursor: Prefix + name + "/", inflight: map[string]*flight{}, pace: newPace(l.cfg.Workers), idle: true}
+		ln = &lane{name: name, cursor: Prefix + name +
+			"/", active: map[string]*activeItem{}, pace: newPace(l.cfg.Workers), idle: true}
 		l.lanes[name] = ln
 	}
 	return ln
@@ -197,52 +198,50 @@ func (l *Loop) reset() {
 	}
 }
 
-// discover finds the lanes by one seek each, and forgets those that have
-// nothing any more.
+// discover finds the lanes, with one seek for each, and forgets empty ones.
 func (l *Loop) discover(ctx context.Context) error {
 	from := Prefix
 	present := map[string]bool{}
 	for {
-		var first Item
+		var item Item
 		for e, err := range l.cfg.Store.Scan(ctx, from, storage.PrefixEnd(Prefix)) {
-			if err != nil && e.Key == "" { // else its value is damaged, which holds nothing
+			if err != nil && e.Key == "" { // with a key, only the value is damaged, which is empty anyway
 				return err
 			}
 			var ok bool
-			if first, ok = Parse(e.Key); !ok {
+			if item, ok = Parse(e.Key); !ok {
 				from = e.Key + "\x00"
-				first.Lane = ""
+				item.Lane = ""
 			}
 			break
 		}
-		if first.Lane == "" {
+		if item.Lane == "" {
 			break
 		}
-		present[first.Lane] = true
+		present[item.Lane] = true
 		l.mu.Lock()
-		ln := l.laneLocked(first.Lane)
-		ln.next, ln.idle = first.At, false
-		if ln.paused.IsZero() { // the probes of a paused lane go round by themselves
-			ln.cursor = ln.first()
+		ln := l.laneLocked(item.Lane)
+		ln.next, ln.idle = item.At, false
+		if ln.paused.IsZero() { // a paused lane moves its cursor from probe to probe
+			ln.cursor = ln.firstKey()
 		}
 		l.mu.Unlock()
-		from = storage.PrefixEnd(Prefix + first.Lane + "/")
+		from = storage.PrefixEnd(Prefix + item.Lane + "/")
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for name, ln := range l.lanes {
-		if !present[name] && ln.idle && !ln.running && len(ln.inflight) == 0 {
+		if !present[name] && ln.idle && !ln.running && len(ln.active) == 0 {
 			delete(l.lanes, name)
 		}
 	}
 	return nil
 }
 
-// start begins each lane that has something due and returns how long to wait
-// for the next.
+// start drains each lane that has something due, and returns how long to wait for the next.
 func (l *Loop) start(ctx context.Context) time.Duration {
-	now := time.Now() // before Held: what it does not hold, this was not
-	if l.cfg.Held != nil && l.cfg.Held() {
+	now := time.Now() // read before Suspended is called, so that it covers this time
+	if l.cfg.Suspended != nil && l.cfg.Suspended() {
 		return time.Second
 	}
 	l.mu.Lock()
@@ -252,15 +251,15 @@ func (l *Loop) start(ctx context.Context) time.Duration {
 		if ln.running || ln.idle {
 			continue
 		}
-		at := ln.next
-		if ln.paused.After(at) {
-			at = ln.paused
+		begin := ln.next
+		if ln.paused.After(begin) {
+			begin = ln.paused
 		}
 		if ln.probing {
 			continue
 		}
-		if at.After(now) {
-			wait = min(wait, at.Sub(now))
+		if begin.After(now) {
+			wait = min(wait, begin.Sub(now))
 			continue
 		}
 		ln.running = true
@@ -269,18 +268,17 @@ func (l *Loop) start(ctx context.Context) time.Duration {
 	return wait
 }
 
-// drain hands out what is due in one lane until nothing is, the lane is
-// paused, or ctx ends.
+// drain dispatches the due items of one lane until none is left, the lane is paused, or ctx ends.
 func (l *Loop) drain(ctx context.Context, ln *lane) {
-	defer l.poke()
+	defer l.wakeUp()
 	for ctx.Err() == nil {
 		now := time.Now()
-		if l.cfg.Held != nil && l.cfg.Held() {
+		if l.cfg.Suspended != nil && l.cfg.Suspended() {
 			break
 		}
 		l.mu.Lock()
 		from, probe := ln.cursor, !ln.paused.IsZero()
-		ln.news = ""
+		ln.firstNew = ""
 		l.mu.Unlock()
 		items, last, next, err := l.batch(ctx, ln, from, now, probe)
 		if err != nil {
@@ -291,25 +289,27 @@ func (l *Loop) drain(ctx context.Context, ln *lane) {
 			return
 		}
 		for _, it := range items {
-			if !l.hand(ctx, ln, it) {
-				l.park(ln) // paused meanwhile, or over
+			if !l.dispatch(ctx, ln, it) {
+				l.stopPaused(ln) // paused meanwhile, or ctx has ended
 				return
 			}
 		}
-		if done := l.advance(ln, look{from, last, next, now, len(items) == mostItems, probe}); done {
+		if done := l.advance(ln, progress{from, last, next, now, len(items) == batchSize, probe}); done {
 			return
 		}
 	}
 	l.stop(ln, "", time.Now().Add(time.Second))
 }
 
-// mostItems is how many items are handed out between two looks.
-const mostItems = 256
+// batchSize is the maximum number of items in a batch.
+const batchSize = 256
 
-// batch reads what is due at or after from: at most mostItems, one for a
-// probe. next is the time of the first item that is not due yet.
-func (l *Loop) batch(ctx context.Context, ln *lane, from string, now time.Time, probe bool) (items []Item, last string, next time.Time, err error) {
-	limit := mostItems
+// batch reads the due items at or after from: one for a probe, otherwise at most batchSize. next
+// is the time of the first item that is not due yet.
+func (l *Loop) batch(
+	ctx context.Context, ln *lane, from string, now time.Time, probe bool,
+) (items []Item, last string, next time.Time, err error) {
+	limit := batchSize
 	if probe {
 		limit = 1
 	}
@@ -334,48 +334,48 @@ func (l *Loop) batch(ctx context.Context, ln *lane, from string, now time.Time, 
 	return items, last, time.Time{}, nil
 }
 
-// A look is what a drain has read of its lane.
-type look struct {
-	from, last string    // the first key that it looked at, the last that it found; "": none
+// A progress describes one batch that drain has read.
+type progress struct {
+	from, last string    // where it began, and the last key that it found; "": none
 	next       time.Time // of the first item that is not due yet
 	now        time.Time
-	full       bool // there may be more that is due
+	full       bool // more may be due
 	probe      bool
 }
 
-// past is the key up to which a look has left nothing.
-func (k look) past(lane string) string {
+// emptyBelow returns the key below which nothing is left to dispatch.
+func (k progress) emptyBelow(lane string) string {
 	if k.full || k.probe {
 		return k.last + "\x00"
 	}
-	// All that was due is in other hands. Rows that are gone leave traces in the store, which it would
-	// step over at each look: so the next begins at what is not due yet.
+	// Everything due has been dispatched. The next batch begins at the current time, because the
+	// store would step over the traces of removed rows each time.
 	return max(k.last+"\x00", Item{Lane: lane, At: k.now}.Key())
 }
 
-// advance moves the cursor past what was handed out, unless the feed has
-// lowered it meanwhile, and reports whether the lane has nothing to do now.
-func (l *Loop) advance(ln *lane, k look) bool {
+// advance moves the cursor past the dispatched items, unless the feed has moved it back meanwhile,
+// and reports whether the lane has nothing to do now.
+func (l *Loop) advance(ln *lane, p progress) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	next := k.next
-	lowered := ln.cursor != k.from
-	if past := k.past(ln.name); !lowered && past > ln.cursor {
-		ln.cursor = past
+	next := p.next
+	lowered := ln.cursor != p.from
+	if empty := p.emptyBelow(ln.name); !lowered && empty > ln.cursor {
+		ln.cursor = empty
 	}
-	if it, ok := Parse(ln.news); ok { // it may have been committed after the look
-		ln.cursor = min(ln.cursor, ln.news)
+	if it, ok := Parse(ln.firstNew); ok { // it may have been committed after the batch was read
+		ln.cursor = min(ln.cursor, ln.firstNew)
 		if next.IsZero() || it.At.Before(next) {
 			next = it.At
 		}
 	}
-	if k.probe || !ln.paused.IsZero() {
-		// Wait for the pause to pass, or for the probe to tell.
+	if p.probe || !ln.paused.IsZero() {
+		// Wait for the end of the pause, or for the outcome of the probe.
 		ln.running = false
 		switch {
-		case k.last != "":
-		case k.from != ln.first() && !lowered: // round again: each is probed in turn
-			ln.cursor, ln.next = ln.first(), time.Now().Add(firstPause) // not at once: none may have told
+		case p.last != "":
+		case p.from != ln.firstKey() && !lowered: // round again: each is probed in turn
+			ln.cursor, ln.next = ln.firstKey(), time.Now().Add(firstPause) // not at once: none may have told
 		default:
 			ln.next, ln.idle = next, next.IsZero()
 		}
@@ -388,9 +388,8 @@ func (l *Loop) advance(ln *lane, k look) bool {
 	return true
 }
 
-// park ends a drain whose cursor must stay: what was handed out is in flight
-// and what was not is still to come.
-func (l *Loop) park(ln *lane) {
+// stopPaused ends a drain without moving the cursor, because not all items have been dispatched.
+func (l *Loop) stopPaused(ln *lane) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ln.running, ln.idle, ln.next = false, false, ln.paused
@@ -405,9 +404,9 @@ func (l *Loop) stop(ln *lane, cursor string, next time.Time) {
 	ln.running, ln.next, ln.idle = false, next, false
 }
 
-// hand gives one item to a worker. It reports false where the lane was paused
-// meanwhile and the item was not handed out.
-func (l *Loop) hand(ctx context.Context, ln *lane, it Item) bool {
+// dispatch gives one item to a worker. It reports false if it has not, because the lane was paused
+// meanwhile or ctx has ended.
+func (l *Loop) dispatch(ctx context.Context, ln *lane, it Item) bool {
 	end, err := ln.pace.begin(ctx)
 	if err != nil {
 		return false
@@ -420,14 +419,14 @@ func (l *Loop) hand(ctx context.Context, ln *lane, it Item) bool {
 		end(false)
 		return false
 	}
-	if busy := ln.inflight[key]; busy != nil {
-		busy.again = true // its handler may have put it there anew
+	if other := ln.active[key]; other != nil {
+		other.seenAgain = true // its handler may have put it there anew
 		l.mu.Unlock()
 		end(false)
 		return true
 	}
 	ln.probing = !ln.paused.IsZero()
-	ln.inflight[key] = &flight{probe: ln.probing}
+	ln.active[key] = &activeItem{probe: ln.probing}
 	l.mu.Unlock()
 	if l.cfg.Late != nil {
 		l.cfg.Late(it, max(now.Sub(it.At), 0))
@@ -440,37 +439,37 @@ func (l *Loop) hand(ctx context.Context, ln *lane, it Item) bool {
 	return true
 }
 
-// finish learns from an item how its lane's target is.
+// finish updates the lane of an item by the item's outcome.
 func (l *Loop) finish(ln *lane, key string, out Outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f, now := ln.inflight[key], time.Now()
-	delete(ln.inflight, key)
-	if f.probe {
+	item, now := ln.active[key], time.Now()
+	delete(ln.active, key)
+	if item.probe {
 		ln.probing = false
 	}
-	if f.again {
+	if item.seenAgain {
 		ln.cursor, ln.next, ln.idle = min(ln.cursor, key), now, false
-		l.poke()
+		l.wakeUp()
 	}
 	switch out {
 	case Handled:
 		if !ln.paused.IsZero() {
 			ln.paused, ln.pause = time.Time{}, 0
-			ln.cursor, ln.next, ln.idle = ln.first(), now, false
-			l.poke()
+			ln.cursor, ln.next, ln.idle = ln.firstKey(), now, false
+			l.wakeUp()
 		}
 	case ItemFailed:
-		if f.probe { // it tells nothing of the target: ask another
+		if item.probe { // it says nothing about the target: probe with another item
 			ln.next, ln.idle = now, false
-			l.poke()
+			l.wakeUp()
 		}
 	case TargetFailed, StoreFailed:
-		if !f.probe { // of probes each gets its turn, lest one that never can be done stands before all
+		if !item.probe { // the next probe is another item, because this one may never succeed
 			ln.cursor = min(ln.cursor, key)
 		}
 		if ln.paused.After(now) {
-			break // another item of the same moment has paused it
+			break // another item has just paused it
 		}
 		ln.pause = min(max(firstPause, 2*ln.pause), longestPause)
 		if out == StoreFailed {
@@ -478,6 +477,6 @@ func (l *Loop) finish(ln *lane, key string, out Outcome) {
 		}
 		ln.paused, ln.idle = now.Add(ln.pause), false
 		ln.next = ln.paused
-		l.poke()
+		l.wakeUp()
 	}
 }

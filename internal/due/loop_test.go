@@ -16,8 +16,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// TestMovedWhileDraining: an item whose handler moves it while the loop is
-// still busy with others of its lane is not forgotten until the rescan.
+// TestMovedWhileDraining: an item that its handler moves, while the loop still drains the lane, is
+// handled in time, not only after the next rescan.
 func TestMovedWhileDraining(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memory.Open()
@@ -30,7 +30,7 @@ func TestMovedWhileDraining(t *testing.T) {
 		begin := time.Now()
 		moving := Item{Lane: "work", At: begin.Add(time.Second), Kind: "key", ID: "a"}
 		other := Item{Lane: "work", At: begin.Add(time.Second), Kind: "key", ID: "b"}
-		again := begin.Add(5 * time.Second)
+		movedTo := begin.Add(5 * time.Second)
 		commit(Move(moving, time.Time{}, moving.At)...)
 		commit(Move(other, time.Time{}, other.At)...)
 
@@ -42,10 +42,10 @@ func TestMovedWhileDraining(t *testing.T) {
 			Handle: func(_ context.Context, it Item) Outcome {
 				switch {
 				case it.ID == "a" && it.At.Equal(moving.At):
-					commit(Move(it, it.At, again)...)
+					commit(Move(it, it.At, movedTo)...)
 				case it.ID == "a":
 					mu.Lock()
-					handled, late = handled+1, time.Since(again)
+					handled, late = handled+1, time.Since(movedTo)
 					mu.Unlock()
 					commit(Move(it, it.At, time.Time{})...)
 				default:
@@ -55,7 +55,7 @@ func TestMovedWhileDraining(t *testing.T) {
 			},
 			Late: func(it Item, _ time.Duration) {
 				if it.ID == "b" {
-					time.Sleep(10 * time.Millisecond) // the first item's handler and the feed are done meanwhile
+					time.Sleep(10 * time.Millisecond) // the first item's handler and the feed finish meanwhile
 				}
 			},
 		})
@@ -74,8 +74,8 @@ func TestMovedWhileDraining(t *testing.T) {
 	})
 }
 
-// TestMovedBack: an item that its handler moves away and back to the same
-// millisecond is due once more.
+// TestMovedBack: an item that its handler moves away and back to the same millisecond is handled
+// again.
 func TestMovedBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memory.Open()
@@ -88,17 +88,18 @@ func TestMovedBack(t *testing.T) {
 		it := Item{Lane: "work", At: time.Now().Add(time.Second), Kind: "key", ID: "a"}
 		commit(Move(it, time.Time{}, it.At))
 		handled := 0
-		loop := NewLoop(Config{Store: store, Log: slog.New(slog.DiscardHandler), Handle: func(context.Context, Item) Outcome {
-			if handled++; handled > 1 {
-				commit(Move(it, it.At, time.Time{}))
+		loop := NewLoop(Config{Store: store,
+			Log: slog.New(slog.DiscardHandler), Handle: func(context.Context, Item) Outcome {
+				if handled++; handled > 1 {
+					commit(Move(it, it.At, time.Time{}))
+					return Handled
+				}
+				far := it.At.Add(time.Hour)
+				commit(Move(it, it.At, far))
+				commit(Move(it, far, it.At))
+				time.Sleep(10 * time.Millisecond) // the loop reads the row while the handler is still running
 				return Handled
-			}
-			far := it.At.Add(time.Hour)
-			commit(Move(it, it.At, far))
-			commit(Move(it, far, it.At))
-			time.Sleep(10 * time.Millisecond) // the feed tells, and the loop looks, while the handler is not done
-			return Handled
-		}})
+			}})
 		ctx, end := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -114,10 +115,12 @@ func TestMovedBack(t *testing.T) {
 	})
 }
 
-// TestOneThatAlwaysFails: an item that can never be done keeps no other of its
-// lane from being done in time, whatever its handler says of the reason.
-func TestOneThatAlwaysFails(t *testing.T) {
-	for name, out := range map[string]Outcome{"the item": ItemFailed, "the store": StoreFailed, "the target": TargetFailed} {
+// TestItemThatAlwaysFails: an item that always fails does not delay others of its lane, whatever
+// its outcome is.
+func TestItemThatAlwaysFails(t *testing.T) {
+	for name, out := range map[string]Outcome{
+		"the item": ItemFailed, "the store": StoreFailed, "the target": TargetFailed,
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := memory.Open()
@@ -137,26 +140,29 @@ func TestOneThatAlwaysFails(t *testing.T) {
 				}
 				var mu sync.Mutex
 				worst, tries, handled := time.Duration(0), 0, 0
-				loop := NewLoop(Config{Store: store, Log: slog.New(slog.DiscardHandler), Workers: 1, Handle: func(_ context.Context, it Item) Outcome {
-					mu.Lock()
-					defer mu.Unlock()
-					if it.ID == "bad" {
-						tries++
-						return out
-					}
-					handled++
-					worst = max(worst, time.Since(it.At))
-					commit(Move(it, it.At, time.Time{}))
-					return Handled
-				}})
+				loop := NewLoop(Config{Store: store, Log: slog.New(slog.DiscardHandler),
+					Workers: 1, Handle: func(_ context.Context, it Item) Outcome {
+						mu.Lock()
+						defer mu.Unlock()
+						if it.ID == "bad" {
+							tries++
+							return out
+						}
+						handled++
+						worst = max(worst, time.Since(it.At))
+						commit(Move(it, it.At, time.Time{}))
+						return Handled
+					}})
 				ctx, end := context.WithCancel(t.Context())
 				done := make(chan struct{})
 				go func() { defer close(done); _ = loop.Run(ctx) }()
 				time.Sleep(10 * time.Minute)
 				end()
 				<-done
-				most := map[Outcome]time.Duration{ItemFailed: time.Second, StoreFailed: 5 * time.Second, TargetFailed: 2 * time.Minute}[out]
-				if handled != 4 || worst > most || tries < 5 || tries > 1000 {
+				limit := map[Outcome]time.Duration{
+					ItemFailed: time.Second, StoreFailed: 5 * time.Second, TargetFailed: 2 * time.Minute,
+				}[out]
+				if handled != 4 || worst > limit || tries < 5 || tries > 1000 {
 					t.Errorf("%d of 4 handled, %s late, and the bad one was tried %d times", handled, worst, tries)
 				}
 			})
@@ -164,8 +170,7 @@ func TestOneThatAlwaysFails(t *testing.T) {
 	}
 }
 
-// damaged yields the rows of a store with an error each, as a barrier does
-// that cannot decrypt them.
+// damaged yields each row with an error, like a barrier that cannot decrypt it.
 type damaged struct{ *memory.Store }
 
 func (d damaged) Scan(ctx context.Context, from, to string) iter.Seq2[storage.Entry, error] {
@@ -181,8 +186,7 @@ func (d damaged) Scan(ctx context.Context, from, to string) iter.Seq2[storage.En
 	}
 }
 
-// TestDamagedRow: a row whose value cannot be read is done all the same, for
-// its key says it all.
+// TestDamagedRow: an item whose value cannot be read is handled, because its key is sufficient.
 func TestDamagedRow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memory.Open()
@@ -192,10 +196,11 @@ func TestDamagedRow(t *testing.T) {
 			t.Fatal(err)
 		}
 		var handled atomic.Int32
-		loop := NewLoop(Config{Store: damaged{store}, Log: slog.New(slog.DiscardHandler), Handle: func(context.Context, Item) Outcome {
-			handled.Add(1)
-			return Handled
-		}})
+		loop := NewLoop(Config{Store: damaged{store},
+			Log: slog.New(slog.DiscardHandler), Handle: func(context.Context, Item) Outcome {
+				handled.Add(1)
+				return Handled
+			}})
 		ctx, end := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); _ = loop.Run(ctx) }()
@@ -208,9 +213,9 @@ func TestDamagedRow(t *testing.T) {
 	})
 }
 
-// TestProbesTakeTurnsAtLeisure: of a paused lane whose only due item tells nothing of the
-// target, the loop does not ask that one without end.
-func TestProbesTakeTurnsAtLeisure(t *testing.T) {
+// TestProbesDoNotSpin: if the only due item of a paused lane says nothing about the target, the
+// loop does not probe with it endlessly.
+func TestProbesDoNotSpin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memory.Open()
 		defer store.Close()
@@ -224,16 +229,17 @@ func TestProbesTakeTurnsAtLeisure(t *testing.T) {
 		commit(Move(Item{Lane: "db", Kind: "lease", ID: "failing", At: now}, time.Time{}, now))
 		var tries atomic.Int32
 		ctx, end := context.WithCancel(t.Context())
-		loop := NewLoop(Config{Store: store, Log: slog.New(slog.DiscardHandler), Handle: func(_ context.Context, it Item) Outcome {
-			if it.ID == "failing" {
-				commit(Move(it, it.At, it.At.Add(time.Hour)))
-				return TargetFailed
-			}
-			if tries.Add(1) > 1000 {
-				end() // time stands still while the loop spins
-			}
-			return ItemFailed
-		}})
+		loop := NewLoop(Config{Store: store,
+			Log: slog.New(slog.DiscardHandler), Handle: func(_ context.Context, it Item) Outcome {
+				if it.ID == "failing" {
+					commit(Move(it, it.At, it.At.Add(time.Hour)))
+					return TargetFailed
+				}
+				if tries.Add(1) > 1000 {
+					end() // the bubble's time does not advance while the loop spins
+				}
+				return ItemFailed
+			}})
 		done := make(chan struct{})
 		go func() { defer close(done); _ = loop.Run(ctx) }()
 		time.Sleep(10 * time.Minute)
@@ -245,7 +251,7 @@ func TestProbesTakeTurnsAtLeisure(t *testing.T) {
 	})
 }
 
-// scanned notes where scans of a lane begin.
+// scanned records where scans of a lane begin.
 type scanned struct {
 	*memory.Store
 	mu   sync.Mutex
@@ -261,9 +267,9 @@ func (s *scanned) Scan(ctx context.Context, from, to string) iter.Seq2[storage.E
 	return s.Store.Scan(ctx, from, to)
 }
 
-// TestLooksNotBack: what was looked through is not looked through at the next look again, since rows
-// that are gone leave traces there; and what is added there later is found all the same.
-func TestLooksNotBack(t *testing.T) {
+// TestDoesNotRescanEmptyRange: a drained range is not scanned again, because removed rows leave
+// traces there. Items that are added there later are found nevertheless.
+func TestDoesNotRescanEmptyRange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &scanned{Store: memory.Open()}
 		defer store.Close()
@@ -278,19 +284,22 @@ func TestLooksNotBack(t *testing.T) {
 		}
 		var mu sync.Mutex
 		var handled []string
-		loop := NewLoop(Config{Store: store, Log: slog.New(slog.DiscardHandler), Handle: func(_ context.Context, it Item) Outcome {
-			mu.Lock()
-			handled = append(handled, it.ID)
-			mu.Unlock()
-			commit(Move(it, it.At, time.Time{})...)
-			return Handled
-		}})
+		loop := NewLoop(Config{Store: store,
+			Log: slog.New(slog.DiscardHandler), Handle: func(_ context.Context, it Item) Outcome {
+				mu.Lock()
+				handled = append(handled, it.ID)
+				mu.Unlock()
+				commit(Move(it, it.At, time.Time{})...)
+				return Handled
+			}})
 		ctx, end := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); _ = loop.Run(ctx) }()
 		gone := at(5*time.Second, "gone")
 		commit(Move(gone, time.Time{}, gone.At)...)
-		for _, it := range []Item{at(time.Second, "first"), at(10*time.Second, "second"), at(12*time.Second, "third")} {
+		for _, it := range []Item{
+			at(time.Second, "first"), at(10*time.Second, "second"), at(12*time.Second, "third"),
+		} {
 			commit(Move(it, time.Time{}, it.At)...)
 		}
 		time.Sleep(2 * time.Second)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A target works on so many items at once, each for as long, in a bubble.
+// A target handles several items at once, each for the same time. It runs in a bubble.
 type target struct {
 	places chan struct{}
 	each   time.Duration
@@ -18,16 +18,16 @@ func newTarget(places int, each time.Duration) *target {
 	return &target{places: make(chan struct{}, places), each: each}
 }
 
-// work is one item, in a bubble.
+// work handles one item. It runs in a bubble.
 func (g *target) work() {
 	g.places <- struct{}{}
 	time.Sleep(g.each)
 	<-g.places
 }
 
-// drive works items off for d, in a bubble, and returns how many were done and how many were under way at most in
-// the last half.
-func drive(t *testing.T, p *pace, g *target, d time.Duration) (done, most int) {
+// drive handles items for d, and returns how many, and how many were active at most in the second
+// half. It runs in a bubble.
+func drive(t *testing.T, p *pace, g *target, d time.Duration) (done, peak int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
@@ -42,7 +42,7 @@ func drive(t *testing.T, p *pace, g *target, d time.Duration) (done, most int) {
 		mu.Lock()
 		active++
 		if time.Since(start) > d/2 {
-			most = max(most, active)
+			peak = max(peak, active)
 		}
 		mu.Unlock()
 		all.Go(func() {
@@ -55,10 +55,10 @@ func drive(t *testing.T, p *pace, g *target, d time.Duration) (done, most int) {
 		})
 	}
 	all.Wait()
-	return done, most
+	return done, peak
 }
 
-// A target that is far away has all workers, soon.
+// TestPaceFarTarget: a target with a long round trip soon gets all workers.
 func TestPaceFarTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newTarget(1000, 5*time.Millisecond)
@@ -68,16 +68,16 @@ func TestPaceFarTarget(t *testing.T) {
 	})
 }
 
-// One that does one item after the other, at once, has no queue; and it is kept busy.
+// TestPaceNearTarget: a fast target that handles one item at a time is busy, but has no queue.
 //
 // https://github.com/hashicorp/vault/issues/5968
 // https://github.com/hashicorp/vault/issues/13404
 func TestPaceNearTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newTarget(1, 500*time.Microsecond)
-		n, most := drive(t, newPace(32), g, 10*time.Second)
-		if most > 2 {
-			t.Errorf("%d items at once, where one does as much", most)
+		n, peak := drive(t, newPace(32), g, 10*time.Second)
+		if peak > 2 {
+			t.Errorf("%d items at once, where one does as much", peak)
 		}
 		if n < 19_000 {
 			t.Errorf("%d items in ten seconds, of 20,000", n)
@@ -85,21 +85,21 @@ func TestPaceNearTarget(t *testing.T) {
 	})
 }
 
-// One with ten places has ten items under way, give or take.
+// TestPaceFindsPlaces: a target that handles ten items at once gets about ten.
 func TestPaceFindsPlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newTarget(10, 5*time.Millisecond)
-		n, most := drive(t, newPace(32), g, 10*time.Second)
+		n, peak := drive(t, newPace(32), g, 10*time.Second)
 		if n < 17_000 {
 			t.Errorf("%d items in ten seconds, of 20,000", n)
 		}
-		if most > 16 {
-			t.Errorf("%d items at once, for ten places", most)
+		if peak > 16 {
+			t.Errorf("%d items at once, for ten places", peak)
 		}
 	})
 }
 
-// A target that becomes slower for good is not taken for a crowded one for long.
+// TestPaceRelearns: a target that becomes slower for good is soon used fully again.
 func TestPaceRelearns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPace(32)
@@ -112,7 +112,8 @@ func TestPaceRelearns(t *testing.T) {
 	})
 }
 
-// Items that hang hold up the others for a moment each, until all workers hang.
+// TestPaceWithHangingItems: an item that hangs delays the others only for a moment, until all
+// workers hang.
 func TestPaceWithHangingItems(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPace(32)
@@ -150,15 +151,15 @@ func TestPaceWithHangingItems(t *testing.T) {
 	})
 }
 
-// A caller that gives up takes no place.
-func TestPaceGivesUp(t *testing.T) {
+// TestPaceCancelled: a caller whose context ends does not count as active.
+func TestPaceCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPace(1)
 		end, err := p.begin(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), patience/2)
+		ctx, cancel := context.WithTimeout(t.Context(), maxHold/2)
 		defer cancel()
 		if _, err := p.begin(ctx); err == nil {
 			t.Error("a second item is under way")

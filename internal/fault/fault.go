@@ -32,7 +32,10 @@ const (
 	Held                    // an operator must decide first
 )
 
-var names = [...]string{"internal", "invalid", "denied", "not-found", "conflict", "unsupported", "too-large", "sealed", "unavailable", "upstream", "timeout", "held"}
+var names = [...]string{
+	"internal", "invalid", "denied", "not-found", "conflict", "unsupported", "too-large", "sealed", "unavailable",
+	"upstream", "timeout", "held",
+}
 
 // String is the kind's label in metrics and logs.
 func (k Kind) String() string {
@@ -102,8 +105,8 @@ func causeText(err error) string {
 // Is reports whether err is, or wraps, an [Error] whose outermost kind is k.
 func Is(err error, k Kind) bool { return err != nil && KindOf(err) == k }
 
-// IgnoreConflict returns err, but nil for a conflict. It is for commits that another server may have
-// made unnecessary.
+// IgnoreConflict returns err, but nil for a conflict. It is for commits that another server may
+// have made unnecessary.
 func IgnoreConflict(err error) error {
 	if Is(err, Conflict) {
 		return nil
@@ -119,7 +122,8 @@ func KindOf(err error) Kind {
 	return Internal
 }
 
-// Cause returns the first error in err's chain that is not an [Error], or nil. Its text is for the log.
+// Cause returns the first error in err's chain that is not an [Error], or nil. Its text is for the
+// log.
 func Cause(err error) error {
 	for {
 		e, ok := errors.AsType[*Error](err)
@@ -130,7 +134,8 @@ func Cause(err error) error {
 	}
 }
 
-// Message returns the text of err for the client: the first message in its chain of [Error]s, or "".
+// Message returns the text of err for the client: the first message in its chain of [Error]s, or
+// "".
 func Message(err error) string {
 	for err != nil {
 		e, ok := errors.AsType[*Error](err)

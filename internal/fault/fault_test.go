@@ -16,7 +16,8 @@ func TestRedacted(t *testing.T) {
 	}
 	inner := &Error{Op: "inner.Op", Kind: Timeout, Err: errors.New("theirs")}
 	err := (&Error{Op: "op", Kind: Upstream, Msg: "our words", Err: inner}).Redacted(scrub)
-	if got, want := err.Error(), "op: our words: inner.Op: [redacted]"; got != want || KindOf(err) != Upstream || Message(err) != "our words" {
+	got, want := err.Error(), "op: our words: inner.Op: [redacted]"
+	if got != want || KindOf(err) != Upstream || Message(err) != "our words" {
 		t.Errorf("got %q of kind %v, want %q", got, KindOf(err), want)
 	}
 	if inner.Err.Error() != "theirs" {

@@ -1,6 +1,7 @@
 package fault
 
-// Nearest returns the known word that word is probably a misspelling of, for "did you mean", or "".
+// Nearest returns the known word that word is probably a misspelling of, for "did you mean", or
+// "".
 func Nearest(word string, known []string) string {
 	best, distance := "", 3
 	for _, k := range known {

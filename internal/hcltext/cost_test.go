@@ -16,6 +16,11 @@ func FuzzTextCost(f *testing.F) {
 			}
 		}
 		return nil
-	}}, costtest.Shape{Unit: "a§ = 1\n"}, costtest.Shape{Unit: "a = 1\n"}, costtest.Shape{Unit: "a \"b\" {}\n"}, costtest.Shape{Head: "a = [", Unit: "1,", Tail: "1]"}, costtest.Shape{Head: "a = <<A\n", Unit: "b\n", Tail: "A\n"},
-		costtest.Shape{Head: "{", Unit: `"a§":{},`, Tail: `"z":1}`}, costtest.Shape{Head: `{"a":[`, Unit: "{},", Tail: "{}]}"}, costtest.Shape{Unit: "/*"}, costtest.Shape{Unit: "{"}, costtest.Shape{Head: "a = ", Unit: "9"}, costtest.Shape{Head: "a = 1e", Unit: "9"})
+	}}, costtest.Shape{Unit: "a§ = 1\n"}, costtest.Shape{Unit: "a = 1\n"}, costtest.Shape{Unit: "a \"b\" {}\n"},
+		costtest.Shape{Head: "a = [", Unit: "1,", Tail: "1]"},
+		costtest.Shape{Head: "a = <<A\n", Unit: "b\n", Tail: "A\n"},
+		costtest.Shape{Head: "{", Unit: `"a§":{},`, Tail: `"z":1}`},
+		costtest.Shape{Head: `{"a":[`, Unit: "{},", Tail: "{}]}"}, costtest.Shape{Unit: "/*"}, costtest.Shape{
+			Unit: "{",
+		}, costtest.Shape{Head: "a = ", Unit: "9"}, costtest.Shape{Head: "a = 1e", Unit: "9"})
 }

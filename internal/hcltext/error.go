@@ -2,7 +2,8 @@ package hcltext
 
 import (
 	"fmt"
-	"strings"
+
+	"github.com/keyturn/keyturn/internal/fault"
 )
 
 // An Error says what is wrong with a text. It is for a person.
@@ -20,14 +21,10 @@ func (e *Error) Error() string {
 }
 
 func bad(line int, format string, args ...any) *Error {
-	text := fmt.Sprintf(format, args...)
-	if len(text) > maxWords {
-		text = strings.ToValidUTF8(text[:maxWords], "") + " …"
-	}
-	return &Error{line, text}
+	return &Error{Line: line, Text: fault.Clip(fmt.Sprintf(format, args...), maxWords)}
 }
 
-// maxWords bounds a message about a text: parsers quote what they read.
+// maxWords limits a message in bytes, because parsers quote what they read.
 const maxWords = 2000
 
 // maxDepth is how deep a text may nest. A policy needs nine; the parsers recurse

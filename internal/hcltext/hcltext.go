@@ -49,12 +49,15 @@ func Parse(text string, o Options) (list *ast.ObjectList, err *Error) {
 	return list, checkValues(list)
 }
 
-// checkValues refuses what would panic when it is read: HCL takes numbers of any size, and its tokens only some.
+// checkValues refuses what would panic when it is read: HCL takes numbers of any size, and its
+// tokens only some.
 func checkValues(list *ast.ObjectList) (err *Error) {
 	at := token.Token{}
 	defer func() {
 		if recover() != nil {
-			err = bad(at.Pos.Line, "%.40q cannot be read as a value; a number must fit 64 bits, and anything else stands in quotes", at.Text)
+			err = bad(at.Pos.Line,
+				"%.40q cannot be read as a value; a number must fit 64 bits, and anything else stands in quotes",
+				at.Text)
 		}
 	}()
 	ast.Walk(list, func(n ast.Node) (ast.Node, bool) {

@@ -56,7 +56,9 @@ func (j *jsonReader) value() (ast.Node, *Error) {
 		return nil, j.bad("it is no valid JSON")
 	}
 	literal := func(kind token.Type, text string) (ast.Node, *Error) {
-		return &ast.LiteralType{Token: token.Token{Type: kind, Text: text, JSON: true, Pos: token.Pos{Line: j.line()}}}, nil
+		return &ast.LiteralType{
+			Token: token.Token{Type: kind, Text: text, JSON: true, Pos: token.Pos{Line: j.line()}},
+		}, nil
 	}
 	switch v := t.(type) {
 	case string:
@@ -106,7 +108,9 @@ func (j *jsonReader) object() (ast.Node, *Error) {
 			return nil, j.bad("the key %.100q is given twice", name)
 		}
 		seen[name] = true
-		key := &ast.ObjectKey{Token: token.Token{Type: token.STRING, Text: strconv.Quote(name), JSON: true, Pos: token.Pos{Line: j.line()}}}
+		key := &ast.ObjectKey{Token: token.Token{
+			Type: token.STRING, Text: strconv.Quote(name), JSON: true, Pos: token.Pos{Line: j.line()},
+		}}
 		node, wrong := j.value()
 		if wrong != nil {
 			return nil, wrong

@@ -10,8 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// End makes a lease unusable and due at once. It is durable when it returns;
-// the undo follows in the due loop, or by Step. An unknown lease is success.
+// End makes a lease unusable and due at once. That is durable when End returns; the due loop
+// undoes the lease later. An unknown lease is success.
 func (m *Manager) End(ctx context.Context, id string, force bool, now time.Time) error {
 	for range 8 {
 		e, err := m.view.Get(ctx, Prefix+id)
@@ -33,10 +33,11 @@ func (m *Manager) End(ctx context.Context, id string, force bool, now time.Time)
 		}
 		return err
 	}
-	return fault.New("lease.End", fault.Unavailable, "lease %q is being changed by many requests at once; try again", id)
+	return fault.New("lease.End", fault.Unavailable, "lease %q is being changed by many requests at once; try again",
+		id)
 }
 
-// replace commits n over l, asserting that l is what is stored.
+// replace replaces l by n, asserting that l is stored.
 func (m *Manager) replace(ctx context.Context, l, n *Lease, extra ...storage.Op) error {
 	b, err := n.encode()
 	if err != nil {
@@ -51,16 +52,16 @@ func (m *Manager) replace(ctx context.Context, l, n *Lease, extra ...storage.Op)
 	return err
 }
 
-// ErrDamaged: a record cannot be read, and so its lease not be claimed.
+// ErrDamaged means that a record cannot be read, so its lease cannot be claimed.
 var ErrDamaged = errors.New("lease: a damaged record")
 
-// ErrBusy: an undo of the lease is under way for longer than its claim holds. It will
-// forget the lease, or move its due item.
+// ErrBusy means that an undo of the lease has been running for longer than its claim lasts. It
+// will remove the lease, or move its due item.
 var ErrBusy = errors.New("lease: an undo is under way")
 
-// Step does what a lease's due item asks for: it claims the lease, undoes it,
-// and forgets it. stray drops the item itself, for one that stands where its
-// lease does not. Errors of the outside have kind Upstream or Timeout.
+// Step handles a lease's due item: it claims the lease, undoes it, and removes it. If the lease is
+// not due at the item's time, it commits stray, which removes the item. Errors of the target have
+// kind Upstream or Timeout.
 func (m *Manager) Step(ctx context.Context, id string, now time.Time, at time.Time, stray []storage.Op) error {
 	e, err := m.view.Get(ctx, Prefix+id)
 	if err == nil && e.Version == 0 {
@@ -84,15 +85,15 @@ func (m *Manager) Step(ctx context.Context, id string, now time.Time, at time.Ti
 		return ErrBusy
 	}
 	defer end()
-	return unlessConflict(m.undo(ctx, l, now)) // who claimed it meanwhile goes on with it
+	return fault.IgnoreConflict(m.undo(ctx, l, now)) // on conflict, another server has claimed it
 }
 
-// begin notes that this process undoes a lease now, until end is called. Where it does so
-// already, busy is closed at the end of that.
+// begin registers that this process undoes a lease, until end is called. If it already does, busy
+// is closed when that ends.
 func (m *Manager) begin(id string) (end func(), busy <-chan struct{}) {
 	done := make(chan struct{})
-	if other, loaded := m.running.LoadOrStore(id, done); loaded {
-		return nil, other.(chan struct{})
+	if running, loaded := m.running.LoadOrStore(id, done); loaded {
+		return nil, running.(chan struct{})
 	}
 	return func() { m.running.Delete(id); close(done) }, nil
 }
@@ -102,37 +103,35 @@ func (m *Manager) dropStray(ctx context.Context, id string, v storage.Version, s
 		return nil
 	}
 	_, err := m.view.Commit(ctx, append(stray, storage.Expect(Prefix+id, v))...)
-	if fault.Is(err, fault.Conflict) {
-		return nil
-	}
-	return err
+	return fault.IgnoreConflict(err)
 }
 
-// Now undoes a lease at once, in the caller's time: what a revoke with sync
-// does. It is over for who uses it once Now has claimed it, as by End. Where an undo is under
-// way already it waits for that. An unknown lease is success.
-func (m *Manager) Now(ctx context.Context, id string, force bool, now time.Time) error {
+// RevokeNow undoes a lease before it returns, for a revocation with sync=true. Like End, it makes
+// the lease unusable first. If the lease is already being undone, it waits for that. An unknown
+// lease is success.
+func (m *Manager) RevokeNow(ctx context.Context, id string, force bool, now time.Time) error {
 	began := time.Now()
 	for range 8 {
 		end, busy := m.begin(id)
 		if busy != nil {
 			select {
 			case <-busy:
-				continue // it may have failed: see what is left
+				continue // it may have failed: check again
 			case <-ctx.Done():
 				return fault.Wrap("lease.Now", fault.Timeout, ctx.Err())
 			}
 		}
-		err := m.once(ctx, id, force, now.Add(time.Since(began)))
+		err := m.revokeOnce(ctx, id, force, now.Add(time.Since(began)))
 		end()
 		if !fault.Is(err, fault.Conflict) {
 			return err
 		}
 	}
-	return fault.New("lease.Now", fault.Unavailable, "lease %q is being changed by many requests at once; try again", id)
+	return fault.New("lease.Now", fault.Unavailable, "lease %q is being changed by many requests at once; try again",
+		id)
 }
 
-func (m *Manager) once(ctx context.Context, id string, force bool, now time.Time) error {
+func (m *Manager) revokeOnce(ctx context.Context, id string, force bool, now time.Time) error {
 	e, err := m.view.Get(ctx, Prefix+id)
 	if err != nil || e.Version == 0 {
 		return err
@@ -146,75 +145,61 @@ func (m *Manager) once(ctx context.Context, id string, force bool, now time.Time
 	return m.undo(ctx, &forced, now)
 }
 
-// claimed is how long a claim holds before another may be made: what a process has claimed
-// that died is gone on with so soon after its end. While an undo takes longer than that, its own
-// process begins no second one, and that of another does no harm.
-const claimed = 3 * time.Second
+// claimDuration is how long a claim lasts, so another server continues that soon after the
+// claiming one has died. If an undo takes longer, its own process starts no second one, and a
+// second one by another server is harmless.
+const claimDuration = 3 * time.Second
 
-// undo claims, undoes and forgets. The claim's commit is what decides between
-// several who try; who loses gets Conflict, and has nothing to do.
+// undo claims, undoes and removes a lease. If several servers try, the commit of the claim
+// succeeds for one of them; the others get Conflict, and have nothing to do.
 func (m *Manager) undo(ctx context.Context, l *Lease, now time.Time) error {
-	c := *l
-	c.State = Ending
-	c.Due = ms(now.Add(claimed))
-	if err := m.replace(ctx, l, &c); err != nil {
+	claim := *l
+	claim.State = Ending
+	claim.Due = ms(now.Add(claimDuration))
+	if err := m.replace(ctx, l, &claim); err != nil {
 		return err
 	}
 	began := time.Now()
-	again, note, err := m.cfg.Undo(ctx, &c)
-	now = now.Add(time.Since(began)) // a target that hangs takes long to fail
+	retryAt, note, err := m.cfg.Undo(ctx, &claim)
+	now = now.Add(time.Since(began)) // the target may have taken long
 	switch {
-	case err != nil && !c.Force:
+	case err != nil && !claim.Force:
 		m.Stats.Failed.Add(1)
-		return m.failed(ctx, &c, err, now)
-	case err == nil && !again.IsZero() && !c.Force:
-		n := c
-		n.Due, n.Note = ms(again.Add(time.Millisecond)), note // not before again
-		if soonest := ms(now.Add(time.Second)); n.Due.Before(soonest) {
-			n.Due = soonest
+		return m.recordFailure(ctx, &claim, err, now)
+	case err == nil && !retryAt.IsZero() && !claim.Force:
+		next := claim
+		next.Due, next.Note = ms(retryAt.Add(time.Millisecond)), note // not before again
+		if soonest := ms(now.Add(time.Second)); next.Due.Before(soonest) {
+			next.Due = soonest
 		}
-		return unlessConflict(m.replace(ctx, &c, &n))
+		return fault.IgnoreConflict(m.replace(ctx, &claim, &next))
 	}
-	return unlessConflict(m.forget(ctx, &c))
+	return fault.IgnoreConflict(m.remove(ctx, &claim))
 }
 
-func unlessConflict(err error) error {
-	if fault.Is(err, fault.Conflict) {
-		return nil // another has claimed it meanwhile, and goes on with it
-	}
-	return err
-}
-
-// reason is an error as a lease's record keeps it: first the words of whom the undo has asked, then ours, each once. What
-// is too long is cut behind them, and not before what explains the rest.
-func reason(err error) string {
-	const most = 512 // bytes of each
-	said, msg := "", fault.Message(err)
+// errorText is the text of an error for a lease's record: first the target's error, then our
+// message. Each is shortened separately, so that a long error does not hide our explanation.
+func errorText(err error) string {
+	const limit = 512 // bytes of each
+	upstream, msg := "", fault.Message(err)
 	if cause := fault.Cause(err); cause != nil {
-		said = cause.Error()
+		upstream = cause.Error()
 	}
 	switch {
-	case msg == "" || said == msg:
-		return clip(said, most)
-	case said == "" || strings.Contains(msg, said):
-		return clip(msg, most)
+	case msg == "" || upstream == msg:
+		return fault.Clip(upstream, limit)
+	case upstream == "" || strings.Contains(msg, upstream):
+		return fault.Clip(msg, limit)
 	}
-	return clip(said, most) + "; " + clip(msg, most)
+	return fault.Clip(upstream, limit) + "; " + fault.Clip(msg, limit)
 }
 
-func clip(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
-}
-
-// failed writes down why, for the lookup, and sets the time of the next try.
-func (m *Manager) failed(ctx context.Context, c *Lease, cause error, now time.Time) error {
+// recordFailure stores the error, for lookups, and the time of the next attempt.
+func (m *Manager) recordFailure(ctx context.Context, c *Lease, cause error, now time.Time) error {
 	n := *c
 	n.Tries++
 	n.Due = ms(now.Add(backoff(n.Tries)))
-	n.Error = reason(cause)
+	n.Error = errorText(cause)
 	var row []storage.Op
 	if n.Failing.IsZero() {
 		n.Failing = now.UTC()
@@ -227,8 +212,8 @@ func (m *Manager) failed(ctx context.Context, c *Lease, cause error, now time.Ti
 	return cause
 }
 
-// forget takes the record out of the store.
-func (m *Manager) forget(ctx context.Context, l *Lease) error {
+// remove removes a lease from the store.
+func (m *Manager) remove(ctx context.Context, l *Lease) error {
 	ops := []storage.Op{
 		storage.Remove(Prefix + l.ID).If(l.Version),
 		storage.Remove(OfPrefix + l.Owner + "/" + l.ID),
@@ -251,7 +236,7 @@ func (m *Manager) forget(ctx context.Context, l *Lease) error {
 	return nil
 }
 
-// EndOwned ends all leases of a token. It is durable when it returns.
+// EndOwned ends all leases of a token, like End.
 func (m *Manager) EndOwned(ctx context.Context, owner string, now time.Time) error {
 	for id, err := range m.owned(ctx, owner) {
 		if err != nil {
@@ -264,13 +249,13 @@ func (m *Manager) EndOwned(ctx context.Context, owner string, now time.Time) err
 	return nil
 }
 
-// NowOwned undoes all leases of a token in the caller's time.
-func (m *Manager) NowOwned(ctx context.Context, owner string, now time.Time) error {
+// RevokeOwned undoes all leases of a token before it returns.
+func (m *Manager) RevokeOwned(ctx context.Context, owner string, now time.Time) error {
 	for id, err := range m.owned(ctx, owner) {
 		if err != nil {
 			return err
 		}
-		if err := m.Now(ctx, id, false, now); err != nil {
+		if err := m.RevokeNow(ctx, id, false, now); err != nil {
 			return err
 		}
 	}

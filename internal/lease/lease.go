@@ -1,24 +1,25 @@
-// Package lease keeps what must one day be undone.
+// Package lease manages leases: records of what must be undone (revoked) later.
 //
 //	lease/<lease id>               the record; the id is the request's path and a random part
-//	lease-of/<owner>/<lease id>    by the token that made it
-//	lease-failing/<lease id>       while its undo has failed, and is tried again
+//	lease-of/<owner>/<lease id>    index by the token that created it
+//	lease-failing/<lease id>       exists while its undo fails and is retried
 //	due/…                          one item per record, through Config.Due
 //
-// A lease begins as a reservation, durable before the first call outside; it
-// is granted once that call has succeeded, and is the write-ahead log of the
-// whole: what is not granted falls due and is undone like what has expired.
+// A lease begins as a reservation, which is durable before the credential is created. It is
+// granted when the credential exists. The lease is the write-ahead log of both: a reservation that
+// is not granted falls due and is undone, like a lease that has expired.
 //
 //	reserved ──grant──▶ granted ──due, revoked──▶ ending ──undone──▶ forgotten
 //	    └───────────────not granted in time──────────▲
 //
 // Invariants:
 //   - Undo begins with a commit that asserts the record's version and moves its due time
-//     (the claim). Grant and Renew assert the same version: who loses acts no more.
-//   - A reservation that was never granted is forgotten only after its object was
-//     seen absent at or after Late.
-//   - Undo is retried for ever, 10 s after the first failure, doubling to an
-//     hour. What a process had claimed that died is tried again within seconds. A record is dropped without undo by revoke-force alone.
+//     (the claim). Grant and Renew assert the same version, so only one of the three succeeds.
+//   - A reservation that was never granted is removed only after its credential was
+//     absent at or after Late.
+//   - Undo is retried forever, 10 s after the first failure, doubling to an hour. If a process
+//     dies after its claim, another retries within seconds. Only revoke-force removes a record
+//     whose undo fails.
 package lease
 
 import (
@@ -57,22 +58,22 @@ type Lease struct {
 	ID        string
 	Version   storage.Version
 	Namespace string
-	Mount     string          // uuid: a path may be used again
-	Target    string          // what undo talks to, within the mount
+	Mount     string          // UUID, because a path may be reused
+	Target    string          // what undo connects to, within the mount
 	Kind      string          // the engine's kind of secret
 	Data      json.RawMessage // what undo needs
 	Owner     string          // token id
 	Entity    string          // who it was issued to
 	State     State
 	Attempt   string
-	Late      time.Time // until then a late effect of create may come
+	Late      time.Time // until then, a create may still take effect
 	Issued    time.Time
 	Expires   time.Time
-	Max       time.Time // renewal never goes past it
+	Max       time.Time // the lease cannot be renewed beyond it
 	Renewed   time.Time
 	Renewable bool
 	Due       time.Time // where its item stands in the index
-	Tries     int       // undos that have failed
+	Tries     int       // failed undos
 	Failing   time.Time // since when undo has been failing
 	Error     string
 	Note      string
@@ -80,7 +81,7 @@ type Lease struct {
 	Force     bool
 }
 
-// Lane of the due index in which the lease stands: one per undo target.
+// Lane is the lease's lane of the due index: one for each target of undos.
 func (l *Lease) Lane() string { return Lane(l.Mount, l.Target) }
 
 // Lane names the lane of a target of a mount.
@@ -90,19 +91,19 @@ func Lane(mount, target string) string {
 	return mount + "-" + strconv.FormatUint(uint64(h.Sum32()), 36)
 }
 
-// TTL is what is left at now, never negative.
+// TTL is the time left at now, never negative.
 func (l *Lease) TTL(now time.Time) time.Duration { return max(l.Expires.Sub(now), 0) }
 
-// From is a reservation whose times count from another one than that of its making.
-func (l *Lease) From(now time.Time) *Lease {
+// StartingAt returns a reservation whose times are moved, so that it starts at now.
+func (l *Lease) StartingAt(now time.Time) *Lease {
 	later := *l
 	by := now.UTC().Truncate(time.Millisecond).Sub(l.Issued)
 	later.Issued, later.Expires, later.Max = l.Issued.Add(by), l.Expires.Add(by), l.Max.Add(by)
 	return &later
 }
 
-// backoff is the wait before the n-th retry: 10 s doubling to an hour, and up to a tenth
-// more, so that what failed together does not come again together.
+// backoff is the wait before the n-th retry: 10 s, doubling to an hour, plus up to a tenth, so
+// that leases that failed together are not retried together.
 func backoff(tries int) time.Duration {
 	d := 10 * time.Second
 	for range min(tries-1, 9) {

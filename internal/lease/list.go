@@ -7,14 +7,14 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// MaxNames is how many names a page has at most: all names of ten million leases
-// would fill the memory of the server and of who asked.
+// MaxNames is the maximum number of names on a page, because the names of ten million leases would
+// fill the memory of the server and the client.
 const MaxNames = 100_000
 
-// List returns the names directly below a prefix of lease ids, as a folder
-// shows them: "creds/" for what has more below it. prefix ends in a slash or is empty. It
-// seeks past subtrees, so that it costs what it returns. after is the last name
-// of the page before, limit 0 is [MaxNames].
+// List returns the names directly below a prefix of lease IDs, like the contents of a folder: a
+// name that has others below it ends in a slash. prefix ends in a slash or is empty. List seeks
+// past subtrees, so its cost depends on the number of names that it returns. after is the last
+// name of the previous page; limit 0 means [MaxNames].
 func (m *Manager) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
 	base := Prefix + prefix
 	from := base
@@ -30,7 +30,7 @@ func (m *Manager) List(ctx context.Context, prefix, after string, limit int) ([]
 	limit = min(limit, MaxNames)
 	var names []string
 	for from != "" {
-		next := "" // where the scan goes on behind a subtree
+		next := "" // where the scan continues after a subtree
 		for e, err := range m.view.Scan(ctx, from, storage.PrefixEnd(base)) {
 			if err != nil {
 				return nil, err
@@ -52,8 +52,8 @@ func (m *Manager) List(ctx context.Context, prefix, after string, limit int) ([]
 	return names, nil
 }
 
-// CountOf counts the leases of one mount's target, up to limit, by its lane of the due
-// index: every record has exactly one item there. lanePrefix is given by who owns the index.
+// CountOf counts the leases of one target of a mount, up to limit, in its lane of the due index,
+// where every lease has exactly one item. lanePrefix precedes the keys of the lane.
 func (m *Manager) CountOf(ctx context.Context, lanePrefix string, limit int) (int, error) {
 	n := 0
 	for _, err := range m.view.Scan(ctx, lanePrefix, storage.PrefixEnd(lanePrefix)) {
@@ -67,8 +67,8 @@ func (m *Manager) CountOf(ctx context.Context, lanePrefix string, limit int) (in
 	return n, nil
 }
 
-// Failing returns the leases whose undo has failed and is tried again, by their ids: at most limit,
-// from after on.
+// Failing returns at most limit leases after the ID after, in order of their IDs, whose undo has
+// failed and is retried.
 func (m *Manager) Failing(ctx context.Context, after string, limit int) ([]*Lease, error) {
 	var all []*Lease
 	for id, err := range m.pages(ctx, FailingPrefix, after) {
@@ -128,8 +128,8 @@ func (m *Manager) pages(ctx context.Context, prefix, after string) func(yield fu
 	}
 }
 
-// owned yields the ids of a token's leases in pages, so that what is done with one may
-// remove its row.
+// owned yields the IDs of a token's leases. It reads them in pages, so that the caller may remove
+// them.
 func (m *Manager) owned(ctx context.Context, owner string) func(yield func(string, error) bool) {
 	return m.pages(ctx, OfPrefix+owner+"/", "")
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// listed is a manager with leases of these ids, each of which has failed.
-func listed(t testing.TB, ids ...string) *Manager {
+// withFailing returns a manager with leases of these IDs, each of which fails.
+func withFailing(t testing.TB, ids ...string) *Manager {
 	t.Helper()
 	st, root := memory.Open(), secret.New(make([]byte, 32))
 	if err := barrier.Initialize(t.Context(), st, root); err != nil {
@@ -33,20 +33,24 @@ func listed(t testing.TB, ids ...string) *Manager {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := m.view.Commit(t.Context(), storage.Set(Prefix+id, row), storage.Set(FailingPrefix+id, nil)); err != nil {
+		if _, err := m.view.Commit(t.Context(), storage.Set(Prefix+id, row),
+			storage.Set(FailingPrefix+id, nil)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return m
 }
 
-// TestList: a folder shows what is right below it, each name once, in their order; and pages of any size, each begun behind the
-// last name of the one before, are the whole.
+// TestList: a list has each name directly below a prefix once, in order, for every page size.
 func TestList(t *testing.T) {
-	ids := []string{"aws/creds/ci/1", "aws/creds/ci/2", "db/creds/a", "db/creds/a/1", "db/creds/a/2", "db/creds/a0", "db/creds/b/1", "db/creds/c", "db/x/1"}
-	m := listed(t, ids...)
+	ids := []string{
+		"aws/creds/ci/1", "aws/creds/ci/2", "db/creds/a", "db/creds/a/1", "db/creds/a/2", "db/creds/a0",
+		"db/creds/b/1", "db/creds/c", "db/x/1",
+	}
+	m := withFailing(t, ids...)
 	for prefix, want := range map[string]string{
-		"": "aws/ db/", "aws/creds/": "ci/", "aws/creds/ci/": "1 2", "db/": "creds/ x/", "db/creds/": "a a/ a0 b/ c", "none/": "",
+		"": "aws/ db/", "aws/creds/": "ci/", "aws/creds/ci/": "1 2", "db/": "creds/ x/", "db/creds/": "a a/ a0 b/ c",
+		"none/": "",
 	} {
 		for limit := range 7 {
 			var got []string
@@ -91,9 +95,9 @@ func TestList(t *testing.T) {
 	}
 }
 
-// TestListIsBounded: a page has at most MaxNames names, whatever its caller asks for.
+// TestListIsBounded: a page has at most MaxNames names, even if the caller wants more.
 func TestListIsBounded(t *testing.T) {
-	m := listed(t)
+	m := withFailing(t)
 	var ops []storage.Op
 	for n := range MaxNames + 1 {
 		ops = append(ops, storage.Set(fmt.Sprintf("%sdb/%06d", Prefix, n), nil))

@@ -9,16 +9,15 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Creating bounds the call that creates what a reservation is for: from its deadline on, another
-// server may end the reservation, and undo what it finds. Where that time has come, the context is over.
+// Creating returns the context for the call that creates a credential. It ends at the deadline of
+// the reservation, because from then on another server may undo it.
 func Creating(ctx context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
 	return cron.WithDeadline(ctx, deadline)
 }
 
-// Reserve stores l, which becomes a reservation due at deadline. Its id ends in 140 random bits: that there is no
-// such lease is not looked up. guard asserts
-// that who asks is still alive, and what lends still there; where it does not
-// hold, nothing was stored and the error is Conflict.
+// Reserve stores l as a reservation that is due at deadline. Its ID ends in 140 random bits, so it
+// does not check whether the ID exists. guard asserts that the caller's token is still valid, and
+// the mount still enabled; if not, nothing is stored and the error is Conflict.
 func (m *Manager) Reserve(ctx context.Context, l *Lease, deadline time.Time, guard []storage.Op) (*Lease, error) {
 	r := *l
 	r.State, r.Due = Reserved, ms(deadline)
@@ -34,7 +33,7 @@ func (m *Manager) Reserve(ctx context.Context, l *Lease, deadline time.Time, gua
 	v, err := m.view.Commit(ctx, append(ops, guard...)...)
 	if err != nil {
 		if e, rerr := m.view.Get(ctx, Prefix+r.ID); rerr == nil && e.Version != 0 {
-			m.Stats.Live.Add(1) // it was stored all the same, and falls due
+			m.Stats.Live.Add(1) // it was stored nevertheless, and falls due
 		}
 		return nil, err
 	}
@@ -43,8 +42,8 @@ func (m *Manager) Reserve(ctx context.Context, l *Lease, deadline time.Time, gua
 	return &r, nil
 }
 
-// Grant turns a reservation into a lease. It fails with Conflict where the
-// expirer has claimed it meanwhile: then what was created is being undone.
+// Grant turns a reservation into a lease. It fails with Conflict if the reservation has been
+// claimed meanwhile; then what was created is being undone.
 func (m *Manager) Grant(ctx context.Context, r *Lease, now time.Time, guard []storage.Op) (*Lease, error) {
 	g := *r
 	g.State, g.Granted, g.Issued, g.Late = Granted, true, now.UTC(), time.Time{}
@@ -64,33 +63,39 @@ func (m *Manager) Grant(ctx context.Context, r *Lease, now time.Time, guard []st
 	return &g, nil
 }
 
-// Lookup finds a lease by its id; an unknown one is Invalid, as in Vault.
+// Lookup returns a lease. An unknown one is Invalid, as in Vault.
 func (m *Manager) Lookup(ctx context.Context, id string) (*Lease, error) {
 	e, err := m.view.Get(ctx, Prefix+id)
 	if err != nil {
 		return nil, err
 	}
 	if id == "" || e.Version == 0 {
-		return nil, fault.New("lease.Lookup", fault.Invalid, "lease %q was not found: it has expired, was revoked, or never was; list sys/leases/lookup/PREFIX for those that live", id)
+		return nil, fault.New("lease.Lookup", fault.Invalid,
+			"lease %q was not found: it has expired, was revoked, or never was; list sys/leases/lookup/PREFIX for those that live",
+			id)
 	}
 	return Decode(e)
 }
 
 // Bounds limits a renewal.
 type Bounds struct {
-	TTL   time.Duration // when no increment is asked for
-	Max   time.Duration // since the issue; 0: none
+	TTL   time.Duration // used without an increment
+	Max   time.Duration // since the lease was issued; 0: none
 	Until time.Time     // absolute; zero: none
 }
 
-// Renew moves the end of a lease: the engine first, then the record. It never
-// goes past b; capped says that it was asked to.
-func (m *Manager) Renew(ctx context.Context, l *Lease, increment time.Duration, b Bounds, now time.Time) (renewed *Lease, capped bool, err error) {
+// Renew moves the end of a lease, first in the engine, then in the record, within b. capped
+// reports that b has shortened the increment.
+func (m *Manager) Renew(
+	ctx context.Context, l *Lease, increment time.Duration, b Bounds, now time.Time,
+) (renewed *Lease, capped bool, err error) {
 	if l.State != Granted || !now.Before(l.Expires) {
-		return nil, false, fault.New("lease.Renew", fault.Invalid, "lease %q has ended and cannot be renewed; ask for a new one", l.ID)
+		return nil, false, fault.New("lease.Renew", fault.Invalid,
+			"lease %q has ended and cannot be renewed; ask for a new one", l.ID)
 	}
 	if !l.Renewable {
-		return nil, false, fault.New("lease.Renew", fault.Invalid, "lease %q is not renewable; ask for a new one before it ends", l.ID)
+		return nil, false, fault.New("lease.Renew", fault.Invalid,
+			"lease %q is not renewable; ask for a new one before it ends", l.ID)
 	}
 	if increment <= 0 {
 		increment = b.TTL
@@ -103,7 +108,8 @@ func (m *Manager) Renew(ctx context.Context, l *Lease, increment time.Duration, 
 		}
 	}
 	if !n.Expires.After(now) {
-		return nil, capped, fault.New("lease.Renew", fault.Invalid, "lease %q has reached its maximum lifetime; ask for a new one", l.ID)
+		return nil, capped, fault.New("lease.Renew", fault.Invalid,
+			"lease %q has reached its maximum lifetime; ask for a new one", l.ID)
 	}
 	if err := m.cfg.Renew(ctx, l, n.Expires); err != nil {
 		return nil, capped, err
@@ -117,7 +123,8 @@ func (m *Manager) Renew(ctx context.Context, l *Lease, increment time.Duration, 
 	ops = append(ops, m.cfg.Due(n.Lane(), n.ID, l.Due, n.Due)...)
 	v, err := m.view.Commit(ctx, ops...)
 	if fault.Is(err, fault.Conflict) {
-		return nil, capped, fault.New("lease.Renew", fault.Invalid, "lease %q was renewed or revoked by another request at the same time; look it up", l.ID)
+		return nil, capped, fault.New("lease.Renew", fault.Invalid,
+			"lease %q was renewed or revoked by another request at the same time; look it up", l.ID)
 	}
 	if err != nil {
 		return nil, capped, err
@@ -133,5 +140,5 @@ func issuedPlus(issued time.Time, d time.Duration) time.Time {
 	return issued.Add(d)
 }
 
-// ms cuts a time to the milliseconds that the index keeps.
+// ms truncates a time to milliseconds, as the index does.
 func ms(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

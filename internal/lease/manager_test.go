@@ -20,27 +20,27 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// world is a manager over a store that fails on command, and what leases undo.
-type world struct {
+// fixture is a manager over a store that fails on command, with the leases that it undoes.
+type fixture struct {
 	*Manager
 	t  *testing.T
 	st *faulty.Store
 
-	mu     sync.Mutex
-	undone []string  // ids, in order
-	fails  error     // of the next undos
-	again  time.Time // that they ask for
-	note   string
-	renews []time.Time
-	during func(l *Lease) // called while an undo is under way
-	events []string
+	mu         sync.Mutex
+	undone     []string  // ids, in order
+	undoErr    error     // of the next undos
+	retryAt    time.Time // that they ask for
+	note       string
+	renews     []time.Time
+	duringUndo func(l *Lease) // called while an undo is under way
+	events     []string
 }
 
-var began = time.Date(2026, 3, 9, 12, 0, 0, 0, time.UTC)
+var start = time.Date(2026, 3, 9, 12, 0, 0, 0, time.UTC)
 
-func open(t *testing.T) *world {
+func open(t *testing.T) *fixture {
 	t.Helper()
-	w := &world{t: t, st: faulty.New(memory.Open(), 1)}
+	w := &fixture{t: t, st: faulty.New(memory.Open(), 1)}
 	root := secret.New(make([]byte, barrier.RootKeySize))
 	if err := barrier.Initialize(t.Context(), w.st, root); err != nil {
 		t.Fatal(err)
@@ -49,8 +49,8 @@ func open(t *testing.T) *world {
 	return w
 }
 
-// server is another manager of the same store, as another server has.
-func (w *world) server() *Manager {
+// server returns the manager of another server of the store.
+func (w *fixture) server() *Manager {
 	w.t.Helper()
 	b, err := barrier.Open(w.t.Context(), w.st, secret.New(make([]byte, barrier.RootKeySize)))
 	if err != nil {
@@ -69,7 +69,7 @@ func (w *world) server() *Manager {
 		},
 		Undo: func(_ context.Context, l *Lease) (time.Time, string, error) {
 			w.mu.Lock()
-			during := w.during
+			during := w.duringUndo
 			w.mu.Unlock()
 			if during != nil {
 				during(l)
@@ -77,13 +77,13 @@ func (w *world) server() *Manager {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.undone = append(w.undone, l.ID)
-			return w.again, w.note, w.fails
+			return w.retryAt, w.note, w.undoErr
 		},
 		Renew: func(_ context.Context, _ *Lease, expires time.Time) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.renews = append(w.renews, expires)
-			return w.fails
+			return w.undoErr
 		},
 		Event: func(kind string, l *Lease) []storage.Op {
 			w.mu.Lock()
@@ -98,13 +98,13 @@ func item(lane, id string, at time.Time) string {
 	return fmt.Sprintf("due/%s/%016x/%s", lane, at.UnixMilli(), id)
 }
 
-func (w *world) failWith(err error) {
+func (w *fixture) failWith(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.fails = err
+	w.undoErr = err
 }
 
-func (w *world) seen() []string {
+func (w *fixture) undoneIDs() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([]string(nil), w.undone...)
@@ -112,27 +112,31 @@ func (w *world) seen() []string {
 
 func draft(id string) *Lease {
 	return &Lease{
-		ID: id, Mount: "m", Target: "config/db", Kind: "user", Data: json.RawMessage(`{"u":"x"}`), Owner: "owner", Attempt: "att-" + id[len(id)-1:],
-		Issued: began, Expires: began.Add(time.Hour), Max: began.Add(4 * time.Hour), Late: began.Add(15 * time.Minute), Renewable: true,
+		ID: id, Mount: "m", Target: "config/db", Kind: "user", Data: json.RawMessage(`{"u":"x"}`), Owner: "owner",
+		Attempt: "att-" + id[len(id)-1:],
+		Issued:  start, Expires: start.Add(time.Hour), Max: start.Add(4 * time.Hour),
+		Late:      start.Add(15 * time.Minute),
+		Renewable: true,
 	}
 }
 
 // grant reserves and grants a lease.
-func (w *world) grant(id string) *Lease {
+func (w *fixture) grant(id string) *Lease {
 	w.t.Helper()
-	r, err := w.Reserve(w.t.Context(), draft(id), began.Add(time.Minute), nil)
+	r, err := w.Reserve(w.t.Context(), draft(id), start.Add(time.Minute), nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	g, err := w.Grant(w.t.Context(), r, began, nil)
+	g, err := w.Grant(w.t.Context(), r, start, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return g
 }
 
-// consistent checks that each lease has one item, where its record says, and one row of its owner's; and nothing else is left.
-func (w *world) consistent() (leases int) {
+// consistent checks that each lease has one due item, at the time in its record, and one row in
+// the index by owner, and that there is nothing else.
+func (w *fixture) consistent() (leases int) {
 	w.t.Helper()
 	want, got := map[string]bool{}, map[string]bool{}
 	for e, err := range w.view.Scan(w.t.Context(), "", "") {
@@ -150,7 +154,8 @@ func (w *world) consistent() (leases int) {
 			if !l.Failing.IsZero() {
 				want[FailingPrefix+l.ID] = true
 			}
-		case strings.HasPrefix(e.Key, "due/"), strings.HasPrefix(e.Key, OfPrefix), strings.HasPrefix(e.Key, FailingPrefix):
+		case strings.HasPrefix(e.Key, "due/"), strings.HasPrefix(e.Key, OfPrefix),
+			strings.HasPrefix(e.Key, FailingPrefix):
 			got[e.Key] = true
 		}
 	}
@@ -160,7 +165,7 @@ func (w *world) consistent() (leases int) {
 	return leases
 }
 
-func (w *world) look(id string) *Lease {
+func (w *fixture) lookup(id string) *Lease {
 	w.t.Helper()
 	l, err := w.Lookup(w.t.Context(), id)
 	if err != nil {
@@ -171,59 +176,61 @@ func (w *world) look(id string) *Lease {
 
 func TestReserveAndGrant(t *testing.T) {
 	w := open(t)
-	r, err := w.Reserve(t.Context(), draft("db/creds/a"), began.Add(time.Minute), nil)
+	r, err := w.Reserve(t.Context(), draft("db/creds/a"), start.Add(time.Minute), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.State != Reserved || !r.Due.Equal(began.Add(time.Minute)) || r.Granted {
+	if r.State != Reserved || !r.Due.Equal(start.Add(time.Minute)) || r.Granted {
 		t.Errorf("reserved: %+v", r)
 	}
 	w.consistent()
-	g, err := w.Grant(t.Context(), r, began.Add(time.Second), nil)
-	if err != nil || g.State != Granted || !g.Granted || !g.Due.Equal(g.Expires) || !g.Issued.Equal(began.Add(time.Second)) || !g.Late.IsZero() {
+	g, err := w.Grant(t.Context(), r, start.Add(time.Second), nil)
+	if err != nil || g.State != Granted || !g.Granted || !g.Due.Equal(g.Expires) ||
+		!g.Issued.Equal(start.Add(time.Second)) || !g.Late.IsZero() {
 		t.Fatalf("granted: %+v, %v", g, err)
 	}
-	if d := cmp.Diff(g, w.look("db/creds/a")); d != "" {
+	if d := cmp.Diff(g, w.lookup("db/creds/a")); d != "" {
 		t.Errorf("stored (-granted +stored):\n%s", d)
 	}
-	if _, err := w.Grant(t.Context(), r, began, nil); !fault.Is(err, fault.Conflict) {
+	if _, err := w.Grant(t.Context(), r, start, nil); !fault.Is(err, fault.Conflict) {
 		t.Errorf("granted twice: %v", err)
 	}
 	if n := w.consistent(); n != 1 || w.Stats.Live.Load() != 1 {
 		t.Errorf("%d leases, %d counted", n, w.Stats.Live.Load())
 	}
 	for _, id := range []string{"", "db/creds/none"} {
-		if _, err := w.Lookup(t.Context(), id); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "was not found") {
+		_, err := w.Lookup(t.Context(), id)
+		if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "was not found") {
 			t.Errorf("looking up %q: %v", id, err)
 		}
 	}
 }
 
-// TestGuard: what asks must be alive, and what lends must be there, in the same commit.
+// TestGuard: a reservation and a grant fail if the guard does not hold in the same commit.
 func TestGuard(t *testing.T) {
 	w := open(t)
 	gone := []storage.Op{storage.Expect("token/t", 7)}
-	if _, err := w.Reserve(t.Context(), draft("db/creds/a"), began, gone); !fault.Is(err, fault.Conflict) {
+	if _, err := w.Reserve(t.Context(), draft("db/creds/a"), start, gone); !fault.Is(err, fault.Conflict) {
 		t.Errorf("reserved for a token that is gone: %v", err)
 	}
-	r, err := w.Reserve(t.Context(), draft("db/creds/a"), began, nil)
+	r, err := w.Reserve(t.Context(), draft("db/creds/a"), start, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Grant(t.Context(), r, began, gone); !fault.Is(err, fault.Conflict) {
+	if _, err := w.Grant(t.Context(), r, start, gone); !fault.Is(err, fault.Conflict) {
 		t.Errorf("granted to a token that is gone: %v", err)
 	}
-	if n := w.consistent(); n != 1 || w.look("db/creds/a").State != Reserved || w.Stats.Live.Load() != 1 {
+	if n := w.consistent(); n != 1 || w.lookup("db/creds/a").State != Reserved || w.Stats.Live.Load() != 1 {
 		t.Errorf("%d leases, %d counted", n, w.Stats.Live.Load())
 	}
 }
 
-// TestReserveThatMayBeThere: whether a reservation whose answer was lost is stored, the store says. It falls due then.
-func TestReserveThatMayBeThere(t *testing.T) {
+// TestReserveMaybeStored: a reservation that is stored although the commit fails falls due.
+func TestReserveMaybeStored(t *testing.T) {
 	for mode, want := range map[faulty.Mode]int{faulty.NotStored: 0, faulty.Stored: 1} {
 		w := open(t)
 		w.st.Inject(faulty.Fault{Prefix: Prefix, Mode: mode})
-		if _, err := w.Reserve(t.Context(), draft("db/creds/a"), began, nil); err == nil {
+		if _, err := w.Reserve(t.Context(), draft("db/creds/a"), start, nil); err == nil {
 			t.Fatal("the fault was not injected")
 		}
 		if n := w.consistent(); n != want || w.Stats.Live.Load() != int64(want) {
@@ -235,7 +242,7 @@ func TestReserveThatMayBeThere(t *testing.T) {
 func TestRenew(t *testing.T) {
 	w := open(t)
 	l := w.grant("db/creds/a")
-	now := began.Add(30 * time.Minute)
+	now := start.Add(30 * time.Minute)
 	for _, tt := range []struct {
 		increment time.Duration
 		b         Bounds
@@ -276,10 +283,11 @@ func TestRenewRefuses(t *testing.T) {
 		want string
 	}{
 		"expired":       {l, Bounds{}, l.Expires, "has ended"},
-		"not renewable": {&fixed, Bounds{}, began, "is not renewable"},
-		"at its end":    {l, Bounds{Max: time.Minute}, began.Add(2 * time.Minute), "maximum lifetime"},
+		"not renewable": {&fixed, Bounds{}, start, "is not renewable"},
+		"at its end":    {l, Bounds{Max: time.Minute}, start.Add(2 * time.Minute), "maximum lifetime"},
 	} {
-		if _, _, err := w.Renew(t.Context(), tt.l, time.Hour, tt.b, tt.now); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), tt.want) {
+		_, _, err := w.Renew(t.Context(), tt.l, time.Hour, tt.b, tt.now)
+		if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), tt.want) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
 	}
@@ -287,49 +295,53 @@ func TestRenewRefuses(t *testing.T) {
 		t.Errorf("the engine was asked %d times for nothing", len(w.renews))
 	}
 	w.failWith(fault.New("engine", fault.Upstream, "broken"))
-	if _, _, err := w.Renew(t.Context(), l, time.Hour, Bounds{}, began); !fault.Is(err, fault.Upstream) {
+	if _, _, err := w.Renew(t.Context(), l, time.Hour, Bounds{}, start); !fault.Is(err, fault.Upstream) {
 		t.Errorf("the engine fails: %v", err)
 	}
 	w.failWith(nil)
-	if err := w.End(t.Context(), l.ID, false, began); err != nil {
+	if err := w.End(t.Context(), l.ID, false, start); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.Renew(t.Context(), l, time.Hour, Bounds{}, began); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "at the same time") {
+	if _, _, err := w.Renew(t.Context(), l, time.Hour, Bounds{}, start); !fault.Is(err, fault.Invalid) ||
+		!strings.Contains(fault.Message(err), "at the same time") {
 		t.Errorf("one that is revoked meanwhile: %v", err)
 	}
-	if got := w.look(l.ID); got.State != Ending || !got.Expires.Equal(l.Expires) {
+	if got := w.lookup(l.ID); got.State != Ending || !got.Expires.Equal(l.Expires) {
 		t.Errorf("it is %+v", got)
 	}
 }
 
-// TestEndAndStep: revoking makes the lease unusable at once, and its item undoes it; both are repeatable.
+// TestEndAndStep: End makes a lease unusable at once, and Step undoes it. Both are repeatable.
 func TestEndAndStep(t *testing.T) {
 	w := open(t)
 	w.grant("db/creds/a")
-	now := began.Add(time.Minute)
-	for n := range 2 { // the second changes nothing: an undo that backs off goes on backing off
+	now := start.Add(time.Minute)
+	for n := range 2 { // the second does not shorten the back-off
 		if err := w.End(t.Context(), "db/creds/a", false, now.Add(time.Duration(n)*time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	l := w.look("db/creds/a")
-	if l.State != Ending || !l.Due.Equal(now) || len(w.seen()) != 0 {
-		t.Errorf("ended: %+v; undone %q", l, w.seen())
+	l := w.lookup("db/creds/a")
+	if l.State != Ending || !l.Due.Equal(now) || len(w.undoneIDs()) != 0 {
+		t.Errorf("ended: %+v; undone %q", l, w.undoneIDs())
 	}
-	// An item that stands where the lease does not is dropped, and undoes nothing.
-	stray := item(l.Lane(), l.ID, began)
+	// An item at a time when the lease is not due is removed, and undoes nothing.
+	stray := item(l.Lane(), l.ID, start)
 	if _, err := w.view.Commit(t.Context(), storage.Set(stray, nil)); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Step(t.Context(), l.ID, now, began, []storage.Op{storage.Remove(stray)}); err != nil || len(w.seen()) != 0 {
-		t.Errorf("a stray item: %v, undone %q", err, w.seen())
+	if err := w.Step(t.Context(), l.ID, now, start, []storage.Op{storage.Remove(stray)}); err != nil ||
+		len(w.undoneIDs()) != 0 {
+		t.Errorf("a stray item: %v, undone %q", err, w.undoneIDs())
 	}
 	w.consistent()
 	if err := w.Step(t.Context(), l.ID, now, l.Due, nil); err != nil {
 		t.Fatal(err)
 	}
-	if n := w.consistent(); n != 0 || len(w.seen()) != 1 || w.Stats.Live.Load() != 0 || w.Stats.Undone.Load() != 1 {
-		t.Errorf("%d leases, undone %q, counts %d and %d", n, w.seen(), w.Stats.Live.Load(), w.Stats.Undone.Load())
+	if n := w.consistent(); n != 0 || len(w.undoneIDs()) != 1 || w.Stats.Live.Load() != 0 ||
+		w.Stats.Undone.Load() != 1 {
+		t.Errorf("%d leases, undone %q, counts %d and %d", n, w.undoneIDs(), w.Stats.Live.Load(),
+			w.Stats.Undone.Load())
 	}
 	if err := w.Step(t.Context(), l.ID, now, l.Due, []storage.Op{storage.Remove("due/none")}); err != nil {
 		t.Errorf("the item of a lease that is gone: %v", err)
@@ -342,18 +354,19 @@ func TestEndAndStep(t *testing.T) {
 	}
 }
 
-// TestUndoFails: a lease whose undo fails is kept, tried again more and more seldom, and listed until it is undone.
+// TestUndoFails: a lease whose undo fails is retried with back-off, and listed as failing until it
+// is undone.
 func TestUndoFails(t *testing.T) {
 	w := open(t)
 	w.grant("db/creds/a")
 	w.failWith(fault.New("engine", fault.Upstream, "the database is away"))
-	now := began.Add(time.Hour)
+	now := start.Add(time.Hour)
 	for try, wait := 1, 10*time.Second; try <= 12; try++ {
-		l := w.look("db/creds/a")
+		l := w.lookup("db/creds/a")
 		if err := w.Step(t.Context(), l.ID, now, l.Due, nil); !fault.Is(err, fault.Upstream) {
 			t.Fatalf("try %d: %v", try, err)
 		}
-		l = w.look("db/creds/a")
+		l = w.lookup("db/creds/a")
 		if l.Tries != try || l.Error != "the database is away" || l.Failing.IsZero() || l.State != Ending {
 			t.Errorf("after try %d: %+v", try, l)
 		}
@@ -364,11 +377,13 @@ func TestUndoFails(t *testing.T) {
 		w.consistent()
 		now = l.Due
 	}
-	if failing, err := w.Failing(t.Context(), "", 10); err != nil || len(failing) != 1 || w.Stats.Waiting.Load() != 1 || w.Stats.Failed.Load() != 12 {
-		t.Errorf("failing are %v, %v; %d wait, %d failures", failing, err, w.Stats.Waiting.Load(), w.Stats.Failed.Load())
+	if failing, err := w.Failing(t.Context(), "", 10); err != nil || len(failing) != 1 ||
+		w.Stats.Waiting.Load() != 1 || w.Stats.Failed.Load() != 12 {
+		t.Errorf("failing are %v, %v; %d wait, %d failures", failing, err, w.Stats.Waiting.Load(),
+			w.Stats.Failed.Load())
 	}
 	w.failWith(nil)
-	l := w.look("db/creds/a")
+	l := w.lookup("db/creds/a")
 	if err := w.Step(t.Context(), l.ID, now, l.Due, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -377,29 +392,29 @@ func TestUndoFails(t *testing.T) {
 	}
 }
 
-// TestForce: a forced end forgets the lease although its undo fails, also one that is ending already.
+// TestForce: a forced end removes a lease although its undo fails, also if it is already ending.
 func TestForce(t *testing.T) {
 	w := open(t)
 	w.grant("db/creds/a")
 	w.grant("db/creds/b")
 	w.failWith(errors.New("never"))
-	if err := w.End(t.Context(), "db/creds/a", false, began); err != nil {
+	if err := w.End(t.Context(), "db/creds/a", false, start); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.End(t.Context(), "db/creds/a", true, began.Add(time.Second)); err != nil {
+	if err := w.End(t.Context(), "db/creds/a", true, start.Add(time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	l := w.look("db/creds/a")
+	l := w.lookup("db/creds/a")
 	if !l.Force {
 		t.Errorf("it is %+v", l)
 	}
-	if err := w.Step(t.Context(), l.ID, began, l.Due, nil); err != nil {
+	if err := w.Step(t.Context(), l.ID, start, l.Due, nil); err != nil {
 		t.Errorf("forced: %v", err)
 	}
-	if err := w.Now(t.Context(), "db/creds/b", false, began); err == nil {
+	if err := w.RevokeNow(t.Context(), "db/creds/b", false, start); err == nil {
 		t.Error("an undo that fails was a success")
 	}
-	if err := w.Now(t.Context(), "db/creds/b", true, began); err != nil {
+	if err := w.RevokeNow(t.Context(), "db/creds/b", true, start); err != nil {
 		t.Errorf("forced at once: %v", err)
 	}
 	if n := w.consistent(); n != 0 {
@@ -407,42 +422,42 @@ func TestForce(t *testing.T) {
 	}
 }
 
-// TestLateCreate: a reservation whose create may still take effect is asked for again, until nothing can come any more.
+// TestLateCreate: while a create may still take effect, its reservation is undone again and again.
 func TestLateCreate(t *testing.T) {
 	w := open(t)
-	r, err := w.Reserve(t.Context(), draft("db/creds/a"), began.Add(time.Minute), nil)
+	r, err := w.Reserve(t.Context(), draft("db/creds/a"), start.Add(time.Minute), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.again, w.note = began.Add(15*time.Minute), "nothing was there yet"
+	w.retryAt, w.note = start.Add(15*time.Minute), "nothing was there yet"
 	if err := w.Step(t.Context(), r.ID, r.Due, r.Due, nil); err != nil {
 		t.Fatal(err)
 	}
-	l := w.look(r.ID)
-	if l.State != Ending || !l.Due.After(w.again) || l.Note != w.note || l.Tries != 0 {
+	l := w.lookup(r.ID)
+	if l.State != Ending || !l.Due.After(w.retryAt) || l.Note != w.note || l.Tries != 0 {
 		t.Errorf("it is %+v", l)
 	}
 	w.consistent()
-	w.again = began // sooner than is of use
+	w.retryAt = start // in the past
 	if err := w.Step(t.Context(), l.ID, l.Due, l.Due, nil); err != nil {
 		t.Fatal(err)
 	}
-	if next := w.look(r.ID); next.Due.Before(l.Due.Add(time.Second)) {
+	if next := w.lookup(r.ID); next.Due.Before(l.Due.Add(time.Second)) {
 		t.Errorf("it is asked again %s later", next.Due.Sub(l.Due))
 	} else {
 		l = next
 	}
-	w.again = time.Time{}
+	w.retryAt = time.Time{}
 	if err := w.Step(t.Context(), l.ID, l.Due, l.Due, nil); err != nil || w.consistent() != 0 {
 		t.Errorf("in the end: %v", err)
 	}
-	if _, err := w.Grant(t.Context(), r, began, nil); !fault.Is(err, fault.Conflict) {
+	if _, err := w.Grant(t.Context(), r, start, nil); !fault.Is(err, fault.Conflict) {
 		t.Errorf("a create that ends after its reservation was undone: %v", err)
 	}
 }
 
-// TestCrashWhileUndoing: the server dies at each commit of an undo, stored and not. The next one goes on with it: what was
-// created is undone, and the lease is forgotten.
+// TestCrashWhileUndoing: the server dies at each commit of an undo, with and without storing it.
+// The next server undoes and removes the lease.
 func TestCrashWhileUndoing(t *testing.T) {
 	for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
 		for n := range 3 {
@@ -462,8 +477,8 @@ func TestCrashWhileUndoing(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if left := w.consistent(); left != 0 || len(w.seen()) == 0 {
-				t.Errorf("crash %d (mode %d): %d leases are left, undone %q", n, mode, left, w.seen())
+			if left := w.consistent(); left != 0 || len(w.undoneIDs()) == 0 {
+				t.Errorf("crash %d (mode %d): %d leases are left, undone %q", n, mode, left, w.undoneIDs())
 			}
 		}
 	}
@@ -487,7 +502,7 @@ func TestTwoServersUndo(t *testing.T) {
 		wg.Wait()
 	}
 	seen := map[string]int{}
-	for _, id := range w.seen() {
+	for _, id := range w.undoneIDs() {
 		if seen[id]++; seen[id] > 1 {
 			t.Errorf("%s was undone twice", id)
 		}
@@ -497,10 +512,9 @@ func TestTwoServersUndo(t *testing.T) {
 	}
 }
 
-// TestUndoneAndNotForgotten: the store fails behind an undo, or another server is faster. A lease
-// counts as gone exactly if its record is gone, once; and an undo that failed is reported as
-// failed.
-func TestUndoneAndNotForgotten(t *testing.T) {
+// TestUndoneButNotRemoved: the store fails after an undo, or another server is faster. Each lease
+// is counted once, exactly when its record is removed, and a failed undo is reported.
+func TestUndoneButNotRemoved(t *testing.T) {
 	upstream, late := fault.New("engine", fault.Upstream, "away"), fault.Unavailable
 	lost := faulty.Fault{Calls: faulty.Commits, Mode: faulty.NotStored}
 	unanswered := faulty.Fault{Calls: faulty.Commits, Mode: faulty.Stored}
@@ -526,10 +540,10 @@ func TestUndoneAndNotForgotten(t *testing.T) {
 			w := open(t)
 			l := w.grant("db/creds/a")
 			other := w.server()
-			w.during = func(*Lease) {
-				w.during = nil
+			w.duringUndo = func(*Lease) {
+				w.duringUndo = nil
 				if tt.another {
-					if err := other.Now(t.Context(), l.ID, false, began); err != nil {
+					if err := other.RevokeNow(t.Context(), l.ID, false, start); err != nil {
 						t.Error(err)
 					}
 				}
@@ -552,34 +566,35 @@ func TestUndoneAndNotForgotten(t *testing.T) {
 	}
 }
 
-// TestNowWaits: where an undo is under way already, revoking with sync waits for it, and the due loop is told that it is busy.
-func TestNowWaits(t *testing.T) {
+// TestRevokeNowWaits: if a lease is already being undone, RevokeNow waits for it, and Step returns
+// ErrBusy.
+func TestRevokeNowWaits(t *testing.T) {
 	w := open(t)
 	l := w.grant("db/creds/a")
 	under, let := make(chan struct{}), make(chan struct{})
-	w.during = func(*Lease) { close(under); <-let }
+	w.duringUndo = func(*Lease) { close(under); <-let }
 	done := make(chan error, 2)
-	go func() { done <- w.Now(t.Context(), l.ID, false, began) }()
+	go func() { done <- w.RevokeNow(t.Context(), l.ID, false, start) }()
 	<-under
 	w.mu.Lock()
-	w.during = nil
+	w.duringUndo = nil
 	w.mu.Unlock()
-	if err := w.Step(t.Context(), l.ID, began.Add(time.Hour), w.look(l.ID).Due, nil); !errors.Is(err, ErrBusy) {
+	if err := w.Step(t.Context(), l.ID, start.Add(time.Hour), w.lookup(l.ID).Due, nil); !errors.Is(err, ErrBusy) {
 		t.Errorf("the due loop meanwhile: %v", err)
 	}
 	given, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := w.Now(given, l.ID, false, began); !fault.Is(err, fault.Timeout) {
+	if err := w.RevokeNow(given, l.ID, false, start); !fault.Is(err, fault.Timeout) {
 		t.Errorf("who gave up waiting: %v", err)
 	}
-	go func() { done <- w.Now(t.Context(), l.ID, false, began) }()
+	go func() { done <- w.RevokeNow(t.Context(), l.ID, false, start) }()
 	close(let)
 	for range 2 {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	}
-	if n := len(w.seen()); n != 1 || w.consistent() != 0 {
+	if n := len(w.undoneIDs()); n != 1 || w.consistent() != 0 {
 		t.Errorf("undone %d times", n)
 	}
 }
@@ -591,51 +606,51 @@ func TestOwned(t *testing.T) {
 	}
 	other := draft("db/creds/x")
 	other.Owner = "owner2"
-	r, err := w.Reserve(t.Context(), other, began, nil)
+	r, err := w.Reserve(t.Context(), other, start, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.EndOwned(t.Context(), "owner", began); err != nil {
+	if err := w.EndOwned(t.Context(), "owner", start); err != nil {
 		t.Fatal(err)
 	}
 	for n := range 5 {
-		if l := w.look(fmt.Sprintf("db/creds/%d", n)); l.State != Ending {
+		if l := w.lookup(fmt.Sprintf("db/creds/%d", n)); l.State != Ending {
 			t.Errorf("%s is %s", l.ID, l.State)
 		}
 	}
 	w.failWith(fault.New("engine", fault.Upstream, "away"))
-	if err := w.NowOwned(t.Context(), "owner", began); !fault.Is(err, fault.Upstream) {
-		t.Errorf("one of them fails: %v", err) // all are ending, so that the due loop goes on with them
+	if err := w.RevokeOwned(t.Context(), "owner", start); !fault.Is(err, fault.Upstream) {
+		t.Errorf("one of them fails: %v", err) // all are ending, so the due loop continues
 	}
 	w.failWith(nil)
-	if err := w.NowOwned(t.Context(), "owner", began.Add(time.Hour)); err != nil {
+	if err := w.RevokeOwned(t.Context(), "owner", start.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if n := w.consistent(); n != 1 || w.look(r.ID).State != Reserved {
+	if n := w.consistent(); n != 1 || w.lookup(r.ID).State != Reserved {
 		t.Errorf("%d leases are left: another token's must stay", n)
 	}
 }
 
-// TestOwnedInPages: a token's leases end all, however many it has, while their rows go away behind the walk.
+// TestOwnedInPages: all leases of a token end, although their rows are removed during the scan.
 func TestOwnedInPages(t *testing.T) {
 	for _, n := range []int{255, 256, 257, 700} {
 		w := open(t)
 		for i := range n {
 			w.grant(fmt.Sprintf("db/creds/%04d", i))
 		}
-		if err := w.EndOwned(t.Context(), "owner", began); err != nil {
+		if err := w.EndOwned(t.Context(), "owner", start); err != nil {
 			t.Fatal(err)
 		}
 		for id, err := range w.Below(t.Context(), "db/") {
-			if l := w.look(id); err != nil || l.State != Ending {
+			if l := w.lookup(id); err != nil || l.State != Ending {
 				t.Fatalf("of %d: %s is %s, %v", n, l.ID, l.State, err)
 			}
 		}
-		if err := w.NowOwned(t.Context(), "owner", began); err != nil {
+		if err := w.RevokeOwned(t.Context(), "owner", start); err != nil {
 			t.Fatal(err)
 		}
-		if left := w.consistent(); left != 0 || len(w.seen()) != n {
-			t.Errorf("of %d, %d are left and %d were undone", n, left, len(w.seen()))
+		if left := w.consistent(); left != 0 || len(w.undoneIDs()) != n {
+			t.Errorf("of %d, %d are left and %d were undone", n, left, len(w.undoneIDs()))
 		}
 	}
 }
@@ -678,18 +693,20 @@ func TestBelowAndCount(t *testing.T) {
 	}
 }
 
-// TestDamagedLease: a record that cannot be read is no lease's that is gone.
+// TestDamagedLease: a record that cannot be read does not count as removed.
 func TestDamagedLease(t *testing.T) {
 	w := open(t)
 	if _, err := w.view.Commit(t.Context(), storage.Set(Prefix+"db/creds/a", []byte("{"))); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Step(t.Context(), "db/creds/a", began, began, nil); !errors.Is(err, ErrDamaged) || !fault.Is(err, fault.Internal) {
+	if err := w.Step(t.Context(), "db/creds/a", start, start, nil); !errors.Is(err, ErrDamaged) ||
+		!fault.Is(err, fault.Internal) {
 		t.Errorf("its item: %v", err)
 	}
 	for name, err := range map[string]error{
 		"looking it up": func() error { _, err := w.Lookup(t.Context(), "db/creds/a"); return err }(),
-		"revoking":      w.End(t.Context(), "db/creds/a", false, began), "at once": w.Now(t.Context(), "db/creds/a", false, began),
+		"revoking":      w.End(t.Context(), "db/creds/a", false, start),
+		"at once":       w.RevokeNow(t.Context(), "db/creds/a", false, start),
 	} {
 		if !fault.Is(err, fault.Internal) {
 			t.Errorf("%s: %v", name, err)
@@ -697,35 +714,36 @@ func TestDamagedLease(t *testing.T) {
 	}
 }
 
-// TestStoreFails: what the store cannot do is told, and nothing is taken for undone.
+// TestStoreFails: errors of the store are returned, and nothing counts as undone.
 func TestStoreFails(t *testing.T) {
 	for _, calls := range []faulty.Calls{faulty.Gets, faulty.Commits} {
 		w := open(t)
 		l := w.grant("db/creds/a")
 		w.st.Inject(faulty.Fault{Calls: calls, Times: -1})
 		for name, err := range map[string]error{
-			"end": w.End(t.Context(), l.ID, false, began), "step": w.Step(t.Context(), l.ID, l.Expires, l.Due, nil), "now": w.Now(t.Context(), l.ID, false, began),
+			"end": w.End(t.Context(), l.ID, false, start), "step": w.Step(t.Context(), l.ID, l.Expires, l.Due, nil),
+			"now": w.RevokeNow(t.Context(), l.ID, false, start),
 		} {
 			if !fault.Is(err, fault.Unavailable) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
 		w.st.Clear()
-		if n := w.consistent(); n != 1 || len(w.seen()) != 0 {
-			t.Errorf("%d leases, undone %q", n, w.seen())
+		if n := w.consistent(); n != 1 || len(w.undoneIDs()) != 0 {
+			t.Errorf("%d leases, undone %q", n, w.undoneIDs())
 		}
 	}
 }
 
-// TestChangedAtOnce: a lease that another request changes is read again, and a stray item of such
-// a one is looked at again. What changes all the time is given up with an answer that says so.
-func TestChangedAtOnce(t *testing.T) {
+// TestConcurrentChanges: if another request changes a lease, it is read again. If it changes all
+// the time, the error says so.
+func TestConcurrentChanges(t *testing.T) {
 	conflicts := func(n int) faulty.Fault {
 		return faulty.Fault{Calls: faulty.Commits, Mode: faulty.NotStored, Err: storage.ErrConflict, Times: n}
 	}
-	for name, end := range map[string]func(w *world, id string) error{
-		"end": func(w *world, id string) error { return w.End(t.Context(), id, false, began) },
-		"now": func(w *world, id string) error { return w.Now(t.Context(), id, false, began) },
+	for name, end := range map[string]func(w *fixture, id string) error{
+		"end": func(w *fixture, id string) error { return w.End(t.Context(), id, false, start) },
+		"now": func(w *fixture, id string) error { return w.RevokeNow(t.Context(), id, false, start) },
 	} {
 		for times, fine := range map[int]bool{1: true, 7: true, -1: false} {
 			w := open(t)
@@ -733,33 +751,37 @@ func TestChangedAtOnce(t *testing.T) {
 			w.st.Inject(conflicts(times))
 			err := end(w, l.ID)
 			w.st.Clear()
-			if fine != (err == nil) || !fine && (!fault.Is(err, fault.Unavailable) || !strings.Contains(fault.Message(err), "try again")) {
+			if fine != (err == nil) ||
+				!fine && (!fault.Is(err, fault.Unavailable) || !strings.Contains(fault.Message(err), "try again")) {
 				t.Errorf("%s, changed %d times meanwhile: %v", name, times, err)
 			}
-			if got, err := w.Lookup(t.Context(), l.ID); fine && err == nil && got.State != Ending || !fine && (err != nil || got.State != Granted) {
+			if got, err := w.Lookup(t.Context(), l.ID); fine && err == nil && got.State != Ending ||
+				!fine && (err != nil || got.State != Granted) {
 				t.Errorf("%s, changed %d times meanwhile: %+v, %v", name, times, got, err)
 			}
 		}
 	}
 	w := open(t)
 	l := w.grant("db/creds/a")
-	stray := []storage.Op{storage.Remove(item(l.Lane(), l.ID, began))}
+	stray := []storage.Op{storage.Remove(item(l.Lane(), l.ID, start))}
 	for err, want := range map[error]bool{storage.ErrConflict: true, nil: false} {
 		w.st.Inject(faulty.Fault{Calls: faulty.Commits, Mode: faulty.NotStored, Err: err})
-		if got := w.Step(t.Context(), l.ID, began, began, stray); want != (got == nil) || !want && !fault.Is(got, fault.Unavailable) {
+		got := w.Step(t.Context(), l.ID, start, start, stray)
+		if want != (got == nil) || !want && !fault.Is(got, fault.Unavailable) {
 			t.Errorf("a stray item, and the store answers %v: %v", err, got)
 		}
 		w.st.Clear()
 	}
 }
 
-func TestFrom(t *testing.T) {
+func TestStartingAt(t *testing.T) {
 	l := draft("db/creds/a")
-	later := l.From(began.Add(time.Minute + 300*time.Microsecond))
-	if !later.Issued.Equal(began.Add(time.Minute)) || later.Expires.Sub(later.Issued) != time.Hour || later.Max.Sub(later.Issued) != 4*time.Hour {
+	later := l.StartingAt(start.Add(time.Minute + 300*time.Microsecond))
+	if !later.Issued.Equal(start.Add(time.Minute)) || later.Expires.Sub(later.Issued) != time.Hour ||
+		later.Max.Sub(later.Issued) != 4*time.Hour {
 		t.Errorf("it is %+v", later)
 	}
-	if l.TTL(began) != time.Hour || l.TTL(began.Add(2*time.Hour)) != 0 {
-		t.Errorf("TTLs are %s and %s", l.TTL(began), l.TTL(began.Add(2*time.Hour)))
+	if l.TTL(start) != time.Hour || l.TTL(start.Add(2*time.Hour)) != 0 {
+		t.Errorf("TTLs are %s and %s", l.TTL(start), l.TTL(start.Add(2*time.Hour)))
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// stored is the form of a record. The names are short, and times are numbers, because ten
-// million of them are kept.
+// stored is the JSON form of a record. Names are short and times are numbers, because there may be
+// ten million of them.
 type stored struct {
 	Namespace string          `json:"ns,omitempty"`
 	Mount     string          `json:"m"`
@@ -54,8 +54,8 @@ func (i instant) time() time.Time {
 	return time.UnixMilli(int64(i)).UTC()
 }
 
-// UnmarshalJSON implements [json.Unmarshaler]. It reads times as RFC 3339 has them, too: so they
-// were stored once.
+// UnmarshalJSON implements [json.Unmarshaler]. It also reads RFC 3339, in which earlier versions
+// stored times.
 func (i *instant) UnmarshalJSON(b []byte) error {
 	if bytes.HasPrefix(b, []byte{'"'}) {
 		var t time.Time
@@ -70,9 +70,12 @@ func (i *instant) UnmarshalJSON(b []byte) error {
 
 func (l *Lease) encode() ([]byte, error) {
 	b, err := json.Marshal(&stored{
-		Namespace: l.Namespace, Mount: l.Mount, Target: l.Target, Kind: l.Kind, Data: l.Data, Owner: l.Owner, Entity: l.Entity,
-		State: l.State, Attempt: l.Attempt, Late: instantOf(l.Late), Issued: instantOf(l.Issued), Expires: instantOf(l.Expires),
-		Max: instantOf(l.Max), Renewed: instantOf(l.Renewed), Renewable: l.Renewable, Due: instantOf(l.Due), Tries: l.Tries,
+		Namespace: l.Namespace, Mount: l.Mount, Target: l.Target, Kind: l.Kind, Data: l.Data, Owner: l.Owner,
+		Entity: l.Entity,
+		State:  l.State, Attempt: l.Attempt, Late: instantOf(l.Late), Issued: instantOf(l.Issued),
+		Expires: instantOf(l.Expires),
+		Max:     instantOf(l.Max), Renewed: instantOf(l.Renewed), Renewable: l.Renewable, Due: instantOf(l.Due),
+		Tries:   l.Tries,
 		Failing: instantOf(l.Failing), Error: l.Error, Note: l.Note, Granted: l.Granted, Force: l.Force,
 	})
 	if err != nil {
@@ -81,7 +84,7 @@ func (l *Lease) encode() ([]byte, error) {
 	return b, nil
 }
 
-// Decode reads a record, of the key that it stands under. What cannot be read is Internal.
+// Decode decodes the record in a row. If it cannot, the error is Internal.
 func Decode(e storage.Entry) (*Lease, error) {
 	var s stored
 	if err := json.Unmarshal(e.Value, &s); err != nil {
@@ -89,15 +92,16 @@ func Decode(e storage.Entry) (*Lease, error) {
 	}
 	return &Lease{
 		ID: e.Key[len(Prefix):], Version: e.Version,
-		Namespace: s.Namespace, Mount: s.Mount, Target: s.Target, Kind: s.Kind, Data: s.Data, Owner: s.Owner, Entity: s.Entity,
-		State: s.State, Attempt: s.Attempt, Late: s.Late.time(), Issued: s.Issued.time(), Expires: s.Expires.time(),
+		Namespace: s.Namespace, Mount: s.Mount, Target: s.Target, Kind: s.Kind, Data: s.Data, Owner: s.Owner,
+		Entity: s.Entity,
+		State:  s.State, Attempt: s.Attempt, Late: s.Late.time(), Issued: s.Issued.time(), Expires: s.Expires.time(),
 		Max: s.Max.time(), Renewed: s.Renewed.time(), Renewable: s.Renewable, Due: s.Due.time(), Tries: s.Tries,
 		Failing: s.Failing.time(), Error: s.Error, Note: s.Note, Granted: s.Granted, Force: s.Force,
 	}, nil
 }
 
-// Failing reports whether a stored record is of a lease whose undo has failed.
-// It reads no more of it than it must: a slow count asks it of every lease.
+// Failing reports whether a stored record belongs to a lease whose undo has failed. It does not
+// decode the whole record, because a recount calls it for every lease.
 func Failing(record []byte) bool {
 	if !bytes.Contains(record, []byte(`"f":`)) {
 		return false

@@ -18,12 +18,16 @@ func at(text string) time.Time {
 	return t
 }
 
-// TestRecord: what is encoded is read back, to the millisecond; so is the form of old.
+// TestRecord: records are read back as they were encoded, to the millisecond, also in the old
+// format.
 func TestRecord(t *testing.T) {
 	full := Lease{
-		ID: "db/creds/a/1", Version: 7, Namespace: "ns", Mount: "m", Target: "t", Kind: "user", Data: []byte(`{"f":1}`), Owner: "o", Entity: "e",
-		State: Ending, Attempt: "a", Late: at("2026-01-02T03:04:05.006Z"), Issued: at("2026-01-02T03:04:06.007Z"), Expires: at("2026-01-02T03:04:07Z"),
-		Max: at("2026-01-02T03:04:08Z"), Renewed: at("2026-01-02T03:04:09Z"), Renewable: true, Due: at("2026-01-02T03:04:10.001Z"), Tries: 3,
+		ID: "db/creds/a/1", Version: 7, Namespace: "ns", Mount: "m", Target: "t", Kind: "user",
+		Data: []byte(`{"f":1}`), Owner: "o", Entity: "e",
+		State: Ending, Attempt: "a", Late: at("2026-01-02T03:04:05.006Z"), Issued: at("2026-01-02T03:04:06.007Z"),
+		Expires: at("2026-01-02T03:04:07Z"),
+		Max:     at("2026-01-02T03:04:08Z"), Renewed: at("2026-01-02T03:04:09Z"), Renewable: true,
+		Due: at("2026-01-02T03:04:10.001Z"), Tries: 3,
 		Failing: at("2026-01-02T03:04:11Z"), Error: "er", Note: "no", Granted: true, Force: true,
 	}
 	sound := full // its data has a field of the name that marks a failing record
@@ -43,7 +47,8 @@ func TestRecord(t *testing.T) {
 	}
 	old := `{"m":"m","d":{},"o":"o","s":"g","a":"a","i":"2026-01-02T03:04:06.007Z","e":"2026-01-02T04:04:07+01:00","du":"2026-01-02T03:04:10.001Z","f":"2026-01-02T03:04:11Z"}`
 	got, err := Decode(storage.Entry{Key: Prefix + "x", Value: []byte(old)})
-	if err != nil || !got.Issued.Equal(full.Issued) || !got.Expires.Equal(full.Expires) || !got.Due.Equal(full.Due) || !Failing([]byte(old)) {
+	if err != nil || !got.Issued.Equal(full.Issued) || !got.Expires.Equal(full.Expires) || !got.Due.Equal(full.Due) ||
+		!Failing([]byte(old)) {
 		t.Errorf("the form of old is read as %+v, %v", got, err)
 	}
 }
@@ -60,7 +65,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		again, err := l.encode()
 		if err != nil {
-			return // data that is no JSON cannot have been decoded; a nil one cannot be encoded
+			return // nil data cannot be encoded
 		}
 		back, err := Decode(storage.Entry{Key: Prefix + "x", Value: again})
 		if err != nil || !back.Due.Equal(l.Due) || back.State != l.State {

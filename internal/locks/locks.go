@@ -45,6 +45,7 @@ func (l *Named) Take(ctx context.Context, name string) (release func(), err erro
 		return func() { <-k.token; leave() }, nil
 	case <-ctx.Done():
 		leave()
-		return nil, fault.New("locks.Take", fault.Timeout, "%q is being worked on by another request, which waits for an answer from outside; try again", name)
+		return nil, fault.New("locks.Take", fault.Timeout,
+			"%q is being worked on by another request, which waits for an answer from outside; try again", name)
 	}
 }

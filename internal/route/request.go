@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -153,11 +153,7 @@ const (
 func (r *Request) Warn(format string, args ...any) {
 	switch n := len(r.reply.Warnings); {
 	case n < maxWarnings:
-		text := fmt.Sprintf(format, args...)
-		if len(text) > maxWarning {
-			text = strings.ToValidUTF8(text[:maxWarning], "") + "…"
-		}
-		r.reply.Warnings = append(r.reply.Warnings, text)
+		r.reply.Warnings = append(r.reply.Warnings, fault.Clip(fmt.Sprintf(format, args...), maxWarning))
 	case n == maxWarnings:
 		r.reply.Warnings = append(r.reply.Warnings, "there were further warnings, which are left out")
 	}

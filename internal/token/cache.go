@@ -6,24 +6,22 @@ import (
 	"time"
 )
 
-// freshFor is how long after the feed's last sign of life a cached token is
-// still believed.
+// freshFor is how long after the feed's last sign of life the cache is used.
 const freshFor = time.Second
 
-// A cache of decoded tokens. A reader notes the generation before it reads the
-// store and stores only under the same one, so that what it read before a
-// change never comes in after it.
+// A cache of decoded tokens. A reader remembers the generation before it reads the store, and
+// caches the token only if the generation is still the same, so that no outdated token is cached.
 type cache struct {
-	gen  atomic.Uint64
-	seen atomic.Int64 // the feed's last progress, unix nanoseconds
+	gen      atomic.Uint64
+	feedSeen atomic.Int64 // the feed's last progress, unix nanoseconds
 
 	mu    sync.RWMutex
 	m     map[string]*Entry
-	bytes int // of their records
+	bytes int // total size of the cached records
 }
 
 func (c *cache) get(id string) *Entry {
-	if time.Now().UnixNano()-c.seen.Load() > int64(freshFor) {
+	if time.Now().UnixNano()-c.feedSeen.Load() > int64(freshFor) {
 		return nil
 	}
 	c.mu.RLock()

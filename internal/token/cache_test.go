@@ -5,22 +5,23 @@ import (
 	"testing"
 )
 
-// TestCacheIsBounded: tokens that carry much make the cache no larger.
+// TestCacheIsBounded: large tokens do not exceed the cache's limit.
 func TestCacheIsBounded(t *testing.T) {
-	for _, size := range []int{500, maxHeld, maxHeld + 1, 1 << 20} {
+	for _, size := range []int{500, maxCachedRecord, maxCachedRecord + 1, 1 << 20} {
 		var c cache
 		for i := range maxCached + 10 {
 			c.put(&Entry{ID: fmt.Sprint(i), State: State{size: size}}, 0)
 			c.put(&Entry{ID: fmt.Sprint(i), State: State{size: size}}, 0)
-			want := 0 // all of them, until a bound is reached: then it begins anew
-			if size <= maxHeld {
+			want := 0 // all tokens, until the limit is reached, when the cache is cleared
+			if size <= maxCachedRecord {
 				want = i%min(maxCached, maxBytes/size) + 1
 			}
 			if c.bytes != want*size || len(c.m) != want {
-				t.Fatalf("after %d tokens of %d bytes it holds %d, %d bytes; want %d", i+1, size, len(c.m), c.bytes, want)
+				t.Fatalf("after %d tokens of %d bytes it holds %d, %d bytes; want %d", i+1, size, len(c.m), c.bytes,
+					want)
 			}
 		}
-		if last := c.m[fmt.Sprint(maxCached+9)]; (last != nil) != (size <= maxHeld) {
+		if last := c.m[fmt.Sprint(maxCached+9)]; (last != nil) != (size <= maxCachedRecord) {
 			t.Errorf("a token of %d bytes is held: %v", size, last != nil)
 		}
 		for i := range maxCached + 10 {

@@ -18,12 +18,12 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// runDue does what the due loop does with the items of tokens that are due, until none is left.
+// runDue handles the due items of tokens, like the due loop, until none is left.
 func runDue(t *testing.T, s *token.Store, v *barrier.View) {
 	t.Helper()
 	for again := true; again; {
 		again = false
-		for _, key := range left(t, v) {
+		for _, key := range keysLeft(t, v) {
 			parts := strings.Split(key, "/")
 			if parts[0] != "due" {
 				continue
@@ -44,16 +44,17 @@ func runDue(t *testing.T, s *token.Store, v *barrier.View) {
 	}
 }
 
-// TestCrashWhileRevoking: the server dies at each commit of a revocation, stored and not. Either
-// the revocation has not begun, and everything lives; or the next server's due loop ends exactly
-// the tokens that it was for. Nothing is left of those.
+// TestCrashWhileRevoking: the server dies at each commit of a revocation, with and without storing
+// it. Either the revocation has not begun, and all tokens are valid, or the next server revokes
+// exactly the tokens that it was for, and leaves nothing of them.
 func TestCrashWhileRevoking(t *testing.T) {
 	// a has the children b and d, b has the child c.
 	for name, tt := range map[string]struct {
 		first  func(ctx context.Context, s *token.Store, a, b string) error // what the crash interrupts
-		second func(ctx context.Context, s *token.Store, a, b string) error // what is done after it; nil: nothing
+		second func(ctx context.Context, s *token.Store, a, b string) error // what follows; nil: nothing
 		begun  string                                                       // the token that is marked first
-		want   string                                                       // what lives, with its parent, once that is so
+		// valid tokens with their parents, once it is marked
+		want string
 	}{
 		"revoked": {
 			first: func(ctx context.Context, s *token.Store, a, _ string) error { return s.Revoke(ctx, a) },
@@ -63,7 +64,7 @@ func TestCrashWhileRevoking(t *testing.T) {
 			first: func(ctx context.Context, s *token.Store, a, _ string) error { return s.RevokeOrphan(ctx, a) },
 			begun: "a", want: "b c<b d",
 		},
-		"revoked, then alone": { // what has begun to end ends
+		"revoked, then alone": { // a revocation that has begun is completed
 			first:  func(ctx context.Context, s *token.Store, a, _ string) error { return s.Revoke(ctx, a) },
 			second: func(ctx context.Context, s *token.Store, a, _ string) error { return s.RevokeOrphan(ctx, a) },
 			begun:  "a", want: "",
@@ -116,7 +117,8 @@ func TestCrashWhileRevoking(t *testing.T) {
 							t.Fatalf("%s: %+v, %v", names[id], e, err)
 						}
 						is := names[id]
-						want[token.Prefix+id], want[token.AccessorPrefix+e.Accessor], want[item(id, e.Expires)] = true, true, true
+						want[token.Prefix+id], want[token.AccessorPrefix+e.Accessor], want[item(id,
+							e.Expires)] = true, true, true
 						if e.Parent != "" {
 							is += "<" + names[e.Parent]
 							want[token.ChildPrefix+e.Parent+"/"+id] = true
@@ -131,7 +133,7 @@ func TestCrashWhileRevoking(t *testing.T) {
 						t.Errorf("%q live, want %q", got, wantLives)
 					}
 					got := map[string]bool{}
-					for _, key := range left(t, v) {
+					for _, key := range keysLeft(t, v) {
 						got[key] = true
 					}
 					if diff := cmp.Diff(want, got); diff != "" {
@@ -146,9 +148,8 @@ func TestCrashWhileRevoking(t *testing.T) {
 	}
 }
 
-// TestRevokeWithManyLeases: once nothing of a tree can be used any more, its revocation does not
-// keep its caller waiting for the leases. What fails, or is given up by its caller, is no
-// success.
+// TestRevokeWithManyLeases: once no token of a tree can be used, the revocation does not wait for
+// the leases. If it fails or its caller cancels it, it returns an error.
 func TestRevokeWithManyLeases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fails error
@@ -181,9 +182,9 @@ func TestRevokeWithManyLeases(t *testing.T) {
 	})
 }
 
-// TestStrayItemThatStays: a stray item is dropped only if its token is still as it was read; what
-// the store cannot do is reported.
-func TestStrayItemThatStays(t *testing.T) {
+// TestStrayItemStoreFails: a stray item is removed only if its token has not changed. Errors of
+// the store are returned.
+func TestStrayItemStoreFails(t *testing.T) {
 	st := faulty.New(newStore(t), 1)
 	s := onBarrier(openBarrier(t, st))
 	e := create(t, s, nil)
@@ -198,10 +199,9 @@ func TestStrayItemThatStays(t *testing.T) {
 	}
 }
 
-// TestLastCommitOfARevocation: what the store cannot do is reported, while the token can be used
-// no more. Where another finishes the same revocation at the same moment, there is nothing left
-// to do.
-func TestLastCommitOfARevocation(t *testing.T) {
+// TestLastCommitFails: an error of the store is returned, but the token cannot be used any more.
+// If another server finishes the revocation at the same time, that is no error.
+func TestLastCommitFails(t *testing.T) {
 	for err, fine := range map[error]bool{storage.ErrConflict: true, nil: false} {
 		st := faulty.New(newStore(t), 1)
 		s := onBarrier(openBarrier(t, st))

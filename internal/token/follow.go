@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Follow keeps the cache true to the store until ctx ends.
+// Follow removes changed tokens from the cache until ctx ends.
 func (s *Store) Follow(ctx context.Context) error {
 	for ctx.Err() == nil {
 		begun := false
@@ -14,16 +14,16 @@ func (s *Store) Follow(ctx context.Context) error {
 			if err != nil {
 				break
 			}
-			if !begun { // what was changed after a token was read, and before the feed began, is in no change
+			if !begun { // the feed does not report changes from before it began
 				begun = true
 				s.cache.clear()
 			}
 			if ch.Key != "" {
 				s.cache.drop(strings.TrimPrefix(ch.Key, Prefix))
 			}
-			s.cache.seen.Store(time.Now().UnixNano())
+			s.cache.feedSeen.Store(time.Now().UnixNano())
 		}
-		s.cache.seen.Store(0)
+		s.cache.feedSeen.Store(0)
 		s.cache.clear()
 		select {
 		case <-ctx.Done():

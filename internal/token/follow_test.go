@@ -14,7 +14,7 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// feed is a store whose change feed stalls, or ends, on command, and that counts reads of tokens.
+// feed is a store that counts reads of tokens, and whose change feed stalls or ends on command.
 type feed struct {
 	storage.Store
 	stalled, broken atomic.Bool
@@ -46,9 +46,8 @@ func (f *feed) Watch(ctx context.Context, prefix string, after storage.Version) 
 	}
 }
 
-// TestStaleFeed: a token in memory is used without a read for as long as the feed is fresh, and
-// not a moment longer; also not once the feed has ended. A feed that ends at once is begun again,
-// but not in a busy loop.
+// TestStaleFeed: a cached token is used without a read exactly as long as the feed is fresh, and
+// not after the feed has ended. A feed that ends at once is restarted, but not in a busy loop.
 func TestStaleFeed(t *testing.T) {
 	for name, stop := range map[string]func(f *feed){
 		"stalled": func(f *feed) { f.stalled.Store(true) },

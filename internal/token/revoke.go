@@ -10,18 +10,17 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// finishWithin bounds how long who revokes waits for the leases of a tree to
-// be ended, once nothing of it can be used any more. The due loop does the rest.
-const finishWithin = 20 * time.Second
+// treeTimeout limits how long a revocation waits until the leases of a tree are ended, after its
+// tokens are unusable. The due loop does the rest.
+const treeTimeout = 20 * time.Second
 
-// Revoke ends a token, its children and its leases. When it returns, none of
-// the tree can be used, and leases are due or soon will be. Unknown tokens are
-// success.
+// Revoke revokes a token, its children and their leases. When it returns, no token of the tree can
+// be used, and their leases are due, or soon will be. An unknown token is success.
 func (s *Store) Revoke(ctx context.Context, id string) error {
 	if err := s.markTree(ctx, id); err != nil {
 		return err
 	}
-	within, cancel := context.WithTimeout(ctx, finishWithin)
+	within, cancel := context.WithTimeout(ctx, treeTimeout)
 	defer cancel()
 	err := s.Finish(within, id)
 	if within.Err() != nil && ctx.Err() == nil {
@@ -30,22 +29,21 @@ func (s *Store) Revoke(ctx context.Context, id string) error {
 	return err
 }
 
-// RevokeOrphan ends a token and its leases; its children live on as orphans,
-// also after a crash in the middle of it.
+// RevokeOrphan revokes a token and its leases. Its children become orphans, also if the server
+// crashes meanwhile.
 func (s *Store) RevokeOrphan(ctx context.Context, id string) error {
-	e, err := s.mark(ctx, id, func(e *Entry) error { e.Spare = true; return nil })
+	e, err := s.mark(ctx, id, func(e *Entry) error { e.SpareChildren = true; return nil })
 	if err != nil || e == nil {
 		return err
 	}
-	if !e.Spare { // it is being revoked already, and its children with it
+	if !e.SpareChildren { // it is already being revoked, together with its children
 		return s.Revoke(ctx, id)
 	}
 	return s.Finish(ctx, id)
 }
 
-// Expire is what the due loop does with a token's item, which stands at at: it
-// ends the token if it is to be ended, and resumes what was begun. item drops
-// the item itself, for one that stands where its token does not.
+// Expire handles a token's due item at the time at: it revokes an expired token, or resumes a
+// revocation. If the token is not due then, it commits item, which removes the item.
 func (s *Store) Expire(ctx context.Context, id string, now, at time.Time, item []storage.Op) error {
 	row, err := s.view.Get(ctx, Prefix+id)
 	if err != nil {
@@ -74,21 +72,21 @@ func (s *Store) Expire(ctx context.Context, id string, now, at time.Time, item [
 func (s *Store) dropStray(ctx context.Context, v storage.Version, id string, item []storage.Op) error {
 	_, err := s.view.Commit(ctx, append(item, storage.Expect(Prefix+id, v))...)
 	if fault.Is(err, fault.Conflict) {
-		return nil // it comes or changes at this moment; the item is looked at again
+		return nil // the token has just been changed; the item is handled again later
 	}
 	return err
 }
 
-// markTree commits a token and all below it as revoking. Below one whose
-// children are spared nothing is marked.
+// markTree marks a token and all tokens below it as revoking, except those below a token whose
+// children are spared.
 func (s *Store) markTree(ctx context.Context, id string) error {
 	e, err := s.mark(ctx, id, nil)
-	if err != nil || e == nil || e.Spare {
+	if err != nil || e == nil || e.SpareChildren {
 		return err
 	}
 	return s.below(ctx, id, func(parent, child string) (bool, error) {
 		e, err := s.mark(ctx, child, func(e *Entry) error {
-			if e.Parent != parent { // it was made an orphan
+			if e.Parent != parent { // it has become an orphan
 				return errNotBelow
 			}
 			return nil
@@ -96,27 +94,27 @@ func (s *Store) markTree(ctx context.Context, id string) error {
 		if err == errNotBelow {
 			return false, nil
 		}
-		return err == nil && (e == nil || !e.Spare), err
+		return err == nil && (e == nil || !e.SpareChildren), err
 	})
 }
 
-// What ends a mark that changes nothing.
+// Errors that end a mark without a change.
 var (
 	errMarked   = errors.New("token: it is marked already")
 	errNotBelow = errors.New("token: it is not below")
 )
 
-// mark commits a token as revoking, with what more is said, unless it is
-// already. It returns nil where there is no such token.
-func (s *Store) mark(ctx context.Context, id string, more func(e *Entry) error) (*Entry, error) {
-	var was *Entry
+// mark marks a token as revoking, and calls edit for it, unless it is already marked. It returns
+// nil if there is no such token.
+func (s *Store) mark(ctx context.Context, id string, edit func(e *Entry) error) (*Entry, error) {
+	var before *Entry
 	e, err := s.Update(ctx, id, func(e *Entry) error {
-		if more != nil && !e.Revoking {
-			if err := more(e); err != nil {
+		if edit != nil && !e.Revoking {
+			if err := edit(e); err != nil {
 				return err
 			}
 		}
-		if was = e; e.Revoking {
+		if before = e; e.Revoking {
 			return errMarked
 		}
 		e.Revoking = true
@@ -124,22 +122,21 @@ func (s *Store) mark(ctx context.Context, id string, more func(e *Entry) error) 
 	})
 	switch {
 	case err == errMarked:
-		return was, nil
+		return before, nil
 	case fault.Is(err, fault.Denied):
 		return nil, nil
 	}
 	return e, err
 }
 
-// below calls f for each token below id, parents before children; f says
-// whether to go below that one, too, and may remove its edge. It keeps little in memory,
-// however deep or wide the tree is: a chain of a million tokens must not be
-// the end of the server.
+// below calls f for each token below id, parents before children. f returns whether to descend,
+// and may remove the edge. The memory does not grow with the tree, because a chain of a million
+// tokens must not crash the server.
 func (s *Store) below(ctx context.Context, id string, f func(parent, child string) (descend bool, err error)) error {
 	type level struct {
 		id, from string
-		page     []string // of children that are still to be seen
-		last     bool     // nothing comes after page
+		page     []string // the next children
+		last     bool     // page is the last one
 	}
 	for stack := []level{{id: id}}; len(stack) > 0; {
 		top := &stack[len(stack)-1]
@@ -175,7 +172,7 @@ func (s *Store) below(ctx context.Context, id string, f func(parent, child strin
 
 const pageSize = 512
 
-// children returns up to a page of the ids right below a token, at or after from.
+// children returns up to a page of the IDs directly below a token, at or after from.
 func (s *Store) children(ctx context.Context, id, from string) ([]string, error) {
 	prefix := ChildPrefix + id + "/"
 	var page []string
@@ -190,9 +187,8 @@ func (s *Store) children(ctx context.Context, id, from string) ([]string, error)
 	return page, nil
 }
 
-// Finish takes a token that is marked, with all that hangs on it, out of the
-// store; markTree has marked that before. Each of its tree has a due item of its own, so
-// that a crash anywhere leaves what resumes it.
+// Finish removes a marked token and its marked tree from the store. Each token of the tree has a
+// due item, so the due loop resumes after a crash.
 func (s *Store) Finish(ctx context.Context, id string) error {
 	if _, err := s.finish(ctx, id); err != nil {
 		return err
@@ -203,9 +199,9 @@ func (s *Store) Finish(ctx context.Context, id string) error {
 			return false, err
 		}
 		if e != nil && e.Parent == parent {
-			return e.Revoking && !e.Spare, nil // it has taken its edge along, or is not ours to end
+			return e.Revoking && !e.SpareChildren, nil // finished with its edge, or not marked
 		}
-		// The edge of one that has gone before, or was made an orphan: below that one nothing is ours.
+		// The token was already removed, or has become an orphan: only its edge is left.
 		edge := ChildPrefix + parent + "/" + child
 		row, err := s.view.Get(ctx, edge)
 		if err == nil && row.Version != 0 {
@@ -215,9 +211,9 @@ func (s *Store) Finish(ctx context.Context, id string) error {
 	})
 }
 
-// finish ends the leases of one marked token, then drops its cubbyhole, and the
-// record last. It leaves one that is not marked as it is. It returns the token
-// as it was, nil where there is none.
+// finish ends the leases of one marked token, then removes its cubbyhole, and finally its record.
+// It does nothing to a token that is not marked. It returns the token as it was, or nil if there
+// is none.
 func (s *Store) finish(ctx context.Context, id string) (*Entry, error) {
 	row, err := s.view.Get(ctx, Prefix+id)
 	if err != nil || row.Version == 0 {
@@ -227,7 +223,7 @@ func (s *Store) finish(ctx context.Context, id string) (*Entry, error) {
 	if err != nil || !e.Revoking {
 		return e, err
 	}
-	if e.Spare {
+	if e.SpareChildren {
 		if err := s.spareChildren(ctx, id); err != nil {
 			return nil, err
 		}
@@ -249,12 +245,12 @@ func (s *Store) finish(ctx context.Context, id string) (*Entry, error) {
 	_, err = s.view.Commit(ctx, ops...)
 	s.cache.drop(id)
 	if fault.Is(err, fault.Conflict) {
-		err = nil // somebody else finished it, or its due item will
+		err = nil // another server has finished it, or the due loop will
 	}
 	return e, err
 }
 
-// spareChildren makes orphans of the children of a token that goes.
+// spareChildren makes the children of a token orphans.
 func (s *Store) spareChildren(ctx context.Context, id string) error {
 	return s.below(ctx, id, func(_, child string) (bool, error) {
 		edge := storage.Remove(ChildPrefix + id + "/" + child)

@@ -20,33 +20,33 @@ type Config struct {
 	Barrier *barrier.Barrier
 	// Due returns the operations that move the due item of a token.
 	Due func(id string, from, to time.Time) []storage.Op
-	// EndLeases makes all leases of the token due and unusable. It is
-	// repeatable and returns once that is durable.
+	// EndLeases makes all leases of the token unusable and due. It is repeatable, and returns when
+	// that is durable.
 	EndLeases func(ctx context.Context, id string) error
-	// Forget drops what else belonged to the token: its cubbyhole.
+	// Forget removes everything else that belongs to the token, such as its cubbyhole.
 	Forget func(ctx context.Context, id string) error
 }
 
-// A Store keeps the tokens of one installation. Safe for concurrent use.
+// A Store stores tokens. Safe for concurrent use.
 type Store struct {
 	cfg   Config
 	view  *barrier.View // absolute keys
 	cache cache
 }
 
-// NewStore returns a store. Follow must run for its cache to be used.
+// NewStore returns a store. Its cache is used only while Follow runs.
 func NewStore(cfg Config) *Store {
 	return &Store{cfg: cfg, view: cfg.Barrier.View("")}
 }
 
-// ID is the storage id of a token: an HMAC under a key of the barrier's.
+// ID is the storage ID of a token: an HMAC with a key of the barrier.
 func (s *Store) ID(tok secret.Value) string {
 	h := s.cfg.Barrier.HMAC("token", tok.Reveal())
 	return hex.EncodeToString(h[:20]) // 160 bits are enough against collisions
 }
 
-// Lookup finds the record of a token, whether it is usable or not. An unknown
-// one is Denied, as Vault answers it.
+// Lookup returns the record of a token, even if it is not usable. An unknown one is Denied, as in
+// Vault.
 func (s *Store) Lookup(ctx context.Context, tok secret.Value) (*Entry, error) {
 	text := tok.RevealString()
 	if strings.HasPrefix(text, BatchPrefix) {
@@ -59,10 +59,11 @@ func (s *Store) Lookup(ctx context.Context, tok secret.Value) (*Entry, error) {
 }
 
 func errBad() error {
-	return fault.New("token.Lookup", fault.Denied, "permission denied: the token is not known, has expired or was revoked; log in again")
+	return fault.New("token.Lookup", fault.Denied,
+		"permission denied: the token is not known, has expired or was revoked; log in again")
 }
 
-// ByID finds a record by its storage id. An unknown one is Denied.
+// ByID returns a record by its storage ID. An unknown one is Denied.
 func (s *Store) ByID(ctx context.Context, id string) (*Entry, error) {
 	if e := s.cache.get(id); e != nil {
 		return e, nil
@@ -76,9 +77,10 @@ func (s *Store) ByID(ctx context.Context, id string) (*Entry, error) {
 	return e, nil
 }
 
-// ByAccessor finds a record by its accessor. An unknown one is Invalid.
+// ByAccessor returns a record by its accessor. An unknown one is Invalid.
 func (s *Store) ByAccessor(ctx context.Context, accessor string) (*Entry, error) {
-	bad := fault.New("token.ByAccessor", fault.Invalid, "no token has this accessor; list auth/token/accessors for those that live")
+	bad := fault.New("token.ByAccessor", fault.Invalid,
+		"no token has this accessor; list auth/token/accessors for those that live")
 	if accessor == "" || len(accessor) > 64 || strings.Contains(accessor, "/") {
 		return nil, bad
 	}
@@ -96,11 +98,10 @@ func (s *Store) ByAccessor(ctx context.Context, accessor string) (*Entry, error)
 	return e, err
 }
 
-// MaxAccessors is how many accessors a page has at most.
+// MaxAccessors is the maximum number of accessors on a page.
 const MaxAccessors = 100_000
 
-// Accessors lists the accessors of the tokens that come after one, in their
-// order; limit 0 is [MaxAccessors].
+// Accessors lists the accessors after one, in order; limit 0 means [MaxAccessors].
 func (s *Store) Accessors(ctx context.Context, after string, limit int) ([]string, error) {
 	if limit <= 0 {
 		limit = MaxAccessors
@@ -122,10 +123,12 @@ func (s *Store) Accessors(ctx context.Context, after string, limit int) ([]strin
 	return out, nil
 }
 
-// Create stores a new token with the policies of g and returns it. parent is who
-// creates it and is asserted to be alive, also where the token becomes an orphan; nil for
-// logins. e.Parent must be set or not by the caller. extra rides along in the commit.
-func (s *Store) Create(ctx context.Context, e *Entry, g Grant, parent *Entry, extra ...storage.Op) (secret.Value, *Entry, error) {
+// Create stores a new token with the policies of g and returns it. parent is the token that
+// creates it, or nil for logins; the commit asserts that it is valid, even if the new token is an
+// orphan. The caller sets e.Parent or leaves it empty. extra is added to the commit.
+func (s *Store) Create(
+	ctx context.Context, e *Entry, g Grant, parent *Entry, extra ...storage.Op,
+) (secret.Value, *Entry, error) {
 	e.Created = e.Created.UTC().Round(0)
 	if e.Batch {
 		return s.sealBatch(ctx, e, g, parent)
@@ -137,9 +140,12 @@ func (s *Store) Create(ctx context.Context, e *Entry, g Grant, parent *Entry, ex
 	return s.CreateAs(ctx, tok, e, g, parent, extra...)
 }
 
-// CreateAs is Create with a token that the caller has drawn, or, if it is e's, chosen.
-func (s *Store) CreateAs(ctx context.Context, tok secret.Value, e *Entry, g Grant, parent *Entry, extra ...storage.Op) (secret.Value, *Entry, error) {
-	if parent != nil && !parent.Lives(time.Now()) { // that it is still as it was read does not say that it lives
+// CreateAs is Create with a random token of the caller's or, if it is e.Chosen, one that a client
+// chose.
+func (s *Store) CreateAs(
+	ctx context.Context, tok secret.Value, e *Entry, g Grant, parent *Entry, extra ...storage.Op,
+) (secret.Value, *Entry, error) {
+	if parent != nil && !parent.Valid(time.Now()) { // an unchanged record may still have expired
 		return secret.Value{}, nil, errBad()
 	}
 	stored, ops, err := s.Rows(tok, e, g)
@@ -153,8 +159,8 @@ func (s *Store) CreateAs(ctx context.Context, tok secret.Value, e *Entry, g Gran
 	return tok, stored, nil
 }
 
-// Rows returns the record of a new token, and the operations that store it with its
-// indexes, for somebody's batch.
+// Rows returns the record of a new token, and the operations that store it with its indexes, for
+// the caller's batch.
 func (s *Store) Rows(tok secret.Value, e *Entry, g Grant) (*Entry, []storage.Op, error) {
 	stored := *e
 	stored.policies = g.policies
@@ -167,8 +173,8 @@ func (s *Store) Rows(tok secret.Value, e *Entry, g Grant) (*Entry, []storage.Op,
 	if err != nil {
 		return nil, nil, err
 	}
-	// What was drawn from 140 bits or more is nobody else's. To look for it through every table would take a fifth of
-	// the request.
+	// A token of 140 random bits or more does not exist yet. Looking for it in every table would
+	// take a fifth of the request's time.
 	row := storage.Set(Prefix+stored.ID, b)
 	if !e.Chosen.Empty() {
 		row = row.If(0)
@@ -180,12 +186,12 @@ func (s *Store) Rows(tok secret.Value, e *Entry, g Grant) (*Entry, []storage.Op,
 	return &stored, append(ops, s.cfg.Due(stored.ID, time.Time{}, stored.Expires)...), nil
 }
 
-// add commits a new token's rows, asserting that its parent lives. A parent that
-// was only changed since it was read – renewed, used – is asserted anew.
+// add commits a new token's rows, asserting that its parent is valid. If the parent was only
+// renewed or used meanwhile, it retries.
 func (s *Store) add(ctx context.Context, ops []storage.Op, parent *Entry) (storage.Version, error) {
 	var guard []storage.Op
 	switch {
-	case parent != nil && parent.Batch: // it has no record of its own: that of its parent counts
+	case parent != nil && parent.Batch: // it has no record, so its parent's is asserted
 		var err error
 		if guard, err = s.Guard(ctx, parent); err != nil {
 			return 0, err
@@ -198,27 +204,31 @@ func (s *Store) add(ctx context.Context, ops []storage.Op, parent *Entry) (stora
 		if !fault.Is(err, fault.Conflict) {
 			return v, err
 		}
-		was := guard
+		before := guard
 		if guard = nil; parent != nil {
 			if guard, err = s.Guard(ctx, parent); err != nil {
 				return 0, err
 			}
 		}
-		if slices.EqualFunc(was, guard, func(a, b storage.Op) bool { return a.Want == b.Want }) {
-			return 0, fault.New("token.Create", fault.Invalid, "there is such a token already, or what it is made from has changed; choose another, or try again")
+		if slices.EqualFunc(before, guard, func(a, b storage.Op) bool { return a.Want == b.Want }) {
+			return 0, fault.New("token.Create", fault.Invalid,
+				"there is such a token already, or what it is made from has changed; choose another, or try again")
 		}
 	}
-	return 0, fault.New("token.Create", fault.Unavailable, "the creating token is being changed by many requests at once; try again")
+	return 0, fault.New("token.Create", fault.Unavailable,
+		"the creating token is being changed by many requests at once; try again")
 }
 
-// Update changes the record of e by change, which may be called again on a
-// fresher one; an error of change ends it.
+// Update lets change edit the record of a token, and stores it. If the record was changed
+// meanwhile, Update calls change again with the new one. It returns an error of change.
 func (s *Store) Update(ctx context.Context, id string, change func(*Entry) error) (*Entry, error) {
 	return s.update(ctx, id, change)
 }
 
-// update is Update with more operations in its commit.
-func (s *Store) update(ctx context.Context, id string, change func(*Entry) error, extra ...storage.Op) (*Entry, error) {
+// update is Update with extra operations in its commit.
+func (s *Store) update(
+	ctx context.Context, id string, change func(*Entry) error, extra ...storage.Op,
+) (*Entry, error) {
 	for range 16 {
 		row, err := s.view.Get(ctx, Prefix+id)
 		if err != nil {
@@ -254,26 +264,27 @@ func (s *Store) update(ctx context.Context, id string, change func(*Entry) error
 		e.Version = v
 		return &e, nil
 	}
-	return nil, fault.New("token.Update", fault.Unavailable, "the token is being changed by many requests at once; try again")
+	return nil, fault.New("token.Update", fault.Unavailable,
+		"the token is being changed by many requests at once; try again")
 }
 
-// lastUseWithin is how long the request that took the last use of a token may
-// go on. It revokes the token itself; after a crash the due loop does, then.
-const lastUseWithin = 10 * time.Minute
+// lastUseTimeout is how long the request with the last use of a token may take. The request
+// revokes the token; if the server crashes, the due loop does it at this time.
+const lastUseTimeout = 10 * time.Minute
 
-// dueAt is when a token's item is due: at its end, soon after its last use, or
-// from the creation on where it is being revoked.
+// dueAt is when a token's item is due: when it expires, soon after its last use, or, if it is
+// being revoked, since its creation.
 func dueAt(e *Entry) time.Time {
 	if e.Revoking {
 		return e.Created
 	}
-	if at := e.UsedUp.Add(lastUseWithin); !e.UsedUp.IsZero() && (e.Expires.IsZero() || at.Before(e.Expires)) {
+	if at := e.UsedUp.Add(lastUseTimeout); !e.UsedUp.IsZero() && (e.Expires.IsZero() || at.Before(e.Expires)) {
 		return at
 	}
 	return e.Expires
 }
 
-// Use takes one use of a token that has a limited number.
+// Use counts one use of a token whose number of uses is limited.
 func (s *Store) Use(ctx context.Context, e *Entry) (*Entry, error) {
 	return s.Update(ctx, e.ID, func(e *Entry) error {
 		switch {
@@ -290,8 +301,8 @@ func (s *Store) Use(ctx context.Context, e *Entry) (*Entry, error) {
 
 const batchPurpose = "batch-token"
 
-// sealBatch makes a batch token. Nothing is committed with which its creator could be asserted, so that is
-// read again: what was revoked since it was admitted makes no orphan that would live on.
+// sealBatch creates a batch token. Because there is no commit that could assert the parent, it
+// reads the parent again, so that a parent that was just revoked creates no token.
 func (s *Store) sealBatch(ctx context.Context, e *Entry, g Grant, parent *Entry) (secret.Value, *Entry, error) {
 	out := *e
 	out.policies = g.policies
@@ -300,7 +311,8 @@ func (s *Store) sealBatch(ctx context.Context, e *Entry, g Grant, parent *Entry)
 		return secret.Value{}, nil, err
 	}
 	if parent != nil && parent.Batch {
-		return secret.Value{}, nil, fault.New("token.Create", fault.Invalid, "a batch token cannot create tokens; use a service token")
+		return secret.Value{}, nil, fault.New("token.Create", fault.Invalid,
+			"a batch token cannot create tokens; use a service token")
 	}
 	if parent != nil {
 		if _, err := s.Guard(ctx, parent); err != nil {
@@ -316,7 +328,7 @@ func (s *Store) sealBatch(ctx context.Context, e *Entry, g Grant, parent *Entry)
 	return tok, &out, nil
 }
 
-// openBatch reads a batch token; it lives no longer than its parent.
+// openBatch decrypts a batch token, and checks that its parent is still valid.
 func (s *Store) openBatch(ctx context.Context, tok secret.Value) (*Entry, error) {
 	sealed, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(tok.RevealString(), BatchPrefix))
 	if err != nil {
@@ -338,35 +350,35 @@ func (s *Store) openBatch(ctx context.Context, tok secret.Value) (*Entry, error)
 		if err != nil {
 			return nil, err
 		}
-		if !p.Lives(time.Now()) {
+		if !p.Valid(time.Now()) {
 			return nil, errBad()
 		}
 	}
 	return e, nil
 }
 
-// Guard returns the assertions that what is made with e commits along: that
-// its record – for a batch token its parent's – is as it is stored now, where it is still
-// to be used. A token that has only been changed since e was read is no hindrance.
+// Guard returns assertions for commits that are made with the token e: that its record, or a batch
+// token's parent's record, has not changed. It reads the record again, because a change since e
+// was read does not matter if the token is still valid.
 func (s *Store) Guard(ctx context.Context, e *Entry) ([]storage.Op, error) {
 	id := e.Owner()
-	if e.Batch && !e.Lives(time.Now()) {
+	if e.Batch && !e.Valid(time.Now()) {
 		return nil, errBad()
 	}
 	if e.Batch && e.Parent == "" {
 		return nil, nil
 	}
-	now, err := s.stored(ctx, id)
+	current, err := s.stored(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	if !now.Lives(time.Now()) {
+	if !current.Valid(time.Now()) {
 		return nil, errBad()
 	}
-	return now.Expect(), nil
+	return current.Expect(), nil
 }
 
-// stored reads a record past the cache. An unknown one is Denied.
+// stored reads a record without the cache. An unknown one is Denied.
 func (s *Store) stored(ctx context.Context, id string) (*Entry, error) {
 	row, err := s.view.Get(ctx, Prefix+id)
 	if err != nil {
@@ -378,8 +390,8 @@ func (s *Store) stored(ctx context.Context, id string) (*Entry, error) {
 	return decode(id, row.Version, row.Value)
 }
 
-// Owner is the id under which leases made with e are indexed: a batch token's
-// die with its parent, if it has one, or with themselves.
+// Owner is the ID by which leases of e are indexed. Those of a batch token belong to its parent,
+// if it has one.
 func (e *Entry) Owner() string {
 	if e.Batch && e.Parent != "" {
 		return e.Parent
@@ -389,7 +401,7 @@ func (e *Entry) Owner() string {
 
 const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-// Random returns n random letters and digits, each of 5.95 bits.
+// Random returns n random letters and digits, with 5.95 bits each.
 func Random(n int) string {
 	out := make([]byte, 0, n)
 	var buf [64]byte

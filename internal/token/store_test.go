@@ -42,7 +42,7 @@ func TestUsable(t *testing.T) {
 func TestFind(t *testing.T) {
 	s, _ := open(t)
 	e := &token.Entry{Created: time.Now(), Expires: time.Now().Add(time.Hour)}
-	tok, made, err := s.Create(t.Context(), e, some(t), nil)
+	tok, made, err := s.Create(t.Context(), e, anyGrant(t), nil)
 	if err != nil || !strings.HasPrefix(tok.RevealString(), token.ServicePrefix) {
 		t.Fatalf("%v", err)
 	}
@@ -100,11 +100,11 @@ func TestAccessors(t *testing.T) {
 	}
 }
 
-// TestUse: each request takes one use, and the last ends the token.
+// TestUse: each request counts as one use, and the last one revokes the token.
 func TestUse(t *testing.T) {
 	s, _ := open(t)
 	e := &token.Entry{Created: time.Now(), Uses: 2}
-	_, made, err := s.Create(t.Context(), e, some(t), nil)
+	_, made, err := s.Create(t.Context(), e, anyGrant(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,18 +122,20 @@ func TestUse(t *testing.T) {
 	}
 }
 
-// TestUsedUp: a token whose last use is taken is due ten minutes later, or at its end, whatever
-// comes first. After a crash the due loop ends it then.
+// TestUsedUp: after its last use, a token is due ten minutes later, or when it expires, so that
+// the due loop revokes it after a crash.
 func TestUsedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()
-		for ttl, want := range map[time.Duration]time.Duration{0: 10 * time.Minute, time.Hour: 10 * time.Minute, time.Minute: time.Minute} {
+		for ttl, want := range map[time.Duration]time.Duration{
+			0: 10 * time.Minute, time.Hour: 10 * time.Minute, time.Minute: time.Minute,
+		} {
 			s, v := open(t)
 			e := &token.Entry{Created: now, Uses: 1}
 			if ttl != 0 {
 				e.Expires = now.Add(ttl)
 			}
-			_, made, err := s.Create(t.Context(), e, some(t), nil)
+			_, made, err := s.Create(t.Context(), e, anyGrant(t), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -141,7 +143,7 @@ func TestUsedUp(t *testing.T) {
 				t.Fatal(err)
 			}
 			var items []string
-			for _, key := range left(t, v) {
+			for _, key := range keysLeft(t, v) {
 				if strings.HasPrefix(key, "due/") {
 					items = append(items, key)
 				}
@@ -153,29 +155,31 @@ func TestUsedUp(t *testing.T) {
 	})
 }
 
-// TestBatch: a batch token is stored nowhere, lives no longer than its parent and its time, and creates nothing.
+// TestBatch: a batch token is not stored, is valid no longer than its parent, and cannot create
+// tokens.
 func TestBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, v := open(t)
 		parent := create(t, s, nil)
-		before := len(left(t, v))
+		before := len(keysLeft(t, v))
 		make := func(parent *token.Entry, ttl time.Duration) secret.Value {
 			e := &token.Entry{Batch: true, Created: time.Now(), Expires: time.Now().Add(ttl)}
 			if parent != nil {
 				e.Parent = parent.ID
 			}
-			tok, made, err := s.Create(t.Context(), e, some(t), parent)
+			tok, made, err := s.Create(t.Context(), e, anyGrant(t), parent)
 			if err != nil || made.Version != 0 || !strings.HasPrefix(tok.RevealString(), token.BatchPrefix) {
 				t.Fatalf("%+v, %v", made, err)
 			}
 			return tok
 		}
 		child, orphan := make(parent, time.Hour), make(nil, 10*time.Second)
-		if got := len(left(t, v)); got != before {
+		if got := len(keysLeft(t, v)); got != before {
 			t.Errorf("%d rows, and %d before", got, before)
 		}
 		c, err := s.Lookup(t.Context(), child)
-		if err != nil || c.Owner() != parent.ID || c.Policies()[0] != "p" || len(c.Expect()) != 0 || c.ID == parent.ID {
+		if err != nil || c.Owner() != parent.ID || c.Policies()[0] != "p" || len(c.Expect()) != 0 ||
+			c.ID == parent.ID {
 			t.Errorf("%+v, %v", c, err)
 		}
 		o, err := s.Lookup(t.Context(), orphan)
@@ -189,7 +193,8 @@ func TestBatch(t *testing.T) {
 			t.Errorf("an orphan's guard: %v, %v", ops, err)
 		}
 		for _, batch := range []bool{true, false} {
-			if _, _, err := s.Create(t.Context(), &token.Entry{Batch: batch, Parent: c.ID}, some(t), c); err == nil && batch {
+			_, _, err := s.Create(t.Context(), &token.Entry{Batch: batch, Parent: c.ID}, anyGrant(t), c)
+			if err == nil && batch {
 				t.Error("a batch token made another")
 			}
 		}
@@ -206,25 +211,26 @@ func TestBatch(t *testing.T) {
 		if _, err := s.Guard(t.Context(), c); !fault.Is(err, fault.Denied) {
 			t.Errorf("what is made with it: %v", err)
 		}
-		if _, _, err := s.Create(t.Context(), &token.Entry{Batch: true}, some(t), parent); !fault.Is(err, fault.Denied) {
+		if _, _, err := s.Create(t.Context(), &token.Entry{Batch: true}, anyGrant(t), parent); !fault.Is(err,
+			fault.Denied) {
 			t.Errorf("a batch token of an ended one: %v", err)
 		}
 	})
 }
 
-// TestChosen: a token that its creator chooses is refused where there is one already.
-func TestChosen(t *testing.T) {
+// TestChosenToken: a chosen token is refused if it already exists.
+func TestChosenToken(t *testing.T) {
 	s, _ := open(t)
 	chosen := func() *token.Entry { return &token.Entry{Created: time.Now(), Chosen: secret.Text("mine")} }
-	if _, _, err := s.Create(t.Context(), chosen(), some(t), nil); err != nil {
+	if _, _, err := s.Create(t.Context(), chosen(), anyGrant(t), nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Create(t.Context(), chosen(), some(t), nil); !fault.Is(err, fault.Invalid) {
+	if _, _, err := s.Create(t.Context(), chosen(), anyGrant(t), nil); !fault.Is(err, fault.Invalid) {
 		t.Errorf("the second: %v", err)
 	}
 }
 
-// TestRevokeOrphan: the children of a token that is revoked so live on.
+// TestRevokeOrphan: the children of the revoked token stay valid.
 func TestRevokeOrphan(t *testing.T) {
 	s, _ := open(t)
 	parent := create(t, s, nil)
@@ -250,7 +256,7 @@ func TestRevokeOrphan(t *testing.T) {
 	}
 }
 
-// TestExpire: the due loop ends what is due, leaves what is not, and drops items that are no token's.
+// TestExpire: Expire revokes a token that is due, and removes items that belong to no token.
 func TestExpire(t *testing.T) {
 	s, v := open(t)
 	e := create(t, s, nil)
@@ -258,7 +264,8 @@ func TestExpire(t *testing.T) {
 	if err := s.Expire(t.Context(), e.ID, at.Add(-time.Second), at, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Expire(t.Context(), e.ID, at.Add(time.Second), at.Add(-time.Minute), nil); err != nil { // an item that stands elsewhere
+	// an item that stands elsewhere
+	if err := s.Expire(t.Context(), e.ID, at.Add(time.Second), at.Add(-time.Minute), nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.ByID(t.Context(), e.ID); err != nil {
@@ -267,17 +274,17 @@ func TestExpire(t *testing.T) {
 	if err := s.Expire(t.Context(), e.ID, at, at, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Expire(t.Context(), e.ID, at, at, nil); err != nil { // once more
+	if err := s.Expire(t.Context(), e.ID, at, at, nil); err != nil { // repeated
 		t.Fatal(err)
 	}
-	if keys := left(t, v); len(keys) != 0 {
+	if keys := keysLeft(t, v); len(keys) != 0 {
 		t.Errorf("rows are left: %q", keys)
 	}
 }
 
-// TestFollowFromTheStart: a token that was read before the feed began, and revoked by another server before it
-// began, is not believed when it has begun.
-func TestFollowFromTheStart(t *testing.T) {
+// TestFollowFromStart: if a token was read, and then revoked by another server, before the feed
+// began, it is not used from the cache afterwards.
+func TestFollowFromStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		one, two := openTwo(t)
 		e := create(t, one, nil)
@@ -297,7 +304,7 @@ func TestFollowFromTheStart(t *testing.T) {
 	})
 }
 
-// TestFollow: what one server has in memory, the change that another commits takes out of it.
+// TestFollow: a change by another server removes a token from the cache.
 func TestFollow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		one, two := openTwo(t)
@@ -308,7 +315,7 @@ func TestFollow(t *testing.T) {
 		synctest.Wait()
 		e := create(t, one, nil)
 		synctest.Wait()
-		for range 2 { // read, then remembered
+		for range 2 { // read, then cached
 			if _, err := one.ByID(ctx, e.ID); err != nil {
 				t.Fatal(err)
 			}
@@ -327,7 +334,7 @@ func TestFollow(t *testing.T) {
 	})
 }
 
-// TestRandom: each letter and digit is as likely as any other, and there are as many as were asked for.
+// TestRandom: all letters and digits are equally likely, and the length is right.
 func TestRandom(t *testing.T) {
 	for n := range 200 {
 		if got := token.Random(n); len(got) != n {

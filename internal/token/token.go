@@ -1,19 +1,17 @@
-// Package token keeps tokens: who may call, with which policies, until when.
+// Package token stores tokens: who may call, with which policies, until when.
 //
 //	token/<id>                 the record; id is the HMAC of the token, in hex
 //	token-accessor/<accessor>  the id
 //	token-child/<parent>/<id>  an edge of the tree
 //
-// A token itself is never stored. A batch token is stored nowhere: it is its
-// record, sealed.
+// A token itself is never stored. A batch token is not stored at all: it is an encrypted record.
 //
-// Revoking: first the record is committed as revoking, from which moment the
-// token and what is made with it are refused; then its children are marked alike,
-// before the revoke is answered. Each that is marked has a due item of its own, so
-// that ending its leases and taking it out of the store goes on after a crash.
-// Whatever is created with a token – a child, a lease – asserts its record's
-// version, so nothing slips in behind the walk. That children are to live on as
-// orphans is recorded with the mark: whoever resumes it spares them, too.
+// Revoking: first the record is marked as revoking, from which moment the token is refused; then
+// its children are marked, before the revocation is answered. Each marked token has a due item, so
+// that its leases are ended, and its record removed, even after a crash. Whatever is created with
+// a token, such as a child or a lease, asserts the version of its record, so nothing can be added
+// during the walk. The mark also says whether the children become orphans, so that a resumed
+// revocation spares them.
 package token
 
 import (
@@ -53,7 +51,7 @@ type Entry struct {
 	Path        string            `json:"path"`             // of the request that made it
 	DisplayName string            `json:"display_name,omitempty"`
 	Meta        map[string]string `json:"meta,omitempty"`
-	Uses        int               `json:"uses,omitempty"` // left; 0: without limit; -1: the last was taken
+	Uses        int               `json:"uses,omitempty"` // left; 0: no limit; -1: all are used
 	Created     time.Time         `json:"created"`
 	TTL         time.Duration     `json:"ttl,omitempty"` // at creation
 	Expires     time.Time         `json:"expires,omitzero"`
@@ -69,33 +67,32 @@ type Entry struct {
 	Wrapping    bool              `json:"wrapping,omitempty"` // may only unwrap
 	State
 	policies []string // of the [Grant] that it was made with
-	// Chosen is the token's text where its creator chooses it, so that there may be one already; never stored.
+	// Chosen is the token's text if a client chose it, so that it may already exist; never stored.
 	Chosen secret.Value `json:"-"`
 }
 
-// State is how a token stands, besides its terms.
+// State is the part of a token's record that changes while it is used or revoked.
 type State struct {
-	Revoking bool      `json:"revoking,omitempty"`
-	Spare    bool      `json:"spare,omitempty"`  // revoking, but its children live on as orphans
-	UsedUp   time.Time `json:"used_up,omitzero"` // when its last use was taken
+	Revoking      bool      `json:"revoking,omitempty"`
+	SpareChildren bool      `json:"spare,omitempty"`  // revoking, but its children live on as orphans
+	UsedUp        time.Time `json:"used_up,omitzero"` // when its last use was taken
 
 	size int // of the record that it was read from
 }
 
-// Policies are the names of the policies that the token holds, sorted. Nobody changes them.
+// Policies returns the sorted names of the token's policies. Callers must not change the slice.
 func (e *Entry) Policies() []string { return e.policies }
 
-// Root reports whether the token holds the root policy.
+// Root reports whether the token has the root policy.
 func (e *Entry) Root() bool { return slices.Contains(e.policies, rootPolicy) }
 
-// Large reports whether the token's record is too large to be held in memory
-// for the next request.
-func (e *Entry) Large() bool { return e.size > maxHeld }
+// Large reports whether the token's record is too large to be cached.
+func (e *Entry) Large() bool { return e.size > maxCachedRecord }
 
-// Orphan reports whether no parent's death takes the token along.
+// Orphan reports whether the token has no parent.
 func (e *Entry) Orphan() bool { return e.Parent == "" }
 
-// Usable says why the token cannot be used at now from remote, or "".
+// Usable returns why the token cannot be used at now from remote, or "".
 func (e *Entry) Usable(now time.Time, remote netip.Addr) string {
 	switch {
 	case e.Revoking:
@@ -105,19 +102,20 @@ func (e *Entry) Usable(now time.Time, remote netip.Addr) string {
 	case e.Uses < 0:
 		return "the token has been used up"
 	}
-	if len(e.BoundCIDRs) > 0 && !slices.ContainsFunc(e.BoundCIDRs, func(p netip.Prefix) bool { return p.Contains(remote.Unmap()) }) {
+	if len(e.BoundCIDRs) > 0 &&
+		!slices.ContainsFunc(e.BoundCIDRs, func(p netip.Prefix) bool { return p.Contains(remote.Unmap()) }) {
 		return "the token may not be used from this address"
 	}
 	return ""
 }
 
-// Lives reports whether a token has neither ended nor is being revoked.
-func (e *Entry) Lives(now time.Time) bool {
+// Valid reports whether a token has neither expired nor is being revoked.
+func (e *Entry) Valid(now time.Time) bool {
 	return !e.Revoking && (e.Expires.IsZero() || now.Before(e.Expires))
 }
 
-// Expect is the assertion that the token is as it was read: what is made with
-// it commits this along. A batch token has none of its own.
+// Expect returns the assertion that the token has not changed since it was read, for commits that
+// are made with it. A batch token has none.
 func (e *Entry) Expect() []storage.Op {
 	if e.Version == 0 {
 		return nil
@@ -141,11 +139,11 @@ func decode(id string, v storage.Version, b []byte) (*Entry, error) {
 	return e, nil
 }
 
-// Bounds of the decoded tokens that are kept; past one all are dropped. At
-// some 500 bytes each the two meet. A token may carry up to a megabyte of metadata,
-// and one that is larger than maxHeld is read anew each time.
+// Limits of the cache; above either, all tokens are dropped. With about 500 bytes per token, both
+// are reached at the same time. A token may have up to a megabyte of metadata; one that is larger
+// than maxCachedRecord is not cached.
 const (
-	maxCached = 1 << 16
-	maxBytes  = 32 << 20
-	maxHeld   = 16 << 10
+	maxCached       = 1 << 16
+	maxBytes        = 32 << 20
+	maxCachedRecord = 16 << 10
 )

@@ -16,14 +16,14 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// open returns a store of tokens, and the rows below it.
+// open returns a store of tokens, and a view of its rows.
 func open(t testing.TB) (*token.Store, *barrier.View) {
 	t.Helper()
 	b := openBarrier(t, newStore(t))
 	return onBarrier(b), b.View("")
 }
 
-// openTwo returns the tokens of two servers over one store.
+// openTwo returns the token stores of two servers over one storage.
 func openTwo(t testing.TB) (one, two *token.Store) {
 	t.Helper()
 	st := newStore(t)
@@ -73,10 +73,10 @@ func config(b *barrier.Barrier) token.Config {
 // item is the key of a token's due item, to the millisecond.
 func item(id string, at time.Time) string { return fmt.Sprintf("due/%d/%s", at.UnixMilli(), id) }
 
-// some is a grant of a policy that means nothing.
-func some(t testing.TB) token.Grant {
+// anyGrant is a grant of some policy.
+func anyGrant(t testing.TB) token.Grant {
 	t.Helper()
-	g, err := token.Give(token.Maker{Policies: []string{"p"}}, token.Ask{})
+	g, err := token.Assign(token.Creator{Policies: []string{"p"}}, token.Request{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,14 +89,14 @@ func create(t testing.TB, s *token.Store, parent *token.Entry) *token.Entry {
 	if parent != nil {
 		e.Parent = parent.ID
 	}
-	_, made, err := s.Create(t.Context(), e, some(t), parent)
+	_, made, err := s.Create(t.Context(), e, anyGrant(t), parent)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return made
 }
 
-func left(t testing.TB, v *barrier.View) (keys []string) {
+func keysLeft(t testing.TB, v *barrier.View) (keys []string) {
 	t.Helper()
 	for e, err := range v.Scan(t.Context(), "", "") {
 		if err != nil {
@@ -107,12 +107,13 @@ func left(t testing.TB, v *barrier.View) (keys []string) {
 	return keys
 }
 
-// TestNoChildOfWhatIsRevoked: who was admitted, and read the own token again after it was marked, makes nothing with it. That
-// the record is still as it was read says nothing of whether it lives.
-func TestNoChildOfWhatIsRevoked(t *testing.T) {
+// TestNoChildOfRevokedToken: a token that is marked as revoking creates nothing, even if its
+// record has not changed since it was read.
+func TestNoChildOfRevokedToken(t *testing.T) {
 	s, v := open(t)
 	parent := create(t, s, nil)
-	if _, err := s.Update(t.Context(), parent.ID, func(e *token.Entry) error { e.Revoking = true; return nil }); err != nil {
+	if _, err := s.Update(t.Context(), parent.ID,
+		func(e *token.Entry) error { e.Revoking = true; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	marked, err := s.ByID(t.Context(), parent.ID)
@@ -123,26 +124,27 @@ func TestNoChildOfWhatIsRevoked(t *testing.T) {
 	ended.Expires = time.Now().Add(-time.Second)
 	for _, p := range []*token.Entry{marked, parent, &ended} {
 		for _, e := range []token.Entry{{Parent: p.ID}, {}, {Parent: p.ID, Batch: true}, {Batch: true}} {
-			if _, _, err := s.Create(t.Context(), &e, some(t), p); !fault.Is(err, fault.Denied) {
+			if _, _, err := s.Create(t.Context(), &e, anyGrant(t), p); !fault.Is(err, fault.Denied) {
 				t.Errorf("%+v was made by %+v: %v", e, p, err)
 			}
 		}
 	}
 	// A batch token ends with its parent, which alone has a record.
 	batch := &token.Entry{ID: "batch", Batch: true, Parent: parent.ID}
-	if _, _, err := s.Create(t.Context(), &token.Entry{Wrapping: true}, some(t), batch); !fault.Is(err, fault.Denied) {
+	if _, _, err := s.Create(t.Context(), &token.Entry{Wrapping: true}, anyGrant(t), batch); !fault.Is(err,
+		fault.Denied) {
 		t.Errorf("an answer was wrapped for a batch token of a revoked one: %v", err)
 	}
 	if err := s.Revoke(t.Context(), parent.ID); err != nil {
 		t.Error(err)
 	}
-	if keys := left(t, v); len(keys) > 3 { // of the barrier
+	if keys := keysLeft(t, v); len(keys) > 3 { // of the barrier
 		t.Errorf("rows are left: %q", keys)
 	}
 }
 
-// A chain of tokens is no deeper for the server's stack than one token.
-func TestRevokingADeepTree(t *testing.T) {
+// TestRevokeDeepTree: revoking a chain of tokens does not recurse.
+func TestRevokeDeepTree(t *testing.T) {
 	defer debug.SetMaxStack(debug.SetMaxStack(1 << 20))
 	s, v := open(t)
 	first := create(t, s, nil)
@@ -153,13 +155,13 @@ func TestRevokingADeepTree(t *testing.T) {
 	if err := s.Revoke(t.Context(), first.ID); err != nil {
 		t.Fatal(err)
 	}
-	if keys := left(t, v); len(keys) != 0 {
+	if keys := keysLeft(t, v); len(keys) != 0 {
 		t.Errorf("%d rows are left, for example %q", len(keys), keys[0])
 	}
 }
 
-// A wide tree is walked in pages, to its last child.
-func TestRevokingAWideTree(t *testing.T) {
+// TestRevokeWideTree: a wide tree is walked in pages, to its last child.
+func TestRevokeWideTree(t *testing.T) {
 	for name, revoke := range map[string]func(s *token.Store, id string) error{
 		"with its children": func(s *token.Store, id string) error { return s.Revoke(t.Context(), id) },
 		"alone":             func(s *token.Store, id string) error { return s.RevokeOrphan(t.Context(), id) },
@@ -176,7 +178,7 @@ func TestRevokingAWideTree(t *testing.T) {
 				t.Fatal(err)
 			}
 			if name == "with its children" {
-				if keys := left(t, v); len(keys) != 0 {
+				if keys := keysLeft(t, v); len(keys) != 0 {
 					t.Errorf("%d rows are left, for example %q", len(keys), keys[0])
 				}
 				return
@@ -189,7 +191,7 @@ func TestRevokingAWideTree(t *testing.T) {
 			if e, err := s.ByID(t.Context(), grandchild.ID); err != nil || e.Parent != children[600].ID {
 				t.Errorf("the grandchild: %+v, %v", e, err)
 			}
-			for _, key := range left(t, v) {
+			for _, key := range keysLeft(t, v) {
 				if strings.HasPrefix(key, token.ChildPrefix+first.ID) {
 					t.Errorf("%q is left", key)
 				}
@@ -198,12 +200,13 @@ func TestRevokingAWideTree(t *testing.T) {
 	}
 }
 
-// What is to be ended is ended at the time in the index, which has
-// milliseconds, however the token's own time ends.
+// TestExpiryBetweenMilliseconds: a token whose time of expiry is not a whole millisecond is
+// revoked at the time in the index.
 func TestExpiryBetweenMilliseconds(t *testing.T) {
 	s, v := open(t)
 	now := time.Now().Truncate(time.Second)
-	_, made, err := s.Create(t.Context(), &token.Entry{Created: now, Expires: now.Add(time.Minute + 700*time.Microsecond)}, some(t), nil)
+	_, made, err := s.Create(t.Context(),
+		&token.Entry{Created: now, Expires: now.Add(time.Minute + 700*time.Microsecond)}, anyGrant(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,12 +214,12 @@ func TestExpiryBetweenMilliseconds(t *testing.T) {
 	if err := s.Expire(t.Context(), made.ID, at, at, nil); err != nil {
 		t.Fatal(err)
 	}
-	if keys := left(t, v); len(keys) != 0 {
+	if keys := keysLeft(t, v); len(keys) != 0 {
 		t.Errorf("left: %q", keys)
 	}
 }
 
-// A due item that stands where its token does not is dropped.
+// TestStrayItem: a due item at a time when its token is not due is removed.
 func TestStrayItem(t *testing.T) {
 	s, v := open(t)
 	made := create(t, s, nil)
@@ -264,8 +267,9 @@ func TestAccessorsInPages(t *testing.T) {
 	}
 }
 
-// TestOrphanBelowAStaleEdge: who was made an orphan while its parent's children were being walked
-// lives on, with its own children. An edge to it, or to one that is gone, is cleared away.
+// TestOrphanBelowAStaleEdge: a token that becomes an orphan during a walk over its parent's
+// children stays valid, like its own children. A stale edge to it, or to a removed token, is
+// removed.
 func TestOrphanBelowAStaleEdge(t *testing.T) {
 	for name, revoke := range map[string]func(s *token.Store, id string) error{
 		"with its children": func(s *token.Store, id string) error { return s.Revoke(t.Context(), id) },
@@ -277,18 +281,20 @@ func TestOrphanBelowAStaleEdge(t *testing.T) {
 			orphan := create(t, s, nil)
 			child := create(t, s, orphan)
 			edges := token.ChildPrefix + first.ID + "/"
-			if _, err := v.Commit(t.Context(), storage.Set(edges+orphan.ID, nil), storage.Set(edges+"gone", nil)); err != nil {
+			if _, err := v.Commit(t.Context(), storage.Set(edges+orphan.ID, nil),
+				storage.Set(edges+"gone", nil)); err != nil {
 				t.Fatal(err)
 			}
 			if err := revoke(s, first.ID); err != nil {
 				t.Fatal(err)
 			}
 			for _, id := range []string{orphan.ID, child.ID} {
-				if e, err := s.ByID(t.Context(), id); err != nil || e.Revoking || e.Parent != map[string]string{child.ID: orphan.ID}[id] {
+				e, err := s.ByID(t.Context(), id)
+				if err != nil || e.Revoking || e.Parent != map[string]string{child.ID: orphan.ID}[id] {
 					t.Fatalf("the orphan, or its child: %+v, %v", e, err)
 				}
 			}
-			for _, key := range left(t, v) {
+			for _, key := range keysLeft(t, v) {
 				if strings.Contains(key, first.ID) {
 					t.Errorf("%q is left", key)
 				}
@@ -296,14 +302,15 @@ func TestOrphanBelowAStaleEdge(t *testing.T) {
 			if err := s.Revoke(t.Context(), orphan.ID); err != nil {
 				t.Fatal(err)
 			}
-			if keys := left(t, v); len(keys) != 0 {
+			if keys := keysLeft(t, v); len(keys) != 0 {
 				t.Errorf("left: %q", keys)
 			}
 		})
 	}
 }
 
-// TestAccessorsAreBounded: a page has at most MaxAccessors accessors, whatever its caller asks for.
+// TestAccessorsAreBounded: a page has at most MaxAccessors accessors, even if the caller wants
+// more.
 func TestAccessorsAreBounded(t *testing.T) {
 	s, v := open(t)
 	var ops []storage.Op
@@ -323,14 +330,15 @@ func TestAccessorsAreBounded(t *testing.T) {
 	}
 }
 
-// TestCreateFromWhatHasChanged: where what a token is made from has changed, and its parent has
-// not, its caller learns that it is no use to try the same again.
-func TestCreateFromWhatHasChanged(t *testing.T) {
+// TestCreateConflict: if an extra assertion fails, although the parent has not changed, the error
+// says that retrying is useless.
+func TestCreateConflict(t *testing.T) {
 	s, _ := open(t)
 	parent := create(t, s, nil)
 	for name, p := range map[string]*token.Entry{"by a parent": parent, "by a login": nil} {
 		e := &token.Entry{Created: time.Now(), Expires: time.Now().Add(time.Hour)}
-		if _, _, err := s.Create(t.Context(), e, some(t), p, storage.Expect("role/r", 7)); !fault.Is(err, fault.Invalid) {
+		_, _, err := s.Create(t.Context(), e, anyGrant(t), p, storage.Expect("role/r", 7))
+		if !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -26,7 +26,7 @@ func TestRevokedOnce(t *testing.T) {
 		var all sync.WaitGroup
 		for range 3 {
 			all.Go(func() {
-				if err := w.m.Now(t.Context(), l.ID, false, time.Now()); err != nil {
+				if err := w.m.RevokeNow(t.Context(), l.ID, false, time.Now()); err != nil {
 					t.Errorf("revoking at once: %v", err)
 				}
 				if w.seen()[l.ID] != 1 {
@@ -56,9 +56,9 @@ func TestRevokedAfterAnotherFailed(t *testing.T) {
 		}
 		l := w.grant(t, "db/creds/a/1", "x", time.Hour)
 		first := make(chan error)
-		go func() { first <- w.m.Now(t.Context(), l.ID, false, time.Now()) }()
+		go func() { first <- w.m.RevokeNow(t.Context(), l.ID, false, time.Now()) }()
 		time.Sleep(time.Second)
-		if err := w.m.Now(t.Context(), l.ID, false, time.Now()); err != nil {
+		if err := w.m.RevokeNow(t.Context(), l.ID, false, time.Now()); err != nil {
 			t.Errorf("the second: %v", err)
 		}
 		if err := <-first; !fault.Is(err, fault.Upstream) {
@@ -81,7 +81,7 @@ func TestRevokedAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := w.m.Now(t.Context(), l.ID, false, time.Now()); !fault.Is(err, fault.Upstream) {
+		if err := w.m.RevokeNow(t.Context(), l.ID, false, time.Now()); !fault.Is(err, fault.Upstream) {
 			t.Errorf("revoking: %v, want what the target said", err)
 		}
 		if _, _, err := w.m.Renew(t.Context(), renewed, time.Hour, lease.Bounds{}, time.Now()); err == nil {
@@ -91,7 +91,7 @@ func TestRevokedAtOnce(t *testing.T) {
 		if err != nil || left.State != lease.Ending || left.Error == "" {
 			t.Errorf("the lease is %+v, %v; want it ending, with what the target said", left, err)
 		}
-		if err := w.m.Now(t.Context(), l.ID, true, time.Now()); err != nil || w.keysLeft(t) != 0 {
+		if err := w.m.RevokeNow(t.Context(), l.ID, true, time.Now()); err != nil || w.keysLeft(t) != 0 {
 			t.Errorf("by force: %v", err)
 		}
 	})

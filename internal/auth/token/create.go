@@ -51,7 +51,7 @@ func (t *method) createByRole(ctx context.Context, r *route.Request, in createIn
 }
 
 // make checks what was asked for against the caller and the role, and makes it.
-// Policies are core's: see [token.Give].
+// Policies are core's: see [token.Assign].
 func (t *method) make(ctx context.Context, r *route.Request, in createIn, ro *role) error {
 	caller, err := t.m.Tokens.Lookup(ctx, r.Token)
 	if err != nil {
@@ -79,8 +79,8 @@ func (t *method) make(ctx context.Context, r *route.Request, in createIn, ro *ro
 	if ro.PathSuffix != "" {
 		e.Path = string(r.Path) + "/" + ro.PathSuffix
 	}
-	ask := token.Ask{Names: policy.Refs(in.Policies), NoDefault: in.NoDefault || ro.NoDefault, Role: ro.rules()}
-	a, err := t.m.Issue(ctx, r, e, ask, caller)
+	want := token.Request{Names: policy.Refs(in.Policies), NoDefault: in.NoDefault || ro.NoDefault, Role: ro.rules()}
+	a, err := t.m.Issue(ctx, r, e, want, caller)
 	if err != nil {
 		return err
 	}

@@ -72,8 +72,8 @@ func open(t *testing.T) *world {
 }
 
 // issue does what core does, but for the bounds of mount and system.
-func (w *world) issue(ctx context.Context, r *route.Request, e token.Entry, ask token.Ask, parent *token.Entry) (*route.Auth, error) {
-	g, err := token.Give(token.Maker{Policies: r.Caller.Policies, Sudo: r.Sudo}, ask)
+func (w *world) issue(ctx context.Context, r *route.Request, e token.Entry, want token.Request, parent *token.Entry) (*route.Auth, error) {
+	g, err := token.Assign(token.Creator{Policies: r.Caller.Policies, Sudo: r.Sudo}, want)
 	if err != nil {
 		return nil, err
 	}

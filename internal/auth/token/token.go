@@ -103,7 +103,7 @@ func (t *method) usable(ctx context.Context, tok secret.Value) (*token.Entry, er
 		}
 		return nil, err
 	}
-	if !e.Lives(time.Now()) {
+	if !e.Valid(time.Now()) {
 		return nil, fault.New("token.lookup", fault.Denied, "bad token: it is not known, has expired or was revoked; log in again")
 	}
 	return e, nil
@@ -114,7 +114,7 @@ func (t *method) byAccessor(ctx context.Context, in tokenIn) (*token.Entry, erro
 	if err != nil {
 		return nil, err
 	}
-	if !e.Lives(time.Now()) {
+	if !e.Valid(time.Now()) {
 		return nil, fault.New("token.byAccessor", fault.Invalid, "invalid accessor: its token has ended; list auth/token/accessors for those that live")
 	}
 	return e, nil
@@ -164,7 +164,7 @@ func (t *method) extend(ctx context.Context, r *route.Request, e *token.Entry, t
 	s := t.m.Settings()
 	updated, err := t.m.Tokens.Update(ctx, e.ID, func(e *token.Entry) error {
 		now := time.Now().UTC().Truncate(time.Millisecond) // as exact as what is stored, so that the answer says what was asked for
-		if !e.Lives(now) {
+		if !e.Valid(now) {
 			return fault.New("token.renew", fault.Denied, "bad token: it has ended; log in again")
 		}
 		ttl := increment

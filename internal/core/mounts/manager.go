@@ -50,7 +50,7 @@ type Services struct {
 	Host func(uuid string) engine.Host
 	// Services of login methods; see [auth.Mount].
 	Tokens *token.Store
-	Issue  func(ctx context.Context, r *route.Request, b Bounds, spec token.Entry, ask token.Ask,
+	Issue  func(ctx context.Context, r *route.Request, b Bounds, spec token.Entry, want token.Request,
 		parent *token.Entry) (*route.Auth, error)
 	RevokeWait func(ctx context.Context, tokenID string)
 	// System are the routes of the mount at sys/.

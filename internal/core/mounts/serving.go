@@ -50,9 +50,9 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 			return auth.Settings{Path: o.Entry().Path, DefaultTTL: o.DefaultTTL(), MaxTTL: o.MaxTTL()}
 		}}
 		am.Tokens, am.RevokeWait = m.services.Tokens, m.services.RevokeWait
-		am.Issue = func(ctx context.Context, r *route.Request, spec token.Entry, ask token.Ask,
+		am.Issue = func(ctx context.Context, r *route.Request, spec token.Entry, want token.Request,
 			parent *token.Entry) (*route.Auth, error) {
-			return m.services.Issue(ctx, r, Bounds{o.DefaultTTL(), o.MaxTTL()}, spec, ask, parent)
+			return m.services.Issue(ctx, r, Bounds{o.DefaultTTL(), o.MaxTTL()}, spec, want, parent)
 		}
 		method, err := m.cfg.Auths[i].Open(ctx, am)
 		if err != nil {

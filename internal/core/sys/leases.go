@@ -164,7 +164,7 @@ func (a *leaseAPI) revokeLease(ctx context.Context, r *route.Request, in leaseIn
 		return route.None{}, err
 	}
 	if in.Sync {
-		return route.None{}, a.Leases.Now(ctx, id, false, time.Now())
+		return route.None{}, a.Leases.RevokeNow(ctx, id, false, time.Now())
 	}
 	return route.None{}, a.Leases.End(ctx, id, false, time.Now())
 }

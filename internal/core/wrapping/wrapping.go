@@ -84,7 +84,7 @@ func (s *Store) find(ctx context.Context, tok secret.Value) (*token.Entry, stora
 	if err != nil {
 		return nil, storage.Entry{}, nil, err
 	}
-	if !e.Wrapping || !e.Lives(time.Now()) {
+	if !e.Wrapping || !e.Valid(time.Now()) {
 		return nil, storage.Entry{}, nil, errNone()
 	}
 	row, err := s.view.Get(ctx, Prefix+e.ID)

@@ -466,7 +466,7 @@ func (w *World) lease(found *route.Route, r *route.Request) (any, *lease.Lease, 
 	}
 	if err == nil {
 		if plan.FromGrant {
-			reserved = reserved.From(time.Now())
+			reserved = reserved.StartingAt(time.Now())
 		}
 		var granted *lease.Lease
 		if granted, err = w.Leases.Grant(w.scope(), reserved, time.Now(), nil); err == nil {
@@ -544,7 +544,7 @@ func (w *World) Renew(id string, increment time.Duration) (*lease.Lease, error) 
 
 // Revoke undoes a lease now, and returns how that went. The due loop, which would
 // go on with it after an error, comes later.
-func (w *World) Revoke(id string) error { return w.Leases.Now(w.scope(), id, false, time.Now()) }
+func (w *World) Revoke(id string) error { return w.Leases.RevokeNow(w.scope(), id, false, time.Now()) }
 
 // IDs are those of all leases and reservations.
 func (w *World) IDs(t testing.TB) (ids []string) {
