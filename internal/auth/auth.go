@@ -1,5 +1,5 @@
-// Package auth is the contract between core and a login method: a mount below
-// auth/ that serves routes and issues tokens. Implementations are subfolders; each exports one [Type].
+// Package auth is the contract between core and a login method: a mount below auth/ that serves
+// routes and issues tokens. Each implementation is a subfolder that exports one [Type].
 package auth
 
 import (
@@ -15,14 +15,14 @@ import (
 // A Type is a kind of login method.
 type Type struct {
 	Name string // "approle"
-	// Single: mounted once, by core, and not by users (token).
+	// Single: only core mounts it, once (token).
 	Single bool
 	// Open starts the method for one mount. ctx ends when the mount is
 	// disabled or the server is sealed.
 	Open func(ctx context.Context, m *Mount) (Method, error)
 }
 
-// A Mount is all that a login method is given of the world.
+// A Mount contains everything that core provides to a login method.
 type Mount struct {
 	UUID     string
 	Accessor string
@@ -30,13 +30,13 @@ type Mount struct {
 	Log      *slog.Logger
 	Settings func() Settings
 	Tokens   *token.Store
-	// Issue makes a token for the caller of r, or, where r has none, for who logs in: it
-	// decides by [token.Assign] which policies the maker may give, bounds spec by the mount and
-	// the system, commits it, and returns the answer's auth block. parent is the caller's
-	// token, nil for a login.
-	Issue func(ctx context.Context, r *route.Request, spec token.Entry, want token.Request, parent *token.Entry) (*route.Auth, error)
-	// RevokeWait undoes the leases of a token that has been revoked, for as
-	// long as the caller may wait.
+	// Issue creates a token for the caller of r or, without a caller, for a login. It checks by
+	// [token.Assign] which policies may be assigned, limits spec by the mount and the system,
+	// commits the token, and returns the answer's auth block. parent is the caller's token, nil
+	// for a login.
+	Issue func(ctx context.Context, r *route.Request, spec token.Entry, want token.Request,
+		parent *token.Entry) (*route.Auth, error)
+	// RevokeWait revokes the leases of a revoked token, for as long as the caller can wait.
 	RevokeWait func(ctx context.Context, tokenID string)
 }
 

@@ -2,22 +2,22 @@ package engine
 
 import "sync"
 
-// Attempts remembers creates that surely made nothing outside, so that undoing them need not ask what is often away
-// when creates fail. What is forgotten is only undone in the slow way. Its zero value is empty; it is safe for
-// concurrent use.
+// Attempts remembers attempts that certainly created nothing, so that undoing them needs no
+// connection to the target, which is often down when creates fail. A forgotten attempt is undone
+// normally. The zero value is empty. Safe for concurrent use.
 type Attempts struct {
 	mu  sync.Mutex
 	ids map[string]struct{}
 }
 
-// mostAttempts bounds the memory: what is away for long fails many.
-const mostAttempts = 4096
+// maxAttempts limits the memory, because many creates fail while a target is down for long.
+const maxAttempts = 4096
 
-// Add remembers an attempt by its id.
+// Add remembers an attempt by its ID.
 func (a *Attempts) Add(id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.ids == nil || len(a.ids) >= mostAttempts {
+	if a.ids == nil || len(a.ids) >= maxAttempts {
 		a.ids = map[string]struct{}{}
 	}
 	a.ids[id] = struct{}{}

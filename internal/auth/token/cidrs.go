@@ -13,7 +13,8 @@ func parseCIDRs(field string, texts []string) ([]netip.Prefix, error) {
 	for _, s := range texts {
 		p, ok := wire.ParseNetwork(s)
 		if !ok {
-			return nil, fault.New("token.create", fault.Invalid, "field %q: want addresses or networks such as 10.0.0.0/8, not %.80q", field, s)
+			return nil, fault.New("token.create", fault.Invalid,
+				"field %q: want addresses or networks such as 10.0.0.0/8, not %.80q", field, s)
 		}
 		out = append(out, p)
 	}

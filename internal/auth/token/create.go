@@ -45,13 +45,14 @@ func (t *method) createByRole(ctx context.Context, r *route.Request, in createIn
 		return route.None{}, err
 	}
 	if ro == nil {
-		return route.None{}, fault.New("token.create", fault.Invalid, "unknown role %q; list auth/token/roles, or write it there first", r.Param("role"))
+		return route.None{}, fault.New("token.create", fault.Invalid,
+			"unknown role %q; list auth/token/roles, or write it there first", r.Param("role"))
 	}
 	return route.None{}, t.make(ctx, r, in, ro)
 }
 
-// make checks what was asked for against the caller and the role, and makes it.
-// Policies are core's: see [token.Assign].
+// make checks the request against the caller and the role, and creates the token. [token.Assign]
+// checks the policies.
 func (t *method) make(ctx context.Context, r *route.Request, in createIn, ro *role) error {
 	caller, err := t.m.Tokens.Lookup(ctx, r.Token)
 	if err != nil {
@@ -66,11 +67,13 @@ func (t *method) make(ctx context.Context, r *route.Request, in createIn, ro *ro
 	if err := checkChosen(in.ID); err != nil {
 		return err
 	}
-	e := token.Entry{Meta: in.Meta, Uses: in.NumUses, TTL: in.TTL, ExplicitMax: in.ExplicitMax, Period: in.Period, Chosen: in.ID}
+	e := token.Entry{
+		Meta: in.Meta, Uses: in.NumUses, TTL: in.TTL, ExplicitMax: in.ExplicitMax, Period: in.Period, Chosen: in.ID,
+	}
 	if err := fillEntry(&e, in, ro); err != nil {
 		return err
 	}
-	if e.BoundCIDRs, err = boundTo(in.BoundCIDRs, caller, ro, r.Sudo); err != nil {
+	if e.BoundCIDRs, err = allowedCIDRs(in.BoundCIDRs, caller, ro, r.Sudo); err != nil {
 		return err
 	}
 	if !ro.Orphan && !in.NoParent {
@@ -88,56 +91,61 @@ func (t *method) make(ctx context.Context, r *route.Request, in createIn, ro *ro
 	return nil
 }
 
-// mayCreate refuses what the caller may not ask for, whatever its policies say of the path.
+// mayCreate refuses what the caller may not request, whatever its policies say about the path.
 func mayCreate(r *route.Request, in createIn, caller *token.Entry, ro *role) error {
 	switch {
 	case caller.Batch:
 		return fault.New("token.create", fault.Invalid, "batch tokens cannot create more tokens; use a service token")
 	case caller.Uses != 0:
-		return fault.New("token.create", fault.Invalid, "a token with a limited number of uses cannot create tokens; use one without num_uses")
+		return fault.New("token.create", fault.Invalid,
+			"a token with a limited number of uses cannot create tokens; use one without num_uses")
 	case in.NoParent && !r.Sudo && !ro.Orphan:
-		return fault.New("token.create", fault.Invalid, "field \"no_parent\": root or sudo privileges required to create an orphan token; use auth/token/create-orphan")
+		return fault.New("token.create", fault.Invalid,
+			"field \"no_parent\": root or sudo privileges required to create an orphan token; use auth/token/create-orphan")
 	case in.Period > 0 && !r.Sudo && ro.Period == 0:
-		return fault.New("token.create", fault.Invalid, "field \"period\": root or sudo privileges required to create a periodic token; use a role that has a period")
+		return fault.New("token.create", fault.Invalid,
+			"field \"period\": root or sudo privileges required to create a periodic token; use a role that has a period")
 	case !in.ID.Empty() && !caller.Root():
 		return fault.New("token.create", fault.Invalid, "field \"id\": root privileges required to choose a token")
 	}
 	return nil
 }
 
-// checkChosen refuses a text that cannot be told from tokens of our own making, or
-// that a header cannot carry.
+// checkChosen refuses a chosen token that looks like a generated one, or that a header cannot
+// contain.
 func checkChosen(id secret.Value) error {
 	text := id.RevealString()
 	odd := func(r rune) bool { return r <= ' ' || r > '~' || r == '.' }
 	if len(text) > 128 || strings.ContainsFunc(text, odd) {
-		return fault.New("token.create", fault.Invalid, "field \"id\": a chosen token must have at most 128 printable ASCII characters, without spaces and dots")
+		return fault.New("token.create", fault.Invalid,
+			"field \"id\": a chosen token must have at most 128 printable ASCII characters, without spaces and dots")
 	}
 	return nil
 }
 
-// inNames is what display names have of a text: they are shown in audit entries, and become parts of the names
-// of users that engines create.
-func inNames(r rune) rune {
+// displayRune replaces a character that display names must not contain, because they are shown in
+// audit entries, and become parts of the names of users that engines create.
+func displayRune(r rune) rune {
 	if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
 		return r
 	}
 	return '-'
 }
 
-// A displayName is clean before the rules of parameters see it.
+// A displayName is canonicalized before parameter rules see it.
 type displayName string
 
-// Canonical returns the name in its stored form. A single dash stays, because otherwise nothing would be left.
+// Canonical returns the name in its stored form. A single dash stays, because otherwise the name
+// would be empty.
 func (n displayName) Canonical() string {
-	clean := strings.Map(inNames, string(n))
+	clean := strings.Map(displayRune, string(n))
 	if short := strings.TrimSuffix(clean, "-"); short != "" {
 		return short
 	}
 	return clean
 }
 
-// fillEntry checks and fills what concerns neither policies nor addresses.
+// fillEntry checks and fills all fields except policies and addresses.
 func fillEntry(e *token.Entry, in createIn, ro *role) error {
 	if in.NumUses < 0 {
 		return fault.New("token.create", fault.Invalid, "field \"num_uses\" must not be negative")
@@ -164,7 +172,8 @@ func fillEntry(e *token.Entry, in createIn, ro *role) error {
 	case "batch":
 		return fillBatch(e)
 	default:
-		return fault.New("token.create", fault.Invalid, "field \"type\" must be \"service\" or \"batch\", not %q", kind)
+		return fault.New("token.create", fault.Invalid, "field \"type\" must be \"service\" or \"batch\", not %q",
+			kind)
 	}
 	return nil
 }
@@ -180,21 +189,24 @@ func lower[T int | time.Duration](a, b T) T {
 func fillBatch(e *token.Entry) error {
 	switch {
 	case e.Period > 0:
-		return fault.New("token.create", fault.Invalid, "batch tokens cannot be periodic; leave \"period\" out, or make a service token")
+		return fault.New("token.create", fault.Invalid,
+			"batch tokens cannot be periodic; leave \"period\" out, or make a service token")
 	case e.Uses > 0:
-		return fault.New("token.create", fault.Invalid, "batch tokens cannot have a limited number of uses; leave \"num_uses\" out, or make a service token")
+		return fault.New("token.create", fault.Invalid,
+			"batch tokens cannot have a limited number of uses; leave \"num_uses\" out, or make a service token")
 	case e.ExplicitMax > 0:
-		return fault.New("token.create", fault.Invalid, "batch tokens cannot have an explicit maximum TTL, for they are never renewed; leave \"explicit_max_ttl\" out")
+		return fault.New("token.create", fault.Invalid,
+			"batch tokens cannot have an explicit maximum TTL, for they are never renewed; leave \"explicit_max_ttl\" out")
 	}
 	e.Batch, e.Renewable = true, false
 	return nil
 }
 
-// boundTo is from where a new token may be used: where it is asked for, within what the
-// role says, or, where the role says nothing, within what its maker is bound to. A maker
-// with sudo may free its tokens of its own bounds.
-func boundTo(asked []string, caller *token.Entry, ro *role, sudo bool) ([]netip.Prefix, error) {
-	want, err := parseCIDRs("bound_cidrs", asked)
+// allowedCIDRs returns from where a new token may be used: the requested networks, as far as they
+// are within those of the role or, if the role has none, of the creator's token. A creator with
+// sudo is not limited by its own networks.
+func allowedCIDRs(requested []string, caller *token.Entry, ro *role, sudo bool) ([]netip.Prefix, error) {
+	want, err := parseCIDRs("bound_cidrs", requested)
 	if err != nil {
 		return nil, err
 	}
@@ -202,27 +214,29 @@ func boundTo(asked []string, caller *token.Entry, ro *role, sudo bool) ([]netip.
 	if err != nil {
 		return nil, err
 	}
-	whose := "the role " + ro.Name
+	limitedBy := "the role " + ro.Name
 	if len(within) == 0 && !sudo {
-		within, whose = caller.BoundCIDRs, "the caller's token"
+		within, limitedBy = caller.BoundCIDRs, "the caller's token"
 	}
 	if len(within) == 0 || len(want) == 0 {
-		return append(want, within...), nil // one of the two is empty
+		return append(want, within...), nil // one of them is empty
 	}
-	var both []netip.Prefix
+	var overlap []netip.Prefix
 	for _, a := range want {
 		for _, b := range within {
 			switch {
 			case !a.Overlaps(b):
 			case a.Bits() < b.Bits():
-				both = append(both, b)
+				overlap = append(overlap, b)
 			default:
-				both = append(both, a)
+				overlap = append(overlap, a)
 			}
 		}
 	}
-	if len(both) == 0 {
-		return nil, fault.New("token.create", fault.Invalid, "field \"bound_cidrs\": none of these addresses is within the bound addresses of %s; choose addresses within them, or leave the field out", whose)
+	if len(overlap) == 0 {
+		return nil, fault.New("token.create", fault.Invalid,
+			"field \"bound_cidrs\": none of these addresses is within the bound addresses of %s; choose addresses within them, or leave the field out",
+			limitedBy)
 	}
-	return both, nil
+	return overlap, nil
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// TestInPath: the forms with the token in the path do what those with the token in the body do, and warn.
+// TestInPath: the routes with the token in the path work like those with the token in the body,
+// and warn.
 func TestInPath(t *testing.T) {
 	w := open(t)
 	create := func(by secret.Value) secret.Value {
@@ -19,7 +20,8 @@ func TestInPath(t *testing.T) {
 	}
 	warned := func(got reply, form string) {
 		t.Helper()
-		if len(got.warnings) != 1 || !strings.Contains(got.warnings[0], "deprecated") || !strings.HasSuffix(got.warnings[0], "a POST to auth/token/"+form) {
+		if len(got.warnings) != 1 || !strings.Contains(got.warnings[0], "deprecated") ||
+			!strings.HasSuffix(got.warnings[0], "a POST to auth/token/"+form) {
 			t.Errorf("%s warns %q", form, got.warnings)
 		}
 	}
@@ -40,10 +42,11 @@ func TestInPath(t *testing.T) {
 	if got.auth.LeaseDuration.Minutes() != 30 || got.auth.ClientToken.RevealString() != in {
 		t.Errorf("renewed: %+v", got.auth)
 	}
-	// A token in the body, too, is an unknown parameter: the one of the path is meant.
+	// A token in the body is an unknown parameter; the one in the path is used.
 	other := create(w.root)
 	got = w.must(w.root, route.Write, "lookup/"+in, `{"token":"`+other.RevealString()+`"}`)
-	if got.data["id"] != in || len(got.warnings) != 2 || !strings.Contains(strings.Join(got.warnings, "\n"), `unknown parameter "token"`) {
+	if got.data["id"] != in || len(got.warnings) != 2 ||
+		!strings.Contains(strings.Join(got.warnings, "\n"), `unknown parameter "token"`) {
 		t.Errorf("with two tokens: %v, %q", got.data, got.warnings)
 	}
 
@@ -67,7 +70,7 @@ func TestInPath(t *testing.T) {
 	}
 }
 
-// TestInPathRoutes: revoke-orphan needs sudo as it does elsewhere, and every route hides the token.
+// TestInPathRoutes: revoke-orphan needs sudo, as usual, and every route hides the token.
 func TestInPathRoutes(t *testing.T) {
 	w := open(t)
 	n := 0

@@ -23,17 +23,17 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// world is the method on a store of its own, with as much of core as it asks for.
-type world struct {
+// fixture is the method on its own store, with the parts of core that it calls.
+type fixture struct {
 	t      *testing.T
 	tokens *token.Store
 	table  *route.Table
 	root   secret.Value
-	waited []string // whose leases were waited for
+	waited []string // tokens that RevokeWait was called for
 	max    time.Duration
 }
 
-func open(t *testing.T) *world {
+func open(t *testing.T) *fixture {
 	t.Helper()
 	st, key := memory.Open(), secret.New(make([]byte, barrier.RootKeySize))
 	if err := barrier.Initialize(t.Context(), st, key); err != nil {
@@ -44,17 +44,23 @@ func open(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
-	w := &world{t: t, root: secret.Text("root"), max: 768 * time.Hour}
+	w := &fixture{t: t, root: secret.Text("root"), max: 768 * time.Hour}
 	w.tokens = token.NewStore(token.Config{
 		Barrier: b, Due: func(string, time.Time, time.Time) []storage.Op { return nil },
-		EndLeases: func(context.Context, string) error { return nil }, Forget: func(context.Context, string) error { return nil },
+		EndLeases: func(context.Context, string) error { return nil },
+		Forget:    func(context.Context, string) error { return nil },
 	})
-	if _, _, err := w.tokens.CreateAs(t.Context(), w.root, &token.Entry{Path: "auth/token/root"}, token.FirstRoot(), nil); err != nil {
+	if _, _, err := w.tokens.CreateAs(t.Context(), w.root, &token.Entry{Path: "auth/token/root"}, token.FirstRoot(),
+		nil); err != nil {
 		t.Fatal(err)
 	}
 	m, err := Type.Open(t.Context(), &auth.Mount{
 		Store: b.View("mount/x/"), Log: slog.New(slog.DiscardHandler), Tokens: w.tokens, Issue: w.issue,
-		Settings:   func() auth.Settings { return auth.Settings{Path: "auth/token/", DefaultTTL: time.Hour, MaxTTL: w.max} },
+		Settings: func() auth.Settings {
+			return auth.Settings{
+				Path: "auth/token/", DefaultTTL: time.Hour, MaxTTL: w.max,
+			}
+		},
 		RevokeWait: func(_ context.Context, id string) { w.waited = append(w.waited, id) },
 	})
 	if err != nil {
@@ -71,8 +77,10 @@ func open(t *testing.T) *world {
 	return w
 }
 
-// issue does what core does, but for the bounds of mount and system.
-func (w *world) issue(ctx context.Context, r *route.Request, e token.Entry, want token.Request, parent *token.Entry) (*route.Auth, error) {
+// issue creates a token like core, but without the limits of the mount and the system.
+func (w *fixture) issue(
+	ctx context.Context, r *route.Request, e token.Entry, want token.Request, parent *token.Entry,
+) (*route.Auth, error) {
 	g, err := token.Assign(token.Creator{Policies: r.Caller.Policies, Sudo: r.Sudo}, want)
 	if err != nil {
 		return nil, err
@@ -88,7 +96,10 @@ func (w *world) issue(ctx context.Context, r *route.Request, e token.Entry, want
 	if err != nil {
 		return nil, err
 	}
-	return &route.Auth{ClientToken: tok, Accessor: made.Accessor, Policies: made.Policies(), Orphan: made.Orphan(), NumUses: made.Uses, Renewable: made.Renewable}, nil
+	return &route.Auth{
+		ClientToken: tok, Accessor: made.Accessor, Policies: made.Policies(), Orphan: made.Orphan(),
+		NumUses: made.Uses, Renewable: made.Renewable,
+	}, nil
 }
 
 type reply struct {
@@ -98,7 +109,7 @@ type reply struct {
 	status   int
 }
 
-func (w *world) do(tok secret.Value, op route.Op, path, body string, sudo bool) (reply, error) {
+func (w *fixture) do(tok secret.Value, op route.Op, path, body string, sudo bool) (reply, error) {
 	w.t.Helper()
 	e, err := w.tokens.Lookup(w.t.Context(), tok)
 	if err != nil {
@@ -110,8 +121,10 @@ func (w *world) do(tok secret.Value, op route.Op, path, body string, sudo bool) 
 		}
 	}
 	r := &route.Request{
-		Op: op, Path: route.Path("auth/token/" + path), Rest: path, Token: tok, Body: []byte(body), Time: time.Now(), Sudo: sudo || e.Root(),
-		Caller: &route.Caller{ID: e.ID, Policies: e.Policies(), Root: e.Root()}, Mount: route.Mount{Path: "auth/token/"},
+		Op: op, Path: route.Path("auth/token/" + path), Rest: path, Token: tok, Body: []byte(body), Time: time.Now(),
+		Sudo:   sudo || e.Root(),
+		Caller: &route.Caller{ID: e.ID, Policies: e.Policies(), Root: e.Root()},
+		Mount:  route.Mount{Path: "auth/token/"},
 	}
 	got, err := w.table.Find(r)
 	if err != nil {
@@ -130,7 +143,7 @@ func (w *world) do(tok secret.Value, op route.Op, path, body string, sudo bool) 
 	return out, nil
 }
 
-func (w *world) must(tok secret.Value, op route.Op, path, body string) reply {
+func (w *fixture) must(tok secret.Value, op route.Op, path, body string) reply {
 	w.t.Helper()
 	got, err := w.do(tok, op, path, body, false)
 	if err != nil {
@@ -139,7 +152,7 @@ func (w *world) must(tok secret.Value, op route.Op, path, body string) reply {
 	return got
 }
 
-func (w *world) refused(tok secret.Value, op route.Op, path, body string, kind fault.Kind, says string) {
+func (w *fixture) refused(tok secret.Value, op route.Op, path, body string, kind fault.Kind, says string) {
 	w.t.Helper()
 	got, err := w.do(tok, op, path, body, false)
 	if !fault.Is(err, kind) || !strings.Contains(fault.Message(err), says) {
@@ -147,7 +160,7 @@ func (w *world) refused(tok secret.Value, op route.Op, path, body string, kind f
 	}
 }
 
-func (w *world) lookup(tok secret.Value) map[string]any {
+func (w *fixture) lookup(tok secret.Value) map[string]any {
 	w.t.Helper()
 	return w.must(w.root, route.Write, "lookup", `{"token":"`+tok.RevealString()+`"}`).data
 }
@@ -155,7 +168,9 @@ func (w *world) lookup(tok secret.Value) map[string]any {
 func TestCreate(t *testing.T) {
 	w := open(t)
 	for body, want := range map[string]map[string]any{
-		`{"policies":["b","a"]}`:                            {"policies": []any{"a", "b", "default"}, "orphan": false, "renewable": true, "type": "service", "display_name": "token"},
+		`{"policies":["b","a"]}`: {"policies": []any{
+			"a", "b", "default",
+		}, "orphan": false, "renewable": true, "type": "service", "display_name": "token"},
 		`{"policies":["a"],"no_default_policy":true}`:       {"policies": []any{"a"}},
 		`{"policies":["a"],"renewable":false}`:              {"renewable": false},
 		`{"policies":["a"],"renewable":null}`:               {"renewable": true},
@@ -179,15 +194,18 @@ func TestCreate(t *testing.T) {
 		}
 	}
 	for body, says := range map[string]string{
-		`{"num_uses":-1}`: "must not be negative", `{"type":"x"}`: "must be", `{"type":"default-batch"}`: "must be", `{"bound_cidrs":["x"]}`: "bound_cidrs", `{"id":"a.b"}`: "chosen token",
-		`{"type":"batch","period":"1h"}`: "cannot be periodic", `{"type":"batch","num_uses":1}`: "limited number", `{"type":"batch","explicit_max_ttl":"1h"}`: "explicit maximum",
-		`{"ttl":"1h","lease":"2h"}`: "two of its names", `{"id":"chosen","policies":["a"]}`: "such a token",
+		`{"num_uses":-1}`: "must not be negative", `{"type":"x"}`: "must be", `{"type":"default-batch"}`: "must be",
+		`{"bound_cidrs":["x"]}`: "bound_cidrs", `{"id":"a.b"}`: "chosen token",
+		`{"type":"batch","period":"1h"}`: "cannot be periodic", `{"type":"batch","num_uses":1}`: "limited number",
+		`{"type":"batch","explicit_max_ttl":"1h"}`: "explicit maximum",
+		`{"ttl":"1h","lease":"2h"}`:                "two of its names",
+		`{"id":"chosen","policies":["a"]}`:         "such a token",
 	} {
 		w.refused(w.root, route.Write, "create", body, fault.Invalid, says)
 	}
 }
 
-// TestCreateWithoutSudo: what takes root or sudo, refused and then granted.
+// TestCreateWithoutSudo: requests that need root or sudo are refused without it.
 func TestCreateWithoutSudo(t *testing.T) {
 	w := open(t)
 	plain := w.must(w.root, route.Write, "create", `{"policies":["a"]}`).auth.ClientToken
@@ -198,7 +216,8 @@ func TestCreateWithoutSudo(t *testing.T) {
 		}
 	}
 	w.refused(plain, route.Write, "create", `{"policies":["b"]}`, fault.Denied, "does not hold")
-	if got, err := w.do(plain, route.Write, "create", `{"policies":["b"]}`, true); err != nil || !cmp.Equal(got.auth.Policies, []string{"b", "default"}) {
+	if got, err := w.do(plain, route.Write, "create", `{"policies":["b"]}`, true); err != nil ||
+		!cmp.Equal(got.auth.Policies, []string{"b", "default"}) {
 		t.Errorf("another policy with sudo: %+v, %v", got, err)
 	}
 	if _, err := w.do(plain, route.Write, "create", `{"id":"mine"}`, true); !fault.Is(err, fault.Invalid) {
@@ -215,7 +234,7 @@ func TestCreateWithoutSudo(t *testing.T) {
 	}
 }
 
-func TestBoundTo(t *testing.T) {
+func TestAllowedCIDRs(t *testing.T) {
 	prefixes := func(texts string) (out []netip.Prefix) {
 		for _, s := range strings.Fields(texts) {
 			out = append(out, netip.MustParsePrefix(s))
@@ -237,11 +256,15 @@ func TestBoundTo(t *testing.T) {
 		{"none with sudo", "", "10.0.0.0/8", "", true, ""},
 		{"the role's", "", "10.0.0.0/8", "192.168.0.0/16", false, "192.168.0.0/16"},
 		{"others than the role's", "10.0.0.0/8", "", "192.168.0.0/16", true, "-"},
-		{"some of several", "10.1.0.0/16 172.16.0.1/32", "10.0.0.0/8 172.16.0.0/12", "", false, "10.1.0.0/16 172.16.0.1/32"},
+		{"some of several", "10.1.0.0/16 172.16.0.1/32", "10.0.0.0/8 172.16.0.0/12", "", false,
+			"10.1.0.0/16 172.16.0.1/32"},
 	} {
-		caller, ro := &token.Entry{BoundCIDRs: prefixes(tt.caller)}, &role{Name: "r", BoundCIDRs: strings.Fields(tt.role)}
-		got, err := boundTo(strings.Fields(tt.asked), caller, ro, tt.sudo)
-		if (err != nil) != (tt.want == "-") || err == nil && !cmp.Equal(got, prefixes(tt.want), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })) {
+		caller, ro := &token.Entry{BoundCIDRs: prefixes(tt.caller)}, &role{
+			Name: "r", BoundCIDRs: strings.Fields(tt.role),
+		}
+		got, err := allowedCIDRs(strings.Fields(tt.asked), caller, ro, tt.sudo)
+		if (err != nil) != (tt.want == "-") || err == nil &&
+			!cmp.Equal(got, prefixes(tt.want), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })) {
 			t.Errorf("%s: %v, %v, want %s", tt.name, got, err, tt.want)
 		}
 	}
@@ -252,31 +275,42 @@ func TestRoles(t *testing.T) {
 	w.refused(w.root, route.Read, "roles/none", "", fault.NotFound, "")
 	w.refused(w.root, route.List, "roles", "", fault.NotFound, "")
 	w.refused(w.root, route.Write, "create/none", "{}", fault.Invalid, "unknown role")
-	w.must(w.root, route.Write, "roles/app", `{"allowed_policies":["z","A"],"disallowed_policies_glob":"x*","period":"1h","token_num_uses":5,"renewable":false,"path_suffix":"v1","bound_cidrs":["10.0.0.0/8"],"explicit_max_ttl":"2h"}`)
+	w.must(w.root, route.Write, "roles/app",
+		`{"allowed_policies":["z","A"],"disallowed_policies_glob":"x*","period":"1h","token_num_uses":5,"renewable":false,"path_suffix":"v1","bound_cidrs":["10.0.0.0/8"],"explicit_max_ttl":"2h"}`)
 	want := map[string]any{
-		"allowed_policies": []any{"z", "a"}, "allowed_policies_glob": nil, "disallowed_policies": nil, "disallowed_policies_glob": []any{"x*"}, "allowed_entity_aliases": nil,
-		"name": "app", "orphan": false, "path_suffix": "v1", "renewable": false, "token_type": "default-service", "token_no_default_policy": false, "token_num_uses": 5.0,
-		"period": 3600.0, "token_period": 3600.0, "explicit_max_ttl": 7200.0, "token_explicit_max_ttl": 7200.0, "token_bound_cidrs": []any{"10.0.0.0/8"},
+		"allowed_policies": []any{"z", "a"}, "allowed_policies_glob": nil, "disallowed_policies": nil,
+		"disallowed_policies_glob": []any{"x*"}, "allowed_entity_aliases": nil,
+		"name": "app", "orphan": false, "path_suffix": "v1", "renewable": false, "token_type": "default-service",
+		"token_no_default_policy": false, "token_num_uses": 5.0,
+		"period": 3600.0, "token_period": 3600.0, "explicit_max_ttl": 7200.0, "token_explicit_max_ttl": 7200.0,
+		"token_bound_cidrs": []any{"10.0.0.0/8"},
 	}
 	if d := cmp.Diff(want, w.must(w.root, route.Read, "roles/app", "").data); d != "" {
 		t.Error(d)
 	}
-	// What is left out stays.
+	// Absent fields keep their values.
 	w.must(w.root, route.Write, "roles/app", `{"token_period":0,"renewable":null,"allowed_policies_glob":["team/*"]}`)
 	got := w.must(w.root, route.Read, "roles/app", "").data
-	if got["renewable"] != true || got["period"] != 0.0 || got["path_suffix"] != "v1" || !cmp.Equal(got["allowed_policies_glob"], any([]any{"team/*"})) {
+	if got["renewable"] != true || got["period"] != 0.0 || got["path_suffix"] != "v1" ||
+		!cmp.Equal(got["allowed_policies_glob"], any([]any{"team/*"})) {
 		t.Errorf("%v", got)
 	}
 	made := w.must(w.root, route.Write, "create/app", `{"num_uses":9,"explicit_max_ttl":"1h","policies":["team/pa"]}`)
 	shown := w.lookup(made.auth.ClientToken)
-	for field, v := range map[string]any{"path": "auth/token/create/app/v1", "role": "app", "num_uses": 5.0, "explicit_max_ttl": 3600.0, "policies": []any{"default", "team/pa"}} {
+	for field, v := range map[string]any{
+		"path": "auth/token/create/app/v1", "role": "app", "num_uses": 5.0, "explicit_max_ttl": 3600.0,
+		"policies": []any{"default", "team/pa"},
+	} {
 		if d := cmp.Diff(v, shown[field]); d != "" {
 			t.Errorf("%s: %s", field, d)
 		}
 	}
 	for body, says := range map[string]string{
-		`{"allowed_policies":["a,b"]}`: "policy name", `{"disallowed_policies":[""]}`: "policy name", `{"allowed_policies_glob":["a,*"]}`: "glob", `{"token_num_uses":-1}`: "negative",
-		`{"token_bound_cidrs":["x"]}`: `"token_bound_cidrs"`, `{"token_bound_cidrs":["::ffff:10.0.0.0/8"]}`: `"token_bound_cidrs"`, `{"token_type":"x"}`: "token_type", `{"path_suffix":"a/"}`: "path_suffix", `{"period":1,"token_period":2}`: "two of its names",
+		`{"allowed_policies":["a,b"]}`: "policy name", `{"disallowed_policies":[""]}`: "policy name",
+		`{"allowed_policies_glob":["a,*"]}`: "glob", `{"token_num_uses":-1}`: "negative",
+		`{"token_bound_cidrs":["x"]}`:                 `"token_bound_cidrs"`,
+		`{"token_bound_cidrs":["::ffff:10.0.0.0/8"]}`: `"token_bound_cidrs"`, `{"token_type":"x"}`: "token_type",
+		`{"path_suffix":"a/"}`: "path_suffix", `{"period":1,"token_period":2}`: "two of its names",
 	} {
 		w.refused(w.root, route.Write, "roles/app", body, fault.Invalid, says)
 	}
@@ -291,9 +325,10 @@ func TestRoles(t *testing.T) {
 	w.refused(w.root, route.Read, "roles/app", "", fault.NotFound, "")
 }
 
-func TestKindOfARole(t *testing.T) {
+func TestRoleTokenType(t *testing.T) {
 	for _, tt := range []struct{ role, asked, want string }{
-		{"", "", ""}, {"", "batch", "batch"}, {"service", "batch", "service"}, {"batch", "", "batch"}, {"default-batch", "", "batch"},
+		{"", "", ""}, {"", "batch", "batch"}, {"service", "batch", "service"}, {"batch", "", "batch"},
+		{"default-batch", "", "batch"},
 		{"default-batch", "service", "service"}, {"default-service", "batch", "batch"},
 	} {
 		if got := (&role{Type: tt.role}).kind(tt.asked); got != tt.want {
@@ -306,21 +341,26 @@ func TestLookup(t *testing.T) {
 	w := open(t)
 	made := w.must(w.root, route.Write, "create", `{"policies":["a"],"ttl":"1h"}`).auth
 	for _, op := range []route.Op{route.Read, route.Write} {
-		if got := w.must(made.ClientToken, op, "lookup-self", "").data; got["id"] != made.ClientToken.RevealString() || got["accessor"] != made.Accessor || got["ttl"].(float64) < 3500 {
+		got := w.must(made.ClientToken, op, "lookup-self", "").data
+		if got["id"] != made.ClientToken.RevealString() || got["accessor"] != made.Accessor ||
+			got["ttl"].(float64) < 3500 {
 			t.Errorf("%v", got)
 		}
 	}
 	if got := w.must(made.ClientToken, route.Read, "lookup", "").data; got["accessor"] != made.Accessor {
 		t.Errorf("%v", got)
 	}
-	if got := w.must(w.root, route.Write, "lookup-accessor", `{"accessor":"`+made.Accessor+`"}`).data; got["id"] != "" || got["accessor"] != made.Accessor {
+	if got := w.must(w.root, route.Write, "lookup-accessor",
+		`{"accessor":"`+made.Accessor+`"}`).data; got["id"] != "" || got["accessor"] != made.Accessor {
 		t.Errorf("%v", got)
 	}
-	if got := w.must(w.root, route.Read, "lookup-self", "").data; got["expire_time"] != nil || got["ttl"] != 0.0 || got["path"] != "auth/token/root" {
+	if got := w.must(w.root, route.Read, "lookup-self", "").data; got["expire_time"] != nil || got["ttl"] != 0.0 ||
+		got["path"] != "auth/token/root" {
 		t.Errorf("root: %v", got)
 	}
 	w.refused(w.root, route.Write, "lookup", `{"token":"hvs.nobody"}`, fault.Denied, "bad token")
-	w.refused(w.root, route.Write, "lookup-accessor", `{"accessor":"nobody"}`, fault.Invalid, "no token has this accessor")
+	w.refused(w.root, route.Write, "lookup-accessor", `{"accessor":"nobody"}`, fault.Invalid,
+		"no token has this accessor")
 	keys := w.must(w.root, route.List, "accessors", "").data["keys"].([]any)
 	if len(keys) != 2 {
 		t.Errorf("%v", keys)
@@ -338,31 +378,39 @@ func testRenew(t *testing.T) {
 	make := func(body string) *route.Auth { return w.must(w.root, route.Write, "create", body).auth }
 	secs := func(a *route.Auth) int { return int(a.LeaseDuration.Round(time.Second) / time.Second) }
 	a := make(`{"policies":["a"],"ttl":"1h"}`)
-	if got := w.must(a.ClientToken, route.Write, "renew-self", `{"increment":"2h"}`).auth; secs(got) != 7200 || !got.ClientToken.Equal(a.ClientToken) {
+	if got := w.must(a.ClientToken, route.Write, "renew-self", `{"increment":"2h"}`).auth; secs(got) != 7200 ||
+		!got.ClientToken.Equal(a.ClientToken) {
 		t.Errorf("%+v", got)
 	}
-	if got := w.must(w.root, route.Write, "renew", `{"token":"`+a.ClientToken.RevealString()+`"}`).auth; secs(got) != 7200 {
+	if got := w.must(w.root, route.Write, "renew",
+		`{"token":"`+a.ClientToken.RevealString()+`"}`).auth; secs(got) != 7200 {
 		t.Errorf("without an increment it asks for the same again: %+v", got)
 	}
-	if got := w.must(w.root, route.Write, "renew-accessor", `{"accessor":"`+a.Accessor+`","increment":60}`).auth; secs(got) != 60 || !got.ClientToken.Empty() {
+	if got := w.must(w.root, route.Write, "renew-accessor",
+		`{"accessor":"`+a.Accessor+`","increment":60}`).auth; secs(got) != 60 || !got.ClientToken.Empty() {
 		t.Errorf("%+v", got)
 	}
-	if got := w.must(make(`{"policies":["a"],"period":"10m"}`).ClientToken, route.Write, "renew-self", `{"increment":"9h"}`).auth; secs(got) != 600 {
+	if got := w.must(make(`{"policies":["a"],"period":"10m"}`).ClientToken, route.Write, "renew-self",
+		`{"increment":"9h"}`).auth; secs(got) != 600 {
 		t.Errorf("a periodic one: %+v", got)
 	}
-	if got := w.must(make(`{"policies":["a"],"ttl":"1h","explicit_max_ttl":"90m"}`).ClientToken, route.Write, "renew-self", `{"increment":"9h"}`); secs(got.auth) != 5400 || len(got.warnings) != 1 {
+	if got := w.must(make(`{"policies":["a"],"ttl":"1h","explicit_max_ttl":"90m"}`).ClientToken, route.Write,
+		"renew-self", `{"increment":"9h"}`); secs(got.auth) != 5400 || len(got.warnings) != 1 {
 		t.Errorf("up to its maximum: %+v", got)
 	}
 	w.max = 30 * time.Minute
-	if got := w.must(make(`{"policies":["a"],"ttl":"10m"}`).ClientToken, route.Write, "renew-self", `{"increment":"9h"}`); secs(got.auth) != 1800 || len(got.warnings) != 1 {
+	if got := w.must(make(`{"policies":["a"],"ttl":"10m"}`).ClientToken, route.Write, "renew-self",
+		`{"increment":"9h"}`); secs(got.auth) != 1800 || len(got.warnings) != 1 {
 		t.Errorf("up to the mount's maximum: %+v", got)
 	}
 	time.Sleep(time.Second)
 	w.max = time.Second
 	w.refused(a.ClientToken, route.Write, "renew-self", ``, fault.Invalid, "maximum lifetime")
 	w.max = time.Hour
-	w.refused(make(`{"policies":["a"],"type":"batch"}`).ClientToken, route.Write, "renew-self", ``, fault.Invalid, "batch tokens")
-	w.refused(make(`{"policies":["a"],"renewable":false}`).ClientToken, route.Write, "renew-self", ``, fault.Invalid, "not renewable")
+	w.refused(make(`{"policies":["a"],"type":"batch"}`).ClientToken, route.Write, "renew-self", ``, fault.Invalid,
+		"batch tokens")
+	w.refused(make(`{"policies":["a"],"renewable":false}`).ClientToken, route.Write, "renew-self", ``, fault.Invalid,
+		"not renewable")
 	w.refused(w.root, route.Write, "renew-self", ``, fault.Invalid, "not renewable")
 	w.refused(w.root, route.Write, "renew", `{}`, fault.Invalid, "which token")
 	w.refused(w.root, route.Write, "renew", `{"token":"hvs.nobody"}`, fault.Denied, "bad token")
@@ -382,7 +430,10 @@ func TestRevoke(t *testing.T) {
 		"revoke": func(a *route.Auth) {
 			w.must(root, route.Write, "revoke", `{"token":"`+a.ClientToken.RevealString()+`"}`)
 		},
-		"revoke-accessor": func(a *route.Auth) { w.must(root, route.Write, "revoke-accessor", `{"accessor":"`+a.Accessor+`"}`) },
+		"revoke-accessor": func(a *route.Auth) {
+			w.must(root, route.Write, "revoke-accessor",
+				`{"accessor":"`+a.Accessor+`"}`)
+		},
 	} {
 		w.waited = nil
 		a := make(root)
@@ -402,9 +453,10 @@ func TestRevoke(t *testing.T) {
 	for _, path := range []string{"revoke", "revoke-orphan"} {
 		w.refused(root, route.Write, path, `{"token":"`+batch.RevealString()+`"}`, fault.Invalid, "batch tokens")
 		w.refused(root, route.Write, path, `{}`, fault.Invalid, "which token")
-		w.must(root, route.Write, path, `{"token":"hvs.nobody"}`) // it is gone, as was wanted
+		w.must(root, route.Write, path, `{"token":"hvs.nobody"}`) // revoking an unknown token succeeds
 	}
-	if got := w.must(root, route.Write, "revoke-accessor", `{"accessor":"`+a.Accessor+`"}`); got.status != 200 || len(got.warnings) != 1 {
+	got := w.must(root, route.Write, "revoke-accessor", `{"accessor":"`+a.Accessor+`"}`)
+	if got.status != 200 || len(got.warnings) != 1 {
 		t.Errorf("by an accessor that is gone: %+v", got)
 	}
 	w.refused(root, route.Write, "revoke-accessor", `{}`, fault.Invalid, "accessor")

@@ -15,10 +15,10 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// rolePrefix is where roles are kept, below the mount's folder.
+// rolePrefix precedes the keys of roles in the mount's store.
 const rolePrefix = "role/"
 
-// role bounds the tokens that are made by it.
+// role limits the tokens that are created with it.
 type role struct {
 	Name              string        `json:"-"`
 	Allowed           []string      `json:"allowed_policies"`
@@ -37,31 +37,34 @@ type role struct {
 	AllowedEntityTags []string      `json:"allowed_entity_aliases"`
 }
 
-// rules are what the role says of policies; nil where it says nothing.
+// rules returns the policy rules of the role; nil: there is no role.
 func (ro *role) rules() *token.Rules {
 	if ro.Name == "" {
 		return nil
 	}
-	return &token.Rules{Name: ro.Name, Allowed: ro.Allowed, AllowedGlob: ro.AllowedGlob, Disallowed: ro.Disallowed, DisallowedGlob: ro.DisallowedGlob}
+	return &token.Rules{
+		Name: ro.Name, Allowed: ro.Allowed, AllowedGlob: ro.AllowedGlob, Disallowed: ro.Disallowed,
+		DisallowedGlob: ro.DisallowedGlob,
+	}
 }
 
-// kind is the type of a token made by the role.
-func (ro *role) kind(asked string) string {
+// kind is the type of a token of the role.
+func (ro *role) kind(requested string) string {
 	switch ro.Type {
 	case "service", "batch":
 		return ro.Type
 	case "default-batch":
-		if asked == "" {
+		if requested == "" {
 			return "batch"
 		}
 	}
-	return asked
+	return requested
 }
 
 // roleName is the canonical form of a role's name.
 func roleName(s string) (string, error) { return strings.ToLower(s), nil }
 
-// loadRole finds a role by its name, which is canonical; nil for none.
+// loadRole reads the role with a canonical name; nil: there is none.
 func (t *method) loadRole(ctx context.Context, name string) (*role, error) {
 	e, err := t.m.Store.Get(ctx, rolePrefix+name)
 	if err != nil || e.Version == 0 {
@@ -74,8 +77,8 @@ func (t *method) loadRole(ctx context.Context, name string) (*role, error) {
 	return ro, nil
 }
 
-// roleOut is a role in answers; the old names of fields stand beside the new. A list that was
-// not written is null, one that was comes back as it was written.
+// roleOut is a role in answers. It has the deprecated names of fields, too. A list that was never
+// written is null.
 type roleOut struct {
 	Allowed        []string      `json:"allowed_policies"`
 	AllowedGlob    []string      `json:"allowed_policies_glob"`
@@ -107,13 +110,15 @@ func (t *method) readRole(ctx context.Context, r *route.Request, _ route.None) (
 	}
 	return &roleOut{
 		Allowed: ro.Allowed, AllowedGlob: ro.AllowedGlob, Disallowed: ro.Disallowed, DisallowedGlob: ro.DisallowedGlob,
-		Aliases: ro.AllowedEntityTags, ExplicitMax: ro.ExplicitMax, Name: ro.Name, Orphan: ro.Orphan, PathSuffix: ro.PathSuffix,
-		Period: ro.Period, Renewable: !ro.NotRenewable, CIDRs: ro.BoundCIDRs, TokenMax: ro.ExplicitMax, NoDefault: ro.NoDefault,
+		Aliases: ro.AllowedEntityTags, ExplicitMax: ro.ExplicitMax, Name: ro.Name, Orphan: ro.Orphan,
+		PathSuffix: ro.PathSuffix,
+		Period:     ro.Period, Renewable: !ro.NotRenewable, CIDRs: ro.BoundCIDRs, TokenMax: ro.ExplicitMax,
+		NoDefault:   ro.NoDefault,
 		TokenPeriod: ro.Period, NumUses: ro.NumUses, Type: kind,
 	}, nil
 }
 
-// roleIn is what a role is written with; what is absent stays as it is.
+// roleIn is the request that writes a role. Absent fields keep their values.
 type roleIn struct {
 	Allowed        *[]policy.Ref  `json:"allowed_policies" default:"the caller's" doc:"The policies that tokens of the role may have. Only a root token may name root."`
 	AllowedGlob    *[]policy.Ref  `json:"allowed_policies_glob" doc:"The same, with * as a wildcard. It does not allow root."`
@@ -141,7 +146,8 @@ func (t *method) writeRole(ctx context.Context, r *route.Request, in roleIn) (ro
 		ro = &role{Name: name}
 	}
 	if in.Allowed != nil && slices.Contains(*in.Allowed, policy.Root) && !r.Caller.Root {
-		return route.None{}, fault.New("token.writeRole", fault.Denied, "permission denied: field \"allowed_policies\": only a root token may name the policy \"root\"; leave it out")
+		return route.None{}, fault.New("token.writeRole", fault.Denied,
+			"permission denied: field \"allowed_policies\": only a root token may name the policy \"root\"; leave it out")
 	}
 	if err := in.apply(ro); err != nil {
 		return route.None{}, err
@@ -197,7 +203,9 @@ func (in *roleIn) apply(ro *role) error {
 func checkGlobs(globs []string) error {
 	for _, g := range globs {
 		if policy.Canonical(strings.ReplaceAll(g, "*", "x")) != nil {
-			return fault.New("token.writeRole", fault.Invalid, "the glob %.140q matches no policy name; * matches any text, and the rest must be valid in a policy name", g)
+			return fault.New("token.writeRole", fault.Invalid,
+				"the glob %.140q matches no policy name; * matches any text, and the rest must be valid in a policy name",
+				g)
 		}
 	}
 	return nil
@@ -210,11 +218,16 @@ func (ro *role) check() error {
 	if ro.NumUses < 0 {
 		return fault.New("token.writeRole", fault.Invalid, "field \"token_num_uses\" must not be negative")
 	}
-	if p, err := route.ParsePath(strings.ReplaceAll(ro.PathSuffix, "%", "%25"), false); err != nil || string(p) != ro.PathSuffix {
-		return fault.New("token.writeRole", fault.Invalid, "field \"path_suffix\": %.140q cannot stand at the end of a path; write names with single slashes between them", ro.PathSuffix)
+	if p, err := route.ParsePath(strings.ReplaceAll(ro.PathSuffix, "%", "%25"), false); err != nil ||
+		string(p) != ro.PathSuffix {
+		return fault.New("token.writeRole", fault.Invalid,
+			"field \"path_suffix\": %.140q cannot stand at the end of a path; write names with single slashes between them",
+			ro.PathSuffix)
 	}
 	if !slices.Contains([]string{"", "service", "batch", "default", "default-service", "default-batch"}, ro.Type) {
-		return fault.New("token.writeRole", fault.Invalid, "field \"token_type\" must be \"service\", \"batch\", \"default-service\" or \"default-batch\", not %q", ro.Type)
+		return fault.New("token.writeRole", fault.Invalid,
+			"field \"token_type\" must be \"service\", \"batch\", \"default-service\" or \"default-batch\", not %q",
+			ro.Type)
 	}
 	return nil
 }

@@ -19,17 +19,20 @@ func (t *method) Routes() []route.Route {
 		route.On(route.Write, "renew-self", t.renewSelf).WithHelp("Renew the caller's token."),
 		route.On(route.Write, "renew", t.renew).WithHelp("Renew a token."),
 		route.On(route.Write, "renew-accessor", t.renewAccessor).WithHelp("Renew a token by its accessor."),
-		route.On(route.Write, "revoke-self", t.revokeSelf).WithHelp("Revoke the caller's token, with its children and leases."),
+		route.On(route.Write, "revoke-self", t.revokeSelf).
+			WithHelp("Revoke the caller's token, with its children and leases."),
 		route.On(route.Write, "revoke", t.revoke).WithHelp("Revoke a token, with its children and leases."),
-		route.On(route.Write, "revoke-orphan", t.revokeOrphan).WithSudo().WithHelp("Revoke a token and leave its children."),
+		route.On(route.Write, "revoke-orphan", t.revokeOrphan).WithSudo().
+			WithHelp("Revoke a token and leave its children."),
 		route.On(route.Write, "revoke-accessor", t.revokeAccessor).WithHelp("Revoke a token by its accessor."),
 		route.On(route.List, "accessors", t.accessors).WithSudo().WithHelp("List all accessors."),
-		route.On(route.Write, "tidy", t.tidy).WithSudo().WithHelp("Accepted without effect: the index cannot go stale."),
+		route.On(route.Write, "tidy", t.tidy).WithSudo().
+			WithHelp("Accepted without effect: the index cannot go stale."),
 		route.On(route.List, "roles", t.listRoles).WithHelp("List the roles."),
 	}, inPathRoutes(t), t.roleRoutes())
 }
 
-// roleRoutes are those whose path names a role.
+// roleRoutes are the routes whose path contains a role.
 func (t *method) roleRoutes() []route.Route {
 	all := []route.Route{
 		route.On(route.Write, "create/{role}", t.createByRole).WithHelp("Create a token with a role."),

@@ -1,5 +1,5 @@
-// Package token is the login method at auth/token/: tokens that make, look up,
-// renew and revoke tokens, and the roles by which others may make them.
+// Package token is the login method at auth/token/. It creates, looks up, renews and revokes
+// tokens, and stores token roles.
 package token
 
 import (
@@ -47,18 +47,22 @@ type lookupOut struct {
 	BoundCIDRs     []netip.Prefix    `json:"bound_cidrs,omitempty"`
 }
 
-func show(e *token.Entry, tok secret.Value) *lookupOut {
+func outOf(e *token.Entry, tok secret.Value) *lookupOut {
 	out := &lookupOut{
-		Accessor: e.Accessor, CreationTime: e.Created.Unix(), CreationTTL: e.TTL, DisplayName: e.DisplayName, EntityID: e.EntityID,
-		ExplicitMax: e.ExplicitMax, ID: tok, IssueTime: e.Created, Meta: e.Meta, NumUses: e.Uses, Orphan: e.Orphan(), Path: e.Path,
-		Period: e.Period, Policies: e.Policies(), Renewable: e.Renewable, Role: e.Role, Type: "service", BoundCIDRs: e.BoundCIDRs,
+		Accessor: e.Accessor, CreationTime: e.Created.Unix(), CreationTTL: e.TTL, DisplayName: e.DisplayName,
+		EntityID:    e.EntityID,
+		ExplicitMax: e.ExplicitMax, ID: tok, IssueTime: e.Created, Meta: e.Meta, NumUses: e.Uses, Orphan: e.Orphan(),
+		Path:   e.Path,
+		Period: e.Period, Policies: e.Policies(), Renewable: e.Renewable, Role: e.Role, Type: "service",
+		BoundCIDRs: e.BoundCIDRs,
 	}
 	if e.Batch {
 		out.Type = "batch"
 	}
 	if !e.Expires.IsZero() {
-		// The last moment at which the token works. Clients take the whole seconds between issue_time and
-		// expire_time for its TTL, and the reference's are a moment closer than the TTL, too.
+		// The last moment at which the token works. Clients compute the TTL as the whole seconds
+		// between issue_time and expire_time, which are also less than the TTL apart at the
+		// reference server.
 		last := e.Expires.Add(-time.Millisecond)
 		out.ExpireTime = &last
 		out.TTL = wire.Seconds(max(time.Until(e.Expires), 0))
@@ -80,7 +84,7 @@ func (t *method) lookupSelf(ctx context.Context, r *route.Request, _ tokenIn) (*
 	if err != nil {
 		return nil, err
 	}
-	return show(e, r.Token), nil
+	return outOf(e, r.Token), nil
 }
 
 func (t *method) lookup(ctx context.Context, r *route.Request, in tokenIn) (*lookupOut, error) {
@@ -91,20 +95,22 @@ func (t *method) lookup(ctx context.Context, r *route.Request, in tokenIn) (*loo
 	if err != nil {
 		return nil, err
 	}
-	return show(e, in.Token), nil
+	return outOf(e, in.Token), nil
 }
 
-// usable finds a token that is neither revoked nor expired.
+// usable returns a token that is neither revoked nor expired.
 func (t *method) usable(ctx context.Context, tok secret.Value) (*token.Entry, error) {
 	e, err := t.m.Tokens.Lookup(ctx, tok)
 	if err != nil {
 		if fault.Is(err, fault.Denied) {
-			return nil, fault.New("token.lookup", fault.Denied, "bad token: it is not known, has expired or was revoked; log in again")
+			return nil, fault.New("token.lookup", fault.Denied,
+				"bad token: it is not known, has expired or was revoked; log in again")
 		}
 		return nil, err
 	}
 	if !e.Valid(time.Now()) {
-		return nil, fault.New("token.lookup", fault.Denied, "bad token: it is not known, has expired or was revoked; log in again")
+		return nil, fault.New("token.lookup", fault.Denied,
+			"bad token: it is not known, has expired or was revoked; log in again")
 	}
 	return e, nil
 }
@@ -115,7 +121,8 @@ func (t *method) byAccessor(ctx context.Context, in tokenIn) (*token.Entry, erro
 		return nil, err
 	}
 	if !e.Valid(time.Now()) {
-		return nil, fault.New("token.byAccessor", fault.Invalid, "invalid accessor: its token has ended; list auth/token/accessors for those that live")
+		return nil, fault.New("token.byAccessor", fault.Invalid,
+			"invalid accessor: its token has ended; list auth/token/accessors for those that live")
 	}
 	return e, nil
 }
@@ -125,7 +132,7 @@ func (t *method) lookupAccessor(ctx context.Context, r *route.Request, in tokenI
 	if err != nil {
 		return nil, err
 	}
-	return show(e, secret.Value{}), nil
+	return outOf(e, secret.Value{}), nil
 }
 
 func (t *method) renewSelf(ctx context.Context, r *route.Request, in tokenIn) (route.None, error) {
@@ -152,9 +159,11 @@ func (t *method) renewAccessor(ctx context.Context, r *route.Request, in tokenIn
 	return route.None{}, t.extend(ctx, r, e, secret.Value{}, in.Increment)
 }
 
-// extend moves the end of a token: by its period, or by what is asked for
-// within the explicit and the mount's maximum since its creation.
-func (t *method) extend(ctx context.Context, r *route.Request, e *token.Entry, tok secret.Value, increment time.Duration) error {
+// extend renews a token by its period or by the increment, within the explicit maximum and the
+// mount's maximum TTL since its creation.
+func (t *method) extend(
+	ctx context.Context, r *route.Request, e *token.Entry, tok secret.Value, increment time.Duration,
+) error {
 	if e.Batch {
 		return fault.New("token.renew", fault.Invalid, "batch tokens cannot be renewed; make a new one before it ends")
 	}
@@ -163,7 +172,7 @@ func (t *method) extend(ctx context.Context, r *route.Request, e *token.Entry, t
 	}
 	s := t.m.Settings()
 	updated, err := t.m.Tokens.Update(ctx, e.ID, func(e *token.Entry) error {
-		now := time.Now().UTC().Truncate(time.Millisecond) // as exact as what is stored, so that the answer says what was asked for
+		now := time.Now().UTC().Truncate(time.Millisecond) // like stored times, so that the TTL is exact
 		if !e.Valid(now) {
 			return fault.New("token.renew", fault.Denied, "bad token: it has ended; log in again")
 		}
@@ -178,17 +187,19 @@ func (t *method) extend(ctx context.Context, r *route.Request, e *token.Entry, t
 		if e.Period == 0 {
 			limits = append(limits, s.MaxTTL)
 		}
-		for _, most := range limits {
-			if limit := e.Created.Add(most); most > 0 && end.After(limit) {
-				r.Warn("the token cannot live past %s, its maximum; it was renewed until then", limit.Format(time.RFC3339))
-				end = limit
+		for _, limit := range limits {
+			if latest := e.Created.Add(limit); limit > 0 && end.After(latest) {
+				r.Warn("the token cannot live past %s, its maximum; it was renewed until then",
+					latest.Format(time.RFC3339))
+				end = latest
 			}
 		}
 		if !end.After(now) {
-			return fault.New("token.renew", fault.Invalid, "the token has reached its maximum lifetime; make a new one")
+			return fault.New("token.renew", fault.Invalid,
+				"the token has reached its maximum lifetime; make a new one")
 		}
 		e.Expires, e.Renewed = end, now
-		// A later renewal without an increment asks for the same again.
+		// A later renewal without an increment uses the same one.
 		if e.Period == 0 && increment > 0 {
 			e.TTL = end.Sub(now)
 		}
@@ -207,32 +218,33 @@ func (t *method) extend(ctx context.Context, r *route.Request, e *token.Entry, t
 }
 
 func (t *method) revokeSelf(ctx context.Context, r *route.Request, _ route.None) (route.None, error) {
-	return t.end(ctx, r.Token)
+	return t.revokeToken(ctx, r.Token)
 }
 
 func (t *method) revoke(ctx context.Context, _ *route.Request, in tokenIn) (route.None, error) {
 	if in.Token.Empty() {
 		return route.None{}, fault.New("token.revoke", fault.Invalid, "field \"token\": say which token to revoke")
 	}
-	return t.end(ctx, in.Token)
+	return t.revokeToken(ctx, in.Token)
 }
 
-func (t *method) end(ctx context.Context, tok secret.Value) (route.None, error) {
-	if err := notBatch(tok); err != nil {
+func (t *method) revokeToken(ctx context.Context, tok secret.Value) (route.None, error) {
+	if err := checkNotBatch(tok); err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, t.endID(ctx, t.m.Tokens.ID(tok))
+	return route.None{}, t.revokeID(ctx, t.m.Tokens.ID(tok))
 }
 
-// notBatch refuses to say that a token was revoked of which nothing is stored.
-func notBatch(tok secret.Value) error {
+// checkNotBatch refuses a batch token, which cannot be revoked because it is not stored.
+func checkNotBatch(tok secret.Value) error {
 	if strings.HasPrefix(tok.RevealString(), token.BatchPrefix) {
-		return fault.New("token.revoke", fault.Invalid, "batch tokens cannot be revoked; they end with their parent or their TTL")
+		return fault.New("token.revoke", fault.Invalid,
+			"batch tokens cannot be revoked; they end with their parent or their TTL")
 	}
 	return nil
 }
 
-func (t *method) endID(ctx context.Context, id string) error {
+func (t *method) revokeID(ctx context.Context, id string) error {
 	if err := t.m.Tokens.Revoke(ctx, id); err != nil {
 		return err
 	}
@@ -242,18 +254,20 @@ func (t *method) endID(ctx context.Context, id string) error {
 
 func (t *method) revokeOrphan(ctx context.Context, _ *route.Request, in tokenIn) (route.None, error) {
 	if in.Token.Empty() {
-		return route.None{}, fault.New("token.revokeOrphan", fault.Invalid, "field \"token\": say which token to revoke")
+		return route.None{}, fault.New("token.revokeOrphan", fault.Invalid,
+			"field \"token\": say which token to revoke")
 	}
-	if err := notBatch(in.Token); err != nil {
+	if err := checkNotBatch(in.Token); err != nil {
 		return route.None{}, err
 	}
 	return route.None{}, t.m.Tokens.RevokeOrphan(ctx, t.m.Tokens.ID(in.Token))
 }
 
-// revokeAccessor succeeds, too, where the token is gone: that is what was wanted.
+// revokeAccessor also succeeds if the token is gone.
 func (t *method) revokeAccessor(ctx context.Context, r *route.Request, in tokenIn) (route.None, error) {
 	if in.Accessor == "" {
-		return route.None{}, fault.New("token.revokeAccessor", fault.Invalid, "field \"accessor\" is required; give the accessor of the token to revoke")
+		return route.None{}, fault.New("token.revokeAccessor", fault.Invalid,
+			"field \"accessor\" is required; give the accessor of the token to revoke")
 	}
 	e, err := t.m.Tokens.ByAccessor(ctx, in.Accessor)
 	if fault.Is(err, fault.Invalid) {
@@ -264,7 +278,7 @@ func (t *method) revokeAccessor(ctx context.Context, r *route.Request, in tokenI
 	if err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, t.endID(ctx, e.ID)
+	return route.None{}, t.revokeID(ctx, e.ID)
 }
 
 type pageIn struct {

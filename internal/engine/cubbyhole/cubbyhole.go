@@ -1,5 +1,5 @@
-// Package cubbyhole is the store that each token has to itself: nobody else
-// can read it, not root either, and it dies with the token.
+// Package cubbyhole is the engine in which each token has a private store. No other token can read
+// it, not even root, and it is removed with the token.
 //
 //	c/<token id>/<path>
 package cubbyhole
@@ -16,12 +16,12 @@ import (
 )
 
 // Type is the cubbyhole engine. Core mounts it once, at cubbyhole/.
-var Type = engine.Type{Name: "cubbyhole", Single: true, Open: func(_ context.Context, m *engine.Mount) (engine.Engine, error) {
-	return &backend{m}, nil
-}}
+var Type = engine.Type{Name: "cubbyhole",
+	Single: true, Open: func(_ context.Context, m *engine.Mount) (engine.Engine, error) {
+		return &backend{m}, nil
+	}}
 
-// Prefix is where a token's store begins, below the mount's: core drops it
-// with the token.
+// prefix precedes the keys of a token's store. Core removes them with the token.
 func prefix(tokenID string) string { return "c/" + tokenID + "/" }
 
 type backend struct{ m *engine.Mount }
@@ -30,7 +30,8 @@ type backend struct{ m *engine.Mount }
 func (b *backend) Routes() []route.Route {
 	return []route.Route{
 		route.On(route.Read, "{path...}", b.read).WithLeaf().WithHelp("Read from the token's own store."),
-		route.On(route.Write, "{path...}", b.write).WithExists(b.exists).WithLeaf().WithHelp("Write to the token's own store."),
+		route.On(route.Write, "{path...}", b.write).WithExists(b.exists).WithLeaf().
+			WithHelp("Write to the token's own store."),
 		route.On(route.Delete, "{path...}", b.remove).WithLeaf().WithHelp("Delete from the token's own store."),
 		route.On(route.List, "{path...}", b.list).WithHelp("List the token's own store."),
 	}
@@ -75,9 +76,10 @@ func (b *backend) write(ctx context.Context, r *route.Request, in writeIn) (rout
 		return route.None{}, err
 	}
 	if !in.Data.IsObject() {
-		return route.None{}, fault.New("cubbyhole.write", fault.Invalid, "missing data fields: the request's body must be a JSON object")
+		return route.None{}, fault.New("cubbyhole.write", fault.Invalid,
+			"missing data fields: the request's body must be a JSON object")
 	}
-	for range 8 { // the token may be renewed meanwhile, and used
+	for range 8 { // the token may be renewed or used meanwhile
 		guard, err := b.m.Host.Guard(ctx, r.Caller.ID)
 		if err != nil {
 			return route.None{}, err
@@ -87,7 +89,8 @@ func (b *backend) write(ctx context.Context, r *route.Request, in writeIn) (rout
 			return route.None{}, err
 		}
 	}
-	return route.None{}, fault.New("cubbyhole.write", fault.Unavailable, "the token is being changed by many requests at once; try again")
+	return route.None{}, fault.New("cubbyhole.write", fault.Unavailable,
+		"the token is being changed by many requests at once; try again")
 }
 
 func (b *backend) remove(ctx context.Context, r *route.Request, in pathIn) (route.None, error) {

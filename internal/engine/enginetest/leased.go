@@ -13,23 +13,23 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A Leased compares the users that an engine has made at its provider with the leases of the store,
-// in a history in which servers die. It is safe for concurrent use.
+// A Leased compares the users that an engine has created with the leases in the store, in tests in
+// which servers die. Safe for concurrent use.
 type Leased struct {
 	Barrier func() *barrier.Barrier // the store, which does not fail
-	Users   func() []string         // those that the engine has made
-	// Complain is told of what is wrong.
+	Users   func() []string         // those that the engine has created
+	// Complain is called with each violation.
 	Complain func(format string, args ...any)
 
 	mu    sync.Mutex
-	given map[string]bool // the leases that a client was given and has not revoked
+	given map[string]bool // leases that a client got and has not revoked
 }
 
 func (l *Leased) manager() *lease.Manager {
 	return lease.NewManager(lease.Config{Barrier: l.Barrier()})
 }
 
-// Give notes that a client was given a lease.
+// Give registers that a client got a lease.
 func (l *Leased) Give(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -39,7 +39,8 @@ func (l *Leased) Give(id string) {
 	l.given[id] = true
 }
 
-// First does something with the first lease, if there is one. What revokes it takes it from its client before.
+// First calls do with the first lease, if there is one. With takes, the client no longer expects
+// the lease to be valid.
 func (l *Leased) First(takes bool, do func(id string) error) error {
 	for id := range l.manager().Below(context.Background(), "") {
 		if takes {
@@ -52,13 +53,13 @@ func (l *Leased) First(takes bool, do func(id string) error) error {
 	return nil
 }
 
-// Check wants each user in a lease, and each lease that a client was given to have its user.
+// Check checks that each user belongs to a lease, and that each lease of a client has its user.
 func (l *Leased) Check() {
 	users, known := l.Users(), map[string]bool{}
 	for id := range l.manager().Below(context.Background(), "") {
 		row, err := l.manager().Lookup(context.Background(), id)
 		if err != nil {
-			continue // it has ended meanwhile
+			continue // ended meanwhile
 		}
 		var of struct {
 			User string `json:"u"`
@@ -81,7 +82,7 @@ func (l *Leased) Check() {
 	}
 }
 
-// CheckNone wants no lease to be left, no user, and no due item of a lease.
+// CheckNone checks that no lease, no user and no due item of a lease is left.
 func (l *Leased) CheckNone() {
 	for id := range l.manager().Below(context.Background(), "") {
 		l.Complain("lease %s is left", id)

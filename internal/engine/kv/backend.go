@@ -7,13 +7,13 @@ import (
 	"github.com/keyturn/keyturn/internal/engine"
 )
 
-// backend is what both versions share.
+// backend is the part that both versions share.
 type backend struct {
 	m    *engine.Mount
 	seed maphash.Seed
-	// latches order the writers of one path, so that a write without CAS does
-	// not meet a conflict with its neighbour again and again. Each is held for as long as a commit takes. With
-	// 256, 7 of 64 writers waited for the writer of another path; 2048 cost 16 KiB for each mount.
+	// latches serialize the writers of one path, so that writes without CAS do not conflict
+	// repeatedly. Each is locked during a commit. With 256, 7 of 64 writers waited for the writer
+	// of another path; 2048 use 16 KiB per mount.
 	latches [2048]sync.Mutex
 }
 

@@ -6,8 +6,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// parsedCache keeps decoded records by the version of their row, which each
-// read asks the store for: it can never be stale.
+// parsedCache caches decoded records by the version of their row. It is never stale, because each
+// read gets the current version from the store.
 type parsedCache struct {
 	mu sync.RWMutex
 	m  map[string]parsedRecord

@@ -10,33 +10,34 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// load reads the metadata of a path; nil where there is none.
+// load reads the metadata of a path; nil: there is no secret.
 func (v *versioned) load(ctx context.Context, path string) (*record, storage.Version, error) {
 	m, ver, err := v.row(ctx, path)
 	return m.visible(), ver, err
 }
 
-// row reads the row of a path, which may be vacant.
+// row reads the record of a path, which may be vacant.
 func (v *versioned) row(ctx context.Context, path string) (*record, storage.Version, error) {
 	if v.upgrade.running.Load() {
-		if err := v.upgrade.carry(ctx, path); err != nil {
+		if err := v.upgrade.migrate(ctx, path); err != nil {
 			return nil, 0, err
 		}
 	}
 	return v.stored(ctx, path)
 }
 
-// An edit makes a new record of a path's, with operations to be committed along. It gets the mount's settings, and nil
-// where there is no record; it may be called again. A nil record changes nothing.
+// An edit returns the changed record of a path, and operations for the same commit. m is nil if
+// there is no record. It may be called repeatedly. If it returns a nil record, nothing is changed.
 type edit func(c *config, m *record) (*record, []storage.Op, error)
 
-// A writer is who changes a secret: a client, or a rotation with what it commits along, on absolute keys.
+// A writer is what changes a secret: a client, or a rotation with operations on absolute keys for
+// the same commit.
 type writer struct {
-	by    *hand
-	along []storage.Op
+	client *client // nil: a rotation
+	extra  []storage.Op
 }
 
-// change commits what f makes of a path's record.
+// change commits an edit of a path's record.
 func (v *versioned) change(ctx context.Context, path string, by writer, f edit) error {
 	defer v.latch(path)()
 	for range 16 {
@@ -54,9 +55,10 @@ func (v *versioned) change(ctx context.Context, path string, by writer, f edit) 
 			return err
 		}
 		if old == nil && row != nil {
-			next.hold(row.Held, nil)
+			next.setPublished(row.Published, nil)
 		}
-		err = v.commit(ctx, revision{path: path, by: by.by, along: by.along, old: old, next: next, version: ver, ops: ops})
+		err = v.commit(ctx,
+			revision{path: path, by: by.client, extra: by.extra, old: old, next: next, version: ver, ops: ops})
 		if !errors.Is(err, storage.ErrConflict) {
 			return err
 		}
@@ -64,11 +66,11 @@ func (v *versioned) change(ctx context.Context, path string, by writer, f edit) 
 	return errBusy()
 }
 
-// commit stores a revision, if the record is still at its version. Whoever holds a field that it
-// changes is told, and has a say. The latch of the path is held, and is released while a holder
-// asks its provider.
+// commit stores a revision if the record has not changed since. Keys that publish a changed field
+// check the revision first, and can refuse it. The caller has locked the latch of the path; it is
+// unlocked while the keys call their providers.
 func (v *versioned) commit(ctx context.Context, r revision) error {
-	write := func(along []storage.Op) error {
+	write := func(extra []storage.Op) error {
 		row := storage.Remove(metaPrefix + r.path)
 		if !r.remove {
 			b, err := r.next.encode()
@@ -78,7 +80,7 @@ func (v *versioned) commit(ctx context.Context, r revision) error {
 			row = storage.Set(metaPrefix+r.path, b)
 		}
 		ops := slices.Concat(r.ops, []storage.Op{row.If(r.version)}, reindex(r.path, r.old, r.next))
-		ver, err := v.m.Store.CommitWith(ctx, ops, oneEvent(slices.Concat(along, v.event(r.path, r.next))))
+		ver, err := v.m.Store.CommitWith(ctx, ops, keepOneEvent(slices.Concat(extra, v.event(r.path, r.next))))
 		if err == nil && !r.remove {
 			v.parsed.put(r.path, ver, r.next)
 		}
@@ -89,12 +91,12 @@ func (v *versioned) commit(ctx context.Context, r revision) error {
 		return err
 	}
 	if o == nil {
-		return write(r.along)
+		return write(r.extra)
 	}
 	l := v.latchOf(r.path)
 	l.Unlock()
 	defer l.Lock()
-	var said []func() // by a judgement whose write loses, nothing is: the next one says what is true
+	var warnings []func() // sent only after the commit, because a revision that conflicts is checked again
 	o.Custom = func(values map[string]string) {
 		r.next.Custom = maps.Clone(r.next.Custom)
 		if r.next.Custom == nil {
@@ -102,11 +104,13 @@ func (v *versioned) commit(ctx context.Context, r revision) error {
 		}
 		maps.Copy(r.next.Custom, values)
 	}
-	o.Warn = func(format string, args ...any) { said = append(said, func() { r.by.warn(format, args...) }) }
+	o.Warn = func(format string, args ...any) {
+		warnings = append(warnings, func() { r.by.warn(format, args...) })
+	}
 	if err := v.m.Host.Overwrite(ctx, *o, write); err != nil {
 		return err
 	}
-	for _, warn := range said {
+	for _, warn := range warnings {
 		warn()
 	}
 	return nil
@@ -114,6 +118,7 @@ func (v *versioned) commit(ctx context.Context, r revision) error {
 
 func (b *backend) event(path string, m *record) []storage.Op {
 	return []storage.Op{b.m.Host.Event("kv/write",
-		engine.Detail{Name: "mount", Value: b.m.UUID}, engine.Detail{Name: "path", Value: path}, engine.Detail{Name: "version", Value: itoa(m.Current)},
+		engine.Detail{Name: "mount", Value: b.m.UUID}, engine.Detail{Name: "path", Value: path},
+		engine.Detail{Name: "version", Value: itoa(m.Current)},
 	)}
 }

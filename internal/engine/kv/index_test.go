@@ -9,8 +9,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// TestReindex moves a path between seconds, and within one, where the row to
-// remove would be the row to set.
+// TestReindex moves a path between seconds, and within one second, when the old and new row are
+// the same.
 func TestReindex(t *testing.T) {
 	at := time.Date(2026, 4, 8, 0, 0, 0, 100, time.UTC)
 	within, later := at.Add(time.Millisecond), at.Add(time.Second)
@@ -37,10 +37,11 @@ func TestReindex(t *testing.T) {
 	}
 }
 
-// Times at the edges of what RFC 3339 can tell are none, once they are in UTC and could not be stored.
+// TestRotationTimesAtTheEdges: a time whose UTC form RFC 3339 cannot express is ignored.
 func TestRotationTimesAtTheEdges(t *testing.T) {
 	for _, text := range []string{"9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00+01:00"} {
-		if rotated, next := rotationTimes([]byte(`{"rotated_at":"`+text+`","next_rotation":"`+text+`"}`), nil); !rotated.IsZero() || !next.IsZero() {
+		rotated, next := rotationTimes([]byte(`{"rotated_at":"`+text+`","next_rotation":"`+text+`"}`), nil)
+		if !rotated.IsZero() || !next.IsZero() {
 			t.Errorf("%s is %v, %v", text, rotated, next)
 		}
 	}

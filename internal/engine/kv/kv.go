@@ -1,20 +1,20 @@
 // Package kv is the key/value engine, unversioned (1) and versioned (2).
 //
-// Version 1 keeps a secret at d/<path>. Version 2 keeps
+// Version 1 stores a secret at d/<path>. Version 2 stores
 //
 //	m/<path>                  the metadata record: settings, and each version's times
 //	v/<path>\x00<version>     the data of one version, ten digits
 //	next/<unix s, 16 hex>/<path>  index of next_rotation, for what is overdue
 //	config                    the mount's settings
-//	upgraded                  nothing, since the mount is versioned
+//	upgraded                  empty; exists if the mount is versioned
 //
-// A mount becomes versioned in the commit that changes its option and writes "upgraded", whose absence every write of
-// version 1 asserts: no server can write to d/ after it. What is at d/ then becomes a version of its secret when it is first
-// asked for, or in the background. Nothing leads back to version 1.
+// A mount becomes versioned in the commit that changes its option and writes "upgraded". Every
+// write of version 1 asserts that "upgraded" is absent, so that no server writes to d/ afterwards.
+// A secret at d/ is migrated to a version when it is first accessed, or in the background. A mount
+// cannot return to version 1.
 //
-// A write commits the new version with an assertion of the metadata's version,
-// so that two writers never make the same one. The data and the
-// metadata of a version are one commit; so is the event that tells of it.
+// A write asserts the version of the metadata record, so that two writers never create the same
+// version. The data and the metadata of a version, and its event, are in one commit.
 package kv
 
 import (
@@ -32,7 +32,7 @@ import (
 // Type is the key/value engine.
 var Type = engine.Type{Name: "kv", Aliases: []string{"generic"}, Options: options, Open: open}
 
-// versionOption is the one option that is read; without it, or "1", the mount is unversioned.
+// versionOption is the only option. Without it, or if it is "1", the mount is unversioned.
 const versionOption = "version"
 
 func options(was, want map[string]string) (engine.Options, error) {
@@ -40,15 +40,20 @@ func options(was, want map[string]string) (engine.Options, error) {
 	out := engine.Options{Stored: want}
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		if name != versionOption {
-			out.Warnings = append(out.Warnings, fmt.Sprintf("the option %q is kept and has no effect: kv reads \"version\" alone; settings such as max_versions go to config below the mount", name))
+			out.Warnings = append(out.Warnings,
+				fmt.Sprintf(
+					"the option %q is kept and has no effect: kv reads \"version\" alone; settings such as max_versions go to config below the mount",
+					name))
 		}
 	}
 	version, given := want[versionOption]
 	switch {
 	case given && version != "1" && version != "2":
-		return engine.Options{}, fault.New(op, fault.Invalid, "options.version must be \"1\" or \"2\", not %q", version)
+		return engine.Options{}, fault.New(op, fault.Invalid, "options.version must be \"1\" or \"2\", not %q",
+			version)
 	case isVersioned(was) && !isVersioned(want):
-		return engine.Options{}, fault.New(op, fault.Invalid, "options.version: a versioned mount cannot be made unversioned again, because only one version of each secret would be left; mount another with version 1, and copy what it is to hold")
+		return engine.Options{}, fault.New(op, fault.Invalid,
+			"options.version: a versioned mount cannot be made unversioned again, because only one version of each secret would be left; mount another with version 1, and copy what it is to hold")
 	case isVersioned(want) && !isVersioned(was):
 		out.Along = []storage.Op{storage.Set(upgradedKey, nil)}
 	}

@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// TestLatchesAreMany: of 64 writers of different paths, few wait for each other. With 256 latches, 7 of 64 would.
-func TestLatchesAreMany(t *testing.T) {
+// TestLatchCollisions: of 64 writers of different paths, few wait for each other. With 256
+// latches, 7 would.
+func TestLatchCollisions(t *testing.T) {
 	const mounts, writers = 100, 64
 	waiting := 0
 	for range mounts {
@@ -19,6 +20,7 @@ func TestLatchesAreMany(t *testing.T) {
 		}
 	}
 	if waiting > mounts*writers/20 {
-		t.Errorf("%d of %d writers wait for a writer of another path; want a twentieth at most", waiting, mounts*writers)
+		t.Errorf("%d of %d writers wait for a writer of another path; want a twentieth at most", waiting,
+			mounts*writers)
 	}
 }

@@ -8,14 +8,14 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// listIn is the request of a listing, in pages if the client wants.
+// listIn is the request for a list, or a page of it.
 type listIn struct {
 	Path  string `path:"path" doc:"The folder."`
 	After string `json:"after" doc:"Start after this name."`
 	Limit int    `json:"limit" default:"all" doc:"How many names to return at most."`
 }
 
-// list returns the names directly below a folder, of the keys below any of the bases, seeking past what is deeper.
+// list returns the names directly below a folder in any of the bases. It seeks past subfolders.
 func (b *backend) list(ctx context.Context, in listIn, bases ...string) (route.Keys, error) {
 	folder := ""
 	if in.Path != "" {
@@ -25,7 +25,7 @@ func (b *backend) list(ctx context.Context, in listIn, bases ...string) (route.K
 	for after := in.After; in.Limit <= 0 || len(names) < in.Limit; {
 		next := ""
 		for _, base := range bases {
-			name, err := b.nameBehind(ctx, base+folder, after)
+			name, err := b.nextName(ctx, base+folder, after)
 			if err != nil {
 				return route.Keys{}, err
 			}
@@ -41,9 +41,9 @@ func (b *backend) list(ctx context.Context, in listIn, bases ...string) (route.K
 	return route.Keys{Keys: names}, nil
 }
 
-// nameBehind is the name behind another, "" for the first, directly below a folder of keys; "" where there is none.
-// "a" sorts before "a/b" but "a-" stands between: the same folder comes once only, because all of it is sought past.
-func (b *backend) nameBehind(ctx context.Context, folder, after string) (string, error) {
+// nextName returns the name after another, or "" if there is none, directly below a folder; after
+// "" comes the first. Each folder is returned once, because it seeks past the whole folder.
+func (b *backend) nextName(ctx context.Context, folder, after string) (string, error) {
 	from := folder
 	if strings.HasSuffix(after, "/") {
 		from = storage.PrefixEnd(folder + after)

@@ -13,7 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// configOut is the mount's settings in answers.
+// configOut is the settings of the mount in answers.
 type configOut struct {
 	CASRequired         bool   `json:"cas_required"`
 	DeleteVersionAfter  string `json:"delete_version_after"`
@@ -26,7 +26,8 @@ func (v *versioned) readConfig(ctx context.Context, _ *route.Request, _ route.No
 	if err != nil {
 		return configOut{}, err
 	}
-	return configOut{CASRequired: c.CASRequired, DeleteVersionAfter: max(c.DeleteVersionAfter, 0).String(), MaxVersions: c.MaxVersions}, nil
+	return configOut{CASRequired: c.CASRequired, DeleteVersionAfter: max(c.DeleteVersionAfter, 0).
+		String(), MaxVersions: c.MaxVersions}, nil
 }
 
 type settingsIn struct {
@@ -37,19 +38,21 @@ type settingsIn struct {
 	Custom             *map[string]*string `json:"custom_metadata" doc:"Notes on the secret, at most 64 keys; null removes one."`
 }
 
-// configIn has no path and no custom metadata.
+// configIn is settingsIn without path and custom metadata.
 type configIn struct {
 	MaxVersions        *int           `json:"max_versions" default:"0" doc:"How many versions of a secret are kept; 0: ten, -1: all, of which some thousands fit."`
 	CASRequired        *bool          `json:"cas_required" default:"false" doc:"Whether each write must say which version it replaces."`
 	DeleteVersionAfter *wire.Lifetime `json:"delete_version_after" default:"0s" doc:"How long a version is kept before it is deleted; 0s: for ever."`
 }
 
-// checkMax refuses numbers that cannot be meant. Below zero all versions are kept, as clients expect that send -1.
+// checkMax refuses implausible numbers. A negative number keeps all versions, because some clients
+// send -1 for that.
 func checkMax(n *int) error {
 	if n == nil || *n <= 100_000 {
 		return nil
 	}
-	return fault.New("kv.checkMax", fault.Invalid, "field \"max_versions\" must be at most 100000, or -1 for all, not %d", *n)
+	return fault.New("kv.checkMax", fault.Invalid,
+		"field \"max_versions\" must be at most 100000, or -1 for all, not %d", *n)
 }
 
 func (v *versioned) writeConfig(ctx context.Context, _ *route.Request, in configIn) (route.None, error) {
@@ -87,7 +90,7 @@ func (in *configIn) apply(c *config) {
 	}
 }
 
-// metaOut is a secret's metadata in answers.
+// metaOut is the metadata of a secret in answers.
 type metaOut struct {
 	CASRequired            bool                  `json:"cas_required"`
 	CreatedTime            time.Time             `json:"created_time"`
@@ -114,12 +117,16 @@ func (v *versioned) readMeta(ctx context.Context, _ *route.Request, in pathIn) (
 		return nil, err
 	}
 	out := &metaOut{
-		CASRequired: m.Settings.CASRequired, CreatedTime: m.Created, CurrentMetadataVersion: m.MetaVer, CurrentVersion: m.Current,
-		Custom: m.Custom, DeleteVersionAfter: max(m.Settings.DeleteVersionAfter, 0).String(), MaxVersions: m.Settings.MaxVersions,
+		CASRequired: m.Settings.CASRequired, CreatedTime: m.Created, CurrentMetadataVersion: m.MetaVer,
+		CurrentVersion: m.Current,
+		Custom:         m.Custom, DeleteVersionAfter: max(m.Settings.DeleteVersionAfter, 0).String(),
+		MaxVersions:   m.Settings.MaxVersions,
 		OldestVersion: m.Oldest, UpdatedTime: m.Updated, Versions: map[string]versionRow{},
 	}
 	for _, ver := range m.Versions {
-		out.Versions[itoa(ver.N)] = versionRow{CreatedTime: ver.Created, DeletionTime: ver.Deleted, Destroyed: ver.Destroyed}
+		out.Versions[itoa(ver.N)] = versionRow{
+			CreatedTime: ver.Created, DeletionTime: ver.Deleted, Destroyed: ver.Destroyed,
+		}
 	}
 	return out, nil
 }
@@ -170,8 +177,8 @@ func (v *versioned) changeMeta(ctx context.Context, in settingsIn, patch bool) e
 	})
 }
 
-// mergeCustom applies a write or a patch to custom metadata, within Vault's
-// limits: 64 keys of 128 bytes, values of 512. No map, for null, clears it.
+// mergeCustom applies a write or a patch to custom metadata, within Vault's limits: 64 keys of 128
+// bytes, values of 512 bytes. A nil map (JSON null) clears it.
 func mergeCustom(old map[string]string, in map[string]*string, patch bool) (map[string]string, error) {
 	out := map[string]string{}
 	if patch && in != nil {
@@ -183,12 +190,14 @@ func mergeCustom(old map[string]string, in map[string]*string, patch bool) (map[
 			continue
 		}
 		if k == "" || len(k) > 128 || len(*val) > 512 {
-			return nil, fault.New("kv.mergeCustom", fault.Invalid, "field \"custom_metadata\": a key must have 1 to 128 bytes and a value at most 512 (key %.20q)", k)
+			return nil, fault.New("kv.mergeCustom", fault.Invalid,
+				"field \"custom_metadata\": a key must have 1 to 128 bytes and a value at most 512 (key %.20q)", k)
 		}
 		out[k] = *val
 	}
 	if len(out) > 64 {
-		return nil, fault.New("kv.mergeCustom", fault.Invalid, "field \"custom_metadata\": at most 64 keys, not %d", len(out))
+		return nil, fault.New("kv.mergeCustom", fault.Invalid, "field \"custom_metadata\": at most 64 keys, not %d",
+			len(out))
 	}
 	if len(out) == 0 {
 		return nil, nil
@@ -196,8 +205,8 @@ func mergeCustom(old map[string]string, in map[string]*string, patch bool) (map[
 	return out, nil
 }
 
-// deleteMeta removes a secret: versions first, a batch at a time, the record
-// with the last, unless a key publishes to the path. Killed between, it leaves a secret with fewer old versions.
+// deleteMeta removes a secret: first its versions, in batches, and with the last batch the record,
+// unless a key publishes to the path. After a crash, the secret has fewer old versions.
 func (v *versioned) deleteMeta(ctx context.Context, r *route.Request, in pathIn) (route.None, error) {
 	defer v.latch(in.Path)()
 	for {
@@ -211,13 +220,13 @@ func (v *versioned) deleteMeta(ctx context.Context, r *route.Request, in pathIn)
 			ops = append(ops, storage.Remove(versionKey(in.Path, next.Versions[0].N)))
 			next.Versions = next.Versions[1:]
 		}
-		rev := revision{path: in.Path, by: handOf(r), old: m, version: ver, ops: ops}
+		rev := revision{path: in.Path, by: clientOf(r), old: m, version: ver, ops: ops}
 		last := len(next.Versions) == 0
 		switch {
 		case !last:
 			next.Oldest = next.Versions[0].N
-		case len(next.Held) > 0:
-			next = &record{Vacant: true, Held: next.Held, Current: next.Current}
+		case len(next.Published) > 0:
+			next = &record{Vacant: true, Published: next.Published, Current: next.Current}
 		default:
 			next.Indexed, rev.remove = time.Time{}, true
 		}
@@ -230,7 +239,7 @@ func (v *versioned) deleteMeta(ctx context.Context, r *route.Request, in pathIn)
 }
 
 func (v *versioned) listMeta(ctx context.Context, _ *route.Request, in listIn) (route.Keys, error) {
-	if v.upgrade.running.Load() { // first where secrets leave, then where they come to
+	if v.upgrade.running.Load() { // read the source of the migration before its destination
 		return v.list(ctx, in, dataPrefix, metaPrefix)
 	}
 	return v.list(ctx, in, metaPrefix)

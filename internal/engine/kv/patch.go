@@ -12,40 +12,41 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// patch merges into the current version by RFC 7396 and stores the result as
-// a new version.
+// patch merges into the current version (RFC 7396), and stores the result as a new version.
 func (v *versioned) patch(ctx context.Context, r *route.Request, in putIn) (*versionOut, error) {
 	if in.Data.IsNull() || !in.Data.IsObject() {
-		return nil, fault.New("kv.patch", fault.Invalid, "field \"data\": no data provided; what is to change goes into {\"data\": {…}}")
+		return nil, fault.New("kv.patch", fault.Invalid,
+			"field \"data\": no data provided; what is to change goes into {\"data\": {…}}")
 	}
 	var out versionOut
 	var stored *record // as in write
-	err := v.change(ctx, in.Path, writer{by: in.hand(r)}, func(c *config, m *record) (*record, []storage.Op, error) {
-		var ver *version
-		if m != nil {
-			ver = m.find(0)
-		}
-		if ver == nil || ver.gone(time.Now()) {
-			return nil, nil, fault.New("kv.patch", fault.NotFound, "")
-		}
-		if err := c.checkCAS(m, in.cas()); err != nil {
-			return nil, nil, err
-		}
-		e, err := v.m.Store.Get(ctx, versionKey(in.Path, ver.N))
-		if err != nil {
-			return nil, nil, err
-		}
-		if e.Version == 0 {
-			return nil, nil, fault.New("kv.patch", fault.NotFound, "")
-		}
-		merged, err := mergePatch(e.Value, in.Data.Reveal())
-		if err != nil {
-			return nil, nil, err
-		}
-		next, nv, ops := c.append(m, in.Path, merged, nil)
-		out, stored = outOf(next, nv), next
-		return next, ops, nil
-	})
+	err := v.change(ctx, in.Path,
+		writer{client: in.client(r)}, func(c *config, m *record) (*record, []storage.Op, error) {
+			var ver *version
+			if m != nil {
+				ver = m.find(0)
+			}
+			if ver == nil || ver.unreadable(time.Now()) {
+				return nil, nil, fault.New("kv.patch", fault.NotFound, "")
+			}
+			if err := c.checkCAS(m, in.cas()); err != nil {
+				return nil, nil, err
+			}
+			e, err := v.m.Store.Get(ctx, versionKey(in.Path, ver.N))
+			if err != nil {
+				return nil, nil, err
+			}
+			if e.Version == 0 {
+				return nil, nil, fault.New("kv.patch", fault.NotFound, "")
+			}
+			merged, err := mergePatch(e.Value, in.Data.Reveal())
+			if err != nil {
+				return nil, nil, err
+			}
+			next, nv, ops := c.append(m, in.Path, merged, nil)
+			out, stored = outOf(next, nv), next
+			return next, ops, nil
+		})
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +103,7 @@ type subkeysOut struct {
 	Subkeys  wire.Raw   `json:"subkeys"`
 }
 
-// subkeys shows the structure of a version with null in place of each value.
+// subkeys returns the structure of a version, with null instead of each value.
 func (v *versioned) subkeys(ctx context.Context, r *route.Request, in subkeysIn) (*subkeysOut, error) {
 	got, err := v.read(ctx, r, readIn{Path: in.Path, Version: in.Version})
 	if err != nil || got == nil {
@@ -116,7 +117,7 @@ func (v *versioned) subkeys(ctx context.Context, r *route.Request, in subkeysIn)
 	if err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(hollow(x, in.Depth, 1))
+	b, err := json.Marshal(blank(x, in.Depth, 1))
 	if err != nil {
 		return nil, fault.Wrap("kv.subkeys", fault.Internal, err)
 	}
@@ -124,15 +125,15 @@ func (v *versioned) subkeys(ctx context.Context, r *route.Request, in subkeysIn)
 	return out, nil
 }
 
-// hollow replaces values by null, down to depth levels (0: all).
-func hollow(x any, depth, level int) any {
+// blank replaces values by null, down to a depth (0: all levels).
+func blank(x any, depth, level int) any {
 	m, ok := x.(map[string]any)
 	if !ok || depth > 0 && level > depth {
 		return nil
 	}
 	out := make(map[string]any, len(m))
 	for k, v := range m {
-		out[k] = hollow(v, depth, level+1)
+		out[k] = blank(v, depth, level+1)
 		if sub, ok := v.(map[string]any); ok && len(sub) == 0 {
 			out[k] = map[string]any{}
 		}

@@ -19,36 +19,43 @@ import (
 
 func publication(turn, key string, cas int) engine.Publication {
 	return engine.Publication{
-		Turn: turn, Key: "stripe", Fields: map[string]secret.Value{"api_key": secret.Text(key)}, Plain: map[string]string{"rotated_at": "2026-03-09T00:00:00Z"},
-		Custom: map[string]string{"key_id": "k-" + turn}, Period: 30 * 24 * time.Hour, Next: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), ReadTTL: time.Minute, CAS: cas,
+		Turn: turn, Key: "stripe", Fields: map[string]secret.Value{"api_key": secret.Text(key)},
+		Plain:  map[string]string{"rotated_at": "2026-03-09T00:00:00Z"},
+		Custom: map[string]string{"key_id": "k-" + turn}, Period: 30 * 24 * time.Hour,
+		Next: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), ReadTTL: time.Minute, CAS: cas,
 	}
 }
 
-// TestPublish: a rotated credential becomes a version, once for each turn, over what a user keeps beside it.
+// TestPublish: a rotated credential becomes one version for each rotation, and keeps the users'
+// fields.
 func TestPublish(t *testing.T) {
 	w := open(t, two, nil)
 	kv := w.Engine.(engine.Versioned)
 	w.Must(t, route.Write, "data/stripe", `{"data":{"note":"a user's","n":12345678901234567890}}`)
-	for range 3 { // the same turn again
+	for range 3 { // the same rotation
 		if n, err := kv.Publish(t.Context(), "stripe", publication("t1", "sk_1", 1)); n != 2 || err != nil {
 			t.Fatalf("published as version %d, %v", n, err)
 		}
 	}
 	a := w.Must(t, route.Read, "data/stripe", nil)
-	if want := `"data":{"api_key":"sk_1","n":12345678901234567890,"note":"a user's","rotated_at":"2026-03-09T00:00:00Z"}`; !strings.Contains(a.Text, want) {
+	want := `"data":{"api_key":"sk_1","n":12345678901234567890,"note":"a user's","rotated_at":"2026-03-09T00:00:00Z"}`
+	if !strings.Contains(a.Text, want) {
 		t.Errorf("it holds %s, want %s", a.Text, want)
 	}
-	if a.Data["rotation_period"] != float64(30*24*3600) || a.Data["ttl"].(float64) < 54 || a.Data["ttl"].(float64) > 60 {
+	if a.Data["rotation_period"] != float64(30*24*3600) || a.Data["ttl"].(float64) < 54 ||
+		a.Data["ttl"].(float64) > 60 {
 		t.Errorf("readers are told %v and %v", a.Data["rotation_period"], a.Data["ttl"])
 	}
 	if got := a.Data["metadata"].(fields)["custom_metadata"]; !cmp.Equal(got, fields{"key_id": "k-t1"}) {
 		t.Errorf("custom metadata %v", got)
 	}
 	got, err := kv.Published(t.Context(), "stripe")
-	if err != nil || got.Version != 2 || got.Turn != "t1" || got.Fields["api_key"].RevealString() != "sk_1" || got.Fields["note"].RevealString() != "a user's" {
+	if err != nil || got.Version != 2 || got.Turn != "t1" || got.Fields["api_key"].RevealString() != "sk_1" ||
+		got.Fields["note"].RevealString() != "a user's" {
 		t.Errorf("published is %+v, %v", got, err)
 	}
-	if _, err := kv.Publish(t.Context(), "stripe", publication("t2", "sk_2", 1)); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), "is at version 2 and not at 1") {
+	if _, err := kv.Publish(t.Context(), "stripe", publication("t2", "sk_2", 1)); !fault.Is(err, fault.Conflict) ||
+		!strings.Contains(fault.Message(err), "is at version 2 and not at 1") {
 		t.Errorf("over a version that somebody else wrote: %v", err)
 	}
 	if n, err := kv.Publish(t.Context(), "stripe", publication("t2", "sk_2", -1)); n != 3 || err != nil {
@@ -57,7 +64,7 @@ func TestPublish(t *testing.T) {
 	if w.rows("next/") != 1 {
 		t.Error("next_rotation is not indexed")
 	}
-	// What a user writes over it is no rotation's: readers are told nothing.
+	// A version that a user wrote belongs to no rotation: readers get no hints.
 	w.put("stripe", "mine")
 	if a := w.Must(t, route.Read, "data/stripe", nil); a.Data["rotation_period"] != nil || a.Data["ttl"] != nil {
 		t.Errorf("of a user's version: %s", a.Text)
@@ -74,7 +81,8 @@ func TestPublishToNothing(t *testing.T) {
 		t.Errorf("published as version %d, %v", n, err)
 	}
 	w.Must(t, route.Delete, "data/new", nil)
-	if got, err := kv.Published(t.Context(), "new"); err != nil || got.Version != 1 || got.Turn != "" || got.Fields != nil {
+	if got, err := kv.Published(t.Context(), "new"); err != nil || got.Version != 1 || got.Turn != "" ||
+		got.Fields != nil {
 		t.Errorf("of a deleted version: %+v, %v", got, err)
 	}
 	p := publication("t2", "sk_2", -1)
@@ -87,8 +95,9 @@ func TestPublishToNothing(t *testing.T) {
 	}
 }
 
-// TestPublishTwice: whether a publication whose answer was lost is there, the turn tells when it is made again.
-func TestPublishTwice(t *testing.T) {
+// TestPublishIdempotent: if the answer to a publication is lost, repeating it creates no second
+// version.
+func TestPublishIdempotent(t *testing.T) {
 	for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
 		st := faulty.New(memory.Open(), 1)
 		w := open(t, two, st)
@@ -107,7 +116,7 @@ func TestPublishTwice(t *testing.T) {
 	}
 }
 
-// TestPublishAlong: what joins a publication is stored with it, or neither is.
+// TestPublishAlong: a publication and its extra operations are stored together, or neither is.
 func TestPublishAlong(t *testing.T) {
 	w := open(t, two, nil)
 	kv := w.Engine.(engine.Versioned)
@@ -126,8 +135,8 @@ func TestPublishAlong(t *testing.T) {
 	}
 }
 
-// TestReadersReadAgain: the ttl that readers are told ends before the next rotation, and is never less than a second.
-func TestReadersReadAgain(t *testing.T) {
+// TestTTLHint: the ttl in answers ends before the next rotation, and is at least one second.
+func TestTTLHint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, two, nil)
 		kv := w.Engine.(engine.Versioned)

@@ -22,7 +22,7 @@ const (
 	configKey     = "config"
 )
 
-// versionKey is where the data of one version is kept. Paths hold no NUL.
+// versionKey is the key of a version's data. Paths contain no NUL.
 func versionKey(path string, n int) string {
 	b := make([]byte, 0, len(versionPrefix)+len(path)+11)
 	b = append(append(append(b, versionPrefix...), path...), 0)
@@ -34,12 +34,12 @@ func versionKey(path string, n int) string {
 	return string(append(b, text...))
 }
 
-// nextKey indexes when a secret says that its next rotation is due.
+// nextKey is the key in the index of next_rotation.
 func nextKey(at time.Time, path string) string {
 	return fmt.Sprintf("%s%016x/%s", nextPrefix, max(at.Unix(), 0), path)
 }
 
-// config is the mount's settings.
+// config is the settings of the mount.
 type config struct {
 	MaxVersions        int           `json:"max_versions,omitempty"`
 	CASRequired        bool          `json:"cas_required,omitempty"`
@@ -48,7 +48,7 @@ type config struct {
 	stored storage.Version
 }
 
-// defaultMaxVersions is kept where neither the mount nor the path says.
+// defaultMaxVersions is the number of versions to keep if neither the mount nor the path sets it.
 const defaultMaxVersions = 10
 
 // record is the metadata of one path.
@@ -56,19 +56,19 @@ type record struct {
 	Created  time.Time         `json:"c"`
 	Updated  time.Time         `json:"u"`
 	Current  int               `json:"n"` // the newest version; 0: none yet
-	Oldest   int               `json:"o"` // the oldest that is kept; 0: nothing was dropped yet
+	Oldest   int               `json:"o"` // the oldest that is kept; 0: none was removed yet
 	Versions []version         `json:"v"` // ascending, without holes
 	Settings settings          `json:"s"`
 	Custom   map[string]string `json:"m,omitempty"`
-	MetaVer  int               `json:"mv,omitempty"` // counts changes of settings and custom metadata
-	// Indexed is the next_rotation under which the path stands in the index.
+	MetaVer  int               `json:"mv,omitempty"` // number of changes of settings and custom metadata
+	// Indexed is the next_rotation of the path in the index.
 	Indexed time.Time `json:"ix,omitzero"`
-	// Held are the fields to which rotation keys publish, or once did: who does now, core knows.
-	// They outlive the secret.
-	Held []string `json:"hd,omitempty"`
-	// Told: Held is all there is. Keys of an earlier version have published without a word here.
-	Told bool `json:"ht,omitempty"`
-	// Vacant: there is no secret at the path, and the row is there for Held alone.
+	// Published are the fields to which keys publish, or once did. Core knows the keys. The list
+	// outlives the secret.
+	Published []string `json:"hd,omitempty"`
+	// PublishedKnown: Published is complete. Earlier versions of Keyturn did not maintain it.
+	PublishedKnown bool `json:"ht,omitempty"`
+	// Vacant: there is no secret at the path; the row exists only for Published.
 	Vacant bool `json:"vc,omitempty"`
 }
 
@@ -76,7 +76,7 @@ type record struct {
 type settings struct {
 	MaxVersions        int           `json:"max,omitempty"`
 	CASRequired        bool          `json:"cas,omitempty"`
-	DeleteVersionAfter time.Duration `json:"dva,omitempty"` // negative: never, whatever the mount says
+	DeleteVersionAfter time.Duration `json:"dva,omitempty"` // negative: never; overrides the mount
 }
 
 // version is one version's metadata.
@@ -85,12 +85,12 @@ type version struct {
 	Created   time.Time `json:"c"`
 	Deleted   time.Time `json:"d,omitzero"` // when it is, or will be, soft-deleted
 	Destroyed bool      `json:"x,omitempty"`
-	Rotated   time.Time `json:"r,omitzero"` // rotated_at, as its data or a turn says
+	Rotated   time.Time `json:"r,omitzero"` // rotated_at of its data or of the rotation
 	Next      time.Time `json:"nx,omitzero"`
 	Turn      *turn     `json:"t,omitempty"`
 }
 
-// turn is the system metadata of a version that a rotation published.
+// turn is the metadata of a version that a rotation published.
 type turn struct {
 	ID      string        `json:"id"`
 	Key     string        `json:"k"`
@@ -98,8 +98,8 @@ type turn struct {
 	ReadTTL time.Duration `json:"rt,omitempty"`
 }
 
-// gone reports whether the version's data cannot be read at now.
-func (v *version) gone(now time.Time) bool {
+// unreadable reports whether the version is deleted or destroyed at now.
+func (v *version) unreadable(now time.Time) bool {
 	return v.Destroyed || !v.Deleted.IsZero() && !now.Before(v.Deleted)
 }
 
@@ -118,11 +118,12 @@ func (m *record) find(n int) *version {
 func (m *record) clone() *record {
 	c := *m
 	c.Versions = slices.Clone(m.Versions)
-	c.Held = slices.Clone(m.Held)
+	c.Published = slices.Clone(m.Published)
 	return &c
 }
 
-// encode writes what json.Marshal would, at a fifth of its cost: each write of a secret does it.
+// encode writes the same as json.Marshal, at a fifth of the cost, because each write of a secret
+// calls it.
 func (m *record) encode() ([]byte, error) {
 	e := encoder{b: make([]byte, 0, 128+160*len(m.Versions))}
 	if m.Vacant {
@@ -155,11 +156,11 @@ func (m *record) encode() ([]byte, error) {
 	if m.MetaVer != 0 {
 		e.text(`,"mv":`).int(m.MetaVer)
 	}
-	e.maybe(`,"ix":`, m.Indexed)
-	if len(m.Held) > 0 {
-		e.text(`,"hd":`).json(m.Held)
+	e.optionalTime(`,"ix":`, m.Indexed)
+	if len(m.Published) > 0 {
+		e.text(`,"hd":`).json(m.Published)
 	}
-	if m.Told {
+	if m.PublishedKnown {
 		e.text(`,"ht":true`)
 	}
 	e.text("}")
@@ -176,11 +177,11 @@ type encoder struct {
 }
 
 func (e *encoder) version(v *version) {
-	e.text(`{"n":`).int(v.N).text(`,"c":`).time(v.Created).maybe(`,"d":`, v.Deleted)
+	e.text(`{"n":`).int(v.N).text(`,"c":`).time(v.Created).optionalTime(`,"d":`, v.Deleted)
 	if v.Destroyed {
 		e.text(`,"x":true`)
 	}
-	e.maybe(`,"r":`, v.Rotated).maybe(`,"nx":`, v.Next)
+	e.optionalTime(`,"r":`, v.Rotated).optionalTime(`,"nx":`, v.Next)
 	if v.Turn != nil {
 		e.text(`,"t":`).json(v.Turn)
 	}
@@ -192,22 +193,22 @@ func (e *encoder) text(s string) *encoder { e.b = append(e.b, s...); return e }
 func (e *encoder) int(n int) *encoder { e.b = strconv.AppendInt(e.b, int64(n), 10); return e }
 
 func (e *encoder) time(t time.Time) *encoder {
-	if y := t.Year(); y < 0 || y > 9999 { // RFC 3339 has no such year, and it could not be read back
+	if y := t.Year(); y < 0 || y > 9999 { // RFC 3339 has no such year
 		e.err = cmp.Or(e.err, fmt.Errorf("a time in the year %d", y))
 	}
 	e.b = append(t.AppendFormat(append(e.b, '"'), time.RFC3339Nano), '"')
 	return e
 }
 
-// maybe writes a time that is there, after what precedes it.
-func (e *encoder) maybe(name string, t time.Time) *encoder {
+// optionalTime writes name and t, unless t is zero.
+func (e *encoder) optionalTime(name string, t time.Time) *encoder {
 	if t.IsZero() {
 		return e
 	}
 	return e.text(name).time(t)
 }
 
-// json writes what is seldom there, or short.
+// json writes members that are rare or short.
 func (e *encoder) json(v any) *encoder {
 	b, err := json.Marshal(v)
 	e.b, e.err = append(e.b, b...), cmp.Or(e.err, err)
@@ -222,32 +223,32 @@ func decodeRecord(b []byte) (*record, error) {
 	return m, nil
 }
 
-// mostHistory bounds what a record says of its versions, in bytes: it is read and written as a whole, and the record and the
-// largest secret must fit into one commit.
-const mostHistory = 512 << 10
+// maxHistoryBytes limits the size of a record's versions, because a record is read and written as
+// a whole, and must fit into one commit with the largest secret.
+const maxHistoryBytes = 512 << 10
 
-// keep is how many versions are kept.
-func (m *record) keep(c *config) int {
-	most := defaultMaxVersions
+// versionsToKeep returns how many versions the settings keep.
+func (m *record) versionsToKeep(c *config) int {
+	limit := defaultMaxVersions
 	switch {
 	case m.Settings.MaxVersions != 0:
-		most = m.Settings.MaxVersions
+		limit = m.Settings.MaxVersions
 	case c.MaxVersions != 0:
-		most = c.MaxVersions
+		limit = c.MaxVersions
 	}
-	if most < 0 {
-		most = math.MaxInt
+	if limit < 0 {
+		limit = math.MaxInt
 	}
 	size := 0
-	for n := len(m.Versions) - 1; n >= 0 && len(m.Versions)-n <= most; n-- { // the newest first
-		if size += m.Versions[n].size(); size > mostHistory {
+	for n := len(m.Versions) - 1; n >= 0 && len(m.Versions)-n <= limit; n-- { // the newest first
+		if size += m.Versions[n].size(); size > maxHistoryBytes {
 			return max(len(m.Versions)-1-n, 1)
 		}
 	}
-	return most
+	return limit
 }
 
-// size is about how many bytes of the record a version takes.
+// size is the approximate size of the version in the record, in bytes.
 func (v *version) size() int {
 	n := 100
 	if !v.Deleted.IsZero() {
@@ -278,11 +279,12 @@ func (m *record) deletesAt(c *config, now time.Time) time.Time {
 
 const dataPrefix = "d/"
 
-// vacantPrefix is how a row begins that is there for Held alone, so that a listing decodes none.
+// vacantPrefix is the beginning of a vacant record, so that a list need not decode it.
 const vacantPrefix = `{"vc":true`
 
 func isVacant(e storage.Entry) bool {
-	return bytes.HasPrefix(e.Value, []byte(vacantPrefix)) && len(e.Key) > len(metaPrefix) && e.Key[:len(metaPrefix)] == metaPrefix
+	return bytes.HasPrefix(e.Value, []byte(vacantPrefix)) && len(e.Key) > len(metaPrefix) &&
+		e.Key[:len(metaPrefix)] == metaPrefix
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -9,15 +9,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestRecordEncode: a record is written as json.Marshal would write it, whatever is in it.
+// TestRecordEncode: encode writes every record like json.Marshal.
 func TestRecordEncode(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	some := func() bool { return random.IntN(2) == 0 }
 	at := func() time.Time {
-		return time.Unix(random.Int64N(4e9), random.Int64N(1e9)*random.Int64N(2)).In(time.FixedZone("", random.IntN(3)*3600))
+		return time.Unix(random.Int64N(4e9), random.Int64N(1e9)*random.Int64N(2)).
+			In(time.FixedZone("", random.IntN(3)*3600))
 	}
 	for range 500 {
-		m := &record{Created: at(), Updated: at(), Current: random.IntN(50), Oldest: random.IntN(3), MetaVer: random.IntN(2)}
+		m := &record{
+			Created: at(), Updated: at(), Current: random.IntN(50), Oldest: random.IntN(3), MetaVer: random.IntN(2),
+		}
 		for n := range random.IntN(12) {
 			v := version{N: n + 1, Created: at(), Destroyed: some()}
 			if some() {
@@ -40,7 +43,8 @@ func TestRecordEncode(t *testing.T) {
 			t.Fatalf("got  %s, %v\nwant %s, %v", got, err, want, werr)
 		}
 		back, err := decodeRecord(got)
-		if err != nil || !cmp.Equal(back, m, cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })) && len(m.Custom)+len(m.Versions) > 0 {
+		if err != nil || !cmp.Equal(back, m, cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })) &&
+			len(m.Custom)+len(m.Versions) > 0 {
 			t.Fatalf("read back: %v\n%s", err, cmp.Diff(back, m))
 		}
 	}

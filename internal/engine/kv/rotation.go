@@ -13,16 +13,16 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Limits of the ttl that readers are told.
+// Limits of the ttl in answers.
 const (
 	defaultReadTTL = time.Minute
 	maxReadTTL     = 300 * time.Second
 )
 
-// Publish writes a rotated credential as a new version, once for each turn.
+// Publish writes a rotated credential as a new version, once for each rotation.
 func (v *versioned) Publish(ctx context.Context, path string, p engine.Publication) (int, error) {
 	n := 0
-	err := v.change(ctx, path, writer{along: p.Along}, func(c *config, m *record) (*record, []storage.Op, error) {
+	err := v.change(ctx, path, writer{extra: p.Along}, func(c *config, m *record) (*record, []storage.Op, error) {
 		if m != nil {
 			for _, ver := range m.Versions {
 				if ver.Turn != nil && ver.Turn.ID == p.Turn {
@@ -36,7 +36,9 @@ func (v *versioned) Publish(ctx context.Context, path string, p engine.Publicati
 			current = m.Current
 		}
 		if p.CAS >= 0 && p.CAS != current {
-			return nil, nil, fault.New("kv.Publish", fault.Conflict, "%q is at version %d and not at %d: somebody else wrote it; read it and decide whose value is right", path, current, p.CAS)
+			return nil, nil, fault.New("kv.Publish", fault.Conflict,
+				"%q is at version %d and not at %d: somebody else wrote it; read it and decide whose value is right",
+				path, current, p.CAS)
 		}
 		data, err := v.fill(ctx, path, m, p)
 		if err != nil {
@@ -52,24 +54,24 @@ func (v *versioned) Publish(ctx context.Context, path string, p engine.Publicati
 			base.Custom = map[string]string{}
 		}
 		maps.Copy(base.Custom, p.Custom)
-		next, ver, ops := c.append(base, path, data, &turn{ID: p.Turn, Key: p.Key, Period: p.Period, ReadTTL: p.ReadTTL})
+		next, ver, ops := c.append(base, path, data,
+			&turn{ID: p.Turn, Key: p.Key, Period: p.Period, ReadTTL: p.ReadTTL})
 		ver.Next, ver.Deleted = p.Next.UTC(), time.Time{}
 		if p.Next.IsZero() {
 			ver.Next = time.Time{}
 		}
 		next.Indexed, n = ver.Next, next.Current
-		next.hold(slices.Collect(maps.Keys(p.Fields)), nil)
+		next.setPublished(slices.Collect(maps.Keys(p.Fields)), nil)
 		return next, ops, nil
 	})
 	return n, err
 }
 
-// fill puts the published fields over the current data, so that what a user
-// keeps beside the key stays.
+// fill replaces the published fields in the current data, and keeps the others.
 func (b *backend) fill(ctx context.Context, path string, m *record, p engine.Publication) ([]byte, error) {
 	doc := map[string]any{}
 	if m != nil {
-		if ver := m.find(0); ver != nil && !ver.gone(time.Now()) {
+		if ver := m.find(0); ver != nil && !ver.unreadable(time.Now()) {
 			e, err := b.m.Store.Get(ctx, versionKey(path, ver.N))
 			if err != nil {
 				return nil, err
@@ -96,28 +98,28 @@ func (b *backend) fill(ctx context.Context, path string, m *record, p engine.Pub
 	return bytes.TrimSpace(buf.Bytes()), nil
 }
 
-// Published reads what is current at a path.
+// Published implements [engine.Versioned].
 func (v *versioned) Published(ctx context.Context, path string) (*engine.Published, error) {
 	m, _, err := v.load(ctx, path)
 	if err != nil || m == nil {
 		return nil, err
 	}
 	ver := m.find(0)
-	if ver == nil || ver.gone(time.Now()) {
+	if ver == nil || ver.unreadable(time.Now()) {
 		return &engine.Published{Version: m.Current}, nil
 	}
 	return v.publishedIn(ctx, path, ver)
 }
 
-// Versions reads the versions of a path whose data is still there, the newest first: also those
-// that are deleted, and can be undeleted.
+// Versions implements [engine.Versioned]. It includes versions that are deleted but can be
+// undeleted.
 func (v *versioned) Versions(ctx context.Context, path string) (all []engine.Published, err error) {
 	m, _, err := v.load(ctx, path)
 	if err != nil || m == nil {
 		return nil, err
 	}
 	now := time.Now()
-	for _, ver := range slices.Backward(m.Versions[max(0, len(m.Versions)-mostRead):]) {
+	for _, ver := range slices.Backward(m.Versions[max(0, len(m.Versions)-maxVersionsRead):]) {
 		if ver.Destroyed {
 			continue
 		}
@@ -125,14 +127,14 @@ func (v *versioned) Versions(ctx context.Context, path string) (all []engine.Pub
 		if err != nil {
 			return nil, err
 		}
-		p.Deleted = ver.gone(now)
+		p.Deleted = ver.unreadable(now)
 		all = append(all, *p)
 	}
 	return all, nil
 }
 
-// mostRead bounds how many versions are read to find a value among them.
-const mostRead = 100
+// maxVersionsRead limits how many versions are read.
+const maxVersionsRead = 100
 
 func (b *backend) publishedIn(ctx context.Context, path string, ver *version) (*engine.Published, error) {
 	out := &engine.Published{Version: ver.N, At: ver.Created}

@@ -9,7 +9,7 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// texts are the fields of a secret whose values are text.
+// texts returns the fields of a secret whose values are text.
 func texts(data []byte) (map[string]secret.Value, error) {
 	out := map[string]secret.Value{}
 	if len(data) == 0 {

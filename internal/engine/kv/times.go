@@ -8,8 +8,8 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// rotationTimes reads rotated_at and next_rotation of the data, else of the
-// custom metadata. What is not a time is not one.
+// rotationTimes reads rotated_at and next_rotation from the data or, if absent, from the custom
+// metadata. It ignores values that are not times.
 func rotationTimes(data []byte, custom map[string]string) (rotated, next time.Time) {
 	read := func(name string) time.Time {
 		text := custom[name]
@@ -22,7 +22,7 @@ func rotationTimes(data []byte, custom map[string]string) (rotated, next time.Ti
 			return time.Time{}
 		}
 		t, err := time.Parse(time.RFC3339, text)
-		if t = t.UTC(); err != nil || t.Year() < 0 || t.Year() > 9999 { // such a one has no form in RFC 3339
+		if t = t.UTC(); err != nil || t.Year() < 0 || t.Year() > 9999 { // RFC 3339 cannot express it
 			return time.Time{}
 		}
 		return t
@@ -39,8 +39,8 @@ func nextOf(m *record) time.Time {
 	return next
 }
 
-// hints are what unmodified agents re-read by: they sleep ttl and nothing
-// wakes them. At least 1, less a random tenth, so that readers do not come at once.
+// hints returns when agents should read again. Unmodified agents sleep for ttl, and cannot be
+// woken. It is at least 1, and reduced by a random tenth, so that not all readers come at once.
 func hints(ver *version, now time.Time) (period, ttl int64) {
 	if ver.Turn == nil {
 		return 0, 0

@@ -19,8 +19,8 @@ func TestOptions(t *testing.T) {
 	one := map[string]string{"version": "1"}
 	for _, tt := range []struct {
 		was, want map[string]string
-		marks     bool   // the commit ends the writes of version 1
-		wrong     string // "": taken
+		marks     bool   // the commit ends writes of version 1
+		wrong     string // "": accepted
 		warnings  int
 	}{
 		{nil, nil, false, "", 0},
@@ -28,7 +28,7 @@ func TestOptions(t *testing.T) {
 		{nil, two, true, "", 0},
 		{one, two, true, "", 0},
 		{two, two, false, "", 0},
-		{map[string]string{"version": "3"}, two, true, "", 0}, // as older servers took it
+		{map[string]string{"version": "3"}, two, true, "", 0}, // older servers accepted it
 		{two, one, false, "cannot be made unversioned", 0},
 		{two, nil, false, "cannot be made unversioned", 0},
 		{one, map[string]string{"version": "3"}, false, `not "3"`, 0},
@@ -42,13 +42,15 @@ func TestOptions(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || len(got.Stored) != len(tt.want) || (len(got.Along) > 0) != tt.marks || len(got.Warnings) != tt.warnings {
+		if err != nil || len(got.Stored) != len(tt.want) || (len(got.Along) > 0) != tt.marks ||
+			len(got.Warnings) != tt.warnings {
 			t.Errorf("%v → %v: %+v, %v", tt.was, tt.want, got, err)
 		}
 	}
 }
 
-// TestUpgrade: what version 1 held is the first version of each secret, whether it is asked for or carried over in the background.
+// TestUpgrade: the data of version 1 is the first version of each secret, whether it is migrated
+// on access or in the background.
 func TestUpgrade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, nil, nil)
@@ -57,31 +59,32 @@ func TestUpgrade(t *testing.T) {
 		}
 		w.Must(t, route.Write, "rotated", `{"v":"k","next_rotation":"2030-01-01T00:00:00Z"}`)
 		w.Tune(t, two)
-		w.holds("app/39", "39", 1) // before its turn
+		w.wantCurrent("app/39", "39", 1) // before its turn
 		if got := w.keys("metadata"); got != "app/,rotated" {
 			t.Errorf("listed are %s", got)
 		}
 		w.Must(t, route.Patch, "data/app/38", `{"data":{"more":"x"}}`)
-		w.holds("app/38", "38", 2)
+		w.wantCurrent("app/38", "38", 2)
 		w.Must(t, route.Delete, "metadata/app/37", nil)
 		synctest.Wait()
 		if n := w.rows("d/"); n != 0 {
 			t.Errorf("%d secrets of version 1 are left", n)
 		}
-		w.holds("app/37", "", 0)
+		w.wantCurrent("app/37", "", 0)
 		if n := w.rows("next/"); n != 1 {
 			t.Errorf("%d rows in the index of next rotations, want that of the one that has a time", n)
 		}
 		w.Reopen(t)
 		for n := range 37 {
-			w.holds(fmt.Sprintf("app/%02d", n), fmt.Sprint(n), 1)
+			w.wantCurrent(fmt.Sprintf("app/%02d", n), fmt.Sprint(n), 1)
 		}
 		w.Stop()
 	})
 }
 
-// TestUpgradeKeepsHistory: a mount that was versioned, and unversioned by a server that took any version, has both. A secret
-// that was written again meanwhile gets one more version: histories are never overwritten.
+// TestUpgradeKeepsHistory: a mount that an old server changed from version 2 to 1 has data of
+// both. A secret that was written in version 1 meanwhile gets one more version; its history is
+// kept.
 func TestUpgradeKeepsHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := memory.Open()
@@ -91,13 +94,14 @@ func TestUpgradeKeepsHistory(t *testing.T) {
 		w.put("old", "1")
 		w.Stop()
 		if _, err := w.View.Commit(t.Context(), storage.Remove(root+"upgraded"), // as it was before that row
-			storage.Set(root+"d/both", []byte(`{"v":"3"}`)), storage.Set(root+"d/new", []byte(`{"v":"n"}`))); err != nil {
+			storage.Set(root+"d/both", []byte(`{"v":"3"}`)),
+			storage.Set(root+"d/new", []byte(`{"v":"n"}`))); err != nil {
 			t.Fatal(err)
 		}
 		w = open(t, two, st)
-		w.holds("both", "3", 3)
-		w.holds("old", "1", 1)
-		w.holds("new", "n", 1)
+		w.wantCurrent("both", "3", 3)
+		w.wantCurrent("old", "1", 1)
+		w.wantCurrent("new", "n", 1)
 		if a := w.Must(t, route.Read, "data/both", `{"version":1}`); a.Data["data"].(fields)["v"] != "1" {
 			t.Errorf("version 1 is %s", a.Text)
 		}
@@ -105,8 +109,8 @@ func TestUpgradeKeepsHistory(t *testing.T) {
 	})
 }
 
-// TestOutdatedEngine: a server that has not heard of the upgrade yet writes nothing in version 1's form, and takes nothing that
-// was carried over for absent. Its clients are told to send the request again.
+// TestOutdatedEngine: a server that does not know of the upgrade yet writes nothing, and does not
+// report migrated secrets as absent. Its clients are told to retry.
 func TestOutdatedEngine(t *testing.T) {
 	st := memory.Open()
 	outdated, w := open(t, nil, st), open(t, nil, st)
@@ -118,10 +122,12 @@ func TestOutdatedEngine(t *testing.T) {
 		path string
 		body any
 	}{
-		{route.Write, "app", `{"v":"lost"}`}, {route.Write, "data/app", `{"data":{"v":"lost"}}`}, {route.Delete, "app", nil},
+		{route.Write, "app", `{"v":"lost"}`}, {route.Write, "data/app", `{"data":{"v":"lost"}}`},
+		{route.Delete, "app", nil},
 		{route.Read, "app", nil}, {route.Read, "data/app", nil}, {route.List, "", nil}, {route.List, "metadata", nil},
 	} {
-		outdated.Refused(t, tt.op, tt.path, tt.body, fault.Unavailable, "has just become versioned; send the request again")
+		outdated.Refused(t, tt.op, tt.path, tt.body, fault.Unavailable,
+			"has just become versioned; send the request again")
 	}
 	for _, r := range outdated.Engine.Routes() {
 		if r.Exists != nil {
@@ -130,13 +136,13 @@ func TestOutdatedEngine(t *testing.T) {
 			}
 		}
 	}
-	w.holds("app", "2", 2)
+	w.wantCurrent("app", "2", 2)
 	if n := w.rows("d/"); n != 0 {
 		t.Errorf("%d rows at version 1's place", n)
 	}
 }
 
-// TestUpgradeOfTwoServers: both carry over the same secrets at once, while both are asked for them.
+// TestUpgradeOfTwoServers: two servers migrate the same secrets at once, while both serve them.
 func TestUpgradeOfTwoServers(t *testing.T) {
 	st := memory.Open()
 	a, b := open(t, nil, st), open(t, nil, st)
@@ -150,11 +156,11 @@ func TestUpgradeOfTwoServers(t *testing.T) {
 	go func() {
 		defer close(done)
 		for n := range secrets {
-			a.holds(fmt.Sprintf("%03d", n), fmt.Sprint(n), 1)
+			a.wantCurrent(fmt.Sprintf("%03d", n), fmt.Sprint(n), 1)
 		}
 	}()
 	for n := secrets - 1; n >= 0; n-- {
-		b.holds(fmt.Sprintf("%03d", n), fmt.Sprint(n), 1)
+		b.wantCurrent(fmt.Sprintf("%03d", n), fmt.Sprint(n), 1)
 	}
 	<-done
 	if names := strings.Split(a.keys("metadata"), ","); len(names) != secrets {
@@ -162,8 +168,8 @@ func TestUpgradeOfTwoServers(t *testing.T) {
 	}
 }
 
-// TestUpgradeFails: where the store fails, secrets that were not carried over yet are refused, never taken for absent; the
-// work goes on later.
+// TestUpgradeFails: if the store fails, reading a secret that is not migrated yet is an error, not
+// absent. The migration continues later.
 func TestUpgradeFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := faulty.New(memory.Open(), 1)
@@ -179,20 +185,20 @@ func TestUpgradeFails(t *testing.T) {
 			t.Errorf("listed are %s", got)
 		}
 		st.Clear()
-		time.Sleep(2 * time.Minute) // the background's pauses grow to one
+		time.Sleep(2 * time.Minute) // longer than the longest pause of the migration
 		if n := w.rows("d/"); n != 0 {
 			t.Errorf("%d secrets are left", n)
 		}
-		w.holds("a", "1", 1)
-		w.holds("b", "2", 1)
+		w.wantCurrent("a", "1", 1)
+		w.wantCurrent("b", "2", 1)
 		w.Stop()
 	})
 }
 
-// TestUpgradeOfTheLargest: a secret that fits into one commit as version 1, and not together with a record, is carried
-// over in two; a crash between them loses nothing.
+// TestUpgradeOfTheLargest: a secret that does not fit into one commit with its record is migrated
+// in two. A crash between them loses nothing.
 func TestUpgradeOfTheLargest(t *testing.T) {
-	largest := func(w *world, path string) string { // the longest value that version 1 takes
+	largest := func(w *fixture, path string) string { // the longest value that version 1 accepts
 		low, high := 0, storage.MaxBytes
 		for low+1 < high {
 			mid := (low + high) / 2
@@ -220,7 +226,7 @@ func TestUpgradeOfTheLargest(t *testing.T) {
 			if v, n := w.get("big"); v != value || n != 1 {
 				t.Errorf("crash %d: %d bytes in version %d, want %d in 1", crash, len(v), n, len(value))
 			}
-			w.holds("small", "s", 1)
+			w.wantCurrent("small", "s", 1)
 			if n := w.rows("d/"); n != 0 {
 				t.Errorf("crash %d: %d secrets are left", crash, n)
 			}
@@ -229,7 +235,8 @@ func TestUpgradeOfTheLargest(t *testing.T) {
 	}
 }
 
-// TestUpgradeOfADamagedRow: a secret that cannot be read stands in no other's way, and is not taken for absent.
+// TestUpgradeOfADamagedRow: a secret that cannot be read does not block others, and is not
+// reported as absent.
 func TestUpgradeOfADamagedRow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := memory.Open()
@@ -240,12 +247,13 @@ func TestUpgradeOfADamagedRow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := st.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set(root+"d/bad", e.Value)}}); err != nil {
+		if _, err := st.Commit(t.Context(),
+			storage.Batch{Ops: []storage.Op{storage.Set(root+"d/bad", e.Value)}}); err != nil {
 			t.Fatal(err)
 		}
 		w.Tune(t, two)
 		synctest.Wait()
-		w.holds("good", "2", 1)
+		w.wantCurrent("good", "2", 1)
 		if n := w.rows("m/"); n != 1 {
 			t.Errorf("%d secrets were carried over, want the one that can be read", n)
 		}

@@ -16,7 +16,8 @@ type unversioned struct{ *backend }
 func (u *unversioned) Routes() []route.Route {
 	return []route.Route{
 		route.On(route.Read, "{path...}", u.read).WithLeaf().WithHelp("Read a secret."),
-		route.On(route.Write, "{path...}", u.write).WithExists(u.exists).WithLeaf().WithHelp("Write a secret. It replaces the previous one."),
+		route.On(route.Write, "{path...}", u.write).WithExists(u.exists).WithLeaf().
+			WithHelp("Write a secret. It replaces the previous one."),
 		route.On(route.Delete, "{path...}", u.remove).WithLeaf().WithHelp("Delete a secret."),
 		route.On(route.List, "{path...}", u.listing).WithHelp("List the names below a folder."),
 	}
@@ -28,7 +29,7 @@ func (u *unversioned) read(ctx context.Context, r *route.Request, in pathIn) (*w
 		return nil, err
 	}
 	if e.Version == 0 {
-		return nil, u.current(ctx)
+		return nil, u.checkNotUpgraded(ctx)
 	}
 	r.SetLeaseDuration(u.m.Settings().DefaultTTL)
 	if ttl := fieldText(e.Value, "ttl"); ttl != "" {
@@ -50,7 +51,8 @@ func (u *unversioned) write(ctx context.Context, _ *route.Request, in writeIn) (
 	body := in.Data.Reveal()
 	fields := 0
 	if err := wire.EachField(body, func(string, []byte) error { fields++; return nil }); err != nil || fields == 0 {
-		return route.None{}, fault.New("kv.write", fault.Invalid, "missing data fields: the request's body must be a JSON object with at least one field")
+		return route.None{}, fault.New("kv.write", fault.Invalid,
+			"missing data fields: the request's body must be a JSON object with at least one field")
 	}
 	return route.None{}, u.commit(ctx, storage.Set(dataPrefix+in.Path, body))
 }
@@ -64,7 +66,7 @@ func (u *unversioned) exists(ctx context.Context, r *route.Request) (bool, error
 	if err != nil || e.Version != 0 {
 		return e.Version != 0, err
 	}
-	return false, u.current(ctx)
+	return false, u.checkNotUpgraded(ctx)
 }
 
 func (u *unversioned) listing(ctx context.Context, _ *route.Request, in listIn) (route.Keys, error) {
@@ -72,7 +74,7 @@ func (u *unversioned) listing(ctx context.Context, _ *route.Request, in listIn) 
 	if err != nil {
 		return route.Keys{}, err
 	}
-	return keys, u.current(ctx)
+	return keys, u.checkNotUpgraded(ctx)
 }
 
 // commit stores op, unless the mount has become versioned.
@@ -84,8 +86,9 @@ func (u *unversioned) commit(ctx context.Context, op storage.Op) error {
 	return err
 }
 
-// current fails where the mount has become versioned: what is not at d/ may have been carried over.
-func (u *unversioned) current(ctx context.Context) error {
+// checkNotUpgraded fails if the mount has become versioned, because a secret that is not at d/ may
+// have been migrated.
+func (u *unversioned) checkNotUpgraded(ctx context.Context) error {
 	e, err := u.m.Store.Get(ctx, upgradedKey)
 	if err == nil && e.Version != 0 {
 		err = errUpgraded()

@@ -13,7 +13,8 @@ import (
 func TestUnversioned(t *testing.T) {
 	w := open(t, nil, nil)
 	w.Must(t, route.Write, "app", `{"a":"1","n":12345678901234567890}`)
-	if a := w.Must(t, route.Read, "app", nil); a.Text != `{"a":"1","n":12345678901234567890}` || a.TTL != 768*time.Hour {
+	if a := w.Must(t, route.Read, "app", nil); a.Text != `{"a":"1","n":12345678901234567890}` ||
+		a.TTL != 768*time.Hour {
 		t.Errorf("read %s for %s", a.Text, a.TTL)
 	}
 	w.Must(t, route.Write, "app", `{"b":"2"}`)
@@ -30,10 +31,14 @@ func TestUnversioned(t *testing.T) {
 	}
 }
 
-// TestUnversionedTTL: a field "ttl" says how long readers may keep the secret, in any form of a duration.
+// TestUnversionedTTL: the field "ttl" of a secret sets the lease_duration of the answer, in any
+// duration format.
 func TestUnversionedTTL(t *testing.T) {
 	w := open(t, nil, nil)
-	for ttl, want := range map[string]time.Duration{`"1h"`: time.Hour, `90`: 90 * time.Second, `"90"`: 90 * time.Second, `"soon"`: 768 * time.Hour, `{}`: 768 * time.Hour, `""`: 768 * time.Hour} {
+	for ttl, want := range map[string]time.Duration{
+		`"1h"`: time.Hour, `90`: 90 * time.Second, `"90"`: 90 * time.Second, `"soon"`: 768 * time.Hour,
+		`{}`: 768 * time.Hour, `""`: 768 * time.Hour,
+	} {
 		w.Must(t, route.Write, "app", `{"ttl":`+ttl+`}`)
 		if a := w.Must(t, route.Read, "app", nil); a.TTL != want {
 			t.Errorf("ttl %s: lease_duration %s, want %s", ttl, a.TTL, want)
@@ -41,7 +46,8 @@ func TestUnversionedTTL(t *testing.T) {
 	}
 }
 
-// TestList: names directly below a folder, in order, in pages, whatever stands between "a" and "a/".
+// TestList: lists have the names directly below a folder, in order and in pages, whatever sorts
+// between "a" and "a/".
 func TestList(t *testing.T) {
 	w := open(t, nil, nil)
 	if got := w.keys(""); got != "none" {

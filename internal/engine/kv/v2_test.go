@@ -19,11 +19,12 @@ import (
 func TestVersions(t *testing.T) {
 	w := open(t, two, nil)
 	a := w.put("app", "1")
-	if a.Data["version"] != 1.0 || a.Data["destroyed"] != false || a.Data["deletion_time"] != "" || a.Data["custom_metadata"] != nil {
+	if a.Data["version"] != 1.0 || a.Data["destroyed"] != false || a.Data["deletion_time"] != "" ||
+		a.Data["custom_metadata"] != nil {
 		t.Errorf("the first write answers %s", a.Text)
 	}
 	w.put("app", "2")
-	w.holds("app", "2", 2)
+	w.wantCurrent("app", "2", 2)
 	for version, want := range map[string]string{"0": "2", "1": "1", "2": "2"} {
 		a, err := w.Do(route.Read, "data/app", `{"version":`+version+`}`)
 		if err != nil || a.Data["data"].(fields)["v"] != want {
@@ -46,7 +47,7 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// TestCAS: options.cas in every form that clients send, and what it keeps from being overwritten.
+// TestCAS: options.cas works in every form that clients send.
 func TestCAS(t *testing.T) {
 	w := open(t, two, nil)
 	write := func(cas string) error {
@@ -58,21 +59,26 @@ func TestCAS(t *testing.T) {
 			t.Fatalf("cas %s: %v", cas, err)
 		}
 	}
-	w.holds("app", "x", 4)
+	w.wantCurrent("app", "x", 4)
 	for _, cas := range []string{`0`, `"0"`, `0.0`, `3`, `5`, `-1`, `null`} { // null is 0, which never overwrites
-		if err := write(cas); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "did not match the current version") {
+		err := write(cas)
+		if !fault.Is(err, fault.Invalid) ||
+			!strings.Contains(fault.Message(err), "did not match the current version") {
 			t.Errorf("cas %s over version 4: %v", cas, err)
 		}
 	}
 	for _, cas := range []string{`"x"`, `1.5`, `true`, `{}`, `[4]`} {
-		if err := write(cas); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), `"options.cas": want a whole number`) {
+		err := write(cas)
+		if !fault.Is(err, fault.Invalid) ||
+			!strings.Contains(fault.Message(err), `"options.cas": want a whole number`) {
 			t.Errorf("cas %s: %v", cas, err)
 		}
 	}
-	for _, options := range []string{`null`, `{}`, `{"cas":""}`} { // says nothing
+	for _, options := range []string{`null`, `{}`, `{"cas":""}`} { // not set
 		w.Must(t, route.Write, "data/app", `{"data":{"v":"y"},"options":`+options+`}`)
 	}
-	if a := w.Must(t, route.Write, "data/app", `{"data":{"v":"y"},"options":{"cas":7,"foo":1}}`); !cmp.Equal(a.Warnings, []string{`unknown parameter "options.foo" was ignored`}) {
+	a := w.Must(t, route.Write, "data/app", `{"data":{"v":"y"},"options":{"cas":7,"foo":1}}`)
+	if !cmp.Equal(a.Warnings, []string{`unknown parameter "options.foo" was ignored`}) {
 		t.Errorf("warnings %q", a.Warnings)
 	}
 }
@@ -89,11 +95,11 @@ func TestCASRequired(t *testing.T) {
 	w.Refused(t, route.Write, "data/free", `{"data":{"v":"3"}}`, fault.Invalid, "check-and-set parameter required")
 	w.Refused(t, route.Patch, "data/free", `{"data":{"v":"3"}}`, fault.Invalid, "check-and-set parameter required")
 	w.Must(t, route.Patch, "data/free", `{"data":{"v":"3"},"options":{"cas":2}}`)
-	w.holds("free", "3", 3)
+	w.wantCurrent("free", "3", 3)
 }
 
-// TestConfigOfAnotherServer: what one server is told of the mount, every other heeds at once.
-func TestConfigOfAnotherServer(t *testing.T) {
+// TestConfigFollowsOtherServer: other servers use a change of the mount's settings at once.
+func TestConfigFollowsOtherServer(t *testing.T) {
 	st := memory.Open()
 	a, b := open(t, two, st), open(t, two, st)
 	b.put("app", "1")
@@ -104,7 +110,7 @@ func TestConfigOfAnotherServer(t *testing.T) {
 		t.Errorf("the settings are %v: each server's write must stay", got)
 	}
 	var wg sync.WaitGroup
-	for n, w := range []*world{a, b} {
+	for n, w := range []*fixture{a, b} {
 		wg.Go(func() {
 			for range 20 {
 				w.Must(t, route.Write, "config", []string{`{"max_versions":5}`, `{"delete_version_after":"1h"}`}[n])
@@ -112,12 +118,13 @@ func TestConfigOfAnotherServer(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if got := a.Must(t, route.Read, "config", nil).Data; got["max_versions"] != 5.0 || got["delete_version_after"] != "1h0m0s" {
+	if got := a.Must(t, route.Read, "config", nil).Data; got["max_versions"] != 5.0 ||
+		got["delete_version_after"] != "1h0m0s" {
 		t.Errorf("the settings are %v", got)
 	}
 }
 
-// TestTwoWriters: writers of one secret, on two servers, each make a version of their own.
+// TestTwoWriters: two writers of one secret, on two servers, each create a version.
 func TestTwoWriters(t *testing.T) {
 	st := memory.Open()
 	a, b := open(t, two, st), open(t, two, st)
@@ -125,7 +132,7 @@ func TestTwoWriters(t *testing.T) {
 	var wg sync.WaitGroup
 	const each = 40
 	for n := range 4 {
-		w := []*world{a, b}[n%2]
+		w := []*fixture{a, b}[n%2]
 		wg.Go(func() {
 			for i := range each {
 				w.put("app", fmt.Sprintf("%d-%d", n, i))
@@ -153,7 +160,7 @@ func TestSoftDelete(t *testing.T) {
 	if a.Status != 404 || a.Data["data"] != nil || a.Data["metadata"].(fields)["deletion_time"] == "" {
 		t.Errorf("a deleted version: %d %s", a.Status, a.Text)
 	}
-	w.Must(t, route.Delete, "data/app", nil) // again
+	w.Must(t, route.Delete, "data/app", nil) // deleting is repeatable
 	w.Must(t, route.Write, "delete/app", `{"versions":[1,"2",9]}`)
 	for _, v := range []string{"1", "2", "3"} {
 		if a := w.Must(t, route.Read, "data/app", `{"version":`+v+`}`); a.Status != 404 {
@@ -161,13 +168,14 @@ func TestSoftDelete(t *testing.T) {
 		}
 	}
 	w.Must(t, route.Write, "undelete/app", `{"versions":[3,1]}`)
-	w.holds("app", "3", 3)
+	w.wantCurrent("app", "3", 3)
 	w.Must(t, route.Write, "destroy/app", `{"versions":[1,1,2]}`)
 	if n := w.rows("v/app"); n != 1 {
 		t.Errorf("%d versions are stored, want the one that was not destroyed", n)
 	}
 	w.Must(t, route.Write, "undelete/app", `{"versions":[1,2]}`)
-	if a := w.Must(t, route.Read, "data/app", `{"version":2}`); a.Status != 404 || a.Data["metadata"].(fields)["destroyed"] != true {
+	if a := w.Must(t, route.Read, "data/app", `{"version":2}`); a.Status != 404 ||
+		a.Data["metadata"].(fields)["destroyed"] != true {
 		t.Errorf("a destroyed version: %d %s", a.Status, a.Text)
 	}
 	for _, path := range []string{"delete/app", "undelete/app", "destroy/app"} {
@@ -186,13 +194,14 @@ func TestSoftDelete(t *testing.T) {
 
 func TestMaxVersions(t *testing.T) {
 	w := open(t, two, nil)
-	for n := range 12 { // ten, if nobody says
+	for n := range 12 { // the default is ten
 		w.put("app", fmt.Sprint(n))
 	}
 	if n := w.rows("v/app"); n != 10 {
 		t.Errorf("%d versions are kept, want 10", n)
 	}
-	if got := w.Must(t, route.Read, "metadata/app", nil).Data; got["oldest_version"] != 3.0 || got["current_version"] != 12.0 || len(got["versions"].(fields)) != 10 {
+	got := w.Must(t, route.Read, "metadata/app", nil).Data
+	if got["oldest_version"] != 3.0 || got["current_version"] != 12.0 || len(got["versions"].(fields)) != 10 {
 		t.Errorf("metadata %v", got)
 	}
 	w.Must(t, route.Write, "config", `{"max_versions":4}`)
@@ -244,7 +253,7 @@ func TestDeleteVersionAfter(t *testing.T) {
 		for _, p := range paths {
 			w.put(p, "x")
 		}
-		gone := func() (out []string) {
+		deleted := func() (out []string) {
 			for _, p := range paths {
 				if a := w.Must(t, route.Read, "data/"+p, nil); a.Status == 404 {
 					out = append(out, p)
@@ -253,17 +262,17 @@ func TestDeleteVersionAfter(t *testing.T) {
 			return out
 		}
 		time.Sleep(time.Hour + time.Second)
-		if got := gone(); !cmp.Equal(got, []string{"short"}) {
+		if got := deleted(); !cmp.Equal(got, []string{"short"}) {
 			t.Errorf("after an hour gone are %q", got)
 		}
 		time.Sleep(time.Hour)
-		if got := gone(); !cmp.Equal(got, []string{"plain", "short", "long"}) {
+		if got := deleted(); !cmp.Equal(got, []string{"plain", "short", "long"}) {
 			t.Errorf("after two hours gone are %q: the mount's holds for what asks for more", got)
 		}
 		w.Must(t, route.Write, "undelete/short", `{"versions":[1]}`)
-		w.holds("short", "x", 1)
+		w.wantCurrent("short", "x", 1)
 		time.Sleep(time.Hour)
-		if got := gone(); !cmp.Equal(got, []string{"plain", "short", "long"}) {
+		if got := deleted(); !cmp.Equal(got, []string{"plain", "short", "long"}) {
 			t.Errorf("an hour after it was taken back, gone are %q", got)
 		}
 		w.Refused(t, route.Write, "config", `{"delete_version_after":"soon"}`, fault.Invalid, `"-1s" means never`)
@@ -273,10 +282,12 @@ func TestDeleteVersionAfter(t *testing.T) {
 
 func TestPatch(t *testing.T) {
 	w := open(t, two, nil)
-	w.Must(t, route.Write, "data/app", `{"data":{"keep":12345678901234567890,"gone":"x","deep":{"a":1,"b":2},"list":[1]}}`)
+	w.Must(t, route.Write, "data/app",
+		`{"data":{"keep":12345678901234567890,"gone":"x","deep":{"a":1,"b":2},"list":[1]}}`)
 	w.Must(t, route.Patch, "data/app", `{"data":{"gone":null,"deep":{"b":null,"c":3},"list":[2],"html":"<&>"}}`)
 	a := w.Must(t, route.Read, "data/app", nil)
-	if want := `"data":{"deep":{"a":1,"c":3},"html":"<&>","keep":12345678901234567890,"list":[2]}`; !strings.Contains(a.Text, want) {
+	want := `"data":{"deep":{"a":1,"c":3},"html":"<&>","keep":12345678901234567890,"list":[2]}`
+	if !strings.Contains(a.Text, want) {
 		t.Errorf("merged to %s, want %s", a.Text, want)
 	}
 	for _, body := range []string{`{}`, `{"data":"x"}`} {
@@ -290,7 +301,8 @@ func TestPatch(t *testing.T) {
 
 func TestSubkeys(t *testing.T) {
 	w := open(t, two, nil)
-	w.Must(t, route.Write, "data/app", `{"data":{"a":"canary","deep":{"b":{"c":"canary"},"empty":{}},"list":["canary"]}}`)
+	w.Must(t, route.Write, "data/app",
+		`{"data":{"a":"canary","deep":{"b":{"c":"canary"},"empty":{}},"list":["canary"]}}`)
 	for depth, want := range map[int]string{
 		0: `{"a":null,"deep":{"b":{"c":null},"empty":{}},"list":null}`,
 		1: `{"a":null,"deep":null,"list":null}`,
@@ -310,11 +322,11 @@ func TestSubkeys(t *testing.T) {
 	}
 }
 
-// TestClientQuirks: paths that clients send, and that are none of version 2's.
+// TestClientQuirks: unusual paths that clients send.
 func TestClientQuirks(t *testing.T) {
 	w := open(t, two, nil)
 	w.put("app", "1")
-	t.Run("empty names", func(t *testing.T) { // clients probe with them
+	t.Run("empty names", func(t *testing.T) { // clients use them as probes
 		for _, path := range []string{"data", "data/", "metadata/", "subkeys", "subkeys/"} {
 			if _, err := w.Do(route.Read, path, nil); !fault.Is(err, fault.NotFound) || fault.Message(err) != "" {
 				t.Errorf("reading %q: %v, want a 404 without a message", path, err)
@@ -328,7 +340,8 @@ func TestClientQuirks(t *testing.T) {
 	})
 	t.Run("names that end in a slash", func(t *testing.T) {
 		for _, path := range []string{"data/app/", "metadata/app/"} {
-			w.Refused(t, route.Write, path, `{"data":{"v":"2"}}`, fault.Invalid, `leave it out, as in "mount/`+strings.TrimSuffix(path, "/")+`"`)
+			w.Refused(t, route.Write, path, `{"data":{"v":"2"}}`, fault.Invalid,
+				`leave it out, as in "mount/`+strings.TrimSuffix(path, "/")+`"`)
 			w.Refused(t, route.Patch, path, `{"data":{"v":"2"}}`, fault.Invalid, "leave it out")
 			w.Refused(t, route.Delete, path, nil, fault.Invalid, "leave it out")
 			w.Refused(t, route.Read, path, nil, fault.NotFound, "no name ends in a slash")
@@ -336,7 +349,7 @@ func TestClientQuirks(t *testing.T) {
 		for _, path := range []string{"delete/app/", "undelete/app/", "destroy/app/"} {
 			w.Refused(t, route.Write, path, `{"versions":[1]}`, fault.Invalid, "leave it out")
 		}
-		w.holds("app", "1", 1)
+		w.wantCurrent("app", "1", 1)
 		if got := w.keys("metadata/"); got != "app" {
 			t.Errorf("a folder lists %s", got)
 		}
@@ -362,14 +375,17 @@ func TestClientQuirks(t *testing.T) {
 			{route.List, "", nil, "mount/metadata/", "kv list"},
 		} {
 			a := w.Must(t, tt.op, tt.path, tt.body)
-			if a.Status != 404 || a.Text != "" || len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], `"`+tt.at+`"`) || !strings.Contains(a.Warnings[0], tt.cmd) {
-				t.Errorf("%s %q: %d %s %q, want 404 and a hint to %s and %s", tt.op, tt.path, a.Status, a.Text, a.Warnings, tt.at, tt.cmd)
+			if a.Status != 404 || a.Text != "" || len(a.Warnings) != 1 ||
+				!strings.Contains(a.Warnings[0], `"`+tt.at+`"`) || !strings.Contains(a.Warnings[0], tt.cmd) {
+				t.Errorf("%s %q: %d %s %q, want 404 and a hint to %s and %s", tt.op, tt.path, a.Status, a.Text,
+					a.Warnings, tt.at, tt.cmd)
 			}
 		}
 		w.Refused(t, route.Write, "app", `{"a":"1","b":"2"}`, fault.NotFound, `use "mount/data/app", or "kv put"`)
 		w.Refused(t, route.Patch, "app", `{"a":"1"}`, fault.NotFound, `"kv patch"`)
 		w.Refused(t, route.Delete, "app", nil, fault.NotFound, `"kv delete"`)
-		w.Refused(t, route.Write, "subkeys/app", `{"a":"1"}`, fault.Unsupported, "not supported") // one of version 2's all the same
+		// one of version 2's all the same
+		w.Refused(t, route.Write, "subkeys/app", `{"a":"1"}`, fault.Unsupported, "not supported")
 		w.Refused(t, route.Delete, "config", nil, fault.Unsupported, "not supported")
 	})
 }
@@ -397,7 +413,7 @@ func exists(t *testing.T, w *enginetest.World, pattern, path string) bool {
 	return false
 }
 
-// TestExists: policies tell create from update by it.
+// TestExists: the exists function distinguishes create from update.
 func TestExists(t *testing.T) {
 	one, w := open(t, nil, nil), open(t, two, nil)
 	one.Must(t, route.Write, "app", `{"a":"1"}`)
@@ -407,7 +423,7 @@ func TestExists(t *testing.T) {
 		if got := exists(t, one.World, "{path...}", path); got != want {
 			t.Errorf("version 1: %s exists: %v", path, got)
 		}
-		for _, kind := range []string{"data/", "metadata/"} { // deleted softly, it is still there
+		for _, kind := range []string{"data/", "metadata/"} { // a soft-deleted secret still exists
 			if got := exists(t, w.World, kind+"{path...}", kind+path); got != want {
 				t.Errorf("%s%s exists: %v", kind, path, got)
 			}

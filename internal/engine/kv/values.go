@@ -26,11 +26,14 @@ type versionOut struct {
 }
 
 func outOf(m *record, ver *version) versionOut {
-	return versionOut{CreatedTime: ver.Created, Custom: m.Custom, DeletionTime: ver.Deleted, Destroyed: ver.Destroyed, Version: ver.N}
+	return versionOut{
+		CreatedTime: ver.Created, Custom: m.Custom, DeletionTime: ver.Deleted, Destroyed: ver.Destroyed,
+		Version: ver.N,
+	}
 }
 
-// readOut is a read's answer. The two hints stand beside the data, never in
-// it, where unmodified agents look for them.
+// readOut is a read's answer. The two hints are next to the data, where unmodified agents expect
+// them.
 type readOut struct {
 	Data           wire.Raw   `json:"data"`
 	Metadata       versionOut `json:"metadata"`
@@ -52,7 +55,7 @@ func (v *versioned) read(ctx context.Context, r *route.Request, in readIn) (*rea
 	}
 	out := &readOut{Metadata: outOf(m, ver)}
 	now := time.Now()
-	if ver.gone(now) {
+	if ver.unreadable(now) {
 		r.SetStatus(404)
 		return out, nil
 	}
@@ -60,7 +63,7 @@ func (v *versioned) read(ctx context.Context, r *route.Request, in readIn) (*rea
 	if err != nil {
 		return nil, err
 	}
-	if e.Version == 0 { // dropped between the two reads
+	if e.Version == 0 { // removed between the two reads
 		return nil, nil
 	}
 	out.Data = wire.RawOf(e.Value)
@@ -77,7 +80,8 @@ type putIn struct {
 		CAS   *int `json:"cas"`
 		Force bool `json:"force"`
 	} `json:"options" doc:"An object with cas: the version that this write replaces, 0 for a new secret; and force: write a dead key over a rotated one."`
-	Version *int `json:"version" doc:"Accepted without effect: old clients send it."` // sent by old clients, without meaning
+	// sent by old clients, without meaning
+	Version *int `json:"version" doc:"Accepted without effect: old clients send it."`
 }
 
 func (in *putIn) cas() *int {
@@ -87,26 +91,28 @@ func (in *putIn) cas() *int {
 	return in.Options.CAS
 }
 
-func (in *putIn) hand(r *route.Request) *hand {
-	h := handOf(r)
+func (in *putIn) client(r *route.Request) *client {
+	h := clientOf(r)
 	h.force = in.Options != nil && in.Options.Force
 	return h
 }
 
 func (v *versioned) write(ctx context.Context, r *route.Request, in putIn) (*versionOut, error) {
 	if in.Data.IsNull() || !in.Data.IsObject() {
-		return nil, fault.New("kv.write", fault.Invalid, "field \"data\": no data provided; the secret goes into {\"data\": {…}}")
+		return nil, fault.New("kv.write", fault.Invalid,
+			"field \"data\": no data provided; the secret goes into {\"data\": {…}}")
 	}
 	var out versionOut
-	var stored *record // its custom metadata may say more once a holder has judged the write
-	err := v.change(ctx, in.Path, writer{by: in.hand(r)}, func(c *config, m *record) (*record, []storage.Op, error) {
-		if err := c.checkCAS(m, in.cas()); err != nil {
-			return nil, nil, err
-		}
-		next, ver, ops := c.append(m, in.Path, in.Data.Reveal(), nil)
-		out, stored = outOf(next, ver), next
-		return next, ops, nil
-	})
+	var stored *record // a key that checks the write may add custom metadata
+	err := v.change(ctx, in.Path,
+		writer{client: in.client(r)}, func(c *config, m *record) (*record, []storage.Op, error) {
+			if err := c.checkCAS(m, in.cas()); err != nil {
+				return nil, nil, err
+			}
+			next, ver, ops := c.append(m, in.Path, in.Data.Reveal(), nil)
+			out, stored = outOf(next, ver), next
+			return next, ops, nil
+		})
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +124,8 @@ func (c *config) checkCAS(m *record, cas *int) error {
 	required := c.CASRequired || m != nil && m.Settings.CASRequired
 	if cas == nil {
 		if required {
-			return fault.New("kv.write", fault.Invalid, "check-and-set parameter required for this call: send options.cas with the current version, 0 for a new secret")
+			return fault.New("kv.write", fault.Invalid,
+				"check-and-set parameter required for this call: send options.cas with the current version, 0 for a new secret")
 		}
 		return nil
 	}
@@ -127,7 +134,10 @@ func (c *config) checkCAS(m *record, cas *int) error {
 		current = m.Current
 	}
 	if *cas != current {
-		return fault.New("kv.write", fault.Invalid, "check-and-set parameter did not match the current version: options.cas is %d, the current version is %d; read it again and merge", *cas, current)
+		return fault.New("kv.write", fault.Invalid,
+			"check-and-set parameter did not match the current version: options.cas is %d, the current version is %d; read it again and merge",
+			*cas,
+			current)
 	}
 	return nil
 }
@@ -138,8 +148,8 @@ func (v *versioned) exists(ctx context.Context, r *route.Request) (bool, error) 
 }
 
 func (v *versioned) deleteLatest(ctx context.Context, r *route.Request, in pathIn) (route.None, error) {
-	return route.None{}, v.mark(ctx, in.Path, nil, handOf(r), func(ver *version, now time.Time) bool {
-		if ver.gone(now) {
+	return route.None{}, v.editVersions(ctx, in.Path, nil, clientOf(r), func(ver *version, now time.Time) bool {
+		if ver.unreadable(now) {
 			return false
 		}
 		ver.Deleted = now
@@ -154,10 +164,12 @@ type versionsIn struct {
 
 func (in *versionsIn) check() error {
 	if len(in.Versions) == 0 {
-		return fault.New("kv.versions", fault.Invalid, "field \"versions\": name at least one version, for example {\"versions\": [2]}")
+		return fault.New("kv.versions", fault.Invalid,
+			"field \"versions\": name at least one version, for example {\"versions\": [2]}")
 	}
 	if len(in.Versions) > 90 {
-		return fault.New("kv.versions", fault.Invalid, "field \"versions\": at most 90 at once, not %d", len(in.Versions))
+		return fault.New("kv.versions", fault.Invalid, "field \"versions\": at most 90 at once, not %d",
+			len(in.Versions))
 	}
 	return nil
 }
@@ -166,38 +178,46 @@ func (v *versioned) deleteVersions(ctx context.Context, r *route.Request, in ver
 	if err := in.check(); err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, v.mark(ctx, in.Path, in.Versions, handOf(r), func(ver *version, now time.Time) bool {
-		if ver.gone(now) {
-			return false
-		}
-		ver.Deleted = now
-		return true
-	})
+	return route.None{}, v.editVersions(ctx, in.Path, in.Versions,
+		clientOf(r), func(ver *version, now time.Time) bool {
+			if ver.unreadable(now) {
+				return false
+			}
+			ver.Deleted = now
+			return true
+		})
 }
 
 func (v *versioned) undelete(ctx context.Context, r *route.Request, in versionsIn) (route.None, error) {
 	if err := in.check(); err != nil {
 		return route.None{}, err
 	}
-	by := handOf(r)
-	by.force = true // what was there is there again: it is not refused
-	return route.None{}, v.changeMarked(ctx, in.Path, in.Versions, by, func(c *config, m *record, ver *version, now time.Time) bool {
-		if ver.Destroyed || ver.Deleted.IsZero() {
-			return false
-		}
-		// The version lives anew, and so does its own time to die.
-		ver.Deleted = m.deletesAt(c, now)
-		return true
-	})
+	by := clientOf(r)
+	by.force = true // an earlier value is not refused
+	return route.None{}, v.editVersionsWith(ctx, in.Path, in.Versions,
+		by, func(c *config, m *record, ver *version, now time.Time) bool {
+			if ver.Destroyed || ver.Deleted.IsZero() {
+				return false
+			}
+			// Restart the time until it is deleted automatically.
+			ver.Deleted = m.deletesAt(c, now)
+			return true
+		})
 }
 
-func (v *versioned) mark(ctx context.Context, path string, ns []int, by *hand, f func(ver *version, now time.Time) bool) error {
-	return v.changeMarked(ctx, path, ns, by, func(_ *config, _ *record, ver *version, now time.Time) bool { return f(ver, now) })
+func (v *versioned) editVersions(
+	ctx context.Context, path string, ns []int, by *client, f func(ver *version, now time.Time) bool,
+) error {
+	return v.editVersionsWith(ctx, path, ns, by,
+		func(_ *config, _ *record, ver *version, now time.Time) bool { return f(ver, now) })
 }
 
-// changeMarked applies f to the named versions, the newest where none is named.
-func (v *versioned) changeMarked(ctx context.Context, path string, ns []int, by *hand, f func(c *config, m *record, ver *version, now time.Time) bool) error {
-	return v.change(ctx, path, writer{by: by}, func(c *config, m *record) (*record, []storage.Op, error) {
+// editVersionsWith applies f to the versions ns or, if there are none, to the newest.
+func (v *versioned) editVersionsWith(
+	ctx context.Context, path string, ns []int, by *client,
+	f func(c *config, m *record, ver *version, now time.Time) bool,
+) error {
+	return v.change(ctx, path, writer{client: by}, func(c *config, m *record) (*record, []storage.Op, error) {
 		if m == nil {
 			return nil, nil, nil
 		}
@@ -222,7 +242,8 @@ func (v *versioned) destroy(ctx context.Context, r *route.Request, in versionsIn
 	if err := in.check(); err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, v.change(ctx, in.Path, writer{by: handOf(r)}, func(_ *config, m *record) (*record, []storage.Op, error) {
+	by := writer{client: clientOf(r)}
+	return route.None{}, v.change(ctx, in.Path, by, func(_ *config, m *record) (*record, []storage.Op, error) {
 		if m == nil {
 			return nil, nil, nil
 		}

@@ -14,11 +14,12 @@ import (
 type versioned struct {
 	*backend
 	upgrade upgrade
-	config  atomic.Pointer[config] // as it was read last; see settings
+	config  atomic.Pointer[config] // the last that was read; see settings
 	parsed  parsedCache
 }
 
-// settings are the mount's, as they are stored now: another server may have changed them. They are decoded once.
+// settings reads the mount's settings, because another server may have changed them. It decodes
+// them only after a change.
 func (v *versioned) settings(ctx context.Context) (*config, error) {
 	e, err := v.m.Store.Get(ctx, configKey)
 	if err != nil {
@@ -37,7 +38,7 @@ func (v *versioned) settings(ctx context.Context) (*config, error) {
 	return c, nil
 }
 
-// stored reads the row of a path that is known to be carried over.
+// stored reads the record of a path that has been migrated.
 func (v *versioned) stored(ctx context.Context, path string) (*record, storage.Version, error) {
 	e, err := v.m.Store.Get(ctx, metaPrefix+path)
 	if err != nil || e.Version == 0 {
@@ -54,25 +55,24 @@ func (v *versioned) stored(ctx context.Context, path string) (*record, storage.V
 	return m, e.Version, nil
 }
 
-// reindex moves the path in the index of next rotations. Times within one
-// second have the same row there.
+// reindex moves the path in the index of next rotations, where times of one second share a row.
 func reindex(path string, old, next *record) []storage.Op {
-	var was, is string
+	var before, after string
 	if old != nil && !old.Indexed.IsZero() {
-		was = nextKey(old.Indexed, path)
+		before = nextKey(old.Indexed, path)
 	}
 	if !next.Indexed.IsZero() {
-		is = nextKey(next.Indexed, path)
+		after = nextKey(next.Indexed, path)
 	}
-	if was == is {
+	if before == after {
 		return nil
 	}
 	var ops []storage.Op
-	if was != "" {
-		ops = append(ops, storage.Remove(was))
+	if before != "" {
+		ops = append(ops, storage.Remove(before))
 	}
-	if is != "" {
-		ops = append(ops, storage.Set(is, nil))
+	if after != "" {
+		ops = append(ops, storage.Set(after, nil))
 	}
 	return ops
 }
@@ -81,8 +81,8 @@ func errBusy() error {
 	return fault.New("kv.change", fault.Unavailable, "the secret is being written by many requests at once; try again")
 }
 
-// append makes the record with one version more, and the operations that
-// store its data and drop what is too old.
+// append returns the record with one more version, and the operations that store its data and
+// remove versions that are too old.
 func (c *config) append(m *record, path string, data []byte, t *turn) (*record, *version, []storage.Op) {
 	now := time.Now().UTC()
 	next := &record{Created: now}
@@ -95,21 +95,20 @@ func (c *config) append(m *record, path string, data []byte, t *turn) (*record, 
 	next.Versions = append(next.Versions, ver)
 	next.Indexed = ver.Next
 	ops := []storage.Op{storage.Set(versionKey(path, ver.N), data)}
-	// At most 90 go at once, so that the batch stays within its limit; the
-	// next write drops more.
-	keep := next.keep(c)
+	// Remove at most 90 at once, because of the limit of a batch; the next write removes more.
+	keep := next.versionsToKeep(c)
 	for n := 0; len(next.Versions) > keep && n < 90; n++ {
 		ops = append(ops, storage.Remove(versionKey(path, next.Versions[0].N)))
 		next.Versions = next.Versions[1:]
 	}
-	if len(next.Versions) >= keep { // from now on, each write drops one
+	if len(next.Versions) >= keep { // from now on, each write removes one
 		next.Oldest = next.Versions[0].N
 	}
 	return next, &next.Versions[len(next.Versions)-1], ops
 }
 
-// upgrade is the work of a mount that was unversioned once.
+// upgrade is the migration of a mount from version 1.
 type upgrade struct {
 	v       *versioned
-	running atomic.Bool // there may be something left of version 1
+	running atomic.Bool // data of version 1 may be left
 }

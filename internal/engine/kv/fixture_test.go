@@ -21,26 +21,28 @@ var (
 	root = "mount/" + enginetest.UUID + "/" // of the engine's keys
 )
 
-// world is one mount.
-type world struct {
+// fixture is one mount of the engine.
+type fixture struct {
 	*enginetest.World
 	t *testing.T
 }
 
-// open mounts version 1 or, with these options, 2. A store that is given may be another world's.
-func open(t *testing.T, options map[string]string, st storage.Store) *world {
+// open mounts version 1 or, with options, 2. st may be the store of another fixture.
+func open(t *testing.T, options map[string]string, st storage.Store) *fixture {
 	t.Helper()
-	return &world{enginetest.Open(t, kv.Type, enginetest.Config{Store: st, Settings: engine.Settings{Options: options}}), t}
+	return &fixture{
+		enginetest.Open(t, kv.Type, enginetest.Config{Store: st, Settings: engine.Settings{Options: options}}), t,
+	}
 }
 
 // put writes a secret of version 2.
-func (w *world) put(path, value string) *enginetest.Answer {
+func (w *fixture) put(path, value string) *enginetest.Answer {
 	w.t.Helper()
 	return w.Must(w.t, route.Write, "data/"+path, fields{"data": fields{"v": value}})
 }
 
-// get is the value and the version of a secret of version 2; 0 where there is none.
-func (w *world) get(path string) (value string, version int) {
+// get returns the value and version of a secret of version 2; 0: there is none.
+func (w *fixture) get(path string) (value string, version int) {
 	w.t.Helper()
 	a, err := w.Do(route.Read, "data/"+path, nil)
 	if fault.Is(err, fault.NotFound) {
@@ -59,16 +61,16 @@ func (w *world) get(path string) (value string, version int) {
 	return out.Data.V, out.Metadata.Version
 }
 
-// holds checks what is current at a path.
-func (w *world) holds(path, value string, version int) {
+// wantCurrent checks the current value and version at a path.
+func (w *fixture) wantCurrent(path, value string, version int) {
 	w.t.Helper()
 	if v, n := w.get(path); v != value || n != version {
 		w.t.Errorf("%s is %q in version %d, want %q in %d", path, v, n, value, version)
 	}
 }
 
-// keys are the names of a listing, with commas; "none" for a 404.
-func (w *world) keys(path string, more ...fields) string {
+// keys returns the names of a list, separated by commas, or "none" for a 404.
+func (w *fixture) keys(path string, more ...fields) string {
 	w.t.Helper()
 	var body any
 	if len(more) > 0 && more[0] != nil {
@@ -88,8 +90,8 @@ func (w *world) keys(path string, more ...fields) string {
 	return strings.Join(names, ",")
 }
 
-// rows are how many rows the engine has below a prefix.
-func (w *world) rows(prefix string) (n int) {
+// rows counts the engine's rows below a prefix.
+func (w *fixture) rows(prefix string) (n int) {
 	w.t.Helper()
 	for _, err := range w.View.Scan(w.t.Context(), root+prefix, storage.PrefixEnd(root+prefix)) {
 		if err != nil {

@@ -15,35 +15,36 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// held is a mount whose writes of held fields are judged by the test.
-type held struct {
-	*world
-	judge func(o engine.Overwrite) error // nil: all is right
+// publishedMount is a mount in which the test checks writes of published fields.
+type publishedMount struct {
+	*fixture
+	check func(o engine.Overwrite) error // nil: everything is accepted
 	told  []engine.Overwrite
-	along []storage.Op // joins the next commit
+	extra []storage.Op // added to the next commit
 }
 
-func openHeld(t *testing.T, st storage.Store) *held {
+func openPublished(t *testing.T, st storage.Store) *publishedMount {
 	t.Helper()
-	h := &held{}
-	h.world = &world{enginetest.Open(t, kv.Type, enginetest.Config{Store: st, Settings: engine.Settings{Options: two}, Host: func(host *engine.Host) {
-		host.Overwrite = func(_ context.Context, o engine.Overwrite, commit func([]storage.Op) error) error {
-			h.told = append(h.told, o)
-			if h.judge != nil {
-				if err := h.judge(o); err != nil {
-					return err
+	h := &publishedMount{}
+	h.fixture = &fixture{enginetest.Open(t,
+		kv.Type, enginetest.Config{Store: st, Settings: engine.Settings{Options: two}, Host: func(host *engine.Host) {
+			host.Overwrite = func(_ context.Context, o engine.Overwrite, commit func([]storage.Op) error) error {
+				h.told = append(h.told, o)
+				if h.check != nil {
+					if err := h.check(o); err != nil {
+						return err
+					}
 				}
+				extra := h.extra
+				h.extra = nil
+				return commit(extra)
 			}
-			along := h.along
-			h.along = nil
-			return commit(along)
-		}
-	}}), t}
+		}}), t}
 	return h
 }
 
-// bind marks a path as a key that is bound to it does.
-func (h *held) bind(path string, hold, giveUp []string) {
+// publishTo marks a path like a key that publishes to it.
+func (h *publishedMount) publishTo(path string, hold, giveUp []string) {
 	h.t.Helper()
 	ops, err := h.Engine.(engine.Versioned).Mark(h.t.Context(), path, hold, giveUp)
 	if err != nil {
@@ -56,8 +57,8 @@ func (h *held) bind(path string, hold, giveUp []string) {
 	}
 }
 
-// changed are the fields that writes since the last call have changed, one write after the other.
-func (h *held) changed() string {
+// changed returns the published fields that writes have changed since the last call.
+func (h *publishedMount) changed() string {
 	var all []string
 	for _, o := range h.told {
 		text := strings.Join(o.Changed, ",")
@@ -70,22 +71,22 @@ func (h *held) changed() string {
 	return strings.Join(all, " | ")
 }
 
-func (h *held) want(what, want string) {
+func (h *publishedMount) wantChanged(what, want string) {
 	h.t.Helper()
 	if got := h.changed(); got != want {
 		h.t.Errorf("%s: its key was told %q, want %q", what, got, want)
 	}
 }
 
-// TestOverwriteIsTold: a key is told of writes that change its fields, and of no others.
-func TestOverwriteIsTold(t *testing.T) {
-	h := openHeld(t, nil)
+// TestOverwriteReported: a key checks writes that change its fields, and no others.
+func TestOverwriteReported(t *testing.T) {
+	h := openPublished(t, nil)
 	h.put("free", "1")
 	h.put("free", "2")
 	h.Must(t, route.Delete, "data/free", nil)
-	h.want("a path that no key publishes to", "")
+	h.wantChanged("a path that no key publishes to", "")
 
-	h.bind("stripe", []string{"api_key"}, nil)
+	h.publishTo("stripe", []string{"api_key"}, nil)
 	if got := h.keys("metadata/"); got != "free" {
 		t.Errorf("a path that is held and empty is listed: %s", got)
 	}
@@ -93,57 +94,57 @@ func TestOverwriteIsTold(t *testing.T) {
 		t.Error("a path that is held is a secret")
 	}
 	h.Must(t, route.Write, "data/stripe", `{"data":{"api_key":"a","note":"x"}}`)
-	h.want("the first write", "api_key")
+	h.wantChanged("the first write", "api_key")
 	h.Must(t, route.Write, "data/stripe", `{"data":{"note":"y","api_key":"a"}}`)
 	h.Must(t, route.Patch, "data/stripe", `{"data":{"note":"z"}}`)
 	h.Must(t, route.Write, "metadata/stripe", `{"custom_metadata":{"team":"pay"}}`)
-	h.want("fields that are not the key's", "")
+	h.wantChanged("fields that are not the key's", "")
 	h.Must(t, route.Patch, "data/stripe", `{"data":{"api_key":"b"}}`)
-	h.want("a patch", "api_key")
+	h.wantChanged("a patch", "api_key")
 	for _, null := range []string{`{"data":{"api_key":null}}`, `{"data":{"api_key":["b"]}}`, `{"data":{"note":"x"}}`} {
-		h.judge = func(engine.Overwrite) error { return fault.New("test", fault.Invalid, "no") }
+		h.check = func(engine.Overwrite) error { return fault.New("test", fault.Invalid, "no") }
 		if _, err := h.Do(route.Write, "data/stripe", null); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s: %v", null, err)
 		}
 		if f := h.told[0].Fields["api_key"]; !f.Empty() {
 			t.Errorf("%s has the key", null)
 		}
-		h.want("a write without the key", "api_key")
+		h.wantChanged("a write without the key", "api_key")
 	}
 	if _, n := h.get("stripe"); n != 4 {
 		t.Errorf("writes that were refused have made version %d", n)
 	}
-	h.judge = nil
+	h.check = nil
 	h.Must(t, route.Delete, "data/stripe", nil)
-	h.want("a deletion", "api_key emptied; kv undelete -versions=4 mount/stripe")
+	h.wantChanged("a deletion", "api_key emptied; kv undelete -versions=4 mount/stripe")
 	h.Must(t, route.Delete, "data/stripe", nil)
-	h.want("the same again", "")
+	h.wantChanged("the same again", "")
 	h.Must(t, route.Write, "undelete/stripe", `{"versions":[4]}`)
-	h.want("an undeletion", "api_key")
+	h.wantChanged("an undeletion", "api_key")
 	h.Must(t, route.Write, "delete/stripe", `{"versions":[1,2]}`)
-	h.want("the deletion of what nobody reads", "")
+	h.wantChanged("the deletion of what nobody reads", "")
 	h.Must(t, route.Write, "destroy/stripe", `{"versions":[4]}`)
-	h.want("the destruction of the current version", "api_key emptied; ")
+	h.wantChanged("the destruction of the current version", "api_key emptied; ")
 	h.Must(t, route.Write, "data/stripe", `{"data":{"api_key":"c"},"options":{"force":true}}`)
 	if !h.told[0].Force || h.told[0].Version != 5 || h.told[0].Path != "mount/stripe" {
 		t.Errorf("the key was told %+v", h.told[0])
 	}
 	h.changed()
 
-	h.bind("stripe", nil, []string{"api_key"})
+	h.publishTo("stripe", nil, []string{"api_key"})
 	h.put("stripe", "9")
-	h.want("once no key publishes there", "")
+	h.wantChanged("once no key publishes there", "")
 }
 
-// TestOverwriteAfterMetadataDelete: a secret that is deleted for good is still its key's.
+// TestOverwriteAfterMetadataDelete: a key still publishes to a secret that was deleted for good.
 func TestOverwriteAfterMetadataDelete(t *testing.T) {
-	h := openHeld(t, nil)
+	h := openPublished(t, nil)
 	kv := h.Engine.(engine.Versioned)
 	if _, err := kv.Publish(t.Context(), "team/stripe", publication("t1", "sk_1", 0)); err != nil {
 		t.Fatal(err)
 	}
 	h.Must(t, route.Delete, "metadata/team/stripe", nil)
-	h.want("its deletion", "api_key emptied; ")
+	h.wantChanged("its deletion", "api_key emptied; ")
 	if got := h.keys("metadata/") + h.keys("metadata/team"); got != "nonenone" {
 		t.Errorf("it is listed: %s", got)
 	}
@@ -151,53 +152,55 @@ func TestOverwriteAfterMetadataDelete(t *testing.T) {
 		t.Errorf("its metadata: %v", err)
 	}
 	h.Must(t, route.Write, "data/team/stripe", `{"data":{"api_key":"sk_0"},"options":{"cas":0}}`)
-	h.want("a new secret", "api_key")
+	h.wantChanged("a new secret", "api_key")
 	h.Must(t, route.Delete, "metadata/team/stripe", nil)
-	h.bind("team/stripe", nil, []string{"api_key"})
+	h.publishTo("team/stripe", nil, []string{"api_key"})
 	if h.rows("m/") != 0 || h.rows("v/") != 0 {
 		t.Error("a row is left")
 	}
 }
 
-// TestOverwriteIsJudgedAgain: what is stored is what was judged: a write that another server's
-// overtakes, and one whose key has changed meanwhile, are judged again.
-func TestOverwriteIsJudgedAgain(t *testing.T) {
+// TestOverwriteCheckedAgain: a write is checked again if it conflicts with the write of another
+// server, or if its key changes meanwhile.
+func TestOverwriteCheckedAgain(t *testing.T) {
 	st := memory.Open()
-	h := openHeld(t, st)
-	h.bind("stripe", []string{"v"}, nil)
+	h := openPublished(t, st)
+	h.publishTo("stripe", []string{"v"}, nil)
 	h.put("stripe", "1")
-	other := openHeld(t, st)
+	other := openPublished(t, st)
 	h.changed()
-	h.judge = func(o engine.Overwrite) error {
+	h.check = func(o engine.Overwrite) error {
 		if o.Version == 2 {
 			other.put("stripe", "other")
 		}
 		return nil
 	}
 	h.put("stripe", "2")
-	h.want("an overtaken write", "v | v")
-	h.holds("stripe", "2", 3)
-	h.judge = nil
-	h.along = []storage.Op{storage.Append("event/", []byte("a key's")), storage.Append("event/", []byte("another key's"))}
+	h.wantChanged("an overtaken write", "v | v")
+	h.wantCurrent("stripe", "2", 3)
+	h.check = nil
+	h.extra = []storage.Op{
+		storage.Append("event/", []byte("a key's")), storage.Append("event/", []byte("another key's")),
+	}
 	h.put("stripe", "2b")
 	h.changed()
-	h.along = []storage.Op{storage.Expect("elsewhere", 17)}
+	h.extra = []storage.Op{storage.Expect("elsewhere", 17)}
 	h.put("stripe", "3")
-	h.want("a write whose key has changed", "v | v")
-	h.holds("stripe", "3", 5)
+	h.wantChanged("a write whose key has changed", "v | v")
+	h.wantCurrent("stripe", "3", 5)
 	if got := other.told; !slices.ContainsFunc(got, func(o engine.Overwrite) bool { return o.Version == 2 }) {
 		t.Error("another server does not know that the path is held")
 	}
 }
 
-// TestOverwriteWarnsOnce: what was said of a write that lost is not said of the one that was stored.
+// TestOverwriteWarnsOnce: warnings of an attempt that conflicted are not sent.
 func TestOverwriteWarnsOnce(t *testing.T) {
 	st := memory.Open()
-	h := openHeld(t, st)
-	h.bind("stripe", []string{"v"}, nil)
+	h := openPublished(t, st)
+	h.publishTo("stripe", []string{"v"}, nil)
 	h.put("stripe", "1")
-	other := openHeld(t, st)
-	h.judge = func(o engine.Overwrite) error {
+	other := openPublished(t, st)
+	h.check = func(o engine.Overwrite) error {
 		o.Warn("judged as version %d", o.Version)
 		if o.Version == 2 {
 			other.put("stripe", "other")
@@ -209,11 +212,12 @@ func TestOverwriteWarnsOnce(t *testing.T) {
 	}
 }
 
-// TestOverwriteOfDamagedVersion: a current version that cannot be read is written over, and the key is told.
+// TestOverwriteOfDamagedVersion: a current version that cannot be read can be overwritten, after
+// the key has checked the write.
 func TestOverwriteOfDamagedVersion(t *testing.T) {
 	st := memory.Open()
-	h := openHeld(t, st)
-	h.bind("stripe", []string{"v"}, nil)
+	h := openPublished(t, st)
+	h.publishTo("stripe", []string{"v"}, nil)
 	h.put("stripe", "1")
 	for e, err := range st.Scan(t.Context(), "", "") {
 		if err != nil {
@@ -221,7 +225,8 @@ func TestOverwriteOfDamagedVersion(t *testing.T) {
 		}
 		if strings.Contains(e.Key, "/v/stripe") {
 			e.Value[len(e.Value)-1] ^= 1
-			if _, err := st.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set(e.Key, e.Value)}}); err != nil {
+			_, err := st.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set(e.Key, e.Value)}})
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -231,13 +236,13 @@ func TestOverwriteOfDamagedVersion(t *testing.T) {
 	}
 	h.changed()
 	h.put("stripe", "2")
-	h.want("a write over what is damaged", "v")
-	h.holds("stripe", "2", 2)
+	h.wantChanged("a write over what is damaged", "v")
+	h.wantCurrent("stripe", "2", 2)
 }
 
-// TestVersionsRead: what a path has held is found, also what was deleted.
+// TestVersionsRead: Versions returns old versions, including soft-deleted ones.
 func TestVersionsRead(t *testing.T) {
-	h := openHeld(t, nil)
+	h := openPublished(t, nil)
 	kv := h.Engine.(engine.Versioned)
 	for i, turn := range []string{"t1", "t2", "t3"} {
 		if _, err := kv.Publish(t.Context(), "stripe", publication(turn, "sk_"+turn, i)); err != nil {
@@ -247,20 +252,22 @@ func TestVersionsRead(t *testing.T) {
 	h.Must(t, route.Delete, "data/stripe", nil)
 	h.Must(t, route.Write, "destroy/stripe", `{"versions":[2]}`)
 	all, err := kv.Versions(t.Context(), "stripe")
-	if err != nil || len(all) != 2 || all[0].Version != 3 || !all[0].Deleted || all[0].Turn != "t3" || all[1].Version != 1 || all[1].Deleted ||
+	if err != nil || len(all) != 2 || all[0].Version != 3 || !all[0].Deleted || all[0].Turn != "t3" ||
+		all[1].Version != 1 || all[1].Deleted ||
 		all[1].Fields["api_key"].RevealString() != "sk_t1" {
 		t.Errorf("versions %+v, %v", all, err)
 	}
 }
 
-// TestJudgementSaysWhatIsRead: what the judgement of a client's write says of the key is in the secret's custom metadata from then on,
-// beside what users keep there, and is not there where the write is refused.
-func TestJudgementSaysWhatIsRead(t *testing.T) {
-	h := openHeld(t, memory.Open())
-	h.bind("s", []string{"api_key"}, nil)
-	h.Must(t, route.Write, "metadata/s", map[string]any{"custom_metadata": map[string]string{"team": "a", "key_id": "k1"}})
+// TestOverwriteUpdatesCustomMetadata: the check of a write can set custom metadata, in addition to
+// the users', unless the write is refused.
+func TestOverwriteUpdatesCustomMetadata(t *testing.T) {
+	h := openPublished(t, memory.Open())
+	h.publishTo("s", []string{"api_key"}, nil)
+	h.Must(t, route.Write, "metadata/s",
+		map[string]any{"custom_metadata": map[string]string{"team": "a", "key_id": "k1"}})
 	for _, refused := range []bool{true, false} {
-		h.judge = func(o engine.Overwrite) error {
+		h.check = func(o engine.Overwrite) error {
 			o.Custom(map[string]string{"key_id": "k2"})
 			if refused {
 				return fault.New("test", fault.Invalid, "no")
@@ -272,30 +279,32 @@ func TestJudgementSaysWhatIsRead(t *testing.T) {
 			t.Errorf("the answer to the write is %v", answer.Data)
 		}
 		custom := h.Must(t, route.Read, "metadata/s", nil).Data["custom_metadata"].(map[string]any)
-		if want := map[bool]string{true: "k1", false: "k2"}[refused]; (err != nil) != refused || custom["key_id"] != want || custom["team"] != "a" {
+		want := map[bool]string{true: "k1", false: "k2"}[refused]
+		if (err != nil) != refused || custom["key_id"] != want || custom["team"] != "a" {
 			t.Errorf("refused: %v, error %v, custom metadata %v", refused, err, custom)
 		}
 	}
-	h.judge = func(o engine.Overwrite) error { o.Custom(map[string]string{"key_id": "k3"}); return nil }
+	h.check = func(o engine.Overwrite) error { o.Custom(map[string]string{"key_id": "k3"}); return nil }
 	answer := h.Must(t, route.Patch, "data/s", map[string]any{"data": map[string]string{"api_key": "y"}})
 	if answer.Data["custom_metadata"].(map[string]any)["key_id"] != "k3" {
 		t.Errorf("the answer to the patch is %v", answer.Data)
 	}
 }
 
-// TestOverwriteOfGivenUpPath: once no key publishes to a path any more, its writes cost nothing
-// again, however many fields they change, though versions that a key has published are still there.
-func TestOverwriteOfGivenUpPath(t *testing.T) {
-	h := openHeld(t, nil)
-	if _, err := h.Engine.(engine.Versioned).Publish(t.Context(), "team/stripe", publication("t1", "sk_1", 0)); err != nil {
+// TestOverwriteOfReleasedPath: when no key publishes to a path any more, its writes need no check,
+// although published versions still exist.
+func TestOverwriteOfReleasedPath(t *testing.T) {
+	h := openPublished(t, nil)
+	_, err := h.Engine.(engine.Versioned).Publish(t.Context(), "team/stripe", publication("t1", "sk_1", 0))
+	if err != nil {
 		t.Fatal(err)
 	}
 	h.Must(t, route.Write, "data/team/stripe", `{"data":{"api_key":"sk_0"}}`)
-	h.want("a write of the key's path", "api_key")
-	h.bind("team/stripe", nil, []string{"api_key"})
+	h.wantChanged("a write of the key's path", "api_key")
+	h.publishTo("team/stripe", nil, []string{"api_key"})
 	h.Must(t, route.Write, "data/team/stripe", `{"data":{"api_key":"mine","a":"b","c":"d"}}`)
-	h.want("a write of the path that was given up", "")
-	h.bind("team/stripe", []string{"a"}, nil)
+	h.wantChanged("a write of the path that was given up", "")
+	h.publishTo("team/stripe", []string{"a"}, nil)
 	h.Must(t, route.Write, "data/team/stripe", `{"data":{"api_key":"mine","a":"x","c":"y"}}`)
-	h.want("a write of another key's field", "a")
+	h.wantChanged("a write of another key's field", "a")
 }

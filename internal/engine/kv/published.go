@@ -1,0 +1,180 @@
+package kv
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/storage"
+)
+
+// visible is the record as readers see it; nil: there is no secret.
+func (m *record) visible() *record {
+	if m == nil || m.Vacant {
+		return nil
+	}
+	return m
+}
+
+// setPublished adds and removes published fields.
+func (m *record) setPublished(add, remove []string) {
+	published := slices.DeleteFunc(slices.Concat(m.Published, add),
+		func(f string) bool { return slices.Contains(remove, f) })
+	slices.Sort(published)
+	m.Published, m.PublishedKnown = slices.Compact(published), true
+}
+
+// mayBePublished reports whether a key publishes to the path, or once did. Records of earlier
+// versions of Keyturn do not list the fields until the next publication; until then, every field
+// that a write changes is looked up.
+func (m *record) mayBePublished() bool {
+	return len(m.Published) > 0 ||
+		!m.PublishedKnown && slices.ContainsFunc(m.Versions, func(v version) bool { return v.Turn != nil })
+}
+
+// readable is the version that readers get; nil: there is none.
+func (m *record) readable(now time.Time) *version {
+	if m == nil || m.Vacant {
+		return nil
+	}
+	if ver := m.find(0); ver != nil && !ver.unreadable(now) {
+		return ver
+	}
+	return nil
+}
+
+// Mark implements [engine.Versioned]: it notes in a path's record which fields a key publishes.
+func (v *versioned) Mark(ctx context.Context, path string, published, released []string) ([]storage.Op, error) {
+	row, ver, err := v.row(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	next := &record{Vacant: true}
+	if row != nil {
+		next = row.clone()
+	}
+	before := slices.Clone(next.Published)
+	next.setPublished(published, released)
+	key := metaPrefix + path
+	switch {
+	case slices.Equal(before, next.Published):
+		return nil, nil
+	case next.Vacant && len(next.Published) == 0:
+		return []storage.Op{v.m.Store.Abs(storage.Remove(key).If(ver))}, nil
+	}
+	b, err := next.encode()
+	return []storage.Op{v.m.Store.Abs(storage.Set(key, b).If(ver))}, err
+}
+
+// overwrites describes how a client changes published fields; nil: it does not. It costs nothing
+// if no key publishes to the path.
+func (r *revision) overwrites(ctx context.Context, b *backend) (*engine.Overwrite, error) {
+	if r.by == nil || r.old != nil && !r.old.mayBePublished() && !r.next.mayBePublished() ||
+		r.old == nil && len(r.next.Published) == 0 {
+		return nil, nil
+	}
+	now := time.Now()
+	before, after := r.old.readable(now), r.next.readable(now)
+	if before == nil && after == nil || before != nil && after != nil && before.N == after.N {
+		return nil, nil // nothing changes for readers
+	}
+	oldTexts, err := b.textsOf(ctx, r.path, before, nil)
+	damaged := fault.Is(err, fault.Internal) // a damaged version can be overwritten
+	if err != nil && !damaged {
+		return nil, err
+	}
+	newTexts, err := b.textsOf(ctx, r.path, after, r.ops)
+	if err != nil {
+		return nil, err
+	}
+	fields := r.next.Published
+	if r.old != nil && len(r.old.Published) > 0 {
+		fields = r.old.Published // the next record of a deleted secret has none
+	}
+	if len(fields) == 0 {
+		fields = slices.Sorted(maps.Keys(oldTexts))
+		for name := range newTexts {
+			if _, known := oldTexts[name]; !known {
+				fields = append(fields, name)
+			}
+		}
+	}
+	o := &engine.Overwrite{
+		Path: b.m.Settings().Path + r.path, Version: r.next.Current, Fields: newTexts, Empties: after == nil,
+		By: r.by.name, Of: r.by.policies, Force: r.by.force, Warn: r.by.warn,
+	}
+	for _, name := range fields {
+		if damaged || !oldTexts[name].Equal(newTexts[name]) {
+			o.Changed = append(o.Changed, name)
+		}
+	}
+	if len(o.Changed) == 0 {
+		return nil, nil
+	}
+	if o.Empties {
+		o.Remedy = r.remedy(o.Path, before)
+	}
+	return o, nil
+}
+
+// remedy is the command that makes a value readable again.
+func (r *revision) remedy(path string, before *version) string {
+	if current := r.next.find(before.N); current != nil && !current.Destroyed {
+		return fmt.Sprintf("kv undelete -versions=%d %s", before.N, path)
+	}
+	for _, ver := range slices.Backward(r.next.Versions) {
+		if !ver.Destroyed && ver.N < before.N && ver.Turn != nil {
+			return fmt.Sprintf("kv rollback -version=%d %s, if that key still lives", ver.N, path)
+		}
+	}
+	return ""
+}
+
+// keepOneEvent removes all events except the first, because a commit can contain only one. The
+// event of a key comes first, because it says more than that of the write.
+func keepOneEvent(ops []storage.Op) []storage.Op {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(ops, func(o storage.Op) bool {
+		duplicate := o.Stamp && seen[o.Key]
+		seen[o.Key] = seen[o.Key] || o.Stamp
+		return duplicate
+	})
+}
+
+// textsOf returns the text fields of a version, whose data may be in ops, which will store it.
+func (b *backend) textsOf(
+	ctx context.Context, path string, ver *version, ops []storage.Op,
+) (map[string]secret.Value, error) {
+	if ver == nil {
+		return nil, nil
+	}
+	key := versionKey(path, ver.N)
+	if i := slices.IndexFunc(ops, func(o storage.Op) bool { return o.Key == key }); i >= 0 {
+		return texts(ops[i].Value)
+	}
+	e, err := b.m.Store.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	t, err := texts(e.Value)
+	if fault.Is(err, fault.Invalid) { // a value of version 1 that is not an object
+		return nil, nil
+	}
+	return t, err
+}
+
+// A revision is a change of a secret to be committed.
+type revision struct {
+	path      string
+	by        *client      // nil: a rotation
+	extra     []storage.Op // of a rotation, on absolute keys
+	old, next *record      // old may be nil
+	version   storage.Version
+	ops       []storage.Op // without that of the record
+	remove    bool         // remove the record
+}
