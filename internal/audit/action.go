@@ -2,27 +2,27 @@ package audit
 
 import "time"
 
-// An Actor is a part of the server that acts by itself. It stands in
-// auth.display_name, where a user's name would stand.
+// An Actor is a part of the server that acts without a request. It is in auth.display_name,
+// instead of a user's name.
 type Actor string
 
 // The actors.
 const (
-	ActorExpirer  Actor = "keyturn-expirer"  // ends leases and tokens that have fallen due
-	ActorRotation Actor = "keyturn-rotation" // turns keys
-	ActorJobs     Actor = "keyturn-jobs"     // disabling, moving and revoking by prefix, in batches
+	ActorExpirer  Actor = "keyturn-expirer"  // revokes leases and tokens that are due
+	ActorRotation Actor = "keyturn-rotation" // rotates keys
+	ActorJobs     Actor = "keyturn-jobs"     // disables, moves and revokes by prefix, in batches
 	ActorAudit    Actor = "keyturn-audit"    // opens devices
 )
 
-// An Action is something that the server does by itself. It has two lines, as
-// a request has: one before the effect, one with the result. Neither has a
-// token, a remote address or policy results. What it does is in request.operation, what it does
-// it to is request.path, and the steps, ids and reasons are in request.data, readable.
+// An Action is something that the server does without a request. Like a request, it has two lines:
+// one before the effect, and one with the result. Neither has a token, a remote address or policy
+// results. request.operation is what is done, request.path is the object, and request.data has the
+// steps, IDs and reasons in clear.
 //
-//	a lease falls due   keyturn-expirer   revoke   the lease's id; response.secret.lease_id
-//	a key is turned     keyturn-rotation  rotate   rotation/keys/<name>
+//	a lease falls due   keyturn-expirer   revoke   the lease's ID; response.secret.lease_id
+//	a key is rotated    keyturn-rotation  rotate   rotation/keys/<name>
 type Action struct {
-	ID        string // ties the two lines; also in the log
+	ID        string // the same in both lines, and in the log
 	Actor     Actor
 	Operation string // "revoke", "rotate", "rollback", …
 	Path      string
@@ -30,7 +30,7 @@ type Action struct {
 	Detail    Detail // no secrets
 }
 
-// Request returns the line to be written before the effect.
+// Request returns the entry to write before the effect.
 func (a Action) Request(at time.Time) *Entry {
 	q := &Request{ID: a.ID, Operation: a.Operation, Path: a.Path, Mount: a.Mount}
 	if len(a.Detail) > 0 {
@@ -39,13 +39,16 @@ func (a Action) Request(at time.Time) *Entry {
 	return &Entry{Kind: KindRequest, Time: at, Auth: &Auth{DisplayName: string(a.Actor)}, Request: q}
 }
 
-// Expiry is a lease or token that falls due and is revoked; id is the lease's.
+// Expiry is the revocation of an expired lease or token; id is the lease's.
 func Expiry(requestID, id string, m Mount) Action {
-	return Action{ID: requestID, Actor: ActorExpirer, Operation: "revoke", Path: id, Mount: m, Detail: Detail{"lease_id": id, "reason": "expired"}}
+	return Action{ID: requestID, Actor: ActorExpirer, Operation: "revoke", Path: id, Mount: m, Detail: Detail{
+		"lease_id": id, "reason": "expired",
+	}}
 }
 
-// Turn is a key that is turned because its time has come; step is what is
-// about to happen: "create", "publish", "retire".
+// Turn is one step of a scheduled rotation: "create", "publish" or "retire".
 func Turn(requestID, path, turn, step string, m Mount) Action {
-	return Action{ID: requestID, Actor: ActorRotation, Operation: "rotate", Path: path, Mount: m, Detail: Detail{"turn": turn, "step": step, "reason": "scheduled"}}
+	return Action{ID: requestID, Actor: ActorRotation, Operation: "rotate", Path: path, Mount: m, Detail: Detail{
+		"turn": turn, "step": step, "reason": "scheduled",
+	}}
 }

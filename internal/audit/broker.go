@@ -12,11 +12,11 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A Broker hands entries to all enabled devices. It is safe for concurrent use.
+// A Broker writes entries to all enabled devices. Safe for concurrent use.
 type Broker struct {
 	opts  Options
 	sinks atomic.Pointer[[]*sink] // immutable snapshot
-	mu    sync.Mutex              // for who changes the snapshot
+	mu    sync.Mutex              // serializes changes of the snapshot
 }
 
 // NewBroker returns a broker without devices.
@@ -32,17 +32,16 @@ func NewBroker(o Options) *Broker {
 	return b
 }
 
-// Enable adds a device, once an opening line has been written to it. The
-// options that every device has are log_raw, hmac_accessor (true unless said
-// otherwise), elide_list_responses and format ("json"); a prefix is refused.
+// Enable adds a device, after an opening line has been written to it. The common options of all
+// devices are log_raw, hmac_accessor (default: true), elide_list_responses and format ("json"); a
+// prefix is refused.
 func (b *Broker) Enable(ctx context.Context, spec Spec) error {
 	return b.add(ctx, spec, "enabled", true)
 }
 
-// Restore adds a device that was enabled before a restart. If it cannot be
-// opened, it is enabled all the same, and failing: no device must not become
-// "nothing to audit to" because a disk is missing. The error says why; the
-// device is tried again until it works.
+// Restore adds a device that was enabled before a restart. If it cannot be opened, it is
+// nevertheless enabled, but failing, because a missing disk must not turn auditing off. The error
+// says why; the device is retried until it works.
 func (b *Broker) Restore(ctx context.Context, spec Spec) error {
 	return b.add(ctx, spec, "started", false)
 }
@@ -59,7 +58,8 @@ func (b *Broker) add(ctx context.Context, spec Spec, reason string, must bool) e
 	defer b.mu.Unlock()
 	old := *b.sinks.Load()
 	if slices.ContainsFunc(old, func(s *sink) bool { return s.spec.Path == spec.Path }) {
-		return fault.New("audit.Enable", fault.Invalid, "path: an audit device is already enabled at %q; disable it first or use another path", spec.Path)
+		return fault.New("audit.Enable", fault.Invalid,
+			"path: an audit device is already enabled at %q; disable it first or use another path", spec.Path)
 	}
 	s := newSink(spec, o, b.opts)
 	err = s.start(ctx, reason)
@@ -72,14 +72,15 @@ func (b *Broker) add(ctx context.Context, spec Spec, reason string, must bool) e
 	return err
 }
 
-// Disable takes the device at path away, after what waits for it was written.
+// Disable removes the device at path, after the waiting lines have been written.
 func (b *Broker) Disable(path string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := *b.sinks.Load()
 	i := slices.IndexFunc(old, func(s *sink) bool { return s.spec.Path == path })
 	if i < 0 {
-		return fault.New("audit.Disable", fault.NotFound, "path: no audit device is enabled at %q; list sys/audit for those that are", path)
+		return fault.New("audit.Disable", fault.NotFound,
+			"path: no audit device is enabled at %q; list sys/audit for those that are", path)
 	}
 	next := slices.Delete(slices.Clone(old), i, i+1)
 	b.sinks.Store(&next)
@@ -87,7 +88,7 @@ func (b *Broker) Disable(path string) error {
 	return nil
 }
 
-// Close stops all devices. Entries written later are refused.
+// Close stops all devices. Later writes are refused.
 func (b *Broker) Close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -96,8 +97,8 @@ func (b *Broker) Close() {
 	}
 }
 
-// Reopen opens every device anew, after a log rotation. The devices that could not be
-// opened are failing, and are tried again.
+// Reopen reopens every device, after a log rotation. Those that cannot be opened are failing, and
+// are retried.
 func (b *Broker) Reopen() error {
 	var all error
 	for _, s := range *b.sinks.Load() {
@@ -109,27 +110,27 @@ func (b *Broker) Reopen() error {
 // Enabled reports whether there is a device.
 func (b *Broker) Enabled() bool { return len(*b.sinks.Load()) > 0 }
 
-// Healthy reports whether Write would have somewhere to write to: no device is
-// enabled, or at least one works.
+// Healthy reports whether Write can succeed: no device is enabled, or at least one works.
 func (b *Broker) Healthy() bool {
 	sinks := *b.sinks.Load()
 	return len(sinks) == 0 || slices.ContainsFunc(sinks, (*sink).up)
 }
 
-// Hash returns the form in which the device at path shows a secret.
+// Hash returns a secret as the device at path shows it.
 func (b *Broker) Hash(path string, v secret.Value) (string, error) {
 	for _, s := range *b.sinks.Load() {
 		if s.spec.Path == path {
 			return s.plain.h.Hash(v), nil
 		}
 	}
-	return "", fault.New("audit.Hash", fault.NotFound, "path: no audit device is enabled at %q; list sys/audit for those that are", path)
+	return "", fault.New("audit.Hash", fault.NotFound,
+		"path: no audit device is enabled at %q; list sys/audit for those that are", path)
 }
 
-// Write writes entries, in this order and together, to every device. It returns
-// nil as soon as one device has written all of them, or if no device is
-// enabled. Otherwise the error's kind is Unavailable, and what the entries tell of
-// must not happen, or not be answered; a device may have some of the lines all the same.
+// Write writes entries, in this order and adjacent, to every device. It returns nil as soon as one
+// device has written all of them, or if no device is enabled. Otherwise, the error's kind is
+// Unavailable, and the caller must refuse what the entries describe, although a device may have
+// written some of the lines.
 func (b *Broker) Write(ctx context.Context, entries ...*Entry) error {
 	return b.write(ctx, func(s *sink, g *group) {
 		for _, e := range entries {
@@ -139,7 +140,7 @@ func (b *Broker) Write(ctx context.Context, entries ...*Entry) error {
 	})
 }
 
-// write has fill render the lines for each device.
+// write writes the lines that fill renders for each device.
 func (b *Broker) write(ctx context.Context, fill func(s *sink, g *group)) error {
 	for {
 		sinks := *b.sinks.Load()
@@ -166,7 +167,7 @@ func (b *Broker) write(ctx context.Context, fill func(s *sink, g *group)) error 
 			return nil
 		}
 		if t.gone.Load() && !b.same(sinks) {
-			continue // all that is left may be other devices, or none
+			continue // write to the devices that are enabled now
 		}
 		return &fault.Error{
 			Op: "audit.Write", Kind: fault.Unavailable,
@@ -178,8 +179,7 @@ func (b *Broker) write(ctx context.Context, fill func(s *sink, g *group)) error 
 
 func (b *Broker) same(sinks []*sink) bool { return slices.Equal(sinks, *b.sinks.Load()) }
 
-// Devices returns the status of every enabled device, in the order in which
-// they were enabled.
+// Devices returns the status of every device, in the order of enabling.
 func (b *Broker) Devices() []Status {
 	var all []Status
 	for _, s := range *b.sinks.Load() {
@@ -188,9 +188,9 @@ func (b *Broker) Devices() []Status {
 	return all
 }
 
-// Positions returns where each device stands, by its path. Kept in the store,
-// they show a file whose end was cut off, and let a chain go on in a new file
-// after a restart: see [Spec.Resume].
+// Positions returns the position of each device, by path. Core stores them, so that a file whose
+// end was cut off is detected, and the chain continues in a new file after a restart; see
+// [Spec.Resume].
 func (b *Broker) Positions() map[string]Position {
 	at := make(map[string]Position)
 	for _, s := range *b.sinks.Load() {

@@ -52,10 +52,12 @@ func TestEveryDeviceIsWritten(t *testing.T) {
 	}
 }
 
-// TestFullDisk: the write is refused, in each way it can go wrong; once there
-// is space, the device comes back by itself and the chain is whole.
+// TestFullDisk: a failed write is refused, however it fails. When there is space again, the device
+// recovers, and the chain is unbroken.
 func TestFullDisk(t *testing.T) {
-	for name, how := range map[string]func([]byte) (int, error){"not stored": notStored, "half stored": halfStored, "stored, error": lateError} {
+	for name, how := range map[string]func([]byte) (int, error){
+		"not stored": notStored, "half stored": halfStored, "stored, error": lateError,
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := new(fakeDevice)
@@ -64,7 +66,8 @@ func TestFullDisk(t *testing.T) {
 					t.Fatal(err)
 				}
 				d.set(func(d *fakeDevice) { d.fault = how })
-				if err := b.Write(t.Context(), readOf("during"), readOf("during2")); !fault.Is(err, fault.Unavailable) {
+				if err := b.Write(t.Context(), readOf("during"), readOf("during2")); !fault.Is(err,
+					fault.Unavailable) {
 					t.Fatalf("Write = %v, want Unavailable", err)
 				}
 				if b.Healthy() {
@@ -81,7 +84,8 @@ func TestFullDisk(t *testing.T) {
 				}
 				b.Close()
 				verified(t, d)
-				if text := d.String(); !strings.Contains(text, `"missed":"2"`) || !strings.Contains(text, `"id":"after"`) {
+				text := d.String()
+				if !strings.Contains(text, `"missed":"2"`) || !strings.Contains(text, `"id":"after"`) {
 					t.Errorf("want a line that says that two were missed, and the last one:\n%s", text)
 				}
 				if m := &b.Devices()[0].Metrics; (*m).Missed.Load() != 2 || (*m).Failures.Load() == 0 {
@@ -106,17 +110,19 @@ func TestOneOfTwoFails(t *testing.T) {
 			t.Error("not Healthy while one device works")
 		}
 		good.set(func(d *fakeDevice) { d.fault = notStored })
-		if err := b.Write(t.Context(), readOf("none")); !fault.Is(err, fault.Unavailable) || !errors.Is(err, syscall.ENOSPC) {
+		if err := b.Write(t.Context(), readOf("none")); !fault.Is(err, fault.Unavailable) ||
+			!errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("Write = %v, want Unavailable with the cause", err)
 		}
-		if msg := fault.Message(b.Write(t.Context(), readOf("none"))); !strings.Contains(msg, "no audit device can write") {
+		msg := fault.Message(b.Write(t.Context(), readOf("none")))
+		if !strings.Contains(msg, "no audit device can write") {
 			t.Errorf("the client reads %q", msg)
 		}
 	})
 }
 
-// TestBlockedDevice: a device that hangs – a pipe that nobody reads, a dead file
-// server – holds nobody for longer than its timeout, once.
+// TestBlockedDevice: a device that hangs, such as a pipe without reader or a dead file server,
+// delays requests only once, and not longer than its timeout.
 func TestBlockedDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := new(fakeDevice)
@@ -158,8 +164,7 @@ func TestBlockedDevice(t *testing.T) {
 	})
 }
 
-// TestBlockedReopen: a file server that dies during a log rotation holds nobody
-// either.
+// TestBlockedReopen: neither does a file server that dies during a log rotation.
 func TestBlockedReopen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := new(fakeDevice)
@@ -169,7 +174,8 @@ func TestBlockedReopen(t *testing.T) {
 		go b.Reopen()
 		synctest.Wait()
 		start := time.Now()
-		if err := b.Write(t.Context(), readOf("1")); !fault.Is(err, fault.Unavailable) || time.Since(start) > DefaultTimeout {
+		if err := b.Write(t.Context(), readOf("1")); !fault.Is(err, fault.Unavailable) ||
+			time.Since(start) > DefaultTimeout {
 			t.Errorf("Write = %v after %v, want Unavailable within %v", err, time.Since(start), DefaultTimeout)
 		}
 		d.set(func(d *fakeDevice) { d.block = nil })
@@ -216,7 +222,7 @@ func TestBlockedDeviceBesideAnother(t *testing.T) {
 	})
 }
 
-// TestWriteEndsWithContext: who goes away does not wait for the device.
+// TestWriteEndsWithContext: a caller whose context ends does not wait for the device.
 func TestWriteEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := new(fakeDevice)
@@ -235,7 +241,7 @@ func TestWriteEndsWithContext(t *testing.T) {
 	})
 }
 
-// TestDisableUnderLoad: disabling a device refuses nobody.
+// TestDisableUnderLoad: disabling a device makes no write fail.
 func TestDisableUnderLoad(t *testing.T) {
 	one, two := new(fakeDevice), new(fakeDevice)
 	b := brokerOn(t, one, two)
@@ -277,8 +283,8 @@ func TestDisableUnderLoad(t *testing.T) {
 	verified(t, two)
 }
 
-// TestDisableBetween: a device that is disabled after the write has begun is no
-// reason to refuse: the write begins again with what is enabled then.
+// TestDisableBetween: if a device is disabled during a write, the write is repeated with the
+// devices that are enabled then.
 func TestDisableBetween(t *testing.T) {
 	for _, other := range []bool{false, true} {
 		d, second := new(fakeDevice), new(fakeDevice)
@@ -304,7 +310,7 @@ func TestDisableBetween(t *testing.T) {
 	}
 }
 
-// TestLateAlarm: a watchdog that fires when its call has returned does nothing.
+// TestLateAlarm: a watchdog that fires after its call has returned does nothing.
 func TestLateAlarm(t *testing.T) {
 	b := brokerOn(t, new(fakeDevice))
 	s := (*b.sinks.Load())[0]
@@ -318,7 +324,7 @@ func TestLateAlarm(t *testing.T) {
 	}
 }
 
-// TestTooMuchWaits: what waits for a slow device beside a fast one is bounded.
+// TestTooMuchWaits: the lines that wait for a slow device, while another is fast, are limited.
 func TestTooMuchWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := new(fakeDevice)
@@ -372,8 +378,7 @@ func TestRestoreOfMissingDevice(t *testing.T) {
 	})
 }
 
-// TestRestoreOfDamagedOptions: what was stored cannot be understood, but it is
-// not nothing.
+// TestRestoreOfDamagedOptions: a device with unreadable options is enabled, but failing.
 func TestRestoreOfDamagedOptions(t *testing.T) {
 	b := NewBroker(Options{})
 	defer b.Close()
@@ -405,7 +410,8 @@ func TestRefusedOptions(t *testing.T) {
 		spec := new(fakeDevice).spec("0/")
 		spec.Options = map[string]string{test.option: test.value}
 		err := b.Enable(t.Context(), spec)
-		if !fault.Is(err, fault.Invalid) || !strings.HasPrefix(fault.Message(err), test.option+":") || !strings.Contains(fault.Message(err), test.want) {
+		if !fault.Is(err, fault.Invalid) || !strings.HasPrefix(fault.Message(err), test.option+":") ||
+			!strings.Contains(fault.Message(err), test.want) {
 			t.Errorf("%s=%s: %v", test.option, test.value, err)
 		}
 		b.Close()
@@ -425,9 +431,9 @@ func TestRefusedOptions(t *testing.T) {
 	}
 }
 
-// TestOwed: entries that no device takes are rendered, kept, and written in
-// their order when a device is back, without a secret on the way.
-func TestOwed(t *testing.T) {
+// TestPending: entries that no device can write are rendered and stored without secrets, and
+// written in order when a device works again.
+func TestPending(t *testing.T) {
 	one, two := new(fakeDevice), new(fakeDevice)
 	b := NewBroker(Options{})
 	defer b.Close()
@@ -445,7 +451,8 @@ func TestOwed(t *testing.T) {
 	for i := range 3 {
 		a := Expiry(fmt.Sprintf("expiry-%d", i), "database/creds/app/"+canaries[0].RevealString()[:4], Mount{})
 		e := a.Request(time.Now())
-		stored = append(stored, b.Render(e, e.Answered(time.Now(), &Response{Data: Data{V: map[string]secret.Value{"password": canaries[1]}}}, "")))
+		stored = append(stored, b.Render(e,
+			e.Answered(time.Now(), &Response{Data: Data{V: map[string]secret.Value{"password": canaries[1]}}}, "")))
 		if bytes.Contains(stored[i], canaries[1].Reveal()) {
 			t.Fatalf("what is stored holds a secret: %s", stored[i])
 		}
@@ -473,15 +480,18 @@ func TestOwed(t *testing.T) {
 			t.Errorf("an owed line holds a secret:\n%s", text)
 		}
 	}
-	for _, damaged := range []string{"", "{", `{"lines":{"raw/":[1]}}`, `{"lines":{"raw/":["x"]}}`, "{\"lines\":{\"raw/\":[{\"time\":\"\"\n,\"a\":1}]}}"} {
+	for _, damaged := range []string{
+		"", "{", `{"lines":{"raw/":[1]}}`, `{"lines":{"raw/":["x"]}}`,
+		"{\"lines\":{\"raw/\":[{\"time\":\"\"\n,\"a\":1}]}}",
+	} {
 		if err := b.WriteRendered(t.Context(), []byte(damaged)); !fault.Is(err, fault.Internal) {
 			t.Errorf("WriteRendered(%q) = %v, want Internal", damaged, err)
 		}
 	}
 }
 
-// TestResume: the chain goes on from a position kept elsewhere, so that a file
-// whose end was cut off shows.
+// TestResume: the chain continues from a position that is stored elsewhere, so that a file whose
+// end was cut off is detected.
 func TestResume(t *testing.T) {
 	d := new(fakeDevice)
 	b := brokerOn(t, d)

@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// A Position names one line of a device and all lines before it. The zero
-// Position is before the first line.
+// A Position identifies a line of a device, and all lines before it. The zero Position is before
+// the first line.
 type Position struct {
 	Sequence uint64 `json:"sequence"`
 	Hash     string `json:"hash"` // "sha256:<hex>" of the line without its newline
@@ -34,22 +34,22 @@ const (
 	previousKey = `,"previous":"`
 )
 
-// A digest is the hash of a line, begun with its body. The chain makes one line wait for the hash of the one
-// before; so each caller hashes the bodies of its own lines, and what is done one after the other is
-// the trailers.
+// A digest is the hash of a line whose body has been hashed. Each line needs the hash of the one
+// before, so callers hash the bodies concurrently, and only the trailers are hashed one after the
+// other.
 type digest struct{ hash.Hash }
 
 var digests = sync.Pool{New: func() any { return &digest{sha256.New()} }}
 
-// begin hashes a rendered entry, but for its last brace: the trailer goes before that.
+// begin hashes a rendered entry without its last brace, before which the trailer is inserted.
 func begin(body []byte) *digest {
 	d := digests.Get().(*digest)
 	d.Reset()
-	_, _ = d.Write(body[:len(body)-1]) // it does not fail
+	_, _ = d.Write(body[:len(body)-1]) // never fails
 	return d
 }
 
-// end hashes what follows the body, and returns the whole line's hash.
+// end hashes the trailer, and returns the line's hash.
 func (d *digest) end(trailer []byte) string {
 	_, _ = d.Write(trailer)
 	var sum [sha256.Size]byte
@@ -58,8 +58,8 @@ func (d *digest) end(trailer []byte) string {
 	return text
 }
 
-// appendLine appends a rendered entry, of which d is the begun hash, as the line after p, with its newline,
-// and returns the line's own position.
+// appendLine appends a rendered entry, whose digest is d, as the line after p, and returns its
+// position.
 func appendLine(dst, body []byte, d *digest, p Position, torn int) ([]byte, Position) {
 	dst = append(dst, body[:len(body)-1]...)
 	from := len(dst)
@@ -86,8 +86,8 @@ func hashText(sum []byte) string {
 	return string(hex.AppendEncode(append(text[:0], hashPrefix...), sum))
 }
 
-// ParseLine returns the position of a line, given without its newline; false
-// if it is no whole line of an audit device.
+// ParseLine returns the position of a line without its newline; false: it is not a whole line of
+// an audit device.
 func ParseLine(line []byte) (Position, bool) {
 	t, ok := parseTrailer(line)
 	if !ok {
@@ -104,8 +104,8 @@ func StartsLine(b []byte) bool {
 	return bytes.HasPrefix(b, []byte(lineStart))
 }
 
-// parseTrailer reads the end of a line. A string value cannot imitate it: its
-// quotes would be escaped.
+// parseTrailer reads the end of a line. A string value cannot imitate it, because its quotes are
+// escaped.
 func parseTrailer(line []byte) (t trailer, ok bool) {
 	rest, ok := bytes.CutSuffix(line, []byte(`"}`))
 	if !ok || !bytes.HasPrefix(line, []byte(lineStart)) {
@@ -131,7 +131,7 @@ func parseTrailer(line []byte) (t trailer, ok bool) {
 	return t, json.Valid(line)
 }
 
-// cutNumber cuts key and the decimal number after it off the end of b.
+// cutNumber removes key, and the decimal number after it, from the end of b.
 func cutNumber(b []byte, key string) (before []byte, n uint64, ok bool) {
 	i := len(b)
 	for i > 0 && b[i-1] >= '0' && b[i-1] <= '9' {

@@ -16,9 +16,9 @@ import (
 type fakeDevice struct {
 	mu    sync.Mutex
 	text  bytes.Buffer
-	fault func(lines []byte) (stored int, err error) // of every write while it is set
+	fault func(lines []byte) (stored int, err error) // called by every write while it is set
 	gone  error                                      // of opening
-	block chan struct{}                              // writes wait for it
+	block chan struct{}                              // writes wait for this
 	ended bool
 }
 
@@ -100,7 +100,7 @@ func (d *fakeDevice) String() string {
 	return d.text.String()
 }
 
-// The ways in which a write on a full disk goes wrong.
+// The ways in which a write on a full disk fails.
 var (
 	notStored  = func([]byte) (int, error) { return 0, syscall.ENOSPC }
 	halfStored = func(lines []byte) (int, error) { return len(lines) / 2, syscall.ENOSPC }
@@ -133,7 +133,7 @@ func readOf(id string) *Entry {
 	}
 }
 
-// verified checks the chain from its first line on.
+// verified verifies the chain from its first line.
 func verified(t *testing.T, d *fakeDevice) Report {
 	t.Helper()
 	report, err := VerifyAfter(Position{}, bytes.NewReader([]byte(d.String())))

@@ -17,7 +17,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// devicePrefix is where enabled audit devices are kept.
+// devicePrefix precedes the keys of enabled devices.
 const devicePrefix = "core/audit/"
 
 // deviceRow is the record of one enabled device.
@@ -58,13 +58,14 @@ func NewDevices(view *barrier.View, broker *Broker, types []Type) *Devices {
 func (d *Devices) spec(row deviceRow) (Spec, error) {
 	i := slices.IndexFunc(d.types, func(t Type) bool { return t.Name == row.Type })
 	if i < 0 {
-		return Spec{}, fault.New("audit.Devices", fault.Invalid, "field \"type\": there is no audit device %q; there is %s", row.Type, d.kinds())
+		return Spec{}, fault.New("audit.Devices", fault.Invalid,
+			"field \"type\": there is no audit device %q; there is %s", row.Type, d.kinds())
 	}
 	return Spec{Type: d.types[i], Path: row.Path, Options: row.Options, Salt: secret.New(row.Salt)}, nil
 }
 
-// Restore opens the devices that were enabled before. One that cannot be
-// opened stays enabled and failing: it must not become "nothing to audit to".
+// Restore opens the devices that were enabled before. One that cannot be opened stays enabled, but
+// failing, because a missing disk must not turn auditing off.
 func (d *Devices) Restore(ctx context.Context, log *slog.Logger) error {
 	stood, err := d.view.Get(ctx, positionKey)
 	if err != nil {
@@ -90,27 +91,28 @@ func (d *Devices) Restore(ctx context.Context, log *slog.Logger) error {
 		}
 		spec.Resume = positions[row.Path]
 		if err := d.broker.Restore(ctx, spec); err != nil {
-			log.Error("opening an audit device; requests are refused until one writes", "device", row.Path, "error", err)
+			log.Error("opening an audit device; requests are refused until one writes", "device", row.Path, "error",
+				err)
 		}
 		d.rows = append(d.rows, row)
 	}
 	return nil
 }
 
-// positionKey is where the devices' positions are kept, so that a chain goes on
-// over a file that was rotated while the server was down.
+// positionKey is the key of the devices' positions, with which a chain continues even if a file
+// was rotated while the server was down.
 const positionKey = "core/audit-position"
 
-// SavePositions stores where the devices stand, if they have moved on.
+// SavePositions stores the devices' positions, if they have changed.
 func (d *Devices) SavePositions(ctx context.Context) error {
-	now := d.broker.Positions()
+	current := d.broker.Positions()
 	d.mu.Lock()
-	same := maps.Equal(now, d.saved)
+	same := maps.Equal(current, d.saved)
 	d.mu.Unlock()
 	if same {
 		return nil
 	}
-	b, err := json.Marshal(now)
+	b, err := json.Marshal(current)
 	if err != nil {
 		return fault.Wrap("audit.Devices", fault.Internal, err)
 	}
@@ -119,11 +121,11 @@ func (d *Devices) SavePositions(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.saved = now
+	d.saved = current
 	return nil
 }
 
-// Enable opens a device and keeps its record.
+// Enable opens a device and stores its record.
 func (d *Devices) Enable(ctx context.Context, e Enabled) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -132,9 +134,12 @@ func (d *Devices) Enable(ctx context.Context, e Enabled) error {
 		return fault.New("audit.Devices", fault.Invalid, "path: it must be one name, such as \"file\", not %q", path)
 	}
 	if slices.ContainsFunc(d.rows, func(r deviceRow) bool { return r.Path == path }) {
-		return fault.New("audit.Devices", fault.Invalid, "path: an audit device is already enabled at %q; disable it first or use another path", path)
+		return fault.New("audit.Devices", fault.Invalid,
+			"path: an audit device is already enabled at %q; disable it first or use another path", path)
 	}
-	row := deviceRow{Path: path, Type: e.Type, Description: e.Description, Options: e.Options, Local: e.Local, Salt: salt()}
+	row := deviceRow{
+		Path: path, Type: e.Type, Description: e.Description, Options: e.Options, Local: e.Local, Salt: salt(),
+	}
 	spec, err := d.spec(row)
 	if err != nil {
 		return err
@@ -156,7 +161,7 @@ func (d *Devices) Enable(ctx context.Context, e Enabled) error {
 	return nil
 }
 
-// Disable closes a device and forgets it. One that is not there is success.
+// Disable closes a device and removes its record, if it exists.
 func (d *Devices) Disable(ctx context.Context, path string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -177,7 +182,8 @@ func (d *Devices) List() []Enabled {
 	defer d.mu.Unlock()
 	var out []Enabled
 	for _, r := range d.rows {
-		out = append(out, Enabled{Path: r.Path, Type: r.Type, Description: r.Description, Local: r.Local, Options: r.Options})
+		out = append(out,
+			Enabled{Path: r.Path, Type: r.Type, Description: r.Description, Local: r.Local, Options: r.Options})
 	}
 	return out
 }
@@ -187,14 +193,14 @@ func (d *Devices) Hash(path string, input secret.Value) (string, error) {
 	return d.broker.Hash(path, input)
 }
 
-// salt is what a new device hashes with.
+// salt returns a random salt for a new device.
 func salt() []byte {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // never fails
 	return b
 }
 
-// kinds names the kinds of device that there are.
+// kinds lists the kinds of device, for errors.
 func (d *Devices) kinds() string {
 	var names []string
 	for _, t := range d.types {

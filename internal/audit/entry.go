@@ -17,7 +17,7 @@ const (
 	KindResponse Kind = "response" // before the answer
 )
 
-// An Entry is one line. Which fields exist for what:
+// An Entry is one line. Its fields:
 //
 //	request line            Time, Auth, Decision, Request; Error if it was refused at once
 //	response line           the same, and Response; Error if it failed
@@ -26,18 +26,18 @@ const (
 //	login                   Response.Auth is the new token
 //	credentials issued      Response.LeaseID and Response.Data
 //	wrapped answer          Response.Wrap, and Data or Auth as they are inside
-//	the server's own doing  see [Action]
+//	action of the server    see [Action]
 //
 // An entry is read only while [Broker.Write] or [Broker.Render] runs.
 type Entry struct {
 	Kind     Kind
 	Time     time.Time
-	Auth     *Auth     // who; nil: nobody
-	Decision *Decision // what the policies said; nil: they were not asked
+	Auth     *Auth     // the caller; nil: none
+	Decision *Decision // of the policies; nil: they were not evaluated
 	Request  *Request
 	Response *Response // of a response line; may be nil
-	// Error is what the client was told, in Vault's form: see [ErrorText]. It
-	// stays readable, so it must hold no secret and no third party's words.
+	// Error is the text for the client; see [ErrorText]. It is written in clear, so it must not
+	// contain a secret or a text of a third party.
 	Error string
 }
 
@@ -48,9 +48,9 @@ func (e *Entry) Answered(at time.Time, r *Response, errText string) *Entry {
 	return &answer
 }
 
-// An Auth is a token: who asks, or what a login gave. It renders itself once
-// for each device and keeps that, so hold one per token, do not change it
-// after its first use, and do not copy it.
+// An Auth is a token: the caller's, or the result of a login. It is rendered once for each device,
+// and caches that, so keep one per token, do not change it after its first use, and do not copy
+// it.
 type Auth struct {
 	Token            secret.Value
 	Accessor         string
@@ -68,29 +68,29 @@ type Auth struct {
 	fragments atomic.Pointer[fragment]
 }
 
-// A Decision is what the policies said.
+// A Decision is the result of evaluating the policies.
 type Decision struct {
 	Allowed  bool
 	Granting []string // the policies that allowed it
 }
 
-// A Request is what was asked. Both lines of an operation share it.
+// A Request describes a request. Both lines of an operation share it.
 type Request struct {
 	ID         string
-	ClientID   string // the entity, or what stands for it in client counts
+	ClientID   string // the entity, or its replacement in client counts
 	Operation  string // "create", "read", "update", "patch", "delete", "list", "revoke", …
 	Path       string // the canonical path
 	Mount      Mount
 	Namespace  Namespace
-	Token      secret.Value // a token that was presented and is not valid; otherwise Auth has it
+	Token      secret.Value // an invalid token; Auth has a valid one
 	Data       Payload
 	Remote     netip.AddrPort
 	Headers    []Header
 	WrapTTL    time.Duration
 	CertSerial string // of the client's certificate
 
-	// What a renderer made of it for the first of its lines, for the second. No two
-	// goroutines write entries of one request.
+	// The rendered request, which the first line caches for the second. Only one goroutine writes
+	// the entries of a request.
 	text   []byte
 	textBy *renderer
 }
@@ -103,20 +103,20 @@ type Mount struct {
 	Class    string // "secret" or "auth"
 }
 
-// A Namespace holds a request's path. The zero value is the root namespace.
+// A Namespace is that of a request's path. The zero value is the root namespace.
 type Namespace struct {
 	ID   string
 	Path string
 }
 
-// A Header is one that the operator chose to audit.
+// A Header is a request header that the operator chose to audit.
 type Header struct {
 	Name   string // lower case
 	Values []string
 	Hash   bool // hash the values
 }
 
-// A Response is what is about to be answered.
+// A Response describes the answer.
 type Response struct {
 	Auth     *Auth
 	Data     Payload
@@ -126,7 +126,7 @@ type Response struct {
 	Redirect string
 }
 
-// A Wrap says that the answer was stored for one reading.
+// A Wrap describes a wrapped answer.
 type Wrap struct {
 	Token           secret.Value
 	Accessor        string

@@ -10,9 +10,9 @@ import (
 	"github.com/keyturn/keyturn/internal/hostfile"
 )
 
-// Options of a [Broker]. The zero value is good.
+// Options of a [Broker]. The zero value is usable.
 type Options struct {
-	StorageDir string           // where no device may write; empty: there is none
+	StorageDir string           // where no device may write; may be empty
 	Folders    hostfile.Folders // where devices may write files; none: see [Config]
 	Timeout    time.Duration    // of one write; 0: [DefaultTimeout]
 	Log        *slog.Logger     // nil: no log
@@ -34,29 +34,30 @@ func (g *group) hash() {
 	}
 }
 
-// maxPooled keeps one huge answer from staying in memory for ever.
+// maxPooled is the size above which a buffer is not reused, so that a huge answer does not stay in
+// memory.
 const maxPooled = 1 << 20
 
 var groups = sync.Pool{New: func() any { return new(group) }}
 
-// A tally counts what has become of one call's lines at each device.
+// A tally counts the devices that have written the lines of one call.
 type tally struct {
-	done chan struct{} // closed when one device has written or all have not
+	done chan struct{} // closed when one device has written, or all have failed
 	ok   atomic.Bool
 	gone atomic.Bool // a device was disabled meanwhile
 
-	mu     sync.Mutex // guards:
-	open   int        // devices that have not said yet
-	closed bool
-	causes []error
+	mu      sync.Mutex // guards:
+	pending int        // devices without a result
+	closed  bool
+	causes  []error
 }
 
-func newTally(devices int) *tally { return &tally{done: make(chan struct{}), open: devices} }
+func newTally(devices int) *tally { return &tally{done: make(chan struct{}), pending: devices} }
 
-func (t *tally) settle(err error) {
+func (t *tally) report(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.open--
+	t.pending--
 	switch {
 	case err == nil:
 		t.ok.Store(true)
@@ -65,7 +66,7 @@ func (t *tally) settle(err error) {
 	default:
 		t.causes = append(t.causes, err)
 	}
-	if !t.closed && (err == nil || t.open == 0) {
+	if !t.closed && (err == nil || t.pending == 0) {
 		t.closed = true
 		close(t.done)
 	}

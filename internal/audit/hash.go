@@ -13,10 +13,10 @@ import (
 
 const hmacPrefix = "hmac-sha256:"
 
-// A Hasher replaces plaintext by its HMAC under one device's salt. It is safe
-// for concurrent use, and does not allocate but for dst.
+// A Hasher replaces plaintext by its HMAC with one device's salt. It is safe for concurrent use,
+// and only allocates for dst.
 type Hasher struct {
-	// Raw leaves plaintext as it is: the device's option log_raw.
+	// Raw leaves plaintext unchanged; it is the device's option log_raw.
 	Raw bool
 
 	states sync.Pool // *hashState
@@ -70,7 +70,7 @@ func (h *Hasher) appendSecret(dst []byte, v secret.Value) []byte {
 	return dst
 }
 
-// Hash returns the HMAC of v as it stands in the lines of a device without log_raw.
+// Hash returns the HMAC of v as in the lines of a device without log_raw.
 func (h *Hasher) Hash(v secret.Value) string {
 	s := h.states.Get().(*hashState)
 	defer h.states.Put(s)

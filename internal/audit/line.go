@@ -10,24 +10,23 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// A renderer makes lines for one device.
+// A renderer renders lines for one device.
 type renderer struct {
 	h             *Hasher
 	plainAccessor bool // hmac_accessor=false
 	elideLists    bool
 }
 
-// A fragment is a token as one renderer writes it. Fragments of one token are
-// a list, because a server has one device, or two.
+// A fragment is a token that one renderer has rendered. The fragments of a token are a list,
+// because servers have only one or two devices.
 type fragment struct {
 	by      *renderer
-	auth    []byte // members of "auth", but for what changes with the request
+	auth    []byte // members of "auth" that do not depend on the request
 	request []byte // `,"client_token":…,"client_token_accessor":…`
 	next    *fragment
 }
 
-// entry appends a whole line but for the end that the device's chain gives:
-// a JSON object without a newline.
+// entry appends an entry as a JSON object, without the trailer and the newline.
 func (r *renderer) entry(dst []byte, e *Entry) []byte {
 	dst = append(dst, `{"time":"`...)
 	dst = e.Time.UTC().AppendFormat(dst, time.RFC3339Nano)
@@ -103,7 +102,7 @@ func (r *renderer) response(dst []byte, e *Entry) []byte {
 	from := len(dst)
 	if a.Auth != nil {
 		dst = append(dst, `,"auth":{`...)
-		dst = append(r.auth(dst, a.Auth), '}') // it is told once: nothing of it is kept
+		dst = append(r.auth(dst, a.Auth), '}') // not cached, because it is written once
 	}
 	if a.LeaseID != "" {
 		dst = append(dst, `,"secret":{"lease_id":`...)
@@ -128,8 +127,8 @@ func (r *renderer) response(dst []byte, e *Entry) []byte {
 	return append(dst, '}')
 }
 
-// payload appends p on one line: with log_raw, a user's JSON comes as it was
-// sent, and a raw newline in JSON can only be white space.
+// payload appends p on one line. With log_raw, it contains JSON as the user sent it, in which a
+// raw newline can only be white space.
 func (r *renderer) payload(dst []byte, p Payload, short bool) []byte {
 	from := len(dst)
 	if short {
@@ -188,7 +187,7 @@ func (r *renderer) headers(dst []byte, headers []Header) []byte {
 	return append(dst, '}')
 }
 
-// fragment returns a's form for this renderer, made at its first use.
+// fragment returns the fragment of a for this renderer, and renders it at the first use.
 func (r *renderer) fragment(a *Auth) *fragment {
 	head := a.fragments.Load()
 	for f := head; f != nil; f = f.next {
@@ -205,7 +204,7 @@ func (r *renderer) fragment(a *Auth) *fragment {
 		f.request = append(f.request, `,"client_token_accessor":`...)
 		f.request = r.accessor(f.request, a.Accessor)
 	}
-	a.fragments.CompareAndSwap(head, f) // who loses makes it again next time
+	a.fragments.CompareAndSwap(head, f) // if it fails, the next use renders it again
 	return f
 }
 

@@ -9,22 +9,22 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A Spec is what core keeps of one enabled device.
+// A Spec describes one enabled device.
 type Spec struct {
 	Type    Type
 	Path    string            // where it is enabled: "file/"
 	Options map[string]string // as the operator gave them; see [Broker.Enable]
 	Salt    secret.Value      // made at random when the device was enabled, at least 16 bytes
-	// Resume is a position that the device is known to have reached. The
-	// chain goes on from here, or from the device's last line if that is later.
+	// Resume is a position that the device has reached. The chain continues from there, or from
+	// the device's last line if that is later.
 	Resume Position
 }
 
-// minSalt is the least number of bytes of a device's salt: below, the HMACs of
-// short secrets could be guessed.
+// minSalt is the minimum length of a device's salt. With a shorter salt, short secrets could be
+// guessed from their HMACs.
 const minSalt = 16
 
-// options are those that every device has.
+// options are the common options of all devices.
 type options struct {
 	raw          bool // log_raw: no hashing
 	hashAccessor bool // hmac_accessor: hash token accessors, too (default)
@@ -43,24 +43,28 @@ func (s Spec) parse() (options, error) {
 	if s.Salt.Len() < minSalt {
 		return o, fault.New("audit.Enable", fault.Internal, "the audit device %q has no salt", s.Path)
 	}
-	for name, to := range map[string]*bool{"log_raw": &o.raw, "hmac_accessor": &o.hashAccessor, "elide_list_responses": &o.elideLists} {
+	for name, to := range map[string]*bool{
+		"log_raw": &o.raw, "hmac_accessor": &o.hashAccessor, "elide_list_responses": &o.elideLists,
+	} {
 		if err := o.flag(name, to); err != nil {
 			return o, err
 		}
 	}
 	if o.device["prefix"] != "" {
-		return o, fault.New("audit.Enable", fault.Invalid, "prefix: text before each line is refused, because it could turn the audit file into a script; leave the option out")
+		return o, fault.New("audit.Enable", fault.Invalid,
+			"prefix: text before each line is refused, because it could turn the audit file into a script; leave the option out")
 	}
 	if f := o.device["format"]; f != "" && f != "json" {
-		return o, fault.New("audit.Enable", fault.Invalid, "format: %q is not supported; use \"json\" or leave the option out", f)
+		return o, fault.New("audit.Enable", fault.Invalid,
+			"format: %q is not supported; use \"json\" or leave the option out", f)
 	}
 	delete(o.device, "prefix")
 	delete(o.device, "format")
 	return o, nil
 }
 
-// refused is a device that cannot be opened with the options that were stored
-// for it, but is there, failing, until it is disabled.
+// refused returns a device that is enabled but always failing, because its stored options are
+// invalid.
 func (s Spec) refused(why error) Spec {
 	salt := make([]byte, minSalt)
 	_, _ = rand.Read(salt) // it does not fail: it ends the process instead
@@ -69,7 +73,7 @@ func (s Spec) refused(why error) Spec {
 	return s
 }
 
-// flag takes a boolean option out of the device's own.
+// flag removes a boolean option from the device's own, and stores its value in to.
 func (o *options) flag(name string, to *bool) error {
 	text, given := o.device[name]
 	delete(o.device, name)

@@ -9,15 +9,14 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// A Payload is the data of a request or an answer. AppendAudit appends one JSON
-// value in which each leaf that may be secret is replaced by its HMAC. A nil
-// Payload is absent.
+// A Payload is the data of a request or an answer. AppendAudit appends one JSON value in which
+// each leaf that may be secret is replaced by its HMAC. A nil Payload is omitted.
 type Payload interface {
 	AppendAudit(dst []byte, h *Hasher) []byte
 }
 
-// Data is a payload that wire encodes: every string, number and boolean is
-// hashed, but for the outermost members that Clear names.
+// Data is a payload that wire encodes. Every string, number and boolean is hashed, except in the
+// outermost members that Clear names.
 type Data struct {
 	V     any
 	Clear []string
@@ -31,8 +30,8 @@ func (d Data) AppendAudit(dst []byte, h *Hasher) []byte {
 	return wire.AppendAudit(dst, d.V, h.leaf, d.Clear...)
 }
 
-// Detail is a payload of texts that are no secrets and stay readable: what the
-// server says of its own doing.
+// Detail is a payload of texts that are not secret, and are written in clear. It describes an
+// [Action].
 type Detail map[string]string
 
 // AppendAudit implements [Payload].
@@ -48,12 +47,11 @@ func (d Detail) AppendAudit(dst []byte, _ *Hasher) []byte {
 	return append(dst, '}')
 }
 
-// elided are the members of a listing's data that elide_list_responses
-// replaces by how many there are.
+// elided are the members of a list's data that elide_list_responses replaces by their number of
+// elements.
 var elided = []string{"keys", "key_info"}
 
-// elide appends a listing's data, given as JSON text, with its long members
-// replaced by their number of elements.
+// elide appends a list's data, given as JSON, with the elided members replaced.
 func elide(dst, text []byte) []byte {
 	from := len(dst)
 	dst = append(dst, '{')

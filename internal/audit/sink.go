@@ -10,55 +10,55 @@ import (
 )
 
 const (
-	// maxWaiting bounds what waits for a slow device while another one is fast.
+	// maxWaiting limits the bytes that wait for a slow device while another one is fast.
 	maxWaiting = 64 << 20
-	// stopWait is how long a device is given to finish when it is disabled.
+	// stopWait is how long a disabled device may take to finish.
 	stopWait = time.Second
-	// A failing device is probed after firstRetry, then twice as late each time
-	// up to lastRetry: it should be back within seconds of a disk's being mended.
+	// A failing device is probed after firstRetry, and then after pauses that double up to
+	// lastRetry, so that it recovers within seconds after the disk has.
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = time.Second
 )
 
-// A sink is one enabled device with the lines that wait for it.
+// A sink is one enabled device with its waiting lines.
 type sink struct {
 	spec    Spec
 	lines   *renderer // as the device's options say
-	plain   *renderer // the same, but never raw: for lines that are kept before they are written
+	plain   *renderer // the same, but never raw, for lines that are stored before they are written
 	options map[string]string
 	broker  Options
 	log     *slog.Logger
 	metrics Metrics
 
-	wake    chan struct{}              // something waits
+	wake    chan struct{}              // signals that lines are waiting
 	control chan func(context.Context) // run between two writes
 	quit    chan struct{}
 	done    chan struct{} // closed when the goroutine has ended
 
 	mu       sync.Mutex // guards:
-	waiting  *batch     // gathers the next write; nil: nothing waits
+	waiting  *batch     // the next write; nil: nothing waits
 	current  *batch     // being written
-	spare    []*batch   // their buffers are used again
+	spare    []*batch   // whose buffers are reused
 	down     error      // why the device is failing; nil: it works
 	stopped  bool
 	position Position // chain.at, for others to see
-	calls    uint64   // counts beginnings and ends of calls of the device
-	late     bool     // the call under way was given up
+	calls    uint64   // number of beginnings and ends of calls of the device
+	late     bool     // the current call has timed out
 
 	chain chain // of the goroutine alone
 }
 
-// A chain is what a sink's goroutine knows of its device.
+// A chain is the state of a device that only the sink's goroutine uses.
 type chain struct {
 	dev    Device // nil: could not be opened yet
 	at     Position
-	torn   int           // to be said in the next line
-	missed uint64        // lines missed, as of the last line that said so
+	torn   int           // reported in the next line
+	missed uint64        // missed lines that have been reported
 	wait   time.Duration // until the next probe
 	out    []byte        // the next write's bytes
 }
 
-// A batch is what is written at once.
+// A batch is the lines of one write.
 type batch struct {
 	group
 	tallies []*tally
@@ -94,22 +94,23 @@ func (s *sink) up() bool {
 func (s *sink) status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Status{Path: s.spec.Path, Type: s.spec.Type.Name, Up: s.down == nil, Position: s.position, Metrics: &s.metrics}
+	st := Status{
+		Path: s.spec.Path, Type: s.spec.Type.Name, Up: s.down == nil, Position: s.position, Metrics: &s.metrics,
+	}
 	if s.down != nil {
 		st.Cause = s.down.Error()
 	}
 	return st
 }
 
-// start starts the goroutine and returns once the device was opened and a line
-// written, or the reason why not.
+// start starts the goroutine, and waits until the device has been opened and a line written.
 func (s *sink) start(ctx context.Context, reason string) error {
 	opened := make(chan error, 1)
 	go s.run(context.WithoutCancel(ctx), func(ctx context.Context) { opened <- s.recover(ctx, reason) })
 	return s.await(opened, "opening")
 }
 
-// reopen has the goroutine open the device anew.
+// reopen makes the goroutine reopen the device.
 func (s *sink) reopen() error {
 	reopened := make(chan error, 1)
 	f := func(ctx context.Context) { reopened <- s.rotate(ctx) }
@@ -136,14 +137,14 @@ func (s *sink) await(done <-chan error, doing string) error {
 	}
 }
 
-// stop ends the sink: what waits is written, then the device is closed. A
-// device that hangs in a write is left to its goroutine, which closes it when the write returns.
+// stop writes the waiting lines, and closes the device. If the device hangs in a write, its
+// goroutine closes it when the write returns.
 func (s *sink) stop() {
 	s.mu.Lock()
-	again := s.stopped
+	alreadyStopped := s.stopped
 	s.stopped = true
 	s.mu.Unlock()
-	if again {
+	if alreadyStopped {
 		return
 	}
 	close(s.quit)
@@ -156,12 +157,12 @@ func (s *sink) stop() {
 	}
 }
 
-// enqueue copies the lines of one call to what waits. The tally hears of them
-// once, from here or from the goroutine.
+// enqueue adds the lines of one call to the waiting batch. The tally gets one result, from here or
+// from the goroutine.
 func (s *sink) enqueue(g *group, t *tally) {
 	if err := s.join(g, t); err != nil {
 		s.metrics.Missed.Add(uint64(len(g.ends)))
-		t.settle(err)
+		t.report(err)
 	}
 }
 
@@ -199,7 +200,7 @@ func (s *sink) join(g *group, t *tally) error {
 	return nil
 }
 
-// take moves what waits to be written now.
+// take makes the waiting batch the current one.
 func (s *sink) take() *batch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -207,8 +208,8 @@ func (s *sink) take() *batch {
 	return s.current
 }
 
-// takeAll takes what waits and what is being written: nobody will tell them
-// that they were written.
+// takeAll removes and returns the tallies of the waiting and the current batch, which get no other
+// result.
 func (s *sink) takeAll() []*tally {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,20 +228,20 @@ func (s *sink) takeAllLocked() []*tally {
 	return all
 }
 
-// fail tells tallies that their lines were not written.
+// fail reports to tallies that their lines were not written.
 func (s *sink) fail(tallies []*tally, err error) {
 	for _, t := range tallies {
-		t.settle(err)
+		t.report(err)
 	}
 }
 
-// succeed tells those whose lines are in b, which was just written.
+// succeed reports to the tallies of b that it was written.
 func (s *sink) succeed(b *batch) {
 	s.mu.Lock()
 	s.current = nil
 	s.mu.Unlock()
 	for _, t := range b.tallies {
-		t.settle(nil)
+		t.report(nil)
 	}
 }
 
@@ -254,7 +255,7 @@ func recycle(s *sink, b *batch) {
 	b.text, b.ends, b.sums, b.tallies = b.text[:0], b.ends[:0], b.sums[:0], b.tallies[:0]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.spare = append(s.spare, b) // two at most: one is written, while the other one gathers
+	s.spare = append(s.spare, b) // at most two, because one is written while another waits
 }
 
 // beginCall numbers a call of the device, for giveUp.
@@ -266,7 +267,7 @@ func (s *sink) beginCall() uint64 {
 	return s.calls
 }
 
-// endCall reports whether the call was given up before it returned.
+// endCall reports whether the call had timed out before it returned.
 func (s *sink) endCall() (late bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -274,8 +275,7 @@ func (s *sink) endCall() (late bool) {
 	return s.late
 }
 
-// giveUp tells those who wait that call number n takes too long, unless it
-// has returned meanwhile.
+// giveUp reports a timeout to all tallies, unless call number n has returned meanwhile.
 func (s *sink) giveUp(n uint64) {
 	s.mu.Lock()
 	if s.calls != n {
@@ -290,11 +290,11 @@ func (s *sink) giveUp(n uint64) {
 }
 
 // setDown marks the device failing, or working again for a nil err.
-func (s *sink) setDown(err error) (was error) {
+func (s *sink) setDown(err error) (before error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	was, s.down = s.down, err
-	return was
+	before, s.down = s.down, err
+	return before
 }
 
 func (s *sink) fault(err error, doing string) error {

@@ -11,7 +11,7 @@ import (
 // MaxLine is the longest line that is read back.
 const MaxLine = 64 << 20
 
-// maxProblems is how many problems a report lists; more do not help.
+// maxProblems limits the problems in a report.
 const maxProblems = 100
 
 // A Report is what [Verify] found.
@@ -19,7 +19,7 @@ type Report struct {
 	Lines    int      // whole lines
 	Torn     int      // lines torn by a crash or a full disk, and declared by the line after them
 	First    Position // of the first whole line
-	Last     Position // of the last whole line: where the next file must go on
+	Last     Position // of the last whole line, which the next file must continue
 	Problems []Problem
 }
 
@@ -32,16 +32,16 @@ type Problem struct {
 	Text string // what is wrong
 }
 
-// Verify reads the lines of one device and tells whether each follows from the
-// one before. The first line may have any sequence: older files were rotated
-// away. To join files, use [VerifyAfter]. An error means that r could not be read.
+// Verify reads the lines of one device, and checks that each follows the one before. The first
+// line may have any sequence, because older files may be gone. To verify several files, use
+// [VerifyAfter]. An error means that r could not be read.
 func Verify(r io.Reader) (Report, error) {
 	v := verifier{}
 	return v.run(r)
 }
 
-// VerifyAfter is Verify for a file that must go on after p: the Last of the
-// file before it, or a position kept elsewhere. For the very first file, p is zero.
+// VerifyAfter is Verify for a file that must continue after p: the Last of the previous file, or a
+// position that is stored elsewhere. For the first file, p is zero.
 func VerifyAfter(p Position, r io.Reader) (Report, error) {
 	v := verifier{last: p, joined: true}
 	return v.run(r)
@@ -52,7 +52,7 @@ type verifier struct {
 	last   Position
 	joined bool // last is known
 	line   int  // number of the line being read
-	junk   int  // bytes since the last whole line that are no line
+	junk   int  // bytes since the last whole line that form no line
 	torn   int  // lines of junk
 }
 
@@ -112,11 +112,14 @@ func (v *verifier) link(t trailer) {
 	case !v.joined:
 	case t.sequence == v.last.Sequence+1 && t.previous == v.last.Hash:
 	case t.sequence == v.last.Sequence+1:
-		v.problem("the line before it was changed: its hash is not the one that line %d of the device names", t.sequence)
+		v.problem("the line before it was changed: its hash is not the one that line %d of the device names",
+			t.sequence)
 	case t.sequence > v.last.Sequence+1:
-		v.problem("%d lines are missing before it: sequence %d follows %d", t.sequence-v.last.Sequence-1, t.sequence, v.last.Sequence)
+		v.problem("%d lines are missing before it: sequence %d follows %d", t.sequence-v.last.Sequence-1, t.sequence,
+			v.last.Sequence)
 	default:
-		v.problem("sequence %d follows %d: lines were put in or moved, or the file belongs to another device", t.sequence, v.last.Sequence)
+		v.problem("sequence %d follows %d: lines were put in or moved, or the file belongs to another device",
+			t.sequence, v.last.Sequence)
 	}
 }
 

@@ -49,7 +49,8 @@ func TestVerifyShowsTampering(t *testing.T) {
 		}, 5, "was changed"},
 		{"doubled", func(l [][]byte) [][]byte { return slices.Insert(l, 3, l[2]) }, 4, "sequence 3 follows 3"},
 		{"swapped", func(l [][]byte) [][]byte { l[3], l[4] = l[4], l[3]; return l }, 4, "1 lines are missing"},
-		{"foreign text put in", func(l [][]byte) [][]byte { return slices.Insert(l, 3, []byte("hello\n")) }, 5, "no audit line"},
+		{"foreign text put in", func(l [][]byte) [][]byte { return slices.Insert(l, 3, []byte("hello\n")) }, 5,
+			"no audit line"},
 		{"trailer cut off", func(l [][]byte) [][]byte {
 			l[3] = append(l[3][:bytes.LastIndex(l[3], []byte(",\"sequence"))], "}\n"...)
 			return l
@@ -59,14 +60,15 @@ func TestVerifyShowsTampering(t *testing.T) {
 			return slices.Delete(l, 3, 4)
 		}, 4, "was changed"},
 		{"last one torn", func(l [][]byte) [][]byte { l[7] = l[7][:len(l[7])/2]; return l }, 8, "not complete"},
-		{"foreign text at the end", func(l [][]byte) [][]byte { return append(l, []byte("hello\n")) }, 9, "no audit line"},
+		{"foreign text at the end", func(l [][]byte) [][]byte { return append(l, []byte("hello\n")) }, 9,
+			"no audit line"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var mine [][]byte
+			var changed [][]byte
 			for _, l := range lines {
-				mine = append(mine, bytes.Clone(l))
+				changed = append(changed, bytes.Clone(l))
 			}
-			text := bytes.Join(test.tamper(mine), nil)
+			text := bytes.Join(test.tamper(changed), nil)
 			report, err := Verify(iotest.HalfReader(bytes.NewReader(text)))
 			if err != nil {
 				t.Fatal(err)
@@ -77,7 +79,8 @@ func TestVerifyShowsTampering(t *testing.T) {
 				}
 				return
 			}
-			if report.OK() || report.Problems[0].Line != test.line || !strings.Contains(report.Problems[0].Text, test.want) {
+			if report.OK() || report.Problems[0].Line != test.line ||
+				!strings.Contains(report.Problems[0].Text, test.want) {
 				t.Errorf("problems: %v; want line %d, %q", report.Problems, test.line, test.want)
 			}
 		})
@@ -193,14 +196,16 @@ func FuzzParseLine(f *testing.F) {
 		if tr.torn > 0 {
 			body = body[:bytes.LastIndex(body, []byte(tornKey))]
 		}
-		got, _ := linked(nil, append(bytes.Clone(body), '}'), Position{Sequence: tr.sequence - 1, Hash: tr.previous}, tr.torn)
+		got, _ := linked(nil, append(bytes.Clone(body), '}'), Position{Sequence: tr.sequence - 1, Hash: tr.previous},
+			tr.torn)
 		if want := string(line) + "\n"; string(got) != want {
 			t.Errorf("parsed %q, which would be written as %q", want, got)
 		}
 	})
 }
 
-// FuzzLineCost: telling whether a line is one of ours costs a bounded number of steps for each byte.
+// FuzzLineCost: telling whether a line is one of ours costs a bounded number of steps for each
+// byte.
 func FuzzLineCost(f *testing.F) {
 	const limit = 1 << 20
 	costtest.Fuzz(f, costtest.Parser{Limit: limit, Parse: func(text string) error {
@@ -210,5 +215,6 @@ func FuzzLineCost(f *testing.F) {
 		ParseLine([]byte(text))
 		StartsLine([]byte(text))
 		return nil
-	}}, costtest.Shape{Head: `{"time":"`, Unit: `","previous":"`, Tail: `"}`}, costtest.Shape{Unit: "9", Tail: `"}`}, costtest.Shape{Unit: "["})
+	}}, costtest.Shape{Head: `{"time":"`, Unit: `","previous":"`, Tail: `"}`}, costtest.Shape{Unit: "9", Tail: `"}`},
+		costtest.Shape{Unit: "["})
 }

@@ -132,7 +132,9 @@ func (s *sink) recover(ctx context.Context, reason string) error {
 
 func (s *sink) resume(ctx context.Context, reason string) error {
 	if s.chain.dev == nil {
-		dev, err := s.spec.Type.Open(Config{Path: s.spec.Path, Options: s.options, StorageDir: s.broker.StorageDir, Folders: s.broker.Folders})
+		dev, err := s.spec.Type.Open(Config{
+			Path: s.spec.Path, Options: s.options, StorageDir: s.broker.StorageDir, Folders: s.broker.Folders,
+		})
 		if err != nil {
 			return err
 		}

@@ -12,34 +12,30 @@
 //	anything else   a value:
 //	                format (1) · data key's id (uvarint) · nonce (12) · AES-256-GCM
 //
-// The additional data of a value is format, id and the storage key, so a value
-// cannot be moved to another key. Format 1 takes the whole key; format 2, of
-// an operation whose key the store completes with its commit's number
-// ([storage.Append]), takes what stands before those 16 digits: rows of one
-// event log could be swapped by who writes the disk. An old value put back at
-// its own key is not noticed either.
+// The additional data of a value is its format, key ID and storage key, so a value cannot be moved
+// to another key. Format 1 uses the whole storage key. Format 2 is for operations whose key the
+// store completes with the commit's number ([storage.Append]), and uses the part before these 16
+// digits: an attacker who can write the disk could swap the rows of an event log, or restore an
+// old value at its own key.
 //
 // # Keys
 //
-// The ring holds the data keys, the secret behind every HMAC, and the
-// installation's id. A data key is used with random nonces, so its uses are
-// counted: a node takes them from a block that the ring recorded as spent
-// before – a crash wastes the rest of a block and never counts too few – and
-// at [usesPerKey] a new key takes over, far below the 2^32 that random nonces
-// allow. Old keys stay in the ring and only decrypt. The HMAC secret never
-// changes: names made with it are in the store.
+// The ring contains the data keys, the secret of every HMAC, and the installation's ID. Because a
+// data key is used with random nonces, its uses are counted. A node takes them from a block that
+// the ring has recorded as used before, so a crash wastes the rest of a block, but never counts
+// too few. After [usesPerKey] uses, a new key becomes active, far below the limit of 2^32 for
+// random nonces. Old keys stay in the ring and only decrypt. The HMAC secret never changes,
+// because the store contains names that were made with it.
 //
-// A change of the ring is one commit that asserts the version that was read.
-// A node that meets an unknown key id reads the ring again. With several
-// nodes, a new key is to be recorded first and made the active one only after
-// every live node's feed has passed that commit; with one node the two steps
-// are the same commit.
+// A change of the ring is one commit that asserts the version that was read. A node that meets an
+// unknown key ID reads the ring again. With several nodes, a new key must be recorded first, and
+// become active only after the feed of every live node has passed that commit; with one node, both
+// happen in the same commit.
 //
 // # Locking
 //
-// Readers take the ring's snapshot from an atomic pointer. Changes are
-// serialised by a lock that a context can give up on. [Barrier.Close] drops
-// the snapshot; it waits for nobody.
+// Readers load the ring's snapshot from an atomic pointer. Changes are serialized by a lock with a
+// context. [Barrier.Close] drops the snapshot without waiting.
 package barrier
 
 import (
@@ -60,13 +56,11 @@ import (
 )
 
 const (
-	// usesPerKey is after how many encryptions a data key is replaced. At 2^30
-	// random nonces two are equal with a chance of 2^-37; NIST's limit for
-	// 2^-32 is 2^32.
+	// usesPerKey is the number of encryptions after which a data key is replaced. Of 2^30 random
+	// nonces, two are equal with a probability of 2^-37; NIST's limit is 2^32 nonces, with 2^-32.
 	usesPerKey = 1 << 30
-	// usesPerBlock is how many are recorded as spent at once. At 200,000 a
-	// second that is one commit in five seconds; a thousand restarts that
-	// waste their block cost one data key.
+	// usesPerBlock is how many uses are recorded at once. At 200,000 uses a second, that is one
+	// commit in five seconds; a thousand restarts waste one data key.
 	usesPerBlock = 1 << 20
 )
 
@@ -79,7 +73,7 @@ type Barrier struct {
 	ring    atomic.Pointer[ring] // nil once closed
 	hashers sync.Map             // purpose → *Hasher
 
-	changing chan struct{} // holds one token: the lock of the fields below
+	changing chan struct{} // capacity 1: the lock of the fields below
 	root     *rootKey
 }
 
@@ -89,20 +83,20 @@ func Initialized(ctx context.Context, st storage.Store) (bool, error) {
 	return e.Version != 0, storeError("barrier.Initialized", err)
 }
 
-// Initialize creates the key ring with a first data key and the installation's
-// id under a new root key. The operations in with are stored in the same
-// commit as they are, not encrypted: the seal record belongs there, so that
-// no crash leaves one without the other. A store that has a ring is left as
-// it is: fault.Conflict.
+// Initialize creates the key ring, with a first data key and the installation's ID, under a new
+// root key. The operations in with are stored unencrypted in the same commit; they contain the
+// seal record, so that no crash leaves only one of both. If the store has a ring, the error is
+// fault.Conflict.
 func Initialize(ctx context.Context, st storage.Store, root secret.Value, with ...storage.Op) error {
 	return InitializeWith(ctx, st, root, func(*Barrier) ([]storage.Op, error) { return nil, nil }, with...)
 }
 
-// InitializeWith is [Initialize] with more rows, on absolute keys, that are
-// encrypted: those that fill returns. It is given a barrier with the new ring,
-// for HMACs and blobs; nothing is stored yet. Without them an installation
-// would be of no use to anybody, so no crash leaves it without them.
-func InitializeWith(ctx context.Context, st storage.Store, root secret.Value, fill func(b *Barrier) ([]storage.Op, error), with ...storage.Op) error {
+// InitializeWith is [Initialize] with the rows that fill returns, on absolute keys. They are
+// encrypted, and stored in the same commit, because an installation is useless without them. fill
+// gets a barrier with the new ring, for HMACs and blobs, before anything is stored.
+func InitializeWith(
+	ctx context.Context, st storage.Store, root secret.Value, fill func(b *Barrier) ([]storage.Op, error), with ...storage.Op,
+) error {
 	const op = "barrier.Initialize"
 	rk, err := newRootKey(op, root)
 	if err != nil {
@@ -122,7 +116,7 @@ func InitializeWith(ctx context.Context, st storage.Store, root secret.Value, fi
 	if err != nil {
 		return err
 	}
-	if len(rows) > 0 { // the first block of uses pays for them
+	if len(rows) > 0 { // they use the first block of uses
 		rec.active().Reserved = usesPerBlock
 		r.active.left.Store(usesPerBlock)
 	}
@@ -134,9 +128,11 @@ func InitializeWith(ctx context.Context, st storage.Store, root secret.Value, fi
 	_, err = st.Commit(ctx, storage.Batch{Ops: ops})
 	switch {
 	case errors.Is(err, storage.ErrConflict):
-		return &fault.Error{Op: op, Kind: fault.Conflict, Msg: "the storage is initialized already; unseal it", Err: err}
+		return &fault.Error{
+			Op: op, Kind: fault.Conflict, Msg: "the storage is initialized already; unseal it", Err: err,
+		}
 	case err != nil && !errors.Is(err, storage.ErrTooLarge):
-		// Whether it was stored is open, and the root key must not be lost.
+		// Find out whether it was stored, because the root key must not be lost.
 		if e, rerr := st.Get(context.WithoutCancel(ctx), RingKey); rerr == nil && bytes.Equal(e.Value, sealed) {
 			return nil
 		}
@@ -144,9 +140,8 @@ func InitializeWith(ctx context.Context, st storage.Store, root secret.Value, fi
 	return storeError(op, err)
 }
 
-// Open reads the key ring. A root key that is not the ring's is fault.Invalid,
-// a store without a ring fault.NotFound, and a ring that is damaged
-// fault.Internal. It writes nothing.
+// Open reads the key ring, and writes nothing. The error is fault.Invalid for a wrong root key,
+// fault.NotFound for a store without a ring, and fault.Internal for a damaged ring.
 func Open(ctx context.Context, st storage.Store, root secret.Value) (*Barrier, error) {
 	const op = "barrier.Open"
 	rk, err := newRootKey(op, root)
@@ -168,17 +163,16 @@ func Open(ctx context.Context, st storage.Store, root secret.Value) (*Barrier, e
 	return b, nil
 }
 
-// Close drops the keys. Everything that is called afterwards returns
-// fault.Sealed, and nothing that is under way begins another commit. Closing
-// twice is allowed.
+// Close drops the keys. Later calls return fault.Sealed, and calls in progress begin no other
+// commit. Closing twice is allowed.
 func (b *Barrier) Close() {
 	if r := b.ring.Swap(nil); r != nil {
 		b.hashers.Clear()
 	}
 }
 
-// Installation is the id that this installation has had since it was
-// initialized, for generated names and markers. It is a UUID and no secret.
+// Installation returns the ID that this installation got when it was initialized, for generated
+// names and markers. It is a UUID, and not secret.
 func (b *Barrier) Installation() string { return b.installation }
 
 // Commit stores a batch of operations with absolute keys and returns its
@@ -187,8 +181,8 @@ func (b *Barrier) Commit(ctx context.Context, ops ...storage.Op) (storage.Versio
 	return b.commit(ctx, slices.Clone(ops))
 }
 
-// commit encrypts the operations in place – the slice is its own – and commits
-// them. All that is written to the store but the ring passes here.
+// commit encrypts the operations in place, and commits them. Every write to the store, except that
+// of the ring, calls it.
 func (b *Barrier) commit(ctx context.Context, ops []storage.Op) (storage.Version, error) {
 	const op = "barrier.Commit"
 	if err := b.encrypt(ctx, op, ops); err != nil {
@@ -203,7 +197,7 @@ func (b *Barrier) commit(ctx context.Context, ops []storage.Op) (storage.Version
 		return v, nil
 	}
 	if bug := batch.Validate(); bug != nil && !errors.Is(bug, storage.ErrTooLarge) {
-		return 0, fault.Wrap(op, fault.Internal, bug) // ours, not the store's
+		return 0, fault.Wrap(op, fault.Internal, bug) // our bug, not an error of the store
 	}
 	return 0, storeError(op, err)
 }
@@ -219,7 +213,7 @@ func (b *Barrier) encrypt(ctx context.Context, op string, ops []storage.Op) erro
 			puts, size = puts+1, size+len(o.Value)+overhead
 		}
 	}
-	if size > 2*storage.MaxBytes { // the store would refuse it; do not encrypt it first
+	if size > 2*storage.MaxBytes { // the store will refuse it, so do not encrypt it
 		return storeError(op, fmt.Errorf("%w: %d bytes", storage.ErrTooLarge, size))
 	}
 	k, err := b.use(ctx, op, puts)
@@ -237,10 +231,10 @@ func (b *Barrier) encrypt(ctx context.Context, op string, ops []storage.Op) erro
 	return nil
 }
 
-// raw are the keys beside the barrier.
+// raw reports whether a key's row is not encrypted by the barrier.
 func raw(key string) bool { return key == RingKey || key == seal.RecordKey }
 
-// use takes n uses of the active data key, of the block that is paid for.
+// use takes n uses of the active data key from the recorded block.
 func (b *Barrier) use(ctx context.Context, op string, n int) (*dataKey, error) {
 	for {
 		r := b.ring.Load()
@@ -261,8 +255,8 @@ func (b *Barrier) use(ctx context.Context, op string, n int) (*dataKey, error) {
 	}
 }
 
-// reserve records another block of uses as spent and gives it to the active
-// key; where that one has had its share, to a new one.
+// reserve records another block of uses for the active key or, if that has reached its limit, for
+// a new one.
 func (b *Barrier) reserve(ctx context.Context, op string, k *dataKey, n int) error {
 	unlock, err := b.lock(ctx, op)
 	if err != nil {
@@ -271,7 +265,7 @@ func (b *Barrier) reserve(ctx context.Context, op string, k *dataKey, n int) err
 	defer unlock()
 	r := b.ring.Load()
 	if r == nil || r.active != k || k.left.Load() >= int64(n) {
-		return nil // somebody else was faster
+		return nil // another goroutine was faster
 	}
 	r, err = b.changeLocked(ctx, op, func(rec *ringRecord) {
 		a := rec.active()
@@ -287,8 +281,8 @@ func (b *Barrier) reserve(ctx context.Context, op string, k *dataKey, n int) err
 	return nil
 }
 
-// Rotate makes a new data key, with which everything is written from now on,
-// and returns its number. What is stored stays as it is.
+// Rotate creates a new data key, which encrypts everything from now on, and returns its number.
+// Stored values stay unchanged.
 func (b *Barrier) Rotate(ctx context.Context) (term int, err error) {
 	const op = "barrier.Rotate"
 	unlock, err := b.lock(ctx, op)
@@ -303,8 +297,8 @@ func (b *Barrier) Rotate(ctx context.Context) (term int, err error) {
 	return int(r.active.id), nil
 }
 
-// Rekey puts the ring under a new root key. As in [Initialize], the operations
-// in with are stored as they are in the same commit: the seal record that wraps the new root key.
+// Rekey encrypts the ring with a new root key. As in [Initialize], the operations in with are
+// stored in the same commit; they contain the seal record that wraps the new root key.
 func (b *Barrier) Rekey(ctx context.Context, root secret.Value, with ...storage.Op) error {
 	const op = "barrier.Rekey"
 	rk, err := newRootKey(op, root)
@@ -328,11 +322,11 @@ func (b *Barrier) Rekey(ctx context.Context, root secret.Value, with ...storage.
 	return nil
 }
 
-// A KeyStatus tells of the data key that is written with.
+// A KeyStatus describes the active data key.
 type KeyStatus struct {
 	Term    int
 	Created time.Time
-	Uses    uint64 // encryptions, with the rest of each block that a restart wasted
+	Uses    uint64 // encryptions, including those that restarts have wasted
 }
 
 // KeyStatus returns the state of the active data key.
@@ -345,7 +339,7 @@ func (b *Barrier) KeyStatus() (KeyStatus, error) {
 	return KeyStatus{Term: int(k.id), Created: k.created, Uses: k.reserved - uint64(max(k.left.Load(), 0))}, nil
 }
 
-// lock takes the lock of changes, or gives up with ctx.
+// lock locks changes, unless ctx ends first.
 func (b *Barrier) lock(ctx context.Context, op string) (unlock func(), err error) {
 	select {
 	case b.changing <- struct{}{}:
@@ -355,9 +349,8 @@ func (b *Barrier) lock(ctx context.Context, op string) (unlock func(), err error
 	}
 }
 
-// changeLocked edits the ring as the store has it and commits it. After an
-// error that leaves open whether it was stored, this node goes on with what it
-// knows, and the next change begins with what is stored.
+// changeLocked reads the stored ring, edits it and commits it. If it is unknown whether the commit
+// succeeded, the node keeps its snapshot; the next change reads the stored ring.
 func (b *Barrier) changeLocked(ctx context.Context, op string, edit func(*ringRecord)) (*ring, error) {
 	for range 16 {
 		rec, version, err := b.readRing(ctx, op)
@@ -376,20 +369,22 @@ func (b *Barrier) changeLocked(ctx context.Context, op string, edit func(*ringRe
 }
 
 // putRing commits a ring and swaps the snapshot.
-func (b *Barrier) putRing(ctx context.Context, op string, rk *rootKey, rec *ringRecord, was storage.Version, with ...storage.Op) (*ring, error) {
+func (b *Barrier) putRing(
+	ctx context.Context, op string, rk *rootKey, rec *ringRecord, version storage.Version, with ...storage.Op,
+) (*ring, error) {
 	old := b.ring.Load()
 	if old == nil {
 		return nil, errSealed(op)
 	}
-	ops := append([]storage.Op{storage.Set(RingKey, rk.seal(rec)).If(was)}, with...)
+	ops := append([]storage.Op{storage.Set(RingKey, rk.seal(rec)).If(version)}, with...)
 	if _, err := b.store.Commit(ctx, storage.Batch{Ops: ops}); err != nil {
 		return nil, storeError(op, err)
 	}
 	return b.swap(op, rec, old)
 }
 
-// swap replaces the snapshot, unless the barrier was closed meanwhile: only
-// Close does not hold the lock.
+// swap replaces the snapshot, unless the barrier was closed meanwhile, because Close does not
+// lock.
 func (b *Barrier) swap(op string, rec *ringRecord, old *ring) (*ring, error) {
 	r, err := newRing(rec, old)
 	if err != nil {
@@ -417,12 +412,12 @@ func (b *Barrier) readRing(ctx context.Context, op string) (*ringRecord, storage
 // newUUID returns a random UUID (version 4).
 func newUUID() string {
 	var u [16]byte
-	_, _ = rand.Read(u[:]) // it does not fail: it ends the process instead
+	_, _ = rand.Read(u[:]) // never fails
 	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
-// reload reads the ring again, for a key id that the snapshot seen has not.
+// reload reads the ring again, because the snapshot seen lacks a key ID.
 func (b *Barrier) reload(ctx context.Context, op string, seen *ring) (*ring, error) {
 	unlock, err := b.lock(ctx, op)
 	if err != nil {

@@ -59,7 +59,7 @@ func get(t testing.TB, v *barrier.View, key string) string {
 	return string(e.Value)
 }
 
-// dump returns all that lies in a store.
+// dump returns the contents of a store.
 func dump(t testing.TB, st storage.Store) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -75,8 +75,8 @@ func dump(t testing.TB, st storage.Store) map[string]string {
 func TestInitialize(t *testing.T) {
 	st := memory.Open()
 	ctx := t.Context()
-	if yes, err := barrier.Initialized(ctx, st); yes || err != nil {
-		t.Errorf("Initialized of an empty store = %v, %v", yes, err)
+	if initialized, err := barrier.Initialized(ctx, st); initialized || err != nil {
+		t.Errorf("Initialized of an empty store = %v, %v", initialized, err)
 	}
 	if _, err := barrier.Open(ctx, st, root); !fault.Is(err, fault.NotFound) {
 		t.Errorf("Open of an empty store = %v, want not found", err)
@@ -87,14 +87,15 @@ func TestInitialize(t *testing.T) {
 	if err := barrier.Initialize(ctx, st, root, storage.Set(seal.RecordKey, []byte("record"))); err != nil {
 		t.Fatal(err)
 	}
-	if yes, err := barrier.Initialized(ctx, st); !yes || err != nil {
-		t.Errorf("Initialized = %v, %v", yes, err)
+	if initialized, err := barrier.Initialized(ctx, st); !initialized || err != nil {
+		t.Errorf("Initialized = %v, %v", initialized, err)
 	}
 	before := dump(t, st)
 	if before[seal.RecordKey] != "record" {
 		t.Errorf("the seal record was stored as %q", before[seal.RecordKey])
 	}
-	if err := barrier.Initialize(ctx, st, other); !fault.Is(err, fault.Conflict) || !errors.Is(err, storage.ErrConflict) {
+	if err := barrier.Initialize(ctx, st, other); !fault.Is(err, fault.Conflict) ||
+		!errors.Is(err, storage.ErrConflict) {
 		t.Errorf("Initialize again = %v, want a conflict", err)
 	}
 	one, two := open(t, st, root), open(t, st, root)
@@ -106,8 +107,7 @@ func TestInitialize(t *testing.T) {
 	}
 }
 
-// Initialize is one commit: with a seal record that cannot be stored there is
-// no ring either.
+// TestInitializeIsOneCommit: if the seal record cannot be stored, there is no ring either.
 func TestInitializeIsOneCommit(t *testing.T) {
 	st := memory.Open()
 	err := barrier.Initialize(t.Context(), st, root, storage.Set(seal.RecordKey, nil).If(7))
@@ -141,7 +141,8 @@ func TestDamagedRing(t *testing.T) {
 		t.Fatal(err)
 	}
 	put := func(value []byte) {
-		if _, err := st.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set(barrier.RingKey, value)}}); err != nil {
+		_, err := st.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set(barrier.RingKey, value)}})
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -220,8 +221,8 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// Close while others work: whoever is late is told that the server is sealed,
-// and nothing is stored after Close has returned but what was under way.
+// TestCloseWhileWorking: after Close, calls return fault.Sealed, and only commits in progress are
+// stored.
 func TestCloseWhileWorking(t *testing.T) {
 	_, b := initialized(t)
 	v := b.View("")
@@ -289,7 +290,7 @@ func TestRotate(t *testing.T) {
 	}
 }
 
-// A node that does not know a key id reads the ring again.
+// TestUnknownKeyIsLookedUp: a node that does not know a key ID reads the ring again.
 func TestUnknownKeyIsLookedUp(t *testing.T) {
 	st, b := initialized(t)
 	late := open(t, st, root)
@@ -385,7 +386,7 @@ func (f *flaky) Commit(ctx context.Context, b storage.Batch) (storage.Version, e
 	return v, err
 }
 
-// Uses are recorded before they are made, whatever fails in between.
+// TestBlocksAreNeverUndercounted: uses are recorded before they happen, whatever fails.
 func TestBlocksAreNeverUndercounted(t *testing.T) {
 	for name, fail := range map[string]func(*flaky) *atomic.Bool{
 		"not stored":         func(f *flaky) *atomic.Bool { return &f.before },
@@ -401,20 +402,21 @@ func TestBlocksAreNeverUndercounted(t *testing.T) {
 				b := open(t, st, root)
 				v := b.View("")
 				fail(st).Store(true)
-				if _, err := v.Commit(t.Context(), storage.Set("a", []byte("lost"))); !fault.Is(err, fault.Unavailable) || !errors.Is(err, errDisk) {
+				if _, err := v.Commit(t.Context(),
+					storage.Set("a", []byte("lost"))); !fault.Is(err, fault.Unavailable) || !errors.Is(err, errDisk) {
 					t.Errorf("Commit = %v, want unavailable for the disk", err)
 				}
 				fail(st).Store(false)
 				commit(t, v, storage.Set("a", []byte("1")), storage.Set("b", []byte("2")))
 				used += 2
-				b.Close() // as a crash would: nothing is written down
-				again := open(t, st, root)
-				s, err := again.KeyStatus()
+				b.Close() // like a crash, it stores nothing
+				reopened := open(t, st, root)
+				s, err := reopened.KeyStatus()
 				if err != nil || s.Uses < used {
 					t.Fatalf("after a restart %d uses are on record, %d were made (%v)", s.Uses, used, err)
 				}
 				used = s.Uses
-				again.Close()
+				reopened.Close()
 			}
 		})
 	}

@@ -37,8 +37,8 @@ func (b *Barrier) decrypt(ctx context.Context, op string, r *ring, e *storage.En
 	return nil
 }
 
-// keyOf parses a value's header and finds its data key; an id that the
-// snapshot has not makes it read the ring again.
+// keyOf parses a value's header and finds its data key. If the snapshot lacks its ID, it reads the
+// ring again.
 func (b *Barrier) keyOf(ctx context.Context, op string, r *ring, e *storage.Entry) (k *dataKey, head int, err error) {
 	id, head, err := parseHeader(e.Key, e.Value)
 	if err != nil {
@@ -55,16 +55,15 @@ func (b *Barrier) keyOf(ctx context.Context, op string, r *ring, e *storage.Entr
 	return k, head, nil
 }
 
-// Blobs: version (1) · data key's id (uvarint) · salt (24) · AES-256-GCM. Each
-// has a key of its own, derived with its salt, so that their number needs no
-// counting and making one no commit.
+// Blobs: version (1) · data key's id (uvarint) · salt (24) · AES-256-GCM. Each has its own key,
+// derived with its salt, so they need not be counted, and creating one needs no commit.
 const (
 	blobVersion = 1
 	saltSize    = 24
 )
 
-// SealBytes encrypts what is not stored under a key: a batch token. Purpose is
-// what it is for, and must be the same in [Barrier.OpenBytes].
+// SealBytes encrypts data that is not stored, such as a batch token. The purpose must be the same
+// in [Barrier.OpenBytes].
 func (b *Barrier) SealBytes(purpose string, plain []byte) ([]byte, error) {
 	r := b.ring.Load()
 	if r == nil {
@@ -75,7 +74,7 @@ func (b *Barrier) SealBytes(purpose string, plain []byte) ([]byte, error) {
 	out = binary.AppendUvarint(out, uint64(r.active.id))
 	head := len(out)
 	out = out[:head+saltSize]
-	_, _ = rand.Read(out[head:]) // it does not fail: it ends the process instead
+	_, _ = rand.Read(out[head:]) // never fails
 	aead, err := r.active.blobAEAD(out[head:])
 	if err != nil {
 		return nil, fault.Wrap("barrier.SealBytes", fault.Internal, err)
@@ -83,9 +82,9 @@ func (b *Barrier) SealBytes(purpose string, plain []byte) ([]byte, error) {
 	return aead.Seal(out, make([]byte, aead.NonceSize()), plain, append(out[:head:head], purpose...)), nil
 }
 
-// OpenBytes decrypts what [Barrier.SealBytes] made for the same purpose. All
-// else is fault.Invalid. Because a client may have sent it, an unknown key id
-// does not make the ring be read again.
+// OpenBytes decrypts the result of [Barrier.SealBytes] for the same purpose. Anything else is
+// fault.Invalid. An unknown key ID does not make it read the ring again, because a client may have
+// sent it.
 func (b *Barrier) OpenBytes(purpose string, sealed []byte) ([]byte, error) {
 	const op = "barrier.OpenBytes"
 	r := b.ring.Load()
@@ -108,15 +107,15 @@ func (b *Barrier) OpenBytes(purpose string, sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fault.Wrap(op, fault.Internal, err)
 	}
-	plain, err := aead.Open(nil, make([]byte, aead.NonceSize()), sealed[head+saltSize:], append(sealed[:head:head], purpose...))
+	plain, err := aead.Open(nil, make([]byte, aead.NonceSize()), sealed[head+saltSize:],
+		append(sealed[:head:head], purpose...))
 	if err != nil {
 		return nil, fault.Wrap(op, fault.Invalid, errors.New("not authentic"))
 	}
 	return plain, nil
 }
 
-// blobAEAD returns the cipher of the one blob that has this salt; its nonce is
-// zero.
+// blobAEAD returns the cipher of the blob with this salt; its nonce is zero.
 func (k *dataKey) blobAEAD(salt []byte) (cipher.AEAD, error) {
 	key, err := hkdf.Expand(sha256.New, k.blobs, string(salt), keySize)
 	if err != nil {

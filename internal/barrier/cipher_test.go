@@ -31,7 +31,9 @@ func TestEveryByteIsAuthenticated(t *testing.T) {
 			if !fault.Is(err, fault.Internal) || e.Value != nil {
 				t.Fatalf("%s, %s: Get = %q, %v; want internal", key, what, e.Value, err)
 			}
-			if msg := err.Error(); !strings.Contains(msg, key) || strings.Contains(msg, canary) || strings.Contains(fault.Message(err), key) {
+			msg := err.Error()
+			if !strings.Contains(msg, key) || strings.Contains(msg, canary) ||
+				strings.Contains(fault.Message(err), key) {
 				t.Errorf("%s, %s: the error says %q, to clients %q", key, what, msg, fault.Message(err))
 			}
 		}
@@ -56,7 +58,8 @@ func TestEveryByteIsAuthenticated(t *testing.T) {
 func TestValuesCannotBeMoved(t *testing.T) {
 	st, b := initialized(t)
 	v := b.View("")
-	version := commit(t, v, storage.Set("a", []byte("1")), storage.Append("event/", []byte("2")), storage.Set("event/x", []byte("3")))
+	version := commit(t, v, storage.Set("a", []byte("1")), storage.Append("event/", []byte("2")),
+		storage.Set("event/x", []byte("3")))
 	all := dump(t, st)
 	stamped := storage.StampedKey("event/", version)
 	for _, move := range [][2]string{
@@ -81,7 +84,7 @@ func TestValuesCannotBeMoved(t *testing.T) {
 	}
 }
 
-// A scan tells of each damaged entry and, if wanted, goes on behind it.
+// TestScanPassesDamage: a scan returns an error for each damaged entry, and can continue after it.
 func TestScanPassesDamage(t *testing.T) {
 	st, b := initialized(t)
 	v := b.View("x/")
@@ -103,12 +106,13 @@ func TestScanPassesDamage(t *testing.T) {
 	}
 }
 
-// Nothing that was put shows in the store, nor twice the same.
+// TestNothingLeaks: the store contains no plaintext, and equal values differ in it.
 func TestNothingLeaks(t *testing.T) {
 	st, b := initialized(t)
 	v := b.View("mount/x/")
 	ctx := t.Context()
-	commit(t, v, storage.Set("a", []byte(canary)), storage.Set("b", []byte(canary)), storage.Append("event/", []byte(canary)))
+	commit(t, v, storage.Set("a", []byte(canary)), storage.Set("b", []byte(canary)),
+		storage.Append("event/", []byte(canary)))
 	sum := b.HMAC("token", []byte(canary))
 	commit(t, v, storage.Set(string(sum[:]), []byte(canary)))
 	blob, err := b.SealBytes("p", []byte(canary))
@@ -172,7 +176,8 @@ func TestHMAC(t *testing.T) {
 	}
 	_, foreign := initialized(t)
 	for name, o := range map[string][32]byte{
-		"purpose": b.HMAC("other", []byte("x")), "data": b.HMAC("token", []byte("y")), "installation": foreign.HMAC("token", []byte("x")),
+		"purpose": b.HMAC("other", []byte("x")), "data": b.HMAC("token", []byte("y")),
+		"installation": foreign.HMAC("token", []byte("x")),
 	} {
 		if o == sum {
 			t.Errorf("another %s, the same HMAC", name)

@@ -23,7 +23,8 @@ func storeError(op string, err error) error {
 		e.Kind, e.Msg = fault.Conflict, "it was changed by another request; read it again"
 	case errors.Is(err, storage.ErrTooLarge):
 		e.Kind = fault.TooLarge
-		e.Msg = fmt.Sprintf("too large to store: one write holds at most %d bytes and %d keys", storage.MaxBytes, storage.MaxOps)
+		e.Msg = fmt.Sprintf("too large to store: one write holds at most %d bytes and %d keys", storage.MaxBytes,
+			storage.MaxOps)
 	case errors.Is(err, storage.ErrFull):
 		e.Msg = "the disk is full: reads go on, and writes resume once space is free"
 	case errors.Is(err, context.DeadlineExceeded):
@@ -36,8 +37,8 @@ func storeError(op string, err error) error {
 	return e
 }
 
-// damaged is the error of an entry that cannot be decrypted. It names the
-// key for the log, and shows no byte of the value.
+// damaged is the error of an entry that cannot be decrypted. It contains the key, for the log, but
+// nothing of the value.
 func damaged(op, key string, why error) error {
 	return &fault.Error{Op: op, Kind: fault.Internal, Err: fmt.Errorf("decrypting %q: %w", key, why),
 		Msg: "a stored record is damaged; the server's log names it"}

@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// A Hasher computes HMAC-SHA-256 under the key of one purpose, which stays the
-// same for the life of the installation. It is safe for concurrent use.
+// A Hasher computes HMAC-SHA-256 with the key of one purpose, which never changes. Safe for
+// concurrent use.
 type Hasher struct {
 	barrier *Barrier
 	pool    sync.Pool // of *state
@@ -21,8 +21,7 @@ type state struct {
 	in  []byte
 }
 
-// Hasher returns the hasher of a purpose: "token". Keep it where the same is
-// hashed often.
+// Hasher returns the hasher of a purpose, such as "token". Keep it if you hash often.
 func (b *Barrier) Hasher(purpose string) *Hasher {
 	if h, ok := b.hashers.Load(purpose); ok {
 		return h.(*Hasher)
@@ -30,7 +29,7 @@ func (b *Barrier) Hasher(purpose string) *Hasher {
 	h := &Hasher{barrier: b}
 	r := b.ring.Load()
 	if r == nil {
-		return h // Sum does not use its key
+		return h // after Close, Sum does not use the key
 	}
 	root := r.hmacKey.Reveal()
 	key := derive(root, "keyturn/hmac/"+purpose)
@@ -43,11 +42,11 @@ func (b *Barrier) Hasher(purpose string) *Hasher {
 // HMAC returns the HMAC of data for a purpose; see [Hasher.Sum].
 func (b *Barrier) HMAC(purpose string, data []byte) [32]byte { return b.Hasher(purpose).Sum(data) }
 
-// Sum returns the HMAC of data. Once the barrier is closed it returns random
-// bytes, which equal nothing.
+// Sum returns the HMAC of data. After the barrier is closed, it returns random bytes, which match
+// nothing.
 func (h *Hasher) Sum(data []byte) (sum [32]byte) {
 	if h.barrier.ring.Load() == nil {
-		_, _ = rand.Read(sum[:]) // it does not fail: it ends the process instead
+		_, _ = rand.Read(sum[:]) // never fails
 		return sum
 	}
 	s := h.pool.Get().(*state)

@@ -20,7 +20,7 @@ import (
 
 const keySize = 32
 
-// A rootKey seals the ring.
+// A rootKey encrypts the ring.
 type rootKey struct {
 	aead        cipher.AEAD
 	fingerprint [fingerprintSize]byte
@@ -51,14 +51,14 @@ func newRootKey(op string, root secret.Value) (*rootKey, error) {
 func (k *rootKey) seal(rec *ringRecord) []byte {
 	plain, err := json.Marshal(rec)
 	if err != nil {
-		panic(err) // numbers, strings and bytes
+		panic(err) // numbers, strings and bytes always encode
 	}
 	defer clear(plain)
 	head := append([]byte{ringVersion}, k.fingerprint[:]...)
 	return k.aead.Seal(head, nil, plain, ringAD(head))
 }
 
-// ringAD is the additional data of a ring: where it lies, and its header.
+// ringAD is the additional data of a ring: its key and header.
 func ringAD(head []byte) []byte { return append([]byte(RingKey), head...) }
 
 // open decrypts and decodes a ring.
@@ -71,11 +71,13 @@ func (k *rootKey) open(op string, b []byte) (*ringRecord, error) {
 	case len(b) < ringHeader:
 		return nil, damaged(fmt.Errorf("%d bytes are too few", len(b)))
 	case b[0] > ringVersion:
-		return nil, fault.New(op, fault.Invalid, "the key ring has version %d, this program reads up to %d: use the newer one", b[0], ringVersion)
+		return nil, fault.New(op, fault.Invalid,
+			"the key ring has version %d, this program reads up to %d: use the newer one", b[0], ringVersion)
 	case b[0] != ringVersion:
 		return nil, damaged(fmt.Errorf("unknown version %d", b[0]))
 	case !bytes.Equal(b[1:ringHeader], k.fingerprint[:]):
-		return nil, fault.New(op, fault.Invalid, "this is not the root key of the key ring; was the seal of another installation used?")
+		return nil, fault.New(op, fault.Invalid,
+			"this is not the root key of the key ring; was the seal of another installation used?")
 	}
 	plain, err := k.aead.Open(nil, nil, b[ringHeader:], ringAD(b[:ringHeader]))
 	if err != nil {
@@ -102,7 +104,7 @@ type keyRecord struct {
 	ID       uint32    `json:"id"`
 	Key      []byte    `json:"key"`
 	Created  time.Time `json:"created"`
-	Reserved uint64    `json:"reserved"` // uses that may have been made
+	Reserved uint64    `json:"reserved"` // uses that may have happened
 }
 
 func parseRing(plain []byte) (*ringRecord, error) {
@@ -160,8 +162,8 @@ func (r *ringRecord) wipe() {
 	}
 }
 
-// A ring is what a node works with: an immutable snapshot, but for the uses
-// that are left, which the snapshots of one node share.
+// A ring is an immutable snapshot of the stored ring, except for the uses that are left, which all
+// snapshots of a node share.
 type ring struct {
 	active  *dataKey
 	keys    map[uint32]*dataKey
@@ -173,20 +175,20 @@ type dataKey struct {
 	id       uint32
 	created  time.Time
 	reserved uint64
-	left     *atomic.Int64 // of the block that was recorded as spent
-	values   cipher.AEAD   // puts its random nonce in front
-	blobs    []byte        // from which the key of each blob is derived
+	left     *atomic.Int64 // uses left of the recorded block
+	values   cipher.AEAD   // prepends its random nonce
+	blobs    []byte        // the key of each blob is derived from this
 }
 
-// newRing builds a snapshot; what is left of a key's block it takes over from
-// the one before, if there is one.
+// newRing builds a snapshot. The uses that are left come from the previous snapshot, if there is
+// one.
 func newRing(rec *ringRecord, old *ring) (*ring, error) {
 	r := &ring{keys: make(map[uint32]*dataKey, len(rec.Keys)), hmacKey: secret.New(rec.HMACKey)}
 	for _, kr := range rec.Keys {
 		k := &dataKey{id: kr.ID, created: kr.Created, reserved: kr.Reserved, left: new(atomic.Int64)}
 		if old != nil && old.keys[kr.ID] != nil {
-			was := old.keys[kr.ID]
-			k.left, k.values, k.blobs = was.left, was.values, was.blobs
+			before := old.keys[kr.ID]
+			k.left, k.values, k.blobs = before.left, before.values, before.blobs
 		} else {
 			aead, err := newAEAD(derive(kr.Key, "keyturn/value"))
 			if err != nil {
@@ -204,12 +206,12 @@ func newRing(rec *ringRecord, old *ring) (*ring, error) {
 func derive(key []byte, purpose string) []byte {
 	out, err := hkdf.Key(sha256.New, key, nil, purpose, keySize)
 	if err != nil {
-		panic(err) // only for lengths that are not used here
+		panic(err) // only for other lengths
 	}
 	return out
 }
 
-// newAEAD returns AES-256-GCM that puts a random nonce in front.
+// newAEAD returns AES-256-GCM that prepends a random nonce.
 func newAEAD(key []byte) (cipher.AEAD, error) {
 	defer clear(key)
 	block, err := aes.NewCipher(key)
@@ -221,11 +223,11 @@ func newAEAD(key []byte) (cipher.AEAD, error) {
 
 func newKey() []byte {
 	key := make([]byte, keySize)
-	_, _ = rand.Read(key) // it does not fail: it ends the process instead
+	_, _ = rand.Read(key) // never fails
 	return key
 }
 
-// RingKey is where the key ring lies.
+// RingKey is the storage key of the key ring.
 const RingKey = "core/keyring"
 
 // RootKeySize is the length of a root key in bytes.

@@ -31,7 +31,7 @@ func testBarrier(t testing.TB) (*memory.Store, *Barrier) {
 	return st, b
 }
 
-// edit changes the ring in the store behind the barrier's back.
+// edit changes the stored ring without the barrier's knowledge.
 func edit(t *testing.T, b *Barrier, f func(*ringRecord)) {
 	t.Helper()
 	rec, v, err := b.readRing(t.Context(), "test")
@@ -39,7 +39,8 @@ func edit(t *testing.T, b *Barrier, f func(*ringRecord)) {
 		t.Fatal(err)
 	}
 	f(rec)
-	if _, err := b.store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set(RingKey, b.root.seal(rec)).If(v)}}); err != nil {
+	if _, err := b.store.Commit(t.Context(),
+		storage.Batch{Ops: []storage.Op{storage.Set(RingKey, b.root.seal(rec)).If(v)}}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -57,7 +58,7 @@ func reserved(t *testing.T, b *Barrier) map[uint32]uint64 {
 	return all
 }
 
-// A data key that has had its share of uses is replaced, and none exceeds it.
+// TestKeysAreReplaced: a data key is replaced at its limit of uses, and none exceeds it.
 func TestKeysAreReplaced(t *testing.T) {
 	_, b := testBarrier(t)
 	edit(t, b, func(r *ringRecord) { r.active().Reserved = usesPerKey - usesPerBlock })
@@ -86,7 +87,7 @@ func TestKeysAreReplaced(t *testing.T) {
 	}
 }
 
-// Two nodes that share a ring never share a block.
+// TestBlocksOfTwoNodes: two nodes that share a ring never share a block of uses.
 func TestBlocksOfTwoNodes(t *testing.T) {
 	st, one := testBarrier(t)
 	two, err := Open(t.Context(), st, testRoot)
@@ -103,8 +104,8 @@ func TestBlocksOfTwoNodes(t *testing.T) {
 	}
 }
 
-// Many who find the block empty at once take one block, and no use is given
-// out twice.
+// TestReserveConcurrently: goroutines that find the block empty at the same time reserve one
+// block, and no use is counted twice.
 func TestReserveConcurrently(t *testing.T) {
 	_, b := testBarrier(t)
 	const workers, each = 8, 200
@@ -127,7 +128,7 @@ func TestReserveConcurrently(t *testing.T) {
 	}
 }
 
-// A ring whose key the value names is not there, even read again.
+// TestUnknownKey: a value whose key is not in the ring cannot be decrypted.
 func TestUnknownKey(t *testing.T) {
 	st, b := testBarrier(t)
 	if _, err := b.Commit(t.Context(), storage.Set("a", []byte("1"))); err != nil {
@@ -194,7 +195,9 @@ func TestParseRingRefuses(t *testing.T) {
 			t.Errorf("%s: parsed", name)
 		}
 	}
-	for _, text := range []string{"", "null", "[]", "{}", `{"new":1}`, string(good) + "{}", string(good[:len(good)-1])} {
+	for _, text := range []string{
+		"", "null", "[]", "{}", `{"new":1}`, string(good) + "{}", string(good[:len(good)-1]),
+	} {
 		if _, err := parseRing([]byte(text)); err == nil {
 			t.Errorf("%.20q: parsed", text)
 		}
@@ -223,7 +226,8 @@ func FuzzOpenRing(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	good, err := base64.StdEncoding.DecodeString(readFixture(f).Rows[RingKey]) // the same in every process of the fuzzer
+	// the same in every process of the fuzzer
+	good, err := base64.StdEncoding.DecodeString(readFixture(f).Rows[RingKey])
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -237,7 +241,7 @@ func FuzzOpenRing(f *testing.F) {
 	})
 }
 
-// A fixture is a store that a released version has written, and what is in it.
+// A fixture is a store that a released version has written.
 type fixture struct {
 	Installation string            `json:"installation"`
 	Rows         map[string]string `json:"rows"` // base64, by key

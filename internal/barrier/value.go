@@ -25,8 +25,7 @@ func (k *dataKey) sealValue(buf []byte, o storage.Op) []byte {
 	return buf
 }
 
-// overhead is the most that encryption adds to a value: format, key id, nonce
-// and tag.
+// overhead is the maximum that encryption adds to a value: format, key ID, nonce and tag.
 const overhead = 1 + binary.MaxVarintLen32 + 12 + 16
 
 // parseHeader returns the id of a value's data key and the header's length.
@@ -56,6 +55,6 @@ const (
 	formatStamp = 2 // bound to its key without the commit's number
 )
 
-// scratch holds the additional data of one operation: what is passed through
-// an interface would else be allocated anew each time.
+// scratch holds the additional data of one operation, because data that is passed through an
+// interface would be allocated each time.
 var scratch = sync.Pool{New: func() any { return &[]byte{} }}

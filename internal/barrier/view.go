@@ -11,39 +11,35 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A View is what lies below one prefix of the store, decrypted. Its keys are
-// relative to the prefix; operations with absolute keys can join its commits.
-// Its errors are of fault's kinds and still match the sentinels of storage. All methods are safe for concurrent
-// use.
+// A View is the decrypted part of the store below a prefix. Its keys are relative to the prefix;
+// operations with absolute keys can join its commits. Its errors have kinds of fault, and still
+// match the sentinels of storage. Safe for concurrent use.
 type View struct {
 	b      *Barrier
 	prefix string
 	guards []storage.Op
 }
 
-// View returns the part of the store below prefix, which ends in a slash or is
-// empty: then keys are absolute.
+// View returns the view below prefix, which ends in a slash, or is empty for absolute keys.
 func (b *Barrier) View(prefix string) *View { return &View{b: b, prefix: prefix} }
 
-// With returns a view whose every commit has these assertions, too, on
-// absolute keys: that the leader is still the leader.
+// With returns a view whose commits include these assertions, on absolute keys.
 func (v *View) With(asserts ...storage.Op) *View {
 	w := *v
 	w.guards = append(slices.Clone(v.guards), asserts...)
 	return &w
 }
 
-// Prefix is where the view is rooted.
+// Prefix returns the prefix of the view.
 func (v *View) Prefix() string { return v.prefix }
 
-// Abs returns an operation of this view with its absolute key, to join a
-// commit of another view.
+// Abs returns an operation of this view with its absolute key, for a commit of another view.
 func (v *View) Abs(op storage.Op) storage.Op {
 	op.Key = v.prefix + op.Key
 	return op
 }
 
-// Get returns the entry at key; an absent one has Version 0 and is no error.
+// Get returns the entry at key. An absent one has Version 0 and no error.
 func (v *View) Get(ctx context.Context, key string) (storage.Entry, error) {
 	const op = "barrier.Get"
 	r := v.b.ring.Load()
@@ -69,10 +65,9 @@ func (v *View) Get(ctx context.Context, key string) (storage.Entry, error) {
 	return e, nil
 }
 
-// Scan yields the entries with from ≤ key < to in byte order, as
-// [storage.Store] says; to "" means up to the end of the view. An entry that
-// cannot be decrypted is yielded with its key and an error, and whoever goes on
-// gets those after it; any other error ends the scan.
+// Scan yields the entries with from ≤ key < to in byte order, like [storage.Store]; to "" means
+// the end of the view. An entry that cannot be decrypted is yielded with its key and an error,
+// after which the scan can continue; any other error ends it.
 func (v *View) Scan(ctx context.Context, from, to string) iter.Seq2[storage.Entry, error] {
 	const op = "barrier.Scan"
 	return func(yield func(storage.Entry, error) bool) {
@@ -108,16 +103,15 @@ func (v *View) Scan(ctx context.Context, from, to string) iter.Seq2[storage.Entr
 	}
 }
 
-// Commit stores all the operations, whose keys are relative, or nothing, and
-// returns the commit's number. An assertion that does not hold is
-// fault.Conflict; with fault.Unavailable it is open whether they were stored,
-// unless the error is [storage.ErrFull].
+// Commit stores all operations, with relative keys, or none, and returns the commit's number. If
+// an assertion fails, the error is fault.Conflict. With fault.Unavailable, it is unknown whether
+// they were stored, unless the error is [storage.ErrFull].
 func (v *View) Commit(ctx context.Context, ops ...storage.Op) (storage.Version, error) {
 	return v.CommitWith(ctx, ops, nil)
 }
 
-// CommitWith is Commit with operations on absolute keys in the same batch:
-// rows of the due index, events, leases.
+// CommitWith is Commit with operations on absolute keys in the same batch, such as due items,
+// events and leases.
 func (v *View) CommitWith(ctx context.Context, ops, absolute []storage.Op) (storage.Version, error) {
 	const op = "barrier.Commit"
 	all := make([]storage.Op, 0, len(ops)+len(absolute)+len(v.guards))
@@ -142,7 +136,7 @@ func (v *View) CommitWith(ctx context.Context, ops, absolute []storage.Op) (stor
 	return v.b.commit(ctx, all)
 }
 
-// Watch yields the changes of keys below prefix, as [storage.Store] says.
+// Watch yields the changes of keys below prefix, like [storage.Store].
 func (v *View) Watch(ctx context.Context, prefix string, after storage.Version) iter.Seq2[storage.Change, error] {
 	const op = "barrier.Watch"
 	return func(yield func(storage.Change, error) bool) {
@@ -161,7 +155,7 @@ func (v *View) Watch(ctx context.Context, prefix string, after storage.Version) 
 			}
 			if c.Key != "" {
 				if c.Key = strings.TrimPrefix(c.Key, v.prefix); c.Key == "" {
-					continue // the prefix itself is no key of the view, and an empty one would be a mark
+					continue // the prefix itself is not a key of the view, and an empty key would be a mark
 				}
 			}
 			if !yield(c, nil) {

@@ -20,7 +20,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/storagetest"
 )
 
-// A store dresses a view as the store that it is the view of.
+// A store adapts a view to the interface of a store.
 type store struct {
 	*barrier.View
 	below storage.Store
@@ -32,8 +32,8 @@ func (s store) Commit(ctx context.Context, b storage.Batch) (storage.Version, er
 
 func (s store) Close() error { return s.below.Close() }
 
-// A view passes what every driver must pass, but for the exact limits: the
-// view's prefix and encryption take some bytes.
+// TestViewIsAStore: a view passes the suite of storage drivers, except the exact limits, because
+// its prefix and encryption take some bytes.
 func TestViewIsAStore(t *testing.T) {
 	storagetest.Run(t, func(t *testing.T) storage.Store {
 		st, b := initialized(t)
@@ -44,8 +44,8 @@ func TestViewIsAStore(t *testing.T) {
 	})
 }
 
-// Random operations through views, with rotations and restarts between them,
-// give what a plain store gives.
+// TestRandomOperations: random operations on views, with rotations and restarts between them, have
+// the same results as on a plain store.
 func TestRandomOperations(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -68,7 +68,8 @@ func TestRandomOperations(t *testing.T) {
 		ops, mirror := randomBatch(t, rnd, v, plain, prefix)
 		_, err := v.Commit(t.Context(), ops...)
 		_, wantErr := plain.Commit(t.Context(), storage.Batch{Ops: mirror})
-		if errors.Is(err, storage.ErrConflict) != errors.Is(wantErr, storage.ErrConflict) || (err == nil) != (wantErr == nil) {
+		if errors.Is(err, storage.ErrConflict) != errors.Is(wantErr, storage.ErrConflict) ||
+			(err == nil) != (wantErr == nil) {
 			t.Fatalf("step %d: Commit = %v, the plain store %v", step, err, wantErr)
 		}
 		if step%100 == 0 {
@@ -83,7 +84,9 @@ func TestRandomOperations(t *testing.T) {
 
 // randomBatch returns operations for the view and the same ones for the plain
 // store, which has other versions.
-func randomBatch(t *testing.T, rnd *rand.Rand, v *barrier.View, plain storage.Store, prefix string) (ops, mirror []storage.Op) {
+func randomBatch(
+	t *testing.T, rnd *rand.Rand, v *barrier.View, plain storage.Store, prefix string,
+) (ops, mirror []storage.Op) {
 	seen := map[string]bool{}
 	for range 1 + rnd.IntN(4) {
 		key := fmt.Sprint("k", rnd.IntN(30))
@@ -139,7 +142,7 @@ func viewed(t *testing.T, v *barrier.View) map[string]string {
 	return all
 }
 
-// One commit joins operations of several views, and guards.
+// TestCommitAcrossViews: one commit contains operations and assertions of several views.
 func TestCommitAcrossViews(t *testing.T) {
 	_, b := initialized(t)
 	a, all := b.View("mount/a/"), b.View("")
@@ -160,7 +163,8 @@ func TestCommitAcrossViews(t *testing.T) {
 	}
 
 	commit(t, all, storage.Set("core/leader", []byte("you")))
-	if _, err := guarded.Commit(t.Context(), storage.Set("k", []byte("2"))); !fault.Is(err, fault.Conflict) || !errors.Is(err, storage.ErrConflict) {
+	if _, err := guarded.Commit(t.Context(), storage.Set("k", []byte("2"))); !fault.Is(err, fault.Conflict) ||
+		!errors.Is(err, storage.ErrConflict) {
 		t.Errorf("Commit of one who leads no more = %v, want a conflict", err)
 	}
 	if _, err := a.Commit(t.Context(), storage.Set("k", []byte("2"))); err != nil {
@@ -168,8 +172,8 @@ func TestCommitAcrossViews(t *testing.T) {
 	}
 }
 
-// A guard on a key that the batch writes joins that operation: a key stands
-// in a batch once.
+// TestGuardsJoinOperations: an assertion on a key that the batch writes becomes a part of that
+// operation, because a batch contains each key once.
 func TestGuardsJoinOperations(t *testing.T) {
 	_, b := initialized(t)
 	all := b.View("")
@@ -182,15 +186,18 @@ func TestGuardsJoinOperations(t *testing.T) {
 	if _, err := guarded.Commit(t.Context(), storage.Set("leader", []byte("3"))); !fault.Is(err, fault.Conflict) {
 		t.Errorf("the guard was lost: %v", err)
 	}
-	if _, err := guarded.Commit(t.Context(), storage.Set("leader", []byte("3")).If(v2)); !fault.Is(err, fault.Conflict) {
+	if _, err := guarded.Commit(t.Context(), storage.Set("leader", []byte("3")).If(v2)); !fault.Is(err,
+		fault.Conflict) {
 		t.Errorf("a batch that wants two versions of a key: %v, want a conflict", err)
 	}
-	if _, err := all.With(storage.Expect("leader", v2)).Commit(t.Context(), storage.Expect("leader", v2), storage.Set("x", nil)); err != nil {
+	if _, err := all.With(storage.Expect("leader", v2)).
+		Commit(t.Context(), storage.Expect("leader", v2), storage.Set("x", nil)); err != nil {
 		t.Errorf("the same assertion twice: %v", err)
 	}
 }
 
-// Commit leaves the caller's operations alone, so that a retry may use them.
+// TestCommitDoesNotTouchOperations: Commit does not change the caller's operations, so that a
+// retry can reuse them.
 func TestCommitDoesNotTouchOperations(t *testing.T) {
 	_, b := initialized(t)
 	ops := []storage.Op{storage.Set("a", []byte("1")), storage.Append("e/", []byte("2"))}
@@ -206,7 +213,8 @@ func TestCommitDoesNotTouchOperations(t *testing.T) {
 
 func TestRawKeysAreOutOfReach(t *testing.T) {
 	st, b := initialized(t)
-	if _, err := st.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set(seal.RecordKey, []byte("record"))}}); err != nil {
+	if _, err := st.Commit(t.Context(),
+		storage.Batch{Ops: []storage.Op{storage.Set(seal.RecordKey, []byte("record"))}}); err != nil {
 		t.Fatal(err)
 	}
 	before := dump(t, st)
@@ -259,7 +267,7 @@ func TestWatchIsRelative(t *testing.T) {
 	}
 }
 
-// A failing store answers everything with one error.
+// A failing store returns the same error for everything.
 type failing struct {
 	storage.Store
 	err error
@@ -329,15 +337,18 @@ func TestStoreErrorsHaveKinds(t *testing.T) {
 		}
 		for name, call := range calls {
 			if err := call(); !fault.Is(err, tt.kind) || !errors.Is(err, tt.err) || fault.Message(err) == "" {
-				t.Errorf("%s with %v below = %v (%s, message %q), want %s with a message", name, tt.err, err, fault.KindOf(err), fault.Message(err), tt.kind)
+				t.Errorf("%s with %v below = %v (%s, message %q), want %s with a message", name, tt.err, err,
+					fault.KindOf(err), fault.Message(err), tt.kind)
 			}
 		}
 	}
 	st.err = nil
-	if _, err := v.Commit(t.Context(), storage.Set("a", make([]byte, storage.MaxBytes))); !fault.Is(err, fault.TooLarge) {
+	if _, err := v.Commit(t.Context(), storage.Set("a", make([]byte, storage.MaxBytes))); !fault.Is(err,
+		fault.TooLarge) {
 		t.Errorf("a large value: %v, want too large", err)
 	}
-	if _, err := v.Commit(t.Context(), storage.Set("a", make([]byte, 3*storage.MaxBytes))); !fault.Is(err, fault.TooLarge) {
+	if _, err := v.Commit(t.Context(), storage.Set("a", make([]byte, 3*storage.MaxBytes))); !fault.Is(err,
+		fault.TooLarge) {
 		t.Errorf("a huge value: %v, want too large", err)
 	}
 	for name, ops := range map[string][]storage.Op{

@@ -1,5 +1,5 @@
-// Package audittest is the conformance suite of audit devices: a device that
-// passes it keeps the contract of [audit.Device], alone and behind a broker.
+// Package audittest is the conformance suite of audit devices. A device that passes it fulfils the
+// contract of [audit.Device], alone and behind a broker.
 package audittest
 
 import (
@@ -14,12 +14,12 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A Place is one fresh place that a device can be opened on, again and again.
+// A Place is a new destination on which devices can be opened repeatedly.
 type Place struct {
 	Options map[string]string
-	// Read returns what the place holds; nil for a device that keeps nothing.
+	// Read returns the contents; nil for a device that stores nothing.
 	Read func(t *testing.T) []byte
-	// Cut takes n bytes off the end, as a crash would; nil where that cannot be.
+	// Cut removes n bytes from the end, like a crash; nil if that is impossible.
 	Cut func(t *testing.T, n int)
 	// Shared: two devices may be open on the place at once.
 	Shared bool
@@ -198,8 +198,8 @@ func (s suite) exclusive(t *testing.T, p Place) {
 	s.open(t, p).Close()
 }
 
-// concurrent: through a broker, the lines of many writers form one chain, and
-// those of one call stand together.
+// concurrent: through a broker, the lines of many writers form one chain, and those of one call
+// are adjacent.
 func (s suite) concurrent(t *testing.T, p Place) {
 	const writers, each = 8, 25
 	b := s.broker(t, p)
@@ -229,7 +229,7 @@ func (s suite) concurrent(t *testing.T, p Place) {
 	}
 }
 
-// restart: a chain goes on where it was.
+// restart: a chain continues after a restart.
 func (s suite) restart(t *testing.T, p Place) {
 	if p.Read == nil {
 		t.Skip("the device keeps nothing")
@@ -248,7 +248,8 @@ func (s suite) broker(t *testing.T, p Place) *audit.Broker {
 	t.Helper()
 	b := audit.NewBroker(audit.Options{})
 	t.Cleanup(b.Close)
-	if err := b.Enable(t.Context(), audit.Spec{Type: s.typ, Path: "device/", Options: p.Options, Salt: Salt()}); err != nil {
+	err := b.Enable(t.Context(), audit.Spec{Type: s.typ, Path: "device/", Options: p.Options, Salt: Salt()})
+	if err != nil {
 		t.Fatalf("Enable: %v", err)
 	}
 	return b
@@ -276,7 +277,9 @@ func Salt() secret.Value { return secret.Text("a salt for tests, 32 bytes long."
 func Entry(requestID string) *audit.Entry {
 	return &audit.Entry{
 		Kind: audit.KindRequest, Time: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
-		Request: &audit.Request{ID: requestID, Operation: "read", Path: "secret/data/app", Data: audit.Data{V: map[string]string{"password": "hunter2"}}},
+		Request: &audit.Request{ID: requestID, Operation: "read", Path: "secret/data/app", Data: audit.Data{
+			V: map[string]string{"password": "hunter2"},
+		}},
 	}
 }
 

@@ -19,17 +19,22 @@ func readEntries() (*audit.Entry, *audit.Entry) {
 	q := &audit.Entry{
 		Kind: audit.KindRequest, Time: time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC),
 		Auth: &audit.Auth{
-			Token: secret.Text("hvs." + strings.Repeat("t", 90)), Accessor: "9wFz1dYpQ2mRkLx0aBcDeFgH", DisplayName: "approle",
-			Policies: []string{"app", "default"}, TokenPolicies: []string{"app", "default"},
-			EntityID: "f1c2d3e4-0000-4000-8000-1234567890ab", TokenType: "service", TTL: time.Hour, Issued: time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC),
+			Token: secret.Text("hvs." + strings.Repeat("t", 90)), Accessor: "9wFz1dYpQ2mRkLx0aBcDeFgH",
+			DisplayName: "approle",
+			Policies:    []string{"app", "default"}, TokenPolicies: []string{"app", "default"},
+			EntityID: "f1c2d3e4-0000-4000-8000-1234567890ab", TokenType: "service", TTL: time.Hour,
+			Issued: time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC),
 		},
 		Decision: &audit.Decision{Allowed: true, Granting: []string{"app"}},
 		Request: &audit.Request{
-			ID: "0b8f2c6a-1111-4222-8333-444455556666", ClientID: "f1c2d3e4-0000-4000-8000-1234567890ab", Operation: "read",
-			Path: "secret/data/app/config", Mount: mount, Remote: netip.MustParseAddrPort("10.1.2.3:45678"),
+			ID: "0b8f2c6a-1111-4222-8333-444455556666", ClientID: "f1c2d3e4-0000-4000-8000-1234567890ab",
+			Operation: "read",
+			Path:      "secret/data/app/config", Mount: mount, Remote: netip.MustParseAddrPort("10.1.2.3:45678"),
 		},
 	}
-	data := wire.RawOf([]byte(`{"data":{"password":"correct horse battery staple","user":"app"},"metadata":{"created_time":"2026-01-01T00:00:00Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":3}}`))
+	data := wire.RawOf(
+		[]byte(
+			`{"data":{"password":"correct horse battery staple","user":"app"},"metadata":{"created_time":"2026-01-01T00:00:00Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":3}}`))
 	return q, q.Answered(q.Time.Add(time.Millisecond), &audit.Response{Data: audit.Data{V: data}}, "")
 }
 
@@ -44,7 +49,9 @@ func BenchmarkWrite(b *testing.B) {
 			}
 			broker := audit.NewBroker(audit.Options{})
 			defer broker.Close()
-			spec := audit.Spec{Type: Type, Path: "file/", Options: map[string]string{"file_path": path}, Salt: audittest.Salt()}
+			spec := audit.Spec{
+				Type: Type, Path: "file/", Options: map[string]string{"file_path": path}, Salt: audittest.Salt(),
+			}
 			if err := broker.Enable(b.Context(), spec); err != nil {
 				b.Fatal(err)
 			}
@@ -69,7 +76,9 @@ func BenchmarkWrite(b *testing.B) {
 func BenchmarkWriteAlone(b *testing.B) {
 	broker := audit.NewBroker(audit.Options{})
 	defer broker.Close()
-	spec := audit.Spec{Type: Type, Path: "file/", Options: map[string]string{"file_path": filepath.Join(b.TempDir(), "audit.log")}, Salt: audittest.Salt()}
+	spec := audit.Spec{Type: Type, Path: "file/", Options: map[string]string{
+		"file_path": filepath.Join(b.TempDir(), "audit.log"),
+	}, Salt: audittest.Salt()}
 	if err := broker.Enable(b.Context(), spec); err != nil {
 		b.Fatal(err)
 	}

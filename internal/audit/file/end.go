@@ -8,16 +8,16 @@ import (
 	"github.com/keyturn/keyturn/internal/audit"
 )
 
-// An end is what the end of a file looks like.
+// An end describes the end of a file.
 type end struct {
 	line []byte // the last whole line; nil if there is none
 	torn int    // bytes after it
-	open bool   // they do not end in a newline
-	ours bool   // the file may be gone on with
+	open bool   // these do not end in a newline
+	ours bool   // the file is an audit file
 }
 
-// readEnd looks for the last whole line of a file of the given size: first near
-// the end, then ever further back, because lines may be long.
+// readEnd finds the last whole line of a file of the given size, first near the end, then further
+// back, because lines may be long.
 func readEnd(r io.ReaderAt, size int64) (end, error) {
 	if size == 0 {
 		return end{ours: true}, nil
@@ -35,8 +35,8 @@ func readEnd(r io.ReaderAt, size int64) (end, error) {
 	}
 }
 
-// parseEnd looks for the last whole line in text, which is the end of a file;
-// whole says that it is all of it.
+// parseEnd finds the last whole line in text, which is the end of a file, or with whole, all of
+// it.
 func parseEnd(text []byte, whole bool) end {
 	e := end{open: text[len(text)-1] != '\n'}
 	rest := text
@@ -62,8 +62,7 @@ func parseEnd(text []byte, whole bool) end {
 	return e
 }
 
-// firstTorn reports whether text is the torn first line of a new file, and
-// nothing else.
+// firstTorn reports whether text is only the torn first line of a new file.
 func firstTorn(text []byte) bool {
 	line := bytes.TrimSuffix(text, []byte{'\n'})
 	return bytes.IndexByte(line, '\n') < 0 && audit.StartsLine(line) && !json.Valid(line)

@@ -17,7 +17,9 @@ func someLines(t testing.TB) []byte {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	b := audit.NewBroker(audit.Options{})
 	defer b.Close()
-	spec := audit.Spec{Type: Type, Path: "file/", Options: map[string]string{"file_path": path}, Salt: audittest.Salt()}
+	spec := audit.Spec{
+		Type: Type, Path: "file/", Options: map[string]string{"file_path": path}, Salt: audittest.Salt(),
+	}
 	if err := b.Enable(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +52,8 @@ func TestReadEnd(t *testing.T) {
 		{"newline lost", strings.TrimSuffix(whole, "\n"), strings.TrimSuffix(lines[1], "\n"), len(last), true, true},
 		{"power loss: zeros", whole + zeros, last, 4096, true, true},
 		{"torn, longer than a window", whole + long, last, len(long), true, true},
-		{"many torn, longer than a window", whole + strings.Repeat(long[:999]+"\n", 1000), last, 1_000_000, false, true},
+		{"many torn, longer than a window", whole + strings.Repeat(long[:999]+"\n", 1000), last, 1_000_000, false,
+			true},
 		{"first line torn", lines[0][:40], "", 40, true, true},
 		{"first line torn and ended", lines[0][:40] + "\n", "", 41, false, true},
 		{"first line torn at once", `{"ti`, "", 4, true, true},
@@ -64,7 +67,8 @@ func TestReadEnd(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if string(got.line) != test.line || got.torn != test.torn || got.open != test.open || got.ours != test.ours {
+			if string(got.line) != test.line || got.torn != test.torn || got.open != test.open ||
+				got.ours != test.ours {
 				t.Errorf("line %.60q torn %d open %v ours %v; want %.60q, %d, %v, %v",
 					got.line, got.torn, got.open, got.ours, test.line, test.torn, test.open, test.ours)
 			}
@@ -72,8 +76,8 @@ func TestReadEnd(t *testing.T) {
 	}
 }
 
-// FuzzReadEnd: whatever was torn, a file that began as ours can be gone on with,
-// and the chain of what is whole verifies.
+// FuzzReadEnd: wherever a line was torn, an audit file can be continued, and the chain of its
+// whole lines verifies.
 func FuzzReadEnd(f *testing.F) {
 	whole := someLines(f)
 	f.Add([]byte("torn"), 0)

@@ -1,16 +1,14 @@
 // Package file is the audit device that appends lines to a file, or to the
 // process's standard output or error.
 //
-// A device that an operator can point anywhere would be a way to write
-// anywhere. So the file must be a regular one, not a link, not executable, not below the
-// server's storage, of a name that no program obeys, and either new, empty, or already an
-// audit file. Its folder must not be open to everyone, and must be one of those that the operator has
-// listed in audit_folders; without such a list, any that is not the system's. While the file is open,
-// it is locked against a second device or server.
+// A device must not let a client write arbitrary files. Therefore the file must be a regular file,
+// not a link, not executable, not below the server's storage; its name must not be one that a
+// program executes; and it must be new, empty, or already an audit file. Its folder must not be
+// writable by everyone, and must be in audit_folders or, without such a list, not be a system
+// folder. While the file is open, it is locked against a second device or server.
 //
-// The file may be moved or deleted at any time: this is seen before the next
-// write, which goes to a new file of the same name. Lines are written with one write(2)
-// and are not synced.
+// The file may be moved or deleted at any time. This is detected before the next write, which goes
+// to a new file with the same name. Lines are written with one write(2), and are not synced.
 package file
 
 import (
@@ -37,7 +35,8 @@ func open(cfg audit.Config) (audit.Device, error) {
 		switch name {
 		case "file_path", "path":
 			if path != "" && path != value {
-				return nil, fault.New(op, fault.Invalid, "path: it is given twice, as file_path and path; leave one out")
+				return nil, fault.New(op, fault.Invalid,
+					"path: it is given twice, as file_path and path; leave one out")
 			}
 			path = value
 		case "mode":
@@ -47,12 +46,15 @@ func open(cfg audit.Config) (audit.Device, error) {
 			}
 			mode = m
 		default:
-			return nil, fault.New(op, fault.Invalid, "%s: the file audit device has no such option; it has file_path and mode, log_raw, hmac_accessor and elide_list_responses", name)
+			return nil, fault.New(op, fault.Invalid,
+				"%s: the file audit device has no such option; it has file_path and mode, log_raw, hmac_accessor and elide_list_responses",
+				name)
 		}
 	}
 	switch path {
 	case "":
-		return nil, fault.New(op, fault.Invalid, "file_path: it is missing; give an absolute path, or stdout, stderr or discard")
+		return nil, fault.New(op, fault.Invalid,
+			"file_path: it is missing; give an absolute path, or stdout, stderr or discard")
 	case "stdout":
 		return &stream{out: os.Stdout}, nil
 	case "stderr":
@@ -61,7 +63,8 @@ func open(cfg audit.Config) (audit.Device, error) {
 		return discard{}, nil
 	}
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path {
-		return nil, fault.New(op, fault.Invalid, "file_path: %q is not an absolute path without \".\" and \"..\"; write it from the root on", path)
+		return nil, fault.New(op, fault.Invalid,
+			"file_path: %q is not an absolute path without \".\" and \"..\"; write it from the root on", path)
 	}
 	d := &file{path: path, mode: mode, storage: cfg.StorageDir, folders: cfg.Folders}
 	if err := d.open(); err != nil {
@@ -78,14 +81,16 @@ func parseMode(text string) (fs.FileMode, error) {
 	case n&0o111 != 0:
 		return 0, fault.New(op, fault.Invalid, "mode: %q would make the audit file executable; use 0600 or 0640", text)
 	case n&0o002 != 0:
-		return 0, fault.New(op, fault.Invalid, "mode: %q would let everyone write to the audit file; use 0600 or 0640", text)
+		return 0, fault.New(op, fault.Invalid, "mode: %q would let everyone write to the audit file; use 0600 or 0640",
+			text)
 	case n != 0 && n&0o600 != 0o600:
-		return 0, fault.New(op, fault.Invalid, "mode: with %q the server could not read and write its own file; use 0600 or 0640", text)
+		return 0, fault.New(op, fault.Invalid,
+			"mode: with %q the server could not read and write its own file; use 0600 or 0640", text)
 	}
 	return fs.FileMode(n), nil
 }
 
-// Tail ends a torn line and returns the last whole one.
+// Tail implements [audit.Device].
 func (d *file) Tail() (audit.Tail, error) {
 	if err := d.follow(); err != nil {
 		return audit.Tail{}, err
@@ -107,7 +112,7 @@ func (d *file) Tail() (audit.Tail, error) {
 	return audit.Tail{Line: e.line, Torn: e.torn}, nil
 }
 
-// Write appends lines to the file of that name, as it is now.
+// Write appends lines to the file that currently has the name.
 func (d *file) Write(_ context.Context, lines []byte) error {
 	if err := d.follow(); err != nil {
 		return err
@@ -116,10 +121,10 @@ func (d *file) Write(_ context.Context, lines []byte) error {
 	return err
 }
 
-// Reopen goes on in a new file if the old one was moved.
+// Reopen opens a new file if the old one was moved.
 func (d *file) Reopen() error { return d.follow() }
 
-// Close closes the file, which frees it for another device.
+// Close closes and unlocks the file.
 func (d *file) Close() error {
 	if d.closed {
 		return fs.ErrClosed
@@ -128,8 +133,8 @@ func (d *file) Close() error {
 	return d.f.Close()
 }
 
-// follow makes sure that d.f is the file that has our name: one lstat before
-// each write, and a new file when the old one was moved or deleted.
+// follow makes sure that d.f is the file that currently has the name: it calls lstat before each
+// write, and opens a new file if the old one was moved or deleted.
 func (d *file) follow() error {
 	if d.closed {
 		return fs.ErrClosed
@@ -144,7 +149,7 @@ func (d *file) follow() error {
 	return d.open()
 }
 
-// open opens or creates the file, checks it, and gives up the old one.
+// open opens or creates the file, checks it, and closes the old one.
 func (d *file) open() error {
 	if err := d.checkFolder(); err != nil {
 		return err

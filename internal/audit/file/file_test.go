@@ -58,8 +58,8 @@ func openAt(path string, options ...string) (audit.Device, error) {
 	return Type.Open(cfg)
 }
 
-// TestRefusedPaths covers CVE-2025-6000 and CVE-2025-54997: an audit device must
-// not be a way to write a file that is run, or that is somebody else's.
+// TestRefusedPaths covers CVE-2025-6000 and CVE-2025-54997: an audit device must not write files
+// that are executed, or that belong to others.
 func TestRefusedPaths(t *testing.T) {
 	dir := t.TempDir()
 	storage := filepath.Join(dir, "storage")
@@ -114,9 +114,10 @@ func TestRefusedPaths(t *testing.T) {
 		{"other log, unended", file("log3", strings.TrimSpace(foreignLine), 0o600), "is no audit file"},
 		{"storage", filepath.Join(storage, "audit.log"), "inside the server's storage"},
 		{"deep in storage", filepath.Join(storage, "deep", "audit.log"), "inside the server's storage"},
-		{"storage by a link", filepath.Join(link(filepath.Join(storage, "deep"), "way"), "audit.log"), "inside the server's storage"},
-		// Lines have what callers chose in them, and each of these is read by some program
-		// that would obey: a shell, the linker, cron, a login.
+		{"storage by a link", filepath.Join(link(filepath.Join(storage, "deep"), "way"), "audit.log"),
+			"inside the server's storage"},
+		// Lines contain texts that callers chose, and each of these files is executed or loaded by
+		// some program: a shell, the linker, cron, a login.
 		{"a script", filepath.Join(dir, "profile.sh"), "must end in .log"},
 		{"a list of libraries", file("ld.so.preload", "", 0o600), "must end in .log"},
 		{"a name without an ending", filepath.Join(dir, "crontab"), "must end in .log"},
@@ -126,7 +127,9 @@ func TestRefusedPaths(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := snapshot(t, dir)
-			d, err := Type.Open(audit.Config{Path: "file/", Options: map[string]string{"file_path": test.path}, StorageDir: storage})
+			d, err := Type.Open(audit.Config{
+				Path: "file/", Options: map[string]string{"file_path": test.path}, StorageDir: storage,
+			})
 			if err == nil {
 				d.Close()
 				t.Fatalf("Open(%q) succeeded", test.path)
@@ -141,8 +144,8 @@ func TestRefusedPaths(t *testing.T) {
 	}
 }
 
-// TestSystemFolders: logrotate, cron and others obey files of any name in their folders. Nothing is
-// written there, whatever the path looks like, unless the operator has listed the folder.
+// TestSystemFolders: logrotate, cron and others read files of any name in their folders. Audit
+// files are refused there, unless the operator has listed the folder.
 func TestSystemFolders(t *testing.T) {
 	dir := t.TempDir()
 	link := func(to, name string) string {
@@ -157,9 +160,12 @@ func TestSystemFolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{
-		"/etc/cron.d/a.log", "/etc/logrotate.d/a.log", "/etc/a.log", "/usr/lib/a.json", "/lib/systemd/system/a.log", "/bin/a.log", "/boot/a.log", "/dev/shm/a.log", "/run/a.log",
-		"/proc/self/root/etc/a.log", "/sys/a.log", "/var/spool/cron/crontabs/a.log", "/etc/absent/a.log", "/root/.ssh/a.log",
-		link("/etc", "etc") + "/a.log", link("/etc/cron.d", "innocent") + "/a.log", link(dir+"/etc", "twice") + "/cron.d/a.log", filepath.Join(dotted, "a.log"), link(dotted, "plain") + "/a.log",
+		"/etc/cron.d/a.log", "/etc/logrotate.d/a.log", "/etc/a.log", "/usr/lib/a.json", "/lib/systemd/system/a.log",
+		"/bin/a.log", "/boot/a.log", "/dev/shm/a.log", "/run/a.log",
+		"/proc/self/root/etc/a.log", "/sys/a.log", "/var/spool/cron/crontabs/a.log", "/etc/absent/a.log",
+		"/root/.ssh/a.log",
+		link("/etc", "etc") + "/a.log", link("/etc/cron.d", "innocent") + "/a.log", link(dir+"/etc", "twice") +
+			"/cron.d/a.log", filepath.Join(dotted, "a.log"), link(dotted, "plain") + "/a.log",
 	} {
 		d, err := openAt(path)
 		if err == nil {
@@ -172,7 +178,8 @@ func TestSystemFolders(t *testing.T) {
 	}
 }
 
-// TestAuditFolders: with a list, audit files are in these folders alone, wherever links lead.
+// TestAuditFolders: with a list, audit files are only allowed in these folders, also through
+// links.
 func TestAuditFolders(t *testing.T) {
 	dir := t.TempDir()
 	mkdir := func(name string) string {
@@ -192,10 +199,13 @@ func TestAuditFolders(t *testing.T) {
 	}
 	for path, allowed := range map[string]bool{
 		"in/a.log": true, "in/deep/a.log": true, "in/home/b.log": true, "listed.d/a.log": true,
-		"out/a.log": false, "inside/a.log": false, "a.log": false, "in/away/a.log": false, "other/c.log": false, "in": false,
+		"out/a.log": false, "inside/a.log": false, "a.log": false, "in/away/a.log": false, "other/c.log": false,
+		"in": false,
 	} {
 		path = filepath.Join(dir, path)
-		d, err := Type.Open(audit.Config{Path: "file/", Options: map[string]string{"file_path": path}, Folders: []string{in, system}})
+		d, err := Type.Open(audit.Config{
+			Path: "file/", Options: map[string]string{"file_path": path}, Folders: []string{in, system},
+		})
 		if err == nil {
 			d.Close()
 		}
@@ -228,7 +238,8 @@ func snapshot(t *testing.T, dir string) string {
 	return b.String()
 }
 
-// TestForeignOwner: who put an empty file there could read all that follows.
+// TestForeignOwner: an empty file of another user is refused, because its owner could read the
+// log.
 func TestForeignOwner(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	if err := os.WriteFile(path, nil, 0o666); err != nil {
@@ -307,8 +318,8 @@ func TestMode(t *testing.T) {
 	}
 }
 
-// TestFollow: the file may be moved or deleted at any time; the next write goes
-// to a file of the old name.
+// TestFollow: if the file is moved or deleted, the next write goes to a new file with the same
+// name.
 func TestFollow(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	d, err := openAt(path)
@@ -355,12 +366,14 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestChainAcrossFiles: the chain of a rotated device goes on in the next file.
+// TestChainAcrossFiles: the chain of a rotated file continues in the next one.
 func TestChainAcrossFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	b := audit.NewBroker(audit.Options{})
 	defer b.Close()
-	spec := audit.Spec{Type: Type, Path: "file/", Options: map[string]string{"file_path": path}, Salt: audittest.Salt()}
+	spec := audit.Spec{
+		Type: Type, Path: "file/", Options: map[string]string{"file_path": path}, Salt: audittest.Salt(),
+	}
 	if err := b.Enable(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +416,7 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// halfway writes all but the end and fails, or all and fails.
+// halfway writes a part, or everything, and then fails.
 type halfway struct {
 	bytes.Buffer
 	broken int // writes of lines that will fail

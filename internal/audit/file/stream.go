@@ -9,13 +9,13 @@ import (
 	"github.com/keyturn/keyturn/internal/audit"
 )
 
-// A stream is a device on standard output or error. It cannot be read back, so
-// it remembers what it needs of a write that went only half way.
+// A stream is a device on standard output or error. Because it cannot be read back, it remembers
+// what was written by a write that failed.
 type stream struct {
 	out    io.Writer
 	last   []byte // the last whole line of a broken write
 	torn   int    // bytes after it, not ended yet
-	junk   int    // bytes after it, ended, not yet told by a line that was written
+	junk   int    // bytes after it, ended, not yet reported by a later line
 	closed bool
 }
 
@@ -67,8 +67,7 @@ func (d *stream) Close() error {
 	return nil
 }
 
-// discard takes lines and keeps none: for measuring, and for who must have a
-// device and wants no log.
+// discard ignores lines. It is for measurements, and for operators who need a device but no log.
 type discard struct{}
 
 // Tail implements [audit.Device].

@@ -9,8 +9,7 @@ import (
 
 const openFlags = 0
 
-// Elsewhere, permissions are not in the file's mode: whoever sets up the folder
-// decides.
+// On other systems, the file's mode does not contain permissions, so they are not checked.
 
 func lock(*os.File) error { return nil }
 

@@ -11,12 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openFlags: no link is followed, and opening a pipe that took the file's place
-// does not wait for its other end.
+// openFlags prevent following a link, and blocking if a pipe has replaced the file.
 const openFlags = unix.O_NOFOLLOW | unix.O_NONBLOCK
 
-// lock takes the file for this device alone, until it is closed. File systems
-// that know no locks go without.
+// lock locks the file until it is closed, unless the file system does not support locks.
 func lock(f *os.File) error {
 	conn, err := f.SyscallConn()
 	if err != nil {
@@ -40,5 +38,6 @@ func ownerTrusted(info fs.FileInfo) bool {
 
 func executable(m fs.FileMode) bool { return m&0o111 != 0 }
 
-// openToAll: with the sticky bit, as on /tmp, nobody can replace another's file.
+// openToAll reports whether everyone may replace files in a folder. The sticky bit, as on /tmp,
+// prevents it.
 func openToAll(m fs.FileMode) bool { return m&0o002 != 0 && m&fs.ModeSticky == 0 }

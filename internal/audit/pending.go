@@ -8,24 +8,23 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// What only takes access away goes on while no device writes. Its entries are
-// then rendered, stored with the result in one commit, and written in their
-// order when a device is back. They are stored as lines in which all secrets are
-// hashed already, also for a device with log_raw.
+// Actions that only revoke access are done even if no device works. Their entries are rendered,
+// stored, and written in order when a device works again. In the stored lines all secrets are
+// hashed, even for a device with log_raw.
 
-// owed is the stored form: the same entries as each device would show them.
-type owed struct {
+// pending is the stored form: the entries as each device would show them.
+type pending struct {
 	Lines map[string][]json.RawMessage `json:"lines"` // by the device's path
 }
 
-// Render returns entries in the form in which they can be stored, for
-// [Broker.WriteRendered]; nil if no device is enabled and nothing is owed.
+// Render returns entries in the form in which they can be stored, for [Broker.WriteRendered]; nil:
+// no device is enabled, so nothing must be written.
 func (b *Broker) Render(entries ...*Entry) []byte {
 	sinks := *b.sinks.Load()
 	if len(sinks) == 0 || len(entries) == 0 {
 		return nil
 	}
-	o := owed{Lines: make(map[string][]json.RawMessage, len(sinks))}
+	o := pending{Lines: make(map[string][]json.RawMessage, len(sinks))}
 	for _, s := range sinks {
 		for _, e := range entries {
 			o.Lines[s.spec.Path] = append(o.Lines[s.spec.Path], s.plain.entry(nil, e))
@@ -35,8 +34,7 @@ func (b *Broker) Render(entries ...*Entry) []byte {
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(o); err != nil {
-		// Only a Payload that breaks its contract comes here. The entry is
-		// owed all the same: without its payloads, it always encodes.
+		// A Payload has broken its contract. Without payloads, the entry always encodes.
 		return b.Render(withoutData(entries)...)
 	}
 	return bytes.TrimSpace(out.Bytes())
@@ -60,14 +58,13 @@ func withoutData(entries []*Entry) []*Entry {
 	return bare
 }
 
-// WriteRendered writes stored entries, in this order and together, as
-// [Broker.Write] does. A device that was enabled later gets the lines of
-// another: their HMACs are under that one's salt. After a crash before the stored
-// entries are forgotten, the lines are written twice, with the same request id.
+// WriteRendered writes stored entries, like [Broker.Write]. A device that was enabled later gets
+// the lines of another, whose HMACs use that one's salt. If the server crashes before it removes
+// the stored entries, their lines are written twice, with the same request ID.
 func (b *Broker) WriteRendered(ctx context.Context, stored ...[]byte) error {
-	var all []owed
+	var all []pending
 	for _, text := range stored {
-		var o owed
+		var o pending
 		if err := json.Unmarshal(text, &o); err != nil {
 			return fault.Wrap("audit.WriteRendered", fault.Internal, err)
 		}
@@ -85,7 +82,7 @@ func (b *Broker) WriteRendered(ctx context.Context, stored ...[]byte) error {
 	}
 	return b.write(ctx, func(s *sink, g *group) {
 		for _, o := range all {
-			for _, l := range o.of(s.spec.Path) {
+			for _, l := range o.forDevice(s.spec.Path) {
 				g.text = append(g.text, l...)
 				g.ends = append(g.ends, len(g.text))
 			}
@@ -93,8 +90,8 @@ func (b *Broker) WriteRendered(ctx context.Context, stored ...[]byte) error {
 	})
 }
 
-// of returns the lines for a device, or else those of the first other one.
-func (o owed) of(path string) []json.RawMessage {
+// forDevice returns the lines for a device or, if there are none, those for the first other one.
+func (o pending) forDevice(path string) []json.RawMessage {
 	if lines, ok := o.Lines[path]; ok {
 		return lines
 	}

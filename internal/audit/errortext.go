@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// ErrorText is the form in which Vault's audit logs give errors, which the
-// rules of log watchers look for.
+// ErrorText formats errors as in Vault's audit logs, because rules of log watchers match this
+// format.
 func ErrorText(messages ...string) string {
 	if len(messages) == 0 {
 		return ""
