@@ -64,7 +64,7 @@ func checkGrants(s *source, seen map[string]bool) (found []finding) {
 
 func checkGrantsInside(s *source) (found []finding) {
 	say := func(n ast.Node) {
-		found = append(found, s.found(n.Pos(), "policies of a token come from a Grant, and a Grant from Give; add the case there"))
+		found = append(found, s.found(n.Pos(), "policies of a token come from a Grant, and a Grant from Assign; add the case there"))
 	}
 	ast.Inspect(s.file, func(n ast.Node) bool {
 		switch x := n.(type) {
@@ -117,10 +117,10 @@ func TestCheckGrantsFinds(t *testing.T) {
 		at, text string
 		want     int
 	}{
-		"a login method":      {"internal/auth/userpass/login.go", head + "var g, _ = token.Assign(token.Maker{}, token.Ask{})", 2},
+		"a login method":      {"internal/auth/userpass/login.go", head + "var g, _ = token.Assign(token.Creator{}, token.Request{})", 2},
 		"by another name":     {"internal/auth/userpass/login.go", "import tok \"" + module + "/internal/token\"\nvar g = tok.FirstRoot()", 1},
-		"names alone":         {"internal/auth/userpass/login.go", head + "var a = token.Ask{Names: []string{\"root\"}}", 0},
-		"core":                {"internal/core/tokens.go", head + "var g, _ = token.Assign(token.Maker{}, token.Ask{})", 0},
+		"names alone":         {"internal/auth/userpass/login.go", head + "var a = token.Request{Names: []string{\"root\"}}", 0},
+		"core":                {"internal/core/tokens.go", head + "var g, _ = token.Assign(token.Creator{}, token.Request{})", 0},
 		"a grant inside":      {"internal/token/store.go", `var g = Grant{[]string{"root"}}`, 1},
 		"an entry inside":     {"internal/token/store.go", `var e = Entry{policies: []string{"root"}}`, 1},
 		"an assignment":       {"internal/token/store.go", `func f(e *Entry) { e.policies = []string{"root"} }`, 1},
