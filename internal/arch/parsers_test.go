@@ -238,7 +238,7 @@ var ownTexts = map[string]string{
 	"internal/audit/devices.go":                 "rows of our own store",
 	"internal/audit/file/end.go":                "the end of a file that this server writes, a bounded part of it",
 	"internal/audit/file/file.go":               "a mode, of which strconv reads the digits",
-	"internal/audit/pending.go":                    "rows of our own store",
+	"internal/audit/pending.go":                 "rows of our own store",
 	"internal/audit/payload.go":                 "a body that wire.Check has accepted, once",
 	"internal/auth/token/role.go":               "rows of our own store",
 	"internal/barrier/value.go":                 "what the barrier has encrypted",

@@ -1,8 +1,10 @@
-// Package costtest holds what parses texts of others to a cost that the size of the text bounds: a limit on that size, and at most a
-// fixed number of steps for each byte. The table in internal/arch says which functions are held to it.
+// Package costtest holds what parses texts of others to a cost that the size of the text bounds: a
+// limit on that size, and at most a fixed number of steps for each byte. The table in
+// internal/arch says which functions are held to it.
 //
-// A step is what one iteration of a small loop takes on this machine, in this build. Steps are counted as the processor
-// time of the parsing thread, so that a busy machine does not make a parser look slow.
+// A step is what one iteration of a small loop takes on this machine, in this build. Steps are
+// counted as the processor time of the parsing thread, so that a busy machine does not make a
+// parser look slow.
 package costtest
 
 import (
@@ -20,11 +22,12 @@ type Parser struct {
 	// Limit is the longest text in bytes that is read. Longer ones are refused.
 	Limit int
 
-	// Steps are how many each byte may cost; 0: 200. Give about ten times what "go test -v" shows: a slow constant is
-	// not what this is about.
+	// Steps are how many each byte may cost; 0: 200. Give about ten times what "go test -v" shows:
+	// a slow constant is not what this is about.
 	Steps int
 
-	// Parse reads a text. What is wrong with the text does not matter, but that one longer than Limit is an error.
+	// Parse reads a text. What is wrong with the text does not matter, but that one longer than
+	// Limit is an error.
 	Parse func(text string) error
 }
 
@@ -35,12 +38,12 @@ const (
 	patience     = 2 * time.Minute
 )
 
-// A Shape is a family of texts: Unit stands between Head and Tail as often as fits into the limit. A § in Unit is the number of its
-// repetition, for names that may come once.
+// A Shape is a family of texts: Unit stands between Head and Tail as often as fits into the limit.
+// A § in Unit is the number of its repetition, for names that may come once.
 type Shape struct{ Head, Unit, Tail string }
 
-// Fuzz makes the one call that a fuzz target for cost consists of. Each shape is filled up to the limit, so that a cost that
-// grows with the square of the size shows, and once above it.
+// Fuzz makes the one call that a fuzz target for cost consists of. Each shape is filled up to the
+// limit, so that a cost that grows with the square of the size shows, and once above it.
 func Fuzz(f *testing.F, p Parser, shapes ...Shape) {
 	for _, s := range shapes {
 		f.Add(s.Head, s.Unit, s.Tail)
@@ -82,7 +85,8 @@ func (p Parser) check(s Shape) (steps float64, err error) {
 			return steps, nil
 		}
 	}
-	return steps, fmt.Errorf("each of %d bytes costs %.0f steps, and may cost %d: %.80q…", len(text), steps, allowed, text)
+	return steps, fmt.Errorf("each of %d bytes costs %.0f steps, and may cost %d: %.80q…", len(text), steps, allowed,
+		text)
 }
 
 // fill makes the longest text of the shape within a limit, and one above it.
@@ -122,7 +126,8 @@ func measure(f func()) (spent time.Duration, ended bool) {
 	}
 }
 
-// step is how many nanoseconds one iteration of a loop takes that does as little as a lexer does for a byte.
+// step is how many nanoseconds one iteration of a loop takes that does as little as a lexer does
+// for a byte.
 var step = sync.OnceValue(func() float64 {
 	const rounds = 1 << 22
 	least := time.Duration(1 << 62)

@@ -36,7 +36,8 @@ func TestCheck(t *testing.T) {
 		want string
 	}{
 		{"linear", Parser{Limit: limit, Parse: limited(limit, linear)}, ""},
-		{"without a limit", Parser{Limit: limit, Parse: func(text string) error { linear(text); return nil }}, "the limit is 131072"},
+		{"without a limit", Parser{Limit: limit, Parse: func(text string) error { linear(text); return nil }},
+			"the limit is 131072"},
 		{"quadratic", Parser{Limit: 16 << 10, Steps: 20, Parse: limited(16<<10, square)}, "and may cost "},
 	} {
 		_, err := tt.p.check(Shape{"x", "a b ", "y"})

@@ -1,5 +1,5 @@
-// Package cron says when a schedule is due: five fields in UTC, as in crontab(5), read by
-// robfig/cron. It also has what waits in time: a pause, a back-off, a deadline that others know.
+// Package cron computes when a schedule is due: five fields in UTC, as in crontab(5), parsed by
+// robfig/cron. It also has pauses, back-off, and deadlines that other servers know.
 package cron
 
 import (
@@ -11,8 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// MinWindow is the shortest window in which something that is due at a schedule's time may
-// begin. Shorter ones would be missed by what is restarted, or waits for its turn.
+// MinWindow is the shortest window in which a scheduled rotation may begin. A shorter one could
+// pass during a restart, or while the rotation waits for others.
 const MinWindow = time.Hour
 
 // horizon is how far ahead a schedule must have a time: 29 February comes within eight years.
@@ -27,9 +27,9 @@ const maxShown = 100
 // A Schedule is a set of minutes. Its zero value has none; [Parse] makes others.
 type Schedule struct{ at cron.Schedule }
 
-// Parse reads five fields – minute, hour, day of the month, month, day of the week – or
-// one of @yearly, @monthly, @weekly, @daily and @hourly. Times are UTC, so that none comes
-// twice or never when clocks change. The error's message says what to write instead.
+// Parse reads five fields – minute, hour, day of the month, month, day of the week – or one of
+// @yearly, @monthly, @weekly, @daily and @hourly. Times are UTC, so that none is skipped or
+// repeated when clocks change. The error says what to write instead.
 func Parse(text string) (Schedule, error) {
 	const op = "cron.Parse"
 	if len(text) > maxText {
@@ -68,8 +68,8 @@ func (s Schedule) Next(after time.Time) time.Time {
 	return time.Time{}
 }
 
-// Missed reports whether what was due at some time may not begin any more. Without
-// a window it always may.
+// Missed reports whether the window of a time that was due has ended. Without a window, it never
+// does.
 func Missed(due time.Time, window time.Duration, now time.Time) bool {
 	return window > 0 && now.After(due.Add(window))
 }

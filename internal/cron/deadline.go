@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// WithDeadline is [context.WithDeadline] for what may be done until a time that other servers
-// know, too: a call that they count as over then. It also ends once the wall clock says so, within
-// a second: the clock of a context stands still while its machine is suspended. Where the time has
-// come already, the context is over.
+// WithDeadline is [context.WithDeadline] for a deadline that other servers rely on, too. It also
+// ends, within a second, when the wall clock reaches the deadline, because the clock of a context
+// stops while the machine is suspended. If the deadline has passed, the context has already ended.
 func WithDeadline(ctx context.Context, at time.Time) (context.Context, context.CancelFunc) {
 	return withDeadline(ctx, at, time.Now)
 }
@@ -36,8 +35,8 @@ func withDeadline(ctx context.Context, at time.Time, now func() time.Time) (cont
 	return ctx, cancel
 }
 
-// Passed reports whether a time has come by either of the clocks that a process has: the one that
-// stands still while the machine is suspended, and the one that somebody may set.
+// Passed reports whether a time has passed by either clock of the process: the monotonic clock,
+// which stops while the machine is suspended, or the wall clock, which can be set.
 func Passed(at, now time.Time) bool {
 	return !now.Before(at) || !now.Round(0).Before(at.Round(0))
 }

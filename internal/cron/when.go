@@ -7,16 +7,16 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// A When says when something is rotated by itself. Its zero value is never.
+// A When says when something is rotated automatically. The zero value means never.
 type When struct {
 	Period   time.Duration `json:"period,omitempty"`
 	Schedule string        `json:"schedule,omitempty"` // five fields, UTC
 	Window   time.Duration `json:"window,omitempty"`   // how long after the schedule's time it may still begin
-	Off      bool          `json:"off,omitempty"`      // by request alone
+	Off      bool          `json:"off,omitempty"`      // only on request
 }
 
-// Check finds what cannot be. Its messages name fields of the API. least is the shortest period
-// that is no typing error.
+// Check returns an error for contradictions, with the names of the API's fields. least is the
+// shortest period that is not a typing error.
 func (w When) Check(least time.Duration) error {
 	const op = "cron.Check"
 	switch {
@@ -42,7 +42,7 @@ func (w When) Check(least time.Duration) error {
 	return nil
 }
 
-// A Change is what a write says of a [When]. What is nil was not given.
+// A Change is a change of a [When]. nil fields are not changed.
 type Change struct {
 	Period   *time.Duration
 	Schedule *string
@@ -50,8 +50,8 @@ type Change struct {
 	Off      *bool
 }
 
-// Apply changes w. One of period and schedule that is given replaces the other: whoever writes
-// one has mostly left the other out of what is written.
+// Apply changes w. A period replaces a schedule, and vice versa, because clients usually send only
+// the new one.
 func (w *When) Apply(c Change) {
 	switch {
 	case c.Schedule != nil && *c.Schedule != "" && c.Period == nil:
@@ -73,11 +73,11 @@ func (w *When) Apply(c Change) {
 	}
 }
 
-// Never reports whether nothing is rotated by itself.
+// Never reports whether there are no automatic rotations.
 func (w When) Never() bool { return w.Off || w.Period == 0 && w.Schedule == "" }
 
-// Next is the time of the rotation after the last one, never before now; zero for never.
-// Store it as it is, so that nothing that is missing is ever taken for overdue.
+// Next is the time of the next rotation after the last one, never before now; zero: never. Store
+// it unchanged, so that a missing time never counts as overdue.
 func (w When) Next(last, now time.Time) time.Time {
 	switch {
 	case w.Never():
@@ -85,7 +85,7 @@ func (w When) Next(last, now time.Time) time.Time {
 	case w.Schedule != "":
 		s, err := Parse(w.Schedule)
 		if err != nil {
-			return time.Time{} // was checked when it was written
+			return time.Time{} // impossible, because it was checked when it was written
 		}
 		return s.Next(now)
 	case last.IsZero() || last.After(now): // the clock was ahead
@@ -97,10 +97,10 @@ func (w When) Next(last, now time.Time) time.Time {
 	return now
 }
 
-// gaps is how many times of a schedule are looked at to find the shortest time between two.
+// gaps is how many times of a schedule are compared to find the shortest interval.
 const gaps = 64
 
-// Shortest is the shortest time between two rotations, as far as is seen from now; zero for never.
+// Shortest is the shortest time between the next rotations; zero: never.
 func (w When) Shortest(now time.Time) time.Duration {
 	if w.Never() || w.Schedule == "" {
 		return w.Period
@@ -123,17 +123,17 @@ func (w When) Shortest(now time.Time) time.Duration {
 	return short
 }
 
-// Missed reports whether a rotation that was due at some time may not begin any more.
+// Missed reports whether the window of a rotation that was due has ended.
 func (w When) Missed(due, now time.Time) bool { return Missed(due, w.Window, now) }
 
-// Waits between tries, doubled from the first to the last.
+// The first and the longest wait between attempts; it doubles in between.
 const (
 	firstRetry = 10 * time.Second
 	lastRetry  = time.Hour
 )
 
-// Backoff is how long to wait after so many tries have failed in a row: first, doubled each time,
-// up to longest.
+// Backoff is how long to wait after a number of failed attempts: first, doubled each time, up to
+// longest.
 func Backoff(failed int, first, longest time.Duration) time.Duration {
 	wait := first
 	for ; failed > 1 && wait < longest; failed-- {
@@ -142,15 +142,14 @@ func Backoff(failed int, first, longest time.Duration) time.Duration {
 	return min(wait, longest)
 }
 
-// Retry is when the next try is made after so many have failed in a row.
+// Retry is the time of the next attempt after a number of failed ones.
 func Retry(failed int, now time.Time) time.Time {
 	return now.Add(Backoff(failed, firstRetry, lastRetry))
 }
 
-// Again is when a rotation that was due at some time, and has failed so many times in a row, is
-// tried again: after ever longer waits, and where the window ends before that, at its end. over
-// means that the window is used up: it is the time of the next rotation then, whose failures are
-// counted anew.
+// Again is when a rotation that has failed is retried: with back-off, but not later than at the
+// end of its window. over means that the window has ended; then it is the time of the next
+// rotation, and failures are counted from zero.
 func (w When) Again(due, last time.Time, failed int, now time.Time) (at time.Time, over bool) {
 	at = Retry(failed, now)
 	if due.IsZero() || !w.Missed(due, at) {
@@ -162,7 +161,7 @@ func (w When) Again(due, last time.Time, failed int, now time.Time) (at time.Tim
 	return w.Next(last, now), true
 }
 
-// Pause waits for d, and reports false where ctx ended first.
+// Pause waits for d, and reports false if ctx ends first.
 func Pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

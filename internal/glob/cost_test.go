@@ -9,7 +9,8 @@ import (
 	"github.com/keyturn/keyturn/internal/glob"
 )
 
-// FuzzMatchCost: matching is linear in pattern and text; both are fields of requests. The two stand around a line break.
+// FuzzMatchCost: matching is linear in pattern and text; both are fields of requests. The two
+// stand around a line break.
 func FuzzMatchCost(f *testing.F) {
 	const limit = 64 << 10
 	costtest.Fuzz(f, costtest.Parser{Limit: limit, Parse: func(text string) error {
@@ -22,5 +23,6 @@ func FuzzMatchCost(f *testing.F) {
 		}
 		glob.Match(pattern, s)
 		return nil
-	}}, costtest.Shape{Unit: "*a"}, costtest.Shape{Unit: "*"}, costtest.Shape{Unit: "*aab"}, costtest.Shape{Head: "*aaaaaaaaaaab*\n", Unit: "a"})
+	}}, costtest.Shape{Unit: "*a"}, costtest.Shape{Unit: "*"}, costtest.Shape{Unit: "*aab"},
+		costtest.Shape{Head: "*aaaaaaaaaaab*\n", Unit: "a"})
 }

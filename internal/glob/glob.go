@@ -1,12 +1,12 @@
-// Package glob matches names against patterns in which each * stands for any text, also
-// for none and for slashes. There is nothing else that is special: no ?, no classes, no
-// escapes, so that no pattern is malformed and matches nothing by surprise.
+// Package glob matches names against patterns in which each * matches any text, including none and
+// slashes. Nothing else is special: no ?, no classes, no escapes. Therefore every pattern is
+// valid.
 package glob
 
 import "strings"
 
-// Match reports whether the pattern stands for the whole of s. Its cost is linear in
-// both: each part between two * is searched for once, where the one before it ended.
+// Match reports whether the pattern matches the whole of s. Its cost is linear in both, because
+// each part between two * is searched for once, after the previous one.
 func Match(pattern, s string) bool {
 	head, rest, star := strings.Cut(pattern, "*")
 	if !star {

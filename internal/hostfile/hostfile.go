@@ -1,14 +1,14 @@
-// Package hostfile says which files of this machine a client's request may name.
+// Package hostfile decides which files of this machine a client's request may name.
 //
-// A client writes a path into a connection string or into the options of an audit device, and
-// the server opens it with its own rights. So a path could make the server read a key for the
-// client, tell which files exist, hang on a device, or write where another program
-// obeys what is written. The rule is therefore: none, unless the operator has listed
-// the folder in the server's configuration. Engines and login methods open no file by themselves;
-// internal/arch holds them to that.
+// A client can write a path into a connection string, or into the options of an audit device, and
+// the server opens it with its own permissions. A path could thus make the server read a key for
+// the client, reveal which files exist, hang on a device, or write a file that another program
+// executes. Therefore no file is allowed, unless the operator has listed its folder in the
+// server's configuration. Engines and login methods must not open files in any other way;
+// internal/arch checks that.
 //
-// Files that the operator or the user of the command line names are read by [ReadNamed], which bounds how much is read. internal/arch
-// holds all packages to that, too.
+// Files that the operator or the user of the command line names are read with [ReadNamed], which
+// limits their size. internal/arch checks that, too.
 package hostfile
 
 import (
@@ -25,33 +25,37 @@ import (
 // MaxSize is the largest file that is read for a client. Certificates and keys are far smaller.
 const MaxSize = 1 << 20
 
-// Folders are those that the operator has listed. They are absolute and clean; the
-// files below them count as in them. The zero value allows nothing.
+// Folders are the folders that the operator has listed, as absolute, clean paths. Their subfolders
+// are included. The zero value allows nothing.
 type Folders []string
 
-// Read returns the contents of a file that a client named. A path outside of the folders is refused
-// before the disk is touched, so that the error does not tell whether the file exists.
-// Inside, links are followed as long as they stay in the folder, and all failures have one
-// message; the cause is for the log. Errors are of kind Invalid.
+// Read returns the contents of a file that a client named. It refuses a path outside of the
+// folders without accessing the disk, so that the error does not reveal whether the file exists.
+// Links are followed if they stay in the folder. All failures have the same message; the cause is
+// for the log. Errors have the kind Invalid.
 func (f Folders) Read(path string) ([]byte, error) {
 	folder, rest := f.find(path)
 	if folder == "" {
-		return nil, fault.New("hostfile.Read", fault.Invalid, "files of the server are not read for clients; give the text itself, in PEM form, or let the operator list the file's folder in connection_folders")
+		return nil, fault.New("hostfile.Read", fault.Invalid,
+			"files of the server are not read for clients; give the text itself, in PEM form, or let the operator list the file's folder in connection_folders")
 	}
 	text, err := read(folder, rest)
 	if err != nil {
-		return nil, &fault.Error{Op: "hostfile.Read", Kind: fault.Invalid, Err: err, Msg: "the file on the server cannot be read; name a regular file of at most 1 MiB that the server's user may read"}
+		return nil, &fault.Error{
+			Op: "hostfile.Read", Kind: fault.Invalid, Err: err,
+			Msg: "the file on the server cannot be read; name a regular file of at most 1 MiB that the server's user may read",
+		}
 	}
 	return text, nil
 }
 
-// Has reports whether path lies in one of the folders, by its text alone.
+// Has reports whether the text of path is in one of the folders.
 func (f Folders) Has(path string) bool {
 	folder, _ := f.find(path)
 	return folder != ""
 }
 
-// find returns the folder that path lies in, and the rest of the path.
+// find returns the folder that contains path, and the rest of the path.
 func (f Folders) find(path string) (folder, rest string) {
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path || strings.ContainsRune(path, 0) {
 		return "", ""
@@ -83,7 +87,7 @@ func read(folder, rest string) ([]byte, error) {
 		return nil, err
 	}
 	defer root.Close()
-	// Opening what is no regular file can wait for ever, or have effects.
+	// Opening anything but a regular file may block forever, or have effects.
 	if err := regular(root.Stat(rest)); err != nil {
 		return nil, err
 	}
@@ -109,8 +113,8 @@ func regular(info fs.FileInfo, err error) error {
 	return err
 }
 
-// Hold reports whether dir, a folder without links in its path, is one of the folders or lies in one. Folders
-// are compared as the file system does: two paths can lead to one folder.
+// Hold reports whether dir, whose path has no links, is one of the folders or in one of them. It
+// compares files, not paths, because two paths can lead to the same folder.
 func (f Folders) Hold(dir string) (bool, error) {
 	inside := false
 	err := climb(dir, func(info fs.FileInfo) bool {

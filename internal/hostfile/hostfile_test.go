@@ -48,9 +48,12 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{
-		"", "ca.pem", in, in + "/", in + "/../out/key.pem", in + "//ca.pem", in + "x", secret, out + "/absent", "/dev/zero", "/proc/self/pagemap", "/etc/hostname", "\x00",
-		pipe, filepath.Join(in, "..data"), filepath.Join(in, "absent"), put(t, filepath.Join(in, "large"), strings.Repeat("x", MaxSize+1)),
-		link(t, secret, filepath.Join(in, "absolute")), link(t, "../out/key.pem", filepath.Join(in, "relative")), link(t, "/dev/zero", filepath.Join(in, "device")),
+		"", "ca.pem", in, in + "/", in + "/../out/key.pem", in + "//ca.pem", in + "x", secret, out + "/absent",
+		"/dev/zero", "/proc/self/pagemap", "/etc/hostname", "\x00",
+		pipe, filepath.Join(in, "..data"), filepath.Join(in, "absent"),
+		put(t, filepath.Join(in, "large"), strings.Repeat("x", MaxSize+1)),
+		link(t, secret, filepath.Join(in, "absolute")), link(t, "../out/key.pem", filepath.Join(in, "relative")),
+		link(t, "/dev/zero", filepath.Join(in, "device")),
 	} {
 		text, err := f.Read(path)
 		if !fault.Is(err, fault.Invalid) || fault.Message(err) == "" || text != nil {
@@ -62,7 +65,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestReadTellsNothing: an error does not tell whether a file is there that is not the client's to name.
+// TestReadTellsNothing: an error does not tell whether a file is there that is not the client's to
+// name.
 func TestReadTellsNothing(t *testing.T) {
 	dir := t.TempDir()
 	there := put(t, filepath.Join(dir, "there"), "x")
@@ -103,21 +107,27 @@ func TestHold(t *testing.T) {
 
 func TestSystem(t *testing.T) {
 	for _, dir := range []string{
-		"/etc", "/etc/cron.d", "/etc/logrotate.d", "/usr/lib/keyturn", "/lib/systemd/system", "/bin", "/dev/shm", "/run/keyturn", "/proc/self", "/var/spool/cron/crontabs", "/boot/grub",
-		"/home/me/.ssh", "/root/.config", "/opt/app/conf.d", "/srv/profile.d/deep", "/var/www/html", "/private/etc/cron.d",
+		"/etc", "/etc/cron.d", "/etc/logrotate.d", "/usr/lib/keyturn", "/lib/systemd/system", "/bin", "/dev/shm",
+		"/run/keyturn", "/proc/self", "/var/spool/cron/crontabs", "/boot/grub",
+		"/home/me/.ssh", "/root/.config", "/opt/app/conf.d", "/srv/profile.d/deep", "/var/www/html",
+		"/private/etc/cron.d",
 	} {
 		if System(dir) == "" {
 			t.Errorf("%s may be written to", dir)
 		}
 	}
-	for _, dir := range []string{"/var/log/keyturn", "/var/log", "/var/lib/keyturn", "/data/audit", "/etcetera", "/home/me/logs", "/opt/keyturn/logs", t.TempDir(), "/"} {
+	for _, dir := range []string{
+		"/var/log/keyturn", "/var/log", "/var/lib/keyturn", "/data/audit", "/etcetera", "/home/me/logs",
+		"/opt/keyturn/logs", t.TempDir(), "/",
+	} {
 		if why := System(dir); why != "" {
 			t.Errorf("%s is refused: %s", dir, why)
 		}
 	}
 }
 
-// TestSystemByAnotherName: a folder of the system's under a name that says nothing, by a link in its path.
+// TestSystemByAnotherName: a folder of the system's under a name that says nothing, by a link in
+// its path.
 func TestSystemByAnotherName(t *testing.T) {
 	if _, err := os.Stat("/etc/ssl"); err != nil {
 		t.Skip(err)

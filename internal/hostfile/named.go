@@ -11,14 +11,14 @@ import (
 // ErrTooLarge is the error for a file or stream with more than its limit.
 var ErrTooLarge = errors.New("it is too large")
 
-// ReadNamed reads a whole file that the operator named in the configuration, or that the user of the command line named: with their
-// own rights, and wherever it is. It may be a pipe or a device that never ends, so it reads at most limit bytes and one more.
+// ReadNamed reads a file that the operator or the user of the command line named, in any folder.
+// Because it may be an endless pipe or device, it reads at most limit+1 bytes.
 func ReadNamed(path string, limit int) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // it was only read
+	defer func() { _ = f.Close() }()
 	text, err := ReadStream(f, limit)
 	if errors.Is(err, ErrTooLarge) {
 		err = &fs.PathError{Op: "read", Path: path, Err: err}
@@ -26,7 +26,7 @@ func ReadNamed(path string, limit int) ([]byte, error) {
 	return text, err
 }
 
-// ReadStream is ReadNamed for what is open already, such as standard input.
+// ReadStream is ReadNamed for an open stream, such as standard input.
 func ReadStream(r io.Reader, limit int) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
 	if err == nil && len(text) > limit {

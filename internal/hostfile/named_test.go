@@ -15,7 +15,8 @@ type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-// TestReadNamed: what is within the limit is read whole, and what is above it is refused with the limit, also where it never ends.
+// TestReadNamed: what is within the limit is read whole, and what is above it is refused with the
+// limit, also where it never ends.
 func TestReadNamed(t *testing.T) {
 	dir := t.TempDir()
 	for size, ok := range map[int]bool{0: true, 63: true, 64: true, 65: false} {

@@ -7,19 +7,21 @@ import (
 	"strings"
 )
 
-// systemFolders are where programs, their configuration and the state of the system live: what is
-// written there is run, loaded or obeyed by others, or served to them.
+// systemFolders contain programs, their configuration and the state of the system. Other programs
+// execute, load or serve the files in them.
 var systemFolders = []string{
 	"/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/run", "/sbin", "/sys", "/usr",
 	"/var/backups", "/var/cache", "/var/cron", "/var/mail", "/var/run", "/var/spool", "/var/www",
-	"/var/lib/apt", "/var/lib/cloud", "/var/lib/containerd", "/var/lib/dbus", "/var/lib/docker", "/var/lib/dpkg", "/var/lib/kubelet", "/var/lib/rpm", "/var/lib/systemd",
-	"/Applications", "/Library", "/System", "/private/etc", "/private/var/at", "/private/var/db", "/private/var/root", "/private/var/run",
+	"/var/lib/apt", "/var/lib/cloud", "/var/lib/containerd", "/var/lib/dbus", "/var/lib/docker", "/var/lib/dpkg",
+	"/var/lib/kubelet", "/var/lib/rpm", "/var/lib/systemd",
+	"/Applications", "/Library", "/System", "/private/etc", "/private/var/at", "/private/var/db", "/private/var/root",
+	"/private/var/run",
 }
 
-// System says what speaks against writing into dir unless the operator has listed it: that it is, or lies in, a
-// folder of the system's, or in one whose files programs read as configuration whatever they are called, as those of
-// "logrotate.d" and of ".ssh". It is "" where nothing does. dir is judged by its text and, where it
-// exists, as the file system sees it.
+// System returns why nothing should be written into dir unless the operator has listed it: it is
+// in a system folder, or in one whose files programs read as configuration regardless of their
+// names, such as "logrotate.d" and ".ssh"; "" if nothing is wrong. It checks the text of dir and,
+// if dir exists, the real folder.
 func System(dir string) (why string) {
 	if why = byText(dir); why != "" {
 		return why

@@ -1,5 +1,5 @@
-// Package locks holds a lock for each name that somebody works on, and only for these. Waiting
-// ends with a context, and works in a synctest bubble.
+// Package locks has a lock for each name in use. Waiting ends with a context, and works in a
+// synctest bubble.
 package locks
 
 import (
@@ -9,7 +9,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// Named is a set of locks. Its zero value has none taken, and must not be copied.
+// Named is a set of locks. The zero value is ready to use. It must not be copied.
 type Named struct {
 	mu sync.Mutex // guards the rest
 	m  map[string]*lock
@@ -20,7 +20,7 @@ type lock struct {
 	users int // guarded by Named.mu
 }
 
-// Take waits for the lock of a name, or for ctx: then the error is of kind Timeout.
+// Take locks a name. If ctx ends first, the error has the kind Timeout.
 func (l *Named) Take(ctx context.Context, name string) (release func(), err error) {
 	l.mu.Lock()
 	k := l.m[name]

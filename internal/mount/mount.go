@@ -1,10 +1,9 @@
-// Package mount holds which engine stands at which path: records in the store, and an
-// immutable table of them by which requests are routed.
+// Package mount is the mount table: records in the store, and an immutable table that routes
+// requests.
 //
-// A record is kept at core/mount/<uuid>; a login method's path starts with
-// "auth/". No path is a prefix of another, so that exactly one mount can serve
-// a path. A disabled mount stays as a tombstone, reachable by its uuid alone, until
-// its last lease ends; its path is free at once.
+// A record is stored at core/mount/<uuid>; a login method's path starts with "auth/". No path is a
+// prefix of another, so at most one mount serves a path. A disabled mount stays as a tombstone,
+// which only its UUID leads to, until its last lease ends; its path is free at once.
 package mount
 
 import (
@@ -28,7 +27,7 @@ const (
 	ClassAuth   = "auth"
 )
 
-// An Entry is the record of one mount. It is immutable: changes make a copy.
+// An Entry is the record of one mount. It is immutable; changes create a copy.
 type Entry struct {
 	UUID        string            `json:"uuid"`
 	Accessor    string            `json:"accessor"`
@@ -42,10 +41,9 @@ type Entry struct {
 	SealWrap    bool              `json:"seal_wrap,omitempty"`
 	Tune        Tune              `json:"tune"`
 	Created     time.Time         `json:"created"`
-	// Gone is when it was disabled: since then it serves only undo.
+	// Gone is when it was disabled; since then, its engine only revokes.
 	Gone time.Time `json:"gone,omitzero"`
-	// Version is that of the record as it is stored: what is made for the
-	// mount asserts it.
+	// Version is that of the stored record. Commits that depend on the mount assert it.
 	Version storage.Version `json:"-"`
 }
 
@@ -62,10 +60,10 @@ type Tune struct {
 	TokenType              string        `json:"token_type,omitempty"`
 }
 
-// Key is where the entry is kept.
+// Key is the storage key of the entry.
 func (e *Entry) Key() string { return Prefix + e.UUID }
 
-// Expect is the assertion that the mount is as it was read.
+// Expect is the assertion that the record has not changed since it was read.
 func (e *Entry) Expect() storage.Op { return storage.Expect(e.Key(), e.Version) }
 
 // Encode is the entry's stored form.
@@ -82,9 +80,9 @@ func Decode(row storage.Entry) (*Entry, error) {
 
 var segment = regexp.MustCompile(`^[A-Za-z0-9._@:~-]+$`)
 
-// CleanPath makes the path of a mount of what a user gave: without slashes
-// around, then with one at the end. Names are limited to letters, digits and . _ @ : ~ -
-// because they stand in policies, lease ids and file names.
+// CleanPath returns the path of a mount in its stored form, with one slash at the end and none at
+// the beginning. Names are limited to letters, digits and . _ @ : ~ - because they occur in
+// policies, lease IDs and file names.
 func CleanPath(class, path string) (string, error) {
 	p := strings.Trim(path, "/")
 	if p == "" || len(p) > 256 {
@@ -92,7 +90,9 @@ func CleanPath(class, path string) (string, error) {
 	}
 	for seg := range strings.SplitSeq(p, "/") {
 		if !segment.MatchString(seg) || strings.Trim(seg, ".") == "" {
-			return "", fault.New("mount.CleanPath", fault.Invalid, "the mount path %q may have letters, digits and . _ @ : ~ - only, in segments divided by single slashes", path)
+			return "", fault.New("mount.CleanPath", fault.Invalid,
+				"the mount path %q may have letters, digits and . _ @ : ~ - only, in segments divided by single slashes",
+				path)
 		}
 	}
 	if class == ClassAuth {
@@ -101,7 +101,7 @@ func CleanPath(class, path string) (string, error) {
 	return p + "/", nil
 }
 
-// A Table is an immutable set of mounts that routes.
+// A Table is an immutable set of mounts that finds the mount of a path.
 type Table struct {
 	byPath map[string]*Entry
 	byUUID map[string]*Entry
@@ -113,8 +113,8 @@ type node struct {
 	entry *Entry
 }
 
-// NewTable indexes entries. Two that live at one path, or one below another,
-// are an error of kind Internal: such a set is never stored.
+// NewTable indexes entries. Two mounts at one path, or one below another, are an error of kind
+// Internal, because such a set is never stored.
 func NewTable(entries []*Entry) (*Table, error) {
 	t := &Table{byPath: map[string]*Entry{}, byUUID: map[string]*Entry{}, root: &node{}}
 	for _, e := range entries {
@@ -141,7 +141,7 @@ func NewTable(entries []*Entry) (*Table, error) {
 	return t, nil
 }
 
-// Conflict says why nothing more can be mounted at path, or "".
+// Conflict returns why nothing can be mounted at path, or "".
 func (t *Table) Conflict(path string) string {
 	n := t.root
 	for seg := range strings.SplitSeq(strings.TrimSuffix(path, "/"), "/") {
@@ -159,7 +159,7 @@ func (t *Table) Conflict(path string) string {
 	return fmt.Sprintf("there are mounts below %q", path)
 }
 
-// Find returns the mount that serves path, a canonical one, or nil.
+// Find returns the mount that serves a canonical path, or nil.
 func (t *Table) Find(path string) *Entry {
 	n := t.root
 	for rest := path; rest != ""; {
@@ -175,13 +175,13 @@ func (t *Table) Find(path string) *Entry {
 	return nil
 }
 
-// At returns the living mount at exactly path, or nil.
+// At returns the enabled mount at exactly path, or nil.
 func (t *Table) At(path string) *Entry { return t.byPath[path] }
 
-// ByUUID returns a mount, also a tombstone, or nil.
+// ByUUID returns a mount, which may be a tombstone, or nil.
 func (t *Table) ByUUID(uuid string) *Entry { return t.byUUID[uuid] }
 
-// Live returns the living mounts of a class ("": all) in order of their paths.
+// Live returns the enabled mounts of a class ("": all), sorted by path.
 func (t *Table) Live(class string) []*Entry {
 	var out []*Entry
 	for _, e := range t.byPath {
@@ -193,7 +193,7 @@ func (t *Table) Live(class string) []*Entry {
 	return out
 }
 
-// All returns every entry, tombstones too.
+// All returns every entry, including tombstones.
 func (t *Table) All() []*Entry {
 	var out []*Entry
 	for _, e := range t.byUUID {
@@ -203,8 +203,7 @@ func (t *Table) All() []*Entry {
 	return out
 }
 
-// With returns a table in which the entry with e's uuid is replaced by e, or
-// e is added.
+// With returns a table in which e replaces the entry with its UUID, or is added.
 func (t *Table) With(e *Entry) (*Table, error) {
 	all := []*Entry{e}
 	for _, old := range t.byUUID {
@@ -215,7 +214,7 @@ func (t *Table) With(e *Entry) (*Table, error) {
 	return NewTable(all)
 }
 
-// Without returns a table that does not know the uuid.
+// Without returns a table without the entry with this UUID.
 func (t *Table) Without(uuid string) (*Table, error) {
 	var all []*Entry
 	for _, old := range t.byUUID {

@@ -36,10 +36,12 @@ func ParseOrigin(s string) (Origin, error) {
 		return "", fault.New("outbound.ParseOrigin", fault.Invalid, "host %q is refused: %s", s, why)
 	}
 	if len(s) > maxOrigin {
-		return "", fault.New("outbound.ParseOrigin", fault.Invalid, "a host of %d bytes is refused; want one such as api.example.com:8443", len(s))
+		return "", fault.New("outbound.ParseOrigin", fault.Invalid,
+			"a host of %d bytes is refused; want one such as api.example.com:8443", len(s))
 	}
-	if strings.ContainsAny(s, "@?#") { // what stands there may be a secret, and is not repeated
-		return "", fault.New("outbound.ParseOrigin", fault.Invalid, "a host is refused: it has a user, parameters or a fragment; give the host alone, such as api.example.com:8443")
+	if strings.ContainsAny(s, "@?#") { // the error does not repeat it, because it may contain a secret
+		return "", fault.New("outbound.ParseOrigin", fault.Invalid,
+			"a host is refused: it has a user, parameters or a fragment; give the host alone, such as api.example.com:8443")
 	}
 	scheme, rest := "https", s
 	if before, after, ok := strings.Cut(s, "://"); ok {
@@ -76,8 +78,8 @@ func ParseOrigin(s string) (Origin, error) {
 	return Origin(scheme + "://" + net.JoinHostPort(host, port)), nil
 }
 
-// OriginOf returns the origin of an absolute URL, or an error of kind Invalid
-// where it has none, has a user part, or is not one that [ParseOrigin] would take.
+// OriginOf returns the origin of an absolute URL. The error has the kind Invalid if the URL has no
+// origin, has a user part, or if [ParseOrigin] would refuse the origin.
 func OriginOf(u *url.URL) (Origin, error) {
 	if u.Host == "" || u.Opaque != "" {
 		return "", fault.New("outbound.OriginOf", fault.Invalid, "the URL is not absolute; want https://host/path")
@@ -88,16 +90,17 @@ func OriginOf(u *url.URL) (Origin, error) {
 	return ParseOrigin(u.Scheme + "://" + u.Host)
 }
 
-// A ClientConfig says where a client may go, and how.
+// A ClientConfig says which origins a client may call, and how.
 type ClientConfig struct {
 	Origins []Origin // anything else is refused
 	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	Roots   *x509.CertPool // nil: the system's
 
-	// AnyOrigin lets calls go everywhere that Dial reaches. It is for AWS's client, whose hosts follow from the region.
+	// AnyOrigin allows every origin that Dial reaches. It is for AWS's client, whose hosts depend
+	// on the region.
 	AnyOrigin bool
-	// KeepAlive lets calls share connections. A request may then be sent a second time, if the connection broke
-	// before the first byte of its reply.
+	// KeepAlive lets calls share connections. A request may then be sent a second time, if the
+	// connection broke before the first byte of its reply.
 	KeepAlive bool
 
 	MaxReply int64         // 0: ReplyMax
@@ -107,11 +110,10 @@ type ClientConfig struct {
 	Replay http.RoundTripper
 }
 
-// NewClient returns a client for calls that carry credentials. A redirect is
-// returned like any reply. Each call has its own connection, over HTTP/1.1: the
-// transport then never sends a request a second time by itself, so that the caller
-// knows what an error means. A reply is bounded in size and time; one that is too large fails, where it is read, with
-// an error of kind TooLarge.
+// NewClient returns a client for calls with credentials. A redirect is returned like any reply.
+// Each call has its own connection, over HTTP/1.1, because the transport then never repeats a
+// request on its own, and the caller knows what an error means. Replies are limited in size and
+// duration; reading one that is too large fails with an error of kind TooLarge.
 func NewClient(c ClientConfig) *http.Client {
 	dial := c.Dial
 	if dial == nil {
@@ -143,7 +145,7 @@ func NewClient(c ClientConfig) *http.Client {
 	}
 }
 
-// declared lets requests to its origins through.
+// declared passes only requests to its origins.
 type declared struct {
 	origins []Origin
 	next    http.RoundTripper
@@ -158,8 +160,12 @@ func (d *declared) RoundTrip(r *http.Request) (*http.Response, error) {
 	case err != nil:
 		err = fault.New("outbound.Client", fault.Denied, "%s", fault.Message(err))
 	case !slices.Contains(d.origins, origin):
-		// A host can be made of a secret: it is in the cause, which callers redact.
-		err = &fault.Error{Op: "outbound.Client", Kind: fault.Denied, Msg: "the address is not of a declared host; add its host to those that may be called, with http:// in front if it has no TLS", Err: errors.New(string(origin))}
+		// A host may contain a secret, so it is only in the cause, which callers redact.
+		err = &fault.Error{
+			Op: "outbound.Client", Kind: fault.Denied,
+			Msg: "the address is not of a declared host; add its host to those that may be called, with http:// in front if it has no TLS",
+			Err: errors.New(string(origin)),
+		}
 	}
 	if err != nil {
 		if r.Body != nil {

@@ -1,14 +1,13 @@
-// Package outbound is the one way out: connections that the server opens because
-// a user's configuration says so.
+// Package outbound makes all outgoing connections that users configure.
 //
-// Such configuration can name a host inside, and DNS can change its answer between
-// a check and a call. So a [Dialer] judges the address that a socket is about to
-// connect to, not the name: nothing on this machine – loopback or an interface's own address – on the link or of
-// a cloud's metadata service is reached unless the operator listed it. A client made by
-// [NewClient] speaks to declared origins only, follows no redirect, and knows no proxy.
+// A user can configure the name of an internal host, and DNS can change its answer between a check
+// and a call. Therefore a [Dialer] checks the address that a socket connects to, not the name: it
+// refuses addresses of this machine (loopback or an interface), link-local addresses, and metadata
+// services of clouds, unless the operator has listed them. A client of [NewClient] only calls
+// declared origins, and uses no redirect and no proxy.
 //
-// What comes back is bounded here, too, for all: each connection in bytes, each reply of a client in
-// bytes and time. What a parser makes of these bytes is the parser's to bound.
+// It also limits what is received: the bytes of each connection, and the bytes and duration of
+// each reply. A parser of these bytes has its own limits.
 package outbound
 
 import (
@@ -24,14 +23,14 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// A Dialer opens TCP connections to allowed addresses. Its zero value allows
-// everything except what [Guarded] names and the addresses of this machine's interfaces. It is safe for concurrent use.
+// A Dialer opens TCP connections to allowed addresses. The zero value allows all addresses except
+// those of [Guarded] and of this machine's interfaces. Safe for concurrent use.
 type Dialer struct {
-	// Allow lists guarded addresses that may be reached all the same. It is the
-	// operator's, from the server's file; never a user's.
+	// Allow lists guarded addresses that are allowed nevertheless. It comes from the server's
+	// configuration file, never from a user.
 	Allow []netip.Prefix
 
-	// Timeout bounds one connection; 0 means 10 s.
+	// Timeout limits connecting; 0: 10 s.
 	Timeout time.Duration
 
 	// Resolver is for tests; nil means the system's.
@@ -40,14 +39,13 @@ type Dialer struct {
 	interfaces func() ([]net.Addr, error) // for tests; nil means this machine's
 }
 
-// Anywhere is the dialer for callers that were given none. It reaches every address, and still limits
-// what comes back.
+// Anywhere is the default dialer for callers without one. It allows every address, but limits what
+// is received.
 var Anywhere = &Dialer{Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
 
-// DialContext connects to address, a host and port. The host's every address
-// passes the check at the moment of connecting; those that do not pass are
-// skipped, and when none is left the error is of kind Denied. A connection over which too much is
-// sent breaks; see limit.go.
+// DialContext connects to address, a host and port. Each address of the host is checked when the
+// socket connects; those that are refused are skipped, and if none is left, the error has the kind
+// Denied. A connection that receives too much is broken; see limit.go.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if network != "tcp" && network != "tcp4" && network != "tcp6" {
 		return nil, fault.New("outbound.Dial", fault.Denied, "only TCP goes out, not %q", network)
@@ -56,9 +54,10 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if timeout == 0 {
 		timeout = 10 * time.Second
 	}
-	dialer := net.Dialer{Timeout: timeout, Resolver: d.Resolver, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
-		return d.check(address)
-	}}
+	dialer := net.Dialer{Timeout: timeout,
+		Resolver: d.Resolver, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+			return d.check(address)
+		}}
 	conn, err := dialer.DialContext(ctx, network, address)
 	if err == nil {
 		return meter(conn), nil
@@ -69,11 +68,12 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	return nil, fault.Wrap("outbound.Dial", fault.Upstream, err)
 }
 
-// check judges what the socket is about to connect to, "ip:port".
+// check checks the address "ip:port" that a socket is about to connect to.
 func (d *Dialer) check(address string) error {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return fault.New("outbound.Dial", fault.Denied, "the address %q cannot be judged; want an IP address and a port", address)
+		return fault.New("outbound.Dial", fault.Denied,
+			"the address %q cannot be judged; want an IP address and a port", address)
 	}
 	return d.Check(ap.Addr())
 }
@@ -92,17 +92,22 @@ func (d *Dialer) Check(addr netip.Addr) error {
 		switch {
 		case err != nil:
 			return &fault.Error{Op: "outbound.Dial", Kind: fault.Denied, Err: err,
-				Msg: fmt.Sprintf("connecting to %s is refused: whether it is an address of this machine cannot be found out; allow the server AF_NETLINK, or let the operator list the address in outbound_allow", plain)}
+				Msg: fmt.Sprintf(
+					"connecting to %s is refused: whether it is an address of this machine cannot be found out; allow the server AF_NETLINK, or let the operator list the address in outbound_allow",
+					plain)}
 		case !own:
 			return nil
 		}
 		why = "an address of this machine"
 	}
-	return fault.New("outbound.Dial", fault.Denied, "connecting to %s is refused: it is %s; the operator can allow it with outbound_allow in the server's configuration", plain, why)
+	return fault.New("outbound.Dial", fault.Denied,
+		"connecting to %s is refused: it is %s; the operator can allow it with outbound_allow in the server's configuration",
+		plain,
+		why)
 }
 
-// own reports whether addr, or an address that it carries, is one of this machine's interfaces. They are asked at each
-// connection, since addresses come and go.
+// own reports whether addr, or an address that it carries, belongs to an interface of this
+// machine. The interfaces are read for each connection, because their addresses change.
 func (d *Dialer) own(addr netip.Addr) (bool, error) {
 	list := d.interfaces
 	if list == nil {
@@ -130,8 +135,8 @@ func (d *Dialer) own(addr netip.Addr) (bool, error) {
 	return false, nil
 }
 
-// guarded lists what a user's configuration must not reach, with the reason. Private networks
-// are not in it: the services whose keys are turned often live there.
+// guarded lists the addresses that a user must not reach, with reasons. Private networks are not
+// in it, because services whose keys are rotated are often there.
 var guarded = func() (rows []guard) {
 	for _, row := range []string{
 		"0.0.0.0/8 an address of this machine",
@@ -160,8 +165,8 @@ type guard struct {
 	why    string
 }
 
-// Guarded says why addr must not be reached, or "". IPv6 forms that carry an IPv4
-// address are judged as both.
+// Guarded returns why addr must not be reached, or "". An IPv6 address that carries an IPv4
+// address is checked as both.
 func Guarded(addr netip.Addr) string {
 	addr = addr.WithZone("").Unmap()
 	if !addr.IsValid() {
@@ -189,9 +194,8 @@ var (
 	translated = netip.MustParsePrefix("::ffff:0:0:0/96")
 )
 
-// carried returns the IPv4 addresses that a translator or tunnel may take out of an IPv6
-// address. Whoever runs a translator of its own chooses where in the address it puts
-// them (RFC 6052), so each place is looked at.
+// carried returns the IPv4 addresses that a translator or tunnel may extract from an IPv6 address.
+// A translator can be configured to use any of several positions (RFC 6052), so all are tried.
 func carried(addr netip.Addr) []netip.Addr {
 	if !addr.Is6() {
 		return nil
@@ -202,7 +206,9 @@ func carried(addr netip.Addr) []netip.Addr {
 	case sixToFour.Contains(addr):
 		return []netip.Addr{netip.AddrFrom4([4]byte(b[2:6]))}
 	case nat64Local.Contains(addr):
-		return slices.DeleteFunc([]netip.Addr{last, netip.AddrFrom4([4]byte{b[6], b[7], b[9], b[10]}), netip.AddrFrom4([4]byte{b[7], b[9], b[10], b[11]}), netip.AddrFrom4([4]byte(b[9:13]))},
+		return slices.DeleteFunc([]netip.Addr{last, netip.AddrFrom4([4]byte{
+			b[6], b[7], b[9], b[10],
+		}), netip.AddrFrom4([4]byte{b[7], b[9], b[10], b[11]}), netip.AddrFrom4([4]byte(b[9:13]))},
 			func(a netip.Addr) bool { return a.As4()[0] == 0 && b != zeroNAT64 }) // a place that is not used
 	case teredo.Contains(addr):
 		return []netip.Addr{netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]})}
@@ -214,10 +220,10 @@ func carried(addr netip.Addr) []netip.Addr {
 	return nil
 }
 
-// zeroNAT64 carries no address but 0.0.0.0, wherever one looks.
+// zeroNAT64 carries 0.0.0.0 at every position.
 var zeroNAT64 = netip.MustParseAddr("64:ff9b:1::").As16()
 
-// isatap reports whether the address is of a tunnel that keeps the other end's in it (RFC 5214).
+// isatap reports whether the address contains that of a tunnel's other end (RFC 5214).
 func isatap(b [16]byte) bool {
 	return b[8]&^2 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe
 }

@@ -12,25 +12,29 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// What others may send. Whoever configures a connection chooses who answers, and an answer without an end must
-// cost no more than these, in memory and in time.
+// Limits of what is received, in memory and time, because users choose the servers, and these may
+// send endless replies.
 const (
-	// ReplyMax is how large the body of an HTTP reply may be, decompressed, unless a client has a limit of its own.
+	// ReplyMax is the maximum size of an HTTP reply's body, decompressed, unless a client has its
+	// own limit.
 	ReplyMax = 1 << 20
-	// ReplyWithin is how long an HTTP call may take from its beginning to the end of its reply, unless a
-	// client has a limit of its own.
+	// ReplyWithin is the maximum duration of an HTTP call, until the end of its reply, unless a
+	// client has its own limit.
 	ReplyWithin = 5 * time.Minute
 
-	// burst and rate bound a connection of any protocol: so many bytes at once, and so many more for each second. The
-	// largest honest reply is a list of all sessions of a database, some megabytes. A limit for each
-	// request would be no limit: within TLS the other side decides when we write.
+	// burst and rate limit a connection of any protocol: the bytes at once, and the bytes per
+	// second. The largest legitimate reply is a list of all sessions of a database, some
+	// megabytes. A limit per request would be useless, because within TLS the other side decides
+	// when we write.
 	burst = 16 << 20
 	rate  = 1 << 20
 )
 
-// errLong is of a reply that is larger than it may be.
+// errLong is the error of a reply that is too large.
 func errLong(most int64) error {
-	return fault.New("outbound.Read", fault.TooLarge, "the reply is larger than %d KiB, and was not read to its end; check that the address is that of the right service", most>>10)
+	return fault.New("outbound.Read", fault.TooLarge,
+		"the reply is larger than %d KiB, and was not read to its end; check that the address is that of the right service",
+		most>>10)
 }
 
 // metered is a connection that breaks when the other side sends too much.
@@ -38,13 +42,13 @@ type metered struct {
 	net.Conn
 
 	mu   sync.Mutex // guards the rest
-	left int64      // what may be read now
-	at   time.Time  // as of when
+	left int64      // bytes that may be read
+	at   time.Time  // time of left
 }
 
 func meter(c net.Conn) net.Conn { return &metered{Conn: c, left: burst, at: time.Now()} }
 
-// Read reads, and fails for good once too much was sent.
+// Read reads, and fails permanently after too much was received.
 func (m *metered) Read(p []byte) (int, error) {
 	if m.spend(0) <= 0 {
 		_ = m.Close() // there is nothing else to do with it
@@ -55,12 +59,13 @@ func (m *metered) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// spend takes n of what may be read, and returns what is left of it.
+// spend subtracts n from the bytes that may be read, and returns the rest.
 func (m *metered) spend(n int) int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	// After the time in which all is earned, more is not counted: the product would overflow within hours.
+	// Do not count more time than is needed to reach the burst, because the product would overflow
+	// within hours.
 	if earned := int64(min(now.Sub(m.at), burst/rate*time.Second)) * rate / int64(time.Second); earned > 0 {
 		m.left, m.at = min(burst, m.left+earned), now
 	}
@@ -76,7 +81,7 @@ func (m *metered) SyscallConn() (syscall.RawConn, error) {
 	return nil, syscall.EINVAL
 }
 
-// bounded limits the replies of a transport in size and time.
+// bounded limits the size and duration of a transport's replies.
 type bounded struct {
 	next   http.RoundTripper
 	most   int64
@@ -103,7 +108,7 @@ func closeIdle(t http.RoundTripper) {
 	}
 }
 
-// body is a reply's that ends with an error where it is too long.
+// body is a reply's body that fails if it is too long.
 type body struct {
 	io.ReadCloser
 	most, left int64

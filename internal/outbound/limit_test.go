@@ -55,9 +55,12 @@ func TestEndlessReply(t *testing.T) {
 // TestReplyOfTheLimit is read whole, and one byte more is refused.
 func TestReplyOfTheLimit(t *testing.T) {
 	for size, fits := range map[int]bool{0: true, 1: true, 99: true, 100: true, 101: false, 1000: false} {
-		c := NewClient(ClientConfig{AnyOrigin: true, MaxReply: 100, Replay: replay(func(*http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(strings.Repeat("x", size)))}, nil
-		})})
+		c := NewClient(ClientConfig{AnyOrigin: true,
+			MaxReply: 100, Replay: replay(func(*http.Request) (*http.Response, error) {
+				return &http.Response{
+					StatusCode: 200, Body: io.NopCloser(strings.NewReader(strings.Repeat("x", size))),
+				}, nil
+			})})
 		reply, err := c.Get("https://a.example/")
 		if err != nil {
 			t.Fatal(err)
@@ -73,26 +76,28 @@ type replay func(*http.Request) (*http.Response, error)
 
 func (f replay) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestSlowReply: a call ends, headers and body together, also where its caller has all the time in the world.
+// TestSlowReply: a call ends, headers and body together, also where its caller has all the time in
+// the world.
 func TestSlowReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, headers := range []bool{false, true} {
-			c := NewClient(ClientConfig{AnyOrigin: true, Within: time.Minute, Replay: replay(func(r *http.Request) (*http.Response, error) {
-				if !headers {
-					<-r.Context().Done()
-					return nil, r.Context().Err()
-				}
-				near, far := io.Pipe()
-				go func() {
-					for range time.Tick(time.Second) {
-						if _, err := far.Write([]byte("x")); err != nil {
-							return
-						}
+			c := NewClient(ClientConfig{AnyOrigin: true,
+				Within: time.Minute, Replay: replay(func(r *http.Request) (*http.Response, error) {
+					if !headers {
+						<-r.Context().Done()
+						return nil, r.Context().Err()
 					}
-				}()
-				context.AfterFunc(r.Context(), func() { far.CloseWithError(r.Context().Err()) })
-				return &http.Response{StatusCode: 200, Body: near}, nil
-			})})
+					near, far := io.Pipe()
+					go func() {
+						for range time.Tick(time.Second) {
+							if _, err := far.Write([]byte("x")); err != nil {
+								return
+							}
+						}
+					}()
+					context.AfterFunc(r.Context(), func() { far.CloseWithError(r.Context().Err()) })
+					return &http.Response{StatusCode: 200, Body: near}, nil
+				})})
 			began := time.Now()
 			reply, err := c.Get("https://a.example/")
 			if err == nil {
@@ -107,8 +112,8 @@ func TestSlowReply(t *testing.T) {
 	})
 }
 
-// TestEndlessConnection: of whatever protocol, a connection brings so much at once and so much in time, whatever is written
-// meanwhile; then it breaks. One that brings less goes on for ever.
+// TestEndlessConnection: of whatever protocol, a connection brings so much at once and so much in
+// time, whatever is written meanwhile; then it breaks. One that brings less goes on for ever.
 func TestEndlessConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -152,7 +157,8 @@ func TestEndlessConnection(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		for _, idle := range []time.Duration{3 * time.Hour, 24 * time.Hour, 4000 * time.Hour} { // as sessions of a pool are
+		// as sessions of a pool are
+		for _, idle := range []time.Duration{3 * time.Hour, 24 * time.Hour, 4000 * time.Hour} {
 			time.Sleep(idle)
 			go func() { _, _ = far.Write(make([]byte, burst-1)) }()
 			if _, err := io.ReadFull(c, make([]byte, burst-1)); err != nil {
@@ -183,17 +189,23 @@ func TestDialedConnectionsAreMetered(t *testing.T) {
 	}
 }
 
-// TestOwnAddresses: an address of this machine's interfaces is this machine, in every form, unless it is allowed.
+// TestOwnAddresses: an address of this machine's interfaces is this machine, in every form, unless
+// it is allowed.
 func TestOwnAddresses(t *testing.T) {
 	own := func() ([]net.Addr, error) {
 		return []net.Addr{
-			&net.IPNet{IP: net.ParseIP("10.1.2.3"), Mask: net.CIDRMask(24, 32)}, &net.IPNet{IP: net.ParseIP("2001:db8::7"), Mask: net.CIDRMask(64, 128)},
+			&net.IPNet{IP: net.ParseIP("10.1.2.3"), Mask: net.CIDRMask(24, 32)},
+			&net.IPNet{IP: net.ParseIP("2001:db8::7"), Mask: net.CIDRMask(64, 128)},
 			&net.IPNet{IP: net.ParseIP("fe80::1"), Mask: net.CIDRMask(64, 128)}, &net.UnixAddr{Name: "x"},
 		}, nil
 	}
 	d := Dialer{interfaces: own}
-	for _, addr := range []string{"10.1.2.3", "::ffff:10.1.2.3", "2001:db8::7", "64:ff9b::10.1.2.3", "2002:a01:203::1", "2001:db8:1::5efe:10.1.2.3"} {
-		if err := d.Check(netip.MustParseAddr(addr)); !fault.Is(err, fault.Denied) || !strings.Contains(fault.Message(err), "an address of this machine") {
+	for _, addr := range []string{
+		"10.1.2.3", "::ffff:10.1.2.3", "2001:db8::7", "64:ff9b::10.1.2.3", "2002:a01:203::1",
+		"2001:db8:1::5efe:10.1.2.3",
+	} {
+		err := d.Check(netip.MustParseAddr(addr))
+		if !fault.Is(err, fault.Denied) || !strings.Contains(fault.Message(err), "an address of this machine") {
 			t.Errorf("%s: %v, want denied", addr, err)
 		}
 	}
@@ -207,7 +219,8 @@ func TestOwnAddresses(t *testing.T) {
 		t.Errorf("an allowed address: %v", err)
 	}
 	blind := Dialer{interfaces: func() ([]net.Addr, error) { return nil, errors.New("EAFNOSUPPORT") }}
-	if err := blind.Check(netip.MustParseAddr("10.1.2.4")); !fault.Is(err, fault.Denied) || !strings.Contains(fault.Message(err), "AF_NETLINK") {
+	if err := blind.Check(netip.MustParseAddr("10.1.2.4")); !fault.Is(err, fault.Denied) ||
+		!strings.Contains(fault.Message(err), "AF_NETLINK") {
 		t.Errorf("where the addresses cannot be read: %v, want denied", err)
 	}
 	if err := Anywhere.Check(netip.MustParseAddr("127.0.0.1")); err != nil {
@@ -223,7 +236,8 @@ func TestOwnInterface(t *testing.T) {
 	}
 	for _, a := range all {
 		if n, ok := a.(*net.IPNet); ok {
-			if conn, err := new(Dialer).DialContext(t.Context(), "tcp", net.JoinHostPort(n.IP.String(), "1")); !fault.Is(err, fault.Denied) {
+			conn, err := new(Dialer).DialContext(t.Context(), "tcp", net.JoinHostPort(n.IP.String(), "1"))
+			if !fault.Is(err, fault.Denied) {
 				if err == nil {
 					conn.Close()
 				}

@@ -20,8 +20,10 @@ import (
 
 func TestGuarded(t *testing.T) {
 	for _, s := range []string{
-		"127.0.0.1", "127.8.9.1", "0.0.0.0", "0.1.2.3", "::", "::1", "169.254.169.254", "169.254.170.2", "fe80::1", "fe80::1%eth0",
-		"::ffff:127.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "64:ff9b::169.254.169.254", "64:ff9b:1::a9fe:a9fe", "64:ff9b:1::", "64:ff9b:1:7f00:0:100::", "64:ff9b:1:a9fe:a9:fe00::",
+		"127.0.0.1", "127.8.9.1", "0.0.0.0", "0.1.2.3", "::", "::1", "169.254.169.254", "169.254.170.2", "fe80::1",
+		"fe80::1%eth0",
+		"::ffff:127.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "64:ff9b::169.254.169.254",
+		"64:ff9b:1::a9fe:a9fe", "64:ff9b:1::", "64:ff9b:1:7f00:0:100::", "64:ff9b:1:a9fe:a9:fe00::",
 		"2001:0:4136:e378:8000:63bf:5601:5601", "2001:db8::5efe:169.254.169.254", "2001:db8::200:5efe:127.0.0.1",
 		"2002:7f00:1::", "2002:a9fe:a9fe::1", "::ffff:0:127.0.0.1", "224.0.0.1", "255.255.255.255", "ff02::1",
 		"100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254",
@@ -30,7 +32,11 @@ func TestGuarded(t *testing.T) {
 			t.Errorf("%s may be reached", s)
 		}
 	}
-	for _, s := range []string{"93.184.216.34", "10.0.0.1", "192.168.1.1", "172.16.0.1", "2606:4700::1111", "fd12:3456::1", "64:ff9b::8.8.8.8", "64:ff9b:1::8.8.8.8", "64:ff9b:1:808:8:800::", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:db8::5efe:8.8.8.8", "100.64.0.1"} {
+	for _, s := range []string{
+		"93.184.216.34", "10.0.0.1", "192.168.1.1", "172.16.0.1", "2606:4700::1111", "fd12:3456::1",
+		"64:ff9b::8.8.8.8", "64:ff9b:1::8.8.8.8", "64:ff9b:1:808:8:800::", "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+		"2001:db8::5efe:8.8.8.8", "100.64.0.1",
+	} {
 		if why := Guarded(netip.MustParseAddr(s)); why != "" {
 			t.Errorf("%s is refused as %s", s, why)
 		}
@@ -56,7 +62,9 @@ func TestDialChecksResolvedAddress(t *testing.T) {
 			t.Errorf("a name that resolves to %s: got %v, want denied", inner, err)
 		}
 	}
-	d := Dialer{Resolver: fakeResolver(netip.MustParseAddr("127.0.0.1")), Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}
+	d := Dialer{Resolver: fakeResolver(netip.MustParseAddr("127.0.0.1")), Allow: []netip.Prefix{
+		netip.MustParsePrefix("127.0.0.1/32"),
+	}}
 	conn, err := d.DialContext(t.Context(), "tcp", net.JoinHostPort("innocent.example", port))
 	if err != nil {
 		t.Fatalf("an allowed address: %v", err)
@@ -66,7 +74,10 @@ func TestDialChecksResolvedAddress(t *testing.T) {
 
 func TestDialRefuses(t *testing.T) {
 	d := Dialer{}
-	for _, address := range []string{"127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "[::ffff:7f00:1]:1", "0.0.0.0:1", "[::]:1", "169.254.169.254:80", "localhost:1"} {
+	for _, address := range []string{
+		"127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "[::ffff:7f00:1]:1", "0.0.0.0:1", "[::]:1",
+		"169.254.169.254:80", "localhost:1",
+	} {
 		if _, err := d.DialContext(t.Context(), "tcp", address); !fault.Is(err, fault.Denied) {
 			t.Errorf("%s: got %v, want denied", address, err)
 		}
@@ -74,7 +85,8 @@ func TestDialRefuses(t *testing.T) {
 	if _, err := d.DialContext(t.Context(), "unix", "/var/run/docker.sock"); !fault.Is(err, fault.Denied) {
 		t.Errorf("a unix socket: got %v, want denied", err)
 	}
-	if _, err := (&Dialer{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}).DialContext(t.Context(), "tcp", "127.0.0.1:1"); !fault.Is(err, fault.Upstream) {
+	if _, err := (&Dialer{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}).DialContext(t.Context(), "tcp",
+		"127.0.0.1:1"); !fault.Is(err, fault.Upstream) {
 		t.Errorf("a closed port of an allowed address: got %v, want upstream", err)
 	}
 }
@@ -94,8 +106,10 @@ func TestParseOrigin(t *testing.T) {
 		}
 	}
 	for _, in := range []string{
-		"", "http://api.example.com", "http://localhost:80", "http://10.0.0.1", "ftp://a.example", "a.example/path", "a.example?q", "a.example#f", "user@a.example",
-		"a.example.", "*.example.com", "a..example", "a.example:0", "a.example:070", "a.example:65536", "a.example:http", "a b", "-a.example", "[fe80::1%25eth0]:443",
+		"", "http://api.example.com", "http://localhost:80", "http://10.0.0.1", "ftp://a.example", "a.example/path",
+		"a.example?q", "a.example#f", "user@a.example",
+		"a.example.", "*.example.com", "a..example", "a.example:0", "a.example:070", "a.example:65536",
+		"a.example:http", "a b", "-a.example", "[fe80::1%25eth0]:443",
 		"a.example:443:443", "https://", "exämple.com",
 	} {
 		if got, err := ParseOrigin(in); !fault.Is(err, fault.Invalid) {
@@ -106,7 +120,10 @@ func TestParseOrigin(t *testing.T) {
 
 // TestOriginsAreNotRepeated: what stands before an @ may be a password.
 func TestOriginsAreNotRepeated(t *testing.T) {
-	for _, in := range []string{"user:canary@a.example", "https://user:canary@a.example", "canary@a.example:443", "a.example?token=canary", "a.example#canary", "u:canary/@a.example"} {
+	for _, in := range []string{
+		"user:canary@a.example", "https://user:canary@a.example", "canary@a.example:443", "a.example?token=canary",
+		"a.example#canary", "u:canary/@a.example",
+	} {
 		if _, err := ParseOrigin(in); err == nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("ParseOrigin(%q): %v", in, err)
 		}
@@ -157,9 +174,12 @@ func TestClient(t *testing.T) {
 	}
 	reply.Body.Close()
 	if reply.StatusCode != http.StatusTemporaryRedirect || elsewhere != 0 {
-		t.Errorf("got status %d and %d calls elsewhere; want the redirect itself and none", reply.StatusCode, elsewhere)
+		t.Errorf("got status %d and %d calls elsewhere; want the redirect itself and none", reply.StatusCode,
+			elsewhere)
 	}
-	for _, bad := range []string{other.URL, "https://api.example.com/", strings.Replace(server.URL, "http://", "http://u:p@", 1)} {
+	for _, bad := range []string{
+		other.URL, "https://api.example.com/", strings.Replace(server.URL, "http://", "http://u:p@", 1),
+	} {
 		request, _ := http.NewRequestWithContext(t.Context(), "POST", bad, io.NopCloser(strings.NewReader("x")))
 		if reply, err := client.Do(request); !fault.Is(err, fault.Denied) {
 			if err == nil {
@@ -193,7 +213,8 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	reply.Body.Close()
-	if reply, err := NewClient(ClientConfig{Origins: []Origin{origin}, Dial: d.DialContext}).Get(server.URL); err == nil {
+	if reply, err := NewClient(ClientConfig{Origins: []Origin{origin}, Dial: d.DialContext}).
+		Get(server.URL); err == nil {
 		reply.Body.Close()
 		t.Error("a certificate of nobody was taken")
 	}

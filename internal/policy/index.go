@@ -162,7 +162,7 @@ func (x *index) listing(path string) *pattern {
 	return with
 }
 
-func (x *index) of(path string, list bool) *pattern {
+func (x *index) lookup(path string, list bool) *pattern {
 	if list {
 		return x.listing(path)
 	}

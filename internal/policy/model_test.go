@@ -91,10 +91,10 @@ func modelMatch(p, q string) bool {
 	return len(ps) == len(qs)
 }
 
-// world makes up rules and queries from few words, so that they meet often.
-type world struct{ *rand.Rand }
+// generator makes up rules and queries from few words, so that they meet often.
+type generator struct{ *rand.Rand }
 
-func (w world) segments(choice []string) string {
+func (w generator) segments(choice []string) string {
 	var segs []string
 	for range 1 + w.IntN(4) {
 		segs = append(segs, choice[w.IntN(len(choice))])
@@ -102,14 +102,14 @@ func (w world) segments(choice []string) string {
 	return strings.Join(segs, "/")
 }
 
-func (w world) rule() modelRule {
+func (w generator) rule() modelRule {
 	p := w.segments([]string{"a", "b", "A", "ab", "+", "+"})
 	p = strings.ReplaceAll(p+[]string{"", "", "/", "*", "/*"}[w.IntN(5)], "+*", "+/*") // the parser refuses the one
 	caps := [][]string{{"read"}, {"read", "list"}, {"list"}, {"update"}, {"deny"}}
 	return modelRule{p, caps[w.IntN(len(caps))]}
 }
 
-func (w world) query() (path, op string) {
+func (w generator) query() (path, op string) {
 	path = w.segments([]string{"a", "b", "A", "ab", "aB"})
 	if w.IntN(2) == 0 {
 		return path + "/", "list"
@@ -120,7 +120,7 @@ func (w world) query() (path, op string) {
 var modelOps = map[string]policy.Operation{"read": policy.Read, "update": policy.Update, "list": policy.List}
 
 func TestDecideAgreesWithModel(t *testing.T) {
-	w := world{rand.New(rand.NewPCG(1, 2))}
+	w := generator{rand.New(rand.NewPCG(1, 2))}
 	allowed := 0
 	for range 5_000 {
 		var rules []modelRule
@@ -155,7 +155,7 @@ func TestDecideAgreesWithModel(t *testing.T) {
 
 // The order of policies and of rules in them does not matter.
 func TestOrderDoesNotMatter(t *testing.T) {
-	w := world{rand.New(rand.NewPCG(3, 4))}
+	w := generator{rand.New(rand.NewPCG(3, 4))}
 	for range 1000 {
 		var lines []string
 		for range 2 + w.IntN(8) {

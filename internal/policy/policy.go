@@ -90,18 +90,18 @@ const maxName = 128
 // and . _ : @ - /, so that none can be taken for a list of names or, by whoever cleans a path,
 // for another name. The caller decides what may be done with [Root].
 func Name(s string) (string, error) {
-	name := spell(s)
+	name := canonicalSpelling(s)
 	bad := func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune("._:@-/ ", r))
 	}
-	if len(name) > maxName || strings.ContainsFunc(name, bad) || hollow(name) {
+	if len(name) > maxName || strings.ContainsFunc(name, bad) || hasEmptySegment(name) {
 		return "", fault.New("policy.Name", fault.Invalid, "the policy name %.40q must have 1 to %d ASCII letters, digits, spaces or . _ : @ - /, with something between slashes", s, maxName)
 	}
 	return name, nil
 }
 
-// hollow reports whether a name has nothing between two slashes, or before or after one.
-func hollow(name string) bool {
+// hasEmptySegment reports whether a name has nothing between two slashes, or before or after one.
+func hasEmptySegment(name string) bool {
 	for seg := range strings.SplitSeq(name, "/") {
 		if strings.Trim(seg, ". ") == "" {
 			return true
@@ -110,8 +110,8 @@ func hollow(name string) bool {
 	return false
 }
 
-// spell is the form of what may be no name: what else is odd about it is left for Name to refuse.
-func spell(s string) string {
+// canonicalSpelling is the form of what may be no name: what else is odd about it is left for Name to refuse.
+func canonicalSpelling(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'A' && r <= 'Z' {
 			return r + 'a' - 'A'
@@ -134,7 +134,7 @@ func Canonical(s string) error {
 type Ref string
 
 // Canonical is the form, of what may be no name.
-func (r Ref) Canonical() string { return spell(string(r)) }
+func (r Ref) Canonical() string { return canonicalSpelling(string(r)) }
 
 // Refs are the names as texts.
 func Refs(refs []Ref) []string {

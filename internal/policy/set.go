@@ -97,12 +97,12 @@ func (s *Set) Wraps(path string) bool {
 // rule returns the rule that decides for a path, or nil. A deny that differs
 // from the path in case only decides unless a rule that allows is more specific.
 func (s *Set) rule(path string, list bool) *rule {
-	p := s.rules.of(path, list)
+	p := s.rules.lookup(path, list)
 	if p == nil {
 		return nil
 	}
 	if s.folds && p.rule.caps&deny == 0 {
-		if d := s.denies.of(strings.ToLower(path), list); d != nil && compare(d, p) >= 0 {
+		if d := s.denies.lookup(strings.ToLower(path), list); d != nil && compare(d, p) >= 0 {
 			return d.rule
 		}
 	}

@@ -159,7 +159,7 @@ func (v value) allowedBy(values []value, left *work) bool {
 	amount := func(a, b *amounts) bool { return a.exactly(b, v.kind) }
 	among := func(given value) bool {
 		given = given.withAmounts()
-		return slices.ContainsFunc(spelled, func(want value) bool { return want.is(given) || want.same(given, amount) })
+		return slices.ContainsFunc(spelled, func(want value) bool { return want.equals(given) || want.sameAmount(given, amount) })
 	}
 	if among(v) {
 		return true
@@ -187,11 +187,11 @@ func (v value) deniedBy(values []value, left *work) bool {
 		bare := given
 		bare.text = trimSlashes(given.text)
 		return slices.ContainsFunc(values, func(want value) bool {
-			if want.is(given) || want.isTruthOf(given, v.kind) || want.same(given, amount) {
+			if want.equals(given) || want.isTruthOf(given, v.kind) || want.sameAmount(given, amount) {
 				return true
 			}
 			want.text = trimSlashes(want.text)
-			return want.is(bare)
+			return want.equals(bare)
 		})
 	}
 	v = v.fold()
@@ -264,8 +264,8 @@ func truth(text string) (b, ok bool) {
 	return b, err == nil
 }
 
-// is compares v, whose text may begin or end in *, with what a request gives.
-func (v value) is(given value) bool {
+// equals compares v, whose text may begin or end in *, with what a request gives.
+func (v value) equals(given value) bool {
 	if v.isList || given.isList {
 		return v.isList == given.isList && slices.Equal(v.list, given.list)
 	}
@@ -297,8 +297,8 @@ func (v value) withAmounts() value {
 	return v
 }
 
-// same compares v, of a rule, with what a request gives, both with their amounts.
-func (v value) same(given value, equal func(a, b *amounts) bool) bool {
+// sameAmount compares v, of a rule, with what a request gives, both with their amounts.
+func (v value) sameAmount(given value, equal func(a, b *amounts) bool) bool {
 	if v.isList != given.isList {
 		return false
 	}

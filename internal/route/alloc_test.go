@@ -8,7 +8,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// TestFindAllocates: finding a route allocates the parts of the path that the request keeps, and nothing else.
+// TestFindAllocates: finding a route allocates the parts of the path that the request keeps, and
+// nothing else.
 func TestFindAllocates(t *testing.T) {
 	tab := table(t)
 	r := &route.Request{Op: route.Write, Rest: "data/team/app"}

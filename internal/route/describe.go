@@ -31,7 +31,8 @@ func (r *Route) Params() []Param {
 	for seg := range strings.SplitSeq(r.Pattern, "/") {
 		if name, ok := strings.CutPrefix(seg, "{"); ok {
 			name = strings.TrimSuffix(strings.TrimSuffix(name, "}"), "...")
-			all = append(all, r.documented(Param{Name: name, In: "path", Type: "string", Secret: hidden[name]}, docs["path "+name]))
+			all = append(all,
+				r.documented(Param{Name: name, In: "path", Type: "string", Secret: hidden[name]}, docs["path "+name]))
 		}
 	}
 	if r.In.Kind() != reflect.Struct {
@@ -125,7 +126,9 @@ func (r Route) WithRest(more ...Param) Route {
 
 // Page describes a path that is served without a table, for the reference alone.
 func Page[In, Out any](op Op, pattern, help string) Route {
-	return Route{Op: op, Pattern: pattern, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](), Help: help, Public: true}
+	return Route{
+		Op: op, Pattern: pattern, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](), Help: help, Public: true,
+	}
 }
 
 // HelpText is the answer to a request for help.

@@ -9,10 +9,11 @@ import (
 // hiddenToken stands where a token stood.
 const hiddenToken = "[token]"
 
-// Redact returns a path without what may be a token in it. It is for paths without a known route, so it hides too much rather than
-// too little: what follows a segment that begins with "lookup", "renew" or "revoke" below a login method, what follows a
-// segment below auth/token/ that no route has, and a segment that looks like a token, with all that follows it. Case, escapes
-// (also repeated ones), empty segments and backslashes make no difference.
+// Redact returns a path without what may be a token in it. It is for paths without a known route,
+// so it hides too much rather than too little: what follows a segment that begins with "lookup",
+// "renew" or "revoke" below a login method, what follows a segment below auth/token/ that no route
+// has, and a segment that looks like a token, with all that follows it. Case, escapes (also
+// repeated ones), empty segments and backslashes make no difference.
 func Redact(path string) string {
 	decoded := path
 	for range 4 { // as deep as ParsePath looks
@@ -72,7 +73,8 @@ func namesToken(seg string) bool {
 	return strings.HasPrefix(seg, "lookup") || strings.HasPrefix(seg, "renew") || strings.HasPrefix(seg, "revoke")
 }
 
-// looksLikeToken reports whether a segment contains a token by its form, the one of old servers included.
+// looksLikeToken reports whether a segment contains a token by its form, the one of old servers
+// included.
 func looksLikeToken(seg string) bool {
 	seg = strings.ToLower(seg)
 	if strings.Contains(seg, "hvs.") || strings.Contains(seg, "hvb.") || strings.Contains(seg, "hvr.") {

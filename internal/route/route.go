@@ -5,12 +5,13 @@
 // decoding, the warning about unknown parameters, help and the OpenAPI document. Engines
 // see Go structs, never maps.
 //
-// A pattern is a path below the mount: literal segments, "{name}" for one
-// segment, "{name...}" for the rest (at least one segment, or, for a List, none). Literal segments win over
-// names. The request type says where its fields come from: a tag path:"name"
-// takes it from the pattern (a field that is a [secret.Value] makes that segment secret, see [Request.Shown]), a tag json:"name" from the body of a write or the
-// query of a read; json:",whole" on a wire.Raw takes the whole body. A tag doc:"…" tells
-// readers what the field is for, default:"…" what holds without it.
+// A pattern is a path below the mount: literal segments, "{name}" for one segment, "{name...}" for
+// the rest (at least one segment, or, for a List, none). Literal segments win over names. The
+// request type says where its fields come from: a tag path:"name" takes it from the pattern (a
+// field that is a [secret.Value] makes that segment secret, see [Request.Shown]), a tag
+// json:"name" from the body of a write or the query of a read; json:",whole" on a wire.Raw takes
+// the whole body. A tag doc:"…" tells readers what the field is for, default:"…" what holds
+// without it.
 //
 // Invariant: what a handler sees of the path is cut from the one canonical
 // [Path] that the policies judged.
@@ -52,8 +53,8 @@ type Plan struct {
 	// CreateWithin bounds the create call (0: 60 s). Late is how long after it an effect may
 	// still come (0: 15 min); Settled, where the engine has it, can say so sooner.
 	CreateWithin, Late time.Duration
-	// FromGrant: the TTL counts from the end of create, because that takes long and nothing outside
-	// has been told when the lease ends.
+	// FromGrant: the TTL counts from the end of create, because that takes long and nothing
+	// outside has been told when the lease ends.
 	FromGrant bool
 	// Again, if there is one, is an earlier lease that the engine would rather give out once
 	// more. It is, unless it ends soon, has ended, or is another token's; then the plan is
@@ -127,7 +128,8 @@ func (r *Route) Plan(ctx context.Context, req *Request) (Plan, CreateFunc, error
 // without a message; None is a 204.
 func On[In, Out any](op Op, pattern string, h func(context.Context, *Request, In) (Out, error)) Route {
 	return Route{
-		Op: op, Pattern: pattern, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](), form: wire.FormOf(reflect.TypeFor[In]()),
+		Op: op, Pattern: pattern, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](),
+		form: wire.FormOf(reflect.TypeFor[In]()),
 		serve: func(ctx context.Context, r *Request) (any, error) {
 			in, err := decodeInto[In](r)
 			if err != nil {
@@ -150,7 +152,8 @@ func Lease[In, S, Out any](op Op, pattern string,
 	create func(context.Context, Attempt, S) (Out, error),
 ) Route {
 	return Route{
-		Op: op, Pattern: pattern, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](), form: wire.FormOf(reflect.TypeFor[In]()),
+		Op: op, Pattern: pattern, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](),
+		form: wire.FormOf(reflect.TypeFor[In]()),
 		plan: func(ctx context.Context, r *Request) (Plan, CreateFunc, error) {
 			in, err := decodeInto[In](r)
 			if err != nil {

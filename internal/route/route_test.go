@@ -172,7 +172,9 @@ func TestNewTableRefuses(t *testing.T) {
 	if _, err := route.NewTable([]route.Route{route.On(route.Read, "a", h)}); err == nil {
 		t.Error("a path tag without a name in the pattern was accepted")
 	}
-	if _, err := route.NewTable([]route.Route{route.On(route.Read, "{name}", h), route.On(route.Read, "{name}", h)}); err == nil {
+	if _, err := route.NewTable([]route.Route{
+		route.On(route.Read, "{name}", h), route.On(route.Read, "{name}", h),
+	}); err == nil {
 		t.Error("two routes for one pattern were accepted")
 	}
 }
@@ -191,7 +193,8 @@ type embedded struct {
 }
 
 func TestParams(t *testing.T) {
-	r := route.On(route.Write, "a/{name}/{other...}", func(context.Context, *route.Request, described) (out, error) { return out{}, nil }).
+	r := route.On(route.Write, "a/{name}/{other...}",
+		func(context.Context, *route.Request, described) (out, error) { return out{}, nil }).
 		WithParam("other", "The rest.").WithParam("inner", "Another inner.")
 	want := []route.Param{
 		{Name: "name", In: "path", Type: "string", Doc: "The name."},
@@ -208,16 +211,27 @@ func TestParams(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	tab, err := route.NewTable([]route.Route{
-		route.On(route.Read, "roles/{name}", func(context.Context, *route.Request, described) (out, error) { return out{}, nil }).WithHelp("Reads one."),
-		route.On(route.Delete, "roles/{name}", func(context.Context, *route.Request, route.None) (out, error) { return out{}, nil }).WithSudo().WithHelp("Deletes one."),
-		route.On(route.List, "roles/{name...}", func(context.Context, *route.Request, route.None) (out, error) { return out{}, nil }).WithHelp("Lists them."),
-		route.On(route.Read, "other", func(context.Context, *route.Request, route.None) (out, error) { return out{}, nil }).WithHelp("Another."),
+		route.On(route.Read, "roles/{name}", func(context.Context, *route.Request,
+			described) (out, error) {
+			return out{}, nil
+		}).WithHelp("Reads one."),
+		route.On(route.Delete, "roles/{name}", func(context.Context, *route.Request,
+			route.None) (out, error) {
+			return out{}, nil
+		}).WithSudo().WithHelp("Deletes one."),
+		route.On(route.List, "roles/{name...}", func(context.Context, *route.Request,
+			route.None) (out, error) {
+			return out{}, nil
+		}).WithHelp("Lists them."),
+		route.On(route.Read, "other",
+			func(context.Context, *route.Request, route.None) (out, error) { return out{}, nil }).WithHelp("Another."),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for rest, want := range map[string][]string{
-		"roles/a":   {"read m/roles/{name}\n    Reads one.", "Deletes one.", "capability sudo", "ttl (integer, in the query, 1 by default)\n        How long.", "token (string, in the query, secret)"},
+		"roles/a": {"read m/roles/{name}\n    Reads one.", "Deletes one.", "capability sudo",
+			"ttl (integer, in the query, 1 by default)\n        How long.", "token (string, in the query, secret)"},
 		"roles":     {"list m/roles/{name...}"},
 		"":          {`"kv" serves these paths`, "Reads one.", "Another."},
 		"elsewhere": {`"kv" serves these paths`},
@@ -244,8 +258,14 @@ func TestHelp(t *testing.T) {
 // TestCVE_2026_3605: a path with dot segments, however they are escaped, reaches
 // neither the policies nor the engine, and nor does one that hides a slash.
 func TestCVE_2026_3605(t *testing.T) {
-	for _, dots := range []string{".", "..", "%2e", "%2E%2e", ".%2e", "%2e.", "%252e%252e", "%25252e%25252e", "%2525252e.", "%252e", "..%252f", "%252e%252e%255c", "a%252fb", "a%255cb", "a%2500"} {
-		for _, form := range []string{"secret/data/%s/a", "%s/secret/data/a", "secret/data/a/%s", "secret/delete/%s/%s/metadata/a", "secret%%2f%s%%2fa"} {
+	for _, dots := range []string{
+		".", "..", "%2e", "%2E%2e", ".%2e", "%2e.", "%252e%252e", "%25252e%25252e", "%2525252e.", "%252e", "..%252f",
+		"%252e%252e%255c", "a%252fb", "a%255cb", "a%2500",
+	} {
+		for _, form := range []string{
+			"secret/data/%s/a", "%s/secret/data/a", "secret/data/a/%s", "secret/delete/%s/%s/metadata/a",
+			"secret%%2f%s%%2fa",
+		} {
 			for _, list := range []bool{false, true} {
 				escaped := strings.ReplaceAll(strings.ReplaceAll(form, "%%", "%"), "%s", dots)
 				if p, err := route.ParsePath(escaped, list); !fault.Is(err, fault.Invalid) {

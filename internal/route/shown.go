@@ -8,9 +8,10 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// Shown is the path as others may read it: in the audit log, in logs, in errors, in lists of requests, as the
-// creation_path of a wrapped answer. Once a route was found, exactly the segments that it declares secret are replaced by
-// their names, such as "auth/token/lookup/[token]". Before that, and where there is no route, see [Redact].
+// Shown is the path as others may read it: in the audit log, in logs, in errors, in lists of
+// requests, as the creation_path of a wrapped answer. Once a route was found, exactly the segments
+// that it declares secret are replaced by their names, such as "auth/token/lookup/[token]". Before
+// that, and where there is no route, see [Redact].
 //
 // Path is for what acts on the path: routing, policies and the handler.
 func (r *Request) Shown() string {
@@ -23,8 +24,8 @@ func (r *Request) Shown() string {
 // shownRest is Shown below the mount.
 func (r *Request) shownRest() string { return strings.TrimPrefix(r.Shown(), r.Mount.Path) }
 
-// Secret returns the segment of the path that is a secret and the name that the route's pattern gives to it. Without one,
-// the name is empty.
+// Secret returns the segment of the path that is a secret and the name that the route's pattern
+// gives to it. Without one, the name is empty.
 func (r *Request) Secret() (name string, value secret.Value) {
 	if r.secret.name == "" {
 		return "", secret.Value{}
@@ -32,8 +33,8 @@ func (r *Request) Secret() (name string, value secret.Value) {
 	return r.secret.name, secret.Text(r.secret.value)
 }
 
-// WithRequestPath returns the route with a parameter that is itself a path of the API, such as a client asks about before it sends
-// a request to it. A token may stand in it, which is hidden.
+// WithRequestPath returns the route with a parameter that is itself a path of the API, such as a
+// client asks about before it sends a request to it. A token may stand in it, which is hidden.
 func (r Route) WithRequestPath(name string) Route {
 	r.hide = map[string]func(string) string{name: Redact}
 	return r

@@ -92,9 +92,11 @@ func shownTable(t *testing.T, got *string) *Table {
 			*got = in.Token.RevealString() + " " + in.Other
 			return None{}, nil
 		}),
-		On(Read, "rest/{other}/{token...}", func(context.Context, *Request, tokenPath) (None, error) { return None{}, nil }).WithLeaf(),
+		On(Read, "rest/{other}/{token...}",
+			func(context.Context, *Request, tokenPath) (None, error) { return None{}, nil }).WithLeaf(),
 		On(Read, "auth/token/{name...}", func(context.Context, *Request, None) (None, error) { return None{}, nil }),
-		On(Read, "ask/{path...}", func(context.Context, *Request, None) (None, error) { return None{}, nil }).WithRequestPath("path"),
+		On(Read, "ask/{path...}", func(context.Context, *Request, None) (None, error) { return None{}, nil }).
+			WithRequestPath("path"),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +104,8 @@ func shownTable(t *testing.T, got *string) *Table {
 	return table
 }
 
-// TestShown: a route whose request type takes a segment as a secret hides that segment, wherever it is mounted, and no other.
+// TestShown: a route whose request type takes a segment as a secret hides that segment, wherever
+// it is mounted, and no other.
 func TestShown(t *testing.T) {
 	var got string
 	table := shownTable(t, &got)
@@ -112,7 +115,8 @@ func TestShown(t *testing.T) {
 	}{
 		{Write, "own/a/by/canary", "m/own/a/by/[token]", "canary"},
 		{Read, "rest/a/canary/canary", "m/rest/a/[token]", "canary/canary"},
-		{Read, "auth/token/lookup/x", "m/auth/token/lookup/x", ""}, // a name like any other: nobody hides behind it in the audit log
+		// a name like any other: nobody hides behind it in the audit log
+		{Read, "auth/token/lookup/x", "m/auth/token/lookup/x", ""},
 		{Read, "ask/auth/token/lookup/canary", "m/ask/auth/token/lookup/[token]", ""},
 		{Read, "ask/secret/a", "m/ask/secret/a", ""},
 	} {
@@ -126,7 +130,8 @@ func TestShown(t *testing.T) {
 		}
 		name, value := r.Secret()
 		if r.Shown() != tt.shown || value.RevealString() != tt.given || (name == "token") != (tt.given != "") {
-			t.Errorf("%s: shown as %q with the secret %q of %q, want %q with %q", tt.rest, r.Shown(), value.RevealString(), name, tt.shown, tt.given)
+			t.Errorf("%s: shown as %q with the secret %q of %q, want %q with %q", tt.rest, r.Shown(),
+				value.RevealString(), name, tt.shown, tt.given)
 		}
 	}
 	if got != "canary a" {
@@ -138,7 +143,8 @@ func TestShown(t *testing.T) {
 func TestShownWithoutRoute(t *testing.T) {
 	table := shownTable(t, new(string))
 	for _, r := range []*Request{
-		{Op: Read, Rest: "nothing/hvs.canary"}, {Op: Delete, Rest: "own/a/by/hvs.canary"}, {Op: Help, Rest: "own/a/by/hvs.canary"},
+		{Op: Read, Rest: "nothing/hvs.canary"}, {Op: Delete, Rest: "own/a/by/hvs.canary"},
+		{Op: Help, Rest: "own/a/by/hvs.canary"},
 		{Op: Read, Rest: "rest/a/canary", Folder: true},
 	} {
 		r.Mount.Path, r.Path = "m/", Path("m/"+r.Rest)
@@ -159,7 +165,10 @@ func TestSecretInPath(t *testing.T) {
 		A secret.Value `path:"a"`
 		B secret.Value `path:"b"`
 	}
-	if _, err := NewTable([]Route{On(Read, "{a}/{b}", func(context.Context, *Request, two) (None, error) { return None{}, nil })}); err == nil {
+	_, err := NewTable([]Route{
+		On(Read, "{a}/{b}", func(context.Context, *Request, two) (None, error) { return None{}, nil }),
+	})
+	if err == nil {
 		t.Error("a route with two secrets in its path was taken")
 	}
 	r := On(Read, "{other}/{token}", func(context.Context, *Request, tokenPath) (None, error) { return None{}, nil })

@@ -73,9 +73,9 @@ func (t *Table) add(r *Route) error {
 	return leafOf(&n.here)
 }
 
-// Find returns the route for r and stores the path's parts in r. An unknown
-// path is NotFound, a path without this operation Unsupported. Reading an empty name is NotFound without a message: clients
-// probe with it whether something is there.
+// Find returns the route for r and stores the path's parts in r. An unknown path is NotFound, a
+// path without this operation Unsupported. Reading an empty name is NotFound without a message:
+// clients probe with it whether something is there.
 func (t *Table) Find(r *Request) (*Route, error) {
 	rest := strings.TrimSuffix(r.Rest, "/")
 	r.shown, r.secret = "", param{}
@@ -86,9 +86,11 @@ func (t *Table) Find(r *Request) (*Route, error) {
 		case noName:
 			return nil, fault.New("route.Find", fault.NotFound, "")
 		case noOperation:
-			return nil, fault.New("route.Find", fault.Unsupported, "the operation %q is not supported on this path; ?help=1 tells which are", r.Op)
+			return nil, fault.New("route.Find", fault.Unsupported,
+				"the operation %q is not supported on this path; ?help=1 tells which are", r.Op)
 		}
-		return nil, fault.New("route.Find", fault.NotFound, "there is no route for %q below %q; ?help=1 on the mount lists its paths", r.shownRest(), r.Mount.Path)
+		return nil, fault.New("route.Find", fault.NotFound,
+			"there is no route for %q below %q; ?help=1 on the mount lists its paths", r.shownRest(), r.Mount.Path)
 	}
 	r.found(l)
 	if r.Folder && l.route.Leaf {
@@ -112,7 +114,8 @@ func (r *Route) check(name, given string, op Op) error {
 	}
 	want, err := canon(given)
 	if err == nil && want != given {
-		err = fault.New("route.Find", fault.Invalid, "the path is refused: the name %q is not in its canonical form; write %q", given, want)
+		err = fault.New("route.Find", fault.Invalid,
+			"the path is refused: the name %q is not in its canonical form; write %q", given, want)
 	}
 	return err
 }
@@ -120,9 +123,13 @@ func (r *Route) check(name, given string, op Op) error {
 // folder is the error for a path that ends in a slash where names do not.
 func (r *Request) folder() error {
 	if r.Op == Read {
-		return fault.New("route.Find", fault.NotFound, "there is nothing at %q, because no name ends in a slash; read %q, or list the folder", r.Shown()+"/", r.Shown())
+		return fault.New("route.Find", fault.NotFound,
+			"there is nothing at %q, because no name ends in a slash; read %q, or list the folder", r.Shown()+"/",
+			r.Shown())
 	}
-	return fault.New("route.Find", fault.Invalid, "the path %q is refused, because names do not end in a slash; leave it out, as in %q", r.Shown()+"/", r.Shown())
+	return fault.New("route.Find", fault.Invalid,
+		"the path %q is refused, because names do not end in a slash; leave it out, as in %q", r.Shown()+"/",
+		r.Shown())
 }
 
 // tableOp is the operation by which routes are found.

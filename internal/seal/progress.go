@@ -12,29 +12,27 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A Progress gathers shares until there are enough. Its zero value has none.
-// It is not safe for concurrent use.
+// A Progress collects key shares until there are enough. The zero value has none. It is not safe
+// for concurrent use.
 type Progress struct {
-	nonce string
-	made  []byte // salt of the copy that the shares are of
-	ids   map[string]bool
-	given []secret.Value
+	nonce  string
+	salt   []byte // of the copy that the shares belong to
+	ids    map[string]bool
+	shares []secret.Value
 }
 
-// Nonce names this gathering, from its first share on; "" before.
+// Nonce identifies this collection, from its first share on; "" before.
 func (p *Progress) Nonce() string { return p.nonce }
 
-// Count is how many different shares were given.
-func (p *Progress) Count() int { return len(p.given) }
+// Count returns how many different shares were entered.
+func (p *Progress) Count() int { return len(p.shares) }
 
 // Reset forgets the shares.
 func (p *Progress) Reset() { *p = Progress{} }
 
-// Give adds a share in the text form in which it was handed out, hexadecimal
-// or base64. With the last one that is needed it returns the root key and is
-// reset; until then the key is empty. A share that is not one of the record's
-// is fault.Invalid and leaves the others as they are; one that was given
-// before changes nothing.
+// Give adds a share, in hexadecimal or base64. With the last one that is needed, it returns the
+// root key and is reset; until then, the key is empty. A share that does not belong to the record
+// is fault.Invalid, and does not affect the others; one that was entered before changes nothing.
 func (p *Progress) Give(ctx context.Context, s Seal, r *Record, text secret.Value) (secret.Value, error) {
 	const op = "seal.Give"
 	c, err := r.Copy(s.Name())
@@ -42,7 +40,8 @@ func (p *Progress) Give(ctx context.Context, s Seal, r *Record, text secret.Valu
 		return secret.Value{}, err
 	}
 	if !s.Splits() {
-		return secret.Value{}, fault.New(op, fault.Invalid, "this server unseals itself (seal %q) and takes no key; leave it out", s.Name())
+		return secret.Value{}, fault.New(op, fault.Invalid,
+			"this server unseals itself (seal %q) and takes no key; leave it out", s.Name())
 	}
 	share, err := ParseShare(text)
 	if err != nil {
@@ -52,21 +51,21 @@ func (p *Progress) Give(ctx context.Context, s Seal, r *Record, text secret.Valu
 	if err != nil {
 		return secret.Value{}, err
 	}
-	if string(p.made) != string(c.Salt) { // the first share, or the record was replaced meanwhile
-		*p = Progress{nonce: newNonce(), made: c.Salt, ids: map[string]bool{}}
+	if string(p.salt) != string(c.Salt) { // the first share, or the record was replaced meanwhile
+		*p = Progress{nonce: newNonce(), salt: c.Salt, ids: map[string]bool{}}
 	}
 	if !p.ids[id] {
 		p.ids[id] = true
-		p.given = append(p.given, share)
+		p.shares = append(p.shares, share)
 	}
-	if len(p.given) < c.Threshold {
+	if len(p.shares) < c.Threshold {
 		return secret.Value{}, nil
 	}
 	defer p.Reset()
-	return s.Unwrap(ctx, c, p.given)
+	return s.Unwrap(ctx, c, p.shares)
 }
 
-// A Status is what seal-status tells of a record and its unsealing.
+// A Status is the state of unsealing, for seal-status.
 type Status struct {
 	Type      string // the seal's name
 	Shares    int    // n
@@ -75,8 +74,7 @@ type Status struct {
 	Nonce     string
 }
 
-// Status returns the state of unsealing. A nil record is of a server that is
-// not initialized.
+// Status returns the state of unsealing. A nil record means that the server is not initialized.
 func (p *Progress) Status(s Seal, r *Record) Status {
 	st := Status{Type: s.Name(), Progress: p.Count(), Nonce: p.Nonce()}
 	if r != nil {
@@ -87,14 +85,15 @@ func (p *Progress) Status(s Seal, r *Record) Status {
 	return st
 }
 
-// maxShareText bounds what is decoded as a share.
+// maxShareText is the longest text that is decoded as a share.
 const maxShareText = 1024
 
 // ParseShare decodes a share from hexadecimal or base64.
 func ParseShare(text secret.Value) (secret.Value, error) {
 	s := strings.TrimSpace(text.RevealString())
 	if s == "" || len(s) > maxShareText {
-		return secret.Value{}, fault.New("seal.ParseShare", fault.Invalid, "key: want one key share; it was given %d characters", len(s))
+		return secret.Value{}, fault.New("seal.ParseShare", fault.Invalid,
+			"key: want one key share; it was given %d characters", len(s))
 	}
 	if b, err := hex.DecodeString(s); err == nil {
 		return secret.New(b), nil
@@ -102,7 +101,8 @@ func ParseShare(text secret.Value) (secret.Value, error) {
 	s = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(s, "="))
 	b, err := base64.RawStdEncoding.DecodeString(s)
 	if err != nil {
-		return secret.Value{}, fault.New("seal.ParseShare", fault.Invalid, "key: neither hexadecimal nor base64; was it copied whole?")
+		return secret.Value{}, fault.New("seal.ParseShare", fault.Invalid,
+			"key: neither hexadecimal nor base64; was it copied whole?")
 	}
 	return secret.New(b), nil
 }

@@ -28,14 +28,13 @@ const (
 	checkSize     = 8
 )
 
-// A Record is what is stored of the seals: the wrapped copies of one root key.
-// It is immutable once made.
+// A Record contains the wrapped copies of one root key. It is immutable.
 type Record struct {
 	Version int    `json:"version"`
 	Copies  []Copy `json:"copies"`
 }
 
-// A Copy is the root key as one seal has wrapped it.
+// A Copy is the root key, wrapped by one seal.
 type Copy struct {
 	Seal      string    `json:"seal"`                // the driver's name
 	KeyID     string    `json:"key_id,omitempty"`    // which of the seal's keys
@@ -56,8 +55,8 @@ func (r *Record) Encode() ([]byte, error) {
 	return b, fault.Wrap("seal.Encode", fault.Internal, err)
 }
 
-// Decode reads what Encode wrote. Unlike the copies, the record is not
-// authenticated: all in it is checked again by use.
+// Decode decodes the result of Encode. Unlike the copies, the record is not authenticated; its
+// contents are checked when they are used.
 func Decode(b []byte) (*Record, error) {
 	const op = "seal.Decode"
 	var v struct {
@@ -67,7 +66,8 @@ func Decode(b []byte) (*Record, error) {
 		return nil, damaged(op, err)
 	}
 	if v.Version > recordVersion {
-		return nil, fault.New(op, fault.Invalid, "the seal record has version %d, this program reads up to %d: use the newer one", v.Version, recordVersion)
+		return nil, fault.New(op, fault.Invalid,
+			"the seal record has version %d, this program reads up to %d: use the newer one", v.Version, recordVersion)
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
@@ -102,7 +102,8 @@ func (r *Record) validate() error {
 			return fmt.Errorf("copy %d has no seal or no key", i)
 		case slices.ContainsFunc(r.Copies[:i], func(o Copy) bool { return o.Seal == c.Seal }):
 			return fmt.Errorf("two copies of seal %q", c.Seal)
-		case c.Shares < 0 || c.Shares > maxShares || c.Threshold < 0 || c.Threshold > c.Shares || (c.Threshold == 0) != (c.Shares == 0):
+		case c.Shares < 0 || c.Shares > maxShares || c.Threshold < 0 || c.Threshold > c.Shares ||
+			(c.Threshold == 0) != (c.Shares == 0):
 			return fmt.Errorf("copy %d has %d shares with threshold %d", i, c.Shares, c.Threshold)
 		case len(c.Checks) != 0 && len(c.Checks) != c.Shares:
 			return fmt.Errorf("copy %d has %d checks of %d shares", i, len(c.Checks), c.Shares)
@@ -113,8 +114,8 @@ func (r *Record) validate() error {
 	return nil
 }
 
-// Copy returns the copy of a seal. That there is none is fault.Invalid: the
-// configuration names another seal than the server was initialized with.
+// Copy returns the copy of a seal. If there is none, the error is fault.Invalid, because the
+// configuration has a different seal than at initialization.
 func (r *Record) Copy(name string) (Copy, error) {
 	var has []string
 	for _, c := range r.Copies {
@@ -123,11 +124,12 @@ func (r *Record) Copy(name string) (Copy, error) {
 		}
 		has = append(has, c.Seal)
 	}
-	return Copy{}, fault.New("seal.Copy", fault.Invalid, "the configuration has seal %q, but the storage was initialized with seal %q; name that one",
+	return Copy{}, fault.New("seal.Copy", fault.Invalid,
+		"the configuration has seal %q, but the storage was initialized with seal %q; name that one",
 		name, strings.Join(has, ", "))
 }
 
-// Without returns a record that the seal can open no more.
+// Without returns a record without the copy of a seal.
 func (r *Record) Without(name string) *Record {
 	next := &Record{Version: recordVersion}
 	for _, c := range r.Copies {
@@ -138,7 +140,7 @@ func (r *Record) Without(name string) *Record {
 	return next
 }
 
-// NewCopy begins a copy: for implementations, which then call [Copy.Lock].
+// NewCopy begins a copy. Implementations then call [Copy.Lock].
 func NewCopy(name, keyID string, s Split) Copy {
 	salt := make([]byte, saltSize)
 	_, _ = rand.Read(salt) // it does not fail: it ends the process instead
@@ -146,11 +148,11 @@ func NewCopy(name, keyID string, s Split) Copy {
 		Created: time.Now().UTC().Truncate(time.Second)}
 }
 
-// AddCheck notes a share, so that [Copy.Check] recognises it. Shares are added
-// in the order of their ids, which begin with 1.
+// AddCheck registers a share, so that [Copy.Check] recognises it. Shares are added in the order of
+// their IDs, which begin with 1.
 func (c *Copy) AddCheck(share []byte) { c.Checks = append(c.Checks, check(c.Salt, share)) }
 
-// Check reports whether share is the one with this id.
+// Check reports whether share is the one with this ID.
 func (c *Copy) Check(id int, share []byte) bool {
 	if id < 1 || id > len(c.Checks) {
 		return false
@@ -158,8 +160,8 @@ func (c *Copy) Check(id int, share []byte) bool {
 	return subtle.ConstantTimeCompare(c.Checks[id-1], check(c.Salt, share)) == 1
 }
 
-// Lock wraps the root key under a key derived from the seal's, and binds it to
-// what the copy says of itself.
+// Lock wraps the root key with a key derived from the seal's, and binds it to the other fields of
+// the copy.
 func (c *Copy) Lock(key []byte, root secret.Value) error {
 	const op = "seal.Lock"
 	if root.Len() != RootKeySize {
@@ -175,7 +177,7 @@ func (c *Copy) Lock(key []byte, root secret.Value) error {
 	return nil
 }
 
-// Unlock returns the root key, or an error if anything is not as it was locked.
+// Unlock returns the root key, or an error if any field has been changed.
 func (c *Copy) Unlock(key []byte) (secret.Value, error) {
 	const op = "seal.Unlock"
 	aead, err := c.aead(key)
@@ -204,20 +206,20 @@ func (c *Copy) aead(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// bound is the additional data: the copy's description, unambiguous.
+// bound is the additional data: an unambiguous encoding of the copy's other fields.
 func (c *Copy) bound() []byte {
 	return fmt.Appendf(nil, "keyturn/seal/1 %q %q %d %d %x", c.Seal, c.KeyID, c.Shares, c.Threshold, c.Salt)
 }
 
-// A Split says into how many shares a secret is split, and how many of them
-// give it back. It is zero for a seal that opens by itself.
+// A Split says into how many shares a secret is split, and how many of them restore it. It is zero
+// for a seal without shares.
 type Split struct{ Shares, Threshold int }
 
 // RootKeySize is the length of a root key in bytes.
 const RootKeySize = 32
 
-// check is the digest by which a share is recognised before the others are
-// there. A share has 252 random bits, so the digest gives nothing away.
+// check is the digest by which a share is recognised on its own. A share has 252 random bits, so
+// the digest does not reveal it.
 func check(salt, share []byte) []byte {
 	h := sha256.New()
 	h.Write([]byte("keyturn/seal/share\x00"))

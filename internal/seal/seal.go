@@ -1,16 +1,14 @@
-// Package seal is the contract of what wraps the root key, the key under which
-// the barrier's key ring lies. Implementations are subfolders; each passes
-// sealtest.
+// Package seal is the contract of seals, which wrap the root key. The root key encrypts the
+// barrier's key ring. Each implementation is a subfolder, and passes sealtest.
 //
-// The root key is random and never stored as it is. The seal record holds it
-// in wrapped copies, one for each seal that may open it: one as a rule, two
-// while a server moves from one seal to another. A seal that people open
-// ([Seal.Splits]) wraps under a secret that is split into shares, one for each
-// person; the others open by themselves when the server starts.
+// The root key is random, and never stored in clear. The seal record contains wrapped copies of
+// it, one for each seal that can unwrap it: usually one, and two while a server migrates to
+// another seal. A seal with key shares ([Seal.Splits]) wraps it with a secret that is split into
+// shares, one for each person; the others unseal the server automatically at its start.
 //
-// Invariants: a wrong share or key never yields a wrong root key – every copy
-// is authenticated, and a share is recognised on its own when it is given.
-// Nothing in the record helps to find the root key without the seal.
+// Invariants: a wrong share or key never yields a wrong root key, because every copy is
+// authenticated, and each share is checked when it is entered. The record does not help to find
+// the root key without the seal.
 //
 // # Layout of the record, version 1
 //
@@ -32,11 +30,11 @@ import (
 type Driver struct {
 	// Name is the label of the stanza: seal "static" { … }.
 	Name string
-	// Params are what the stanza may hold. The configuration refuses others, and
-	// writes the reference from them.
+	// Params are the parameters of the stanza. The configuration refuses others, and the reference
+	// is generated from them.
 	Params []Param
-	// Open makes a seal from the stanza's parameters. It reads
-	// files and the environment; it does not touch the storage.
+	// Open returns a seal with the stanza's parameters. It may read files and the environment, but
+	// not the storage.
 	Open func(params map[string]string) (Seal, error)
 }
 
@@ -51,18 +49,19 @@ func NewRootKey() secret.Value {
 	return secret.New(key)
 }
 
-// Initialize makes a root key and its record. The record's bytes belong into
-// the commit that creates the barrier; the shares are shown once.
-func Initialize(ctx context.Context, s Seal, split Split) (root secret.Value, shares []secret.Value, r *Record, err error) {
+// Initialize creates a root key and its record. The record must be stored in the commit that
+// creates the barrier; the shares are shown once.
+func Initialize(
+	ctx context.Context, s Seal, split Split,
+) (root secret.Value, shares []secret.Value, r *Record, err error) {
 	root = NewRootKey()
 	r, shares, err = (&Record{}).Rewrap(ctx, s, root, split)
 	return root, shares, r, err
 }
 
-// Unseal returns the root key of a seal that opens by itself. Renewed is the
-// record to be committed in place of r, because its copy is not wrapped with
-// the current key, or nil. Without it the server runs as well; it only still
-// needs the previous key at its next start.
+// Unseal returns the root key of a seal without shares. If the copy is not wrapped with the
+// current key, renewed is a record with which to replace r; otherwise it is nil. If renewed is not
+// stored, the server still needs the previous key at its next start.
 func Unseal(ctx context.Context, s Seal, r *Record) (root secret.Value, renewed *Record, err error) {
 	const op = "seal.Unseal"
 	c, err := r.Copy(s.Name())
@@ -70,7 +69,8 @@ func Unseal(ctx context.Context, s Seal, r *Record) (root secret.Value, renewed 
 		return secret.Value{}, nil, err
 	}
 	if s.Splits() {
-		return secret.Value{}, nil, fault.New(op, fault.Invalid, "this server is unsealed with key shares; give them with `keyturn operator unseal`")
+		return secret.Value{}, nil, fault.New(op, fault.Invalid,
+			"this server is unsealed with key shares; give them with `keyturn operator unseal`")
 	}
 	if root, err = s.Unwrap(ctx, c, nil); err != nil {
 		return secret.Value{}, nil, err
@@ -82,36 +82,32 @@ func Unseal(ctx context.Context, s Seal, r *Record) (root secret.Value, renewed 
 	return root, renewed, err
 }
 
-// A Seal wraps the root key. All methods are safe for concurrent use. Those
-// that ask somebody outside are bounded by ctx.
+// A Seal wraps the root key. All methods are safe for concurrent use. Methods that call another
+// service return when ctx ends.
 type Seal interface {
 	// Name is its driver's, and the type that seal-status shows.
 	Name() string
-	// Splits reports whether people open the seal with shares. If not, it
-	// opens by itself.
+	// Splits reports whether unsealing needs key shares.
 	Splits() bool
-	// CheckSplit refuses, as fault.Invalid and with the field's name, a split
-	// that the seal cannot make.
+	// CheckSplit returns fault.Invalid, with the field's name, for a split that the seal does not
+	// support.
 	CheckSplit(s Split) error
-	// Wrap returns a new copy of the root key, and the shares that open it, as
-	// many as were asked for. Two calls never give the same.
+	// Wrap returns a new copy of the root key, and its shares. No two calls return the same.
 	Wrap(ctx context.Context, root secret.Value, s Split) (Copy, []secret.Value, error)
-	// Recognise returns the identity of a share of the copy: two shares with
-	// the same one are the same. Anything else is fault.Invalid.
+	// Recognise returns the identity of a share, by which equal shares are detected. If it is not
+	// a share of the copy, the error is fault.Invalid.
 	Recognise(c Copy, share secret.Value) (id string, err error)
-	// Unwrap returns the root key of a copy that this seal made. It needs as
-	// many different shares as the copy's threshold says, and none where the
-	// seal does not split. Wrong shares, a wrong key, a changed copy:
-	// fault.Invalid. A seal outside that does not answer: fault.Upstream.
+	// Unwrap returns the root key of a copy that this seal made. It needs as many different shares
+	// as the copy's threshold, or none if the seal does not split. Wrong shares, a wrong key or a
+	// changed copy are fault.Invalid; a service that does not answer is fault.Upstream.
 	Unwrap(ctx context.Context, c Copy, shares []secret.Value) (secret.Value, error)
-	// Current reports whether Wrap would use the same key as for this copy. One
-	// that is not current is wrapped anew once the root key is known.
+	// Current reports whether the copy is wrapped with the key that Wrap uses now. If not, it is
+	// replaced when the root key is known.
 	Current(c Copy) bool
 }
 
-// Rewrap returns a record in which the copy of s is a new one, made for the
-// split, with its new shares. It is how a record begins, how shares are
-// replaced, and how a seal is added.
+// Rewrap returns a record with a new copy for the seal s, and its new shares. It is used to create
+// a record, to replace the shares, and to add a seal.
 func (r *Record) Rewrap(ctx context.Context, s Seal, root secret.Value, split Split) (*Record, []secret.Value, error) {
 	if err := s.CheckSplit(split); err != nil {
 		return nil, nil, err

@@ -46,8 +46,10 @@ func TestRecordRoundTrip(t *testing.T) {
 	if c, err := got.Copy("machine"); err != nil || c.KeyID != "k1" {
 		t.Errorf("Copy(machine) = %q, %v", c.KeyID, err)
 	}
-	if left := got.Without("machine"); len(left.Copies) != 1 || left.Copies[0].Seal != "people" || len(got.Copies) != 2 {
-		t.Errorf("Without(machine) left %d copies, and %d in the one it was called on", len(left.Copies), len(got.Copies))
+	left := got.Without("machine")
+	if len(left.Copies) != 1 || left.Copies[0].Seal != "people" || len(got.Copies) != 2 {
+		t.Errorf("Without(machine) left %d copies, and %d in the one it was called on", len(left.Copies),
+			len(got.Copies))
 	}
 }
 
@@ -109,7 +111,8 @@ func TestFixture(t *testing.T) {
 	if want := secret.Text("the root key of the fixture, 32b"); err != nil || !root.Equal(want) {
 		t.Errorf("Unlock = another key, %v", err)
 	}
-	if !r.Copies[0].Check(1, []byte("share one")) || r.Copies[0].Check(2, []byte("share one")) || r.Copies[0].Check(3, nil) || r.Copies[0].Check(0, nil) {
+	if !r.Copies[0].Check(1, []byte("share one")) || r.Copies[0].Check(2, []byte("share one")) ||
+		r.Copies[0].Check(3, nil) || r.Copies[0].Check(0, nil) {
 		t.Error("the fixture's shares are not recognised")
 	}
 }
@@ -118,7 +121,8 @@ func TestParseShare(t *testing.T) {
 	want := bytes.Repeat([]byte{0xfb, 0xef, 0xff}, 11)
 	v := secret.New(want)
 	url := strings.NewReplacer("+", "-", "/", "_").Replace(Base64(v).RevealString())
-	for _, text := range []string{Hex(v).RevealString(), strings.ToUpper(Hex(v).RevealString()), Base64(v).RevealString(), url, "\t" + url + "\n"} {
+	for _, text := range []string{Hex(v).RevealString(), strings.ToUpper(Hex(v).RevealString()), Base64(v).
+		RevealString(), url, "\t" + url + "\n"} {
 		if got, err := ParseShare(secret.Text(text)); err != nil || !got.Equal(v) {
 			t.Errorf("ParseShare(%q) = another share, %v", text, err)
 		}
@@ -159,7 +163,8 @@ func FuzzDecode(f *testing.F) {
 				t.Errorf("copy %d changed", i)
 			}
 			_, err := c.Unlock([]byte("the key of the fixture"))
-			if k := known.Copies[0]; (err == nil) != (bytes.Equal(c.Wrapped, k.Wrapped) && bytes.Equal(c.bound(), k.bound())) {
+			k := known.Copies[0]
+			if (err == nil) != (bytes.Equal(c.Wrapped, k.Wrapped) && bytes.Equal(c.bound(), k.bound())) {
 				t.Errorf("copy %d: Unlock = %v", i, err)
 			}
 		}

@@ -1,4 +1,4 @@
 package seal
 
-// RecordKey is where core keeps the seal record, not encrypted by the barrier.
+// RecordKey is the storage key of the seal record, which the barrier does not encrypt.
 const RecordKey = "core/seal"

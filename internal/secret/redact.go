@@ -10,21 +10,21 @@ import (
 	"sync"
 )
 
-// A Redactor knows the secrets that one request or one turn has revealed and
-// takes them out of text that a third party wrote, and out of nothing else. Drivers and HTTP clients
-// print URLs, bodies and passwords in their errors; their words pass a
-// Redactor before any log, journal or lease lookup. Safe for concurrent use.
+// A Redactor knows the secrets that one request or one rotation has revealed, and removes them
+// from texts of third parties. Drivers and HTTP clients print URLs, bodies and passwords in their
+// errors, so these texts pass a Redactor before they get into a log, a journal or a lease. Safe
+// for concurrent use.
 type Redactor struct {
 	mu    sync.Mutex
 	forms []string // longest first, so that no part of a longer form is left
 }
 
-// shortest is the length below which a value is not looked for: a secret of
-// three letters would make confetti of every message.
+// shortest is the minimum length of a value that is removed, because removing a secret of three
+// letters would destroy every message.
 const shortest = 4
 
-// Know adds values to what is taken out: as they are, URL-escaped (path and
-// query form), JSON-escaped and in both base64 alphabets.
+// Know adds values to remove: plain, URL-escaped (path and query form), JSON-escaped and in both
+// base64 alphabets.
 func (r *Redactor) Know(values ...Value) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -48,17 +48,17 @@ func (r *Redactor) Know(values ...Value) {
 	slices.SortFunc(r.forms, func(a, b string) int { return len(b) - len(a) })
 }
 
-// longest is how much is kept of what others wrote: a server can send a gigabyte of error.
+// longest is the maximum length of a scrubbed text, because a server can send a gigabyte of error.
 const longest = 4 << 10
 
-// Scrub returns words of others with every known secret replaced, and cut where they are long. Words of our own are
-// not given to it: a secret may be a word that they have, and an error would lose its sense. internal/arch
-// holds callers to that.
+// Scrub returns a third party's text with every known secret replaced, and shortened. Do not use
+// it for our own texts: a secret may be a word in them, and the text would become useless.
+// internal/arch checks that.
 func (r *Redactor) Scrub(words string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// A secret may stand across the cut, where only its beginning is left. So as much as the longest takes is
-	// looked at beyond, and thrown away afterwards.
+	// A secret may extend over the limit, so scrub more than the limit, by the length of the
+	// longest secret, and then remove that.
 	beyond := 0
 	if len(r.forms) > 0 {
 		beyond = len(r.forms[0])
@@ -82,14 +82,14 @@ func (r *Redactor) Scrub(words string) string {
 	return words
 }
 
-// mixed is an error that knows which part of its text is our own: [fault.Error].
+// mixed is an error that knows which part of its text is ours, like [fault.Error].
 type mixed interface {
 	Redacted(scrub func(error) error) error
 }
 
-// Error returns err with every known secret taken out of what others wrote in it: where it is an error of our own, its
-// text stays, and its cause is redacted. The chain behind what others wrote is cut: what is wrapped would print
-// itself. A nil err stays nil.
+// Error returns err without known secrets. In an error of our own, only the cause is redacted. An
+// error of a third party is replaced by its scrubbed text, without the errors that it wraps. A nil
+// err stays nil.
 func (r *Redactor) Error(err error) error {
 	if err == nil {
 		return nil

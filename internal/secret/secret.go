@@ -1,8 +1,8 @@
-// Package secret holds plaintext so that no printer can reach it.
+// Package secret stores plaintext so that nothing prints it by accident.
 //
-// Invariant: a [Value] has no form in fmt, slog, encoding/json, encoding/gob or
-// reflect that shows its bytes. [Value.Reveal] is the only way out, and every
-// call of it can be found by its name.
+// Invariant: fmt, slog, encoding/json, encoding/gob and reflect do not show the bytes of a
+// [Value]. [Value.Reveal] is the only way to get them, and every call of it can be found by its
+// name.
 package secret
 
 import (
@@ -13,19 +13,18 @@ import (
 	"log/slog"
 )
 
-// A Value is secret bytes. Its zero value is empty. The bytes live inside a
-// closure, so printers and reflection have nothing to walk. A Value is
-// immutable and safe for concurrent use.
+// A Value is secret bytes. The zero value is empty. The bytes are in a closure, which printers and
+// reflection cannot read. A Value is immutable and safe for concurrent use.
 type Value struct{ reveal func() []byte }
 
 // New copies b.
-func New(b []byte) Value { return keep(bytes.Clone(b)) }
+func New(b []byte) Value { return own(bytes.Clone(b)) }
 
 // Text is New for a string.
-func Text(s string) Value { return keep([]byte(s)) } // which is a copy already
+func Text(s string) Value { return own([]byte(s)) } // which is a copy already
 
-// keep takes b, which nobody else has.
-func keep(b []byte) Value { return Value{func() []byte { return b }} }
+// own wraps b without copying it.
+func own(b []byte) Value { return Value{func() []byte { return b }} }
 
 // Reveal returns a copy of the plaintext.
 func (v Value) Reveal() []byte {
@@ -54,7 +53,7 @@ func (v Value) Len() int {
 // Empty reports whether there are no bytes.
 func (v Value) Empty() bool { return v.Len() == 0 }
 
-// Equal compares in time that depends on the lengths alone.
+// Equal compares in a time that depends only on the lengths.
 func (v Value) Equal(w Value) bool {
 	return subtle.ConstantTimeCompare(v.Reveal(), w.Reveal()) == 1
 }
@@ -69,7 +68,7 @@ func (Value) Format(s fmt.State, _ rune) { fmt.Fprint(s, shown) }
 
 var errNoForm = errors.New("secret: a value has no encoded form; reveal it on purpose")
 
-// MarshalJSON refuses: secrets leave through wire's encoder alone.
+// MarshalJSON refuses, because only wire's encoder may write secrets.
 func (Value) MarshalJSON() ([]byte, error) { return nil, errNoForm }
 
 // MarshalText refuses, too.
@@ -78,7 +77,7 @@ func (Value) MarshalText() ([]byte, error) { return nil, errNoForm }
 // MarshalBinary refuses, too.
 func (Value) MarshalBinary() ([]byte, error) { return nil, errNoForm }
 
-// UnmarshalJSON takes a JSON string, so that requests decode into a Value.
+// UnmarshalJSON decodes a JSON string, so that requests can have fields of type Value.
 func (v *Value) UnmarshalJSON(b []byte) error {
 	s, err := unquote(b)
 	if err != nil {

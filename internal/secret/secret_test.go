@@ -20,7 +20,9 @@ const canary = "c4n4ry-Value"
 func TestNoPrinterShowsIt(t *testing.T) {
 	v := secret.Text(canary)
 	type inner struct{ hidden secret.Value }
-	holders := []any{v, &v, []secret.Value{v}, map[string]secret.Value{"k": v}, inner{v}, &inner{v}, struct{ V any }{v}}
+	holders := []any{
+		v, &v, []secret.Value{v}, map[string]secret.Value{"k": v}, inner{v}, &inner{v}, struct{ V any }{v},
+	}
 	var all strings.Builder
 	log := slog.New(slog.NewJSONHandler(&all, nil))
 	text := slog.New(slog.NewTextHandler(&all, nil))
@@ -67,18 +69,21 @@ func (e ours) Unwrap() error { return e.cause }
 
 func (e ours) Redacted(scrub func(error) error) error { return ours{e.words, scrub(e.cause)} }
 
-// TestOwnWordsAreNotRedacted: what an error of ours says stays, whatever the secrets are. Its cause is what others wrote.
+// TestOwnWordsAreNotRedacted: what an error of ours says stays, whatever the secrets are. Its
+// cause is what others wrote.
 func TestOwnWordsAreNotRedacted(t *testing.T) {
 	var r secret.Redactor
 	r.Know(secret.Text("wrong"), secret.Text("{{password}}"))
 	theirs := errors.New("FATAL: wrong, said the server")
 	err := r.Error(ours{"wrong password; write {{password}}: ", ours{"wrong inside: ", theirs}})
-	if want := "wrong password; write {{password}}: wrong inside: FATAL: [secret], said the server"; err.Error() != want || errors.Is(err, theirs) {
+	want := "wrong password; write {{password}}: wrong inside: FATAL: [secret], said the server"
+	if err.Error() != want || errors.Is(err, theirs) {
 		t.Errorf("got %q, want %q, and what others wrote cut off", err, want)
 	}
 }
 
-// TestScrubIsBounded: however much a server writes, little of it is kept, and no part of a secret that stands across the cut.
+// TestScrubIsBounded: however much a server writes, little of it is kept, and no part of a secret
+// that stands across the cut.
 func TestScrubIsBounded(t *testing.T) {
 	const canary = "0123456789-canary-0123456789"
 	var r secret.Redactor
@@ -100,7 +105,9 @@ func TestScrubIsBounded(t *testing.T) {
 func TestRedactor(t *testing.T) {
 	var r secret.Redactor
 	r.Know(secret.Text(`p@ss "w/rd%`), secret.Text("ab"))
-	for _, leak := range []string{`p@ss "w/rd%`, `p%40ss+%22w%2Frd%25`, `p@ss \"w/rd%`, "cEBzcyAidy9yZCU=", "cEBzcyAidy9yZCU"} {
+	for _, leak := range []string{
+		`p@ss "w/rd%`, `p%40ss+%22w%2Frd%25`, `p@ss \"w/rd%`, "cEBzcyAidy9yZCU=", "cEBzcyAidy9yZCU",
+	} {
 		got := r.Scrub("before " + leak + " after")
 		if strings.Contains(got, leak) || !strings.HasPrefix(got, "before ") {
 			t.Errorf("Scrub left %q: %q", leak, got)

@@ -42,7 +42,7 @@ func (l starter) startDev(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		showDev(l.stdout, s.doors[0], authority, made)
+		showDev(l.stdout, s.listeners[0], authority, made)
 		if !l.noStore {
 			s.storeToken(made.RootToken)
 		}
@@ -85,7 +85,7 @@ func (s *server) initDev(ctx context.Context, root secret.Value, kvVersion strin
 
 // showDev prints what one needs to begin. Showing the keys is what -dev is
 // for: they protect nothing.
-func showDev(w io.Writer, d *door, authority string, made *core.InitResult) {
+func showDev(w io.Writer, d *openListener, authority string, made *core.InitResult) {
 	note(w, `WARNING! This is the development mode: everything is in memory and unsealed, and
 nothing survives the end of this process. Never keep real secrets in it.`)
 	if d.spec.TLS.Disable {

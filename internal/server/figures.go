@@ -19,16 +19,16 @@ func observe(m *metrics.Metrics) func(core.Observation) {
 
 // source is where the metrics find what is not a request.
 func (s *server) source() metrics.Source {
-	src := metrics.Source{House: s.house, Audit: s.devices, Rotations: func() []core.Tally { return s.core.Rotations(s.cfg.RotationSeries) }}
+	src := metrics.Source{Unsealed: s.unsealed, Audit: s.devices, Rotations: func() []core.Tally { return s.core.Rotations(s.cfg.RotationSeries) }}
 	if meter, ok := s.store.(storage.Meter); ok {
 		src.Store = meter.Stats
 	}
 	return src
 }
 
-func (s *server) house() (metrics.House, bool) {
+func (s *server) unsealed() (metrics.Unsealed, bool) {
 	st := s.core.Stats()
-	h := metrics.House{
+	h := metrics.Unsealed{
 		Leases: st.Leases, Undone: st.Undone, Failures: st.UndoFailures, Waiting: st.UndoWaiting, Tokens: -1, ClockHeld: st.ClockHeld,
 		Lateness: storage.Histogram{Bounds: core.LatenessBounds, Sum: st.LatenessSum.Seconds()},
 	}

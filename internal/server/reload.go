@@ -32,8 +32,8 @@ func (s *server) reconfigure() bool {
 	}
 	was := s.running.Load()
 	now := was.Reloaded(next)
-	fresh := make([]*tls.Config, len(s.doors))
-	for i := range s.doors {
+	fresh := make([]*tls.Config, len(s.listeners))
+	for i := range s.listeners {
 		l := &now.Listeners[i]
 		if l.Kind == config.Unix {
 			continue
@@ -43,7 +43,7 @@ func (s *server) reconfigure() bool {
 			return false
 		}
 	}
-	for i, d := range s.doors {
+	for i, d := range s.listeners {
 		d.tls.Store(fresh[i])
 		d.proxy.Store(&now.Listeners[i].Proxy)
 		d.handler.Apply(s.settings(now, i))

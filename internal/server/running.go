@@ -26,9 +26,9 @@ type server struct {
 	// bound, so who connects waits.
 	prepare func(context.Context, *server) error
 
-	store storage.Store
-	core  *core.Core
-	doors []*door
+	store     storage.Store
+	core      *core.Core
+	listeners []*openListener
 	// flights are the requests that all doors serve.
 	flights httpapi.Flights
 }

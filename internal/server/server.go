@@ -109,18 +109,18 @@ func (s *server) run(ctx context.Context) error {
 // else is touched.
 func (s *server) bind(ctx context.Context) error {
 	for _, spec := range s.cfg.Listeners {
-		d, err := openDoor(ctx, spec)
+		d, err := open(ctx, spec)
 		if err != nil {
 			s.closeSockets()
 			return err
 		}
-		s.doors = append(s.doors, d)
+		s.listeners = append(s.listeners, d)
 	}
 	return nil
 }
 
 func (s *server) closeSockets() {
-	for _, d := range s.doors {
+	for _, d := range s.listeners {
 		_ = d.socket.Close() // it is closed already after serving
 	}
 }
@@ -181,8 +181,8 @@ func (s *server) about() core.Server {
 		State: func() ([]byte, error) { return s.running.Load().Sanitized() }, Log: s.aboutLog(),
 	}
 	info.Hostname, _ = os.Hostname() // empty where the system does not tell
-	if len(s.doors) > 0 {
-		info.Address = s.doors[0].spec.URL()
+	if len(s.listeners) > 0 {
+		info.Address = s.listeners[0].spec.URL()
 	}
 	for _, t := range s.plugins.Auths {
 		info.Plugins = append(info.Plugins, core.Plugin{Type: "auth", Name: t.Name})
@@ -228,8 +228,8 @@ func (s *server) serve(life context.Context, wg *sync.WaitGroup, m *metrics.Metr
 		Handle: s.core.Handle, Health: s.core.Health, SealStatus: s.core.SealStatus,
 		Initialized: s.core.Initialized, Init: s.core.Init, Unseal: s.core.Unseal, Metrics: m.Render, CORS: s.core.CORS, UIHeaders: s.core.UIHeaders,
 	}, Flights: &s.flights}
-	failed := make(chan error, len(s.doors))
-	for i, d := range s.doors {
+	failed := make(chan error, len(s.listeners))
+	for i, d := range s.listeners {
 		cfg.Settings = s.settings(s.cfg, i)
 		work := d.start(life, cfg)
 		wg.Go(func() {
@@ -281,7 +281,7 @@ func (s *server) drain(life context.Context) error {
 	ctx, cancel := context.WithTimeout(life, drainTime)
 	defer cancel()
 	var wg sync.WaitGroup
-	for _, d := range s.doors {
+	for _, d := range s.listeners {
 		wg.Go(func() {
 			if err := d.http.Shutdown(ctx); err != nil {
 				s.log.Warn("requests were cut off: they did not finish in time", "address", d.spec.Address)

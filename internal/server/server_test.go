@@ -146,7 +146,7 @@ listener "tcp" {
 }
 `, dir+"/server.crt", dir+"/server.key"))
 	s, log := launch(t, path)
-	address := s.doors[0].spec.Address
+	address := s.listeners[0].spec.Address
 	if got := serial(t, address); got != 1 {
 		t.Fatalf("serial %d", got)
 	}
@@ -232,7 +232,7 @@ listener "tcp" {
 			}
 			tr := &http.Transport{TLSClientConfig: c, ForceAttemptHTTP2: len(c.NextProtos) > 0}
 			defer tr.CloseIdleConnections()
-			resp, err := (&http.Client{Transport: tr}).Get("https://" + s.doors[0].spec.Address + "/v1/sys/health")
+			resp, err := (&http.Client{Transport: tr}).Get("https://" + s.listeners[0].spec.Address + "/v1/sys/health")
 			if (err == nil) != tt.ok {
 				t.Fatalf("got %v, want ok=%v", err, tt.ok)
 			}
@@ -255,7 +255,7 @@ func TestReloadSettings(t *testing.T) {
 	}
 	path := write(t, dir, "keyturn.hcl", text("log_level = \"warn\"\nlog_file = \""+dir+"/\"", ""))
 	s, log := launch(t, path)
-	url := "http://" + s.doors[0].spec.Address + "/v1/sys/health"
+	url := "http://" + s.listeners[0].spec.Address + "/v1/sys/health"
 	get := func(forwarded string) *http.Response {
 		t.Helper()
 		r, err := http.NewRequest("GET", url, nil)
@@ -330,7 +330,7 @@ func TestAddressInUse(t *testing.T) {
 // TestDrain: a request under way when the server stops is answered; a new one
 // finds the door closed.
 func TestDrain(t *testing.T) {
-	d, err := openDoor(t.Context(), config.Listener{Address: "127.0.0.1:0", TLS: config.TLS{Disable: true}})
+	d, err := open(t.Context(), config.Listener{Address: "127.0.0.1:0", TLS: config.TLS{Disable: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -352,7 +352,7 @@ func TestDrain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.doors = []*door{d}
+	s.listeners = []*openListener{d}
 	url := "http://" + d.spec.Address + "/v1/secret/a"
 	status := make(chan int, 1)
 	go func() {

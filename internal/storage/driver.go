@@ -9,15 +9,13 @@ import (
 type Driver struct {
 	// Name is the label of the stanza: storage "pebble" { … }.
 	Name string
-	// Params are what the stanza may hold. The configuration refuses others, and
-	// writes the reference from them.
+	// Params are the parameters of the stanza. The configuration refuses others, and the reference
+	// is generated from them.
 	Params []Param
-	// Check says what is wrong with the parameters' values, as far as that is known
-	// without touching anything; nil: nothing can be.
+	// Check checks the parameters' values without side effects; nil: every value is valid.
 	Check func(params map[string]string) error
-	// Open opens the store that the stanza's parameters describe. ctx bounds
-	// opening alone. The log receives what the store does by itself,
-	// never a value. The caller closes the store.
+	// Open opens the store with the stanza's parameters. ctx limits only the opening. The store
+	// logs what it does on its own, but never a value. The caller closes the store.
 	Open func(ctx context.Context, params map[string]string, log *slog.Logger) (Store, error)
 }
 

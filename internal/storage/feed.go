@@ -10,48 +10,46 @@ import (
 	"time"
 )
 
-// Bounds of a Feed's memory. A reader that falls behind them gets [ErrGap] and
-// reads anew, so they need to cover a pause of a goroutine, not a restart: at
-// 30,000 commits of four keys a second, half a second. More would only let a
-// stuck reader answer from an older cache.
+// Limits of a Feed's memory. A reader that falls further behind gets [ErrGap] and starts again, so
+// they need to cover a pause of a goroutine, not a restart: half a second, at 30,000 commits of
+// four keys a second. With more, a stuck reader would only use an older cache.
 const (
 	feedChanges = 1 << 16
 	feedBytes   = 8 << 20
 )
 
-// markEvery is the pause between marks of progress. Readers are promised one
-// every half second; half of that leaves room for a busy machine.
+// markEvery is the pause between marks of progress. The contract promises one every half second;
+// half of that leaves room for a busy machine.
 const markEvery = 250 * time.Millisecond
 
-// A Feed is the change feed of a store that lives in one process: a bounded
-// ring of recent changes. Drivers whose medium has a feed of its own do not
-// need it. All methods are safe for concurrent use.
+// A Feed is the change feed of a store in one process: a bounded ring of recent changes. Drivers
+// whose medium has its own feed do not need it. Safe for concurrent use.
 type Feed struct {
 	mu        sync.Mutex
 	ring      []Change // oldest first
-	first     uint64   // how many changes were dropped before ring[0]
+	first     uint64   // number of changes that were dropped before ring[0]
 	bytes     int      // of the keys in ring
-	floor     Version  // the newest commit of which a change was dropped
-	at        Version  // all changes up to it were appended
+	floor     Version  // the newest commit with a dropped change
+	at        Version  // all changes up to this commit were appended
 	suspended bool
 	closed    bool
 	watchers  []*watcher
 }
 
-// A watcher is one running Watch. Guarded by Feed.mu, but for wake.
+// A watcher is one running Watch. Guarded by Feed.mu, except wake.
 type watcher struct {
 	prefix string
-	next   uint64 // the first change it has not looked at, counted as first is
-	behind bool   // a change at or after next may be its own
+	next   uint64 // number of the first change that it has not read, counted like first
+	behind bool   // a change at or after next may match
 	ended  error
 	wake   chan struct{}
 }
 
-// NewFeed returns a feed that knows of no change and stands at the commit at.
+// NewFeed returns an empty feed that begins after the commit at.
 func NewFeed(at Version) *Feed { return &Feed{at: at, floor: at} }
 
-// Append adds the changes of the commits up to v, in commit order. They must
-// be durable, and every reader of the store must see them.
+// Append adds the changes of the commits up to v, in commit order. They must be durable and
+// visible to every reader of the store.
 func (f *Feed) Append(v Version, changes []Change) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -86,8 +84,8 @@ func (w *watcher) wakeLocked() {
 
 func (f *Feed) endLocked() uint64 { return f.first + uint64(len(f.ring)) }
 
-// trimLocked drops the oldest changes, a quarter more than it must, so that
-// dropping costs little each time.
+// trimLocked drops the oldest changes, a quarter more than necessary, so that it is called less
+// often.
 func (f *Feed) trimLocked() {
 	if len(f.ring) <= feedChanges && f.bytes <= feedBytes {
 		return
@@ -102,15 +100,15 @@ func (f *Feed) trimLocked() {
 	f.ring = slices.Delete(f.ring, 0, n)
 }
 
-// Suspend stops the marks of progress: what the feed knows may be out of date.
+// Suspend stops the marks of progress, because the feed may be out of date.
 func (f *Feed) Suspend() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.suspended = true
 }
 
-// Reset ends every Watch with ErrGap and goes on from the commit at: what
-// happened before is not known to the feed.
+// Reset ends every Watch with ErrGap, and continues after the commit at, because the feed does not
+// know what happened before.
 func (f *Feed) Reset(at Version) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -210,11 +208,11 @@ func (f *Feed) follow(ctx context.Context, w *watcher, yield func(Change, error)
 	}
 }
 
-// errStopped: the consumer wants no more.
+// errStopped means that the consumer has stopped.
 var errStopped = errors.New("storage: the consumer wants no more")
 
-// drain yields all that w has not seen and returns up to where that is; 0
-// while the feed is suspended.
+// drain yields all changes that w has not seen, and returns the commit that they reach; 0: the
+// feed is suspended.
 func (f *Feed) drain(w *watcher, yield func(Change, error) bool) (Version, error) {
 	var chunk []Change
 	for {
@@ -236,7 +234,7 @@ func (f *Feed) drain(w *watcher, yield func(Change, error) bool) (Version, error
 	}
 }
 
-// read takes up to some hundred changes for w off the ring.
+// read returns up to some hundred changes for w.
 func (f *Feed) read(w *watcher, chunk []Change) (_ []Change, at Version, more bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

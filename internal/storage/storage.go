@@ -1,14 +1,14 @@
-// Package storage is the contract that every storage driver keeps: an ordered
-// map of keys to small values with atomic, conditional batches and a feed of
-// its changes. Drivers are subfolders; each passes storagetest.
+// Package storage is the contract of storage drivers: an ordered map of keys to small values, with
+// atomic, conditional batches and a feed of changes. Each driver is a subfolder, and passes
+// storagetest.
 //
-// Invariants that all that stands above relies on:
-//   - A batch is stored whole or not at all, and what a caller has been told –
-//     by a Commit or by a read – survives kill -9 and loss of power.
-//   - A [Version] is a store-wide commit number, never used again: not after a
-//     delete, not after a failed commit, not after a restart.
-//   - [ErrConflict] and [ErrTooLarge] mean that surely nothing was stored. Any
-//     other error of Commit means unknown: re-read, and recognise your own id.
+// Invariants that all other packages rely on:
+//   - A batch is stored whole or not at all. What a Commit or a read has returned survives kill -9
+//     and loss of power.
+//   - A [Version] is a store-wide commit number, and is never reused: not after a delete, a failed
+//     commit or a restart.
+//   - [ErrConflict] and [ErrTooLarge] mean that nothing was stored. After any other error of Commit,
+//     the outcome is unknown: re-read, and look for an ID of your own.
 package storage
 
 import (
@@ -20,28 +20,27 @@ import (
 
 // The sentinels of this package. Drivers return them bare or wrapped.
 var (
-	// ErrConflict: an assertion of the batch did not hold. Nothing was stored.
+	// ErrConflict: an assertion of the batch failed. Nothing was stored.
 	ErrConflict = errors.New("storage: conflict")
-	// ErrTooLarge: the batch passes [MaxOps] or [MaxBytes], or a key
-	// [MaxKey]. Nothing was stored.
+	// ErrTooLarge: the batch exceeds [MaxOps] or [MaxBytes], or a key exceeds [MaxKey]. Nothing
+	// was stored.
 	ErrTooLarge = errors.New("storage: batch too large")
-	// ErrFull: the medium is full, or below the low-water mark. Nothing was
-	// stored; reads go on, and writes resume once there is space.
+	// ErrFull: the medium is full, or below the low-water mark. Nothing was stored. Reads still
+	// work, and writes work again when there is space.
 	ErrFull = errors.New("storage: no space")
-	// ErrGap ends a Watch that cannot go on from where it stood. The holder
-	// drops all that it cached and starts again.
+	// ErrGap ends a Watch that cannot continue. The caller drops everything that it has cached,
+	// and starts again.
 	ErrGap = errors.New("storage: gap in the feed")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("storage: closed")
 )
 
-// Layout numbers what is on the disk: how a driver lays out its files and what
-// the rooms above put under which key. A binary refuses a store of a newer
-// layout than its own.
+// Layout is the version of the format on the disk: the files of a driver, and the keys and values
+// of all packages. A binary refuses a store with a newer layout.
 const Layout = 1
 
-// Limits of one batch, the same for every driver; etcd refuses more than 128
-// operations in one transaction by default.
+// Limits of one batch, which are the same for every driver. By default, etcd refuses more than 128
+// operations in one transaction.
 const (
 	MaxOps   = 100
 	MaxBytes = 1 << 20 // keys and values together
@@ -51,8 +50,8 @@ const (
 // A Version numbers a commit. 0 is no commit: an entry of version 0 is absent.
 type Version uint64
 
-// An Entry is one key, its value, and the version a later write may assert. An
-// absent key has Version 0 and a nil value. The value must not be changed.
+// An Entry is one key, its value, and its version, which a later write can assert. An absent key
+// has Version 0 and a nil value. The value must not be changed.
 type Entry struct {
 	Key     string
 	Value   []byte
@@ -61,29 +60,26 @@ type Entry struct {
 
 // A Store is an ordered map. All methods are safe for concurrent use.
 type Store interface {
-	// Get returns the entry at key; an absent one has Version 0 and is no
-	// error.
+	// Get returns the entry at key. An absent one has Version 0 and no error.
 	Get(ctx context.Context, key string) (Entry, error)
-	// Scan yields the entries with from ≤ key < to in byte order; to "" means
-	// no end. It is not a snapshot: it may or may not see commits made while
-	// it runs, but each key at most once, and each key untouched meanwhile
-	// exactly once. An error ends it. To go on, scan from the last key + "\x00".
+	// Scan yields the entries with from ≤ key < to in byte order; to "" means no end. It is not a
+	// snapshot: it may or may not see commits that are made meanwhile, but yields each key at most
+	// once, and each unchanged key exactly once. An error ends it. To continue, scan from the last
+	// key + "\x00".
 	Scan(ctx context.Context, from, to string) iter.Seq2[Entry, error]
-	// Commit stores all of b or nothing and returns its number. Once it
-	// returns nil the batch is durable and every reader sees it.
+	// Commit stores all of b or nothing, and returns its number. When it returns without error,
+	// the batch is durable, and every reader sees it.
 	Commit(ctx context.Context, b Batch) (Version, error)
-	// Watch yields the changes of keys below prefix made by commits after the
-	// given version, in commit order, and marks of progress (a Change without
-	// a key) at least every half second while the feed is fresh. It ends with
-	// ErrGap when it cannot go on without leaving something out, and with
-	// ctx's error. after = 0 means from now; the first thing yielded is a mark that tells
-	// where now is.
+	// Watch yields the changes of keys below prefix by commits after the given version, in commit
+	// order, and marks of progress (a Change without a key) at least every half second while the
+	// feed is fresh. It ends with ErrGap if it would miss a change, and with ctx's error. With
+	// after = 0, it starts now, and first yields a mark with the current version.
 	Watch(ctx context.Context, prefix string, after Version) iter.Seq2[Change, error]
 	Close() error
 }
 
-// A Change says that the commit Version put or deleted Key. A Change with an
-// empty key is a mark: all changes up to Version have been yielded.
+// A Change says that the commit Version put or deleted Key. With an empty key, it is a mark: all
+// changes up to Version have been yielded.
 type Change struct {
 	Version Version
 	Key     string
@@ -109,13 +105,13 @@ type Op struct {
 	Kind  Kind
 	Key   string
 	Value []byte
-	// Check, with Want: the operation – and with it the whole batch – holds
-	// only if Key's version is Want (0: absent). Always set for Assert.
+	// Check, with Want: the whole batch fails unless Key's version is Want (0: absent). Always set
+	// for Assert.
 	Check bool
 	Want  Version
-	// Stamp, for a Put: the commit's number, as 16 hexadecimal digits, is
-	// appended to Key. So rows of an event log are named in commit order. A
-	// stamped Put cannot assert: no entry has its key yet.
+	// Stamp, for a Put: the commit's number is appended to Key as 16 hexadecimal digits, so that
+	// the rows of an event log are in commit order. A stamped Put cannot assert, because its key
+	// is new.
 	Stamp bool
 }
 
@@ -136,10 +132,10 @@ func Append(prefix string, value []byte) Op {
 	return Op{Kind: Put, Key: prefix, Value: value, Stamp: true}
 }
 
-// stampLen is the length of what a stamp appends.
+// stampLen is the length of a stamp.
 const stampLen = 16
 
-// StampedKey is the key that [Append] gives in commit v.
+// StampedKey is the key of [Append] in commit v.
 func StampedKey(prefix string, v Version) string {
 	b := make([]byte, 0, 128) // stays on the stack
 	b = append(b, prefix...)
@@ -149,9 +145,8 @@ func StampedKey(prefix string, v Version) string {
 	return string(b)
 }
 
-// Validate refuses what every driver must refuse: too many operations, too
-// many bytes, an empty or repeated key, a contradiction. Drivers call it first;
-// nothing was stored.
+// Validate refuses invalid batches: too many operations, too many bytes, an empty or repeated key,
+// a contradiction. Every driver calls it first.
 func (b Batch) Validate() error {
 	if len(b.Ops) == 0 {
 		return errors.New("storage: empty batch")
@@ -197,8 +192,7 @@ func (o Op) validate() error {
 	return nil
 }
 
-// PrefixEnd is the end of the range of keys that start with prefix, for Scan;
-// "" where there is none.
+// PrefixEnd is the end of the range of keys that start with prefix, for Scan; "": no end.
 func PrefixEnd(prefix string) string {
 	b := []byte(prefix)
 	for i := len(b) - 1; i >= 0; i-- {

@@ -54,7 +54,8 @@ func TestRecorder(t *testing.T) {
 	r.Failed()
 	got := r.Stats()
 	h := got.CommitSeconds
-	if got.Commits != 4 || got.Conflicts != 1 || got.Failed != 1 || h.Counts[0] != 2 || h.Counts[1] != 1 || h.Counts[len(h.Bounds)] != 1 {
+	if got.Commits != 4 || got.Conflicts != 1 || got.Failed != 1 || h.Counts[0] != 2 || h.Counts[1] != 1 ||
+		h.Counts[len(h.Bounds)] != 1 {
 		t.Errorf("stats %+v", got)
 	}
 	if h.Sum < 60 || h.Sum > 60.001 {
@@ -64,7 +65,7 @@ func TestRecorder(t *testing.T) {
 
 func change(v int, key string) Change { return Change{Version: Version(v), Key: key} }
 
-// take reads n items off a Watch.
+// take reads n items from a Watch.
 func take(t *testing.T, f *Feed, prefix string, after Version, n int) (got []Change, err error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -85,7 +86,8 @@ func TestFeedMarks(t *testing.T) {
 		f := NewFeed(5)
 		start := time.Now()
 		got, err := take(t, f, "", 0, 4)
-		if diff := cmp.Diff([]Change{{Version: 5}, {Version: 5}, {Version: 5}, {Version: 5}}, got); diff != "" || err != nil {
+		diff := cmp.Diff([]Change{{Version: 5}, {Version: 5}, {Version: 5}, {Version: 5}}, got)
+		if diff != "" || err != nil {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
 		}
 		if took := time.Since(start); took != 3*markEvery {
@@ -105,8 +107,7 @@ func TestFeedMarks(t *testing.T) {
 	})
 }
 
-// TestFeedIdleReader: others' changes, however many, are no gap for a reader
-// that has none of its own among them.
+// TestFeedIdleReader: any number of changes that do not match a reader cause no gap for it.
 func TestFeedIdleReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := NewFeed(1)
@@ -133,8 +134,8 @@ func TestFeedIdleReader(t *testing.T) {
 	})
 }
 
-// TestFeedBounds: neither many changes nor long keys make it grow, and who is
-// behind gets a gap and never a hole.
+// TestFeedBounds: neither many changes nor long keys exceed the limits, and a reader that falls
+// behind gets ErrGap, and never misses a change.
 func TestFeedBounds(t *testing.T) {
 	for name, key := range map[string]string{"many": "k", "long": strings.Repeat("k", MaxKey)} {
 		f := NewFeed(1)
@@ -160,7 +161,7 @@ func TestFeedBounds(t *testing.T) {
 	}
 }
 
-// TestFeedWholeCommits: a commit that was dropped in part is a gap.
+// TestFeedWholeCommits: a partly dropped commit is a gap.
 func TestFeedWholeCommits(t *testing.T) {
 	f := NewFeed(1)
 	var changes []Change

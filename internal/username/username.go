@@ -1,5 +1,5 @@
-// Package username makes the names of users that are made elsewhere: what tells those of one
-// installation from another's, and the templates in which an operator says what names look like.
+// Package username generates names of users that engines create. The names contain a marker of the
+// installation, and follow a template of the operator.
 package username
 
 import (
@@ -20,19 +20,19 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// Repeats warns of a template, by its field and by a name that it made twice.
+// Repeats is the warning about a template that has made the same name twice.
 const Repeats = "%s makes the same name again, such as %q: a user cannot be created while another has its name; put {{random 20}} into it"
 
-// MarkLen is how much of a random part tells the installation.
+// MarkLen is the length of the installation's marker in a random part.
 const MarkLen = 4
 
-// Marker is what an installation's users have in their names.
+// Marker is the marker in the names of an installation's users.
 func Marker(installation string) string {
 	sum := sha256.Sum256([]byte(installation))
 	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:MarkLen]
 }
 
-// Random is n characters of a-z and 2-7, of which the first are the marker.
+// Random returns n characters of a-z and 2-7, which begin with the marker.
 func Random(installation string, n int) string {
 	var b strings.Builder
 	if n >= MarkLen+8 {
@@ -44,7 +44,7 @@ func Random(installation string, n int) string {
 	return b.String()[:n]
 }
 
-// Clean replaces what no user name of ours may hold.
+// Clean replaces characters that our user names must not contain.
 func Clean(s string) string {
 	return strings.Map(func(c rune) rune {
 		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-' {
@@ -54,14 +54,14 @@ func Clean(s string) string {
 	}, s)
 }
 
-// A Maker makes names by templates.
+// A Maker generates names with templates.
 type Maker struct {
 	Installation string
 	Fields       map[string]string // {{.RoleName}}, {{.DisplayName}} …
 	Now          time.Time
 }
 
-// Make makes a name. The error of kind Invalid blames the field "username_template".
+// Make generates a name. An error of kind Invalid names the field "username_template".
 func (n Maker) Make(text string) (string, error) {
 	t, err := n.template(text)
 	if err != nil {
@@ -78,14 +78,16 @@ func (n Maker) Make(text string) (string, error) {
 // is bounded, and without loops it ends.
 func (n Maker) template(text string) (*template.Template, error) {
 	if len(text) > longestText {
-		return nil, fault.New(op, fault.Invalid, "field \"username_template\": it is longer than %d bytes; shorten it", longestText)
+		return nil, fault.New(op, fault.Invalid, "field \"username_template\": it is longer than %d bytes; shorten it",
+			longestText)
 	}
 	t, err := template.New("username").Option("missingkey=error").Funcs(n.functions()).Parse(text)
 	if err != nil {
 		return nil, templateError(err)
 	}
 	if !bounded(t.Root) {
-		return nil, fault.New(op, fault.Invalid, "field \"username_template\": only text, conditions and {{...}} with fields and functions are accepted, and no loops")
+		return nil, fault.New(op, fault.Invalid,
+			"field \"username_template\": only text, conditions and {{...}} with fields and functions are accepted, and no loops")
 	}
 	return t, nil
 }
@@ -119,11 +121,18 @@ func (n Maker) functions() template.FuncMap {
 			return Random(n.Installation, length), nil
 		},
 		"truncate": truncate, "truncate_sha256": truncateHashed,
-		"uppercase":        strings.ToUpper,
-		"lowercase":        strings.ToLower,
-		"replace":          replace,
-		"sha256":           func(s string) string { sum := sha256.Sum256([]byte(s)); return hex.EncodeToString(sum[:]) },
-		"base64":           func(s string) (string, error) { return short(base64.StdEncoding.EncodeToString([]byte(s))) },
+		"uppercase": strings.ToUpper,
+		"lowercase": strings.ToLower,
+		"replace":   replace,
+		"sha256": func(s string) string {
+			sum := sha256.Sum256([]byte(s))
+			return hex.EncodeToString(
+				sum[:])
+		},
+		"base64": func(s string) (string, error) {
+			return short(
+				base64.StdEncoding.EncodeToString([]byte(s)))
+		},
 		"unix_time":        func() string { return strconv.FormatInt(n.Now.Unix(), 10) },
 		"unix_time_millis": func() string { return strconv.FormatInt(n.Now.UnixMilli(), 10) },
 		"timestamp":        func(layout string) string { return n.Now.UTC().Format(layout) },
@@ -137,8 +146,8 @@ func (n Maker) functions() template.FuncMap {
 
 const op = "username.Make"
 
-// longestText bounds a template, and what each function of it returns, so that functions
-// of functions do not grow without end.
+// longestText limits a template, and the result of each of its functions, so that nested functions
+// cannot grow the text without limit.
 const longestText = 1024
 
 func short(s string) (string, error) {
@@ -183,7 +192,8 @@ func truncate(n int, s string) (string, error) {
 	return s[:min(n, len(s))], nil
 }
 
-// truncateHashed ends what is too long in a part of its hash, so that it stays distinct.
+// truncateHashed replaces the end of a text that is too long by a part of its hash, so that it
+// stays unique.
 func truncateHashed(n int, s string) (string, error) {
 	const kept = 8
 	if n <= kept {

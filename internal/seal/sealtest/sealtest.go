@@ -1,6 +1,4 @@
-// Package sealtest holds what every seal must pass: the contract of
-// [seal.Seal], for those that people open and for those that open by
-// themselves.
+// Package sealtest is the conformance suite of seals, with and without key shares.
 package sealtest
 
 import (
@@ -12,8 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// Run tests the seals that open gives. Each call of open gives one with
-// another key, if the seal has keys.
+// Run tests the seals that open returns. Each call of open returns one with a new key, if the seal
+// has keys.
 func Run(t *testing.T, driver seal.Driver, open func(t *testing.T) seal.Seal) {
 	for _, c := range []struct {
 		name string
@@ -45,7 +43,7 @@ func Run(t *testing.T, driver seal.Driver, open func(t *testing.T) seal.Seal) {
 	})
 }
 
-// split is what the seal can make: three of five, if it splits.
+// split returns a split that the seal supports: three of five, if it has shares.
 func split(s seal.Seal) seal.Split {
 	if s.Splits() {
 		return seal.Split{Shares: 5, Threshold: 3}
@@ -60,7 +58,8 @@ func initialize(t *testing.T, s seal.Seal, split seal.Split) (secret.Value, []se
 		t.Fatalf("Initialize: %v", err)
 	}
 	if root.Len() != seal.RootKeySize || len(shares) != split.Shares {
-		t.Fatalf("Initialize gave a key of %d bytes and %d shares, want %d and %d", root.Len(), len(shares), seal.RootKeySize, split.Shares)
+		t.Fatalf("Initialize gave a key of %d bytes and %d shares, want %d and %d", root.Len(), len(shares),
+			seal.RootKeySize, split.Shares)
 	}
 	return root, shares, r
 }
@@ -256,7 +255,9 @@ func testProgress(t *testing.T, s seal.Seal) {
 	if p.Nonce() != "" || p.Count() != 0 {
 		t.Error("Reset left something")
 	}
-	for i, text := range []secret.Value{seal.Base64(shares[1]), seal.Hex(shares[3]), secret.Text(" " + seal.Base64(shares[0]).RevealString() + "\n")} {
+	for i, text := range []secret.Value{
+		seal.Base64(shares[1]), seal.Hex(shares[3]), secret.Text(" " + seal.Base64(shares[0]).RevealString() + "\n"),
+	} {
 		key, err := give(text)
 		if err != nil || key.Empty() != (i < 2) || i == 2 && !key.Equal(root) {
 			t.Fatalf("share %d: Give = %d bytes, %v", i+1, key.Len(), err)

@@ -1,5 +1,5 @@
-// Package shamir is the seal that people open together: any threshold of the
-// shares gives the key, fewer give nothing.
+// Package shamir is the seal with key shares: a threshold of the shares restores the key, and
+// fewer reveal nothing.
 //
 // The secret that is split is a random scalar of the group Ristretto255, whose
 // arithmetic runs in constant time; the wrapping key is its HKDF. A share is 33
@@ -43,17 +43,20 @@ func (shamir) Splits() bool { return true }
 // Current implements [seal.Seal]: there is no key that could be another.
 func (shamir) Current(seal.Copy) bool { return true }
 
-// CheckSplit implements [seal.Seal]. With a threshold of one every share is
-// the secret itself, so that there is no use in several.
+// CheckSplit implements [seal.Seal]. With a threshold of one, every share is the secret itself, so
+// several shares would be useless.
 func (shamir) CheckSplit(s seal.Split) error {
 	const op = "shamir.CheckSplit"
 	switch {
 	case s.Shares < 1 || s.Shares > maxShares:
 		return fault.New(op, fault.Invalid, "secret_shares: want 1 to %d, not %d", maxShares, s.Shares)
 	case s.Threshold < 1 || s.Threshold > s.Shares:
-		return fault.New(op, fault.Invalid, "secret_threshold: want 1 to %d, the number of shares, not %d", s.Shares, s.Threshold)
+		return fault.New(op, fault.Invalid, "secret_threshold: want 1 to %d, the number of shares, not %d", s.Shares,
+			s.Threshold)
 	case s.Threshold == 1 && s.Shares > 1:
-		return fault.New(op, fault.Invalid, "secret_threshold: want at least 2 of %d shares; with 1 each share alone would unseal, so make one", s.Shares)
+		return fault.New(op, fault.Invalid,
+			"secret_threshold: want at least 2 of %d shares; with 1 each share alone would unseal, so make one",
+			s.Shares)
 	}
 	return nil
 }
@@ -99,7 +102,8 @@ func (shamir) Recognise(c seal.Copy, share secret.Value) (string, error) {
 		return "", err
 	}
 	if !c.Check(int(b[0]), b) {
-		return "", fault.New(op, fault.Invalid, "key: this is no key share of this server, or an outdated one; give one of its last initialization or rekeying")
+		return "", fault.New(op, fault.Invalid,
+			"key: this is no key share of this server, or an outdated one; give one of its last initialization or rekeying")
 	}
 	return strconv.Itoa(int(b[0])), nil
 }
@@ -108,7 +112,8 @@ func (shamir) Recognise(c seal.Copy, share secret.Value) (string, error) {
 func (shamir) Unwrap(_ context.Context, c seal.Copy, given []secret.Value) (secret.Value, error) {
 	const op = "shamir.Unwrap"
 	if c.Threshold < 1 {
-		return secret.Value{}, fault.New(op, fault.Invalid, "the seal record is damaged: it says a threshold of %d; restore the storage from a backup", c.Threshold)
+		return secret.Value{}, fault.New(op, fault.Invalid,
+			"the seal record is damaged: it says a threshold of %d; restore the storage from a backup", c.Threshold)
 	}
 	var shares []secretsharing.Share
 	seen := map[byte]bool{}
@@ -125,7 +130,8 @@ func (shamir) Unwrap(_ context.Context, c seal.Copy, given []secret.Value) (secr
 		clear(b)
 	}
 	if len(shares) < c.Threshold {
-		return secret.Value{}, fault.New(op, fault.Invalid, "%d different key shares are needed, %d were given; give the others", c.Threshold, len(shares))
+		return secret.Value{}, fault.New(op, fault.Invalid,
+			"%d different key shares are needed, %d were given; give the others", c.Threshold, len(shares))
 	}
 	scalar, err := secretsharing.Recover(uint(c.Threshold-1), shares)
 	if err != nil {
@@ -147,7 +153,8 @@ func (shamir) Unwrap(_ context.Context, c seal.Copy, given []secret.Value) (secr
 // parse decodes a share.
 func parse(op string, b []byte) (secretsharing.Share, error) {
 	if len(b) != shareSize || b[0] == 0 {
-		return secretsharing.Share{}, fault.New(op, fault.Invalid, "key: a key share has %d bytes; was it copied whole?", shareSize)
+		return secretsharing.Share{}, fault.New(op, fault.Invalid,
+			"key: a key share has %d bytes; was it copied whole?", shareSize)
 	}
 	value := group.Ristretto255.NewScalar()
 	if err := value.UnmarshalBinary(b[1:]); err != nil {

@@ -26,7 +26,9 @@ func TestShamir(t *testing.T) {
 
 func TestSplits(t *testing.T) {
 	s := open(t)
-	for _, split := range []seal.Split{{Shares: 1, Threshold: 1}, {Shares: 2, Threshold: 2}, {Shares: 5, Threshold: 3}, {Shares: 7, Threshold: 7}, {Shares: 255, Threshold: 2}, {Shares: 255, Threshold: 128}} {
+	for _, split := range []seal.Split{{Shares: 1, Threshold: 1}, {Shares: 2, Threshold: 2}, {
+		Shares: 5, Threshold: 3,
+	}, {Shares: 7, Threshold: 7}, {Shares: 255, Threshold: 2}, {Shares: 255, Threshold: 128}} {
 		t.Run(fmt.Sprintf("%d of %d", split.Threshold, split.Shares), func(t *testing.T) {
 			root, shares, r, err := seal.Initialize(t.Context(), s, split)
 			if err != nil {
@@ -82,7 +84,8 @@ func TestLoweredThreshold(t *testing.T) {
 	}
 	c := r.Copies[0]
 	for c.Threshold = range 3 {
-		if root, err := open(t).Unwrap(t.Context(), c, shares[:c.Threshold]); !fault.Is(err, fault.Invalid) || !root.Empty() {
+		root, err := open(t).Unwrap(t.Context(), c, shares[:c.Threshold])
+		if !fault.Is(err, fault.Invalid) || !root.Empty() {
 			t.Errorf("threshold %d: Unwrap = %d bytes, %v; want invalid", c.Threshold, root.Len(), err)
 		}
 	}
@@ -120,7 +123,8 @@ func FuzzShare(f *testing.F) {
 		if _, err := s.Recognise(c, share); (err == nil) != known {
 			t.Errorf("Recognise(%x) = %v", b, err)
 		}
-		if _, err := s.Unwrap(t.Context(), c, []secret.Value{share, shares[1]}); (err == nil) != share.Equal(shares[0]) {
+		if _, err := s.Unwrap(t.Context(), c,
+			[]secret.Value{share, shares[1]}); (err == nil) != share.Equal(shares[0]) {
 			t.Errorf("Unwrap with %x = %v", b, err)
 		} else if err != nil && !fault.Is(err, fault.Invalid) {
 			t.Errorf("Unwrap with %x = %v, want invalid", b, err)

@@ -48,13 +48,17 @@ func fetch(param, from string) ([]byte, error) {
 	if v, ok := strings.CutPrefix(from, "env://"); ok {
 		text := os.Getenv(v)
 		if text == "" {
-			return nil, fault.New(op, fault.Invalid, "seal \"static\": %s: the environment has no variable %q, or it is empty; set it for the server", param, v)
+			return nil, fault.New(op, fault.Invalid,
+				"seal \"static\": %s: the environment has no variable %q, or it is empty; set it for the server",
+				param, v)
 		}
 		return []byte(text), nil
 	}
 	path, ok := strings.CutPrefix(from, "file://")
-	if !ok && !strings.HasPrefix(from, "/") { // do not repeat it: it may be a key
-		return nil, fault.New(op, fault.Invalid, "seal \"static\": %s: want file:///path or env://NAME; a key does not stand in the configuration itself", param)
+	if !ok && !strings.HasPrefix(from, "/") { // the error does not repeat it, because it may be a key
+		return nil, fault.New(op, fault.Invalid,
+			"seal \"static\": %s: want file:///path or env://NAME; a key does not stand in the configuration itself",
+			param)
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -68,8 +72,7 @@ func fetch(param, from string) ([]byte, error) {
 	return text, nil
 }
 
-// parseKey reads 32 bytes: as they are, in hexadecimal, in base64. Text may
-// have space around it.
+// parseKey reads 32 bytes, raw, in hexadecimal or in base64. Text may have space around it.
 func parseKey(text []byte) ([]byte, error) {
 	trimmed := bytes.TrimSpace(text)
 	half, err := hex.DecodeString(string(trimmed))
@@ -78,7 +81,8 @@ func parseKey(text []byte) ([]byte, error) {
 	}
 	clear(half)
 	if err == nil && len(text) == keySize {
-		return nil, errors.New("32 hexadecimal digits are only 16 bytes; make a key of 32, for example with: openssl rand -hex 32")
+		return nil, errors.New(
+			"32 hexadecimal digits are only 16 bytes; make a key of 32, for example with: openssl rand -hex 32")
 	}
 	if len(text) == keySize {
 		return bytes.Clone(text), nil
@@ -89,7 +93,8 @@ func parseKey(text []byte) ([]byte, error) {
 	if len(text) > maxFile {
 		return nil, errors.New("too long to be a key; want 32 bytes as they are, in hexadecimal or in base64")
 	}
-	return nil, errors.New("want 32 bytes as they are, in hexadecimal or in base64, for example from: openssl rand -hex 32")
+	return nil,
+		errors.New("want 32 bytes as they are, in hexadecimal or in base64, for example from: openssl rand -hex 32")
 }
 
 func decodeBase64(text []byte) ([]byte, bool) {
@@ -111,7 +116,7 @@ func (k key) unwrap(c seal.Copy) (secret.Value, error) {
 	return c.Unlock(b)
 }
 
-// fingerprint names a key that was given no id.
+// fingerprint is the ID of a key without a configured one.
 func fingerprint(b []byte) string {
 	sum := sha256.Sum256(append([]byte("keyturn/seal/static/id\x00"), b...))
 	return hex.EncodeToString(sum[:6])

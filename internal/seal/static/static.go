@@ -1,5 +1,5 @@
-// Package static is the seal that opens by itself, with a key from a file or
-// the environment:
+// Package static is the seal that unseals the server automatically, with a key from a file or the
+// environment:
 //
 //	seal "static" {
 //	  current_key_id = "2025-06"                    # optional: else the key's fingerprint
@@ -7,10 +7,9 @@
 //	  previous_key   = "env://OLD_SEAL_KEY"         # optional, while the key is being replaced
 //	}
 //
-// A key is 32 bytes, as they are, in hexadecimal or in base64. To replace it,
-// the old one becomes previous_key and the server is restarted: it opens with
-// the old one and wraps the root key under the new one, after which the old
-// one is not needed any more.
+// A key is 32 bytes, raw, in hexadecimal or in base64. To replace it, make the old one
+// previous_key and restart the server: it unwraps the root key with the old key, and wraps it with
+// the new one. After that, the old one is no longer needed.
 package static
 
 import (
@@ -25,16 +24,22 @@ import (
 var Driver = seal.Driver{
 	Name: name, Open: open,
 	Params: []seal.Param{
-		{Name: "current_key", Takes: "file:///path or env://NAME", Doc: "Where the key is: 32 random bytes that unseal the server."},
+		{
+			Name: "current_key", Takes: "file:///path or env://NAME",
+			Doc: "Where the key is: 32 random bytes that unseal the server.",
+		},
 		{Name: "current_key_id", Takes: "text", Doc: "What the key is called, so that it is known after a change."},
-		{Name: "previous_key", Takes: "file:///path or env://NAME", Doc: "Where the key before is, while the seal is still made with it."},
+		{
+			Name: "previous_key", Takes: "file:///path or env://NAME",
+			Doc: "Where the key before is, while the seal is still made with it.",
+		},
 		{Name: "previous_key_id", Takes: "text", Doc: "What the key before is called."},
 	},
 }
 
 const name = "static"
 
-// A static holds the keys that the configuration names.
+// A static has the configured keys.
 type static struct {
 	current  key
 	previous []key // none or one
@@ -43,10 +48,12 @@ type static struct {
 func open(params map[string]string) (seal.Seal, error) {
 	const op = "static.Open"
 	if params["current_key"] == "" {
-		return nil, fault.New(op, fault.Invalid, "seal \"static\": current_key is missing; name a file (file:///path) or a variable (env://NAME) that holds 32 random bytes")
+		return nil, fault.New(op, fault.Invalid,
+			"seal \"static\": current_key is missing; name a file (file:///path) or a variable (env://NAME) that holds 32 random bytes")
 	}
 	if params["previous_key"] == "" && params["previous_key_id"] != "" {
-		return nil, fault.New(op, fault.Invalid, "seal \"static\": previous_key_id is set, but previous_key is not; give both or neither")
+		return nil, fault.New(op, fault.Invalid,
+			"seal \"static\": previous_key_id is set, but previous_key is not; give both or neither")
 	}
 	current, err := readKey("current_key", params)
 	if err != nil {
@@ -62,9 +69,12 @@ func open(params map[string]string) (seal.Seal, error) {
 	}
 	switch same := previous.bytes.Equal(current.bytes); {
 	case same && previous.id != current.id:
-		return nil, fault.New(op, fault.Invalid, "seal \"static\": current_key and previous_key are the same key with two ids; give one of them another key")
+		return nil, fault.New(op, fault.Invalid,
+			"seal \"static\": current_key and previous_key are the same key with two ids; give one of them another key")
 	case !same && previous.id == current.id:
-		return nil, fault.New(op, fault.Invalid, "seal \"static\": current_key_id and previous_key_id are both %q for two keys; name them differently", current.id)
+		return nil, fault.New(op, fault.Invalid,
+			"seal \"static\": current_key_id and previous_key_id are both %q for two keys; name them differently",
+			current.id)
 	}
 	s.previous = []key{previous}
 	return s, nil
@@ -88,14 +98,16 @@ func (s *static) Current(c seal.Copy) bool {
 // CheckSplit implements [seal.Seal].
 func (*static) CheckSplit(s seal.Split) error {
 	if s != (seal.Split{}) {
-		return fault.New("static.CheckSplit", fault.Invalid, "secret_shares, secret_threshold: this server unseals itself (seal \"static\") and has no key shares; leave both out")
+		return fault.New("static.CheckSplit", fault.Invalid,
+			"secret_shares, secret_threshold: this server unseals itself (seal \"static\") and has no key shares; leave both out")
 	}
 	return nil
 }
 
 // Recognise implements [seal.Seal]: there are no shares.
 func (*static) Recognise(seal.Copy, secret.Value) (string, error) {
-	return "", fault.New("static.Recognise", fault.Invalid, "this server unseals itself (seal \"static\") and takes no key; leave it out")
+	return "", fault.New("static.Recognise", fault.Invalid,
+		"this server unseals itself (seal \"static\") and takes no key; leave it out")
 }
 
 // Wrap implements [seal.Seal].
@@ -112,7 +124,7 @@ func (s *static) Wrap(_ context.Context, root secret.Value, split seal.Split) (s
 	return c, nil, nil
 }
 
-// Unwrap implements [seal.Seal]. Ids are for people: every key is tried.
+// Unwrap implements [seal.Seal]. It tries every key, because IDs are only informative.
 func (s *static) Unwrap(_ context.Context, c seal.Copy, _ []secret.Value) (secret.Value, error) {
 	const op = "static.Unwrap"
 	keys := append([]key{s.current}, s.previous...)
@@ -123,10 +135,16 @@ func (s *static) Unwrap(_ context.Context, c seal.Copy, _ []secret.Value) (secre
 	}
 	for _, k := range keys {
 		if k.id == c.KeyID {
-			return secret.Value{}, fault.New(op, fault.Invalid, "seal \"static\": the key %q from %s does not open the seal, though the seal was made with a key of that id; was the key replaced?", k.id, k.from)
+			return secret.Value{}, fault.New(op, fault.Invalid,
+				"seal \"static\": the key %q from %s does not open the seal, though the seal was made with a key of that id; was the key replaced?",
+				k.id,
+				k.from)
 		}
 	}
-	return secret.Value{}, fault.New(op, fault.Invalid, "seal \"static\": the seal was made with the key %q, and the configuration has %s; put that key into previous_key", c.KeyID, ids(keys))
+	return secret.Value{}, fault.New(op, fault.Invalid,
+		"seal \"static\": the seal was made with the key %q, and the configuration has %s; put that key into previous_key",
+		c.KeyID,
+		ids(keys))
 }
 
 func ids(keys []key) string {

@@ -49,7 +49,8 @@ func TestStatic(t *testing.T) {
 // One key, in every form and from every place, is the same key.
 func TestForms(t *testing.T) {
 	k := newKey()
-	root, _, r, err := seal.Initialize(t.Context(), opened(t, map[string]string{"current_key": write(t, k)}), seal.Split{})
+	root, _, r, err := seal.Initialize(t.Context(), opened(t, map[string]string{"current_key": write(t, k)}),
+		seal.Split{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,24 +78,31 @@ func TestRefused(t *testing.T) {
 		params map[string]string
 		says   string
 	}{
-		"nothing":          {nil, "current_key is missing"},
-		"no file":          {map[string]string{"current_key": "file:///no/such/file"}, "/no/such/file"},
-		"a folder":         {map[string]string{"current_key": t.TempDir()}, "reading the file"},
-		"no variable":      {map[string]string{"current_key": "env://KEYTURN_NOT_SET"}, `"KEYTURN_NOT_SET"`},
-		"inline":           {map[string]string{"current_key": canary}, "does not stand in the configuration"},
-		"empty file":       {map[string]string{"current_key": write(t, nil)}, "want 32 bytes"},
-		"31 bytes":         {map[string]string{"current_key": write(t, make([]byte, 31))}, "want 32 bytes"},
-		"33 bytes":         {map[string]string{"current_key": write(t, make([]byte, 33))}, "want 32 bytes"},
-		"16 bytes in hex":  {map[string]string{"current_key": write(t, []byte(strings.Repeat("a1", 16)))}, "only 16 bytes"},
-		"another file":     {map[string]string{"current_key": write(t, bytes.Repeat([]byte("x"), 5000))}, "too long"},
-		"text":             {map[string]string{"current_key": write(t, []byte(canary))}, "want 32 bytes"},
-		"id without key":   {map[string]string{"current_key": good, "previous_key_id": "x"}, "previous_key is not"},
-		"bad previous":     {map[string]string{"current_key": good, "previous_key": "file:///no/such/file"}, "previous_key"},
-		"one id, two keys": {map[string]string{"current_key": good, "current_key_id": "x", "previous_key": two, "previous_key_id": "x"}, "name them differently"},
-		"one key, two ids": {map[string]string{"current_key": good, "current_key_id": "x", "previous_key": good, "previous_key_id": "y"}, "the same key"},
+		"nothing":     {nil, "current_key is missing"},
+		"no file":     {map[string]string{"current_key": "file:///no/such/file"}, "/no/such/file"},
+		"a folder":    {map[string]string{"current_key": t.TempDir()}, "reading the file"},
+		"no variable": {map[string]string{"current_key": "env://KEYTURN_NOT_SET"}, `"KEYTURN_NOT_SET"`},
+		"inline":      {map[string]string{"current_key": canary}, "does not stand in the configuration"},
+		"empty file":  {map[string]string{"current_key": write(t, nil)}, "want 32 bytes"},
+		"31 bytes":    {map[string]string{"current_key": write(t, make([]byte, 31))}, "want 32 bytes"},
+		"33 bytes":    {map[string]string{"current_key": write(t, make([]byte, 33))}, "want 32 bytes"},
+		"16 bytes in hex": {map[string]string{"current_key": write(t, []byte(strings.Repeat("a1", 16)))},
+			"only 16 bytes"},
+		"another file":   {map[string]string{"current_key": write(t, bytes.Repeat([]byte("x"), 5000))}, "too long"},
+		"text":           {map[string]string{"current_key": write(t, []byte(canary))}, "want 32 bytes"},
+		"id without key": {map[string]string{"current_key": good, "previous_key_id": "x"}, "previous_key is not"},
+		"bad previous": {map[string]string{"current_key": good, "previous_key": "file:///no/such/file"},
+			"previous_key"},
+		"one id, two keys": {map[string]string{
+			"current_key": good, "current_key_id": "x", "previous_key": two, "previous_key_id": "x",
+		}, "name them differently"},
+		"one key, two ids": {map[string]string{
+			"current_key": good, "current_key_id": "x", "previous_key": good, "previous_key_id": "y",
+		}, "the same key"},
 	} {
 		_, err := Driver.Open(tt.params)
-		if msg := fault.Message(err); !fault.Is(err, fault.Invalid) || !strings.Contains(msg, tt.says) || strings.Contains(msg, canary) {
+		msg := fault.Message(err)
+		if !fault.Is(err, fault.Invalid) || !strings.Contains(msg, tt.says) || strings.Contains(msg, canary) {
 			t.Errorf("%s: %v; want invalid, saying %q", name, err, tt.says)
 		}
 	}
@@ -105,15 +113,18 @@ func TestRefused(t *testing.T) {
 func TestReplaceKey(t *testing.T) {
 	ctx := t.Context()
 	old, next := write(t, newKey()), write(t, newKey())
-	root, _, r, err := seal.Initialize(ctx, opened(t, map[string]string{"current_key": old, "current_key_id": "one"}), seal.Split{})
+	root, _, r, err := seal.Initialize(ctx, opened(t, map[string]string{"current_key": old, "current_key_id": "one"}),
+		seal.Split{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := seal.Unseal(ctx, opened(t, map[string]string{"current_key": next, "current_key_id": "two"}), r); !fault.Is(err, fault.Invalid) ||
+	if _, _, err := seal.Unseal(ctx, opened(t, map[string]string{"current_key": next, "current_key_id": "two"}),
+		r); !fault.Is(err, fault.Invalid) ||
 		!strings.Contains(fault.Message(err), `"one"`) || !strings.Contains(fault.Message(err), `"two"`) {
 		t.Errorf("Unseal without the old key = %v, want invalid with both ids", err)
 	}
-	both := opened(t, map[string]string{"current_key": next, "current_key_id": "two", "previous_key": old, "previous_key_id": "one"})
+	both := opened(t,
+		map[string]string{"current_key": next, "current_key_id": "two", "previous_key": old, "previous_key_id": "one"})
 	got, renewed, err := seal.Unseal(ctx, both, r)
 	if err != nil || !got.Equal(root) || renewed == nil {
 		t.Fatalf("Unseal with both keys: renewed %v, %v", renewed != nil, err)
@@ -121,18 +132,22 @@ func TestReplaceKey(t *testing.T) {
 	if got, again, err := seal.Unseal(ctx, both, renewed); err != nil || !got.Equal(root) || again != nil {
 		t.Errorf("Unseal again: renewed %v, %v; want once", again != nil, err)
 	}
-	if got, _, err := seal.Unseal(ctx, opened(t, map[string]string{"current_key": next, "current_key_id": "two"}), renewed); err != nil || !got.Equal(root) {
+	if got, _, err := seal.Unseal(ctx, opened(t, map[string]string{"current_key": next, "current_key_id": "two"}),
+		renewed); err != nil || !got.Equal(root) {
 		t.Errorf("Unseal with the new key alone: %v", err)
 	}
-	if _, _, err := seal.Unseal(ctx, opened(t, map[string]string{"current_key": old, "current_key_id": "one"}), renewed); !fault.Is(err, fault.Invalid) {
+	if _, _, err := seal.Unseal(ctx, opened(t, map[string]string{"current_key": old, "current_key_id": "one"}),
+		renewed); !fault.Is(err, fault.Invalid) {
 		t.Errorf("Unseal with the old key alone = %v, want invalid", err)
 	}
 	// A key that only got another name opens, and the record takes the name.
-	if got, renamed, err := seal.Unseal(ctx, opened(t, map[string]string{"current_key": next}), renewed); err != nil || !got.Equal(root) || renamed == nil {
+	if got, renamed, err := seal.Unseal(ctx, opened(t, map[string]string{"current_key": next}), renewed); err != nil ||
+		!got.Equal(root) || renamed == nil {
 		t.Errorf("Unseal with a renamed key: renewed %v, %v", renamed != nil, err)
 	}
 	// The id stayed and the key did not.
-	if _, _, err := seal.Unseal(ctx, opened(t, map[string]string{"current_key": old, "current_key_id": "two"}), renewed); !fault.Is(err, fault.Invalid) ||
+	if _, _, err := seal.Unseal(ctx, opened(t, map[string]string{"current_key": old, "current_key_id": "two"}),
+		renewed); !fault.Is(err, fault.Invalid) ||
 		!strings.Contains(fault.Message(err), "does not open the seal") {
 		t.Errorf("Unseal with another key of the same id = %v", err)
 	}

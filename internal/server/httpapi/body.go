@@ -83,7 +83,7 @@ func (h *Handler) readBody(x *call, w http.ResponseWriter, r *http.Request, limi
 }
 
 // fillInTime reads the body while the time to read a request lasts. The deadline
-// is lifted afterwards: the connection is read on, to notice when the client goes.
+// x lifted afterwards: the connection is read on, to notice when the client goes.
 func (h *Handler) fillInTime(x *call, w http.ResponseWriter, r *http.Request, limit int64) error {
 	bound := x.settings.ReadTime
 	if bound == 0 || bound >= x.settings.MaxTime {

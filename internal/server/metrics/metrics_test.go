@@ -21,8 +21,8 @@ var update = flag.Bool("update", false, "write the golden file")
 
 func full() Source {
 	return Source{
-		House: func() (House, bool) {
-			return House{Leases: 7, Undone: 5, Failures: 3, Waiting: 2, Tokens: 4, ClockHeld: true,
+		Unsealed: func() (Unsealed, bool) {
+			return Unsealed{Leases: 7, Undone: 5, Failures: 3, Waiting: 2, Tokens: 4, ClockHeld: true,
 				Lateness: storage.Histogram{Bounds: []float64{1, 10}, Counts: []uint64{3, 2, 1}, Sum: 21.5}}, true
 		},
 		Store: func() storage.Stats {
@@ -136,7 +136,7 @@ func TestValues(t *testing.T) {
 
 // TestSealed has no figures of a house that is closed, and says so.
 func TestSealed(t *testing.T) {
-	text := render(t, New(Source{House: func() (House, bool) { return House{}, false }}, "1"))
+	text := render(t, New(Source{Unsealed: func() (Unsealed, bool) { return Unsealed{}, false }}, "1"))
 	if !strings.Contains(text, "\nvault_core_unsealed 0\n") {
 		t.Error("vault_core_unsealed is not 0")
 	}
@@ -148,7 +148,7 @@ func TestSealed(t *testing.T) {
 }
 
 func TestUncountedTokens(t *testing.T) {
-	text := render(t, New(Source{House: func() (House, bool) { return House{Tokens: -1}, true }}, "1"))
+	text := render(t, New(Source{Unsealed: func() (Unsealed, bool) { return Unsealed{Tokens: -1}, true }}, "1"))
 	if strings.Contains(text, "keyturn_tokens") || strings.Contains(text, "lateness") {
 		t.Error("a figure that nobody counts is shown")
 	}

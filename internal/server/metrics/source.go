@@ -10,9 +10,9 @@ import (
 // A Source is where the figures come from that are not counted here. A nil
 // function leaves its series out. Each is called once in a scrape, and none may scan.
 type Source struct {
-	// House tells how the unsealed server stands; known is false while it is
+	// Unsealed tells how the unsealed server stands; known is false while it is
 	// sealed, and then it has no figures.
-	House func() (h House, known bool)
+	Unsealed func() (u Unsealed, known bool)
 	// Store tells what the store has counted.
 	Store func() storage.Stats
 	// Rotations tells where the records stand that rotate, by mount.
@@ -21,8 +21,8 @@ type Source struct {
 	Audit func() []Device
 }
 
-// House are the figures of an unsealed server.
-type House struct {
+// Unsealed are the figures of an unsealed server.
+type Unsealed struct {
 	Leases    int64 // live
 	Undone    int64 // leases that were undone
 	Failures  int64 // attempts to undo that failed
@@ -81,8 +81,8 @@ func (*collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements [prometheus.Collector].
 func (c *collector) Collect(to chan<- prometheus.Metric) {
-	if c.src.House != nil {
-		h, known := c.src.House()
+	if c.src.Unsealed != nil {
+		h, known := c.src.Unsealed()
 		gauge(to, unsealed, truth(known))
 		if known {
 			h.collect(to)
@@ -104,7 +104,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-func (h House) collect(to chan<- prometheus.Metric) {
+func (h Unsealed) collect(to chan<- prometheus.Metric) {
 	gauge(to, numLeases, float64(h.Leases))
 	counter(to, undone, float64(h.Undone))
 	counter(to, undoFails, float64(h.Failures))

@@ -1,7 +1,6 @@
-// Package faulty is a store for tests that fails on command. Failures of a
-// commit come in pairs – failed and not stored, failed but stored – because
-// whoever commits must be right about both. What it does depends on its seed
-// and on the order of the calls alone.
+// Package faulty is a store for tests that fails on command. A commit can fail in two ways – not
+// stored, or stored nevertheless – because callers must handle both. Its behaviour depends only on
+// its seed and the order of the calls.
 package faulty
 
 import (
@@ -17,10 +16,10 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// The errors that are injected where a [Fault] names none.
+// The errors of faults without their own.
 var (
 	ErrInjected = errors.New("faulty: injected failure")
-	// ErrCrashed: the process is as good as dead; see [Store.CrashAfter].
+	// ErrCrashed simulates a dead process; see [Store.CrashAfter].
 	ErrCrashed = errors.New("faulty: crashed")
 )
 
@@ -39,8 +38,7 @@ const (
 // A Mode says how a call fails.
 type Mode uint8
 
-// The modes. Those that store do so only for commits; others fail the same way
-// in both of a pair.
+// The modes. Only commits can be stored; for other calls, both modes of a pair are the same.
 const (
 	NotStored      Mode = iota // fails, nothing was stored
 	Stored                     // fails, but all was stored
@@ -51,23 +49,22 @@ const (
 // A Fault fails some of the calls.
 type Fault struct {
 	Calls Calls
-	// Prefix: only calls that touch a key below it. A Scan touches where it
-	// starts, a Watch its prefix.
+	// Prefix: only calls with a key below it. For a Scan, that is its start, for a Watch, its
+	// prefix.
 	Prefix string
-	// After lets that many calls that match pass first.
+	// After is how many matching calls pass first.
 	After int
 	// Times is how many calls then fail; 0 is one, -1 all.
 	Times int
-	// Rate is the part of the calls, after those that passed, that fails; 0 is
-	// all of them. Which, the seed decides.
+	// Rate is the fraction of the following calls that fail, chosen by the seed; 0: all.
 	Rate float64
 	Mode Mode
-	// Err is what the call returns; nil is ErrInjected. With storage.ErrConflict
-	// use NotStored, or the store breaks its contract.
+	// Err is the error of the call; nil: ErrInjected. Combine storage.ErrConflict only with
+	// NotStored, or the store violates its contract.
 	Err error
 }
 
-// A Store passes calls on to another, but for those that fail.
+// A Store passes calls to another store, except those that fail.
 type Store struct {
 	below storage.Store
 
@@ -87,13 +84,12 @@ type armed struct {
 
 var _ storage.Store = (*Store)(nil)
 
-// New wraps a store, which the caller goes on to own.
+// New wraps a store, which the caller still owns.
 func New(below storage.Store, seed uint64) *Store {
 	return &Store{below: below, rng: rand.New(rand.NewPCG(seed, seed)), crashed: make(chan struct{})}
 }
 
-// Inject adds a fault. Where several match a call, the first that was added
-// decides.
+// Inject adds a fault. If several match a call, the first one is used.
 func (s *Store) Inject(f Fault) {
 	if f.Calls == 0 {
 		f.Calls = Commits
@@ -109,7 +105,7 @@ func (s *Store) Inject(f Fault) {
 	s.faults = append(s.faults, &armed{Fault: f})
 }
 
-// Clear removes all faults, not a crash.
+// Clear removes all faults, but not a crash.
 func (s *Store) Clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,7 +121,7 @@ func (s *Store) CrashAfter(n int, mode Mode) {
 	s.crash, s.atCrash = &n, mode
 }
 
-// Crash is a crash at this moment, in the middle of whatever goes on.
+// Crash simulates a crash now, in the middle of other calls.
 func (s *Store) Crash() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,15 +130,15 @@ func (s *Store) Crash() {
 	}
 }
 
-// Crashed is closed once the crash has happened.
+// Crashed is closed when the crash happens.
 func (s *Store) Crashed() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.crashed
 }
 
-// Revive ends a crash, or forgets one that was planned: the process was started
-// again. Faults stay.
+// Revive simulates a restart of the process: it ends a crash, or cancels a planned one. Faults
+// stay.
 func (s *Store) Revive() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -152,8 +148,8 @@ func (s *Store) Revive() {
 	}
 }
 
-// Commits is how many commits were passed on, whatever came of them. A run
-// without faults so tells how many points there are to crash at.
+// Commits returns how many commits were passed on. After a run without faults, it is the number of
+// points at which a crash can be tested.
 func (s *Store) Commits() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,7 +165,7 @@ func (s *Store) deadLocked() bool {
 	}
 }
 
-// A verdict is what is to be done with one call.
+// A verdict says how one call fails.
 type verdict struct {
 	mode    Mode
 	err     error // nil: it passes
@@ -194,7 +190,8 @@ func (s *Store) judge(call Calls, keys ...string) verdict {
 		*s.crash--
 	}
 	for _, f := range s.faults {
-		if f.Calls&call != 0 && slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, f.Prefix) }) && s.strikesLocked(f) {
+		if f.Calls&call != 0 && slices.ContainsFunc(keys,
+			func(k string) bool { return strings.HasPrefix(k, f.Prefix) }) && s.strikesLocked(f) {
 			v.mode, v.err = f.Mode, f.Err
 			break
 		}
@@ -277,8 +274,7 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) (storage.Version, e
 		return s.below.Commit(ctx, b)
 	}
 	if v.stores() {
-		// It is stored whether or not the caller still waits. A batch in
-		// conflict is not, and says so.
+		// Store it even if the caller no longer waits. A conflict is returned as such.
 		if _, err := s.below.Commit(context.WithoutCancel(ctx), b); err != nil {
 			return 0, fmt.Errorf("%w (and below: %w)", v.err, err)
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/storagetest"
 )
 
-// TestContract: without faults it is the store below.
+// TestContract: without faults, it behaves like the store below.
 func TestContract(t *testing.T) {
 	storagetest.Run(t, func(*testing.T) storage.Store { return New(memory.Open(), 1) })
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// quiet is a store whose feed marks no progress.
+// quiet is a store whose feed sends no marks of progress.
 type quiet struct {
 	storage.Store
 
@@ -19,14 +19,14 @@ type quiet struct {
 	more chan struct{} // closed by the next commit
 }
 
-// Quiet returns a new store over one that nobody has written yet. Its feed tells every change, and
-// marks no progress while nothing happens: a test in a bubble that lets hours pass would be busy
-// with nothing else. It is for readers that need no marks, such as the due loop.
+// Quiet returns a store over an empty one. Its feed sends every change, but no marks of progress,
+// which would slow down a test in a bubble that lets hours pass. It is for readers that need no
+// marks, such as the due loop.
 func Quiet(s storage.Store) storage.Store { return &quiet{Store: s, more: make(chan struct{})} }
 
-// Commit tells those who watch.
+// Commit also notifies watchers.
 func (s *quiet) Commit(ctx context.Context, b storage.Batch) (storage.Version, error) {
-	s.mu.Lock() // the order in which they are told is that of the commits
+	s.mu.Lock() // watchers see changes in the order of the commits
 	defer s.mu.Unlock()
 	v, err := s.Store.Commit(ctx, b)
 	if err != nil {
@@ -42,14 +42,15 @@ func (s *quiet) Commit(ctx context.Context, b storage.Batch) (storage.Version, e
 	return v, nil
 }
 
-// after returns the changes after the first seen, and what is closed once there are more.
+// after returns the changes after the first seen ones, and a channel that is closed when there are
+// more.
 func (s *quiet) after(seen int) ([]storage.Change, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.told[seen:], s.more
 }
 
-// Watch is that of [storage.Store], without the later marks.
+// Watch implements [storage.Store], with only the first mark.
 func (s *quiet) Watch(ctx context.Context, prefix string, after storage.Version) iter.Seq2[storage.Change, error] {
 	return func(yield func(storage.Change, error) bool) {
 		all, _ := s.after(0)

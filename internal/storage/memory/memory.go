@@ -1,8 +1,8 @@
 // Package memory is the storage driver that keeps everything in memory: for
 // `keyturn server -dev` and for tests. Nothing survives the process.
 //
-// A B-tree holds the entries under one read-write lock. A Scan copies a chunk
-// at a time, so that no lock is held while its consumer works.
+// A B-tree with one read-write lock contains the entries. A Scan copies a chunk at a time, so that
+// nothing is locked while its consumer works.
 package memory
 
 import (
@@ -26,8 +26,7 @@ var Driver = storage.Driver{
 	Open: func(context.Context, map[string]string, *slog.Logger) (storage.Store, error) { return Open(), nil },
 }
 
-// degree of the tree: nodes of some kilobytes; neither much smaller nor larger
-// ones measure better.
+// degree of the tree. Nodes have some kilobytes; smaller and larger ones were slower.
 const degree = 32
 
 // A Store is an ordered map in memory.

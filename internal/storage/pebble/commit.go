@@ -13,19 +13,19 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Bounds of what one of Pebble's batches merges. Larger ones would be copied
-// into a memtable of their own; more requests would delay the first.
+// Limits of one of Pebble's batches. Larger ones would be copied into their own memtable; more
+// requests would delay the first.
 const (
 	groupRequests = 512
 	groupBytes    = 2 << 20
 )
 
-// pipeline is how many groups may be applied and not yet synced. Together with
-// groupRequests it bounds the numbers that a crash can lose; see skip.
+// pipeline is how many groups may be applied but not synced. Together with groupRequests, it
+// limits the numbers that a crash can lose; see skip.
 const pipeline = 64
 
-// A request is one batch on its way. Its memory is its own: the caller may have
-// gone when it is applied.
+// A request is one batch to commit. It owns its memory, because the caller may no longer wait when
+// it is applied.
 type request struct {
 	writes  []write
 	size    int
@@ -34,7 +34,7 @@ type request struct {
 	done    chan struct{} // closed when the disk has it
 }
 
-// A write is a put or a delete as Pebble will store it, but for the number.
+// A write is a put or a delete as Pebble will store it, without the number.
 type write struct {
 	name   string // the key, without its stamp
 	key    []byte // with room for the stamp
@@ -88,7 +88,7 @@ func (s *Store) commit(ctx context.Context, b storage.Batch) (storage.Version, e
 	return r.await(ctx, h.dead, s.space)
 }
 
-// await waits for the syncer's answer. Whoever gives up earlier does not know.
+// await waits for the syncer's answer. If ctx ends first, the outcome is unknown.
 func (r *request) await(ctx context.Context, dead <-chan struct{}, space *space) (storage.Version, error) {
 	select {
 	case <-r.done:
@@ -122,7 +122,7 @@ func (s *Store) encode(b storage.Batch) *request {
 	buf := make([]byte, 0, size)
 	for _, op := range b.Ops {
 		stripe := s.stripe(op.Key)
-		if !op.Stamp { // a stamped key is new; nobody else can want it
+		if !op.Stamp { // a stamped key is new, so no other batch uses it
 			r.held = append(r.held, claim{stripe, op.Kind != storage.Assert})
 		}
 		if op.Kind == storage.Assert {
@@ -149,8 +149,8 @@ func (s *Store) encode(b storage.Batch) *request {
 
 const stampLen = 16
 
-// check holds b's assertions against what is applied. A conflict is told only
-// once what it was found against can no longer be lost.
+// check compares b's assertions with what is applied. It returns a conflict only when the
+// conflicting commit is durable.
 func (s *Store) check(ctx context.Context, h *handle, b storage.Batch) error {
 	h.use.RLock()
 	e, op, err := h.firstConflict(b)
@@ -199,7 +199,7 @@ func (h *handle) submit(r *request) bool {
 	return true
 }
 
-// take returns the next group of requests; last says that no more will come.
+// take returns the next group of requests; last: no more will follow.
 func (h *handle) take() (group []*request, last bool) {
 	h.qmu.Lock()
 	defer h.qmu.Unlock()
@@ -221,8 +221,7 @@ type group struct {
 	last     uint64
 }
 
-// commitLoop is the committer: the one goroutine that gives numbers and calls
-// Pebble to write.
+// commitLoop is the committer: the only goroutine that assigns numbers, and calls Pebble to write.
 func (s *Store) commitLoop(h *handle) {
 	defer close(h.syncing)
 	for {
@@ -299,7 +298,8 @@ func (g *group) put(s *Store, w *write) {
 	g.changes = append(g.changes, storage.Change{Version: storage.Version(g.last), Key: name, Deleted: w.value == nil})
 }
 
-// eachEntry calls f with what each write has made of its key, in their order. Values are the requests' own.
+// eachEntry calls f with the resulting entry of each write, in order. Values belong to the
+// requests.
 func (g *group) eachEntry(f func(storage.Entry)) {
 	n := 0
 	for _, r := range g.requests {
@@ -321,8 +321,8 @@ func must(err error) {
 	}
 }
 
-// apply numbers the requests and hands them to Pebble; nil if the handle has
-// died. Once it has, no number is given out: its successor does that.
+// apply numbers the requests and passes them to Pebble; nil: the handle is dead, and only its
+// successor may assign numbers.
 func (s *Store) apply(h *handle, requests []*request) (g *group) {
 	h.applying.Lock()
 	defer h.applying.Unlock()
@@ -343,7 +343,7 @@ func (s *Store) apply(h *handle, requests []*request) (g *group) {
 	return g
 }
 
-// syncLoop is the syncer: it answers, in order, once the disk has it.
+// syncLoop is the syncer: it answers requests in order, when they are on the disk.
 func (s *Store) syncLoop(h *handle) {
 	defer close(h.synced)
 	for g := range h.syncing {
@@ -362,8 +362,8 @@ func (s *Store) syncLoop(h *handle) {
 	}
 }
 
-// publish makes a group known, unless its handle has died: then it is unknown
-// until the folder was opened again.
+// publish makes a group visible, unless its handle is dead; then its outcome is unknown until the
+// folder is reopened.
 func (s *Store) publish(h *handle, g *group) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -22,13 +22,13 @@ type handle struct {
 	rows    *rows
 
 	dead    chan struct{} // closed by poison, under Store.mu
-	use     sync.RWMutex  // held shared by readers, alone by who closes db
+	use     sync.RWMutex  // readers lock it shared, closing db exclusively
 	queued  chan struct{} // something is in queue, or draining
 	syncing chan *group
 	synced  chan struct{} // closed when the syncer has ended
 
-	// applying is held while Pebble applies a batch, and so by a committer
-	// that is stuck or parked in it.
+	// applying is locked while Pebble applies a batch, also by a committer that is stuck or parked
+	// in it.
 	applying sync.Mutex
 
 	qmu      sync.Mutex
@@ -68,8 +68,8 @@ func (h *handle) drain() {
 // metaVersion is the key of the newest commit's number.
 var metaVersion = append([]byte{tagMeta}, "version"...)
 
-// skip is how far above the newest number found a store opens: further than
-// the numbers that may have been given to commits that the disk never got.
+// skip is the distance of the first number after opening from the newest number found. It is
+// larger than the number of commits that a crash can lose.
 const skip = 2 * pipeline * groupRequests
 
 // clockShift makes a number of the clock's seconds. It leaves room for 2^24
@@ -138,7 +138,8 @@ func (s *Store) openDB(h *handle) (start uint64, err error) {
 	case err != nil:
 		return 0, errors.Join(fmt.Errorf("reading the newest commit's number: %w", err), db.Close())
 	case len(value) != versionLen:
-		return 0, errors.Join(errors.New("reading the newest commit's number: it is damaged"), closer.Close(), db.Close())
+		return 0, errors.Join(errors.New("reading the newest commit's number: it is damaged"), closer.Close(),
+			db.Close())
 	default:
 		found = binary.BigEndian.Uint64(value)
 		newest = max(newest, found)
@@ -188,9 +189,8 @@ func (s *Store) install(h *handle, start uint64) error {
 	return nil
 }
 
-// poison ends a handle: all that waits for it is answered, nothing is served,
-// and – if it was the one that served – the folder is opened anew. Only the
-// first call for a handle has an effect.
+// poison ends a handle: waiting requests get an error, and if it was the current handle, the
+// folder is reopened. Only the first call for a handle has an effect.
 func (s *Store) poison(h *handle, cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,15 +211,15 @@ func (s *Store) poison(h *handle, cause error) {
 	s.wg.Go(func() { s.replace(h) })
 }
 
-// Pauses between attempts to reopen: a disk that fails is not to be hammered,
-// one that is well again not to be left waiting.
+// Pauses between attempts to reopen: not too short for a failing disk, and not too long for one
+// that has recovered.
 const (
 	firstPause = 50 * time.Millisecond
 	lastPause  = 5 * time.Second
 )
 
-// maxAbandoned is how many handles may be left behind unclosed, each with its
-// memtables, before only a restart of the process helps.
+// maxAbandoned is how many handles may be abandoned, each with its memtables, before only a
+// restart of the process helps.
 const maxAbandoned = 8
 
 // replace closes a dead handle and opens the folder again, for as long as it
@@ -293,9 +293,8 @@ func (s stopped) Err() error {
 	}
 }
 
-// retire closes a handle that serves no more. One that cannot be closed –
-// something of it is parked or hangs – is abandoned; its gate keeps it from
-// the folder.
+// retire closes a handle that is no longer used. One that cannot be closed, because a goroutine is
+// parked or hangs, is abandoned; its gate prevents access to the folder.
 func (s *Store) retire(h *handle, wait time.Duration) bool {
 	closed := make(chan struct{})
 	go func() {
@@ -327,6 +326,6 @@ func (s *Store) retire(h *handle, wait time.Duration) bool {
 	return false
 }
 
-// deadWait is how long closing a dead handle may take. Nothing is served
-// meanwhile, so it is short.
+// deadWait is how long closing a dead handle may take. It is short, because every call fails
+// meanwhile.
 const deadWait = time.Second

@@ -11,12 +11,11 @@ import (
 // tenth would make strangers wait for each other.
 const stripes = 1 << 13
 
-// latches lock keys, by stripe, while a batch is checked and applied. Always
-// taken in the order of the stripes, so that no two batches wait for each
-// other.
+// latches lock keys, by stripe, while a batch is checked and applied. They are locked in the order
+// of the stripes, so that no two batches wait for each other.
 type latches [stripes]latch
 
-// A claim is what a batch holds or wants: a stripe, and whether alone.
+// A claim is a stripe that a batch has locked or waits for, shared or alone.
 type claim struct {
 	stripe uint16
 	alone  bool
@@ -53,9 +52,8 @@ func (l *latches) unlock(claims []claim) {
 	}
 }
 
-// A latch is a read-write lock that is fair – who comes first is served first,
-// so a stream of assertions starves no writer –, that can be waited for with a
-// context, and that another goroutine may unlock.
+// A latch is a read-write lock that is fair (first come, first served, so that assertions do not
+// starve writers), that can be waited for with a context, and that another goroutine may unlock.
 type latch struct {
 	mu     sync.Mutex
 	shared int // how many hold it together
@@ -101,7 +99,7 @@ func (l *latch) lock(ctx context.Context, dead <-chan struct{}, alone bool) erro
 	return err
 }
 
-// giveUp takes w out of the queue; if it has been served meanwhile, it lets go.
+// giveUp removes w from the queue, or unlocks if w has got the latch meanwhile.
 func (l *latch) giveUp(w *waiter) {
 	l.mu.Lock()
 	if i := slices.Index(l.queue, w); i >= 0 {

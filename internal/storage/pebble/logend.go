@@ -89,8 +89,9 @@ func (w *logEnd) check(found uint64) error {
 	if found >= w.newest {
 		return nil
 	}
-	return fmt.Errorf("the end of the log is damaged or missing: commits up to number %d were stored, and those above %d are missing; "+
-		"restore a backup, or remove the file %s to go on with what is left", w.newest, found, logEndName)
+	return fmt.Errorf(
+		"the end of the log is damaged or missing: commits up to number %d were stored, and those above %d are missing; "+
+			"restore a backup, or remove the file %s to go on with what is left", w.newest, found, logEndName)
 }
 
 func (w *logEnd) close() error {

@@ -24,7 +24,10 @@ import (
 var Driver = storage.Driver{
 	Name: "pebble", Check: check, Open: openDriver,
 	Params: []storage.Param{
-		{Name: "cache_bytes", Takes: "bytes", Default: "29360128", Doc: "How much memory the cache of blocks takes, at least 1048576."},
+		{
+			Name: "cache_bytes", Takes: "bytes", Default: "29360128",
+			Doc: "How much memory the cache of blocks takes, at least 1048576.",
+		},
 		{Name: "path", Takes: "path", Doc: "The folder to keep everything in."},
 	},
 }
@@ -44,7 +47,8 @@ func optionsOf(params map[string]string) (Options, error) {
 	if text, ok := params["cache_bytes"]; ok {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n < 1<<20 {
-			return o, fault.New(op, fault.Invalid, `storage "pebble": cache_bytes must be a number of at least 1048576, not %q`, text)
+			return o, fault.New(op, fault.Invalid,
+				`storage "pebble": cache_bytes must be a number of at least 1048576, not %q`, text)
 		}
 		o.CacheBytes = n
 	}
@@ -114,15 +118,18 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 func lockFolder(o *Options) (io.Closer, error) {
 	const op = "storage.Open"
 	if err := o.FS.MkdirAll(o.Path, 0o700); err != nil {
-		return nil, &fault.Error{Op: op, Kind: fault.Invalid, Msg: "the storage folder " + o.Path + " cannot be made; make it, writable for the server's user", Err: err}
+		return nil, &fault.Error{Op: op, Kind: fault.Invalid, Msg: "the storage folder " + o.Path +
+			" cannot be made; make it, writable for the server's user", Err: err}
 	}
 	lock, err := o.FS.Lock(o.FS.PathJoin(o.Path, "LOCK"))
 	switch {
 	case errors.Is(err, os.ErrPermission) && o.FS == vfs.Default && !writable(o.Path):
-		return nil, &fault.Error{Op: op, Kind: fault.Invalid, Msg: "the storage folder " + o.Path + " may not be written by this user; give it to the server's user (chown)", Err: err}
+		return nil, &fault.Error{Op: op, Kind: fault.Invalid, Msg: "the storage folder " + o.Path +
+			" may not be written by this user; give it to the server's user (chown)", Err: err}
 	case err != nil:
 		return nil, &fault.Error{Op: op, Kind: fault.Unavailable, Err: err,
-			Msg: "the storage folder " + o.Path + " is in use by another process; stop that one, or give this one its own folder"}
+			Msg: "the storage folder " + o.Path +
+				" is in use by another process; stop that one, or give this one its own folder"}
 	}
 	return lock, nil
 }
@@ -158,10 +165,13 @@ func checkLayout(o *Options) error {
 	}
 	n, err := parseLayout(text)
 	if err != nil {
-		return fault.New(op, fault.Invalid, "%s is damaged: it should say %q and a number; restore the folder from a backup", name, strings.TrimSpace(layoutPrefix))
+		return fault.New(op, fault.Invalid,
+			"%s is damaged: it should say %q and a number; restore the folder from a backup", name,
+			strings.TrimSpace(layoutPrefix))
 	}
 	if n > storage.Layout {
-		return fault.New(op, fault.Invalid, "the storage folder %s has layout %d and this keyturn knows layouts up to %d; run the newer keyturn that wrote it",
+		return fault.New(op, fault.Invalid,
+			"the storage folder %s has layout %d and this keyturn knows layouts up to %d; run the newer keyturn that wrote it",
 			o.Path, n, storage.Layout)
 	}
 	return nil
@@ -189,7 +199,9 @@ func newLayout(o *Options, name string) error {
 	}
 	for _, f := range files {
 		if f != "LOCK" && f != "LAYOUT.new" && f != "lost+found" {
-			return fault.New(op, fault.Invalid, "the storage folder %s holds %q but no LAYOUT: it is not keyturn's, or damaged; give an empty folder", o.Path, f)
+			return fault.New(op, fault.Invalid,
+				"the storage folder %s holds %q but no LAYOUT: it is not keyturn's, or damaged; give an empty folder",
+				o.Path, f)
 		}
 	}
 	write := func() error {

@@ -89,7 +89,8 @@ func TestDriver(t *testing.T) {
 		{map[string]string{"path": dir, "cache_bytes": "64MiB"}, "cache_bytes must be a number"},
 		{map[string]string{"path": dir, "cache_bytes": "1"}, "cache_bytes must be a number"},
 	} {
-		if s, err := Driver.Open(t.Context(), tt.params, slog.Default()); s != nil || !strings.Contains(fault.Message(err), tt.want) {
+		s, err := Driver.Open(t.Context(), tt.params, slog.Default())
+		if s != nil || !strings.Contains(fault.Message(err), tt.want) {
 			t.Errorf("Open(%v) = %v, %v, want %q", tt.params, s, err, tt.want)
 		}
 	}
@@ -290,7 +291,8 @@ func TestCorruptLog(t *testing.T) {
 				for range damaged.Scan(t.Context(), "", "") {
 					n++
 				}
-				t.Errorf("commits of %d bytes, wrong at %d%%: opened with %d of 40 entries and no error", size, part, n)
+				t.Errorf("commits of %d bytes, wrong at %d%%: opened with %d of 40 entries and no error", size, part,
+					n)
 				if err := damaged.Close(); err != nil {
 					t.Error(err)
 				}
@@ -329,7 +331,8 @@ func TestLogEnd(t *testing.T) {
 	disk := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 2))})
 	name, length := longestLog(t, disk)
 	flip(t, disk, name, length/2)
-	if _, err := Open(t.Context(), Options{Path: "/store", FS: disk}); err == nil || !strings.Contains(err.Error(), logEndName) {
+	if _, err := Open(t.Context(), Options{Path: "/store", FS: disk}); err == nil ||
+		!strings.Contains(err.Error(), logEndName) {
 		t.Errorf("a damaged log's error does not say what to do: %v", err)
 	}
 	if err := disk.Remove("/store/" + logEndName); err != nil {

@@ -232,7 +232,8 @@ func (h *handle) get(key string, withValue bool) (storage.Entry, error) {
 // decode copies an entry out of Pebble's buffer.
 func decode(key string, raw []byte, withValue bool) (storage.Entry, error) {
 	if len(raw) < versionLen {
-		return storage.Entry{}, fmt.Errorf("reading %q: %d bytes where a version of %d stands first", key, len(raw), versionLen)
+		return storage.Entry{}, fmt.Errorf("reading %q: %d bytes where a version of %d stands first", key, len(raw),
+			versionLen)
 	}
 	e := storage.Entry{Key: key, Version: storage.Version(binary.BigEndian.Uint64(raw))}
 	if e.Version == 0 {
@@ -299,7 +300,9 @@ func (s *Store) chunk(ctx context.Context, from, to string, limit int) (chunk []
 // scan reads up to limit entries. need is the commit that must be durable
 // before they may be told: the newest of theirs, and the last that deleted –
 // one of the entries that are missing may be its work.
-func (h *handle) scan(lastDelete *atomic.Uint64, from, to string, limit int) (chunk []storage.Entry, need uint64, more bool, err error) {
+func (h *handle) scan(
+	lastDelete *atomic.Uint64, from, to string, limit int,
+) (chunk []storage.Entry, need uint64, more bool, err error) {
 	bounds := &pebble.IterOptions{
 		LowerBound: append([]byte{tagEntry}, from...),
 		UpperBound: []byte{tagEntry + 1},
@@ -426,8 +429,9 @@ func (m *mark) advance(v uint64) {
 	}
 }
 
-// wait returns once the mark has reached v, or dead or ctx has ended. Of what a handle that has died has told it says
-// nothing good: whoever opened the folder again began above all numbers that may be lost, so that the mark passed them.
+// wait returns once the mark has reached v, or dead or ctx has ended. Of what a handle that has
+// died has told it says nothing good: whoever opened the folder again began above all numbers that
+// may be lost, so that the mark passed them.
 func (m *mark) wait(ctx context.Context, dead <-chan struct{}, v uint64) error {
 	for m.v.Load() < v {
 		m.mu.Lock()

@@ -120,7 +120,8 @@ func TestPowerLoss(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			w := &witness{fs: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed, 7)), puts: map[string]storage.Version{}, values: map[storage.Version]string{}}
+			w := &witness{fs: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed,
+				7)), puts: map[string]storage.Version{}, values: map[storage.Version]string{}}
 			fs := errorfs.Wrap(w.fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
 				switch op.Kind {
 				case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
@@ -138,7 +139,8 @@ func TestPowerLoss(t *testing.T) {
 			}
 			wg.Wait()
 			w.picture()
-			slices.SortStableFunc(w.history, func(a, b storage.Change) int { return cmp.Compare(a.Version, b.Version) })
+			slices.SortStableFunc(w.history,
+				func(a, b storage.Change) int { return cmp.Compare(a.Version, b.Version) })
 			if len(w.taken) < 15 {
 				t.Errorf("only %d syncs; the history is too short to tell", len(w.taken))
 			}
@@ -170,7 +172,8 @@ func (w *witness) check(t *testing.T, p told) error {
 		got = append(got, e)
 	}
 	if !w.someMoment(got, p) {
-		return fmt.Errorf("the store is not as it was after any commit from %d on; newest entry %d", w.required(p), newest)
+		return fmt.Errorf("the store is not as it was after any commit from %d on; newest entry %d", w.required(p),
+			newest)
 	}
 	v, err := s.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set("after", nil)}})
 	if err != nil {
@@ -206,7 +209,8 @@ func (w *witness) someMoment(got []storage.Entry, p told) bool {
 	need := w.required(p)
 	state := map[string]storage.Version{}
 	same := func() bool {
-		return len(got) == len(state) && !slices.ContainsFunc(got, func(e storage.Entry) bool { return state[e.Key] != e.Version })
+		return len(got) == len(state) &&
+			!slices.ContainsFunc(got, func(e storage.Entry) bool { return state[e.Key] != e.Version })
 	}
 	for i, c := range w.history {
 		if c.Deleted {
@@ -329,7 +333,8 @@ func TestFailedSync(t *testing.T) {
 					wg.Go(func() {
 						for i := range 40 {
 							key := fmt.Sprintf("%d/%d", id, i)
-							v, err := s.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set(key, bytes.Repeat([]byte("v"), 100))}})
+							v, err := s.Commit(t.Context(),
+								storage.Batch{Ops: []storage.Op{storage.Set(key, bytes.Repeat([]byte("v"), 100))}})
 							mu.Lock()
 							if err == nil {
 								acked[key] = v

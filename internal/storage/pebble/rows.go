@@ -9,21 +9,21 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Bounds of what rows keep: four megabytes at worst. What is read again and again is small: a token, a policy's
-// record, a secret.
+// Limits of the cache: at most four megabytes. Entries that are read repeatedly are small: a
+// token, a policy, a secret.
 const (
 	rowSlots    = 1 << 12
 	rowMaxBytes = 1 << 10
 )
 
-// rows keep entries as the disk has them – encrypted – that were read more than once of late, and keys
-// that were found absent: a commit that asserts what its caller has just read need not look for it again, through every
-// table, and a read asks Pebble for nothing that has not changed. There is a slot for each hash of a key, so nothing is to
-// be ordered or thrown out.
+// rows cache entries, encrypted as on the disk, that were read repeatedly, and absent keys. Reads
+// of unchanged entries, and commits that assert what their caller has just read, then need not
+// search every table of Pebble. Each hash of a key has one slot, so no order of eviction is
+// needed.
 //
-// A slot never tells what a commit has replaced: the committer puts what a batch has written in the place of what is
-// kept of its keys once it is applied, before it lets their latches go and before anybody is told; and who read before
-// then and comes to keep it after finds the slot's generation changed.
+// A slot is never stale: when a batch is applied, the committer updates the slots of its keys,
+// before it unlocks their latches and before any caller gets the result. A reader that has read
+// the old entry finds that the generation of the slot has changed, and does not cache it.
 type rows struct {
 	seed  maphash.Seed
 	slots [rowSlots]rowSlot
@@ -31,8 +31,8 @@ type rows struct {
 
 type rowSlot struct {
 	row  atomic.Pointer[row]
-	seen atomic.Uint32 // part of the hash of the last key that was read here and is not kept
-	gen  atomic.Uint32 // counts commits; moved under mu
+	seen atomic.Uint32 // part of the hash of the last key that was read but not cached
+	gen  atomic.Uint32 // number of commits; changed under mu
 
 	mu sync.Mutex // held while row is set
 }
@@ -52,7 +52,7 @@ func (r *rows) at(key string) (*rowSlot, uint32) {
 	return &r.slots[h%rowSlots], uint32(h >> 32)
 }
 
-// get returns what is kept of a key; nil if nothing is.
+// get returns the cached row of a key, or nil.
 func (s *rowSlot) get(key string) *row {
 	if w := s.row.Load(); w != nil && w.key == key {
 		return w
@@ -70,13 +70,13 @@ func (w *row) entry(withValue bool) storage.Entry {
 	return e
 }
 
-// keep keeps what was read when the slot's generation was gen: at once what is absent, else the second
-// time.
+// keep caches an entry that was read in the slot's generation gen: an absent one at once, others
+// at the second read.
 func (s *rowSlot) keep(e storage.Entry, hash, gen uint32) {
 	if e.Version != 0 && s.seen.Swap(hash) != hash || len(e.Key)+len(e.Value) > rowMaxBytes {
 		return
 	}
-	w := &row{key: strings.Clone(e.Key), version: e.Version} // a part of something large would keep it
+	w := &row{key: strings.Clone(e.Key), version: e.Version} // the key may be a part of a large text
 	if e.Version != 0 {
 		w.value = append(make([]byte, 0, len(e.Value)), e.Value...)
 	}
@@ -87,8 +87,8 @@ func (s *rowSlot) keep(e storage.Entry, hash, gen uint32) {
 	}
 }
 
-// changed puts what a commit has made of a key – version 0: removed it – in the place of what is kept of it. The value is
-// copied.
+// changed replaces the cached row of a key by the entry that a commit has written; version 0:
+// removed. It copies the value.
 func (r *rows) changed(e storage.Entry) {
 	s, _ := r.at(e.Key)
 	s.mu.Lock()

@@ -37,7 +37,8 @@ func TestRowsKeep(t *testing.T) {
 		{Key: "k", Version: 8, Value: []byte("w")}, {Key: "k"}, {Key: "k", Version: 10},
 	} {
 		r.changed(e)
-		if w := slot.get("k"); w == nil || w.entry(true).Version != e.Version || string(w.entry(true).Value) != string(e.Value) {
+		if w := slot.get("k"); w == nil || w.entry(true).Version != e.Version ||
+			string(w.entry(true).Value) != string(e.Value) {
 			t.Errorf("after a commit made it %+v: %+v", e, w)
 		}
 		slot.keep(small, hash, gen)
@@ -59,7 +60,7 @@ func TestRowsKeep(t *testing.T) {
 	}
 }
 
-// TestRowsNeverStale: whoever comes to know of a commit reads it or a later one, however reads and commits lie.
+// TestRowsNeverStale: a reader that knows of a commit reads that commit or a later one.
 func TestRowsNeverStale(t *testing.T) {
 	s, err := Open(t.Context(), Options{Path: t.TempDir()})
 	if err != nil {
@@ -106,8 +107,8 @@ func TestRowsNeverStale(t *testing.T) {
 	all.Wait()
 }
 
-// TestMarkOfTheDead: what a handle has told that died meanwhile is not known to be stored, though the mark has passed it: the
-// one that opened the folder again begins above all that may be lost.
+// TestMarkOfTheDead: a commit of a dead handle does not count as durable, although the mark has
+// passed its number, because the next handle starts above all numbers that may be lost.
 func TestMarkOfTheDead(t *testing.T) {
 	var m mark
 	dead := make(chan struct{})

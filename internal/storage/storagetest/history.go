@@ -18,7 +18,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A model is what a store ought to hold.
+// A model is the expected contents of a store.
 type model map[string]storage.Entry
 
 // apply does what a successful commit of b with number v does, or says which
@@ -73,8 +73,8 @@ func changes(b storage.Batch, v storage.Version) []storage.Change {
 	return all
 }
 
-// A source makes random batches on a few keys. known holds versions that keys
-// had, so that assertions sometimes hold and sometimes are old.
+// A source generates random batches on a few keys. known contains earlier versions of keys, so
+// that some assertions hold and others fail.
 type source struct {
 	*rand.Rand
 	known map[string]storage.Version
@@ -119,7 +119,7 @@ func newSource(id string, seed uint64) *source {
 	return &source{rand.New(rand.NewPCG(seed, 1)), map[string]storage.Version{}, id, 0}
 }
 
-// testHistory is one client: after every step the store is the model.
+// testHistory: with one client, the store equals the model after every step.
 func testHistory(t *testing.T, s storage.Store) {
 	for seed := range uint64(3) {
 		r := newSource(fmt.Sprint("s", seed), seed)
@@ -188,10 +188,9 @@ type log struct {
 	sights   []sight
 }
 
-// testConcurrent is many clients. The commits, in the order of their numbers,
-// must be a history of the model, that agrees with what anyone saw: no read is
-// older than a commit that had ended before it began, no conflict is invented,
-// and the feed tells exactly the commits.
+// testConcurrent: with many clients, the commits in the order of their numbers must be a history
+// of the model that explains everything that clients saw: no read is older than a commit that
+// ended before it began, every conflict is real, and the feed reports exactly the commits.
 func testConcurrent(t *testing.T, s storage.Store) {
 	f := watch(t, s, "", 0)
 	l := &log{}
@@ -261,7 +260,7 @@ func (l *log) resolve(t *testing.T, s storage.Store) {
 	for i := range l.attempts {
 		a := &l.attempts[i]
 		if v, ok := stored[a.id]; a.unknown && ok {
-			// It may have been stored long after its caller had gone.
+			// It may have been stored long after its caller stopped waiting.
 			a.version, a.unknown, a.end = v, false, math.MaxInt64
 		}
 	}
@@ -324,7 +323,8 @@ func (h *history) checkOrder(t *testing.T) {
 func (h *history) checkReads(t *testing.T, sights []sight) {
 	for _, look := range sights {
 		if !h.explains(look) {
-			t.Errorf("read %+v between ticks %d and %d, which no order of the commits explains", look.entry, look.begin, look.end)
+			t.Errorf("read %+v between ticks %d and %d, which no order of the commits explains", look.entry,
+				look.begin, look.end)
 		}
 	}
 }
@@ -335,7 +335,8 @@ func (h *history) explains(look sight) bool {
 	for i, e := range lives {
 		begun := e.commit < 0 || h.commits[e.commit].begin < look.end
 		over := i+1 < len(lives) && h.commits[lives[i+1].commit].end < look.begin
-		if begun && !over && e.version == look.entry.Version && (e.version == 0 || e.value == string(look.entry.Value)) {
+		if begun && !over && e.version == look.entry.Version &&
+			(e.version == 0 || e.value == string(look.entry.Value)) {
 			return true
 		}
 	}
@@ -349,7 +350,8 @@ func (h *history) checkConflicts(t *testing.T, attempts []attempt) {
 		if a.version != 0 || a.unknown {
 			continue
 		}
-		justified := slices.ContainsFunc(a.batch.Ops, func(op storage.Op) bool { return op.Check && h.differed(op, a) })
+		justified := slices.ContainsFunc(a.batch.Ops,
+			func(op storage.Op) bool { return op.Check && h.differed(op, a) })
 		if !justified {
 			t.Errorf("a conflict that is none, between ticks %d and %d: %+v", a.begin, a.end, a.batch.Ops)
 		}

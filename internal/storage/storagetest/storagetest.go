@@ -1,6 +1,5 @@
-// Package storagetest holds what every storage driver must pass: the contract
-// of [storage.Store] case by case, and random histories – of one client and of
-// many at once – held against a model.
+// Package storagetest is the conformance suite of storage drivers: the contract of [storage.Store]
+// case by case, and random histories of one client and of many, which are compared with a model.
 package storagetest
 
 import (
@@ -17,8 +16,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Run tests the stores that open gives. Each call of open gives an empty one,
-// and closes it when the test ends.
+// Run tests the stores that open returns. Each call of open returns an empty store, and closes it
+// when the test ends.
 func Run(t *testing.T, open func(t *testing.T) storage.Store) {
 	for _, c := range []struct {
 		name string
@@ -205,7 +204,8 @@ func testStamps(t *testing.T, s storage.Store) {
 	if diff := cmp.Diff(storage.Entry{Key: name, Value: []byte("late"), Version: v}, get(t, s, name)); diff != "" {
 		t.Errorf("a stamped row that was asked for before it was there (-want +got):\n%s", diff)
 	}
-	if _, err := s.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set(name, nil).If(0)}}); !errors.Is(err, storage.ErrConflict) {
+	_, err := s.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set(name, nil).If(0)}})
+	if !errors.Is(err, storage.ErrConflict) {
 		t.Errorf("it counts as absent: %v", err)
 	}
 }
@@ -263,7 +263,8 @@ func testMalformed(t *testing.T, s storage.Store) {
 }
 
 func testScan(t *testing.T, s storage.Store) {
-	commit(t, s, storage.Set("a", nil), storage.Set("a/1", nil), storage.Set("a/2", nil), storage.Set("a0", nil), storage.Set("b", nil))
+	commit(t, s, storage.Set("a", nil), storage.Set("a/1", nil), storage.Set("a/2", nil), storage.Set("a0", nil),
+		storage.Set("b", nil))
 	for _, tt := range []struct{ from, to, want string }{
 		{"", "", "a a/1 a/2 a0 b"},
 		{"a", "b", "a a/1 a/2 a0"},
@@ -306,8 +307,8 @@ func testScanMany(t *testing.T, s storage.Store) {
 	}
 }
 
-// testScanWhileWriting: what is not touched comes exactly once, nothing comes
-// twice, and the consumer may write.
+// testScanWhileWriting: unchanged entries are yielded exactly once, others at most once, and the
+// consumer may write.
 func testScanWhileWriting(t *testing.T, s storage.Store) {
 	for i := range 20 {
 		var ops []storage.Op
@@ -368,7 +369,8 @@ func testCancelled(t *testing.T, s storage.Store) {
 	if _, err := s.Get(ctx, "a"); !errors.Is(err, context.Canceled) {
 		t.Errorf("Get = %v", err)
 	}
-	if _, err := s.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Set("a", nil)}}); !errors.Is(err, context.Canceled) {
+	if _, err := s.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Set("a", nil)}}); !errors.Is(err,
+		context.Canceled) {
 		t.Errorf("Commit = %v", err)
 	}
 	for _, err := range s.Scan(ctx, "", "") {
@@ -411,7 +413,8 @@ func testClosed(t *testing.T, s storage.Store) {
 	if _, err := s.Get(t.Context(), "a"); !errors.Is(err, storage.ErrClosed) {
 		t.Errorf("Get = %v", err)
 	}
-	if _, err := s.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set("a", nil)}}); !errors.Is(err, storage.ErrClosed) {
+	if _, err := s.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set("a", nil)}}); !errors.Is(err,
+		storage.ErrClosed) {
 		t.Errorf("Commit = %v", err)
 	}
 	for _, err := range s.Scan(t.Context(), "", "") {

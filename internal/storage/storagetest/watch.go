@@ -18,7 +18,7 @@ type feed struct {
 	ended chan error
 }
 
-// watch starts a Watch and, if it is from now, waits until it stands.
+// watch starts a Watch and, if it starts now, waits for its first mark.
 func watch(t *testing.T, s storage.Store, prefix string, after storage.Version) *feed {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -107,7 +107,8 @@ func testWatchPrefix(t *testing.T, s storage.Store) {
 	f := watch(t, s, "a/", 0)
 	var last storage.Version
 	for i := range 200 {
-		last = commit(t, s, storage.Set(fmt.Sprintf("a/%d", i), nil), storage.Set(fmt.Sprintf("b/%d", i), nil), storage.Set("a", nil))
+		last = commit(t, s, storage.Set(fmt.Sprintf("a/%d", i), nil), storage.Set(fmt.Sprintf("b/%d", i), nil),
+			storage.Set("a", nil))
 	}
 	got := f.until(t, last)
 	if len(got) != 200 {
@@ -120,8 +121,7 @@ func testWatchPrefix(t *testing.T, s storage.Store) {
 	}
 }
 
-// testWatchFresh: marks come while nothing happens, and while only others'
-// keys change.
+// testWatchFresh: marks are sent while nothing changes, and while only other keys change.
 func testWatchFresh(t *testing.T, s storage.Store) {
 	f := watch(t, s, "mine/", 0)
 	stop := make(chan struct{})
@@ -133,7 +133,9 @@ func testWatchFresh(t *testing.T, s storage.Store) {
 			case <-stop:
 				return
 			default:
-				if _, err := s.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set(fmt.Sprintf("theirs/%d", i%50), nil)}}); err != nil {
+				_, err := s.Commit(t.Context(),
+					storage.Batch{Ops: []storage.Op{storage.Set(fmt.Sprintf("theirs/%d", i%50), nil)}})
+				if err != nil {
 					t.Errorf("Commit = %v", err)
 					return
 				}
@@ -153,7 +155,7 @@ func testWatchFresh(t *testing.T, s storage.Store) {
 	<-done
 }
 
-// testWatchGap: a position that the feed has forgotten ends with a gap.
+// testWatchGap: a Watch from a version that the feed no longer has ends with ErrGap.
 func testWatchGap(t *testing.T, s storage.Store) {
 	first := commit(t, s, storage.Set("a", nil))
 	var ops []storage.Op

@@ -22,11 +22,11 @@ import (
 	"github.com/keyturn/keyturn/internal/server/httpapi"
 )
 
-// ajar opens a door that answers each request with the client's address.
-func ajar(t *testing.T, spec config.Listener) *door {
+// openEcho opens a door that answers each request with the client's address.
+func openEcho(t *testing.T, spec config.Listener) *openListener {
 	t.Helper()
 	spec.Timeouts = httpapi.DefaultTimeouts(httpapi.DefaultMaxTime)
-	d, err := openDoor(t.Context(), spec)
+	d, err := open(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestProxyProtocol(t *testing.T) {
 		{"denied, none", config.Proxy{Behavior: config.DenyUnauthorized, By: elsewhere}, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := ajar(t, config.Listener{Kind: config.TCP, Address: "127.0.0.1:0", TLS: config.TLS{Disable: true}, Proxy: tt.rule})
+			d := openEcho(t, config.Listener{Kind: config.TCP, Address: "127.0.0.1:0", TLS: config.TLS{Disable: true}, Proxy: tt.rule})
 			if got := request(t, "tcp", d.spec.Address, tt.head); got != tt.want {
 				t.Errorf("the client is %q, want %q", got, tt.want)
 			}
@@ -135,7 +135,7 @@ func TestProxyProtocol(t *testing.T) {
 func TestBothProxies(t *testing.T) {
 	spec := config.Listener{Kind: config.TCP, Address: "127.0.0.1:0", TLS: config.TLS{Disable: true}, Proxy: config.Proxy{Behavior: config.UseAlways}}
 	spec.HTTP.Forwarded = &httpapi.Forwarded{By: []netip.Prefix{netip.MustParsePrefix("1.2.3.4/32")}, TakeAbsent: true}
-	d := ajar(t, spec)
+	d := openEcho(t, spec)
 	for client, want := range map[string]string{"1.2.3.4:5": "6.7.8.9", "1.2.3.5:5": "400 Bad Request"} {
 		head := proxyHeader(t, 1, client) + "GET /v1/secret/a HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 6.7.8.9\r\nConnection: close\r\n\r\n"
 		if got := request(t, "tcp", d.spec.Address, head); got != want {
@@ -152,7 +152,7 @@ func TestUnixSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	spec := config.Listener{Kind: config.Unix, Address: path, Socket: config.Socket{Mode: 0o660, User: me.Username, Group: me.Gid}}
-	d := ajar(t, spec)
+	d := openEcho(t, spec)
 	info, err := os.Stat(path)
 	if err != nil || info.Mode() != os.ModeSocket|0o660 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
@@ -163,7 +163,7 @@ func TestUnixSocket(t *testing.T) {
 	if d.spec.URL() != "unix://"+path {
 		t.Errorf("it is called %s", d.spec.URL())
 	}
-	if _, err := openDoor(t.Context(), spec); err == nil || !strings.Contains(err.Error(), "another process listens there") {
+	if _, err := open(t.Context(), spec); err == nil || !strings.Contains(err.Error(), "another process listens there") {
 		t.Errorf("a socket in use: %v", err)
 	}
 }
@@ -179,7 +179,7 @@ func TestUnixSocketLeftOver(t *testing.T) {
 	if err := old.Close(); err != nil {
 		t.Fatal(err)
 	}
-	d, err := openDoor(t.Context(), config.Listener{Kind: config.Unix, Address: path})
+	d, err := open(t.Context(), config.Listener{Kind: config.Unix, Address: path})
 	if err != nil {
 		t.Fatalf("a socket that nobody listens on: %v", err)
 	}
@@ -202,7 +202,7 @@ func TestUnixSocketLeftOver(t *testing.T) {
 		"no group": {config.Listener{Address: dir + "/x", Socket: config.Socket{Group: "no-such-group"}}, "socket_group"},
 	} {
 		tt.spec.Kind = config.Unix
-		if _, err := openDoor(t.Context(), tt.spec); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := open(t.Context(), tt.spec); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
 	}

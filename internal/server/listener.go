@@ -16,7 +16,7 @@ import (
 )
 
 // A door is one listener that is open.
-type door struct {
+type openListener struct {
 	spec    config.Listener // as it was opened
 	socket  net.Listener
 	handler *httpapi.Handler
@@ -26,9 +26,9 @@ type door struct {
 	proxy atomic.Pointer[config.Proxy]
 }
 
-// openDoor binds the address. Nothing is served before serve.
-func openDoor(ctx context.Context, spec config.Listener) (*door, error) {
-	d := &door{spec: spec}
+// open binds the address. Nothing is served before serve.
+func open(ctx context.Context, spec config.Listener) (*openListener, error) {
+	d := &openListener{spec: spec}
 	d.proxy.Store(&spec.Proxy)
 	if spec.Kind == config.Unix {
 		socket, err := listenUnix(ctx, spec.Address, spec.Socket)
@@ -57,7 +57,7 @@ func openDoor(ctx context.Context, spec config.Listener) (*door, error) {
 
 // start makes the server, and returns what serves until the server is shut
 // down. ctx is the parent of all requests.
-func (d *door) start(ctx context.Context, cfg httpapi.Config) func() error {
+func (d *openListener) start(ctx context.Context, cfg httpapi.Config) func() error {
 	d.handler = httpapi.New(cfg)
 	d.http = d.handler.Server(d.spec.Timeouts)
 	d.http.BaseContext = func(net.Listener) context.Context { return ctx }
@@ -73,7 +73,7 @@ func (d *door) start(ctx context.Context, cfg httpapi.Config) func() error {
 
 // believes says what becomes of the header of the PROXY protocol on a new
 // connection. A connection that nobody may make is closed.
-func (d *door) believes(c proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
+func (d *openListener) believes(c proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
 	p := d.proxy.Load()
 	switch {
 	case p.Behavior == "":
