@@ -168,7 +168,7 @@ A key is refused if ignoring it would change what the server does. The other key
 func everything() metrics.Source {
 	h := storage.Histogram{Bounds: []float64{1}, Counts: []uint64{1, 1}, Sum: 1}
 	return metrics.Source{
-		House: func() (metrics.House, bool) { return metrics.House{Lateness: h}, true },
+		Unsealed: func() (metrics.Unsealed, bool) { return metrics.Unsealed{Lateness: h}, true },
 		Store: func() storage.Stats { return storage.Stats{CommitSeconds: h, FreeBytes: 1} },
 		Rotations: func() []rotate.Tally {
 			return []rotate.Tally{{
