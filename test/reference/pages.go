@@ -169,7 +169,7 @@ func everything() metrics.Source {
 	h := storage.Histogram{Bounds: []float64{1}, Counts: []uint64{1, 1}, Sum: 1}
 	return metrics.Source{
 		Unsealed: func() (metrics.Unsealed, bool) { return metrics.Unsealed{Lateness: h}, true },
-		Store: func() storage.Stats { return storage.Stats{CommitSeconds: h, FreeBytes: 1} },
+		Store:    func() storage.Stats { return storage.Stats{CommitSeconds: h, FreeBytes: 1} },
 		Rotations: func() []rotate.Tally {
 			return []rotate.Tally{{
 				States: map[rotate.State]int64{rotate.Grace: 1}, Failed: map[rotate.FailedStep]int64{{Step: rotate.Creating, Class: "transient"}: 1},
