@@ -23,27 +23,27 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/pebble"
 )
 
-// What this program can be started as by itself.
+// The modes in which this program can be started by itself.
 const (
 	childBare    = "as-bare-server"
 	childKeyturn = "as-keyturn"
 )
 
-// A shape is what one request leaves behind, and what the bare server is to do.
+// A shape is the effect of one request, which the bare server reproduces.
 type shape struct {
-	Body    []byte  `json:"body"`    // of the answer; empty: 204
-	Folder  string  `json:"folder"`  // what precedes the name in a request's path
-	Commits []batch `json:"commits"` // one batch each
-	Audit   []byte  `json:"audit"`   // whole lines
+	Body    []byte  `json:"body"`    // the body of the answer; 204 if empty
+	Folder  string  `json:"folder"`  // the part of the path before the name
+	Commits []batch `json:"commits"` // one batch for each commit
+	Audit   []byte  `json:"audit"`   // complete lines
 	Dir     string  `json:"dir"`     // for the store and the audit file; "": neither is written
 }
 
-// A batch is the operations of one commit: keys of their lengths, values of theirs.
+// A batch is the operations of one commit, with keys and values of the same lengths.
 type batch []written
 
-// written is one operation on one of the keys that keyturn writes: Head, the name that the request's path ends
-// with if Named, Tail, and as many random letters as Random says, where keyturn has an id of its own. Keys in ascending
-// order instead, which cost a store less, would be others.
+// written is one operation of keyturn: its key is Head, the name at the end of the request's path
+// if Named, Tail, and as many random letters as Random, in place of a generated ID. Ascending keys
+// would cost a store less.
 type written struct {
 	Head   string `json:"head"`
 	Named  bool   `json:"named"`
@@ -54,7 +54,7 @@ type written struct {
 	Stamp  bool   `json:"stamp"` // the store completes the key
 }
 
-// key is the operation's key in a request that names name.
+// key returns the key for a request with this name.
 func (o *written) key(name string) string {
 	b := append(make([]byte, 0, len(o.Head)+len(name)+len(o.Tail)+o.Random), o.Head...)
 	if o.Named {
@@ -67,7 +67,7 @@ func (o *written) key(name string) string {
 	return string(b)
 }
 
-// child runs this process as what it was started as, if it was.
+// child runs the mode as which this process was started, if any.
 func child(ctx context.Context, as string) bool {
 	var err error
 	switch as {
@@ -85,7 +85,7 @@ func child(ctx context.Context, as string) bool {
 	return true
 }
 
-// serveProfiled is keyturn with profiles of its life written beside prefix.
+// serveProfiled runs keyturn and writes its profiles next to prefix.
 func serveProfiled(ctx context.Context, prefix string, args []string) error {
 	cpu, err := os.Create(prefix + ".cpu")
 	if err != nil {
@@ -117,7 +117,7 @@ func serveProfiled(ctx context.Context, prefix string, args []string) error {
 type bare struct {
 	address string
 	cmd     *exec.Cmd
-	life    io.Closer // its standard input: it ends with it
+	life    io.Closer // its standard input, whose end stops it
 }
 
 func startBare(s shape) (*bare, error) {
@@ -173,11 +173,11 @@ func serveBare(ctx context.Context) error {
 	return errors.Join(<-ended, d.close())
 }
 
-// doer answers the same bytes each time.
+// doer gives the same answer each time.
 type doer struct {
 	shape
-	store storage.Store // nil: nothing is committed
-	audit *os.File      // nil: nothing is audited
+	store storage.Store // nil if it commits nothing
+	audit *os.File      // nil if it audits nothing
 	value []byte
 }
 
@@ -187,7 +187,7 @@ func (d *doer) open(ctx context.Context) (err error) {
 	}
 	d.value = make([]byte, storage.MaxBytes)
 	for i := range d.value {
-		d.value[i] = byte(rand.Uint32()) // as encrypted values are: nothing to compress
+		d.value[i] = byte(rand.Uint32()) // like encrypted values, which cannot be compressed
 	}
 	if len(d.Commits) > 0 {
 		if d.store, err = pebble.Open(ctx, pebble.Options{Path: filepath.Join(d.Dir, "store")}); err != nil {
@@ -227,7 +227,7 @@ func (d *doer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h["Content-Type"] = []string{"application/json"}
-	_, _ = w.Write(d.Body) // a client that has gone needs no answer
+	_, _ = w.Write(d.Body) // the client may have gone
 }
 
 func (d *doer) work(ctx context.Context, name string) error {
@@ -245,7 +245,7 @@ func (d *doer) work(ctx context.Context, name string) error {
 	return err
 }
 
-// ops are the operations of one request.
+// ops returns the operations of one request.
 func (d *doer) ops(c batch, name string) []storage.Op {
 	ops := make([]storage.Op, len(c))
 	for i := range c {

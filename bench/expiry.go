@@ -16,14 +16,15 @@ import (
 )
 
 const (
-	// expiryLead is how long before their common end the first lease is made.
+	// expiryLead is the time from the first lease to the common expiry.
 	expiryLead = 75 * time.Second
-	// readEvery is the pace at which KV is read: a client that asks as fast as it can measures its own queue.
+	// readEvery is the interval of KV reads. A client that reads as fast as it can measures its
+	// own queue.
 	readEvery = 2 * time.Millisecond
 )
 
-// benchExpiry measures the latency of reads while many leases end at once – users of a
-// real Redis, which answers faster than any other target – against that of the same server with nothing to do.
+// benchExpiry measures the latency of reads while many leases expire at once, against that of the
+// same idle server. The leases are users of a real Redis, which answers faster than other targets.
 func benchExpiry(ctx context.Context, b *bench) (out []result, err error) {
 	title, budget := "KV read p99 while "+strconv.Itoa(b.expiring)+" leases end / idle", "≤ 2"
 	target, err := redistest.New(redistest.Options{})
@@ -39,7 +40,7 @@ func benchExpiry(ctx context.Context, b *bench) (out []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, k.stop()) }()
-	if err := lendingRedis(k, target.Host, target.Port); err != nil {
+	if err := configureRedis(k, target.Host, target.Port); err != nil {
 		return nil, err
 	}
 	if _, err := latencies(ctx, k, 2*time.Second, nil); err != nil { // warm
@@ -69,8 +70,8 @@ func benchExpiry(ctx context.Context, b *bench) (out []result, err error) {
 	return []result{{Row: title, Keyturn: is, Against: was, Unit: "ms", Ratio: is / was, Budget: budget, Met: is <= 2*was, decimals: 2}}, nil
 }
 
-// lendingRedis configures the connection, and the secret that is read.
-func lendingRedis(k *keyturn, host string, port int) error {
+// configureRedis configures the connection, and the secret that is read.
+func configureRedis(k *keyturn, host string, port int) error {
 	admin := k.as(k.root)
 	return errors.Join(
 		k.call(http.MethodPost, "kv/data/team/app", map[string]any{"data": map[string]string{"password": "hunter2"}}, nil),
@@ -82,7 +83,7 @@ func lendingRedis(k *keyturn, host string, port int) error {
 	)
 }
 
-// mint makes n leases. The TTL of each thousand is asked for when so many are made.
+// mint creates n leases. It computes the TTL for each thousand when it creates them.
 func mint(ctx context.Context, k *keyturn, n int, ttlAt func(made int) time.Duration) error {
 	const workers, batch = 16, 1000
 	for made := 0; made < n; made += batch {
@@ -120,7 +121,8 @@ func inParallel(ctx context.Context, workers, from, to int, f func(i int) error)
 	return errors.Join(append(errs, ctx.Err())...)
 }
 
-// latencies reads one secret at a pace, for d or until done says so, and returns how long each took in milliseconds.
+// latencies reads one secret at a steady pace, for d or until done returns true, and returns the
+// latencies in milliseconds.
 func latencies(ctx context.Context, k *keyturn, d time.Duration, done func() (bool, error)) (took []float64, err error) {
 	tick := time.NewTicker(readEvery)
 	defer tick.Stop()
@@ -150,7 +152,7 @@ func latencies(ctx context.Context, k *keyturn, d time.Duration, done func() (bo
 	return took, nil
 }
 
-// drained reports whether all leases have been undone.
+// drained reports whether all leases are revoked.
 func (k *keyturn) drained() (bool, error) {
 	var a struct {
 		Data struct {

@@ -20,7 +20,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/pebble"
 )
 
-// BenchmarkHandler is what keyturn itself costs, without network and client:
+// BenchmarkHandler measures keyturn itself, without network and client:
 //
 //	go test ./bench -bench Handler/read -cpuprofile /tmp/cpu
 func BenchmarkHandler(b *testing.B) {
@@ -54,7 +54,7 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
-// answered keeps only the status: a recorder would cost as much as the handler.
+// answered keeps only the status, because a recorder would cost as much as the handler.
 type answered struct {
 	head http.Header
 	code int
@@ -72,7 +72,7 @@ func ask(h http.Handler, method, path, body, token string) *answered {
 	return w
 }
 
-// inProcess is a server without a listener, and a token of the policy "bench".
+// inProcess returns a server without a listener, and a token with the policy "bench".
 func inProcess(b *testing.B, audited bool) (http.Handler, string) {
 	b.Helper()
 	dir := b.TempDir()

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	secrets    = 1000 // how many are read by turns
+	secrets    = 1000 // number of secrets, which are read in turns
 	secretBody = `{"data":{"username":"app","password":"correct-horse-battery-staple","host":"db.example.com"}}`
 	tokenBody  = `{"policies":["bench"],"ttl":"1h","display_name":"ci"}`
 )
@@ -52,7 +52,7 @@ func reads(ctx context.Context, b *bench, name, title string, audited bool, budg
 		var path [64]byte
 		return rendered(out, http.MethodGet, string(secretPath(path[:0], n+conn*61)), k.token, nil)
 	}
-	rates, err := turns(ctx, b, newLoad("keyturn", k.address, k.cmd.Process.Pid, b.conns, request), newLoad("bare", limit.address, limit.cmd.Process.Pid, b.conns, request))
+	rates, err := takeTurns(ctx, b, newLoad("keyturn", k.address, k.cmd.Process.Pid, b.conns, request), newLoad("bare", limit.address, limit.cmd.Process.Pid, b.conns, request))
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func reads(ctx context.Context, b *bench, name, title string, audited bool, budg
 }
 
 func benchWrite(ctx context.Context, b *bench) ([]result, error) {
-	// More secrets than are written: each is new. The server finds that out for itself.
+	// Every write is to a new secret.
 	name := func(out []byte, conn, n int) []byte {
 		out = strconv.AppendInt(append(out, "team/app-"...), int64(conn), 10)
 		return strconv.AppendInt(append(out, '-'), int64(n), 10)
@@ -73,11 +73,11 @@ func benchToken(ctx context.Context, b *bench) ([]result, error) {
 	return writes(ctx, b, writing{"token", "token create", "auth/token/create", name, tokenBody})
 }
 
-// writing is a load of requests that write.
+// writing is a load of write requests.
 type writing struct {
 	row, title string
-	folder     string                               // what each path begins with
-	name       func(out []byte, conn, n int) []byte // appends what follows it
+	folder     string                               // the beginning of each path
+	name       func(out []byte, conn, n int) []byte // appends the rest of the path
 	body       string
 }
 
@@ -87,12 +87,12 @@ func writes(ctx context.Context, b *bench, w writing) (out []result, err error) 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, k.stop()) }()
-	// The same for the one that works: what it commits and writes, byte by byte.
+	// The bare server that commits and audits the same bytes.
 	work := shape{Dir: filepath.Join(b.dir, w.row+"-bare"), Folder: "/v1/" + w.folder}
 	if err := os.Mkdir(work.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	names := [2]string{string(w.name(nil, b.conns, 0)), string(w.name(nil, b.conns+1, 0))} // not those that are measured
+	names := [2]string{string(w.name(nil, b.conns, 0)), string(w.name(nil, b.conns+1, 0))} // names that are not measured
 	if work.Commits, err = commitsOf(ctx, b, w.folder, names, []byte(w.body)); err != nil {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func writes(ctx context.Context, b *bench, w writing) (out []result, err error) 
 		var p [64]byte
 		return rendered(out, http.MethodPost, string(w.name(append(p[:0], w.folder...), conn, n)), k.token, []byte(w.body))
 	}
-	rates, err := turns(ctx, b, newLoad("keyturn", k.address, k.cmd.Process.Pid, b.conns, request), newLoad("bare that commits", committing.address, committing.cmd.Process.Pid, b.conns, request), newLoad("bare", idle.address, idle.cmd.Process.Pid, b.conns, request))
+	rates, err := takeTurns(ctx, b, newLoad("keyturn", k.address, k.cmd.Process.Pid, b.conns, request), newLoad("bare that commits", committing.address, committing.cmd.Process.Pid, b.conns, request), newLoad("bare", idle.address, idle.cmd.Process.Pid, b.conns, request))
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func writes(ctx context.Context, b *bench, w writing) (out []result, err error) 
 	}, nil
 }
 
-// sizes describes batches: how many operations, how many bytes.
+// sizes describes batches by their operations and bytes.
 func sizes(all []batch, name string) string {
 	text := ""
 	for _, c := range all {

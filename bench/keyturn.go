@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// patience is how long a start may take before it counts as failed.
+// patience limits a start.
 const patience = 60 * time.Second
 
 // A keyturn is one installation and its process.
@@ -32,7 +32,7 @@ type keyturn struct {
 	exited chan error
 }
 
-// newKeyturn makes an installation that has not been started.
+// newKeyturn creates an installation and does not start it.
 func newKeyturn(b *bench, name string) (*keyturn, error) {
 	k := &keyturn{dir: filepath.Join(b.dir, name), argv: []string{b.binary}}
 	if b.profile != "" {
@@ -79,13 +79,13 @@ func (k *keyturn) sealKey() string { return filepath.Join(k.dir, "seal.key") }
 func (k *keyturn) config() string  { return filepath.Join(k.dir, "keyturn.hcl") }
 func (k *keyturn) audit() string   { return filepath.Join(k.dir, "audit.log") }
 
-// start starts the process; it does not wait for it to answer.
+// start starts the process and does not wait for an answer.
 func (k *keyturn) start() error {
 	log, err := os.OpenFile(filepath.Join(k.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = log.Close() }() // the process has its own
+	defer func() { _ = log.Close() }() // the process has its own handle
 	argv := append(k.argv[:len(k.argv):len(k.argv)], "server", "-config", k.config())
 	k.cmd = exec.Command(argv[0], argv[1:]...)
 	k.cmd.Dir, k.cmd.Stdout, k.cmd.Stderr = k.dir, log, log
@@ -97,7 +97,7 @@ func (k *keyturn) start() error {
 	return nil
 }
 
-// await asks until the answer to a GET is 200.
+// await sends a GET until the answer is 200.
 func (k *keyturn) await(path string) error {
 	deadline := time.Now().Add(patience)
 	for {
@@ -118,13 +118,13 @@ func (k *keyturn) await(path string) error {
 	}
 }
 
-// The first asks whether the process answers at all, the second whether it serves.
+// The first path answers as soon as the process does, the second when it serves.
 const (
 	answers = "sys/health?sealedcode=200&uninitcode=200"
 	serves  = "auth/token/lookup-self"
 )
 
-// kill ends the process as kill -9 does; killing none is fine.
+// kill kills the process, if it runs.
 func (k *keyturn) kill() {
 	if k.cmd == nil {
 		return
@@ -134,7 +134,7 @@ func (k *keyturn) kill() {
 	k.cmd = nil
 }
 
-// stop ends the process as a supervisor does; stopping none is fine.
+// stop stops the process as a supervisor does, if it runs.
 func (k *keyturn) stop() error {
 	if k.cmd == nil {
 		return nil
@@ -152,7 +152,7 @@ func (k *keyturn) stop() error {
 	}
 }
 
-// ready starts a new installation and prepares it: a mount, a policy, a token.
+// ready starts a new installation with a mount, a policy and a token.
 func ready(b *bench, name string, audited bool) (*keyturn, error) {
 	k, err := newKeyturn(b, name)
 	if err != nil {
@@ -168,7 +168,7 @@ func ready(b *bench, name string, audited bool) (*keyturn, error) {
 	return k, nil
 }
 
-// policy of the token that asks.
+// policy is the policy of the client's token.
 const policy = `path "kv/*" { capabilities = ["create", "read", "update"] }
 path "auth/token/create" { capabilities = ["update"] }
 path "sys/leases/*" { capabilities = ["update"] }

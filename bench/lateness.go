@@ -19,15 +19,15 @@ import (
 )
 
 const (
-	// endingRate is how many leases end in a second, endingFor for how long.
+	// endingRate is the number of leases that expire in a second, endingFor the duration.
 	endingRate = 2000
 	endingFor  = 10 * time.Second
-	// answersIn is how long the target takes for each answer.
+	// answersIn is the time that the target takes for an answer.
 	answersIn = 5 * time.Millisecond
 )
 
-// benchLateness lets leases end at a steady rate, at a Redis whose answers are held back, and reads from the server's
-// own histogram how late their ends were begun.
+// benchLateness lets leases of a slow Redis expire at a steady rate, and reads from the server's
+// histogram how late their revocations begin.
 func benchLateness(ctx context.Context, b *bench) (out []result, err error) {
 	const title = "expiry lateness, p99, of 2000/s at a target of 5 ms"
 	target, err := redistest.New(redistest.Options{})
@@ -49,7 +49,7 @@ func benchLateness(ctx context.Context, b *bench) (out []result, err error) {
 	}
 	defer func() { err = errors.Join(err, k.stop()) }()
 	at := slow.l.Addr().(*net.TCPAddr)
-	if err := lendingRedis(k, at.IP.String(), at.Port); err != nil {
+	if err := configureRedis(k, at.IP.String(), at.Port); err != nil {
 		return nil, err
 	}
 	const n = int(endingRate * endingFor / time.Second)
@@ -83,7 +83,7 @@ func benchLateness(ctx context.Context, b *bench) (out []result, err error) {
 	return []result{r}, nil
 }
 
-// drain waits until no lease is left, and returns how long after first that was.
+// drain waits until there are no leases, and returns the time since first.
 func (k *keyturn) drain(ctx context.Context, first time.Time) (time.Duration, error) {
 	tick := time.NewTicker(time.Second / 2)
 	defer tick.Stop()
@@ -100,10 +100,10 @@ func (k *keyturn) drain(ctx context.Context, first time.Time) (time.Duration, er
 	return 0, errors.New("not all leases ended within two minutes")
 }
 
-// A bucket is one of a histogram: how many were at most so much.
+// A bucket is a bucket of a histogram: its upper bound and its count.
 type bucket struct{ bound, count float64 }
 
-// lateness reads the buckets of the server's histogram.
+// lateness returns the buckets of the server's histogram.
 func (k *keyturn) lateness() (all []bucket, err error) {
 	req, err := http.NewRequest(http.MethodGet, "http://"+k.address+"/v1/sys/metrics?format=prometheus", nil)
 	if err != nil {
@@ -137,7 +137,8 @@ func (k *keyturn) lateness() (all []bucket, err error) {
 	return all, lines.Err()
 }
 
-// quantile is the bound of the first bucket that holds the share q of what came between two readings.
+// quantile returns the upper bound of the bucket with the quantile q of the events between two
+// readings.
 func quantile(before, after []bucket, q float64) (bound float64, counted int) {
 	grown := func(i int) float64 { return after[i].count - before[i].count }
 	total := grown(len(after) - 1)
@@ -149,7 +150,7 @@ func quantile(before, after []bucket, q float64) (bound float64, counted int) {
 	return after[len(after)-1].bound, int(total)
 }
 
-// A delay passes connections on to a target, and holds each of its answers back.
+// A delay is a proxy that delays each answer of a target.
 type delay struct {
 	l  net.Listener
 	by atomic.Int64 // nanoseconds
@@ -169,7 +170,7 @@ func newDelay(target string) (*delay, error) {
 			}
 			far, err := net.Dial("tcp", target)
 			if err != nil {
-				_ = near.Close() // who dialed sees it
+				_ = near.Close() // the client sees it
 				continue
 			}
 			go d.pass(near, far)
@@ -180,7 +181,7 @@ func newDelay(target string) (*delay, error) {
 
 func (d *delay) pass(near, far net.Conn) {
 	go func() {
-		_, _ = io.Copy(far, near) // it ends with the connection
+		_, _ = io.Copy(far, near) // ends with the connection
 		_ = far.Close()
 	}()
 	buf := make([]byte, 32<<10)

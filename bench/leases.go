@@ -25,23 +25,23 @@ import (
 
 const (
 	fewLeases = 1000
-	// keptEvents is how many of the newest commits have their events kept.
+	// keptEvents is the number of newest commits whose events are kept.
 	keptEvents = 200_000
-	// settle is what a server gets to come to rest: it counts a million leases in 15 s after its start, and
-	// allocates meanwhile.
+	// settle is the time that a server gets to become idle. It counts a million leases in 15 s
+	// after its start, and allocates meanwhile.
 	settle = 25 * time.Second
 )
 
-// benchLeases compares a server that has few leases with one that has many.
+// benchLeases compares a server with few leases with one with many.
 func benchLeases(ctx context.Context, b *bench) ([]result, error) {
-	few, _, err := lent(ctx, b, "few", fewLeases)
+	few, _, err := withLeases(ctx, b, "few", fewLeases)
 	if err != nil {
 		return nil, err
 	}
 	if err := few.k.stop(); err != nil {
 		return nil, err
 	}
-	many, restarts, err := lent(ctx, b, "many", b.leases)
+	many, restarts, err := withLeases(ctx, b, "many", b.leases)
 	if err != nil {
 		return nil, err
 	}
@@ -59,16 +59,16 @@ func benchLeases(ctx context.Context, b *bench) ([]result, error) {
 	}, nil
 }
 
-// stock is a running server with leases, and what it costs.
+// stock is a running server with leases, and its costs.
 type stock struct {
 	k      *keyturn
-	memory int64 // resident
+	memory int64 // resident memory
 	disk   int64
 }
 
-// lent makes a server with n leases, and restarts it: after a stop and after
-// being killed, in milliseconds.
-func lent(ctx context.Context, b *bench, name string, n int) (*stock, [2]float64, error) {
+// withLeases creates a server with n leases, and measures its restart in milliseconds, after a
+// stop and after a kill.
+func withLeases(ctx context.Context, b *bench, name string, n int) (*stock, [2]float64, error) {
 	var restarts [2]float64
 	k, err := ready(b, name, true)
 	if err != nil {
@@ -93,7 +93,7 @@ func lent(ctx context.Context, b *bench, name string, n int) (*stock, [2]float64
 		if err != nil {
 			return nil, restarts, err
 		}
-		// Writes that a kill leaves to be replayed.
+		// After a kill, these writes are replayed.
 		if _, err := newLoad("keyturn", k.address, k.cmd.Process.Pid, b.conns, writeRequest(k)).run(ctx, b.round); err != nil {
 			return nil, restarts, err
 		}
@@ -119,7 +119,7 @@ func writeRequest(k *keyturn) func(b []byte, conn, n int) []byte {
 	}
 }
 
-// measure starts the server, lets it use some leases and settle.
+// measure starts the server, uses some leases and lets the server become idle.
 func (s *stock) measure(ctx context.Context, n int) error {
 	if _, err := started(s.k, serves); err != nil {
 		return err
@@ -142,7 +142,7 @@ func (s *stock) measure(ctx context.Context, n int) error {
 	return err
 }
 
-// resident is the memory of a process.
+// resident returns the memory of a process.
 func resident(pid int) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -157,11 +157,11 @@ func resident(pid int) (int64, error) {
 	return 0, errors.New("the system does not tell the memory of a process")
 }
 
-// used is the size of all files of a store, but for its reserve.
+// used returns the size of all files of a store without its reserve.
 func used(dir string) (total int64, err error) {
 	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // dropped meanwhile
+			return nil // deleted meanwhile
 		}
 		if err != nil || d.IsDir() || d.Name() == "BALLAST" {
 			return err
@@ -180,7 +180,7 @@ func used(dir string) (total int64, err error) {
 
 func leaseID(i int) string { return fmt.Sprintf("database/creds/app-%d/%024d", i%10, i) }
 
-// fill writes leases into the store of a server that does not run.
+// fill writes leases into the store of a stopped server.
 func fill(ctx context.Context, k *keyturn, mount string, n int) (err error) {
 	st, err := pebble.Open(ctx, pebble.Options{Path: k.store()})
 	if err != nil {
@@ -205,7 +205,7 @@ func fill(ctx context.Context, k *keyturn, mount string, n int) (err error) {
 	for w := range errs {
 		all.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n && errs[w] == nil; i = int(next.Add(1)) - 1 {
-				errs[w] = lend(ctx, m, mount, i)
+				errs[w] = grantLease(ctx, m, mount, i)
 			}
 		})
 	}
@@ -213,8 +213,7 @@ func fill(ctx context.Context, k *keyturn, mount string, n int) (err error) {
 	return errors.Join(errs...)
 }
 
-// eventOf is the event of a grant, as far as a server would still keep it: it
-// trims them as it goes.
+// eventOf returns the event of a grant, unless a server would have trimmed it.
 func eventOf(l *lease.Lease, n int) []storage.Op {
 	i, err := strconv.Atoi(l.ID[len(l.ID)-24:])
 	if err != nil || i < n-keptEvents {
@@ -224,8 +223,9 @@ func eventOf(l *lease.Lease, n int) []storage.Op {
 	return []storage.Op{storage.Append("event/", []byte(text))}
 }
 
-// lend reserves and grants lease i, of the form of PostgreSQL's, which ends in a month.
-func lend(ctx context.Context, m *lease.Manager, mount string, i int) error {
+// grantLease reserves and grants lease i, which has the form of a PostgreSQL lease and ends in a
+// month.
+func grantLease(ctx context.Context, m *lease.Manager, mount string, i int) error {
 	now := time.Now()
 	user := fmt.Sprintf("v-token-app-%d-%020d-%d", i%10, i, now.Unix())
 	r, err := m.Reserve(ctx, &lease.Lease{
@@ -240,7 +240,7 @@ func lend(ctx context.Context, m *lease.Manager, mount string, i int) error {
 	return err
 }
 
-// opened is the barrier of a server that does not run.
+// opened returns the barrier of a stopped server.
 func opened(ctx context.Context, k *keyturn, st storage.Store) (*barrier.Barrier, error) {
 	s, err := openSeal(k.sealKey())
 	if err != nil {

@@ -15,24 +15,24 @@ import (
 	"time"
 )
 
-// A load is requests over kept connections, each with one under way. The client
-// is written by hand: net/http's costs more than a bare server, and would make
-// every ratio look better than it is.
+// A load sends requests over kept connections, each with one request in flight. The client is
+// written by hand, because net/http's client costs more than a bare server, which would improve
+// every ratio.
 type load struct {
 	name    string
 	address string
-	pid     int // of the server
+	pid     int // the server's process
 	conns   int
 	// request appends request n of a connection to b.
 	request func(b []byte, conn, n int) []byte
-	from    []int // where each connection goes on
+	from    []int // the next request of each connection
 }
 
 func newLoad(name, address string, pid, conns int, request func(b []byte, conn, n int) []byte) *load {
 	return &load{name: name, address: address, pid: pid, conns: conns, request: request, from: make([]int, conns)}
 }
 
-// run asks for d and returns the answers per second.
+// run sends requests for d and returns the answers per second.
 func (l *load) run(ctx context.Context, d time.Duration) (float64, error) {
 	var all sync.WaitGroup
 	errs := make([]error, l.conns)
@@ -68,7 +68,7 @@ func (l *load) ask(ctx context.Context, conn int, until time.Time) error {
 	return ctx.Err()
 }
 
-// A connection is a kept one.
+// A connection is a kept connection.
 type connection struct {
 	conn net.Conn
 	in   *bufio.Reader
@@ -83,9 +83,9 @@ func dial(address string) (*connection, error) {
 	return &connection{conn: c, in: bufio.NewReaderSize(c, 16<<10)}, nil
 }
 
-func (c *connection) close() { _ = c.conn.Close() } // all answers are there
+func (c *connection) close() { _ = c.conn.Close() } // all answers have arrived
 
-// ask sends the request and returns the answer's body, which is good until the next one.
+// ask sends the request and returns the body of the answer, which is valid until the next call.
 func (c *connection) ask() ([]byte, error) {
 	if _, err := c.conn.Write(c.out); err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (c *connection) ask() ([]byte, error) {
 
 var contentLength = []byte("Content-Length: ")
 
-// answer reads one answer, which must be a success and say its length, and be less than the buffer.
+// answer reads one answer, which must be a success with a length, and fit into the buffer.
 func answer(in *bufio.Reader) ([]byte, error) {
 	line, err := in.ReadSlice('\n')
 	if err != nil {
@@ -131,7 +131,7 @@ func answer(in *bufio.Reader) ([]byte, error) {
 	return body, err
 }
 
-// rendered appends a request as a Go client sends it.
+// rendered appends a request in the form of Go's client.
 func rendered(b []byte, method, path, token string, body []byte) []byte {
 	b = append(b, method...)
 	b = append(b, " /v1/"...)
@@ -146,10 +146,10 @@ func rendered(b []byte, method, path, token string, body []byte) []byte {
 	return append(b, body...)
 }
 
-// turns runs the loads by turns, first once to warm up, and returns the rates
-// of each load in each round. What a request costs its server and this client in
-// processor time, which depends less on the machine's neighbours, goes to the log.
-func turns(ctx context.Context, b *bench, loads ...*load) ([][]float64, error) {
+// takeTurns runs the loads in turns, after a warm-up, and returns the rates of each load in each
+// round. It logs the processor time of a request in the server and this client, which depends less
+// on other loads of the machine.
+func takeTurns(ctx context.Context, b *bench, loads ...*load) ([][]float64, error) {
 	rates := make([][]float64, len(loads))
 	theirs, ours := make([]time.Duration, len(loads)), make([]time.Duration, len(loads))
 	asked := make([]int, len(loads))
@@ -175,7 +175,7 @@ func turns(ctx context.Context, b *bench, loads ...*load) ([][]float64, error) {
 	return rates, nil
 }
 
-// consumed is the processor time of a process so far; 0 where the system does not tell.
+// consumed returns the processor time of a process so far; 0 if the system does not report it.
 func consumed(pid int) time.Duration {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -191,7 +191,7 @@ func consumed(pid int) time.Duration {
 	return time.Duration(u+k) * tick
 }
 
-// compared is the row of a rate against another, of rounds by turns.
+// compared returns the row of a rate against another one, from rounds in turns.
 func compared(name string, ours, theirs []float64, budget float64) result {
 	ratios := make([]float64, len(ours))
 	for i := range ours {

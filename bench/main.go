@@ -1,14 +1,13 @@
-// Command bench measures keyturn against the limit: a bare net/http server that
-// answers the same bytes and does nothing, one that also commits the same keys
-// and writes the same audit bytes, and PostgreSQL's own pgbench. Absolute figures
-// drift with the machine and its neighbours, so each row is a ratio of runs that
-// take turns.
+// Command bench compares keyturn with a limit: a bare net/http server that sends the same bytes,
+// one that also commits the same keys and writes the same audit bytes, and PostgreSQL's own
+// pgbench. Each row is a ratio of runs in turns, because absolute figures depend on the machine
+// and its other loads.
 //
 //	go run ./bench -run read -rounds 5
 //
-// Each server is a process of its own; the client is in this one. keyturn runs as
-// users run it: pebble on a real disk, the seal "static", a token with a policy
-// that is not root's, and, where the row does not say otherwise, an audit file.
+// Each server is a process of its own; the client is in this process. keyturn runs as in
+// production: pebble on a real disk, the seal "static", a token with a policy that is not root's
+// and, unless the row says otherwise, an audit file.
 package main
 
 import (
@@ -26,7 +25,7 @@ import (
 	"time"
 )
 
-// A row measures one thing, or a few that share what has to be set up.
+// A row measures one thing, or several that share a setup.
 type row struct {
 	name string
 	what string
@@ -86,7 +85,7 @@ func run(ctx context.Context) error {
 	if b.dir, err = os.MkdirTemp(*dir, "kt-bench-"); err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(b.dir) }() // a leftover in the temporary folder harms nobody
+	defer func() { _ = os.RemoveAll(b.dir) }() // the system cleans its temporary folder
 	var all []result
 	for _, r := range chosen {
 		fmt.Fprintf(b.log, "%s …\n", r.what)

@@ -23,13 +23,13 @@ import (
 
 const (
 	pgWorkers  = 8
-	pgExisting = 1000 // roles that are there all along: creating and dropping slow down with them
+	pgExisting = 1000 // existing roles, because creating and dropping slow down with their number
 	pgCreate   = `CREATE ROLE "%s" WITH LOGIN PASSWORD '%s' VALID UNTIL '%s'`
 	pgDrop     = `DROP ROLE IF EXISTS "%s"`
 )
 
-// benchPostgres lends and revokes users of a real PostgreSQL, by turns with pgbench,
-// which creates and drops them with the same SQL.
+// benchPostgres issues and revokes users of a real PostgreSQL, in turns with pgbench, which
+// creates and drops them with the same SQL.
 func benchPostgres(ctx context.Context, b *bench) (out []result, err error) {
 	const title, budget = "PostgreSQL credentials, lent and revoked / pgbench", 0.95
 	pg, err := pgtest.New(pgtest.Options{Durable: true})
@@ -48,7 +48,7 @@ func benchPostgres(ctx context.Context, b *bench) (out []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, k.stop()) }()
-	if err := lending(k, pg); err != nil {
+	if err := configureRole(k, pg); err != nil {
 		return nil, err
 	}
 	script := filepath.Join(b.dir, "pgbench.sql")
@@ -60,7 +60,7 @@ func benchPostgres(ctx context.Context, b *bench) (out []result, err error) {
 	}
 	var ours, theirs []float64
 	for round := -1; round < b.rounds; round++ {
-		one, err := lendFor(ctx, k, 2*b.round)
+		one, err := issueFor(ctx, k, 2*b.round)
 		if err != nil {
 			return nil, err
 		}
@@ -75,7 +75,7 @@ func benchPostgres(ctx context.Context, b *bench) (out []result, err error) {
 	return []result{compared(title, ours, theirs, budget)}, nil
 }
 
-// populate makes the roles that both find there.
+// populate creates the existing roles.
 func populate(ctx context.Context, pg *pgtest.Server) error {
 	c, err := pgx.Connect(ctx, pg.DSN("postgres"))
 	if err != nil {
@@ -86,8 +86,8 @@ func populate(ctx context.Context, pg *pgtest.Server) error {
 	return errors.Join(err, c.Close(ctx))
 }
 
-// lending configures the connection and the role.
-func lending(k *keyturn, pg *pgtest.Server) error {
+// configureRole configures the connection and the role.
+func configureRole(k *keyturn, pg *pgtest.Server) error {
 	target := url.URL{Scheme: "postgresql", Host: pg.Addr(), Path: "/postgres", RawQuery: "sslmode=disable"}
 	admin := k.as(k.root)
 	return errors.Join(
@@ -104,22 +104,22 @@ func lending(k *keyturn, pg *pgtest.Server) error {
 	)
 }
 
-// lendFor lends and revokes for d and returns how many users came and went in a second.
-func lendFor(ctx context.Context, k *keyturn, d time.Duration) (float64, error) {
+// issueFor issues and revokes users for d and returns their number per second.
+func issueFor(ctx context.Context, k *keyturn, d time.Duration) (float64, error) {
 	var all sync.WaitGroup
 	counts, errs := make([]int, pgWorkers), make([]error, pgWorkers)
 	began := time.Now()
 	for w := range pgWorkers {
-		all.Go(func() { counts[w], errs[w] = lendUntil(ctx, k, began.Add(d)) })
+		all.Go(func() { counts[w], errs[w] = issueUntil(ctx, k, began.Add(d)) })
 	}
 	all.Wait()
 	return float64(sum(counts)) / time.Since(began).Seconds(), errors.Join(errs...)
 }
 
-var lentID = regexp.MustCompile(`"lease_id":"([^"]+)"`)
+var issuedID = regexp.MustCompile(`"lease_id":"([^"]+)"`)
 
-// lendUntil lends and revokes one after the other, over one connection.
-func lendUntil(ctx context.Context, k *keyturn, until time.Time) (n int, err error) {
+// issueUntil issues and revokes users one after the other, over one connection.
+func issueUntil(ctx context.Context, k *keyturn, until time.Time) (n int, err error) {
 	c, err := dial(k.address)
 	if err != nil {
 		return 0, err
@@ -131,7 +131,7 @@ func lendUntil(ctx context.Context, k *keyturn, until time.Time) (n int, err err
 		if err != nil {
 			return n, err
 		}
-		id := lentID.FindSubmatch(text)
+		id := issuedID.FindSubmatch(text)
 		if id == nil {
 			return n, fmt.Errorf("nothing was lent: %s", text)
 		}

@@ -7,7 +7,7 @@ import (
 	"errors"
 )
 
-// benchPostgres needs a server that it can start as another user.
+// benchPostgres needs a server that runs as another user.
 func benchPostgres(context.Context, *bench) ([]result, error) {
 	return nil, errors.New("the row postgres is measured on Unix alone")
 }

@@ -15,14 +15,16 @@ import (
 )
 
 const (
-	// fewThings is how many things rotate in the server that one with many is compared with.
+	// fewThings is the number of rotating objects of the server to compare with.
 	fewThings = 1000
-	// rotatingRate is how many rotations fall due in a second, rotatingFor for how long.
+	// rotatingRate is the number of rotations that become due in a second, rotatingFor the
+	// duration.
 	rotatingRate = 100
 	rotatingFor  = 30 * time.Second
-	// rotatingPeriod is after how long the things that rotate during the measurement do so for the first time.
+	// rotatingPeriod is the time until the first rotation of the objects that rotate during the
+	// measurement.
 	rotatingPeriod = 90 * time.Second
-	// beforeReading is what the last rotation gets until it is looked at.
+	// beforeReading is the time from the last rotation to its check.
 	beforeReading = 20 * time.Second
 )
 
@@ -44,7 +46,7 @@ func benchRotations(ctx context.Context, b *bench) (out []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, k.stop()) }()
-	if err := lendingRedis(k, target.Host, target.Port); err != nil {
+	if err := configureRedis(k, target.Host, target.Port); err != nil {
 		return nil, err
 	}
 	few, err := k.scheduled(ctx, 0, fewThings)
@@ -73,8 +75,8 @@ func benchRotations(ctx context.Context, b *bench) (out []result, err error) {
 	}, nil
 }
 
-// scheduled makes the static roles from one number up to another, which fall due in a month, and
-// returns the memory of the server at rest. Their users need not be there yet.
+// scheduled creates the static roles with the numbers from..to, which become due in a month, and
+// returns the memory of the idle server. Their users need not exist.
 func (k *keyturn) scheduled(ctx context.Context, from, to int) (int64, error) {
 	const workers = 32
 	err := inParallel(ctx, workers, from, to, func(i int) error {
@@ -94,8 +96,9 @@ func (k *keyturn) scheduled(ctx context.Context, from, to int) (int64, error) {
 	return resident(k.cmd.Process.Pid)
 }
 
-// lateRotations makes static roles at a steady rate, so that they fall due at one, and returns how many seconds after
-// its time each had its new password, in order. That includes the change itself.
+// lateRotations creates static roles at a steady rate, so that they become due at the same rate.
+// It returns, sorted, the seconds from the due time to the new password, which include the change
+// itself.
 func (k *keyturn) lateRotations(ctx context.Context, target *redistest.Server) ([]float64, error) {
 	const n = int(rotatingRate * rotatingFor / time.Second)
 	first := make([]rotated, n)
@@ -144,7 +147,7 @@ func (k *keyturn) lateRotations(ctx context.Context, target *redistest.Server) (
 	return late, nil
 }
 
-// rotated is what is read of the answer that gives a static role's password.
+// rotated is the part of the answer with a static role's password that the benchmark reads.
 type rotated struct {
 	Data struct {
 		At time.Time `json:"last_vault_rotation"`

@@ -15,6 +15,6 @@ type bench struct {
 	leases   int
 	expiring int
 	things   int
-	profile  string // folder; "": none
+	profile  string // the folder for profiles, or ""
 	log      io.Writer
 }

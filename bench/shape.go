@@ -26,7 +26,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// recorder is a store that remembers the batches of requests.
+// recorder is a store that records the batches of requests.
 type recorder struct {
 	storage.Store
 
@@ -57,8 +57,8 @@ func (r *recorder) during(f func() error) ([][]storage.Op, error) {
 	return r.batches, err
 }
 
-// commitsOf returns what a request commits that names folder+name, found out with a core in this process over a store
-// in memory. A second request, which names another thing if it names one, shows which parts of the keys are each time others.
+// commitsOf returns what a request for folder+name commits. It runs a core in this process over a
+// store in memory, and compares two requests to find the parts of the keys that differ.
 func commitsOf(ctx context.Context, b *bench, folder string, names [2]string, body []byte) ([]batch, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -74,7 +74,7 @@ func commitsOf(ctx context.Context, b *bench, folder string, names [2]string, bo
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	running.Go(func() { _ = c.Run(ctx) }) // it ends with our context
+	running.Go(func() { _ = c.Run(ctx) }) // ends with our context
 	const root = "hvs.root-token-of-the-bench"
 	if _, err := c.Init(ctx, core.InitRequest{RootToken: secret.Text(root)}); err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func commitsOf(ctx context.Context, b *bench, folder string, names [2]string, bo
 	return shaped(all, names)
 }
 
-// shaped tells the parts of the keys of two requests apart.
+// shaped compares the keys of two requests, and returns their constant and variable parts.
 func shaped(all [2][][]storage.Op, names [2]string) ([]batch, error) {
 	if len(all[0]) != len(all[1]) {
 		return nil, errors.New("two equal requests commit a different number of batches")
@@ -138,7 +138,7 @@ func shapedKey(o storage.Op, keys, names [2]string) written {
 	return w
 }
 
-// anySeal is a seal "static" with a key of its own.
+// anySeal returns a seal "static" with a new key.
 func anySeal(b *bench) (seal.Seal, error) {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails
@@ -174,7 +174,7 @@ func (k *keyturn) auditOf(ask func() error) ([]byte, error) {
 	return after[len(before):], nil
 }
 
-// timed is how long f takes.
+// timed returns the duration of f.
 func timed(f func() error) (time.Duration, error) {
 	began := time.Now()
 	err := f()

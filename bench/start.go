@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// benchStart starts a server that has nothing to remember, anew and again.
+// benchStart starts an empty server several times.
 func benchStart(ctx context.Context, b *bench) ([]result, error) {
 	var fresh, again []float64
 	for n := range 2*b.rounds + 1 {
@@ -34,13 +34,13 @@ func benchStart(ctx context.Context, b *bench) ([]result, error) {
 	}, nil
 }
 
-// started is how many milliseconds the start takes, to the first good answer.
+// started returns the milliseconds from the start to the first successful answer.
 func started(k *keyturn, path string) (float64, error) {
 	took, err := timed(func() error { return errors.Join(k.start(), k.await(path)) })
 	return float64(took) / float64(time.Millisecond), err
 }
 
-// bounded is the row of a figure that must not pass a limit.
+// bounded returns the row of a figure with a limit.
 func bounded(name string, got float64, unit string, limit float64) result {
 	return result{Row: name, Keyturn: got, Unit: unit, Budget: fmt.Sprintf("≤ %g", limit), Met: got <= limit, decimals: 1}
 }

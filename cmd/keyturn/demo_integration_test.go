@@ -9,13 +9,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestLong tells what takes its time: the scripts of testdata/integration.
+// TestLong runs the slow scripts, in testdata/integration.
 func TestLong(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/integration", RequireUniqueNames: true, RequireExplicitExec: true,
 		Condition: condition,
 		Setup: func(env *testscript.Env) error {
-			// PostgreSQL runs as another user, who cannot enter the script's own folder.
+			// PostgreSQL runs as another user, which cannot enter the folder of the script.
 			dir, err := os.MkdirTemp("", "keyturn-long-")
 			if err != nil {
 				return err

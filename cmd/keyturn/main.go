@@ -16,8 +16,7 @@ import (
 
 func main() { os.Exit(run()) }
 
-// run is the program: the first signal to stop cancels what runs, a second ends
-// it at once.
+// run is the program. The first signal to stop cancels ctx, the second ends the program.
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -25,7 +24,7 @@ func run() int {
 	return cli.Main(ctx, os.Args, environment())
 }
 
-// environment is what this binary is built with.
+// environment is the command line's environment of this binary.
 func environment() cli.Env {
 	return cli.Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Layout: server.Layout, Implements: server.Implements,

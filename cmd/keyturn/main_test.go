@@ -19,14 +19,13 @@ import (
 	"github.com/keyturn/keyturn/test/await"
 )
 
-// TestMain makes this test binary the programs that the scripts call.
+// TestMain runs this test binary as the programs that the scripts call.
 func TestMain(m *testing.M) {
 	program := func() { os.Exit(run()) }
 	testscript.Main(m, map[string]func(){"keyturn": program, "vault": program})
 }
 
-// TestScripts tells the product in scripts: each command against a development
-// server of its own.
+// TestScripts runs the scripts, each with its own development server.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -48,7 +47,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// condition knows [server] and [demo]: whether this binary has them.
+// condition implements [server] and [demo]: whether this binary has them.
 func condition(name string) (bool, error) {
 	switch name {
 	case "server":
@@ -59,9 +58,9 @@ func condition(name string) (bool, error) {
 	return false, fmt.Errorf("unknown condition %q", name)
 }
 
-// startdev starts a development server on a free port, with the root token
-// "root" and what flags the script adds, and waits until it answers. It sets
-// VAULT_ADDR and VAULT_TOKEN. The server ends with the script.
+// startdev starts a development server on a free port, with the root token "root" and the script's
+// flags, and waits until it answers. It sets VAULT_ADDR and VAULT_TOKEN. The server ends with the
+// script.
 func startdev(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("startdev: cannot be negated")
@@ -104,8 +103,7 @@ func freeAddress(ts *testscript.TestScript) string {
 	return l.Addr().String()
 }
 
-// accepts waits until a server listens. Who connects then is answered as soon as it
-// is ready.
+// accepts waits until a server listens. It answers a connection when it is ready.
 func accepts(address string, ended chan error) error {
 	late := time.After(await.Patience)
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -125,7 +123,7 @@ func accepts(address string, ended chan error) error {
 	}
 }
 
-// answers asks url until it answers with 200.
+// answers requests url until the answer is 200.
 func answers(url string, ended chan error) error {
 	late := time.After(await.Patience)
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -151,8 +149,7 @@ func answers(url string, ended chan error) error {
 	}
 }
 
-// setout puts the last standard output, without spaces around it, into an
-// environment variable.
+// setout sets an environment variable to the last standard output, without surrounding spaces.
 func setout(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: setout NAME")

@@ -16,9 +16,9 @@ import (
 	"github.com/keyturn/keyturn/internal/cli"
 )
 
-// policyLines are a line for each command that talks to a server. Behind a bar
-// stand lines that the root token runs first. A line that ends in ~ does not come
-// to its later requests in this test, so that less may be enough.
+// policyLines has a line for each command that calls a server. After a bar are lines that the root
+// token runs first. A ~ at the end means that the line does not send its later requests in this
+// test, so that a smaller policy may suffice.
 var policyLines = []string{
 	"read sys/mounts",
 	"read sys/audit",
@@ -52,7 +52,7 @@ var policyLines = []string{
 	"kv metadata delete secret/a | kv put secret/a x=1",
 	"kv enable-versioning two | secrets enable -path=two -version=1 kv",
 	"rotate now x", "rotate rollback x", "rotate pause x", "rotate resume x", "rotate plan x", "rotate history x", "rotate status x", "rotate orphans x", "recipe list", "recipe show http-demo",
-	"rotate status ~", // there is no key to read
+	"rotate status ~", // no key exists
 	"login token=TOKEN -no-store",
 	"token create -ttl=1h",
 	"token create -orphan -ttl=1h",
@@ -72,8 +72,8 @@ var policyLines = []string{
 	"operator seal",
 }
 
-// TestOutputPolicyIsEnough: a token with the policy that -output-policy prints, and
-// no other, may run the command; with one capability less, it may not.
+// TestOutputPolicyIsEnough checks that a token with only the policy that -output-policy prints may
+// run the command, and that with one capability less it may not.
 func TestOutputPolicyIsEnough(t *testing.T) {
 	if environment().Server == nil {
 		t.Skip("this binary is built without a server: nothing here was tested")
@@ -105,7 +105,7 @@ func TestOutputPolicyIsEnough(t *testing.T) {
 		prepare := func() {
 			for step := range strings.SplitSeq(setup, " | ") {
 				if step != "" {
-					run("root", step) // where it is done already, it fails
+					run("root", step) // it fails if it is done already
 				}
 			}
 		}
@@ -137,7 +137,7 @@ func TestOutputPolicyIsEnough(t *testing.T) {
 	}
 }
 
-// commandOf is the command of a line: its words up to what is no name of one.
+// commandOf returns the command of a line: its words up to the first that names none.
 func commandOf(line string) string {
 	best := ""
 	for _, page := range cli.Pages(context.Background(), environment()) {
@@ -148,11 +148,11 @@ func commandOf(line string) string {
 	return best
 }
 
-// granting is a block of a printed policy.
+// granting matches a block of a printed policy.
 var granting = regexp.MustCompile(`(?m)^(#.*\n)?path (".*") \{\n  capabilities = \[(.*)\]\n\}`)
 
-// lessThan are the policies that lack one capability of a policy: those of a
-// write together. Blocks that say that nobody needs them count for nothing.
+// lessThan returns the policies that lack one capability, or both of a write. It ignores blocks
+// that say that they are not needed.
 func lessThan(policy string) []string {
 	var all []string
 	for _, block := range granting.FindAllStringSubmatch(policy, -1) {
@@ -173,7 +173,7 @@ func lessThan(policy string) []string {
 	return all
 }
 
-// developmentServer starts one and returns its address.
+// developmentServer starts a development server and returns its address.
 func developmentServer(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -199,7 +199,7 @@ func developmentServer(t *testing.T) string {
 	return "http://" + address
 }
 
-// write sends a request of the root token's and returns the body of the answer.
+// write sends a request with the root token and returns the body of the answer.
 func write(t *testing.T, address, method, path, body string) string {
 	t.Helper()
 	status, answer := rawRequest(t, strings.TrimPrefix(address, "http://"), method, "/v1/"+path, "root", body)

@@ -12,12 +12,11 @@ import (
 	"time"
 )
 
-// canary is what nobody but root may read.
+// canary is a secret that only root may read.
 const canary = "CANARY-d41d8cd98f00"
 
-// pathServer starts a development server with a canary at secret/denied/a and
-// a token whose policy allows everything below secret/ but that. It returns
-// the address and the token.
+// pathServer starts a development server with a canary at secret/denied/a, and a token whose
+// policy allows everything below secret/ except that. It returns the address and the token.
 func pathServer(f *testing.F) (address, token string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -58,7 +57,7 @@ func pathServer(f *testing.F) (address, token string) {
 	return address, token
 }
 
-// rawRequest sends a request whose target nobody has cleaned.
+// rawRequest sends a request with an unmodified target.
 func rawRequest(t testing.TB, address, method, target, token, body string) (int, string) {
 	c, err := net.DialTimeout("tcp", address, 5*time.Second)
 	if err != nil {
@@ -68,7 +67,7 @@ func rawRequest(t testing.TB, address, method, target, token, body string) (int,
 	fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX-Vault-Token: %s\r\nContent-Length: %d\r\n\r\n%s", method, target, token, len(body), body)
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
-		return 0, "" // the server hung up on what is no HTTP
+		return 0, "" // the server closes the connection if it is no HTTP
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
@@ -78,8 +77,8 @@ func rawRequest(t testing.TB, address, method, target, token, body string) (int,
 	return resp.StatusCode, string(text)
 }
 
-// FuzzPolicyPath: however a path is written, what the policy denies is not
-// read. Negative tests of CVE-2026-3605, CVE-2026-63131 and CVE-2026-89322.
+// FuzzPolicyPath checks that no spelling of a path reads what the policy denies. It is the
+// negative test of CVE-2026-3605, CVE-2026-63131 and CVE-2026-89322.
 func FuzzPolicyPath(f *testing.F) {
 	address, token := pathServer(f)
 	if status, body := rawRequest(f, address, "GET", "/v1/secret/data/open/a", token, ""); status != 200 {

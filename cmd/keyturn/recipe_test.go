@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// A live test of a recipe retires its key also where nobody reads what it prints any more, as in
-// a pipe to head, and where its terminal is closed.
+// TestLiveTrialOutlivesItsReader checks that a live test of a recipe retires its key even if the
+// reader of its output has gone, as with head, or its terminal is closed.
 func TestLiveTrialOutlivesItsReader(t *testing.T) {
 	for name, end := range map[string]func(out io.Closer, p *os.Process){
 		"a closed pipe":     func(out io.Closer, _ *os.Process) { out.Close() },

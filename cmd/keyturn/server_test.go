@@ -15,21 +15,20 @@ import (
 	"github.com/keyturn/keyturn/test/await"
 )
 
-// A running server of a script.
+// A running is a server of a script.
 type running struct {
 	process *os.Process
 	ended   chan error
 	log     *os.File
 }
 
-// servers holds the one of each script.
+// servers maps each script to its server.
 var servers sync.Map // *testscript.TestScript → *running
 
-// startserver starts `keyturn server` with the configuration files that the
-// script names and a listener on a free port, and waits until it answers,
-// sealed or not. It sets VAULT_ADDR. Its log is server.log, from one start to
-// the next. Negated, it wants the server to end with an error, which is then
-// in server.log.
+// startserver starts `keyturn server` with the configuration files that the script names and a
+// listener on a free port, and waits until it answers, sealed or not. It sets VAULT_ADDR. All
+// starts log to server.log. Negated, the server must end with an error, which is then in
+// server.log.
 func startserver(ts *testscript.TestScript, neg bool, args []string) {
 	if _, busy := servers.Load(ts); busy && !neg {
 		ts.Fatalf("startserver: the script has a server already")
@@ -83,8 +82,8 @@ func (r *running) wantFailure(ts *testscript.TestScript) {
 	}
 }
 
-// stopserver ends the script's server: with SIGTERM, which it must obey
-// without an error, or with what `stopserver -KILL` does.
+// stopserver stops the script's server with SIGTERM, after which it must end without an error, or
+// kills it with `stopserver -KILL`.
 func stopserver(ts *testscript.TestScript, neg bool, args []string) {
 	got, ok := servers.LoadAndDelete(ts)
 	if !ok || neg {

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// typings are what a person types, with tabs, and what is executed then.
+// typings are inputs with tabs, and what is executed.
 var typings = []struct{ keys, want string }{
 	{"keyturn kv ge\t -field=a secret/to\t\r", "top-value"},
 	{"keyturn kv get -fi\ta -mount=se\t folder/o\t\r", "one-value"},
@@ -27,7 +27,7 @@ var typings = []struct{ keys, want string }{
 	{"keyturn kv get -field=a secret/folder/two\t\r", "two-value"},
 }
 
-// TestShells installs the completion and types at bash, zsh and fish.
+// TestShells installs the completion and types commands in bash, zsh and fish.
 func TestShells(t *testing.T) {
 	address := developmentServer(t)
 	for path, value := range map[string]string{"top": "top-value", "folder/one": "one-value", "folder/two words $(touch x)": "two-value"} {
@@ -48,7 +48,7 @@ func TestShells(t *testing.T) {
 	}
 }
 
-// A typist sits at a shell in a terminal.
+// A typist types into a shell in a terminal.
 type typist struct {
 	t        *testing.T
 	terminal *os.File
@@ -56,14 +56,15 @@ type typist struct {
 	seen     bytes.Buffer
 }
 
-// newTypist gives a new user a home with the completion and starts the shell.
+// newTypist creates a home folder with the completion and starts the shell.
 func newTypist(t *testing.T, shell, address string) *typist {
 	home := t.TempDir()
-	// Where this folder is missing, fish fills it in the background, also while the test removes what it has made.
+	// If this folder is missing, fish fills it in the background, even while the test removes its
+	// files.
 	if err := os.MkdirAll(filepath.Join(home, ".local", "share", "fish", "generated_completions"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	program := filepath.Join(home, "my bin", "keyturn") // this test binary is keyturn under that name
+	program := filepath.Join(home, "my bin", "keyturn") // the test binary is keyturn under this name
 	copyProgram(t, program)
 	env := []string{"HOME=" + home, "SHELL=" + shell, "TERM=xterm", "PATH=" + filepath.Dir(program) + ":/usr/bin:/bin",
 		"VAULT_ADDR=" + address, "VAULT_TOKEN=root", "PS1=ready> ", "LC_ALL=C.UTF-8"}
@@ -92,7 +93,7 @@ func newTypist(t *testing.T, shell, address string) *typist {
 	return s
 }
 
-// watch reads the terminal until it closes, and answers what fish asks it.
+// watch reads the terminal until it closes, and answers the queries of fish.
 func (s *typist) watch() {
 	buffer := make([]byte, 4096)
 	for {
@@ -111,7 +112,7 @@ func (s *typist) watch() {
 	}
 }
 
-// types types and waits for what is printed then.
+// types types keys and waits for the output.
 func (s *typist) types(keys, want string) {
 	s.t.Helper()
 	s.mu.Lock()
@@ -140,7 +141,7 @@ func (s *typist) text() string {
 	return s.seen.String()
 }
 
-// copyProgram copies this program: under another name it is another one.
+// copyProgram copies this program, because its name decides what it does.
 func copyProgram(t *testing.T, to string) {
 	self, err := os.Executable()
 	if err != nil {
@@ -158,7 +159,7 @@ func copyProgram(t *testing.T, to string) {
 	}
 }
 
-// openTerminal makes a terminal: our end, and the one that a program has.
+// openTerminal opens a pseudo terminal: our end, and the program's.
 func openTerminal(t *testing.T) (ours, inner *os.File) {
 	ours, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {

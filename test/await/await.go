@@ -1,5 +1,5 @@
-// Package await waits in tests for a condition, and is generous: a test that runs on a machine with ten times
-// more work than processors is slow, not broken.
+// Package await waits for conditions in tests. Its limit is generous, because a test on an
+// overloaded machine is slow, not broken.
 package await
 
 import (
@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// Patience is how long anything that should happen soon may take on a busy machine. Only a test that fails
-// waits that long: each wait ends at its condition.
+// Patience limits anything that should happen soon. Only a failing test waits that long, because
+// each wait ends when its condition is true.
 const Patience = 2 * time.Minute
 
-// Eventually asks until the answer is yes, and fails the test if it is not within [Patience]. what says what is
-// waited for.
+// Eventually calls yes until it returns true, and fails the test after [Patience]. what describes
+// the condition.
 func Eventually(t testing.TB, what string, yes func() bool) {
 	t.Helper()
 	if !Soon(yes) {
@@ -20,7 +20,8 @@ func Eventually(t testing.TB, what string, yes func() bool) {
 	}
 }
 
-// Soon asks until the answer is yes, and says whether it was within [Patience]. It is for what has no test at hand.
+// Soon calls yes until it returns true, and reports whether it did within [Patience]. It is for
+// code without a test.
 func Soon(yes func() bool) bool {
 	deadline := time.Now().Add(Patience)
 	for wait := 2 * time.Millisecond; !yes(); wait = min(2*wait, 100*time.Millisecond) {
@@ -32,8 +33,9 @@ func Soon(yes func() bool) bool {
 	return true
 }
 
-// Within returns what f returned if that was before until, and nil if it was later: what f tried may have ended by
-// itself since. It is for what holds only for a few seconds, such as the login of a user with a short lease.
+// Within returns the error of f if f returned before until, and nil otherwise, because what f
+// tried may have ended meanwhile. It is for what is valid only for seconds, such as a login with a
+// short lease.
 func Within(until time.Time, f func() error) error {
 	err := f()
 	if time.Now().After(until) {

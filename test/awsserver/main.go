@@ -1,6 +1,7 @@
-// Command awsserver serves the IAM and STS calls of AWS on a port of the loopback interface, with one
-// administrator, for tests that run other programs. It prints its address, and ends with its input: a shell gives what it starts
-// in the background an empty one, so there write "sleep infinity | awsserver &".
+// Command awsserver serves the IAM and STS calls of AWS on a port of the loopback interface, with
+// one administrator, for tests that run other programs. It prints its address and ends with its
+// standard input. Shells give background programs an empty input, so write "sleep infinity |
+// awsserver &" there.
 //
 //	awsserver [-listen 127.0.0.1:0] [-key AKIA… -secret …] [-lag 0s] [-mfa]
 package main

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// neverCompared are fields that say which build or host answered, not how the API behaves.
+// neverCompared are fields about the build or host, not the behaviour of the API.
 var neverCompared = []string{
 	"request_id", "warnings", "errors", "mount_type", "data.mount_type", "wrap_info.wrapped_accessor", "auth.mfa_requirement",
 	"data.*.running_plugin_version", "data.*.running_sha256", "data.*.plugin_version", "data.*.deprecation_status",
@@ -17,7 +17,7 @@ var neverCompared = []string{
 	"data.*.external_entropy_access", "data.external_entropy_access", "data.*.config.listing_visibility",
 }
 
-// compare lists in what an answer departs from what the reference answered.
+// compare returns the differences between an answer and that of the reference.
 func compare(st *Step, got *Answer) []string {
 	if st.Want.Status != got.Status {
 		return []string{fmt.Sprintf("status: want %d, got %d %s", st.Want.Status, got.Status, short(got.Body))}
@@ -51,14 +51,14 @@ func compare(st *Step, got *Answer) []string {
 func clone(x any) any {
 	b, err := json.Marshal(x)
 	if err != nil {
-		return nil // it was read from JSON
+		return nil // it was decoded from JSON
 	}
 	var y any
 	_ = json.Unmarshal(b, &y)
 	return y
 }
 
-// drop removes a field, where * stands for all fields of an object.
+// drop removes a field; * stands for all fields of an object.
 func drop(x any, path []string) {
 	m, ok := x.(map[string]any)
 	if !ok || len(path) == 0 {
@@ -99,7 +99,7 @@ func walk(at string, want, got any, found *[]string) {
 	}
 }
 
-// stands says whether want is a marker that stands for any text.
+// stands reports whether want is a marker for any text.
 func stands(want, got any) bool {
 	text, ok := got.(string)
 	return ok && text != "" && (want == "<random>" || want == "<token>" || want == "<text>")

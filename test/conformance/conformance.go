@@ -1,12 +1,12 @@
-// Package conformance replays suites of HTTP exchanges against a server that speaks Vault's HTTP API, and compares
-// each answer with the one that a reference server gave.
+// Package conformance replays suites of HTTP exchanges against a server with Vault's HTTP API, and
+// compares each answer with that of a reference server.
 //
-// A suite is a JSON file in testdata. Each of its steps sends one request; "capture" saves values of the answer as
-// variables for later steps ("{{$name}}" in a path, a body, a header or a token). "want" is what the reference
-// answered, in a normal form: what differs from run to run (times, ids, tokens, passwords) is replaced by a marker
-// that says only its form, such as "<uuid>". The texts of errors, warnings and descriptions are each server's own:
-// they are not recorded, and of an error only its status and its form are compared. A server may say more than the
-// reference does, so that fields which only its answer has are let pass.
+// A suite is a JSON file in testdata. Each of its steps sends one request. "capture" saves values
+// of the answer as variables for later steps ("{{$name}}" in a path, a body, a header or a token).
+// "want" is the answer of the reference in a normal form: values that differ from run to run
+// (times, IDs, tokens, passwords) are replaced by a marker of their form, such as "<uuid>". Texts
+// of errors, warnings and descriptions are not recorded; of an error, only status and form are
+// compared. Fields that only our answer has are allowed.
 package conformance
 
 import (
@@ -41,7 +41,7 @@ func Load(path string) (*Suite, error) {
 	return &s, nil
 }
 
-// Label names the step for a person: its method and path, and its name where it has one.
+// Label returns a description of the step: method, path and name.
 func (s *Step) Label() string {
 	label := s.Method + " " + s.Path
 	if s.Name != "" {
@@ -50,8 +50,8 @@ func (s *Step) Label() string {
 	return label
 }
 
-// Replay sends the step's request, and returns in what the answer departs from the recorded one: nothing, if the
-// server answers as the reference did.
+// Replay sends the request of a step, and returns the differences between the answer and the
+// recorded one.
 func (s *Session) Replay(ctx context.Context, st *Step) ([]string, error) {
 	select {
 	case <-time.After(time.Duration(st.SleepMS) * time.Millisecond):
@@ -65,7 +65,7 @@ func (s *Session) Replay(ctx context.Context, st *Step) ([]string, error) {
 	return compare(st, got), nil
 }
 
-// client does not follow redirects: the suites record them.
+// client does not follow redirects, because the suites record them.
 var client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
 func (s *Session) send(ctx context.Context, st *Step) (*Answer, error) {

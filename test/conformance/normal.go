@@ -14,7 +14,8 @@ var (
 	accessorForm = regexp.MustCompile(`^([a-z0-9_-]+)_[0-9a-f]{8}$`)
 )
 
-// normal replaces what differs from run to run by a marker of its form, and the value of a variable by its name.
+// normal replaces values that differ from run to run by a marker of their form, and values of
+// variables by their names.
 func (s *Session) normal(x any) any {
 	names := map[string]string{}
 	for k, v := range s.Vars {
@@ -60,7 +61,7 @@ func normalNumber(n float64, key string) any {
 			return "<unix time>"
 		}
 	case "ttl", "lease_duration", "creation_ttl":
-		// These count down while the suite runs.
+		// These values decrease while the suite runs.
 		if n > 30 && int64(n)%10 != 0 {
 			return float64((int64(n) + 9) / 10 * 10)
 		}

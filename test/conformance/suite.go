@@ -22,29 +22,29 @@ type Step struct {
 	Token      string            `json:"token,omitempty"` // "" is the root token, "none" sends none
 	Headers    map[string]string `json:"headers,omitempty"`
 	Body       json.RawMessage   `json:"body,omitempty"`
-	Raw        string            `json:"raw,omitempty"`         // a body that is sent as it stands
-	Capture    map[string]string `json:"capture,omitempty"`     // variables, and where in the answer they are
-	Only       []string          `json:"only,omitempty"`        // compares these fields alone
-	Ignore     []string          `json:"ignore,omitempty"`      // does not compare these: dotted paths, * for one segment
-	StatusOnly bool              `json:"status_only,omitempty"` // compares no body
+	Raw        string            `json:"raw,omitempty"`         // a body that is sent unchanged
+	Capture    map[string]string `json:"capture,omitempty"`     // variables and their places in the answer
+	Only       []string          `json:"only,omitempty"`        // compares only these fields
+	Ignore     []string          `json:"ignore,omitempty"`      // ignores these: dotted paths, * for one segment
+	StatusOnly bool              `json:"status_only,omitempty"` // compares only the status
 	SleepMS    int               `json:"sleep_ms,omitempty"`    // a pause before the request, in milliseconds
 	Want       *Answer           `json:"want,omitempty"`
 }
 
-// An Answer is a status with a body in its normal form.
+// An Answer is a status with a body in normal form.
 type Answer struct {
 	Status int `json:"status"`
 	Body   any `json:"body,omitempty"`
 }
 
-// A Session replays steps against one server and keeps the variables that they capture.
+// A Session replays steps against one server and keeps their variables.
 type Session struct {
 	Address string // http://host:port
 	Root    string // the root token
 	Vars    map[string]string
 }
 
-// lookup returns what stands at a dotted path, or nil.
+// lookup returns the value at a dotted path, or nil.
 func lookup(x any, path string) any {
 	for p := range strings.SplitSeq(path, ".") {
 		switch t := x.(type) {

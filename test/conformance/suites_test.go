@@ -17,8 +17,9 @@ import (
 	"github.com/keyturn/keyturn/test/pgtest"
 )
 
-// unbuilt are suites about what Keyturn does not have yet. One that passes has no place here.
-var unbuilt = map[string]string{
+// unsupported are the suites about features that Keyturn does not have yet. A suite that passes
+// must not be in it.
+var unsupported = map[string]string{
 	"approle-userpass": "the login methods approle and userpass are not implemented yet",
 	"login-config":     "login methods besides tokens are not implemented yet",
 	"identity":         "entities and groups are not implemented yet",
@@ -27,7 +28,7 @@ var unbuilt = map[string]string{
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
-// TestSuites replays each suite against a development server, with a PostgreSQL and an AWS of its own.
+// TestSuites replays each suite against a development server with its own PostgreSQL and AWS.
 func TestSuites(t *testing.T) {
 	server := harness.Dev(t)
 	vars := map[string]string{"postgres": pgtest.Start(t, pgtest.Options{}).Addr() + "/postgres", "aws": startAWS(t)}
@@ -47,10 +48,10 @@ func TestSuites(t *testing.T) {
 	}
 }
 
-// replay replays a suite, each step as a subtest. A suite about what is not built is replayed, too: once all of it
-// passes, it is to be taken from the list.
+// replay replays a suite, with a subtest for each step. It also replays unsupported suites. If one
+// passes, it must be removed from the list.
 func replay(t *testing.T, s *Session, name string, suite *Suite) {
-	why, absent := unbuilt[name]
+	why, absent := unsupported[name]
 	good := 0
 	for _, st := range suite.Steps {
 		departs, err := s.Replay(t.Context(), st)
@@ -77,8 +78,8 @@ func replay(t *testing.T, s *Session, name string, suite *Suite) {
 	}
 }
 
-// startAWS starts a server of AWS's IAM and STS calls that knows the administrator and the roles of the suites, and
-// returns its address.
+// startAWS starts a server of AWS's IAM and STS calls with the administrator and the roles of the
+// suites, and returns its address.
 func startAWS(t *testing.T) string {
 	t.Helper()
 	a := awsserver.New(awsserver.Options{})

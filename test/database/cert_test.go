@@ -27,7 +27,7 @@ import (
 	"github.com/keyturn/keyturn/test/tlstest"
 )
 
-// held is a certificate that was given out.
+// held is an issued certificate.
 type held struct{ name, certificate, key, lease string }
 
 func (w *world) hold(path string) held {
@@ -43,7 +43,7 @@ func (w *world) hold(path string) held {
 	return h
 }
 
-// files writes a certificate as a client wants it.
+// files writes the certificate and key to files.
 func (h held) files(t *testing.T) (cert, key string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -67,7 +67,7 @@ func (h held) tls(t *testing.T, ca string) *tls.Config {
 	return &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", Certificates: []tls.Certificate{pair}}
 }
 
-// signedBy is the configuration of credentials by an authority.
+// signedBy returns the configuration of certificates that an authority signs.
 func signedBy(t *testing.T, f tlstest.Files, more fields) fields {
 	t.Helper()
 	key, err := os.ReadFile(f.Key)
@@ -96,7 +96,7 @@ CREATE ROLE svc LOGIN IN ROLE by_certificate; CREATE ROLE outside LOGIN PASSWORD
 	return &place{world: w}, f
 }
 
-// enters logs in to PostgreSQL by a certificate, as a user.
+// enters logs in to PostgreSQL with a certificate, as a user.
 func (w *world) enters(h held, as, ca string) error {
 	w.t.Helper()
 	config, err := pgx.ParseConfig("postgresql://" + w.pg.Addr() + "/postgres")
@@ -113,7 +113,8 @@ func (w *world) enters(h held, as, ca string) error {
 	return err
 }
 
-// Users of PostgreSQL log in by the certificate that was lent to them, by no other, and not after they were revoked.
+// TestPostgresCertificates checks that a user of PostgreSQL can log in only with its issued
+// certificate, and not after the revocation.
 func TestPostgresCertificates(t *testing.T) {
 	w, f := hostssl(t)
 	role := fields{
@@ -159,7 +160,9 @@ func TestPostgresCertificates(t *testing.T) {
 	}
 }
 
-// A static user's certificate turns, and is proven by a login: one of an authority that the server does not know is not given out.
+// TestPostgresStaticCertificate checks that the certificate of a static role is rotated and
+// verified by a login. A certificate of an authority that the server does not know is not
+// published.
 func TestPostgresStaticCertificate(t *testing.T) {
 	w, f := hostssl(t)
 	static := fields{"db_name": "production", "username": "svc", "rotation_period": "1h"}
@@ -180,7 +183,7 @@ func TestPostgresStaticCertificate(t *testing.T) {
 	if a := w.Must(t, route.Read, "static-roles/app-svc", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "the certificate before is taken by the database until") {
 		t.Errorf("warnings %q, want one of the certificate before", a.Warnings)
 	}
-	// One that the server asks for a password cannot be tried, and that is said.
+	// A user that the server asks for a password cannot be tested, and the answer says so.
 	w.Must(t, route.Write, "static-roles/app-outside", w.with(static, w.with(signedBy(t, f, nil), fields{"username": "outside"})))
 	if a := w.Must(t, route.Read, "static-roles/app-outside", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "give it a line hostssl") {
 		t.Errorf("warnings %q, want one of pg_hba.conf", a.Warnings)
@@ -205,7 +208,7 @@ CREATE USER 'svc'@'%' REQUIRE SUBJECT '/CN=nobody'; CREATE USER 'strange'@'%' RE
 	return &place{world: w}, s, f
 }
 
-// entersMaria logs in to MariaDB by a certificate, as a user, or without one.
+// entersMaria logs in to MariaDB as a user, with or without a certificate.
 func entersMaria(t *testing.T, s *mariatest.Server, h held, as, ca string) error {
 	t.Helper()
 	config := driver.NewConfig()
@@ -224,7 +227,8 @@ func entersMaria(t *testing.T, s *mariatest.Server, h held, as, ca string) error
 	return db.PingContext(ctx)
 }
 
-// Accounts of MariaDB are bound to the subject of the certificate that was lent with them.
+// TestMariaCertificates checks that an account of MariaDB requires the subject of its issued
+// certificate.
 func TestMariaCertificates(t *testing.T) {
 	w, s, f := mariaTLS(t)
 	role := w.with(signedBy(t, f, nil), fields{"db_name": "production", "default_ttl": "1m", "max_ttl": "1h"})
@@ -263,7 +267,8 @@ func TestMariaCertificates(t *testing.T) {
 	}
 }
 
-// A turn of a static account binds it to the next certificate, and the one before is dead at once.
+// TestMariaStaticCertificate checks that a rotation binds the account to the new certificate, and
+// that the old one is dead immediately.
 func TestMariaStaticCertificate(t *testing.T) {
 	w, s, f := mariaTLS(t)
 	if a := w.Must(t, route.Write, "static-roles/app-strange", w.with(signedBy(t, tlstest.Certificates(t), nil), fields{

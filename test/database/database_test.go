@@ -22,7 +22,7 @@ import (
 
 type fields = map[string]any
 
-// The guide's statements. The second fails once public holds a table.
+// The guide's statements. The second one fails if the schema public has a table.
 const (
 	creation   = `CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO "{{name}}";`
 	revocation = `DROP ROLE IF EXISTS "{{name}}";`
@@ -55,7 +55,7 @@ func open(t *testing.T, c enginetest.Config) *world {
 	return w
 }
 
-func (w *world) lend(role string) (name, password, lease string) {
+func (w *world) issue(role string) (name, password, lease string) {
 	w.t.Helper()
 	a := w.Must(w.t, route.Read, "creds/"+role, nil)
 	return a.Data["username"].(string), a.Data["password"].(string), a.Lease.ID
@@ -71,17 +71,17 @@ func (w *world) login(name, password string) error {
 	return err
 }
 
-// users are those that were lent and are in the database.
+// users returns the number of issued users in the database.
 func (w *world) users() int64 {
 	return w.pg.Int(w.t, "postgres", "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'v-%'")
 }
 
-// A renewed user logs in after its first TTL, and is gone after its last; the
-// role then tells that its statements do not suffice.
+// TestGuideRole checks that a renewed user can log in after its first TTL and is gone after its
+// last. The role then says that its statements do not suffice.
 func TestGuideRole(t *testing.T) {
 	w := open(t, enginetest.Config{})
 	asked := time.Now()
-	name, password, id := w.lend("app-readonly")
+	name, password, id := w.issue("app-readonly")
 	login := func() error { return w.login(name, password) }
 	if err := await.Within(asked.Add(3*time.Second), login); err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestGuideRole(t *testing.T) {
 		t.Errorf("warnings %q, want one of 2BP01", a.Warnings)
 	}
 	w.Must(t, route.Write, "roles/app-readonly", fields{"revocation_statements": []string{}})
-	_, _, id = w.lend("app-readonly")
+	_, _, id = w.issue("app-readonly")
 	if err := w.Revoke(id); err != nil || w.users() != 0 {
 		t.Errorf("revoking without statements: %v, %d users left", err, w.users())
 	}
@@ -109,12 +109,13 @@ func TestGuideRole(t *testing.T) {
 	}
 }
 
-// A deleted connection revokes what it issued, also when its name is used again.
+// TestDeletedConnection checks that deleting a connection revokes its credentials, even if its
+// name is used again.
 //
 // https://github.com/hashicorp/vault/issues/9420
 func TestDeletedConnection(t *testing.T) {
 	w := open(t, enginetest.Config{})
-	_, _, id := w.lend("app-readonly")
+	_, _, id := w.issue("app-readonly")
 	w.Must(t, route.Delete, "config/production", nil)
 	w.Must(t, route.Write, "config/production", fields{
 		"plugin_name": "postgresql-database-plugin", "connection_url": "postgresql://127.0.0.1:1/other", "username": "x", "password": "y", "verify_connection": false,
@@ -124,8 +125,8 @@ func TestDeletedConnection(t *testing.T) {
 	}
 }
 
-// The process dies while the database is busy with a create: what comes of it
-// late is removed.
+// TestDyingWhileCreating kills the process during a create, and checks that its late effect is
+// removed.
 func TestDyingWhileCreating(t *testing.T) {
 	w := open(t, enginetest.Config{})
 	w.Must(t, route.Write, "roles/app-slow", fields{"db_name": "production", "creation_statements": []string{"SELECT pg_sleep(4)", creation}, "revocation_statements": revocation})
@@ -144,7 +145,7 @@ func TestDyingWhileCreating(t *testing.T) {
 	}
 }
 
-// Two hundred at once through four connections, then all of them expire.
+// TestCrowd issues two hundred users at once through four connections, and lets them expire.
 func TestCrowd(t *testing.T) {
 	w := open(t, enginetest.Config{})
 	var all sync.WaitGroup
@@ -159,7 +160,7 @@ func TestCrowd(t *testing.T) {
 	await.Eventually(t, "all expired", func() bool { return w.users() == 0 && len(w.IDs(t)) == 0 })
 }
 
-// Errors of a real server show no password.
+// TestNoSecretInErrors checks that errors of a real server show no password.
 func TestNoSecretInErrors(t *testing.T) {
 	w := open(t, enginetest.Config{})
 	_, err := w.Do(route.Write, "config/bad", fields{

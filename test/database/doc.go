@@ -1,3 +1,3 @@
-// Package database holds tests of the database engine on a real PostgreSQL. They
-// need the build tag integration.
+// Package database tests the database engine with real servers. The tests need the build tag
+// integration.
 package database

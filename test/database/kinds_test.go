@@ -19,23 +19,24 @@ import (
 	"github.com/keyturn/keyturn/test/redistest"
 )
 
-// A place is one kind of database with an administrator who has no more rights than its
-// documentation asks for, and with users of people: svc, svc_b, lone and Odd-name.1, all with the password "before".
+// A place is one kind of database. Its administrator has only the privileges that the
+// documentation requires. It has the existing users svc, svc_b, lone and Odd-name.1, all with the
+// password "before".
 type place struct {
 	*world
 	admin, adminPassword string
-	config               fields // of a connection, without its credentials
-	statements           fields // of static roles; nil: the kind has none
+	config               fields // the configuration of a connection, without credentials
+	statements           fields // for static roles; nil if the kind has none
 	try                  func(name, password string) error
-	number               func() int64                // of issued users
-	renew                func(name, password string) // gives a user of people's a password
-	shut                 map[string]way              // how a user is kept from logging in from here
+	number               func() int64                // number of issued users
+	renew                func(name, password string) // sets the password of an existing user
+	shut                 map[string]way              // ways to prevent logins from here
 }
 
-// A way keeps a user from logging in, and lets it in again.
+// A way prevents a user from logging in, and allows it again.
 type way struct{ take, bring func(name string) }
 
-// kinds are all of them. Each place has the connection "production" and the role "app-readonly".
+// kinds are all kinds. Each place has the connection "production" and the role "app-readonly".
 var kinds = map[string]func(t *testing.T) *place{"postgresql": postgresPlace, "mariadb": mariaPlace, "redis": redisPlace}
 
 func postgresPlace(t *testing.T) *place {
@@ -129,20 +130,20 @@ func redisPlace(t *testing.T) *place {
 	return p
 }
 
-// with opens an engine of one kind.
+// with opens an engine with one kind of database.
 func with(t *testing.T, provider database.Provider) *world {
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	return &world{enginetest.Open(t, database.New(provider), enginetest.Config{Log: log}), t, nil}
 }
 
-// furnish writes the connection and a role whose leases are short.
+// furnish writes the connection, and a role with short leases.
 func (p *place) furnish(role fields) {
 	p.t.Helper()
 	p.Must(p.t, route.Write, "config/production", p.with(p.config, fields{"allowed_roles": "app-*", "username": p.admin, "password": p.adminPassword}))
 	p.Must(p.t, route.Write, "roles/app-readonly", p.with(role, fields{"db_name": "production", "default_ttl": "3s", "max_ttl": "1h"}))
 }
 
-// with is all fields of both.
+// with returns the fields of both.
 func (p *place) with(a, b fields) fields {
 	all := fields{}
 	for _, one := range []fields{a, b} {
@@ -159,7 +160,7 @@ func (p *place) static(role, user, period string, more fields) {
 	p.Must(p.t, route.Write, "static-roles/"+role, p.with(more, fields{"db_name": "production", "username": user, "rotation_period": period}))
 }
 
-// given reads what a static role gives out, and logs in with it.
+// given reads the credentials of a static role, and logs in with them.
 func (p *place) given(role string) (name, password string) {
 	p.t.Helper()
 	a := p.Must(p.t, route.Read, "static-creds/"+role, nil)

@@ -21,14 +21,15 @@ CREATE ROLE "Odd-name.1" LOGIN PASSWORD 'before';
 CREATE ROLE locked NOLOGIN;
 GRANT SELECT ON public.accounts TO svc, svc_b, lone, "Odd-name.1";`
 
-// each runs a test on every kind of database.
+// each runs a test for every kind of database.
 func each(t *testing.T, f func(t *testing.T, p *place)) {
 	for name, place := range kinds {
 		t.Run(name, func(t *testing.T) { f(t, place(t)) })
 	}
 }
 
-// A user of people's turns by itself, by an administrator with the least rights.
+// TestStaticRole checks that an existing user is rotated by an administrator with the fewest
+// privileges.
 func TestStaticRole(t *testing.T) {
 	each(t, func(t *testing.T, p *place) {
 		p.static("app-svc", "svc", "5s", nil)
@@ -52,7 +53,7 @@ func TestStaticRole(t *testing.T) {
 	})
 }
 
-// A user who may not log in is told of.
+// TestStaticRoleWithoutLogin checks the error for a user that may not log in.
 func TestStaticRoleWithoutLogin(t *testing.T) {
 	w := open(t, enginetest.Config{})
 	w.pg.Exec(t, "postgres", services)
@@ -62,7 +63,8 @@ func TestStaticRoleWithoutLogin(t *testing.T) {
 	}
 }
 
-// Two users take turns, and who was given one of them keeps it through the next turn.
+// TestAlternatingUsers checks a role with two users: the credentials of one stay valid through the
+// next rotation.
 func TestAlternatingUsers(t *testing.T) {
 	each(t, func(t *testing.T, p *place) {
 		p.static("app-svc", "svc", "1h", fields{"alternate_username": "svc_b"})
@@ -81,11 +83,12 @@ func TestAlternatingUsers(t *testing.T) {
 	})
 }
 
-// The administrator's password changes, what it lent lives on, and the old one is refused.
+// TestRotateRoot checks that the administrator's password is rotated, its issued users keep
+// working, and the old password is refused.
 func TestRotateRoot(t *testing.T) {
 	each(t, func(t *testing.T, p *place) {
 		asked := time.Now()
-		name, password, _ := p.lend("app-readonly")
+		name, password, _ := p.issue("app-readonly")
 		p.static("app-svc", "svc", "1h", nil)
 		p.Must(t, route.Write, "rotate-root/production", nil)
 		if err := p.try(p.admin, p.adminPassword); err == nil || strings.Contains(err.Error(), "NOPERM") {
@@ -94,18 +97,18 @@ func TestRotateRoot(t *testing.T) {
 		if err := await.Within(asked.Add(3*time.Second), func() error { return p.try(name, password) }); err != nil {
 			t.Errorf("a user lent before: %v", err)
 		}
-		p.lend("app-readonly")
+		p.issue("app-readonly")
 		p.Must(t, route.Write, "rotate-role/app-svc", nil)
 		p.given("app-svc")
 		p.Refused(t, route.Write, "config/production", fields{"password": p.adminPassword}, fault.Invalid, "rotate-root has replaced")
 		p.Reopen(t)
-		p.lend("app-readonly")
+		p.issue("app-readonly")
 		p.Must(t, route.Write, "rotate-root/production", nil)
 		await.Eventually(t, "all revoked by the new password", func() bool { return p.number() == 0 })
 	})
 }
 
-// A user changes its own password, and nobody else knows one.
+// TestSelfManaged checks that a user changes its own password, without an administrator.
 func TestSelfManaged(t *testing.T) {
 	each(t, func(t *testing.T, p *place) {
 		p.Must(t, route.Write, "config/own", p.with(p.config, fields{"allowed_roles": "*", "self_managed": true}))
@@ -124,8 +127,9 @@ func TestSelfManaged(t *testing.T) {
 	})
 }
 
-// TestShutOut: an account that cannot log in from here gets a new password, which is given out, with a warning that it could not
-// be tried, and works once the account can log in. So it is with one that is taken over with its password.
+// TestShutOut checks an account that cannot log in from here. Its new password is published with a
+// warning that it could not be tested, and works when the account can log in. The same holds for
+// an account that is onboarded with its password.
 func TestShutOut(t *testing.T) {
 	each(t, func(t *testing.T, p *place) {
 		for how, ways := range p.shut {

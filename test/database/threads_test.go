@@ -19,9 +19,10 @@ import (
 	"github.com/keyturn/keyturn/test/await"
 )
 
-// What has hurt users of other servers; docs/lessons.md is the whole list.
+// These tests are about problems of users of other servers; docs/lessons.md lists all of them.
 
-// documented are the statements of docs/databases.md for PostgreSQL: those that prepare the server, and those of the role.
+// documented returns the statements of docs/databases.md for PostgreSQL: those that prepare the
+// server, and those of the role.
 func documented(t *testing.T) (prepare, create string) {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/databases.md")
@@ -44,8 +45,8 @@ func documented(t *testing.T) (prepare, create string) {
 	return prepare, create
 }
 
-// TestDocumentedRoleFillsNoTable: the role of the documentation makes users that can read, and none of them
-// is written into the privileges of any table, which have an end.
+// TestDocumentedRoleFillsNoTable checks that the documented role creates users that can read
+// without adding them to the privileges of any table, whose number is limited.
 //
 // https://github.com/JiRaska/open-bank-oss/issues/9689
 // https://github.com/JiRaska/open-bank-oss/issues/9696
@@ -62,7 +63,7 @@ func TestDocumentedRoleFillsNoTable(t *testing.T) {
 	before := w.pg.Int(t, "postgres", privileges)
 	var leases []string
 	for range 30 {
-		name, password, id := w.lend("app-documented")
+		name, password, id := w.issue("app-documented")
 		if err := w.login(name, password); err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +82,8 @@ func TestDocumentedRoleFillsNoTable(t *testing.T) {
 	}
 }
 
-// TestUserDroppedByHand: statements that cannot bear that the user is gone do not keep its lease.
+// TestUserDroppedByHand checks that the lease of a user that was dropped by hand ends, even if the
+// role's statements fail without the user.
 //
 // https://github.com/hashicorp/vault/issues/6058
 // https://github.com/hashicorp/vault/issues/3410
@@ -89,7 +91,7 @@ func TestUserDroppedByHand(t *testing.T) {
 	w := open(t, enginetest.Config{})
 	w.Must(t, route.Write, "roles/app-readonly", fields{"default_ttl": "1h", "terminate_sessions": true,
 		"revocation_statements": `REVOKE ALL ON ALL TABLES IN SCHEMA public FROM "{{name}}"; DROP ROLE "{{name}}";`})
-	name, _, id := w.lend("app-readonly")
+	name, _, id := w.issue("app-readonly")
 	w.pg.Exec(t, "postgres", `SET ROLE vault_admin; REVOKE ALL ON ALL TABLES IN SCHEMA public FROM "`+name+`"; DROP ROLE "`+name+`"`)
 	began := time.Now()
 	if err := w.Revoke(id); err != nil || len(w.IDs(t)) != 0 {
@@ -100,8 +102,9 @@ func TestUserDroppedByHand(t *testing.T) {
 	}
 }
 
-// TestPasswordRulesOfTheServer: the server refuses what the password policy makes. The old password stays, the
-// role says why, and the first try after the policy was corrected succeeds.
+// TestPasswordRulesOfTheServer checks a server that refuses the passwords of the policy. The old
+// password stays, the role says why, and the first attempt after a correction of the policy
+// succeeds.
 //
 // https://github.com/hashicorp/vault/pull/28989
 // https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/56
@@ -117,7 +120,7 @@ func TestPasswordRulesOfTheServer(t *testing.T) {
 	}
 	w := open(t, enginetest.Config{Host: weak})
 	w.pg.Exec(t, "postgres", services+`CREATE ROLE plain LOGIN CREATEROLE PASSWORD 'of-keyturn'; ALTER DATABASE postgres SET session_preload_libraries = 'passwordcheck'`)
-	w.Must(t, route.Write, "config/plain", fields{ // the server must see passwords to judge them
+	w.Must(t, route.Write, "config/plain", fields{ // the server must receive passwords to check them
 		"plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "username": "plain", "password": "of-keyturn",
 		"connection_url": "postgresql://{{username}}:{{password}}@" + w.pg.Addr() + "/postgres?sslmode=disable",
 	})
@@ -145,10 +148,11 @@ func TestPasswordRulesOfTheServer(t *testing.T) {
 	}
 }
 
-// TestLendingWhileRootRotates: nobody who reads credentials notices that the administrator's password changes.
+// TestIssuingWhileRootRotates checks that rotating the administrator's password disturbs no
+// client.
 //
 // https://github.com/hashicorp/vault-plugin-secrets-azure/pull/266
-func TestLendingWhileRootRotates(t *testing.T) {
+func TestIssuingWhileRootRotates(t *testing.T) {
 	each(t, func(t *testing.T, p *place) {
 		p.static("app-svc", "svc", "1h", nil)
 		ctx, stop := context.WithCancel(t.Context())
@@ -175,7 +179,8 @@ func TestLendingWhileRootRotates(t *testing.T) {
 	})
 }
 
-// TestFailingRevocationEndsAccess: whatever a role's own statements do, a user whose revocation has begun cannot log in.
+// TestFailingRevocationEndsAccess checks that a user cannot log in once its revocation has begun,
+// whatever the role's statements do.
 func TestFailingRevocationEndsAccess(t *testing.T) {
 	for name, statements := range map[string]string{"postgresql": "SELECT 1/0", "mariadb": "SELECT * FROM no.table"} {
 		t.Run(name, func(t *testing.T) {

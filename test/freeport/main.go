@@ -1,4 +1,4 @@
-// Freeport prints a TCP port of the loopback interface that nobody listens on.
+// Command freeport prints a free TCP port of the loopback interface.
 package main
 
 import (

@@ -13,14 +13,14 @@ import (
 	"sync"
 )
 
-// Canaries are secrets planted in a server, to be looked for where they must
-// not be. They are safe for concurrent use.
+// Canaries are secrets that tests plant in a server and look for where they must not be. They are
+// safe for concurrent use.
 type Canaries struct {
-	mu     sync.Mutex        // guards all
-	secret map[string][]form // by what it is
+	mu     sync.Mutex        // guards the rest
+	secret map[string][]form // by description
 }
 
-// Plant remembers a secret under what it is, and returns it.
+// Plant records a secret with its description, and returns it.
 func (c *Canaries) Plant(what, secret string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -31,8 +31,8 @@ func (c *Canaries) Plant(what, secret string) string {
 	return secret
 }
 
-// Found lists which secrets are in the text, as they are or in a form that
-// programs print: escaped, in base64, in hexadecimal.
+// Found returns the descriptions of the secrets in a text, plain or in a form that programs print:
+// escaped, base64 or hexadecimal.
 func (c *Canaries) Found(text []byte) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -54,13 +54,13 @@ type form struct {
 }
 
 func forms(s string) []form {
-	quoted, _ := json.Marshal(s) // of a string it does not fail
+	quoted, _ := json.Marshal(s) // marshalling a string cannot fail
 	all := []form{
 		{"plain", []byte(s)}, {"JSON", bytes.Trim(quoted, `"`)}, {"Go", []byte(strings.Trim(strconv.Quote(s), `"`))},
 		{"URL", []byte(url.QueryEscape(s))}, {"URL path", []byte(url.PathEscape(s))}, {"hex", hex.AppendEncode(nil, []byte(s))},
 	}
-	// Base64 of a text in which the secret begins at any of three places; the
-	// characters at its ends depend on what is around.
+	// The base64 of a text with the secret at any of three offsets. The characters at the ends
+	// depend on the surrounding text.
 	for shift := range 3 {
 		whole := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + s))
 		whole = whole[(shift*8+5)/6 : (shift+len(s))*8/6]

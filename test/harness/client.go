@@ -15,7 +15,7 @@ import (
 	"github.com/keyturn/keyturn/test/await"
 )
 
-// A Client asks one server with one token. It is safe for concurrent use.
+// A Client sends requests to one server with one token. It is safe for concurrent use.
 type Client struct {
 	Address string
 	Token   string
@@ -30,18 +30,18 @@ func NewClient(address, token string) *Client {
 	}}
 }
 
-// As is the same client with another token.
+// As returns a client with another token.
 func (c *Client) As(token string) *Client { return &Client{c.Address, token, c.HTTP} }
 
-// An Answer is what came back.
+// An Answer is an answer of the server.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
 }
 
-// Do sends one request. path is below /v1/; body is JSON as bytes or a string,
-// or a value to be encoded, or nil. head is names and values by turns.
+// Do sends one request. path is below /v1/. body is JSON as bytes or a string, a value to encode,
+// or nil. head is alternating names and values.
 func (c *Client) Do(method, path string, body any, head ...string) (*Answer, error) {
 	in, err := encode(body)
 	if err != nil {
@@ -85,8 +85,8 @@ func encode(body any) (io.Reader, error) {
 	return bytes.NewReader(text), err
 }
 
-// Must is Do where one of the statuses – if none is given, one below 300 – is
-// expected.
+// Must is Do and fails the test unless the answer has one of the statuses; by default, one below
+// 300.
 func (c *Client) Must(t testing.TB, method, path string, body any, statuses ...int) *Answer {
 	t.Helper()
 	a, err := c.Do(method, path, body)
@@ -100,7 +100,7 @@ func (c *Client) Must(t testing.TB, method, path string, body any, statuses ...i
 	return nil
 }
 
-// Get is the value at a path of keys in the body, nil if there is none.
+// Get returns the value at a path of keys in the body, or nil.
 func (a *Answer) Get(keys ...string) any {
 	var v any
 	d := json.NewDecoder(bytes.NewReader(a.Body))
@@ -118,13 +118,13 @@ func (a *Answer) Get(keys ...string) any {
 	return v
 }
 
-// Text is the string at a path of keys, "" if there is none.
+// Text returns the string at a path of keys, or "".
 func (a *Answer) Text(keys ...string) string {
 	s, _ := a.Get(keys...).(string)
 	return s
 }
 
-// Int is the number at a path of keys, -1 if there is none.
+// Int returns the number at a path of keys, or -1.
 func (a *Answer) Int(keys ...string) int64 {
 	if n, ok := a.Get(keys...).(json.Number); ok {
 		if i, err := n.Int64(); err == nil {
@@ -134,14 +134,14 @@ func (a *Answer) Int(keys ...string) int64 {
 	return -1
 }
 
-// List is the list at a path of keys.
+// List returns the list at a path of keys.
 func (a *Answer) List(keys ...string) []any {
 	l, _ := a.Get(keys...).([]any)
 	return l
 }
 
-// Raw sends bytes as they are, and returns what comes back until the server
-// closes or within is over.
+// Raw sends bytes unchanged, and returns what arrives until the server closes the connection, or
+// within has passed.
 func Raw(address, request string, within time.Duration) (string, error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -161,7 +161,7 @@ func Raw(address, request string, within time.Duration) (string, error) {
 	return string(text), err
 }
 
-// Line is a raw request with a target that nobody tidies up.
+// Line returns a raw request with an unmodified target.
 func Line(method, target, token, body string, head ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: keyturn\r\nConnection: close\r\n", method, target)
@@ -177,7 +177,7 @@ func Line(method, target, token, body string, head ...string) string {
 	return b.String() + "\r\n" + body
 }
 
-// StatusOf is the status in a raw answer, 0 if there is none.
+// StatusOf returns the status of a raw answer, or 0.
 func StatusOf(raw string) int {
 	var n int
 	if _, err := fmt.Sscanf(raw, "HTTP/1.1 %d", &n); err != nil {

@@ -1,13 +1,12 @@
-// Package harness runs keyturn as its users do, for whole-system tests: the
-// binary as it is shipped, started as a process on a free port with its files
-// in a temporary folder, asked over HTTP, and stopped, killed and started
-// again as a supervisor would.
+// Package harness runs keyturn for tests of the whole system: the binary as it is shipped, as a
+// process on a free port with its files in a temporary folder. Tests call it over HTTP, and stop,
+// kill and restart it as a supervisor would.
 //
 // A package that uses it has
 //
 //	func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 //
-// which builds the binary once. KEYTURN_BINARY names one that is built already.
+// which builds the binary once. KEYTURN_BINARY may name an existing one.
 package harness
 
 import (
@@ -21,17 +20,17 @@ import (
 	"testing"
 )
 
-// folder holds the binary and, beside it, the link "vault".
+// folder contains the binary and the link "vault".
 var folder string
 
-// Main builds the binary, runs the tests and removes it.
+// Main builds the binary, runs the tests and removes the binary.
 func Main(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "kt-bin-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer func() { _ = os.RemoveAll(dir) }() // a leftover in the temporary folder harms nobody
+	defer func() { _ = os.RemoveAll(dir) }() // the system cleans its temporary folder
 	folder = dir
 	if err := build(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -55,10 +54,10 @@ func build() error {
 	return os.Symlink(Binary(), filepath.Join(folder, "vault"))
 }
 
-// Binary is the path of the program.
+// Binary returns the path of the program.
 func Binary() string { return filepath.Join(folder, "keyturn") }
 
-// Folder is where the binary and its link named vault are: what goes in PATH.
+// Folder returns the folder of the binary and its link vault, for PATH.
 func Folder() string { return folder }
 
 // CopyTree copies a folder, as a backup does.
@@ -100,9 +99,8 @@ func copyFile(from, to string) error {
 	return out.Close()
 }
 
-// FreeAddress is an address on this machine at which nobody listens. Its port
-// is below those that the system gives to outgoing connections, one of which
-// could take it while a server is started again.
+// FreeAddress returns a free address of this machine. Its port is below those that the system uses
+// for outgoing connections, which could take it while a server restarts.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for range 100 {

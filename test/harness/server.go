@@ -17,21 +17,21 @@ import (
 	"github.com/keyturn/keyturn/test/await"
 )
 
-// Options of a server. The zero value opens by itself, with the seal "static".
+// Options of a server. The zero value unseals itself, with the seal "static".
 type Options struct {
-	// Shamir has the server wait for unseal keys.
+	// Shamir makes the server wait for unseal keys.
 	Shamir bool
-	// Level of the log; "" is info.
+	// Level is the log level; info by default.
 	Level string
-	// Data is the storage folder; "" is one below the server's own.
+	// Data is the storage folder; by default one below the server's own.
 	Data string
-	// Listener and Config are more lines for the listener, and for the top level
-	// of the configuration.
+	// Listener and Config are more lines for the listener, and for the top level of the
+	// configuration.
 	Listener, Config string
 }
 
-// A Server is one installation: its files, its address, and the process while
-// one runs. Its methods are not for several goroutines at once.
+// A Server is one installation: its files, its address, and its process, if it runs. Its methods
+// are not safe for concurrent use.
 type Server struct {
 	Dir     string // configuration, seal key, output
 	Data    string // the storage folder
@@ -39,17 +39,17 @@ type Server struct {
 	Keys    []string
 	Root    string // the root token, after Init
 
-	args   []string // of the process
+	args   []string // arguments of the process
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process has ended
 	err    error         // how it ended
 }
 
-// ErrEnded means that the process ended by itself.
+// ErrEnded means that the process ended on its own.
 var ErrEnded = errors.New("the server ended")
 
-// New makes the files of a server that is not started yet. Whatever runs at
-// the end of the test is killed.
+// New creates the files of a server and does not start it. At the end of the test, a running
+// process is killed.
 func New(t testing.TB, o Options) *Server {
 	t.Helper()
 	s := &Server{Dir: t.TempDir(), Data: o.Data, Address: FreeAddress(t)}
@@ -73,7 +73,7 @@ func Dev(t testing.TB, flags ...string) *Server {
 	return s
 }
 
-// endWith kills whatever runs at the end of the test.
+// endWith kills a running process at the end of the test.
 func (s *Server) endWith(t testing.TB) {
 	t.Cleanup(func() {
 		s.Kill()
@@ -83,7 +83,7 @@ func (s *Server) endWith(t testing.TB) {
 	})
 }
 
-// Configure writes the configuration file anew.
+// Configure rewrites the configuration file.
 func (s *Server) Configure(t testing.TB, o Options) {
 	t.Helper()
 	seal := fmt.Sprintf("seal \"static\" { current_key = \"file://%s\" }\n", s.SealKey())
@@ -110,13 +110,13 @@ disable_mlock = true
 	}
 }
 
-// Config is the path of the configuration file.
+// Config returns the path of the configuration file.
 func (s *Server) Config() string { return filepath.Join(s.Dir, "keyturn.hcl") }
 
-// SealKey is the path of the key of the seal "static".
+// SealKey returns the path of the key of the seal "static".
 func (s *Server) SealKey() string { return filepath.Join(s.Dir, "seal.key") }
 
-// NewSealKey writes a seal key that differs from each one before.
+// NewSealKey writes a new seal key.
 func (s *Server) NewSealKey(t testing.TB) {
 	t.Helper()
 	key := make([]byte, 32)
@@ -126,10 +126,10 @@ func (s *Server) NewSealKey(t testing.TB) {
 	}
 }
 
-// Stdout is what the server has printed in all its lives.
+// Stdout returns the standard output of all runs.
 func (s *Server) Stdout(t testing.TB) string { return s.output(t, "stdout") }
 
-// Stderr is what the server has logged in all its lives.
+// Stderr returns the log of all runs.
 func (s *Server) Stderr(t testing.TB) string { return s.output(t, "stderr") }
 
 func (s *Server) output(t testing.TB, name string) string {
@@ -157,7 +157,7 @@ func (s *Server) Launch() error {
 	if err != nil {
 		return err
 	}
-	defer stdout.Close() // the process has its own
+	defer stdout.Close() // the process has its own handle
 	stderr, err := s.appendTo("stderr")
 	if err != nil {
 		return err
@@ -175,7 +175,7 @@ func (s *Server) Launch() error {
 	return nil
 }
 
-// Answers waits until the server answers at all, sealed or not.
+// Answers waits until the server answers, sealed or not.
 func (s *Server) Answers() error { return s.await("sealedcode=200&uninitcode=200") }
 
 // Serves waits until the server is unsealed.
@@ -221,7 +221,7 @@ func (s *Server) StartServing(t testing.TB) {
 	}
 }
 
-// Kill ends the process at once, as kill -9 does. Killing none is fine.
+// Kill kills the process, if it runs.
 func (s *Server) Kill() {
 	if s.cmd == nil {
 		return
@@ -231,8 +231,7 @@ func (s *Server) Kill() {
 	s.cmd = nil
 }
 
-// Stop ends the server as its supervisor does, and fails the test if it does
-// not end well.
+// Stop stops the server as a supervisor would. An error at the end fails the test.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -243,7 +242,7 @@ func (s *Server) Stop(t testing.TB) {
 	}
 }
 
-// Ends waits for the end of the process and returns how it ended.
+// Ends waits for the end of the process and returns its error.
 func (s *Server) Ends() error {
 	select {
 	case <-s.exited:
@@ -254,7 +253,7 @@ func (s *Server) Ends() error {
 	}
 }
 
-// Hangup has the server reload.
+// Hangup makes the server reload.
 func (s *Server) Hangup(t testing.TB) {
 	t.Helper()
 	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
@@ -262,11 +261,11 @@ func (s *Server) Hangup(t testing.TB) {
 	}
 }
 
-// PID is the process's id.
+// PID returns the ID of the process.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
-// Init initializes a server that answers, and with the seal "static" waits
-// until it serves. shares and threshold are for the seal "shamir".
+// Init initializes a running server. With the seal "static" it waits until the server is unsealed.
+// shares and threshold are for the seal "shamir".
 func (s *Server) Init(t testing.TB, shares, threshold int) {
 	t.Helper()
 	a := s.Client("").Must(t, "PUT", "sys/init", map[string]int{"secret_shares": shares, "secret_threshold": threshold}, 200)
@@ -291,18 +290,17 @@ func Ready(t testing.TB, o Options) *Server {
 	return s
 }
 
-// Client asks the server with a token.
+// Client returns a client with a token.
 func (s *Server) Client(token string) *Client { return NewClient(s.Address, token) }
 
-// Command is a command line of name ("keyturn" or "vault"), as the operator
-// with the root token has it.
+// Command returns a command line of name ("keyturn" or "vault") with the root token.
 func (s *Server) Command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(Folder(), name), args...)
 	cmd.Dir, cmd.Env = s.Dir, s.Environ()
 	return cmd
 }
 
-// Environ is the environment of a client with the root token.
+// Environ returns the environment of a client with the root token.
 func (s *Server) Environ() []string {
 	return []string{
 		"HOME=" + s.Dir, "PATH=" + Folder() + ":" + os.Getenv("PATH"), "VAULT_ADDR=http://" + s.Address, "VAULT_TOKEN=" + s.Root,

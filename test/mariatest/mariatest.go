@@ -23,13 +23,13 @@ import (
 	"github.com/keyturn/keyturn/test/await"
 )
 
-// Admin and Password are the administrator's of every server.
+// Admin and Password are the credentials of every server's administrator.
 const (
 	Admin    = "admin"
 	Password = "mariapass"
 )
 
-// A Server is one MariaDB. Its methods are safe for concurrent use.
+// A Server is a MariaDB server. Its methods are safe for concurrent use.
 type Server struct {
 	Host string
 	Port int
@@ -44,9 +44,9 @@ type Server struct {
 // ErrAbsent means that this machine has no MariaDB server to start.
 var ErrAbsent = errors.New("no MariaDB server is installed: mariadbd and mariadb-install-db are not to be found (Debian: apt-get install mariadb-server)")
 
-// Start starts a server that ends with the test. Where none is installed the
-// test is skipped, or fails if KEYTURN_TEST_REQUIRE is set, as "make test" does.
-// Options are more lines for the server's command line: "--general-log".
+// Start starts a server that ends with the test. If none is installed, the test is skipped, or
+// fails if KEYTURN_TEST_REQUIRE is set, as "make test" does. Options are more arguments of the
+// server, such as "--general-log".
 func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
 	s, err := New(options...)
@@ -84,7 +84,7 @@ func New(options ...string) (*Server, error) {
 	return s, nil
 }
 
-// program finds one where Debian has it, which may not be in PATH.
+// program returns a program's path. Debian installs some outside of PATH.
 func program(name string) (string, error) {
 	if p, err := exec.LookPath(name); err == nil {
 		return p, nil
@@ -126,7 +126,7 @@ func freePort() (int, error) {
 
 func (s *Server) file(name string) string { return filepath.Join(s.dir, name) }
 
-// unprivileged gives the folder to whom the server is to run as: it refuses root.
+// unprivileged gives the folder to the account that runs the server, which refuses to run as root.
 func (s *Server) unprivileged() error {
 	if os.Geteuid() != 0 {
 		return nil
@@ -149,7 +149,7 @@ func (s *Server) unprivileged() error {
 func (s *Server) command(path string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)
 	cmd.Dir = s.dir
-	// Nothing of the caller's environment may configure the server.
+	// The environment of the caller must not configure the server.
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TZ=UTC", "HOME=" + s.dir}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as, Setpgid: true}
 	return cmd
@@ -198,10 +198,10 @@ func (s *Server) answers() error {
 	return db.PingContext(ctx)
 }
 
-// Stop ends the server as an administrator would. Stopping a stopped server does nothing.
+// Stop stops the server as an administrator would. Stopping a stopped server does nothing.
 func (s *Server) Stop() { s.end(syscall.SIGTERM) }
 
-// Kill ends the server as a crash would.
+// Kill kills the server, as a crash would.
 func (s *Server) Kill() { s.end(syscall.SIGKILL) }
 
 func (s *Server) end(sig syscall.Signal) {
@@ -220,7 +220,7 @@ func (s *Server) end(sig syscall.Signal) {
 	s.exited = nil
 }
 
-// Close ends the server and removes its files.
+// Close stops the server and removes its files.
 func (s *Server) Close() {
 	s.end(syscall.SIGKILL)
 	os.RemoveAll(s.dir)
@@ -229,7 +229,7 @@ func (s *Server) Close() {
 // Addr is host:port.
 func (s *Server) Addr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
 
-// Open returns a user's connections. It does no I/O.
+// Open returns a pool of connections of a user. It opens none yet.
 func (s *Server) Open(name, password string) (*sql.DB, error) {
 	c := mysql.NewConfig()
 	c.User, c.Passwd, c.Net, c.Addr, c.MultiStatements, c.Logger = name, password, "tcp", s.Addr(), true, silent{}
@@ -254,7 +254,7 @@ func (s *Server) Login(ctx context.Context, name, password string) error {
 	return db.PingContext(ctx)
 }
 
-// Exec runs SQL as the administrator and fails the test if it fails.
+// Exec runs SQL as the administrator. An error fails the test.
 func (s *Server) Exec(t testing.TB, query string) {
 	t.Helper()
 	db, err := s.Open(Admin, Password)
@@ -267,7 +267,7 @@ func (s *Server) Exec(t testing.TB, query string) {
 	}
 }
 
-// Int returns the one integer that SQL, run as the administrator, yields.
+// Int runs SQL as the administrator and returns its one integer.
 func (s *Server) Int(ctx context.Context, query string, args ...any) (n int64, err error) {
 	db, err := s.Open(Admin, Password)
 	if err != nil {

@@ -17,8 +17,9 @@ import (
 	"github.com/keyturn/keyturn/test/await"
 )
 
-// Bouncer starts a PgBouncer before the server, which knows the users with their passwords alone, and returns its address. It
-// ends with the test. Where none is installed the test is skipped, or fails if KEYTURN_TEST_REQUIRE is set.
+// Bouncer starts a PgBouncer for the server, which knows the users with their passwords, and
+// returns its address. It ends with the test. If none is installed, the test is skipped, or fails
+// if KEYTURN_TEST_REQUIRE is set.
 func (s *Server) Bouncer(t testing.TB, poolMode string, users map[string]string) string {
 	t.Helper()
 	path, err := exec.LookPath("pgbouncer")

@@ -26,25 +26,25 @@ import (
 	"github.com/keyturn/keyturn/test/tlstest"
 )
 
-// Superuser and Password are the administrator's of every server.
+// Superuser and Password are the credentials of every server's administrator.
 const (
 	Superuser = "postgres"
 	Password  = "pgpass"
 )
 
-// Options of a server. The zero value is a fast one that forgets on power loss.
+// Options of a server. The zero value is a fast server without durability.
 type Options struct {
-	// Settings are added to the configuration: "log_statement": "all".
+	// Settings are more lines for the configuration, such as "log_statement": "all".
 	Settings map[string]string
-	// Durable leaves fsync on, for measurements.
+	// Durable keeps fsync on, for measurements.
 	Durable bool
-	// TLS makes the server offer it, and take clients' certificates by the same authority; nil: none.
+	// TLS makes the server offer TLS and accept clients' certificates of the same authority.
 	TLS *tlstest.Files
-	// HBA are lines that precede the others of pg_hba.conf.
+	// HBA are lines to put before the others of pg_hba.conf.
 	HBA []string
 }
 
-// A Server is one PostgreSQL. Its methods are safe for concurrent use.
+// A Server is a PostgreSQL server. Its methods are safe for concurrent use.
 type Server struct {
 	Host      string
 	Port      int
@@ -61,8 +61,8 @@ type Server struct {
 // ErrAbsent means that this machine has no PostgreSQL server to start.
 var ErrAbsent = errors.New("no PostgreSQL server is installed: initdb and postgres are neither in PATH nor in /usr/lib/postgresql/*/bin (Debian: apt-get install postgresql)")
 
-// Start starts a server that ends with the test. Where none is installed the
-// test is skipped, or fails if KEYTURN_TEST_REQUIRE is set, as "make test" does.
+// Start starts a server that ends with the test. If none is installed, the test is skipped, or
+// fails if KEYTURN_TEST_REQUIRE is set, as "make test" does.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	s, err := New(o)
@@ -103,7 +103,7 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// binaries returns the folder that has initdb and postgres.
+// binaries returns the folder with initdb and postgres.
 func binaries() (string, error) {
 	var folders []string
 	if p, err := exec.LookPath("initdb"); err == nil {
@@ -128,7 +128,7 @@ func major(bin string) int {
 	return n
 }
 
-// unprivileged returns whom to run the server as, nil for ourselves.
+// unprivileged returns the account that runs the server; nil is our own.
 func unprivileged() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -202,7 +202,8 @@ func (s *Server) initialise(o Options) error {
 	return errors.Join(err, conf.Close())
 }
 
-// offerTLS gives the server a key of its own: it takes none that others may read.
+// offerTLS gives the server its own copy of the key, because it refuses a key that others may
+// read.
 func (s *Server) offerTLS(f *tlstest.Files, settings map[string]string) error {
 	if f == nil {
 		return nil
@@ -222,7 +223,7 @@ func (s *Server) offerTLS(f *tlstest.Files, settings map[string]string) error {
 	return os.Chown(own, int(s.as.Uid), int(s.as.Gid))
 }
 
-// prepend puts lines before those of a file of the server's.
+// prepend inserts lines at the beginning of a file of the server.
 func (s *Server) prepend(name string, lines []string) error {
 	path := filepath.Join(s.data(), name)
 	rest, err := os.ReadFile(path)
@@ -242,7 +243,7 @@ func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 func (s *Server) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(s.bin, name), args...)
 	cmd.Dir = s.dir
-	// Nothing of the caller's environment may configure the server.
+	// The environment of the caller must not configure the server.
 	cmd.Env = []string{"PATH=" + s.bin + ":/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as, Setpgid: true}
 	return cmd
@@ -265,8 +266,8 @@ func (s *Server) Start() error {
 	if s.cmd != nil {
 		return nil
 	}
-	// After a kill the children of the last one may still hold the shared memory
-	// for a moment, and the new server gives up.
+	// After a kill, processes of the last server may keep the shared memory for a moment, in which
+	// a new server fails.
 	deadline := time.Now().Add(await.Patience)
 	for {
 		err := s.startLocked(deadline)
@@ -318,11 +319,11 @@ func (s *Server) answers() error {
 	return c.Close(ctx)
 }
 
-// Stop ends the server as an administrator in a hurry would: sessions are
-// cut, data is saved. Stopping a stopped server does nothing.
+// Stop stops the server as an administrator in a hurry would: it cuts the sessions and saves the
+// data. Stopping a stopped server does nothing.
 func (s *Server) Stop() { s.end(syscall.SIGINT) }
 
-// Kill ends the server as a crash would.
+// Kill kills the server, as a crash would.
 func (s *Server) Kill() { s.end(syscall.SIGKILL) }
 
 func (s *Server) end(sig syscall.Signal) {
@@ -341,7 +342,7 @@ func (s *Server) end(sig syscall.Signal) {
 	s.cmd, s.exited = nil, nil
 }
 
-// Close ends the server and removes its files.
+// Close stops the server and removes its files.
 func (s *Server) Close() {
 	s.end(syscall.SIGQUIT)
 	os.RemoveAll(s.dir)
@@ -350,16 +351,16 @@ func (s *Server) Close() {
 // Addr is host:port.
 func (s *Server) Addr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
 
-// DSN is the superuser's URL of a database, without TLS.
+// DSN returns the superuser's URL of a database, without TLS.
 func (s *Server) DSN(database string) string { return s.UserDSN(Superuser, Password, database) }
 
-// UserDSN is a user's URL of a database, without TLS.
+// UserDSN returns a user's URL of a database, without TLS.
 func (s *Server) UserDSN(name, password, database string) string {
 	u := url.URL{Scheme: "postgresql", User: url.UserPassword(name, password), Host: s.Addr(), Path: "/" + database, RawQuery: "sslmode=disable"}
 	return u.String()
 }
 
-// Exec runs SQL as the superuser and fails the test if it fails.
+// Exec runs SQL as the superuser. An error fails the test.
 func (s *Server) Exec(t testing.TB, database, sql string) {
 	t.Helper()
 	ctx := t.Context()
@@ -373,7 +374,7 @@ func (s *Server) Exec(t testing.TB, database, sql string) {
 	}
 }
 
-// Int returns the one integer that SQL, run as the superuser, yields.
+// Int runs SQL as the superuser and returns its one integer.
 func (s *Server) Int(t testing.TB, database, sql string) (n int64) {
 	t.Helper()
 	ctx := t.Context()

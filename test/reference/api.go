@@ -22,14 +22,14 @@ import (
 // A table is the routes of one kind of mount.
 type table struct {
 	name   string // "kv", version 2
-	at     string // where it is usually mounted: "secret/"
+	at     string // the usual mount: "secret/"
 	about  string
 	routes []route.Route
 }
 
 func (t table) file() string { return "api-" + strings.ReplaceAll(t.name, " ", "-") + ".md" }
 
-// places say where an engine is mounted in the examples, and what it is.
+// places maps an engine to its mount in the examples, and its description.
 var places = map[string][2]string{
 	"aws":       {"aws/", "AWS credentials that expire with their leases, and rotation of access keys."},
 	"cubbyhole": {"cubbyhole/", "Private storage of each token, deleted with the token."},
@@ -40,7 +40,7 @@ var places = map[string][2]string{
 	"token":     {"auth/token/", "Tokens and token roles."},
 }
 
-// tables opens one mount of every kind and asks for its routes.
+// tables opens one mount of every kind and returns its routes.
 func tables(ctx context.Context) ([]table, error) {
 	store := memory.Open()
 	root := secret.New(make([]byte, barrier.RootKeySize))
@@ -91,7 +91,7 @@ func named(name, at string, routes []route.Route) table {
 	return table{name, at, "", routes}
 }
 
-// pagesOfServer are the pages that are served while sealed, below sys/ as the others.
+// pagesOfServer returns the routes that are served while sealed, relative to sys/.
 func pagesOfServer() []route.Route {
 	all := httpapi.Pages()
 	for i := range all {
@@ -105,7 +105,7 @@ var verbs = map[route.Op]string{route.Read: "GET", route.Write: "POST", route.De
 
 const head = "<!-- Written by `make generate` from the code; a change here is lost. -->\n\n"
 
-// page is the Markdown of one kind of mount.
+// page returns the Markdown of one kind of mount.
 func (t table) page() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, head+"# %s\n\n%s Paths are below `/v1/%s`, or wherever else it is mounted.\n", t.name, t.about, t.at)
@@ -132,7 +132,7 @@ func (t table) page() string {
 	return b.String()
 }
 
-// notes say what policies and leases have to do with a route.
+// notes returns the remarks about policies and leases of a route.
 func notes(r *route.Route) string {
 	var s string
 	if r.Public {
@@ -165,7 +165,7 @@ func row(b *strings.Builder, cells ...string) {
 	b.WriteString("|\n")
 }
 
-// index is the page that leads to the others.
+// index returns the page with links to the others.
 func index(mounts []table) string {
 	var b strings.Builder
 	b.WriteString(head + "# Reference\n\nThe API, which follows Vault's API wherever Vault has the same feature:\n\n")

@@ -1,7 +1,7 @@
-// Command reference writes docs/reference, and the routes that the command line knows, from the code: the API from the typed
-// routes, the command line from its tree, the configuration from its parser, the
-// metrics from their registry. A test fails while the pages that are committed are
-// others than these, or leave a cell blank.
+// Command reference writes docs/reference, and the routes in the command line, from the code: the
+// API from the typed routes, the command line from its tree, the configuration from its parser,
+// and the metrics from their registry. A test fails if the committed pages differ, or if a cell is
+// empty.
 package main
 
 import (
@@ -13,7 +13,7 @@ import (
 
 //go:generate go run .
 
-// folder of the pages, from this one.
+// folder is the folder of the pages, relative to this one.
 const folder = "../../docs/reference"
 
 func main() {
@@ -47,7 +47,7 @@ func run(ctx context.Context) error {
 	return os.WriteFile(served, []byte(text), 0o644)
 }
 
-// pages are all pages, by the names of their files.
+// pages returns all pages, by file name.
 func pages(ctx context.Context) (map[string]string, error) {
 	mounts, err := tables(ctx)
 	if err != nil {

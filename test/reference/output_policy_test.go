@@ -14,12 +14,11 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// names are the names in a pattern.
+// names matches the names in a pattern.
 var names = regexp.MustCompile(`\{[^}]*\}`)
 
-// TestOutputPolicyOfEveryRoute asks the command line for the policy of each route
-// of the server, at its usual place and at another, and compares it with what the
-// route demands.
+// TestOutputPolicyOfEveryRoute compares the policy that the command line prints for each route, at
+// its usual mount and at another one, with what the route needs.
 func TestOutputPolicyOfEveryRoute(t *testing.T) {
 	mounts, err := tables(t.Context())
 	if err != nil {
@@ -47,7 +46,7 @@ func TestOutputPolicyOfEveryRoute(t *testing.T) {
 	}
 }
 
-// describesMount tells where the mount of a path is, and refuses all else.
+// describesMount answers the request for the mount of a path, and refuses others.
 func describesMount(m table, at string) http.Handler {
 	kind, options := m.name, "null"
 	if m.name == "kv-v2" {

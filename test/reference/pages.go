@@ -18,7 +18,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// commandPages are the pages of all commands, as the binary has them.
+// commandPages returns the pages of all commands of the binary.
 func commandPages(ctx context.Context) []cli.Page {
 	return cli.Pages(ctx, cli.Env{
 		Stdout: io.Discard, Stderr: io.Discard, Layout: server.Layout,
@@ -30,10 +30,10 @@ func commandPages(ctx context.Context) []cli.Page {
 	})
 }
 
-// shared are the flags that nearly every command has.
+// shared are the groups of flags that nearly every command has.
 var shared = []string{"Output options", "HTTP options"}
 
-// commands is the page of the command line.
+// commands returns the page of the command line.
 func commands(ctx context.Context) string {
 	var b strings.Builder
 	b.WriteString(head + `# The command line
@@ -77,7 +77,7 @@ and the error shows the form to write.
 	return b.String()
 }
 
-// sharedFlags are those of a group, each once.
+// sharedFlags returns the flags of a group, each once.
 func sharedFlags(all []cli.Page, group string) []cli.Flag {
 	var flags []cli.Flag
 	for _, p := range all {
@@ -109,7 +109,7 @@ func indented(text string) string {
 	return b.String()
 }
 
-// configuration is the page of the server's configuration.
+// configuration returns the page of the server's configuration.
 func configuration() string {
 	var b strings.Builder
 	b.WriteString(head + `# The server's configuration
@@ -141,12 +141,12 @@ they take effect at the next start.
 		row(&b, "`"+f.Name+"`", f.Type, orDash(f.Default), reload, f.Doc)
 	}
 	b.WriteString("\n`storage \"memory\"` and `seal \"shamir\"`, which is the default, have no keys.\n")
-	absentKeys(&b)
+	unsupportedKeys(&b)
 	return b.String()
 }
 
-// absentKeys is the table of what Vault documents and this server does not have.
-func absentKeys(b *strings.Builder) {
+// unsupportedKeys writes the table of the keys that Vault documents and this server does not have.
+func unsupportedKeys(b *strings.Builder) {
 	b.WriteString(`
 ## Keys of Vault that are not supported
 
@@ -164,7 +164,7 @@ A key is refused if ignoring it would change what the server does. The other key
 	}
 }
 
-// everything is a source that has every series.
+// everything returns a source with every series.
 func everything() metrics.Source {
 	h := storage.Histogram{Bounds: []float64{1}, Counts: []uint64{1, 1}, Sum: 1}
 	return metrics.Source{
@@ -180,7 +180,7 @@ func everything() metrics.Source {
 	}
 }
 
-// series is the page of the metrics.
+// series returns the page of the metrics.
 func series(ctx context.Context) (string, error) {
 	m := metrics.New(everything(), "1")
 	m.Observe(metrics.Request{Operation: "read", MountType: "kv", Result: "ok", Took: time.Second})
@@ -219,7 +219,7 @@ a token (` + "`unauthenticated_metrics_access`" + `). The answer also has the se
 	return b.String(), nil
 }
 
-// labels are the names of the labels of a sample.
+// labels returns the names of the labels of a sample.
 func labels(sample string) string {
 	_, rest, ok := strings.Cut(sample, "{")
 	if !ok {

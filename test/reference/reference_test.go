@@ -13,7 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/server/config"
 )
 
-// TestPagesAreFresh compares the pages with the code.
+// TestPagesAreFresh compares the committed pages with the code.
 func TestPagesAreFresh(t *testing.T) {
 	want, err := pages(t.Context())
 	if err != nil {
@@ -40,8 +40,7 @@ func TestPagesAreFresh(t *testing.T) {
 	}
 }
 
-// TestServedIsFresh compares the routes that the command line knows with the
-// server's.
+// TestServedIsFresh compares the routes in the command line with the server's.
 func TestServedIsFresh(t *testing.T) {
 	mounts, err := tables(t.Context())
 	if err != nil {
@@ -60,8 +59,7 @@ func TestServedIsFresh(t *testing.T) {
 	}
 }
 
-// TestEveryParameterIsDescribed wants a description of each route, and of each
-// of its parameters.
+// TestEveryParameterIsDescribed checks that each route and each parameter has a description.
 func TestEveryParameterIsDescribed(t *testing.T) {
 	mounts, err := tables(t.Context())
 	if err != nil {

@@ -13,20 +13,20 @@ import (
 type event struct {
 	Action     string
 	Package    string
-	ImportPath string // of what is built, in build-output and build-fail
+	ImportPath string // the package that is built, in build-output and build-fail
 	Test       string
 	Output     string
 	Elapsed    float64 // seconds
 }
 
-// A result is a test or a package with what it printed.
+// A result is a test or package with its output.
 type result struct {
 	test string
 	text string
 	took time.Duration
 }
 
-// A tally is what a part, or all of them, found.
+// A tally counts the results of a part, or of all parts.
 type tally struct {
 	passed  int
 	failed  []result
@@ -43,7 +43,7 @@ func (t *tally) counts() string {
 	return fmt.Sprintf("%d passed, %d failed, %d skipped", t.passed, len(t.failed), len(t.skipped))
 }
 
-// report prints what was skipped, and what failed.
+// report prints the skipped and the failed tests.
 func (t *tally) report(w io.Writer) {
 	fmt.Fprintln(w)
 	for _, r := range t.skipped {
@@ -55,7 +55,8 @@ func (t *tally) report(w io.Writer) {
 	fmt.Fprintln(w)
 }
 
-// reason takes the reason of a skip from what the test printed: the last line that is no report of the test's progress.
+// reason returns the reason of a skip: the last line of the test's output that is no report of
+// progress.
 func reason(text string) string {
 	why := "it gives no reason"
 	for line := range strings.Lines(text) {
@@ -67,16 +68,17 @@ func reason(text string) string {
 	return why
 }
 
-// A reader adds up the events of one run of go test.
+// A reader counts the events of one run of go test.
 type reader struct {
 	tally   tally
-	outputs map[string]*strings.Builder // by test, by package, and by what is built
-	failing map[string]bool             // packages of which a test has failed
-	broken  map[string]bool             // what could not be built
-	done    func(result)                // is told of each package that ended
+	outputs map[string]*strings.Builder // by test, package and build
+	failing map[string]bool             // packages with a failed test
+	broken  map[string]bool             // packages that do not build
+	done    func(result)                // called for each package that ended
 }
 
-// readEvents reads the events of a run and calls done for each package that has tests, with "FAIL" or "" as its text.
+// readEvents reads the events of a run. It calls done for each package with tests, with "FAIL" or
+// "" as its text.
 func readEvents(r io.Reader, done func(result)) (tally, error) {
 	d := &reader{outputs: map[string]*strings.Builder{}, failing: map[string]bool{}, broken: map[string]bool{}, done: done}
 	lines := bufio.NewReader(r)
@@ -85,7 +87,7 @@ func readEvents(r io.Reader, done func(result)) (tally, error) {
 		if len(line) > 0 {
 			var e event
 			if json.Unmarshal(line, &e) != nil {
-				// Not an event: what go itself has to say, such as that it cannot find a package.
+				// A message of go itself, for example that it cannot find a package.
 				e = event{Action: "output", Output: string(line)}
 			}
 			d.take(e)
@@ -125,7 +127,7 @@ func (d *reader) output(name string) *strings.Builder {
 	return d.outputs[name]
 }
 
-// end counts what has ended: a test, or a package.
+// end counts a test or package that has ended.
 func (d *reader) end(e event, r result) {
 	switch {
 	case e.Test != "" && e.Action == "pass":
@@ -138,7 +140,8 @@ func (d *reader) end(e event, r result) {
 	case e.Action == "pass":
 		d.done(result{test: r.test, took: r.took})
 	case e.Action == "fail":
-		// A package can fail without a test: it does not build, or its process ended early.
+		// A package can fail without a failed test, if it does not build or its process ends
+		// early.
 		if !d.failing[e.Package] {
 			for built := range d.broken {
 				if strings.HasPrefix(built, e.Package) {

@@ -7,7 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What go test -json printed of packages that pass, fail, do not build, end early and have no tests.
+// events is the output of go test -json for packages that pass, fail, do not build, end early and
+// have no tests.
 const events = `{"Action":"start","Package":"m/a"}
 {"Action":"run","Package":"m/a","Test":"TestA"}
 {"Action":"output","Package":"m/a","Test":"TestA","Output":"=== RUN   TestA\n"}

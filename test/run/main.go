@@ -1,10 +1,11 @@
-// Command run is what "make test" runs: every part of the tests, one after the other, with one count at the end.
+// Command run is "make test". It runs every part of the tests and prints one count at the end.
 //
 //	go run ./test/run [-list] [PART...]
 //
-// A part that fails does not keep the next one from running. Each test that was skipped is named at the end with
-// its reason, each that failed with what it printed; the last line is "N passed, N failed, N skipped". A test and
-// each of its subtests count as one. The exit status is 0 if something passed and nothing failed.
+// A part that fails does not stop the next one. The end lists each skipped test with its reason
+// and each failed test with its output; the last line is "N passed, N failed, N skipped". A test
+// and each of its subtests count as one. The exit status is 0 if something passed and nothing
+// failed.
 package main
 
 import (
@@ -44,7 +45,7 @@ func main() {
 	}
 }
 
-// choose returns the parts with these names in the order in which they run; all of them if there are no names.
+// choose returns the parts with these names in their order; without names, all parts.
 func choose(names []string) ([]part, error) {
 	all, err := parts()
 	if err != nil || len(names) == 0 {
@@ -66,7 +67,7 @@ func partNames(ps []part) []string {
 	return names
 }
 
-// run runs the parts and prints what they found. It says whether all is well.
+// run runs the parts and prints the results. It reports whether all passed.
 func run(ctx context.Context, ps []part, w io.Writer) bool {
 	var total tally
 	for i, p := range ps {
@@ -86,11 +87,11 @@ func run(ctx context.Context, ps []part, w io.Writer) bool {
 	return len(total.failed) == 0 && total.passed > 0
 }
 
-// run runs the part and returns what it found, and the processor time that it took.
+// run runs the part and returns the results and the processor time.
 func (p part) run(ctx context.Context, w io.Writer) (tally, time.Duration) {
 	cmd := exec.CommandContext(ctx, p.command[0], p.command[1:]...)
 	cmd.Env = append(os.Environ(), p.environ...)
-	// Interrupted, go test still ends the servers that its tests started.
+	// After an interrupt, go test still stops the servers of its tests.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute
 	var t tally
@@ -136,7 +137,7 @@ func runTests(cmd *exec.Cmd, w io.Writer) (tally, error) {
 		fmt.Fprintf(w, "%-5s %6.1fs  %s\n", cmp.Or(pkg.text, "ok"), pkg.took.Seconds(), pkg.test)
 	})
 	if err != nil {
-		_, _ = io.Copy(io.Discard, events) // so that the command can end; what went wrong is reported
+		_, _ = io.Copy(io.Discard, events) // so that the command can end; the error is reported
 	}
 	ended := cmd.Wait()
 	if err == nil && ended != nil && len(t.failed) == 0 {

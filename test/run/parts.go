@@ -23,7 +23,7 @@ type part struct {
 // tests says whether the part's command prints the events of go test.
 func (p part) tests() bool { return len(p.command) > 1 && p.command[1] == "test" }
 
-// parts returns all parts in the order in which they run: what is quick and breaks most often comes first.
+// parts returns all parts in their order: first those that are quick and fail most often.
 func parts() ([]part, error) {
 	hermetic, err := otherPackages(house)
 	if err != nil {
@@ -49,11 +49,11 @@ func parts() ([]part, error) {
 	}, nil
 }
 
-// house are the packages that read the tree and run nothing of it. The race detector would make them ten times slower and
-// find nothing.
+// house are the packages that only read the tree. With the race detector they would be ten times
+// slower and find nothing.
 var house = []string{"./internal/arch", "./test/reference"}
 
-// otherPackages are all packages but some.
+// otherPackages returns all packages except some.
 func otherPackages(but []string) ([]string, error) {
 	out, err := exec.Command(goTool(), "list", "./...").Output()
 	if err != nil {
@@ -67,7 +67,7 @@ func otherPackages(but []string) ([]string, error) {
 // goTool is the go command; the Makefile may name another one.
 func goTool() string { return cmp.Or(os.Getenv("GO"), "go") }
 
-// goTest is a run of go test that prints events and gives a busy machine its time.
+// goTest returns a go test command that prints events and has a timeout for a busy machine.
 func goTest(args ...string) []string {
 	return append([]string{goTool(), "test", "-json", "-timeout", "40m"}, args...)
 }
@@ -77,8 +77,9 @@ var (
 	testFunction   = regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
 )
 
-// serviceTests finds the tests that need real services, which are behind the build tag integration: their packages,
-// and a pattern for -run that leaves out the others, which have been run without services.
+// serviceTests finds the tests that need real services, which have the build tag integration. It
+// returns their packages, and a pattern for -run without the other tests, which ran without
+// services.
 func serviceTests(root string) (packages []string, pattern string, err error) {
 	var names []string
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {

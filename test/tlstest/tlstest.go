@@ -1,5 +1,5 @@
-// Package tlstest makes a certificate authority, and a certificate by it that serves both sides, for tests of servers that are
-// processes of their own.
+// Package tlstest creates a certificate authority, and a certificate for servers and clients, for
+// tests of servers that are processes.
 package tlstest
 
 import (
@@ -17,13 +17,14 @@ import (
 	"time"
 )
 
-// Files are where the parts lie, for any user of this machine to read.
+// Files are the paths of the parts, which any user of the machine may read.
 type Files struct {
 	CA, Cert, Key string
-	PEM           string // the authority's certificate itself
+	PEM           string // the certificate of the authority
 }
 
-// Certificates makes them for the address 127.0.0.1, until the end of the test.
+// Certificates creates the files for the address 127.0.0.1. They are removed at the end of the
+// test.
 func Certificates(t testing.TB) Files {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "kt-tls-")

@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// apiError is an error as AWS answers it.
+// apiError is an error of the API.
 type apiError struct {
 	status        int
 	code, message string
 }
 
-// A caller is who signed a call.
+// A caller is the identity that signed a call.
 type caller struct {
 	key     *key
 	account *account
 	arn, id string
 	admin   bool
-	user    *user // nil: a session
+	user    *user // nil for a session
 }
 
-// A call is one request, with its signature checked.
+// A call is a request whose signature is valid.
 type call struct {
 	*Server
 	who  caller
@@ -33,7 +33,7 @@ type call struct {
 
 func (c *call) get(name string) string { return c.form.Get(name) }
 
-// list is a parameter such as PolicyArns.member.1.arn.
+// list returns a parameter such as PolicyArns.member.1.arn.
 func (c *call) list(name, field string) (values []string) {
 	for i := 1; ; i++ {
 		at := name + ".member." + strconv.Itoa(i)
@@ -47,12 +47,12 @@ func (c *call) list(name, field string) (values []string) {
 	}
 }
 
-// An action is one call of the API. It runs under the server's lock.
+// An action runs one call of the API, with the server's lock.
 type action func(c *call) (node, *apiError)
 
 const bodyMax = 1 << 20
 
-// A node is an element of an answer.
+// A node is an XML element of an answer.
 type node struct {
 	name, space, text string
 	kids              []node
@@ -110,7 +110,7 @@ func writeError(w http.ResponseWriter, f *apiError) {
 	}})
 }
 
-// page cuts a list as AWS does, by MaxItems and Marker.
+// page returns a page of a list, by MaxItems and Marker.
 func page[T any](c *call, all []T, render func(T) node) (kids []node, more []node) {
 	size := c.o.PageSize
 	if n, err := strconv.Atoi(c.get("MaxItems")); err == nil && n > 0 {

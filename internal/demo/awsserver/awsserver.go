@@ -1,12 +1,11 @@
-// Package awsserver is a server of those calls of the AWS IAM and STS query APIs that
-// Keyturn makes, for tests and demonstrations where there is no AWS. It behaves as AWS documents:
-// it checks signatures (Signature Version 4) and permissions, knows the states in which a call is refused,
-// answers in AWS's XML, and is only eventually consistent, as far as [Options] say.
-// On command its calls fail, before or after their effect, hang, or take effect late.
+// Package awsserver is a server of those calls of the AWS IAM and STS query APIs that Keyturn
+// makes, for tests and demonstrations without AWS. It behaves as AWS documents: it checks
+// signatures (Signature Version 4) and permissions, refuses calls in the same states, answers in
+// AWS's XML, and is eventually consistent as far as [Options] say. On command its calls fail,
+// before or after their effect, hang, or take effect late.
 //
-// Sources: the IAM and STS API references, "Signature Version 4 signing process" of AWS's
-// general reference. What has been tested against this server alone has not been
-// tested against AWS.
+// Sources: the IAM and STS API references, and "Signature Version 4 signing process" in AWS's
+// general reference. A test against this server is no test against AWS.
 package awsserver
 
 import (
@@ -24,7 +23,7 @@ func New(o Options) *Server {
 	return s
 }
 
-// AddAdmin makes a user who may make all calls, with an access key that works at once.
+// AddAdmin creates a user that may make all calls, with an access key that works immediately.
 func (s *Server) AddAdmin(accountID, name, keyID, secret string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -33,14 +32,14 @@ func (s *Server) AddAdmin(accountID, name, keyID, secret string) {
 	s.addKey(u, keyID, secret)
 }
 
-// AddUser makes a user without keys, as a person would have done.
+// AddUser creates a user without keys, as a person might.
 func (s *Server) AddUser(accountID, name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.addUser(s.account(accountID), name, "/")
 }
 
-// AddKey gives a user an access key, which works at once. It returns id and secret.
+// AddKey adds an access key that works immediately. It returns ID and secret.
 func (s *Server) AddKey(accountID, name string) (id, secret string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,7 +48,7 @@ func (s *Server) AddKey(accountID, name string) (id, secret string) {
 	return id, secret
 }
 
-// MakeKey gives a user an access key now, as a person would.
+// MakeKey adds a new access key, as a person might.
 func (s *Server) MakeKey(accountID, name string) (id, secret string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,21 +57,21 @@ func (s *Server) MakeKey(accountID, name string) (id, secret string) {
 	return id, secret
 }
 
-// AddRole makes or replaces a role.
+// AddRole creates or replaces a role.
 func (s *Server) AddRole(accountID string, r Role) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.account(accountID).roles[r.Name] = &r
 }
 
-// AddGroup makes a group.
+// AddGroup creates a group.
 func (s *Server) AddGroup(accountID, name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.account(accountID).groups[name] = &group{inline: map[string]string{}}
 }
 
-// GiveGroup gives a group a policy of its own, and attaches managed ones.
+// GiveGroup sets an inline policy of a group, and attaches managed ones.
 func (s *Server) GiveGroup(accountID, name, policy, document string, arns ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +80,7 @@ func (s *Server) GiveGroup(accountID, name, policy, document string, arns ...str
 	g.attached = append(g.attached, arns...)
 }
 
-// DropUser removes a user with all that it has, as a person would have done.
+// DropUser removes a user with everything that it has, as a person might.
 func (s *Server) DropUser(accountID, name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +92,7 @@ func (s *Server) DropUser(accountID, name string) {
 	}
 }
 
-// DropKey deletes an access key, as a person would have done.
+// DropKey deletes an access key, as a person might.
 func (s *Server) DropKey(accountID, name, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +102,7 @@ func (s *Server) DropKey(accountID, name, id string) {
 	}
 }
 
-// Attach gives a user all that people and services add to one: a console password, an MFA
+// Attach adds everything to a user that people and services may add: a console password, an MFA
 // device, an SSH key, a signing certificate and a service's credential.
 func (s *Server) Attach(accountID, name string) {
 	s.mu.Lock()
@@ -116,7 +115,7 @@ func (s *Server) Attach(accountID, name string) {
 	u.service = append(u.service, "ACCA"+token(16))
 }
 
-// Users are the names of an account's users, sorted, whatever lists show.
+// Users returns the names of an account's users, sorted, without the lag of lists.
 func (s *Server) Users(accountID string) (names []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,13 +126,13 @@ func (s *Server) Users(accountID string) (names []string) {
 	return names
 }
 
-// A Key is an access key as its owner would see it.
+// A Key is an access key in the answers of the server's methods.
 type Key struct {
 	ID       string
 	Inactive bool
 }
 
-// Keys are the access keys of a user, oldest first, whatever lists show.
+// Keys returns the access keys of a user, oldest first, without the lag of lists.
 func (s *Server) Keys(accountID, name string) (keys []Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,14 +144,14 @@ func (s *Server) Keys(accountID, name string) (keys []Key) {
 	return keys
 }
 
-// A Held is what one user has.
+// A Held describes what one user has.
 type Held struct {
 	Path, Boundary   string
 	Tags, Inline     map[string]string
 	Attached, Groups []string
 }
 
-// Held tells what a user has; false where there is none.
+// Held returns what a user has; false if the user does not exist.
 func (s *Server) Held(accountID, name string) (Held, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,7 +162,7 @@ func (s *Server) Held(accountID, name string) (Held, bool) {
 	return Held{u.path, u.boundary, u.tags, u.inline, u.attached, u.groups}, true
 }
 
-// Works reports whether a key signs calls that are let in.
+// Works reports whether calls that are signed with a key are accepted.
 func (s *Server) Works(id, secret string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +170,7 @@ func (s *Server) Works(id, secret string) bool {
 	return k != nil && k.secret == secret && s.live(k, time.Now()) == ""
 }
 
-// Narrowed tells what a session was narrowed to when it was made.
+// Narrowed returns the policies that limit a session.
 func (s *Server) Narrowed(id string) (policy string, arns []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,7 +180,7 @@ func (s *Server) Narrowed(id string) (policy string, arns []string) {
 	return "", nil
 }
 
-// Use notes that a key was used now, as a call of another service would.
+// Use records a use of a key, as a call of another service would.
 func (s *Server) Use(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -190,21 +189,21 @@ func (s *Server) Use(id string) {
 	}
 }
 
-// Calls is how often an action was called.
+// Calls returns how often an action was called.
 func (s *Server) Calls(action string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.calls[action]
 }
 
-// A Kept is an access key with all that makes it, to be there again on another server.
+// A Kept is an access key with everything that is needed to restore it on another server.
 type Kept struct {
 	ID, Secret string
-	Made       time.Time // zero: long ago
+	Made       time.Time // zero means long ago
 	Inactive   bool
 }
 
-// Restore gives a user access keys that were kept.
+// Restore adds kept access keys to a user.
 func Restore(s *Server, accountID, name string, keys ...Kept) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -19,7 +19,8 @@ const (
 	adminSecret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 )
 
-// TestSignature is the worked example of AWS's "Signature Version 4" pages: a GET of ListUsers.
+// TestSignature checks the worked example of AWS's "Signature Version 4" pages: a GET of
+// ListUsers.
 func TestSignature(t *testing.T) {
 	const secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 	at := time.Date(2015, 8, 30, 12, 36, 0, 0, time.UTC)
@@ -69,7 +70,7 @@ func TestSignature(t *testing.T) {
 	}
 }
 
-// FuzzParseSignature: no header breaks the server, and what is understood has all parts.
+// FuzzParseSignature checks that no header panics, and that a parsed signature is complete.
 func FuzzParseSignature(f *testing.F) {
 	f.Add("AWS4-HMAC-SHA256 Credential=AKID/20150830/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=00")
 	f.Fuzz(func(t *testing.T, header string) {
@@ -79,7 +80,7 @@ func FuzzParseSignature(f *testing.F) {
 	})
 }
 
-// world is a server with somebody who calls it.
+// world is a server with a caller.
 type world struct {
 	*Server
 	t                 *testing.T
@@ -93,12 +94,12 @@ func start(t *testing.T, o Options) *world {
 	return w
 }
 
-// as is the world seen with another key.
+// as returns the world with another key.
 func (w *world) as(id, secret, token string) *world {
 	return &world{Server: w.Server, t: w.t, id: id, secret: secret, token: token}
 }
 
-// An answer is a reply with the paths and texts of its elements.
+// An answer is a reply, with the paths and texts of its elements.
 type answer struct {
 	status int
 	space  string
@@ -169,8 +170,8 @@ func read(t *testing.T, rec *httptest.ResponseRecorder) answer {
 	}
 }
 
-// documented are the elements of replies that the API references of IAM and STS show, below
-// <ActionResponse>. A call without any answers with its ResponseMetadata alone.
+// documented are the elements below <ActionResponse> of the replies in the API references of IAM
+// and STS. A call without elements answers with ResponseMetadata only.
 var documented = []struct{ call, elements string }{
 	{"CreateUser UserName=bob Path=/svc/ PermissionsBoundary=arn:aws:iam::aws:policy/B", "CreateUserResult/User/ Path UserName UserId Arn CreateDate PermissionsBoundary/PermissionsBoundaryArn"},
 	{"GetUser UserName=bob", "GetUserResult/User/ Path UserName UserId Arn CreateDate"},
@@ -231,7 +232,7 @@ func TestDocumentedReplies(t *testing.T) {
 	}
 }
 
-// TestDocumentedErrors: codes and statuses as the references list them.
+// TestDocumentedErrors checks codes and statuses against the references.
 func TestDocumentedErrors(t *testing.T) {
 	w := start(t, Options{})
 	w.AddUser(Account, "ann")
@@ -273,14 +274,15 @@ func TestDocumentedErrors(t *testing.T) {
 	}
 }
 
-// AddKeyOf makes a user without rights, with a key.
+// AddKeyOf creates a user without permissions, with a key.
 func (w *world) AddKeyOf(name string) (id, secret, token string) {
 	w.AddUser(Account, name)
 	id, secret = w.AddKey(Account, name)
 	return id, secret, ""
 }
 
-// TestEventually: a new key is refused for a while, lists lag, and what was deleted works a little longer.
+// TestEventually checks the lags: a new key is refused for a while, lists are late, and a deleted
+// key works a little longer.
 func TestEventually(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, Options{KeyLag: 8 * time.Second, ListLag: 4 * time.Second, DeadLag: 6 * time.Second, UsedLag: time.Minute})
@@ -333,7 +335,7 @@ func TestEventually(t *testing.T) {
 	})
 }
 
-// TestSessionsEnd: a session works with its token alone, and until it ends.
+// TestSessionsEnd checks that a session works only with its token, and until it expires.
 func TestSessionsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, Options{})
@@ -361,7 +363,7 @@ func TestSessionsEnd(t *testing.T) {
 	})
 }
 
-// TestPages: lists are cut, and go on at their marker.
+// TestPages checks that lists have pages, which continue at their marker.
 func TestPages(t *testing.T) {
 	w := start(t, Options{PageSize: 2})
 	for _, name := range []string{"a", "b", "c"} {
@@ -381,7 +383,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestCommands: faults are ordered over HTTP, too.
+// TestCommands orders faults over HTTP.
 func TestCommands(t *testing.T) {
 	w := start(t, Options{})
 	do := func(method, path string) *httptest.ResponseRecorder {
@@ -417,7 +419,8 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// TestPermissions: a user with a policy may make the calls that it allows, on what it names; a user's own identity needs none.
+// TestPermissions checks that a user may make the calls that its policy allows, on the resources
+// that it names, and that GetCallerIdentity needs no permission.
 func TestPermissions(t *testing.T) {
 	w := start(t, Options{})
 	w.AddUser(Account, "vault-u")

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// command serves what is below /-/, without a signature, for those who run the server as a
-// program of its own:
+// command serves the paths below /-/ without a signature, for tests that run the server as a
+// program:
 //
 //	POST /-/fault?action=CreateUser&mode=lost&times=1&skip=0&wait=1s
 //	POST /-/clear
@@ -50,7 +50,7 @@ func (s *Server) command(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// state is every user and its keys, by account.
+// state returns every user and its keys, by account.
 func state(s *Server) map[string]map[string][]Key {
 	out := map[string]map[string][]Key{}
 	s.mu.Lock()
@@ -68,7 +68,7 @@ func state(s *Server) map[string]map[string][]Key {
 	return out
 }
 
-// ServeHTTP serves one call, or a command to the server itself: see commands.go.
+// ServeHTTP serves a call, or a command to the server itself.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/-/") {
 		s.command(w, r)

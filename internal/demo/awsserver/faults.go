@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Inject adds a fault. Where several match a call, the first that was added decides.
+// Inject adds a fault. If several match a call, the first one counts.
 func (s *Server) Inject(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -22,7 +22,7 @@ func (s *Server) Clear() {
 	s.faults = nil
 }
 
-// begin counts a call, and finds the fault that strikes it.
+// begin counts a call and returns the fault that applies to it.
 func (s *Server) begin(action string) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -43,7 +43,7 @@ func (s *Server) begin(action string) *Fault {
 	return nil
 }
 
-// before does what comes before the call, and reports whether that is all.
+// before runs the part of the fault before the call, and reports whether it has answered.
 func (f *Fault) before(w http.ResponseWriter) bool {
 	switch f.Mode {
 	case Before:
@@ -64,8 +64,8 @@ func (f *Fault) before(w http.ResponseWriter) bool {
 	return false
 }
 
-// after does what comes after the call, and reports whether it was answered so. A malformed
-// answer has the status of the right one.
+// after runs the part of the fault after the call, and reports whether it has answered. A
+// malformed answer has the right status.
 func (f *Fault) after(w http.ResponseWriter, fail *apiError) bool {
 	switch f.Mode {
 	case Lost:

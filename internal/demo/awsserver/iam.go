@@ -28,7 +28,7 @@ func noSuch(what, name string) *apiError {
 	return &apiError{404, "NoSuchEntity", "The " + what + " with name " + name + " cannot be found."}
 }
 
-// user finds who a call is about; without UserName, its caller.
+// user returns the user of a call: UserName, or the caller.
 func (c *call) user() (*user, *apiError) {
 	name := c.get("UserName")
 	if name == "" && c.who.user != nil {
@@ -41,8 +41,8 @@ func (c *call) user() (*user, *apiError) {
 	return u, nil
 }
 
-// of makes an action of one about a user.
-func of(run func(c *call, u *user) (node, *apiError)) action {
+// forUser returns an action that runs with the user of the call.
+func forUser(run func(c *call, u *user) (node, *apiError)) action {
 	return func(c *call) (node, *apiError) {
 		u, fail := c.user()
 		if fail != nil {
@@ -94,14 +94,14 @@ func createUser(c *call) (node, *apiError) {
 	return el("", u.node()), nil
 }
 
-var getUser = of(func(c *call, u *user) (node, *apiError) {
+var getUser = forUser(func(c *call, u *user) (node, *apiError) {
 	if !c.shown(u.made, c.now) {
 		return node{}, noSuch("user", u.name)
 	}
 	return el("", u.node()), nil
 })
 
-var deleteUser = of(func(c *call, u *user) (node, *apiError) {
+var deleteUser = forUser(func(c *call, u *user) (node, *apiError) {
 	for _, has := range []struct {
 		n    int
 		what string
@@ -132,7 +132,7 @@ func listUsers(c *call) (node, *apiError) {
 	return el("", append([]node{el("Users", kids...)}, more...)...), nil
 }
 
-var tagUser = of(func(c *call, u *user) (node, *apiError) {
+var tagUser = forUser(func(c *call, u *user) (node, *apiError) {
 	keys, values := c.list("Tags", "Key"), c.list("Tags", "Value")
 	for i, k := range keys {
 		u.tags[k] = values[i]
@@ -140,11 +140,11 @@ var tagUser = of(func(c *call, u *user) (node, *apiError) {
 	return node{}, nil
 })
 
-var listUserTags = of(func(c *call, u *user) (node, *apiError) {
+var listUserTags = forUser(func(c *call, u *user) (node, *apiError) {
 	return el("", el("Tags", u.tagNodes()...), leaf("IsTruncated", "false")), nil
 })
 
-var createAccessKey = of(func(c *call, u *user) (node, *apiError) {
+var createAccessKey = forUser(func(c *call, u *user) (node, *apiError) {
 	if len(u.keys) >= MaxKeys {
 		return node{}, &apiError{409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: " + strconv.Itoa(MaxKeys)}
 	}
@@ -154,11 +154,11 @@ var createAccessKey = of(func(c *call, u *user) (node, *apiError) {
 	return el("", el("AccessKey", leaf("UserName", u.name), leaf("AccessKeyId", id), leaf("Status", "Active"), leaf("SecretAccessKey", secret), when("CreateDate", k.made))), nil
 })
 
-var listAccessKeys = of(func(c *call, u *user) (node, *apiError) {
+var listAccessKeys = forUser(func(c *call, u *user) (node, *apiError) {
 	var all []*key
 	for _, k := range append(slices.Clone(u.ghosts), u.keys...) {
 		if k.deleted && c.shown(k.gone, c.now) || !k.deleted && !c.shown(k.made, c.now) {
-			continue // lists lag behind in both
+			continue // both lists lag
 		}
 		all = append(all, k)
 	}
@@ -175,7 +175,7 @@ func (k *key) status() string {
 	return "Active"
 }
 
-// key finds an access key of a user.
+// key returns the index of a user's access key.
 func (c *call) key(u *user) (int, *apiError) {
 	id := c.get("AccessKeyId")
 	i := slices.IndexFunc(u.keys, func(k *key) bool { return k.id == id })
@@ -185,7 +185,7 @@ func (c *call) key(u *user) (int, *apiError) {
 	return i, nil
 }
 
-var deleteAccessKey = of(func(c *call, u *user) (node, *apiError) {
+var deleteAccessKey = forUser(func(c *call, u *user) (node, *apiError) {
 	i, fail := c.key(u)
 	if fail != nil {
 		return node{}, fail
@@ -194,7 +194,7 @@ var deleteAccessKey = of(func(c *call, u *user) (node, *apiError) {
 	return node{}, nil
 })
 
-var updateAccessKey = of(func(c *call, u *user) (node, *apiError) {
+var updateAccessKey = forUser(func(c *call, u *user) (node, *apiError) {
 	i, fail := c.key(u)
 	if fail != nil {
 		return node{}, fail
@@ -230,7 +230,7 @@ func getAccessKeyLastUsed(c *call) (node, *apiError) {
 	return el("", leaf("UserName", k.user.name), used), nil
 }
 
-var putUserPolicy = of(func(c *call, u *user) (node, *apiError) {
+var putUserPolicy = forUser(func(c *call, u *user) (node, *apiError) {
 	text := c.get("PolicyDocument")
 	switch {
 	case !json.Valid([]byte(text)) || !strings.Contains(text, "Statement"):
@@ -242,7 +242,7 @@ var putUserPolicy = of(func(c *call, u *user) (node, *apiError) {
 	return node{}, nil
 })
 
-var deleteUserPolicy = of(func(c *call, u *user) (node, *apiError) {
+var deleteUserPolicy = forUser(func(c *call, u *user) (node, *apiError) {
 	name := c.get("PolicyName")
 	if _, there := u.inline[name]; !there {
 		return node{}, noSuch("user policy", name)
@@ -251,7 +251,7 @@ var deleteUserPolicy = of(func(c *call, u *user) (node, *apiError) {
 	return node{}, nil
 })
 
-var listUserPolicies = of(func(c *call, u *user) (node, *apiError) {
+var listUserPolicies = forUser(func(c *call, u *user) (node, *apiError) {
 	var names []string
 	for name := range u.inline {
 		names = append(names, name)
@@ -261,7 +261,7 @@ var listUserPolicies = of(func(c *call, u *user) (node, *apiError) {
 	return el("", append([]node{el("PolicyNames", kids...)}, more...)...), nil
 })
 
-var attachUserPolicy = of(func(c *call, u *user) (node, *apiError) {
+var attachUserPolicy = forUser(func(c *call, u *user) (node, *apiError) {
 	arn := c.get("PolicyArn")
 	switch {
 	case !strings.HasPrefix(arn, "arn:aws:iam::"):
@@ -276,12 +276,12 @@ var attachUserPolicy = of(func(c *call, u *user) (node, *apiError) {
 	return node{}, nil
 })
 
-var detachUserPolicy = of(func(c *call, u *user) (node, *apiError) {
-	return take(&u.attached, c.get("PolicyArn"), "policy")
+var detachUserPolicy = forUser(func(c *call, u *user) (node, *apiError) {
+	return takeOut(&u.attached, c.get("PolicyArn"), "policy")
 })
 
-// take removes one of a list.
-func take(list *[]string, one, what string) (node, *apiError) {
+// takeOut removes one element of a list.
+func takeOut(list *[]string, one, what string) (node, *apiError) {
 	i := slices.Index(*list, one)
 	if i < 0 {
 		return node{}, noSuch(what, one)
@@ -290,14 +290,14 @@ func take(list *[]string, one, what string) (node, *apiError) {
 	return node{}, nil
 }
 
-var listAttachedUserPolicies = of(func(c *call, u *user) (node, *apiError) {
+var listAttachedUserPolicies = forUser(func(c *call, u *user) (node, *apiError) {
 	kids, more := page(c, u.attached, func(arn string) node {
 		return el("", leaf("PolicyName", arn[strings.LastIndex(arn, "/")+1:]), leaf("PolicyArn", arn))
 	})
 	return el("", append([]node{el("AttachedPolicies", kids...)}, more...)...), nil
 })
 
-var addUserToGroup = of(func(c *call, u *user) (node, *apiError) {
+var addUserToGroup = forUser(func(c *call, u *user) (node, *apiError) {
 	name := c.get("GroupName")
 	if u.account.groups[name] == nil {
 		return node{}, noSuch("group", name)
@@ -336,7 +336,7 @@ func listGroupPolicies(c *call) (node, *apiError) {
 	return el("", append([]node{el("PolicyNames", kids...)}, more...)...), nil
 }
 
-// getGroupPolicy sends the document escaped, as AWS does.
+// getGroupPolicy sends the document URL-encoded, as AWS does.
 func getGroupPolicy(c *call) (node, *apiError) {
 	g, fail := c.group()
 	if fail != nil {
@@ -350,25 +350,25 @@ func getGroupPolicy(c *call) (node, *apiError) {
 	return el("", leaf("GroupName", c.get("GroupName")), leaf("PolicyName", name), leaf("PolicyDocument", escape(text))), nil
 }
 
-var removeUserFromGroup = of(func(c *call, u *user) (node, *apiError) {
-	return take(&u.groups, c.get("GroupName"), "group")
+var removeUserFromGroup = forUser(func(c *call, u *user) (node, *apiError) {
+	return takeOut(&u.groups, c.get("GroupName"), "group")
 })
 
-var listGroupsForUser = of(func(c *call, u *user) (node, *apiError) {
+var listGroupsForUser = forUser(func(c *call, u *user) (node, *apiError) {
 	kids, more := page(c, u.groups, func(name string) node {
 		return el("", leaf("Path", "/"), leaf("GroupName", name), leaf("GroupId", "AGPA"+token(17)), leaf("Arn", "arn:aws:iam::"+u.account.id+":group/"+name), when("CreateDate", time.Unix(0, 0)))
 	})
 	return el("", append([]node{el("Groups", kids...)}, more...)...), nil
 })
 
-var getLoginProfile = of(func(c *call, u *user) (node, *apiError) {
+var getLoginProfile = forUser(func(c *call, u *user) (node, *apiError) {
 	if !u.login {
 		return node{}, &apiError{404, "NoSuchEntity", "Login Profile for User " + u.name + " cannot be found."}
 	}
 	return el("", el("LoginProfile", leaf("UserName", u.name), when("CreateDate", u.made))), nil
 })
 
-var deleteLoginProfile = of(func(c *call, u *user) (node, *apiError) {
+var deleteLoginProfile = forUser(func(c *call, u *user) (node, *apiError) {
 	if !u.login {
 		return node{}, &apiError{404, "NoSuchEntity", "Login Profile for User " + u.name + " cannot be found."}
 	}
@@ -376,42 +376,42 @@ var deleteLoginProfile = of(func(c *call, u *user) (node, *apiError) {
 	return node{}, nil
 })
 
-var listMFADevices = of(func(c *call, u *user) (node, *apiError) {
+var listMFADevices = forUser(func(c *call, u *user) (node, *apiError) {
 	kids, more := page(c, u.mfa, func(serial string) node {
 		return el("", leaf("UserName", u.name), leaf("SerialNumber", serial), when("EnableDate", u.made))
 	})
 	return el("", append([]node{el("MFADevices", kids...)}, more...)...), nil
 })
 
-var deactivateMFADevice = of(func(c *call, u *user) (node, *apiError) {
-	return take(&u.mfa, c.get("SerialNumber"), "device")
+var deactivateMFADevice = forUser(func(c *call, u *user) (node, *apiError) {
+	return takeOut(&u.mfa, c.get("SerialNumber"), "device")
 })
 
 func deleteVirtualMFADevice(*call) (node, *apiError) { return node{}, nil }
 
-var listSSHPublicKeys = of(func(c *call, u *user) (node, *apiError) {
+var listSSHPublicKeys = forUser(func(c *call, u *user) (node, *apiError) {
 	kids, more := page(c, u.ssh, func(id string) node {
 		return el("", leaf("UserName", u.name), leaf("SSHPublicKeyId", id), leaf("Status", "Active"), when("UploadDate", u.made))
 	})
 	return el("", append([]node{el("SSHPublicKeys", kids...)}, more...)...), nil
 })
 
-var deleteSSHPublicKey = of(func(c *call, u *user) (node, *apiError) {
-	return take(&u.ssh, c.get("SSHPublicKeyId"), "SSH key")
+var deleteSSHPublicKey = forUser(func(c *call, u *user) (node, *apiError) {
+	return takeOut(&u.ssh, c.get("SSHPublicKeyId"), "SSH key")
 })
 
-var listSigningCertificates = of(func(c *call, u *user) (node, *apiError) {
+var listSigningCertificates = forUser(func(c *call, u *user) (node, *apiError) {
 	kids, more := page(c, u.certs, func(id string) node {
 		return el("", leaf("UserName", u.name), leaf("CertificateId", id), leaf("CertificateBody", "-"), leaf("Status", "Active"), when("UploadDate", u.made))
 	})
 	return el("", append([]node{el("Certificates", kids...)}, more...)...), nil
 })
 
-var deleteSigningCertificate = of(func(c *call, u *user) (node, *apiError) {
-	return take(&u.certs, c.get("CertificateId"), "certificate")
+var deleteSigningCertificate = forUser(func(c *call, u *user) (node, *apiError) {
+	return takeOut(&u.certs, c.get("CertificateId"), "certificate")
 })
 
-var listServiceSpecificCredentials = of(func(c *call, u *user) (node, *apiError) {
+var listServiceSpecificCredentials = forUser(func(c *call, u *user) (node, *apiError) {
 	var kids []node
 	for _, id := range u.service {
 		kids = append(kids, el("member", leaf("UserName", u.name), leaf("ServiceSpecificCredentialId", id), leaf("ServiceName", "codecommit"), leaf("ServiceUserName", u.name), leaf("Status", "Active"), when("CreateDate", u.made)))
@@ -419,6 +419,6 @@ var listServiceSpecificCredentials = of(func(c *call, u *user) (node, *apiError)
 	return el("", el("ServiceSpecificCredentials", kids...)), nil
 })
 
-var deleteServiceSpecificCredential = of(func(c *call, u *user) (node, *apiError) {
-	return take(&u.service, c.get("ServiceSpecificCredentialId"), "service specific credential")
+var deleteServiceSpecificCredential = forUser(func(c *call, u *user) (node, *apiError) {
+	return takeOut(&u.service, c.get("ServiceSpecificCredentialId"), "service specific credential")
 })

@@ -8,30 +8,30 @@ import (
 	"time"
 )
 
-// Account is the number of the account that a server begins with.
+// Account is the number of the first account of a server.
 const Account = "123456789012"
 
-// MaxKeys is how many access keys a user can have.
+// MaxKeys is the maximum of access keys of a user.
 const MaxKeys = 2
 
-// Options of a server. The zero value is consistent at once.
+// Options of a server. The zero value is immediately consistent.
 type Options struct {
-	// KeyLag is how long a new access key is refused, ListLag how long lists and lookups do not show
-	// what is new, DeadLag how long a deleted or inactive key still works.
+	// KeyLag is how long a new access key is refused, ListLag how long lists and lookups do not
+	// show changes, and DeadLag how long a deleted or inactive key still works.
 	KeyLag, ListLag, DeadLag time.Duration
-	// UsedLag is how late GetAccessKeyLastUsed tells of a use.
+	// UsedLag delays GetAccessKeyLastUsed.
 	UsedLag time.Duration
-	// PageSize is how many entries a list shows at once; 0: 100.
+	// PageSize is the number of entries of a page; 100 by default.
 	PageSize int
 }
 
-// A Server is an http.Handler of both APIs, whose methods are safe for concurrent use.
+// A Server is an http.Handler of both APIs. Its methods are safe for concurrent use.
 type Server struct {
 	o Options
 
 	mu       sync.Mutex // guards the rest
 	accounts map[string]*account
-	keys     map[string]*key // of users and of sessions, by id; deleted ones too
+	keys     map[string]*key // of users and sessions, by ID, including deleted ones
 	faults   []*Fault
 	calls    map[string]int // by action
 	policies map[string]bool
@@ -49,14 +49,14 @@ type user struct {
 	name, path, id   string
 	made             time.Time
 	admin            bool
-	permits          policy // what it may call, where it is no admin
+	permits          policy // allowed calls, if it is no admin
 	boundary         string
 	tags             map[string]string
 	inline           map[string]string
 	attached, groups []string
-	keys, ghosts     []*key // ghosts are deleted
+	keys, ghosts     []*key // ghosts are deleted keys
 	login            bool
-	// What people add to users, by id.
+	// IDs of what people add to users.
 	mfa, ssh, certs, service []string
 }
 
@@ -67,11 +67,11 @@ type group struct {
 
 type key struct {
 	id, secret, token string
-	user              *user // nil: of a session
+	user              *user // nil for a session's key
 	session           *session
 	made              time.Time
 	inactive          bool
-	changed           time.Time // when it ceased to work
+	changed           time.Time // when it was deactivated
 	deleted           bool
 	gone              time.Time // when it was deleted
 	used              []use
@@ -94,7 +94,7 @@ type session struct {
 // A Role can be assumed by users of the accounts that it trusts.
 type Role struct {
 	Name       string
-	Trusts     []string // account numbers; none: its own
+	Trusts     []string // account numbers; by default its own
 	ExternalID string
 	Admin      bool // may call IAM
 	MaxSession time.Duration
@@ -122,7 +122,7 @@ func (s *Server) addKey(u *user, id, secret string) *key {
 	return k
 }
 
-// live says why a key is refused now, as an error code; "" if it is not.
+// live returns the error code if a key is refused now, or "".
 func (s *Server) live(k *key, now time.Time) string {
 	switch {
 	case k.session != nil && now.After(k.session.expires):
@@ -135,12 +135,12 @@ func (s *Server) live(k *key, now time.Time) string {
 	return ""
 }
 
-// shown reports whether what was made at some time is in lists yet.
+// shown reports whether lists show an object that was created at a given time.
 func (s *Server) shown(made, now time.Time) bool {
 	return made.IsZero() || now.Sub(made) >= s.o.ListLag
 }
 
-// token is n characters as AWS has them in ids.
+// token returns n random characters like those in AWS's IDs.
 func token(n int) string {
 	b := make([]byte, n)
 	_, _ = rand.Read(b)
@@ -156,31 +156,31 @@ func newKey(prefix string) (id, secret string) {
 	return prefix + token(16), base64.StdEncoding.EncodeToString(b)
 }
 
-// A Mode says how a call fails.
+// A Mode is a way in which a call fails.
 type Mode string
 
-// The modes. Before and Lost are a pair: failed and not done; failed but done.
+// The modes. Before and Lost are a pair: failed without effect, and failed with effect.
 const (
-	Before    Mode = "before"    // 500, without effect
-	Lost      Mode = "lost"      // done, and the connection is cut
-	Throttle  Mode = "throttle"  // refused because of the rate
-	Malformed Mode = "malformed" // done, and the answer is cut in its middle
-	Slow      Mode = "slow"      // done and answered after Wait
-	Late      Mode = "late"      // the connection is cut at once; done after Wait
-	Denied    Mode = "denied"    // AccessDenied, without effect
-	Lie       Mode = "lie"       // without effect, and answered as if there were one
+	Before    Mode = "before"    // status 500, no effect
+	Lost      Mode = "lost"      // takes effect, and the connection is cut
+	Throttle  Mode = "throttle"  // refused by throttling
+	Malformed Mode = "malformed" // takes effect, and the answer is incomplete
+	Slow      Mode = "slow"      // takes effect and answers after Wait
+	Late      Mode = "late"      // the connection is cut immediately; takes effect after Wait
+	Denied    Mode = "denied"    // AccessDenied, no effect
+	Lie       Mode = "lie"       // no effect, but reports success
 )
 
-// A Fault fails calls of one action.
+// A Fault makes calls of one action fail.
 type Fault struct {
-	Action string // "": any
+	Action string // any action by default
 	Mode   Mode
-	Skip   int // so many calls pass first
-	Times  int // 0: always
+	Skip   int // number of calls before the fault
+	Times  int // 0 means always
 	Wait   time.Duration
 }
 
-// drop deletes a key by its place.
+// drop deletes the key at an index.
 func (u *user) drop(i int, now time.Time) {
 	k := u.keys[i]
 	if !k.inactive {

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Permit lets a user make the calls that a policy allows, and no others but those that need no permission.
+// Permit sets the policy of a user, who may then only make the calls that it allows, and those
+// that need no permission.
 func (s *Server) Permit(accountID, name, document string) error {
 	p, err := parsePolicy(document)
 	if err != nil {
@@ -21,13 +22,13 @@ func (s *Server) Permit(accountID, name, document string) error {
 	return nil
 }
 
-// resource is what a call acts on, by its parameters.
+// resource returns the ARN that a call acts on.
 func (c *call) resource() string {
 	arn := "arn:aws:iam::" + c.who.account.id + ":"
 	switch user := c.get("UserName"); {
 	case c.get("RoleArn") != "":
 		return c.get("RoleArn")
-	case c.get("GroupName") != "": // the group, also where it is about a user in it
+	case c.get("GroupName") != "": // the group, even if the call is about a user in it
 		return arn + "group/" + c.get("GroupName")
 	case c.who.account.users[user] != nil:
 		return c.who.account.users[user].arn()
@@ -41,7 +42,7 @@ func (c *call) resource() string {
 	return "*"
 }
 
-// permitted reports whether a policy allows a call of IAM, with what the call does besides.
+// permitted reports whether a policy allows a call, with its side effects.
 func (c *call) permitted(p policy) bool {
 	action, resource := "iam:"+c.get("Action"), c.resource()
 	if c.get("Action") == "GetAccessKeyLastUsed" {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// A policy is a document of IAM's, as far as it is evaluated here: statements that allow actions on resources, and
-// conditions on the policy that is attached. What has anything else in it is refused when it is given.
+// A policy is an IAM policy, as far as this server evaluates it: statements that allow actions on
+// resources, and conditions on the attached policy. A policy with anything else is refused.
 type policy []statement
 
 type statement struct {
@@ -19,10 +19,10 @@ type statement struct {
 	Condition map[string]map[string]texts
 }
 
-// texts is a text or a list of them.
+// texts is a string or a list of strings.
 type texts []string
 
-// UnmarshalJSON takes both.
+// UnmarshalJSON accepts both.
 func (t *texts) UnmarshalJSON(b []byte) error {
 	var one string
 	if json.Unmarshal(b, &one) == nil {
@@ -57,7 +57,7 @@ func parsePolicy(document string) (policy, error) {
 	return p.Statement, nil
 }
 
-// match: in a pattern of IAM's, * stands for any text, slashes as well.
+// match reports whether a pattern matches. * stands for any text, including slashes.
 func (t texts) match(text string) bool {
 	flat := func(s string) string { return strings.ToLower(strings.ReplaceAll(s, "/", "\x01")) }
 	for _, pattern := range t {

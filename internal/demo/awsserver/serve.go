@@ -93,7 +93,8 @@ func callerOf(k *key) caller {
 	return caller{key: k, account: u.account, arn: u.arn(), id: u.id, admin: u.admin, user: u}
 }
 
-// mayCall: administrators may call all, users with a policy what it allows, others about their own keys only.
+// mayCall reports whether the caller may make the call. Administrators may make all calls, users
+// with a policy those that it allows, and others those about their own keys.
 func (c *call) mayCall() bool {
 	switch u := c.who.user; {
 	case c.who.admin:

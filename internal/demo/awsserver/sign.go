@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// skew is how far a request's time may be from the server's.
-const skew = 5 * time.Minute
+// maxSkew limits the difference between the time of a request and the server's.
+const maxSkew = 5 * time.Minute
 
-// signature is what an Authorization header says.
+// signature is the content of an Authorization header.
 type signature struct {
 	keyID, date, region, service string
 	headers                      []string
@@ -44,14 +44,14 @@ func parseSignature(header string) (sig signature, ok bool) {
 	return sig, sig.keyID != "" && sig.mac != "" && slices.Contains(sig.headers, "host")
 }
 
-// verify says why a signed request is refused, as an error; nil if it is not.
+// verify returns the error for a signed request that is refused, or nil.
 func (sig signature) verify(r *http.Request, body []byte, secret string, now time.Time) *apiError {
 	stamp := r.Header.Get("X-Amz-Date")
 	at, err := time.Parse("20060102T150405Z", stamp)
 	switch {
 	case err != nil || !strings.HasPrefix(stamp, sig.date):
 		return &apiError{403, "IncompleteSignature", "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP"}
-	case at.Sub(now).Abs() > skew:
+	case at.Sub(now).Abs() > maxSkew:
 		return &apiError{403, "SignatureDoesNotMatch", "Signature expired: " + stamp + " is too far from " + now.UTC().Format("20060102T150405Z")}
 	}
 	if !hmac.Equal([]byte(sig.sum(r, body, secret)), []byte(sig.mac)) {
@@ -60,7 +60,7 @@ func (sig signature) verify(r *http.Request, body []byte, secret string, now tim
 	return nil
 }
 
-// sum is what the signature of a request must be.
+// sum returns the right signature of a request.
 func (sig signature) sum(r *http.Request, body []byte, secret string) string {
 	mac := func(key []byte, text string) []byte {
 		h := hmac.New(sha256.New, key)
@@ -73,7 +73,7 @@ func (sig signature) sum(r *http.Request, body []byte, secret string) string {
 	return hex.EncodeToString(mac(k, text))
 }
 
-// canonical is the form of a request that is signed.
+// canonical returns the canonical form of a request, which is signed.
 func (sig signature) canonical(r *http.Request, body []byte) string {
 	sum := sha256.Sum256(body)
 	path := r.URL.EscapedPath()

@@ -17,7 +17,7 @@ func getCallerIdentity(c *call) (node, *apiError) {
 	return el("", leaf("Arn", c.who.arn), leaf("UserId", c.who.id), leaf("Account", c.who.account.id)), nil
 }
 
-// duration reads DurationSeconds within bounds.
+// duration parses DurationSeconds within bounds.
 func (c *call) duration(otherwise, least, most time.Duration) (time.Duration, *apiError) {
 	text := c.get("DurationSeconds")
 	if text == "" {
@@ -31,7 +31,7 @@ func (c *call) duration(otherwise, least, most time.Duration) (time.Duration, *a
 	return d, nil
 }
 
-// issue makes a session.
+// issue creates a session.
 func (c *call) issue(s session) node {
 	id, secret := newKey("ASIA")
 	_, tok := newKey("")
@@ -117,7 +117,7 @@ func getSessionToken(c *call) (node, *apiError) {
 	return el("", c.issue(session{account: c.who.account, arn: c.who.arn, admin: c.who.admin && serial != "", expires: c.now.Add(d)})), nil
 }
 
-// checkPolicies checks what a session is narrowed by.
+// checkPolicies checks the policies of a session.
 func (c *call) checkPolicies() *apiError {
 	if text := c.get("Policy"); text != "" && !json.Valid([]byte(text)) {
 		return &apiError{400, "MalformedPolicyDocument", "The policy is not in the valid JSON format."}

@@ -16,18 +16,18 @@ const (
 	Use     Call = "use"
 )
 
-// The modes. They come in pairs, because what a caller may do next depends on whether
-// the failed call had its effect, which it cannot see.
+// The modes. They come in pairs, because what a caller may do next depends on whether the failed
+// call had an effect, which the caller cannot see.
 const (
 	Before Mode = "before" // no effect; answers Err
-	After  Mode = "after"  // has its effect; answers Err
-	Hang   Mode = "hang"   // no effect, no answer while the caller waits
-	Late   Mode = "late"   // no answer while the caller waits; the effect lands Delay after the call arrived, or after the caller left if that is later
-	Lie    Mode = "lie"    // no effect; answers that it is done
+	After  Mode = "after"  // takes effect; answers Err
+	Hang   Mode = "hang"   // no effect; no answer as long as the caller waits
+	Late   Mode = "late"   // no answer as long as the caller waits; takes effect Delay after the call arrives, or after the caller leaves if that is later
+	Lie    Mode = "lie"    // no effect, but reports success
 	Lag    Mode = "lag"    // List only: shows the state as it was Delay ago
 )
 
-// Inject orders a fault. Faults of one call wait in line.
+// Inject adds a fault. Faults of one call are queued.
 func (s *Server) Inject(f Fault) {
 	if f.Times == 0 {
 		f.Times = 1
@@ -40,14 +40,14 @@ func (s *Server) Inject(f Fault) {
 	s.faults = append(s.faults, f)
 }
 
-// Heal drops all faults that have not struck yet. Late effects still land.
+// Heal removes all faults that have not applied yet. Late effects still happen.
 func (s *Server) Heal() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = nil
 }
 
-// take returns the fault that strikes this call, if any. Lags are taken by lag only.
+// take returns the fault that applies to this call, if any. Only lag takes faults of mode Lag.
 func (s *Server) take(c Call, lag bool) (Fault, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,7 +67,7 @@ func (s *Server) lag() time.Duration {
 	return f.Delay
 }
 
-// call runs effect under the lock, as the fault whose turn it is allows.
+// call runs effect with the lock, as the next fault allows.
 func call[T any](ctx context.Context, s *Server, c Call, effect func(now time.Time) (T, error)) (T, error) {
 	s.mu.Lock()
 	s.calls[c]++
@@ -79,7 +79,7 @@ func call[T any](ctx context.Context, s *Server, c Call, effect func(now time.Ti
 	}
 	var none T
 	if ctx.Err() != nil {
-		return none, ErrCut // it was never sent
+		return none, ErrCut // the request was not sent
 	}
 	f, ok := s.take(c, false)
 	if !ok {
@@ -96,13 +96,13 @@ func call[T any](ctx context.Context, s *Server, c Call, effect func(now time.Ti
 		}
 		return none, f.Err
 	case Late:
-		s.late(ctx, f.Delay, func() { _, _ = locked() }) // nobody is left to hear of it
+		s.late(ctx, f.Delay, func() { _, _ = locked() }) // nobody waits for the result
 	}
 	<-ctx.Done()
 	return none, ErrCut
 }
 
-// late lets effect land after delay, but not while the caller still waits.
+// late runs effect after delay, but not while the caller still waits.
 func (s *Server) late(ctx context.Context, delay time.Duration, effect func()) {
 	s.mu.Lock()
 	s.pending++

@@ -33,15 +33,14 @@ func (s *Server) Handler() http.Handler {
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(status)
 			if body != nil {
-				_ = json.NewEncoder(w).Encode(body) // the client has gone
+				_ = json.NewEncoder(w).Encode(body) // the client may have gone
 			}
 		})
 	}
 	return mux
 }
 
-// statusOf chooses the status of an error; a cut connection has none and aborts
-// the handler.
+// statusOf returns the status of an error. A cut connection has none and aborts the handler.
 func statusOf(err error) int {
 	for known, status := range map[error]int{
 		ErrUnauthorized: 401, ErrNotFound: 404, ErrFull: 409, ErrBroken: 500, ErrBusy: 429, ErrBadRequest: 400,

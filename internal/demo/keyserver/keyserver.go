@@ -1,6 +1,6 @@
-// Package keyserver is a small provider of keys for demonstrations and tests: an
-// HTTP API that issues keys with labels, lists them, disables and deletes them,
-// and answers its users' calls with live keys only. It fails on command.
+// Package keyserver is a small provider of keys for demonstrations and tests: an HTTP API that
+// issues keys with labels, lists, disables and deletes them, and accepts calls with live keys
+// only. It fails on command.
 //
 //	POST   /v1/keys               {"label": …} → 201 {"id", "secret", "label", "created_at"}   admin
 //	GET    /v1/keys?after=&limit= → {"keys": [{"id", "label", "created_at", "last_used_at", "disabled"}], "next"}
@@ -10,9 +10,8 @@
 //	DELETE /v1/keys/{id}          → 204, or 404
 //	GET    /v1/whoami             → {"id", "label"}                                           a key
 //
-// Authorization is "Bearer" and the admin token or the key; a wrong one is answered
-// with 401. A [Server] keeps everything in memory behind one lock; its methods and
-// its handler may be used from any goroutine.
+// Authorization is "Bearer" and the admin token or the key; a wrong one gets 401. A [Server] keeps
+// everything in memory behind one lock. Its methods and its handler are safe for concurrent use.
 package keyserver
 
 import (
@@ -45,8 +44,7 @@ func (s *Server) Create(ctx context.Context, admin, label string) (Key, error) {
 	})
 }
 
-// List returns the keys that are there, oldest first, as they were as long ago as
-// the list lags.
+// List returns the existing keys, oldest first. With a Lag fault it returns an earlier state.
 func (s *Server) List(ctx context.Context, admin string) ([]Key, error) {
 	if err := s.admin(admin); err != nil {
 		return nil, err
@@ -77,7 +75,7 @@ func (s *Server) Get(ctx context.Context, admin, id string) (Key, error) {
 	})
 }
 
-// Disable makes a key unusable, or usable again.
+// Disable disables or enables a key.
 func (s *Server) Disable(ctx context.Context, admin, id string, disabled bool) error {
 	if err := s.admin(admin); err != nil {
 		return err
@@ -113,7 +111,7 @@ func (s *Server) Delete(ctx context.Context, admin, id string) error {
 	return err
 }
 
-// Use is what a key's user does: it succeeds with a live key only.
+// Use is a call of a key's user. It succeeds only with a live key.
 func (s *Server) Use(ctx context.Context, secret string) (Key, error) {
 	return call(ctx, s, Use, func(now time.Time) (Key, error) {
 		i := slices.IndexFunc(s.keys, func(k Key) bool { return same(k.Secret, secret) })
@@ -146,11 +144,11 @@ func (s *Server) Issued() []Key {
 	return slices.Clone(s.keys)
 }
 
-// Stats counts what was asked of a server.
+// Stats counts the calls of a server.
 type Stats struct {
 	Calls   map[Call]int
-	Refused int // of the Use calls: those whose key was not live
-	Pending int // effects of Late faults that have not landed yet
+	Refused int // Use calls whose key was not live
+	Pending int // effects of Late faults that are still to come
 }
 
 // Stats returns the counts so far.

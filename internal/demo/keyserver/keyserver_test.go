@@ -148,7 +148,7 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-// TestCutConnection has real sockets: a cut reply is no status.
+// TestCutConnection checks with real sockets that a cut reply has no status.
 func TestCutConnection(t *testing.T) {
 	s := New(Config{AdminToken: admin})
 	server := httptest.NewServer(s.Handler())

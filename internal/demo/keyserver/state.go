@@ -9,44 +9,44 @@ import (
 	"time"
 )
 
-// A Config says how a [Server] behaves when nothing is broken.
+// A Config is the behaviour of a [Server] without faults.
 type Config struct {
 	AdminToken  string        // required
-	MaxKeys     int           // keys that can live at once; 0: no limit
-	ActiveAfter time.Duration // a new key is refused for so long
-	DeadAfter   time.Duration // a disabled or deleted key works on for so long
+	MaxKeys     int           // maximum of live keys; 0 is no limit
+	ActiveAfter time.Duration // how long a new key is refused
+	DeadAfter   time.Duration // how long a disabled or deleted key still works
 }
 
-// A Key is one that was issued. It stays known after it is deleted.
+// A Key is an issued key. The server keeps it after its deletion.
 type Key struct {
 	ID       string
 	Secret   string
 	Label    string
 	Created  time.Time
-	LastUsed time.Time // zero: never
-	Disabled time.Time // zero: enabled
-	Deleted  time.Time // zero: there
+	LastUsed time.Time // zero if never
+	Disabled time.Time // zero if enabled
+	Deleted  time.Time // zero if it exists
 }
 
 // A Server is the provider.
 type Server struct {
 	config Config
 
-	mu      sync.Mutex // guards all below
+	mu      sync.Mutex // guards the rest
 	keys    []Key      // in order of creation
 	faults  []Fault
-	pending int // effects that are still to land
+	pending int // effects that are still to come
 	calls   map[Call]int
-	refused int // calls with a key that was not live
+	refused int // calls whose key was not live
 }
 
-// live reports whether k is accepted at now, with the delays of the configuration.
+// live reports whether k is accepted at now, with the configured delays.
 func (s *Server) live(k Key, now time.Time) bool {
 	ended := func(t time.Time) bool { return !t.IsZero() && !now.Before(t.Add(s.config.DeadAfter)) }
 	return !now.Before(k.Created.Add(s.config.ActiveAfter)) && !ended(k.Disabled) && !ended(k.Deleted)
 }
 
-// find returns the key that is there under id, or nil. The lock is held.
+// find returns the existing key with the ID, or nil. The lock is held.
 func (s *Server) find(id string) *Key {
 	i := slices.IndexFunc(s.keys, func(k Key) bool { return k.ID == id && k.Deleted.IsZero() })
 	if i < 0 {
@@ -55,7 +55,7 @@ func (s *Server) find(id string) *Key {
 	return &s.keys[i]
 }
 
-// count is the number of keys that are there. The lock is held.
+// count returns the number of existing keys. The lock is held.
 func (s *Server) count() (n int) {
 	for _, k := range s.keys {
 		if k.Deleted.IsZero() {
@@ -65,7 +65,7 @@ func (s *Server) count() (n int) {
 	return n
 }
 
-// same compares in time that does not depend on the contents.
+// same compares in constant time.
 func same(a, b string) bool {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
@@ -78,15 +78,15 @@ type Call string
 type Fault struct {
 	Call  Call
 	Mode  Mode
-	Err   error // of Before and After; nil: ErrCut
+	Err   error // for Before and After; ErrCut by default
 	Delay time.Duration
-	Times int // how many calls fail so; 0: one; negative: until Heal
+	Times int // number of calls that fail; 1 by default; negative means until Heal
 }
 
 // A Mode is a way to fail.
 type Mode string
 
-// Errors of a call. The handler turns them into statuses.
+// Errors of a call. The handler maps them to statuses.
 var (
 	ErrUnauthorized = errors.New("keyserver: the credential is refused")        // 401
 	ErrNotFound     = errors.New("keyserver: there is no such key")             // 404
