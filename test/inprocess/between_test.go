@@ -16,9 +16,9 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 )
 
-// lending starts a life with a mount that lends, a policy for everything, and a
-// token called a.
-func lending(t *testing.T) *life {
+// issuing starts a life with a mount that issues leases, a policy for everything, and a token
+// called a.
+func issuing(t *testing.T) *life {
 	t.Helper()
 	l := newLife(t)
 	l.must(t, route.Write, "sys/policies/acl/all", l.root, allowAll)
@@ -27,7 +27,7 @@ func lending(t *testing.T) *life {
 	return l
 }
 
-// finally lets time pass, in a bubble, and wants nothing left of leases.
+// finally lets time pass and checks that no lease is left. It runs in a bubble.
 func (l *life) finally(pass time.Duration) {
 	l.t.Helper()
 	time.Sleep(pass)
@@ -41,8 +41,8 @@ func (l *life) finally(pass time.Duration) {
 	synctest.Wait()
 }
 
-// TestBetweenPlanAndGrant does something else while a request is under way: it
-// is refused, or what it was lent is true, and nothing is ever left outside.
+// TestBetweenPlanAndGrant changes something during a request. The request is refused, or its lease
+// is valid, and the target keeps nothing without a lease.
 func TestBetweenPlanAndGrant(t *testing.T) {
 	disable := func(l *life) { l.must(l.t, route.Delete, "sys/mounts/lend", l.root, "") }
 	for name, tt := range map[string]struct {
@@ -62,14 +62,14 @@ func TestBetweenPlanAndGrant(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := lending(t)
+				l := issuing(t)
 				if tt.plan != nil {
 					l.out.atPlan = func() { tt.plan(l) }
 				}
 				if tt.create != nil {
 					l.out.atCreate = func() { tt.create(l) }
 				}
-				id := l.lend("a", "lend/creds/r")
+				id := l.issue("a", "lend/creds/r")
 				if (id != "") != tt.lent {
 					t.Errorf("lent %q, want %v", id, tt.lent)
 				}
@@ -91,11 +91,11 @@ func moveLend(l *life) {
 	l.must(l.t, route.Write, "sys/remount", l.root, `{"from":"lend","to":"lent"}`)
 }
 
-// pass lets the due loop do what is due, in a bubble.
+// pass lets the due loop run. It runs in a bubble.
 func (*life) pass() { time.Sleep(2 * time.Second) }
 
-// TestBatchTokensLeases: nothing is stored of a batch token that could end its
-// leases, so they end with it by themselves.
+// TestBatchTokensLeases checks that the leases of a batch token end with it, although nothing is
+// stored of the token.
 //
 // https://github.com/hashicorp/vault/issues/14635
 // https://github.com/hashicorp/vault/issues/11072
@@ -103,7 +103,7 @@ func TestBatchTokensLeases(t *testing.T) {
 	for _, path := range []string{"auth/token/create", "auth/token/create-orphan"} {
 		t.Run(path, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := lending(t)
+				l := issuing(t)
 				l.make("a", "batch", path, `{"policies":["all"],"ttl":"2m","type":"batch"}`, 2*time.Minute)
 				a := l.must(t, route.Write, "lend/creds/batch", l.told["batch"], `{"ttl":"30m"}`)
 				l.must(t, route.Write, "sys/leases/renew", l.told["batch"], `{"lease_id":"`+a.LeaseID+`","increment":"30m"}`)
@@ -113,11 +113,11 @@ func TestBatchTokensLeases(t *testing.T) {
 	}
 }
 
-// TestLastUseThenCrash: a token whose last use was taken just before a crash
-// ends, though it would live for ever otherwise, and so do its leases.
+// TestLastUseThenCrash checks that a token whose last use came just before a crash is revoked with
+// its leases.
 func TestLastUseThenCrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
+		l := issuing(t)
 		l.make("root", "one", "auth/token/create", `{"policies":["root"],"num_uses":1}`, time.Hour)
 		l.out.atCreate = func() { l.st.CrashAfter(1, faulty.NotStored) } // after the grant
 		l.must(t, route.Write, "lend/creds/r", l.told["one"], `{"ttl":"10h"}`)
@@ -129,8 +129,8 @@ func TestLastUseThenCrash(t *testing.T) {
 	})
 }
 
-// TestClientThatHangsUp: what a request has made for nobody is taken back at
-// once, though its own context is over by then.
+// TestClientThatHangsUp checks that what a request created for a client that hung up is revoked
+// immediately, although the context of the request has ended.
 func TestClientThatHangsUp(t *testing.T) {
 	for name, when := range map[string]func(l *life, hangUp func()){
 		"while it is created": func(l *life, hangUp func()) { l.out.atCreate = hangUp },
@@ -150,7 +150,7 @@ func TestClientThatHangsUp(t *testing.T) {
 		for _, path := range []string{"lend/creds/r", "auth/token/create"} {
 			t.Run(name+" "+path, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					l := lending(t)
+					l := issuing(t)
 					l.make("root", "one", "auth/token/create", `{"policies":["all"],"ttl":"1h","num_uses":1}`, time.Hour)
 					by := l.told["one"]
 					if path != "lend/creds/r" {
@@ -164,7 +164,7 @@ func TestClientThatHangsUp(t *testing.T) {
 						Time: time.Now(), Remote: netip.MustParseAddrPort("127.0.0.1:1"),
 					})
 					if hangUp(); err == nil {
-						l.stop() // no create was under way
+						l.stop() // no create was in flight
 						synctest.Wait()
 						return
 					}
@@ -177,7 +177,7 @@ func TestClientThatHangsUp(t *testing.T) {
 					s.demand(t, "afterwards")
 					want := before
 					if path == "lend/creds/r" {
-						want-- // its one use was taken
+						want-- // its one use is spent
 					}
 					if len(s.tokens) != want || len(s.leases) != 0 || len(l.out.living()) != 0 {
 						t.Errorf("%d tokens (want %d), %d leases, %v outside", len(s.tokens), want, len(s.leases), l.out.living())
@@ -190,16 +190,16 @@ func TestClientThatHangsUp(t *testing.T) {
 	}
 }
 
-// TestWaitingAfterARestart: leases that cannot be undone are still counted, and
-// so alerted of, by the next server, however the one before has ended.
+// TestWaitingAfterARestart checks that the next server still counts the leases that cannot be
+// revoked, for alerts, however the last one ended.
 //
 // https://github.com/JiRaska/open-bank-oss/issues/9689
 // https://github.com/JiRaska/open-bank-oss/issues/9696
 func TestWaitingAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
-		l.lend("a", "lend/creds/r")
-		l.lend("a", "lend/creds/other")
+		l := issuing(t)
+		l.issue("a", "lend/creds/r")
+		l.issue("a", "lend/creds/other")
 		l.out.kill(true)
 		time.Sleep(65 * time.Second)
 		synctest.Wait()
@@ -226,14 +226,14 @@ func TestWaitingAfterARestart(t *testing.T) {
 	})
 }
 
-// TestUnwrappedAnswerIsNotLost: whatever commit fails while an answer is
-// unwrapped or wrapped anew, it is given out, or can be still – or the store
-// leaves open whether it was given out, and then it is not.
+// TestUnwrappedAnswerIsNotLost fails each commit of unwrapping and rewrapping. The answer was
+// returned, or can still be unwrapped. If the store leaves open whether it was returned, it is not
+// returned again.
 func TestUnwrappedAnswerIsNotLost(t *testing.T) {
 	for _, path := range []string{"sys/wrapping/unwrap", "sys/wrapping/rewrap"} {
 		for n := range 4 {
 			t.Run(path+" "+string(rune('0'+n)), func(t *testing.T) {
-				l := lending(t)
+				l := issuing(t)
 				a, err := l.askWrapped(t, route.Write, "auth/token/create", l.root, `{"ttl":"1h","policies":["all"]}`, time.Hour)
 				if err != nil {
 					t.Fatal(err)
@@ -259,13 +259,14 @@ func TestUnwrappedAnswerIsNotLost(t *testing.T) {
 	}
 }
 
-// TestUndoThatPanics is the end of neither the server nor of other leases.
+// TestUndoThatPanics checks that a panic in a revocation stops neither the server nor other
+// revocations.
 func TestUndoThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
+		l := issuing(t)
 		l.out.panics = "bad"
-		bad := l.lend("a", "lend/creds/bad")
-		l.lend("a", "lend/creds/r")
+		bad := l.issue("a", "lend/creds/bad")
+		l.issue("a", "lend/creds/r")
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		got := l.must(t, route.Write, "sys/leases/lookup", l.root, `{"lease_id":"`+bad+`"}`)
@@ -279,13 +280,13 @@ func TestUndoThatPanics(t *testing.T) {
 	})
 }
 
-// TestListOfWhatCannotBeUndone: leases whose undo fails are listed with the reason, page by page, and no
-// longer once they are undone; so are they counted.
+// TestListOfWhatCannotBeUndone checks that leases whose revocation fails are listed with the
+// reason, in pages, and counted, until they are revoked.
 func TestListOfWhatCannotBeUndone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
-		l.lend("a", "lend/creds/r")
-		l.lend("a", "lend/creds/other")
+		l := issuing(t)
+		l.issue("a", "lend/creds/r")
+		l.issue("a", "lend/creds/other")
 		list := func(query string) map[string]any {
 			return l.must(t, route.Read, "sys/leases", l.root, query).Data
 		}

@@ -21,9 +21,9 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// TestClockADayAhead restarts a server whose clock has meanwhile jumped a day
-// ahead: nothing is revoked, though an hour's token is refused by then. What
-// an operator confirms, or another boot of the machine, lets it go on.
+// TestClockADayAhead restarts a server whose clock has jumped a day ahead. Nothing is revoked,
+// although tokens are refused as expired. The server continues when an operator confirms the
+// clock, or after a reboot of the machine.
 func TestClockADayAhead(t *testing.T) {
 	for name, confirm := range map[string]func(t *testing.T, s *server, restart func(boot string) *server) *server{
 		"an operator confirms": func(t *testing.T, s *server, _ func(string) *server) *server {
@@ -35,7 +35,7 @@ func TestClockADayAhead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				st := memory.Open()
-				var up atomic.Int64 // time since the boot; a server reads it at any time
+				var up atomic.Int64 // time since boot, which the server may read at any time
 				stop := context.CancelFunc(func() {})
 				restart := func(boot string) *server {
 					stop()
@@ -72,7 +72,7 @@ func TestClockADayAhead(t *testing.T) {
 				up.Add(int64(5 * time.Second))
 				stop()
 				synctest.Wait()
-				time.Sleep(24 * time.Hour) // the wall's; since the boot, ten seconds have passed
+				time.Sleep(24 * time.Hour) // of the wall clock; ten seconds have passed since boot
 				up.Add(int64(10 * time.Second))
 				s = restart("one")
 				time.Sleep(30 * time.Second)

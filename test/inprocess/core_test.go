@@ -24,7 +24,7 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// plainSeal opens by itself: the root key lies in the copy.
+// plainSeal unseals itself, because the copy contains the root key.
 type plainSeal struct{}
 
 func (plainSeal) Name() string                { return "plain" }
@@ -44,7 +44,7 @@ func (plainSeal) Unwrap(_ context.Context, c seal.Copy, _ []secret.Value) (secre
 	return c.Unlock(make([]byte, 32))
 }
 
-// server is a running core, and the way to ask it.
+// server is a running core with methods to call it.
 type server struct {
 	*core.Core
 	root string
@@ -93,7 +93,7 @@ func (s *server) ask(t testing.TB, op route.Op, path, tok, body string) (*answer
 	return s.askWrapped(t, op, path, tok, body, 0)
 }
 
-// request is one that comes in whole.
+// request returns a complete request.
 func (s *server) request(t testing.TB, op route.Op, path, tok, body string) *route.Request {
 	t.Helper()
 	p, err := route.ParsePath(path, op == route.List)
@@ -147,7 +147,7 @@ func TestKVThroughCore(t *testing.T) {
 	if got := a.Data["data"].(map[string]any)["api_key"]; got != "sk_live_new" {
 		t.Fatalf("read %v", a.Data)
 	}
-	// The same store under a new core: what was answered is there.
+	// A new core over the same store has everything that was acknowledged.
 	s2 := start(t, st)
 	a = s2.must(t, route.Read, "static/data/stripe/production", s.root, "")
 	if got := a.Data["metadata"].(map[string]any)["version"]; got != 2.0 {

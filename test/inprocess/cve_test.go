@@ -13,8 +13,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// TestCVE_2025_52894 covers CVE-2026-5807, too: what needs no token is this list,
-// and nothing that an operator does is in it.
+// TestCVE_2025_52894 also covers CVE-2026-5807: only the routes of this list need no token, and no
+// operator's route is in it.
 func TestCVE_2025_52894(t *testing.T) {
 	want := []string{"read sys/wrapping/lookup", "update sys/wrapping/lookup", "update sys/wrapping/rewrap", "update sys/wrapping/unwrap"}
 	var public, own []string
@@ -42,7 +42,7 @@ func TestCVE_2025_52894(t *testing.T) {
 		"sys/rekey/init", "sys/rekey/update", "sys/rekey/verify", "sys/rekey-recovery-key/init", "sys/generate-root/attempt", "sys/generate-root/update",
 		"sys/decode-token", "sys/seal", "sys/step-down", "sys/rotate", "sys/raw/core/keyring", "sys/storage/raft/join", "sys/clock/trust", "sys/metrics",
 	} {
-		for _, op := range []route.Op{route.Read, route.Write, route.Delete, route.List, route.Patch} { // help is for every token
+		for _, op := range []route.Op{route.Read, route.Write, route.Delete, route.List, route.Patch} { // help is allowed for every token
 			for _, tok := range []string{"", "hvs.nobody", weak} {
 				if a, err := s.ask(t, op, path, tok, ""); !fault.Is(err, fault.Denied) {
 					t.Errorf("%s %s with token %.10q: %v, %v", op, path, tok, a, err)
@@ -53,8 +53,7 @@ func TestCVE_2025_52894(t *testing.T) {
 	s.must(t, route.Read, "sys/mounts", s.root, "")
 }
 
-// TestCVE_2024_9180 covers CVE-2025-5999: nobody but root gives root away, however
-// it is written.
+// TestCVE_2024_9180 also covers CVE-2025-5999: only root can grant root, in any spelling.
 func TestCVE_2024_9180(t *testing.T) {
 	s := start(t, memory.Open())
 	s.must(t, route.Write, "auth/token/roles/any", s.root, `{"disallowed_policies":["other"]}`)
@@ -78,8 +77,8 @@ func TestCVE_2024_9180(t *testing.T) {
 	}
 }
 
-// TestCVE_2026_105820 covers CVE-2026-115365: a policy's name can neither leave
-// the folder of policies nor stand for several names.
+// TestCVE_2026_105820 also covers CVE-2026-115365: a policy's name can neither leave the folder of
+// policies nor stand for several names.
 func TestCVE_2026_105820(t *testing.T) {
 	s := start(t, memory.Open())
 	for _, name := range []string{"a%2fb", "a,b", "%20a", "a%20", "..%2fmount", "...", "%2e%2e%2e", "a%00", "a%5cb", "ä", strings.Repeat("a", 129)} {
@@ -109,8 +108,8 @@ func TestCVE_2026_105820(t *testing.T) {
 	}
 }
 
-// TestCVE_2026_42186 mounts anew where something was disabled, and takes a token
-// of the same name again: nothing of the old is there.
+// TestCVE_2026_42186 mounts again where a mount was disabled, and creates a token with the same
+// name. Nothing of the old ones exists.
 func TestCVE_2026_42186(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLife(t)
@@ -149,7 +148,7 @@ func TestCVE_2026_42186(t *testing.T) {
 	})
 }
 
-// TestCVE_2026_46405: an answer that is an error comes with no token behind it.
+// TestCVE_2026_46405 checks that an error answer contains no token.
 func TestCVE_2026_46405(t *testing.T) {
 	st := memory.Open()
 	s := start(t, st)

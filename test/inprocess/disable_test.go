@@ -11,12 +11,13 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// TestDisableTellsWhatIsNotRevoked: the answer to disabling a mount whose leases cannot be revoked warns, names the job that
-// goes on, and where the leases that fail are listed; before, it was a plain success, and what was issued still worked.
+// TestDisableTellsWhatIsNotRevoked checks that disabling a mount whose leases cannot be revoked
+// warns, and names the job that continues and the list of failing leases. Once, it was a plain
+// success although the credentials still worked.
 func TestDisableTellsWhatIsNotRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
-		ids := []string{l.lend("a", "lend/creds/r"), l.lend("a", "lend/creds/r"), l.lend("a", "lend/creds/other")}
+		l := issuing(t)
+		ids := []string{l.issue("a", "lend/creds/r"), l.issue("a", "lend/creds/r"), l.issue("a", "lend/creds/other")}
 		l.out.mu.Lock()
 		l.out.dead = true
 		l.out.mu.Unlock()
@@ -47,7 +48,7 @@ func TestDisableTellsWhatIsNotRevoked(t *testing.T) {
 		l.out.mu.Lock()
 		l.out.dead = false
 		l.out.mu.Unlock()
-		time.Sleep(2 * time.Minute) // what failed is tried again
+		time.Sleep(2 * time.Minute) // the failed revocation is retried
 		if living := l.out.living(); len(living) != 0 {
 			t.Errorf("still there are %v", living)
 		}
@@ -58,12 +59,13 @@ func TestDisableTellsWhatIsNotRevoked(t *testing.T) {
 	})
 }
 
-// TestDisableWithoutTrouble: what is revoked at once is not spoken of, and the answer waits for it.
+// TestDisableWithoutTrouble checks that the answer waits for immediate revocations and does not
+// warn.
 func TestDisableWithoutTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
+		l := issuing(t)
 		for range 20 {
-			l.lend("a", "lend/creds/r")
+			l.issue("a", "lend/creds/r")
 		}
 		if a := l.must(t, route.Delete, "sys/mounts/lend", l.root, ""); a.Status != 204 || len(a.Warnings) > 0 {
 			t.Errorf("status %d, warnings %q", a.Status, a.Warnings)
@@ -71,7 +73,7 @@ func TestDisableWithoutTrouble(t *testing.T) {
 		if living := l.out.living(); len(living) != 0 {
 			t.Errorf("once it was answered, there still are %v", living)
 		}
-		if a := l.must(t, route.Delete, "sys/mounts/lend", l.root, ""); a.Status != 204 { // nothing is mounted there
+		if a := l.must(t, route.Delete, "sys/mounts/lend", l.root, ""); a.Status != 204 { // the mount is gone
 			t.Errorf("again: status %d", a.Status)
 		}
 		l.finally(2 * time.Minute)

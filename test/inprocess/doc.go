@@ -1,3 +1,3 @@
-// Package inprocess tests several rooms together without sockets or processes:
-// a whole core over a store in memory, leases with the due loop through months.
+// Package inprocess tests several packages together without sockets or processes: a whole core
+// over a store in memory, and leases with the due loop through months.
 package inprocess

@@ -10,8 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// TestExtremeTimes asks for what no clock can hold. It is refused as invalid,
-// or bounded; nothing is immortal by it, or dead before its time, or born so.
+// TestExtremeTimes requests times that no clock can represent. They are refused or limited;
+// nothing lives for ever, expires early, or is created expired.
 func TestExtremeTimes(t *testing.T) {
 	huge := []string{
 		`"9223372036s"`, `"9223372036854775807ns"`, `9223372036`, `9223372036.8547`, `"2562047h"`, `"100000d"`, `"99999d23h47m16s"`,
@@ -19,7 +19,7 @@ func TestExtremeTimes(t *testing.T) {
 	refused := []string{`"9223372037s"`, `9223372037`, `9223372036.854775807`, `1e30`, `"1e30"`, `-1`, `"-1s"`, `"-9223372036s"`, `9223372036854775807`, `"Inf"`, `"NaN"`, `"1e400"`, `"200000d"`}
 	fields := []string{"ttl", "lease", "period", "explicit_max_ttl"}
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
+		l := issuing(t)
 		for _, mount := range []string{"sys/mounts/lend", "sys/auth/token"} {
 			l.must(t, route.Write, mount+"/tune", l.root, `{"max_lease_ttl":"1h","default_lease_ttl":"1h"}`)
 		}
@@ -69,10 +69,10 @@ func TestExtremeTimes(t *testing.T) {
 	})
 }
 
-// TestExtremeMounts: a mount may be tuned as far as a duration goes.
+// TestExtremeMounts checks that a mount can be tuned up to the largest duration.
 func TestExtremeMounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
+		l := issuing(t)
 		l.must(t, route.Write, "sys/mounts/lend/tune", l.root, `{"max_lease_ttl":"9223372036s","default_lease_ttl":"9223372036s"}`)
 		l.must(t, route.Write, "sys/auth/token/tune", l.root, `{"max_lease_ttl":"9223372036s"}`)
 		a := l.must(t, route.Write, "lend/creds/r", l.root, ``)
@@ -97,10 +97,10 @@ func TestExtremeMounts(t *testing.T) {
 	})
 }
 
-// TestExtremeUses: a number of uses that no int holds is refused.
+// TestExtremeUses checks that a number of uses that is no int is refused.
 func TestExtremeUses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
+		l := issuing(t)
 		for _, v := range []string{"-1", "9223372036854775808", "1e30", "1.5"} {
 			if _, err := l.ask(t, route.Write, "auth/token/create", l.root, `{"num_uses":`+v+`}`); !fault.Is(err, fault.Invalid) {
 				t.Errorf("num_uses %s: %v, want invalid", v, err)

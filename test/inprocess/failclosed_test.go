@@ -28,10 +28,10 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// rescues are the only routes that are served while no audit device writes.
+// rescues are the only routes that work while no audit device can write.
 var rescues = []string{"delete sys/audit/{path...}", "update sys/seal"}
 
-// everyRoute is what each mount of a server with all engines serves.
+// everyRoute returns the routes of each mount of a server with all engines.
 func everyRoute(t *testing.T, out *outside) map[string][]route.Route {
 	t.Helper()
 	ctx, st, root := t.Context(), memory.Open(), secret.New(make([]byte, barrier.RootKeySize))
@@ -73,7 +73,7 @@ func kvOpen() func(context.Context, *engine.Mount) (engine.Engine, error) {
 	return plugins.Engines[slices.IndexFunc(plugins.Engines, func(e engine.Type) bool { return e.Name == "kv" })].Open
 }
 
-// lasting are the rows of a store that only requests change.
+// lasting returns the rows of a store that only requests change.
 func lasting(t *testing.T, st storage.Store) map[string]storage.Version {
 	t.Helper()
 	kept := map[string]storage.Version{}
@@ -85,9 +85,9 @@ func lasting(t *testing.T, st storage.Store) map[string]storage.Version {
 	return kept
 }
 
-// TestFailClosed asks every route of every mount, with and without a token,
-// wrapped, and for help, while no audit device writes. None answers, and none has
-// an effect, but those that an operator needs then.
+// TestFailClosed calls every route of every mount, with and without a token, wrapped, and for
+// help, while no audit device can write. No route answers or has an effect, except those that an
+// operator needs then.
 func TestFailClosed(t *testing.T) {
 	st, out := memory.Open(), newOutside()
 	c := core.New(core.Config{

@@ -15,7 +15,7 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// exempt says why a field is not in the table of updates; "" for one that must be.
+// exempt returns why a field is not in the table of updates, or "" if it must be.
 func exempt(name, field string) string {
 	switch name {
 	case "sys/mounts/{path...}", "sys/auth/{path...}":
@@ -76,7 +76,7 @@ func exempt(name, field string) string {
 	return ""
 }
 
-// pemOf is a certificate, and its key behind it.
+// pemOf returns a certificate and its key.
 func pemOf() (cert, key string) {
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

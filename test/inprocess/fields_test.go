@@ -27,7 +27,7 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// What an update does to a field that it does not name, that is null, and that is empty, is the same everywhere:
+// An update treats a field that is absent, null or empty in the same way everywhere:
 //
 //	absent   keeps what is there
 //	null     clears: the default holds again; refused where there is none
@@ -39,7 +39,7 @@ import (
 
 type fields = map[string]any
 
-// absent takes a field of the base away.
+// absent removes a field of the base.
 var absent = new(struct{})
 
 func with(base fields, over fields) fields {
@@ -50,17 +50,17 @@ func with(base fields, over fields) fields {
 	return out
 }
 
-// An update is a route that changes an object by the fields that are given.
+// An update is a route that changes an object by its fields.
 type update struct {
 	op    route.Op
-	mount string   // what is mounted for each field, "" for nothing: a type
-	setup []setup  // what is written before
-	path  string   // of the object; {m} is the mount, which is another for each field
-	read  string   // where it is read; "": at path
-	base  fields   // what the object is written with
-	each  fields   // what every write has, too
-	over  []field  // its fields
-	moves []string // parts of what is read that no field is
+	mount string   // the type of the mount for each field; "" for none
+	setup []setup  // writes before the object
+	path  string   // the path of the object; {m} is the mount, a new one for each field
+	read  string   // the path to read; path by default
+	base  fields   // the fields that create the object
+	each  fields   // fields of every write
+	over  []field  // the fields to test
+	moves []string // values of the object that are no fields
 }
 
 type setup struct {
@@ -68,26 +68,26 @@ type setup struct {
 	body fields
 }
 
-// A field is written to be seen, and cleared.
+// A field is written, read and cleared.
 type field struct {
 	name  string
 	value any
-	with  fields // what else the object needs
-	along fields // what else the write needs that gives the value
-	clear fields // what else the write needs that clears it
-	// required: the object cannot be without, so that clearing it is refused.
+	with  fields // other fields that the object needs
+	along fields // other fields of the write that sets it
+	clear fields // other fields of the write that clears it
+	// required means that clearing is refused.
 	required bool
-	// hidden: it is never read back.
+	// hidden means that it is never read back.
 	hidden bool
-	// each: every write must give it.
+	// each means that every write must have it.
 	each bool
-	// zero: 0 is a value of its own.
+	// zero means that 0 is a value of its own.
 	zero bool
-	// together: a write of any such field replaces all of them, as the reference does in this place.
+	// together means that a write of one such field replaces all of them, as in the reference.
 	together bool
 }
 
-// world is a server with every engine, and what they talk to.
+// everything is a server with every engine, and their targets.
 type everything struct {
 	*server
 	aws *awstest.Server
@@ -126,7 +126,7 @@ func (w *everything) send(t *testing.T, op route.Op, path string, body fields) e
 	return err
 }
 
-// TestFieldsOfUpdates: see above.
+// TestFieldsOfUpdates checks the rules above for every field of the table.
 func TestFieldsOfUpdates(t *testing.T) {
 	w := startEverything(t)
 	for name, u := range updates() {
@@ -176,7 +176,7 @@ func (w *everything) try(t *testing.T, m string, u update, f field) {
 		}
 	}
 	base := with(u.base, f.with)
-	if u.op == route.Patch { // the object is there before
+	if u.op == route.Patch { // the object must exist
 		if err := w.send(t, route.Write, path, body(base)); err != nil {
 			t.Fatalf("writing %v: %v", base, err)
 		}
@@ -189,7 +189,7 @@ func (w *everything) try(t *testing.T, m string, u update, f field) {
 	if !f.hidden && !f.required && cmp.Equal(before, changed) {
 		t.Fatalf("%v was written, and nothing is seen of it: %v", f.value, changed)
 	}
-	write(fields{}) // names none of them
+	write(fields{}) // a write without the field
 	if got := look(); !cmp.Equal(got, changed) {
 		t.Errorf("a write of nothing changed it:\n%s", cmp.Diff(changed, got))
 	}
@@ -225,7 +225,7 @@ func (w *everything) try(t *testing.T, m string, u update, f field) {
 	}
 }
 
-// inside puts the mount's name into texts.
+// inside replaces {m} by the mount.
 func inside(body fields, m string) fields {
 	out := fields{}
 	for k, v := range body {
@@ -255,8 +255,8 @@ func (w *everything) numeric(f field) bool {
 	return false
 }
 
-// TestFieldsAreInTheTable: each field of each route that takes a body is written by TestFieldsOfUpdates, or belongs to a
-// route that changes nothing by fields. There, null and "" are as good as absent, by the decoder.
+// TestFieldsAreInTheTable checks that TestFieldsOfUpdates covers each field of each route with a
+// body, unless the route does not change fields. There, the decoder treats null and "" as absent.
 func TestFieldsAreInTheTable(t *testing.T) {
 	table := updates()
 	for at, routes := range everyRoute(t, new(outside)) {
@@ -291,7 +291,8 @@ func TestFieldsAreInTheTable(t *testing.T) {
 	}
 }
 
-// nullIsAbsent checks that no field of a request that acts once tells null, or an empty text that is no value, from nothing.
+// nullIsAbsent checks that no field of a one-time request distinguishes null, or an empty text
+// that is no value, from absent.
 func nullIsAbsent(t *testing.T, name string, in reflect.Type) {
 	t.Helper()
 	if in.Kind() != reflect.Struct {
@@ -305,7 +306,7 @@ func nullIsAbsent(t *testing.T, name string, in reflect.Type) {
 		for _, value := range []string{"null", `""`} {
 			got := reflect.New(in)
 			if _, err := wire.Decode([]byte(`{"`+field+`":`+value+`}`), got.Interface()); err != nil {
-				continue // refused, and so not mistaken
+				continue // null is refused
 			}
 			v := got.Elem().FieldByIndex(f.Index)
 			if v.Kind() == reflect.Pointer && !v.IsNil() && v.Elem().Kind() != reflect.Pointer {

@@ -13,7 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// goClient is HashiCorp's client of a server.
+// goClient returns HashiCorp's client of a server.
 func goClient(t *testing.T) *api.Client {
 	t.Helper()
 	s := start(t, memory.Open())
@@ -44,8 +44,9 @@ func ok(t *testing.T, err error) {
 	}
 }
 
-// TestTuneByTheGoClient: MountConfigInput has no pointers for its TTLs, so that the client sends "" with every
-// tune. That keeps them: a new description once lifted a mount's bound from an hour to 32 days.
+// TestTuneByTheGoClient checks that "" keeps a TTL, because MountConfigInput has no pointers for
+// its TTLs, and the client sends "" with every tune. Once, a new description raised a limit from
+// an hour to 32 days.
 func TestTuneByTheGoClient(t *testing.T) {
 	c := goClient(t)
 	for _, path := range []string{"m", "auth/token"} {
@@ -94,7 +95,8 @@ func TestTuneByTheGoClient(t *testing.T) {
 	}
 }
 
-// TestZeroFieldsByTheGoClient: no field of the client's type for mounts changes anything where it is zero.
+// TestZeroFieldsByTheGoClient checks that a zero field of the client's type for mounts changes
+// nothing.
 func TestZeroFieldsByTheGoClient(t *testing.T) {
 	c := goClient(t)
 	ok(t, c.Sys().Mount("m", &api.MountInput{Type: "kv", Description: "d", Config: api.MountConfigInput{DefaultLeaseTTL: "5m", MaxLeaseTTL: "10m"}}))
@@ -106,22 +108,22 @@ func TestZeroFieldsByTheGoClient(t *testing.T) {
 	for i := range typ.NumField() {
 		var in api.MountConfigInput
 		if f := reflect.ValueOf(&in).Elem().Field(i); f.Kind() == reflect.Map {
-			f.Set(reflect.MakeMap(f.Type())) // {} besides null
+			f.Set(reflect.MakeMap(f.Type())) // {} in addition to null
 		}
 		ok(t, c.Sys().TuneMount("m", in))
 		if d := cmp.Diff(before, must[*api.MountOutput](t)(c.Sys().GetMount("m"))); d != "" {
 			t.Errorf("%s as its zero value:\n%s", typ.Field(i).Name, d)
 		}
 	}
-	// Enabling sends the same type whole.
+	// Enabling sends all fields of the same type.
 	ok(t, c.Sys().Mount("n", &api.MountInput{Type: "kv"}))
 	if got := must[*api.MountOutput](t)(c.Sys().GetMount("n")); got.Config.DefaultLeaseTTL != 0 || got.Config.MaxLeaseTTL != 0 {
 		t.Errorf("a mount of nothing but a type: %+v", got)
 	}
 }
 
-// TestMetadataByTheGoClient: PutMetadata sends all of its type, whose zero values stand for "not configured";
-// PatchMetadata sends what is set.
+// TestMetadataByTheGoClient checks that PutMetadata sends all fields, whose zero values mean "not
+// configured", and that PatchMetadata sends only the fields that are set.
 func TestMetadataByTheGoClient(t *testing.T) {
 	c, ctx := goClient(t), t.Context()
 	ok(t, c.Sys().Mount("m", &api.MountInput{Type: "kv-v2"}))
@@ -143,7 +145,8 @@ func TestMetadataByTheGoClient(t *testing.T) {
 	must[*api.KVSecret](t)(kv.Put(ctx, "a", map[string]any{"k": "w"}, api.WithCheckAndSet(1)))
 }
 
-// TestTokenByTheGoClient: a request for a token has fields without omitempty, which are sent empty.
+// TestTokenByTheGoClient checks a token request, which has fields without omitempty that are sent
+// empty.
 func TestTokenByTheGoClient(t *testing.T) {
 	c := goClient(t)
 	s := must[*api.Secret](t)(c.Auth().Token().Create(&api.TokenCreateRequest{TTL: "1h"}))

@@ -20,8 +20,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// TestAuditedHeaders: a header that the operator names stands in the log, in clear or hashed, as soon as a second later,
-// also where another server over the same store was told of it.
+// TestAuditedHeaders checks that a configured header is in the audit log within a second, plain or
+// hashed, even if another server over the same store was configured.
 func TestAuditedHeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -80,7 +80,8 @@ func TestAuditedHeaders(t *testing.T) {
 	})
 }
 
-// TestRawShowsNoCubbyhole: who may read the store's rows still reads no other token's cubbyhole.
+// TestRawShowsNoCubbyhole checks that a caller that may read raw rows of the store cannot read the
+// cubbyhole of another token.
 func TestRawShowsNoCubbyhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := core.New(core.Config{

@@ -24,7 +24,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// life is one installation through several servers, with what was answered.
+// life is one installation through several servers, with its acknowledged answers.
 type life struct {
 	*server
 	t    *testing.T
@@ -32,12 +32,12 @@ type life struct {
 	out  *outside
 	stop func()
 
-	told  map[string]string // what answers promised: token by name
-	owner map[string]string // lease → name of the token that it was lent to
+	told  map[string]string // acknowledged tokens, by name
+	owner map[string]string // lease → name of the token to which it was issued
 	until map[string]time.Time
-	ended map[string]bool // by name or lease: its end was asked for
-	over  map[string]bool // … and answered
-	uses  map[string]int  // how often a token was served
+	ended map[string]bool // names and leases whose end was requested
+	over  map[string]bool // those whose end was acknowledged
+	uses  map[string]int  // served requests of each token
 }
 
 func newLife(t *testing.T) *life {
@@ -49,7 +49,7 @@ func newLife(t *testing.T) *life {
 	return l
 }
 
-// run starts a core over st that is stopped by stop.
+// run starts a core over st, which stop stops.
 func run(t testing.TB, st storage.Store, out *outside) (c *core.Core, ctx context.Context, stop func()) {
 	c = core.New(core.Config{
 		Store: st, Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler),
@@ -62,7 +62,7 @@ func run(t testing.TB, st storage.Store, out *outside) (c *core.Core, ctx contex
 	return c, ctx, func() { cancel(); <-done }
 }
 
-// restart ends the server, whether it was killed or not, and starts the next.
+// restart stops the server, killed or not, and starts the next.
 func (l *life) restart() {
 	l.t.Helper()
 	if l.stop != nil {
@@ -93,13 +93,13 @@ func (l *life) crashed() bool {
 	}
 }
 
-// try asks, and counts what the token was served.
+// try sends a request, and counts the uses of the token.
 func (l *life) try(op route.Op, path, name, body string, wrap time.Duration) *answer {
 	l.t.Helper()
 	tok := l.root
 	if name != "root" {
 		if tok = l.told[name]; tok == "" {
-			return nil // it was never told
+			return nil // the token was never returned
 		}
 	}
 	a, err := l.askWrapped(l.t, op, path, tok, body, wrap)
@@ -110,7 +110,7 @@ func (l *life) try(op route.Op, path, name, body string, wrap time.Duration) *an
 	return a
 }
 
-// make has by make a token called name.
+// make creates a token called name with the token by.
 func (l *life) make(by, name, path, body string, ttl time.Duration) {
 	l.t.Helper()
 	a := l.try(route.Write, path, by, body, 0)
@@ -120,8 +120,8 @@ func (l *life) make(by, name, path, body string, ttl time.Duration) {
 	l.told[name], l.until[name] = a.Auth["client_token"].(string), time.Now().Add(ttl)
 }
 
-// lend has by lend from path, for a minute.
-func (l *life) lend(by, path string) string {
+// issue reads a lease of a minute from path with the token by.
+func (l *life) issue(by, path string) string {
 	l.t.Helper()
 	a := l.try(route.Write, path, by, `{"ttl":"1m"}`, 0)
 	if a == nil {
@@ -131,7 +131,7 @@ func (l *life) lend(by, path string) string {
 	return a.LeaseID
 }
 
-// end asks for the end of what is named, by a request.
+// end requests the end of what is named.
 func (l *life) end(by, path, body string, names ...string) {
 	l.t.Helper()
 	for _, n := range names {
@@ -150,7 +150,7 @@ const allowAll = `{"policy":"path \"*\" { capabilities = [\"create\",\"read\",\"
 
 const spec = `{"policies":["all"],"ttl":"4m"}`
 
-// history is what happens, in order, in a bubble. Each step may fail.
+// history is the sequence of steps, each of which may fail. It runs in a bubble.
 func (l *life) history() []func() {
 	create := "auth/token/create"
 	var first, wrapped string
@@ -163,12 +163,12 @@ func (l *life) history() []func() {
 		func() { l.make("a", "orphan", "auth/token/create-orphan", spec, 4*time.Minute) },
 		func() { l.try(route.Write, "cubbyhole/x", "c", `{"x":"y"}`, 0) },
 		func() { l.try(route.Write, "sys/rotate", "root", "", 0) },
-		func() { first = l.lend("a", "lend/creds/r") },
-		func() { l.lend("c", "lend/creds/r"); l.lend("orphan", "lend/creds/other") },
-		func() { l.out.next(failsBefore); l.lend("a", "lend/creds/r") },
-		func() { l.out.next(failsAfter); l.lend("a", "lend/creds/r") },
-		func() { l.out.next(hangs); l.lend("b", "lend/creds/r") },
-		func() { l.out.next(late); l.lend("b", "lend/creds/r") },
+		func() { first = l.issue("a", "lend/creds/r") },
+		func() { l.issue("c", "lend/creds/r"); l.issue("orphan", "lend/creds/other") },
+		func() { l.out.next(failsBefore); l.issue("a", "lend/creds/r") },
+		func() { l.out.next(failsAfter); l.issue("a", "lend/creds/r") },
+		func() { l.out.next(hangs); l.issue("b", "lend/creds/r") },
+		func() { l.out.next(late); l.issue("b", "lend/creds/r") },
 		func() {
 			if l.try(route.Write, "sys/leases/renew", "a", `{"lease_id":"`+first+`","increment":"2m"}`, 0) != nil {
 				l.until[first] = time.Now().Add(2 * time.Minute)
@@ -177,17 +177,17 @@ func (l *life) history() []func() {
 		func() { l.try(route.Write, "auth/token/renew-self", "a", `{}`, 0) },
 		func() {
 			l.make("a", "batch", create, `{"policies":["all"],"ttl":"3m","type":"batch"}`, 3*time.Minute)
-			l.lend("batch", "lend/creds/batch")
+			l.issue("batch", "lend/creds/batch")
 		},
 		func() {
 			l.make("a", "two", create, `{"policies":["all"],"ttl":"4m","num_uses":2}`, 4*time.Minute)
-			l.lend("two", "lend/creds/r")
+			l.issue("two", "lend/creds/r")
 			l.try(route.Read, "auth/token/lookup-self", "two", "", 0)
 			l.try(route.Read, "auth/token/lookup-self", "two", "", 0)
 		},
 		func() {
 			l.make("a", "one", create, `{"policies":["all"],"ttl":"4m","num_uses":1}`, 4*time.Minute)
-			l.lend("one", "lend/creds/r")
+			l.issue("one", "lend/creds/r")
 		},
 		func() {
 			if a := l.try(route.Write, create, "a", spec, time.Minute); a != nil {
@@ -196,7 +196,7 @@ func (l *life) history() []func() {
 			if a, err := l.ask(l.t, route.Write, "sys/wrapping/rewrap", wrapped, ""); err == nil {
 				wrapped = a.Wrap["token"].(string)
 			}
-			l.try(route.Write, create, "a", spec, time.Minute) // nobody unwraps it
+			l.try(route.Write, create, "a", spec, time.Minute) // it is never unwrapped
 		},
 		func() {
 			a, err := l.ask(l.t, route.Write, "sys/wrapping/unwrap", wrapped, "")
@@ -205,15 +205,15 @@ func (l *life) history() []func() {
 			}
 		},
 		func() {
-			id := l.lend("a", "lend/creds/r")
+			id := l.issue("a", "lend/creds/r")
 			l.end("a", "sys/leases/revoke", `{"lease_id":"`+id+`"}`, id)
-			id = l.lend("a", "lend/creds/r")
+			id = l.issue("a", "lend/creds/r")
 			l.end("a", "sys/leases/revoke", `{"lease_id":"`+id+`","sync":true}`, id)
 		},
 		func() {
-			one, two := l.lend("a", "lend/creds/prefix"), l.lend("orphan", "lend/creds/prefix")
+			one, two := l.issue("a", "lend/creds/prefix"), l.issue("orphan", "lend/creds/prefix")
 			l.end("root", "sys/leases/revoke-prefix/lend/creds/prefix", `{"sync":true}`, one, two)
-			one = l.lend("a", "lend/creds/prefix")
+			one = l.issue("a", "lend/creds/prefix")
 			l.end("root", "sys/leases/revoke-force/lend/creds/prefix", `{}`, one)
 		},
 		func() {
@@ -225,30 +225,30 @@ func (l *life) history() []func() {
 		func() { l.end("root", "auth/token/revoke", l.token("b"), "b", "c") },
 		func() {
 			l.try(route.Write, "sys/mounts/other", "root", `{"type":"lend"}`, 0)
-			id := l.lend("a", "other/creds/r")
+			id := l.issue("a", "other/creds/r")
 			l.ended[id] = true
 			l.try(route.Delete, "sys/mounts/other", "root", "", 0)
 			l.try(route.Delete, "sys/mounts/other", "root", "", 0)
 			l.try(route.Write, "sys/mounts/other", "root", `{"type":"lend"}`, 0)
 			l.try(route.Write, "sys/mounts/other", "root", `{"type":"lend"}`, 0)
-			l.lend("a", "other/creds/r")
+			l.issue("a", "other/creds/r")
 		},
 		func() {
 			l.try(route.Write, "sys/remount", "root", `{"from":"lend","to":"lent"}`, 0)
 			l.try(route.Write, "sys/mounts/lend", "root", `{"type":"lend"}`, 0)
 			l.try(route.Write, "sys/mounts/lent", "root", `{"type":"lend"}`, 0)
-			l.lend("a", "lent/creds/r")
-			l.lend("a", "lend/creds/r")
+			l.issue("a", "lent/creds/r")
+			l.issue("a", "lend/creds/r")
 		},
 		func() { time.Sleep(90 * time.Second) }, // in a bubble
 		func() { l.end("root", "auth/token/revoke", l.token("a"), "a", "batch", "two", "one") },
 	}
 }
 
-// ownersEnd reports whether the end of name, or of one above it, was asked for.
+// ownersEnd reports whether the end of name, or of an ancestor, was requested.
 func (l *life) ownersEnd(name string) bool {
 	above := map[string]string{"b": "a", "c": "b", "batch": "a", "two": "a", "one": "a", "p": "a", "unwrapped": "a"}
-	if !l.over["p"] { // whether its children were made orphans is open
+	if !l.over["p"] { // its children may have become orphans
 		above["p1"], above["p2"] = "a", "a"
 	}
 	for ; name != ""; name = above[name] {
@@ -259,7 +259,7 @@ func (l *life) ownersEnd(name string) bool {
 	return false
 }
 
-// promises holds what is stored against what was answered.
+// promises checks the stored state against the acknowledged answers.
 func (l *life) promises(when string) {
 	l.t.Helper()
 	for name, tok := range l.told {
@@ -282,8 +282,7 @@ func (l *life) promises(when string) {
 	}
 }
 
-// live goes through the history, up to a crash, and through what follows. It
-// reports whether the fault struck.
+// live runs the history up to a crash, and recovers. It reports whether the fault occurred.
 func live(t *testing.T, arm func(st *faulty.Store), struck func(st *faulty.Store) bool) (hit bool) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLife(t)
@@ -298,7 +297,7 @@ func live(t *testing.T, arm func(st *faulty.Store), struck func(st *faulty.Store
 		l.promises("after the restart")
 		synctest.Wait()
 		inspect(t, l.st, l.out).demand(t, "after the restart")
-		time.Sleep(3 * time.Second) // what was begun is gone on with
+		time.Sleep(3 * time.Second) // pending work continues
 		synctest.Wait()
 		l.promises("a little later")
 		inspect(t, l.st, l.out).demand(t, "a little later")
@@ -321,7 +320,7 @@ func live(t *testing.T, arm func(st *faulty.Store), struck func(st *faulty.Store
 
 var every = flag.Int("every", 7, "which commits of the history are made to fail: each of so many; with the race detector, of five times as many")
 
-// stride is how many commits lie between two that are made to fail.
+// stride is the distance of two commits that fail.
 func stride() int {
 	if raceEnabled {
 		return 5 * *every
@@ -329,8 +328,8 @@ func stride() int {
 	return *every
 }
 
-// TestCrashAtEveryCommit lives through one history, and dies at each commit of
-// it in turn, once before and once after it was stored.
+// TestCrashAtEveryCommit runs one history and crashes at each of its commits, before and after the
+// commit is stored.
 func TestCrashAtEveryCommit(t *testing.T) {
 	for name, mode := range map[string]faulty.Mode{"not stored": faulty.NotStored, "stored": faulty.Stored} {
 		t.Run(name, func(t *testing.T) {
@@ -355,8 +354,8 @@ func TestCrashAtEveryCommit(t *testing.T) {
 	}
 }
 
-// TestUnknownCommits fails each commit of the history in turn, once stored and
-// once not, and goes on in the same process.
+// TestUnknownCommits fails each commit of the history, stored and not stored, and continues in the
+// same process.
 func TestUnknownCommits(t *testing.T) {
 	for name, mode := range map[string]faulty.Mode{"not stored": faulty.NotStored, "stored": faulty.Stored} {
 		t.Run(name, func(t *testing.T) {

@@ -19,8 +19,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// TestCrashInInit ends an initialization at each of its commits: the storage can
-// be initialized still, or it is, and the root token that was chosen opens it.
+// TestCrashInInit crashes at each commit of an initialization. Afterwards the storage can still be
+// initialized, or it is initialized and the chosen root token works.
 func TestCrashInInit(t *testing.T) {
 	request := core.InitRequest{
 		RootToken: secret.Text("hvs.root-token-for-tests"),
@@ -70,7 +70,7 @@ func TestCrashInInit(t *testing.T) {
 	}
 }
 
-// TestInitThatIsRefused stores nothing.
+// TestInitThatIsRefused checks that a refused initialization stores nothing.
 func TestInitThatIsRefused(t *testing.T) {
 	c := core.New(core.Config{
 		Store: memory.Open(), Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler),

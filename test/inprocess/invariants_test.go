@@ -17,7 +17,7 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// rows is all that a store holds, decrypted, by key.
+// rows returns everything that a store contains, decrypted, by key.
 func rows(t testing.TB, st storage.Store) map[string]storage.Entry {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -48,7 +48,7 @@ func rows(t testing.TB, st storage.Store) map[string]storage.Entry {
 	return out
 }
 
-// stored is what a store holds, with what is wrong with it.
+// stored is the content of a store, with its inconsistencies.
 type stored struct {
 	rows   map[string]storage.Entry
 	tokens map[string]*token.Entry
@@ -63,7 +63,7 @@ func (s *stored) complain(format string, args ...any) {
 
 func (s *stored) has(key string) bool { _, ok := s.rows[key]; return ok }
 
-// inspect holds the store's rows against each other, and against the outside.
+// inspect checks the rows of a store against each other, and against the target.
 func inspect(t testing.TB, st storage.Store, out *outside) *stored {
 	t.Helper()
 	s := &stored{rows: rows(t, st), tokens: map[string]*token.Entry{}, leases: map[string]*lease.Lease{}, mounts: map[string]*mount.Entry{}}
@@ -143,7 +143,7 @@ func (s *stored) checkLeases(out *outside) {
 	}
 }
 
-// batchOwned: an orphan batch token has no record.
+// batchOwned reports whether a lease belongs to an orphan batch token, which has no record.
 func (s *stored) batchOwned(l *lease.Lease) bool { return strings.Contains(l.ID, "/batch/") }
 
 func (s *stored) dueOf(kind, id string) int {
@@ -219,7 +219,7 @@ func (s *stored) checkMounts() {
 	}
 }
 
-// demand fails the test with all that is wrong.
+// demand fails the test with all inconsistencies.
 func (s *stored) demand(t testing.TB, when string) {
 	t.Helper()
 	for _, w := range s.wrong {
@@ -227,7 +227,7 @@ func (s *stored) demand(t testing.TB, when string) {
 	}
 }
 
-// countsAreTrue holds the metrics' counts against a scan.
+// countsAreTrue compares the counts of the metrics with a scan.
 func (s *stored) countsAreTrue(t testing.TB, when string, got core.Stats) {
 	t.Helper()
 	failing := 0

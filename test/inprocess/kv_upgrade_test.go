@@ -19,7 +19,7 @@ import (
 
 const upgradeBody = `{"options":{"version":"2"}}`
 
-// current is what a versioned secret holds, and which version it is.
+// current returns the value and version of a versioned secret.
 func (s *server) current(t testing.TB, path string) (value string, version int) {
 	t.Helper()
 	a, err := s.ask(t, route.Read, path, s.root, "")
@@ -35,8 +35,8 @@ func (s *server) current(t testing.TB, path string) (value string, version int) 
 	return value, int(n)
 }
 
-// TestKVUpgradeAtOnce: once tune has answered, the mount is versioned: nothing of before is lost, and every request of
-// version 2 works, whatever is still being carried over.
+// TestKVUpgradeAtOnce checks that the mount is versioned once tune has answered: all secrets
+// exist, and every request of version 2 works, although the migration continues.
 func TestKVUpgradeAtOnce(t *testing.T) {
 	s := start(t, memory.Open())
 	s.must(t, route.Write, "sys/mounts/old", s.root, `{"type":"kv"}`)
@@ -53,7 +53,7 @@ func TestKVUpgradeAtOnce(t *testing.T) {
 	if a := s.must(t, route.List, "old/metadata", s.root, ""); !cmp.Equal(a.Data["keys"], []any{"app/", "top"}) {
 		t.Errorf("at the top are %v", a.Data["keys"])
 	}
-	for n := secrets - 1; n >= 0; n-- { // against the direction in which they are carried over
+	for n := secrets - 1; n >= 0; n-- { // in reverse order of the migration
 		if v, version := s.current(t, fmt.Sprintf("old/data/app/%03d", n)); v != fmt.Sprint(n) || version != 1 {
 			t.Fatalf("secret %d is %q in version %d", n, v, version)
 		}
@@ -73,7 +73,8 @@ func TestKVUpgradeAtOnce(t *testing.T) {
 	}
 }
 
-// TestTuneJudgesOptions: what an option may become, the engine says, for a new mount and for one that is tuned.
+// TestTuneJudgesOptions checks that the engine decides about changes of its options, for a new
+// mount and for tune.
 func TestTuneJudgesOptions(t *testing.T) {
 	s := start(t, memory.Open())
 	s.must(t, route.Write, "sys/mounts/one", s.root, `{"type":"kv","options":{"version":"1"}}`)
@@ -125,8 +126,9 @@ func TestTuneJudgesOptions(t *testing.T) {
 	}
 }
 
-// TestKVUpgradeCrashes: the server dies at each commit of an upgrade, stored and not, with the work of the
-// background and of requests under way. The next one finds each secret once, with what was answered last.
+// TestKVUpgradeCrashes crashes at each commit of an upgrade, stored and not stored, with
+// background work and requests in flight. The next server has each secret once, with the last
+// acknowledged value.
 func TestKVUpgradeCrashes(t *testing.T) {
 	const secrets = 4
 	for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
@@ -143,7 +145,7 @@ func TestKVUpgradeCrashes(t *testing.T) {
 				}
 				st.CrashAfter(n, mode)
 				_, terr := s.ask(t, route.Write, "sys/mounts/old/tune", s.root, upgradeBody)
-				unsure := "" // its last write may or may not be there
+				unsure := "" // the key whose last write is uncertain
 				if terr == nil {
 					_, werr := s.ask(t, route.Write, "old/data/s2", s.root, `{"data":{"v":"second"},"options":{"cas":1}}`)
 					if werr == nil {
@@ -187,8 +189,9 @@ func TestKVUpgradeCrashes(t *testing.T) {
 	}
 }
 
-// TestKVUpgradeWithTwoServers: one server upgrades the mount while clients of both write. Whatever was answered is there
-// afterwards, in order; a write that would have landed at version 1's place is refused, so that its client sends it again.
+// TestKVUpgradeWithTwoServers upgrades the mount on one server while clients of both servers
+// write. All acknowledged writes exist afterwards, in order. A write to the place of version 1 is
+// refused, so that its client retries.
 func TestKVUpgradeWithTwoServers(t *testing.T) {
 	st := memory.Open()
 	a := start(t, st)
@@ -239,8 +242,7 @@ func TestKVUpgradeWithTwoServers(t *testing.T) {
 	}
 }
 
-// write stores a value as a client does that knows the mount's version by asking, and sends again what the server
-// could not do at the moment.
+// write stores a value like a client that looks up the version of the mount, and retries.
 func write(t *testing.T, s *server, name, value string) {
 	t.Helper()
 	eventually(t, "a write is taken", func() bool {
@@ -256,7 +258,7 @@ func write(t *testing.T, s *server, name, value string) {
 	})
 }
 
-// checkRead asks another server than wrote for what was answered.
+// checkRead reads an acknowledged value on another server.
 func checkRead(t *testing.T, s *server, name, want string) {
 	t.Helper()
 	var got string
@@ -281,7 +283,7 @@ func checkRead(t *testing.T, s *server, name, want string) {
 	}
 }
 
-// eventually waits for what takes a moment.
+// eventually waits for a condition that takes a moment.
 func eventually(t *testing.T, what string, yes func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); !yes(); {

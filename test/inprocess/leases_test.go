@@ -22,7 +22,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// world is a lease manager over a real barrier, with a target that counts.
+// world is a lease manager over a real barrier, with a target that counts revocations.
 type world struct {
 	m    *lease.Manager
 	view *barrier.View
@@ -31,10 +31,10 @@ type world struct {
 	mu     sync.Mutex
 	undone map[string]int
 	late   time.Duration
-	// fail says whether the undo of a lease fails now; again, when to ask again.
+	// fail returns the error of a revocation, if any.
 	fail  func(l *lease.Lease) error
 	again func(l *lease.Lease) time.Time
-	takes time.Duration // how long an undo takes
+	takes time.Duration // duration of a revocation
 }
 
 func open(t testing.TB) *world {
@@ -82,7 +82,7 @@ func open(t testing.TB) *world {
 	return w
 }
 
-// undo takes as long as it is told, in a bubble.
+// undo takes as long as takes says. It runs in a bubble.
 func (w *world) undo(_ context.Context, l *lease.Lease) (time.Time, string, error) {
 	time.Sleep(w.takes) // in a bubble
 	w.mu.Lock()
@@ -127,7 +127,7 @@ func (w *world) run(t testing.TB) {
 	go w.loop.Run(t.Context())
 }
 
-// keysLeft counts the rows of leases and of their indexes.
+// keysLeft counts the rows of leases and their indexes.
 func (w *world) keysLeft(t testing.TB) int {
 	t.Helper()
 	n := 0
@@ -143,14 +143,14 @@ func (w *world) keysLeft(t testing.TB) int {
 	return n
 }
 
-// seen is a copy of what was undone, and how often.
+// seen returns how often each lease was revoked.
 func (w *world) seen() map[string]int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return maps.Clone(w.undone)
 }
 
-// latest is how late the latest item was begun.
+// latest returns the delay of the latest item.
 func (w *world) latest() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -231,7 +231,8 @@ func TestRenewal(t *testing.T) {
 	})
 }
 
-// Undo is retried for ever: a target that is down for a week loses nothing.
+// TestUndoIsRetriedForDays checks that revocations are retried without end, so that a target that
+// is down for a week loses none.
 //
 // https://github.com/hashicorp/vault/issues/8602
 func TestUndoIsRetriedForDays(t *testing.T) {
@@ -239,7 +240,7 @@ func TestUndoIsRetriedForDays(t *testing.T) {
 		w := open(t)
 		w.run(t)
 		back := time.Now().Add(7 * 24 * time.Hour)
-		w.fail = func(*lease.Lease) error { // before anything is due
+		w.fail = func(*lease.Lease) error { // before a lease is due
 			if time.Now().Before(back) {
 				return fault.Wrap("test", fault.Upstream, errors.New("down"))
 			}
@@ -272,7 +273,8 @@ func many() int {
 	return *leases
 }
 
-// Many leases over an hour: each is undone once, late by less than a second.
+// TestManyLeases checks that each of many leases over an hour is revoked once, less than a second
+// late.
 //
 // https://github.com/hashicorp/vault/issues/5968
 // https://github.com/hashicorp/vault/issues/13404
@@ -300,7 +302,8 @@ func TestManyLeases(t *testing.T) {
 	})
 }
 
-// A dead target with many leases due stands before no one else.
+// TestDeadTargetBlocksNoOther checks that a dead target with many due leases does not delay other
+// targets.
 //
 // https://github.com/hashicorp/vault/issues/5968
 // https://github.com/hashicorp/vault/issues/13404
@@ -339,7 +342,7 @@ func TestDeadTargetBlocksNoOther(t *testing.T) {
 		if len(w.seen()) != 1000 || worst >= time.Second {
 			t.Fatalf("%d of 1000 undone, late by %v", len(w.seen()), worst)
 		}
-		// The target comes back: nothing was lost.
+		// When the target is up again, no lease is lost.
 		w.mu.Lock()
 		w.fail = nil
 		w.mu.Unlock()
@@ -370,8 +373,8 @@ func TestList(t *testing.T) {
 	}
 }
 
-// What a process has claimed that died is undone soon after, however often that happens; and an
-// undo that takes long is not begun again beside itself.
+// TestClaimsOfTheDead checks that the leases that a process had claimed when it died are revoked
+// soon, however often that happens, and that a slow revocation is not started twice.
 func TestClaimsOfTheDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t)
@@ -415,8 +418,8 @@ func TestClaimsOfTheDead(t *testing.T) {
 	})
 }
 
-// A target that swallows what it is sent – each undo there ends by its timeout – makes no other
-// late, and is left in peace: few undos wait for it at a time.
+// TestBlackHoleBlocksNoOther checks that a target at which each revocation times out delays no
+// other target, and gets only few revocations at a time.
 //
 // https://github.com/hashicorp/vault/issues/5968
 // https://github.com/hashicorp/vault/issues/13404
@@ -433,7 +436,7 @@ func TestBlackHoleBlocksNoOther(t *testing.T) {
 			waiting++
 			swallowed, most = swallowed+1, max(most, waiting)
 			w.mu.Unlock()
-			time.Sleep(time.Minute) // as long as core lets an undo take
+			time.Sleep(time.Minute) // the limit of core for a revocation
 			w.mu.Lock()
 			waiting--
 			return fault.Wrap("test", fault.Timeout, context.DeadlineExceeded)

@@ -21,7 +21,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// behind changes the rows of a store behind its server's back.
+// behind changes rows of a store without its server.
 func behind(t testing.TB, st storage.Store, ops ...storage.Op) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -47,18 +47,18 @@ func behind(t testing.TB, st storage.Store, ops ...storage.Op) {
 	}
 }
 
-// TestMountThatMayBeThere: where the store leaves open whether a mount was
-// stored, and cannot be read either, it is found out before the next change.
+// TestMountThatMayBeThere checks a store that leaves open whether a mount was stored, and cannot
+// be read either. The server finds out before the next change.
 func TestMountThatMayBeThere(t *testing.T) {
 	for name, mode := range map[string]faulty.Mode{"it was stored": faulty.Stored, "it was not": faulty.NotStored} {
 		for _, change := range []string{"enable", "disable", "move", "tune"} {
 			t.Run(name+" "+change, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					l := lending(t)
-					id := l.lend("a", "lend/creds/r")
+					l := issuing(t)
+					id := l.issue("a", "lend/creds/r")
 					l.st.Inject(faulty.Fault{Prefix: mount.Prefix, Mode: mode})
 					l.st.Inject(faulty.Fault{Prefix: mount.Prefix, Calls: faulty.Gets | faulty.Scans, Times: 2})
-					for range 4 { // the client tries again
+					for range 4 { // the client retries
 						switch change {
 						case "enable":
 							_, _ = l.ask(t, route.Write, "sys/mounts/other", l.root, `{"type":"lend"}`)
@@ -82,7 +82,7 @@ func TestMountThatMayBeThere(t *testing.T) {
 					}
 					if change != "disable" {
 						path := map[bool]string{true: "other", false: "lend"}[other]
-						if l.lend("a", path+"/creds/r") == "" {
+						if l.issue("a", path+"/creds/r") == "" {
 							t.Error("it does not lend")
 						}
 						l.must(t, route.Write, "sys/leases/renew", l.root, `{"increment":"1m","lease_id":"`+id+`"}`)
@@ -96,12 +96,12 @@ func TestMountThatMayBeThere(t *testing.T) {
 	}
 }
 
-// TestTwoMountsAtOnePath: a store that has them opens all the same, and both
-// can be reached.
+// TestTwoMountsAtOnePath checks that a store with two mounts at one path still opens, and that
+// both can be reached.
 func TestTwoMountsAtOnePath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
-		l.lend("a", "lend/creds/r")
+		l := issuing(t)
+		l.issue("a", "lend/creds/r")
 		older := mount.Entry{
 			UUID: "00000000-0000-4000-8000-000000000000", Accessor: "lend_1", Path: "lend/", Class: mount.ClassSecret, Type: "lend",
 			Created: time.Now().Add(-time.Hour),
@@ -117,21 +117,21 @@ func TestTwoMountsAtOnePath(t *testing.T) {
 		}
 		l.restart()
 		for _, path := range []string{"lend", "lend-" + older.UUID, "lend-deeper-" + below.UUID} {
-			if l.lend("a", path+"/creds/r") == "" {
+			if l.issue("a", path+"/creds/r") == "" {
 				t.Errorf("nothing lends at %s", path)
 			}
 		}
 		l.must(t, route.Write, "sys/remount", l.root, `{"from":"lend-`+older.UUID+`","to":"found"}`)
 		l.restart()
-		if l.lend("a", "found/creds/r") == "" {
+		if l.issue("a", "found/creds/r") == "" {
 			t.Error("what was moved does not lend")
 		}
 		l.finally(2 * time.Minute)
 	})
 }
 
-// TestDisabledWhileBusy: a mount stays, with its leases, while its engine has something under way that nobody else would end,
-// unless that is said to be wanted.
+// TestDisabledWhileBusy checks that a mount and its leases stay while its engine has work in
+// flight that nothing else would finish, unless force is set.
 func TestDisabledWhileBusy(t *testing.T) {
 	for _, forced := range []bool{false, true} {
 		t.Run(fmt.Sprint(forced), func(t *testing.T) { disableWhileBusy(t, forced) })
@@ -140,7 +140,7 @@ func TestDisabledWhileBusy(t *testing.T) {
 
 func disableWhileBusy(t *testing.T, forced bool) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
+		l := issuing(t)
 		l.must(t, route.Write, "lend/creds/r", l.told["a"], `{"ttl":"10h"}`)
 		busy := func(is bool) { l.out.mu.Lock(); l.out.busy = is; l.out.mu.Unlock() }
 		busy(true)
@@ -165,11 +165,11 @@ func disableWhileBusy(t *testing.T, forced bool) {
 	})
 }
 
-// TestDisabledWithoutAJob: a mount that was disabled by a server that died
-// before it made the job gets one at the next start.
+// TestDisabledWithoutAJob checks that a mount that was disabled by a server that died before
+// creating the job gets the job at the next start.
 func TestDisabledWithoutAJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
+		l := issuing(t)
 		l.must(t, route.Write, "lend/creds/r", l.told["a"], `{"ttl":"10h"}`)
 		l.st.CrashAfter(1, faulty.NotStored)
 		_, _ = l.ask(t, route.Delete, "sys/mounts/lend", l.root, "")
@@ -190,8 +190,7 @@ func TestDisabledWithoutAJob(t *testing.T) {
 	})
 }
 
-// TestCrashTwice dies in the history, and again while the next server starts
-// and takes up what was left.
+// TestCrashTwice crashes in the history, and again while the next server starts and recovers.
 //
 // https://github.com/openbao/openbao/issues/3921
 func TestCrashTwice(t *testing.T) {
@@ -227,8 +226,8 @@ func TestCrashTwice(t *testing.T) {
 	}
 }
 
-// TestGenericMount: the old name of kv mounts it, unversioned, and stays what the
-// mount shows, because clients compare it with what they wrote.
+// TestGenericMount checks that the old name of kv mounts it without versions, and stays the type
+// that the mount shows, because clients compare it.
 func TestGenericMount(t *testing.T) {
 	st := memory.Open()
 	s := start(t, st)

@@ -20,7 +20,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// touched is a store that notes which keys are asked for.
+// touched is a store that records the requested keys.
 type touched struct {
 	storage.Store
 	mu   sync.Mutex
@@ -33,7 +33,7 @@ func (s *touched) note(keys ...string) {
 	s.keys = append(s.keys, keys...)
 }
 
-// since are the keys since the last call.
+// since returns the keys since the last call.
 func (s *touched) since() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,7 +59,7 @@ func (s *touched) Commit(ctx context.Context, b storage.Batch) (storage.Version,
 	return s.Store.Commit(ctx, b)
 }
 
-// everyMount is a server with one mount of each kind of engine, and where they are.
+// everyMount returns a server with one mount of each kind of engine, and their paths.
 func everyMount(t *testing.T, st storage.Store) (*server, map[string]string) {
 	t.Helper()
 	c := core.New(core.Config{
@@ -82,7 +82,7 @@ func everyMount(t *testing.T, st storage.Store) (*server, map[string]string) {
 	return s, at
 }
 
-// bodies let a write come as far as the store, by the beginning of the route.
+// bodies are bodies that let a write reach the store, by the beginning of the route.
 var bodies = []struct{ prefix, body string }{
 	{"sys/policies/password", `{"policy":"length = 8 rule \"charset\" { charset = \"ab\" }"}`},
 	{"sys/polic", `{"policy":"path \"x\" { capabilities = [\"read\"] }"}`},
@@ -107,7 +107,7 @@ var bodies = []struct{ prefix, body string }{
 
 func bodyFor(path string) string {
 	body := "{}"
-	for _, b := range bodies { // the last that fits says more
+	for _, b := range bodies { // the last match is the most specific
 		if strings.HasPrefix(path, b.prefix) {
 			body = b.body
 		}
@@ -115,9 +115,9 @@ func bodyFor(path string) string {
 	return body
 }
 
-// TestEveryNameIsActedUponAsItWasJudged walks every route whose path has a name in it, with
-// names that somebody might fold, trim or take apart: whatever the handler then asks the store for by that name,
-// it asks for by the text that the policy has judged. A request that is refused asks for nothing.
+// TestEveryNameIsActedUponAsItWasJudged calls every route whose path has a name, with names that
+// code might fold, trim or split. The handler must use exactly the text that the policy checked. A
+// refused request reads nothing.
 func TestEveryNameIsActedUponAsItWasJudged(t *testing.T) {
 	st := &touched{Store: memory.Open()}
 	s, at := everyMount(t, st)
@@ -137,7 +137,7 @@ func TestEveryNameIsActedUponAsItWasJudged(t *testing.T) {
 			for _, form := range []string{"zq%dxk", "ZQ%dXK", "Zq%dxK", "zq%dxk ", " zq%dxk", "zq%dxk,b", "a,zq%dxk", "zq%dxk.", "zq%dxk%%", "zq%dxk\u00a0", "zq%dxk-é"} {
 				requests++
 				name := fmt.Sprintf(form, requests)
-				for _, key := range asked(t, s, st, at[mount], r, name, fmt.Sprintf("zq%dxk", requests)) {
+				for _, key := range keysOf(t, s, st, at[mount], r, name, fmt.Sprintf("zq%dxk", requests)) {
 					looked[string(r.Op)+" "+mount+r.Pattern] = true
 					if !strings.Contains(key, name) {
 						t.Errorf("%s %s%s with %q asked the store for %q", r.Op, mount, r.Pattern, name, key)
@@ -152,9 +152,9 @@ func TestEveryNameIsActedUponAsItWasJudged(t *testing.T) {
 	}
 }
 
-// asked sends one request and returns the keys that were asked for and have the stem of its name in them. Each
-// request has a stem of its own, for jobs go on after it.
-func asked(t *testing.T, s *server, st *touched, mount string, r route.Route, name, stem string) (keys []string) {
+// keysOf sends one request and returns the requested keys that contain the stem of its name. Each
+// request has its own stem, because jobs continue after it.
+func keysOf(t *testing.T, s *server, st *touched, mount string, r route.Route, name, stem string) (keys []string) {
 	t.Helper()
 	var segs []string
 	for seg := range strings.SplitSeq(r.Pattern, "/") {

@@ -14,33 +14,33 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// Ways in which a call of the outside can go.
+// Outcomes of a call to the target.
 const (
 	callsWork   = ""
-	failsBefore = "before" // an error, and nothing was made
-	failsAfter  = "after"  // an error, and it was made all the same
-	hangs       = "hang"   // until the deadline; nothing was made
-	late        = "late"   // hangs until the deadline, and is made after it
+	failsBefore = "before" // an error without effect
+	failsAfter  = "after"  // an error with effect
+	hangs       = "hang"   // until the deadline, without effect
+	late        = "late"   // hangs until the deadline, and takes effect afterwards
 )
 
-// How long a create of the outside may take, and come late.
+// The duration of a create, and the delay of a late one.
 const (
 	outsideWithin = 5 * time.Second
 	outsideLate   = 30 * time.Second
 )
 
-// outside is what engines of type "lend" make things in. It outlives servers.
+// outside is the target of engines of type "lend". It survives restarts of the server.
 type outside struct {
 	mu     sync.Mutex
-	alive  map[string]string // attempt → lease id
-	mode   string            // of the next create alone
-	dead   bool              // undo fails
-	panics string            // the role whose undo panics
-	busy   bool              // something is under way that nobody would end without the mount
-	// atPlan and atCreate, if set, are called once by the next request, before
-	// anything is stored, and while the create is under way.
+	alive  map[string]string // attempt → lease ID
+	mode   string            // the outcome of the next create
+	dead   bool              // revocations fail
+	panics string            // the role whose revocation panics
+	busy   bool              // work is in flight that nothing would finish without the mount
+	// atPlan and atCreate, if set, are called once by the next request: before anything is stored,
+	// and during the create.
 	atPlan, atCreate func()
-	// onLines, if set, says whether the audit device "tape" takes lines.
+	// onLines, if set, decides whether the audit device "tape" accepts lines.
 	onLines func(lines []byte) error
 }
 
@@ -105,7 +105,7 @@ func (o *outside) create(ctx context.Context, a route.Attempt) error {
 	return nil
 }
 
-// lendType is an engine whose leases are things in the outside.
+// lendType is an engine whose leases are objects of the target.
 func (o *outside) lendType() engine.Type {
 	return engine.Type{
 		Name: "lend",
@@ -124,7 +124,7 @@ type lendOut struct {
 	Attempt string `json:"attempt"`
 }
 
-// Unfinished says what is under way.
+// Unfinished implements the check for work in flight.
 func (l lender) Unfinished(context.Context) error {
 	l.o.mu.Lock()
 	defer l.o.mu.Unlock()
@@ -181,7 +181,7 @@ func (l lender) Bounds(context.Context, engine.Undo) (time.Duration, time.Durati
 	return 0, 0, nil
 }
 
-// tapeType is a device that keeps nothing.
+// tapeType is an audit device that stores nothing.
 func (o *outside) tapeType() audit.Type {
 	return audit.Type{Name: "tape", Open: func(audit.Config) (audit.Device, error) { return tape{o}, nil }}
 }

@@ -14,15 +14,14 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// clerk is a token with a policy of the given text.
+// clerk returns a token with a policy of the given text.
 func (s *server) clerk(t *testing.T, name, text string) string {
 	t.Helper()
 	s.must(t, route.Write, "sys/policies/acl/"+name, s.root, fmt.Sprintf(`{"policy":%q}`, text))
 	return s.must(t, route.Write, "auth/token/create", s.root, fmt.Sprintf(`{"policies":[%q]}`, name)).Auth["client_token"].(string)
 }
 
-// TestRolesGiveNoMore asks a role for what the caller may not have and the role
-// does not give.
+// TestRolesGiveNoMore requests more from a role than the caller may have and the role allows.
 func TestRolesGiveNoMore(t *testing.T) {
 	s := start(t, memory.Open())
 	s.must(t, route.Write, "sys/policies/acl/admin", s.root, `{"policy":"path \"*\" { capabilities = [\"read\"] }"}`)
@@ -33,7 +32,7 @@ func TestRolesGiveNoMore(t *testing.T) {
 	clerk := s.clerk(t, "clerk", `path "auth/token/create/*" { capabilities = ["update"] }`)
 	for _, c := range []struct {
 		name, role, body string
-		kind             fault.Kind // of the refusal; 0: there is none
+		kind             fault.Kind // the kind of the refusal; 0 if there is none
 	}{
 		{"a policy of another", "plain", `{"policies":["admin"]}`, fault.Denied},
 		{"root", "plain", `{"policies":["root"]}`, fault.Denied},
@@ -71,8 +70,8 @@ func TestRolesGiveNoMore(t *testing.T) {
 	}
 }
 
-// TestLeaseOfThePath revokes and renews with a policy for one lease, and names
-// another in the body.
+// TestLeaseOfThePath revokes and renews with a policy for one lease, and names another one in the
+// body.
 func TestLeaseOfThePath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLife(t)
@@ -102,8 +101,8 @@ func TestLeaseOfThePath(t *testing.T) {
 	})
 }
 
-// TestLoginMethodsNeedSudo changes login methods with policies that allow the
-// path but not what Vault protects there.
+// TestLoginMethodsNeedSudo changes login methods with policies that allow the path, but not what
+// Vault protects there.
 func TestLoginMethodsNeedSudo(t *testing.T) {
 	s := start(t, memory.Open())
 	clerk := s.clerk(t, "clerk", `path "sys/auth/*" { capabilities = ["create", "read", "update", "delete"] }`)
@@ -128,9 +127,8 @@ func TestLoginMethodsNeedSudo(t *testing.T) {
 
 func (s *server) token() secret.Value { return secret.Text(s.root) }
 
-// TestWrappingNeedsACaller looks a wrapping token up without another token, and
-// asks for the answer to be wrapped: nobody would own the new token, and no policy
-// would bound how long it lives.
+// TestWrappingNeedsACaller looks up a wrapping token without another token and requests a wrapped
+// answer. The new token would have no owner, and no policy would limit its TTL.
 func TestWrappingNeedsACaller(t *testing.T) {
 	st := memory.Open()
 	s := start(t, st)

@@ -19,7 +19,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// crowd is many clients of one server at once.
+// crowd is many concurrent clients of one server.
 type crowd struct {
 	t *testing.T
 	l *life
@@ -29,7 +29,7 @@ type crowd struct {
 	leases []string
 }
 
-// ask is safe for use by many goroutines: it fails no test.
+// ask may be called by many goroutines, because it does not fail the test.
 func (c *crowd) ask(op route.Op, path, tok, body string, wrap time.Duration) (*answer, error) {
 	r := &route.Request{
 		ID: core.NewRequestID(), Op: op, Path: route.Path(path), Token: secret.Text(tok), Body: []byte(body), Time: time.Now(),
@@ -64,7 +64,7 @@ func (c *crowd) keep(in *[]string, s string) {
 	*in = append(*in, s)
 }
 
-// one does one thing at random.
+// one sends one random request.
 func (c *crowd) one(rng *rand.Rand) {
 	tok, id := c.pick(&c.tokens, rng), c.pick(&c.leases, rng)
 	quote := func(field, s string) string { return fmt.Sprintf("{%q:%q}", field, s) }
@@ -127,15 +127,15 @@ func (c *crowd) unwrapTwice(w string) {
 	}
 }
 
-// TestCrowd lets many clients do everything at once, while what they made
-// expires, and wants every row and everything outside accounted for.
+// TestCrowd lets many clients send random requests while their objects expire, and checks that
+// every row and every object at the target is accounted for.
 func TestCrowd(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := lending(t)
+				l := issuing(t)
 				c := &crowd{t: t, l: l, tokens: []string{l.told["a"]}}
-				for range 8 { // clients come and go, and time passes between
+				for range 8 { // clients come and go, and time passes
 					var wg sync.WaitGroup
 					for i := range uint64(16) {
 						wg.Go(func() {
@@ -158,10 +158,10 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
-// TestUsesByManyAtOnce: a token is served as often as it may be, and never more.
+// TestUsesByManyAtOnce checks that concurrent requests never exceed the uses of a token.
 func TestUsesByManyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
+		l := issuing(t)
 		c := &crowd{t: t, l: l}
 		for uses := range 5 {
 			a := l.must(t, route.Write, "auth/token/create", l.root, fmt.Sprintf(`{"policies":["all"],"num_uses":%d}`, uses+1))
@@ -186,11 +186,11 @@ func TestUsesByManyAtOnce(t *testing.T) {
 	})
 }
 
-// TestPolicyChangeAtOnce: what a policy forbids is refused from its answer on,
-// whatever is compiled by others meanwhile.
+// TestPolicyChangeAtOnce checks that a policy is enforced from the answer to its change on,
+// whatever other requests compile meanwhile.
 func TestPolicyChangeAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
+		l := issuing(t)
 		c := &crowd{t: t, l: l}
 		a := l.must(t, route.Write, "auth/token/create", l.root, `{"policies":["p"],"ttl":"1h"}`)
 		tok := a.Auth["client_token"].(string)
@@ -222,10 +222,10 @@ func TestPolicyChangeAtOnce(t *testing.T) {
 	})
 }
 
-// TestSealWhileAsked seals and unseals again and again under a crowd.
+// TestSealWhileAsked seals and unseals repeatedly under load.
 func TestSealWhileAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
+		l := issuing(t)
 		c := &crowd{t: t, l: l, tokens: []string{l.told["a"]}}
 		done := make(chan struct{})
 		var wg sync.WaitGroup

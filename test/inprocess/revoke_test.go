@@ -11,8 +11,9 @@ import (
 	"github.com/keyturn/keyturn/internal/lease"
 )
 
-// TestRevokedOnce: who revokes at once and the due loop undo a lease once between them, and
-// who waits is answered when that is over. Two undos of one user at once make PostgreSQL refuse one.
+// TestRevokedOnce checks that an immediate revocation and the due loop together revoke a lease
+// once, and that the caller is answered afterwards. PostgreSQL refuses one of two concurrent
+// revocations.
 func TestRevokedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t)
@@ -22,7 +23,7 @@ func TestRevokedOnce(t *testing.T) {
 		if err := w.m.End(t.Context(), l.ID, false, time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second) // the loop is at it
+		time.Sleep(time.Second) // the loop is revoking
 		var all sync.WaitGroup
 		for range 3 {
 			all.Go(func() {
@@ -42,7 +43,8 @@ func TestRevokedOnce(t *testing.T) {
 	})
 }
 
-// TestRevokedAfterAnotherFailed: who waited for an undo that failed tries it again.
+// TestRevokedAfterAnotherFailed checks that a caller that waited for a failed revocation retries
+// it.
 func TestRevokedAfterAnotherFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t)
@@ -70,8 +72,8 @@ func TestRevokedAfterAnotherFailed(t *testing.T) {
 	})
 }
 
-// TestRevokedAtOnce: a lease that has been renewed can be revoked at once, and is over
-// for who uses it from then on, also while its target fails.
+// TestRevokedAtOnce checks that a renewed lease can be revoked immediately, and is over for its
+// user from then on, even while its target fails.
 func TestRevokedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t)

@@ -11,8 +11,9 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// TestRotating: one list shows what every engine rotates, as far as the caller may read it; a mount that a key is published to is not
-// disabled unasked; and a deleted key names what lives on.
+// TestRotating checks that one list shows everything that rotates in all engines and that the
+// caller may read, that a mount to which a key is published is not disabled without force, and
+// that deleting a key names what stays valid.
 func TestRotating(t *testing.T) {
 	w := startEverything(t)
 	for mount, typ := range map[string]string{"aws": "aws", "database": "database"} {
@@ -41,7 +42,8 @@ func TestRotating(t *testing.T) {
 	if _, err := w.ask(t, route.Delete, "sys/mounts/static", w.root, ""); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), "rotation/keys/stripe is published at \"static/stripe/production\"") {
 		t.Errorf("disabling a mount that a key is published to: %v", err)
 	}
-	// Moved away, the secret would be written by hand unjudged, and the next rotation could not be published.
+	// After a move, writes by hand to the secret would not be checked, and the next rotation could
+	// not be published.
 	if _, err := w.ask(t, route.Write, "sys/remount", w.root, `{"from":"static","to":"elsewhere"}`); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), "rotation/keys/stripe is published at") {
 		t.Errorf("moving a mount that a key is published to: %v", err)
 	}
@@ -52,7 +54,8 @@ func TestRotating(t *testing.T) {
 	w.must(t, route.Delete, "sys/mounts/static", w.root, "")
 }
 
-// TestRotationMetrics: each of the five things that rotate has its series, and loses them when it is deleted.
+// TestRotationMetrics checks that each of the five kinds of rotating objects has its series, and
+// loses them when it is deleted.
 func TestRotationMetrics(t *testing.T) {
 	w := startEverything(t)
 	for mount, typ := range map[string]string{"aws": "aws", "database": "database", "static": "kv-v2"} {

@@ -19,9 +19,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// TestUnsealedTwice: an order to unseal that comes late – a start and an
-// initialization at once give two – must not keep the server from being
-// sealed, nor from being stopped.
+// TestUnsealedTwice checks that a late unseal does not prevent sealing or stopping the server. A
+// start and an initialization at the same time cause two unseals.
 //
 // https://github.com/openbao/openbao/issues/3921
 func TestUnsealedTwice(t *testing.T) {

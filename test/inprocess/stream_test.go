@@ -10,8 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// TestStreamOfARevokedToken: an answer that goes on ends when its token may no longer be
-// used, and when the server is sealed.
+// TestStreamOfARevokedToken checks that a streaming answer ends when its token is revoked and when
+// the server is sealed.
 func TestStreamOfARevokedToken(t *testing.T) {
 	for _, name := range []string{"revoked", "expired", "sealed", "gone"} {
 		t.Run(name, func(t *testing.T) {

@@ -9,10 +9,10 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// TestDisplayNames has the cases of HashiCorp's Terraform provider's own TestAccTokenName.
+// TestDisplayNames has the cases of TestAccTokenName of HashiCorp's Terraform provider.
 func TestDisplayNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
+		l := issuing(t)
 		defer l.finally(10 * time.Minute)
 		for asked, want := range map[string]string{
 			"": "token", "web": "token-web", "MyTokenName": "token-MyTokenName", "My!TokenName": "token-My-TokenName",
@@ -27,10 +27,10 @@ func TestDisplayNames(t *testing.T) {
 	})
 }
 
-// TestRemainingTTLs: a client that is told 59 s has all of them.
+// TestRemainingTTLs checks that a remaining TTL of 59 s is at least 59 s.
 func TestRemainingTTLs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
+		l := issuing(t)
 		defer l.finally(10 * time.Minute)
 		made := l.must(t, route.Write, "auth/token/create", l.root, `{"policies":["all"],"ttl":"60s"}`)
 		if got := made.Auth["lease_duration"]; got != 60.0 {
@@ -51,14 +51,15 @@ func TestRemainingTTLs(t *testing.T) {
 				t.Errorf("after %s more the lease has %v s, want %v", step.wait, got, step.want)
 			}
 		}
-		// A renewal is answered with what it was for, not with what is left of that.
+		// A renewal answers the granted TTL, not the remaining one.
 		if got := l.must(t, route.Write, "auth/token/renew-self", tok, `{"increment":"30s"}`).Auth["lease_duration"]; got != 30.0 {
 			t.Errorf("a token renewed by 30 s is told to live %v s", got)
 		}
 		if got := l.must(t, route.Write, "sys/leases/renew", l.root, `{"lease_id":"`+lent.LeaseID+`","increment":"30s"}`); got.LeaseDuration != 30 {
 			t.Errorf("a lease renewed by 30 s is told to live %d s", got.LeaseDuration)
 		}
-		// HashiCorp's Terraform provider takes a token's lease_duration from two times, and its own tests want 59 of 60.
+		// HashiCorp's Terraform provider computes a token's lease_duration from two times; its own
+		// tests expect 59 of 60 seconds.
 		data := l.must(t, route.Write, "auth/token/lookup", l.root, `{"token":"`+l.must(t, route.Write, "auth/token/create", l.root, `{"policies":["all"],"ttl":"60s"}`).Auth["client_token"].(string)+`"}`).Data
 		issued, err := time.Parse(time.RFC3339Nano, data["issue_time"].(string))
 		if err != nil {
@@ -74,11 +75,11 @@ func TestRemainingTTLs(t *testing.T) {
 	})
 }
 
-// TestIssuedTTLs: a lease is said to last as long as its role says, though creating took a moment; whole seconds that it took are
-// not promised.
+// TestIssuedTTLs checks that a lease has the TTL of its role although creating took a moment,
+// minus whole seconds of that time.
 func TestIssuedTTLs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
+		l := issuing(t)
 		defer l.finally(10 * time.Minute)
 		for took, want := range map[time.Duration]int64{0: 60, time.Millisecond: 60, 999 * time.Millisecond: 60, time.Second: 59, 2500 * time.Millisecond: 58} {
 			l.out.atCreate = func() { time.Sleep(took) }
@@ -89,10 +90,10 @@ func TestIssuedTTLs(t *testing.T) {
 	})
 }
 
-// TestAuditLocal: vault_audit compares local with what it wrote.
+// TestAuditLocal checks that local is read as it was written, which vault_audit compares.
 func TestAuditLocal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lending(t)
+		l := issuing(t)
 		defer l.finally(10 * time.Minute)
 		for path, local := range map[string]string{"one": `true`, "two": `false`, "three": `"true"`} {
 			l.must(t, route.Write, "sys/audit/"+path, l.root, `{"type":"tape","description":"d","local":`+local+`}`)

@@ -29,9 +29,9 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// What has hurt users of other servers; docs/lessons.md is the whole list.
+// These tests are about problems of users of other servers; docs/lessons.md lists all of them.
 
-// shop is a server with a database, and what it has logged. It lives in a bubble.
+// shop is a server with a database, and its log. It runs in a bubble.
 type shop struct {
 	*server
 	t    *testing.T
@@ -43,7 +43,7 @@ type shop struct {
 	log bytes.Buffer
 }
 
-// Write takes what is logged.
+// Write receives the log.
 func (s *shop) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +66,7 @@ func openShop(t *testing.T, st storage.Store) *shop {
 	return s
 }
 
-// restart ends the server and starts the next, unsealed.
+// restart stops the server and starts the next, unsealed.
 func (s *shop) restart() {
 	s.t.Helper()
 	if s.stop != nil {
@@ -91,7 +91,7 @@ func (s *shop) restart() {
 	}
 }
 
-// password is the one that the static role svc gives out below path. It must work.
+// password returns the password of the static role svc below path, and checks that it works.
 func (s *shop) password(path string) string {
 	s.t.Helper()
 	p, _ := s.must(s.t, route.Read, path+"/static-creds/svc", s.root, "").Data["password"].(string)
@@ -101,8 +101,9 @@ func (s *shop) password(path string) string {
 	return p
 }
 
-// TestTurnsSurviveSealMoveAndRestart: whatever becomes of the server and of the mount's path, a static role turns
-// at its times, once, and at no other. Nothing of when is in memory alone, or under a path.
+// TestRotationsSurviveSealMoveAndRestart checks that a static role is rotated once at each of its
+// times, whatever happens to the server and the path of the mount. No schedule is only in memory
+// or bound to a path.
 //
 // https://github.com/hashicorp/vault/issues/7222
 // https://github.com/hashicorp/vault/issues/7502
@@ -110,7 +111,7 @@ func (s *shop) password(path string) string {
 // https://github.com/hashicorp/vault/pull/29537
 // https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/156
 // https://developer.hashicorp.com/vault/docs/v1.19.x/updates/important-changes
-func TestTurnsSurviveSealMoveAndRestart(t *testing.T) {
+func TestRotationsSurviveSealMoveAndRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openShop(t, memory.Open())
 		s.fake.AddUser("svc", "before")
@@ -150,11 +151,11 @@ func TestTurnsSurviveSealMoveAndRestart(t *testing.T) {
 	})
 }
 
-// TestFailuresAreLoggedSparingly: five hundred users that cannot be revoked, for a day. The log says so again and again,
-// a line a minute at most; each lease says why.
+// TestFailuresAreRateLimitedInLog checks five hundred users that cannot be revoked for a day. The
+// log repeats the error, but at most once a minute, and each lease has the reason.
 //
 // https://github.com/hashicorp/vault/issues/8117
-func TestFailuresAreLoggedSparingly(t *testing.T) {
+func TestFailuresAreRateLimitedInLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openShop(t, memory.Open())
 		s.must(t, route.Write, "database/roles/bad", s.root, `{"db_name":"prod","creation_statements":"CREATE","revocation_statements":"SELECT 1","default_ttl":"1h"}`)
@@ -182,13 +183,13 @@ func TestFailuresAreLoggedSparingly(t *testing.T) {
 	})
 }
 
-// TestLeaseThatDiesWithItsToken: who is lent something, or renews it, is told that the token will end first, and the
-// lease shows when.
+// TestLeaseThatEndsWithItsToken checks that issuing and renewing warn if the token expires before
+// the lease, and that the lease shows its real end.
 //
 // https://github.com/hashicorp/vault/issues/10026
 // https://github.com/external-secrets/external-secrets/issues/2198
 // https://github.com/hashicorp/hello-vault-go/pull/27
-func TestLeaseThatDiesWithItsToken(t *testing.T) {
+func TestLeaseThatEndsWithItsToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openShop(t, memory.Open())
 		s.must(t, route.Write, "sys/policies/acl/all", s.root, allowAll)
@@ -224,15 +225,15 @@ func TestLeaseThatDiesWithItsToken(t *testing.T) {
 	})
 }
 
-// TestCommitsOfARequest: what is asked most costs no commit, a write one, and a credential two: one before the
-// database hears of it and one after. A batch token leaves nothing in the store at all.
+// TestCommitsOfARequest checks that the most frequent requests cost no commit, a write one, and a
+// credential two: one before the call of the database and one after. A batch token stores nothing.
 //
 // https://github.com/openbao/openbao/issues/3843
 // https://github.com/hashicorp/vault/issues/11072
 // https://github.com/hashicorp/vault/issues/14635
 // https://github.com/openbao/openbao/pull/3844
 func TestCommitsOfARequest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // no time passes, so that no other work commits
+	synctest.Test(t, func(t *testing.T) { // time stands still, so that no other work commits
 		st := faulty.New(memory.Open(), 1)
 		s := openShop(t, st)
 		s.must(t, route.Write, "sys/mounts/kv", s.root, `{"type":"kv","options":{"version":"2"}}`)
@@ -268,7 +269,7 @@ func TestCommitsOfARequest(t *testing.T) {
 	})
 }
 
-// reads counts the rows that are read from a store, those of leases and all.
+// reads counts the rows that are read from a store: those of leases, and all.
 type reads struct {
 	storage.Store
 	mu          sync.Mutex
@@ -300,8 +301,9 @@ func (r *reads) Scan(ctx context.Context, from, to string) iter.Seq2[storage.Ent
 	}
 }
 
-// TestStartReadsNotWhatIsStored: with thirty times the leases and tokens, a start reads what it reads with few, up to the
-// first answers, but for a part of the leases that is counted in the background. Nothing is kept of each, either.
+// TestStartReadsNotWhatIsStored checks that a start with thirty times the leases and tokens reads
+// as much until the first answers as a start with few, except for leases that are counted in the
+// background, and keeps nothing in memory for each.
 //
 // https://github.com/hashicorp/vault/issues/1124
 // https://github.com/hashicorp/vault/issues/1788
@@ -312,7 +314,7 @@ func (r *reads) Scan(ctx context.Context, from, to string) iter.Seq2[storage.Ent
 // https://github.com/hashicorp/vault/issues/4803
 // https://github.com/hashicorp/vault/issues/7018
 func TestStartReadsNotWhatIsStored(t *testing.T) {
-	const page = 1000 // that the count reads before it pauses
+	const page = 1000 // rows that the count reads before it pauses
 	started := func(n int) (other, leases, routines int) {
 		synctest.Test(t, func(t *testing.T) {
 			st := &reads{Store: memory.Open()}
@@ -348,9 +350,9 @@ func TestStartReadsNotWhatIsStored(t *testing.T) {
 	}
 }
 
-// TestMassExpiryIsBounded: thousands of leases of three targets end at the same moment. No more than a few are being
-// undone at once at each target, no memory is spent on each, other leases are lent and looked up at once
-// meanwhile, and none is forgotten.
+// TestMassExpiryIsBounded lets thousands of leases of three targets expire at once. Each target
+// gets few revocations at a time, memory does not grow with the leases, other leases are issued
+// and looked up without delay, and none is forgotten.
 //
 // https://github.com/hashicorp/vault/issues/5968
 // https://github.com/hashicorp/vault/issues/13404
@@ -359,7 +361,7 @@ func TestMassExpiryIsBounded(t *testing.T) {
 		w := open(t)
 		const each = 1500
 		most, busy := map[string]int{}, map[string]int{}
-		w.fail = func(l *lease.Lease) error { // is called with the lock
+		w.fail = func(l *lease.Lease) error { // called with the lock
 			busy[l.Target]++
 			most[l.Target] = max(most[l.Target], busy[l.Target])
 			w.mu.Unlock()
@@ -380,7 +382,7 @@ func TestMassExpiryIsBounded(t *testing.T) {
 		idle := runtime.NumGoroutine()
 		for range 20 {
 			time.Sleep(57 * time.Millisecond)
-			synctest.Wait() // a worker that has handed over to the next may not have returned yet
+			synctest.Wait() // a worker that has finished may not have returned yet
 			if n := runtime.NumGoroutine(); n > idle+3*40 {
 				t.Errorf("%d goroutines, and %d before", n, idle)
 			}
@@ -406,8 +408,8 @@ func TestMassExpiryIsBounded(t *testing.T) {
 	})
 }
 
-// TestLeaseSurvivesALongOutage: a target that is away for twenty minutes, or for a week, costs no lease its end, and none
-// is ever given up: the count of those that nobody will undo is that of those that wait.
+// TestLeaseSurvivesALongOutage checks that a target that is down for twenty minutes or a week
+// loses no revocation, and that none is given up.
 //
 // https://github.com/hashicorp/vault/issues/8602
 func TestLeaseSurvivesALongOutage(t *testing.T) {
@@ -427,7 +429,7 @@ func TestLeaseSurvivesALongOutage(t *testing.T) {
 					t.Errorf("while it is away: %d users, %d waiting", n, s.Stats().UndoWaiting)
 				}
 				s.fake.SetDown(false)
-				time.Sleep(67 * time.Minute) // the longest wait between two tries is an hour, and a tenth
+				time.Sleep(67 * time.Minute) // the longest back-off is an hour and a tenth
 				if n := len(s.fake.Users()); n != 0 || s.Stats().UndoWaiting != 0 {
 					t.Errorf("after it is back: %d users, %d waiting", n, s.Stats().UndoWaiting)
 				}
@@ -437,8 +439,8 @@ func TestLeaseSurvivesALongOutage(t *testing.T) {
 	}
 }
 
-// TestConnectionThatIsNeededStays: deleting a connection whose users live, or disabling the mount, revokes what was lent,
-// and leaves nothing that can no more be.
+// TestConnectionThatIsNeededStays checks that deleting a connection with issued users, or
+// disabling the mount, revokes the users and leaves nothing that cannot be revoked.
 //
 // https://github.com/hashicorp/vault/issues/9420
 func TestConnectionThatIsNeededStays(t *testing.T) {

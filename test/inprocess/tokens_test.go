@@ -14,7 +14,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// policiesOf are the policies of the token in an answer.
+// policiesOf returns the policies of the token in an answer.
 func policiesOf(a *answer) string {
 	var names []string
 	for _, p := range a.Auth["policies"].([]any) {
@@ -23,8 +23,8 @@ func policiesOf(a *answer) string {
 	return strings.Join(names, " ")
 }
 
-// TestRootComesOnlyFromRoot: a token that may write token roles and use them made a role
-// for root, a root token by it, and by that a periodic orphan.
+// TestRootComesOnlyFromRoot checks that token roles give no root token. Once, a token that could
+// write and use token roles got one with a role for root, and with that a periodic orphan.
 func TestRootComesOnlyFromRoot(t *testing.T) {
 	s := start(t, memory.Open())
 	clerk := s.clerk(t, "clerk", `path "auth/token/roles/*" { capabilities = ["create", "update", "sudo"] }
@@ -53,7 +53,7 @@ path "auth/token/create*" { capabilities = ["create", "update", "sudo"] }`)
 	s.must(t, route.Delete, "auth/token/roles/named", s.root, "")
 }
 
-// TestChildHoldsNoMoreThanItsMaker: neither by default nor by its address.
+// TestChildHoldsNoMoreThanItsMaker checks policies and bound addresses of child tokens.
 func TestChildHoldsNoMoreThanItsMaker(t *testing.T) {
 	s := start(t, memory.Open())
 	s.must(t, route.Write, "sys/policies/acl/maker", s.root, `{"policy":"path \"auth/token/create\" { capabilities = [\"update\"] }\npath \"auth/token/create-orphan\" { capabilities = [\"update\"] }"}`)
@@ -78,7 +78,8 @@ func TestChildHoldsNoMoreThanItsMaker(t *testing.T) {
 	if _, err := s.ask(t, route.Write, "auth/token/create", bare, `{"bound_cidrs":["10.0.0.0/8"]}`); !fault.Is(err, fault.Invalid) {
 		t.Errorf("other addresses: %v", err)
 	}
-	// Sudo on the path allows what is documented: other policies, no parent, a period. And other addresses.
+	// Sudo on the path allows what is documented: other policies, no parent, a period, and other
+	// addresses.
 	free := make(s.root, "create", `{"policies":["free"],"no_default_policy":true,"bound_cidrs":["127.0.0.0/8"]}`).Auth["client_token"].(string)
 	a := make(free, "create", `{"policies":["maker"],"no_parent":true,"period":"1h","bound_cidrs":["10.0.0.0/8"]}`)
 	if got := policiesOf(a); got != "default maker" || a.Auth["orphan"] != true || a.Auth["lease_duration"] != 3600.0 {
@@ -94,7 +95,8 @@ func TestChildHoldsNoMoreThanItsMaker(t *testing.T) {
 	}
 }
 
-// TestOneFormOfAName: what a policy says of prod holds for PROD, which is no other name of it.
+// TestOneFormOfAName checks that a rule about prod also holds for PROD, because both name the same
+// object.
 func TestOneFormOfAName(t *testing.T) {
 	s := start(t, memory.Open())
 	rule := `{"policy":"path \"secret/*\" { capabilities = [\"read\"] }"}`
@@ -138,7 +140,7 @@ path "auth/token/roles/*" { capabilities = ["create", "update", "delete", "read"
 			t.Errorf("%s reads as %v", name, got)
 		}
 	}
-	// In a body a name has its one form before it is judged, and after.
+	// A name in a body is normalized before the policy check.
 	a := s.must(t, route.Write, "auth/token/create", s.root, `{"policies":["PROD"," Team/PA ","On call"]}`)
 	if got := policiesOf(a); got != "default on call prod team/pa" {
 		t.Errorf("policies: %s", got)
@@ -149,7 +151,8 @@ path "auth/token/roles/*" { capabilities = ["create", "update", "delete", "read"
 	s.must(t, route.Write, "auth/token/create", s.root, `{"policies":"prod, team/pa"}`)
 }
 
-// TestParametersUnderTheirSecondNames: a rule for policies was stepped around by policy.
+// TestParametersUnderTheirSecondNames checks that a rule about the parameter policies also holds
+// for its other name, policy.
 func TestParametersUnderTheirSecondNames(t *testing.T) {
 	s := start(t, memory.Open())
 	s.must(t, route.Write, "auth/token/roles/r", s.root, `{"allowed_policies":["default"]}`)
@@ -191,7 +194,8 @@ path "sys/capabilities-self" { capabilities = ["update"]
 	}
 }
 
-// TestValuesUnderTheirSecondNames: a rule against engines of a kind was stepped around by another name of the kind.
+// TestValuesUnderTheirSecondNames checks that a rule about a type of engine also holds for other
+// names of the type.
 func TestValuesUnderTheirSecondNames(t *testing.T) {
 	s := start(t, memory.Open())
 	clerk := s.clerk(t, "clerk", `path "sys/mounts/*" { capabilities = ["create", "update"]
@@ -207,10 +211,10 @@ path "sys/mounts/v2/*" { capabilities = ["create", "update"]
 			}
 		}
 	}
-	s.must(t, route.Write, "sys/mounts/v2/a", clerk, `{"type":"kv-v1"}`) // only the one kind is denied there
+	s.must(t, route.Write, "sys/mounts/v2/a", clerk, `{"type":"kv-v1"}`) // only the other type is denied there
 }
 
-// TestPoliciesAreNoKeys: a token that holds one policy whose name looks like two has neither.
+// TestPoliciesAreNoKeys checks that a policy whose name looks like two names gives neither.
 func TestPoliciesAreNoKeys(t *testing.T) {
 	s := start(t, memory.Open())
 	for _, name := range []string{"aadmin", "xdummy"} {
@@ -226,7 +230,8 @@ func TestPoliciesAreNoKeys(t *testing.T) {
 	s.must(t, route.Read, "sys/mounts", both, "")
 }
 
-// TestGuardsCannotBeTuned: by sys/mounts alone nobody makes the audit log show tokens.
+// TestGuardsCannotBeTuned checks that access to sys/mounts is not enough to make the audit log
+// show tokens.
 func TestGuardsCannotBeTuned(t *testing.T) {
 	s := start(t, memory.Open())
 	clerk := s.clerk(t, "clerk", `path "sys/mounts/*" { capabilities = ["create", "update", "read"] }`)
@@ -248,7 +253,8 @@ func TestGuardsCannotBeTuned(t *testing.T) {
 	s.must(t, route.Write, "sys/mounts/secret/tune", clerk, `{"audit_non_hmac_request_keys":["note"]}`)
 }
 
-// TestWrappingTTLIsBounded: by the mount and the system; what is longer than any overflowed.
+// TestWrappingTTLIsBounded checks the limits of the mount and the system. Once, a longer TTL
+// overflowed.
 func TestWrappingTTLIsBounded(t *testing.T) {
 	s := start(t, memory.Open())
 	s.must(t, route.Write, "sys/mounts/short", s.root, `{"type":"kv","config":{"max_lease_ttl":"1h"}}`)
@@ -265,7 +271,7 @@ func TestWrappingTTLIsBounded(t *testing.T) {
 	if err != nil || a.Wrap["ttl"] != 60.0 {
 		t.Errorf("%+v, %v", a, err)
 	}
-	// The rule is asked about what will be, not about what was asked for.
+	// The policy checks the resulting TTL, not the requested one.
 	least := s.clerk(t, "least", `path "short/*" { capabilities = ["read"]
  min_wrapping_ttl = "2h" }`)
 	if a, err := s.askWrapped(t, route.Read, "short/x", least, "", 3*time.Hour); !fault.Is(err, fault.Denied) {

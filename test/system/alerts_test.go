@@ -10,7 +10,8 @@ import (
 
 const alertRules = "../../deploy/prometheus/"
 
-// The alert rules are such that Prometheus takes them, and each begins and ends with its cause.
+// TestAlertRules checks that Prometheus accepts the alert rules, and that each alert begins and
+// ends with its cause.
 func TestAlertRules(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"check", "rules", "keyturn.rules.yml"}, {"test", "rules", "keyturn.test.yml"}} {

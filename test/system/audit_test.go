@@ -16,7 +16,7 @@ import (
 	"github.com/keyturn/keyturn/test/harness"
 )
 
-// A line is what the tests read of an audit line.
+// A line is the part of an audit line that the tests read.
 type line struct {
 	Type string
 	Auth struct {
@@ -29,7 +29,7 @@ type line struct {
 	Error string
 }
 
-// auditFile puts an audit log into a folder of its own.
+// auditFile creates an audit log in a folder of its own.
 func auditFile(t *testing.T, s *harness.Server, name string) string {
 	t.Helper()
 	dir := filepath.Join(s.Dir, name)
@@ -41,8 +41,7 @@ func auditFile(t *testing.T, s *harness.Server, name string) string {
 	return log
 }
 
-// readLines reads an audit log and checks its chain, which may go on from
-// another's end.
+// readLines reads an audit log and checks its chain, which may continue another one.
 func readLines(t *testing.T, path string, after *audit.Position) ([]line, audit.Position) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -67,7 +66,7 @@ func readLines(t *testing.T, path string, after *audit.Position) ([]line, audit.
 	return lines, report.Last
 }
 
-// TestAuditLines finds both lines of each request, whatever became of it.
+// TestAuditLines checks that the log has both lines of each request, whatever its result.
 func TestAuditLines(t *testing.T) {
 	t.Parallel()
 	s := harness.Ready(t, harness.Options{})
@@ -135,8 +134,8 @@ func TestAuditLines(t *testing.T) {
 	}
 }
 
-// TestAuditFails takes the folder of the only device away. What has no line is
-// refused; what keeps the server in one's hand is not.
+// TestAuditFails removes the folder of the only device. Requests without a line are refused,
+// except those with which an operator can recover the server.
 func TestAuditFails(t *testing.T) {
 	t.Parallel()
 	s := harness.Ready(t, harness.Options{})
@@ -171,12 +170,12 @@ func TestAuditFails(t *testing.T) {
 	s.Client("").Must(t, "PUT", "sys/audit/log", nil, 503)
 	almost.Must(t, "DELETE", "sys/audit/log", nil, 403, 503)
 
-	// A restart does not make "no device works" into "no device is there".
+	// A restart must not turn "no device works" into "there is no device".
 	s.Kill()
 	s.StartServing(t)
 	root.Must(t, "GET", "kv/data/a", nil, 503)
 
-	// The folder is back: so is the server, by itself.
+	// When the folder is back, the server works again on its own.
 	if err := os.Rename(dir+".away", dir); err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +218,7 @@ func TestAuditSealsWhileFailing(t *testing.T) {
 	unseal(t, root, s.Keys[0], 0)
 	root.Must(t, "GET", "sys/mounts", nil, 503)
 
-	// That it was sealed is written once there is something to write to.
+	// The line about the seal is written once a device works.
 	move(".away", "")
 	await.Eventually(t, "the owed lines are written", func() bool {
 		lines, _ := readLines(t, log, nil)
@@ -237,7 +236,7 @@ func TestAuditSealsWhileFailing(t *testing.T) {
 	root.Must(t, "GET", "sys/mounts", nil, 200)
 }
 
-// TestAuditTwoDevices has one of two devices fail: what the other writes is enough.
+// TestAuditTwoDevices checks that one working device of two is enough.
 func TestAuditTwoDevices(t *testing.T) {
 	t.Parallel()
 	s := harness.Ready(t, harness.Options{})
@@ -257,8 +256,8 @@ func TestAuditTwoDevices(t *testing.T) {
 	}
 }
 
-// TestAuditRotation moves the log away, as logrotate does, with and without
-// telling the server. The new file goes on where the old one ends.
+// TestAuditRotation moves the log away, as logrotate does, with and without a signal. The new file
+// continues the chain of the old one.
 func TestAuditRotation(t *testing.T) {
 	t.Parallel()
 	s := harness.Ready(t, harness.Options{})
@@ -285,7 +284,7 @@ func TestAuditRotation(t *testing.T) {
 	readLines(t, log, last)
 }
 
-// TestAuditRefusesPaths: an audit file is no way to write what the server, or
+// TestAuditRefusesPaths checks that an audit file cannot overwrite files that the server, or
 // anybody, runs or reads.
 func TestAuditRefusesPaths(t *testing.T) {
 	t.Parallel()

@@ -17,7 +17,7 @@ import (
 	"github.com/keyturn/keyturn/test/harness"
 )
 
-// aws is the faithful server with an installation that uses it.
+// aws is the AWS server with an installation that uses it.
 type aws struct {
 	*harness.Server
 	t   *testing.T
@@ -38,7 +38,7 @@ func newAWS(t *testing.T) *aws {
 	return a
 }
 
-// users are those that were lent.
+// users returns the issued users.
 func (a *aws) users() []string {
 	return slices.DeleteFunc(a.at.Users(awsserver.Account), func(u string) bool { return !strings.HasPrefix(u, "vault-") })
 }
@@ -65,7 +65,7 @@ func (a *aws) read(args ...string) (c awsCreds) {
 	return c
 }
 
-// cli runs AWS's own command line with credentials.
+// cli runs AWS's command line with credentials.
 func (a *aws) cli(c awsCreds, args ...string) (string, error) {
 	cmd := exec.Command("aws", append(args, "--endpoint-url", a.url, "--region", "us-east-1", "--output", "text")...)
 	cmd.Env = []string{"HOME=" + a.t.TempDir(), "PATH=" + os.Getenv("PATH"), "AWS_ACCESS_KEY_ID=" + c.Data.Key, "AWS_SECRET_ACCESS_KEY=" + c.Data.Secret, "AWS_SESSION_TOKEN=" + c.Data.Token, "AWS_MAX_ATTEMPTS=1"}
@@ -83,7 +83,7 @@ func needCLI(t *testing.T) {
 	}
 }
 
-// TestAWSCLI uses what is lent by AWS's own command line, and watches its death.
+// TestAWSCLI uses issued credentials with AWS's command line, until they are dead.
 func TestAWSCLI(t *testing.T) {
 	t.Parallel()
 	needCLI(t)
@@ -106,7 +106,7 @@ vault write aws/roles/short credential_type=iam_user policy_arns=arn:aws:iam::12
 	if out, err := a.cli(user, "sts", "get-caller-identity"); err == nil || !strings.Contains(out, "InvalidClientTokenId") {
 		t.Errorf("after its revocation: %v\n%s", err, out)
 	}
-	// One that is killed over: the lease ends on time when the server is back.
+	// The server is killed during a lease, which ends on time after the restart.
 	short := a.read("aws/creds/short")
 	if out, err := a.cli(short, "sts", "get-caller-identity"); err != nil {
 		t.Errorf("%v\n%s", err, out)
@@ -119,7 +119,7 @@ vault write aws/roles/short credential_type=iam_user policy_arns=arn:aws:iam::12
 	}
 }
 
-// TestAWSStaticRole: a person's user is taken under rotation, rotated, and survives a kill.
+// TestAWSStaticRole onboards an existing user, rotates it, and survives a kill.
 func TestAWSStaticRole(t *testing.T) {
 	t.Parallel()
 	a := newAWS(t)

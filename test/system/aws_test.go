@@ -17,7 +17,7 @@ import (
 	"github.com/keyturn/keyturn/test/harness"
 )
 
-// The guide's lines, as they stand there. Only the addresses are added.
+// The guide's lines, unchanged except for the addresses.
 const (
 	guideAWS = `
 # Enable the AWS secrets engine
@@ -41,7 +41,7 @@ vault read aws/creds/deploy-service
 	awsSecret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 )
 
-// A cloud is AWS as far as these tests go.
+// A cloud is AWS, as far as these tests need it.
 type cloud struct {
 	*awsserver.Server
 	url string
@@ -62,8 +62,8 @@ func startCloud(t *testing.T) *cloud {
 	return &cloud{a, "http://" + l.Addr().String()}
 }
 
-// lent are the users at AWS besides the administrator.
-func (c *cloud) lent() (names []string) {
+// issuedUsers returns the users at AWS except the administrator.
+func (c *cloud) issuedUsers() (names []string) {
 	for _, u := range c.Users(awsserver.Account) {
 		if u != awsAdmin {
 			names = append(names, u)
@@ -74,10 +74,10 @@ func (c *cloud) lent() (names []string) {
 
 func (c *cloud) none(t *testing.T) {
 	t.Helper()
-	await.Eventually(t, "no users left", func() bool { return len(c.lent()) == 0 })
+	await.Eventually(t, "no users left", func() bool { return len(c.issuedUsers()) == 0 })
 }
 
-// configured is a server whose mount aws/ lends users of a cloud, by a role of a TTL for each name.
+// configured returns a server whose mount aws/ issues users, with a role for each name and TTL.
 func configured(t *testing.T, c *cloud, roles map[string]string) *harness.Server {
 	t.Helper()
 	s := harness.Ready(t, harness.Options{Config: `outbound_allow = ["127.0.0.0/8"]`})
@@ -89,7 +89,7 @@ func configured(t *testing.T, c *cloud, roles map[string]string) *harness.Server
 	return s
 }
 
-// An awsKey is what a reader of creds/ gets.
+// An awsKey is the answer of creds/.
 type awsKey struct {
 	Lease    string `json:"lease_id"`
 	Duration int    `json:"lease_duration"`
@@ -99,7 +99,7 @@ type awsKey struct {
 	}
 }
 
-func lendAWS(t *testing.T, s *harness.Server, role string) (k awsKey) {
+func issueAWS(t *testing.T, s *harness.Server, role string) (k awsKey) {
 	t.Helper()
 	out, err := s.Command("vault", "read", "-format=json", "aws/creds/"+role).Output()
 	if err != nil || json.Unmarshal(out, &k) != nil || k.Lease == "" {
@@ -108,7 +108,7 @@ func lendAWS(t *testing.T, s *harness.Server, role string) (k awsKey) {
 	return k
 }
 
-// whoAmI has AWS's own command line use a key, where it is installed.
+// whoAmI uses a key with AWS's command line, if it is installed.
 func (c *cloud) whoAmI(t *testing.T, id, secret string) (string, error) {
 	t.Helper()
 	const program = "/usr/bin/aws"
@@ -121,7 +121,7 @@ func (c *cloud) whoAmI(t *testing.T, id, secret string) (string, error) {
 	return string(out), err
 }
 
-// TestGuideAWSCredentials types the guide's lines, with vault being a link to keyturn.
+// TestGuideAWSCredentials runs the guide's lines, in which vault is a link to keyturn.
 func TestGuideAWSCredentials(t *testing.T) {
 	t.Parallel()
 	c := startCloud(t)
@@ -139,14 +139,14 @@ func TestGuideAWSCredentials(t *testing.T) {
 	if strings.Contains(out, awsSecret) || strings.Contains(s.Stderr(t), awsSecret) {
 		t.Error("the administrator's secret key is shown")
 	}
-	if n := len(c.lent()); n != 1 {
+	if n := len(c.issuedUsers()); n != 1 {
 		t.Fatalf("%d users", n)
 	}
-	h, _ := c.Held(awsserver.Account, c.lent()[0])
+	h, _ := c.Held(awsserver.Account, c.issuedUsers()[0])
 	if len(h.Attached) != 1 || h.Attached[0] != "arn:aws:iam::123456789012:policy/DeployAccess" {
 		t.Errorf("the user has %+v", h)
 	}
-	// An unset variable is no key.
+	// An unset variable gives an empty key, which is refused.
 	unset := s.Command("vault", "write", "aws/config/root", "access_key="+awsID, "secret_key=", "region=us-east-1")
 	if text, err := unset.CombinedOutput(); err == nil || !strings.Contains(string(text), "secret_key") {
 		t.Errorf("an empty secret_key: %v: %s", err, text)
@@ -164,7 +164,7 @@ func TestGuideAWSCredentials(t *testing.T) {
 	}
 }
 
-// TestAWS lends users, has them expire and be revoked, and kills the server in between.
+// TestAWS issues users, lets them expire, revokes them, and kills the server in between.
 func TestAWS(t *testing.T) {
 	t.Parallel()
 	c := startCloud(t)
@@ -177,7 +177,7 @@ func TestAWS(t *testing.T) {
 }
 
 func (c *cloud) expires(t *testing.T, s *harness.Server) {
-	k := lendAWS(t, s, "short")
+	k := issueAWS(t, s, "short")
 	began := time.Now()
 	if k.Duration != 3 || !c.Works(k.Data.ID, k.Data.Secret) {
 		t.Errorf("a lease of %d s, whose key works: %v", k.Duration, c.Works(k.Data.ID, k.Data.Secret))
@@ -192,12 +192,12 @@ func (c *cloud) expires(t *testing.T, s *harness.Server) {
 }
 
 func (c *cloud) revoked(t *testing.T, s *harness.Server) {
-	k := lendAWS(t, s, "long")
+	k := issueAWS(t, s, "long")
 	run(t, s, "lease", "revoke", k.Lease)
 	c.none(t)
 	t.Run("as awscli sees it", func(t *testing.T) {
-		k := lendAWS(t, s, "long")
-		if out, err := c.whoAmI(t, k.Data.ID, k.Data.Secret); err != nil || !strings.Contains(out, `:user/`+c.lent()[0]) {
+		k := issueAWS(t, s, "long")
+		if out, err := c.whoAmI(t, k.Data.ID, k.Data.Secret); err != nil || !strings.Contains(out, `:user/`+c.issuedUsers()[0]) {
 			t.Errorf("lent: %v: %s", err, out)
 		}
 		run(t, s, "lease", "revoke", k.Lease)
@@ -212,14 +212,14 @@ func (c *cloud) revoked(t *testing.T, s *harness.Server) {
 
 // killed has one lease end while the server is dead, and another live on.
 func (c *cloud) killed(t *testing.T, s *harness.Server) {
-	long, short := lendAWS(t, s, "long"), lendAWS(t, s, "short")
+	long, short := issueAWS(t, s, "long"), issueAWS(t, s, "short")
 	s.Kill()
 	<-time.After(4 * time.Second)
 	if !c.Works(short.Data.ID, short.Data.Secret) {
 		t.Error("there is nobody to end it, and its key does not work")
 	}
 	s.StartServing(t)
-	await.Eventually(t, "one user left", func() bool { return len(c.lent()) == 1 })
+	await.Eventually(t, "one user left", func() bool { return len(c.issuedUsers()) == 1 })
 	if c.Works(short.Data.ID, short.Data.Secret) || !c.Works(long.Data.ID, long.Data.Secret) {
 		t.Error("the wrong one is left")
 	}
@@ -227,7 +227,8 @@ func (c *cloud) killed(t *testing.T, s *harness.Server) {
 	c.none(t)
 }
 
-// killedCreating: the user is made, and its key under way, when the server dies. The call goes on at AWS.
+// killedCreating kills the server after it created the user, during the creation of the key, which
+// continues at AWS.
 func (c *cloud) killedCreating(t *testing.T, s *harness.Server) {
 	calls := c.Calls("CreateAccessKey")
 	c.Inject(awsserver.Fault{Action: "CreateAccessKey", Mode: awsserver.Slow, Times: 1, Wait: 2 * time.Second})
@@ -236,8 +237,8 @@ func (c *cloud) killedCreating(t *testing.T, s *harness.Server) {
 	await.Eventually(t, "creating", func() bool { return c.Calls("CreateAccessKey") > calls })
 	s.Kill()
 	_ = reading.Wait()
-	if len(c.lent()) != 1 {
-		t.Fatalf("users %q", c.lent())
+	if len(c.issuedUsers()) != 1 {
+		t.Fatalf("users %q", c.issuedUsers())
 	}
 	<-time.After(3 * time.Second)
 	s.StartServing(t)
@@ -250,7 +251,7 @@ func (c *cloud) killedCreating(t *testing.T, s *harness.Server) {
 
 func (c *cloud) throttled(t *testing.T, s *harness.Server) {
 	c.Inject(awsserver.Fault{Mode: awsserver.Throttle, Times: 2})
-	k := lendAWS(t, s, "long")
+	k := issueAWS(t, s, "long")
 	c.Inject(awsserver.Fault{Action: "DeleteUser", Mode: awsserver.Lost, Times: 1})
 	run(t, s, "lease", "revoke", k.Lease)
 	c.none(t)

@@ -14,7 +14,7 @@ import (
 	"github.com/keyturn/keyturn/test/harness"
 )
 
-// filled is a server with secrets, stopped, and what they are.
+// filled returns a stopped server with secrets, and the secrets.
 func filled(t *testing.T, secrets, size int) (*harness.Server, map[string]string) {
 	t.Helper()
 	s := harness.Ready(t, harness.Options{})
@@ -34,7 +34,7 @@ func filled(t *testing.T, secrets, size int) (*harness.Server, map[string]string
 	return s, values
 }
 
-// copied is another server on a copy of the first one's folder.
+// copied returns another server on a copy of the first one's folder.
 func copied(t *testing.T, from *harness.Server, data string) *harness.Server {
 	t.Helper()
 	s := harness.New(t, harness.Options{})
@@ -45,7 +45,7 @@ func copied(t *testing.T, from *harness.Server, data string) *harness.Server {
 	return s
 }
 
-// TestBackup is what the documentation says: stop, copy, start.
+// TestBackup does what the documentation says: stop, copy, start.
 func TestBackup(t *testing.T) {
 	t.Parallel()
 	s, values := filled(t, 20, 100)
@@ -100,7 +100,7 @@ func TestSecondServer(t *testing.T) {
 	second.Client(first.Root).Must(t, "GET", "sys/mounts", nil)
 }
 
-// TestNewerLayout gives a folder of a newer version to this one.
+// TestNewerLayout starts this version on a folder of a newer version.
 func TestNewerLayout(t *testing.T) {
 	t.Parallel()
 	s := harness.Ready(t, harness.Options{})

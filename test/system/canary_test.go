@@ -19,11 +19,10 @@ import (
 	"github.com/keyturn/keyturn/test/pgtest"
 )
 
-// canaries plants secrets in a server in every way that secrets come into one,
-// walks the whole API with them, in order and out of it, and looks for them
-// where they must not be: in errors, in what another caller is answered,
-// in the log at its most talkative, in the audit log, in metrics, and as they
-// are in the store's files.
+// canaries plants secrets in a server in every way in which secrets enter it, calls the whole API,
+// in order and out of order, and looks for the secrets where they must not be: in errors, in
+// answers to other callers, in the log at its most verbose level, in the audit log, in metrics,
+// and in plain form in the store's files.
 type canaries struct {
 	t *testing.T
 	s *harness.Server
@@ -59,11 +58,11 @@ func TestCanaries(t *testing.T) {
 	c.rotation()
 	c.sweep()
 	c.malformed()
-	c.Plant("weak token", c.weak.Token) // only now: it was shown to itself
+	c.Plant("weak token", c.weak.Token) // only now, because its own answer shows it
 	for _, path := range []string{"sys/metrics?format=prometheus", "sys/internal/ui/mounts", "sys/mounts", "sys/leases/count"} {
 		c.clean("the answer to "+path, c.good("GET", path, nil).Body)
 	}
-	// Killed: the log of the store, which is not compressed, still has everything.
+	// After a kill, the store's log, which is not compressed, still has everything.
 	c.s.Kill()
 	c.files()
 	c.s.StartServing(t)
@@ -72,11 +71,11 @@ func TestCanaries(t *testing.T) {
 	c.files()
 }
 
-// plant makes a secret that is long enough to be found and has what programs
+// plant plants a secret that is long enough to be found and contains characters that programs
 // escape.
 func (c *canaries) plant(what string) string { return c.Plant(what, "CANARY%"+rand.Text()+`"\é`) }
 
-// plain is a secret without anything that must be escaped.
+// plain plants a secret without characters that must be escaped.
 func (c *canaries) plain(what string) string { return c.Plant(what, "CANARY"+rand.Text()) }
 
 // clean reports each secret found in a text.
@@ -97,7 +96,7 @@ func (c *canaries) clean(where string, text []byte) {
 	}
 }
 
-// files looks at everything that the server has written.
+// files checks everything that the server has written.
 func (c *canaries) files() {
 	c.t.Helper()
 	err := filepath.WalkDir(c.s.Dir, func(path string, d os.DirEntry, err error) error {
@@ -120,14 +119,14 @@ func (c *canaries) files() {
 	}
 }
 
-// good is a request of root's that succeeds.
+// good sends a request with the root token, which must succeed.
 func (c *canaries) good(method, path string, body any) *harness.Answer {
 	c.t.Helper()
 	return c.root.Must(c.t, method, path, body)
 }
 
-// ask sends a request, which may fail, and looks at the answer if it is an
-// error or if the caller may not see any of the secrets.
+// ask sends a request, which may fail. It checks the answer if it is an error, or if the caller
+// may not see the secrets.
 func (c *canaries) ask(who *harness.Client, method, path string, body any, head ...string) *harness.Answer {
 	c.t.Helper()
 	a, err := who.Do(method, path, body, head...)
@@ -142,7 +141,7 @@ func (c *canaries) ask(who *harness.Client, method, path string, body any, head 
 	return a
 }
 
-// token makes a token and plants it.
+// token creates a token and plants it.
 func (c *canaries) token(what string, options object) string {
 	c.t.Helper()
 	token := c.good("POST", "auth/token/create", options).Text("auth", "client_token")
@@ -230,7 +229,7 @@ func (c *canaries) policies() {
 		`path "x" { capabilities = ["fly"] } # ` + c.plain("comment in a broken policy"), `path "` + c.plain("path in a broken policy") + `" {`,
 		`word = 1`, `{"path": "` + c.plain("JSON in a broken policy") + `"`,
 	} {
-		// Its author is told what is wrong in it, nobody else.
+		// The author of the policy gets the error with the text, nobody else.
 		c.root.Must(c.t, "PUT", fmt.Sprintf("sys/policies/acl/broken%d", i), object{"policy": text}, 400)
 	}
 	c.good("PUT", "sys/policies/password/long", object{"policy": `length = 30
@@ -269,7 +268,7 @@ func (c *canaries) database() {
 		c.ask(c.root, "POST", "database/config/"+strings.ReplaceAll(what, " ", "-"), config(over))
 	}
 	c.good("GET", "database/config/good", nil)
-	// Statements that PostgreSQL refuses, and quotes the password in doing so.
+	// PostgreSQL refuses these statements and quotes the password.
 	for role, sql := range map[string]string{
 		"good":     `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}'`,
 		"unquoted": `CREATE ROLE "{{name}}" LOGIN PASSWORD {{password}}`,
@@ -286,7 +285,7 @@ func (c *canaries) database() {
 			c.t.Errorf("creds/%s: status %d, want an error", role, a.Status)
 		}
 	}
-	// Passwords that nobody was told stand in PostgreSQL's own log.
+	// PostgreSQL's own log contains passwords that no client has received.
 	found := regexp.MustCompile(`(?:PASSWORD '?|no: |SELECT ')([A-Za-z0-9-]{16,})`).FindAllStringSubmatch(c.pg.LogTail(1<<20), -1)
 	for i, m := range found {
 		if m[1] != password {
@@ -311,7 +310,7 @@ func (c *canaries) rotation() {
 			"rotation_period": "1h", "settle_successes": 1, "settle_interval": "1s", "read_ttl": "1s", "grace_period": "10s",
 		}
 	}
-	// The planted token has bytes that no header may have; the provider's is what it is.
+	// The planted token has bytes that no header may contain; the provider's token has not.
 	c.ask(c.root, "POST", "rotation/keys/odd", key(c.plant("odd admin token"), c.keysURL))
 	c.ask(c.root, "POST", "rotation/keys/wrong", key(admin, c.keysURL))
 	c.ask(c.root, "POST", "rotation/keys/wrong/rotate", nil)
@@ -323,8 +322,8 @@ func (c *canaries) rotation() {
 	}
 }
 
-// sweep sends each request of the API with secrets in all its fields, as those
-// who may and those who may not.
+// sweep sends each request of the API with secrets in all its fields, as callers that may and that
+// may not.
 func (c *canaries) sweep() {
 	value := c.plant("value of every field")
 	fields := []string{
@@ -380,7 +379,7 @@ var sweepPaths = []string{
 	"sys/audit-hash/x", "sys/internal/ui/mounts", "sys/internal/ui/mounts/x", "sys/internal/ui/resultant-acl", "sys/metrics", "sys/rotate", "sys/nothing", "nothing/x",
 }
 
-// malformed sends what is no request, or hardly one.
+// malformed sends invalid requests.
 func (c *canaries) malformed() {
 	for what, raw := range map[string]string{
 		"no version":        "GET /v1/" + c.plain("target without a version") + "\r\n\r\n",

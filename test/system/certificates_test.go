@@ -17,13 +17,13 @@ import (
 	"github.com/keyturn/keyturn/test/tlstest"
 )
 
-// middle is a line of a PEM text that tells it from others.
+// middle returns a line that identifies a PEM text.
 func middle(pem string) string {
 	lines := strings.Split(strings.TrimSpace(pem), "\n")
 	return lines[len(lines)/2]
 }
 
-// keyPairs plants private keys: that of an authority, whose role is written well and badly, and those that are lent.
+// keyPairs plants private keys: an authority's, in valid and invalid roles, and issued ones.
 func (c *canaries) keyPairs() {
 	files := tlstest.Certificates(c.t)
 	key, err := os.ReadFile(files.Key)
@@ -61,8 +61,8 @@ func (c *canaries) keyPairs() {
 	c.good("POST", "database/rotate-role/signed", nil)
 }
 
-// TestCertificates lends certificates by the command line, as the documentation has it, and logs in with them through psql: while their
-// lease lives, after the server was killed, and not after revocation and expiry.
+// TestCertificates issues certificates with the documented commands, and logs in with psql: during
+// the lease, after a kill of the server, and not after revocation and expiry.
 func TestCertificates(t *testing.T) {
 	files := tlstest.Certificates(t)
 	pg := pgtest.Start(t, pgtest.Options{TLS: &files, HBA: []string{"hostssl all keyturn 127.0.0.1/32 scram-sha-256", "hostssl all +app_readonly 127.0.0.1/32 cert"}})
@@ -106,7 +106,7 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// certified reads a role's credentials, and returns a login with them.
+// certified reads a role's credentials, and returns a function that logs in with them.
 func certified(t *testing.T, s *harness.Server, pg *pgtest.Server, files tlstest.Files, role string) (login func() error, lease string) {
 	t.Helper()
 	var a struct {

@@ -17,9 +17,8 @@ import (
 	"github.com/keyturn/keyturn/test/harness"
 )
 
-// TestCorruptByte changes one byte of the store of a stopped or a killed
-// server. What is read afterwards is right or an error. Most can be read, and after
-// restoring the backup, all.
+// TestCorruptByte changes one byte of the store of a stopped or killed server. Each read
+// afterwards is right or an error. Most values can be read and, after restoring the backup, all.
 func TestCorruptByte(t *testing.T) {
 	t.Parallel()
 	trials := 24
@@ -27,7 +26,7 @@ func TestCorruptByte(t *testing.T) {
 		trials = 6
 	}
 	s, values := filled(t, 120, 30_000)
-	s.Kill() // the last of it is in the log alone
+	s.Kill() // the last writes are only in the log
 	backups := map[string]string{"killed": filepath.Join(t.TempDir(), "killed"), "stopped": filepath.Join(t.TempDir(), "stopped")}
 	if err := harness.CopyTree(s.Data, backups["killed"]); err != nil {
 		t.Fatal(err)
@@ -66,7 +65,7 @@ func TestCorruptByte(t *testing.T) {
 	}
 }
 
-// flip changes a byte of a file that holds data, the larger ones more often.
+// flip changes a byte of a data file; larger files are more likely.
 func flip(t *testing.T, folder string, random *rand.Rand) string {
 	t.Helper()
 	sizes := map[string]int{}
@@ -106,7 +105,7 @@ func flip(t *testing.T, folder string, random *rand.Rand) string {
 	return ""
 }
 
-// damaged starts a server, if it does not run, reads everything, and tells what came of it.
+// damaged starts a server, if it does not run, reads everything, and returns the result.
 func damaged(t *testing.T, s *harness.Server, values map[string]string, where string) string {
 	t.Helper()
 	if err := s.Launch(); err == nil {

@@ -20,14 +20,14 @@ import (
 	"github.com/keyturn/keyturn/test/redistest"
 )
 
-// A kind is a database as its users have it: what they write, and the client that they log in with.
+// A kind is a database with its configuration and the client to log in with.
 type kind struct {
 	config, role []string // arguments of vault write
-	slow         []string // the role's creation_statements that take three seconds; nil: none do
+	slow         []string // creation_statements that take three seconds; nil if there are none
 	login        func(name, password string) error
-	users        func() []string // those that were lent
-	running      func() bool     // a create is under way
-	expiring     bool            // the database itself refuses users after their time
+	users        func() []string // the issued users
+	running      func() bool     // whether a create is in flight
+	expiring     bool            // the database itself refuses expired users
 	stop, start  func()
 }
 
@@ -145,8 +145,8 @@ func start(t *testing.T, f func() error) {
 	}
 }
 
-// lend is vault read of a role's credentials.
-func lend(t *testing.T, s *harness.Server, role string) (name, password, lease string) {
+// issue is vault read of a role's credentials.
+func issue(t *testing.T, s *harness.Server, role string) (name, password, lease string) {
 	t.Helper()
 	out, err := s.Command("vault", "read", "-format=json", "database/creds/"+role).CombinedOutput()
 	var a struct {
@@ -168,8 +168,8 @@ func run(t *testing.T, s *harness.Server, args ...string) string {
 	return string(out)
 }
 
-// TestDatabases issues, uses, expires and revokes users of each kind of database from outside, and
-// kills the server in between.
+// TestDatabases issues, uses, expires and revokes users of each kind of database, and kills the
+// server in between.
 func TestDatabases(t *testing.T) {
 	for name, open := range map[string]func(*testing.T) kind{"postgres": postgresKind, "mariadb": mariaKind, "redis": redisKind} {
 		t.Run(name, func(t *testing.T) {
@@ -200,7 +200,7 @@ func (k kind) none(t *testing.T) {
 
 func (k kind) expires(t *testing.T, s *harness.Server) {
 	asked := time.Now()
-	name, password, _ := lend(t, s, "short")
+	name, password, _ := issue(t, s, "short")
 	if err := await.Within(asked.Add(3*time.Second), func() error { return k.login(name, password) }); err != nil {
 		t.Fatalf("login: %v", err)
 	}
@@ -211,7 +211,7 @@ func (k kind) expires(t *testing.T, s *harness.Server) {
 }
 
 func (k kind) revoked(t *testing.T, s *harness.Server) {
-	name, password, lease := lend(t, s, "long")
+	name, password, lease := issue(t, s, "long")
 	if err := k.login(name, password); err != nil {
 		t.Fatalf("login: %v", err)
 	}
@@ -225,8 +225,8 @@ func (k kind) revoked(t *testing.T, s *harness.Server) {
 
 // killed has one lease end while the server is dead, and another live on.
 func (k kind) killed(t *testing.T, s *harness.Server) {
-	long, longPassword, lease := lend(t, s, "long")
-	short, shortPassword, _ := lend(t, s, "short")
+	long, longPassword, lease := issue(t, s, "long")
+	short, shortPassword, _ := issue(t, s, "short")
 	s.Kill()
 	<-time.After(4 * time.Second)
 	if k.login(short, shortPassword) == nil == k.expiring {
@@ -255,18 +255,18 @@ func (k kind) killedCreating(t *testing.T, s *harness.Server) {
 	s.Kill()
 	_ = reading.Wait()
 	s.StartServing(t)
-	<-time.After(4 * time.Second) // by now the create would have happened
+	<-time.After(4 * time.Second) // by now, the create would have had its effect
 	k.none(t)
 	await.Eventually(t, "no lease left", func() bool {
 		return s.Client(s.Root).Must(t, "LIST", "sys/leases/lookup/database/creds/slow", nil, 200, 404).Status == 404
 	})
 }
 
-// killedInCrowd has the server die while many users are made, at a moment that differs each time. What it had
-// answered lives on, and nothing lives that no lease knows.
+// killedInCrowd kills the server at a random moment while many users are created. The acknowledged
+// users stay, and no user exists without a lease.
 func (k kind) killedInCrowd(t *testing.T, s *harness.Server) {
 	for round := range 4 {
-		role := fmt.Sprintf("crowd%d", round) // revoking those of an earlier round may still be going on
+		role := fmt.Sprintf("crowd%d", round) // revocations of an earlier round may still be running
 		there := func() (n int64) {
 			for _, name := range k.users() {
 				if strings.Contains(name, role) {
@@ -298,7 +298,7 @@ func (k kind) killedInCrowd(t *testing.T, s *harness.Server) {
 }
 
 func (k kind) away(t *testing.T, s *harness.Server) {
-	lend(t, s, "short")
+	issue(t, s, "short")
 	k.stop()
 	<-time.After(4 * time.Second)
 	out, err := s.Command("vault", "read", "database/creds/long").CombinedOutput()

@@ -15,9 +15,9 @@ import (
 	"github.com/keyturn/keyturn/test/harness"
 )
 
-// TestFullDisk fills the disk under the store, from outside and by writing to
-// it. Writes are refused within seconds, reads go on, and once there is room again
-// so do writes, without a restart. Nothing that was acknowledged is lost.
+// TestFullDisk fills the disk of the store with other files and by writing to the store. Writes
+// are refused within seconds, reads continue, and writes continue without a restart when there is
+// space again. No acknowledged write is lost.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	const size = 200 << 20
@@ -34,7 +34,7 @@ func TestFullDisk(t *testing.T) {
 		}
 	})
 	s := harness.Ready(t, harness.Options{Data: filepath.Join(disk, "data")})
-	t.Cleanup(s.Kill) // before the disk goes
+	t.Cleanup(s.Kill) // before the disk is unmounted
 	c := s.Client(s.Root)
 	c.Must(t, "POST", "sys/mounts/kv", object{"type": "kv", "options": object{"version": "1"}})
 	acked := map[string]string{}
@@ -55,7 +55,7 @@ func TestFullDisk(t *testing.T) {
 			if !strings.Contains(string(a.Body), "space") && !strings.Contains(string(a.Body), "full") && !strings.Contains(string(a.Body), "try again") {
 				t.Errorf("the refusal does not say why: %s", a.Body)
 			}
-			delete(acked, key) // it may be there, or not
+			delete(acked, key) // the write is uncertain
 		default:
 			t.Fatalf("writing: %s", body(a))
 		}
@@ -63,7 +63,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	write("before", "1")
 	for round, fill := range []func(){
-		func() { occupy(t, filepath.Join(disk, "foreign"), 1<<30) }, // by somebody else, to the last byte
+		func() { occupy(t, filepath.Join(disk, "foreign"), 1<<30) }, // by other files, to the last byte
 		func() {
 			pad := strings.Repeat("p", 900_000)
 			for i := 0; write(fmt.Sprintf("pad/%d", i%400), pad) == 204; i++ {
@@ -102,7 +102,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// occupy writes a file until there is no more room.
+// occupy writes a file until the disk is full.
 func occupy(t *testing.T, path string, most int) {
 	t.Helper()
 	f, err := os.Create(path)
@@ -113,7 +113,7 @@ func occupy(t *testing.T, path string, most int) {
 	block := make([]byte, 1<<16)
 	for range most / len(block) {
 		if _, err := f.Write(block); err != nil {
-			return // full, as wanted
+			return // the disk is full
 		}
 	}
 	t.Fatal("the disk is larger than thought")

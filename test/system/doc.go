@@ -1,3 +1,3 @@
-// Package system tests the whole: processes that are killed, disks that are
-// full, callers that are hostile, and the clients and the guide that people use.
+// Package system tests the whole program: killed processes, full disks, hostile callers, and the
+// clients and the guide that people use.
 package system

@@ -16,8 +16,8 @@ import (
 	"github.com/keyturn/keyturn/test/harness"
 )
 
-// TestLimits sends what is too large, too deep or too much through a real
-// connection. Each is refused with a status and a reason, and the server serves on.
+// TestLimits sends requests that are too large, too deep or too many over a real connection. Each
+// is refused with a status and a reason, and the server continues.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	s := harness.Ready(t, harness.Options{})
@@ -51,7 +51,7 @@ func TestLimits(t *testing.T) {
 	} {
 		a, err := root.Do("PUT", "kv/limit", tt.body)
 		if err != nil {
-			// The server may answer and hang up before all is sent.
+			// The server may answer and close the connection before everything is sent.
 			if tt.status != 413 {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -84,7 +84,7 @@ func TestLimits(t *testing.T) {
 	root.Must(t, "GET", "kv/limit", nil, 200)
 }
 
-// TestBodyWithoutEnd sends a body in chunks that says no length and has no end.
+// TestBodyWithoutEnd sends a chunked body without a length or an end.
 func TestBodyWithoutEnd(t *testing.T) {
 	t.Parallel()
 	s := harness.Ready(t, harness.Options{})
@@ -117,8 +117,8 @@ func (endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestSlowClients: headers and bodies that come too slowly are cut off, also
-// many of them at once, and others are served meanwhile.
+// TestSlowClients checks that slow headers and bodies are cut off, even many at once, while other
+// requests are served.
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	s := harness.Ready(t, harness.Options{Listener: `max_request_duration = "2s"`})
@@ -157,8 +157,8 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
-// drip sends the beginning of a request, and nothing more, and returns what
-// comes until the server hangs up.
+// drip sends only the beginning of a request, and returns what arrives until the server closes the
+// connection.
 func drip(address, head string) string {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {

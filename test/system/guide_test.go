@@ -17,7 +17,7 @@ import (
 	"github.com/keyturn/keyturn/test/pgtest"
 )
 
-// The guide's lines, as they stand there. Only the database's address differs.
+// The guide's lines, unchanged except for the address of the database.
 const (
 	guideStatic = `
 # Enable KV v2 (versioned) secrets engine
@@ -67,7 +67,7 @@ capabilities = ["read"]
 `
 )
 
-// typed runs lines as somebody types them, with vault being a link to keyturn.
+// typed runs lines in a shell, in which vault is a link to keyturn.
 func typed(t *testing.T, s *harness.Server, lines string) string {
 	t.Helper()
 	cmd := exec.Command("bash", "-euo", "pipefail", "-c", lines)
@@ -134,7 +134,7 @@ func guideDatabaseOn(t *testing.T, pg *pgtest.Server) {
 	if n := roles(t, pg); n != 1 {
 		t.Errorf("%d roles after reading credentials once", n)
 	}
-	// The module's policy: a deploy-service token may read these, and nothing else.
+	// The module's policy allows a deploy-service token to read these, and nothing else.
 	typed(t, s, "vault policy write deploy-service - <<'EOT'\n"+guidePolicy+"EOT\n")
 	token := strings.TrimSpace(typed(t, s, "vault token create -policy=deploy-service -field=token"))
 	creds := s.Command("vault", "read", "-format=json", "database/creds/app-readonly")
@@ -166,7 +166,7 @@ func guideDatabaseOn(t *testing.T, pg *pgtest.Server) {
 	if _, id, _ := strings.Cut(got.LeaseID, "app-readonly/"); !strings.Contains(listed, id) {
 		t.Errorf("lease %s is not listed:\n%s", id, listed)
 	}
-	// The guide's DROP ROLE fails by itself, for the role was granted something.
+	// The guide's DROP ROLE fails on its own, because the role has privileges.
 	typed(t, s, "vault lease revoke "+got.LeaseID)
 	await.Eventually(t, "the revoked role is gone", func() bool { return roles(t, pg) == 1 })
 	if _, err := pgx.Connect(t.Context(), pg.UserDSN(got.Data.Username, got.Data.Password, "myapp")); err == nil {

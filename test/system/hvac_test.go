@@ -11,10 +11,10 @@ import (
 	"github.com/keyturn/keyturn/test/pgtest"
 )
 
-// TestHvac runs Python's client, as Debian has it, through testdata/hvac.py.
+// TestHvac runs Debian's Python client with testdata/hvac.py.
 func TestHvac(t *testing.T) {
 	t.Parallel()
-	const python = "/usr/bin/python3" // the one that Debian's packages belong to
+	const python = "/usr/bin/python3" // the interpreter of Debian's packages
 	if out, err := exec.Command(python, "-c", "import hvac").CombinedOutput(); err != nil {
 		if os.Getenv("KEYTURN_TEST_REQUIRE") != "" {
 			t.Fatalf("no hvac: %v\n%s", err, out)

@@ -21,14 +21,14 @@ import (
 
 const (
 	killWriters = 6
-	killKeys    = 16 // of each writer
-	// kept is how many versions KV keeps by default.
+	killKeys    = 16 // keys of each writer
+	// kept is the default number of versions of KV.
 	kept = 10
 )
 
-// TestKill kills the server again and again while clients write. What was
-// acknowledged is there after each restart with the right value, nothing is
-// there that nobody wrote, and check-and-set never lets two writers win.
+// TestKill kills the server repeatedly while clients write. After each restart every acknowledged
+// write exists with its value, nothing exists that was not written, and check-and-set never lets
+// two writers win.
 func TestKill(t *testing.T) {
 	rounds := 200
 	if testing.Short() {
@@ -79,9 +79,8 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// hammer lets everybody write until some number of writes was acknowledged,
-// and kills the server in their midst. One time in eight it is killed
-// once more while it starts.
+// hammer lets all writers write until a number of writes is acknowledged, and kills the server
+// meanwhile. One time in eight it kills the server again during its start.
 func hammer(t *testing.T, s *harness.Server, writers []*writer, c *counter, random *rand.Rand) {
 	t.Helper()
 	var left atomic.Int64
@@ -111,15 +110,15 @@ func hammer(t *testing.T, s *harness.Server, writers []*writer, c *counter, rand
 	if err := s.Launch(); err != nil {
 		t.Fatal(err)
 	}
-	<-time.After(time.Duration(random.IntN(60)) * time.Millisecond) // anywhere in its start
+	<-time.After(time.Duration(random.IntN(60)) * time.Millisecond) // at any moment of the start
 	s.Kill()
 }
 
-// A history is what one writer knows of one key.
+// A history is what a writer knows of a key.
 type history struct {
-	current int64            // the last version that surely is there
+	current int64            // the last certain version
 	values  map[int64]string // by version
-	doubt   string           // written and not acknowledged
+	doubt   string           // written, but not acknowledged
 }
 
 // A writer has keys and tokens of its own.
@@ -128,7 +127,7 @@ type writer struct {
 	name    string
 	keys    map[string]*history
 	touched map[string]bool // since the last verify
-	tokens  map[string]bool // accepted; false: revoked
+	tokens  map[string]bool // accepted tokens; false if revoked
 	fresh   []string        // tokens since the last verify
 	acked   int
 	n       int
@@ -179,12 +178,12 @@ func (w *writer) write(random *rand.Rand) error {
 	return nil
 }
 
-// token creates one, or revokes one that it had created.
+// token creates a token, or revokes an earlier one.
 func (w *writer) token(random *rand.Rand) error {
 	if len(w.fresh) > 3 && random.IntN(2) == 0 {
 		i := random.IntN(len(w.fresh))
 		token := w.fresh[i]
-		// Until it is answered, the token is neither surely there nor surely gone.
+		// Until the answer, the state of the token is uncertain.
 		delete(w.tokens, token)
 		w.fresh = append(w.fresh[:i:i], w.fresh[i+1:]...)
 		a, err := w.client.Do("POST", "auth/token/revoke", object{"token": token})
@@ -214,7 +213,7 @@ func (w *writer) verify(t *testing.T, all bool) {
 		}
 	}
 	for token, lives := range w.tokens {
-		if !all && len(w.tokens) > 40 && rand.IntN(len(w.tokens)) > 40 { // a sample, and all of them in the end
+		if !all && len(w.tokens) > 40 && rand.IntN(len(w.tokens)) > 40 { // a sample; all at the end
 			continue
 		}
 		want := 403
@@ -237,11 +236,11 @@ func (w *writer) verifyKey(t *testing.T, key string, h *history) {
 	case h.current == 0 && h.doubt == "" && !ok:
 		return
 	case !ok && h.current == 0:
-		h.doubt = "" // it never came to be
+		h.doubt = "" // the write had no effect
 		return
 	case now == h.current:
 		h.doubt = ""
-	case now == h.current+1 && h.doubt != "": // the answer was lost, the write was not
+	case now == h.current+1 && h.doubt != "": // the write was stored, but its answer was lost
 		h.values[now], h.current, h.doubt = h.doubt, now, ""
 	default:
 		t.Errorf("%s: version %d, acknowledged was %d, in doubt %q", key, now, h.current, h.doubt)
@@ -282,11 +281,11 @@ func body(a *harness.Answer) string {
 	return fmt.Sprintf("%d %s", a.Status, a.Body)
 }
 
-// A counter is incremented by check-and-set, by several at a time: each
-// version holds its own number, whoever wrote it.
+// A counter is incremented with check-and-set by several writers at a time. Each version contains
+// its own number.
 type counter struct {
 	client *harness.Client
-	mu     sync.Mutex // guards all
+	mu     sync.Mutex // guards the rest
 	acked  int64      // the highest number acknowledged or read
 	won    map[int64]int
 }
@@ -322,7 +321,7 @@ func (c *counter) increment() error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.won[n+1]++
-	case a.Status != 400: // 400: somebody else was faster
+	case a.Status != 400: // 400: another writer was faster
 		return errors.New(body(a))
 	}
 	return nil

@@ -12,12 +12,11 @@ import (
 	"github.com/keyturn/keyturn/test/pgtest"
 )
 
-// TestKillWhileLending kills the server fifty times while eight clients read
-// credentials of five seconds. Fifteen seconds after the last restart the database has no user
-// left that was lent: what was created and never granted is undone like what has expired. A
-// machine that is busy with other things may miss that once; the kills are then repeated, and must
-// keep it.
-func TestKillWhileLending(t *testing.T) {
+// TestKillWhileIssuing kills the server fifty times while eight clients read credentials with a
+// TTL of five seconds. Fifteen seconds after the last restart, the database has no issued user:
+// users that were created but never granted are revoked like expired ones. A busy machine may miss
+// the limit once; then the kills are repeated.
+func TestKillWhileIssuing(t *testing.T) {
 	kills := 50
 	if testing.Short() {
 		kills = 5
@@ -47,7 +46,7 @@ func killAndSettle(t *testing.T, s *harness.Server, kills int, users func() int6
 	t.Helper()
 	lent := 0
 	for range kills {
-		lent += lendUntilKilled(s)
+		lent += issueUntilKilled(s)
 		if err := s.Launch(); err != nil {
 			t.Fatal(err)
 		}
@@ -65,9 +64,9 @@ func killAndSettle(t *testing.T, s *harness.Server, kills int, users func() int6
 	t.Logf("%d credentials lent over %d kills; %d users at the last restart, none after %v", lent, kills, left, took)
 }
 
-// lendUntilKilled reads credentials with eight clients until the server has
-// been killed under them, and returns how many were lent.
-func lendUntilKilled(s *harness.Server) int {
+// issueUntilKilled reads credentials with eight clients until the server is killed, and returns
+// the number of issued users.
+func issueUntilKilled(s *harness.Server) int {
 	var (
 		wg   sync.WaitGroup
 		mu   sync.Mutex

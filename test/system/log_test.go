@@ -14,7 +14,7 @@ import (
 	"github.com/keyturn/keyturn/test/harness"
 )
 
-// watch reads sys/monitor until it ends. The channel has its lines.
+// watch reads sys/monitor until it ends, and sends its lines to the channel.
 func watch(t *testing.T, s *harness.Server, token, query string) <-chan string {
 	t.Helper()
 	r, err := http.NewRequest("GET", "http://"+s.Address+"/v1/sys/monitor?"+query, nil)
@@ -40,7 +40,7 @@ func watch(t *testing.T, s *harness.Server, token, query string) <-chan string {
 	return lines
 }
 
-// until reads lines until one has the text; the last is empty where they end first.
+// until reads lines until one contains the text; it returns "" if there is none.
 func until(t *testing.T, lines <-chan string, text string) string {
 	t.Helper()
 	late := time.After(await.Patience)
@@ -56,8 +56,8 @@ func until(t *testing.T, lines <-chan string, text string) string {
 	}
 }
 
-// TestMonitor watches the log of a server, at another level and in another form than its own, until
-// the token is revoked or the server stops.
+// TestMonitor reads the log of a server, at another level and in another format than its own,
+// until the token is revoked or the server stops.
 func TestMonitor(t *testing.T) {
 	t.Parallel()
 	s := harness.Ready(t, harness.Options{Level: "warn", Config: `log_requests_level = "debug"`})

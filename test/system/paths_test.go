@@ -13,8 +13,8 @@ import (
 	"github.com/keyturn/keyturn/test/harness"
 )
 
-// denied are the objects that the caller may not touch, though it may do
-// anything else: as the paths that reach them, and with what a write carries.
+// denied are the objects that the caller may not access, although it may do anything else: their
+// paths, and the fields of a write.
 var denied = map[string]string{
 	"kv1/denied/a":            `{"x":"overwritten"}`,
 	"kv2/data/denied/a":       `{"data":{"x":"overwritten"}}`,
@@ -41,10 +41,9 @@ path "sys/mounts/kv3/*"        { capabilities = ["deny"] }
 path "sys/raw/*"               { capabilities = ["deny"] }
 `
 
-// TestHostilePaths writes the targets of requests in every way that some
-// server has taken for another way to write an allowed one. What the policy
-// denies is never read, listed, changed or deleted, and the audit log has each of
-// them under the path that the policy judged.
+// TestHostilePaths sends each spelling of a path that some server has treated like an allowed one.
+// The denied objects are never read, listed, changed or deleted, and the audit log has each
+// request under the path that the policy checked.
 func TestHostilePaths(t *testing.T) {
 	t.Parallel()
 	s := harness.Ready(t, harness.Options{})
@@ -61,7 +60,7 @@ func TestHostilePaths(t *testing.T) {
 	root.Must(t, "PUT", "kv2/data/denied/"+canary, object{"data": object{"x": "1"}})
 	root.Must(t, "PUT", "sys/policies/acl/denied", object{"policy": "# " + canary + "\npath \"x\" {}"})
 	root.Must(t, "PUT", "sys/policies/acl/anything-but", object{"policy": anythingBut})
-	// Nothing else may have the canary in it: listings of policies and mounts are allowed.
+	// Only these may contain the canary, because policies and mounts may be listed.
 	token := root.Must(t, "POST", "auth/token/create", object{"policies": []string{"anything-but"}, "no_default_policy": true}).Text("auth", "client_token")
 	root.Must(t, "PUT", "sys/audit/file", object{"type": "file", "options": object{"file_path": log, "hmac_accessor": "false"}})
 	before := deniedState(t, root)
@@ -87,7 +86,7 @@ func TestHostilePaths(t *testing.T) {
 				}
 				answered++
 				if harness.StatusOf(answer) < 300 {
-					allowed++ // it may be another object of a similar name
+					allowed++ // it may be another object with a similar name
 				}
 			}
 		}
@@ -102,7 +101,7 @@ func TestHostilePaths(t *testing.T) {
 	}
 }
 
-// deniedState is all that the caller may not change.
+// deniedState returns everything that the caller may not change.
 func deniedState(t *testing.T, root *harness.Client) string {
 	t.Helper()
 	var all strings.Builder
@@ -117,9 +116,8 @@ func deniedState(t *testing.T, root *harness.Client) string {
 	return all.String()
 }
 
-// checkJudged reads the audit log: a path under what is denied was refused, no
-// path has a form that another reader could take for a different one, and an
-// allowed one reached the mount that it begins with.
+// checkJudged checks the audit log: a path below a denied one was refused, no path could be read
+// as a different one, and an allowed path reached the mount at its beginning.
 func checkJudged(t *testing.T, log string) (refused int) {
 	t.Helper()
 	text, err := os.ReadFile(log)
@@ -170,7 +168,7 @@ func isDenied(path string) bool {
 	return false
 }
 
-// disguises are targets that somebody might take for the path.
+// disguises returns spellings that a server might treat like the path.
 func disguises(path string) []string {
 	v1 := "/v1/" + path
 	all := []string{

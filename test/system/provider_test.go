@@ -25,12 +25,13 @@ type workspace struct {
 	env    []string
 }
 
-// provider is HashiCorp's provider, which test/prepare.sh builds from the Go module proxy where Terraform is installed.
+// provider is HashiCorp's provider. test/prepare.sh builds it from the Go module proxy if
+// Terraform is installed.
 const provider = "../../bin/terraform-provider-vault"
 
 const modules = "../../deploy/terraform/"
 
-// newWorkspace skips where Terraform or the provider is not there.
+// newWorkspace skips the test if Terraform or the provider is missing.
 func newWorkspace(t *testing.T, module, address, token string) *workspace {
 	t.Helper()
 	if _, err := exec.LookPath("terraform"); err != nil {
@@ -68,7 +69,7 @@ func (w *workspace) run(args ...string) (int, string) {
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
-// vars are the module's variables from now on.
+// vars sets the module's variables.
 func (w *workspace) vars(values fields) {
 	w.t.Helper()
 	text, err := json.Marshal(values)
@@ -93,7 +94,7 @@ func (w *workspace) edit(old, changed string) {
 	}
 }
 
-// destroyed ends all that the module made.
+// destroyed destroys everything of the module.
 func (w *workspace) destroyed() {
 	w.t.Helper()
 	if code, out := w.run("destroy", "-auto-approve", "-input=false", "-no-color"); code != 0 {
@@ -101,7 +102,7 @@ func (w *workspace) destroyed() {
 	}
 }
 
-// settles applies the module, and wants the next plan to be empty.
+// settles applies the module and checks that the next plan is empty.
 func (w *workspace) settles(what string) {
 	w.t.Helper()
 	if code, out := w.run("apply", "-auto-approve", "-input=false", "-no-color"); code != 0 {
@@ -112,7 +113,8 @@ func (w *workspace) settles(what string) {
 	}
 }
 
-// TestProvider runs Terraform with HashiCorp's own provider on deploy/terraform/dynamic, by the smallest policy that applies it.
+// TestProvider runs Terraform with HashiCorp's provider on deploy/terraform/dynamic, with the
+// smallest policy that can apply it.
 func TestProvider(t *testing.T) {
 	m := newModule(t)
 	root := m.api
@@ -140,12 +142,12 @@ func TestProvider(t *testing.T) {
 		w.settles(what)
 	}
 	change("the module", nil)
-	lendAWS(t, m.s, "deploy-service")
-	lend(t, m.s, "app-readonly")
+	issueAWS(t, m.s, "deploy-service")
+	issue(t, m.s, "app-readonly")
 
 	change("another region, and other policies", fields{"aws_region": "eu-west-1", "deploy_policy_arns": []string{"arn:aws:iam::123456789012:policy/a", "arn:aws:iam::123456789012:policy/b"}})
 
-	// What is taken out of a resource is sent as null, and must not stay granted.
+	// A removed argument is sent as null, and must not stay granted.
 	for _, line := range []string{`policy_arns = ["arn:aws:iam::123456789012:policy/x"]`, ""} {
 		text := "resource \"vault_aws_secret_backend_role\" \"more\" {\n  backend = vault_aws_secret_backend.aws.path\n  name = \"more\"\n  credential_type = \"iam_user\"\n  policy_document = jsonencode({ Version = \"2012-10-17\", Statement = [] })\n  " + line + "\n}\n"
 		if err := os.WriteFile(filepath.Join(w.folder, "more.tf"), []byte(text), 0o600); err != nil {
@@ -164,11 +166,11 @@ func TestProvider(t *testing.T) {
 	if err != nil || mounts["aws/"] != nil || mounts["database/"] != nil {
 		t.Errorf("mounts after destroy: %v, %v", mounts, err)
 	}
-	await.Eventually(t, "nobody is left at AWS and PostgreSQL", func() bool { return len(m.lentUsers()) == 0 })
+	await.Eventually(t, "nobody is left at AWS and PostgreSQL", func() bool { return len(m.issuedUsers()) == 0 })
 }
 
-// TestProviderGuide applies the guide's module as it stands. Its variables are declared, the database has another address,
-// and AWS is given by its endpoints.
+// TestProviderGuide applies the guide's module unchanged, except for declared variables, another
+// database address, and the endpoints of AWS.
 func TestProviderGuide(t *testing.T) {
 	t.Parallel()
 	m := newModule(t)
@@ -177,8 +179,8 @@ func TestProviderGuide(t *testing.T) {
 	w.edit("db.example.com:5432/myapp", m.pg.Addr()+"/postgres")
 	w.edit("region = \"us-east-1\"\n", "region = \"us-east-1\"\niam_endpoint = \""+m.aws.url+"\"\nsts_endpoint = \""+m.aws.url+"\"\n")
 	w.settles("the guide's module")
-	lendAWS(t, m.s, "deploy-service")
-	lend(t, m.s, "app-readonly")
+	issueAWS(t, m.s, "deploy-service")
+	issue(t, m.s, "app-readonly")
 
 	w.edit("default_ttl = 1800", "default_ttl = 900")
 	w.edit("default_lease_ttl_seconds = 3600", "default_lease_ttl_seconds = 1800")
@@ -192,8 +194,8 @@ func TestProviderGuide(t *testing.T) {
 		t.Errorf("policy_arns are still granted: %+v, %v", role, err)
 	}
 
-	// This version of the provider sends the password with every change. One that was rotated meanwhile is refused, and what is stored
-	// stays; without it the same change is taken.
+	// This version of the provider sends the password with every change. After a rotation that is
+	// refused and changes nothing; without the password, the same change is accepted.
 	if _, err := root.Logical().Write("database/rotate-root/production", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -201,15 +203,16 @@ func TestProviderGuide(t *testing.T) {
 	if code, out := w.run("apply", "-auto-approve", "-input=false", "-no-color"); code != 1 || !strings.Contains(out, "rotate-root has replaced") {
 		t.Errorf("an apply with the old password ended with %d:\n%s", code, out)
 	}
-	lend(t, m.s, "app-readonly")
+	issue(t, m.s, "app-readonly")
 	w.edit("password = var.db_admin_password\n", "")
 	w.settles("the same without the password")
 
 	w.destroyed()
-	await.Eventually(t, "nobody is left at AWS and PostgreSQL", func() bool { return len(m.lentUsers()) == 0 })
+	await.Eventually(t, "nobody is left at AWS and PostgreSQL", func() bool { return len(m.issuedUsers()) == 0 })
 }
 
-// TestProviderMounts: a mount's options, and a token role's lists in any order, are read as they were written.
+// TestProviderMounts checks that the options of a mount, and the lists of a token role in any
+// order, are read as they were written.
 func TestProviderMounts(t *testing.T) {
 	t.Parallel()
 	s := harness.Ready(t, harness.Options{})
@@ -223,7 +226,8 @@ func TestProviderMounts(t *testing.T) {
 	w.destroyed()
 }
 
-// TestProviderRotation applies deploy/terraform/rotation: a turn of the key is no change to Terraform.
+// TestProviderRotation applies deploy/terraform/rotation. A rotation of the key is no change for
+// Terraform.
 func TestProviderRotation(t *testing.T) {
 	t.Parallel()
 	vendor := keyserver.New(keyserver.Config{AdminToken: "admin-token"})

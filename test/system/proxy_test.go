@@ -17,8 +17,8 @@ import (
 	"github.com/keyturn/keyturn/test/harness"
 )
 
-// haproxy starts HAProxy with frontends that lead to servers, each line of which is
-// "name listen server mode options", and ends it with the test.
+// haproxy starts HAProxy for the duration of the test. Each frontend is "name listen server mode
+// options".
 func haproxy(t *testing.T, fronts ...[4]string) {
 	t.Helper()
 	program := "/usr/sbin/haproxy"
@@ -48,7 +48,7 @@ func haproxy(t *testing.T, fronts ...[4]string) {
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // it may have ended already
-		_ = cmd.Wait()         // and that it was killed is known
+		_ = cmd.Wait()         // its error is that it was killed
 	})
 	for _, f := range fronts {
 		await.Eventually(t, "haproxy listens on "+f[0], func() bool {
@@ -62,7 +62,7 @@ func haproxy(t *testing.T, fronts ...[4]string) {
 	}
 }
 
-// calling is a client that calls from an address of this machine.
+// calling returns a client that calls from a local address.
 func calling(from, address, token string) *harness.Client {
 	c := harness.NewClient(address, token)
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
@@ -70,7 +70,7 @@ func calling(from, address, token string) *harness.Client {
 	return c
 }
 
-// remoteAddresses are those of the audit log's requests to a path.
+// remoteAddresses returns the remote addresses of requests to a path in the audit log.
 func remoteAddresses(t *testing.T, log, path string) []string {
 	t.Helper()
 	text, err := os.ReadFile(log)
@@ -96,8 +96,9 @@ func remoteAddresses(t *testing.T, log, path string) []string {
 	return all
 }
 
-// TestBehindHAProxy: tokens bound to networks, and the audit log, see the client and not the proxy,
-// whichever way the proxy tells; and nobody else can claim an address.
+// TestBehindHAProxy checks that tokens that are bound to networks, and the audit log, use the
+// client's address and not the proxy's, whichever way the proxy passes it, and that no other
+// client can claim an address.
 func TestBehindHAProxy(t *testing.T) {
 	t.Parallel()
 	const client, stranger, liar = "127.0.0.5", "127.0.0.6", "127.0.0.9"
@@ -134,7 +135,7 @@ func TestBehindHAProxy(t *testing.T) {
 		if a := ask(t, calling(stranger, address, token), path); a.Status != 403 {
 			t.Errorf("%s: a stranger may use the token: %d %s", name, a.Status, a.Body)
 		}
-		// What the stranger claims stands before what the proxy says.
+		// The address that the stranger claims comes before that of the proxy.
 		if a := ask(t, calling(stranger, address, token), path, "X-Forwarded-For", client); a.Status != 403 {
 			t.Errorf("%s: a claim through the proxy is believed: %d %s", name, a.Status, a.Body)
 		}
@@ -144,7 +145,7 @@ func TestBehindHAProxy(t *testing.T) {
 		}
 	}
 
-	// Past the proxy, from an address that may not name a client.
+	// A direct request from an address that may not name a client.
 	if a := ask(t, calling(liar, forwarded, token), path, "X-Forwarded-For", client); a.Status != 400 || !strings.Contains(string(a.Body), "x_forwarded_for_authorized_addrs") {
 		t.Errorf("a spoofed header: %d %s", a.Status, a.Body)
 	}
@@ -183,8 +184,7 @@ func ask(t *testing.T, c *harness.Client, path string, head ...string) *harness.
 	return a
 }
 
-// spoof sends text from an address and returns what comes back; nothing if the
-// server hangs up.
+// spoof sends text from an address and returns the answer; "" if the server closes the connection.
 func spoof(t *testing.T, from, address, text string) string {
 	t.Helper()
 	c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", address)
@@ -192,8 +192,8 @@ func spoof(t *testing.T, from, address, text string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_, _ = c.Write([]byte(text)) // the server may have hung up already
+	_, _ = c.Write([]byte(text)) // the server may have closed the connection
 	b := make([]byte, 1000)
-	n, _ := c.Read(b) // and then nothing comes
+	n, _ := c.Read(b) // then there is no answer
 	return string(b[:n])
 }

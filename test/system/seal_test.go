@@ -15,8 +15,8 @@ import (
 	"github.com/keyturn/keyturn/test/harness"
 )
 
-// TestSupervisor has a supervisor restart a server with the seal "static",
-// however it ended. It serves with nobody there.
+// TestSupervisor lets a supervisor restart a server with the seal "static" after every kind of
+// end. The server unseals without a person.
 func TestSupervisor(t *testing.T) {
 	t.Parallel()
 	s := harness.Ready(t, harness.Options{})
@@ -43,8 +43,8 @@ func sealed(t *testing.T, c *harness.Client) bool {
 	return c.Must(t, "GET", "sys/seal-status", nil).Get("sealed") == true
 }
 
-// TestWrongStaticKey starts a server with a key that is not the one. It says
-// so, serves nothing, loses nothing, and serves again with the right one.
+// TestWrongStaticKey starts a server with a wrong key. The server says so, serves nothing, loses
+// nothing, and serves again with the right key.
 func TestWrongStaticKey(t *testing.T) {
 	t.Parallel()
 	right := harness.Options{}
@@ -92,7 +92,7 @@ func TestWrongStaticKey(t *testing.T) {
 	}
 }
 
-// TestShamir goes through the life of a server that people unseal.
+// TestShamir checks the life of a server that people unseal.
 func TestShamir(t *testing.T) {
 	t.Parallel()
 	s := harness.New(t, harness.Options{Shamir: true})
@@ -118,7 +118,7 @@ func TestShamir(t *testing.T) {
 	c.Must(t, "GET", "sys/health", nil, 503)
 
 	unseal(t, c, s.Keys[0], 1)
-	unseal(t, c, s.Keys[0], 1) // the same share again says nothing new
+	unseal(t, c, s.Keys[0], 1) // the same share again changes nothing
 	unseal(t, c, s.Keys[4], 2)
 	c.Must(t, "PUT", "sys/unseal", object{"reset": true})
 	if got := c.Must(t, "GET", "sys/seal-status", nil).Int("progress"); got != 0 {
@@ -151,8 +151,7 @@ func TestShamir(t *testing.T) {
 	}
 }
 
-// unseal gives one share, and expects the progress that it makes; 0 with the
-// last one.
+// unseal sends one share and checks the progress, which is 0 after the last one.
 func unseal(t *testing.T, c *harness.Client, key string, progress int64) {
 	t.Helper()
 	a := c.Must(t, "PUT", "sys/unseal", object{"key": key})
@@ -173,9 +172,8 @@ func hexOf(t *testing.T, key string) string {
 	return hex.EncodeToString(b)
 }
 
-// wrongShares tries to unseal with what are no shares, with a share that was
-// changed, and with shares of another installation. None opens it, and none
-// stops it from being opened with the right ones.
+// wrongShares tries to unseal with invalid shares, a changed share, and shares of another
+// installation. None unseals the server or prevents unsealing with the right ones.
 func wrongShares(t *testing.T, c *harness.Client, keys []string) {
 	t.Helper()
 	for _, key := range []string{"", "x", "not base64!", base64.StdEncoding.EncodeToString([]byte("short")), strings.Repeat("QUFB", 1000)} {
@@ -205,7 +203,7 @@ func wrongShares(t *testing.T, c *harness.Client, keys []string) {
 	c.Must(t, "PUT", "sys/unseal", object{"reset": true})
 }
 
-// operatorUnseals does it with the command line, as a person does.
+// operatorUnseals unseals with the command line, as a person does.
 func operatorUnseals(t *testing.T, s *harness.Server) {
 	t.Helper()
 	for i, want := range []string{"1/3", "2/3", "false"} {

@@ -25,7 +25,8 @@ vault write -f database/rotate-root/production
 vault read -field=username database/static-creds/app-svc
 `
 
-// staticCreds is vault read of what a static role gives out, without a process for each: it is asked often.
+// staticCreds is vault read of a static role's credentials, without a process for each of the many
+// calls.
 func staticCreds(c *harness.Client, role string) (name, password string, err error) {
 	a, err := c.Do("GET", "database/static-creds/"+role, nil)
 	if err != nil {
@@ -37,7 +38,7 @@ func staticCreds(c *harness.Client, role string) (name, password string, err err
 	return a.Text("data", "username"), a.Text("data", "password"), nil
 }
 
-// static is a server that manages users of people at a real PostgreSQL.
+// static returns a server that rotates existing users of a real PostgreSQL.
 func static(t *testing.T) (*harness.Server, kind, func(sql string)) {
 	t.Helper()
 	pg, k := postgresServer(t)
@@ -49,7 +50,7 @@ func static(t *testing.T) (*harness.Server, kind, func(sql string)) {
 	return s, k, exec
 }
 
-// TestStaticCommands types what the documentation shows.
+// TestStaticCommands runs the commands of the documentation.
 func TestStaticCommands(t *testing.T) {
 	s, k, _ := static(t)
 	out := typed(t, s, staticLines)
@@ -75,11 +76,12 @@ func TestStaticCommands(t *testing.T) {
 	}
 }
 
-// TestStaticKills kills the server while it rotates: every 5 s by itself, and as fast as it can when it is told to, the
-// administrator's own password as well. What is read from it logs in, whenever that is, and at the end everything is as one.
+// TestStaticKills kills the server while it rotates users every 5 s and on demand, and the
+// administrator's password as well. Credentials that are read always work, and at the end
+// everything is consistent.
 //
-// Each round has roles of its own: where a kill cuts off a call to the database, the rotations of that role are refused
-// until the call's time is over, and would be killed no more.
+// Each round has its own roles. If a kill interrupts a call of the database, rotations of that
+// role are refused until the call's deadline, so that there would be nothing to kill.
 func TestStaticKills(t *testing.T) {
 	kills := 12
 	if testing.Short() {
@@ -121,8 +123,9 @@ func TestStaticKills(t *testing.T) {
 		}
 		c := s.Client(s.Root)
 		for _, role := range roles[max(0, len(roles)-6):] {
-			// The password of the role alone changes at the database before it is given out, and a rotation may come
-			// between reading and logging in: what is given out logs in soon, not at each moment.
+			// The role's password changes at the database before it is published, and a rotation
+			// may come between reading and logging in. Therefore the login works soon, but not at
+			// each moment.
 			await.Eventually(t, role+" logs in", func() bool {
 				name, password, err := staticCreds(c, role)
 				return err == nil && k.login(name, password) == nil
@@ -131,7 +134,8 @@ func TestStaticKills(t *testing.T) {
 		}
 	}
 	c := s.Client(s.Root)
-	// A call that a kill cut off may still be under way: until its time is over, a rotation is refused.
+	// A call that a kill interrupted may still be running; until its deadline, a rotation is
+	// refused.
 	rotates := func(path string) {
 		await.Eventually(t, path+" rotates", func() bool {
 			a, err := c.Do("POST", "database/"+path, nil)

@@ -23,11 +23,11 @@ import (
 
 type fields = map[string]any
 
-// A module is what HashiCorp's Terraform provider asks for the module in deploy/terraform/dynamic, and for
-// static roles: the requests of its versions 3.25 and 5.11, made by the client that it makes them with.
+// A module sends the requests of HashiCorp's Terraform provider, versions 3.25 and 5.11, for the
+// module in deploy/terraform/dynamic and for static roles, with the provider's client.
 type module struct {
 	t   *testing.T
-	api *api.Client // with the child token that the provider makes for itself
+	api *api.Client // with the child token that the provider creates
 	s   *harness.Server
 	aws *cloud
 	pg  *pgtest.Server
@@ -50,7 +50,7 @@ func newModule(t *testing.T) *module {
 		t.Fatal(err)
 	}
 	m.api.SetToken(m.s.Root)
-	// What configuring the provider does.
+	// The requests of configuring the provider.
 	if _, err := m.api.Auth().Token().LookupSelf(); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func newModule(t *testing.T) *module {
 	return m
 }
 
-// write is a create or an update of a resource.
+// write creates or updates a resource.
 func (m *module) write(path string, data fields) {
 	m.t.Helper()
 	if _, err := m.api.Logical().Write(path, data); err != nil {
@@ -75,7 +75,7 @@ func (m *module) write(path string, data fields) {
 	}
 }
 
-// plan is a read of a resource, in which want are the values that the provider compares with what was written.
+// plan reads a resource. want are the values that the provider compares with its configuration.
 func (m *module) plan(path string, want fields) {
 	m.t.Helper()
 	secret, err := m.api.Logical().Read(path)
@@ -117,7 +117,7 @@ func (m *module) gone(path string) {
 	}
 }
 
-// mounted is a read of a mount.
+// mounted reads a mount.
 func (m *module) mounted(path, kind, description string, ttl, most int) {
 	m.t.Helper()
 	got, err := m.api.Sys().GetMount(path)
@@ -137,7 +137,7 @@ func (m *module) connectionURL() string {
 	return "postgresql://{{username}}:{{password}}@" + m.pg.Addr() + "/postgres"
 }
 
-// TestTerraform creates, plans, changes, plans and destroys, with leases alive.
+// TestTerraform creates, plans, changes, plans and destroys, with active leases.
 func TestTerraform(t *testing.T) {
 	t.Parallel()
 	m := newModule(t)
@@ -197,7 +197,7 @@ func (m *module) awsRoot() {
 		"sts_region": "absent", "sts_fallback_endpoints": "absent", "sts_fallback_regions": "absent",
 	}
 	m.plan("aws/config/root", read)
-	// 5.11 on a server of 1.19 knows fallbacks, in their order.
+	// Version 5.11 with a server of version 1.19 supports fallbacks, in their order.
 	more := fields{"sts_region": "eu-west-1", "sts_fallback_endpoints": []string{m.aws.url + "/b", m.aws.url + "/a"}, "sts_fallback_regions": []string{"eu-west-1", "eu-central-1"}}
 	m.write("aws/config/root", with(more))
 	maps.Copy(read, more)
@@ -217,7 +217,7 @@ func (m *module) awsRoles() {
 		maps.Copy(want, more)
 		m.plan("aws/roles/"+name, want)
 	}
-	// The first write has the type and what differs from nothing.
+	// The first write has the type and the fields that are not empty.
 	m.write("aws/roles/deploy-service", fields{"credential_type": "iam_user", "policy_arns": []string{arn("DeployAccess")}})
 	plan("deploy-service", fields{"credential_type": "iam_user", "policy_arns": []string{arn("DeployAccess")}})
 	const document = "{\n  \"Version\": \"2012-10-17\",\n  \"Statement\": []\n}"
@@ -230,13 +230,13 @@ func (m *module) awsRoles() {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	var kept, meant any // the provider compares documents as JSON
+	var kept, meant any // the provider compares policies as JSON
 	if err := json.Unmarshal([]byte(secret.Data["policy_document"].(string)), &kept); err != nil || json.Unmarshal([]byte(document), &meant) != nil || !cmp.Equal(kept, meant) {
 		m.t.Errorf("policy_document: %v, %v", secret.Data["policy_document"], err)
 	}
 	changed["policy_document"] = secret.Data["policy_document"]
 	plan("deploy-service", changed)
-	// What is taken out of the configuration is written as nothing.
+	// A removed field is written as empty.
 	m.write("aws/roles/deploy-service", fields{
 		"credential_type": "iam_user", "policy_arns": []string{arn("DeployAccess")}, "policy_document": "", "iam_groups": []string{}, "permissions_boundary_arn": "", "user_path": "", "iam_tags": fields{},
 	})
@@ -279,7 +279,7 @@ func (m *module) connection() {
 		"password_authentication": "password", "tls_ca": "absent", "tls_certificate": "absent", "private_key": "absent", "self_managed": "absent",
 	}
 	m.plan(path, read)
-	// An update sends no password, for that may have been rotated.
+	// An update sends no password, because it may have been rotated.
 	delete(data, "password")
 	maps.Copy(data, fields{
 		"max_open_connections": 5, "max_connection_lifetime": "60s", "allowed_roles": "*", "root_rotation_statements": []string{`ALTER ROLE "{{name}}" PASSWORD '{{password}}'`},
@@ -306,7 +306,7 @@ func (m *module) databaseRoles() {
 	read := maps.Clone(data)
 	maps.Copy(read, fields{"rollback_statements": []string{}, "renew_statements": []string{}, "credential_type": "password"})
 	m.plan(path, read)
-	// Two statements in their order, TTLs taken out.
+	// Two statements in their order, without TTLs.
 	changed := fields{"db_name": "production", "creation_statements": []string{strings.SplitAfter(guideCreation, ";")[0], "SELECT 1;"}, "default_ttl": 0, "max_ttl": 0, "revocation_statements": []string{}}
 	m.write(path, changed)
 	maps.Copy(read, changed)
@@ -376,12 +376,12 @@ func (m *module) policy() {
 	}
 }
 
-// destroy ends the module in the order of its dependencies, while users are lent.
+// destroy destroys the module in the order of its dependencies, while users are issued.
 func (m *module) destroy() {
-	lendAWS(m.t, m.s, "deploy-service")
-	lend(m.t, m.s, "app-readonly")
-	if len(m.lentUsers()) != 2 {
-		m.t.Fatalf("lent %q", m.lentUsers())
+	issueAWS(m.t, m.s, "deploy-service")
+	issue(m.t, m.s, "app-readonly")
+	if len(m.issuedUsers()) != 2 {
+		m.t.Fatalf("issued %q", m.issuedUsers())
 	}
 	if err := m.api.Sys().DeletePolicy("deploy-service"); err != nil {
 		m.t.Fatal(err)
@@ -400,12 +400,12 @@ func (m *module) destroy() {
 			m.t.Errorf("mount %s after its end: %+v", path, got)
 		}
 	}
-	await.Eventually(m.t, "nobody is left at AWS and PostgreSQL", func() bool { return len(m.lentUsers()) == 0 })
+	await.Eventually(m.t, "nobody is left at AWS and PostgreSQL", func() bool { return len(m.issuedUsers()) == 0 })
 }
 
-// lentUsers are those at AWS and at PostgreSQL.
-func (m *module) lentUsers() []string {
-	names := slices.DeleteFunc(m.aws.lent(), func(name string) bool { return name == "deployer" })
+// issuedUsers returns the users at AWS and PostgreSQL.
+func (m *module) issuedUsers() []string {
+	names := slices.DeleteFunc(m.aws.issuedUsers(), func(name string) bool { return name == "deployer" })
 	if roles(m.t, m.pg) > 0 {
 		names = append(names, "of PostgreSQL")
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/keyturn/keyturn/test/harness"
 )
 
-// TestTokensInPaths sends tokens in paths, in the oldest forms of the API and in what resembles them, and looks for the tokens in
-// everything that the server writes and answers.
+// TestTokensInPaths sends tokens in paths, in the oldest forms of the API and similar ones, and
+// looks for the tokens in everything that the server writes and answers.
 func TestTokensInPaths(t *testing.T) {
 	t.Parallel()
 	c := &canaries{t: t, seen: map[string]bool{}}
@@ -41,9 +41,9 @@ func TestTokensInPaths(t *testing.T) {
 	c.files()
 }
 
-// inPaths sends tokens in paths, well formed and not.
+// inPaths sends tokens in valid and invalid paths.
 func (c *canaries) inPaths() {
-	mark := c.plain("token in a path") // ids that are chosen do not look like tokens
+	mark := c.plain("token in a path") // chosen IDs do not look like tokens
 	n := 0
 	for _, form := range []string{"lookup", "renew", "revoke-orphan", "revoke"} {
 		for _, target := range []string{
@@ -77,8 +77,8 @@ func (c *canaries) inPaths() {
 	c.clean("the OpenAPI document", c.good("GET", "sys/internal/specs/openapi", nil).Body)
 }
 
-// inPath sends a target by several methods, as those who may and those who may not. Root is answered with the token's data, of
-// which the token is a part.
+// inPath sends a target with several methods, as callers that may and that may not. The answer to
+// root contains the token's data, and so the token.
 func (c *canaries) inPath(target, token string) {
 	c.t.Helper()
 	data := strings.NewReplacer(`"id":"`+token+`"`, "", `"client_token":"`+token+`"`, "")
@@ -101,7 +101,7 @@ func (c *canaries) inPath(target, token string) {
 	}
 }
 
-// inFlight looks at a request that waits for its body.
+// inFlight checks a request that waits for its body.
 func (c *canaries) inFlight() {
 	id := c.plain("token of a request that waits")
 	for _, target := range []string{"/v1/auth/token/renew/" + id, "/v1/auth%2Ftoken%2FRevoke%2F" + id, "/v1/auth/tok/lookup/" + id} {
