@@ -28,8 +28,8 @@ const (
 	beforeReading = 20 * time.Second
 )
 
-// benchRotations schedules the rotation of many Redis passwords. Some of them become due at a steady rate: the row
-// measures how late those are rotated, and how much memory all of them take.
+// benchRotations schedules the rotation of many Redis passwords. Some of them become due at a
+// steady rate: the row measures how late those are rotated, and how much memory all of them take.
 func benchRotations(ctx context.Context, b *bench) (out []result, err error) {
 	n := strconv.Itoa(b.things)
 	title := "rotation lateness, p99, " + strconv.Itoa(rotatingRate) + "/s of " + n + " scheduled, at most"
@@ -139,7 +139,8 @@ func (k *keyturn) lateRotations(ctx context.Context, target *redistest.Server) (
 		}
 		due := first[i].Data.At.Add(rotatingPeriod)
 		if second.Data.At.Before(due) {
-			return nil, fmt.Errorf("%s is %s late, and has not been changed", name(i), time.Since(due).Round(time.Second))
+			return nil, fmt.Errorf("%s is %s late, and has not been changed",
+				name(i), time.Since(due).Round(time.Second))
 		}
 		late[i] = second.Data.At.Sub(due).Seconds()
 	}

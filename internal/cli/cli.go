@@ -3,8 +3,8 @@
 //
 // Grammar, output and exit codes are those of Vault's command line, so that scripts written for it
 // run unchanged. The exit code is 0 for success, 1 for a local error (flags, files, input), and 2
-// for an answer of the server that is not a success. Results go to standard output, everything else
-// to standard error.
+// for an answer of the server that is not a success. Results go to standard output, everything
+// else to standard error.
 //
 // The package keeps no state between two calls of [Main], because each call builds a new tree of
 // commands, with the variables to which the flags write.
@@ -12,7 +12,8 @@
 // The files stand in storeys. [Main] finds a command in the tree and runs it (cli, lookup, help,
 // report, complete). Below are the commands, one file for each group (kv, rotate, token, …), and
 // what they share: calls of the API (call), the session and its client (session, client, requests,
-// hints), output (printer, format, layout), flags, errors, and the paths of requests (path, kvpath).
+// hints), output (printer, format, layout), flags, errors, and the paths of requests (path,
+// kvpath).
 package cli
 
 import (

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// TestTLS checks that a certificate of an unknown authority is refused with a hint and accepted with
-// -ca-cert or -tls-skip-verify, and that calling an https server by http gives a hint.
+// TestTLS checks that a certificate of an unknown authority is refused with a hint and accepted
+// with -ca-cert or -tls-skip-verify, and that calling an https server by http gives a hint.
 func TestTLS(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, `{"data":{"a":"b"}}`)

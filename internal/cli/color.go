@@ -16,14 +16,15 @@ const (
 	yellow color = "33" // waits, or is paused
 )
 
-// useColor reports whether to print colours: standard output is a terminal, and colours are allowed.
+// useColor reports whether to print colours: standard output is a terminal, and colours are
+// allowed.
 func useColor(s *session) bool {
 	f, ok := s.out.stdout.(*os.File)
 	return ok && colorAllowed(s) && term.IsTerminal(int(f.Fd()))
 }
 
-// colorAllowed reports whether colours are not switched off by -no-color, NO_COLOR (no-color.org) or
-// VAULT_CLI_NO_COLOR, and the terminal has colours.
+// colorAllowed reports whether colours are not switched off by -no-color, NO_COLOR (no-color.org)
+// or VAULT_CLI_NO_COLOR, and the terminal has colours.
 func colorAllowed(s *session) bool {
 	get := s.env.Getenv
 	return s.out.format == "table" && !s.out.noColor &&

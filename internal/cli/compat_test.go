@@ -124,8 +124,8 @@ write -f -force
 // vaultFlags are the flags that the documentation gives to every command.
 const vaultFlags = "-address -agent-address -ca-cert -ca-path -client-cert -client-key -disable-redirects -header -mfa -namespace -ns -non-interactive -output-curl-string -output-policy -policy-override -tls-server-name -tls-skip-verify -unlock-key -wrap-ttl -format"
 
-// TestVaultCommands checks that each command and flag that Vault documents exists, or that its error
-// says that it is not supported and what to do instead.
+// TestVaultCommands checks that each command and flag that Vault documents exists, or that its
+// error says that it is not supported and what to do instead.
 func TestVaultCommands(t *testing.T) {
 	for line := range strings.Lines(strings.TrimSpace(vaultCommands)) {
 		var words, own []string
@@ -194,7 +194,8 @@ func TestUnsupportedCommandsDoNotExist(t *testing.T) {
 	})
 }
 
-// TestFlagsBeforeTheCommand checks that a flag may stand before and between the names of a command.
+// TestFlagsBeforeTheCommand checks that a flag may stand before and between the names of a
+// command.
 func TestFlagsBeforeTheCommand(t *testing.T) {
 	for _, c := range []struct{ line, command, rest string }{
 		{"-format=json kv get x", "kv get", "-format=json x"},

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// requestOps maps the commands whose argument is a path of the API to the operation that they call.
-// help stands for any operation.
+// requestOps maps the commands whose argument is a path of the API to the operation that they
+// call. help stands for any operation.
 var requestOps = map[string]string{
 	"read": "read", "write": "update", "patch": "patch", "delete": "delete", "list": "list", "path-help": "help", "token capabilities": "help",
 }

@@ -169,7 +169,8 @@ func (s shellSetup) updateWhole(before string, exists, remove bool) (string, err
 	return "wrote", replaceFile(s.file, s.text)
 }
 
-// replaceFile replaces a file of the user in one step. It follows a link and keeps the permissions.
+// replaceFile replaces a file of the user in one step. It follows a link and keeps the
+// permissions.
 func replaceFile(path, text string) error {
 	mode := fs.FileMode(0o644)
 	if real, err := filepath.EvalSymlinks(path); err == nil {

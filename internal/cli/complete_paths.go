@@ -192,7 +192,8 @@ func (comp *completion) below(m *visibleMount, op, rest string) []candidate {
 }
 
 // nextSegment returns the segment of the pattern after the typed segments, and whether it is the
-// last. all means that the rest may be anything. The segment is empty if the pattern does not match.
+// last. all means that the rest may be anything. The segment is empty if the pattern does not
+// match.
 func (r servedRoute) nextSegment(typed []string) (next string, last, all bool) {
 	pattern := strings.Split(r.pattern, "/")
 	for i, segment := range pattern {

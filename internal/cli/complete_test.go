@@ -205,8 +205,8 @@ func TestCompleteForShells(t *testing.T) {
 	}
 }
 
-// TestCompleteWithoutServer checks that a server that is down or hangs costs a moment and prints no
-// error, and that candidates that need no server are offered.
+// TestCompleteWithoutServer checks that a server that is down or hangs costs a moment and prints
+// no error, and that candidates that need no server are offered.
 func TestCompleteWithoutServer(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // it accepts, and never answers
 	if err != nil {

@@ -55,7 +55,8 @@ func (comp *completion) list(path target, prefix string) []candidate {
 	return found
 }
 
-// isFile reports whether the placeholder of a flag's value in the usage stands for a file or folder.
+// isFile reports whether the placeholder of a flag's value in the usage stands for a file or
+// folder.
 func isFile(value string) bool {
 	return slices.Contains([]string{"file", "folder", "path"}, value)
 }

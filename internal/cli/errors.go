@@ -30,7 +30,8 @@ type failure struct {
 func (e *failure) Error() string { return "Error " + e.doing + ": " + describe(e.err) }
 func (e *failure) Unwrap() error { return e.err }
 
-// remote wraps an error of a request to the server with what was being done. It returns nil for nil.
+// remote wraps an error of a request to the server with what was being done. It returns nil for
+// nil.
 func remote(err error, doing string, args ...any) error {
 	if err == nil {
 		return nil
@@ -91,8 +92,8 @@ func (exitCode) Error() string { return "" }
 // passwords matches the passwords in addresses: https://name:password@host.
 var passwords = regexp.MustCompile(`(://[^\s/@:"]*):[^/@"]*@`)
 
-// withoutPassword removes the passwords of the addresses in text. The API library and url.Parse show
-// them in errors, and errors are logged.
+// withoutPassword removes the passwords of the addresses in text. The API library and url.Parse
+// show them in errors, and errors are logged.
 func withoutPassword(text string) string { return passwords.ReplaceAllString(text, "$1:***@") }
 
 // describe returns the text of err. It formats an answer of the server in lines.

@@ -72,8 +72,8 @@ func (f *flags) String(p *string, name, value, usage string) {
 	f.add((*textValue)(p), name, value, usage)
 }
 
-// TTL declares a flag with a duration: a number of seconds, or a number with a unit. The duration is
-// checked here, and sent as it was typed.
+// TTL declares a flag with a duration: a number of seconds, or a number with a unit. The duration
+// is checked here, and sent as it was typed.
 func (f *flags) TTL(p *string, name, usage string) {
 	f.add((*ttlValue)(p), name, "duration", usage)
 }

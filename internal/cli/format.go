@@ -89,7 +89,8 @@ func yamlNode(out *bytes.Buffer, v any, depth int, inLine bool) {
 	}
 }
 
-// yamlChild writes the value of a key: a nested value on the next lines, another one on the same line.
+// yamlChild writes the value of a key: a nested value on the next lines, another one on the same
+// line.
 func yamlChild(out *bytes.Buffer, v any, depth int) {
 	switch v := v.(type) {
 	case map[string]any:
@@ -109,8 +110,8 @@ func yamlChild(out *bytes.Buffer, v any, depth int) {
 	yamlNode(out, v, depth, true)
 }
 
-// yamlText returns text as a YAML scalar. It quotes text that YAML could read as another type, with
-// JSON's quotes, which are valid in YAML.
+// yamlText returns text as a YAML scalar. It quotes text that YAML could read as another type,
+// with JSON's quotes, which are valid in YAML.
 func yamlText(text string) string {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	const plain = letters + "0123456789_-./"

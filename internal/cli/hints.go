@@ -60,8 +60,8 @@ func answerHint(ctx context.Context, s *session, e *api.ResponseError) string {
 // noTokenText is in the errors of servers for a request without a token.
 const noTokenText = "missing client token"
 
-// isInvalidToken reports whether the server says that the session's token is invalid. An error that
-// only says that permission is denied may be about a policy.
+// isInvalidToken reports whether the server says that the session's token is invalid. An error
+// that only says that permission is denied may be about a policy.
 func isInvalidToken(e *api.ResponseError) bool {
 	text := strings.Join(e.Errors, "\n")
 	return e.StatusCode == http.StatusForbidden && strings.Contains(text, "permission denied") &&
@@ -86,8 +86,8 @@ func sealHint(ctx context.Context, c *client, program string) string {
 	return fmt.Sprintf("unseal the server with %q.", program+" operator unseal")
 }
 
-// kvVersionHint adds a hint with the kv command to the error of a plain request, if the path belongs
-// to a versioned engine and lacks its data/ or metadata/ segment.
+// kvVersionHint adds a hint with the kv command to the error of a plain request, if the path
+// belongs to a versioned engine and lacks its data/ or metadata/ segment.
 func kvVersionHint(ctx context.Context, s *session, client *client, path target, command string, err error) error {
 	if !isNotFound(err) {
 		return err
@@ -123,8 +123,8 @@ func (p kvPath) requireVersioned(what string) error {
 	return refuse(exitLocal, "%san engine of type %s is mounted", err, p.kind)
 }
 
-// rotationHint adds a hint to the error for a key that does not exist. It says whether the engine or
-// the key is missing. It returns nil for nil.
+// rotationHint adds a hint to the error for a key that does not exist. It says whether the engine
+// or the key is missing. It returns nil for nil.
 func rotationHint(ctx context.Context, s *session, err error, mount, name string) error {
 	at, wrong := folder(mount)
 	if !isNotFound(err) || wrong != nil {
@@ -152,8 +152,8 @@ func rotationHint(ctx context.Context, s *session, err error, mount, name string
 	return hinted(err, "%q lists the keys.", list)
 }
 
-// methodHint adds a hint to the error for a login endpoint that does not exist. The server then says
-// that a token is missing, which does not help a user who logs in.
+// methodHint adds a hint to the error for a login endpoint that does not exist. The server then
+// says that a token is missing, which does not help a user who logs in.
 func methodHint(err error, path target) error {
 	var answer *api.ResponseError
 	if !errors.As(err, &answer) {

@@ -33,8 +33,8 @@ func (o *options) server(getenv func(string) string) string {
 	return api.DefaultAddress
 }
 
-// agent returns the address of the agent that requests go through, or "". An agent may have its own
-// token.
+// agent returns the address of the agent that requests go through, or "". An agent may have its
+// own token.
 func (o *options) agent(getenv func(string) string) string {
 	switch {
 	case o.agentAddress != "":
@@ -45,8 +45,8 @@ func (o *options) agent(getenv func(string) string) string {
 	return getenv("VAULT_AGENT_ADDR")
 }
 
-// connectionHint returns the hint for a request that got no answer. address is the server's address
-// as it was typed.
+// connectionHint returns the hint for a request that got no answer. address is the server's
+// address as it was typed.
 func connectionHint(e *url.Error, address string) string {
 	at := "the server"
 	if u, err := url.Parse(e.URL); err == nil {

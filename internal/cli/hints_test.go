@@ -36,8 +36,8 @@ const (
 	rotationServer    = `200 {"data":{"path":"rotation/","type":"rotation"}}`
 )
 
-// TestHints runs commands against servers for which a hint is true, and for which it is not. A text
-// after an exclamation mark must not be printed.
+// TestHints runs commands against servers for which a hint is true, and for which it is not. A
+// text after an exclamation mark must not be printed.
 func TestHints(t *testing.T) {
 	_ = os.Remove(filepath.Join(os.Getenv("HOME"), ".vault-token")) // left by another test; it need not exist
 	const (

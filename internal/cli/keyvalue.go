@@ -12,7 +12,8 @@ import (
 	"github.com/keyturn/keyturn/internal/hostfile"
 )
 
-// maxInput limits a file or standard input to the size of a request that a server accepts by default.
+// maxInput limits a file or standard input to the size of a request that a server accepts by
+// default.
 const maxInput = 32 << 20
 
 // A dataParser turns arguments into the fields of a request, by Vault's rules:

@@ -54,7 +54,8 @@ func (out *printer) showKV(sec *api.Secret, p kvPath) error {
 		if values == nil {
 			return refuse(exitRemote, "No data found at %s", p.apiPath("data"))
 		}
-		// As with Vault's command, -field=data is the whole secret, unless the secret has a field of that name.
+		// As with Vault's command, -field=data is the whole secret, unless the secret has a field
+		// of that name.
 		if _, own := values["data"]; out.field == "data" && !own {
 			return out.single(values)
 		}

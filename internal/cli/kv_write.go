@@ -145,8 +145,8 @@ type kvChange struct {
 	options writeOptions
 }
 
-// send changes the secret with a method. Without a method it sends a patch, and reads and writes if
-// the token or the server does not allow a patch.
+// send changes the secret with a method. Without a method it sends a patch, and reads and writes
+// if the token or the server does not allow a patch.
 func (c kvChange) send(ctx context.Context, method string) (*api.Secret, error) {
 	if method != "rw" {
 		sec, err := c.merge(ctx)

@@ -28,7 +28,8 @@ func mountFlag(f *flags, mount *string) {
 	f.String(mount, "mount", "path", "where the engine is mounted; the argument is then the path below it")
 }
 
-// connectKV connects and finds the engine of a path. The path may be a folder, or the mount itself.
+// connectKV connects and finds the engine of a path. The path may be a folder, or the mount
+// itself.
 func (s *session) connectKV(ctx context.Context, mount, path string) (*client, kvPath, error) {
 	typed := kvPath{}
 	var err error

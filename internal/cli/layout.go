@@ -27,8 +27,9 @@ func table(header []string, rows [][]string) string {
 	return columns(all)
 }
 
-// printable escapes characters that control a terminal, because others may have chosen the text. It
-// escapes control characters except tabs and line ends, and those that change the direction of text.
+// printable escapes characters that control a terminal, because others may have chosen the text.
+// It escapes control characters except tabs and line ends, and those that change the direction of
+// text.
 func printable(text string) string {
 	controls := func(r rune) bool {
 		return unicode.IsControl(r) && r != '\n' && r != '\t' || unicode.Is(unicode.Bidi_Control, r)

@@ -12,12 +12,12 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// hostile has sequences that control a terminal: colours, the title, the clipboard, the position in
-// the line, and the direction of text.
+// hostile has sequences that control a terminal: colours, the title, the clipboard, the position
+// in the line, and the direction of text.
 const hostile = "a\x1b]52;c;Y3VybA==\x07b\u009b2Jc\rd\x7fe\u202ef\u2066\bg"
 
-// TestTerminalControlIsEscaped checks that no text of a server controls the terminal or adds a row to
-// a table, in any layout.
+// TestTerminalControlIsEscaped checks that no text of a server controls the terminal or adds a row
+// to a table, in any layout.
 func TestTerminalControlIsEscaped(t *testing.T) {
 	const hostile = "a \x1b[2Jb\u202e c"
 	var out, errors strings.Builder

@@ -120,8 +120,8 @@ func authOf(sec *api.Secret, token string) (*api.SecretAuth, error) {
 	return auth, nil
 }
 
-// loginWithMethod sends the fields to the method's login endpoint. For methods with user names, the
-// name is part of the path, and a missing password is asked for.
+// loginWithMethod sends the fields to the method's login endpoint. For methods with user names,
+// the name is part of the path, and a missing password is asked for.
 func (s *session) loginWithMethod(ctx context.Context, client *client, l loginFlags) (*api.Secret, error) {
 	data, err := parseData(s.env.Stdin, s.args)
 	if err != nil {

@@ -35,8 +35,8 @@ func (c *command) find(args []string) ([]*command, []string, error) {
 	return path, append(before, args...), nil
 }
 
-// flagWidth returns the number of arguments of a flag that stands before a command's name: two if a
-// value follows without an equal sign. The commands below c decide whether the flag has a value.
+// flagWidth returns the number of arguments of a flag that stands before a command's name: two if
+// a value follows without an equal sign. The commands below c decide whether the flag has a value.
 func (c *command) flagWidth(arg string) (int, error) {
 	name := strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-")
 	if strings.Contains(name, "=") {

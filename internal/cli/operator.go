@@ -42,8 +42,8 @@ func (i *initFlags) declare(f *flags) {
 	f.List(&i.recoveryPGP, "recovery-pgp-keys", "key", "encrypt the recovery keys, one for each PGP key given")
 }
 
-// request returns the request to initialize. A server that unseals itself has recovery keys in place
-// of unseal keys.
+// request returns the request to initialize. A server that unseals itself has recovery keys in
+// place of unseal keys.
 func (i *initFlags) request(f *flags, unsealsItself bool) *api.InitRequest {
 	r := &api.InitRequest{RootTokenPGPKey: i.rootPGP}
 	if !unsealsItself || f.given("key-shares") || f.given("n") {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// A target is the path of a request, below /v1/, as the user typed it and as the server receives it.
-// The API library would resolve dot segments and remove empty segments and slashes, so a path that
-// has them is refused, with an error that shows the path without them.
+// A target is the path of a request, below /v1/, as the user typed it and as the server receives
+// it. The API library would resolve dot segments and remove empty segments and slashes, so a path
+// that has them is refused, with an error that shows the path without them.
 //
 // A constant in the code may be a target. A typed path becomes a target only through [exact],
 // [folder] or [target.child].
@@ -17,8 +17,8 @@ type target string
 // exact returns the target of a typed path that has no slash at either end.
 func exact(typed string) (target, error) { return target(typed).canonical() }
 
-// folder returns the target of a mount, a listing or a prefix. It accepts a slash at the end, because
-// the API prints these paths with one.
+// folder returns the target of a mount, a listing or a prefix. It accepts a slash at the end,
+// because the API prints these paths with one.
 func folder(typed string) (target, error) {
 	t, err := exact(strings.TrimSuffix(typed, "/"))
 	if err != nil {

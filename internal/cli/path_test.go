@@ -14,9 +14,9 @@ import (
 	"testing"
 )
 
-// pathLines are command lines in which @ stands for a typed path or name, each with the request that
-// carries it: the method and the path, or "body" and a field. slash means that the command accepts
-// one slash at the end, and does not send it.
+// pathLines are command lines in which @ stands for a typed path or name, each with the request
+// that carries it: the method and the path, or "body" and a field. slash means that the command
+// accepts one slash at the end, and does not send it.
 var pathLines = []struct {
 	line, request string
 	slash         bool
@@ -127,8 +127,8 @@ func TestPathsAreSentAsTyped(t *testing.T) {
 	}
 }
 
-// TestPathsThatWouldChange checks that a path that the API library would change is refused with the
-// right form, and that nothing is sent.
+// TestPathsThatWouldChange checks that a path that the API library would change is refused with
+// the right form, and that nothing is sent.
 func TestPathsThatWouldChange(t *testing.T) {
 	for typed, canonical := range map[string]string{
 		"a//b": "a/b", "a/./b": "a/b", "a/../b": "b", "../mounts": "mounts", "a/..": "", "a/b//": "a/b", "./a": "a", ".": "", "..": "", "a/b/": "a/b", "/a/b": "a/b",
@@ -160,8 +160,8 @@ func TestMountFlagThatNamesNoMount(t *testing.T) {
 	}
 }
 
-// sent runs a line. It returns the requests that the server received, without the lookups of mounts,
-// and the output.
+// sent runs a line. It returns the requests that the server received, without the lookups of
+// mounts, and the output.
 func sent(t *testing.T, line, typed string) (requests []string, out string) {
 	t.Helper()
 	var args []string
@@ -212,8 +212,8 @@ func hasRequest(got []string, want, typed string) bool {
 	return false
 }
 
-// TestTargetsAreMadeInOnePlace checks that only path.go converts a string to a target, and that only
-// requests.go passes paths to the API library.
+// TestTargetsAreMadeInOnePlace checks that only path.go converts a string to a target, and that
+// only requests.go passes paths to the API library.
 func TestTargetsAreMadeInOnePlace(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil {

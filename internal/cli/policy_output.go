@@ -36,7 +36,8 @@ func (c *client) policyFor(ctx context.Context, accesses []access) string {
 	return strings.Join(blocks, "\n\n")
 }
 
-// policyNote returns a comment for a block that is not needed, or that allows more than it seems to.
+// policyNote returns a comment for a block that is not needed, or that allows more than it seems
+// to.
 func policyNote(path target, needs string) string {
 	switch {
 	case needs == "nothing":

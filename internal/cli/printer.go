@@ -34,7 +34,8 @@ func (out *printer) write(text string) error {
 	return local(err, "writing the output")
 }
 
-// encode writes v as JSON or YAML and returns true. For a table it writes nothing and returns false.
+// encode writes v as JSON or YAML and returns true. For a table it writes nothing and returns
+// false.
 func (out *printer) encode(v any) (bool, error) {
 	switch out.format {
 	case "table":

@@ -44,8 +44,8 @@ func (s *session) prompt(ctx context.Context, question string) (secret.Value, er
 	return secret.Text(line), nil
 }
 
-// argumentOrPrompt returns the only argument. It reads standard input for "-", and asks if there is
-// no argument.
+// argumentOrPrompt returns the only argument. It reads standard input for "-", and asks if there
+// is no argument.
 func (s *session) argumentOrPrompt(ctx context.Context, question string) (secret.Value, error) {
 	switch first(s.args) {
 	case "":
@@ -57,8 +57,8 @@ func (s *session) argumentOrPrompt(ctx context.Context, question string) (secret
 	return secret.Text(strings.TrimSpace(s.args[0])), nil
 }
 
-// readHidden reads a line without showing it. When ctx ends, readHidden returns at once and restores
-// the terminal. The read itself cannot be cancelled and ends with the program.
+// readHidden reads a line without showing it. When ctx ends, readHidden returns at once and
+// restores the terminal. The read itself cannot be cancelled and ends with the program.
 func readHidden(ctx context.Context, terminal int) ([]byte, error) {
 	before, err := term.GetState(terminal)
 	if err != nil {

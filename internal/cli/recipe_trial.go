@@ -171,7 +171,8 @@ func newTrial(ctx context.Context, s *session, live bool) (*trial, error) {
 	}
 	open := s.env.Recipes.Rehearse
 	if live {
-		// The person at this machine may reach what runs on it; addresses of clouds' metadata stay closed.
+		// The person at this machine may reach what runs on it; addresses of clouds' metadata stay
+		// closed.
 		dialer := &outbound.Dialer{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
 		c.Dial, open = dialer.DialContext, s.env.Recipes.Open
 	}
@@ -241,8 +242,8 @@ func (t *trial) placeholder(f rotation.Field) string {
 	return `"example"`
 }
 
-// adminCredentials returns the admin credentials. It refuses secrets in arguments, because every user
-// of the machine can read these.
+// adminCredentials returns the admin credentials. It refuses secrets in arguments, because every
+// user of the machine can read these.
 func (t *trial) adminCredentials(ctx context.Context, given map[string]string) (map[string]secret.Value, error) {
 	out := map[string]secret.Value{}
 	for _, f := range t.definition.Admin {

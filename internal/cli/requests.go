@@ -105,8 +105,8 @@ func (c *client) preliminary(request func() error) error {
 	return c.auxiliary(request)
 }
 
-// auxiliary sends a request that is not the command's own. It is sent even if the command only prints
-// its requests, and its answer is not wrapped.
+// auxiliary sends a request that is not the command's own. It is sent even if the command only
+// prints its requests, and its answer is not wrapped.
 func (c *client) auxiliary(request func() error) error {
 	wrap, last := c.api.CurrentWrappingLookupFunc(), c.last
 	c.api.SetWrappingLookupFunc(func(string, string) string { return "" })

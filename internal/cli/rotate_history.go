@@ -99,8 +99,8 @@ func historyTable(rotations []map[string]any) string {
 	return table(header, rows)
 }
 
-// rotationNote says why a rotation was rolled back, or what its current error is. Errors of a state
-// that the rotation has left are only counted, because they no longer matter.
+// rotationNote says why a rotation was rolled back, or what its current error is. Errors of a
+// state that the rotation has left are only counted, because they no longer matter.
 func rotationNote(rotation map[string]any) string {
 	if why := text(rotation["rolled_back_because"]); why != "" {
 		return why

@@ -84,7 +84,8 @@ func (out *printer) showTree(sec *api.Secret) error {
 	return out.write(strings.Join(parts, "\n"))
 }
 
-// numberedList returns the items of a list of sentences, one on a line, or "" if v is something else.
+// numberedList returns the items of a list of sentences, one on a line, or "" if v is something
+// else.
 func numberedList(v any) string {
 	list, _ := v.([]any)
 	var b strings.Builder

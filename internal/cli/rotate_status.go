@@ -105,7 +105,8 @@ func showStatuses(ctx context.Context, s *session, mount string, at target, fail
 	return s.out.write(shown)
 }
 
-// colorOf returns the colour of a record: red if it needs attention, yellow if it waits or is paused.
+// colorOf returns the colour of a record: red if it needs attention, yellow if it waits or is
+// paused.
 func colorOf(data map[string]any) color {
 	failed := func(name string) bool { n := text(data[name]); return n != "" && n != "0" }
 	switch {

@@ -22,7 +22,8 @@ func TestRelative(t *testing.T) {
 	}
 }
 
-// TestRotationNote checks that a rotation that has continued after an error does not show the error.
+// TestRotationNote checks that a rotation that has continued after an error does not show the
+// error.
 func TestRotationNote(t *testing.T) {
 	failed := func(states ...string) (all []any) {
 		for _, state := range states {

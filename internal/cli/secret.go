@@ -18,8 +18,8 @@ type pair struct {
 	raw  any // for -field, if it differs from show
 }
 
-// pairsOf returns the rows of an answer: only the wrapping of a wrapped answer; otherwise its lease,
-// its token and its data.
+// pairsOf returns the rows of an answer: only the wrapping of a wrapped answer; otherwise its
+// lease, its token and its data.
 func pairsOf(sec *api.Secret) []pair {
 	if sec.WrapInfo != nil {
 		return wrapPairs(sec.WrapInfo)

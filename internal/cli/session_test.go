@@ -19,8 +19,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the transcripts")
 
-// TestMain removes Vault's variables and replaces the home folder, because the API client reads the
-// environment of the process, and the token helper the home folder.
+// TestMain removes Vault's variables and replaces the home folder, because the API client reads
+// the environment of the process, and the token helper the home folder.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	home, err := os.MkdirTemp("", "keyturn-cli-")
@@ -41,9 +41,9 @@ func TestMain(m *testing.M) {
 // TestSessions runs the commands of each testdata/*.session against a fake server and compares the
 // results with the transcript. A session is a txtar archive. Its file routes has lines of method,
 // path, status and body. Its file session has command lines that begin with a dollar sign, each
-// followed by the requests that the server received (→), standard output, standard error (!) and an
-// exit code other than 0. <<< gives standard input; NAME=value before the command sets a variable.
-// Commands can read the other files by their names.
+// followed by the requests that the server received (→), standard output, standard error (!) and
+// an exit code other than 0. <<< gives standard input; NAME=value before the command sets a
+// variable. Commands can read the other files by their names.
 func TestSessions(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.session")
 	if err != nil || len(files) == 0 {

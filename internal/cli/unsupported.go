@@ -41,7 +41,8 @@ const (
 	utilizationInstead = "clients are not counted, because nothing is billed by client; \"read sys/internal/counters/tokens\" counts tokens, and \"read -format=raw sys/metrics format=prometheus\" has the server's figures."
 )
 
-// unsupportedCommand returns the error for an unsupported command of Vault, or nil if line is none.
+// unsupportedCommand returns the error for an unsupported command of Vault, or nil if line is
+// none.
 func unsupportedCommand(line string) error {
 	instead, known := unsupportedCommands[line]
 	if !known {

@@ -9,12 +9,12 @@ import (
 // Version is the version of Keyturn.
 const Version = "0.1.0"
 
-// stamped is the commit that the Makefile passes to the linker, because Go records the commit only if
-// it may run git.
+// stamped is the commit that the Makefile passes to the linker, because Go records the commit only
+// if it may run git.
 var stamped string
 
-// Commit returns the commit that the binary was built from, with a plus if files were changed. It is
-// empty if the build does not record it.
+// Commit returns the commit that the binary was built from, with a plus if files were changed. It
+// is empty if the build does not record it.
 func Commit() string {
 	if stamped != "" {
 		return stamped
@@ -54,7 +54,8 @@ func versionCommand(env Env) *command {
 			}
 			text := fmt.Sprintf("Keyturn v%s (commit %s), storage layout %d\n", Version, commit, env.Layout)
 			if s.name == "vault" { // clients read the version of Vault from the first words
-				text = fmt.Sprintf("Vault v%s (Keyturn v%s, commit %s), storage layout %d\n", env.Implements, Version, commit, env.Layout)
+				text = fmt.Sprintf("Vault v%s (Keyturn v%s, commit %s), storage layout %d\n",
+					env.Implements, Version, commit, env.Layout)
 			}
 			return s.out.write(text)
 		},

@@ -115,7 +115,8 @@ func (s *stage) watchEnd(ctx context.Context, pg *postgres, users []issuedUser) 
 		case err != nil:
 			return err
 		case left > 0 && time.Since(began) > lifetime+20*time.Second:
-			return fmt.Errorf("%d database users are left %s after the first was issued", left, time.Since(began).Round(time.Second))
+			return fmt.Errorf("%d database users are left %s after the first was issued",
+				left, time.Since(began).Round(time.Second))
 		case left > 0:
 			if err := wait(ctx, 100*time.Millisecond); err != nil {
 				return err

@@ -49,7 +49,8 @@ var ends = []string{"gave-up", "asks", "paused", "unbound", "failed"}
 // until handles one step after the other until the rotation reaches the given one. It retries
 // while the server does not answer.
 func (j *journal) until(ctx context.Context, n int, what string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, turnLimit, fmt.Errorf("rotation %d was not %q within %s", n, what, turnLimit))
+	ctx, cancel := context.WithTimeoutCause(ctx, turnLimit, fmt.Errorf("rotation %d was not %q within %s",
+		n, what, turnLimit))
 	defer cancel()
 	for {
 		for len(j.queue) > 0 {

@@ -99,7 +99,8 @@ func (p *postgres) build(ctx context.Context) error {
 	}
 	cmd := p.command(ctx, "initdb", "-D", p.data(), "-U", superuser, "--pwfile="+secret, "--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("running initdb: %w (who runs it must be able to enter %s; -no-postgres leaves this part out)\n%s", err, filepath.Dir(p.dir), out)
+		return fmt.Errorf("running initdb: %w (who runs it must be able to enter %s; -no-postgres leaves this part out)\n%s",
+			err, filepath.Dir(p.dir), out)
 	}
 	return os.Remove(secret)
 }

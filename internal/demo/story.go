@@ -319,7 +319,8 @@ func (s *stage) judge(ctx context.Context) ([]row, error) {
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, exactly("database users left", left, 0, fmt.Sprintf("of %d that were issued", s.issued.Load())))
+		rows = append(rows, exactly("database users left", left, 0, fmt.Sprintf("of %d that were issued",
+			s.issued.Load())))
 	}
 	return rows, nil
 }

@@ -63,7 +63,8 @@ func New(t testing.TB, o Options) *Server {
 	return s
 }
 
-// Dev starts a development server, which is unsealed and has the root token "root", and waits until it serves.
+// Dev starts a development server, which is unsealed and has the root token "root", and waits
+// until it serves.
 func Dev(t testing.TB, flags ...string) *Server {
 	t.Helper()
 	s := &Server{Dir: t.TempDir(), Address: FreeAddress(t), Root: "root"}

@@ -34,8 +34,8 @@ import (
 //	""       keeps, where an empty text is no value (durations, numbers, booleans)
 //	0        of a duration or a number means "not configured", and so the default
 //
-// The table of updates in fields_table_test.go says what is written to each field of each route. A new field of a route
-// belongs into it.
+// The table of updates in fields_table_test.go says what is written to each field of each route. A
+// new field of a route belongs into it.
 
 type fields = map[string]any
 

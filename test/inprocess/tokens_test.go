@@ -334,8 +334,8 @@ func TestWrappedTokenThatNobodyUnwraps(t *testing.T) {
 	})
 }
 
-// TestExpiryIsJudgedAtTheEffect: a token that was good when the request's head came, and is not when its
-// body has come, does nothing.
+// TestExpiryIsJudgedAtTheEffect: a token that was good when the request's head came, and is not
+// when its body has come, does nothing.
 func TestExpiryIsJudgedAtTheEffect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLife(t)

@@ -30,7 +30,8 @@ const (
 
 // Options of a server.
 type Options struct {
-	// ConfigFile keeps the access control list in the configuration file, for CONFIG REWRITE, instead of one of its own.
+	// ConfigFile keeps the access control list in the configuration file, for CONFIG REWRITE,
+	// instead of one of its own.
 	ConfigFile bool
 	// Args are more of the command line: "--tls-port", "6380".
 	Args []string
@@ -152,7 +153,8 @@ func (s *Server) Start() error {
 	}
 }
 
-// Stop ends the server. Stopping a stopped server does nothing. What is not in a file is forgotten.
+// Stop ends the server. Stopping a stopped server does nothing. What is not in a file is
+// forgotten.
 func (s *Server) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,7 +175,8 @@ func (s *Server) Close() {
 // Addr is host:port.
 func (s *Server) Addr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
 
-// Do runs a command as the administrator. It returns the reply's text: of a list, its elements in lines, and "(nil)" for null.
+// Do runs a command as the administrator. It returns the reply's text: of a list, its elements in
+// lines, and "(nil)" for null.
 func (s *Server) Do(ctx context.Context, words ...string) (string, error) {
 	return s.DoAs(ctx, Admin, Password, words...)
 }

@@ -12,8 +12,9 @@ import (
 
 var request = regexp.MustCompile("`([A-Z]+) ([a-z]+/[^`]+)`")
 
-// TestGuardsAreDocumented holds the table "What guards the guards" of docs/security-model.md against the routes: each
-// request is there and takes what the table says, and each that changes something and demands sudo stands in it.
+// TestGuardsAreDocumented holds the table "What guards the guards" of docs/security-model.md
+// against the routes: each request is there and takes what the table says, and each that changes
+// something and demands sudo stands in it.
 func TestGuardsAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../docs/security-model.md")
 	if err != nil {

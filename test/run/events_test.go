@@ -56,7 +56,8 @@ func TestReadEvents(t *testing.T) {
 	}
 }
 
-// TestRun has parts that succeed, fail and are not there: each is run, and the last line counts them all.
+// TestRun has parts that succeed, fail and are not there: each is run, and the last line counts
+// them all.
 func TestRun(t *testing.T) {
 	var out strings.Builder
 	ok := run(t.Context(), []part{

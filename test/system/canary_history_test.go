@@ -10,7 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/demo/awsserver"
 )
 
-// databaseHistory makes rotations of passwords fail in ways in which PostgreSQL quotes the password, and looks at what the history has of them.
+// databaseHistory makes rotations of passwords fail in ways in which PostgreSQL quotes the
+// password, and looks at what the history has of them.
 func (c *canaries) databaseHistory() {
 	c.pg.Exec(c.t, "postgres", "CREATE ROLE app LOGIN")
 	role := object{"db_name": "good", "username": "app", "rotation_period": "24h"}
@@ -62,7 +63,8 @@ func (c *canaries) awsHistory() {
 	c.histories("aws/config/root", 1)
 }
 
-// histories looks at the history of a path, and at its first rotations with what is kept of the replies.
+// histories looks at the history of a path, and at its first rotations with what is kept of the
+// replies.
 func (c *canaries) histories(path string, rotations int) {
 	c.t.Helper()
 	c.clean("the history of "+path, c.good("GET", path+"/history?steps=true", nil).Body)

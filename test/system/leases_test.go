@@ -40,8 +40,8 @@ func TestKillWhileIssuing(t *testing.T) {
 	killAndSettle(t, s, kills, users)
 }
 
-// killAndSettle kills the server so many times while it issues credentials, and waits until none of their users is
-// left after the last restart.
+// killAndSettle kills the server so many times while it issues credentials, and waits until none
+// of their users is left after the last restart.
 func killAndSettle(t *testing.T, s *harness.Server, kills int, users func() int64) {
 	t.Helper()
 	lent := 0

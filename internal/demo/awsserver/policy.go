@@ -49,7 +49,8 @@ func parsePolicy(document string) (policy, error) {
 		for operator, keys := range s.Condition {
 			for key := range keys {
 				if operator != "ArnEquals" || key != "iam:PolicyARN" {
-					return nil, fmt.Errorf("statement %q has a condition %s on %s, which is not evaluated here", s.Sid, operator, key)
+					return nil, fmt.Errorf("statement %q has a condition %s on %s, which is not evaluated here",
+						s.Sid, operator, key)
 				}
 			}
 		}

@@ -32,12 +32,14 @@ type Call struct {
 
 type observing struct{}
 
-// Observe returns a context with whose calls told is called, once each has its answer, or will have none.
+// Observe returns a context with whose calls told is called, once each has its answer, or will
+// have none.
 func Observe(ctx context.Context, told func(Call)) context.Context {
 	return context.WithValue(ctx, observing{}, told)
 }
 
-// observed has the library tell of each request, retries apart. It comes after the signature: what cannot be signed is no request.
+// observed has the library tell of each request, retries apart. It comes after the signature: what
+// cannot be signed is no request.
 func observed(secrets ...secret.Value) func(*middleware.Stack) error {
 	observe := func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
 		told, wanted := ctx.Value(observing{}).(func(Call))

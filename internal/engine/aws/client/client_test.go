@@ -225,8 +225,9 @@ func full(t *testing.T, s *awstest.Server, c *client.Client, name string, group 
 	return k
 }
 
-// TestRemovedByThePublishedPolicy: a user is removed with the permissions that the reference's published policy grants. What others
-// have added takes more, and where these are missing the error names what was not looked at; the key is dead anyway.
+// TestRemovedByThePublishedPolicy: a user is removed with the permissions that the reference's
+// published policy grants. What others have added takes more, and where these are missing the
+// error names what was not looked at; the key is dead anyway.
 func TestRemovedByThePublishedPolicy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c := serve(t, awstest.Options{})
@@ -257,7 +258,8 @@ func TestRemovedByThePublishedPolicy(t *testing.T) {
 	})
 }
 
-// TestRemovedAsFarAsAllowed: a refusal keeps nothing else from being taken away, and is forgotten once it does not matter.
+// TestRemovedAsFarAsAllowed: a refusal keeps nothing else from being taken away, and is forgotten
+// once it does not matter.
 func TestRemovedAsFarAsAllowed(t *testing.T) {
 	for refused, named := range map[string]string{
 		"ListAccessKeys": "access keys", "DeleteAccessKey": "access keys", "ListAttachedUserPolicies": "attached policies", "DetachUserPolicy": "attached policies", "ListUserPolicies": "policies of its own",

@@ -30,7 +30,8 @@ func TestNoTokenInErrors(t *testing.T) {
 	}
 }
 
-// TestNoTokenInCalls: what is told of a call has no token either, whether AWS has answered or something else has failed.
+// TestNoTokenInCalls: what is told of a call has no token either, whether AWS has answered or
+// something else has failed.
 func TestNoTokenInCalls(t *testing.T) {
 	const token = "x-amz-security-token: FwoGZXIvYXdzEJr//canary+/=="
 	for name, err := range map[string]error{

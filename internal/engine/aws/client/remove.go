@@ -35,10 +35,11 @@ var added = []holding{
 	{"credentials of services", "iam:ListServiceSpecificCredentials, iam:DeleteServiceSpecificCredential", (*Client).removeService},
 }
 
-// RemoveUser removes what the engine has given to a user, and deletes the user. It looks for what others may have added
-// only if AWS says that the user still has something, because this needs permissions that the engine rarely has. Every
-// step can be repeated, and a user that does not exist is success. A step that is refused for lack of a permission does
-// not stop the others. If the user remains because of it, the error names the step.
+// RemoveUser removes what the engine has given to a user, and deletes the user. It looks for what
+// others may have added only if AWS says that the user still has something, because this needs
+// permissions that the engine rarely has. Every step can be repeated, and a user that does not
+// exist is success. A step that is refused for lack of a permission does not stop the others. If
+// the user remains because of it, the error names the step.
 func (c *Client) RemoveUser(ctx context.Context, name string) error {
 	refused, err := c.removeAll(ctx, name, given)
 	if err != nil {

@@ -38,8 +38,8 @@ func open(ctx context.Context, p prepared) (*conn, error) {
 	return c, nil
 }
 
-// withSession runs f with a session of the pool. If the context ends meanwhile, it closes the session,
-// because a cancel request may still be on its way to it.
+// withSession runs f with a session of the pool. If the context ends meanwhile, it closes the
+// session, because a cancel request may still be on its way to it.
 func (c *conn) withSession(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error) error {
 	ctx, end, err := c.runner.begin(ctx)
 	if err != nil {
@@ -60,8 +60,9 @@ func (c *conn) withSession(ctx context.Context, f func(ctx context.Context, s *p
 	return err
 }
 
-// runRepeatable is withSession for an f that may run twice. It retries once if the session is dead, because
-// the server was restarted or an idle connection was cut, or if its server is read-only.
+// runRepeatable is withSession for an f that may run twice. It retries once if the session is
+// dead, because the server was restarted or an idle connection was cut, or if its server is
+// read-only.
 func (c *conn) runRepeatable(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error) error {
 	return c.retry(ctx, f, func(error) bool { return true })
 }
