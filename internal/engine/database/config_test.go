@@ -377,8 +377,83 @@ func TestConnectionOfAnUnknownPlugin(t *testing.T) {
 		w.Refused(t, route.Write, path, body, fault.Invalid, `there is no "gone-database-plugin"`)
 	}
 	w.Refused(t, route.Read, "creds/ro", nil, fault.Invalid, `there is no "gone-database-plugin"`)
+	w.Refused(t, route.Read, "config/prod", nil, fault.Invalid, `there is no "gone-database-plugin"`)
 	w.Must(t, route.Read, "static-creds/svc", nil)
 	w.Must(t, route.Delete, "config/prod", nil)
+}
+
+// What is stored and damaged is an error, and never as good as absent.
+func TestDamagedRows(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	w.Must(t, route.Write, "roles/ro", fields{"reuse": "token"})
+	w.Must(t, route.Write, "config/prod", fields{"username_template": "v-{{.RoleName}}"})
+	a := w.Must(t, route.Read, "creds/ro", nil)
+	undoer := w.Engine.(engine.Undoer)
+	undo := engine.Undo{LeaseID: a.Lease.ID, Attempt: a.Lease.Attempt, Granted: true, Data: a.Lease.Data}
+	creds := func() error { _, err := w.Do(route.Read, "creds/ro", nil); return err }
+	revoke := func() error { _, err := undoer.Undo(t.Context(), undo); return err }
+	for _, tt := range []struct {
+		prefix string
+		do     []func() error
+	}{
+		{"again/ro/", []func() error{creds}},
+		{"taken/", []func() error{revoke}},
+		{"note/", []func() error{func() error { _, err := w.Do(route.Read, "roles/ro", nil); return err }}},
+		{"role/", []func() error{creds, revoke, func() error { _, err := w.Do(route.Read, "roles/ro", nil); return err }}},
+		{"conn/", []func() error{revoke, func() error { _, err := w.Do(route.Read, "config/prod", nil); return err }}},
+	} {
+		if tt.prefix == "note/" {
+			w.damage("mount/" + enginetest.UUID + "/note/ro")
+		}
+		w.damage("mount/" + enginetest.UUID + "/" + tt.prefix)
+		for i, do := range tt.do {
+			if err := do(); !fault.Is(err, fault.Internal) && !fault.Is(err, fault.Upstream) {
+				t.Errorf("a damaged row below %s, request %d: %v", tt.prefix, i, err)
+			}
+		}
+	}
+	undo.Data = []byte("{")
+	if err := revoke(); !engine.IsLeaseOnly(err) {
+		t.Errorf("undoing a damaged lease: %v", err)
+	}
+	if _, _, err := undoer.Bounds(t.Context(), undo); !fault.Is(err, fault.Internal) {
+		t.Errorf("the bounds of a damaged lease: %v", err)
+	}
+}
+
+// damage overwrites the first row below a prefix, or makes it.
+func (w *world) damage(prefix string) {
+	w.t.Helper()
+	key := prefix
+	for e, err := range w.View.Scan(context.Background(), prefix, storage.PrefixEnd(prefix)) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		key = e.Key
+		break
+	}
+	if _, err := w.View.Commit(context.Background(), storage.Set(key, []byte("{"))); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// A write that others defeat again and again gives up, and says so.
+func TestWriteThatIsDefeated(t *testing.T) {
+	st := faulty.New(enginetest.Memory(), 1)
+	w := ready(t, enginetest.Config{Store: st})
+	st.Inject(faulty.Fault{Prefix: "mount/" + enginetest.UUID + "/role/", Err: storage.ErrConflict, Times: -1})
+	w.Refused(t, route.Write, "roles/ro", fields{"max_ttl": "3h"}, fault.Unavailable, "is being written by many requests")
+}
+
+// Statements that are too long together are refused wherever they are written.
+func TestStatementsThatAreTooLong(t *testing.T) {
+	w := withUsers(t, enginetest.Config{}, "svc")
+	long := strings.Repeat("x", database.MaxStatements+1)
+	for path, body := range map[string]fields{
+		"config/prod": {"root_rotation_statements": long}, "roles/ro": with(ro, fields{"rollback_statements": long}), "static-roles/svc": with(svc, fields{"rotation_statements": long}),
+	} {
+		w.Refused(t, route.Write, path, body, fault.Invalid, "more than 64 KiB together")
+	}
 }
 
 // A name that leads to no configuration any more is as good as none.

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -499,6 +501,14 @@ func TestRememberedPasswordsAreBounded(t *testing.T) {
 
 // What an earlier version kept in a connection's row leaves it once there is a record.
 func TestRowOfBeforeIsCleared(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	w.rewrite(func(row map[string]any) { row["root"] = map[string]any{"last": time.Now(), "why": "of before"} })
+	w.Must(t, route.Write, "config/prod", fields{"rotation_period": "1h"})
+	w.rewrite(func(row map[string]any) {
+		if root, _ := row["root"].(map[string]any); root["last"] != nil || root["why"] != nil {
+			t.Errorf("with no rotation under way: the row has %v", root)
+		}
+	})
 	for name, act := range map[string]func(w *world){
 		"rotated":   func(w *world) { w.Must(w.t, route.Write, "rotate-root/prod", nil) },
 		"scheduled": func(w *world) { w.Must(w.t, route.Write, "config/prod", fields{"rotation_period": "1h"}) },
@@ -525,4 +535,73 @@ func TestRotationReachesOtherServers(t *testing.T) {
 	other.lend("ro")
 	w.Must(t, route.Write, "rotate-root/prod", nil)
 	other.lend("ro")
+}
+
+// The record names the administrator of now.
+func TestRecordNamesItsAdministrator(t *testing.T) {
+	w := ready(t, enginetest.Config{})
+	w.Must(t, route.Write, "rotate-root/prod", nil)
+	w.Must(t, route.Write, "config/prod", fields{"username": "other", "password": oldPassword, "verify_connection": false})
+	if rows := string(w.Rows(t, "mount/"+enginetest.UUID+"/root/")); !strings.Contains(rows, `"username":"other"`) {
+		t.Errorf("the record is %s", rows)
+	}
+}
+
+// A database to which no connection can be opened is an error of each request that needs one.
+func TestConnectFailure(t *testing.T) {
+	var down atomic.Bool
+	fake := new(databasetest.Fake)
+	p := fake.Provider()
+	connect := p.Connect
+	p.Connect = func(ctx context.Context, c database.Config) (database.Conn, error) {
+		if down.Load() {
+			return nil, fault.New("fake.Connect", fault.Upstream, "no way leads there")
+		}
+		return connect(ctx, c)
+	}
+	w := enginetest.Open(t, database.New(p), enginetest.Config{})
+	w.Must(t, route.Write, "config/prod", with(prod, fields{"allowed_roles": "*"}))
+	w.Must(t, route.Write, "config/own", ownConfig)
+	w.Must(t, route.Write, "roles/ro", ro)
+	for _, name := range []string{"svc", "self", "new"} {
+		fake.AddUser(name, oldPassword)
+	}
+	self := with(svc, fields{"db_name": "own", "username": "self", "self_managed_password": oldPassword})
+	w.Must(t, route.Write, "static-roles/svc", svc)
+	w.Must(t, route.Write, "static-roles/self", self)
+	w.Must(t, route.Write, "reset/prod", nil)
+	down.Store(true)
+	for path, body := range map[string]any{
+		"config/second": with(prod, nil), "rotate-root/prod": nil, "rotate-role/svc": nil, "rotate-role/self": nil,
+		"static-roles/new": with(svc, fields{"username": "new", "skip_import_rotation": true, "password": oldPassword}),
+	} {
+		if _, err := w.Do(route.Write, path, body); err == nil || !strings.Contains(fault.Message(err), "no way leads there") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	w.Refused(t, route.Read, "creds/ro", nil, fault.Upstream, "no way leads there")
+}
+
+// Where leases cannot be counted nothing is decided by their number.
+func TestLeasesThatCannotBeCounted(t *testing.T) {
+	var fails atomic.Bool
+	w := ready(t, enginetest.Config{Host: func(h *engine.Host) {
+		count := h.LeaseCount
+		h.LeaseCount = func(ctx context.Context, target string, limit int) (int, error) {
+			if fails.Load() {
+				return 0, fault.New("leases", fault.Unavailable, "they cannot be counted")
+			}
+			return count(ctx, target, limit)
+		}
+	}})
+	_, _, lease := w.lend("ro")
+	fails.Store(true)
+	w.Refused(t, route.Write, "config/prod", with(prod, fields{"connection_url": elsewhere}), fault.Unavailable, "cannot be counted")
+	w.Must(t, route.Delete, "config/prod", nil)
+	if err := w.work("bury", "conn/"); err == nil || w.keys("conn/") != 1 {
+		t.Errorf("the deleted connection was looked at: %v", err)
+	}
+	if err := w.Revoke(lease); err != nil {
+		t.Error(err)
+	}
 }

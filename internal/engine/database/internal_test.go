@@ -43,6 +43,13 @@ func TestUpstreamErrorsKeepTheirMarks(t *testing.T) {
 	if strings.Contains(bare.Error(), "canary") || !Unchanged(bare.Err) || !strings.Contains(fault.Message(bare), "the server's log") {
 		t.Errorf("it became %v, %q", bare, fault.Message(bare))
 	}
+	if cause := bare.Err; !strings.Contains(cause.Error(), "with [secret] in it") {
+		t.Errorf("the cause became %v", cause)
+	}
+	hidden := &connection{Hidden: map[string]secret.Value{"bundle": secret.Text("canary-secret")}}
+	if got := hidden.redactor().Error(errors.New("with canary-secret")); strings.Contains(got.Error(), "canary") {
+		t.Errorf("a secret setting is shown: %v", got)
+	}
 	if scrubbed := (markedCause{mark: errRefused}).Redacted(red.Error); scrubbed == nil || !errors.Is(scrubbed, errRefused) || scrubbed.Error() != "" {
 		t.Errorf("a mark without a cause became %v", scrubbed)
 	}
@@ -229,7 +236,7 @@ func TestRefusals(t *testing.T) {
 func TestServersAreToldApart(t *testing.T) {
 	tells := &Provider{Destination: func(c Config) (Destination, bool) {
 		place, guard, _ := strings.Cut(c.URL.RevealString(), "?")
-		return Destination{Place: place, Guard: len(guard)}, place != "untold"
+		return Destination{Place: place, Guard: len(guard)}, place != "untold" && guard != "lost"
 	}}
 	with := func(kind *Provider, edit func(c *connection)) string {
 		c := &connection{
@@ -263,7 +270,7 @@ func TestServersAreToldApart(t *testing.T) {
 	if with(tells, lost) == with(tells, func(c *connection) { lost(c); c.Extra["host"] = "i" }) {
 		t.Error("two places that the kind cannot tell are taken for one")
 	}
-	for guard, want := range map[string]bool{"here?tl": false, "here?tls": true, "here?tlss": true, "there?tls": false, "untold?tls": false} {
+	for guard, want := range map[string]bool{"here?tl": false, "here?tls": true, "here?tlss": true, "there?tls": false, "untold?tls": false, "here?lost": false} {
 		if got := tells.sameDestination(Config{URL: secret.Text("here?tls")}, Config{URL: secret.Text(guard)}); got != want {
 			t.Errorf("from here?tls to %s: %v, want %v", guard, got, want)
 		}

@@ -698,6 +698,9 @@ func TestRenewFollowsTheRole(t *testing.T) {
 		w.setHook(nil)
 		w.Must(t, route.Delete, "roles/ro", nil)
 		undo := engine.Undo{LeaseID: a.Lease.ID, Data: a.Lease.Data}
+		if err := w.Engine.(engine.Undoer).Renew(t.Context(), undo, time.Now()); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "was deleted") {
+			t.Errorf("renewed without a role: %v", err)
+		}
 		if _, _, err := w.Engine.(engine.Undoer).Bounds(t.Context(), undo); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "was deleted") {
 			t.Errorf("the bounds of a role that is gone: %v", err)
 		}

@@ -103,3 +103,50 @@ func FuzzNames(f *testing.F) {
 		}
 	})
 }
+
+// A name fits into what its kind of database takes, and shortens first what tells least.
+func TestNamesFit(t *testing.T) {
+	n := naming{installation: "i", display: "verylong", role: "abcdefg", now: time.Unix(1_700_000_000, 0)}
+	for longest := range 64 {
+		n.longest = longest
+		name, err := n.generate("")
+		if fits := len(name) <= longest || longest == 0; err != nil || !fits || !strings.HasPrefix(name, "v-"[:min(2, max(longest, 1))]) {
+			t.Errorf("of %d bytes: %q, %v", longest, name, err)
+		}
+		if timed := strings.HasSuffix(name, "-1700000000"); timed != (longest >= 45 || longest == 0) {
+			t.Errorf("of %d bytes: %q has a time: %v", longest, name, timed)
+		}
+		if plain := strings.Count(name, "-") == 1; longest > 2 && plain != (longest < 24) {
+			t.Errorf("of %d bytes: %q is random alone: %v", longest, name, plain)
+		}
+	}
+	for longest, want := range map[int]string{0: "v-verylong-abcdefg-", 45: "v-ver-abcdefg-", 46: "v-very-abcdefg-"} {
+		if n.longest = longest; longest != 0 {
+			if name, _ := n.generate(""); !strings.HasPrefix(name, want) || len(name) != longest {
+				t.Errorf("of %d bytes: %q, want %s…", longest, name, want)
+			}
+			continue
+		}
+		if name, _ := n.generate(""); !strings.HasPrefix(name, want) {
+			t.Errorf("unbounded: %q, want %s…", name, want)
+		}
+	}
+	n.role = "abcdefgh"
+	if n.longest = 45; true {
+		if name, _ := n.generate(""); !strings.HasPrefix(name, "v-abcdefgh-") {
+			t.Errorf("with no room for three letters of the client: %q", name)
+		}
+	}
+	for longest, fits := range map[int]bool{11: false, 12: true} {
+		n.longest = longest
+		if _, err := n.generate("twelve-bytes"); (err == nil) != fits {
+			t.Errorf("twelve bytes of %d: %v", longest, err)
+		}
+	}
+	for template, want := range map[string]bool{"": false, "v-{{random 20}}": false, "v-x": true, "{{": false} {
+		n.longest = 63
+		if got := n.repeats(template); got != want {
+			t.Errorf("%q makes a name again: %v", template, got)
+		}
+	}
+}

@@ -10,6 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
+	"github.com/keyturn/keyturn/internal/storage/faulty"
 )
 
 // TestNamesMadeAgain: a template without {{random}} is taken with a warning, and what its name already belongs to
@@ -168,6 +170,24 @@ func TestAttemptMayStillTakeItsName(t *testing.T) {
 		}
 		w.want(0, 1)
 		time.Sleep(time.Minute)
+		w.want(0, 0)
+	})
+}
+
+// An attempt that does not get its name leaves nothing, whatever the reason is.
+func TestNameThatIsNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := faulty.New(enginetest.Memory(), 1)
+		w := ready(t, enginetest.Config{Store: st})
+		w.Must(t, route.Write, "config/prod", fields{"username_template": "v-{{.RoleName}}"})
+		w.fake.SetDown(true)
+		w.Refused(t, route.Read, "creds/ro", nil, fault.Upstream, "down")
+		time.Sleep(time.Second)
+		w.want(0, 0)
+		w.fake.SetDown(false)
+		st.Inject(faulty.Fault{Prefix: "mount/" + enginetest.UUID + "/taken/", Err: storage.ErrConflict})
+		w.Refused(t, route.Read, "creds/ro", nil, fault.Invalid, "at this moment")
+		time.Sleep(time.Second)
 		w.want(0, 0)
 	})
 }

@@ -194,17 +194,26 @@ func TestWarningsOfTheDatabase(t *testing.T) {
 func TestRoleStatementsAreJudged(t *testing.T) {
 	p := new(databasetest.Fake).Provider()
 	p.Rules, p.BindsSubject = false, true
+	check := p.CheckStatements
+	p.CheckStatements = func(field string, list []string) (database.Found, error) {
+		found, err := check(field, list)
+		found.Queries = strings.HasPrefix(list[0], "SELECT")
+		return found, err
+	}
 	w := enginetest.Open(t, database.New(p), enginetest.Config{})
 	w.Must(t, route.Write, "config/prod", prod)
+	w.Must(t, route.Write, "roles/asks", with(ro, fields{"creation_statements": "SELECT 1"})) // refused when it is read
 	const creates = "CREATE {{name}} {{password}}"
 	certified := with(certRole(t, 24*time.Hour), fields{"creation_statements": "CREATE {{name}}"})
 	for want, body := range map[string]fields{
-		"{{nme}} is no placeholder":             with(ro, fields{"creation_statements": creates, "revocation_statements": "DROP {{nme}}"}),
-		"{{name}} is not in it":                 with(ro, fields{"creation_statements": "CREATE {{password}}"}),
-		"{{password}} is not in it":             with(ro, fields{"creation_statements": "CREATE {{name}}"}),
-		"{{password}} cannot be used with":      with(certified, fields{"creation_statements": creates + " {{subject}}"}),
-		"must be bound to its certificate":      certified,
-		"must tell the database the user's key": with(ro, fields{"credential_type": "rsa_private_key", "creation_statements": "CREATE {{name}}"}),
+		"{{nme}} is no placeholder":               with(ro, fields{"creation_statements": creates, "revocation_statements": "DROP {{nme}}"}),
+		"{{usr}} is no placeholder":               with(ro, fields{"creation_statements": creates + " {{usr}}"}),
+		"field \"creation_statements\": {{name}}": with(ro, fields{"creation_statements": "SELECT {{password}}"}),
+		"{{name}} is not in it":                   with(ro, fields{"creation_statements": "CREATE {{password}}"}),
+		"{{password}} is not in it":               with(ro, fields{"creation_statements": "CREATE {{name}}"}),
+		"{{password}} cannot be used with":        with(certified, fields{"creation_statements": creates + " {{subject}}"}),
+		"must be bound to its certificate":        certified,
+		"must tell the database the user's key":   with(ro, fields{"credential_type": "rsa_private_key", "creation_statements": "CREATE {{name}}"}),
 	} {
 		w.Refused(t, route.Write, "roles/ro", body, fault.Invalid, want)
 	}
@@ -224,6 +233,14 @@ func TestRoleBeforeItsConnection(t *testing.T) {
 		w.Must(t, route.Delete, "roles/ro", nil)
 	}
 	w.Must(t, route.Write, "roles/ro", with(ro, fields{"max_ttl": nil})) // the mount's
+	w.Must(t, route.Write, "roles/app-a", with(ro, fields{"creation_statements": "BROKEN"}))
+	w.Must(t, route.Write, "roles/app-b", with(ro, fields{"renew_statements": "BROKEN"}))
+	w.Must(t, route.Write, "roles/app-own", with(ro, fields{"db_name": "own"}))
+	w.Must(t, route.Write, "config/prod", prod)
+	w.Must(t, route.Write, "config/own", ownConfig)
+	w.Refused(t, route.Read, "creds/app-a", nil, fault.Invalid, "creation_statements is broken")
+	w.Refused(t, route.Read, "creds/app-b", nil, fault.Invalid, "renew_statements is broken")
+	w.Refused(t, route.Read, "creds/app-own", nil, fault.Invalid, "is self-managed")
 }
 
 // Options that are given replace all others.

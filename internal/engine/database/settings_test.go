@@ -87,6 +87,12 @@ func TestSettingsDoNotMoveThePassword(t *testing.T) {
 		}
 	}
 	w.Must(t, route.Write, "config/cache", fields{"host": "h", "tls": true, "bundle": "canary-bundle"}) // the same
+	w.Must(t, route.Write, "config/plain", with(cache, fields{"port": nil, "bundle": nil}))
+	for field, value := range map[string]any{"port": 1, "bundle": "other"} { // which it had not
+		if _, err := w.Do(route.Write, "config/plain", fields{field: value}); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "("+field+")") {
+			t.Errorf("a new %s: %v, want a refusal that names it", field, err)
+		}
+	}
 }
 
 func TestSettingsOfAWrongForm(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/route"
@@ -125,6 +126,16 @@ var storeCases = map[string]struct {
 		before: func(w *world) { w.Must(w.t, route.Write, "roles/ro", fields{"reuse": "token"}); w.lend("ro") },
 		do:     revokeFirst,
 		spared: "mount/m/again/", // what is kept is given out for an unexpired lease alone
+	},
+	"revoke with a note": {
+		before: func(w *world) {
+			w.setNote(func(database.DropOptions) database.Report {
+				return database.Report{Insufficient: true, Notes: []string{"they did nothing"}}
+			})
+			w.lend("ro")
+		},
+		do:     revokeFirst,
+		spared: "mount/m/note/", // the user is gone, and the next one brings the note again
 	},
 	"revoke a name that is made again": {
 		before: func(w *world) {
