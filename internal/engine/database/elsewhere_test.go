@@ -161,9 +161,12 @@ func TestReadsDoNotHang(t *testing.T) {
 // However often a role is read whose first password is not known to be set, it is set with back-off.
 func TestReadsDoNotSetTheFirstPassword(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var sets atomic.Int32
+		var sets, logins atomic.Int32
 		var lost atomic.Bool
 		w := &world{t: t, fake: new(databasetest.Fake), log: new(syncBuffer), fate: func(call string) databasetest.Fate {
+			if call == "login" {
+				logins.Add(1)
+			}
 			if call != "set password" {
 				return databasetest.Well
 			}
@@ -183,6 +186,9 @@ func TestReadsDoNotSetTheFirstPassword(t *testing.T) {
 		}
 		if n := sets.Load(); n > 10 {
 			t.Errorf("the password was set %d times in ten minutes", n)
+		}
+		if n := logins.Load(); n > 40 {
+			t.Errorf("the password that is perhaps set was tried %d times in 60 reads", n)
 		}
 		lost.Store(false)
 		time.Sleep(time.Hour)

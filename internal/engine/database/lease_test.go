@@ -612,7 +612,7 @@ func TestConnectionChangedMeanwhile(t *testing.T) {
 		fine   bool
 	}{
 		"changed":              {fields{"max_open_connections": 2}, sure, false, 2, true},
-		"changed, fails again": {fields{"max_open_connections": 2}, sure, true, 2, false},
+		"changed, fails again": {fields{"max_open_connections": 2}, sure, true, 2, false}, // and is changed again
 		"not changed":          {nil, sure, false, 1, false},
 		"perhaps done":         {fields{"max_open_connections": 2}, unsure, false, 1, false},
 		"elsewhere":            {with(prod, fields{"connection_url": "fake://elsewhere"}), sure, false, 1, false},
@@ -627,14 +627,18 @@ func TestConnectionChangedMeanwhile(t *testing.T) {
 				if calls++; calls > 1 && !tt.always {
 					return nil
 				}
-				if tt.change != nil && calls == 1 {
-					w.Must(t, route.Write, "config/prod", tt.change)
+				if tt.change != nil {
+					w.Must(t, route.Write, "config/prod", with(tt.change, fields{"max_idle_connections": calls}))
 				}
 				return tt.err
 			})
 			_, err := w.Do(route.Read, "creds/ro", nil)
 			if (err == nil) != tt.fine || calls != tt.calls {
 				t.Errorf("%d calls, %v; want %d", calls, err, tt.calls)
+			}
+			// Two writes were verified, and each pool is of the connection as it was then.
+			if n := w.opens.Load(); tt.fine && n != 4 {
+				t.Errorf("%d connections were made, want two to verify and two pools", n)
 			}
 		})
 	}

@@ -462,6 +462,10 @@ func TestStaticRoleIsShown(t *testing.T) {
 	if a := w.Must(t, route.Write, "static-roles/pair", fields{"disable_automated_rotation": true}); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "rotate-role/pair alone") {
 		t.Errorf("warnings %q", a.Warnings)
 	}
+	w.Refused(t, route.Write, "static-roles/none", with(svc, fields{"username": "nobody", "skip_import_rotation": true, "password": oldPassword}), fault.Invalid, `there is no user "nobody"`)
+	w.Must(t, route.Write, "config/own", ownConfig)
+	own := with(svc, fields{"db_name": "own", "self_managed_password": oldPassword})
+	w.Refused(t, route.Write, "static-roles/own", with(own, fields{"alternate_username": "other"}), fault.Invalid, "cannot alternate")
 	w.Refused(t, route.Write, "static-roles/pair", fields{"rotation_statements": "{{nme}}"}, fault.Invalid, "{{nme}} is no placeholder")
 	w.Must(t, route.Delete, "static-roles/pair", nil)
 	w.Must(t, route.Delete, "static-roles/pair", nil) // there is none any more
@@ -472,6 +476,17 @@ func TestStaticRoleIsShown(t *testing.T) {
 	w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"skip_import_rotation": true}))
 	w.Must(t, route.Write, "static-roles/svc", fields{"rotation_period": "2h"})
 	w.Refused(t, route.Read, "static-creds/svc", nil, fault.Invalid, "is not known yet")
+	// A schedule without a rotation yet has no period but the time that is left.
+	w.Must(t, route.Delete, "static-roles/svc", nil)
+	w.fake.AddUser("svc", oldPassword)
+	w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"rotation_period": nil, "rotation_schedule": "0 0 * * SAT", "skip_import_rotation": true, "password": oldPassword}))
+	if a := w.Must(t, route.Read, "static-creds/svc", nil); a.Data["rotation_period"] != a.Data["ttl"] || a.Data["ttl"].(float64) < 1 {
+		t.Errorf("before the first rotation: %s", a.Text)
+	}
+	// The connection lost its administrator: the role does not become another kind of role.
+	w.Must(t, route.Delete, "config/prod", nil)
+	w.Must(t, route.Write, "config/prod", ownConfig)
+	w.Refused(t, route.Write, "static-roles/svc", fields{"self_managed_password": oldPassword}, fault.Invalid, "cannot be given to a role that is there")
 }
 
 // A stored role that is damaged is an error, and no empty role.
@@ -518,6 +533,9 @@ func TestFailingStaticRoleWaitsThroughWrites(t *testing.T) {
 		w.Must(t, route.Write, "static-roles/self", own)
 		w.setRules(func(_, _ string) error { return errors.New("too simple") })
 		time.Sleep(4 * time.Hour)
+		if a := w.Must(t, route.Read, "static-roles/self", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "the next one is at 2000-01-01T") {
+			t.Errorf("warnings %q", a.Warnings)
+		}
 		due := func() string { return string(w.Rows(t, "due/")) }
 		before := due()
 		w.Must(t, route.Write, "static-roles/self", fields{"rotation_statements": "A"})

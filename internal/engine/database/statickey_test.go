@@ -77,12 +77,16 @@ func staticCertificate(t *testing.T, statements string) {
 		t.Errorf("it ends in %s, want two periods and an hour", left)
 	}
 	time.Sleep(time.Hour + time.Second)
-	if _, second := w.given("svc"); second == first {
+	_, second := w.given("svc")
+	if second == first {
 		t.Error("it was not rotated after its period")
 	}
 	a = w.Must(t, route.Write, "rotate-role/svc", nil)
 	if told := statements != ""; w.takes("svc", first, key) == told || len(a.Warnings) == 1 == told {
 		t.Errorf("the database knows which one counts: %v; it takes the first: %v; warnings %q", told, w.takes("svc", first, key), a.Warnings)
+	}
+	if end := ends(t, second).UTC().Format(time.RFC3339); statements == "" && (len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], end)) {
+		t.Errorf("warnings %q, want one that the certificate before is taken until %s", a.Warnings, end)
 	}
 	// A longer period does not let it end before its turn.
 	_, third := w.given("svc")

@@ -145,6 +145,17 @@ var storeCases = map[string]struct {
 		do: revokeFirst,
 	},
 	"write a static role": {do: does(route.Write, "static-roles/svc", svc)},
+	"write a static role that the database refuses": {
+		before: func(w *world) { w.fake.SetDown(true) },
+		do: func(w *world) error {
+			err := does(route.Write, "static-roles/svc", svc)(w)
+			if err == nil || !strings.Contains(err.Error(), "fake") {
+				return err
+			}
+			return nil // as it is to be
+		},
+		spared: "get mount/m/", // what is read after the refusal decides on another try alone
+	},
 	"write a static role beside another connection": {
 		before: func(w *world) { w.Must(w.t, route.Write, "config/second", with(prod, fields{"allowed_roles": "*"})) },
 		do:     does(route.Write, "static-roles/svc", svc),

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -235,5 +236,35 @@ func TestUserThatIsGoneIsRevoked(t *testing.T) {
 		}
 		time.Sleep(30*time.Minute + time.Second)
 		w.want(0, 0)
+	})
+}
+
+// Once a revocation of a role that hung has succeeded, its users do not wait for each other any more.
+func TestRoleThatHangsNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, enginetest.Config{})
+		var leases []string
+		for range 4 {
+			_, _, lease := w.lend("ro")
+			leases = append(leases, lease)
+		}
+		w.slow = func(database.DropOptions) error { return fault.New("fake", fault.Timeout, "revoking took too long") }
+		if err := w.Revoke(leases[0]); err == nil {
+			t.Fatal("it did not hang")
+		}
+		w.slow = nil
+		if err := w.Revoke(leases[1]); err != nil {
+			t.Fatal(err)
+		}
+		w.slow = func(database.DropOptions) error { time.Sleep(5 * time.Second); return nil }
+		done := make(chan error)
+		for _, lease := range leases[2:] {
+			go func() { done <- w.Revoke(lease) }()
+		}
+		for range leases[2:] {
+			if err := <-done; err != nil {
+				t.Errorf("two at once: %v", err)
+			}
+		}
 	})
 }
