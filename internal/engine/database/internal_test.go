@@ -311,7 +311,7 @@ func TestConnectFailureIsNoRefusal(t *testing.T) {
 	m := &engine.Mount{Log: slog.New(slog.DiscardHandler)}
 	conns := &connections{m: m, providers: providers{down}}
 	c := &connection{Plugin: "fake", Username: "admin", Password: secret.Text("first")}
-	root := &rootTarget{roots: &rootRotation{m: m, conns: conns}, r: new(rotate.Record), c: c}
+	root := &rootTarget{roots: &rootRotation{m: m, conns: conns}, r: new(rotate.Record), c: c, recorder: recorder{red: new(secret.Redactor)}}
 	if err := root.Verify(t.Context(), c.rotationCredential("admin#1", c.Password)); rotate.OutcomeOf(err) != rotate.Transient {
 		t.Errorf("the administrator's: %v, %v", rotate.OutcomeOf(err), err)
 	}
