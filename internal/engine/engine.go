@@ -33,14 +33,14 @@ import (
 // A Type is a kind of engine.
 type Type struct {
 	Name string // "kv"
-	// Aliases are old names, by which it can be mounted, too. A mount shows the name
-	// that it was mounted by.
+	// Aliases are former names that it can also be mounted by. A mount shows the name that it was
+	// mounted by.
 	Aliases []string
-	// Single: mounted once, by core, and not by users (cubbyhole).
+	// Single: only core mounts it, once (cubbyhole).
 	Single bool
-	// Options judges what the options of a mount are about to become, before anything is
-	// stored: was are those of now, none for a new mount. Where they change, the engine is opened
-	// again, and requests go to the new one at once. nil: the engine reads no options.
+	// Options checks the new options of a mount before they are stored. was are the current ones,
+	// empty for a new mount. If they change, the engine is reopened, and requests go to the new
+	// one at once. nil: the engine has no options.
 	Options func(was, want map[string]string) (Options, error)
 	// Open starts an engine for one mount. ctx ends when the mount is
 	// disabled or the server is sealed. It must not do work that grows with
@@ -48,19 +48,19 @@ type Type struct {
 	Open func(ctx context.Context, m *Mount) (Engine, error)
 }
 
-// Options are what an engine makes of the options that a mount is to have.
+// Options are the result of checking the options of a mount.
 type Options struct {
-	// Stored is all of them, as they are kept and shown. An engine adds none that nobody wrote,
-	// because clients that compare what they wrote with what they read would never settle.
+	// Stored are the options to store and show. An engine adds none, because clients that compare
+	// what they wrote with what they read would see a difference forever.
 	Stored   map[string]string
 	Warnings []string
-	// Along joins the commit that stores them: operations on the engine's own keys, relative to its
-	// store. An engine that was opened with the options of before – requests are under way, and
-	// another server learns of the change later – can assert them in its own commits.
+	// Along are operations for the same commit, on keys relative to the engine's store. Engines
+	// that are still open with the previous options, for running requests or on other servers, can
+	// assert these keys in their commits.
 	Along []storage.Op
 }
 
-// A Mount is all that an engine is given of the world.
+// A Mount contains everything that core provides to an engine.
 type Mount struct {
 	UUID     string
 	Accessor string
@@ -68,11 +68,11 @@ type Mount struct {
 	Store    *barrier.View // encrypted, rooted at mount/<uuid>/
 	Log      *slog.Logger
 	Host     Host
-	// Settings returns what tuning or moving may change, as it is now.
+	// Settings returns the current settings, which tuning and moving change.
 	Settings func() Settings
 }
 
-// Rotations is what the [rotate.Manager] of the mount is given of the world.
+// Rotations returns the configuration of the mount's [rotate.Manager].
 func (m *Mount) Rotations() rotate.Config {
 	h := m.Host
 	return rotate.Config{
@@ -93,8 +93,7 @@ type Settings struct {
 	MaxTTL     time.Duration
 }
 
-// A Host is what core lends to every engine. Its functions are safe for
-// concurrent use.
+// A Host contains the services of core for an engine. Its functions are safe for concurrent use.
 type Host struct {
 	Installation string // the id in every generated name and marker
 
@@ -110,59 +109,60 @@ type Host struct {
 	// same commit as what it tells. No detail may be secret.
 	Event func(kind string, details ...Detail) storage.Op
 
-	// Guard returns the assertion that a token, by its id, is as it is stored now; it
-	// is Denied where it has ended. What is kept for a token is committed with it, lest
-	// it outlive the token.
+	// Guard returns the assertion that a token, by its ID, is unchanged; the error is Denied if
+	// the token has ended. Data that belongs to a token is committed with it, so that it cannot
+	// outlive the token.
 	Guard func(ctx context.Context, tokenID string) ([]storage.Op, error)
 
-	// Dial is the one way out. It refuses loopback, link-local and metadata
-	// addresses unless the operator allows them.
+	// Dial makes all outgoing connections. It refuses loopback, link-local and metadata addresses
+	// unless the operator allows them.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// Files reads the files of this machine that a client may name: those in the folders
-	// that the operator has listed. Engines read no others.
+	// Files reads files of this machine that a client names, in the folders that the operator has
+	// listed. Engines must not read others.
 	Files hostfile.Folders
 
-	// ClockHeld says that the clock is not trusted; work is held while it is not.
+	// ClockHeld reports that the clock has jumped; engines must not start due work while it has.
 	ClockHeld func() bool
 
-	// Password generates one by the named password policy, "" being the default.
+	// Password generates a password by the named policy; "" is the default.
 	Password func(ctx context.Context, policy string) (secret.Value, error)
 
-	// LeaseCount tells how many leases of this mount name the target, up to
-	// the given limit: a connection lives as a tombstone until the last ends.
+	// LeaseCount counts the leases of a target, up to limit, because a connection stays as a
+	// tombstone until the last one ends.
 	LeaseCount func(ctx context.Context, target string, limit int) (int, error)
 
-	// Reserve returns the operations by which a record of the mount becomes the only one, of all mounts, that publishes to some
-	// places. They are committed with the record as absolute operations. A place that another record has is a Conflict.
+	// Reserve returns the operations by which a record of the mount becomes the only one, of all
+	// mounts, that publishes to some places. They are committed with the record as absolute
+	// operations. A place that another record has is a Conflict.
 	Reserve func(ctx context.Context, r Reservation) ([]storage.Op, error)
-	// MayPublish is Denied where the named policies, those of the caller who configures what will publish to a KV path, do not
-	// allow to write it. It is asked before anything is stored or told about the path: else a caller who may only configure could
-	// reserve a path that is not theirs.
+	// MayPublish is Denied where the named policies, those of the caller who configures what will
+	// publish to a KV path, do not allow to write it. It is asked before anything is stored or
+	// told about the path: else a caller who may only configure could reserve a path that is not
+	// theirs.
 	MayPublish func(ctx context.Context, policies []string, path string) error
 	// Publish writes fields to a KV path as the principal did configure it.
 	Publish func(ctx context.Context, p Publication) (version int, err error)
-	// Published reads back the system part of what is published at a path.
+	// Published reads the metadata of the publication at a path.
 	Published func(ctx context.Context, p Publication) (*Published, error)
-	// Versions are all that a path has held and that is still there, the newest first.
+	// Versions returns the existing versions at a path, newest first.
 	Versions func(ctx context.Context, path string) ([]Published, error)
-	// Overwrite tells those that publish to a path of a client's write before it is stored, and
-	// lets them judge it. commit stores the write with their operations on absolute keys; it is
-	// called once at most, and its error is returned as it is. An error of theirs refuses the
-	// write.
+	// Overwrite lets the publishers of a path check a client's write before it is stored. commit
+	// stores the write with their operations, on absolute keys; it is called at most once, and its
+	// error is returned unchanged. An error of a publisher refuses the write.
 	Overwrite func(ctx context.Context, o Overwrite, commit func(along []storage.Op) error) error
-	// Rotating are where all records of the server stand, whichever engine rotates them, as far as a holder of these policies may read
-	// each of them.
+	// Rotating yields the rotation status of every record, of all engines, that the policies allow
+	// to read.
 	Rotating func(ctx context.Context, policies []string) iter.Seq2[Rotating, error]
-	// Audited runs an automatic action of the engine's between the two lines
-	// of its audit entry, fail closed: without the first line act is not called.
+	// Audited runs an action of the engine between the two lines of its audit entry. If the first
+	// line cannot be written, it does not call act; see [Automatic.Takes] for the exception.
 	Audited func(ctx context.Context, a Automatic, act func(ctx context.Context) error) error
 }
 
 // A Detail is a named text of an event.
 type Detail struct{ Name, Value string }
 
-// Details are those of a map, by name.
+// Details returns the details in a map, sorted by name.
 func Details(all map[string]string) []Detail {
 	out := make([]Detail, 0, len(all))
 	for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -174,7 +174,7 @@ func Details(all map[string]string) []Detail {
 // A Publication is one write of a rotated credential to a KV v2 path, made
 // once however often it is asked for.
 type Publication struct {
-	Turn     string // idempotency: the same turn is written once
+	Turn     string // ID of the rotation, which is written only once
 	Key      string // the rotation key's name
 	Path     string // full path of the secret: "static/stripe/production"
 	Policies []string
@@ -190,50 +190,51 @@ type Publication struct {
 	Along []storage.Op
 }
 
-// A Place is one field of a secret to which something is published.
+// A Place is a field of a secret that a record publishes to.
 type Place struct{ Path, Field string }
 
 // A Reservation says which places a record publishes to.
 type Reservation struct {
 	Record    string // its key in the mount's store; places count as long as it is there
-	Name      string // for people: "keys/stripe"
+	Name      string // shown to users: "keys/stripe"
 	Had, Want []Place
 }
 
-// Published is what a KV path holds of a rotation.
+// Published describes a publication at a KV path.
 type Published struct {
 	Version int
 	At      time.Time // when it was written
 	Turn    string
 	Key     string // with Turn: the rotation key's name
-	Deleted bool   // nobody reads it, but it can be undeleted
+	Deleted bool   // cannot be read, but can be undeleted
 	Fields  map[string]secret.Value
 }
 
-// An Overwrite is a client's write of a secret that changes what consumers read of published credentials.
+// An Overwrite is a client's write that changes published credentials.
 type Overwrite struct {
 	Path    string                  // full path of the secret
-	Version int                     // the newest version, once it is written
-	Changed []string                // fields that are published, or may be, and that change
-	Fields  map[string]secret.Value // all that consumers will read as text
-	Empties bool                    // consumers will read nothing, because it is deleted
+	Version int                     // the newest version, after the write
+	Changed []string                // changed fields that are published, or may be
+	Fields  map[string]secret.Value // text fields that consumers will read
+	Empties bool                    // consumers will read nothing, because the secret is deleted
 	Remedy  string                  // with Empties: the command by which they read something again; "": there is none
 	By      string                  // display name of the client
 	Of      []string                // its policies
 	Shown   bool                    // they allow to read the record that is told, so that answers may name it
 	Force   bool                    // a value that cannot be right is written nevertheless
-	// Custom is called before the write is stored, with what its judgement knows of it; values replace those of the secret's custom metadata.
+	// Custom is called before the write is stored, with what its judgement knows of it; values
+	// replace those of the secret's custom metadata.
 	Custom func(values map[string]string)
 	Warn   func(format string, args ...any)
 }
 
-// Automatic names what the server does by itself, for the audit log.
+// An Automatic describes an action of the server itself, for the audit log.
 type Automatic struct {
 	Operation string // "rotate", "renew"
 	Path      string // full path it concerns: "rotation/keys/stripe"
 	Detail    map[string]string
-	// Takes: the action only takes access away. It goes on while no audit
-	// device writes, and its lines are owed.
+	// Takes: the action only revokes access. It is done even if no audit device works, and its
+	// lines are written later.
 	Takes bool
 }
 
@@ -244,25 +245,23 @@ type Engine interface {
 	Close() error
 }
 
-// An Undo is one lease, or one reservation that never became a lease, whose
-// effect is to be taken back.
+// An Undo is one lease, or one reservation that never became a lease, to be undone.
 type Undo struct {
 	LeaseID string
-	Attempt string // the id that create was given
+	Attempt string // ID of the create attempt
 	Kind    string
 	Target  string
 	Data    json.RawMessage // Plan.Undo
-	// Granted: create is known to have succeeded. If not, a late effect may still come
-	// until Late.
+	// Granted: create has succeeded. If not, it may still take effect until Late.
 	Granted bool
 	Late    time.Time
 	Force   bool
 }
 
-// Undone is what an undo has to tell.
+// Undone is the result of an undo.
 type Undone struct {
-	// Again asks to be called again at this time, because a late create may
-	// still come; zero: the object is gone for good.
+	// Again is when to call Undo again, because a late create may still take effect; zero: the
+	// object is gone for good.
 	Again time.Time
 	// Note is shown by the lease's lookup and in the log: what was unusual.
 	Note string
@@ -271,9 +270,9 @@ type Undone struct {
 // errLeaseOnly marks errors of Undo that concern one lease.
 var errLeaseOnly = errors.New("of this lease alone")
 
-// LeaseOnly says of an error of Undo that its cause is this lease's own: the target
-// answers, or was never asked. The lease is tried again later by itself; an error without
-// the mark is the target's, and pauses all that is to be undone there.
+// LeaseOnly marks an error of Undo that concerns only this lease, because the target answers or
+// was not called. Only this lease is retried later. An error without the mark concerns the target,
+// and pauses all undos of the target.
 func LeaseOnly(err error) error {
 	if err == nil {
 		return nil
@@ -294,29 +293,28 @@ func (leaseOnly) Is(target error) bool { return target == errLeaseOnly }
 
 // An Undoer is an engine with leases.
 type Undoer interface {
-	// Undo takes back what a lease created. It succeeds where there is
-	// nothing. An error is retried for days with slow back-off; whether others of
-	// the same target wait meanwhile, [LeaseOnly] decides.
+	// Undo revokes what a lease created. It succeeds if that does not exist. An error is retried
+	// with back-off; [LeaseOnly] decides whether other leases of the target wait meanwhile.
 	Undo(ctx context.Context, u Undo) (Undone, error)
-	// Renew makes what the lease created live until expires. It is called before the
-	// new time is committed and may be called again.
+	// Renew makes what the lease created valid until expires. It is called before the new time is
+	// committed, and must be repeatable.
 	Renew(ctx context.Context, u Undo, expires time.Time) error
-	// Bounds returns the TTL bounds that the role of a lease has now; zero
-	// durations where it has none.
+	// Bounds returns the current TTL limits of the lease's role; zero: none.
 	Bounds(ctx context.Context, u Undo) (ttl, max time.Duration, err error)
 }
 
-// A Worker is an engine with due work of its own.
+// A Worker is an engine that schedules work.
 type Worker interface {
-	// Work does what fell due. On success it has moved or dropped the item in
-	// a commit of its own; the same item may be given again, never two at once.
+	// Work does the work of a due item. On success, it has moved or removed the item in its own
+	// commit. It may be called again for the same item, but never twice at the same time.
 	Work(ctx context.Context, kind, id string) error
 }
 
-// A Keeper is an engine that may have something under way outside that nobody would end once its mount is gone.
+// A Keeper is an engine that may have unfinished work outside, which nothing would finish without
+// its mount.
 type Keeper interface {
-	// Unfinished returns an error that names it and says what to do first; nil if nothing is
-	// under way. It is asked before a mount is disabled, unless that is forced.
+	// Unfinished returns an error that names the unfinished work and says what to do; nil: there
+	// is none. It is called before a mount is disabled, unless that is forced.
 	Unfinished(ctx context.Context) error
 }
 
@@ -328,12 +326,13 @@ type Rotator interface {
 
 // A Publisher is an engine whose records publish to KV paths.
 type Publisher interface {
-	// Overwritten judges a client's write to places that a record has reserved, by its key in the mount's store, and
-	// calls commit, as [Host.Overwrite] says. It waits seconds for a provider, not minutes.
+	// Overwritten checks a client's write to the places of a record, given by its key in the
+	// mount's store, and calls commit; see [Host.Overwrite]. It waits seconds for a provider, not
+	// minutes.
 	Overwritten(ctx context.Context, record string, o Overwrite, commit func(along []storage.Op) error) error
 }
 
-// Rotating is where one record stands, a Tally where all of a mount do.
+// Rotating is the rotation status of one record, a Tally that of all records of a mount.
 type (
 	Rotating = rotate.Status
 	Tally    = rotate.Tally
@@ -343,12 +342,12 @@ type (
 type Versioned interface {
 	Publish(ctx context.Context, rest string, p Publication) (version int, err error)
 	Published(ctx context.Context, rest string) (*Published, error)
-	// Versions are all that a path has held and that is still there, the newest first.
+	// Versions returns the existing versions at a path, newest first.
 	Versions(ctx context.Context, rest string) ([]Published, error)
-	// Mark returns operations on absolute keys that note which fields of a path a record holds
-	// from now on, and which it gives up. They join the record's commit. A client's write that
-	// changes a field so marked calls [Host.Overwrite].
-	Mark(ctx context.Context, rest string, hold, giveUp []string) ([]storage.Op, error)
+	// Mark returns operations on absolute keys, for the record's commit, that note which fields of
+	// a path a record publishes from now on, and which it no longer does. A client's write that
+	// changes a published field calls [Host.Overwrite].
+	Mark(ctx context.Context, rest string, published, released []string) ([]storage.Op, error)
 }
 
 // Hints ride on the answers to reads of a managed path; unmodified agents
@@ -358,5 +357,5 @@ type Hints struct {
 	TTL            time.Duration `json:"ttl"`
 }
 
-// Raw is JSON of a user's, kept as bytes.
+// Raw is a user's JSON, kept as bytes.
 type Raw = wire.Raw

@@ -9,7 +9,7 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// amounts are what a text says to an engine that reads it as a number, and to one that reads it as a duration.
+// amounts are the number and the duration that engines may read a text as.
 type amounts struct {
 	digits     string // of a whole number that is written out, without zeros before it
 	number     float64
@@ -20,7 +20,7 @@ type amounts struct {
 	empty      bool // an engine takes an empty text for 0
 }
 
-// amountsOf reads a text. nil: it is no amount.
+// amountsOf parses a text; nil: it is not an amount.
 func amountsOf(text string) *amounts {
 	text = strings.TrimSpace(text)
 	a := amounts{empty: text == ""}
@@ -56,12 +56,13 @@ func laxDuration(text string) (time.Duration, error) {
 	return -1, err
 }
 
-// zero reports whether an engine takes it for 0.
+// zero reports whether engines read it as 0.
 func (a *amounts) zero() bool {
 	return a != nil && (a.isNumber && a.number == 0 || a.isDuration && a.duration == 0 && !a.lax)
 }
 
-// exactly reports whether a field of a kind gets the same amount from both. It is false for kinds that are no amount.
+// exactly reports whether a field of a kind gets the same amount from both. It is false for other
+// kinds.
 func (a *amounts) exactly(b *amounts, kind wire.Kind) bool {
 	switch {
 	case a == nil || b == nil:
@@ -76,14 +77,15 @@ func (a *amounts) exactly(b *amounts, kind wire.Kind) bool {
 	return a.isNumber && b.isNumber && a.number == b.number && math.Abs(a.number) < 1<<53
 }
 
-// perhaps reports whether a field of a kind, which may be unknown, can get the same amount from both.
+// perhaps reports whether a field of a possibly unknown kind may get the same amount from both.
 func (a *amounts) perhaps(b *amounts, kind wire.Kind) bool {
 	switch {
 	case a == nil || b == nil, kind == wire.KindText && (a.empty || b.empty):
 		return false
 	case kind == wire.KindDuration:
 		return a.isDuration && b.isDuration && a.duration == b.duration
-	case kind != wire.KindNumber && a.digits != "" && b.digits != "": // a float has fewer digits than texts that differ in one
+	case kind != wire.KindNumber && a.digits != "" && b.digits != "":
+		// a float has fewer digits than texts that differ in one
 		return a.digits == b.digits
 	case a.isNumber && b.isNumber && a.number == b.number:
 		return true

@@ -10,7 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// FuzzPolicyCost: reading a policy, compiling it, and deciding by it cost a bounded number of steps for each byte.
+// FuzzPolicyCost: reading a policy, compiling it, and deciding by it cost a bounded number of
+// steps for each byte.
 func FuzzPolicyCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: maxText, Steps: 1000, Parse: func(text string) error {
 		p, err := Parse("x", text)
@@ -21,15 +22,26 @@ func FuzzPolicyCost(f *testing.F) {
 	}},
 		costtest.Shape{Unit: "path \"secret/§\" { capabilities = [\"read\"] }\n"},
 		costtest.Shape{Unit: "path \"+/§/+/*\" { capabilities = [\"read\", \"update\"] }\n"},
-		costtest.Shape{Head: "path \"secret/data/app/x\" {\ncapabilities = [\"update\"]\nallowed_parameters = {\n", Unit: "\"p§\" = [\"a\"]\n", Tail: "}\n}\n"},
-		costtest.Shape{Head: "path \"secret/data/app/x\" {\ncapabilities = [\"update\"]\nallowed_parameters = {\n\"a\" = [", Unit: "\"v§\",", Tail: "]\n}\n}\n"},
-		costtest.Shape{Head: "path \"secret/data/app/x\" {\ncapabilities = [\"update\"]\nrequired_parameters = [", Unit: "\"v§\",", Tail: "]\n}\n"},
+		costtest.Shape{
+			Head: "path \"secret/data/app/x\" {\ncapabilities = [\"update\"]\nallowed_parameters = {\n",
+			Unit: "\"p§\" = [\"a\"]\n", Tail: "}\n}\n",
+		},
+		costtest.Shape{
+			Head: "path \"secret/data/app/x\" {\ncapabilities = [\"update\"]\nallowed_parameters = {\n\"a\" = [",
+			Unit: "\"v§\",", Tail: "]\n}\n}\n",
+		},
+		costtest.Shape{
+			Head: "path \"secret/data/app/x\" {\ncapabilities = [\"update\"]\nrequired_parameters = [",
+			Unit: "\"v§\",", Tail: "]\n}\n",
+		},
 		costtest.Shape{Head: `{"path": {`, Unit: `"a§": {"capabilities": ["read"]},`, Tail: `"z": {}}}`},
-		costtest.Shape{Unit: "x§ = 1\n"}, costtest.Shape{Head: "a = \"", Unit: "${", Tail: "\""}, costtest.Shape{Head: "a = <<A\n", Unit: "a\n", Tail: "A\n"},
+		costtest.Shape{Unit: "x§ = 1\n"}, costtest.Shape{Head: "a = \"", Unit: "${", Tail: "\""},
+		costtest.Shape{Head: "a = <<A\n", Unit: "a\n", Tail: "A\n"},
 		costtest.Shape{Unit: "/*"}, costtest.Shape{Head: "path \"", Unit: "a/", Tail: "b\" {}"})
 }
 
-// FuzzDecideCost: judging a request's parameters costs a bounded number of steps for each of its bytes, however many values a policy names.
+// FuzzDecideCost: judging a request's parameters costs a bounded number of steps for each of its
+// bytes, however many values a policy names.
 func FuzzDecideCost(f *testing.F) {
 	var values strings.Builder
 	for i := range 5000 {
@@ -37,7 +49,8 @@ func FuzzDecideCost(f *testing.F) {
 	}
 	var sets []*Set
 	for _, kind := range []string{"allowed_parameters", "denied_parameters"} {
-		p, err := Parse("x", "path \"a\" {\n capabilities = [\"update\"]\n "+kind+" = { \"p\" = ["+values.String()+"\"z\"] }\n}")
+		p, err := Parse("x",
+			"path \"a\" {\n capabilities = [\"update\"]\n "+kind+" = { \"p\" = ["+values.String()+"\"z\"] }\n}")
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -52,8 +65,11 @@ func FuzzDecideCost(f *testing.F) {
 			s.Decide(Query{Path: "a", Op: Update, Body: []byte(text)})
 		}
 		return nil
-	}}, costtest.Shape{Head: `{"p":"`, Unit: "a,", Tail: `"}`}, costtest.Shape{Head: `{"p":[`, Unit: `"a",`, Tail: `"b"]}`}, costtest.Shape{Head: `{"p":"`, Unit: "a", Tail: `"}`},
-		costtest.Shape{Head: `{"p":"`, Unit: "1,", Tail: `"}`}, costtest.Shape{Head: `{"p":"`, Unit: "1", Tail: `"}`}, costtest.Shape{Head: `{"p":`, Unit: "1", Tail: `}`},
+	}}, costtest.Shape{Head: `{"p":"`, Unit: "a,", Tail: `"}`}, costtest.Shape{
+		Head: `{"p":[`, Unit: `"a",`, Tail: `"b"]}`,
+	}, costtest.Shape{Head: `{"p":"`, Unit: "a", Tail: `"}`},
+		costtest.Shape{Head: `{"p":"`, Unit: "1,", Tail: `"}`}, costtest.Shape{Head: `{"p":"`, Unit: "1", Tail: `"}`},
+		costtest.Shape{Head: `{"p":`, Unit: "1", Tail: `}`},
 		costtest.Shape{Head: `{`, Unit: `"p§":"a,b",`, Tail: `"p":"a"}`})
 }
 
@@ -69,7 +85,8 @@ func TestCostlyValues(t *testing.T) {
 	}
 }
 
-// TestBoundsOfWork: what may be compared and searched for one request is exactly as much as is documented.
+// TestBoundsOfWork: what may be compared and searched for one request is exactly as much as is
+// documented.
 func TestBoundsOfWork(t *testing.T) {
 	values := func(n int) []value {
 		all := make([]value, n)
@@ -92,8 +109,10 @@ func TestBoundsOfWork(t *testing.T) {
 		"more parts of a list": {value{isList: true, list: list}, maxCompared/kilo + 1, false},
 		"bytes of a text":      {value{text: long}, maxSearched / mega, true},
 		"more bytes of a text": {value{text: long}, maxSearched/mega + 1, false},
-		"bytes of a list":      {value{isList: true, list: []string{long[mega/2:], long[mega/2:]}}, maxSearched / mega, true},
-		"more bytes of a list": {value{isList: true, list: []string{long[mega/2:], long[mega/2:]}}, maxSearched/mega + 1, false},
+		"bytes of a list": {value{isList: true, list: []string{long[mega/2:], long[mega/2:]}}, maxSearched / mega,
+			true},
+		"more bytes of a list": {value{isList: true, list: []string{long[mega/2:], long[mega/2:]}},
+			maxSearched/mega + 1, false},
 	} {
 		left := newWork()
 		if got := left.affords(tt.v, values(tt.n)); got != tt.want {
@@ -105,7 +124,8 @@ func TestBoundsOfWork(t *testing.T) {
 	}
 }
 
-// What may be compared is bounded for a request, not for each of its parameters: a body of 5 MB, with 250 of them, took ten seconds.
+// What may be compared is bounded for a request, not for each of its parameters: a body of 5 MB,
+// with 250 of them, took ten seconds.
 func TestDecideCostAddsUp(t *testing.T) {
 	const fields = 60
 	var rules, body strings.Builder
@@ -119,9 +139,12 @@ func TestDecideCostAddsUp(t *testing.T) {
 	}
 	all := strings.Split(strings.TrimSuffix(body.String(), ",\""), ",\"")
 	for n, want := range map[int]bool{1: true, 5: true, fields: false} {
-		got := Compile([]*Policy{p}).Decide(Query{Path: "a", Op: Update, Body: []byte("{" + strings.TrimSuffix(strings.Join(all[:n], ",\""), ",") + "}")})
+		got := Compile([]*Policy{p}).Decide(Query{
+			Path: "a", Op: Update, Body: []byte("{" + strings.TrimSuffix(strings.Join(all[:n], ",\""), ",") + "}"),
+		})
 		if got.Allowed != want {
-			t.Errorf("%d parameters of 2000 parts, each compared with 100 values: allowed %v (%s), want %v", n, got.Allowed, got.Why, want)
+			t.Errorf("%d parameters of 2000 parts, each compared with 100 values: allowed %v (%s), want %v", n,
+				got.Allowed, got.Why, want)
 		}
 	}
 }

@@ -16,7 +16,8 @@ func Format(text []byte) ([]byte, error) {
 	}
 	out, err := printer.Format(text)
 	if err != nil {
-		return nil, fault.New("policy.Format", fault.Invalid, "field \"policy\": only HCL can be formatted, and this is JSON; write it as HCL")
+		return nil, fault.New("policy.Format", fault.Invalid,
+			"field \"policy\": only HCL can be formatted, and this is JSON; write it as HCL")
 	}
 	return append(bytes.TrimRight(out, "\n"), '\n'), nil
 }

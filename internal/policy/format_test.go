@@ -19,7 +19,9 @@ path "a" {
 			t.Errorf("Format(%q) = %q, %v, want %q", text, got, err, want)
 		}
 	}
-	for _, text := range []string{`path "a" {`, `path "a" { capabilities = ["fly"] }`, `{"path": {"a": {"policy": "read"}}}`} {
+	for _, text := range []string{
+		`path "a" {`, `path "a" { capabilities = ["fly"] }`, `{"path": {"a": {"policy": "read"}}}`,
+	} {
 		if got, err := policy.Format([]byte(text)); !fault.Is(err, fault.Invalid) || fault.Message(err) == "" {
 			t.Errorf("Format(%q) = %q, %v, want an error with words", text, got, err)
 		}

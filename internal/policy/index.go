@@ -26,7 +26,7 @@ type pattern struct {
 	bare     string // folded, without the last slash: by which equals are told
 }
 
-// newIndex merges the rules of each path and sorts what they come to.
+// newIndex merges the rules of each path, and sorts the results.
 func newIndex(rules []rule) index {
 	merged := map[string]*rule{}
 	for _, r := range rules {
@@ -80,8 +80,8 @@ func newPattern(r *rule) *pattern {
 	return p
 }
 
-// compare is positive where a is more specific than b, and 0 for paths that
-// differ in case or in the last slash only.
+// compare is positive if a is more specific than b, and 0 for paths that differ only in case or in
+// the last slash.
 func compare(a, b *pattern) int {
 	if c := cmp.Compare(a.wild, b.wild); c != 0 {
 		return c
@@ -92,7 +92,8 @@ func compare(a, b *pattern) int {
 		}
 		return -1
 	}
-	return cmp.Or(cmp.Compare(b.pluses, a.pluses), cmp.Compare(len(a.bare), len(b.bare)), strings.Compare(a.bare, b.bare))
+	return cmp.Or(cmp.Compare(b.pluses, a.pluses), cmp.Compare(len(a.bare), len(b.bare)),
+		strings.Compare(a.bare, b.bare))
 }
 
 func (p *pattern) match(path string) bool {
@@ -142,8 +143,8 @@ func firstMatch(list []*pattern, path string) *pattern {
 	return nil
 }
 
-// listing returns the pattern that decides for a listing of path, or nil: the
-// more specific one of those with and without the last slash.
+// listing returns the pattern that decides about a list of path, or nil: the more specific one of
+// those with and without the last slash.
 func (x *index) listing(path string) *pattern {
 	bare := strings.TrimSuffix(path, "/")
 	if bare == "" {

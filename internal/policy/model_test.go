@@ -141,7 +141,8 @@ func TestDecideAgreesWithModel(t *testing.T) {
 				t.Fatalf("Decide(%s %q) = %+v, want %v, under\n%s", op, q, got, want, strings.Join(texts, "--\n"))
 			}
 			if shown := slices.Contains(s.Capabilities(q), op); shown != want {
-				t.Fatalf("Capabilities(%q) = %v, and %s is allowed: %v, under\n%s", q, s.Capabilities(q), op, want, strings.Join(texts, "--\n"))
+				t.Fatalf("Capabilities(%q) = %v, and %s is allowed: %v, under\n%s", q, s.Capabilities(q), op, want,
+					strings.Join(texts, "--\n"))
 			}
 			if got.Allowed {
 				allowed++
@@ -167,7 +168,9 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		b := set(t, lines...)
 		for range 10 {
 			q, op := w.query()
-			x, y := a.Decide(policy.Query{Path: q, Op: modelOps[op]}), b.Decide(policy.Query{Path: q, Op: modelOps[op]})
+			x, y := a.Decide(policy.Query{Path: q, Op: modelOps[op]}), b.Decide(policy.Query{
+				Path: q, Op: modelOps[op],
+			})
 			if x.Allowed != y.Allowed {
 				t.Fatalf("%s %q: %+v in one policy, %+v in several, of\n%s", op, q, x, y, strings.Join(lines, "--\n"))
 			}

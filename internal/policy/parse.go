@@ -13,7 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// maxProblems is how many problems of one text are told at once.
+// maxProblems is how many problems of one text are reported.
 const maxProblems = 20
 
 // shorthands of the old form policy = "read".
@@ -22,8 +22,7 @@ var shorthands = map[string]Operation{
 	"sudo": Create | Read | Update | Patch | Delete | List | sudo,
 }
 
-// Parse reads a policy's text, HCL or JSON. Errors name the line. What it does
-// not know is an error, never ignored.
+// Parse parses a policy's text, HCL or JSON. Errors name the line. Unknown items are errors.
 func Parse(name, text string) (*Policy, error) {
 	const op = "policy.Parse"
 	list, err := ReadText(op, text, maxText)
@@ -43,7 +42,7 @@ func Parse(name, text string) (*Policy, error) {
 	return r.policy, nil
 }
 
-// reader collects a policy and what is wrong with its text.
+// reader collects a policy, and the problems of its text.
 type reader struct {
 	policy   *Policy
 	problems []string
@@ -70,7 +69,9 @@ func (r *reader) item(item *ast.ObjectItem) {
 			r.bad(line, "name must be a text")
 		}
 	case k != "path":
-		r.bad(line, "unknown key %.100q; a policy has path blocks, such as path \"secret/data/app\" { capabilities = [\"read\"] }", k)
+		r.bad(line,
+			"unknown key %.100q; a policy has path blocks, such as path \"secret/data/app\" { capabilities = [\"read\"] }",
+			k)
 	case len(item.Keys) == 2:
 		r.path(key(item, 1), item)
 	case len(item.Keys) > 2:
@@ -128,7 +129,7 @@ func (b *block) bad(line int, format string, args ...any) {
 	b.reader.bad(line, "path %.200q: %s", b.shown, fmt.Sprintf(format, args...))
 }
 
-// checkPath refuses what no canonical path of a request can match.
+// checkPath refuses a path that no canonical path of a request can match.
 func (b *block) checkPath() {
 	path := b.rule.path
 	if path == "" {
@@ -151,7 +152,8 @@ func (b *block) checkPath() {
 		case strings.Contains(seg, "+") && seg != "+":
 			b.bad(b.line, "a + stands for one whole segment, not for a part of %q", seg)
 		case seg == "+" && i == len(segs)-1 && strings.HasSuffix(path, "*"):
-			b.bad(b.line, "+* at the end is refused, for it reads as one segment and matches many; end with + for one segment, or with * for everything below")
+			b.bad(b.line,
+				"+* at the end is refused, for it reads as one segment and matches many; end with + for one segment, or with * for everything below")
 		case seg == "" && i < len(segs)-1:
 			b.bad(b.line, "it has an empty segment (two slashes in a row), which no request has")
 		case (seg == "." || seg == "..") && (i < len(segs)-1 || !strings.HasSuffix(path, "*")):
@@ -196,10 +198,13 @@ func (b *block) attribute(item *ast.ObjectItem) {
 		b.rule.minWrap = b.duration(item)
 	case "max_wrapping_ttl":
 		b.rule.maxWrap = b.duration(item)
-	case "comment", "expiration", "list_scan_response_keys_filter_path", "subscribe_event_types", "control_group", "mfa_methods":
+	case "comment", "expiration", "list_scan_response_keys_filter_path", "subscribe_event_types", "control_group",
+		"mfa_methods":
 		b.bad(line, "%s is not built; take it out", name)
 	default:
-		b.bad(line, "unknown key %.100q; there are capabilities, policy, allowed_parameters, denied_parameters, required_parameters, min_wrapping_ttl and max_wrapping_ttl", name)
+		b.bad(line,
+			"unknown key %.100q; there are capabilities, policy, allowed_parameters, denied_parameters, required_parameters, min_wrapping_ttl and max_wrapping_ttl",
+			name)
 	}
 }
 
@@ -216,13 +221,14 @@ func (b *block) capabilities(line int, names []string) {
 	for _, n := range names {
 		c := capability(n)
 		if c == 0 {
-			b.bad(line, "unknown capability %.100q; there are create, read, update, patch, delete, list, sudo and deny", n)
+			b.bad(line,
+				"unknown capability %.100q; there are create, read, update, patch, delete, list, sudo and deny", n)
 		}
 		b.rule.caps |= c
 	}
 }
 
-// parameters reads a block of lists. One that is empty restricts nothing.
+// parameters reads a block of lists. An empty one restricts nothing.
 func (b *block) parameters(item *ast.ObjectItem) map[string][]value {
 	name, line := key(item, 0), item.Pos().Line
 	raw := map[string]any{}

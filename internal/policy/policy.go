@@ -1,6 +1,5 @@
-// Package policy decides what the holder of policies may do. It is pure: text
-// in, decisions out, no store and no clock. What it returns is immutable and safe for
-// concurrent use.
+// Package policy evaluates policies. It is pure: text in, decisions out, no store and no clock.
+// Its results are immutable and safe for concurrent use.
 //
 // A policy's rules each name a path and what is allowed there. Of all rules
 // that match a request's path exactly one decides, the most specific; rules of
@@ -10,7 +9,7 @@
 // comes later wins, then the one without a "*" at its end, then the one with fewer "+",
 // then the longer, then the greater. "+" stands for one segment that is not empty.
 //
-// Where that could be read in two ways, the stricter holds:
+// If that is ambiguous, the stricter meaning is used:
 //
 //   - A deny also matches paths that differ in case only. It counts as
 //     specific as it is written; the same path in another case is the same path.
@@ -85,17 +84,20 @@ func RootPolicy() *Policy { return &Policy{Name: Root, root: true} }
 // maxName is the longest name of a policy in bytes.
 const maxName = 128
 
-// Name returns the one form of a policy's name, in which names are stored, judged and
-// compared: in lower case, without spaces around. A name has ASCII letters, digits, spaces
-// and . _ : @ - /, so that none can be taken for a list of names or, by whoever cleans a path,
-// for another name. The caller decides what may be done with [Root].
+// Name returns the canonical form of a policy's name, in which names are stored, judged and
+// compared: in lower case, without surrounding spaces. A name has ASCII letters, digits, spaces
+// and . _ : @ - /, so that it cannot be mistaken for a list of names or, after a path is cleaned,
+// for another name. The caller decides what is allowed with [Root].
 func Name(s string) (string, error) {
 	name := canonicalSpelling(s)
 	bad := func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune("._:@-/ ", r))
 	}
 	if len(name) > maxName || strings.ContainsFunc(name, bad) || hasEmptySegment(name) {
-		return "", fault.New("policy.Name", fault.Invalid, "the policy name %.40q must have 1 to %d ASCII letters, digits, spaces or . _ : @ - /, with something between slashes", s, maxName)
+		return "", fault.New("policy.Name", fault.Invalid,
+			"the policy name %.40q must have 1 to %d ASCII letters, digits, spaces or . _ : @ - /, with something between slashes",
+			s,
+			maxName)
 	}
 	return name, nil
 }
@@ -110,7 +112,8 @@ func hasEmptySegment(name string) bool {
 	return false
 }
 
-// canonicalSpelling is the form of what may be no name: what else is odd about it is left for Name to refuse.
+// canonicalSpelling is the form of what may be no name: what else is odd about it is left for Name
+// to refuse.
 func canonicalSpelling(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'A' && r <= 'Z' {
@@ -120,20 +123,21 @@ func canonicalSpelling(s string) string {
 	}, strings.Trim(s, " "))
 }
 
-// Canonical refuses a name that is not in its one form, and says which that is.
+// Canonical refuses a name that is not canonical, and says what the canonical form is.
 func Canonical(s string) error {
 	name, err := Name(s)
 	if err == nil && name != s {
-		err = fault.New("policy.Canonical", fault.Invalid, "the policy name %.140q is not in its canonical form; write %q", s, name)
+		err = fault.New("policy.Canonical", fault.Invalid,
+			"the policy name %.140q is not in its canonical form; write %q", s, name)
 	}
 	return err
 }
 
-// A Ref is a policy's name in the body of a request. It is in its one form as soon as the
-// body is decoded, and so is what rules of parameters are asked about.
+// A Ref is a policy's name in the body of a request. Decoding makes it canonical, and parameter
+// rules see the canonical form, too.
 type Ref string
 
-// Canonical is the form, of what may be no name.
+// Canonical returns the canonical form of a text that may not be a valid name.
 func (r Ref) Canonical() string { return canonicalSpelling(string(r)) }
 
 // Refs are the names as texts.

@@ -68,10 +68,14 @@ func TestMatching(t *testing.T) {
 		pattern, query string
 		want           bool
 	}{
-		{"a/b", "a/b", true}, {"a/b", "a/b/c", false}, {"a/b", "a", false}, {"a/*", "a/", true}, {"a/*", "a", false}, {"a/*", "a/b/c", true},
-		{"a*", "abc/d", true}, {"*", "anything/at/all", true}, {"+", "a", true}, {"+", "a/b", false}, {"+/b", "a/b", true}, {"a/+/c", "a/b/c", true},
-		{"a/+/c", "a/b/d", false}, {"a/+/c", "a/c", false}, {"a/+/c", "a/b/c/d", false}, {"a/+/c*", "a/b/cd/e", true}, {"a/+/*", "a/b/c", true},
-		{"a/+/*", "a/b", false}, {"+/+", "a/b", true}, {"a/+", "a/", false}, {"a b", "a b", true}, {"a/.*", "a/.hidden", true}, {"a/..*", "a/..x", true},
+		{"a/b", "a/b", true}, {"a/b", "a/b/c", false}, {"a/b", "a", false}, {"a/*", "a/", true}, {"a/*", "a", false},
+		{"a/*", "a/b/c", true},
+		{"a*", "abc/d", true}, {"*", "anything/at/all", true}, {"+", "a", true}, {"+", "a/b", false},
+		{"+/b", "a/b", true}, {"a/+/c", "a/b/c", true},
+		{"a/+/c", "a/b/d", false}, {"a/+/c", "a/c", false}, {"a/+/c", "a/b/c/d", false}, {"a/+/c*", "a/b/cd/e", true},
+		{"a/+/*", "a/b/c", true},
+		{"a/+/*", "a/b", false}, {"+/+", "a/b", true}, {"a/+", "a/", false}, {"a b", "a b", true},
+		{"a/.*", "a/.hidden", true}, {"a/..*", "a/..x", true},
 	} {
 		s := set(t, path(tt.pattern, "read"))
 		if got := s.Decide(policy.Query{Path: tt.query, Op: policy.Read}).Allowed; got != tt.want {
@@ -139,7 +143,9 @@ func TestCVE202689322Case(t *testing.T) {
 	}
 	// It is as specific as it is written, and neither more nor less.
 	s = set(t, path("secret/*", "read", "delete")+path("secret/Prod/*", "deny")+path("secret/Prod/public", "read"))
-	for query, want := range map[string]bool{"secret/Prod/public": true, "secret/prod/public": false, "secret/prod/x": false, "secret/dev": true} {
+	for query, want := range map[string]bool{
+		"secret/Prod/public": true, "secret/prod/public": false, "secret/prod/x": false, "secret/dev": true,
+	} {
 		if got := s.Decide(policy.Query{Path: query, Op: policy.Read}); got.Allowed != want {
 			t.Errorf("%q: %+v, want %v", query, got, want)
 		}
@@ -150,7 +156,8 @@ func TestCVE202689322Case(t *testing.T) {
 			t.Errorf("the role %q is allowed", role)
 		}
 	}
-	if s := set(t, path("a/K", "read")+path("a/\u212A", "deny")); s.Decide(policy.Query{Path: "a/K", Op: policy.Read}).Allowed {
+	if s := set(t,
+		path("a/K", "read")+path("a/\u212A", "deny")); s.Decide(policy.Query{Path: "a/K", Op: policy.Read}).Allowed {
 		t.Error("the Kelvin sign is no K")
 	}
 	// Allowing is by exact case.
@@ -164,7 +171,8 @@ func TestCVE202689322Case(t *testing.T) {
 // folding case, by spaces or by look-alikes.
 func TestCVE20255999Names(t *testing.T) {
 	for _, bad := range []string{
-		"", " ", "ro\u212Ft", "\u017Fys", "\u212Aind", "a//b", "/a", "a/", "a/ /b", "a/../b", "../x", ".", "..", "a\x00b", "a,b", "a*", "a\tb", "ROO\u0422",
+		"", " ", "ro\u212Ft", "\u017Fys", "\u212Aind", "a//b", "/a", "a/", "a/ /b", "a/../b", "../x", ".", "..",
+		"a\x00b", "a,b", "a*", "a\tb", "ROO\u0422",
 		strings.Repeat("a", 129), "[a", "a`", "a{", "root\n", "\u00a0root",
 	} {
 		if got, err := policy.Name(bad); err == nil {
@@ -172,7 +180,8 @@ func TestCVE20255999Names(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]string{
-		"Root": "root", "ROOT": "root", " root": "root", "root ": "root", "team-A_1.x:y@z": "team-a_1.x:y@z", "Team/PA": "team/pa", "On call": "on call", "a": "a",
+		"Root": "root", "ROOT": "root", " root": "root", "root ": "root", "team-A_1.x:y@z": "team-a_1.x:y@z",
+		"Team/PA": "team/pa", "On call": "on call", "a": "a",
 		"AZaz09": "azaz09", strings.Repeat("a", 128): strings.Repeat("a", 128),
 	} {
 		if got, err := policy.Name(in); err != nil || got != want {
@@ -181,7 +190,8 @@ func TestCVE20255999Names(t *testing.T) {
 		if got := policy.Ref(in).Canonical(); got != want {
 			t.Errorf("Ref(%q) = %q, want %q", in, got, want)
 		}
-		if err := policy.Canonical(in); (err == nil) != (in == want) || err != nil && !strings.Contains(fault.Message(err), strconv.Quote(want)) {
+		if err := policy.Canonical(in); (err == nil) != (in == want) ||
+			err != nil && !strings.Contains(fault.Message(err), strconv.Quote(want)) {
 			t.Errorf("Canonical(%q): %v", in, err)
 		}
 	}
@@ -210,7 +220,10 @@ func TestSudo(t *testing.T) {
 
 func TestDefaultPolicyParses(t *testing.T) {
 	s := set(t, policy.DefaultText)
-	for p, op := range map[string]policy.Operation{"auth/token/lookup-self": policy.Read, "cubbyhole/a/b": policy.Create, "sys/tools/hash/sha2-256": policy.Update} {
+	for p, op := range map[string]policy.Operation{
+		"auth/token/lookup-self": policy.Read, "cubbyhole/a/b": policy.Create,
+		"sys/tools/hash/sha2-256": policy.Update,
+	} {
 		if !s.Decide(policy.Query{Path: p, Op: op}).Allowed {
 			t.Errorf("the default policy does not allow %s", p)
 		}

@@ -31,9 +31,9 @@ func (r rule) clone() *rule {
 	return &r
 }
 
-// absorb adds another rule for the same path: capabilities add up and deny
-// wins; restrictions of parameters add up, too, so that no policy takes away what another
-// demands; of wrapping bounds the lowest holds.
+// absorb merges another rule for the same path: capabilities are united, and deny wins;
+// restrictions of parameters are united, too, so that no policy removes what another requires; the
+// lowest wrapping limits are used.
 func (r *rule) absorb(o rule) {
 	if r.from[len(r.from)-1] != o.from[0] {
 		r.from = append(r.from, o.from...)
@@ -49,7 +49,7 @@ func (r *rule) absorb(o rule) {
 	r.minWrap, r.maxWrap = lowest(r.minWrap, o.minWrap), lowest(r.maxWrap, o.maxWrap)
 }
 
-// absorbParams joins lists of values; an empty list means any value and wins.
+// absorbParams merges lists of values; an empty list means any value, and wins.
 func absorbParams(into *map[string][]value, from map[string][]value) {
 	if *into == nil && from != nil {
 		*into = map[string][]value{}
@@ -81,7 +81,7 @@ func (r *rule) restricts() bool { return r.allowed != nil || r.denied != nil || 
 // wraps reports whether an answer must be wrapped.
 func (r *rule) wraps() bool { return r.minWrap > 0 || r.maxWrap > 0 }
 
-// wrapped says why an answer may not be wrapped for ttl, or "".
+// wrapped returns why an answer must not be wrapped for ttl, or "".
 func (r *rule) wrapped(ttl time.Duration) string {
 	switch {
 	case ttl < r.minWrap:
@@ -92,9 +92,9 @@ func (r *rule) wrapped(ttl time.Duration) string {
 	return ""
 }
 
-// parameters says which of the body's members is not allowed, or "". Every
-// member counts, also where a name comes twice; null gives no required one, for
-// engines take it as if it were not there.
+// parameters returns why a member of the body is not allowed, or "". Every member is checked, even
+// if its name is repeated. A required parameter must not be null, because engines treat null like
+// an absent member.
 func (r *rule) parameters(body []byte, form *wire.Form) string {
 	given, left := map[string]bool{}, newWork()
 	why := ""
@@ -118,8 +118,8 @@ func (r *rule) parameters(body []byte, form *wire.Form) string {
 	return why
 }
 
-// parameter says why a parameter is not allowed, or "". It is denied under any of its
-// names, and under those of what it stands for, too; it is allowed under its own.
+// parameter returns why a parameter is not allowed, or "". It is denied under any of its names,
+// and under those of the parameters whose effect it has; it is allowed only under its own names.
 func (r *rule) parameter(name string, raw []byte, form *wire.Form, left *work) string {
 	if _, all := r.denied["*"]; all {
 		return "all parameters are denied"
@@ -128,7 +128,8 @@ func (r *rule) parameter(name string, raw []byte, form *wire.Form, left *work) s
 	names := form.Names(name)
 	for _, n := range append(names, form.Also(name)...) {
 		values, ok := r.denied[strings.ToLower(n)]
-		if ok && (len(values) == 0 || (nameable || v.isList) && v.deniedUnder(values, name, form, left) || string(raw) == "null" && clearing(values)) {
+		if ok && (len(values) == 0 || (nameable || v.isList) && v.deniedUnder(values, name, form, left) ||
+			string(raw) == "null" && clearing(values)) {
 			return "the parameter " + strconv.Quote(name) + " is denied"
 		}
 	}

@@ -8,8 +8,7 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// A Set is some policies, compiled for deciding. It is immutable and safe for
-// concurrent use.
+// A Set is a compiled set of policies. It is immutable and safe for concurrent use.
 type Set struct {
 	root   bool
 	rules  index
@@ -40,8 +39,8 @@ type Query struct {
 	Path string // canonical; a listing's ends in a slash
 	Op   Operation
 	Body []byte // a checked JSON object, or empty; read only where a rule restricts parameters
-	// Form says how the body's members are read, so that they are judged as they will be
-	// acted upon; nil: nothing is known of them.
+	// Form says how the body's members are decoded, so that policies judge the values that the
+	// handler gets; nil: unknown.
 	Form    *wire.Form
 	WrapTTL time.Duration
 	Sudo    bool // the route demands sudo, too
@@ -50,15 +49,15 @@ type Query struct {
 // A Decision says whether a request is allowed.
 type Decision struct {
 	Allowed  bool
-	Sudo     bool     // the rule grants sudo, too
-	Wrapped  bool     // the rule demands that the answer is wrapped
-	Why      string   // for the log, where it is refused
+	Sudo     bool     // the rule also grants sudo
+	Wrapped  bool     // the rule requires a wrapped answer
+	Why      string   // why it is refused, for the log
 	Granting []string // the policies whose rule allows it
 }
 
 var granted = Decision{Allowed: true, Sudo: true, Granting: []string{Root}}
 
-// Decide judges a request.
+// Decide decides about a request.
 func (s *Set) Decide(q Query) Decision {
 	if s.root {
 		return granted
@@ -85,7 +84,7 @@ func (s *Set) Decide(q Query) Decision {
 	return Decision{Allowed: true, Sudo: r.caps&sudo != 0, Wrapped: r.wraps(), Granting: r.from}
 }
 
-// Wraps reports whether the rule for a path that is read demands a wrapped answer.
+// Wraps reports whether the rule for reading a path requires a wrapped answer.
 func (s *Set) Wraps(path string) bool {
 	if s.root {
 		return false
@@ -94,8 +93,8 @@ func (s *Set) Wraps(path string) bool {
 	return r != nil && r.wraps()
 }
 
-// rule returns the rule that decides for a path, or nil. A deny that differs
-// from the path in case only decides unless a rule that allows is more specific.
+// rule returns the rule that decides about a path, or nil. A deny that differs from the path only
+// in case decides, unless an allowing rule is more specific.
 func (s *Set) rule(path string, list bool) *rule {
 	p := s.rules.lookup(path, list)
 	if p == nil {

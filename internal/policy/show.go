@@ -2,9 +2,8 @@ package policy
 
 import "strings"
 
-// Capabilities lists what may be done at a path, as sys/capabilities shows it:
-// sorted, or "deny" alone, or "root" alone. Listing a path is judged as a request to
-// list it would be.
+// Capabilities lists the capabilities at a path, as sys/capabilities shows them: sorted, or only
+// "deny", or only "root". "list" is decided like a request to list the path.
 func (s *Set) Capabilities(path string) []string {
 	if s.root {
 		return []string{Root}
@@ -19,8 +18,8 @@ func (s *Set) Capabilities(path string) []string {
 	return names(caps)
 }
 
-// Touches reports whether anything below prefix, which ends in a slash, is
-// allowed at all: whether its mount may be shown.
+// Touches reports whether anything below prefix, which ends in a slash, is allowed, so that its
+// mount may be shown.
 func (s *Set) Touches(prefix string) bool {
 	if s.root {
 		return true
@@ -55,8 +54,7 @@ type Caps struct {
 	Capabilities []string `json:"capabilities"`
 }
 
-// Resultant lists the rules. A path that ends in * stands in Glob without it,
-// unless it has a + as well.
+// Resultant lists the rules. A path that ends in * is in Glob without it, unless it also has a +.
 func (s *Set) Resultant() Resultant {
 	out := Resultant{Root: s.root, Exact: map[string]Caps{}, Glob: map[string]Caps{}}
 	for path, p := range s.rules.exact {

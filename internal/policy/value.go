@@ -99,7 +99,8 @@ func valueOfText(raw []byte, kind wire.Kind) (v value, ok bool) {
 	return v, ok
 }
 
-// scalarIn is the text of a string, a number or a boolean. A reader of texts gets a number as it was written, others get its value.
+// scalarIn is the text of a string, a number or a boolean. A reader of texts gets a number as it
+// was written, others get its value.
 func scalarIn(raw []byte, kind wire.Kind) (string, bool) {
 	if len(raw) == 0 {
 		return "", false
@@ -123,19 +124,19 @@ func scalarIn(raw []byte, kind wire.Kind) (string, bool) {
 	return "", false
 }
 
-// The work that judging one request may cost, all its parameters together: parts that are compared with values, and bytes that patterns
-// are looked for in. What would cost more is not allowed, and is denied.
+// Limits of the work for one request, with all its parameters: comparisons with values, and bytes
+// that are searched for patterns. A request that exceeds them is denied.
 const (
 	maxCompared = 1 << 20
 	maxSearched = 1 << 28
 )
 
-// work is what is left of that for one request.
+// work is the rest of these limits for one request.
 type work struct{ compared, searched int }
 
 func newWork() *work { return &work{maxCompared, maxSearched} }
 
-// affords takes off what comparing v with values costs, and reports whether so much was left.
+// affords subtracts the cost of comparing v with values, and reports whether enough was left.
 func (w *work) affords(v value, values []value) bool {
 	parts, size := len(v.list)+1, 0
 	for _, text := range append(v.list[:len(v.list):len(v.list)], v.text) {
@@ -146,8 +147,8 @@ func (w *work) affords(v value, values []value) bool {
 	return w.compared >= 0 && w.searched >= 0
 }
 
-// allowedBy reports whether v, or each of its parts, is among values. A list is judged by its
-// elements, however it is written: "dev*" does not allow the list "dev,prod".
+// allowedBy reports whether v, or each of its parts, is among values. Each element of a list is
+// compared, however the list is written: "dev*" does not allow the list "dev,prod".
 func (v value) allowedBy(values []value, left *work) bool {
 	if !left.affords(v, values) {
 		return false
@@ -159,7 +160,8 @@ func (v value) allowedBy(values []value, left *work) bool {
 	amount := func(a, b *amounts) bool { return a.exactly(b, v.kind) }
 	among := func(given value) bool {
 		given = given.withAmounts()
-		return slices.ContainsFunc(spelled, func(want value) bool { return want.equals(given) || want.sameAmount(given, amount) })
+		return slices.ContainsFunc(spelled,
+			func(want value) bool { return want.equals(given) || want.sameAmount(given, amount) })
 	}
 	if among(v) {
 		return true
@@ -174,9 +176,9 @@ func (v value) allowedBy(values []value, left *work) bool {
 	return len(parts) > 0 && !slices.ContainsFunc(parts, func(p string) bool { return !among(value{text: p}) })
 }
 
-// deniedBy reports whether v, or any of its parts, is among values, which are
-// folded. Case, outer spaces and outer slashes do not count: engines fold names, and what they would
-// take for a denied value is denied. The same amount in other words is denied, too.
+// deniedBy reports whether v, or any of its parts, is among values, which are folded. Case, outer
+// spaces and outer slashes are ignored, because engines may fold names. An equal amount in another
+// form is also denied.
 func (v value) deniedBy(values []value, left *work) bool {
 	if !left.affords(v, values) {
 		return true
@@ -199,20 +201,21 @@ func (v value) deniedBy(values []value, left *work) bool {
 		return true
 	}
 	for _, text := range append(slices.Clone(v.list), v.text) {
-		if v.isList && among(value{text: text}) || slices.ContainsFunc(wire.SplitList(text), func(p string) bool { return among(value{text: p}) }) {
+		if v.isList && among(value{text: text}) ||
+			slices.ContainsFunc(wire.SplitList(text), func(p string) bool { return among(value{text: p}) }) {
 			return true
 		}
 	}
 	return false
 }
 
-// deniedUnder reports whether v, or the value that does the same, is denied.
+// deniedUnder reports whether v, or another value with the same effect, is denied.
 func (v value) deniedUnder(values []value, name string, form *wire.Form, left *work) bool {
 	other, ok := form.Means(name, v.text)
 	return v.deniedBy(values, left) || ok && value{text: other, kind: v.kind}.deniedBy(values, left)
 }
 
-// clearing reports whether what null leads to, the empty value, is among denied ones.
+// clearing reports whether the empty value, which null results in, is denied.
 func clearing(values []value) bool { return slices.ContainsFunc(values, value.empties) }
 
 // trimSlashes cuts those around a text: "secret/" names the same mount as "secret". What would
@@ -245,8 +248,8 @@ func (v value) fold() value {
 	return out
 }
 
-// isTruthOf reports whether v is true or false, and engines take what a request
-// gives for the same: 0 and f, and nothing, for false. Where a reader of booleans is known, so are 1 and t in v.
+// isTruthOf reports whether v is true or false, and engines take what a request gives for the
+// same: 0 and f, and nothing, for false. Where a reader of booleans is known, so are 1 and t in v.
 func (v value) isTruthOf(given value, kind wire.Kind) bool {
 	if v.isList || given.isList || kind != wire.KindBool && v.text != "true" && v.text != "false" {
 		return false
@@ -316,7 +319,7 @@ func (v value) sameAmount(given value, equal func(a, b *amounts) bool) bool {
 	return true
 }
 
-// empties reports whether v leads an engine to the empty value of a field.
+// empties reports whether v results in the empty value of a field.
 func (v value) empties() bool {
 	return !v.isList && (slices.Contains([]string{"", "f", "false"}, v.text) || v.amounts.zero())
 }

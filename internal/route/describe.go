@@ -15,8 +15,8 @@ import (
 // whole is the name of the parameter that is the whole body.
 const whole = "(the body)"
 
-// Params returns what the route takes: the pattern's names in their order, then
-// the fields in the order of the request type.
+// Params returns the parameters of the route: the names in the pattern, then the fields of the
+// request type, each in order.
 func (r *Route) Params() []Param {
 	var all []Param
 	docs, hidden := map[string]reflect.StructTag{}, map[string]bool{}
@@ -107,8 +107,8 @@ func typeName(t reflect.Type) (name string, hidden bool) {
 	return "object", false
 }
 
-// WithParam returns the route with a description of one of its parameters, where
-// its request type has none or the one of another route.
+// WithParam returns the route with a description of one of its parameters, which its request type
+// lacks, or shares with another route.
 func (r Route) WithParam(name, doc string) Route {
 	docs := map[string]string{name: doc}
 	for n, d := range r.docs {
@@ -118,13 +118,13 @@ func (r Route) WithParam(name, doc string) Route {
 	return r
 }
 
-// WithRest returns the route with parameters that its request type takes without a field for each.
+// WithRest returns the route with parameters for which its request type has no fields.
 func (r Route) WithRest(more ...Param) Route {
 	r.rest = append(slices.Clip(r.rest), more...)
 	return r
 }
 
-// Page describes a path that is served without a table, for the reference alone.
+// Page describes a path that is served without a table, for the reference.
 func Page[In, Out any](op Op, pattern, help string) Route {
 	return Route{
 		Op: op, Pattern: pattern, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](), Help: help, Public: true,
@@ -137,9 +137,9 @@ type HelpText struct {
 	SeeAlso []string `json:"see_also"`
 }
 
-// HelpOn returns a route that answers r with the help of its path: what the
-// path takes or, where nothing is served at it, which paths there are. Every
-// token may ask, for it is the program that is described and nothing that is stored.
+// HelpOn returns a route that answers r with the help of its path: its parameters or, if nothing
+// is served there, the list of paths. Every token may read it, because it describes only the
+// program.
 func (t *Table) HelpOn(r *Request) *Route {
 	text := t.help(strings.Trim(r.Rest, "/"), r.Mount)
 	h := On(Help, "", func(_ context.Context, r *Request, _ None) (*HelpText, error) {

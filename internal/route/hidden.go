@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// hiddenToken stands where a token stood.
+// hiddenToken replaces a token.
 const hiddenToken = "[token]"
 
-// Redact returns a path without what may be a token in it. It is for paths without a known route,
-// so it hides too much rather than too little: what follows a segment that begins with "lookup",
-// "renew" or "revoke" below a login method, what follows a segment below auth/token/ that no route
-// has, and a segment that looks like a token, with all that follows it. Case, escapes (also
-// repeated ones), empty segments and backslashes make no difference.
+// Redact returns a path without possible tokens. It is for paths without a known route, so it
+// rather hides too much: everything after a segment that begins with "lookup", "renew" or "revoke"
+// below a login method, everything after an unknown segment below auth/token/, and a segment that
+// looks like a token, with everything after it. Case, (repeated) escapes, empty segments and
+// backslashes make no difference.
 func Redact(path string) string {
 	decoded := path
 	for range 4 { // as deep as ParsePath looks

@@ -1,8 +1,7 @@
 package route
 
-// A Param is one parameter of a route, for those who read of it. It comes from
-// the request type: the tag doc:"…" says what it is for, default:"…" what holds
-// where it is not given.
+// A Param describes one parameter of a route, for the documentation. It comes from the request
+// type: the tag doc:"…" is its description, default:"…" its default.
 type Param struct {
 	Name    string
 	In      string // "path", "query" or "body"

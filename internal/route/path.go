@@ -12,17 +12,16 @@ import (
 // MaxPath is the longest request path, in bytes after decoding.
 const MaxPath = 1024
 
-// A Path is the one canonical form of a request's path below /v1/: decoded
-// once, without a leading slash, without empty or dot segments. The router, the policies,
-// the audit log and the engine all see this value and nothing else. A listing's
-// path ends in a slash, or is empty; every other path does not end in one.
+// A Path is the canonical form of a request's path below /v1/: decoded once, without a leading
+// slash, and without empty or dot segments. The router, the policies, the audit log and the engine
+// all use this value. The path of a list ends in a slash, or is empty; no other path ends in a
+// slash.
 type Path string
 
-// ParsePath makes the canonical path of an escaped URL path below /v1/ (with
-// or without the leading slash). list says that the operation is a listing. It refuses
-// dot segments, empty segments, control characters and bad UTF-8, also where they
-// were escaped twice: what looks like "%2e%2e" after one decoding would be
-// ".." to whoever decodes again.
+// ParsePath returns the canonical path of an escaped URL path below /v1/ (with or without the
+// leading slash). list: the operation is a list. It refuses dot segments, empty segments, control
+// characters and invalid UTF-8, even if they are escaped twice, because "%2e%2e" would be ".."
+// after another decoding.
 func ParsePath(escaped string, list bool) (Path, error) {
 	bad := func(why string) (Path, error) {
 		return "", fault.New("route.ParsePath", fault.Invalid, "the path is refused: %s", why)

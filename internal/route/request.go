@@ -18,7 +18,7 @@ type Op string
 // whether the thing exists; routes say [Write] for both.
 const (
 	Read   Op = "read"
-	Write  Op = "update" // until Exists has said otherwise
+	Write  Op = "update" // unless Exists reports that it is a create
 	Create Op = "create"
 	Delete Op = "delete"
 	List   Op = "list"
@@ -51,29 +51,28 @@ type Mount struct {
 	MaxTTL     time.Duration
 }
 
-// A Request is one operation on its way through the house. The engine that
-// serves it may read all of it and shape the answer with the methods; nobody
-// keeps it after the handler has returned.
+// A Request is one operation. The engine that serves it may read all of it, and shape the answer
+// with the methods. It must not be used after the handler has returned.
 type Request struct {
 	ID      string
 	Op      Op
-	Path    Path   // the whole canonical path, in which a token may stand; others read Shown
+	Path    Path   // the whole canonical path, which may contain a token; use Shown to show it
 	Rest    string // Path below Mount.Path
-	Folder  bool   // it was sent with a slash at its end, which Path does not have, and is no listing
+	Folder  bool   // sent with a slash at the end, which Path does not have, although it is not a list
 	Mount   Mount
 	Caller  *Caller
 	Token   secret.Value // as the client sent it; only core and auth/token read it
 	Remote  netip.AddrPort
-	Accept  string // the media types that the client asks for, as it sent them
+	Accept  string // the header Accept, as the client sent it
 	Body    []byte // a JSON object that wire.Check accepted, or empty
 	Query   url.Values
 	Header  map[string][]string // as the client sent them; only core reads them, for the audit log
 	WrapTTL time.Duration
-	Sudo    bool      // the caller's policies grant sudo on the path, too, whether the route demands it or not
-	Time    time.Time // when it came
+	Sudo    bool      // the caller's policies grant sudo on the path, even if the route does not need it
+	Time    time.Time // when it arrived
 
 	params []param
-	shown  string // what [Request.Shown] returns, once a route was found
+	shown  string // result of [Request.Shown], after a route was found
 	secret param  // the part of the path that is a secret; without a name: none
 	reply  Reply
 }
@@ -106,23 +105,23 @@ type Auth struct {
 	MFARequirement   *struct{}         `json:"mfa_requirement"`
 	NumUses          int               `json:"num_uses"`
 
-	// TokenID is the storage id of a token made by this very request, which is
-	// revoked if its answer cannot be audited; empty for a renewal.
+	// TokenID is the storage ID of a token that this request created, and that is revoked if the
+	// answer cannot be audited; empty for a renewal.
 	TokenID string `json:"-"`
 }
 
-// Shape says where the data stands in the answer.
+// Shape says where the data is in the answer.
 type Shape uint8
 
 // The shapes of an answer.
 const (
 	Enveloped Shape = iota // {"request_id": …, "data": {…}}
-	Merged                 // the same, and each member of data at the top, too
+	Merged                 // also with each member of data at the top level
 	Bare                   // data is the whole answer
 	Binary                 // data is bytes, with ContentType
 )
 
-// Reply is how the answer departs from a plain 200 with data.
+// Reply says how the answer differs from a plain 200 with data.
 type Reply struct {
 	Status        int // 0: 200 with data, 204 without
 	Warnings      []string
@@ -136,14 +135,14 @@ type Reply struct {
 	Stream        Stream // instead of data; nil: there is none
 }
 
-// A Stream sends an answer piece by piece for as long as the client listens. It
-// returns when ctx ends, or when sending fails, which says that the client has gone.
+// A Stream sends an answer in pieces while the client listens. It returns when ctx ends, or
+// sending fails because the client has hung up.
 type Stream func(ctx context.Context, send func(piece []byte) error) error
 
-// Reply returns what the handler has said of the answer so far.
+// Reply returns the properties of the answer that the handler has set.
 func (r *Request) Reply() *Reply { return &r.reply }
 
-// What an answer warns of, at most: a request may give cause for a warning with each of its bytes.
+// Limits of an answer's warnings, because every byte of a request may cause one.
 const (
 	maxWarnings = 50
 	maxWarning  = 2000 // bytes of one
@@ -159,15 +158,15 @@ func (r *Request) Warn(format string, args ...any) {
 	}
 }
 
-// SetStatus answers with another status than 200 or 204, and keeps the data: a
-// deleted version in KV v2 is a 404 that carries its metadata.
+// SetStatus sets another status than 200 or 204, and keeps the data. For example, a deleted
+// version in KV v2 is a 404 with its metadata.
 func (r *Request) SetStatus(code int) { r.reply.Status = code }
 
-// SetLeaseDuration sets lease_duration of an answer that has no lease.
+// SetLeaseDuration sets lease_duration of an answer without a lease.
 func (r *Request) SetLeaseDuration(d time.Duration) { r.reply.LeaseDuration = d }
 
 // SetAuth puts a token into the answer.
 func (r *Request) SetAuth(a *Auth) { r.reply.Auth = a }
 
-// SetShape chooses where the data stands.
+// SetShape sets where the data is in the answer.
 func (r *Request) SetShape(s Shape) { r.reply.Shape = s }

@@ -1,9 +1,8 @@
 // Package route binds typed handlers to operations on path patterns.
 //
-// An engine, a login method and core's own sys return a list of [Route]s. On
-// infers the request's and the answer's type from the handler; from them come
-// decoding, the warning about unknown parameters, help and the OpenAPI document. Engines
-// see Go structs, never maps.
+// Engines, login methods and core's package sys return lists of [Route]s. On infers the types of
+// the request and the answer from the handler; decoding, warnings about unknown parameters, help
+// and the OpenAPI document are derived from them. Engines get Go structs, never maps.
 //
 // A pattern is a path below the mount: literal segments, "{name}" for one segment, "{name...}" for
 // the rest (at least one segment, or, for a List, none). Literal segments win over names. The
@@ -13,8 +12,8 @@
 // the whole body. A tag doc:"…" tells readers what the field is for, default:"…" what holds
 // without it.
 //
-// Invariant: what a handler sees of the path is cut from the one canonical
-// [Path] that the policies judged.
+// Invariant: the parts of the path that a handler gets are parts of the canonical [Path] that the
+// policies judged.
 package route
 
 import (
@@ -28,8 +27,8 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// None is the request type of a handler that takes nothing, and the answer
-// type of one that returns nothing (204).
+// None is the request type of a handler without parameters, and the answer type of one that
+// returns nothing (204).
 type None struct{}
 
 // Keys is the answer to a List. No keys is a 404, as in Vault.
@@ -38,27 +37,24 @@ type Keys struct {
 	Info map[string]any `json:"key_info,omitempty"`
 }
 
-// A Plan says what a leased route is about to create, before any effect. It is
-// made durable, and only then is the create function called.
+// A Plan says what a leased route will create. It is stored before the create function is called.
 type Plan struct {
 	Kind      string        // which of the engine's secrets; Undo gets it back
 	Undo      any           // JSON of what Undo and Renew need; stored sealed
 	TTL       time.Duration // 0: the mount's default
 	MaxTTL    time.Duration // 0: the mount's maximum
 	Renewable bool
-	// Target names the thing outside that Undo talks to, within the mount
-	// ("config/production"). Leases of one target wait for each other's
-	// failures; those of another never do.
+	// Target is what Undo connects to, within the mount ("config/production"). A failure of a
+	// target delays only its own leases.
 	Target string
-	// CreateWithin bounds the create call (0: 60 s). Late is how long after it an effect may
-	// still come (0: 15 min); Settled, where the engine has it, can say so sooner.
+	// CreateWithin limits the create call (0: 60 s). Late is how long after it a create may still
+	// take effect (0: 15 min).
 	CreateWithin, Late time.Duration
-	// FromGrant: the TTL counts from the end of create, because that takes long and nothing
-	// outside has been told when the lease ends.
+	// FromGrant: the TTL starts at the end of create, because that takes long, and the target does
+	// not know when the lease ends.
 	FromGrant bool
-	// Again, if there is one, is an earlier lease that the engine would rather give out once
-	// more. It is, unless it ends soon, has ended, or is another token's; then the plan is
-	// carried out.
+	// Again is an earlier lease that the engine prefers to a new one; nil: none. It is reused
+	// unless it has ended, ends soon, or belongs to another token.
 	Again *Again
 }
 
@@ -68,14 +64,14 @@ type Again struct {
 	Data  any
 }
 
-// An Attempt is given to create: its id marks the object outside, if the
-// target can be told.
+// An Attempt is the parameter of create. Its ID marks the created object, if the target supports
+// that.
 type Attempt struct {
 	ID      string // unique, [a-z0-9-], at most 40 bytes
 	LeaseID string
 	TTL     time.Duration // what was decided, within all bounds
 	Expires time.Time
-	Max     time.Time // when it will have ended, however often it is renewed
+	Max     time.Time // the latest end, with all renewals
 }
 
 // A Route is one row of a table.
@@ -84,25 +80,25 @@ type Route struct {
 	Pattern string
 	In, Out reflect.Type
 	Help    string
-	// Public: served without a token. Sudo: the policy must grant sudo as well.
-	// Own: any valid token is let in, which costs it none of its uses, and the
-	// handler judges by its policies what it may see.
+	// Public: served without a token. Sudo: the policy must grant sudo as well. Own: every valid
+	// token is allowed, without counting a use, and the handler decides by its policies what it
+	// may see.
 	Public, Sudo, Own bool
-	// Rescue: served although no audit device writes, for it is what an operator
-	// needs then; its audit entries are kept until one does.
+	// Rescue: served even if no audit device works, because an operator needs it then; its audit
+	// entries are written later.
 	Rescue bool
 	// Leaf: the path ends in a name, and no name ends in a slash.
 	Leaf bool
 	// Deprecated: there is a better form, which Help names.
 	Deprecated bool
-	// Exists tells create from update, for the policy; nil: always update.
+	// Exists distinguishes create from update, for the policy; nil: always update.
 	Exists func(ctx context.Context, r *Request) (bool, error)
 
 	form  *wire.Form                              // of In
 	docs  map[string]string                       // of parameters, by name
-	spell map[string]func(string) (string, error) // the one form of a name in the path
-	rest  []Param                                 // that no field of In is for
-	hide  map[string]func(string) string          // what others read of a name in the path, in place of it
+	spell map[string]func(string) (string, error) // returns the canonical form of a name in the path
+	rest  []Param                                 // parameters without a field of In
+	hide  map[string]func(string) string          // returns what is shown instead of a name in the path
 	// hidden is the name in the pattern whose field of In is a secret.Value, if there is one.
 	hidden string
 	serve  func(context.Context, *Request) (any, error)
@@ -115,8 +111,7 @@ type CreateFunc func(ctx context.Context, a Attempt) (data any, err error)
 // Leased reports whether the route's answers carry a lease.
 func (r *Route) Leased() bool { return r.plan != nil }
 
-// Serve calls the handler of a route without a lease. A nil answer with a nil error
-// means that there is nothing to say: 204.
+// Serve calls the handler of a route without a lease. A nil answer without an error is a 204.
 func (r *Route) Serve(ctx context.Context, req *Request) (any, error) { return r.serve(ctx, req) }
 
 // Plan calls the planning half of a leased route. It has no effect outside.
@@ -124,7 +119,7 @@ func (r *Route) Plan(ctx context.Context, req *Request) (Plan, CreateFunc, error
 	return r.plan(ctx, req)
 }
 
-// On makes a route of a handler. A nil pointer in place of an answer is a 404
+// On returns a route with a handler. If the handler returns a nil pointer, the answer is a 404
 // without a message; None is a 204.
 func On[In, Out any](op Op, pattern string, h func(context.Context, *Request, In) (Out, error)) Route {
 	return Route{
@@ -144,9 +139,9 @@ func On[In, Out any](op Op, pattern string, h func(context.Context, *Request, In
 	}
 }
 
-// Lease makes a leased route: plan decides, without effect, what create is to
-// make; S is what the two hand on in memory (the password, the connection). create runs on
-// a context of the server's, not of the request.
+// Lease returns a leased route. plan decides, without effect, what create will create; S is what
+// plan passes to create in memory, such as a password or a connection. The context of create is
+// the server's, not the request's.
 func Lease[In, S, Out any](op Op, pattern string,
 	plan func(context.Context, *Request, In) (Plan, S, error),
 	create func(context.Context, Attempt, S) (Out, error),
@@ -174,7 +169,7 @@ func Lease[In, S, Out any](op Op, pattern string,
 	}
 }
 
-// WithExists returns the route with the function that tells create from update.
+// WithExists returns the route with the function that distinguishes create from update.
 func (r Route) WithExists(f func(ctx context.Context, r *Request) (bool, error)) Route {
 	r.Exists = f
 	return r
@@ -184,12 +179,12 @@ func (r Route) WithExists(f func(ctx context.Context, r *Request) (bool, error))
 // "app/" would overwrite "app".
 func (r Route) WithLeaf() Route { r.Leaf = true; return r }
 
-// WithSudo returns the route with the demand for sudo.
+// WithSudo returns the route, requiring sudo.
 func (r Route) WithSudo() Route { r.Sudo = true; return r }
 
-// WithName returns the route with the one form of a name in its pattern: canon returns it,
-// or why there is no such name. A request that spells the name in another way is refused with
-// the form, before its policies are asked: what they judge is what the handler acts upon.
+// WithName returns the route with a canonical form of a name in its pattern: canon returns it, or
+// an error. A request with another spelling is refused before its policies are evaluated, so that
+// policies judge the name that the handler uses.
 func (r Route) WithName(name string, canon func(string) (string, error)) Route {
 	r.spell = maps.Clone(r.spell)
 	if r.spell == nil {
@@ -205,13 +200,13 @@ func (r *Route) Form() *wire.Form { return r.form }
 // WithDeprecated returns the route marked as deprecated.
 func (r Route) WithDeprecated() Route { r.Deprecated = true; return r }
 
-// WithPublic returns the route open to callers without a token.
+// WithPublic returns the route, open to callers without a token.
 func (r Route) WithPublic() Route { r.Public = true; return r }
 
-// WithOwn returns the route open to every token: its handler judges.
+// WithOwn returns the route, open to every token.
 func (r Route) WithOwn() Route { r.Own = true; return r }
 
-// WithRescue returns the route served while no audit device writes.
+// WithRescue returns the route, which is served even if no audit device works.
 func (r Route) WithRescue() Route { r.Rescue = true; return r }
 
 // WithHelp returns the route with its help text.
@@ -282,8 +277,7 @@ func decodeInto[In any](r *Request) (In, error) {
 	return in, nil
 }
 
-// Leasing is the answer to the renewal of a lease: it stands in the envelope
-// and not in its data.
+// Leasing is the answer to the renewal of a lease, which is in the envelope, not in its data.
 type Leasing struct {
 	ID        string
 	TTL       time.Duration

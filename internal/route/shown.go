@@ -8,12 +8,12 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// Shown is the path as others may read it: in the audit log, in logs, in errors, in lists of
-// requests, as the creation_path of a wrapped answer. Once a route was found, exactly the segments
-// that it declares secret are replaced by their names, such as "auth/token/lookup/[token]". Before
-// that, and where there is no route, see [Redact].
+// Shown is the path without secrets, for the audit log, logs, errors, lists of requests, and the
+// creation_path of wrapped answers. After a route was found, the segments that it declares secret
+// are replaced by their names, such as "auth/token/lookup/[token]". Before that, and without a
+// route, see [Redact].
 //
-// Path is for what acts on the path: routing, policies and the handler.
+// Path is for routing, policies and the handler.
 func (r *Request) Shown() string {
 	if r.shown != "" {
 		return r.shown
@@ -24,8 +24,8 @@ func (r *Request) Shown() string {
 // shownRest is Shown below the mount.
 func (r *Request) shownRest() string { return strings.TrimPrefix(r.Shown(), r.Mount.Path) }
 
-// Secret returns the segment of the path that is a secret and the name that the route's pattern
-// gives to it. Without one, the name is empty.
+// Secret returns the secret segment of the path, and its name in the route's pattern. If there is
+// none, the name is empty.
 func (r *Request) Secret() (name string, value secret.Value) {
 	if r.secret.name == "" {
 		return "", secret.Value{}
@@ -33,14 +33,14 @@ func (r *Request) Secret() (name string, value secret.Value) {
 	return r.secret.name, secret.Text(r.secret.value)
 }
 
-// WithRequestPath returns the route with a parameter that is itself a path of the API, such as a
-// client asks about before it sends a request to it. A token may stand in it, which is hidden.
+// WithRequestPath returns the route with a parameter that is a path of the API, which a client
+// asks about. A token in it is hidden.
 func (r Route) WithRequestPath(name string) Route {
 	r.hide = map[string]func(string) string{name: Redact}
 	return r
 }
 
-// hideSecret finds the segment that In takes as a secret.
+// hideSecret finds the segment that is a secret.Value in In.
 func (r *Route) hideSecret() error {
 	if r.In.Kind() != reflect.Struct {
 		return nil
@@ -58,7 +58,7 @@ func (r *Route) hideSecret() error {
 	return nil
 }
 
-// found notes in r what others may read of the path, now that l is its route.
+// found sets what [Request.Shown] returns, after l was found as the route.
 func (r *Request) found(l found) {
 	r.shown, r.secret = string(r.Path), param{}
 	if len(l.route.hide) == 0 {

@@ -23,7 +23,7 @@ func NewTable(routes []Route) (*Table, error) {
 	return t, nil
 }
 
-// Routes returns the rows, in the order given.
+// Routes returns the routes in their original order.
 func (t *Table) Routes() []Route { return slices.Clone(t.routes) }
 
 func (t *Table) add(r *Route) error {
@@ -73,9 +73,9 @@ func (t *Table) add(r *Route) error {
 	return leafOf(&n.here)
 }
 
-// Find returns the route for r and stores the path's parts in r. An unknown path is NotFound, a
-// path without this operation Unsupported. Reading an empty name is NotFound without a message:
-// clients probe with it whether something is there.
+// Find returns the route for r, and stores the parts of the path in r. An unknown path is
+// NotFound, a path without this operation Unsupported. Reading an empty name is NotFound without a
+// message, because clients use it as a probe.
 func (t *Table) Find(r *Request) (*Route, error) {
 	rest := strings.TrimSuffix(r.Rest, "/")
 	r.shown, r.secret = "", param{}
@@ -106,7 +106,7 @@ func (t *Table) Find(r *Request) (*Route, error) {
 	return l.route, nil
 }
 
-// check refuses a name of the path that is not in its one form.
+// check refuses a name in the path that is not canonical.
 func (r *Route) check(name, given string, op Op) error {
 	canon := r.spell[name]
 	if canon == nil || op == Help {
@@ -140,7 +140,7 @@ func (r *Request) tableOp() Op {
 	return r.Op
 }
 
-// A miss is why no route was found. Where there are several reasons, the greatest counts.
+// A miss is why no route was found. Of several reasons, the greatest is reported.
 type miss int
 
 const (
@@ -149,8 +149,8 @@ const (
 	noName                  // the read of a name that is empty
 )
 
-// find walks the tree: literal before name before rest, which takes nothing that a literal knows.
-// It returns a value, so that neither it nor the values are allocated.
+// find walks the tree: literals before names before the rest, which does not match what a literal
+// matches. It returns a value, to avoid an allocation.
 func (n *node) find(rest string, op Op, values []string) (found, miss) {
 	if rest == "" {
 		if l := n.here[op]; l != nil {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bootID is which boot of the machine this is. It cannot change under us, and
-// is asked for each second.
+// bootID identifies the machine's current boot. It is cached, because it cannot change, and is
+// used each second.
 var bootID = sync.OnceValue(func() string {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -19,8 +19,8 @@ var bootID = sync.OnceValue(func() string {
 	return strings.TrimSpace(string(text))
 })
 
-// boot tells which boot of the machine this is, and how long ago it began, by
-// a clock that nobody can set and that goes on while the machine sleeps.
+// boot returns the ID of the machine's current boot and the time since it, measured by a clock
+// that cannot be set, and that continues while the machine sleeps.
 func boot() (id string, since time.Duration) {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {

@@ -4,5 +4,5 @@ package server
 
 import "time"
 
-// boot tells nothing here: the clock is not checked at a start.
+// boot is unknown on this system, so the clock is not checked at a start.
 func boot() (id string, since time.Duration) { return "", 0 }

@@ -33,7 +33,9 @@ Options:
 
 // Command returns `keyturn server`, as the command line calls it: it parses
 // args, runs until ctx ends, and returns the exit code.
-func Command(p Plugins, version string) func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+func Command(
+	p Plugins, version string,
+) func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return func(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
 		o, err := parseOptions(args, stdout)
 		switch {
@@ -63,14 +65,18 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	}
 	f := flag.NewFlagSet("server", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
-	f.Func("config", "`path` of a configuration file, or of a folder of them; may be given again", func(s string) error {
-		o.config = append(o.config, s)
-		return nil
-	})
+	f.Func("config",
+		"`path` of a configuration file, or of a folder of them; may be given again", func(s string) error {
+			o.config = append(o.config, s)
+			return nil
+		})
 	f.BoolVar(&o.check, "check", false, "only check the configuration")
-	f.StringVar(&o.level, "log-level", os.Getenv("VAULT_LOG_LEVEL"), "trace, debug, info, warn or error; goes before the configuration's (VAULT_LOG_LEVEL)")
-	f.StringVar(&o.format, "log-format", os.Getenv("VAULT_LOG_FORMAT"), "text or json; goes before the configuration's (VAULT_LOG_FORMAT)")
-	f.StringVar(&o.file, "log-file", "", "the `path` of a file to log to as well; this and the next three flags override the configuration")
+	f.StringVar(&o.level, "log-level", os.Getenv("VAULT_LOG_LEVEL"),
+		"trace, debug, info, warn or error; goes before the configuration's (VAULT_LOG_LEVEL)")
+	f.StringVar(&o.format, "log-format", os.Getenv("VAULT_LOG_FORMAT"),
+		"text or json; goes before the configuration's (VAULT_LOG_FORMAT)")
+	f.StringVar(&o.file, "log-file", "",
+		"the `path` of a file to log to as well; this and the next three flags override the configuration")
 	f.Int64Var(&o.rotate.bytes, "log-rotate-bytes", 0, "how large the log file may become")
 	f.DurationVar(&o.rotate.every, "log-rotate-duration", 24*time.Hour, "how long the log file is written to")
 	f.IntVar(&o.rotate.files, "log-rotate-max-files", 0, "how many old log files are kept: 0 for all, -1 for none")
@@ -80,11 +86,13 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	f.BoolVar(&o.noStore, "dev-no-store-token", false, "do not write -dev's root token to ~/.vault-token")
 	f.BoolVar(&o.kvV1, "dev-kv-v1", false, "mount version 1 of the key-value engine at -dev's secret/")
 	f.BoolVar(&o.devTLS, "dev-tls", false, "like -dev, with TLS and a certificate that is generated for it")
-	f.StringVar(&o.certDir, "dev-tls-cert-dir", "", "the `folder` for -dev-tls's files; without it, they are deleted when the server stops")
-	f.Func("dev-tls-san", "a further `name` or address in -dev-tls's certificate; may be given again", func(s string) error {
-		o.sans = append(o.sans, s)
-		return nil
-	})
+	f.StringVar(&o.certDir, "dev-tls-cert-dir", "",
+		"the `folder` for -dev-tls's files; without it, they are deleted when the server stops")
+	f.Func("dev-tls-san",
+		"a further `name` or address in -dev-tls's certificate; may be given again", func(s string) error {
+			o.sans = append(o.sans, s)
+			return nil
+		})
 	switch err := f.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, usage)

@@ -19,7 +19,8 @@ import (
 func (l starter) startDev(ctx context.Context) error {
 	mode := config.Server{
 		Listeners: []config.Listener{{
-			At: config.Position{File: "-dev-listen-address"}, Kind: config.TCP, Address: l.listen, TLS: config.TLS{Disable: true},
+			At: config.Position{File: "-dev-listen-address"}, Kind: config.TCP, Address: l.listen,
+			TLS: config.TLS{Disable: true},
 		}},
 		Storage: config.Stanza{Name: "memory"},
 		// The database that one tries out with is on this machine, too.
@@ -73,7 +74,8 @@ func (s *server) initDev(ctx context.Context, root secret.Value, kvVersion strin
 	made, err := s.core.Init(ctx, core.InitRequest{
 		Split: seal.Split{Shares: 1, Threshold: 1}, RootToken: root,
 		Mounts: []core.NewMount{{
-			Path: "secret", Type: "kv", Description: "key/value secret storage", Options: map[string]string{"version": kvVersion},
+			Path: "secret", Type: "kv", Description: "key/value secret storage",
+			Options: map[string]string{"version": kvVersion},
 		}},
 	})
 	if err != nil {

@@ -35,7 +35,10 @@ func TestDevTLS(t *testing.T) {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(text)
-	for name, good := range map[string]bool{"localhost": true, "127.0.0.1": true, "::1": true, "10.1.2.3": true, "keyturn.example": true, "other.example": false} {
+	for name, good := range map[string]bool{
+		"localhost": true, "127.0.0.1": true, "::1": true, "10.1.2.3": true, "keyturn.example": true,
+		"other.example": false,
+	} {
 		if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: name}); (err == nil) != good {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -59,7 +62,8 @@ func TestDevFlags(t *testing.T) {
 		"-dev -dev-tls-san=x":      "-dev-tls-cert-dir and -dev-tls-san need -dev-tls",
 		"-dev -check":              "-check needs -config",
 	} {
-		if _, err := parseOptions(strings.Fields(args), io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+		_, err := parseOptions(strings.Fields(args), io.Discard)
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
 	}
@@ -67,7 +71,8 @@ func TestDevFlags(t *testing.T) {
 		t.Errorf("-dev-tls alone: %v, %+v", err, o)
 	}
 	for _, name := range config.AbsentFlags() {
-		if _, err := parseOptions([]string{"-" + name}, io.Discard); err == nil || !strings.Contains(err.Error(), "is not supported") {
+		_, err := parseOptions([]string{"-" + name}, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), "is not supported") {
 			t.Errorf("-%s is said to be absent: %v", name, err)
 		}
 	}

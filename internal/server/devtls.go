@@ -42,11 +42,13 @@ func devTLS(folder string, names []string) (config.TLS, string, error) {
 	now := time.Now()
 	serial := func() *big.Int { return new(big.Int).SetBytes([]byte(rand.Text())) }
 	ca := &x509.Certificate{
-		SerialNumber: serial(), Subject: pkix.Name{CommonName: "Keyturn development authority"}, NotBefore: now.Add(-time.Minute), NotAfter: now.Add(devLife),
+		SerialNumber: serial(), Subject: pkix.Name{CommonName: "Keyturn development authority"},
+		NotBefore: now.Add(-time.Minute), NotAfter: now.Add(devLife),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	leaf := &x509.Certificate{
-		SerialNumber: serial(), Subject: pkix.Name{CommonName: "keyturn"}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
+		SerialNumber: serial(), Subject: pkix.Name{CommonName: "keyturn"}, NotBefore: ca.NotBefore,
+		NotAfter: ca.NotAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	for _, name := range names {
@@ -76,7 +78,9 @@ func devTLS(folder string, names []string) (config.TLS, string, error) {
 	if err != nil {
 		return config.TLS{}, "", err
 	}
-	t := config.TLS{CertFile: filepath.Join(folder, devCert), KeyFile: filepath.Join(folder, devKey), MinVersion: tls.VersionTLS12}
+	t := config.TLS{
+		CertFile: filepath.Join(folder, devCert), KeyFile: filepath.Join(folder, devKey), MinVersion: tls.VersionTLS12,
+	}
 	authority := filepath.Join(folder, devCA)
 	caPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER})
 	leafPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leafDER})

@@ -17,9 +17,12 @@ func observe(m *metrics.Metrics) func(core.Observation) {
 	}
 }
 
-// source is where the metrics find what is not a request.
+// source provides all metrics except those of requests.
 func (s *server) source() metrics.Source {
-	src := metrics.Source{Unsealed: s.unsealed, Audit: s.devices, Rotations: func() []core.Tally { return s.core.Rotations(s.cfg.RotationSeries) }}
+	src := metrics.Source{
+		Unsealed: s.unsealed, Audit: s.devices,
+		Rotations: func() []core.Tally { return s.core.Rotations(s.cfg.RotationSeries) },
+	}
 	if meter, ok := s.store.(storage.Meter); ok {
 		src.Store = meter.Stats
 	}
@@ -29,8 +32,9 @@ func (s *server) source() metrics.Source {
 func (s *server) unsealed() (metrics.Unsealed, bool) {
 	st := s.core.Stats()
 	h := metrics.Unsealed{
-		Leases: st.Leases, Undone: st.Undone, Failures: st.UndoFailures, Waiting: st.UndoWaiting, Tokens: -1, ClockHeld: st.ClockHeld,
-		Lateness: storage.Histogram{Bounds: core.LatenessBounds, Sum: st.LatenessSum.Seconds()},
+		Leases: st.Leases, Undone: st.Undone, Failures: st.UndoFailures, Waiting: st.UndoWaiting, Tokens: -1,
+		ClockHeld: st.ClockHeld,
+		Lateness:  storage.Histogram{Bounds: core.LatenessBounds, Sum: st.LatenessSum.Seconds()},
 	}
 	for _, n := range st.Lateness {
 		h.Lateness.Counts = append(h.Lateness.Counts, uint64(n))

@@ -22,7 +22,8 @@ type machine struct {
 	Memory    *mem.VirtualMemoryStat `json:"memory"`
 }
 
-// hostInfo describes the machine. What a system does not tell is left out: a container hides its disks, for instance.
+// hostInfo describes the machine. What a system does not tell is left out: a container hides its
+// disks, for instance.
 func hostInfo(ctx context.Context) ([]byte, error) {
 	m := machine{Timestamp: time.Now().UTC()}
 	var errs [5]error

@@ -15,13 +15,13 @@ import (
 	"github.com/keyturn/keyturn/internal/server/httpapi"
 )
 
-// A door is one listener that is open.
+// An openListener is a listener that is bound.
 type openListener struct {
 	spec    config.Listener // as it was opened
 	socket  net.Listener
 	handler *httpapi.Handler
 	http    *http.Server
-	// What new connections meet. A reload swaps it.
+	// Settings of new connections, which a reload replaces.
 	tls   atomic.Pointer[tls.Config] // nil for plain HTTP
 	proxy atomic.Pointer[config.Proxy]
 }
@@ -33,7 +33,9 @@ func open(ctx context.Context, spec config.Listener) (*openListener, error) {
 	if spec.Kind == config.Unix {
 		socket, err := listenUnix(ctx, spec.Address, spec.Socket)
 		if err != nil {
-			return nil, config.Problems{{At: spec.At, Text: fmt.Sprintf("address: listening on %s: %v", spec.Address, err)}}
+			return nil, config.Problems{
+				{At: spec.At, Text: fmt.Sprintf("address: listening on %s: %v", spec.Address, err)},
+			}
 		}
 		d.socket = socket
 		return d, nil
@@ -48,15 +50,19 @@ func open(ctx context.Context, spec config.Listener) (*openListener, error) {
 		if op, ok := errors.AsType[*net.OpError](err); ok {
 			err = op.Err
 		}
-		return nil, config.Problems{{At: spec.At, Text: fmt.Sprintf("address: listening on %s: %v", spec.Address, err)}}
+		return nil, config.Problems{
+			{At: spec.At, Text: fmt.Sprintf("address: listening on %s: %v", spec.Address, err)},
+		}
 	}
 	d.spec.Address = d.socket.Addr().String() // a port 0 has become one
-	d.socket = &proxyproto.Listener{Listener: d.socket, ConnPolicy: d.believes, ReadHeaderTimeout: spec.Timeouts.ReadHeader}
+	d.socket = &proxyproto.Listener{
+		Listener: d.socket, ConnPolicy: d.believes, ReadHeaderTimeout: spec.Timeouts.ReadHeader,
+	}
 	return d, nil
 }
 
-// start makes the server, and returns what serves until the server is shut
-// down. ctx is the parent of all requests.
+// start creates the HTTP server, and returns a function that serves until it is shut down. ctx is
+// the parent of all requests.
 func (d *openListener) start(ctx context.Context, cfg httpapi.Config) func() error {
 	d.handler = httpapi.New(cfg)
 	d.http = d.handler.Server(d.spec.Timeouts)
@@ -71,8 +77,8 @@ func (d *openListener) start(ctx context.Context, cfg httpapi.Config) func() err
 	return func() error { return d.http.ServeTLS(d.socket, "", "") }
 }
 
-// believes says what becomes of the header of the PROXY protocol on a new
-// connection. A connection that nobody may make is closed.
+// believes returns how to treat the PROXY protocol header of a new connection. A connection from a
+// refused address is closed.
 func (d *openListener) believes(c proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
 	p := d.proxy.Load()
 	switch {

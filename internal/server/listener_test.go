@@ -74,7 +74,9 @@ func request(t *testing.T, network, address, head string) string {
 
 func proxyHeader(t *testing.T, version byte, client string) string {
 	t.Helper()
-	from, to := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(client)), &net.TCPAddr{IP: net.IPv4(10, 0, 0, 9), Port: 8200}
+	from, to := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(client)), &net.TCPAddr{
+		IP: net.IPv4(10, 0, 0, 9), Port: 8200,
+	}
 	if from.IP.To4() == nil {
 		to.IP = net.ParseIP("fd00::9")
 	}
@@ -88,7 +90,9 @@ func proxyHeader(t *testing.T, version byte, client string) string {
 // TestProxyProtocol: who is believed to be the client, for each behaviour, with and without the
 // header, from a proxy and from elsewhere.
 func TestProxyProtocol(t *testing.T) {
-	here, elsewhere := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	here, elsewhere := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, []netip.Prefix{
+		netip.MustParsePrefix("10.0.0.0/8"),
+	}
 	v1, v2, six := proxyHeader(t, 1, "1.2.3.4:5"), proxyHeader(t, 2, "1.2.3.4:5"), proxyHeader(t, 2, "[2001:db8::1]:5")
 	const refused, self = "400 Bad Request", "127.0.0.1"
 	for _, tt := range []struct {
@@ -116,7 +120,9 @@ func TestProxyProtocol(t *testing.T) {
 		{"denied, none", config.Proxy{Behavior: config.DenyUnauthorized, By: elsewhere}, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := openEcho(t, config.Listener{Kind: config.TCP, Address: "127.0.0.1:0", TLS: config.TLS{Disable: true}, Proxy: tt.rule})
+			d := openEcho(t, config.Listener{
+				Kind: config.TCP, Address: "127.0.0.1:0", TLS: config.TLS{Disable: true}, Proxy: tt.rule,
+			})
 			if got := request(t, "tcp", d.spec.Address, tt.head); got != tt.want {
 				t.Errorf("the client is %q, want %q", got, tt.want)
 			}
@@ -133,11 +139,14 @@ func TestProxyProtocol(t *testing.T) {
 // TestBothProxies: the address of the PROXY protocol is the one that must be allowed
 // to name a client in X-Forwarded-For.
 func TestBothProxies(t *testing.T) {
-	spec := config.Listener{Kind: config.TCP, Address: "127.0.0.1:0", TLS: config.TLS{Disable: true}, Proxy: config.Proxy{Behavior: config.UseAlways}}
+	spec := config.Listener{Kind: config.TCP, Address: "127.0.0.1:0", TLS: config.TLS{
+		Disable: true,
+	}, Proxy: config.Proxy{Behavior: config.UseAlways}}
 	spec.HTTP.Forwarded = &httpapi.Forwarded{By: []netip.Prefix{netip.MustParsePrefix("1.2.3.4/32")}, TakeAbsent: true}
 	d := openEcho(t, spec)
 	for client, want := range map[string]string{"1.2.3.4:5": "6.7.8.9", "1.2.3.5:5": "400 Bad Request"} {
-		head := proxyHeader(t, 1, client) + "GET /v1/secret/a HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 6.7.8.9\r\nConnection: close\r\n\r\n"
+		head := proxyHeader(t, 1, client) +
+			"GET /v1/secret/a HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 6.7.8.9\r\nConnection: close\r\n\r\n"
 		if got := request(t, "tcp", d.spec.Address, head); got != want {
 			t.Errorf("from %s: %q, want %q", client, got, want)
 		}
@@ -151,7 +160,9 @@ func TestUnixSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec := config.Listener{Kind: config.Unix, Address: path, Socket: config.Socket{Mode: 0o660, User: me.Username, Group: me.Gid}}
+	spec := config.Listener{
+		Kind: config.Unix, Address: path, Socket: config.Socket{Mode: 0o660, User: me.Username, Group: me.Gid},
+	}
 	d := openEcho(t, spec)
 	info, err := os.Stat(path)
 	if err != nil || info.Mode() != os.ModeSocket|0o660 {
@@ -163,7 +174,8 @@ func TestUnixSocket(t *testing.T) {
 	if d.spec.URL() != "unix://"+path {
 		t.Errorf("it is called %s", d.spec.URL())
 	}
-	if _, err := open(t.Context(), spec); err == nil || !strings.Contains(err.Error(), "another process listens there") {
+	if _, err := open(t.Context(), spec); err == nil ||
+		!strings.Contains(err.Error(), "another process listens there") {
 		t.Errorf("a socket in use: %v", err)
 	}
 }
@@ -199,7 +211,8 @@ func TestUnixSocketLeftOver(t *testing.T) {
 		"a folder": {config.Listener{Address: dir}, "not a socket"},
 		"nowhere":  {config.Listener{Address: dir + "/none/k.sock"}, "no such file"},
 		"no user":  {config.Listener{Address: dir + "/x", Socket: config.Socket{User: "no-such-user"}}, "socket_user"},
-		"no group": {config.Listener{Address: dir + "/x", Socket: config.Socket{Group: "no-such-group"}}, "socket_group"},
+		"no group": {config.Listener{Address: dir + "/x", Socket: config.Socket{Group: "no-such-group"}},
+			"socket_group"},
 	} {
 		tt.spec.Kind = config.Unix
 		if _, err := open(t.Context(), tt.spec); err == nil || !strings.Contains(err.Error(), tt.want) {

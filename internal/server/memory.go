@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// The garbage collector runs whenever the heap has grown by a share of what is in use. A server that
-// keeps its data on disk has little in use, and would collect many times a second; one whose cache
-// has filled would let a multiple of that pile up. So the heap begins with a block that is never
-// touched – it costs address space, and no memory – and the share is small: about forty megabytes of
-// garbage then pile up between two runs, with few leases and with millions.
+// The garbage collector runs when the heap has grown by a share of its live size. A server that
+// stores its data on disk has a small live heap, and would collect many times a second; one with a
+// full cache would collect much garbage first. Therefore the heap begins with a block that is
+// never touched, which costs address space but no memory, and the share is small: about forty
+// megabytes of garbage accumulate between two runs, with few leases and with millions.
 // docs/decisions/0013-performance.md has what that gained.
 const (
 	untouched    = 256 << 20
 	sharePercent = 15
 )
 
-// paceCollector does so, and gives memory back to the system when nothing happens any more, until the
-// function that it returns is called. Who sets GOGC or GOMEMLIMIT knows better.
+// paceCollector does that, and returns memory to the system when the server is idle, until the
+// returned function is called. It does nothing if GOGC or GOMEMLIMIT is set.
 func paceCollector() (restore func()) {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return func() {}
@@ -40,16 +40,16 @@ func paceCollector() (restore func()) {
 	}
 }
 
-// A server is at rest when it allocates less than restBytes in restFor. What it has allocated since
-// it last gave memory back must be worth the work.
+// A server is idle if it allocates less than restBytes in restFor. Memory is returned only if
+// enough was allocated since the last time.
 const (
 	restFor   = 2 * time.Second
 	restBytes = 1 << 20
 	worthIt   = 8 << 20
 )
 
-// giveBack has the garbage collected, and its memory given to the system, each time that the server
-// comes to rest. It returns when quit is closed.
+// giveBack collects the garbage and returns its memory to the system each time that the server
+// becomes idle, until quit is closed.
 func giveBack(quit <-chan struct{}) {
 	tick := time.NewTicker(restFor)
 	defer tick.Stop()

@@ -49,8 +49,8 @@ type Plugins struct {
 	Databases []string
 }
 
-// apply puts flags and variables before the configuration's settings. They were
-// checked. At a reload, the level that the configuration says goes before them, as Vault has it.
+// apply lets flags and environment variables override the configuration. They have been checked.
+// At a reload, the configuration's log level overrides them, as in Vault.
 func (o *options) apply(c *config.Server, reload bool) error {
 	if o.level != "" && !(reload && c.Says("log_level")) {
 		c.Log.Level, _ = config.Level(o.level)
@@ -79,7 +79,7 @@ func (o *options) apply(c *config.Server, reload bool) error {
 	return nil
 }
 
-// contradiction says what in the options cannot be meant.
+// contradiction returns what is contradictory in the options.
 func (o *options) contradiction() error {
 	switch {
 	case o.dev && o.check && len(o.config) == 0:

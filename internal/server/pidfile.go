@@ -9,15 +9,16 @@ import (
 	"strings"
 )
 
-// writePID writes the process's id to a file; "" is none. The file is removed by
-// what is returned, unless another process has written its own meanwhile.
+// writePID writes the process's ID to a file; "": none. The returned function removes the file,
+// unless another process has written its own ID meanwhile.
 func writePID(path string) (remove func() error, err error) {
 	if path == "" {
 		return func() error { return nil }, nil
 	}
 	text := strconv.Itoa(os.Getpid())
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		return nil, fmt.Errorf("pid_file: %w; create its folder, writable by the server's user, or name another file", err)
+		return nil, fmt.Errorf("pid_file: %w; create its folder, writable by the server's user, or name another file",
+			err)
 	}
 	return func() error {
 		b, err := readPID(path)

@@ -8,8 +8,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// writePrivate puts a file of ours alone in the place of what is there, which
-// others may be able to read, or a link.
+// writePrivate replaces a file, which others may be able to read, or which may be a link, by one
+// that only this user can read.
 func writePrivate(path string, text secret.Value) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"github.com/keyturn/keyturn/internal/server/config"
 )
 
-// reload takes over what may change while the server runs. Everything new is
-// made before anything old is replaced.
+// reload applies settings that may change while the server runs. Everything new is created before
+// anything old is replaced.
 func (s *server) reload() {
 	if s.reread != nil && !s.reconfigure() {
 		return
@@ -23,7 +23,8 @@ func (s *server) reload() {
 	}
 }
 
-// reconfigure re-reads the configuration. It returns false if the configuration is wrong; nothing has changed then.
+// reconfigure re-reads the configuration. It returns false if the configuration is wrong; nothing
+// has changed then.
 func (s *server) reconfigure() bool {
 	next, err := s.reread()
 	if err != nil {
@@ -39,7 +40,8 @@ func (s *server) reconfigure() bool {
 			continue
 		}
 		if fresh[i], err = l.TLS.Config(); err != nil {
-			s.log.Error("reloading failed; the configuration is unchanged", "error", config.Problems{{At: l.At, Text: err.Error()}})
+			s.log.Error("reloading failed; the configuration is unchanged", "error",
+				config.Problems{{At: l.At, Text: err.Error()}})
 			return false
 		}
 	}

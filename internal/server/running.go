@@ -20,15 +20,15 @@ type server struct {
 	log     *slog.Logger
 	logs    *logs.Logs
 	reread  func() (*config.Server, error) // nil: nothing to reload from
-	// running is the configuration with what SIGHUP has read anew.
+	// running is the configuration, as the last SIGHUP has changed it.
 	running atomic.Pointer[config.Server]
-	// prepare runs when core does and nobody is answered yet; the sockets are
-	// bound, so who connects waits.
+	// prepare is called when core runs, before requests are answered. The sockets are bound, so
+	// clients wait.
 	prepare func(context.Context, *server) error
 
 	store     storage.Store
 	core      *core.Core
 	listeners []*openListener
-	// flights are the requests that all doors serve.
+	// flights are the requests in flight on all listeners.
 	flights httpapi.Flights
 }

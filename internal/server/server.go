@@ -1,15 +1,13 @@
-// Package server is `keyturn server`: it reads the configuration, opens the
-// store and the listeners, lives until it is told to stop, and closes in order.
+// Package server is `keyturn server`: it reads the configuration, opens the store and the
+// listeners, serves until it is stopped, and closes everything in order.
 //
-// The life of a server is one call of run: sockets are bound, the store is opened, core
-// starts – sealed – and the listeners answer at once, with 503 until
-// somebody, or the seal itself, unseals. The end of the context drains: what is under way
-// may finish for a while, then core drops its keys, then the store is closed.
+// A server is one call of run: sockets are bound, the store is opened, core starts, sealed, and
+// the listeners answer at once, with 503 until the server is unsealed. When the context ends,
+// running requests may finish for a while, then core drops its keys, then the store is closed.
 //
-// SIGHUP reads the configuration anew and takes over what may change while the server
-// runs (config says which keys), and opens the log file and the audit files anew. The whole
-// new configuration is read and checked first; if anything in it is wrong,
-// everything stays as it is.
+// SIGHUP re-reads the configuration, applies the keys that may change while the server runs (see
+// config), and reopens the log file and the audit files. The whole new configuration is checked
+// first; if anything in it is wrong, nothing changes.
 //
 // Implementations come in as [Plugins]: this package imports none.
 package server
@@ -40,7 +38,7 @@ import (
 // Layout is the number of the storage layout that this program writes.
 const Layout = storage.Layout
 
-// Implements is the version of Vault whose behaviour this server has.
+// Implements is the version of Vault whose behaviour is implemented.
 const Implements = httpapi.APIVersion
 
 const (
@@ -64,7 +62,7 @@ func (s *server) run(ctx context.Context) error {
 	}()
 	defer paceCollector()()
 	defer spareProcessors()()
-	// What is under way when ctx ends may still finish: it hangs on life.
+	// Running requests may still finish when ctx ends, because they use life.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	if err := s.bind(ctx); err != nil {
@@ -105,8 +103,8 @@ func (s *server) run(ctx context.Context) error {
 	return errors.Join(err, s.drain(life))
 }
 
-// bind opens the sockets, so that an address in use is known before anything
-// else is touched.
+// bind opens the sockets first, so that an address in use is an error before anything else
+// happens.
 func (s *server) bind(ctx context.Context) error {
 	for _, spec := range s.cfg.Listeners {
 		d, err := open(ctx, spec)
@@ -132,7 +130,9 @@ func (s *server) open(ctx context.Context) error {
 		return fmt.Errorf("storage: there is no %q; use one that the server was built with", s.cfg.Storage.Name)
 	}
 	driver, params := s.plugins.Storage[i], maps.Clone(s.cfg.Storage.Params)
-	if _, set := params[cacheBytes]; s.cfg.DisableCache && !set && slices.ContainsFunc(driver.Params, func(p storage.Param) bool { return p.Name == cacheBytes }) {
+	_, set := params[cacheBytes]
+	if s.cfg.DisableCache && !set &&
+		slices.ContainsFunc(driver.Params, func(p storage.Param) bool { return p.Name == cacheBytes }) {
 		params[cacheBytes] = smallestCache
 	}
 	store, err := driver.Open(ctx, params, s.log)
@@ -177,8 +177,9 @@ func (s *server) build(m *metrics.Metrics) error {
 // about is what sys/ tells of this server.
 func (s *server) about() core.Server {
 	info := core.Server{
-		Version: s.version, Host: hostInfo, InFlight: s.flights.List, RawStorage: s.cfg.RawStorage, Introspection: s.cfg.Introspection,
-		State: func() ([]byte, error) { return s.running.Load().Sanitized() }, Log: s.aboutLog(),
+		Version: s.version, Host: hostInfo, InFlight: s.flights.List, RawStorage: s.cfg.RawStorage,
+		Introspection: s.cfg.Introspection,
+		State:         func() ([]byte, error) { return s.running.Load().Sanitized() }, Log: s.aboutLog(),
 	}
 	info.Hostname, _ = os.Hostname() // empty where the system does not tell
 	if len(s.listeners) > 0 {
@@ -222,11 +223,12 @@ func (s *server) aboutLog() core.Log {
 	}
 }
 
-// serve opens the doors. The channel gets the error of one that closes by itself.
+// serve starts the listeners. The channel receives the error of one that fails.
 func (s *server) serve(life context.Context, wg *sync.WaitGroup, m *metrics.Metrics) <-chan error {
 	cfg := httpapi.Config{Version: s.version, Log: s.log, Backend: httpapi.Backend{
 		Handle: s.core.Handle, Health: s.core.Health, SealStatus: s.core.SealStatus,
-		Initialized: s.core.Initialized, Init: s.core.Init, Unseal: s.core.Unseal, Metrics: m.Render, CORS: s.core.CORS, UIHeaders: s.core.UIHeaders,
+		Initialized: s.core.Initialized, Init: s.core.Init, Unseal: s.core.Unseal, Metrics: m.Render,
+		CORS: s.core.CORS, UIHeaders: s.core.UIHeaders,
 	}, Flights: &s.flights}
 	failed := make(chan error, len(s.listeners))
 	for i, d := range s.listeners {
@@ -242,7 +244,7 @@ func (s *server) serve(life context.Context, wg *sync.WaitGroup, m *metrics.Metr
 	return failed
 }
 
-// unseal opens a server whose seal needs nobody, and tries until it is open.
+// unseal unseals a server whose seal needs no key shares, and retries until it succeeds.
 func (s *server) unseal(ctx context.Context) {
 	for {
 		err := s.core.AutoUnseal(ctx)
@@ -258,7 +260,7 @@ func (s *server) unseal(ctx context.Context) {
 	}
 }
 
-// wait returns when the server is to stop, and reloads whenever it is told to.
+// wait returns when the server must stop. It reloads at each signal.
 func (s *server) wait(ctx context.Context, failed <-chan error) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
@@ -276,7 +278,7 @@ func (s *server) wait(ctx context.Context, failed <-chan error) error {
 	}
 }
 
-// drain lets what is under way finish, for a while.
+// drain waits for running requests, for a while.
 func (s *server) drain(life context.Context) error {
 	ctx, cancel := context.WithTimeout(life, drainTime)
 	defer cancel()
@@ -293,7 +295,7 @@ func (s *server) drain(life context.Context) error {
 	return nil
 }
 
-// at puts the place of a stanza before an error that a person reads.
+// at prefixes an error for a person with the position of a stanza.
 func at(p config.Position, err error) error {
 	return config.Problems{{At: p, Text: config.Reason(err)}}
 }

@@ -40,9 +40,12 @@ func certificate(t *testing.T, dir, name string, serial int64) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -211,7 +214,8 @@ listener "tcp" {
 			c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}
 		}, false},
 		{5, "", nil, true}, // TLS 1.3 does not ask
-		{6, "", func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }, true}, // over HTTP/1.1: HTTP/2 forbids the suite
+		// over HTTP/1.1: HTTP/2 forbids the suite
+		{6, "", func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }, true},
 		{7, "stranger", nil, true},
 	} {
 		one := t.TempDir()
@@ -221,11 +225,15 @@ listener "tcp" {
 			s, _ := launch(t, path)
 			c := clientTLS(t, dir+"/server.crt")
 			if tt.client != "" {
-				pair, err := tls.LoadX509KeyPair(filepath.Join(dir, tt.client+".crt"), filepath.Join(dir, tt.client+".key"))
+				pair, err := tls.LoadX509KeyPair(filepath.Join(dir, tt.client+".crt"),
+					filepath.Join(dir, tt.client+".key"))
 				if err != nil {
 					t.Fatal(err)
 				}
-				c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+				c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+					return &pair,
+						nil
+				}
 			}
 			if tt.change != nil {
 				tt.change(c)
@@ -251,7 +259,8 @@ listener "tcp" {
 func TestReloadSettings(t *testing.T) {
 	dir := t.TempDir()
 	text := func(top, listener string) string {
-		return "storage \"memory\" {}\n" + top + "\nlistener \"tcp\" {\n address = \"127.0.0.1:0\"\n tls_disable = true\n" + listener + "\n}\n"
+		return "storage \"memory\" {}\n" + top +
+			"\nlistener \"tcp\" {\n address = \"127.0.0.1:0\"\n tls_disable = true\n" + listener + "\n}\n"
 	}
 	path := write(t, dir, "keyturn.hcl", text("log_level = \"warn\"\nlog_file = \""+dir+"/\"", ""))
 	s, log := launch(t, path)
@@ -273,24 +282,32 @@ func TestReloadSettings(t *testing.T) {
 		res.Body.Close()
 		return res
 	}
-	if res := get("1.2.3.4"); res.StatusCode != 501 || res.Header.Get("X-Custom") != "" || res.Header.Get("X-Vault-Hostname") != "" {
+	if res := get("1.2.3.4"); res.StatusCode != 501 || res.Header.Get("X-Custom") != "" ||
+		res.Header.Get("X-Vault-Hostname") != "" {
 		t.Errorf("before: %d %v", res.StatusCode, res.Header)
 	}
 	if err := os.Rename(dir+"/vault.log", dir+"/old.log"); err != nil {
 		t.Fatal(err)
 	}
-	write(t, dir, "keyturn.hcl", text("log_level = \"info\"\nlog_requests_level = \"info\"\nenable_response_header_hostname = true\ncluster_name = \"x\"",
-		"custom_response_headers { \"default\" = { \"X-Custom\" = [\"a\"] } }\nx_forwarded_for_authorized_addrs = \"10.0.0.0/8\"\nhttp_idle_timeout = \"9s\""))
+	write(t, dir,
+		"keyturn.hcl", text(
+			"log_level = \"info\"\nlog_requests_level = \"info\"\nenable_response_header_hostname = true\ncluster_name = \"x\"",
+			"custom_response_headers { \"default\" = { \"X-Custom\" = [\"a\"] } }\nx_forwarded_for_authorized_addrs = \"10.0.0.0/8\"\nhttp_idle_timeout = \"9s\""))
 	s.reload()
-	if res := get("1.2.3.4"); res.StatusCode != 400 || res.Header.Get("X-Custom") != "a" || res.Header.Get("X-Vault-Hostname") == "" {
+	if res := get("1.2.3.4"); res.StatusCode != 400 || res.Header.Get("X-Custom") != "a" ||
+		res.Header.Get("X-Vault-Hostname") == "" {
 		t.Errorf("after: %d %v", res.StatusCode, res.Header)
 	}
-	for _, want := range []string{"setting=cluster_name", "setting=log_file", "setting=\"http_idle_timeout of listener", "completed_request", "status_code=400"} {
+	for _, want := range []string{
+		"setting=cluster_name", "setting=log_file", "setting=\"http_idle_timeout of listener", "completed_request",
+		"status_code=400",
+	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log has no %q: %s", want, log)
 		}
 	}
-	if text, err := os.ReadFile(dir + "/vault.log"); err != nil || !strings.Contains(string(text), "completed_request") {
+	if text, err := os.ReadFile(dir + "/vault.log"); err != nil ||
+		!strings.Contains(string(text), "completed_request") {
 		t.Errorf("the new log file has %q, %v", text, err)
 	}
 	write(t, dir, "keyturn.hcl", text("log_requests_level = \"off\"", "max_json_depth = \"x\""))
@@ -312,14 +329,16 @@ func TestAddressInUse(t *testing.T) {
 	}
 	defer taken.Close()
 	s, err := newServer(&config.Server{
-		Listeners: []config.Listener{{At: config.Position{File: "a.hcl", Line: 3}, Address: taken.Addr().String(), TLS: config.TLS{Disable: true}}},
-		Storage:   config.Stanza{Name: "memory"},
+		Listeners: []config.Listener{{At: config.Position{File: "a.hcl", Line: 3}, Address: taken.Addr().
+			String(), TLS: config.TLS{Disable: true}}},
+		Storage: config.Stanza{Name: "memory"},
 	}, named(), "0.0.1", io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = s.run(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "a.hcl:3: address: listening on "+taken.Addr().String()) || !strings.Contains(err.Error(), "in use") {
+	if err == nil || !strings.Contains(err.Error(), "a.hcl:3: address: listening on "+taken.Addr().String()) ||
+		!strings.Contains(err.Error(), "in use") {
 		t.Errorf("got %v", err)
 	}
 	if s.store != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/keyturn/keyturn/internal/server/config"
 )
 
-// listenUnix binds a socket of this machine. One that is left over from a process
-// that has ended is replaced; another process's is not.
+// listenUnix binds a Unix socket. It replaces one that an ended process has left, but not that of
+// a running process.
 func listenUnix(ctx context.Context, path string, s config.Socket) (net.Listener, error) {
 	uid, gid, err := owners(s)
 	if err != nil {
@@ -22,7 +22,7 @@ func listenUnix(ctx context.Context, path string, s config.Socket) (net.Listener
 	if err := clearSocket(ctx, path); err != nil {
 		return nil, err
 	}
-	// Until it has its mode and owner, the socket is for this user alone.
+	// Until it has its mode and owner, only this user may connect.
 	restore := privateFiles()
 	var lc net.ListenConfig
 	socket, err := lc.Listen(ctx, "unix", path)
@@ -51,7 +51,7 @@ func listenUnix(ctx context.Context, path string, s config.Socket) (net.Listener
 	return socket, nil
 }
 
-// clearSocket removes a socket that nobody listens on.
+// clearSocket removes a socket that no process listens on.
 func clearSocket(ctx context.Context, path string) error {
 	info, err := os.Lstat(path)
 	switch {

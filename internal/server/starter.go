@@ -23,7 +23,9 @@ func (l starter) known() config.Known {
 
 // run runs the server that a configuration describes, or only checks it. prepare
 // comes before the first request.
-func (l starter) run(ctx context.Context, files func() (*config.Server, error), prepare func(context.Context, *server) error) error {
+func (l starter) run(
+	ctx context.Context, files func() (*config.Server, error), prepare func(context.Context, *server) error,
+) error {
 	read := func(reload bool) (*config.Server, error) {
 		c, err := files()
 		if err != nil {

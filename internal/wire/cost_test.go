@@ -21,8 +21,8 @@ type costly struct {
 	Any map[string]wire.Raw `json:",rest"`
 }
 
-// FuzzBodyCost: checking a body and filling a struct from it cost a bounded number of steps for each byte. How long a body may be,
-// the listener says.
+// FuzzBodyCost: checking a body and filling a struct from it cost a bounded number of steps for
+// each byte. How long a body may be, the listener says.
 func FuzzBodyCost(f *testing.F) {
 	const limit = 1 << 20
 	costtest.Fuzz(f, costtest.Parser{Limit: limit, Steps: 1000, Parse: func(text string) error {
@@ -36,9 +36,15 @@ func FuzzBodyCost(f *testing.F) {
 		_ = wire.EachField([]byte(text), func(string, []byte) error { return nil })
 		return nil
 	}},
-		costtest.Shape{Unit: "["}, costtest.Shape{Unit: `{"a":`}, costtest.Shape{Head: `{"text":"`, Unit: `\u00e9`, Tail: `"}`}, costtest.Shape{Head: `{"list":"`, Unit: "a,", Tail: `"}`},
-		costtest.Shape{Head: `{"list":[`, Unit: `"a§",`, Tail: `"b"]}`}, costtest.Shape{Head: `{"map":{`, Unit: `"a§":"b",`, Tail: `"b":""}}`}, costtest.Shape{Head: `{`, Unit: `"k§":{},`, Tail: `"z":1}`},
-		costtest.Shape{Head: `{"nested":{"list":[`, Unit: `[[]],`, Tail: `1]}}`}, costtest.Shape{Head: `{"ttl":`, Unit: "9", Tail: `}`}, costtest.Shape{Head: `{"ints":[1e`, Unit: "9", Tail: `]}`},
+		costtest.Shape{Unit: "["}, costtest.Shape{Unit: `{"a":`}, costtest.Shape{
+			Head: `{"text":"`, Unit: `\u00e9`, Tail: `"}`,
+		}, costtest.Shape{Head: `{"list":"`, Unit: "a,", Tail: `"}`},
+		costtest.Shape{Head: `{"list":[`, Unit: `"a§",`, Tail: `"b"]}`}, costtest.Shape{
+			Head: `{"map":{`, Unit: `"a§":"b",`, Tail: `"b":""}}`,
+		}, costtest.Shape{Head: `{`, Unit: `"k§":{},`, Tail: `"z":1}`},
+		costtest.Shape{Head: `{"nested":{"list":[`, Unit: `[[]],`, Tail: `1]}}`}, costtest.Shape{
+			Head: `{"ttl":`, Unit: "9", Tail: `}`,
+		}, costtest.Shape{Head: `{"ints":[1e`, Unit: "9", Tail: `]}`},
 		costtest.Shape{Unit: " "}, costtest.Shape{Head: `{`, Unit: `"\u0061§":1,`, Tail: `"z":1}`})
 }
 
@@ -47,5 +53,6 @@ func FuzzDurationCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: wire.MaxDuration, Parse: func(text string) error {
 		_, err := wire.ParseDuration(text)
 		return err
-	}}, costtest.Shape{Unit: "9"}, costtest.Shape{Unit: "1h"}, costtest.Shape{Head: "1e", Unit: "9"}, costtest.Shape{Head: "0.", Unit: "0", Tail: "s"}, costtest.Shape{Head: "1d", Unit: "1ns"})
+	}}, costtest.Shape{Unit: "9"}, costtest.Shape{Unit: "1h"}, costtest.Shape{Head: "1e", Unit: "9"},
+		costtest.Shape{Head: "0.", Unit: "0", Tail: "s"}, costtest.Shape{Head: "1d", Unit: "1ns"})
 }

@@ -15,12 +15,12 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// Decode fills the struct that into points to from a JSON object that [Check]
-// has accepted, by the fields' json tags. Embedded structs count as their
-// fields, and a field that is a struct is filled in the same way; a field without a json tag, or with "-", is left alone.
-// It returns the names that the struct does not have, "config.foo" for one of a field, and an error of
-// kind Invalid that names the first field whose value does not fit. Where the struct has
-// a map[string]Raw tagged json:",rest", that takes what else the object has, and no name is unknown.
+// Decode fills the struct that into points to from a JSON object that [Check] has accepted, by the
+// fields' json tags. Embedded structs count as their fields, and a field that is a struct is
+// filled in the same way; a field without a json tag, or with "-", is left alone. It returns the
+// names that the struct does not have, "config.foo" for one of a field, and an error of kind
+// Invalid that names the first field whose value does not fit. Where the struct has a
+// map[string]Raw tagged json:",rest", that takes what else the object has, and no name is unknown.
 //
 // An update has a pointer for each field, and nil means that the field keeps what it has:
 //   - A field that the object does not name stays nil.
@@ -41,7 +41,8 @@ func Decode(body []byte, into any) (unknown []string, err error) {
 	return in.unknown, err
 }
 
-// Default changes a field whose default is not its zero value as an update says: absent, it stays; null gives the default.
+// Default applies an update to a field whose default is not its zero value: absent keeps it, null
+// sets the default.
 func Default[T any](to *T, given **T, otherwise T) {
 	switch {
 	case given == nil:
@@ -93,7 +94,7 @@ func (in *decoding) object(prefix string, v reflect.Value, body []byte) error {
 	})
 }
 
-// clearField is what null does.
+// clearField applies null to a field.
 func clearField(v reflect.Value) {
 	if v.Kind() == reflect.Pointer {
 		v.Set(reflect.New(v.Type().Elem()))
@@ -102,8 +103,8 @@ func clearField(v reflect.Value) {
 	v.SetZero()
 }
 
-// SetText fills the field with the given json tag from text, as a query
-// parameter gives it. known is false where the struct has no such field.
+// SetText fills the field with a json tag from text, the value of a query parameter. known is
+// false if the struct has no such field.
 func SetText(into any, name, text string) (known bool, err error) {
 	v := reflect.ValueOf(into).Elem()
 	f, ok := decoderOf(v.Type()).fields[name]
@@ -125,8 +126,8 @@ type decoderField struct {
 
 type decoder struct {
 	fields map[string]decoderField
-	whole  []int // the field tagged json:",whole": it takes the entire body
-	rest   []int // the field tagged json:",rest": it takes what no other field does
+	whole  []int // the field tagged json:",whole", for the entire body
+	rest   []int // the field tagged json:",rest", for all other members
 }
 
 func (d *decoder) passthrough() bool { return d.whole != nil }
@@ -160,7 +161,7 @@ func decoderOf(t reflect.Type) *decoder {
 	return d
 }
 
-// isNested reports whether a field is filled by its own fields.
+// isNested reports whether a field is a struct that is filled field by field.
 func isNested(t reflect.Type) bool {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -354,7 +355,7 @@ func setFloat(v reflect.Value, b []byte) string {
 	return ""
 }
 
-// sliceSetter takes an array, or for strings a comma-separated text.
+// sliceSetter accepts an array or, for strings, a comma-separated text.
 func sliceSetter(t reflect.Type) setter {
 	elem := setterOf(t.Elem())
 	return func(v reflect.Value, b []byte) string {
@@ -416,7 +417,7 @@ func eachElement(b []byte, f func([]byte) string) string {
 	}
 }
 
-// mapSetter takes an object, or a list of "k=v" as some clients send.
+// mapSetter accepts an object, or a list of "k=v", which some clients send.
 func mapSetter(t reflect.Type) setter {
 	elem := setterOf(t.Elem())
 	return func(v reflect.Value, b []byte) string {

@@ -1,5 +1,5 @@
-// Package wire knows Vault's JSON: it decodes requests in all the lax forms
-// that Vault's clients send, and holds the one encoder of answers.
+// Package wire implements Vault's JSON: it decodes requests in all the lax forms that Vault's
+// clients send, and has the only encoder of answers.
 //
 // Requests: [Decode] fills a struct by its json tags and accepts a duration as
 // 3600, "3600" or "1h", a list as an array or a comma-separated string, a

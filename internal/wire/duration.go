@@ -61,13 +61,15 @@ func ParseDuration(s string) (time.Duration, error) {
 	return days + d, nil
 }
 
-// tooLong reports whether a text of Go's form, which [time.ParseDuration] refuses, is one that would do if it were shorter.
+// tooLong reports whether a text of Go's form, which [time.ParseDuration] refuses, is one that
+// would do if it were shorter.
 func tooLong(s string) bool {
 	for s != "" {
 		digits := len(s) - len(strings.TrimLeft(s, "0123456789."))
 		unit := strings.TrimLeft(s, "0123456789.")
 		unit = unit[:len(unit)-len(strings.TrimLeft(unit, "hmsuµn"))]
-		if digits == 0 || !slices.Contains([]string{"h", "m", "s", "ms", "us", "µs", "ns"}, unit) || strings.Count(s[:digits], ".") > 1 {
+		if digits == 0 || !slices.Contains([]string{"h", "m", "s", "ms", "us", "µs", "ns"}, unit) ||
+			strings.Count(s[:digits], ".") > 1 {
 			return false
 		}
 		s = s[digits+len(unit):]
@@ -75,8 +77,8 @@ func tooLong(s string) bool {
 	return true
 }
 
-// Seconds is d in whole seconds, rounded down, because a client that is told how long a lease
-// still lives relies on every second of it. Less than one second is 1: in Vault's API a TTL of 0 means no end.
+// Seconds is d in whole seconds, rounded down, because clients rely on every second of a lease.
+// Less than one second is 1, because a TTL of 0 means no end in Vault's API.
 func Seconds(d time.Duration) int64 {
 	if d > 0 && d < time.Second {
 		return 1

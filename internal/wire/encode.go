@@ -12,19 +12,18 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A Leaf replaces the plaintext of one leaf by what audit may see: it appends a
-// whole JSON value to dst.
+// A Leaf replaces the plaintext of one leaf for the audit log: it appends a whole JSON value to
+// dst.
 type Leaf func(dst, plain []byte) []byte
 
-// Append appends v as JSON for the client who may have it: secrets are
-// revealed. v is built of structs with json tags, maps with string keys,
-// slices, pointers, strings, numbers, booleans, times, durations,
+// Append appends v as JSON for a client, with secrets revealed. v consists of structs with json
+// tags, maps with string keys, slices, pointers, strings, numbers, booleans, times, durations,
 // [secret.Value] and [Raw]. Keys of maps are sorted.
 func Append(dst []byte, v any) []byte { return appendAny(dst, v, nil) }
 
-// AppendAudit appends v as JSON with each string, number and boolean replaced
-// by leaf. Keys stay readable, null stays null. Members of the outermost object that clear
-// names are written as they are.
+// AppendAudit appends v as JSON with each string, number and boolean replaced by leaf. Keys and
+// null stay unchanged. Members of the outermost object whose names are in clear are written
+// unchanged.
 func AppendAudit(dst []byte, v any, leaf Leaf, clear ...string) []byte {
 	if len(clear) == 0 || v == nil {
 		return appendAny(dst, v, leaf)
@@ -71,8 +70,8 @@ func encoderOf(t reflect.Type) encoder {
 	if e, ok := encoders.Load(t); ok {
 		return e.(encoder)
 	}
-	// A recursive type meets itself while its plan is made: let it look up
-	// the finished plan when it runs.
+	// A recursive type refers to itself while its plan is made; it looks up the finished plan when
+	// it runs.
 	lazy := encoder(func(dst []byte, v reflect.Value, leaf Leaf) []byte {
 		e, _ := encoders.Load(t)
 		return e.(encoder)(dst, v, leaf)
@@ -104,7 +103,8 @@ func makeEncoder(t reflect.Type) encoder {
 			return integer(dst, Seconds(time.Duration(v.Int())), leaf)
 		}
 	}
-	if t.Implements(reflect.TypeFor[encoding.TextMarshaler]()) && t.Kind() != reflect.Pointer && t.Kind() != reflect.Interface {
+	if t.Implements(reflect.TypeFor[encoding.TextMarshaler]()) && t.Kind() != reflect.Pointer &&
+		t.Kind() != reflect.Interface {
 		return func(dst []byte, v reflect.Value, leaf Leaf) []byte {
 			b, err := v.Interface().(encoding.TextMarshaler).MarshalText()
 			if err != nil {
@@ -262,7 +262,7 @@ func structEncoder(t reflect.Type) encoder {
 	}
 }
 
-// emptyOf says how a type is found empty.
+// emptyOf returns the function that reports whether a value of a type is empty.
 func emptyOf(t reflect.Type) func(v reflect.Value) bool {
 	switch t {
 	case reflect.TypeFor[secret.Value]():

@@ -8,9 +8,9 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// What one field of a request may hold, unless its tag says otherwise: json:"paths" max:"10000". It bounds what a handler is
-// given, whatever it does with each element, where [Limits] bound what the whole body may be. A type that reads itself, and [Raw], have
-// limits of their own.
+// Limits of one field of a request, unless its tag sets another: json:"paths" max:"10000". They
+// limit what a handler processes; [Limits] limit the whole body. Types that decode themselves, and
+// [Raw], have their own limits.
 const (
 	MaxFieldBytes = 256 << 10 // of a text, and of each text of a list or map
 	MaxElements   = 1000      // of a list or map
@@ -19,7 +19,8 @@ const (
 // A fieldLimit is that of one field: bytes of a text, or elements of a list or map.
 type fieldLimit struct{ bytes, elements int }
 
-// limitOf reads a field's tag. A tag that is no number is a mistake of ours, found by the first request to the route.
+// limitOf reads a field's tag. A tag that is no number is a mistake of ours, found by the first
+// request to the route.
 func limitOf(f reflect.StructField) fieldLimit {
 	l := fieldLimit{MaxFieldBytes, MaxElements}
 	tag, ok := f.Tag.Lookup("max")
@@ -42,7 +43,7 @@ func limitOf(f reflect.StructField) fieldLimit {
 	return l
 }
 
-// within lets a setter take no more than a limit.
+// within returns a setter that refuses values above a limit.
 func within(set setter, l fieldLimit) setter {
 	return func(v reflect.Value, text []byte) string {
 		if why := set(v, text); why != "" {
@@ -52,7 +53,7 @@ func within(set setter, l fieldLimit) setter {
 	}
 }
 
-// exceeded says by what a value is above its limit, or "".
+// exceeded returns how a value exceeds its limit, or "".
 func (l fieldLimit) exceeded(v reflect.Value) string {
 	for v.Kind() == reflect.Pointer {
 		if v.IsNil() {
@@ -99,5 +100,5 @@ func (l fieldLimit) elementsExceeded(v reflect.Value) string {
 	return ""
 }
 
-// A setter stores JSON text in a field, and says why it cannot.
+// A setter stores JSON text in a field. It returns why it cannot, or "".
 type setter func(v reflect.Value, text []byte) (why string)

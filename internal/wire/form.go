@@ -13,10 +13,10 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A Form says how the members of a JSON object are read that [Decode] fills a struct
-// from, for who must judge them before: in which spelling, as a list or as one text, by
-// which other names. It is made of the same tags and types as the decoder, so that the two
-// cannot differ. A nil Form knows of no member. It is immutable.
+// A Form says how [Decode] reads the members of a JSON object, for policies, which must judge them
+// before: in which spelling, as a list or as one text, under which other names. It is made of the
+// same tags and types as the decoder, so that the two cannot differ. A nil Form knows no member.
+// It is immutable.
 //
 //	json:"ttl" alias:"lease"    lease is another name of ttl: [Form.Rename] makes ttl of it
 //	json:"arn" also:"a,b"       arn sets what a or b do: who denies one of these denies arn
@@ -67,7 +67,10 @@ func FormOf(t reflect.Type) *Form {
 	if f, ok := forms.Load(t); ok {
 		return f.(*Form)
 	}
-	f := &Form{alias: map[string]string{}, also: map[string][]string{}, members: map[string]member{}, means: map[string]map[string]string{}}
+	f := &Form{
+		alias: map[string]string{}, also: map[string][]string{}, members: map[string]member{},
+		means: map[string]map[string]string{},
+	}
 	for _, field := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if name == "" || name == "-" || !field.IsExported() {
@@ -116,7 +119,10 @@ func memberOf(t reflect.Type) member {
 		}
 	case reflect.String:
 		if t.Implements(reflect.TypeFor[canonical]()) {
-			return member{Scalar, KindText, func(s string) string { return reflect.ValueOf(s).Convert(t).Interface().(canonical).Canonical() }}
+			return member{Scalar, KindText, func(s string) string {
+				return reflect.ValueOf(s).Convert(t).
+					Interface().(canonical).Canonical()
+			}}
 		}
 		return member{shape: Scalar, kind: KindText}
 	case reflect.Bool:
@@ -127,8 +133,8 @@ func memberOf(t reflect.Type) member {
 	return member{}
 }
 
-// Rename returns the body with each member under its first name. Two names of one member
-// are refused, unless one of them says nothing or both say the same.
+// Rename returns the body with each member under its first name. Two names of one member are
+// refused, unless one of them is empty or both are equal.
 func (f *Form) Rename(body []byte) ([]byte, error) {
 	if f == nil || len(f.alias) == 0 || len(body) == 0 {
 		return body, nil
@@ -151,7 +157,8 @@ func (f *Form) Rename(body []byte) ([]byte, error) {
 		case saysNothing(old):
 			values[name] = value
 		case !saysNothing(value) && !bytes.Equal(old, value):
-			return fault.New("wire.Rename", fault.Invalid, "field %q: it is there twice, under two of its names; send one of them", name)
+			return fault.New("wire.Rename", fault.Invalid,
+				"field %q: it is there twice, under two of its names; send one of them", name)
 		}
 		return nil
 	})
@@ -184,7 +191,7 @@ func (f *Form) Names(name string) []string {
 	return all
 }
 
-// Also are the names of other members whose work this one does.
+// Also returns the names of other members whose effect this one has, too.
 func (f *Form) Also(name string) []string {
 	if f == nil {
 		return nil
@@ -192,7 +199,8 @@ func (f *Form) Also(name string) []string {
 	return f.also[name]
 }
 
-// Means is the value of a member that does what text does; ok is false where there is none.
+// Means returns the other value of a member with the same effect as text; ok is false if there is
+// none.
 func (f *Form) Means(name, text string) (other string, ok bool) {
 	if f == nil {
 		return "", false
@@ -225,7 +233,7 @@ func (f *Form) Kind(name string) Kind {
 	return f.members[name].kind
 }
 
-// Spell is a text of a member in the one form in which it is acted upon.
+// Spell returns the canonical form of a member's text.
 func (f *Form) Spell(name, text string) string {
 	if f == nil || f.members[name].canon == nil {
 		return text

@@ -35,30 +35,36 @@ type formed struct {
 func TestForm(t *testing.T) {
 	f := wire.FormOf(reflect.TypeFor[formed]())
 	for name, want := range map[string]wire.Shape{
-		"ttl": wire.Scalar, "names": wire.List, "one": wire.Scalar, "plain": wire.List, "token": wire.Scalar, "map": wire.Other, "raws": wire.Other, "nobody": wire.Other,
+		"ttl": wire.Scalar, "names": wire.List, "one": wire.Scalar, "plain": wire.List, "token": wire.Scalar,
+		"map": wire.Other, "raws": wire.Other, "nobody": wire.Other,
 	} {
 		if got := f.Shape(name); got != want {
 			t.Errorf("Shape(%s) = %v, want %v", name, got, want)
 		}
 	}
 	for _, tt := range []struct{ got, want any }{
-		{f.Names("ttl"), []string{"ttl", "lease", "old"}}, {f.Names("map"), []string{"map"}}, {f.First("old"), "ttl"}, {f.First("x"), "x"},
-		{f.Also("plain"), []string{"names"}}, {f.Spell("names", "AbC"), "abc"}, {f.Spell("one", "AbC"), "abc"}, {f.Spell("token", "AbC"), "AbC"},
+		{f.Names("ttl"), []string{"ttl", "lease", "old"}}, {f.Names("map"), []string{"map"}}, {f.First("old"), "ttl"},
+		{f.First("x"), "x"},
+		{f.Also("plain"), []string{"names"}}, {f.Spell("names", "AbC"), "abc"}, {f.Spell("one", "AbC"), "abc"},
+		{f.Spell("token", "AbC"), "AbC"},
 	} {
 		if d := cmp.Diff(tt.want, tt.got); d != "" {
 			t.Error(d)
 		}
 	}
 	for name, want := range map[string]wire.Kind{
-		"ttl": wire.KindDuration, "names": wire.KindText, "one": wire.KindText, "plain": wire.KindNumber, "token": wire.KindText, "map": wire.KindUnknown, "nobody": wire.KindUnknown,
+		"ttl": wire.KindDuration, "names": wire.KindText, "one": wire.KindText, "plain": wire.KindNumber,
+		"token": wire.KindText, "map": wire.KindUnknown, "nobody": wire.KindUnknown,
 	} {
 		if got := f.Kind(name); got != want {
 			t.Errorf("Kind(%s) = %v, want %v", name, got, want)
 		}
 	}
 	var none *wire.Form
-	if b, err := none.Rename([]byte(`{"lease":1}`)); err != nil || string(b) != `{"lease":1}` || none.First("a") != "a" || len(none.Names("a")) != 1 ||
-		none.Also("a") != nil || none.Shape("a") != wire.Other || none.Kind("a") != wire.KindUnknown || none.Spell("a", "B") != "B" || wire.FormOf(reflect.TypeFor[int]()) != nil {
+	if b, err := none.Rename([]byte(`{"lease":1}`)); err != nil || string(b) != `{"lease":1}` ||
+		none.First("a") != "a" || len(none.Names("a")) != 1 ||
+		none.Also("a") != nil || none.Shape("a") != wire.Other || none.Kind("a") != wire.KindUnknown ||
+		none.Spell("a", "B") != "B" || wire.FormOf(reflect.TypeFor[int]()) != nil {
 		t.Errorf("no form: %s, %v", b, err)
 	}
 }
@@ -66,10 +72,13 @@ func TestForm(t *testing.T) {
 func TestRename(t *testing.T) {
 	f := wire.FormOf(reflect.TypeFor[formed]())
 	for body, want := range map[string]string{
-		``: ``, `{}`: `{}`, `{"ttl":1}`: `{"ttl":1}`, `{ "x" : 1 }`: `{ "x" : 1 }`, `{"lease":1}`: `{"ttl":1}`, `{"l\u0065ase":1}`: `{"ttl":1}`,
+		``: ``, `{}`: `{}`, `{"ttl":1}`: `{"ttl":1}`, `{ "x" : 1 }`: `{ "x" : 1 }`, `{"lease":1}`: `{"ttl":1}`,
+		`{"l\u0065ase":1}`:                        `{"ttl":1}`,
 		`{"a":{"lease":1},"old":"2h","z":[1, 2]}`: `{"a":{"lease":1},"ttl":"2h","z":[1, 2]}`,
-		`{"ttl":"","lease":"2h"}`:                 `{"ttl":"2h"}`, `{"lease":null,"ttl":"2h"}`: `{"ttl":"2h"}`, `{"ttl":"2h","lease":""}`: `{"ttl":"2h"}`,
-		`{"ttl":"2h","lease":"2h","old":null}`: `{"ttl":"2h"}`, `{"ttl":"2h","lease":"3h"}`: "", `{"lease":1,"old":2}`: "", `{"lease":1,"old":2,"ttl":1}`: "",
+		`{"ttl":"","lease":"2h"}`:                 `{"ttl":"2h"}`, `{"lease":null,"ttl":"2h"}`: `{"ttl":"2h"}`,
+		`{"ttl":"2h","lease":""}`:              `{"ttl":"2h"}`,
+		`{"ttl":"2h","lease":"2h","old":null}`: `{"ttl":"2h"}`, `{"ttl":"2h","lease":"3h"}`: "",
+		`{"lease":1,"old":2}`: "", `{"lease":1,"old":2,"ttl":1}`: "",
 	} {
 		got, err := f.Rename([]byte(body))
 		if want == "" && body != "" {
@@ -93,7 +102,8 @@ func TestRenameIsLinear(t *testing.T) {
 	}
 	body := b.String() + "}"
 	start := time.Now()
-	if _, err := wire.FormOf(reflect.TypeFor[formed]()).Rename([]byte(body)); err != nil || time.Since(start) > 30*time.Second {
+	_, err := wire.FormOf(reflect.TypeFor[formed]()).Rename([]byte(body))
+	if err != nil || time.Since(start) > 30*time.Second {
 		t.Errorf("%v after %v", err, time.Since(start))
 	}
 }
@@ -132,7 +142,8 @@ type formed2 struct {
 }
 
 func TestKey(t *testing.T) {
-	sets := [][]string{{}, {""}, {"", ""}, {"a"}, {"a", ""}, {"", "a"}, {"a", "b"}, {"ab"}, {"a,b"}, {"a", "b,c"}, {"a,b", "c"}, {"a\x01b"}, {"\x01a"}, {strings.Repeat("x", 300)}}
+	sets := [][]string{{}, {""}, {"", ""}, {"a"}, {"a", ""}, {"", "a"}, {"a", "b"}, {"ab"}, {"a,b"}, {"a",
+		"b,c"}, {"a,b", "c"}, {"a\x01b"}, {"\x01a"}, {strings.Repeat("x", 300)}}
 	seen := map[string][]string{}
 	for _, s := range sets {
 		k := wire.Key(s...)

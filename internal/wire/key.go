@@ -2,10 +2,9 @@ package wire
 
 import "encoding/binary"
 
-// AppendKey appends parts as one key that no other parts have: each stands behind its
-// length, so that it does not matter what is in it. It is the one way of making the key of a
-// map, a lock or a hash of several texts; joining them by a sign that may be in one of them
-// makes one key of two things.
+// AppendKey appends parts as one key that no other parts have, because each follows its length.
+// Use it for every key of a map, a lock or a hash that consists of several texts. If they were
+// joined with a separator that a text may contain, two different lists could have the same key.
 func AppendKey(dst []byte, parts ...string) []byte {
 	for _, p := range parts {
 		dst = append(binary.AppendUvarint(dst, uint64(len(p))), p...)

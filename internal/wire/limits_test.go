@@ -15,10 +15,12 @@ import (
 func TestListInAText(t *testing.T) {
 	var into request
 	most := wire.MaxElements
-	if _, err := wire.Decode([]byte(`{"list":"`+strings.Repeat("a,", most)+`"}`), &into); err != nil || len(into.List) != most {
+	if _, err := wire.Decode([]byte(`{"list":"`+strings.Repeat("a,", most)+`"}`), &into); err != nil ||
+		len(into.List) != most {
 		t.Errorf("%d elements: %v", len(into.List), err)
 	}
-	if _, err := wire.Decode([]byte(`{"list":"`+strings.Repeat("a,", most+1)+`a"}`), &into); !fault.Is(err, fault.Invalid) {
+	if _, err := wire.Decode([]byte(`{"list":"`+strings.Repeat("a,", most+1)+`a"}`), &into); !fault.Is(err,
+		fault.Invalid) {
 		t.Errorf("more than an array may have: %v", err)
 	}
 	if _, err := wire.SetText(&into, "list", strings.Repeat("a,", most+1)); !fault.Is(err, fault.Invalid) {
@@ -26,7 +28,8 @@ func TestListInAText(t *testing.T) {
 	}
 }
 
-// A field holds no more than its handler was made for: whatever that does with each element, it does a bounded number of times.
+// A field holds no more than its handler was made for: whatever that does with each element, it
+// does a bounded number of times.
 func TestFieldLimits(t *testing.T) {
 	type fields struct {
 		Text   string            `json:"text"`
@@ -46,16 +49,18 @@ func TestFieldLimits(t *testing.T) {
 		many = append(many, `"a"`)
 	}
 	for name, tt := range map[string]struct{ body, want string }{
-		"text":                {`{"text":"` + long + `"}`, `field "text": it has 262145 bytes, and may have 262144`},
-		"text by pointer":     {`{"ptr":"` + long + `"}`, `field "ptr": it has 262145 bytes`},
-		"secret":              {`{"hidden":"` + long + `"}`, `field "hidden": it has 262145 bytes`},
-		"list":                {`{"list":[` + strings.Join(many, ",") + `]}`, `field "list": it has 1001 elements, and may have 1000`},
-		"list in a text":      {`{"few":"a,b,c,d"}`, `field "few": it has 4 elements, and may have 3`},
-		"a text in a list":    {`{"list":["` + long + `"]}`, `field "list": it has 262145 bytes`},
-		"map":                 {`{"map":{` + strings.Join(pairs, ",") + `}}`, `field "map": it has 1001 elements`},
-		"a name in a map":     {`{"map":{"` + long + `":"v"}}`, `field "map": it has 262145 bytes`},
-		"by the tag":          {`{"short":"01234567890"}`, `field "short": it has 11 bytes, and may have 10`},
-		"at the limit":        {`{"short":"0123456789","few":["a","b","c"],"text":"` + long[1:] + `","list":[` + strings.Join(many[1:], ",") + `]}`, ""},
+		"text":            {`{"text":"` + long + `"}`, `field "text": it has 262145 bytes, and may have 262144`},
+		"text by pointer": {`{"ptr":"` + long + `"}`, `field "ptr": it has 262145 bytes`},
+		"secret":          {`{"hidden":"` + long + `"}`, `field "hidden": it has 262145 bytes`},
+		"list": {`{"list":[` + strings.Join(many, ",") + `]}`,
+			`field "list": it has 1001 elements, and may have 1000`},
+		"list in a text":   {`{"few":"a,b,c,d"}`, `field "few": it has 4 elements, and may have 3`},
+		"a text in a list": {`{"list":["` + long + `"]}`, `field "list": it has 262145 bytes`},
+		"map":              {`{"map":{` + strings.Join(pairs, ",") + `}}`, `field "map": it has 1001 elements`},
+		"a name in a map":  {`{"map":{"` + long + `":"v"}}`, `field "map": it has 262145 bytes`},
+		"by the tag":       {`{"short":"01234567890"}`, `field "short": it has 11 bytes, and may have 10`},
+		"at the limit": {`{"short":"0123456789","few":["a","b","c"],"text":"` + long[1:] + `","list":[` +
+			strings.Join(many[1:], ",") + `]}`, ""},
 		"more by the tag":     {`{"large":"` + long + `"}`, ""},
 		"documents are their": {`{"raw":"` + long + `"}`, ""},
 	} {
@@ -80,8 +85,11 @@ func TestCVE_2025_6203(t *testing.T) {
 		"a key twice among many":                `{"1":1,"2":1,"3":1,"4":1,"5":1,"6":1,"7":1,"8":1,"9":1,"10":1,"9":1}`,
 		"a key twice, deep down":                `{"a":[{"b":{"c":1,"c":1}}]}`,
 		"two halves of characters that are one": `{"\ud800":1,"\ud801":1}`,
-		"many elements in many arrays":          `{"a":[` + strings.Repeat("[[],[],[],[],[],[],[],[],[],[]],", wire.DefaultLimits.Elements-1) + `1],"b":[` + strings.Repeat("[[],[],[],[],[],[],[],[],[],[]],", wire.DefaultLimits.Elements-1) + `1],"c":[` + strings.Repeat("[[],[],[],[],[],[],[],[],[],[]],", wire.DefaultLimits.Elements-1) + `1]}`,
-		"a long number":                         `{"a":1` + strings.Repeat("0", 500) + `}`,
+		"many elements in many arrays": `{"a":[` +
+			strings.Repeat("[[],[],[],[],[],[],[],[],[],[]],", wire.DefaultLimits.Elements-1) + `1],"b":[` +
+			strings.Repeat("[[],[],[],[],[],[],[],[],[],[]],", wire.DefaultLimits.Elements-1) + `1],"c":[` +
+			strings.Repeat("[[],[],[],[],[],[],[],[],[],[]],", wire.DefaultLimits.Elements-1) + `1]}`,
+		"a long number": `{"a":1` + strings.Repeat("0", 500) + `}`,
 	} {
 		if err := wire.Check([]byte(body), wire.DefaultLimits); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s: %v", name, err)
@@ -107,12 +115,15 @@ func TestLimits(t *testing.T) {
 		most int
 		body func(n int) string
 	}{
-		"max_json_depth":                       {l.Depth, nest(`{"a":`, "1", "}")},
-		"max_json_depth of arrays":             {l.Depth, nest(`[`, "1", "]")},
-		"max_json_string_value_length":         {l.StringLen, func(n int) string { return `{"a":"` + strings.Repeat("x", n) + `"}` }},
-		"max_json_string_value_length of keys": {l.StringLen, func(n int) string { return `{"` + strings.Repeat("x", n) + `":1}` }},
-		"max_json_object_entry_count":          {l.Entries, object},
-		"max_json_array_element_count":         {l.Elements, func(n int) string { return `[1` + strings.Repeat(",1", n-1) + `]` }},
+		"max_json_depth":           {l.Depth, nest(`{"a":`, "1", "}")},
+		"max_json_depth of arrays": {l.Depth, nest(`[`, "1", "]")},
+		"max_json_string_value_length": {l.StringLen,
+			func(n int) string { return `{"a":"` + strings.Repeat("x", n) + `"}` }},
+		"max_json_string_value_length of keys": {l.StringLen,
+			func(n int) string { return `{"` + strings.Repeat("x", n) + `":1}` }},
+		"max_json_object_entry_count": {l.Entries, object},
+		"max_json_array_element_count": {l.Elements,
+			func(n int) string { return `[1` + strings.Repeat(",1", n-1) + `]` }},
 		// Two brackets outside, then four arrays of six with theirs: 34. Each "" is one more.
 		"max_json_token": {l.Tokens, func(n int) string {
 			return `[` + strings.Repeat(`[1,1,1,1,1,1],`, 4) + `[1` + strings.Repeat(",1", n-37) + `]]`
@@ -132,20 +143,29 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestRefusalsSayTheRange: a number or duration that is too large is refused with what is the largest, and a byte-order mark by its name.
+// TestRefusalsSayTheRange: a number or duration that is too large is refused with what is the
+// largest, and a byte-order mark by its name.
 func TestRefusalsSayTheRange(t *testing.T) {
 	for body, want := range map[string]string{
-		`{"ttl":1e12}`: "at most 2562047h", `{"ttl":"9999999999h"}`: "at most 2562047h", `{"ttl":"1e400"}`: "at most 2562047h", `{"ttl":"200000d"}`: "at most 2562047h", `{"ttl":"99999999999999999999d"}`: "at most 2562047h",
-		`{"ttl":"100000d900000h"}`: "at most 2562047h", `{"ttl":"-1h"}`: "not negative", `{"ttl":-1}`: "not negative", `{"ttl":"soon"}`: "such as", `{"ttl":"-9999999999h"}`: "not negative",
-		`{"n":99999999999999999999}`: "from -9223372036854775808 to 9223372036854775807", `{"n":1e300}`: "to 9223372036854775807", `{"n":1e400}`: "to 9223372036854775807", `{"n":1e17}`: "all its digits", `{"n":1.5}`: "whole number", `{"n":"x"}`: "whole number",
+		`{"ttl":1e12}`: "at most 2562047h", `{"ttl":"9999999999h"}`: "at most 2562047h",
+		`{"ttl":"1e400"}`: "at most 2562047h", `{"ttl":"200000d"}`: "at most 2562047h",
+		`{"ttl":"99999999999999999999d"}`: "at most 2562047h",
+		`{"ttl":"100000d900000h"}`:        "at most 2562047h", `{"ttl":"-1h"}`: "not negative",
+		`{"ttl":-1}`:     "not negative",
+		`{"ttl":"soon"}`: "such as", `{"ttl":"-9999999999h"}`: "not negative",
+		`{"n":99999999999999999999}`: "from -9223372036854775808 to 9223372036854775807",
+		`{"n":1e300}`:                "to 9223372036854775807", `{"n":1e400}`: "to 9223372036854775807",
+		`{"n":1e17}`: "all its digits", `{"n":1.5}`: "whole number", `{"n":"x"}`: "whole number",
 	} {
 		var into request
-		if _, err := wire.Decode([]byte(body), &into); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), want) {
+		_, err := wire.Decode([]byte(body), &into)
+		if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", body, err, want)
 		}
 	}
 	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} {
-		if err := wire.Check([]byte(mark+"{}"), wire.DefaultLimits); err == nil || !strings.Contains(err.Error(), "byte-order mark") {
+		err := wire.Check([]byte(mark+"{}"), wire.DefaultLimits)
+		if err == nil || !strings.Contains(err.Error(), "byte-order mark") {
 			t.Errorf("%q: %v", mark, err)
 		}
 	}

@@ -2,9 +2,10 @@ package wire
 
 import "net/netip"
 
-// ParseNetwork reads an address or a network, such as "10.1.0.0/16". IPv4 written as IPv6 becomes IPv4, because
-// requests have their addresses so. ok is false for a network that begins before the IPv4 part of such an address, as that of ::ffff:10.0.0.0/8
-// does, and for an address of one interface: neither would ever match.
+// ParseNetwork reads an address or a network, such as "10.1.0.0/16". IPv4 written as IPv6 becomes
+// IPv4, because requests have their addresses so. ok is false for a network that begins before the
+// IPv4 part of such an address, as that of ::ffff:10.0.0.0/8 does, and for an address of one
+// interface: neither would ever match.
 func ParseNetwork(text string) (p netip.Prefix, ok bool) {
 	p, err := netip.ParsePrefix(text)
 	if err != nil {

@@ -9,9 +9,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// Raw is secret JSON kept as the bytes that came, so that numbers keep their
-// digits and fields their order. It has been checked by [Check]. Its zero value
-// is null.
+// Raw is secret JSON, kept as the received bytes, so that numbers keep their digits and fields
+// their order. [Check] has accepted it. The zero value is null.
 type Raw struct{ v secret.Value }
 
 // RawOf keeps b, which must be valid JSON.
@@ -31,8 +30,8 @@ func (r Raw) IsObject() bool {
 	return len(b) > 0 && b[0] == '{'
 }
 
-// Limits bound what a request's JSON may make the server do: Vault's max_json_*
-// of a listener, which the errors name. A zero field is no limit.
+// Limits limit a request's JSON: Vault's max_json_* settings of a listener, which the errors name.
+// A zero field is no limit.
 type Limits struct {
 	Depth     int // nesting of objects and arrays
 	StringLen int // bytes of one string or key, as written
@@ -41,8 +40,8 @@ type Limits struct {
 	Tokens    int // keys, values and brackets of the whole text
 }
 
-// DefaultLimits hold where the configuration says nothing. Clients stay far below;
-// the hash-collision and memory attacks on JSON parsers need more.
+// DefaultLimits are used without a configuration. Clients stay far below; hash-collision and
+// memory attacks on JSON parsers need more.
 var DefaultLimits = Limits{Depth: 300, StringLen: 1 << 20, Entries: 10_000, Elements: 10_000, Tokens: 500_000}
 
 // MaxDepth is the deepest nesting that a [Limits] may allow: the stack has to bear
@@ -52,8 +51,10 @@ const MaxDepth = 10_000
 // Check scans b once: it must be one valid JSON value within limits, with no
 // key twice in one object. It decodes nothing.
 func Check(b []byte, l Limits) error {
-	if bytes.HasPrefix(b, []byte("\xef\xbb\xbf")) || bytes.HasPrefix(b, []byte("\xff\xfe")) || bytes.HasPrefix(b, []byte("\xfe\xff")) {
-		return fault.New("wire.Check", fault.Invalid, "the request's body begins with a byte-order mark; send JSON in UTF-8 without one")
+	if bytes.HasPrefix(b, []byte("\xef\xbb\xbf")) || bytes.HasPrefix(b, []byte("\xff\xfe")) ||
+		bytes.HasPrefix(b, []byte("\xfe\xff")) {
+		return fault.New("wire.Check", fault.Invalid,
+			"the request's body begins with a byte-order mark; send JSON in UTF-8 without one")
 	}
 	s := scanner{b: b, limits: l}
 	s.space()
@@ -76,7 +77,8 @@ type scanner struct {
 }
 
 func (s *scanner) bad(format string, args ...any) error {
-	return fault.New("wire.Check", fault.Invalid, "the request's body is not acceptable JSON at byte %d: %s", s.i, fmt.Sprintf(format, args...))
+	return fault.New("wire.Check", fault.Invalid, "the request's body is not acceptable JSON at byte %d: %s", s.i,
+		fmt.Sprintf(format, args...))
 }
 
 func (s *scanner) space() {
@@ -181,8 +183,7 @@ func (s *scanner) object(depth int) error {
 	}
 }
 
-// unique refuses a key that the object had before: two parsers may choose
-// different ones of the two.
+// unique refuses a repeated key of an object, because two parsers may use different ones.
 func (s *scanner) unique(name string, seen []string, many map[string]struct{}) ([]string, map[string]struct{}, error) {
 	if many != nil {
 		if _, twice := many[name]; twice {
@@ -252,7 +253,8 @@ func (s *scanner) str() ([]byte, error) {
 		case c == '"':
 			s.i++
 			text := s.b[from:s.i]
-			if err := s.over(len(text)-2, s.limits.StringLen, "bytes in one string", "max_json_string_value_length"); err != nil {
+			err := s.over(len(text)-2, s.limits.StringLen, "bytes in one string", "max_json_string_value_length")
+			if err != nil {
 				return nil, err
 			}
 			if !utf8.Valid(text) {

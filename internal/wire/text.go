@@ -48,10 +48,11 @@ func AppendString(dst []byte, s string) []byte {
 	return append(append(dst, s[from:]...), '"')
 }
 
-// A TTL of something that also the server has one for: "system" and 0 stand for the server's. It is 0 then.
+// A TTL is a duration for which the server has a default: "system" and 0 mean the default, and are
+// 0.
 type TTL time.Duration
 
-// A Lifetime is a duration that can be endless: a negative one is, and is -1 then.
+// A Lifetime is a duration that can be endless: a negative one is endless, and is -1.
 type Lifetime time.Duration
 
 func (t *TTL) setText(text string) error {

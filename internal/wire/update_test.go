@@ -36,7 +36,9 @@ type nested struct {
 	Keep *time.Duration `json:"keep"`
 }
 
-var names = []string{"text", "n", "float", "flag", "ttl", "when", "list", "map", "pass", "system", "lifetime", "default", "nested"}
+var names = []string{
+	"text", "n", "float", "flag", "ttl", "when", "list", "map", "pass", "system", "lifetime", "default", "nested",
+}
 
 func decodeChange(t *testing.T, body string) (c change) {
 	t.Helper()
@@ -109,13 +111,16 @@ func TestDecodeEmpty(t *testing.T) {
 		}
 	}
 	var c change
-	if _, err := wire.Decode([]byte(`{"nested": ""}`), &c); err == nil || !strings.Contains(err.Error(), `"nested": want an object`) {
+	_, err := wire.Decode([]byte(`{"nested": ""}`), &c)
+	if err == nil || !strings.Contains(err.Error(), `"nested": want an object`) {
 		t.Errorf(`an empty text in place of an object: %v`, err)
 	}
 }
 
 func TestDecodeDefault(t *testing.T) {
-	for body, want := range map[string]int{`{}`: 5, `{"default":""}`: 5, `{"default":null}`: -1, `{"default":0}`: 0, `{"default":"7"}`: 7} {
+	for body, want := range map[string]int{
+		`{}`: 5, `{"default":""}`: 5, `{"default":null}`: -1, `{"default":0}`: 0, `{"default":"7"}`: 7,
+	} {
 		got := 5
 		c := decodeChange(t, body)
 		wire.Default(&got, c.Default, -1)
@@ -126,17 +131,24 @@ func TestDecodeDefault(t *testing.T) {
 }
 
 func TestDecodeTTLs(t *testing.T) {
-	for text, want := range map[string]time.Duration{`"1h"`: time.Hour, `3600`: time.Hour, `"system"`: 0, `0`: 0, `"0"`: 0, `"0s"`: 0} {
+	for text, want := range map[string]time.Duration{
+		`"1h"`: time.Hour, `3600`: time.Hour, `"system"`: 0, `0`: 0, `"0"`: 0, `"0s"`: 0,
+	} {
 		if c := decodeChange(t, `{"system":`+text+`}`); c.System == nil || time.Duration(*c.System) != want {
 			t.Errorf("the TTL %s is %v, want %s", text, c.System, want)
 		}
 	}
-	for text, want := range map[string]time.Duration{`"1h"`: time.Hour, `"-1s"`: -1, `-1`: -1, `"-2h"`: -1, `"0s"`: 0} {
+	for text, want := range map[string]time.Duration{
+		`"1h"`: time.Hour, `"-1s"`: -1, `-1`: -1, `"-2h"`: -1, `"0s"`: 0,
+	} {
 		if c := decodeChange(t, `{"lifetime":`+text+`}`); c.Lifetime == nil || time.Duration(*c.Lifetime) != want {
 			t.Errorf("the lifetime %s is %v, want %d", text, c.Lifetime, want)
 		}
 	}
-	for _, body := range []string{`{"system":"never"}`, `{"system":-1}`, `{"system":{}}`, `{"lifetime":"-"}`, `{"lifetime":"x"}`, `{"lifetime":[]}`} {
+	for _, body := range []string{
+		`{"system":"never"}`, `{"system":-1}`, `{"system":{}}`, `{"lifetime":"-"}`, `{"lifetime":"x"}`,
+		`{"lifetime":[]}`,
+	} {
 		var c change
 		if _, err := wire.Decode([]byte(body), &c); err == nil {
 			t.Errorf("Decode(%s) succeeded", body)
@@ -147,7 +159,8 @@ func TestDecodeTTLs(t *testing.T) {
 // TestDecodeNested: the fields of a field take all forms, too, and are named whole.
 func TestDecodeNested(t *testing.T) {
 	for _, cas := range []string{`0`, `"0"`, `0.0`} {
-		if c := decodeChange(t, `{"nested":{"cas":`+cas+`,"ttl":"1h"}}`); c.Nested == nil || c.Nested.CAS == nil || *c.Nested.CAS != 0 || c.Nested.TTL != time.Hour {
+		c := decodeChange(t, `{"nested":{"cas":`+cas+`,"ttl":"1h"}}`)
+		if c.Nested == nil || c.Nested.CAS == nil || *c.Nested.CAS != 0 || c.Nested.TTL != time.Hour {
 			t.Errorf("cas %s: %+v", cas, c.Nested)
 		}
 	}
@@ -159,12 +172,14 @@ func TestDecodeNested(t *testing.T) {
 	if want := []string{"nested.foo", "inner.bar", "baz"}; err != nil || !cmp.Equal(unknown, want) {
 		t.Errorf("unknown are %q, %v, want %q", unknown, err, want)
 	}
-	if _, err := wire.Decode([]byte(`{"inner":{"ttl":"soon"}}`), &c); err == nil || !strings.Contains(err.Error(), `"inner.ttl"`) {
+	if _, err := wire.Decode([]byte(`{"inner":{"ttl":"soon"}}`), &c); err == nil ||
+		!strings.Contains(err.Error(), `"inner.ttl"`) {
 		t.Errorf("a wrong field of a field: %v", err)
 	}
 }
 
-// TestDecodeNullWithin: null is no element of a list, and no value of a map unless the map tells it.
+// TestDecodeNullWithin: null is no element of a list, and no value of a map unless the map tells
+// it.
 func TestDecodeNullWithin(t *testing.T) {
 	c := decodeChange(t, `{"list":["a",null,"b"],"map":{"a":"x","b":null}}`)
 	if !cmp.Equal(*c.List, []string{"a", "b"}) {
@@ -174,7 +189,8 @@ func TestDecodeNullWithin(t *testing.T) {
 		t.Errorf("the map is %v", m)
 	}
 	var r request
-	if _, err := wire.Decode([]byte(`{"map":{"a":"x","b":null}}`), &r); err != nil || !cmp.Equal(r.Map, map[string]string{"a": "x"}) {
+	_, err := wire.Decode([]byte(`{"map":{"a":"x","b":null}}`), &r)
+	if err != nil || !cmp.Equal(r.Map, map[string]string{"a": "x"}) {
 		t.Errorf("a map without pointers is %v, %v", r.Map, err)
 	}
 }

@@ -55,14 +55,19 @@ func TestDecodeLaxForms(t *testing.T) {
 			continue
 		}
 		tt.want(&want)
-		if d := cmp.Diff(want, got, cmp.Comparer(func(a, b secret.Value) bool { return a.Equal(b) }), cmp.Comparer(func(a, b wire.Raw) bool { return string(a.Reveal()) == string(b.Reveal()) })); d != "" {
+		d := cmp.Diff(want, got, cmp.Comparer(func(a, b secret.Value) bool { return a.Equal(b) }),
+			cmp.Comparer(func(a, b wire.Raw) bool { return string(a.Reveal()) == string(b.Reveal()) }))
+		if d != "" {
 			t.Errorf("Decode(%s): %s", tt.body, d)
 		}
 	}
 }
 
 func TestDecodeRefuses(t *testing.T) {
-	for _, body := range []string{`{"ttl":"soon"}`, `{"ttl":-1}`, `{"ttl":"-1h"}`, `{"n":1.5}`, `{"n":"x"}`, `{"flag":"maybe"}`, `{"text":{}}`, `{"list":{}}`, `[]`, `3`} {
+	for _, body := range []string{
+		`{"ttl":"soon"}`, `{"ttl":-1}`, `{"ttl":"-1h"}`, `{"n":1.5}`, `{"n":"x"}`, `{"flag":"maybe"}`, `{"text":{}}`,
+		`{"list":{}}`, `[]`, `3`,
+	} {
 		var r request
 		if _, err := wire.Decode([]byte(body), &r); err == nil {
 			t.Errorf("Decode(%s) succeeded: %+v", body, r)
@@ -104,8 +109,10 @@ type response struct {
 }
 
 var sample = response{
-	Name: "a<b>\"", Pass: secret.Text("s3cr3t"), TTL: 90 * time.Second, When: time.Date(2026, 3, 9, 0, 0, 0, 0, time.UTC),
-	Raw: wire.RawOf([]byte(`{"k":"canary","n":12345678901234567890, "deep":[true,null,"x"]}`)), Map: map[string]int{"b": 2, "a": 1}, Plain: "seen",
+	Name: "a<b>\"", Pass: secret.Text("s3cr3t"), TTL: 90 * time.Second,
+	When: time.Date(2026, 3, 9, 0, 0, 0, 0, time.UTC),
+	Raw:  wire.RawOf([]byte(`{"k":"canary","n":12345678901234567890, "deep":[true,null,"x"]}`)),
+	Map:  map[string]int{"b": 2, "a": 1}, Plain: "seen",
 }
 
 func TestAppend(t *testing.T) {
@@ -122,7 +129,8 @@ func TestAppendAudit(t *testing.T) {
 	if got != want {
 		t.Errorf("AppendAudit:\n got %s\nwant %s", got, want)
 	}
-	got = string(wire.AppendAudit(nil, sample.Raw, func(dst, plain []byte) []byte { return append(dst, `"#"`...) }, "n"))
+	got = string(wire.AppendAudit(nil, sample.Raw, func(dst, plain []byte) []byte { return append(dst, `"#"`...) },
+		"n"))
 	if want := `{"k":"#","n":12345678901234567890,"deep":["#",null,"#"]}`; got != want {
 		t.Errorf("AppendAudit with a clear member:\n got %s\nwant %s", got, want)
 	}
@@ -131,9 +139,12 @@ func TestAppendAudit(t *testing.T) {
 func TestCheck(t *testing.T) {
 	l := wire.Limits{Depth: 3, Entries: 3, Elements: 3, StringLen: 8}
 	for body, ok := range map[string]bool{
-		`{}`: true, `{"a":{"b":1}}`: true, `[[[1]]]`: true, `[[[[1]]]]`: false, `{"a":[[[1]]]}`: false, `{"a":1,"a":2}`: false, `{"a":1,"\u0061":2}`: false,
-		`{"a":1,"b":2,"c":3,"d":4}`: false, `[1,2,3,4]`: false, `"123456789"`: false, `{"a"}`: false, `{"a":01}`: false, `nul`: false,
-		`{"a":"` + "\x01" + `"}`: false, `{} {}`: false, ``: false, `-`: false, `1e`: false, `"\x"`: false, `"` + "\xff" + `"`: false, `1.5e+3`: true,
+		`{}`: true, `{"a":{"b":1}}`: true, `[[[1]]]`: true, `[[[[1]]]]`: false, `{"a":[[[1]]]}`: false,
+		`{"a":1,"a":2}`: false, `{"a":1,"\u0061":2}`: false,
+		`{"a":1,"b":2,"c":3,"d":4}`: false, `[1,2,3,4]`: false, `"123456789"`: false, `{"a"}`: false,
+		`{"a":01}`: false, `nul`: false,
+		`{"a":"` + "\x01" + `"}`: false, `{} {}`: false, ``: false, `-`: false, `1e`: false, `"\x"`: false,
+		`"` + "\xff" + `"`: false, `1.5e+3`: true,
 	} {
 		if err := wire.Check([]byte(body), l); (err == nil) != ok {
 			t.Errorf("Check(%q) = %v, want ok %v", body, err, ok)
@@ -169,7 +180,9 @@ func FuzzCheck(f *testing.F) {
 }
 
 func FuzzParseDuration(f *testing.F) {
-	for _, s := range []string{"1h", "3600", "7d", "1d12h", "-1h", "1e3", "NaN", "9999999999d", "9223372036.854775807"} {
+	for _, s := range []string{
+		"1h", "3600", "7d", "1d12h", "-1h", "1e3", "NaN", "9999999999d", "9223372036.854775807",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -180,7 +193,9 @@ func FuzzParseDuration(f *testing.F) {
 }
 
 func TestSeconds(t *testing.T) {
-	for d, want := range map[time.Duration]int64{0: 0, time.Millisecond: 1, time.Second: 1, 1999 * time.Millisecond: 1, time.Minute - 1: 59, -time.Second: -1} {
+	for d, want := range map[time.Duration]int64{
+		0: 0, time.Millisecond: 1, time.Second: 1, 1999 * time.Millisecond: 1, time.Minute - 1: 59, -time.Second: -1,
+	} {
 		if got := wire.Seconds(d); got != want {
 			t.Errorf("Seconds(%v) = %d, want %d", d, got, want)
 		}

@@ -49,7 +49,8 @@ type Config struct {
 	Settings engine.Settings
 	// Caller makes the requests; nil: one who is called "tester".
 	Caller *route.Caller
-	// ByHand: what falls due is done in [World.Drive] alone, so that a test can stop where it wants to.
+	// ByHand: what falls due is done in [World.Drive] alone, so that a test can stop where it
+	// wants to.
 	ByHand bool
 	// Host changes what the engine is lent.
 	Host func(h *engine.Host)
@@ -146,7 +147,8 @@ func (w *World) Load(t testing.TB, rows []byte) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.View.Commit(t.Context(), storage.Set(key, []byte(strings.TrimSpace(line[len(quoted):])))); err != nil {
+		if _, err := w.View.Commit(t.Context(),
+			storage.Set(key, []byte(strings.TrimSpace(line[len(quoted):])))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -159,8 +161,8 @@ func (w *World) Reopen(t testing.TB) {
 	w.boot(t)
 }
 
-// Tune gives the mount other options, as core does: the engine judges them, what it adds is committed, and it is opened
-// again.
+// Tune gives the mount other options, as core does: the engine judges them, what it adds is
+// committed, and it is opened again.
 func (w *World) Tune(t testing.TB, options map[string]string) {
 	t.Helper()
 	judged, err := w.typ.Options(w.cfg.Settings.Options, options)
@@ -184,8 +186,8 @@ func absolute(ops []storage.Op) (out []storage.Op) {
 	return out
 }
 
-// Kill is what happens when the process dies in the middle of a request, or of [World.Drive], which ends. [World.Reopen]
-// starts it again.
+// Kill is what happens when the process dies in the middle of a request, or of [World.Drive],
+// which ends. [World.Reopen] starts it again.
 func (w *World) Kill() { w.cancel() }
 
 // Stop ends the engine and the loop.
@@ -215,7 +217,8 @@ func (w *World) boot(t testing.TB) {
 		Undo: w.undo, Renew: w.renew, Event: func(string, *lease.Lease) []storage.Op { return nil },
 	})
 	m := &engine.Mount{
-		UUID: UUID, Type: w.typ.Name, Store: b.View("mount/" + UUID + "/"), Log: w.cfg.Log, Host: w.host(b.Installation()),
+		UUID: UUID, Type: w.typ.Name, Store: b.View("mount/" + UUID + "/"), Log: w.cfg.Log,
+		Host:     w.host(b.Installation()),
 		Settings: func() engine.Settings { return w.cfg.Settings },
 	}
 	if w.Engine, err = w.typ.Open(ctx, m); err != nil {
@@ -263,7 +266,10 @@ func (w *World) host(installation string) engine.Host {
 		Overwrite: func(_ context.Context, _ engine.Overwrite, commit func([]storage.Op) error) error {
 			return commit(nil)
 		},
-		Audited: func(ctx context.Context, _ engine.Automatic, act func(context.Context) error) error { return act(ctx) },
+		Audited: func(ctx context.Context, _ engine.Automatic, act func(context.Context) error) error {
+			return act(
+				ctx)
+		},
 	}
 	if w.cfg.Host != nil {
 		w.cfg.Host(&h)
@@ -309,8 +315,9 @@ func (w *World) Due(t testing.TB) (first due.Item, found bool) {
 	return first, found
 }
 
-// Drive does what falls due, one item after the other, until a time, until the process dies, or until
-// stop, which is asked after each item, says so. It runs in a bubble, for a World of [Config.ByHand].
+// Drive does what falls due, one item after the other, until a time, until the process dies, or
+// until stop, which is asked after each item, says so. It runs in a bubble, for a World of
+// [Config.ByHand].
 func (w *World) Drive(t testing.TB, until time.Time, stop func() bool) {
 	t.Helper()
 	for ctx := w.scope(); ctx.Err() == nil && time.Now().Before(until); {
@@ -442,7 +449,9 @@ func (w *World) lease(found *route.Route, r *route.Request) (any, *lease.Lease, 
 		return nil, nil, err
 	}
 	if plan.Again != nil {
-		if l, err := w.Leases.Lookup(w.scope(), plan.Again.Lease); err == nil && l.State == lease.Granted && l.Owner == draft.Owner && time.Until(l.Expires) > draft.Expires.Sub(draft.Issued)/10 {
+		l, err := w.Leases.Lookup(w.scope(), plan.Again.Lease)
+		if err == nil && l.State == lease.Granted && l.Owner == draft.Owner &&
+			time.Until(l.Expires) > draft.Expires.Sub(draft.Issued)/10 {
 			return plan.Again.Data, l, nil
 		}
 	}
@@ -460,7 +469,8 @@ func (w *World) lease(found *route.Route, r *route.Request) (any, *lease.Lease, 
 	}
 	ctx, cancel := context.WithDeadline(w.scope(), deadline)
 	defer cancel()
-	data, err := create(ctx, route.Attempt{ID: reserved.Attempt, LeaseID: reserved.ID, TTL: draft.Expires.Sub(draft.Issued), Expires: draft.Expires, Max: draft.Max})
+	data, err := create(ctx, route.Attempt{ID: reserved.Attempt, LeaseID: reserved.ID, TTL: draft.Expires.Sub(
+		draft.Issued), Expires: draft.Expires, Max: draft.Max})
 	if died := w.between("created"); died != nil {
 		return nil, nil, died
 	}
@@ -497,8 +507,10 @@ func (w *World) draft(plan route.Plan, r *route.Request) (*lease.Lease, error) {
 	}
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	return &lease.Lease{
-		ID: string(r.Path) + "/" + token.Random(24), Mount: UUID, Target: plan.Target, Kind: plan.Kind, Data: undo, Owner: owner,
-		Attempt: strings.ToLower(token.Random(20)), Issued: now, Expires: now.Add(min(ttl, longest)), Max: now.Add(longest), Renewable: plan.Renewable,
+		ID: string(r.Path) + "/" + token.Random(24), Mount: UUID, Target: plan.Target, Kind: plan.Kind, Data: undo,
+		Owner:   owner,
+		Attempt: strings.ToLower(token.Random(20)), Issued: now, Expires: now.Add(min(ttl, longest)),
+		Max: now.Add(longest), Renewable: plan.Renewable,
 	}, nil
 }
 

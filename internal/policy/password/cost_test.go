@@ -6,7 +6,8 @@ import (
 	"github.com/keyturn/keyturn/internal/costtest"
 )
 
-// FuzzPasswordPolicyCost: reading a policy, and making a password by it, cost a bounded number of steps for each byte.
+// FuzzPasswordPolicyCost: reading a policy, and making a password by it, cost a bounded number of
+// steps for each byte.
 func FuzzPasswordPolicyCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: maxText, Steps: 2000, Parse: func(text string) error {
 		p, err := Parse(text)
@@ -14,6 +15,10 @@ func FuzzPasswordPolicyCost(f *testing.F) {
 			_, err = p.Generate()
 		}
 		return err
-	}}, costtest.Shape{Head: "length = 20\n", Unit: "rule \"charset\" { charset = \"abc\" }\n"}, costtest.Shape{Head: "length = 20\nrule \"charset\" { charset = \"", Unit: "é", Tail: "\" }"},
-		costtest.Shape{Head: `{"length": 20, "rule": [`, Unit: `{"charset": {"charset": "a"}},`, Tail: `{"charset": {"charset": "b"}}]}`}, costtest.Shape{Unit: "length = 20\n"}, costtest.Shape{Unit: "rule {"})
+	}}, costtest.Shape{Head: "length = 20\n", Unit: "rule \"charset\" { charset = \"abc\" }\n"},
+		costtest.Shape{Head: "length = 20\nrule \"charset\" { charset = \"", Unit: "é", Tail: "\" }"},
+		costtest.Shape{
+			Head: `{"length": 20, "rule": [`, Unit: `{"charset": {"charset": "a"}},`,
+			Tail: `{"charset": {"charset": "b"}}]}`,
+		}, costtest.Shape{Unit: "length = 20\n"}, costtest.Shape{Unit: "rule {"})
 }

@@ -1,10 +1,9 @@
 // Package password generates passwords by a policy: a length, and sets of
 // characters with how many of each must be there at least.
 //
-// What a set demands is drawn from it first, the rest from the union of the
-// sets; then the whole is shuffled. Every draw is uniform and from a cryptographic source, and
-// generating takes as many draws as there are characters, whatever the policy
-// says. A length counts characters, not bytes.
+// First, the required number of characters is drawn from each set, then the rest from the union of
+// the sets; then all are shuffled. Every draw is uniform and from a cryptographic source. The
+// number of draws does not depend on the policy. A length counts characters, not bytes.
 package password
 
 import (
@@ -77,7 +76,7 @@ func (p *Policy) Generate() (secret.Value, error) {
 // below is a uniform random number in [0, n).
 func below(n int) int {
 	v, err := rand.Int(rand.Reader, big.NewInt(int64(n)))
-	if err != nil { // the reader does not fail; it ends the process instead
+	if err != nil { // the reader never fails
 		panic("password: " + err.Error())
 	}
 	return int(v.Int64())

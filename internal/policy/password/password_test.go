@@ -113,7 +113,8 @@ func TestDefault(t *testing.T) {
 	for range 1000 {
 		s := generate(t, password.Default())
 		has := func(f func(rune) bool) bool { return strings.ContainsFunc(s, f) }
-		if len(s) != 20 || !strings.Contains(s, "-") || !has(unicode.IsUpper) || !has(unicode.IsLower) || !has(unicode.IsDigit) || seen[s] {
+		if len(s) != 20 || !strings.Contains(s, "-") || !has(unicode.IsUpper) || !has(unicode.IsLower) ||
+			!has(unicode.IsDigit) || seen[s] {
 			t.Fatalf("default password %q", s)
 		}
 		seen[s] = true
@@ -158,22 +159,31 @@ func TestParseRefuses(t *testing.T) {
 		ten + `rule "charset" { colour = 1 }`:   `unknown key "colour"`,
 		ten + `rule "charset" { charset = "" }`: "1 to 1024 printable",
 		ten + `rule "charset" { charset = [] }`: "printable",
-		ten + "rule \"charset\" { charset = \"a\\u0001\" }":                                               "printable",
-		ten + "rule \"charset\" { charset = \"a\\u200b\" }":                                               "printable",
-		ten + "rule \"charset\" { charset = \"a\\u0301\" }":                                               "printable",
-		ten + "rule \"charset\" { charset = \"a\xff\" }":                                                  "",
-		ten + `rule "charset" { charset = "` + strings.Repeat("a", 1025) + `" }`:                          "1 to 1024",
-		ten + `rule "charset" { charset = "a" min-chars = 11 }`:                                           "demand 11 characters together",
-		ten + `rule "charset" { charset = "a" min-chars = -1 }`:                                           "min-chars must be a number from 0 to 128",
-		ten + `rule "charset" { charset = "a" min-chars = "x" }`:                                          "min-chars must be",
-		ten + "rule \"charset\" { charset = \"a\"\n min-chars = 1\n min_chars = 2 }":                      "line 4: \"min-chars\" is given twice",
-		ten + strings.Repeat("rule \"charset\" { charset = \"a\" min-chars = 4611686018427387904 }\n", 2): "min-chars must be a number from 0 to 128",
-		ten + strings.Repeat("rule \"charset\" { charset = \"a\" min-chars = 6 }\n", 2):                   "demand 12 characters together",
-		strings.Repeat("rule {", 10_000):                                                                  "deeper than 16",
-		strings.Repeat("#", 1<<17):                                                                        "longer than 65536 bytes",
+		ten + "rule \"charset\" { charset = \"a\\u0001\" }":                      "printable",
+		ten + "rule \"charset\" { charset = \"a\\u200b\" }":                      "printable",
+		ten + "rule \"charset\" { charset = \"a\\u0301\" }":                      "printable",
+		ten + "rule \"charset\" { charset = \"a\xff\" }":                         "",
+		ten + `rule "charset" { charset = "` + strings.Repeat("a", 1025) + `" }`: "1 to 1024",
+		ten +
+			`rule "charset" { charset = "a" min-chars = 11 }`: "demand 11 characters together",
+		ten +
+			`rule "charset" { charset = "a" min-chars = -1 }`: "min-chars must be a number from 0 to 128",
+		ten +
+			`rule "charset" { charset = "a" min-chars = "x" }`: "min-chars must be",
+		ten +
+			"rule \"charset\" { charset = \"a\"\n min-chars = 1\n min_chars = 2 }": "line 4: \"min-chars\" is given twice",
+		ten + strings.Repeat("rule \"charset\" { charset = \"a\" min-chars = 4611686018427387904 }\n",
+			2): "min-chars must be a number from 0 to 128",
+		ten + strings.Repeat("rule \"charset\" { charset = \"a\" min-chars = 6 }\n",
+			2): "demand 12 characters together",
+		strings.Repeat("rule {",
+			10_000): "deeper than 16",
+		strings.Repeat("#",
+			1<<17): "longer than 65536 bytes",
 	} {
 		_, err := password.Parse(text)
-		if m := fault.Message(err); !fault.Is(err, fault.Invalid) || !strings.Contains(m, want) || !strings.HasPrefix(m, `field "policy": `) {
+		m := fault.Message(err)
+		if !fault.Is(err, fault.Invalid) || !strings.Contains(m, want) || !strings.HasPrefix(m, `field "policy": `) {
 			t.Errorf("Parse(%.200q) = %v, want it to say %q", text, err, want)
 		}
 	}

@@ -1,14 +1,13 @@
-// Package config is what the server's configuration files say: the language, its
-// keys with their documentation, and all that can be checked before anything is
-// opened.
+// Package config parses the server's configuration files. It has the keys with their
+// documentation, and checks everything that can be checked before anything is opened.
 //
 // Files are HCL 1 or JSON, as Vault's, and read strictly: an unknown key is an
 // error, and all problems are reported together, each with its line.
 //
-// A key is a row of a table: what it takes, its default, what it is for, whether
-// SIGHUP re-reads it, and where the value goes. The reference is written from
-// the same rows. Keys that Vault documents and this server does not have are rows of the
-// tables in absent.go, which say what to do instead.
+// A key is a row of a table: its type, its default, its purpose, whether SIGHUP re-reads it, and
+// where the value is stored. The reference is generated from the same rows. Keys that Vault
+// documents, but this server does not have, are in the tables of absent.go, which say what to use
+// instead.
 package config
 
 import (
@@ -24,7 +23,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A Server is what the configuration files say.
+// A Server is the parsed configuration.
 type Server struct {
 	Listeners []Listener
 	Storage   Stanza
@@ -39,36 +38,37 @@ type Server struct {
 	MaxLeaseTTL     time.Duration // 0: 32 days
 	MaxRequestTime  time.Duration // of listeners that say nothing else
 
-	// OutboundAllow lists addresses on this machine, on the link or of a cloud's
-	// metadata service that engines may connect to all the same.
+	// OutboundAllow lists addresses of this machine, link-local ones or those of a cloud's
+	// metadata service that engines may connect to nevertheless.
 	OutboundAllow []netip.Prefix
 	RawStorage    bool // sys/raw reads and writes the store's rows
 	Introspection bool // sys/internal/inspect shows the server's tables
 	DisableCache  bool // keep as little as possible of the store in memory
 	ShowHostname  bool // as a header of each answer
-	// RotationSeries is how many credentials that rotate have series of their own in the metrics.
+	// RotationSeries is how many rotating credentials have their own series in the metrics.
 	RotationSeries int
 
-	// AuditFolders and ConnectionFolders list the folders of this machine in which clients may name files: audit
-	// files to be written, and files that a connection's configuration refers to. See package hostfile.
-	AuditFolders      []string // none: everywhere but in folders of the system
+	// AuditFolders and ConnectionFolders list the folders of this machine in which clients may
+	// name files: audit files, and files that a connection's configuration refers to. See package
+	// hostfile.
+	AuditFolders      []string // none: everywhere except in system folders
 	ConnectionFolders []string // none: nowhere
 
-	// Warnings name what is accepted and has no effect.
+	// Warnings list settings that are accepted without effect.
 	Warnings []string
 
 	given given // the top level
 }
 
-// Log says where the log goes, and what it tells.
+// Log is the configuration of the log.
 type Log struct {
 	Level    slog.Level
 	Format   string      // "text" or "json"
 	Requests *slog.Level // of the line about each request that was answered; nil: there is none
 
-	// File is written to besides the standard error; "": there is none. A new one is begun
-	// after RotateBytes (0: they are not counted) or RotateEvery, and MaxFiles old ones
-	// are kept: 0 all of them, below zero none.
+	// File is the log file in addition to standard error; "": none. It is rotated after
+	// RotateBytes (0: no limit) or RotateEvery, and MaxFiles old ones are kept: 0: all, below
+	// zero: none.
 	File        string
 	RotateBytes int64
 	RotateEvery time.Duration
@@ -96,7 +96,7 @@ type Listener struct {
 	given given
 }
 
-// Socket says who may use a Unix socket.
+// Socket has the permissions of a Unix socket.
 type Socket struct {
 	Mode        uint32 // of the file; 0: what the process's umask leaves
 	User, Group string // names or numbers; "": those of the process
@@ -126,8 +126,7 @@ func (l *Listener) URL() string {
 	return "https://" + l.Address
 }
 
-// A Stanza is a block whose label names a driver and whose members are the
-// driver's own.
+// A Stanza is a block whose label is a driver, and whose members are the driver's parameters.
 type Stanza struct {
 	At     Position
 	Name   string
@@ -148,14 +147,13 @@ func (p Position) String() string {
 	return fmt.Sprintf("%s:%d", p.File, p.Line)
 }
 
-// A Problem is one thing that is wrong in a configuration.
+// A Problem is one mistake in a configuration.
 type Problem struct {
 	At   Position
 	Text string
 }
 
-// Problems are all that is wrong in a configuration, in the order of its
-// lines. They are an error.
+// Problems are all mistakes in a configuration, in the order of its lines. They are an error.
 type Problems []Problem
 
 // Error has one problem on each line.
@@ -182,7 +180,7 @@ func (c *Server) Says(key string) bool {
 	return ok
 }
 
-// Trusts reports whether a connection from the address may name its client.
+// Trusts reports whether the proxy at an address may name its client.
 func (p *Proxy) Trusts(from net.Addr) bool {
 	at, err := netip.ParseAddrPort(from.String())
 	if err != nil {

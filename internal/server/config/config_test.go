@@ -39,12 +39,13 @@ func named() Known {
 		}},
 		Seals: []seal.Driver{
 			{Name: "shamir", Open: func(map[string]string) (seal.Seal, error) { return nil, nil }},
-			{Name: "static", Params: []seal.Param{{Name: "current_key"}}, Open: func(params map[string]string) (seal.Seal, error) {
-				if params["current_key"] == "" {
-					return nil, fault.New("seal.Open", fault.Invalid, "seal \"static\": current_key is missing")
-				}
-				return nil, nil
-			}},
+			{Name: "static",
+				Params: []seal.Param{{Name: "current_key"}}, Open: func(params map[string]string) (seal.Seal, error) {
+					if params["current_key"] == "" {
+						return nil, fault.New("seal.Open", fault.Invalid, "seal \"static\": current_key is missing")
+					}
+					return nil, nil
+				}},
 		},
 	}
 }
@@ -52,12 +53,16 @@ func named() Known {
 func TestReadConfig(t *testing.T) {
 	requests := slog.LevelDebug
 	first := httpapi.Settings{
-		MaxBody: 1 << 20, MaxTime: 30 * time.Second, ReadTime: 20 * time.Second, OpenMetrics: true, LogRequests: &requests,
-		JSON:      wire.Limits{Depth: 10, StringLen: 1000, Entries: 20, Elements: 30, Tokens: 400},
-		Redact:    httpapi.Redact{Addresses: true, ClusterName: true, Version: true},
-		Forwarded: &httpapi.Forwarded{By: prefixes("10.0.0.0/8", "192.168.1.1/32"), Hops: 1, TakeAbsent: true, TakeUntrusted: true},
+		MaxBody: 1 << 20, MaxTime: 30 * time.Second, ReadTime: 20 * time.Second, OpenMetrics: true,
+		LogRequests: &requests,
+		JSON:        wire.Limits{Depth: 10, StringLen: 1000, Entries: 20, Elements: 30, Tokens: 400},
+		Redact:      httpapi.Redact{Addresses: true, ClusterName: true, Version: true},
+		Forwarded: &httpapi.Forwarded{
+			By: prefixes("10.0.0.0/8", "192.168.1.1/32"), Hops: 1, TakeAbsent: true, TakeUntrusted: true,
+		},
 		Headers: httpapi.NewHeaders(map[string]map[string]string{
-			"default": {"Strict-Transport-Security": "max-age=31536000; includeSubDomains", "X-Custom": "a"}, "2xx": {"X-Custom": "b"}, "307": {"X-Custom": "c"},
+			"default": {"Strict-Transport-Security": "max-age=31536000; includeSubDomains", "X-Custom": "a"},
+			"2xx":     {"X-Custom": "b"}, "307": {"X-Custom": "c"},
 		}),
 	}
 	want := &Server{
@@ -69,8 +74,12 @@ func TestReadConfig(t *testing.T) {
 			},
 			{
 				Kind: TCP, Address: "127.0.0.1:8201", TLS: TLS{Disable: true, MinVersion: 0x303},
-				HTTP:     httpapi.Settings{MaxTime: 45 * time.Second, ReadTime: 30 * time.Second, LogRequests: &requests},
-				Timeouts: httpapi.Timeouts{ReadHeader: 10 * time.Second, Write: 55 * time.Second, Idle: 5 * time.Minute},
+				HTTP: httpapi.Settings{
+					MaxTime: 45 * time.Second, ReadTime: 30 * time.Second, LogRequests: &requests,
+				},
+				Timeouts: httpapi.Timeouts{
+					ReadHeader: 10 * time.Second, Write: 55 * time.Second, Idle: 5 * time.Minute,
+				},
 			},
 			{
 				Kind: Unix, Address: "/run/keyturn.sock", Socket: Socket{Mode: 0o660, User: "1000", Group: "keyturn"},
@@ -86,8 +95,9 @@ func TestReadConfig(t *testing.T) {
 			File: "/var/log/keyturn.log", RotateBytes: 1 << 20, RotateEvery: time.Hour, MaxFiles: 3,
 		},
 		DefaultLeaseTTL: time.Hour, MaxLeaseTTL: 24 * time.Hour, MaxRequestTime: 45 * time.Second,
-		OutboundAllow: prefixes("127.0.0.1/32", "10.1.0.0/16"), DisableCache: true, ShowHostname: true, RotationSeries: 200,
-		AuditFolders: []string{"/var/log/keyturn", "/data/audit"}, ConnectionFolders: []string{"/etc/keyturn/tls"},
+		OutboundAllow: prefixes("127.0.0.1/32", "10.1.0.0/16"), DisableCache: true, ShowHostname: true,
+		RotationSeries: 200,
+		AuditFolders:   []string{"/var/log/keyturn", "/data/audit"}, ConnectionFolders: []string{"/etc/keyturn/tls"},
 	}
 	for _, file := range []string{"testdata/good.hcl", "testdata/good.json"} {
 		got, err := Read([]string{file}, named())
@@ -95,11 +105,16 @@ func TestReadConfig(t *testing.T) {
 			t.Errorf("%v", err)
 			continue
 		}
-		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Server{}, "Warnings"), cmpopts.IgnoreTypes(Position{}, given{}),
-			cmp.AllowUnexported(Server{}, Listener{}, httpapi.Headers{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Server{}, "Warnings"),
+			cmpopts.IgnoreTypes(Position{}, given{}),
+			cmp.AllowUnexported(Server{}, Listener{}, httpapi.Headers{}),
+			cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", file, diff)
 		}
-		for _, w := range []string{"ui: the web interface", "statsd_address: it has no effect", "plugin_directory: it has no effect", "cluster_addr: clusters are not built yet"} {
+		for _, w := range []string{
+			"ui: the web interface", "statsd_address: it has no effect", "plugin_directory: it has no effect",
+			"cluster_addr: clusters are not built yet",
+		} {
 			if !strings.Contains(strings.Join(got.Warnings, "\n"), w) {
 				t.Errorf("%s: no warning of %q: %q", file, w, got.Warnings)
 			}
@@ -124,7 +139,8 @@ func TestSmallestConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Storage.Name != "memory" || got.Seal.Name != "" || got.Log.Format != "text" || len(got.Listeners) != 1 || got.Listeners[0].Address != "127.0.0.1:8200" {
+	if got.Storage.Name != "memory" || got.Seal.Name != "" || got.Log.Format != "text" || len(got.Listeners) != 1 ||
+		got.Listeners[0].Address != "127.0.0.1:8200" {
 		t.Errorf("%+v", got)
 	}
 	if len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0], "everything is lost") {
@@ -155,10 +171,17 @@ var wrong = []struct {
 	{"nothing", []string{``}},
 	{"no listener", []string{`storage "memory" {}`}},
 	{"unknown keys", []string{good + "foo = 1\nlog_levle = \"info\"\n"}},
-	{"unknown key in a listener", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n  tls_disable = true\n  adress = \"x\"\n}"}},
-	{"unknown key in JSON", []string{"{\n\"storage\": {\"memory\": {}},\n\"listener\": {\"tcp\": {\"tls_disable\": true}},\n\"foo\": 1\n}"}},
-	{"unknown key in a listener's telemetry", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n telemetry { x = 1 }\n}"}},
-	{"everything at once", []string{"foo = 1\nlog_level = \"loud\"\nstorage \"raft\" {\n  path = \"x\"\n}\nlistener \"udp\" {}\nlistener \"tcp\" {}\nmax_lease_ttl = \"soon\"\n"}},
+	{"unknown key in a listener",
+		[]string{"storage \"memory\" {}\nlistener \"tcp\" {\n  tls_disable = true\n  adress = \"x\"\n}"}},
+	{"unknown key in JSON", []string{
+		"{\n\"storage\": {\"memory\": {}},\n\"listener\": {\"tcp\": {\"tls_disable\": true}},\n\"foo\": 1\n}",
+	}},
+	{"unknown key in a listener's telemetry",
+		[]string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n telemetry { x = 1 }\n}"}},
+	{"everything at once",
+		[]string{
+			"foo = 1\nlog_level = \"loud\"\nstorage \"raft\" {\n  path = \"x\"\n}\nlistener \"udp\" {}\nlistener \"tcp\" {}\nmax_lease_ttl = \"soon\"\n",
+		}},
 	{"storage raft", []string{`listener "tcp" { tls_disable = true }` + "\nstorage \"raft\" {}\n"}},
 	{"storage file", []string{`listener "tcp" { tls_disable = true }` + "\nstorage \"file\" {}\n"}},
 	{"storage consul", []string{`listener "tcp" { tls_disable = true }` + "\nstorage \"consul\" {}\n"}},
@@ -166,7 +189,8 @@ var wrong = []struct {
 	{"two storages", []string{good + "storage \"pebble\" {}\n"}},
 	{"storage without a label", []string{good + "storage {}\n"}},
 	{"storage as a value", []string{"storage = \"pebble\"\nlistener \"tcp\" { tls_disable = true }"}},
-	{"storage parameter as a list", []string{"storage \"pebble\" {\n path = [1]\n}\nlistener \"tcp\" { tls_disable = true }"}},
+	{"storage parameter as a list",
+		[]string{"storage \"pebble\" {\n path = [1]\n}\nlistener \"tcp\" { tls_disable = true }"}},
 	{"a seal that is not built", []string{good + "seal \"awskms\" {}\n"}},
 	{"a seal's parameter", []string{good + "seal \"shamir\" { shares = 5 }\n"}},
 	{"a seal without its key", []string{good + "seal \"static\" {}\n"}},
@@ -175,11 +199,19 @@ var wrong = []struct {
 	{"TLS not said on loopback", []string{"storage \"memory\" {}\nlistener \"tcp\" {}"}},
 	{"half of TLS", []string{"storage \"memory\" {}\nlistener \"tcp\" { tls_cert_file = \"c\" }"}},
 	{"other half of TLS", []string{"storage \"memory\" {}\nlistener \"tcp\" { tls_key_file = \"c\" }"}},
-	{"TLS disabled and not", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n tls_cert_file = \"c\"\n}"}},
-	{"TLS file is not there", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_key_file = \"none.key\"\n tls_cert_file = \"none.crt\"\n}"}},
-	{"TLS too old", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n tls_min_version = \"tls10\"\n}"}},
-	{"client certificates without a CA", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_key_file = \"k\"\n tls_cert_file = \"c\"\n tls_require_and_verify_client_cert = true\n}"}},
-	{"address without a port", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n address = \"localhost\"\n}"}},
+	{"TLS disabled and not",
+		[]string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n tls_cert_file = \"c\"\n}"}},
+	{"TLS file is not there", []string{
+		"storage \"memory\" {}\nlistener \"tcp\" {\n tls_key_file = \"none.key\"\n tls_cert_file = \"none.crt\"\n}",
+	}},
+	{"TLS too old",
+		[]string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n tls_min_version = \"tls10\"\n}"}},
+	{"client certificates without a CA",
+		[]string{
+			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_key_file = \"k\"\n tls_cert_file = \"c\"\n tls_require_and_verify_client_cert = true\n}",
+		}},
+	{"address without a port",
+		[]string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n address = \"localhost\"\n}"}},
 	{"an address twice", []string{good + "listener \"tcp\" { tls_disable = true }\n"}},
 	{"TTLs contradict", []string{good + "default_lease_ttl = \"2h\"\nmax_lease_ttl = \"1h\"\n"}},
 	{"TTL negative", []string{good + "default_lease_ttl = \"-2h\"\n"}},
@@ -194,10 +226,17 @@ var wrong = []struct {
 	{"a number for text", []string{good + "cluster_name = 5\n"}},
 	{"a list for text", []string{good + "cluster_name = [\"a\"]\n"}},
 	{"not a boolean", []string{good + "disable_mlock = \"maybe\"\n"}},
-	{"request size", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n max_request_size = -1\n max_request_duration = \"x\"\n}"}},
-	{"telemetry as a value", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n telemetry = 1\n}"}},
+	{"request size",
+		[]string{
+			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n max_request_size = -1\n max_request_duration = \"x\"\n}",
+		}},
+	{"telemetry as a value",
+		[]string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n telemetry = 1\n}"}},
 	{"a key twice", []string{good + "cluster_name = \"a\"\ncluster_name = \"b\"\n"}},
-	{"a key twice in JSON", []string{"{\"storage\": {\"memory\": {}},\n\"listener\": {\"tcp\": {\"tls_disable\": true}},\n\"cluster_name\": \"a\",\n\"cluster_name\": \"b\"}"}},
+	{"a key twice in JSON",
+		[]string{
+			"{\"storage\": {\"memory\": {}},\n\"listener\": {\"tcp\": {\"tls_disable\": true}},\n\"cluster_name\": \"a\",\n\"cluster_name\": \"b\"}",
+		}},
 	{"a key in two files", []string{good + "cluster_name = \"a\"\n", "\ncluster_name = \"a\"\n"}},
 	{"storage in two files", []string{good, "storage \"memory\" {}"}},
 	{"problems in two files", []string{"x = 1", "y = 1"}},
@@ -207,30 +246,79 @@ var wrong = []struct {
 	{"binary", []string{"\x00\x01\x02"}},
 	{"a listener that is misspelt", []string{good + "listner \"tcp\" {}\n"}},
 	{"an old name of a key", []string{good + "redirect_addr = \"http://x\"\n"}},
-	{"keys of Vault's that are refused", []string{good + "ha_storage \"consul\" {}\nkms_library \"pkcs11\" {}\nsentinel {}\n"}},
-	{"a listener's key at the top", []string{good + "tls_cert_file = \"x\"\nmax_json_depth = 5\nchroot_namespace = \"a\"\n"}},
-	{"a top level's key in a listener", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n log_level = \"info\"\n socket_mode = \"660\"\n}"}},
+	{"keys of Vault's that are refused",
+		[]string{good + "ha_storage \"consul\" {}\nkms_library \"pkcs11\" {}\nsentinel {}\n"}},
+	{"a listener's key at the top",
+		[]string{good + "tls_cert_file = \"x\"\nmax_json_depth = 5\nchroot_namespace = \"a\"\n"}},
+	{"a top level's key in a listener",
+		[]string{
+			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n log_level = \"info\"\n socket_mode = \"660\"\n}",
+		}},
 	{"a listener that is not built", []string{"storage \"memory\" {}\nlistener \"udp\" {}\n"}},
-	{"a socket", []string{"storage \"memory\" {}\nlistener \"unix\" {\n address = \"keyturn.sock\"\n socket_mode = \"999\"\n tls_disable = false\n tls_cert_file = \"x\"\n}"}},
-	{"an unknown key of the storage", []string{"storage \"pebble\" {\n path = \"/x\"\n cache_byte = 5\n foo = 1\n redirect_addr = \"x\"\n}\nlistener \"tcp\" { tls_disable = true }"}},
+	{"a socket",
+		[]string{
+			"storage \"memory\" {}\nlistener \"unix\" {\n address = \"keyturn.sock\"\n socket_mode = \"999\"\n tls_disable = false\n tls_cert_file = \"x\"\n}",
+		}},
+	{"an unknown key of the storage",
+		[]string{
+			"storage \"pebble\" {\n path = \"/x\"\n cache_byte = 5\n foo = 1\n redirect_addr = \"x\"\n}\nlistener \"tcp\" { tls_disable = true }",
+		}},
 	{"storage without its path", []string{"storage \"pebble\" {}\nlistener \"tcp\" { tls_disable = true }"}},
 	{"backend and storage", []string{good + "backend \"memory\" {}\n"}},
-	{"an unknown key of telemetry", []string{good + "telemetry {\n statsd_adress = \"x\"\n foo = 1\n unauthenticated_metrics_access = true\n}\n"}},
+	{"an unknown key of telemetry",
+		[]string{good + "telemetry {\n statsd_adress = \"x\"\n foo = 1\n unauthenticated_metrics_access = true\n}\n"}},
 	{"a seal unheard of", []string{good + "seal \"wax\" {}\n"}},
-	{"TLS versions and suites", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n tls_max_version = \"tls11\"\n tls_cipher_suites = \"TLS_X,TLS_RSA_WITH_RC4_128_SHA\"\n}"}},
-	{"TLS versions the wrong way round", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n tls_max_version = \"tls12\"\n tls_min_version = \"tls13\"\n}"}},
-	{"no suite of TLS 1.2", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n tls_max_version = \"tls12\"\n tls_cipher_suites = \"TLS_AES_128_GCM_SHA256\"\n}"}},
-	{"client certificates wanted and not", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n tls_require_and_verify_client_cert = true\n tls_disable_client_certs = true\n}"}},
-	{"an encrypted key", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"testdata/encrypted.key\"\n}"}},
-	{"proxies", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n proxy_protocol_behavior = \"sometimes\"\n x_forwarded_for_authorized_addrs = \"proxy.example.org\"\n x_forwarded_for_hop_skips = \"-1\"\n}"}},
-	{"proxies that nobody named", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n proxy_protocol_behavior = \"deny_unauthorized\"\n proxy_protocol_authorized_addrs = \"\"\n}"}},
-	{"limits", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n max_json_depth = 10001\n max_json_token = -1\n http_idle_timeout = \"-1s\"\n http_read_timeout = \"soon\"\n}"}},
-	{"headers", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n custom_response_headers {\n  \"200s\" = { \"X\" = [\"y\"] }\n  \"999\" = {}\n  \"default\" = {\n   \"X Y\" = [\"z\"]\n   \"X\" = [1]\n   \"Y\" = [\"a\\nb\"]\n  }\n }\n}"}},
-	{"headers as text", []string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n custom_response_headers = \"X\"\n}"}},
-	{"levels and rotation", []string{good + "log_requests_level = \"some\"\nlog_rotate_bytes = -1\nlog_rotate_duration = \"0s\"\nlog_rotate_max_files = -2\n"}},
-	{"a template that gives nothing", []string{good + "api_addr = \"http://{{ GetInterfaceIP \\\"nosuch\\\" }}:8200\"\n"}},
+	{"TLS versions and suites",
+		[]string{
+			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n tls_max_version = \"tls11\"\n tls_cipher_suites = \"TLS_X,TLS_RSA_WITH_RC4_128_SHA\"\n}",
+		}},
+	{"TLS versions the wrong way round",
+		[]string{
+			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n tls_max_version = \"tls12\"\n tls_min_version = \"tls13\"\n}",
+		}},
+	{"no suite of TLS 1.2",
+		[]string{
+			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n tls_max_version = \"tls12\"\n tls_cipher_suites = \"TLS_AES_128_GCM_SHA256\"\n}",
+		}},
+	{"client certificates wanted and not",
+		[]string{
+			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n tls_require_and_verify_client_cert = true\n tls_disable_client_certs = true\n}",
+		}},
+	{"an encrypted key",
+		[]string{
+			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"testdata/encrypted.key\"\n}",
+		}},
+	{"proxies",
+		[]string{
+			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n proxy_protocol_behavior = \"sometimes\"\n x_forwarded_for_authorized_addrs = \"proxy.example.org\"\n x_forwarded_for_hop_skips = \"-1\"\n}",
+		}},
+	{"proxies that nobody named",
+		[]string{
+			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n proxy_protocol_behavior = \"deny_unauthorized\"\n proxy_protocol_authorized_addrs = \"\"\n}",
+		}},
+	{"limits",
+		[]string{
+			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n max_json_depth = 10001\n max_json_token = -1\n http_idle_timeout = \"-1s\"\n http_read_timeout = \"soon\"\n}",
+		}},
+	{"headers",
+		[]string{
+			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n custom_response_headers {\n  \"200s\" = { \"X\" = [\"y\"] }\n  \"999\" = {}\n  \"default\" = {\n   \"X Y\" = [\"z\"]\n   \"X\" = [1]\n   \"Y\" = [\"a\\nb\"]\n  }\n }\n}",
+		}},
+	{"headers as text", []string{
+		"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n custom_response_headers = \"X\"\n}",
+	}},
+	{"levels and rotation",
+		[]string{
+			good +
+				"log_requests_level = \"some\"\nlog_rotate_bytes = -1\nlog_rotate_duration = \"0s\"\nlog_rotate_max_files = -2\n",
+		}},
+	{"a template that gives nothing",
+		[]string{good + "api_addr = \"http://{{ GetInterfaceIP \\\"nosuch\\\" }}:8200\"\n"}},
 	{"a template that is broken", []string{good + "cluster_addr = \"{{ Get\"\n"}},
-	{"problems in JSON", []string{"{\n\"storage\": {\"pebble\": {\n\"path\": \"/x\",\n\"pth\": 1}},\n\"listener\": [\n{\"tcp\": {\"tls_disable\": true}},\n{\"tcp\": {\"adress\": \"x\", \"tls_disable\": true,\n\"address\": \"nowhere\"}}],\n\"cluster_name\": 5}"}},
+	{"problems in JSON",
+		[]string{
+			"{\n\"storage\": {\"pebble\": {\n\"path\": \"/x\",\n\"pth\": 1}},\n\"listener\": [\n{\"tcp\": {\"tls_disable\": true}},\n{\"tcp\": {\"adress\": \"x\", \"tls_disable\": true,\n\"address\": \"nowhere\"}}],\n\"cluster_name\": 5}",
+		}},
 	{"null in JSON", []string{"{\n\"storage\": null}"}},
 	{"nested deep", []string{strings.Repeat("a {", 30)}},
 	{"too large", []string{strings.Repeat("#", maxFile+1)}},
@@ -280,7 +368,8 @@ func golden(t *testing.T, path, got string) {
 func TestMissingFiles(t *testing.T) {
 	empty := t.TempDir()
 	_, err := Read([]string{"no-such-file.hcl", empty}, named())
-	if err == nil || !strings.Contains(err.Error(), "no-such-file.hcl: reading it: no such file") || !strings.Contains(err.Error(), "the folder has no file") {
+	if err == nil || !strings.Contains(err.Error(), "no-such-file.hcl: reading it: no such file") ||
+		!strings.Contains(err.Error(), "the folder has no file") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -288,7 +377,8 @@ func TestMissingFiles(t *testing.T) {
 // FuzzConfig: any text is a configuration, or is refused in words with a place.
 // TestEndlessFiles: files that never end are refused with the limit.
 func TestEndlessFiles(t *testing.T) {
-	if _, err := Read([]string{"/dev/zero"}, named()); err == nil || !strings.Contains(err.Error(), "/dev/zero: reading it: it is too large: at most 1 MiB") {
+	if _, err := Read([]string{"/dev/zero"}, named()); err == nil ||
+		!strings.Contains(err.Error(), "/dev/zero: reading it: it is too large: at most 1 MiB") {
 		t.Errorf("a configuration: %v", err)
 	}
 	dir := certificates(t)
@@ -337,7 +427,9 @@ func FuzzConfig(f *testing.F) {
 // have no effect, and a listener at its address takes its place.
 func TestReadDev(t *testing.T) {
 	mode := Server{
-		Listeners: []Listener{{At: Position{File: "-dev"}, Kind: TCP, Address: "127.0.0.1:8200", TLS: TLS{Disable: true}}}, Storage: Stanza{Name: "memory"},
+		Listeners: []Listener{
+			{At: Position{File: "-dev"}, Kind: TCP, Address: "127.0.0.1:8200", TLS: TLS{Disable: true}},
+		}, Storage: Stanza{Name: "memory"},
 	}
 	path := filepath.Join(t.TempDir(), "dev.hcl")
 	for _, c := range []struct {
@@ -347,8 +439,10 @@ func TestReadDev(t *testing.T) {
 	}{
 		{"nothing", "", []string{"127.0.0.1:8200"}, 0},
 		{"storage", "storage \"pebble\" {\n path = \"/nowhere\"\n}\n", []string{"127.0.0.1:8200"}, 1},
-		{"another listener", "listener \"tcp\" {\n address = \"127.0.0.1:1\"\n tls_disable = true\n}\n", []string{"127.0.0.1:8200", "127.0.0.1:1"}, 0},
-		{"the same listener", "listener \"tcp\" {\n address = \"127.0.0.1:8200\"\n tls_disable = true\n}\n", []string{"127.0.0.1:8200"}, 0},
+		{"another listener", "listener \"tcp\" {\n address = \"127.0.0.1:1\"\n tls_disable = true\n}\n",
+			[]string{"127.0.0.1:8200", "127.0.0.1:1"}, 0},
+		{"the same listener", "listener \"tcp\" {\n address = \"127.0.0.1:8200\"\n tls_disable = true\n}\n",
+			[]string{"127.0.0.1:8200"}, 0},
 	} {
 		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
 			t.Fatal(err)

@@ -6,7 +6,8 @@ import (
 	"github.com/keyturn/keyturn/internal/costtest"
 )
 
-// FuzzConfigCost: reading a configuration, and all that is said of it, cost a bounded number of steps for each byte.
+// FuzzConfigCost: reading a configuration, and all that is said of it, cost a bounded number of
+// steps for each byte.
 func FuzzConfigCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: maxFile, Steps: 3000, Parse: func(text string) error {
 		p := newParser(named())
@@ -18,6 +19,8 @@ func FuzzConfigCost(f *testing.F) {
 			return err
 		}
 		return nil
-	}}, costtest.Shape{Unit: "x§ = 1\n"}, costtest.Shape{Unit: "listener \"tcp\" { address = \"127.0.0.1:§\" }\n"}, costtest.Shape{Unit: "/*"}, costtest.Shape{Head: `{"listener":[`, Unit: `{"tcp":{}},`, Tail: "{}]}"},
-		costtest.Shape{Unit: "log_level = \"x\"\n"}, costtest.Shape{Head: "a = \"", Unit: "${", Tail: "\""}, costtest.Shape{Unit: "{"})
+	}}, costtest.Shape{Unit: "x§ = 1\n"}, costtest.Shape{Unit: "listener \"tcp\" { address = \"127.0.0.1:§\" }\n"},
+		costtest.Shape{Unit: "/*"}, costtest.Shape{Head: `{"listener":[`, Unit: `{"tcp":{}},`, Tail: "{}]}"},
+		costtest.Shape{Unit: "log_level = \"x\"\n"}, costtest.Shape{Head: "a = \"", Unit: "${", Tail: "\""},
+		costtest.Shape{Unit: "{"})
 }

@@ -20,10 +20,12 @@ func (p *parser) develop(mode *Server) {
 		}
 	}
 	if name := c.Storage.Name; name != "" && name != mode.Storage.Name {
-		p.report.warn(c.Storage.At, "storage %q: it is not used, because -dev keeps everything in memory; start without -dev to use it", name)
+		p.report.warn(c.Storage.At,
+			"storage %q: it is not used, because -dev keeps everything in memory; start without -dev to use it", name)
 	}
 	if name := c.Seal.Name; name != "" && name != "shamir" {
-		p.report.warn(c.Seal.At, "seal %q: -dev unseals itself with a key that it prints; start without -dev to use it", name)
+		p.report.warn(c.Seal.At,
+			"seal %q: -dev unseals itself with a key that it prints; start without -dev to use it", name)
 	}
 	c.Storage, c.Seal = mode.Storage, mode.Seal
 	c.OutboundAllow = append(c.OutboundAllow, mode.OutboundAllow...)

@@ -57,7 +57,8 @@ func (r *report) unknown(item *ast.ObjectItem, block string) {
 	}
 	for _, other := range []string{topBlock, tcpBlock, unixBlock, listenerTelemetry} {
 		_, vaults := absent[other][name]
-		if other != block && (vaults || slices.ContainsFunc(keysOf(other), func(k key) bool { return k.name == name })) {
+		if other != block &&
+			(vaults || slices.ContainsFunc(keysOf(other), func(k key) bool { return k.name == name })) {
 			r.problem(at, "unknown key %q in %s; it belongs in %s", name, inBlock(block), inBlock(other))
 			return
 		}

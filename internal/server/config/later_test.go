@@ -23,23 +23,37 @@ import (
 // samples are values of the keys that differ from what holds without them. Each
 // key has one: TestReload finds those that have none.
 var samples = map[string]string{
-	"address": `"127.0.0.1:8300"`, "api_addr": `"http://b:1"`, "cluster_addr": `"http://c:1"`, "cluster_address": `"c:1"`, "cluster_name": `"c"`,
+	"address": `"127.0.0.1:8300"`, "api_addr": `"http://b:1"`, "cluster_addr": `"http://c:1"`,
+	"cluster_address": `"c:1"`, "cluster_name": `"c"`,
 	"audit_folders": `["/a"]`, "connection_folders": `["/a"]`,
-	"custom_response_headers": `{ "default" = { "X-A" = ["b"] } }`, "default_lease_ttl": `"1h"`, "default_max_request_duration": `"5s"`,
-	"disable_cache": `true`, "disable_mlock": `true`, "enable_response_header_hostname": `true`, "enable_response_header_raft_node_id": `true`,
-	"http_idle_timeout": `"7s"`, "http_read_header_timeout": `"7s"`, "http_read_timeout": `"7s"`, "http_write_timeout": `"7s"`,
+	"custom_response_headers": `{ "default" = { "X-A" = ["b"] } }`, "default_lease_ttl": `"1h"`,
+	"default_max_request_duration": `"5s"`,
+	"disable_cache":                `true`, "disable_mlock": `true`, "enable_response_header_hostname": `true`,
+	"enable_response_header_raft_node_id": `true`,
+	"http_idle_timeout":                   `"7s"`, "http_read_header_timeout": `"7s"`, "http_read_timeout": `"7s"`,
+	"http_write_timeout":     `"7s"`,
 	"introspection_endpoint": `true`, "rotation_metrics_limit": `7`, "raw_storage_endpoint": `true`,
-	"log_file": `"/tmp/x.log"`, "log_format": `"json"`, "log_level": `"error"`, "log_requests_level": `"info"`, "log_rotate_bytes": `5`,
-	"log_rotate_duration": `"1m"`, "log_rotate_max_files": `5`, "max_json_array_element_count": `5`, "max_json_depth": `5`,
-	"max_json_object_entry_count": `5`, "max_json_string_value_length": `5`, "max_json_token": `5`, "max_lease_ttl": `"900h"`,
-	"max_request_duration": `"5s"`, "max_request_size": `5`, "outbound_allow": `"10.0.0.1"`, "pid_file": `"/tmp/x.pid"`,
-	"proxy_protocol_authorized_addrs": `"10.0.0.1"`, "proxy_protocol_behavior": `"use_always"`, "redact_addresses": `true`,
-	"redact_cluster_name": `true`, "redact_version": `true`, "socket_group": `"g"`, "socket_mode": `"600"`, "socket_user": `"u"`,
-	"telemetry": `{ }`, "tls_cipher_suites": `"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"`, "tls_client_ca_file": `"DIR/other.crt"`,
-	"tls_cert_file": `"DIR/other.crt"`, "tls_disable_client_certs": `true`, "tls_key_file": `"DIR/other.key"`, "tls_max_version": `"tls12"`,
-	"tls_min_version": `"tls13"`, "tls_prefer_server_cipher_suites": `true`, "tls_require_and_verify_client_cert": `true`, "ui": `true`,
-	"x_forwarded_for_authorized_addrs": `"10.0.0.1"`, "x_forwarded_for_hop_skips": `1`, "x_forwarded_for_reject_not_authorized": `false`,
-	"x_forwarded_for_reject_not_present": `false`,
+	"log_file": `"/tmp/x.log"`, "log_format": `"json"`, "log_level": `"error"`, "log_requests_level": `"info"`,
+	"log_rotate_bytes":    `5`,
+	"log_rotate_duration": `"1m"`, "log_rotate_max_files": `5`, "max_json_array_element_count": `5`,
+	"max_json_depth":              `5`,
+	"max_json_object_entry_count": `5`, "max_json_string_value_length": `5`, "max_json_token": `5`,
+	"max_lease_ttl":        `"900h"`,
+	"max_request_duration": `"5s"`, "max_request_size": `5`, "outbound_allow": `"10.0.0.1"`,
+	"pid_file":                        `"/tmp/x.pid"`,
+	"proxy_protocol_authorized_addrs": `"10.0.0.1"`, "proxy_protocol_behavior": `"use_always"`,
+	"redact_addresses":    `true`,
+	"redact_cluster_name": `true`, "redact_version": `true`, "socket_group": `"g"`, "socket_mode": `"600"`,
+	"socket_user": `"u"`,
+	"telemetry":   `{ }`, "tls_cipher_suites": `"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"`,
+	"tls_client_ca_file": `"DIR/other.crt"`,
+	"tls_cert_file":      `"DIR/other.crt"`, "tls_disable_client_certs": `true`, "tls_key_file": `"DIR/other.key"`,
+	"tls_max_version": `"tls12"`,
+	"tls_min_version": `"tls13"`, "tls_prefer_server_cipher_suites": `true`,
+	"tls_require_and_verify_client_cert": `true`, "ui": `true`,
+	"x_forwarded_for_authorized_addrs": `"10.0.0.1"`, "x_forwarded_for_hop_skips": `1`,
+	"x_forwarded_for_reject_not_authorized": `false`,
+	"x_forwarded_for_reject_not_present":    `false`,
 }
 
 // certificates writes server.crt, server.key and another pair to a new folder.
@@ -51,7 +65,9 @@ func certificates(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour)}
+		template := &x509.Certificate{
+			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
+		}
 		der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 		if err != nil {
 			t.Fatal(err)
@@ -84,7 +100,8 @@ func read(t *testing.T, dir, block, members string) *Server {
 	case unixBlock:
 		unix = members
 	}
-	p.file("a.hcl", []byte(strings.ReplaceAll("storage \"memory\" {}\n"+top+"\nlistener \"tcp\" {\n"+tcp+"\n}\nlistener \"unix\" {\n"+unix+"\n}\n", "DIR", dir)))
+	p.file("a.hcl", []byte(strings.ReplaceAll("storage \"memory\" {}\n"+top+"\nlistener \"tcp\" {\n"+tcp+
+		"\n}\nlistener \"unix\" {\n"+unix+"\n}\n", "DIR", dir)))
 	c, err := p.finish()
 	if err != nil {
 		t.Fatalf("%s: %v", members, err)
@@ -97,12 +114,14 @@ func read(t *testing.T, dir, block, members string) *Server {
 func TestReload(t *testing.T) {
 	dir := certificates(t)
 	same := []cmp.Option{
-		cmpopts.IgnoreFields(Server{}, "Warnings"), cmpopts.IgnoreTypes(Position{}), cmp.AllowUnexported(Server{}, Listener{}, httpapi.Headers{}),
+		cmpopts.IgnoreFields(Server{}, "Warnings"), cmpopts.IgnoreTypes(Position{}),
+		cmp.AllowUnexported(Server{}, Listener{}, httpapi.Headers{}),
 		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	}
 	for _, block := range []string{topBlock, tcpBlock, unixBlock} {
 		for _, k := range keysOf(block) {
-			if slices.ContainsFunc(labelledKeys, func(l key) bool { return l.name == k.name }) || k.name == "tls_disable" {
+			if slices.ContainsFunc(labelledKeys, func(l key) bool { return l.name == k.name }) ||
+				k.name == "tls_disable" {
 				continue
 			}
 			value, ok := samples[k.name]

@@ -36,7 +36,8 @@ func (p *parser) listener(b labelled) {
 		l.Address = "/run/vault.sock"
 		p.report.members(b.list, unixBlock, unixKeys(p.report, d), l.given)
 		if !filepath.IsAbs(l.Address) {
-			p.report.problem(b.at, "address: want the absolute path of a socket such as \"/run/vault.sock\", not %q", l.Address)
+			p.report.problem(b.at, "address: want the absolute path of a socket such as \"/run/vault.sock\", not %q",
+				l.Address)
 		}
 	default:
 		p.report.problem(b.at, "there is no listener %q; write listener \"tcp\" or listener \"unix\"", b.label)
@@ -78,7 +79,8 @@ func tcpKeys(r *report, d *draft) []key {
 	l := &d.listener
 	var cluster string
 	all := []key{
-		{name: "address", takes: "host:port or template", without: "127.0.0.1:8200", set: r.place(&l.Address), doc: "Where to listen."},
+		{name: "address", takes: "host:port or template", without: "127.0.0.1:8200", set: r.place(
+			&l.Address), doc: "Where to listen."},
 		{name: "cluster_address", takes: "host:port", doc: "Accepted with a warning: there are no clusters yet.",
 			set: then(r.words(&cluster), func(i *ast.ObjectItem) {
 				r.warn(r.at(i), "cluster_address: clusters are not built yet; take it out")
@@ -96,14 +98,18 @@ func unixKeys(r *report, d *draft) []key {
 	all := []key{
 		{name: "address", takes: "path", without: "/run/vault.sock", set: r.words(&l.Address),
 			doc: "The path of the socket. A socket that no process listens on any more is replaced."},
-		{name: "socket_group", takes: "name or number", set: owner(r, &l.Socket.Group), doc: "The group of the socket."},
+		{name: "socket_group", takes: "name or number", set: owner(r,
+			&l.Socket.Group), doc: "The group of the socket."},
 		{name: "socket_mode", takes: "octal text", without: "by the process's umask", set: mode(r, &l.Socket.Mode),
 			doc: "Who may use the socket, as for chmod: \"660\" for its user and group."},
-		{name: "socket_user", takes: "name or number", set: owner(r, &l.Socket.User), doc: "The user that owns the socket."},
-		{name: "tls_disable", takes: "boolean", without: "true", doc: "Accepted without effect: what goes through a socket of this machine is not encrypted.",
+		{name: "socket_user", takes: "name or number", set: owner(r,
+			&l.Socket.User), doc: "The user that owns the socket."},
+		{name: "tls_disable", takes: "boolean", without: "true",
+			doc: "Accepted without effect: what goes through a socket of this machine is not encrypted.",
 			set: then(r.truth(&sink), func(i *ast.ObjectItem) {
 				if !sink {
-					r.problem(r.at(i), "tls_disable: there is no TLS on a Unix socket; take it out, or use listener \"tcp\"")
+					r.problem(r.at(i),
+						"tls_disable: there is no TLS on a Unix socket; take it out, or use listener \"tcp\"")
 				}
 			})},
 	}
@@ -129,21 +135,29 @@ func requestKeys(r *report, d *draft) []key {
 			doc: "How long the header of a request may take. 0 stands for http_read_timeout."},
 		{name: "http_read_timeout", takes: "duration", without: "30s", set: r.orNone(&d.readTime),
 			doc: "How long it may take to read a request with its body. 0 stands for the longest time of a request."},
-		{name: "http_write_timeout", takes: "duration", without: "the longest time of a request and ten seconds", set: r.orNone(&d.writeTime),
+		{name: "http_write_timeout", takes: "duration", without: "the longest time of a request and ten seconds",
+			set: r.orNone(&d.writeTime),
 			doc: "How long after its header a request may still be answered. 0 is no limit."},
-		{name: "max_json_array_element_count", takes: "number", without: strconv.Itoa(limit.Elements), reload: true, set: count(&h.JSON.Elements, math.MaxInt32),
+		{name: "max_json_array_element_count", takes: "number", without: strconv.Itoa(limit.Elements), reload: true,
+			set: count(&h.JSON.Elements, math.MaxInt32),
 			doc: "How many elements one array in a request may have."},
-		{name: "max_json_depth", takes: "number", without: strconv.Itoa(limit.Depth), reload: true, set: count(&h.JSON.Depth, wire.MaxDepth),
+		{name: "max_json_depth", takes: "number", without: strconv.Itoa(limit.Depth), reload: true,
+			set: count(&h.JSON.Depth, wire.MaxDepth),
 			doc: "How deep the objects and arrays of a request may nest."},
-		{name: "max_json_object_entry_count", takes: "number", without: strconv.Itoa(limit.Entries), reload: true, set: count(&h.JSON.Entries, math.MaxInt32),
+		{name: "max_json_object_entry_count", takes: "number", without: strconv.Itoa(limit.Entries), reload: true,
+			set: count(&h.JSON.Entries, math.MaxInt32),
 			doc: "How many keys one object in a request may have."},
-		{name: "max_json_string_value_length", takes: "bytes", without: strconv.Itoa(limit.StringLen), reload: true, set: count(&h.JSON.StringLen, math.MaxInt32),
+		{name: "max_json_string_value_length", takes: "bytes", without: strconv.Itoa(limit.StringLen), reload: true,
+			set: count(&h.JSON.StringLen, math.MaxInt32),
 			doc: "How long one string in a request may be."},
-		{name: "max_json_token", takes: "number", without: strconv.Itoa(limit.Tokens), reload: true, set: count(&h.JSON.Tokens, math.MaxInt32),
+		{name: "max_json_token", takes: "number", without: strconv.Itoa(limit.Tokens), reload: true,
+			set: count(&h.JSON.Tokens, math.MaxInt32),
 			doc: "How many keys, values and brackets a request may have."},
-		{name: "max_request_duration", takes: "duration", without: "default_max_request_duration", set: r.orNone(&d.maxTime),
+		{name: "max_request_duration", takes: "duration", without: "default_max_request_duration",
+			set: r.orNone(&d.maxTime),
 			doc: "How long a request may take."},
-		{name: "max_request_size", takes: "bytes", without: strconv.Itoa(httpapi.DefaultMaxBody), reload: true, set: bodySize(r, &h.MaxBody),
+		{name: "max_request_size", takes: "bytes", without: strconv.Itoa(httpapi.DefaultMaxBody), reload: true,
+			set: bodySize(r, &h.MaxBody),
 			doc: "How large a request's body may be. 0 is the default; a number below zero lifts the limit, with a warning."},
 	}
 }
@@ -155,7 +169,8 @@ func answerKeys(r *report, d *draft) []key {
 			doc: "Headers of answers, by status: `\"default\" = { \"X-Header\" = [\"value\"] }`, `\"2xx\" = …` or `\"307\" = …`. The most specific match applies; several values are joined by a semicolon."},
 		{name: "redact_addresses", takes: "boolean", without: "false", reload: true, set: r.truth(&h.Redact.Addresses),
 			doc: "Whether sys/leader leaves out addresses."},
-		{name: "redact_cluster_name", takes: "boolean", without: "false", reload: true, set: r.truth(&h.Redact.ClusterName),
+		{name: "redact_cluster_name", takes: "boolean", without: "false", reload: true,
+			set: r.truth(&h.Redact.ClusterName),
 			doc: "Whether sys/health and sys/seal-status leave out the cluster's name."},
 		{name: "redact_version", takes: "boolean", without: "false", reload: true, set: r.truth(&h.Redact.Version),
 			doc: "Whether sys/health and sys/seal-status leave out versions and build dates."},
@@ -166,7 +181,8 @@ func answerKeys(r *report, d *draft) []key {
 
 // telemetryKeys are the keys of a listener's telemetry block.
 func telemetryKeys(r *report, d *draft) []key {
-	return []key{{name: "unauthenticated_metrics_access", takes: "boolean", without: "false", reload: true, set: r.truth(&d.listener.HTTP.OpenMetrics),
+	return []key{{name: "unauthenticated_metrics_access", takes: "boolean", without: "false", reload: true,
+		set: r.truth(&d.listener.HTTP.OpenMetrics),
 		doc: "Whether sys/metrics is served without a token."}}
 }
 

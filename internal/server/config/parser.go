@@ -15,7 +15,8 @@ func newParser(known Known) *parser {
 	return &parser{
 		known: known, report: newReport(), set: map[string]Position{},
 		server: Server{
-			MaxRequestTime: defaultMaxTime, RotationSeries: defaultRotationSeries, given: given{}, Log: Log{Format: "text", RotateEvery: defaultRotateEvery},
+			MaxRequestTime: defaultMaxTime, RotationSeries: defaultRotationSeries, given: given{},
+			Log: Log{Format: "text", RotateEvery: defaultRotateEvery},
 		},
 	}
 }

@@ -15,17 +15,22 @@ import (
 func proxyKeys(r *report, d *draft) []key {
 	l, f := &d.listener, &d.forwarded
 	return []key{
-		{name: "proxy_protocol_authorized_addrs", takes: "list of networks", reload: true, set: r.prefixes(&l.Proxy.By),
+		{name: "proxy_protocol_authorized_addrs", takes: "list of networks", reload: true,
+			set: r.prefixes(&l.Proxy.By),
 			doc: "The proxies whose PROXY protocol header is trusted."},
-		{name: "proxy_protocol_behavior", takes: "text", reload: true, set: r.oneOf(&l.Proxy.Behavior, UseAlways, AllowAuthorized, DenyUnauthorized),
+		{name: "proxy_protocol_behavior", takes: "text", reload: true,
+			set: r.oneOf(&l.Proxy.Behavior, UseAlways, AllowAuthorized, DenyUnauthorized),
 			doc: "Who may name the client in the header of the PROXY protocol, version 1 or 2: `use_always` trusts every address, `allow_authorized` trusts the listed ones, `deny_unauthorized` also closes connections from all others."},
 		{name: "x_forwarded_for_authorized_addrs", takes: "list of networks", reload: true, set: r.prefixes(&f.By),
 			doc: "The proxies that are trusted to name the client in X-Forwarded-For. Without a list, the header is ignored."},
-		{name: "x_forwarded_for_hop_skips", takes: "number", without: "0", reload: true, set: r.small(&f.Hops, 0, 1000, "a number of addresses"),
+		{name: "x_forwarded_for_hop_skips", takes: "number", without: "0", reload: true,
+			set: r.small(&f.Hops, 0, 1000, "a number of addresses"),
 			doc: "How many addresses at the end of X-Forwarded-For are skipped, because they are proxies."},
-		{name: "x_forwarded_for_reject_not_authorized", takes: "boolean", without: "true", reload: true, set: r.untruth(&f.TakeUntrusted),
+		{name: "x_forwarded_for_reject_not_authorized", takes: "boolean", without: "true", reload: true,
+			set: r.untruth(&f.TakeUntrusted),
 			doc: "Whether a request with X-Forwarded-For from an address that is not listed is refused; if not, the header is ignored."},
-		{name: "x_forwarded_for_reject_not_present", takes: "boolean", without: "true", reload: true, set: r.untruth(&f.TakeAbsent),
+		{name: "x_forwarded_for_reject_not_present", takes: "boolean", without: "true", reload: true,
+			set: r.untruth(&f.TakeAbsent),
 			doc: "Whether a request without X-Forwarded-For is refused."},
 	}
 }
@@ -35,19 +40,25 @@ func proxies(r *report, d *draft) {
 	l := &d.listener
 	switch b := l.Proxy.Behavior; {
 	case (b == AllowAuthorized || b == DenyUnauthorized) && len(l.Proxy.By) == 0:
-		r.problem(l.At, "proxy_protocol_behavior: %s needs proxy_protocol_authorized_addrs, with at least one address", b)
+		r.problem(l.At, "proxy_protocol_behavior: %s needs proxy_protocol_authorized_addrs, with at least one address",
+			b)
 	case b == UseAlways:
-		r.warn(l.At, "proxy_protocol_behavior: with use_always, any client that can connect may claim any address; prefer allow_authorized")
+		r.warn(l.At,
+			"proxy_protocol_behavior: with use_always, any client that can connect may claim any address; prefer allow_authorized")
 	case b == "" && len(l.Proxy.By) > 0:
-		r.warn(l.At, "proxy_protocol_authorized_addrs: it has no effect without proxy_protocol_behavior; set that, or take it out")
+		r.warn(l.At,
+			"proxy_protocol_authorized_addrs: it has no effect without proxy_protocol_behavior; set that, or take it out")
 	}
 	if len(d.forwarded.By) > 0 {
 		l.HTTP.Forwarded = &d.forwarded
 		return
 	}
-	for _, name := range []string{"x_forwarded_for_hop_skips", "x_forwarded_for_reject_not_authorized", "x_forwarded_for_reject_not_present"} {
+	for _, name := range []string{
+		"x_forwarded_for_hop_skips", "x_forwarded_for_reject_not_authorized", "x_forwarded_for_reject_not_present",
+	} {
 		if _, ok := l.given[name]; ok {
-			r.warn(l.At, "%s: it has no effect without x_forwarded_for_authorized_addrs; set that, or take it out", name)
+			r.warn(l.At, "%s: it has no effect without x_forwarded_for_authorized_addrs; set that, or take it out",
+				name)
 		}
 	}
 }
@@ -59,7 +70,9 @@ func headers(r *report, into **httpapi.Headers) setter {
 		for _, status := range r.block(item).Items {
 			name := label(status, 0)
 			if !httpapi.StatusName(name) {
-				r.problem(r.at(status), "custom_response_headers: want \"default\", a class of statuses such as \"2xx\" or a status such as \"307\", not %q", name)
+				r.problem(r.at(status),
+					"custom_response_headers: want \"default\", a class of statuses such as \"2xx\" or a status such as \"307\", not %q",
+					name)
 				continue
 			}
 			if _, twice := all[name]; twice {
@@ -82,9 +95,12 @@ func headersOf(r *report, status *ast.ObjectItem) map[string]string {
 		case !ok:
 			r.problem(r.at(item), "custom_response_headers: %s: want a list of texts such as [\"value\"]", name)
 		case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value):
-			r.problem(r.at(item), "custom_response_headers: %s is not a valid header name; check its characters", strconv.Quote(name))
+			r.problem(r.at(item), "custom_response_headers: %s is not a valid header name; check its characters",
+				strconv.Quote(name))
 		case httpapi.OwnHeader(name):
-			r.warn(r.at(item), "custom_response_headers: %s is ignored, because the server sets this header itself; take it out", name)
+			r.warn(r.at(item),
+				"custom_response_headers: %s is ignored, because the server sets this header itself; take it out",
+				name)
 		default:
 			values[name] = value
 		}

@@ -57,7 +57,8 @@ func (p *parser) files(paths []string) []string {
 			found = append(found, some...)
 		}
 		if len(found) == 0 {
-			p.report.problem(Position{File: path}, "the folder has no file *.hcl or *.json; name a file, or a folder that has one")
+			p.report.problem(Position{File: path},
+				"the folder has no file *.hcl or *.json; name a file, or a folder that has one")
 		}
 		slices.Sort(found)
 		all = append(all, found...)
@@ -65,7 +66,7 @@ func (p *parser) files(paths []string) []string {
 	return all
 }
 
-// cause is an error of the file system without the path, which stands before it already.
+// cause is an error of the file system without the path, which the message already has.
 func cause(err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err

@@ -8,7 +8,7 @@ import (
 	"github.com/hashicorp/hcl/hcl/ast"
 )
 
-// A report gathers what is wrong with a configuration, and what has no effect in it.
+// A report collects the mistakes in a configuration, and the settings without effect.
 type report struct {
 	path     string         // of the file that is being read
 	order    map[string]int // of the files, for sorting problems
@@ -21,7 +21,8 @@ func newReport() *report { return &report{order: map[string]int{}} }
 // begin says which file is being read.
 func (r *report) begin(path string) { r.path, r.order[path] = path, len(r.order) }
 
-// maxProblems is how many problems are told at once, and maxWarnings how many warnings: each may cost a search for what was meant.
+// maxProblems and maxWarnings limit a report, because each entry may cost a search for a similar
+// name.
 const (
 	maxProblems = 200
 	maxWarnings = 200
@@ -44,7 +45,7 @@ func (r *report) warn(at Position, format string, args ...any) {
 	r.warnings = append(r.warnings, Problem{at, fmt.Sprintf(format, args...)})
 }
 
-// at is where a node stands.
+// at is the position of a node.
 func (r *report) at(n ast.Node) Position { return Position{r.path, n.Pos().Line} }
 
 // sorted are problems in the order of the files' lines, what belongs to no file last.

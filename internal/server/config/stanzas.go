@@ -27,12 +27,14 @@ func (p *parser) storage(b labelled) {
 	p.server.Storage = Stanza{At: b.at, Name: name}
 	i := slices.IndexFunc(p.known.Storage, func(d storage.Driver) bool { return d.Name == name })
 	if i < 0 {
-		p.report.problem(b.at, "there is no storage %q: %s; write %s", b.label, storageInstead(b.label), examples["storage"])
+		p.report.problem(b.at, "there is no storage %q: %s; write %s", b.label, storageInstead(b.label),
+			examples["storage"])
 		return
 	}
 	d := p.known.Storage[i]
 	if name == "memory" {
-		p.report.warn(b.at, "storage %q: everything is lost when the server stops; use storage \"pebble\" to keep it", b.label)
+		p.report.warn(b.at, "storage %q: everything is lost when the server stops; use storage \"pebble\" to keep it",
+			b.label)
 	}
 	names := make([]string, len(d.Params))
 	for i, one := range d.Params {
@@ -50,7 +52,9 @@ func (p *parser) storage(b labelled) {
 
 func (p *parser) seal(b labelled) {
 	if p.seals++; p.seals > 1 {
-		p.report.problem(b.at, "seal: it is given already at %s; take one out, because several seals and moving from one to another are not built yet", p.server.Seal.At)
+		p.report.problem(b.at,
+			"seal: it is given already at %s; take one out, because several seals and moving from one to another are not built yet",
+			p.server.Seal.At)
 		return
 	}
 	p.server.Seal = Stanza{At: b.at, Name: b.label}
@@ -58,7 +62,9 @@ func (p *parser) seal(b labelled) {
 	switch {
 	case i >= 0:
 	case slices.Contains(vaultSeals, b.label):
-		p.report.problem(b.at, "seal %q: it is not built yet; use seal \"static\", with a key from a file or variable that your key service fills, or shamir", b.label)
+		p.report.problem(b.at,
+			"seal %q: it is not built yet; use seal \"static\", with a key from a file or variable that your key service fills, or shamir",
+			b.label)
 		return
 	default:
 		p.report.problem(b.at, "there is no seal %q; use shamir or static", b.label)
@@ -97,9 +103,11 @@ func (p *parser) params(b labelled, names []string, vaults map[string]absence) m
 		case vault:
 			p.report.problem(at, "%s: it is not supported: %s", name, a.instead)
 		case fault.Nearest(name, names) != "":
-			p.report.problem(at, "unknown key %q in %s %q; did you mean %q?", name, b.name, b.label, fault.Nearest(name, names))
+			p.report.problem(at, "unknown key %q in %s %q; did you mean %q?", name, b.name, b.label,
+				fault.Nearest(name, names))
 		default:
-			p.report.problem(at, "unknown key %q in %s %q; take it out (docs/reference/config.md has all keys)", name, b.name, b.label)
+			p.report.problem(at, "unknown key %q in %s %q; take it out (docs/reference/config.md has all keys)", name,
+				b.name, b.label)
 		}
 		seen[name] = true
 	}

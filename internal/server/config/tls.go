@@ -36,22 +36,28 @@ func tlsKeys(r *report, d *draft) []key {
 	t := &d.listener.TLS
 	var sink bool
 	return []key{
-		{name: "tls_cert_file", takes: "path", reload: true, set: r.words(&t.CertFile), doc: "The server's certificate and those that signed it, in PEM."},
-		{name: "tls_cipher_suites", takes: "list of names", without: "Go's choice", reload: true, set: ciphers(r, &t.Ciphers),
+		{name: "tls_cert_file", takes: "path", reload: true, set: r.words(
+			&t.CertFile), doc: "The server's certificate and those that signed it, in PEM."},
+		{name: "tls_cipher_suites", takes: "list of names", without: "Go's choice", reload: true,
+			set: ciphers(r, &t.Ciphers),
 			doc: "The cipher suites of TLS 1.2, by their names in Go. The suites of TLS 1.3 are fixed."},
 		{name: "tls_client_ca_file", takes: "path", reload: true, set: r.words(&t.ClientCAFile),
 			doc: "The authorities whose client certificates are accepted, in PEM."},
-		{name: "tls_disable", takes: "boolean", without: "false", set: r.truth(&t.Disable), doc: "Whether the listener speaks plain HTTP, without TLS."},
-		{name: "tls_disable_client_certs", takes: "boolean", without: "false", reload: true, set: r.truth(&t.IgnoreClient),
+		{name: "tls_disable", takes: "boolean", without: "false", set: r.truth(
+			&t.Disable), doc: "Whether the listener speaks plain HTTP, without TLS."},
+		{name: "tls_disable_client_certs", takes: "boolean", without: "false", reload: true,
+			set: r.truth(&t.IgnoreClient),
 			doc: "Whether clients are not asked for a certificate."},
-		{name: "tls_key_file", takes: "path", reload: true, set: r.words(&t.KeyFile), doc: "The certificate's key, in PEM."},
+		{name: "tls_key_file", takes: "path", reload: true, set: r.words(
+			&t.KeyFile), doc: "The certificate's key, in PEM."},
 		{name: "tls_max_version", takes: "text", without: "tls13", reload: true, set: r.words(&d.maxVersion),
 			doc: "The newest version of TLS that is spoken: tls12 or tls13."},
 		{name: "tls_min_version", takes: "text", without: "tls12", reload: true, set: r.words(&d.minVersion),
 			doc: "The oldest version of TLS that is spoken: tls12 or tls13."},
 		{name: "tls_prefer_server_cipher_suites", takes: "boolean", set: r.truth(&sink),
 			doc: "Accepted without effect: Go chooses the best suite that both sides know."},
-		{name: "tls_require_and_verify_client_cert", takes: "boolean", without: "false", reload: true, set: r.truth(&t.RequireClient),
+		{name: "tls_require_and_verify_client_cert", takes: "boolean", without: "false", reload: true,
+			set: r.truth(&t.RequireClient),
 			doc: "Whether clients without a certificate are refused. Without tls_client_ca_file the system's authorities count."},
 	}
 }
@@ -84,7 +90,8 @@ func tlsOf(r *report, d *draft) {
 		r.problem(l.At, "%v", err)
 	}
 	if l.TLS.RequireClient && l.TLS.ClientCAFile == "" {
-		r.warn(l.At, "tls_require_and_verify_client_cert: without tls_client_ca_file every certificate that an authority of the system has signed is accepted; name your own")
+		r.warn(l.At,
+			"tls_require_and_verify_client_cert: without tls_client_ca_file every certificate that an authority of the system has signed is accepted; name your own")
 	}
 }
 
@@ -120,12 +127,16 @@ func ciphers(r *report, into *[]uint16) setter {
 	return func(item *ast.ObjectItem) {
 		texts, at, ok := r.texts(item)
 		if !ok {
-			r.problem(r.at(item), "%s: want names separated by commas, such as \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\"", label(item, 0))
+			r.problem(r.at(item),
+				"%s: want names separated by commas, such as \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\"",
+				label(item, 0))
 		}
 		for i, name := range texts {
 			id, ok := known[name]
 			if !ok {
-				r.problem(at[i], "%s: there is no suite %q; https://pkg.go.dev/crypto/tls#pkg-constants has their names", label(item, 0), name)
+				r.problem(at[i],
+					"%s: there is no suite %q; https://pkg.go.dev/crypto/tls#pkg-constants has their names",
+					label(item, 0), name)
 				continue
 			}
 			if insecure(id) {
@@ -159,7 +170,8 @@ func ofTLS12(id uint16) bool {
 // has those that it forbids).
 func inHTTP2(id uint16) bool {
 	name := tls.CipherSuiteName(id)
-	return !ofTLS12(id) || strings.HasPrefix(name, "TLS_ECDHE_") && (strings.Contains(name, "_GCM_") || strings.Contains(name, "_CHACHA20_"))
+	return !ofTLS12(id) || strings.HasPrefix(name, "TLS_ECDHE_") &&
+		(strings.Contains(name, "_GCM_") || strings.Contains(name, "_CHACHA20_"))
 }
 
 // Config reads the listener's certificate and authorities; nil where it
@@ -199,7 +211,8 @@ func (t *TLS) Config() (*tls.Config, error) {
 	}
 	c.ClientCAs = x509.NewCertPool()
 	if !c.ClientCAs.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("tls_client_ca_file %s: it has no certificate in PEM form; name a file that has one", t.ClientCAFile)
+		return nil, fmt.Errorf("tls_client_ca_file %s: it has no certificate in PEM form; name a file that has one",
+			t.ClientCAFile)
 	}
 	return c, nil
 }
@@ -211,7 +224,8 @@ const maxPEM = hostfile.MaxSize
 func (t *TLS) keyPair() (tls.Certificate, error) {
 	key, err := hostfile.ReadNamed(t.KeyFile, maxPEM)
 	if err == nil && bytes.Contains(key, []byte("ENCRYPTED")) {
-		err = errors.New("the key is encrypted, and the server cannot ask for its password; store it decrypted, readable by the server's user only")
+		err = errors.New(
+			"the key is encrypted, and the server cannot ask for its password; store it decrypted, readable by the server's user only")
 	}
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("tls_key_file %s: %w", t.KeyFile, cause(err))

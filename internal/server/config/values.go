@@ -67,7 +67,7 @@ func (r *report) oneOf(into *string, words ...string) setter {
 	})
 }
 
-// truth sets a boolean, which may stand in quotes.
+// truth sets a boolean, which may be quoted.
 func (r *report) truth(into *bool) setter {
 	return func(item *ast.ObjectItem) {
 		text, _, ok := r.literal(item)
@@ -97,7 +97,9 @@ func (r *report) duration(into *time.Duration) setter {
 		}
 		d, err := wire.ParseDuration(text)
 		if err != nil || d < time.Second {
-			r.problem(r.at(item), `%s: want a duration of at least a second such as "1h30m" or a number of seconds, not %q`, label(item, 0), text)
+			r.problem(r.at(item),
+				`%s: want a duration of at least a second such as "1h30m" or a number of seconds, not %q`,
+				label(item, 0), text)
 		}
 		*into = d
 	}
@@ -164,7 +166,8 @@ func (r *report) texts(item *ast.ObjectItem) (texts []string, at []Position, ok 
 	return nil, nil, false
 }
 
-// listOf sets a list, each element read from its text. want says what an element is, as in: an address such as "10.1.0.0".
+// listOf sets a list, each element read from its text. want says what an element is, as in: an
+// address such as "10.1.0.0".
 func listOf[T any](r *report, into *[]T, want, example string, read func(text string) (T, bool)) setter {
 	return func(item *ast.ObjectItem) {
 		texts, at, ok := r.texts(item)
@@ -185,17 +188,19 @@ func listOf[T any](r *report, into *[]T, want, example string, read func(text st
 
 // prefixes sets a list of addresses and networks.
 func (r *report) prefixes(into *[]netip.Prefix) setter {
-	return listOf(r, into, `an address or a network such as "10.1.0.0/16"`, `["127.0.0.1", "10.1.0.0/16"]`, wire.ParseNetwork)
+	return listOf(r, into, `an address or a network such as "10.1.0.0/16"`, `["127.0.0.1", "10.1.0.0/16"]`,
+		wire.ParseNetwork)
 }
 
 // folders sets a list of folders of this machine. The root would be all of it, and a
 // path may have commas in it.
 func (r *report) folders(into *[]string) setter {
 	const example = `["/var/log/keyturn"]`
-	set := listOf(r, into, `a folder's absolute path, and not the root, such as "/var/log/keyturn"`, example, func(text string) (string, bool) {
-		path := filepath.Clean(text)
-		return path, filepath.IsAbs(path) && path != filepath.Dir(path)
-	})
+	set := listOf(r, into, `a folder's absolute path, and not the root, such as "/var/log/keyturn"`,
+		example, func(text string) (string, bool) {
+			path := filepath.Clean(text)
+			return path, filepath.IsAbs(path) && path != filepath.Dir(path)
+		})
 	return func(item *ast.ObjectItem) {
 		if _, ok := item.Val.(*ast.ListType); !ok {
 			r.problem(r.at(item), "%s: want a list such as %s", label(item, 0), example)
@@ -216,7 +221,8 @@ func (r *report) place(into *string) setter {
 		case err != nil:
 			r.problem(r.at(item), "%s: the template %q: %v", label(item, 0), *into, err)
 		case text == "" || strings.ContainsAny(text, " \t\n"):
-			r.problem(r.at(item), "%s: the template %q gives %q; write one that gives one address", label(item, 0), *into, text)
+			r.problem(r.at(item), "%s: the template %q gives %q; write one that gives one address", label(item, 0),
+				*into, text)
 		default:
 			*into = text
 		}
@@ -230,7 +236,9 @@ func (r *report) address(into *string) setter {
 		switch {
 		case ServerURL(*into):
 		case text != *into && !strings.Contains(*into, "@"):
-			r.problem(r.at(item), "%s: the template gives %q; write one that gives a URL such as \"https://keyturn.example.org:8200\"", label(item, 0), *into)
+			r.problem(r.at(item),
+				"%s: the template gives %q; write one that gives a URL such as \"https://keyturn.example.org:8200\"",
+				label(item, 0), *into)
 		default:
 			r.problem(r.at(item), "%s: want a URL such as \"https://keyturn.example.org:8200\"", label(item, 0))
 		}
@@ -240,5 +248,6 @@ func (r *report) address(into *string) setter {
 // ServerURL reports whether text is a URL of a server's API.
 func ServerURL(text string) bool {
 	u, err := url.Parse(text)
-	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil && (u.Port() == "" || isPort(u.Port()))
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil &&
+		(u.Port() == "" || isPort(u.Port()))
 }

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestFlightsAllocate: noting a request that is being served allocates nothing; only List makes texts.
+// TestFlightsAllocate: noting a request that is being served allocates nothing; only List makes
+// texts.
 func TestFlightsAllocate(t *testing.T) {
 	flights := &Flights{}
 	x := &call{http: httptest.NewRequest("GET", "/v1/secret/a", nil)}

@@ -20,8 +20,7 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// statuses is the one table from kinds of error to HTTP statuses, with what is
-// said where the error itself says nothing.
+// statuses maps kinds of error to HTTP statuses, and to messages for errors without one.
 var statuses = [...]struct {
 	code int
 	text string
@@ -35,7 +34,7 @@ var statuses = [...]struct {
 	fault.TooLarge:    {http.StatusRequestEntityTooLarge, "the request is too large"},
 	fault.Sealed:      {http.StatusServiceUnavailable, "the server is sealed"},
 	fault.Unavailable: {http.StatusServiceUnavailable, "the server cannot do this now; try again"},
-	// Not 502, which proxies take for their own: Vault's clients know 500.
+	// Not 502, which would look like an error of a proxy; Vault also uses 500.
 	fault.Upstream: {http.StatusInternalServerError, "the system behind this path failed"},
 	fault.Timeout:  {http.StatusGatewayTimeout, "the request took too long; whether it had an effect is not known"},
 	fault.Held:     {http.StatusServiceUnavailable, "an operator must decide first"},
@@ -74,7 +73,7 @@ func write(w http.ResponseWriter, s *Settings, a *core.Answer) int {
 	}
 	w.WriteHeader(status)
 	if len(a.Body) > 0 {
-		// The client has gone if this fails: there is nobody to tell.
+		// If this fails, the client has hung up.
 		_, _ = w.Write(a.Body)
 	}
 	return status
@@ -110,7 +109,7 @@ func (h *Handler) logCause(ctx context.Context, x *call, kind fault.Kind, err er
 	level := slog.LevelWarn
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
-		return false // the client has gone: there is no one to ask for it
+		return false // the client has hung up, so nobody will ask about it
 	case kind == fault.Internal:
 		level = slog.LevelError
 	case errors.Unwrap(outermost(err)) == nil, kind == fault.NotFound, kind == fault.Denied:
@@ -119,8 +118,10 @@ func (h *Handler) logCause(ctx context.Context, x *call, kind fault.Kind, err er
 		level = slog.LevelInfo
 	}
 	q := &x.request
-	h.cfg.Log.LogAttrs(ctx, level, "request failed", slog.String("request_id", q.ID), slog.String("operation", string(q.Op)),
-		slog.String("mount", q.Mount.Path), slog.String("kind", kind.String()), slog.Any("error", redactor(x).Error(err)))
+	h.cfg.Log.LogAttrs(ctx, level, "request failed", slog.String("request_id", q.ID),
+		slog.String("operation", string(q.Op)),
+		slog.String("mount", q.Mount.Path), slog.String("kind", kind.String()),
+		slog.Any("error", redactor(x).Error(err)))
 	return true
 }
 
@@ -132,8 +133,7 @@ func outermost(err error) error {
 	return err
 }
 
-// redactor knows the secrets that came with the request: third parties print
-// what they were given.
+// redactor knows the secrets in the request, because third parties print what they receive.
 func redactor(x *call) *secret.Redactor {
 	r := &secret.Redactor{}
 	r.Know(x.request.Token)
@@ -149,7 +149,7 @@ func redactor(x *call) *secret.Redactor {
 	return r
 }
 
-// maxKnown bounds what looking for secrets in one error costs.
+// maxKnown limits the cost of removing secrets from one error.
 const maxKnown = 100
 
 func stringsOf(known []secret.Value, v any) []secret.Value {
@@ -177,7 +177,8 @@ func (h *Handler) panicked(x *call, p any) *core.Answer {
 	if e, ok := errors.AsType[runtime.Error](asError(p)); ok {
 		what = e.Error() // names types and indexes only
 	}
-	h.cfg.Log.Error("a handler panicked; the server goes on", "request_id", x.request.ID, "operation", string(x.request.Op),
+	h.cfg.Log.Error("a handler panicked; the server goes on", "request_id", x.request.ID, "operation",
+		string(x.request.Op),
 		"mount", x.request.Mount.Path, "panic", what, "stack", string(debug.Stack()))
 	return &core.Answer{
 		Status: statuses[fault.Internal].code,
@@ -190,8 +191,8 @@ func asError(p any) error {
 	return err
 }
 
-// newID is a random UUID. It has to be unique, not unguessable, so it comes
-// from the runtime's generator and not from a system call.
+// newID returns a random UUID. It must be unique, but not unguessable, so it uses the runtime's
+// generator instead of a system call.
 func newID() string {
 	var b [16]byte
 	binary.LittleEndian.PutUint64(b[:8], rand.Uint64())

@@ -19,13 +19,14 @@ const (
 	// maxLarge is how many bodies above smallBody are held at once: half a
 	// gigabyte at the default limit, whoever sends them.
 	maxLarge = 16
-	// maxPooled keeps one large body from staying in memory for ever.
+	// maxPooled is the size above which a buffer is not reused, so that a large body does not stay
+	// in memory.
 	maxPooled = 64 << 10
 )
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
-// release wipes the buffer and gives it back.
+// release wipes the buffer, and returns it to the pool.
 func (h *Handler) release(b *buffer) {
 	if b == nil {
 		return
@@ -42,10 +43,9 @@ func (h *Handler) release(b *buffer) {
 	buffers.Put(b)
 }
 
-// readBody reads the body, if the request has a use for one, and checks it
-// once: it must be a JSON object within the limits. The words "null", which clients
-// send for no data, and white space count as none. The content type is not
-// asked: curl says "form" for everything.
+// readBody reads the body, if the request can have one, and checks it: it must be a JSON object
+// within the limits. "null", which clients send for no data, and white space count as no body. The
+// content type is ignored, because curl always sends "form".
 func (h *Handler) readBody(x *call, w http.ResponseWriter, r *http.Request, limit int64) error {
 	if r.ContentLength == 0 {
 		return nil
@@ -72,7 +72,8 @@ func (h *Handler) readBody(x *call, w http.ResponseWriter, r *http.Request, limi
 	if text[0] != '{' {
 		return invalid("the request's body must be a JSON object")
 	}
-	if len(x.request.Query) > 0 && len(bytes.TrimSpace(text[1:])) > 1 { // one reading of what is meant, for the handler and for audit
+	// one reading of what is meant, for the handler and for audit
+	if len(x.request.Query) > 0 && len(bytes.TrimSpace(text[1:])) > 1 {
 		return invalid("the request has parameters in its body and in its query string; send all of them in one")
 	}
 	if len(x.request.Query) > 0 {
@@ -82,8 +83,9 @@ func (h *Handler) readBody(x *call, w http.ResponseWriter, r *http.Request, limi
 	return nil
 }
 
-// fillInTime reads the body while the time to read a request lasts. The deadline
-// x lifted afterwards: the connection is read on, to notice when the client goes.
+// fillInTime reads the body until the deadline for reading a request. It removes the deadline
+// afterwards, because the server continues to read the connection, to notice when the client hangs
+// up.
 func (h *Handler) fillInTime(x *call, w http.ResponseWriter, r *http.Request, limit int64) error {
 	bound := x.settings.ReadTime
 	if bound == 0 || bound >= x.settings.MaxTime {
@@ -102,8 +104,8 @@ func (h *Handler) fillInTime(x *call, w http.ResponseWriter, r *http.Request, li
 	return nil
 }
 
-// fill reads at most limit bytes. What a client only announces is not
-// allocated: the buffer grows with what comes.
+// fill reads at most limit bytes. The buffer grows with the received bytes, not with the announced
+// length.
 func (h *Handler) fill(b *buffer, r *http.Request, limit int64) error {
 	small := min(limit, smallBody)
 	if n := r.ContentLength; n > 0 {
@@ -132,10 +134,11 @@ func (h *Handler) fill(b *buffer, r *http.Request, limit int64) error {
 }
 
 func tooLarge(limit int64) error {
-	return fault.New("httpapi", fault.TooLarge, "the request's body is larger than %d bytes; send less, or raise the listener's max_request_size", limit)
+	return fault.New("httpapi", fault.TooLarge,
+		"the request's body is larger than %d bytes; send less, or raise the listener's max_request_size", limit)
 }
 
-// broken says why a body did not come whole.
+// broken returns why a body was not received completely.
 func broken(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return fault.New("httpapi", fault.Timeout, "the request's body did not come in time; send it again")

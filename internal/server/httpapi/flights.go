@@ -10,10 +10,10 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// Flights are the requests that are being served, at all listeners. The zero value is ready, and safe for concurrent use.
-// Lists through the calls themselves cost each request two short locks and no memory. There are many lists, because each
-// request takes the lock of its own twice, and a thread that the system stops while it holds the only lock would stop all
-// the others.
+// Flights are the requests that all listeners are serving. The zero value is ready to use. Safe
+// for concurrent use. They are in linked lists through the calls, which cost each request two
+// short locks and no memory. There are many lists, because with only one, a thread that the system
+// suspends while it has the lock would block all requests.
 type Flights struct{ lists [64]flightList }
 
 type flightList struct {
@@ -22,7 +22,7 @@ type flightList struct {
 	_     [48]byte // so that no two lists share a cache line
 }
 
-// add notes that x is being served. Until remove, nothing changes what is shown of it.
+// add registers that x is being served. Until remove, the fields that are shown must not change.
 func (f *Flights) add(x *call) {
 	l := &f.lists[rand.IntN(len(f.lists))]
 	x.listed = l
@@ -67,10 +67,11 @@ func (l *flightList) append(all []core.Flight) []core.Flight {
 	return all
 }
 
-// flight is what others may read of a call. It is made only when they do.
+// flight returns the part of a call that is shown. It is created only on demand.
 func (x *call) flight() core.Flight {
 	return core.Flight{
-		ID: x.request.ID, Start: x.request.Time, Remote: x.client(), Path: route.Redact(x.http.URL.Path), Method: x.http.Method,
+		ID: x.request.ID, Start: x.request.Time, Remote: x.client(), Path: route.Redact(x.http.URL.Path),
+		Method: x.http.Method,
 	}
 }
 
@@ -93,8 +94,8 @@ type call struct {
 	next, previous *call // guarded by the lock of listed
 }
 
-// identify finds out who the client is. The error says that it came past the proxies
-// that it has to come through.
+// identify determines the client's address. The error says that the request did not come through
+// the required proxies.
 func (x *call) identify(r *http.Request) error {
 	x.request.Remote = remote(r.RemoteAddr)
 	if x.settings.Forwarded == nil {

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// Forwarded says who may name the client in X-Forwarded-For, and what becomes of
-// requests that do not fit. It is Vault's x_forwarded_for_* of a listener.
+// Forwarded says which proxies may name the client in X-Forwarded-For, and how to treat other
+// requests. It is Vault's x_forwarded_for_* of a listener.
 //
-// Each proxy appends the address that it was called from, so only the end of the
-// list is known to be true: Hops addresses at the end are proxies, the one before
-// is the client. What stands before that anybody may have written.
+// Each proxy appends the address that it was called from, so only the end of the list is reliable:
+// Hops addresses at the end are proxies, and the one before is the client. Anybody may have
+// written the addresses before that.
 type Forwarded struct {
 	By   []netip.Prefix // the proxies that are believed
 	Hops int            // how many addresses at the end are passed over
@@ -22,33 +22,41 @@ type Forwarded struct {
 // maxForwarded is the longest list in bytes: some two hundred proxies.
 const maxForwarded = 8 << 10
 
-// client is the address of the client whose request came from peer, with the
-// values of its headers X-Forwarded-For. The port stays the connection's unless the header has one.
+// client is the address of the client whose request came from peer, with the values of its headers
+// X-Forwarded-For. The port stays the connection's unless the header has one.
 func (f *Forwarded) client(peer netip.AddrPort, values []string) (netip.AddrPort, error) {
 	list := strings.Join(values, ",")
 	if len(list) > maxForwarded {
-		return peer, invalid("header X-Forwarded-For: it is longer than %d bytes; check the proxies before this listener", maxForwarded)
+		return peer, invalid(
+			"header X-Forwarded-For: it is longer than %d bytes; check the proxies before this listener", maxForwarded)
 	}
 	if strings.TrimSpace(list) == "" {
 		if f.TakeAbsent {
 			return peer, nil
 		}
-		return peer, invalid("header X-Forwarded-For: it is missing, and this listener is served through proxies only; call the proxy, or set x_forwarded_for_reject_not_present = false")
+		return peer,
+			invalid(
+				"header X-Forwarded-For: it is missing, and this listener is served through proxies only; call the proxy, or set x_forwarded_for_reject_not_present = false")
 	}
 	if !f.trusts(peer.Addr()) {
 		if f.TakeUntrusted {
 			return peer, nil
 		}
-		return peer, invalid("header X-Forwarded-For: it came from an address that is not in x_forwarded_for_authorized_addrs; add the proxy's, or leave the header out")
+		return peer,
+			invalid(
+				"header X-Forwarded-For: it came from an address that is not in x_forwarded_for_authorized_addrs; add the proxy's, or leave the header out")
 	}
 	hops := strings.Split(list, ",")
 	i := len(hops) - 1 - f.Hops
 	if i < 0 {
-		return peer, invalid("header X-Forwarded-For: it has fewer addresses than x_forwarded_for_hop_skips passes over; check the proxies before this listener")
+		return peer,
+			invalid(
+				"header X-Forwarded-For: it has fewer addresses than x_forwarded_for_hop_skips passes over; check the proxies before this listener")
 	}
 	client, ok := parseHop(strings.TrimSpace(hops[i]), peer.Port())
 	if !ok {
-		return peer, invalid("header X-Forwarded-For: the client's part is no IP address; check the proxies before this listener")
+		return peer, invalid(
+			"header X-Forwarded-For: the client's part is no IP address; check the proxies before this listener")
 	}
 	return client, nil
 }

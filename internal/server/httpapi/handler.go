@@ -10,7 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A Backend is what stands behind the door: the methods of a [core.Core].
+// A Backend has the methods of a [core.Core] that the handler needs.
 type Backend struct {
 	Handle      func(ctx context.Context, r *route.Request) (*core.Answer, error)
 	Health      func(ctx context.Context) (core.Health, error)
@@ -18,12 +18,12 @@ type Backend struct {
 	Initialized func(ctx context.Context) (bool, error)
 	Init        func(ctx context.Context, r core.InitRequest) (*core.InitResult, error)
 	Unseal      func(ctx context.Context, share secret.Value, reset bool) (core.SealStatus, error)
-	// Metrics renders the metrics in the form that the parameter "format" or the
-	// header Accept asks for, and says their content type.
+	// Metrics renders the metrics in the format of the parameter "format" or the header Accept,
+	// and returns their content type.
 	Metrics func(ctx context.Context, format, accept string) ([]byte, string, error)
-	// CORS says which web pages of other origins may call; nil: none.
+	// CORS returns the origins whose web pages may call the API; nil: none.
 	CORS func(ctx context.Context) (core.CORS, error)
-	// UIHeaders are those that answers below /ui carry; nil: none.
+	// UIHeaders returns the headers of answers below /ui; nil: none.
 	UIHeaders func(ctx context.Context) (map[string][]string, error)
 }
 

@@ -16,9 +16,10 @@ type Headers struct {
 	without map[string][]string         // of all others
 }
 
-// ownHeaders are those that the server sets, or that say how an answer travels.
+// ownHeaders are set by the server, or control the transport of an answer.
 var ownHeaders = map[string]bool{
-	"Cache-Control": true, "Connection": true, "Content-Encoding": true, "Content-Length": true, "Content-Type": true, "Date": true,
+	"Cache-Control": true, "Connection": true, "Content-Encoding": true, "Content-Length": true, "Content-Type": true,
+	"Date":       true,
 	"Keep-Alive": true, "Location": true, "Proxy-Connection": true, "Retry-After": true, "Te": true, "Trailer": true,
 	"Transfer-Encoding": true, "Upgrade": true, "Www-Authenticate": true,
 }
@@ -30,8 +31,8 @@ func OwnHeader(name string) bool {
 	return ownHeaders[name] || strings.HasPrefix(name, "X-Vault-")
 }
 
-// StatusName reports whether the headers of a configuration may stand under name:
-// "default", a class of statuses such as "2xx", or a status such as "307".
+// StatusName reports whether name is valid for headers in a configuration: "default", a class of
+// statuses such as "2xx", or a status such as "307".
 func StatusName(name string) bool {
 	if name == "default" {
 		return true
@@ -43,9 +44,8 @@ func StatusName(name string) bool {
 	return err == nil || name[1:] == "xx"
 }
 
-// NewHeaders makes Headers of what a configuration says: under each name that
-// [StatusName] takes, the value of each header. The more a name says of the status, the
-// more its value counts.
+// NewHeaders returns the Headers of a configuration: for each [StatusName], the value of each
+// header. A more specific name overrides a less specific one.
 func NewHeaders(given map[string]map[string]string) *Headers {
 	h := &Headers{exact: map[int]map[string][]string{}, without: merged(nil, given["default"])}
 	for i := range h.class {

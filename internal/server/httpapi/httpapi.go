@@ -1,18 +1,17 @@
-// Package httpapi is the front door: Vault's HTTP API, one request at a time.
+// Package httpapi serves Vault's HTTP API.
 //
-// A request is bounded (body, JSON, headers, time) and gets its id and its one
-// canonical path here, before anything else looks at it: no routing happens on
-// another form of the path. What it asks goes to core; what works
-// while the server is sealed – health, seal status, leader, init, unseal – is
-// answered here.
+// A request is limited (body, JSON, headers, time), and gets its ID and its canonical path, before
+// anything else reads it; no routing uses another form of the path. Requests are passed to core,
+// except those that also work while the server is sealed: health, seal status, leader, init and
+// unseal.
 //
 // Errors leave through one function, which reads the status from one table.
 // Clients get the message of a [fault.Error]; the cause goes to the log, under
 // the request's id.
 //
-// Nothing here holds state between two requests, but for pooled buffers, which
-// are wiped, and the count of large bodies under way. There is one handler
-// and no chain of middleware: what a request costs here is in ServeHTTP.
+// There is no state between requests, except pooled buffers, which are wiped, and the number of
+// large bodies. There is one handler and no chain of middleware: ServeHTTP shows everything that
+// happens to a request.
 package httpapi
 
 import (
@@ -41,25 +40,24 @@ func New(cfg Config) *Handler {
 	return h
 }
 
-// Apply has the requests that come from now on meet other settings. MaxTime and ReadTime
-// must be as they were: connections are bounded by them.
+// Apply replaces the settings for future requests. MaxTime and ReadTime must not change, because
+// open connections depend on them.
 func (h *Handler) Apply(s Settings) {
 	s = s.resolved()
 	h.settings.Store(&s)
 }
 
-// maxHeader is how many bytes the line and the headers of a request have together: it bounds what all of them can cost.
+// maxHeader is the maximum size of the request line and the headers together.
 const maxHeader = 64 << 10
 
-// Server returns the http.Server around h, which has no other. The caller gives it its context,
-// listeners and TLS.
+// Server returns the http.Server of h. The caller sets its context, listeners and TLS.
 func (h *Handler) Server(t Timeouts) *http.Server {
 	s := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: t.ReadHeader,
-		// The body has a time of its own, see readBody. This is for the rest of a
-		// request that was answered before it came; were it shorter than a request may
-		// take, it would cancel it.
+		// The body has its own timeout, see readBody. This one is for the rest of a request that
+		// was answered early; it must not be shorter than MaxTime, because it would cancel the
+		// request.
 		ReadTimeout:                  h.settings.Load().MaxTime,
 		WriteTimeout:                 t.Write,
 		IdleTimeout:                  t.Idle,
@@ -95,7 +93,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.answer(w, r, x, answer)
 }
 
-// answer sends what was found, and logs the request if the configuration wants it.
+// answer sends the answer, and logs the request if configured.
 func (h *Handler) answer(w http.ResponseWriter, r *http.Request, x *call, a *core.Answer) {
 	status := write(w, x.settings, a)
 	if a.Stream != nil {
@@ -103,13 +101,15 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, x *call, a *cor
 	}
 	if level := x.settings.LogRequests; level != nil && h.cfg.Log.Enabled(r.Context(), *level) {
 		h.cfg.Log.LogAttrs(r.Context(), *level, "completed_request", slog.String("request_id", x.request.ID),
-			slog.String("request_method", r.Method), slog.String("request_path", "/v1/"+x.request.Shown()), slog.Int("status_code", status),
-			slog.Any("client_address", x.request.Remote), slog.Time("start_time", x.request.Time), slog.Duration("duration", time.Since(x.request.Time)))
+			slog.String("request_method", r.Method), slog.String("request_path", "/v1/"+x.request.Shown()),
+			slog.Int("status_code", status),
+			slog.Any("client_address", x.request.Remote), slog.Time("start_time", x.request.Time),
+			slog.Duration("duration", time.Since(x.request.Time)))
 	}
 }
 
-// finish gives the buffer back. If the handler panicked, the client gets an
-// answer, the log a stack without values, and the server goes on.
+// finish releases the buffer. If the handler panicked, it sends an error, logs the stack without
+// values, and the server continues.
 func (h *Handler) finish(w http.ResponseWriter, r *http.Request, x *call) {
 	switch p := recover(); p {
 	case nil:
@@ -121,7 +121,7 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request, x *call) {
 	h.release(x.body)
 }
 
-// serve reads the request and hands it to who answers it.
+// serve reads the request, and passes it to a status page or to core.
 func (h *Handler) serve(ctx context.Context, x *call, w http.ResponseWriter, r *http.Request) (*core.Answer, error) {
 	sent := asSent(r.URL)
 	if to := withoutEmptySegments(sent); to != sent && strings.HasPrefix(to, "/v1/") {
@@ -158,8 +158,8 @@ func (h *Handler) serve(ctx context.Context, x *call, w http.ResponseWriter, r *
 	return h.cfg.Backend.Handle(ctx, &x.request)
 }
 
-// asSent is the path of the request line. URL.EscapedPath would encode anew
-// what is not encoded well, and there would be two readings of one path.
+// asSent is the path in the request line. URL.EscapedPath would re-encode a badly encoded path, so
+// that it could be interpreted in two ways.
 func asSent(u *url.URL) string {
 	if u.RawPath != "" {
 		return u.RawPath
@@ -167,7 +167,8 @@ func asSent(u *url.URL) string {
 	return u.EscapedPath()
 }
 
-// withoutEmptySegments is a path with one slash in place of several. Slashes that are escaped stay, and are refused.
+// withoutEmptySegments replaces several slashes by one. Escaped slashes stay, and are refused
+// later.
 func withoutEmptySegments(path string) string {
 	for strings.Contains(path, "//") {
 		path = strings.ReplaceAll(path, "//", "/")
@@ -175,14 +176,16 @@ func withoutEmptySegments(path string) string {
 	return path
 }
 
-// redirect sends the client to the path without empty segments, as the reference does, unless that is refused, too. The
-// request comes again and is judged then: no path is tidied up here.
+// redirect redirects the client to the path without empty segments, like the reference server,
+// unless that path is refused, too. The client's next request is then checked normally.
 func redirect(w http.ResponseWriter, path, query string) (*core.Answer, error) {
 	if _, err := route.ParsePath(strings.TrimPrefix(path, "/v1/"), false); err != nil {
 		return nil, err
 	}
 	if route.Redact(path) != path { // the answer would repeat the token, and proxies log it
-		return nil, invalid("the path is refused: it has an empty segment (two slashes in a row), and it is not redirected because a token may follow; write one slash")
+		return nil,
+			invalid(
+				"the path is refused: it has an empty segment (two slashes in a row), and it is not redirected because a token may follow; write one slash")
 	}
 	if query != "" {
 		path += "?" + query

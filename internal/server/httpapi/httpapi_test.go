@@ -56,7 +56,9 @@ func (b *backend) config() Config {
 			Initialized: func(context.Context) (bool, error) { return b.health.Initialized, b.err },
 			Init: func(_ context.Context, r core.InitRequest) (*core.InitResult, error) {
 				b.init = r
-				return &core.InitResult{Shares: []secret.Value{secret.Text("\x01\xff")}, RootToken: secret.Text("hvs.root")}, b.err
+				return &core.InitResult{
+					Shares: []secret.Value{secret.Text("\x01\xff")}, RootToken: secret.Text("hvs.root"),
+				}, b.err
 			},
 			Unseal: func(_ context.Context, key secret.Value, reset bool) (core.SealStatus, error) {
 				b.key, b.reset = key, reset
@@ -117,7 +119,10 @@ func TestOperations(t *testing.T) {
 
 // TestGHSA_rh46: what engines and core do among themselves is no method.
 func TestGHSA_rh46(t *testing.T) {
-	for _, method := range []string{"REVOKE", "RENEW", "ROLLBACK", "HELP", "CREATE", "UPDATE", "READ", "CONNECT", "alias-lookahead", "Resolve-Role", "SCAN", "LIST ", "Get"} {
+	for _, method := range []string{
+		"REVOKE", "RENEW", "ROLLBACK", "HELP", "CREATE", "UPDATE", "READ", "CONNECT", "alias-lookahead",
+		"Resolve-Role", "SCAN", "LIST ", "Get",
+	} {
 		for _, override := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"} {
 			b := &backend{}
 			r := httptest.NewRequest("GET", "/v1/secret/a", nil)
@@ -126,7 +131,8 @@ func TestGHSA_rh46(t *testing.T) {
 			if New(b.config()).ServeHTTP(w, r); w.Code != 405 || b.seen != nil {
 				t.Errorf("%s: status %d, seen %v", method, w.Code, b.seen)
 			}
-			if w := ask(New(b.config()), "GET", "/v1/secret/a?_method=DELETE", "", override, method); w.Code != 200 || b.seen.Op != route.Read {
+			if w := ask(New(b.config()), "GET", "/v1/secret/a?_method=DELETE", "", override, method); w.Code != 200 ||
+				b.seen.Op != route.Read {
 				t.Errorf("%s: %s made it %v", override, method, b.seen)
 			}
 		}
@@ -142,53 +148,70 @@ func TestRefused(t *testing.T) {
 		status               int
 		says                 string
 	}{
-		"outside the API":              {"GET", "/v2/secret", "", nil, 404, "below /v1/"},
-		"the API without a path":       {"GET", "/v1", "", nil, 404, "below /v1/"},
-		"web interface":                {"GET", "/ui/", "", nil, 404, "web interface"},
-		"escaped prefix":               {"GET", "/%76%31/secret/a", "", nil, 404, "below /v1/"},
-		"OPTIONS":                      {"OPTIONS", "/v1/secret/a", "", nil, 405, "method"},
-		"TRACE":                        {"TRACE", "/v1/secret/a", "", nil, 405, "method"},
-		"lower case method":            {"list", "/v1/secret/a", "", nil, 405, "method"},
-		"HEAD of a secret":             {"HEAD", "/v1/secret/a", "", nil, 405, "status pages"},
-		"dot segment":                  {"GET", "/v1/secret/../sys/raw", "", nil, 400, "dot segment"},
-		"escaped dot segment":          {"GET", "/v1/secret/%2e%2e/sys", "", nil, 400, "dot segment"},
-		"twice escaped dots":           {"GET", "/v1/secret/%252e%252e/sys", "", nil, 400, "dot segment"},
-		"escaped empty segment":        {"GET", "/v1/secret%2F%2Fa", "", nil, 400, "empty segment"},
-		"half escaped empty segment":   {"LIST", "/v1/secret/%2F", "", nil, 400, "empty segment"},
-		"empty and dot segments":       {"GET", "/v1/secret//../sys/raw", "", nil, 400, "dot segment"},
-		"empty before the API":         {"GET", "//ui", "", nil, 404, "below /v1/"},
-		"namespace in a second header": {"GET", "/v1/secret/a", "", []string{"X-Vault-Namespace", "", "X-Vault-Namespace", "ns1"}, 400, "X-Vault-Namespace"},
-		"wrapping in a second header":  {"GET", "/v1/secret/a", "", []string{"X-Vault-Wrap-TTL", "", "X-Vault-Wrap-TTL", "5m"}, 400, "X-Vault-Wrap-TTL"},
-		"wrapping for no time":         {"GET", "/v1/secret/a", "", []string{"X-Vault-Wrap-TTL", "-1s"}, 400, "X-Vault-Wrap-TTL"},
-		"a C1 control character":       {"GET", "/v1/secret/a%C2%9B31m", "", nil, 400, "control"},
-		"NUL":                          {"GET", "/v1/secret/a%00b", "", nil, 400, "control"},
-		"not UTF-8":                    {"GET", "/v1/secret/%ff", "", nil, 400, "UTF-8"},
-		"long path":                    {"GET", "/v1/secret/" + strings.Repeat("a", 1024), "", nil, 400, "1024"},
-		"broken query":                 {"GET", "/v1/secret/a?x=%zz", "", nil, 400, "query"},
-		"semicolons in query":          {"GET", "/v1/secret/a?x=1;list=true", "", nil, 400, "query"},
-		"list is no boolean":           {"GET", "/v1/secret/a?list=perhaps", "", nil, 400, `\"list\"`},
-		"help by another method":       {"DELETE", "/v1/secret/a?help=1", "", nil, 405, "GET"},
-		"namespace":                    {"GET", "/v1/secret/a", "", []string{"X-Vault-Namespace", "team"}, 400, "X-Vault-Namespace"},
-		"namespace below root":         {"GET", "/v1/secret/a", "", []string{"X-Vault-Namespace", "root/team"}, 400, "X-Vault-Namespace"},
-		"wrapping TTL":                 {"GET", "/v1/secret/a", "", []string{"X-Vault-Wrap-TTL", "soon"}, 400, "X-Vault-Wrap-TTL"},
-		"negative wrapping TTL":        {"GET", "/v1/secret/a", "", []string{"X-Vault-Wrap-TTL", "-1h"}, 400, "X-Vault-Wrap-TTL"},
-		"wrapping format":              {"GET", "/v1/secret/a", "", []string{"X-Vault-Wrap-Format", "jwt"}, 400, "X-Vault-Wrap-Format"},
-		"long token":                   {"GET", "/v1/secret/a", "", []string{"X-Vault-Token", long}, 413, "X-Vault-Token"},
-		"long bearer":                  {"GET", "/v1/secret/a", "", []string{"Authorization", "Bearer " + long}, 413, "token"},
-		"two tokens":                   {"GET", "/v1/secret/a", "", []string{"X-Vault-Token", "a", "X-Vault-Token", "b"}, 400, "more than once"},
-		"two bearers":                  {"GET", "/v1/secret/a", "", []string{"Authorization", "Bearer a", "Authorization", "Bearer b"}, 400, "more than once"},
-		"PATCH as JSON":                {"PATCH", "/v1/secret/a", `{}`, []string{"Content-Type", "application/json"}, 400, "merge-patch"},
-		"PATCH as nothing":             {"PATCH", "/v1/secret/a", `{}`, nil, 400, "merge-patch"},
-		"broken JSON":                  {"PUT", "/v1/secret/a", `{"a":`, nil, 400, "JSON"},
-		"a list":                       {"PUT", "/v1/secret/a", `[1]`, nil, 400, "object"},
-		"a string":                     {"PUT", "/v1/secret/a", `"x"`, nil, 400, "object"},
-		"two objects":                  {"PUT", "/v1/secret/a", `{}{}`, nil, 400, "JSON"},
-		"a key twice":                  {"PUT", "/v1/secret/a", `{"a":1,"a":2}`, nil, 400, "JSON"},
-		"nested deep":                  {"PUT", "/v1/secret/a", `{"a":` + strings.Repeat("[", 300) + strings.Repeat("]", 300) + `}`, nil, 400, "max_json_depth"},
-		"many keys":                    {"PUT", "/v1/secret/a", manyKeys(20_001), nil, 400, "JSON"},
-		"a form":                       {"POST", "/v1/secret/a", `a=b`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 400, "JSON"},
-		"parameters in two places":     {"DELETE", "/v1/secret/a?force=true", `{"force":false}`, nil, 400, "query string"},
-		"large unseal":                 {"PUT", "/v1/sys/unseal", `{"key":"` + strings.Repeat("A", smallBody) + `"}`, nil, 413, "1048576"},
+		"outside the API":            {"GET", "/v2/secret", "", nil, 404, "below /v1/"},
+		"the API without a path":     {"GET", "/v1", "", nil, 404, "below /v1/"},
+		"web interface":              {"GET", "/ui/", "", nil, 404, "web interface"},
+		"escaped prefix":             {"GET", "/%76%31/secret/a", "", nil, 404, "below /v1/"},
+		"OPTIONS":                    {"OPTIONS", "/v1/secret/a", "", nil, 405, "method"},
+		"TRACE":                      {"TRACE", "/v1/secret/a", "", nil, 405, "method"},
+		"lower case method":          {"list", "/v1/secret/a", "", nil, 405, "method"},
+		"HEAD of a secret":           {"HEAD", "/v1/secret/a", "", nil, 405, "status pages"},
+		"dot segment":                {"GET", "/v1/secret/../sys/raw", "", nil, 400, "dot segment"},
+		"escaped dot segment":        {"GET", "/v1/secret/%2e%2e/sys", "", nil, 400, "dot segment"},
+		"twice escaped dots":         {"GET", "/v1/secret/%252e%252e/sys", "", nil, 400, "dot segment"},
+		"escaped empty segment":      {"GET", "/v1/secret%2F%2Fa", "", nil, 400, "empty segment"},
+		"half escaped empty segment": {"LIST", "/v1/secret/%2F", "", nil, 400, "empty segment"},
+		"empty and dot segments":     {"GET", "/v1/secret//../sys/raw", "", nil, 400, "dot segment"},
+		"empty before the API":       {"GET", "//ui", "", nil, 404, "below /v1/"},
+		"namespace in a second header": {"GET", "/v1/secret/a", "",
+			[]string{"X-Vault-Namespace", "", "X-Vault-Namespace", "ns1"}, 400, "X-Vault-Namespace"},
+		"wrapping in a second header": {"GET", "/v1/secret/a", "",
+			[]string{"X-Vault-Wrap-TTL", "", "X-Vault-Wrap-TTL", "5m"}, 400, "X-Vault-Wrap-TTL"},
+		"wrapping for no time": {"GET", "/v1/secret/a", "", []string{"X-Vault-Wrap-TTL", "-1s"}, 400,
+			"X-Vault-Wrap-TTL"},
+		"a C1 control character": {"GET", "/v1/secret/a%C2%9B31m", "", nil, 400, "control"},
+		"NUL":                    {"GET", "/v1/secret/a%00b", "", nil, 400, "control"},
+		"not UTF-8":              {"GET", "/v1/secret/%ff", "", nil, 400, "UTF-8"},
+		"long path":              {"GET", "/v1/secret/" + strings.Repeat("a", 1024), "", nil, 400, "1024"},
+		"broken query":           {"GET", "/v1/secret/a?x=%zz", "", nil, 400, "query"},
+		"semicolons in query":    {"GET", "/v1/secret/a?x=1;list=true", "", nil, 400, "query"},
+		"list is no boolean":     {"GET", "/v1/secret/a?list=perhaps", "", nil, 400, `\"list\"`},
+		"help by another method": {"DELETE", "/v1/secret/a?help=1", "", nil, 405, "GET"},
+		"namespace": {"GET", "/v1/secret/a", "", []string{"X-Vault-Namespace", "team"}, 400,
+			"X-Vault-Namespace"},
+		"namespace below root": {"GET", "/v1/secret/a", "", []string{"X-Vault-Namespace", "root/team"}, 400,
+			"X-Vault-Namespace"},
+		"wrapping TTL": {"GET", "/v1/secret/a", "", []string{"X-Vault-Wrap-TTL", "soon"}, 400,
+			"X-Vault-Wrap-TTL"},
+		"negative wrapping TTL": {"GET", "/v1/secret/a", "", []string{"X-Vault-Wrap-TTL", "-1h"}, 400,
+			"X-Vault-Wrap-TTL"},
+		"wrapping format": {"GET", "/v1/secret/a", "", []string{"X-Vault-Wrap-Format", "jwt"}, 400,
+			"X-Vault-Wrap-Format"},
+		"long token": {"GET", "/v1/secret/a", "", []string{"X-Vault-Token", long}, 413,
+			"X-Vault-Token"},
+		"long bearer": {"GET", "/v1/secret/a", "", []string{"Authorization", "Bearer " + long}, 413,
+			"token"},
+		"two tokens": {"GET", "/v1/secret/a", "",
+			[]string{"X-Vault-Token", "a", "X-Vault-Token", "b"}, 400, "more than once"},
+		"two bearers": {"GET", "/v1/secret/a", "",
+			[]string{"Authorization", "Bearer a", "Authorization", "Bearer b"}, 400, "more than once"},
+		"PATCH as JSON": {"PATCH", "/v1/secret/a", `{}`, []string{"Content-Type", "application/json"},
+			400, "merge-patch"},
+		"PATCH as nothing": {"PATCH", "/v1/secret/a", `{}`, nil, 400, "merge-patch"},
+		"broken JSON":      {"PUT", "/v1/secret/a", `{"a":`, nil, 400, "JSON"},
+		"a list":           {"PUT", "/v1/secret/a", `[1]`, nil, 400, "object"},
+		"a string":         {"PUT", "/v1/secret/a", `"x"`, nil, 400, "object"},
+		"two objects":      {"PUT", "/v1/secret/a", `{}{}`, nil, 400, "JSON"},
+		"a key twice":      {"PUT", "/v1/secret/a", `{"a":1,"a":2}`, nil, 400, "JSON"},
+		"nested deep": {"PUT", "/v1/secret/a",
+			`{"a":` + strings.Repeat("[", 300) + strings.Repeat("]", 300) + `}`, nil, 400, "max_json_depth"},
+		"many keys": {"PUT", "/v1/secret/a", manyKeys(20_001), nil, 400, "JSON"},
+		"a form": {"POST", "/v1/secret/a", `a=b`,
+			[]string{"Content-Type", "application/x-www-form-urlencoded"}, 400, "JSON"},
+		"parameters in two places": {"DELETE", "/v1/secret/a?force=true", `{"force":false}`, nil, 400,
+			"query string"},
+		"large unseal": {"PUT", "/v1/sys/unseal", `{"key":"` + strings.Repeat("A", smallBody) + `"}`,
+			nil, 413, "1048576"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := &backend{}
@@ -199,7 +222,8 @@ func TestRefused(t *testing.T) {
 			if b.seen != nil {
 				t.Errorf("it went through as %s %q", b.seen.Op, b.seen.Path)
 			}
-			if !strings.HasPrefix(w.Body.String(), `{"errors":[`) || w.Header().Get("Content-Type") != "application/json" {
+			if !strings.HasPrefix(w.Body.String(), `{"errors":[`) ||
+				w.Header().Get("Content-Type") != "application/json" {
 				t.Errorf("not an error's form: %s", w.Body)
 			}
 		})
@@ -235,7 +259,8 @@ func TestHeaders(t *testing.T) {
 		"wrap in seconds":  {[]string{"X-Vault-Wrap-TTL", "90"}, "", 90 * time.Second},
 		"root namespace":   {[]string{"X-Vault-Namespace", "root/", "X-Vault-Request", "true"}, "", 0},
 		"no namespace":     {[]string{"X-Vault-Namespace", ""}, "", 0},
-		"longest token":    {[]string{"X-Vault-Token", strings.Repeat("x", maxToken)}, strings.Repeat("x", maxToken), 0},
+		"longest token": {[]string{"X-Vault-Token", strings.Repeat("x", maxToken)}, strings.Repeat("x", maxToken),
+			0},
 	} {
 		b := &backend{}
 		w := ask(New(b.config()), "GET", "/v1/secret/a", "", tt.head...)
@@ -303,7 +328,8 @@ func TestCVE_2023_6337(t *testing.T) {
 	if b.seen != nil {
 		t.Error("it went through")
 	}
-	r = httptest.NewRequest("PUT", "/v1/secret/a", io.MultiReader(strings.NewReader(`{"a":1}`), io.LimitReader(spaces{}, DefaultMaxBody-7)))
+	r = httptest.NewRequest("PUT", "/v1/secret/a",
+		io.MultiReader(strings.NewReader(`{"a":1}`), io.LimitReader(spaces{}, DefaultMaxBody-7)))
 	r.ContentLength = -1
 	w = httptest.NewRecorder()
 	h.ServeHTTP(w, r)
@@ -387,10 +413,12 @@ func TestErrors(t *testing.T) {
 		says   string
 		logged bool
 	}{
-		"not ours":     {cause, 500, "internal error", true},
-		"internal":     {fault.Wrap("x", fault.Internal, cause), 500, "internal error", true},
-		"invalid":      {fault.New("x", fault.Invalid, "field \"ttl\": want a duration"), 400, `field \"ttl\": want a duration"]`, false},
-		"with a cause": {&fault.Error{Op: "x", Kind: fault.Invalid, Msg: "connection_url: no answer", Err: cause}, 400, "connection_url: no answer (the", true},
+		"not ours": {cause, 500, "internal error", true},
+		"internal": {fault.Wrap("x", fault.Internal, cause), 500, "internal error", true},
+		"invalid": {fault.New("x", fault.Invalid, "field \"ttl\": want a duration"), 400,
+			`field \"ttl\": want a duration"]`, false},
+		"with a cause": {&fault.Error{Op: "x", Kind: fault.Invalid, Msg: "connection_url: no answer", Err: cause}, 400,
+			"connection_url: no answer (the", true},
 		"denied":       {fault.New("x", fault.Denied, ""), 403, `["permission denied"]`, false},
 		"nothing":      {fault.New("x", fault.NotFound, ""), 404, `{"errors":[]}`, false},
 		"no route":     {fault.New("x", fault.NotFound, "no handler"), 404, `["no handler"]`, false},
@@ -479,7 +507,8 @@ func TestPanic(t *testing.T) {
 // TestDeadline sees the backend's context end after the longest time.
 func TestDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &backend{act: func(ctx context.Context) { <-ctx.Done() }, err: fault.Wrap("x", fault.Timeout, context.DeadlineExceeded)}
+		b := &backend{act: func(ctx context.Context) { <-ctx.Done() }, err: fault.Wrap("x", fault.Timeout,
+			context.DeadlineExceeded)}
 		began := time.Now()
 		w := ask(New(b.config()), "GET", "/v1/secret/a", "")
 		if took := time.Since(began); took != DefaultMaxTime || w.Code != 504 {
@@ -502,7 +531,8 @@ func TestAnswers(t *testing.T) {
 	} {
 		b := &backend{answer: &tt.answer}
 		w := ask(New(b.config()), "GET", "/v1/secret/a", "")
-		if w.Code != tt.answer.Status || w.Body.String() != string(tt.answer.Body) || w.Header().Get("Content-Type") != tt.kind {
+		if w.Code != tt.answer.Status || w.Body.String() != string(tt.answer.Body) ||
+			w.Header().Get("Content-Type") != tt.kind {
 			t.Errorf("%s: status %d, type %q, %d bytes", name, w.Code, w.Header().Get("Content-Type"), w.Body.Len())
 		}
 	}

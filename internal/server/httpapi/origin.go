@@ -12,10 +12,9 @@ import (
 // corsMethods are those that a page of another origin may use.
 const corsMethods = "DELETE, GET, OPTIONS, POST, PUT, LIST, PATCH"
 
-// crossOrigin judges a request that a browser sent for a page of some origin, as sys/config/cors has it, and answers the
-// one by which the browser asks beforehand (a preflight, as the Fetch standard calls it). A nil answer without an error
-// means that the request goes on. Without CORS the header is ignored, because the browser itself then keeps the answer
-// from the page.
+// crossOrigin checks a request of a web page against sys/config/cors, and answers preflight
+// requests. A nil answer without an error means that the request continues. If CORS is not
+// enabled, the header Origin is ignored, because the browser then hides the answer from the page.
 func (h *Handler) crossOrigin(ctx context.Context, w http.ResponseWriter, r *http.Request) (*core.Answer, error) {
 	origin := header(r.Header, "Origin")
 	if origin == "" || h.cfg.Backend.CORS == nil {
@@ -26,7 +25,8 @@ func (h *Handler) crossOrigin(ctx context.Context, w http.ResponseWriter, r *htt
 		return nil, err
 	}
 	if !c.Allows(origin) {
-		return nil, fault.New("httpapi", fault.Denied, "pages of this origin may not call; sys/config/cors lists those that may")
+		return nil, fault.New("httpapi", fault.Denied,
+			"pages of this origin may not call; sys/config/cors lists those that may")
 	}
 	head := w.Header()
 	head.Set("Access-Control-Allow-Origin", origin)
@@ -40,7 +40,8 @@ func (h *Handler) crossOrigin(ctx context.Context, w http.ResponseWriter, r *htt
 	return &core.Answer{Status: http.StatusNoContent}, nil
 }
 
-// page answers what is not below /v1/. Below /ui the answer carries the headers of sys/config/ui/headers.
+// page answers what is not below /v1/. Below /ui the answer carries the headers of
+// sys/config/ui/headers.
 func (h *Handler) page(ctx context.Context, w http.ResponseWriter, path string) error {
 	if !isUI(path) {
 		return fault.New("httpapi", fault.NotFound, "there is nothing here; the API is below /v1/")
@@ -56,7 +57,8 @@ func (h *Handler) page(ctx context.Context, w http.ResponseWriter, path string) 
 			}
 		}
 	}
-	return fault.New("httpapi", fault.NotFound, "the web interface is not built into this version; use the command line or the API below /v1/")
+	return fault.New("httpapi", fault.NotFound,
+		"the web interface is not built into this version; use the command line or the API below /v1/")
 }
 
 func isUI(path string) bool { return path == "/ui" || strings.HasPrefix(path, "/ui/") || path == "/" }

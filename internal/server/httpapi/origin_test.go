@@ -11,7 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/core"
 )
 
-// TestCrossOrigin: a browser learns which pages may call, and a page that may not is refused before anything happens.
+// TestCrossOrigin: a browser learns which pages may call, and a page that may not is refused
+// before anything happens.
 func TestCrossOrigin(t *testing.T) {
 	b := &backend{}
 	cors := core.CORS{}
@@ -30,16 +31,20 @@ func TestCrossOrigin(t *testing.T) {
 		t.Errorf("a page of another origin: %d, and the request was handled: %v", w.Code, b.seen != nil)
 	}
 	w = ask(h, "PUT", "/v1/secret/a", `{}`, "Origin", "https://ui.example")
-	if w.Code != 200 || b.seen == nil || w.Header().Get("Access-Control-Allow-Origin") != "https://ui.example" || w.Header().Get("Vary") != "Origin" {
+	if w.Code != 200 || b.seen == nil || w.Header().Get("Access-Control-Allow-Origin") != "https://ui.example" ||
+		w.Header().Get("Vary") != "Origin" {
 		t.Errorf("a page that may: %d, %v", w.Code, w.Header())
 	}
 	b.seen = nil
 	w = ask(h, "OPTIONS", "/v1/secret/a", "", "Origin", "https://ui.example", "Access-Control-Request-Method", "PUT")
-	if w.Code != 204 || b.seen != nil || !strings.Contains(w.Header().Get("Access-Control-Allow-Headers"), "X-Vault-Token") ||
-		!strings.HasSuffix(w.Header().Get("Access-Control-Allow-Headers"), ",X-Mine") || !strings.Contains(w.Header().Get("Access-Control-Allow-Methods"), "PUT") {
+	if w.Code != 204 || b.seen != nil ||
+		!strings.Contains(w.Header().Get("Access-Control-Allow-Headers"), "X-Vault-Token") ||
+		!strings.HasSuffix(w.Header().Get("Access-Control-Allow-Headers"), ",X-Mine") ||
+		!strings.Contains(w.Header().Get("Access-Control-Allow-Methods"), "PUT") {
 		t.Errorf("a preflight: %d, %v, handled: %v", w.Code, w.Header(), b.seen != nil)
 	}
-	if w = ask(h, "OPTIONS", "/v1/secret/a", "", "Origin", "https://evil.example", "Access-Control-Request-Method", "PUT"); w.Code != 403 {
+	if w = ask(h, "OPTIONS", "/v1/secret/a", "", "Origin", "https://evil.example", "Access-Control-Request-Method",
+		"PUT"); w.Code != 403 {
 		t.Errorf("a preflight of another origin: %d", w.Code)
 	}
 	if w = ask(h, "OPTIONS", "/v1/secret/a", ""); w.Code != 405 {
@@ -49,7 +54,8 @@ func TestCrossOrigin(t *testing.T) {
 	if strings.Join(b.seen.Header["X-Mine"], " ") != "one two" {
 		t.Errorf("core sees the headers %v", b.seen.Header)
 	}
-	if failing = errors.New("no store"); ask(h, "GET", "/v1/secret/a", "", "Origin", "https://ui.example").Code != 500 {
+	if failing = errors.New("no store"); ask(h, "GET", "/v1/secret/a", "", "Origin",
+		"https://ui.example").Code != 500 {
 		t.Error("a request is served although nobody knows which origins may call")
 	}
 }
@@ -89,13 +95,18 @@ func TestFlights(t *testing.T) {
 	}
 	slices.SortFunc(during, func(a, b core.Flight) int { return strings.Compare(a.Method, b.Method) })
 	paths := during[0].Method + " " + during[0].Path + ", " + during[1].Method + " " + during[1].Path
-	if paths != "GET /v1/auth/token/lookup/[token], PUT /v1/secret/a" || during[0].ID == during[1].ID || during[0].Start.IsZero() || during[0].Remote == "" {
+	if paths != "GET /v1/auth/token/lookup/[token], PUT /v1/secret/a" || during[0].ID == during[1].ID ||
+		during[0].Start.IsZero() || during[0].Remote == "" {
 		t.Errorf("listed %s: %+v", paths, during)
 	}
-	for _, path := range []string{"/v1/auth/token/Lookup/canary", "/v1/auth%2Ftoken%2Frenew%2Fcanary/", "/v1/auth/token/lookup-self/canary", "/v1/auth/other/revoke/canary", "/v1/secret/hvs.canary"} {
+	for _, path := range []string{
+		"/v1/auth/token/Lookup/canary", "/v1/auth%2Ftoken%2Frenew%2Fcanary/", "/v1/auth/token/lookup-self/canary",
+		"/v1/auth/other/revoke/canary", "/v1/secret/hvs.canary",
+	} {
 		b.act = func(context.Context) { during = flights.List() }
 		ask(h, "PUT", path, `{}`)
-		if len(during) != 1 || strings.Contains(during[0].Path, "canary") || !strings.HasSuffix(during[0].Path, "/[token]") {
+		if len(during) != 1 || strings.Contains(during[0].Path, "canary") ||
+			!strings.HasSuffix(during[0].Path, "/[token]") {
 			t.Errorf("%s is listed as %+v", path, during)
 		}
 	}
@@ -107,7 +118,8 @@ func TestFlights(t *testing.T) {
 
 func TestSealBackends(t *testing.T) {
 	h := New((&backend{}).config())
-	if w := ask(h, "GET", "/v1/sys/seal-backend-status", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"backends":[{"name":"shamir","healthy":true}]`) {
+	w := ask(h, "GET", "/v1/sys/seal-backend-status", "")
+	if w.Code != 200 || !strings.Contains(w.Body.String(), `"backends":[{"name":"shamir","healthy":true}]`) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

@@ -14,12 +14,16 @@ type healthQuery struct {
 // Pages describes the pages that are served while the server is sealed, too.
 func Pages() []route.Route {
 	return []route.Route{
-		route.Page[healthQuery, health](route.Read, "sys/health", "How the server stands, as the status; also with HEAD."),
-		route.Page[route.None, sealStatus](route.Read, "sys/seal-status", "How the seal stands, and how many shares were given."),
-		route.Page[route.None, sealBackends](route.Read, "sys/seal-backend-status", "Whether the seal can be reached."),
+		route.Page[healthQuery, health](route.Read, "sys/health",
+			"How the server stands, as the status; also with HEAD."),
+		route.Page[route.None, sealStatus](route.Read, "sys/seal-status",
+			"How the seal stands, and how many shares were given."),
+		route.Page[route.None, sealBackends](route.Read, "sys/seal-backend-status",
+			"Whether the seal can be reached."),
 		route.Page[route.None, leader](route.Read, "sys/leader", "Who leads: nobody, for one server is no cluster."),
 		route.Page[route.None, initState](route.Read, "sys/init", "Whether the server is initialized."),
-		route.Page[initRequest, initAnswer](route.Write, "sys/init", "Initialize the server. The shares and the root token are shown once."),
+		route.Page[initRequest, initAnswer](route.Write, "sys/init",
+			"Initialize the server. The shares and the root token are shown once."),
 		route.Page[unsealRequest, sealStatus](route.Write, "sys/unseal", "Give one share of the unseal key."),
 	}
 }

@@ -17,17 +17,22 @@ import (
 // is what one decoding of the line says, and means the same if it is sent again.
 func FuzzPath(f *testing.F) {
 	for _, target := range []string{
-		"/v1/secret/data/a", "/v1/secret/data/a/", "/v1/secret/../sys/raw", "/v1/secret/%2e%2e/sys", "/v1/secret/%252e%252e/sys",
-		"/v1/secret//a", "//v1/secret/a", "/v1//secret", "/v1/%2Fsecret", "/v1/secret%2Fa", "/v1/secret%252Fa", "/v1/a%00b", "/v1/%C0%AE",
-		"/v1/secret/.", "/v1/./secret", "http://host/v1/secret/a", "http://host//v1/secret", "/v1/secret?list=true", "/v1/a%5c..%5cb",
-		"/v1/sys/health", "/v1/sys/health/", "/v1/SYS/HEALTH", "/v1/a;b", "/v1/a%3Fb", "/v1/a#b", "/%76%31/a", "/v1/Ａ/ａ", "*", "/v1/a b",
+		"/v1/secret/data/a", "/v1/secret/data/a/", "/v1/secret/../sys/raw", "/v1/secret/%2e%2e/sys",
+		"/v1/secret/%252e%252e/sys",
+		"/v1/secret//a", "//v1/secret/a", "/v1//secret", "/v1/%2Fsecret", "/v1/secret%2Fa", "/v1/secret%252Fa",
+		"/v1/a%00b", "/v1/%C0%AE",
+		"/v1/secret/.", "/v1/./secret", "http://host/v1/secret/a", "http://host//v1/secret", "/v1/secret?list=true",
+		"/v1/a%5c..%5cb",
+		"/v1/sys/health", "/v1/sys/health/", "/v1/SYS/HEALTH", "/v1/a;b", "/v1/a%3Fb", "/v1/a#b", "/%76%31/a",
+		"/v1/Ａ/ａ", "*", "/v1/a b",
 	} {
 		for _, method := range []string{"GET", "LIST", "PUT"} {
 			f.Add(method, target)
 		}
 	}
 	f.Fuzz(func(t *testing.T, method, target string) {
-		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(method + " " + target + " HTTP/1.1\r\nHost: h\r\n\r\n")))
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(method + " " + target +
+			" HTTP/1.1\r\nHost: h\r\n\r\n")))
 		if err != nil {
 			return
 		}
@@ -111,7 +116,8 @@ func FuzzRequest(f *testing.F) {
 				t.Errorf("status %d %s", w.Code, w.Body)
 			}
 		}
-		if w.Code >= 400 && w.Code < 500 && !strings.HasPrefix(w.Body.String(), `{"errors":[`) && !strings.Contains(text, "code=") {
+		if w.Code >= 400 && w.Code < 500 && !strings.HasPrefix(w.Body.String(), `{"errors":[`) &&
+			!strings.Contains(text, "code=") {
 			t.Errorf("status %d %s", w.Code, w.Body)
 		}
 		if b.seen != nil && b.body != "" && (b.body[0] != '{' || b.body[len(b.body)-1] != '}') {

@@ -34,7 +34,8 @@ func (h *Handler) readHead(x *call, r *http.Request, below string) error {
 	q.Folder = q.Op != route.List && endsInSlash(below)
 	if readHelp(query) {
 		if q.Op != route.Read {
-			return fault.New("httpapi", fault.Unsupported, "help is asked for with GET; leave \"help\" out of what is to have an effect")
+			return fault.New("httpapi", fault.Unsupported,
+				"help is asked for with GET; leave \"help\" out of what is to have an effect")
 		}
 		q.Op, query = route.Help, nil
 	}
@@ -50,7 +51,8 @@ func (h *Handler) readHead(x *call, r *http.Request, below string) error {
 	return readHeaders(q, r.Header)
 }
 
-// header is Header.Get for a name in its canonical form, which need not be looked for in each request.
+// header is Header.Get for a name in its canonical form, which need not be looked for in each
+// request.
 func header(head http.Header, name string) string {
 	if values := head[name]; len(values) > 0 {
 		return values[0]
@@ -99,7 +101,8 @@ func operation(method string, query url.Values) (route.Op, error) {
 	case http.MethodPatch:
 		return route.Patch, nil
 	}
-	return "", fault.New("httpapi", fault.Unsupported, "the method is not supported; use GET, LIST, POST, PUT, PATCH or DELETE")
+	return "", fault.New("httpapi", fault.Unsupported,
+		"the method is not supported; use GET, LIST, POST, PUT, PATCH or DELETE")
 }
 
 func readHelp(query url.Values) bool {
@@ -123,7 +126,8 @@ func readHeaders(q *route.Request, head http.Header) error {
 		}
 	}
 	if ns := strings.Trim(header(head, "X-Vault-Namespace"), "/"); ns != "" && ns != "root" {
-		return invalid("header X-Vault-Namespace: namespaces are not built into this version; unset it (VAULT_NAMESPACE)")
+		return invalid(
+			"header X-Vault-Namespace: namespaces are not built into this version; unset it (VAULT_NAMESPACE)")
 	}
 	if header(head, "X-Vault-Wrap-Format") != "" {
 		return invalid("header X-Vault-Wrap-Format: only the plain form of wrapping is built; unset it")

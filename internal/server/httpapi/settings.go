@@ -8,7 +8,7 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// The limits where the configuration says nothing.
+// The default limits.
 const (
 	// DefaultMaxBody is Vault's. The largest honest request is a KV secret or a
 	// policy of a few megabytes.
@@ -17,9 +17,8 @@ const (
 	DefaultMaxTime = 90 * time.Second
 )
 
-// Settings are what the configuration says of the requests of one listener.
-// Zero values are the defaults, but for the times. They can be replaced while the listener serves,
-// see [Handler.Apply].
+// Settings are the configuration of one listener's requests. Zero values mean the defaults, except
+// for times. They can be replaced while the listener serves, see [Handler.Apply].
 type Settings struct {
 	MaxBody int64         // bytes; 0: [DefaultMaxBody], below zero: no limit
 	MaxTime time.Duration // of one request; 0: [DefaultMaxTime]
@@ -27,8 +26,8 @@ type Settings struct {
 	ReadTime time.Duration
 	JSON     wire.Limits // a zero field: that of [wire.DefaultLimits]
 
-	Forwarded *Forwarded // who may name the client in X-Forwarded-For; nil: the header means nothing
-	Headers   *Headers   // what each answer carries; nil: nothing
+	Forwarded *Forwarded // proxies that may name the client in X-Forwarded-For; nil: the header is ignored
+	Headers   *Headers   // of each answer; nil: none
 	Hostname  string     // shown as X-Vault-Hostname; "": not
 	Redact    Redact
 	// OpenMetrics answers sys/metrics without a token.
@@ -37,7 +36,7 @@ type Settings struct {
 	LogRequests *slog.Level
 }
 
-// Redact says what the status pages, which anybody may read, leave out.
+// Redact says what the public status pages omit.
 type Redact struct {
 	Addresses, ClusterName, Version bool
 }
@@ -72,13 +71,13 @@ type Timeouts struct {
 	Idle       time.Duration // between two requests
 }
 
-// DefaultTimeouts are those where the configuration says nothing.
+// DefaultTimeouts returns the default timeouts.
 func DefaultTimeouts(maxTime time.Duration) Timeouts {
 	return Timeouts{
-		// A client that says nothing costs a connection; ten seconds are enough
-		// for the slowest honest one.
+		// A silent client uses a connection; ten seconds are enough for the slowest legitimate
+		// one.
 		ReadHeader: 10 * time.Second,
-		// A little more than a request may take, so that its error can be said.
+		// A little more than a request may take, so that its error can be sent.
 		Write: maxTime + 10*time.Second,
 		// Agents poll every few minutes; a new handshake each time would cost more.
 		Idle: 5 * time.Minute,

@@ -31,7 +31,9 @@ func from(h http.Handler, remote string, forwarded ...string) *httptest.Response
 
 // TestForwarded has who is believed to be the client.
 func TestForwarded(t *testing.T) {
-	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("fe80::/10")}
+	proxies := []netip.Prefix{
+		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("fe80::/10"),
+	}
 	strict, lax := Forwarded{By: proxies}, Forwarded{By: proxies, TakeAbsent: true, TakeUntrusted: true}
 	hop := Forwarded{By: proxies, Hops: 1}
 	for name, tt := range map[string]struct {
@@ -41,30 +43,37 @@ func TestForwarded(t *testing.T) {
 		want   string // the client; or what the refusal says
 		status int
 	}{
-		"off":                              {nil, "10.0.0.1:5", []string{"1.2.3.4"}, "10.0.0.1:5", 200},
-		"a proxy":                          {&strict, "10.0.0.1:5", []string{"1.2.3.4"}, "1.2.3.4:5", 200},
-		"a proxy over IPv6":                {&strict, "[fd00::1]:5", []string{"2001:db8::1"}, "[2001:db8::1]:5", 200},
-		"a proxy on the link":              {&strict, "[fe80::1%eth0]:5", []string{"1.2.3.4"}, "1.2.3.4:5", 200},
-		"a proxy, mapped":                  {&strict, "[::ffff:10.0.0.1]:5", []string{"1.2.3.4"}, "1.2.3.4:5", 200},
-		"a mapped client":                  {&strict, "10.0.0.1:5", []string{"::ffff:1.2.3.4"}, "1.2.3.4:5", 200},
-		"with a port":                      {&strict, "10.0.0.1:5", []string{"1.2.3.4:77"}, "1.2.3.4:77", 200},
-		"IPv6 with a port":                 {&strict, "10.0.0.1:5", []string{"[2001:db8::1]:77"}, "[2001:db8::1]:77", 200},
+		"off":                 {nil, "10.0.0.1:5", []string{"1.2.3.4"}, "10.0.0.1:5", 200},
+		"a proxy":             {&strict, "10.0.0.1:5", []string{"1.2.3.4"}, "1.2.3.4:5", 200},
+		"a proxy over IPv6":   {&strict, "[fd00::1]:5", []string{"2001:db8::1"}, "[2001:db8::1]:5", 200},
+		"a proxy on the link": {&strict, "[fe80::1%eth0]:5", []string{"1.2.3.4"}, "1.2.3.4:5", 200},
+		"a proxy, mapped":     {&strict, "[::ffff:10.0.0.1]:5", []string{"1.2.3.4"}, "1.2.3.4:5", 200},
+		"a mapped client":     {&strict, "10.0.0.1:5", []string{"::ffff:1.2.3.4"}, "1.2.3.4:5", 200},
+		"with a port":         {&strict, "10.0.0.1:5", []string{"1.2.3.4:77"}, "1.2.3.4:77", 200},
+		"IPv6 with a port": {&strict, "10.0.0.1:5", []string{"[2001:db8::1]:77"}, "[2001:db8::1]:77",
+			200},
 		"IPv6 in brackets":                 {&strict, "10.0.0.1:5", []string{"[2001:db8::1]"}, "[2001:db8::1]:5", 200},
 		"the client's own claim is old":    {&strict, "10.0.0.1:5", []string{"6.6.6.6, 1.2.3.4"}, "1.2.3.4:5", 200},
 		"the claim in a header of its own": {&strict, "10.0.0.1:5", []string{"6.6.6.6", "1.2.3.4"}, "1.2.3.4:5", 200},
-		"two proxies":                      {&hop, "10.0.0.1:5", []string{"6.6.6.6, 1.2.3.4, 10.0.0.2"}, "1.2.3.4:5", 200},
-		"Vault's example":                  {&hop, "10.0.0.1:5", []string{"1.2.3.4, 2.3.4.5, 3.4.5.6, 4.5.6.7"}, "3.4.5.6:5", 200},
-		"fewer hops than proxies":          {&hop, "10.0.0.1:5", []string{"1.2.3.4"}, "hop_skips", 400},
-		"no address":                       {&strict, "10.0.0.1:5", []string{"1.2.3.4, unknown"}, "no IP address", 400},
-		"nothing at the end":               {&strict, "10.0.0.1:5", []string{"1.2.3.4,"}, "no IP address", 400},
-		"absent":                           {&strict, "10.0.0.1:5", nil, "x_forwarded_for_reject_not_present", 400},
-		"empty":                            {&strict, "10.0.0.1:5", []string{" "}, "x_forwarded_for_reject_not_present", 400},
-		"absent, and taken":                {&lax, "10.0.0.1:5", nil, "10.0.0.1:5", 200},
-		"absent from elsewhere, taken":     {&lax, "9.9.9.9:5", nil, "9.9.9.9:5", 200},
-		"absent from elsewhere":            {&strict, "9.9.9.9:5", nil, "x_forwarded_for_reject_not_present", 400},
-		"spoofed":                          {&strict, "9.9.9.9:5", []string{"1.2.3.4"}, "x_forwarded_for_authorized_addrs", 400},
-		"spoofed, and passed over":         {&lax, "9.9.9.9:5", []string{"10.0.0.1"}, "9.9.9.9:5", 200},
-		"a socket of this machine":         {&strict, "@", []string{"1.2.3.4"}, "x_forwarded_for_authorized_addrs", 400},
+		"two proxies": {&hop, "10.0.0.1:5", []string{"6.6.6.6, 1.2.3.4, 10.0.0.2"}, "1.2.3.4:5",
+			200},
+		"Vault's example": {&hop, "10.0.0.1:5", []string{"1.2.3.4, 2.3.4.5, 3.4.5.6, 4.5.6.7"},
+			"3.4.5.6:5", 200},
+		"fewer hops than proxies": {&hop, "10.0.0.1:5", []string{"1.2.3.4"}, "hop_skips", 400},
+		"no address": {&strict, "10.0.0.1:5", []string{"1.2.3.4, unknown"}, "no IP address",
+			400},
+		"nothing at the end": {&strict, "10.0.0.1:5", []string{"1.2.3.4,"}, "no IP address", 400},
+		"absent":             {&strict, "10.0.0.1:5", nil, "x_forwarded_for_reject_not_present", 400},
+		"empty": {&strict, "10.0.0.1:5", []string{" "},
+			"x_forwarded_for_reject_not_present", 400},
+		"absent, and taken":            {&lax, "10.0.0.1:5", nil, "10.0.0.1:5", 200},
+		"absent from elsewhere, taken": {&lax, "9.9.9.9:5", nil, "9.9.9.9:5", 200},
+		"absent from elsewhere":        {&strict, "9.9.9.9:5", nil, "x_forwarded_for_reject_not_present", 400},
+		"spoofed": {&strict, "9.9.9.9:5", []string{"1.2.3.4"},
+			"x_forwarded_for_authorized_addrs", 400},
+		"spoofed, and passed over": {&lax, "9.9.9.9:5", []string{"10.0.0.1"}, "9.9.9.9:5", 200},
+		"a socket of this machine": {&strict, "@", []string{"1.2.3.4"}, "x_forwarded_for_authorized_addrs",
+			400},
 	} {
 		b := &backend{}
 		cfg := b.config()
@@ -110,7 +119,8 @@ func TestCustomHeaders(t *testing.T) {
 		cfg.Settings.Headers, cfg.Settings.Hostname = h, "host-a"
 		w := ask(New(cfg), "GET", "/v1/secret/a", "")
 		head := w.Header()
-		if head.Get("X-Custom") != want || head.Get("X-Everywhere") != "yes" || head.Get("X-Vault-Hostname") != "host-a" || head.Get("Cache-Control") != "no-store" {
+		if head.Get("X-Custom") != want || head.Get("X-Everywhere") != "yes" ||
+			head.Get("X-Vault-Hostname") != "host-a" || head.Get("Cache-Control") != "no-store" {
 			t.Errorf("%d: %v", status, head)
 		}
 		if lost := head.Get("X-Lost") != ""; lost != (status == 404) {
@@ -122,12 +132,17 @@ func TestCustomHeaders(t *testing.T) {
 	if w := ask(New(cfg), "GET", "/elsewhere", ""); w.Code != 404 || w.Header().Get("X-Lost") != "yes" {
 		t.Errorf("a refusal of the door's: %d %v", w.Code, w.Header())
 	}
-	for _, name := range []string{"X-Vault-Token", "x-vault-own", "Content-Type", "content-length", "Connection", "Transfer-Encoding"} {
+	for _, name := range []string{
+		"X-Vault-Token", "x-vault-own", "Content-Type", "content-length", "Connection", "Transfer-Encoding",
+	} {
 		if !OwnHeader(name) {
 			t.Errorf("%s may be set", name)
 		}
 	}
-	for name, want := range map[string]bool{"default": true, "2xx": true, "404": true, "6xx": false, "0xx": false, "2x": false, "xx2": false, "": false, "2x1": false} {
+	for name, want := range map[string]bool{
+		"default": true, "2xx": true, "404": true, "6xx": false, "0xx": false, "2x": false, "xx2": false, "": false,
+		"2x1": false,
+	} {
 		if StatusName(name) != want {
 			t.Errorf("StatusName(%q) is not %v", name, want)
 		}
@@ -139,7 +154,8 @@ func TestRedact(t *testing.T) {
 	b := &backend{health: core.Health{Initialized: true, ClusterName: "payments", ClusterID: "12345678-9"}}
 	for _, path := range []string{"sys/health", "sys/seal-status"} {
 		cfg := b.config()
-		if w := ask(New(cfg), "GET", "/v1/"+path, ""); !strings.Contains(w.Body.String(), APIVersion) || !strings.Contains(w.Body.String(), "0.0.1") {
+		if w := ask(New(cfg), "GET", "/v1/"+path, ""); !strings.Contains(w.Body.String(), APIVersion) ||
+			!strings.Contains(w.Body.String(), "0.0.1") {
 			t.Errorf("%s: %s", path, w.Body)
 		}
 		cfg.Settings.Redact = Redact{Addresses: true, ClusterName: true, Version: true}
@@ -164,14 +180,16 @@ func TestApply(t *testing.T) {
 		t.Errorf("status %d %s", w.Code, w.Body)
 	}
 	h.Apply(Settings{JSON: wire.Limits{Depth: 3}, MaxBody: 100})
-	if w := ask(h, "PUT", "/v1/secret/a", body); w.Code != 400 || !strings.Contains(w.Body.String(), "max_json_depth") {
+	if w := ask(h, "PUT", "/v1/secret/a", body); w.Code != 400 ||
+		!strings.Contains(w.Body.String(), "max_json_depth") {
 		t.Errorf("status %d %s", w.Code, w.Body)
 	}
 	if w := ask(h, "PUT", "/v1/secret/a", `{"a":"`+strings.Repeat("x", 100)+`"}`); w.Code != 413 {
 		t.Errorf("status %d %s", w.Code, w.Body)
 	}
 	h.Apply(Settings{MaxBody: -1})
-	if w := ask(h, "PUT", "/v1/secret/a", `{"a":[`+strings.Repeat(strings.Repeat(" ", 1<<20)+"1,", 40)+`1]}`); w.Code != 200 {
+	if w := ask(h, "PUT", "/v1/secret/a",
+		`{"a":[`+strings.Repeat(strings.Repeat(" ", 1<<20)+"1,", 40)+`1]}`); w.Code != 200 {
 		t.Errorf("without a limit: status %d %.200s", w.Code, w.Body)
 	}
 }
@@ -195,7 +213,10 @@ func TestLogRequests(t *testing.T) {
 		ask(h, "GET", "/v1/auth%2Ftoken%2flookup%2Fcanary1", "")
 	}
 	text := out.String()
-	for _, want := range []string{"msg=completed_request", "request_method=PUT", "request_path=/v1/secret/INFO", "status_code=500", "client_address=192.0.2.1:1234", "duration="} {
+	for _, want := range []string{
+		"msg=completed_request", "request_method=PUT", "request_path=/v1/secret/INFO", "status_code=500",
+		"client_address=192.0.2.1:1234", "duration=",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %q: %s", want, text)
 		}
@@ -241,12 +262,14 @@ func TestReadTime(t *testing.T) {
 		cfg := b.config()
 		cfg.Settings.ReadTime = 30 * time.Second
 		w := &deadlines{ResponseRecorder: httptest.NewRecorder(), from: time.Now()}
-		New(cfg).ServeHTTP(w, httptest.NewRequest("PUT", "/v1/secret/a", io.MultiReader(strings.NewReader(`{"a":1}`), &slowly{5})))
+		New(cfg).ServeHTTP(w,
+			httptest.NewRequest("PUT", "/v1/secret/a", io.MultiReader(strings.NewReader(`{"a":1}`), &slowly{5})))
 		if len(w.set) != 2 || w.set[0] != 30*time.Second || w.set[1] != DefaultMaxTime || w.Code != 200 {
 			t.Errorf("status %d, deadlines %v", w.Code, w.set)
 		}
 		w = &deadlines{ResponseRecorder: httptest.NewRecorder(), from: time.Now()}
-		New(cfg).ServeHTTP(w, httptest.NewRequest("PUT", "/v1/secret/a", io.MultiReader(strings.NewReader(`{"a":`), late{})))
+		New(cfg).ServeHTTP(w,
+			httptest.NewRequest("PUT", "/v1/secret/a", io.MultiReader(strings.NewReader(`{"a":`), late{})))
 		if w.Code != 504 || !strings.Contains(w.Body.String(), "did not come in time") {
 			t.Errorf("status %d %s", w.Code, w.Body)
 		}
@@ -265,7 +288,8 @@ func (late) Read([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
 // TestAccept: what the client asks for reaches who renders the metrics.
 func TestAccept(t *testing.T) {
 	b := &backend{}
-	if ask(New(b.config()), "GET", "/v1/sys/metrics", "", "Accept", "text/x"); b.seen == nil || b.seen.Accept != "text/x" || b.seen.Op != route.Read {
+	if ask(New(b.config()), "GET", "/v1/sys/metrics", "", "Accept", "text/x"); b.seen == nil ||
+		b.seen.Accept != "text/x" || b.seen.Op != route.Read {
 		t.Errorf("%+v", b.seen)
 	}
 }

@@ -29,7 +29,8 @@ var statusPages = map[route.Path]page{
 }
 
 func unsupported(r *route.Request) error {
-	return fault.New("httpapi", fault.Unsupported, "the operation %q is not supported on this path; the reference of the API tells which are", r.Op)
+	return fault.New("httpapi", fault.Unsupported,
+		"the operation %q is not supported on this path; the reference of the API tells which are", r.Op)
 }
 
 func show(v any) (*core.Answer, error) {
@@ -54,9 +55,8 @@ type health struct {
 	ClockSkewMS                int64  `json:"clock_skew_ms"`
 }
 
-// health answers with a status that a load balancer reads; each can be chosen
-// by a query parameter. Those about standbys (standbyok, standbycode …) are taken
-// and change nothing: there is no standby.
+// health answers with a status for load balancers, which query parameters can change. Those for
+// standbys (standbyok, standbycode …) are accepted without effect, because there is no standby.
 func (h *Handler) health(ctx context.Context, x *call) (*core.Answer, error) {
 	r := &x.request
 	if r.Op != route.Read {
@@ -150,7 +150,8 @@ func (h *Handler) showSeal(x *call, s core.SealStatus, err error) (*core.Answer,
 	return show(sealStatus{
 		Type: s.Type, Initialized: s.Initialized, Sealed: s.Sealed, Threshold: s.Threshold, Shares: s.Shares,
 		Progress: s.Progress, Nonce: s.Nonce, Version: x.version(APIVersion), KeyturnVersion: x.version(h.cfg.Version),
-		ClusterName: x.clusterName(s.ClusterName, s.ClusterID), ClusterID: s.ClusterID, RecoverySeal: s.AutoUnseals, StorageType: s.StorageName,
+		ClusterName: x.clusterName(s.ClusterName, s.ClusterID), ClusterID: s.ClusterID, RecoverySeal: s.AutoUnseals,
+		StorageType: s.StorageName,
 	})
 }
 
@@ -166,8 +167,8 @@ type sealBackend struct {
 	Healthy bool   `json:"healthy"`
 }
 
-// sealBackends tells whether the seal can be reached. The kinds that there are ask no other service, so that one whose
-// record can be read is healthy.
+// sealBackends reports whether the seal can be reached. No existing seal calls another service, so
+// a seal whose record can be read is healthy.
 func (h *Handler) sealBackends(ctx context.Context, x *call) (*core.Answer, error) {
 	if x.request.Op != route.Read {
 		return nil, unsupported(&x.request)
@@ -176,7 +177,9 @@ func (h *Handler) sealBackends(ctx context.Context, x *call) (*core.Answer, erro
 	if err != nil {
 		return nil, err
 	}
-	return show(sealBackends{Healthy: true, Backends: []sealBackend{{Name: s.Type, Healthy: true}}, FullyWrapped: true})
+	return show(sealBackends{
+		Healthy: true, Backends: []sealBackend{{Name: s.Type, Healthy: true}}, FullyWrapped: true,
+	})
 }
 
 // leader is the body of sys/leader.
@@ -190,7 +193,7 @@ type leader struct {
 	LastRemoteWAL        int    `json:"performance_standby_last_remote_wal"`
 }
 
-// leader says that there is none: one server is no cluster.
+// leader says that there is none, because one server is not a cluster.
 func (h *Handler) leader(_ context.Context, x *call) (*core.Answer, error) {
 	r := &x.request
 	if r.Op != route.Read {
@@ -201,9 +204,10 @@ func (h *Handler) leader(_ context.Context, x *call) (*core.Answer, error) {
 
 // initRequest is the body of sys/init.
 type initRequest struct {
-	SecretShares      int      `json:"secret_shares" doc:"The number of shares of the unseal key."`
-	SecretThreshold   int      `json:"secret_threshold" doc:"The number of shares that are needed to unseal."`
-	StoredShares      int      `json:"stored_shares" doc:"Accepted without effect: clients send it."` // says nothing here
+	SecretShares    int `json:"secret_shares" doc:"The number of shares of the unseal key."`
+	SecretThreshold int `json:"secret_threshold" doc:"The number of shares that are needed to unseal."`
+	// says nothing here
+	StoredShares      int      `json:"stored_shares" doc:"Accepted without effect: clients send it."`
 	RecoveryShares    int      `json:"recovery_shares" doc:"For a server that unseals itself: accepted without effect."`
 	RecoveryThreshold int      `json:"recovery_threshold" doc:"For a server that unseals itself: accepted without effect."`
 	PGPKeys           []string `json:"pgp_keys" doc:"Not implemented yet; refused."`
@@ -240,14 +244,16 @@ func (h *Handler) initialize(ctx context.Context, x *call) (*core.Answer, error)
 		return nil, err
 	}
 	if len(in.PGPKeys) > 0 || len(in.RecoveryPGPKeys) > 0 || in.RootTokenPGPKey != "" {
-		return nil, invalid("pgp_keys, recovery_pgp_keys, root_token_pgp_key: encrypting to PGP keys is not built into this version; leave them out")
+		return nil,
+			invalid(
+				"pgp_keys, recovery_pgp_keys, root_token_pgp_key: encrypting to PGP keys is not built into this version; leave them out")
 	}
 	status, err := h.cfg.Backend.SealStatus(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// Clients ask for five shares whatever the seal. One that opens by itself has
-	// none, and no shares of a recovery key either: what that would allow is not built.
+	// Clients request five shares for every seal. A seal without shares has no recovery shares
+	// either, because recovery is not implemented.
 	split := seal.Split{Shares: in.SecretShares, Threshold: in.SecretThreshold}
 	if status.AutoUnseals {
 		split = seal.Split{}

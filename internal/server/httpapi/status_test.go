@@ -42,7 +42,9 @@ func TestHealth(t *testing.T) {
 }
 
 func TestHealthBody(t *testing.T) {
-	b := &backend{health: core.Health{Initialized: true, ClusterName: "c", ClusterID: "i", Now: time.Unix(1700000000, 5)}}
+	b := &backend{
+		health: core.Health{Initialized: true, ClusterName: "c", ClusterID: "i", Now: time.Unix(1700000000, 5)},
+	}
 	var got map[string]any
 	if err := json.Unmarshal(ask(New(b.config()), "GET", "/v1/sys/health", "").Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
@@ -73,7 +75,8 @@ func TestPages(t *testing.T) {
 		{"PUT", "sys/health", "", 405, ""},
 		{"GET", "sys/init", "", 200, `{"initialized":false}`},
 		{"DELETE", "sys/init", "", 405, ""},
-		{"PUT", "sys/init", `{"secret_shares":5,"secret_threshold":3}`, 200, `{"keys":["01ff"],"keys_base64":["Af8="],"root_token":"hvs.root"}`},
+		{"PUT", "sys/init", `{"secret_shares":5,"secret_threshold":3}`, 200,
+			`{"keys":["01ff"],"keys_base64":["Af8="],"root_token":"hvs.root"}`},
 		{"POST", "sys/init", `{"secret_shares":"many"}`, 400, "secret_shares"},
 		{"POST", "sys/init", `{"pgp_keys":["x"]}`, 400, "pgp_keys"},
 		{"POST", "sys/init", `{"shares":1}`, 400, "shares"},
@@ -86,14 +89,16 @@ func TestPages(t *testing.T) {
 		b := &backend{}
 		w := ask(New(b.config()), tt.method, "/v1/"+tt.path, tt.body)
 		if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.says) {
-			t.Errorf("%s %s %s: status %d %s, want %d %s", tt.method, tt.path, tt.body, w.Code, w.Body, tt.status, tt.says)
+			t.Errorf("%s %s %s: status %d %s, want %d %s", tt.method, tt.path, tt.body, w.Code, w.Body, tt.status,
+				tt.says)
 		}
 	}
 }
 
 func TestInitRequest(t *testing.T) {
 	b := &backend{}
-	ask(New(b.config()), "PUT", "/v1/sys/init", `{"secret_shares":5,"secret_threshold":"3","stored_shares":1,"recovery_shares":2,"recovery_threshold":1,"pgp_keys":null}`)
+	ask(New(b.config()), "PUT", "/v1/sys/init",
+		`{"secret_shares":5,"secret_threshold":"3","stored_shares":1,"recovery_shares":2,"recovery_threshold":1,"pgp_keys":null}`)
 	if want := (seal.Split{Shares: 5, Threshold: 3}); b.init.Split != want {
 		t.Errorf("got %+v, want %+v", b.init.Split, want)
 	}
@@ -136,7 +141,8 @@ func TestOpenMetrics(t *testing.T) {
 		t.Errorf("answered without asking core: %s", w.Body)
 	}
 	b.seen, cfg.Settings.OpenMetrics = nil, true
-	if w := ask(New(cfg), "GET", "/v1/sys/metrics?format=prometheus", ""); b.seen != nil || w.Body.String() != "prometheus up 1\n" || w.Header().Get("Content-Type") != "text/plain" {
+	if w := ask(New(cfg), "GET", "/v1/sys/metrics?format=prometheus", ""); b.seen != nil ||
+		w.Body.String() != "prometheus up 1\n" || w.Header().Get("Content-Type") != "text/plain" {
 		t.Errorf("status %d %s", w.Code, w.Body)
 	}
 	ask(New(cfg), "PUT", "/v1/sys/metrics", "")

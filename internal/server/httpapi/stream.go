@@ -12,8 +12,8 @@ import (
 // pieceTime is how long a client may take to read one piece of a stream.
 const pieceTime = 30 * time.Second
 
-// stream sends an answer piece by piece, for as long as the client listens and the
-// server does not shut down. It is not bound by the time of a request.
+// stream sends an answer in pieces, until the client hangs up or the server shuts down. The time
+// limit of requests does not apply.
 func (h *Handler) stream(w http.ResponseWriter, r *http.Request, stream route.Stream) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -32,7 +32,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, stream route.St
 		if _, err := w.Write(piece); err != nil {
 			return err
 		}
-		// HTTP/2 would end a stream whose deadline passes while there is nothing to send.
+		// Without this, HTTP/2 would end a stream whose deadline passes between two pieces.
 		return errors.Join(supported(control.Flush()), supported(control.SetWriteDeadline(time.Time{})))
 	}
 	// The header says at once that it has begun; reading on notices that the client goes.
@@ -45,7 +45,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, stream route.St
 	}
 }
 
-// supported forgives a writer, in a test, that is no connection.
+// supported ignores that a writer does not support a call, such as one in a test.
 func supported(err error) error {
 	if errors.Is(err, http.ErrNotSupported) {
 		return nil

@@ -14,20 +14,21 @@ import (
 // streaming is a door that answers with lines until it is told to end.
 func streaming(t *testing.T, h2 bool, lines chan string, ended chan error) (*http.Server, *http.Client, string) {
 	t.Helper()
-	b := &backend{answer: &core.Answer{Status: 200, ContentType: "text/plain", Stream: func(ctx context.Context, send func([]byte) error) error {
-		for {
-			select {
-			case <-ctx.Done():
-				ended <- nil
-				return nil
-			case line := <-lines:
-				if err := send([]byte(line)); err != nil {
-					ended <- err
-					return err
+	b := &backend{answer: &core.Answer{Status: 200,
+		ContentType: "text/plain", Stream: func(ctx context.Context, send func([]byte) error) error {
+			for {
+				select {
+				case <-ctx.Done():
+					ended <- nil
+					return nil
+				case line := <-lines:
+					if err := send([]byte(line)); err != nil {
+						ended <- err
+						return err
+					}
 				}
 			}
-		}
-	}}}
+		}}}
 	cfg := b.config()
 	// A request may take a moment only: a stream is not bound by that.
 	cfg.Settings.MaxTime = 50 * time.Millisecond
@@ -46,8 +47,8 @@ func streaming(t *testing.T, h2 bool, lines chan string, ended chan error) (*htt
 	return s, &http.Client{Transport: transport}, "http://" + socket.Addr().String() + "/v1/sys/monitor"
 }
 
-// TestStream sends each piece at once, for longer than a request may take, and ends when the client
-// goes or the server shuts down.
+// TestStream sends each piece at once, for longer than a request may take, and ends when the
+// client goes or the server shuts down.
 func TestStream(t *testing.T) {
 	for name, h2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {

@@ -15,8 +15,7 @@ import (
 // stamp is the time in the name of an old file. It sorts as the times do.
 const stamp = "20060102T150405.000000000Z"
 
-// A file is written to, and begun anew when it is large or old enough. It is not
-// safe for concurrent use.
+// A file is a log file that is rotated by size and age. It is not safe for concurrent use.
 type file struct {
 	path  string // the folder, then base and ext
 	base  string
@@ -30,8 +29,8 @@ type file struct {
 	began time.Time
 }
 
-// openFile opens the file that c names, as Vault reads the name: a folder stands
-// for vault.log in it, and a name without an ending gets .log.
+// openFile opens the file of c. As in Vault, a folder means vault.log in it, and a name without an
+// extension gets .log.
 func openFile(c config.Log) (*file, error) {
 	path := c.File
 	if info, err := os.Stat(path); strings.HasSuffix(path, string(filepath.Separator)) || err == nil && info.IsDir() {
@@ -45,9 +44,11 @@ func openFile(c config.Log) (*file, error) {
 		return nil, fmt.Errorf("log_file: %w", err)
 	}
 	name, ext := filepath.Base(path), filepath.Ext(path)
-	l := &file{path: path, base: strings.TrimSuffix(name, ext), ext: ext, limit: c.RotateBytes, every: c.RotateEvery, keep: c.MaxFiles}
+	l := &file{path: path, base: strings.TrimSuffix(name,
+		ext), ext: ext, limit: c.RotateBytes, every: c.RotateEvery, keep: c.MaxFiles}
 	if err := l.open(); err != nil {
-		return nil, fmt.Errorf("log_file: %w; make its folder, writable for the server's user, or name another file", err)
+		return nil, fmt.Errorf("log_file: %w; make its folder, writable for the server's user, or name another file",
+			err)
 	}
 	return l, nil
 }
@@ -85,14 +86,14 @@ func (l *file) reopen() error {
 	return l.open()
 }
 
-// write appends a line, to a new file if this one has had enough.
+// write appends a line, and rotates the file first if it is due.
 func (l *file) write(line []byte) error {
 	if l.f == nil {
 		if err := l.open(); err != nil {
 			return err
 		}
 	}
-	var kept error // why the old file was not put aside; it is written on, then
+	var kept error // why rotation failed, after which the old file is still used
 	full := l.limit > 0 && l.size > 0 && l.size+int64(len(line)) > l.limit
 	if full || l.every > 0 && l.size > 0 && time.Since(l.began) >= l.every {
 		if kept = l.rotate(); l.f == nil {
@@ -104,8 +105,8 @@ func (l *file) write(line []byte) error {
 	return errors.Join(kept, err)
 }
 
-// rotate puts the file aside, or away, and begins a new one. If it cannot, the old one is
-// open again, and has as long again until the next try.
+// rotate renames or removes the file, and creates a new one. If it fails, the old one is reopened,
+// and rotated later.
 func (l *file) rotate() error {
 	err := l.close()
 	if l.keep < 0 {
@@ -113,7 +114,7 @@ func (l *file) rotate() error {
 	} else {
 		err = errors.Join(err, os.Rename(l.path, l.aside(time.Now())))
 	}
-	if errors.Is(err, os.ErrNotExist) { // somebody else has moved it
+	if errors.Is(err, os.ErrNotExist) { // another program has moved it
 		err = nil
 	}
 	if opening := l.open(); opening != nil {
@@ -123,13 +124,13 @@ func (l *file) rotate() error {
 	return errors.Join(err, l.prune())
 }
 
-// aside is the name of the file once it is old.
+// aside is the name of the rotated file.
 func (l *file) aside(now time.Time) string {
 	return filepath.Join(filepath.Dir(l.path), l.base+"-"+now.UTC().Format(stamp)+l.ext)
 }
 
-// prune removes the oldest of too many old files. Only what bears a time as
-// rotate writes it is one.
+// prune removes the oldest of too many rotated files, which it recognises by the time in their
+// names.
 func (l *file) prune() error {
 	if l.keep <= 0 {
 		return nil

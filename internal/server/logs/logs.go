@@ -20,11 +20,11 @@ import (
 )
 
 const (
-	// maxWatchers bounds what those who watch cost.
+	// maxWatchers limits the cost of watchers.
 	maxWatchers = 16
 	// backlog is how many lines a watcher may be behind before it loses some.
 	backlog = 512
-	// complainEvery is how often a file that cannot be written is complained of.
+	// complainEvery is how often standard error reports a file that cannot be written.
 	complainEvery = time.Minute
 )
 
@@ -79,10 +79,10 @@ type floor struct{ *Logs }
 // Level implements [slog.Leveler].
 func (f floor) Level() slog.Level { return slog.Level(f.floor.Load()) }
 
-// Level is what the log tells.
+// Level returns the log level.
 func (l *Logs) Level() slog.Level { return slog.Level(l.level.Load()) }
 
-// SetLevel changes what the log tells.
+// SetLevel changes the log level.
 func (l *Logs) SetLevel(level slog.Level) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,7 +90,7 @@ func (l *Logs) SetLevel(level slog.Level) {
 	l.settleLocked()
 }
 
-// settleLocked finds the lowest level that is wanted.
+// settleLocked computes the lowest level that any receiver wants.
 func (l *Logs) settleLocked() {
 	low := l.level.Load()
 	for _, w := range l.watchers {
@@ -99,9 +99,9 @@ func (l *Logs) settleLocked() {
 	l.floor.Store(low)
 }
 
-// Watch returns the lines from now on that are at least of the level, in a form
-// ("": that of the log), until stop is called. One that is not taken in time is lost.
-// ok is false where enough others watch already.
+// Watch returns the future lines of at least a level, in a format ("": the log's own), until stop
+// is called. A line that is not received in time is lost. ok is false if there are too many
+// watchers.
 func (l *Logs) Watch(level slog.Level, form string) (lines <-chan []byte, stop func(), ok bool) {
 	if form == "" {
 		form = l.form
@@ -132,7 +132,7 @@ func (l *Logs) Reopen() error {
 	return l.file.reopen()
 }
 
-// Close closes the file. What is logged after goes to the standard error alone.
+// Close closes the file. Later lines go only to standard error.
 func (l *Logs) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -164,7 +164,8 @@ func (l *Logs) Write(p []byte) (int, error) {
 	// The standard error may be closed, and the file not, or the other way round.
 	if why := l.file.write(p); why != nil && time.Since(l.warned) >= complainEvery {
 		l.warned = time.Now()
-		l.apart.Error("the log file cannot be written; its lines are lost to it", "log_file", l.file.path, "error", why)
+		l.apart.Error("the log file cannot be written; its lines are lost to it", "log_file", l.file.path, "error",
+			why)
 	}
 	return n, err
 }

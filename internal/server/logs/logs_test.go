@@ -60,7 +60,9 @@ func names(t *testing.T, dir string) []string {
 
 // TestNames has the files that Vault's documentation has for each setting.
 func TestNames(t *testing.T) {
-	for given, want := range map[string]string{"": "vault.log", "diary": "diary.log", "diary.txt": "diary.txt", "sub": "sub/vault.log"} {
+	for given, want := range map[string]string{
+		"": "vault.log", "diary": "diary.log", "diary.txt": "diary.txt", "sub": "sub/vault.log",
+	} {
 		dir := t.TempDir()
 		if err := os.Mkdir(filepath.Join(dir, "sub"), 0o700); err != nil {
 			t.Fatal(err)
@@ -82,7 +84,9 @@ func TestNames(t *testing.T) {
 func TestRotateBytes(t *testing.T) {
 	for keep, want := range map[int]int{0: 9, 3: 3, -1: 0} {
 		dir := t.TempDir()
-		foreign := []string{"app-2020.log", "app-20200101T000000.000000000Z.log.gz", "other-20200101T000000.000000000Z.log"}
+		foreign := []string{
+			"app-2020.log", "app-20200101T000000.000000000Z.log.gz", "other-20200101T000000.000000000Z.log",
+		}
 		for _, name := range foreign {
 			if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 				t.Fatal(err)
@@ -131,7 +135,8 @@ func TestRotateDuration(t *testing.T) {
 		time.Sleep(time.Second)
 		log.Info("three")
 		all := names(t, dir)
-		if len(all) != 2 || read(t, filepath.Join(dir, all[0])) == "" || strings.Contains(read(t, dir+"/app.log"), "two") {
+		if len(all) != 2 || read(t, filepath.Join(dir, all[0])) == "" ||
+			strings.Contains(read(t, dir+"/app.log"), "two") {
 			t.Errorf("after a day: %q", all)
 		}
 		if got := all[0]; got != "app-"+time.Now().UTC().Format(stamp)+".log" {
@@ -153,7 +158,8 @@ func TestReopen(t *testing.T) {
 		t.Fatal(err)
 	}
 	log.Info("three")
-	if old, now := read(t, dir+"/app.log.1"), read(t, dir+"/app.log"); !strings.Contains(old, "two") || strings.Contains(now, "two") || !strings.Contains(now, "three") {
+	old, now := read(t, dir+"/app.log.1"), read(t, dir+"/app.log")
+	if !strings.Contains(old, "two") || strings.Contains(now, "two") || !strings.Contains(now, "three") {
 		t.Errorf("moved: %q, new: %q", old, now)
 	}
 }
@@ -168,7 +174,9 @@ func TestUnwritable(t *testing.T) {
 	}
 	log.Info("one")
 	log.Info("two")
-	if text := out.String(); strings.Count(text, "cannot be written") != 1 || !strings.Contains(text, "msg=one") || !strings.Contains(text, "msg=two") {
+	text := out.String()
+	if strings.Count(text, "cannot be written") != 1 || !strings.Contains(text, "msg=one") ||
+		!strings.Contains(text, "msg=two") {
 		t.Errorf("%q", text)
 	}
 	l.file.f = nil
@@ -179,7 +187,8 @@ func TestCannotRotate(t *testing.T) {
 	dir := t.TempDir()
 	l, log, out := begin(t, config.Log{File: dir + "/app.log", RotateBytes: 30, MaxFiles: -1})
 	log.Info("one")
-	if err := errors.Join(os.Remove(l.file.path), os.Mkdir(l.file.path, 0o700), os.WriteFile(l.file.path+"/x", nil, 0o600)); err != nil {
+	if err := errors.Join(os.Remove(l.file.path), os.Mkdir(l.file.path, 0o700),
+		os.WriteFile(l.file.path+"/x", nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	log.Info("two")

@@ -1,11 +1,10 @@
-// Package metrics holds the server's metrics and renders them for Prometheus.
+// Package metrics renders the server's metrics for Prometheus.
 //
-// What requests are is counted as they end ([Metrics.Observe]); everything else is read
-// from a [Source] when somebody asks. A scrape scans nothing: the counts are kept by who
-// makes them.
+// Requests are counted when they end ([Metrics.Observe]); everything else is read from a [Source]
+// during a scrape. A scrape does not scan the store, because the components maintain their counts.
 //
-// Names below vault_ are those that Vault's dashboards and alerts read; the
-// rest is ours. The list of all names and helps is in testdata/series.golden.
+// Names that begin with vault_ are those that Vault's dashboards and alerts use; the rest is ours.
+// testdata/series.golden lists all names and help texts.
 package metrics
 
 import (
@@ -25,10 +24,10 @@ import (
 // ContentType of Prometheus' text form.
 const ContentType = "text/plain; version=0.0.4; charset=utf-8"
 
-// durations spread from a read that the cache answers to the deadline of a request.
+// durations range from a cached read to the deadline of a request.
 var durations = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 90}
 
-// A Request is what is counted of one request.
+// A Request describes one request, to be counted.
 type Request struct {
 	Operation string
 	MountType string // "" where none was found
@@ -52,8 +51,8 @@ type Metrics struct {
 	requests *prometheus.CounterVec
 	took     *prometheus.HistogramVec
 
-	// known holds the series that have been used, so that a request costs one
-	// look-up and two additions. It has as many entries as there are series.
+	// known caches the series that have been used, so that a request costs one look-up and two
+	// additions.
 	known sync.Map // kind → *series
 }
 

@@ -30,10 +30,16 @@ func full() Source {
 				CommitSeconds: storage.Histogram{Bounds: []float64{.01}, Counts: []uint64{9, 1}, Sum: .5}}
 		},
 		Rotations: func() []rotate.Tally {
-			one := rotate.Standing{Path: "rotation/keys/a", State: rotate.Creating, Age: time.Minute, Overdue: time.Hour, NextStep: 10 * time.Second, Failures: 1, Attempts: 2, Alert: true}
-			bad := rotate.Standing{Path: "rotation/keys/\xff", State: rotate.Scheduled, Age: -1, NextStep: -1, Paused: true}
+			one := rotate.Standing{
+				Path: "rotation/keys/a", State: rotate.Creating, Age: time.Minute, Overdue: time.Hour,
+				NextStep: 10 * time.Second, Failures: 1, Attempts: 2, Alert: true,
+			}
+			bad := rotate.Standing{
+				Path: "rotation/keys/\xff", State: rotate.Scheduled, Age: -1, NextStep: -1, Paused: true,
+			}
 			return []rotate.Tally{{
-				Mount: "rotation/", States: map[rotate.State]int64{rotate.Creating: 1, rotate.Scheduled: 6}, Alerts: 1, Failing: 2, Overdue: 3, Paused: 4, Braked: true,
+				Mount: "rotation/", States: map[rotate.State]int64{rotate.Creating: 1, rotate.Scheduled: 6}, Alerts: 1,
+				Failing: 2, Overdue: 3, Paused: 4, Braked: true,
 				Missed: 7, Failed: map[rotate.FailedStep]int64{{Step: rotate.Creating, Class: "transient"}: 5},
 				Standings: []rotate.Standing{one, one, bad},
 			}}
@@ -127,7 +133,8 @@ func TestValues(t *testing.T) {
 			t.Errorf("no line %q", want)
 		}
 	}
-	for _, not := range []string{`age_seconds{mount="rotation/",path="rotation/keys/` + "\uFFFD", `next_step_seconds{mount="rotation/",path="rotation/keys/` + "\uFFFD"} {
+	for _, not := range []string{`age_seconds{mount="rotation/",path="rotation/keys/` +
+		"\uFFFD", `next_step_seconds{mount="rotation/",path="rotation/keys/` + "\uFFFD"} {
 		if strings.Contains(text, not) {
 			t.Errorf("%s is there, for a credential that has none", not)
 		}
@@ -216,12 +223,14 @@ func TestSummary(t *testing.T) {
 		}
 	}
 	for _, c := range got.Counters {
-		if c.Name == "keyturn_requests_total" && c.Labels["operation"] == "read" && c.Count == 2 && *c.Sum == 2 && *c.Mean == 1 && *c.Rate > 0 {
+		if c.Name == "keyturn_requests_total" && c.Labels["operation"] == "read" && c.Count == 2 && *c.Sum == 2 &&
+			*c.Mean == 1 && *c.Rate > 0 {
 			found++
 		}
 	}
 	for _, s := range got.Samples {
-		if s.Name == "keyturn_request_duration_seconds" && s.Count == 2 && *s.Min == .00025 && *s.Max == .05 && *s.Mean > .015 && *s.Mean < .0152 && *s.Stddev > .02 && *s.Stddev < .03 {
+		if s.Name == "keyturn_request_duration_seconds" && s.Count == 2 && *s.Min == .00025 && *s.Max == .05 &&
+			*s.Mean > .015 && *s.Mean < .0152 && *s.Stddev > .02 && *s.Stddev < .03 {
 			found++
 		}
 	}

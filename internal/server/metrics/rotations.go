@@ -8,29 +8,48 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// The series of what rotates. Those with a path are of single credentials, and are there for a
-// limited number of them, those in trouble first; those with a mount alone count all of its
-// credentials.
+// The series of rotations. Those with a path belong to single credentials, and exist for a limited
+// number of them, failing ones first; those with only a mount count all of its credentials.
 var (
-	rotationCounts = desc("keyturn_rotation_credentials", "Credentials that rotate, by mount and by the state they are in: scheduled, or that of the rotation in flight.", "mount", "state")
-	rotationAlerts = desc("keyturn_rotation_credentials_alerting", "Credentials whose rotation needs a person: rotate status says what to do.", "mount")
-	rotationFails  = desc("keyturn_rotation_credentials_failing", "Credentials whose last rotation, or the present step of one, has failed.", "mount")
-	rotationLate   = desc("keyturn_rotation_credentials_overdue", "Credentials whose rotation is more than ten minutes late.", "mount")
-	rotationPaused = desc("keyturn_rotation_credentials_paused", "Credentials whose rotation is paused, by a person or because it needs one.", "mount")
-	rotationHidden = desc("keyturn_rotation_credentials_unlisted", "Credentials that are counted by mount alone, because rotation_metrics_limit leaves out series of their own.", "mount")
-	rotationBraked = desc("keyturn_rotation_braked", "Whether rotation is stopped for the mount by brake=true.", "mount")
-	rotationErrors = desc("keyturn_rotation_step_failures_total", "Steps of rotations that failed, by the step and by the class of the error: that of the provider's reply, or server.",
+	rotationCounts = desc("keyturn_rotation_credentials",
+		"Credentials that rotate, by mount and by the state they are in: scheduled, or that of the rotation in flight.",
+		"mount",
+		"state")
+	rotationAlerts = desc("keyturn_rotation_credentials_alerting",
+		"Credentials whose rotation needs a person: rotate status says what to do.", "mount")
+	rotationFails = desc("keyturn_rotation_credentials_failing",
+		"Credentials whose last rotation, or the present step of one, has failed.", "mount")
+	rotationLate = desc("keyturn_rotation_credentials_overdue",
+		"Credentials whose rotation is more than ten minutes late.", "mount")
+	rotationPaused = desc("keyturn_rotation_credentials_paused",
+		"Credentials whose rotation is paused, by a person or because it needs one.", "mount")
+	rotationHidden = desc("keyturn_rotation_credentials_unlisted",
+		"Credentials that are counted by mount alone, because rotation_metrics_limit leaves out series of their own.",
+		"mount")
+	rotationBraked = desc("keyturn_rotation_braked", "Whether rotation is stopped for the mount by brake=true.",
+		"mount")
+	rotationErrors = desc("keyturn_rotation_step_failures_total",
+		"Steps of rotations that failed, by the step and by the class of the error: that of the provider's reply, or server.",
 		"mount", "step", "class")
-	rotationMissed = desc("keyturn_rotation_missed_windows_total", "Rotations that were not done before the end of their window; the next one counts.", "mount")
+	rotationMissed = desc("keyturn_rotation_missed_windows_total",
+		"Rotations that were not done before the end of their window; the next one counts.", "mount")
 
-	oneState    = desc("keyturn_rotation_state", "Always 1; the state that the credential is in is a label.", "mount", "path", "state")
-	oneAge      = desc("keyturn_rotation_age_seconds", "How long the credential has been the current one.", "mount", "path")
-	oneOverdue  = desc("keyturn_rotation_overdue_seconds", "How long the rotation of the credential has been due; 0 unless it is more than ten minutes late.", "mount", "path")
-	oneFailures = desc("keyturn_rotation_failures", "Rotations of the credential that have failed in a row.", "mount", "path")
-	oneAttempts = desc("keyturn_rotation_failed_attempts", "Attempts in a row that have failed of the present step of the rotation in flight.", "mount", "path")
-	oneNext     = desc("keyturn_rotation_next_step_seconds", "How long until the next step is due; absent where none is planned.", "mount", "path")
-	oneAlert    = desc("keyturn_rotation_alert", "Whether the rotation of the credential needs a person: rotate status says what to do.", "mount", "path")
-	onePaused   = desc("keyturn_rotation_paused", "Whether the rotation of the credential is paused.", "mount", "path")
+	oneState = desc("keyturn_rotation_state", "Always 1; the state that the credential is in is a label.", "mount",
+		"path", "state")
+	oneAge = desc("keyturn_rotation_age_seconds", "How long the credential has been the current one.", "mount",
+		"path")
+	oneOverdue = desc("keyturn_rotation_overdue_seconds",
+		"How long the rotation of the credential has been due; 0 unless it is more than ten minutes late.", "mount",
+		"path")
+	oneFailures = desc("keyturn_rotation_failures", "Rotations of the credential that have failed in a row.", "mount",
+		"path")
+	oneAttempts = desc("keyturn_rotation_failed_attempts",
+		"Attempts in a row that have failed of the present step of the rotation in flight.", "mount", "path")
+	oneNext = desc("keyturn_rotation_next_step_seconds",
+		"How long until the next step is due; absent where none is planned.", "mount", "path")
+	oneAlert = desc("keyturn_rotation_alert",
+		"Whether the rotation of the credential needs a person: rotate status says what to do.", "mount", "path")
+	onePaused = desc("keyturn_rotation_paused", "Whether the rotation of the credential is paused.", "mount", "path")
 )
 
 func collectRotations(to chan<- prometheus.Metric, all []rotate.Tally) {
@@ -48,7 +67,7 @@ func collectRotations(to chan<- prometheus.Metric, all []rotate.Tally) {
 		for what, n := range t.Failed {
 			counter(to, rotationErrors, float64(n), mount, string(what.Step), what.Class)
 		}
-		listed := map[string]bool{} // a series that stands twice would make the whole scrape fail
+		listed := map[string]bool{} // a repeated series would make the whole scrape fail
 		for _, s := range t.Standings {
 			if path := label(s.Path); !listed[path] {
 				listed[path] = true

@@ -7,21 +7,20 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A Source is where the figures come from that are not counted here. A nil
-// function leaves its series out. Each is called once in a scrape, and none may scan.
+// A Source provides the values that are not counted in this package. Without a function, its
+// series are missing. Each is called once per scrape, and must not scan the store.
 type Source struct {
-	// Unsealed tells how the unsealed server stands; known is false while it is
-	// sealed, and then it has no figures.
+	// Unsealed returns the counts of an unsealed server; known is false while it is sealed.
 	Unsealed func() (u Unsealed, known bool)
-	// Store tells what the store has counted.
+	// Store returns the counts of the store.
 	Store func() storage.Stats
-	// Rotations tells where the records stand that rotate, by mount.
+	// Rotations returns the states of rotating records, by mount.
 	Rotations func() []rotate.Tally
-	// Audit tells how each audit device stands.
+	// Audit returns the state of each audit device.
 	Audit func() []Device
 }
 
-// Unsealed are the figures of an unsealed server.
+// Unsealed are the counts of an unsealed server.
 type Unsealed struct {
 	Leases    int64 // live
 	Undone    int64 // leases that were undone
@@ -46,28 +45,35 @@ type Device struct {
 var (
 	unsealed = desc("vault_core_unsealed", "Whether the server is unsealed.")
 
-	numLeases   = desc("vault_expire_num_leases", "Leases that are live.")
-	undone      = desc("keyturn_revocations_total", "Leases whose secret was revoked.")
-	undoFails   = desc("keyturn_revocation_failures_total", "Attempts to revoke a secret that failed; each is retried.")
-	undoWaiting = desc("keyturn_revocations_failing", "Leases whose last revocation attempt failed: the secret still works, and the revocation is retried.")
-	lateness    = desc("keyturn_expiry_lateness_seconds", "Delay between the time that an expiry was due and the start of its work.")
-	tokens      = desc("keyturn_tokens", "Tokens that are live.")
-	clockHeld   = desc("keyturn_clock_held", "Whether expiry and rotations are held because the clock jumped.")
+	numLeases = desc("vault_expire_num_leases", "Leases that are live.")
+	undone    = desc("keyturn_revocations_total", "Leases whose secret was revoked.")
+	undoFails = desc("keyturn_revocation_failures_total",
+		"Attempts to revoke a secret that failed; each is retried.")
+	undoWaiting = desc("keyturn_revocations_failing",
+		"Leases whose last revocation attempt failed: the secret still works, and the revocation is retried.")
+	lateness = desc("keyturn_expiry_lateness_seconds",
+		"Delay between the time that an expiry was due and the start of its work.")
+	tokens    = desc("keyturn_tokens", "Tokens that are live.")
+	clockHeld = desc("keyturn_clock_held", "Whether expiry and rotations are held because the clock jumped.")
 
-	commitTook   = desc("keyturn_storage_commit_duration_seconds", "How long commits took until they were durable.")
-	conflicts    = desc("keyturn_storage_conflicts_total", "Commits that conflicted with another one; the caller retries.")
+	commitTook = desc("keyturn_storage_commit_duration_seconds", "How long commits took until they were durable.")
+	conflicts  = desc("keyturn_storage_conflicts_total",
+		"Commits that conflicted with another one; the caller retries.")
 	commitFails  = desc("keyturn_storage_commit_failures_total", "Commits that failed otherwise.")
 	diskUsed     = desc("keyturn_storage_disk_bytes", "Disk space that the store uses.")
 	diskFree     = desc("keyturn_storage_free_bytes", "Free space on the store's disk.")
 	diskFull     = desc("keyturn_storage_full", "Whether writes are refused because the disk is full.")
-	storeReopens = desc("keyturn_storage_reopened_total", "Times that the store was reopened after a write to the disk failed.")
+	storeReopens = desc("keyturn_storage_reopened_total",
+		"Times that the store was reopened after a write to the disk failed.")
 	storeBad     = desc("keyturn_storage_corruptions_total", "Blocks of the store whose checksum was wrong.")
-	storeRefuses = desc("keyturn_storage_refusing", "Whether nothing is served because the store waits to be reopened.")
+	storeRefuses = desc("keyturn_storage_refusing",
+		"Whether nothing is served because the store waits to be reopened.")
 
 	auditUp     = desc("keyturn_audit_device_up", "Whether the audit device writes.", "device", "type")
 	auditLines  = desc("keyturn_audit_lines_total", "Lines that the audit device has written.", "device", "type")
 	auditFails  = desc("keyturn_audit_failures_total", "Writes to the audit device that failed.", "device", "type")
-	auditMissed = desc("keyturn_audit_missed_lines_total", "Lines that the audit device did not get.", "device", "type")
+	auditMissed = desc("keyturn_audit_missed_lines_total", "Lines that the audit device did not get.", "device",
+		"type")
 )
 
 // collector reads a Source for the registry.

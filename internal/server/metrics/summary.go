@@ -56,7 +56,8 @@ func wantsPrometheus(format, accept string) (bool, error) {
 		return true, nil
 	case "":
 	default:
-		return false, fault.New("metrics.Render", fault.Invalid, "parameter \"format\": want prometheus, or leave it out for JSON")
+		return false, fault.New("metrics.Render", fault.Invalid,
+			"parameter \"format\": want prometheus, or leave it out for JSON")
 	}
 	for part := range strings.SplitSeq(accept, ",") {
 		kind, _, err := mime.ParseMediaType(part)
