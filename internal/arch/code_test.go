@@ -13,12 +13,14 @@ import (
 // why it cannot be handed one.
 var background = map[string]string{}
 
-// errorWriters may write HTTP error statuses. The first is the one place of the
-// server; the others are servers of somebody else's API, made for a show or a test.
+// errorWriters may write HTTP error statuses. The first is the only place in the server; the
+// others are servers of other APIs, for the demo or tests.
 var errorWriters = []string{"internal/server/httpapi", "internal/demo/keyserver", "internal/demo/awsserver"}
 
-// vague are names that say nothing of what a package is for.
-var vague = []string{"util", "utils", "common", "helper", "helpers", "types", "models", "misc", "shared", "lib", "base"}
+// vague are package names that say nothing about the purpose of a package.
+var vague = []string{
+	"util", "utils", "common", "helper", "helpers", "types", "models", "misc", "shared", "lib", "base",
+}
 
 func TestCode(t *testing.T) {
 	all := tree(t)
@@ -41,7 +43,9 @@ func TestCode(t *testing.T) {
 func checkName(s *source) []finding {
 	for _, name := range []string{path.Base(s.dir), s.file.Name.Name} {
 		if slices.Contains(vague, name) {
-			return []finding{s.found(s.file.Package, "package name %s says nothing: name the thing of the domain that it is", name)}
+			return []finding{
+				s.found(s.file.Package, "package name %s says nothing: name the thing of the domain that it is", name),
+			}
 		}
 	}
 	return nil
@@ -93,7 +97,9 @@ func checkBackground(s *source) []finding {
 	var found []finding
 	ast.Inspect(s.file, func(n ast.Node) bool {
 		if call, ok := n.(*ast.CallExpr); ok && selects(call.Fun, "context", "Background", "TODO") {
-			found = append(found, s.found(n.Pos(), "a context begins in main and in tests alone: take ctx as the first parameter; context.WithoutCancel outlives a request"))
+			found = append(found,
+				s.found(n.Pos(),
+					"a context begins in main and in tests alone: take ctx as the first parameter; context.WithoutCancel outlives a request"))
 		}
 		return true
 	})
@@ -117,7 +123,9 @@ func checkSleep(s *source) []finding {
 				return false
 			}
 			if selects(x.Fun, "time", "Sleep") {
-				found = append(found, s.found(x.Pos(), "time.Sleep in a test: run in a synctest bubble, or wait for the thing itself; a helper says in its comment that it runs in a bubble"))
+				found = append(found,
+					s.found(x.Pos(),
+						"time.Sleep in a test: run in a synctest bubble, or wait for the thing itself; a helper says in its comment that it runs in a bubble"))
 			}
 		}
 		return true
@@ -133,12 +141,13 @@ func checkStatus(s *source) []finding {
 	}
 	var found []finding
 	for _, p := range errorStatuses(s) {
-		found = append(found, s.found(p, "an HTTP error status is written in %s alone: return a fault", errorWriters[0]))
+		found = append(found,
+			s.found(p, "an HTTP error status is written in %s alone: return a fault", errorWriters[0]))
 	}
 	return found
 }
 
-// checkOneErrorWriter keeps it to one function of the one place.
+// checkOneErrorWriter allows only one function, in the first place, to write error statuses.
 func checkOneErrorWriter(all []*source) []finding {
 	var found []finding
 	one := ""
@@ -156,15 +165,16 @@ func checkOneErrorWriter(all []*source) []finding {
 			case one == "":
 				one = name
 			default:
-				found = append(found, s.found(at[0], "%s writes error statuses, and so does %s: let one function do it", f.Name.Name, one))
+				found = append(found, s.found(at[0],
+					"%s writes error statuses, and so does %s: let one function do it", f.Name.Name, one))
 			}
 		}
 	}
 	return found
 }
 
-// errorStatuses returns where a file writes a status that is, or may be, an
-// error: http.Error, http.NotFound, and WriteHeader of anything but a constant below 400.
+// errorStatuses returns where a file writes a status that is, or may be, an error: http.Error,
+// http.NotFound, and WriteHeader of anything but a constant below 400.
 func errorStatuses(s *source) []token.Pos {
 	var at []token.Pos
 	for _, d := range s.file.Decls {
@@ -181,7 +191,8 @@ func errorStatuses(s *source) []token.Pos {
 			if !ok {
 				return true
 			}
-			if selects(sel, "http", "Error", "NotFound") || sel.Sel.Name == "WriteHeader" && len(call.Args) == 1 && !fine(call.Args[0]) {
+			if selects(sel, "http", "Error", "NotFound") ||
+				sel.Sel.Name == "WriteHeader" && len(call.Args) == 1 && !fine(call.Args[0]) {
 				at = append(at, call.Pos())
 			}
 			return true
@@ -192,7 +203,8 @@ func errorStatuses(s *source) []token.Pos {
 
 var fineStatuses = []string{
 	"StatusOK", "StatusCreated", "StatusAccepted", "StatusNoContent", "StatusPartialContent", "StatusMovedPermanently",
-	"StatusFound", "StatusSeeOther", "StatusNotModified", "StatusTemporaryRedirect", "StatusPermanentRedirect", "StatusSwitchingProtocols",
+	"StatusFound", "StatusSeeOther", "StatusNotModified", "StatusTemporaryRedirect", "StatusPermanentRedirect",
+	"StatusSwitchingProtocols",
 }
 
 // fine says whether e is a constant status below 400.
@@ -219,28 +231,42 @@ func TestCodeFinds(t *testing.T) {
 		{"a method named init", checkInit, "internal/x/x.go", "package x\nfunc (t) init() {}", 0},
 		{"context field", checkContextField, "internal/x/x.go", "package x\ntype t struct { ctx context.Context }", 1},
 		{"embedded context", checkContextField, "internal/x/x.go", "package x\ntype t struct { context.Context }", 1},
-		{"context in a local struct", checkContextField, "internal/x/x.go", "package x\nfunc f() { type t struct { c context.Context } }", 1},
-		{"a function that takes one", checkContextField, "internal/x/x.go", "package x\ntype t struct { f func(context.Context) }", 0},
+		{"context in a local struct", checkContextField, "internal/x/x.go",
+			"package x\nfunc f() { type t struct { c context.Context } }", 1},
+		{"a function that takes one", checkContextField, "internal/x/x.go",
+			"package x\ntype t struct { f func(context.Context) }", 0},
 		{"background", checkBackground, "internal/x/x.go", "package x\nfunc f() { g(context.Background()) }", 1},
 		{"todo", checkBackground, "internal/x/x.go", "package x\nfunc f() { g(context.TODO()) }", 1},
-		{"background in main", checkBackground, "cmd/keyturn/main.go", "package main\nfunc f() { g(context.Background()) }", 0},
-		{"background in a test", checkBackground, "internal/x/x_test.go", "package x\nfunc f() { g(context.Background()) }", 0},
-		{"background in a suite", checkBackground, "internal/x/xtest/x.go", "package xtest\nfunc f() { g(context.Background()) }", 0},
+		{"background in main", checkBackground, "cmd/keyturn/main.go",
+			"package main\nfunc f() { g(context.Background()) }", 0},
+		{"background in a test", checkBackground, "internal/x/x_test.go",
+			"package x\nfunc f() { g(context.Background()) }", 0},
+		{"background in a suite", checkBackground, "internal/x/xtest/x.go",
+			"package xtest\nfunc f() { g(context.Background()) }", 0},
 		{"sleep", checkSleep, "internal/x/x_test.go", "package x\nfunc f() { time.Sleep(1) }", 1},
 		{"sleep in a suite", checkSleep, "internal/x/xtest/x.go", "package x\nfunc f() { time.Sleep(1) }", 1},
-		{"sleep in a subtest", checkSleep, "internal/x/x_test.go", "package x\nfunc f() { t.Run(s, func() { time.Sleep(1) }) }", 1},
-		{"sleep in a bubble", checkSleep, "internal/x/x_test.go", "package x\nfunc f() { synctest.Test(t, func() { go func() { time.Sleep(1) }() }) }", 0},
-		{"sleep beside a bubble", checkSleep, "internal/x/x_test.go", "package x\nfunc f() { synctest.Test(t, func() {}); time.Sleep(1) }", 1},
-		{"sleep in a helper", checkSleep, "internal/x/x_test.go", "package x\n// f runs in a\n// bubble.\nfunc f() { time.Sleep(1) }", 0},
+		{"sleep in a subtest", checkSleep, "internal/x/x_test.go",
+			"package x\nfunc f() { t.Run(s, func() { time.Sleep(1) }) }", 1},
+		{"sleep in a bubble", checkSleep, "internal/x/x_test.go",
+			"package x\nfunc f() { synctest.Test(t, func() { go func() { time.Sleep(1) }() }) }", 0},
+		{"sleep beside a bubble", checkSleep, "internal/x/x_test.go",
+			"package x\nfunc f() { synctest.Test(t, func() {}); time.Sleep(1) }", 1},
+		{"sleep in a helper", checkSleep, "internal/x/x_test.go",
+			"package x\n// f runs in a\n// bubble.\nfunc f() { time.Sleep(1) }", 0},
 		{"sleep outside tests", checkSleep, "internal/x/x.go", "package x\nfunc f() { time.Sleep(1) }", 0},
 		{"http.Error", checkStatus, "internal/x/x.go", "package x\nfunc f() { http.Error(w, s, 500) }", 1},
-		{"status constant", checkStatus, "internal/x/x.go", "package x\nfunc f() { w.WriteHeader(http.StatusTeapot) }", 1},
+		{"status constant", checkStatus, "internal/x/x.go", "package x\nfunc f() { w.WriteHeader(http.StatusTeapot) }",
+			1},
 		{"status number", checkStatus, "internal/x/x.go", "package x\nfunc f() { w.WriteHeader(503) }", 1},
 		{"status variable", checkStatus, "internal/x/x.go", "package x\nfunc f() { w.WriteHeader(code) }", 1},
-		{"status in a handler literal", checkStatus, "internal/x/x.go", "package x\nvar h = func() { w.WriteHeader(code) }", 1},
-		{"fine statuses", checkStatus, "internal/x/x.go", "package x\nfunc f() { w.WriteHeader(http.StatusNoContent); w.WriteHeader(200) }", 0},
-		{"wrapping writer", checkStatus, "internal/x/x.go", "package x\nfunc (w *t) WriteHeader(code int) { w.inner.WriteHeader(code) }", 0},
-		{"the one place", checkStatus, "internal/server/httpapi/x.go", "package x\nfunc f() { w.WriteHeader(503) }", 0},
+		{"status in a handler literal", checkStatus, "internal/x/x.go",
+			"package x\nvar h = func() { w.WriteHeader(code) }", 1},
+		{"fine statuses", checkStatus, "internal/x/x.go",
+			"package x\nfunc f() { w.WriteHeader(http.StatusNoContent); w.WriteHeader(200) }", 0},
+		{"wrapping writer", checkStatus, "internal/x/x.go",
+			"package x\nfunc (w *t) WriteHeader(code int) { w.inner.WriteHeader(code) }", 0},
+		{"the one place", checkStatus, "internal/server/httpapi/x.go", "package x\nfunc f() { w.WriteHeader(503) }",
+			0},
 	} {
 		if got := tt.check(sample(t, tt.file, tt.text)); len(got) != tt.want {
 			t.Errorf("%s: got %v, want %d findings", tt.name, got, tt.want)
@@ -249,7 +275,8 @@ func TestCodeFinds(t *testing.T) {
 }
 
 func TestCheckOneErrorWriterFinds(t *testing.T) {
-	one := sample(t, "internal/server/httpapi/a.go", "package httpapi\nfunc f() { w.WriteHeader(s); w.WriteHeader(400) }\nfunc g() { w.WriteHeader(204) }")
+	one := sample(t, "internal/server/httpapi/a.go",
+		"package httpapi\nfunc f() { w.WriteHeader(s); w.WriteHeader(400) }\nfunc g() { w.WriteHeader(204) }")
 	two := sample(t, "internal/server/httpapi/b.go", "package httpapi\nfunc h() { http.Error(w, s, 400) }")
 	if got := checkOneErrorWriter([]*source{one}); len(got) != 0 {
 		t.Errorf("one writer: got %v", got)

@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// deployed says how the files that users deploy are parsed, by the ends of their names.
+// deployed has the parser of each kind of file in deploy/, by the end of the name.
 var deployed = map[string]func(text []byte) error{
 	".tf":      parseHCL,
 	".service": parseUnit,
@@ -54,7 +54,7 @@ func parseHCL(text []byte) error {
 	return nil
 }
 
-// parseUnit reads a unit of systemd: sections of settings, as systemd.syntax(7) has them.
+// parseUnit parses a systemd unit, see systemd.syntax(7).
 func parseUnit(text []byte) error {
 	section, n := "", 0
 	for line := range strings.Lines(string(text)) {

@@ -80,7 +80,8 @@ func checkPackageDocs(all []*source) []finding {
 	var found []finding
 	for _, dir := range slices.Sorted(maps.Keys(first)) {
 		if !has[dir] {
-			found = append(found, first[dir].found(first[dir].file.Package, "package %s has no comment: state its purpose, invariants and locking", dir))
+			found = append(found, first[dir].found(first[dir].file.Package,
+				"package %s has no comment: state its purpose, invariants and locking", dir))
 		}
 	}
 	return found

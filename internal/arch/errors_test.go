@@ -30,13 +30,14 @@ type message struct {
 
 // String is the message's line in the golden list.
 func (m message) String() string {
-	return strings.TrimPrefix(m.dir, "internal/") + "\t" + cmp.Or(m.kind, "-") + "\t" + cmp.Or(m.op, "-") + "\t" + strconv.Quote(m.text)
+	return strings.TrimPrefix(m.dir, "internal/") + "\t" + cmp.Or(m.kind, "-") + "\t" + cmp.Or(m.op, "-") + "\t" +
+		strconv.Quote(m.text)
 }
 
 func (m message) found(format string, args ...any) finding { return m.src.found(m.at, format, args...) }
 
-// TestErrors compares all messages with the golden list, and holds each to the
-// rules: it names the field, the cause and the next step.
+// TestErrors compares all messages with the golden list, and checks the rules: a message names the
+// field, the cause and the next step.
 func TestErrors(t *testing.T) {
 	all := messages(tree(t))
 	used := map[string]bool{}
@@ -72,24 +73,28 @@ func TestErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	if d := gocmp.Diff(string(want), got); d != "" {
-		t.Errorf("the errors are not those of %s; read what changed, then run: go test ./internal/arch -run TestErrors -update\n%s", errorsGolden, d)
+		t.Errorf(
+			"the errors are not those of %s; read what changed, then run: go test ./internal/arch -run TestErrors -update\n%s",
+			errorsGolden,
+			d)
 	}
 }
 
-// nextStep finds what tells a reader how to go on: a clause after a semicolon, a
-// question, an imperative, or the form that is wanted. A text that ends in a
-// verb after a colon is completed by another text, which has it.
-var nextStep = regexp.MustCompile(`; \S+ \S+|\?|: %[svw]$|^%[sv]$|: ".*"|(?i:\b(want|must|needs?|needed|use|try|run|write|give|name|send|choose|leave|put|take|` +
-	`say|ask|make|add|set|let|shorten|only|at most|at least|known|privileges required)\b)`)
+// nextStep matches the part of a message that says what to do: a clause after a semicolon, a
+// question, an imperative, or the wanted form. A text that ends in a verb after a colon is
+// completed by another text that has it.
+var nextStep = regexp.MustCompile(
+	`; \S+ \S+|\?|: %[svw]$|^%[sv]$|: ".*"|(?i:\b(want|must|needs?|needed|use|try|run|write|give|name|send|choose|leave|put|take|` +
+		`say|ask|make|add|set|let|shorten|only|at most|at least|known|privileges required)\b)`)
 
-// selfEvident are the kinds whose messages need no next step of their own.
+// selfEvident are the kinds whose messages need no next step.
 var selfEvident = map[string]bool{
 	"Internal": true, // our mistake: the log has the rest, the client can do nothing
 	"Usage":    true, // the command line adds how to get help
 	"Hint":     true, // it is the next step
 }
 
-// checkMessage holds a message to the rules.
+// checkMessage checks the rules for a message.
 func checkMessage(m message) []finding {
 	var found []finding
 	say := func(format string, args ...any) { found = append(found, m.found(format, args...)) }
@@ -101,7 +106,8 @@ func checkMessage(m message) []finding {
 		say("the message is empty: name the field, the cause and the next step")
 		return found
 	}
-	if dot := strings.HasSuffix(text, ".") || strings.HasSuffix(text, "!"); dot && m.kind != "Hint" { // a line of its own
+	// a line of its own
+	if dot := strings.HasSuffix(text, ".") || strings.HasSuffix(text, "!"); dot && m.kind != "Hint" {
 		say("%q ends like a sentence: leave the dot out", text)
 	}
 	if strings.TrimSpace(text) != text || strings.Contains(text, "\n") {
@@ -117,10 +123,10 @@ func checkMessage(m message) []finding {
 	return found
 }
 
-// secretWords are in the names of what no message may print.
+// secretWords occur in names of values that no message may print.
 var secretWords = regexp.MustCompile(`(?i)(password|passwd|secret|token|plaintext|credential|private)`)
 
-// checkArgs looks at what a message prints: not a secret, not the words of a third party.
+// checkArgs checks what a message prints: neither a secret nor the text of a third party.
 func checkArgs(m message) []finding {
 	var found []finding
 	for _, a := range m.args {
@@ -135,7 +141,8 @@ func checkArgs(m message) []finding {
 				}
 			case *ast.Ident:
 				if secretWords.MatchString(x.Name) && publicNames[x.Name] == "" {
-					found = append(found, m.found("%q prints %s: if it is no secret, list it in publicNames", m.text, x.Name))
+					found = append(found,
+						m.found("%q prints %s: if it is no secret, list it in publicNames", m.text, x.Name))
 				}
 			}
 			return true

@@ -1,7 +1,7 @@
 package arch
 
-// evident are messages that have no next step, each with the reason. Texts of
-// Vault's are kept word for word where its clients look for them.
+// evident are messages without a next step, each with the reason. Vault's texts are kept if its
+// clients look for them.
 var evident = map[string]string{
 	"permission denied":                                 "Vault's words, which clients compare; what is allowed is no business of who was refused",
 	"permission denied: missing client token":           "Vault's words; they say what is missing",
@@ -10,7 +10,7 @@ var evident = map[string]string{
 	"wrapping token is not valid or does not exist: it has been unwrapped, has expired, or never was. If you did not unwrap it, somebody else may have": "Vault's words in front, and a sentence that tells of a theft",
 }
 
-// publicNames are names that sound like a secret's and are none.
+// publicNames look like names of secrets, but are not.
 var publicNames = map[string]string{
 	"maxToken": "a number of bytes",
 	"token":    "a recipe's expression, whose position is printed",

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// A house is what the tables of ARCHITECTURE.md say.
-type house struct {
+// architecture has the tables of ARCHITECTURE.md.
+type architecture struct {
 	storey     map[string]int
 	parts      map[string]bool     // "policy/password"
 	exceptions map[string][]string // a family or folder: what else it may import
@@ -19,7 +19,7 @@ type house struct {
 	homes      map[string][]string // module: folders
 }
 
-func readHouse(t *testing.T) *house {
+func readHouse(t *testing.T) *architecture {
 	t.Helper()
 	text, err := os.ReadFile(root + "/ARCHITECTURE.md")
 	if err != nil {
@@ -32,8 +32,10 @@ func readHouse(t *testing.T) *house {
 	return h
 }
 
-func parseHouse(text string) (*house, error) {
-	h := &house{map[string]int{}, map[string]bool{}, map[string][]string{}, map[string]string{}, map[string][]string{}}
+func parseHouse(text string) (*architecture, error) {
+	h := &architecture{
+		map[string]int{}, map[string]bool{}, map[string][]string{}, map[string]string{}, map[string][]string{},
+	}
 	for _, row := range table(text, "storey") {
 		n, err := strconv.Atoi(row[0])
 		family := strings.Join(quoted(row[1]), "")
@@ -94,7 +96,7 @@ func table(text, heading string) [][]string {
 	return rows
 }
 
-// quoted returns what stands between back-quotes.
+// quoted returns the texts between back-quotes.
 func quoted(cell string) []string {
 	var words []string
 	for i, w := range strings.Split(cell, "`") {
@@ -110,7 +112,7 @@ func family(pkg string) string { f, _, _ := strings.Cut(pkg, "/"); return f }
 func within(pkg, folder string) bool { return pkg == folder || strings.HasPrefix(pkg, folder+"/") }
 
 // part returns the part that pkg belongs to, or "".
-func (h *house) part(pkg string) string {
+func (h *architecture) part(pkg string) string {
 	for p := range h.parts {
 		if within(pkg, p) {
 			return p
@@ -119,16 +121,16 @@ func (h *house) part(pkg string) string {
 	return ""
 }
 
-// implementation says whether pkg is a folder below a contract that is neither
-// a part nor for tests.
-func (h *house) implementation(pkg string) bool {
+// implementation reports whether pkg is a folder below a contract that is neither a part nor for
+// tests.
+func (h *architecture) implementation(pkg string) bool {
 	_, below := h.contracts[path.Dir(pkg)]
 	return below && h.part(pkg) == "" && !forTests(pkg)
 }
 
-// refuse says why package from may not import package to – both below
-// internal/ – or "". inTest: the importing file is only for tests.
-func (h *house) refuse(from, to string, inTest bool) string {
+// refuse returns why package from must not import package to, both below internal/, or "". inTest:
+// the importing file is only for tests.
+func (h *architecture) refuse(from, to string, inTest bool) string {
 	a, b := family(from), family(to)
 	low, knownTo := h.storey[b]
 	high, knownFrom := h.storey[a]
@@ -142,7 +144,8 @@ func (h *house) refuse(from, to string, inTest bool) string {
 	case part != "":
 		return "a part of " + path.Dir(part) + " is imported only inside it"
 	case a != b && low >= high:
-		return fmt.Sprintf("storey %d may not look up or across to storey %d; take a function that core passes", high, low)
+		return fmt.Sprintf("storey %d may not look up or across to storey %d; take a function that core passes", high,
+			low)
 	case forTests(to) && !inTest:
 		return "only tests may import what is for tests"
 	case forTests(to) && (a != b || within(from, path.Dir(to))), inTest && to == "storage/memory":
@@ -155,7 +158,7 @@ func (h *house) refuse(from, to string, inTest bool) string {
 	return ""
 }
 
-func (h *house) excepted(from, to string) bool {
+func (h *architecture) excepted(from, to string) bool {
 	for folder, may := range h.exceptions {
 		for _, m := range may {
 			if within(from, folder) && m == to {
@@ -166,9 +169,9 @@ func (h *house) excepted(from, to string) bool {
 	return false
 }
 
-// evicted says why folder dir may not import the third-party package, or "".
-// The longest module path that matches decides.
-func (h *house) evicted(dir, pkg string) string {
+// refuseModule returns why folder dir must not import a third-party package, or "". The longest
+// matching module path decides.
+func (h *architecture) refuseModule(dir, pkg string) string {
 	best := ""
 	for m := range h.homes {
 		if within(pkg, m) && len(m) > len(best) {
@@ -186,12 +189,11 @@ func (h *house) evicted(dir, pkg string) string {
 	return fmt.Sprintf("%s is at home in %v alone; go through that package", best, h.homes[best])
 }
 
-// roof is the storey from which commands take what they join.
+// roof is the lowest storey that commands may import.
 const roof = 6
 
-// refuseOutside says why a folder that is not below internal/ may not import
-// package to, which is, or "".
-func (h *house) refuseOutside(dir, to string) string {
+// refuseOutside returns why a folder outside of internal/ must not import package to, or "".
+func (h *architecture) refuseOutside(dir, to string) string {
 	switch family(dir) {
 	case "test", "bench":
 		return ""
@@ -239,7 +241,7 @@ const tables = `
 | ¬example.org/hcl/v2¬ | ¬internal/engine/rotation/recipe¬ |
 `
 
-func sampleHouse(t *testing.T) *house {
+func sampleHouse(t *testing.T) *architecture {
 	t.Helper()
 	h, err := parseHouse(strings.ReplaceAll(tables, "¬", "`"))
 	if err != nil {
@@ -349,7 +351,7 @@ func TestEvicted(t *testing.T) {
 		{"internal/engine/rotation/recipe", "example.org/hcl", false},
 		{"internal/core", "example.org/hclx", true},
 	} {
-		if got := h.evicted(tt.dir, tt.pkg); (got == "") != tt.ok {
+		if got := h.refuseModule(tt.dir, tt.pkg); (got == "") != tt.ok {
 			t.Errorf("evicted(%q, %q) = %q, want ok=%v", tt.dir, tt.pkg, got, tt.ok)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // How many of our packages one package may import.
 const fanOut, fanOutCore = 12, 17
 
-// fanOutFree may import as many as they need: they only join what others made.
+// fanOutFree may import any number of packages, because they only connect others.
 var fanOutFree = []string{"internal/plugins", "internal/cli", "test", "bench"}
 
 func TestImports(t *testing.T) {
@@ -21,11 +21,11 @@ func TestImports(t *testing.T) {
 	}
 }
 
-func checkImports(h *house, s *source) []finding {
+func checkImports(h *architecture, s *source) []finding {
 	var found []finding
 	for imp, at := range s.imports() {
 		to, _ := strings.CutPrefix(imp, module+"/")
-		why := h.evicted(s.dir, imp)
+		why := h.refuseModule(s.dir, imp)
 		if below, inside := strings.CutPrefix(to, "internal/"); inside {
 			if from, ok := strings.CutPrefix(s.dir, "internal/"); ok {
 				why = h.refuse(from, below, s.test)
@@ -40,7 +40,7 @@ func checkImports(h *house, s *source) []finding {
 	return found
 }
 
-// TestFamilies keeps the table and the folders the same.
+// TestFamilies compares the table with the folders.
 func TestFamilies(t *testing.T) {
 	h := readHouse(t)
 	seen := map[string]bool{}
@@ -59,8 +59,8 @@ func TestFamilies(t *testing.T) {
 	}
 }
 
-// checkPlace says whether a package stands where the table has a place for it.
-func checkPlace(h *house, s *source, pkg string) []finding {
+// checkPlace reports whether the table has a place for a package.
+func checkPlace(h *architecture, s *source, pkg string) []finding {
 	_, known := h.storey[family(pkg)]
 	switch {
 	case pkg == "arch" && !s.suffix:
@@ -68,13 +68,20 @@ func checkPlace(h *house, s *source, pkg string) []finding {
 	case pkg == "arch":
 		return nil
 	case !known:
-		return []finding{s.found(s.file.Package, "family %s has no row in ARCHITECTURE.md's table of storeys", family(pkg))}
+		return []finding{
+			s.found(s.file.Package, "family %s has no row in ARCHITECTURE.md's table of storeys", family(pkg)),
+		}
 	case pkg == family(pkg), h.part(pkg) != "", h.implementation(pkg), forTests(pkg):
 		return nil
 	case h.contracts[pkg] != "":
 		return nil
 	}
-	return []finding{s.found(s.file.Package, "package %s is neither an implementation nor a part; list it as a part of %s in ARCHITECTURE.md, or move it", pkg, family(pkg))}
+	return []finding{
+		s.found(s.file.Package,
+			"package %s is neither an implementation nor a part; list it as a part of %s in ARCHITECTURE.md, or move it",
+			pkg,
+			family(pkg)),
+	}
 }
 
 func TestFanOut(t *testing.T) {
@@ -105,7 +112,8 @@ func checkFanOut(all []*source) []finding {
 		}
 		free := slices.ContainsFunc(fanOutFree, func(f string) bool { return within(dir, f) })
 		if n := len(uses[dir]); n > limit && !free {
-			found = append(found, first[dir].found(first[dir].file.Package, "package imports %d of our packages, at most %d: split it, or take functions", n, limit))
+			found = append(found, first[dir].found(first[dir].file.Package,
+				"package imports %d of our packages, at most %d: split it, or take functions", n, limit))
 		}
 	}
 	return found

@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-// TestInterfaces finds interfaces that only one type satisfies. Free are an
-// unexported interface of one method, at who needs it, and what a contract of
-// ARCHITECTURE.md's table asks of its implementations, while the first is alone.
+// TestInterfaces finds interfaces that only one type implements. Allowed are unexported interfaces
+// with one method, and the contracts in the table of ARCHITECTURE.md, while they have only one
+// implementation.
 func TestInterfaces(t *testing.T) { report(t, checkInterfaces(readHouse(t), tree(t))) }
 
-func checkInterfaces(h *house, all []*source) []finding {
+func checkInterfaces(h *architecture, all []*source) []finding {
 	type need struct {
 		dir     string
 		at      finding
@@ -27,7 +27,13 @@ func checkInterfaces(h *house, all []*source) []finding {
 		}
 		for name, methods := range interfaces(s) {
 			if len(methods) > 1 || ast.IsExported(name.Name) {
-				needs[s.dir+"."+name.Name] = need{s.dir, s.found(name.Pos(), "interface %s has one implementation: use the concrete type, a function, or an unexported one-method need", name.Name), methods}
+				needs[s.dir+"."+name.Name] = need{
+					s.dir,
+					s.found(name.Pos(),
+						"interface %s has one implementation: use the concrete type, a function, or an unexported one-method need",
+						name.Name),
+					methods,
+				}
 			}
 		}
 		for _, f := range s.funcs() {
@@ -57,7 +63,7 @@ func checkInterfaces(h *house, all []*source) []finding {
 }
 
 // asks says whether dir is a contract and the type stands in a folder below it.
-func (h *house) asks(dir, typ string) bool {
+func (h *architecture) asks(dir, typ string) bool {
 	contract := h.contracts[strings.TrimPrefix(dir, "internal/")]
 	return contract != "" && strings.HasPrefix(typ, dir+"/")
 }
@@ -111,12 +117,14 @@ func TestCheckInterfacesFinds(t *testing.T) {
 		text string
 		want int
 	}{
-		"exported, one":          {"type I interface{ M() }\ntype a struct{}\nfunc (a) M() {}", 1},
-		"exported, two":          {"type I interface{ M() }\ntype a struct{}\nfunc (a) M() {}\ntype b struct{}\nfunc (*b) M() {}", 0},
+		"exported, one": {"type I interface{ M() }\ntype a struct{}\nfunc (a) M() {}", 1},
+		"exported, two": {"type I interface{ M() }\ntype a struct{}\nfunc (a) M() {}\ntype b struct{}\nfunc (*b) M() {}",
+			0},
 		"exported, none yet":     {"type I interface{ M() }", 0},
 		"unexported, one method": {"type i interface{ M() }\ntype a struct{}\nfunc (a) M() {}", 0},
-		"unexported, two":        {"type i interface{ M(); N() }\ntype a struct{}\nfunc (a) M() {}\nfunc (a) N() {}", 1},
-		"in part":                {"type I interface{ M(); N() }\ntype a struct{}\nfunc (a) M() {}", 0},
+		"unexported, two": {"type i interface{ M(); N() }\ntype a struct{}\nfunc (a) M() {}\nfunc (a) N() {}",
+			1},
+		"in part": {"type I interface{ M(); N() }\ntype a struct{}\nfunc (a) M() {}", 0},
 	} {
 		s := sample(t, "internal/x/x.go", "package x\n"+strings.ReplaceAll(tt.text, "; ", "\n"))
 		if got := checkInterfaces(h, []*source{s}); len(got) != tt.want {

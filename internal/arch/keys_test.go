@@ -11,12 +11,13 @@ import (
 // keyedCalls take a key as one of their arguments.
 var keyedCalls = []string{"Load", "Store", "LoadOrStore", "LoadAndDelete", "Delete", "Take", "Do"}
 
-// setsToShow are maps that are no look-ups: what stands in them is only shown.
+// setsToShow are maps that are not used for look-ups, but only shown.
 var setsToShow = []string{"internal/engine/database/mysql/definer.go"}
 
-// TestCompositeKeys: the key of a map or a lock that is made of several texts is made by wire.Key. Joined by a
-// sign that one of them may have in it, two things have one key, and one policy had the rights of two others.
-// Keys of the store are paths of parts that cannot hold a slash, but for the last; each package comment draws them.
+// TestCompositeKeys: the key of a map or a lock that consists of several texts is made by
+// wire.Key. If they were joined with a separator that one of them contains, two different lists
+// could have one key; that once gave one policy the rights of two others. Keys of the store are
+// paths whose parts contain no slash, except the last; each package comment shows them.
 func TestCompositeKeys(t *testing.T) {
 	for _, s := range tree(t) {
 		if !s.test && !slices.Contains(setsToShow, s.path) {
@@ -27,7 +28,8 @@ func TestCompositeKeys(t *testing.T) {
 
 func checkKeys(s *source) (found []finding) {
 	say := func(at ast.Node) {
-		found = append(found, s.found(at.Pos(), "a key of several texts is made by wire.Key(a, b); joined by a sign it may be the key of something else"))
+		found = append(found, s.found(at.Pos(),
+			"a key of several texts is made by wire.Key(a, b); joined by a sign it may be the key of something else"))
 	}
 	ast.Inspect(s.file, func(n ast.Node) bool {
 		switch x := n.(type) {
@@ -46,7 +48,7 @@ func checkKeys(s *source) (found []finding) {
 	return found
 }
 
-// joins reports whether an expression puts a sign between two texts that are not constant.
+// joins reports whether an expression puts a separator between two texts that are not constant.
 func joins(e ast.Expr) bool {
 	switch x := e.(type) {
 	case *ast.BinaryExpr:
@@ -66,7 +68,8 @@ func joins(e ast.Expr) bool {
 			return false
 		}
 		pkg, _ := sel.X.(*ast.Ident)
-		return pkg != nil && (pkg.Name == "strings" && sel.Sel.Name == "Join" || pkg.Name == "fmt" && sel.Sel.Name == "Sprintf" && len(x.Args) > 2)
+		return pkg != nil && (pkg.Name == "strings" && sel.Sel.Name == "Join" ||
+			pkg.Name == "fmt" && sel.Sel.Name == "Sprintf" && len(x.Args) > 2)
 	}
 	return false
 }

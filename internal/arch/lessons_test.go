@@ -9,11 +9,11 @@ import (
 	"testing"
 )
 
-// lessonSuite has the tests that all things that rotate share.
+// lessonSuite has the tests that all rotating things share.
 const lessonSuite = "internal/rotate/rotatetest/lessons.go"
 
-// TestLessons holds docs/lessons.md against the tests that it names: each is there, its comment has the row's threads,
-// and no thread that a file threads_test.go or the suite names is missing from the page.
+// TestLessons compares docs/lessons.md with the tests that it names: each exists, its comment has
+// the threads of the row, and the page has every thread in a file threads_test.go or the suite.
 func TestLessons(t *testing.T) {
 	text, err := os.ReadFile(root + "/docs/lessons.md")
 	if err != nil {
@@ -22,7 +22,8 @@ func TestLessons(t *testing.T) {
 	tests := map[string]string{}
 	for _, s := range tree(t) {
 		for _, d := range s.file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && (s.suffix && strings.HasPrefix(f.Name.Name, "Test") || s.path == lessonSuite) {
+			f, ok := d.(*ast.FuncDecl)
+			if ok && f.Recv == nil && (s.suffix && strings.HasPrefix(f.Name.Name, "Test") || s.path == lessonSuite) {
 				tests[s.path+":"+f.Name.Name] = f.Doc.Text()
 			}
 		}
@@ -39,7 +40,7 @@ var (
 	linkInText = regexp.MustCompile(`(?m)^https://\S+$`)
 )
 
-// checkLessons complains of a page. tests are the comments of all tests, by "file:name".
+// checkLessons checks a page. tests are the comments of all tests, by "file:name".
 func checkLessons(page string, tests map[string]string) (wrong []string) {
 	links := map[string]string{}
 	for _, m := range linkOf.FindAllStringSubmatch(page, -1) {
@@ -61,7 +62,8 @@ func checkLessons(page string, tests map[string]string) (wrong []string) {
 		named := testIn.FindAllStringSubmatch(line, -1)
 		if len(cells) == 6 {
 			if rows++; len(named) == 0 {
-				wrong = append(wrong, "docs/lessons.md: the row of "+strings.TrimSpace(cells[1])+" names no test, as path/of_test.go:TestName")
+				wrong = append(wrong, "docs/lessons.md: the row of "+strings.TrimSpace(cells[1])+
+					" names no test, as path/of_test.go:TestName")
 			}
 		}
 		for _, m := range named {
@@ -73,7 +75,8 @@ func checkLessons(page string, tests map[string]string) (wrong []string) {
 			in := linkInText.FindAllString(comment, -1)
 			for _, thread := range threads {
 				if !slices.Contains(in, thread) {
-					wrong = append(wrong, m[1]+": its comment lacks "+thread+", which docs/lessons.md says that it is of")
+					wrong = append(wrong,
+						m[1]+": its comment lacks "+thread+", which docs/lessons.md says that it is of")
 				}
 			}
 		}
@@ -83,7 +86,8 @@ func checkLessons(page string, tests map[string]string) (wrong []string) {
 	}
 	for name, comment := range tests {
 		for _, link := range linkInText.FindAllString(comment, -1) {
-			if (strings.Contains(name, "threads_test.go:") || strings.HasPrefix(name, lessonSuite)) && !strings.Contains(page, ": "+link+"\n") {
+			if (strings.Contains(name, "threads_test.go:") || strings.HasPrefix(name, lessonSuite)) &&
+				!strings.Contains(page, ": "+link+"\n") {
 				wrong = append(wrong, name+": docs/lessons.md lacks "+link)
 			}
 		}
@@ -93,20 +97,23 @@ func checkLessons(page string, tests map[string]string) (wrong []string) {
 
 func TestCheckLessonsFinds(t *testing.T) {
 	const link = "https://example.com/1"
-	page := "| threads | hurt | does | tests |\n|---|---|---|---|\n| [a#1] | x | y | `p/x_test.go:TestA` |\n\n[a#1]: " + link + "\n"
+	page := "| threads | hurt | does | tests |\n|---|---|---|---|\n| [a#1] | x | y | `p/x_test.go:TestA` |\n\n[a#1]: " +
+		link +
+		"\n"
 	right := map[string]string{"p/x_test.go:TestA": "TestA is right.\n\n" + link + "\n"}
 	for name, tt := range map[string]struct {
 		page  string
 		tests map[string]string
 		want  int
 	}{
-		"right":             {page, right, 0},
-		"no such test":      {page, map[string]string{"p/x_test.go:TestB": link}, 1},
-		"no thread in it":   {page, map[string]string{"p/x_test.go:TestA": "TestA is wrong."}, 1},
-		"no link":           {strings.ReplaceAll(page, ": "+link, ""), right, 2},
-		"no test":           {strings.ReplaceAll(page, "x_test.go:TestA", "x.go"), right, 1},
-		"no table":          {"# Lessons", right, 1},
-		"thread of nowhere": {page, map[string]string{"p/x_test.go:TestA": link, "p/threads_test.go:TestB": "https://example.com/2"}, 1},
+		"right":           {page, right, 0},
+		"no such test":    {page, map[string]string{"p/x_test.go:TestB": link}, 1},
+		"no thread in it": {page, map[string]string{"p/x_test.go:TestA": "TestA is wrong."}, 1},
+		"no link":         {strings.ReplaceAll(page, ": "+link, ""), right, 2},
+		"no test":         {strings.ReplaceAll(page, "x_test.go:TestA", "x.go"), right, 1},
+		"no table":        {"# Lessons", right, 1},
+		"thread of nowhere": {page,
+			map[string]string{"p/x_test.go:TestA": link, "p/threads_test.go:TestB": "https://example.com/2"}, 1},
 	} {
 		if got := checkLessons(tt.page, tt.tests); len(got) != tt.want {
 			t.Errorf("%s: %q, want %d complaints", name, got, tt.want)

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// TestLinks holds the links between the pages of the repository against their files and headings.
+// TestLinks checks that the links between the pages of the repository lead to existing files and
+// headings.
 func TestLinks(t *testing.T) {
 	pages := map[string]string{}
 	for _, glob := range []string{"*.md", "*/*.md", "*/*/*.md"} {
@@ -44,7 +45,8 @@ var (
 	noAnchor = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
-// checkLinks complains of links that lead nowhere. pages are texts by name; there says whether there is such a file or folder.
+// checkLinks finds broken links. pages are texts by name; there reports whether a file or folder
+// exists.
 func checkLinks(pages map[string]string, there func(string) bool) (wrong []string) {
 	for name, text := range pages {
 		for _, m := range linkTo.FindAllStringSubmatch(codeIn.ReplaceAllString(text, ""), -1) {
@@ -61,7 +63,8 @@ func checkLinks(pages map[string]string, there func(string) bool) (wrong []strin
 			case !known && !there(to):
 				wrong = append(wrong, name+": the link to "+m[1]+" leads to no file")
 			case known && anchor != "" && !slices.Contains(anchors(page), anchor):
-				wrong = append(wrong, name+": the link to "+m[1]+" leads to no heading; want one of "+strings.Join(anchors(page), ", "))
+				wrong = append(wrong,
+					name+": the link to "+m[1]+" leads to no heading; want one of "+strings.Join(anchors(page), ", "))
 			}
 		}
 	}

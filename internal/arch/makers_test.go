@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// A maker is a function that makes an error of a format that it is given, or
-// fills a hole of its own format with a text that it is given.
+// A maker is a function that makes an error with a format parameter, or that inserts a text
+// parameter into its own format.
 type maker struct {
 	kind, op string
 	format   string // with the hole; empty: the argument is the whole format
@@ -20,8 +20,8 @@ type maker struct {
 	rest     bool   // the arguments after it are the format's
 }
 
-// makersOutside are the makers that are known by name: fault's, and the ones
-// that tell an operator what is wrong at a line of the configuration or a recipe.
+// makersOutside are makers that are known by name: those of fault, and those that report an error
+// at a line of the configuration or a recipe.
 var makersOutside = map[string]maker{
 	"fault.New":      {arg: 2, rest: true},
 	"r.problem":      {kind: "Config", arg: 1, rest: true},
@@ -33,7 +33,7 @@ var makersOutside = map[string]maker{
 	"r.bad":          {kind: "Policy", arg: 1, rest: true},
 }
 
-// makersIn are those of one folder alone: a start that fails, and the command line.
+// makersIn are makers in a single folder: for a failed start, and for the command line.
 var makersIn = map[string]map[string]maker{
 	"internal/server":        {"fmt.Errorf": {kind: "Start", rest: true}, "errors.New": {kind: "Start"}},
 	"internal/server/config": {"fmt.Errorf": {kind: "Start", rest: true}, "errors.New": {kind: "Start"}},
@@ -57,8 +57,7 @@ func messages(all []*source) []message {
 	return found
 }
 
-// ofPackage learns the package's makers until there are no more, and then reads
-// the messages.
+// ofPackage finds the makers of the package, and then its messages.
 func ofPackage(files []*source) []message {
 	p := &texts{consts: map[string]string{}, makers: map[string]maker{}, outside: maps.Clone(makersOutside)}
 	for name, m := range makersIn[files[0].dir] {
@@ -234,7 +233,7 @@ func (r *reader) maker(call *ast.CallExpr) (m maker, known bool) {
 	return m, known && len(call.Args) > m.arg
 }
 
-// call notes the message of a call, or that the function that calls is a maker.
+// call records the message of a call, or that the calling function is a maker.
 func (r *reader) call(call *ast.CallExpr, name string, params []string) {
 	m, known := r.maker(call)
 	if !known {
@@ -278,7 +277,7 @@ func (r *reader) call(call *ast.CallExpr, name string, params []string) {
 	r.found = append(r.found, message{r.src.dir, m.kind, m.op, text, args, call.Pos(), r.src})
 }
 
-// passes tells which argument is a text that the function was given to say why.
+// passes returns which argument is a parameter of the function that explains the error.
 func (r *reader) passes(args []ast.Expr, params []string) (hole, param int, ok bool) {
 	for i, a := range args {
 		if id, is := a.(*ast.Ident); is && (id.Name == "why" || id.Name == "what" || id.Name == "problem") {

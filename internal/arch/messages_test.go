@@ -6,14 +6,15 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 )
 
-// TestMessages shows the walk every way in which a message is made.
+// TestMessages shows the walk each way of making a message.
 func TestMessages(t *testing.T) {
 	const head = "package x\nimport \"f\"\n"
 	for _, tt := range []struct {
 		text string
 		want []string
 	}{
-		{`func f() { fault.New("x.Do", fault.Invalid, "no %q; leave it out", s) }`, []string{"x\tInvalid\tx.Do\t\"no %q; leave it out\""}},
+		{`func f() { fault.New("x.Do", fault.Invalid, "no %q; leave it out", s) }`,
+			[]string{"x\tInvalid\tx.Do\t\"no %q; leave it out\""}},
 		{`const why = "two " + "parts"
 func f() { const op = "x.Do"; fault.New(op, fault.Held, why) }`, []string{"x\tHeld\tx.Do\t\"two parts\""}},
 		{`func bad(format string, args ...any) error { return fault.New("x", fault.Invalid, format, args...) }
@@ -21,7 +22,8 @@ func f() { bad("a"); worse(1, "b %d", n) }
 func worse(n int, format string, args ...any) { bad(format, args...) }`, []string{"x\tInvalid\tx\t\"a\"", "x\tInvalid\tx\t\"b %d\""}},
 		{`func f() { bad := func(why string) error { return fault.New("x", fault.Invalid, "path %q: %s", p, why) }; bad("a 100% one") }`,
 			[]string{"x\tInvalid\tx\t\"path %q: %s\"", "x\tInvalid\tx\t\"path %q: a 100%% one\""}},
-		{`func f() { _ = &fault.Error{Op: "x", Kind: fault.Upstream, Msg: "there is no " + name + " now"} }`, []string{"x\tUpstream\tx\t\"there is no %s now\""}},
+		{`func f() { _ = &fault.Error{Op: "x", Kind: fault.Upstream, Msg: "there is no " + name + " now"} }`,
+			[]string{"x\tUpstream\tx\t\"there is no %s now\""}},
 		{`func f() { r.problem(at, "want %s", s) }`, []string{"x\tConfig\t-\t\"want %s\""}},
 		{`func f() { fmt.Sprintf("none"); p.other(at, "none") }`, nil},
 	} {

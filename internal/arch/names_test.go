@@ -10,16 +10,17 @@ import (
 	"testing"
 )
 
-// reshapers are the functions that make another name of a name.
+// reshapers are functions that change a name into another one.
 var reshapers = map[string][]string{
-	"strings": {"ToLower", "ToUpper", "ToTitle", "Title", "TrimSpace", "Trim", "TrimLeft", "TrimRight", "TrimFunc", "Fields", "EqualFold", "Split", "SplitN", "SplitSeq", "ReplaceAll", "Replace"},
-	"path":    {"Clean", "Base", "Join"},
+	"strings": {"ToLower", "ToUpper", "ToTitle", "Title", "TrimSpace", "Trim", "TrimLeft", "TrimRight", "TrimFunc",
+		"Fields", "EqualFold", "Split", "SplitN", "SplitSeq", "ReplaceAll", "Replace"},
+	"path": {"Clean", "Base", "Join"},
 }
 
-// TestNamesOfPaths: no handler folds, trims or takes apart a name of the request's path: the policy
-// has judged it as it is. A name that has one form of several spellings gets it by
-// route.Route.WithName, which refuses the others before the policy is asked.
-// TestEveryNameIsActedUponAsItWasJudged (test/inprocess) asks the running server the same.
+// TestNamesOfPaths: no handler folds, trims or splits a name in the request's path, because
+// policies have judged it unchanged. A name with several spellings gets a canonical form by
+// route.Route.WithName, which refuses the others before the policies are evaluated.
+// TestEveryNameIsActedUponAsItWasJudged (test/inprocess) checks the running server.
 func TestNamesOfPaths(t *testing.T) {
 	byDir := map[string][]*source{}
 	for _, s := range tree(t) {
@@ -32,9 +33,10 @@ func TestNamesOfPaths(t *testing.T) {
 	}
 }
 
-// serves says whether routes are served in a folder.
+// serves reports whether a folder serves routes.
 func serves(dir string) bool {
-	return dir == "internal/core/sys" || strings.HasPrefix(dir, "internal/engine/") || strings.HasPrefix(dir, "internal/auth/")
+	return dir == "internal/core/sys" || strings.HasPrefix(dir, "internal/engine/") ||
+		strings.HasPrefix(dir, "internal/auth/")
 }
 
 // checkNames reads one package.
@@ -75,7 +77,11 @@ func checkNames(files []*source) (found []finding) {
 			}
 			pkg, ok := sel.X.(*ast.Ident)
 			if ok && slices.Contains(reshapers[pkg.Name], sel.Sel.Name) && slices.ContainsFunc(call.Args, ofPath) {
-				found = append(found, s.found(n.Pos(), "%s.%s makes another name of one that the policy has judged; use it as it is, or give its one form with WithName", pkg.Name, sel.Sel.Name))
+				found = append(found,
+					s.found(n.Pos(),
+						"%s.%s makes another name of one that the policy has judged; use it as it is, or give its one form with WithName",
+						pkg.Name,
+						sel.Sel.Name))
 			}
 			return true
 		})
@@ -85,8 +91,9 @@ func checkNames(files []*source) (found []finding) {
 
 var secondName = regexp.MustCompile(`(?i)\bunder (its|the|a|an)\b.*\bname\b|\bold clients send\b|\bsecond name\b`)
 
-// TestSecondNames: a parameter that is another one under a second name says so in a tag that the decoder and the
-// policies read (wire.Form), not in its description alone: a rule for the one holds for the other.
+// TestSecondNames: a parameter that is a second name of another one has a tag that the decoder and
+// the policies read (wire.Form), not only a description, so that a rule for one applies to the
+// other.
 func TestSecondNames(t *testing.T) {
 	for _, s := range tree(t) {
 		if !s.test && strings.HasPrefix(s.dir, "internal/") {
@@ -108,7 +115,11 @@ func checkSecondNames(s *source) (found []finding) {
 		tag := reflect.StructTag(text)
 		doc := tag.Get("doc")
 		if secondName.MatchString(doc) && !strings.Contains(doc, "without effect") && tag.Get("also") == "" {
-			found = append(found, s.found(f.Pos(), "%q is a parameter under a second name: give the first one the tag alias:%q, and take this field away", tag.Get("json"), tag.Get("json")))
+			found = append(found,
+				s.found(f.Pos(),
+					"%q is a parameter under a second name: give the first one the tag alias:%q, and take this field away",
+					tag.Get("json"),
+					tag.Get("json")))
 		}
 		return true
 	})

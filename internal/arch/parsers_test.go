@@ -9,26 +9,32 @@ import (
 	"testing"
 )
 
-// A parsing is a file that takes texts of others apart: of clients, of servers that engines talk to, of operators.
+// A parsing is a file that parses texts of others: of clients, of servers that engines connect to,
+// of operators.
 type parsing struct {
 	file  string
 	limit string // the constant that bounds the text, in this folder or as pkg.Name below internal/
 	fuzz  string // the fuzz target beside it that holds it to a number of steps for each byte, by costtest.Fuzz
 }
 
-// foreignParsers are functions of others that take texts apart, whose cost is not ours to choose.
+// foreignParsers are functions of libraries that parse texts, whose cost we do not control.
 var foreignParsers = map[string][]string{
-	"json": {"Unmarshal", "NewDecoder"}, "xml": {"Unmarshal", "NewDecoder"}, "hcl": {"Parse", "Decode", "DecodeObject"}, "hclsyntax": {"ParseConfig", "ParseExpression", "LexConfig"},
-	"parser": {"Parse", "ParseDontErrorOnDuplicateKeys"}, "url": {"Parse", "ParseQuery", "ParseRequestURI", "PathUnescape"}, "pem": {"Decode"},
-	"x509": {"ParseCertificate", "ParseCertificates", "ParsePKCS8PrivateKey", "ParsePKCS1PrivateKey", "ParseECPrivateKey"}, "tls": {"X509KeyPair"},
-	"template": {"New"}, "cron": {"NewParser"}, "mysql": {"ParseDSN"}, "pgconn": {"ParseConfig"}, "pgxpool": {"ParseConfig"}, "mime": {"ParseMediaType"}, "bufio": {"NewScanner"}, "wire": {"EachField"},
+	"json": {"Unmarshal", "NewDecoder"}, "xml": {"Unmarshal", "NewDecoder"},
+	"hcl": {"Parse", "Decode", "DecodeObject"}, "hclsyntax": {"ParseConfig", "ParseExpression", "LexConfig"},
+	"parser": {"Parse", "ParseDontErrorOnDuplicateKeys"},
+	"url":    {"Parse", "ParseQuery", "ParseRequestURI", "PathUnescape"}, "pem": {"Decode"},
+	"x509": {"ParseCertificate", "ParseCertificates", "ParsePKCS8PrivateKey", "ParsePKCS1PrivateKey",
+		"ParseECPrivateKey"}, "tls": {"X509KeyPair"},
+	"template": {"New"}, "cron": {"NewParser"}, "mysql": {"ParseDSN"}, "pgconn": {"ParseConfig"},
+	"pgxpool": {"ParseConfig"}, "mime": {"ParseMediaType"}, "bufio": {"NewScanner"}, "wire": {"EachField"},
 	"regexp": {"Compile"},
 }
 
-// parserNames are functions of ours that take texts apart, where they take a text.
+// parserNames match our functions that parse texts.
 var parserNames = regexp.MustCompile(`^(?i)(parse|split|lex|scan|cut|decode|compile|substitute|unmarshaljson)`)
 
-// TestParsers holds every parser to the two tables: it has a limit and a fuzz target for what it costs, or its text is our own.
+// TestParsers: every parser is in one of two tables. It has a limit and a fuzz target for its
+// cost, or it parses our own texts.
 func TestParsers(t *testing.T) { report(t, checkParsers(tree(t), parsings, ownTexts)) }
 
 func checkParsers(all []*source, table []parsing, own map[string]string) (found []finding) {
@@ -42,37 +48,49 @@ func checkParsers(all []*source, table []parsing, own map[string]string) (found 
 	for _, p := range table {
 		s := here[p.file]
 		if s == nil {
-			found = append(found, finding{p.file, "it is in the table of parsers and parses nothing; take the row out"})
+			found = append(found,
+				finding{p.file, "it is in the table of parsers and parses nothing; take the row out"})
 			continue
 		}
 		listed[p.file] = true
 		if !hasConstant(all, s.dir, p.limit) {
-			found = append(found, s.found(s.file.Package, "the limit %s of the table of parsers is no constant there", p.limit))
+			found = append(found,
+				s.found(s.file.Package, "the limit %s of the table of parsers is no constant there", p.limit))
 		}
 		if !hasCostTarget(all, s.dir, p.fuzz) {
-			found = append(found, s.found(s.file.Package, "there is no %s beside it that calls costtest.Fuzz: write the fuzz target that holds the parser to a number of steps for each byte", p.fuzz))
+			found = append(found,
+				s.found(s.file.Package,
+					"there is no %s beside it that calls costtest.Fuzz: write the fuzz target that holds the parser to a number of steps for each byte",
+					p.fuzz))
 		}
 	}
 	for file, why := range own {
 		if here[file] == nil || why == "" || listed[file] {
-			found = append(found, finding{file, "it is among those that parse our own texts, without a reason, or parses nothing, or is in both tables"})
+			found = append(found,
+				finding{
+					file,
+					"it is among those that parse our own texts, without a reason, or parses nothing, or is in both tables",
+				})
 		}
 		listed[file] = true
 	}
 	for _, s := range all {
 		if here[s.path] != nil && !listed[s.path] {
-			found = append(found, s.found(s.file.Package, "it takes a text apart: refuse what is too long, see that its cost grows with the size alone, and list it in internal/arch/parsers_test.go with its limit and its fuzz target; or say there whose text it is"))
+			found = append(found,
+				s.found(s.file.Package,
+					"it takes a text apart: refuse what is too long, see that its cost grows with the size alone, and list it in internal/arch/parsers_test.go with its limit and its fuzz target; or say there whose text it is"))
 		}
 	}
 	return found
 }
 
-// spared are folders whose texts are nobody's but the one's who runs them.
-var spared = []string{"internal/arch", "internal/cli", "internal/demo", "internal/plugins"}
+// ownTextFolders are folders that only parse texts of the user who runs them.
+var ownTextFolders = []string{"internal/arch", "internal/cli", "internal/demo", "internal/plugins"}
 
-// parses reports whether a file takes texts apart.
+// parses reports whether a file parses texts.
 func parses(s *source) bool {
-	if s.test || !strings.HasPrefix(s.dir, "internal/") || slices.ContainsFunc(spared, func(dir string) bool { return within(s.dir, dir) }) {
+	if s.test || !strings.HasPrefix(s.dir, "internal/") ||
+		slices.ContainsFunc(ownTextFolders, func(dir string) bool { return within(s.dir, dir) }) {
 		return false
 	}
 	yes := false
@@ -102,7 +120,8 @@ func takesText(f *ast.FuncType) bool {
 	})
 }
 
-// hasConstant reports whether a name is a constant of the folder, or as pkg.Name of one below internal/.
+// hasConstant reports whether a name is a constant of the folder, or as pkg.Name of one below
+// internal/.
 func hasConstant(all []*source, dir, name string) bool {
 	if pkg, below, ok := strings.Cut(name, "."); ok {
 		name = below
@@ -124,7 +143,8 @@ func hasConstant(all []*source, dir, name string) bool {
 				continue
 			}
 			for _, spec := range decl.Specs {
-				if v, ok := spec.(*ast.ValueSpec); ok && slices.ContainsFunc(v.Names, func(n *ast.Ident) bool { return n.Name == name }) {
+				v, ok := spec.(*ast.ValueSpec)
+				if ok && slices.ContainsFunc(v.Names, func(n *ast.Ident) bool { return n.Name == name }) {
 					return true
 				}
 			}
@@ -157,7 +177,8 @@ func hasCostTarget(all []*source, dir, name string) bool {
 
 func TestCheckParsersFinds(t *testing.T) {
 	parser := sample(t, "internal/x/x.go", "package x\nconst max = 1\nfunc parseIt(text string) {}")
-	target := sample(t, "internal/x/x_test.go", "package x\nfunc FuzzIt(f *testing.F) { costtest.Fuzz(f, p) }\nfunc FuzzOther(f *testing.F) {}")
+	target := sample(t, "internal/x/x_test.go",
+		"package x\nfunc FuzzIt(f *testing.F) { costtest.Fuzz(f, p) }\nfunc FuzzOther(f *testing.F) {}")
 	row := parsing{"internal/x/x.go", "max", "FuzzIt"}
 	for name, tt := range map[string]struct {
 		text  string
@@ -189,8 +210,9 @@ func TestCheckParsersFinds(t *testing.T) {
 	}
 }
 
-// parsings are the parsers of others' texts. A row is a promise to whoever sends one: above the limit it is refused, and below it costs no more than
-// a number of steps for each byte, which the fuzz target counts.
+// parsings are the parsers of others' texts. Each row is a promise: a text above the limit is
+// refused, and one below it costs at most a number of steps per byte, which the fuzz target
+// counts.
 var parsings = []parsing{
 	{"internal/audit/chain.go", "lineStart", "FuzzLineCost"},
 	{"internal/cron/cron.go", "maxText", "FuzzScheduleCost"},
@@ -233,7 +255,7 @@ var parsings = []parsing{
 	{"internal/wire/unescape.go", "MaxFieldBytes", "FuzzBodyCost"},
 }
 
-// ownTexts are files that take texts apart which this server has written itself, or who runs it, and why.
+// ownTexts are files that parse texts of this server or its operator, with the reason.
 var ownTexts = map[string]string{
 	"internal/audit/devices.go":                 "rows of our own store",
 	"internal/audit/file/end.go":                "the end of a file that this server writes, a bounded part of it",

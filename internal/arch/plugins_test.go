@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestTableIsFresh runs the generator and compares. (The walk of the tree has
-// opened every file that it reads, so the test cache is not fooled.)
+// TestTableIsFresh runs the generator and compares the result. (The walk of the tree has opened
+// every file that it reads, so the test cache notices changes.)
 func TestTableIsFresh(t *testing.T) {
 	tree(t)
 	dir := filepath.Join(root, "internal/plugins")

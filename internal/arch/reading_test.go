@@ -6,13 +6,14 @@ import (
 	"testing"
 )
 
-// readsWhole lists files that read a stream whole without a limit of their own: file, and what bounds it.
+// readsWhole lists files that read a whole stream without their own limit, with the reason why it
+// is limited.
 var readsWhole = map[string]string{
 	"internal/engine/rotation/recipe/call.go":   "the outbound client limits answers",
 	"internal/engine/rotation/recipe/script.go": "the body is one that the recipe made",
 }
 
-// TestReadingIsBounded: a file or stream that somebody names may be a device that never ends.
+// TestReadingIsBounded: a file or stream that a user names may be an endless device.
 func TestReadingIsBounded(t *testing.T) {
 	all := tree(t)
 	for _, s := range all {
@@ -25,7 +26,7 @@ func TestReadingIsBounded(t *testing.T) {
 	}
 }
 
-// checkReading finds reads of whole files and streams. The path of a file that the source itself spells out is no one's to choose.
+// checkReading finds reads of whole files and streams. A path that is a constant is allowed.
 func checkReading(s *source) []finding {
 	if s.test || forTests(s.dir) || !within(s.dir, "internal") && !within(s.dir, "cmd") || readsWhole[s.path] != "" {
 		return nil
@@ -38,18 +39,22 @@ func checkReading(s *source) []finding {
 		}
 		switch _, literal := call.Args[0].(*ast.BasicLit); {
 		case selects(call.Fun, "os", "ReadFile") && !literal:
-			found = append(found, s.found(call.Pos(), "os.ReadFile of /dev/zero never ends: use hostfile.ReadNamed with a limit"))
+			found = append(found,
+				s.found(call.Pos(), "os.ReadFile of /dev/zero never ends: use hostfile.ReadNamed with a limit"))
 		case selects(call.Fun, "tls", "LoadX509KeyPair"):
-			found = append(found, s.found(call.Pos(), "tls.LoadX509KeyPair reads whole files: use hostfile.ReadNamed and tls.X509KeyPair"))
+			found = append(found, s.found(call.Pos(),
+				"tls.LoadX509KeyPair reads whole files: use hostfile.ReadNamed and tls.X509KeyPair"))
 		case selects(call.Fun, "io", "ReadAll") && !bounded(call.Args[0]):
-			found = append(found, s.found(call.Pos(), "io.ReadAll of a stream without end never ends: use hostfile.ReadStream, or give it an io.LimitReader"))
+			found = append(found,
+				s.found(call.Pos(),
+					"io.ReadAll of a stream without end never ends: use hostfile.ReadStream, or give it an io.LimitReader"))
 		}
 		return true
 	})
 	return found
 }
 
-// bounded says whether e is a reader with a limit.
+// bounded reports whether e is a reader with a limit.
 func bounded(e ast.Expr) bool {
 	call, ok := e.(*ast.CallExpr)
 	return ok && (selects(call.Fun, "io", "LimitReader") || selects(call.Fun, "http", "MaxBytesReader"))
@@ -57,7 +62,8 @@ func bounded(e ast.Expr) bool {
 
 func TestReadingFinds(t *testing.T) {
 	for text, want := range map[string]int{
-		`os.ReadFile(path)`: 1, `os.ReadFile("/proc/stat")`: 0, `io.ReadAll(r)`: 1, `io.ReadAll(io.LimitReader(r, 9))`: 0, `io.ReadAll(http.MaxBytesReader(w, r, 9))`: 0,
+		`os.ReadFile(path)`: 1, `os.ReadFile("/proc/stat")`: 0, `io.ReadAll(r)`: 1,
+		`io.ReadAll(io.LimitReader(r, 9))`: 0, `io.ReadAll(http.MaxBytesReader(w, r, 9))`: 0,
 		`tls.LoadX509KeyPair(a, b)`: 1, `hostfile.ReadNamed(path, 9)`: 0,
 	} {
 		if got := checkReading(sample(t, "internal/x/x.go", "package x\nfunc f() { "+text+" }")); len(got) != want {

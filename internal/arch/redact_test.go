@@ -6,14 +6,16 @@ import (
 	"testing"
 )
 
-// quoting are the folders whose messages may quote errors, because those come of libraries that know no secret.
+// quoting are folders whose messages may quote errors, because these come from libraries that know
+// no secret.
 var quoting = map[string]string{
 	"internal/username":  "the template library names the place in the client's own template",
 	"internal/core/node": "the profiler says that it is running",
 }
 
-// TestRedaction keeps our own words and those of others apart: a message is ours and is not redacted, so that it quotes no
-// error; what is redacted is theirs alone, for a secret may be a word that we use.
+// TestRedaction separates our texts from those of others: a message is ours and is not redacted,
+// so it quotes no error; only texts of others are redacted, because a secret may be a word that we
+// use.
 func TestRedaction(t *testing.T) {
 	for _, s := range tree(t) {
 		report(t, checkRedaction(s))
@@ -27,7 +29,9 @@ func checkRedaction(s *source) []finding {
 	var found []finding
 	quotes := func(e ast.Expr) {
 		if n := quotesError(e); n != nil {
-			found = append(found, s.found(n.Pos(), "a client's message quotes an error's text, which others may have written: say it in our own words, and keep the error as Err; or redact it by Scrub"))
+			found = append(found,
+				s.found(n.Pos(),
+					"a client's message quotes an error's text, which others may have written: say it in our own words, and keep the error as Err; or redact it by Scrub"))
 		}
 	}
 	ast.Inspect(s.file, func(n ast.Node) bool {
@@ -37,7 +41,9 @@ func checkRedaction(s *source) []finding {
 			case called(x) == "Scrub":
 				for _, arg := range x.Args {
 					if own := ownWords(arg); own != nil {
-						found = append(found, s.found(own.Pos(), "words of our own are redacted: give Scrub what others wrote alone, and put our words around the result"))
+						found = append(found,
+							s.found(own.Pos(),
+								"words of our own are redacted: give Scrub what others wrote alone, and put our words around the result"))
 					}
 				}
 			case selects(x.Fun, "fault", "New"):
@@ -72,7 +78,7 @@ func called(c *ast.CallExpr) string {
 	return ""
 }
 
-// ownWords finds a literal text, or the message of an error of ours.
+// ownWords finds a literal text, or the message of one of our errors.
 func ownWords(e ast.Expr) (found ast.Node) {
 	ast.Inspect(e, func(n ast.Node) bool {
 		switch x := n.(type) {
@@ -90,7 +96,7 @@ func ownWords(e ast.Expr) (found ast.Node) {
 	return found
 }
 
-// quotesError finds a call of Error() that no Scrub is around.
+// quotesError finds a call of Error() that is not passed to Scrub.
 func quotesError(e ast.Expr) (found ast.Node) {
 	ast.Inspect(e, func(n ast.Node) bool {
 		if c, ok := n.(*ast.CallExpr); ok {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// rawPaths are the files that read the whole path of a request as it is, in which a token may stand, and what for. All others
-// read Request.Shown.
+// rawPaths are files that read the path of a request, which may contain a token, with the reason.
+// All others use Request.Shown.
 var rawPaths = map[string]string{
 	"internal/auth/token/create.go":      "a new token's path, which names the route that made it",
 	"internal/core/tokens.go":            "a new token's path, which names the login",
@@ -23,7 +23,7 @@ var rawPaths = map[string]string{
 // pathFolders are the folders that handle requests.
 var pathFolders = []string{"internal/core", "internal/server/httpapi", "internal/auth", "internal/engine"}
 
-// TestRequestPaths keeps the path of a request out of what others read: a token may stand in it.
+// TestRequestPaths: the path of a request is not shown, because it may contain a token.
 func TestRequestPaths(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range tree(t) {
@@ -47,7 +47,9 @@ func checkRequestPaths(s *source, seen map[string]bool) (found []finding) {
 			return true
 		}
 		if seen[s.path] = true; rawPaths[s.path] == "" {
-			found = append(found, s.found(n.Pos(), "the path of a request may have a token in it: use Shown, or list the file in internal/arch/requestpath_test.go with what it needs the path for"))
+			found = append(found,
+				s.found(n.Pos(),
+					"the path of a request may have a token in it: use Shown, or list the file in internal/arch/requestpath_test.go with what it needs the path for"))
 		}
 		return true
 	})
@@ -74,7 +76,8 @@ func TestCheckRequestPathsFinds(t *testing.T) {
 		`func f() { use(r.Mount.Path) }`:     0,
 		`func f() { use(entry.Path) }`:       0,
 	} {
-		if got := checkRequestPaths(sample(t, "internal/core/x/x.go", "package x\n"+text), map[string]bool{}); len(got) != want {
+		got := checkRequestPaths(sample(t, "internal/core/x/x.go", "package x\n"+text), map[string]bool{})
+		if len(got) != want {
 			t.Errorf("%s: got %v, want %d findings", text, got, want)
 		}
 	}

@@ -10,15 +10,15 @@ import (
 	"unicode"
 )
 
-// secretName is what a field that holds a secret is called on the wire.
-var secretName = regexp.MustCompile(`(^|_)(password|passwd|passphrase|secret|token|private_key|secret_key|api_key|unseal_key|root_key|secret_id|credential|credentials)$`)
+// secretName matches names of JSON fields that contain a secret.
+var secretName = regexp.MustCompile(
+	`(^|_)(password|passwd|passphrase|secret|token|private_key|secret_key|api_key|unseal_key|root_key|secret_id|credential|credentials)$`)
 
-// notSecret are names that end like a secret and hold none.
+// notSecret are names that look like those of secrets, but are not.
 var notSecret = regexp.MustCompile(`(^|_)(from_token|is_secret|has_token)$`)
 
-// TestSecretFields keeps secrets out of plain strings on the server's side. The
-// command line, the agent and the demo are clients: the API client that they
-// use has strings.
+// TestSecretFields: the server keeps no secret in a plain string. The command line, the agent and
+// the demo are exempt, because the API client that they use has strings.
 func TestSecretFields(t *testing.T) {
 	h := readHouse(t)
 	for _, s := range tree(t) {
@@ -45,7 +45,8 @@ func checkSecretFields(s *source) []finding {
 			}
 			for _, name := range wireNames(f) {
 				if secretName.MatchString(name) && !notSecret.MatchString(name) {
-					found = append(found, s.found(f.Pos(), "plain field %s is named like a secret: make it a secret.Value", name))
+					found = append(found,
+						s.found(f.Pos(), "plain field %s is named like a secret: make it a secret.Value", name))
 				}
 			}
 		}
@@ -54,8 +55,8 @@ func checkSecretFields(s *source) []finding {
 	return found
 }
 
-// plain says whether a type would print what it holds: a string, a pointer to
-// or a list or map of them.
+// plain reports whether a type would print its contents: a string, or a pointer, list or map of
+// strings.
 func plain(e ast.Expr) bool {
 	switch x := e.(type) {
 	case *ast.Ident:
@@ -93,7 +94,8 @@ func snake(name string) string {
 	var b strings.Builder
 	runes := []rune(name)
 	for i, r := range runes {
-		if i > 0 && unicode.IsUpper(r) && (unicode.IsLower(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1])) {
+		if i > 0 && unicode.IsUpper(r) &&
+			(unicode.IsLower(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1])) {
 			b.WriteByte('_')
 		}
 		b.WriteRune(unicode.ToLower(r))

@@ -36,20 +36,24 @@ func checkSizes(s *source) []finding {
 		found = append(found, s.found(s.file.Package, "file of %d lines, at most %d: split it by type", n, capFile))
 	}
 	if n := strings.Count(s.text, "\n"); n > capMain && s.path == "cmd/keyturn/main.go" {
-		found = append(found, s.found(s.file.Package, "main of %d lines, at most %d: it only joins what others made", n, capMain))
+		found = append(found,
+			s.found(s.file.Package, "main of %d lines, at most %d: it only joins what others made", n, capMain))
 	}
 	ast.Inspect(s.file, func(n ast.Node) bool {
 		switch x := n.(type) {
 		case *ast.FuncDecl:
 			if l := s.length(x); l > capFunc {
-				found = append(found, s.found(x.Pos(), "function %s of %d lines, at most %d: name its steps", x.Name.Name, l, capFunc))
+				found = append(found,
+					s.found(x.Pos(), "function %s of %d lines, at most %d: name its steps", x.Name.Name, l, capFunc))
 			}
 			if p := x.Type.Params.NumFields(); p > capParams {
-				found = append(found, s.found(x.Pos(), "function %s has %d parameters, at most %d: take a struct", x.Name.Name, p, capParams))
+				found = append(found, s.found(x.Pos(), "function %s has %d parameters, at most %d: take a struct",
+					x.Name.Name, p, capParams))
 			}
 		case *ast.StructType:
 			if f := x.Fields.NumFields(); f > capFields {
-				found = append(found, s.found(x.Pos(), "struct of %d fields, at most %d: it holds more than one thing", f, capFields))
+				found = append(found,
+					s.found(x.Pos(), "struct of %d fields, at most %d: it holds more than one thing", f, capFields))
 			}
 		}
 		return true
@@ -84,14 +88,15 @@ func checkMethods(all []*source) []finding {
 	for at, names := range methods {
 		if len(names) > capMethods {
 			f := first[at]
-			f.say = fmt.Sprintf("type %s has %d methods, at most %d: it is more than one thing", at.recv, len(names), capMethods)
+			f.say = fmt.Sprintf("type %s has %d methods, at most %d: it is more than one thing", at.recv, len(names),
+				capMethods)
 			found = append(found, f)
 		}
 	}
 	return found
 }
 
-// checkTail looks at how long the longest are.
+// checkTail checks how many lines the longest files and functions have.
 func checkTail(all []*source) []finding {
 	files, funcs := map[string]int{}, map[string]int{}
 	for _, s := range all {
@@ -113,7 +118,8 @@ func checkTail(all []*source) []finding {
 		{"files", files, .95, fileP95}, {"functions", funcs, .95, funcP95}, {"functions", funcs, .99, funcP99},
 	} {
 		if n := percentile(slices.Collect(maps.Values(c.sizes)), c.part); n > c.limit {
-			found = append(found, finding{"the tree", fmt.Sprintf("%.0f of 100 %s are to have at most %d lines, have %d; the longest: %s",
+			found = append(found, finding{"the tree", fmt.Sprintf(
+				"%.0f of 100 %s are to have at most %d lines, have %d; the longest: %s",
 				c.part*100, c.what, c.limit, n, strings.Join(longest(c.sizes, 12), ", "))})
 		}
 	}
@@ -217,7 +223,8 @@ func TestCheckMethodsFinds(t *testing.T) {
 func TestCheckTailFinds(t *testing.T) {
 	var all []*source
 	for i := range 20 {
-		all = append(all, sample(t, fmt.Sprintf("internal/x/x%d.go", i), "package x\nfunc f() {"+strings.Repeat("\n", 30+i)+"}"))
+		all = append(all,
+			sample(t, fmt.Sprintf("internal/x/x%d.go", i), "package x\nfunc f() {"+strings.Repeat("\n", 30+i)+"}"))
 	}
 	got := checkTail(all)
 	if len(got) != 1 || !strings.Contains(got[0].say, "95 of 100 functions") {

@@ -11,16 +11,18 @@ import (
 	"testing"
 )
 
-// A spelling is text that is not written here, and what is written instead.
+// A spelling is a forbidden text, and its replacement.
 type spelling struct {
 	not     string // a regular expression over one line of code
 	instead string
 	but     []string // folders where it is right; "tests": in any test; "main": in any command
 }
 
-// hostFiles are the folders whose code opens files of this machine by itself: at the operator's word, not at a client's.
+// hostFiles are folders that may open files of this machine, because the operator names them, not
+// a client.
 var hostFiles = []string{
-	"internal/hostfile", "internal/audit/file", "internal/storage/pebble", "internal/seal/static", "internal/server", "internal/cli", "internal/demo", "internal/plugins", "cmd", "tools",
+	"internal/hostfile", "internal/audit/file", "internal/storage/pebble", "internal/seal/static", "internal/server",
+	"internal/cli", "internal/demo", "internal/plugins", "cmd", "tools",
 }
 
 var spellings = []spelling{
@@ -29,9 +31,14 @@ var spellings = []spelling{
 	{`\bos\.(Open|OpenFile|OpenRoot|OpenInRoot|ReadFile|ReadDir|DirFS|Stat|Lstat|Readlink|Create|CreateTemp|WriteFile|Mkdir|MkdirAll|MkdirTemp|Rename|Remove|RemoveAll|Symlink|Link|Chmod|Truncate)\(`,
 		"hostfile: files of this machine are not a client's", append(hostFiles, "tests")},
 	{`\bioutil\.`, "os or io", nil},
-	{`\bhttp\.(DefaultClient|DefaultTransport|Get|Post|PostForm|Head)\b`, "outbound's dialer on the server, a client with a timeout elsewhere", []string{"tests"}},
+	{`\bhttp\.(DefaultClient|DefaultTransport|Get|Post|PostForm|Head)\b`,
+		"outbound's dialer on the server, a client with a timeout elsewhere", []string{"tests"}},
 	{`(^|[^.\w])((net|tls)\.(Dialer\{|Dial\w*\()|http\.(Transport|Client)\{|new\((net\.Dialer|tls\.Dialer|http\.Transport|http\.Client)\))`,
-		"outbound's dialer and client: they guard where it goes, and bound what comes back", []string{"internal/outbound", "internal/server", "internal/demo", "internal/cli", "internal/agent", "bench", "cmd", "tools", "tests"}},
+		"outbound's dialer and client: they guard where it goes, and bound what comes back",
+		[]string{
+			"internal/outbound", "internal/server", "internal/demo", "internal/cli", "internal/agent", "bench", "cmd",
+			"tools", "tests",
+		}},
 	{`\bhttp\.(Handle|HandleFunc|DefaultServeMux)\b`, "a ServeMux of your own", nil},
 	{`\bos\.Exit\(`, "return a code to main", []string{"main", "tests"}},
 	{`\bslog\.(Debug|Info|Warn|Error)(Context)?\(`, "the *slog.Logger that you were given", nil},
@@ -41,7 +48,7 @@ var spellings = []spelling{
 	{`/work/`, "a path that every machine has", nil},
 }
 
-// importsNot are packages that are not imported, with what is used instead.
+// importsNot are packages that must not be imported, with their replacements.
 var importsNot = map[string]string{
 	"github.com/pkg/errors":             "errors and fmt.Errorf with %w",
 	"github.com/stretchr/testify":       "plain if got != want, and go-cmp",
@@ -56,8 +63,8 @@ var importsNot = map[string]string{
 	"plugin":                            "a folder and the generated table",
 }
 
-// wrapping is how the text of an error does not begin: it says what was being
-// done, "reading the key ring: …", lower case, without saying that it failed.
+// wrapping matches wrong beginnings of an error's text: it must say what was being done, in lower
+// case, such as "reading the key ring: …", without saying that it failed.
 var wrapping = regexp.MustCompile("^[\"`](?i:failed|failure|unable|could not|cannot to|error|err)\\b")
 
 func TestSpelling(t *testing.T) {
@@ -78,7 +85,8 @@ func checkSpelling(s *source) []finding {
 		n++
 		code, _, _ := strings.Cut(line, "// ")
 		for _, sp := range spellings {
-			if slices.ContainsFunc(sp.but, func(f string) bool { return within(s.dir, f) || f == "tests" && s.test || f == s.file.Name.Name }) {
+			if slices.ContainsFunc(sp.but,
+				func(f string) bool { return within(s.dir, f) || f == "tests" && s.test || f == s.file.Name.Name }) {
 				continue
 			}
 			if at := matcher(sp.not).FindString(code); at != "" {
@@ -121,11 +129,13 @@ func checkWrapping(s *source) []finding {
 		if !ok {
 			return true
 		}
-		makes := selects(call.Fun, "fmt", "Errorf") || selects(call.Fun, "errors", "New") || selects(call.Fun, "fault", "New", "Wrap")
+		makes := selects(call.Fun, "fmt", "Errorf") || selects(call.Fun, "errors", "New") ||
+			selects(call.Fun, "fault", "New", "Wrap")
 		for _, arg := range call.Args {
 			lit, ok := arg.(*ast.BasicLit)
 			if ok && makes && lit.Kind == token.STRING && wrapping.MatchString(lit.Value) {
-				found = append(found, s.found(lit.Pos(), "error text %s: say what was being done, %q", lit.Value, "reading the key ring: %w"))
+				found = append(found, s.found(lit.Pos(), "error text %s: say what was being done, %q", lit.Value,
+					"reading the key ring: %w"))
 			}
 		}
 		return true
@@ -133,7 +143,7 @@ func checkWrapping(s *source) []finding {
 	return found
 }
 
-// TestProse keeps what belongs to one machine out of what users read.
+// TestProse keeps details of one machine out of the texts for users.
 func TestProse(t *testing.T) {
 	var files []string
 	for _, glob := range []string{"*.md", "Makefile", "docs/*.md", "docs/*/*.md", "deploy/*/*", "test/*.sh", ".ci/*"} {
@@ -154,8 +164,8 @@ func TestProse(t *testing.T) {
 	}
 }
 
-// TestNotice wants every library under the Mozilla Public License named. All of
-// those that are linked are by one publisher.
+// TestNotice: the notice names every library under the Mozilla Public License. All that are linked
+// have one publisher.
 func TestNotice(t *testing.T) {
 	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	if err != nil {

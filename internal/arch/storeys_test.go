@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// inCycles are the packages whose files do not stand in storeys yet, with the number of arrows between
-// files that are part of a cycle. The numbers only fall.
+// inCycles are packages whose files are not in storeys yet, with the number of arrows in cycles.
+// The numbers only decrease.
 var inCycles = map[string]int{
 	"internal/audit":                  4,
 	"internal/core/sys":               2,
@@ -25,7 +25,7 @@ var inCycles = map[string]int{
 	"internal/storage/pebble":         27,
 }
 
-// methodDebts are the types with too many methods, promoted ones included. The numbers only fall.
+// methodDebts are types with too many methods, including promoted ones. The numbers only decrease.
 var methodDebts = map[string]int{
 	"internal/demo/awsserver.call":           41,
 	"internal/engine/database/postgres.conn": 32,
@@ -37,8 +37,9 @@ var methodDebts = map[string]int{
 	"internal/rotate.judgement":              59,
 }
 
-// TestStoreys: inside a package, too, nothing points upward. Where file A uses what file B declares there is an arrow
-// from A to B, and the arrows of a package form no cycle, so that its files can be read from top to bottom.
+// TestStoreys: the files of a package are in storeys, too. If file A uses a declaration of file B,
+// there is an arrow from A to B. The arrows of a package form no cycle, so that its files can be
+// read from top to bottom.
 func TestStoreys(t *testing.T) {
 	for dir, files := range packages(tree(t)) {
 		p := check(t, dir, files)
@@ -47,7 +48,7 @@ func TestStoreys(t *testing.T) {
 	}
 }
 
-// A checked package is one whose own names are resolved. Names of other packages are not.
+// A checked package has its own names resolved, but not those of other packages.
 type checked struct {
 	dir  string
 	fset *token.FileSet
@@ -66,7 +67,8 @@ func packages(all []*source) map[string][]*source {
 	return out
 }
 
-// check resolves the names of a package. Only those of the package itself are needed, so nothing is imported.
+// check resolves the names of a package. Only those of the package itself are needed, so nothing
+// is imported.
 func check(t *testing.T, dir string, files []*source) *checked {
 	t.Helper()
 	p := &checked{dir: dir, fset: token.NewFileSet(), info: &types.Info{Uses: map[*ast.Ident]types.Object{}}}
@@ -89,7 +91,7 @@ func (noImports) Import(string) (*types.Package, error) { return nil, errors.New
 
 func (p *checked) file(at token.Pos) string { return p.fset.Position(at).Filename }
 
-// An arrow leads from a file to one that declares what it uses.
+// An arrow leads from a file to one whose declarations it uses.
 type arrow struct{ from, to string }
 
 // arrows returns the arrows of a package, each with the names that are used.
@@ -111,7 +113,7 @@ func (p *checked) arrows() map[arrow][]string {
 	return out
 }
 
-// cyclic returns the arrows that are part of a cycle: those whose end leads back to their beginning.
+// cyclic returns the arrows that are part of a cycle.
 func cyclic(arrows map[arrow][]string) []arrow {
 	next := map[string][]string{}
 	for a := range arrows {
@@ -148,7 +150,8 @@ func checkStoreys(p *checked, debt int) []finding {
 	in := cyclic(arrows)
 	switch {
 	case len(in) < debt:
-		return []finding{{p.dir, fmt.Sprintf("only %d arrows between files are part of a cycle: lower the number in inCycles from %d", len(in), debt)}}
+		return []finding{{p.dir, fmt.Sprintf(
+			"only %d arrows between files are part of a cycle: lower the number in inCycles from %d", len(in), debt)}}
 	case len(in) == debt:
 		return nil
 	}
@@ -157,11 +160,18 @@ func checkStoreys(p *checked, debt int) []finding {
 		slices.Sort(arrows[a])
 		lines = append(lines, fmt.Sprintf("\t%s uses %s of %s", a.from, strings.Join(arrows[a], ", "), a.to))
 	}
-	return []finding{{p.dir, fmt.Sprintf("%d arrows between files are part of a cycle, at most %d; move what both need into a file below them:\n%s", len(in), debt, strings.Join(lines, "\n"))}}
+	return []finding{
+		{p.dir,
+			fmt.Sprintf(
+				"%d arrows between files are part of a cycle, at most %d; move what both need into a file below them:\n%s",
+				len(in),
+				debt,
+				strings.Join(lines, "\n"))},
+	}
 }
 
-// checkPromoted counts the methods of each type together with those that it has by embedding types of its package: a
-// type that was split by embedding is still one thing.
+// checkPromoted counts the methods of each type, including those of embedded types of its package,
+// because splitting a type by embedding does not make it smaller.
 func checkPromoted(p *checked, debts map[string]int) []finding {
 	var found []finding
 	for _, name := range p.pkg.Scope().Names() {
@@ -176,9 +186,18 @@ func checkPromoted(p *checked, debts map[string]int) []finding {
 		limit := max(capMethods, debts[key])
 		switch {
 		case n > limit:
-			found = append(found, finding{p.file(o.Pos()), fmt.Sprintf("type %s has %d methods, those of embedded types included, at most %d: it is more than one thing", name, n, limit)})
+			found = append(found,
+				finding{
+					p.file(o.Pos()),
+					fmt.Sprintf(
+						"type %s has %d methods, those of embedded types included, at most %d: it is more than one thing",
+						name,
+						n,
+						limit),
+				})
 		case debts[key] > 0 && n < debts[key]:
-			found = append(found, finding{p.file(o.Pos()), fmt.Sprintf("type %s has only %d methods: lower the number in methodDebts from %d", name, n, debts[key])})
+			found = append(found, finding{p.file(o.Pos()), fmt.Sprintf(
+				"type %s has only %d methods: lower the number in methodDebts from %d", name, n, debts[key])})
 		}
 	}
 	return found
@@ -191,7 +210,8 @@ func TestStoreysFind(t *testing.T) {
 		sample(t, "internal/x/c.go", "package x\n\nfunc c() {}\n"),
 	}
 	p := check(t, "internal/x", files)
-	if found := checkStoreys(p, 0); len(found) != 1 || !strings.Contains(found[0].say, "2 arrows") || !strings.Contains(found[0].say, "a.go uses b of") {
+	if found := checkStoreys(p, 0); len(found) != 1 || !strings.Contains(found[0].say, "2 arrows") ||
+		!strings.Contains(found[0].say, "a.go uses b of") {
 		t.Errorf("a cycle of two files: %v", found)
 	}
 	if found := checkStoreys(p, 2); len(found) != 0 {
@@ -208,7 +228,8 @@ func TestStoreysFind(t *testing.T) {
 	if found := checkPromoted(p, nil); len(found) != 2 {
 		t.Errorf("too many methods, promoted ones, too: %v", found)
 	}
-	if found := checkPromoted(p, maps.Clone(map[string]int{"internal/x.T": capMethods + 1, "internal/x.E": capMethods + 2})); len(found) != 1 {
+	if found := checkPromoted(p,
+		maps.Clone(map[string]int{"internal/x.T": capMethods + 1, "internal/x.E": capMethods + 2})); len(found) != 1 {
 		t.Errorf("debts: %v", found)
 	}
 }

@@ -1,11 +1,9 @@
-// Package arch holds the tests that keep the house in order: who imports whom,
-// how big things get, what is documented, which spellings are not used. The
-// tables that it checks against are those of ARCHITECTURE.md.
+// Package arch contains tests of the code itself: imports, sizes, documentation, forbidden
+// spellings. The tables that they use are those of ARCHITECTURE.md.
 //
-// It reads files rather than asking the go command, so that the test cache
-// notices every file that it depends on. A rule is a function of one parsed
-// file, or of the whole tree, that returns findings; each has a test that
-// shows it something wrong.
+// It reads files rather than calling the go command, so that the test cache notices changes of
+// every file. A rule is a function of one parsed file, or of the whole tree, that returns
+// findings; each has a test that shows it a violation.
 package arch
 
 import (
@@ -43,7 +41,7 @@ type source struct {
 	generated bool
 }
 
-// A finding is one place where a rule is broken.
+// A finding is a place that violates a rule.
 type finding struct {
 	at  string // "internal/lease/lease.go:12"
 	say string // what is wrong, and what to write instead
@@ -69,8 +67,8 @@ func parse(name, text string) (*source, error) {
 	return s, err
 }
 
-// forTests says whether a folder holds what only tests use: suites, fakes,
-// whole-system tests and benchmarks.
+// forTests reports whether a folder contains only code for tests: suites, fakes, whole-system
+// tests and benchmarks.
 func forTests(dir string) bool {
 	top, _, _ := strings.Cut(dir, "/")
 	base := path.Base(dir)
@@ -136,7 +134,7 @@ func tree(t *testing.T) []*source {
 	return all
 }
 
-// counted says whether figures of size are taken of the file.
+// counted reports whether a file counts for sizes.
 func (s *source) counted() bool { return !s.suffix && !s.generated }
 
 func report(t *testing.T, found []finding) {
@@ -146,7 +144,7 @@ func report(t *testing.T, found []finding) {
 	}
 }
 
-// sample parses a piece of Go as if it stood at name.
+// sample parses Go source as a file with the given name.
 func sample(t *testing.T, name, text string) *source {
 	t.Helper()
 	s, err := parse(name, text)

@@ -11,7 +11,7 @@ import (
 
 const troubleshooting = "docs/troubleshooting.md"
 
-// TestAlertsAreExplained wants a section of docs/troubleshooting.md for each alert rule.
+// TestAlertsAreExplained: docs/troubleshooting.md has a section for each alert rule.
 func TestAlertsAreExplained(t *testing.T) {
 	rules, err := os.ReadFile(filepath.Join(root, "deploy/prometheus/keyturn.rules.yml"))
 	if err != nil {
@@ -27,12 +27,14 @@ func TestAlertsAreExplained(t *testing.T) {
 	}
 	for _, m := range alerts {
 		if !strings.Contains(string(page), "\n### "+m[1]+"\n") {
-			t.Errorf("%s does not explain the alert %s: add a section \"### %s\" with its cause and remedy", troubleshooting, m[1], m[1])
+			t.Errorf("%s does not explain the alert %s: add a section \"### %s\" with its cause and remedy",
+				troubleshooting, m[1], m[1])
 		}
 	}
 }
 
-// TestQuotedMessages wants the quoted messages of the page to be those of the code, because users search the page by them.
+// TestQuotedMessages: the messages that the page quotes are those of the code, because users
+// search the page for them.
 func TestQuotedMessages(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(root, troubleshooting))
 	if err != nil {
@@ -56,7 +58,8 @@ func TestQuotedMessages(t *testing.T) {
 
 var quotation = regexp.MustCompile(`"([^"]+)"`)
 
-// quotedMessages are the quoted texts in headings and in the first column of tables, without what stands for a value.
+// quotedMessages returns the quoted texts in headings and in the first column of tables, without
+// placeholders.
 func quotedMessages(page string) (all []string) {
 	for line := range strings.Lines(page) {
 		where := ""
@@ -77,7 +80,8 @@ func quotedMessages(page string) (all []string) {
 }
 
 func TestQuotedMessagesFinds(t *testing.T) {
-	got := quotedMessages("### \"the first … message\"\n\ntext \"not this\"\n\n| `503`, \"is paused now\" | \"not this\" | x |\n")
+	got := quotedMessages(
+		"### \"the first … message\"\n\ntext \"not this\"\n\n| `503`, \"is paused now\" | \"not this\" | x |\n")
 	if want := []string{"the first", "is paused now"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

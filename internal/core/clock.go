@@ -31,8 +31,8 @@ type clockRow struct {
 // clock compares the wall clock with one that cannot be set. While the server runs, that is Go's
 // monotonic reading or the time since boot, whichever advanced further, because the monotonic
 // reading stops while the machine sleeps. At the start of the server, it is the time since boot,
-// provided that the machine has not been rebooted. A jump backward makes nothing due early, but the
-// way back from it does: what was granted in between has times of the clock that was behind.
+// provided that the machine has not been rebooted. A jump backward makes nothing due early, but
+// the way back from it does: what was granted in between has times of the clock that was behind.
 type clock struct {
 	boot Boot
 

@@ -18,9 +18,11 @@ func TestClockJumps(t *testing.T) {
 		jump         time.Duration
 		held, healed bool
 	}{
-		"not at all": {0, false, true}, "a little": {30 * time.Second, false, true}, "a day ahead": {24 * time.Hour, true, true},
+		"not at all": {0, false, true}, "a little": {30 * time.Second, false, true},
+		"a day ahead": {24 * time.Hour, true, true},
 		"just enough": {61 * time.Second, true, true}, "a little back": {-30 * time.Second, false, true},
-		"a day back": {-24 * time.Hour, false, false}, // the grace of a key that was replaced on that day would be over
+		// the grace of a key that was replaced on that day would be over
+		"a day back": {-24 * time.Hour, false, false},
 	} {
 		c, err := openClock(t.Context(), view(t), nil)
 		if err != nil {

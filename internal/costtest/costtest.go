@@ -1,10 +1,10 @@
-// Package costtest holds what parses texts of others to a cost that the size of the text bounds: a
-// limit on that size, and at most a fixed number of steps for each byte. The table in
-// internal/arch says which functions are held to it.
+// Package costtest checks that the cost of parsing texts of others is limited: the size of a text
+// is limited, and each byte takes at most a fixed number of steps. A table in internal/arch lists
+// the parsers that must be checked.
 //
-// A step is what one iteration of a small loop takes on this machine, in this build. Steps are
-// counted as the processor time of the parsing thread, so that a busy machine does not make a
-// parser look slow.
+// A step is the time of one iteration of a small loop on this machine, in this build. It is
+// measured as processor time of the parsing thread, so that a busy machine does not make a parser
+// look slow.
 package costtest
 
 import (
@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// A Parser is a function that reads texts of others.
+// A Parser is a function that parses texts of others.
 type Parser struct {
 	// Limit is the longest text in bytes that is read. Longer ones are refused.
 	Limit int
@@ -38,12 +38,12 @@ const (
 	patience     = 2 * time.Minute
 )
 
-// A Shape is a family of texts: Unit stands between Head and Tail as often as fits into the limit.
-// A § in Unit is the number of its repetition, for names that may come once.
+// A Shape is a family of texts: Head, then Unit as often as fits into the limit, then Tail. A § in
+// Unit is replaced by the number of the repetition, for names that must be unique.
 type Shape struct{ Head, Unit, Tail string }
 
-// Fuzz makes the one call that a fuzz target for cost consists of. Each shape is filled up to the
-// limit, so that a cost that grows with the square of the size shows, and once above it.
+// Fuzz is the body of a fuzz target for cost. Each shape is filled up to the limit, so that a
+// quadratic cost is detected, and once above it.
 func Fuzz(f *testing.F, p Parser, shapes ...Shape) {
 	for _, s := range shapes {
 		f.Add(s.Head, s.Unit, s.Tail)
@@ -71,7 +71,7 @@ func (p Parser) check(s Shape) (steps float64, err error) {
 		allowed = defaultSteps
 	}
 	allowed *= instrumented
-	if !measurable { // nothing can be told of steps on this system
+	if !measurable { // this system cannot measure steps
 		_ = p.Parse(text)
 		return 0, nil
 	}
@@ -109,7 +109,7 @@ func (s Shape) fill(limit int) (text, long string) {
 	}
 }
 
-// measure runs f on a thread of its own and returns the processor time that it took.
+// measure runs f on its own thread and returns the processor time that it took.
 func measure(f func()) (spent time.Duration, ended bool) {
 	done := make(chan time.Duration, 1)
 	go func() {
@@ -126,8 +126,7 @@ func measure(f func()) (spent time.Duration, ended bool) {
 	}
 }
 
-// step is how many nanoseconds one iteration of a loop takes that does as little as a lexer does
-// for a byte.
+// step is the time of one iteration of a loop that does as little as a lexer does for a byte.
 var step = sync.OnceValue(func() float64 {
 	const rounds = 1 << 22
 	least := time.Duration(1 << 62)
