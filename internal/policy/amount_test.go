@@ -10,8 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// TestAmountsInOtherWords: a denied amount is denied however it is written, and an allowed one is
-// allowed where the parameter is known to be an amount.
+// TestAmountsInOtherWords: a denied amount is denied in every form; an allowed one is allowed in
+// other forms if the parameter is known to be an amount.
 func TestAmountsInOtherWords(t *testing.T) {
 	zeros := strings.Repeat("0", 300)
 	// Nothing is known of the parameters.
@@ -85,8 +85,8 @@ func TestAmountsInOtherWords(t *testing.T) {
 		})
 }
 
-// TestAmountsAreJudgedAsDecoded: two texts that a request's decoder makes one value of are denied
-// together, and only such are allowed together.
+// TestAmountsAreJudgedAsDecoded: two texts that the decoder reads as the same value are denied
+// together, and only such texts are allowed together.
 func TestAmountsAreJudgedAsDecoded(t *testing.T) {
 	texts := []string{
 		"", " ", "0", "00", "-0", "+0", "0s", "0d", "1ns", "system", "SYSTEM", "1", "01", "+1", "1s", "1.0", "1.5",

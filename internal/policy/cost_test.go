@@ -10,8 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// FuzzPolicyCost: reading a policy, compiling it, and deciding by it cost a bounded number of
-// steps for each byte.
+// FuzzPolicyCost: parsing a policy, compiling it and deciding by it take a limited number of steps
+// per byte.
 func FuzzPolicyCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: maxText, Steps: 1000, Parse: func(text string) error {
 		p, err := Parse("x", text)
@@ -40,8 +40,8 @@ func FuzzPolicyCost(f *testing.F) {
 		costtest.Shape{Unit: "/*"}, costtest.Shape{Head: "path \"", Unit: "a/", Tail: "b\" {}"})
 }
 
-// FuzzDecideCost: judging a request's parameters costs a bounded number of steps for each of its
-// bytes, however many values a policy names.
+// FuzzDecideCost: judging the parameters of a request takes a limited number of steps per byte,
+// however many values a policy has.
 func FuzzDecideCost(f *testing.F) {
 	var values strings.Builder
 	for i := range 5000 {
@@ -73,7 +73,7 @@ func FuzzDecideCost(f *testing.F) {
 		costtest.Shape{Head: `{`, Unit: `"p§":"a,b",`, Tail: `"p":"a"}`})
 }
 
-// A value whose comparison would be too much work is not allowed, and is denied.
+// TestCostlyValues: a value that is too expensive to compare is not allowed, and is denied.
 func TestCostlyValues(t *testing.T) {
 	many := value{text: strings.Repeat("a,", maxCompared)}
 	values := []value{{text: "a"}, {text: "b"}}
@@ -85,8 +85,7 @@ func TestCostlyValues(t *testing.T) {
 	}
 }
 
-// TestBoundsOfWork: what may be compared and searched for one request is exactly as much as is
-// documented.
+// TestBoundsOfWork checks the documented limits of comparing and searching for one request.
 func TestBoundsOfWork(t *testing.T) {
 	values := func(n int) []value {
 		all := make([]value, n)
@@ -124,8 +123,8 @@ func TestBoundsOfWork(t *testing.T) {
 	}
 }
 
-// What may be compared is bounded for a request, not for each of its parameters: a body of 5 MB,
-// with 250 of them, took ten seconds.
+// TestDecideCostAddsUp: comparisons are limited per request, not per parameter. A body of 5 MB
+// with 250 parameters once took ten seconds.
 func TestDecideCostAddsUp(t *testing.T) {
 	const fields = 60
 	var rules, body strings.Builder

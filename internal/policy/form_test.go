@@ -27,7 +27,7 @@ type form struct {
 	Type     string        `json:"type" means:"generic=kv"`
 }
 
-// judged decides as core does: names first, then the rules.
+// judged decides like core: first the names, then the rules.
 func judged(t *testing.T, attributes string, want map[string]bool) {
 	t.Helper()
 	s, f := set(t, with(attributes)), wire.FormOf(reflect.TypeFor[form]())
@@ -43,8 +43,8 @@ func judged(t *testing.T, attributes string, want map[string]bool) {
 	}
 }
 
-// TestSecondNames: a parameter is judged under all its names, whichever the rule and the request
-// use.
+// TestSecondNames: a parameter is judged under all its names, whichever name the rule or the
+// request uses.
 func TestSecondNames(t *testing.T) {
 	for _, name := range []string{"ttl", "lease", "old_ttl"} {
 		judged(t, `denied_parameters = { "`+name+`" = [] }`,
@@ -73,8 +73,8 @@ func TestSecondNames(t *testing.T) {
 		map[string]bool{`{"arn":"x"}`: false, `{"policy_arns":["x"]}`: true})
 }
 
-// TestListsAreJudgedByTheirElements: a glob that allows one name does not allow the list that
-// begins with it.
+// TestListsAreJudgedByTheirElements: a glob that allows one name does not allow a list that begins
+// with it.
 func TestListsAreJudgedByTheirElements(t *testing.T) {
 	judged(t,
 		`allowed_parameters = { "policies" = ["dev*"], "roles" = ["dev*"], "note" = ["dev*"], "tags" = ["env=*"], "any" = ["dev*"] }`,
@@ -103,7 +103,7 @@ func TestListsAreJudgedByTheirElements(t *testing.T) {
 	})
 }
 
-// TestNullClears: who denies the empty value denies null, which leads to it.
+// TestNullClears: a rule that denies the empty value also denies null.
 func TestNullClears(t *testing.T) {
 	for _, empty := range []string{`false`, `"false"`, `0`, `""`, `"0s"`} {
 		judged(t, `denied_parameters = { "note" = [`+empty+`] }`,

@@ -18,8 +18,7 @@ type modelRule struct {
 
 func (r modelRule) denies() bool { return slices.Contains(r.caps, "deny") }
 
-// model judges slowly, by the words of the package comment, what Decide judges by
-// its indexes.
+// model decides slowly, by the words of the package comment, what Decide decides by its indexes.
 func model(rules []modelRule, query, op string) bool {
 	forms := []string{query}
 	if op == "list" {
@@ -52,7 +51,7 @@ func model(rules []modelRule, query, op string) bool {
 	return slices.ContainsFunc(best, func(r modelRule) bool { return r.path == path && slices.Contains(r.caps, op) })
 }
 
-// modelCompare is positive where a is more specific; case and a last slash do not count.
+// modelCompare is positive if a is more specific; case and a last slash are ignored.
 func modelCompare(a, b string) int {
 	wild := func(s string) int {
 		if i := strings.IndexAny(s, "+*"); i >= 0 {
@@ -154,7 +153,7 @@ func TestDecideAgreesWithModel(t *testing.T) {
 	}
 }
 
-// The order of policies and of rules in them does not matter.
+// TestOrderDoesNotMatter: the order of policies, and of rules in them, does not matter.
 func TestOrderDoesNotMatter(t *testing.T) {
 	w := generator{rand.New(rand.NewPCG(3, 4))}
 	for range 1000 {

@@ -86,7 +86,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// Both forms of a text mean the same.
+// TestForms: the HCL and JSON forms of a text are equivalent.
 func TestForms(t *testing.T) {
 	hcl := `
 name = "both"
@@ -129,7 +129,7 @@ path "a/+/c*" { policy = "write" }`
 	}
 }
 
-// The old form of one word.
+// TestShorthands checks the deprecated form of one word.
 func TestShorthands(t *testing.T) {
 	s := set(t, `path "r" { policy = "read" }
 path "w" { policy = "write" }
@@ -145,7 +145,8 @@ path "d" { policy = "deny" }`)
 	}
 }
 
-// What Vault grants and nothing here asks for is shown, and opens nothing.
+// TestForeignCapabilities: Vault's capabilities that do not exist here are shown, but allow
+// nothing.
 func TestForeignCapabilities(t *testing.T) {
 	s := set(t, path("a", "subscribe", "recover"))
 	if got, want := s.Capabilities("a"), []string{"recover", "subscribe"}; !cmp.Equal(got, want) {
@@ -160,8 +161,8 @@ func TestForeignCapabilities(t *testing.T) {
 	}
 }
 
-// A text of the greatest length is read and compiled in bounded time: 40 s of
-// it would be a way to stop the server.
+// TestHugeTexts: parsing and compiling a text of the maximum length takes limited time. 40 s would
+// be a denial of service.
 func TestHugeTexts(t *testing.T) {
 	for name, block := range map[string]string{
 		"one path":       "path \"a\" {}\n",

@@ -30,7 +30,7 @@ func path(p string, caps ...string) string {
 	return fmt.Sprintf("path %q { capabilities = [%s] }\n", p, `"`+strings.Join(caps, `", "`)+`"`)
 }
 
-// The order in which rules decide, each line one step of the documented order.
+// TestPrecedence: each line is one step of the documented order of rules.
 func TestPrecedence(t *testing.T) {
 	for _, tt := range []struct {
 		name, winner, loser, query string

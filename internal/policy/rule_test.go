@@ -11,7 +11,7 @@ import (
 	"github.com/keyturn/keyturn/internal/policy"
 )
 
-// bodies judges each body by the rule for the path "a".
+// bodies checks each body against the rule for the path "a".
 func bodies(t *testing.T, s *policy.Set, want map[string]bool) {
 	t.Helper()
 	for body, ok := range want {
@@ -23,7 +23,7 @@ func bodies(t *testing.T, s *policy.Set, want map[string]bool) {
 	}
 }
 
-// with is a rule for "a" with further attributes.
+// with returns a rule for "a" with further attributes.
 func with(attributes string) string {
 	return "path \"a\" {\n capabilities = [\"create\", \"update\", \"patch\", \"read\"]\n" + attributes + "\n}\n"
 }
@@ -106,8 +106,8 @@ func TestDocumentedParameters(t *testing.T) {
 	bodies(t, set(t, with(`allowed_parameters = {}`)), map[string]bool{`{"x":1}`: true})
 }
 
-// A name that an engine folds must not step around a denied value (the hole
-// that Vault closed in 2.1.2).
+// TestDeniedValueInAnotherCase: a name that an engine folds must not bypass a denied value, as it
+// did in Vault before 2.1.2.
 func TestDeniedValueInAnotherCase(t *testing.T) {
 	bodies(t, set(t, with(`denied_parameters = { "policies" = ["Admin", "root*"] }`)), map[string]bool{
 		`{"policies":["ADMIN"]}`: false, `{"policies":"admin"}`: false, `{"policies":[" admin "]}`: false,
@@ -116,7 +116,7 @@ func TestDeniedValueInAnotherCase(t *testing.T) {
 	})
 }
 
-// Rules of several policies for one path add up.
+// TestMerge: rules of several policies for one path are merged.
 func TestMerge(t *testing.T) {
 	s := set(t, `path "a" { capabilities = ["update"]
  allowed_parameters = { "x" = ["1"], "y" = [] }
@@ -180,7 +180,8 @@ func TestWrapping(t *testing.T) {
 	}
 }
 
-// Policies are immutable: sets that share them may be made and used at once.
+// TestSharedPolicies: policies are immutable, so sets that share them may be compiled and used
+// concurrently.
 func TestSharedPolicies(t *testing.T) {
 	var ps []*policy.Policy
 	for _, text := range []string{with(`allowed_parameters = { "x" = ["1", "2", "3"] }`), with(

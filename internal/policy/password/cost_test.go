@@ -6,8 +6,8 @@ import (
 	"github.com/keyturn/keyturn/internal/costtest"
 )
 
-// FuzzPasswordPolicyCost: reading a policy, and making a password by it, cost a bounded number of
-// steps for each byte.
+// FuzzPasswordPolicyCost: parsing a policy, and generating a password, take a limited number of
+// steps per byte.
 func FuzzPasswordPolicyCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: maxText, Steps: 2000, Parse: func(text string) error {
 		p, err := Parse(text)

@@ -73,8 +73,8 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
-// Where nothing is demanded each character of the union is as likely as every
-// other, also one that two sets have and at each place.
+// TestUniform: without required characters, each character of the union is equally likely at each
+// place, even if two sets have it.
 func TestUniform(t *testing.T) {
 	p := parse(t, `length = 8
 rule "charset" { charset = "abcde" }
@@ -121,7 +121,7 @@ func TestDefault(t *testing.T) {
 	}
 }
 
-// A length counts characters, whatever their bytes.
+// TestOtherScripts: a length counts characters, not bytes.
 func TestOtherScripts(t *testing.T) {
 	p := parse(t, `length = 10
 rule "charset" { charset = "äöü€ж日" min-chars = 10 }`)

@@ -76,7 +76,8 @@ func TestCheckSplitNamesTheField(t *testing.T) {
 	}
 }
 
-// A threshold that was lowered in the record does not let fewer shares in.
+// TestLoweredThreshold: lowering the threshold in the record does not make fewer shares
+// sufficient.
 func TestLoweredThreshold(t *testing.T) {
 	_, shares, r, err := seal.Initialize(t.Context(), open(t), seal.Split{Shares: 5, Threshold: 3})
 	if err != nil {
@@ -91,7 +92,7 @@ func TestLoweredThreshold(t *testing.T) {
 	}
 }
 
-// Shares look as operators' tools expect them: 33 bytes, number first.
+// TestShareForm: shares have the format that operators' tools expect: 33 bytes, number first.
 func TestShareForm(t *testing.T) {
 	_, shares, _, err := seal.Initialize(t.Context(), open(t), seal.Split{Shares: 3, Threshold: 2})
 	if err != nil {

@@ -46,7 +46,7 @@ func TestStatic(t *testing.T) {
 	})
 }
 
-// One key, in every form and from every place, is the same key.
+// TestForms: a key is the same in every format and from every source.
 func TestForms(t *testing.T) {
 	k := newKey()
 	root, _, r, err := seal.Initialize(t.Context(), opened(t, map[string]string{"current_key": write(t, k)}),
@@ -108,8 +108,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// The key is replaced: once started with both, the server needs the old one
-// no more.
+// TestReplaceKey: after one start with both keys, the server no longer needs the old one.
 func TestReplaceKey(t *testing.T) {
 	ctx := t.Context()
 	old, next := write(t, newKey()), write(t, newKey())

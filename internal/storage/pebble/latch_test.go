@@ -19,8 +19,8 @@ func TestNormalize(t *testing.T) {
 	}
 }
 
-// TestLatchesExclude: many batches on few stripes; none meets another where
-// one of them is alone, and all of them end.
+// TestLatchesExclude: of many batches on few stripes, none enters a stripe that another has locked
+// alone, and all finish.
 func TestLatchesExclude(t *testing.T) {
 	var l latches
 	var mu sync.Mutex
@@ -67,8 +67,8 @@ func TestLatchesExclude(t *testing.T) {
 	wg.Wait()
 }
 
-// TestLatchFair: who wants a latch alone is not passed by who came later, and
-// giving up lets those behind through.
+// TestLatchFair: a waiter for a latch alone is not overtaken by later ones, and cancelling it lets
+// the others continue.
 func TestLatchFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l latch

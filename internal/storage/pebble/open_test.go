@@ -22,7 +22,7 @@ import (
 
 var update = flag.Bool("update", false, "write the fixture of this layout anew")
 
-// TestSecondOpener: a folder is one process's.
+// TestSecondOpener: only one process can open a folder.
 func TestSecondOpener(t *testing.T) {
 	dir := t.TempDir()
 	open(t, Options{Path: dir})
@@ -103,8 +103,7 @@ func TestDriver(t *testing.T) {
 	}
 }
 
-// fixture is what the store in testdata holds: some of it in tables, some in
-// the log.
+// fixture is the contents of the store in testdata, some in tables, some in the log.
 func fixture() []storage.Op {
 	var ops []storage.Op
 	for i := range 40 {
@@ -113,7 +112,7 @@ func fixture() []storage.Op {
 	return append(ops, storage.Set("\x00", nil), storage.Set("\xff", []byte{0xff}))
 }
 
-// TestFixture opens a folder of each layout that was released.
+// TestFixture opens a folder of each released layout.
 func TestFixture(t *testing.T) {
 	saved := fmt.Sprintf("testdata/layout%d", storage.Layout)
 	if *update {
@@ -166,8 +165,8 @@ func writeFixture(t *testing.T, dir string) {
 	}
 }
 
-// TestCorruptByte: whatever byte of a table is wrong, a read gives the right
-// value or an error; the others go on.
+// TestCorruptByte: whichever byte of a table is wrong, a read returns the right value or an error;
+// other entries are not affected.
 func TestCorruptByte(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -269,9 +268,9 @@ func flip(t *testing.T, fs vfs.FS, name string, at int64) {
 	}
 }
 
-// TestCorruptLog: a wrong byte in the log, with later commits behind it, is an
-// error when the store is opened, not a store without them: also near the log's end,
-// and whatever the commits' size.
+// TestCorruptLog: a wrong byte in the log, before later commits, is an error at opening, and does
+// not silently lose these commits. This also holds near the log's end, and for any size of
+// commits.
 func TestCorruptLog(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{300, 20_000, 70_000} {
@@ -301,7 +300,7 @@ func TestCorruptLog(t *testing.T) {
 	}
 }
 
-// longestLog returns the log that holds most.
+// longestLog returns the largest log.
 func longestLog(t *testing.T, disk *vfs.MemFS) (name string, length int64) {
 	t.Helper()
 	files, err := disk.List("/store")
@@ -319,8 +318,8 @@ func longestLog(t *testing.T, disk *vfs.MemFS) (name string, length int64) {
 	return name, length
 }
 
-// TestLogEnd: what cannot be read of it has seen nothing, it never sees less
-// than before, and without it the store opens with what is left.
+// TestLogEnd: an unreadable file counts as empty, its number never decreases, and without it the
+// store opens.
 func TestLogEnd(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewCrashableMem()

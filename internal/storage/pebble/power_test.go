@@ -113,9 +113,9 @@ func (w *witness) committed(v storage.Version, b storage.Batch, value string) {
 	}
 }
 
-// TestPowerLoss loses power before every sync of a random history of several
-// clients. What is there afterwards is the store after some commit: one not
-// older than any that was answered, or whose work a read had told.
+// TestPowerLoss loses power before every sync of a random history of several clients. Afterwards,
+// the store has the state after some commit, which is not older than any commit that was answered
+// or seen by a read.
 func TestPowerLoss(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -270,7 +270,7 @@ func ofLog(kinds ...errorfs.OpKind) func(errorfs.Op) bool {
 	return func(op errorfs.Op) bool { return strings.HasSuffix(op.Path, ".log") && slices.Contains(kinds, op.Kind) }
 }
 
-// until tries again until the store serves.
+// until retries until the store serves.
 func until(t *testing.T, s *Store, ops ...storage.Op) storage.Version {
 	t.Helper()
 	for {
@@ -309,9 +309,9 @@ func (s *Store) serving(t *testing.T) <-chan struct{} {
 	return ready
 }
 
-// TestFailedSync: one sync or write of the log fails. Nothing that was
-// answered is lost, though power fails too; nothing is answered that is not
-// durable; numbers go on; the store serves again.
+// TestFailedSync: one sync or write of the log fails. Nothing that was answered is lost, even if
+// power fails too; nothing is answered that is not durable; numbers continue; the store serves
+// again.
 func TestFailedSync(t *testing.T) {
 	for _, kind := range []errorfs.OpKind{errorfs.OpFileSync, errorfs.OpFileWrite} {
 		for _, n := range []int{1, 2, 3, 7, 19} {
@@ -376,8 +376,7 @@ func checkAcked(t *testing.T, s *Store, acked map[string]storage.Version) {
 	}
 }
 
-// TestReopenedFeed: after a failure, a reader of the feed does not know what it
-// missed.
+// TestReopenedFeed: after a failure, a reader of the feed gets ErrGap.
 func TestReopenedFeed(t *testing.T) {
 	t.Parallel()
 	fs := newFailing(vfs.NewMem())
@@ -414,8 +413,8 @@ func (f *failing) stillArmed() bool {
 	return f.fail != nil
 }
 
-// TestParked: failures inside Pebble from which no error can be returned. The
-// handle is left behind, the store goes on, nothing is lost.
+// TestParked: after failures inside Pebble that cannot return an error, the handle is abandoned,
+// the store continues, and nothing is lost.
 func TestParked(t *testing.T) {
 	for name, match := range map[string]func(errorfs.Op) bool{
 		// The next log cannot be made while a batch is applied.

@@ -16,7 +16,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A disk tells how much is free on it.
+// A disk reports its free space.
 type disk struct{ free atomic.Uint64 }
 
 func (d *disk) usage() (free, total uint64, err error) { return d.free.Load(), 100 << 30, nil }
@@ -27,8 +27,8 @@ func tryCommit(t *testing.T, s *Store, key string) error {
 	return err
 }
 
-// TestLowSpace: below the mark writes are refused within seconds, reads go on,
-// and with space again writes do, too.
+// TestLowSpace: below the low-water mark, writes are refused within seconds, and reads work. When
+// there is space again, writes work.
 func TestLowSpace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &disk{}
@@ -68,9 +68,8 @@ func TestLowSpace(t *testing.T) {
 	})
 }
 
-// TestNoSpace: the disk fills at once, between two looks at it. Whoever waits
-// is told within five seconds that the outcome is unknown, others that it is
-// full; the engine notices nothing, and goes on where it stood.
+// TestNoSpace: the disk fills up between two checks. Waiting callers get an unknown outcome within
+// five seconds, others an error that it is full; Pebble notices nothing, and continues.
 func TestNoSpace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &disk{}
