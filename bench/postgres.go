@@ -31,7 +31,7 @@ const (
 // benchPostgres issues and revokes users of a real PostgreSQL, in turns with pgbench, which
 // creates and drops them with the same SQL.
 func benchPostgres(ctx context.Context, b *bench) (out []result, err error) {
-	const title, budget = "PostgreSQL credentials, lent and revoked / pgbench", 0.95
+	const title, budget = "PostgreSQL credentials, issued and revoked / pgbench", 0.95
 	pg, err := pgtest.New(pgtest.Options{Durable: true})
 	if errors.Is(err, pgtest.ErrAbsent) {
 		return []result{{Row: title, Unit: "1/s", Budget: fmt.Sprintf("≥ %.2f", budget), Skipped: err.Error()}}, nil
@@ -133,7 +133,7 @@ func issueUntil(ctx context.Context, k *keyturn, until time.Time) (n int, err er
 		}
 		id := issuedID.FindSubmatch(text)
 		if id == nil {
-			return n, fmt.Errorf("nothing was lent: %s", text)
+			return n, fmt.Errorf("nothing was issued: %s", text)
 		}
 		c.out = rendered(c.out[:0], http.MethodPut, "sys/leases/revoke", k.token, fmt.Appendf(nil, `{"lease_id":%q,"sync":true}`, id[1]))
 		if _, err := c.ask(); err != nil {

@@ -70,5 +70,6 @@ func loginUsage(program, kind, path string) string {
 	if at == "" {
 		at = kind
 	}
-	return fmt.Sprintf("Usage: %s %s\n\n%s\n  What the server takes there: %s path-help auth/%s\n", line, use.args, indent(use.about, "  "), program, at)
+	return fmt.Sprintf("Usage: %s %s\n\n%s\n  What the server takes there: %s path-help auth/%s\n", line, use.args, indent(use.about, "  "),
+		program, at)
 }

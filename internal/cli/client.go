@@ -95,7 +95,8 @@ func (o *options) checkFiles(getenv func(string) string) error {
 	for _, name := range names {
 		info, err := os.Stat(name)
 		if err == nil && (info.Mode()&os.ModeDevice != 0 || info.Size() > hostfile.MaxSize) {
-			return usagef("%s is a device, or larger than %d bytes; name a file with certificates, a key or a configuration", name, hostfile.MaxSize)
+			return usagef("%s is a device, or larger than %d bytes; name a file with certificates, a key or a configuration",
+				name, hostfile.MaxSize)
 		}
 	}
 	return nil

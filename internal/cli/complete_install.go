@@ -110,7 +110,8 @@ func installCompletion(s *session, remove bool) error {
 	s.out.format = "table"
 	all := shellSetups(s.name, binary, home, s.env.Getenv)
 	if len(all) == 0 {
-		return hinted(refuse(exitLocal, "Error: there is no shell to set up"), "create ~/.bashrc, ~/.zshrc or ~/.config/fish, or set SHELL to bash, zsh or fish, and run this again.")
+		return hinted(refuse(exitLocal, "Error: there is no shell to set up"),
+			"create ~/.bashrc, ~/.zshrc or ~/.config/fish, or set SHELL to bash, zsh or fish, and run this again.")
 	}
 	for _, setup := range all {
 		did, err := setup.update(s.name, remove)

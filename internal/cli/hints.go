@@ -141,7 +141,8 @@ func rotationHint(ctx context.Context, s *session, err error, mount, name string
 	case lookupErr != nil || found == nil:
 		return err
 	case found.kind != "rotation":
-		return hinted(err, "the engine at %s is of type %s, not a rotation engine; name another path with -mount.", found.path, found.kind)
+		return hinted(err, "the engine at %s is of type %s, not a rotation engine; name another path with -mount.",
+			found.path, found.kind)
 	case name == "":
 		return hinted(err, "no key is rotated there yet; %q configures one.", s.name+" write "+string(at)+"/keys/NAME recipe=… path=…")
 	}

@@ -126,7 +126,8 @@ func kvRollback() *command {
 	var version int
 	var options writeOptions
 	return &command{
-		name: "rollback", short: "Write an old version again as the newest", args: "PATH", min: 1, max: 1, fields: true,
+		name: "rollback", short: "Write an old version again as the newest",
+		args: "PATH", min: 1, max: 1, fields: true,
 		long: "Writes the values of an old version as a new one, unless somebody else writes\nin between. No version is lost. Version 2 only.",
 		examples: []example{
 			{"Go back to version 1:", "keyturn kv rollback -version=1 static/stripe/production"},

@@ -104,7 +104,8 @@ func kvPatch() *command {
 			mountFlag(f, &mount)
 			casFlag(f, &options)
 			forceFlag(f, &options)
-			f.String(&method, "method", "name", "patch: the server merges; rw: read here, then write; by default patch, and rw where it is not possible")
+			f.String(&method, "method", "name",
+				"patch: the server merges; rw: read here, then write; by default patch, and rw where it is not possible")
 			f.List(&remove, "remove-data", "key", "a value to take away")
 		},
 		run: func(ctx context.Context, s *session) error {

@@ -78,7 +78,8 @@ func leaseRevoke() *command {
 		},
 		flags: func(f *flags) {
 			f.Bool(&r.prefix, "prefix", "the argument is a path: revoke every lease below it")
-			f.Bool(&r.force, "force", "with -prefix: forget the leases even if their credentials cannot be taken back; short: -f")
+			f.Bool(&r.force, "force",
+				"with -prefix: forget the leases even if their credentials cannot be taken back; short: -f")
 			f.Alias("f", "force")
 			f.Bool(&r.sync, "sync", "wait until the credentials are taken back")
 		},

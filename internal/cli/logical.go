@@ -12,7 +12,8 @@ import (
 
 func readCommand() *command {
 	return &command{
-		name: "read", short: "Read a secret, credentials or configuration", args: "PATH [K=V ...]", min: 1, max: -1, fields: true,
+		name: "read", short: "Read a secret, credentials or configuration",
+		args: "PATH [K=V ...]", min: 1, max: -1, fields: true,
 		long: "Reads what is at a path. Reading credentials creates them. Further arguments\nare parameters of the request.",
 		examples: []example{
 			{"Get database credentials:", "keyturn read database/creds/app-readonly"},
@@ -78,7 +79,8 @@ from a file, @file, or from standard input, -.`
 func writeCommand() *command {
 	var force bool
 	return &command{
-		name: "write", short: "Write configuration, a secret, or call an endpoint", args: "PATH [K=V ...]", min: 1, max: -1, fields: true,
+		name: "write", short: "Write configuration, a secret, or call an endpoint",
+		args: "PATH [K=V ...]", min: 1, max: -1, fields: true,
 		long: "Sends fields to a path.\n" + dataHelp,
 		examples: []example{
 			{"Define a role:", "keyturn write database/roles/app-readonly db_name=production default_ttl=30m max_ttl=2h"},
@@ -91,7 +93,8 @@ func writeCommand() *command {
 		},
 		run: func(ctx context.Context, s *session) error {
 			if len(s.args) == 1 && !force {
-				return hinted(usagef("there is no data to write to %s", s.args[0]), "give key=value, or -force to write without data.")
+				return hinted(usagef("there is no data to write to %s", s.args[0]),
+					"give key=value, or -force to write without data.")
 			}
 			path, client, data, err := s.connectTo()
 			if err != nil {
@@ -109,7 +112,8 @@ func writeCommand() *command {
 func patchCommand() *command {
 	var force bool
 	return &command{
-		name: "patch", short: "Change some fields of what is at a path", args: "PATH K=V ...", min: 1, max: -1, fields: true,
+		name: "patch", short: "Change some fields of what is at a path",
+		args: "PATH K=V ...", min: 1, max: -1, fields: true,
 		long:     "Sends fields to a path as a merge patch (RFC 7396): other fields stay.\n" + dataHelp,
 		examples: []example{{"Change one field of a key's schedule:", "keyturn patch rotation/keys/stripe rotation_period=720h"}},
 		flags: func(f *flags) {
@@ -134,7 +138,8 @@ func patchCommand() *command {
 
 func deleteCommand() *command {
 	return &command{
-		name: "delete", short: "Delete a secret or configuration", args: "PATH [K=V ...]", min: 1, max: -1, fields: true,
+		name: "delete", short: "Delete a secret or configuration",
+		args: "PATH [K=V ...]", min: 1, max: -1, fields: true,
 		long: "Deletes what is at a path. The effect depends on the engine.",
 		examples: []example{
 			{"Delete a role:", "keyturn delete database/roles/app-readonly"},

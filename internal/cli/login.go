@@ -17,7 +17,8 @@ type loginFlags struct {
 }
 
 func (l *loginFlags) declare(f *flags) {
-	f.String(&l.method, "method", "name", "how to log in: token (the default), userpass, approle, kubernetes, jwt, cert …")
+	f.String(&l.method, "method", "name",
+		"how to log in: token (the default), userpass, approle, kubernetes, jwt, cert …")
 	f.String(&l.path, "path", "path", "where the method is mounted; its name by default")
 	f.Bool(&l.noStore, "no-store", "do not hand the token to the token helper")
 	f.Bool(&l.noPrint, "no-print", "print nothing")

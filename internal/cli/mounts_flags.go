@@ -21,13 +21,16 @@ func (m *mountFlags) declare(f *flags) {
 	f.TTL(&m.defaultTTL, "default-lease-ttl", "how long leases and tokens live that say nothing else")
 	f.TTL(&m.maxTTL, "max-lease-ttl", "how long they live at most")
 	f.List(&m.requestKeys, "audit-non-hmac-request-keys", "field", "a field of requests that audit shows in the clear")
-	f.List(&m.responseKeys, "audit-non-hmac-response-keys", "field", "a field of answers that audit shows in the clear")
-	f.String(&m.listing, "listing-visibility", "name", "unauth: show the mount to those who have not logged in; hidden: do not")
+	f.List(&m.responseKeys, "audit-non-hmac-response-keys", "field",
+		"a field of answers that audit shows in the clear")
+	f.String(&m.listing, "listing-visibility", "name",
+		"unauth: show the mount to those who have not logged in; hidden: do not")
 	f.List(&m.passHeaders, "passthrough-request-headers", "name", "a request header that the engine may see")
 	f.List(&m.responseHeaders, "allowed-response-headers", "name", "a response header that the engine may set")
 	f.Pairs(&m.options, "options", "an option of the engine")
 	f.Int(&m.version, "version", "the engine's version: 1 or 2 for kv")
-	f.String(&m.tokenType, "token-type", "name", "what tokens a login method gives: default-service, default-batch, service, batch")
+	f.String(&m.tokenType, "token-type", "name",
+		"what tokens a login method gives: default-service, default-batch, service, batch")
 	f.String(&m.pluginVersion, "plugin-version", "version", "the version of the plugin")
 }
 

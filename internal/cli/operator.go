@@ -30,7 +30,8 @@ type initFlags struct {
 
 func (i *initFlags) declare(f *flags) {
 	i.shares, i.threshold, i.recoveryShares, i.recoveryThreshold = 5, 3, 5, 3
-	f.Bool(&i.status, "status", "only show whether the server is initialized: the exit code is 0 when it is, 2 when it is not")
+	f.Bool(&i.status, "status",
+		"only show whether the server is initialized: the exit code is 0 when it is, 2 when it is not")
 	f.Int(&i.shares, "key-shares", "into how many keys to split the root key (5 by default); short: -n")
 	f.Alias("n", "key-shares")
 	f.Int(&i.threshold, "key-threshold", "how many of them unseal the server (3 by default); short: -t")

@@ -142,7 +142,8 @@ func recipeShow() *command {
 			sec, err := s.read(ctx, call{op: "read", path: path, doing: "reading " + string(path)})
 			switch {
 			case isNotFound(err):
-				return hinted(refuse(exitRemote, "No recipe %q at %s", s.args[0], at.below("recipes")), "\"%s recipe list\" shows the recipes that there are", s.name)
+				return hinted(refuse(exitRemote, "No recipe %q at %s", s.args[0], at.below("recipes")),
+					"\"%s recipe list\" shows the recipes that there are", s.name)
 			case err != nil:
 				return rotationHint(ctx, s, err, mount, "")
 			}

@@ -258,7 +258,8 @@ func (t *trial) adminCredentials(ctx context.Context, given map[string]string) (
 			}
 			out[f.Name] = secret.Text(strings.TrimSpace(string(b)))
 		case ok && f.Secret:
-			return nil, hinted(usagef("%s is secret, and other users of this machine can read arguments", f.Name), "give %s=@FILE, or set %s", f.Name, variable)
+			return nil, hinted(usagef("%s is secret, and other users of this machine can read arguments", f.Name), "give %s=@FILE, or set %s",
+				f.Name, variable)
 		case ok:
 			out[f.Name] = secret.Text(value)
 		case !t.live:

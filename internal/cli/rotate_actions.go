@@ -16,7 +16,8 @@ func actionCommand(name string, action target, success string, c *command) *comm
 		rotationFlag(f, &mount)
 		if action == "rotate" {
 			f.Bool(&leaked, "leaked", "the key has leaked: retire it as soon as the new one is published")
-			f.Bool(&wait, "wait", "show the progress, and end when the new key is published, or the rotation has failed")
+			f.Bool(&wait, "wait",
+				"show the progress, and end when the new key is published, or the rotation has failed")
 		}
 		if action == "rollback" {
 			f.Int(&to, "to", "the rotation whose key is published again; by default the one before")

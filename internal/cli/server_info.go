@@ -103,7 +103,8 @@ func pluginList() *command {
 				rows = append(rows, row)
 			}
 			if len(shown) == 0 {
-				return usagef("there are no plugins of type %q; the types are auth, database and secret", first(s.args))
+				return usagef("there are no plugins of type %q; the types are auth, database and secret",
+					first(s.args))
 			}
 			if done, err := s.out.encode(shown); done {
 				return err
@@ -116,7 +117,8 @@ func pluginList() *command {
 func pluginInfo() *command {
 	var version string
 	return &command{
-		name: "info", short: "Show one auth method, database or secrets engine", args: "TYPE NAME", min: 2, max: 2, fields: true,
+		name: "info", short: "Show one auth method, database or secrets engine",
+		args: "TYPE NAME", min: 2, max: 2, fields: true,
 		long:     "Shows an auth method, database or secrets engine of the server.",
 		examples: []example{{"Show a kind of database:", "keyturn plugin info database postgresql-database-plugin"}},
 		flags:    func(f *flags) { f.String(&version, "version", "version", "its version, where the server has several") },

@@ -15,7 +15,8 @@ func newFlags(c *command, s *session) *flags {
 		c.flags(f)
 	}
 	f.group = "Output options"
-	f.String(&s.out.format, "format", "format", "how to print: table, json, yaml, or raw where a command has it (also VAULT_FORMAT)")
+	f.String(&s.out.format, "format", "format",
+		"how to print: table, json, yaml, or raw where a command has it (also VAULT_FORMAT)")
 	if c.colors {
 		f.Bool(&s.out.noColor, "no-color", "print without colours (also NO_COLOR or VAULT_CLI_NO_COLOR)")
 	}
@@ -32,12 +33,15 @@ func newFlags(c *command, s *session) *flags {
 // declare adds the HTTP flags.
 func (o *options) declare(f *flags) {
 	f.String(&o.address, "address", "url", "the server's address (also VAULT_ADDR; https://127.0.0.1:8200 by default)")
-	f.String(&o.agentAddress, "agent-address", "url", "an agent's address, used in place of the server's (also VAULT_AGENT_ADDR)")
-	f.String(&o.caFile, "ca-cert", "file", "PEM file with the authority that signed the server's certificate (also VAULT_CACERT)")
+	f.String(&o.agentAddress, "agent-address", "url",
+		"an agent's address, used in place of the server's (also VAULT_AGENT_ADDR)")
+	f.String(&o.caFile, "ca-cert", "file",
+		"PEM file with the authority that signed the server's certificate (also VAULT_CACERT)")
 	f.String(&o.caFolder, "ca-path", "folder", "folder of such files (also VAULT_CAPATH)")
 	f.String(&o.clientCert, "client-cert", "file", "PEM certificate to show to the server (also VAULT_CLIENT_CERT)")
 	f.String(&o.clientKeyFile, "client-key", "file", "PEM key of that certificate (also VAULT_CLIENT_KEY)")
-	f.String(&o.tlsServerName, "tls-server-name", "name", "the name that the server's certificate must have (also VAULT_TLS_SERVER_NAME)")
+	f.String(&o.tlsServerName, "tls-server-name", "name",
+		"the name that the server's certificate must have (also VAULT_TLS_SERVER_NAME)")
 	f.Bool(&o.skipVerify, "tls-skip-verify", "do not check the server's certificate (also VAULT_SKIP_VERIFY)")
 	f.Bool(&o.noRedirects, "disable-redirects", "do not follow a redirect (also VAULT_DISABLE_REDIRECTS)")
 	f.String(&o.namespace, "namespace", "path", "the namespace of the request (also VAULT_NAMESPACE); short: -ns")
@@ -45,7 +49,8 @@ func (o *options) declare(f *flags) {
 	f.Pairs(&o.headers, "header", "a header to add to the requests")
 	f.List(&o.mfa, "mfa", "value", "a second factor for the request (also VAULT_MFA)")
 	f.Bool(&o.policyOverride, "policy-override", "override soft-mandatory policies")
-	f.TTL(&o.wrapTTL, "wrap-ttl", "wrap the answer: get a single-use token for it that lives this long (also VAULT_WRAP_TTL)")
+	f.TTL(&o.wrapTTL, "wrap-ttl",
+		"wrap the answer: get a single-use token for it that lives this long (also VAULT_WRAP_TTL)")
 	f.Bool(&o.asCurl, "output-curl-string", "print the request as a curl command and do not send it")
 	f.Bool(&o.asPolicy, "output-policy", "print a policy that allows the request and do not send it")
 	f.Bool(&o.noPrompt, "non-interactive", "never ask; fail where an answer is missing")

@@ -183,7 +183,8 @@ func tokenRevoke() *command {
 		flags: func(f *flags) {
 			accessorFlag(f, &accessor)
 			f.Bool(&self, "self", "revoke the session's own token")
-			f.String(&mode, "mode", "name", "orphan: the token's children live on; path: revoke all tokens that were created at the path")
+			f.String(&mode, "mode", "name",
+				"orphan: the token's children live on; path: revoke all tokens that were created at the path")
 		},
 		run: func(ctx context.Context, s *session) error {
 			path, body, err := revocation(first(s.args), mode, accessor, self)
@@ -228,7 +229,8 @@ func revocation(argument, mode string, accessor, self bool) (path target, body m
 func tokenCapabilities() *command {
 	var accessor bool
 	return &command{
-		name: "capabilities", short: "Show what a token may do at a path", args: "[TOKEN | ACCESSOR] PATH", min: 1, max: 2,
+		name: "capabilities", short: "Show what a token may do at a path",
+		args: "[TOKEN | ACCESSOR] PATH", min: 1, max: 2,
 		long: "Prints the capabilities that a token has at a path.",
 		examples: []example{
 			{"May I read this?", "keyturn token capabilities database/creds/app-readonly"},

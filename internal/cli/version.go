@@ -76,7 +76,8 @@ func printCommand() *command {
 					return err
 				}
 				if token.Empty() {
-					return hinted(refuse(exitLocal, "Error: there is no token"), "log in with %q or set VAULT_TOKEN.", s.name+" login")
+					return hinted(refuse(exitLocal, "Error: there is no token"),
+						"log in with %q or set VAULT_TOKEN.", s.name+" login")
 				}
 				return s.out.write(token.RevealString() + "\n")
 			},

@@ -95,7 +95,7 @@ func TestRotateRoot(t *testing.T) {
 			t.Errorf("the administrator's old password works: %v", err)
 		}
 		if err := await.Within(asked.Add(3*time.Second), func() error { return p.try(name, password) }); err != nil {
-			t.Errorf("a user lent before: %v", err)
+			t.Errorf("a user issued before: %v", err)
 		}
 		p.issue("app-readonly")
 		p.Must(t, route.Write, "rotate-role/app-svc", nil)
@@ -145,7 +145,7 @@ func TestShutOut(t *testing.T) {
 				role := fields{"db_name": "production", "username": "svc", "rotation_period": "1h"}
 				warned(p.Must(t, route.Write, "static-roles/app-svc", p.with(role, fields{"skip_import_rotation": true, "password": "before"})))
 				if a := p.Must(t, route.Read, "static-creds/app-svc", nil); a.Data["password"] != "before" {
-					t.Errorf("the password that it has is given out as %v", a.Data["password"])
+					t.Errorf("the published password is %v", a.Data["password"])
 				}
 				p.Must(t, route.Delete, "static-roles/app-svc", nil)
 				warned(p.Must(t, route.Write, "static-roles/app-svc", role))
@@ -156,7 +156,7 @@ func TestShutOut(t *testing.T) {
 				}
 				ways.bring("svc")
 				if err := p.try("svc", a.Data["password"].(string)); err != nil {
-					t.Errorf("with what was given out: %v", err)
+					t.Errorf("with the published password: %v", err)
 				}
 				p.Must(t, route.Delete, "static-roles/app-svc", nil)
 			})

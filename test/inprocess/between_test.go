@@ -22,7 +22,7 @@ func issuing(t *testing.T) *life {
 	t.Helper()
 	l := newLife(t)
 	l.must(t, route.Write, "sys/policies/acl/all", l.root, allowAll)
-	l.must(t, route.Write, "sys/mounts/lend", l.root, `{"type":"lend"}`)
+	l.must(t, route.Write, "sys/mounts/issuer", l.root, `{"type":"issuer"}`)
 	l.make("root", "a", "auth/token/create", `{"policies":["all"],"ttl":"1h","num_uses":0}`, time.Hour)
 	return l
 }
@@ -44,16 +44,16 @@ func (l *life) finally(pass time.Duration) {
 // TestBetweenPlanAndGrant changes something during a request. The request is refused, or its lease
 // is valid, and the target keeps nothing without a lease.
 func TestBetweenPlanAndGrant(t *testing.T) {
-	disable := func(l *life) { l.must(l.t, route.Delete, "sys/mounts/lend", l.root, "") }
+	disable := func(l *life) { l.must(l.t, route.Delete, "sys/mounts/issuer", l.root, "") }
 	for name, tt := range map[string]struct {
 		plan, create func(l *life)
-		lent         bool
+		issued       bool
 	}{
-		"nothing":                  {lent: true},
-		"the token is renewed":     {plan: renewA, create: renewA, lent: true},
-		"the mount is tuned":       {plan: tuneLend, create: tuneLend, lent: true},
-		"the mount is moved":       {plan: moveLend, lent: true},
-		"it is moved at the end":   {create: moveLend, lent: true},
+		"nothing":                  {issued: true},
+		"the token is renewed":     {plan: renewA, create: renewA, issued: true},
+		"the mount is tuned":       {plan: tuneIssuer, create: tuneIssuer, issued: true},
+		"the mount is moved":       {plan: moveIssuer, issued: true},
+		"it is moved at the end":   {create: moveIssuer, issued: true},
 		"the token is revoked":     {plan: revokeA},
 		"it is revoked at the end": {create: revokeA},
 		"the mount is disabled":    {plan: disable},
@@ -69,9 +69,9 @@ func TestBetweenPlanAndGrant(t *testing.T) {
 				if tt.create != nil {
 					l.out.atCreate = func() { tt.create(l) }
 				}
-				id := l.issue("a", "lend/creds/r")
-				if (id != "") != tt.lent {
-					t.Errorf("lent %q, want %v", id, tt.lent)
+				id := l.issue("a", "issuer/creds/r")
+				if (id != "") != tt.issued {
+					t.Errorf("issued %q, want %v", id, tt.issued)
 				}
 				if id != "" {
 					l.must(t, route.Write, "sys/leases/lookup", l.root, `{"lease_id":"`+id+`"}`)
@@ -84,11 +84,11 @@ func TestBetweenPlanAndGrant(t *testing.T) {
 
 func renewA(l *life)  { l.must(l.t, route.Write, "auth/token/renew-self", l.told["a"], `{}`) }
 func revokeA(l *life) { l.must(l.t, route.Write, "auth/token/revoke-self", l.told["a"], "") }
-func tuneLend(l *life) {
-	l.must(l.t, route.Write, "sys/mounts/lend/tune", l.root, `{"description":"x"}`)
+func tuneIssuer(l *life) {
+	l.must(l.t, route.Write, "sys/mounts/issuer/tune", l.root, `{"description":"x"}`)
 }
-func moveLend(l *life) {
-	l.must(l.t, route.Write, "sys/remount", l.root, `{"from":"lend","to":"lent"}`)
+func moveIssuer(l *life) {
+	l.must(l.t, route.Write, "sys/remount", l.root, `{"from":"issuer","to":"moved"}`)
 }
 
 // pass lets the due loop run. It runs in a bubble.
@@ -105,7 +105,7 @@ func TestBatchTokensLeases(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := issuing(t)
 				l.make("a", "batch", path, `{"policies":["all"],"ttl":"2m","type":"batch"}`, 2*time.Minute)
-				a := l.must(t, route.Write, "lend/creds/batch", l.told["batch"], `{"ttl":"30m"}`)
+				a := l.must(t, route.Write, "issuer/creds/batch", l.told["batch"], `{"ttl":"30m"}`)
 				l.must(t, route.Write, "sys/leases/renew", l.told["batch"], `{"lease_id":"`+a.LeaseID+`","increment":"30m"}`)
 				l.finally(2*time.Minute + 2*time.Second)
 			})
@@ -120,7 +120,7 @@ func TestLastUseThenCrash(t *testing.T) {
 		l := issuing(t)
 		l.make("root", "one", "auth/token/create", `{"policies":["root"],"num_uses":1}`, time.Hour)
 		l.out.atCreate = func() { l.st.CrashAfter(1, faulty.NotStored) } // after the grant
-		l.must(t, route.Write, "lend/creds/r", l.told["one"], `{"ttl":"10h"}`)
+		l.must(t, route.Write, "issuer/creds/r", l.told["one"], `{"ttl":"10h"}`)
 		l.restart()
 		if n := len(l.out.living()); n != 1 {
 			t.Fatalf("%d things live, want 1", n)
@@ -147,13 +147,13 @@ func TestClientThatHangsUp(t *testing.T) {
 			}
 		},
 	} {
-		for _, path := range []string{"lend/creds/r", "auth/token/create"} {
+		for _, path := range []string{"issuer/creds/r", "auth/token/create"} {
 			t.Run(name+" "+path, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					l := issuing(t)
 					l.make("root", "one", "auth/token/create", `{"policies":["all"],"ttl":"1h","num_uses":1}`, time.Hour)
 					by := l.told["one"]
-					if path != "lend/creds/r" {
+					if path != "issuer/creds/r" {
 						by = l.told["a"]
 					}
 					ctx, hangUp := context.WithCancel(t.Context())
@@ -176,7 +176,7 @@ func TestClientThatHangsUp(t *testing.T) {
 					s := inspect(t, l.st, l.out)
 					s.demand(t, "afterwards")
 					want := before
-					if path == "lend/creds/r" {
+					if path == "issuer/creds/r" {
 						want-- // its one use is spent
 					}
 					if len(s.tokens) != want || len(s.leases) != 0 || len(l.out.living()) != 0 {
@@ -198,8 +198,8 @@ func TestClientThatHangsUp(t *testing.T) {
 func TestWaitingAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := issuing(t)
-		l.issue("a", "lend/creds/r")
-		l.issue("a", "lend/creds/other")
+		l.issue("a", "issuer/creds/r")
+		l.issue("a", "issuer/creds/other")
 		l.out.kill(true)
 		time.Sleep(65 * time.Second)
 		synctest.Wait()
@@ -265,8 +265,8 @@ func TestUndoThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := issuing(t)
 		l.out.panics = "bad"
-		bad := l.issue("a", "lend/creds/bad")
-		l.issue("a", "lend/creds/r")
+		bad := l.issue("a", "issuer/creds/bad")
+		l.issue("a", "issuer/creds/r")
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		got := l.must(t, route.Write, "sys/leases/lookup", l.root, `{"lease_id":"`+bad+`"}`)
@@ -285,8 +285,8 @@ func TestUndoThatPanics(t *testing.T) {
 func TestListOfWhatCannotBeUndone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := issuing(t)
-		l.issue("a", "lend/creds/r")
-		l.issue("a", "lend/creds/other")
+		l.issue("a", "issuer/creds/r")
+		l.issue("a", "issuer/creds/other")
 		list := func(query string) map[string]any {
 			return l.must(t, route.Read, "sys/leases", l.root, query).Data
 		}

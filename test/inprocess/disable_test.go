@@ -17,16 +17,16 @@ import (
 func TestDisableTellsWhatIsNotRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := issuing(t)
-		ids := []string{l.issue("a", "lend/creds/r"), l.issue("a", "lend/creds/r"), l.issue("a", "lend/creds/other")}
+		ids := []string{l.issue("a", "issuer/creds/r"), l.issue("a", "issuer/creds/r"), l.issue("a", "issuer/creds/other")}
 		l.out.mu.Lock()
 		l.out.dead = true
 		l.out.mu.Unlock()
-		a := l.must(t, route.Delete, "sys/mounts/lend", l.root, "")
+		a := l.must(t, route.Delete, "sys/mounts/issuer", l.root, "")
 		if len(a.Warnings) != 1 {
 			t.Fatalf("warnings %q", a.Warnings)
 		}
 		warning := a.Warnings[0]
-		for _, part := range []string{"3 of its leases could not be revoked", "dead", "may still work", "sys/leases", "sys/leases/revoke-force/lend/"} {
+		for _, part := range []string{"3 of its leases could not be revoked", "dead", "may still work", "sys/leases", "sys/leases/revoke-force/issuer/"} {
 			if !strings.Contains(warning, part) {
 				t.Errorf("the warning %q lacks %q", warning, part)
 			}
@@ -37,7 +37,7 @@ func TestDisableTellsWhatIsNotRevoked(t *testing.T) {
 		}
 		job := fmt.Sprintf("sys/jobs/%s", jobs[0])
 		got := l.must(t, route.Read, job, l.root, "").Data
-		if got["kind"] != "disable" || got["path"] != "lend/" || got["leases_left"] != 3.0 || got["leases_failing"] == 0.0 || !strings.Contains(fmt.Sprint(got["revoke_error"]), "dead") {
+		if got["kind"] != "disable" || got["path"] != "issuer/" || got["leases_left"] != 3.0 || got["leases_failing"] == 0.0 || !strings.Contains(fmt.Sprint(got["revoke_error"]), "dead") {
 			t.Errorf("the job reads %v", got)
 		}
 		failing := l.must(t, route.Read, "sys/leases", l.root, "").Data["leases"].([]any)
@@ -65,15 +65,15 @@ func TestDisableWithoutTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := issuing(t)
 		for range 20 {
-			l.issue("a", "lend/creds/r")
+			l.issue("a", "issuer/creds/r")
 		}
-		if a := l.must(t, route.Delete, "sys/mounts/lend", l.root, ""); a.Status != 204 || len(a.Warnings) > 0 {
+		if a := l.must(t, route.Delete, "sys/mounts/issuer", l.root, ""); a.Status != 204 || len(a.Warnings) > 0 {
 			t.Errorf("status %d, warnings %q", a.Status, a.Warnings)
 		}
 		if living := l.out.living(); len(living) != 0 {
 			t.Errorf("once it was answered, there still are %v", living)
 		}
-		if a := l.must(t, route.Delete, "sys/mounts/lend", l.root, ""); a.Status != 204 { // the mount is gone
+		if a := l.must(t, route.Delete, "sys/mounts/issuer", l.root, ""); a.Status != 204 { // the mount is gone
 			t.Errorf("again: status %d", a.Status)
 		}
 		l.finally(2 * time.Minute)

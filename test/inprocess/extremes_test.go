@@ -20,7 +20,7 @@ func TestExtremeTimes(t *testing.T) {
 	fields := []string{"ttl", "lease", "period", "explicit_max_ttl"}
 	synctest.Test(t, func(t *testing.T) {
 		l := issuing(t)
-		for _, mount := range []string{"sys/mounts/lend", "sys/auth/token"} {
+		for _, mount := range []string{"sys/mounts/issuer", "sys/auth/token"} {
 			l.must(t, route.Write, mount+"/tune", l.root, `{"max_lease_ttl":"1h","default_lease_ttl":"1h"}`)
 		}
 		for _, v := range append(huge, refused...) {
@@ -45,7 +45,7 @@ func TestExtremeTimes(t *testing.T) {
 				}
 				l.must(t, route.Write, "auth/token/revoke", l.root, `{"token":"`+tok+`"}`)
 			}
-			a, err := l.ask(t, route.Write, "lend/creds/r", l.root, `{"ttl":`+v+`}`)
+			a, err := l.ask(t, route.Write, "issuer/creds/r", l.root, `{"ttl":`+v+`}`)
 			if err != nil {
 				if !fault.Is(err, fault.Invalid) {
 					t.Errorf("a lease of %s: %v", v, err)
@@ -73,9 +73,9 @@ func TestExtremeTimes(t *testing.T) {
 func TestExtremeMounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := issuing(t)
-		l.must(t, route.Write, "sys/mounts/lend/tune", l.root, `{"max_lease_ttl":"9223372036s","default_lease_ttl":"9223372036s"}`)
+		l.must(t, route.Write, "sys/mounts/issuer/tune", l.root, `{"max_lease_ttl":"9223372036s","default_lease_ttl":"9223372036s"}`)
 		l.must(t, route.Write, "sys/auth/token/tune", l.root, `{"max_lease_ttl":"9223372036s"}`)
-		a := l.must(t, route.Write, "lend/creds/r", l.root, ``)
+		a := l.must(t, route.Write, "issuer/creds/r", l.root, ``)
 		l.must(t, route.Write, "sys/leases/renew", l.root, `{"lease_id":"`+a.LeaseID+`","increment":"9223372036s"}`)
 		if got := l.must(t, route.Write, "sys/leases/lookup", l.root, `{"lease_id":"`+a.LeaseID+`"}`).Data["ttl"].(float64); got < 9e9 {
 			t.Errorf("a lease of 292 years has %v s", got)

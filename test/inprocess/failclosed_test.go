@@ -52,7 +52,7 @@ func everyRoute(t *testing.T, out *outside) map[string][]route.Route {
 		}
 		all["auth/"+m.Name+"/"] = a.Routes()
 	}
-	for _, e := range append(slices.Clone(plugins.Engines), out.lendType(), engine.Type{Name: "kv2", Open: kvOpen()}) {
+	for _, e := range append(slices.Clone(plugins.Engines), out.issuerType(), engine.Type{Name: "kv2", Open: kvOpen()}) {
 		m := &engine.Mount{UUID: e.Name, Type: e.Name, Store: b.View("mount/" + e.Name + "/"), Log: log}
 		m.Settings = func() engine.Settings { return engine.Settings{Path: e.Name + "/"} }
 		if e.Name == "kv2" {
@@ -95,7 +95,7 @@ func TestFailClosed(t *testing.T) {
 		Metrics: func(context.Context, string, string) ([]byte, string, error) {
 			return []byte("metric 1\n"), "text/plain", nil
 		},
-		Types: core.Types{Engines: append(slices.Clone(plugins.Engines), out.lendType()), Auths: plugins.AuthMethods},
+		Types: core.Types{Engines: append(slices.Clone(plugins.Engines), out.issuerType()), Auths: plugins.AuthMethods},
 	})
 	go c.Run(t.Context())
 	s := &server{Core: c, root: "hvs.root-token-for-tests"}
@@ -104,7 +104,7 @@ func TestFailClosed(t *testing.T) {
 	}
 	all := everyRoute(t, out)
 	s.must(t, route.Write, "sys/mounts/kv2", s.root, `{"type":"kv","options":{"version":"2"}}`)
-	for _, kind := range []string{"kv", "database", "lend"} {
+	for _, kind := range []string{"kv", "database", "issuer"} {
 		s.must(t, route.Write, "sys/mounts/"+kind, s.root, fmt.Sprintf(`{"type":%q}`, kind))
 	}
 	for _, path := range []string{"kv/x", "kv/x/x", "cubbyhole/x", "kv2/data/x", "sys/policies/password/x"} {

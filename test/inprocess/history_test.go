@@ -53,7 +53,7 @@ func newLife(t *testing.T) *life {
 func run(t testing.TB, st storage.Store, out *outside) (c *core.Core, ctx context.Context, stop func()) {
 	c = core.New(core.Config{
 		Store: st, Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler),
-		Types:  core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type, out.lendType()}, Auths: []auth.Type{authtoken.Type}},
+		Types:  core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type, out.issuerType()}, Auths: []auth.Type{authtoken.Type}},
 		Audits: []audit.Type{out.tapeType()},
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -156,19 +156,19 @@ func (l *life) history() []func() {
 	var first, wrapped string
 	return []func(){
 		func() { l.try(route.Write, "sys/policies/acl/all", "root", allowAll, 0) },
-		func() { l.try(route.Write, "sys/mounts/lend", "root", `{"type":"lend"}`, 0) },
+		func() { l.try(route.Write, "sys/mounts/issuer", "root", `{"type":"issuer"}`, 0) },
 		func() { l.make("root", "a", create, spec, 4*time.Minute) },
 		func() { l.make("a", "b", create, spec, 4*time.Minute) },
 		func() { l.make("b", "c", create, spec, 4*time.Minute) },
 		func() { l.make("a", "orphan", "auth/token/create-orphan", spec, 4*time.Minute) },
 		func() { l.try(route.Write, "cubbyhole/x", "c", `{"x":"y"}`, 0) },
 		func() { l.try(route.Write, "sys/rotate", "root", "", 0) },
-		func() { first = l.issue("a", "lend/creds/r") },
-		func() { l.issue("c", "lend/creds/r"); l.issue("orphan", "lend/creds/other") },
-		func() { l.out.next(failsBefore); l.issue("a", "lend/creds/r") },
-		func() { l.out.next(failsAfter); l.issue("a", "lend/creds/r") },
-		func() { l.out.next(hangs); l.issue("b", "lend/creds/r") },
-		func() { l.out.next(late); l.issue("b", "lend/creds/r") },
+		func() { first = l.issue("a", "issuer/creds/r") },
+		func() { l.issue("c", "issuer/creds/r"); l.issue("orphan", "issuer/creds/other") },
+		func() { l.out.next(failsBefore); l.issue("a", "issuer/creds/r") },
+		func() { l.out.next(failsAfter); l.issue("a", "issuer/creds/r") },
+		func() { l.out.next(hangs); l.issue("b", "issuer/creds/r") },
+		func() { l.out.next(late); l.issue("b", "issuer/creds/r") },
 		func() {
 			if l.try(route.Write, "sys/leases/renew", "a", `{"lease_id":"`+first+`","increment":"2m"}`, 0) != nil {
 				l.until[first] = time.Now().Add(2 * time.Minute)
@@ -177,17 +177,17 @@ func (l *life) history() []func() {
 		func() { l.try(route.Write, "auth/token/renew-self", "a", `{}`, 0) },
 		func() {
 			l.make("a", "batch", create, `{"policies":["all"],"ttl":"3m","type":"batch"}`, 3*time.Minute)
-			l.issue("batch", "lend/creds/batch")
+			l.issue("batch", "issuer/creds/batch")
 		},
 		func() {
 			l.make("a", "two", create, `{"policies":["all"],"ttl":"4m","num_uses":2}`, 4*time.Minute)
-			l.issue("two", "lend/creds/r")
+			l.issue("two", "issuer/creds/r")
 			l.try(route.Read, "auth/token/lookup-self", "two", "", 0)
 			l.try(route.Read, "auth/token/lookup-self", "two", "", 0)
 		},
 		func() {
 			l.make("a", "one", create, `{"policies":["all"],"ttl":"4m","num_uses":1}`, 4*time.Minute)
-			l.issue("one", "lend/creds/r")
+			l.issue("one", "issuer/creds/r")
 		},
 		func() {
 			if a := l.try(route.Write, create, "a", spec, time.Minute); a != nil {
@@ -205,16 +205,16 @@ func (l *life) history() []func() {
 			}
 		},
 		func() {
-			id := l.issue("a", "lend/creds/r")
+			id := l.issue("a", "issuer/creds/r")
 			l.end("a", "sys/leases/revoke", `{"lease_id":"`+id+`"}`, id)
-			id = l.issue("a", "lend/creds/r")
+			id = l.issue("a", "issuer/creds/r")
 			l.end("a", "sys/leases/revoke", `{"lease_id":"`+id+`","sync":true}`, id)
 		},
 		func() {
-			one, two := l.issue("a", "lend/creds/prefix"), l.issue("orphan", "lend/creds/prefix")
-			l.end("root", "sys/leases/revoke-prefix/lend/creds/prefix", `{"sync":true}`, one, two)
-			one = l.issue("a", "lend/creds/prefix")
-			l.end("root", "sys/leases/revoke-force/lend/creds/prefix", `{}`, one)
+			one, two := l.issue("a", "issuer/creds/prefix"), l.issue("orphan", "issuer/creds/prefix")
+			l.end("root", "sys/leases/revoke-prefix/issuer/creds/prefix", `{"sync":true}`, one, two)
+			one = l.issue("a", "issuer/creds/prefix")
+			l.end("root", "sys/leases/revoke-force/issuer/creds/prefix", `{}`, one)
 		},
 		func() {
 			l.make("a", "p", create, spec, 4*time.Minute)
@@ -224,21 +224,21 @@ func (l *life) history() []func() {
 		},
 		func() { l.end("root", "auth/token/revoke", l.token("b"), "b", "c") },
 		func() {
-			l.try(route.Write, "sys/mounts/other", "root", `{"type":"lend"}`, 0)
+			l.try(route.Write, "sys/mounts/other", "root", `{"type":"issuer"}`, 0)
 			id := l.issue("a", "other/creds/r")
 			l.ended[id] = true
 			l.try(route.Delete, "sys/mounts/other", "root", "", 0)
 			l.try(route.Delete, "sys/mounts/other", "root", "", 0)
-			l.try(route.Write, "sys/mounts/other", "root", `{"type":"lend"}`, 0)
-			l.try(route.Write, "sys/mounts/other", "root", `{"type":"lend"}`, 0)
+			l.try(route.Write, "sys/mounts/other", "root", `{"type":"issuer"}`, 0)
+			l.try(route.Write, "sys/mounts/other", "root", `{"type":"issuer"}`, 0)
 			l.issue("a", "other/creds/r")
 		},
 		func() {
-			l.try(route.Write, "sys/remount", "root", `{"from":"lend","to":"lent"}`, 0)
-			l.try(route.Write, "sys/mounts/lend", "root", `{"type":"lend"}`, 0)
-			l.try(route.Write, "sys/mounts/lent", "root", `{"type":"lend"}`, 0)
-			l.issue("a", "lent/creds/r")
-			l.issue("a", "lend/creds/r")
+			l.try(route.Write, "sys/remount", "root", `{"from":"issuer","to":"moved"}`, 0)
+			l.try(route.Write, "sys/mounts/issuer", "root", `{"type":"issuer"}`, 0)
+			l.try(route.Write, "sys/mounts/issued", "root", `{"type":"issuer"}`, 0)
+			l.issue("a", "moved/creds/r")
+			l.issue("a", "issuer/creds/r")
 		},
 		func() { time.Sleep(90 * time.Second) }, // in a bubble
 		func() { l.end("root", "auth/token/revoke", l.token("a"), "a", "batch", "two", "one") },

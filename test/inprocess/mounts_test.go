@@ -55,35 +55,35 @@ func TestMountThatMayBeThere(t *testing.T) {
 			t.Run(name+" "+change, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					l := issuing(t)
-					id := l.issue("a", "lend/creds/r")
+					id := l.issue("a", "issuer/creds/r")
 					l.st.Inject(faulty.Fault{Prefix: mount.Prefix, Mode: mode})
 					l.st.Inject(faulty.Fault{Prefix: mount.Prefix, Calls: faulty.Gets | faulty.Scans, Times: 2})
 					for range 4 { // the client retries
 						switch change {
 						case "enable":
-							_, _ = l.ask(t, route.Write, "sys/mounts/other", l.root, `{"type":"lend"}`)
+							_, _ = l.ask(t, route.Write, "sys/mounts/other", l.root, `{"type":"issuer"}`)
 						case "disable":
-							_, _ = l.ask(t, route.Delete, "sys/mounts/lend", l.root, "")
+							_, _ = l.ask(t, route.Delete, "sys/mounts/issuer", l.root, "")
 						case "move":
-							_, _ = l.ask(t, route.Write, "sys/remount", l.root, `{"from":"lend","to":"other"}`)
+							_, _ = l.ask(t, route.Write, "sys/remount", l.root, `{"from":"issuer","to":"other"}`)
 						case "tune":
-							_, _ = l.ask(t, route.Write, "sys/mounts/lend/tune", l.root, `{"description":"new"}`)
+							_, _ = l.ask(t, route.Write, "sys/mounts/issuer/tune", l.root, `{"description":"new"}`)
 						}
 					}
 					inspect(t, l.st, l.out).demand(t, "at once")
 					got := l.must(t, route.Read, "sys/mounts", l.root, "").Data
-					_, lend := got["lend/"]
+					_, issuer := got["issuer/"]
 					_, other := got["other/"]
-					if lend != (change == "enable" || change == "tune") || other != (change == "enable" || change == "move") {
+					if issuer != (change == "enable" || change == "tune") || other != (change == "enable" || change == "move") {
 						t.Errorf("mounted are %v", got)
 					}
-					if change == "tune" && got["lend/"].(map[string]any)["description"] != "new" {
-						t.Errorf("tuned: %v", got["lend/"])
+					if change == "tune" && got["issuer/"].(map[string]any)["description"] != "new" {
+						t.Errorf("tuned: %v", got["issuer/"])
 					}
 					if change != "disable" {
-						path := map[bool]string{true: "other", false: "lend"}[other]
+						path := map[bool]string{true: "other", false: "issuer"}[other]
 						if l.issue("a", path+"/creds/r") == "" {
-							t.Error("it does not lend")
+							t.Error("it does not issue")
 						}
 						l.must(t, route.Write, "sys/leases/renew", l.root, `{"increment":"1m","lease_id":"`+id+`"}`)
 					}
@@ -101,13 +101,13 @@ func TestMountThatMayBeThere(t *testing.T) {
 func TestTwoMountsAtOnePath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := issuing(t)
-		l.issue("a", "lend/creds/r")
+		l.issue("a", "issuer/creds/r")
 		older := mount.Entry{
-			UUID: "00000000-0000-4000-8000-000000000000", Accessor: "lend_1", Path: "lend/", Class: mount.ClassSecret, Type: "lend",
+			UUID: "00000000-0000-4000-8000-000000000000", Accessor: "lend_1", Path: "issuer/", Class: mount.ClassSecret, Type: "issuer",
 			Created: time.Now().Add(-time.Hour),
 		}
 		below := older
-		below.UUID, below.Path = "00000000-0000-4000-8000-000000000001", "lend/deeper/"
+		below.UUID, below.Path = "00000000-0000-4000-8000-000000000001", "issuer/deeper/"
 		for _, e := range []mount.Entry{older, below} {
 			b, err := e.Encode()
 			if err != nil {
@@ -116,15 +116,15 @@ func TestTwoMountsAtOnePath(t *testing.T) {
 			behind(t, l.st, storage.Set(e.Key(), b))
 		}
 		l.restart()
-		for _, path := range []string{"lend", "lend-" + older.UUID, "lend-deeper-" + below.UUID} {
+		for _, path := range []string{"issuer", "issuer-" + older.UUID, "issuer-deeper-" + below.UUID} {
 			if l.issue("a", path+"/creds/r") == "" {
-				t.Errorf("nothing lends at %s", path)
+				t.Errorf("nothing issues at %s", path)
 			}
 		}
-		l.must(t, route.Write, "sys/remount", l.root, `{"from":"lend-`+older.UUID+`","to":"found"}`)
+		l.must(t, route.Write, "sys/remount", l.root, `{"from":"issuer-`+older.UUID+`","to":"found"}`)
 		l.restart()
 		if l.issue("a", "found/creds/r") == "" {
-			t.Error("what was moved does not lend")
+			t.Error("the moved mount does not issue")
 		}
 		l.finally(2 * time.Minute)
 	})
@@ -141,22 +141,22 @@ func TestDisabledWhileBusy(t *testing.T) {
 func disableWhileBusy(t *testing.T, forced bool) {
 	synctest.Test(t, func(t *testing.T) {
 		l := issuing(t)
-		l.must(t, route.Write, "lend/creds/r", l.told["a"], `{"ttl":"10h"}`)
+		l.must(t, route.Write, "issuer/creds/r", l.told["a"], `{"ttl":"10h"}`)
 		busy := func(is bool) { l.out.mu.Lock(); l.out.busy = is; l.out.mu.Unlock() }
 		busy(true)
-		if _, err := l.ask(t, route.Delete, "sys/mounts/lend", l.root, ""); !fault.Is(err, fault.Conflict) {
+		if _, err := l.ask(t, route.Delete, "sys/mounts/issuer", l.root, ""); !fault.Is(err, fault.Conflict) {
 			t.Errorf("disabled while busy: %v", err)
 		}
 		time.Sleep(time.Minute)
 		if n := len(l.out.living()); n != 1 {
-			t.Errorf("%d things live, want the one that was lent", n)
+			t.Errorf("%d things live, want the one that was issued", n)
 		}
-		l.must(t, route.Write, "lend/creds/r", l.told["a"], `{"ttl":"10h"}`)
+		l.must(t, route.Write, "issuer/creds/r", l.told["a"], `{"ttl":"10h"}`)
 		how := ""
 		if busy(forced); forced {
 			how = `{"force":true}`
 		}
-		l.must(t, route.Delete, "sys/mounts/lend", l.root, how)
+		l.must(t, route.Delete, "sys/mounts/issuer", l.root, how)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if n := len(l.out.living()); n != 0 {
@@ -170,9 +170,9 @@ func disableWhileBusy(t *testing.T, forced bool) {
 func TestDisabledWithoutAJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := issuing(t)
-		l.must(t, route.Write, "lend/creds/r", l.told["a"], `{"ttl":"10h"}`)
+		l.must(t, route.Write, "issuer/creds/r", l.told["a"], `{"ttl":"10h"}`)
 		l.st.CrashAfter(1, faulty.NotStored)
-		_, _ = l.ask(t, route.Delete, "sys/mounts/lend", l.root, "")
+		_, _ = l.ask(t, route.Delete, "sys/mounts/issuer", l.root, "")
 		time.Sleep(2 * time.Second)
 		l.stop()
 		l.st.Revive()

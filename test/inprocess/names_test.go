@@ -64,7 +64,7 @@ func everyMount(t *testing.T, st storage.Store) (*server, map[string]string) {
 	t.Helper()
 	c := core.New(core.Config{
 		Store: st, StorageName: "memory", Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler), ClusterName: "test",
-		Types: core.Types{Engines: append(slices.Clone(plugins.Engines), newOutside().lendType()), Auths: plugins.AuthMethods},
+		Types: core.Types{Engines: append(slices.Clone(plugins.Engines), newOutside().issuerType()), Auths: plugins.AuthMethods},
 	})
 	go c.Run(t.Context())
 	s := &server{Core: c, root: "hvs.root-token-for-tests"}
@@ -75,7 +75,7 @@ func everyMount(t *testing.T, st storage.Store) (*server, map[string]string) {
 	for _, m := range plugins.AuthMethods {
 		at["auth/"+m.Name+"/"] = "auth/" + m.Name + "/"
 	}
-	for name, body := range map[string]string{"kv": `{"type":"kv"}`, "kv2": `{"type":"kv-v2"}`, "database": `{"type":"database"}`, "aws": `{"type":"aws"}`, "lend": `{"type":"lend"}`} {
+	for name, body := range map[string]string{"kv": `{"type":"kv"}`, "kv2": `{"type":"kv-v2"}`, "database": `{"type":"database"}`, "aws": `{"type":"aws"}`, "issuer": `{"type":"issuer"}`} {
 		s.must(t, route.Write, "sys/mounts/"+name, s.root, body)
 		at[name+"/"] = name + "/"
 	}

@@ -29,7 +29,7 @@ const (
 	outsideLate   = 30 * time.Second
 )
 
-// outside is the target of engines of type "lend". It survives restarts of the server.
+// outside is the target of engines of type "issuer". It survives restarts of the server.
 type outside struct {
 	mu     sync.Mutex
 	alive  map[string]string // attempt → lease ID
@@ -105,55 +105,55 @@ func (o *outside) create(ctx context.Context, a route.Attempt) error {
 	return nil
 }
 
-// lendType is an engine whose leases are objects of the target.
-func (o *outside) lendType() engine.Type {
+// issuerType is an engine whose leases are objects of the target.
+func (o *outside) issuerType() engine.Type {
 	return engine.Type{
-		Name: "lend",
-		Open: func(context.Context, *engine.Mount) (engine.Engine, error) { return lender{o}, nil },
+		Name: "issuer",
+		Open: func(context.Context, *engine.Mount) (engine.Engine, error) { return issuerEngine{o}, nil },
 	}
 }
 
-type lender struct{ o *outside }
+type issuerEngine struct{ o *outside }
 
-type lendIn struct {
+type issueIn struct {
 	Role string        `path:"role"`
 	TTL  time.Duration `json:"ttl"`
 }
 
-type lendOut struct {
+type issueOut struct {
 	Attempt string `json:"attempt"`
 }
 
 // Unfinished implements the check for work in flight.
-func (l lender) Unfinished(context.Context) error {
+func (l issuerEngine) Unfinished(context.Context) error {
 	l.o.mu.Lock()
 	defer l.o.mu.Unlock()
 	if l.o.busy {
-		return fault.New("lend", fault.Conflict, "a turn is in flight; wait for its end")
+		return fault.New("issuer", fault.Conflict, "a turn is in flight; wait for its end")
 	}
 	return nil
 }
 
 // Routes of the engine.
-func (l lender) Routes() []route.Route {
+func (l issuerEngine) Routes() []route.Route {
 	return []route.Route{route.Lease(route.Write, "creds/{role}",
-		func(_ context.Context, _ *route.Request, in lendIn) (route.Plan, lendIn, error) {
+		func(_ context.Context, _ *route.Request, in issueIn) (route.Plan, issueIn, error) {
 			l.o.call(&l.o.atPlan)
 			return route.Plan{
 				Kind: "thing", Undo: in.Role, TTL: in.TTL, Renewable: true, Target: in.Role,
 				CreateWithin: outsideWithin, Late: outsideLate,
 			}, in, nil
 		},
-		func(ctx context.Context, a route.Attempt, _ lendIn) (*lendOut, error) {
-			return &lendOut{a.ID}, l.o.create(ctx, a)
+		func(ctx context.Context, a route.Attempt, _ issueIn) (*issueOut, error) {
+			return &issueOut{a.ID}, l.o.create(ctx, a)
 		})}
 }
 
 // Close has nothing to close.
-func (lender) Close() error { return nil }
+func (issuerEngine) Close() error { return nil }
 
 // Undo implements [engine.Undoer].
-func (l lender) Undo(_ context.Context, u engine.Undo) (engine.Undone, error) {
+func (l issuerEngine) Undo(_ context.Context, u engine.Undo) (engine.Undone, error) {
 	l.o.mu.Lock()
 	defer l.o.mu.Unlock()
 	var role string
@@ -174,10 +174,10 @@ func (l lender) Undo(_ context.Context, u engine.Undo) (engine.Undone, error) {
 }
 
 // Renew implements [engine.Undoer].
-func (l lender) Renew(context.Context, engine.Undo, time.Time) error { return nil }
+func (l issuerEngine) Renew(context.Context, engine.Undo, time.Time) error { return nil }
 
 // Bounds implements [engine.Undoer].
-func (l lender) Bounds(context.Context, engine.Undo) (time.Duration, time.Duration, error) {
+func (l issuerEngine) Bounds(context.Context, engine.Undo) (time.Duration, time.Duration, error) {
 	return 0, 0, nil
 }
 

@@ -75,13 +75,13 @@ func TestRolesGiveNoMore(t *testing.T) {
 func TestLeaseOfThePath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLife(t)
-		l.must(t, route.Write, "sys/mounts/lend", l.root, `{"type":"lend"}`)
-		theirs := l.must(t, route.Write, "lend/creds/theirs", l.root, `{}`).LeaseID
-		own := l.must(t, route.Write, "lend/creds/own", l.root, `{}`).LeaseID
+		l.must(t, route.Write, "sys/mounts/issuer", l.root, `{"type":"issuer"}`)
+		theirs := l.must(t, route.Write, "issuer/creds/theirs", l.root, `{}`).LeaseID
+		own := l.must(t, route.Write, "issuer/creds/own", l.root, `{}`).LeaseID
 		var text strings.Builder
 		for _, base := range []string{"sys/leases/", "sys/"} {
-			fmt.Fprintf(&text, "path %q { capabilities = [\"update\"] }\n", base+"renew/lend/creds/own/*")
-			fmt.Fprintf(&text, "path %q { capabilities = [\"update\"] }\n", base+"revoke/lend/creds/own/*")
+			fmt.Fprintf(&text, "path %q { capabilities = [\"update\"] }\n", base+"renew/issuer/creds/own/*")
+			fmt.Fprintf(&text, "path %q { capabilities = [\"update\"] }\n", base+"revoke/issuer/creds/own/*")
 		}
 		clerk := l.clerk(t, "clerk", text.String())
 		for _, path := range []string{"sys/leases/renew/", "sys/leases/revoke/", "sys/renew/", "sys/revoke/"} {

@@ -75,7 +75,7 @@ func (c *crowd) one(rng *rand.Rand) {
 			c.keep(&c.tokens, a.Auth["client_token"].(string))
 		}
 	case n < 50:
-		path := []string{"lend/creds/r", "lent/creds/r", "other/creds/r"}[rng.IntN(3)]
+		path := []string{"issuer/creds/r", "moved/creds/r", "other/creds/r"}[rng.IntN(3)]
 		if a, err := c.ask(route.Write, path, tok, `{"ttl":"30s"}`, 0); err == nil {
 			c.keep(&c.leases, a.LeaseID)
 		}
@@ -98,14 +98,14 @@ func (c *crowd) one(rng *rand.Rand) {
 			c.unwrapTwice(a.Wrap["token"].(string))
 		}
 	case n < 88:
-		path := []string{"lend", "lent", "other"}[rng.IntN(3)]
+		path := []string{"issuer", "moved", "other"}[rng.IntN(3)]
 		_, _ = c.ask(route.Delete, "sys/mounts/"+path, c.l.root, "", 0)
-		_, _ = c.ask(route.Write, "sys/mounts/"+path, c.l.root, `{"type":"lend"}`, 0)
+		_, _ = c.ask(route.Write, "sys/mounts/"+path, c.l.root, `{"type":"issuer"}`, 0)
 	case n < 91:
-		_, _ = c.ask(route.Write, "sys/remount", c.l.root, `{"from":"lend","to":"lent"}`, 0)
-		_, _ = c.ask(route.Write, "sys/remount", c.l.root, `{"from":"lent","to":"lend"}`, 0)
+		_, _ = c.ask(route.Write, "sys/remount", c.l.root, `{"from":"issuer","to":"moved"}`, 0)
+		_, _ = c.ask(route.Write, "sys/remount", c.l.root, `{"from":"moved","to":"issuer"}`, 0)
 	case n < 94:
-		_, _ = c.ask(route.Write, "sys/leases/revoke-prefix/lend/creds", c.l.root, `{"sync":true}`, 0)
+		_, _ = c.ask(route.Write, "sys/leases/revoke-prefix/issuer/creds", c.l.root, `{"sync":true}`, 0)
 	default:
 		_, _ = c.ask(route.Write, "cubbyhole/x", tok, `{"x":"y"}`, 0)
 	}
@@ -170,7 +170,7 @@ func TestUsesByManyAtOnce(t *testing.T) {
 			for i := range 12 {
 				path, op := "auth/token/lookup-self", route.Read
 				if i%2 == 0 {
-					path, op = "lend/creds/r", route.Write
+					path, op = "issuer/creds/r", route.Write
 				}
 				wg.Go(func() {
 					if _, err := c.ask(op, path, a.Auth["client_token"].(string), "", 0); err == nil {

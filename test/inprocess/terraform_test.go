@@ -37,8 +37,8 @@ func TestRemainingTTLs(t *testing.T) {
 			t.Errorf("a token of 60 s is told to live %v s", got)
 		}
 		tok := made.Auth["client_token"].(string)
-		lent := l.must(t, route.Write, "lend/creds/r", l.root, `{"ttl":"60s"}`)
-		lease := `{"lease_id":"` + lent.LeaseID + `"}`
+		creds := l.must(t, route.Write, "issuer/creds/r", l.root, `{"ttl":"60s"}`)
+		lease := `{"lease_id":"` + creds.LeaseID + `"}`
 		for _, step := range []struct {
 			wait time.Duration
 			want float64
@@ -55,7 +55,7 @@ func TestRemainingTTLs(t *testing.T) {
 		if got := l.must(t, route.Write, "auth/token/renew-self", tok, `{"increment":"30s"}`).Auth["lease_duration"]; got != 30.0 {
 			t.Errorf("a token renewed by 30 s is told to live %v s", got)
 		}
-		if got := l.must(t, route.Write, "sys/leases/renew", l.root, `{"lease_id":"`+lent.LeaseID+`","increment":"30s"}`); got.LeaseDuration != 30 {
+		if got := l.must(t, route.Write, "sys/leases/renew", l.root, `{"lease_id":"`+creds.LeaseID+`","increment":"30s"}`); got.LeaseDuration != 30 {
 			t.Errorf("a lease renewed by 30 s is told to live %d s", got.LeaseDuration)
 		}
 		// HashiCorp's Terraform provider computes a token's lease_duration from two times; its own
@@ -83,7 +83,7 @@ func TestIssuedTTLs(t *testing.T) {
 		defer l.finally(10 * time.Minute)
 		for took, want := range map[time.Duration]int64{0: 60, time.Millisecond: 60, 999 * time.Millisecond: 60, time.Second: 59, 2500 * time.Millisecond: 58} {
 			l.out.atCreate = func() { time.Sleep(took) }
-			if got := l.must(t, route.Write, "lend/creds/r", l.root, `{"ttl":"60s"}`).LeaseDuration; got != want {
+			if got := l.must(t, route.Write, "issuer/creds/r", l.root, `{"ttl":"60s"}`).LeaseDuration; got != want {
 				t.Errorf("a lease of 60 s that took %s is said to last %d s, want %d", took, got, want)
 			}
 		}

@@ -204,16 +204,16 @@ func TestLeaseThatEndsWithItsToken(t *testing.T) {
 		}
 		short, long := tok(`{"policies":["all"],"ttl":"30m"}`), tok(`{"policies":["all"],"ttl":"48h"}`)
 		a := s.must(t, route.Read, "database/creds/ro", short, "")
-		told("lent", a, true)
+		told("issued", a, true)
 		told("renewed", s.must(t, route.Write, "sys/leases/renew", s.root, `{"lease_id":"`+a.LeaseID+`","increment":"2h"}`), true)
 		told("renewed for less", s.must(t, route.Write, "sys/leases/renew", s.root, `{"lease_id":"`+a.LeaseID+`","increment":"10m"}`), false)
 		end := s.must(t, route.Write, "sys/leases/lookup", s.root, `{"lease_id":"`+a.LeaseID+`"}`).Data["token_expire_time"]
 		if at, err := time.Parse(time.RFC3339, fmt.Sprint(end)); err != nil || time.Until(at).Round(time.Minute) != 30*time.Minute {
 			t.Errorf("the lease's token ends at %v, %v", end, err)
 		}
-		told("lent to a longer token", s.must(t, route.Read, "database/creds/ro", long, ""), false)
+		told("issued to a longer token", s.must(t, route.Read, "database/creds/ro", long, ""), false)
 		root := s.must(t, route.Read, "database/creds/ro", s.root, "")
-		told("lent to one that lives for ever", root, false)
+		told("issued to a token that never expires", root, false)
 		if d := s.must(t, route.Write, "sys/leases/lookup", s.root, `{"lease_id":"`+root.LeaseID+`"}`).Data; d["token_expire_time"] != nil {
 			t.Errorf("the end of a token that lives for ever: %v", d)
 		}
@@ -392,7 +392,7 @@ func TestMassExpiryIsBounded(t *testing.T) {
 			}
 			w.reserve(t, "db/creds/live/"+time.Now().Format("05.000"), "live", time.Hour)
 			if d := time.Since(began); d != 0 {
-				t.Errorf("lending waited for %s", d)
+				t.Errorf("issuing waited for %s", d)
 			}
 		}
 		time.Sleep(10 * time.Second)
@@ -452,7 +452,7 @@ func TestConnectionThatIsNeededStays(t *testing.T) {
 				s.fake.SetDown(true)
 				s.must(t, route.Delete, path, s.root, "")
 				if _, err := s.ask(t, route.Read, "database/creds/ro", s.root, ""); err == nil {
-					t.Error("it lends still")
+					t.Error("it still issues")
 				}
 				time.Sleep(3 * time.Hour)
 				s.restart()

@@ -163,14 +163,14 @@ path "auth/token/roles/*" { capabilities = ["create", "update"]
 path "sys/policies/acl/*" { capabilities = ["create", "update"]
   required_parameters = ["rules"] }
 path "sys/leases/*" { capabilities = ["update"]
-  denied_parameters = { "lease_id" = ["lend/*"] } }
+  denied_parameters = { "lease_id" = ["issuer/*"] } }
 path "sys/capabilities-self" { capabilities = ["update"]
   allowed_parameters = { "path" = ["secret/*"] } }`)
 	for path, bodies := range map[string][]string{
 		"auth/token/create":     {`{"policies":["clerk"]}`, `{"policy":["clerk"]}`, `{"policy":"x, CLERK"}`, `{"policies":null,"policy":" clerk "}`, `{"ttl":"1h"}`, `{"lease":"1h"}`},
 		"auth/token/roles/x":    {`{"token_period":"1h"}`, `{"period":"1h"}`, `{"token_explicit_max_ttl":"1h"}`, `{"explicit_max_ttl":"1h"}`},
 		"sys/policies/acl/x":    {`{}`, `{"policy":null}`},
-		"sys/leases/revoke":     {`{"lease_id":"lend/creds/x/y"}`, `{"url_lease_id":"lend/creds/x/y"}`, `{"lease_id":"/lend/creds/x/y"}`},
+		"sys/leases/revoke":     {`{"lease_id":"issuer/creds/x/y"}`, `{"url_lease_id":"issuer/creds/x/y"}`, `{"lease_id":"/issuer/creds/x/y"}`},
 		"sys/capabilities-self": {`{"paths":["other/x"]}`, `{"path":"other/x"}`, `{"paths":"secret/x,other/x"}`},
 	} {
 		for _, body := range bodies {
@@ -339,7 +339,7 @@ func TestWrappedTokenThatNobodyUnwraps(t *testing.T) {
 func TestExpiryIsJudgedAtTheEffect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLife(t)
-		l.must(t, route.Write, "sys/mounts/lend", l.root, `{"type":"lend"}`)
+		l.must(t, route.Write, "sys/mounts/issuer", l.root, `{"type":"issuer"}`)
 		l.must(t, route.Write, "sys/policies/acl/all", l.root, `{"policy":"path \"*\" { capabilities = [\"create\", \"update\", \"read\"] }"}`)
 		for _, kind := range []string{"service", "batch"} {
 			for _, parent := range []string{"create", "create-orphan"} {
@@ -348,7 +348,7 @@ func TestExpiryIsJudgedAtTheEffect(t *testing.T) {
 					op         route.Op
 					path, body string
 				}{
-					{route.Write, "cubbyhole/x", `{"a":"b"}`}, {route.Write, "lend/creds/theirs", `{}`}, {route.Read, "auth/token/lookup-self", ""},
+					{route.Write, "cubbyhole/x", `{"a":"b"}`}, {route.Write, "issuer/creds/theirs", `{}`}, {route.Read, "auth/token/lookup-self", ""},
 					{route.Write, "auth/token/renew-self", ""}, {route.Write, "sys/wrapping/wrap", `{"a":"b"}`},
 				} {
 					r := l.request(t, c.op, c.path, tok, c.body)
