@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -14,39 +13,20 @@ import (
 
 var errRefused = &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("fake", fault.Denied, "no permission")}
 
-// inGrace is an issuer with two rotations behind it: A has its grace, and B is current.
-func inGrace(t *testing.T) *issuer {
-	t.Helper()
-	i := newIssuer(t, true)
-	for range 2 {
-		if err := i.rotate(); err != nil {
-			t.Fatal(err)
-		}
-		i.pass(time.Minute)
-	}
-	i.want("in the grace", "A", "B")
-	return i
-}
-
 // TestRotationOfAnotherKey: while nothing is in flight, a request may name the current key alone.
 func TestRotationOfAnotherKey(t *testing.T) {
 	for id, fine := range map[string]bool{"": true, "A": true, "B": false} {
-		synctest.Test(t, func(t *testing.T) {
-			i := newIssuer(t, true)
-			if err := i.rotate(); err != nil {
-				t.Fatal(err)
-			}
-			i.pass(time.Minute)
+		issued(t, 1, func(i *issuer) {
 			i.change(func(e *rotate.Edit) error {
-				_, err := e.Control().RotateNow(t.Context(), rotate.Ask{By: "tester", KeyID: id})
+				_, err := e.Control().RotateNow(i.Context(), rotate.Ask{By: "tester", KeyID: id})
 				if fine != (err == nil) || !fine && !fault.Is(err, fault.Invalid) {
-					t.Errorf("key %q: %v", id, err)
+					i.Errorf("key %q: %v", id, err)
 				}
 				return nil
 			})
 			i.pass(time.Minute)
 			if got := len(i.keys); fine != (got == 2) {
-				t.Errorf("key %q: there are %d keys", id, got)
+				i.Errorf("key %q: there are %d keys", id, got)
 			}
 		})
 	}
@@ -56,24 +36,19 @@ func TestRotationOfAnotherKey(t *testing.T) {
 // a leak, retires that key without a grace all the same.
 func TestWhatLeakedStaysLeaked(t *testing.T) {
 	for _, leaked := range []bool{true, false} {
-		synctest.Test(t, func(t *testing.T) {
-			i := newIssuer(t, true)
-			if err := i.rotate(); err != nil {
-				t.Fatal(err)
-			}
-			i.pass(time.Minute)
+		issued(t, 1, func(i *issuer) {
 			i.create = errRefused
 			i.change(func(e *rotate.Edit) error {
-				_, err := e.Control().RotateNow(t.Context(), rotate.Ask{By: "tester", Leaked: leaked})
+				_, err := e.Control().RotateNow(i.Context(), rotate.Ask{By: "tester", Leaked: leaked})
 				return err
 			})
 			i.pass(time.Second)
 			if r := i.record(); r.Turn != nil || r.Failures != 1 {
-				t.Fatalf("the rotation has not failed: %+v", r)
+				i.Fatalf("the rotation has not failed: %+v", r)
 			}
 			i.create = nil
 			if err := i.rotate(); err != nil {
-				t.Fatal(err)
+				i.Fatal(err)
 			}
 			i.pass(time.Minute)
 			if leaked {
@@ -94,8 +69,8 @@ func TestRetireNow(t *testing.T) {
 		})
 		i.pass(time.Minute)
 	}
-	synctest.Test(t, func(t *testing.T) {
-		i := inGrace(t)
+	issued(t, 2, func(i *issuer) {
+		i.want("in the grace", "A", "B")
 		retire(i)
 		i.want("in the grace", "B")
 		retire(i)
@@ -121,36 +96,35 @@ func TestWindUpInGrace(t *testing.T) {
 		"adopted":                  {true, false, []string{"A", "B"}},
 		"adopted, with its secret": {true, true, []string{"B"}},
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			i := newIssuer(t, true)
+		issued(t, 0, func(i *issuer) {
 			if tt.adopt {
 				id := i.add()
 				i.change(func(e *rotate.Edit) error {
-					if err := e.Unlock(t.Context()); err != nil {
+					if err := e.Unlock(i.Context()); err != nil {
 						return err
 					}
 					e.Rec.Current = &rotate.Ref{ID: id, Adopted: true}
 					if tt.secret {
 						e.Sec.Keys[id] = rotate.Credential{ID: id, Secret: map[string]secret.Value{"word": secret.Text("theirs")}}
 					}
-					return e.Commit(t.Context(), "adopted", e.Now.Add(time.Hour))
+					return e.Commit(i.Context(), "adopted", e.Now.Add(time.Hour))
 				})
 			} else if err := i.rotate(); err != nil {
-				t.Fatal(err)
+				i.Fatal(err)
 			}
 			i.pass(time.Minute)
 			if err := i.rotate(); err != nil {
-				t.Fatal(err)
+				i.Fatal(err)
 			}
-			i.change(func(e *rotate.Edit) error { return e.Control().WindUp(t.Context()) })
+			i.change(func(e *rotate.Edit) error { return e.Control().WindUp(i.Context()) })
 			i.pass(time.Hour)
 			if i.key("A").ID == "" {
-				t.Errorf("%s: it is retired before its grace has ended", name)
+				i.Errorf("%s: it is retired before its grace has ended", name)
 			}
 			i.pass(24 * time.Hour)
 			i.want(name, tt.left...)
 			if r := i.record(); r != nil {
-				t.Errorf("%s: the record is there: %+v", name, r)
+				i.Errorf("%s: the record is there: %+v", name, r)
 			}
 		})
 	}
@@ -160,8 +134,8 @@ func TestWindUpInGrace(t *testing.T) {
 // rotation up. Of one that is there, it does, and a person is told.
 func TestUsageOfADeletedKey(t *testing.T) {
 	for _, deleted := range []bool{true, false} {
-		synctest.Test(t, func(t *testing.T) {
-			i := inGrace(t)
+		issued(t, 2, func(i *issuer) {
+			i.want("in the grace", "A", "B")
 			i.usage = errRefused
 			if deleted {
 				i.keys = slices.DeleteFunc(i.keys, func(k rotate.Listed) bool { return k.ID == "A" })
@@ -169,12 +143,12 @@ func TestUsageOfADeletedKey(t *testing.T) {
 			i.pass(10 * time.Hour)
 			r := i.record()
 			if deleted && (r.Turn != nil || r.Alert != nil) {
-				t.Errorf("a key that is gone: the rotation is %s, %+v", r.State(), r.Alert)
+				i.Errorf("a key that is gone: the rotation is %s, %+v", r.State(), r.Alert)
 			}
 			if !deleted {
 				i.want("while its use cannot be found out", "A", "B")
 				if r.Alert == nil || !strings.Contains(r.Alert.Text, "no permission") {
-					t.Errorf("nobody is told: %+v", r.Alert)
+					i.Errorf("nobody is told: %+v", r.Alert)
 				}
 			}
 		})
@@ -184,12 +158,7 @@ func TestUsageOfADeletedKey(t *testing.T) {
 // TestNewKeyIsRefusedAtLast: a key that has worked, and that the provider refuses when it is to be published, is proven
 // anew, and given up once that takes too long. The old one stays current.
 func TestNewKeyIsRefusedAtLast(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer(t, true)
-		if err := i.rotate(); err != nil {
-			t.Fatal(err)
-		}
-		i.pass(time.Minute)
+	issued(t, 1, func(i *issuer) {
 		i.settle = rotate.Settle{Successes: 1, Interval: 5 * time.Second, Timeout: 10 * time.Minute}
 		calls := 0
 		i.verify = func() error {
@@ -201,12 +170,12 @@ func TestNewKeyIsRefusedAtLast(t *testing.T) {
 		_ = i.rotate()
 		i.pass(9 * time.Minute)
 		if r := i.record(); r.Current.Key() != "A" || r.Turn == nil || r.Turn.Back != nil {
-			t.Errorf("within the time for proofs: %+v", r.Turn)
+			i.Errorf("within the time for proofs: %+v", r.Turn)
 		}
 		i.pass(20 * time.Minute)
 		i.want("after it", "A")
 		if r := i.record(); r.Current.Key() != "A" || r.Failures == 0 {
-			t.Errorf("the current key is %q, after %d failures", r.Current.Key(), r.Failures)
+			i.Errorf("the current key is %q, after %d failures", r.Current.Key(), r.Failures)
 		}
 	})
 }

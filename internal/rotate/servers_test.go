@@ -3,7 +3,6 @@ package rotate_test
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -118,8 +117,7 @@ func TestSecondServerTakesNothingAway(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				i := newIssuer(t, true)
+			issued(t, 0, func(i *issuer) {
 				_ = i.rotate()
 				ready(i)
 				if name != "sweep" {
@@ -133,32 +131,28 @@ func TestSecondServerTakesNothingAway(t *testing.T) {
 					return r.State() == rotate.Grace
 				}
 				for !due() {
-					r := i.record()
-					time.Sleep(time.Until(r.Due))
-					if err := i.m.Work(t.Context(), "pair", "p"); err != nil {
-						t.Fatal(err)
-					}
+					i.step()
 				}
-				time.Sleep(time.Until(i.record().Due))
+				i.sleepUntilDue()
 				gone, disabled := i.gone, i.disabled
 				i.opening = func() { // another server, without this one's lock
-					e, err := i.m.View(t.Context(), "pair", "p")
+					e, err := i.m.View(i.Context(), kind, "one")
 					if err == nil {
-						err = e.Control().Pause(t.Context(), "a person looks")
+						err = e.Control().Pause(i.Context(), "a person looks")
 					}
 					if err != nil {
-						t.Error(err)
+						i.Error(err)
 					}
 				}
-				if err := i.m.Work(t.Context(), "pair", "p"); err == nil {
-					t.Error("the second server was not told that it is late")
+				if err := i.m.Work(i.Context(), kind, "one"); err == nil {
+					i.Error("the second server was not told that it is late")
 				}
 				if i.gone != gone || i.disabled != disabled {
-					t.Errorf("%d calls have retired a key and %d have disabled one", i.gone-gone, i.disabled-disabled)
+					i.Errorf("%d calls have retired a key and %d have disabled one", i.gone-gone, i.disabled-disabled)
 				}
-				i.change(func(e *rotate.Edit) error { return e.Control().Resume(t.Context()) })
+				i.change(func(e *rotate.Edit) error { return e.Control().Resume(i.Context()) })
 				if i.pass(12 * time.Hour); i.gone == gone || (i.disabled > disabled) != i.disables {
-					t.Errorf("after resume %d calls have retired a key and %d have disabled one", i.gone-gone, i.disabled-disabled)
+					i.Errorf("after resume %d calls have retired a key and %d have disabled one", i.gone-gone, i.disabled-disabled)
 				}
 			})
 		})

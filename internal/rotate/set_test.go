@@ -125,13 +125,7 @@ func TestInPlaceFailures(t *testing.T) {
 func TestInPlaceByRequestAlone(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
-		change := func(f func(e *rotate.Edit) error) {
-			t.Helper()
-			if err := w.m.Change(context.Background(), kind, "one", nil, f); err != nil {
-				t.Fatal(err)
-			}
-		}
-		change(func(e *rotate.Edit) error {
+		w.change(func(e *rotate.Edit) error {
 			e.Rec.Data, _ = json.Marshal(data{Accounts: []string{"a"}})
 			e.Rec.Next = time.Time{}
 			return e.Commit(context.Background(), "configured", e.Planned())
@@ -602,16 +596,13 @@ func TestTake(t *testing.T) {
 		w.once("set", lost)
 		_ = w.rotate()
 		w.p.has["b"] = "by a person"
-		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
+		w.change(func(e *rotate.Edit) error {
 			c := rotate.Credential{ID: "b#hand", Account: "b", Secret: map[string]secret.Value{"word": secret.Text("by a person")}, Public: map[string]string{"place": "here"}}
 			if err := e.Control().Take(context.Background(), c, "set by hand"); err != nil {
 				return err
 			}
 			return e.Commit(context.Background(), "taken", e.Planned())
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 		w.judge()
 		w.after(61 * time.Minute)
 		w.judge()

@@ -2,7 +2,6 @@ package rotate_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -41,10 +40,7 @@ func (w *world) tally(when string, m *rotate.Manager, want rotate.Tally) rotate.
 // delete deletes the record.
 func (w *world) delete() {
 	w.Helper()
-	err := w.m.Change(context.Background(), kind, "one", errors.New("no record"), func(e *rotate.Edit) error { return e.Control().WindUp(context.Background()) })
-	if err != nil {
-		w.Fatal(err)
-	}
+	w.change(func(e *rotate.Edit) error { return e.Control().WindUp(context.Background()) })
 }
 
 // What metrics tell of a record follows it: as it fails, recovers, is late, is paused and is deleted.
@@ -77,10 +73,7 @@ func TestTally(t *testing.T) {
 		if s = w.tally("mended", w.m, rotate.Tally{States: one, Failed: failed}); s.Alert || s.Failures != 0 || s.Overdue != 0 || s.Age > 2*time.Minute {
 			t.Errorf("mended: %+v", s)
 		}
-		err := w.m.Change(t.Context(), kind, "one", nil, func(e *rotate.Edit) error { return e.Control().Pause(t.Context(), "by ann") })
-		if err != nil {
-			t.Fatal(err)
-		}
+		w.change(func(e *rotate.Edit) error { return e.Control().Pause(t.Context(), "by ann") })
 		if s = w.tally("paused", w.m, rotate.Tally{States: one, Paused: 1, Failed: failed}); !s.Paused || s.NextStep >= 0 {
 			t.Errorf("paused: %+v", s)
 		}

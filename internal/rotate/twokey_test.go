@@ -3,41 +3,32 @@ package rotate_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
-	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// issuer is a provider of keys without labels, with one record over it. Its methods run in a bubble.
+// issuer is a provider of keys without labels, and the one target of its mount. Its methods run in a bubble.
 type issuer struct {
-	*testing.T
+	*world
 	keys   []rotate.Listed
-	made   int
 	create error // what creating ends with
 	loses  bool  // it is done all the same
 	calls  int
-	stays  bool      // keys that are retired stay in lists
-	gone   int       // calls that retire
-	from   time.Time // where the due item was, as was said last
+	stays  bool // keys that are retired stay in lists
+	gone   int  // calls that retire
 	when   cron.When
 	grace  time.Duration
-	view   *barrier.View
-	m      *rotate.Manager
 
-	retry    rotate.Retry             // "": adopt
-	slow     func(what string)        // before "list", and before a commit
 	kept     map[rotate.Marker]string // the key of the last marker, where a call may be repeated
 	settle   rotate.Settle
 	verify   func() error // nil: every key works
@@ -45,52 +36,47 @@ type issuer struct {
 	disabled int    // calls that disable
 	opening  func() // before the target is opened
 	creating func() // before a key is created
-	store    *faulty.Store
-	audited  []rotate.Action
 	orders   []rotate.Order
 	usage    error // of asking when a key was last used
 }
 
 func newIssuer(t *testing.T, eager bool) *issuer {
-	store, root := faulty.New(memory.Open(), 1), secret.New(make([]byte, barrier.RootKeySize))
-	if err := barrier.Initialize(t.Context(), store, root); err != nil {
-		t.Fatal(err)
-	}
-	b, err := barrier.Open(t.Context(), store, root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	i := &issuer{T: t, store: store, view: b.View("mount/"), when: cron.When{Period: 24 * time.Hour}, grace: 4 * time.Hour}
-	none := func(what string, _ map[string]string) storage.Op {
-		if i.slow != nil {
-			i.slow(what)
+	i := &issuer{world: newMount(t), when: cron.When{Period: 24 * time.Hour}, grace: 4 * time.Hour}
+	i.kind = func() rotate.Kind {
+		return rotate.Kind{
+			Name: kind, Noun: "pair", Style: rotate.TwoKey, Eager: eager, Records: "r/", Secrets: "s/", History: "h/", Journal: "j/",
+			Path:    func(name string) string { return "pairs/" + name },
+			Details: func(*rotate.Record) map[string]string { return map[string]string{} },
+			Timing: func(*rotate.Record) rotate.Timing {
+				return rotate.Timing{When: i.when, Grace: i.grace, Idle: time.Hour, MaxHold: i.grace}
+			},
+			Open: func(context.Context, *rotate.Record, *rotate.Secrets, *secret.Redactor) (rotate.Target, error) {
+				if f := i.opening; f != nil {
+					i.opening = nil
+					f()
+				}
+				return i, nil
+			},
+			Forget: func(r *rotate.Record) []storage.Op { return []storage.Op{storage.Remove("owned/" + r.Name)} },
 		}
-		return storage.Set("event", nil)
 	}
-	i.m = rotate.New(rotate.Config{
-		Store: i.view, Log: slog.New(slog.DiscardHandler), Installation: "test", Mount: func() string { return "mount/" }, Event: none,
-		Schedule: func(_, _ string, from, _ time.Time) []storage.Op { i.from = from; return nil },
-		Audited: func(ctx context.Context, a rotate.Action, act func(context.Context) error) error {
-			i.audited = append(i.audited, a)
-			return act(ctx)
-		},
-	}, rotate.Kind{
-		Name: "pair", Noun: "pair", Style: rotate.TwoKey, Eager: eager, Records: "r/", Secrets: "s/", History: "h/", Journal: "j/",
-		Path:    func(name string) string { return "pairs/" + name },
-		Details: func(*rotate.Record) map[string]string { return map[string]string{} },
-		Timing: func(*rotate.Record) rotate.Timing {
-			return rotate.Timing{When: i.when, Grace: i.grace, Idle: time.Hour, MaxHold: i.grace}
-		},
-		Open: func(context.Context, *rotate.Record, *rotate.Secrets, *secret.Redactor) (rotate.Target, error) {
-			if f := i.opening; f != nil {
-				i.opening = nil
-				f()
-			}
-			return i, nil
-		},
-		Forget: func(r *rotate.Record) []storage.Op { return []storage.Op{storage.Remove("owned/" + r.Name)} },
-	})
+	i.boot()
 	return i
+}
+
+// issued runs a test of an issuer with so many rotations behind it, in a bubble.
+func issued(t *testing.T, rotations int, test func(i *issuer)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, true)
+		for range rotations {
+			if err := i.rotate(); err != nil {
+				t.Fatal(err)
+			}
+			i.pass(time.Minute)
+		}
+		test(i)
+	})
 }
 
 func (i *issuer) Capabilities() rotate.Capabilities {
@@ -178,13 +164,6 @@ func (i *issuer) want(what string, ids ...string) {
 	}
 }
 
-func (i *issuer) change(f func(e *rotate.Edit) error) {
-	i.Helper()
-	if err := i.m.Change(i.Context(), "pair", "p", nil, f); err != nil {
-		i.Fatal(err)
-	}
-}
-
 // rotate begins a rotation and drives it until readers have the new key.
 func (i *issuer) rotate() (err error) {
 	i.Helper()
@@ -198,30 +177,19 @@ func (i *issuer) rotate() (err error) {
 	return err
 }
 
-// record is the record; nil for none.
-func (i *issuer) record() *rotate.Record {
+// step does what falls due next, which must succeed. It runs in a bubble.
+func (i *issuer) step() {
 	i.Helper()
-	r, _, err := i.m.Read(i.Context(), "pair", "p")
-	if err != nil {
+	i.sleepUntilDue()
+	if err := i.m.Work(i.Context(), kind, "one"); err != nil {
 		i.Fatal(err)
 	}
-	return r
 }
 
-// pass lets time pass, and does what falls due. It runs in a bubble.
+// pass lets time pass, and does what falls due, which must succeed. It runs in a bubble.
 func (i *issuer) pass(d time.Duration) {
 	i.Helper()
-	for end := time.Now().Add(d); ; {
-		r := i.record()
-		if r == nil || r.Due.IsZero() || r.Due.After(end) {
-			time.Sleep(time.Until(end))
-			return
-		}
-		time.Sleep(time.Until(r.Due))
-		if err := i.m.Work(i.Context(), "pair", "p"); err != nil {
-			i.Fatal(err)
-		}
-	}
+	i.work(time.Now().Add(d), func(err error) { i.Fatal(err) })
 }
 
 var errAway = &rotate.Failure{Outcome: rotate.Transient, Err: fault.New("fake", fault.Upstream, "away")}
@@ -230,15 +198,10 @@ var errLost = &rotate.Failure{Outcome: rotate.Unknown, Err: fault.New("fake", fa
 
 // A key whose secret was lost cannot have been used: one that was is somebody else's, and stays.
 func TestUsedKeyIsNotALostOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer(t, true)
-		if err := i.rotate(); err != nil {
-			t.Fatal(err)
-		}
-		i.pass(time.Minute)
+	issued(t, 1, func(i *issuer) {
 		i.create = errLost
 		if err := i.rotate(); err == nil {
-			t.Error("a creating call whose reply is lost succeeds")
+			i.Error("a creating call whose reply is lost succeeds")
 		}
 		theirs := i.add()
 		i.key(theirs).LastUsed, i.create = time.Now(), nil
@@ -256,10 +219,9 @@ func TestUsedKeyIsNotALostOne(t *testing.T) {
 
 // A key that was created more than a minute before a lost call is not that call's: clocks do not differ by more.
 func TestKeyFromBeforeIsNotALostOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer(t, true)
+	issued(t, 0, func(i *issuer) {
 		if err := i.rotate(); err != nil {
-			t.Fatal(err)
+			i.Fatal(err)
 		}
 		i.pass(time.Hour)
 		i.create = errLost
@@ -268,7 +230,7 @@ func TestKeyFromBeforeIsNotALostOne(t *testing.T) {
 		i.key(theirs).Created, i.create = time.Now().Add(-2*time.Minute), nil // the list lagged behind
 		i.pass(time.Hour)
 		if i.key(theirs).ID == "" {
-			t.Error("somebody else's key was retired")
+			i.Error("somebody else's key was retired")
 		}
 	})
 }
@@ -276,8 +238,7 @@ func TestKeyFromBeforeIsNotALostOne(t *testing.T) {
 // Proving a key has one limit in all, whether it goes on to fail or works now and then.
 func TestSettlingHasOneLimit(t *testing.T) {
 	for name, every := range map[string]int{"fails": 1, "works now and then": 2} {
-		synctest.Test(t, func(t *testing.T) {
-			i := newIssuer(t, true)
+		issued(t, 0, func(i *issuer) {
 			i.settle = rotate.Settle{Successes: 3, Interval: time.Minute, Timeout: 10 * time.Minute}
 			calls := 0
 			i.verify = func() error {
@@ -288,17 +249,14 @@ func TestSettlingHasOneLimit(t *testing.T) {
 			}
 			_ = i.rotate()
 			began := time.Now()
-			for r := i.record(); r.State() == rotate.Settling; r = i.record() {
+			for i.record().State() == rotate.Settling {
 				if time.Since(began) > time.Hour {
-					t.Fatalf("%s: it settles still, after %d calls", name, calls)
+					i.Fatalf("%s: it settles still, after %d calls", name, calls)
 				}
-				time.Sleep(time.Until(r.Due))
-				if err := i.m.Work(t.Context(), "pair", "p"); err != nil {
-					t.Fatal(err)
-				}
+				i.step()
 			}
 			if r := i.record(); r.Turn == nil || r.Turn.Back == nil || r.Current != nil {
-				t.Errorf("%s: the turn is %+v", name, r.Turn)
+				i.Errorf("%s: the turn is %+v", name, r.Turn)
 			}
 		})
 	}
@@ -306,24 +264,23 @@ func TestSettlingHasOneLimit(t *testing.T) {
 
 // A key that is there beside the current one has its grace, as one that was replaced.
 func TestSupersede(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer(t, true)
+	issued(t, 0, func(i *issuer) {
 		old, current := i.add(), i.add()
 		i.change(func(e *rotate.Edit) error {
 			e.Rec.Current, e.Rec.Next = &rotate.Ref{ID: current, Adopted: true}, e.Now.Add(24*time.Hour)
 			e.Control().Supersede(rotate.Start{Reason: "manual"}, &rotate.Ref{ID: old, Adopted: true})
-			return e.Commit(t.Context(), "adopted", e.Rec.Turn.End.After)
+			return e.Commit(i.Context(), "adopted", e.Rec.Turn.End.After)
 		})
 		// Driving it does not cut its grace short.
 		i.change(func(e *rotate.Edit) error {
-			return e.Control().Drive(t.Context(), func(*rotate.Record) bool { return false })
+			return e.Control().Drive(i.Context(), func(*rotate.Record) bool { return false })
 		})
 		i.pass(3*time.Hour + 30*time.Minute)
 		i.key(old).LastUsed = time.Now()
 		i.pass(45 * time.Minute)
 		i.want("while it is used", old, current)
 		if r := i.record(); !r.Turn.Replaced() || r.Turn.Needed().IsZero() {
-			t.Errorf("nothing says that it is needed: %+v", r.Turn)
+			i.Errorf("nothing says that it is needed: %+v", r.Turn)
 		}
 		i.pass(time.Hour)
 		i.want("after its grace", current)
@@ -334,75 +291,60 @@ func TestSupersede(t *testing.T) {
 
 // A record that is deleted while a creating call is open ends once what the call has left is gone.
 func TestWindUpWhileCreating(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer(t, true)
+	issued(t, 0, func(i *issuer) {
 		i.create, i.loses = errLost, true
 		_ = i.rotate()
-		if _, r, err := i.m.Unfinished(t.Context()); err != nil || r == nil {
-			t.Errorf("it counts as finished: %v", err)
+		if _, r, err := i.m.Unfinished(i.Context()); err != nil || r == nil {
+			i.Errorf("it counts as finished: %v", err)
 		}
-		if _, err := i.view.Commit(t.Context(), storage.Set("owned/p", []byte("x"))); err != nil {
-			t.Fatal(err)
+		if _, err := i.view.Commit(i.Context(), storage.Set("owned/one", []byte("x"))); err != nil {
+			i.Fatal(err)
 		}
-		i.change(func(e *rotate.Edit) error { return e.Control().WindUp(t.Context()) })
-		if _, r, err := i.m.Unfinished(t.Context()); err != nil || r != nil {
-			t.Errorf("a deleted record counts as unfinished: %v", err)
+		i.change(func(e *rotate.Edit) error { return e.Control().WindUp(i.Context()) })
+		if _, r, err := i.m.Unfinished(i.Context()); err != nil || r != nil {
+			i.Errorf("a deleted record counts as unfinished: %v", err)
 		}
 		i.pass(time.Hour)
 		i.want("in the end")
 		if r := i.record(); r != nil || i.calls != 1 {
-			t.Errorf("there is %+v, after %d calls", r, i.calls)
+			i.Errorf("there is %+v, after %d calls", r, i.calls)
 		}
-		if row, err := i.view.Get(t.Context(), "owned/p"); err != nil || row.Version != 0 {
-			t.Errorf("what the engine forgets with it is there: %v", err)
+		if row, err := i.view.Get(i.Context(), "owned/one"); err != nil || row.Version != 0 {
+			i.Errorf("what the engine forgets with it is there: %v", err)
 		}
 	})
 }
 
 // A rotation that is abandoned makes no more calls, and the next one begins.
 func TestAbandon(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer(t, true)
-		for range 2 {
-			if err := i.rotate(); err != nil {
-				t.Fatal(err)
-			}
-			i.pass(time.Minute)
-		}
-		i.change(func(e *rotate.Edit) error { return e.Control().Abandon(t.Context(), "it is out of reach") })
+	issued(t, 2, func(i *issuer) {
+		i.change(func(e *rotate.Edit) error { return e.Control().Abandon(i.Context(), "it is out of reach") })
 		i.pass(10 * time.Hour)
 		i.want("after it was abandoned", "A", "B")
 		if r := i.record(); r.Turn != nil || r.Current.Key() != "B" || !slices.Contains(r.Unproven, "it is out of reach") {
-			t.Errorf("the record is %+v", r)
+			i.Errorf("the record is %+v", r)
 		}
 		i.create = errLost
 		_ = i.rotate()
-		i.change(func(e *rotate.Edit) error { return e.Control().Abandon(t.Context(), "it is out of reach") })
+		i.change(func(e *rotate.Edit) error { return e.Control().Abandon(i.Context(), "it is out of reach") })
 		if r := i.record(); r.Turn != nil || r.Current.Key() != "B" {
-			t.Errorf("the record is %+v", r)
+			i.Errorf("the record is %+v", r)
 		}
 		i.create = nil
 		if err := i.rotate(); err != nil {
-			t.Error(err)
+			i.Error(err)
 		}
 	})
 }
 
 // Times that were changed count at once: of the grace in progress, and of the next rotation.
 func TestRetime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer(t, true)
-		for range 2 {
-			if err := i.rotate(); err != nil {
-				t.Fatal(err)
-			}
-			i.pass(time.Minute)
-		}
+	issued(t, 2, func(i *issuer) {
 		retime := func(set func()) {
 			i.change(func(e *rotate.Edit) error {
 				was := rotate.Timing{When: i.when, Grace: i.grace}
 				set()
-				return e.Commit(t.Context(), "configured", e.Control().Retime(was))
+				return e.Commit(i.Context(), "configured", e.Control().Retime(was))
 			})
 		}
 		retime(func() { i.grace = 2 * time.Hour })
@@ -444,18 +386,11 @@ func TestEager(t *testing.T) {
 
 // Somebody has deleted the current key. The rotation before ends nevertheless, lest the next one, which makes it good, wait for ever.
 func TestMissingCurrentKey(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer(t, true)
-		for range 2 {
-			if err := i.rotate(); err != nil {
-				t.Fatal(err)
-			}
-			i.pass(time.Minute)
-		}
+	issued(t, 2, func(i *issuer) {
 		i.keys = slices.DeleteFunc(i.keys, func(k rotate.Listed) bool { return k.ID == "B" })
 		i.pass(5 * time.Hour)
 		if r := i.record(); r.Turn == nil || r.LastError != "the current key B is not listed" {
-			t.Errorf("nothing says so: %+v", r)
+			i.Errorf("nothing says so: %+v", r)
 		}
 		i.pass(20 * time.Hour)
 		i.want("after the next rotation", "C")
@@ -464,46 +399,34 @@ func TestMissingCurrentKey(t *testing.T) {
 
 // A key that the provider lists for ever is no reason to retire it every few seconds, and a person is told.
 func TestRetiredKeyIsListedForEver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer(t, true)
-		for range 2 {
-			if err := i.rotate(); err != nil {
-				t.Fatal(err)
-			}
-			i.pass(time.Minute)
-		}
+	issued(t, 2, func(i *issuer) {
 		i.stays = true
 		i.pass(16 * time.Hour)
 		r := i.record()
-		if r.Alert == nil || !strings.HasPrefix(r.Alert.Text, `pair "p": the provider's list is not as expected: the retired key A is still listed; `) || i.gone > 30 {
-			t.Errorf("after %d calls: %+v", i.gone, r.Alert)
+		if r.Alert == nil || !strings.HasPrefix(r.Alert.Text, `pair "one": the provider's list is not as expected: the retired key A is still listed; `) || i.gone > 30 {
+			i.Errorf("after %d calls: %+v", i.gone, r.Alert)
 		}
 		i.stays = false
 		i.pass(2 * time.Hour)
 		if r := i.record(); r.Turn != nil || r.Alert != nil {
-			t.Errorf("once it is gone: %+v", r)
+			i.Errorf("once it is gone: %+v", r)
 		}
 	})
 }
 
 // A commit that failed has moved no due item, and has made no credential the current one.
 func TestFailedCommit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer(t, true)
-		if err := i.rotate(); err != nil {
-			t.Fatal(err)
-		}
-		i.pass(time.Minute)
+	issued(t, 1, func(i *issuer) {
 		i.change(func(e *rotate.Edit) error {
 			due := e.Rec.Due
 			e.Rec.Current = &rotate.Ref{ID: "another"}
 			e.Ops = []storage.Op{storage.Set("other", nil).If(7)}
-			if err := e.Commit(t.Context(), "fails", due.Add(time.Hour)); err == nil || e.CurrentID() != "A" {
-				t.Errorf("committed: %v, current is %s", err, e.CurrentID())
+			if err := e.Commit(i.Context(), "fails", due.Add(time.Hour)); err == nil || e.CurrentID() != "A" {
+				i.Errorf("committed: %v, current is %s", err, e.CurrentID())
 			}
 			e.Ops = nil
-			if err := e.Commit(t.Context(), "works", due.Add(2*time.Hour)); err != nil || e.CurrentID() != "another" || !i.from.Equal(due) {
-				t.Errorf("the item is moved from %s, want %s; current is %s; %v", i.from, due, e.CurrentID(), err)
+			if err := e.Commit(i.Context(), "works", due.Add(2*time.Hour)); err != nil || e.CurrentID() != "another" || !i.from.Equal(due) {
+				i.Errorf("the item is moved from %s, want %s; current is %s; %v", i.from, due, e.CurrentID(), err)
 			}
 			return nil
 		})
@@ -519,15 +442,14 @@ func TestNewKeyIsKept(t *testing.T) {
 		{Calls: faulty.Commits, Mode: faulty.NotStored, Times: 4}: "not stored, four times",
 		{Calls: faulty.Commits, Mode: faulty.Stored}:              "stored, without an answer",
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			i := newIssuer(t, true)
+		issued(t, 0, func(i *issuer) {
 			i.creating = func() { i.creating = nil; i.store.Inject(fault) }
 			if err := i.rotate(); err != nil {
-				t.Errorf("%s: %v", name, err)
+				i.Errorf("%s: %v", name, err)
 			}
 			i.want(name, "A")
 			if r := i.record(); i.calls != 1 || r.Current.Key() != "A" || r.Failures != 0 {
-				t.Errorf("%s: %d creating calls, the current key is %q, and %d rotations have failed", name, i.calls, r.Current.Key(), r.Failures)
+				i.Errorf("%s: %d creating calls, the current key is %q, and %d rotations have failed", name, i.calls, r.Current.Key(), r.Failures)
 			}
 		})
 	}
@@ -537,21 +459,20 @@ func TestNewKeyIsKept(t *testing.T) {
 // the request is refused and changes nothing.
 func TestLeakedKeyOfNoRotation(t *testing.T) {
 	for id, fine := range map[string]bool{"": true, "A": true, "B": true, "C": false, "a": false} {
-		synctest.Test(t, func(t *testing.T) {
-			i := newIssuer(t, true)
+		issued(t, 0, func(i *issuer) {
 			for range 2 {
 				if err := i.rotate(); err != nil {
-					t.Fatal(err)
+					i.Fatal(err)
 				}
 			}
 			before := i.record().State()
 			var err error
 			i.change(func(e *rotate.Edit) error {
-				_, err = e.Control().RotateNow(t.Context(), rotate.Ask{By: "tester", Leaked: true, KeyID: id})
+				_, err = e.Control().RotateNow(i.Context(), rotate.Ask{By: "tester", Leaked: true, KeyID: id})
 				return nil
 			})
 			if fine != (err == nil) || !fine && (!fault.Is(err, fault.Invalid) || i.record().State() != before) {
-				t.Errorf("leaked key %q: %v, and the rotation is %s, before %s", id, err, i.record().State(), before)
+				i.Errorf("leaked key %q: %v, and the rotation is %s, before %s", id, err, i.record().State(), before)
 			}
 		})
 	}
@@ -593,40 +514,38 @@ func TestTakingAwayWaitsForNoDevice(t *testing.T) {
 
 // What a record keeps of creating calls that surely made nothing does not outgrow the store.
 func TestManyKeysWithoutLabels(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer(t, true)
+	issued(t, 0, func(i *issuer) {
 		for n := range 1900 {
 			i.keys = append(i.keys, rotate.Listed{ID: fmt.Sprintf("%080d", n)})
 		}
 		i.create = &rotate.Failure{Outcome: rotate.Transient, Err: fault.New("fake", fault.Upstream, "away")}
 		if err := i.rotate(); err == nil {
-			t.Fatal("a key was made")
+			i.Fatal("a key was made")
 		}
 		i.pass(2 * time.Hour)
 		if r := i.record(); r.Turn != nil || r.Failures != 1 {
-			t.Errorf("the rotation goes on: %+v", r.Alert)
+			i.Errorf("the rotation goes on: %+v", r.Alert)
 		}
 	})
 }
 
 // The journal is cut to its limit, however much one rotation has left.
 func TestJournalIsCut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer(t, true)
+	issued(t, 0, func(i *issuer) {
 		i.change(func(e *rotate.Edit) error {
 			for range 2200 {
-				if err := e.Commit(t.Context(), "in-use", time.Time{}); err != nil {
+				if err := e.Commit(i.Context(), "in-use", time.Time{}); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 		if err := i.rotate(); err != nil {
-			t.Fatal(err)
+			i.Fatal(err)
 		}
 		i.pass(time.Minute)
-		if rows, err := i.m.Journal(t.Context(), "pair", "p", 0); err != nil || len(rows) > 2000 {
-			t.Errorf("%d rows, %v", len(rows), err)
+		if rows, err := i.m.Journal(i.Context(), kind, "one", 0); err != nil || len(rows) > 2000 {
+			i.Errorf("%d rows, %v", len(rows), err)
 		}
 	})
 }
@@ -643,26 +562,25 @@ func TestCommitsOfARotation(t *testing.T) {
 		"disabled and retired": {true, []string{"creating", "created", "published", "disabling", "retiring", "done"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				i := newIssuer(t, true)
+			issued(t, 0, func(i *issuer) {
 				_ = i.rotate()
 				i.disables = tt.disables
 				i.pass(12 * time.Hour)
-				before, err := i.m.Journal(t.Context(), "pair", "p", 0)
+				before, err := i.m.Journal(i.Context(), kind, "one", 0)
 				if err != nil {
-					t.Fatal(err)
+					i.Fatal(err)
 				}
 				i.pass(24 * time.Hour)
-				rows, err := i.m.Journal(t.Context(), "pair", "p", 0)
+				rows, err := i.m.Journal(i.Context(), kind, "one", 0)
 				if err != nil {
-					t.Fatal(err)
+					i.Fatal(err)
 				}
 				var got []string
 				for _, row := range rows[len(before):] {
 					got = append(got, row.What)
 				}
 				if !slices.Equal(got, tt.want) {
-					t.Errorf("it commits %q, want %q", got, tt.want)
+					i.Errorf("it commits %q, want %q", got, tt.want)
 				}
 			})
 		})
@@ -678,11 +596,10 @@ func TestRepeatedCreateForgetsNone(t *testing.T) {
 		"slow":    func(i *issuer) { i.slowed("rotation/creating") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				i := newIssuer(t, true)
+			issued(t, 0, func(i *issuer) {
 				i.retry, i.create, i.loses = rotate.RetrySafe, errLost, true
 				if err := i.rotate(); err == nil {
-					t.Fatal("no reply was lost")
+					i.Fatal("no reply was lost")
 				}
 				i.want("after the lost reply", "A")
 				i.loses = false
@@ -692,7 +609,7 @@ func TestRepeatedCreateForgetsNone(t *testing.T) {
 				i.pass(time.Hour)
 				i.want("at the end", "A")
 				if r := i.record(); r.Current.Key() != "A" || r.Failures != 0 {
-					t.Errorf("the current key is %q, after %d failures", r.Current.Key(), r.Failures)
+					i.Errorf("the current key is %q, after %d failures", r.Current.Key(), r.Failures)
 				}
 			})
 		})
@@ -701,20 +618,19 @@ func TestRepeatedCreateForgetsNone(t *testing.T) {
 
 // A call that surely created nothing may be made again, whatever may follow one of unknown outcome.
 func TestTransientFailureAsksNobody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer(t, true)
+	issued(t, 0, func(i *issuer) {
 		i.retry, i.create = rotate.RetryNever, errAway
 		if err := i.rotate(); err == nil {
-			t.Fatal("a key was made")
+			i.Fatal("a key was made")
 		}
 		if r := i.record(); r.State() != rotate.Creating || r.Turn.Back != nil {
-			t.Errorf("after a call that was not made, it is %s: %+v", r.State(), r.Alert)
+			i.Errorf("after a call that was not made, it is %s: %+v", r.State(), r.Alert)
 		}
 		i.create = nil
 		i.pass(time.Minute)
 		i.want("at last", "A")
 		if r := i.record(); i.calls != 2 || r.Turn != nil || r.Failures != 0 {
-			t.Errorf("%d calls, and it is %s after %d failures", i.calls, r.State(), r.Failures)
+			i.Errorf("%d calls, and it is %s after %d failures", i.calls, r.State(), r.Failures)
 		}
 	})
 }
@@ -731,11 +647,10 @@ func (i *issuer) slowed(what string) {
 // A provider whose list takes long gets its new key: the time of the creating call begins when
 // that is about to be made.
 func TestSlowList(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer(t, true)
+	issued(t, 0, func(i *issuer) {
 		i.slowed("list")
 		if err := i.rotate(); err != nil {
-			t.Errorf("no key is made: %v", err)
+			i.Errorf("no key is made: %v", err)
 		}
 		i.pass(time.Hour)
 		i.want("at the end", "A")
@@ -744,18 +659,17 @@ func TestSlowList(t *testing.T) {
 
 // The audit entry of the step that creates a key names the rotation that it is for.
 func TestAuditNamesTheRotation(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer(t, true)
+	issued(t, 0, func(i *issuer) {
 		if err := i.rotate(); err != nil {
-			t.Fatal(err)
+			i.Fatal(err)
 		}
 		i.creating = func() {
 			if got, want := i.audited[len(i.audited)-1].Detail["turn"], fmt.Sprint(i.orders[len(i.orders)-1].Marker.Turn); got != want {
-				t.Errorf("the entry of the call for rotation %s names rotation %s", want, got)
+				i.Errorf("the entry of the call for rotation %s names rotation %s", want, got)
 			}
 		}
 		if i.pass(48 * time.Hour); i.calls != 3 {
-			t.Errorf("%d keys were created, want 3", i.calls)
+			i.Errorf("%d keys were created, want 3", i.calls)
 		}
 	})
 }

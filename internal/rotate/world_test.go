@@ -189,17 +189,22 @@ func (a *account) Join(_ context.Context, r *rotate.Record, s *rotate.Secrets) (
 	return []storage.Op{storage.Set("joined/"+r.Name, []byte(s.Keys[r.Current.ID].Secret["word"].RevealString()))}, err
 }
 
-// world is one mount over a store that can fail, which dies and starts again.
+// world is one mount over a store that can fail, which dies and starts again. It has one record, of accounts or, under
+// an [issuer], of pairs.
 type world struct {
 	*testing.T
-	store  *faulty.Store
-	root   secret.Value
-	view   *barrier.View // of the mount
-	abs    *barrier.View // of the whole store
-	m      *rotate.Manager
-	p      *provider
-	dead   bool
-	opened error // what opening the target fails with
+	store   *faulty.Store
+	root    secret.Value
+	view    *barrier.View // of the mount
+	abs     *barrier.View // of the whole store
+	m       *rotate.Manager
+	kind    func() rotate.Kind
+	p       *provider
+	dead    bool
+	opened  error             // what opening the target fails with
+	from    time.Time         // where the due item was, as was said last
+	slow    func(what string) // nil: nothing is; otherwise before a commit with an event
+	audited []rotate.Action
 
 	place       string
 	own         bool          // users change their own secrets
@@ -217,13 +222,19 @@ type world struct {
 const kind = "account"
 
 func newWorld(t *testing.T) *world {
+	w := newMount(t)
+	w.kind = w.accounts
+	w.boot()
+	return w
+}
+
+func newMount(t *testing.T) *world {
 	w := &world{T: t, store: faulty.New(memory.Open(), 1), root: secret.New(make([]byte, barrier.RootKeySize)), place: "here"}
 	w.log = slog.New(slog.NewTextHandler(&w.logged, nil))
 	w.p = &provider{has: map[string]string{"a": "by hand", "b": "by hand"}, die: func() { w.dead = true; w.store.CrashAfter(0, faulty.NotStored) }}
 	if err := barrier.Initialize(t.Context(), w.store, w.root); err != nil {
 		t.Fatal(err)
 	}
-	w.boot()
 	return w
 }
 
@@ -253,23 +264,18 @@ func (w *world) manager() *rotate.Manager {
 		w.Fatal(err)
 	}
 	w.view, w.abs = b.View("mount/"), b.View("")
-	decoded := func(r *rotate.Record) (d data) {
-		if len(r.Data) > 0 {
-			if err := json.Unmarshal(r.Data, &d); err != nil {
-				w.Fatal(err)
-			}
-		}
-		return d
-	}
 	return rotate.New(rotate.Config{
 		Store: w.view, Log: w.log, Installation: "test", Mount: func() string { return "mount/" },
-		Schedule: func(kind, name string, _, to time.Time) (ops []storage.Op) {
-			if to.IsZero() {
+		Schedule: func(kind, name string, from, to time.Time) (ops []storage.Op) {
+			if w.from = from; to.IsZero() {
 				return append(ops, storage.Remove("due/"+kind+"/"+name))
 			}
 			return append(ops, storage.Set("due/"+kind+"/"+name, []byte(to.Format(time.RFC3339Nano))))
 		},
 		Event: func(kind string, details map[string]string) storage.Op {
+			if w.slow != nil {
+				w.slow(kind)
+			}
 			text := kind
 			for k, v := range details {
 				text += " " + k + "=" + v
@@ -279,8 +285,24 @@ func (w *world) manager() *rotate.Manager {
 			w.events = append(w.events, text)
 			return storage.Append("event/", []byte(text))
 		},
-		Audited: func(ctx context.Context, _ rotate.Action, act func(context.Context) error) error { return act(ctx) },
-	}, rotate.Kind{
+		Audited: func(ctx context.Context, a rotate.Action, act func(context.Context) error) error {
+			w.audited = append(w.audited, a)
+			return act(ctx)
+		},
+	}, w.kind())
+}
+
+// accounts are the kind of secrets in place.
+func (w *world) accounts() rotate.Kind {
+	decoded := func(r *rotate.Record) (d data) {
+		if len(r.Data) > 0 {
+			if err := json.Unmarshal(r.Data, &d); err != nil {
+				w.Fatal(err)
+			}
+		}
+		return d
+	}
+	return rotate.Kind{
 		Name: kind, Noun: "account", Style: rotate.InPlace, Records: "r/", Secrets: "s/", History: "h/", Journal: "j/",
 		Path:    func(name string) string { return "accounts/" + name },
 		Details: func(r *rotate.Record) map[string]string { return map[string]string{"account": r.Name} },
@@ -297,7 +319,7 @@ func (w *world) manager() *rotate.Manager {
 			return &account{p: w.p, w: w, r: r, data: decoded(r), place: w.place}, nil
 		},
 		Adopt: adoptOld,
-	})
+	}
 }
 
 // adoptOld reads a row of an earlier version: its "current" was a number.
@@ -323,7 +345,7 @@ func adoptOld(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 // create makes the record "one", to be rotated every hour from now on. Its current secret is known.
 func (w *world) create(accounts ...string) {
 	w.Helper()
-	err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
+	w.change(func(e *rotate.Edit) error {
 		d := data{Accounts: accounts, When: cron.When{Period: time.Hour}}
 		e.Rec.Data, _ = json.Marshal(d)
 		e.Rec.Next = e.Now.Add(time.Hour)
@@ -333,9 +355,23 @@ func (w *world) create(accounts ...string) {
 		}
 		return e.Commit(context.Background(), "created-key", e.Planned())
 	})
+}
+
+func (w *world) change(f func(e *rotate.Edit) error) {
+	w.Helper()
+	if err := w.m.Change(context.Background(), kind, "one", nil, f); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// record is the record; nil for none.
+func (w *world) record() *rotate.Record {
+	w.Helper()
+	r, _, err := w.m.Read(context.Background(), kind, "one")
 	if err != nil {
 		w.Fatal(err)
 	}
+	return r
 }
 
 // edit looks at the record.
@@ -384,14 +420,21 @@ func (w *world) due() (at time.Time) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	if at, _ = time.Parse(time.RFC3339Nano, string(due.Value)); !at.Equal(w.edit().Rec.Due) {
-		w.Errorf("the due item is at %s, and the record says %s", at, w.edit().Rec.Due)
+	at, _ = time.Parse(time.RFC3339Nano, string(due.Value))
+	if r := w.record(); r != nil && !at.Equal(r.Due) {
+		w.Errorf("the due item is at %s, and the record says %s", at, r.Due)
 	}
 	return at
 }
 
 // run works off what falls due until a time, as the due loop does, or until the process dies. It runs in a bubble.
 func (w *world) run(until time.Time) {
+	w.Helper()
+	w.work(until, func(error) { time.Sleep(10 * time.Second) })
+}
+
+// work is run, which runs in a bubble, with what follows a step that fails.
+func (w *world) work(until time.Time, failed func(err error)) {
 	w.Helper()
 	for !w.crashed() && !time.Now().After(until) {
 		at := w.due()
@@ -401,7 +444,7 @@ func (w *world) run(until time.Time) {
 		}
 		time.Sleep(time.Until(at))
 		if err := w.m.Work(context.Background(), kind, "one"); err != nil {
-			time.Sleep(10 * time.Second)
+			failed(err)
 		}
 	}
 }
