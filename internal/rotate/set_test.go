@@ -3,9 +3,7 @@ package rotate_test
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -663,71 +661,6 @@ func TestInPlaceTwoServers(t *testing.T) {
 			w.judge()
 		})
 	}
-}
-
-// histories is how many seeds are played.
-var histories = flag.Uint64("histories", 400, "how many seeds TestInPlaceHistories plays")
-
-// TestInPlaceHistories plays seeded misfortune: calls of every fate, commits that fail, deaths, requests, readers.
-func TestInPlaceHistories(t *testing.T) {
-	n := *histories
-	if testing.Short() {
-		n = min(n, 60)
-	}
-	for seed := range n {
-		synctest.Test(t, func(t *testing.T) { newWorld(t).history(seed) })
-		if t.Failed() {
-			t.Fatalf("seed %d", seed)
-		}
-	}
-}
-
-// history is one such run, in a bubble.
-func (w *world) history(seed uint64) {
-	rng := rand.New(rand.NewPCG(seed, 5))
-	w.own = rng.IntN(4) == 0
-	if w.own || rng.IntN(2) == 0 {
-		w.create("a")
-	} else {
-		w.create("a", "b")
-	}
-	fates := []fate{away, lost, cut, hang, late, refuse, lie, diesNow, diesToo}
-	w.p.fate = func(call, _ string) fate {
-		if rng.IntN(3) > 0 {
-			return well
-		}
-		if f := fates[rng.IntN(len(fates))]; call == "set" || f != late && f != lie && f != lost {
-			return f
-		}
-		return well
-	}
-	for range 8 {
-		switch rng.IntN(6) {
-		case 0:
-			w.store.CrashAfter(rng.IntN(4), []faulty.Mode{faulty.NotStored, faulty.Stored}[rng.IntN(2)])
-		case 1:
-			w.store.Inject(faulty.Fault{Calls: faulty.Commits, After: rng.IntN(3), Mode: []faulty.Mode{faulty.NotStored, faulty.Stored}[rng.IntN(2)]})
-		case 2:
-			_ = w.rotate()
-		case 3:
-			_ = w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
-				if err := e.Control().FindOut(context.Background()); err != nil || w.crashed() {
-					return err
-				}
-				return nil
-			})
-		}
-		if !w.crashed() {
-			w.run(time.Now().Add(time.Duration(rng.Int64N(int64(90 * time.Minute)))))
-		}
-		if w.crashed() {
-			w.boot()
-		}
-	}
-	w.p.fate = nil
-	w.boot()
-	w.after(5 * time.Hour)
-	w.judge()
 }
 
 // What the store does not answer is not taken for a record that cannot be read, which those who may not read it do not hear of.

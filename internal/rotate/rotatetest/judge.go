@@ -167,6 +167,13 @@ func (h *Harness) explained() {
 // that it is gone: by a list that lagged, or a provider that lied. The next rotation finds it by
 // its label.
 func (h *Harness) remembers(r *record, l Live) bool {
+	return l.Label != "" && slices.ContainsFunc(h.past(r), func(t rotate.Turn) bool {
+		return slices.ContainsFunc(t.Attempts, func(a rotate.Attempt) bool { return a.Marker == l.Label })
+	})
+}
+
+// past are the record's earlier rotations.
+func (h *Harness) past(r *record) (all []rotate.Turn) {
 	prefix := r.rows.History + r.Name + "/"
 	for e, err := range h.view().Scan(context.Background(), prefix, storage.PrefixEnd(prefix)) {
 		if err != nil {
@@ -176,11 +183,9 @@ func (h *Harness) remembers(r *record, l Live) bool {
 		if err := json.Unmarshal(e.Value, &t); err != nil {
 			h.Fatal(err)
 		}
-		if l.Label != "" && slices.ContainsFunc(t.Attempts, func(a rotate.Attempt) bool { return a.Marker == l.Label }) {
-			return true
-		}
+		all = append(all, t)
 	}
-	return false
+	return all
 }
 
 // judge is the end: all is well, and time has passed.
@@ -202,6 +207,9 @@ func (h *Harness) judge() {
 			if !want[id] {
 				h.Errorf("the secret of %s is kept, which no record of %s%s needs", id, r.rows.Records, r.Name)
 			}
+		}
+		if n := len(h.past(r)); n != min(int(r.Turns), rotate.MaxHistory) {
+			h.Errorf("the history of %s%s has %d rotations, and there were %d", r.rows.Records, r.Name, n, r.Turns)
 		}
 		h.journaled(r)
 	}
