@@ -4,19 +4,11 @@ import (
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/engine/database"
-	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 )
 
 func TestDestination(t *testing.T) {
 	const base = "{{username}}:{{password}}@tcp(db.example.com:3306)/app?tls=skip-verify"
-	destinationOf := func(url string, edit func(*database.Config)) (database.Destination, bool) {
-		c := database.Config{URL: secret.Text(url), Username: "admin", Password: secret.Text("Canary"), Extra: map[string]string{}}
-		if edit != nil {
-			edit(&c)
-		}
-		return Provider.Destination(c)
-	}
-	was, _ := destinationOf(base, nil)
 	for _, tt := range []struct {
 		url  string
 		edit func(*database.Config)
@@ -36,9 +28,10 @@ func TestDestination(t *testing.T) {
 		{base, func(c *database.Config) { c.DisableEscaping = true }, false}, // a value that is filled in could change how the URL is parsed
 		{"nonsense", nil, false},
 	} {
-		is, ok := destinationOf(tt.url, tt.edit)
-		if got := ok && is.Place == was.Place && is.Guard >= was.Guard; got != tt.same {
-			t.Errorf("%q leads to the same place, as well guarded: %v (%+v from %+v), want %v", tt.url, got, is, was, tt.same)
+		to := databasetest.ByURL(tt.url)
+		if tt.edit != nil {
+			tt.edit(&to)
 		}
+		databasetest.Leads(t, Provider, databasetest.ByURL(base), to, tt.same)
 	}
 }

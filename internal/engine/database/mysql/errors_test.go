@@ -10,6 +10,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 )
@@ -60,19 +61,11 @@ func TestExplain(t *testing.T) {
 	} {
 		k := call{op: "mysql.Create", doing: "creating the user", field: "creation_statements", user: "v-app"}
 		err := k.explain(tt.err)
-		if !fault.Is(err, tt.kind) || !strings.Contains(fault.Message(err), tt.want) || strings.Contains(fault.Message(err), "Canary") {
-			t.Errorf("%s: %v, want kind %v and %q", name, err, tt.kind, tt.want)
-		}
-		if database.Unchanged(err) != tt.unchanged || database.Refused(err) != tt.refused {
-			t.Errorf("%s: unchanged %v and refused %v, want %v and %v", name, database.Unchanged(err), database.Refused(err), tt.unchanged, tt.refused)
-		}
-		want := ""
+		code := ""
 		if my, answered := errors.AsType[*mysql.MySQLError](tt.err); answered {
-			want = fmt.Sprintf("error %d", my.Number)
+			code = fmt.Sprintf("error %d", my.Number)
 		}
-		if got := database.CodeOf(err); got != want {
-			t.Errorf("%s: code %q, want %q", name, got, want)
-		}
+		databasetest.Told{Kind: tt.kind, Unchanged: tt.unchanged, Refused: tt.refused, Want: tt.want, Code: code}.Check(t, name, err)
 	}
 	if err := (call{}).explain(nil); err != nil {
 		t.Errorf("no error: %v", err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/costtest"
 	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
@@ -99,20 +100,12 @@ func FuzzText(f *testing.F) {
 }
 
 func TestInspect(t *testing.T) {
-	for _, tt := range []struct {
-		in   string
-		want database.Found
-	}{
-		{"CREATE USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'; GRANT app TO '{{name}}'@'%'", database.Found{Placeholders: []string{"name", "password"}}},
-		{"CREATE USER '{{ name }}' -- {{password}}\n IDENTIFIED BY \"{{user}}\" /* {{x}} */", database.Found{Placeholders: []string{" name ", "user"}}},
-		{"SELECT '{{1,2}}', `{{a,b}}`, \\N", database.Found{Queries: true}},
-		{"SELECT f('{{name}}')", database.Found{Placeholders: []string{"name"}, Queries: true}},
-	} {
-		got, err := inspect("creation_statements", []string{tt.in})
-		if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(database.Found{})); err != nil || diff != "" {
-			t.Errorf("%s: %v\n%s", tt.in, err, diff)
-		}
-	}
+	databasetest.Inspected(t, inspect, map[string]database.Found{
+		"CREATE USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'; GRANT app TO '{{name}}'@'%'": {Placeholders: []string{"name", "password"}},
+		"CREATE USER '{{ name }}' -- {{password}}\n IDENTIFIED BY \"{{user}}\" /* {{x}} */":    {Placeholders: []string{" name ", "user"}},
+		"SELECT '{{1,2}}', `{{a,b}}`, \\N":                                                     {Queries: true},
+		"SELECT f('{{name}}')":                                                                 {Placeholders: []string{"name"}, Queries: true},
+	})
 }
 
 // FuzzStatementCost checks that the cost of statements is linear in their size. Once, a routine

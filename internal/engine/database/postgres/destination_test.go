@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -12,14 +13,6 @@ import (
 // or with less protection.
 func TestDestination(t *testing.T) {
 	const base = "postgresql://{{username}}:{{password}}@db.example.com:5432/app?sslmode=require"
-	destinationOf := func(url string, edit func(*database.Config)) (database.Destination, bool) {
-		c := database.Config{URL: secret.Text(url), Username: "admin", Password: secret.Text("Canary")}
-		if edit != nil {
-			edit(&c)
-		}
-		return Provider.Destination(c)
-	}
-	was, _ := destinationOf(base, nil)
 	for _, tt := range []struct {
 		url  string
 		edit func(*database.Config)
@@ -46,22 +39,28 @@ func TestDestination(t *testing.T) {
 		{"redis://x", nil, false},
 		{"", nil, false},
 	} {
-		is, ok := destinationOf(tt.url, tt.edit)
-		if got := ok && is.Place == was.Place && is.Guard >= was.Guard; got != tt.same {
-			t.Errorf("%q leads to the same place, as well guarded: %v (%+v from %+v), want %v", tt.url, got, is, was, tt.same)
+		to := databasetest.ByURL(tt.url)
+		if tt.edit != nil {
+			tt.edit(&to)
 		}
+		databasetest.Leads(t, Provider, databasetest.ByURL(base), to, tt.same)
 	}
 	testCA, _ := selfSigned(t, "h")
+	destinationOf := func(url, ca string) (database.Destination, bool) {
+		c := databasetest.ByURL(url)
+		c.TLSCA = ca
+		return Provider.Destination(c)
+	}
 	inURL := "postgresql://{{username}}:{{password}}@h/app?sslrootcert=" + url.PathEscape(testCA)
-	byURL, ok := destinationOf(inURL, nil)
-	if w, ok2 := destinationOf(inURL+"&sslmode=require", nil); !ok || !ok2 || w.Place != byURL.Place || w.Guard >= byURL.Guard {
+	byURL, ok := destinationOf(inURL, "")
+	if w, ok2 := destinationOf(inURL+"&sslmode=require", ""); !ok || !ok2 || w.Place != byURL.Place || w.Guard >= byURL.Guard {
 		t.Errorf("a CA in the URL verifies names, with require it does not: %+v, then %+v", byURL, w)
 	}
-	if d, ok := destinationOf("postgresql://h/app?sslrootcert=/etc/ssl/ca.pem", nil); ok {
+	if d, ok := destinationOf("postgresql://h/app?sslrootcert=/etc/ssl/ca.pem", ""); ok {
 		t.Errorf("the content of a file may change, but the destination is %+v", d)
 	}
-	ca, _ := destinationOf("postgresql://{{username}}:{{password}}@h/app", func(c *database.Config) { c.TLSCA = testCA })
-	weaker, ok := destinationOf("postgresql://{{username}}:{{password}}@h/app?sslmode=require", func(c *database.Config) { c.TLSCA = testCA })
+	ca, _ := destinationOf("postgresql://{{username}}:{{password}}@h/app", testCA)
+	weaker, ok := destinationOf("postgresql://{{username}}:{{password}}@h/app?sslmode=require", testCA)
 	if !ok || weaker.Place != ca.Place || weaker.Guard >= ca.Guard {
 		t.Errorf("a CA without sslmode verifies names, with require it does not: %+v, then %+v", ca, weaker)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
@@ -54,15 +55,11 @@ func TestExplain(t *testing.T) {
 	} {
 		k := call{op: "postgres.Create", doing: "creating the user"}
 		err := k.explain(0, tt.err)
-		if !fault.Is(err, tt.kind) || !strings.Contains(fault.Message(err), tt.want) {
-			t.Errorf("%s: %v, want kind %v and %q", name, err, tt.kind, tt.want)
+		code := ""
+		if pg, answered := errors.AsType[*pgconn.PgError](tt.err); answered {
+			code = "SQLSTATE " + pg.Code
 		}
-		if database.Unchanged(err) != tt.unchanged || database.Refused(err) != tt.refused {
-			t.Errorf("%s: unchanged %v and refused %v, want %v and %v", name, database.Unchanged(err), database.Refused(err), tt.unchanged, tt.refused)
-		}
-		if pg, answered := errors.AsType[*pgconn.PgError](tt.err); answered != (database.CodeOf(err) != "") || answered && database.CodeOf(err) != "SQLSTATE "+pg.Code {
-			t.Errorf("%s: code %q", name, database.CodeOf(err))
-		}
+		databasetest.Told{Kind: tt.kind, Unchanged: tt.unchanged, Refused: tt.refused, Want: tt.want, Code: code}.Check(t, name, err)
 		k.steps = true
 		if database.Unchanged(k.explain(0, tt.err)) {
 			t.Errorf("%s: a call of several messages is called unchanged", name)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/costtest"
 	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
@@ -184,21 +185,13 @@ func FuzzLexer(f *testing.F) {
 }
 
 func TestInspect(t *testing.T) {
-	for _, tt := range []struct {
-		in   string
-		want database.Found
-	}{
-		{guide, database.Found{Placeholders: []string{"name", "password", "expiration"}}},
-		{`CREATE ROLE "{{ name }}" PASSWORD '{{user}}' -- {{password}}`, database.Found{Placeholders: []string{" name ", "user"}}},
-		{`DO $$ BEGIN PERFORM '{{.Name}}'; END $$`, database.Found{Placeholders: []string{".Name"}}},
-		{`SELECT '{{1,2},{3,4}}'::int[], E'\\c', '\c'`, database.Found{Queries: true}},
-		{`SELECT create_user('{{name}}')`, database.Found{Placeholders: []string{"name"}, Queries: true}},
-	} {
-		got, err := inspect("creation_statements", []string{tt.in})
-		if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(database.Found{})); err != nil || diff != "" {
-			t.Errorf("%s: %v\n%s", tt.in, err, diff)
-		}
-	}
+	databasetest.Inspected(t, inspect, map[string]database.Found{
+		guide: {Placeholders: []string{"name", "password", "expiration"}},
+		`CREATE ROLE "{{ name }}" PASSWORD '{{user}}' -- {{password}}`: {Placeholders: []string{" name ", "user"}},
+		`DO $$ BEGIN PERFORM '{{.Name}}'; END $$`:                      {Placeholders: []string{".Name"}},
+		`SELECT '{{1,2},{3,4}}'::int[], E'\\c', '\c'`:                  {Queries: true},
+		`SELECT create_user('{{name}}')`:                               {Placeholders: []string{"name"}, Queries: true},
+	})
 }
 
 // FuzzStatementCost checks that the cost of statements is linear in their size. Once, the search

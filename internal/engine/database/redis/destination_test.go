@@ -5,17 +5,18 @@ import (
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
 func TestDestination(t *testing.T) {
 	base := map[string]string{"host": "h", "tls": "true", "insecure_tls": "true"}
-	told := func(more map[string]string) (database.Destination, bool) {
-		extra := maps.Clone(base)
-		maps.Copy(extra, more)
-		return Provider.Destination(database.Config{Extra: extra, Username: "admin", Password: secret.Text("Canary")})
+	by := func(more map[string]string) database.Config {
+		c := databasetest.ByURL("")
+		maps.Copy(c.Extra, base)
+		maps.Copy(c.Extra, more)
+		return c
 	}
-	was, _ := told(nil)
 	for _, tt := range []struct {
 		more map[string]string
 		same bool
@@ -29,10 +30,7 @@ func TestDestination(t *testing.T) {
 		{map[string]string{"insecure_tls": "", "ca_cert": "another"}, false},
 		{map[string]string{"host": ""}, false},
 	} {
-		is, ok := told(tt.more)
-		if got := ok && is.Place == was.Place && is.Guard >= was.Guard; got != tt.same {
-			t.Errorf("%v leads to the same place, as well guarded: %v (%+v from %+v), want %v", tt.more, got, is, was, tt.same)
-		}
+		databasetest.Leads(t, Provider, by(nil), by(tt.more), tt.same)
 	}
 }
 

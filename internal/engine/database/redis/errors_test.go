@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
@@ -57,19 +58,11 @@ func TestExplain(t *testing.T) {
 	} {
 		k := call{op: "redis.Create", doing: "creating the user", field: "creation_statements", rules: []string{"+nosuch", "~x"}, user: "v-app"}
 		err := (&conn{}).explain(k, tt.err)
-		if !fault.Is(err, tt.kind) || !strings.Contains(fault.Message(err), tt.want) || strings.Contains(fault.Message(err), "Canary") {
-			t.Errorf("%s: %v, want kind %v and %q", name, err, tt.kind, tt.want)
-		}
-		if database.Unchanged(err) != tt.unchanged {
-			t.Errorf("%s: unchanged %v, want %v", name, database.Unchanged(err), tt.unchanged)
-		}
-		want := ""
+		code := ""
 		if said, answered := errors.AsType[*answer](tt.err); answered {
-			want = strings.TrimPrefix(said.word(), "-")
+			code = strings.TrimPrefix(said.word(), "-")
 		}
-		if got := database.CodeOf(err); got != want {
-			t.Errorf("%s: code %q, want %q", name, got, want)
-		}
+		databasetest.Told{Kind: tt.kind, Unchanged: tt.unchanged, Want: tt.want, Code: code}.Check(t, name, err)
 	}
 	if got := (call{}).refused(&answer{text: "ERR x"}); got != "the log has its words" {
 		t.Errorf("without rules: %q", got)
