@@ -227,6 +227,8 @@ var parsings = []parsing{
 	{"internal/engine/database/postgres/prepared.go", "database.MaxURL", "FuzzURLCost"},
 	{"internal/engine/database/postgres/statement.go", "database.MaxStatements", "FuzzStatementCost"},
 	{"internal/engine/database/redis/provider.go", "database.MaxStatements", "FuzzRuleCost"},
+	{"internal/engine/database/redis/limit.go", "longestBulk", "FuzzReplyCost"},
+	{"internal/engine/database/redis/members.go", "longestBulk", "FuzzReplyCost"},
 	{"internal/engine/database/redis/user.go", "longestBulk", "FuzzReplyCost"},
 	{"internal/engine/database/settings.go", "wire.MaxFieldBytes", "FuzzSettingCost"},
 	{"internal/engine/database/statements.go", "MaxStatements", "FuzzStatementsCost"},

@@ -223,6 +223,7 @@ func updatesOfDatabase() map[string]update {
 	mysql := fields{"plugin_name": "mysql-database-plugin", "connection_url": "{{username}}:{{password}}@tcp(db:3306)/"}
 	redis := fields{"plugin_name": "redis-database-plugin", "connection_url": absent, "host": "db"}
 	redisTLS := fields{"plugin_name": "redis-database-plugin", "connection_url": absent, "host": "db", "tls": true}
+	redisSentinel := fields{"plugin_name": "redis-database-plugin", "connection_url": absent, "host": "db", "sentinel_master_name": "m", "sentinel_password": "s"}
 	again := fields{"password": databasetest.FakePassword}
 	before := []setup{{"{m}/config/db", connection}}
 	creation := fields{"creation_statements": []string{"CREATE"}}
@@ -251,6 +252,8 @@ func updatesOfDatabase() map[string]update {
 				{name: "tls_server_name", value: "name", with: mysql, clear: again}, {name: "tls_skip_verify", value: true, with: mysql, clear: again},
 				{name: "host", value: "other", with: redis, required: true}, {name: "port", value: 7000, with: redis, clear: again},
 				{name: "tls", value: true, with: redis, clear: again}, {name: "insecure_tls", value: true, with: redisTLS, clear: again},
+				{name: "cluster", value: true, with: redis, clear: again}, {name: "sentinel_master_name", value: "n", with: redis, clear: again},
+				{name: "sentinel_username", value: "u", with: redisSentinel, clear: again}, {name: "sentinel_password", value: "p", with: redisSentinel, hidden: true, clear: again},
 				{name: "ca_cert", value: cert, with: redisTLS, clear: again}, {name: "persistence_mode", value: "REWRITE", with: redis, clear: again},
 			},
 		},

@@ -35,6 +35,8 @@ type Options struct {
 	ConfigFile bool
 	// Args are more of the command line: "--tls-port", "6380".
 	Args []string
+
+	sentinel string // the configuration of a Sentinel, which this is then
 }
 
 // A Server is one Redis. Its methods are safe for concurrent use.
@@ -89,14 +91,17 @@ func New(o Options) (*Server, error) {
 		"--logfile", filepath.Join(dir, "log"), "--pidfile", filepath.Join(dir, "pid"),
 	}
 	users := filepath.Join(dir, "users.acl")
-	if o.ConfigFile {
+	if o.ConfigFile || o.sentinel != "" {
 		users = filepath.Join(dir, "redis.conf")
 		s.args = append([]string{users}, s.args...)
 	} else {
 		s.args = append(s.args, "--aclfile", users)
 	}
 	s.args = append(s.args, o.Args...)
-	list := fmt.Sprintf("user default off\nuser %s on >%s ~* &* +@all\n", Admin, Password)
+	list := fmt.Sprintf("user default off\nuser %s on >%s ~* &* +@all\n%s", Admin, Password, o.sentinel)
+	if o.sentinel != "" {
+		s.args = []string{users, "--port", strconv.Itoa(s.Port), "--bind", s.Host, "--dir", dir, "--logfile", filepath.Join(dir, "log"), "--sentinel"}
+	}
 	if err := os.WriteFile(users, []byte(list), 0o600); err != nil {
 		return nil, err
 	}

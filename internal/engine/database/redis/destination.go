@@ -1,6 +1,8 @@
 package redis
 
 import (
+	"errors"
+
 	"github.com/keyturn/keyturn/internal/engine/database"
 )
 
@@ -13,9 +15,19 @@ const (
 
 // destination implements [database.Provider].Destination.
 func destination(c database.Config) (database.Destination, bool) {
-	to, err := address(c)
-	if err != nil {
+	all, err := seeds(c)
+	if err = errors.Join(err, checkTopology(c)); err != nil {
 		return database.Destination{}, false
+	}
+	to := all[0].address
+	for _, s := range all[1:] {
+		to += "," + s.address
+	}
+	switch name := c.Extra["sentinel_master_name"]; {
+	case c.Extra["cluster"] == "true":
+		to = "cluster " + to
+	case name != "":
+		to = "sentinel " + name + " " + to
 	}
 	switch {
 	case c.Extra["tls"] != "true":

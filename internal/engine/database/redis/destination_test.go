@@ -29,8 +29,28 @@ func TestDestination(t *testing.T) {
 		{map[string]string{"host": "evil"}, false},
 		{map[string]string{"insecure_tls": "", "ca_cert": "another"}, false},
 		{map[string]string{"host": ""}, false},
+		{map[string]string{"cluster": "true"}, false},
+		{map[string]string{"sentinel_master_name": "m"}, false},
 	} {
 		databasetest.Leads(t, Provider, by(nil), by(tt.more), tt.same)
+	}
+}
+
+// TestDestinationOfSeveral: a node more, or another name, is another place.
+func TestDestinationOfSeveral(t *testing.T) {
+	places := map[string]bool{}
+	for _, extra := range []map[string]string{
+		{"host": "a,b", "cluster": "true"}, {"host": "a,b:1", "cluster": "true"}, {"host": "a", "cluster": "true"}, {"host": "a"},
+		{"host": "a,b", "sentinel_master_name": "m"}, {"host": "a,b", "sentinel_master_name": "n"}, {"host": "a", "sentinel_master_name": "m"},
+	} {
+		is, ok := Provider.Destination(database.Config{Extra: extra, Username: "admin", Password: secret.Text("Canary")})
+		if !ok || places[is.Place] {
+			t.Errorf("%v: %+v, %v", extra, is, ok)
+		}
+		places[is.Place] = true
+	}
+	if _, ok := Provider.Destination(database.Config{Extra: map[string]string{"host": "a", "cluster": "true", "sentinel_master_name": "m"}}); ok {
+		t.Error("a contradiction leads somewhere")
 	}
 }
 

@@ -16,6 +16,7 @@ var (
 	errTooLate = errors.New("the create came after its deadline")
 	errTaken   = errors.New("there is such a user already")
 	errAbsent  = errors.New("there is no such user")
+	errRefused = errors.New("the login was refused")
 )
 
 // A call is one call of the contract: what its errors say and must not say.
@@ -29,7 +30,7 @@ type call struct {
 }
 
 func (c *conn) call(op, doing string, secrets ...secret.Value) call {
-	return call{op: "redis." + op, doing: doing, secrets: append(secrets, c.known...)}
+	return call{op: "redis." + op, doing: doing, secrets: append(secrets, c.secrets...)}
 }
 
 // words are the first words of errors that users meet, in ours, with what to do.
@@ -42,7 +43,7 @@ var words = map[string]string{
 	"MISCONF":     "it cannot write its snapshot; see its log",
 	"READONLY":    "it is a replica, which takes no changes; give the primary's host",
 	"NOAUTH":      "it asks for a password; give username and password",
-	"NOPERM":      "give it +acl +client +time, and +config for persistence_mode=REWRITE",
+	"NOPERM":      "give it +acl +client +time, +config for persistence_mode=REWRITE, and +cluster|nodes for a cluster",
 	"WRONGPASS":   "wrong username or password, or the user is off; check all three",
 	"DENIED":      "it refuses connections from other machines; give it a password, or switch protected-mode off",
 }
@@ -54,8 +55,12 @@ func (c *conn) explain(k call, err error) error {
 	}
 	f := &fault.Error{Op: k.op, Kind: fault.Upstream}
 	unchanged := k.classify(f, err)
-	if _, before := errors.AsType[*uncertain](err); before {
-		unchanged = false
+	_, elsewhere := errors.AsType[*partly](err)
+	if at, ok := errors.AsType[*atServer](err); ok {
+		f.Msg = at.where + ": " + f.Msg
+		if _, connecting := errors.AsType[*connectError](err); connecting {
+			f.Msg += "; a server that is gone for good must be taken out: CLUSTER FORGET, or SENTINEL RESET"
+		}
 	}
 	var r secret.Redactor
 	r.Know(k.secrets...)
@@ -63,7 +68,10 @@ func (c *conn) explain(k call, err error) error {
 	if said, answered := errors.AsType[*answer](err); answered {
 		f = database.MarkCode(f, r.Scrub(strings.TrimPrefix(said.word(), "-")))
 	}
-	if unchanged {
+	switch {
+	case elsewhere: // the others answer, and each user is to be removed there
+		return database.MarkRefused(f)
+	case unchanged:
 		return database.MarkUnchanged(f)
 	}
 	return f
@@ -87,6 +95,9 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 	case errors.Is(err, errAbsent):
 		f.Kind, f.Msg = fault.NotFound, "there is no user "+k.user+" in Redis; make it first, or correct the name"
 		return true
+	case topology(err) != "":
+		f.Msg = topology(err)
+		return true
 	case answered && connecting:
 		f.Msg = "cannot connect to Redis: " + k.refused(said)
 		return true
@@ -108,6 +119,21 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 	return early
 }
 
+// topology says what the servers are to each other, where that is what is wrong.
+func topology(err error) string {
+	for is, text := range map[error]string{
+		errSentinel:  "this is a Sentinel, and no server that has users; give sentinel_master_name, or the server's host and port",
+		errNoMaster:  "it knows no primary by sentinel_master_name; check the name in its configuration",
+		errNoSlots:   "it is in no cluster that has slots; give nodes of the cluster as host, and leave out those that were removed",
+		errSwitching: "a fail-over is under way; try again",
+	} {
+		if errors.Is(err, is) {
+			return text
+		}
+	}
+	return ""
+}
+
 func (k call) refused(said *answer) string {
 	word := strings.TrimPrefix(said.word(), "-")
 	text, known := words[word]
@@ -120,6 +146,10 @@ func (k call) refused(said *answer) string {
 		return "persistence_mode asks for what it was not started for; see its aclfile and its configuration file"
 	case strings.Contains(said.text, "without any password configured"), strings.Contains(said.text, "no password is set"):
 		return "it has no password for the default user; leave password out, or give username as well"
+	case strings.Contains(said.text, "cluster support disabled"):
+		return "it is no node of a cluster; leave cluster out"
+	case strings.Contains(strings.ToLower(said.text), "unknown command 'sentinel"):
+		return "it is no Sentinel; give host and port of one, or leave sentinel_master_name out"
 	case strings.Contains(said.text, "max number of clients"):
 		return "it has too many clients; raise its maxclients, or lower max_open_connections"
 	case strings.Contains(said.text, "unknown command"), strings.Contains(said.text, "wrong number of arguments for 'auth'"):

@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"net"
@@ -45,7 +44,11 @@ func TestExplain(t *testing.T) {
 		"denied":               {fault.New("x", fault.Denied, "not this host"), fault.Denied, true, "not this host"},
 		"lost":                 {net.ErrClosed, fault.Upstream, false, "lost while creating the user"},
 		"lost, not sent":       {&notSent{net.ErrClosed}, fault.Upstream, true, "lost while creating the user"},
-		"not sent, uncertain":  {&uncertain{&notSent{net.ErrClosed}}, fault.Upstream, false, "lost while creating the user"},
+		"not sent, partly":     {&partly{&notSent{net.ErrClosed}}, fault.Upstream, false, "lost while creating the user"},
+		"at a server":          {&atServer{"server 10.0.0.1:6379 (1 of 3 failed)", &notSent{net.ErrClosed}}, fault.Upstream, true, "server 10.0.0.1:6379 (1 of 3 failed): the connection"},
+		"a Sentinel":           {&notSent{&connectError{errSentinel}}, fault.Upstream, true, "give sentinel_master_name"},
+		"no cluster":           {&notSent{says("ERR This instance has cluster support disabled")}, fault.Upstream, true, "leave cluster out"},
+		"no Sentinel":          {&notSent{says("ERR unknown command 'SENTINEL', with args beginning with: 'REPLICAS'")}, fault.Upstream, true, "it is no Sentinel"},
 		"no config file":       {says("ERR The server is running without a config file"), fault.Upstream, false, "persistence_mode asks"},
 		"no password":          {says("ERR AUTH called without any password configured"), fault.Upstream, false, "no password for the default user"},
 		"too many":             {says("ERR max number of clients reached"), fault.Upstream, false, "too many clients"},
@@ -74,18 +77,22 @@ func TestExplain(t *testing.T) {
 func TestFirstRefusal(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
-	s := &session{net: ours, read: bufio.NewReader(ours)}
-	commands := [][]string{{"TIME"}, {"ACL", "SETUSER"}, {"ACL", "SAVE"}}
+	c := &conn{plan: plan{dial: func(context.Context, string, string) (net.Conn, error) { return ours, nil }}}
+	s, err := c.connect(t.Context(), server{address: "a:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.shut()
 	go func() {
 		defer theirs.Close()
-		r := bufio.NewReader(theirs)
-		for range commands {
-			if _, err := readReply(r); err != nil {
+		for _, answers := range []string{"-NOAUTH first log in\r\n", "+OK\r\n-ERR first\r\n-ERR second\r\n"} { // the first is to HELLO
+			if _, err := theirs.Read(make([]byte, 4096)); err != nil {
 				return
 			}
+			_, _ = theirs.Write([]byte(answers))
 		}
-		_, _ = theirs.Write([]byte("+OK\r\n-ERR first\r\n-ERR second\r\n"))
 	}()
+	commands := [][]string{{"TIME"}, {"ACL", "SETUSER"}, {"ACL", "SAVE"}}
 	replies, err := s.do(t.Context(), commands...)
 	said, ok := errors.AsType[*answer](err)
 	if !ok || said.text != "ERR first" || said.at != 1 || len(replies) != 3 || s.broken {

@@ -228,17 +228,18 @@ func TestSessionsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer as.Close()
-	user, err := as.(*conn).connect(ctx)
+	user, err := as.(*conn).connect(ctx, as.(*conn).seeds[0])
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer user.shut()
 	if _, err := user.do(ctx, []string{"AUTH", u.Name, u.Password.RevealString()}, []string{"GET", "x"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Drop(ctx, u.Name, database.DropOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := user.do(ctx, []string{"GET", "x"}); !lost(err) {
+	if _, err := user.do(ctx, []string{"GET", "x"}); err == nil || !user.broken {
 		t.Errorf("a session of a dropped user: %v, want its end", err)
 	}
 }

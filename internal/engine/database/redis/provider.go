@@ -9,8 +9,10 @@
 // Passwords are sent as their SHA-256, which is also what the server keeps: no log of the server and no
 // listener on its commands ever sees one.
 //
-// The access control list is each server's own: neither replicas nor the other nodes of a cluster
-// hear of a user.
+// The access control list is each server's own: neither replicas nor the other nodes of a cluster hear of a user. So a call
+// of a cluster, or of a primary and its replicas that Sentinels watch, goes to each server. It has succeeded when it did at
+// all of them; else its error tells whether some have changed. Every call may be repeated, and a create is undone by the calls that
+// undo one of unknown outcome.
 //
 // Locking: a Conn's own state is a pool and the running calls, which guard themselves.
 package redis
@@ -36,8 +38,12 @@ var Provider = database.Provider{
 	Plugins: []string{"redis-database-plugin", "valkey-database-plugin"},
 	NameMax: 63,
 	Settings: []database.Setting{
-		{Name: "host", Doc: "the server's name or address."},
-		{Name: "port", Form: database.Number, Default: "6379", Doc: "the server's port."},
+		{Name: "host", Doc: "the server's name or address. Of a cluster, nodes to begin at, and for Sentinel the Sentinels: separated by commas, each with a port if it has another one."},
+		{Name: "port", Form: database.Number, Default: "6379, of Sentinels 26379", Doc: "the server's port."},
+		{Name: "cluster", Form: database.Flag, Default: "false", Doc: "whether host is of a cluster, at all of whose nodes users are issued."},
+		{Name: "sentinel_master_name", Default: "none", Doc: "the name by which the Sentinels at host know the primary; users are issued there and at its replicas."},
+		{Name: "sentinel_username", Default: "none", Doc: "the user at the Sentinels."},
+		{Name: "sentinel_password", Form: database.Secret, Default: "none", Doc: "the password at the Sentinels."},
 		{Name: "tls", Form: database.Flag, Default: "false", Doc: "whether connections are encrypted."},
 		{Name: "insecure_tls", Form: database.Flag, Default: "false", Doc: "whether the server's certificate is taken unseen."},
 		{Name: "ca_cert", Default: "tls_ca", Doc: "the authority that signed the server's certificate, in PEM."},
@@ -69,14 +75,16 @@ const defaultOpen = 4
 
 // prepare checks a configuration without any I/O and reports all problems.
 func prepare(c database.Config) (plan, error) {
-	p := plan{config: c, dial: c.Dial, username: c.Username, known: []secret.Value{c.Password, c.PrivateKey}, maxOpen: defaultOpen}
+	p := plan{config: c, dial: c.Dial, username: c.Username, secrets: []secret.Value{c.Password, c.PrivateKey, c.Hidden["sentinel_password"]}, maxOpen: defaultOpen}
 	if p.dial == nil {
 		p.dial = outbound.Anywhere.DialContext
 	}
 	var problems []error
-	address, err := address(c)
-	problems = append(problems, err)
-	p.address = address
+	var err error
+	p.seeds, err = seeds(c)
+	problems = append(problems, err, checkTopology(c))
+	p.cluster = c.Extra["cluster"] == "true"
+	p.watchers = watchers{c.Extra["sentinel_master_name"], c.Extra["sentinel_username"], c.Hidden["sentinel_password"]}
 	p.tls, err = checkTLS(c)
 	problems = append(problems, err)
 	mode := strings.ToUpper(c.Extra["persistence_mode"])
@@ -123,7 +131,7 @@ func checkTLS(c database.Config) (*tls.Config, error) {
 		}
 		return nil, nil
 	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: insecure, ServerName: strings.Trim(c.Extra["host"], "[]")}
+	t := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: insecure}
 	var problems []error
 	if ca != "" {
 		t.RootCAs = x509.NewCertPool()
