@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"strings"
 	"testing"
@@ -37,7 +38,7 @@ type place struct {
 type way struct{ take, bring func(name string) }
 
 // kinds are all kinds. Each place has the connection "production" and the role "app-readonly".
-var kinds = map[string]func(t *testing.T) *place{"postgresql": postgresPlace, "mariadb": mariaPlace, "redis": redisPlace}
+var kinds = map[string]func(t *testing.T) *place{"postgresql": postgresPlace, "mariadb": mariaPlace, "redis": redisPlace, "redis cluster": redisClusterPlace}
 
 func postgresPlace(t *testing.T) *place {
 	w := open(t, enginetest.Config{})
@@ -94,36 +95,49 @@ GRANT SELECT, UPDATE ON mysql.* TO 'keyturn'@'%'; GRANT app_readonly TO 'keyturn
 }
 
 func redisPlace(t *testing.T) *place {
-	s := redistest.Start(t, redistest.Options{})
-	do := func(words ...string) string {
-		text, err := s.Do(t.Context(), words...)
-		if err != nil {
+	return redisAt(t, redistest.Servers{redistest.Start(t, redistest.Options{})}, fields{})
+}
+
+func redisClusterPlace(t *testing.T) *place {
+	return redisAt(t, redistest.StartCluster(t), fields{"cluster": true})
+}
+
+func redisAt(t *testing.T, all redistest.Servers, config fields) *place {
+	do := func(words ...string) {
+		if err := all.Do(t.Context(), words...); err != nil {
 			t.Fatalf("%q: %v", words, err)
 		}
-		return text
 	}
-	do("ACL", "SETUSER", "keyturn", "on", ">lender-password", "+acl", "+client", "+time")
+	do("ACL", "SETUSER", "keyturn", "on", ">lender-password", "+acl", "+client", "+time", "+cluster|nodes")
 	for _, name := range []string{"svc", "svc_b", "Odd-name.1"} {
 		do("ACL", "SETUSER", name, "on", ">before", "~*", "+@read")
 	}
-	do("ACL", "SETUSER", "lone", "on", ">before", "~*", "+@read", "+acl|setuser", "+acl|getuser", "+acl|save", "+client|setname")
+	do("ACL", "SETUSER", "lone", "on", ">before", "~*", "+@read", "+acl|setuser", "+acl|getuser", "+acl|save", "+client|setname", "+cluster|nodes")
 	set := func(rules ...string) func(name string) {
 		return func(name string) { do(append([]string{"ACL", "SETUSER", name}, rules...)...) }
 	}
+	maps.Copy(config, fields{"plugin_name": "redis-database-plugin", "host": all[0].Host, "port": strconv.Itoa(all[0].Port), "persistence_mode": "ACLFILE"})
+	login := all.Login(t)
 	p := &place{
 		renew: func(name, password string) { set("resetpass", ">"+password)(name) },
 		shut:  map[string]way{"off": {set("off"), set("on")}},
 		world: with(t, redis.Provider), admin: "keyturn", adminPassword: "lender-password",
-		config: fields{"plugin_name": "redis-database-plugin", "host": s.Host, "port": strconv.Itoa(s.Port), "persistence_mode": "ACLFILE"},
-		try:    func(name, password string) error { return s.Login(t.Context(), name, password) },
+		config: config,
+		try:    func(name, password string) error { return login(t.Context(), name, password) },
 		number: func() int64 {
 			n := int64(0)
-			for _, name := range strings.Fields(do("ACL", "USERS")) {
-				if strings.HasPrefix(name, "v-") {
-					n++
+			for _, s := range all {
+				list, err := s.Do(t.Context(), "ACL", "USERS")
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, name := range strings.Fields(list) {
+					if strings.HasPrefix(name, "v-") {
+						n++
+					}
 				}
 			}
-			return n
+			return n / int64(len(all))
 		},
 	}
 	p.furnish(fields{"creation_statements": `["~*", "+@read"]`})

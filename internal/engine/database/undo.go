@@ -149,7 +149,7 @@ func (s *revoker) revoke(ctx context.Context, u engine.Undo, l *issuedUser, c *c
 	done, err := s.drop(ctx, conn, l, c)
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		detailed := *f
-		detailed.Msg += "; " + loginStatus(notDisabled, c)
+		detailed.Msg += "; " + loginStatus(notDisabled, detailed.Msg, c)
 		if leaseOnly := engine.IsLeaseOnly(err); leaseOnly {
 			err = engine.LeaseOnly(&detailed)
 		} else {
@@ -177,10 +177,13 @@ func disableUser(ctx context.Context, conn Conn, user string) (notDisabled, err 
 	return nil, err
 }
 
-// loginStatus says whether a user whose revocation fails can log in meanwhile.
-func loginStatus(notDisabled error, c *connection) string {
-	if notDisabled == nil {
+// loginStatus says whether a user whose revocation fails, because of reason, can log in meanwhile.
+func loginStatus(notDisabled error, reason string, c *connection) string {
+	switch {
+	case notDisabled == nil:
 		return "the user cannot log in any more"
+	case fault.Message(notDisabled) == reason: // one of several servers cannot be reached, by neither call
+		return "until then the user can log in there"
 	}
 	return "until then the user can log in: " + fault.Message(upstreamError("database.Undo", notDisabled, c.redactor()))
 }

@@ -21,6 +21,7 @@ type conn struct {
 
 	mu     sync.Mutex // guards the rest
 	idle   map[string][]*session
+	asked  []server // who named the others last
 	known  []server // of a cluster, as of the last look
 	closed bool
 }

@@ -195,7 +195,11 @@ func unreachable(err error) string {
 	if errors.Is(err, errProtocol) {
 		return "what listens there does not speak the Redis protocol; check host, port and tls"
 	}
-	if why, ok := reach.Unreachable(err); ok {
+	fields := reach
+	if _, several := errors.AsType[*atServer](err); several {
+		fields.Address = "that it runs, and its address"
+	}
+	if why, ok := fields.Unreachable(err); ok {
 		return why
 	}
 	return "the log has the reason; check host, port and tls"

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 var (
@@ -26,13 +27,16 @@ func (c *conn) members(ctx context.Context) ([]server, error) {
 		return c.seeds, nil
 	}
 	c.mu.Lock()
-	known := c.known
+	order := slices.Concat(c.asked, c.seeds, c.known)
 	c.mu.Unlock()
 	var first error
-	for _, seed := range append(slices.Clone(c.seeds), known...) {
+	for i, seed := range order {
+		if slices.ContainsFunc(order[:i], func(s server) bool { return s.address == seed.address }) {
+			continue
+		}
 		all, err := c.membersBy(ctx, seed, ask)
 		if err == nil {
-			c.learn(all)
+			c.learn(seed, all)
 			return all, nil
 		}
 		if first == nil || ctx.Err() != nil {
@@ -42,7 +46,12 @@ func (c *conn) members(ctx context.Context) ([]server, error) {
 	return nil, first
 }
 
+// askWithin is how long one server may take to name the others.
+const askWithin = 4 * time.Second
+
 func (c *conn) membersBy(ctx context.Context, seed server, ask func(ctx context.Context, s *session) ([]server, error)) (all []server, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
 	s, err := c.session(ctx, seed)
 	if err == nil {
 		all, err = ask(ctx, s)
@@ -57,10 +66,11 @@ func (c *conn) membersBy(ctx context.Context, seed server, ask func(ctx context.
 	return nil, &atServer{"server " + seed.address, err}
 }
 
-// learn keeps who is there, for when no seed answers, and closes the sessions with who is not any more.
-func (c *conn) learn(all []server) {
+// learn keeps who is there, for when no seed answers, and who said so, and closes the sessions with who is not any more.
+func (c *conn) learn(asked server, all []server) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.asked = []server{asked}
 	if c.cluster {
 		c.known = all
 	}

@@ -73,7 +73,12 @@ func TestClusterConformance(t *testing.T) {
 // TestSentinelConformance runs it on a primary and its replica, without a fail-over.
 func TestSentinelConformance(t *testing.T) {
 	sentinel, all := redistest.StartSentinel(t, time.Hour)
-	databasetest.Run(t, targetOf(t, all, sentinelConfig(sentinel), 0, func() {}))
+	if _, err := sentinel.Do(t.Context(), "ACL", "SETUSER", "keyturn", "on", ">watcher-password", "+sentinel"); err != nil {
+		t.Fatal(err)
+	}
+	c := sentinelConfig(sentinel)
+	c.Extra["sentinel_username"], c.Hidden["sentinel_password"] = "keyturn", secret.Text("watcher-password")
+	databasetest.Run(t, targetOf(t, all, c, 0, func() {}))
 }
 
 func connectTo(t *testing.T, c database.Config) database.Conn {
